@@ -1,1 +1,36 @@
-//! Placeholder.
+//! What is checked of unshare(2).
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`cases`] | the cases, a file for each resource or theme |
+//! | [`flags`], [`sys`] | the flags and the raw system call under test |
+//! | [`observe`] | what a task's state is and how it is read |
+//! | [`model`] | what unshare(2) must do: the only place where an expectation is computed |
+//! | [`judged`] | one call, compared with the model in all its effects |
+//! | [`peer`], [`vm_task`], [`thread_group`] | tasks that share something with the caller |
+//! | [`requirements`] | the catalogue of requirements that cases cite |
+
+pub mod cases;
+pub mod flags;
+pub mod judged;
+pub mod model;
+pub mod observe;
+pub mod peer;
+pub mod privilege;
+pub mod requirements;
+pub mod sys;
+pub mod thread_group;
+pub mod vm_task;
+
+/// What a file of cases needs: `use crate::prelude::*;`.
+pub mod prelude {
+    pub use crate::flags::Flags;
+    pub use crate::judged::{check_call, check_changes};
+    pub use crate::model::{self, Part, Parts};
+    pub use crate::observe::{self, Ns, Observer, State};
+    pub use crate::peer::Peer;
+    pub use crate::privilege::become_unprivileged;
+    pub use crate::sys::{unshare, unshare_ia32};
+    pub use crate::vm_task::VmTask;
+    pub use harness::prelude::*;
+}

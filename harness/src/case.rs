@@ -1,0 +1,211 @@
+//! A conformance case: one constant that says all a runner has to know.
+
+use std::time::Duration;
+
+use linkme::distributed_slice;
+
+use crate::case_run::Test;
+use crate::check::Done;
+use crate::needs::Needs;
+
+/// Every case linked into this program. Filled by [`case!`](crate::case!); no list is kept by hand.
+#[distributed_slice]
+pub static CASES: [Case];
+
+/// Deliberately bad cases that test the harness itself. Filled by `selftest_case!`.
+#[distributed_slice]
+pub static SELFTEST_CASES: [Case];
+
+/// The body of a case.
+pub type Body = fn(&Test) -> Done;
+
+/// One conformance case.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// Dotted name; its first component is the group. `[a-z0-9_-]+(\.[a-z0-9_-]+)*`.
+    pub name: &'static str,
+    /// What it checks, for a reader who knows unshare(2) and no Rust.
+    pub about: &'static str,
+    /// IDs of the requirements it proves (the catalogue has their texts).
+    pub proves: &'static [&'static str],
+    /// Where the requirement comes from: a section of the 2006 design document or of a manual page.
+    pub source: &'static str,
+    /// What it needs of the machine.
+    pub needs: Needs,
+    /// How long one run may take on real hardware before it counts as hanging.
+    pub deadline: Duration,
+    /// Its parameters; empty when the body runs once.
+    pub variants: fn() -> Vec<Variant>,
+    /// The body.
+    pub run: Body,
+    /// The file it is declared in.
+    pub file: &'static str,
+    /// The line it is declared at.
+    pub line: u32,
+}
+
+/// The same body with a named parameter.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// Added to the case's name after a dot.
+    pub name: String,
+    /// The requirements this variant proves, when not all of the case's.
+    pub proves: Vec<&'static str>,
+    /// What this variant needs beyond the case's needs.
+    pub needs: Needs,
+    /// What the body reads with [`Test::param`]: usually a set of flags.
+    pub param: u64,
+}
+
+impl Variant {
+    /// A variant that proves and needs what its case does.
+    pub fn new(name: impl Into<String>, param: u64) -> Self {
+        Self {
+            name: name.into(),
+            proves: Vec::new(),
+            needs: Needs::NONE,
+            param,
+        }
+    }
+
+    /// The same variant, proving only these requirements.
+    pub fn proving(mut self, proves: impl Into<Vec<&'static str>>) -> Self {
+        self.proves = proves.into();
+        self
+    }
+
+    /// The same variant, with more needs.
+    pub fn needing(mut self, needs: Needs) -> Self {
+        self.needs = self.needs.and(needs);
+        self
+    }
+}
+
+impl Case {
+    /// How long a case may run unless it says otherwise. Cases take milliseconds; only a kernel
+    /// that hangs, or a machine that stands still, takes this long.
+    pub const DEADLINE: Duration = Duration::from_secs(20);
+
+    /// A case in which [`case!`](crate::case!) fills in the fields that are given.
+    pub const fn declared_at(file: &'static str, line: u32) -> Case {
+        Case {
+            name: "",
+            about: "",
+            proves: &[],
+            source: "",
+            needs: Needs::NONE,
+            deadline: Case::DEADLINE,
+            variants: Vec::new,
+            run: |test| Err(test.broken("case", "it has no body")),
+            file,
+            line,
+        }
+    }
+
+    /// The first component of the name.
+    pub fn group(&self) -> &'static str {
+        self.name.split('.').next().unwrap_or(self.name)
+    }
+}
+
+/// One thing to run: a case, with one of its variants if it has any.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// The full name, unique in the plan.
+    pub name: String,
+    /// The case.
+    pub case: Case,
+    /// The variant.
+    pub variant: Option<Variant>,
+}
+
+impl Item {
+    /// The requirements it proves.
+    pub fn proves(&self) -> &[&'static str] {
+        match &self.variant {
+            Some(variant) if !variant.proves.is_empty() => &variant.proves,
+            _ => self.case.proves,
+        }
+    }
+
+    /// What it needs.
+    pub fn needs(&self) -> Needs {
+        self.variant.as_ref().map_or(self.case.needs, |variant| {
+            self.case.needs.and(variant.needs)
+        })
+    }
+
+    /// The parameter of its variant; 0 without one.
+    pub fn param(&self) -> u64 {
+        self.variant.as_ref().map_or(0, |variant| variant.param)
+    }
+}
+
+/// All items of these cases: groups in alphabetical order, within one the order of the source.
+pub fn items(cases: &[Case]) -> Vec<Item> {
+    let mut cases = cases.to_vec();
+    // The linker gives the slice no order of its own.
+    cases.sort_by_key(|case| (case.group(), case.file, case.line));
+    cases
+        .into_iter()
+        .flat_map(|case| {
+            let variants = (case.variants)();
+            if variants.is_empty() {
+                return vec![Item {
+                    name: case.name.to_owned(),
+                    case,
+                    variant: None,
+                }];
+            }
+            variants
+                .into_iter()
+                .map(|variant| Item {
+                    name: format!("{}.{}", case.name, variant.name),
+                    case,
+                    variant: Some(variant),
+                })
+                .collect()
+        })
+        .collect()
+}
+
+/// Declares a conformance case where it stands; the program finds it by itself.
+///
+/// ```ignore
+/// case! {
+///     name: "separation.fs.cwd",
+///     about: "After unshare(CLONE_FS) a chdir by the caller is not seen by its sharer.",
+///     proves: &["EFF-FS-01"],
+///     run: |t| { … }
+/// }
+/// ```
+#[macro_export]
+macro_rules! case {
+    ($($field:ident : $value:expr),* $(,)?) => {
+        $crate::case_in! { $crate::case::CASES; $($field: $value),* }
+    };
+}
+
+/// Declares a deliberately bad case that tests the harness.
+#[macro_export]
+macro_rules! selftest_case {
+    ($($field:ident : $value:expr),* $(,)?) => {
+        $crate::case_in! { $crate::case::SELFTEST_CASES; $($field: $value),* }
+    };
+}
+
+/// Puts a case into one of the slices; `case!` and `selftest_case!` are its faces.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! case_in {
+    ($slice:path; $($field:ident : $value:expr),* $(,)?) => {
+        const _: () = {
+            #[$crate::linkme::distributed_slice($slice)]
+            #[linkme(crate = $crate::linkme)]
+            static CASE: $crate::case::Case = $crate::case::Case {
+                $($field: $value,)*
+                ..$crate::case::Case::declared_at(::std::file!(), ::std::line!())
+            };
+        };
+    };
+}

@@ -1,0 +1,216 @@
+//! The verbs a case speaks: `check` judges the kernel, `setup` must work.
+
+use std::fmt::Debug;
+use std::panic::Location;
+
+use nix::errno::Errno;
+
+use crate::call::{Call, Failure};
+use crate::case_run::Test;
+use crate::record::{FailedCheck, Record};
+
+/// Says that a case must not go on: what stopped it is already written down.
+///
+/// Only the verbs of this crate make one, so an `Err(Stop)` always has its record.
+#[derive(Debug)]
+pub struct Stop(pub(crate) ());
+
+/// What a step of a case gives: its value, or the word that the case must not go on.
+pub type Done<V = ()> = Result<V, Stop>;
+
+/// A call on its way to being judged.
+#[must_use = "say what is expected: `.succeeds()`, `.fails_with(…)`, `.is(…)`"]
+pub struct Check<'t, V> {
+    test: &'t Test,
+    call: Call<V>,
+    requirement: Option<&'static str>,
+    at: &'static Location<'static>,
+}
+
+impl<'t, V: Debug> Check<'t, V> {
+    pub(crate) fn new(test: &'t Test, call: Call<V>, at: &'static Location<'static>) -> Self {
+        Self {
+            test,
+            call,
+            requirement: None,
+            at,
+        }
+    }
+
+    /// Names the one requirement this check is about, where the case proves several.
+    pub fn proves(mut self, requirement: &'static str) -> Self {
+        self.requirement = Some(requirement);
+        self
+    }
+
+    fn judge(
+        self,
+        expected: impl FnOnce() -> String,
+        holds: impl FnOnce(Result<&V, Failure>) -> bool,
+    ) -> Done<Option<V>> {
+        self.test.log().count_check();
+        if holds(self.call.result()) {
+            return Ok(self.call.into_parts().1.ok());
+        }
+        let (call, result) = self.call.into_parts();
+        let actual = match result {
+            Ok(value) => shown(&value),
+            Err(failure) => format!("{failure:?}"),
+        };
+        self.test.log().write(&Record::Failed(FailedCheck {
+            call: call.into_owned(),
+            expected: expected(),
+            actual,
+            requirement: self
+                .requirement
+                .map_or_else(|| self.test.proves().join(", "), str::to_owned),
+            task: self.test.task_name(),
+            at: self.at.into(),
+        }));
+        Err(Stop(()))
+    }
+
+    /// The call must succeed; gives its value.
+    ///
+    /// # Errors
+    /// It did not: a failed check is on record.
+    pub fn succeeds(self) -> Done<V> {
+        let value = self.judge(|| "success".to_owned(), |result| result.is_ok())?;
+        Ok(value.expect("a call that succeeded has a value"))
+    }
+
+    /// The call must fail with exactly this errno.
+    ///
+    /// # Errors
+    /// It did not: a failed check is on record.
+    pub fn fails_with(self, errno: Errno) -> Done {
+        self.judge(
+            || format!("{errno:?}"),
+            |result| result.err() == Some(Failure::Errno(errno)),
+        )
+        .map(drop)
+    }
+
+    /// The call must give exactly this result: `Ok` of any value, or this errno.
+    ///
+    /// # Errors
+    /// It did not: a failed check is on record.
+    pub fn gives(self, expected: Result<(), Errno>) -> Done {
+        match expected {
+            Ok(()) => self.succeeds().map(drop),
+            Err(errno) => self.fails_with(errno),
+        }
+    }
+
+    /// The value must be this one.
+    ///
+    /// # Errors
+    /// It is not: a failed check is on record.
+    pub fn is(self, expected: V) -> Done
+    where
+        V: PartialEq,
+    {
+        self.judge(
+            || shown(&expected),
+            |result| result.ok().is_some_and(|value| *value == expected),
+        )
+        .map(drop)
+    }
+
+    /// The value must be another one than this.
+    ///
+    /// # Errors
+    /// It is not: a failed check is on record.
+    pub fn is_not(self, other: V) -> Done
+    where
+        V: PartialEq,
+    {
+        self.judge(
+            || format!("anything but {}", shown(&other)),
+            |result| result.ok().is_some_and(|value| *value != other),
+        )
+        .map(drop)
+    }
+
+    /// The value must satisfy the condition that `expected` puts in words.
+    ///
+    /// # Errors
+    /// It does not: a failed check is on record.
+    pub fn holds(self, expected: &str, condition: impl FnOnce(&V) -> bool) -> Done<V> {
+        let value = self.judge(
+            || expected.to_owned(),
+            |result| result.ok().is_some_and(condition),
+        )?;
+        Ok(value.expect("a condition that holds has a value"))
+    }
+}
+
+/// A value as a diagnostic shows it: `()` is the call's 0, all else its debug form.
+fn shown<V: Debug>(value: &V) -> String {
+    let text = format!("{value:?}");
+    if text == "()" { "0".to_owned() } else { text }
+}
+
+impl Test {
+    /// Judges the kernel: what follows says what a conforming kernel gives.
+    #[track_caller]
+    pub fn check<V: Debug>(&self, call: Call<V>) -> Check<'_, V> {
+        Check::new(self, call, Location::caller())
+    }
+
+    /// Takes a step that has to work before anything can be judged.
+    ///
+    /// # Errors
+    /// It did not work: the case is broken, and that is on record.
+    #[track_caller]
+    pub fn setup<V>(&self, call: Call<V>) -> Done<V> {
+        let at = Location::caller();
+        let (call, result) = call.into_parts();
+        result.map_err(|failure| {
+            self.log().write(&Record::SetupFailed {
+                call: call.into_owned(),
+                actual: format!("{failure:?}"),
+                task: self.task_name(),
+                at: at.into(),
+            });
+            Stop(())
+        })
+    }
+
+    /// Ends the case as not runnable here, for a reason its needs could not foresee.
+    pub fn skip(&self, reason: impl Into<String>) -> Stop {
+        self.log().write(&Record::Skip {
+            reason: reason.into(),
+        });
+        Stop(())
+    }
+
+    /// Ends the case because its environment does something no verdict can be drawn from.
+    #[track_caller]
+    pub fn broken(&self, what: impl Into<String>, actual: impl Into<String>) -> Stop {
+        self.log().write(&Record::SetupFailed {
+            call: what.into(),
+            actual: actual.into(),
+            task: self.task_name(),
+            at: Location::caller().into(),
+        });
+        Stop(())
+    }
+
+    /// Writes down what a reader of the verdict may want to know.
+    pub fn note(&self, text: impl Into<String>) {
+        self.log().write(&Record::Note { text: text.into() });
+    }
+}
+
+/// Takes several judged steps as one, so that the first failure does not hide the others.
+///
+/// # Errors
+/// At least one of them said stop.
+pub fn all(steps: impl IntoIterator<Item = Done>) -> Done {
+    let mut done = Ok(());
+    for step in steps {
+        done = done.and(step);
+    }
+    done
+}

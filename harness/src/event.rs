@@ -1,0 +1,87 @@
+//! Events: the only door between running and reporting.
+
+use serde::{Deserialize, Serialize};
+
+use crate::case::Item;
+use crate::case_run::Tier;
+use crate::facts::Facts;
+use crate::judge::Verdict;
+use crate::outcome::{Counts, Outcome};
+
+/// What is said of a case before it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseInfo {
+    /// Its full name, unique in the plan.
+    pub name: String,
+    /// What it checks.
+    pub about: String,
+    /// The requirements it proves.
+    pub proves: Vec<String>,
+    /// Where they come from.
+    pub source: String,
+}
+
+impl From<&Item> for CaseInfo {
+    fn from(item: &Item) -> Self {
+        Self {
+            name: item.name.clone(),
+            about: item.case.about.to_owned(),
+            proves: item.proves().iter().map(|&id| id.to_owned()).collect(),
+            source: item.case.source.to_owned(),
+        }
+    }
+}
+
+/// Something that happened in a run, in the order it happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The first event: what will be run, where, and what reproduces it.
+    RunStarted {
+        /// Version of this program.
+        program: String,
+        /// What is known of the kernel and the place.
+        facts: Box<Facts>,
+        /// The cases, in the order of the plan.
+        plan: Vec<CaseInfo>,
+        /// What random draws start from.
+        seed: u64,
+        /// How much of large spaces is looked at.
+        tier: Tier,
+        /// How often each case is run.
+        repeat: u32,
+    },
+    /// A case began to run.
+    CaseStarted {
+        /// Its place in the plan, from 0.
+        index: usize,
+    },
+    /// A case has its verdict.
+    CaseFinished {
+        /// Its place in the plan, from 0.
+        index: usize,
+        /// The verdict.
+        verdict: Box<Verdict>,
+        /// The verdict in the light of what is known.
+        outcome: Outcome,
+    },
+    /// Something to tell that belongs to no case.
+    Remark {
+        /// One line.
+        text: String,
+    },
+    /// Nothing more can be said.
+    BailedOut {
+        /// Why, in one sentence.
+        why: String,
+    },
+    /// The last event.
+    RunFinished {
+        /// How many cases came out how.
+        counts: Counts,
+        /// The signal that cut the run short, if one did.
+        interrupted: Option<i32>,
+        /// Wall time in milliseconds.
+        milliseconds: u64,
+    },
+}

@@ -1,0 +1,444 @@
+//! From what was observed to a verdict: a pure function, tested by a table.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::{FailedCheck, Record};
+use crate::supervise::{Ending, Observation};
+
+/// What a verdict says, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// The kernel did all that was checked, and at least one thing was.
+    Pass,
+    /// The case could not run here.
+    Skip,
+    /// Nothing can be said of the kernel: the case, the harness or the place went wrong.
+    Broken,
+    /// The case did not end within its deadline.
+    TimedOut,
+    /// The kernel does not conform.
+    Fail,
+}
+
+impl Status {
+    /// The word users read.
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Pass => "pass",
+            Status::Skip => "skip",
+            Status::Broken => "broken",
+            Status::TimedOut => "timed out",
+            Status::Fail => "fail",
+        }
+    }
+}
+
+/// What is said of a case after it was run, or of why it was not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The one word.
+    pub status: Status,
+    /// Why, in one line; empty for a pass.
+    pub reason: String,
+    /// The checks that failed, in the order they were made.
+    pub failed: Vec<FailedCheck>,
+    /// What else a reader may want to know.
+    pub notes: Vec<String>,
+    /// How many checks were made.
+    pub checks: u32,
+    /// How long the run took.
+    pub duration: Duration,
+}
+
+impl Verdict {
+    /// A verdict on a case that was not run.
+    pub fn not_run(status: Status, reason: impl Into<String>) -> Self {
+        Self {
+            status,
+            reason: reason.into(),
+            failed: Vec::new(),
+            notes: Vec::new(),
+            checks: 0,
+            duration: Duration::ZERO,
+        }
+    }
+}
+
+/// Judges one run of a case. Guilty until proven: without a final record and at least one check
+/// there is no pass.
+pub fn judge(observation: &Observation) -> Verdict {
+    let records = &observation.records;
+    let mut failed = Vec::new();
+    let mut broken = Vec::new();
+    let mut skipped = None;
+    let mut notes = Vec::new();
+    for record in &records.records {
+        match record {
+            Record::Failed(check) => failed.push(check.clone()),
+            Record::SetupFailed {
+                call,
+                actual,
+                task,
+                at,
+            } => {
+                let task = task
+                    .as_ref()
+                    .map_or(String::new(), |task| format!(" in {task}"));
+                broken.push(format!("setup{task}: {call}: {actual} (at {at})"));
+            }
+            Record::Skip { reason } => {
+                skipped.get_or_insert_with(|| reason.clone());
+            }
+            Record::Panicked { message } => {
+                broken.push(format!("the case itself panicked: {message}"))
+            }
+            Record::Note { text } => notes.push(text.clone()),
+        }
+    }
+    let mut timed_out = None;
+    match &observation.ending {
+        Ending::Exited { status: 0 } if records.finished => {}
+        Ending::Exited { status } => {
+            broken.push(format!("it exited with status {status} before its end"));
+        }
+        Ending::Killed { signal } => broken.push(format!("{signal} ended it")),
+        Ending::TimedOut { after, hints } => {
+            timed_out = Some(format!("no end within {}", seconds(*after)));
+            notes.extend(hints.iter().cloned());
+        }
+        Ending::Unkillable { after, hints } => {
+            timed_out = Some(format!(
+                "no end within {}, and SIGKILL did not end it",
+                seconds(*after)
+            ));
+            notes.extend(hints.iter().cloned());
+        }
+        Ending::SupervisorLost { how } => broken.push(format!("its supervisor was lost: {how}")),
+    }
+    broken.extend(
+        observation
+            .leaks
+            .iter()
+            .take(LEAKS_TOLD)
+            .map(|leak| format!("it left behind: {leak}")),
+    );
+    if observation.leaks.len() > LEAKS_TOLD {
+        let more = observation.leaks.len() - LEAKS_TOLD;
+        broken.push(format!("it left behind {more} things more"));
+    }
+    if records.dropped > 0 {
+        broken.push(format!(
+            "{} of its records did not fit in the log",
+            records.dropped
+        ));
+    }
+    let nothing_else = failed.is_empty() && broken.is_empty() && timed_out.is_none();
+    if records.checks == 0 && skipped.is_none() && nothing_else {
+        broken.push("it checked nothing".to_owned());
+    }
+    notes.extend(printed(&observation.output));
+
+    let (status, reason) = if let Some(splat) = observation.splats.first() {
+        notes.extend(
+            observation
+                .splats
+                .iter()
+                .map(|line| format!("kernel log: {line}")),
+        );
+        (Status::Fail, format!("kernel log: {splat}"))
+    } else if let Some(check) = failed.first() {
+        notes.extend(timed_out);
+        notes.append(&mut broken);
+        (
+            Status::Fail,
+            format!(
+                "{}: expected {}, got {}",
+                check.call, check.expected, check.actual
+            ),
+        )
+    } else if let Some(why) = timed_out {
+        notes.append(&mut broken);
+        (Status::TimedOut, why)
+    } else if !broken.is_empty() {
+        let first = broken.remove(0);
+        notes.append(&mut broken);
+        (Status::Broken, first)
+    } else if let Some(reason) = skipped {
+        (Status::Skip, reason)
+    } else {
+        (Status::Pass, String::new())
+    };
+    Verdict {
+        status,
+        reason,
+        failed,
+        notes,
+        checks: records.checks,
+        duration: observation.duration,
+    }
+}
+
+/// How many leaks, and how many lines of output, a verdict tells of one by one.
+const LEAKS_TOLD: usize = 5;
+const LINES_TOLD: usize = 20;
+/// How much of a printed line a verdict tells.
+const LINE_TOLD: usize = 200;
+
+/// What a case printed, cut to what a reader wants to see.
+fn printed(output: &str) -> Vec<String> {
+    let lines = output.lines().count();
+    let mut told: Vec<String> = output
+        .lines()
+        .take(LINES_TOLD)
+        .map(|line| {
+            let cut: String = line.chars().take(LINE_TOLD).collect();
+            let dots = if cut.len() < line.len() { "…" } else { "" };
+            format!("printed: {cut}{dots}")
+        })
+        .collect();
+    if lines > LINES_TOLD {
+        told.push(format!("printed {} lines more", lines - LINES_TOLD));
+    }
+    told
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}
+
+/// One verdict for a case that was run several times: the worst, with how often it came.
+///
+/// # Panics
+/// There is no verdict at all.
+pub fn worst_of(verdicts: Vec<Verdict>) -> Verdict {
+    let runs = verdicts.len();
+    let checks = verdicts.iter().map(|verdict| verdict.checks).sum();
+    let duration = verdicts.iter().map(|verdict| verdict.duration).sum();
+    let status = verdicts
+        .iter()
+        .map(|verdict| verdict.status)
+        .max()
+        .expect("a case was run at least once");
+    let times = verdicts
+        .iter()
+        .filter(|verdict| verdict.status == status)
+        .count();
+    let (index, mut worst) = verdicts
+        .into_iter()
+        .enumerate()
+        .find(|(_, verdict)| verdict.status == status)
+        .expect("the maximum is one of them");
+    worst.checks = checks;
+    worst.duration = duration;
+    if runs > 1 && status != Status::Pass && status != Status::Skip {
+        worst.notes.push(format!(
+            "{} in {times} of {runs} repetitions, first in repetition {}",
+            status.word(),
+            index + 1
+        ));
+    }
+    worst
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leaks::{Leak, LeakKind};
+    use crate::record::{At, Records};
+
+    fn at() -> At {
+        At {
+            file: "suite/src/x.rs".to_owned(),
+            line: 1,
+        }
+    }
+
+    fn failed() -> Record {
+        Record::Failed(FailedCheck {
+            call: "unshare(CLONE_FS)".to_owned(),
+            expected: "0".to_owned(),
+            actual: "EPERM".to_owned(),
+            requirement: "FLAG-09".to_owned(),
+            task: None,
+            at: at(),
+        })
+    }
+
+    fn setup_failed() -> Record {
+        Record::SetupFailed {
+            call: "mkdir".to_owned(),
+            actual: "ENOSPC".to_owned(),
+            task: None,
+            at: at(),
+        }
+    }
+
+    fn skip() -> Record {
+        Record::Skip {
+            reason: "no kcmp".to_owned(),
+        }
+    }
+
+    fn observed(checks: u32, finished: bool, records: Vec<Record>) -> Observation {
+        Observation {
+            records: Records {
+                checks,
+                finished,
+                records,
+                dropped: 0,
+            },
+            ending: Ending::Exited { status: 0 },
+            leaks: Vec::new(),
+            output: String::new(),
+            splats: Vec::new(),
+            duration: Duration::ZERO,
+        }
+    }
+
+    fn ending(mut observation: Observation, ending: Ending) -> Observation {
+        observation.ending = ending;
+        observation
+    }
+
+    #[test]
+    fn the_table() {
+        let second = Duration::from_secs(1);
+        let killed = || Ending::Killed {
+            signal: "SIGSEGV".to_owned(),
+        };
+        let timed_out = || Ending::TimedOut {
+            after: second,
+            hints: vec!["state S".to_owned()],
+        };
+        let leaky = {
+            let mut observation = observed(1, true, vec![]);
+            observation.leaks.push(Leak {
+                kind: LeakKind::Mount,
+                what: "/x".to_owned(),
+            });
+            observation
+        };
+        let flooded = {
+            let mut observation = observed(1, true, vec![]);
+            observation.records.dropped = 3;
+            observation
+        };
+        let splat = {
+            let mut observation = observed(1, true, vec![]);
+            observation.splats.push("BUG: x".to_owned());
+            observation
+        };
+        let panicked = Record::Panicked {
+            message: "index".to_owned(),
+        };
+        use Status::{Broken, Fail, Pass, Skip, TimedOut};
+        let table = [
+            (observed(1, true, vec![]), Pass, ""),
+            (observed(0, true, vec![]), Broken, "it checked nothing"),
+            (
+                observed(1, false, vec![]),
+                Broken,
+                "it exited with status 0 before its end",
+            ),
+            (observed(0, true, vec![skip()]), Skip, "no kcmp"),
+            (observed(2, true, vec![skip()]), Skip, "no kcmp"),
+            (
+                observed(1, true, vec![failed()]),
+                Fail,
+                "unshare(CLONE_FS): expected 0, got EPERM",
+            ),
+            (
+                observed(0, true, vec![setup_failed()]),
+                Broken,
+                "setup: mkdir: ENOSPC (at suite/src/x.rs:1)",
+            ),
+            (
+                observed(1, true, vec![setup_failed(), skip()]),
+                Broken,
+                "setup: mkdir: ENOSPC (at suite/src/x.rs:1)",
+            ),
+            (
+                observed(1, true, vec![setup_failed(), failed()]),
+                Fail,
+                "unshare(CLONE_FS): expected 0, got EPERM",
+            ),
+            (
+                observed(1, true, vec![skip(), failed()]),
+                Fail,
+                "unshare(CLONE_FS): expected 0, got EPERM",
+            ),
+            (
+                observed(1, false, vec![panicked]),
+                Broken,
+                "the case itself panicked: index",
+            ),
+            (
+                ending(observed(1, true, vec![]), killed()),
+                Broken,
+                "SIGSEGV ended it",
+            ),
+            (
+                ending(observed(1, false, vec![failed()]), killed()),
+                Fail,
+                "unshare(CLONE_FS): expected 0, got EPERM",
+            ),
+            (
+                ending(observed(1, true, vec![]), Ending::Exited { status: 3 }),
+                Broken,
+                "it exited with status 3 before its end",
+            ),
+            (
+                ending(observed(1, false, vec![]), timed_out()),
+                TimedOut,
+                "no end within 1 s",
+            ),
+            (
+                ending(observed(1, false, vec![failed()]), timed_out()),
+                Fail,
+                "unshare(CLONE_FS): expected 0, got EPERM",
+            ),
+            (
+                ending(observed(1, false, vec![setup_failed()]), timed_out()),
+                TimedOut,
+                "no end within 1 s",
+            ),
+            (
+                ending(
+                    observed(0, false, vec![]),
+                    Ending::SupervisorLost {
+                        how: "gone".to_owned(),
+                    },
+                ),
+                Broken,
+                "its supervisor was lost: gone",
+            ),
+            (leaky, Broken, "it left behind: mount /x"),
+            (flooded, Broken, "3 of its records did not fit in the log"),
+            (splat, Fail, "kernel log: BUG: x"),
+        ];
+        for (observation, status, reason) in table {
+            let verdict = judge(&observation);
+            assert_eq!(
+                (verdict.status, verdict.reason.as_str()),
+                (status, reason),
+                "{observation:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_worst_repetition_counts() {
+        let pass = judge(&observed(1, true, vec![]));
+        let fail = judge(&observed(1, true, vec![failed()]));
+        let verdict = worst_of(vec![pass.clone(), fail, pass.clone()]);
+        assert_eq!((verdict.status, verdict.checks), (Status::Fail, 3));
+        assert_eq!(
+            verdict.notes,
+            ["fail in 1 of 3 repetitions, first in repetition 2"]
+        );
+        assert_eq!(worst_of(vec![pass.clone(), pass]).notes, [""; 0]);
+    }
+}

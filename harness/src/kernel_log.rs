@@ -1,0 +1,92 @@
+//! The running kernel's log and taint, watched while cases run.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+
+use crate::facts::taint;
+use crate::splat::recognise;
+
+/// Reads what the kernel logs from the moment it was opened.
+#[derive(Debug)]
+pub struct KernelLog {
+    log: Option<File>,
+    taint: u64,
+}
+
+impl KernelLog {
+    /// Starts watching. An ordinary user usually may not read the log; then only the taint is
+    /// watched.
+    pub fn watch() -> Self {
+        let log = File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open("/dev/kmsg")
+            .and_then(|mut log| log.seek(SeekFrom::End(0)).map(|_| log))
+            .ok();
+        Self {
+            log,
+            taint: taint(),
+        }
+    }
+
+    /// Whether the log itself can be read.
+    pub fn is_readable(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// The splats that were logged since the last call.
+    pub fn splats(&mut self) -> Vec<String> {
+        let Some(log) = &mut self.log else {
+            return Vec::new();
+        };
+        let mut splats = Vec::new();
+        let mut record = [0; 8192];
+        loop {
+            match log.read(&mut record) {
+                Ok(0) => break,
+                Ok(length) => {
+                    let text = String::from_utf8_lossy(&record[..length]);
+                    let line = message(&text);
+                    if recognise(line).is_some() {
+                        splats.push(line.to_owned());
+                    }
+                }
+                // Records were overwritten before they were read: go on with the oldest left.
+                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        splats
+    }
+
+    /// What the kernel's taint gained since the last call, in words; none when it gained nothing.
+    pub fn new_taint(&mut self) -> Option<String> {
+        let now = taint();
+        let gained = now & !self.taint;
+        self.taint = now;
+        (gained != 0).then(|| {
+            format!(
+                "the kernel became tainted: {now} (new: {gained}, see /proc/sys/kernel/tainted)"
+            )
+        })
+    }
+}
+
+/// The text of a record of /dev/kmsg: `priority,sequence,time,flags;text\n KEY=value…`.
+fn message(record: &str) -> &str {
+    let text = record.split_once(';').map_or(record, |(_, text)| text);
+    text.lines().next().unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_record() {
+        assert_eq!(message("4,1,2,-;WARNING: x\n SUBSYSTEM=a\n"), "WARNING: x");
+        assert_eq!(message("odd"), "odd");
+    }
+}

@@ -1,0 +1,122 @@
+//! What is run, in which order, and what is left out and why.
+
+use crate::case::Item;
+use crate::facts::Facts;
+use crate::judge::{Status, Verdict};
+use crate::needs::{Feature, Unmet};
+
+/// Which of the cases a user asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Names must contain one of these; none given means all.
+    pub filters: Vec<String>,
+    /// Filters are whole names.
+    pub exact: bool,
+    /// Names must contain none of these.
+    pub skip: Vec<String>,
+}
+
+impl Selection {
+    /// Whether a case of this name was asked for.
+    pub fn includes(&self, name: &str) -> bool {
+        let wanted = self.filters.is_empty()
+            || self.filters.iter().any(|filter| {
+                if self.exact {
+                    name == filter
+                } else {
+                    name.contains(filter.as_str())
+                }
+            });
+        wanted
+            && !self
+                .skip
+                .iter()
+                .any(|pattern| name.contains(pattern.as_str()))
+    }
+}
+
+/// One entry of a plan.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// What to run.
+    pub item: Item,
+    /// The verdict, where it is known without running: a need is not met.
+    pub verdict: Option<Verdict>,
+}
+
+/// Decides for each item whether it can run here. A feature that the place promised and does not
+/// have makes its cases broken rather than skipped, since a skip nobody expects is a hole in the
+/// proof.
+pub fn plan(
+    items: Vec<Item>,
+    facts: &Facts,
+    may_disturb_host: bool,
+    promised: &[Feature],
+) -> Vec<Planned> {
+    items
+        .into_iter()
+        .map(|item| {
+            let unmet = item.needs().unmet(facts, may_disturb_host);
+            let verdict = (!unmet.is_empty()).then(|| unmet_verdict(&unmet, promised));
+            Planned { item, verdict }
+        })
+        .collect()
+}
+
+fn unmet_verdict(unmet: &[Unmet], promised: &[Feature]) -> Verdict {
+    let is_promised = |unmet: &&Unmet| {
+        unmet
+            .feature
+            .is_some_and(|feature| promised.contains(&feature))
+    };
+    let reasons = |unmet: Vec<&Unmet>| {
+        let reasons: Vec<_> = unmet.iter().map(|unmet| unmet.reason.as_str()).collect();
+        reasons.join("; ")
+    };
+    let broken: Vec<_> = unmet.iter().filter(is_promised).collect();
+    if broken.is_empty() {
+        Verdict::not_run(Status::Skip, reasons(unmet.iter().collect()))
+    } else {
+        let reason = format!("promised but missing: {}", reasons(broken));
+        Verdict::not_run(Status::Broken, reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Case;
+    use crate::needs::Needs;
+
+    #[test]
+    fn filters_are_substrings_unless_exact() {
+        let selection = |filters: &[&str], exact, skip: &[&str]| Selection {
+            filters: filters.iter().map(|&f| f.to_owned()).collect(),
+            exact,
+            skip: skip.iter().map(|&s| s.to_owned()).collect(),
+        };
+        assert!(selection(&[], false, &[]).includes("a.b"));
+        assert!(selection(&["x", "b"], false, &[]).includes("a.b"));
+        assert!(!selection(&["x", "b"], true, &[]).includes("a.b"));
+        assert!(selection(&["a.b"], true, &[]).includes("a.b"));
+        assert!(!selection(&["a"], false, &[".b"]).includes("a.b"));
+    }
+
+    #[test]
+    fn a_promise_that_is_not_kept_is_broken() {
+        let mut case = Case::declared_at("x.rs", 1);
+        case.name = "a.b";
+        case.needs = Needs::NONE.with(Feature::Kcmp);
+        let mut facts = Facts::default();
+        facts.absent.insert(Feature::Kcmp, "no kcmp".to_owned());
+        let status = |promised: &[Feature]| {
+            let plan = plan(crate::case::items(&[case]), &facts, false, promised);
+            plan[0].verdict.as_ref().map(|verdict| verdict.status)
+        };
+        assert_eq!(status(&[]), Some(Status::Skip));
+        assert_eq!(status(&[Feature::Kcmp]), Some(Status::Broken));
+        facts.absent.clear();
+        let plan = plan(crate::case::items(&[case]), &facts, false, &[]);
+        assert!(plan[0].verdict.is_none());
+    }
+}

@@ -1,0 +1,594 @@
+//! A run: facts, plan, several supervisors as processes, and the events that come of it.
+//!
+//! The process that calls [`run`] must be single-threaded while it runs: it forks the supervisors,
+//! which fork the cases. It only reads and judges what they send.
+
+mod wire;
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::case::Item;
+use crate::case_run::{Setting, Tier};
+use crate::event::{CaseInfo, Event};
+use crate::facts::Facts;
+use crate::judge::{Verdict, judge, worst_of};
+use crate::kernel_log::KernelLog;
+use crate::leaks::{become_subreaper, kill_children_but};
+use crate::needs::{Feature, Global};
+use crate::outcome::{Counts, KnownBug, expect};
+use crate::plan::{Planned, plan};
+use crate::record::RecordLog;
+use crate::sandbox::{self, Sandbox};
+use crate::supervise::{Ending, Observation, Supervisor, restore_globals};
+
+use wire::{Job, receive_job, receive_observation, send_job, send_observation};
+
+/// How a run is to be done.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// What is reported as the program's version.
+    pub program: String,
+    /// What random draws start from.
+    pub seed: u64,
+    /// How much of large spaces to look at.
+    pub tier: Tier,
+    /// How often to run each case; at least once.
+    pub repeat: u32,
+    /// How many supervisors; at least one.
+    pub jobs: u32,
+    /// The deadline of every case, instead of its own.
+    pub timeout: Option<Duration>,
+    /// What the cases' own deadlines are multiplied with on a slow (emulated) machine.
+    pub slowdown: u32,
+    /// Cases may change what every process of the machine sees.
+    pub may_disturb_host: bool,
+    /// Features that are promised to be there.
+    pub promised: Vec<Feature>,
+    /// Documented kernel bugs.
+    pub known_bugs: Vec<KnownBug>,
+    /// Report in the order of the plan, which holds results back until their turn.
+    pub in_order: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunEnd {
+    /// How many cases came out how.
+    pub counts: Counts,
+    /// The signal that cut it short, if one did.
+    pub interrupted: Option<i32>,
+    /// Whether it was given up.
+    pub bailed_out: bool,
+}
+
+/// Where events go. An error (a report that cannot be written) ends the run.
+pub type Sink<'a> = dyn FnMut(&Event) -> io::Result<()> + 'a;
+
+/// What makes a run impossible, or cuts it short for a reason that is not the kernel's.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// There is no /proc to observe tasks through.
+    #[error(
+        "/proc is not mounted, and nothing can be observed without it: mount -t proc proc /proc"
+    )]
+    NoProc,
+    /// No process can be forked, or one cannot be prepared.
+    #[error("cannot start a supervisor: {0}")]
+    Supervisor(String),
+    /// A report cannot be written.
+    #[error("cannot write the report: {0}")]
+    Report(#[from] io::Error),
+}
+
+/// Gathers the facts of the place that cases will run in.
+///
+/// # Errors
+/// Not even a plain child process can be started.
+pub fn facts() -> Result<Facts, RunError> {
+    if !Path::new("/proc/self/status").exists() {
+        return Err(RunError::NoProc);
+    }
+    let mut why = Vec::new();
+    for kind in sandbox::kinds() {
+        let kind = match kind {
+            Sandbox::None { .. } => Sandbox::None {
+                why: why.join("; "),
+            },
+            kind => kind,
+        };
+        match scout(&kind) {
+            Ok(facts) => return Ok(facts),
+            Err(error) => why.push(error),
+        }
+    }
+    Err(RunError::Supervisor(why.join("; ")))
+}
+
+/// Sends a child into a sandbox of this kind to gather facts there.
+fn scout(kind: &Sandbox) -> Result<Facts, String> {
+    let (mut reader, writer) = UnixStream::pair().map_err(|e| format!("socketpair: {e}"))?;
+    let ids = (
+        nix::unistd::geteuid().as_raw(),
+        nix::unistd::getegid().as_raw(),
+    );
+    let pid = sandbox::fork_into(kind).map_err(|errno| format!("clone for {kind}: {errno:?}"))?;
+    if pid.as_raw() == 0 {
+        drop(reader);
+        let result = sandbox::furnish(kind, ids, Path::new("/"))
+            .map(|_| Facts::gather(kind.clone()))
+            .map_err(|error| error.to_string());
+        let _ = serde_json::to_writer(writer, &result);
+        // SAFETY: ends the scout without the parent's exit handlers.
+        unsafe { libc::_exit(0) }
+    }
+    drop(writer);
+    let mut text = Vec::new();
+    let read = reader.read_to_end(&mut text);
+    let _ = waitpid(pid, None);
+    read.map_err(|e| e.to_string())?;
+    serde_json::from_slice(&text).unwrap_or_else(|_| Err("it died".to_owned()))
+}
+
+/// Runs the items and sends what happens to `sink`.
+///
+/// # Errors
+/// See [`RunError`]; everything that was started is gone by then.
+pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<RunEnd, RunError> {
+    let start = Instant::now();
+    let signals = Signals::block()?;
+    become_subreaper().map_err(io::Error::from)?;
+    let facts = facts()?;
+    let planned = plan(items, &facts, options.may_disturb_host, &options.promised);
+    sink(&Event::RunStarted {
+        program: options.program.clone(),
+        facts: Box::new(facts.clone()),
+        plan: planned
+            .iter()
+            .map(|entry| CaseInfo::from(&entry.item))
+            .collect(),
+        seed: options.seed,
+        tier: options.tier,
+        repeat: options.repeat,
+    })?;
+    // Only a run without a sandbox needs a directory that the host sees.
+    let directory = match facts.sandbox {
+        Sandbox::None { .. } => Some(
+            tempfile::Builder::new()
+                .prefix("unshare-conformance-")
+                .tempdir()?,
+        ),
+        _ => None,
+    };
+    let base = directory
+        .as_ref()
+        .map_or(Path::new("/"), |directory| directory.path());
+    let mut run = Run {
+        setting: Setting {
+            facts,
+            seed: options.seed,
+            tier: options.tier,
+            base: base.to_owned(),
+        },
+        attempts: planned.iter().map(|_| Vec::new()).collect(),
+        held_back: planned.iter().map(|entry| entry.verdict.clone()).collect(),
+        reported: 0,
+        counts: Counts::default(),
+        workers: Vec::new(),
+        kernel_log: KernelLog::watch(),
+        planned,
+        options,
+        sink,
+    };
+    let globals = run.save_globals();
+    let result = run.work(&signals);
+    run.stop_workers();
+    restore_globals(&globals);
+    let interrupted = result?;
+    let counts = run.counts;
+    (run.sink)(&Event::RunFinished {
+        counts,
+        interrupted,
+        milliseconds: start.elapsed().as_millis() as u64,
+    })?;
+    Ok(RunEnd {
+        counts,
+        interrupted,
+        bailed_out: false,
+    })
+}
+
+/// The signals that end a run, taken from a descriptor instead of by surprise.
+struct Signals {
+    fd: SignalFd,
+    old: SigSet,
+}
+
+impl Signals {
+    fn block() -> io::Result<Self> {
+        let set = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+        let mut old = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), Some(&mut old))?;
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Self { fd, old })
+    }
+
+    fn pending(&self) -> Option<i32> {
+        let signal = self.fd.read_signal().ok()??;
+        Some(signal.ssi_signo as i32)
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.old), None);
+    }
+}
+
+/// A supervisor, seen from the reporting process.
+struct Worker {
+    pid: Pid,
+    stream: UnixStream,
+    /// Jobs it was given and has not answered; it runs the first.
+    jobs: VecDeque<Job>,
+    /// Splats seen while its first job ran but reported with another one.
+    splats: Vec<String>,
+}
+
+/// How many jobs a supervisor holds, so that it need not wait for the next one.
+const JOBS_AHEAD: usize = 2;
+
+struct Run<'a, 's> {
+    setting: Setting,
+    planned: Vec<Planned>,
+    options: &'a RunOptions,
+    sink: &'a mut Sink<'s>,
+    attempts: Vec<Vec<Verdict>>,
+    held_back: Vec<Option<Verdict>>,
+    reported: usize,
+    counts: Counts,
+    workers: Vec<Worker>,
+    kernel_log: KernelLog,
+}
+
+impl Run<'_, '_> {
+    /// Runs everything; gives the signal that interrupted it, if one did.
+    fn work(&mut self, signals: &Signals) -> Result<Option<i32>, RunError> {
+        let jobs_of = |index: usize| {
+            (0..self.options.repeat.max(1)).map(move |repetition| Job {
+                index: index as u32,
+                repetition,
+            })
+        };
+        let is_exclusive = |entry: &Planned| entry.item.needs().disturbed().next().is_some();
+        let (mut together, mut alone) = (VecDeque::new(), VecDeque::new());
+        for (index, entry) in self.planned.iter().enumerate() {
+            if entry.verdict.is_none() {
+                let queue = if is_exclusive(entry) {
+                    &mut alone
+                } else {
+                    &mut together
+                };
+                queue.extend(jobs_of(index));
+            }
+        }
+        self.report_finished()?;
+        let wanted = (self.options.jobs.max(1) as usize).min(together.len() + alone.len());
+        for _ in 0..wanted {
+            self.add_worker()?;
+        }
+        // What changes global state runs when nothing else does, one at a time.
+        for (queue, ahead, width) in [(&mut together, JOBS_AHEAD, wanted), (&mut alone, 1, 1)] {
+            loop {
+                self.assign(queue, ahead, width)?;
+                if self.workers.iter().all(|worker| worker.jobs.is_empty()) {
+                    break;
+                }
+                if let Some(signal) = self.wait(signals, queue)? {
+                    return Ok(Some(signal));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn assign(
+        &mut self,
+        queue: &mut VecDeque<Job>,
+        ahead: usize,
+        width: usize,
+    ) -> Result<(), RunError> {
+        for at in 0..width.min(self.workers.len()) {
+            while self.workers[at].jobs.len() < ahead {
+                let Some(job) = queue.pop_front() else {
+                    return Ok(());
+                };
+                let worker = &mut self.workers[at];
+                // A supervisor that is gone is noticed when its answer is read.
+                let _ = send_job(&mut worker.stream, job);
+                worker.jobs.push_back(job);
+                if worker.jobs.len() == 1 {
+                    self.announce(job)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self, job: Job) -> Result<(), RunError> {
+        if job.repetition == 0 {
+            (self.sink)(&Event::CaseStarted {
+                index: job.index as usize,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits for an answer or a signal.
+    fn wait(
+        &mut self,
+        signals: &Signals,
+        queue: &mut VecDeque<Job>,
+    ) -> Result<Option<i32>, RunError> {
+        let ready: Vec<usize> = {
+            let fds: Vec<BorrowedFd> = self
+                .workers
+                .iter()
+                .map(|worker| worker.stream.as_fd())
+                .collect();
+            let mut polled: Vec<PollFd> = fds
+                .iter()
+                .chain([&signals.fd.as_fd()])
+                .map(|fd| PollFd::new(*fd, PollFlags::POLLIN))
+                .collect();
+            match poll(&mut polled, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(io::Error::from(errno).into()),
+            }
+            (0..fds.len())
+                .filter(|&at| {
+                    polled[at]
+                        .revents()
+                        .is_some_and(|events| !events.is_empty())
+                })
+                .collect()
+        };
+        if let Some(signal) = signals.pending() {
+            return Ok(Some(signal));
+        }
+        // From the back, since a lost supervisor is taken out of the list.
+        for at in ready.into_iter().rev() {
+            self.take_answer(at, queue)?;
+        }
+        Ok(None)
+    }
+
+    fn take_answer(&mut self, at: usize, queue: &mut VecDeque<Job>) -> Result<(), RunError> {
+        let (job, mut observation) = match receive_observation(&mut self.workers[at].stream) {
+            Ok(observation) => {
+                let Some(job) = self.workers[at].jobs.pop_front() else {
+                    return Err(RunError::Supervisor(
+                        "it answered a question nobody asked".to_owned(),
+                    ));
+                };
+                (job, observation)
+            }
+            Err(_) => {
+                let (job, how) = self.replace_worker(at, queue)?;
+                (job, lost(how))
+            }
+        };
+        self.attribute_splats(at, &mut observation);
+        let verdict = judge(&observation);
+        if let Some(next) = self
+            .workers
+            .get(at)
+            .and_then(|worker| worker.jobs.front())
+            .copied()
+        {
+            self.announce(next)?;
+        }
+        let index = job.index as usize;
+        self.attempts[index].push(verdict);
+        if self.attempts[index].len() == self.options.repeat.max(1) as usize {
+            let verdicts = std::mem::take(&mut self.attempts[index]);
+            self.held_back[index] = Some(worst_of(verdicts));
+            if self.options.in_order {
+                self.report_finished()?;
+            } else {
+                self.report(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the kernel logged since the last answer belongs to every case that was running.
+    fn attribute_splats(&mut self, at: usize, observation: &mut Observation) {
+        let mut new = self.kernel_log.splats();
+        new.extend(self.kernel_log.new_taint());
+        for (other, worker) in self.workers.iter_mut().enumerate() {
+            if other != at && !worker.jobs.is_empty() {
+                worker.splats.extend(new.iter().cloned());
+            }
+        }
+        if let Some(worker) = self.workers.get_mut(at) {
+            observation.splats.append(&mut worker.splats);
+        }
+        observation.splats.append(&mut new);
+    }
+
+    fn report_finished(&mut self) -> Result<(), RunError> {
+        if !self.options.in_order {
+            for index in 0..self.planned.len() {
+                self.report(index)?;
+            }
+            return Ok(());
+        }
+        while self.reported < self.planned.len() && self.held_back[self.reported].is_some() {
+            self.report(self.reported)?;
+            self.reported += 1;
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, index: usize) -> Result<(), RunError> {
+        let Some(verdict) = self.held_back[index].take() else {
+            return Ok(());
+        };
+        let name = &self.planned[index].item.name;
+        let version = self.setting.facts.version;
+        let bug = self
+            .options
+            .known_bugs
+            .iter()
+            .find(|bug| bug.applies(name, version));
+        let outcome = expect(&verdict, bug);
+        self.counts.add(verdict.status, &outcome);
+        (self.sink)(&Event::CaseFinished {
+            index,
+            verdict: Box::new(verdict),
+            outcome,
+        })?;
+        Ok(())
+    }
+
+    fn add_worker(&mut self) -> Result<(), RunError> {
+        let failed = |what: String| RunError::Supervisor(what);
+        let (ours, theirs) = UnixStream::pair()?;
+        let log = RecordLog::map()?;
+        let ids = (
+            nix::unistd::geteuid().as_raw(),
+            nix::unistd::getegid().as_raw(),
+        );
+        let sandbox = &self.setting.facts.sandbox;
+        let pid = sandbox::fork_into(sandbox).map_err(|errno| failed(format!("{errno:?}")))?;
+        if pid.as_raw() == 0 {
+            drop(ours);
+            // The other supervisors' ends would keep them from noticing that we are gone.
+            self.workers.clear();
+            let status = serve(theirs, &self.planned, &self.setting, self.options, log, ids);
+            // SAFETY: ends the supervisor without the parent's exit handlers.
+            unsafe { libc::_exit(status) }
+        }
+        self.workers.push(Worker {
+            pid,
+            stream: ours,
+            jobs: VecDeque::new(),
+            splats: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// A supervisor died: whatever it left is removed, another takes its place, and its jobs go
+    /// back to the queue but for the one it ran.
+    fn replace_worker(
+        &mut self,
+        at: usize,
+        queue: &mut VecDeque<Job>,
+    ) -> Result<(Job, String), RunError> {
+        let mut worker = self.workers.remove(at);
+        let _ = kill(worker.pid, Signal::SIGKILL);
+        let how = match waitpid(worker.pid, None) {
+            Ok(WaitStatus::Signaled(_, signal, _)) => format!("{signal} ended it"),
+            Ok(WaitStatus::Exited(_, status)) => format!("it exited with status {status}"),
+            other => format!("{other:?}"),
+        };
+        let others: Vec<Pid> = self.workers.iter().map(|worker| worker.pid).collect();
+        kill_children_but(&others);
+        let Some(job) = worker.jobs.pop_front() else {
+            return Err(RunError::Supervisor(how));
+        };
+        while let Some(job) = worker.jobs.pop_back() {
+            queue.push_front(job);
+        }
+        self.add_worker()?;
+        Ok((job, how))
+    }
+
+    fn stop_workers(&mut self) {
+        for worker in &self.workers {
+            let _ = kill(worker.pid, Signal::SIGKILL);
+        }
+        self.workers.clear();
+        kill_children_but(&[]);
+    }
+
+    fn save_globals(&self) -> Vec<(Global, String)> {
+        let mut globals: Vec<Global> = self
+            .planned
+            .iter()
+            .filter(|entry| entry.verdict.is_none())
+            .flat_map(|entry| entry.item.needs().disturbed().collect::<Vec<_>>())
+            .collect();
+        globals.dedup();
+        globals
+            .into_iter()
+            .filter_map(|global| Some((global, std::fs::read_to_string(global.path()).ok()?)))
+            .collect()
+    }
+}
+
+fn lost(how: String) -> Observation {
+    Observation {
+        records: Default::default(),
+        ending: Ending::SupervisorLost { how },
+        leaks: Vec::new(),
+        output: String::new(),
+        splats: Vec::new(),
+        duration: Duration::ZERO,
+    }
+}
+
+/// A supervisor's life: prepare, then answer jobs until the reporting process hangs up. Gives its
+/// exit status.
+fn serve(
+    mut stream: UnixStream,
+    planned: &[Planned],
+    setting: &Setting,
+    options: &RunOptions,
+    log: RecordLog,
+    ids: (u32, u32),
+) -> i32 {
+    // SAFETY: PR_SET_PDEATHSIG takes a number. A supervisor never outlives the run.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    let sandbox = &setting.facts.sandbox;
+    let fallback = if matches!(sandbox, Sandbox::None { .. }) {
+        setting.base.join(std::process::id().to_string())
+    } else {
+        setting.base.clone()
+    };
+    if matches!(sandbox, Sandbox::None { .. }) && std::fs::create_dir(&fallback).is_err() {
+        return 2;
+    }
+    let supervisor = sandbox::furnish(sandbox, ids, &fallback).and_then(|base| {
+        let setting = Setting {
+            base,
+            ..setting.clone()
+        };
+        let own_ipc = !matches!(sandbox, Sandbox::None { .. });
+        Supervisor::start(setting, log, own_ipc)
+    });
+    let Ok(mut supervisor) = supervisor else {
+        return 3;
+    };
+    while let Ok(job) = receive_job(&mut stream) {
+        let item = &planned[job.index as usize].item;
+        let deadline = options.timeout.unwrap_or(item.case.deadline) * options.slowdown.max(1);
+        let observation = supervisor.run(item, job.repetition, deadline);
+        if send_observation(&mut stream, &observation).is_err() {
+            break;
+        }
+    }
+    0
+}

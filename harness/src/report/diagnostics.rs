@@ -1,0 +1,77 @@
+//! What is said below a result line: the failed call first, as YAML that people read unaided.
+
+use super::text::yaml_scalar;
+use crate::event::CaseInfo;
+use crate::judge::{Status, Verdict};
+use crate::outcome::Outcome;
+use crate::record::FailedCheck;
+
+/// The lines of a YAML mapping, without indentation; none when there is nothing to say.
+pub(super) fn yaml(verdict: &Verdict, outcome: &Outcome, case: &CaseInfo) -> Vec<String> {
+    let mut lines = Vec::new();
+    if verdict.status == Status::Skip {
+        return lines;
+    }
+    match outcome {
+        Outcome::UnexpectedPass { bug } => {
+            let text = format!(
+                "passed, although this kernel is listed with it: {bug}; update the list of known bugs"
+            );
+            lines.push(field("reason", &text));
+        }
+        _ if verdict.status == Status::Pass => {}
+        _ => {
+            match verdict.failed.first() {
+                Some(check) => lines.extend(check_fields(check)),
+                None => {
+                    lines.push(field("status", verdict.status.word()));
+                    lines.push(field("reason", &verdict.reason));
+                    lines.push(field("requirement", &case.proves.join(", ")));
+                }
+            }
+            lines.push(field("about", &case.about));
+            if !case.source.is_empty() {
+                lines.push(field("source", &case.source));
+            }
+        }
+    }
+    if verdict.failed.len() > 1 {
+        lines.push("also:".to_owned());
+        for check in &verdict.failed[1..] {
+            let fields = check_fields(check);
+            for (at, line) in fields.into_iter().enumerate() {
+                let lead = if at == 0 { "  - " } else { "    " };
+                lines.push(format!("{lead}{line}"));
+            }
+        }
+    }
+    if !verdict.notes.is_empty() {
+        lines.push("notes:".to_owned());
+        lines.extend(
+            verdict
+                .notes
+                .iter()
+                .map(|note| format!("  - {}", yaml_scalar(note))),
+        );
+    }
+    lines
+}
+
+fn field(key: &str, value: &str) -> String {
+    format!("{key}: {}", yaml_scalar(value))
+}
+
+fn check_fields(check: &FailedCheck) -> Vec<String> {
+    let mut fields = vec![
+        field("call", &check.call),
+        field("expected", &check.expected),
+        field("actual", &check.actual),
+        field("requirement", &check.requirement),
+    ];
+    if let Some(task) = &check.task {
+        fields.push(field("task", task));
+    }
+    // Plain: a path and a line number, which editors open.
+    fields.push(format!("at: {}", check.at));
+    fields
+}

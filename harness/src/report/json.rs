@@ -1,0 +1,27 @@
+//! One event a line, complete: the input of comparisons and of further reports.
+
+use std::io::{self, Write};
+
+use super::Reporter;
+use crate::event::Event;
+
+/// Version of the events' schema; raised when a reader of an older one would misread them.
+pub const SCHEMA: u32 = 1;
+
+/// Writes each event as a line of JSON. The first line names the schema's version.
+#[derive(Debug, Default)]
+pub struct Json {
+    begun: bool,
+}
+
+impl Reporter for Json {
+    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        if !self.begun {
+            self.begun = true;
+            writeln!(out, "{{\"schema\":{SCHEMA}}}")?;
+        }
+        serde_json::to_writer(&mut *out, event)?;
+        writeln!(out)?;
+        out.flush()
+    }
+}

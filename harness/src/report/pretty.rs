@@ -1,0 +1,224 @@
+//! For people at a terminal: what went wrong in full, what went well in a table.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use super::text::one_line;
+use super::{Progress, Reporter, diagnostics, head};
+use crate::event::Event;
+use crate::judge::{Status, Verdict};
+use crate::outcome::{Counts, Outcome};
+
+/// Writes for people.
+#[derive(Debug, Default)]
+pub struct Pretty {
+    progress: Progress,
+    colour: bool,
+    verbosity: Verbosity,
+    groups: BTreeMap<String, (Counts, Duration)>,
+    first_failure: Option<String>,
+    skip_reasons: BTreeMap<String, u32>,
+}
+
+/// How much is told of what went well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Failures and the summary only.
+    Quiet,
+    /// The kernel, failures, known bugs, a line for each group.
+    #[default]
+    Normal,
+    /// Each case, too.
+    Verbose,
+}
+
+const GREEN: &str = "\u{1b}[32m";
+const RED: &str = "\u{1b}[31;1m";
+const YELLOW: &str = "\u{1b}[33m";
+const DIM: &str = "\u{1b}[2m";
+const RESET: &str = "\u{1b}[0m";
+
+impl Pretty {
+    /// A reporter that uses colours if asked to.
+    pub fn new(colour: bool, verbosity: Verbosity) -> Self {
+        Self {
+            colour,
+            verbosity,
+            ..Self::default()
+        }
+    }
+
+    fn paint(&self, colour: &str, text: &str) -> String {
+        if self.colour {
+            format!("{colour}{text}{RESET}")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn finished(
+        &mut self,
+        index: usize,
+        verdict: &Verdict,
+        outcome: &Outcome,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let case = self.progress.case(index);
+        let group = case.name.split('.').next().unwrap_or_default().to_owned();
+        let (counts, duration) = self.groups.entry(group).or_default();
+        counts.add(verdict.status, outcome);
+        *duration += verdict.duration;
+
+        let (colour, word) = match (outcome, verdict.status) {
+            (Outcome::KnownBug { .. }, _) => (YELLOW, "known bug"),
+            (Outcome::UnexpectedPass { .. }, _) => (RED, "unexpected pass"),
+            (_, Status::Pass) => (GREEN, "pass"),
+            (_, Status::Skip) => (YELLOW, "skip"),
+            (_, status) => (RED, status.word()),
+        };
+        let name = case.name.clone();
+        match (outcome, verdict.status) {
+            (Outcome::KnownBug { bug }, _) => {
+                if self.verbosity >= Verbosity::Normal {
+                    writeln!(out, "{} {name}", self.paint(colour, &format!("{word:>9}")))?;
+                    writeln!(out, "          {}", one_line(bug))?;
+                }
+                return Ok(());
+            }
+            (Outcome::AsJudged, Status::Pass) => {
+                if self.verbosity >= Verbosity::Verbose {
+                    writeln!(out, "{} {name}", self.paint(colour, &format!("{word:>9}")))?;
+                    for note in &verdict.notes {
+                        writeln!(out, "          {}", self.paint(DIM, &one_line(note)))?;
+                    }
+                }
+                return Ok(());
+            }
+            (Outcome::AsJudged, Status::Skip) => {
+                *self.skip_reasons.entry(verdict.reason.clone()).or_default() += 1;
+                if self.verbosity >= Verbosity::Verbose {
+                    writeln!(out, "{} {name}", self.paint(colour, &format!("{word:>9}")))?;
+                    writeln!(out, "          {}", one_line(&verdict.reason))?;
+                }
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.first_failure.get_or_insert_with(|| name.clone());
+        writeln!(out, "{} {name}", self.paint(colour, &format!("{word:>9}")))?;
+        for line in diagnostics::yaml(verdict, outcome, self.progress.case(index)) {
+            writeln!(out, "          {line}")?;
+        }
+        Ok(())
+    }
+
+    fn summary(
+        &self,
+        counts: &Counts,
+        interrupted: Option<i32>,
+        milliseconds: u64,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        if self.verbosity >= Verbosity::Normal {
+            writeln!(out)?;
+            for (group, (counts, duration)) in &self.groups {
+                writeln!(
+                    out,
+                    "{group:>12}  {}  {}",
+                    self.told(counts),
+                    self.paint(DIM, &format!("{:.1} s", duration.as_secs_f64()))
+                )?;
+            }
+            for (reason, cases) in &self.skip_reasons {
+                writeln!(
+                    out,
+                    "{} {}",
+                    self.paint(YELLOW, &format!("{cases:>5} skipped:")),
+                    one_line(reason)
+                )?;
+            }
+            writeln!(out)?;
+        }
+        if let Some(signal) = interrupted {
+            writeln!(
+                out,
+                "{} by signal {signal}; what was started is cleaned up",
+                self.paint(RED, "interrupted")
+            )?;
+        }
+        let red = counts.failed + counts.timed_out + counts.unexpected_passes;
+        let verdict = if red > 0 {
+            self.paint(RED, "this kernel does not conform")
+        } else if counts.broken > 0
+            || counts.passed + counts.known_bugs == 0
+            || interrupted.is_some()
+        {
+            self.paint(YELLOW, "nothing can be said of this kernel")
+        } else if counts.known_bugs > 0 {
+            self.paint(YELLOW, "this kernel conforms but for its documented bugs")
+        } else {
+            self.paint(GREEN, "this kernel conforms")
+        };
+        writeln!(
+            out,
+            "{verdict}: {} in {:.1} s",
+            self.told(counts),
+            milliseconds as f64 / 1000.0
+        )?;
+        if let Some(name) = &self.first_failure {
+            writeln!(out, "next: unshare-conformance --exact {name} -v")?;
+        }
+        Ok(())
+    }
+
+    fn told(&self, counts: &Counts) -> String {
+        let parts = [
+            (counts.passed, "passed", GREEN),
+            (counts.failed, "failed", RED),
+            (counts.unexpected_passes, "passed unexpectedly", RED),
+            (counts.timed_out, "timed out", RED),
+            (counts.broken, "broken", RED),
+            (counts.known_bugs, "known kernel bugs", YELLOW),
+            (counts.skipped, "skipped", YELLOW),
+        ];
+        let told: Vec<_> = parts
+            .into_iter()
+            .filter(|(count, word, _)| *count > 0 || *word == "passed")
+            .map(|(count, word, colour)| self.paint(colour, &format!("{count} {word}")))
+            .collect();
+        told.join(", ")
+    }
+}
+
+impl Reporter for Pretty {
+    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        match event {
+            Event::RunStarted { plan, .. } => {
+                self.progress.plan.clone_from(plan);
+                if self.verbosity >= Verbosity::Normal {
+                    for line in head(event) {
+                        writeln!(out, "{}", self.paint(DIM, &one_line(&line)))?;
+                    }
+                    writeln!(out)?;
+                }
+            }
+            Event::CaseStarted { .. } => {}
+            Event::CaseFinished {
+                index,
+                verdict,
+                outcome,
+            } => self.finished(*index, verdict, outcome, out)?,
+            Event::Remark { text } => writeln!(out, "{}", one_line(text))?,
+            Event::BailedOut { why } => {
+                writeln!(out, "{}: {}", self.paint(RED, "given up"), one_line(why))?;
+            }
+            Event::RunFinished {
+                counts,
+                interrupted,
+                milliseconds,
+            } => self.summary(counts, *interrupted, *milliseconds, out)?,
+        }
+        out.flush()
+    }
+}

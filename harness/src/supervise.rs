@@ -1,0 +1,283 @@
+//! The supervisor's side of one case: fork it, watch over it, and say how it ended.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+use serde::{Deserialize, Serialize};
+
+use crate::case::Item;
+use crate::case_run::{Setting, Test, run_and_exit};
+use crate::leaks::{Leak, LeakKind, LeakWatch, where_it_hangs};
+use crate::needs::Global;
+use crate::record::{RecordLog, Records};
+
+/// How a case's process ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It exited.
+    Exited {
+        /// With this status.
+        status: i32,
+    },
+    /// A signal ended it.
+    Killed {
+        /// The signal's name.
+        signal: String,
+    },
+    /// It ran past its deadline and was killed.
+    TimedOut {
+        /// The deadline.
+        after: Duration,
+        /// Where it stood, as far as /proc says.
+        hints: Vec<String>,
+    },
+    /// It ran past its deadline and not even SIGKILL ended it.
+    Unkillable {
+        /// The deadline.
+        after: Duration,
+        /// Where it stood, as far as /proc says.
+        hints: Vec<String>,
+    },
+    /// The supervisor itself was lost while the case ran.
+    SupervisorLost {
+        /// How the supervisor ended.
+        how: String,
+    },
+}
+
+/// All that is known of one run of a case; the input of [`judge`](crate::judge::judge).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// What its tasks wrote down.
+    pub records: Records,
+    /// How its process ended.
+    pub ending: Ending,
+    /// What outlived it.
+    pub leaks: Vec<Leak>,
+    /// What it printed to its standard output and error.
+    pub output: String,
+    /// What the kernel log said while it ran.
+    pub splats: Vec<String>,
+    /// From fork to the end of cleaning up.
+    pub duration: Duration,
+}
+
+/// How much of what a case printed is kept.
+const OUTPUT_KEPT: u64 = 16 * 1024;
+/// Ceiling for any file a case writes, among them its output. More ends it with SIGXFSZ.
+const FILE_SIZE_LIMIT: u64 = 64 * 1024 * 1024;
+/// How long a killed case gets to vanish.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs cases one after the other, each in a child of its own. Lives in a single-threaded process.
+#[derive(Debug)]
+pub struct Supervisor {
+    setting: Setting,
+    log: RecordLog,
+    leaks: LeakWatch,
+    output: File,
+}
+
+impl Supervisor {
+    /// Prepares the process at hand to be a supervisor: standard input from /dev/null, output to
+    /// memory, orphans adopted, file sizes limited.
+    ///
+    /// # Errors
+    /// A step did not work; the text names it.
+    pub fn start(setting: Setting, log: RecordLog, own_ipc: bool) -> io::Result<Self> {
+        crate::leaks::become_subreaper()?;
+        let leaks = LeakWatch::start(&setting.base, own_ipc)?;
+        let output = capture_output()?;
+        nix::sys::resource::setrlimit(
+            nix::sys::resource::Resource::RLIMIT_FSIZE,
+            FILE_SIZE_LIMIT,
+            FILE_SIZE_LIMIT,
+        )?;
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+        nix::unistd::chdir(&setting.base)?;
+        Ok(Self {
+            setting,
+            log,
+            leaks,
+            output,
+        })
+    }
+
+    /// Runs one case once, to its end or its deadline.
+    pub fn run(&mut self, item: &Item, repetition: u32, deadline: Duration) -> Observation {
+        let start = Instant::now();
+        self.log.clear();
+        let kept = save_globals(item);
+        let test = Test::new(self.log, item.clone(), self.setting.clone(), repetition);
+        let supervisor = nix::unistd::getpid();
+        // SAFETY: the process is single-threaded.
+        let ending = match unsafe { fork() } {
+            Ok(ForkResult::Child) => run_and_exit(&test, supervisor),
+            Ok(ForkResult::Parent { child }) => watch(child, deadline),
+            Err(errno) => Ending::SupervisorLost {
+                how: format!("fork: {errno:?}"),
+            },
+        };
+        let mut leaks = self.leaks.sweep(self.log.has_directory());
+        leaks.extend(restore_globals(&kept));
+        Observation {
+            records: self.log.read(),
+            ending,
+            leaks,
+            output: self.take_output(),
+            splats: Vec::new(),
+            duration: start.elapsed(),
+        }
+    }
+
+    fn take_output(&mut self) -> String {
+        let size = self.output.metadata().map_or(0, |metadata| metadata.len());
+        if size == 0 {
+            return String::new();
+        }
+        let mut kept = Vec::new();
+        let _ = self.output.rewind();
+        let _ = (&self.output).take(OUTPUT_KEPT).read_to_end(&mut kept);
+        let _ = self.output.set_len(0);
+        let mut text = String::from_utf8_lossy(&kept).into_owned();
+        if size > OUTPUT_KEPT {
+            text.push_str(&format!("\n… {} bytes more", size - OUTPUT_KEPT));
+        }
+        text
+    }
+}
+
+/// Points standard output and error at a memory file that is looked at after each case.
+fn capture_output() -> io::Result<File> {
+    let null = File::open("/dev/null")?;
+    // SAFETY: memfd_create copies the name; the descriptor it gives is ours alone.
+    let output = unsafe {
+        let fd = libc::memfd_create(c"output".as_ptr(), libc::MFD_CLOEXEC);
+        File::from(OwnedFd::from_raw_fd(Errno::result(fd)?))
+    };
+    // Cases and their children write from several processes: none may overwrite the other.
+    nix::fcntl::fcntl(
+        &output,
+        nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_APPEND),
+    )?;
+    for (from, to) in [
+        (null.as_raw_fd(), 0),
+        (output.as_raw_fd(), 1),
+        (output.as_raw_fd(), 2),
+    ] {
+        // SAFETY: dup2 onto the standard descriptors, which nothing in a supervisor owns.
+        Errno::result(unsafe { libc::dup2(from, to) })?;
+    }
+    Ok(output)
+}
+
+/// Waits for a case's process until its deadline, then kills its process group.
+fn watch(child: Pid, deadline: Duration) -> Ending {
+    // Also done by the child: whoever comes first, the group exists before anyone is killed.
+    let _ = nix::unistd::setpgid(child, child);
+    let pidfd = pidfd_open(child);
+    if wait_until_dead(child, pidfd.as_ref(), deadline) {
+        return reap(child);
+    }
+    let hints = where_it_hangs(child);
+    let _ = killpg(child, Signal::SIGKILL);
+    if wait_until_dead(child, pidfd.as_ref(), KILL_PATIENCE) {
+        reap(child);
+        return Ending::TimedOut {
+            after: deadline,
+            hints,
+        };
+    }
+    Ending::Unkillable {
+        after: deadline,
+        hints,
+    }
+}
+
+fn pidfd_open(pid: Pid) -> Option<OwnedFd> {
+    // SAFETY: pidfd_open(2) takes numbers; the descriptor it gives is ours alone.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0);
+        (fd >= 0).then(|| OwnedFd::from_raw_fd(fd as i32))
+    }
+}
+
+/// Whether the child is dead before `patience` has passed.
+fn wait_until_dead(child: Pid, pidfd: Option<&OwnedFd>, patience: Duration) -> bool {
+    let end = Instant::now() + patience;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if let Some(pidfd) = pidfd {
+            let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+            let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, timeout) {
+                Ok(0) => return false,
+                Ok(_) => return true,
+                Err(_) if left.is_zero() => return false,
+                Err(_) => continue,
+            }
+        }
+        // A kernel or sandbox without pidfd: look again and again, which is slower only here.
+        let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        match nix::sys::wait::waitid(nix::sys::wait::Id::Pid(child), peek) {
+            Ok(WaitStatus::StillAlive) if left.is_zero() => return false,
+            Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_micros(300)),
+            _ => return true,
+        }
+    }
+}
+
+fn reap(child: Pid) -> Ending {
+    loop {
+        match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, status)) => break Ending::Exited { status },
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                break Ending::Killed {
+                    signal: signal.as_str().to_owned(),
+                };
+            }
+            Err(Errno::EINTR) | Ok(_) => {}
+            Err(errno) => {
+                break Ending::SupervisorLost {
+                    how: format!("waitpid: {errno:?}"),
+                };
+            }
+        }
+    }
+}
+
+fn save_globals(item: &Item) -> Vec<(Global, String)> {
+    item.needs()
+        .disturbed()
+        .filter_map(|global| Some((global, std::fs::read_to_string(global.path()).ok()?)))
+        .collect()
+}
+
+/// Puts global settings back. That a case left one changed is no leak, since the case may have
+/// been killed; that it cannot be put back is.
+pub(crate) fn restore_globals(kept: &[(Global, String)]) -> Vec<Leak> {
+    kept.iter()
+        .filter(|(global, value)| {
+            std::fs::read_to_string(global.path()).ok().as_ref() != Some(value)
+        })
+        .filter_map(|(global, value)| {
+            let error = std::fs::write(global.path(), value).err()?;
+            Some(Leak {
+                kind: LeakKind::Setting,
+                what: format!(
+                    "{} cannot be set back to {}: {error}",
+                    global.path(),
+                    value.trim()
+                ),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,216 @@
+//! The command line.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use harness::case_run::Tier;
+use harness::outcome::ExitStatus;
+
+use crate::{host, list};
+
+const EXAMPLES: &str = "\
+Examples:
+  unshare-conformance                       the whole suite on this machine's kernel
+  unshare-conformance flags. implied.       two of its groups
+  unshare-conformance --exact NAME -v       one case, with all there is to say
+  unshare-conformance --format tap | prove -e cat -
+  unshare-conformance storm. --repeat 20 --seed 7
+
+Exit status:
+  0    every case that ran passed (documented kernel bugs allowed, unless --strict)
+  1    the kernel does not conform
+  125  nothing can be said (git bisect run skips such a commit)
+  129  wrong command line or unreadable input
+  130, 143  interrupted";
+
+/// Decides whether a Linux kernel implements unshare(2) correctly.
+#[derive(Debug, Parser)]
+#[command(name = "unshare-conformance", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run cases (the default)
+    #[command(after_help = EXAMPLES)]
+    Run(RunArgs),
+    /// List the cases, one a line
+    List(ListArgs),
+    /// Run the deliberately bad cases that test the harness
+    #[command(hide = true)]
+    Selftest(RunArgs),
+}
+
+/// Which cases.
+#[derive(Debug, Args)]
+pub struct SelectionArgs {
+    /// Only cases whose name contains one of these
+    pub filter: Vec<String>,
+    /// FILTER is a whole name
+    #[arg(long)]
+    pub exact: bool,
+    /// Leave out cases whose name contains this; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    pub skip: Vec<String>,
+}
+
+/// How to run them.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Which cases to run.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// How much of the flag space, and how many storm rounds
+    #[arg(long, value_enum, default_value = "full")]
+    pub tier: TierArg,
+    /// What to write to standard output [default: pretty on a terminal, tap elsewhere]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// One more report beside the one on standard output; may be given several times
+    #[arg(long, value_name = "FORMAT=FILE", value_parser = parse_output)]
+    pub output: Vec<(Format, PathBuf)>,
+    /// How many cases run at the same time [default: one for each CPU]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub jobs: Option<u32>,
+    /// How often to run each case
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeat: u32,
+    /// What random draws start from [default: drawn, and reported]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// How long a case may take, e.g. 500ms or 2m [default: what the case says]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub timeout: Option<Duration>,
+    /// Known kernel bugs and unmet needs count as failures
+    #[arg(long)]
+    pub strict: bool,
+    /// Also run cases that change what every process of this machine sees (fs.nr_open); the old
+    /// values are put back
+    #[arg(long)]
+    pub disturb_host: bool,
+    /// Tell of each case (pretty only)
+    #[arg(long, short, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Tell of failures only (pretty only)
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// How to list them
+    #[arg(long, value_enum, default_value = "text")]
+    format: ListFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ListFormat {
+    /// Names, one a line
+    Text,
+    /// All that is known of each case, as one JSON array
+    Json,
+}
+
+/// The dialects of reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Pretty,
+    /// TAP version 13
+    Tap,
+    /// KTAP version 1
+    Ktap,
+    /// One event a line
+    Json,
+}
+
+/// The tiers, as options.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum TierArg {
+    /// Seconds, even under emulation
+    Quick,
+    /// What a developer waits for
+    Full,
+    /// Everything there is
+    Exhaustive,
+}
+
+impl From<TierArg> for Tier {
+    fn from(tier: TierArg) -> Self {
+        match tier {
+            TierArg::Quick => Tier::Quick,
+            TierArg::Full => Tier::Full,
+            TierArg::Exhaustive => Tier::Exhaustive,
+        }
+    }
+}
+
+fn parse_output(text: &str) -> Result<(Format, PathBuf), String> {
+    let (format, file) = text
+        .split_once('=')
+        .ok_or_else(|| "give it as FORMAT=FILE, e.g. json=results.json".to_owned())?;
+    Ok((Format::from_str(format, false)?, PathBuf::from(file)))
+}
+
+/// Runs the program and gives its exit status.
+pub fn main() -> ExitStatus {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitStatus::Usage
+            } else {
+                ExitStatus::Conforms
+            };
+        }
+    };
+    let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(args) => host::run(&args, suite::cases::all()),
+        Command::Selftest(args) => host::run(&args, &harness::case::SELFTEST_CASES),
+        Command::List(args) => match args.format {
+            ListFormat::Text => list::text(&args.selection),
+            ListFormat::Json => list::json(&args.selection),
+        },
+    };
+    result.unwrap_or_else(|error| {
+        let broken_pipe = error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe);
+        if !broken_pipe {
+            let _ = writeln!(io::stderr(), "unshare-conformance: {error:#}");
+        }
+        ExitStatus::NothingToSay
+    })
+}
+
+/// The command line's definition, for completions and manual pages.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// The dialect of standard output when none was asked for.
+pub fn default_format() -> Format {
+    if io::stdout().is_terminal() {
+        Format::Pretty
+    } else {
+        Format::Tap
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::command().debug_assert();
+    }
+}

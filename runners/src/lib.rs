@@ -1,0 +1,8 @@
+//! Where the suite runs, and the command line.
+
+pub mod cli;
+pub mod host;
+pub mod known_bugs;
+pub mod list;
+pub mod progress;
+pub mod reports;

@@ -1,0 +1,61 @@
+//! The cases as `cargo test` and `cargo nextest run` see them: each Trial runs its case in a process
+//! of its own, skips are shown as ignored with their reason.
+
+use std::process::Command;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde::Deserialize;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
+
+#[derive(Deserialize)]
+struct Listed {
+    name: String,
+    unmet: Option<Vec<String>>,
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    // nextest starts this program once for each case; only a listing has to know what can run.
+    let single = arguments.exact && !arguments.list && arguments.filter.is_some();
+    let listed = if single {
+        let name = arguments.filter.clone().unwrap_or_default();
+        vec![Listed { name, unmet: None }]
+    } else {
+        list()
+    };
+    let trials = listed.into_iter().map(trial).collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn list() -> Vec<Listed> {
+    let output = Command::new(PROGRAM)
+        .args(["list", "--format", "json"])
+        .output()
+        .expect("the program runs");
+    serde_json::from_slice(&output.stdout).expect("the list is JSON")
+}
+
+fn trial(listed: Listed) -> Trial {
+    let Listed { name, unmet } = listed;
+    let ignored = unmet.is_some();
+    let kind = unmet.unwrap_or_default().join("; ");
+    Trial::test(name.clone(), move || run(&name))
+        .with_ignored_flag(ignored)
+        .with_kind(kind)
+}
+
+fn run(name: &str) -> Result<(), Failed> {
+    let output = Command::new(PROGRAM)
+        .args(["run", "--exact", name, "--format", "tap", "--jobs", "1"])
+        .output()?;
+    match output.status.code() {
+        Some(0) => Ok(()),
+        _ => Err(format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
+        .into()),
+    }
+}

@@ -1,0 +1,83 @@
+//! One call to unshare(2), compared with the model in its result and in all its effects.
+
+use std::fmt;
+
+use harness::prelude::*;
+
+use crate::flags::Flags;
+use crate::model::{Kernel, Parts, Prediction, Start, predict};
+use crate::observe::{Observer, State, differences};
+use crate::sys::unshare;
+
+/// Text that diagnostics show as it is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Said(pub String);
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Calls unshare(2) in the task at hand, which is in the state that `start` describes, and compares
+/// the result and the whole observed state with the model. Gives what the model predicted.
+///
+/// # Errors
+/// Something differs: a failed check is on record.
+#[track_caller]
+pub fn check_call(
+    t: &Test,
+    observer: &Observer,
+    start: &Start,
+    flags: Flags,
+    requirement: &'static str,
+) -> Done<Prediction> {
+    let prediction = predict(start, flags, &Kernel::of(t.facts()));
+    let before = observer.state();
+    let call = unshare(flags);
+    let after = observer.state();
+    all([
+        t.check(call).proves(requirement).gives(prediction.result),
+        check_changes(t, flags, requirement, &prediction, &before, &after),
+    ])?;
+    Ok(prediction)
+}
+
+/// Compares what a call changed with what it must, may and must not change.
+///
+/// # Errors
+/// Something differs: a failed check is on record.
+#[track_caller]
+pub fn check_changes(
+    t: &Test,
+    flags: Flags,
+    requirement: &'static str,
+    prediction: &Prediction,
+    before: &State,
+    after: &State,
+) -> Done {
+    let changed = before.changed_parts(after);
+    let missing = prediction.must_change - changed;
+    let uncalled = changed - (prediction.must_change | prediction.may_change);
+    let mut actual: Vec<String> = differences(before, after)
+        .iter()
+        .map(|difference| difference.to_string())
+        .collect();
+    if missing != Parts::NONE {
+        actual.push(format!("no change of {missing}"));
+    }
+    if actual.is_empty() {
+        actual.push("nothing".to_owned());
+    }
+    let expected = match (prediction.must_change, prediction.may_change) {
+        (must, Parts::NONE) => must.to_string(),
+        (must, may) => format!("{must}, perhaps {may}"),
+    };
+    let what = format!("what unshare({flags}) changed");
+    t.check(Call::seen(what, Said(actual.join("; "))))
+        .proves(requirement)
+        .holds(&format!("{expected}, and nothing else"), |_| {
+            missing == Parts::NONE && uncalled == Parts::NONE
+        })
+        .map(drop)
+}

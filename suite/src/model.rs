@@ -1,0 +1,360 @@
+//! What unshare(2) must do: a pure function from a start state, a set of flags and a kernel to a
+//! result and the parts of the task's state that change. It reads as the specification of the
+//! call, and is the only place where an expectation is computed.
+//!
+//! The order of the steps in [`predict`] is the kernel's (`ksys_unshare` in kernel/fork.c): where
+//! several errors apply, the first step that refuses decides (ORD rows).
+
+mod parts;
+
+use harness::facts::{Facts, Version};
+use harness::needs::Feature;
+use nix::errno::Errno;
+
+pub use parts::{Part, Parts};
+
+use crate::flags::Flags;
+
+/// What the kernel at hand offers, as far as unshare(2) depends on it (sections 1 and 10.2 of the
+/// behaviour catalogue).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// The bits it accepts at all (FLAG-51). A namespace flag whose support is not built in is
+    /// accepted here and refused later, after the privilege check (ERR-07).
+    pub accepted: Flags,
+    /// The flags that really do something.
+    pub effective: Flags,
+    /// A user namespace takes CAP_SYS_ADMIN in the initial one (Debian's switch, ERR-25).
+    pub user_takes_root: bool,
+}
+
+/// UNSHARE_EMPTY_MNTNS (FLAG-20).
+const EMPTY_SINCE: Version = Version(7, 1, 0);
+
+impl Kernel {
+    /// What the facts say of the running kernel.
+    pub fn of(facts: &Facts) -> Kernel {
+        let every = Flags::KNOWN
+            .into_iter()
+            .fold(Flags::NONE, |all, flag| all | flag);
+        let accepted = if facts.version >= EMPTY_SINCE {
+            every
+        } else {
+            every & !Flags::EMPTY
+        };
+        let effective = [
+            (Feature::TimeNs, Flags::NEWTIME),
+            (Feature::UtsNs, Flags::NEWUTS),
+            (Feature::IpcNs, Flags::NEWIPC),
+            (Feature::NetNs, Flags::NEWNET),
+            (Feature::PidNs, Flags::NEWPID),
+            (Feature::UserNs, Flags::NEWUSER),
+            (Feature::CgroupNs, Flags::NEWCGROUP),
+            (Feature::SysvIpc, Flags::SYSVSEM),
+        ]
+        .into_iter()
+        .filter(|(feature, _)| !facts.has(*feature))
+        .fold(accepted, |effective, (_, flag)| effective & !flag);
+        Kernel {
+            accepted,
+            effective,
+            user_takes_root: facts.user_namespace_takes_root,
+        }
+    }
+}
+
+/// Whether the caller has a thread group around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Threads {
+    /// It is its process's only thread.
+    #[default]
+    Alone,
+    /// Another thread of its process is alive.
+    Others,
+    /// It is the last thread, but not the leader, which has ended (ERR-04).
+    LeaderGone,
+}
+
+/// The start state, as far as unshare(2) depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The thread group.
+    pub threads: Threads,
+    /// The signal handlers are shared with another process, alive or not yet reaped (ERR-12).
+    pub handlers_shared: bool,
+    /// The address space is shared with another process.
+    pub memory_shared: bool,
+    /// CAP_SYS_ADMIN is effective in the current user namespace.
+    pub sys_admin: bool,
+    /// … and that one is the initial user namespace.
+    pub initial_admin: bool,
+    /// The root directory is not the root of the mount namespace.
+    pub chrooted: bool,
+    /// The effective user and group are mapped in the current user namespace.
+    pub ids_mapped: bool,
+    /// `pid_for_children` is not the task's own PID namespace (the state called PID2).
+    pub children_elsewhere: bool,
+    /// The table of descriptors is shared and has one beyond `fs.nr_open` (ERR-36).
+    pub beyond_nr_open: bool,
+}
+
+impl Default for Start {
+    /// A lone task with CAP_SYS_ADMIN.
+    fn default() -> Self {
+        Self {
+            threads: Threads::Alone,
+            handlers_shared: false,
+            memory_shared: false,
+            sys_admin: true,
+            initial_admin: true,
+            chrooted: false,
+            ids_mapped: true,
+            children_elsewhere: false,
+            beyond_nr_open: false,
+        }
+    }
+}
+
+/// What must come of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prediction {
+    /// Success, or the errno.
+    pub result: Result<(), Errno>,
+    /// Parts that must be other than before.
+    pub must_change: Parts,
+    /// Parts that may be other than before, depending on values the model does not look at.
+    pub may_change: Parts,
+    /// Of what the caller may share with others, what it must have left.
+    pub separated: Flags,
+}
+
+impl Prediction {
+    fn refused(errno: Errno) -> Self {
+        Self {
+            result: Err(errno),
+            must_change: Parts::NONE,
+            may_change: Parts::NONE,
+            separated: Flags::NONE,
+        }
+    }
+}
+
+/// The flags that the kernel adds by itself (IMP rows).
+pub fn with_implied(flags: Flags) -> Flags {
+    let mut all = flags;
+    for (given, implied) in [
+        (Flags::NEWUSER, Flags::THREAD | Flags::FS),
+        (Flags::VM, Flags::SIGHAND),
+        (Flags::SIGHAND, Flags::THREAD),
+        (Flags::EMPTY, Flags::NEWNS),
+        (Flags::NEWNS, Flags::FS),
+    ] {
+        if all.contains(given) {
+            all = all | implied;
+        }
+    }
+    all
+}
+
+/// Says what unshare(2) must do.
+pub fn predict(start: &Start, flags: Flags, kernel: &Kernel) -> Prediction {
+    // Debian's switch comes before all else (ORD-10, ORD-11).
+    if flags.contains(Flags::NEWUSER) && kernel.user_takes_root && !start.initial_admin {
+        return Prediction::refused(Errno::EPERM);
+    }
+    // Unknown bits, before anything else is looked at (ERR-01, FLAG rows).
+    if flags.intersects(!kernel.accepted) {
+        return Prediction::refused(Errno::EINVAL);
+    }
+    let all = with_implied(flags);
+    // What is never separated must not be shared (ERR-02 to ERR-06, MT rows).
+    let thread_refused = start.threads != Threads::Alone;
+    let handlers_refused = thread_refused || start.handlers_shared;
+    let memory_refused = handlers_refused || start.memory_shared;
+    for (flag, refused) in [
+        (Flags::THREAD, thread_refused),
+        (Flags::SIGHAND, handlers_refused),
+        (Flags::VM, memory_refused),
+    ] {
+        if all.contains(flag) && refused {
+            return Prediction::refused(Errno::EINVAL);
+        }
+    }
+    // The copy of the descriptor table (ERR-36); that of root, cwd and umask cannot fail.
+    if all.contains(Flags::FILES) && start.beyond_nr_open {
+        return Prediction::refused(Errno::EMFILE);
+    }
+    // The user namespace (ERR-07, ERR-21, ERR-23).
+    if all.contains(Flags::NEWUSER) {
+        if !kernel.effective.contains(Flags::NEWUSER) {
+            return Prediction::refused(Errno::EINVAL);
+        }
+        if start.chrooted || !start.ids_mapped {
+            return Prediction::refused(Errno::EPERM);
+        }
+    }
+    // Privilege, in the new user namespace if one is asked for (PRIV-03, PRIV-04).
+    let privileged = start.sys_admin || all.contains(Flags::NEWUSER);
+    if all.intersects(Flags::PRIVILEGED) && !privileged {
+        return Prediction::refused(Errno::EPERM);
+    }
+    // The namespaces: mnt, uts, ipc, pid, cgroup, net, time (section 2.5). A cgroup namespace that
+    // is not built in is silently none (FLAG-25).
+    for flag in [
+        Flags::NEWUTS,
+        Flags::NEWIPC,
+        Flags::NEWPID,
+        Flags::NEWNET,
+        Flags::NEWTIME,
+    ] {
+        let refused =
+            !kernel.effective.contains(flag) || (flag == Flags::NEWPID && start.children_elsewhere);
+        if all.contains(flag) && refused {
+            return Prediction::refused(Errno::EINVAL);
+        }
+    }
+    let done = all & kernel.effective;
+    Prediction {
+        result: Ok(()),
+        must_change: must_change(done),
+        may_change: may_change(done),
+        separated: separated(done),
+    }
+}
+
+/// Parts that a successful call changes.
+fn must_change(done: Flags) -> Parts {
+    [
+        (
+            Flags::NEWNS,
+            Parts::of(&[Part::MntNs, Part::CwdMount, Part::RootMount]),
+        ),
+        (Flags::NEWUTS, Parts::of(&[Part::UtsNs])),
+        (Flags::NEWIPC, Parts::of(&[Part::IpcNs])),
+        (Flags::NEWPID, Parts::of(&[Part::PidForChildrenNs])),
+        (Flags::NEWNET, Parts::of(&[Part::NetNs])),
+        (Flags::NEWCGROUP, Parts::of(&[Part::CgroupNs])),
+        (Flags::NEWTIME, Parts::of(&[Part::TimeForChildrenNs])),
+        (Flags::NEWUSER, Parts::of(&[Part::UserNs])),
+    ]
+    .into_iter()
+    .filter(|(flag, _)| done.contains(*flag))
+    .fold(Parts::NONE, |parts, (_, more)| parts | more)
+}
+
+/// Parts that a successful call may change, depending on their values before.
+fn may_change(done: Flags) -> Parts {
+    let mut parts = Parts::NONE;
+    if done.contains(Flags::NEWUSER) {
+        // IDs without a mapping read as 65534; capabilities become full, securebits default
+        // (EFF-USER-02 to EFF-USER-04).
+        parts = parts
+            | Parts::of(&[
+                Part::Uids,
+                Part::Gids,
+                Part::Groups,
+                Part::Capabilities,
+                Part::Securebits,
+            ]);
+    }
+    if done.contains(Flags::EMPTY) {
+        // Both become the empty root, which they may have been (EFF-EMPTY-02).
+        parts = parts | Parts::of(&[Part::Cwd, Part::Root]);
+    }
+    parts
+}
+
+/// What the caller no longer shares after a successful call.
+fn separated(done: Flags) -> Flags {
+    let mut separated = done & (Flags::FS | Flags::FILES | Flags::SYSVSEM);
+    if done.contains(Flags::NEWIPC) {
+        // The undo list belongs to the old IPC namespace (IMP-07).
+        separated = separated | Flags::SYSVSEM;
+    }
+    separated
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Kernel = Kernel {
+        accepted: Flags(0x7e17_0f80),
+        effective: Flags(0x7e17_0f80),
+        user_takes_root: false,
+    };
+
+    #[test]
+    fn the_mask_is_the_catalogues() {
+        let mut facts = Facts {
+            version: Version(6, 12, 0),
+            ..Facts::default()
+        };
+        assert_eq!(Kernel::of(&facts).accepted, Flags(0x7e07_0f80));
+        facts.version = Version(7, 1, 0);
+        assert_eq!(Kernel::of(&facts).accepted, Flags(0x7e17_0f80));
+    }
+
+    #[test]
+    fn implied_flags_are_the_catalogues() {
+        for (given, expected) in [
+            (Flags::NEWNS, Flags::NEWNS | Flags::FS),
+            (Flags::EMPTY, Flags::EMPTY | Flags::NEWNS | Flags::FS),
+            (Flags::NEWUSER, Flags::NEWUSER | Flags::THREAD | Flags::FS),
+            (Flags::VM, Flags::VM | Flags::SIGHAND | Flags::THREAD),
+            (Flags::SIGHAND, Flags::SIGHAND | Flags::THREAD),
+            (Flags::THREAD, Flags::THREAD),
+            (Flags::NEWPID, Flags::NEWPID),
+        ] {
+            assert_eq!(with_implied(given), expected);
+        }
+    }
+
+    #[test]
+    fn the_first_refusal_decides() {
+        let nobody = Start {
+            sys_admin: false,
+            initial_admin: false,
+            ..Start::default()
+        };
+        let result = |start: &Start, flags: Flags| predict(start, flags, &ALL).result;
+        // ORD-01, ORD-02, ORD-06.
+        assert_eq!(result(&nobody, Flags::NEWNS | Flags(1)), Err(Errno::EINVAL));
+        let threaded = Start {
+            threads: Threads::Others,
+            ..nobody
+        };
+        assert_eq!(
+            result(&threaded, Flags::NEWNS | Flags::VM),
+            Err(Errno::EINVAL)
+        );
+        let again = Start {
+            children_elsewhere: true,
+            ..nobody
+        };
+        assert_eq!(result(&again, Flags::NEWPID), Err(Errno::EPERM));
+        // PRIV-04.
+        assert_eq!(result(&nobody, Flags::NEWUSER | Flags::NEWNS), Ok(()));
+        assert_eq!(result(&nobody, Flags::NEWNS), Err(Errno::EPERM));
+    }
+
+    #[test]
+    fn a_refused_call_changes_nothing() {
+        let start = Start {
+            children_elsewhere: true,
+            ..Start::default()
+        };
+        for bits in 0..1u64 << Flags::KNOWN.len() {
+            let flags = Flags::KNOWN
+                .into_iter()
+                .enumerate()
+                .filter(|(at, _)| bits >> at & 1 == 1)
+                .fold(Flags::NONE, |flags, (_, flag)| flags | flag);
+            let prediction = predict(&start, flags, &ALL);
+            if prediction.result.is_err() {
+                assert_eq!(prediction.must_change | prediction.may_change, Parts::NONE);
+                assert_eq!(prediction.separated, Flags::NONE);
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Becoming less.
+
+use harness::prelude::*;
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+
+/// The user and group that stand for an ordinary user.
+pub const NOBODY: u32 = 65534;
+
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+/// The header that capset(2) takes.
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: i32,
+}
+
+/// One half (32 capabilities) of what capset(2) takes.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// CAP_SYS_ADMIN's bit.
+pub const CAP_SYS_ADMIN: u64 = 1 << 21;
+
+/// Sets the caller's effective and permitted capabilities; inheritable ones are cleared.
+pub fn set_capabilities(effective: u64, permitted: u64) -> Call<()> {
+    let header = CapHeader {
+        version: CAPABILITY_VERSION_3,
+        pid: 0,
+    };
+    let half = |shift: u32| CapData {
+        effective: (effective >> shift) as u32,
+        permitted: (permitted >> shift) as u32,
+        inheritable: 0,
+    };
+    let data = [half(0), half(32)];
+    // SAFETY: both structures live through the call and are laid out as capset(2) has them.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &header, data.as_ptr()) };
+    Call::new(
+        format!("capset(effective {effective:#x}, permitted {permitted:#x})"),
+        Errno::result(result).map(drop),
+    )
+}
+
+/// Becomes a task without any capability: user 65534 where the caller may change its user, else
+/// the same user with all capabilities given up. To unshare(2) both are the same (PRIV-03).
+///
+/// # Errors
+/// The change was refused: the case is broken.
+#[track_caller]
+pub fn become_unprivileged(t: &Test) -> Done {
+    if t.facts().has(Feature::SecondUser) {
+        let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+        t.setup(Call::new("setgroups([])", setgroups(&[])))?;
+        t.setup(Call::new("setresgid(65534)", setresgid(gid, gid, gid)))?;
+        t.setup(Call::new("setresuid(65534)", setresuid(uid, uid, uid)))?;
+        // The change made /proc/self root's, and kcmp(2) on this task refuse.
+        t.setup(Call::new(
+            "prctl(PR_SET_DUMPABLE, 1)",
+            nix::sys::prctl::set_dumpable(true),
+        ))?;
+    }
+    t.setup(set_capabilities(0, 0))
+}
