@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
 use nix::unistd::Pid;
@@ -38,6 +39,8 @@ pub struct Setting {
     pub tier: Tier,
     /// Where private directories are made.
     pub base: PathBuf,
+    /// How much slower than real hardware this machine is, as a factor of deadlines.
+    pub slowdown: u32,
 }
 
 /// What the body of a case is given: its verbs (`check`, `setup`, `note`, `skip`), its parameter,
@@ -104,6 +107,16 @@ impl Test {
     /// and the repetition, so that the same command draws the same.
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// The seed of the whole run, which `--seed` takes.
+    pub fn run_seed(&self) -> u64 {
+        self.setting.seed
+    }
+
+    /// A time limit for a step, given for real hardware, as this machine needs it.
+    pub fn patience(&self, on_hardware: Duration) -> Duration {
+        on_hardware * self.setting.slowdown.max(1)
     }
 
     /// A directory of this case's own, made at the first call. The supervisor removes it with all

@@ -180,6 +180,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
             seed: options.seed,
             tier: options.tier,
             base: base.to_owned(),
+            slowdown: options.slowdown,
         },
         attempts: planned.iter().map(|_| Vec::new()).collect(),
         held_back: planned.iter().map(|entry| entry.verdict.clone()).collect(),

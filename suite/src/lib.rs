@@ -8,6 +8,8 @@
 //! | [`model`] | what unshare(2) must do: the only place where an expectation is computed |
 //! | [`judged`] | one call, compared with the model in all its effects |
 //! | [`peer`], [`vm_task`], [`thread_group`] | tasks that share something with the caller |
+//! | [`semaphore`] | a semaphore set of a case's own |
+//! | [`storm`] | the concurrent group |
 //! | [`requirements`] | the catalogue of requirements that cases cite |
 
 pub mod cases;
@@ -18,6 +20,8 @@ pub mod observe;
 pub mod peer;
 pub mod privilege;
 pub mod requirements;
+pub mod semaphore;
+pub mod storm;
 pub mod sys;
 pub mod thread_group;
 pub mod vm_task;

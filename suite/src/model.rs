@@ -98,6 +98,16 @@ pub struct Start {
     pub beyond_nr_open: bool,
 }
 
+impl Start {
+    /// A lone task with CAP_SYS_ADMIN, in the initial user namespace if the facts say so.
+    pub fn of_root(facts: &Facts) -> Start {
+        Start {
+            initial_admin: facts.has(Feature::InitialRoot),
+            ..Start::default()
+        }
+    }
+}
+
 impl Default for Start {
     /// A lone task with CAP_SYS_ADMIN.
     fn default() -> Self {

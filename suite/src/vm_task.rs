@@ -94,6 +94,35 @@ impl Drop for VmTask {
     }
 }
 
+/// Memory for one task at a time to run on.
+#[derive(Debug)]
+pub struct Stack {
+    memory: std::cell::UnsafeCell<Vec<u8>>,
+}
+
+impl Stack {
+    /// A stack of the usual size.
+    pub fn new() -> Self {
+        Self {
+            memory: vec![0; STACK_SIZE].into(),
+        }
+    }
+
+    /// The address it grows down from, aligned to 16 bytes.
+    fn top(&self) -> *mut c_void {
+        let start = self.memory.get();
+        // SAFETY: nobody holds a reference to the vector, whose buffer never moves.
+        let start = unsafe { (*start).as_mut_ptr() };
+        ((start as usize + STACK_SIZE) & !15) as *mut c_void
+    }
+}
+
+impl Default for Stack {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// clone(2) with CLONE_VM and a fresh stack, which is leaked.
 ///
 /// # Errors
@@ -104,14 +133,31 @@ impl Drop for VmTask {
 /// runs.
 #[track_caller]
 pub unsafe fn start(t: &Test, flags: Flags, body: VmBody, argument: *mut c_void) -> Done<Pid> {
-    let stack = vec![0u8; STACK_SIZE].leak();
-    // The stack grows downwards from an address aligned to 16 bytes.
-    let top = (stack.as_mut_ptr() as usize + STACK_SIZE) & !15;
+    let stack: &'static Stack = Box::leak(Box::new(Stack::new()));
     // SAFETY: by this function's own conditions; the stack is fresh and leaked.
+    unsafe { start_on(t, flags, stack, body, argument) }
+}
+
+/// clone(2) with CLONE_VM on a stack of the caller's.
+///
+/// # Errors
+/// clone(2) refused: the case is broken.
+///
+/// # Safety
+/// As [`start`]; and the stack must be used by no other task, and stay, until this one is gone.
+#[track_caller]
+pub unsafe fn start_on(
+    t: &Test,
+    flags: Flags,
+    stack: &Stack,
+    body: VmBody,
+    argument: *mut c_void,
+) -> Done<Pid> {
+    // SAFETY: by this function's own conditions.
     let pid = unsafe {
         libc::clone(
             body,
-            top as *mut c_void,
+            stack.top(),
             flags.0 as c_int | libc::SIGCHLD,
             argument,
         )
