@@ -139,6 +139,11 @@ pub fn judge(observation: &Observation) -> Verdict {
     if records.checks == 0 && skipped.is_none() && nothing_else {
         broken.push("it checked nothing".to_owned());
     }
+    if notes.len() > NOTES_TOLD {
+        let more = notes.len() - NOTES_TOLD;
+        notes.truncate(NOTES_TOLD);
+        notes.push(format!("{more} notes more"));
+    }
     notes.extend(printed(&observation.output));
 
     let (status, reason) = if let Some(splat) = observation.splats.first() {
@@ -181,8 +186,9 @@ pub fn judge(observation: &Observation) -> Verdict {
     }
 }
 
-/// How many leaks, and how many lines of output, a verdict tells of one by one.
+/// How many leaks, notes, and lines of output a verdict tells of one by one.
 const LEAKS_TOLD: usize = 5;
+const NOTES_TOLD: usize = 50;
 const LINES_TOLD: usize = 20;
 /// How much of a printed line a verdict tells.
 const LINE_TOLD: usize = 200;
