@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
@@ -49,7 +49,7 @@ pub struct Setting {
 pub struct Test {
     log: RecordLog,
     item: Item,
-    setting: Setting,
+    setting: Arc<Setting>,
     seed: u64,
     directory: OnceLock<PathBuf>,
 }
@@ -60,7 +60,7 @@ thread_local! {
 }
 
 impl Test {
-    pub(crate) fn new(log: RecordLog, item: Item, setting: Setting, repetition: u32) -> Self {
+    pub(crate) fn new(log: RecordLog, item: Item, setting: Arc<Setting>, repetition: u32) -> Self {
         let seed = seed_for(setting.seed, &item.name, repetition);
         Self {
             log,
