@@ -1,1 +1,7 @@
-//! Placeholder.
+//! How a guest is built and booted: kernels found, fetched, unpacked and built; the initramfs and the init in it; the
+//! machine and its command line. Nothing here starts a guest or watches one.
+
+pub mod cache;
+pub mod kconfig;
+pub mod kernel;
+pub mod payload;
