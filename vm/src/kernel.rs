@@ -244,6 +244,14 @@ pub(crate) fn pvh_entry_of(path: &Path) -> Result<Option<u32>, KernelError> {
 /// How many bytes of an ELF image in memory belong to the ELF file: the end of its last segment or of its section
 /// headers. A relocatable kernel's relocations follow, which only its own decompressor uses.
 pub(crate) fn elf_extent(image: &[u8]) -> Option<usize> {
+    let sections = u64_at(image, 40)?
+        .checked_add(u64::from(u16_at(image, 58)?) * u64::from(u16_at(image, 60)?))?;
+    let end = usize::try_from(sections).ok()?.max(loaded_extent(image)?);
+    (end <= image.len()).then_some(end)
+}
+
+/// How many bytes of an ELF image in memory its program headers cover.
+pub(crate) fn loaded_extent(image: &[u8]) -> Option<usize> {
     if !image.starts_with(b"\x7fELF") {
         return None;
     }
@@ -252,17 +260,11 @@ pub(crate) fn elf_extent(image: &[u8]) -> Option<usize> {
         usize::from(u16_at(image, 54)?),
         usize::from(u16_at(image, 56)?),
     );
-    let segments = (0..count).map(|index| {
+    let ends = (0..count).map(|index| {
         let at = table.checked_add(index * entry)?;
         u64_at(image, at.checked_add(8)?)?.checked_add(u64_at(image, at.checked_add(32)?)?)
     });
-    let sections = u64_at(image, 40)?
-        .checked_add(u64::from(u16_at(image, 58)?) * u64::from(u16_at(image, 60)?))?;
-    let end = segments
-        .collect::<Option<Vec<u64>>>()?
-        .into_iter()
-        .chain([sections])
-        .max()?;
+    let end = ends.collect::<Option<Vec<u64>>>()?.into_iter().max()?;
     usize::try_from(end).ok().filter(|&end| end <= image.len())
 }
 

@@ -2,6 +2,9 @@
 //! machine and its command line. Nothing here starts a guest or watches one.
 
 pub mod cache;
+pub mod init;
+pub mod initramfs;
 pub mod kconfig;
 pub mod kernel;
+pub mod parameters;
 pub mod payload;
