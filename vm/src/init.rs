@@ -25,7 +25,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::{self, BaudRate, ControlFlags, SetArg};
+use nix::sys::termios::{self, ControlFlags, SetArg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, sethostname, setsid};
 
@@ -242,7 +242,6 @@ fn open_channel(name: &str) -> io::Result<File> {
         termios::cfmakeraw(&mut settings);
         settings.control_flags |= ControlFlags::CLOCAL;
         // Nothing is slower for it on an emulated port; draining waits for the time that characters would take.
-        termios::cfsetspeed(&mut settings, BaudRate::B115200)?;
         termios::tcsetattr(&file, SetArg::TCSANOW, &settings)?;
     }
     let flags = nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_GETFL)?;

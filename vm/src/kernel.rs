@@ -200,6 +200,19 @@ impl Kernel {
         }
     }
 
+    /// A kernel that no file stands for.
+    #[cfg(test)]
+    pub(crate) fn for_test(path: &str, kind: Kind, pvh_entry: Option<u32>) -> Kernel {
+        Kernel {
+            path: path.into(),
+            kind,
+            release: None,
+            payload: None,
+            pvh_entry,
+            configuration: None,
+        }
+    }
+
     /// The same kernel, with the configuration that was found in it unless there is a better one.
     pub(crate) fn configured(self, embedded: Option<Configuration>) -> Kernel {
         Kernel {

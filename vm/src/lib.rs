@@ -6,5 +6,6 @@ pub mod init;
 pub mod initramfs;
 pub mod kconfig;
 pub mod kernel;
+pub mod machine;
 pub mod parameters;
 pub mod payload;
