@@ -200,7 +200,10 @@ impl Apt {
                 },
             ));
         }
-        self.write("updated", "")
+        std::fs::write(&stamp, "").map_err(|source| AptError::File {
+            path: stamp,
+            source,
+        })
     }
 
     /// The packages whose names match the regular expression `pattern` (POSIX extended), in all their versions,
@@ -297,6 +300,10 @@ impl Apt {
 
     fn write(&self, name: &str, content: &str) -> Result<(), AptError> {
         let path = self.root.join(name);
+        // A newer file than apt's binary cache would make it build that again.
+        if std::fs::read_to_string(&path).is_ok_and(|there| there == content) {
+            return Ok(());
+        }
         std::fs::write(&path, content).map_err(|source| AptError::File { path, source })
     }
 }
@@ -424,7 +431,8 @@ Dir::State::lists "{root}/lists";
 Dir::State::status "{root}/status";
 Dir::Cache "{root}";
 Dir::Cache::archives "{root}/archives";
-// Container images switch these off, and then every question takes seconds.
+// Container images set these otherwise, and then every question takes seconds.
+Acquire::GzipIndexes "false";
 Dir::Cache::pkgcache "pkgcache.bin";
 Dir::Cache::srcpkgcache "srcpkgcache.bin";
 Dir::Log "{root}/log";
