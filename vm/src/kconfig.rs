@@ -1,7 +1,10 @@
-//! Kernel configurations, and the fragment that says what a guest's kernel needs.
+//! Kernel configurations, and the fragments under `vm/kconfig/` that say what a guest's kernel needs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Read;
+
+use crate::kernel::Kind;
 
 /// A line in the configuration that every user-mode Linux carries.
 pub(crate) const UML_MARKER: &[u8] = b"\0CONFIG_UML=y\n\0";
@@ -98,4 +101,181 @@ fn parse_line(line: &str) -> Option<(&str, &str)> {
         return Some((name, "n"));
     }
     line.strip_prefix("CONFIG_")?.split_once('=')
+}
+
+/// A kconfig fragment: options and the values they shall have.
+#[derive(Clone, Debug)]
+pub struct Fragment {
+    name: &'static str,
+    text: &'static str,
+}
+
+/// An option that is not as a fragment wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// The option, without its `CONFIG_`.
+    pub option: String,
+    /// The value that the fragment wants.
+    pub wanted: String,
+    /// The value it has; `None` when the configuration does not mention it, because the kernel does not know it or
+    /// something that it depends on is off.
+    pub found: Option<String>,
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CONFIG_{}={}", self.option, self.wanted)
+    }
+}
+
+impl Fragment {
+    /// What a kernel of this kind needs to reach our init and be heard.
+    pub fn boot(kind: Kind) -> Fragment {
+        match kind {
+            Kind::BzImage | Kind::Vmlinux => Fragment {
+                name: "boot.config",
+                text: include_str!("../kconfig/boot.config"),
+            },
+            Kind::UserMode => Fragment {
+                name: "boot-user-mode.config",
+                text: include_str!("../kconfig/boot-user-mode.config"),
+            },
+        }
+    }
+
+    /// What a kernel needs so that no case is skipped.
+    pub fn guest() -> Fragment {
+        Fragment {
+            name: "guest.config",
+            text: include_str!("../kconfig/guest.config"),
+        }
+    }
+
+    /// Its file's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its text, as the kernel's `merge_config.sh` takes it.
+    pub fn text(&self) -> &'static str {
+        self.text
+    }
+
+    /// The options that `configuration` has otherwise, by name. A wanted `y` is not met by `m`: guests have no modules.
+    pub fn unmet(&self, configuration: &Configuration) -> Vec<Unmet> {
+        let wanted = Configuration::parse(self.text);
+        wanted
+            .iter()
+            .filter(|(option, value)| configuration.value(option).unwrap_or("n") != *value)
+            .map(|(option, value)| Unmet {
+                option: option.to_owned(),
+                wanted: value.to_owned(),
+                found: configuration.value(option).map(str::to_owned),
+            })
+            .collect()
+    }
+}
+
+/// The sentence that names missing options and says what to do; `None` when none is missing.
+pub fn sentence(unmet: &[Unmet]) -> Option<String> {
+    let names: Vec<String> = unmet.iter().map(Unmet::to_string).collect();
+    match names.as_slice() {
+        [] => None,
+        [one] => Some(format!(
+            "the kernel was built without {one}: set it and build the kernel again"
+        )),
+        [many @ .., last] => Some(format!(
+            "the kernel was built without {} and {last}: set them and build the kernel again",
+            many.join(", ")
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_read_as_the_kernel_writes_it() {
+        let text = "# Linux/x86 6.1 Kernel Configuration\nCONFIG_USER_NS=y\n# CONFIG_KCMP is not set\n\
+                    CONFIG_FOO=m\nCONFIG_CMDLINE=\"a=b # c\"\nCONFIG_HZ=250\n\ngarbage\n";
+        let configuration = Configuration::parse(text);
+        assert!(configuration.is_built_in("USER_NS") && !configuration.is_built_in("FOO"));
+        assert!(configuration.is_enabled("FOO") && !configuration.is_enabled("KCMP"));
+        assert_eq!(configuration.value("KCMP"), Some("n"));
+        assert_eq!(configuration.value("CMDLINE"), Some("\"a=b # c\""));
+        assert_eq!(configuration.value("PID_NS"), None);
+        assert_eq!(configuration.iter().count(), 5);
+    }
+
+    #[test]
+    fn the_embedded_copy_is_found() {
+        use std::io::Write as _;
+        let mut stream = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        stream.write_all(b"CONFIG_IKCONFIG=y\n").unwrap();
+        let image = [
+            b"...IKCFG_ST",
+            stream.finish().unwrap().as_slice(),
+            b"IKCFG_ED...",
+        ]
+        .concat();
+        assert!(
+            Configuration::embedded(&image)
+                .unwrap()
+                .is_built_in("IKCONFIG")
+        );
+        assert_eq!(Configuration::embedded(&image[..20]), None);
+        assert_eq!(Configuration::embedded(b"CONFIG_UML=y"), None);
+    }
+
+    #[test]
+    fn missing_options_are_named() {
+        let all = Configuration::parse(
+            &Fragment::guest()
+                .text()
+                .replace("CONFIG_KCMP=y", "CONFIG_KCMP=m"),
+        );
+        let unmet = Fragment::guest().unmet(&all);
+        assert_eq!(
+            unmet,
+            [Unmet {
+                option: "KCMP".into(),
+                wanted: "y".into(),
+                found: Some("m".into())
+            }]
+        );
+        assert!(
+            sentence(&unmet)
+                .unwrap()
+                .contains("without CONFIG_KCMP=y: set it")
+        );
+        let unmet = Fragment::boot(Kind::BzImage).unmet(&Configuration::default());
+        assert!(
+            sentence(&unmet)
+                .unwrap()
+                .contains(" and CONFIG_TTY=y: set them")
+        );
+        assert_eq!(sentence(&[]), None);
+    }
+
+    #[test]
+    fn fragments_name_each_option_once() {
+        for fragment in [
+            Fragment::guest(),
+            Fragment::boot(Kind::Vmlinux),
+            Fragment::boot(Kind::UserMode),
+        ] {
+            let lines = fragment
+                .text()
+                .lines()
+                .filter(|line| line.starts_with("CONFIG_"))
+                .count();
+            assert_eq!(
+                Configuration::parse(fragment.text()).iter().count(),
+                lines,
+                "{}",
+                fragment.name()
+            );
+        }
+    }
 }

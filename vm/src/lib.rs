@@ -2,6 +2,7 @@
 //! machine and its command line. Nothing here starts a guest or watches one.
 
 pub mod apt;
+pub mod build;
 pub mod cache;
 pub mod init;
 pub mod initramfs;
