@@ -28,6 +28,17 @@ pub enum Tier {
     Exhaustive,
 }
 
+impl Tier {
+    /// The name, as options have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::Quick => "quick",
+            Tier::Full => "full",
+            Tier::Exhaustive => "exhaustive",
+        }
+    }
+}
+
 /// What does not change while cases run; made before the first fork.
 #[derive(Clone, Debug)]
 pub struct Setting {

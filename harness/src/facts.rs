@@ -73,6 +73,9 @@ pub struct Facts {
     pub restrictions: Vec<String>,
     /// `/proc/sys/kernel/tainted` at the start.
     pub taint: u64,
+    /// Features that the kernel's own configuration says are built in: where one of these is
+    /// missing, the kernel is broken rather than small.
+    pub configured: Vec<Feature>,
     /// Features that are missing, each with the reason a user can act on.
     pub absent: BTreeMap<Feature, String>,
 }
@@ -103,6 +106,7 @@ impl Facts {
             facts.machine = uname.machine().to_string_lossy().into_owned();
         }
         facts.version = stable_version(&facts.release, &facts.build);
+        facts.configured = features::configured(facts.config.as_ref());
         facts.absent = features::absent(&facts);
         facts
     }

@@ -42,10 +42,13 @@ pub struct Verdict {
     /// The one word.
     pub status: Status,
     /// Why, in one line; empty for a pass.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// The checks that failed, in the order they were made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedCheck>,
     /// What else a reader may want to know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// How many checks were made.
     pub checks: u32,

@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 
-use super::{Facts, Version, in_initial_user_namespace, status_field};
+use super::{Config, Facts, Version, in_initial_user_namespace, status_field};
 use crate::needs::Feature;
 use crate::sandbox::Sandbox;
 use crate::task::fork_sharing;
@@ -26,6 +26,27 @@ pub(super) fn absent(facts: &Facts) -> BTreeMap<Feature, String> {
     Feature::ALL
         .into_iter()
         .filter_map(|feature| missing(feature, facts).map(|reason| (feature, reason)))
+        .collect()
+}
+
+/// The features that a kernel has if its configuration says so.
+const OPTIONS: [(Feature, &str); 8] = [
+    (Feature::SysvIpc, "SYSVIPC"),
+    (Feature::PosixMqueue, "POSIX_MQUEUE"),
+    (Feature::UtsNs, "UTS_NS"),
+    (Feature::IpcNs, "IPC_NS"),
+    (Feature::NetNs, "NET_NS"),
+    (Feature::PidNs, "PID_NS"),
+    (Feature::UserNs, "USER_NS"),
+    (Feature::TimeNs, "TIME_NS"),
+];
+
+/// What the configuration, where it can be read, says is built in.
+pub(super) fn configured(config: Option<&Config>) -> Vec<Feature> {
+    OPTIONS
+        .into_iter()
+        .filter(|(_, option)| config.is_some_and(|config| config.is_set(option)))
+        .map(|(feature, _)| feature)
         .collect()
 }
 
