@@ -4,7 +4,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use harness::prelude::*;
-use nix::unistd::{Pid, getpid, gettid};
+use nix::unistd::gettid;
 
 use crate::flags::Flags;
 use crate::observe::{Shared, shares};
@@ -165,7 +165,7 @@ impl Company {
             let path = base.join(name);
             t.setup(Call::io(
                 format!("mkdir({name})"),
-                std::fs::create_dir(&path),
+                std::fs::create_dir_all(&path),
             ))?;
             open(&path)
         };
@@ -206,43 +206,47 @@ impl Company {
             tid: self.peer.pid().as_raw(),
             made_with: self.made_with,
         };
-        let fs = self.seen_of_fs(t)?;
-        let files = self.seen_of_files(t)?;
+        let seen = self.seen(t)?;
         all([
             check_shared(t, &self.peer, sharer, separated, requirement),
-            t.check(Call::seen(
-                "what the sharers see of each other's cwd, umask and root",
-                fs,
-            ))
-            .proves(requirement)
-            .is(self.all_of_fs(shared.contains(Flags::FS))),
-            t.check(Call::seen(
-                "what the sharers see of each other's new descriptors",
-                files,
-            ))
-            .proves(requirement)
-            .is(if shared.contains(Flags::FILES) {
-                vec!["the caller's", "the sharer's"]
-            } else {
-                Vec::new()
-            }),
+            t.check(Call::seen("what the sharers see of each other", seen))
+                .proves(requirement)
+                .is(self.all_of(shared)),
         ])
     }
 
-    fn all_of_fs(&self, shared: bool) -> Vec<&'static str> {
-        const ALL: [&str; 6] = [
+    /// Finds out by experiment what each side sees of what the other does. Puts cwd, root and
+    /// umask back.
+    ///
+    /// # Errors
+    /// A step did not work: the case is broken.
+    #[track_caller]
+    pub fn seen(&self, t: &Test) -> Done<Vec<&'static str>> {
+        let mut seen = self.seen_of_fs(t)?;
+        seen.extend(self.seen_of_files(t)?);
+        Ok(seen)
+    }
+
+    /// What [`seen`](Self::seen) finds when just these are shared.
+    fn all_of(&self, shared: Flags) -> Vec<&'static str> {
+        const FS: [&str; 4] = [
             "the caller's umask",
             "the sharer's umask",
             "the caller's cwd",
             "the sharer's cwd",
-            "the caller's root",
-            "the sharer's root",
         ];
-        match (shared, self.chroot) {
-            (true, true) => ALL.to_vec(),
-            (true, false) => ALL[..4].to_vec(),
-            (false, _) => Vec::new(),
-        }
+        const ROOT: [&str; 2] = ["the caller's root", "the sharer's root"];
+        const FILES: [&str; 2] = ["the caller's descriptor", "the sharer's descriptor"];
+        let fs = shared.contains(Flags::FS);
+        [
+            (&FS[..], fs),
+            (&ROOT[..], fs && self.chroot),
+            (&FILES[..], shared.contains(Flags::FILES)),
+        ]
+        .into_iter()
+        .filter(|(_, seen)| *seen)
+        .flat_map(|(what, _)| what.iter().copied())
+        .collect()
     }
 
     /// Has each side change umask, cwd and root and the other look: what was seen.
@@ -306,11 +310,11 @@ impl Company {
         let mut seen = Vec::new();
         t.setup(Call::new("dup3(a)", open_as(a, BY_CALLER)))?;
         if peer.setup(t, "fcntl(F_GETFD)", (), |()| Ok(is_open(BY_CALLER)))? {
-            seen.push("the caller's");
+            seen.push("the caller's descriptor");
         }
         peer.setup(t, "dup3(a)", a, |a| open_as(a, BY_PEER))?;
         if is_open(BY_PEER) {
-            seen.push("the sharer's");
+            seen.push("the sharer's descriptor");
         }
         peer.setup(t, "close()", (), |()| {
             close(BY_CALLER);
@@ -320,14 +324,5 @@ impl Company {
         close(BY_CALLER);
         close(BY_PEER);
         Ok(seen)
-    }
-}
-
-/// The calling process as a sharer that was made with `made_with`, for a peer that is the caller.
-pub fn caller(made_with: Flags) -> Sharer {
-    let pid: Pid = getpid();
-    Sharer {
-        tid: pid.as_raw(),
-        made_with,
     }
 }
