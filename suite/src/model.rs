@@ -196,13 +196,10 @@ pub fn predict(start: &Start, flags: Flags, kernel: &Kernel) -> Prediction {
     }
     let all = with_implied(flags);
     // What is never separated must not be shared (ERR-02 to ERR-06, MT rows).
-    let thread_refused = start.threads != Threads::Alone;
-    let handlers_refused = thread_refused || start.handlers_shared;
-    let memory_refused = handlers_refused || start.memory_shared;
     for (flag, refused) in [
-        (Flags::THREAD, thread_refused),
-        (Flags::SIGHAND, handlers_refused),
-        (Flags::VM, memory_refused),
+        (Flags::THREAD, start.threads != Threads::Alone),
+        (Flags::SIGHAND, start.handlers_shared),
+        (Flags::VM, start.memory_shared),
     ] {
         if all.contains(flag) && refused {
             return Prediction::refused(Errno::EINVAL);

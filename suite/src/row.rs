@@ -9,7 +9,7 @@ use crate::judged::check_call;
 use crate::model::{Prediction, Start};
 use crate::observe::Observer;
 use crate::peer::Peer;
-use crate::sharing::{Sharer, check_shared};
+use crate::sharing::{Sharer, check_seen, check_shared};
 
 /// What threads share with each other.
 pub const THREADS_SHARE: Flags =
@@ -77,13 +77,17 @@ pub fn judge(
 ) -> Done<Prediction> {
     let flags = Flags(t.param());
     let observer = Observer::open(t)?;
-    for sharer in sharers {
-        check_shared(t, witness, *sharer, Flags::NONE, row)?;
-    }
+    let check_sharing = |separated| {
+        all(sharers.iter().flat_map(|sharer| {
+            [
+                check_shared(t, witness, *sharer, separated, row),
+                check_seen(t, witness, *sharer, separated, row),
+            ]
+        }))
+    };
+    check_sharing(Flags::NONE)?;
     let prediction = check_call(t, &observer, start, flags, row)?;
-    for sharer in sharers {
-        check_shared(t, witness, *sharer, prediction.separated, row)?;
-    }
+    check_sharing(prediction.separated)?;
     Ok(prediction)
 }
 

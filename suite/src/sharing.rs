@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use harness::prelude::*;
 use nix::unistd::gettid;
+use syscalls::{Sysno, syscall};
 
 use crate::flags::Flags;
 use crate::observe::{Shared, shares};
@@ -82,6 +83,50 @@ pub fn check_shared(
         .is(sharer.made_with & asked & !separated)
 }
 
+/// Checks by effect what a sharer sees of the calling task's umask and descriptors, when the caller
+/// has left `separated`. The witness looks, through /proc: the sharer itself need not do anything.
+///
+/// # Errors
+/// The sharer sees more or less: a failed check is on record.
+#[track_caller]
+pub fn check_seen(
+    t: &Test,
+    witness: &Peer,
+    sharer: Sharer,
+    separated: Flags,
+    requirement: &'static str,
+) -> Done {
+    let shared = sharer.made_with & !separated;
+    let tid = sharer.tid;
+    let old = set_umask(UMASK_BY_CALLER);
+    t.setup(Call::new("dup3()", open_as(libc::STDIN_FILENO, BY_CALLER)))?;
+    let (umask, descriptor) = witness.setup(t, "read(/proc/…)", tid, |tid: i32| {
+        let status = std::fs::read_to_string(format!("/proc/{tid}/status"));
+        let umask = status.ok().and_then(|status| {
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("Umask:"))?;
+            u32::from_str_radix(line.trim(), 8).ok()
+        });
+        let link = std::fs::symlink_metadata(format!("/proc/{tid}/fd/{BY_CALLER}"));
+        Ok((umask, link.is_ok()))
+    })?;
+    set_umask(old);
+    close(BY_CALLER);
+    let mut seen = Flags::NONE;
+    if umask == Some(UMASK_BY_CALLER) {
+        seen = seen | Flags::FS;
+    }
+    if descriptor {
+        seen = seen | Flags::FILES;
+    }
+    let text =
+        format!("what {tid} sees change (its umask: CLONE_FS, its descriptors: CLONE_FILES)");
+    t.check(Call::seen(text, seen))
+        .proves(requirement)
+        .is(shared & (Flags::FS | Flags::FILES))
+}
+
 /// A task that shares root, cwd, umask, descriptors and undo list with the caller, and with which
 /// it can find out what of that is still so.
 #[derive(Debug)]
@@ -106,9 +151,37 @@ type Identity = (u64, u64);
 
 const CAP_SYS_CHROOT: u64 = 1 << 18;
 
+/// Has a vfork child leave marks that its parent finds if they still share root and descriptors:
+/// raw system calls only.
+pub fn leave_marks() {
+    // SAFETY: umask(2) and dup3(2) take numbers; nobody's descriptor has this one.
+    unsafe {
+        let _ = syscall!(Sysno::umask, UMASK_BY_CALLER);
+        let _ = syscall!(Sysno::dup3, libc::STDIN_FILENO, BY_CALLER, 0);
+    }
+}
+
+/// Which of CLONE_FS and CLONE_FILES the calling task's umask and descriptors tell of marks that
+/// [`leave_marks`] left. Removes them, and puts the umask back to `old`.
+pub fn find_marks(old: u32) -> Flags {
+    let mut found = Flags::NONE;
+    if set_umask(old) == UMASK_BY_CALLER {
+        found = found | Flags::FS;
+    }
+    if is_open(BY_CALLER) {
+        found = found | Flags::FILES;
+        close(BY_CALLER);
+    }
+    found
+}
+
 /// Numbers for descriptors that one side opens and the other looks for.
 const BY_CALLER: i32 = 50;
 const BY_PEER: i32 = 51;
+
+/// Umasks that nobody has by chance.
+const UMASK_BY_CALLER: u32 = 0o021;
+const UMASK_BY_PEER: u32 = 0o012;
 
 fn identity(path: &str) -> Result<Identity, Errno> {
     nix::sys::stat::stat(path).map(|stat| (stat.st_dev, stat.st_ino))
@@ -270,15 +343,15 @@ impl Company {
             }
         };
 
-        let old = set_umask(0o021);
+        let old = set_umask(UMASK_BY_CALLER);
         let peers = peer.setup(t, "umask()", (), |()| {
             let mask = set_umask(0);
             set_umask(mask);
             Ok(mask)
         })?;
-        note(peers == 0o021, "the caller's umask");
-        peer.setup(t, "umask(012)", (), |()| Ok(set_umask(0o012)))?;
-        note(set_umask(old) == 0o012, "the sharer's umask");
+        note(peers == UMASK_BY_CALLER, "the caller's umask");
+        peer.setup(t, "umask(012)", (), |()| Ok(set_umask(UMASK_BY_PEER)))?;
+        note(set_umask(old) == UMASK_BY_PEER, "the sharer's umask");
         peer.setup(t, "umask(old)", old, |old| Ok(set_umask(old)))?;
 
         t.setup(Call::new("fchdir(a)", go_to(a)))?;

@@ -12,7 +12,7 @@ use crate::model::{Prediction, Start};
 use crate::observe::State;
 use crate::prelude::*;
 use crate::row::{each_flag, judge};
-use crate::sharing::{Sharer, askable, shared_flags};
+use crate::sharing::{Sharer, askable, find_marks, leave_marks, shared_flags};
 use crate::vm_task::in_vfork_child_sharing;
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL), 6 and 8 (1); unshare(2), CLONE_VM";
@@ -191,6 +191,7 @@ fn call_and_look(errand: &Errand) -> Seen {
     let register = crate::sys::unshare_raw(errand.flags);
     let after = errand.observer.state();
     let shared_after = shared_flags(pid, errand.parent, errand.asked_after);
+    leave_marks();
     Seen {
         before,
         register,
@@ -236,6 +237,7 @@ case! {
         };
         let before = observer.state();
         let end = in_vfork_child_sharing(t, REST, &errand, call_and_look)?;
+        let marks = find_marks(before.umask);
         let after = observer.state();
         let seen = end.result;
         let shared = (Flags::VM | REST) & asked;
@@ -251,6 +253,9 @@ case! {
             t.check(kcmp("after", seen.shared_after))
                 .is(shared & !prediction.separated & errand.asked_after),
             t.check(Call::seen("the child's writes are the parent's", end.memory_shared)).is(true),
+            t.check(Call::seen("the child's umask (CLONE_FS) and descriptors (CLONE_FILES) \
+                                are the parent's", marks))
+                .is(REST & !prediction.separated & !Flags::SYSVSEM),
             check_changes(t, flags, "MT-10", &Prediction::nothing(), &before, &after),
         ])
     }
