@@ -137,7 +137,7 @@ pub fn sharing(what: Shared, a: i32, b: i32) -> Call<bool> {
 }
 
 /// Reads the state of the task that uses it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Observer {
     proc: i32,
 }

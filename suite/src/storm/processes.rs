@@ -483,6 +483,14 @@ fn judge_mount(
 fn judge_endings(t: &Test, crew: &Crew, orders: &[Orders]) -> Done {
     for ((order, slot), ending) in orders.iter().zip(crew.slots()).zip(&crew.endings) {
         let number = order.number;
+        if order.action == Action::Exec {
+            t.check(Call::zero_on_success(
+                format!("execve by task {number}"),
+                slot.result.load(Ordering::Acquire),
+            ))
+            .proves("RACE-01")
+            .succeeds()?;
+        }
         let expected = match order.action {
             Action::Exec => EXECUTED,
             Action::Exit | Action::ExitThread => exit_status(number),

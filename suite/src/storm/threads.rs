@@ -99,8 +99,13 @@ fn lead(t: &Test, stage: &Stage0, plan: &Plan) -> Done {
 }
 
 fn run(orders: Orders) {
-    // A task that unshared waits until the process ends; the status is the process's business.
-    let _ = orders.carry_out();
+    let status = orders.carry_out();
+    // A thread that unshared waits until the process ends, and so ends with it. Only a failed
+    // execve comes back before: nothing else would end the process then.
+    if matches!(orders.action, Action::Exec) {
+        // SAFETY: ends the whole thread group, as it is.
+        unsafe { libc::_exit(status) }
+    }
 }
 
 struct Round<'a> {
@@ -273,6 +278,23 @@ impl Round<'_> {
                     .is("an exit".to_owned());
             }
         };
+        for (number, (action, slot)) in self
+            .plan
+            .actions
+            .iter()
+            .zip(&self.stage.mapping.segment.slots)
+            .enumerate()
+        {
+            if *action == Action::Exec {
+                let result = slot.result.load(Ordering::Acquire);
+                t.check(Call::zero_on_success(
+                    format!("execve by thread {number}"),
+                    result,
+                ))
+                .proves("RACE-01")
+                .succeeds()?;
+            }
+        }
         let legal: Vec<i32> = if self.plan.ends_the_process() {
             let of = |(number, action): (usize, &Action)| match action {
                 Action::Exec => Some(EXECUTED),
