@@ -97,6 +97,15 @@ pub const MOUNTS: [Mount; 13] = [
     row("bpf",        "/sys/fs/bpf",          SAFE,       "",                 Need::Optional),
 ];
 
+/// Links that every user space makes in /dev and programs count on: link, target. A security module
+/// may look up an executed descriptor by its name below /dev/fd (Tomoyo does in 5.10).
+const LINKS: [(&str, &str); 4] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+];
+
 /// Limits of process 1 that every process inherits: what, soft, hard. The kernel's own allow a thousand files, which
 /// the storms outgrow, and core files, which would fill the guest's memory.
 const LIMITS: [(Resource, u64, u64); 2] = [
@@ -182,6 +191,9 @@ pub fn set_up() -> Result<Guest, InitError> {
     let parameters = Parameters::parse(&String::from_utf8_lossy(&command_line));
 
     // None of these can keep the suite from running, and each case that relies on one checks it.
+    for (link, target) in LINKS {
+        let _ = std::os::unix::fs::symlink(target, link);
+    }
     let _ = sethostname("guest");
     for (resource, soft, hard) in LIMITS {
         let _ = setrlimit(resource, soft, hard);
