@@ -1,7 +1,7 @@
 //! Boots kernels with a trivial init and prints how long each took, the whole of the program's life included.
 //!
 //! `cargo run --release -p vm --example boot -- KERNEL…`. This example is that init itself. Words that begin with `--`
-//! are options: `--as-is` boots a bzImage without unpacking it, `--cpus=N`, `--memory=MIB`, `--level=N`, and
+//! are options: `--as-is` boots a bzImage without unpacking it, `--single-serial`, `--cpus=N`, `--memory=MIB`, `--level=N`, and
 //! `--parameter=WORD` for the kernel command line.
 
 use std::error::Error;
@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for word in std::env::args().skip(1) {
         match word.split_once('=') {
             _ if word == "--as-is" => as_is = true,
+            _ if word == "--single-serial" => options.single_serial = true,
             Some(("--cpus", number)) => options.cpus = number.parse()?,
             Some(("--memory", number)) => options.memory = number.parse()?,
             Some(("--level", number)) => options.console_level = number.parse()?,
