@@ -392,6 +392,14 @@ mod tests {
             let mut cut = packed[..packed.len() / 2].to_vec();
             cut.extend_from_slice(&u32::try_from(data.len()).unwrap().to_le_bytes());
             assert!(decompress(&cut).is_err(), "{program} cut in half is taken");
+            // Whatever a damaged stream unpacks to, it must not bring the runner down.
+            let mut damaged = packed_by(program, arguments, &data[..20_000], size_follows).unwrap();
+            for at in (0..damaged.len()).step_by(damaged.len() / 300 + 1) {
+                let whole = damaged[at];
+                damaged[at] = whole.wrapping_add(0x55);
+                let _ = decompress(&damaged);
+                damaged[at] = whole;
+            }
         }
     }
 
