@@ -211,7 +211,7 @@ pub fn strip(elf: &[u8]) -> Option<Vec<u8>> {
     if !elf.starts_with(b"\x7fELF\x02\x01") {
         return None;
     }
-    let end = crate::kernel::loaded_extent(elf)?;
+    let end = crate::elf::loaded_extent(elf)?;
     let mut stripped = elf.get(..end)?.to_vec();
     stripped
         .get_mut(SECTION_HEADERS_AT..SECTION_HEADERS_AT + 8)?

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::cache::{Cache, CacheError};
+use crate::elf;
 use crate::kconfig::Configuration;
 use crate::kernel::{self, Kernel, KernelError, Kind};
 
@@ -114,7 +115,7 @@ pub fn unpack(kernel: &Kernel, cache: &Cache) -> Result<Kernel, PayloadError> {
         }
         Err(_) => {
             let unpacked = decompress(&payload).map_err(|fault| fault.at(kernel.path()))?;
-            let length = kernel::elf_extent(&unpacked).unwrap_or(unpacked.len());
+            let length = elf::elf_extent(&unpacked).unwrap_or(unpacked.len());
             let embedded = Configuration::embedded_text(&unpacked);
             // The configuration goes first: whoever sees the kernel shall see it too.
             if let Some(text) = embedded {
