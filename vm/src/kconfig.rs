@@ -284,7 +284,7 @@ mod tests {
             let lines = fragment
                 .text()
                 .lines()
-                .filter(|line| line.starts_with("CONFIG_"))
+                .filter(|line| parse_line(line).is_some())
                 .count();
             assert_eq!(
                 Configuration::parse(fragment.text()).iter().count(),
