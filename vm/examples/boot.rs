@@ -1,7 +1,7 @@
 //! Boots kernels with a trivial init and prints how long each took, the whole of the program's life included.
 //!
 //! `cargo run --release -p vm --example boot -- KERNEL…`. This example is that init itself. Words that begin with `--`
-//! are options: `--as-is` boots a bzImage without unpacking it, `--cpus=N`, `--memory=MIB`, `--level=N`, and
+//! are options: `--lines=N` has the guest write N lines of results, `--as-is` boots a bzImage without unpacking it, `--single-serial`, `--cpus=N`, `--memory=MIB`, `--level=N`, and
 //! `--parameter=WORD` for the kernel command line.
 
 use std::error::Error;
@@ -25,23 +25,26 @@ fn main() -> Result<(), Box<dyn Error>> {
             Err(error) => vm::init::give_up(&error.to_string()),
         }
     }
-    let mut options = Options::default();
+    let mut options = Options {
+        arguments: vec!["an argument with a blank".to_owned()],
+        ..Options::default()
+    };
     let mut as_is = false;
     let mut kernels = Vec::new();
     for word in std::env::args().skip(1) {
         match word.split_once('=') {
             _ if word == "--as-is" => as_is = true,
+            _ if word == "--single-serial" => options.single_serial = true,
             Some(("--cpus", number)) => options.cpus = number.parse()?,
             Some(("--memory", number)) => options.memory = number.parse()?,
             Some(("--level", number)) => options.console_level = number.parse()?,
             Some(("--parameter", parameter)) => {
                 options.kernel_parameters.push(parameter.to_owned())
             }
+            Some(("--lines", number)) => options.arguments = vec![number.to_owned()],
             _ => kernels.push(word),
         }
     }
-    options.arguments = vec!["an argument with a blank".to_owned()];
-
     let cache = Cache::of_user()?;
     let scratch = tempfile::tempdir()?;
     let image = scratch.path().join("initramfs");
@@ -66,11 +69,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             start.elapsed()
         );
         for (role, text) in outputs {
-            println!("  {role:?}: {} bytes", text.len());
+            println!(
+                "  {role:?}: {} bytes, {} lines",
+                text.len(),
+                text.lines().count()
+            );
             for line in text
                 .lines()
                 .rev()
-                .take(if role == Role::Results { 30 } else { 4 })
+                .take(if role == Role::Results { 8 } else { 4 })
                 .collect::<Vec<_>>()
                 .iter()
                 .rev()
@@ -101,6 +108,14 @@ fn report(guest: &vm::init::Guest) -> u8 {
         guest.arguments(),
         guest.results_name()
     );
+    let lines = guest
+        .arguments()
+        .first()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0_u32);
+    for number in 0..lines {
+        let _ = writeln!(results, "line {number} of {lines}");
+    }
     for (mount, errno) in guest.missing_mounts() {
         let _ = writeln!(results, "no {} on {}: {errno}", mount.kind, mount.target);
     }

@@ -442,7 +442,7 @@ Dir::Etc::preferences "/dev/null";
 Dir::Etc::preferencesparts "/dev/null";
 APT::Architecture "amd64";
 #clear APT::Architectures;
-// The user's cache is closed to apt's own user; nothing is run as root but the download.
+// Root's cache is closed to the user that apt downloads as.
 APT::Sandbox::User "";
 Acquire::Languages "none";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";

@@ -1,7 +1,10 @@
 //! The guest's root file system: a cpio archive in the newc format with our own binary as `/init`.
 //!
-//! Format: Documentation/driver-api/early-userspace/buffer-format.rst. The archive is not compressed: under emulation
-//! the guest would spend longer on unpacking than QEMU spends on copying. The same contents give the same bytes.
+//! Format: Documentation/driver-api/early-userspace/buffer-format.rst. The same contents give the same bytes.
+//!
+//! Of a trivial boot of Debian's 6.1 under TCG, 2.4 MB of binary cost nothing that can be measured, compressed or not;
+//! the same binary with its 19 MB of symbols and debug information makes it 1.2 times as long. So [`strip`], and no
+//! compression.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -208,7 +211,7 @@ pub fn strip(elf: &[u8]) -> Option<Vec<u8>> {
     if !elf.starts_with(b"\x7fELF\x02\x01") {
         return None;
     }
-    let end = crate::kernel::loaded_extent(elf)?;
+    let end = crate::elf::loaded_extent(elf)?;
     let mut stripped = elf.get(..end)?.to_vec();
     stripped
         .get_mut(SECTION_HEADERS_AT..SECTION_HEADERS_AT + 8)?

@@ -166,7 +166,7 @@ impl Fragment {
         let wanted = Configuration::parse(self.text);
         wanted
             .iter()
-            .filter(|(option, value)| configuration.value(option).unwrap_or("n") != *value)
+            .filter(|(option, value)| value_of(configuration, option) != *value)
             .map(|(option, value)| Unmet {
                 option: option.to_owned(),
                 wanted: value.to_owned(),
@@ -174,6 +174,22 @@ impl Fragment {
             })
             .collect()
     }
+}
+
+/// Options that newer kernels have under another name.
+const RENAMED: [(&str, &str); 1] = [
+    // 7.3 folded one into the other.
+    ("PROC_SYSCTL", "SYSCTL"),
+];
+
+fn value_of<'a>(configuration: &'a Configuration, option: &str) -> &'a str {
+    let renamed = || {
+        RENAMED
+            .iter()
+            .find(|(old, _)| *old == option)
+            .and_then(|(_, new)| configuration.value(new))
+    };
+    configuration.value(option).or_else(renamed).unwrap_or("n")
 }
 
 /// The sentence that names missing options and says what to do; `None` when none is missing.
@@ -268,7 +284,7 @@ mod tests {
             let lines = fragment
                 .text()
                 .lines()
-                .filter(|line| line.starts_with("CONFIG_"))
+                .filter(|line| parse_line(line).is_some())
                 .count();
             assert_eq!(
                 Configuration::parse(fragment.text()).iter().count(),

@@ -4,6 +4,7 @@
 pub mod apt;
 pub mod build;
 pub mod cache;
+mod elf;
 pub mod init;
 pub mod initramfs;
 pub mod kconfig;

@@ -32,7 +32,8 @@ pub enum Role {
     Console,
     /// What the suite reports.
     Results,
-    /// QMP, QEMU's control protocol; QEMU greets first.
+    /// QMP, QEMU's control protocol; QEMU greets first. The serial ports' character devices are called `console` and
+    /// `results`: a `chardev-send-break` to the first and a letter written to it is a magic SysRq.
     Monitor,
 }
 

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::cache::{Cache, CacheError};
+use crate::elf;
 use crate::kconfig::Configuration;
 use crate::kernel::{self, Kernel, KernelError, Kind};
 
@@ -114,7 +115,7 @@ pub fn unpack(kernel: &Kernel, cache: &Cache) -> Result<Kernel, PayloadError> {
         }
         Err(_) => {
             let unpacked = decompress(&payload).map_err(|fault| fault.at(kernel.path()))?;
-            let length = kernel::elf_extent(&unpacked).unwrap_or(unpacked.len());
+            let length = elf::elf_extent(&unpacked).unwrap_or(unpacked.len());
             let embedded = Configuration::embedded_text(&unpacked);
             // The configuration goes first: whoever sees the kernel shall see it too.
             if let Some(text) = embedded {
@@ -392,6 +393,14 @@ mod tests {
             let mut cut = packed[..packed.len() / 2].to_vec();
             cut.extend_from_slice(&u32::try_from(data.len()).unwrap().to_le_bytes());
             assert!(decompress(&cut).is_err(), "{program} cut in half is taken");
+            // Whatever a damaged stream unpacks to, it must not bring the runner down.
+            let mut damaged = packed_by(program, arguments, &data[..20_000], size_follows).unwrap();
+            for at in (0..damaged.len()).step_by(damaged.len() / 300 + 1) {
+                let whole = damaged[at];
+                damaged[at] = whole.wrapping_add(0x55);
+                let _ = decompress(&damaged);
+                damaged[at] = whole;
+            }
         }
     }
 
