@@ -8,16 +8,24 @@
 //! | [`model`] | what unshare(2) must do: the only place where an expectation is computed |
 //! | [`judged`] | one call, compared with the model in all its effects |
 //! | [`peer`], [`vm_task`], [`thread_group`] | tasks that share something with the caller |
+//! | [`side`], [`mark`], [`memory_sharer`] | whether two tasks share, told by what one sees of the other |
+//! | [`semaphores`], [`mount_table`], [`executed`] | further things that cases look at |
 //! | [`requirements`] | the catalogue of requirements that cases cite |
 
 pub mod cases;
+pub mod executed;
 pub mod flags;
 pub mod judged;
+pub mod mark;
+pub mod memory_sharer;
 pub mod model;
+pub mod mount_table;
 pub mod observe;
 pub mod peer;
 pub mod privilege;
 pub mod requirements;
+pub mod semaphores;
+pub mod side;
 pub mod sys;
 pub mod thread_group;
 pub mod vm_task;

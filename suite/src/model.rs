@@ -115,6 +115,17 @@ impl Default for Start {
     }
 }
 
+impl Start {
+    /// The state of a case's first task: alone, with CAP_SYS_ADMIN if the place gives it.
+    pub fn of(facts: &Facts) -> Self {
+        Self {
+            sys_admin: facts.has(Feature::SysAdmin),
+            initial_admin: facts.has(Feature::InitialRoot),
+            ..Self::default()
+        }
+    }
+}
+
 /// What must come of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prediction {

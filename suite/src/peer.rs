@@ -40,6 +40,7 @@ type Answerer = fn(&mut [u8], usize) -> usize;
 #[derive(Debug)]
 pub struct Peer {
     task: Task,
+    name: String,
     desk: &'static Desk,
 }
 
@@ -137,7 +138,13 @@ impl Peer {
     pub fn start(t: &Test, name: &str, sharing: Flags) -> Done<Peer> {
         let desk = t.setup(Call::io("mmap(MAP_SHARED)", Desk::map()))?;
         let task = t.spawn_sharing(name, sharing.0, |_| desk.serve())?;
-        Ok(Peer { task, desk })
+        let name = name.to_owned();
+        Ok(Peer { task, name, desk })
+    }
+
+    /// What diagnostics call it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its process ID.
