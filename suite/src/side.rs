@@ -137,6 +137,24 @@ pub fn check_kcmp(
     t.check(call).proves(requirement).is(shared)
 }
 
+/// What a call with this one flag needs of the machine in order to succeed, beyond what every case
+/// needs.
+pub fn needs_of(flag: Flags) -> Needs {
+    let feature = match flag {
+        Flags::NEWTIME => Feature::TimeNs,
+        Flags::EMPTY => Feature::EmptyMntNs,
+        Flags::NEWCGROUP => Feature::CgroupNs,
+        Flags::NEWUTS => Feature::UtsNs,
+        Flags::NEWIPC => Feature::IpcNs,
+        Flags::NEWPID => Feature::PidNs,
+        Flags::NEWNET => Feature::NetNs,
+        Flags::NEWNS => return Needs::ROOT,
+        Flags::NEWUSER => return Needs::NONE.with(Feature::CreateUserNs),
+        _ => return Needs::NONE,
+    };
+    Needs::ROOT.with(feature)
+}
+
 /// Runs `body` as the case's caller in a child that has these namespaces of its own, made by
 /// clone(2) and not by the call under test. What it leaves in them vanishes with it.
 ///
