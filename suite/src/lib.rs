@@ -9,10 +9,11 @@
 //! | [`judged`] | one call, compared with the model in all its effects |
 //! | [`peer`], [`vm_task`], [`thread_group`] | tasks that share something with the caller |
 //! | [`side`], [`mark`], [`memory_sharer`] | whether two tasks share, told by what one sees of the other |
-//! | [`semaphores`], [`mount_table`], [`executed`] | further things that cases look at |
+//! | [`semaphores`], [`mount_table`], [`executed`], [`namespace_file`], [`control_group`] | further things that cases look at |
 //! | [`requirements`] | the catalogue of requirements that cases cite |
 
 pub mod cases;
+pub mod control_group;
 pub mod executed;
 pub mod flags;
 pub mod judged;
@@ -20,6 +21,7 @@ pub mod mark;
 pub mod memory_sharer;
 pub mod model;
 pub mod mount_table;
+pub mod namespace_file;
 pub mod observe;
 pub mod peer;
 pub mod privilege;

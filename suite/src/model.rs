@@ -275,6 +275,23 @@ fn may_change(done: Flags) -> Parts {
     parts
 }
 
+/// The securebits after a new user namespace was made (EFF-USER-04), as far as it is known of the
+/// release: all are cleared, but the two pairs about executing files (Linux 6.14), which 6.18
+/// clears and 7.3 keeps.
+pub fn securebits_in_new_user_namespace(before: u32, version: Version) -> Option<u32> {
+    const ABOUT_EXECUTING: u32 = 0xf00;
+    const LAST_THAT_CLEARS: Version = Version(6, 18, u32::MAX);
+    const FIRST_THAT_KEEPS: Version = Version(7, 3, 0);
+    let kept = before & ABOUT_EXECUTING;
+    if kept == 0 || version <= LAST_THAT_CLEARS {
+        Some(0)
+    } else if version >= FIRST_THAT_KEEPS {
+        Some(kept)
+    } else {
+        None
+    }
+}
+
 /// What the caller no longer shares after a successful call.
 fn separated(done: Flags) -> Flags {
     let mut separated = done & (Flags::FS | Flags::FILES | Flags::SYSVSEM);

@@ -222,9 +222,11 @@ impl Peer {
             | WaitPidFlag::WNOHANG
             | WaitPidFlag::WNOWAIT
             | WaitPidFlag::__WALL;
-        !matches!(
-            waitid(Id::Pid(self.pid()), flags),
-            Ok(WaitStatus::StillAlive)
-        )
+        match waitid(Id::Pid(self.pid()), flags) {
+            Ok(WaitStatus::StillAlive) => false,
+            // The task at hand is not the one that made the peer.
+            Err(Errno::ECHILD) => nix::sys::signal::kill(self.pid(), None) == Err(Errno::ESRCH),
+            _ => true,
+        }
     }
 }

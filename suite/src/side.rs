@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::flags::Flags;
 use crate::judged::{Said, check_call};
 use crate::model::{Prediction, Start};
-use crate::observe::{Observer, Shared, differences, shares};
+use crate::observe::{Ns, Observer, Shared, differences, shares};
 use crate::peer::Peer;
 
 /// One of the tasks of a case.
@@ -84,7 +84,16 @@ pub fn check_call_beside(
     requirement: &'static str,
     peers: &[&Peer],
 ) -> Done<Prediction> {
-    let look = |peer: &&Peer| peer.setup(t, "state of a peer", *observer, |o| Ok(o.state()));
+    let look = |peer: &&Peer| {
+        peer.setup(t, "state of a peer", *observer, |observer| {
+            let state = observer.state();
+            // A peer that was started before the observer was opened has no view of /proc.
+            if state.namespace(Ns::Mnt) == 0 {
+                return Err(Errno::EBADF);
+            }
+            Ok(state)
+        })
+    };
     let before = peers.iter().map(look).collect::<Done<Vec<_>>>()?;
     let prediction = check_call(t, observer, start, flags, requirement);
     let after = peers.iter().map(look).collect::<Done<Vec<_>>>()?;

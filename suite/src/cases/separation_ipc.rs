@@ -78,10 +78,9 @@ fn each_kind() -> Vec<Variant> {
 }
 
 #[track_caller]
-fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
-    let observer = Observer::open(t)?;
+fn separate(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
     let start = model::Start::of(t.facts());
-    check_call_beside(t, &observer, &start, Flags::NEWIPC, requirement, &[peer]).map(drop)
+    check_call_beside(t, observer, &start, Flags::NEWIPC, requirement, &[peer]).map(drop)
 }
 
 case! {
@@ -96,6 +95,7 @@ case! {
     variants: each_kind,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         let (kind, _, name) = KINDS[t.param() as usize];
+        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let find = |side: Side, key: i32| side.ask(t, &format!("{name}(key {key:#x})"), (kind, key, false), get);
@@ -110,7 +110,7 @@ case! {
         let id = t.setup(call)?;
         t.check(find(caller, KEY)?).proves("EFF-IPC-01").is(id)?;
         t.check(find(other, OTHER_KEY)?).proves("EFF-IPC-01").is(first)?;
-        separate(t, "EFF-IPC-01", &peer)?;
+        separate(t, &observer, "EFF-IPC-01", &peer)?;
         for key in [KEY, OTHER_KEY] {
             t.check(find(caller, key)?).proves("EFF-IPC-01").fails_with(Errno::ENOENT)?;
         }
@@ -163,6 +163,7 @@ case! {
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         const ID: &str = "EFF-IPC-03";
+        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let id = t.setup(Call::new("shmget()", get((Kind::Memory, KEY, true))))?;
@@ -171,7 +172,7 @@ case! {
         let attachments = || other.ask(t, "shm_nattch of IPC_STAT", (Kind::Memory, id), stat);
         t.setup(Call::new("write(segment)", exchange((here, 1))))?;
         t.check(attachments()?).proves(ID).is(2)?;
-        separate(t, ID, &peer)?;
+        separate(t, &observer, ID, &peer)?;
         t.check(attachments()?).proves(ID).is(2)?;
         for (side, address, new, old) in [(other, there, 2, 1), (caller, here, 3, 2), (other, there, 4, 3)] {
             t.check(side.ask(t, "what is in the segment, read", (address, new), exchange)?).proves(ID).is(old)?;
@@ -227,10 +228,11 @@ case! {
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         const ID: &str = "EFF-IPC-06";
         let queue = t.setup(Call::new("mq_open(O_CREAT)", open_queue(true)))?;
+        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         other.must(t, "mq_open()", false, open_queue)?;
-        separate(t, ID, &peer)?;
+        separate(t, &observer, ID, &peer)?;
         t.check(caller.ask(t, "mq_open()", false, open_queue)?).proves(ID).fails_with(Errno::ENOENT)?;
         t.check(other.ask(t, "mq_open()", false, open_queue)?).proves(ID).succeeds()?;
         for (from, to, byte) in [(caller, other, 1), (other, caller, 2)] {

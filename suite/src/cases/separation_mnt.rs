@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::mark::{Ground, Mark, check_apart, check_shared};
 use crate::mount_table::{MountLine, is_mounted, mount_at, mounts};
+use crate::namespace_file::open_link;
 use crate::prelude::*;
 use crate::side::{Side, check_call_beside, in_own_namespaces};
 
@@ -56,10 +57,9 @@ fn new_mount(t: &Test, name: &str, propagation: MsFlags) -> Done<String> {
 
 /// Calls unshare(2), judged in all its effects on caller and peer.
 #[track_caller]
-fn separate(t: &Test, flags: Flags, requirement: &'static str, peer: &Peer) -> Done {
-    let observer = Observer::open(t)?;
+fn separate(t: &Test, observer: &Observer, flags: Flags, requirement: &'static str, peer: &Peer) -> Done {
     let start = model::Start::of(t.facts());
-    check_call_beside(t, &observer, &start, flags, requirement, &[peer]).map(drop)
+    check_call_beside(t, observer, &start, flags, requirement, &[peer]).map(drop)
 }
 
 /// The ID of the mount that a path leads to, by statx(2).
@@ -91,16 +91,20 @@ case! {
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let start = model::Start::of(t.facts());
+        // Held open, so that their inode numbers are not given to others (the kernel reuses those
+        // of namespaces that are gone).
+        let hold = || t.setup(Call::new("open(ns/mnt)", open_link("thread-self", Ns::Mnt)));
+        let mut held = vec![hold()?];
         let mut seen = vec![observer.namespace_inode(Ns::Mnt)];
         for _ in 0..3 {
             check_call_beside(t, &observer, &start, Flags::NEWNS, ID, &[&peer])?;
-            let link = observer.namespace(Ns::Mnt);
             let known = seen.clone();
-            let new = t.check(link).proves("RET-03").holds(
+            let new = t.check(observer.namespace(Ns::Mnt)).proves("RET-03").holds(
                 &format!("an inode not among {known:?}"),
                 |inode| *inode != 0 && !known.contains(inode),
             )?;
             seen.push(new);
+            held.push(hold()?);
         }
         t.check(observe::namespace_of(peer.pid(), Ns::Mnt)).proves(ID).is(seen[0])
     }
@@ -120,9 +124,10 @@ case! {
         new_mount(t, "tree/b", MsFlags::MS_SHARED)?;
         let over = Call::new("mount(tmpfs, tree/b) again", mount_tmpfs(format!("{below}/b")));
         t.setup(over)?;
+        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = t.setup(Call::new("read(mountinfo)", mounts()))?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
         let after = t.setup(Call::new("read(mountinfo)", mounts()))?;
         let count = Call::seen("number of mounts in the copy", after.len());
         t.check(count).proves(ID).is(before.len())?;
@@ -156,10 +161,11 @@ case! {
             new_mount(t, "one", MsFlags::MS_PRIVATE)?,
             new_mount(t, "two", MsFlags::MS_PRIVATE)?,
         );
+        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let sides = (Side::Caller, Side::Peer(&peer));
         check_shared(t, &ground, Mark::Mount, sides, ID)?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
         check_apart(t, &ground, Mark::Mount, sides, ID)?;
         check_apart(t, &ground, Mark::Mount, (sides.1, sides.0), ID)?;
         for (point, acting, watching) in [(one, sides.0, sides.1), (two, sides.1, sides.0)] {
@@ -183,9 +189,10 @@ case! {
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "EFF-MNT-04";
         let point = new_mount(t, "shared", MsFlags::MS_SHARED)?;
+        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
         let after = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
         t.check(Call::seen("propagation of the copy", after.propagation))
             .proves(ID)
@@ -223,13 +230,14 @@ case! {
         for name in ["a", "b"] {
             new_directory(t, &format!("shared/{name}"))?;
         }
+        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
         if t.param() == 0 {
-            separate(t, Flags::NEWUSER | Flags::NEWNS, ID, &peer)?;
+            separate(t, &observer, Flags::NEWUSER | Flags::NEWNS, ID, &peer)?;
         } else {
-            separate(t, Flags::NEWUSER, ID, &peer)?;
-            separate(t, Flags::NEWNS, ID, &peer)?;
+            separate(t, &observer, Flags::NEWUSER, ID, &peer)?;
+            separate(t, &observer, Flags::NEWNS, ID, &peer)?;
         }
         let after = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
         t.check(Call::seen("peer group of the copy (shared:)", after.group("shared"))).proves(ID).is(None)?;
@@ -277,6 +285,7 @@ case! {
             }
             points.push(point);
         }
+        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let look = |point: &String| t.setup(Call::new("read(mountinfo)", mount_at(point.clone())));
         let before = points.iter().map(look).collect::<Done<Vec<_>>>()?;
@@ -287,7 +296,7 @@ case! {
         if kinds != [(false, false), (true, false), (false, true), (true, true)] {
             return Err(t.broken("propagation types (shared, slave) before the call", format!("{kinds:?}")));
         }
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
         for (point, old) in points.iter().zip(&before) {
             let new = look(point)?;
             let name = Path::new(point).file_name().unwrap_or_default().display().to_string();
@@ -322,9 +331,10 @@ case! {
         let bind_it = |side: Side, what: &str| {
             side.ask(t, &format!("mount({what}, MS_BIND)"), (point.clone(), elsewhere.clone()), bind)
         };
+        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.check(bind_it(Side::Caller, "an unbindable mount")?).proves(ID).fails_with(Errno::EINVAL)?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
         let there = Call::new("whether the unbindable mount was copied", is_mounted(point.clone()));
         t.check(there).proves(ID).is(true)?;
         all([
@@ -353,8 +363,9 @@ case! {
         let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
         let below = new_directory(t, "inner/here/below")?;
         t.setup(Call::new("chdir(inner/here)", chdir(format!("{point}/here").as_str())))?;
+        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
         for path in [".", "/"] {
             let id = t.check(Call::new(format!("statx({path}, STATX_MNT_ID)"), mount_id(path))).proves(ID).succeeds()?;
             for (side, expected) in [(Side::Caller, true), (Side::Peer(&peer), false)] {
@@ -386,9 +397,10 @@ case! {
         let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
         new_directory(t, "inner/below")?;
         let directory = t.setup(Call::io("open(inner)", std::fs::File::open(&point)))?;
+        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let old = t.setup(Call::new("statx(inner)", mount_id(&point)))?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
         t.check(Call::new("fchdir(opened before)", nix::unistd::fchdir(directory.as_fd()))).proves(ID).succeeds()?;
         t.check(Call::new("statx(., STATX_MNT_ID)", mount_id("."))).proves(ID).is(old)?;
         t.check(Call::io("stat(below)", std::fs::metadata("below").map(|m| m.is_dir()))).proves(ID).is(true)?;
@@ -423,6 +435,7 @@ case! {
         t.setup(Call::new("sched_setaffinity(this CPU)", stay_on_this_cpu()))?;
         in_own_namespaces(t, Flags::NEWNS, |t| {
             const ID: &str = "EFF-MNT-11";
+            let observer = Observer::open(t)?;
             let peer = Peer::start(t, "peer", Flags::NONE)?;
             let younger = Peer::start(t, "task in a younger namespace", Flags::NEWNS)?;
             let mut points = Vec::new();
@@ -437,7 +450,7 @@ case! {
                 t.setup(Call::new(format!("mount({link}, MS_BIND)"), bind((link, point.clone()))))?;
                 points.push((ns, point, copied));
             }
-            separate(t, Flags::NEWNS, ID, &peer)?;
+            separate(t, &observer, Flags::NEWNS, ID, &peer)?;
             for (ns, point, copied) in points {
                 let text = format!("whether a bind mount of ns/{} is there, as seen", ns.link());
                 for (side, expected) in [(Side::Caller, copied), (Side::Peer(&peer), true)] {
@@ -458,8 +471,9 @@ case! {
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "EFF-MNT-14";
         let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
+        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
         t.check(Call::new("umount(a copied mount)", unmount(point.clone()))).proves(ID).succeeds()?;
         for (side, expected) in [(Side::Caller, false), (Side::Peer(&peer), true)] {
             t.check(side.ask(t, "whether it is mounted, as seen", point.clone(), is_mounted)?)
