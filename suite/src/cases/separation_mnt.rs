@@ -36,8 +36,8 @@ fn unmount(point: String) -> Result<(), Errno> {
     umount2(point.as_str(), MntFlags::empty())
 }
 
-fn set_propagation((point, flags): (String, u64)) -> Result<(), Errno> {
-    let flags = MsFlags::from_bits_truncate(flags as libc::c_ulong);
+fn set_propagation((point, flags): (String, libc::c_ulong)) -> Result<(), Errno> {
+    let flags = MsFlags::from_bits_truncate(flags);
     mount(NONE, point.as_str(), NONE, flags, NONE)
 }
 
@@ -50,7 +50,7 @@ fn bind((from, to): (String, String)) -> Result<(), Errno> {
 fn new_mount(t: &Test, name: &str, propagation: MsFlags) -> Done<String> {
     let point = new_directory(t, name)?;
     t.setup(Call::new(format!("mount(tmpfs, {name})"), mount_tmpfs(point.clone())))?;
-    let set = set_propagation((point.clone(), propagation.bits() as u64));
+    let set = set_propagation((point.clone(), propagation.bits()));
     t.setup(Call::new(format!("mount({name}, {propagation:?})"), set))?;
     Ok(point)
 }
@@ -280,7 +280,7 @@ case! {
             let point = new_directory(t, name)?;
             t.setup(Call::new(format!("mount(master, {name}, MS_BIND)"), bind((points[1].clone(), point.clone()))))?;
             for kind in types {
-                let set = set_propagation((point.clone(), kind.bits() as u64));
+                let set = set_propagation((point.clone(), kind.bits()));
                 t.setup(Call::new(format!("mount({name}, {kind:?})"), set))?;
             }
             points.push(point);
