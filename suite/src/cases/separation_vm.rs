@@ -12,6 +12,7 @@ use crate::memory_sharer::MemorySharer;
 use crate::observe::{Shared, sharing};
 use crate::prelude::*;
 use crate::side::{Side, check_call_beside};
+use crate::thread_group::{self, IdleThread};
 
 const SOURCE: &str = "2006 design document, 7.3 and 8 (3); unshare(2), CLONE_VM";
 
@@ -100,6 +101,52 @@ case! {
         check_call(t, &observer, &start, flags, id)?;
         sharer.check_shared(t, "after the call", id)?;
         check_identities(t, &sharer, shared, id)
+    }
+}
+
+case! {
+    name: "separation.vm.handlers_shared",
+    about: "With another process on the caller's signal handlers, CLONE_SIGHAND is refused with \
+            EINVAL; memory and handlers stay shared.",
+    proves: &["EFF-VM-04", "IMP-06"],
+    source: "unshare(2), CLONE_SIGHAND",
+    run: |t| {
+        const ID: &str = "EFF-VM-04";
+        let observer = Observer::open(t)?;
+        let sharer = MemorySharer::start(t, MEMORY_AND_HANDLERS)?;
+        let start = model::Start {
+            memory_shared: true,
+            handlers_shared: true,
+            ..model::Start::of(t.facts())
+        };
+        for flags in [Flags::SIGHAND, Flags::SIGHAND | Flags::THREAD, Flags::VM] {
+            check_call(t, &observer, &start, flags, ID)?;
+        }
+        sharer.check_shared(t, "after the calls", ID)?;
+        check_identities(t, &sharer, MEMORY_AND_HANDLERS, ID)
+    }
+}
+
+case! {
+    name: "separation.vm.second_thread",
+    about: "With a second thread in the caller's process, CLONE_THREAD is refused with EINVAL; the \
+            process keeps both threads. Alone again, the caller succeeds.",
+    proves: &["MT-02", "EFF-VM-06"],
+    source: "unshare(2), CLONE_THREAD",
+    run: |t| {
+        let observer = Observer::open(t)?;
+        let thread = IdleThread::start(t)?;
+        let start = model::Start {
+            threads: model::Threads::Others,
+            ..model::Start::of(t.facts())
+        };
+        check_call(t, &observer, &start, Flags::THREAD, "MT-02")?;
+        let threads = Call::seen("threads of the process", thread_group::count());
+        t.check(threads).proves("MT-02").is(2)?;
+        thread.end();
+        thread_group::wait_until_alone();
+        check_call(t, &observer, &model::Start::of(t.facts()), Flags::THREAD, "EFF-VM-06")?;
+        Ok(())
     }
 }
 
