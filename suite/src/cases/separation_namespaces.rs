@@ -1,6 +1,5 @@
 //! What holds of every namespace (section 3.0 of the behaviour catalogue).
 
-use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 
 use crate::namespace_file::{enter, inode_of, open_link};
@@ -63,16 +62,21 @@ case! {
     }
 }
 
-/// Inodes of this link of all tasks that the caller may look at.
-fn inodes_alive(ns: Ns) -> BTreeSet<u64> {
+/// The tasks but the caller that have this inode behind their link. An inode number is nobody
+/// else's as long as its namespace exists, so this is asked while the caller is in it.
+fn others_with(ns: Ns, inode: u64) -> Vec<String> {
+    let own = std::process::id().to_string();
     let Ok(entries) = std::fs::read_dir("/proc") else {
-        return BTreeSet::new();
+        return Vec::new();
     };
     entries
         .flatten()
-        .filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit())
-        .filter_map(|entry| std::fs::metadata(entry.path().join("ns").join(ns.link())).ok())
-        .map(|link| link.ino())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.starts_with(|c: char| c.is_ascii_digit()) && *name != own)
+        .filter(|pid| {
+            std::fs::metadata(format!("/proc/{pid}/ns/{}", ns.link()))
+                .is_ok_and(|link| link.ino() == inode)
+        })
         .collect()
 }
 
@@ -95,13 +99,12 @@ case! {
             inode_of(&open_link("thread-self", ns)?)
         })?;
         let theirs = t.check(theirs).proves("EFF-GEN-06").succeeds()?;
-        let alive = inodes_alive(ns);
         let start = model::Start::of(t.facts());
         check_call_beside(t, &observer, &start, flag, "EFF-GEN-02", &[&peer])?;
-        t.check(observer.namespace(ns)).proves("EFF-GEN-02").holds(
-            &format!("none of the {} that existed before", alive.len()),
-            |inode| *inode != 0 && !alive.contains(inode),
-        )?;
+        let others = others_with(ns, observer.namespace_inode(ns));
+        t.check(Call::seen(format!("tasks besides the caller in its ns/{}", ns.link()), others))
+            .proves("EFF-GEN-02")
+            .is(Vec::new())?;
         t.check(observer.namespace(ns)).proves("EFF-GEN-06").is_not(theirs)?;
         t.check(Side::Peer(&peer).ask(t, "the same link", t.param(), |at| {
             inode_of(&open_link("thread-self", LINKS[at as usize].1)?)
