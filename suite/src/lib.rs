@@ -7,27 +7,35 @@
 //! | [`observe`] | what a task's state is and how it is read |
 //! | [`model`] | what unshare(2) must do: the only place where an expectation is computed |
 //! | [`judged`] | one call, compared with the model in all its effects |
-//! | [`semaphore`] | a semaphore set of a case's own |
 //! | [`storm`] | the concurrent group |
 //! | [`peer`], [`vm_task`], [`thread_group`], [`ring`] | tasks that share something with the caller |
 //! | [`sharing`] | whether they still do |
 //! | [`row`] | every flag in one state of threads and sharers |
 //! | [`shared_memory`] | memory that stays shared whatever happens |
+//! | [`side`], [`mark`], [`memory_sharer`] | whether two tasks share, told by what one sees of the other |
+//! | [`semaphores`], [`mount_table`], [`executed`], [`namespace_file`], [`control_group`] | further things that cases look at |
 //! | [`requirements`] | the catalogue of requirements that cases cite |
 
 pub mod cases;
+pub mod control_group;
+pub mod executed;
 pub mod flags;
 pub mod judged;
+pub mod mark;
+pub mod memory_sharer;
 pub mod model;
+pub mod mount_table;
+pub mod namespace_file;
 pub mod observe;
 pub mod peer;
 pub mod privilege;
 pub mod requirements;
 pub mod ring;
 pub mod row;
-pub mod semaphore;
+pub mod semaphores;
 pub mod shared_memory;
 pub mod sharing;
+pub mod side;
 pub mod storm;
 pub mod sys;
 pub mod thread_group;

@@ -98,16 +98,6 @@ pub struct Start {
     pub beyond_nr_open: bool,
 }
 
-impl Start {
-    /// A lone task with CAP_SYS_ADMIN, in the initial user namespace if the facts say so.
-    pub fn of_root(facts: &Facts) -> Start {
-        Start {
-            initial_admin: facts.has(Feature::InitialRoot),
-            ..Start::default()
-        }
-    }
-}
-
 impl Default for Start {
     /// A lone task with CAP_SYS_ADMIN.
     fn default() -> Self {
@@ -297,6 +287,23 @@ fn may_change(done: Flags) -> Parts {
         parts = parts | Parts::of(&[Part::Cwd, Part::Root]);
     }
     parts
+}
+
+/// The securebits after a new user namespace was made (EFF-USER-04), as far as it is known of the
+/// release: all are cleared, but the two pairs about executing files (Linux 6.14), which 6.18
+/// clears and 7.3 keeps.
+pub fn securebits_in_new_user_namespace(before: u32, version: Version) -> Option<u32> {
+    const ABOUT_EXECUTING: u32 = 0xf00;
+    const LAST_THAT_CLEARS: Version = Version(6, 18, u32::MAX);
+    const FIRST_THAT_KEEPS: Version = Version(7, 3, 0);
+    let kept = before & ABOUT_EXECUTING;
+    if kept == 0 || version <= LAST_THAT_CLEARS {
+        Some(0)
+    } else if version >= FIRST_THAT_KEEPS {
+        Some(kept)
+    } else {
+        None
+    }
 }
 
 /// What the caller no longer shares after a successful call.

@@ -11,6 +11,7 @@ mod state;
 pub use state::{Difference, Place, State, differences};
 
 use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
 use syscalls::{Sysno, syscall};
 
 use harness::prelude::*;
@@ -75,7 +76,7 @@ impl Ns {
 }
 
 /// What two tasks can share, by its number for kcmp(2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Shared {
     /// The address space.
@@ -137,7 +138,7 @@ pub fn sharing(what: Shared, a: i32, b: i32) -> Call<bool> {
 }
 
 /// Reads the state of the task that uses it.
-#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Observer {
     proc: i32,
 }

@@ -41,6 +41,7 @@ type Answerer = fn(&mut [u8], usize) -> usize;
 #[derive(Debug)]
 pub struct Peer {
     task: Task,
+    name: String,
     desk: &'static Desk,
 }
 
@@ -124,7 +125,13 @@ impl Peer {
     pub fn start(t: &Test, name: &str, sharing: Flags) -> Done<Peer> {
         let desk = t.setup(Call::io("mmap(MAP_SHARED)", Desk::map()))?;
         let task = t.spawn_sharing(name, sharing.0, |_| desk.serve())?;
-        Ok(Peer { task, desk })
+        let name = name.to_owned();
+        Ok(Peer { task, name, desk })
+    }
+
+    /// What diagnostics call it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its process ID.
@@ -202,9 +209,11 @@ impl Peer {
             | WaitPidFlag::WNOHANG
             | WaitPidFlag::WNOWAIT
             | WaitPidFlag::__WALL;
-        !matches!(
-            waitid(Id::Pid(self.pid()), flags),
-            Ok(WaitStatus::StillAlive)
-        )
+        match waitid(Id::Pid(self.pid()), flags) {
+            Ok(WaitStatus::StillAlive) => false,
+            // The task at hand is not the one that made the peer.
+            Err(Errno::ECHILD) => nix::sys::signal::kill(self.pid(), None) == Err(Errno::ESRCH),
+            _ => true,
+        }
     }
 }

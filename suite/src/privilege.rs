@@ -29,6 +29,11 @@ pub const CAP_SYS_ADMIN: u64 = 1 << 21;
 
 /// Sets the caller's effective and permitted capabilities; inheritable ones are cleared.
 pub fn set_capabilities(effective: u64, permitted: u64) -> Call<()> {
+    set_all_capabilities(effective, permitted, 0)
+}
+
+/// Sets the caller's effective, permitted and inheritable capabilities.
+pub fn set_all_capabilities(effective: u64, permitted: u64, inheritable: u64) -> Call<()> {
     let header = CapHeader {
         version: CAPABILITY_VERSION_3,
         pid: 0,
@@ -36,13 +41,15 @@ pub fn set_capabilities(effective: u64, permitted: u64) -> Call<()> {
     let half = |shift: u32| CapData {
         effective: (effective >> shift) as u32,
         permitted: (permitted >> shift) as u32,
-        inheritable: 0,
+        inheritable: (inheritable >> shift) as u32,
     };
     let data = [half(0), half(32)];
     // SAFETY: both structures live through the call and are laid out as capset(2) has them.
     let result = unsafe { libc::syscall(libc::SYS_capset, &header, data.as_ptr()) };
     Call::new(
-        format!("capset(effective {effective:#x}, permitted {permitted:#x})"),
+        format!(
+            "capset(effective {effective:#x}, permitted {permitted:#x}, inheritable {inheritable:#x})"
+        ),
         Errno::result(result).map(drop),
     )
 }

@@ -106,11 +106,22 @@ fn missing(feature: Feature, facts: &Facts) -> Option<String> {
     }
 }
 
-/// Whether a seccomp filter answers unshare(2) instead of the kernel, as container runtimes have
-/// it. This is the one fact that takes a try of the call under test; it is only tried where /proc
+/// Whether a limit of the place, or a seccomp filter, answers unshare(2) instead of the kernel, as
+/// container runtimes have it. This is the one fact that takes a try of the call under test; it is only tried where /proc
 /// says that there is a filter, and unshare(0) is a call that no kernel refuses (FLAG-40), so that
 /// no broken kernel can hide behind it.
 fn filtered() -> Option<String> {
+    // A place that forbids a kind of namespace gives ENOSPC where cases expect one. That of user
+    // namespaces is common, and a need of its own.
+    let forbidden = ["mnt", "uts", "ipc", "pid", "cgroup", "net", "time"]
+        .into_iter()
+        .map(|kind| format!("/proc/sys/user/max_{kind}_namespaces"))
+        .find(|path| super::number_in(path) == Some(0));
+    if let Some(path) = forbidden {
+        return Some(format!(
+            "{path} is 0, so unshare(2) is restricted here: raise it"
+        ));
+    }
     if status_field("Seccomp").as_deref() != Some("2") {
         return None;
     }

@@ -22,7 +22,7 @@ use crate::flags::Flags;
 use crate::judged::check_changes;
 use crate::model::{Kernel, Start, predict, with_implied};
 use crate::observe::{Observer, Shared, place_of, sharing};
-use crate::semaphore::SemaphoreSet;
+use crate::semaphores::Semaphore;
 use crate::vm_task::{Stack, start_on};
 
 /// What the tasks share.
@@ -118,11 +118,11 @@ fn play(stage: &Stage0, stacks: &[Stack], plan: &Plan, figures: &mut Figures) ->
     let t = stage.t;
     stage.mapping.clear();
     let semaphores = if t.facts().has(Feature::SysvIpc) {
-        Some(SemaphoreSet::new(t, SEMAPHORE)?)
+        Some(Semaphore::new(t, SEMAPHORE)?)
     } else {
         None
     };
-    let semaphore_id = semaphores.as_ref().map_or(-1, SemaphoreSet::id);
+    let semaphore_id = semaphores.as_ref().map_or(-1, Semaphore::id);
     let orders: Vec<Orders> = plan
         .actions
         .iter()
@@ -166,16 +166,13 @@ fn play(stage: &Stage0, stacks: &[Stack], plan: &Plan, figures: &mut Figures) ->
 
 /// All tasks are gone but the starter, which shares their undo list: nothing may have been undone
 /// yet, and all of it must be when the last sharer leaves (EFF-SEM-03, EFF-SEM-04, RACE-08).
-fn judge_semaphore(t: &Test, semaphores: &SemaphoreSet) -> Done {
-    t.check(semaphores.value())
-        .proves("EFF-SEM-03")
-        .is(SEMAPHORE - TASKS as i32)?;
+fn judge_semaphore(t: &Test, semaphore: &Semaphore) -> Done {
+    let taken = SEMAPHORE - TASKS as i32;
+    semaphore.check_value(t, "with the last sharer alive", taken, "EFF-SEM-03")?;
     t.check(crate::sys::unshare(Flags::SYSVSEM))
         .proves("RACE-01")
         .succeeds()?;
-    t.check(semaphores.value())
-        .proves("EFF-SEM-04")
-        .is(SEMAPHORE)
+    semaphore.check_value(t, "when the last sharer has left", SEMAPHORE, "EFF-SEM-04")
 }
 
 /// The tasks of a round, seen from their starter.
@@ -337,7 +334,7 @@ fn judge_unsharers(t: &Test, crew: &Crew, orders: &[Orders]) -> Done {
     let start = Start {
         handlers_shared: true,
         memory_shared: true,
-        ..Start::of_root(t.facts())
+        ..Start::of(t.facts())
     };
     let own = nix::unistd::getpid().as_raw();
     for ((order, slot), pid) in orders.iter().zip(crew.slots()).zip(&crew.pids) {

@@ -208,7 +208,7 @@ impl Round<'_> {
     fn start_state(&self) -> Start {
         Start {
             threads: Threads::Others,
-            ..Start::of_root(self.t.facts())
+            ..Start::of(self.t.facts())
         }
     }
 

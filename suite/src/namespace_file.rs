@@ -1,0 +1,76 @@
+//! Namespaces by a descriptor, as ioctl_ns(2) and setns(2) take them.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::MetadataExt;
+
+use harness::prelude::*;
+
+use crate::observe::Ns;
+
+const NS_GET_USERNS: libc::c_ulong = 0xb701;
+const NS_GET_PARENT: libc::c_ulong = 0xb702;
+const NS_GET_OWNER_UID: libc::c_ulong = 0xb704;
+
+fn errno_of(error: std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// Opens a namespace link of a task; `thread-self` is the calling one.
+///
+/// # Errors
+/// As open(2).
+pub fn open_link(task: impl std::fmt::Display, ns: Ns) -> Result<File, Errno> {
+    File::open(format!("/proc/{task}/ns/{}", ns.link())).map_err(errno_of)
+}
+
+/// The inode of an open file.
+///
+/// # Errors
+/// As fstat(2).
+pub fn inode_of(file: &File) -> Result<u64, Errno> {
+    file.metadata().map(|m| m.ino()).map_err(errno_of)
+}
+
+fn related(file: &File, request: libc::c_ulong) -> Result<u64, Errno> {
+    // SAFETY: both requests take no argument and give a new descriptor.
+    let fd = Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), request) })?;
+    // SAFETY: the descriptor is new and nobody else's.
+    inode_of(&unsafe { File::from_raw_fd(fd) })
+}
+
+/// The inode of the user namespace that owns a namespace.
+///
+/// # Errors
+/// As ioctl(2) with NS_GET_USERNS.
+pub fn owner_of(file: &File) -> Result<u64, Errno> {
+    related(file, NS_GET_USERNS)
+}
+
+/// The inode of a namespace's parent.
+///
+/// # Errors
+/// As ioctl(2) with NS_GET_PARENT.
+pub fn parent_of(file: &File) -> Result<u64, Errno> {
+    related(file, NS_GET_PARENT)
+}
+
+/// The user who made a user namespace.
+///
+/// # Errors
+/// As ioctl(2) with NS_GET_OWNER_UID.
+pub fn maker_of(file: &File) -> Result<u32, Errno> {
+    let mut uid: libc::uid_t = 0;
+    // SAFETY: the number lives through the call.
+    Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_OWNER_UID, &raw mut uid) })?;
+    Ok(uid)
+}
+
+/// setns(2): moves the caller into an open namespace of any type.
+///
+/// # Errors
+/// As setns(2).
+pub fn enter(file: &File) -> Result<(), Errno> {
+    // SAFETY: setns takes numbers; what it does to the caller is the caller's wish.
+    Errno::result(unsafe { libc::setns(file.as_raw_fd(), 0) }).map(drop)
+}
