@@ -2,7 +2,8 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
 use nix::unistd::Pid;
@@ -27,6 +28,17 @@ pub enum Tier {
     Exhaustive,
 }
 
+impl Tier {
+    /// The name, as options have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::Quick => "quick",
+            Tier::Full => "full",
+            Tier::Exhaustive => "exhaustive",
+        }
+    }
+}
+
 /// What does not change while cases run; made before the first fork.
 #[derive(Clone, Debug)]
 pub struct Setting {
@@ -38,6 +50,8 @@ pub struct Setting {
     pub tier: Tier,
     /// Where private directories are made.
     pub base: PathBuf,
+    /// How much slower than real hardware this machine is, as a factor of deadlines.
+    pub slowdown: u32,
 }
 
 /// What the body of a case is given: its verbs (`check`, `setup`, `note`, `skip`), its parameter,
@@ -46,7 +60,7 @@ pub struct Setting {
 pub struct Test {
     log: RecordLog,
     item: Item,
-    setting: Setting,
+    setting: Arc<Setting>,
     seed: u64,
     directory: OnceLock<PathBuf>,
 }
@@ -57,7 +71,7 @@ thread_local! {
 }
 
 impl Test {
-    pub(crate) fn new(log: RecordLog, item: Item, setting: Setting, repetition: u32) -> Self {
+    pub(crate) fn new(log: RecordLog, item: Item, setting: Arc<Setting>, repetition: u32) -> Self {
         let seed = seed_for(setting.seed, &item.name, repetition);
         Self {
             log,
@@ -104,6 +118,16 @@ impl Test {
     /// and the repetition, so that the same command draws the same.
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// The seed of the whole run, which `--seed` takes.
+    pub fn run_seed(&self) -> u64 {
+        self.setting.seed
+    }
+
+    /// A time limit for a step, given for real hardware, as this machine needs it.
+    pub fn patience(&self, on_hardware: Duration) -> Duration {
+        on_hardware * self.setting.slowdown.max(1)
     }
 
     /// A directory of this case's own, made at the first call. The supervisor removes it with all

@@ -145,10 +145,19 @@ impl<'t, V: Debug> Check<'t, V> {
     }
 }
 
-/// A value as a diagnostic shows it: `()` is the call's 0, all else its debug form.
+/// A value as a diagnostic shows it: `()` is the call's 0, plain text is itself, all else its debug
+/// form.
 fn shown<V: Debug>(value: &V) -> String {
     let text = format!("{value:?}");
-    if text == "()" { "0".to_owned() } else { text }
+    let plain = text
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .filter(|inner| !inner.is_empty() && !inner.contains(['"', '\\']));
+    match plain {
+        _ if text == "()" => "0".to_owned(),
+        Some(inner) => inner.to_owned(),
+        None => text,
+    }
 }
 
 impl Test {

@@ -65,6 +65,9 @@ pub enum Event {
         /// The verdict in the light of what is known.
         outcome: Outcome,
     },
+    /// The run goes on. Sent once a second where somebody must be able to tell a long case from a
+    /// machine that hangs.
+    Alive,
     /// Something to tell that belongs to no case.
     Remark {
         /// One line.

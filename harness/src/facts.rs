@@ -63,14 +63,19 @@ pub struct Facts {
     /// Debian's `kernel.unprivileged_userns_clone` is 0: CLONE_NEWUSER takes CAP_SYS_ADMIN in the
     /// initial user namespace (ERR-25).
     pub user_namespace_takes_root: bool,
-    /// Effective user ID.
+    /// Effective user ID, inside the sandbox.
     pub uid: u32,
+    /// … and outside of it.
+    pub uid_outside: u32,
     /// Effective capabilities, one bit each (`CapEff` of proc_pid_status(5)).
     pub capabilities: u64,
     /// Signs of a sandbox or of local policy that changes what unshare(2) may do here (RULE-08).
     pub restrictions: Vec<String>,
     /// `/proc/sys/kernel/tainted` at the start.
     pub taint: u64,
+    /// Features that the kernel's own configuration says are built in: where one of these is
+    /// missing, the kernel is broken rather than small.
+    pub configured: Vec<Feature>,
     /// Features that are missing, each with the reason a user can act on.
     pub absent: BTreeMap<Feature, String>,
 }
@@ -78,14 +83,19 @@ pub struct Facts {
 impl Facts {
     /// Gathers them for the process at hand, which is a supervisor in its sandbox.
     pub fn gather(sandbox: Sandbox) -> Facts {
+        let uid = nix::unistd::geteuid().as_raw();
         let mut facts = Facts {
             config: Config::read(),
+            restrictions: restrictions(&sandbox),
+            uid_outside: match sandbox {
+                Sandbox::UserNamespace => user_outside().unwrap_or(uid),
+                _ => uid,
+            },
             sandbox,
             user_namespace_takes_root: number_in("/proc/sys/kernel/unprivileged_userns_clone")
                 == Some(0),
-            uid: nix::unistd::geteuid().as_raw(),
+            uid,
             capabilities: effective_capabilities(),
-            restrictions: restrictions(),
             taint: taint(),
             ..Facts::default()
         };
@@ -96,6 +106,7 @@ impl Facts {
             facts.machine = uname.machine().to_string_lossy().into_owned();
         }
         facts.version = stable_version(&facts.release, &facts.build);
+        facts.configured = features::configured(facts.config.as_ref());
         facts.absent = features::absent(&facts);
         facts
     }
@@ -118,7 +129,7 @@ impl Facts {
             },
             format!(
                 "caller: uid {}, capabilities {:#x}",
-                self.uid, self.capabilities
+                self.uid_outside, self.capabilities
             ),
             format!("sandbox: {}", self.sandbox),
         ];
@@ -171,6 +182,12 @@ fn effective_capabilities() -> u64 {
         .unwrap_or(0)
 }
 
+/// The user outside that the first user of the user namespace at hand is mapped to.
+fn user_outside() -> Option<u32> {
+    let map = fs::read_to_string("/proc/self/uid_map").ok()?;
+    map.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Whether the process is in the initial user namespace: only there is every ID mapped to itself.
 fn in_initial_user_namespace() -> bool {
     fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| {
@@ -180,7 +197,7 @@ fn in_initial_user_namespace() -> bool {
 }
 
 /// Signs of a sandbox or local policy (RULE-08), in words.
-fn restrictions() -> Vec<String> {
+fn restrictions(sandbox: &Sandbox) -> Vec<String> {
     let mut signs = Vec::new();
     if status_field("Seccomp").as_deref() == Some("2") {
         signs.push(
@@ -191,7 +208,7 @@ fn restrictions() -> Vec<String> {
     if status_field("NoNewPrivs").as_deref() == Some("1") {
         signs.push("no_new_privs is set: set-user-id programs do not raise privilege".to_owned());
     }
-    if !in_initial_user_namespace() {
+    if !in_initial_user_namespace() && *sandbox != Sandbox::UserNamespace {
         signs.push("this is not the initial user namespace".to_owned());
     }
     for (path, harmless, meaning) in [

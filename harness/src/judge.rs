@@ -42,10 +42,13 @@ pub struct Verdict {
     /// The one word.
     pub status: Status,
     /// Why, in one line; empty for a pass.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// The checks that failed, in the order they were made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedCheck>,
     /// What else a reader may want to know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// How many checks were made.
     pub checks: u32,
@@ -139,6 +142,11 @@ pub fn judge(observation: &Observation) -> Verdict {
     if records.checks == 0 && skipped.is_none() && nothing_else {
         broken.push("it checked nothing".to_owned());
     }
+    if notes.len() > NOTES_TOLD {
+        let more = notes.len() - NOTES_TOLD;
+        notes.truncate(NOTES_TOLD);
+        notes.push(format!("{more} notes more"));
+    }
     notes.extend(printed(&observation.output));
 
     let (status, reason) = if let Some(splat) = observation.splats.first() {
@@ -181,8 +189,9 @@ pub fn judge(observation: &Observation) -> Verdict {
     }
 }
 
-/// How many leaks, and how many lines of output, a verdict tells of one by one.
+/// How many leaks, notes, and lines of output a verdict tells of one by one.
 const LEAKS_TOLD: usize = 5;
+const NOTES_TOLD: usize = 50;
 const LINES_TOLD: usize = 20;
 /// How much of a printed line a verdict tells.
 const LINE_TOLD: usize = 200;

@@ -11,7 +11,8 @@ use crate::facts::Facts;
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Feature {
-    /// unshare(2) reaches the kernel: no seccomp filter answers in its place. Every case needs it.
+    /// unshare(2) reaches the kernel: no seccomp filter or limit of the place answers instead. Every
+    /// case needs it.
     Unfiltered,
     /// CAP_SYS_ADMIN, effective in the current user namespace.
     SysAdmin,

@@ -58,6 +58,8 @@ pub struct RunOptions {
     pub promised: Vec<Feature>,
     /// Documented kernel bugs.
     pub known_bugs: Vec<KnownBug>,
+    /// Tell once a second that the run goes on.
+    pub heartbeat: bool,
     /// Report in the order of the plan, which holds results back until their turn.
     pub in_order: bool,
 }
@@ -150,7 +152,13 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
     let signals = Signals::block()?;
     become_subreaper().map_err(io::Error::from)?;
     let facts = facts()?;
-    let planned = plan(items, &facts, options.may_disturb_host, &options.promised);
+    let promised: Vec<Feature> = options
+        .promised
+        .iter()
+        .chain(&facts.configured)
+        .copied()
+        .collect();
+    let planned = plan(items, &facts, options.may_disturb_host, &promised);
     sink(&Event::RunStarted {
         program: options.program.clone(),
         facts: Box::new(facts.clone()),
@@ -180,6 +188,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
             seed: options.seed,
             tier: options.tier,
             base: base.to_owned(),
+            slowdown: options.slowdown,
         },
         attempts: planned.iter().map(|_| Vec::new()).collect(),
         held_back: planned.iter().map(|entry| entry.verdict.clone()).collect(),
@@ -245,6 +254,9 @@ struct Worker {
     /// Splats seen while its first job ran but reported with another one.
     splats: Vec<String>,
 }
+
+/// How long a quiet run waits before it says that it goes on.
+const HEARTBEAT_MILLISECONDS: u16 = 1000;
 
 /// How many jobs a supervisor holds, so that it need not wait for the next one.
 const JOBS_AHEAD: usize = 2;
@@ -352,7 +364,13 @@ impl Run<'_, '_> {
                 .chain([&signals.fd.as_fd()])
                 .map(|fd| PollFd::new(*fd, PollFlags::POLLIN))
                 .collect();
-            match poll(&mut polled, PollTimeout::NONE) {
+            let timeout = if self.options.heartbeat {
+                PollTimeout::from(HEARTBEAT_MILLISECONDS)
+            } else {
+                PollTimeout::NONE
+            };
+            match poll(&mut polled, timeout) {
+                Ok(0) => (self.sink)(&Event::Alive)?,
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(io::Error::from(errno).into()),
             }

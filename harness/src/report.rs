@@ -6,6 +6,7 @@ mod ktap;
 mod pretty;
 mod tap;
 mod text;
+mod wire;
 
 use std::io::{self, Write};
 
@@ -15,6 +16,7 @@ pub use json::Json;
 pub use ktap::Ktap;
 pub use pretty::{Pretty, Verbosity};
 pub use tap::Tap;
+pub use wire::Wire;
 
 /// Turns events into one dialect.
 pub trait Reporter {
@@ -61,7 +63,7 @@ fn head(event: &Event) -> Vec<String> {
     lines.extend(facts.lines());
     lines.push(format!(
         "seed {seed}, tier {}{}",
-        format!("{tier:?}").to_lowercase(),
+        tier.name(),
         if *repeat > 1 {
             format!(", each case {repeat} times")
         } else {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -80,7 +81,7 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// Runs cases one after the other, each in a child of its own. Lives in a single-threaded process.
 #[derive(Debug)]
 pub struct Supervisor {
-    setting: Setting,
+    setting: Arc<Setting>,
     log: RecordLog,
     leaks: LeakWatch,
     output: File,
@@ -104,7 +105,7 @@ impl Supervisor {
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
         nix::unistd::chdir(&setting.base)?;
         Ok(Self {
-            setting,
+            setting: Arc::new(setting),
             log,
             leaks,
             output,
@@ -116,7 +117,12 @@ impl Supervisor {
         let start = Instant::now();
         self.log.clear();
         let kept = save_globals(item);
-        let test = Test::new(self.log, item.clone(), self.setting.clone(), repetition);
+        let test = Test::new(
+            self.log,
+            item.clone(),
+            Arc::clone(&self.setting),
+            repetition,
+        );
         let supervisor = nix::unistd::getpid();
         // SAFETY: the process is single-threaded.
         let ending = match unsafe { fork() } {

@@ -108,6 +108,21 @@ pub unsafe fn fork_sharing(flags: u64) -> Result<Pid, Errno> {
 }
 
 impl Test {
+    /// Runs `body` as the rest of the task at hand and ends the whole process, in a way that
+    /// [`Task::join`] understands. For a task that goes on in another thread than it began in.
+    pub fn end_task(&self, body: impl FnOnce() -> Done) -> ! {
+        let status = match catch(body) {
+            Ok(Ok(())) => COMPLETE,
+            Ok(Err(Stop(()))) => STOPPED,
+            Err(message) => {
+                self.log().write(&Record::Panicked { message });
+                STOPPED
+            }
+        };
+        // SAFETY: no destructors or exit handlers of the parent's may run here.
+        unsafe { libc::_exit(status) }
+    }
+
     /// Starts a task that shares what `flags` (of clone(2), without CLONE_VM) name, and runs
     /// `body` in it. `name` is what diagnostics call it.
     ///
@@ -127,16 +142,7 @@ impl Test {
             pid if pid.as_raw() == 0 => {
                 die_with_parent(parent);
                 self.name_task(name);
-                let status = match catch(|| body(self)) {
-                    Ok(Ok(())) => COMPLETE,
-                    Ok(Err(Stop(()))) => STOPPED,
-                    Err(message) => {
-                        self.log().write(&Record::Panicked { message });
-                        STOPPED
-                    }
-                };
-                // SAFETY: no destructors or exit handlers of the parent's may run here.
-                unsafe { libc::_exit(status) }
+                self.end_task(|| body(self))
             }
             pid => Ok(Task {
                 pid,

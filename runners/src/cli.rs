@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use harness::case_run::Tier;
 use harness::outcome::ExitStatus;
 
-use crate::{host, list};
+use crate::guest::accelerator::AccelArg;
+use crate::{guest, host, list};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,9 +68,13 @@ pub struct RunArgs {
     /// Which cases to run.
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// How much of the flag space, and how many storm rounds
-    #[arg(long, value_enum, default_value = "full")]
-    pub tier: TierArg,
+    /// Where the kernel is and how its guest is made.
+    #[command(flatten)]
+    pub guest: GuestArgs,
+    /// How much of the flag space, and how many storm rounds [default: full on the host, quick in a
+    /// guest]
+    #[arg(long, value_enum)]
+    pub tier: Option<TierArg>,
     /// What to write to standard output [default: pretty on a terminal, tap elsewhere]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
@@ -83,7 +89,7 @@ pub struct RunArgs {
     pub repeat: u32,
     /// What random draws start from [default: drawn, and reported]
     #[arg(long, value_name = "S")]
-    pub seed: Option<u64>,
+    seed: Option<u64>,
     /// How long a case may take, e.g. 500ms or 2m [default: what the case says]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub timeout: Option<Duration>,
@@ -100,6 +106,102 @@ pub struct RunArgs {
     /// Tell of failures only (pretty only)
     #[arg(long, short)]
     pub quiet: bool,
+    /// What deadlines are multiplied with on a slow machine
+    #[arg(long, hide = true, default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    pub slowdown: u32,
+}
+
+impl RunArgs {
+    /// Draws what was left to chance, once.
+    fn settled(mut self) -> Self {
+        self.seed.get_or_insert_with(|| fastrand::u64(..1 << 32));
+        self
+    }
+
+    /// What random draws start from.
+    pub fn seed(&self) -> u64 {
+        self.seed.unwrap_or_default()
+    }
+
+    /// How much to look at on the host.
+    pub fn tier_on_host(&self) -> Tier {
+        self.tier.unwrap_or(TierArg::Full).into()
+    }
+
+    /// How much to look at in a guest, which usually is emulated.
+    pub fn tier_in_guest(&self) -> Tier {
+        self.tier.unwrap_or(TierArg::Quick).into()
+    }
+}
+
+/// Where the kernel under test is, and how a guest with it is made.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Guest")]
+pub struct GuestArgs {
+    /// Where to run [default: host; a guest when --kernel is given]
+    #[arg(long, value_enum)]
+    pub on: Option<Place>,
+    /// A kernel to boot in a guest: a bzImage, vmlinux, linux.uml, kernel build tree, or a release
+    /// known to `kernels list`
+    #[arg(long, value_name = "PATH|RELEASE")]
+    pub kernel: Vec<String>,
+    /// What executes the guest
+    #[arg(long, value_enum, default_value = "auto")]
+    pub accel: AccelArg,
+    /// Memory of the guest in MiB
+    #[arg(long, value_name = "MIB", default_value = "512", value_parser = clap::value_parser!(u32).range(64..))]
+    pub memory: u32,
+    /// Processors of the guest
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub cpus: u32,
+    /// A further word for the guest's kernel command line; may be given several times
+    #[arg(long, value_name = "WORD")]
+    pub kernel_arg: Vec<String>,
+    /// The file to keep the guest's console in [default: one below the user's cache]
+    #[arg(long, value_name = "FILE")]
+    pub console: Option<PathBuf>,
+    /// What a kernel that never reaches the suite is
+    #[arg(long, value_enum, default_value = "skip")]
+    pub boot_failure: BootFailure,
+    /// How long a guest may take from its start to the suite
+    #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = humantime::parse_duration)]
+    pub boot_patience: Duration,
+    /// How long a guest, which gives a sign once a second, may be silent before it counts as hanging
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub silence: Duration,
+    /// Give the guest one serial port for both console and results
+    #[arg(long)]
+    pub single_serial: bool,
+}
+
+#[cfg(test)]
+impl Default for GuestArgs {
+    fn default() -> Self {
+        use clap::FromArgMatches;
+        let command = GuestArgs::augment_args(clap::Command::new("test"));
+        let matches = command.get_matches_from(["test"]);
+        GuestArgs::from_arg_matches(&matches).expect("defaults are valid")
+    }
+}
+
+/// Where cases run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Place {
+    /// This machine's kernel
+    Host,
+    /// A guest made by QEMU
+    Qemu,
+    /// User-mode Linux
+    Uml,
+}
+
+/// What a kernel that never reaches the suite is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BootFailure {
+    /// Nothing can be said of it (125)
+    Skip,
+    /// It does not conform (1)
+    Fail,
 }
 
 #[derive(Debug, Args)]
@@ -160,6 +262,33 @@ fn parse_output(text: &str) -> Result<(Format, PathBuf), String> {
     Ok((Format::from_str(format, false)?, PathBuf::from(file)))
 }
 
+/// Runs the suite of a guest with these arguments and gives the exit status.
+pub fn in_guest(arguments: &[String], results: File) -> ExitStatus {
+    let name = std::iter::once("unshare-conformance".to_owned());
+    let result = Cli::try_parse_from(name.chain(arguments.iter().cloned()))
+        .map_err(anyhow::Error::from)
+        .and_then(|cli| match cli.command {
+            Some(Command::Run(args)) => host::run_in_guest(&args.settled(), results),
+            _ => anyhow::bail!("a guest can only run cases"),
+        });
+    told(result)
+}
+
+fn run(args: RunArgs) -> anyhow::Result<ExitStatus> {
+    let args = args.settled();
+    match (args.guest.on, args.guest.kernel.as_slice()) {
+        (None | Some(Place::Host), []) => host::run(&args, suite::cases::all()),
+        (Some(Place::Qemu | Place::Uml), []) => {
+            anyhow::bail!("a guest needs a kernel: give --kernel PATH or --kernel RELEASE")
+        }
+        (Some(Place::Host), _) => {
+            anyhow::bail!("--kernel boots a guest and --on host does not: give one of them")
+        }
+        (_, [kernel]) => guest::run(&args, kernel),
+        (_, _) => anyhow::bail!("`run` takes one --kernel; `matrix` takes several"),
+    }
+}
+
 /// Runs the program and gives its exit status.
 pub fn main() -> ExitStatus {
     let cli = match Cli::try_parse() {
@@ -174,13 +303,18 @@ pub fn main() -> ExitStatus {
         }
     };
     let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
-        Command::Run(args) => host::run(&args, suite::cases::all()),
-        Command::Selftest(args) => host::run(&args, &harness::case::SELFTEST_CASES),
+        Command::Run(args) => run(args),
+        Command::Selftest(args) => host::run(&args.settled(), &harness::case::SELFTEST_CASES),
         Command::List(args) => match args.format {
             ListFormat::Text => list::text(&args.selection),
             ListFormat::Json => list::json(&args.selection),
         },
     };
+    told(result)
+}
+
+/// The exit status; an error is told on standard error.
+fn told(result: anyhow::Result<ExitStatus>) -> ExitStatus {
     result.unwrap_or_else(|error| {
         let broken_pipe = error
             .chain()

@@ -1,5 +1,7 @@
 //! Runs cases on the kernel at hand.
 
+use std::fs::File;
+
 use anyhow::bail;
 use harness::case::{Case, Item, items};
 use harness::event::Event;
@@ -37,26 +39,45 @@ pub fn select(args: &SelectionArgs, cases: &[Case]) -> anyhow::Result<Vec<Item>>
     Ok(selected)
 }
 
-/// Runs the cases that were asked for on the kernel at hand.
+/// Runs the cases that were asked for on the kernel at hand, for its user.
 ///
 /// # Errors
 /// Nothing can be said: no case matches, a report cannot be written, or no process be started.
 pub fn run(args: &RunArgs, cases: &[Case]) -> anyhow::Result<ExitStatus> {
     let items = select(&args.selection, cases)?;
-    let mut reports = Reports::open(args)?;
+    run_items(args, items, false, Reports::open(args)?)
+}
+
+/// Runs the cases that were asked for as the suite of a guest, for the runner outside.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_in_guest(args: &RunArgs, results: File) -> anyhow::Result<ExitStatus> {
+    let items = select(&args.selection, suite::cases::all())?;
+    run_items(args, items, true, Reports::over_the_wire(results))
+}
+
+fn run_items(
+    args: &RunArgs,
+    items: Vec<Item>,
+    for_runner: bool,
+    mut reports: Reports,
+) -> anyhow::Result<ExitStatus> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u32;
     let options = RunOptions {
         program: PROGRAM.to_owned(),
-        seed: args.seed.unwrap_or_else(|| fastrand::u64(..1 << 32)),
-        tier: args.tier.into(),
+        seed: args.seed(),
+        tier: args.tier_on_host(),
         repeat: args.repeat,
         jobs: args.jobs.unwrap_or(cpus),
         timeout: args.timeout,
-        slowdown: 1,
+        slowdown: args.slowdown,
         may_disturb_host: args.disturb_host,
         promised: Vec::new(),
         known_bugs: known_bugs::all(),
-        in_order: true,
+        heartbeat: for_runner,
+        // A runner must know at once what is done and what is not: the guest may die.
+        in_order: !for_runner,
     };
     match harness::pool::run(items, &options, &mut |event| reports.event(event)) {
         Ok(end) => Ok(match end.interrupted {

@@ -1,6 +1,7 @@
 //! Where the suite runs, and the command line.
 
 pub mod cli;
+pub mod guest;
 pub mod host;
 pub mod known_bugs;
 pub mod list;

@@ -3,5 +3,13 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Started by a kernel and nothing else: this never comes back.
+    if let Some(code) = runners::guest::inside::run_if_init() {
+        return code;
+    }
+    // A task of the storm that runs execve runs this very program.
+    if let Some(code) = suite::storm::run_if_executed() {
+        return code;
+    }
     ExitCode::from(runners::cli::main().code())
 }

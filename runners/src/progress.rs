@@ -41,7 +41,7 @@ impl ProgressLine {
             Event::CaseStarted { index } => self.bar.set_message(self.names[*index].clone()),
             Event::CaseFinished { .. } => self.bar.inc(1),
             Event::RunFinished { .. } | Event::BailedOut { .. } => self.bar.finish_and_clear(),
-            Event::Remark { .. } => {}
+            Event::Remark { .. } | Event::Alive => {}
         }
     }
 }

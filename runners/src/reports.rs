@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use anyhow::Context;
 use harness::event::Event;
-use harness::report::{Json, Ktap, Pretty, Reporter, Tap, Verbosity};
+use harness::report::{Json, Ktap, Pretty, Reporter, Tap, Verbosity, Wire};
 
 use crate::cli::{Format, RunArgs, default_format};
 use crate::progress::ProgressLine;
@@ -57,6 +57,18 @@ impl Reports {
             reports,
             progress: ProgressLine::new(),
         })
+    }
+
+    /// The one report of a run in a guest, to its results channel.
+    pub fn over_the_wire(results: File) -> Self {
+        Self {
+            reports: vec![Report {
+                reporter: Box::new(Wire),
+                out: Box::new(results),
+                name: "the results channel".to_owned(),
+            }],
+            progress: ProgressLine::new(),
+        }
     }
 
     /// Tells every report of an event.

@@ -32,9 +32,25 @@ pub fn check_call(
     flags: Flags,
     requirement: &'static str,
 ) -> Done<Prediction> {
+    check_call_by(t, observer, start, flags, requirement, unshare)
+}
+
+/// The same, for a call that enters the kernel by another way.
+///
+/// # Errors
+/// Something differs: a failed check is on record.
+#[track_caller]
+pub fn check_call_by(
+    t: &Test,
+    observer: &Observer,
+    start: &Start,
+    flags: Flags,
+    requirement: &'static str,
+    enter: impl FnOnce(Flags) -> Call<()>,
+) -> Done<Prediction> {
     let prediction = predict(start, flags, &Kernel::of(t.facts()));
     let before = observer.state();
-    let call = unshare(flags);
+    let call = enter(flags);
     let after = observer.state();
     all([
         t.check(call).proves(requirement).gives(prediction.result),

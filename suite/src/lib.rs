@@ -7,7 +7,11 @@
 //! | [`observe`] | what a task's state is and how it is read |
 //! | [`model`] | what unshare(2) must do: the only place where an expectation is computed |
 //! | [`judged`] | one call, compared with the model in all its effects |
-//! | [`peer`], [`vm_task`], [`thread_group`] | tasks that share something with the caller |
+//! | [`storm`] | the concurrent group |
+//! | [`peer`], [`vm_task`], [`thread_group`], [`ring`] | tasks that share something with the caller |
+//! | [`sharing`] | whether they still do |
+//! | [`row`] | every flag in one state of threads and sharers |
+//! | [`shared_memory`] | memory that stays shared whatever happens |
 //! | [`side`], [`mark`], [`memory_sharer`] | whether two tasks share, told by what one sees of the other |
 //! | [`semaphores`], [`mount_table`], [`executed`], [`namespace_file`], [`control_group`] | further things that cases look at |
 //! | [`requirements`] | the catalogue of requirements that cases cite |
@@ -26,8 +30,13 @@ pub mod observe;
 pub mod peer;
 pub mod privilege;
 pub mod requirements;
+pub mod ring;
+pub mod row;
 pub mod semaphores;
+pub mod shared_memory;
+pub mod sharing;
 pub mod side;
+pub mod storm;
 pub mod sys;
 pub mod thread_group;
 pub mod vm_task;
@@ -35,7 +44,7 @@ pub mod vm_task;
 /// What a file of cases needs: `use crate::prelude::*;`.
 pub mod prelude {
     pub use crate::flags::Flags;
-    pub use crate::judged::{check_call, check_changes};
+    pub use crate::judged::{check_call, check_call_by, check_changes};
     pub use crate::model::{self, Part, Parts};
     pub use crate::observe::{self, Ns, Observer, State};
     pub use crate::peer::Peer;

@@ -116,12 +116,21 @@ impl Default for Start {
 }
 
 impl Start {
-    /// The state of a case's first task: alone, with CAP_SYS_ADMIN if the place gives it.
-    pub fn of(facts: &Facts) -> Self {
-        Self {
+    /// A lone task with the privilege that the facts say it has.
+    pub fn of(facts: &Facts) -> Start {
+        Start {
             sys_admin: facts.has(Feature::SysAdmin),
             initial_admin: facts.has(Feature::InitialRoot),
-            ..Self::default()
+            ..Start::default()
+        }
+    }
+
+    /// A lone task without any capability.
+    pub fn unprivileged() -> Start {
+        Start {
+            sys_admin: false,
+            initial_admin: false,
+            ..Start::default()
         }
     }
 }
@@ -140,12 +149,20 @@ pub struct Prediction {
 }
 
 impl Prediction {
-    fn refused(errno: Errno) -> Self {
+    /// Success that changes nothing: what a call must do to every task but its caller.
+    pub fn nothing() -> Self {
         Self {
-            result: Err(errno),
+            result: Ok(()),
             must_change: Parts::NONE,
             may_change: Parts::NONE,
             separated: Flags::NONE,
+        }
+    }
+
+    fn refused(errno: Errno) -> Self {
+        Self {
+            result: Err(errno),
+            ..Self::nothing()
         }
     }
 }
@@ -179,13 +196,10 @@ pub fn predict(start: &Start, flags: Flags, kernel: &Kernel) -> Prediction {
     }
     let all = with_implied(flags);
     // What is never separated must not be shared (ERR-02 to ERR-06, MT rows).
-    let thread_refused = start.threads != Threads::Alone;
-    let handlers_refused = thread_refused || start.handlers_shared;
-    let memory_refused = handlers_refused || start.memory_shared;
     for (flag, refused) in [
-        (Flags::THREAD, thread_refused),
-        (Flags::SIGHAND, handlers_refused),
-        (Flags::VM, memory_refused),
+        (Flags::THREAD, start.threads != Threads::Alone),
+        (Flags::SIGHAND, start.handlers_shared),
+        (Flags::VM, start.memory_shared),
     ] {
         if all.contains(flag) && refused {
             return Prediction::refused(Errno::EINVAL);
@@ -373,6 +387,71 @@ mod tests {
         assert_eq!(after(0x32f, Version(6, 18, 44)), Some(0));
         assert_eq!(after(0x300, Version(7, 0, 0)), None);
         assert_eq!(after(0x32f, Version(7, 3, 0)), Some(0x300));
+    }
+
+    #[test]
+    fn threads_and_sharers_refuse_as_the_catalogues_table_says() {
+        const NO: Result<(), Errno> = Err(Errno::EINVAL);
+        const YES: Result<(), Errno> = Ok(());
+        let alone = Start::default();
+        let others = Start {
+            threads: Threads::Others,
+            ..alone
+        };
+        let leader_gone = Start {
+            threads: Threads::LeaderGone,
+            ..alone
+        };
+        let memory = Start {
+            memory_shared: true,
+            ..alone
+        };
+        let handlers = Start {
+            handlers_shared: true,
+            ..alone
+        };
+        let both = Start {
+            handlers_shared: true,
+            ..memory
+        };
+        // Results of THREAD, SIGHAND, VM, NEWUSER (section 6).
+        for (row, start, expected) in [
+            ("MT-01", alone, [YES, YES, YES, YES]),
+            ("MT-02", others, [NO, NO, NO, NO]),
+            ("MT-04", leader_gone, [NO, NO, NO, NO]),
+            ("MT-06", memory, [YES, YES, NO, YES]),
+            ("MT-08", both, [YES, NO, NO, YES]),
+            ("MT-09", handlers, [YES, NO, NO, YES]),
+        ] {
+            for (flag, expected) in [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER]
+                .into_iter()
+                .zip(expected)
+            {
+                assert_eq!(predict(&start, flag, &ALL).result, expected, "{row} {flag}");
+            }
+            for flag in Flags::KNOWN {
+                let checked = Flags::THREAD | Flags::SIGHAND | Flags::VM | Flags::NEWUSER;
+                if !checked.contains(flag) {
+                    assert_eq!(predict(&start, flag, &ALL).result, YES, "{row} {flag}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn redundant_flags_add_nothing() {
+        for (plain, redundant) in [
+            (Flags::NEWNS, Flags::NEWNS | Flags::FS),
+            (Flags::EMPTY, Flags::EMPTY | Flags::NEWNS),
+            (Flags::NEWUSER, Flags::NEWUSER | Flags::FS | Flags::THREAD),
+            (Flags::NEWIPC, Flags::NEWIPC | Flags::SYSVSEM),
+        ] {
+            let start = Start::default();
+            assert_eq!(
+                predict(&start, plain, &ALL),
+                predict(&start, redundant, &ALL)
+            );
+        }
     }
 
     #[test]

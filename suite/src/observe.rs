@@ -170,6 +170,14 @@ impl Observer {
 
     /// The state of the calling task.
     pub fn state(&self) -> State {
+        let mut state = self.state_without_descriptors();
+        state.descriptors = FdList::read(self.proc, &[self.proc]);
+        state
+    }
+
+    /// The state of the calling task but for the list of its descriptors: for tasks that share
+    /// their table with others which open and close files meanwhile.
+    pub fn state_without_descriptors(&self) -> State {
         let mut state = State::default();
         for ns in Ns::ALL {
             state.namespaces[ns as usize] = self.namespace_inode(ns);
@@ -186,7 +194,6 @@ impl Observer {
             state.signals = status.signals;
         }
         state.read_by_syscalls();
-        state.descriptors = FdList::read(self.proc, &[self.proc]);
         state
     }
 
@@ -203,6 +210,11 @@ impl Observer {
             self.namespace_inode(ns),
         )
     }
+}
+
+/// What a path leads to, and through which mount. Allocates nothing and writes no errno.
+pub fn place_of(path: &std::ffi::CStr) -> Place {
+    Place::of(path)
 }
 
 /// The inode of a namespace link of any task, by path: `stat` follows the link.

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::flags::Flags;
+use crate::shared_memory::map_zeroed;
 
 /// Room for a question's argument or an answer, in JSON.
 const ROOM: usize = 60 * 1024;
@@ -55,22 +56,8 @@ unsafe impl Sync for Desk {}
 
 impl Desk {
     fn map() -> io::Result<&'static Desk> {
-        // SAFETY: a fresh anonymous mapping.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                size_of::<Desk>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: zeroes are a valid desk, and the mapping is never undone.
-        Ok(unsafe { &*address.cast() })
+        // SAFETY: zeroes are a valid desk.
+        unsafe { map_zeroed() }
     }
 
     /// The paper, for the side whose turn it is.

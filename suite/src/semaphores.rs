@@ -55,6 +55,11 @@ impl Semaphore {
         Ok(semaphore)
     }
 
+    /// Its ID.
+    pub fn id(&self) -> i32 {
+        self.id
+    }
+
     /// Has one side add a number (negative: take) with SEM_UNDO.
     ///
     /// # Errors

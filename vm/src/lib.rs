@@ -1,1 +1,15 @@
-//! Placeholder.
+//! How a guest is built and booted: kernels found, fetched, unpacked and built; the initramfs and the init in it; the
+//! machine and its command line. Nothing here starts a guest or watches one.
+
+pub mod apt;
+pub mod build;
+pub mod cache;
+mod elf;
+pub mod init;
+pub mod initramfs;
+pub mod kconfig;
+pub mod kernel;
+pub mod library;
+pub mod machine;
+pub mod parameters;
+pub mod payload;

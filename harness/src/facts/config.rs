@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// The file it was read from.
     pub source: String,
-    /// Options that are set, without `CONFIG_`: `y`, `m` or a value.
+    /// Options that are set, without `CONFIG_`: `y`, `m` or a value. Not part of reports.
+    #[serde(skip)]
     pub options: BTreeMap<String, String>,
 }
 

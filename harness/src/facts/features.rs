@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 
-use super::{Facts, Version, in_initial_user_namespace, status_field};
+use super::{Config, Facts, Version, in_initial_user_namespace, status_field};
 use crate::needs::Feature;
 use crate::sandbox::Sandbox;
 use crate::task::fork_sharing;
@@ -26,6 +26,27 @@ pub(super) fn absent(facts: &Facts) -> BTreeMap<Feature, String> {
     Feature::ALL
         .into_iter()
         .filter_map(|feature| missing(feature, facts).map(|reason| (feature, reason)))
+        .collect()
+}
+
+/// The features that a kernel has if its configuration says so.
+const OPTIONS: [(Feature, &str); 8] = [
+    (Feature::SysvIpc, "SYSVIPC"),
+    (Feature::PosixMqueue, "POSIX_MQUEUE"),
+    (Feature::UtsNs, "UTS_NS"),
+    (Feature::IpcNs, "IPC_NS"),
+    (Feature::NetNs, "NET_NS"),
+    (Feature::PidNs, "PID_NS"),
+    (Feature::UserNs, "USER_NS"),
+    (Feature::TimeNs, "TIME_NS"),
+];
+
+/// What the configuration, where it can be read, says is built in.
+pub(super) fn configured(config: Option<&Config>) -> Vec<Feature> {
+    OPTIONS
+        .into_iter()
+        .filter(|(_, option)| config.is_some_and(|config| config.is_set(option)))
+        .map(|(feature, _)| feature)
         .collect()
 }
 
@@ -85,11 +106,22 @@ fn missing(feature: Feature, facts: &Facts) -> Option<String> {
     }
 }
 
-/// Whether a seccomp filter answers unshare(2) instead of the kernel, as container runtimes have
-/// it. This is the one fact that takes a try of the call under test; it is only tried where /proc
+/// Whether a limit of the place, or a seccomp filter, answers unshare(2) instead of the kernel, as
+/// container runtimes have it. This is the one fact that takes a try of the call under test; it is only tried where /proc
 /// says that there is a filter, and unshare(0) is a call that no kernel refuses (FLAG-40), so that
 /// no broken kernel can hide behind it.
 fn filtered() -> Option<String> {
+    // A place that forbids a kind of namespace gives ENOSPC where cases expect one. That of user
+    // namespaces is common, and a need of its own.
+    let forbidden = ["mnt", "uts", "ipc", "pid", "cgroup", "net", "time"]
+        .into_iter()
+        .map(|kind| format!("/proc/sys/user/max_{kind}_namespaces"))
+        .find(|path| super::number_in(path) == Some(0));
+    if let Some(path) = forbidden {
+        return Some(format!(
+            "{path} is 0, so unshare(2) is restricted here: raise it"
+        ));
+    }
     if status_field("Seccomp").as_deref() != Some("2") {
         return None;
     }

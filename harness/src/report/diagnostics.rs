@@ -1,6 +1,6 @@
 //! What is said below a result line: the failed call first, as YAML that people read unaided.
 
-use super::text::yaml_scalar;
+use super::text::{one_line, yaml_scalar};
 use crate::event::CaseInfo;
 use crate::judge::{Status, Verdict};
 use crate::outcome::Outcome;
@@ -46,15 +46,21 @@ pub(super) fn yaml(verdict: &Verdict, outcome: &Outcome, case: &CaseInfo) -> Vec
         }
     }
     if !verdict.notes.is_empty() {
-        lines.push("notes:".to_owned());
-        lines.extend(
-            verdict
-                .notes
-                .iter()
-                .map(|note| format!("  - {}", yaml_scalar(note))),
-        );
+        // A literal block: Test::Harness's reader takes a quoted list item that begins with a word
+        // and a colon for a mapping.
+        lines.push("notes: |".to_owned());
+        lines.extend(verdict.notes.iter().map(|note| block_line(note)));
     }
     lines
+}
+
+/// A line of a literal block. An empty one, or one that begins with a blank, would end or shift it.
+fn block_line(text: &str) -> String {
+    let text = one_line(text);
+    match text.trim_start() {
+        "" => "  .".to_owned(),
+        text => format!("  {text}"),
+    }
 }
 
 fn field(key: &str, value: &str) -> String {

@@ -16,6 +16,9 @@ pub struct Json {
 
 impl Reporter for Json {
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        if *event == Event::Alive {
+            return Ok(());
+        }
         if !self.begun {
             self.begun = true;
             writeln!(out, "{{\"schema\":{SCHEMA}}}")?;

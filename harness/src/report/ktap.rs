@@ -26,7 +26,7 @@ impl Reporter for Ktap {
                 }
                 self.progress.plan.clone_from(plan);
             }
-            Event::CaseStarted { .. } => {}
+            Event::CaseStarted { .. } | Event::Alive => {}
             Event::CaseFinished {
                 index,
                 verdict,

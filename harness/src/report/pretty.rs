@@ -203,7 +203,7 @@ impl Reporter for Pretty {
                     writeln!(out)?;
                 }
             }
-            Event::CaseStarted { .. } => {}
+            Event::CaseStarted { .. } | Event::Alive => {}
             Event::CaseFinished {
                 index,
                 verdict,

@@ -30,7 +30,7 @@ impl Reporter for Tap {
                 }
                 self.progress.plan.clone_from(plan);
             }
-            Event::CaseStarted { .. } => {}
+            Event::CaseStarted { .. } | Event::Alive => {}
             Event::CaseFinished {
                 index,
                 verdict,

@@ -66,11 +66,7 @@ case! {
         let flag = Flags(t.param());
         become_unprivileged(t)?;
         let observer = Observer::open(t)?;
-        let start = model::Start {
-            sys_admin: false,
-            initial_admin: false,
-            ..model::Start::default()
-        };
+        let start = model::Start::unprivileged();
         check_call(t, &observer, &start, flag, requirement(flag.0.trailing_zeros()))?;
         Ok(())
     }

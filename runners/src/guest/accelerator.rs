@@ -1,0 +1,100 @@
+//! Whether KVM truly runs a guest here. That /dev/kvm opens says little: nested and restricted
+//! hosts take the ioctls and then stop the guest with an internal error, or never enter it.
+
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use vm::cache::Cache;
+use vm::kernel::Kernel;
+use vm::machine::{Accelerator, Options};
+
+use super::machine::{Input, Machine, memory_file};
+
+/// What a user asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AccelArg {
+    /// KVM where a guest truly runs under it, else TCG
+    #[default]
+    Auto,
+    /// The processor, through /dev/kvm
+    Kvm,
+    /// QEMU's translator
+    Tcg,
+}
+
+/// How long a kernel under KVM gets to print its first line. It takes a tenth of that.
+const PATIENCE: Duration = Duration::from_millis(2500);
+
+/// Decides what executes a guest, and says so when it is not what a user would expect.
+///
+/// # Errors
+/// The guest cannot be described or QEMU cannot be started.
+pub fn decide(
+    asked: AccelArg,
+    kernel: &Kernel,
+    cache: &Cache,
+) -> anyhow::Result<(Accelerator, Option<String>)> {
+    let slow = |why: &str| {
+        Some(format!(
+            "{why}: the guest is emulated (TCG), about ten times slower"
+        ))
+    };
+    match asked {
+        AccelArg::Kvm => Ok((Accelerator::Kvm, None)),
+        AccelArg::Tcg => Ok((Accelerator::Tcg, None)),
+        AccelArg::Auto => {
+            if std::fs::File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/kvm")
+                .is_err()
+            {
+                return Ok((Accelerator::Tcg, slow("/dev/kvm cannot be opened")));
+            }
+            if runs_under_kvm(kernel, cache)? {
+                Ok((Accelerator::Kvm, None))
+            } else {
+                Ok((Accelerator::Tcg, slow("no guest runs under KVM here")))
+            }
+        }
+    }
+}
+
+/// Tries it once for each start of this machine, and remembers.
+fn runs_under_kvm(kernel: &Kernel, cache: &Cache) -> anyhow::Result<bool> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let memory = cache.directory("accelerator")?.join("kvm");
+    if let Ok(known) = std::fs::read_to_string(&memory)
+        && let Some(answer) = known.strip_prefix(boot.trim())
+        && !boot.trim().is_empty()
+    {
+        return Ok(answer.trim() == "yes");
+    }
+    let answer = try_kvm(kernel)?;
+    let word = if answer { "yes" } else { "no" };
+    // Not to remember costs the next run a moment, no more.
+    let _ = std::fs::write(&memory, format!("{} {word}\n", boot.trim()));
+    Ok(answer)
+}
+
+/// Boots the kernel with no init under KVM and waits for its first line.
+fn try_kvm(kernel: &Kernel) -> anyhow::Result<bool> {
+    let nothing = memory_file("nothing", &[])?;
+    let options = Options {
+        accelerator: Accelerator::Kvm,
+        single_serial: true,
+        console_level: 8,
+        kernel_parameters: vec!["earlyprintk=serial,ttyS0".to_owned()],
+        ..Options::default()
+    };
+    let mut machine = Machine::start(kernel, &nothing, &options)?;
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match machine.next(end.saturating_duration_since(Instant::now())) {
+            Some(Input::Console(line)) if line.contains("Linux version") => return Ok(true),
+            Some(Input::Ended(_) | Input::Signal(_)) | None => return Ok(false),
+            Some(_) if Instant::now() >= end => return Ok(false),
+            Some(_) => {}
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The guest's console, kept in a file: the whole of it, or beginning and end of a flood.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use anyhow::Context;
+
+/// How much of a console is written as it comes.
+const KEPT: u64 = 16 * 1024 * 1024;
+/// How many of the last lines are kept besides, and shown when a guest is lost.
+const TAIL: usize = 200;
+/// How many of them are shown.
+const SHOWN: usize = 15;
+
+/// Keeps a console.
+pub struct ConsoleLog {
+    file: BufWriter<File>,
+    written: u64,
+    dropped: u64,
+    tail: VecDeque<String>,
+}
+
+impl ConsoleLog {
+    /// Begins a file, replacing one of that name.
+    ///
+    /// # Errors
+    /// It cannot be created.
+    pub fn create(path: &Path) -> anyhow::Result<Self> {
+        let file = File::create(path)
+            .with_context(|| format!("cannot keep the console in {}", path.display()))?;
+        Ok(Self {
+            file: BufWriter::new(file),
+            written: 0,
+            dropped: 0,
+            tail: VecDeque::new(),
+        })
+    }
+
+    /// Keeps a line.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn line(&mut self, line: &str) -> io::Result<()> {
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line.chars().take(500).collect());
+        let size = line.len() as u64 + 1;
+        if self.written + size > KEPT {
+            self.dropped += size;
+            return Ok(());
+        }
+        self.written += size;
+        writeln!(self.file, "{line}")?;
+        self.file.flush()
+    }
+
+    /// The last lines, and after a flood the file's end.
+    pub fn tail(&mut self) -> Vec<String> {
+        if self.dropped > 0 {
+            let _ = writeln!(self.file, "[… {} bytes, then:]", self.dropped);
+            for line in &self.tail {
+                let _ = writeln!(self.file, "{line}");
+            }
+            self.dropped = 0;
+        }
+        let _ = self.file.flush();
+        let skipped = self.tail.len().saturating_sub(SHOWN);
+        self.tail.iter().skip(skipped).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_keeps_its_beginning_and_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("console");
+        let mut log = ConsoleLog::create(&path).unwrap();
+        log.line("first").unwrap();
+        let long = "x".repeat(64 * 1024);
+        for _ in 0..400 {
+            log.line(&long).unwrap();
+        }
+        log.line("last").unwrap();
+        assert_eq!(log.tail().last().unwrap(), "last");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("first\n") && text.ends_with("last\n"));
+        assert!((text.len() as u64) < KEPT + 1024 * 1024);
+    }
+}

@@ -1,0 +1,47 @@
+//! Being the init of a guest: this very program, started by a kernel and nothing else.
+
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use vm::initramfs::{Initramfs, strip};
+
+use super::machine::memory_file;
+
+/// The guest's image: this program as `/init`, without what only debuggers read.
+///
+/// # Errors
+/// The program cannot be read, or memory is short.
+pub fn initramfs() -> anyhow::Result<OwnedFd> {
+    memory_file("initramfs", &image()?)
+}
+
+/// The guest's image, as bytes.
+///
+/// # Errors
+/// The program cannot be read.
+pub fn image() -> anyhow::Result<Vec<u8>> {
+    let program = std::fs::read("/proc/self/exe").context("cannot read this program")?;
+    let program = strip(&program).unwrap_or(program);
+    Ok(Initramfs::new(program).to_bytes())
+}
+
+/// If this process is the init of a guest, does all that one does and never comes back.
+pub fn run_if_init() -> Option<ExitCode> {
+    if !vm::init::is_guest_init() {
+        return None;
+    }
+    match vm::init::set_up() {
+        Ok(guest) => guest.supervise(|guest| {
+            let arguments = guest.arguments().to_vec();
+            match guest.results() {
+                Ok(results) => crate::cli::in_guest(&arguments, results).code(),
+                Err(error) => {
+                    eprintln!("unshare-conformance: no results channel: {error}");
+                    125
+                }
+            }
+        }),
+        Err(error) => vm::init::give_up(&error.to_string()),
+    }
+}

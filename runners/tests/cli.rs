@@ -1,0 +1,219 @@
+//! The command line: what it refuses, with which words and which exit status.
+
+use std::io::Read;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM)
+        .args(arguments)
+        .output()
+        .expect("the program runs")
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_wrong_command_line_stops_a_bisection() {
+    for arguments in [
+        &["--no-such-option"][..],
+        &["--format", "xml"],
+        &["--jobs", "0"],
+        &["--repeat", "0"],
+        &["--timeout", "soon"],
+        &["--output", "results.json"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(129), "{arguments:?}");
+        assert!(!errors(&output).is_empty());
+    }
+}
+
+#[test]
+fn help_and_version_succeed() {
+    for (argument, expected) in [
+        ("--help", "Exit status"),
+        ("--version", "unshare-conformance"),
+    ] {
+        let output = run(&[argument]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(String::from_utf8_lossy(&output.stdout).contains(expected));
+    }
+}
+
+#[test]
+fn a_filter_that_matches_nothing_says_what_does() {
+    let output = run(&["flagz"]);
+    assert_eq!(output.status.code(), Some(125));
+    let errors = errors(&output);
+    assert!(
+        errors.contains("no case matches") && errors.contains("list"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_report_that_cannot_be_created_is_named() {
+    let output = run(&[
+        "--exact",
+        "flags.root.09_fs",
+        "--output",
+        "json=/nonexistent/x.json",
+    ]);
+    assert_eq!(output.status.code(), Some(125));
+    assert!(
+        errors(&output).contains("/nonexistent/x.json"),
+        "{}",
+        errors(&output)
+    );
+}
+
+#[test]
+fn a_full_disk_is_no_verdict() {
+    let output = run(&["flags.root", "--output", "json=/dev/full"]);
+    assert_eq!(output.status.code(), Some(125));
+    assert!(errors(&output).contains("/dev/full"), "{}", errors(&output));
+}
+
+#[test]
+fn a_closed_pipe_is_no_verdict_and_no_noise() {
+    let mut child = Command::new(PROGRAM)
+        .args(["flags.", "--format", "tap"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut first = [0; 4];
+    child
+        .stdout
+        .take()
+        .expect("piped")
+        .read_exact(&mut first)
+        .expect("TAP begins");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(errors(&output), "");
+}
+
+#[test]
+fn further_reports_are_written_beside_standard_output() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("results.json");
+    let output = run(&[
+        "--exact",
+        "flags.root.09_fs",
+        "--format",
+        "tap",
+        "--output",
+        &format!("json={}", path.display()),
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let lines = std::fs::read_to_string(path).expect("the report is there");
+    let events: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("each line is JSON"))
+        .collect();
+    assert_eq!(events.first().expect("a first line")["schema"], 1);
+    assert_eq!(events.last().expect("a last line")["event"], "run_finished");
+}
+
+#[test]
+fn a_seed_is_reported_and_taken() {
+    let output = run(&[
+        "--exact",
+        "flags.root.09_fs",
+        "--format",
+        "tap",
+        "--seed",
+        "77",
+    ]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("# seed 77"));
+}
+
+#[test]
+fn interrupted_runs_clean_up_and_say_so() {
+    for (signal, status) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let mut child = Command::new(PROGRAM)
+            .args([
+                "selftest",
+                "--exact",
+                "selftest.hang",
+                "--timeout",
+                "1h",
+                "--format",
+                "tap",
+            ])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let mut out = child.stdout.take().expect("piped");
+        let mut head = [0; 16];
+        out.read_exact(&mut head).expect("TAP begins");
+        // The case may or may not have begun; both must end well.
+        std::thread::sleep(Duration::from_millis(50));
+        kill(Pid::from_raw(child.id() as i32), signal).expect("it is running");
+        let ended = child.wait().expect("it ends");
+        assert_eq!(ended.code(), Some(status));
+        let mut rest = String::new();
+        // All that held the pipe open is gone, or this would never return.
+        out.read_to_string(&mut rest).expect("UTF-8");
+        assert!(rest.contains("Bail out!"), "{rest}");
+    }
+}
+
+#[test]
+fn a_killed_run_leaves_no_process() {
+    let mut child = Command::new(PROGRAM)
+        .args([
+            "selftest",
+            "--exact",
+            "selftest.hang",
+            "--timeout",
+            "1h",
+            "--format",
+            "tap",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut out = child.stdout.take().expect("piped");
+    let mut head = [0; 16];
+    out.read_exact(&mut head).expect("TAP begins");
+    std::thread::sleep(Duration::from_millis(50));
+    child.kill().expect("it is running");
+    child.wait().expect("it ends");
+    let supervised = || {
+        std::fs::read_dir("/proc")
+            .expect("/proc")
+            .flatten()
+            .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+            .filter(|command| {
+                let command = String::from_utf8_lossy(command).into_owned();
+                command.starts_with(PROGRAM)
+                    && command.contains("1h")
+                    && command.contains("selftest.hang")
+            })
+            .count()
+    };
+    // The kernel kills the supervisor and its case when their parent is gone, one after the other.
+    let start = std::time::Instant::now();
+    while supervised() > 0 && start.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(supervised(), 0);
+}
+
+#[test]
+fn the_list_has_what_a_case_has() {
+    let output = run(&["list", "--format", "json", "flags.root.09"]);
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(list[0]["name"], "flags.root.09_fs");
+    assert_eq!(list[0]["proves"][0], "FLAG-09");
+}

@@ -1,0 +1,168 @@
+//! The harness on deliberately bad cases, with golden output: whatever a case does to itself, its
+//! processes, its supervisor or the machine, its verdict is the right one and the run goes on.
+//!
+//! After an intended change: `SNAPSHOTS=overwrite cargo test -p runners --test selftest`.
+
+use std::process::Command;
+
+use snapbox::{assert_data_eq, file};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
+
+fn run(arguments: &[&str]) -> (String, Option<i32>) {
+    let output = Command::new(PROGRAM)
+        .args(["selftest", "--seed", "1"])
+        .args(arguments)
+        .output()
+        .expect("the program runs");
+    (
+        String::from_utf8(output.stdout).expect("reports are UTF-8"),
+        output.status.code(),
+    )
+}
+
+/// Takes out what differs from run to run and from machine to machine.
+fn normalised(report: &str) -> String {
+    report
+        .lines()
+        // The head tells of the machine; where a hanging process stands depends on its kernel.
+        .filter(|line| !line.starts_with("# ") || line.contains(" passed, "))
+        .filter(|line| !line.contains("hanging process"))
+        .map(without_pids)
+        .map(|line| line + "\n")
+        .collect()
+}
+
+/// Replaces process IDs, and the command line that a leaked process is named by.
+fn without_pids(line: &str) -> String {
+    let mut line = line.to_owned();
+    for (before, after) in [("Pid(", ")"), ("process ", " (")] {
+        if let Some(start) = line.find(before).map(|at| at + before.len())
+            && let Some(length) = line[start..].find(after)
+            && line[start..start + length]
+                .bytes()
+                .all(|b| b.is_ascii_digit())
+        {
+            line.replace_range(start..start + length, "PID");
+        }
+    }
+    if let Some(start) = line.find("process PID (")
+        && let Some(end) = line.rfind(')')
+    {
+        line.replace_range(start + "process PID (".len()..end, "…");
+    }
+    line
+}
+
+#[test]
+fn every_bad_case_gets_the_verdict_it_deserves() {
+    let (report, status) = run(&["--format", "tap", "--jobs", "1"]);
+    assert_eq!(status, Some(1), "{report}");
+    assert_data_eq!(normalised(&report), file!["golden/selftest.tap"]);
+}
+
+#[test]
+fn two_supervisors_say_the_same_as_one() {
+    let (one, _) = run(&["--format", "tap", "--jobs", "1"]);
+    let (two, _) = run(&["--format", "tap", "--jobs", "2"]);
+    assert_eq!(normalised(&one), normalised(&two));
+}
+
+#[test]
+fn ktap_says_it_in_the_kernels_dialect() {
+    let (report, _) = run(&["--format", "ktap", "--jobs", "1"]);
+    let results: String = report
+        .lines()
+        .filter(|line| line.starts_with("ok ") || line.starts_with("not ok "))
+        .map(without_pids)
+        .map(|line| line + "\n")
+        .collect();
+    assert_data_eq!(results, file!["golden/selftest.ktap"]);
+}
+
+#[test]
+fn people_are_told_what_failed_and_what_to_type_next() {
+    let (report, _) = run(&[
+        "--format",
+        "pretty",
+        "--jobs",
+        "1",
+        "selftest.fail",
+        "selftest.pass",
+    ]);
+    let report: String = report
+        .lines()
+        .skip_while(|line| !line.is_empty())
+        .map(|line| {
+            // Durations differ.
+            match line.rfind(" in ") {
+                Some(at) if line.ends_with(" s") => format!("{} in … s\n", &line[..at]),
+                _ if line.ends_with(" s") => {
+                    let at = line.trim_end_matches(" s").rfind(' ').unwrap_or(0);
+                    format!("{} … s\n", &line[..at])
+                }
+                _ => format!("{line}\n"),
+            }
+        })
+        .collect();
+    assert_data_eq!(report, file!["golden/selftest.pretty"]);
+}
+
+#[test]
+fn each_kind_of_ending_has_its_exit_status() {
+    for (case, expected) in [
+        ("selftest.pass", 0),
+        ("selftest.fail", 1),
+        ("selftest.hang", 1),
+        ("selftest.skip", 125),
+        ("selftest.no_check", 125),
+        ("selftest.exit_0_early", 125),
+    ] {
+        let (report, status) = run(&["--exact", case, "--format", "tap"]);
+        assert_eq!(status, Some(expected), "{case}\n{report}");
+    }
+}
+
+#[test]
+fn strict_counts_skips_as_failures() {
+    let (report, status) = run(&[
+        "selftest.pass",
+        "selftest.skip",
+        "--skip",
+        "after",
+        "--strict",
+    ]);
+    assert_eq!(status, Some(1), "{report}");
+}
+
+#[test]
+fn repetitions_are_told_as_one_result() {
+    let (report, status) = run(&[
+        "--exact",
+        "selftest.fail",
+        "--repeat",
+        "3",
+        "--format",
+        "tap",
+    ]);
+    assert_eq!(status, Some(1));
+    assert!(
+        report.contains("fail in 3 of 3 repetitions, first in repetition 1"),
+        "{report}"
+    );
+    assert_eq!(report.matches("not ok").count(), 1);
+}
+
+#[test]
+fn a_timeout_from_the_command_line_ends_a_hanging_case() {
+    let arguments = [
+        "--exact",
+        "selftest.hang",
+        "--timeout",
+        "50ms",
+        "--format",
+        "tap",
+    ];
+    let (report, _) = run(&arguments);
+    assert!(report.contains("no end within 0.05 s"), "{report}");
+}

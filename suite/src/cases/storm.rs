@@ -1,0 +1,35 @@
+//! The document's fourth test group: concurrent execution (RACE-01, DIFF-14).
+
+use std::time::Duration;
+
+use crate::prelude::*;
+use crate::storm::{process_storm, thread_storm};
+
+const SOURCE: &str = "2006 design document, 8 (4)";
+
+/// The storms watch their own rounds, and say what hangs; this is only the last resort.
+const LAST_RESORT: Duration = Duration::from_secs(900);
+
+case! {
+    name: "storm.processes",
+    about: "Ten processes that share memory, root and cwd, descriptors, signal handlers and the \
+            semaphore undo list start together; two run execve, two _exit, six unshare flags drawn \
+            from the seed. Each ends in a state its flags allow, and the starter is untouched.",
+    proves: &["RACE-01", "EFF-SEM-03", "EFF-SEM-04"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    deadline: LAST_RESORT,
+    run: process_storm,
+}
+
+case! {
+    name: "storm.threads",
+    about: "Ten threads of one process start together and run unshare, exit, and in three rounds of \
+            four also execve or _exit, which end all others. What unshared is in a state its flags \
+            allow, the rest of the process is untouched, and the process ends as one of them said.",
+    proves: &["RACE-01", "RACE-02"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    deadline: LAST_RESORT,
+    run: thread_storm,
+}

@@ -1,0 +1,30 @@
+//! The document's fourth test group: about ten tasks, started together by a futex in a shared
+//! memory segment, run execve, _exit and unshare against each other, and afterwards every one of
+//! them is in a state that its flags allow (RACE-01).
+
+mod executed;
+mod plan;
+mod processes;
+mod report;
+mod segment;
+mod task;
+mod threads;
+
+pub use executed::run_if_executed;
+pub use plan::{Action, Plan};
+pub use processes::process_storm;
+pub use threads::thread_storm;
+
+use harness::case_run::Tier;
+
+/// How many tasks a storm has, as the document has it.
+pub const TASKS: usize = 10;
+
+/// How many rounds a tier has.
+pub fn rounds(tier: Tier) -> u32 {
+    match tier {
+        Tier::Quick => 3,
+        Tier::Full => 50,
+        Tier::Exhaustive => 1000,
+    }
+}

@@ -1,0 +1,322 @@
+//! Builds a kernel for guests from a source tree: tinyconfig and our fragments, out of the tree, with the tree's own
+//! scripts (Documentation/kbuild/kconfig.rst).
+
+use std::ffi::OsStr;
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::cache::{Cache, CacheError};
+use crate::kconfig::{Configuration, Fragment, Unmet};
+use crate::kernel::{Kernel, KernelError, Kind};
+use crate::machine::in_path;
+
+/// A kernel that was built.
+#[derive(Debug)]
+pub struct Built {
+    /// It.
+    pub kernel: Kernel,
+    /// The directory it was built in, for `make O=`.
+    pub output: PathBuf,
+    /// Options of the fragments that did not take: this tree does not know them, or they depend on something else.
+    pub unmet: Vec<Unmet>,
+}
+
+/// Why a kernel was not built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// No kernel sources.
+    #[error(
+        "{0} is no kernel source tree: it has no Kbuild, Makefile and scripts/kconfig/merge_config.sh"
+    )]
+    NotATree(PathBuf),
+    /// The tree was built in place, which its Makefile does not combine with `O=`.
+    #[error(
+        "{0} was configured in place: give it to --kernel as it is, or run `make mrproper` there and build again"
+    )]
+    ConfiguredInPlace(PathBuf),
+    /// There is no place for the build.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// A file of the build cannot be written or read.
+    #[error(
+        "{path} cannot be used ({source}): free space there or set XDG_CACHE_HOME to another place"
+    )]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A tool is missing or cannot be started.
+    #[error(
+        "{program} cannot be started ({source}): install what kernel builds need (make, a compiler, flex, bison, bc, libelf)"
+    )]
+    NotStarted {
+        /// The tool.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A step failed.
+    #[error("`{step}` failed in {tree} ({why}): fix the tree, or install what the message names")]
+    Failed {
+        /// The command.
+        step: String,
+        /// The source tree.
+        tree: PathBuf,
+        /// The line that looks most like the reason.
+        why: String,
+    },
+    /// The configuration lacks what a guest cannot boot without.
+    #[error("this tree cannot be configured for guests: {0}")]
+    Unbootable(String),
+    /// The build ended well and left no kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// Builds the bzImage of the tree at `tree` in the cache, where the next build of the same tree goes on from it.
+/// `extra` are further fragments, which may override ours. `progress` is told every line that make prints.
+///
+/// # Errors
+/// One sentence for each step that can fail; see [`BuildError`].
+pub fn build(
+    tree: &Path,
+    extra: &[PathBuf],
+    cache: &Cache,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Built, BuildError> {
+    let file = |path: &Path| {
+        let path = path.to_owned();
+        move |source| BuildError::File { path, source }
+    };
+    let merge = Path::new("scripts/kconfig/merge_config.sh");
+    if ![Path::new("Kbuild"), Path::new("Makefile"), merge]
+        .iter()
+        .all(|name| tree.join(name).is_file())
+    {
+        return Err(BuildError::NotATree(tree.to_owned()));
+    }
+    // The same test as in the tree's Makefile.
+    if tree.join(".config").exists() || tree.join("include/config").exists() {
+        return Err(BuildError::ConfiguredInPlace(tree.to_owned()));
+    }
+    let tree = tree.canonicalize().map_err(file(tree))?;
+    let output = cache.directory(&format!("builds/{}", name_of(&tree)))?;
+    let mut make = Make {
+        tree: &tree,
+        output: &output,
+        progress,
+    };
+
+    make.run(&[OsStr::new("tinyconfig")])?;
+    let mut fragments = Vec::new();
+    for fragment in [Fragment::boot(Kind::BzImage), Fragment::guest()] {
+        let path = output.join(fragment.name());
+        std::fs::write(&path, fragment.text()).map_err(file(&path))?;
+        fragments.push(path);
+    }
+    for path in extra {
+        // The script runs elsewhere, so it needs whole paths.
+        fragments.push(path.canonicalize().map_err(file(path))?);
+    }
+    let mut command = Command::new("sh");
+    command
+        .arg(merge)
+        .arg("-m")
+        .arg("-O")
+        .arg(&output)
+        .arg(output.join(".config"))
+        .args(&fragments);
+    make.wait_for(command, "merge_config.sh")?;
+    make.run(&[OsStr::new("olddefconfig")])?;
+
+    let config = output.join(".config");
+    let text = std::fs::read(&config).map_err(file(&config))?;
+    let configuration = Configuration::parse(&String::from_utf8_lossy(&text));
+    if let Some(sentence) =
+        crate::kconfig::sentence(&Fragment::boot(Kind::BzImage).unmet(&configuration))
+    {
+        return Err(BuildError::Unbootable(sentence));
+    }
+    let unmet = Fragment::guest().unmet(&configuration);
+
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    make.run(&[OsStr::new(&format!("-j{jobs}")), OsStr::new("bzImage")])?;
+    Ok(Built {
+        kernel: Kernel::open(&output)?,
+        output,
+        unmet,
+    })
+}
+
+/// A name for a tree's output: its own, and a hash of its path, because trees tend to be called `linux`.
+fn name_of(tree: &Path) -> String {
+    let hash = twox_hash::XxHash3_128::oneshot(tree.as_os_str().as_bytes());
+    let name = tree.file_name().unwrap_or_default().to_string_lossy();
+    let name: String = name
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
+        .collect();
+    format!("{name}-{hash:032x}")
+}
+
+struct Make<'a> {
+    tree: &'a Path,
+    output: &'a Path,
+    progress: &'a mut dyn FnMut(&str),
+}
+
+impl Make<'_> {
+    fn run(&mut self, targets: &[&OsStr]) -> Result<(), BuildError> {
+        let mut command = Command::new("make");
+        let mut o = std::ffi::OsString::from("O=");
+        o.push(self.output);
+        command.arg(o).arg("ARCH=x86_64");
+        // Whoever chose a compiler keeps it.
+        if in_path("ccache").is_some()
+            && std::env::var_os("CC").is_none()
+            && std::env::var_os("LLVM").is_none()
+        {
+            command.arg("CC=ccache gcc");
+        }
+        command.args(targets);
+        let step = targets.iter().fold("make".to_owned(), |step, word| {
+            format!("{step} {}", word.to_string_lossy())
+        });
+        self.wait_for(command, &step)
+    }
+
+    /// Runs a command in the tree and passes its lines on.
+    fn wait_for(&mut self, mut command: Command, step: &str) -> Result<(), BuildError> {
+        let not_started = |source| BuildError::NotStarted {
+            program: step.split(' ').next().unwrap_or(step).to_owned(),
+            source,
+        };
+        let (reader, writer) = io::pipe().map_err(not_started)?;
+        command
+            .current_dir(self.tree)
+            .stdin(Stdio::null())
+            .env("LC_ALL", "C");
+        command
+            .stdout(writer.try_clone().map_err(not_started)?)
+            .stderr(writer);
+        // make would take a jobserver of ours for its own.
+        command.env_remove("MAKEFLAGS").env_remove("MFLAGS");
+        let mut child = command.spawn().map_err(not_started)?;
+        // The command holds the write ends of the pipe.
+        drop(command);
+        let mut reason = None;
+        let mut last = String::new();
+        for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            (self.progress)(&line);
+            if reason.is_none()
+                && (line.contains("error:") || line.contains("***") || line.contains("not found"))
+            {
+                reason = Some(line.trim().to_owned());
+            }
+            if !line.is_empty() {
+                last = line;
+            }
+        }
+        let status = child.wait().map_err(not_started)?;
+        if status.success() {
+            return Ok(());
+        }
+        let why = reason.unwrap_or(if last.is_empty() {
+            status.to_string()
+        } else {
+            last
+        });
+        Err(BuildError::Failed {
+            step: step.to_owned(),
+            tree: self.tree.to_owned(),
+            why,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tree that goes through the motions: its `make` leaves what `bzImage` says, its merge concatenates.
+    fn pretend_tree(bzimage: &str) -> tempfile::TempDir {
+        let tree = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(tree.path().join("scripts/kconfig")).unwrap();
+        std::fs::write(tree.path().join("Kbuild"), "").unwrap();
+        let makefile = format!(
+            "tinyconfig:\n\techo CONFIG_HZ=100 > $(O)/.config\nolddefconfig:\n\tsed -i /CONFIG_KCMP/d $(O)/.config\n\
+             bzImage:\n\t{bzimage}\n"
+        );
+        std::fs::write(tree.path().join("Makefile"), makefile).unwrap();
+        let merge = "o=$3; base=$4; shift 4; cat \"$base\" \"$@\" > \"$o/new\"; mv \"$o/new\" \"$o/.config\"\n";
+        std::fs::write(tree.path().join("scripts/kconfig/merge_config.sh"), merge).unwrap();
+        tree
+    }
+
+    fn built(tree: &Path) -> (Result<Built, BuildError>, Vec<String>) {
+        let cache = tempfile::tempdir().unwrap();
+        let mut lines = Vec::new();
+        let result = build(tree, &[], &Cache::at(cache.path()), &mut |line: &str| {
+            lines.push(line.to_owned())
+        });
+        (result, lines)
+    }
+
+    #[test]
+    fn options_that_do_not_take_are_reported_and_the_image_is_opened() {
+        let tree =
+            pretend_tree("mkdir -p $(O)/arch/x86/boot && cp Kbuild $(O)/arch/x86/boot/bzImage");
+        std::fs::write(tree.path().join("Kbuild"), "text").unwrap();
+        let (result, lines) = built(tree.path());
+        // Everything went through; only the image is none.
+        assert!(
+            matches!(
+                result,
+                Err(BuildError::Kernel(KernelError::NotAKernel { .. }))
+            ),
+            "{result:?}"
+        );
+        assert!(
+            lines.iter().any(|line| line.contains("CONFIG_HZ=100")),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn a_compilers_error_is_the_reason() {
+        let tree = pretend_tree("@echo 'fs/x.c:1:2: error: expected declaration' && false");
+        let error = built(tree.path()).0.unwrap_err().to_string();
+        assert!(
+            error.contains("bzImage` failed in") && error.contains("expected declaration"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_tree_or_was_built_in_place_is_said() {
+        let tree = pretend_tree("true");
+        std::fs::write(tree.path().join(".config"), "").unwrap();
+        assert!(matches!(
+            built(tree.path()).0,
+            Err(BuildError::ConfiguredInPlace(_))
+        ));
+        assert!(matches!(
+            built(Path::new("/nonexistent")).0,
+            Err(BuildError::NotATree(_))
+        ));
+    }
+
+    #[test]
+    fn trees_of_one_name_do_not_meet() {
+        assert_ne!(
+            name_of(Path::new("/a/linux")),
+            name_of(Path::new("/b/linux"))
+        );
+        assert!(name_of(Path::new("/a/my linux")).starts_with("mylinux-"));
+    }
+}

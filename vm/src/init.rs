@@ -1,0 +1,427 @@
+//! The guest's side: our binary as process 1.
+//!
+//! ```no_run
+//! # fn run_suite(guest: &vm::init::Guest) -> u8 { 0 }
+//! if vm::init::is_guest_init() {
+//!     match vm::init::set_up() {
+//!         Ok(guest) => guest.supervise(run_suite),
+//!         Err(error) => vm::init::give_up(&error.to_string()),
+//!     }
+//! }
+//! ```
+//!
+//! Process 1 mounts, starts the suite in a child, reaps whatever is orphaned, writes the end record and powers off. It
+//! never calls unshare(2) and never changes a namespace itself: a guest whose first process did would have nothing
+//! left to compare with, and recent kernels warn about it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{self, ControlFlags, SetArg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork, getpid, sethostname, setsid};
+
+use crate::initramfs::MARKER;
+use crate::parameters::Parameters;
+
+/// Whether a guest can do without a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing can be judged without it.
+    Required,
+    /// Kernels are built without it; the cases that need it say so.
+    Optional,
+}
+
+/// One row of the mount table.
+#[derive(Clone, Copy, Debug)]
+pub struct Mount {
+    /// The file system, which is its source as well: none of them has a device.
+    pub kind: &'static str,
+    /// Where it goes.
+    pub target: &'static str,
+    /// Its flags.
+    pub flags: MsFlags,
+    /// Its options.
+    pub options: &'static str,
+    /// Whether the guest stops without it.
+    pub need: Need,
+}
+
+const PLAIN: MsFlags = MsFlags::empty();
+/// As every distribution mounts what holds no programs and no devices.
+const SAFE: MsFlags = MsFlags::MS_NOSUID
+    .union(MsFlags::MS_NODEV)
+    .union(MsFlags::MS_NOEXEC);
+const NO_DEVICES: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
+
+const fn row(
+    kind: &'static str,
+    target: &'static str,
+    flags: MsFlags,
+    options: &'static str,
+    need: Need,
+) -> Mount {
+    Mount {
+        kind,
+        target,
+        flags,
+        options,
+        need,
+    }
+}
+
+/// What is mounted in a guest, in this order.
+#[rustfmt::skip]
+pub const MOUNTS: [Mount; 13] = [
+    row("proc",       "/proc",                SAFE,       "",                 Need::Required),
+    row("sysfs",      "/sys",                 SAFE,       "",                 Need::Optional),
+    row("devtmpfs",   "/dev",                 PLAIN,      "mode=0755",        Need::Optional),
+    row("devpts",     "/dev/pts",             PLAIN,      "mode=620,ptmxmode=666", Need::Optional),
+    row("tmpfs",      "/dev/shm",             NO_DEVICES, "mode=1777",        Need::Optional),
+    row("mqueue",     "/dev/mqueue",          SAFE,       "",                 Need::Optional),
+    row("tmpfs",      "/tmp",                 NO_DEVICES, "mode=1777",        Need::Required),
+    row("tmpfs",      "/run",                 NO_DEVICES, "mode=0755",        Need::Optional),
+    row("cgroup2",    "/sys/fs/cgroup",       SAFE,       "",                 Need::Optional),
+    row("securityfs", "/sys/kernel/security", SAFE,       "",                 Need::Optional),
+    row("debugfs",    "/sys/kernel/debug",    SAFE,       "",                 Need::Optional),
+    row("tracefs",    "/sys/kernel/tracing",  SAFE,       "",                 Need::Optional),
+    row("bpf",        "/sys/fs/bpf",          SAFE,       "",                 Need::Optional),
+];
+
+/// Links that every user space makes in /dev and programs count on: link, target. A security module
+/// may look up an executed descriptor by its name below /dev/fd (Tomoyo does in 5.10).
+const LINKS: [(&str, &str); 4] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+];
+
+/// Limits of process 1 that every process inherits: what, soft, hard. The kernel's own allow a thousand files, which
+/// the storms outgrow, and core files, which would fill the guest's memory.
+const LIMITS: [(Resource, u64, u64); 2] = [
+    (Resource::RLIMIT_NOFILE, 1024, 1 << 19),
+    (Resource::RLIMIT_CORE, 0, 0),
+];
+
+/// How the last line on the results channel begins; the status of the suite follows, 0 to 255.
+pub const END_RECORD: &str = "unshare-conformance: end status ";
+
+/// Why a guest cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// A required mount failed.
+    #[error(
+        "the guest's {kind} cannot be mounted on {target} ({source}): its kernel lacks it, see vm/kconfig/guest.config"
+    )]
+    Mount {
+        /// The file system.
+        kind: &'static str,
+        /// Where it should go.
+        target: &'static str,
+        /// What the kernel said.
+        source: Errno,
+    },
+    /// The kernel command line could not be read.
+    #[error("the guest's /proc/cmdline cannot be read ({0}): its /proc does not work")]
+    CommandLine(io::Error),
+    /// No channel at all: neither the named one nor the console.
+    #[error(
+        "the guest has no channel for its results, neither /dev/{name} nor /dev/console ({source}): its kernel needs CONFIG_SERIAL_8250_CONSOLE=y"
+    )]
+    Results {
+        /// The device that the command line names.
+        name: String,
+        /// What the kernel said about the console.
+        source: io::Error,
+    },
+}
+
+/// A guest that is set up.
+#[derive(Debug)]
+pub struct Guest {
+    parameters: Parameters,
+    results: File,
+    results_name: String,
+    missing: Vec<(Mount, Errno)>,
+}
+
+/// Whether this process is the init of a guest that [`crate::initramfs`] made: the first process, run as `/init`, with
+/// the image's marker still there. The first process of a container is not.
+pub fn is_guest_init() -> bool {
+    getpid().as_raw() == 1
+        && std::env::args_os()
+            .next()
+            .is_some_and(|name| name == "/init")
+        && Path::new("/").join(MARKER).exists()
+}
+
+/// Turns the bare kernel into a guest: mounts, host name, limits, the results channel. To be called once, by a process
+/// for which [`is_guest_init`] holds, before it starts threads.
+///
+/// # Errors
+/// Says what a guest cannot do without; then [`give_up`].
+pub fn set_up() -> Result<Guest, InitError> {
+    // Later first processes, in namespaces of the suite's, are no guest's init.
+    let _ = std::fs::remove_file(Path::new("/").join(MARKER));
+
+    let mut missing = Vec::new();
+    for entry in MOUNTS {
+        if let Err(source) = mount_one(&entry) {
+            if entry.need == Need::Required {
+                return Err(InitError::Mount {
+                    kind: entry.kind,
+                    target: entry.target,
+                    source,
+                });
+            }
+            missing.push((entry, source));
+        }
+    }
+    let command_line = std::fs::read("/proc/cmdline").map_err(InitError::CommandLine)?;
+    let parameters = Parameters::parse(&String::from_utf8_lossy(&command_line));
+
+    // None of these can keep the suite from running, and each case that relies on one checks it.
+    for (link, target) in LINKS {
+        let _ = std::os::unix::fs::symlink(target, link);
+    }
+    let _ = sethostname("guest");
+    for (resource, soft, hard) in LIMITS {
+        let _ = setrlimit(resource, soft, hard);
+    }
+    if let Ok(null) = File::open("/dev/null") {
+        let _ = nix::unistd::dup2_stdin(null);
+    }
+
+    let name = parameters
+        .results
+        .clone()
+        .unwrap_or_else(|| "console".to_owned());
+    let (results, results_name) = match open_channel(&name) {
+        Ok(file) => (file, name),
+        // A kernel with fewer serial ports than the machine has: better mixed with the console than not at all.
+        Err(_) => match open_channel("console") {
+            Ok(file) => (file, "console".to_owned()),
+            Err(source) => return Err(InitError::Results { name, source }),
+        },
+    };
+    Ok(Guest {
+        parameters,
+        results,
+        results_name,
+        missing,
+    })
+}
+
+fn mount_one(entry: &Mount) -> nix::Result<()> {
+    // Below /sys the kernel makes the directory itself where it has the file system.
+    let made = std::fs::create_dir_all(entry.target);
+    let options = Some(entry.options).filter(|options| !options.is_empty());
+    mount(
+        Some(entry.kind),
+        entry.target,
+        Some(entry.kind),
+        entry.flags,
+        options,
+    )
+    .map_err(|errno| match (errno, made) {
+        // The file system is unknown rather than the directory missing.
+        (Errno::ENOENT, Err(_)) => Errno::ENODEV,
+        _ => errno,
+    })
+}
+
+/// Opens a terminal for records: bytes go through as they are, and nothing is echoed.
+fn open_channel(name: &str) -> io::Result<File> {
+    // Without O_NONBLOCK the open could wait for a carrier.
+    let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(flags)
+        .open(Path::new("/dev").join(name))?;
+    if name != "console" {
+        let mut settings = termios::tcgetattr(&file)?;
+        termios::cfmakeraw(&mut settings);
+        settings.control_flags |= ControlFlags::CLOCAL;
+        // Nothing is slower for it on an emulated port; draining waits for the time that characters would take.
+        termios::tcsetattr(&file, SetArg::TCSANOW, &settings)?;
+    }
+    let flags = nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_GETFL)?;
+    let blocking = nix::fcntl::OFlag::from_bits_retain(flags) - nix::fcntl::OFlag::O_NONBLOCK;
+    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFL(blocking))?;
+    Ok(file)
+}
+
+impl Guest {
+    /// The arguments that the runner gave our binary, without its name.
+    pub fn arguments(&self) -> &[String] {
+        &self.parameters.arguments
+    }
+
+    /// The channel for results, open for reading and writing; a descriptor of the caller's own.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn results(&self) -> io::Result<File> {
+        self.results.try_clone()
+    }
+
+    /// The device of the results channel, below `/dev`: the one asked for, or `console` where the kernel has no such
+    /// device.
+    pub fn results_name(&self) -> &str {
+        &self.results_name
+    }
+
+    /// The optional mounts that this kernel cannot make, with its reasons.
+    pub fn missing_mounts(&self) -> &[(Mount, Errno)] {
+        &self.missing
+    }
+
+    /// Runs `suite` in a child process, which leads a session of its own, and reaps everything until it ends. Then
+    /// kills what is left, writes the end record with the child's status (128 and the signal, when one killed it) and
+    /// powers off.
+    pub fn supervise(self, suite: impl FnOnce(&Guest) -> u8) -> ! {
+        // SAFETY: this process is single-threaded, as `set_up` asks, so the child may do anything.
+        let status = match unsafe { fork() } {
+            Ok(ForkResult::Child) => {
+                let _ = setsid();
+                let status = suite(&self);
+                let _ = io::stdout().flush();
+                std::process::exit(status.into());
+            }
+            Ok(ForkResult::Parent { child }) => reap_until(child),
+            Err(errno) => {
+                eprintln!(
+                    "unshare-conformance: the guest cannot start its suite ({errno}): give it more memory"
+                );
+                125
+            }
+        };
+        // The suite finds and judges its leaks itself; this is only so that nothing writes behind the end record.
+        let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+        self.power_off(status)
+    }
+
+    /// Writes the end record with `status`, waits until both channels have sent everything, and powers off.
+    pub fn power_off(mut self, status: u8) -> ! {
+        // On a line of its own, also when the suite was killed in the middle of one. A channel that is gone, the
+        // runner notices.
+        let _ = write!(self.results, "\n{END_RECORD}{status}\n");
+        let _ = termios::tcdrain(&self.results);
+        end()
+    }
+}
+
+/// Says on the console why the guest cannot be used, and powers off. There is no end record then.
+pub fn give_up(why: &str) -> ! {
+    eprintln!("unshare-conformance: {why}");
+    end()
+}
+
+/// The status in a line of the results channel, when it is the end record.
+pub fn parse_end_record(line: &str) -> Option<u8> {
+    line.trim().strip_prefix(END_RECORD)?.parse().ok()
+}
+
+/// Reaps every child that ends until `child` does; its status as a shell would give it.
+pub fn reap_until(child: Pid) -> u8 {
+    loop {
+        match waitpid(None, None) {
+            Ok(status) if status.pid() == Some(child) => match status {
+                WaitStatus::Exited(_, code) => return u8::try_from(code).unwrap_or(u8::MAX),
+                WaitStatus::Signaled(_, signal, _) => {
+                    return 128_u8.saturating_add(signal as i32 as u8);
+                }
+                _ => {}
+            },
+            Ok(_) | Err(Errno::EINTR) => {}
+            // The child was there and cannot be any more.
+            Err(_) => return u8::MAX,
+        }
+    }
+}
+
+/// Reaps every child that has ended by now, without waiting.
+pub fn reap_all() {
+    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some())
+    {
+    }
+}
+
+/// Ends the machine.
+fn end() -> ! {
+    let _ = io::stdout().flush();
+    for stream in [io::stdout().as_fd(), io::stderr().as_fd()] {
+        let _ = termios::tcdrain(stream);
+    }
+    // SAFETY: sync(2) takes nothing and only writes caches back.
+    unsafe { libc::sync() };
+    // A PC without ACPI cannot switch itself off: the kernel would halt and leave the machine running. A restart ends
+    // it too (`-no-reboot`). User-mode Linux restarts into itself, and needs nothing to power off.
+    let user_mode =
+        std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("User Mode Linux"));
+    let first = if user_mode || Path::new("/sys/firmware/acpi").exists() {
+        RebootMode::RB_POWER_OFF
+    } else {
+        RebootMode::RB_AUTOBOOT
+    };
+    for mode in [first, RebootMode::RB_AUTOBOOT, RebootMode::RB_HALT_SYSTEM] {
+        let _ = reboot(mode);
+    }
+    // Ending makes the kernel panic, which ends the machine as well.
+    std::process::exit(125)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_process_is_no_guest() {
+        assert!(!is_guest_init());
+    }
+
+    #[test]
+    fn mounts_come_after_what_they_are_mounted_on() {
+        for (index, inner) in MOUNTS.iter().enumerate() {
+            assert!(inner.target.starts_with('/'));
+            for outer in &MOUNTS[index + 1..] {
+                assert!(
+                    !inner.target.starts_with(&format!("{}/", outer.target)),
+                    "{} hides {}",
+                    outer.target,
+                    inner.target
+                );
+            }
+        }
+        assert!(
+            MOUNTS
+                .iter()
+                .any(|entry| entry.kind == "proc" && entry.need == Need::Required)
+        );
+    }
+
+    #[test]
+    fn the_end_record_is_read_back() {
+        assert_eq!(parse_end_record(&format!("{END_RECORD}0\r\n")), Some(0));
+        assert_eq!(parse_end_record(&format!("{END_RECORD}137")), Some(137));
+        for other in [
+            "",
+            "ok 1 a",
+            "unshare-conformance: end status",
+            "unshare-conformance: end status 1000",
+        ] {
+            assert_eq!(parse_end_record(other), None);
+        }
+    }
+}

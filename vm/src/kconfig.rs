@@ -1,0 +1,297 @@
+//! Kernel configurations, and the fragments under `vm/kconfig/` that say what a guest's kernel needs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+
+use crate::kernel::Kind;
+
+/// A line in the configuration that every user-mode Linux carries.
+pub(crate) const UML_MARKER: &[u8] = b"\0CONFIG_UML=y\n\0";
+
+/// A kernel configuration: what a `.config` says. Names are without their `CONFIG_`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configuration {
+    options: BTreeMap<String, String>,
+}
+
+impl Configuration {
+    /// Reads a `.config` or a fragment. An option that "is not set" is kept as `n`; what is no option is passed over,
+    /// as the kernel's own tools do.
+    pub fn parse(text: &str) -> Configuration {
+        let options = text
+            .lines()
+            .filter_map(parse_line)
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Configuration {
+            options: options.collect(),
+        }
+    }
+
+    /// Finds the copy inside an unpacked kernel: see [`Configuration::embedded_text`].
+    pub fn embedded(image: &[u8]) -> Option<Configuration> {
+        Some(Configuration::parse(&String::from_utf8_lossy(
+            &Configuration::embedded_text(image)?,
+        )))
+    }
+
+    /// The text of the copy inside an unpacked kernel: the gzip stream of CONFIG_IKCONFIG (kernel/configs.c), or the
+    /// text that every user-mode Linux carries for its `--showconfig` (arch/um/kernel/config.c.in).
+    pub fn embedded_text(image: &[u8]) -> Option<Vec<u8>> {
+        if let Some(at) = memchr::memmem::find(image, b"IKCFG_ST\x1f\x8b") {
+            let mut text = Vec::new();
+            // Real ones are 0.1 to 0.3 MB; the limit is against a stream that is not one.
+            let mut limited = flate2::read::GzDecoder::new(&image[at + 8..]).take(16 << 20);
+            if limited.read_to_end(&mut text).is_ok() {
+                return Some(text);
+            }
+        }
+        // There it is one C string a line.
+        let marker = memchr::memmem::find(image, UML_MARKER)? + 1;
+        let is_line = |string: &&[u8]| string.ends_with(b"\n");
+        let before: usize = image[..marker - 1]
+            .rsplit(|&byte| byte == 0)
+            .take_while(is_line)
+            .map(|line| line.len() + 1)
+            .sum();
+        let after: usize = image[marker..]
+            .split(|&byte| byte == 0)
+            .take_while(is_line)
+            .map(|line| line.len() + 1)
+            .sum();
+        Some(
+            image[marker - before..marker + after]
+                .iter()
+                .copied()
+                .filter(|&byte| byte != 0)
+                .collect(),
+        )
+    }
+
+    /// The value as written (`y`, `m`, `n`, a number, a quoted string), or `None` when the option is not mentioned,
+    /// which for a whole `.config` means that it does not exist or cannot be chosen.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.options.get(name).map(String::as_str)
+    }
+
+    /// Whether the option is `y`.
+    pub fn is_built_in(&self, name: &str) -> bool {
+        self.value(name) == Some("y")
+    }
+
+    /// Whether the option is `y` or `m`.
+    pub fn is_enabled(&self, name: &str) -> bool {
+        matches!(self.value(name), Some("y" | "m"))
+    }
+
+    /// All options mentioned, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.options
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+fn parse_line(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim();
+    if let Some(name) = line
+        .strip_prefix("# CONFIG_")
+        .and_then(|rest| rest.strip_suffix(" is not set"))
+    {
+        return Some((name, "n"));
+    }
+    line.strip_prefix("CONFIG_")?.split_once('=')
+}
+
+/// A kconfig fragment: options and the values they shall have.
+#[derive(Clone, Debug)]
+pub struct Fragment {
+    name: &'static str,
+    text: &'static str,
+}
+
+/// An option that is not as a fragment wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// The option, without its `CONFIG_`.
+    pub option: String,
+    /// The value that the fragment wants.
+    pub wanted: String,
+    /// The value it has; `None` when the configuration does not mention it, because the kernel does not know it or
+    /// something that it depends on is off.
+    pub found: Option<String>,
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CONFIG_{}={}", self.option, self.wanted)
+    }
+}
+
+impl Fragment {
+    /// What a kernel of this kind needs to reach our init and be heard.
+    pub fn boot(kind: Kind) -> Fragment {
+        match kind {
+            Kind::BzImage | Kind::Vmlinux => Fragment {
+                name: "boot.config",
+                text: include_str!("../kconfig/boot.config"),
+            },
+            Kind::UserMode => Fragment {
+                name: "boot-user-mode.config",
+                text: include_str!("../kconfig/boot-user-mode.config"),
+            },
+        }
+    }
+
+    /// What a kernel needs so that no case is skipped.
+    pub fn guest() -> Fragment {
+        Fragment {
+            name: "guest.config",
+            text: include_str!("../kconfig/guest.config"),
+        }
+    }
+
+    /// Its file's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its text, as the kernel's `merge_config.sh` takes it.
+    pub fn text(&self) -> &'static str {
+        self.text
+    }
+
+    /// The options that `configuration` has otherwise, by name. A wanted `y` is not met by `m`: guests have no modules.
+    pub fn unmet(&self, configuration: &Configuration) -> Vec<Unmet> {
+        let wanted = Configuration::parse(self.text);
+        wanted
+            .iter()
+            .filter(|(option, value)| value_of(configuration, option) != *value)
+            .map(|(option, value)| Unmet {
+                option: option.to_owned(),
+                wanted: value.to_owned(),
+                found: configuration.value(option).map(str::to_owned),
+            })
+            .collect()
+    }
+}
+
+/// Options that newer kernels have under another name.
+const RENAMED: [(&str, &str); 1] = [
+    // 7.3 folded one into the other.
+    ("PROC_SYSCTL", "SYSCTL"),
+];
+
+fn value_of<'a>(configuration: &'a Configuration, option: &str) -> &'a str {
+    let renamed = || {
+        RENAMED
+            .iter()
+            .find(|(old, _)| *old == option)
+            .and_then(|(_, new)| configuration.value(new))
+    };
+    configuration.value(option).or_else(renamed).unwrap_or("n")
+}
+
+/// The sentence that names missing options and says what to do; `None` when none is missing.
+pub fn sentence(unmet: &[Unmet]) -> Option<String> {
+    let names: Vec<String> = unmet.iter().map(Unmet::to_string).collect();
+    match names.as_slice() {
+        [] => None,
+        [one] => Some(format!(
+            "the kernel was built without {one}: set it and build the kernel again"
+        )),
+        [many @ .., last] => Some(format!(
+            "the kernel was built without {} and {last}: set them and build the kernel again",
+            many.join(", ")
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_read_as_the_kernel_writes_it() {
+        let text = "# Linux/x86 6.1 Kernel Configuration\nCONFIG_USER_NS=y\n# CONFIG_KCMP is not set\n\
+                    CONFIG_FOO=m\nCONFIG_CMDLINE=\"a=b # c\"\nCONFIG_HZ=250\n\ngarbage\n";
+        let configuration = Configuration::parse(text);
+        assert!(configuration.is_built_in("USER_NS") && !configuration.is_built_in("FOO"));
+        assert!(configuration.is_enabled("FOO") && !configuration.is_enabled("KCMP"));
+        assert_eq!(configuration.value("KCMP"), Some("n"));
+        assert_eq!(configuration.value("CMDLINE"), Some("\"a=b # c\""));
+        assert_eq!(configuration.value("PID_NS"), None);
+        assert_eq!(configuration.iter().count(), 5);
+    }
+
+    #[test]
+    fn the_embedded_copy_is_found() {
+        use std::io::Write as _;
+        let mut stream = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        stream.write_all(b"CONFIG_IKCONFIG=y\n").unwrap();
+        let image = [
+            b"...IKCFG_ST",
+            stream.finish().unwrap().as_slice(),
+            b"IKCFG_ED...",
+        ]
+        .concat();
+        assert!(
+            Configuration::embedded(&image)
+                .unwrap()
+                .is_built_in("IKCONFIG")
+        );
+        assert_eq!(Configuration::embedded(&image[..20]), None);
+        assert_eq!(Configuration::embedded(b"CONFIG_UML=y"), None);
+    }
+
+    #[test]
+    fn missing_options_are_named() {
+        let all = Configuration::parse(
+            &Fragment::guest()
+                .text()
+                .replace("CONFIG_KCMP=y", "CONFIG_KCMP=m"),
+        );
+        let unmet = Fragment::guest().unmet(&all);
+        assert_eq!(
+            unmet,
+            [Unmet {
+                option: "KCMP".into(),
+                wanted: "y".into(),
+                found: Some("m".into())
+            }]
+        );
+        assert!(
+            sentence(&unmet)
+                .unwrap()
+                .contains("without CONFIG_KCMP=y: set it")
+        );
+        let unmet = Fragment::boot(Kind::BzImage).unmet(&Configuration::default());
+        assert!(
+            sentence(&unmet)
+                .unwrap()
+                .contains(" and CONFIG_TTY=y: set them")
+        );
+        assert_eq!(sentence(&[]), None);
+    }
+
+    #[test]
+    fn fragments_name_each_option_once() {
+        for fragment in [
+            Fragment::guest(),
+            Fragment::boot(Kind::Vmlinux),
+            Fragment::boot(Kind::UserMode),
+        ] {
+            let lines = fragment
+                .text()
+                .lines()
+                .filter(|line| parse_line(line).is_some())
+                .count();
+            assert_eq!(
+                Configuration::parse(fragment.text()).iter().count(),
+                lines,
+                "{}",
+                fragment.name()
+            );
+        }
+    }
+}
