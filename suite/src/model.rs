@@ -411,6 +411,15 @@ mod tests {
     }
 
     #[test]
+    fn securebits_follow_the_release() {
+        let after = securebits_in_new_user_namespace;
+        assert_eq!(after(0x2f, Version(7, 3, 4)), Some(0));
+        assert_eq!(after(0x32f, Version(6, 18, 44)), Some(0));
+        assert_eq!(after(0x300, Version(7, 0, 0)), None);
+        assert_eq!(after(0x32f, Version(7, 3, 0)), Some(0x300));
+    }
+
+    #[test]
     fn threads_and_sharers_refuse_as_the_catalogues_table_says() {
         const NO: Result<(), Errno> = Err(Errno::EINVAL);
         const YES: Result<(), Errno> = Ok(());
