@@ -17,7 +17,7 @@ Examples:
   unshare-conformance                       the whole suite on this machine's kernel
   unshare-conformance flags. implied.       two of its groups
   unshare-conformance --exact NAME -v       one case, with all there is to say
-  unshare-conformance --format tap | prove -e cat -
+  prove --exec 'unshare-conformance --format tap' flags. storm.
   unshare-conformance storm. --repeat 20 --seed 7
 
 Exit status:

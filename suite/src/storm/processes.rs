@@ -68,11 +68,12 @@ impl<'t> Stage0<'t> {
     }
 
     /// The orders of task `number`.
-    pub(super) fn orders(&self, number: usize, action: Action, semaphores: i32) -> Orders {
+    pub(super) fn orders(&self, number: usize, plan: &Plan, semaphores: i32) -> Orders {
         Orders {
             segment: self.mapping.segment,
             number,
-            action,
+            action: plan.actions[number],
+            unsharers: plan.unsharers(),
             observer: self.observer,
             directory: self.directory,
             program: self.program.as_raw_fd(),
@@ -123,11 +124,8 @@ fn play(stage: &Stage0, stacks: &[Stack], plan: &Plan, figures: &mut Figures) ->
         None
     };
     let semaphore_id = semaphores.as_ref().map_or(-1, Semaphore::id);
-    let orders: Vec<Orders> = plan
-        .actions
-        .iter()
-        .enumerate()
-        .map(|(number, action)| stage.orders(number, *action, semaphore_id))
+    let orders: Vec<Orders> = (0..plan.actions.len())
+        .map(|number| stage.orders(number, plan, semaphore_id))
         .collect();
     let own = stage.observer.state();
     let own_directory = place_of(stage.directory);

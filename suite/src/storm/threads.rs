@@ -76,10 +76,10 @@ fn play(stage: &Stage0, plan: &Plan, figures: &mut Figures) -> Done {
 /// The life of the process's first thread.
 fn lead(t: &Test, stage: &Stage0, plan: &Plan) -> Done {
     let segment = stage.mapping.segment;
-    let leader = stage.orders(0, Action::ExitThread, -1);
+    let leader = stage.orders(0, plan, -1);
     let slot = &segment.slots[LEADER];
-    for (number, action) in plan.actions.iter().enumerate() {
-        let orders = stage.orders(number, *action, -1);
+    for number in 0..plan.actions.len() {
+        let orders = stage.orders(number, plan, -1);
         let spawned = std::thread::Builder::new()
             .stack_size(256 * 1024)
             .spawn(move || run(orders));
