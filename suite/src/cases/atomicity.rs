@@ -15,6 +15,9 @@ use crate::side::Side;
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
 
+/// What a sibling shares.
+const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
+
 /// Puts the calling task into the state in which CLONE_NEWPID is refused with EINVAL, late: its
 /// children go to another PID namespace already (PID2).
 fn pid2(t: &Test) -> Done<Start> {
@@ -55,6 +58,39 @@ fn check_place(t: &Test, after: &str, requirement: &'static str) -> Done {
     ])
 }
 
+/// What everything asks for that can be separated, but for an empty mount namespace, which takes the
+/// other's place.
+fn everything(t: &Test) -> Flags {
+    let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
+    model::Kernel::of(t.facts()).effective & !never
+}
+
+/// Calls with a CLONE_NEWPID that is refused, in a task that shares root and cwd with nobody, and
+/// checks that its place still works.
+fn fail_alone(t: &Test, flags: Flags, requirement: &'static str) -> Done<(Observer, Start)> {
+    let start = pid2(t)?;
+    // Made while paths work.
+    t.directory()?;
+    let observer = Observer::open(t)?;
+    let flags = flags | Flags::NEWPID;
+    all([
+        check_call(t, &observer, &start, flags, requirement).map(drop),
+        check_place(t, &format!("unshare({flags})"), requirement),
+    ])?;
+    Ok((observer, start))
+}
+
+/// Calls with a CLONE_NEWPID that is refused, beside a sibling that shares everything, and checks
+/// that it goes on sharing it.
+fn fail_beside_sharer(t: &Test, flags: Flags, requirement: &'static str) -> Done {
+    // The sibling first: it could not be made after.
+    let company = Company::start(t, SHARED)?;
+    let start = pid2(t)?;
+    let observer = Observer::open(t)?;
+    check_call(t, &observer, &start, flags | Flags::NEWPID, requirement)?;
+    company.check(t, Flags::NONE, requirement)
+}
+
 case! {
     name: "atomicity.newns.refused_pid",
     about: "CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task that shares root and \
@@ -62,17 +98,7 @@ case! {
     proves: &["ATOM-01"],
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::PidNs),
-    run: |t| {
-        let start = pid2(t)?;
-        // Made while paths work.
-        t.directory()?;
-        let observer = Observer::open(t)?;
-        let flags = Flags::NEWNS | Flags::NEWPID;
-        all([
-            check_call(t, &observer, &start, flags, "ATOM-01").map(drop),
-            check_place(t, &format!("unshare({flags})"), "ATOM-01"),
-        ])
-    }
+    run: |t| fail_alone(t, Flags::NEWNS, "ATOM-01").map(drop)
 }
 
 case! {
@@ -82,14 +108,7 @@ case! {
     proves: &["ATOM-02"],
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::PidNs),
-    run: |t| {
-        let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-        let start = pid2(t)?;
-        let observer = Observer::open(t)?;
-        let flags = Flags::NEWNS | Flags::NEWPID;
-        check_call(t, &observer, &start, flags, "ATOM-02")?;
-        company.check(t, Flags::NONE, "ATOM-02")
-    }
+    run: |t| fail_beside_sharer(t, Flags::NEWNS, "ATOM-02")
 }
 
 case! {
@@ -136,15 +155,9 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::PidNs).with(Feature::CreateUserNs),
     run: |t| {
-        let start = pid2(t)?;
-        t.directory()?;
-        let observer = Observer::open(t)?;
-        let flags = Flags::NEWUSER | Flags::NEWNS | Flags::NEWPID;
-        all([
-            check_call(t, &observer, &start, flags, "ATOM-17").map(drop),
-            check_place(t, &format!("unshare({flags})"), "ATOM-17"),
-            check_call(t, &observer, &start, Flags::NEWUSER, "ATOM-17").map(drop),
-        ])
+        let flags = Flags::NEWUSER | Flags::NEWNS;
+        let (observer, start) = fail_alone(t, flags, "ATOM-17")?;
+        check_call(t, &observer, &start, Flags::NEWUSER, "ATOM-17").map(drop)
     }
 }
 
@@ -155,16 +168,7 @@ case! {
     proves: &["ATOM-04", "EFF-EMPTY-12"],
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::PidNs).with(Feature::EmptyMntNs),
-    run: |t| {
-        let start = pid2(t)?;
-        t.directory()?;
-        let observer = Observer::open(t)?;
-        let flags = Flags::EMPTY | Flags::NEWPID;
-        all([
-            check_call(t, &observer, &start, flags, "ATOM-04").map(drop),
-            check_place(t, &format!("unshare({flags})"), "ATOM-04"),
-        ])
-    }
+    run: |t| fail_alone(t, Flags::EMPTY, "ATOM-04").map(drop)
 }
 
 case! {
@@ -194,14 +198,6 @@ case! {
     }
 }
 
-/// Calls with a late failure beside a sibling that shares everything, which must go on sharing it.
-fn fail_in_company(t: &Test, flags: Flags, start: &Start, requirement: &'static str) -> Done {
-    let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-    let observer = Observer::open(t)?;
-    check_call(t, &observer, start, flags, requirement)?;
-    company.check(t, Flags::NONE, requirement)
-}
-
 case! {
     name: "atomicity.sharing.refused_pid",
     about: "Each flag together with a CLONE_NEWPID that is refused, beside a sibling that shares cwd, \
@@ -221,14 +217,7 @@ case! {
             for_flags(flag).proving(ids).needing(needs)
         })
         .collect(),
-    run: |t| {
-        // The sibling first: it could not be made after.
-        let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-        let start = pid2(t)?;
-        let observer = Observer::open(t)?;
-        check_call(t, &observer, &start, Flags(t.param()) | Flags::NEWPID, "ATOM-16")?;
-        company.check(t, Flags::NONE, "ATOM-16")
-    }
+    run: |t| fail_beside_sharer(t, Flags(t.param()), "ATOM-16")
 }
 
 case! {
@@ -238,15 +227,7 @@ case! {
     proves: &["ATOM-20"],
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::PidNs).with(Feature::CreateUserNs),
-    run: |t| {
-        let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-        let start = pid2(t)?;
-        let observer = Observer::open(t)?;
-        let effective = model::Kernel::of(t.facts()).effective;
-        let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
-        check_call(t, &observer, &start, effective & !never | Flags::NEWPID, "ATOM-20")?;
-        company.check(t, Flags::NONE, "ATOM-20")
-    }
+    run: |t| fail_beside_sharer(t, everything(t), "ATOM-20")
 }
 
 case! {
@@ -260,7 +241,7 @@ case! {
         t.directory()?;
         become_unprivileged(t)?;
         let flags = Flags::FS | Flags::FILES | Flags::NEWUTS;
-        let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?.without_root();
+        let company = Company::start(t, SHARED)?.without_root();
         let observer = Observer::open(t)?;
         check_call(t, &observer, &Start::unprivileged(), flags, "ATOM-13")?;
         company.check(t, Flags::NONE, "ATOM-13")
@@ -292,10 +273,11 @@ case! {
             exhausted: full,
             ..Start::of(t.facts())
         };
-        let effective = model::Kernel::of(t.facts()).effective;
-        let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
         let requirement = if full == Flags::NEWTIME { "ATOM-10" } else { "ATOM-09" };
-        fail_in_company(t, effective & !never, &start, requirement)
+        let company = Company::start(t, SHARED)?;
+        let observer = Observer::open(t)?;
+        check_call(t, &observer, &start, everything(t), requirement)?;
+        company.check(t, Flags::NONE, requirement)
     }
 }
 
