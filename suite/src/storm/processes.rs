@@ -239,18 +239,12 @@ fn judge_unsharers(t: &Test, crew: &Crew, orders: &[Orders]) -> Done {
         ..Start::of(t.facts())
     };
     let own = nix::unistd::getpid().as_raw();
-    // Without semaphores nobody has an undo list to share.
-    let asked = if t.facts().has(Feature::SysvIpc) {
-        SHARING
-    } else {
-        SHARING & !Flags::SYSVSEM
-    };
     for ((order, slot), pid) in orders.iter().zip(crew.slots()).zip(&crew.pids) {
         let (Action::Unshare(flags), number) = (order.action, order.number) else {
             continue;
         };
         judge_one(t, flags, &start, slot, number)?;
-        judge_sharing(t, flags, &start, asked, own, (pid.as_raw(), number))?;
+        judge_sharing(t, flags, &start, own, (pid.as_raw(), number))?;
     }
     Ok(())
 }

@@ -196,14 +196,12 @@ impl Round<'_> {
             })
     }
 
-    /// While the threads wait: what each shares with the first thread. Threads share an undo list
-    /// only once one of them has one; without, kcmp(2) finds two equal nulls, before and after.
+    /// While the threads wait: what each shares with the first thread.
     fn judge_sharing(&self, group: &Task) -> Done {
-        let asked = Flags::FS | Flags::FILES | Flags::VM | Flags::SIGHAND;
         let (start, leader) = (self.start_state(), group.pid().as_raw());
         for (number, flags, slot) in self.unsharers() {
             let tid = slot.tid.load(Ordering::Acquire) as i32;
-            judge_sharing(self.t, flags, &start, asked, leader, (tid, number))?;
+            judge_sharing(self.t, flags, &start, leader, (tid, number))?;
         }
         Ok(())
     }
