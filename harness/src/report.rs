@@ -17,6 +17,7 @@ pub use json::Json;
 pub use ktap::Ktap;
 pub use pretty::{Pretty, Verbosity};
 pub use tap::Tap;
+pub use text::one_line;
 pub use wire::Wire;
 
 /// Turns events into one dialect.

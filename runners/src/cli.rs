@@ -10,6 +10,9 @@ use harness::case_run::Tier;
 use harness::outcome::ExitStatus;
 
 use crate::guest::accelerator::AccelArg;
+use crate::image::{self, ImageArgs};
+use crate::kernels::{self, KernelsArgs};
+use crate::matrix::{self, MatrixArgs};
 use crate::{guest, host, list};
 
 const EXAMPLES: &str = "\
@@ -17,6 +20,8 @@ Examples:
   unshare-conformance                       the whole suite on this machine's kernel
   unshare-conformance flags. implied.       two of its groups
   unshare-conformance --exact NAME -v       one case, with all there is to say
+  unshare-conformance --kernel bzImage      a kernel of yours, in a guest
+  unshare-conformance matrix --kernel 6.1 --kernel bzImage
   prove --exec 'unshare-conformance --format tap' flags. storm.
   unshare-conformance storm. --repeat 20 --seed 7
 
@@ -41,16 +46,22 @@ struct Cli {
 enum Command {
     /// Run cases (the default)
     #[command(after_help = EXAMPLES)]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// List the cases, one a line
     List(ListArgs),
+    /// Find, fetch and build kernels that a guest can boot
+    Kernels(KernelsArgs),
+    /// Run cases on many kernels and show one table
+    Matrix(Box<MatrixArgs>),
+    /// Write the guest's initramfs, for boards and other boot loaders
+    Image(ImageArgs),
     /// Run the deliberately bad cases that test the harness
     #[command(hide = true)]
-    Selftest(RunArgs),
+    Selftest(Box<RunArgs>),
 }
 
 /// Which cases.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct SelectionArgs {
     /// Only cases whose name contains one of these
     pub filter: Vec<String>,
@@ -62,7 +73,7 @@ pub struct SelectionArgs {
     pub skip: Vec<String>,
 }
 
-/// How to run them.
+/// A whole run: which cases, where, how, and what is told of it.
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Which cases to run.
@@ -71,16 +82,28 @@ pub struct RunArgs {
     /// Where the kernel is and how its guest is made.
     #[command(flatten)]
     pub guest: GuestArgs,
+    /// How cases are run.
+    #[command(flatten)]
+    pub how: HowArgs,
+    /// What is told of them.
+    #[command(flatten)]
+    pub report: ReportArgs,
+    /// Known kernel bugs and unmet needs count as failures
+    #[arg(long)]
+    pub strict: bool,
+    /// Also run cases that change what every process of this machine sees (fs.nr_open); the old
+    /// values are put back
+    #[arg(long)]
+    pub disturb_host: bool,
+}
+
+/// How cases are run, on the host as in a guest.
+#[derive(Clone, Debug, Args)]
+pub struct HowArgs {
     /// How much of the flag space, and how many storm rounds [default: full on the host, quick in a
     /// guest]
     #[arg(long, value_enum)]
     pub tier: Option<TierArg>,
-    /// What to write to standard output [default: pretty on a terminal, tap elsewhere]
-    #[arg(long, value_enum)]
-    pub format: Option<Format>,
-    /// One more report beside the one on standard output; may be given several times
-    #[arg(long, value_name = "FORMAT=FILE", value_parser = parse_output)]
-    pub output: Vec<(Format, PathBuf)>,
     /// How many cases run at the same time [default: one for each CPU]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub jobs: Option<u32>,
@@ -93,27 +116,31 @@ pub struct RunArgs {
     /// How long a case may take, e.g. 500ms or 2m [default: what the case says]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub timeout: Option<Duration>,
-    /// Known kernel bugs and unmet needs count as failures
-    #[arg(long)]
-    pub strict: bool,
-    /// Also run cases that change what every process of this machine sees (fs.nr_open); the old
-    /// values are put back
-    #[arg(long)]
-    pub disturb_host: bool,
+    /// What deadlines are multiplied with, for a slow machine (emulation is allowed for by itself)
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    pub slowdown: u32,
+}
+
+/// What is told of a run, and where to.
+#[derive(Debug, Default, Args)]
+pub struct ReportArgs {
+    /// What to write to standard output [default: pretty on a terminal, tap elsewhere]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// One more report beside the one on standard output; may be given several times
+    #[arg(long, value_name = "FORMAT=FILE", value_parser = parse_output)]
+    pub output: Vec<(Format, PathBuf)>,
     /// Tell of each case (pretty only)
     #[arg(long, short, conflicts_with = "quiet")]
     pub verbose: bool,
     /// Tell of failures only (pretty only)
     #[arg(long, short)]
     pub quiet: bool,
-    /// What deadlines are multiplied with on a slow machine
-    #[arg(long, hide = true, default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
-    pub slowdown: u32,
 }
 
-impl RunArgs {
+impl HowArgs {
     /// Draws what was left to chance, once.
-    fn settled(mut self) -> Self {
+    pub fn settled(mut self) -> Self {
         self.seed.get_or_insert_with(|| fastrand::u64(..1 << 32));
         self
     }
@@ -134,8 +161,15 @@ impl RunArgs {
     }
 }
 
+impl RunArgs {
+    fn settled(self) -> Self {
+        let how = self.how.settled();
+        Self { how, ..self }
+    }
+}
+
 /// Where the kernel under test is, and how a guest with it is made.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Guest")]
 pub struct GuestArgs {
     /// Where to run [default: host; a guest when --kernel is given]
@@ -232,6 +266,9 @@ pub enum Format {
     Ktap,
     /// One event a line
     Json,
+    /// Events for the runner outside of a guest
+    #[value(hide = true)]
+    Wire,
 }
 
 /// The tiers, as options.
@@ -267,25 +304,36 @@ pub fn in_guest(arguments: &[String], results: File) -> ExitStatus {
     let name = std::iter::once("unshare-conformance".to_owned());
     let result = Cli::try_parse_from(name.chain(arguments.iter().cloned()))
         .map_err(anyhow::Error::from)
-        .and_then(|cli| match cli.command {
-            Some(Command::Run(args)) => host::run_in_guest(&args.settled(), results),
-            _ => anyhow::bail!("a guest can only run cases"),
-        });
+        .and_then(
+            |cli| match cli.command.unwrap_or(Command::Run(Box::new(cli.run))) {
+                Command::Run(args) => host::run_in_guest(&args.settled(), results),
+                _ => anyhow::bail!("a guest can only run cases"),
+            },
+        );
     told(result)
+}
+
+/// A command line whose options are valid each by itself and contradict each other.
+pub fn contradiction(why: impl std::fmt::Display) -> anyhow::Error {
+    Cli::command()
+        .error(clap::error::ErrorKind::ArgumentConflict, why)
+        .into()
 }
 
 fn run(args: RunArgs) -> anyhow::Result<ExitStatus> {
     let args = args.settled();
     match (args.guest.on, args.guest.kernel.as_slice()) {
         (None | Some(Place::Host), []) => host::run(&args, suite::cases::all()),
-        (Some(Place::Qemu | Place::Uml), []) => {
-            anyhow::bail!("a guest needs a kernel: give --kernel PATH or --kernel RELEASE")
-        }
-        (Some(Place::Host), _) => {
-            anyhow::bail!("--kernel boots a guest and --on host does not: give one of them")
-        }
+        (Some(Place::Qemu | Place::Uml), []) => Err(contradiction(
+            "a guest needs a kernel: give --kernel PATH or --kernel RELEASE",
+        )),
+        (Some(Place::Host), _) => Err(contradiction(
+            "--kernel boots a guest and --on host does not: give one of them",
+        )),
         (_, [kernel]) => guest::run(&args, kernel),
-        (_, _) => anyhow::bail!("`run` takes one --kernel; `matrix` takes several"),
+        (_, _) => Err(contradiction(
+            "`run` takes one --kernel; `matrix` takes several",
+        )),
     }
 }
 
@@ -302,13 +350,16 @@ pub fn main() -> ExitStatus {
             };
         }
     };
-    let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
-        Command::Run(args) => run(args),
+    let result = match cli.command.unwrap_or(Command::Run(Box::new(cli.run))) {
+        Command::Run(args) => run(*args),
         Command::Selftest(args) => host::run(&args.settled(), &harness::case::SELFTEST_CASES),
         Command::List(args) => match args.format {
             ListFormat::Text => list::text(&args.selection),
             ListFormat::Json => list::json(&args.selection),
         },
+        Command::Kernels(args) => kernels::run(&args),
+        Command::Matrix(args) => matrix::run(*args),
+        Command::Image(args) => image::run(&args),
     };
     told(result)
 }
@@ -316,6 +367,10 @@ pub fn main() -> ExitStatus {
 /// The exit status; an error is told on standard error.
 fn told(result: anyhow::Result<ExitStatus>) -> ExitStatus {
     result.unwrap_or_else(|error| {
+        if let Some(wrong) = error.downcast_ref::<clap::Error>() {
+            let _ = wrong.print();
+            return ExitStatus::Usage;
+        }
         let broken_pipe = error
             .chain()
             .filter_map(|cause| cause.downcast_ref::<io::Error>())

@@ -2,6 +2,7 @@
 //!
 //! | module | answers |
 //! |---|---|
+//! | [`signals`] | telling every guest that this process is to end |
 //! | [`machine`] | starting the program that makes the guest, and reading its channels |
 //! | [`session`] | what came of a guest: a pure state machine from lines to events |
 //! | [`accelerator`] | whether KVM truly runs a guest here |
@@ -15,11 +16,13 @@ pub mod inside;
 pub mod machine;
 pub mod monitor;
 pub mod session;
+pub mod signals;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use harness::case::Item;
 use harness::event::Event;
 use harness::outcome::ExitStatus;
@@ -29,7 +32,7 @@ use vm::library::Library;
 use vm::machine::{Accelerator, Options};
 use vm::payload::PayloadError;
 
-use crate::cli::{BootFailure, GuestArgs, RunArgs};
+use crate::cli::{BootFailure, Format, GuestArgs, HowArgs, RunArgs, SelectionArgs};
 use crate::host::{PROGRAM, select};
 use crate::reports::Reports;
 use console::ConsoleLog;
@@ -73,12 +76,54 @@ pub fn open_kernel(name: &str, cache: &Cache) -> anyhow::Result<Kernel> {
 /// The guest cannot be described or started, or a report cannot be written.
 pub fn run(args: &RunArgs, name: &str) -> anyhow::Result<ExitStatus> {
     let items = select(&args.selection, suite::cases::all())?;
-    let mut reports = Reports::open(args)?;
-    let boot = Boot::prepare(args, name)?;
+    let mut reports = Reports::open(&args.report)?;
+    let boot = Boot::prepare(&args.guest, name)?;
     for remark in boot.remarks() {
         eprintln!("unshare-conformance: {remark}");
     }
-    boot.run(&items, args, &mut |event| reports.event(event))
+    let status = boot.run(&items, args, &mut |event| reports.event(event))?;
+    if status != ExitStatus::Conforms {
+        eprintln!(
+            "unshare-conformance: the guest's console is in {}",
+            boot.console.display()
+        );
+    }
+    Ok(status)
+}
+
+/// What the program in a guest is told: the same cases, drawn from the same seed, and how to report
+/// them.
+pub fn arguments(
+    selection: &SelectionArgs,
+    how: &HowArgs,
+    format: Format,
+    slowdown: u32,
+    jobs: Option<u32>,
+) -> Vec<String> {
+    let mut words = vec!["run".to_owned()];
+    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+    let format = format.to_possible_value().expect("every format has a name");
+    option("--format", format.get_name().to_owned());
+    option("--tier", how.tier_in_guest().name().to_owned());
+    option("--seed", how.seed().to_string());
+    option("--repeat", how.repeat.to_string());
+    if let Some(jobs) = jobs {
+        option("--jobs", jobs.to_string());
+    }
+    option("--slowdown", slowdown.to_string());
+    if let Some(timeout) = how.timeout {
+        option("--timeout", format!("{}ms", timeout.as_millis()));
+    }
+    for pattern in &selection.skip {
+        option("--skip", pattern.clone());
+    }
+    words.push("--disturb-host".to_owned());
+    if selection.exact {
+        words.push("--exact".to_owned());
+    }
+    words.push("--".to_owned());
+    words.extend(selection.filter.iter().cloned());
+    words
 }
 
 /// All that is needed to boot one kernel.
@@ -94,7 +139,7 @@ impl Boot {
     ///
     /// # Errors
     /// One sentence for whatever cannot be used.
-    pub fn prepare(args: &RunArgs, name: &str) -> anyhow::Result<Boot> {
+    pub fn prepare(args: &GuestArgs, name: &str) -> anyhow::Result<Boot> {
         let cache = Cache::of_user()?;
         let opened = open_kernel(name, &cache)?;
         let mut remarks = Vec::new();
@@ -112,12 +157,12 @@ impl Boot {
         let accelerator = match kernel.kind() {
             Kind::UserMode => Accelerator::Tcg,
             _ => {
-                let (accelerator, why) = accelerator::decide(args.guest.accel, &kernel, &cache)?;
+                let (accelerator, why) = accelerator::decide(args.accel, &kernel, &cache)?;
                 remarks.extend(why);
                 accelerator
             }
         };
-        let console = match &args.guest.console {
+        let console = match &args.console {
             Some(path) => path.clone(),
             None => {
                 let name = kernel.release().unwrap_or("unknown").replace('/', "_");
@@ -137,19 +182,40 @@ impl Boot {
         &self.remarks
     }
 
+    /// The file that keeps the guest's console.
+    pub fn console(&self) -> &Path {
+        &self.console
+    }
+
+    /// What executes the guest, in a word.
+    pub fn accelerator(&self) -> &'static str {
+        match (self.kernel.kind(), self.accelerator) {
+            (Kind::UserMode, _) => "uml",
+            (_, Accelerator::Tcg) => "tcg",
+            (_, Accelerator::Kvm) => "kvm",
+        }
+    }
+
     /// The kernel.
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
     }
 
-    fn options(&self, args: &RunArgs) -> Options {
+    /// What the guest is started with.
+    pub fn options(&self, args: &RunArgs) -> Options {
         Options {
             accelerator: self.accelerator,
             memory: args.guest.memory,
             cpus: args.guest.cpus,
             single_serial: args.guest.single_serial,
             kernel_parameters: args.guest.kernel_arg.clone(),
-            arguments: self.arguments(args),
+            arguments: arguments(
+                &args.selection,
+                &args.how,
+                Format::Wire,
+                self.slowdown().saturating_mul(args.how.slowdown),
+                Some(args.how.jobs.unwrap_or(args.guest.cpus)),
+            ),
             ..Options::default()
         }
     }
@@ -160,30 +226,6 @@ impl Boot {
             (Kind::UserMode, _) | (_, Accelerator::Tcg) => EMULATION_SLOWDOWN,
             (_, Accelerator::Kvm) => 2,
         }
-    }
-
-    /// What the program in the guest is told: the same cases, drawn from the same seed.
-    fn arguments(&self, args: &RunArgs) -> Vec<String> {
-        let mut words = vec!["run".to_owned()];
-        let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
-        option("--tier", args.tier_in_guest().name().to_owned());
-        option("--seed", args.seed().to_string());
-        option("--repeat", args.repeat.to_string());
-        option("--jobs", args.jobs.unwrap_or(args.guest.cpus).to_string());
-        option("--slowdown", self.slowdown().to_string());
-        if let Some(timeout) = args.timeout {
-            option("--timeout", format!("{}ms", timeout.as_millis()));
-        }
-        for pattern in &args.selection.skip {
-            option("--skip", pattern.clone());
-        }
-        words.push("--disturb-host".to_owned());
-        if args.selection.exact {
-            words.push("--exact".to_owned());
-        }
-        words.push("--".to_owned());
-        words.extend(args.selection.filter.iter().cloned());
-        words
     }
 
     /// Boots the guest and follows it to its end.
@@ -213,12 +255,6 @@ impl Boot {
             }
             _ => status,
         };
-        if status != ExitStatus::Conforms {
-            eprintln!(
-                "unshare-conformance: the guest's console is in {}",
-                self.console.display()
-            );
-        }
         Ok(status)
     }
 }

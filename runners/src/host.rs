@@ -9,7 +9,7 @@ use harness::outcome::ExitStatus;
 use harness::plan::Selection;
 use harness::pool::{RunError, RunOptions};
 
-use crate::cli::{RunArgs, SelectionArgs};
+use crate::cli::{Format, RunArgs, SelectionArgs};
 use crate::known_bugs;
 use crate::reports::Reports;
 
@@ -45,16 +45,19 @@ pub fn select(args: &SelectionArgs, cases: &[Case]) -> anyhow::Result<Vec<Item>>
 /// Nothing can be said: no case matches, a report cannot be written, or no process be started.
 pub fn run(args: &RunArgs, cases: &[Case]) -> anyhow::Result<ExitStatus> {
     let items = select(&args.selection, cases)?;
-    run_items(args, items, false, Reports::open(args)?)
+    run_items(args, items, false, Reports::open(&args.report)?)
 }
 
-/// Runs the cases that were asked for as the suite of a guest, for the runner outside.
+/// Runs the cases that were asked for as the suite of a guest: for the runner outside when it asks
+/// for events, else for whoever reads the guest's console.
 ///
 /// # Errors
 /// As [`run`].
 pub fn run_in_guest(args: &RunArgs, results: File) -> anyhow::Result<ExitStatus> {
     let items = select(&args.selection, suite::cases::all())?;
-    run_items(args, items, true, Reports::over_the_wire(results))
+    let format = args.report.format.unwrap_or(Format::Ktap);
+    let reports = Reports::to_channel(format, results);
+    run_items(args, items, format == Format::Wire, reports)
 }
 
 fn run_items(
@@ -66,12 +69,12 @@ fn run_items(
     let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u32;
     let options = RunOptions {
         program: PROGRAM.to_owned(),
-        seed: args.seed(),
-        tier: args.tier_on_host(),
-        repeat: args.repeat,
-        jobs: args.jobs.unwrap_or(cpus),
-        timeout: args.timeout,
-        slowdown: args.slowdown,
+        seed: args.how.seed(),
+        tier: args.how.tier_on_host(),
+        repeat: args.how.repeat,
+        jobs: args.how.jobs.unwrap_or(cpus),
+        timeout: args.how.timeout,
+        slowdown: args.how.slowdown,
         may_disturb_host: args.disturb_host,
         promised: Vec::new(),
         known_bugs: known_bugs::all(),

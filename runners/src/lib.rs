@@ -3,7 +3,10 @@
 pub mod cli;
 pub mod guest;
 pub mod host;
+pub mod image;
+pub mod kernels;
 pub mod known_bugs;
 pub mod list;
+pub mod matrix;
 pub mod progress;
 pub mod reports;

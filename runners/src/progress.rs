@@ -1,7 +1,7 @@
 //! Progress on a terminal: how far, what is running, how long yet.
 
 use harness::event::Event;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The last line of a terminal while cases run; nothing elsewhere.
 ///
@@ -18,6 +18,28 @@ impl ProgressLine {
         let style = ProgressStyle::with_template("{pos}/{len} {bar:24} {eta} {wide_msg}")
             .expect("the template is valid");
         bar.set_style(style);
+        Self {
+            bar,
+            names: Vec::new(),
+        }
+    }
+
+    /// A line that is never seen.
+    pub fn hidden() -> Self {
+        Self {
+            bar: ProgressBar::hidden(),
+            names: Vec::new(),
+        }
+    }
+
+    /// One of several lines on standard error, for runs at the same time; it begins with `label`.
+    pub fn among(lines: &MultiProgress, label: String) -> Self {
+        let bar = lines.add(ProgressBar::new(0));
+        let style = ProgressStyle::with_template("{prefix} {pos:>4}/{len:4} {bar:24} {wide_msg}")
+            .expect("the template is valid");
+        bar.set_style(style);
+        bar.set_prefix(label);
+        bar.set_message("starting");
         Self {
             bar,
             names: Vec::new(),
@@ -43,6 +65,12 @@ impl ProgressLine {
             Event::RunFinished { .. } | Event::BailedOut { .. } => self.bar.finish_and_clear(),
             Event::Remark { .. } | Event::Alive => {}
         }
+    }
+}
+
+impl Drop for ProgressLine {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }
 

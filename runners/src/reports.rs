@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use harness::event::Event;
 use harness::report::{Json, Ktap, Pretty, Reporter, Tap, Verbosity, Wire};
 
-use crate::cli::{Format, RunArgs, default_format};
+use crate::cli::{Format, ReportArgs, default_format};
 use crate::progress::ProgressLine;
 
 /// One report: its dialect, where it goes, and what that is called in errors.
@@ -28,7 +29,7 @@ impl Reports {
     ///
     /// # Errors
     /// A file cannot be created.
-    pub fn open(args: &RunArgs) -> anyhow::Result<Self> {
+    pub fn open(args: &ReportArgs) -> anyhow::Result<Self> {
         let format = args.format.unwrap_or_else(default_format);
         let verbosity = if args.verbose {
             Verbosity::Verbose
@@ -45,13 +46,7 @@ impl Reports {
             name: "standard output".to_owned(),
         }];
         for (format, path) in &args.output {
-            let file = File::create(path)
-                .with_context(|| format!("cannot create the report {}", path.display()))?;
-            reports.push(Report {
-                reporter: reporter(*format, false, verbosity),
-                out: Box::new(BufWriter::new(file)),
-                name: path.display().to_string(),
-            });
+            reports.push(to_file(*format, path, verbosity)?);
         }
         Ok(Self {
             reports,
@@ -59,15 +54,30 @@ impl Reports {
         })
     }
 
+    /// Opens reports that all go to files, without progress on a terminal.
+    ///
+    /// # Errors
+    /// A file cannot be created.
+    pub fn to_files(files: &[(Format, PathBuf)]) -> anyhow::Result<Self> {
+        let reports = files
+            .iter()
+            .map(|(format, path)| to_file(*format, path, Verbosity::Normal))
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self {
+            reports,
+            progress: ProgressLine::hidden(),
+        })
+    }
+
     /// The one report of a run in a guest, to its results channel.
-    pub fn over_the_wire(results: File) -> Self {
+    pub fn to_channel(format: Format, results: File) -> Self {
         Self {
             reports: vec![Report {
-                reporter: Box::new(Wire),
+                reporter: reporter(format, false, Verbosity::Normal),
                 out: Box::new(results),
                 name: "the results channel".to_owned(),
             }],
-            progress: ProgressLine::new(),
+            progress: ProgressLine::hidden(),
         }
     }
 
@@ -92,11 +102,22 @@ impl Reports {
     }
 }
 
+fn to_file(format: Format, path: &Path, verbosity: Verbosity) -> anyhow::Result<Report> {
+    let file = File::create(path)
+        .with_context(|| format!("cannot create the report {}", path.display()))?;
+    Ok(Report {
+        reporter: reporter(format, false, verbosity),
+        out: Box::new(BufWriter::new(file)),
+        name: path.display().to_string(),
+    })
+}
+
 fn reporter(format: Format, colour: bool, verbosity: Verbosity) -> Box<dyn Reporter> {
     match format {
         Format::Pretty => Box::new(Pretty::new(colour, verbosity)),
         Format::Tap => Box::new(Tap::default()),
         Format::Ktap => Box::new(Ktap::default()),
         Format::Json => Box::new(Json::default()),
+        Format::Wire => Box::new(Wire),
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// One line of printable text: line ends and control characters are written as escapes.
-pub(super) fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

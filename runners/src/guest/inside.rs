@@ -21,9 +21,16 @@ pub fn initramfs() -> anyhow::Result<OwnedFd> {
 /// # Errors
 /// The program cannot be read.
 pub fn image() -> anyhow::Result<Vec<u8>> {
+    Ok(Initramfs::new(program()?).to_bytes())
+}
+
+/// This program, without what only debuggers read.
+///
+/// # Errors
+/// It cannot be read.
+pub fn program() -> anyhow::Result<Vec<u8>> {
     let program = std::fs::read("/proc/self/exe").context("cannot read this program")?;
-    let program = strip(&program).unwrap_or(program);
-    Ok(Initramfs::new(program).to_bytes())
+    Ok(strip(&program).unwrap_or(program))
 }
 
 /// If this process is the init of a guest, does all that one does and never comes back.

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use vm::kernel::Kernel;
 use vm::machine::{Channel, Options, Role};
+
+use super::signals;
 
 /// Something that a guest, or the program that makes it, said.
 #[derive(Debug)]
@@ -94,7 +95,7 @@ impl Machine {
             }
         }
         let errors = child.stderr.take().map(read_errors);
-        watch_signals(sender)?;
+        signals::subscribe(sender)?;
         Ok(Machine {
             child,
             inputs,
@@ -240,21 +241,6 @@ fn read_errors(errors: impl Read + Send + 'static) -> std::thread::JoinHandle<St
         let _ = errors.take(64 * 1024).read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).trim().to_owned()
     })
-}
-
-/// Turns the signals that end a program into input.
-fn watch_signals(sender: Sender<Input>) -> anyhow::Result<()> {
-    let set = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
-    let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)?;
-    std::thread::spawn(move || {
-        while let Ok(Some(signal)) = fd.read_signal() {
-            if sender.send(Input::Signal(signal.ssi_signo as i32)).is_err() {
-                break;
-            }
-        }
-    });
-    Ok(())
 }
 
 /// A file in memory with this content, open at its beginning.

@@ -1,0 +1,375 @@
+//! Kernels that a guest can boot: found, fetched, built, and their configurations looked at.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use harness::outcome::ExitStatus;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use vm::cache::Cache;
+use vm::kconfig::{Configuration, Fragment, Unmet, sentence};
+use vm::kernel::{Kernel, Kind};
+use vm::library::{Entry, Library};
+
+use crate::guest::open_kernel;
+
+const EXAMPLES: &str = "\
+Examples:
+  unshare-conformance kernels list
+  unshare-conformance --kernel $(unshare-conformance kernels fetch 6.1)
+  unshare-conformance kernels fetch 5.10.223 6.12 uml-6.1
+  unshare-conformance kernels build ~/linux -o /tmp/boot
+  unshare-conformance kernels config > guest.config
+  unshare-conformance kernels config arch/x86/boot/bzImage";
+
+/// The arguments of `kernels`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct KernelsArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the kernels that were fetched and those that Debian's archive has, oldest first
+    List(ListArgs),
+    /// Fetch kernels of Debian's archive and print the paths of their images
+    ///
+    /// Nothing is installed, and this machine's apt is left as it is. A kernel that was fetched
+    /// before is not fetched again.
+    Fetch(FetchArgs),
+    /// Build a kernel for guests from a source tree and print the path of its image
+    ///
+    /// The tree is left as it is. A second build of the same tree goes on from the first.
+    Build(BuildArgs),
+    /// Print what a guest's kernel must be configured with, or what a kernel lacks of that
+    ///
+    /// With a kernel, what is printed are the lines that its configuration still lacks, as a fragment
+    /// to merge. Exits with 125 when such a kernel cannot reach the suite at all.
+    Config(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Only those that were fetched; asks nothing of the network
+    #[arg(long)]
+    fetched: bool,
+    /// How to list them
+    #[arg(long, value_enum, default_value = "text")]
+    format: ListFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ListFormat {
+    /// Release, version and path, one kernel a line
+    Text,
+    /// One JSON array
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct FetchArgs {
+    /// A release as `list` shows it, or its beginning: the newest that begins so
+    #[arg(required = true)]
+    release: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct BuildArgs {
+    /// A kernel source tree
+    tree: PathBuf,
+    /// A further fragment of configuration, which may override ours; may be given several times
+    #[arg(long, value_name = "FILE")]
+    fragment: Vec<PathBuf>,
+    /// Also put the image and its configuration into this directory, as vmlinuz-RELEASE and
+    /// config-RELEASE
+    #[arg(long, short, value_name = "DIRECTORY")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// A kernel image, a build tree, a release that was fetched, or a .config
+    #[arg(value_name = "PATH|RELEASE")]
+    kernel: Option<String>,
+}
+
+/// Does what the arguments ask.
+///
+/// # Errors
+/// One sentence for whatever is missing or cannot be had.
+pub fn run(args: &KernelsArgs) -> anyhow::Result<ExitStatus> {
+    match &args.command {
+        Command::List(args) => list(args),
+        Command::Fetch(args) => fetch(args),
+        Command::Build(args) => build(args),
+        Command::Config(args) => config(args),
+    }
+}
+
+/// A kernel as a list shows it.
+#[derive(Serialize)]
+struct Listed<'e> {
+    release: &'e str,
+    version: &'e str,
+    image: Option<&'e Path>,
+}
+
+fn list(args: &ListArgs) -> anyhow::Result<ExitStatus> {
+    let library = Library::new(Cache::of_user()?);
+    // Without the archive there still are the fetched ones to list.
+    let (entries, unreached) = if args.fetched {
+        (library.fetched(), None)
+    } else {
+        let activity = Activity::begin();
+        match library.list(&mut |line| activity.tell(line)) {
+            Ok(entries) => (entries, None),
+            Err(error) => (library.fetched(), Some(error)),
+        }
+    };
+    let mut out = io::stdout().lock();
+    match args.format {
+        ListFormat::Text => write_list(&entries, &mut out)?,
+        ListFormat::Json => {
+            let listed: Vec<_> = entries
+                .iter()
+                .map(|entry| Listed {
+                    release: &entry.release,
+                    version: &entry.version,
+                    image: entry.image.as_deref(),
+                })
+                .collect();
+            serde_json::to_writer_pretty(&mut out, &listed)?;
+            writeln!(out)?;
+        }
+    }
+    match unreached {
+        Some(error) => Err(error.into()),
+        None => Ok(ExitStatus::Conforms),
+    }
+}
+
+/// Aligned for people, and still three words a line for programs: a path has no blanks unless the
+/// user's cache has.
+fn write_list(entries: &[Entry], out: &mut dyn Write) -> io::Result<()> {
+    let width = |text: fn(&Entry) -> &str| {
+        let widths = entries.iter().map(|entry| text(entry).len());
+        widths.max().unwrap_or_default()
+    };
+    let (release, version) = (width(|entry| &entry.release), width(|entry| &entry.version));
+    for entry in entries {
+        let image = entry
+            .image
+            .as_deref()
+            .map_or("-".into(), |image| image.to_string_lossy());
+        let known = if entry.version.is_empty() {
+            "-"
+        } else {
+            &entry.version
+        };
+        writeln!(out, "{:release$}  {known:version$}  {image}", entry.release)?;
+    }
+    Ok(())
+}
+
+fn fetch(args: &FetchArgs) -> anyhow::Result<ExitStatus> {
+    let library = Library::new(Cache::of_user()?);
+    for release in &args.release {
+        let activity = Activity::begin();
+        let entry = library.fetch(release, &mut |line| activity.tell(line))?;
+        drop(activity);
+        let image = entry
+            .image
+            .context("the kernel was fetched without image")?;
+        if entry.release != *release {
+            eprintln!(
+                "unshare-conformance: {release} is {} ({})",
+                entry.release, entry.version
+            );
+        }
+        writeln!(io::stdout(), "{}", image.display())?;
+    }
+    Ok(ExitStatus::Conforms)
+}
+
+fn build(args: &BuildArgs) -> anyhow::Result<ExitStatus> {
+    let cache = Cache::of_user()?;
+    let activity = Activity::begin();
+    let built = vm::build::build(&args.tree, &args.fragment, &cache, &mut |line| {
+        activity.tell(line);
+    })?;
+    drop(activity);
+    if let Some(sentence) = sentence(&built.unmet) {
+        eprintln!("unshare-conformance: {sentence}; cases that need it are skipped");
+    }
+    let image = match &args.output {
+        Some(directory) => put(&built.kernel, &built.output, directory)?,
+        None => built.kernel.path().to_owned(),
+    };
+    writeln!(io::stdout(), "{}", image.display())?;
+    Ok(ExitStatus::Conforms)
+}
+
+/// Copies a kernel and its configuration under the names by which they find each other.
+fn put(kernel: &Kernel, built_in: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
+    let release = kernel.release().unwrap_or("unknown");
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make the directory {}", directory.display()))?;
+    let copy = |from: &Path, name: String| {
+        let to = directory.join(name);
+        std::fs::copy(from, &to).with_context(|| format!("cannot write {}", to.display()))?;
+        anyhow::Ok(to)
+    };
+    copy(&built_in.join(".config"), format!("config-{release}"))?;
+    copy(kernel.path(), format!("vmlinuz-{release}"))
+}
+
+fn config(args: &ConfigArgs) -> anyhow::Result<ExitStatus> {
+    let mut out = io::stdout().lock();
+    let Some(name) = &args.kernel else {
+        for fragment in [Fragment::boot(Kind::BzImage), Fragment::guest()] {
+            writeln!(out, "# {}", fragment.name())?;
+            writeln!(out, "{}", fragment.text().trim_end())?;
+        }
+        return Ok(ExitStatus::Conforms);
+    };
+    let (kind, configuration) = configuration_of(name)?;
+    let to_boot = Fragment::boot(kind).unmet(&configuration);
+    let for_cases = Fragment::guest().unmet(&configuration);
+    for (unmet, why) in [
+        (&to_boot, "without these it cannot reach the suite"),
+        (
+            &for_cases,
+            "without these some cases are skipped, or it boots more slowly",
+        ),
+    ] {
+        write_unmet(unmet, why, &mut out)?;
+    }
+    Ok(if to_boot.is_empty() {
+        ExitStatus::Conforms
+    } else {
+        ExitStatus::NothingToSay
+    })
+}
+
+/// As a fragment, which can be merged as it is.
+fn write_unmet(unmet: &[Unmet], why: &str, out: &mut dyn Write) -> io::Result<()> {
+    if unmet.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "# {why}")?;
+    unmet
+        .iter()
+        .try_for_each(|option| writeln!(out, "{option}"))
+}
+
+/// The configuration of a kernel, and for which kind of guest it is.
+fn configuration_of(name: &str) -> anyhow::Result<(Kind, Configuration)> {
+    if let Some(configuration) = configuration_file(Path::new(name)) {
+        let kind = if configuration.is_built_in("UML") {
+            Kind::UserMode
+        } else {
+            Kind::BzImage
+        };
+        return Ok((kind, configuration));
+    }
+    let cache = Cache::of_user()?;
+    let mut kernel = open_kernel(name, &cache)?;
+    if kernel.configuration().is_none() {
+        kernel = vm::payload::unpack(&kernel, &cache)?;
+    }
+    match kernel.configuration() {
+        Some(configuration) => Ok((kernel.kind(), configuration.clone())),
+        None => bail!(
+            "the configuration of {} is not known: it was built without CONFIG_IKCONFIG=y, so put its .config \
+             beside vmlinuz-RELEASE as config-RELEASE, or give the .config itself",
+            kernel.path().display()
+        ),
+    }
+}
+
+/// What a file holds when it is a configuration.
+fn configuration_file(path: &Path) -> Option<Configuration> {
+    // Text throughout, and at least one option: no image is.
+    let text = path
+        .is_file()
+        .then(|| std::fs::read_to_string(path).ok())??;
+    let configuration = Configuration::parse(&text);
+    let has_options = configuration.iter().next().is_some();
+    has_options.then_some(configuration)
+}
+
+/// What is going on, on the last line of a terminal; nothing elsewhere.
+struct Activity {
+    spinner: ProgressBar,
+}
+
+impl Activity {
+    fn begin() -> Self {
+        let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        spinner.set_style(
+            ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}")
+                .expect("the template is valid"),
+        );
+        spinner.enable_steady_tick(Duration::from_millis(100));
+        Self { spinner }
+    }
+
+    fn tell(&self, line: &str) {
+        self.spinner.set_message(line.trim().to_owned());
+    }
+}
+
+impl Drop for Activity {
+    fn drop(&mut self) {
+        self.spinner.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_aligned_and_has_three_words_a_line() {
+        let entry = |release: &str, version: &str, image: Option<&str>| Entry {
+            release: release.to_owned(),
+            version: version.to_owned(),
+            image: image.map(PathBuf::from),
+        };
+        let entries = [
+            entry("6.1.0-56-cloud-amd64", "6.1.187-1", Some("/k/vmlinuz")),
+            entry("7.3", "", None),
+        ];
+        let mut out = Vec::new();
+        write_list(&entries, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "6.1.0-56-cloud-amd64  6.1.187-1  /k/vmlinuz",
+                "7.3                   -          -",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_configuration_is_told_from_an_image() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
+        for (content, is_one) in [
+            (&b"# Linux\nCONFIG_USER_NS=y\n"[..], true),
+            (b"\x7fELF\xff\xfe", false),
+            (b"plain words\n", false),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(configuration_file(&path).is_some(), is_one, "{content:?}");
+        }
+        assert!(configuration_file(directory.path()).is_none());
+    }
+}

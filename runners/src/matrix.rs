@@ -1,0 +1,340 @@
+//! Runs the same cases on many kernels, several guests at a time, and shows one table.
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`row`] | what came of one kernel, gathered from its events |
+//! | [`table`] | how all of them look side by side |
+
+pub mod row;
+pub mod table;
+
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use harness::case::Item;
+use harness::outcome::ExitStatus;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use vm::cache::Cache;
+
+use crate::cli::{Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs, contradiction};
+use crate::guest::{Boot, signals};
+use crate::host::select;
+use crate::progress::ProgressLine;
+use crate::reports::Reports;
+use row::Row;
+use table::Table;
+
+const EXAMPLES: &str = "\
+Examples:
+  unshare-conformance matrix --kernel 5.10 --kernel 6.1 --kernel 7.3
+  unshare-conformance matrix --kernel old/bzImage --kernel new/bzImage --reports results
+  unshare-conformance matrix --kernel 6.1 --kernel uml-6.1 --format markdown storm. >> summary.md
+
+Exit status: the worst of all kernels, where 1 (one does not conform) is worse than 125 (of one
+nothing can be said).";
+
+/// The arguments of `matrix`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct MatrixArgs {
+    /// Which cases to run.
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// The kernels, and how their guests are made.
+    #[command(flatten)]
+    guest: GuestArgs,
+    /// How cases are run.
+    #[command(flatten)]
+    how: HowArgs,
+    /// How many guests run at the same time [default: as many as fit on this machine's CPUs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Guest")]
+    guests: Option<u32>,
+    /// A directory for the reports of each kernel (TAP, JSON and its console) and the table
+    #[arg(long, value_name = "DIRECTORY")]
+    reports: Option<PathBuf>,
+    /// How to write the table to standard output
+    #[arg(long, value_enum, default_value = "pretty")]
+    format: TableFormat,
+    /// Known kernel bugs and unmet needs count as failures
+    #[arg(long)]
+    strict: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TableFormat {
+    /// For people
+    Pretty,
+    /// One object, with every failure
+    Json,
+    /// A table for summaries and issues
+    Markdown,
+}
+
+/// Boots every kernel, follows all of them to their ends, and writes the table.
+///
+/// # Errors
+/// The command line contradicts itself, no case matches, or the table or a report cannot be written.
+pub fn run(args: MatrixArgs) -> anyhow::Result<ExitStatus> {
+    check(&args)?;
+    let items = select(&args.selection, suite::cases::all())?;
+    let reports = args.reports.clone();
+    if let Some(directory) = &reports {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make the directory {}", directory.display()))?;
+    }
+    let format = args.format;
+    let guests = Guests::new(args)?;
+    // Before any thread: a signal that ends this process must end every guest first.
+    signals::begin()?;
+    let rows = guests.run(&items);
+    let table = Table::new(&guests.args.how, rows);
+    if let Some(directory) = &reports {
+        for (name, text) in [
+            ("matrix.json", table.json()),
+            ("matrix.md", table.markdown()),
+        ] {
+            let path = directory.join(name);
+            std::fs::write(&path, text)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    let text = match format {
+        TableFormat::Pretty => table.pretty(coloured()),
+        TableFormat::Json => table.json(),
+        TableFormat::Markdown => table.markdown(),
+    };
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(match signals::received() {
+        Some(signal) => ExitStatus::Interrupted { signal },
+        None => table.exit_status(),
+    })
+}
+
+fn check(args: &MatrixArgs) -> anyhow::Result<()> {
+    let why = if args.guest.kernel.is_empty() {
+        "a matrix needs kernels: give --kernel PATH|RELEASE, several times"
+    } else if args.guest.on == Some(Place::Host) {
+        "a matrix boots guests and --on host does not: leave it out"
+    } else if args.guest.console.is_some() {
+        "--console names one file for several guests: give --reports DIRECTORY, which keeps all consoles"
+    } else {
+        return Ok(());
+    };
+    Err(contradiction(why))
+}
+
+/// One kernel of the matrix: what the user calls it, and what its files are called.
+struct Entrant {
+    name: String,
+    file_name: String,
+}
+
+struct Guests {
+    /// As for a single run, but that the kernel is another one for each guest.
+    args: RunArgs,
+    entrants: Vec<Entrant>,
+    at_once: usize,
+    reports: Option<PathBuf>,
+    consoles: PathBuf,
+    /// Opening a kernel may unpack it and try out KVM, once for all.
+    preparing: Mutex<()>,
+    remarks: Mutex<BTreeSet<String>>,
+    lines: MultiProgress,
+}
+
+impl Guests {
+    fn new(args: MatrixArgs) -> anyhow::Result<Self> {
+        let entrants = entrants(&args.guest.kernel);
+        let consoles = match &args.reports {
+            Some(directory) => directory.clone(),
+            None => Cache::of_user()?.directory("consoles/matrix")?,
+        };
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let fitting = (cpus / args.guest.cpus as usize).max(1);
+        Ok(Self {
+            at_once: args.guests.map_or(fitting, |guests| guests as usize),
+            reports: args.reports,
+            consoles,
+            entrants,
+            args: RunArgs {
+                selection: args.selection,
+                guest: args.guest,
+                how: args.how.settled(),
+                report: Default::default(),
+                strict: args.strict,
+                disturb_host: false,
+            },
+            preparing: Mutex::new(()),
+            remarks: Mutex::new(BTreeSet::new()),
+            lines: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+        })
+    }
+
+    /// What came of each kernel, in the order they were given.
+    fn run(&self, items: &[Item]) -> Vec<Row> {
+        let overall = self.lines.add(ProgressBar::new(self.entrants.len() as u64));
+        overall.set_style(
+            ProgressStyle::with_template("{pos} of {len} kernels, {elapsed}")
+                .expect("the template is valid"),
+        );
+        let next = AtomicUsize::new(0);
+        let rows = Mutex::new(Vec::new());
+        let work = || {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(entrant) = self.entrants.get(index) else {
+                    break;
+                };
+                let row = self.row(entrant, items);
+                rows.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push((index, row));
+                overall.inc(1);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..self.at_once.min(self.entrants.len()) {
+                scope.spawn(work);
+            }
+        });
+        overall.finish_and_clear();
+        let mut rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
+        rows.sort_by_key(|(index, _)| *index);
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    fn row(&self, entrant: &Entrant, items: &[Item]) -> Row {
+        let mut row = Row::new(&entrant.name);
+        let start = Instant::now();
+        match signals::received() {
+            Some(signal) => row.status = Some(ExitStatus::Interrupted { signal }),
+            None => match self.boot(entrant, items, &mut row) {
+                Ok(status) => row.status = Some(status),
+                Err(error) => row.why = Some(format!("{error:#}")),
+            },
+        }
+        row.elapsed = start.elapsed();
+        row
+    }
+
+    fn boot(&self, entrant: &Entrant, items: &[Item], row: &mut Row) -> anyhow::Result<ExitStatus> {
+        let width = self
+            .entrants
+            .iter()
+            .map(|entrant| entrant.name.chars().count())
+            .max()
+            .unwrap_or_default();
+        let mut line = ProgressLine::among(&self.lines, format!("{:width$}", entrant.name));
+        let file = |ending: &str| format!("{}.{ending}", entrant.file_name);
+        let guest = GuestArgs {
+            console: Some(self.consoles.join(file("console"))),
+            ..self.args.guest.clone()
+        };
+        let boot = {
+            let _one = self
+                .preparing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            Boot::prepare(&guest, &entrant.name)?
+        };
+        boot.remarks()
+            .iter()
+            .for_each(|remark| self.say_once(remark));
+        row.booted(&boot);
+        let files: Vec<_> = self
+            .reports
+            .iter()
+            .flat_map(|directory| {
+                [(Format::Tap, "tap"), (Format::Json, "json")]
+                    .map(|(format, ending)| (format, directory.join(file(ending))))
+            })
+            .collect();
+        let mut reports = Reports::to_files(&files)?;
+        row.reports = files.into_iter().map(|(_, path)| path).collect();
+        boot.run(items, &self.args, &mut |event| {
+            row.event(event);
+            line.event(event);
+            reports.event(event)
+        })
+    }
+
+    /// Tells of something that holds for several guests.
+    fn say_once(&self, remark: &str) {
+        let mut said = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.insert(remark.to_owned()) {
+            self.lines
+                .suspend(|| eprintln!("unshare-conformance: {remark}"));
+        }
+    }
+}
+
+/// Each kernel with a name for its files that no other one has.
+fn entrants(kernels: &[String]) -> Vec<Entrant> {
+    let mut taken = BTreeSet::new();
+    kernels
+        .iter()
+        .map(|name| {
+            let plain = plain(name);
+            let file_name = (1..)
+                .map(|count| match count {
+                    1 => plain.clone(),
+                    _ => format!("{plain}-{count}"),
+                })
+                .find(|candidate| taken.insert(candidate.clone()))
+                .expect("there is always a next number");
+            Entrant {
+                name: name.clone(),
+                file_name,
+            }
+        })
+        .collect()
+}
+
+/// A kernel's name as a file is called.
+fn plain(name: &str) -> String {
+    let usual = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
+    let plain: String = name
+        .chars()
+        .map(|c| if usual(c) { c } else { '_' })
+        .collect();
+    let plain = plain.trim_start_matches(['.', '_', '-']);
+    match plain {
+        "" => "kernel".to_owned(),
+        plain => plain.to_owned(),
+    }
+}
+
+/// Whether the table is coloured: as standard output's reader wants it.
+fn coloured() -> bool {
+    io::stdout().is_terminal()
+        && anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_kernels_do_not_meet() {
+        let names = ["6.1", "a/b", "a_b", "6.1", "../..", "/", "-"];
+        let entrants = entrants(&names.map(str::to_owned));
+        let files: Vec<_> = entrants
+            .into_iter()
+            .map(|entrant| entrant.file_name)
+            .collect();
+        assert_eq!(
+            files,
+            [
+                "6.1", "a_b", "a_b-2", "6.1-2", "kernel", "kernel-2", "kernel-3"
+            ]
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! What came of one kernel: its events, counted and with the failures kept.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use harness::event::{CaseInfo, Event};
+use harness::judge::{Status, Verdict};
+use harness::outcome::{Counts, ExitStatus, Outcome};
+use harness::report::one_line;
+use serde::Serialize;
+
+use crate::guest::Boot;
+
+/// A group of cases, summed up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// How many cases came out how.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// How long they took together.
+    pub milliseconds: u64,
+}
+
+/// A case that did not come out as it should.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The case.
+    pub case: String,
+    /// What it is, in a word or two.
+    pub status: &'static str,
+    /// The first thing that went wrong, in one line.
+    pub what: String,
+    /// The requirements that are not met, or that cannot be told of.
+    pub requirement: String,
+    /// Where the check stands; empty when it is no check that failed.
+    pub at: String,
+}
+
+/// One kernel of a matrix.
+#[derive(Debug)]
+pub struct Row {
+    /// What the user calls it.
+    pub kernel: String,
+    /// Its release, once known.
+    pub release: Option<String>,
+    /// What executed its guest.
+    pub accelerator: Option<&'static str>,
+    /// Each group of cases, by name.
+    pub groups: BTreeMap<String, Group>,
+    /// The cases that did not come out as they should, in the order they came.
+    pub failures: Vec<Failure>,
+    /// Known bugs that were seen, each with how many cases found it.
+    pub known_bugs: BTreeMap<String, u32>,
+    /// Why nothing more could be said.
+    pub why: Option<String>,
+    /// As a run of this kernel alone would have exited; none when it could not even be tried.
+    pub status: Option<ExitStatus>,
+    /// From its opening to its guest's end.
+    pub elapsed: Duration,
+    /// The file that keeps its console, once there is one.
+    pub console: Option<PathBuf>,
+    /// Its reports.
+    pub reports: Vec<PathBuf>,
+    plan: Vec<CaseInfo>,
+}
+
+/// What a row says in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Conclusion {
+    /// Everything passed.
+    Conforms,
+    /// Everything passed but for documented bugs.
+    ConformsButForKnownBugs,
+    /// Something failed.
+    DoesNotConform,
+    /// Nothing can be said.
+    NothingToSay,
+    /// The run was cut short.
+    Interrupted,
+}
+
+impl Conclusion {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Conclusion::Conforms => "conforms",
+            Conclusion::ConformsButForKnownBugs => "conforms but for known bugs",
+            Conclusion::DoesNotConform => "does not conform",
+            Conclusion::NothingToSay => "nothing can be said",
+            Conclusion::Interrupted => "interrupted",
+        }
+    }
+}
+
+impl Row {
+    /// A kernel of which nothing is known yet.
+    pub fn new(kernel: &str) -> Self {
+        Self {
+            kernel: kernel.to_owned(),
+            release: None,
+            accelerator: None,
+            groups: BTreeMap::new(),
+            failures: Vec::new(),
+            known_bugs: BTreeMap::new(),
+            why: None,
+            status: None,
+            elapsed: Duration::ZERO,
+            console: None,
+            reports: Vec::new(),
+            plan: Vec::new(),
+        }
+    }
+
+    /// Takes what is known of a kernel before its guest is started.
+    pub fn booted(&mut self, boot: &Boot) {
+        self.release = boot.kernel().release().map(str::to_owned);
+        self.accelerator = Some(boot.accelerator());
+        self.console = Some(boot.console().to_owned());
+    }
+
+    /// Takes an event of its run.
+    pub fn event(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted { plan, facts, .. } => {
+                self.plan.clone_from(plan);
+                self.release = Some(facts.release.clone());
+            }
+            Event::CaseFinished {
+                index,
+                verdict,
+                outcome,
+            } => self.finished(*index, verdict, outcome),
+            Event::BailedOut { why } => self.why = Some(one_line(why)),
+            Event::CaseStarted { .. }
+            | Event::Alive
+            | Event::Remark { .. }
+            | Event::RunFinished { .. } => {}
+        }
+    }
+
+    fn finished(&mut self, index: usize, verdict: &Verdict, outcome: &Outcome) {
+        let Some(case) = self.plan.get(index) else {
+            return;
+        };
+        let group = case.name.split('.').next().unwrap_or_default().to_owned();
+        let group = self.groups.entry(group).or_default();
+        group.counts.add(verdict.status, outcome);
+        group.milliseconds += u64::try_from(verdict.duration.as_millis()).unwrap_or(u64::MAX);
+        match (outcome, verdict.status) {
+            (Outcome::KnownBug { bug }, _) => {
+                *self.known_bugs.entry(one_line(bug)).or_default() += 1
+            }
+            (Outcome::UnexpectedPass { bug }, _) => self.failures.push(Failure {
+                case: case.name.clone(),
+                status: "unexpected pass",
+                what: format!(
+                    "passed, although the kernel is listed with it: {}",
+                    one_line(bug)
+                ),
+                requirement: case.proves.join(", "),
+                at: String::new(),
+            }),
+            (Outcome::AsJudged, Status::Pass | Status::Skip) => {}
+            (Outcome::AsJudged, _) => self.failures.push(failure(case, verdict)),
+        }
+    }
+
+    /// All groups together.
+    pub fn total(&self) -> Counts {
+        let mut total = Counts::default();
+        for Group { counts, .. } in self.groups.values() {
+            total.passed += counts.passed;
+            total.failed += counts.failed;
+            total.timed_out += counts.timed_out;
+            total.known_bugs += counts.known_bugs;
+            total.unexpected_passes += counts.unexpected_passes;
+            total.broken += counts.broken;
+            total.skipped += counts.skipped;
+        }
+        total
+    }
+
+    /// As a run of this kernel alone would have exited.
+    pub fn exit_status(&self) -> ExitStatus {
+        self.status.unwrap_or(ExitStatus::NothingToSay)
+    }
+
+    /// What is to be said of this kernel.
+    pub fn conclusion(&self) -> Conclusion {
+        match self.exit_status() {
+            ExitStatus::Conforms if self.known_bugs.is_empty() => Conclusion::Conforms,
+            ExitStatus::Conforms => Conclusion::ConformsButForKnownBugs,
+            ExitStatus::DoesNotConform => Conclusion::DoesNotConform,
+            ExitStatus::NothingToSay | ExitStatus::Usage => Conclusion::NothingToSay,
+            ExitStatus::Interrupted { .. } => Conclusion::Interrupted,
+        }
+    }
+}
+
+fn failure(case: &CaseInfo, verdict: &Verdict) -> Failure {
+    let (what, requirement, at) = match verdict.failed.first() {
+        Some(check) => (
+            format!(
+                "{}: expected {}, not {}",
+                check.call, check.expected, check.actual
+            ),
+            check.requirement.clone(),
+            check.at.to_string(),
+        ),
+        None => (
+            verdict.reason.clone(),
+            case.proves.join(", "),
+            String::new(),
+        ),
+    };
+    Failure {
+        case: case.name.clone(),
+        status: verdict.status.word(),
+        what: one_line(&what),
+        requirement,
+        at,
+    }
+}
