@@ -10,6 +10,7 @@ use harness::case_run::Tier;
 use harness::outcome::ExitStatus;
 
 use crate::guest::accelerator::AccelArg;
+use crate::guest::fault::Fault;
 use crate::image::{self, ImageArgs};
 use crate::kernels::{self, KernelsArgs};
 use crate::matrix::{self, MatrixArgs};
@@ -206,6 +207,9 @@ pub struct GuestArgs {
     /// Give the guest one serial port for both console and results
     #[arg(long)]
     pub single_serial: bool,
+    /// Have the guest misbehave once its second case runs: how the runner itself is tested
+    #[arg(long, value_enum, hide = true)]
+    pub guest_fault: Option<Fault>,
 }
 
 #[cfg(test)]

@@ -8,10 +8,12 @@
 //! | [`accelerator`] | whether KVM truly runs a guest here |
 //! | [`monitor`] | asking a hanging guest where it stands, through QMP |
 //! | [`console`] | what the guest's kernel printed, kept in a file |
+//! | [`fault`] | deliberate faults of a guest, by which all of this is tested |
 //! | [`inside`] | the other side: being the init of a guest |
 
 pub mod accelerator;
 pub mod console;
+pub mod fault;
 pub mod inside;
 pub mod machine;
 pub mod monitor;
@@ -203,19 +205,30 @@ impl Boot {
 
     /// What the guest is started with.
     pub fn options(&self, args: &RunArgs) -> Options {
+        let mut arguments = arguments(
+            &args.selection,
+            &args.how,
+            Format::Wire,
+            self.slowdown().saturating_mul(args.how.slowdown),
+            Some(args.how.jobs.unwrap_or(args.guest.cpus)),
+        );
+        if let Some(value) = args
+            .guest
+            .guest_fault
+            .and_then(|fault| fault.to_possible_value())
+        {
+            arguments.splice(
+                1..1,
+                ["--guest-fault".to_owned(), value.get_name().to_owned()],
+            );
+        }
         Options {
             accelerator: self.accelerator,
             memory: args.guest.memory,
             cpus: args.guest.cpus,
             single_serial: args.guest.single_serial,
             kernel_parameters: args.guest.kernel_arg.clone(),
-            arguments: arguments(
-                &args.selection,
-                &args.how,
-                Format::Wire,
-                self.slowdown().saturating_mul(args.how.slowdown),
-                Some(args.how.jobs.unwrap_or(args.guest.cpus)),
-            ),
+            arguments,
             ..Options::default()
         }
     }

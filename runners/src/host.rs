@@ -10,6 +10,7 @@ use harness::plan::Selection;
 use harness::pool::{RunError, RunOptions};
 
 use crate::cli::{Format, RunArgs, SelectionArgs};
+use crate::guest::fault::Trigger;
 use crate::known_bugs;
 use crate::reports::Reports;
 
@@ -45,7 +46,8 @@ pub fn select(args: &SelectionArgs, cases: &[Case]) -> anyhow::Result<Vec<Item>>
 /// Nothing can be said: no case matches, a report cannot be written, or no process be started.
 pub fn run(args: &RunArgs, cases: &[Case]) -> anyhow::Result<ExitStatus> {
     let items = select(&args.selection, cases)?;
-    run_items(args, items, false, Reports::open(&args.report)?)
+    let reports = Reports::open(&args.report)?;
+    run_items(args, items, false, reports, Trigger::default())
 }
 
 /// Runs the cases that were asked for as the suite of a guest: for the runner outside when it asks
@@ -56,8 +58,9 @@ pub fn run(args: &RunArgs, cases: &[Case]) -> anyhow::Result<ExitStatus> {
 pub fn run_in_guest(args: &RunArgs, results: File) -> anyhow::Result<ExitStatus> {
     let items = select(&args.selection, suite::cases::all())?;
     let format = args.report.format.unwrap_or(Format::Ktap);
+    let trigger = Trigger::new(args.guest.guest_fault, &results);
     let reports = Reports::to_channel(format, results);
-    run_items(args, items, format == Format::Wire, reports)
+    run_items(args, items, format == Format::Wire, reports, trigger)
 }
 
 fn run_items(
@@ -65,6 +68,7 @@ fn run_items(
     items: Vec<Item>,
     for_runner: bool,
     mut reports: Reports,
+    mut trigger: Trigger,
 ) -> anyhow::Result<ExitStatus> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u32;
     let options = RunOptions {
@@ -82,7 +86,11 @@ fn run_items(
         // A runner must know at once what is done and what is not: the guest may die.
         in_order: !for_runner,
     };
-    match harness::pool::run(items, &options, &mut |event| reports.event(event)) {
+    let mut sink = |event: &Event| {
+        reports.event(event)?;
+        trigger.after(event)
+    };
+    match harness::pool::run(items, &options, &mut sink) {
         Ok(end) => Ok(match end.interrupted {
             Some(signal) => ExitStatus::Interrupted { signal },
             None => end.counts.exit_status(args.strict),

@@ -39,16 +39,19 @@ pub fn run_if_init() -> Option<ExitCode> {
         return None;
     }
     match vm::init::set_up() {
-        Ok(guest) => guest.supervise(|guest| {
-            let arguments = guest.arguments().to_vec();
-            match guest.results() {
-                Ok(results) => crate::cli::in_guest(&arguments, results).code(),
-                Err(error) => {
-                    eprintln!("unshare-conformance: no results channel: {error}");
-                    125
+        Ok(guest) => {
+            super::fault::prepare(guest.arguments());
+            guest.supervise(|guest| {
+                let arguments = guest.arguments().to_vec();
+                match guest.results() {
+                    Ok(results) => crate::cli::in_guest(&arguments, results).code(),
+                    Err(error) => {
+                        eprintln!("unshare-conformance: no results channel: {error}");
+                        125
+                    }
                 }
-            }
-        }),
+            })
+        }
         Err(error) => vm::init::give_up(&error.to_string()),
     }
 }
