@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{FailedCheck, Record};
+use crate::splat::{SplatKind, recognise};
 use crate::supervise::{Ending, Observation};
 
 /// What a verdict says, in one word.
@@ -149,14 +150,24 @@ pub fn judge(observation: &Observation) -> Verdict {
     }
     notes.extend(printed(&observation.output));
 
-    let (status, reason) = if let Some(splat) = observation.splats.first() {
-        notes.extend(
-            observation
-                .splats
-                .iter()
-                .map(|line| format!("kernel log: {line}")),
-        );
+    notes.extend(
+        observation
+            .splats
+            .iter()
+            .map(|line| format!("kernel log: {line}")),
+    );
+    // That memory ran out is no fault of the kernel's, and what failed may have failed of it.
+    let (of_memory, of_kernel): (Vec<&String>, Vec<&String>) = observation
+        .splats
+        .iter()
+        .partition(|line| recognise(line) == Some(SplatKind::OutOfMemory));
+    let nothing_failed = failed.is_empty() && broken.is_empty() && timed_out.is_none();
+    let (status, reason) = if let Some(splat) = of_kernel.first() {
         (Status::Fail, format!("kernel log: {splat}"))
+    } else if let (Some(splat), false) = (of_memory.first(), nothing_failed) {
+        notes.extend(timed_out);
+        notes.append(&mut broken);
+        (Status::Broken, format!("memory ran out: {splat}"))
     } else if let Some(check) = failed.first() {
         notes.extend(timed_out);
         notes.append(&mut broken);
@@ -340,6 +351,12 @@ mod tests {
             observation.splats.push("BUG: x".to_owned());
             observation
         };
+        let out_of_memory = |how| {
+            let mut observation = ending(observed(1, true, vec![]), how);
+            let line = "Out of memory: Killed process 7 (init)";
+            observation.splats.push(line.to_owned());
+            observation
+        };
         let panicked = Record::Panicked {
             message: "index".to_owned(),
         };
@@ -427,6 +444,12 @@ mod tests {
             (leaky, Broken, "it left behind: mount /x"),
             (flooded, Broken, "3 of its records did not fit in the log"),
             (splat, Fail, "kernel log: BUG: x"),
+            (out_of_memory(Ending::Exited { status: 0 }), Pass, ""),
+            (
+                out_of_memory(killed()),
+                Broken,
+                "memory ran out: Out of memory: Killed process 7 (init)",
+            ),
         ];
         for (observation, status, reason) in table {
             let verdict = judge(&observation);

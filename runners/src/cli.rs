@@ -8,7 +8,11 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use harness::case_run::Tier;
 use harness::outcome::ExitStatus;
+use vm::kernel::KernelError;
+use vm::machine::MachineError;
+use vm::payload::PayloadError;
 
+use crate::guest::NoSuchKernel;
 use crate::guest::accelerator::AccelArg;
 use crate::guest::fault::Fault;
 use crate::image::{self, ImageArgs};
@@ -375,6 +379,10 @@ fn told(result: anyhow::Result<ExitStatus>) -> ExitStatus {
             let _ = wrong.print();
             return ExitStatus::Usage;
         }
+        if is_wrong_input(&error) {
+            let _ = writeln!(io::stderr(), "unshare-conformance: {error:#}");
+            return ExitStatus::Usage;
+        }
         let broken_pipe = error
             .chain()
             .filter_map(|cause| cause.downcast_ref::<io::Error>())
@@ -383,6 +391,26 @@ fn told(result: anyhow::Result<ExitStatus>) -> ExitStatus {
             let _ = writeln!(io::stderr(), "unshare-conformance: {error:#}");
         }
         ExitStatus::NothingToSay
+    })
+}
+
+/// Whether what the user gave cannot be used, whatever kernel is under test: a bisection is to stop
+/// there. What this machine lacks, a disk, memory, QEMU, lets it go on.
+pub fn is_wrong_input(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let of_payload = cause.downcast_ref::<PayloadError>().is_some_and(|error| {
+            !matches!(
+                error,
+                PayloadError::Cache(_) | PayloadError::Unwritable { .. }
+            )
+        });
+        let of_machine = cause.downcast_ref::<MachineError>().is_some_and(|error| {
+            !matches!(
+                error,
+                MachineError::NotInstalled { .. } | MachineError::Description { .. }
+            )
+        });
+        of_payload || of_machine || cause.is::<KernelError>() || cause.is::<NoSuchKernel>()
     })
 }
 

@@ -23,7 +23,6 @@ pub mod signals;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
 use clap::ValueEnum;
 use harness::case::Item;
 use harness::event::Event;
@@ -31,24 +30,34 @@ use harness::outcome::ExitStatus;
 use vm::cache::Cache;
 use vm::kernel::{Kernel, Kind};
 use vm::library::Library;
-use vm::machine::{Accelerator, Options};
+use vm::machine::{Accelerator, MachineError, Options};
 use vm::payload::PayloadError;
 
-use crate::cli::{BootFailure, Format, GuestArgs, HowArgs, RunArgs, SelectionArgs};
+use crate::cli::{BootFailure, Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs};
 use crate::host::{PROGRAM, select};
 use crate::reports::Reports;
 use console::ConsoleLog;
-use machine::{Input, Machine};
+use machine::{Input, Machine, MachineEnd};
 use session::{Ending, Session};
 
 /// How much slower than real hardware cases may be in an emulated guest, as a factor of deadlines.
 const EMULATION_SLOWDOWN: u32 = 10;
 
-/// How long a guest that was asked for its tasks' stacks gets to print them.
-const STACKS_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a machine may live on after its kernel's panic, or after its suite's end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long lines that were heard in time may wait to be looked at.
+const OVERDUE: Duration = Duration::from_secs(2);
 
 /// Where events of a guest go.
 pub type Sink<'a> = dyn FnMut(&Event) -> std::io::Result<()> + 'a;
+
+/// What looks like a release and is none that was fetched.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "there is no kernel {0} here: fetch it with `unshare-conformance kernels fetch {0}`, or give the path of an image"
+)]
+pub struct NoSuchKernel(pub String);
 
 /// A kernel that a guest can boot: a path, or a release that was fetched.
 ///
@@ -64,10 +73,7 @@ pub fn open_kernel(name: &str, cache: &Cache) -> anyhow::Result<Kernel> {
     }
     let looks_like_release = name.starts_with(|c: char| c.is_ascii_digit()) && !name.contains('/');
     if looks_like_release && !path.exists() {
-        bail!(
-            "there is no kernel {name} here: fetch it with `unshare-conformance kernels fetch {name}`, \
-             or give the path of an image"
-        );
+        return Err(NoSuchKernel(name.to_owned()).into());
     }
     Ok(Kernel::open(path)?)
 }
@@ -77,6 +83,7 @@ pub fn open_kernel(name: &str, cache: &Cache) -> anyhow::Result<Kernel> {
 /// # Errors
 /// The guest cannot be described or started, or a report cannot be written.
 pub fn run(args: &RunArgs, name: &str) -> anyhow::Result<ExitStatus> {
+    signals::begin()?;
     let items = select(&args.selection, suite::cases::all())?;
     let mut reports = Reports::open(&args.report)?;
     let boot = Boot::prepare(&args.guest, name)?;
@@ -144,6 +151,18 @@ impl Boot {
     pub fn prepare(args: &GuestArgs, name: &str) -> anyhow::Result<Boot> {
         let cache = Cache::of_user()?;
         let opened = open_kernel(name, &cache)?;
+        let machine = match args.on {
+            Some(Place::Uml) if opened.kind() != Kind::UserMode => Some("user-mode"),
+            Some(Place::Qemu) if opened.kind() == Kind::UserMode => Some("qemu-x86_64"),
+            _ => None,
+        };
+        if let Some(machine) = machine {
+            return Err(MachineError::WrongKernel {
+                kernel: opened.path().to_owned(),
+                machine: machine.to_owned(),
+            }
+            .into());
+        }
         let mut remarks = Vec::new();
         let kernel = match vm::payload::unpack(&opened, &cache) {
             Ok(kernel) => kernel,
@@ -254,10 +273,19 @@ impl Boot {
         let image = inside::initramfs()?;
         let mut console = ConsoleLog::create(&self.console)?;
         let mut machine = Machine::start(&self.kernel, &image, &self.options(args))?;
-        let mut session = Session::new(items, &args.guest);
+        let is_process = self.kernel.kind() == Kind::UserMode;
+        let mut session = Session::new(items, &args.guest, is_process);
         let ending = follow(&mut machine, &mut session, &mut console, &args.guest, sink)?;
         drop(machine);
-        let (events, status) = session.end(&ending, args.strict, console.tail());
+        let (mut events, status) = session.end(&ending, args.strict, console.tail());
+        if let Some(error) = console.fault() {
+            let path = self.console.display();
+            let text = format!(
+                "the console cannot be kept in {path} ({error}): free space there or give another \
+                 --console FILE"
+            );
+            events.insert(0, Event::Remark { text });
+        }
         for event in &events {
             sink(event)?;
         }
@@ -280,47 +308,53 @@ fn follow(
     args: &GuestArgs,
     sink: &mut Sink,
 ) -> anyhow::Result<Ending> {
-    let mut last_sign = Instant::now();
+    let start = Instant::now();
+    // What the kernel prints is no sign of life: one that hangs may complain of it for ever.
+    let mut last_sign = start;
     loop {
-        let patience = if session.never_began() {
-            args.boot_patience
+        let (patience, since) = if session.never_began() {
+            (args.boot_patience, start)
         } else {
-            args.silence
+            (args.silence, last_sign)
         };
-        match machine.next(patience.saturating_sub(last_sign.elapsed())) {
-            Some(Input::Console(line)) => {
-                last_sign = Instant::now();
-                console
-                    .line(&line)
-                    .context("cannot write the console's file")?;
-                session.console(&line);
-                // A kernel that panics may stop without ending the machine.
-                if session.has_panicked() {
-                    machine.grace(STACKS_PATIENCE);
+        // A sign may be among what was heard and not looked at, when this process had to wait itself.
+        let input = if since.elapsed() < patience + OVERDUE {
+            machine.next(patience.saturating_sub(since.elapsed()))
+        } else {
+            None
+        };
+        match input {
+            Some(Input::Line(role, line)) => {
+                let heard = session.line(role, &line);
+                if let Some(text) = heard.text {
+                    console.line(&text);
                 }
-            }
-            Some(Input::Results(line)) => {
-                last_sign = Instant::now();
-                for event in session.results(&line) {
+                if heard.sign_of_life {
+                    last_sign = Instant::now();
+                }
+                for event in heard.events {
                     sink(&event)?;
+                }
+                if session.has_restarted() {
+                    return Ok(session.ending_of(MachineEnd::Exited(0, String::new())));
+                }
+                // A kernel that panics may stop without ending the machine, and so may one that is to
+                // switch it off.
+                if session.has_panicked() || session.is_over() {
+                    machine.grace(GRACE);
                 }
             }
             Some(Input::Signal(signal)) => return Ok(Ending::Interrupted(signal)),
             Some(Input::Ended(how)) => return Ok(session.ending_of(how)),
+            None if session.has_panicked() || session.is_over() => {
+                return Ok(session.ending_of(MachineEnd::Exited(0, String::new())));
+            }
             None => {
-                if session.has_panicked() {
-                    return Ok(Ending::Panicked);
-                }
-                let stacks = monitor::ask_for_stacks(machine);
-                let asked = Instant::now();
-                while let Some(input) =
-                    machine.next(STACKS_PATIENCE.saturating_sub(asked.elapsed()))
-                {
-                    match input {
-                        Input::Console(line) => console.line(&line)?,
-                        Input::Ended(_) | Input::Signal(_) => break,
-                        Input::Results(_) => {}
-                    }
+                let mut stacks = monitor::ask_for_stacks(machine, console);
+                let words = machine.words();
+                // User-mode Linux tells there of its start.
+                if machine.monitor().is_some() && !words.is_empty() {
+                    stacks.push_str(&format!("; the machine said: {words}"));
                 }
                 return Ok(Ending::Silent {
                     after: patience,

@@ -22,7 +22,9 @@ use harness::outcome::ExitStatus;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use vm::cache::Cache;
 
-use crate::cli::{Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs, contradiction};
+use crate::cli::{
+    Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs, contradiction, is_wrong_input,
+};
 use crate::guest::{Boot, signals};
 use crate::host::select;
 use crate::progress::ProgressLine;
@@ -218,7 +220,10 @@ impl Guests {
             Some(signal) => row.status = Some(ExitStatus::Interrupted { signal }),
             None => match self.boot(entrant, items, &mut row) {
                 Ok(status) => row.status = Some(status),
-                Err(error) => row.why = Some(format!("{error:#}")),
+                Err(error) => {
+                    row.status = is_wrong_input(&error).then_some(ExitStatus::Usage);
+                    row.why = Some(format!("{error:#}"));
+                }
             },
         }
         row.elapsed = start.elapsed();

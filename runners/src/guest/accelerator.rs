@@ -70,15 +70,18 @@ fn runs_under_kvm(kernel: &Kernel, cache: &Cache) -> anyhow::Result<bool> {
     {
         return Ok(answer.trim() == "yes");
     }
-    let answer = try_kvm(kernel)?;
+    let Some(answer) = try_kvm(kernel)? else {
+        return Ok(false);
+    };
     let word = if answer { "yes" } else { "no" };
     // Not to remember costs the next run a moment, no more.
     let _ = std::fs::write(&memory, format!("{} {word}\n", boot.trim()));
     Ok(answer)
 }
 
-/// Boots the kernel with no init under KVM and waits for its first line.
-fn try_kvm(kernel: &Kernel) -> anyhow::Result<bool> {
+/// Boots the kernel with no init under KVM and waits for its first line. No answer when this process is
+/// told to end meanwhile.
+fn try_kvm(kernel: &Kernel) -> anyhow::Result<Option<bool>> {
     let nothing = memory_file("nothing", &[])?;
     let options = Options {
         accelerator: Accelerator::Kvm,
@@ -91,10 +94,11 @@ fn try_kvm(kernel: &Kernel) -> anyhow::Result<bool> {
     let end = Instant::now() + PATIENCE;
     loop {
         match machine.next(end.saturating_duration_since(Instant::now())) {
-            Some(Input::Console(line)) if line.contains("Linux version") => return Ok(true),
-            Some(Input::Ended(_) | Input::Signal(_)) | None => return Ok(false),
-            Some(_) if Instant::now() >= end => return Ok(false),
-            Some(_) => {}
+            Some(Input::Line(_, line)) if line.contains("Linux version") => return Ok(Some(true)),
+            Some(Input::Signal(_)) => return Ok(None),
+            Some(Input::Ended(_)) | None => return Ok(Some(false)),
+            Some(Input::Line(..)) if Instant::now() >= end => return Ok(Some(false)),
+            Some(Input::Line(..)) => {}
         }
     }
 }

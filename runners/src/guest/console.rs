@@ -20,6 +20,8 @@ pub struct ConsoleLog {
     written: u64,
     dropped: u64,
     tail: VecDeque<String>,
+    /// Why nothing more is written.
+    fault: Option<io::Error>,
 }
 
 impl ConsoleLog {
@@ -35,14 +37,12 @@ impl ConsoleLog {
             written: 0,
             dropped: 0,
             tail: VecDeque::new(),
+            fault: None,
         })
     }
 
-    /// Keeps a line.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn line(&mut self, line: &str) -> io::Result<()> {
+    /// Keeps a line. What cannot be written is no reason to lose the guest: see [`Self::fault`].
+    pub fn line(&mut self, line: &str) {
         if self.tail.len() == TAIL {
             self.tail.pop_front();
         }
@@ -50,23 +50,42 @@ impl ConsoleLog {
         let size = line.len() as u64 + 1;
         if self.written + size > KEPT {
             self.dropped += size;
-            return Ok(());
+            return;
         }
         self.written += size;
-        writeln!(self.file, "{line}")?;
-        self.file.flush()
+        self.write(line);
+    }
+
+    /// Writes down what the guest did not say itself, whatever was dropped before.
+    pub fn note(&mut self, text: &str) {
+        for line in text.lines() {
+            self.write(&format!("[{}]", line.trim_end()));
+        }
+    }
+
+    fn write(&mut self, line: &str) {
+        if self.fault.is_none() {
+            let written = writeln!(self.file, "{line}").and_then(|()| self.file.flush());
+            self.fault = written.err();
+        }
+    }
+
+    /// Why the file is not complete, if it is not.
+    pub fn fault(&self) -> Option<&io::Error> {
+        self.fault.as_ref()
     }
 
     /// The last lines, and after a flood the file's end.
     pub fn tail(&mut self) -> Vec<String> {
         if self.dropped > 0 {
-            let _ = writeln!(self.file, "[… {} bytes, then:]", self.dropped);
-            for line in &self.tail {
-                let _ = writeln!(self.file, "{line}");
+            let heading = format!("[… {} bytes, then:]", self.dropped);
+            self.write(&heading);
+            for line in std::mem::take(&mut self.tail) {
+                self.write(&line);
+                self.tail.push_back(line);
             }
             self.dropped = 0;
         }
-        let _ = self.file.flush();
         let skipped = self.tail.len().saturating_sub(SHOWN);
         self.tail.iter().skip(skipped).cloned().collect()
     }
@@ -81,15 +100,25 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("console");
         let mut log = ConsoleLog::create(&path).unwrap();
-        log.line("first").unwrap();
+        log.line("first");
         let long = "x".repeat(64 * 1024);
         for _ in 0..400 {
-            log.line(&long).unwrap();
+            log.line(&long);
         }
-        log.line("last").unwrap();
+        log.line("last");
         assert_eq!(log.tail().last().unwrap(), "last");
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("first\n") && text.ends_with("last\n"));
         assert!((text.len() as u64) < KEPT + 1024 * 1024);
+    }
+
+    #[test]
+    fn a_full_disk_keeps_the_last_lines() {
+        let mut log = ConsoleLog::create(Path::new("/dev/full")).unwrap();
+        assert!(log.fault().is_none());
+        log.line("first");
+        log.line("last");
+        assert_eq!(log.fault().unwrap().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(log.tail(), ["first", "last"]);
     }
 }

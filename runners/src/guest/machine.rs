@@ -4,16 +4,21 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use vm::kernel::Kernel;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+use vm::kernel::{Kernel, Kind};
 use vm::machine::{Channel, Options, Role};
 
 use super::signals;
@@ -21,10 +26,9 @@ use super::signals;
 /// Something that a guest, or the program that makes it, said.
 #[derive(Debug)]
 pub enum Input {
-    /// A line of the kernel's console.
-    Console(String),
-    /// A line of the results channel.
-    Results(String),
+    /// A line of the console or of the results channel. Which is no more than where it was heard: a
+    /// kernel with fewer ports than the machine may use one for the other.
+    Line(Role, String),
     /// This process was told to end.
     Signal(i32),
     /// The machine is gone and nothing more will come.
@@ -42,21 +46,30 @@ pub enum MachineEnd {
 
 /// The longest line that is taken as one; the rest is the next.
 const LONGEST_LINE: u64 = 1 << 20;
-/// Lines that may wait to be looked at; a guest that prints faster is held up, not cut.
-const LINES_AHEAD: usize = 4096;
+/// Lines that may wait to be looked at, at the longest 64 MiB; a guest that prints faster is held up,
+/// not cut.
+const LINES_AHEAD: usize = 64;
+/// How long what a machine said before it ended may take to be read.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How many of the last lines of the program's own words are quoted.
+const WORDS_QUOTED: usize = 3;
 /// The descriptor at which the program inherits the guest's image.
 const IMAGE_FD: i32 = 9;
 
 /// A running guest. Killed when dropped.
 pub struct Machine {
     child: Child,
+    reaped: bool,
     inputs: Receiver<Input>,
+    readers: Vec<JoinHandle<()>>,
+    /// The ends by which characters reach the guest's ports.
+    keyboards: Vec<(Role, UnixStream)>,
     monitor: Option<UnixStream>,
-    errors: Option<std::thread::JoinHandle<String>>,
+    words: Arc<Mutex<Vec<u8>>>,
     /// When a machine that is known to be lost is given up.
     give_up: Option<Instant>,
-    /// What the program needs to put somewhere.
-    _directory: tempfile::TempDir,
+    /// What the program needs to put somewhere; user-mode Linux only.
+    _directory: Option<tempfile::TempDir>,
 }
 
 impl Machine {
@@ -67,12 +80,20 @@ impl Machine {
     pub fn start(kernel: &Kernel, image: &OwnedFd, options: &Options) -> anyhow::Result<Machine> {
         let machine = vm::machine::Machine::for_kernel(kernel)?;
         machine.locate()?;
-        let directory = tempfile::Builder::new()
-            .prefix("unshare-conformance-")
-            .tempdir()
-            .context("cannot make a directory for the guest")?;
+        let directory = match kernel.kind() {
+            Kind::UserMode => Some(
+                tempfile::Builder::new()
+                    .prefix("unshare-conformance-")
+                    .tempdir()
+                    .context("cannot make a directory for the guest")?,
+            ),
+            Kind::BzImage | Kind::Vmlinux => None,
+        };
+        let place = directory
+            .as_ref()
+            .map_or(Path::new("/nonexistent"), |directory| directory.path());
         let initramfs = PathBuf::from(format!("/proc/self/fd/{IMAGE_FD}"));
-        let invocation = machine.invocation(kernel, &initramfs, directory.path(), options)?;
+        let invocation = machine.invocation(kernel, &initramfs, place, options)?;
 
         let (sender, inputs) = bounded(LINES_AHEAD);
         let mut places = vec![(duplicate(image.as_raw_fd())?, IMAGE_FD)];
@@ -82,28 +103,52 @@ impl Machine {
             places.push((duplicate(far.as_raw_fd())?, *fd));
             ours.push((*role, near));
         }
-        let mut child = spawn(&invocation.program, &invocation.arguments, &places)
-            .with_context(|| format!("cannot start {}", invocation.program.to_string_lossy()))?;
+        let last_signal = match kernel.kind() {
+            // It ends its processes itself then, which would outlive it if it were killed.
+            Kind::UserMode => libc::SIGTERM,
+            Kind::BzImage | Kind::Vmlinux => libc::SIGKILL,
+        };
+        let mut child = spawn(
+            &invocation.program,
+            &invocation.arguments,
+            &places,
+            last_signal,
+        )
+        .with_context(|| format!("cannot start {}", invocation.program.to_string_lossy()))?;
         drop(places);
 
-        let mut monitor = None;
-        for (role, stream) in ours {
-            match role {
-                Role::Console => read_lines(stream, sender.clone(), Input::Console),
-                Role::Results => read_lines(stream, sender.clone(), Input::Results),
-                Role::Monitor => monitor = Some(stream),
-            }
-        }
-        let errors = child.stderr.take().map(read_errors);
-        signals::subscribe(sender)?;
-        Ok(Machine {
+        let words = Arc::new(Mutex::new(Vec::new()));
+        let errors = child.stderr.take();
+        // From here on the child is killed however this goes on.
+        let mut machine = Machine {
             child,
+            reaped: false,
             inputs,
-            monitor,
-            errors,
+            readers: Vec::new(),
+            keyboards: Vec::new(),
+            monitor: None,
+            words: Arc::clone(&words),
             give_up: None,
             _directory: directory,
-        })
+        };
+        machine
+            .readers
+            .extend(errors.map(|errors| read_words(errors, words)));
+        for (role, stream) in ours {
+            if role == Role::Monitor {
+                machine.monitor = Some(stream);
+                continue;
+            }
+            let keyboard = stream
+                .try_clone()
+                .context("cannot use a channel of the guest")?;
+            machine.keyboards.push((role, keyboard));
+            machine
+                .readers
+                .push(read_lines(stream, role, sender.clone()));
+        }
+        signals::subscribe(sender)?;
+        Ok(machine)
     }
 
     /// The next thing said, or nothing when `patience` has passed without any.
@@ -119,12 +164,8 @@ impl Machine {
                 Ok(input) => return Some(input),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
-            if let Ok(Some(status)) = self.child.try_wait() {
-                // What it said before it ended may still be on its way.
-                if let Ok(input) = self.inputs.recv_timeout(Duration::from_millis(50)) {
-                    return Some(input);
-                }
-                return Some(Input::Ended(self.end(status)));
+            if self.has_ended() {
+                return Some(self.last_words());
             }
             if Instant::now() >= end {
                 return None;
@@ -142,29 +183,80 @@ impl Machine {
         self.monitor.as_mut()
     }
 
+    /// The ports that characters can be sent to, and the sending.
+    pub fn keyboards(&mut self) -> impl Iterator<Item = (Role, &mut UnixStream)> {
+        self.keyboards
+            .iter_mut()
+            .map(|(role, stream)| (*role, stream))
+    }
+
     /// The process ID of the program that makes the guest.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    fn end(&mut self, status: ExitStatus) -> MachineEnd {
-        use std::os::unix::process::ExitStatusExt;
-        let words = self
-            .errors
-            .take()
-            .and_then(|reader| reader.join().ok())
-            .unwrap_or_default();
-        match status.signal() {
-            Some(signal) => MachineEnd::Killed(signal, words),
-            None => MachineEnd::Exited(status.code().unwrap_or(-1), words),
+    /// The last of what the program itself said, in one line.
+    pub fn words(&self) -> String {
+        let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&words);
+        let lines: Vec<&str> = text
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.is_empty())
+            .collect();
+        lines[lines.len().saturating_sub(WORDS_QUOTED)..].join("; ")
+    }
+
+    /// Whether the program is gone. It is not reaped yet, so that its process group is still its own.
+    fn has_ended(&self) -> bool {
+        let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        !matches!(
+            waitid(Id::Pid(Pid::from_raw(self.child.id() as i32)), peek),
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR)
+        )
+    }
+
+    /// What is still to be read of a machine that is gone, then its end.
+    fn last_words(&mut self) -> Input {
+        // User-mode Linux leaves processes behind, which hold the channels open.
+        if !self.reaped {
+            self.kill();
         }
+        let end = Instant::now() + LAST_WORDS;
+        loop {
+            let read = self.readers.iter().all(JoinHandle::is_finished);
+            if let Ok(input) = self.inputs.recv_timeout(Duration::from_millis(5)) {
+                return input;
+            }
+            if read || Instant::now() >= end {
+                break;
+            }
+        }
+        let status = self.child.wait();
+        self.reaped = true;
+        let words = self.words();
+        Input::Ended(match status {
+            Ok(status) => match status.signal() {
+                Some(signal) => MachineEnd::Killed(signal, words),
+                None => MachineEnd::Exited(status.code().unwrap_or(-1), words),
+            },
+            Err(error) => MachineEnd::Exited(-1, error.to_string()),
+        })
+    }
+
+    /// Kills the program and whatever it has started; must not be called once it is reaped.
+    fn kill(&mut self) {
+        let _ = killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
+        let _ = self.child.kill();
     }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if !self.reaped {
+            self.kill();
+            let _ = self.child.wait();
+        }
     }
 }
 
@@ -182,6 +274,7 @@ fn spawn(
     program: &std::ffi::OsStr,
     arguments: &[std::ffi::OsString],
     places: &[(OwnedFd, i32)],
+    last_signal: i32,
 ) -> std::io::Result<Child> {
     let places: Vec<(i32, i32)> = places
         .iter()
@@ -199,7 +292,7 @@ fn spawn(
     unsafe {
         command.pre_exec(move || {
             // However this process ends, the guest ends with it.
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            libc::prctl(libc::PR_SET_PDEATHSIG, last_signal);
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
             places
                 .iter()
@@ -213,7 +306,7 @@ fn spawn(
 }
 
 /// Reads lines in a thread of its own. A last line without an end is given as it is.
-fn read_lines(stream: UnixStream, sender: Sender<Input>, input: fn(String) -> Input) {
+fn read_lines(stream: UnixStream, role: Role, sender: Sender<Input>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut reader = BufReader::new(stream);
         loop {
@@ -228,18 +321,27 @@ fn read_lines(stream: UnixStream, sender: Sender<Input>, input: fn(String) -> In
             }
             let text = String::from_utf8_lossy(&bytes);
             let text = text.trim_end_matches(['\n', '\r']);
-            if !text.is_empty() && sender.send(input(text.to_owned())).is_err() {
+            if !text.is_empty() && sender.send(Input::Line(role, text.to_owned())).is_err() {
                 break;
             }
         }
-    });
+    })
 }
 
-fn read_errors(errors: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+/// Reads what the program itself says, in a thread of its own; keeps the last of it.
+fn read_words(
+    mut errors: impl Read + Send + 'static,
+    words: Arc<Mutex<Vec<u8>>>,
+) -> JoinHandle<()> {
+    const KEPT: usize = 16 * 1024;
     std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = errors.take(64 * 1024).read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).trim().to_owned()
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = errors.read(&mut buffer) {
+            let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
+            words.extend_from_slice(&buffer[..length]);
+            let surplus = words.len().saturating_sub(KEPT);
+            words.drain(..surplus);
+        }
     })
 }
 

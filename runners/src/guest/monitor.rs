@@ -1,44 +1,148 @@
-//! Asks a guest that does not answer where its tasks stand, through QMP, QEMU's control protocol.
+//! Asks a guest that does not answer where its tasks stand.
+//!
+//! SysRq first, typed on the console as a break and a letter: it prints the stacks of all tasks, as long
+//! as interrupts are served. Then a non-maskable interrupt: a kernel with `unknown_nmi_panic` gives up and
+//! prints the stack of what kept it. Both through QMP, QEMU's control protocol, which tells the
+//! processors' registers in any case.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::machine::Machine;
+use serde_json::{Value, json};
+use vm::machine::Role;
+
+use super::console::ConsoleLog;
+use super::machine::{Input, Machine};
 
 /// How long QEMU gets to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a kernel gets to begin its answer, and how long a pause ends it.
+const REACTION: Duration = Duration::from_millis(1500);
+/// How long an answer may be at most.
+const LONGEST_ANSWER: Duration = Duration::from_secs(5);
 
-/// Has the guest's CPUs print where they are, by a non-maskable interrupt. Says what was done.
-pub fn ask_for_stacks(machine: &mut Machine) -> String {
-    let Some(monitor) = machine.monitor() else {
-        return "this machine has no way to ask for stacks".to_owned();
+/// What is typed: print everything; the stacks of all tasks, of blocked ones, of the processors'.
+const REQUESTS: [char; 4] = ['8', 't', 'w', 'l'];
+
+/// Has the guest print where its tasks are, into its console's file. Says what came of it.
+pub fn ask_for_stacks(machine: &mut Machine, console: &mut ConsoleLog) -> String {
+    let Some(stream) = machine.monitor().map(|stream| stream.try_clone()) else {
+        return "this machine has no way to ask for its tasks' stacks".to_owned();
     };
-    match inject_nmi(monitor) {
-        Ok(()) => "its stacks were asked for by NMI and are on the console".to_owned(),
-        Err(error) => format!("its stacks could not be asked for: {error}"),
+    match stream.and_then(Monitor::connect) {
+        Ok(mut monitor) => ask(machine, &mut monitor, console),
+        Err(error) => format!("QEMU does not answer, either ({error})"),
     }
 }
 
-fn inject_nmi(monitor: &mut UnixStream) -> std::io::Result<()> {
-    monitor.set_read_timeout(Some(PATIENCE))?;
-    monitor.set_write_timeout(Some(PATIENCE))?;
-    for command in ["qmp_capabilities", "inject-nmi"] {
-        writeln!(monitor, "{{\"execute\":\"{command}\"}}")?;
-        let mut answers = BufReader::new(monitor.try_clone()?);
+fn ask(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog) -> String {
+    // Before anything changes them.
+    match monitor.execute(
+        "human-monitor-command",
+        &json!({"command-line": "info registers -a"}),
+    ) {
+        Ok(registers) => console.note(registers.as_str().unwrap_or_default()),
+        Err(error) => console.note(&format!("no registers: {error}")),
+    }
+    if sysrq(machine, monitor, console) {
+        return "its tasks' stacks are on the console (SysRq)".to_owned();
+    }
+    if monitor.execute("inject-nmi", &Value::Null).is_ok() && answer(machine, console, |_| true) {
+        return "it does not answer SysRq, as if interrupts were off; the stack of what kept it is on the \
+                console (NMI)"
+            .to_owned();
+    }
+    "it answers neither SysRq nor NMI; its registers are in the console's file".to_owned()
+}
+
+/// Types the requests on the first port that a kernel answers on; it need not be the console's.
+fn sysrq(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog) -> bool {
+    for port in [Role::Console, Role::Results] {
+        let answered = REQUESTS.iter().take_while(|&&letter| {
+            request(machine, monitor, port, letter).is_ok()
+                && answer(machine, console, |line| line.contains("sysrq: "))
+        });
+        if answered.count() > 0 {
+            return true;
+        }
+    }
+    false
+}
+
+fn request(
+    machine: &mut Machine,
+    monitor: &mut Monitor,
+    port: Role,
+    letter: char,
+) -> io::Result<()> {
+    let id = match port {
+        Role::Results => "results",
+        _ => "console",
+    };
+    monitor.execute("chardev-send-break", &json!({"id": id}))?;
+    let mut keyboards = machine.keyboards();
+    let (_, keyboard) = keyboards
+        .find(|(role, _)| *role == port)
+        .ok_or(io::ErrorKind::NotFound)?;
+    write!(keyboard, "{letter}")
+}
+
+/// Keeps what the guest says until it pauses; whether any line of it is an answer.
+fn answer(
+    machine: &mut Machine,
+    console: &mut ConsoleLog,
+    is_answer: impl Fn(&str) -> bool,
+) -> bool {
+    let end = Instant::now() + LONGEST_ANSWER;
+    let mut answered = false;
+    while Instant::now() < end {
+        match machine.next(REACTION) {
+            Some(Input::Line(_, line)) => {
+                answered |= is_answer(&line);
+                console.line(&line);
+            }
+            Some(Input::Signal(_) | Input::Ended(_)) | None => break,
+        }
+    }
+    answered
+}
+
+/// QEMU's control protocol.
+struct Monitor {
+    stream: BufReader<UnixStream>,
+}
+
+impl Monitor {
+    fn connect(stream: UnixStream) -> io::Result<Self> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut monitor = Self {
+            stream: BufReader::new(stream),
+        };
+        monitor.execute("qmp_capabilities", &Value::Null)?;
+        Ok(monitor)
+    }
+
+    /// Has a command executed. What comes before its answer is passed over: the greeting, and events.
+    fn execute(&mut self, command: &str, arguments: &Value) -> io::Result<Value> {
+        let mut request = json!({"execute": command});
+        if !arguments.is_null() {
+            request["arguments"] = arguments.clone();
+        }
+        writeln!(self.stream.get_mut(), "{request}")?;
         loop {
             let mut line = String::new();
-            if answers.read_line(&mut line)? == 0 {
-                return Err(std::io::Error::other("QEMU has hung up"));
+            if self.stream.read_line(&mut line)? == 0 {
+                return Err(io::Error::other("it has hung up"));
             }
-            let answer: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+            let mut answer: Value = serde_json::from_str(&line).unwrap_or_default();
             if let Some(error) = answer.get("error") {
-                return Err(std::io::Error::other(error["desc"].to_string()));
+                return Err(io::Error::other(error["desc"].to_string()));
             }
-            if answer.get("return").is_some() {
-                break;
+            if let Some(value) = answer.get_mut("return") {
+                return Ok(value.take());
             }
         }
     }
-    Ok(())
 }

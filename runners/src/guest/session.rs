@@ -11,6 +11,7 @@ use harness::event::{CaseInfo, Event};
 use harness::judge::{Status, Verdict};
 use harness::outcome::{Counts, ExitStatus, Outcome};
 use harness::splat::{SplatKind, recognise};
+use vm::machine::Role;
 
 use super::machine::MachineEnd;
 use crate::cli::GuestArgs;
@@ -26,6 +27,10 @@ pub enum Ending {
     OutOfMemory,
     /// It restarted or switched itself off before its end.
     Vanished,
+    /// Its kernel, a process of this machine, crashed.
+    Crashed(String),
+    /// Our own program in it could not go on.
+    GaveUp(String),
     /// It said nothing for so long.
     Silent {
         /// How long.
@@ -42,21 +47,86 @@ pub enum Ending {
 impl Ending {
     /// Whether the kernel under test cannot be the cause.
     pub fn is_ours(&self) -> bool {
-        matches!(
+        !matches!(
             self,
-            Ending::Complete(_)
-                | Ending::OutOfMemory
-                | Ending::MachineLost(_)
-                | Ending::Interrupted(_)
+            Ending::Panicked | Ending::Vanished | Ending::Crashed(_) | Ending::Silent { .. }
         )
     }
 }
+
+/// What a line of a guest came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// What is to be reported.
+    pub events: Vec<Event>,
+    /// What the console's file is to keep: all but records.
+    pub text: Option<String>,
+    /// Whether it was a record, which only a living suite writes.
+    pub sign_of_life: bool,
+}
+
+/// How a record begins.
+const RECORD: &str = "{\"event\"";
+/// How the lines of our own program on the console begin.
+const OURS: &str = "unshare-conformance: ";
+
+/// What the console may say of a kernel that does not reach its init, and what helps.
+const HINTS: [(&str, &str); 6] = [
+    (
+        "Unable to mount root fs",
+        "it has taken no initramfs, which needs CONFIG_BLK_DEV_INITRD=y",
+    ),
+    (
+        "Initramfs unpacking failed",
+        "the initramfs did not fit: give more than --memory",
+    ),
+    (
+        "(error -8)",
+        "it does not run its init, which needs CONFIG_BINFMT_ELF=y and CONFIG_64BIT=y",
+    ),
+    (
+        "(error -12)",
+        "its init did not fit: give more than --memory",
+    ),
+    (
+        "deadlocked on memory",
+        "it needs more memory: give more than --memory",
+    ),
+    (
+        "No working init found",
+        "it has taken no initramfs, which needs CONFIG_BLK_DEV_INITRD=y",
+    ),
+];
+
+/// A line of the console that says that the kernel is unwell.
+struct Splat {
+    kind: SplatKind,
+    line: String,
+    /// The cases that were running.
+    running: Vec<usize>,
+    /// Whether any case had been started: what a kernel says at its start is not this suite's business.
+    after_first: bool,
+}
+
+impl Splat {
+    fn blames_kernel(&self) -> bool {
+        self.kind != SplatKind::OutOfMemory
+    }
+}
+
+/// The panics of a kernel that has nothing left to kill.
+const MEMORY_PANICS: [&str; 2] = ["deadlocked on memory", "Out of memory"];
 
 /// Follows one guest.
 pub struct Session {
     plan: Vec<CaseInfo>,
     memory: u32,
+    /// The kernel is a process of this machine, as user-mode Linux is.
+    is_process: bool,
     began: bool,
+    /// Whether any case was.
+    started: bool,
+    restarted: bool,
     finished: bool,
     end_status: Option<u8>,
     running: BTreeSet<usize>,
@@ -65,20 +135,28 @@ pub struct Session {
     milliseconds: u64,
     /// What verdicts have told of the kernel's log.
     told: String,
-    /// Splats of the console, with the cases that were running.
-    splats: Vec<(SplatKind, String, Vec<usize>)>,
+    splats: Vec<Splat>,
     panic: Option<String>,
-    /// Lines of the results channel that are none.
-    strays: Vec<String>,
+    /// Whether anything but records was heard.
+    console_heard: bool,
+    /// The last thing our own program said on the console.
+    said: Option<String>,
+    hint: Option<&'static str>,
+    /// Beginnings of records that a line of the kernel cut in two, by channel.
+    torn: Vec<(Role, String)>,
 }
 
 impl Session {
-    /// Begins to follow a guest that is to run these cases.
-    pub fn new(items: &[Item], args: &GuestArgs) -> Self {
+    /// Begins to follow a guest that is to run these cases. `is_process` says that its kernel is a
+    /// process of this machine, so that a signal which ends the process is the kernel's crash.
+    pub fn new(items: &[Item], args: &GuestArgs, is_process: bool) -> Self {
         Self {
             plan: items.iter().map(CaseInfo::from).collect(),
             memory: args.memory,
+            is_process,
             began: false,
+            started: false,
+            restarted: false,
             finished: false,
             end_status: None,
             running: BTreeSet::new(),
@@ -88,7 +166,10 @@ impl Session {
             told: String::new(),
             splats: Vec::new(),
             panic: None,
-            strays: Vec::new(),
+            console_heard: false,
+            said: None,
+            hint: None,
+            torn: Vec::new(),
         }
     }
 
@@ -102,43 +183,100 @@ impl Session {
         self.panic.is_some()
     }
 
-    /// Takes a line of the console.
-    pub fn console(&mut self, line: &str) {
+    /// Whether the guest has begun once more, instead of ending.
+    pub fn has_restarted(&self) -> bool {
+        self.restarted
+    }
+
+    /// Whether nothing is to come but the machine's end.
+    pub fn is_over(&self) -> bool {
+        self.end_status.is_some()
+    }
+
+    /// Takes a line, from whichever channel: results come on the console's where the kernel has one
+    /// port, and the console on the results' where it takes the second for the first.
+    pub fn line(&mut self, role: Role, line: &str) -> Heard {
+        let mut heard = Heard::default();
+        if let Some(status) = vm::init::parse_end_record(line) {
+            self.end_status = Some(status);
+            heard.sign_of_life = true;
+            return heard;
+        }
+        let torn = self.torn.iter().position(|(channel, _)| *channel == role);
+        // What goes on after the kernel's lines that cut a record in two.
+        let joined = match torn {
+            Some(at) if !line.starts_with('[') => self.torn.remove(at).1 + line,
+            _ => line.to_owned(),
+        };
+        let Some(start) = joined.find(RECORD) else {
+            self.text(&joined, &mut heard);
+            return heard;
+        };
+        let (before, record) = joined.split_at(start);
+        match serde_json::from_str::<Event>(record) {
+            Ok(event) => {
+                // The terminal may have been in the middle of a line of the kernel's.
+                if !before.trim().is_empty() {
+                    self.text(before, &mut heard);
+                }
+                heard.sign_of_life = true;
+                heard.events = self.record(event);
+            }
+            Err(_) => match cut_by_kernel(record) {
+                Some(at) => {
+                    self.text(&record[at..], &mut heard);
+                    self.torn.push((role, record[..at].to_owned()));
+                }
+                None => self.text(&joined, &mut heard),
+            },
+        }
+        heard
+    }
+
+    fn text(&mut self, line: &str, heard: &mut Heard) {
+        heard.text = Some(line.to_owned());
+        self.console_heard = true;
         let line = without_prefix(line);
-        let Some(kind) = recognise(line) else {
+        if let Some(words) = line.strip_prefix(OURS) {
+            self.said = Some(words.to_owned());
+        }
+        if let Some((_, hint)) = HINTS.iter().find(|(text, _)| line.contains(text)) {
+            self.hint.get_or_insert(hint);
+        }
+        let Some(mut kind) = recognise(line) else {
             return;
         };
         if kind == SplatKind::Panic {
             self.panic.get_or_insert_with(|| line.to_owned());
+            if MEMORY_PANICS.iter().any(|text| line.contains(text)) {
+                kind = SplatKind::OutOfMemory;
+            }
         }
-        let running = self.running.iter().copied().collect();
-        self.splats.push((kind, line.to_owned(), running));
+        self.splats.push(Splat {
+            kind,
+            line: line.to_owned(),
+            running: self.running.iter().copied().collect(),
+            after_first: self.started,
+        });
     }
 
-    /// Takes a line of the results channel.
-    pub fn results(&mut self, line: &str) -> Vec<Event> {
-        if let Some(status) = vm::init::parse_end_record(line) {
-            self.end_status = Some(status);
-            return Vec::new();
-        }
-        // On a machine with one serial port the kernel's lines come here, too, and may stand
-        // before a record on its line.
-        let record = line.find("{\"event\"").map_or("", |start| &line[start..]);
-        let Ok(mut event) = serde_json::from_str::<Event>(record) else {
-            self.console(line);
-            if self.strays.len() < 20 && !line.starts_with("{\"schema\"") {
-                self.strays.push(line.to_owned());
-            }
-            return Vec::new();
-        };
+    fn record(&mut self, mut event: Event) -> Vec<Event> {
         match &mut event {
+            Event::RunStarted { .. } if self.began => {
+                self.restarted = true;
+                return Vec::new();
+            }
             Event::RunStarted { plan, .. } => {
                 // The guest runs this very program: it has the same cases, and need not list them.
                 plan.clone_from(&self.plan);
                 self.began = true;
             }
             Event::CaseStarted { index } => {
+                if self.reported.get(*index) != Some(&false) {
+                    return Vec::new();
+                }
                 self.running.insert(*index);
+                self.started = true;
             }
             Event::CaseFinished {
                 index,
@@ -172,36 +310,65 @@ impl Session {
         if let (Some(status), true) = (self.end_status, self.finished) {
             return Ending::Complete(status);
         }
-        if self.panic.is_some() {
-            return Ending::Panicked;
-        }
-        let words = |words: String| {
-            if words.is_empty() {
-                String::new()
+        if let Some(panic) = &self.panic {
+            return if MEMORY_PANICS.iter().any(|text| panic.contains(text)) {
+                Ending::OutOfMemory
             } else {
-                format!(": {words}")
+                Ending::Panicked
+            };
+        }
+        let with = |what: String, words: String| {
+            if words.is_empty() {
+                what
+            } else {
+                format!("{what}: {words}")
             }
         };
         match how {
-            MachineEnd::Killed(signal, said) => {
-                Ending::MachineLost(format!("signal {signal} ended the machine{}", words(said)))
+            _ if self.restarted => Ending::Vanished,
+            MachineEnd::Killed(signal, said)
+                if self.is_process
+                    && [
+                        libc::SIGSEGV,
+                        libc::SIGBUS,
+                        libc::SIGILL,
+                        libc::SIGFPE,
+                        libc::SIGABRT,
+                        libc::SIGTRAP,
+                    ]
+                    .contains(&signal) =>
+            {
+                Ending::Crashed(with(
+                    format!("the guest's kernel crashed with signal {signal}"),
+                    said,
+                ))
             }
-            MachineEnd::Exited(status, said) if status != 0 => Ending::MachineLost(format!(
-                "the machine gave up with status {status}{}",
-                words(said)
+            MachineEnd::Killed(signal, said) => {
+                Ending::MachineLost(with(format!("signal {signal} ended the machine"), said))
+            }
+            MachineEnd::Exited(status, said) if status != 0 && !self.console_heard => {
+                Ending::MachineLost(with(
+                    format!("the machine could not be started, status {status}"),
+                    said,
+                ))
+            }
+            MachineEnd::Exited(status, said) if status != 0 => Ending::MachineLost(with(
+                format!("the machine gave up with status {status}"),
+                said,
             )),
             MachineEnd::Exited(..) if self.ran_out_of_memory() => Ending::OutOfMemory,
-            MachineEnd::Exited(..) if self.end_status.is_some() => Ending::MachineLost(
-                "the suite in the guest ended without its last event".to_owned(),
-            ),
-            MachineEnd::Exited(..) => Ending::Vanished,
+            MachineEnd::Exited(..) => match (&self.said, self.end_status) {
+                (Some(said), _) => Ending::GaveUp(said.clone()),
+                (None, Some(_)) => Ending::GaveUp("it ended without its last event".to_owned()),
+                (None, None) => Ending::Vanished,
+            },
         }
     }
 
     fn ran_out_of_memory(&self) -> bool {
         self.splats
             .iter()
-            .any(|(kind, line, _)| *kind == SplatKind::OutOfMemory && !line.contains("cgroup"))
+            .any(|splat| !splat.blames_kernel() && !splat.line.contains("cgroup"))
     }
 
     /// The events that end the report, and the exit status.
@@ -213,41 +380,44 @@ impl Session {
     ) -> (Vec<Event>, ExitStatus) {
         let mut events = Vec::new();
         let why = self.words(ending);
-        if let Ending::Complete(status) = ending {
-            let news = self.untold_splats();
-            events.extend(news.iter().map(|line| Event::Remark {
-                text: format!("kernel log: {line}"),
-            }));
-            if !self.reported.iter().all(|reported| *reported) {
-                self.report_rest(ending, "the guest's report has a gap", &mut events);
-            }
-            let interrupted = (*status > 128).then(|| i32::from(*status - 128));
-            events.push(self.finish(interrupted));
-            let mut exit = self.counts.exit_status(strict);
-            if !news.is_empty() {
-                let why = format!("the guest's kernel was unwell: {}", news[0]);
-                events.push(Event::BailedOut { why });
-                exit = ExitStatus::DoesNotConform;
-            }
-            return (events, exit);
-        }
-        for line in &tail {
-            events.push(Event::Remark {
+        let complete = matches!(ending, Ending::Complete(_));
+        if !complete {
+            events.extend(tail.iter().map(|line| Event::Remark {
                 text: format!("console: {line}"),
-            });
+            }));
         }
         if !self.began {
             let why = format!("the kernel never reached the suite: {why}");
             events.push(Event::BailedOut { why });
             return (events, ExitStatus::NothingToSay);
         }
+        let news = self.untold_splats();
+        events.extend(news.iter().map(|line| Event::Remark {
+            text: format!("kernel log: {line}"),
+        }));
+        let was_running = !self.running.is_empty();
         self.report_rest(ending, &why, &mut events);
         let interrupted = match ending {
             Ending::Interrupted(signal) => Some(*signal),
+            Ending::Complete(status) if *status > 128 => Some(i32::from(*status - 128)),
             _ => None,
         };
         events.push(self.finish(interrupted));
-        (events, self.counts.exit_status(strict))
+        // What no verdict tells of.
+        let blame = if !ending.is_ours() && !was_running {
+            Some(why)
+        } else {
+            news.first()
+                .map(|line| format!("the guest's kernel was unwell: {line}"))
+        };
+        let exit = match blame {
+            Some(why) => {
+                events.push(Event::BailedOut { why });
+                ExitStatus::DoesNotConform
+            }
+            None => self.counts.exit_status(strict),
+        };
+        (events, exit)
     }
 
     fn finish(&self, interrupted: Option<i32>) -> Event {
@@ -258,12 +428,17 @@ impl Session {
         }
     }
 
-    /// Splats of the console, while or after cases ran, that no verdict has told of.
+    /// Splats of the console, while or after cases ran, that no verdict has told of or is to tell of.
+    /// That memory ran out is no fault of the kernel's.
     fn untold_splats(&self) -> Vec<String> {
         self.splats
             .iter()
-            .filter(|(_, line, running)| !running.is_empty() && !self.told.contains(line.as_str()))
-            .map(|(_, line, _)| line.clone())
+            .filter(|splat| {
+                let is_told = splat.running.iter().any(|case| self.running.contains(case))
+                    || self.told.contains(splat.line.as_str());
+                splat.blames_kernel() && splat.after_first && !is_told
+            })
+            .map(|splat| splat.line.clone())
             .collect()
     }
 
@@ -274,10 +449,17 @@ impl Session {
                 continue;
             }
             let running = self.running.contains(&index);
+            let splats = || {
+                self.splats
+                    .iter()
+                    .filter(|splat| splat.running.contains(&index))
+            };
             let status = match ending {
                 _ if !running => Status::Broken,
-                Ending::Panicked | Ending::Vanished => Status::Fail,
+                Ending::Panicked | Ending::Vanished | Ending::Crashed(_) => Status::Fail,
                 Ending::Silent { .. } => Status::TimedOut,
+                // However the guest was lost, what its kernel said before stands.
+                _ if splats().any(Splat::blames_kernel) => Status::Fail,
                 _ => Status::Broken,
             };
             let reason = if running {
@@ -286,9 +468,9 @@ impl Session {
                 format!("not run: {why}")
             };
             let mut verdict = Verdict::not_run(status, reason);
-            if running {
-                verdict.notes = self.splat_lines();
-            }
+            verdict.notes = splats()
+                .map(|splat| format!("kernel log: {}", splat.line))
+                .collect();
             self.counts.add(status, &Outcome::AsJudged);
             self.reported[index] = true;
             events.push(Event::CaseFinished {
@@ -299,17 +481,10 @@ impl Session {
         }
     }
 
-    fn splat_lines(&self) -> Vec<String> {
-        self.splats
-            .iter()
-            .map(|(_, line, _)| format!("kernel log: {line}"))
-            .collect()
-    }
-
     /// The ending in words.
     fn words(&self, ending: &Ending) -> String {
-        match ending {
-            Ending::Complete(status) => format!("complete with status {status}"),
+        let mut words = match ending {
+            Ending::Complete(_) => "the guest's report has a gap".to_owned(),
             Ending::Panicked => format!(
                 "the guest panicked: {}",
                 self.panic.as_deref().unwrap_or("no panic message")
@@ -318,27 +493,53 @@ impl Session {
                 "the guest ran out of memory: give it more than --memory {}",
                 self.memory
             ),
-            Ending::Vanished => {
-                let last = self
-                    .splats
-                    .last()
-                    .map_or(String::new(), |(_, line, _)| format!(", last: {line}"));
-                format!("the guest restarted or switched itself off{last}")
-            }
-            Ending::Silent { after, stacks } => {
-                let last = self
-                    .splats
-                    .last()
-                    .map_or(String::new(), |(_, line, _)| format!("; last: {line}"));
+            Ending::Vanished if self.restarted => "the guest restarted".to_owned(),
+            Ending::Vanished => "the guest restarted or switched itself off".to_owned(),
+            Ending::Crashed(how) | Ending::MachineLost(how) => how.clone(),
+            Ending::GaveUp(said) => format!("the suite in the guest gave up: {said}"),
+            Ending::Silent { after, stacks } if self.began => {
                 format!(
-                    "the guest was silent for {} s; {stacks}{last}",
+                    "the guest was silent for {} s; {stacks}",
                     after.as_secs_f64()
                 )
             }
-            Ending::MachineLost(how) => how.clone(),
-            Ending::Interrupted(signal) => format!("interrupted by signal {signal}"),
+            Ending::Silent { after, stacks } => {
+                format!("it took more than {} s; {stacks}", after.as_secs_f64())
+            }
+            Ending::Interrupted(signal) => return format!("interrupted by signal {signal}"),
+        };
+        if let (Ending::Vanished | Ending::Silent { .. }, Some(splat)) =
+            (ending, self.splats.last())
+        {
+            words.push_str(&format!("; last: {}", splat.line));
         }
+        if !self.began && !ending.is_ours() {
+            if let Some(hint) = self.hint {
+                words.push_str(&format!("; {hint}"));
+            } else if !self.console_heard {
+                words.push_str(
+                    "; nothing was heard of it: its serial console needs CONFIG_SERIAL_8250_CONSOLE=y",
+                );
+            }
+        }
+        words
     }
+}
+
+/// Where the kernel's own line begins in a record that it cut in two: at its timestamp.
+fn cut_by_kernel(record: &str) -> Option<usize> {
+    record.match_indices('[').map(|(at, _)| at).find(|&at| {
+        record[at + 1..].split_once(']').is_some_and(|(stamp, _)| {
+            stamp
+                .trim_start()
+                .split_once('.')
+                .is_some_and(|(seconds, fraction)| {
+                    let is_number =
+                        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+                    is_number(seconds) && is_number(fraction) && fraction.len() == 6
+                })
+        })
+    })
 }
 
 /// A console line without the kernel's timestamp and task prefix: `[    1.234567][    T1] text`.
@@ -425,14 +626,11 @@ mod tests {
 
     /// What a script of channel lines and an ending comes to: statuses in the order of the plan,
     /// and the exit status.
-    fn play(script: &[(&str, String)], how: Option<MachineEnd>) -> (Vec<Status>, u8, Vec<Event>) {
-        let mut session = Session::new(&plan(), &args());
+    fn play(script: &[(Role, String)], how: Option<MachineEnd>) -> (Vec<Status>, u8, Vec<Event>) {
+        let mut session = Session::new(&plan(), &args(), false);
         let mut events = Vec::new();
-        for (channel, line) in script {
-            match *channel {
-                "results" => events.extend(session.results(line)),
-                _ => session.console(line),
-            }
+        for (role, line) in script {
+            events.extend(session.line(*role, line).events);
         }
         let ending = how.map_or(
             Ending::Silent {
@@ -458,12 +656,12 @@ mod tests {
         )
     }
 
-    fn results(line: String) -> (&'static str, String) {
-        ("results", line)
+    fn results(line: String) -> (Role, String) {
+        (Role::Results, line)
     }
 
-    fn console(line: &str) -> (&'static str, String) {
-        ("console", line.to_owned())
+    fn console(line: &str) -> (Role, String) {
+        (Role::Console, line.to_owned())
     }
 
     fn ended() -> Option<MachineEnd> {
@@ -494,7 +692,7 @@ mod tests {
                 results(begin(1)),
             ]
         };
-        let with = |mut script: Vec<(&'static str, String)>, more: (&'static str, String)| {
+        let with = |mut script: Vec<(Role, String)>, more: (Role, String)| {
             script.push(more);
             script
         };
@@ -524,6 +722,20 @@ mod tests {
         assert!(matches!(&events[0], Event::BailedOut { why } if why.contains("panicked")));
         let (_, exit, _) = play(&[], None);
         assert_eq!(exit, 125);
+    }
+
+    #[test]
+    fn a_splat_after_the_last_case_is_red() {
+        let mut script = vec![results(started())];
+        for index in 0..3 {
+            script.extend([results(begin(index)), results(passed(index))]);
+        }
+        script.extend([
+            results(finished()),
+            console(WARNING),
+            results(END.to_owned()),
+        ]);
+        assert_eq!(play(&script, ended()).1, 1);
     }
 
     #[test]
@@ -565,13 +777,148 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_found_behind_a_kernel_line_on_the_same_port() {
-        let mut session = Session::new(&plan(), &args());
-        let mixed = format!("[    0.5] random: crng init done{}", started());
-        assert_eq!(session.results(&mixed).len(), 1);
-        assert!(!session.never_began());
-        assert!(session.results(PANIC).is_empty());
-        assert!(session.has_panicked());
+    fn records_and_the_console_are_told_apart_on_every_channel() {
+        for role in [Role::Console, Role::Results] {
+            let mut session = Session::new(&plan(), &args(), false);
+            let mixed = format!("[    0.5] random: crng init done{}", started());
+            let heard = session.line(role, &mixed);
+            assert_eq!(heard.events.len(), 1);
+            assert!(heard.sign_of_life);
+            assert_eq!(heard.text.unwrap(), "[    0.5] random: crng init done");
+            assert!(!session.never_began());
+            let heard = session.line(role, PANIC);
+            assert_eq!(heard.text.unwrap(), PANIC);
+            assert!(!heard.sign_of_life && session.has_panicked());
+            session.line(role, END);
+            assert!(session.is_over());
+        }
+    }
+
+    #[test]
+    fn a_record_that_the_kernel_cut_in_two_is_put_together() {
+        let mut session = Session::new(&plan(), &args(), false);
+        session.line(Role::Console, &started());
+        session.line(Role::Console, &begin(0));
+        let record = passed(0);
+        let (first, second) = record.split_at(30);
+        let cut = format!("{first}[    1.234567] WARNING: CPU: 0 PID: 1 at x.c:1 f+0x1");
+        let heard = session.line(Role::Console, &cut);
+        assert!(heard.text.unwrap().starts_with("[    1.234567] WARNING"));
+        session.line(Role::Console, "[    1.234569]  ? f+0x1/0x2");
+        // The other channel goes on meanwhile.
+        assert_eq!(session.line(Role::Results, &begin(1)).events.len(), 1);
+        let heard = session.line(Role::Console, second);
+        assert!(matches!(
+            heard.events.as_slice(),
+            [Event::CaseFinished { index: 0, .. }]
+        ));
+    }
+
+    #[test]
+    fn a_panic_is_red_even_when_every_case_has_its_result() {
+        let mut script = vec![results(started())];
+        for index in 0..3 {
+            script.extend([results(begin(index)), results(passed(index))]);
+        }
+        script.push(results(finished()));
+        script.push(console(PANIC));
+        let (statuses, exit, events) = play(&script, ended());
+        assert_eq!((statuses, exit), (vec![Status::Pass; 3], 1));
+        assert!(
+            matches!(events.last(), Some(Event::BailedOut { why }) if why.contains("panicked"))
+        );
+    }
+
+    #[test]
+    fn a_splat_stands_whoever_ended_the_guest() {
+        let script = [results(started()), results(begin(0)), console(WARNING)];
+        let killed = Some(MachineEnd::Killed(9, String::new()));
+        let (statuses, exit, _) = play(&script, killed);
+        assert_eq!(statuses, vec![Status::Fail, Status::Broken, Status::Broken]);
+        assert_eq!(exit, 1);
+    }
+
+    #[test]
+    fn our_own_program_giving_up_is_no_fault_of_the_kernel() {
+        let said = "unshare-conformance: cannot write the report: Input/output error";
+        let script = [results(started()), results(begin(0)), console(said)];
+        let (statuses, exit, events) = play(&script, ended());
+        assert_eq!(statuses, vec![Status::Broken; 3]);
+        assert_eq!(exit, 125);
+        assert!(events.iter().any(|event| matches!(event,
+            Event::CaseFinished { verdict, .. } if verdict.reason.contains("cannot write the report"))));
+    }
+
+    #[test]
+    fn a_second_beginning_is_a_restart() {
+        let mut session = Session::new(&plan(), &args(), true);
+        session.line(Role::Results, &started());
+        session.line(Role::Results, &begin(0));
+        assert!(session.line(Role::Results, &started()).events.is_empty());
+        assert!(session.has_restarted());
+        let ending = session.ending_of(MachineEnd::Exited(0, String::new()));
+        assert_eq!(ending, Ending::Vanished);
+        assert_eq!(session.end(&ending, false, Vec::new()).1.code(), 1);
+    }
+
+    #[test]
+    fn a_kernel_that_is_a_process_can_crash() {
+        let crash = || MachineEnd::Killed(libc::SIGSEGV, String::new());
+        let kill = || MachineEnd::Killed(libc::SIGKILL, String::new());
+        let user_mode = Session::new(&plan(), &args(), true);
+        let other = Session::new(&plan(), &args(), false);
+        assert!(!user_mode.ending_of(crash()).is_ours());
+        assert!(user_mode.ending_of(kill()).is_ours());
+        assert!(other.ending_of(crash()).is_ours());
+    }
+
+    /// The last sentence of a guest that never reached the suite.
+    fn never_reached(script: &[(Role, String)], how: Option<MachineEnd>) -> String {
+        let (_, exit, events) = play(script, how);
+        assert_eq!(exit, 125);
+        match events.last() {
+            Some(Event::BailedOut { why }) => why.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_never_reached_the_suite_gets_a_hint() {
+        let root = "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)";
+        let console_line = "[    0.1] Linux version 6.1";
+        let refused = MachineEnd::Exited(1, "qemu: cannot allocate memory".to_owned());
+        let gave_up = "unshare-conformance: the guest's proc cannot be mounted on /proc";
+        for (script, how, expected) in [
+            (vec![console(root)], ended(), "CONFIG_BLK_DEV_INITRD=y"),
+            (vec![], ended(), "CONFIG_SERIAL_8250_CONSOLE=y"),
+            (vec![], None, "CONFIG_SERIAL_8250_CONSOLE=y"),
+            (vec![console(console_line)], None, "it took more than 60 s"),
+            (
+                vec![],
+                Some(refused),
+                "could not be started, status 1: qemu: cannot allocate memory",
+            ),
+            (
+                vec![console(gave_up)],
+                ended(),
+                "gave up: the guest's proc cannot be mounted",
+            ),
+        ] {
+            let why = never_reached(&script, how);
+            assert!(why.contains(expected), "{why}");
+        }
+        let why = never_reached(&[console(console_line)], ended());
+        assert!(!why.contains("CONFIG"), "{why}");
+    }
+
+    #[test]
+    fn a_kernel_that_gives_up_for_want_of_memory_is_not_to_blame() {
+        let panic = "Kernel panic - not syncing: System is deadlocked on memory";
+        let script = [results(started()), results(begin(0)), console(panic)];
+        let (statuses, exit, _) = play(&script, ended());
+        // The panic is the kernel's, and told; but the ending says what to do.
+        assert_eq!(statuses, vec![Status::Broken; 3]);
+        assert_eq!(exit, 125);
     }
 
     #[test]

@@ -70,9 +70,10 @@ impl Table {
     pub fn exit_status(&self) -> ExitStatus {
         let rank = |status: &ExitStatus| match status {
             ExitStatus::Conforms => 0,
-            ExitStatus::NothingToSay | ExitStatus::Usage => 1,
-            ExitStatus::DoesNotConform => 2,
-            ExitStatus::Interrupted { .. } => 3,
+            ExitStatus::NothingToSay => 1,
+            ExitStatus::Usage => 2,
+            ExitStatus::DoesNotConform => 3,
+            ExitStatus::Interrupted { .. } => 4,
         };
         self.rows
             .iter()
