@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use harness::event::Event;
+use harness::report::{Reporter, Wire};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 
 /// What goes wrong in the guest.
@@ -153,15 +154,7 @@ fn happen(fault: Fault, results: Option<File>) -> io::Result<()> {
             let _ = nix::sys::termios::tcdrain(&results);
             off()
         }
-        Fault::Flood => {
-            let mut console = File::options().write(true).open("/dev/console")?;
-            let line = format!("{}\n", "flood ".repeat(13));
-            let block = line.repeat(100);
-            for _ in 0..FLOOD / block.len() {
-                console.write_all(block.as_bytes())?;
-            }
-            Ok(())
-        }
+        Fault::Flood => flood(&mut results),
         Fault::OutOfMemory => {
             let mut taken = Vec::new();
             loop {
@@ -204,6 +197,29 @@ fn patched(patch: Patch, text: &str) -> io::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Floods the console while the suite gives signs of life, as it does while a case runs.
+fn flood(results: &mut File) -> io::Result<()> {
+    // SAFETY: the suite's process is single-threaded.
+    let child = match unsafe { fork() }? {
+        ForkResult::Parent { child } => child,
+        ForkResult::Child => {
+            let line = format!("{}\n", "flood ".repeat(13));
+            let block = line.repeat(100);
+            if let Ok(mut console) = File::options().write(true).open("/dev/console") {
+                let blocks = FLOOD / block.len();
+                let _ = (0..blocks).try_for_each(|_| console.write_all(block.as_bytes()));
+            }
+            // SAFETY: ends the child without the parent's exit handlers.
+            unsafe { libc::_exit(0) }
+        }
+    };
+    while let WaitStatus::StillAlive = waitpid(child, Some(WaitPidFlag::WNOHANG))? {
+        Wire.event(&Event::Alive, results)?;
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    Ok(())
 }
 
 fn sysrq(command: &[u8]) -> io::Result<()> {
