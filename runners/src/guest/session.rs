@@ -518,7 +518,7 @@ impl Session {
                 words.push_str(&format!("; {hint}"));
             } else if !self.console_heard {
                 words.push_str(
-                    "; nothing was heard of it: its serial console needs CONFIG_SERIAL_8250_CONSOLE=y",
+                    "; nothing was heard of it: it ends before its console begins, or has none, which needs CONFIG_SERIAL_8250_CONSOLE=y",
                 );
             }
         }
