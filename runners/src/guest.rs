@@ -28,6 +28,7 @@ use harness::case::Item;
 use harness::event::Event;
 use harness::outcome::ExitStatus;
 use vm::cache::Cache;
+use vm::kconfig::Fragment;
 use vm::kernel::{Kernel, Kind};
 use vm::library::Library;
 use vm::machine::{Accelerator, MachineError, Options};
@@ -175,6 +176,13 @@ impl Boot {
                 opened
             }
         };
+        // It is booted all the same: what decides is whether it reaches the suite. Options that are not
+        // even mentioned may be another release's.
+        remarks.extend(kernel.configuration().and_then(|configuration| {
+            let mut unmet = Fragment::boot(kernel.kind()).unmet(configuration);
+            unmet.retain(|option| option.found.is_some());
+            vm::kconfig::sentence(&unmet)
+        }));
         let accelerator = match kernel.kind() {
             Kind::UserMode => Accelerator::Tcg,
             _ => {

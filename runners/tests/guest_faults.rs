@@ -43,7 +43,7 @@ fn kernel() -> String {
 
 /// User-mode Linux, or a sentence that says how to get it.
 fn user_mode() -> String {
-    fetched("uml")
+    fetched("uml-6.1")
 }
 
 fn fetched(name: &str) -> String {
@@ -662,8 +662,25 @@ fn a_panic_before_the_suite() {
             .outcome()
             .never_began(exit, "Unable to mount root fs")
             .never_began(exit, "CONFIG_BLK_DEV_INITRD=y")
-            .tail_has("Kernel panic");
+            .tail_has("Call Trace:");
     }
+}
+
+#[test]
+fn a_configuration_that_cannot_boot_is_said_beforehand() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let image = directory.path().join("vmlinuz-6.1");
+    let cache = vm::cache::Cache::of_user().expect("a cache");
+    let kernel = runners::guest::open_kernel(&kernel(), &cache).expect("a kernel");
+    std::os::unix::fs::symlink(kernel.path(), &image).expect("a link");
+    let configuration = "CONFIG_64BIT=y\n# CONFIG_BLK_DEV_INITRD is not set\n";
+    std::fs::write(directory.path().join("config-6.1"), configuration).expect("a file");
+    let outcome = Run::of(&image.display().to_string())
+        .with(&["--kernel-arg", "rdinit=/nonexistent"])
+        .outcome();
+    outcome.never_began(125, "Unable to mount root fs");
+    let said = "the kernel was built without CONFIG_BLK_DEV_INITRD=y";
+    assert!(outcome.errors.contains(said), "{outcome}");
 }
 
 #[test]
@@ -696,7 +713,7 @@ fn a_kernel_of_which_nothing_is_heard() {
 #[test]
 fn too_little_memory_to_boot() {
     Run::of(&kernel())
-        .with(&["--memory", "64"])
+        .with(&["--memory", "64", "--boot-patience", "20s"])
         .outcome()
         .never_began(125, "");
 }
