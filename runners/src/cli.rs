@@ -379,16 +379,15 @@ fn told(result: anyhow::Result<ExitStatus>) -> ExitStatus {
             let _ = wrong.print();
             return ExitStatus::Usage;
         }
-        if is_wrong_input(&error) {
-            let _ = writeln!(io::stderr(), "unshare-conformance: {error:#}");
-            return ExitStatus::Usage;
-        }
         let broken_pipe = error
             .chain()
             .filter_map(|cause| cause.downcast_ref::<io::Error>())
             .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe);
         if !broken_pipe {
             let _ = writeln!(io::stderr(), "unshare-conformance: {error:#}");
+        }
+        if is_wrong_input(&error) {
+            return ExitStatus::Usage;
         }
         ExitStatus::NothingToSay
     })
