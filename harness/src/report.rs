@@ -1,6 +1,7 @@
 //! Reports: events in, one dialect out. A reporter knows nothing of how cases are run.
 
 mod diagnostics;
+mod flat;
 mod json;
 mod ktap;
 mod pretty;

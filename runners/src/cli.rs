@@ -22,7 +22,7 @@ Examples:
   unshare-conformance --exact NAME -v       one case, with all there is to say
   unshare-conformance --kernel bzImage      a kernel of yours, in a guest
   unshare-conformance matrix --kernel 6.1 --kernel bzImage
-  unshare-conformance --format tap | prove -e cat -
+  prove --exec 'unshare-conformance --format tap' flags. storm.
   unshare-conformance storm. --repeat 20 --seed 7
 
 Exit status:

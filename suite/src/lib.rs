@@ -6,6 +6,7 @@
 //! | [`flags`], [`sys`] | the flags and the raw system call under test |
 //! | [`observe`] | what a task's state is and how it is read |
 //! | [`model`] | what unshare(2) must do: the only place where an expectation is computed |
+//! | [`limits`] | limits on the number of namespaces |
 //! | [`judged`] | one call, compared with the model in all its effects |
 //! | [`storm`] | the concurrent group |
 //! | [`peer`], [`vm_task`], [`thread_group`], [`ring`] | tasks that share something with the caller |
@@ -21,6 +22,7 @@ pub mod control_group;
 pub mod executed;
 pub mod flags;
 pub mod judged;
+pub mod limits;
 pub mod mark;
 pub mod memory_sharer;
 pub mod model;

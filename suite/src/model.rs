@@ -96,6 +96,8 @@ pub struct Start {
     pub children_elsewhere: bool,
     /// The table of descriptors is shared and has one beyond `fs.nr_open` (ERR-36).
     pub beyond_nr_open: bool,
+    /// The kinds of namespace whose limit in the current user namespace is reached (ERR-30).
+    pub exhausted: Flags,
 }
 
 impl Default for Start {
@@ -111,6 +113,7 @@ impl Default for Start {
             ids_mapped: true,
             children_elsewhere: false,
             beyond_nr_open: false,
+            exhausted: Flags::NONE,
         }
     }
 }
@@ -209,10 +212,14 @@ pub fn predict(start: &Start, flags: Flags, kernel: &Kernel) -> Prediction {
     if all.contains(Flags::FILES) && start.beyond_nr_open {
         return Prediction::refused(Errno::EMFILE);
     }
-    // The user namespace (ERR-07, ERR-21, ERR-23).
+    // The user namespace: its limit, then what else speaks against it (ERR-07, ERR-21, ERR-23,
+    // ERR-30, ORD-07).
     if all.contains(Flags::NEWUSER) {
         if !kernel.effective.contains(Flags::NEWUSER) {
             return Prediction::refused(Errno::EINVAL);
+        }
+        if start.exhausted.contains(Flags::NEWUSER) {
+            return Prediction::refused(Errno::ENOSPC);
         }
         if start.chrooted || !start.ids_mapped {
             return Prediction::refused(Errno::EPERM);
@@ -223,19 +230,32 @@ pub fn predict(start: &Start, flags: Flags, kernel: &Kernel) -> Prediction {
     if all.intersects(Flags::PRIVILEGED) && !privileged {
         return Prediction::refused(Errno::EPERM);
     }
-    // The namespaces: mnt, uts, ipc, pid, cgroup, net, time (section 2.5). A cgroup namespace that
-    // is not built in is silently none (FLAG-25).
+    // The namespaces, in the order they are made (section 2.5).
     for flag in [
+        Flags::NEWNS,
         Flags::NEWUTS,
         Flags::NEWIPC,
         Flags::NEWPID,
+        Flags::NEWCGROUP,
         Flags::NEWNET,
         Flags::NEWTIME,
     ] {
-        let refused =
-            !kernel.effective.contains(flag) || (flag == Flags::NEWPID && start.children_elsewhere);
-        if all.contains(flag) && refused {
+        if !all.contains(flag) {
+            continue;
+        }
+        if !kernel.effective.contains(flag) {
+            // A cgroup namespace that is not built in is silently none (FLAG-25).
+            if flag == Flags::NEWCGROUP {
+                continue;
+            }
             return Prediction::refused(Errno::EINVAL);
+        }
+        // The state is looked at before the limit (ERR-08, ERR-35).
+        if flag == Flags::NEWPID && start.children_elsewhere {
+            return Prediction::refused(Errno::EINVAL);
+        }
+        if start.exhausted.contains(flag) {
+            return Prediction::refused(Errno::ENOSPC);
         }
     }
     let done = all & kernel.effective;
@@ -375,9 +395,28 @@ mod tests {
             ..nobody
         };
         assert_eq!(result(&again, Flags::NEWPID), Err(Errno::EPERM));
+        // ORD-08, ORD-09, ERR-35.
+        let full = Start {
+            children_elsewhere: true,
+            exhausted: Flags::NEWUTS | Flags::NEWPID | Flags::NEWCGROUP,
+            ..Start::default()
+        };
+        let pid = Flags::NEWPID;
+        assert_eq!(result(&full, Flags::NEWUTS | pid), Err(Errno::ENOSPC));
+        assert_eq!(result(&full, Flags::NEWCGROUP | pid), Err(Errno::EINVAL));
+        assert_eq!(result(&full, pid), Err(Errno::EINVAL));
         // PRIV-04.
         assert_eq!(result(&nobody, Flags::NEWUSER | Flags::NEWNS), Ok(()));
         assert_eq!(result(&nobody, Flags::NEWNS), Err(Errno::EPERM));
+    }
+
+    #[test]
+    fn securebits_follow_the_release() {
+        let after = securebits_in_new_user_namespace;
+        assert_eq!(after(0x2f, Version(7, 3, 4)), Some(0));
+        assert_eq!(after(0x32f, Version(6, 18, 44)), Some(0));
+        assert_eq!(after(0x300, Version(7, 0, 0)), None);
+        assert_eq!(after(0x32f, Version(7, 3, 0)), Some(0x300));
     }
 
     #[test]

@@ -3,12 +3,14 @@
 //! them is in a state that its flags allow (RACE-01).
 
 mod executed;
+mod ground;
 mod plan;
 mod processes;
 mod report;
 mod segment;
 mod task;
 mod threads;
+mod verdicts;
 
 pub use executed::run_if_executed;
 pub use plan::{Action, Plan};

@@ -3,11 +3,12 @@
 
 use std::io::{self, Write};
 
+use super::flat::{CaseResult, Dialect, write};
 use super::text::one_line;
-use super::{Progress, Reporter, diagnostics, head};
+use super::{Progress, Reporter, diagnostics};
 use crate::event::Event;
 use crate::judge::{Status, Verdict};
-use crate::outcome::Outcome;
+use crate::outcome::{Counts, Outcome};
 
 /// Writes KTAP version 1.
 #[derive(Debug, Default)]
@@ -17,57 +18,38 @@ pub struct Ktap {
 
 impl Reporter for Ktap {
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
-        match event {
-            Event::RunStarted { plan, .. } => {
-                writeln!(out, "KTAP version 1")?;
-                writeln!(out, "1..{}", plan.len())?;
-                for line in head(event) {
-                    writeln!(out, "# {}", one_line(&line))?;
-                }
-                self.progress.plan.clone_from(plan);
-            }
-            Event::CaseStarted { .. } | Event::Alive => {}
-            Event::CaseFinished {
-                index,
-                verdict,
-                outcome,
-            } => {
-                let number = self.progress.next_number();
-                let case = self.progress.case(*index);
-                for line in diagnostics::yaml(verdict, outcome, case) {
-                    writeln!(out, "# {line}")?;
-                }
-                let (ok, directive) = result(verdict, outcome);
-                let ok = if ok { "ok" } else { "not ok" };
-                writeln!(out, "{ok} {number} {}{directive}", case.name)?;
-            }
-            Event::Remark { text } => writeln!(out, "# {}", one_line(text))?,
-            Event::BailedOut { why } => writeln!(out, "Bail out! {}", one_line(why))?,
-            Event::RunFinished {
-                counts,
-                interrupted,
-                ..
-            } => {
-                if let Some(signal) = interrupted {
-                    writeln!(out, "Bail out! interrupted by signal {signal}")?;
-                } else {
-                    let failed =
-                        counts.failed + counts.unexpected_passes + counts.timed_out + counts.broken;
-                    writeln!(
-                        out,
-                        "# Totals: pass:{} fail:{failed} xfail:{} xpass:0 skip:{} error:0",
-                        counts.passed, counts.known_bugs, counts.skipped
-                    )?;
-                }
-            }
+        write::<Self>(&mut self.progress, event, out)
+    }
+}
+
+impl Dialect for Ktap {
+    const VERSION: &'static str = "KTAP version 1";
+
+    fn result(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
+        for line in diagnostics::yaml(result.verdict, result.outcome, result.case) {
+            writeln!(out, "# {line}")?;
         }
-        out.flush()
+        let (ok, directive) = directive(result.verdict, result.outcome);
+        let ok = if ok { "ok" } else { "not ok" };
+        writeln!(
+            out,
+            "{ok} {} {}{directive}",
+            result.number, result.case.name
+        )
+    }
+
+    fn totals(counts: &Counts) -> String {
+        let failed = counts.failed + counts.unexpected_passes + counts.timed_out + counts.broken;
+        format!(
+            "Totals: pass:{} fail:{failed} xfail:{} xpass:0 skip:{} error:0",
+            counts.passed, counts.known_bugs, counts.skipped
+        )
     }
 }
 
 /// Whether the result line says ok, and its directive. A known bug is `ok … # XFAIL`: the kernel's
 /// parser counts `not ok … # XFAIL` as a failure.
-fn result(verdict: &Verdict, outcome: &Outcome) -> (bool, String) {
+fn directive(verdict: &Verdict, outcome: &Outcome) -> (bool, String) {
     match (outcome, verdict.status) {
         (Outcome::KnownBug { bug }, _) => (true, format!(" # XFAIL {}", one_line(bug))),
         (Outcome::UnexpectedPass { .. }, _) => (false, String::new()),

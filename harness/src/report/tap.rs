@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 
+use super::flat::{CaseResult, Dialect, write};
 use super::text::one_line;
-use super::{Progress, Reporter, diagnostics, head};
+use super::{Progress, Reporter, diagnostics};
 use crate::event::Event;
 use crate::judge::{Status, Verdict};
-use crate::outcome::Outcome;
+use crate::outcome::{Counts, Outcome};
 
 /// Writes TAP version 13.
 #[derive(Debug, Default)]
@@ -16,64 +17,42 @@ pub struct Tap {
 
 impl Reporter for Tap {
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
-        match event {
-            Event::RunStarted { plan, .. } => {
-                writeln!(out, "TAP version 13")?;
-                // "1..0" would say that everything was skipped on purpose.
-                if plan.is_empty() {
-                    writeln!(out, "Bail out! no case was selected")?;
-                } else {
-                    writeln!(out, "1..{}", plan.len())?;
-                }
-                for line in head(event) {
-                    writeln!(out, "# {}", one_line(&line))?;
-                }
-                self.progress.plan.clone_from(plan);
+        write::<Self>(&mut self.progress, event, out)
+    }
+}
+
+impl Dialect for Tap {
+    const VERSION: &'static str = "TAP version 13";
+
+    fn result(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
+        let (ok, directive) = directive(result.verdict, result.outcome);
+        let ok = if ok { "ok" } else { "not ok" };
+        writeln!(
+            out,
+            "{ok} {} - {}{directive}",
+            result.number, result.case.name
+        )?;
+        let lines = diagnostics::yaml(result.verdict, result.outcome, result.case);
+        if !lines.is_empty() {
+            writeln!(out, "  ---")?;
+            for line in lines {
+                writeln!(out, "  {line}")?;
             }
-            Event::CaseStarted { .. } | Event::Alive => {}
-            Event::CaseFinished {
-                index,
-                verdict,
-                outcome,
-            } => {
-                let number = self.progress.next_number();
-                let case = self.progress.case(*index);
-                let (ok, directive) = directive(verdict, outcome);
-                let ok = if ok { "ok" } else { "not ok" };
-                writeln!(out, "{ok} {number} - {}{directive}", case.name)?;
-                let lines = diagnostics::yaml(verdict, outcome, case);
-                if !lines.is_empty() {
-                    writeln!(out, "  ---")?;
-                    for line in lines {
-                        writeln!(out, "  {line}")?;
-                    }
-                    writeln!(out, "  ...")?;
-                }
-            }
-            Event::Remark { text } => writeln!(out, "# {}", one_line(text))?,
-            Event::BailedOut { why } => writeln!(out, "Bail out! {}", one_line(why))?,
-            Event::RunFinished {
-                counts,
-                interrupted,
-                ..
-            } => {
-                if let Some(signal) = interrupted {
-                    writeln!(out, "Bail out! interrupted by signal {signal}")?;
-                } else {
-                    writeln!(
-                        out,
-                        "# {} passed, {} failed, {} timed out, {} broken, {} skipped, {} known kernel bugs",
-                        counts.passed,
-                        counts.failed + counts.unexpected_passes,
-                        counts.timed_out,
-                        counts.broken,
-                        counts.skipped,
-                        counts.known_bugs
-                    )?;
-                }
-            }
+            writeln!(out, "  ...")?;
         }
-        out.flush()
+        Ok(())
+    }
+
+    fn totals(counts: &Counts) -> String {
+        format!(
+            "{} passed, {} failed, {} timed out, {} broken, {} skipped, {} known kernel bugs",
+            counts.passed,
+            counts.failed + counts.unexpected_passes,
+            counts.timed_out,
+            counts.broken,
+            counts.skipped,
+            counts.known_bugs
+        )
     }
 }
 

@@ -57,6 +57,12 @@ impl Plan {
         Plan { actions }
     }
 
+    /// How many tasks call unshare.
+    pub fn unsharers(&self) -> u32 {
+        let calls = |action: &&Action| matches!(action, Action::Unshare(_));
+        self.actions.iter().filter(calls).count() as u32
+    }
+
     /// Whether a task of the plan ends the whole process it belongs to.
     pub fn ends_the_process(&self) -> bool {
         self.actions

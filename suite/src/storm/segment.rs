@@ -135,6 +135,8 @@ pub struct Segment {
     pub progress: Futex<Shared>,
     /// How many tasks have been woken and are running.
     pub awake: AtomicU32,
+    /// How many unshare calls have returned.
+    pub returned: AtomicU32,
     /// One for each task; the last one is the starter's own.
     pub slots: [Slot; MOST_TASKS],
 }

@@ -2,7 +2,7 @@
 //! of storm share their memory, and with it the C library's state.
 
 use std::ffi::CStr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use syscalls::{Sysno, syscall};
 
@@ -22,6 +22,8 @@ pub struct Orders {
     pub number: usize,
     /// What it does.
     pub action: Action,
+    /// How many tasks of the round call unshare.
+    pub unsharers: u32,
     /// How it looks at itself.
     pub observer: Observer,
     /// The directory to mount something on, with a mount namespace of its own.
@@ -94,7 +96,7 @@ impl Orders {
         slot.reach(Stage::Ready);
         announce(self.segment);
         wait_for(&self.segment.go);
-        self.line_up();
+        give_way_until(&self.segment.awake, super::TASKS as u32);
         slot.reach(Stage::Acting);
         slot.began.store(now(), Ordering::Release);
         match self.action {
@@ -112,22 +114,6 @@ impl Orders {
                 EXEC_FAILED
             }
             Action::Unshare(flags) => self.unshare(flags),
-        }
-    }
-
-    /// A futex wakes its waiters one after the other, and on a machine with fewer CPUs than tasks
-    /// the first is done before the last is awake. So each gives way until all are running; if
-    /// they do not get to within a bounded number of turns, the round begins all the same.
-    fn line_up(&self) {
-        const TURNS: u32 = 2000;
-        let awake = &self.segment.awake;
-        awake.fetch_add(1, Ordering::AcqRel);
-        for _ in 0..TURNS {
-            if awake.load(Ordering::Acquire) as usize >= super::TASKS {
-                break;
-            }
-            // SAFETY: sched_yield takes nothing.
-            let _ = unsafe { syscall!(Sysno::sched_yield) };
         }
     }
 
@@ -155,6 +141,8 @@ impl Orders {
         let slot = self.slot();
         let result = unshare_raw(flags);
         slot.ended.store(now(), Ordering::Release);
+        // Looking takes longer than calling: all call before any looks, side by side.
+        give_way_until(&self.segment.returned, self.unsharers);
         slot.result.store(result, Ordering::Release);
         slot.leave(Which::After, self.view());
         if result == 0 && self.marks {
@@ -210,5 +198,22 @@ impl Orders {
         };
         // SAFETY: one live operation.
         let _ = unsafe { syscall!(Sysno::semop, self.semaphores, &raw mut take, 1) };
+    }
+}
+
+/// Counts the task at hand and lets others run until all are counted.
+///
+/// A futex wakes its waiters one after the other, and on a machine with fewer CPUs than tasks the
+/// first is done before the last is awake; so each gives way. If the others do not come within a
+/// bounded number of turns (they may have ended), the round goes on all the same.
+fn give_way_until(counter: &AtomicU32, all: u32) {
+    const TURNS: u32 = 2000;
+    counter.fetch_add(1, Ordering::AcqRel);
+    for _ in 0..TURNS {
+        if counter.load(Ordering::Acquire) >= all {
+            break;
+        }
+        // SAFETY: sched_yield takes nothing.
+        let _ = unsafe { syscall!(Sysno::sched_yield) };
     }
 }

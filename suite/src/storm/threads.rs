@@ -7,16 +7,15 @@ use std::time::{Duration, Instant};
 use harness::prelude::*;
 use nix::sys::wait::WaitStatus;
 
+use super::ground::{Ground, PATIENCE, play_rounds, release};
 use super::plan::{Action, Plan};
-use super::processes::{PATIENCE, Stage0, judge_one};
 use super::report::Figures;
 use super::segment::{MOST_TASKS, Slot, Stage, View, Which, announce, wait_for};
-use super::task::{EXECUTED, Orders, UNSHARED, exit_status, mark_umask};
-use super::{TASKS, rounds};
+use super::task::{EXECUTED, Orders, UNSHARED, exit_status};
+use super::verdicts::{judge_one, judge_sharing};
 use crate::flags::Flags;
 use crate::judged::check_changes;
-use crate::model::{Kernel, Start, Threads, predict};
-use crate::observe::{Shared, place_of, sharing};
+use crate::model::{Prediction, Start, Threads};
 
 /// The slot of the process's first thread, which starts the others and waits.
 const LEADER: usize = MOST_TASKS - 1;
@@ -26,60 +25,32 @@ const LEADER: usize = MOST_TASKS - 1;
 /// # Errors
 /// A round showed what a conforming kernel does not do.
 pub fn thread_storm(t: &Test) -> Done {
-    let stage = Stage0::prepare(t)?;
-    let mut random = fastrand::Rng::with_seed(t.seed());
-    let mut figures = Figures::default();
-    for round in 0..rounds(t.tier()) {
-        let plan = Plan::of_threads(&mut random, TASKS, &stage.pool);
-        t.name_task(format!(
-            "round {round}, repeat with --seed {}",
-            t.run_seed()
-        ));
-        play(&stage, &plan, &mut figures)?;
-    }
-    t.note(figures.line(t.run_seed()));
-    Ok(())
+    play_rounds(t, Plan::of_threads, play)
 }
 
-fn play(stage: &Stage0, plan: &Plan, figures: &mut Figures) -> Done {
-    let t = stage.t;
-    stage.mapping.clear();
-    let segment = stage.mapping.segment;
-    let own = stage.observer.state();
-    let own_directory = place_of(stage.directory);
-    let mut group = t.spawn("thread group", |t| lead(t, stage, plan))?;
+fn play(ground: &Ground, plan: &Plan, figures: &mut Figures) -> Done {
+    let t = ground.t;
+    let mut group = t.spawn("thread group", |t| lead(t, ground, plan))?;
     let round = Round {
         t,
-        stage,
+        ground,
         plan,
         deadline: Instant::now() + t.patience(PATIENCE),
     };
     round.run(&mut group)?;
-    let tasks: Vec<_> = plan.actions.iter().copied().zip(&segment.slots).collect();
+    let slots = &ground.mapping.segment.slots;
+    let tasks: Vec<_> = plan.actions.iter().copied().zip(slots).collect();
     figures.add(&tasks);
-    let nothing = predict(&Start::default(), Flags::NONE, &Kernel::of(t.facts()));
-    check_changes(
-        t,
-        Flags::NONE,
-        "RACE-01",
-        &nothing,
-        &own,
-        &stage.observer.state(),
-    )?;
-    t.check(Call::seen(
-        "mount that the starter sees",
-        place_of(stage.directory),
-    ))
-    .is(own_directory)
+    Ok(())
 }
 
 /// The life of the process's first thread.
-fn lead(t: &Test, stage: &Stage0, plan: &Plan) -> Done {
-    let segment = stage.mapping.segment;
-    let leader = stage.orders(0, Action::ExitThread, -1);
+fn lead(t: &Test, ground: &Ground, plan: &Plan) -> Done {
+    let segment = ground.mapping.segment;
+    let leader = ground.orders(0, plan, -1);
     let slot = &segment.slots[LEADER];
-    for (number, action) in plan.actions.iter().enumerate() {
-        let orders = stage.orders(number, *action, -1);
+    for number in 0..plan.actions.len() {
+        let orders = ground.orders(number, plan, -1);
         let spawned = std::thread::Builder::new()
             .stack_size(256 * 1024)
             .spawn(move || run(orders));
@@ -110,14 +81,14 @@ fn run(orders: Orders) {
 
 struct Round<'a> {
     t: &'a Test,
-    stage: &'a Stage0<'a>,
+    ground: &'a Ground<'a>,
     plan: &'a Plan,
     deadline: Instant,
 }
 
 impl Round<'_> {
     fn run(&self, group: &mut Task) -> Done {
-        let segment = self.stage.mapping.segment;
+        let segment = self.ground.mapping.segment;
         let ended = || has_ended(group.pid());
         self.wait_until("all threads are ready", ended, |_, slot| {
             slot.stage() >= Stage::Ready
@@ -155,7 +126,7 @@ impl Round<'_> {
         ended: impl Fn() -> bool,
         reached: impl Fn(Action, &Slot) -> bool,
     ) -> Done {
-        let segment = self.stage.mapping.segment;
+        let segment = self.ground.mapping.segment;
         loop {
             let seen = segment.progress.value.load(Ordering::Acquire);
             let missing: Vec<_> = self
@@ -184,7 +155,7 @@ impl Round<'_> {
     }
 
     fn wait_for_leader(&self, stage: Stage) -> Done {
-        let segment = self.stage.mapping.segment;
+        let segment = self.ground.mapping.segment;
         let slot = &segment.slots[LEADER];
         while slot.stage() < stage {
             let seen = segment.progress.value.load(Ordering::Acquire);
@@ -213,7 +184,7 @@ impl Round<'_> {
     }
 
     fn unsharers(&self) -> impl Iterator<Item = (usize, Flags, &'static Slot)> {
-        let slots = &self.stage.mapping.segment.slots;
+        let slots = &self.ground.mapping.segment.slots;
         self.plan
             .actions
             .iter()
@@ -227,32 +198,10 @@ impl Round<'_> {
 
     /// While the threads wait: what each shares with the first thread.
     fn judge_sharing(&self, group: &Task) -> Done {
-        let t = self.t;
-        if !t.facts().has(Feature::Kcmp) {
-            return Ok(());
-        }
+        let (start, leader) = (self.start_state(), group.pid().as_raw());
         for (number, flags, slot) in self.unsharers() {
             let tid = slot.tid.load(Ordering::Acquire) as i32;
-            let separated = predict(&self.start_state(), flags, &Kernel::of(t.facts())).separated;
-            for (what, flag) in [
-                (Shared::Fs, Flags::FS),
-                (Shared::Files, Flags::FILES),
-                (Shared::Sysvsem, Flags::SYSVSEM),
-                (Shared::Vm, Flags::VM),
-                (Shared::Sighand, Flags::SIGHAND),
-            ] {
-                // Threads share an undo list only once one of them has one; without, kcmp finds
-                // two equal nulls, before and after.
-                if flag == Flags::SYSVSEM {
-                    continue;
-                }
-                t.check(sharing(what, group.pid().as_raw(), tid).called(format!(
-                    "whether thread {number} shares {} after unshare({flags})",
-                    what.clone_flag()
-                )))
-                .proves("RACE-01")
-                .is(!separated.contains(flag))?;
-            }
+            judge_sharing(self.t, flags, &start, leader, (tid, number))?;
         }
         Ok(())
     }
@@ -282,7 +231,7 @@ impl Round<'_> {
             .plan
             .actions
             .iter()
-            .zip(&self.stage.mapping.segment.slots)
+            .zip(&self.ground.mapping.segment.slots)
             .enumerate()
         {
             if *action == Action::Exec {
@@ -316,7 +265,7 @@ impl Round<'_> {
                 legal.contains(status)
             })?;
         let executed: Vec<_> = self
-            .stage
+            .ground
             .mapping
             .segment
             .slots
@@ -342,7 +291,7 @@ impl Round<'_> {
         for (number, flags, slot) in self.unsharers() {
             // One that execve or _exit overtook has nothing to show.
             if slot.stage() >= Stage::Done {
-                judge_one(self.t, flags, &start, slot, number, mark_umask(number))?;
+                judge_one(self.t, flags, &start, slot, number)?;
             }
         }
         Ok(())
@@ -350,9 +299,9 @@ impl Round<'_> {
 
     /// The first thread unshared nothing: it looks as before.
     fn judge_leader(&self) -> Done {
-        let slot = &self.stage.mapping.segment.slots[LEADER];
+        let slot = &self.ground.mapping.segment.slots[LEADER];
         let (before, now): (View, View) = (slot.view(Which::Before), slot.view(Which::Settled));
-        let nothing = predict(&Start::default(), Flags::NONE, &Kernel::of(self.t.facts()));
+        let nothing = Prediction::nothing();
         check_changes(
             self.t,
             Flags::NONE,
@@ -382,9 +331,4 @@ fn has_ended(pid: nix::unistd::Pid) -> bool {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
-}
-
-fn release(futex: &futex::Futex<futex::Shared>) {
-    futex.value.store(1, Ordering::Release);
-    futex.wake(i32::MAX);
 }
