@@ -378,6 +378,10 @@ fn told(result: anyhow::Result<ExitStatus>) -> ExitStatus {
         if !broken_pipe {
             let _ = writeln!(io::stderr(), "unshare-conformance: {error:#}");
         }
+        // A file that is no kernel is the user's mistake: a bisection must not go on with it.
+        if error.downcast_ref::<vm::kernel::KernelError>().is_some() {
+            return ExitStatus::Usage;
+        }
         ExitStatus::NothingToSay
     })
 }

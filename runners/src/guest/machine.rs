@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use vm::kernel::Kernel;
 use vm::machine::{Channel, Options, Role};
 
@@ -147,8 +147,17 @@ impl Machine {
         self.child.id()
     }
 
+    /// Ends every process of the machine. User-mode Linux runs each process of its guest in one of
+    /// the host's, and they stay when the kernel is killed; they would also keep its standard error
+    /// open.
+    fn kill_group(&self) {
+        let group = nix::unistd::Pid::from_raw(self.child.id() as i32);
+        let _ = nix::sys::signal::killpg(group, Signal::SIGKILL);
+    }
+
     fn end(&mut self, status: ExitStatus) -> MachineEnd {
         use std::os::unix::process::ExitStatusExt;
+        self.kill_group();
         let words = self
             .errors
             .take()
@@ -163,6 +172,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        self.kill_group();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
