@@ -190,9 +190,9 @@ pub struct GuestArgs {
     /// Memory of the guest in MiB
     #[arg(long, value_name = "MIB", default_value = "512", value_parser = clap::value_parser!(u32).range(64..))]
     pub memory: u32,
-    /// Processors of the guest
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=255))]
-    pub cpus: u32,
+    /// Processors of the guest [default: 2 where this machine has them and there is work for both]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub cpus: Option<u32>,
     /// A further word for the guest's kernel command line; may be given several times
     #[arg(long, value_name = "WORD")]
     pub kernel_arg: Vec<String>,

@@ -54,7 +54,7 @@ pub struct MatrixArgs {
     /// How cases are run.
     #[command(flatten)]
     how: HowArgs,
-    /// How many guests run at the same time [default: as many as fit on this machine's CPUs]
+    /// How many guests run at the same time [default: one for each CPU of this machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Guest")]
     guests: Option<u32>,
     /// A directory for the reports of each kernel (TAP, JSON and its console) and the table
@@ -160,9 +160,8 @@ impl Guests {
             None => Cache::of_user()?.directory("consoles/matrix")?,
         };
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let fitting = (cpus / args.guest.cpus as usize).max(1);
         Ok(Self {
-            at_once: args.guests.map_or(fitting, |guests| guests as usize),
+            at_once: args.guests.map_or(cpus, |guests| guests as usize),
             reports: args.reports,
             consoles,
             entrants,

@@ -136,6 +136,11 @@ pub(crate) fn elf_extent(image: &[u8]) -> Option<usize> {
 
 /// How many bytes of an ELF image in memory its program headers cover.
 pub(crate) fn loaded_extent(image: &[u8]) -> Option<usize> {
+    extent(image).filter(|&end| end <= image.len())
+}
+
+/// The same of an image of which only the beginning is there, with the program headers in it.
+pub(crate) fn extent(image: &[u8]) -> Option<usize> {
     if !image.starts_with(b"\x7fELF") {
         return None;
     }
@@ -149,7 +154,7 @@ pub(crate) fn loaded_extent(image: &[u8]) -> Option<usize> {
         u64_at(image, at.checked_add(8)?)?.checked_add(u64_at(image, at.checked_add(32)?)?)
     });
     let end = ends.collect::<Option<Vec<u64>>>()?.into_iter().max()?;
-    usize::try_from(end).ok().filter(|&end| end <= image.len())
+    usize::try_from(end).ok()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use cpio::newc;
@@ -223,6 +223,29 @@ pub fn strip(elf: &[u8]) -> Option<Vec<u8>> {
     Some(stripped)
 }
 
+/// The executable at `path`, without what [`strip`] leaves out, which is not even read; as it is when there is
+/// nothing to leave out.
+///
+/// # Errors
+/// What the system says of reading it.
+pub fn read_stripped(path: &Path) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::FileExt;
+    // Compilers put the program headers right behind the ELF header.
+    const HEAD: u64 = 4096;
+    let file = std::fs::File::open(path)?;
+    let mut head = Vec::new();
+    (&file).take(HEAD).read_to_end(&mut head)?;
+    if let Some(end) = crate::elf::extent(&head).filter(|&end| end as u64 <= u64::from(u32::MAX)) {
+        let mut loaded = vec![0; end];
+        if file.read_exact_at(&mut loaded, 0).is_ok()
+            && let Some(stripped) = strip(&loaded)
+        {
+            return Ok(stripped);
+        }
+    }
+    std::fs::read(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,6 +318,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let whole = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let stripped = strip(&whole).unwrap();
+        assert!(read_stripped(&std::env::current_exe().unwrap()).unwrap() == stripped);
         assert!(
             stripped.len() < whole.len() / 2,
             "{} of {}",

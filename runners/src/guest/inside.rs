@@ -1,10 +1,11 @@
 //! Being the init of a guest: this very program, started by a kernel and nothing else.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use vm::initramfs::{Initramfs, strip};
+use vm::initramfs::{Initramfs, read_stripped};
 
 use super::machine::memory_file;
 
@@ -29,8 +30,7 @@ pub fn image() -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// It cannot be read.
 pub fn program() -> anyhow::Result<Vec<u8>> {
-    let program = std::fs::read("/proc/self/exe").context("cannot read this program")?;
-    Ok(strip(&program).unwrap_or(program))
+    read_stripped(Path::new("/proc/self/exe")).context("cannot read this program")
 }
 
 /// If this process is the init of a guest, does all that one does and never comes back.

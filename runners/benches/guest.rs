@@ -1,0 +1,265 @@
+//! What a guest costs, as ratios measured side by side: `cargo bench -p runners --bench guest`.
+//!
+//! Compared with the same kernel on the same machine booting an init that only powers off, and
+//! with virtme-ng running `true` in it. Each round measures all of them, one after the other, so
+//! that a load on this machine meets them alike; medians are told.
+//!
+//! | ratio | bar |
+//! |---|---|
+//! | start to first verdict ÷ trivial init, under TCG and as user-mode Linux | 1.15 |
+//! | start to first verdict ÷ trivial init of the bzImage as it is | 1 |
+//! | quick tier of all groups, boot included ÷ virtme-ng running `true` | 1 |
+//!
+//! Environment: `BENCH_KERNEL` and `BENCH_UML` (releases or paths; 6.1 and uml-6.1), `BENCH_ROUNDS`
+//! (5), and `BENCH_VNG`, a command that boots that kernel with virtme-ng and runs `true`; without
+//! it that ratio is left out. What works for Debian's kernels, with the package unpacked in DIR so
+//! that virtme-ng finds its modules: `vng -r DIR/boot/vmlinuz-… --disable-kvm --disable-microvm --
+//! true`.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use runners::guest::machine::{Machine, memory_file};
+use runners::guest::open_kernel;
+use vm::cache::Cache;
+use vm::initramfs::Initramfs;
+use vm::kernel::Kernel;
+use vm::machine::Options;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
+
+const TRIVIAL_INIT: &str =
+    "#include <sys/reboot.h>\nint main(void) { return reboot(RB_POWER_OFF); }\n";
+
+/// A static program that switches its machine off and does nothing else, as the init of an image.
+fn trivial_image() -> OwnedFd {
+    let directory = tempfile::tempdir().expect("a directory");
+    let source = directory.path().join("init.c");
+    let program = directory.path().join("init");
+    fs::write(&source, TRIVIAL_INIT).expect("written");
+    let compiled = Command::new("cc")
+        .args(["-static", "-Os", "-s", "-o"])
+        .arg(&program)
+        .arg(&source)
+        .status()
+        .expect("a C compiler is installed (Debian: gcc, libc6-dev)");
+    assert!(compiled.success());
+    let image = Initramfs::new(fs::read(&program).expect("compiled")).to_bytes();
+    memory_file("trivial", &image).expect("memory")
+}
+
+/// From the start of the machine to its end, with a trivial init.
+fn trivial(kernel: &Kernel, image: &OwnedFd, options: &Options) -> Duration {
+    let start = Instant::now();
+    let machine = Machine::start(kernel, image, options).expect("the machine starts");
+    // The process itself is waited for: what it said is looked for in turns, which take longer.
+    // SAFETY: the call takes two numbers and gives a descriptor, which is ours alone.
+    let process = unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, machine.pid(), 0);
+        OwnedFd::from_raw_fd(i32::try_from(fd).expect("a descriptor"))
+    };
+    let mut ended = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    let patience = PollTimeout::try_from(120_000).expect("it fits");
+    assert_eq!(
+        poll(&mut ended, patience),
+        Ok(1),
+        "the trivial guest does not end"
+    );
+    start.elapsed()
+}
+
+/// This program on that kernel, as a user starts it.
+fn suite(kernel: &str) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(["--kernel", kernel, "--accel", "tcg", "--tier", "quick"])
+        .args(["--format", "tap", "--seed", "1"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    command
+}
+
+/// From the start of this program to the first verdict on its standard output.
+fn first_verdict(kernel: &str) -> Duration {
+    let start = Instant::now();
+    let mut child = suite(kernel).spawn().expect("the program starts");
+    let output = BufReader::new(child.stdout.take().expect("piped"));
+    let told = output
+        .lines()
+        .map_while(Result::ok)
+        .any(|line| line.starts_with("ok ") || line.starts_with("not ok "));
+    let elapsed = start.elapsed();
+    assert!(told, "the suite never gave a verdict");
+    let _ = child.kill();
+    let _ = child.wait();
+    elapsed
+}
+
+/// From the start of this program to its end, with every case of the quick tier.
+fn whole_quick_tier(kernel: &str) -> Duration {
+    let start = Instant::now();
+    let output = suite(kernel).output().expect("the program starts");
+    let elapsed = start.elapsed();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!text.contains("Bail out!"), "{text}");
+    elapsed
+}
+
+/// From the start of virtme-ng to its end. It wants a terminal, which `script` gives it.
+fn virtme_ng(command: &str) -> Duration {
+    let start = Instant::now();
+    let status = Command::new("script")
+        .args(["-qec", command, "/dev/null"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .expect("script is installed (Debian: bsdutils)");
+    assert!(status.success(), "{command}: {status}");
+    start.elapsed()
+}
+
+struct Series {
+    name: &'static str,
+    times: Vec<Duration>,
+}
+
+impl Series {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            times: Vec::new(),
+        }
+    }
+
+    fn median(&self) -> Duration {
+        let mut times = self.times.clone();
+        times.sort();
+        times[times.len() / 2]
+    }
+
+    fn print(&self) {
+        let seconds: Vec<String> = self
+            .times
+            .iter()
+            .map(|time| format!("{:.2}", time.as_secs_f64()))
+            .collect();
+        println!(
+            "{:28} {:6.2} s  ({})",
+            self.name,
+            self.median().as_secs_f64(),
+            seconds.join(" ")
+        );
+    }
+}
+
+fn ratio(name: &str, ours: &Series, theirs: &Series, bar: f64) {
+    let ratio = ours.median().as_secs_f64() / theirs.median().as_secs_f64();
+    let word = if ratio <= bar { "met" } else { "MISSED" };
+    println!("{name:56} {ratio:5.2}  (at most {bar}: {word})");
+}
+
+fn environment(name: &str, default: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| default.to_owned())
+}
+
+fn main() {
+    let cache = Cache::of_user().expect("a place for kernels: set HOME");
+    let name = environment("BENCH_KERNEL", "6.1");
+    let uml_name = environment("BENCH_UML", "uml-6.1");
+    let rounds: usize = environment("BENCH_ROUNDS", "5").parse().expect("a number");
+    let vng = std::env::var("BENCH_VNG").ok();
+    let vng_skipped = vng.is_none();
+
+    let open = |name: &str| open_kernel(name, &cache).unwrap_or_else(|error| panic!("{error}"));
+    let as_is = open(&name);
+    let unpacked = vm::payload::unpack(&as_is, &cache).expect("the kernel can be unpacked");
+    let uml = open(&uml_name);
+    let image = trivial_image();
+    // As the suite's guests have them when all cases run.
+    let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(2)) as u32;
+    let options = |cpus| Options {
+        cpus,
+        ..Options::default()
+    };
+
+    let mut trivial_tcg = Series::new("trivial init, unpacked");
+    let mut trivial_as_is = Series::new("trivial init, bzImage");
+    let mut first_tcg = Series::new("first verdict");
+    let mut trivial_uml = Series::new("trivial init, user-mode");
+    let mut first_uml = Series::new("first verdict, user-mode");
+    let mut whole = Series::new("quick tier");
+    let mut theirs = Series::new("virtme-ng, true");
+    for round in 0..=rounds {
+        let keep = |series: &mut Series, time: Duration| {
+            // The first round fills caches.
+            if round > 0 {
+                series.times.push(time);
+            }
+        };
+        keep(&mut trivial_tcg, trivial(&unpacked, &image, &options(cpus)));
+        keep(&mut first_tcg, first_verdict(&name));
+        keep(&mut trivial_as_is, trivial(&as_is, &image, &options(cpus)));
+        keep(&mut trivial_uml, trivial(&uml, &image, &options(1)));
+        keep(&mut first_uml, first_verdict(&uml_name));
+        if let Some(vng) = &vng {
+            keep(&mut whole, whole_quick_tier(&name));
+            keep(&mut theirs, virtme_ng(vng));
+        }
+    }
+
+    let release = |kernel: &Kernel| kernel.release().unwrap_or("unknown").to_owned();
+    println!(
+        "{} and {}, medians of {rounds} rounds",
+        release(&as_is),
+        release(&uml)
+    );
+    for series in [
+        &trivial_tcg,
+        &trivial_as_is,
+        &first_tcg,
+        &trivial_uml,
+        &first_uml,
+    ] {
+        series.print();
+    }
+    if !vng_skipped {
+        whole.print();
+        theirs.print();
+    }
+    println!();
+    ratio(
+        "first verdict ÷ trivial init, TCG",
+        &first_tcg,
+        &trivial_tcg,
+        1.15,
+    );
+    ratio(
+        "first verdict ÷ trivial init, user-mode",
+        &first_uml,
+        &trivial_uml,
+        1.15,
+    );
+    if unpacked.path() != as_is.path() {
+        ratio(
+            "first verdict ÷ trivial init of the bzImage",
+            &first_tcg,
+            &trivial_as_is,
+            1.0,
+        );
+    }
+    if vng_skipped {
+        println!("quick tier ÷ virtme-ng: not measured, BENCH_VNG is not set");
+    } else {
+        ratio(
+            "quick tier, boot included ÷ virtme-ng running true",
+            &whole,
+            &theirs,
+            1.0,
+        );
+    }
+}
