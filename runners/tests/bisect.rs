@@ -47,10 +47,6 @@ fn a_bisection_ends_at_the_commit_that_broke_it() {
     let repository = directory.path().join("linux");
     std::fs::create_dir(&repository).expect("a directory");
 
-    // An image that lacks its end, and one whose kernel finds no init and panics.
-    let truncated = directory.path().join("bzImage");
-    let image = std::fs::read(&good).expect("the kernel");
-    std::fs::write(&truncated, &image[..image.len() / 2]).expect("written");
     let commit = |kernel: &Path, parameter| Commit {
         kernel: kernel.to_str().expect("UTF-8").to_owned(),
         parameter,
@@ -60,8 +56,9 @@ fn a_bisection_ends_at_the_commit_that_broke_it() {
         commit(&good, works),
         commit(&good, works),
         commit(&good, works),
-        commit(&truncated, works),
+        // Kernels that find no init, and panic.
         commit(&good, "rdinit=/nowhere"),
+        commit(&good, "rdinit=/elsewhere"),
         commit(&good, works),
         commit(&bad, works),
         commit(&bad, works),
