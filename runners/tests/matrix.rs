@@ -314,7 +314,7 @@ fn two_kernels_and_one_that_is_none_in_one_table() {
         "--reports",
         reports.to_str().expect("UTF-8"),
     ]);
-    // One does not conform, which is worse than one of which nothing can be said.
+    // One does not conform, which is worse than one that is no kernel.
     assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
     let table: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let kernels = table["kernels"].as_array().expect("an array");
@@ -326,7 +326,7 @@ fn two_kernels_and_one_that_is_none_in_one_table() {
         told,
         [
             (Some("6.1"), Some(0)),
-            (Some("no/such/bzImage"), Some(125)),
+            (Some("no/such/bzImage"), Some(129)),
             (Some("5.10"), Some(1))
         ]
     );
@@ -357,9 +357,9 @@ fn two_kernels_and_one_that_is_none_in_one_table() {
 }
 
 #[test]
-fn of_kernels_that_cannot_be_tried_nothing_is_said() {
+fn what_is_no_kernel_is_wrong_input() {
     let output = run(&["matrix", "--kernel", "no/such/bzImage"]);
-    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(output.status.code(), Some(129));
     assert!(
         text(&output).contains("no/such/bzImage does not exist"),
         "{}",
