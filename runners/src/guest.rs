@@ -6,11 +6,13 @@
 //! | [`machine`] | starting the program that makes the guest, and reading its channels |
 //! | [`session`] | what came of a guest: a pure state machine from lines to events |
 //! | [`accelerator`] | whether KVM truly runs a guest here |
+//! | [`affinity`] | keeping user-mode Linux on one processor |
 //! | [`monitor`] | asking a hanging guest where it stands, through QMP |
 //! | [`console`] | what the guest's kernel printed, kept in a file |
 //! | [`inside`] | the other side: being the init of a guest |
 
 pub mod accelerator;
+pub mod affinity;
 pub mod console;
 pub mod inside;
 pub mod machine;
@@ -258,6 +260,9 @@ impl Boot {
         let image = inside::initramfs()?;
         let mut console = ConsoleLog::create(&self.console)?;
         let mut machine = Machine::start(&self.kernel, &image, &self.options(items, args))?;
+        if self.kernel.kind() == Kind::UserMode {
+            affinity::keep_on_one_cpu(machine.pid());
+        }
         let mut session = Session::new(items, &args.guest);
         let ending = follow(&mut machine, &mut session, &mut console, &args.guest, sink)?;
         drop(machine);
