@@ -8,6 +8,7 @@ mod features;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 
@@ -165,11 +166,26 @@ pub fn taint() -> u64 {
 }
 
 fn number_in(path: &str) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
+    small_file(path)?.trim().parse().ok()
+}
+
+/// The content of one of the kernel's small files. Their size is not known beforehand, and the
+/// library would feel its way with ten system calls, each of which user-mode Linux pays dearly.
+fn small_file(path: &str) -> Option<String> {
+    let mut file = fs::File::open(path).ok()?;
+    let mut content = [0; 4096];
+    let mut length = 0;
+    loop {
+        match file.read(content.get_mut(length..)?).ok()? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    String::from_utf8(content[..length].to_vec()).ok()
 }
 
 fn status_field(name: &str) -> Option<String> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let status = small_file("/proc/self/status")?;
     status.lines().find_map(|line| {
         let value = line.strip_prefix(name)?.strip_prefix(':')?;
         Some(value.trim().to_owned())

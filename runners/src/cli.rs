@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use harness::case_run::Tier;
 use harness::outcome::ExitStatus;
 use vm::kernel::KernelError;
@@ -307,17 +307,15 @@ fn parse_output(text: &str) -> Result<(Format, PathBuf), String> {
     Ok((Format::from_str(format, false)?, PathBuf::from(file)))
 }
 
-/// Runs the suite of a guest with these arguments and gives the exit status.
+/// Runs the suite of a guest with these arguments, `run` and its options, and gives the exit status.
 pub fn in_guest(arguments: &[String], results: File) -> ExitStatus {
-    let name = std::iter::once("unshare-conformance".to_owned());
-    let result = Cli::try_parse_from(name.chain(arguments.iter().cloned()))
+    // Only this one command: to describe all of them takes an emulated guest as long as many cases.
+    let command = RunArgs::augment_args(clap::Command::new("run"));
+    let result = command
+        .try_get_matches_from(arguments)
+        .and_then(|matches| RunArgs::from_arg_matches(&matches))
         .map_err(anyhow::Error::from)
-        .and_then(
-            |cli| match cli.command.unwrap_or(Command::Run(Box::new(cli.run))) {
-                Command::Run(args) => host::run_in_guest(&args.settled(), results),
-                _ => anyhow::bail!("a guest can only run cases"),
-            },
-        );
+        .and_then(|args| host::run_in_guest(&args.settled(), results));
     told(result)
 }
 

@@ -6,12 +6,14 @@
 //! | [`machine`] | starting the program that makes the guest, and reading its channels |
 //! | [`session`] | what came of a guest: a pure state machine from lines to events |
 //! | [`accelerator`] | whether KVM truly runs a guest here |
+//! | [`affinity`] | keeping user-mode Linux on one processor |
 //! | [`monitor`] | asking a hanging guest where it stands, through QMP |
 //! | [`console`] | what the guest's kernel printed, kept in a file |
 //! | [`fault`] | deliberate faults of a guest, by which all of this is tested |
 //! | [`inside`] | the other side: being the init of a guest |
 
 pub mod accelerator;
+pub mod affinity;
 pub mod console;
 pub mod fault;
 pub mod inside;
@@ -299,6 +301,9 @@ impl Boot {
         let mut console = ConsoleLog::create(&self.console)?;
         let mut machine = Machine::start(&self.kernel, &image, &self.options(items, args))?;
         let is_process = self.kernel.kind() == Kind::UserMode;
+        if is_process {
+            affinity::keep_on_one_cpu(machine.pid());
+        }
         let mut session = Session::new(items, &args.guest, is_process);
         let ending = follow(&mut machine, &mut session, &mut console, &args.guest, sink)?;
         drop(machine);

@@ -14,12 +14,26 @@ pub struct Wire;
 
 impl Reporter for Wire {
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
-        let mut event = event.clone();
-        if let Event::RunStarted { plan, .. } = &mut event {
-            plan.clear();
-        }
         // One write: a line is not torn by what else is printed on the same port.
-        let mut line = serde_json::to_vec(&event)?;
+        let mut line = match event {
+            // Its own, without the plan: a copy of that would be most of the memory of a guest's suite.
+            Event::RunStarted {
+                program,
+                facts,
+                plan: _,
+                seed,
+                tier,
+                repeat,
+            } => serde_json::to_vec(&Event::RunStarted {
+                program: program.clone(),
+                facts: facts.clone(),
+                plan: Vec::new(),
+                seed: *seed,
+                tier: *tier,
+                repeat: *repeat,
+            }),
+            event => serde_json::to_vec(event),
+        }?;
         line.push(b'\n');
         out.write_all(&line)?;
         out.flush()
