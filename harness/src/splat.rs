@@ -1,5 +1,8 @@
 //! What a kernel prints when it is unwell, told from what it prints when it is not.
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
 use serde::{Deserialize, Serialize};
 
 /// The kinds of kernel message that mean the kernel is unwell.
@@ -86,8 +89,18 @@ const PATTERNS: &[(SplatKind, &[&str])] = &[
     (SplatKind::OutOfMemory, &["Memory cgroup out of memory: "]),
 ];
 
+/// The first fragments of all patterns, which few lines have: a flooded console is looked through in
+/// one pass.
+static FIRST: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let fragments = PATTERNS.iter().map(|(_, fragments)| fragments[0]);
+    AhoCorasick::new(fragments).expect("few short patterns fit")
+});
+
 /// Says what kind of splat a line of the kernel's log begins, if any.
 pub fn recognise(line: &str) -> Option<SplatKind> {
+    if !FIRST.is_match(line) {
+        return None;
+    }
     PATTERNS
         .iter()
         .find(|(_, fragments)| {

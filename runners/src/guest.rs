@@ -7,6 +7,7 @@
 //! | [`session`] | what came of a guest: a pure state machine from lines to events |
 //! | [`accelerator`] | whether KVM truly runs a guest here |
 //! | [`affinity`] | keeping user-mode Linux on one processor |
+//! | [`keeper`] | ending user-mode Linux with this process |
 //! | [`monitor`] | asking a hanging guest where it stands, through QMP |
 //! | [`console`] | what the guest's kernel printed, kept in a file |
 //! | [`fault`] | deliberate faults of a guest, by which all of this is tested |
@@ -17,6 +18,7 @@ pub mod affinity;
 pub mod console;
 pub mod fault;
 pub mod inside;
+mod keeper;
 pub mod machine;
 pub mod monitor;
 pub mod session;
@@ -347,6 +349,10 @@ fn follow(
         } else {
             (args.silence, last_sign)
         };
+        // While nothing is to be heard, the file is complete.
+        if !machine.has_more() {
+            console.flush();
+        }
         // A sign may be among what was heard and not looked at, when this process had to wait itself.
         let input = if since.elapsed() < patience + OVERDUE {
             machine.next(patience.saturating_sub(since.elapsed()))

@@ -38,8 +38,8 @@ Examples:
   unshare-conformance matrix --kernel old/bzImage --kernel new/bzImage --reports results
   unshare-conformance matrix --kernel 6.1 --kernel uml-6.1 --format markdown storm. >> summary.md
 
-Exit status: the worst of all kernels, where 1 (one does not conform) is worse than 125 (of one
-nothing can be said).";
+Exit status: the worst of all kernels, where 1 (one does not conform) is worse than 129 (one is no
+kernel), and that worse than 125 (of one nothing can be said).";
 
 /// The arguments of `matrix`.
 #[derive(Debug, Args)]

@@ -46,7 +46,8 @@ impl ConsoleLog {
         if self.tail.len() == TAIL {
             self.tail.pop_front();
         }
-        self.tail.push_back(line.chars().take(500).collect());
+        self.tail
+            .push_back(line[..line.floor_char_boundary(500)].to_owned());
         let size = line.len() as u64 + 1;
         if self.written + size > KEPT {
             self.dropped += size;
@@ -65,8 +66,14 @@ impl ConsoleLog {
 
     fn write(&mut self, line: &str) {
         if self.fault.is_none() {
-            let written = writeln!(self.file, "{line}").and_then(|()| self.file.flush());
-            self.fault = written.err();
+            self.fault = writeln!(self.file, "{line}").err();
+        }
+    }
+
+    /// Writes down what was kept in memory for a while. Also done by [`Self::tail`].
+    pub fn flush(&mut self) {
+        if self.fault.is_none() {
+            self.fault = self.file.flush().err();
         }
     }
 
@@ -86,6 +93,7 @@ impl ConsoleLog {
             }
             self.dropped = 0;
         }
+        self.flush();
         let skipped = self.tail.len().saturating_sub(SHOWN);
         self.tail.iter().skip(skipped).cloned().collect()
     }
@@ -118,6 +126,7 @@ mod tests {
         assert!(log.fault().is_none());
         log.line("first");
         log.line("last");
+        log.flush();
         assert_eq!(log.fault().unwrap().kind(), io::ErrorKind::StorageFull);
         assert_eq!(log.tail(), ["first", "last"]);
     }

@@ -1,5 +1,6 @@
 //! Starts the program that makes a guest, reads its channels, and ends it whatever happens.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -21,7 +22,7 @@ use nix::unistd::Pid;
 use vm::kernel::{Kernel, Kind};
 use vm::machine::{Channel, Options, Role};
 
-use super::signals;
+use super::{keeper, signals};
 
 /// Something that a guest, or the program that makes it, said.
 #[derive(Debug)]
@@ -46,9 +47,10 @@ pub enum MachineEnd {
 
 /// The longest line that is taken as one; the rest is the next.
 const LONGEST_LINE: u64 = 1 << 20;
-/// Lines that may wait to be looked at, at the longest 64 MiB; a guest that prints faster is held up,
-/// not cut.
-const LINES_AHEAD: usize = 64;
+/// How much is read of a channel at once.
+const READ_AT_ONCE: usize = 64 * 1024;
+/// How often that much may wait to be looked at; a guest that prints faster is held up, not cut.
+const BATCHES_AHEAD: usize = 16;
 /// How long what a machine said before it ended may take to be read.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How many of the last lines of the program's own words are quoted.
@@ -60,7 +62,11 @@ const IMAGE_FD: i32 = 9;
 pub struct Machine {
     child: Child,
     reaped: bool,
-    inputs: Receiver<Input>,
+    inputs: Receiver<Vec<Input>>,
+    /// What was received and not yet looked at.
+    waiting: VecDeque<Input>,
+    /// While this end of it is open, user-mode Linux lives; see [`keeper`].
+    _lifeline: Option<OwnedFd>,
     readers: Vec<JoinHandle<()>>,
     /// The ends by which characters reach the guest's ports.
     keyboards: Vec<(Role, UnixStream)>,
@@ -95,7 +101,7 @@ impl Machine {
         let initramfs = PathBuf::from(format!("/proc/self/fd/{IMAGE_FD}"));
         let invocation = machine.invocation(kernel, &initramfs, place, options)?;
 
-        let (sender, inputs) = bounded(LINES_AHEAD);
+        let (sender, inputs) = bounded(BATCHES_AHEAD);
         let mut places = vec![(duplicate(image.as_raw_fd())?, IMAGE_FD)];
         let mut ours = Vec::new();
         for Channel { role, fd } in &invocation.channels {
@@ -103,16 +109,15 @@ impl Machine {
             places.push((duplicate(far.as_raw_fd())?, *fd));
             ours.push((*role, near));
         }
-        let last_signal = match kernel.kind() {
-            // It ends its processes itself then, which would outlive it if it were killed.
-            Kind::UserMode => libc::SIGTERM,
-            Kind::BzImage | Kind::Vmlinux => libc::SIGKILL,
+        let lifeline = match kernel.kind() {
+            Kind::UserMode => Some(keeper::lifeline().context("cannot watch over the guest")?),
+            Kind::BzImage | Kind::Vmlinux => None,
         };
         let mut child = spawn(
             &invocation.program,
             &invocation.arguments,
             &places,
-            last_signal,
+            lifeline.as_ref(),
         )
         .with_context(|| format!("cannot start {}", invocation.program.to_string_lossy()))?;
         drop(places);
@@ -124,6 +129,8 @@ impl Machine {
             child,
             reaped: false,
             inputs,
+            waiting: VecDeque::new(),
+            _lifeline: lifeline.map(|lifeline| lifeline.ours),
             readers: Vec::new(),
             keyboards: Vec::new(),
             monitor: None,
@@ -156,12 +163,18 @@ impl Machine {
         let end = Instant::now() + patience;
         let end = self.give_up.map_or(end, |give_up| give_up.min(end));
         loop {
+            if let Some(input) = self.waiting.pop_front() {
+                return Some(input);
+            }
             // Short turns: the end of the program is looked for between them.
             let turn = end
                 .saturating_duration_since(Instant::now())
                 .min(Duration::from_millis(100));
             match self.inputs.recv_timeout(turn) {
-                Ok(input) => return Some(input),
+                Ok(batch) => {
+                    self.waiting.extend(batch);
+                    continue;
+                }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
             if self.has_ended() {
@@ -171,6 +184,11 @@ impl Machine {
                 return None;
             }
         }
+    }
+
+    /// Whether something was said that was not yet looked at.
+    pub fn has_more(&self) -> bool {
+        !self.waiting.is_empty() || !self.inputs.is_empty()
     }
 
     /// Gives a machine that is known to be lost only so much longer.
@@ -225,7 +243,10 @@ impl Machine {
         let end = Instant::now() + LAST_WORDS;
         loop {
             let read = self.readers.iter().all(JoinHandle::is_finished);
-            if let Ok(input) = self.inputs.recv_timeout(Duration::from_millis(5)) {
+            if let Ok(batch) = self.inputs.recv_timeout(Duration::from_millis(5)) {
+                self.waiting.extend(batch);
+            }
+            if let Some(input) = self.waiting.pop_front() {
                 return input;
             }
             if read || Instant::now() >= end {
@@ -274,7 +295,7 @@ fn spawn(
     program: &std::ffi::OsStr,
     arguments: &[std::ffi::OsString],
     places: &[(OwnedFd, i32)],
-    last_signal: i32,
+    lifeline: Option<&keeper::Lifeline>,
 ) -> std::io::Result<Child> {
     let places: Vec<(i32, i32)> = places
         .iter()
@@ -288,11 +309,17 @@ fn spawn(
         .stderr(Stdio::piped())
         // Ctrl-C is for this process, which then ends the guest in its own way.
         .process_group(0);
+    let lifeline = lifeline.map(keeper::Lifeline::descriptors);
     // SAFETY: system calls that may be made between fork and exec.
     unsafe {
         command.pre_exec(move || {
             // However this process ends, the guest ends with it.
-            libc::prctl(libc::PR_SET_PDEATHSIG, last_signal);
+            match lifeline {
+                Some(lifeline) => keeper::start(lifeline)?,
+                None => {
+                    Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)).map(drop)?
+                }
+            }
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
             places
                 .iter()
@@ -305,23 +332,32 @@ fn spawn(
     command.spawn()
 }
 
-/// Reads lines in a thread of its own. A last line without an end is given as it is.
-fn read_lines(stream: UnixStream, role: Role, sender: Sender<Input>) -> JoinHandle<()> {
+/// Reads lines in a thread of its own and hands on what came together. A last line without an end
+/// is given as it is.
+fn read_lines(stream: UnixStream, role: Role, sender: Sender<Vec<Input>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
-        let mut reader = BufReader::new(stream);
+        let mut reader = BufReader::with_capacity(READ_AT_ONCE, stream);
+        let mut batch = Vec::new();
         loop {
             let mut bytes = Vec::new();
-            match reader
+            let read = reader
                 .by_ref()
                 .take(LONGEST_LINE)
-                .read_until(b'\n', &mut bytes)
-            {
-                Ok(0) | Err(_) => break,
-                Ok(_) => {}
-            }
+                .read_until(b'\n', &mut bytes);
+            let over = matches!(read, Ok(0) | Err(_));
             let text = String::from_utf8_lossy(&bytes);
             let text = text.trim_end_matches(['\n', '\r']);
-            if !text.is_empty() && sender.send(Input::Line(role, text.to_owned())).is_err() {
+            if !text.is_empty() {
+                batch.push(Input::Line(role, text.to_owned()));
+            }
+            // The next line would have to be waited for.
+            if (over || !reader.buffer().contains(&b'\n')) && !batch.is_empty() {
+                let batch = std::mem::take(&mut batch);
+                if sender.send(batch).is_err() {
+                    break;
+                }
+            }
+            if over {
                 break;
             }
         }

@@ -240,7 +240,9 @@ impl Session {
         if let Some(words) = line.strip_prefix(OURS) {
             self.said = Some(words.to_owned());
         }
-        if let Some((_, hint)) = HINTS.iter().find(|(text, _)| line.contains(text)) {
+        if !self.began
+            && let Some((_, hint)) = HINTS.iter().find(|(text, _)| line.contains(text))
+        {
             self.hint.get_or_insert(hint);
         }
         let Some(mut kind) = recognise(line) else {

@@ -17,7 +17,7 @@ const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 #[derive(Default)]
 struct Watch {
     received: Option<i32>,
-    subscribers: Vec<Sender<Input>>,
+    subscribers: Vec<Sender<Vec<Input>>>,
 }
 
 static WATCH: Mutex<Watch> = Mutex::new(Watch {
@@ -51,7 +51,7 @@ pub fn begin() -> nix::Result<()> {
                 };
                 // A guest with much unread is told behind that; those that have ended are gone.
                 for subscriber in subscribers {
-                    let _ = subscriber.send(Input::Signal(signal));
+                    let _ = subscriber.send(vec![Input::Signal(signal)]);
                 }
             }
         });
@@ -68,12 +68,12 @@ pub fn received() -> Option<i32> {
 ///
 /// # Errors
 /// As [`begin`].
-pub(super) fn subscribe(sender: Sender<Input>) -> nix::Result<()> {
+pub(super) fn subscribe(sender: Sender<Vec<Input>>) -> nix::Result<()> {
     begin()?;
     let mut watch = watch();
     match watch.received {
         Some(signal) => {
-            let _ = sender.send(Input::Signal(signal));
+            let _ = sender.send(vec![Input::Signal(signal)]);
         }
         None => watch.subscribers.push(sender),
     }
