@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::apt::{Apt, AptError, Package};
 use crate::cache::{Cache, CacheError};
@@ -28,6 +29,16 @@ pub enum LibraryError {
     /// Nothing has that name.
     #[error("no kernel release begins with {0:?}: see `unshare-conformance kernels list`")]
     Unknown(String),
+    /// A user-mode kernel of a suite newer than this machine, whose libraries it lacks.
+    #[error(
+        "{release} does not run on this machine ({why}): choose an older one, see `unshare-conformance kernels list`"
+    )]
+    DoesNotRun {
+        /// The release.
+        release: String,
+        /// What was said instead of its version.
+        why: String,
+    },
     /// The archive cannot be reached or read.
     #[error(transparent)]
     Apt(#[from] AptError),
@@ -144,6 +155,13 @@ impl Library {
         }
         if entry.release.starts_with("uml-") {
             make_executable(&image)?;
+            if let Err(why) = tells_its_version(&image) {
+                let _ = std::fs::remove_dir_all(&directory);
+                return Err(LibraryError::DoesNotRun {
+                    release: entry.release,
+                    why,
+                });
+            }
         }
         let version = directory.join("version");
         std::fs::write(&version, &entry.version).map_err(|source| AptError::File {
@@ -190,6 +208,27 @@ fn make_executable(image: &Path) -> Result<(), AptError> {
             path: image.to_owned(),
             source,
         }
+    })
+}
+
+/// Whether user-mode Linux runs here at all: it is an ordinary program of this machine.
+fn tells_its_version(image: &Path) -> Result<(), String> {
+    let output = Command::new(image)
+        .arg("--version")
+        .output()
+        .map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    // "PATH: library: version `X' not found (required by PATH)"
+    let line = said.lines().next().unwrap_or_default();
+    let why = line.split_once(": ").map_or(line, |(_, why)| why);
+    let why = why.split(" (required by").next().unwrap_or_default();
+    Err(if why.is_empty() {
+        output.status.to_string()
+    } else {
+        why.to_owned()
     })
 }
 
