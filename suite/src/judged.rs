@@ -86,13 +86,14 @@ pub fn check_changes(
         actual.push("nothing".to_owned());
     }
     let expected = match (prediction.must_change, prediction.may_change) {
-        (must, Parts::NONE) => must.to_string(),
-        (must, may) => format!("{must}, perhaps {may}"),
+        (Parts::NONE, Parts::NONE) => "nothing".to_owned(),
+        (must, Parts::NONE) => format!("{must}, and nothing else"),
+        (must, may) => format!("{must}, perhaps {may}, and nothing else"),
     };
     let what = format!("what unshare({flags}) changed");
     t.check(Call::seen(what, Said(actual.join("; "))))
         .proves(requirement)
-        .holds(&format!("{expected}, and nothing else"), |_| {
+        .holds(&expected, |_| {
             missing == Parts::NONE && uncalled == Parts::NONE
         })
         .map(drop)
