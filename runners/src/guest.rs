@@ -386,7 +386,13 @@ fn follow(
                 return Ok(session.ending_of(MachineEnd::Exited(0, String::new())));
             }
             None => {
-                let mut stacks = monitor::ask_for_stacks(machine, console);
+                let Some(mut stacks) = monitor::ask_for_stacks(machine, console) else {
+                    let patience = humantime::format_duration(patience);
+                    let text = format!("the guest was silent for {patience} and then went on");
+                    sink(&Event::Remark { text })?;
+                    last_sign = Instant::now();
+                    continue;
+                };
                 let words = machine.words();
                 // User-mode Linux tells there of its start.
                 if machine.monitor().is_some() && !words.is_empty() {

@@ -191,6 +191,13 @@ impl Machine {
         !self.waiting.is_empty() || !self.inputs.is_empty()
     }
 
+    /// Has these come next once more.
+    pub fn put_back(&mut self, inputs: Vec<Input>) {
+        for input in inputs.into_iter().rev() {
+            self.waiting.push_front(input);
+        }
+    }
+
     /// Gives a machine that is known to be lost only so much longer.
     pub fn grace(&mut self, patience: Duration) {
         self.give_up.get_or_insert(Instant::now() + patience);

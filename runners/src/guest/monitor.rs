@@ -14,6 +14,7 @@ use vm::machine::Role;
 
 use super::console::ConsoleLog;
 use super::machine::{Input, Machine};
+use super::session;
 
 /// How long QEMU gets to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -25,18 +26,19 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(5);
 /// What is typed: print everything; the stacks of all tasks, of blocked ones, of the processors'.
 const REQUESTS: [char; 4] = ['8', 't', 'w', 'l'];
 
-/// Has the guest print where its tasks are, into its console's file. Says what came of it.
-pub fn ask_for_stacks(machine: &mut Machine, console: &mut ConsoleLog) -> String {
+/// Has the guest print where its tasks are, into its console's file. Says what came of it, or nothing
+/// if the guest goes on: it was only slow, and what it said is still to be heard from the machine.
+pub fn ask_for_stacks(machine: &mut Machine, console: &mut ConsoleLog) -> Option<String> {
     let Some(stream) = machine.monitor().map(|stream| stream.try_clone()) else {
-        return "this machine has no way to ask for its tasks' stacks".to_owned();
+        return Some("this machine has no way to ask for its tasks' stacks".to_owned());
     };
     match stream.and_then(Monitor::connect) {
         Ok(mut monitor) => ask(machine, &mut monitor, console),
-        Err(error) => format!("QEMU does not answer, either ({error})"),
+        Err(error) => Some(format!("QEMU does not answer, either ({error})")),
     }
 }
 
-fn ask(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog) -> String {
+fn ask(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog) -> Option<String> {
     // Before anything changes them.
     match monitor.execute(
         "human-monitor-command",
@@ -45,23 +47,37 @@ fn ask(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog) -
         Ok(registers) => console.note(registers.as_str().unwrap_or_default()),
         Err(error) => console.note(&format!("no registers: {error}")),
     }
-    if sysrq(machine, monitor, console) {
-        return "its tasks' stacks are on the console (SysRq)".to_owned();
+    let mut news = Vec::new();
+    let answered = sysrq(machine, monitor, console, &mut news);
+    if !news.is_empty() {
+        machine.put_back(news);
+        return None;
     }
-    if monitor.execute("inject-nmi", &Value::Null).is_ok() && answer(machine, console, |_| true) {
-        return "it does not answer SysRq, as if interrupts were off; the stack of what kept it is on the \
-                console (NMI)"
-            .to_owned();
+    if answered {
+        return Some("its tasks' stacks are on the console (SysRq)".to_owned());
     }
-    "it answers neither SysRq nor NMI; its registers are in the console's file".to_owned()
+    let text = if monitor.execute("inject-nmi", &Value::Null).is_ok()
+        && answer(machine, console, &mut news, |_| true)
+    {
+        "it does not answer SysRq, as if interrupts were off; the stack of what kept it is on the \
+         console (NMI)"
+    } else {
+        "it answers neither SysRq nor NMI; its registers are in the console's file"
+    };
+    Some(text.to_owned())
 }
 
 /// Types the requests on the first port that a kernel answers on; it need not be the console's.
-fn sysrq(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog) -> bool {
+fn sysrq(
+    machine: &mut Machine,
+    monitor: &mut Monitor,
+    console: &mut ConsoleLog,
+    news: &mut Vec<Input>,
+) -> bool {
     for port in [Role::Console, Role::Results] {
         let answered = REQUESTS.iter().take_while(|&&letter| {
             request(machine, monitor, port, letter).is_ok()
-                && answer(machine, console, |line| line.contains("sysrq: "))
+                && answer(machine, console, news, |line| line.contains("sysrq: "))
         });
         if answered.count() > 0 {
             return true;
@@ -88,21 +104,30 @@ fn request(
     write!(keyboard, "{letter}")
 }
 
-/// Keeps what the guest says until it pauses; whether any line of it is an answer.
+/// Keeps what the guest says until it pauses; whether any line of it is an answer. `news` gets what
+/// only a guest says that does not hang, and its end.
 fn answer(
     machine: &mut Machine,
     console: &mut ConsoleLog,
+    news: &mut Vec<Input>,
     is_answer: impl Fn(&str) -> bool,
 ) -> bool {
     let end = Instant::now() + LONGEST_ANSWER;
     let mut answered = false;
     while Instant::now() < end {
         match machine.next(REACTION) {
+            Some(Input::Line(role, line)) if session::is_sign_of_life(&line) => {
+                news.push(Input::Line(role, line));
+            }
             Some(Input::Line(_, line)) => {
                 answered |= is_answer(&line);
                 console.line(&line);
             }
-            Some(Input::Signal(_) | Input::Ended(_)) | None => break,
+            Some(input @ (Input::Signal(_) | Input::Ended(_))) => {
+                news.push(input);
+                break;
+            }
+            None => break,
         }
     }
     answered

@@ -98,6 +98,11 @@ const HINTS: [(&str, &str); 6] = [
     ),
 ];
 
+/// Whether a line is one that only a living suite writes.
+pub fn is_sign_of_life(line: &str) -> bool {
+    line.contains(RECORD) || vm::init::parse_end_record(line).is_some()
+}
+
 /// A line of the console that says that the kernel is unwell.
 struct Splat {
     kind: SplatKind,
