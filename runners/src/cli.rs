@@ -12,6 +12,7 @@ use vm::kernel::KernelError;
 use vm::machine::MachineError;
 use vm::payload::PayloadError;
 
+use crate::coverage::{self, CoverageArgs, NoSuchRequirement};
 use crate::guest::NoSuchKernel;
 use crate::guest::accelerator::AccelArg;
 use crate::guest::fault::Fault;
@@ -54,6 +55,8 @@ enum Command {
     Run(Box<RunArgs>),
     /// List the cases, one a line
     List(ListArgs),
+    /// Show which requirements are proved, by which cases, and which are not and why
+    Coverage(CoverageArgs),
     /// Find, fetch and build kernels that a guest can boot
     Kernels(KernelsArgs),
     /// Run cases on many kernels and show one table
@@ -363,6 +366,7 @@ pub fn main() -> ExitStatus {
             ListFormat::Text => list::text(&args.selection),
             ListFormat::Json => list::json(&args.selection),
         },
+        Command::Coverage(args) => coverage::run(&args, suite::cases::all()),
         Command::Kernels(args) => kernels::run(&args),
         Command::Matrix(args) => matrix::run(*args),
         Command::Image(args) => image::run(&args),
@@ -407,7 +411,11 @@ pub fn is_wrong_input(error: &anyhow::Error) -> bool {
                 MachineError::NotInstalled { .. } | MachineError::Description { .. }
             )
         });
-        of_payload || of_machine || cause.is::<KernelError>() || cause.is::<NoSuchKernel>()
+        of_payload
+            || of_machine
+            || cause.is::<KernelError>()
+            || cause.is::<NoSuchKernel>()
+            || cause.is::<NoSuchRequirement>()
     })
 }
 

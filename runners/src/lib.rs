@@ -1,6 +1,7 @@
 //! Where the suite runs, and the command line.
 
 pub mod cli;
+pub mod coverage;
 pub mod guest;
 pub mod host;
 pub mod image;

@@ -2,10 +2,10 @@
 
 use std::sync::OnceLock;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// One checkable claim about unshare(2).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Requirement {
     /// Its ID.
@@ -15,10 +15,13 @@ pub struct Requirement {
     /// Where it comes from: manual page, section of the 2006 document, kernel file or measurement.
     pub source: String,
     /// The first mainline release it holds for, where not for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
     /// The first mainline release it no longer holds for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
     /// Why no case can prove it, where none can.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub untestable: Option<String>,
 }
 
