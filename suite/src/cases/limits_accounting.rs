@@ -149,6 +149,8 @@ case! {
 /// Brings the task at hand into a state in which the call fails, and calls again and again.
 fn fail(t: &Test, observer: &Observer, failing: Failing, flag: Flags, root: &std::path::Path) -> Done {
     let mut start = inside(t);
+    // With somebody to share root and cwd with, as atomicity.newns has it without.
+    let _sharer = Peer::start(t, "sharer", Flags::FS)?;
     match failing {
         Failing::TimeLimit => {
             limits::set(t, Flags::NEWTIME, 0)?;

@@ -155,7 +155,7 @@ fn nest_pid(t: &Test, observer: &Observer, level: usize) -> Done {
         return t.in_child(|t| nest_pid(t, observer, level + 1));
     }
     start.too_deep = Flags::NEWPID;
-    for flags in [Flags::NEWPID, Flags::NEWPID | Flags::NEWUTS, Flags::NEWPID | Flags::NEWNS] {
+    for flags in [Flags::NEWPID, Flags::NEWPID | Flags::NEWUTS, Flags::NEWPID | Flags::FS | Flags::FILES] {
         check_call(t, observer, &start, flags, ID)?;
     }
     // As deep as it is, everything else works, and so does a child.
