@@ -104,6 +104,8 @@ pub struct Start {
     /// The PID namespace belongs to a user namespace that is neither the current one nor an ancestor
     /// of it (ERR-10).
     pub pid_ns_foreign: bool,
+    /// A security module refuses user namespaces, with this errno (ERR-26).
+    pub module_refuses: Option<Errno>,
 }
 
 impl Default for Start {
@@ -122,6 +124,7 @@ impl Default for Start {
             exhausted: Flags::NONE,
             too_deep: Flags::NONE,
             pid_ns_foreign: false,
+            module_refuses: None,
         }
     }
 }
@@ -221,7 +224,7 @@ pub fn predict(start: &Start, flags: Flags, kernel: &Kernel) -> Prediction {
         return Prediction::refused(Errno::EMFILE);
     }
     // The user namespace: depth and limit, then what else speaks against it (ERR-07, ERR-21, ERR-23,
-    // ERR-30, ERR-33, ORD-07, ORD-13).
+    // ERR-26, ERR-30, ERR-33, ORD-07, ORD-13).
     if all.contains(Flags::NEWUSER) {
         if !kernel.effective.contains(Flags::NEWUSER) {
             return Prediction::refused(Errno::EINVAL);
@@ -231,6 +234,9 @@ pub fn predict(start: &Start, flags: Flags, kernel: &Kernel) -> Prediction {
         }
         if start.chrooted || !start.ids_mapped {
             return Prediction::refused(Errno::EPERM);
+        }
+        if let Some(errno) = start.module_refuses {
+            return Prediction::refused(errno);
         }
     }
     // Privilege, in the new user namespace if one is asked for (PRIV-03, PRIV-04).

@@ -4,6 +4,7 @@
 
 use crate::model::Start;
 use crate::prelude::*;
+use crate::sharing::Company;
 use crate::side::check_call_beside;
 use crate::thread_group::IdleThread;
 
@@ -46,6 +47,26 @@ case! {
             check_call_beside(t, &observer, &nobody, flag, requirement, &[&peer]).map(drop)
         })?;
         check_call_beside(t, &observer, &Start::of(t.facts()), flag, requirement, &[&peer]).map(drop)
+    }
+}
+
+case! {
+    name: "errors.einval.last_step",
+    about: "All namespaces, cwd, descriptors and undo list in one call with CLONE_NEWTIME, which is \
+            made last: on a kernel that has no time namespaces EINVAL, nothing changes, and all is \
+            still shared with a sibling. On one that has them the call succeeds.",
+    proves: &["ATOM-11", "ERR-07"],
+    source: "2006 design document, 6 (duplicate everything before anything is switched)",
+    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    run: |t| {
+        const ID: &str = "ATOM-11";
+        let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
+        let flags = (model::Kernel::of(t.facts()).effective & !never) | Flags::NEWTIME;
+        let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let observer = Observer::open(t)?;
+        let start = Start::of(t.facts());
+        let prediction = check_call_beside(t, &observer, &start, flags, ID, &[company.peer()])?;
+        company.check(t, prediction.separated, ID)
     }
 }
 
