@@ -8,9 +8,9 @@ use std::os::fd::IntoRawFd;
 
 use crate::limits;
 use crate::model::{Start, Threads};
-use crate::observe::Shared;
 use crate::prelude::*;
-use crate::side::{check_call_beside, check_kcmp};
+use crate::sharing::{Sharer, check_seen, check_shared};
+use crate::side::check_call_beside;
 use crate::thread_group::IdleThread;
 
 const SOURCE: &str = "2006 design document, 5 and 6; kernel, kernel/fork.c (ksys_unshare)";
@@ -185,6 +185,20 @@ fn put_table_out_of_reach(t: &Test) -> Done {
     t.setup(Call::io(format!("write({path}, 64)"), std::fs::write(path, "64")))
 }
 
+/// Forks a child that ends at once.
+fn try_fork() -> Call<()> {
+    use nix::unistd::{ForkResult, fork};
+    // SAFETY: the case is single-threaded, and the child ends at once.
+    let result = unsafe { fork() }.map(|fork| match fork {
+        // SAFETY: ends the child without destructors.
+        ForkResult::Child => unsafe { libc::_exit(0) },
+        ForkResult::Parent { child } => {
+            let _ = nix::sys::wait::waitpid(child, None);
+        }
+    });
+    Call::new("fork()", result)
+}
+
 /// What is tried with the descriptors out of reach.
 const WITH_PRIVILEGED: u64 = 0;
 const WITH_USER: u64 = 1;
@@ -194,8 +208,8 @@ case! {
     name: "order.descriptors",
     about: "A shared table of descriptors that cannot be copied (EMFILE) is found before a missing \
             privilege and before a user namespace is made, and after unknown bits, which give \
-            EINVAL; nothing changes, and the table stays shared.",
-    proves: &["ORD-03", "ORD-04", "ORD-05", "ATOM-12"],
+            EINVAL; nothing changes, and the table stays shared. fork(2) gives EMFILE then, too.",
+    proves: &["ORD-03", "ORD-04", "ORD-05", "ATOM-12", "ERR-38"],
     source: SOURCE,
     needs: Needs::NONE
         .with(Feature::InitialRoot)
@@ -203,26 +217,38 @@ case! {
         .with(Feature::CreateUserNs)
         .disturbing(Global::NrOpen),
     variants: || vec![
-        Variant::new("before_privilege", WITH_PRIVILEGED).proving(["ORD-03", "ATOM-12"]),
+        Variant::new("before_privilege", WITH_PRIVILEGED).proving(["ORD-03", "ATOM-12", "ERR-38"]),
         Variant::new("before_user", WITH_USER).proving(["ORD-04"]),
         Variant::new("after_flags", WITH_INVALID).proving(["ORD-05"]),
     ],
     run: |t| {
+        // Both stay privileged and outlive the caller, which could not end them.
         let observer = Observer::open(t)?;
-        let (flags, requirement) = match t.param() {
-            WITH_PRIVILEGED => (Flags::NEWNS, "ORD-03"),
-            WITH_USER => (Flags::NEWUSER | Flags::NEWNS, "ORD-04"),
-            _ => (INVALID, "ORD-05"),
+        let witness = Peer::start(t, "witness", Flags::NONE)?;
+        let sharer = Sharer {
+            tid: nix::unistd::getpid().as_raw(),
+            made_with: Flags::FS | Flags::FILES,
         };
-        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
-        put_table_out_of_reach(t)?;
-        let root = Start { beyond_nr_open: true, ..Start::of(t.facts()) };
-        check_call_beside(t, &observer, &root, flags | Flags::FILES, requirement, &[&peer])?;
-        let nobody = Start { beyond_nr_open: true, ..unprivileged(t)? };
-        check_call_beside(t, &observer, &nobody, flags | Flags::FILES, requirement, &[&peer])?;
-        check_kcmp(t, &peer, Shared::Files, true, requirement)?;
-        check_kcmp(t, &peer, Shared::Fs, true, requirement)?;
-        // Without CLONE_FILES, what else there is decides.
-        check_call_beside(t, &observer, &nobody, flags, requirement, &[&peer]).map(drop)
+        let sharing = sharer.made_with.0;
+        t.spawn_sharing("caller", sharing, |t| judge_descriptors(t, &observer, &witness, sharer))?
+            .join(t)
     }
+}
+
+fn judge_descriptors(t: &Test, observer: &Observer, witness: &Peer, sharer: Sharer) -> Done {
+    let (flags, requirement) = match t.param() {
+        WITH_PRIVILEGED => (Flags::NEWNS, "ORD-03"),
+        WITH_USER => (Flags::NEWUSER | Flags::NEWNS, "ORD-04"),
+        _ => (INVALID, "ORD-05"),
+    };
+    put_table_out_of_reach(t)?;
+    t.check(try_fork()).proves("ERR-38").fails_with(Errno::EMFILE)?;
+    let root = Start { beyond_nr_open: true, ..Start::of(t.facts()) };
+    check_call_beside(t, observer, &root, flags | Flags::FILES, requirement, &[witness])?;
+    let nobody = Start { beyond_nr_open: true, ..unprivileged(t)? };
+    check_call_beside(t, observer, &nobody, flags | Flags::FILES, requirement, &[witness])?;
+    check_shared(t, witness, sharer, Flags::NONE, requirement)?;
+    check_seen(t, witness, sharer, Flags::NONE, requirement)?;
+    // Without CLONE_FILES, what else there is decides.
+    check_call_beside(t, observer, &nobody, flags, requirement, &[witness]).map(drop)
 }
