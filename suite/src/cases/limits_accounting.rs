@@ -23,7 +23,7 @@ case! {
     name: "limits.returned.success",
     about: "When the only task in a namespace has ended, the namespace is no longer counted: under a \
             limit with room for one, twenty tasks make one each, one after the other.",
-    proves: &["ERR-30", "INT-06"],
+    proves: &["ERR-30"],
     source: SOURCE,
     needs: limits::NEEDS,
     variants: limits::each_kind,
