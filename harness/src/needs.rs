@@ -55,11 +55,13 @@ pub enum Feature {
     Cgroup2,
     /// `/proc/sys/user/max_*_namespaces` of a fresh user namespace.
     NamespaceLimits,
+    /// Debian's switch against user namespaces of ordinary users.
+    UserNsSwitch,
 }
 
 impl Feature {
     /// Every feature, in declaration order.
-    pub const ALL: [Feature; 21] = [
+    pub const ALL: [Feature; 22] = [
         Feature::Unfiltered,
         Feature::SysAdmin,
         Feature::Sandbox,
@@ -81,6 +83,7 @@ impl Feature {
         Feature::Ia32,
         Feature::Cgroup2,
         Feature::NamespaceLimits,
+        Feature::UserNsSwitch,
     ];
 
     const fn bit(self) -> u32 {
@@ -95,11 +98,15 @@ impl Feature {
 pub enum Global {
     /// `fs.nr_open`, the ceiling of file descriptor numbers.
     NrOpen,
+    /// `fs.mount-max`, the number of mounts that a mount namespace may hold.
+    MountMax,
+    /// `kernel.unprivileged_userns_clone`, Debian's switch against user namespaces of ordinary users.
+    UserNsSwitch,
 }
 
 impl Global {
     /// Every such state.
-    pub const ALL: [Global; 1] = [Global::NrOpen];
+    pub const ALL: [Global; 3] = [Global::NrOpen, Global::MountMax, Global::UserNsSwitch];
 
     const fn bit(self) -> u32 {
         1 << self as u8
@@ -109,6 +116,8 @@ impl Global {
     pub fn path(self) -> &'static str {
         match self {
             Global::NrOpen => "/proc/sys/fs/nr_open",
+            Global::MountMax => "/proc/sys/fs/mount-max",
+            Global::UserNsSwitch => "/proc/sys/kernel/unprivileged_userns_clone",
         }
     }
 }

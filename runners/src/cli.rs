@@ -99,8 +99,8 @@ pub struct RunArgs {
     /// Known kernel bugs and unmet needs count as failures
     #[arg(long)]
     pub strict: bool,
-    /// Also run cases that change what every process of this machine sees (fs.nr_open); the old
-    /// values are put back
+    /// Also run cases that change what every process of this machine sees (fs.nr_open, fs.mount-max);
+    /// the old values are put back
     #[arg(long)]
     pub disturb_host: bool,
 }

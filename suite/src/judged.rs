@@ -48,7 +48,25 @@ pub fn check_call_by(
     requirement: &'static str,
     enter: impl FnOnce(Flags) -> Call<()>,
 ) -> Done<Prediction> {
-    let prediction = predict(start, flags, &Kernel::of(t.facts()));
+    let kernel = Kernel::of(t.facts());
+    check_call_on(t, observer, start, &kernel, flags, requirement, enter)
+}
+
+/// The same, where the case has set what the facts said of the kernel otherwise.
+///
+/// # Errors
+/// Something differs: a failed check is on record.
+#[track_caller]
+pub fn check_call_on(
+    t: &Test,
+    observer: &Observer,
+    start: &Start,
+    kernel: &Kernel,
+    flags: Flags,
+    requirement: &'static str,
+    enter: impl FnOnce(Flags) -> Call<()>,
+) -> Done<Prediction> {
+    let prediction = predict(start, flags, kernel);
     let before = observer.state();
     let call = enter(flags);
     let after = observer.state();

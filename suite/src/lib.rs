@@ -14,6 +14,7 @@
 //! | [`row`] | every flag in one state of threads and sharers |
 //! | [`shared_memory`] | memory that stays shared whatever happens |
 //! | [`side`], [`mark`], [`memory_sharer`] | whether two tasks share, told by what one sees of the other |
+//! | [`security_module`] | a security module that refuses the caller user namespaces |
 //! | [`semaphores`], [`mount_table`], [`executed`], [`namespace_file`], [`control_group`] | further things that cases look at |
 //! | [`requirements`] | the catalogue of requirements that cases cite |
 
@@ -34,6 +35,7 @@ pub mod privilege;
 pub mod requirements;
 pub mod ring;
 pub mod row;
+pub mod security_module;
 pub mod semaphores;
 pub mod shared_memory;
 pub mod sharing;

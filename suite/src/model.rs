@@ -98,6 +98,14 @@ pub struct Start {
     pub beyond_nr_open: bool,
     /// The kinds of namespace whose limit in the current user namespace is reached (ERR-30).
     pub exhausted: Flags,
+    /// The kinds of namespace that are nested as deep as they may be already: CLONE_NEWUSER,
+    /// CLONE_NEWPID (ERR-33, ERR-34).
+    pub too_deep: Flags,
+    /// The PID namespace belongs to a user namespace that is neither the current one nor an ancestor
+    /// of it (ERR-10).
+    pub pid_ns_foreign: bool,
+    /// A security module refuses user namespaces, with this errno (ERR-26).
+    pub module_refuses: Option<Errno>,
 }
 
 impl Default for Start {
@@ -114,6 +122,9 @@ impl Default for Start {
             children_elsewhere: false,
             beyond_nr_open: false,
             exhausted: Flags::NONE,
+            too_deep: Flags::NONE,
+            pid_ns_foreign: false,
+            module_refuses: None,
         }
     }
 }
@@ -212,17 +223,20 @@ pub fn predict(start: &Start, flags: Flags, kernel: &Kernel) -> Prediction {
     if all.contains(Flags::FILES) && start.beyond_nr_open {
         return Prediction::refused(Errno::EMFILE);
     }
-    // The user namespace: its limit, then what else speaks against it (ERR-07, ERR-21, ERR-23,
-    // ERR-30, ORD-07).
+    // The user namespace: depth and limit, then what else speaks against it (ERR-07, ERR-21, ERR-23,
+    // ERR-26, ERR-30, ERR-33, ORD-07, ORD-13).
     if all.contains(Flags::NEWUSER) {
         if !kernel.effective.contains(Flags::NEWUSER) {
             return Prediction::refused(Errno::EINVAL);
         }
-        if start.exhausted.contains(Flags::NEWUSER) {
+        if (start.too_deep | start.exhausted).contains(Flags::NEWUSER) {
             return Prediction::refused(Errno::ENOSPC);
         }
         if start.chrooted || !start.ids_mapped {
             return Prediction::refused(Errno::EPERM);
+        }
+        if let Some(errno) = start.module_refuses {
+            return Prediction::refused(errno);
         }
     }
     // Privilege, in the new user namespace if one is asked for (PRIV-03, PRIV-04).
@@ -250,11 +264,12 @@ pub fn predict(start: &Start, flags: Flags, kernel: &Kernel) -> Prediction {
             }
             return Prediction::refused(Errno::EINVAL);
         }
-        // The state is looked at before the limit (ERR-08, ERR-35).
-        if flag == Flags::NEWPID && start.children_elsewhere {
+        // The state is looked at before the limits (ERR-08, ERR-10, ERR-35).
+        let pid_refused = start.children_elsewhere || start.pid_ns_foreign;
+        if flag == Flags::NEWPID && pid_refused {
             return Prediction::refused(Errno::EINVAL);
         }
-        if start.exhausted.contains(flag) {
+        if (start.too_deep | start.exhausted).contains(flag) {
             return Prediction::refused(Errno::ENOSPC);
         }
     }
@@ -405,6 +420,14 @@ mod tests {
         assert_eq!(result(&full, Flags::NEWUTS | pid), Err(Errno::ENOSPC));
         assert_eq!(result(&full, Flags::NEWCGROUP | pid), Err(Errno::EINVAL));
         assert_eq!(result(&full, pid), Err(Errno::EINVAL));
+        // ORD-07, ORD-13.
+        let deep = Start {
+            chrooted: true,
+            too_deep: Flags::NEWUSER | pid,
+            ..Start::default()
+        };
+        assert_eq!(result(&deep, Flags::NEWUSER), Err(Errno::ENOSPC));
+        assert_eq!(result(&deep, pid), Err(Errno::ENOSPC));
         // PRIV-04.
         assert_eq!(result(&nobody, Flags::NEWUSER | Flags::NEWNS), Ok(()));
         assert_eq!(result(&nobody, Flags::NEWNS), Err(Errno::EPERM));

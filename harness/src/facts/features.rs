@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 
 use super::{Config, Facts, Version, in_initial_user_namespace, status_field};
-use crate::needs::Feature;
+use crate::needs::{Feature, Global};
 use crate::sandbox::Sandbox;
 use crate::task::fork_sharing;
 
@@ -94,6 +94,11 @@ fn missing(feature: Feature, facts: &Facts) -> Option<String> {
         Feature::IoUring => io_uring(),
         Feature::Ia32 => ia32(),
         Feature::Cgroup2 => cgroup2(),
+        Feature::UserNsSwitch => (!Path::new(Global::UserNsSwitch.path()).exists()).then(|| {
+            "this kernel has no kernel.unprivileged_userns_clone, which is a patch of Debian's: \
+             run one of Debian's kernels (kernels fetch)"
+                .to_owned()
+        }),
         Feature::NamespaceLimits => no_file(
             "/proc/sys/user/max_uts_namespaces",
             "limits on namespaces (/proc/sys/user)",

@@ -1,0 +1,254 @@
+//! Which error it is where several apply (ORD rows and ERR-35 of the behaviour catalogue, section
+//! 2.5): unknown bits, then what cannot be separated, then descriptors, then the user namespace,
+//! then privilege, then the namespaces in the order mount, UTS, IPC, PID, cgroup, network, time.
+//!
+//! Each case shows each reason alone before both together: that both errors apply is half of it.
+
+use std::os::fd::IntoRawFd;
+
+use crate::limits;
+use crate::model::{Start, Threads};
+use crate::prelude::*;
+use crate::sharing::{Sharer, check_seen, check_shared};
+use crate::side::check_call_beside;
+use crate::thread_group::IdleThread;
+
+const SOURCE: &str = "2006 design document, 5 and 6; kernel, kernel/fork.c (ksys_unshare)";
+
+/// No kernel accepts it.
+const INVALID: Flags = Flags(1 << 40);
+
+fn unprivileged(t: &Test) -> Done<Start> {
+    become_unprivileged(t)?;
+    Ok(Start {
+        sys_admin: false,
+        initial_admin: false,
+        ..Start::of(t.facts())
+    })
+}
+
+case! {
+    name: "order.flags_before_privilege",
+    about: "An unprivileged caller of CLONE_NEWNS gets EPERM, and EINVAL as soon as an unknown bit is \
+            with it.",
+    proves: &["ORD-01"],
+    source: SOURCE,
+    run: |t| {
+        const ID: &str = "ORD-01";
+        let start = unprivileged(t)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
+        for flags in [Flags::NEWNS, Flags::NEWNS | INVALID, Flags::NEWNS | Flags::FILES | Flags(1)] {
+            check_call_beside(t, &observer, &start, flags, ID, &[&peer])?;
+        }
+        Ok(())
+    }
+}
+
+case! {
+    name: "order.threads_before_privilege",
+    about: "An unprivileged caller with a second thread gets EPERM for CLONE_NEWNS, and EINVAL with \
+            CLONE_VM, CLONE_SIGHAND or CLONE_THREAD beside it.",
+    proves: &["ORD-02"],
+    source: SOURCE,
+    run: |t| {
+        const ID: &str = "ORD-02";
+        let start = unprivileged(t)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let second = IdleThread::start(t)?;
+        let start = Start { threads: Threads::Others, ..start };
+        for flags in [
+            Flags::NEWNS,
+            Flags::NEWNS | Flags::VM,
+            Flags::NEWNS | Flags::SIGHAND,
+            Flags::NEWNS | Flags::THREAD | Flags::FS | Flags::FILES,
+        ] {
+            check_call_beside(t, &observer, &start, flags, ID, &[&peer])?;
+        }
+        second.end();
+        Ok(())
+    }
+}
+
+case! {
+    name: "order.privilege_before_pid_state",
+    about: "A caller whose children already go to another PID namespace gets EINVAL for CLONE_NEWPID, \
+            and EPERM once it has lost CAP_SYS_ADMIN.",
+    proves: &["ORD-06"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::PidNs),
+    run: |t| {
+        const ID: &str = "ORD-06";
+        t.setup(unshare(Flags::NEWPID))?;
+        let observer = Observer::open(t)?;
+        let privileged = Start { children_elsewhere: true, ..Start::of(t.facts()) };
+        for flags in [Flags::NEWPID, Flags::NEWPID | Flags::FS] {
+            check_call(t, &observer, &privileged, flags, ID)?;
+        }
+        let start = Start { children_elsewhere: true, ..unprivileged(t)? };
+        for flags in [Flags::NEWPID, Flags::NEWPID | Flags::FS] {
+            check_call(t, &observer, &start, flags, ID)?;
+        }
+        Ok(())
+    }
+}
+
+/// A reason why a namespace cannot be made: its limit, or for CLONE_NEWPID a second call.
+fn full(flags: Flags) -> Variant {
+    Variant::new(flags.slug(), flags.0)
+}
+
+case! {
+    name: "order.limits_and_pid_state",
+    about: "A second CLONE_NEWPID gives EINVAL, whatever the limit on PID namespaces. With another \
+            namespace whose limit is 0 in the same call, which error it is shows which comes first: \
+            mount, UTS and IPC namespaces come before (ENOSPC), cgroup, network and time ones after \
+            (EINVAL).",
+    proves: &["ORD-08", "ORD-09", "ERR-35"],
+    source: "kernel, kernel/nsproxy.c and kernel/pid_namespace.c",
+    needs: limits::NEEDS.with(Feature::PidNs),
+    variants: || [
+        (Flags::NEWPID, Feature::PidNs, "ERR-35"),
+        (Flags::NEWNS, Feature::PidNs, "ORD-08"),
+        (Flags::NEWUTS, Feature::UtsNs, "ORD-08"),
+        (Flags::NEWIPC, Feature::IpcNs, "ORD-08"),
+        (Flags::NEWCGROUP, Feature::CgroupNs, "ORD-09"),
+        (Flags::NEWNET, Feature::NetNs, "ORD-09"),
+        (Flags::NEWTIME, Feature::TimeNs, "ORD-09"),
+    ]
+    .map(|(flag, feature, id)| full(flag).proving([id]).needing(Needs::NONE.with(feature)))
+    .into(),
+    run: |t| {
+        let flag = Flags(t.param());
+        let requirement = match flag {
+            Flags::NEWPID => "ERR-35",
+            Flags::NEWNS | Flags::NEWUTS | Flags::NEWIPC => "ORD-08",
+            _ => "ORD-09",
+        };
+        limits::enter_own_user_namespace(t)?;
+        let observer = Observer::open(t)?;
+        // Before: a child by clone(2) would no longer share with the caller.
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
+        t.setup(unshare(Flags::NEWPID))?;
+        limits::set(t, flag, 0)?;
+        let start = Start {
+            initial_admin: false,
+            children_elsewhere: true,
+            exhausted: flag,
+            ..Start::of(t.facts())
+        };
+        for flags in [Flags::NEWPID, flag, flag | Flags::NEWPID, flag | Flags::NEWPID | Flags::FILES] {
+            check_call_beside(t, &observer, &start, flags, requirement, &[&peer])?;
+        }
+        Ok(())
+    }
+}
+
+case! {
+    name: "order.limits_of_two",
+    about: "CLONE_NEWNS and CLONE_NEWUTS with both limits at 0 give ENOSPC, and nothing changes, \
+            whichever of the two it is for.",
+    proves: &["ORD-08"],
+    source: "kernel, kernel/nsproxy.c",
+    needs: limits::NEEDS.with(Feature::UtsNs),
+    run: |t| {
+        const ID: &str = "ORD-08";
+        limits::enter_own_user_namespace(t)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
+        let both = Flags::NEWNS | Flags::NEWUTS;
+        for exhausted in [Flags::NEWNS, Flags::NEWUTS, both] {
+            for flag in both.iter() {
+                let limit = if exhausted.contains(flag) { 0 } else { limits::HIGHEST };
+                limits::set(t, flag, limit)?;
+            }
+            let start = Start { initial_admin: false, exhausted, ..Start::of(t.facts()) };
+            check_call_beside(t, &observer, &start, both, ID, &[&peer])?;
+        }
+        Ok(())
+    }
+}
+
+/// A descriptor beyond the lowest value of fs.nr_open (LIM-03).
+const HIGH: i32 = 200;
+
+/// Opens a descriptor and lowers fs.nr_open below it; the supervisor puts that back. Whoever shares
+/// the table can then not be given a copy of it.
+fn put_table_out_of_reach(t: &Test) -> Done {
+    let file = t.setup(Call::io("open(/)", std::fs::File::open("/")))?.into_raw_fd();
+    // SAFETY: the number is not in use, and the other is ours.
+    let moved = unsafe { libc::dup3(file, HIGH, libc::O_CLOEXEC) };
+    t.setup(Call::new(format!("dup3({HIGH})"), Errno::result(moved)))?;
+    nix::unistd::close(file).ok();
+    let path = Global::NrOpen.path();
+    t.setup(Call::io(format!("write({path}, 64)"), std::fs::write(path, "64")))
+}
+
+/// Forks a child that ends at once.
+fn try_fork() -> Call<()> {
+    use nix::unistd::{ForkResult, fork};
+    // SAFETY: the case is single-threaded, and the child ends at once.
+    let result = unsafe { fork() }.map(|fork| match fork {
+        // SAFETY: ends the child without destructors.
+        ForkResult::Child => unsafe { libc::_exit(0) },
+        ForkResult::Parent { child } => {
+            let _ = nix::sys::wait::waitpid(child, None);
+        }
+    });
+    Call::new("fork()", result)
+}
+
+/// What is tried with the descriptors out of reach.
+const WITH_PRIVILEGED: u64 = 0;
+const WITH_USER: u64 = 1;
+const WITH_INVALID: u64 = 2;
+
+case! {
+    name: "order.descriptors",
+    about: "A shared table of descriptors that cannot be copied (EMFILE) is found before a missing \
+            privilege and before a user namespace is made, and after unknown bits, which give \
+            EINVAL; nothing changes, and the table stays shared. fork(2) gives EMFILE then, too.",
+    proves: &["ORD-03", "ORD-04", "ORD-05", "ATOM-12", "ERR-38"],
+    source: SOURCE,
+    needs: Needs::NONE
+        .with(Feature::InitialRoot)
+        .with(Feature::SecondUser)
+        .with(Feature::CreateUserNs)
+        .disturbing(Global::NrOpen),
+    variants: || vec![
+        Variant::new("before_privilege", WITH_PRIVILEGED).proving(["ORD-03", "ATOM-12", "ERR-38"]),
+        Variant::new("before_user", WITH_USER).proving(["ORD-04"]),
+        Variant::new("after_flags", WITH_INVALID).proving(["ORD-05"]),
+    ],
+    run: |t| {
+        // Both stay privileged and outlive the caller, which could not end them.
+        let observer = Observer::open(t)?;
+        let witness = Peer::start(t, "witness", Flags::NONE)?;
+        let sharer = Sharer {
+            tid: nix::unistd::getpid().as_raw(),
+            made_with: Flags::FS | Flags::FILES,
+        };
+        let sharing = sharer.made_with.0;
+        t.spawn_sharing("caller", sharing, |t| judge_descriptors(t, &observer, &witness, sharer))?
+            .join(t)
+    }
+}
+
+fn judge_descriptors(t: &Test, observer: &Observer, witness: &Peer, sharer: Sharer) -> Done {
+    let (flags, requirement) = match t.param() {
+        WITH_PRIVILEGED => (Flags::NEWNS, "ORD-03"),
+        WITH_USER => (Flags::NEWUSER | Flags::NEWNS, "ORD-04"),
+        _ => (INVALID, "ORD-05"),
+    };
+    put_table_out_of_reach(t)?;
+    t.check(try_fork()).proves("ERR-38").fails_with(Errno::EMFILE)?;
+    let root = Start { beyond_nr_open: true, ..Start::of(t.facts()) };
+    check_call_beside(t, observer, &root, flags | Flags::FILES, requirement, &[witness])?;
+    let nobody = Start { beyond_nr_open: true, ..unprivileged(t)? };
+    check_call_beside(t, observer, &nobody, flags | Flags::FILES, requirement, &[witness])?;
+    check_shared(t, witness, sharer, Flags::NONE, requirement)?;
+    check_seen(t, witness, sharer, Flags::NONE, requirement)?;
+    // Without CLONE_FILES, what else there is decides.
+    check_call_beside(t, observer, &nobody, flags, requirement, &[witness]).map(drop)
+}

@@ -1,0 +1,291 @@
+//! The privilege that each flag takes (PRIV rows and ERR-20 of the behaviour catalogue, section
+//! 1.3): CAP_SYS_ADMIN, effective in the caller's user namespace, for every namespace but a user
+//! namespace, and nothing else.
+
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+
+use crate::limits::enter_own_user_namespace;
+use crate::model::Start;
+use crate::prelude::*;
+use crate::privilege::{CAP_SYS_ADMIN, NOBODY, set_capabilities};
+use crate::row::for_flags;
+use crate::sharing::Company;
+use crate::side::{check_call_beside, needs_of};
+
+const SOURCE: &str = "unshare(2), ERRORS (EPERM); 2006 design document, 5 (EPERM); capabilities(7)";
+
+/// What a sibling shares.
+const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
+
+/// A lone task whose CAP_SYS_ADMIN is not effective.
+fn without(t: &Test) -> Start {
+    Start {
+        sys_admin: false,
+        initial_admin: false,
+        ..Start::of(t.facts())
+    }
+}
+
+/// The flags that take CAP_SYS_ADMIN, whether this kernel has them or not.
+fn privileged() -> Vec<Variant> {
+    Flags::PRIVILEGED.iter().map(for_flags).collect()
+}
+
+/// Those that this kernel can carry out.
+fn possible() -> Vec<Variant> {
+    Flags::PRIVILEGED
+        .iter()
+        .map(|flag| for_flags(flag).needing(needs_of(flag)))
+        .collect()
+}
+
+/// The permitted capabilities of the task at hand.
+fn permitted(observer: &Observer) -> u64 {
+    observer.state().capabilities[1]
+}
+
+case! {
+    name: "privilege.none_needed",
+    about: "CLONE_FS, CLONE_FILES, CLONE_SYSVSEM, CLONE_VM, CLONE_SIGHAND and CLONE_THREAD take no \
+            capability: without any each succeeds, alone and all at once, and leaves just what it \
+            names.",
+    proves: &["PRIV-01"],
+    source: SOURCE,
+    variants: || {
+        let flags = [Flags::FS, Flags::FILES, Flags::SYSVSEM, Flags::VM, Flags::SIGHAND, Flags::THREAD];
+        let all = flags.into_iter().fold(Flags::NONE, |all, flag| all | flag);
+        flags.into_iter().chain([all]).map(for_flags).collect()
+    },
+    run: |t| {
+        const ID: &str = "PRIV-01";
+        t.directory()?;
+        become_unprivileged(t)?;
+        let observer = Observer::open(t)?;
+        t.check(Call::seen("CapEff", observer.state().capabilities[2])).proves(ID).is(0)?;
+        let company = Company::start(t, SHARED)?.without_root();
+        let flags = Flags(t.param());
+        let prediction = check_call_beside(t, &observer, &without(t), flags, ID, &[company.peer()])?;
+        company.check(t, prediction.separated, ID)
+    }
+}
+
+case! {
+    name: "privilege.sys_admin_needed",
+    about: "Without CAP_SYS_ADMIN each namespace flag but CLONE_NEWUSER gives EPERM, alone and with \
+            what needs no privilege: nothing changes, and a sibling goes on sharing all.",
+    proves: &["PRIV-03", "ERR-20"],
+    source: SOURCE,
+    variants: privileged,
+    run: |t| {
+        const ID: &str = "ERR-20";
+        t.directory()?;
+        become_unprivileged(t)?;
+        let observer = Observer::open(t)?;
+        let company = Company::start(t, SHARED)?.without_root();
+        let flag = Flags(t.param());
+        for flags in [flag, flag, flag | Flags::FS | Flags::FILES | Flags::SYSVSEM] {
+            check_call_beside(t, &observer, &without(t), flags, ID, &[company.peer()])?;
+        }
+        company.check(t, Flags::NONE, ID)
+    }
+}
+
+case! {
+    name: "privilege.user_namespace",
+    about: "CLONE_NEWUSER takes no capability: a task without any gets its user namespace, and, in \
+            one call, any other namespace with it, for which CAP_SYS_ADMIN comes with the new one.",
+    proves: &["PRIV-02", "PRIV-04"],
+    source: "unshare(2), CLONE_NEWUSER; user_namespaces(7)",
+    needs: Needs::NONE.with(Feature::CreateUserNs),
+    variants: || [Flags::NONE]
+        .into_iter()
+        .chain(Flags::PRIVILEGED.iter())
+        .map(|flag| for_flags(flag | Flags::NEWUSER))
+        .collect(),
+    run: |t| {
+        become_unprivileged(t)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        check_call_beside(t, &observer, &without(t), Flags(t.param()), "PRIV-04", &[&peer]).map(drop)
+    }
+}
+
+case! {
+    name: "privilege.all_but_sys_admin",
+    about: "Being user 0 is no privilege, nor are the other capabilities: with all but CAP_SYS_ADMIN \
+            each namespace flag gives EPERM, while CLONE_NEWUSER succeeds.",
+    proves: &["PRIV-05"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    variants: || privileged().into_iter().chain([for_flags(Flags::NEWUSER)]).collect(),
+    run: |t| {
+        const ID: &str = "PRIV-05";
+        let observer = Observer::open(t)?;
+        let rest = permitted(&observer) & !CAP_SYS_ADMIN;
+        t.setup(set_capabilities(rest, rest))?;
+        t.check(Call::seen("geteuid()", nix::unistd::geteuid().as_raw())).proves(ID).is(0)?;
+        check_call(t, &observer, &without(t), Flags(t.param()), ID).map(drop)
+    }
+}
+
+/// As which user the caller has its one capability.
+const AS_ROOT: u64 = 0;
+const AS_NOBODY: u64 = 1 << 40;
+
+case! {
+    name: "privilege.only_sys_admin",
+    about: "CAP_SYS_ADMIN alone is enough for every namespace flag, as user 0 and as an ordinary \
+            user.",
+    proves: &["PRIV-06", "PRIV-03"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    variants: || [(AS_ROOT, "root", Needs::NONE), (AS_NOBODY, "nobody", Needs::NONE.with(Feature::SecondUser))]
+        .into_iter()
+        .flat_map(|(who, name, needs)| possible().into_iter().map(move |variant| Variant {
+            name: format!("{name}.{}", variant.name),
+            param: variant.param | who,
+            ..variant
+        }.needing(needs)))
+        .collect(),
+    run: |t| {
+        let observer = Observer::open(t)?;
+        if t.param() & AS_NOBODY != 0 {
+            t.setup(Call::new("prctl(PR_SET_KEEPCAPS)", nix::sys::prctl::set_keepcaps(true)))?;
+            become_nobody(t)?;
+        }
+        t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
+        let flag = Flags(t.param() & !AS_NOBODY);
+        check_call(t, &observer, &Start::of(t.facts()), flag, "PRIV-06").map(drop)
+    }
+}
+
+/// Changes all user and group IDs, and keeps what capabilities the kernel lets it keep.
+fn become_nobody(t: &Test) -> Done {
+    let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+    t.setup(Call::new("setgroups([])", setgroups(&[])))?;
+    t.setup(Call::new("setresgid(65534)", setresgid(gid, gid, gid)))?;
+    t.setup(Call::new("setresuid(65534)", setresuid(uid, uid, uid)))?;
+    // The change made /proc/self root's.
+    let dumpable = nix::sys::prctl::set_dumpable(true);
+    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", dumpable))
+}
+
+case! {
+    name: "privilege.permitted_only",
+    about: "A CAP_SYS_ADMIN that is permitted but not effective does not count: EPERM for each \
+            namespace flag, and success once it is raised.",
+    proves: &["PRIV-07"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    variants: possible,
+    run: |t| {
+        const ID: &str = "PRIV-07";
+        let flag = Flags(t.param());
+        let observer = Observer::open(t)?;
+        let all = permitted(&observer);
+        t.setup(set_capabilities(all & !CAP_SYS_ADMIN, all))?;
+        check_call(t, &observer, &without(t), flag, ID)?;
+        t.setup(set_capabilities(0, CAP_SYS_ADMIN))?;
+        check_call(t, &observer, &without(t), flag, ID)?;
+        t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
+        check_call(t, &observer, &Start::of(t.facts()), flag, ID).map(drop)
+    }
+}
+
+case! {
+    name: "privilege.dropped_inside",
+    about: "What counts is CAP_SYS_ADMIN in the user namespace one is in: root of a user namespace \
+            of its own who has dropped it gets EPERM for each namespace flag but CLONE_NEWUSER, \
+            which gives it another one.",
+    proves: &["PRIV-08"],
+    source: "user_namespaces(7), Capabilities",
+    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    variants: || possible().into_iter().chain([for_flags(Flags::NEWUSER)]).collect(),
+    run: |t| {
+        const ID: &str = "PRIV-08";
+        let flag = Flags(t.param());
+        enter_own_user_namespace(t)?;
+        let observer = Observer::open(t)?;
+        let inside = Start { initial_admin: false, ..Start::of(t.facts()) };
+        let dropped = Start { sys_admin: false, ..inside };
+        t.in_child(|t| {
+            let rest = permitted(&observer) & !CAP_SYS_ADMIN;
+            t.setup(set_capabilities(rest, rest))?;
+            check_call(t, &observer, &dropped, flag, ID).map(drop)
+        })?;
+        // With it, there is nothing else in the way.
+        check_call(t, &observer, &inside, flag, ID).map(drop)
+    }
+}
+
+/// What may differ from a plain caller, and must not matter.
+const FILE_SYSTEM_USER: u64 = 1 << 40;
+const GROUPS: u64 = 2 << 40;
+const GROUPS_OF_NOBODY: u64 = 3 << 40;
+const SAVED_USER: u64 = 4 << 40;
+const REAL_USER: u64 = 5 << 40;
+
+case! {
+    name: "privilege.nothing_else_counts",
+    about: "Neither the file system user, nor the saved or the real user, nor supplementary groups \
+            have a say: with CAP_SYS_ADMIN effective each namespace flag succeeds whatever they \
+            are, without it each gives EPERM even if they are root's.",
+    proves: &["PRIV-09"],
+    source: "capabilities(7); kernel, kernel/nsproxy.c",
+    needs: Needs::ROOT.with(Feature::SecondUser),
+    variants: || [
+        (FILE_SYSTEM_USER, "file_system_user"),
+        (GROUPS, "groups"),
+        (GROUPS_OF_NOBODY, "roots_groups"),
+        (SAVED_USER, "saved_user"),
+        (REAL_USER, "real_user"),
+    ]
+    .into_iter()
+    .flat_map(|(what, name)| possible().into_iter().map(move |variant| Variant {
+        name: format!("{name}.{}", variant.name),
+        param: variant.param | what,
+        ..variant
+    }))
+    .collect(),
+    run: |t| {
+        const ID: &str = "PRIV-09";
+        let flag = Flags(t.param() & 0xffff_ffff);
+        let observer = Observer::open(t)?;
+        let (root, nobody) = (Uid::from_raw(0), Uid::from_raw(NOBODY));
+        let root_group = Gid::from_raw(0);
+        let with = Start::of(t.facts());
+        let start = match t.param() & !0xffff_ffff {
+            FILE_SYSTEM_USER => {
+                nix::unistd::setfsuid(nobody);
+                nix::unistd::setfsgid(Gid::from_raw(NOBODY));
+                with
+            }
+            GROUPS => {
+                t.setup(Call::new("setgroups([65534])", setgroups(&[Gid::from_raw(NOBODY)])))?;
+                with
+            }
+            GROUPS_OF_NOBODY => {
+                become_unprivileged_with(t, &[root_group], [nobody; 3])?;
+                without(t)
+            }
+            // With its effective user the caller gives up its effective capabilities.
+            SAVED_USER => {
+                become_unprivileged_with(t, &[], [nobody, nobody, root])?;
+                without(t)
+            }
+            _ => {
+                become_unprivileged_with(t, &[], [root, nobody, nobody])?;
+                without(t)
+            }
+        };
+        check_call(t, &observer, &start, flag, ID).map(drop)
+    }
+}
+
+/// Changes groups, then real, effective and saved user.
+fn become_unprivileged_with(t: &Test, groups: &[Gid], [real, effective, saved]: [Uid; 3]) -> Done {
+    t.setup(Call::new("setgroups()", setgroups(groups)))?;
+    t.setup(Call::new("setresuid()", setresuid(real, effective, saved)))?;
+    let dumpable = nix::sys::prctl::set_dumpable(true);
+    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", dumpable))
+}
