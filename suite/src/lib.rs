@@ -14,7 +14,7 @@
 //! | [`row`] | every flag in one state of threads and sharers |
 //! | [`shared_memory`] | memory that stays shared whatever happens |
 //! | [`side`], [`mark`], [`memory_sharer`] | whether two tasks share, told by what one sees of the other |
-//! | [`semaphores`], [`mount_table`], [`executed`], [`namespace_file`], [`control_group`] | further things that cases look at |
+//! | [`semaphores`], [`mount_table`], [`new_mount_api`], [`executed`], [`namespace_file`], [`control_group`], [`sysctl`] | further things that cases look at |
 //! | [`requirements`] | the catalogue of requirements that cases cite |
 
 pub mod cases;
@@ -28,6 +28,7 @@ pub mod memory_sharer;
 pub mod model;
 pub mod mount_table;
 pub mod namespace_file;
+pub mod new_mount_api;
 pub mod observe;
 pub mod peer;
 pub mod privilege;
@@ -40,6 +41,7 @@ pub mod sharing;
 pub mod side;
 pub mod storm;
 pub mod sys;
+pub mod sysctl;
 pub mod thread_group;
 pub mod vm_task;
 
