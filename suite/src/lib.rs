@@ -14,10 +14,11 @@
 //! | [`row`] | every flag in one state of threads and sharers |
 //! | [`shared_memory`] | memory that stays shared whatever happens |
 //! | [`side`], [`mark`], [`memory_sharer`] | whether two tasks share, told by what one sees of the other |
-//! | [`semaphores`], [`mount_table`], [`new_mount_api`], [`executed`], [`namespace_file`], [`control_group`], [`sysctl`] | further things that cases look at |
+//! | [`semaphores`], [`mount_table`], [`new_mount_api`], [`executed`], [`namespace_file`], [`control_group`], [`sysctl`], [`clock`] | further things that cases look at |
 //! | [`requirements`] | the catalogue of requirements that cases cite |
 
 pub mod cases;
+pub mod clock;
 pub mod control_group;
 pub mod executed;
 pub mod flags;
