@@ -14,7 +14,7 @@
 //! | [`row`] | every flag in one state of threads and sharers |
 //! | [`shared_memory`] | memory that stays shared whatever happens |
 //! | [`side`], [`mark`], [`memory_sharer`] | whether two tasks share, told by what one sees of the other |
-//! | [`semaphores`], [`mount_table`], [`new_mount_api`], [`executed`], [`namespace_file`], [`control_group`], [`sysctl`], [`clock`] | further things that cases look at |
+//! | [`semaphores`], [`mount_table`], [`new_mount_api`], [`netfilter`], [`executed`], [`namespace_file`], [`control_group`], [`sysctl`], [`clock`] | further things that cases look at |
 //! | [`requirements`] | the catalogue of requirements that cases cite |
 
 pub mod cases;
@@ -29,6 +29,7 @@ pub mod memory_sharer;
 pub mod model;
 pub mod mount_table;
 pub mod namespace_file;
+pub mod netfilter;
 pub mod new_mount_api;
 pub mod observe;
 pub mod peer;
