@@ -74,3 +74,17 @@ pub fn become_unprivileged(t: &Test) -> Done {
     }
     t.setup(set_capabilities(0, 0))
 }
+
+/// A set of all capabilities this kernel knows.
+///
+/// # Errors
+/// The kernel does not tell: the case is broken.
+#[track_caller]
+pub fn all_capabilities(t: &Test) -> Done<u64> {
+    let path = "/proc/sys/kernel/cap_last_cap";
+    let text = std::fs::read_to_string(path);
+    let text = t.setup(Call::io(format!("read({path})"), text))?;
+    let last: Result<u32, Errno> = text.trim().parse().map_err(|_| Errno::EINVAL);
+    let last = t.setup(Call::new("number of capabilities", last))?;
+    Ok(u64::MAX >> (63 - last))
+}
