@@ -2,6 +2,7 @@
 //! the making, a table that was once larger, one shared with a parent that sleeps in vfork.
 
 use std::os::fd::{AsRawFd, IntoRawFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nix::sys::stat::Mode;
 use syscalls::{Sysno, syscall};
@@ -48,24 +49,46 @@ case! {
         let fifo = t.directory()?.join("fifo");
         t.setup(Call::new("mkfifo()", nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600))))?;
         let observer = Observer::open(t)?;
-        let number = t.setup(Call::new("fcntl(F_DUPFD)", lowest_free()))?;
+        let (thread, go) = (AtomicI32::new(0), AtomicBool::new(false));
+        let number = AtomicI32::new(-1);
         std::thread::scope(|scope| {
             let opener = scope.spawn(|| {
                 t.name_task("second thread");
+                thread.store(nix::unistd::gettid().as_raw(), Ordering::Release);
+                // Awake all the time, so that once it sleeps it does in open(2).
+                while !go.load(Ordering::Acquire) {
+                    std::thread::yield_now();
+                }
                 // Sleeps until somebody opens the other end.
                 let opened = std::fs::File::open(&fifo).map(IntoRawFd::into_raw_fd);
                 let fd = t.setup(Call::io("open(fifo)", opened))?;
                 all([
-                    t.check(Call::seen("the number that open() gave", fd)).proves(ID).is(number),
+                    t.check(Call::seen("the number that open() gave", fd)).proves(ID).is(number.load(Ordering::Acquire)),
                     t.check(is_open(fd)).proves(ID).is(true),
                 ])
             });
-            // The number is taken once the thread is in open(2).
-            while !opener.is_finished() && lowest_free() == Ok(number) {
+            while thread.load(Ordering::Acquire) == 0 {
                 std::thread::yield_now();
             }
+            // From here on nothing else is opened: the thread gets the lowest number.
+            let path = format!("/proc/self/task/{}/stat", thread.load(Ordering::Acquire));
+            let stat = std::fs::File::open(&path);
+            let free = lowest_free().unwrap_or(-1);
+            number.store(free, Ordering::Release);
+            go.store(true, Ordering::Release);
+            while !opener.is_finished() && stat.as_ref().is_ok_and(|stat| !sleeps(stat)) {
+                std::thread::yield_now();
+            }
+            let number = free;
             let start = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
-            let judged = check_call(t, &observer, &start, Flags::FILES, ID).and_then(|_| all([
+            // Kept open: closing it would give another number free.
+            let stat = t.setup(Call::io(format!("open({path})"), stat));
+            let judged = stat.as_ref().map_or_else(|_| Err(t.broken("second thread", "cannot be watched")), |_| {
+                match lowest_free() {
+                    Ok(next) if next != number => check_call(t, &observer, &start, Flags::FILES, ID),
+                    other => Err(t.broken("lowest free number while the thread is in open()", format!("{other:?}"))),
+                }
+            }).and_then(|_| all([
                 t.check(is_open(number)).proves(ID).is(false),
                 t.check(Call::new("the lowest free number in the copy", lowest_free())).proves(ID).is(number),
                 t.check(unsound_descriptors()).proves(ID).is(vec![]),
@@ -77,6 +100,16 @@ case! {
             judged.and(opened).and(other_end.map(drop))
         })
     }
+}
+
+/// Whether a thread, by its file stat of /proc, sleeps.
+fn sleeps(stat: &std::fs::File) -> bool {
+    use std::os::unix::fs::FileExt;
+    let mut text = [0; 512];
+    let length = stat.read_at(&mut text, 0).unwrap_or(0);
+    // Behind the name, which is in parentheses and may hold any character.
+    let text = String::from_utf8_lossy(&text[..length]);
+    text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
 }
 
 /// Descriptors of the caller that are listed and do not answer fstat(2).

@@ -4,11 +4,10 @@
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
-use nix::unistd::{Uid, setresuid};
 use serde::{Deserialize, Serialize};
 
 use crate::prelude::*;
-use crate::privilege::set_capabilities;
+use crate::privilege::become_somebody_else;
 use crate::side::{Side, check_call_beside, in_own_namespaces};
 
 #[track_caller]
@@ -93,9 +92,7 @@ enum Charged {
 /// charged is little beside it.
 const MESSAGE: i64 = 8192;
 
-/// A user that nobody else is, so that no other process's objects count.
-const SOMEBODY: u32 = 54_321;
-
+/// The capability that lifts the limit on locked memory.
 const CAP_IPC_LOCK: u64 = 1 << 14;
 
 fn page_size() -> u64 {
@@ -112,17 +109,6 @@ fn limit_to_one(kind: Charged) -> Result<(), Errno> {
     let bytes = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
     // SAFETY: the structure lives through the call.
     Errno::result(unsafe { libc::setrlimit(limit, &raw const bytes) }).map(drop)
-}
-
-/// Becomes that user, and keeps all capabilities but the one that lifts the limit.
-#[track_caller]
-fn become_somebody(t: &Test) -> Done {
-    let somebody = Uid::from_raw(SOMEBODY);
-    t.setup(Call::new("prctl(PR_SET_KEEPCAPS)", nix::sys::prctl::set_keepcaps(true)))?;
-    t.setup(Call::new("setresuid(54321)", setresuid(somebody, somebody, somebody)))?;
-    t.setup(Call::new("prctl(PR_SET_DUMPABLE)", nix::sys::prctl::set_dumpable(true)))?;
-    let kept = t.facts().capabilities & !CAP_IPC_LOCK;
-    t.setup(set_capabilities(kept, kept))
 }
 
 /// Makes an object that stays until it is removed, or its namespace ends.
@@ -181,7 +167,7 @@ case! {
         }
         let observer = Observer::open(t)?;
         let before = lists();
-        become_somebody(t)?;
+        become_somebody_else(t, t.facts().capabilities & !CAP_IPC_LOCK)?;
         t.setup(Call::new("setrlimit(room for one object)", limit_to_one(kind)))?;
         // Where the next object is to be made; its namespace is clone(2)'s.
         let elsewhere = Peer::start(t, "task elsewhere", Flags::NEWIPC)?;

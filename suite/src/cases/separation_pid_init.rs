@@ -54,7 +54,8 @@ case! {
             work again.",
     proves: &["EFF-PID-04", "EFF-PID-05"],
     source: SOURCE,
-    needs: NEEDS,
+    // setns(2) takes power over the PID namespace that the case starts in.
+    needs: NEEDS.with(Feature::InitialRoot),
     run: |t| {
         let observer = Observer::open(t)?;
         let own = t.setup(Call::new("open(ns/pid)", open_link("thread-self", Ns::Pid)))?;
@@ -83,7 +84,8 @@ case! {
             unshare(CLONE_NEWPID) works again: the next child is process 1 of yet another namespace.",
     proves: &["EFF-PID-06"],
     source: "setns(2); kernel, kernel/pid_namespace.c",
-    needs: NEEDS,
+    // setns(2) takes power over the PID namespace that the case starts in.
+    needs: NEEDS.with(Feature::InitialRoot),
     run: |t| {
         const ID: &str = "EFF-PID-06";
         let observer = Observer::open(t)?;
