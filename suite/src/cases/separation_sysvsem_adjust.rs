@@ -62,7 +62,7 @@ case! {
 
 /// What is done with the undo list, and without it; and the value after the adjustment.
 const LIMITS: [(&str, i32, i16, i16, i32); 2] = [
-    ("above", 5, -2, (SEMVMX - 3) as i16, SEMVMX),
+    ("above", 5, -2, (SEMVMX - 4) as i16, SEMVMX),
     ("below", 5, 2, -6, 0),
 ];
 
