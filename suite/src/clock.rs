@@ -13,7 +13,10 @@ const OFFSETS: &str = "/proc/self/timens_offsets";
 /// # Errors
 /// As clock_gettime(2).
 pub fn nanoseconds(clock: i32) -> Result<i64, Errno> {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the structure lives through the call.
     let result = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, &raw mut now) };
     Errno::result(result).map(|_| now.tv_sec * 1_000_000_000 + now.tv_nsec)
@@ -30,7 +33,10 @@ pub fn seconds(clock: i32) -> Result<i64, Errno> {
 /// Writes offsets as one line: a clock, seconds and nanoseconds.
 pub fn write_offset(clock: &str, seconds: i64, nanoseconds: i64) -> Call<()> {
     let text = format!("{clock} {seconds} {nanoseconds}\n");
-    Call::io(format!("write({OFFSETS}, {text:?})"), std::fs::write(OFFSETS, &text))
+    Call::io(
+        format!("write({OFFSETS}, {text:?})"),
+        std::fs::write(OFFSETS, &text),
+    )
 }
 
 /// The offsets of the namespace that the caller's children will be in: clock, seconds, nanoseconds.

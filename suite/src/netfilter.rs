@@ -48,17 +48,25 @@ fn message(kind: u16, flags: u16, family: u8, resource: u16, attributes: &[u8]) 
 }
 
 /// Sends a request and gives the bytes of each message that comes back until `enough`.
-fn ask(request: &[u8], mut take: impl FnMut(u16, &[u8]) -> Result<bool, Errno>) -> Result<(), Errno> {
+fn ask(
+    request: &[u8],
+    mut take: impl FnMut(u16, &[u8]) -> Result<bool, Errno>,
+) -> Result<(), Errno> {
     // SAFETY: socket takes numbers, the descriptor is new; buffers live through the calls.
     unsafe {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-        let socket = Errno::result(libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_NETFILTER))?;
+        let socket = Errno::result(libc::socket(
+            libc::AF_NETLINK,
+            kind,
+            libc::NETLINK_NETFILTER,
+        ))?;
         let socket = OwnedFd::from_raw_fd(socket);
         let fd = socket.as_raw_fd();
         Errno::result(libc::send(fd, request.as_ptr().cast(), request.len(), 0))?;
         loop {
             let mut buffer = [0u8; 8192];
-            let length = Errno::result(libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0))?;
+            let length =
+                Errno::result(libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0))?;
             let mut rest = &buffer[..length as usize];
             while rest.len() >= HEADER {
                 let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
@@ -77,7 +85,10 @@ fn ask(request: &[u8], mut take: impl FnMut(u16, &[u8]) -> Result<bool, Errno>) 
 
 /// The errno of an error message; success is one, too.
 fn refusal(body: &[u8]) -> Result<(), Errno> {
-    let bytes = body.get(..4).and_then(|bytes| bytes.try_into().ok()).ok_or(Errno::EBADMSG)?;
+    let bytes = body
+        .get(..4)
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or(Errno::EBADMSG)?;
     match i32::from_ne_bytes(bytes) {
         0 => Ok(()),
         error => Err(Errno::from_raw(-error)),
@@ -111,28 +122,31 @@ pub fn add_table(name: String) -> Result<(), Errno> {
 /// As [`add_table`].
 pub fn tables((): ()) -> Result<Vec<String>, Errno> {
     let mut names = Vec::new();
-    ask(&message(GET_TABLE, DUMP, NFPROTO_IPV4, 0, &[]), |kind, body| {
-        match kind {
-            DONE => return Ok(true),
-            ERROR => return refusal(body).map(|()| true),
-            _ => {}
-        }
-        // Attributes follow the family.
-        let mut rest = body.get(4..).unwrap_or_default();
-        while rest.len() >= 4 {
-            let length = u16::from_ne_bytes([rest[0], rest[1]]) as usize;
-            let kind = u16::from_ne_bytes([rest[2], rest[3]]);
-            if length < 4 || length > rest.len() {
-                break;
+    ask(
+        &message(GET_TABLE, DUMP, NFPROTO_IPV4, 0, &[]),
+        |kind, body| {
+            match kind {
+                DONE => return Ok(true),
+                ERROR => return refusal(body).map(|()| true),
+                _ => {}
             }
-            if kind == TABLE_NAME {
-                let name = String::from_utf8_lossy(&rest[4..length]);
-                names.push(name.trim_end_matches('\0').to_owned());
+            // Attributes follow the family.
+            let mut rest = body.get(4..).unwrap_or_default();
+            while rest.len() >= 4 {
+                let length = u16::from_ne_bytes([rest[0], rest[1]]) as usize;
+                let kind = u16::from_ne_bytes([rest[2], rest[3]]);
+                if length < 4 || length > rest.len() {
+                    break;
+                }
+                if kind == TABLE_NAME {
+                    let name = String::from_utf8_lossy(&rest[4..length]);
+                    names.push(name.trim_end_matches('\0').to_owned());
+                }
+                rest = &rest[length.next_multiple_of(4).min(rest.len())..];
             }
-            rest = &rest[length.next_multiple_of(4).min(rest.len())..];
-        }
-        Ok(false)
-    })?;
+            Ok(false)
+        },
+    )?;
     names.sort();
     Ok(names)
 }

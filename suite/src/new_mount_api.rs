@@ -27,7 +27,12 @@ struct Request {
 impl Request {
     fn new(mount: u64, parameter: u64) -> Self {
         let size = size_of::<Self>() as u32;
-        Self { size, spare: 0, mount, parameter }
+        Self {
+            size,
+            spare: 0,
+            mount,
+            parameter,
+        }
     }
 }
 
@@ -55,7 +60,13 @@ fn statmount(mount: u64) -> Result<Mount, Errno> {
     unsafe {
         let mut found: Mount = std::mem::zeroed();
         let size = size_of::<Mount>();
-        Errno::result(libc::syscall(STATMOUNT, &raw const request, &raw mut found, size, 0u32))?;
+        Errno::result(libc::syscall(
+            STATMOUNT,
+            &raw const request,
+            &raw mut found,
+            size,
+            0u32,
+        ))?;
         Ok(found)
     }
 }
@@ -69,7 +80,13 @@ pub fn root_mount_device() -> Call<(u32, u32)> {
         let root = unsafe {
             let mut stat: libc::statx = std::mem::zeroed();
             let path = c"/".as_ptr();
-            Errno::result(libc::statx(libc::AT_FDCWD, path, 0, STATX_MNT_ID_UNIQUE, &raw mut stat))?;
+            Errno::result(libc::statx(
+                libc::AT_FDCWD,
+                path,
+                0,
+                STATX_MNT_ID_UNIQUE,
+                &raw mut stat,
+            ))?;
             stat.stx_mnt_id
         };
         let mut mount = statmount(root)?;
@@ -79,7 +96,10 @@ pub fn root_mount_device() -> Call<(u32, u32)> {
         }
         Ok(mount.device)
     };
-    Call::new("device of the namespace's root mount, by statmount()", find())
+    Call::new(
+        "device of the namespace's root mount, by statmount()",
+        find(),
+    )
 }
 
 /// The IDs of all mounts at and below the caller's root (listmount(2), Linux 6.8).
@@ -89,7 +109,13 @@ pub fn listed_mounts() -> Call<Vec<u64>> {
     let mut ids = [0u64; 64];
     // SAFETY: request and buffer live through the call, which knows their sizes.
     let listed = unsafe {
-        libc::syscall(LISTMOUNT, &raw const request, ids.as_mut_ptr(), ids.len(), 0u32)
+        libc::syscall(
+            LISTMOUNT,
+            &raw const request,
+            ids.as_mut_ptr(),
+            ids.len(),
+            0u32,
+        )
     };
     let listed = Errno::result(listed).map(|count| ids[..count as usize].to_vec());
     Call::new("mounts by listmount(LSMT_ROOT)", listed)
@@ -104,7 +130,14 @@ pub fn new_tmpfs() -> Call<OwnedFd> {
             let context = OwnedFd::from_raw_fd(context as i32);
             let none = std::ptr::null::<libc::c_char>();
             let fd = context.as_raw_fd();
-            Errno::result(libc::syscall(FSCONFIG, fd, FSCONFIG_CMD_CREATE, none, none, 0))?;
+            Errno::result(libc::syscall(
+                FSCONFIG,
+                fd,
+                FSCONFIG_CMD_CREATE,
+                none,
+                none,
+                0,
+            ))?;
             let mount = Errno::result(libc::syscall(FSMOUNT, fd, 1u32, 0u32))?;
             Ok(OwnedFd::from_raw_fd(mount as i32))
         }

@@ -44,9 +44,9 @@ pub fn write(path: &str, value: &str) -> Result<(), Errno> {
 pub fn must_be_writable(t: &Test, path: &str) -> Done {
     match std::fs::File::options().write(true).open(path) {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(t.skip(format!("{path} does not exist: the kernel was built without it")))
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(t.skip(format!(
+            "{path} does not exist: the kernel was built without it"
+        ))),
         Err(error) => Err(t.skip(format!(
             "{path} cannot be written ({error}): run as root, where /proc/sys is not read-only"
         ))),
