@@ -37,7 +37,7 @@ fn separate(t: &Test, observer: &Observer, requirement: &'static str, peer: &Pee
 #[track_caller]
 fn mounts_seen_by(t: &Test, peer: &Peer) -> Done<Vec<MountLine>> {
     let own = nix::unistd::gettid().as_raw();
-    peer.setup(t, "read(/proc/PID/mountinfo of the caller)", own, |pid| mounts_of(pid))
+    peer.setup(t, "read(/proc/PID/mountinfo of the caller)", own, mounts_of)
 }
 
 /// Skips what is only so where the root of all mounts is the null file system.
