@@ -222,7 +222,8 @@ case! {
             namespace, made afresh.",
     proves: &["EFF-USER-14"],
     source: "keyrings(7); session-keyring(7); user-keyring(7); kernel, security/keys/process_keys.c",
-    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    // Another user's quota of keys is small, and keys that are gone count until they are collected.
+    needs: Needs::ROOT.with(Feature::CreateUserNs).with(Feature::InitialRoot),
     run: |t| {
         const ID: &str = "EFF-USER-14";
         // User keyrings are a namespace's since this release.
