@@ -16,9 +16,11 @@
 //! | [`side`], [`mark`], [`memory_sharer`] | whether two tasks share, told by what one sees of the other |
 //! | [`security_module`] | a security module that refuses the caller user namespaces |
 //! | [`semaphores`], [`mount_table`], [`executed`], [`namespace_file`], [`control_group`] | further things that cases look at |
+//! | [`semaphores`], [`mount_table`], [`new_mount_api`], [`netfilter`], [`executed`], [`namespace_file`], [`control_group`], [`sysctl`], [`clock`] | further things that cases look at |
 //! | [`requirements`] | the catalogue of requirements that cases cite |
 
 pub mod cases;
+pub mod clock;
 pub mod control_group;
 pub mod executed;
 pub mod flags;
@@ -29,6 +31,8 @@ pub mod memory_sharer;
 pub mod model;
 pub mod mount_table;
 pub mod namespace_file;
+pub mod netfilter;
+pub mod new_mount_api;
 pub mod observe;
 pub mod peer;
 pub mod privilege;
@@ -42,6 +46,7 @@ pub mod sharing;
 pub mod side;
 pub mod storm;
 pub mod sys;
+pub mod sysctl;
 pub mod thread_group;
 pub mod vm_task;
 

@@ -90,6 +90,9 @@ pub struct Start {
     pub initial_admin: bool,
     /// The root directory is not the root of the mount namespace.
     pub chrooted: bool,
+    /// The current directory is on a mount that is detached from the namespace, and is not copied
+    /// with it (EFF-MNT-09).
+    pub cwd_detached: bool,
     /// The effective user and group are mapped in the current user namespace.
     pub ids_mapped: bool,
     /// `pid_for_children` is not the task's own PID namespace (the state called PID2).
@@ -118,6 +121,7 @@ impl Default for Start {
             sys_admin: true,
             initial_admin: true,
             chrooted: false,
+            cwd_detached: false,
             ids_mapped: true,
             children_elsewhere: false,
             beyond_nr_open: false,
@@ -274,9 +278,13 @@ pub fn predict(start: &Start, flags: Flags, kernel: &Kernel) -> Prediction {
         }
     }
     let done = all & kernel.effective;
+    let mut must_change = must_change(done);
+    if start.cwd_detached && !done.contains(Flags::EMPTY) {
+        must_change = must_change - Parts::of(&[Part::CwdMount]);
+    }
     Prediction {
         result: Ok(()),
-        must_change: must_change(done),
+        must_change,
         may_change: may_change(done),
         separated: separated(done),
     }

@@ -55,9 +55,22 @@ impl MountLine {
 /// # Errors
 /// The file cannot be read.
 pub fn mounts() -> Result<Vec<MountLine>, Errno> {
-    let text = std::fs::read_to_string("/proc/thread-self/mountinfo")
+    mounts_of("thread-self")
+}
+
+/// All mounts that a task sees.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn mounts_of(task: impl std::fmt::Display) -> Result<Vec<MountLine>, Errno> {
+    let text = std::fs::read_to_string(format!("/proc/{task}/mountinfo"))
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
-    Ok(text.lines().filter_map(MountLine::parse).collect())
+    Ok(parse(&text))
+}
+
+/// The mounts that the content of a mountinfo file tells of.
+pub fn parse(text: &str) -> Vec<MountLine> {
+    text.lines().filter_map(MountLine::parse).collect()
 }
 
 /// The topmost mount at this absolute path; ENOENT when there is none.

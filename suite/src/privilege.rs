@@ -74,3 +74,51 @@ pub fn become_unprivileged(t: &Test) -> Done {
     }
     t.setup(set_capabilities(0, 0))
 }
+
+/// Becomes a user that no other process is, so that only the calling task and its children are
+/// counted by user, with these capabilities. It takes the initial user namespace, which has all IDs.
+///
+/// # Errors
+/// The change was refused: the case is broken.
+#[track_caller]
+pub fn become_somebody_else(t: &Test, capabilities: u64) -> Done {
+    // Process IDs end far below, and the IDs that systems give to users and containers as well.
+    let id = 0x7000_0000 + nix::unistd::getpid().as_raw() as u32;
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    t.setup(Call::new("setgroups([])", setgroups(&[])))?;
+    t.setup(Call::new(
+        format!("setresgid({gid})"),
+        setresgid(gid, gid, gid),
+    ))?;
+    t.setup(Call::new(
+        "prctl(PR_SET_KEEPCAPS)",
+        nix::sys::prctl::set_keepcaps(true),
+    ))?;
+    t.setup(Call::new(
+        format!("setresuid({uid})"),
+        setresuid(uid, uid, uid),
+    ))?;
+    t.setup(Call::new(
+        "prctl(PR_SET_KEEPCAPS)",
+        nix::sys::prctl::set_keepcaps(false),
+    ))?;
+    t.setup(Call::new(
+        "prctl(PR_SET_DUMPABLE, 1)",
+        nix::sys::prctl::set_dumpable(true),
+    ))?;
+    t.setup(set_capabilities(capabilities, capabilities))
+}
+
+/// A set of all capabilities this kernel knows.
+///
+/// # Errors
+/// The kernel does not tell: the case is broken.
+#[track_caller]
+pub fn all_capabilities(t: &Test) -> Done<u64> {
+    let path = "/proc/sys/kernel/cap_last_cap";
+    let text = std::fs::read_to_string(path);
+    let text = t.setup(Call::io(format!("read({path})"), text))?;
+    let last: Result<u32, Errno> = text.trim().parse().map_err(|_| Errno::EINVAL);
+    let last = t.setup(Call::new("number of capabilities", last))?;
+    Ok(u64::MAX >> (63 - last))
+}

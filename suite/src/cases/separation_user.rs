@@ -4,7 +4,7 @@ use nix::unistd::{getegid, geteuid, getgid, getuid};
 
 use crate::namespace_file::{enter, inode_of, maker_of, open_link, owner_of, parent_of};
 use crate::prelude::*;
-use crate::privilege::set_all_capabilities;
+use crate::privilege::{all_capabilities, set_all_capabilities};
 use crate::side::{check_call_beside, in_own_namespaces, needs_of};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWUSER; user_namespaces(7)";
@@ -128,15 +128,6 @@ case! {
         }
         t.check(ids()).proves(ID).is([7, 7, 8, 8])
     }
-}
-
-/// A set of all capabilities this kernel knows.
-#[track_caller]
-fn all_capabilities(t: &Test) -> Done<u64> {
-    let path = "/proc/sys/kernel/cap_last_cap";
-    let text = t.setup(Call::io(format!("read({path})"), std::fs::read_to_string(path)))?;
-    let last: u32 = t.setup(Call::new("number of capabilities", text.trim().parse().map_err(|_| Errno::EINVAL)))?;
-    Ok(u64::MAX >> (63 - last))
 }
 
 /// Checks the five sets: inheritable, permitted, effective, bounding, ambient.
