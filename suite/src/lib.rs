@@ -11,10 +11,11 @@
 //! | [`storm`] | the concurrent group |
 //! | [`peer`], [`vm_task`], [`thread_group`], [`ring`] | tasks that share something with the caller |
 //! | [`sharing`] | whether they still do |
+//! | [`race`] | a few tasks against each other, in rounds |
 //! | [`row`] | every flag in one state of threads and sharers |
 //! | [`shared_memory`] | memory that stays shared whatever happens |
 //! | [`side`], [`mark`], [`memory_sharer`] | whether two tasks share, told by what one sees of the other |
-//! | [`semaphores`], [`mount_table`], [`executed`], [`namespace_file`], [`control_group`] | further things that cases look at |
+//! | [`semaphores`], [`mount_table`], [`executed`], [`raised`], [`namespace_file`], [`control_group`] | further things that cases look at |
 //! | [`requirements`] | the catalogue of requirements that cases cite |
 
 pub mod cases;
@@ -31,6 +32,8 @@ pub mod namespace_file;
 pub mod observe;
 pub mod peer;
 pub mod privilege;
+pub mod race;
+pub mod raised;
 pub mod requirements;
 pub mod ring;
 pub mod row;
