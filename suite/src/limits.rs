@@ -87,9 +87,11 @@ pub fn check_room(t: &Test, flag: Flags, count: u32, requirement: &'static str) 
                 };
                 line.finish();
                 line.wait_until_finished(count);
-                t.check(call.called(format!("unshare({flag}) by one of {count} tasks that the limit has room for")))
-                    .proves(requirement)
-                    .succeeds()
+                t.check(call.called(format!(
+                    "unshare({flag}) by one of {count} tasks that the limit has room for"
+                )))
+                .proves(requirement)
+                .succeeds()
             })
         })
         .collect::<Done<Vec<_>>>()?;
