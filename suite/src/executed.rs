@@ -9,6 +9,8 @@ use harness::prelude::*;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
+use crate::flags::Flags;
+
 /// Such a task. Killed when dropped.
 #[derive(Debug)]
 pub struct Executed {
@@ -22,7 +24,21 @@ impl Executed {
     /// `before` was stopped, or a step did not work: the case is broken.
     #[track_caller]
     pub fn after(t: &Test, name: &str, before: impl FnOnce(&Test) -> Done) -> Done<Self> {
-        let task = t.spawn(name, |t| {
+        Self::sharing(t, name, Flags::NONE, before)
+    }
+
+    /// The same for a task that first shares with the caller what `sharing` names.
+    ///
+    /// # Errors
+    /// As [`after`](Self::after).
+    #[track_caller]
+    pub fn sharing(
+        t: &Test,
+        name: &str,
+        sharing: Flags,
+        before: impl FnOnce(&Test) -> Done,
+    ) -> Done<Self> {
+        let task = t.spawn_sharing(name, sharing.0, |t| {
             before(t)?;
             // SAFETY: PTRACE_TRACEME takes no pointers.
             let traced = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
