@@ -15,7 +15,7 @@
 //! | [`row`] | every flag in one state of threads and sharers |
 //! | [`shared_memory`] | memory that stays shared whatever happens |
 //! | [`side`], [`mark`], [`memory_sharer`] | whether two tasks share, told by what one sees of the other |
-//! | [`semaphores`], [`mount_table`], [`executed`], [`raised`], [`namespace_file`], [`control_group`] | further things that cases look at |
+//! | [`semaphores`], [`mount_table`], [`executed`], [`raised`], [`seccomp`], [`namespace_file`], [`control_group`] | further things that cases look at |
 //! | [`requirements`] | the catalogue of requirements that cases cite |
 
 pub mod cases;
@@ -37,6 +37,7 @@ pub mod raised;
 pub mod requirements;
 pub mod ring;
 pub mod row;
+pub mod seccomp;
 pub mod semaphores;
 pub mod shared_memory;
 pub mod sharing;
