@@ -95,7 +95,7 @@ case! {
         .chain([Flags::NEWIPC | Flags::SYSVSEM])
         .map(|flags| {
             let ids = match requirement(flags) {
-                "IMP-07" => vec!["IMP-07", "EFF-SEM-09"],
+                "IMP-07" => vec!["IMP-07", "EFF-SEM-09", "DIFF-07"],
                 id => vec![id],
             };
             for_flags(flags).proving(ids)

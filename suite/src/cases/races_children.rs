@@ -196,15 +196,30 @@ case! {
                     Ok(())
                 }))
                 .collect::<Done<Vec<_>>>()?;
+            let denier = t.spawn("writer of setgroups", |t| {
+                // Not before the call: the file would be that of the user namespace at hand.
+                line.wait_until_finished(1);
+                match write_map(target, "setgroups", "deny") {
+                    Ok(()) => line.put(3, 1),
+                    // The gid_map was there first.
+                    Err(Errno::EPERM) => {}
+                    other => t.check(Call::new("write(deny) to setgroups", other)).proves(ID).succeeds()?,
+                }
+                Ok(())
+            })?;
             line.start(4, delays[3]);
             let attached = attach_and_detach(target);
-            writers.into_iter().try_for_each(|writer| writer.join(t))?;
+            writers.into_iter().chain([denier]).try_for_each(|writer| writer.join(t))?;
+            let setgroups = std::fs::read_to_string(format!("/proc/{target}/setgroups")).unwrap_or_default();
             let maps = ["uid_map", "gid_map"].map(|file| {
                 std::fs::read_to_string(format!("/proc/{target}/{file}")).unwrap_or_default()
             });
             line.end();
             caller.join(t)?;
             t.check(Call::new("ptrace(PTRACE_ATTACH)", attached)).proves(ID).succeeds()?;
+            t.check(Call::seen("setgroups", setgroups.trim().to_owned()))
+                .proves(ID)
+                .is(if line.get(3) == 1 { "deny" } else { "allow" }.to_owned())?;
             for (bit, (file, map)) in [1, 2].into_iter().zip(["uid_map", "gid_map"].into_iter().zip(maps)) {
                 let winners: Vec<_> = (1..3).filter(|at| line.get(*at) & bit != 0).collect();
                 let map: Vec<_> = map.split_whitespace().map(str::to_owned).collect();

@@ -40,10 +40,10 @@ case! {
                     .map(|wait| t.spawn("task", |t| {
                         line.start(TASKS, *wait);
                         let call = unshare(flag);
-                        line.finish();
                         if call.result().is_ok() {
                             line.words[0].fetch_add(1, std::sync::atomic::Ordering::AcqRel);
                         }
+                        line.finish();
                         line.wait_until_over();
                         match call.result() {
                             Ok(()) => t.check(call).succeeds(),
