@@ -76,7 +76,7 @@ pub fn check_room(t: &Test, flag: Flags, count: u32, requirement: &'static str) 
     let deadline = std::time::Instant::now() + t.patience(RELEASE);
     let holders = (0..count)
         .map(|_| {
-            t.spawn("holder of a namespace", |t| {
+            line.spawn(t, "holder of a namespace", Flags::NONE, |t| {
                 let full = Err(Failure::Errno(Errno::ENOSPC));
                 let call = loop {
                     let call = unshare(flag);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use harness::prelude::*;
 
+use crate::flags::Flags;
 use crate::shared_memory::map_zeroed;
 
 /// How many words a line has for what the tasks tell each other.
@@ -98,6 +99,35 @@ impl Line {
     /// Ends the race: tasks that go round in circles stop, tasks that hold something let go.
     pub fn end(&self) {
         self.over.store(1, Ordering::Release);
+    }
+
+    /// Starts a task of the race, which shares with the caller what `sharing` names. If it is stopped
+    /// by a check that failed, nobody waits for it any more.
+    ///
+    /// # Errors
+    /// It cannot be made: the case is broken.
+    #[track_caller]
+    pub fn spawn(
+        &self,
+        t: &Test,
+        name: &str,
+        sharing: Flags,
+        body: impl FnOnce(&Test) -> Done,
+    ) -> Done<Task> {
+        t.spawn_sharing(name, sharing.0, |t| {
+            let done = body(t);
+            if done.is_err() {
+                self.abandon();
+            }
+            done
+        })
+    }
+
+    /// Lets all go on who wait, whatever for.
+    fn abandon(&self) {
+        for counter in [&self.arrived, &self.finished, &self.over] {
+            counter.store(u32::MAX / 2, Ordering::Release);
+        }
     }
 
     /// Whether the race has ended.

@@ -105,7 +105,7 @@ case! {
             t.in_child(|t| {
                 t.setup(Call::new("chdir(private directory)", nix::unistd::chdir(directory)))?;
                 let observer = Observer::open(t)?;
-                let mut sharer = t.spawn_sharing("sharer", (Flags::FS | Flags::FILES).0, |_| {
+                let mut sharer = line.spawn(t, "sharer", Flags::FS | Flags::FILES, |_| {
                     line.start(2, its);
                     let _ = kill(nix::unistd::getpid(), Signal::SIGSEGV);
                     Ok(())
@@ -218,7 +218,7 @@ case! {
         let (flag, by_group) = (Flags(t.param() & !1), t.param() & 1 == 1);
         let group = if by_group { Some(ControlGroup::new(t)?) } else { None };
         play(t, 16, |random, line| {
-            let task = t.spawn("task", |t| {
+            let task = line.spawn(t, "task", Flags::NONE, |t| {
                 let observer = Observer::open(t)?;
                 let start = model::Start::of(t.facts());
                 line.start(2, 0);
@@ -287,7 +287,7 @@ case! {
         play(t, 2, |random, line| {
             let flags = (0..6).fold(Flags::NONE, |flags, _| flags | pool[random.usize(..pool.len())]);
             let (calls, wait) = (random.u32(1..4), 8 * delay(random));
-            let mut task = t.spawn_sharing("task", (Flags::FS | Flags::FILES).0, |t| {
+            let mut task = line.spawn(t, "task", Flags::FS | Flags::FILES, |t| {
                 t.setup(Call::new("chdir(private directory)", nix::unistd::chdir(directory)))?;
                 loop {
                     line.finish();

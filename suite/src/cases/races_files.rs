@@ -149,7 +149,7 @@ case! {
                     let _ = close(fd);
                 }
                 t.setup(Call::new("dup2(file)", dup2(FILE, NEAR)))?;
-                let sharer = t.spawn_sharing("sharer", Flags::FILES.0, |t| change_table(t, line))?;
+                let sharer = line.spawn(t, "sharer", Flags::FILES, |t| change_table(t, line))?;
                 line.wait_until_finished(warm_up);
                 line.start(1, mine);
                 let call = unshare(Flags::FILES);
@@ -171,12 +171,26 @@ case! {
 const BASE: RawFd = 64;
 const TOP: RawFd = 1000;
 
+/// How far up the table of this place may grow, at most to [`TOP`].
+fn top(t: &Test) -> Done<RawFd> {
+    use nix::sys::resource::{Resource, getrlimit};
+    let limit = t.setup(Call::new("getrlimit(RLIMIT_NOFILE)", getrlimit(Resource::RLIMIT_NOFILE)))?;
+    let ceiling = std::fs::read_to_string(Global::NrOpen.path());
+    let ceiling = t.setup(Call::io("read(fs.nr_open)", ceiling))?.trim().parse().unwrap_or(0);
+    let top = limit.0.min(ceiling).min(TOP as u64) as RawFd;
+    // At least one step of growth.
+    if top <= 2 * BASE {
+        return Err(t.skip(format!("no more than {top} descriptors may be open here: raise RLIMIT_NOFILE and fs.nr_open")));
+    }
+    Ok(top)
+}
+
 /// Grows the table step by step, and shrinks what is open, until the race is over.
-fn grow_and_shrink(t: &Test, line: &Line, may_fail: bool) -> Done {
+fn grow_and_shrink(t: &Test, line: &Line, most: RawFd, may_fail: bool) -> Done {
     const ID: &str = "RACE-04";
     while !line.is_over() {
         let mut top = BASE;
-        while top < TOP {
+        while top < most {
             let grown = dup2(FILE, top);
             // dup2(2) gives EBADF for a number beyond the limit.
             if may_fail && grown == Err(Errno::EBADF) {
@@ -194,14 +208,15 @@ fn grow_and_shrink(t: &Test, line: &Line, may_fail: bool) -> Done {
 }
 
 /// One round: unshare(CLONE_FILES) while a sharer grows the table. Gives whether it succeeded.
-fn race_growth(t: &Test, line: &'static Line, file: u64, delays: (u32, u32), limited: bool) -> Done {
+fn race_growth(t: &Test, line: &'static Line, files: (u64, RawFd), delays: (u32, u32), limited: bool) -> Done {
     const ID: &str = "RACE-04";
-    for fd in BASE..TOP {
+    let (file, most) = files;
+    for fd in BASE..most {
         let _ = close(fd);
     }
     let _ = close(OWN);
-    let sharer = t.spawn_sharing("sharer", Flags::FILES.0, |t| {
-        grow_and_shrink(t, line, limited)?;
+    let sharer = line.spawn(t, "sharer", Flags::FILES, |t| {
+        grow_and_shrink(t, line, most, limited)?;
         line.put(1, u64::from(is_open(OWN)));
         Ok(())
     })?;
@@ -219,8 +234,8 @@ fn race_growth(t: &Test, line: &'static Line, file: u64, delays: (u32, u32), lim
     t.check(Call::seen("whether the sharer has what the caller opened afterwards", line.get(1) == 1))
         .proves(ID)
         .is(refused)?;
-    let open: Vec<_> = (BASE..TOP).filter(|fd| is_open(*fd)).collect();
-    let expected: Vec<_> = (BASE..TOP).take(open.len()).collect();
+    let open: Vec<_> = (BASE..most).filter(|fd| is_open(*fd)).collect();
+    let expected: Vec<_> = (BASE..most).take(open.len()).collect();
     t.check(Call::seen("descriptors in the copy of a table that grows one by one", open.clone()))
         .proves(ID)
         .is(expected)?;
@@ -244,10 +259,10 @@ case! {
     source: SOURCE,
     deadline: DEADLINE,
     run: |t| {
-        let file = open_file(t)?;
+        let files = (open_file(t)?, top(t)?);
         play(t, 2, |random, line| {
             let delays = draw_growth(random);
-            t.in_child(|t| race_growth(t, line, file, delays, false))?;
+            t.in_child(|t| race_growth(t, line, files, delays, false))?;
             Ok("copied")
         })
     }
@@ -262,10 +277,10 @@ case! {
     needs: Needs::NONE.with(Feature::InitialRoot).disturbing(Global::NrOpen),
     deadline: DEADLINE,
     run: |t| {
-        let file = open_file(t)?;
+        let files = (open_file(t)?, top(t)?);
         play(t, 4, |random, line| {
             let delays = draw_growth(random);
-            let limiter = t.spawn("limiter", |t| {
+            let limiter = line.spawn(t, "limiter", Flags::NONE, |t| {
                 let set = |value: &str| Call::io(
                     format!("write({value}) to fs.nr_open"),
                     std::fs::write(Global::NrOpen.path(), value),
@@ -276,7 +291,7 @@ case! {
                 }
                 Ok(())
             })?;
-            let done = t.in_child(|t| race_growth(t, line, file, delays, true));
+            let done = t.in_child(|t| race_growth(t, line, files, delays, true));
             line.end();
             done?;
             limiter.join(t)?;

@@ -36,12 +36,12 @@ case! {
             let plans: Vec<(u32, Flags)> = (0..SHARERS)
                 .map(|_| (delay(random), if random.bool() { Flags::SYSVSEM } else { Flags::NEWIPC }))
                 .collect();
-            let first = t.spawn("first sharer", |t| {
+            let first = line.spawn(t, "first sharer", Flags::NONE, |t| {
                 semaphore.add_with_undo(t, Side::Caller, -1)?;
                 let others = plans[1..]
                     .iter()
                     .enumerate()
-                    .map(|(at, plan)| t.spawn_sharing("sharer", Flags::SYSVSEM.0, |t| {
+                    .map(|(at, plan)| line.spawn(t, "sharer", Flags::SYSVSEM, |t| {
                         semaphore.add_with_undo(t, Side::Caller, -2)?;
                         if at == 0 && one_exits {
                             line.start(SHARERS, plan.0);
@@ -108,7 +108,7 @@ case! {
         t.setup(Call::io("write(1) to shm_rmid_forced", std::fs::write(path, "1")))?;
         play(t, 1, |random, line| {
             let (mine, its) = (delay(random), delay(random));
-            let maker = t.spawn("maker", |t| {
+            let maker = line.spawn(t, "maker", Flags::NONE, |t| {
                 for at in 0..SEGMENTS {
                     line.put(at, t.setup(new_segment())? as u64);
                 }

@@ -37,7 +37,7 @@ case! {
                 limits::set(t, flag, ROOM + in_use(flag))?;
                 let tasks = delays
                     .iter()
-                    .map(|wait| t.spawn("task", |t| {
+                    .map(|wait| line.spawn(t, "task", Flags::NONE, |t| {
                         line.start(TASKS, *wait);
                         let call = unshare(flag);
                         if call.result().is_ok() {
@@ -81,7 +81,7 @@ case! {
             play(t, 2, |random, line| {
                 let calls = random.u32(1..4);
                 let wait = 4 * delay(random);
-                let mut task = t.spawn("task", |t| {
+                let mut task = line.spawn(t, "task", Flags::NONE, |t| {
                     loop {
                         line.finish();
                         let call = unshare(Flags::NEWNET);
@@ -160,7 +160,7 @@ case! {
     run: |t| {
         const ID: &str = "RACE-12";
         play(t, 8, |random, line| {
-            let task = t.spawn("task", |t| move_on(t, line, ID))?;
+            let task = line.spawn(t, "task", Flags::NONE, |t| move_on(t, line, ID))?;
             line.wait_until_finished(1);
             let pid = task.pid();
             let mut seen = BTreeSet::new();
@@ -225,10 +225,10 @@ case! {
         const ID: &str = "RACE-13";
         let by_link = t.param() == 1;
         play(t, 8, |random, line| {
-            let task = t.spawn("task", |t| move_on(t, line, ID))?;
+            let task = line.spawn(t, "task", Flags::NONE, |t| move_on(t, line, ID))?;
             let pid = task.pid();
             let times = random.usize(10..60);
-            let follower = t.spawn("follower", |t| {
+            let follower = line.spawn(t, "follower", Flags::NONE, |t| {
                 let observer = Observer::open(t)?;
                 line.wait_until_finished(1);
                 let mut places = BTreeSet::new();
@@ -315,7 +315,7 @@ case! {
                 let tasks = delays
                     .iter()
                     .enumerate()
-                    .map(|(at, wait)| t.spawn("nesting task", move |t| {
+                    .map(|(at, wait)| line.spawn(t, "nesting task", Flags::NONE, move |t| {
                         line.start(4, *wait);
                         if at % 2 == 0 { nest_users(t) } else { nest_pids(t, 0) }
                     }))
@@ -371,7 +371,7 @@ case! {
             let patience = t.patience(std::time::Duration::from_secs(20));
             play(t, 40, |_, line| {
                 let holders = (0..HOLDERS)
-                    .map(|_| t.spawn("holder", |t| {
+                    .map(|_| line.spawn(t, "holder", Flags::NONE, |t| {
                         let deadline = std::time::Instant::now() + patience;
                         let mut held: Vec<File> = Vec::new();
                         while held.len() < each as usize {

@@ -37,7 +37,7 @@ case! {
             let (mine, its) = (delay(random), 4 * delay(random));
             t.in_child(|t| {
                 let _third = Peer::start(t, "third task", Flags::FS)?;
-                let executor = t.spawn_sharing("executor", Flags::FS.0, |t| {
+                let executor = line.spawn(t, "executor", Flags::FS, |t| {
                     become_unprivileged(t)?;
                     line.start(2, mine);
                     t.setup(program.execute())
@@ -127,7 +127,7 @@ case! {
             let (mine, its, steps) = (delay(random), delay(random), random.u32(0..DEPTH as u32));
             in_own_namespaces(t, Flags::NEWNS, |t| {
                 let places = dig(t)?;
-                let sharer = t.spawn_sharing("sharer", Flags::FS.0, |t| {
+                let sharer = line.spawn(t, "sharer", Flags::FS, |t| {
                     line.start(2, its);
                     for _ in 0..DEPTH {
                         t.check(Call::new("chdir(deeper)", chdir("deeper"))).proves(ID).succeeds()?;
@@ -202,7 +202,7 @@ case! {
                 let (old, new) = (inode(&top)?, inode(&new)?);
                 t.setup(Call::new("chdir(root), chroot(.)", chdir(&top).and_then(|()| chroot("."))))?;
                 let sharing = if alone { Flags::NONE } else { Flags::FS };
-                let other = t.spawn_sharing("other task", sharing.0, |t| {
+                let other = line.spawn(t, "other task", sharing, |t| {
                     line.start(2, its);
                     let pivoted = pivot("new", "new/old");
                     t.check(Call::new("pivot_root(new, new/old)", pivoted)).proves(ID).succeeds()
@@ -277,7 +277,7 @@ case! {
                 for at in 0..POINTS {
                     t.setup(Call::io("mkdir()", std::fs::create_dir(base.join(at.to_string()))))?;
                 }
-                let other = t.spawn("other task", |t| mount_and_unmount(t, line, &base, its.clone()))?;
+                let other = line.spawn(t, "other task", Flags::NONE, |t| mount_and_unmount(t, line, &base, its.clone()))?;
                 line.wait_until_finished(steps);
                 line.start(1, mine);
                 t.check(unshare(Flags::NEWNS)).proves(ID).succeeds()?;
@@ -306,7 +306,7 @@ case! {
         let group = ControlGroup::new(t)?;
         play(t, 2, |random, line| {
             let (mine, its) = (delay(random), delay(random));
-            let caller = t.spawn("caller", |t| {
+            let caller = line.spawn(t, "caller", Flags::NONE, |t| {
                 line.start(2, mine);
                 t.check(unshare(Flags::NEWCGROUP)).proves(ID).succeeds()?;
                 line.wait_until_over();
