@@ -38,7 +38,21 @@ impl Executed {
     /// `before` was stopped, or a step did not work: the case is broken.
     #[track_caller]
     pub fn after(t: &Test, name: &str, before: impl FnOnce(&Test) -> Done) -> Done<Self> {
-        Self::start(t, name, Flags::NONE, c"/proc/self/exe", |t| {
+        Self::sharing(t, name, Flags::NONE, before)
+    }
+
+    /// The same for a task that first shares with the caller what `sharing` names.
+    ///
+    /// # Errors
+    /// As [`after`](Self::after).
+    #[track_caller]
+    pub fn sharing(
+        t: &Test,
+        name: &str,
+        sharing: Flags,
+        before: impl FnOnce(&Test) -> Done,
+    ) -> Done<Self> {
+        Self::start(t, name, sharing, c"/proc/self/exe", |t| {
             before(t)?;
             be_traced(t)
         })

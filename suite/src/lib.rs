@@ -11,12 +11,12 @@
 //! | [`storm`] | the concurrent group |
 //! | [`peer`], [`vm_task`], [`thread_group`], [`ring`] | tasks that share something with the caller |
 //! | [`sharing`] | whether they still do |
+//! | [`race`] | a few tasks against each other, in rounds |
 //! | [`row`] | every flag in one state of threads and sharers |
 //! | [`shared_memory`] | memory that stays shared whatever happens |
 //! | [`side`], [`mark`], [`memory_sharer`] | whether two tasks share, told by what one sees of the other |
 //! | [`security_module`] | a security module that refuses the caller user namespaces |
-//! | [`semaphores`], [`mount_table`], [`executed`], [`namespace_file`], [`control_group`] | further things that cases look at |
-//! | [`semaphores`], [`mount_table`], [`new_mount_api`], [`netfilter`], [`executed`], [`namespace_file`], [`control_group`], [`sysctl`], [`clock`] | further things that cases look at |
+//! | [`semaphores`], [`mount_table`], [`new_mount_api`], [`netfilter`], [`executed`], [`raised`], [`seccomp`], [`namespace_file`], [`control_group`], [`sysctl`], [`clock`] | further things that cases look at |
 //! | [`requirements`] | the catalogue of requirements that cases cite |
 
 pub mod cases;
@@ -36,10 +36,13 @@ pub mod new_mount_api;
 pub mod observe;
 pub mod peer;
 pub mod privilege;
+pub mod race;
+pub mod raised;
 pub mod requirements;
 pub mod ring;
 pub mod row;
 pub mod security_module;
+pub mod seccomp;
 pub mod semaphores;
 pub mod shared_memory;
 pub mod sharing;

@@ -95,7 +95,7 @@ case! {
     name: "atomicity.newns.refused_pid",
     about: "CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task that shares root and \
             cwd with nobody: EINVAL, and cwd, root and all mounts are as before and work.",
-    proves: &["ATOM-01"],
+    proves: &["ATOM-01", "ATOM-S1", "ATOM-S3", "DIFF-10"],
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::PidNs),
     run: |t| fail_alone(t, Flags::NEWNS, "ATOM-01").map(drop)
@@ -115,7 +115,7 @@ case! {
     name: "atomicity.newns.limit",
     about: "CLONE_NEWNS together with a namespace whose limit is reached, by a task that shares root \
             and cwd with nobody: ENOSPC, and cwd, root and all mounts are as before and work.",
-    proves: &["ATOM-03"],
+    proves: &["ATOM-03", "ATOM-S3", "DIFF-09", "DIFF-10"],
     source: SOURCE,
     needs: limits::NEEDS,
     variants: || [
@@ -175,7 +175,7 @@ case! {
     name: "atomicity.undo.refused",
     about: "CLONE_SYSVSEM and CLONE_NEWIPC in a call that fails, for a refused CLONE_NEWPID or an \
             unknown bit: the semaphore keeps its value, no adjustment is applied.",
-    proves: &["ATOM-05", "ATOM-06"],
+    proves: &["ATOM-05", "ATOM-06", "ATOM-S5"],
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::PidNs).with(Feature::SysvIpc).with(Feature::IpcNs),
     run: |t| {
@@ -210,9 +210,9 @@ case! {
         .filter(|flag| *flag != Flags::NEWPID)
         .map(|flag| {
             let (ids, needs) = match flag {
-                Flags::FS | Flags::FILES => (vec!["ATOM-07", "ATOM-16"], Needs::NONE),
+                Flags::FS | Flags::FILES => (vec!["ATOM-07", "ATOM-16", "ATOM-S2"], Needs::NONE),
                 Flags::EMPTY => (vec!["ATOM-04", "ATOM-16"], Needs::NONE.with(Feature::EmptyMntNs)),
-                _ => (vec!["ATOM-16"], Needs::NONE),
+                _ => (vec!["ATOM-16", "ATOM-S2"], Needs::NONE),
             };
             for_flags(flag).proving(ids).needing(needs)
         })
@@ -224,7 +224,7 @@ case! {
     name: "atomicity.sharing.everything_refused",
     about: "All namespaces, cwd, descriptors and undo list at once, with a CLONE_NEWPID that is \
             refused, beside a sibling that shares: EINVAL, nothing changes, all is still shared.",
-    proves: &["ATOM-20"],
+    proves: &["ATOM-20", "ATOM-S2"],
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::PidNs).with(Feature::CreateUserNs),
     run: |t| fail_beside_sharer(t, everything(t), "ATOM-20")
@@ -285,7 +285,7 @@ case! {
     name: "atomicity.accounting",
     about: "Fifty calls that make a UTS namespace and then fail leave no namespace counted: with a \
             limit of three, two more can be made.",
-    proves: &["ATOM-14"],
+    proves: &["ATOM-14", "ATOM-S8"],
     source: SOURCE,
     needs: limits::NEEDS.with(Feature::UtsNs).with(Feature::PidNs),
     run: |t| {

@@ -61,7 +61,15 @@ case! {
             other known flags succeed, unknown bits give EINVAL as for root.",
     proves: &["FLAG-51", "PRIV-01", "PRIV-03"],
     source: SOURCE,
-    variants: each_bit,
+    variants: || each_bit()
+        .into_iter()
+        .map(|mut variant| {
+            if Flags(variant.param).intersects(Flags::PRIVILEGED | Flags::NEWUSER) {
+                variant.proves.push("DIFF-08");
+            }
+            variant
+        })
+        .collect(),
     run: |t| {
         let flag = Flags(t.param());
         become_unprivileged(t)?;

@@ -127,7 +127,7 @@ case! {
     name: "flags.mask",
     about: "The bits that an unprivileged caller is not refused with EINVAL are those of the \
             kernel's version: 0x7e070f80 since 5.6, 0x7e170f80 since 7.1.",
-    proves: &["FLAG-51"],
+    proves: &["FLAG-51", "DIFF-01", "DIFF-15"],
     source: SOURCE,
     run: |t| {
         become_unprivileged(t)?;

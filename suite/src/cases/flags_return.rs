@@ -29,7 +29,7 @@ fn any_child() -> Call<()> {
 case! {
     name: "flags.returns_once",
     about: "A successful call returns 0, once, in its caller: no further task comes out of it.",
-    proves: &["RET-01"],
+    proves: &["RET-01", "DIFF-16"],
     source: SOURCE,
     variants: || [Flags::NONE]
         .into_iter()

@@ -40,7 +40,7 @@ case! {
     name: "flags.high_bit",
     about: "A valid flag with one bit of the upper half gives EINVAL, and what the flag names stays \
             shared: the upper half of the argument is not cut off.",
-    proves: &["FLAG-42", "ATOM-19"],
+    proves: &["FLAG-42", "ATOM-19", "DIFF-02"],
     source: SOURCE,
     variants: || [Flags::FILES, Flags::FS, Flags::NEWUTS]
         .into_iter()
@@ -56,7 +56,7 @@ case! {
     name: "flags.sign_bit",
     about: "Bit 63 gives EINVAL, alone and with a valid flag, and so does -1 as an int would have \
             it, extended by its sign or not.",
-    proves: &["FLAG-43"],
+    proves: &["FLAG-43", "DIFF-02"],
     source: SOURCE,
     run: |t| {
         let sign = Flags(1 << 63);

@@ -51,11 +51,11 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT,
     variants: || [
-        for_flags(Flags::NEWNS).proving(["IMP-01", "IMP-10"]),
+        for_flags(Flags::NEWNS).proving(["IMP-01", "IMP-10", "DIFF-07"]),
         for_flags(Flags::EMPTY)
-            .proving(["IMP-02", "EFF-EMPTY-11"])
+            .proving(["IMP-02", "EFF-EMPTY-11", "DIFF-07"])
             .needing(Needs::NONE.with(Feature::EmptyMntNs)),
-        for_flags(Flags::NEWUSER).proving(["IMP-03", "EFF-USER-16"]),
+        for_flags(Flags::NEWUSER).proving(["IMP-03", "EFF-USER-16", "DIFF-07"]),
     ].into(),
     run: |t| {
         let flags = Flags(t.param());

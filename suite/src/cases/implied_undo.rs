@@ -95,7 +95,7 @@ case! {
         .chain([Flags::NEWIPC | Flags::SYSVSEM])
         .map(|flags| {
             let ids = match requirement(flags) {
-                "IMP-07" => vec!["IMP-07", "EFF-SEM-09", "EFF-IPC-10"],
+                "IMP-07" => vec!["IMP-07", "EFF-SEM-09", "EFF-IPC-10", "DIFF-07"],
                 id => vec![id],
             };
             for_flags(flags).proving(ids)

@@ -67,7 +67,7 @@ case! {
     proves: &["MT-06"],
     source: SOURCE,
     variants: || each_flag("MT-06", &[
-        (Flags::THREAD, &["EFF-VM-03", "IMP-08", "IMP-12", "DOC-02", "DOC-03"]),
+        (Flags::THREAD, &["EFF-VM-03", "IMP-08", "IMP-12", "DOC-02", "DOC-03", "DIFF-06"]),
         (Flags::SIGHAND, &["EFF-VM-03", "DOC-03"]),
         (Flags::VM, &["ERR-06", "EFF-VM-02", "EFF-VM-03"]),
         (Flags::NEWUSER, &["EFF-USER-15"]),
@@ -101,9 +101,9 @@ case! {
     proves: &["MT-08"],
     source: SOURCE,
     variants: || each_flag("MT-08", &[
-        (Flags::THREAD, &["EFF-VM-04", "IMP-08", "DOC-02", "DOC-03"]),
-        (Flags::SIGHAND, &["ERR-05", "EFF-VM-04"]),
-        (Flags::VM, &["ERR-05", "ERR-06", "IMP-05", "EFF-VM-02", "EFF-VM-04"]),
+        (Flags::THREAD, &["EFF-VM-04", "IMP-08", "DOC-02", "DOC-03", "DIFF-06"]),
+        (Flags::SIGHAND, &["ERR-05", "EFF-VM-04", "ATOM-S2"]),
+        (Flags::VM, &["ERR-05", "ERR-06", "IMP-05", "EFF-VM-02", "EFF-VM-04", "ATOM-S2", "DIFF-06"]),
         (Flags::NEWUSER, &["EFF-USER-15"]),
     ]),
     run: |t| judge_beside(t, "MT-08", Flags::SIGHAND, Life::Alive)

@@ -17,9 +17,9 @@ const SOURCE: &str = "2006 design document, 5 (EINVAL) and 8 (1); unshare(2), CL
 /// What flags prove of a caller that is not alone in its thread group.
 const NOT_ALONE: &[(Flags, &[&str])] = &[
     (Flags::THREAD, &["ERR-02"]),
-    (Flags::SIGHAND, &["ERR-02", "IMP-06"]),
+    (Flags::SIGHAND, &["ERR-02", "IMP-06", "DIFF-06"]),
     (Flags::VM, &["ERR-02", "IMP-05"]),
-    (Flags::NEWUSER, &["ERR-03", "IMP-04"]),
+    (Flags::NEWUSER, &["ERR-03", "IMP-04", "DIFF-07"]),
     (Flags::NEWPID, &["IMP-09", "DOC-01"]),
 ];
 

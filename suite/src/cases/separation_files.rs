@@ -468,7 +468,7 @@ case! {
     name: "separation.files.beyond_nr_open",
     about: "A shared table with a descriptor beyond fs.nr_open cannot be copied: EMFILE, and the \
             table stays shared.",
-    proves: &["ERR-36"],
+    proves: &["ERR-36", "DIFF-09"],
     source: "man-pages do not have it; kernel, fs/file.c",
     needs: Needs::NONE.with(Feature::InitialRoot).disturbing(Global::NrOpen),
     run: |t| {

@@ -51,7 +51,7 @@ case! {
     name: "separation.namespaces.links",
     about: "One flag changes the one link it names, or none if it names no namespace, and leaves the \
             nine others, and all ten of a task beside the caller, as they are.",
-    proves: &["EFF-GEN-01"],
+    proves: &["EFF-GEN-01", "DIFF-11"],
     source: SOURCE,
     variants: each_flag,
     run: |t| {

@@ -36,7 +36,7 @@ case! {
     about: "The caller keeps its IDs and its PID namespace. Its first child afterwards is process 1 \
             of a new one and has no parent there (0); the second is process 2 of the same one; a \
             child forked before the call stays in the old.",
-    proves: &["EFF-PID-01", "EFF-PID-02", "EFF-GEN-03"],
+    proves: &["EFF-PID-01", "EFF-PID-02", "EFF-GEN-03", "DIFF-16"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| {

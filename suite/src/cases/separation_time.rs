@@ -210,7 +210,7 @@ case! {
     name: "separation.time.execve",
     about: "execve(2) by the caller itself leaves it in its old time namespace until Linux 6.2, and \
             moves it into the new one since then; all other links stay.",
-    proves: &["EFF-TIME-07", "DOC-09"],
+    proves: &["EFF-TIME-07", "DOC-09", "DIFF-16"],
     source: "time_namespaces(7)",
     needs: NEEDS,
     run: |t| {

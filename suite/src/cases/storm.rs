@@ -15,7 +15,7 @@ case! {
     about: "Ten processes that share memory, root and cwd, descriptors, signal handlers and the \
             semaphore undo list start together; two run execve, two _exit, six unshare flags drawn \
             from the seed. Each ends in a state its flags allow, and the starter is untouched.",
-    proves: &["RACE-01", "EFF-SEM-03", "EFF-SEM-04"],
+    proves: &["RACE-01", "EFF-SEM-03", "EFF-SEM-04", "DIFF-14"],
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
@@ -27,7 +27,7 @@ case! {
     about: "Ten threads of one process start together and run unshare, exit, and in three rounds of \
             four also execve or _exit, which end all others. What unshared is in a state its flags \
             allow, the rest of the process is untouched, and the process ends as one of them said.",
-    proves: &["RACE-01", "RACE-02"],
+    proves: &["RACE-01", "RACE-02", "DIFF-14"],
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
