@@ -8,6 +8,7 @@
 //! | [`model`] | what unshare(2) must do: the only place where an expectation is computed |
 //! | [`limits`] | limits on the number of namespaces |
 //! | [`judged`] | one call, compared with the model in all its effects |
+//! | [`sweep`] | the whole space of flags in one state |
 //! | [`storm`] | the concurrent group |
 //! | [`peer`], [`vm_task`], [`thread_group`], [`ring`] | tasks that share something with the caller |
 //! | [`sharing`] | whether they still do |
@@ -41,13 +42,14 @@ pub mod raised;
 pub mod requirements;
 pub mod ring;
 pub mod row;
-pub mod security_module;
 pub mod seccomp;
+pub mod security_module;
 pub mod semaphores;
 pub mod shared_memory;
 pub mod sharing;
 pub mod side;
 pub mod storm;
+pub mod sweep;
 pub mod sys;
 pub mod sysctl;
 pub mod thread_group;

@@ -34,7 +34,7 @@ pub const NEEDS: Needs = Needs::ROOT
 
 /// How long after its last task has ended a namespace may still be counted (RULE-05), on real
 /// hardware.
-const RELEASE: Duration = Duration::from_secs(8);
+const RELEASE: Duration = Duration::from_secs(10);
 
 /// The highest value a limit takes, which is also what a new user namespace starts with (LIM-01,
 /// INT-21).
@@ -187,29 +187,25 @@ pub fn check_room(t: &Test, flag: Flags, requirement: &'static str) -> Done {
     }
 }
 
-/// How long namespaces that nobody is in any more may go on being counted, on real hardware: some
-/// are released a moment later (RULE-05). Only a kernel that lost a count takes this long.
-const RELEASE: std::time::Duration = std::time::Duration::from_secs(10);
-
 /// Checks that `count` tasks can have a namespace of this kind at the same time. Namespaces that are
 /// on their way out may take the room for a moment, lost counts take it for good.
 ///
 /// # Errors
 /// There is no room for so many: a failed check is on record.
 #[track_caller]
-pub fn check_room(t: &Test, flag: Flags, count: u32, requirement: &'static str) -> Done {
+pub fn check_room_for(t: &Test, flag: Flags, count: u32, requirement: &'static str) -> Done {
     let line = crate::race::Line::draw(t)?;
-    let deadline = std::time::Instant::now() + t.patience(RELEASE);
+    let deadline = Instant::now() + t.patience(RELEASE);
     let holders = (0..count)
         .map(|_| {
             line.spawn(t, "holder of a namespace", Flags::NONE, |t| {
                 let full = Err(Failure::Errno(Errno::ENOSPC));
                 let call = loop {
                     let call = unshare(flag);
-                    if call.result() != full || std::time::Instant::now() > deadline {
+                    if call.result() != full || Instant::now() > deadline {
                         break call;
                     }
-                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    std::thread::sleep(Duration::from_millis(1));
                 };
                 line.finish();
                 line.wait_until_finished(count);
@@ -222,14 +218,6 @@ pub fn check_room(t: &Test, flag: Flags, count: u32, requirement: &'static str) 
         })
         .collect::<Done<Vec<_>>>()?;
     all(holders.into_iter().map(|holder| holder.join(t)))
-}
-
-/// A variant for each kind of namespace, with what it needs.
-pub fn each_kind() -> Vec<Variant> {
-    FILES
-        .into_iter()
-        .map(|(flag, _)| Variant::new(flag.slug(), flag.0).needing(crate::side::needs_of(flag)))
-        .collect()
 }
 
 /// How many namespaces of a kind are in use after [`enter_own_user_namespace`].

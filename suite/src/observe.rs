@@ -203,6 +203,16 @@ impl Observer {
         read_link_inode(self.proc, ns)
     }
 
+    /// The caller's process ID, thread ID and process group, as [`State::ids`] has them.
+    pub fn ids() -> [i32; 3] {
+        state::ids()
+    }
+
+    /// Whether the leader of the caller's thread group has ended.
+    pub fn leader_has_ended(&self) -> bool {
+        proc_file::leader_has_ended(self.proc)
+    }
+
     /// The inode of one of the caller's namespace links, as a call that can be judged.
     pub fn namespace(&self, ns: Ns) -> Call<u64> {
         Call::seen(

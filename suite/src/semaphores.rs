@@ -4,6 +4,7 @@
 //! leaves it: then all its adjustments are applied.
 
 use harness::prelude::*;
+use syscalls::{Sysno, syscall};
 
 use crate::side::Side;
 
@@ -19,9 +20,44 @@ fn get(key: i32, flags: i32) -> Result<i32, Errno> {
     Errno::result(unsafe { libc::semget(key, 1, flags) })
 }
 
-fn value(id: i32) -> Result<i32, Errno> {
+/// The value of a set's semaphore.
+///
+/// # Errors
+/// As semctl(2).
+pub fn value(id: i32) -> Result<i32, Errno> {
     // SAFETY: GETVAL takes no further argument.
     Errno::result(unsafe { libc::semctl(id, 0, libc::GETVAL) })
+}
+
+/// The value of a set's semaphore, or −1. Writes no errno.
+pub fn value_raw(id: i32) -> i32 {
+    // SAFETY: GETVAL takes no further argument.
+    unsafe { syscall!(Sysno::semctl, id, 0, libc::GETVAL, 0) }.map_or(-1, |value| value as i32)
+}
+
+/// Sets the value, and clears what undo lists remember of the semaphore.
+///
+/// # Errors
+/// As semctl(2).
+pub fn set(id: i32, value: i32) -> Result<(), Errno> {
+    // SAFETY: SETVAL takes an int.
+    Errno::result(unsafe { libc::semctl(id, 0, libc::SETVAL, value) }).map(drop)
+}
+
+/// Takes one, to be undone. Writes no errno.
+///
+/// # Errors
+/// As semop(2).
+pub fn take_with_undo(id: i32) -> Result<(), Errno> {
+    let mut operation = libc::sembuf {
+        sem_num: 0,
+        sem_op: -1,
+        sem_flg: (libc::SEM_UNDO | libc::IPC_NOWAIT) as i16,
+    };
+    // SAFETY: one operation that lives through the call.
+    unsafe { syscall!(Sysno::semop, id, &raw mut operation, 1) }
+        .map(drop)
+        .map_err(|errno| Errno::from_raw(errno.into_raw()))
 }
 
 fn add_with_undo((id, number): (i32, i16)) -> Result<(), Errno> {
@@ -49,9 +85,7 @@ impl Semaphore {
             id,
             owner: nix::unistd::getpid(),
         };
-        // SAFETY: SETVAL takes an int.
-        let set = unsafe { libc::semctl(id, 0, libc::SETVAL, start) };
-        t.setup(Call::new("semctl(SETVAL)", Errno::result(set)))?;
+        t.setup(Call::new("semctl(SETVAL)", set(id, start)))?;
         Ok(semaphore)
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 
 use nix::unistd::{chdir, chroot};
 
-use crate::limits::{self, check_room, in_use};
+use crate::limits::{self, check_room_for, in_use};
 use crate::namespace_file::open_link;
 use crate::prelude::*;
 use crate::sharing::Company;
@@ -38,7 +38,7 @@ case! {
         for _ in 0..20 {
             check_call(t, &observer, &start, flag | Flags::NEWTIME, ID)?;
         }
-        check_room(t, flag, 1, ID)
+        check_room_for(t, flag, 1, ID)
     })
 }
 

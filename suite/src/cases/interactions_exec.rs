@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::executed::Executed;
-use crate::limits::{self, check_room, in_use};
+use crate::limits::{self, check_room_for, in_use};
 use crate::mark::{Ground, Mark, check_apart, check_shared};
 use crate::observe::{Shared, namespace_of};
 use crate::prelude::*;
@@ -277,7 +277,7 @@ case! {
             let go_on = nix::sys::signal::kill(caller.pid(), nix::sys::signal::Signal::SIGCONT);
             t.setup(Call::new("kill(SIGCONT)", go_on))?;
             caller.join(t)?;
-            check_room(t, flag, 1, ID)?;
+            check_room_for(t, flag, 1, ID)?;
             check_changes(t, flag, ID, &model::Prediction::nothing(), &before, &observer.state())
         })
     }

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::sys::wait::WaitStatus;
 
-use crate::limits::{self, check_room, each_kind, in_use};
+use crate::limits::{self, check_room_for, each_kind, in_use};
 use crate::namespace_file::{enter, open_link};
 use crate::observe::namespace_of;
 use crate::prelude::*;
@@ -58,7 +58,7 @@ case! {
                 t.check(Call::seen(format!("tasks of {TASKS} that got a namespace"), made))
                     .proves(ID)
                     .is(ROOM.into())?;
-                check_room(t, flag, ROOM, ID)
+                check_room_for(t, flag, ROOM, ID)
             })?;
             Ok("of six tasks")
         })
@@ -100,7 +100,7 @@ case! {
                     .holds("death by SIGKILL", |end| matches!(end, WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGKILL, _)))?;
                 Ok("killed")
             })?;
-            check_room(t, Flags::NEWNET, ROOM, ID)
+            check_room_for(t, Flags::NEWNET, ROOM, ID)
         })
     }
 }
@@ -322,9 +322,9 @@ case! {
                     .collect::<Done<Vec<_>>>()?;
                 all(tasks.into_iter().map(|task| task.join(t)))?;
                 // All levels were counted in this user namespace, too: they are gone.
-                check_room(t, Flags::NEWUSER, 4, ID)?;
+                check_room_for(t, Flags::NEWUSER, 4, ID)?;
                 limits::set(t, Flags::NEWPID, 2)?;
-                check_room(t, Flags::NEWPID, 2, ID)
+                check_room_for(t, Flags::NEWPID, 2, ID)
             })?;
             Ok("of four tasks")
         })

@@ -65,6 +65,23 @@ pub(super) fn read_link_inode(proc: i32, ns: Ns) -> u64 {
     statx(proc, path, libc::STATX_INO).map_or(0, |stat| stat.stx_ino)
 }
 
+/// Whether the leader of the caller's thread group is a zombie.
+pub(super) fn leader_has_ended(proc: i32) -> bool {
+    let Some(fd) = open_at(proc, c"self/stat", libc::O_RDONLY) else {
+        return false;
+    };
+    let mut buffer = [0; 512];
+    let text = read_into(fd, &mut buffer);
+    // The state follows the command, which is in parentheses and may hold anything.
+    let state = text
+        .iter()
+        .rposition(|&byte| byte == b')')
+        .and_then(|end| text.get(end + 2));
+    let ended = state == Some(&b'Z');
+    close(fd);
+    ended
+}
+
 /// statx(2) that follows links; none when it fails.
 pub(super) fn statx(directory: i32, path: &CStr, mask: u32) -> Option<libc::statx> {
     // SAFETY: zeroes are a valid statx.

@@ -113,17 +113,25 @@ impl State {
                 self.host_name = beginning(&uname.nodename);
                 self.domain_name = beginning(&uname.domainname);
             }
-            self.ids = [
-                syscall!(Sysno::getpid).unwrap_or(0) as i32,
-                syscall!(Sysno::gettid).unwrap_or(0) as i32,
-                syscall!(Sysno::getpgid, 0).unwrap_or(0) as i32,
-            ];
         }
+        self.ids = ids();
     }
 
     /// The inode behind one of the namespace links.
     pub fn namespace(&self, ns: Ns) -> u64 {
         self.namespaces[ns as usize]
+    }
+}
+
+/// The caller's process ID, thread ID and process group.
+pub(super) fn ids() -> [i32; 3] {
+    // SAFETY: the calls take numbers.
+    unsafe {
+        [
+            syscall!(Sysno::getpid).unwrap_or(0) as i32,
+            syscall!(Sysno::gettid).unwrap_or(0) as i32,
+            syscall!(Sysno::getpgid, 0).unwrap_or(0) as i32,
+        ]
     }
 }
 
