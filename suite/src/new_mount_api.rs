@@ -71,9 +71,9 @@ fn statmount(mount: u64) -> Result<Mount, Errno> {
     }
 }
 
-/// The device of the mount at the root of the caller's mount namespace, which may be covered by
-/// what the caller has as its root (statmount(2), Linux 6.8).
-pub fn root_mount_device() -> Call<(u32, u32)> {
+/// Device and magic number of the file system at the root of the caller's mount namespace, which may
+/// be covered by what the caller has as its root (statmount(2), Linux 6.8).
+pub fn root_mount() -> Call<((u32, u32), u64)> {
     const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
     let find = || {
         // SAFETY: zeroes are a valid statx; path and structure live through the call.
@@ -94,12 +94,9 @@ pub fn root_mount_device() -> Call<(u32, u32)> {
         while mount.parent != mount.id {
             mount = statmount(mount.parent)?;
         }
-        Ok(mount.device)
+        Ok((mount.device, mount.magic))
     };
-    Call::new(
-        "device of the namespace's root mount, by statmount()",
-        find(),
-    )
+    Call::new("the namespace's root mount, by statmount()", find())
 }
 
 /// The IDs of all mounts at and below the caller's root (listmount(2), Linux 6.8).

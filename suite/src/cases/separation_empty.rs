@@ -13,7 +13,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{chdir, getcwd};
 
 use crate::mount_table::{MountLine, mounts_of};
-use crate::new_mount_api::{attach, listed_mounts, new_tmpfs, root_mount_device};
+use crate::new_mount_api::{attach, listed_mounts, new_tmpfs, root_mount};
 use crate::observe::{differences, place_of};
 use crate::prelude::*;
 use crate::side::check_call_beside;
@@ -24,7 +24,7 @@ const NEEDS: Needs = Needs::ROOT.with(Feature::EmptyMntNs);
 
 /// The file system that is the root of all mounts since 7.0: it has one directory, which nothing
 /// can be made in.
-const NULL_FS_MAGIC: i64 = 0x4e55_4c4c;
+const NULL_FS_MAGIC: u64 = 0x4e55_4c4c;
 
 /// Calls as predicted, beside a peer that stays behind.
 #[track_caller]
@@ -40,17 +40,13 @@ fn mounts_seen_by(t: &Test, peer: &Peer) -> Done<Vec<MountLine>> {
     peer.setup(t, "read(/proc/PID/mountinfo of the caller)", own, mounts_of)
 }
 
-/// Skips what is only so where the root of all mounts is the null file system.
+/// Skips what is only so where the root of all mounts is the null file system. Asked before the call,
+/// so that one which does nothing is not taken for that.
 #[track_caller]
 fn root_is_null_fs(t: &Test) -> Done {
-    // SAFETY: zeroes are a valid statfs; path and structure live through the call.
-    let magic = unsafe {
-        let mut stat: libc::statfs = std::mem::zeroed();
-        Errno::result(libc::statfs(c"/".as_ptr(), &raw mut stat)).map(|_| stat.f_type as i64)
-    };
-    match t.setup(Call::new("statfs(/)", magic))? {
-        NULL_FS_MAGIC => Ok(()),
-        other => Err(t.skip(format!(
+    match t.setup(root_mount())? {
+        (_, NULL_FS_MAGIC) => Ok(()),
+        (_, other) => Err(t.skip(format!(
             "the root of all mounts is a file system of type {other:#x} here, not the null file system: \
              boot a kernel that mounts its root over that one"
         ))),
@@ -69,7 +65,7 @@ case! {
         t.setup(Call::new("chdir(the case's directory)", chdir(directory)))?;
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        let root = t.setup(root_mount_device())?;
+        let (root, _) = t.setup(root_mount())?;
         separate(t, &observer, "EFF-EMPTY-01", &peer)?;
         let lines = mounts_seen_by(t, &peer)?;
         let points: Vec<_> = lines.iter().map(|line| line.point().to_owned()).collect();
@@ -94,8 +90,8 @@ case! {
         let directory = t.directory()?.to_owned();
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, &observer, "EFF-EMPTY-03", &peer)?;
         root_is_null_fs(t)?;
+        separate(t, &observer, "EFF-EMPTY-03", &peer)?;
         let access = |path: &Path| {
             let found = nix::unistd::access(path, nix::unistd::AccessFlags::F_OK);
             t.check(Call::new(format!("access({}, F_OK)", path.display()), found))
