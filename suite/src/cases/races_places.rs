@@ -125,23 +125,25 @@ case! {
         let flags = Flags(t.param());
         t.directory()?;
         play(t, 2, |random, line| {
-            let (mine, its, steps) = (delay(random), delay(random), random.u32(0..DEPTH as u32));
+            let (mine, its, steps) = (random.u32(0..500), delay(random), random.u32(0..2 * DEPTH as u32));
             in_own_namespaces(t, Flags::NEWNS, |t| {
                 let places = dig(t)?;
                 let sharer = line.spawn(t, "sharer", Flags::FS, |t| {
                     line.start(2, its);
                     for _ in 0..DEPTH {
                         t.check(Call::new("chdir(deeper)", chdir("deeper"))).proves(ID).succeeds()?;
+                        // In each of the two states it lets the other go on.
+                        line.finish();
+                        std::thread::yield_now();
                         t.check(Call::new("chroot(.)", chroot("."))).proves(ID).succeeds()?;
                         line.finish();
+                        std::thread::yield_now();
                     }
                     Ok(())
                 })?;
                 line.start(2, 0);
                 line.wait_until_finished(steps);
-                for _ in 0..mine {
-                    std::hint::spin_loop();
-                }
+                (0..mine).for_each(|_| std::hint::spin_loop());
                 t.check(unshare(flags)).proves(ID).succeeds()?;
                 let depth_of = |path: &str| {
                     let stat = std::fs::metadata(path);
