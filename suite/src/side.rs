@@ -146,6 +146,25 @@ pub fn check_kcmp(
     t.check(call).proves(requirement).is(shared)
 }
 
+/// Checks by kcmp(2), where the kernel has it, that the caller and a peer that was made to share root
+/// and cwd, and descriptors, still share those of them that the call did not separate.
+///
+/// # Errors
+/// It is otherwise: a failed check is on record.
+#[track_caller]
+pub fn check_separated(
+    t: &Test,
+    peer: &Peer,
+    prediction: &Prediction,
+    requirement: &'static str,
+) -> Done {
+    for (what, flag) in [(Shared::Fs, Flags::FS), (Shared::Files, Flags::FILES)] {
+        let shared = !prediction.separated.contains(flag);
+        check_kcmp(t, peer, what, shared, requirement)?;
+    }
+    Ok(())
+}
+
 /// What a call with this one flag needs of the machine in order to succeed, beyond what every case
 /// needs.
 pub fn needs_of(flag: Flags) -> Needs {

@@ -10,7 +10,7 @@ use crate::mark::{Ground, Mark, check_apart, check_shared};
 use crate::mount_table::mounts;
 use crate::observe::Shared;
 use crate::prelude::*;
-use crate::side::{Side, check_call_beside, check_kcmp, in_own_namespaces, needs_of};
+use crate::side::{Side, check_call_beside, check_kcmp, check_separated, in_own_namespaces, needs_of};
 
 fn each_flag() -> Vec<Variant> {
     Flags::KNOWN
@@ -365,7 +365,7 @@ case! {
         const ID: &str = "INT-30";
         let directory = t.directory()?.join("file");
         let observer = Observer::open(t)?;
-        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let none: Option<&str> = None;
         for line in t.setup(Call::new("read(mountinfo)", mounts()))? {
             let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
@@ -379,6 +379,7 @@ case! {
             }
         }
         let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, Flags(t.param()), ID, &[&peer]).map(drop)
+        let prediction = check_call_beside(t, &observer, &start, Flags(t.param()), ID, &[&peer])?;
+        check_separated(t, &peer, &prediction, ID)
     })
 }

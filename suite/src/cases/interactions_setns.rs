@@ -6,7 +6,7 @@ use nix::unistd::{chdir, chroot};
 use crate::model::{Start, Threads};
 use crate::namespace_file::{enter, inode_of, open_link};
 use crate::prelude::*;
-use crate::side::{check_call_beside, in_own_namespaces, needs_of};
+use crate::side::{check_call_beside, check_separated, in_own_namespaces, needs_of};
 use crate::thread_group::{IdleThread, wait_until_alone};
 
 fn refused_to_sharers() -> Vec<Variant> {
@@ -91,12 +91,13 @@ case! {
     variants: each_flag,
     run: |t| {
         let observer = Observer::open(t)?;
-        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let root = t.directory()?.join("root");
         t.setup(Call::io("mkdir(root)", std::fs::create_dir(&root)))?;
         t.setup(Call::new("chroot(root), chdir(/)", chroot(&root).and_then(|()| chdir("/"))))?;
         let start = Start { chrooted: true, ..Start::of(t.facts()) };
-        check_call_beside(t, &observer, &start, Flags(t.param()), "INT-10", &[&peer]).map(drop)
+        let prediction = check_call_beside(t, &observer, &start, Flags(t.param()), "INT-10", &[&peer])?;
+        check_separated(t, &peer, &prediction, "INT-10")
     }
 }
 

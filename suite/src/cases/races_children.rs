@@ -311,7 +311,10 @@ case! {
         play(t, 1, |random, line| {
             let (mine, its) = (4 * delay(random), delay(random));
             let caller = line.spawn(t, "caller", Flags::NONE, |t| {
+                let observer = Observer::open(t)?;
+                let old = observer.namespace_inode(Ns::TimeForChildren);
                 t.check(unshare(Flags::NEWTIME)).proves(ID).succeeds()?;
+                t.check(observer.namespace(Ns::TimeForChildren)).proves(ID).is_not(old)?;
                 line.start(2, mine);
                 let child = line.spawn(t, "first child", Flags::NONE, |t| {
                     line.put(1, t.setup(Call::new("clock_gettime()", monotonic()))? as u64);

@@ -11,7 +11,7 @@ use crate::control_group::{ControlGroup, move_into};
 use crate::prelude::*;
 use crate::race::{DEADLINE, delay, play};
 use crate::row::for_flags;
-use crate::side::needs_of;
+use crate::side::{check_separated, needs_of};
 
 const SOURCE: &str = "2006 design document, 8 (4); kernel, kernel/fork.c";
 
@@ -105,6 +105,7 @@ case! {
             t.in_child(|t| {
                 t.setup(Call::new("chdir(private directory)", nix::unistd::chdir(directory)))?;
                 let observer = Observer::open(t)?;
+                let third = Peer::start(t, "third task", Flags::FS | Flags::FILES)?;
                 let mut sharer = line.spawn(t, "sharer", Flags::FS | Flags::FILES, |_| {
                     line.start(2, its);
                     let _ = kill(nix::unistd::getpid(), Signal::SIGSEGV);
@@ -112,7 +113,8 @@ case! {
                 })?;
                 line.start(2, mine);
                 let start = model::Start::of(t.facts());
-                check_call(t, &observer, &start, flags, ID)?;
+                let prediction = check_call(t, &observer, &start, flags, ID)?;
+                check_separated(t, &third, &prediction, ID)?;
                 let end = t.setup(Call::new("waitpid()", sharer.wait()))?;
                 let dumped = |end: &WaitStatus| match end {
                     WaitStatus::Signaled(_, Signal::SIGSEGV, dumped) => Some(*dumped),

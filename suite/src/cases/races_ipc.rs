@@ -72,8 +72,9 @@ case! {
     }
 }
 
-/// How many segments the first task makes.
+/// How many segments the first task makes, and how many of them the other removes.
 const SEGMENTS: usize = 6;
+const REMOVED: usize = SEGMENTS / 2;
 
 fn new_segment() -> Call<i32> {
     // SAFETY: shmget takes numbers.
@@ -95,8 +96,8 @@ fn segments() -> Call<usize> {
 case! {
     name: "races.shm.forced_removal",
     about: "With kernel.shm_rmid_forced at 1, a task that made segments in two IPC namespaces leaves \
-            the first by CLONE_NEWIPC and exits, while another removes its segments: each removal \
-            succeeds or finds the segment gone, and in the end there is none.",
+            the first by CLONE_NEWIPC and exits, while another removes half of its segments: each \
+            removal succeeds or finds the segment gone, and in the end there is none at all.",
     proves: &["RACE-09"],
     source: "kernel, ipc/shm.c; proc(5), shm_rmid_forced",
     // The setting is that of the IPC namespace, but may be written in the initial user namespace alone.
@@ -122,7 +123,8 @@ case! {
             })?;
             line.start(2, mine);
             let mut removed = 0;
-            for at in 0..SEGMENTS {
+            // The others are left to the kernel.
+            for at in (0..SEGMENTS).step_by(2) {
                 let result = remove_segment(line.get(at) as i32);
                 match result {
                     Ok(()) => removed += 1,
@@ -134,8 +136,8 @@ case! {
             t.check(segments().called("segments left when their maker is gone")).proves(ID).is(0)?;
             Ok(match removed {
                 0 => "with none found",
-                SEGMENTS => "with all removed",
-                _ => "with some removed",
+                REMOVED => "with all found",
+                _ => "with some found",
             })
         })
     })

@@ -125,8 +125,15 @@ fn move_on(t: &Test, line: &Line, requirement: &'static str) -> Done {
         if done.is_err() || line.is_over() {
             break;
         }
-        done = t.check(unshare(Flags::NEWUTS | Flags::NEWIPC | Flags::NEWNS)).proves(requirement).succeeds();
+        let call = unshare(Flags::NEWUTS | Flags::NEWIPC | Flags::NEWNS);
         note_links(line, &observer, at);
+        let moved = [0, 1].map(|kind| line.get(2 * at + kind) != line.get(2 * at - 2 + kind));
+        done = all([
+            t.check(call).proves(requirement).succeeds(),
+            t.check(Call::seen("whether the task is in other UTS and IPC namespaces than before", moved))
+                .proves(requirement)
+                .is([true, true]),
+        ]);
     }
     line.put(MOVED, 1);
     line.wait_until_finished(2);

@@ -12,11 +12,11 @@ use nix::unistd::{chdir, chroot};
 use crate::control_group::{ControlGroup, group_of, move_into};
 use crate::mount_table::{MountLine, mounts};
 use crate::namespace_file::enter;
-use crate::observe::place_of;
+use crate::observe::{Shared, place_of, sharing as sharing_by_kcmp};
 use crate::prelude::*;
 use crate::race::{DEADLINE, Line, delay, play};
 use crate::raised::{self, Program, effective_user};
-use crate::side::in_own_namespaces;
+use crate::side::{check_kcmp, in_own_namespaces};
 
 const SOURCE: &str = "2006 design document, 6 and 8 (4); kernel, fs/fs_struct.c and fs/namespace.c";
 
@@ -36,7 +36,7 @@ case! {
         play(t, 2, |random, line| {
             let (mine, its) = (delay(random), 4 * delay(random));
             t.in_child(|t| {
-                let _third = Peer::start(t, "third task", Flags::FS)?;
+                let third = Peer::start(t, "third task", Flags::FS)?;
                 let executor = line.spawn(t, "executor", Flags::FS, |t| {
                     become_unprivileged(t)?;
                     line.start(2, mine);
@@ -44,6 +44,7 @@ case! {
                 })?;
                 line.start(2, its);
                 t.check(unshare(Flags::FS)).proves("RACE-05").succeeds()?;
+                check_kcmp(t, &third, Shared::Fs, false, "RACE-05")?;
                 let user = effective_user(t, executor.pid())?;
                 t.check(Call::seen("effective user of the set-user-ID program", user))
                     .proves("RACE-05")
@@ -124,23 +125,25 @@ case! {
         let flags = Flags(t.param());
         t.directory()?;
         play(t, 2, |random, line| {
-            let (mine, its, steps) = (delay(random), delay(random), random.u32(0..DEPTH as u32));
+            let (mine, its, steps) = (random.u32(0..500), delay(random), random.u32(0..2 * DEPTH as u32));
             in_own_namespaces(t, Flags::NEWNS, |t| {
                 let places = dig(t)?;
                 let sharer = line.spawn(t, "sharer", Flags::FS, |t| {
                     line.start(2, its);
                     for _ in 0..DEPTH {
                         t.check(Call::new("chdir(deeper)", chdir("deeper"))).proves(ID).succeeds()?;
+                        // In each of the two states it lets the other go on.
+                        line.finish();
+                        std::thread::yield_now();
                         t.check(Call::new("chroot(.)", chroot("."))).proves(ID).succeeds()?;
                         line.finish();
+                        std::thread::yield_now();
                     }
                     Ok(())
                 })?;
                 line.start(2, 0);
                 line.wait_until_finished(steps);
-                for _ in 0..mine {
-                    std::hint::spin_loop();
-                }
+                (0..mine).for_each(|_| std::hint::spin_loop());
                 t.check(unshare(flags)).proves(ID).succeeds()?;
                 let depth_of = |path: &str| {
                     let stat = std::fs::metadata(path);
@@ -200,16 +203,30 @@ case! {
                 t.setup(Call::io("mkdir(new/old)", std::fs::create_dir(new.join("old"))))?;
                 let inode = |path: &Path| t.setup(Call::io("stat()", std::fs::metadata(path).map(|stat| stat.dev())));
                 let (old, new) = (inode(&top)?, inode(&new)?);
+                let observer = Observer::open(t)?;
+                let (own, namespace) = (std::process::id() as i32, observer.namespace_inode(Ns::Mnt));
                 t.setup(Call::new("chdir(root), chroot(.)", chdir(&top).and_then(|()| chroot("."))))?;
                 let sharing = if alone { Flags::NONE } else { Flags::FS };
                 let other = line.spawn(t, "other task", sharing, |t| {
                     line.start(2, its);
                     let pivoted = pivot("new", "new/old");
-                    t.check(Call::new("pivot_root(new, new/old)", pivoted)).proves(ID).succeeds()
+                    line.wait_until_finished(1);
+                    t.check(Call::new("pivot_root(new, new/old)", pivoted)).proves(ID).succeeds()?;
+                    if t.facts().has(Feature::Kcmp) {
+                        let shared = sharing_by_kcmp(Shared::Fs, std::process::id() as i32, own);
+                        t.check(shared.called("whether the two share root and cwd, by kcmp")).proves(ID).is(false)?;
+                    }
+                    Ok(())
                 })?;
                 line.start(2, mine);
-                t.check(unshare(flags)).proves(ID).succeeds()?;
+                let call = unshare(flags);
+                line.finish();
+                t.check(call).proves(ID).succeeds()?;
                 other.join(t)?;
+                let changed = observer.namespace_inode(Ns::Mnt) != namespace;
+                t.check(Call::seen("whether the caller is in another mount namespace", changed))
+                    .proves(ID)
+                    .is(flags.contains(Flags::NEWNS))?;
                 let seen = |path: &str| Call::io(format!("device of {path}"), std::fs::metadata(path).map(|stat| stat.dev()));
                 let root = t.check(seen("/")).proves(ID).holds("that of the old or the new root", |device| [old, new].contains(device))?;
                 t.check(seen(".")).proves(ID).is(root)?;
@@ -277,11 +294,14 @@ case! {
                 for at in 0..POINTS {
                     t.setup(Call::io("mkdir()", std::fs::create_dir(base.join(at.to_string()))))?;
                 }
+                let observer = Observer::open(t)?;
+                let old = observer.namespace_inode(Ns::Mnt);
                 let other = line.spawn(t, "other task", Flags::NONE, |t| mount_and_unmount(t, line, &base, its.clone()))?;
                 line.wait_until_finished(steps);
                 line.start(1, mine);
                 t.check(unshare(Flags::NEWNS)).proves(ID).succeeds()?;
                 other.join(t)?;
+                t.check(observer.namespace(Ns::Mnt)).proves(ID).is_not(old)?;
                 let text = "mount points in use below a shared mount (a bit each), and mounts there";
                 t.check(Call::seen(text, mounted(t, &base.to_string_lossy())?))
                     .proves(ID)
