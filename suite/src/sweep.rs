@@ -10,11 +10,13 @@
 //! |---|---|
 //! | [`sets`] | which sets of flags a tier tries |
 //! | [`ground`] | how each start state is prepared |
-//! | [`caller`] | the process that makes one call, and what it sees |
+//! | [`caller`] | the processes that make the calls, one each |
+//! | `errand` | what such a process does |
 //! | [`judge`] | what differs from the model |
 //! | [`findings`] | from many differences to few causes |
 
 pub mod caller;
+mod errand;
 pub mod findings;
 pub mod ground;
 pub mod judge;
@@ -76,6 +78,8 @@ fn leave_out_user_namespaces(t: &Test, sets: &mut Vec<Flags>) {
 #[derive(Default)]
 struct PiledUp {
     made: u32,
+    /// Waiting has not helped once: the count is wrong, or the kernel refuses for no reason.
+    in_vain: bool,
 }
 
 /// How many namespaces a sweep has to have made before a limit can be due to them. Half of a
@@ -91,12 +95,13 @@ impl PiledUp {
             let expected = judge.prediction(flags).result;
             let full = -i64::from(Errno::ENOSPC as i32);
             let surprise = seen.register == full && expected != Err(Errno::ENOSPC);
-            if !surprise || self.made < MAY_PILE_UP || Instant::now() > end {
+            if !surprise || self.made < MAY_PILE_UP || self.in_vain {
                 if seen.register == 0 && flags.intersects(Flags::PRIVILEGED | Flags::NEWUSER) {
                     self.made += 1;
                 }
                 return Ok(seen);
             }
+            self.in_vain = Instant::now() > end;
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -118,6 +123,7 @@ fn report(t: &Test, ground: &Ground, found: &Findings) -> Done {
     let checks = found.list.iter().take(TOLD).flat_map(|finding| {
         let calls = match finding.calls {
             1 => String::new(),
+            2 => " (and in one larger set of flags)".to_owned(),
             more => format!(" (and in {} larger sets of flags)", more - 1),
         };
         finding.mismatches.iter().map(move |mismatch| {

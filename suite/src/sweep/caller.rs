@@ -1,101 +1,33 @@
-//! The process that makes one call: made by a bare clone(2) from the prepared one, it calls, looks
-//! at itself, writes down what it saw, and exits.
-//!
-//! It runs on the caller's memory or a copy of it, perhaps beside other tasks in it: between its
-//! first step and its end there are raw system calls and plain memory only.
+//! Makes the processes that call, each by one bare clone(2) from the prepared one, and gathers what
+//! they saw.
 
-use std::cell::UnsafeCell;
-use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ffi::c_int;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use futex::{Futex, Shared};
 use harness::prelude::*;
 use harness::task::fork_sharing;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
-use syscalls::{Sysno, syscall};
 
+use super::errand::{
+    DONE, Errand, LOOK, LOOKED, Looks, NOTHING, Plain, Slot, beside_a_thread, beside_a_zombie,
+    perform, serve, without_leader,
+};
 use super::ground::{Ground, Making};
 use super::judge::{End, SEMAPHORE, Seen, Undo};
 use crate::flags::Flags;
 use crate::observe::{Observer, State};
-use crate::row::THREADS_SHARE;
 use crate::semaphores;
 use crate::shared_memory::map_zeroed;
-use crate::sharing::{find_marks, leave_marks, shared_flags};
-use crate::sys::unshare_raw;
+use crate::sharing::{find_marks, shared_flags};
 use crate::vm_task::{Stack, start_on};
 
 /// How long a call may take before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How often a waiting process looks at the time.
 const TICK: Duration = Duration::from_secs(1);
-
-/// What a calling process writes down. Lives in memory that stays shared whatever it calls.
-#[repr(C)]
-struct Slot {
-    /// [`NOTHING`], [`LOOK`], [`LOOKED`] or [`DONE`].
-    turn: Futex<Shared>,
-    written: UnsafeCell<Written>,
-}
-
-/// The process has not come so far.
-const NOTHING: u32 = 0;
-/// It cannot look at everything itself, and waits for who made it to look.
-const LOOK: u32 = 1;
-/// That was done.
-const LOOKED: u32 = 2;
-/// It has written down all, and ends.
-const DONE: u32 = 3;
-
-/// Plain data; zeroes are valid.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Written {
-    /// The errno of a step before the call that did not work.
-    failed: i32,
-    register: i64,
-    ids: [i32; 3],
-    /// Who was asked about with kcmp(2).
-    sharer: i32,
-    after: State,
-    shared: u64,
-    /// kcmp(2)'s errno.
-    refused: i32,
-    /// The semaphore's value, or −1.
-    semaphore: i32,
-}
-
-// SAFETY: one side at a time touches what was written; `turn` orders them.
-unsafe impl Sync for Slot {}
-
-/// Who calls. Lives in the memory of the process that makes the callers.
-struct Errand {
-    observer: Observer,
-    /// The call; none to see what a caller looks like before it.
-    call: Option<Flags>,
-    ground: Plain,
-    slot: &'static Slot,
-    /// Set by a caller at its end: seen by who made it if they share their memory.
-    touched: AtomicU32,
-    stack: *const Stack,
-}
-
-/// What a caller has to know of its state, as plain data.
-#[derive(Clone, Copy)]
-struct Plain {
-    /// A PID namespace to make the one of its children, or −1.
-    children_ns: i32,
-    semaphore: i32,
-    undo: Undo,
-    asked: Flags,
-    marked: Flags,
-    /// Who made the caller: the sharer, unless that is a thread.
-    maker: i32,
-    may_wait: bool,
-}
 
 /// Makes callers in a state.
 pub struct Caller<'a> {
@@ -168,7 +100,6 @@ impl<'a> Caller<'a> {
                 asked: company.asked,
                 marked: company.marked,
                 maker: std::process::id() as i32,
-                may_wait: !matches!(ground.making, Making::Vfork),
             },
             ground,
             observer,
@@ -226,13 +157,11 @@ impl<'a> Caller<'a> {
             ground: self.plain,
             slot,
             touched: 0.into(),
+            watched: self.may_have_to_look(call),
             stack: &raw const self.second_stack,
         };
         let pid = self.start(t, &errand)?;
-        let mut looks = None;
-        if call.is_some() && self.plain.may_wait && self.may_have_to_look(call) {
-            looks = self.look(pid);
-        }
+        let looks = errand.watched.then(|| self.look(pid)).flatten();
         let end = self.wait(pid);
         if end == End::Died("SIGKILL".to_owned()) {
             return Err(t.broken(
@@ -277,6 +206,10 @@ impl<'a> Caller<'a> {
     /// Only a caller in a new user or IPC namespace cannot look at all by itself.
     fn may_have_to_look(&self, call: Option<Flags>) -> bool {
         let flags = call.unwrap_or(Flags::NONE);
+        // Who made a vfork child sleeps until its end.
+        if self.ground.making == Making::Vfork {
+            return false;
+        }
         let kcmp = self.plain.asked != Flags::NONE && flags.contains(Flags::NEWUSER);
         let semaphore = self.plain.undo == Undo::Own && flags.contains(Flags::NEWIPC);
         kcmp || semaphore
@@ -380,157 +313,8 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// What a caller cannot look at itself in namespaces of its own.
-struct Looks {
-    shared: Option<Result<Flags, Errno>>,
-    semaphore: Option<i32>,
-}
-
-impl Written {
-    fn looks(&self, plain: &Plain) -> Looks {
-        let shared = (plain.asked != Flags::NONE).then_some(match self.refused {
-            0 => Ok(Flags(self.shared)),
-            errno => Err(Errno::from_raw(errno)),
-        });
-        Looks {
-            shared,
-            semaphore: (self.semaphore >= 0).then_some(self.semaphore),
-        }
-    }
-}
-
 fn is_dead(pid: Pid) -> bool {
     let flags =
         WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
     !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
-}
-
-/// A caller that shares its maker's memory.
-extern "C" fn serve(errand: *mut c_void) -> c_int {
-    // SAFETY: the maker keeps the errand until this process is gone.
-    let errand = unsafe { &*errand.cast::<Errand>() };
-    perform(errand, errand.ground.maker);
-    0
-}
-
-/// Calls while a second thread of the process does nothing.
-fn beside_a_thread(t: &Test, errand: &Errand) -> Done {
-    extern "C" fn idle(_: *mut c_void) -> c_int {
-        loop {
-            // SAFETY: waits for nothing, without end.
-            let _ = unsafe { syscall!(Sysno::ppoll, 0, 0, 0, 0) };
-        }
-    }
-    let thread = THREADS_SHARE | Flags::THREAD;
-    // SAFETY: the stack is used by nobody else in this process; the thread makes one system call.
-    let second = unsafe { start_on(t, thread, &*errand.stack, idle, std::ptr::null_mut())? };
-    perform(errand, second.as_raw());
-    Ok(())
-}
-
-/// Ends the process's first thread and calls in a second one.
-fn without_leader(t: &Test, errand: &Errand) -> Done {
-    extern "C" fn carry_on(errand: *mut c_void) -> c_int {
-        // SAFETY: lies on the stack of a thread that ended, which stays mapped.
-        let errand = unsafe { &*errand.cast::<Errand>() };
-        while !errand.observer.leader_has_ended() {
-            // SAFETY: no arguments.
-            let _ = unsafe { syscall!(Sysno::sched_yield) };
-        }
-        perform(errand, 0);
-        // SAFETY: ends the process and nothing else.
-        unsafe { libc::_exit(0) }
-    }
-    let argument = std::ptr::from_ref(errand).cast_mut().cast();
-    // SAFETY: as above; the new thread keeps to the rules.
-    unsafe {
-        start_on(
-            t,
-            THREADS_SHARE | Flags::THREAD,
-            &*errand.stack,
-            carry_on,
-            argument,
-        )?
-    };
-    // SAFETY: ends this thread alone.
-    unsafe { libc::syscall(libc::SYS_exit, 0) };
-    unreachable!("a thread that has ended")
-}
-
-/// Calls while a process that shared the memory, and more, has ended and is not reaped.
-fn beside_a_zombie(t: &Test, errand: &Errand, with: Flags) -> Done {
-    extern "C" fn end(_: *mut c_void) -> c_int {
-        0
-    }
-    // SAFETY: the stack is used by nobody else in this process; the body does nothing.
-    let pid = unsafe {
-        start_on(
-            t,
-            with | Flags::VM,
-            &*errand.stack,
-            end,
-            std::ptr::null_mut(),
-        )?
-    };
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
-    t.setup(Call::new("waitid(WNOWAIT)", waitid(Id::Pid(pid), flags)))?;
-    perform(errand, 0);
-    let _ = waitpid(pid, Some(WaitPidFlag::__WALL));
-    Ok(())
-}
-
-/// What every caller does. Raw system calls and plain memory only.
-fn perform(errand: &Errand, sharer: i32) {
-    let Errand {
-        observer,
-        ground,
-        slot,
-        ..
-    } = errand;
-    // SAFETY: it is the caller's turn.
-    let written = unsafe { &mut *slot.written.get() };
-    written.failed = 0;
-    if ground.children_ns >= 0 {
-        // SAFETY: setns(2) takes numbers.
-        let moved = unsafe { syscall!(Sysno::setns, ground.children_ns, libc::CLONE_NEWPID) };
-        written.failed |= moved.err().map_or(0, |errno| errno.into_raw());
-    }
-    if ground.undo != Undo::None {
-        let taken = semaphores::take_with_undo(ground.semaphore);
-        written.failed |= taken.err().map_or(0, |errno| errno as i32);
-    }
-    written.sharer = sharer;
-    written.ids = Observer::ids();
-    let [_, caller, _] = written.ids;
-    written.register = errand.call.map_or(0, unshare_raw);
-    written.after = observer.state();
-    if ground.undo == Undo::Shared {
-        // Fails in an IPC namespace of its own.
-        let _ = semaphores::take_with_undo(ground.semaphore);
-    }
-    if ground.marked != Flags::NONE {
-        leave_marks();
-    }
-    let shared = match ground.asked {
-        Flags::NONE => Ok(Flags::NONE),
-        asked => shared_flags(caller, sharer, asked),
-    };
-    (written.shared, written.refused) = match shared {
-        Ok(shared) => (shared.0, 0),
-        Err(errno) => (0, errno as i32),
-    };
-    let readable = ground.undo != Undo::Own || {
-        written.semaphore = semaphores::value_raw(ground.semaphore);
-        written.semaphore >= 0
-    };
-    errand.touched.store(1, Ordering::Release);
-    if (written.refused != 0 || !readable) && ground.may_wait && errand.call.is_some() {
-        slot.turn.value.store(LOOK, Ordering::Release);
-        slot.turn.wake(1);
-        while slot.turn.value.load(Ordering::Acquire) == LOOK {
-            let _ = slot.turn.wait(LOOK);
-        }
-    }
-    slot.turn.value.store(DONE, Ordering::Release);
-    slot.turn.wake(1);
 }

@@ -3,7 +3,7 @@
 use harness::prelude::*;
 use nix::errno::Errno;
 
-use super::judge::{Judge, Kind, Mismatch, Seen};
+use super::judge::{End, Judge, Kind, Mismatch, Seen};
 use crate::flags::Flags;
 
 /// One cause.
@@ -53,7 +53,8 @@ pub fn find(
 ) -> Done<Findings> {
     let mut found = Findings::default();
     for &flags in sets {
-        let mismatches = judge.mismatches(flags, &call(flags)?);
+        let seen = call(flags)?;
+        let mismatches = judge.mismatches(flags, &seen);
         found.compared += 1;
         let Some(first) = mismatches.first() else {
             continue;
@@ -75,6 +76,10 @@ pub fn find(
                 Some(other) => other.calls += 1,
                 None => found.list.push(finding),
             }
+        }
+        // Each call that hangs takes its whole patience: one cause of that is enough.
+        if seen.end == End::Hung {
+            break;
         }
     }
     Ok(found)

@@ -1,0 +1,167 @@
+//! What comparing a call with the model costs, as a ratio to the bare loop it cannot do without, and
+//! what a second supervisor gains: `cargo bench -p runners --bench sweep`, as root.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use harness::case::{Body, Case, items};
+use harness::case_run::{Setting, Test, Tier};
+use harness::check::Done;
+use harness::facts::Facts;
+use harness::judge::{Status, judge};
+use harness::record::RecordLog;
+use harness::sandbox::Sandbox;
+use harness::supervise::Supervisor;
+use harness::task::fork_sharing;
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, fork};
+use suite::flags::Flags;
+use suite::model::Kernel;
+use suite::observe::Observer;
+use suite::sweep::ground::Ground;
+use suite::sweep::sets::sets;
+use suite::sweep::sweep;
+use suite::sys::unshare_raw;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
+
+/// States that are prepared once, so that the bare loop has the same results.
+type Prepare = fn(&Test) -> Done<Ground>;
+
+const STATES: [(&str, Prepare, [Body; 2]); 4] = [
+    ("lone", lone, [|t| sweep(t, &lone(t)?), |t| bare(t, lone)]),
+    (
+        "unprivileged",
+        Ground::unprivileged,
+        [
+            |t| sweep(t, &Ground::unprivileged(t)?),
+            |t| bare(t, Ground::unprivileged),
+        ],
+    ),
+    (
+        "fs_sharer",
+        sharer,
+        [|t| sweep(t, &sharer(t)?), |t| bare(t, sharer)],
+    ),
+    (
+        "limit_0",
+        limited,
+        [|t| sweep(t, &limited(t)?), |t| bare(t, limited)],
+    ),
+];
+
+fn lone(t: &Test) -> Done<Ground> {
+    Ok(Ground::lone(t))
+}
+
+fn sharer(t: &Test) -> Done<Ground> {
+    Ok(Ground::sharer(t, Flags::FS, "a sharer"))
+}
+
+fn limited(t: &Test) -> Done<Ground> {
+    Ground::limited(t, Flags::NEWUTS, 0)
+}
+
+/// fork, unshare, look, _exit, waitpid, for the same sets of flags.
+fn bare(t: &Test, prepare: Prepare) -> Done {
+    let ground = prepare(t)?;
+    let observer = Observer::open(t)?;
+    let sets = sets(t.tier(), t.seed(), &ground.start, &Kernel::of(t.facts()));
+    for flags in sets {
+        // SAFETY: no CLONE_VM; the process is single-threaded.
+        let pid = unsafe { fork_sharing(ground.company.made_with.0) }.expect("a child");
+        if pid.as_raw() == 0 {
+            unshare_raw(flags);
+            std::hint::black_box(observer.state());
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(0) }
+        }
+        waitpid(pid, None).expect("a child");
+    }
+    t.check(harness::call::Call::seen("the loop", ()))
+        .succeeds()
+}
+
+const ROUNDS: usize = 5;
+const WORST: f64 = 1.5;
+const GAIN: f64 = 1.8;
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Ratios of one state, both loops side by side in each round.
+fn ratio(name: &str, bodies: [Body; 2]) -> f64 {
+    let directory = tempfile::tempdir().expect("a directory");
+    let setting = Setting {
+        facts: Facts::gather(Sandbox::default()),
+        seed: 1,
+        tier: Tier::Full,
+        base: directory.path().to_owned(),
+        slowdown: 1,
+    };
+    let log = RecordLog::map().expect("memory");
+    let mut supervisor = Supervisor::start(setting, log, true).expect("a supervisor");
+    let mut case = Case::declared_at(file!(), line!());
+    // The name decides what is drawn.
+    case.name = "bench.sweep";
+    case.proves = &["FLAG-48"];
+    let mut timed = |body: Body| {
+        case.run = body;
+        let item = items(&[case]).remove(0);
+        let start = Instant::now();
+        let observation = supervisor.run(&item, 0, Duration::from_secs(600));
+        assert_eq!(
+            judge(&observation).status,
+            Status::Pass,
+            "{name}: {observation:?}"
+        );
+        start.elapsed().as_secs_f64()
+    };
+    let ratios = (0..ROUNDS).map(|_| timed(bodies[0]) / timed(bodies[1]));
+    median(ratios.collect())
+}
+
+/// Runs in a process of its own: a supervisor takes over its standard output.
+fn in_child(measure: impl FnOnce() -> String) -> String {
+    use std::io::{Read, Write};
+    let (mut reader, mut writer) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
+    // SAFETY: the process is single-threaded.
+    match unsafe { fork() }.expect("a child") {
+        ForkResult::Child => {
+            drop(reader);
+            writer.write_all(measure().as_bytes()).expect("written");
+            std::process::exit(0)
+        }
+        ForkResult::Parent { child } => {
+            drop(writer);
+            let mut text = String::new();
+            reader.read_to_string(&mut text).expect("read");
+            waitpid(child, None).expect("a child");
+            text
+        }
+    }
+}
+
+fn whole_sweep(jobs: &str) -> f64 {
+    let start = Instant::now();
+    let status = Command::new(PROGRAM)
+        .args(["sweep.", "--tier", "full", "--seed", "1", "--jobs", jobs])
+        .stdout(Stdio::null())
+        .status()
+        .expect("the program runs");
+    assert!(status.success());
+    start.elapsed().as_secs_f64()
+}
+
+fn main() {
+    for (name, _, bodies) in STATES {
+        let ratio = in_child(|| ratio(name, bodies).to_string());
+        let ratio: f64 = ratio.parse().expect("the measurement succeeded");
+        println!("sweep: {name}: one compared call ÷ the bare loop = {ratio:.2} (at most {WORST})");
+    }
+    let gains = (0..3).map(|_| whole_sweep("1") / whole_sweep("2"));
+    let gain = median(gains.collect());
+    println!("sweep: one supervisor ÷ two, full tier = {gain:.2} (at least {GAIN})");
+}
