@@ -148,7 +148,15 @@ fn in_child(measure: impl FnOnce() -> String) -> String {
 fn eight_states(jobs: &str) -> f64 {
     let start = Instant::now();
     let status = Command::new(PROGRAM)
-        .args(["sweep.limit_0", "--tier", "full", "--seed", "1", "--jobs", jobs])
+        .args([
+            "sweep.limit_0",
+            "--tier",
+            "full",
+            "--seed",
+            "1",
+            "--jobs",
+            jobs,
+        ])
         .stdout(Stdio::null())
         .status()
         .expect("the program runs");
