@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use linkme::distributed_slice;
 
-use crate::case_run::Test;
+use crate::case_run::{Test, Tier};
 use crate::check::Done;
 use crate::needs::Needs;
 
@@ -34,6 +34,8 @@ pub struct Case {
     pub needs: Needs,
     /// How long one run may take on real hardware before it counts as hanging.
     pub deadline: Duration,
+    /// How much work one run is in a tier, in units of an ordinary case: for estimates only.
+    pub work: fn(Tier) -> u32,
     /// Its parameters; empty when the body runs once.
     pub variants: fn() -> Vec<Variant>,
     /// The body.
@@ -95,6 +97,7 @@ impl Case {
             source: "",
             needs: Needs::NONE,
             deadline: Case::DEADLINE,
+            work: |_| 1,
             variants: Vec::new,
             run: |test| Err(test.broken("case", "it has no body")),
             file,

@@ -130,6 +130,12 @@ impl Test {
         on_hardware * self.setting.slowdown.max(1)
     }
 
+    /// Says how far a long case has come, for whoever watches the run.
+    pub fn progress(&self, done: usize, total: usize) {
+        let number = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
+        self.log.set_progress(number(done), number(total));
+    }
+
     /// A directory of this case's own, made at the first call. The supervisor removes it with all
     /// its content when the case is over.
     ///

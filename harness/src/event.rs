@@ -19,6 +19,9 @@ pub struct CaseInfo {
     pub proves: Vec<String>,
     /// Where they come from.
     pub source: String,
+    /// How much work it is, by tier, as [`Case::work`](crate::case::Case::work) has it.
+    #[serde(skip)]
+    pub work: [u32; 3],
 }
 
 impl From<&Item> for CaseInfo {
@@ -28,6 +31,7 @@ impl From<&Item> for CaseInfo {
             about: item.case.about.to_owned(),
             proves: item.proves().iter().map(|&id| id.to_owned()).collect(),
             source: item.case.source.to_owned(),
+            work: [Tier::Quick, Tier::Full, Tier::Exhaustive].map(item.case.work),
         }
     }
 }
@@ -68,6 +72,15 @@ pub enum Event {
     /// The run goes on. Sent once a second where somebody must be able to tell a long case from a
     /// machine that hangs.
     Alive,
+    /// How far a long case has come. Sent when somebody watches.
+    Progress {
+        /// Its place in the plan, from 0.
+        index: usize,
+        /// How much of it is done.
+        done: u32,
+        /// … and of how much.
+        total: u32,
+    },
     /// Something to tell that belongs to no case.
     Remark {
         /// One line.

@@ -58,7 +58,7 @@ pub struct RunOptions {
     pub promised: Vec<Feature>,
     /// Documented kernel bugs.
     pub known_bugs: Vec<KnownBug>,
-    /// Tell once a second that the run goes on.
+    /// Tell once a second that the run goes on, and how far long cases have come.
     pub heartbeat: bool,
     /// Report in the order of the plan, which holds results back until their turn.
     pub in_order: bool,
@@ -255,6 +255,8 @@ struct Worker {
     stream: UnixStream,
     /// Jobs it was given and has not answered; it runs the first.
     jobs: VecDeque<Job>,
+    /// What its cases write to.
+    log: RecordLog,
     /// Splats seen while its first job ran but reported with another one.
     splats: Vec<String>,
 }
@@ -381,6 +383,7 @@ impl Run<'_, '_> {
             // Not only when nothing came: repetitions of a case come without an event.
             if self.options.heartbeat && self.last_alive.elapsed() >= HEARTBEAT {
                 (self.sink)(&Event::Alive)?;
+                tell_progress(&self.workers, self.sink)?;
                 self.last_alive = Instant::now();
             }
             (0..fds.len())
@@ -512,6 +515,7 @@ impl Run<'_, '_> {
             pid,
             stream: ours,
             jobs: VecDeque::new(),
+            log,
             splats: Vec::new(),
         });
         Ok(())
@@ -564,6 +568,17 @@ impl Run<'_, '_> {
             .filter_map(|global| Some((global, std::fs::read_to_string(global.path()).ok()?)))
             .collect()
     }
+}
+
+/// Tells how far the long ones of the running cases have come.
+fn tell_progress(workers: &[Worker], sink: &mut Sink) -> io::Result<()> {
+    for worker in workers {
+        if let (Some(job), Some((done, total))) = (worker.jobs.front(), worker.log.progress()) {
+            let index = job.index as usize;
+            sink(&Event::Progress { index, done, total })?;
+        }
+    }
+    Ok(())
 }
 
 fn lost(how: String) -> Observation {

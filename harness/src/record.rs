@@ -111,6 +111,8 @@ struct Header {
     used: AtomicU32,
     dropped: AtomicU32,
     directory: AtomicU32,
+    done: AtomicU32,
+    total: AtomicU32,
 }
 
 #[repr(C)]
@@ -167,6 +169,8 @@ impl RecordLog {
         header.finished.store(0, Ordering::Relaxed);
         header.dropped.store(0, Ordering::Relaxed);
         header.directory.store(0, Ordering::Relaxed);
+        header.total.store(0, Ordering::Relaxed);
+        header.done.store(0, Ordering::Relaxed);
         header.used.store(0, Ordering::Release);
     }
 
@@ -176,6 +180,18 @@ impl RecordLog {
 
     pub(crate) fn finish(&self) {
         self.header().finished.store(1, Ordering::Release);
+    }
+
+    pub(crate) fn set_progress(&self, done: u32, total: u32) {
+        self.header().done.store(done, Ordering::Relaxed);
+        self.header().total.store(total, Ordering::Relaxed);
+    }
+
+    /// How far a long case says it has come: done, and of how much; none if it says nothing.
+    pub(crate) fn progress(&self) -> Option<(u32, u32)> {
+        let total = self.header().total.load(Ordering::Relaxed);
+        let done = self.header().done.load(Ordering::Relaxed);
+        (total > 0).then_some((done.min(total), total))
     }
 
     pub(crate) fn directory_made(&self) {

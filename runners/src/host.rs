@@ -82,7 +82,7 @@ fn run_items(
         may_disturb_host: args.disturb_host,
         promised: Vec::new(),
         known_bugs: known_bugs::all(),
-        heartbeat: for_runner,
+        heartbeat: for_runner || reports.are_watched(),
         // A runner must know at once what is done and what is not: the guest may die.
         in_order: !for_runner,
     };

@@ -81,6 +81,11 @@ impl Reports {
         }
     }
 
+    /// Whether somebody looks on while cases run.
+    pub fn are_watched(&self) -> bool {
+        self.progress.is_seen()
+    }
+
     /// Tells every report of an event.
     ///
     /// # Errors

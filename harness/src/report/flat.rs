@@ -48,7 +48,7 @@ pub(super) fn write<D: Dialect>(
             }
             progress.plan.clone_from(plan);
         }
-        Event::CaseStarted { .. } | Event::Alive => {}
+        Event::CaseStarted { .. } | Event::Alive | Event::Progress { .. } => {}
         Event::CaseFinished {
             index,
             verdict,

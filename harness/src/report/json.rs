@@ -16,7 +16,7 @@ pub struct Json {
 
 impl Reporter for Json {
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
-        if *event == Event::Alive {
+        if matches!(event, Event::Alive | Event::Progress { .. }) {
             return Ok(());
         }
         if !self.begun {

@@ -203,7 +203,7 @@ impl Reporter for Pretty {
                     writeln!(out)?;
                 }
             }
-            Event::CaseStarted { .. } | Event::Alive => {}
+            Event::CaseStarted { .. } | Event::Alive | Event::Progress { .. } => {}
             Event::CaseFinished {
                 index,
                 verdict,

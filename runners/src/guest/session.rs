@@ -307,7 +307,8 @@ impl Session {
                 return Vec::new();
             }
             Event::Alive => return Vec::new(),
-            Event::Remark { .. } | Event::BailedOut { .. } => {}
+            Event::Progress { index, .. } if !self.running.contains(index) => return Vec::new(),
+            Event::Progress { .. } | Event::Remark { .. } | Event::BailedOut { .. } => {}
         }
         vec![event]
     }

@@ -135,6 +135,7 @@ impl Row {
             Event::BailedOut { why } => self.why = Some(one_line(why)),
             Event::CaseStarted { .. }
             | Event::Alive
+            | Event::Progress { .. }
             | Event::Remark { .. }
             | Event::RunFinished { .. } => {}
         }

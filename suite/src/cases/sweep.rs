@@ -14,6 +14,15 @@ const SOURCE: &str = "unshare(2); kernel/fork.c, ksys_unshare()";
 /// Callers that hang are found one by one; this is only the last resort.
 const LAST_RESORT: Duration = Duration::from_secs(900);
 
+/// About as long as this many ordinary cases.
+fn work(tier: Tier) -> u32 {
+    match tier {
+        Tier::Quick => 8,
+        Tier::Full => 400,
+        Tier::Exhaustive => 6000,
+    }
+}
+
 const UNDO: Needs = Needs::ROOT.with(Feature::SysvIpc);
 
 case! {
@@ -24,6 +33,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::lone(t)),
 }
 
@@ -36,6 +46,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::sharer(t, Flags::FS, "a task that shares root, cwd and umask")),
 }
 
@@ -47,6 +58,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::sharer(t, Flags::FILES, "a task that shares its descriptors")),
 }
 
@@ -59,6 +71,7 @@ case! {
     source: SOURCE,
     needs: UNDO,
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::undo_sharer(t)?),
 }
 
@@ -70,6 +83,7 @@ case! {
     source: SOURCE,
     needs: UNDO,
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::undo_pending(t)?),
 }
 
@@ -81,6 +95,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::memory_sharer(t, Flags::NONE)),
 }
 
@@ -92,6 +107,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::beside_zombie(t, Flags::NONE)),
 }
 
@@ -103,6 +119,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::memory_sharer(t, Flags::SIGHAND)),
 }
 
@@ -114,6 +131,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::beside_zombie(t, Flags::SIGHAND)),
 }
 
@@ -125,6 +143,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::second_thread(t)),
 }
 
@@ -136,6 +155,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::dead_leader(t)),
 }
 
@@ -147,6 +167,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::vfork_child(t)),
 }
 
@@ -157,6 +178,7 @@ case! {
     proves: &["PRIV-01", "PRIV-02", "PRIV-03", "PRIV-04", "ERR-20", "ORD-01"],
     source: SOURCE,
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::unprivileged(t)?),
 }
 
@@ -167,6 +189,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::only_sys_admin(t)?),
 }
 
@@ -177,6 +200,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::all_but_sys_admin(t)?),
 }
 
@@ -187,6 +211,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::CreateUserNs),
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::user_namespace(t)?),
 }
 
@@ -198,6 +223,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::CreateUserNs),
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::unmapped(t)?),
 }
 
@@ -209,6 +235,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::CreateUserNs),
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::user_namespace(t)?.without_sys_admin(t)?),
 }
 
@@ -220,6 +247,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::chrooted(t)?),
 }
 
@@ -231,6 +259,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::PidNs),
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::children_elsewhere(t)?),
 }
 
@@ -242,6 +271,7 @@ case! {
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::InitialRoot).disturbing(Global::NrOpen),
     deadline: LAST_RESORT,
+    work: work,
     run: |t| sweep(t, &Ground::beyond_nr_open(t)?),
 }
 
@@ -273,6 +303,7 @@ case! {
     source: SOURCE,
     needs: limits::NEEDS,
     deadline: LAST_RESORT,
+    work: work,
     variants: kinds,
     run: |t| sweep(t, &Ground::limited(t, Flags(t.param()), 0)?),
 }
@@ -284,6 +315,7 @@ case! {
     source: SOURCE,
     needs: limits::NEEDS,
     deadline: LAST_RESORT,
+    work: work,
     variants: kinds,
     run: |t| sweep(t, &Ground::limited(t, Flags(t.param()), 1)?),
 }

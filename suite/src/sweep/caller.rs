@@ -1,13 +1,12 @@
 //! Makes the processes that call, each by one bare clone(2) from the prepared one, and gathers what
 //! they saw.
 
-use std::ffi::c_int;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use harness::prelude::*;
 use harness::task::fork_sharing;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
@@ -26,7 +25,7 @@ use crate::vm_task::{Stack, start_on};
 
 /// How long a call may take before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How often a waiting process looks at the time.
+/// How often a waiting process looks whether the other is alive.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Makes callers in a state.
@@ -39,7 +38,6 @@ pub struct Caller<'a> {
     second_stack: Stack,
     sharer_before: Option<State>,
     umask: u32,
-    patience: Duration,
 }
 
 impl std::fmt::Debug for Caller<'_> {
@@ -48,28 +46,11 @@ impl std::fmt::Debug for Caller<'_> {
     }
 }
 
-extern "C" fn on_tick(_: c_int) {}
-
-/// Has a timer interrupt the waits of the process at hand, so that none lasts for ever.
-fn tick() -> Result<(), Errno> {
-    let action = SigAction::new(
-        SigHandler::Handler(on_tick),
-        SaFlags::empty(),
-        SigSet::empty(),
-    );
-    // SAFETY: the handler does nothing.
-    unsafe { sigaction(Signal::SIGALRM, &action)? };
-    let every = libc::timeval {
-        tv_sec: TICK.as_secs() as i64,
-        tv_usec: 0,
-    };
-    let timer = libc::itimerval {
-        it_interval: every,
-        it_value: every,
-    };
-    // SAFETY: reads a live structure.
-    Errno::result(unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) })
-        .map(drop)
+/// Has the signal that ends a caller that hangs end it.
+fn let_alarms_kill() -> Result<(), Errno> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: installs the default action.
+    unsafe { sigaction(Signal::SIGALRM, &default) }.map(drop)
 }
 
 impl<'a> Caller<'a> {
@@ -82,7 +63,7 @@ impl<'a> Caller<'a> {
             Some(observer) => observer,
             None => Observer::open(t)?,
         };
-        t.setup(Call::new("setitimer()", tick()))?;
+        t.setup(Call::new("sigaction(SIGALRM)", let_alarms_kill()))?;
         // SAFETY: zeroes are a valid slot.
         let mapped = unsafe { map_zeroed::<Slot>() };
         let company = &ground.company;
@@ -100,6 +81,7 @@ impl<'a> Caller<'a> {
                 asked: company.asked,
                 marked: company.marked,
                 maker: std::process::id() as i32,
+                patience: t.patience(PATIENCE).as_secs() as i64,
             },
             ground,
             observer,
@@ -108,7 +90,6 @@ impl<'a> Caller<'a> {
             second_stack: Stack::new(),
             sharer_before: shares_with_maker.then_some(before),
             umask: before.umask,
-            patience: t.patience(PATIENCE),
         })
     }
 
@@ -255,7 +236,6 @@ impl<'a> Caller<'a> {
     /// Looks at what the caller cannot look at itself, if it says so.
     fn look(&self, pid: Pid) -> Option<Looks> {
         let turn = &self.slot.turn;
-        let start = Instant::now();
         loop {
             match turn.value.load(Ordering::Acquire) {
                 LOOK => break,
@@ -264,7 +244,7 @@ impl<'a> Caller<'a> {
                     let _ = turn.wait_for(other, TICK);
                 }
             }
-            if is_dead(pid) || start.elapsed() > self.patience {
+            if is_dead(pid) {
                 return None;
             }
         }
@@ -283,18 +263,13 @@ impl<'a> Caller<'a> {
         })
     }
 
-    /// Waits for the caller's end.
+    /// Waits for the caller's end. It has set itself an alarm.
     fn wait(&self, pid: Pid) -> End {
-        let start = Instant::now();
         loop {
             match waitpid(pid, Some(WaitPidFlag::__WALL)) {
-                Err(Errno::EINTR) if start.elapsed() > self.patience => {
-                    let _ = kill(pid, Signal::SIGKILL);
-                    let _ = waitpid(pid, Some(WaitPidFlag::__WALL));
-                    return End::Hung;
-                }
                 Err(Errno::EINTR) => {}
                 Ok(WaitStatus::Exited(_, 0)) => return End::Exited,
+                Ok(WaitStatus::Signaled(_, Signal::SIGALRM, _)) => return End::Hung,
                 Ok(WaitStatus::Signaled(_, signal, _)) => {
                     return End::Died(signal.as_str().to_owned());
                 }

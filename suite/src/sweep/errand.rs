@@ -86,6 +86,8 @@ pub(super) struct Plain {
     pub(super) marked: Flags,
     /// Who made the caller: the sharer, unless that is a thread.
     pub(super) maker: i32,
+    /// How many seconds it has, before it counts as hanging.
+    pub(super) patience: i64,
 }
 
 /// What a caller cannot look at itself in namespaces of its own.
@@ -181,6 +183,23 @@ pub(super) fn beside_a_zombie(t: &Test, errand: &Errand, with: Flags) -> Done {
     Ok(())
 }
 
+/// Has the kernel end this process when it takes too long.
+fn set_alarm(seconds: i64) {
+    const ONCE: libc::timeval = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 0,
+    };
+    let timer = libc::itimerval {
+        it_interval: ONCE,
+        it_value: libc::timeval {
+            tv_sec: seconds,
+            tv_usec: 0,
+        },
+    };
+    // SAFETY: reads a live structure.
+    let _ = unsafe { syscall!(Sysno::setitimer, libc::ITIMER_REAL, &raw const timer, 0) };
+}
+
 /// What every caller does. Raw system calls and plain memory only.
 pub(super) fn perform(errand: &Errand, sharer: i32) {
     let Errand {
@@ -192,6 +211,7 @@ pub(super) fn perform(errand: &Errand, sharer: i32) {
     // SAFETY: it is the caller's turn.
     let written = unsafe { &mut *slot.written.get() };
     written.failed = 0;
+    set_alarm(ground.patience);
     if ground.children_ns >= 0 {
         // SAFETY: setns(2) takes numbers.
         let moved = unsafe { syscall!(Sysno::setns, ground.children_ns, libc::CLONE_NEWPID) };

@@ -99,13 +99,15 @@ fn shrink(
     cause: Cause,
     call: &mut dyn FnMut(Flags) -> Done<Seen>,
 ) -> Done<Finding> {
+    // Each try that hangs would take its whole patience.
+    let can_shrink = cause.kind != Kind::Hang;
     let mut smallest = Finding {
         flags,
         mismatches,
         calls: 1,
         cause,
     };
-    loop {
+    while can_shrink {
         let before = smallest.flags;
         for bit in (0..64).map(|bit| Flags(1 << bit)) {
             if !smallest.flags.contains(bit) {
@@ -125,9 +127,10 @@ fn shrink(
             }
         }
         if smallest.flags == before {
-            return Ok(smallest);
+            break;
         }
     }
+    Ok(smallest)
 }
 
 #[cfg(test)]

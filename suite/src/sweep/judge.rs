@@ -73,8 +73,10 @@ pub struct Seen {
 /// What differs, as far as it is needed to tell whether two calls differ in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The call did not return.
-    End,
+    /// The call ended the caller.
+    Death,
+    /// It did not return.
+    Hang,
     /// It returned something else: this.
     Result(i64),
     /// Something that must change did not.
@@ -130,14 +132,17 @@ impl Judge<'_> {
             prediction: &prediction,
             seen,
         };
-        let died = match &seen.end {
+        let unexpected = match &seen.end {
             End::Exited => None,
-            End::Died(how) => Some(how.clone()),
-            End::Hung => Some("no return, until the caller was killed".to_owned()),
+            End::Died(how) => Some((Kind::Death, how.clone())),
+            End::Hung => Some((
+                Kind::Hang,
+                "no return, until the caller was killed".to_owned(),
+            )),
         };
-        if let Some(actual) = died {
+        if let Some((kind, actual)) = unexpected {
             let expected = result_text(prediction.result);
-            return vec![call.mismatch(Kind::End, expected, actual, prediction.because)];
+            return vec![call.mismatch(kind, expected, actual, prediction.because)];
         }
         let before = State {
             ids: seen.ids,

@@ -335,18 +335,34 @@ fn adjustments_that_are_applied_by_a_failing_call_are_found() {
 }
 
 #[test]
-fn a_call_that_kills_or_hangs_is_found() {
+fn a_call_that_kills_is_found() {
     let state = Honest::new(Start::default());
-    for end in [End::Died("SIGSEGV".to_owned()), End::Hung] {
-        let found = state.sweep(Tier::Quick, |flags, seen| {
-            if flags.contains(Flags::NEWNET | Flags::FILES) {
-                seen.end = end.clone();
-            }
-        });
-        let flags: Vec<_> = found.list.iter().map(|finding| finding.flags).collect();
-        assert_eq!(flags, [Flags::NEWNET | Flags::FILES]);
-        assert_eq!(found.list[0].mismatches[0].kind, Kind::End);
-    }
+    let deadly = Flags::NEWNET | Flags::FILES;
+    let found = state.sweep(Tier::Quick, |flags, seen| {
+        if flags.contains(deadly) {
+            seen.end = End::Died("SIGSEGV".to_owned());
+        }
+    });
+    let flags: Vec<_> = found.list.iter().map(|finding| finding.flags).collect();
+    assert_eq!(flags, [deadly]);
+    assert_eq!(found.list[0].mismatches[0].kind, Kind::Death);
+}
+
+#[test]
+fn the_first_call_that_hangs_ends_the_sweep() {
+    let state = Honest::new(Start::default());
+    let mut hung = 0;
+    let found = state.sweep(Tier::Full, |flags, seen| {
+        if flags.contains(Flags::NEWNET) {
+            seen.end = End::Hung;
+            hung += 1;
+        }
+    });
+    let [finding] = &found.list[..] else {
+        panic!("{:?}", found.list);
+    };
+    assert!(finding.flags.contains(Flags::NEWNET));
+    assert_eq!((finding.mismatches[0].kind, hung), (Kind::Hang, 1));
 }
 
 #[test]
