@@ -1,5 +1,6 @@
 //! The cases as `cargo test` and `cargo nextest run` see them: each Trial runs its case in a process
-//! of its own, skips are shown as ignored with their reason.
+//! of its own, skips are shown as ignored with their reason. The quick tier: ci/test runs the full one
+//! once, in one process, after this.
 
 use std::process::Command;
 
@@ -47,7 +48,8 @@ fn trial(listed: Listed) -> Trial {
 
 fn run(name: &str) -> Result<(), Failed> {
     let output = Command::new(PROGRAM)
-        .args(["run", "--exact", name, "--format", "tap", "--jobs", "1"])
+        .args(["run", "--exact", name, "--format", "tap"])
+        .args(["--jobs", "1", "--tier", "quick"])
         .output()?;
     match output.status.code() {
         Some(0) => Ok(()),
