@@ -22,7 +22,7 @@ fn each_type() -> Vec<Variant> {
 case! {
     name: "atomicity.counts",
     about: "Twenty calls that make a namespace of one kind and then fail leave none of it counted: \
-            where the limit has room for one, one can be made afterwards, and no second.",
+            where the limit has room for one, one can be made afterwards.",
     proves: &["ATOM-18", "ATOM-S8"],
     source: "kernel, kernel/ucount.c",
     needs: limits::NEEDS.with(Feature::TimeNs),

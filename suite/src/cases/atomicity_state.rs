@@ -70,8 +70,7 @@ impl Late {
 case! {
     name: "atomicity.state.links",
     about: "A call that asks for everything and fails late leaves all ten namespace links as they \
-            were: the caller's own look, and that of a task beside it, which also sees no link of \
-            the caller lead elsewhere.",
+            were, those of the calling thread and those of its process.",
     proves: &["ATOM-S1", "DIFF-10"],
     source: SOURCE,
     variants: Late::variants,
