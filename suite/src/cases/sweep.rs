@@ -12,7 +12,7 @@ use crate::sweep::sweep;
 const SOURCE: &str = "unshare(2); kernel/fork.c, ksys_unshare()";
 
 /// Callers that hang are found one by one; this is only the last resort.
-const LAST_RESORT: Duration = Duration::from_secs(900);
+const LAST_RESORT: Duration = Duration::from_secs(3600);
 
 /// About as long as this many ordinary cases.
 fn work(tier: Tier) -> u32 {

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futex::Futex;
 use harness::prelude::*;
 use harness::task::fork_sharing;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -138,6 +139,7 @@ impl<'a> Caller<'a> {
             ground: self.plain,
             slot,
             touched: 0.into(),
+            leader: Futex::new(1),
             watched: self.may_have_to_look(call),
             stack: &raw const self.second_stack,
         };

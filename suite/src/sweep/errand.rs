@@ -69,6 +69,8 @@ pub(super) struct Errand {
     pub(super) slot: &'static Slot,
     /// Set by a caller at its end: seen by who made it if they share their memory.
     pub(super) touched: AtomicU32,
+    /// 1 until the leader of a calling thread's process has all but ended.
+    pub(super) leader: Futex<Shared>,
     /// Who made the caller looks at what that cannot look at itself.
     pub(super) watched: bool,
     /// For a second task of the caller's.
@@ -137,6 +139,10 @@ pub(super) fn without_leader(t: &Test, errand: &Errand) -> Done {
     extern "C" fn carry_on(errand: *mut c_void) -> c_int {
         // SAFETY: lies on the stack of a thread that ended, which stays mapped.
         let errand = unsafe { &*errand.cast::<Errand>() };
+        // The kernel clears this late in the leader's exit; it may need this very processor for it.
+        while errand.leader.value.load(Ordering::Acquire) == 1 {
+            let _ = errand.leader.wait(1);
+        }
         while !errand.observer.leader_has_ended() {
             // SAFETY: no arguments.
             let _ = unsafe { syscall!(Sysno::sched_yield) };
@@ -156,6 +162,8 @@ pub(super) fn without_leader(t: &Test, errand: &Errand) -> Done {
             argument,
         )?
     };
+    // SAFETY: the kernel writes to the word when this thread ends, while the other one runs.
+    unsafe { libc::syscall(libc::SYS_set_tid_address, &raw const errand.leader.value) };
     // SAFETY: ends this thread alone.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
     unreachable!("a thread that has ended")

@@ -99,15 +99,17 @@ fn shrink(
     cause: Cause,
     call: &mut dyn FnMut(Flags) -> Done<Seen>,
 ) -> Done<Finding> {
-    // Each try that hangs would take its whole patience.
-    let can_shrink = cause.kind != Kind::Hang;
     let mut smallest = Finding {
         flags,
         mismatches,
         calls: 1,
         cause,
     };
-    while can_shrink {
+    // Each try that hangs would take its whole patience.
+    if cause.kind == Kind::Hang {
+        return Ok(smallest);
+    }
+    loop {
         let before = smallest.flags;
         for bit in (0..64).map(|bit| Flags(1 << bit)) {
             if !smallest.flags.contains(bit) {
@@ -127,10 +129,9 @@ fn shrink(
             }
         }
         if smallest.flags == before {
-            break;
+            return Ok(smallest);
         }
     }
-    Ok(smallest)
 }
 
 #[cfg(test)]

@@ -39,9 +39,11 @@ const QUICK_UNKNOWN: usize = 3;
 
 fn quick(random: &mut fastrand::Rng, start: &Start, kernel: &Kernel) -> Vec<Flags> {
     let all = every_flag();
-    let mut sets = vec![Flags::NONE, all & kernel.accepted, all];
+    // Small ones first: what hangs or kills is then found with few flags.
+    let mut sets = vec![Flags::NONE];
     sets.extend(Flags::KNOWN);
     sets.extend(covering(start, kernel));
+    sets.extend([all & kernel.accepted, all]);
     for _ in 0..QUICK_UNKNOWN {
         sets.push(draw(random) | draw_unknown(random));
     }
