@@ -51,8 +51,11 @@ fn run(name: &str) -> Result<(), Failed> {
         .args(["run", "--exact", name, "--format", "tap"])
         .args(["--jobs", "1", "--tier", "quick"])
         .output()?;
+    // What only the case itself can know to be missing is no failure, and libtest has no word for it.
+    let skipped = || String::from_utf8_lossy(&output.stdout).contains("# SKIP ");
     match output.status.code() {
         Some(0) => Ok(()),
+        Some(125) if skipped() => Ok(()),
         _ => Err(format!(
             "{}{}",
             String::from_utf8_lossy(&output.stdout),
