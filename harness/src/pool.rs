@@ -621,8 +621,12 @@ fn serve(
         let own_ipc = !matches!(sandbox, Sandbox::None { .. });
         Supervisor::start(setting, log, own_ipc)
     });
-    let Ok(mut supervisor) = supervisor else {
-        return 3;
+    let mut supervisor = match supervisor {
+        Ok(supervisor) => supervisor,
+        Err(error) => {
+            eprintln!("unshare-conformance: a supervisor cannot be set up: {error}");
+            return 3;
+        }
     };
     while let Ok(job) = receive_job(&mut stream) {
         let item = &planned[job.index as usize].item;
