@@ -47,7 +47,13 @@ fn quick(random: &mut fastrand::Rng, start: &Start, kernel: &Kernel) -> Vec<Flag
     sets.extend(covering(start, kernel));
     sets.extend([all & kernel.accepted, all]);
     for _ in 0..QUICK_UNKNOWN {
-        sets.push(draw(random) | draw_unknown(random));
+        // With nothing else to be refused for.
+        let harmless = draw(random).iter().fold(Flags::NONE, |set, flag| {
+            let wider = set | flag;
+            let succeeds = predict(start, wider, kernel).result.is_ok();
+            if succeeds { wider } else { set }
+        });
+        sets.push(harmless | draw_unknown(random));
     }
     sets
 }
