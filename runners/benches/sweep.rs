@@ -66,7 +66,14 @@ fn limited(t: &Test) -> Done<Ground> {
 fn bare(t: &Test, prepare: Prepare) -> Done {
     let ground = prepare(t)?;
     let observer = Observer::open(t)?;
-    let sets = sets(t.tier(), t.seed(), &ground.start, &Kernel::of(t.facts()));
+    let kernel = Kernel::of(t.facts());
+    let sets = sets(
+        t.tier(),
+        t.seed(),
+        &ground.start,
+        &kernel,
+        ground.needs_each_alone(),
+    );
     for flags in sets {
         // SAFETY: no CLONE_VM; the process is single-threaded.
         let pid = unsafe { fork_sharing(ground.company.made_with.0) }.expect("a child");

@@ -51,7 +51,14 @@ pub fn sweep(t: &Test, ground: &Ground) -> Done {
         company: &ground.company,
         before: &before,
     };
-    let mut sets = sets::sets(t.tier(), t.seed(), &ground.start, &kernel);
+    let start = &ground.start;
+    let mut sets = sets::sets(
+        t.tier(),
+        t.seed(),
+        start,
+        &kernel,
+        ground.needs_each_alone(),
+    );
     leave_out_user_namespaces(t, &mut sets);
     let mut piled_up = PiledUp::default();
     let mut calls = 0;

@@ -88,6 +88,12 @@ impl Ground {
         }
     }
 
+    /// Whether the state shows what flags imply, so that each has to be tried by itself, too.
+    pub fn needs_each_alone(&self) -> bool {
+        let shares = self.company.made_with != Flags::NONE || self.company.undo != Undo::None;
+        shares || self.start == Start::default()
+    }
+
     /// The descriptor of the PID namespace that children are to be in, or −1.
     pub fn children_ns(&self) -> i32 {
         self.children_ns.as_ref().map_or(-1, AsRawFd::as_raw_fd)
