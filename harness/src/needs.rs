@@ -57,11 +57,13 @@ pub enum Feature {
     NamespaceLimits,
     /// Debian's switch against user namespaces of ordinary users.
     UserNsSwitch,
+    /// Allocations of the kernel that fail on request: fail-nth and failslab of its fault injection.
+    FailNth,
 }
 
 impl Feature {
     /// Every feature, in declaration order.
-    pub const ALL: [Feature; 22] = [
+    pub const ALL: [Feature; 23] = [
         Feature::Unfiltered,
         Feature::SysAdmin,
         Feature::Sandbox,
@@ -84,6 +86,7 @@ impl Feature {
         Feature::Cgroup2,
         Feature::NamespaceLimits,
         Feature::UserNsSwitch,
+        Feature::FailNth,
     ];
 
     const fn bit(self) -> u32 {
@@ -102,11 +105,21 @@ pub enum Global {
     MountMax,
     /// `kernel.unprivileged_userns_clone`, Debian's switch against user namespaces of ordinary users.
     UserNsSwitch,
+    /// Whether fault injection spares allocations that may sleep, as nearly all do.
+    SparedAllocations,
+    /// How much fault injection writes to the kernel's log.
+    FailedAllocationsLog,
 }
 
 impl Global {
     /// Every such state.
-    pub const ALL: [Global; 3] = [Global::NrOpen, Global::MountMax, Global::UserNsSwitch];
+    pub const ALL: [Global; 5] = [
+        Global::NrOpen,
+        Global::MountMax,
+        Global::UserNsSwitch,
+        Global::SparedAllocations,
+        Global::FailedAllocationsLog,
+    ];
 
     const fn bit(self) -> u32 {
         1 << self as u8
@@ -118,6 +131,8 @@ impl Global {
             Global::NrOpen => "/proc/sys/fs/nr_open",
             Global::MountMax => "/proc/sys/fs/mount-max",
             Global::UserNsSwitch => "/proc/sys/kernel/unprivileged_userns_clone",
+            Global::SparedAllocations => "/sys/kernel/debug/failslab/ignore-gfp-wait",
+            Global::FailedAllocationsLog => "/sys/kernel/debug/failslab/verbose",
         }
     }
 }

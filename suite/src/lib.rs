@@ -6,6 +6,7 @@
 //! | [`flags`], [`sys`] | the flags and the raw system call under test |
 //! | [`observe`] | what a task's state is and how it is read |
 //! | [`model`] | what unshare(2) must do: the only place where an expectation is computed |
+//! | [`fail_nth`] | calls whose nth allocation fails, for every n |
 //! | [`limits`] | limits on the number of namespaces |
 //! | [`judged`] | one call, compared with the model in all its effects |
 //! | [`sweep`] | the whole space of flags in one state |
@@ -24,6 +25,7 @@ pub mod cases;
 pub mod clock;
 pub mod control_group;
 pub mod executed;
+pub mod fail_nth;
 pub mod flags;
 pub mod judged;
 pub mod limits;

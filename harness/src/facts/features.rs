@@ -99,6 +99,7 @@ fn missing(feature: Feature, facts: &Facts) -> Option<String> {
              run one of Debian's kernels (kernels fetch)"
                 .to_owned()
         }),
+        Feature::FailNth => no_failing_allocations(),
         Feature::NamespaceLimits => no_file(
             "/proc/sys/user/max_uts_namespaces",
             "limits on namespaces (/proc/sys/user)",
@@ -136,6 +137,21 @@ fn filtered() -> Option<String> {
     Some(format!(
         "a seccomp filter answers unshare(2) in the kernel's place (unshare(0): {errno:?}): \
          run outside the container, or with a profile that allows unshare"
+    ))
+}
+
+/// Whether a task can have the nth allocation of its next system call fail.
+fn no_failing_allocations() -> Option<String> {
+    const FAIL_NTH: &str = "/proc/thread-self/fail-nth";
+    let settings = [Global::SparedAllocations, Global::FailedAllocationsLog].map(Global::path);
+    let missing = std::iter::once(FAIL_NTH)
+        .chain(settings)
+        .find(|path| std::fs::File::options().write(true).open(path).is_err())?;
+    Some(format!(
+        "this kernel's allocations cannot be made to fail ({missing} cannot be written): it takes root, debugfs \
+         mounted on /sys/kernel/debug, and a kernel with CONFIG_FAULT_INJECTION, CONFIG_FAILSLAB and \
+         CONFIG_FAULT_INJECTION_DEBUG_FS (kernels build TREE --fragment vm/kconfig/fault-injection.config, then \
+         --kernel)"
     ))
 }
 

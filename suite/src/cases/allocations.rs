@@ -1,0 +1,189 @@
+//! The kernel's own allocations fail, one after the other (section 5.3 of the behaviour catalogue).
+
+use crate::fail_nth::{self, Ground};
+use crate::limits::{self, check_room};
+use crate::model::memory::gives_eagain;
+use crate::model::{Kernel, Start};
+use crate::prelude::*;
+use crate::side::needs_of;
+
+const SOURCE: &str = "unshare(2), ERRORS (ENOMEM); 2006 design document, 5 and 6";
+
+/// The requirement on each flag alone.
+const ROWS: [(Flags, &str); 10] = [
+    (Flags::FS, "FI-01"),
+    (Flags::FILES, "FI-02"),
+    (Flags::NEWNS, "FI-04"),
+    (Flags::EMPTY, "FI-05"),
+    (Flags::NEWUTS, "FI-06"),
+    (Flags::NEWCGROUP, "FI-06"),
+    (Flags::NEWTIME, "FI-06"),
+    (Flags::NEWPID, "FI-07"),
+    (Flags::NEWIPC, "FI-08"),
+    (Flags::NEWNET, "FI-11"),
+];
+
+fn row_of(flags: Flags) -> &'static str {
+    ROWS.iter()
+        .find(|(flag, _)| *flag == flags)
+        .map_or("FI-12", |(_, row)| row)
+}
+
+case! {
+    name: "allocations.fails",
+    about: "With one of the allocations that the call makes failing, each in turn, it gives ENOMEM \
+            (CLONE_NEWNET: some error) and nothing changes and all is still shared, or it does \
+            without and succeeds in full.",
+    proves: &["ERR-39", "FI-12"],
+    source: SOURCE,
+    needs: fail_nth::NEEDS,
+    deadline: fail_nth::DEADLINE,
+    variants: || ROWS
+        .map(|(flag, row)| {
+            Variant::new(flag.slug(), flag.0).needing(needs_of(flag)).proving([row, "ERR-39", "FI-12"])
+        })
+        .into(),
+    run: |t| {
+        let flags = Flags(t.param());
+        fail_nth::allow(t)?;
+        Ground::of(t, Start::of(t.facts()))?.sweep(t, flags, row_of(flags)).map(drop)
+    }
+}
+
+case! {
+    name: "allocations.many_descriptors",
+    about: "With one of the allocations failing that CLONE_FILES makes to copy a table of more \
+            descriptors than the smallest holds, it gives ENOMEM and nothing changes and all is still \
+            shared, or it does without and succeeds in full.",
+    proves: &["FI-02", "FI-12"],
+    source: "kernel, fs/file.c",
+    needs: fail_nth::NEEDS,
+    run: |t| {
+        // SAFETY: the number is not in use.
+        t.setup(Call::new("dup2(0, 1000)", Errno::result(unsafe { libc::dup2(0, 1000) })))?;
+        fail_nth::allow(t)?;
+        Ground::of(t, Start::of(t.facts()))?.sweep(t, Flags::FILES, "FI-02").map(drop)
+    }
+}
+
+case! {
+    name: "allocations.none_by_sysvsem",
+    about: "CLONE_SYSVSEM makes no allocation that could fail, while one by CLONE_FS in the same state \
+            is counted.",
+    proves: &["FI-03"],
+    source: "kernel, ipc/sem.c",
+    needs: fail_nth::NEEDS.with(Feature::SysvIpc),
+    run: |t| {
+        const ID: &str = "FI-03";
+        fail_nth::allow(t)?;
+        let ground = Ground::of(t, Start::of(t.facts()))?;
+        for flags in [Flags::NONE, Flags::SYSVSEM] {
+            let count = ground.count(t, flags, ID)?;
+            t.check(Call::seen(format!("allocations by unshare({flags})"), count)).proves(ID).is(0)?;
+        }
+        let count = ground.count(t, Flags::FS | Flags::SYSVSEM, ID)?;
+        let text = format!("allocations by unshare({})", Flags::FS | Flags::SYSVSEM);
+        t.check(Call::seen(text, count)).proves("FI-01").holds("one at least", |count| *count > 0).map(drop)
+    }
+}
+
+case! {
+    name: "allocations.user",
+    about: "With one of the allocations of CLONE_NEWUSER failing, each in turn, it gives ENOMEM, or \
+            EAGAIN where it is the record that counts for the user, once the namespace is built; \
+            nothing changes.",
+    proves: &["FI-09", "ERR-40", "ERR-39", "FI-12"],
+    source: "kernel, kernel/user_namespace.c and kernel/cred.c",
+    needs: fail_nth::NEEDS.with(Feature::CreateUserNs),
+    run: |t| {
+        fail_nth::allow(t)?;
+        let figures = Ground::of(t, Start::of(t.facts()))?.sweep(t, Flags::NEWUSER, "FI-09")?;
+        if !gives_eagain(t.facts().version) {
+            return Ok(());
+        }
+        let count = figures.failed_with(Errno::EAGAIN);
+        t.check(Call::seen("sites of unshare(CLONE_NEWUSER) that gave EAGAIN", count))
+            .proves("ERR-40")
+            .is(1)
+    }
+}
+
+/// Several flags in one call, so that much has been built when an allocation fails.
+#[derive(Clone, Copy)]
+enum Mix {
+    Filesystem,
+    Namespaces,
+    UserAndNamespaces,
+    Everything,
+}
+
+impl Mix {
+    const ALL: [(Mix, &'static str); 4] = [
+        (Mix::Filesystem, "filesystem"),
+        (Mix::Namespaces, "namespaces"),
+        (Mix::UserAndNamespaces, "user_and_namespaces"),
+        (Mix::Everything, "everything"),
+    ];
+
+    fn flags(self, t: &Test) -> Flags {
+        let all = Kernel::of(t.facts()).effective & !(Flags::EMPTY | Flags::VM | Flags::SIGHAND | Flags::THREAD);
+        match self {
+            Mix::Filesystem => Flags::FS | Flags::FILES | Flags::NEWNS,
+            Mix::Namespaces => all & !(Flags::NEWUSER | Flags::NEWNET),
+            Mix::UserAndNamespaces => all & !Flags::NEWNET,
+            Mix::Everything => all,
+        }
+    }
+}
+
+case! {
+    name: "allocations.together",
+    about: "With one of the allocations failing that a call with many flags makes, each in turn, it \
+            gives ENOMEM (with CLONE_NEWUSER also EAGAIN or ENOSPC, with CLONE_NEWNET some error) and \
+            nothing changes and all is still shared, or it does without and succeeds in full.",
+    proves: &["FI-12", "ERR-39"],
+    source: SOURCE,
+    needs: fail_nth::NEEDS,
+    deadline: fail_nth::DEADLINE,
+    variants: || Mix::ALL
+        .into_iter()
+        .enumerate()
+        .map(|(index, (mix, name))| {
+            let variant = Variant::new(name, index as u64);
+            match mix {
+                Mix::Filesystem | Mix::Namespaces => variant,
+                Mix::UserAndNamespaces => variant
+                    .needing(Needs::NONE.with(Feature::CreateUserNs))
+                    .proving(["FI-10", "FI-12", "ERR-39"]),
+                Mix::Everything => variant.needing(Needs::NONE.with(Feature::CreateUserNs)),
+            }
+        })
+        .collect(),
+    run: |t| {
+        let (mix, _) = Mix::ALL[t.param() as usize];
+        let id = if matches!(mix, Mix::UserAndNamespaces) { "FI-10" } else { "FI-12" };
+        fail_nth::allow(t)?;
+        Ground::of(t, Start::of(t.facts()))?.sweep(t, mix.flags(t), id).map(drop)
+    }
+}
+
+case! {
+    name: "allocations.counts",
+    about: "After calls in which each of the allocations failed in turn, none of the namespaces that \
+            were not made is counted: where the limit has room for one, it can be made.",
+    proves: &["FI-13"],
+    source: "kernel, kernel/ucount.c",
+    needs: fail_nth::NEEDS.and(limits::NEEDS),
+    deadline: fail_nth::DEADLINE,
+    variants: limits::each_kind,
+    run: |t| {
+        const ID: &str = "FI-13";
+        let flag = Flags(t.param());
+        fail_nth::allow(t)?;
+        limits::enter_own_user_namespace(t)?;
+        let start = Start { initial_admin: false, ..Start::of(t.facts()) };
+        Ground::of(t, start)?.sweep(t, flag, ID)?;
+        limits::set(t, flag, limits::used(flag) + 1)?;
+        check_room(t, flag, ID)
+    }
+}
