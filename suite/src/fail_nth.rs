@@ -200,8 +200,12 @@ pub struct Ground {
 /// The semaphore of which each caller takes one.
 const SEMAPHORE: i32 = 100;
 
-/// How many sites the quick tier tries.
-const QUICK_SITES: usize = 40;
+/// How many sites the quick tier tries: all, but for network namespaces.
+const QUICK_SITES: usize = 100;
+
+/// How often a site is looked for that must be there: a site more or less before it, where the
+/// kernel refills what it keeps at hand, can have a sweep pass over it.
+const SEARCHES: usize = 10;
 
 impl Ground {
     /// The state that the task at hand is in.
@@ -349,6 +353,27 @@ impl Ground {
             ));
         }
         Ok(figures)
+    }
+
+    /// Checks that among the sites of these calls there is one whose failure gives this error.
+    ///
+    /// # Errors
+    /// There is none, or something else differs: a failed check is on record.
+    #[track_caller]
+    pub fn sweep_for(&self, t: &Test, flags: Flags, errno: Errno, id: &'static str) -> Done {
+        let mut count = 0;
+        for _ in 0..SEARCHES {
+            count = self.sweep(t, flags, id)?.failed_with(errno);
+            if count > 0 {
+                break;
+            }
+        }
+        let text =
+            format!("calls of unshare({flags}) with one allocation failing that gave {errno:?}");
+        t.check(Call::seen(text, count))
+            .proves(id)
+            .holds("one at least", |count| *count > 0)
+            .map(drop)
     }
 
     /// How many allocations the call makes in a caller, with none of them failing.

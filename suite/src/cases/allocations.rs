@@ -97,14 +97,37 @@ case! {
     needs: fail_nth::NEEDS.with(Feature::CreateUserNs),
     run: |t| {
         fail_nth::allow(t)?;
-        let figures = Ground::of(t, Start::of(t.facts()))?.sweep(t, Flags::NEWUSER, "FI-09")?;
-        if !gives_eagain(t.facts().version) {
-            return Ok(());
+        let ground = Ground::of(t, Start::of(t.facts()))?;
+        ground.sweep(t, Flags::NEWUSER, "FI-09")?;
+        if gives_eagain(t.facts().version) {
+            ground.sweep_for(t, Flags::NEWUSER, Errno::EAGAIN, "ERR-40")?;
         }
-        let count = figures.failed_with(Errno::EAGAIN);
-        t.check(Call::seen("sites of unshare(CLONE_NEWUSER) that gave EAGAIN", count))
-            .proves("ERR-40")
-            .is(1)
+        Ok(())
+    }
+}
+
+case! {
+    name: "allocations.first_record",
+    about: "The first namespace that is counted in a new user namespace takes a record to count it in: \
+            where that is the allocation that fails, the call gives ENOSPC and not ENOMEM, and nothing \
+            changes.",
+    proves: &["ERR-41", "FI-12"],
+    source: "kernel, kernel/ucount.c",
+    needs: fail_nth::NEEDS.with(Feature::CreateUserNs).with(Feature::NamespaceLimits),
+    variants: || [
+        Flags::NEWNS,
+        Flags::NEWUTS,
+        Flags::NEWIPC,
+        Flags::NEWPID,
+        Flags::NEWCGROUP,
+        Flags::NEWTIME,
+    ]
+    .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
+    .into(),
+    run: |t| {
+        let flags = Flags::NEWUSER | Flags(t.param());
+        fail_nth::allow(t)?;
+        Ground::of(t, Start::of(t.facts()))?.sweep_for(t, flags, Errno::ENOSPC, "ERR-41")
     }
 }
 
