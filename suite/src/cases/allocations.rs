@@ -94,6 +94,7 @@ case! {
             nothing changes.",
     proves: &["FI-09", "ERR-40", "ERR-39", "FI-12"],
     source: "kernel, kernel/user_namespace.c and kernel/cred.c",
+    deadline: fail_nth::DEADLINE,
     needs: fail_nth::NEEDS.with(Feature::CreateUserNs),
     run: |t| {
         fail_nth::allow(t)?;
@@ -113,6 +114,7 @@ case! {
             changes.",
     proves: &["ERR-41", "FI-12"],
     source: "kernel, kernel/ucount.c",
+    deadline: fail_nth::DEADLINE,
     needs: fail_nth::NEEDS.with(Feature::CreateUserNs).with(Feature::NamespaceLimits),
     variants: || [
         Flags::NEWNS,
