@@ -34,6 +34,9 @@ pub struct Case {
     pub needs: Needs,
     /// How long one run may take on real hardware before it counts as hanging.
     pub deadline: Duration,
+    /// The first tier it is part of. Cases that look at a space which another one samples in the
+    /// quick tier come later.
+    pub from: Tier,
     /// How much work one run is in a tier, in units of an ordinary case: for estimates only.
     pub work: fn(Tier) -> u32,
     /// Its parameters; empty when the body runs once.
@@ -97,6 +100,7 @@ impl Case {
             source: "",
             needs: Needs::NONE,
             deadline: Case::DEADLINE,
+            from: Tier::Quick,
             work: |_| 1,
             variants: Vec::new,
             run: |test| Err(test.broken("case", "it has no body")),

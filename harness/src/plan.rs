@@ -1,11 +1,21 @@
 //! What is run, in which order, and what is left out and why.
 
 use crate::case::Item;
+use crate::case_run::Tier;
 use crate::facts::Facts;
 use crate::judge::{Status, Verdict};
 use crate::needs::{Feature, Unmet};
 
 /// Which of the cases a user asked for.
+///
+/// ```
+/// use harness::case_run::Tier;
+/// use harness::plan::Selection;
+/// let of_group = Selection { filters: vec!["flags.".into()], ..Selection::default() };
+/// assert!(of_group.includes("flags.zero") && !of_group.includes("storm.ten"));
+/// assert!(of_group.reaches("flags.zero", Tier::Full, Tier::Exhaustive));
+/// assert!(!of_group.reaches("flags.zero", Tier::Full, Tier::Quick));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     /// Names must contain one of these; none given means all.
@@ -32,6 +42,12 @@ impl Selection {
                 .skip
                 .iter()
                 .any(|pattern| name.contains(pattern.as_str()))
+    }
+
+    /// Whether a case of this name, which is part of the tiers from `from` on, runs in `tier`. One
+    /// that is named in whole runs in every tier.
+    pub fn reaches(&self, name: &str, from: Tier, tier: Tier) -> bool {
+        from <= tier || self.filters.iter().any(|filter| name == filter)
     }
 }
 

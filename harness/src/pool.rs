@@ -35,6 +35,12 @@ use crate::supervise::{Ending, Observation, Supervisor, restore_globals};
 
 use wire::{Job, receive_job, receive_observation, send_job, send_observation};
 
+/// How many cases run at the same time where nobody says so: two for each CPU, since making and
+/// leaving namespaces is waiting for the kernel's grace periods half of the time.
+pub fn usual_jobs(cpus: u32) -> u32 {
+    cpus.saturating_mul(2)
+}
+
 /// How a run is to be done.
 #[derive(Clone, Debug)]
 pub struct RunOptions {

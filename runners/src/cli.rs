@@ -112,7 +112,7 @@ pub struct HowArgs {
     /// guest]
     #[arg(long, value_enum)]
     pub tier: Option<TierArg>,
-    /// How many cases run at the same time [default: one for each CPU]
+    /// How many cases run at the same time [default: two for each CPU]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub jobs: Option<u32>,
     /// How often to run each case

@@ -93,7 +93,11 @@ pub fn open_kernel(name: &str, cache: &Cache) -> anyhow::Result<Kernel> {
 /// The guest cannot be described or started, or a report cannot be written.
 pub fn run(args: &RunArgs, name: &str) -> anyhow::Result<ExitStatus> {
     signals::begin()?;
-    let items = select(&args.selection, suite::cases::all())?;
+    let items = select(
+        &args.selection,
+        args.how.tier_in_guest(),
+        suite::cases::all(),
+    )?;
     let mut reports = Reports::open(&args.report)?;
     let boot = Boot::prepare(&args.guest, name)?;
     for remark in boot.remarks() {
@@ -246,7 +250,11 @@ impl Boot {
             &args.how,
             Format::Wire,
             self.slowdown().saturating_mul(args.how.slowdown),
-            Some(args.how.jobs.unwrap_or(cpus)),
+            Some(
+                args.how
+                    .jobs
+                    .unwrap_or_else(|| harness::pool::usual_jobs(cpus)),
+            ),
         );
         if let Some(value) = args
             .guest

@@ -4,6 +4,7 @@ use std::fs::File;
 
 use anyhow::bail;
 use harness::case::{Case, Item, items};
+use harness::case_run::Tier;
 use harness::event::Event;
 use harness::outcome::ExitStatus;
 use harness::plan::Selection;
@@ -17,11 +18,11 @@ use crate::reports::Reports;
 /// What is reported as the program's version.
 pub const PROGRAM: &str = concat!("unshare-conformance ", env!("CARGO_PKG_VERSION"));
 
-/// The cases that were asked for, in the order of the plan.
+/// The cases of this tier that were asked for, in the order of the plan.
 ///
 /// # Errors
-/// None of that name exists; the text names some that do.
-pub fn select(args: &SelectionArgs, cases: &[Case]) -> anyhow::Result<Vec<Item>> {
+/// None of that name exists, and the text names one that does; or they are of a higher tier.
+pub fn select(args: &SelectionArgs, tier: Tier, cases: &[Case]) -> anyhow::Result<Vec<Item>> {
     let selection = Selection {
         filters: args.filter.clone(),
         exact: args.exact,
@@ -37,6 +38,16 @@ pub fn select(args: &SelectionArgs, cases: &[Case]) -> anyhow::Result<Vec<Item>>
             example.unwrap_or_default()
         );
     }
+    let first = selected[0].case.from;
+    selected.retain(|item| selection.reaches(&item.name, item.case.from, tier));
+    if selected.is_empty() {
+        bail!(
+            "{:?} is not part of --tier {}: add --tier {}, or name a case in whole",
+            args.filter,
+            tier.name(),
+            first.name()
+        );
+    }
     Ok(selected)
 }
 
@@ -45,7 +56,7 @@ pub fn select(args: &SelectionArgs, cases: &[Case]) -> anyhow::Result<Vec<Item>>
 /// # Errors
 /// Nothing can be said: no case matches, a report cannot be written, or no process be started.
 pub fn run(args: &RunArgs, cases: &[Case]) -> anyhow::Result<ExitStatus> {
-    let items = select(&args.selection, cases)?;
+    let items = select(&args.selection, args.how.tier_on_host(), cases)?;
     let reports = Reports::open(&args.report)?;
     run_items(args, items, false, reports, Trigger::default())
 }
@@ -56,7 +67,11 @@ pub fn run(args: &RunArgs, cases: &[Case]) -> anyhow::Result<ExitStatus> {
 /// # Errors
 /// As [`run`].
 pub fn run_in_guest(args: &RunArgs, results: File) -> anyhow::Result<ExitStatus> {
-    let items = select(&args.selection, suite::cases::all())?;
+    let items = select(
+        &args.selection,
+        args.how.tier_in_guest(),
+        suite::cases::all(),
+    )?;
     let format = args.report.format.unwrap_or(Format::Ktap);
     let trigger = Trigger::new(args.guest.guest_fault, &results);
     let reports = Reports::to_channel(format, results);
@@ -76,7 +91,7 @@ fn run_items(
         seed: args.how.seed(),
         tier: args.how.tier_on_host(),
         repeat: args.how.repeat,
-        jobs: args.how.jobs.unwrap_or(cpus),
+        jobs: args.how.jobs.unwrap_or_else(|| harness::pool::usual_jobs(cpus)),
         timeout: args.how.timeout,
         slowdown: args.how.slowdown,
         may_disturb_host: args.disturb_host,

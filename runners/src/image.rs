@@ -51,7 +51,11 @@ pub struct ImageArgs {
 /// # Errors
 /// No case matches, this program cannot be read, or the file cannot be written.
 pub fn run(args: &ImageArgs) -> anyhow::Result<ExitStatus> {
-    select(&args.selection, suite::cases::all())?;
+    select(
+        &args.selection,
+        args.how.tier_in_guest(),
+        suite::cases::all(),
+    )?;
     Initramfs::new(inside::program()?).write_file(&args.output)?;
     writeln!(io::stdout(), "{}", command_line(args))?;
     Ok(ExitStatus::Conforms)

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use harness::case_run::Tier;
 use harness::outcome::ExitStatus;
 use serde::Serialize;
 
@@ -15,6 +16,8 @@ struct Listed<'i> {
     about: &'i str,
     proves: &'i [&'i str],
     source: &'i str,
+    /// The first tier it is part of.
+    tier: Tier,
     file: &'i str,
     line: u32,
     /// Why it cannot run here; none when it can.
@@ -28,7 +31,7 @@ struct Listed<'i> {
 /// No case matches, or standard output cannot be written.
 pub fn text(args: &SelectionArgs) -> anyhow::Result<ExitStatus> {
     let mut out = io::stdout().lock();
-    for item in select(args, suite::cases::all())? {
+    for item in select(args, Tier::Exhaustive, suite::cases::all())? {
         writeln!(out, "{}", item.name)?;
     }
     Ok(ExitStatus::Conforms)
@@ -40,7 +43,7 @@ pub fn text(args: &SelectionArgs) -> anyhow::Result<ExitStatus> {
 /// No case matches, the machine's facts cannot be gathered, or standard output cannot be written.
 pub fn json(args: &SelectionArgs) -> anyhow::Result<ExitStatus> {
     let facts = harness::pool::facts()?;
-    let items = select(args, suite::cases::all())?;
+    let items = select(args, Tier::Exhaustive, suite::cases::all())?;
     let listed: Vec<_> = items
         .iter()
         .map(|item| {
@@ -55,6 +58,7 @@ pub fn json(args: &SelectionArgs) -> anyhow::Result<ExitStatus> {
                 about: item.case.about,
                 proves: item.proves(),
                 source: item.case.source,
+                tier: item.case.from,
                 file: item.case.file,
                 line: item.case.line,
                 unmet: (!unmet.is_empty()).then_some(unmet),

@@ -84,7 +84,11 @@ enum TableFormat {
 /// The command line contradicts itself, no case matches, or the table or a report cannot be written.
 pub fn run(args: MatrixArgs) -> anyhow::Result<ExitStatus> {
     check(&args)?;
-    let items = select(&args.selection, suite::cases::all())?;
+    let items = select(
+        &args.selection,
+        args.how.tier_in_guest(),
+        suite::cases::all(),
+    )?;
     let reports = args.reports.clone();
     if let Some(directory) = &reports {
         std::fs::create_dir_all(directory)

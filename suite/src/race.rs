@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use harness::prelude::*;
+use syscalls::Sysno;
 
 use crate::flags::Flags;
 use crate::shared_memory::map_zeroed;
@@ -38,16 +39,29 @@ impl std::fmt::Debug for Line {
 /// How often a waiting task looks before it yields: who yields comes late.
 const LOOKS: u32 = 2000;
 
-/// Waits until a counter has this value. It yields in the end: there may be one processor.
-fn wait_for(counter: &AtomicU32, value: u32) {
-    for look in 1u32.. {
-        if counter.load(Ordering::Acquire) >= value {
-            return;
-        }
-        if look % LOOKS == 0 {
-            std::thread::yield_now();
-        }
+/// Whether a counter gets this value while a task looks at it without a pause.
+fn look_for(counter: &AtomicU32, value: u32) -> bool {
+    (0..LOOKS).any(|_| {
         std::hint::spin_loop();
+        counter.load(Ordering::Acquire) >= value
+    })
+}
+
+/// Waits until a counter has this value, to go on at once. It yields in the end: there may be one
+/// processor.
+fn wait_for(counter: &AtomicU32, value: u32) {
+    while !look_for(counter, value) {
+        std::thread::yield_now();
+    }
+}
+
+/// The same where nothing is lost by coming late: it leaves the processor to those it waits for.
+fn wait_calmly_for(counter: &AtomicU32, value: u32) {
+    while !look_for(counter, value) {
+        // Without the C library: tasks of a race may share memory, and with it errno.
+        let pause = [0i64, 100_000];
+        // SAFETY: nanosleep(2) reads seconds and nanoseconds, which live across the call.
+        let _ = unsafe { syscalls::raw::syscall2(Sysno::nanosleep as usize, pause.as_ptr() as usize, 0) };
     }
 }
 
@@ -88,7 +102,7 @@ impl Line {
 
     /// Waits until this many tasks have done their part.
     pub fn wait_until_finished(&self, tasks: u32) {
-        wait_for(&self.finished, tasks);
+        wait_calmly_for(&self.finished, tasks);
     }
 
     /// Whether this many tasks have done their part.
@@ -137,7 +151,7 @@ impl Line {
 
     /// Waits until the race has ended.
     pub fn wait_until_over(&self) {
-        wait_for(&self.over, 1);
+        wait_calmly_for(&self.over, 1);
     }
 
     /// Sets a word.

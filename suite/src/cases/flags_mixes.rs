@@ -43,6 +43,8 @@ case! {
     proves: &["FLAG-48"],
     source: SOURCE,
     needs: Needs::ROOT,
+    // The sweeps have every pair in the quick tier, too.
+    from: Tier::Full,
     variants: pairs,
     run: |t| {
         let both = Flags(t.param());

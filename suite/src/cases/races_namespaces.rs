@@ -341,7 +341,7 @@ case! {
 /// How many namespaces each of four tasks holds.
 fn hoard(tier: Tier) -> u32 {
     match tier {
-        Tier::Quick => 20,
+        Tier::Quick => 8,
         Tier::Full => 60,
         Tier::Exhaustive => 250,
     }

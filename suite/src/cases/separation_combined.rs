@@ -157,6 +157,7 @@ case! {
             stays shared.",
     proves: &["DIFF-13", "EFF-VM-02"],
     source: SOURCE,
+    from: Tier::Full,
     variants: combinations,
     run: |t| in_own_mounts(t, |t| judge_combination(t, true)),
 }
