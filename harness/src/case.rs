@@ -152,7 +152,7 @@ impl Item {
 pub fn items(cases: &[Case]) -> Vec<Item> {
     let mut cases = cases.to_vec();
     // The linker gives the slice no order of its own.
-    cases.sort_by_key(|case| (case.group(), case.file, case.line));
+    cases.sort_by_cached_key(|case| (case.group(), case.file, case.line));
     cases
         .into_iter()
         .flat_map(|case| {

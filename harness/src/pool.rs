@@ -64,6 +64,8 @@ pub struct RunOptions {
     pub promised: Vec<Feature>,
     /// Documented kernel bugs.
     pub known_bugs: Vec<KnownBug>,
+    /// What [`facts`] found, when that was asked before.
+    pub facts: Option<Facts>,
     /// Tell once a second that the run goes on, and how far long cases have come.
     pub heartbeat: bool,
     /// Report in the order of the plan, which holds results back until their turn.
@@ -160,7 +162,10 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
     let start = Instant::now();
     let signals = Signals::block()?;
     become_subreaper().map_err(io::Error::from)?;
-    let facts = facts()?;
+    let facts = match &options.facts {
+        Some(facts) => facts.clone(),
+        None => facts()?,
+    };
     let promised: Vec<Feature> = options
         .promised
         .iter()

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use harness::case_run::Tier;
+use harness::facts::Facts;
 use harness::outcome::ExitStatus;
 use vm::kernel::KernelError;
 use vm::machine::MachineError;
@@ -310,16 +311,24 @@ fn parse_output(text: &str) -> Result<(Format, PathBuf), String> {
     Ok((Format::from_str(format, false)?, PathBuf::from(file)))
 }
 
-/// Runs the suite of a guest with these arguments, `run` and its options, and gives the exit status.
-pub fn in_guest(arguments: &[String], results: File) -> ExitStatus {
+/// Reads the arguments of a guest's suite, `run` and its options, and chooses its cases.
+///
+/// # Errors
+/// They are not valid, or no case matches.
+pub fn prepare_in_guest(arguments: &[String]) -> anyhow::Result<host::InGuest> {
     // Only this one command: to describe all of them takes an emulated guest as long as many cases.
     let command = RunArgs::augment_args(clap::Command::new("run"));
-    let result = command
-        .try_get_matches_from(arguments)
-        .and_then(|matches| RunArgs::from_arg_matches(&matches))
-        .map_err(anyhow::Error::from)
-        .and_then(|args| host::run_in_guest(&args.settled(), results));
-    told(result)
+    let matches = command.try_get_matches_from(arguments)?;
+    host::InGuest::prepare(RunArgs::from_arg_matches(&matches)?.settled())
+}
+
+/// Runs the suite of a guest as it was prepared, and gives the exit status.
+pub fn in_guest(
+    prepared: anyhow::Result<host::InGuest>,
+    facts: Option<Facts>,
+    results: File,
+) -> ExitStatus {
+    told(prepared.and_then(|prepared| prepared.run(facts, results)))
 }
 
 /// A command line whose options are valid each by itself and contradict each other.

@@ -6,9 +6,10 @@ use anyhow::bail;
 use harness::case::{Case, Item, items};
 use harness::case_run::Tier;
 use harness::event::Event;
-use harness::outcome::ExitStatus;
+use harness::facts::Facts;
+use harness::outcome::{ExitStatus, KnownBug};
 use harness::plan::Selection;
-use harness::pool::{RunError, RunOptions};
+use harness::pool::{RunError, RunOptions, usual_jobs};
 
 use crate::cli::{Format, RunArgs, SelectionArgs};
 use crate::guest::fault::Trigger;
@@ -58,48 +59,92 @@ pub fn select(args: &SelectionArgs, tier: Tier, cases: &[Case]) -> anyhow::Resul
 pub fn run(args: &RunArgs, cases: &[Case]) -> anyhow::Result<ExitStatus> {
     let items = select(&args.selection, args.how.tier_on_host(), cases)?;
     let reports = Reports::open(&args.report)?;
-    run_items(args, items, false, reports, Trigger::default())
+    let options = options(args, known_bugs::all());
+    run_items(args, items, options, false, reports, Trigger::default())
 }
 
-/// Runs the cases that were asked for as the suite of a guest: for the runner outside when it asks
-/// for events, else for whoever reads the guest's console.
-///
-/// # Errors
-/// As [`run`].
-pub fn run_in_guest(args: &RunArgs, results: File) -> anyhow::Result<ExitStatus> {
-    let items = select(
-        &args.selection,
-        args.how.tier_in_guest(),
-        suite::cases::all(),
-    )?;
-    let format = args.report.format.unwrap_or(Format::Ktap);
-    let trigger = Trigger::new(args.guest.guest_fault, &results);
-    let reports = Reports::to_channel(format, results);
-    run_items(args, items, format == Format::Wire, reports, trigger)
+/// The suite of a guest, ready to run.
+pub struct InGuest {
+    args: RunArgs,
+    items: Vec<Item>,
+    known_bugs: Vec<KnownBug>,
+}
+
+impl InGuest {
+    /// Chooses the cases.
+    ///
+    /// # Errors
+    /// No case matches.
+    pub fn prepare(args: RunArgs) -> anyhow::Result<Self> {
+        Ok(Self {
+            items: select(
+                &args.selection,
+                args.how.tier_in_guest(),
+                suite::cases::all(),
+            )?,
+            known_bugs: known_bugs::all(),
+            args,
+        })
+    }
+
+    /// Runs them: for the runner outside when it asks for events, else for whoever reads the guest's
+    /// console. What is known of the kernel already may be given.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn run(self, facts: Option<Facts>, results: File) -> anyhow::Result<ExitStatus> {
+        let args = &self.args;
+        let format = args.report.format.unwrap_or(Format::Ktap);
+        let trigger = Trigger::new(args.guest.guest_fault, &results);
+        let reports = Reports::to_channel(format, results);
+        let options = RunOptions {
+            facts,
+            ..options(args, self.known_bugs)
+        };
+        run_items(
+            args,
+            self.items,
+            options,
+            format == Format::Wire,
+            reports,
+            trigger,
+        )
+    }
+}
+
+/// How a run is done.
+fn options(args: &RunArgs, known_bugs: Vec<KnownBug>) -> RunOptions {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u32;
+    RunOptions {
+        program: PROGRAM.to_owned(),
+        seed: args.how.seed(),
+        tier: args.how.tier_on_host(),
+        repeat: args.how.repeat,
+        jobs: args.how.jobs.unwrap_or_else(|| usual_jobs(cpus)),
+        timeout: args.how.timeout,
+        slowdown: args.how.slowdown,
+        may_disturb_host: args.disturb_host,
+        promised: Vec::new(),
+        known_bugs,
+        facts: None,
+        heartbeat: false,
+        in_order: true,
+    }
 }
 
 fn run_items(
     args: &RunArgs,
     items: Vec<Item>,
+    options: RunOptions,
     for_runner: bool,
     mut reports: Reports,
     mut trigger: Trigger,
 ) -> anyhow::Result<ExitStatus> {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u32;
     let options = RunOptions {
-        program: PROGRAM.to_owned(),
-        seed: args.how.seed(),
-        tier: args.how.tier_on_host(),
-        repeat: args.how.repeat,
-        jobs: args.how.jobs.unwrap_or_else(|| harness::pool::usual_jobs(cpus)),
-        timeout: args.how.timeout,
-        slowdown: args.how.slowdown,
-        may_disturb_host: args.disturb_host,
-        promised: Vec::new(),
-        known_bugs: known_bugs::all(),
         heartbeat: for_runner || reports.are_watched(),
         // A runner must know at once what is done and what is not: the guest may die.
         in_order: !for_runner,
+        ..options
     };
     let mut sink = |event: &Event| {
         reports.event(event)?;

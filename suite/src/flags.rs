@@ -1,5 +1,6 @@
 //! The flag argument of unshare(2), all 64 bits of it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::{BitAnd, BitOr, Not};
 
@@ -132,30 +133,33 @@ impl Flags {
         if self == Flags::NONE {
             return "none".to_owned();
         }
-        let names: Vec<_> = self
-            .names()
-            .map(|name| {
-                let name = name
-                    .trim_start_matches("CLONE_")
-                    .trim_start_matches("UNSHARE_");
-                name.to_lowercase().replace("1<<", "bit_")
-            })
-            .collect();
-        names.join("-")
+        let mut slug = String::new();
+        for name in self.names() {
+            if !slug.is_empty() {
+                slug.push('-');
+            }
+            // Without what they all have in common.
+            let own = name.split_once('_').map_or(&*name, |(_, own)| own);
+            match own.strip_prefix("1<<") {
+                Some(bit) => slug.extend(["bit_", bit]),
+                None => slug.extend(own.chars().map(|letter| letter.to_ascii_lowercase())),
+            }
+        }
+        slug
     }
 
-    fn names(self) -> impl Iterator<Item = String> {
+    fn names(self) -> impl Iterator<Item = Cow<'static, str>> {
         let name_of = |bit: u32| NAMES.iter().find(|(b, _)| *b == bit).map(|(_, name)| *name);
         let signal = self.0 & 0x7f;
         (signal != 0)
-            .then(|| format!("0x{signal:x}"))
+            .then(|| format!("0x{signal:x}").into())
             .into_iter()
             .chain(
                 (7..64)
                     .filter(move |bit| self.0 >> bit & 1 == 1)
                     .map(move |bit| match name_of(bit) {
-                        Some(name) => name.to_owned(),
-                        None => format!("1<<{bit}"),
+                        Some(name) => name.into(),
+                        None => format!("1<<{bit}").into(),
                     }),
             )
     }

@@ -20,8 +20,8 @@ use vm::machine::{Invocation, Machine, Options, Role};
 
 fn main() -> Result<(), Box<dyn Error>> {
     if vm::init::is_guest_init() {
-        match vm::init::set_up() {
-            Ok(guest) => guest.supervise(report),
+        match vm::init::set_up(Vec::new, |_| ()) {
+            Ok((guest, ..)) => guest.supervise(report),
             Err(error) => vm::init::give_up(&error.to_string()),
         }
     }

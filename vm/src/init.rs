@@ -3,8 +3,8 @@
 //! ```no_run
 //! # fn run_suite(guest: &vm::init::Guest) -> u8 { 0 }
 //! if vm::init::is_guest_init() {
-//!     match vm::init::set_up() {
-//!         Ok(guest) => guest.supervise(run_suite),
+//!     match vm::init::set_up(Vec::new, |_| ()) {
+//!         Ok((guest, ..)) => guest.supervise(run_suite),
 //!         Err(error) => vm::init::give_up(&error.to_string()),
 //!     }
 //! }
@@ -15,7 +15,7 @@
 //! left to compare with, and recent kernels warn about it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -168,31 +168,30 @@ pub fn is_guest_init() -> bool {
 /// Turns the bare kernel into a guest: mounts, host name, limits, the results channel. To be called once, by a process
 /// for which [`is_guest_init`] holds, before it starts threads.
 ///
+/// Two things are done on the way, at the same time where there are two processors: `scout`, by a child process when
+/// everything is mounted, and `meanwhile`, by this process with the arguments of our binary, when only /proc is. What
+/// they give comes back, from a scout that could not be sent no bytes.
+///
 /// # Errors
 /// Says what a guest cannot do without; then [`give_up`].
-pub fn set_up() -> Result<Guest, InitError> {
+pub fn set_up<T>(
+    scout: impl FnOnce() -> Vec<u8>,
+    meanwhile: impl FnOnce(&[String]) -> T,
+) -> Result<(Guest, Vec<u8>, T), InitError> {
     // Later first processes, in namespaces of the suite's, are no guest's init.
     let _ = std::fs::remove_file(Path::new("/").join(MARKER));
 
+    let [first, others @ ..] = &MOUNTS;
     let mut missing = Vec::new();
-    for entry in MOUNTS {
-        if let Err(source) = mount_one(&entry) {
-            if entry.need == Need::Required {
-                return Err(InitError::Mount {
-                    kind: entry.kind,
-                    target: entry.target,
-                    source,
-                });
-            }
-            missing.push((entry, source));
-        }
-    }
+    note_missing(&mut missing, first, mount_one(first).err())?;
     let command_line = std::fs::read("/proc/cmdline").map_err(InitError::CommandLine)?;
     let parameters = Parameters::parse(&String::from_utf8_lossy(&command_line));
 
-    // None of these can keep the suite from running, and each case that relies on one checks it.
-    for (link, target) in LINKS {
-        let _ = std::os::unix::fs::symlink(target, link);
+    let mounting = Mounting::start(others, scout);
+    let prepared = meanwhile(&parameters.arguments);
+    let (errors, scouted) = mounting.finish();
+    for (entry, errno) in others.iter().zip(errors) {
+        note_missing(&mut missing, entry, errno)?;
     }
     let _ = sethostname("guest");
     for (resource, soft, hard) in LIMITS {
@@ -214,12 +213,116 @@ pub fn set_up() -> Result<Guest, InitError> {
             Err(source) => return Err(InitError::Results { name, source }),
         },
     };
-    Ok(Guest {
+    let guest = Guest {
         parameters,
         results,
         results_name,
         missing,
-    })
+    };
+    Ok((guest, scouted, prepared))
+}
+
+/// Keeps account of a mount that failed, if it did.
+fn note_missing(
+    missing: &mut Vec<(Mount, Errno)>,
+    entry: &Mount,
+    errno: Option<Errno>,
+) -> Result<(), InitError> {
+    match errno {
+        Some(source) if entry.need == Need::Required => Err(InitError::Mount {
+            kind: entry.kind,
+            target: entry.target,
+            source,
+        }),
+        Some(errno) => {
+            missing.push((*entry, errno));
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Mounts and links, being made by a child process: mounts of one are there for all.
+struct Mounting {
+    /// How many there are.
+    rows: usize,
+    /// Where one number for each row comes from, its errno, 0 for none, and then what the scout found.
+    answer: io::Result<io::PipeReader>,
+    child: Option<Pid>,
+}
+
+impl Mounting {
+    fn start(rows: &[Mount], scout: impl FnOnce() -> Vec<u8>) -> Self {
+        let work = || {
+            let errors: Vec<Option<Errno>> = rows.iter().map(|row| mount_one(row).err()).collect();
+            // None of these can keep the suite from running, and each case that relies on one checks it.
+            for (link, target) in LINKS {
+                let _ = std::os::unix::fs::symlink(target, link);
+            }
+            let mut answer: Vec<u8> = errors
+                .iter()
+                .flat_map(|errno| errno.map_or(0, |errno| errno as i32).to_ne_bytes())
+                .collect();
+            answer.extend(scout());
+            answer
+        };
+        let rows = rows.len();
+        let (answer, mut writer) = match io::pipe() {
+            Ok(pipe) => pipe,
+            Err(error) => {
+                return Self {
+                    rows,
+                    answer: Err(error),
+                    child: None,
+                };
+            }
+        };
+        // SAFETY: this process is single-threaded, as `set_up` asks, so the child may do anything.
+        match unsafe { fork() } {
+            Ok(ForkResult::Child) => {
+                drop(answer);
+                let done = writer.write_all(&work());
+                std::process::exit(done.is_err().into());
+            }
+            Ok(ForkResult::Parent { child }) => Self {
+                rows,
+                answer: Ok(answer),
+                child: Some(child),
+            },
+            Err(errno) => Self {
+                rows,
+                answer: Err(errno.into()),
+                child: None,
+            },
+        }
+    }
+
+    /// The error of each row, and what the scout found.
+    fn finish(self) -> (Vec<Option<Errno>>, Vec<u8>) {
+        let mut bytes = Vec::new();
+        let read = self
+            .answer
+            .and_then(|mut answer| answer.read_to_end(&mut bytes));
+        if let Some(child) = self.child {
+            reap_until(child);
+        }
+        let size = size_of::<i32>();
+        // Who could not be started mounted nothing, for want of memory.
+        let fallback = read.err().and_then(|error| error.raw_os_error());
+        let errno = |row: usize| match bytes.get(row * size..(row + 1) * size) {
+            Some(number) => i32::from_ne_bytes(number.try_into().unwrap_or_default()),
+            None => fallback.unwrap_or(libc::ENOMEM),
+        };
+        let errors = (0..self.rows)
+            .map(|row| {
+                Some(errno(row))
+                    .filter(|errno| *errno != 0)
+                    .map(Errno::from_raw)
+            })
+            .collect();
+        let found = bytes.split_off(bytes.len().min(self.rows * size));
+        (errors, found)
+    }
 }
 
 fn mount_one(entry: &Mount) -> nix::Result<()> {

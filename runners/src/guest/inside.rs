@@ -38,13 +38,21 @@ pub fn run_if_init() -> Option<ExitCode> {
     if !vm::init::is_guest_init() {
         return None;
     }
-    match vm::init::set_up() {
-        Ok(guest) => {
+    // To know the place takes an emulated guest as long as to read its command line and to choose its cases.
+    let scout = || {
+        let facts = harness::pool::facts().ok();
+        facts
+            .and_then(|facts| serde_json::to_vec(&facts).ok())
+            .unwrap_or_default()
+    };
+    match vm::init::set_up(scout, crate::cli::prepare_in_guest) {
+        Ok((guest, scouted, prepared)) => {
             super::fault::prepare(guest.arguments());
             guest.supervise(|guest| {
-                let arguments = guest.arguments().to_vec();
+                // What could not be learnt, or not be read back, the run learns itself, and says why it cannot.
+                let facts = serde_json::from_slice(&scouted).ok();
                 match guest.results() {
-                    Ok(results) => crate::cli::in_guest(&arguments, results).code(),
+                    Ok(results) => crate::cli::in_guest(prepared, facts, results).code(),
                     Err(error) => {
                         eprintln!("unshare-conformance: no results channel: {error}");
                         125
