@@ -121,7 +121,7 @@ pub struct Item {
     /// The full name, unique in the plan.
     pub name: String,
     /// The case.
-    pub case: Case,
+    pub case: &'static Case,
     /// The variant.
     pub variant: Option<Variant>,
 }
@@ -149,8 +149,8 @@ impl Item {
 }
 
 /// All items of these cases: groups in alphabetical order, within one the order of the source.
-pub fn items(cases: &[Case]) -> Vec<Item> {
-    let mut cases = cases.to_vec();
+pub fn items(cases: &'static [Case]) -> Vec<Item> {
+    let mut cases: Vec<_> = cases.iter().collect();
     // The linker gives the slice no order of its own.
     cases.sort_by_cached_key(|case| (case.group(), case.file, case.line));
     cases

@@ -1,5 +1,7 @@
 //! Events: the only door between running and reporting.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::case::Item;
@@ -14,11 +16,11 @@ pub struct CaseInfo {
     /// Its full name, unique in the plan.
     pub name: String,
     /// What it checks.
-    pub about: String,
+    pub about: Cow<'static, str>,
     /// The requirements it proves.
-    pub proves: Vec<String>,
+    pub proves: Vec<Cow<'static, str>>,
     /// Where they come from.
-    pub source: String,
+    pub source: Cow<'static, str>,
     /// How much work it is, by tier, as [`Case::work`](crate::case::Case::work) has it.
     #[serde(skip)]
     pub work: [u32; 3],
@@ -28,9 +30,9 @@ impl From<&Item> for CaseInfo {
     fn from(item: &Item) -> Self {
         Self {
             name: item.name.clone(),
-            about: item.case.about.to_owned(),
-            proves: item.proves().iter().map(|&id| id.to_owned()).collect(),
-            source: item.case.source.to_owned(),
+            about: item.case.about.into(),
+            proves: item.proves().iter().map(|&id| id.into()).collect(),
+            source: item.case.source.into(),
             work: [Tier::Quick, Tier::Full, Tier::Exhaustive].map(item.case.work),
         }
     }

@@ -142,7 +142,7 @@ impl std::fmt::Display for Proof {
 ///
 /// # Errors
 /// [`NoSuchRequirement`], or standard output cannot be written.
-pub fn run(args: &CoverageArgs, cases: &[Case]) -> anyhow::Result<ExitStatus> {
+pub fn run(args: &CoverageArgs, cases: &'static [Case]) -> anyhow::Result<ExitStatus> {
     let items = harness::case::items(cases);
     let mut rows = rows(requirements::all(), &items);
     for id in &args.id {

@@ -24,6 +24,7 @@ pub mod monitor;
 pub mod session;
 pub mod signals;
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -154,6 +155,7 @@ pub struct Boot {
     accelerator: Accelerator,
     remarks: Vec<String>,
     console: PathBuf,
+    image: OwnedFd,
 }
 
 impl Boot {
@@ -162,6 +164,18 @@ impl Boot {
     /// # Errors
     /// One sentence for whatever cannot be used.
     pub fn prepare(args: &GuestArgs, name: &str) -> anyhow::Result<Boot> {
+        // Both read and write megabytes.
+        std::thread::scope(|scope| {
+            let image = scope.spawn(inside::initramfs);
+            Self::of_kernel(args, name, || image.join().expect("it does not panic"))
+        })
+    }
+
+    fn of_kernel(
+        args: &GuestArgs,
+        name: &str,
+        image: impl FnOnce() -> anyhow::Result<OwnedFd>,
+    ) -> anyhow::Result<Boot> {
         let cache = Cache::of_user()?;
         let opened = open_kernel(name, &cache)?;
         let machine = match args.on {
@@ -215,6 +229,7 @@ impl Boot {
             accelerator,
             remarks,
             console,
+            image: image()?,
         })
     }
 
@@ -307,9 +322,8 @@ impl Boot {
         args: &RunArgs,
         sink: &mut Sink,
     ) -> anyhow::Result<ExitStatus> {
-        let image = inside::initramfs()?;
         let mut console = ConsoleLog::create(&self.console)?;
-        let mut machine = Machine::start(&self.kernel, &image, &self.options(items, args))?;
+        let mut machine = Machine::start(&self.kernel, &self.image, &self.options(items, args))?;
         let is_process = self.kernel.kind() == Kind::UserMode;
         if is_process {
             affinity::keep_on_one_cpu(machine.pid());

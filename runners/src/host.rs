@@ -23,7 +23,11 @@ pub const PROGRAM: &str = concat!("unshare-conformance ", env!("CARGO_PKG_VERSIO
 ///
 /// # Errors
 /// None of that name exists, and the text names one that does; or they are of a higher tier.
-pub fn select(args: &SelectionArgs, tier: Tier, cases: &[Case]) -> anyhow::Result<Vec<Item>> {
+pub fn select(
+    args: &SelectionArgs,
+    tier: Tier,
+    cases: &'static [Case],
+) -> anyhow::Result<Vec<Item>> {
     let selection = Selection {
         filters: args.filter.clone(),
         exact: args.exact,
@@ -56,7 +60,7 @@ pub fn select(args: &SelectionArgs, tier: Tier, cases: &[Case]) -> anyhow::Resul
 ///
 /// # Errors
 /// Nothing can be said: no case matches, a report cannot be written, or no process be started.
-pub fn run(args: &RunArgs, cases: &[Case]) -> anyhow::Result<ExitStatus> {
+pub fn run(args: &RunArgs, cases: &'static [Case]) -> anyhow::Result<ExitStatus> {
     let items = select(&args.selection, args.how.tier_on_host(), cases)?;
     let reports = Reports::open(&args.report)?;
     let options = options(args, known_bugs::all());

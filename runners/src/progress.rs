@@ -139,9 +139,9 @@ mod tests {
     fn the_bar_goes_by_work_and_follows_long_cases() {
         let case = |name: &str, work| CaseInfo {
             name: name.to_owned(),
-            about: String::new(),
+            about: Default::default(),
             proves: Vec::new(),
-            source: String::new(),
+            source: Default::default(),
             work: [1, 1, work],
         };
         let mut line = ProgressLine::hidden();

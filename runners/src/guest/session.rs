@@ -590,7 +590,8 @@ mod tests {
             case.name = name;
             case
         };
-        items(&[case("a.one", 1), case("a.two", 2), case("a.three", 3)])
+        let cases = [case("a.one", 1), case("a.two", 2), case("a.three", 3)];
+        items(Box::leak(Box::new(cases)))
     }
 
     fn line(event: &Event) -> String {
