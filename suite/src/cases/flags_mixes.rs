@@ -163,7 +163,7 @@ case! {
     deadline: std::time::Duration::from_secs(120),
     run: |t| {
         let sets = match t.tier() {
-            Tier::Quick => 32,
+            Tier::Quick => 16,
             Tier::Full => 128,
             Tier::Exhaustive => 4096,
         };

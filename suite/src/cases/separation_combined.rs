@@ -195,6 +195,8 @@ case! {
             and a task beside the caller keeps all of its own.",
     proves: &["EFF-GEN-01"],
     source: "unshare(2), DESCRIPTION; namespaces(7)",
+    // The sweeps have every pair in the quick tier, too.
+    from: Tier::Full,
     variants: pairs,
     run: |t| {
         let observer = Observer::open(t)?;
