@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -23,7 +24,7 @@ use crate::case::Item;
 use crate::case_run::{Setting, Tier};
 use crate::event::{CaseInfo, Event};
 use crate::facts::Facts;
-use crate::judge::{Verdict, judge, worst_of};
+use crate::judge::{Status, Verdict, judge, worst_of};
 use crate::kernel_log::KernelLog;
 use crate::leaks::{become_subreaper, kill_children_but};
 use crate::needs::{Feature, Global};
@@ -62,8 +63,8 @@ pub struct RunOptions {
     pub may_disturb_host: bool,
     /// Features that are promised to be there.
     pub promised: Vec<Feature>,
-    /// Documented kernel bugs.
-    pub known_bugs: Vec<KnownBug>,
+    /// Documented kernel bugs; asked for when the first case has run.
+    pub known_bugs: fn() -> Vec<KnownBug>,
     /// What [`facts`] found, when that was asked before.
     pub facts: Option<Facts>,
     /// Tell once a second that the run goes on, and how far long cases have come.
@@ -211,6 +212,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         workers: Vec::new(),
         kernel_log: KernelLog::watch(),
         last_alive: Instant::now(),
+        known_bugs: LazyLock::new(options.known_bugs),
         planned,
         options,
         sink,
@@ -290,6 +292,8 @@ struct Run<'a, 's> {
     workers: Vec<Worker>,
     kernel_log: KernelLog,
     last_alive: Instant,
+    /// Documented kernel bugs.
+    known_bugs: LazyLock<Vec<KnownBug>>,
 }
 
 impl Run<'_, '_> {
@@ -489,11 +493,13 @@ impl Run<'_, '_> {
         };
         let name = &self.planned[index].item.name;
         let version = self.setting.facts.version;
-        let bug = self
-            .options
-            .known_bugs
-            .iter()
-            .find(|bug| bug.applies(name, version));
+        let bug = match verdict.status {
+            Status::Skip => None,
+            _ => self
+                .known_bugs
+                .iter()
+                .find(|bug| bug.applies(name, version)),
+        };
         let outcome = expect(&verdict, bug);
         self.counts.add(verdict.status, &outcome);
         (self.sink)(&Event::CaseFinished {

@@ -220,6 +220,29 @@ pub struct GuestArgs {
     pub guest_fault: Option<Fault>,
 }
 
+/// What the suite in a guest understands: of `run`, what does not concern places and files.
+#[derive(Debug, Args)]
+pub struct InGuestArgs {
+    /// Which cases.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// How they are run.
+    #[command(flatten)]
+    pub how: HowArgs,
+    /// The dialect of the results channel.
+    #[arg(long, value_enum, default_value = "ktap")]
+    pub format: Format,
+    /// Known kernel bugs and unmet needs count as failures.
+    #[arg(long)]
+    pub strict: bool,
+    /// Also run cases that change what every process of this machine sees.
+    #[arg(long)]
+    pub disturb_host: bool,
+    /// Have the guest misbehave.
+    #[arg(long, value_enum)]
+    pub guest_fault: Option<Fault>,
+}
+
 #[cfg(test)]
 impl Default for GuestArgs {
     fn default() -> Self {
@@ -317,9 +340,11 @@ fn parse_output(text: &str) -> Result<(Format, PathBuf), String> {
 /// They are not valid, or no case matches.
 pub fn prepare_in_guest(arguments: &[String]) -> anyhow::Result<host::InGuest> {
     // Only this one command: to describe all of them takes an emulated guest as long as many cases.
-    let command = RunArgs::augment_args(clap::Command::new("run"));
+    let command = InGuestArgs::augment_args(clap::Command::new("run"));
     let matches = command.try_get_matches_from(arguments)?;
-    host::InGuest::prepare(RunArgs::from_arg_matches(&matches)?.settled())
+    let mut args = InGuestArgs::from_arg_matches(&matches)?;
+    args.how = args.how.settled();
+    host::InGuest::prepare(args)
 }
 
 /// Runs the suite of a guest as it was prepared, and gives the exit status.

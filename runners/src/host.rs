@@ -7,11 +7,11 @@ use harness::case::{Case, Item, items};
 use harness::case_run::Tier;
 use harness::event::Event;
 use harness::facts::Facts;
-use harness::outcome::{ExitStatus, KnownBug};
+use harness::outcome::ExitStatus;
 use harness::plan::Selection;
 use harness::pool::{RunError, RunOptions, usual_jobs};
 
-use crate::cli::{Format, RunArgs, SelectionArgs};
+use crate::cli::{Format, HowArgs, InGuestArgs, RunArgs, SelectionArgs};
 use crate::guest::fault::Trigger;
 use crate::known_bugs;
 use crate::reports::Reports;
@@ -63,15 +63,17 @@ pub fn select(
 pub fn run(args: &RunArgs, cases: &'static [Case]) -> anyhow::Result<ExitStatus> {
     let items = select(&args.selection, args.how.tier_on_host(), cases)?;
     let reports = Reports::open(&args.report)?;
-    let options = options(args, known_bugs::all());
-    run_items(args, items, options, false, reports, Trigger::default())
+    let options = RunOptions {
+        heartbeat: reports.are_watched(),
+        ..options(&args.how, args.disturb_host)
+    };
+    run_items(items, &options, args.strict, reports, Trigger::default())
 }
 
 /// The suite of a guest, ready to run.
 pub struct InGuest {
-    args: RunArgs,
+    args: InGuestArgs,
     items: Vec<Item>,
-    known_bugs: Vec<KnownBug>,
 }
 
 impl InGuest {
@@ -79,14 +81,10 @@ impl InGuest {
     ///
     /// # Errors
     /// No case matches.
-    pub fn prepare(args: RunArgs) -> anyhow::Result<Self> {
+    pub fn prepare(args: InGuestArgs) -> anyhow::Result<Self> {
+        let tier = args.how.tier_in_guest();
         Ok(Self {
-            items: select(
-                &args.selection,
-                args.how.tier_in_guest(),
-                suite::cases::all(),
-            )?,
-            known_bugs: known_bugs::all(),
+            items: select(&args.selection, tier, suite::cases::all())?,
             args,
         })
     }
@@ -98,38 +96,34 @@ impl InGuest {
     /// As [`run`].
     pub fn run(self, facts: Option<Facts>, results: File) -> anyhow::Result<ExitStatus> {
         let args = &self.args;
-        let format = args.report.format.unwrap_or(Format::Ktap);
-        let trigger = Trigger::new(args.guest.guest_fault, &results);
-        let reports = Reports::to_channel(format, results);
+        let trigger = Trigger::new(args.guest_fault, &results);
+        let reports = Reports::to_channel(args.format, results);
+        let for_runner = args.format == Format::Wire;
         let options = RunOptions {
             facts,
-            ..options(args, self.known_bugs)
+            heartbeat: for_runner,
+            // A runner must know at once what is done and what is not: the guest may die.
+            in_order: !for_runner,
+            ..options(&args.how, args.disturb_host)
         };
-        run_items(
-            args,
-            self.items,
-            options,
-            format == Format::Wire,
-            reports,
-            trigger,
-        )
+        run_items(self.items, &options, args.strict, reports, trigger)
     }
 }
 
 /// How a run is done.
-fn options(args: &RunArgs, known_bugs: Vec<KnownBug>) -> RunOptions {
+fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u32;
     RunOptions {
         program: PROGRAM.to_owned(),
-        seed: args.how.seed(),
-        tier: args.how.tier_on_host(),
-        repeat: args.how.repeat,
-        jobs: args.how.jobs.unwrap_or_else(|| usual_jobs(cpus)),
-        timeout: args.how.timeout,
-        slowdown: args.how.slowdown,
-        may_disturb_host: args.disturb_host,
+        seed: how.seed(),
+        tier: how.tier_on_host(),
+        repeat: how.repeat,
+        jobs: how.jobs.unwrap_or_else(|| usual_jobs(cpus)),
+        timeout: how.timeout,
+        slowdown: how.slowdown,
+        may_disturb_host,
         promised: Vec::new(),
-        known_bugs,
+        known_bugs: known_bugs::all,
         facts: None,
         heartbeat: false,
         in_order: true,
@@ -137,27 +131,20 @@ fn options(args: &RunArgs, known_bugs: Vec<KnownBug>) -> RunOptions {
 }
 
 fn run_items(
-    args: &RunArgs,
     items: Vec<Item>,
-    options: RunOptions,
-    for_runner: bool,
+    options: &RunOptions,
+    strict: bool,
     mut reports: Reports,
     mut trigger: Trigger,
 ) -> anyhow::Result<ExitStatus> {
-    let options = RunOptions {
-        heartbeat: for_runner || reports.are_watched(),
-        // A runner must know at once what is done and what is not: the guest may die.
-        in_order: !for_runner,
-        ..options
-    };
     let mut sink = |event: &Event| {
         reports.event(event)?;
         trigger.after(event)
     };
-    match harness::pool::run(items, &options, &mut sink) {
+    match harness::pool::run(items, options, &mut sink) {
         Ok(end) => Ok(match end.interrupted {
             Some(signal) => ExitStatus::Interrupted { signal },
-            None => end.counts.exit_status(args.strict),
+            None => end.counts.exit_status(strict),
         }),
         Err(error @ RunError::Report(_)) => Err(error.into()),
         Err(error) => {
