@@ -1,0 +1,367 @@
+use super::*;
+use harness::case::{Case, items};
+use harness::case_run::Tier;
+use harness::facts::Facts;
+
+fn args() -> GuestArgs {
+    GuestArgs::default()
+}
+
+fn plan() -> Vec<Item> {
+    let case = |name, line| {
+        let mut case = Case::declared_at("x.rs", line);
+        case.name = name;
+        case
+    };
+    let cases = [case("a.one", 1), case("a.two", 2), case("a.three", 3)];
+    items(Box::leak(Box::new(cases)))
+}
+
+fn line(event: &Event) -> String {
+    serde_json::to_string(event).unwrap()
+}
+
+fn started() -> String {
+    line(&Event::RunStarted {
+        program: "p".to_owned(),
+        facts: Box::new(Facts::default()),
+        plan: Vec::new(),
+        seed: 1,
+        tier: Tier::Quick,
+        repeat: 1,
+    })
+}
+
+fn begin(index: usize) -> String {
+    line(&Event::CaseStarted { index })
+}
+
+fn passed(index: usize) -> String {
+    line(&Event::CaseFinished {
+        index,
+        verdict: Box::new(Verdict::not_run(Status::Pass, "")),
+        outcome: Outcome::AsJudged,
+    })
+}
+
+fn finished() -> String {
+    line(&Event::RunFinished {
+        counts: Counts::default(),
+        interrupted: None,
+        milliseconds: 5,
+    })
+}
+
+const PANIC: &str = "[    1.5][    T1] Kernel panic - not syncing: Fatal exception";
+const WARNING: &str = "[    1.4] WARNING: CPU: 0 PID: 7 at kernel/fork.c:1 f+0x1/0x2";
+const END: &str = "unshare-conformance: end status 0";
+
+/// What a script of channel lines and an ending comes to: statuses in the order of the plan,
+/// and the exit status.
+fn play(script: &[(Role, String)], how: Option<MachineEnd>) -> (Vec<Status>, u8, Vec<Event>) {
+    let mut session = Session::new(&plan(), &args(), false);
+    let mut events = Vec::new();
+    for (role, line) in script {
+        events.extend(session.line(*role, line).events);
+    }
+    let ending = how.map_or(
+        Ending::Silent {
+            after: Duration::from_secs(60),
+            stacks: String::new(),
+        },
+        |how| session.ending_of(how),
+    );
+    let (last, exit) = session.end(&ending, false, Vec::new());
+    events.extend(last);
+    let mut statuses: Vec<(usize, Status)> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::CaseFinished { index, verdict, .. } => Some((*index, verdict.status)),
+            _ => None,
+        })
+        .collect();
+    statuses.sort();
+    (
+        statuses.into_iter().map(|(_, status)| status).collect(),
+        exit.code(),
+        events,
+    )
+}
+
+fn results(line: String) -> (Role, String) {
+    (Role::Results, line)
+}
+
+fn console(line: &str) -> (Role, String) {
+    (Role::Console, line.to_owned())
+}
+
+fn ended() -> Option<MachineEnd> {
+    Some(MachineEnd::Exited(0, String::new()))
+}
+
+#[test]
+fn every_way_a_guest_can_end() {
+    use Status::{Broken, Fail, Pass, TimedOut};
+    let all_pass = || {
+        vec![
+            results(started()),
+            results(begin(0)),
+            results(passed(0)),
+            results(begin(1)),
+            results(passed(1)),
+            results(begin(2)),
+            results(passed(2)),
+            results(finished()),
+            results(END.to_owned()),
+        ]
+    };
+    let halfway = || {
+        vec![
+            results(started()),
+            results(begin(0)),
+            results(passed(0)),
+            results(begin(1)),
+        ]
+    };
+    let with = |mut script: Vec<(Role, String)>, more: (Role, String)| {
+        script.push(more);
+        script
+    };
+
+    let (statuses, exit, _) = play(&all_pass(), ended());
+    assert_eq!((statuses, exit), (vec![Pass; 3], 0));
+    // The kernel's fault while a case ran.
+    let (statuses, exit, _) = play(&with(halfway(), console(PANIC)), ended());
+    assert_eq!((statuses, exit), (vec![Pass, Fail, Broken], 1));
+    let (statuses, exit, _) = play(&halfway(), ended());
+    assert_eq!((statuses, exit), (vec![Pass, Fail, Broken], 1));
+    let (statuses, exit, _) = play(&halfway(), None);
+    assert_eq!((statuses, exit), (vec![Pass, TimedOut, Broken], 1));
+    // Not the kernel's.
+    let killed = Some(MachineEnd::Killed(9, String::new()));
+    let (statuses, exit, _) = play(&halfway(), killed);
+    assert_eq!((statuses, exit), (vec![Pass, Broken, Broken], 125));
+    let refused = Some(MachineEnd::Exited(1, "no memory".to_owned()));
+    let (statuses, exit, _) = play(&halfway(), refused);
+    assert_eq!((statuses, exit), (vec![Pass, Broken, Broken], 125));
+    let oom = console("Out of memory: Killed process 7 (init)");
+    let (statuses, exit, _) = play(&with(halfway(), oom), ended());
+    assert_eq!((statuses, exit), (vec![Pass, Broken, Broken], 125));
+    // Before the suite began: nothing can be said.
+    let (statuses, exit, events) = play(&[console(PANIC)], ended());
+    assert_eq!((statuses, exit), (vec![], 125));
+    assert!(matches!(&events[0], Event::BailedOut { why } if why.contains("panicked")));
+    let (_, exit, _) = play(&[], None);
+    assert_eq!(exit, 125);
+}
+
+#[test]
+fn a_splat_after_the_last_case_is_red() {
+    let mut script = vec![results(started())];
+    for index in 0..3 {
+        script.extend([results(begin(index)), results(passed(index))]);
+    }
+    script.extend([
+        results(finished()),
+        console(WARNING),
+        results(END.to_owned()),
+    ]);
+    assert_eq!(play(&script, ended()).1, 1);
+}
+
+#[test]
+fn a_splat_that_no_verdict_tells_of_is_red() {
+    let mut script = vec![results(started()), results(begin(0)), console(WARNING)];
+    for index in 0..3 {
+        script.push(results(passed(index)));
+    }
+    script.push(results(finished()));
+    script.push(results(END.to_owned()));
+    let (statuses, exit, events) = play(&script, ended());
+    assert_eq!((statuses, exit), (vec![Status::Pass; 3], 1));
+    assert!(
+        events
+            .iter()
+            .any(|event| matches!(event, Event::BailedOut { .. }))
+    );
+    // At boot it is not this suite's business.
+    let script = [
+        vec![console(WARNING)],
+        script[..2].to_vec(),
+        script[3..].to_vec(),
+    ]
+    .concat();
+    assert_eq!(play(&script, ended()).1, 0);
+}
+
+#[test]
+fn results_cut_off_in_a_line_are_a_gap_and_not_a_verdict() {
+    let cut = passed(0);
+    let script = [
+        results(started()),
+        results(begin(0)),
+        results(cut[..cut.len() / 2].to_owned()),
+    ];
+    let (statuses, exit, _) = play(&script, ended());
+    assert_eq!(statuses, vec![Status::Fail, Status::Broken, Status::Broken]);
+    assert_eq!(exit, 1);
+}
+
+#[test]
+fn records_and_the_console_are_told_apart_on_every_channel() {
+    for role in [Role::Console, Role::Results] {
+        let mut session = Session::new(&plan(), &args(), false);
+        let mixed = format!("[    0.5] random: crng init done{}", started());
+        let heard = session.line(role, &mixed);
+        assert_eq!(heard.events.len(), 1);
+        assert!(heard.sign_of_life);
+        assert_eq!(heard.text.unwrap(), "[    0.5] random: crng init done");
+        assert!(!session.never_began());
+        let heard = session.line(role, PANIC);
+        assert_eq!(heard.text.unwrap(), PANIC);
+        assert!(!heard.sign_of_life && session.has_panicked());
+        session.line(role, END);
+        assert!(session.is_over());
+    }
+}
+
+#[test]
+fn a_record_that_the_kernel_cut_in_two_is_put_together() {
+    let mut session = Session::new(&plan(), &args(), false);
+    session.line(Role::Console, &started());
+    session.line(Role::Console, &begin(0));
+    let record = passed(0);
+    let (first, second) = record.split_at(30);
+    let cut = format!("{first}[    1.234567] WARNING: CPU: 0 PID: 1 at x.c:1 f+0x1");
+    let heard = session.line(Role::Console, &cut);
+    assert!(heard.text.unwrap().starts_with("[    1.234567] WARNING"));
+    session.line(Role::Console, "[    1.234569]  ? f+0x1/0x2");
+    // The other channel goes on meanwhile.
+    assert_eq!(session.line(Role::Results, &begin(1)).events.len(), 1);
+    let heard = session.line(Role::Console, second);
+    assert!(matches!(
+        heard.events.as_slice(),
+        [Event::CaseFinished { index: 0, .. }]
+    ));
+}
+
+#[test]
+fn a_panic_is_red_even_when_every_case_has_its_result() {
+    let mut script = vec![results(started())];
+    for index in 0..3 {
+        script.extend([results(begin(index)), results(passed(index))]);
+    }
+    script.push(results(finished()));
+    script.push(console(PANIC));
+    let (statuses, exit, events) = play(&script, ended());
+    assert_eq!((statuses, exit), (vec![Status::Pass; 3], 1));
+    assert!(matches!(events.last(), Some(Event::BailedOut { why }) if why.contains("panicked")));
+}
+
+#[test]
+fn a_splat_stands_whoever_ended_the_guest() {
+    let script = [results(started()), results(begin(0)), console(WARNING)];
+    let killed = Some(MachineEnd::Killed(9, String::new()));
+    let (statuses, exit, _) = play(&script, killed);
+    assert_eq!(statuses, vec![Status::Fail, Status::Broken, Status::Broken]);
+    assert_eq!(exit, 1);
+}
+
+#[test]
+fn our_own_program_giving_up_is_no_fault_of_the_kernel() {
+    let said = "unshare-conformance: cannot write the report: Input/output error";
+    let script = [results(started()), results(begin(0)), console(said)];
+    let (statuses, exit, events) = play(&script, ended());
+    assert_eq!(statuses, vec![Status::Broken; 3]);
+    assert_eq!(exit, 125);
+    assert!(
+        events.iter().any(|event| matches!(event,
+        Event::CaseFinished { verdict, .. } if verdict.reason.contains("cannot write the report")))
+    );
+}
+
+#[test]
+fn a_second_beginning_is_a_restart() {
+    let mut session = Session::new(&plan(), &args(), true);
+    session.line(Role::Results, &started());
+    session.line(Role::Results, &begin(0));
+    assert!(session.line(Role::Results, &started()).events.is_empty());
+    assert!(session.has_restarted());
+    let ending = session.ending_of(MachineEnd::Exited(0, String::new()));
+    assert_eq!(ending, Ending::Vanished);
+    assert_eq!(session.end(&ending, false, Vec::new()).1.code(), 1);
+}
+
+#[test]
+fn a_kernel_that_is_a_process_can_crash() {
+    let crash = || MachineEnd::Killed(libc::SIGSEGV, String::new());
+    let kill = || MachineEnd::Killed(libc::SIGKILL, String::new());
+    let user_mode = Session::new(&plan(), &args(), true);
+    let other = Session::new(&plan(), &args(), false);
+    assert!(!user_mode.ending_of(crash()).is_ours());
+    assert!(user_mode.ending_of(kill()).is_ours());
+    assert!(other.ending_of(crash()).is_ours());
+}
+
+/// The last sentence of a guest that never reached the suite.
+fn never_reached(script: &[(Role, String)], how: Option<MachineEnd>) -> String {
+    let (_, exit, events) = play(script, how);
+    assert_eq!(exit, 125);
+    match events.last() {
+        Some(Event::BailedOut { why }) => why.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_kernel_that_never_reached_the_suite_gets_a_hint() {
+    let root = "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)";
+    let console_line = "[    0.1] Linux version 6.1";
+    let refused = MachineEnd::Exited(1, "qemu: cannot allocate memory".to_owned());
+    let gave_up = "unshare-conformance: the guest's proc cannot be mounted on /proc";
+    for (script, how, expected) in [
+        (vec![console(root)], ended(), "CONFIG_BLK_DEV_INITRD=y"),
+        (vec![], ended(), "CONFIG_SERIAL_8250_CONSOLE=y"),
+        (vec![], None, "CONFIG_SERIAL_8250_CONSOLE=y"),
+        (vec![console(console_line)], None, "it took more than 60 s"),
+        (
+            vec![],
+            Some(refused),
+            "could not be started, status 1: qemu: cannot allocate memory",
+        ),
+        (
+            vec![console(gave_up)],
+            ended(),
+            "gave up: the guest's proc cannot be mounted",
+        ),
+    ] {
+        let why = never_reached(&script, how);
+        assert!(why.contains(expected), "{why}");
+    }
+    let why = never_reached(&[console(console_line)], ended());
+    assert!(!why.contains("CONFIG"), "{why}");
+}
+
+#[test]
+fn a_kernel_that_gives_up_for_want_of_memory_is_not_to_blame() {
+    let panic = "Kernel panic - not syncing: System is deadlocked on memory";
+    let script = [results(started()), results(begin(0)), console(panic)];
+    let (statuses, exit, _) = play(&script, ended());
+    // The panic is the kernel's, and told; but the ending says what to do.
+    assert_eq!(statuses, vec![Status::Broken; 3]);
+    assert_eq!(exit, 125);
+}
+
+#[test]
+fn prefixes_of_real_consoles() {
+    for (line, text) in [
+        ("[    1.234567] BUG: x", "BUG: x"),
+        ("[    1.234567][    T1] BUG: x", "BUG: x"),
+        ("<4>[    1.234567] BUG: x", "BUG: x"),
+        ("BUG: x", "BUG: x"),
+        ("[<0>] f+0x1", "[<0>] f+0x1"),
+    ] {
+        assert_eq!(without_prefix(line), text);
+    }
+}

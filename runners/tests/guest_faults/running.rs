@@ -1,0 +1,280 @@
+//! What goes wrong while cases run.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::driver::*;
+
+// While cases run: the kernel's fault.
+
+#[test]
+fn a_panic() {
+    let text = "Kernel panic - not syncing: sysrq triggered crash";
+    Run::fault(&kernel(), "panic")
+        .outcome()
+        .lost(1, "fail", text)
+        .console_has("Call Trace:")
+        .tail_has("Kernel Offset");
+}
+
+#[test]
+fn a_panic_after_which_the_machine_stays() {
+    Run::fault(&kernel(), "panic")
+        .with(&["--kernel-arg", "panic=0"])
+        .outcome()
+        .lost(1, "fail", "the guest panicked");
+}
+
+#[test]
+fn a_panic_of_user_mode_linux() {
+    Run::fault(&user_mode(), "panic").outcome().lost(
+        1,
+        "fail",
+        "the guest panicked: Kernel panic - not syncing",
+    );
+}
+
+#[test]
+fn an_oops_in_process_context() {
+    Run::fault(&kernel(), "oops")
+        .outcome()
+        .splat("BUG: kernel NULL pointer dereference")
+        .console_has("Oops: ");
+}
+
+#[test]
+fn a_warning() {
+    Run::fault(&kernel(), "warn")
+        .outcome()
+        .splat("WARNING: ")
+        .console_has("Call Trace:");
+}
+
+#[test]
+fn a_hang_with_interrupts_on() {
+    Run::fault(&kernel(), "hang")
+        .outcome()
+        .lost(
+            1,
+            "timed_out",
+            "the guest was silent for 10 s; its tasks' stacks are on the console (SysRq)",
+        )
+        // Those of tasks that are not to blame, too.
+        .console_has("kthreadd")
+        .console_has("RIP=");
+}
+
+#[test]
+fn a_hang_with_interrupts_off() {
+    Run::fault(&kernel(), "hang-irqs-off")
+        .outcome()
+        .lost(
+            1,
+            "timed_out",
+            "the stack of what kept it is on the console (NMI)",
+        )
+        .console_has("__x64_sys_ptrace");
+}
+
+#[test]
+fn a_hang_of_user_mode_linux() {
+    Run::fault(&user_mode(), "hang").outcome().lost(
+        1,
+        "timed_out",
+        "the guest was silent for 10 s",
+    );
+}
+
+#[test]
+fn silence() {
+    Run::fault(&kernel(), "silence")
+        .with(&["--single-serial"])
+        .outcome()
+        .lost(
+            1,
+            "timed_out",
+            "its tasks' stacks are on the console (SysRq)",
+        );
+}
+
+#[test]
+fn a_restart() {
+    Run::fault(&kernel(), "reboot")
+        .outcome()
+        .lost(1, "fail", "the guest restarted or switched itself off")
+        .tail_has("sysrq: Resetting");
+}
+
+#[test]
+fn a_restart_of_user_mode_linux() {
+    Run::fault(&user_mode(), "reboot")
+        .outcome()
+        .lost(1, "fail", "the guest restarted");
+}
+
+#[test]
+fn switched_off() {
+    Run::fault(&kernel(), "power-off").outcome().lost(
+        1,
+        "fail",
+        "the guest restarted or switched itself off",
+    );
+}
+
+#[test]
+fn init_exits() {
+    Run::fault(&kernel(), "init-exit")
+        .outcome()
+        .lost(1, "fail", "Attempted to kill init!");
+}
+
+#[test]
+fn results_cut_off_in_a_line() {
+    Run::fault(&kernel(), "half-record").outcome().lost(
+        1,
+        "fail",
+        "the guest restarted or switched itself off",
+    );
+}
+
+// While cases run: not the kernel's fault.
+
+#[test]
+fn the_results_channel_hangs_up() {
+    Run::fault(&kernel(), "results-hang-up").outcome().lost(
+        125,
+        "broken",
+        "the suite in the guest gave up: cannot write the report",
+    );
+}
+
+#[test]
+fn results_that_lead_nowhere() {
+    Run::fault(&kernel(), "results-lost").outcome().lost(
+        125,
+        "broken",
+        "the suite in the guest gave up: it ended without its last event",
+    );
+}
+
+#[test]
+fn the_suite_exits() {
+    Run::fault(&user_mode(), "suite-exit").outcome().lost(
+        125,
+        "broken",
+        "the suite in the guest gave up: it ended without its last event",
+    );
+}
+
+#[test]
+fn a_guest_out_of_memory() {
+    Run::fault(&kernel(), "out-of-memory")
+        .with(&["--memory", "256"])
+        .silence("60s")
+        .outcome()
+        .lost(
+            125,
+            "broken",
+            "the guest ran out of memory: give it more than --memory 256",
+        )
+        .console_has("Out of memory: Killed process");
+}
+
+#[test]
+fn a_machine_that_is_killed() {
+    for kernel in [kernel(), user_mode()] {
+        let mut run = Run::fault(&kernel, "silence").silence("600s").start();
+        run.wait_for("events", "case_finished");
+        kill(run.machine(), Signal::SIGKILL).expect("it can be killed");
+        run.outcome()
+            .lost(125, "broken", "signal 9 ended the machine");
+    }
+}
+
+#[test]
+fn a_machine_that_stops_itself() {
+    let mut run = Run::fault(&kernel(), "silence").start();
+    run.wait_for("events", "case_finished");
+    kill(run.machine(), Signal::SIGSTOP).expect("it can be stopped");
+    run.outcome()
+        .lost(1, "timed_out", "QEMU does not answer, either");
+}
+
+#[test]
+fn an_interrupted_run() {
+    for (kernel, signal, exit) in [
+        (kernel(), Signal::SIGINT, 130),
+        (user_mode(), Signal::SIGTERM, 143),
+    ] {
+        let mut run = Run::fault(&kernel, "silence").silence("600s").start();
+        run.wait_for("events", "case_finished");
+        kill(Pid::from_raw(run.child.id() as i32), signal).expect("it can be interrupted");
+        let outcome = run.outcome();
+        let reason = format!("interrupted by signal {}", signal as i32);
+        outcome.lost(exit, "broken", &reason);
+    }
+}
+
+#[test]
+fn an_interrupted_boot() {
+    let run = Run::of(&kernel()).start();
+    run.machine();
+    kill(Pid::from_raw(run.child.id() as i32), Signal::SIGINT).expect("it can be interrupted");
+    run.outcome().never_began(130, "interrupted by signal 2");
+}
+
+#[test]
+fn a_runner_that_is_killed_takes_its_machine_along() {
+    for kernel in [kernel(), user_mode()] {
+        let mut run = Run::fault(&kernel, "silence").silence("600s").start();
+        run.wait_for("events", "case_finished");
+        run.child.kill().expect("it can be killed");
+        run.child.wait().expect("it can be waited for");
+        let start = Instant::now();
+        while !processes(&run.token).is_empty() {
+            assert!(start.elapsed() < PATIENCE, "{:?}", processes(&run.token));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+// While cases run: nobody's fault.
+
+#[test]
+fn a_console_flood_of_100_megabytes() {
+    let run = Run::fault(&user_mode(), "flood").silence("60s");
+    let outcome = run.outcome();
+    outcome.all_passed();
+    let size = outcome.console.len();
+    assert!((16_000_000..20_000_000).contains(&size), "{size} bytes");
+    outcome.console_has(" bytes, then:]");
+}
+
+#[test]
+fn a_disk_that_is_full_for_the_console() {
+    let outcome = Run::of(&kernel())
+        .console("/dev/full")
+        .with(&["--kernel-arg", "loglevel=7"])
+        .outcome();
+    outcome.all_passed();
+    let remark = "the console cannot be kept in /dev/full (No space left on device";
+    assert!(outcome.to_string().contains(remark), "{outcome}");
+}
+
+#[test]
+fn a_kernel_with_one_serial_port() {
+    Run::of(&kernel())
+        .with(&["--kernel-arg", "8250.nr_uarts=1"])
+        .outcome()
+        .all_passed();
+}
+
+#[test]
+fn console_and_results_on_one_port() {
+    for kernel in [kernel(), user_mode()] {
+        let outcome = Run::of(&kernel).with(&["--single-serial"]).outcome();
+        outcome.all_passed();
+        assert!(!outcome.console.contains("case_finished"), "{outcome}");
+    }
+}
