@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`row`] | what came of one kernel, gathered from its events |
 //! | [`table`] | how all of them look side by side |
+//! | [`html`] | the same as one page for a browser, requirement by requirement |
 
+pub mod html;
 pub mod row;
 pub mod table;
 
@@ -37,6 +39,7 @@ Examples:
   unshare-conformance matrix --kernel 5.10 --kernel 6.1 --kernel 7.3
   unshare-conformance matrix --kernel old/bzImage --kernel new/bzImage --reports results
   unshare-conformance matrix --kernel 6.1 --kernel uml-6.1 --format markdown storm. >> summary.md
+  unshare-conformance matrix --kernel 5.10 --kernel 7.3 --format html > kernels.html
 
 Exit status: the worst of all kernels, where 1 (one does not conform) is worse than 129 (one is no
 kernel), and that worse than 125 (of one nothing can be said).";
@@ -57,7 +60,7 @@ pub struct MatrixArgs {
     /// How many guests run at the same time [default: one for each CPU of this machine]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Guest")]
     guests: Option<u32>,
-    /// A directory for the reports of each kernel (TAP, JSON and its console) and the table
+    /// A directory for the reports of each kernel (TAP, JSON and its console) and the table (JSON, Markdown, HTML)
     #[arg(long, value_name = "DIRECTORY")]
     reports: Option<PathBuf>,
     /// How to write the table to standard output
@@ -76,6 +79,8 @@ enum TableFormat {
     Json,
     /// A table for summaries and issues
     Markdown,
+    /// One page for a browser, with requirements × kernels and all that is known of each failure
+    Html,
 }
 
 /// Boots every kernel, follows all of them to their ends, and writes the table.
@@ -104,6 +109,7 @@ pub fn run(args: MatrixArgs) -> anyhow::Result<ExitStatus> {
         for (name, text) in [
             ("matrix.json", table.json()),
             ("matrix.md", table.markdown()),
+            ("matrix.html", table.html()),
         ] {
             let path = directory.join(name);
             std::fs::write(&path, text)
@@ -114,6 +120,7 @@ pub fn run(args: MatrixArgs) -> anyhow::Result<ExitStatus> {
         TableFormat::Pretty => table.pretty(coloured()),
         TableFormat::Json => table.json(),
         TableFormat::Markdown => table.markdown(),
+        TableFormat::Html => table.html(),
     };
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;

@@ -148,6 +148,25 @@ impl Flags {
         slug
     }
 
+    /// Reads what [`Display`](fmt::Display) writes; nothing when it is something else.
+    pub fn parse(text: &str) -> Option<Flags> {
+        match text {
+            "0" => return Some(Flags::NONE),
+            "~0" => return Some(Flags(u64::MAX)),
+            _ => {}
+        }
+        text.split('|').try_fold(Flags::NONE, |all, name| {
+            let named = NAMES.iter().find(|(_, known)| *known == name);
+            let flags = match (named, name.strip_prefix("0x"), name.strip_prefix("1<<")) {
+                (Some((bit, _)), ..) => 1 << bit,
+                (_, Some(signal), _) => u64::from_str_radix(signal, 16).ok()?,
+                (.., Some(bit)) => 1u64.checked_shl(bit.parse().ok()?)?,
+                _ => return None,
+            };
+            Some(all | Flags(flags))
+        })
+    }
+
     fn names(self) -> impl Iterator<Item = Cow<'static, str>> {
         let name_of = |bit: u32| NAMES.iter().find(|(b, _)| *b == bit).map(|(_, name)| *name);
         let signal = self.0 & 0x7f;
@@ -216,6 +235,24 @@ mod tests {
         assert_eq!(Flags(17).to_string(), "0x11");
         assert_eq!(Flags(1 << 40 | 1 << 9).to_string(), "CLONE_FS|1<<40");
         assert_eq!(Flags(u64::MAX).to_string(), "~0");
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for flags in [
+            0,
+            u64::MAX,
+            0x11,
+            1 << 9,
+            1 << 40 | 1 << 17,
+            3 << 28 | 1 << 63,
+            1 << 20,
+        ] {
+            assert_eq!(Flags::parse(&Flags(flags).to_string()), Some(Flags(flags)));
+        }
+        for other in ["", "CLONE_", "1<<64", "CLONE_FS|", "0xx"] {
+            assert_eq!(Flags::parse(other), None);
+        }
     }
 
     #[test]

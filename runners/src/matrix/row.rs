@@ -62,7 +62,10 @@ pub struct Row {
     pub console: Option<PathBuf>,
     /// Its reports.
     pub reports: Vec<PathBuf>,
-    plan: Vec<CaseInfo>,
+    /// The cases that were to run.
+    pub plan: Vec<CaseInfo>,
+    /// What came of each of them, as far as it was told.
+    pub results: Vec<Option<(Verdict, Outcome)>>,
 }
 
 /// What a row says in the end.
@@ -110,6 +113,7 @@ impl Row {
             console: None,
             reports: Vec::new(),
             plan: Vec::new(),
+            results: Vec::new(),
         }
     }
 
@@ -125,6 +129,7 @@ impl Row {
         match event {
             Event::RunStarted { plan, facts, .. } => {
                 self.plan.clone_from(plan);
+                self.results = vec![None; plan.len()];
                 self.release = Some(facts.release.clone());
             }
             Event::CaseFinished {
@@ -145,6 +150,7 @@ impl Row {
         let Some(case) = self.plan.get(index) else {
             return;
         };
+        self.results[index] = Some((verdict.clone(), outcome.clone()));
         let group = case.name.split('.').next().unwrap_or_default().to_owned();
         let group = self.groups.entry(group).or_default();
         group.counts.add(verdict.status, outcome);

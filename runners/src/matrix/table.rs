@@ -110,6 +110,11 @@ impl Table {
         text
     }
 
+    /// For a browser.
+    pub fn html(&self) -> String {
+        super::html::page(&self.rows, self.seed, self.tier)
+    }
+
     /// For people: as wide as their terminal, or as it takes when that is none.
     pub fn pretty(&self, colour: bool) -> String {
         let mut table = self.table("\n", str::to_owned, colour);

@@ -1,0 +1,392 @@
+//! Kernels side by side as one page: requirements × kernels, with all that is known of each failure.
+//!
+//! One file with nothing outside it: no script, no font, no picture that is fetched. It follows the
+//! reader's light or dark setting, everything opens by keyboard, and every colour has a word beside it.
+
+mod flag_space;
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use harness::event::CaseInfo;
+use harness::judge::{Status, Verdict};
+use harness::outcome::Outcome;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use suite::flags::Flags;
+use suite::requirements::{self, Requirement};
+
+use super::row::{Conclusion, Row};
+use flag_space::FlagSpace;
+
+const STYLE: &str = include_str!("html/style.css");
+
+/// How much of a console is shown: its end, where the cause is.
+const CONSOLE_LINES: usize = 60;
+
+/// How a requirement came out on a kernel. The worst of its cases counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Mark {
+    NotRun,
+    Skip,
+    Pass,
+    Known,
+    Broken,
+    Timeout,
+    Fail,
+}
+
+impl Mark {
+    fn of(verdict: &Verdict, outcome: &Outcome) -> Self {
+        match (outcome, verdict.status) {
+            (Outcome::KnownBug { .. }, _) => Mark::Known,
+            (Outcome::UnexpectedPass { .. }, _) | (_, Status::Fail) => Mark::Fail,
+            (_, Status::Pass) => Mark::Pass,
+            (_, Status::Skip) => Mark::Skip,
+            (_, Status::TimedOut) => Mark::Timeout,
+            (_, Status::Broken) => Mark::Broken,
+        }
+    }
+
+    /// The class of its cell, its sign, and its word.
+    fn shown(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Mark::NotRun => ("none", "·", "no case"),
+            Mark::Skip => ("skip", "–", "skipped"),
+            Mark::Pass => ("pass", "✓", "pass"),
+            Mark::Known => ("known", "!", "known bug"),
+            Mark::Broken => ("broken", "?", "broken"),
+            Mark::Timeout => ("timeout", "✗", "timed out"),
+            Mark::Fail => ("fail", "✗", "fail"),
+        }
+    }
+}
+
+/// The page.
+pub fn page(rows: &[Row], seed: u64, tier: &str) -> String {
+    let title = match rows {
+        [row] => format!("unshare(2) of Linux {}", named(row)),
+        rows => format!("unshare(2) of {} kernels", rows.len()),
+    };
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                main {
+                    h1 { (title) }
+                    p.legend { (crate::host::PROGRAM) ", tier " (tier) ", seed " (seed) }
+                    (summary(rows))
+                    (heat_map(rows))
+                    @for (number, row) in rows.iter().enumerate() { (kernel(number, row)) }
+                }
+            }
+        }
+    }
+    .into_string()
+}
+
+fn named(row: &Row) -> &str {
+    row.release.as_deref().unwrap_or(&row.kernel)
+}
+
+fn summary(rows: &[Row]) -> Markup {
+    let slowest = rows.iter().map(|row| row.elapsed).max().unwrap_or_default();
+    html! {
+        h2 id="kernels" { "Kernels" }
+        div.wide { table {
+            thead { tr {
+                @for head in ["kernel", "verdict", "passed", "failed", "timed out", "broken", "known bugs", "skipped", "time"] {
+                    th scope="col" { (head) }
+                }
+                th scope="col" { "of it, by group" }
+            } }
+            tbody { @for (number, row) in rows.iter().enumerate() {
+                @let total = row.total();
+                tr {
+                    th scope="row" { a href={ "#kernel-" (number) } { (named(row)) } @if let Some(guest) = row.accelerator { " (" (guest) ")" } }
+                    td class=(class_of(row.conclusion())) { (row.conclusion().words()) }
+                    @for count in [total.passed, total.failed + total.unexpected_passes, total.timed_out, total.broken, total.known_bugs, total.skipped] {
+                        td.cell { (count) }
+                    }
+                    td.cell { (format!("{:.1} s", row.elapsed.as_secs_f64())) }
+                    td { (timing(row, slowest.as_secs_f64())) }
+                }
+            } }
+        } }
+    }
+}
+
+fn class_of(conclusion: Conclusion) -> &'static str {
+    match conclusion {
+        Conclusion::Conforms => "pass",
+        Conclusion::DoesNotConform => "fail",
+        _ => "known",
+    }
+}
+
+/// A bar as long as the run took, in parts as long as the groups did.
+fn timing(row: &Row, slowest: f64) -> Markup {
+    let sum: u64 = row.groups.values().map(|group| group.milliseconds).sum();
+    let scale = row.elapsed.as_secs_f64() / slowest.max(0.001) * 1000.0 / (sum.max(1) as f64);
+    let mut parts = Vec::new();
+    let mut from = 0.0;
+    for (name, group) in &row.groups {
+        let width = group.milliseconds as f64 * scale;
+        parts.push((name, group.milliseconds, from, width));
+        from += width;
+    }
+    let label = parts
+        .iter()
+        .map(|(name, milliseconds, ..)| format!("{name} {:.1} s", *milliseconds as f64 / 1000.0))
+        .collect::<Vec<_>>()
+        .join(", ");
+    html! {
+        svg.bar role="img" aria-label=(label) viewBox="0 0 1000 14" preserveAspectRatio="none" {
+            @for (index, (name, milliseconds, from, width)) in parts.iter().enumerate() {
+                rect x=(from) width=(width) y="0" height="14" opacity=(0.35 + 0.5 * (index % 2) as f64) {
+                    title { (name) ": " (format!("{:.1} s", *milliseconds as f64 / 1000.0)) }
+                }
+            }
+        }
+    }
+}
+
+/// The mark of each requirement on one kernel, and the first case that says so.
+fn marks(row: &Row) -> BTreeMap<&str, (Mark, usize)> {
+    let mut marks = BTreeMap::new();
+    for (index, (case, result)) in row.plan.iter().zip(&row.results).enumerate() {
+        let Some((verdict, outcome)) = result else {
+            continue;
+        };
+        let mark = Mark::of(verdict, outcome);
+        let failed = verdict
+            .failed
+            .iter()
+            .flat_map(|check| check.requirement.split(", "));
+        // A failed check may contradict another requirement than those its case is there for.
+        for (id, mark) in case
+            .proves
+            .iter()
+            .map(|id| &**id)
+            .filter(|id| {
+                mark != Mark::Fail
+                    || verdict.failed.is_empty()
+                    || failed.clone().any(|failed| failed == *id)
+            })
+            .chain(failed.clone())
+            .map(|id| (id, mark))
+        {
+            let worst = marks.entry(id).or_insert((Mark::NotRun, index));
+            if worst.0 < mark {
+                *worst = (mark, index);
+            }
+        }
+    }
+    marks
+}
+
+fn heat_map(rows: &[Row]) -> Markup {
+    let marks: Vec<_> = rows.iter().map(marks).collect();
+    let mut areas: Vec<(&str, Vec<&Requirement>)> = Vec::new();
+    for requirement in requirements::all() {
+        let area = requirement
+            .id
+            .rsplit_once('-')
+            .map_or(&*requirement.id, |(area, _)| area);
+        match areas.last_mut() {
+            Some((last, list)) if *last == area => list.push(requirement),
+            _ => areas.push((area, vec![requirement])),
+        }
+    }
+    html! {
+        h2 id="requirements" { "Requirements" }
+        p.legend {
+            "The worst case of a requirement counts. "
+            @for mark in [Mark::Pass, Mark::Fail, Mark::Timeout, Mark::Known, Mark::Broken, Mark::Skip, Mark::NotRun] {
+                @let (class, sign, word) = mark.shown();
+                span class=(class) { (sign) " " (word) } " "
+            }
+        }
+        @for (area, list) in &areas {
+            @let bad = list.iter().any(|requirement| marks.iter().any(|marks| marks.get(&*requirement.id).is_some_and(|(mark, _)| *mark >= Mark::Known)));
+            details open[bad] {
+                summary { strong { (area) } " " (list.len()) " requirements" @for (row, marks) in rows.iter().zip(&marks) { (tally(named(row), list, marks)) } }
+                div.wide { table {
+                    thead { tr { th scope="col" { "requirement" } @for row in rows { th scope="col" { (named(row)) } } th scope="col" { "claim" } } }
+                    tbody { @for requirement in list {
+                        tr {
+                            th scope="row" { (requirement.id) }
+                            @for (number, marks) in marks.iter().enumerate() { (cell(number, marks.get(&*requirement.id).copied())) }
+                            td { (requirement.claim) }
+                        }
+                    } }
+                } }
+            }
+        }
+    }
+}
+
+/// What a closed area says of a kernel: nothing when all is well.
+fn tally(kernel: &str, list: &[&Requirement], marks: &BTreeMap<&str, (Mark, usize)>) -> Markup {
+    let mut counts: BTreeMap<Mark, usize> = BTreeMap::new();
+    for requirement in list {
+        if let Some((mark, _)) = marks.get(&*requirement.id) {
+            *counts.entry(*mark).or_default() += 1;
+        }
+    }
+    html! {
+        @for (mark, count) in counts.iter().rev().filter(|(mark, _)| **mark >= Mark::Known) {
+            @let (class, sign, word) = mark.shown();
+            " · " span class=(class) { (kernel) ": " (sign) " " (count) " " (word) }
+        }
+    }
+}
+
+fn cell(number: usize, mark: Option<(Mark, usize)>) -> Markup {
+    let (mark, case) = mark.unwrap_or((Mark::NotRun, 0));
+    let (class, sign, word) = mark.shown();
+    html! {
+        td class={ "cell " (class) } {
+            @if mark >= Mark::Known { a href={ "#case-" (number) "-" (case) } { (sign) " " (word) } }
+            @else { (sign) " " (word) }
+        }
+    }
+}
+
+fn kernel(number: usize, row: &Row) -> Markup {
+    let told: Vec<_> = row
+        .plan
+        .iter()
+        .zip(&row.results)
+        .enumerate()
+        .filter_map(|(index, (case, result))| {
+            let (verdict, outcome) = result.as_ref()?;
+            let mark = Mark::of(verdict, outcome);
+            (mark >= Mark::Known).then_some((index, case, verdict, outcome, mark))
+        })
+        .collect();
+    html! {
+        h2 id={ "kernel-" (number) } { (named(row)) }
+        p { span class=(class_of(row.conclusion())) { (row.conclusion().words()) } @if row.release.as_deref() != Some(&row.kernel) { ", given as " code { (row.kernel) } } }
+        @if let Some(why) = &row.why { p { (why) } }
+        @for (bug, cases) in &row.known_bugs { p { span.known { "known bug" } ", seen by " (cases) " cases: " (bug) } }
+        @for (index, case, verdict, outcome, mark) in &told { (failure(number, *index, case, verdict, outcome, *mark)) }
+        (space(row))
+        @if row.conclusion() != Conclusion::Conforms { (console(row)) }
+    }
+}
+
+fn failure(
+    number: usize,
+    index: usize,
+    case: &CaseInfo,
+    verdict: &Verdict,
+    outcome: &Outcome,
+    mark: Mark,
+) -> Markup {
+    let (class, _, word) = mark.shown();
+    let cited: Vec<_> = verdict
+        .failed
+        .iter()
+        .flat_map(|check| check.requirement.split(", "))
+        .collect();
+    let mut rows: Vec<_> = cited
+        .iter()
+        .filter_map(|id| requirements::find(id))
+        .collect();
+    rows.dedup_by_key(|requirement| &requirement.id);
+    html! {
+        details id={ "case-" (number) "-" (index) } {
+            summary { span class=(class) { (word) } " " code { (case.name) } @if let Some(check) = verdict.failed.first() { ": " (check.call) ": expected " (check.expected) ", not " (check.actual) } @else { ": " (verdict.reason) } }
+            p { (case.about) }
+            @if let Outcome::KnownBug { bug } | Outcome::UnexpectedPass { bug } = outcome { p { (bug) } }
+            @for check in &verdict.failed {
+                dl {
+                    dt { "call" } dd { code { (check.call) } }
+                    dt { "expected" } dd { (check.expected) }
+                    dt { "actual" } dd { (check.actual) }
+                    @if let Some(task) = &check.task { dt { "seen by" } dd { (task) } }
+                    dt { "requirement" } dd { (check.requirement) }
+                    dt { "at" } dd { code { (check.at) } }
+                }
+            }
+            @for note in &verdict.notes { p { (note) } }
+            dl {
+                @for requirement in &rows { dt { (requirement.id) } dd { (requirement.claim) br; span.legend { (requirement.source) } } }
+                dt { "source" } dd { (case.source) }
+            }
+        }
+    }
+}
+
+/// The space of flags as the sweeps saw it.
+fn space(row: &Row) -> Markup {
+    let failed = row
+        .plan
+        .iter()
+        .zip(&row.results)
+        .filter(|(case, _)| case.name.starts_with("sweep."))
+        .filter_map(|(_, result)| result.as_ref())
+        .flat_map(|(verdict, _)| &verdict.failed);
+    let sets = failed.filter_map(|check| {
+        let (_, rest) = check.call.split_once("unshare(")?;
+        Flags::parse(rest.split_once(')')?.0)
+    });
+    let Some(space) = FlagSpace::of(sets) else {
+        return html! {};
+    };
+    let (disagreeing, all) = space.share();
+    let smallest: Vec<_> = space.smallest().map(|flags| flags.to_string()).collect();
+    let text = format!(
+        "{disagreeing} of {all} sets of flags hold one of the smallest sets that disagree with the model: {}",
+        smallest.join("; ")
+    );
+    let picture = base64::engine::general_purpose::STANDARD.encode(space.png());
+    let (columns, lines) = FlagSpace::axes();
+    let list = |flags: &[Flags]| {
+        let names: Vec<_> = flags.iter().map(|flag| flag.to_string()).collect();
+        names.join(", ")
+    };
+    html! {
+        h3 { "Where the sweeps disagree" }
+        figure {
+            img.flags width="512" height="256" alt=(text) src={ "data:image/png;base64," (picture) };
+            figcaption { (text) ". Each point is one set. Flags of the column, from the fastest changing: " (list(columns)) "; of the line: " (list(lines)) "." }
+        }
+    }
+}
+
+fn console(row: &Row) -> Markup {
+    let Some(bytes) = row
+        .console
+        .as_ref()
+        .and_then(|path| std::fs::read(path).ok())
+    else {
+        return html! {};
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<_> = text.lines().collect();
+    let tail = &lines[lines.len().saturating_sub(CONSOLE_LINES)..];
+    let text: String = tail
+        .join("\n")
+        .chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect();
+    html! {
+        details { summary { "The end of its console (" (tail.len()) " of " (lines.len()) " lines)" } pre tabindex="0" { (text) } }
+    }
+}
+
+#[cfg(test)]
+mod tests;
