@@ -2,6 +2,7 @@
 
 use std::os::fd::{FromRawFd, OwnedFd};
 
+use crate::flags::Flags;
 use harness::prelude::*;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -116,7 +117,7 @@ pub struct Heard {
     /// The call's number.
     pub number: i64,
     /// The whole argument.
-    pub argument: u64,
+    pub argument: Flags,
 }
 
 /// Waits for the next call that a listener hears of, and answers it with this errno.
@@ -136,7 +137,7 @@ pub fn answer(listener: i32, errno: Errno) -> Result<Heard, Errno> {
         Errno::result(libc::ioctl(listener, SEND, &raw mut answer))?;
         Ok(Heard {
             number: heard.data.nr.into(),
-            argument: heard.data.args[0],
+            argument: Flags(heard.data.args[0]),
         })
     }
 }

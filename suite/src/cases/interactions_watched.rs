@@ -34,7 +34,7 @@ const EXIT: u8 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
     /// On the way into unshare(2), with this argument.
-    Entry(u64),
+    Entry(Flags),
     /// On the way out of it, with this result.
     Exit(i64),
     /// An event that PTRACE_O_TRACE options ask for.
@@ -72,7 +72,7 @@ fn follow(t: &Test, pid: Pid) -> Done<Vec<Stop>> {
                 let info = t.setup(Call::new("ptrace(PTRACE_GET_SYSCALL_INFO)", syscall_info(pid)))?;
                 if info.operation == ENTRY && info.words[0] == crate::sys::NUMBER as u64 {
                     inside = true;
-                    stops.push(Stop::Entry(info.words[1]));
+                    stops.push(Stop::Entry(Flags(info.words[1])));
                 } else if info.operation == EXIT && inside {
                     inside = false;
                     stops.push(Stop::Exit(info.words[0] as i64));
@@ -160,7 +160,7 @@ case! {
         };
         let stops = follow(t, pid)?;
         let result = prediction.result.map_or_else(|errno| -(errno as i64), |()| 0);
-        t.check(Call::seen("stops of the tracee", stops)).proves(ID).is(vec![Stop::Entry(flags.0), Stop::Exit(result)])?;
+        t.check(Call::seen("stops of the tracee", stops)).proves(ID).is(vec![Stop::Entry(flags), Stop::Exit(result)])?;
         t.check(Call::new("ptrace(PTRACE_PEEKDATA)", ptrace::read(pid, address))).proves(ID).is(77)?;
         t.check(Call::new("ptrace(PTRACE_POKEDATA)", ptrace::write(pid, address, 78))).proves(ID).succeeds()?;
         t.check(Call::new("ptrace(PTRACE_DETACH)", ptrace::detach(pid, None))).proves(ID).succeeds()?;
