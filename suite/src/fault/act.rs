@@ -73,6 +73,8 @@ pub enum Act {
     MountMore,
     /// A map of user IDs that nobody has written.
     UserMap,
+    /// Lower limits on namespaces.
+    UserLimits,
     /// The loopback device is up.
     Loopback,
     /// Another monotonic clock.
@@ -169,6 +171,7 @@ impl Act {
                     syscall!(Sysno::mount, what, at, what, 0, 0)
                 }
                 Act::UserMap => write(c"/proc/self/uid_map", b"0 0 1\n"),
+                Act::UserLimits => write(c"/proc/sys/user/max_uts_namespaces", b"77\n"),
                 Act::Loopback => raise_loopback(),
                 Act::TimeOffset => write(c"/proc/self/timens_offsets", b"monotonic 7777 0\n"),
                 Act::Nice => syscall!(Sysno::setpriority, libc::PRIO_PROCESS, 0, 11),

@@ -222,7 +222,7 @@ const AFTER_SUCCESS: [(&str, Act, &str, &[&str]); 36] = [
 ];
 
 /// Changed by calls that name one flag: name, flag, act, what is seen, requirements.
-const AFTER_FLAG: [(&str, Flags, Act, &str, &[&str]); 13] = [
+const AFTER_FLAG: [(&str, Flags, Act, &str, &[&str]); 14] = [
     (
         "umask-of-new-fs",
         Flags::FS,
@@ -299,6 +299,13 @@ const AFTER_FLAG: [(&str, Flags, Act, &str, &[&str]); 13] = [
         Act::UserMap,
         "the map of user IDs is written",
         &["EFF-USER-01"],
+    ),
+    (
+        "limits-of-new-user-ns",
+        Flags::NEWUSER,
+        Act::UserLimits,
+        "a limit of the new user namespace is not the highest there is",
+        &["INT-21"],
     ),
     (
         "loopback-of-new-net-up",
