@@ -14,16 +14,18 @@ use nix::errno::Errno;
 pub enum Failure {
     /// The kernel refused with this errno.
     Errno(Errno),
-    /// The kernel returned this non-negative number where 0 is the only success (RET-01).
+    /// The kernel returned this number, neither 0, which is the only success, nor an errno that has a
+    /// name (RET-01).
     Returned(i64),
 }
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Errno values the kernel should never let out (ERESTARTSYS is 512) have no name.
             Failure::Errno(Errno::UnknownErrno) => write!(f, "an errno without a name"),
             Failure::Errno(errno) => write!(f, "{errno:?}"),
+            // Errno values the kernel should never let out (ERESTARTSYS is 512) have no name.
+            Failure::Returned(value @ -4095..0) => write!(f, "errno {}, which has no name", -value),
             Failure::Returned(value) => write!(f, "{value} (success is 0)"),
         }
     }
@@ -105,7 +107,10 @@ impl Call<()> {
     pub fn zero_on_success(text: impl Into<Cow<'static, str>>, register: i64) -> Self {
         let result = match register {
             0 => Ok(()),
-            -4095..0 => Err(Failure::Errno(Errno::from_raw(-register as i32))),
+            -4095..0 => Err(match Errno::from_raw(-register as i32) {
+                Errno::UnknownErrno => Failure::Returned(register),
+                errno => Failure::Errno(errno),
+            }),
             other => Err(Failure::Returned(other)),
         };
         Self {
@@ -142,7 +147,7 @@ mod tests {
         let call = Call::zero_on_success("unshare(0)", -512);
         assert_eq!(
             format!("{:?}", call.result().unwrap_err()),
-            "an errno without a name"
+            "errno 512, which has no name"
         );
     }
 }

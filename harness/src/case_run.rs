@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
 use nix::unistd::Pid;
 
@@ -52,7 +53,12 @@ pub struct Setting {
     pub base: PathBuf,
     /// How much slower than real hardware this machine is, as a factor of deadlines.
     pub slowdown: u32,
+    /// What each case's child does before the body, if anything.
+    pub before_body: Option<BeforeBody>,
 }
+
+/// Prepares a case's child before its body runs. An error makes the case broken.
+pub type BeforeBody = fn() -> Result<(), Errno>;
 
 /// What the body of a case is given: its verbs (`check`, `setup`, `note`, `skip`), its parameter,
 /// what is known of the kernel, and tasks and directories that vanish with it.
@@ -177,7 +183,12 @@ fn seed_for(seed: u64, name: &str, repetition: u32) -> u64 {
 /// Runs a case in the process at hand, which its supervisor has just forked, and ends the process.
 pub(crate) fn run_and_exit(test: &Test, supervisor: Pid) -> ! {
     prepare_process(supervisor);
-    run_body(test, || (test.item.case.run)(test));
+    run_body(test, || {
+        if let Some(prepare) = test.setting.before_body {
+            test.setup(Call::new("what goes before the body", prepare()))?;
+        }
+        (test.item.case.run)(test)
+    });
     // SAFETY: ends the process without running the supervisor's destructors or exit handlers.
     unsafe { libc::_exit(0) }
 }

@@ -46,6 +46,9 @@ impl std::fmt::Display for Version {
 /// What is known of the kernel and the place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
+    /// Why what comes of the run is no verdict on the kernel, where it is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caveat: Option<String>,
     /// `uname -s`.
     pub system: String,
     /// `uname -r`.

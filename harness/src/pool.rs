@@ -21,7 +21,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::case::Item;
-use crate::case_run::{Setting, Tier};
+use crate::case_run::{BeforeBody, Setting, Tier};
 use crate::event::{CaseInfo, Event};
 use crate::facts::Facts;
 use crate::judge::{Status, Verdict, judge, worst_of};
@@ -71,6 +71,12 @@ pub struct RunOptions {
     pub heartbeat: bool,
     /// Report in the order of the plan, which holds results back until their turn.
     pub in_order: bool,
+    /// What each case's child does before the body, if anything.
+    pub before_body: Option<BeforeBody>,
+    /// Why what comes of this run is no verdict on a kernel, where it is none. Heads every report.
+    pub caveat: Option<String>,
+    /// Why a case of this name is left out of this run, where it is.
+    pub left_out: fn(&str) -> Option<String>,
 }
 
 /// How a run ended.
@@ -163,17 +169,22 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
     let start = Instant::now();
     let signals = Signals::block()?;
     become_subreaper().map_err(io::Error::from)?;
-    let facts = match &options.facts {
+    let mut facts = match &options.facts {
         Some(facts) => facts.clone(),
         None => facts()?,
     };
+    facts.caveat.clone_from(&options.caveat);
     let promised: Vec<Feature> = options
         .promised
         .iter()
         .chain(&facts.configured)
         .copied()
         .collect();
-    let planned = plan(items, &facts, options.may_disturb_host, &promised);
+    let mut planned = plan(items, &facts, options.may_disturb_host, &promised);
+    for entry in planned.iter_mut().filter(|entry| entry.verdict.is_none()) {
+        entry.verdict = (options.left_out)(&entry.item.name)
+            .map(|reason| Verdict::not_run(Status::Skip, reason));
+    }
     sink(&Event::RunStarted {
         program: options.program.clone(),
         facts: Box::new(facts.clone()),
@@ -204,6 +215,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
             tier: options.tier,
             base: base.to_owned(),
             slowdown: options.slowdown,
+            before_body: options.before_body,
         },
         attempts: planned.iter().map(|_| Vec::new()).collect(),
         held_back: planned.iter().map(|entry| entry.verdict.clone()).collect(),

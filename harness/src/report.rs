@@ -61,7 +61,8 @@ fn head(event: &Event) -> Vec<String> {
     else {
         return Vec::new();
     };
-    let mut lines = vec![program.clone()];
+    let mut lines: Vec<String> = facts.caveat.iter().cloned().collect();
+    lines.push(program.clone());
     lines.extend(facts.lines());
     lines.push(format!(
         "seed {seed}, tier {}{}",

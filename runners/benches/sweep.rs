@@ -107,6 +107,7 @@ fn ratio(name: &str, bodies: [Body; 2]) -> f64 {
         tier: Tier::Full,
         base: directory.path().to_owned(),
         slowdown: 1,
+        before_body: None,
     };
     let log = RecordLog::map().expect("memory");
     let mut supervisor = Supervisor::start(setting, log, true).expect("a supervisor");

@@ -14,6 +14,7 @@ use vm::machine::MachineError;
 use vm::payload::PayloadError;
 
 use crate::coverage::{self, CoverageArgs, NoSuchRequirement};
+use crate::faults::{self, FaultsArgs};
 use crate::guest::NoSuchKernel;
 use crate::guest::accelerator::AccelArg;
 use crate::guest::fault::Fault;
@@ -62,6 +63,8 @@ enum Command {
     Kernels(KernelsArgs),
     /// Run cases on many kernels and show one table
     Matrix(Box<MatrixArgs>),
+    /// Simulate broken kernels, which shows that every check can fail (for developers of the suite)
+    Faults(FaultsArgs),
     /// Write the guest's initramfs, for boards and other boot loaders
     Image(ImageArgs),
     /// Run the deliberately bad cases that test the harness
@@ -104,6 +107,9 @@ pub struct RunArgs {
     /// the old values are put back
     #[arg(long)]
     pub disturb_host: bool,
+    /// Simulate a broken kernel, for developers of the suite: `faults list` names what there is
+    #[arg(long, value_name = "NAME", value_parser = faults::parse)]
+    pub fault: Option<&'static suite::fault::Fault>,
 }
 
 /// How cases are run, on the host as in a guest.
@@ -370,6 +376,9 @@ fn run(args: RunArgs) -> anyhow::Result<ExitStatus> {
         (Some(Place::Qemu | Place::Uml), []) => Err(contradiction(
             "a guest needs a kernel: give --kernel PATH or --kernel RELEASE",
         )),
+        _ if args.fault.is_some() => Err(contradiction(
+            "--fault stands between the suite and this machine's kernel: it goes with no guest",
+        )),
         (Some(Place::Host), _) => Err(contradiction(
             "--kernel boots a guest and --on host does not: give one of them",
         )),
@@ -403,6 +412,7 @@ pub fn main() -> ExitStatus {
         Command::Coverage(args) => coverage::run(&args, suite::cases::all()),
         Command::Kernels(args) => kernels::run(&args),
         Command::Matrix(args) => matrix::run(*args),
+        Command::Faults(args) => faults::run(&args),
         Command::Image(args) => image::run(&args),
     };
     told(result)

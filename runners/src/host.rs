@@ -12,6 +12,7 @@ use harness::plan::Selection;
 use harness::pool::{RunError, RunOptions, usual_jobs};
 
 use crate::cli::{Format, HowArgs, InGuestArgs, RunArgs, SelectionArgs};
+use crate::faults;
 use crate::guest::fault::Trigger;
 use crate::known_bugs;
 use crate::reports::Reports;
@@ -67,6 +68,7 @@ pub fn run(args: &RunArgs, cases: &'static [Case]) -> anyhow::Result<ExitStatus>
         heartbeat: reports.are_watched(),
         ..options(&args.how, args.disturb_host)
     };
+    let options = faults::under(args.fault, options)?;
     run_items(items, &options, args.strict, reports, Trigger::default())
 }
 
@@ -127,6 +129,9 @@ fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
         facts: None,
         heartbeat: false,
         in_order: true,
+        before_body: None,
+        caveat: None,
+        left_out: |_| None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod coverage;
+pub mod faults;
 pub mod guest;
 pub mod host;
 pub mod image;

@@ -183,6 +183,7 @@ impl Guests {
                 report: Default::default(),
                 strict: args.strict,
                 disturb_host: false,
+                fault: None,
             },
             preparing: Mutex::new(()),
             remarks: Mutex::new(BTreeSet::new()),

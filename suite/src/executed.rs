@@ -6,10 +6,11 @@
 use std::ffi::{CStr, CString};
 
 use harness::prelude::*;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use crate::flags::Flags;
+use crate::seccomp::wait_for_stop;
 
 /// Has the calling task stop where execve(2) ends.
 #[track_caller]
@@ -93,11 +94,7 @@ impl Executed {
             let text = format!("execve({})", program.to_string_lossy());
             t.setup(Call::new(text, refused)).map(drop)
         })?;
-        let flags = WaitPidFlag::WSTOPPED
-            | WaitPidFlag::WEXITED
-            | WaitPidFlag::WNOWAIT
-            | WaitPidFlag::__WALL;
-        match waitid(Id::Pid(task.pid()), flags) {
+        match wait_for_stop(task.pid()) {
             Ok(WaitStatus::Stopped(..) | WaitStatus::PtraceEvent(..)) => Ok(Self { task }),
             _ => Err(match task.join(t) {
                 Err(stop) => stop,

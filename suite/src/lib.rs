@@ -7,6 +7,7 @@
 //! | [`observe`] | what a task's state is and how it is read |
 //! | [`model`] | what unshare(2) must do: the only place where an expectation is computed |
 //! | [`fail_nth`] | calls whose nth allocation fails, for every n |
+//! | [`fault`] | stand-ins for broken kernels |
 //! | [`limits`] | limits on the number of namespaces |
 //! | [`judged`] | one call, compared with the model in all its effects |
 //! | [`sweep`] | the whole space of flags in one state |
@@ -26,6 +27,7 @@ pub mod clock;
 pub mod control_group;
 pub mod executed;
 pub mod fail_nth;
+pub mod fault;
 pub mod flags;
 pub mod judged;
 pub mod limits;

@@ -2,7 +2,11 @@
 
 use std::os::fd::{FromRawFd, OwnedFd};
 
+use crate::flags::Flags;
 use harness::prelude::*;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 
 /// What a filter says instead of letting the call through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +117,7 @@ pub struct Heard {
     /// The call's number.
     pub number: i64,
     /// The whole argument.
-    pub argument: u64,
+    pub argument: Flags,
 }
 
 /// Waits for the next call that a listener hears of, and answers it with this errno.
@@ -133,8 +137,38 @@ pub fn answer(listener: i32, errno: Errno) -> Result<Heard, Errno> {
         Errno::result(libc::ioctl(listener, SEND, &raw mut answer))?;
         Ok(Heard {
             number: heard.data.nr.into(),
-            argument: heard.data.args[0],
+            argument: Flags(heard.data.args[0]),
         })
+    }
+}
+
+/// Whether the SIGSYS that a tracee has stopped for is a filter's. That is not the tracer's: what
+/// put a filter around the suite has a handler for it.
+pub fn was_trapped(pid: Pid) -> bool {
+    const SYS_SECCOMP: i32 = 1;
+    nix::sys::ptrace::getsiginfo(pid)
+        .is_ok_and(|info| info.si_signo == libc::SIGSYS && info.si_code == SYS_SECCOMP)
+}
+
+/// Waits until a tracee of the caller's stops for something else than a filter around the suite, or
+/// ends; in either case without reaping it.
+///
+/// # Errors
+/// As waitid(2) and ptrace(2).
+pub fn wait_for_stop(pid: Pid) -> Result<WaitStatus, Errno> {
+    let flags =
+        WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
+    loop {
+        match waitid(Id::Pid(pid), flags)? {
+            // nix calls every stop of a tracee an event.
+            WaitStatus::Stopped(_, Signal::SIGSYS)
+            | WaitStatus::PtraceEvent(_, Signal::SIGSYS, 0)
+                if was_trapped(pid) =>
+            {
+                nix::sys::ptrace::cont(pid, Signal::SIGSYS)?;
+            }
+            status => return Ok(status),
+        }
     }
 }
 

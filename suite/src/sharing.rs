@@ -73,9 +73,9 @@ pub fn check_shared(
     }
     let asked = askable(t, sharer.made_with);
     let caller = gettid().as_raw();
-    let text = format!("what {caller} and {} share, by kcmp", sharer.tid);
+    let text = "what the caller and its sharer share after the call, by kcmp";
     let question = (caller, sharer.tid, asked.0);
-    let call = witness.call(t, &text, question, |(a, b, asked)| {
+    let call = witness.call(t, text, question, |(a, b, asked)| {
         shared_flags(a, b, Flags(asked)).map(|shared| shared.0)
     })?;
     t.check(call.map(Flags))

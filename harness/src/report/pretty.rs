@@ -19,6 +19,7 @@ pub struct Pretty {
     groups: BTreeMap<String, (Counts, Duration)>,
     first_failure: Option<String>,
     skip_reasons: BTreeMap<String, u32>,
+    caveat: Option<String>,
 }
 
 /// How much is told of what went well.
@@ -148,7 +149,9 @@ impl Pretty {
             )?;
         }
         let red = counts.failed + counts.timed_out + counts.unexpected_passes;
-        let verdict = if red > 0 {
+        let verdict = if let Some(caveat) = &self.caveat {
+            self.paint(YELLOW, caveat)
+        } else if red > 0 {
             self.paint(RED, "this kernel does not conform")
         } else if counts.broken > 0
             || counts.passed + counts.known_bugs == 0
@@ -194,8 +197,12 @@ impl Pretty {
 impl Reporter for Pretty {
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         match event {
-            Event::RunStarted { plan, .. } => {
+            Event::RunStarted { plan, facts, .. } => {
                 self.progress.plan.clone_from(plan);
+                self.caveat.clone_from(&facts.caveat);
+                if let (Some(caveat), Verbosity::Quiet) = (&self.caveat, self.verbosity) {
+                    writeln!(out, "{}", one_line(caveat))?;
+                }
                 if self.verbosity >= Verbosity::Normal {
                     for line in head(event) {
                         writeln!(out, "{}", self.paint(DIM, &one_line(&line)))?;

@@ -89,6 +89,11 @@ case! {
         let observer = Observer::open(t)?;
         for _ in 0..3 {
             check_call(t, &observer, &Start::of(t.facts()), flags, "RET-02")?;
+            // Another process, whose table is another one, finds the lock held.
+            t.in_child(|t| {
+                let held = lock(&file).called("fcntl(F_SETLK) by a child on the caller's lock");
+                t.check(held).fails_with(Errno::EAGAIN)
+            })?;
             t.check(lock(&file).called("fcntl(F_SETLK) on a lock of its own")).succeeds()?;
         }
         Ok(())

@@ -182,6 +182,12 @@ fn set_unrelated(t: &Test) -> Done<libc::timer_t> {
     // SAFETY: as above.
     let armed = unsafe { libc::timer_settime(posix_timer, 0, &raw const long, std::ptr::null_mut()) };
     t.setup(Call::new("timer_settime()", Errno::result(armed)))?;
+    // An empty list, whose head leads to itself: a forked task has none.
+    let head = Box::leak(Box::new([0usize; 3]));
+    head[0] = head.as_ptr() as usize;
+    // SAFETY: the head is leaked, and has the size that is given.
+    let listed = unsafe { syscall!(Sysno::set_robust_list, head.as_ptr(), 24) };
+    t.setup(Call::new("set_robust_list()", listed.map(drop).map_err(|errno| Errno::from_raw(errno.into_raw()))))?;
     // Best effort, priority 6. A kernel without block devices knows none.
     // SAFETY: ioprio_set takes numbers.
     let _ = unsafe { syscall!(Sysno::ioprio_set, 1, 0, 2 << 13 | 6) };

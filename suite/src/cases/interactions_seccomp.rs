@@ -155,7 +155,7 @@ case! {
             let heard = seccomp::answer(line.get(0) as i32, Errno::EXDEV);
             t.check(Call::new("what the supervisor heard", heard))
                 .proves(ID)
-                .is(Heard { number: crate::sys::NUMBER, argument: flags.0 })?;
+                .is(Heard { number: crate::sys::NUMBER, argument: flags })?;
         }
         caller.join(t)
     }

@@ -11,6 +11,7 @@ use crate::model::{Start, Threads};
 use crate::prelude::*;
 use crate::ring::Ring;
 use crate::row::{each_flag, judge};
+use crate::seccomp::wait_for_stop;
 use crate::sharing::Sharer;
 use crate::thread_group::{others, wait_until_alone};
 
@@ -122,11 +123,13 @@ case! {
     variants: || each_flag("MT-14", &[]),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
-        t.in_child(|t| {
+        let tracee = t.spawn("child", |t| {
             // SAFETY: PTRACE_TRACEME takes nothing.
             let traced = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
             t.setup(Call::new("ptrace(PTRACE_TRACEME)", Errno::result(traced)))?;
             judge(t, "MT-14", &Start::of(t.facts()), &witness, &[]).map(drop)
-        })
+        })?;
+        t.setup(Call::new("waitid(tracee)", wait_for_stop(tracee.pid())))?;
+        tracee.join(t)
     }
 }

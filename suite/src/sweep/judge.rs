@@ -230,7 +230,6 @@ impl Compared<'_> {
         let uncalled = changed - (prediction.must_change | prediction.may_change);
         let first = |parts: Parts| parts.iter().next().unwrap_or(Part::MntNs);
         let row = |parts| rows::of_part(first(parts), prediction, self.flags);
-        let came_of = format!("came of it ({})", register_text(self.seen.register));
         if uncalled != Parts::NONE {
             let told: Vec<_> = differences(before, &self.seen.after)
                 .into_iter()
@@ -250,8 +249,11 @@ impl Compared<'_> {
             return Some(self.mismatch(Kind::Changed, expected, actual, row(uncalled)));
         }
         (missing != Parts::NONE).then(|| {
-            let expected = format!("a change of {missing}");
-            let actual = format!("no change {came_of}");
+            let expected = format!(
+                "{}, and a change of {missing}",
+                result_text(prediction.result)
+            );
+            let actual = format!("{}, and no such change", register_text(self.seen.register));
             self.mismatch(Kind::Unchanged, expected, actual, row(missing))
         })
     }
@@ -274,7 +276,11 @@ impl Compared<'_> {
                 result_text(self.prediction.result),
                 shown(expected)
             );
-            let actual = format!("{} ({how})", shown(seen));
+            let actual = format!(
+                "{}, {} ({how})",
+                register_text(self.seen.register),
+                shown(seen)
+            );
             Some(self.mismatch(Kind::Sharing, expected, actual, requirement))
         };
         if let Some(shared) = self.seen.shared {

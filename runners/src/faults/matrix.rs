@@ -1,0 +1,359 @@
+//! Runs cases under faults, one fault after the other, each with all processors.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use harness::case::Item;
+use harness::case_run::Tier;
+use harness::event::Event;
+use harness::facts::Facts;
+use harness::judge::{Status, Verdict};
+use harness::outcome::ExitStatus;
+use harness::pool::{RunOptions, usual_jobs};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use suite::fault::{Fault, declared, table};
+
+use super::caught::{Caught, Row};
+use super::witnesses::Witnesses;
+use super::{check_place, document, parse, under};
+use crate::cli::{SelectionArgs, contradiction};
+use crate::host::{PROGRAM, select};
+
+const EXAMPLES: &str = "\
+Examples:
+  unshare-conformance faults matrix                          all cases under all faults
+  unshare-conformance faults matrix --fault drops-fs separation.fs
+  unshare-conformance faults matrix --check --sufficient     what CI runs
+
+Exit status: 0; with --check 1 when a fault is noticed by no case, a case by no fault, or a verdict
+changed where nothing is wrong; 125 when faults cannot be simulated here.";
+
+/// The arguments of `faults matrix`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct FaultMatrixArgs {
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// Only this fault; may be given several times [default: all]
+    #[arg(long, value_name = "NAME", value_parser = parse)]
+    fault: Vec<&'static Fault>,
+    /// Exit with 1 unless every fault is noticed by a case and every case notices a fault
+    #[arg(long)]
+    check: bool,
+    /// Leave out what proves nothing new: a case that has failed, under a fault that was noticed
+    #[arg(long)]
+    sufficient: bool,
+    /// How long a case may take; one that passes takes much less
+    #[arg(long, value_name = "DURATION", default_value = "4s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// How many cases run at the same time [default: one for each CPU]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    jobs: Option<u32>,
+    /// What random draws start from
+    #[arg(long, value_name = "S", default_value = "1")]
+    seed: u64,
+    /// What to write to standard output
+    #[arg(long, value_enum, default_value = "text")]
+    format: MatrixFormat,
+    /// A file for the Markdown document
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// A file for all that came of it, as one JSON object
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// A file for what --sufficient begins with; a complete matrix writes it
+    #[arg(long, value_name = "FILE", conflicts_with = "sufficient")]
+    witnesses: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MatrixFormat {
+    /// A line for each fault, and what is wrong
+    Text,
+    /// The document
+    Markdown,
+    /// One object
+    Json,
+}
+
+/// Runs the cases that were asked for under the faults that were asked for.
+///
+/// # Errors
+/// Faults cannot be simulated here, no case matches, or a file cannot be written.
+pub fn run(args: &FaultMatrixArgs) -> anyhow::Result<ExitStatus> {
+    let items = select(&args.selection, Tier::Quick, suite::cases::all())?;
+    let faults: Vec<&'static Fault> = match args.fault.as_slice() {
+        [] => table::all().iter().collect(),
+        chosen => chosen.to_vec(),
+    };
+    if args.witnesses.is_some() && (!args.fault.is_empty() || !args.selection.filter.is_empty()) {
+        return Err(contradiction("--witnesses takes all faults and all cases"));
+    }
+    let start = Instant::now();
+    let mut matrix = Matrix::begin(args, items, faults)?;
+    if args.sufficient {
+        matrix.run_sufficient()?;
+    } else {
+        matrix.run_complete()?;
+    }
+    let Matrix {
+        mut caught,
+        interrupted,
+        bar,
+        ..
+    } = matrix;
+    bar.finish_and_clear();
+    if let Some(signal) = interrupted {
+        return Ok(ExitStatus::Interrupted { signal });
+    }
+    caught.seconds = start.elapsed().as_secs();
+    let mut files = vec![
+        (&args.markdown, document::markdown(&caught)),
+        (&args.json, serde_json::to_string(&caught)?),
+    ];
+    if args.witnesses.is_some() {
+        let text = format!(
+            "# Written by `faults matrix --witnesses`.\n{}",
+            toml::to_string(&Witnesses::of(&caught))?
+        );
+        files.push((&args.witnesses, text));
+    }
+    for (path, text) in files {
+        if let Some(path) = path {
+            std::fs::write(path, text)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    let text = match args.format {
+        MatrixFormat::Text => document::text(&caught),
+        MatrixFormat::Markdown => document::markdown(&caught),
+        MatrixFormat::Json => serde_json::to_string(&caught)? + "\n",
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    let complaints = caught.complaints();
+    if args.check {
+        complaints
+            .iter()
+            .for_each(|complaint| eprintln!("unshare-conformance: {complaint}"));
+        if !complaints.is_empty() {
+            return Ok(ExitStatus::DoesNotConform);
+        }
+    }
+    Ok(ExitStatus::Conforms)
+}
+
+struct Matrix<'a> {
+    args: &'a FaultMatrixArgs,
+    facts: Facts,
+    items: BTreeMap<String, Item>,
+    caught: Caught,
+    bar: ProgressBar,
+    interrupted: Option<i32>,
+}
+
+impl<'a> Matrix<'a> {
+    /// Runs the cases without any fault, and begins with those that pass.
+    fn begin(
+        args: &'a FaultMatrixArgs,
+        items: Vec<Item>,
+        faults: Vec<&'static Fault>,
+    ) -> anyhow::Result<Self> {
+        let target = ProgressDrawTarget::stderr();
+        let bar = ProgressBar::with_draw_target(Some(faults.len() as u64), target);
+        let style = ProgressStyle::with_template("{pos:>4}/{len:<4} {bar:24} {eta} {wide_msg}")
+            .expect("the template is valid");
+        bar.set_style(style);
+        bar.set_message("no fault");
+        // Refuses where faults cannot be simulated, before anything has run.
+        check_place()?;
+        let facts = harness::pool::facts()?;
+        let mut matrix = Self {
+            args,
+            items: items
+                .into_iter()
+                .map(|item| (item.name.clone(), item))
+                .collect(),
+            caught: Caught {
+                kernel: format!("{} {} {}", facts.system, facts.release, facts.machine),
+                date: document::today(),
+                seconds: 0,
+                complete: !args.sufficient,
+                passing: BTreeSet::new(),
+                not_passing: BTreeMap::new(),
+                rows: faults.into_iter().map(Row::new).collect(),
+            },
+            facts,
+            bar,
+            interrupted: None,
+        };
+        let all: Vec<String> = matrix.items.keys().cloned().collect();
+        for (name, verdict) in matrix.verdicts(None, &all)? {
+            let left_out = declared::left_out(&name);
+            if verdict.status == Status::Pass && left_out.is_none() {
+                matrix.caught.passing.insert(name);
+            } else {
+                let why = left_out.unwrap_or_else(|| verdict.status.word().to_owned());
+                matrix.caught.not_passing.insert(name, why);
+            }
+        }
+        if matrix.caught.passing.is_empty() && matrix.interrupted.is_none() {
+            bail!("none of these cases passes on this kernel: nothing can be shown of them");
+        }
+        Ok(matrix)
+    }
+
+    /// Every case under every fault.
+    fn run_complete(&mut self) -> anyhow::Result<()> {
+        let passing: Vec<String> = self.caught.passing.iter().cloned().collect();
+        for index in 0..self.caught.rows.len() {
+            self.run_row(index, &passing)?;
+            self.bar.inc(1);
+        }
+        Ok(())
+    }
+
+    /// As few pairs as show that every case notices a fault and every fault is noticed.
+    fn run_sufficient(&mut self) -> anyhow::Result<()> {
+        let known = Witnesses::known();
+        let row_of = |matrix: &Self, name: &str| {
+            matrix
+                .caught
+                .rows
+                .iter()
+                .position(|row| row.fault.name == name)
+        };
+        // Every case: those faults first that are known to make most of them fail.
+        let cover: Vec<usize> = known
+            .cover
+            .iter()
+            .filter_map(|name| row_of(self, name))
+            .collect();
+        for index in cover {
+            let silent = self.undeclared_silent();
+            self.run_row(index, &silent)?;
+        }
+        // Every fault: by its witness, then by whoever notices it.
+        let passing: Vec<String> = self.caught.passing.iter().cloned().collect();
+        for index in 0..self.caught.rows.len() {
+            let fault = self.caught.rows[index].fault;
+            let tried = self.caught.rows[index].tried > 0;
+            if fault.harmless {
+                self.run_row(index, &passing)?;
+            }
+            let unnoticed = |matrix: &Self| {
+                matrix.caught.rows[index].caught_by.is_empty()
+                    && !fault.harmless
+                    && !declared::unnoticed(&fault.name)
+            };
+            let witness = known.witness.get(fault.name.as_ref());
+            if let Some(case) =
+                witness.filter(|case| unnoticed(self) && self.caught.passing.contains(*case))
+            {
+                self.run_row(index, std::slice::from_ref(case))?;
+            }
+            if unnoticed(self) && !tried {
+                self.run_row(index, &passing)?;
+            }
+            self.bar.inc(1);
+        }
+        // Whoever is silent still: under all that it has not seen.
+        for index in 0..self.caught.rows.len() {
+            let silent = self.undeclared_silent();
+            if silent.is_empty() {
+                break;
+            }
+            if !known
+                .cover
+                .iter()
+                .any(|name| *name == self.caught.rows[index].fault.name)
+            {
+                self.run_row(index, &silent)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn undeclared_silent(&self) -> Vec<String> {
+        let silent = self.caught.silent_cases();
+        silent
+            .into_iter()
+            .filter(|case| declared::uncaught(case).is_none())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn run_row(&mut self, index: usize, cases: &[String]) -> anyhow::Result<()> {
+        let fault = self.caught.rows[index].fault;
+        self.bar.set_message(fault.name.to_string());
+        let cases: Vec<String> = cases
+            .iter()
+            .filter(|case| fault.hangs.is_none_or(|only| case.starts_with(only)))
+            .cloned()
+            .collect();
+        for (case, verdict) in self.verdicts(Some(fault), &cases)? {
+            self.caught.rows[index].add(&case, &verdict);
+        }
+        Ok(())
+    }
+
+    /// Runs cases under a fault, or under none.
+    fn verdicts(
+        &mut self,
+        fault: Option<&'static Fault>,
+        cases: &[String],
+    ) -> anyhow::Result<Vec<(String, Verdict)>> {
+        let mut verdicts: Vec<(usize, Verdict)> = Vec::new();
+        if cases.is_empty() || self.interrupted.is_some() {
+            return Ok(Vec::new());
+        }
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u32;
+        let options = RunOptions {
+            program: PROGRAM.to_owned(),
+            seed: self.args.seed,
+            tier: Tier::Quick,
+            repeat: 1,
+            jobs: self.args.jobs.unwrap_or_else(|| usual_jobs(cpus)),
+            // What passes may take its time.
+            timeout: fault.map(|_| self.args.timeout),
+            slowdown: 1,
+            may_disturb_host: false,
+            promised: Vec::new(),
+            known_bugs: Vec::new,
+            facts: Some(self.facts.clone()),
+            heartbeat: io::stderr().is_terminal(),
+            in_order: false,
+            before_body: None,
+            caveat: None,
+            left_out: |_| None,
+        };
+        let options = under(fault, options)?;
+        let items = cases.iter().map(|case| self.items[case].clone()).collect();
+        let bar = &self.bar;
+        let mut finished = 0;
+        let mut sink = |event: &Event| {
+            match event {
+                Event::CaseFinished { index, verdict, .. } => {
+                    finished += 1;
+                    verdicts.push((*index, Verdict::clone(verdict)));
+                }
+                Event::Alive => {
+                    let name = fault.map_or("no fault", |fault| fault.name.as_ref());
+                    bar.set_message(format!("{name} {finished}/{}", cases.len()));
+                }
+                _ => {}
+            }
+            Ok(())
+        };
+        let end = harness::pool::run(items, &options, &mut sink)?;
+        self.interrupted = self.interrupted.or(end.interrupted);
+        // The plan has the items as they were given.
+        Ok(verdicts
+            .into_iter()
+            .map(|(index, verdict)| (cases[index].clone(), verdict))
+            .collect())
+    }
+}

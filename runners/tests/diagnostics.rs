@@ -1,0 +1,102 @@
+//! What a failing case says, under twenty faults: does the first line tell a kernel developer what is
+//! wrong? What differs from run to run and from machine to machine (process IDs, inodes, IDs of
+//! mounts, lines of source) is taken out.
+
+use std::process::Command;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
+
+/// A fault, and a case that notices it.
+const SAID: [(&str, &str); 22] = [
+    ("success-without-doing", "separation.fs.kcmp"),
+    ("done-and-no-memory", "flags.root.26_newuts"),
+    ("returns-one", "flags.root.09_fs"),
+    ("restart-leaks", "flags.root.10_files"),
+    ("truncated-to-32-bits", "flags.high_bit.files"),
+    ("unknown-bits-accepted", "flags.root.12_pidfd"),
+    ("signal-number-accepted", "flags.signal_number"),
+    ("partly-done", "atomicity.newns.refused_pid"),
+    ("mounts-first", "atomicity.newns.refused_pid"),
+    ("drops-files-beside-others", "sweep.files_sharer"),
+    ("adds-newuts", "implied.nothing.files"),
+    ("claims-newns", "sweep.lone"),
+    ("fs-survives-refusal", "flags.valid_and_invalid.fs"),
+    ("einval-as-eperm", "order.flags_before_privilege"),
+    ("eperm-as-einval", "privilege.sys_admin_needed.newuts"),
+    ("enospc-as-eusers", "limits.zero.newuts"),
+    ("threads-not-checked", "flags.second_thread.leader.thread"),
+    ("ia32-does-nothing", "flags.ia32.files"),
+    ("changes-umask", "flags.root.09_fs"),
+    ("changes-close-on-exec-lost", "flags.root.10_files"),
+    ("host-name-of-new-uts", "flags.root.26_newuts"),
+    ("never-returns", "flags.root.09_fs"),
+];
+
+/// Whether faults can be simulated here, and the kernel has what these cases need.
+fn can_simulate() -> bool {
+    cfg!(target_arch = "x86_64") && nix::unistd::geteuid().is_root()
+}
+
+fn said(fault: &str, case: &str) -> String {
+    let mut arguments = vec!["run", "--fault", fault, "--exact", case, "--seed", "1"];
+    arguments.extend(["--tier", "quick", "--format", "tap"]);
+    if fault == "never-returns" {
+        arguments.extend(["--timeout", "1s"]);
+    }
+    let output = Command::new(PROGRAM)
+        .args(arguments)
+        .output()
+        .expect("the program runs");
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .skip_while(|line| !line.contains("ok 1"))
+        .filter(|line| !line.starts_with('#') && !line.contains("hanging process"))
+        // How much a sweep compares, and in which larger sets it finds the same, is the kernel's
+        // and the seed's.
+        .take_while(|line| !case.starts_with("sweep.") || !line.contains("also:"))
+        .map(|line| steady(line) + "\n")
+        .collect()
+}
+
+/// A line without what is another number elsewhere.
+fn steady(line: &str) -> String {
+    if let Some((head, name)) = line.split_once("host name went from ") {
+        let name = name.split_once(" to ").map_or(name, |(_, name)| name);
+        return format!("{}host name went from NAME to {name}", steady(head));
+    }
+    let line = line.split(" (and in ").next().unwrap_or(line);
+    if let Some((head, file)) = line.split_once(" at: ") {
+        let file = file.rsplit_once(':').map_or(file, |(file, _)| file);
+        return format!("{head} at: {file}:LINE");
+    }
+    let mut steady = String::new();
+    let mut rest = line;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (head, tail) = rest.split_at(start);
+        let end = tail
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(tail.len());
+        let (number, tail) = tail.split_at(end);
+        steady.push_str(head);
+        // Inodes of namespaces, and IDs of mounts.
+        let of_mount = line.contains("mount ID");
+        let varies =
+            number.len() >= 7 || (of_mount && (head.ends_with("from ") || head.ends_with(" to ")));
+        steady.push_str(if varies { "N" } else { number });
+        rest = tail;
+    }
+    steady + rest
+}
+
+#[test]
+fn failures_say_what_is_wrong() {
+    if !can_simulate() {
+        return;
+    }
+    for (fault, case) in SAID {
+        let name = format!("{fault}.{case}");
+        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!(name, said(fault, case));
+        });
+    }
+}

@@ -1,0 +1,193 @@
+//! Runs under simulated faults: what they say of themselves, and that the stand-in changes nothing.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Output};
+
+use harness::event::Event;
+use harness::judge::Status;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM)
+        .args(arguments)
+        .output()
+        .expect("the program runs")
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Faults are simulated by root on x86-64; elsewhere there is nothing to test.
+fn can_simulate() -> bool {
+    cfg!(target_arch = "x86_64") && nix::unistd::geteuid().is_root()
+}
+
+/// Each case's verdict in one word.
+fn verdicts(arguments: &[&str]) -> BTreeMap<String, Status> {
+    let output = run(&[
+        &["run", "--tier", "quick", "--seed", "1", "--format", "json"],
+        arguments,
+    ]
+    .concat());
+    let (mut names, mut verdicts) = (Vec::new(), BTreeMap::new());
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        match serde_json::from_str(line) {
+            Ok(Event::RunStarted { plan, .. }) => {
+                names = plan.into_iter().map(|case| case.name).collect()
+            }
+            Ok(Event::CaseFinished { index, verdict, .. }) => {
+                verdicts.insert(names[index].clone(), verdict.status);
+            }
+            _ => {}
+        }
+    }
+    verdicts
+}
+
+#[test]
+fn without_a_fault_every_verdict_is_the_same() {
+    if !can_simulate() {
+        return;
+    }
+    let mut plain = verdicts(&[]);
+    let simulated = verdicts(&["--fault", "none"]);
+    assert!(plain.len() > 1000, "{}", plain.len());
+    for (name, status) in &mut plain {
+        if suite::fault::declared::left_out(name).is_some() {
+            *status = Status::Skip;
+        }
+    }
+    let differ: Vec<_> = plain
+        .iter()
+        .filter(|(name, status)| simulated.get(*name) != Some(status))
+        .collect();
+    assert!(differ.is_empty(), "{differ:?}");
+    assert_eq!(plain.len(), simulated.len());
+}
+
+#[test]
+fn no_report_can_be_taken_for_a_verdict() {
+    if !can_simulate() {
+        return;
+    }
+    let report = |format| {
+        let output = run(&[
+            "run",
+            "--fault",
+            "returns-one",
+            "flags.root.09_fs",
+            "--format",
+            format,
+        ]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let caveat = "no verdict on this kernel: the fault \"returns-one\" is simulated";
+    assert_eq!(
+        report("tap")
+            .lines()
+            .nth(2)
+            .map(|line| line.starts_with(&format!("# {caveat}"))),
+        Some(true)
+    );
+    let pretty = report("pretty");
+    assert!(pretty.starts_with(caveat), "{pretty}");
+    assert!(!pretty.contains("this kernel does not conform"), "{pretty}");
+    let json = report("json");
+    assert!(
+        json.lines()
+            .next()
+            .is_some_and(|line| line.contains("\"caveat\":\"no verdict")),
+        "{json}"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_fault_is_said() {
+    let output = run(&["run", "--fault", "drops-everything", "flags.root.09_fs"]);
+    assert_eq!(output.status.code(), Some(129));
+    assert!(errors(&output).contains("drops-"), "{}", errors(&output));
+    let output = run(&[
+        "run",
+        "--fault",
+        "none",
+        "--kernel",
+        "6.1",
+        "flags.root.09_fs",
+    ]);
+    assert_eq!(output.status.code(), Some(129));
+    assert!(errors(&output).contains("--fault"), "{}", errors(&output));
+}
+
+#[test]
+fn an_ordinary_user_is_told_why_not() {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new("/proc/self/fd/9");
+    if !can_simulate() {
+        return;
+    }
+    // An ordinary user may not reach the program by its path.
+    let program = std::fs::File::open(PROGRAM).expect("the program is there");
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&program);
+    // SAFETY: dup2(2) is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::dup2(fd, 9) < 0 {
+                Err(std::io::Error::last_os_error())
+            } else {
+                Ok(())
+            }
+        });
+    }
+    let output = command
+        .args(["run", "--fault", "none", "flags.root.09_fs"])
+        .current_dir("/")
+        .uid(65534)
+        .gid(65534)
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(125));
+    assert!(
+        errors(&output).contains("by root only"),
+        "{}",
+        errors(&output)
+    );
+}
+
+#[test]
+fn every_fault_is_listed() {
+    let text = String::from_utf8_lossy(&run(&["faults", "list"]).stdout).into_owned();
+    let json: serde_json::Value =
+        serde_json::from_slice(&run(&["faults", "list", "--format", "json"]).stdout).expect("JSON");
+    let faults = json.as_array().expect("an array");
+    assert!(faults.len() > 100);
+    for fault in faults {
+        let name = fault["name"].as_str().expect("a name");
+        assert!(text.lines().any(|line| line == name), "{name}");
+    }
+}
+
+#[test]
+fn a_matrix_says_what_is_missing() {
+    if !can_simulate() {
+        return;
+    }
+    let matrix = |arguments: &[&str]| run(&[&["faults", "matrix", "--check"], arguments].concat());
+    let good = matrix(&[
+        "flags.root.09_fs",
+        "--fault",
+        "refuses-fs",
+        "--fault",
+        "none",
+    ]);
+    assert_eq!(good.status.code(), Some(0), "{}", errors(&good));
+    let silent = matrix(&["flags.root.09_fs", "--fault", "refuses-files"]);
+    assert_eq!(silent.status.code(), Some(1));
+    let said = errors(&silent);
+    assert!(said.contains("no case notices \"refuses-files\""), "{said}");
+    assert!(
+        said.contains("no fault makes flags.root.09_fs fail"),
+        "{said}"
+    );
+}

@@ -1,0 +1,50 @@
+//! Stand-ins for broken kernels: what proves that every check can fail.
+//!
+//! A fault is a named lie about unshare(2). While one is active, a seccomp filter traps every call
+//! that a case makes, and a handler of SIGSYS answers as a kernel with that fault would.
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`stand_in`] | how the call is taken from the kernel, and made after all |
+//! | [`lie`] | what a faulty kernel does instead, as data |
+//! | [`act`] | things that a faulty kernel changes besides |
+//! | [`table`] | which faults there are |
+//! | [`declared`] | what cannot be simulated, and what covers it instead |
+
+pub mod act;
+pub mod declared;
+pub mod lie;
+pub mod stand_in;
+pub mod table;
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use lie::Lie;
+
+/// A named lie about unshare(2).
+#[derive(Clone, Debug, Serialize)]
+pub struct Fault {
+    /// What `--fault` takes: words with hyphens.
+    pub name: Cow<'static, str>,
+    /// What the faulty kernel does, in one sentence.
+    pub about: Cow<'static, str>,
+    /// Which bug of a kernel would look like that.
+    pub imitates: Cow<'static, str>,
+    /// Requirements that it breaks, for example.
+    pub breaks: &'static [&'static str],
+    /// No check may fail with it: a kernel may be like that.
+    pub harmless: bool,
+    /// A case that does not end has noticed it, too. Since each one costs its deadline, only cases
+    /// whose names begin so are tried.
+    pub hangs: Option<&'static str>,
+    /// What is done instead of the call.
+    #[serde(skip)]
+    pub lie: Lie,
+}
+
+/// The fault of this name.
+pub fn find(name: &str) -> Option<&'static Fault> {
+    table::all().iter().find(|fault| fault.name == name)
+}
