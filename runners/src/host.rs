@@ -124,6 +124,8 @@ fn options(args: &RunArgs, known_bugs: Vec<KnownBug>) -> RunOptions {
         seed: args.how.seed(),
         tier: args.how.tier_on_host(),
         repeat: args.how.repeat,
+        duration: args.how.duration,
+        until_failure: args.how.repeat_until_failure,
         jobs: args.how.jobs.unwrap_or_else(|| usual_jobs(cpus)),
         timeout: args.how.timeout,
         slowdown: args.how.slowdown,
