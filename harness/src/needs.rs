@@ -59,11 +59,14 @@ pub enum Feature {
     UserNsSwitch,
     /// Allocations of the kernel that fail on request: fail-nth and failslab of its fault injection.
     FailNth,
+    /// The kernel's exact count of its own objects: `/proc/slabinfo`, and `/sys/kernel/slab/…/shrink`,
+    /// which has it count no object that is only kept at hand.
+    ObjectCounts,
 }
 
 impl Feature {
     /// Every feature, in declaration order.
-    pub const ALL: [Feature; 23] = [
+    pub const ALL: [Feature; 24] = [
         Feature::Unfiltered,
         Feature::SysAdmin,
         Feature::Sandbox,
@@ -87,6 +90,7 @@ impl Feature {
         Feature::NamespaceLimits,
         Feature::UserNsSwitch,
         Feature::FailNth,
+        Feature::ObjectCounts,
     ];
 
     const fn bit(self) -> u32 {
@@ -142,6 +146,7 @@ impl Global {
 pub struct Needs {
     features: u32,
     disturbs: u32,
+    alone: bool,
 }
 
 impl Needs {
@@ -149,6 +154,7 @@ impl Needs {
     pub const NONE: Needs = Needs {
         features: Feature::Unfiltered.bit(),
         disturbs: 0,
+        alone: false,
     };
 
     /// CAP_SYS_ADMIN in the current user namespace, in a sandbox of its own.
@@ -171,11 +177,25 @@ impl Needs {
         }
     }
 
+    /// These needs, and the case measures the whole machine: no other case runs meanwhile.
+    pub const fn alone(self) -> Needs {
+        Needs {
+            alone: true,
+            ..self
+        }
+    }
+
+    /// Whether no other case may run at the same time.
+    pub const fn is_alone(self) -> bool {
+        self.alone || self.disturbs != 0
+    }
+
     /// Both sets of needs together.
     pub const fn and(self, other: Needs) -> Needs {
         Needs {
             features: self.features | other.features,
             disturbs: self.disturbs | other.disturbs,
+            alone: self.alone || other.alone,
         }
     }
 

@@ -53,6 +53,10 @@ pub struct RunOptions {
     pub tier: Tier,
     /// How often to run each case; at least once.
     pub repeat: u32,
+    /// Run the cases again and again for so long, beyond `repeat` times.
+    pub duration: Option<Duration>,
+    /// Run the cases again and again until one fails.
+    pub until_failure: bool,
     /// How many supervisors; at least one.
     pub jobs: u32,
     /// The deadline of every case, instead of its own.
@@ -218,6 +222,8 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
             before_body: options.before_body,
         },
         attempts: planned.iter().map(|_| Vec::new()).collect(),
+        asked: planned.iter().map(|_| 0).collect(),
+        failed: false,
         held_back: planned.iter().map(|entry| entry.verdict.clone()).collect(),
         reported: 0,
         counts: Counts::default(),
@@ -298,6 +304,10 @@ struct Run<'a, 's> {
     options: &'a RunOptions,
     sink: &'a mut Sink<'s>,
     attempts: Vec<Vec<Verdict>>,
+    /// How often each case was to be run so far.
+    asked: Vec<usize>,
+    /// Whether a case failed.
+    failed: bool,
     held_back: Vec<Option<Verdict>>,
     reported: usize,
     counts: Counts,
@@ -311,14 +321,8 @@ struct Run<'a, 's> {
 impl Run<'_, '_> {
     /// Runs everything; gives the signal that interrupted it, if one did.
     fn work(&mut self, signals: &Signals) -> Result<Option<i32>, RunError> {
-        let jobs_of = |index: usize| {
-            (0..self.options.repeat.max(1)).map(move |repetition| Job {
-                index: index as u32,
-                repetition,
-            })
-        };
-        let is_exclusive = |entry: &Planned| entry.item.needs().disturbed().next().is_some();
-        let (mut together, mut alone) = (VecDeque::new(), VecDeque::new());
+        let is_exclusive = |entry: &Planned| entry.item.needs().is_alone();
+        let (mut together, mut alone) = (Vec::new(), Vec::new());
         for (index, entry) in self.planned.iter().enumerate() {
             if entry.verdict.is_none() {
                 let queue = if is_exclusive(entry) {
@@ -326,17 +330,54 @@ impl Run<'_, '_> {
                 } else {
                     &mut together
                 };
-                queue.extend(jobs_of(index));
+                queue.push(index);
             }
         }
         self.report_finished()?;
-        let wanted = (self.options.jobs.max(1) as usize).min(together.len() + alone.len());
+        let repeat = self.options.repeat.max(1);
+        let most = match self.runs_on() {
+            true => usize::MAX,
+            false => (together.len() + alone.len()) * repeat as usize,
+        };
+        let wanted = (self.options.jobs.max(1) as usize).min(most);
         for _ in 0..wanted {
             self.add_worker()?;
         }
-        // What changes global state runs when nothing else does, one at a time.
-        for (queue, ahead, width) in [(&mut together, JOBS_AHEAD, wanted), (&mut alone, 1, 1)] {
+        // What changes global state, or measures it, runs when nothing else does, one at a time.
+        let parts = [(together, JOBS_AHEAD, wanted), (alone, 1, 1)];
+        let shares = parts.iter().filter(|(cases, ..)| !cases.is_empty()).count() as u32;
+        for (cases, ahead, width) in parts {
+            if cases.is_empty() {
+                continue;
+            }
+            let end = self
+                .options
+                .duration
+                .map(|duration| Instant::now() + duration / shares.max(1));
+            let queue = &mut VecDeque::new();
+            let mut round = 0;
             loop {
+                if self.failed && self.options.until_failure {
+                    // Whoever had a turn already keeps it.
+                    for job in queue.drain(..).filter(|job: &Job| job.repetition > 0) {
+                        self.asked[job.index as usize] -= 1;
+                    }
+                }
+                if queue.is_empty() && (round == 0 || self.goes_on(end)) {
+                    let repetitions = if round == 0 {
+                        0..repeat
+                    } else {
+                        round..round + 1
+                    };
+                    round = repetitions.end;
+                    for index in &cases {
+                        queue.extend(repetitions.clone().map(|repetition| Job {
+                            index: *index as u32,
+                            repetition,
+                        }));
+                        self.asked[*index] += repetitions.len();
+                    }
+                }
                 self.assign(queue, ahead, width)?;
                 if self.workers.iter().all(|worker| worker.jobs.is_empty()) {
                     break;
@@ -345,8 +386,45 @@ impl Run<'_, '_> {
                     return Ok(Some(signal));
                 }
             }
+            for index in cases {
+                self.close(index)?;
+            }
         }
         Ok(None)
+    }
+
+    /// Whether cases are run until time or a failure says to stop.
+    fn runs_on(&self) -> bool {
+        self.options.duration.is_some() || self.options.until_failure
+    }
+
+    /// Whether there is to be another run of each.
+    fn goes_on(&self, end: Option<Instant>) -> bool {
+        self.runs_on()
+            && !(self.failed && self.options.until_failure)
+            && end.is_none_or(|end| Instant::now() < end)
+    }
+
+    /// Reports a case that was run as often as it shall be.
+    fn close(&mut self, index: usize) -> Result<(), RunError> {
+        if self.attempts[index].is_empty() || self.attempts[index].len() < self.asked[index] {
+            return Ok(());
+        }
+        let verdicts = std::mem::take(&mut self.attempts[index]);
+        let runs = verdicts.len() as u64;
+        let mut verdict = worst_of(verdicts);
+        if self.runs_on() {
+            let (first, last) = (self.options.seed, self.options.seed.wrapping_add(runs - 1));
+            verdict
+                .notes
+                .push(format!("{runs} runs, of the seeds {first} to {last}"));
+        }
+        self.held_back[index] = Some(verdict);
+        if self.options.in_order {
+            self.report_finished()
+        } else {
+            self.report(index)
+        }
     }
 
     fn assign(
@@ -447,7 +525,20 @@ impl Run<'_, '_> {
             }
         };
         self.attribute_splats(at, &mut observation);
-        let verdict = judge(&observation);
+        let mut verdict = judge(&observation);
+        if !matches!(verdict.status, Status::Pass | Status::Skip) {
+            self.failed |= !self.is_known(job.index as usize);
+            if job.repetition > 0 {
+                let seed = self.options.seed.wrapping_add(u64::from(job.repetition));
+                verdict.notes.push(format!(
+                    "it was repetition {}: --seed {seed} repeats it",
+                    job.repetition + 1
+                ));
+            }
+        } else if job.repetition > 0 {
+            // Those of the first will do.
+            verdict.notes.clear();
+        }
         if let Some(next) = self
             .workers
             .get(at)
@@ -458,16 +549,17 @@ impl Run<'_, '_> {
         }
         let index = job.index as usize;
         self.attempts[index].push(verdict);
-        if self.attempts[index].len() == self.options.repeat.max(1) as usize {
-            let verdicts = std::mem::take(&mut self.attempts[index]);
-            self.held_back[index] = Some(worst_of(verdicts));
-            if self.options.in_order {
-                self.report_finished()?;
-            } else {
-                self.report(index)?;
-            }
+        if !self.runs_on() {
+            self.close(index)?;
         }
         Ok(())
+    }
+
+    /// Whether a failure of this case is documented.
+    fn is_known(&self, index: usize) -> bool {
+        let name = &self.planned[index].item.name;
+        let version = self.setting.facts.version;
+        self.known_bugs.iter().any(|bug| bug.applies(name, version))
     }
 
     /// What the kernel logged since the last answer belongs to every case that was running.

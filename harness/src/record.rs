@@ -207,6 +207,16 @@ impl RecordLog {
         unsafe { self.base.as_ptr().add(size_of::<Header>() + offset) }
     }
 
+    /// How much is written, for [`rewind`](Self::rewind).
+    pub(crate) fn mark(&self) -> u32 {
+        self.header().used.load(Ordering::Acquire)
+    }
+
+    /// Forgets the records written since the mark. Nobody may be writing.
+    pub(crate) fn rewind(&self, mark: u32) {
+        self.header().used.store(mark, Ordering::Release);
+    }
+
     /// Appends a record. Never blocks; a record that does not fit is counted as dropped.
     pub fn write(&self, record: &Record) {
         let bytes = serde_json::to_vec(record).expect("records are plain data");

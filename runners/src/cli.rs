@@ -32,6 +32,7 @@ Examples:
   unshare-conformance matrix --kernel 6.1 --kernel bzImage
   prove --exec 'unshare-conformance --format tap' flags. storm.
   unshare-conformance storm. --repeat 20 --seed 7
+  unshare-conformance storm. --duration 1h --repeat-until-failure
 
 Exit status:
   0    every case that ran passed (documented kernel bugs allowed, unless --strict)
@@ -125,7 +126,13 @@ pub struct HowArgs {
     /// How often to run each case
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
-    /// What random draws start from [default: drawn, and reported]
+    /// Run the cases again and again for so long, each time with the next seed, e.g. 90s or 1h
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+    /// Run the cases again and again, each time with the next seed, until one fails
+    #[arg(long)]
+    pub repeat_until_failure: bool,
+    /// What random draws start from; each repetition takes the next [default: drawn, and reported]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
     /// How long a case may take, e.g. 500ms or 2m [default: what the case says]

@@ -130,6 +130,9 @@ pub fn arguments(
     option("--tier", how.tier_in_guest().name().to_owned());
     option("--seed", how.seed().to_string());
     option("--repeat", how.repeat.to_string());
+    if let Some(duration) = how.duration {
+        option("--duration", format!("{}ms", duration.as_millis()));
+    }
     if let Some(jobs) = jobs {
         option("--jobs", jobs.to_string());
     }
@@ -139,6 +142,9 @@ pub fn arguments(
     }
     for pattern in &selection.skip {
         option("--skip", pattern.clone());
+    }
+    if how.repeat_until_failure {
+        words.push("--repeat-until-failure".to_owned());
     }
     words.push("--disturb-host".to_owned());
     if selection.exact {

@@ -120,6 +120,8 @@ fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
         seed: how.seed(),
         tier: how.tier_on_host(),
         repeat: how.repeat,
+        duration: how.duration,
+        until_failure: how.repeat_until_failure,
         jobs: how.jobs.unwrap_or_else(|| usual_jobs(cpus)),
         timeout: how.timeout,
         slowdown: how.slowdown,

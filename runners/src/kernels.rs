@@ -78,10 +78,35 @@ struct FetchArgs {
     release: Vec<String>,
 }
 
+/// The fragments of `vm/kconfig` that are not for every kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Addition {
+    /// Allocations that fail on request: the cases of the group `allocations.`
+    FaultInjection,
+    /// The order of locks, their use in interrupts, RCU (PROVE_LOCKING)
+    Lockdep,
+    /// Poisoned objects, lists, reference counts, sleeping where nobody may
+    Debug,
+    /// Access to freed memory and beyond an object's end; give the guest --memory 1024
+    Kasan,
+    /// Data races; not together with kasan
+    Kcsan,
+}
+
+impl Addition {
+    fn fragment(self) -> Option<Fragment> {
+        let value = self.to_possible_value()?;
+        Fragment::addition(value.get_name())
+    }
+}
+
 #[derive(Debug, Args)]
 struct BuildArgs {
     /// A kernel source tree
     tree: PathBuf,
+    /// What the kernel shall check of itself, or be able to do, beside what every guest needs
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_enum)]
+    with: Vec<Addition>,
     /// A further fragment of configuration, which may override ours; may be given several times
     #[arg(long, value_name = "FILE")]
     fragment: Vec<PathBuf>,
@@ -199,9 +224,20 @@ fn fetch(args: &FetchArgs) -> anyhow::Result<ExitStatus> {
 fn build(args: &BuildArgs) -> anyhow::Result<ExitStatus> {
     let cache = Cache::of_user()?;
     let activity = Activity::begin();
-    let built = vm::build::build(&args.tree, &args.fragment, &cache, &mut |line| {
-        activity.tell(line);
-    })?;
+    let additions: Vec<Fragment> = args
+        .with
+        .iter()
+        .filter_map(|addition| addition.fragment())
+        .collect();
+    let built = vm::build::build(
+        &args.tree,
+        &additions,
+        &args.fragment,
+        &cache,
+        &mut |line| {
+            activity.tell(line);
+        },
+    )?;
     drop(activity);
     if let Some(sentence) = sentence(&built.unmet) {
         eprintln!("unshare-conformance: {sentence}; cases that need it are skipped");
@@ -332,6 +368,18 @@ impl Drop for Activity {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn every_addition_has_its_fragment() {
+        use clap::ValueEnum;
+        for addition in super::Addition::value_variants() {
+            assert!(addition.fragment().is_some(), "{addition:?}");
+        }
+        assert_eq!(
+            super::Addition::value_variants().len(),
+            super::Fragment::additions().len()
+        );
+    }
+
     use super::*;
 
     #[test]

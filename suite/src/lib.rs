@@ -8,6 +8,8 @@
 //! | [`model`] | what unshare(2) must do: the only place where an expectation is computed |
 //! | [`fail_nth`] | calls whose nth allocation fails, for every n |
 //! | [`fault`] | stand-ins for broken kernels |
+//! | [`failing`] | ways for a call to fail late |
+//! | [`gauges`], [`growth`] | how many objects the kernel holds, and whether calls make them more |
 //! | [`limits`] | limits on the number of namespaces |
 //! | [`judged`] | one call, compared with the model in all its effects |
 //! | [`sweep`] | the whole space of flags in one state |
@@ -27,8 +29,11 @@ pub mod clock;
 pub mod control_group;
 pub mod executed;
 pub mod fail_nth;
+pub mod failing;
 pub mod fault;
 pub mod flags;
+pub mod gauges;
+pub mod growth;
 pub mod judged;
 pub mod limits;
 pub mod mark;

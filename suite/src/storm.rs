@@ -2,6 +2,7 @@
 //! memory segment, run execve, _exit and unshare against each other, and afterwards every one of
 //! them is in a state that its flags allow (RACE-01).
 
+mod disturb;
 mod executed;
 mod ground;
 mod plan;
@@ -12,9 +13,10 @@ mod task;
 mod threads;
 mod verdicts;
 
+pub use disturb::Role;
 pub use executed::run_if_executed;
-pub use plan::{Action, Plan};
-pub use processes::process_storm;
+pub use plan::{Action, Plan, Theme};
+pub use processes::{deep_storm, process_storm};
 pub use threads::thread_storm;
 
 use harness::case_run::Tier;

@@ -78,12 +78,14 @@ pub enum BuildError {
 }
 
 /// Builds the bzImage of the tree at `tree` in the cache, where the next build of the same tree goes on from it.
-/// `extra` are further fragments, which may override ours. `progress` is told every line that make prints.
+/// `additions` are fragments of ours beside those that every guest needs, `extra` those of others, which may override
+/// ours. `progress` is told every line that make prints.
 ///
 /// # Errors
 /// One sentence for each step that can fail; see [`BuildError`].
 pub fn build(
     tree: &Path,
+    additions: &[Fragment],
     extra: &[PathBuf],
     cache: &Cache,
     progress: &mut dyn FnMut(&str),
@@ -113,7 +115,8 @@ pub fn build(
 
     make.run(&[OsStr::new("tinyconfig")])?;
     let mut fragments = Vec::new();
-    for fragment in [Fragment::boot(Kind::BzImage), Fragment::guest()] {
+    let ours = [Fragment::boot(Kind::BzImage), Fragment::guest()];
+    for fragment in ours.iter().chain(additions) {
         let path = output.join(fragment.name());
         std::fs::write(&path, fragment.text()).map_err(file(&path))?;
         fragments.push(path);
@@ -141,7 +144,12 @@ pub fn build(
     {
         return Err(BuildError::Unbootable(sentence));
     }
-    let unmet = Fragment::guest().unmet(&configuration);
+    let mut unmet = Fragment::guest().unmet(&configuration);
+    unmet.extend(
+        additions
+            .iter()
+            .flat_map(|addition| addition.unmet(&configuration)),
+    );
 
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     make.run(&[OsStr::new(&format!("-j{jobs}")), OsStr::new("bzImage")])?;
@@ -261,9 +269,13 @@ mod tests {
     fn built(tree: &Path) -> (Result<Built, BuildError>, Vec<String>) {
         let cache = tempfile::tempdir().unwrap();
         let mut lines = Vec::new();
-        let result = build(tree, &[], &Cache::at(cache.path()), &mut |line: &str| {
-            lines.push(line.to_owned())
-        });
+        let result = build(
+            tree,
+            &[],
+            &[],
+            &Cache::at(cache.path()),
+            &mut |line: &str| lines.push(line.to_owned()),
+        );
         (result, lines)
     }
 

@@ -151,6 +151,39 @@ impl Fragment {
         }
     }
 
+    /// Fragments to add to a kernel that is built, each with what it is for.
+    pub fn additions() -> [Fragment; 5] {
+        [
+            Fragment {
+                name: "fault-injection.config",
+                text: include_str!("../kconfig/fault-injection.config"),
+            },
+            Fragment {
+                name: "lockdep.config",
+                text: include_str!("../kconfig/lockdep.config"),
+            },
+            Fragment {
+                name: "debug.config",
+                text: include_str!("../kconfig/debug.config"),
+            },
+            Fragment {
+                name: "kasan.config",
+                text: include_str!("../kconfig/kasan.config"),
+            },
+            Fragment {
+                name: "kcsan.config",
+                text: include_str!("../kconfig/kcsan.config"),
+            },
+        ]
+    }
+
+    /// One of the [`additions`](Self::additions), by its name without `.config`.
+    pub fn addition(name: &str) -> Option<Fragment> {
+        Fragment::additions()
+            .into_iter()
+            .find(|fragment| fragment.name.strip_suffix(".config") == Some(name))
+    }
+
     /// Its file's name.
     pub fn name(&self) -> &'static str {
         self.name

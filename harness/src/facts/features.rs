@@ -100,6 +100,7 @@ fn missing(feature: Feature, facts: &Facts) -> Option<String> {
                 .to_owned()
         }),
         Feature::FailNth => no_failing_allocations(),
+        Feature::ObjectCounts => no_object_counts(),
         Feature::NamespaceLimits => no_file(
             "/proc/sys/user/max_uts_namespaces",
             "limits on namespaces (/proc/sys/user)",
@@ -150,8 +151,24 @@ fn no_failing_allocations() -> Option<String> {
     Some(format!(
         "this kernel's allocations cannot be made to fail ({missing} cannot be written): it takes root, debugfs \
          mounted on /sys/kernel/debug, and a kernel with CONFIG_FAULT_INJECTION, CONFIG_FAILSLAB and \
-         CONFIG_FAULT_INJECTION_DEBUG_FS (kernels build TREE --fragment vm/kconfig/fault-injection.config, then \
-         --kernel)"
+         CONFIG_FAULT_INJECTION_DEBUG_FS (kernels build TREE --with fault-injection, then --kernel)"
+    ))
+}
+
+/// Whether the kernel's own objects can be counted.
+fn no_object_counts() -> Option<String> {
+    // Whatever else is merged with it, this one exists.
+    let shrink = "/sys/kernel/slab/nsproxy/shrink";
+    let missing = if std::fs::read("/proc/slabinfo").is_err() {
+        "/proc/slabinfo cannot be read"
+    } else if std::fs::File::options().write(true).open(shrink).is_err() {
+        "/sys/kernel/slab/nsproxy/shrink cannot be written"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "the kernel's own objects cannot be counted ({missing}): it takes root, sysfs mounted for writing on /sys, \
+         and a kernel with CONFIG_SLUB_DEBUG and without CONFIG_SLUB_TINY"
     ))
 }
 

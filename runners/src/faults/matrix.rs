@@ -316,6 +316,8 @@ impl<'a> Matrix<'a> {
             seed: self.args.seed,
             tier: Tier::Quick,
             repeat: 1,
+            duration: None,
+            until_failure: false,
             jobs: self.args.jobs.unwrap_or_else(|| usual_jobs(cpus)),
             // What passes may take its time.
             timeout: fault.map(|_| self.args.timeout),

@@ -2,6 +2,7 @@
 //! ATOM-S8, ERR-30 of the behaviour catalogue). A count that leaks is a machine that some day makes
 //! no more namespaces.
 
+use crate::failing::Failing;
 use crate::limits;
 use crate::model::Start;
 use crate::prelude::*;
@@ -12,14 +13,6 @@ const SOURCE: &str = "2006 design document, 6 (failure leaves nothing behind); k
 /// one; more find what leaks now and then.
 fn times(t: &Test) -> usize {
     if t.tier() == Tier::Quick { 4 } else { 20 }
-}
-
-/// Root in a user namespace of its own.
-fn inside(t: &Test) -> Start {
-    Start {
-        initial_admin: false,
-        ..Start::of(t.facts())
-    }
 }
 
 case! {
@@ -41,64 +34,10 @@ case! {
     }
 }
 
-/// Why a call that would have made a namespace fails.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Failing {
-    /// No time namespace may be made, which comes after all others.
-    TimeLimit,
-    /// The limit of the kind itself is reached further out.
-    OuterLimit,
-    /// A second CLONE_NEWPID, which comes after mount, UTS and IPC namespaces.
-    SecondPid,
-    /// A chroot, which speaks against a user namespace once it is counted.
-    Chroot,
-    /// No mapping of the caller's user, likewise.
-    Unmapped,
-}
-
-impl Failing {
-    const ALL: [(Failing, &str); 5] = [
-        (Failing::TimeLimit, "time_limit"),
-        (Failing::OuterLimit, "outer_limit"),
-        (Failing::SecondPid, "second_pid"),
-        (Failing::Chroot, "chroot"),
-        (Failing::Unmapped, "unmapped"),
-    ];
-
-    /// Whether a namespace of this kind is made, or counted, before the call fails.
-    fn comes_after(self, flag: Flags) -> bool {
-        match self {
-            Failing::TimeLimit => flag != Flags::NEWTIME,
-            Failing::OuterLimit => true,
-            Failing::SecondPid => {
-                [Flags::NEWUSER, Flags::NEWNS, Flags::NEWUTS, Flags::NEWIPC].contains(&flag)
-            }
-            Failing::Chroot | Failing::Unmapped => flag == Flags::NEWUSER,
-        }
-    }
-
-    /// What the failing call asks for.
-    fn flags(self, flag: Flags) -> Flags {
-        match self {
-            Failing::TimeLimit => flag | Flags::NEWTIME,
-            Failing::SecondPid => flag | Flags::NEWPID,
-            Failing::OuterLimit | Failing::Chroot | Failing::Unmapped => flag,
-        }
-    }
-
-    fn needs(self) -> Needs {
-        match self {
-            Failing::TimeLimit => Needs::NONE.with(Feature::TimeNs),
-            Failing::SecondPid => Needs::NONE.with(Feature::PidNs),
-            _ => Needs::NONE,
-        }
-    }
-
-    fn requirement(self) -> &'static str {
-        match self {
-            Failing::TimeLimit => "ATOM-18",
-            _ => "ATOM-S8",
-        }
+fn requirement(failing: Failing) -> &'static str {
+    match failing {
+        Failing::TimeLimit => "ATOM-18",
+        _ => "ATOM-S8",
     }
 }
 
@@ -135,7 +74,7 @@ case! {
     run: |t| {
         let (failing, _) = Failing::ALL[(t.param() >> 40) as usize];
         let flag = Flags(t.param() & 0xffff_ffff);
-        let requirement = failing.requirement();
+        let requirement = requirement(failing);
         let root = t.directory()?;
         limits::enter_own_user_namespace(t)?;
         let observer = Observer::open(t)?;
@@ -151,47 +90,21 @@ case! {
 
 /// Brings the task at hand into a state in which the call fails, and calls again and again.
 fn fail(t: &Test, observer: &Observer, failing: Failing, flag: Flags, root: &std::path::Path) -> Done {
-    let mut start = inside(t);
     // With somebody to share root and cwd with, as atomicity.newns has it without.
-    let _sharer = Peer::start(t, "sharer", Flags::FS)?;
-    match failing {
-        Failing::TimeLimit => {
-            limits::set(t, Flags::NEWTIME, 0)?;
-            start.exhausted = Flags::NEWTIME;
-        }
-        Failing::OuterLimit => {
-            // One level further in, the namespace is counted there before the outer limit refuses.
-            let outside = Peer::start(t, "task outside", Flags::NONE)?;
-            limits::enter_nested_user_namespace(t)?;
-            let limit = limits::used(flag) + u32::from(flag == Flags::NEWUSER);
-            limits::set_by(t, &outside, flag, limit)?;
-            start.exhausted = flag;
-            fail_often(t, observer, &start, failing, flag)?;
-            // Neither inside nor outside is anything left.
-            limits::set_by(t, &outside, flag, limit + 1)?;
-            limits::set(t, flag, 1)?;
-            return limits::check_room(t, flag, failing.requirement());
-        }
-        Failing::SecondPid => {
-            t.setup(unshare(Flags::NEWPID))?;
-            start.children_elsewhere = true;
-        }
-        Failing::Chroot => {
-            t.setup(Call::new("chroot(directory)", nix::unistd::chroot(root)))?;
-            start.chrooted = true;
-        }
-        Failing::Unmapped => {
-            // The first of the nested ones is counted as long as this task is in it.
-            t.setup(unshare(Flags::NEWUSER))?;
-            start.ids_mapped = false;
-        }
+    let prepared = failing.prepare(t, flag, Flags::FS, root)?;
+    fail_often(t, observer, &prepared.start, failing, flag)?;
+    if let Some((outside, limit)) = &prepared.outside {
+        // Neither inside nor outside is anything left.
+        limits::set_by(t, outside, flag, limit + 1)?;
+        limits::set(t, flag, 1)?;
+        limits::check_room(t, flag, requirement(failing))?;
     }
-    fail_often(t, observer, &start, failing, flag)
+    Ok(())
 }
 
 fn fail_often(t: &Test, observer: &Observer, start: &Start, failing: Failing, flag: Flags) -> Done {
     for _ in 0..times(t) {
-        check_call(t, observer, start, failing.flags(flag), failing.requirement())?;
+        check_call(t, observer, start, failing.flags(flag), requirement(failing))?;
     }
     Ok(())
 }

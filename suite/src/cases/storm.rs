@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::prelude::*;
-use crate::storm::{process_storm, thread_storm};
+use crate::storm::{Theme, deep_storm, process_storm, thread_storm};
 
 const SOURCE: &str = "2006 design document, 8 (4)";
 
@@ -32,4 +32,23 @@ case! {
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
     run: thread_storm,
+}
+
+case! {
+    name: "storm.deep",
+    about: "Two to 64 processes that share memory, root and cwd, descriptors, signal handlers and undo list: \
+            some unshare, some execve and _exit, the others do again and again what races with that. Each \
+            that unshared ends in a state its flags allow, what the others do succeeds, and the starter is \
+            untouched.",
+    proves: &["RACE-01"],
+    source: "2006 design document, 8 (4); kernel, kernel/fork.c",
+    needs: Needs::ROOT,
+    deadline: LAST_RESORT,
+    work: |tier| if tier == Tier::Quick { 10 } else { 200 },
+    variants: || Theme::ALL
+        .into_iter()
+        .enumerate()
+        .map(|(at, (_, name))| Variant::new(name, at as u64))
+        .collect(),
+    run: |t| deep_storm(t, Theme::ALL[t.param() as usize].0),
 }

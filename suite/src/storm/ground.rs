@@ -9,11 +9,11 @@ use futex::{Futex, Shared};
 use harness::prelude::*;
 
 use super::executed::Arguments;
-use super::plan::Plan;
+use super::plan::{Action, Plan, unsharers};
 use super::report::Figures;
-use super::segment::Mapping;
+use super::rounds;
+use super::segment::{MOST_TASKS, Mapping};
 use super::task::Orders;
-use super::{TASKS, rounds};
 use crate::flags::Flags;
 use crate::judged::check_changes;
 use crate::model::{Kernel, Prediction};
@@ -29,6 +29,8 @@ pub(super) struct Ground<'t> {
     pub(super) mapping: Mapping,
     pub(super) observer: Observer,
     pub(super) directory: &'static CStr,
+    pub(super) disturbed: Vec<&'static CStr>,
+    umask: u32,
     pub(super) program: OwnedFd,
     pub(super) arguments: Arguments,
     pub(super) pool: Vec<Flags>,
@@ -38,29 +40,42 @@ impl<'t> Ground<'t> {
     /// Prepares all that the tasks will need.
     #[track_caller]
     pub(super) fn prepare(t: &'t Test) -> Done<Self> {
-        let directory = t.directory()?.join("mounted");
-        t.setup(Call::io("mkdir(mounted)", std::fs::create_dir(&directory)))?;
-        let directory = CString::new(directory.as_os_str().as_encoded_bytes()).unwrap_or_default();
+        let directory = make_directory(t, "mounted")?;
+        // One for each: of two that unmount the same, one finds it gone.
+        let disturbed =
+            (0..MOST_TASKS).map(|number| make_directory(t, &format!("disturbed-{number}")));
+        let disturbed = disturbed.collect::<Done<Vec<_>>>()?;
+        let observer = Observer::open(t)?;
         let program = std::fs::File::open("/proc/self/exe");
         let mapping = Mapping::make(t)?;
         Ok(Self {
             t,
-            observer: Observer::open(t)?,
-            directory: Box::leak(directory.into_boxed_c_str()),
+            umask: observer.state().umask,
+            observer,
+            directory,
+            disturbed,
             program: t.setup(Call::io("open(/proc/self/exe)", program))?.into(),
-            arguments: Arguments::prepare(mapping.fd(), TASKS),
+            arguments: Arguments::prepare(mapping.fd(), MOST_TASKS),
             pool: pool(t),
             mapping,
         })
     }
 
     /// The orders of task `number`.
-    pub(super) fn orders(&self, number: usize, plan: &Plan, semaphores: i32) -> Orders {
+    pub(super) fn orders(
+        &self,
+        number: usize,
+        actions: &'static [Action],
+        semaphores: i32,
+    ) -> Orders {
         Orders {
             segment: self.mapping.segment,
             number,
-            action: plan.actions[number],
-            unsharers: plan.unsharers(),
+            action: actions[number],
+            actions,
+            unsharers: unsharers(actions),
+            umask: self.umask,
+            disturbed: self.disturbed[number],
             observer: self.observer,
             directory: self.directory,
             program: self.program.as_raw_fd(),
@@ -81,8 +96,16 @@ fn pool(t: &Test) -> Vec<Flags> {
         .collect()
 }
 
-/// How a round is drawn.
-pub(super) type Draw = fn(&mut fastrand::Rng, usize, &[Flags]) -> Plan;
+#[track_caller]
+fn make_directory(t: &Test, name: &str) -> Done<&'static CStr> {
+    let path = t.directory()?.join(name);
+    t.setup(Call::io(
+        format!("mkdir({name})"),
+        std::fs::create_dir(&path),
+    ))?;
+    let path = CString::new(path.as_os_str().as_encoded_bytes()).unwrap_or_default();
+    Ok(Box::leak(path.into_boxed_c_str()))
+}
 
 /// Plays as many rounds as the tier has, each drawn from the seed, and notes their figures.
 ///
@@ -90,25 +113,62 @@ pub(super) type Draw = fn(&mut fastrand::Rng, usize, &[Flags]) -> Plan;
 /// A round showed what a conforming kernel does not do.
 pub(super) fn play_rounds(
     t: &Test,
-    draw: Draw,
+    draw: impl Fn(&mut fastrand::Rng, &[Flags]) -> Plan,
     play: impl Fn(&Ground, &Plan, &mut Figures) -> Done,
 ) -> Done {
     let ground = Ground::prepare(t)?;
     let mut random = fastrand::Rng::with_seed(t.seed());
     let mut figures = Figures::default();
     for round in 0..rounds(t.tier()) {
-        let plan = draw(&mut random, TASKS, &ground.pool);
+        let plan = draw(&mut random, &ground.pool);
         t.name_task(format!(
             "round {round}, repeat with --seed {}",
             t.run_seed()
         ));
-        ground.mapping.clear();
-        let starter = Starter::look(&ground);
-        play(&ground, &plan, &mut figures)?;
-        starter.check_untouched(&ground)?;
+        let mut play_once = |plan: &Plan| -> Done {
+            ground.mapping.clear();
+            let starter = Starter::look(&ground);
+            play(&ground, plan, &mut figures)?;
+            starter.check_untouched(&ground)
+        };
+        if let Err(stop) = play_once(&plan) {
+            shrink(t, plan, |plan| play_once(plan));
+            return Err(stop);
+        }
+        t.progress(round as usize + 1, rounds(t.tier()) as usize);
     }
     t.note(figures.line(t.run_seed()));
     Ok(())
+}
+
+/// How often a smaller round is played to see whether it shows the failure, too.
+const PLAYED: usize = 5;
+/// How many rounds are played to make one smaller that failed.
+const MOST_PLAYED: usize = 400;
+
+/// Takes tasks away from a round that failed as long as it fails all the same, and notes what is left.
+fn shrink(t: &Test, mut plan: Plan, mut play: impl FnMut(&Plan) -> Done) {
+    let mut played = 0;
+    let drawn = plan.actions.len();
+    let deadline = std::time::Instant::now() + t.patience(PATIENCE);
+    loop {
+        let fails = |plan: &Plan| {
+            (0..PLAYED).any(|_| {
+                played += 1;
+                played < MOST_PLAYED
+                    && std::time::Instant::now() < deadline
+                    && !t.attempt(|_| play(plan))
+            })
+        };
+        match plan.smaller().into_iter().find(fails) {
+            Some(smaller) => plan = smaller,
+            None => break,
+        }
+    }
+    t.note(format!(
+        "the round had {drawn} tasks; the fewest that still failed, of {played} rounds played for that: {:?}",
+        plan.actions
+    ));
 }
 
 /// The task that starts the others, as it was before the round. Whatever they do, nothing of it may

@@ -1,5 +1,6 @@
 //! Which task does what in a round: drawn from a seed, so that a failure can be repeated.
 
+use super::disturb::Role;
 use crate::flags::Flags;
 
 /// What a task does when the round begins.
@@ -13,6 +14,8 @@ pub enum Action {
     ExitThread,
     /// unshare with these flags.
     Unshare(Flags),
+    /// Disturbs those that do.
+    Disturb(Role),
 }
 
 /// The actions of a round's tasks.
@@ -20,6 +23,12 @@ pub enum Action {
 pub struct Plan {
     /// One action for each task.
     pub actions: Vec<Action>,
+}
+
+/// How many tasks call unshare.
+pub fn unsharers(actions: &[Action]) -> u32 {
+    let calls = |action: &&Action| matches!(action, Action::Unshare(_));
+    actions.iter().filter(calls).count() as u32
 }
 
 /// How many of a round's tasks run execve, and how many _exit: "a couple" each.
@@ -57,10 +66,63 @@ impl Plan {
         Plan { actions }
     }
 
+    /// Draws a round of 2 to 64 tasks, most of them few: about a half unshare, mostly what the theme is
+    /// about; the others race with that.
+    pub fn of_theme(theme: Theme, random: &mut fastrand::Rng, pool: &[Flags]) -> Plan {
+        let most = [4, 8, 16, 32, 64][random.usize(..5)];
+        let tasks = random.usize(2..=most);
+        let subject: Vec<Flags> = theme
+            .flags()
+            .iter()
+            .filter(|flag| pool.contains(flag))
+            .copied()
+            .collect();
+        let mut actions = vec![Action::Unshare(draw_flags(random, pool))];
+        while actions.len() < tasks {
+            actions.push(match random.u32(..20) {
+                0..7 if !subject.is_empty() => {
+                    let flag = subject[random.usize(..subject.len())];
+                    let more = if random.bool() {
+                        draw_flags(random, pool)
+                    } else {
+                        Flags::NONE
+                    };
+                    Action::Unshare(flag | more)
+                }
+                0..9 => Action::Unshare(draw_flags(random, pool)),
+                9..17 => theme.roles()[random.usize(..theme.roles().len())],
+                17 => Action::Exec,
+                18 => Action::Exit,
+                _ => ROLES[random.usize(..ROLES.len())],
+            });
+        }
+        random.shuffle(&mut actions);
+        Plan { actions }
+    }
+
+    /// Plans of fewer of its tasks, those with the fewest first: to find which it takes.
+    pub fn smaller(&self) -> Vec<Plan> {
+        let count = self.actions.len();
+        let mut plans = Vec::new();
+        let mut part = count / 2;
+        while part > 0 {
+            for from in (0..count).step_by(part) {
+                let left = |at: &usize| !(from..from + part).contains(at);
+                let actions: Vec<Action> =
+                    (0..count).filter(left).map(|at| self.actions[at]).collect();
+                let plan = Plan { actions };
+                if plan.unsharers() > 0 {
+                    plans.push(plan);
+                }
+            }
+            part /= 2;
+        }
+        plans
+    }
+
     /// How many tasks call unshare.
     pub fn unsharers(&self) -> u32 {
-        let calls = |action: &&Action| matches!(action, Action::Unshare(_));
-        self.actions.iter().filter(calls).count() as u32
+        unsharers(&self.actions)
     }
 
     /// Whether a task of the plan ends the whole process it belongs to.
@@ -70,6 +132,86 @@ impl Plan {
             .any(|action| matches!(action, Action::Exec | Action::Exit))
     }
 }
+
+/// What the tasks of a storm quarrel about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Theme {
+    /// Root, cwd and umask; execve, and who shares them last.
+    Places,
+    /// Tables of descriptors.
+    Descriptors,
+    /// Mounts.
+    Mounts,
+    /// Semaphores and IPC namespaces.
+    Semaphores,
+    /// Namespaces that others enter.
+    Namespaces,
+    /// Who is looked at, stopped and interrupted.
+    Watched,
+    /// All of it.
+    All,
+}
+
+impl Theme {
+    /// Every theme, and what cases call it.
+    pub const ALL: [(Theme, &str); 7] = [
+        (Theme::Places, "places"),
+        (Theme::Descriptors, "descriptors"),
+        (Theme::Mounts, "mounts"),
+        (Theme::Semaphores, "semaphores"),
+        (Theme::Namespaces, "namespaces"),
+        (Theme::Watched, "watched"),
+        (Theme::All, "all"),
+    ];
+
+    fn flags(self) -> &'static [Flags] {
+        match self {
+            Theme::Places => &[Flags::FS],
+            Theme::Descriptors => &[Flags::FILES],
+            Theme::Mounts => &[Flags::NEWNS, Flags::EMPTY],
+            Theme::Semaphores => &[Flags::SYSVSEM, Flags::NEWIPC],
+            Theme::Namespaces => &[
+                Flags::NEWUTS,
+                Flags::NEWIPC,
+                Flags::NEWCGROUP,
+                Flags::NEWNET,
+            ],
+            Theme::Watched | Theme::All => &[],
+        }
+    }
+
+    fn roles(self) -> &'static [Action] {
+        match self {
+            Theme::Places => &[
+                Action::Disturb(Role::Places),
+                Action::Disturb(Role::Sharer),
+                Action::Exec,
+            ],
+            Theme::Descriptors => &[Action::Disturb(Role::Descriptors)],
+            Theme::Mounts => &[Action::Disturb(Role::Mounts), Action::Disturb(Role::Places)],
+            Theme::Semaphores => &[Action::Disturb(Role::Semaphores), Action::Exit],
+            Theme::Namespaces => &[Action::Disturb(Role::Follower)],
+            Theme::Watched => &[
+                Action::Disturb(Role::Tracer),
+                Action::Disturb(Role::Signals),
+                Action::Disturb(Role::Reader),
+            ],
+            Theme::All => &ROLES,
+        }
+    }
+}
+
+const ROLES: [Action; 9] = [
+    Action::Disturb(Role::Places),
+    Action::Disturb(Role::Sharer),
+    Action::Disturb(Role::Descriptors),
+    Action::Disturb(Role::Mounts),
+    Action::Disturb(Role::Semaphores),
+    Action::Disturb(Role::Follower),
+    Action::Disturb(Role::Tracer),
+    Action::Disturb(Role::Signals),
+    Action::Disturb(Role::Reader),
+];
 
 /// One to four flags. A network namespace takes as long as all others together, so it comes up
 /// less often.
@@ -106,6 +248,23 @@ mod tests {
             assert_eq!(count(|a| *a == Action::Exec), 2);
             assert_eq!(count(|a| *a == Action::Exit), 2);
             assert_eq!(count(|a| matches!(a, Action::Unshare(_))), 6);
+        }
+    }
+
+    #[test]
+    fn themes_have_2_to_64_tasks_and_plans_shrink_to_one() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for (theme, _) in Theme::ALL {
+            for _ in 0..100 {
+                let plan = Plan::of_theme(theme, &mut random, &Flags::KNOWN);
+                assert!((2..=64).contains(&plan.actions.len()) && plan.unsharers() > 0);
+                assert!(
+                    plan.smaller()
+                        .iter()
+                        .all(|smaller| smaller.actions.len() < plan.actions.len())
+                );
+                assert!(plan.smaller().iter().all(|smaller| smaller.unsharers() > 0));
+            }
         }
     }
 

@@ -12,10 +12,11 @@ use nix::unistd::Pid;
 use syscalls::{Sysno, syscall};
 
 use super::TASKS;
+use super::disturb::{DISTURBED, SIGNAL};
 use super::ground::{Ground, PATIENCE, play_rounds, release};
-use super::plan::{Action, Plan};
+use super::plan::{Action, Plan, Theme};
 use super::report::Figures;
-use super::segment::{Segment, Slot, Stage};
+use super::segment::{MOST_TASKS, Segment, Slot, Stage};
 use super::task::{EXECUTED, Orders, UNSHARED, exit_status};
 use super::verdicts::{judge_one, judge_sharing};
 use crate::flags::Flags;
@@ -36,7 +37,33 @@ const SEMAPHORE: i32 = 100;
 /// A round showed what a conforming kernel does not do.
 pub fn process_storm(t: &Test) -> Done {
     let stacks: Vec<Stack> = (0..TASKS).map(|_| Stack::new()).collect();
-    play_rounds(t, Plan::of_processes, |ground, plan, figures| {
+    let draw = |random: &mut fastrand::Rng, pool: &[Flags]| Plan::of_processes(random, TASKS, pool);
+    play_rounds(t, draw, |ground, plan, figures| {
+        play(ground, &stacks, plan, figures)
+    })
+}
+
+/// Runs rounds of 2 to 64 tasks about one theme.
+///
+/// # Errors
+/// A round showed what a conforming kernel does not do.
+pub fn deep_storm(t: &Test, theme: Theme) -> Done {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
+    extern "C" fn nothing(_: c_int) {}
+    // Without SA_RESTART, so that it would show if a call gave up for it (RACE-20).
+    let noticed = SigAction::new(
+        SigHandler::Handler(nothing),
+        SaFlags::empty(),
+        SigSet::empty(),
+    );
+    let signal = t.setup(Call::new("signal", Signal::try_from(SIGNAL)))?;
+    // SAFETY: the handler does nothing.
+    t.setup(Call::new("sigaction(SIGURG)", unsafe {
+        sigaction(signal, &noticed)
+    }))?;
+    let stacks: Vec<Stack> = (0..MOST_TASKS).map(|_| Stack::new()).collect();
+    let draw = |random: &mut fastrand::Rng, pool: &[Flags]| Plan::of_theme(theme, random, pool);
+    play_rounds(t, draw, |ground, plan, figures| {
         play(ground, &stacks, plan, figures)
     })
 }
@@ -49,8 +76,10 @@ fn play(ground: &Ground, stacks: &[Stack], plan: &Plan, figures: &mut Figures) -
         None
     };
     let semaphore_id = semaphore.as_ref().map_or(-1, Semaphore::id);
-    let orders: Vec<Orders> = (0..plan.actions.len())
-        .map(|number| ground.orders(number, plan, semaphore_id))
+    // Kept: nothing may be known of a task that was not seen to end.
+    let actions: &'static [Action] = Box::leak(plan.actions.clone().into_boxed_slice());
+    let orders: Vec<Orders> = (0..actions.len())
+        .map(|number| ground.orders(number, actions, semaphore_id))
         .collect();
     let mut crew = Crew::start(t, ground.mapping.segment, &orders, stacks)?;
     let result = crew
@@ -66,15 +95,15 @@ fn play(ground: &Ground, stacks: &[Stack], plan: &Plan, figures: &mut Figures) -
     let tasks: Vec<_> = actions.zip(crew.slots()).collect();
     figures.add(&tasks);
     match semaphore {
-        Some(semaphore) => judge_semaphore(t, &semaphore),
+        Some(semaphore) => judge_semaphore(t, &semaphore, plan.actions.len()),
         None => Ok(()),
     }
 }
 
 /// All tasks are gone but the starter, which shares their undo list: nothing may have been undone
 /// yet, and all of it must be when the last sharer leaves (EFF-SEM-03, EFF-SEM-04, RACE-08).
-fn judge_semaphore(t: &Test, semaphore: &Semaphore) -> Done {
-    let taken = SEMAPHORE - TASKS as i32;
+fn judge_semaphore(t: &Test, semaphore: &Semaphore, tasks: usize) -> Done {
+    let taken = SEMAPHORE - tasks as i32;
     semaphore.check_value(t, "with the last sharer alive", taken, "EFF-SEM-03")?;
     t.check(crate::sys::unshare(Flags::SYSVSEM))
         .proves("RACE-01")
@@ -253,6 +282,14 @@ fn judge_unsharers(t: &Test, crew: &Crew, orders: &[Orders]) -> Done {
 fn judge_endings(t: &Test, crew: &Crew, orders: &[Orders]) -> Done {
     for ((order, slot), ending) in orders.iter().zip(crew.slots()).zip(&crew.endings) {
         let number = order.number;
+        if let Action::Disturb(role) = order.action {
+            t.check(Call::zero_on_success(
+                format!("what task {number} did beside, {role:?}"),
+                slot.result.load(Ordering::Acquire),
+            ))
+            .proves("RACE-01")
+            .succeeds()?;
+        }
         if order.action == Action::Exec {
             t.check(Call::zero_on_success(
                 format!("execve by task {number}"),
@@ -265,6 +302,7 @@ fn judge_endings(t: &Test, crew: &Crew, orders: &[Orders]) -> Done {
             Action::Exec => EXECUTED,
             Action::Exit | Action::ExitThread => exit_status(number),
             Action::Unshare(_) => UNSHARED,
+            Action::Disturb(_) => DISTURBED,
         };
         let status = match ending {
             Some(WaitStatus::Exited(_, status)) => format!("status {status}"),

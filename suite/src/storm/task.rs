@@ -22,8 +22,14 @@ pub struct Orders {
     pub number: usize,
     /// What it does.
     pub action: Action,
+    /// What the tasks of the round do, in the order of their numbers.
+    pub actions: &'static [Action],
     /// How many tasks of the round call unshare.
     pub unsharers: u32,
+    /// The umask that all begin with.
+    pub umask: u32,
+    /// A directory that this task mounts on and unmounts while it disturbs others.
+    pub disturbed: &'static CStr,
     /// How it looks at itself.
     pub observer: Observer,
     /// The directory to mount something on, with a mount namespace of its own.
@@ -71,7 +77,7 @@ impl Orders {
     /// Looks at the task at hand.
     pub fn view(&self) -> View {
         let mut marks = 0;
-        for number in 0..super::TASKS {
+        for number in 0..self.actions.len() {
             // SAFETY: F_GETFD takes no pointer.
             if unsafe { syscall!(Sysno::fcntl, mark_fd(number), libc::F_GETFD) }.is_ok() {
                 marks |= 1 << number;
@@ -96,7 +102,7 @@ impl Orders {
         slot.reach(Stage::Ready);
         announce(self.segment);
         wait_for(&self.segment.go);
-        give_way_until(&self.segment.awake, super::TASKS as u32);
+        give_way_until(&self.segment.awake, self.actions.len() as u32);
         slot.reach(Stage::Acting);
         slot.began.store(now(), Ordering::Release);
         match self.action {
@@ -114,6 +120,7 @@ impl Orders {
                 EXEC_FAILED
             }
             Action::Unshare(flags) => self.unshare(flags),
+            Action::Disturb(role) => self.disturb(role),
         }
     }
 

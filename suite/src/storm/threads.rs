@@ -25,7 +25,9 @@ const LEADER: usize = MOST_TASKS - 1;
 /// # Errors
 /// A round showed what a conforming kernel does not do.
 pub fn thread_storm(t: &Test) -> Done {
-    play_rounds(t, Plan::of_threads, play)
+    let draw =
+        |random: &mut fastrand::Rng, pool: &[Flags]| Plan::of_threads(random, super::TASKS, pool);
+    play_rounds(t, draw, play)
 }
 
 fn play(ground: &Ground, plan: &Plan, figures: &mut Figures) -> Done {
@@ -47,10 +49,11 @@ fn play(ground: &Ground, plan: &Plan, figures: &mut Figures) -> Done {
 /// The life of the process's first thread.
 fn lead(t: &Test, ground: &Ground, plan: &Plan) -> Done {
     let segment = ground.mapping.segment;
-    let leader = ground.orders(0, plan, -1);
+    let actions: &'static [Action] = Box::leak(plan.actions.clone().into_boxed_slice());
+    let leader = ground.orders(0, actions, -1);
     let slot = &segment.slots[LEADER];
     for number in 0..plan.actions.len() {
-        let orders = ground.orders(number, plan, -1);
+        let orders = ground.orders(number, actions, -1);
         let spawned = std::thread::Builder::new()
             .stack_size(256 * 1024)
             .spawn(move || run(orders));

@@ -1,0 +1,438 @@
+//! What calls made, the kernel lets go of again: after success when the last task has left it, after a
+//! failure at once. Told by the number of the kernel's own objects, which nobody sees from outside
+//! until the memory is gone.
+//!
+//! Each case first has tasks hold what the call makes, and so learns which kinds of objects this
+//! kernel makes of it, and that it would see them: held or leaked, they look the same.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::failing::Failing;
+use crate::gauges::{Gauges, LEAST_MEMORY, Reading, is_memory, is_of};
+use crate::growth::{Finding, GROWING, Pair, STEADY, judge, may_grow};
+use crate::limits;
+use crate::model::{Kernel, predict};
+use crate::prelude::*;
+use crate::race::{DEADLINE, Line};
+use crate::semaphores::{Semaphore, take_with_undo};
+use crate::side::needs_of;
+
+const SOURCE: &str = "2006 design document, 6 (failure leaves nothing behind); kernel, kernel/nsproxy.c and kernel/fork.c";
+
+const NEEDS: Needs = Needs::ROOT.with(Feature::ObjectCounts).with(Feature::InitialRoot).alone();
+
+/// What callers share with the task that makes them. An undo list that is to go with the call is their
+/// own.
+fn sharing(flags: Flags) -> Flags {
+    (Flags::FS | Flags::FILES | Flags::SYSVSEM) & !(flags & Flags::SYSVSEM)
+}
+
+/// How long the kernel may take to let go of what nobody uses any more (RULE-05), on real hardware.
+const RELEASE: Duration = Duration::from_secs(2);
+
+/// How many calls more are made for the kernel to let go of what it put aside: since 6.12 it frees a
+/// network namespace when the next one goes.
+const NUDGES: u32 = 2;
+
+/// How many tasks hold what a call makes while that is learnt, at first.
+const HOLDERS: u32 = 6;
+
+/// How often that number is doubled where others allocate and free too much to see what they hold.
+const DOUBLINGS: u32 = 2;
+
+/// The number of calls in the first pair of measurements.
+fn first(t: &Test) -> u32 {
+    match t.tier() {
+        Tier::Quick => 4,
+        Tier::Full => 8,
+        Tier::Exhaustive => 64,
+    }
+}
+
+/// How many pairs a kind of object gets that shows neither nothing nor growth.
+const ENOUGH_PAIRS: usize = STEADY + 2;
+/// How many the others get.
+const MOST_PAIRS: usize = ENOUGH_PAIRS + GROWING;
+
+/// The kinds of objects that a call holds, with how much of each.
+type Held = BTreeMap<String, f64>;
+
+fn gain(before: &Reading, after: &Reading, name: &str) -> i64 {
+    after.get(name).unwrap_or(&0) - before.get(name).unwrap_or(&0)
+}
+
+/// How much a unit of growth is: an object, or what a call holds of memory.
+fn unit(name: &str, held: f64) -> f64 {
+    if is_memory(name) { held } else { 1.0 }
+}
+
+/// How often so many holders more are compared with how it was before them.
+const STEPS: usize = 2;
+
+/// Measures what is gained by so many tasks that did `act` and live on, again and again. Nobody ends
+/// meanwhile: what the kernel frees later would seem to be lost.
+#[track_caller]
+fn gained_by_holders(
+    t: &Test,
+    gauges: &Gauges,
+    count: u32,
+    sharing: Flags,
+    act: impl Fn(&Test) -> Done,
+) -> Done<BTreeMap<String, Spread>> {
+    let line = Line::draw(t)?;
+    let mut holders = Vec::new();
+    let mut readings = Vec::new();
+    // What tasks before them leave to be freed goes with the first step, which is not counted.
+    for step in 0..=STEPS as u32 + 1 {
+        if step > 0 {
+            for _ in 0..count {
+                holders.push(line.spawn(t, "holder", sharing, |t| {
+                    act(t)?;
+                    line.finish();
+                    // Until it is killed.
+                    loop {
+                        nix::unistd::pause();
+                    }
+                })?);
+            }
+            line.wait_until_finished(step * count);
+        }
+        readings.push(gauges.read(t, None)?);
+    }
+    let names = readings[0].keys().cloned();
+    Ok(names
+        .map(|name| {
+            let each = |pair: &[Reading]| gain(&pair[0], &pair[1], &name) as f64 / f64::from(count);
+            let spread = Spread::of(readings[1..].windows(2).map(each).collect());
+            (name, spread)
+        })
+        .collect())
+}
+
+/// Numbers in order.
+struct Spread {
+    least: f64,
+    median: f64,
+    most: f64,
+}
+
+impl Spread {
+    fn of(mut numbers: Vec<f64>) -> Spread {
+        numbers.sort_by(f64::total_cmp);
+        Spread {
+            least: numbers[0],
+            median: numbers[numbers.len() / 2],
+            most: numbers[numbers.len() - 1],
+        }
+    }
+
+    fn width(&self) -> f64 {
+        self.most - self.least
+    }
+}
+
+/// The caches that these flags certainly take an object of.
+fn essential(flags: Flags) -> Vec<&'static str> {
+    let namespaces = Flags::PRIVILEGED | Flags::EMPTY;
+    let by_flags = [
+        (Flags::FS, "fs_cache"),
+        (Flags::FILES, "files_cache"),
+        (Flags::NEWUSER, "user_namespace"),
+        (Flags::NEWNS, "mnt_cache"),
+        (Flags::NEWNET, "net_namespace"),
+        (namespaces, "nsproxy"),
+    ];
+    by_flags.into_iter().filter(|(some, _)| flags.intersects(*some)).map(|(_, cache)| cache).collect()
+}
+
+/// Learns what a call holds, by tasks that make it and live on beside tasks that live without it. Only
+/// what all steps agree on counts: the rest is somebody else's.
+#[track_caller]
+fn learn(t: &Test, gauges: &Gauges, flags: Flags, with: impl Fn(&Test) -> Done, without: impl Fn(&Test) -> Done) -> Done<Held> {
+    for count in (0..=DOUBLINGS).map(|doubling| HOLDERS << doubling) {
+        let idle = gained_by_holders(t, gauges, count, sharing(flags), &without)?;
+        let held: Held = gained_by_holders(t, gauges, count, sharing(flags), &with)?
+            .into_iter()
+            .filter_map(|(name, holding)| {
+                let idle = idle.get(&name)?;
+                let least = if is_memory(&name) { LEAST_MEMORY } else { 0.75 };
+                let agreed = holding.least - idle.most >= least - 0.4
+                    && holding.median - idle.median >= least
+                    && holding.width() <= 0.4 + 0.1 * holding.median
+                    && idle.width() <= 0.4 + 0.1 * idle.median;
+                agreed.then_some((name, holding.median - idle.median))
+            })
+            .collect();
+        let seen = held.keys().any(|name| !is_memory(name));
+        if seen && essential(flags).into_iter().all(|cache| held.keys().any(|name| is_of(name, cache))) {
+            return Ok(held);
+        }
+    }
+    Err(t.skip(
+        "the kernel's objects that tasks hold after the call cannot be told from those of other processes, and no \
+         more could a leak: run it on a quieter machine, or in a guest (--kernel …)",
+    ))
+}
+
+/// Measures what is left by a batch of calls, once the kernel had the time to let go of it.
+#[track_caller]
+fn left_by(
+    t: &Test,
+    gauges: &Gauges,
+    held: &Held,
+    (calls, with): (u32, bool),
+    batch: &impl Fn(u32, bool) -> Done,
+) -> Done<Reading> {
+    let names: Vec<String> = held.keys().cloned().collect();
+    let before = gauges.read(t, Some(&names))?;
+    batch(calls, with)?;
+    let mut nudges = 0;
+    let deadline = Instant::now() + t.patience(RELEASE);
+    let mut pause = Duration::from_micros(500);
+    loop {
+        let after = gauges.read(t, Some(&names))?;
+        let remains = names.iter().filter(|name| !is_memory(name)).any(|name| {
+            4 * gain(&before, &after, name) >= i64::from(calls)
+        });
+        if !remains || Instant::now() > deadline {
+            return Ok(names.iter().map(|name| (name.clone(), gain(&before, &after, name))).collect());
+        }
+        std::thread::sleep(pause);
+        if nudges < NUDGES && pause > Duration::from_millis(10) {
+            nudges += 1;
+            batch(1, true)?;
+        }
+        pause = (2 * pause).min(Duration::from_millis(50));
+    }
+}
+
+/// Has batches of ever more calls made until it is clear of each kind of object whether calls leave
+/// one. `batch` makes so many calls, or does all the same without them.
+#[track_caller]
+fn check_nothing_left(
+    t: &Test,
+    gauges: &Gauges,
+    held: &Held,
+    what: &str,
+    id: &'static str,
+    batch: impl Fn(u32, bool) -> Done,
+) -> Done {
+    let mut random = fastrand::Rng::with_seed(t.seed());
+    let mut pairs: BTreeMap<&String, Vec<Pair>> = BTreeMap::new();
+    let mut open: Vec<&String> = held.keys().collect();
+    // What is allocated once and stays is allocated here.
+    batch(1, true)?;
+    for stage in 0..MOST_PAIRS {
+        let calls = first(t) << stage;
+        let measure = |with| left_by(t, gauges, held, (calls, with), &batch);
+        // In either order: what one leaves to be freed later, the other would seem to gain.
+        let (with, without) = if random.bool() {
+            let with = measure(true)?;
+            (with, measure(false)?)
+        } else {
+            let without = measure(false)?;
+            (measure(true)?, without)
+        };
+        for (name, held) in held {
+            let unit = unit(name, *held);
+            pairs.entry(name).or_default().push(Pair {
+                calls,
+                with: with[name] as f64 / unit,
+                without: without[name] as f64 / unit,
+            });
+        }
+        open.retain(|name| judge(&pairs[*name]) == Finding::Unclear);
+        let grows = |name: &&String| matches!(judge(&pairs[*name]), Finding::Grows(_));
+        if pairs.keys().any(grows) {
+            break;
+        }
+        let enough = |name: &&String| match (is_memory(name), stage + 1 >= ENOUGH_PAIRS) {
+            // Memory comes in pages and is everybody's: it takes many calls to say something of it.
+            (true, _) if t.tier() < Tier::Exhaustive => true,
+            (_, enough) => enough && !may_grow(&pairs[*name]),
+        };
+        if open.iter().all(enough) {
+            break;
+        }
+    }
+    let told = |name: &String| {
+        let shown: Vec<String> = pairs[name].iter().map(Pair::to_string).collect();
+        format!("{name} {}", shown.join(", "))
+    };
+    let mut seen = 0;
+    for (name, held) in held {
+        let finding = judge(&pairs[name]);
+        let text = if is_memory(name) {
+            format!("memory ({name}, in {held:.0} KiB that one call holds) left per call of {what}")
+        } else {
+            format!("objects of the cache {name} left per call of {what}")
+        };
+        match finding {
+            Finding::Unclear => {}
+            Finding::Steady => {
+                seen += usize::from(!is_memory(name));
+                t.check(Call::seen(text, 0.0)).proves(id).is(0.0)?;
+            }
+            Finding::Grows(per_call) => {
+                t.note(format!("left: {}", told(name)));
+                t.check(Call::seen(text, (per_call * 10.0).round() / 10.0)).proves(id).is(0.0)?;
+            }
+        }
+    }
+    let unclear: Vec<&str> = open.iter().map(|name| name.as_str()).collect();
+    if !unclear.is_empty() {
+        t.note(format!("not judged, others allocate and free too much: {}", unclear.join(", ")));
+    }
+    let kinds: Vec<String> = held.iter().map(|(name, held)| format!("{held:.1} {name}")).collect();
+    t.note(format!("one call holds {}", kinds.join(", ")));
+    if seen == 0 {
+        return Err(t.skip(
+            "other processes allocate and free so much that no count of the kernel's objects says anything: \
+             run it on a quieter machine, or in a guest (--kernel …)",
+        ));
+    }
+    Ok(())
+}
+
+/// The flags that make something, each alone.
+fn making() -> Vec<Variant> {
+    Flags::KNOWN
+        .into_iter()
+        .filter(|flag| ![Flags::VM, Flags::SIGHAND, Flags::THREAD].contains(flag))
+        .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
+        .collect()
+}
+
+/// All of them that this kernel has and that get on with each other.
+fn all_making(t: &Test) -> Flags {
+    let apart = Flags::EMPTY | Flags::SYSVSEM;
+    Flags::KNOWN
+        .into_iter()
+        .filter(|flag| (Flags::PRIVILEGED | Flags::NEWUSER | Flags::FS | Flags::FILES).contains(*flag))
+        .filter(|flag| !apart.contains(*flag) && Kernel::of(t.facts()).effective.contains(*flag))
+        .fold(Flags::NONE, |all, flag| all | flag)
+}
+
+/// A caller that succeeds: what its flags name it shares with its maker, and has an undo list.
+fn succeed(t: &Test, flags: Flags, semaphore: Option<&Semaphore>, calls: bool) -> Done {
+    if let Some(semaphore) = semaphore {
+        t.setup(Call::new("semop(-1, SEM_UNDO)", take_with_undo(semaphore.id())))?;
+    }
+    // Without the call, all the same is done.
+    t.check(unshare(if calls { flags } else { Flags::NONE })).succeeds()
+}
+
+fn success(t: &Test, flags: Flags) -> Done {
+    let gauges = Gauges::open(t)?;
+    let sysvsem = flags.contains(Flags::SYSVSEM);
+    let semaphore = if sysvsem { Some(Semaphore::new(t, 30_000)?) } else { None };
+    let act = |t: &Test, calls| succeed(t, flags, semaphore.as_ref(), calls);
+    // The undo list is the task's before the call already, and no longer afterwards.
+    let held = if sysvsem {
+        learn(t, &gauges, flags, |t| act(t, false), |t| succeed(t, flags, None, false))?
+    } else {
+        learn(t, &gauges, flags, |t| act(t, true), |t| act(t, false))?
+    };
+    let what = format!("unshare({flags}), with the caller gone");
+    check_nothing_left(t, &gauges, &held, &what, "LEAK-01", |calls, with| {
+        for _ in 0..calls {
+            t.spawn_sharing("caller", sharing(flags).0, |t| act(t, with))?.join(t)?;
+        }
+        Ok(())
+    })
+}
+
+case! {
+    name: "leaks.success",
+    about: "When the tasks have ended that got something of their own by the call, the kernel has let go \
+            of it: the number of its objects of each kind that the call makes does not grow with the \
+            number of calls.",
+    proves: &["LEAK-01"],
+    source: SOURCE,
+    needs: NEEDS,
+    from: Tier::Full,
+    deadline: DEADLINE,
+    work: |_| 100,
+    variants: making,
+    run: |t| success(t, Flags(t.param()))
+}
+
+case! {
+    name: "leaks.success.all",
+    about: "The same with all flags in one call.",
+    proves: &["LEAK-01"],
+    source: SOURCE,
+    needs: NEEDS.with(Feature::CreateUserNs),
+    deadline: DEADLINE,
+    work: |tier| if tier == Tier::Quick { 50 } else { 200 },
+    run: |t| success(t, all_making(t))
+}
+
+fn failures() -> Vec<Variant> {
+    Failing::ALL
+        .into_iter()
+        .enumerate()
+        .flat_map(|(at, (failing, name))| {
+            making()
+                .into_iter()
+                .filter(move |variant| variant.param != Flags::SYSVSEM.0 && failing.comes_after(Flags(variant.param)))
+                .map(move |variant| {
+                    let (param, inner) = (variant.param | (at as u64) << 40, variant.name.clone());
+                    Variant { name: format!("{name}.{inner}"), param, ..variant }.needing(failing.needs())
+                })
+        })
+        .collect()
+}
+
+fn failure(t: &Test, failing: Failing, flag: Flags) -> Done {
+    let flags = failing.flags(flag);
+    let gauges = Gauges::open(t)?;
+    let root = t.directory()?;
+    let held = learn(t, &gauges, flag, |t| succeed(t, flag, None, true), |t| succeed(t, flag, None, false))?;
+    let what = format!("unshare({flags}) that fails");
+    check_nothing_left(t, &gauges, &held, &what, "LEAK-02", |calls, with| {
+        t.in_child(|t| {
+            limits::enter_own_user_namespace(t)?;
+            let prepared = failing.prepare(t, flag, Flags::FS | Flags::FILES, root)?;
+            let expected = predict(&prepared.start, flags, &Kernel::of(t.facts())).result;
+            for _ in 0..calls {
+                if with {
+                    t.check(unshare(flags)).proves("LEAK-02").gives(expected)?;
+                } else {
+                    t.check(unshare(Flags::NONE)).proves("LEAK-02").succeeds()?;
+                }
+            }
+            Ok(())
+        })
+    })
+}
+
+case! {
+    name: "leaks.failure",
+    about: "A call that fails late, when it has made what other flags ask for, lets go of that: the number \
+            of the kernel's objects of each kind that those flags make does not grow with the number of \
+            calls.",
+    proves: &["LEAK-02"],
+    source: SOURCE,
+    needs: NEEDS.and(limits::NEEDS),
+    from: Tier::Full,
+    deadline: DEADLINE,
+    work: |_| 60,
+    variants: failures,
+    run: |t| {
+        let (failing, _) = Failing::ALL[(t.param() >> 40) as usize];
+        failure(t, failing, Flags(t.param() & 0xffff_ffff))
+    }
+}
+
+case! {
+    name: "leaks.failure.all",
+    about: "The same with all flags in one call, which fails at the last.",
+    proves: &["LEAK-02"],
+    source: SOURCE,
+    needs: NEEDS.and(limits::NEEDS).with(Feature::TimeNs),
+    deadline: DEADLINE,
+    work: |tier| if tier == Tier::Quick { 50 } else { 100 },
+    run: |t| failure(t, Failing::TimeLimit, all_making(t) & !Flags::NEWTIME)
+}
