@@ -31,6 +31,7 @@ use crate::outcome::{Counts, KnownBug, expect};
 use crate::plan::{Planned, plan};
 use crate::record::RecordLog;
 use crate::sandbox::{self, Sandbox};
+use crate::shard::Part;
 use crate::supervise::{Ending, Observation, Supervisor, restore_globals};
 
 use wire::{Job, receive_job, receive_observation, send_job, send_observation};
@@ -70,6 +71,8 @@ pub struct RunOptions {
     pub heartbeat: bool,
     /// Report in the order of the plan, which holds results back until their turn.
     pub in_order: bool,
+    /// Which part of a larger run this is, if it is one.
+    pub part: Option<Part>,
 }
 
 /// How a run ended.
@@ -183,6 +186,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         seed: options.seed,
         tier: options.tier,
         repeat: options.repeat,
+        part: options.part,
     })?;
     // Only a run without a sandbox needs a directory that the host sees.
     let directory = match facts.sandbox {

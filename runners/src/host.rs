@@ -10,6 +10,7 @@ use harness::facts::Facts;
 use harness::outcome::{ExitStatus, KnownBug};
 use harness::plan::Selection;
 use harness::pool::{RunError, RunOptions, usual_jobs};
+use harness::shard::{Part, Shard};
 
 use crate::cli::{Format, RunArgs, SelectionArgs};
 use crate::guest::fault::Trigger;
@@ -18,6 +19,40 @@ use crate::reports::Reports;
 
 /// What is reported as the program's version.
 pub const PROGRAM: &str = concat!("unshare-conformance ", env!("CARGO_PKG_VERSION"));
+
+/// Cases that were asked for, in the order of the plan.
+pub struct Selected {
+    /// The cases.
+    pub items: Vec<Item>,
+    /// Which part of them it is, if it is not all.
+    pub part: Option<Part>,
+}
+
+/// The cases of this tier that were asked for, or one part of them.
+///
+/// # Errors
+/// As [`select`]; or this part of them is empty.
+pub fn select_part(
+    args: &SelectionArgs,
+    shard: Option<Shard>,
+    tier: Tier,
+    cases: &'static [Case],
+) -> anyhow::Result<Selected> {
+    let items = select(args, tier, cases)?;
+    let Some(shard) = shard else {
+        return Ok(Selected { items, part: None });
+    };
+    let whole = items.len();
+    let items = shard.of(items, tier);
+    if items.is_empty() {
+        bail!("shard {shard} has no case: only {whole} were asked for, so use fewer shards");
+    }
+    let whole = u32::try_from(whole).unwrap_or(u32::MAX);
+    Ok(Selected {
+        items,
+        part: Some(Part { shard, whole }),
+    })
+}
 
 /// The cases of this tier that were asked for, in the order of the plan.
 ///
@@ -61,16 +96,21 @@ pub fn select(
 /// # Errors
 /// Nothing can be said: no case matches, a report cannot be written, or no process be started.
 pub fn run(args: &RunArgs, cases: &'static [Case]) -> anyhow::Result<ExitStatus> {
-    let items = select(&args.selection, args.how.tier_on_host(), cases)?;
+    let selected = select_part(
+        &args.selection,
+        args.how.shard,
+        args.how.tier_on_host(),
+        cases,
+    )?;
     let reports = Reports::open(&args.report)?;
     let options = options(args, known_bugs::all());
-    run_items(args, items, options, false, reports, Trigger::default())
+    run_items(args, selected, options, false, reports, Trigger::default())
 }
 
 /// The suite of a guest, ready to run.
 pub struct InGuest {
     args: RunArgs,
-    items: Vec<Item>,
+    selected: Selected,
     known_bugs: Vec<KnownBug>,
 }
 
@@ -81,8 +121,9 @@ impl InGuest {
     /// No case matches.
     pub fn prepare(args: RunArgs) -> anyhow::Result<Self> {
         Ok(Self {
-            items: select(
+            selected: select_part(
                 &args.selection,
+                args.how.shard,
                 args.how.tier_in_guest(),
                 suite::cases::all(),
             )?,
@@ -107,7 +148,7 @@ impl InGuest {
         };
         run_items(
             args,
-            self.items,
+            self.selected,
             options,
             format == Format::Wire,
             reports,
@@ -131,6 +172,7 @@ fn options(args: &RunArgs, known_bugs: Vec<KnownBug>) -> RunOptions {
         promised: Vec::new(),
         known_bugs,
         facts: None,
+        part: None,
         heartbeat: false,
         in_order: true,
     }
@@ -138,7 +180,7 @@ fn options(args: &RunArgs, known_bugs: Vec<KnownBug>) -> RunOptions {
 
 fn run_items(
     args: &RunArgs,
-    items: Vec<Item>,
+    selected: Selected,
     options: RunOptions,
     for_runner: bool,
     mut reports: Reports,
@@ -148,21 +190,28 @@ fn run_items(
         heartbeat: for_runner || reports.are_watched(),
         // A runner must know at once what is done and what is not: the guest may die.
         in_order: !for_runner,
+        part: selected.part,
         ..options
     };
     let mut sink = |event: &Event| {
         reports.event(event)?;
         trigger.after(event)
     };
-    match harness::pool::run(items, &options, &mut sink) {
-        Ok(end) => Ok(match end.interrupted {
-            Some(signal) => ExitStatus::Interrupted { signal },
-            None => end.counts.exit_status(args.strict),
-        }),
+    let result = harness::pool::run(selected.items, &options, &mut sink);
+    match result {
+        Ok(end) => {
+            reports.close()?;
+            Ok(match end.interrupted {
+                Some(signal) => ExitStatus::Interrupted { signal },
+                None => end.counts.exit_status(args.strict),
+            })
+        }
         Err(error @ RunError::Report(_)) => Err(error.into()),
         Err(error) => {
             let why = error.to_string();
-            let _ = reports.event(&Event::BailedOut { why });
+            let _ = reports
+                .event(&Event::BailedOut { why })
+                .and_then(|()| reports.close());
             Err(error.into())
         }
     }
