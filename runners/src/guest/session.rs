@@ -606,6 +606,7 @@ mod tests {
             seed: 1,
             tier: Tier::Quick,
             repeat: 1,
+            part: None,
         })
     }
 
