@@ -3,16 +3,19 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use harness::case_run::Tier;
 use harness::facts::Facts;
 use harness::outcome::ExitStatus;
+use harness::report::Submission;
+use harness::shard::Shard;
 use vm::kernel::KernelError;
 use vm::machine::MachineError;
 use vm::payload::PayloadError;
 
+use crate::compare::{self, CompareArgs};
 use crate::coverage::{self, CoverageArgs, NoSuchRequirement};
 use crate::faults::{self, FaultsArgs};
 use crate::guest::NoSuchKernel;
@@ -20,8 +23,11 @@ use crate::guest::accelerator::AccelArg;
 use crate::guest::fault::Fault;
 use crate::image::{self, ImageArgs};
 use crate::kernels::{self, KernelsArgs};
+use crate::known_bugs::{KnownBugsArgs, NoSuchRelease};
 use crate::matrix::{self, MatrixArgs};
-use crate::{guest, host, list};
+use crate::merge::{self, MergeArgs};
+use crate::results::WrongResults;
+use crate::{documents, guest, host, known_bugs, list};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,6 +46,12 @@ Exit status:
   125  nothing can be said (git bisect run skips such a commit)
   129  wrong command line or unreadable input
   130, 143  interrupted";
+
+const COMPLETIONS: &str = "\
+Examples:
+  unshare-conformance completions bash > /etc/bash_completion.d/unshare-conformance
+  unshare-conformance completions zsh > ~/.zfunc/_unshare-conformance
+  unshare-conformance completions fish > ~/.config/fish/completions/unshare-conformance.fish";
 
 /// Decides whether a Linux kernel implements unshare(2) correctly.
 #[derive(Debug, Parser)]
@@ -66,8 +78,25 @@ enum Command {
     Matrix(Box<MatrixArgs>),
     /// Simulate broken kernels, which shows that every check can fail (for developers of the suite)
     Faults(FaultsArgs),
+    /// Show what changed between two runs, regressions first
+    Compare(CompareArgs),
+    /// Show which kernels have which documented bugs
+    KnownBugs(KnownBugsArgs),
+    /// Put the results of shards together and report them as one run
+    Merge(Box<MergeArgs>),
     /// Write the guest's initramfs, for boards and other boot loaders
     Image(ImageArgs),
+    /// Print the completions of a shell
+    #[command(after_help = COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for each command into a directory
+    Man {
+        /// The directory, e.g. /usr/local/share/man/man1
+        directory: Option<PathBuf>,
+    },
     /// Run the deliberately bad cases that test the harness
     #[command(hide = true)]
     Selftest(Box<RunArgs>),
@@ -123,6 +152,9 @@ pub struct HowArgs {
     /// How many cases run at the same time [default: two for each CPU]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub jobs: Option<u32>,
+    /// Run the I-th of N parts of about equal work, the same everywhere; `merge` puts them together
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
     /// How often to run each case
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
@@ -158,6 +190,23 @@ pub struct ReportArgs {
     /// Tell of failures only (pretty only)
     #[arg(long, short)]
     pub quiet: bool,
+    /// The name of the CI system that submits (kcidb only) [default: local]
+    #[arg(long, value_name = "ORIGIN", value_parser = parse_origin)]
+    pub kcidb_origin: Option<String>,
+    /// The ID of the build under test, ORIGIN:ID (kcidb only) [default: made from the release]
+    #[arg(long, value_name = "ID", value_parser = parse_build)]
+    pub kcidb_build: Option<String>,
+}
+
+impl ReportArgs {
+    /// Who submits, for KCIDB. `start` is when the run began, if it begins now.
+    pub fn submission(&self, start: Option<SystemTime>) -> Submission {
+        Submission {
+            origin: self.kcidb_origin.clone().unwrap_or("local".to_owned()),
+            build: self.kcidb_build.clone(),
+            start: start.map(|time| humantime::format_rfc3339_seconds(time).to_string()),
+        }
+    }
 }
 
 impl HowArgs {
@@ -310,10 +359,18 @@ pub enum Format {
     Pretty,
     /// TAP version 13
     Tap,
-    /// KTAP version 1
+    /// TAP version 14: a subtest for each group
+    Tap14,
+    /// KTAP version 1, the kernel's dialect
     Ktap,
-    /// One event a line
+    /// JUnit's XML, for GitLab, GitHub and Jenkins
+    Junit,
+    /// One event a line, complete: what `compare` and `merge` read
     Json,
+    /// A submission to KCIDB, schema 5.3
+    Kcidb,
+    /// LAVA's test case signals
+    Lava,
     /// Events for the runner outside of a guest
     #[value(hide = true)]
     Wire,
@@ -337,6 +394,25 @@ impl From<TierArg> for Tier {
             TierArg::Full => Tier::Full,
             TierArg::Exhaustive => Tier::Exhaustive,
         }
+    }
+}
+
+fn is_origin(text: &str) -> bool {
+    let usual = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    !text.is_empty() && text.chars().all(usual)
+}
+
+fn parse_origin(text: &str) -> Result<String, String> {
+    match is_origin(text) {
+        true => Ok(text.to_owned()),
+        false => Err("KCIDB takes lowercase letters, digits and _".to_owned()),
+    }
+}
+
+fn parse_build(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some((origin, id)) if is_origin(origin) && !id.is_empty() => Ok(text.to_owned()),
+        _ => Err("give it as ORIGIN:ID, as it is in KCIDB".to_owned()),
     }
 }
 
@@ -420,6 +496,11 @@ pub fn main() -> ExitStatus {
         Command::Kernels(args) => kernels::run(&args),
         Command::Matrix(args) => matrix::run(*args),
         Command::Faults(args) => faults::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::KnownBugs(args) => known_bugs::run(&args),
+        Command::Completions { shell } => documents::completions(shell),
+        Command::Man { directory } => documents::man(directory.as_deref()),
         Command::Image(args) => image::run(&args),
     };
     told(result)
@@ -466,6 +547,8 @@ pub fn is_wrong_input(error: &anyhow::Error) -> bool {
             || of_machine
             || cause.is::<KernelError>()
             || cause.is::<NoSuchKernel>()
+            || cause.is::<NoSuchRelease>()
+            || cause.is::<WrongResults>()
             || cause.is::<NoSuchRequirement>()
     })
 }

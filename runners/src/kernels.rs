@@ -371,12 +371,12 @@ mod tests {
     #[test]
     fn every_addition_has_its_fragment() {
         use clap::ValueEnum;
-        for addition in super::Addition::value_variants() {
+        for addition in Addition::value_variants() {
             assert!(addition.fragment().is_some(), "{addition:?}");
         }
         assert_eq!(
-            super::Addition::value_variants().len(),
-            super::Fragment::additions().len()
+            Addition::value_variants().len(),
+            Fragment::additions().len()
         );
     }
 

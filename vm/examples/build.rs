@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let cache = vm::cache::Cache::of_user()?;
     let mut progress = |line: &str| eprintln!("{line}");
-    let built = vm::build::build(&tree, &[], &cache, &mut progress)?;
+    let built = vm::build::build(&tree, &[], &[], &cache, &mut progress)?;
     println!(
         "{} ({})",
         built.kernel.path().display(),

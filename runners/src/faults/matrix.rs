@@ -331,6 +331,7 @@ impl<'a> Matrix<'a> {
             before_body: None,
             caveat: None,
             left_out: |_| None,
+            part: None,
         };
         let options = under(fault, options)?;
         let items = cases.iter().map(|case| self.items[case].clone()).collect();
