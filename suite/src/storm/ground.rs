@@ -128,8 +128,10 @@ pub(super) fn play_rounds(
         let mut play_once = |plan: &Plan| -> Done {
             ground.mapping.clear();
             let starter = Starter::look(&ground);
+            let health = Health::of_kernel();
             play(&ground, plan, &mut figures)?;
-            starter.check_untouched(&ground)
+            starter.check_untouched(&ground)?;
+            health.check_unchanged(t)
         };
         if let Err(stop) = play_once(&plan) {
             shrink(t, plan, |plan| play_once(plan));
@@ -139,6 +141,43 @@ pub(super) fn play_rounds(
     }
     t.note(figures.line(t.run_seed()));
     Ok(())
+}
+
+/// What the kernel says of itself when it is unwell. Looked at after each round, so that what it wrote
+/// to its log belongs to a round, and with it to a seed.
+struct Health {
+    taint: String,
+    lockdep_gave_up: bool,
+}
+
+impl Health {
+    fn of_kernel() -> Self {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        // After its first complaint lockdep says nothing more; it sets no taint.
+        let lockdep_gave_up = read("/proc/lockdep_stats").lines().any(|line| {
+            line.trim_start().starts_with("debug_locks:") && line.trim_end().ends_with(" 0")
+        });
+        Self {
+            taint: read("/proc/sys/kernel/tainted").trim().to_owned(),
+            lockdep_gave_up,
+        }
+    }
+
+    fn check_unchanged(self, t: &Test) -> Done {
+        let now = Health::of_kernel();
+        t.check(Call::seen(
+            "/proc/sys/kernel/tainted after the round",
+            now.taint,
+        ))
+        .proves("RACE-01")
+        .is(self.taint)?;
+        t.check(Call::seen(
+            "whether lockdep complained in the round",
+            now.lockdep_gave_up,
+        ))
+        .proves("RACE-01")
+        .is(self.lockdep_gave_up)
+    }
 }
 
 /// How often a smaller round is played to see whether it shows the failure, too.
