@@ -1,4 +1,4 @@
-//! What a failing case says, under twenty faults: does the first line tell a kernel developer what is
+//! What a failing case says, under two dozen faults: does the first line tell a kernel developer what is
 //! wrong? What differs from run to run and from machine to machine (process IDs, inodes, IDs of
 //! mounts, lines of source) is taken out.
 
@@ -7,7 +7,7 @@ use std::process::Command;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
 
 /// A fault, and a case that notices it.
-const SAID: [(&str, &str); 22] = [
+const SAID: [(&str, &str); 24] = [
     ("success-without-doing", "separation.fs.kcmp"),
     ("done-and-no-memory", "flags.root.26_newuts"),
     ("returns-one", "flags.root.09_fs"),
@@ -27,8 +27,16 @@ const SAID: [(&str, &str); 22] = [
     ("threads-not-checked", "flags.second_thread.leader.thread"),
     ("ia32-does-nothing", "flags.ia32.files"),
     ("changes-umask", "flags.root.09_fs"),
-    ("changes-close-on-exec-lost", "flags.root.10_files"),
+    (
+        "changes-close-on-exec-lost",
+        "flags.repeat.nothing_shared.files",
+    ),
     ("host-name-of-new-uts", "flags.root.26_newuts"),
+    ("undo-applied-twice", "implied.undo_shared.sysvsem"),
+    (
+        "privilege-by-user-namespace",
+        "privilege.all_but_sys_admin.newnet",
+    ),
     ("never-returns", "flags.root.09_fs"),
 ];
 

@@ -36,12 +36,23 @@ pub struct Fault {
     pub breaks: &'static [&'static str],
     /// No check may fail with it: a kernel may be like that.
     pub harmless: bool,
-    /// A case that does not end has noticed it, too. Since each one costs its deadline, only cases
-    /// whose names begin so are tried.
-    pub hangs: Option<&'static str>,
+    /// It refuses what is asked, or never answers: that a case notices this says little of its other
+    /// checks, and is not enough for it.
+    pub blunt: bool,
+    /// A case that does not end has noticed it, too.
+    pub hangs: bool,
+    /// Where a case takes long to notice it: only those whose names begin so are tried. Empty: all.
+    pub tried_on: &'static [&'static str],
     /// What is done instead of the call.
     #[serde(skip)]
     pub lie: Lie,
+}
+
+impl Fault {
+    /// Whether a case of this name is tried.
+    pub fn is_tried_on(&self, case: &str) -> bool {
+        self.tried_on.is_empty() || self.tried_on.iter().any(|name| case.starts_with(name))
+    }
 }
 
 /// The fault of this name.

@@ -43,7 +43,7 @@ impl Row {
         self.tried += 1;
         let noticed = match verdict.status {
             Status::Fail => true,
-            Status::TimedOut => self.fault.hangs.is_some(),
+            Status::TimedOut => self.fault.hangs,
             _ => false,
         };
         if noticed {
@@ -79,18 +79,14 @@ pub struct Caught {
 }
 
 impl Caught {
-    /// Cases that no fault makes fail.
+    /// Cases that no fault makes fail, but for those that only refuse.
     pub fn silent_cases(&self) -> BTreeSet<&str> {
-        let loud: BTreeSet<&str> = self
-            .rows
-            .iter()
-            .flat_map(|row| row.caught_by.keys())
-            .map(String::as_str)
-            .collect();
+        let sharp = self.rows.iter().filter(|row| !row.fault.blunt);
+        let loud: BTreeSet<&String> = sharp.flat_map(|row| row.caught_by.keys()).collect();
         self.passing
             .iter()
-            .map(String::as_str)
             .filter(|case| !loud.contains(case))
+            .map(String::as_str)
             .collect()
     }
 
@@ -132,6 +128,7 @@ impl Caught {
             let Some(best) = self
                 .rows
                 .iter()
+                .filter(|row| !row.fault.blunt)
                 .max_by_key(gain)
                 .filter(|row| gain(row) > 0)
             else {

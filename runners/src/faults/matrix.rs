@@ -85,7 +85,7 @@ enum MatrixFormat {
 /// # Errors
 /// Faults cannot be simulated here, no case matches, or a file cannot be written.
 pub fn run(args: &FaultMatrixArgs) -> anyhow::Result<ExitStatus> {
-    let items = select(&args.selection, Tier::Quick, suite::cases::all())?;
+    let items = select(&args.selection, Tier::Full, suite::cases::all())?;
     let faults: Vec<&'static Fault> = match args.fault.as_slice() {
         [] => table::all().iter().collect(),
         chosen => chosen.to_vec(),
@@ -291,7 +291,7 @@ impl<'a> Matrix<'a> {
         self.bar.set_message(fault.name.to_string());
         let cases: Vec<String> = cases
             .iter()
-            .filter(|case| fault.hangs.is_none_or(|only| case.starts_with(only)))
+            .filter(|case| fault.is_tried_on(case))
             .cloned()
             .collect();
         for (case, verdict) in self.verdicts(Some(fault), &cases)? {
@@ -320,7 +320,9 @@ impl<'a> Matrix<'a> {
             until_failure: false,
             jobs: self.args.jobs.unwrap_or_else(|| usual_jobs(cpus)),
             // What passes may take its time.
-            timeout: fault.map(|_| self.args.timeout),
+            timeout: fault
+                .filter(|fault| !fault.harmless && (fault.hangs || fault.tried_on.is_empty()))
+                .map(|_| self.args.timeout),
             slowdown: 1,
             may_disturb_host: false,
             promised: Vec::new(),

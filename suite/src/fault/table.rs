@@ -2,6 +2,7 @@
 
 mod errnos;
 mod flags;
+mod leftovers;
 mod results;
 mod state;
 mod work;
@@ -21,6 +22,7 @@ pub fn all() -> &'static [Fault] {
             flags::faults(),
             errnos::faults(),
             state::faults(),
+            leftovers::faults(),
         ];
         parts.into_iter().flatten().collect()
     })
@@ -40,7 +42,9 @@ fn always(
         imitates: imitates.into(),
         breaks,
         harmless: false,
-        hangs: None,
+        blunt: false,
+        hangs: false,
+        tried_on: &[],
         lie: Lie {
             when: [When::Always; 2],
             what,
@@ -67,9 +71,21 @@ impl Fault {
         self
     }
 
-    /// The same, which a case notices by never coming to its end; tried with these cases.
-    fn hanging(mut self, cases: &'static str) -> Self {
-        self.hangs = Some(cases);
+    /// The same, which refuses and does nothing else.
+    fn blunt(mut self) -> Self {
+        self.blunt = true;
+        self
+    }
+
+    /// The same, tried with these cases only.
+    fn tried_on(mut self, cases: &'static [&'static str]) -> Self {
+        self.tried_on = cases;
+        self
+    }
+
+    /// The same, which a case notices by never coming to its end.
+    fn hanging(mut self) -> Self {
+        self.hangs = true;
         self
     }
 }

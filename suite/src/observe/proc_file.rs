@@ -186,6 +186,38 @@ pub struct FdList {
     pub highest: i32,
     /// A hash over numbers and close-on-exec flags.
     pub hash: u64,
+    /// Those below 64, a bit each.
+    pub low: u64,
+    /// Those of them that close on exec.
+    pub closing: u64,
+}
+
+impl std::fmt::Display for FdList {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bits = |set: u64| (0..64).filter(move |bit| set >> bit & 1 == 1);
+        let list = |set: u64| {
+            let numbers: Vec<_> = bits(set).map(|bit| bit.to_string()).collect();
+            if numbers.is_empty() {
+                "none".to_owned()
+            } else {
+                numbers.join(" ")
+            }
+        };
+        write!(
+            f,
+            "{} (closing on exec: {})",
+            list(self.low),
+            list(self.closing)
+        )?;
+        match self.count - self.low.count_ones() {
+            0 => Ok(()),
+            more => write!(
+                f,
+                " and {more} more up to {} ({:x})",
+                self.highest, self.hash
+            ),
+        }
+    }
 }
 
 impl FdList {
@@ -195,6 +227,8 @@ impl FdList {
             count: 0,
             highest: -1,
             hash: 0,
+            low: 0,
+            closing: 0,
         };
         let flags = libc::O_RDONLY | libc::O_DIRECTORY;
         let Some(directory) = open_at(proc, c"thread-self/fd", flags) else {
@@ -239,6 +273,10 @@ impl FdList {
         let flags = unsafe { syscall!(Sysno::fcntl, fd, libc::F_GETFD) }.unwrap_or(usize::MAX);
         self.count += 1;
         self.highest = self.highest.max(fd);
+        if let 0..64 = fd {
+            self.low |= 1 << fd;
+            self.closing |= ((flags & libc::FD_CLOEXEC as usize) as u64) << fd;
+        }
         // Order does not matter: the kernel lists in ascending order, but says nowhere that it does.
         let mut bytes = [0; 12];
         bytes[..4].copy_from_slice(&fd.to_ne_bytes());

@@ -248,10 +248,7 @@ impl State {
             Part::DomainName => text(&self.domain_name),
             Part::Signals => format!("{:x?}", self.signals),
             Part::Ids => format!("{:?}", self.ids),
-            Part::Descriptors => format!(
-                "{} up to {} ({:x})",
-                self.descriptors.count, self.descriptors.highest, self.descriptors.hash
-            ),
+            Part::Descriptors => self.descriptors.to_string(),
             other => other.to_string(),
         }
     }

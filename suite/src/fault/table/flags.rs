@@ -45,7 +45,8 @@ fn of(flag: Flags) -> Vec<Fault> {
             breaks,
             What::Answer(-(libc::EINVAL as i64)),
         )
-        .when(When::Any(flag)),
+        .when(When::Any(flag))
+        .blunt(),
         always(
             format!("claims-{slug}"),
             format!("A call with {name} gives 0 and does nothing."),

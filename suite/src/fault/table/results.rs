@@ -43,28 +43,32 @@ pub(super) fn faults() -> Vec<Fault> {
             "A kernel or sandbox without the call.",
             &["FLAG-50"],
             errno(libc::ENOSYS),
-        ),
+        )
+        .blunt(),
         always(
             "no-memory",
             "ENOMEM without a reason.",
             "An allocation that fails on every call.",
             &["RET-01"],
             errno(libc::ENOMEM),
-        ),
+        )
+        .blunt(),
         always(
             "interrupted",
             "EINTR without a signal.",
             "An interruptible wait on the way into a namespace, whose restart is lost.",
             &["RET-01"],
             errno(libc::EINTR),
-        ),
+        )
+        .blunt(),
         always(
             "restart-leaks",
             "The kernel's internal code 512 (ERESTARTSYS) instead of a result.",
             "A restart code that reaches the caller.",
             &["RET-01"],
             errno(512),
-        ),
+        )
+        .blunt(),
         always(
             "done-and-no-memory",
             "Everything is done, and ENOMEM returned.",
@@ -114,6 +118,7 @@ pub(super) fn faults() -> Vec<Fault> {
             &["RET-02", "RET-03"],
             errno(libc::ENOMEM),
         )
+        .blunt()
         .when(When::After(1)),
         always(
             "second-call-does-nothing",
@@ -137,14 +142,17 @@ pub(super) fn faults() -> Vec<Fault> {
             &["RET-01"],
             What::Never,
         )
-        .hanging("flags.root.0"),
+        .blunt()
+        .hanging()
+        .tried_on(&["flags.root.0"]),
         always(
             "kills",
             "The caller is ended by SIGKILL.",
             "An oops on the way out, which ends the task.",
             &["RET-01"],
             What::Kill(libc::SIGKILL),
-        ),
+        )
+        .blunt(),
         always(
             "ia32-refused",
             "The 32-bit entry gives EINVAL, the 64-bit one is right.",
