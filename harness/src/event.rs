@@ -9,6 +9,7 @@ use crate::case_run::Tier;
 use crate::facts::Facts;
 use crate::judge::Verdict;
 use crate::outcome::{Counts, Outcome};
+use crate::shard::Part;
 
 /// What is said of a case before it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +57,9 @@ pub enum Event {
         tier: Tier,
         /// How often each case is run.
         repeat: u32,
+        /// Which part of a larger run this is, if it is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        part: Option<Part>,
     },
     /// A case began to run.
     CaseStarted {

@@ -28,6 +28,7 @@ pub mod record;
 pub mod report;
 pub mod sandbox;
 pub mod selftest;
+pub mod shard;
 pub mod splat;
 pub mod supervise;
 pub mod task;

@@ -32,6 +32,7 @@ use crate::outcome::{Counts, KnownBug, expect};
 use crate::plan::{Planned, plan};
 use crate::record::RecordLog;
 use crate::sandbox::{self, Sandbox};
+use crate::shard::Part;
 use crate::supervise::{Ending, Observation, Supervisor, restore_globals};
 
 use wire::{Job, receive_job, receive_observation, send_job, send_observation};
@@ -77,6 +78,8 @@ pub struct RunOptions {
     pub caveat: Option<String>,
     /// Why a case of this name is left out of this run, where it is.
     pub left_out: fn(&str) -> Option<String>,
+    /// Which part of a larger run this is, if it is one.
+    pub part: Option<Part>,
 }
 
 /// How a run ended.
@@ -195,6 +198,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         seed: options.seed,
         tier: options.tier,
         repeat: options.repeat,
+        part: options.part,
     })?;
     // Only a run without a sandbox needs a directory that the host sees.
     let directory = match facts.sandbox {

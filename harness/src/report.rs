@@ -1,11 +1,16 @@
 //! Reports: events in, one dialect out. A reporter knows nothing of how cases are run.
 
 mod diagnostics;
+mod document;
 mod flat;
 mod json;
+mod junit;
+mod kcidb;
 mod ktap;
+mod lava;
 mod pretty;
 mod tap;
+mod tap14;
 mod text;
 mod wire;
 
@@ -13,10 +18,14 @@ use std::io::{self, Write};
 
 use crate::event::{CaseInfo, Event};
 
-pub use json::Json;
+pub use json::{Json, SCHEMA};
+pub use junit::Junit;
+pub use kcidb::{Kcidb, Submission};
 pub use ktap::Ktap;
+pub use lava::Lava;
 pub use pretty::{Pretty, Verbosity};
 pub use tap::Tap;
+pub use tap14::Tap14;
 pub use text::one_line;
 pub use wire::Wire;
 
@@ -27,6 +36,14 @@ pub trait Reporter {
     /// # Errors
     /// The output cannot be written.
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
+
+    /// Tells that no more events come. Dialects that are one document are written now.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn close(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        out.flush()
+    }
 }
 
 /// The plan, remembered from the first event, and how far the report has come.
@@ -39,6 +56,19 @@ struct Progress {
 impl Progress {
     fn case(&self, index: usize) -> &CaseInfo {
         &self.plan[index]
+    }
+
+    /// The groups, each with the places of its cases, in the order of the plan.
+    fn groups(&self) -> Vec<(String, Vec<usize>)> {
+        let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
+        for (index, case) in self.plan.iter().enumerate() {
+            let name = case.name.split('.').next().unwrap_or(&case.name);
+            match groups.iter_mut().find(|(group, _)| group == name) {
+                Some((_, cases)) => cases.push(index),
+                None => groups.push((name.to_owned(), vec![index])),
+            }
+        }
+        groups
     }
 
     /// The number of the next result line.
@@ -56,6 +86,7 @@ fn head(event: &Event) -> Vec<String> {
         seed,
         tier,
         repeat,
+        part,
         ..
     } = event
     else {
@@ -73,5 +104,8 @@ fn head(event: &Event) -> Vec<String> {
             String::new()
         }
     ));
+    if let Some(part) = part {
+        lines.push(format!("shard {} of {} cases", part.shard, part.whole));
+    }
     lines
 }

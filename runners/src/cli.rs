@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use harness::case_run::Tier;
 use harness::facts::Facts;
 use harness::outcome::ExitStatus;
+use harness::report::Submission;
+use harness::shard::Shard;
 use vm::kernel::KernelError;
 use vm::machine::MachineError;
 use vm::payload::PayloadError;
@@ -122,6 +124,9 @@ pub struct HowArgs {
     /// How many cases run at the same time [default: two for each CPU]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub jobs: Option<u32>,
+    /// Run the I-th of N parts of about equal work, the same everywhere; `merge` puts them together
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
     /// How often to run each case
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
@@ -151,6 +156,23 @@ pub struct ReportArgs {
     /// Tell of failures only (pretty only)
     #[arg(long, short)]
     pub quiet: bool,
+    /// The name of the CI system that submits (kcidb only) [default: local]
+    #[arg(long, value_name = "ORIGIN", value_parser = parse_origin)]
+    pub kcidb_origin: Option<String>,
+    /// The ID of the build under test, ORIGIN:ID (kcidb only) [default: made from the release]
+    #[arg(long, value_name = "ID", value_parser = parse_build)]
+    pub kcidb_build: Option<String>,
+}
+
+impl ReportArgs {
+    /// Who submits, for KCIDB. `start` is when the run began, if it begins now.
+    pub fn submission(&self, start: Option<SystemTime>) -> Submission {
+        Submission {
+            origin: self.kcidb_origin.clone().unwrap_or("local".to_owned()),
+            build: self.kcidb_build.clone(),
+            start: start.map(|time| humantime::format_rfc3339_seconds(time).to_string()),
+        }
+    }
 }
 
 impl HowArgs {
@@ -303,10 +325,18 @@ pub enum Format {
     Pretty,
     /// TAP version 13
     Tap,
-    /// KTAP version 1
+    /// TAP version 14: a subtest for each group
+    Tap14,
+    /// KTAP version 1, the kernel's dialect
     Ktap,
-    /// One event a line
+    /// JUnit's XML, for GitLab, GitHub and Jenkins
+    Junit,
+    /// One event a line, complete: what `compare` and `merge` read
     Json,
+    /// A submission to KCIDB, schema 5.3
+    Kcidb,
+    /// LAVA's test case signals
+    Lava,
     /// Events for the runner outside of a guest
     #[value(hide = true)]
     Wire,
@@ -330,6 +360,25 @@ impl From<TierArg> for Tier {
             TierArg::Full => Tier::Full,
             TierArg::Exhaustive => Tier::Exhaustive,
         }
+    }
+}
+
+fn is_origin(text: &str) -> bool {
+    let usual = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    !text.is_empty() && text.chars().all(usual)
+}
+
+fn parse_origin(text: &str) -> Result<String, String> {
+    match is_origin(text) {
+        true => Ok(text.to_owned()),
+        false => Err("KCIDB takes lowercase letters, digits and _".to_owned()),
+    }
+}
+
+fn parse_build(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some((origin, id)) if is_origin(origin) && !id.is_empty() => Ok(text.to_owned()),
+        _ => Err("give it as ORIGIN:ID, as it is in KCIDB".to_owned()),
     }
 }
 

@@ -40,7 +40,7 @@ use vm::machine::{Accelerator, MachineError, Options};
 use vm::payload::PayloadError;
 
 use crate::cli::{BootFailure, Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs};
-use crate::host::{PROGRAM, select};
+use crate::host::{PROGRAM, select_part};
 use crate::reports::Reports;
 use console::ConsoleLog;
 use machine::{Input, Machine, MachineEnd};
@@ -94,17 +94,20 @@ pub fn open_kernel(name: &str, cache: &Cache) -> anyhow::Result<Kernel> {
 /// The guest cannot be described or started, or a report cannot be written.
 pub fn run(args: &RunArgs, name: &str) -> anyhow::Result<ExitStatus> {
     signals::begin()?;
-    let items = select(
+    let items = select_part(
         &args.selection,
+        args.how.shard,
         args.how.tier_in_guest(),
         suite::cases::all(),
-    )?;
+    )?
+    .items;
     let mut reports = Reports::open(&args.report)?;
     let boot = Boot::prepare(&args.guest, name)?;
     for remark in boot.remarks() {
         eprintln!("unshare-conformance: {remark}");
     }
     let status = boot.run(&items, args, &mut |event| reports.event(event))?;
+    reports.close()?;
     if status != ExitStatus::Conforms {
         eprintln!(
             "unshare-conformance: the guest's console is in {}",
@@ -130,6 +133,9 @@ pub fn arguments(
     option("--tier", how.tier_in_guest().name().to_owned());
     option("--seed", how.seed().to_string());
     option("--repeat", how.repeat.to_string());
+    if let Some(shard) = how.shard {
+        option("--shard", shard.to_string());
+    }
     if let Some(jobs) = jobs {
         option("--jobs", jobs.to_string());
     }

@@ -10,6 +10,7 @@ use harness::facts::Facts;
 use harness::outcome::ExitStatus;
 use harness::plan::Selection;
 use harness::pool::{RunError, RunOptions, usual_jobs};
+use harness::shard::{Part, Shard};
 
 use crate::cli::{Format, HowArgs, InGuestArgs, RunArgs, SelectionArgs};
 use crate::faults;
@@ -19,6 +20,40 @@ use crate::reports::Reports;
 
 /// What is reported as the program's version.
 pub const PROGRAM: &str = concat!("unshare-conformance ", env!("CARGO_PKG_VERSION"));
+
+/// Cases that were asked for, in the order of the plan.
+pub struct Selected {
+    /// The cases.
+    pub items: Vec<Item>,
+    /// Which part of them it is, if it is not all.
+    pub part: Option<Part>,
+}
+
+/// The cases of this tier that were asked for, or one part of them.
+///
+/// # Errors
+/// As [`select`]; or this part of them is empty.
+pub fn select_part(
+    args: &SelectionArgs,
+    shard: Option<Shard>,
+    tier: Tier,
+    cases: &'static [Case],
+) -> anyhow::Result<Selected> {
+    let items = select(args, tier, cases)?;
+    let Some(shard) = shard else {
+        return Ok(Selected { items, part: None });
+    };
+    let whole = items.len();
+    let items = shard.of(items, tier);
+    if items.is_empty() {
+        bail!("shard {shard} has no case: only {whole} were asked for, so use fewer shards");
+    }
+    let whole = u32::try_from(whole).unwrap_or(u32::MAX);
+    Ok(Selected {
+        items,
+        part: Some(Part { shard, whole }),
+    })
+}
 
 /// The cases of this tier that were asked for, in the order of the plan.
 ///
@@ -62,20 +97,35 @@ pub fn select(
 /// # Errors
 /// Nothing can be said: no case matches, a report cannot be written, or no process be started.
 pub fn run(args: &RunArgs, cases: &'static [Case]) -> anyhow::Result<ExitStatus> {
-    let items = select(&args.selection, args.how.tier_on_host(), cases)?;
+    let selected = select_part(
+        &args.selection,
+        args.how.shard,
+        args.how.tier_on_host(),
+        cases,
+    )?;
     let reports = Reports::open(&args.report)?;
     let options = RunOptions {
         heartbeat: reports.are_watched(),
         ..options(&args.how, args.disturb_host)
     };
     let options = faults::under(args.fault, options)?;
-    run_items(items, &options, args.strict, reports, Trigger::default())
+    let options = RunOptions {
+        part: selected.part,
+        ..options
+    };
+    run_items(
+        selected.items,
+        &options,
+        args.strict,
+        reports,
+        Trigger::default(),
+    )
 }
 
 /// The suite of a guest, ready to run.
 pub struct InGuest {
     args: InGuestArgs,
-    items: Vec<Item>,
+    selected: Selected,
 }
 
 impl InGuest {
@@ -86,7 +136,7 @@ impl InGuest {
     pub fn prepare(args: InGuestArgs) -> anyhow::Result<Self> {
         let tier = args.how.tier_in_guest();
         Ok(Self {
-            items: select(&args.selection, tier, suite::cases::all())?,
+            selected: select_part(&args.selection, args.how.shard, tier, suite::cases::all())?,
             args,
         })
     }
@@ -106,9 +156,10 @@ impl InGuest {
             heartbeat: for_runner,
             // A runner must know at once what is done and what is not: the guest may die.
             in_order: !for_runner,
+            part: self.selected.part,
             ..options(&args.how, args.disturb_host)
         };
-        run_items(self.items, &options, args.strict, reports, trigger)
+        run_items(self.selected.items, &options, args.strict, reports, trigger)
     }
 }
 
@@ -127,6 +178,7 @@ fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
         promised: Vec::new(),
         known_bugs: known_bugs::all,
         facts: None,
+        part: None,
         heartbeat: false,
         in_order: true,
         before_body: None,
@@ -146,15 +198,21 @@ fn run_items(
         reports.event(event)?;
         trigger.after(event)
     };
-    match harness::pool::run(items, options, &mut sink) {
-        Ok(end) => Ok(match end.interrupted {
-            Some(signal) => ExitStatus::Interrupted { signal },
-            None => end.counts.exit_status(strict),
-        }),
+    let result = harness::pool::run(items, options, &mut sink);
+    match result {
+        Ok(end) => {
+            reports.close()?;
+            Ok(match end.interrupted {
+                Some(signal) => ExitStatus::Interrupted { signal },
+                None => end.counts.exit_status(strict),
+            })
+        }
         Err(error @ RunError::Report(_)) => Err(error.into()),
         Err(error) => {
             let why = error.to_string();
-            let _ = reports.event(&Event::BailedOut { why });
+            let _ = reports
+                .event(&Event::BailedOut { why })
+                .and_then(|()| reports.close());
             Err(error.into())
         }
     }

@@ -28,7 +28,7 @@ use crate::cli::{
     Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs, contradiction, is_wrong_input,
 };
 use crate::guest::{Boot, signals};
-use crate::host::select;
+use crate::host::select_part;
 use crate::progress::ProgressLine;
 use crate::reports::Reports;
 use row::Row;
@@ -89,11 +89,13 @@ enum TableFormat {
 /// The command line contradicts itself, no case matches, or the table or a report cannot be written.
 pub fn run(args: MatrixArgs) -> anyhow::Result<ExitStatus> {
     check(&args)?;
-    let items = select(
+    let items = select_part(
         &args.selection,
+        args.how.shard,
         args.how.tier_in_guest(),
         suite::cases::all(),
-    )?;
+    )?
+    .items;
     let reports = args.reports.clone();
     if let Some(directory) = &reports {
         std::fs::create_dir_all(directory)
@@ -275,11 +277,13 @@ impl Guests {
             .collect();
         let mut reports = Reports::to_files(&files)?;
         row.reports = files.into_iter().map(|(_, path)| path).collect();
-        boot.run(items, &self.args, &mut |event| {
+        let status = boot.run(items, &self.args, &mut |event| {
             row.event(event);
             line.event(event);
             reports.event(event)
-        })
+        })?;
+        reports.close()?;
+        Ok(status)
     }
 
     /// Tells of something that holds for several guests.

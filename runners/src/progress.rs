@@ -152,6 +152,7 @@ mod tests {
             seed: 0,
             tier: Tier::Exhaustive,
             repeat: 1,
+            part: None,
         });
         assert_eq!(line.bar.length(), Some(1000));
         line.event(&Event::CaseStarted { index: 1 });

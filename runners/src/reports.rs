@@ -3,10 +3,13 @@
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::Context;
 use harness::event::Event;
-use harness::report::{Json, Ktap, Pretty, Reporter, Tap, Verbosity, Wire};
+use harness::report::{
+    Json, Junit, Kcidb, Ktap, Lava, Pretty, Reporter, Submission, Tap, Tap14, Verbosity, Wire,
+};
 
 use crate::cli::{Format, ReportArgs, default_format};
 use crate::progress::ProgressLine;
@@ -30,6 +33,22 @@ impl Reports {
     /// # Errors
     /// A file cannot be created.
     pub fn open(args: &ReportArgs) -> anyhow::Result<Self> {
+        Self::of_run(args, &args.submission(Some(SystemTime::now())))
+    }
+
+    /// Opens them for a run that is over, from what was kept of it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn of_old_run(args: &ReportArgs) -> anyhow::Result<Self> {
+        let reports = Self::of_run(args, &args.submission(None))?;
+        Ok(Self {
+            progress: ProgressLine::hidden(),
+            ..reports
+        })
+    }
+
+    fn of_run(args: &ReportArgs, submission: &Submission) -> anyhow::Result<Self> {
         let format = args.format.unwrap_or_else(default_format);
         let verbosity = if args.verbose {
             Verbosity::Verbose
@@ -41,12 +60,12 @@ impl Reports {
         let colour = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
             && io::stdout().is_terminal();
         let mut reports = vec![Report {
-            reporter: reporter(format, colour, verbosity),
+            reporter: reporter(format, colour, verbosity, submission),
             out: Box::new(io::stdout()),
             name: "standard output".to_owned(),
         }];
         for (format, path) in &args.output {
-            reports.push(to_file(*format, path, verbosity)?);
+            reports.push(to_file(*format, path, verbosity, submission)?);
         }
         Ok(Self {
             reports,
@@ -59,9 +78,10 @@ impl Reports {
     /// # Errors
     /// A file cannot be created.
     pub fn to_files(files: &[(Format, PathBuf)]) -> anyhow::Result<Self> {
+        let submission = ReportArgs::default().submission(Some(SystemTime::now()));
         let reports = files
             .iter()
-            .map(|(format, path)| to_file(*format, path, Verbosity::Normal))
+            .map(|(format, path)| to_file(*format, path, Verbosity::Normal, &submission))
             .collect::<anyhow::Result<_>>()?;
         Ok(Self {
             reports,
@@ -73,7 +93,12 @@ impl Reports {
     pub fn to_channel(format: Format, results: File) -> Self {
         Self {
             reports: vec![Report {
-                reporter: reporter(format, false, Verbosity::Normal),
+                reporter: reporter(
+                    format,
+                    false,
+                    Verbosity::Normal,
+                    &ReportArgs::default().submission(None),
+                ),
                 out: Box::new(results),
                 name: "the results channel".to_owned(),
             }],
@@ -92,37 +117,67 @@ impl Reports {
     /// One of them cannot be written; the error names it.
     pub fn event(&mut self, event: &Event) -> io::Result<()> {
         self.progress.clear();
+        self.each(|reporter, out| reporter.event(event, out))?;
+        self.progress.event(event);
+        Ok(())
+    }
+
+    /// Tells every report that no more events come.
+    ///
+    /// # Errors
+    /// As [`event`](Self::event).
+    pub fn close(&mut self) -> io::Result<()> {
+        self.progress.clear();
+        self.each(|reporter, out| reporter.close(out))
+    }
+
+    fn each(
+        &mut self,
+        tell: impl Fn(&mut dyn Reporter, &mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
         for Report {
             reporter,
             out,
             name,
         } in &mut self.reports
         {
-            reporter
-                .event(event, out)
+            tell(reporter.as_mut(), out)
                 .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
         }
-        self.progress.event(event);
         Ok(())
     }
 }
 
-fn to_file(format: Format, path: &Path, verbosity: Verbosity) -> anyhow::Result<Report> {
+fn to_file(
+    format: Format,
+    path: &Path,
+    verbosity: Verbosity,
+    submission: &Submission,
+) -> anyhow::Result<Report> {
     let file = File::create(path)
         .with_context(|| format!("cannot create the report {}", path.display()))?;
     Ok(Report {
-        reporter: reporter(format, false, verbosity),
+        reporter: reporter(format, false, verbosity, submission),
         out: Box::new(BufWriter::new(file)),
         name: path.display().to_string(),
     })
 }
 
-fn reporter(format: Format, colour: bool, verbosity: Verbosity) -> Box<dyn Reporter> {
+fn reporter(
+    format: Format,
+    colour: bool,
+    verbosity: Verbosity,
+    submission: &Submission,
+) -> Box<dyn Reporter> {
     match format {
         Format::Pretty => Box::new(Pretty::new(colour, verbosity)),
         Format::Tap => Box::new(Tap::default()),
+        Format::Tap14 => Box::new(Tap14::default()),
         Format::Ktap => Box::new(Ktap::default()),
+        Format::Junit => Box::new(Junit::default()),
         Format::Json => Box::new(Json::default()),
+        Format::Kcidb => Box::new(Kcidb::new(submission.clone())),
+        Format::Lava => Box::new(Lava::default()),
         Format::Wire => Box::new(Wire),
     }
 }

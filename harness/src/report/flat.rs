@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::text::one_line;
+use super::text::{comment, one_line};
 use super::{Progress, head};
 use crate::event::{CaseInfo, Event};
 use crate::judge::Verdict;
@@ -24,6 +24,11 @@ pub(super) trait Dialect {
     /// Writes a result line with its diagnostics.
     fn result(result: &CaseResult, out: &mut dyn Write) -> io::Result<()>;
 
+    /// Text as a comment has it.
+    fn comment(text: &str) -> String {
+        comment(text)
+    }
+
     /// The comment that ends a report.
     fn totals(counts: &Counts) -> String;
 }
@@ -44,7 +49,7 @@ pub(super) fn write<D: Dialect>(
                 writeln!(out, "1..{}", plan.len())?;
             }
             for line in head(event) {
-                writeln!(out, "# {}", one_line(&line))?;
+                writeln!(out, "# {}", D::comment(&line))?;
             }
             progress.plan.clone_from(plan);
         }
@@ -62,7 +67,7 @@ pub(super) fn write<D: Dialect>(
             };
             D::result(&result, out)?;
         }
-        Event::Remark { text } => writeln!(out, "# {}", one_line(text))?,
+        Event::Remark { text } => writeln!(out, "# {}", D::comment(text))?,
         Event::BailedOut { why } => writeln!(out, "Bail out! {}", one_line(why))?,
         Event::RunFinished {
             interrupted: Some(signal),

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use super::flat::{CaseResult, Dialect, write};
-use super::text::one_line;
+use super::text;
 use super::{Progress, Reporter, diagnostics};
 use crate::event::Event;
 use crate::judge::{Status, Verdict};
@@ -27,7 +27,7 @@ impl Dialect for Ktap {
 
     fn result(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
         for line in diagnostics::yaml(result.verdict, result.outcome, result.case) {
-            writeln!(out, "# {line}")?;
+            writeln!(out, "# {}", without_ends(line))?;
         }
         let (ok, directive) = directive(result.verdict, result.outcome);
         let ok = if ok { "ok" } else { "not ok" };
@@ -36,6 +36,10 @@ impl Dialect for Ktap {
             "{ok} {} {}{directive}",
             result.number, result.case.name
         )
+    }
+
+    fn comment(text: &str) -> String {
+        without_ends(text::comment(text))
     }
 
     fn totals(counts: &Counts) -> String {
@@ -47,16 +51,36 @@ impl Dialect for Ktap {
     }
 }
 
+/// What the kernel's parser takes for the end of a report, wherever it stands in a line: a panic that a
+/// verdict quotes would hide the results after it.
+const ENDS: [(&str, &str); 3] = [
+    (
+        "Kernel panic - not syncing: VFS:",
+        "Kernel panic - not syncing\\: VFS:",
+    ),
+    ("reboot: System halted", "reboot\\: System halted"),
+    ("List of all partitions:", "List of all partitions\\:"),
+];
+
+fn without_ends(text: String) -> String {
+    ENDS.iter()
+        .fold(text, |text, (end, harmless)| text.replace(end, harmless))
+}
+
+fn harmless(text: &str) -> String {
+    without_ends(text::directive_text(text))
+}
+
 /// Whether the result line says ok, and its directive. A known bug is `ok … # XFAIL`: the kernel's
 /// parser counts `not ok … # XFAIL` as a failure.
 fn directive(verdict: &Verdict, outcome: &Outcome) -> (bool, String) {
     match (outcome, verdict.status) {
-        (Outcome::KnownBug { bug }, _) => (true, format!(" # XFAIL {}", one_line(bug))),
+        (Outcome::KnownBug { bug }, _) => (true, format!(" # XFAIL {}", harmless(bug))),
         (Outcome::UnexpectedPass { .. }, _) => (false, String::new()),
         (_, Status::Pass) => (true, String::new()),
-        (_, Status::Skip) => (true, format!(" # SKIP {}", one_line(&verdict.reason))),
+        (_, Status::Skip) => (true, format!(" # SKIP {}", harmless(&verdict.reason))),
         (_, Status::Fail) => (false, String::new()),
-        (_, Status::TimedOut) => (false, format!(" # TIMEOUT {}", one_line(&verdict.reason))),
-        (_, Status::Broken) => (false, format!(" # ERROR {}", one_line(&verdict.reason))),
+        (_, Status::TimedOut) => (false, format!(" # TIMEOUT {}", harmless(&verdict.reason))),
+        (_, Status::Broken) => (false, format!(" # ERROR {}", harmless(&verdict.reason))),
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::flat::{CaseResult, Dialect, write};
-use super::text::one_line;
+use super::text::directive_text;
 use super::{Progress, Reporter, diagnostics};
 use crate::event::Event;
 use crate::judge::{Status, Verdict};
@@ -25,45 +25,56 @@ impl Dialect for Tap {
     const VERSION: &'static str = "TAP version 13";
 
     fn result(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
-        let (ok, directive) = directive(result.verdict, result.outcome);
-        let ok = if ok { "ok" } else { "not ok" };
-        writeln!(
-            out,
-            "{ok} {} - {}{directive}",
-            result.number, result.case.name
-        )?;
-        let lines = diagnostics::yaml(result.verdict, result.outcome, result.case);
-        if !lines.is_empty() {
-            writeln!(out, "  ---")?;
-            for line in lines {
-                writeln!(out, "  {line}")?;
-            }
-            writeln!(out, "  ...")?;
-        }
-        Ok(())
+        write_result(result, "", out)
     }
 
     fn totals(counts: &Counts) -> String {
-        format!(
-            "{} passed, {} failed, {} timed out, {} broken, {} skipped, {} known kernel bugs",
-            counts.passed,
-            counts.failed + counts.unexpected_passes,
-            counts.timed_out,
-            counts.broken,
-            counts.skipped,
-            counts.known_bugs
-        )
+        totals(counts)
     }
+}
+
+/// Writes a result line and its diagnostics, as TAP 13 and 14 have both.
+pub(super) fn write_result(
+    result: &CaseResult,
+    indent: &str,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let (ok, directive) = directive(result.verdict, result.outcome);
+    let ok = if ok { "ok" } else { "not ok" };
+    let (number, name) = (result.number, &result.case.name);
+    writeln!(out, "{indent}{ok} {number} - {name}{directive}")?;
+    let lines = diagnostics::yaml(result.verdict, result.outcome, result.case);
+    if !lines.is_empty() {
+        writeln!(out, "{indent}  ---")?;
+        for line in lines {
+            writeln!(out, "{indent}  {line}")?;
+        }
+        writeln!(out, "{indent}  ...")?;
+    }
+    Ok(())
+}
+
+/// The comment that ends a report.
+pub(super) fn totals(counts: &Counts) -> String {
+    format!(
+        "{} passed, {} failed, {} timed out, {} broken, {} skipped, {} known kernel bugs",
+        counts.passed,
+        counts.failed + counts.unexpected_passes,
+        counts.timed_out,
+        counts.broken,
+        counts.skipped,
+        counts.known_bugs
+    )
 }
 
 /// Whether the result line says ok, and its directive.
 fn directive(verdict: &Verdict, outcome: &Outcome) -> (bool, String) {
     match (outcome, verdict.status) {
-        (Outcome::KnownBug { bug }, _) => (false, format!(" # TODO {}", one_line(bug))),
+        (Outcome::KnownBug { bug }, _) => (false, format!(" # TODO {}", directive_text(bug))),
         // TAP harnesses take "ok … # TODO" for a bonus; the stale entry must be red.
         (Outcome::UnexpectedPass { .. }, _) => (false, String::new()),
         (_, Status::Pass) => (true, String::new()),
-        (_, Status::Skip) => (true, format!(" # SKIP {}", one_line(&verdict.reason))),
+        (_, Status::Skip) => (true, format!(" # SKIP {}", directive_text(&verdict.reason))),
         _ => (false, String::new()),
     }
 }

@@ -9,13 +9,40 @@ pub fn one_line(text: &str) -> String {
         match c {
             '\n' => line.push_str("\\n"),
             '\t' => line.push(' '),
-            c if c.is_control() => {
+            c if is_hostile(c) => {
                 let _ = write!(line, "\\u{{{:x}}}", u32::from(c));
             }
             c => line.push(c),
         }
     }
     line
+}
+
+/// What ends a line for some reader, steers a terminal, turns the direction of what follows, or is no
+/// character that XML may have.
+fn is_hostile(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fdd0}'..='\u{fdef}'
+        )
+        || u32::from(c) & 0xfffe == 0xfffe
+}
+
+/// What stands behind a directive. A second `#` could be read for a directive of its own: the kernel's
+/// parser takes the last ` # SKIP` of a line for what the line says.
+pub(super) fn directive_text(text: &str) -> String {
+    one_line(text).replace('#', "\\#")
+}
+
+/// The text of a comment. `# Subtest: …` is more than a comment to readers of KTAP and TAP 14.
+pub(super) fn comment(text: &str) -> String {
+    let text = one_line(text);
+    if text.trim_start().starts_with("Subtest") {
+        format!("\\{text}")
+    } else {
+        text
+    }
 }
 
 /// A YAML scalar: plain where nothing in it can be misread, else double-quoted as JSON does it,
@@ -31,11 +58,22 @@ pub(super) fn yaml_scalar(text: &str) -> String {
         && text.chars().all(is_plain)
         && !text.ends_with(' ')
         && !reserved.contains(&text.to_lowercase().as_str());
-    if plain {
-        text.to_owned()
-    } else {
-        serde_json::to_string(text).expect("text is representable in JSON")
+    if plain { text.to_owned() } else { quoted(text) }
+}
+
+/// As JSON quotes it, but for what JSON leaves as it is and ends a line for some reader.
+fn quoted(text: &str) -> String {
+    let json = serde_json::to_string(text).expect("text is representable in JSON");
+    let mut quoted = String::with_capacity(json.len());
+    for c in json.chars() {
+        // YAML knows no surrogate pairs.
+        let _ = match u32::from(c) {
+            _ if !is_hostile(c) => quoted.write_char(c),
+            code @ ..=0xffff => write!(quoted, "\\u{code:04x}"),
+            code => write!(quoted, "\\U{code:08x}"),
+        };
     }
+    quoted
 }
 
 #[cfg(test)]
@@ -45,9 +83,16 @@ mod tests {
     #[test]
     fn nothing_breaks_out_of_its_line() {
         assert_eq!(
-            one_line("a\nnot ok 1\r\u{1b}[31m\tb"),
-            "a\\nnot ok 1\\u{d}\\u{1b}[31m b"
+            one_line("a\nnot ok 1\r\u{1b}[31m\tb\u{2028}c\u{202e}"),
+            "a\\nnot ok 1\\u{d}\\u{1b}[31m b\\u{2028}c\\u{202e}"
         );
+    }
+
+    #[test]
+    fn nothing_becomes_a_directive_or_a_subtest() {
+        assert_eq!(directive_text("a # SKIP b"), "a \\# SKIP b");
+        assert_eq!(comment("Subtest: x"), "\\Subtest: x");
+        assert_eq!(comment("kernel: x # y"), "kernel: x # y");
     }
 
     #[test]
@@ -65,6 +110,8 @@ mod tests {
             ("no", "\"no\""),
             ("say \"x\"\n...", "\"say \\\"x\\\"\\n...\""),
             ("ünïcode", "\"ünïcode\""),
+            ("a\u{85}b", "\"a\\u0085b\""),
+            ("\u{1fffe}", "\"\\U0001fffe\""),
         ] {
             assert_eq!(yaml_scalar(text), expected);
         }

@@ -24,6 +24,7 @@ impl Reporter for Wire {
                 seed,
                 tier,
                 repeat,
+                part,
             } => serde_json::to_vec(&Event::RunStarted {
                 program: program.clone(),
                 facts: facts.clone(),
@@ -31,6 +32,7 @@ impl Reporter for Wire {
                 seed: *seed,
                 tier: *tier,
                 repeat: *repeat,
+                part: *part,
             }),
             event => serde_json::to_vec(event),
         }?;

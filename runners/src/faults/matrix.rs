@@ -328,6 +328,7 @@ impl<'a> Matrix<'a> {
             in_order: false,
             before_body: None,
             caveat: None,
+            part: None,
             left_out: |_| None,
         };
         let options = under(fault, options)?;

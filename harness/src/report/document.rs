@@ -1,0 +1,93 @@
+//! What dialects that are one document have in common: all is gathered, and written at the end.
+
+use super::Progress;
+use crate::event::{CaseInfo, Event};
+use crate::judge::{Status, Verdict};
+use crate::outcome::Outcome;
+
+/// A run, gathered.
+#[derive(Debug, Default)]
+pub(super) struct Document {
+    progress: Progress,
+    /// The first event.
+    pub started: Option<Event>,
+    results: Vec<Option<(Verdict, Outcome)>>,
+    /// What was told that belongs to no case, in order.
+    pub remarks: Vec<String>,
+    /// Why nothing more could be said.
+    pub given_up: Option<String>,
+    /// Wall time of the run.
+    pub milliseconds: u64,
+}
+
+/// What came of a case of the plan; the run may have ended before it.
+pub(super) struct Entry<'d> {
+    pub case: &'d CaseInfo,
+    pub verdict: &'d Verdict,
+    pub outcome: &'d Outcome,
+}
+
+/// What is said of a case that the run did not come to.
+const NOT_RUN: &str = "not run: the run ended before";
+
+impl Document {
+    pub fn event(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted { plan, .. } => {
+                self.results = vec![None; plan.len()];
+                self.progress.plan.clone_from(plan);
+                self.started = Some(event.clone());
+            }
+            Event::CaseFinished {
+                index,
+                verdict,
+                outcome,
+            } => self.results[*index] = Some((verdict.as_ref().clone(), outcome.clone())),
+            Event::Remark { text } => self.remarks.push(text.clone()),
+            Event::BailedOut { why } => self.given_up = Some(why.clone()),
+            Event::RunFinished {
+                interrupted,
+                milliseconds,
+                ..
+            } => {
+                self.milliseconds = *milliseconds;
+                if let Some(signal) = interrupted {
+                    self.given_up = Some(format!("interrupted by signal {signal}"));
+                }
+            }
+            Event::CaseStarted { .. } | Event::Alive | Event::Progress { .. } => {}
+        }
+    }
+
+    /// Gives every case of the plan a result, since silence could be read as success.
+    pub fn complete(&mut self) {
+        for result in &mut self.results {
+            result.get_or_insert_with(|| {
+                (Verdict::not_run(Status::Broken, NOT_RUN), Outcome::AsJudged)
+            });
+        }
+    }
+
+    /// The cases by group, both in the order of the plan. Those without result are left out, of which
+    /// there are none once it is [complete](Self::complete).
+    pub fn groups(&self) -> Vec<(String, Vec<Entry<'_>>)> {
+        let entry = |index: usize| {
+            let (verdict, outcome) = self.results[index].as_ref()?;
+            Some(Entry {
+                case: self.progress.case(index),
+                verdict,
+                outcome,
+            })
+        };
+        self.progress
+            .groups()
+            .into_iter()
+            .map(|(name, cases)| (name, cases.into_iter().filter_map(entry).collect()))
+            .collect()
+    }
+}
+
+/// Whether a case never ran, neither here nor in a guest that was lost before.
+pub(super) fn was_not_run(verdict: &Verdict) -> bool {
+    verdict.status == Status::Broken && verdict.reason.starts_with("not run: ")
+}

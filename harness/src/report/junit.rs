@@ -1,0 +1,140 @@
+//! JUnit's XML, as GitLab, GitHub actions and Jenkins read it: a suite for each group of cases.
+//!
+//! A documented bug is `skipped` with its reference, as pytest writes an expected failure; a case that
+//! is broken or was not run is an `error`.
+
+use std::io::{self, Write};
+
+use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
+
+use super::document::{Document, Entry};
+use super::text::one_line;
+use super::{Reporter, diagnostics, head};
+use crate::event::Event;
+use crate::judge::{Status, Verdict};
+use crate::outcome::Outcome;
+
+/// Writes JUnit's XML.
+#[derive(Debug, Default)]
+pub struct Junit {
+    document: Document,
+}
+
+impl Reporter for Junit {
+    fn event(&mut self, event: &Event, _: &mut dyn Write) -> io::Result<()> {
+        self.document.event(event);
+        Ok(())
+    }
+
+    fn close(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.document.complete();
+        let text = self.report().to_string().map_err(io::Error::other)?;
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+}
+
+impl Junit {
+    fn report(&self) -> Report {
+        let document = &self.document;
+        let mut report = Report::new("unshare-conformance");
+        report.set_time(std::time::Duration::from_millis(document.milliseconds));
+        let properties = properties(document.started.as_ref());
+        for (name, entries) in document.groups() {
+            let mut suite = TestSuite::new(name.as_str());
+            suite.add_properties(properties.iter().cloned());
+            suite.set_time(entries.iter().map(|entry| entry.verdict.duration).sum());
+            suite.add_test_cases(entries.iter().map(|entry| test_case(&name, entry)));
+            report.add_test_suite(suite);
+        }
+        // What belongs to no case, and a run that says nothing of any.
+        let told = document.remarks.iter().map(|text| one_line(text));
+        if let Some(why) = &document.given_up {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+            status.set_type("given up").set_message(one_line(why));
+            let mut case = TestCase::new("run", status);
+            case.set_classname("run");
+            let mut suite = TestSuite::new("run");
+            suite.add_test_case(case);
+            suite.set_system_out(told.collect::<Vec<_>>().join("\n"));
+            report.add_test_suite(suite);
+        } else if !document.remarks.is_empty() {
+            let mut suite = TestSuite::new("run");
+            suite.set_system_out(told.collect::<Vec<_>>().join("\n"));
+            report.add_test_suite(suite);
+        }
+        report
+    }
+}
+
+fn properties(started: Option<&Event>) -> Vec<Property> {
+    let Some(event) = started else {
+        return Vec::new();
+    };
+    head(event)
+        .into_iter()
+        .map(|line| match line.split_once(": ") {
+            Some((name, value)) => Property::new(one_line(name), one_line(value)),
+            None => Property::new("run", one_line(&line)),
+        })
+        .collect()
+}
+
+fn test_case(group: &str, entry: &Entry) -> TestCase {
+    let verdict = entry.verdict;
+    let mut case = TestCase::new(entry.case.name.as_str(), status(entry));
+    case.set_classname(group);
+    case.set_time(verdict.duration);
+    case.set_assertions(verdict.checks as usize);
+    for requirement in &entry.case.proves {
+        case.add_property(Property::new("requirement", requirement.as_ref()));
+    }
+    if verdict.status == Status::Pass && !verdict.notes.is_empty() {
+        let notes = verdict.notes.iter().map(|note| one_line(note));
+        case.set_system_out(notes.collect::<Vec<_>>().join("\n"));
+    }
+    case
+}
+
+fn status(entry: &Entry) -> TestCaseStatus {
+    let Entry {
+        case,
+        verdict,
+        outcome,
+    } = entry;
+    let mut status = match (outcome, verdict.status) {
+        (Outcome::KnownBug { bug }, _) => {
+            let mut status = TestCaseStatus::skipped();
+            status
+                .set_type("known kernel bug")
+                .set_message(one_line(bug));
+            status
+        }
+        (Outcome::UnexpectedPass { bug }, _) => {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status
+                .set_type("unexpected pass")
+                .set_message(format!("passed, but is listed with {}", one_line(bug)));
+            status
+        }
+        (_, Status::Pass) => return TestCaseStatus::success(),
+        (_, Status::Skip) => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(one_line(&verdict.reason));
+            return status;
+        }
+        (_, Status::Fail) => failure(NonSuccessKind::Failure, verdict),
+        (_, Status::TimedOut) => failure(NonSuccessKind::Failure, verdict),
+        (_, Status::Broken) => failure(NonSuccessKind::Error, verdict),
+    };
+    status.set_description(diagnostics::yaml(verdict, outcome, case).join("\n"));
+    status
+}
+
+fn failure(kind: NonSuccessKind, verdict: &Verdict) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(kind);
+    status
+        .set_type(verdict.status.word())
+        .set_message(one_line(&verdict.reason));
+    status
+}

@@ -1,0 +1,180 @@
+//! KCIDB's submission format, schema 5.3: one object with a test for each case.
+//!
+//! KCIDB knows no expected failure: a documented bug is PASS, and `misc` has its reference. What was
+//! not run is MISS; what is broken or timed out is ERROR, since neither is a judgement of the kernel's
+//! answer.
+
+use std::io::{self, Write};
+
+use serde_json::{Map, Value, json};
+
+use super::document::{Document, Entry, was_not_run};
+use super::text::one_line;
+use super::{Reporter, diagnostics};
+use crate::event::Event;
+use crate::judge::Status;
+use crate::outcome::Outcome;
+
+/// The node of KCIDB's tree of tests that all cases are below.
+const ROOT: &str = "unshare";
+/// How much of a log a test may quote.
+const EXCERPT: usize = 16384;
+
+/// Who submits, and which build was tested.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The name of the CI system, `[a-z0-9_]+`.
+    pub origin: String,
+    /// The ID of the build, as it was or will be submitted; one is made up from the kernel's release
+    /// when there is none.
+    pub build: Option<String>,
+    /// When the run started, as RFC 3339 has it; unknown when a report is made from an older one.
+    pub start: Option<String>,
+}
+
+/// Writes a KCIDB submission.
+#[derive(Debug)]
+pub struct Kcidb {
+    document: Document,
+    submission: Submission,
+}
+
+impl Kcidb {
+    /// A reporter for that submitter.
+    pub fn new(submission: Submission) -> Self {
+        Self {
+            document: Document::default(),
+            submission,
+        }
+    }
+
+    fn tests(&self) -> Vec<Value> {
+        let Some(Event::RunStarted {
+            program,
+            facts,
+            seed,
+            tier,
+            ..
+        }) = &self.document.started
+        else {
+            return Vec::new();
+        };
+        let Submission {
+            origin,
+            build,
+            start,
+        } = &self.submission;
+        let build = build.clone().unwrap_or_else(|| {
+            format!("{origin}:{}_{}", plain(&facts.release), plain(&facts.build))
+        });
+        let run = match start {
+            Some(start) => format!("{origin}:{}-{seed}", plain(start)),
+            None => format!("{origin}:{}-{seed}", plain(&facts.release)),
+        };
+        let environment = json!({
+            "comment": one_line(&format!("{} {}", facts.release, facts.machine)),
+            "misc": {
+                "release": one_line(&facts.release),
+                "build": one_line(&facts.build),
+                "machine": one_line(&facts.machine),
+                "program": program,
+                "seed": seed,
+                "tier": tier.name(),
+            },
+        });
+        let groups = self.document.groups();
+        let entries = groups.iter().flat_map(|(_, entries)| entries);
+        entries
+            .map(|entry| {
+                let name = &entry.case.name;
+                let mut test = Map::new();
+                test.insert("id".to_owned(), json!(format!("{run}.{name}")));
+                test.insert("build_id".to_owned(), json!(build));
+                test.insert("origin".to_owned(), json!(origin));
+                test.insert("path".to_owned(), json!(format!("{ROOT}.{name}")));
+                test.insert("status".to_owned(), json!(status(entry)));
+                test.insert("comment".to_owned(), json!(one_line(&entry.case.about)));
+                test.insert("environment".to_owned(), environment.clone());
+                if let Some(start) = start {
+                    test.insert("start_time".to_owned(), json!(start));
+                }
+                if !was_not_run(entry.verdict) {
+                    let duration = entry.verdict.duration.as_secs_f64();
+                    test.insert("duration".to_owned(), json!(duration));
+                }
+                let excerpt = excerpt(entry);
+                if !excerpt.is_empty() {
+                    test.insert("log_excerpt".to_owned(), json!(excerpt));
+                }
+                test.insert("misc".to_owned(), misc(entry));
+                Value::Object(test)
+            })
+            .collect()
+    }
+}
+
+impl Reporter for Kcidb {
+    fn event(&mut self, event: &Event, _: &mut dyn Write) -> io::Result<()> {
+        self.document.event(event);
+        Ok(())
+    }
+
+    fn close(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.document.complete();
+        let submission = json!({
+            "version": { "major": 5, "minor": 3 },
+            "tests": self.tests(),
+        });
+        serde_json::to_writer_pretty(&mut *out, &submission)?;
+        writeln!(out)?;
+        out.flush()
+    }
+}
+
+fn status(entry: &Entry) -> &'static str {
+    match (entry.outcome, entry.verdict.status) {
+        (Outcome::KnownBug { .. }, _) => "PASS",
+        (Outcome::UnexpectedPass { .. }, _) => "FAIL",
+        (_, Status::Pass) => "PASS",
+        (_, Status::Skip) => "SKIP",
+        (_, Status::Fail) => "FAIL",
+        (_, Status::Broken) if was_not_run(entry.verdict) => "MISS",
+        (_, Status::TimedOut | Status::Broken) => "ERROR",
+    }
+}
+
+fn misc(entry: &Entry) -> Value {
+    let mut misc = json!({
+        "verdict": entry.verdict.status.word(),
+        "requirements": entry.case.proves,
+        "checks": entry.verdict.checks,
+    });
+    if !entry.verdict.reason.is_empty() {
+        misc["reason"] = json!(one_line(&entry.verdict.reason));
+    }
+    match entry.outcome {
+        Outcome::KnownBug { bug } => misc["known_bug"] = json!(one_line(bug)),
+        Outcome::UnexpectedPass { bug } => misc["unexpected_pass"] = json!(one_line(bug)),
+        Outcome::AsJudged => {}
+    }
+    misc
+}
+
+/// The first of what is to be said of a case, as much as fits.
+fn excerpt(entry: &Entry) -> String {
+    let mut text = diagnostics::yaml(entry.verdict, entry.outcome, entry.case).join("\n");
+    if let Some((end, _)) = text.char_indices().nth(EXCERPT) {
+        text.truncate(end);
+    }
+    text
+}
+
+/// Text that an ID may have, without what a path or a shell takes for its own.
+fn plain(text: &str) -> String {
+    let usual = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let plain: String = text
+        .chars()
+        .map(|c| if usual(c) { c } else { '_' })
+        .collect();
+    plain.trim_matches('_').to_owned()
+}

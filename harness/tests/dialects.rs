@@ -1,0 +1,421 @@
+//! Reports of hostile text: whatever a kernel, a case or a user's machine put into it, a reader of the
+//! dialect finds the same cases in the same order with the same results, and no others.
+//!
+//! The readers below take what the dialects' own parsers take, generously; `ci/consumers` has the
+//! real ones read real runs.
+
+mod readers;
+
+use std::time::Duration;
+
+use harness::case_run::Tier;
+use harness::event::{CaseInfo, Event};
+use harness::facts::Facts;
+use harness::judge::{Status, Verdict};
+use harness::outcome::{Counts, Outcome};
+use harness::record::{At, FailedCheck};
+use harness::report::{Json, Junit, Kcidb, Ktap, Lava, Reporter, Submission, Tap, Tap14};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use readers::Read;
+
+/// What a result was, independent of dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Pass,
+    Skip,
+    Fail,
+    TimedOut,
+    Broken,
+    KnownBug,
+    UnexpectedPass,
+}
+
+const KINDS: [Kind; 7] = [
+    Kind::Pass,
+    Kind::Skip,
+    Kind::Fail,
+    Kind::TimedOut,
+    Kind::Broken,
+    Kind::KnownBug,
+    Kind::UnexpectedPass,
+];
+
+/// Text that some reader takes for something else.
+const SNIPPETS: [&str; 34] = [
+    "\n",
+    "\r",
+    "\r\n",
+    "\t",
+    " ",
+    "\0",
+    "\u{1b}[31m",
+    "\u{85}",
+    "\u{2028}",
+    "\u{202e}",
+    "\u{fffe}",
+    "\u{1ffff}",
+    "\"",
+    "'",
+    "\\",
+    " # SKIP it",
+    " # TODO it",
+    " # XFAIL",
+    "#",
+    "ok 1 - a.b",
+    "not ok 2 - c # SKIP",
+    "1..0",
+    "Bail out! no",
+    "  ---\n",
+    "  ...\n",
+    "...",
+    "TAP version 13",
+    "Subtest: x",
+    "]]></failure>",
+    "&amp;<x>",
+    "<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=x RESULT=pass>",
+    "Kernel panic - not syncing: VFS:",
+    "reboot: System halted",
+    "- a: b",
+];
+
+fn hostile() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        proptest::sample::select(&SNIPPETS[..]).prop_map(str::to_owned),
+        ".{0,8}",
+        vec(any::<u8>(), 0..8).prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+    ];
+    vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+}
+
+fn check() -> impl Strategy<Value = FailedCheck> {
+    (
+        hostile(),
+        hostile(),
+        hostile(),
+        proptest::option::of(hostile()),
+    )
+        .prop_map(|(call, expected, actual, task)| FailedCheck {
+            call,
+            expected,
+            actual,
+            requirement: "EFF-01".to_owned(),
+            task,
+            at: At {
+                file: "suite/src/x.rs".to_owned(),
+                line: 7,
+            },
+        })
+}
+
+#[derive(Clone, Debug)]
+struct Run {
+    cases: Vec<(CaseInfo, Kind, Verdict, Outcome)>,
+    remarks: Vec<String>,
+    release: String,
+}
+
+fn result() -> impl Strategy<Value = (CaseInfo, Kind, Verdict, Outcome)> {
+    let texts = (hostile(), hostile(), hostile(), hostile());
+    let kind = proptest::sample::select(&KINDS[..]);
+    let name = "[a-c][a-z0-9_-]{0,3}(\\.[a-z0-9_-]{1,4}){1,2}";
+    (name, kind, texts, vec(check(), 0..3), vec(hostile(), 0..3)).prop_map(
+        |(name, kind, (about, source, reason, bug), failed, notes)| {
+            let (status, outcome) = match kind {
+                Kind::Pass => (Status::Pass, Outcome::AsJudged),
+                Kind::Skip => (Status::Skip, Outcome::AsJudged),
+                Kind::Fail => (Status::Fail, Outcome::AsJudged),
+                Kind::TimedOut => (Status::TimedOut, Outcome::AsJudged),
+                Kind::Broken => (Status::Broken, Outcome::AsJudged),
+                Kind::KnownBug => (Status::Fail, Outcome::KnownBug { bug }),
+                Kind::UnexpectedPass => (Status::Pass, Outcome::UnexpectedPass { bug }),
+            };
+            let mut verdict = Verdict::not_run(status, reason);
+            if status == Status::Fail {
+                verdict.failed = failed;
+            }
+            verdict.notes = notes;
+            verdict.duration = Duration::from_micros(1500);
+            let case = CaseInfo {
+                name,
+                about: about.into(),
+                proves: vec!["EFF-01".into()],
+                source: source.into(),
+                work: [1; 3],
+            };
+            (case, kind, verdict, outcome)
+        },
+    )
+}
+
+prop_compose! {
+    fn run()(
+        mut cases in vec(result(), 1..8),
+        remarks in vec(hostile(), 0..3),
+        release in hostile(),
+    ) -> Run {
+        // A plan has each name once and groups in one piece.
+        cases.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+        cases.dedup_by(|a, b| a.0.name == b.0.name);
+        cases.sort_by_key(|case| case.0.name.split('.').next().map(str::to_owned));
+        Run { cases, remarks, release }
+    }
+}
+
+impl Run {
+    fn events(&self) -> Vec<Event> {
+        let mut counts = Counts::default();
+        let facts = Facts {
+            release: self.release.clone(),
+            ..Facts::default()
+        };
+        let mut events = vec![Event::RunStarted {
+            program: "unshare-conformance 0".to_owned(),
+            facts: Box::new(facts),
+            plan: self.cases.iter().map(|(case, ..)| case.clone()).collect(),
+            seed: 1,
+            tier: Tier::Quick,
+            repeat: 1,
+            part: None,
+        }];
+        for (index, (_, _, verdict, outcome)) in self.cases.iter().enumerate() {
+            counts.add(verdict.status, outcome);
+            events.push(Event::CaseFinished {
+                index,
+                verdict: Box::new(verdict.clone()),
+                outcome: outcome.clone(),
+            });
+        }
+        let remarks = self.remarks.iter().cloned();
+        events.extend(remarks.map(|text| Event::Remark { text }));
+        events.push(Event::RunFinished {
+            counts,
+            interrupted: None,
+            milliseconds: 12,
+        });
+        events
+    }
+
+    fn report(&self, reporter: &mut dyn Reporter) -> String {
+        let mut out = Vec::new();
+        for event in self.events() {
+            reporter.event(&event, &mut out).expect("written");
+        }
+        reporter.close(&mut out).expect("written");
+        String::from_utf8(out).expect("reports are UTF-8")
+    }
+
+    /// The names, each with what a dialect makes of its kind.
+    fn expected(&self, word: impl Fn(Kind) -> &'static str) -> Vec<Read> {
+        let cases = self.cases.iter();
+        cases
+            .map(|(case, kind, ..)| Read::new(&case.name, word(*kind)))
+            .collect()
+    }
+}
+
+fn tap_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Pass => "ok",
+        Kind::Skip => "ok SKIP",
+        Kind::KnownBug => "not ok TODO",
+        Kind::Fail | Kind::TimedOut | Kind::Broken | Kind::UnexpectedPass => "not ok",
+    }
+}
+
+fn ktap_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Pass => "ok",
+        Kind::Skip => "ok SKIP",
+        Kind::KnownBug => "ok XFAIL",
+        Kind::Fail | Kind::UnexpectedPass => "not ok",
+        Kind::TimedOut => "not ok TIMEOUT",
+        Kind::Broken => "not ok ERROR",
+    }
+}
+
+fn junit_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Pass => "",
+        Kind::Skip => "skipped",
+        Kind::KnownBug => "skipped known kernel bug",
+        Kind::Fail => "failure fail",
+        Kind::TimedOut => "failure timed out",
+        Kind::UnexpectedPass => "failure unexpected pass",
+        Kind::Broken => "error broken",
+    }
+}
+
+fn kcidb_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Pass => "PASS",
+        Kind::KnownBug => "PASS known",
+        Kind::Skip => "SKIP",
+        Kind::Fail | Kind::UnexpectedPass => "FAIL",
+        Kind::TimedOut | Kind::Broken => "ERROR",
+    }
+}
+
+fn lava_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Pass | Kind::KnownBug => "pass",
+        Kind::Skip => "skip",
+        Kind::Fail | Kind::TimedOut | Kind::UnexpectedPass => "fail",
+        Kind::Broken => "unknown",
+    }
+}
+
+fn kcidb() -> Kcidb {
+    Kcidb::new(Submission {
+        origin: "local".to_owned(),
+        build: None,
+        start: None,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn tap(run in run()) {
+        let report = run.report(&mut Tap::default());
+        let (read, blocks) = readers::tap(&report, "TAP version 13");
+        prop_assert_eq!(read, run.expected(tap_word), "{}", report);
+        prop_assert!(readers::all_are_mappings(&blocks), "{}", report);
+    }
+
+    #[test]
+    fn failed_checks_survive_yaml(run in run()) {
+        let report = run.report(&mut Tap::default());
+        let (_, blocks) = readers::tap(&report, "TAP version 13");
+        let actuals: Vec<_> = run
+            .cases
+            .iter()
+            .filter_map(|(_, _, verdict, _)| verdict.failed.first())
+            .map(|check| check.actual.clone())
+            .collect();
+        prop_assert_eq!(readers::fields(&blocks, "actual"), actuals, "{}", report);
+    }
+
+    #[test]
+    fn tap14(run in run()) {
+        let report = run.report(&mut Tap14::default());
+        let (read, blocks) = readers::tap14(&report);
+        prop_assert_eq!(read, run.expected(tap_word), "{}", report);
+        prop_assert!(readers::all_are_mappings(&blocks), "{}", report);
+    }
+
+    #[test]
+    fn ktap(run in run()) {
+        let report = run.report(&mut Ktap::default());
+        prop_assert_eq!(readers::ktap(&report), run.expected(ktap_word), "{}", report);
+    }
+
+    #[test]
+    fn junit(run in run()) {
+        let report = run.report(&mut Junit::default());
+        prop_assert_eq!(readers::junit(&report), run.expected(junit_word), "{}", report);
+    }
+
+    #[test]
+    fn kcidb_submissions(run in run()) {
+        let report = run.report(&mut kcidb());
+        prop_assert_eq!(readers::kcidb(&report), run.expected(kcidb_word), "{}", report);
+    }
+
+    #[test]
+    fn lava(run in run()) {
+        let report = run.report(&mut Lava::default());
+        prop_assert_eq!(readers::lava(&report), run.expected(lava_word), "{}", report);
+    }
+
+    #[test]
+    fn json_says_all_and_comes_back(run in run()) {
+        let report = run.report(&mut Json::default());
+        let read: Vec<Event> = report
+            .lines()
+            .skip(1)
+            .map(|line| serde_json::from_str(line).expect("an event"))
+            .collect();
+        let mut events = run.events();
+        // The work of a case is for estimates while it runs.
+        if let Some(Event::RunStarted { plan, .. }) = events.first_mut() {
+            plan.iter_mut().for_each(|case| case.work = [0; 3]);
+        }
+        prop_assert_eq!(read, events);
+    }
+}
+
+/// A run whose only case has a megabyte to say.
+fn verbose() -> Run {
+    let long = "é# SKIP \"x\"\n".repeat(1 << 17);
+    let mut verdict = Verdict::not_run(Status::Fail, long.clone());
+    verdict.notes = vec![long.clone()];
+    verdict.failed = vec![FailedCheck {
+        call: "f()".to_owned(),
+        expected: "0".to_owned(),
+        actual: long,
+        requirement: "EFF-01".to_owned(),
+        task: None,
+        at: At {
+            file: "x.rs".to_owned(),
+            line: 1,
+        },
+    }];
+    let case = CaseInfo {
+        name: "a.b".to_owned(),
+        about: "x".into(),
+        proves: Vec::new(),
+        source: "y".into(),
+        work: [1; 3],
+    };
+    Run {
+        cases: vec![(case, Kind::Fail, verdict, Outcome::AsJudged)],
+        remarks: Vec::new(),
+        release: "6.1".to_owned(),
+    }
+}
+
+#[test]
+fn a_megabyte_of_diagnostics_is_one_result() {
+    let run = verbose();
+    let (read, blocks) = readers::tap(&run.report(&mut Tap::default()), "TAP version 13");
+    assert!(read == run.expected(tap_word) && blocks[0].len() > 1 << 20);
+    let (read, _) = readers::tap14(&run.report(&mut Tap14::default()));
+    assert!(read == run.expected(tap_word));
+    assert!(readers::ktap(&run.report(&mut Ktap::default())) == run.expected(ktap_word));
+    assert!(readers::junit(&run.report(&mut Junit::default())) == run.expected(junit_word));
+    assert!(readers::lava(&run.report(&mut Lava::default())) == run.expected(lava_word));
+    let report = run.report(&mut kcidb());
+    assert!(readers::kcidb(&report) == run.expected(kcidb_word));
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let excerpt = report["tests"][0]["log_excerpt"].as_str().unwrap();
+    assert_eq!(excerpt.chars().count(), 16384);
+}
+
+#[test]
+fn results_that_never_came_are_no_success() {
+    let mut run = verbose();
+    run.cases[0].2 = Verdict::not_run(Status::Pass, "");
+    run.cases[0].1 = Kind::Pass;
+    let mut events = run.events();
+    events.remove(1);
+    let report = |reporter: &mut dyn Reporter| {
+        let mut out = Vec::new();
+        for event in &events {
+            reporter.event(event, &mut out).unwrap();
+        }
+        reporter.close(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(
+        readers::junit(&report(&mut Junit::default())),
+        [Read::new("a.b", "error broken")]
+    );
+    assert_eq!(
+        readers::kcidb(&report(&mut kcidb())),
+        [Read::new("a.b", "MISS")]
+    );
+    // The plan of TAP is not met.
+    assert!(readers::lines_with(&report(&mut Tap14::default()), "ok ").is_empty());
+}
