@@ -29,9 +29,26 @@ impl Reporter for Junit {
     fn close(&mut self, out: &mut dyn Write) -> io::Result<()> {
         self.document.complete();
         let text = self.report().to_string().map_err(io::Error::other)?;
-        out.write_all(text.as_bytes())?;
+        out.write_all(as_jenkins_has_it(text).as_bytes())?;
         out.flush()
     }
+}
+
+/// Without the sum of skipped cases at the root: the schema of Jenkins has it for suites only.
+fn as_jenkins_has_it(mut xml: String) -> String {
+    let root = xml
+        .find("<testsuites ")
+        .and_then(|start| Some(start..start + xml[start..].find('>')?));
+    if let Some(root) = root
+        && let Some(at) = xml[root.clone()].find(" skipped=\"")
+    {
+        let start = root.start + at;
+        let value = start + " skipped=\"".len();
+        if let Some(length) = xml[value..root.end].find('"') {
+            xml.replace_range(start..=value + length, "");
+        }
+    }
+    xml
 }
 
 impl Junit {
@@ -85,15 +102,17 @@ fn test_case(group: &str, entry: &Entry) -> TestCase {
     let mut case = TestCase::new(entry.case.name.as_str(), status(entry));
     case.set_classname(group);
     case.set_time(verdict.duration);
-    case.set_assertions(verdict.checks as usize);
-    for requirement in &entry.case.proves {
-        case.add_property(Property::new("requirement", requirement.as_ref()));
-    }
-    if verdict.status == Status::Pass && !verdict.notes.is_empty() {
-        let notes = verdict.notes.iter().map(|note| one_line(note));
-        case.set_system_out(notes.collect::<Vec<_>>().join("\n"));
-    }
+    case.set_system_out(system_out(entry));
     case
+}
+
+/// The schemas that Jenkins and GitLab go by have no room for properties of a case.
+fn system_out(entry: &Entry) -> String {
+    let mut lines = vec![format!("requirements: {}", entry.case.proves.join(", "))];
+    if entry.verdict.status == Status::Pass {
+        lines.extend(entry.verdict.notes.iter().map(|note| one_line(note)));
+    }
+    lines.join("\n")
 }
 
 fn status(entry: &Entry) -> TestCaseStatus {

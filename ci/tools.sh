@@ -1,0 +1,77 @@
+# shellcheck shell=bash
+# What ci/consumers and ci/engines share: a cache, installing what is missing, and telling of what cannot be
+# checked. Sourced, not run.
+
+# What was fetched stays here from run to run.
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/unshare-conformance/ci
+mkdir -p "$cache"
+skipped=()
+
+step() { printf '\n== %s\n' "$*"; }
+
+# Says what is not checked, and why.
+skip() {
+    printf 'SKIPPED %s: %s\n' "$1" "$2"
+    skipped+=("$1")
+}
+
+# command_or_package COMMAND PACKAGE: the command is there, or is installed now.
+command_or_package() {
+    command -v "$1" >/dev/null || package "$2"
+    command -v "$1" >/dev/null
+}
+
+# package NAME…: installs Debian packages where that can be done.
+package() {
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        return 1
+    fi
+    if [ -z "${apt_updated-}" ]; then
+        apt-get update -qq || true
+        apt_updated=yes
+    fi
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1
+}
+
+# unpacked PACKAGE: the directory that holds the files of a Debian package, which is not installed.
+unpacked() {
+    local directory=$cache/$1
+    if [ ! -d "$directory" ]; then
+        command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+        local work
+        work=$(mktemp -d "$cache/unpacking.XXXXXX")
+        if (cd "$work" && apt-get download -qq "$1" >/dev/null 2>&1 && dpkg-deb -x ./*.deb files); then
+            mv "$work/files" "$directory"
+        fi
+        rm -rf "$work"
+    fi
+    [ -d "$directory" ] && echo "$directory"
+}
+
+# python PACKAGE…: a Python that has these packages of PyPI, in an environment of its own.
+python_with() {
+    local python=$cache/venv/bin/python
+    if [ ! -x "$python" ]; then
+        python3 -m venv "$cache/venv" 2>/dev/null || { package python3-venv && python3 -m venv "$cache/venv"; } || return 1
+    fi
+    "$python" -m pip install -q --disable-pip-version-check "$@" >&2 || return 1
+    echo "$python"
+}
+
+# The program under test: the one given, else the newest that was built.
+program_or_built() {
+    if [ -n "${1-}" ]; then
+        realpath "$1"
+        return
+    fi
+    local target
+    target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+    # shellcheck disable=SC2012 # the names are ours
+    ls -t "$target"/*/{release,debug}/unshare-conformance 2>/dev/null | head -n 1
+}
+
+end() {
+    if [ "${#skipped[@]}" -gt 0 ]; then
+        printf '\n%s not checked: %s\n' "${#skipped[@]}" "$(IFS=,; echo "${skipped[*]}")"
+    fi
+}
