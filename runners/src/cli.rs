@@ -15,6 +15,7 @@ use vm::kernel::KernelError;
 use vm::machine::MachineError;
 use vm::payload::PayloadError;
 
+use crate::compare::{self, CompareArgs};
 use crate::coverage::{self, CoverageArgs, NoSuchRequirement};
 use crate::faults::{self, FaultsArgs};
 use crate::guest::NoSuchKernel;
@@ -22,8 +23,11 @@ use crate::guest::accelerator::AccelArg;
 use crate::guest::fault::Fault;
 use crate::image::{self, ImageArgs};
 use crate::kernels::{self, KernelsArgs};
+use crate::known_bugs::{KnownBugsArgs, NoSuchRelease};
 use crate::matrix::{self, MatrixArgs};
-use crate::{guest, host, list};
+use crate::merge::{self, MergeArgs};
+use crate::results::WrongResults;
+use crate::{documents, guest, host, known_bugs, list};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,6 +45,12 @@ Exit status:
   125  nothing can be said (git bisect run skips such a commit)
   129  wrong command line or unreadable input
   130, 143  interrupted";
+
+const COMPLETIONS: &str = "\
+Examples:
+  unshare-conformance completions bash > /etc/bash_completion.d/unshare-conformance
+  unshare-conformance completions zsh > ~/.zfunc/_unshare-conformance
+  unshare-conformance completions fish > ~/.config/fish/completions/unshare-conformance.fish";
 
 /// Decides whether a Linux kernel implements unshare(2) correctly.
 #[derive(Debug, Parser)]
@@ -67,8 +77,25 @@ enum Command {
     Matrix(Box<MatrixArgs>),
     /// Simulate broken kernels, which shows that every check can fail (for developers of the suite)
     Faults(FaultsArgs),
+    /// Show what changed between two runs, regressions first
+    Compare(CompareArgs),
+    /// Show which kernels have which documented bugs
+    KnownBugs(KnownBugsArgs),
+    /// Put the results of shards together and report them as one run
+    Merge(Box<MergeArgs>),
     /// Write the guest's initramfs, for boards and other boot loaders
     Image(ImageArgs),
+    /// Print the completions of a shell
+    #[command(after_help = COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for each command into a directory
+    Man {
+        /// The directory, e.g. /usr/local/share/man/man1
+        directory: Option<PathBuf>,
+    },
     /// Run the deliberately bad cases that test the harness
     #[command(hide = true)]
     Selftest(Box<RunArgs>),
@@ -462,6 +489,11 @@ pub fn main() -> ExitStatus {
         Command::Kernels(args) => kernels::run(&args),
         Command::Matrix(args) => matrix::run(*args),
         Command::Faults(args) => faults::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::KnownBugs(args) => known_bugs::run(&args),
+        Command::Completions { shell } => documents::completions(shell),
+        Command::Man { directory } => documents::man(directory.as_deref()),
         Command::Image(args) => image::run(&args),
     };
     told(result)
@@ -508,6 +540,8 @@ pub fn is_wrong_input(error: &anyhow::Error) -> bool {
             || of_machine
             || cause.is::<KernelError>()
             || cause.is::<NoSuchKernel>()
+            || cause.is::<NoSuchRelease>()
+            || cause.is::<WrongResults>()
             || cause.is::<NoSuchRequirement>()
     })
 }

@@ -1,8 +1,51 @@
 //! Documented bugs of released kernels. A case never weakens for a buggy kernel; the list says
 //! what its failure means.
 
-use harness::outcome::KnownBug;
-use serde::Deserialize;
+use std::io::{self, Write};
+use std::path::Path;
+
+use clap::{Args, ValueEnum};
+use harness::facts::Version;
+use harness::outcome::{ExitStatus, KnownBug};
+use serde::{Deserialize, Serialize};
+use vm::cache::Cache;
+use vm::kernel::Kernel;
+use vm::library::Library;
+
+const EXAMPLES: &str = "\
+Examples:
+  unshare-conformance known-bugs                    of the kernels that `kernels list` finds
+  unshare-conformance known-bugs 6.17.13 7.2
+  unshare-conformance known-bugs \"$(uname -r)\" arch/x86/boot/bzImage
+
+A release of two numbers is all of its stable releases. Distributions fix bugs without changing the
+numbers, and name their kernels after releases they are not: whether a kernel has a bug is told for
+certain by running the cases on it.";
+
+/// The arguments of `known-bugs`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct KnownBugsArgs {
+    /// Releases or kernel images [default: those that `kernels list` finds, and the running one]
+    #[arg(value_name = "RELEASE|PATH")]
+    kernel: Vec<String>,
+    /// How to list them
+    #[arg(long, value_enum, default_value = "text")]
+    format: ListFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ListFormat {
+    /// For people
+    Text,
+    /// One JSON array
+    Json,
+}
+
+/// What is no release.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no kernel release such as 6.17.13, and no kernel image")]
+pub struct NoSuchRelease(String);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +62,165 @@ pub fn all() -> Vec<KnownBug> {
     let list: List =
         toml::from_str(include_str!("../known-bugs.toml")).expect("the list is valid TOML");
     list.bug
+}
+
+/// A kernel as the user knows it, and the versions it may be.
+struct Suspect {
+    name: String,
+    /// From the first to the last, both inclusive.
+    versions: (Version, Version),
+}
+
+/// Whether a kernel has a bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Affected {
+    Yes,
+    /// Some of its stable releases have it.
+    Partly,
+}
+
+#[derive(Serialize)]
+struct Listed<'b> {
+    kernel: String,
+    bugs: Vec<ListedBug<'b>>,
+}
+
+#[derive(Serialize)]
+struct ListedBug<'b> {
+    affected: Affected,
+    #[serde(flatten)]
+    bug: &'b KnownBug,
+}
+
+/// Tells which kernels have which bugs.
+///
+/// # Errors
+/// A name is neither release nor image, or standard output cannot be written.
+pub fn run(args: &KnownBugsArgs) -> anyhow::Result<ExitStatus> {
+    let suspects = if args.kernel.is_empty() {
+        found()?
+    } else {
+        args.kernel
+            .iter()
+            .map(|name| given(name))
+            .collect::<Result<_, _>>()?
+    };
+    let bugs = all();
+    let listed: Vec<Listed> = suspects
+        .into_iter()
+        .map(|suspect| Listed {
+            bugs: bugs
+                .iter()
+                .filter_map(|bug| {
+                    let affected = affected(bug, suspect.versions)?;
+                    Some(ListedBug { affected, bug })
+                })
+                .collect(),
+            kernel: suspect.name,
+        })
+        .collect();
+    let mut out = io::stdout().lock();
+    match args.format {
+        ListFormat::Json => {
+            serde_json::to_writer_pretty(&mut out, &listed)?;
+            writeln!(out)?;
+        }
+        ListFormat::Text => listed
+            .iter()
+            .try_for_each(|kernel| write(kernel, &mut out))?,
+    }
+    Ok(ExitStatus::Conforms)
+}
+
+fn write(kernel: &Listed, out: &mut dyn Write) -> io::Result<()> {
+    if kernel.bugs.is_empty() {
+        return writeln!(out, "{}: no documented bug", kernel.kernel);
+    }
+    writeln!(out, "{}:", kernel.kernel)?;
+    for ListedBug { affected, bug } in &kernel.bugs {
+        let some = match affected {
+            Affected::Yes => "",
+            Affected::Partly => " (some of its stable releases)",
+        };
+        writeln!(out, "  {}: {}{some}", bug.requirement, bug.seen)?;
+        let ranges = bug.affected.iter();
+        let ranges: Vec<_> = ranges
+            .map(|(first, beyond)| format!("from {first} to before {beyond}"))
+            .collect();
+        writeln!(out, "    {}; {}", ranges.join(", "), bug.reference)?;
+        writeln!(out, "    seen by {}", bug.cases.join(", "))?;
+    }
+    Ok(())
+}
+
+fn given(name: &str) -> Result<Suspect, NoSuchRelease> {
+    let release = name.strip_prefix("uml-").unwrap_or(name);
+    let looks_like_release = release.starts_with(|c: char| c.is_ascii_digit());
+    let versions = if looks_like_release && !Path::new(name).exists() {
+        versions_of(release)
+    } else {
+        Kernel::open(Path::new(name))
+            .ok()
+            .and_then(|kernel| versions_of(kernel.release()?))
+    };
+    match versions {
+        Some(versions) => Ok(Suspect {
+            name: name.to_owned(),
+            versions,
+        }),
+        None => Err(NoSuchRelease(name.to_owned())),
+    }
+}
+
+/// What a release may be: `6.17` is any of its stable releases, and so may be `6.17.0-5-generic`, since
+/// distributions write 0 for whichever it is.
+fn versions_of(release: &str) -> Option<(Version, Version)> {
+    let version = Version::parse(release)?;
+    let is_told = version.2 != 0 || release == version.to_string();
+    let last = if is_told { version.2 } else { u32::MAX };
+    Some((version, Version(version.0, version.1, last)))
+}
+
+/// The running kernel, and those that `kernels list` finds; without the archive, those that were
+/// fetched.
+fn found() -> anyhow::Result<Vec<Suspect>> {
+    let facts = harness::pool::facts()?;
+    let mut suspects = vec![Suspect {
+        name: format!("{} (running)", facts.release),
+        versions: (facts.version, facts.version),
+    }];
+    let library = Library::new(Cache::of_user()?);
+    let entries = library.list(&mut |_| ()).unwrap_or_else(|error| {
+        eprintln!("unshare-conformance: only kernels that were fetched are listed: {error}");
+        library.fetched()
+    });
+    suspects.extend(entries.iter().filter_map(|entry| {
+        // The package's version has the stable number, which the release lacks.
+        let name = entry.release.strip_prefix("uml-").unwrap_or(&entry.release);
+        let by_package = versions_of(&entry.version).filter(|(first, last)| first == last);
+        let versions = by_package.or_else(|| versions_of(name))?;
+        let name = match by_package {
+            Some((version, _)) => format!("{} ({version})", entry.release),
+            None => entry.release.clone(),
+        };
+        Some(Suspect { name, versions })
+    }));
+    Ok(suspects)
+}
+
+fn affected(bug: &KnownBug, (first, last): (Version, Version)) -> Option<Affected> {
+    let has = |version: Version| {
+        let mut ranges = bug.affected.iter();
+        ranges.any(|(from, beyond)| *from <= version && version < *beyond)
+    };
+    let starts_within = |(from, _): &(Version, Version)| first <= *from && *from <= last;
+    match (has(first), has(last)) {
+        (true, true) => Some(Affected::Yes),
+        (true, false) | (false, true) => Some(Affected::Partly),
+        (false, false) if bug.affected.iter().any(starts_within) => Some(Affected::Partly),
+        (false, false) => None,
+    }
 }
 
 #[cfg(test)]
@@ -41,5 +243,35 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_release_of_two_numbers_is_all_of_its_stable_ones() {
+        let bug = |from, beyond| KnownBug {
+            requirement: String::new(),
+            cases: Vec::new(),
+            affected: vec![(from, beyond)],
+            seen: String::new(),
+            reference: String::new(),
+        };
+        let from_5_to_7_2 = bug(Version(6, 17, 5), Version(7, 2, 0));
+        for (release, expected) in [
+            ("6.16.12", None),
+            ("6.17", Some(Affected::Partly)),
+            ("6.17.4", None),
+            ("6.17.5-generic", Some(Affected::Yes)),
+            ("6.17.0-5-generic", Some(Affected::Partly)),
+            ("6.17.0", None),
+            ("6.18", Some(Affected::Yes)),
+            ("7.1.99", Some(Affected::Yes)),
+            ("7.2", None),
+        ] {
+            let versions = versions_of(release).expect("a release");
+            assert_eq!(affected(&from_5_to_7_2, versions), expected, "{release}");
+        }
+        let short = bug(Version(6, 17, 5), Version(6, 17, 9));
+        let whole = versions_of("6.17").expect("a release");
+        assert_eq!(affected(&short, whole), Some(Affected::Partly));
+        assert!(given("linux").is_err() && given("/nonexistent").is_err());
     }
 }

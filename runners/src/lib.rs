@@ -1,7 +1,9 @@
 //! Where the suite runs, and the command line.
 
 pub mod cli;
+pub mod compare;
 pub mod coverage;
+pub mod documents;
 pub mod faults;
 pub mod guest;
 pub mod host;
@@ -10,5 +12,7 @@ pub mod kernels;
 pub mod known_bugs;
 pub mod list;
 pub mod matrix;
+pub mod merge;
 pub mod progress;
 pub mod reports;
+pub mod results;

@@ -29,6 +29,7 @@ fn started() -> String {
         seed: 1,
         tier: Tier::Quick,
         repeat: 1,
+        part: None,
     })
 }
 

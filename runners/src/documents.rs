@@ -1,0 +1,50 @@
+//! What packages install beside the program: completions and manual pages, made from its command line.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use clap_complete::Shell;
+use harness::outcome::ExitStatus;
+
+use crate::cli;
+
+/// Prints the completions of a shell.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn completions(shell: Shell) -> anyhow::Result<ExitStatus> {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        shell,
+        &mut cli::command(),
+        "unshare-conformance",
+        &mut script,
+    );
+    let mut out = io::stdout().lock();
+    out.write_all(&script)?;
+    out.flush()?;
+    Ok(ExitStatus::Conforms)
+}
+
+/// Prints the manual page, or writes one for each command into a directory.
+///
+/// # Errors
+/// A page cannot be written.
+pub fn man(directory: Option<&Path>) -> anyhow::Result<ExitStatus> {
+    match directory {
+        Some(directory) => {
+            std::fs::create_dir_all(directory)
+                .and_then(|()| clap_mangen::generate_to(cli::command(), directory))
+                .with_context(|| format!("cannot write pages to {}", directory.display()))?;
+        }
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(cli::command()).render(&mut page)?;
+            let mut out = io::stdout().lock();
+            out.write_all(&page)?;
+            out.flush()?;
+        }
+    }
+    Ok(ExitStatus::Conforms)
+}

@@ -1,0 +1,77 @@
+//! Completions and manual pages have every command.
+
+use std::process::Command;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
+
+/// The names of all visible commands, those of commands with `-` between.
+fn commands(command: &clap::Command, before: &str) -> Vec<String> {
+    let visible = command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
+    visible
+        .flat_map(|command| {
+            let name = format!("{before}{}", command.get_name());
+            let mut names = commands(command, &format!("{name}-"));
+            names.insert(0, name);
+            names
+        })
+        .collect()
+}
+
+fn run(arguments: &[&str]) -> String {
+    let output = Command::new(PROGRAM)
+        .args(arguments)
+        .output()
+        .expect("the program runs");
+    assert!(output.status.success(), "{arguments:?}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[test]
+fn every_command_can_be_completed() {
+    let names = commands(&runners::cli::command(), "");
+    assert!(names.len() > 10, "{names:?}");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(&["completions", shell]);
+        for name in names
+            .iter()
+            .filter(|name| runners::cli::command().find_subcommand(name).is_some())
+        {
+            assert!(script.contains(name.as_str()), "{name} in {shell}");
+        }
+        assert!(script.contains("kcidb-origin"), "options in {shell}");
+    }
+}
+
+#[test]
+fn bash_takes_its_completions() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("completions");
+    std::fs::write(&path, run(&["completions", "bash"])).expect("written");
+    let status = Command::new("bash").arg("-n").arg(&path).status();
+    assert!(status.expect("bash is installed").success());
+}
+
+#[test]
+fn every_command_has_its_page() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("man1");
+    run(&["man", path.to_str().expect("UTF-8")]);
+    for name in commands(&runners::cli::command(), "") {
+        let page = std::fs::read_to_string(path.join(format!("unshare-conformance-{name}.1")));
+        let page = page.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(
+            page.contains(".TH") && page.contains(".SH SYNOPSIS"),
+            "{name}"
+        );
+    }
+    let whole = run(&["man"]);
+    for name in commands(&runners::cli::command(), "")
+        .iter()
+        .filter(|name| !name.contains("kernels-"))
+    {
+        let escaped = name.replace('-', "\\-");
+        assert!(whole.contains(&escaped), "{name}");
+    }
+}
