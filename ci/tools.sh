@@ -48,7 +48,28 @@ unpacked() {
     [ -d "$directory" ] && echo "$directory"
 }
 
-# python PACKAGE…: a Python that has these packages of PyPI, in an environment of its own.
+# kernel_tree: a kernel source tree, or as much of one as has the testing tools: LINUX_TREE if that is set, else
+# taken from Debian's newest linux-source, of which nothing else is kept.
+kernel_tree() {
+    local tree=${LINUX_TREE-$cache/linux} newest work
+    if [ ! -e "$tree/tools/testing/kunit/kunit.py" ] && [ -z "${LINUX_TREE-}" ]; then
+        newest=$(apt-cache pkgnames linux-source- 2>/dev/null | sort -V | tail -n 1)
+        [ -n "$newest" ] || return 1
+        work=$(mktemp -d "$cache/unpacking.XXXXXX")
+        (cd "$work" && apt-get download -qq "$newest" >/dev/null 2>&1 && mkdir linux &&
+            dpkg-deb --fsys-tarfile ./*.deb | tar -xO --wildcards './usr/src/linux-source-*.tar.xz' |
+            tar -xJ -C linux --strip-components=1 --wildcards '*/tools/testing/kunit/*.py' \
+                '*/tools/testing/selftests/run_kselftest.sh' '*/tools/testing/selftests/kselftest/*') || true
+        if [ -e "$work/linux/tools/testing/kunit/kunit.py" ]; then
+            rm -rf "$tree"
+            mv "$work/linux" "$tree"
+        fi
+        rm -rf "$work"
+    fi
+    [ -e "$tree/tools/testing/kunit/kunit.py" ] && echo "$tree"
+}
+
+# python_with PACKAGE…: a Python that has these packages of PyPI, in an environment of its own.
 python_with() {
     local python=$cache/venv/bin/python
     if [ ! -x "$python" ]; then
