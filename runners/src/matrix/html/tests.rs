@@ -63,6 +63,7 @@ fn row(release: &str, statuses: [Status; 3]) -> Row {
         seed: 1,
         tier: harness::case_run::Tier::Quick,
         repeat: 1,
+        part: None,
     });
     for (index, status) in statuses.into_iter().enumerate() {
         row.event(&Event::CaseFinished {
