@@ -79,6 +79,7 @@ fn main() -> ExitCode {
         tier: Tier::Full,
         base: directory.path().to_owned(),
         slowdown: 1,
+        before_body: None,
     };
     let log = RecordLog::map().expect("memory");
     let mut supervisor = Supervisor::start(setting, log, true).expect("a supervisor");
