@@ -42,7 +42,8 @@ case! {
             untouched.",
     proves: &["RACE-01"],
     source: "2006 design document, 8 (4); kernel, kernel/fork.c",
-    needs: Needs::ROOT,
+    // Some follow others into namespaces that the initial user namespace owns (INT-07).
+    needs: Needs::ROOT.with(Feature::InitialRoot),
     deadline: LAST_RESORT,
     work: |tier| if tier == Tier::Quick { 10 } else { 200 },
     variants: || Theme::ALL
