@@ -1,6 +1,8 @@
 //! What goes wrong before the suite runs.
 
-use std::time::Duration;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use crate::driver::*;
 

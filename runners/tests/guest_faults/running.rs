@@ -1,8 +1,9 @@
 //! What goes wrong while cases run.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::driver::*;
 
