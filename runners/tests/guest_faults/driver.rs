@@ -89,7 +89,7 @@ impl Run {
         command
             .args(["--kernel", kernel, "--accel", "tcg", "--seed", "1"])
             .args(["--format", "json"])
-            .args(["--kernel-arg", &token, "--exact"])
+            .args(["--kernel-arg", &token, "--jobs", "1", "--exact"])
             .args(CASES)
             .env("TMPDIR", &temporary)
             .stdin(Stdio::null())
