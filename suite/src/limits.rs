@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use harness::prelude::*;
 
 use crate::flags::Flags;
+use crate::model::Start;
 use crate::peer::Peer;
 use crate::sys::unshare;
 
@@ -86,6 +87,30 @@ pub fn map_ids(t: &Test, uid: u32, gid: u32) -> Done {
         t.setup(Call::io(format!("write({text:?}) to {path}"), written))?;
     }
     Ok(())
+}
+
+/// Has a task outside the caller's new user namespace, which has the privilege there, map all users
+/// and groups as they are.
+///
+/// # Errors
+/// A step was refused: the case is broken.
+#[track_caller]
+pub fn map_everybody_by(t: &Test, outside: &Peer) -> Done {
+    outside.setup(t, "write(maps)", std::process::id(), |pid| {
+        ["uid_map", "gid_map"].into_iter().try_for_each(|map| {
+            std::fs::write(format!("/proc/{pid}/{map}"), "0 0 65536")
+                .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+        })
+    })
+}
+
+/// Root in a user namespace of its own, where these kinds of namespace are used up.
+pub fn start(t: &Test, exhausted: Flags) -> Start {
+    Start {
+        initial_admin: false,
+        exhausted,
+        ..Start::of(t.facts())
+    }
 }
 
 #[track_caller]
@@ -169,6 +194,19 @@ pub fn unshare_by(t: &Test, peer: &Peer, flags: Flags) -> Done<Call<()>> {
     })
 }
 
+/// unshare(2) with one flag that makes a namespace, again and again as long as ENOSPC says that those
+/// on their way out are still counted (RULE-05), and before the deadline.
+pub fn unshare_until(flag: Flags, deadline: Instant) -> Call<()> {
+    loop {
+        let call = unshare(flag);
+        let full = call.result() == Err(Failure::Errno(Errno::ENOSPC));
+        if !full || Instant::now() > deadline {
+            return call;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Makes a namespace of a kind that has room for one more once those that ended are no longer
 /// counted: that may take the kernel a moment (RULE-05), and ENOSPC is taken for it that long.
 ///
@@ -176,15 +214,8 @@ pub fn unshare_by(t: &Test, peer: &Peer, flags: Flags) -> Done<Call<()>> {
 /// It is refused otherwise, or to the end: a failed check is on record.
 #[track_caller]
 pub fn check_room(t: &Test, flag: Flags, requirement: &'static str) -> Done {
-    let deadline = Instant::now() + t.patience(RELEASE);
-    loop {
-        let call = unshare(flag);
-        let full = call.result().err() == Some(Failure::Errno(Errno::ENOSPC));
-        if !full || Instant::now() > deadline {
-            return t.check(call).proves(requirement).succeeds();
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let call = unshare_until(flag, Instant::now() + t.patience(RELEASE));
+    t.check(call).proves(requirement).succeeds()
 }
 
 /// Checks that `count` tasks can have a namespace of this kind at the same time. Namespaces that are
@@ -199,14 +230,7 @@ pub fn check_room_for(t: &Test, flag: Flags, count: u32, requirement: &'static s
     let holders = (0..count)
         .map(|_| {
             line.spawn(t, "holder of a namespace", Flags::NONE, |t| {
-                let full = Err(Failure::Errno(Errno::ENOSPC));
-                let call = loop {
-                    let call = unshare(flag);
-                    if call.result() != full || Instant::now() > deadline {
-                        break call;
-                    }
-                    std::thread::sleep(Duration::from_millis(1));
-                };
+                let call = unshare_until(flag, deadline);
                 line.finish();
                 line.wait_until_finished(count);
                 t.check(call.called(format!(
@@ -218,9 +242,4 @@ pub fn check_room_for(t: &Test, flag: Flags, count: u32, requirement: &'static s
         })
         .collect::<Done<Vec<_>>>()?;
     all(holders.into_iter().map(|holder| holder.join(t)))
-}
-
-/// How many namespaces of a kind are in use after [`enter_own_user_namespace`].
-pub fn in_use(flag: Flags) -> u32 {
-    u32::from(flag == Flags::NEWNS)
 }

@@ -165,6 +165,19 @@ pub fn check_separated(
     Ok(())
 }
 
+/// A variant for each of these flags, with what it needs of the machine.
+pub fn one_by_one(flags: impl IntoIterator<Item = Flags>) -> Vec<Variant> {
+    flags
+        .into_iter()
+        .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
+        .collect()
+}
+
+/// A variant for each known flag.
+pub fn each_flag() -> Vec<Variant> {
+    one_by_one(Flags::KNOWN)
+}
+
 /// What a call with this one flag needs of the machine in order to succeed, beyond what every case
 /// needs.
 pub fn needs_of(flag: Flags) -> Needs {

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 
 use nix::unistd::{chdir, chroot};
 
-use crate::limits::{self, check_room_for, in_use};
+use crate::limits::{self, check_room_for, used};
 use crate::namespace_file::open_link;
 use crate::prelude::*;
 use crate::sharing::Company;
@@ -32,7 +32,7 @@ case! {
         let flag = Flags(t.param());
         limits::enter_own_user_namespace(t)?;
         limits::set(t, Flags::NEWTIME, 0)?;
-        limits::set(t, flag, 1 + in_use(flag))?;
+        limits::set(t, flag, 1 + used(flag))?;
         let start = model::Start { initial_admin: false, exhausted: Flags::NEWTIME, ..model::Start::of(t.facts()) };
         let observer = Observer::open(t)?;
         for _ in 0..20 {

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::executed::Executed;
-use crate::limits::{self, check_room_for, in_use};
+use crate::limits::{self, check_room_for, used};
 use crate::mark::{Ground, Mark, check_apart, check_shared};
 use crate::observe::{Shared, namespace_of};
 use crate::prelude::*;
 use crate::raised::{self, Program, effective_user};
 use crate::shared_memory::map_zeroed;
-use crate::side::{Side, check_call_beside, check_kcmp, in_own_namespaces, needs_of};
+use crate::side::{Side, check_call_beside, check_kcmp, in_own_namespaces, one_by_one};
 
 case! {
     name: "interactions.clone.shares_the_new",
@@ -118,12 +118,8 @@ fn open_both() -> Result<(), Errno> {
 }
 
 fn each_flag() -> Vec<Variant> {
-    Flags::KNOWN
-        .into_iter()
-        // In an empty mount namespace there is nothing to execute.
-        .filter(|flag| *flag != Flags::EMPTY)
-        .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
-        .collect()
+    // In an empty mount namespace there is nothing to execute.
+    one_by_one(Flags::KNOWN.into_iter().filter(|flag| *flag != Flags::EMPTY))
 }
 
 case! {
@@ -259,7 +255,7 @@ case! {
         let flag = Flags(t.param());
         t.in_child(|t| {
             limits::enter_own_user_namespace(t)?;
-            limits::set(t, flag, 1 + in_use(flag))?;
+            limits::set(t, flag, 1 + used(flag))?;
             let observer = Observer::open(t)?;
             let before = observer.state();
             let caller = t.spawn_sharing("caller", (Flags::FS | Flags::FILES | Flags::SYSVSEM).0, |t| {

@@ -10,14 +10,7 @@ use crate::mark::{Ground, Mark, check_apart, check_shared};
 use crate::mount_table::mounts;
 use crate::observe::Shared;
 use crate::prelude::*;
-use crate::side::{Side, check_call_beside, check_kcmp, check_separated, in_own_namespaces, needs_of};
-
-fn each_flag() -> Vec<Variant> {
-    Flags::KNOWN
-        .into_iter()
-        .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
-        .collect()
-}
+use crate::side::{Side, check_call_beside, check_kcmp, check_separated, in_own_namespaces, each_flag};
 
 fn is_open(fd: i32) -> Result<bool, Errno> {
     // SAFETY: F_GETFD takes no pointer.

@@ -6,7 +6,7 @@ use nix::unistd::{chdir, chroot};
 use crate::model::{Start, Threads};
 use crate::namespace_file::{enter, inode_of, open_link};
 use crate::prelude::*;
-use crate::side::{check_call_beside, check_separated, in_own_namespaces, needs_of};
+use crate::side::{check_call_beside, check_separated, each_flag, in_own_namespaces};
 use crate::thread_group::{IdleThread, wait_until_alone};
 
 fn refused_to_sharers() -> Vec<Variant> {
@@ -72,13 +72,6 @@ case! {
         check_call(t, &observer, &Start::of(t.facts()), Flags::NEWTIME, ID)?;
         t.check(Call::new("setns(ns/time) alone", enter(&file))).proves(ID).succeeds()
     }
-}
-
-fn each_flag() -> Vec<Variant> {
-    Flags::KNOWN
-        .into_iter()
-        .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
-        .collect()
 }
 
 case! {

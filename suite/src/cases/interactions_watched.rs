@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 
 use crate::prelude::*;
 use crate::seccomp::was_trapped;
-use crate::side::needs_of;
+use crate::side::each_flag;
 
 /// struct ptrace_syscall_info of linux/ptrace.h, as far as it is read.
 #[repr(C)]
@@ -105,9 +105,8 @@ fn all_events() -> ptrace::Options {
 }
 
 fn traced_calls() -> Vec<Variant> {
-    Flags::KNOWN
+    each_flag()
         .into_iter()
-        .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
         .chain([
             Variant::new("none", 0),
             Variant::new("bit_40", 1 << 40),

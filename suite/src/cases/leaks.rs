@@ -16,7 +16,7 @@ use crate::model::{Kernel, predict};
 use crate::prelude::*;
 use crate::race::{DEADLINE, Line};
 use crate::semaphores::{Semaphore, take_with_undo};
-use crate::side::needs_of;
+use crate::side::one_by_one;
 
 const SOURCE: &str = "2006 design document, 6 (failure leaves nothing behind); kernel, kernel/nsproxy.c and kernel/fork.c";
 
@@ -297,11 +297,7 @@ fn check_nothing_left(
 
 /// The flags that make something, each alone.
 fn making() -> Vec<Variant> {
-    Flags::KNOWN
-        .into_iter()
-        .filter(|flag| ![Flags::VM, Flags::SIGHAND, Flags::THREAD].contains(flag))
-        .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
-        .collect()
+    one_by_one(Flags::KNOWN.into_iter().filter(|flag| ![Flags::VM, Flags::SIGHAND, Flags::THREAD].contains(flag)))
 }
 
 /// All of them that this kernel has and that get on with each other.

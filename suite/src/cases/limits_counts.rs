@@ -4,21 +4,11 @@
 use std::os::fd::AsRawFd;
 
 use crate::limits;
-use crate::model::Start;
 use crate::namespace_file::open_link;
 use crate::prelude::*;
 use crate::side::check_call_beside;
 
 const SOURCE: &str = "namespaces(7), The /proc/sys/user directory; unshare(2), ERRORS (ENOSPC)";
-
-/// Root in a user namespace of its own, where these kinds of namespace are used up.
-fn start(t: &Test, exhausted: Flags) -> Start {
-    Start {
-        initial_admin: false,
-        exhausted,
-        ..Start::of(t.facts())
-    }
-}
 
 case! {
     name: "limits.zero",
@@ -35,9 +25,9 @@ case! {
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         limits::set(t, flag, 0)?;
-        check_call_beside(t, &observer, &start(t, flag), flag, ID, &[&peer])?;
+        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&peer])?;
         limits::set(t, flag, limits::used(flag) + 1)?;
-        check_call_beside(t, &observer, &start(t, Flags::NONE), flag, ID, &[&peer]).map(drop)
+        check_call_beside(t, &observer, &limits::start(t, Flags::NONE), flag, ID, &[&peer]).map(drop)
     }
 }
 
@@ -58,7 +48,7 @@ case! {
         let holder = Peer::start(t, "holder", Flags::NONE)?;
         limits::set(t, flag, limits::used(flag) + 1)?;
         t.check(limits::unshare_by(t, &holder, flag)?).proves(ID).succeeds()?;
-        check_call_beside(t, &observer, &start(t, flag), flag, ID, &[&holder])?;
+        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&holder])?;
         holder.end();
         limits::check_room(t, flag, ID)
     }
@@ -89,14 +79,14 @@ case! {
         let observer = Observer::open(t)?;
         if flag != Flags::NEWNS {
             // The mount namespace is the user namespace's own already.
-            check_call(t, &observer, &start(t, Flags::NONE), flag, ID)?;
+            check_call(t, &observer, &limits::start(t, Flags::NONE), flag, ID)?;
         }
         limits::set(t, flag, 1)?;
         for _ in 0..3 {
-            check_call(t, &observer, &start(t, flag), flag, ID)?;
+            check_call(t, &observer, &limits::start(t, flag), flag, ID)?;
         }
         limits::set(t, flag, 2)?;
-        check_call(t, &observer, &start(t, Flags::NONE), flag, ID).map(drop)
+        check_call(t, &observer, &limits::start(t, Flags::NONE), flag, ID).map(drop)
     }
 }
 
@@ -119,7 +109,7 @@ case! {
         // Nobody else was there to make it succeed.
         limits::set(t, flag, 0)?;
         let observer = Observer::open(t)?;
-        check_call(t, &observer, &start(t, flag), flag, ID).map(drop)
+        check_call(t, &observer, &limits::start(t, flag), flag, ID).map(drop)
     }
 }
 
@@ -143,10 +133,10 @@ case! {
         let both: Vec<_> = holders.iter().collect();
         for limit in [1, 0, limits::used(flag) + 2] {
             limits::set(t, flag, limit)?;
-            check_call_beside(t, &observer, &start(t, flag), flag, ID, &both)?;
+            check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &both)?;
         }
         limits::set(t, flag, limits::used(flag) + 3)?;
-        check_call_beside(t, &observer, &start(t, Flags::NONE), flag, ID, &both).map(drop)
+        check_call_beside(t, &observer, &limits::start(t, Flags::NONE), flag, ID, &both).map(drop)
     }
 }
 
@@ -229,7 +219,7 @@ case! {
         // Long enough for what is let go late to be let go.
         std::thread::sleep(t.patience(std::time::Duration::from_millis(30)));
         for _ in 0..3 {
-            check_call(t, &observer, &start(t, flag), flag, ID)?;
+            check_call(t, &observer, &limits::start(t, flag), flag, ID)?;
         }
         drop(kept);
         if by_mount {

@@ -12,15 +12,6 @@ use crate::side::check_call_beside;
 
 const SOURCE: &str = "namespaces(7), The /proc/sys/user directory; kernel, kernel/ucount.c";
 
-/// Root in a user namespace of its own, where these kinds of namespace are used up.
-fn start(t: &Test, exhausted: Flags) -> Start {
-    Start {
-        initial_admin: false,
-        exhausted,
-        ..Start::of(t.facts())
-    }
-}
-
 /// The two kinds of which the nested user namespace uses one up itself.
 fn used_by_nesting(flag: Flags) -> u32 {
     limits::used(flag) + u32::from(flag == Flags::NEWUSER)
@@ -45,9 +36,9 @@ case! {
         let limit = used_by_nesting(flag);
         limits::set_by(t, &outside, flag, limit)?;
         limits::set(t, flag, 100)?;
-        check_call_beside(t, &observer, &start(t, flag), flag, ID, &[&outside])?;
+        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&outside])?;
         limits::set_by(t, &outside, flag, limit + 1)?;
-        check_call_beside(t, &observer, &start(t, Flags::NONE), flag, ID, &[&outside]).map(drop)
+        check_call_beside(t, &observer, &limits::start(t, Flags::NONE), flag, ID, &[&outside]).map(drop)
     }
 }
 
@@ -73,7 +64,7 @@ case! {
             limits::set(t, flag, limits::used(flag) + 1)?;
             t.check(limits::unshare_by(t, &inner, flag)?).proves(ID).succeeds()?;
         }
-        check_call_beside(t, &observer, &start(t, flag), flag, ID, &[&inner])?;
+        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&inner])?;
         inner.end();
         limits::check_room(t, flag, ID)
     }
@@ -136,12 +127,7 @@ case! {
         let outside = Peer::start(t, "task outside", Flags::NONE)?;
         t.setup(unshare(Flags::NEWUSER))?;
         // Two users take somebody with the privilege outside to map them.
-        outside.setup(t, "write(maps)", std::process::id(), |pid| {
-            ["uid_map", "gid_map"].into_iter().try_for_each(|map| {
-                std::fs::write(format!("/proc/{pid}/{map}"), "0 0 65536")
-                    .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
-            })
-        })?;
+        limits::map_everybody_by(t, &outside)?;
         let all = observer.state().capabilities[1];
         let second = Peer::start(t, "second user", Flags::NONE)?;
         let third = Peer::start(t, "second user again", Flags::NONE)?;
@@ -153,10 +139,10 @@ case! {
         // In a task of its own: a second CLONE_NEWPID by the same would be refused anyhow.
         let first = Peer::start(t, "first user", Flags::NONE)?;
         t.check(limits::unshare_by(t, &first, flag)?).proves(ID).succeeds()?;
-        check_call_beside(t, &observer, &start(t, flag), flag, ID, &[&first, &second])?;
+        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&first, &second])?;
         t.check(limits::unshare_by(t, &second, flag)?).proves(ID).succeeds()?;
         t.check(limits::unshare_by(t, &third, flag)?).proves(ID).fails_with(Errno::ENOSPC)?;
-        check_call_beside(t, &observer, &start(t, flag), flag, ID, &[&first, &second])?;
+        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&first, &second])?;
         // Room for one is the first's again when its own is gone, whatever the second holds.
         first.end();
         limits::check_room(t, flag, ID)
@@ -184,7 +170,7 @@ case! {
             let file = t.setup(Call::new("open(ns/user)", open_link(inside.pid(), Ns::User)))?;
             t.setup(Call::new("setns(CLONE_NEWUSER)", enter(&file)))?;
             drop(file);
-            let entered = Start { ids_mapped: false, ..start(t, flag) };
+            let entered = Start { ids_mapped: false, ..limits::start(t, flag) };
             check_call_beside(t, &observer, &entered, flag, ID, &[&inside]).map(drop)
         })?;
         t.check(limits::unshare_by(t, &sibling, flag)?).proves(ID).succeeds()?;
@@ -205,11 +191,11 @@ case! {
         limits::enter_own_user_namespace(t)?;
         let observer = Observer::open(t)?;
         limits::set(t, Flags::NEWUTS, 2)?;
-        let room = start(t, Flags::NONE);
+        let room = limits::start(t, Flags::NONE);
         check_call(t, &observer, &room, Flags::NEWUTS, ID)?;
         let holder = Peer::start(t, "holder", Flags::NONE)?;
         t.setup(limits::unshare_by(t, &holder, Flags::NEWUTS)?)?;
-        let full = start(t, Flags::NEWUTS);
+        let full = limits::start(t, Flags::NEWUTS);
         check_call_beside(t, &observer, &full, Flags::NEWUTS, ID, &[&holder])?;
         t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
         check_call_beside(t, &observer, &full, Flags::NEWUTS, ID, &[&holder])?;

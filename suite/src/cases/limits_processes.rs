@@ -4,6 +4,7 @@
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{ForkResult, Uid, fork, setresuid};
 
+use crate::limits;
 use crate::model::Start;
 use crate::prelude::*;
 
@@ -52,12 +53,7 @@ case! {
         // A user namespace in which the user's count starts from nothing, whoever runs on this
         // machine.
         t.setup(unshare(Flags::NEWUSER))?;
-        outside.setup(t, "write(maps)", std::process::id(), |pid| {
-            ["uid_map", "gid_map"].into_iter().try_for_each(|map| {
-                std::fs::write(format!("/proc/{pid}/{map}"), "0 0 65536")
-                    .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
-            })
-        })?;
+        limits::map_everybody_by(t, &outside)?;
         // While it still may be ended.
         outside.end();
         let user = Uid::from_raw(USER);

@@ -11,7 +11,7 @@ use crate::control_group::{ControlGroup, move_into};
 use crate::prelude::*;
 use crate::race::{DEADLINE, delay, play};
 use crate::row::for_flags;
-use crate::side::{check_separated, needs_of};
+use crate::side::{check_separated, each_flag, needs_of};
 
 const SOURCE: &str = "2006 design document, 8 (4); kernel, kernel/fork.c";
 
@@ -142,13 +142,6 @@ fn start_signals(t: &Test) -> Done {
     // SAFETY: the structure lives through the call.
     let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
     t.setup(Call::new("setitimer(ITIMER_REAL)", Errno::result(set)).map(drop))
-}
-
-fn each_flag() -> Vec<Variant> {
-    Flags::KNOWN
-        .into_iter()
-        .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
-        .collect()
 }
 
 case! {

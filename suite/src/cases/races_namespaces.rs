@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::sys::wait::WaitStatus;
 
-use crate::limits::{self, check_room_for, each_kind, in_use};
+use crate::limits::{self, check_room_for, each_kind, used};
 use crate::namespace_file::{enter, open_link};
 use crate::observe::namespace_of;
 use crate::prelude::*;
@@ -34,7 +34,7 @@ case! {
             let delays: Vec<u32> = (0..TASKS).map(|_| delay(random)).collect();
             t.in_child(|t| {
                 limits::enter_own_user_namespace(t)?;
-                limits::set(t, flag, ROOM + in_use(flag))?;
+                limits::set(t, flag, ROOM + used(flag))?;
                 let tasks = delays
                     .iter()
                     .map(|wait| line.spawn(t, "task", Flags::NONE, |t| {
@@ -374,7 +374,7 @@ case! {
         let each = hoard(t.tier());
         t.in_child(|t| {
             limits::enter_own_user_namespace(t)?;
-            limits::set(t, flag, HOLDERS * each + in_use(flag))?;
+            limits::set(t, flag, HOLDERS * each + used(flag))?;
             let patience = t.patience(std::time::Duration::from_secs(20));
             play(t, 40, |_, line| {
                 let holders = (0..HOLDERS)
@@ -382,14 +382,8 @@ case! {
                         let deadline = std::time::Instant::now() + patience;
                         let mut held: Vec<File> = Vec::new();
                         while held.len() < each as usize {
-                            let call = unshare(flag);
-                            // Those of the round before may still be on their way out (RULE-05).
-                            let full = call.result() == Err(Failure::Errno(Errno::ENOSPC));
-                            if full && std::time::Instant::now() < deadline {
-                                std::thread::sleep(std::time::Duration::from_millis(1));
-                                continue;
-                            }
-                            t.check(call).proves(ID).succeeds()?;
+                            // Those of the round before may still be on their way out.
+                            t.check(limits::unshare_until(flag, deadline)).proves(ID).succeeds()?;
                             held.push(t.setup(Call::new("open(link)", open_link("thread-self", link)))?);
                         }
                         line.finish();

@@ -7,7 +7,7 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag};
 use crate::mark::{Ground, Mark, check_apart, check_shared};
 use crate::observe::Shared;
 use crate::prelude::*;
-use crate::side::{Side, check_call_beside, check_kcmp, needs_of};
+use crate::side::{Side, check_call_beside, check_kcmp, one_by_one};
 
 const SOURCE: &str = "2006 design document, 6 and 8 (3); unshare(2), CLONE_FILES";
 
@@ -504,11 +504,7 @@ case! {
 }
 
 fn unrelated_flags() -> Vec<Variant> {
-    Flags::KNOWN
-        .into_iter()
-        .filter(|flag| *flag != Flags::FILES)
-        .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
-        .collect()
+    one_by_one(Flags::KNOWN.into_iter().filter(|flag| *flag != Flags::FILES))
 }
 
 case! {

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use crate::namespace_file::{enter, inode_of, open_link};
 use crate::prelude::*;
-use crate::side::{Side, check_call_beside, in_own_namespaces, needs_of};
+use crate::side::{Side, check_call_beside, each_flag, in_own_namespaces, needs_of};
 
 const SOURCE: &str = "unshare(2), DESCRIPTION; namespaces(7)";
 
@@ -37,13 +37,6 @@ fn each_readable_at_once() -> Vec<Variant> {
     each_namespace()
         .into_iter()
         .filter(|variant| LINKS[variant.param as usize].0 != Flags::NEWPID)
-        .collect()
-}
-
-fn each_flag() -> Vec<Variant> {
-    Flags::KNOWN
-        .into_iter()
-        .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
         .collect()
 }
 

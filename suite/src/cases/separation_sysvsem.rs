@@ -7,7 +7,7 @@
 use crate::observe::Shared;
 use crate::prelude::*;
 use crate::semaphores::Semaphore;
-use crate::side::{Side, check_call_beside, check_kcmp, needs_of};
+use crate::side::{Side, check_call_beside, check_kcmp, one_by_one};
 
 const SOURCE: &str = "unshare(2), CLONE_SYSVSEM; semop(2), SEM_UNDO";
 
@@ -194,11 +194,7 @@ case! {
 }
 
 fn unrelated_flags() -> Vec<Variant> {
-    Flags::KNOWN
-        .into_iter()
-        .filter(|flag| !flag.intersects(Flags::SYSVSEM | Flags::NEWIPC))
-        .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
-        .collect()
+    one_by_one(Flags::KNOWN.into_iter().filter(|flag| !flag.intersects(Flags::SYSVSEM | Flags::NEWIPC)))
 }
 
 case! {
