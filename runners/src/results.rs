@@ -115,6 +115,7 @@ impl Results {
             line,
             what,
         };
+        let count = text.lines().count();
         let mut lines = text.lines().enumerate();
         let Some((_, head)) = lines.next() else {
             return Err(wrong(1, "missing, the file is empty".to_owned()));
@@ -130,7 +131,7 @@ impl Results {
         let mut results: Option<Results> = None;
         let mut is_over = false;
         for (at, line) in lines {
-            let last = at + 1 == text.lines().count() && !text.ends_with('\n');
+            let last = at + 1 == count && !text.ends_with('\n');
             let event: Event = match serde_json::from_str(line) {
                 Ok(event) => event,
                 Err(_) if last => break,
