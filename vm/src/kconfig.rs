@@ -128,52 +128,38 @@ impl fmt::Display for Unmet {
     }
 }
 
+/// One of the files in `vm/kconfig`, by its name.
+macro_rules! fragment {
+    ($name:literal) => {
+        Fragment {
+            name: $name,
+            text: include_str!(concat!("../kconfig/", $name)),
+        }
+    };
+}
+
 impl Fragment {
     /// What a kernel of this kind needs to reach our init and be heard.
     pub fn boot(kind: Kind) -> Fragment {
         match kind {
-            Kind::BzImage | Kind::Vmlinux => Fragment {
-                name: "boot.config",
-                text: include_str!("../kconfig/boot.config"),
-            },
-            Kind::UserMode => Fragment {
-                name: "boot-user-mode.config",
-                text: include_str!("../kconfig/boot-user-mode.config"),
-            },
+            Kind::BzImage | Kind::Vmlinux => fragment!("boot.config"),
+            Kind::UserMode => fragment!("boot-user-mode.config"),
         }
     }
 
     /// What a kernel needs so that no case is skipped.
     pub fn guest() -> Fragment {
-        Fragment {
-            name: "guest.config",
-            text: include_str!("../kconfig/guest.config"),
-        }
+        fragment!("guest.config")
     }
 
     /// Fragments to add to a kernel that is built, each with what it is for.
     pub fn additions() -> [Fragment; 5] {
         [
-            Fragment {
-                name: "fault-injection.config",
-                text: include_str!("../kconfig/fault-injection.config"),
-            },
-            Fragment {
-                name: "lockdep.config",
-                text: include_str!("../kconfig/lockdep.config"),
-            },
-            Fragment {
-                name: "debug.config",
-                text: include_str!("../kconfig/debug.config"),
-            },
-            Fragment {
-                name: "kasan.config",
-                text: include_str!("../kconfig/kasan.config"),
-            },
-            Fragment {
-                name: "kcsan.config",
-                text: include_str!("../kconfig/kcsan.config"),
-            },
+            fragment!("fault-injection.config"),
+            fragment!("lockdep.config"),
+            fragment!("debug.config"),
+            fragment!("kasan.config"),
+            fragment!("kcsan.config"),
         ]
     }
 
