@@ -10,7 +10,9 @@
 //! | [`record`], [`judge`], [`outcome`] | from what was written down to a verdict |
 //! | [`event`], [`report`] | what is told, and in which dialect |
 //! | [`splat`], [`kernel_log`] | how a kernel sounds when it is unwell |
+//! | [`bench`] | what benchmarks of cases share |
 
+pub mod bench;
 pub mod call;
 pub mod case;
 pub mod case_run;

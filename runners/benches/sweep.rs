@@ -2,19 +2,14 @@
 //! what a second supervisor gains: `cargo bench -p runners --bench sweep`, as root.
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use harness::case::{Body, Case, items};
-use harness::case_run::{Setting, Test, Tier};
+use harness::bench::{Bench, case, in_child};
+use harness::case::Body;
+use harness::case_run::Test;
 use harness::check::Done;
-use harness::facts::Facts;
-use harness::judge::{Status, judge};
-use harness::record::RecordLog;
-use harness::sandbox::Sandbox;
-use harness::supervise::Supervisor;
 use harness::task::fork_sharing;
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, fork};
 use suite::flags::Flags;
 use suite::model::Kernel;
 use suite::observe::Observer;
@@ -99,57 +94,12 @@ fn median(mut times: Vec<f64>) -> f64 {
 }
 
 /// Ratios of one state, both loops side by side in each round.
-fn ratio(name: &str, bodies: [Body; 2]) -> f64 {
-    let directory = tempfile::tempdir().expect("a directory");
-    let setting = Setting {
-        facts: Facts::gather(Sandbox::default()),
-        seed: 1,
-        tier: Tier::Full,
-        base: directory.path().to_owned(),
-        slowdown: 1,
-        before_body: None,
-    };
-    let log = RecordLog::map().expect("memory");
-    let mut supervisor = Supervisor::start(setting, log, true).expect("a supervisor");
-    let mut case = Case::declared_at(file!(), line!());
-    // The name decides what is drawn.
-    case.name = "bench.sweep";
-    case.proves = &["FLAG-48"];
-    let mut timed = |body: Body| {
-        case.run = body;
-        let item = items(Box::leak(Box::new([case]))).remove(0);
-        let start = Instant::now();
-        let observation = supervisor.run(&item, 0, Duration::from_secs(600));
-        assert_eq!(
-            judge(&observation).status,
-            Status::Pass,
-            "{name}: {observation:?}"
-        );
-        start.elapsed().as_secs_f64()
-    };
-    let ratios = (0..ROUNDS).map(|_| timed(bodies[0]) / timed(bodies[1]));
+fn ratio(bodies: [Body; 2]) -> f64 {
+    let cases = bodies.map(|body| case("bench.sweep", &["FLAG-48"], body));
+    let mut bench = Bench::start(1);
+    let mut timed = |at: usize| bench.time(&cases[at]).as_secs_f64();
+    let ratios = (0..ROUNDS).map(|_| timed(0) / timed(1));
     median(ratios.collect())
-}
-
-/// Runs in a process of its own: a supervisor takes over its standard output.
-fn in_child(measure: impl FnOnce() -> String) -> String {
-    use std::io::{Read, Write};
-    let (mut reader, mut writer) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
-    // SAFETY: the process is single-threaded.
-    match unsafe { fork() }.expect("a child") {
-        ForkResult::Child => {
-            drop(reader);
-            writer.write_all(measure().as_bytes()).expect("written");
-            std::process::exit(0)
-        }
-        ForkResult::Parent { child } => {
-            drop(writer);
-            let mut text = String::new();
-            reader.read_to_string(&mut text).expect("read");
-            waitpid(child, None).expect("a child");
-            text
-        }
-    }
 }
 
 /// Eight states, in wall time.
@@ -174,7 +124,7 @@ fn eight_states(jobs: &str) -> f64 {
 
 fn main() {
     for (name, _, bodies) in STATES {
-        let ratio = in_child(|| ratio(name, bodies).to_string());
+        let ratio = in_child(|| ratio(bodies).to_string());
         let ratio: f64 = ratio.parse().expect("the measurement succeeded");
         println!("sweep: {name}: one compared call ÷ the bare loop = {ratio:.2} (at most {WORST})");
     }

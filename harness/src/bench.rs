@@ -1,0 +1,88 @@
+//! What benchmarks share: cases under a supervisor, without a plan and reports around them.
+//!
+//! Where something goes wrong, all of it panics: a benchmark has nobody to report to.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, fork};
+
+use crate::case::{Body, Case, Item, items};
+use crate::case_run::{Setting, Tier};
+use crate::facts::Facts;
+use crate::judge::{Status, judge};
+use crate::record::RecordLog;
+use crate::sandbox::Sandbox;
+use crate::supervise::Supervisor;
+
+/// A case to measure. Its name decides what is drawn in it.
+pub fn case(name: &'static str, proves: &'static [&'static str], run: Body) -> Item {
+    let mut case = Case::declared_at(file!(), line!());
+    (case.name, case.proves, case.run) = (name, proves, run);
+    items(Box::leak(Box::new([case]))).remove(0)
+}
+
+/// A supervisor of the full tier, in the process at hand, whose output it takes for itself: see
+/// [`in_child`].
+pub struct Bench {
+    supervisor: Supervisor,
+    _directory: tempfile::TempDir,
+}
+
+impl Bench {
+    /// Starts it. Draws start from `seed`.
+    pub fn start(seed: u64) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let setting = Setting {
+            facts: Facts::gather(Sandbox::default()),
+            seed,
+            tier: Tier::Full,
+            base: directory.path().to_owned(),
+            slowdown: 1,
+            before_body: None,
+        };
+        let log = RecordLog::map().expect("memory");
+        Self {
+            supervisor: Supervisor::start(setting, log, true).expect("a supervisor"),
+            _directory: directory,
+        }
+    }
+
+    /// How long a case takes that passes.
+    pub fn time(&mut self, case: &Item) -> Duration {
+        let start = Instant::now();
+        let observation = self.supervisor.run(case, 0, Duration::from_secs(600));
+        let verdict = judge(&observation);
+        assert_eq!(verdict.status, Status::Pass, "{}: {verdict:?}", case.name);
+        start.elapsed()
+    }
+}
+
+impl std::fmt::Debug for Bench {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bench")
+    }
+}
+
+/// Measures in a process of its own, and gives what that says. The caller must be single-threaded.
+pub fn in_child(measure: impl FnOnce() -> String) -> String {
+    let (mut reader, mut writer) = UnixStream::pair().expect("a socket pair");
+    // SAFETY: the process is single-threaded, so the child may do anything.
+    match unsafe { fork() }.expect("a child") {
+        ForkResult::Child => {
+            drop(reader);
+            writer.write_all(measure().as_bytes()).expect("written");
+            std::process::exit(0)
+        }
+        ForkResult::Parent { child } => {
+            drop(writer);
+            let mut text = String::new();
+            reader.read_to_string(&mut text).expect("read");
+            waitpid(child, None).expect("a child");
+            assert!(!text.is_empty(), "the measurement failed");
+            text
+        }
+    }
+}
