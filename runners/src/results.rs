@@ -220,7 +220,7 @@ impl Results {
             Some(results) if is_over => Ok(results),
             _ => Err(WrongResults::CutOff {
                 path: path.to_owned(),
-                lines: text.lines().count(),
+                lines: count,
             }),
         }
     }
