@@ -437,11 +437,21 @@ impl Run<'_, '_> {
         ahead: usize,
         width: usize,
     ) -> Result<(), RunError> {
-        for at in 0..width.min(self.workers.len()) {
-            while self.workers[at].jobs.len() < ahead {
-                let Some(job) = queue.pop_front() else {
+        // Each gets one before any gets a second, and nothing waits behind a long one while another
+        // supervisor has nothing to do.
+        for depth in 0..ahead {
+            for at in 0..width.min(self.workers.len()) {
+                let Some(&job) = queue.front() else {
                     return Ok(());
                 };
+                let worker = &self.workers[at];
+                let behind = worker.jobs.front().copied();
+                if worker.jobs.len() > depth
+                    || behind.is_some_and(|first| self.is_long(first) || self.is_long(job))
+                {
+                    continue;
+                }
+                queue.pop_front();
                 let worker = &mut self.workers[at];
                 // A supervisor that is gone is noticed when its answer is read.
                 let _ = send_job(&mut worker.stream, job);
@@ -452,6 +462,12 @@ impl Run<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether it takes longer than it costs to wait for the next job.
+    fn is_long(&self, job: Job) -> bool {
+        let item = &self.planned[job.index as usize].item;
+        (item.case.work)(self.options.tier) > 1
     }
 
     fn announce(&mut self, job: Job) -> Result<(), RunError> {
