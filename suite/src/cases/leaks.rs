@@ -360,8 +360,9 @@ case! {
     proves: &["LEAK-01"],
     source: SOURCE,
     needs: NEEDS.with(Feature::CreateUserNs),
+    from: Tier::Full,
     deadline: DEADLINE,
-    work: |tier| if tier == Tier::Quick { 50 } else { 200 },
+    work: |_| 200,
     run: |t| success(t, all_making(t))
 }
 
@@ -428,7 +429,8 @@ case! {
     proves: &["LEAK-02"],
     source: SOURCE,
     needs: NEEDS.and(limits::NEEDS).with(Feature::TimeNs),
+    from: Tier::Full,
     deadline: DEADLINE,
-    work: |tier| if tier == Tier::Quick { 50 } else { 100 },
+    work: |_| 100,
     run: |t| failure(t, Failing::TimeLimit, all_making(t) & !Flags::NEWTIME)
 }
