@@ -3,10 +3,13 @@
 //! The process that calls [`run`] must be single-threaded while it runs: it forks the supervisors,
 //! which fork the cases. It only reads and judges what they send.
 
+mod scout;
+mod signals;
 mod wire;
+mod worker;
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -15,8 +18,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -33,9 +35,12 @@ use crate::plan::{Planned, plan};
 use crate::record::RecordLog;
 use crate::sandbox::{self, Sandbox};
 use crate::shard::Part;
-use crate::supervise::{Ending, Observation, Supervisor, restore_globals};
+use crate::supervise::{Ending, Observation, restore_globals};
 
-use wire::{Job, receive_job, receive_observation, send_job, send_observation};
+pub use scout::facts;
+use signals::Signals;
+use wire::{Job, receive_observation, send_job};
+use worker::{Worker, serve};
 
 /// How many cases run at the same time where nobody says so: two for each CPU, since making and
 /// leaving namespaces is waiting for the kernel's grace periods half of the time.
@@ -114,58 +119,6 @@ pub enum RunError {
     /// A report cannot be written.
     #[error("cannot write the report")]
     Report(#[from] io::Error),
-}
-
-/// Gathers the facts of the place that cases will run in.
-///
-/// # Errors
-/// Not even a plain child process can be started.
-pub fn facts() -> Result<Facts, RunError> {
-    if !Path::new("/proc/self/status").exists() {
-        return Err(RunError::NoProc);
-    }
-    let mut why = Vec::new();
-    for kind in sandbox::kinds() {
-        let kind = match kind {
-            Sandbox::None { .. } => Sandbox::None {
-                why: why.join("; "),
-            },
-            kind => kind,
-        };
-        match scout(&kind) {
-            Ok(facts) => return Ok(facts),
-            Err(error) => why.push(error),
-        }
-    }
-    Err(RunError::Supervisor(why.join("; ")))
-}
-
-/// Sends a child into a sandbox of this kind to gather facts there.
-fn scout(kind: &Sandbox) -> Result<Facts, String> {
-    let (mut reader, writer) = UnixStream::pair().map_err(|e| format!("socketpair: {e}"))?;
-    let ids = (
-        nix::unistd::geteuid().as_raw(),
-        nix::unistd::getegid().as_raw(),
-    );
-    let pid = sandbox::fork_into(kind).map_err(|errno| format!("clone for {kind}: {errno:?}"))?;
-    if pid.as_raw() == 0 {
-        drop(reader);
-        let result = sandbox::furnish(kind, ids, Path::new("/"))
-            .map(|_| Facts::gather(kind.clone()))
-            .map_err(|error| error.to_string());
-        // In one piece: written as it is made, each comma would be a system call and wake the reader.
-        if let Ok(text) = serde_json::to_vec(&result) {
-            let _ = (&writer).write_all(&text);
-        }
-        // SAFETY: ends the scout without the parent's exit handlers.
-        unsafe { libc::_exit(0) }
-    }
-    drop(writer);
-    let mut text = Vec::new();
-    let read = reader.read_to_end(&mut text);
-    let _ = waitpid(pid, None);
-    read.map_err(|e| e.to_string())?;
-    serde_json::from_slice(&text).unwrap_or_else(|_| Err("it died".to_owned()))
 }
 
 /// Runs the items and sends what happens to `sink`.
@@ -255,45 +208,6 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         interrupted,
         bailed_out: false,
     })
-}
-
-/// The signals that end a run, taken from a descriptor instead of by surprise.
-struct Signals {
-    fd: SignalFd,
-    old: SigSet,
-}
-
-impl Signals {
-    fn block() -> io::Result<Self> {
-        let set = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-        let mut old = SigSet::empty();
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), Some(&mut old))?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        Ok(Self { fd, old })
-    }
-
-    fn pending(&self) -> Option<i32> {
-        let signal = self.fd.read_signal().ok()??;
-        Some(signal.ssi_signo as i32)
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.old), None);
-    }
-}
-
-/// A supervisor, seen from the reporting process.
-struct Worker {
-    pid: Pid,
-    stream: UnixStream,
-    /// Jobs it was given and has not answered; it runs the first.
-    jobs: VecDeque<Job>,
-    /// What its cases write to.
-    log: RecordLog,
-    /// Splats seen while its first job ran but reported with another one.
-    splats: Vec<String>,
 }
 
 /// How often a run says that it goes on, for whoever asked for that.
@@ -547,7 +461,7 @@ impl Run<'_, '_> {
         self.attribute_splats(at, &mut observation);
         let mut verdict = judge(&observation);
         if !matches!(verdict.status, Status::Pass | Status::Skip) {
-            self.failed |= !self.is_known(job.index as usize);
+            self.failed |= self.known_bug(job.index as usize).is_none();
             if job.repetition > 0 {
                 let seed = self.options.seed.wrapping_add(u64::from(job.repetition));
                 verdict.notes.push(format!(
@@ -575,11 +489,13 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Whether a failure of this case is documented.
-    fn is_known(&self, index: usize) -> bool {
+    /// The documented bug of this kernel that a case finds, if there is one.
+    fn known_bug(&self, index: usize) -> Option<&KnownBug> {
         let name = &self.planned[index].item.name;
         let version = self.setting.facts.version;
-        self.known_bugs.iter().any(|bug| bug.applies(name, version))
+        self.known_bugs
+            .iter()
+            .find(|bug| bug.applies(name, version))
     }
 
     /// What the kernel logged since the last answer belongs to every case that was running.
@@ -615,14 +531,9 @@ impl Run<'_, '_> {
         let Some(verdict) = self.held_back[index].take() else {
             return Ok(());
         };
-        let name = &self.planned[index].item.name;
-        let version = self.setting.facts.version;
         let bug = match verdict.status {
             Status::Skip => None,
-            _ => self
-                .known_bugs
-                .iter()
-                .find(|bug| bug.applies(name, version)),
+            _ => self.known_bug(index),
         };
         let outcome = expect(&verdict, bug);
         self.counts.add(verdict.status, &outcome);
@@ -731,51 +642,4 @@ fn lost(how: String) -> Observation {
         splats: Vec::new(),
         duration: Duration::ZERO,
     }
-}
-
-/// A supervisor's life: prepare, then answer jobs until the reporting process hangs up. Gives its
-/// exit status.
-fn serve(
-    mut stream: UnixStream,
-    planned: &[Planned],
-    setting: &Setting,
-    options: &RunOptions,
-    log: RecordLog,
-    ids: (u32, u32),
-) -> i32 {
-    // SAFETY: PR_SET_PDEATHSIG takes a number. A supervisor never outlives the run.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    let sandbox = &setting.facts.sandbox;
-    let fallback = if matches!(sandbox, Sandbox::None { .. }) {
-        setting.base.join(std::process::id().to_string())
-    } else {
-        setting.base.clone()
-    };
-    if matches!(sandbox, Sandbox::None { .. }) && std::fs::create_dir(&fallback).is_err() {
-        return 2;
-    }
-    let supervisor = sandbox::furnish(sandbox, ids, &fallback).and_then(|base| {
-        let setting = Setting {
-            base,
-            ..setting.clone()
-        };
-        let own_ipc = !matches!(sandbox, Sandbox::None { .. });
-        Supervisor::start(setting, log, own_ipc)
-    });
-    let mut supervisor = match supervisor {
-        Ok(supervisor) => supervisor,
-        Err(error) => {
-            eprintln!("unshare-conformance: a supervisor cannot be set up: {error}");
-            return 3;
-        }
-    };
-    while let Ok(job) = receive_job(&mut stream) {
-        let item = &planned[job.index as usize].item;
-        let deadline = options.timeout.unwrap_or(item.case.deadline) * options.slowdown.max(1);
-        let observation = supervisor.run(item, job.repetition, deadline);
-        if send_observation(&mut stream, &observation).is_err() {
-            break;
-        }
-    }
-    0
 }

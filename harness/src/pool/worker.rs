@@ -1,0 +1,73 @@
+//! A supervisor as a process of its own, from both sides.
+
+use std::collections::VecDeque;
+use std::os::unix::net::UnixStream;
+
+use nix::unistd::Pid;
+
+use super::RunOptions;
+use super::wire::{Job, receive_job, send_observation};
+use crate::case_run::Setting;
+use crate::plan::Planned;
+use crate::record::RecordLog;
+use crate::sandbox::{self, Sandbox};
+use crate::supervise::Supervisor;
+
+/// A supervisor, seen from the reporting process.
+pub(super) struct Worker {
+    pub(super) pid: Pid,
+    pub(super) stream: UnixStream,
+    /// Jobs it was given and has not answered; it runs the first.
+    pub(super) jobs: VecDeque<Job>,
+    /// What its cases write to.
+    pub(super) log: RecordLog,
+    /// Splats seen while its first job ran but reported with another one.
+    pub(super) splats: Vec<String>,
+}
+
+/// A supervisor's life: prepare, then answer jobs until the reporting process hangs up. Gives its
+/// exit status.
+pub(super) fn serve(
+    mut stream: UnixStream,
+    planned: &[Planned],
+    setting: &Setting,
+    options: &RunOptions,
+    log: RecordLog,
+    ids: (u32, u32),
+) -> i32 {
+    // SAFETY: PR_SET_PDEATHSIG takes a number. A supervisor never outlives the run.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    let sandbox = &setting.facts.sandbox;
+    let fallback = if matches!(sandbox, Sandbox::None { .. }) {
+        setting.base.join(std::process::id().to_string())
+    } else {
+        setting.base.clone()
+    };
+    if matches!(sandbox, Sandbox::None { .. }) && std::fs::create_dir(&fallback).is_err() {
+        return 2;
+    }
+    let supervisor = sandbox::furnish(sandbox, ids, &fallback).and_then(|base| {
+        let setting = Setting {
+            base,
+            ..setting.clone()
+        };
+        let own_ipc = !matches!(sandbox, Sandbox::None { .. });
+        Supervisor::start(setting, log, own_ipc)
+    });
+    let mut supervisor = match supervisor {
+        Ok(supervisor) => supervisor,
+        Err(error) => {
+            eprintln!("unshare-conformance: a supervisor cannot be set up: {error}");
+            return 3;
+        }
+    };
+    while let Ok(job) = receive_job(&mut stream) {
+        let item = &planned[job.index as usize].item;
+        let deadline = options.timeout.unwrap_or(item.case.deadline) * options.slowdown.max(1);
+        let observation = supervisor.run(item, job.repetition, deadline);
+        if send_observation(&mut stream, &observation).is_err() {
+            break;
+        }
+    }
+    0
+}
