@@ -1,5 +1,7 @@
 //! The command line: what it refuses, with which words and which exit status.
 
+mod program;
+
 use std::io::Read;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -7,14 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
-
-fn run(arguments: &[&str]) -> Output {
-    Command::new(PROGRAM)
-        .args(arguments)
-        .output()
-        .expect("the program runs")
-}
+use program::{PROGRAM, run};
 
 fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()

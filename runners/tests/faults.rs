@@ -1,19 +1,14 @@
 //! Runs under simulated faults: what they say of themselves, and that the stand-in changes nothing.
 
+mod program;
+
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
 
 use harness::event::Event;
 use harness::judge::Status;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
-
-fn run(arguments: &[&str]) -> Output {
-    Command::new(PROGRAM)
-        .args(arguments)
-        .output()
-        .expect("the program runs")
-}
+use program::{PROGRAM, run};
 
 fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
