@@ -3,6 +3,18 @@
 use harness::prelude::*;
 use serde::{Deserialize, Serialize};
 
+/// Makes a directory of the case's own, to mount something on, and gives its absolute path.
+///
+/// # Errors
+/// It cannot be made: the case is broken.
+#[track_caller]
+pub fn new_directory(t: &Test, name: &str) -> Done<String> {
+    let path = t.directory()?.join(name);
+    let made = std::fs::create_dir_all(&path);
+    t.setup(Call::io(format!("mkdir({name})"), made))?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
 /// One line of mountinfo.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountLine {

@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
 use crate::control_group::{ControlGroup, group_of, move_into, own_groups};
+use crate::mount_table::new_directory;
 use crate::prelude::*;
 use crate::side::{Side, check_call_beside};
 
@@ -72,31 +73,27 @@ case! {
     source: SOURCE,
     needs: NEEDS,
     run: |t| {
-        let point = |name: &str| {
-            let path = t.directory()?.join(name);
-            t.setup(Call::io(format!("mkdir({name})"), std::fs::create_dir(&path)))?;
-            Ok(path)
-        };
-        let (old, new) = (point("old")?, point("new")?);
-        let mount_at = |path: &Path| {
+        let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
+        let mount_at = |path: &str| {
             Call::new("mount(cgroup2)", mount(Some("cgroup2"), path, Some("cgroup2"), MsFlags::empty(), None::<&str>))
         };
         let identity = |path: &Path| Call::io(format!("stat({})", path.display()), std::fs::metadata(path).map(|m| (m.dev(), m.ino())));
+        let (old_root, new_root) = (Path::new(&old), Path::new(&new));
         in_a_group(t, |t, group, observer, peer| {
             const ID: &str = "EFF-CG-04";
             // Mounts of its own, which vanish with it.
             t.spawn_sharing("caller", Flags::NEWNS.0, |t| {
                 t.setup(mount_at(&old))?;
-                let whole = t.setup(identity(&old))?;
+                let whole = t.setup(identity(old_root))?;
                 let inner = t.setup(identity(&group.inner()))?;
                 separate(t, observer, ID, peer)?;
-                t.check(identity(&old)).proves(ID).is(whole)?;
+                t.check(identity(old_root)).proves(ID).is(whole)?;
                 t.check(identity(&group.inner())).proves(ID).is(inner)?;
                 t.check(mount_at(&new).called("mount(cgroup2) after the call")).proves(ID).succeeds()?;
-                t.check(identity(&new).called("root of the cgroup2 mounted after the call (device, inode)"))
+                t.check(identity(new_root).called("root of the cgroup2 mounted after the call (device, inode)"))
                     .proves(ID)
                     .is(inner)?;
-                let own = std::fs::read_to_string(new.join("cgroup.procs")).map(|text| {
+                let own = std::fs::read_to_string(new_root.join("cgroup.procs")).map(|text| {
                     text.lines().any(|line| line == nix::unistd::getpid().to_string())
                 });
                 t.check(Call::io("whether the caller is in that root's cgroup.procs", own)).proves(ID).is(true)

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use nix::mount::{MsFlags, mount};
 use serde::{Deserialize, Serialize};
 
+use crate::mount_table::new_directory;
 use crate::prelude::*;
 use crate::privilege::become_somebody_else;
 use crate::side::{Side, check_call_beside, in_own_namespaces};
@@ -47,12 +48,7 @@ case! {
     source: "mq_overview(7); ipc_namespaces(7)",
     needs: Needs::ROOT.with(Feature::PosixMqueue).with(Feature::IpcNs),
     run: |t| {
-        let point = |name: &str| {
-            let path = t.directory()?.join(name);
-            t.setup(Call::io(format!("mkdir({name})"), std::fs::create_dir(&path)))?;
-            Ok(path.to_string_lossy().into_owned())
-        };
-        let (old, new) = (point("old")?, point("new")?);
+        let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
         in_own_namespaces(t, Flags::NEWIPC | Flags::NEWNS, |t| {
             const ID: &str = "EFF-IPC-07";
             let mount_at = |path: &str| {

@@ -9,7 +9,7 @@ use nix::unistd::{chdir, chroot};
 use serde::{Deserialize, Serialize};
 
 use crate::mark::{Ground, Mark, check_apart, check_shared};
-use crate::mount_table::{MountLine, is_mounted, mount_at, mounts};
+use crate::mount_table::{MountLine, is_mounted, mount_at, mounts, new_directory};
 use crate::namespace_file::open_link;
 use crate::prelude::*;
 use crate::side::{Side, check_call_beside, in_own_namespaces};
@@ -17,15 +17,6 @@ use crate::side::{Side, check_call_beside, in_own_namespaces};
 const SOURCE: &str = "2006 design document, 7.2 and 8 (3); unshare(2), CLONE_NEWNS; mount_namespaces(7)";
 
 const NONE: Option<&str> = None;
-
-/// Makes a directory of the case's own and gives its absolute path.
-#[track_caller]
-fn new_directory(t: &Test, name: &str) -> Done<String> {
-    let path = t.directory()?.join(name);
-    let made = std::fs::create_dir_all(&path);
-    t.setup(Call::io(format!("mkdir({name})"), made))?;
-    Ok(path.to_string_lossy().into_owned())
-}
 
 fn mount_tmpfs(point: String) -> Result<(), Errno> {
     let flags = MsFlags::empty();

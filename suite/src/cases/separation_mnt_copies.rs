@@ -12,18 +12,11 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot};
 
-use crate::mount_table::{self, MountLine, mounts_of};
+use crate::mount_table::{MountLine, mounts_of, new_directory, self};
 use crate::prelude::*;
 use crate::side::{check_call_beside, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWNS; mount_namespaces(7); kernel, fs/namespace.c";
-
-#[track_caller]
-fn new_directory(t: &Test, name: &str) -> Done<String> {
-    let path = t.directory()?.join(name);
-    t.setup(Call::io(format!("mkdir({name})"), std::fs::create_dir_all(&path)))?;
-    Ok(path.to_string_lossy().into_owned())
-}
 
 fn mount_tmpfs(point: &str) -> Call<()> {
     let mounted = mount(Some("case"), point, Some("tmpfs"), MsFlags::empty(), Some("size=64k"));

@@ -3,7 +3,7 @@
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::mount_table::is_mounted;
+use crate::mount_table::{is_mounted, new_directory};
 use crate::namespace_file::{inode_of, open_link, owner_of};
 use crate::prelude::*;
 use crate::side::{check_call_beside, in_own_namespaces};
@@ -17,9 +17,7 @@ const NONE: Option<&str> = None;
 /// A new directory with a tmpfs on it that has these flags.
 #[track_caller]
 fn new_mount(t: &Test, name: &str, flags: MsFlags) -> Done<String> {
-    let path = t.directory()?.join(name);
-    t.setup(Call::io(format!("mkdir({name})"), std::fs::create_dir(&path)))?;
-    let path = path.to_string_lossy().into_owned();
+    let path = new_directory(t, name)?;
     let mounted = mount(Some("case"), path.as_str(), Some("tmpfs"), flags, Some("size=64k"));
     t.setup(Call::new(format!("mount(tmpfs, {name}, {flags:?})"), mounted))?;
     Ok(path)

@@ -8,6 +8,7 @@ use nix::mount::{MsFlags, mount};
 
 use crate::namespace_file::{inode_of, open_link, owner_of};
 use crate::netfilter;
+use crate::mount_table::new_directory;
 use crate::prelude::*;
 use crate::side::{Side, check_call_beside, in_own_namespaces};
 use crate::sysctl;
@@ -250,28 +251,23 @@ case! {
     source: SOURCE,
     needs: NEEDS.with(Feature::InitialRoot),
     run: |t| {
-        let point = |name: &str| {
-            let path = t.directory()?.join(name);
-            t.setup(Call::io(format!("mkdir({name})"), std::fs::create_dir(&path)))?;
-            Ok(path)
-        };
-        let (old, new) = (point("old")?, point("new")?);
+        let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
         in_own_namespaces(t, Flags::NEWNS | Flags::NEWNET, |t| {
             const ID: &str = "EFF-NET-05";
-            let mount_at = |path: &Path| Call::new("mount(sysfs)", mount(Some("sysfs"), path, Some("sysfs"), MsFlags::empty(), None::<&str>));
+            let mount_at = |path: &str| Call::new("mount(sysfs)", mount(Some("sysfs"), path, Some("sysfs"), MsFlags::empty(), None::<&str>));
             t.setup(mount_at(&old))?;
             // Loopback is all there is in both, up in the one and down in the other.
             t.setup(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", raise_loopback(())))?;
-            let before = t.setup(devices_in(&old))?;
+            let before = t.setup(devices_in(Path::new(&old)))?;
             let observer = Observer::open(t)?;
             let peer = Peer::start(t, "peer", Flags::NONE)?;
             separate(t, &observer, Flags::NEWNET, ID, &peer)?;
             t.check(mount_at(&new).called("mount(sysfs) after the call")).proves(ID).succeeds()?;
             let own = t.setup(Call::new("devices of /proc/thread-self/net/dev", own_devices(())))?;
-            t.check(devices_in(&new).called("devices of the sysfs mounted after the call, and whether lo is up"))
+            t.check(devices_in(Path::new(&new)).called("devices of the sysfs mounted after the call, and whether lo is up"))
                 .proves(ID)
                 .is((own, false))?;
-            t.check(devices_in(&old).called("devices of the sysfs mounted before the call, and whether lo is up"))
+            t.check(devices_in(Path::new(&old)).called("devices of the sysfs mounted before the call, and whether lo is up"))
                 .proves(ID)
                 .is(before)
         })
