@@ -37,7 +37,7 @@ use crate::sandbox::{self, Sandbox};
 use crate::shard::Part;
 use crate::supervise::{Ending, Observation, restore_globals};
 
-pub use scout::facts;
+pub use scout::{facts, facts_as_json};
 use signals::Signals;
 use wire::{Job, receive_observation, send_job};
 use worker::{Worker, serve};
@@ -145,18 +145,6 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         entry.verdict = (options.left_out)(&entry.item.name)
             .map(|reason| Verdict::not_run(Status::Skip, reason));
     }
-    sink(&Event::RunStarted {
-        program: options.program.clone(),
-        facts: Box::new(facts.clone()),
-        plan: planned
-            .iter()
-            .map(|entry| CaseInfo::from(&entry.item))
-            .collect(),
-        seed: options.seed,
-        tier: options.tier,
-        repeat: options.repeat,
-        part: options.part,
-    })?;
     // Only a run without a sandbox needs a directory that the host sees.
     let directory = match facts.sandbox {
         Sandbox::None { .. } => Some(
@@ -251,16 +239,17 @@ impl Run<'_, '_> {
                 queue.push(index);
             }
         }
-        self.report_finished()?;
         let repeat = self.options.repeat.max(1);
         let most = match self.runs_on() {
             true => usize::MAX,
             false => (together.len() + alone.len()) * repeat as usize,
         };
         let wanted = (self.options.jobs.max(1) as usize).min(most);
-        for _ in 0..wanted {
-            self.add_worker()?;
-        }
+        let added = (0..wanted).try_for_each(|_| self.add_worker());
+        // Told while the supervisors make their sandboxes.
+        self.tell_start()?;
+        added?;
+        self.report_finished()?;
         // What changes global state, or measures it, runs when nothing else does, one at a time.
         let parts = [(together, JOBS_AHEAD, wanted), (alone, 1, 1)];
         let shares = parts.iter().filter(|(cases, ..)| !cases.is_empty()).count() as u32;
@@ -309,6 +298,22 @@ impl Run<'_, '_> {
             }
         }
         Ok(None)
+    }
+
+    fn tell_start(&mut self) -> io::Result<()> {
+        (self.sink)(&Event::RunStarted {
+            program: self.options.program.clone(),
+            facts: Box::new(self.setting.facts.clone()),
+            plan: self
+                .planned
+                .iter()
+                .map(|entry| CaseInfo::from(&entry.item))
+                .collect(),
+            seed: self.options.seed,
+            tier: self.options.tier,
+            repeat: self.options.repeat,
+            part: self.options.part,
+        })
     }
 
     /// Whether cases are run until time or a failure says to stop.

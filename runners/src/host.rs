@@ -154,7 +154,8 @@ impl InGuest {
 
 /// How a run is done.
 fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u32;
+    // Not asked where it is told: it takes reading files.
+    let cpus = || std::thread::available_parallelism().map_or(1, usize::from) as u32;
     RunOptions {
         program: PROGRAM.to_owned(),
         seed: how.seed(),
@@ -162,7 +163,7 @@ fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
         repeat: how.repeat,
         duration: how.duration,
         until_failure: how.repeat_until_failure,
-        jobs: how.jobs.unwrap_or_else(|| usual_jobs(cpus)),
+        jobs: how.jobs.unwrap_or_else(|| usual_jobs(cpus())),
         timeout: how.timeout,
         slowdown: how.slowdown,
         may_disturb_host,

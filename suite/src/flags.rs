@@ -133,7 +133,8 @@ impl Flags {
         if self == Flags::NONE {
             return "none".to_owned();
         }
-        let mut slug = String::new();
+        // Most are of one or two flags.
+        let mut slug = String::with_capacity(32);
         for name in self.names() {
             if !slug.is_empty() {
                 slug.push('-');
@@ -142,9 +143,10 @@ impl Flags {
             let own = name.split_once('_').map_or(&*name, |(_, own)| own);
             match own.strip_prefix("1<<") {
                 Some(bit) => slug.extend(["bit_", bit]),
-                None => slug.extend(own.chars().map(|letter| letter.to_ascii_lowercase())),
+                None => slug.push_str(own),
             }
         }
+        slug.make_ascii_lowercase();
         slug
     }
 
@@ -170,17 +172,21 @@ impl Flags {
     fn names(self) -> impl Iterator<Item = Cow<'static, str>> {
         let name_of = |bit: u32| NAMES.iter().find(|(b, _)| *b == bit).map(|(_, name)| *name);
         let signal = self.0 & 0x7f;
+        let mut rest = self.0 & !0x7f;
+        let bits = std::iter::from_fn(move || {
+            let bit = rest.trailing_zeros();
+            (rest != 0).then(|| {
+                rest &= rest - 1;
+                bit
+            })
+        });
         (signal != 0)
             .then(|| format!("0x{signal:x}").into())
             .into_iter()
-            .chain(
-                (7..64)
-                    .filter(move |bit| self.0 >> bit & 1 == 1)
-                    .map(move |bit| match name_of(bit) {
-                        Some(name) => name.into(),
-                        None => format!("1<<{bit}").into(),
-                    }),
-            )
+            .chain(bits.map(move |bit| match name_of(bit) {
+                Some(name) => name.into(),
+                None => format!("1<<{bit}").into(),
+            }))
     }
 }
 

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use vm::cache::Cache;
-use vm::initramfs::{Initramfs, strip};
+use vm::initramfs::{Initramfs, read_stripped};
 use vm::kernel::Kernel;
 use vm::machine::{Invocation, Machine, Options, Role};
 
@@ -48,8 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cache = Cache::of_user()?;
     let scratch = tempfile::tempdir()?;
     let image = scratch.path().join("initramfs");
-    let own = std::fs::read("/proc/self/exe")?;
-    Initramfs::new(strip(&own).unwrap_or(own)).write_file(&image)?;
+    Initramfs::new(read_stripped(Path::new("/proc/self/exe"))?).write_file(&image)?;
     for path in kernels {
         let start = Instant::now();
         let opened = Kernel::open(Path::new(&path))?;

@@ -242,13 +242,13 @@ fn note_missing(
     }
 }
 
-/// Mounts and links, being made by a child process: mounts of one are there for all.
+/// Mounts and links, being made by a child process: mounts of one are there for all. It is reaped as
+/// everything is, later.
 struct Mounting {
     /// How many there are.
     rows: usize,
     /// Where one number for each row comes from, its errno, 0 for none, and then what the scout found.
     answer: io::Result<io::PipeReader>,
-    child: Option<Pid>,
 }
 
 impl Mounting {
@@ -266,35 +266,21 @@ impl Mounting {
             answer.extend(scout());
             answer
         };
+        let answer = io::pipe().and_then(|(answer, mut writer)| {
+            // SAFETY: this process is single-threaded, as `set_up` asks, so the child may do anything.
+            match unsafe { fork() }? {
+                ForkResult::Child => {
+                    drop(answer);
+                    let done = writer.write_all(&work());
+                    // Whoever reads need not wait until this process is taken apart.
+                    drop(writer);
+                    std::process::exit(done.is_err().into());
+                }
+                ForkResult::Parent { .. } => Ok(answer),
+            }
+        });
         let rows = rows.len();
-        let (answer, mut writer) = match io::pipe() {
-            Ok(pipe) => pipe,
-            Err(error) => {
-                return Self {
-                    rows,
-                    answer: Err(error),
-                    child: None,
-                };
-            }
-        };
-        // SAFETY: this process is single-threaded, as `set_up` asks, so the child may do anything.
-        match unsafe { fork() } {
-            Ok(ForkResult::Child) => {
-                drop(answer);
-                let done = writer.write_all(&work());
-                std::process::exit(done.is_err().into());
-            }
-            Ok(ForkResult::Parent { child }) => Self {
-                rows,
-                answer: Ok(answer),
-                child: Some(child),
-            },
-            Err(errno) => Self {
-                rows,
-                answer: Err(errno.into()),
-                child: None,
-            },
-        }
+        Self { rows, answer }
     }
 
     /// The error of each row, and what the scout found.
@@ -303,9 +289,6 @@ impl Mounting {
         let read = self
             .answer
             .and_then(|mut answer| answer.read_to_end(&mut bytes));
-        if let Some(child) = self.child {
-            reap_until(child);
-        }
         let size = size_of::<i32>();
         // Who could not be started mounted nothing, for want of memory.
         let fallback = read.err().and_then(|error| error.raw_os_error());

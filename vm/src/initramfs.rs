@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use cpio::newc;
@@ -125,14 +125,6 @@ impl<'a> Initramfs<'a> {
         newc::trailer(archive.writer)?.flush()
     }
 
-    /// The image in memory.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.init.len() + 4096);
-        // Writing to memory cannot fail.
-        let _ = self.write_to(&mut bytes);
-        bytes
-    }
-
     /// Writes the image to a file, replacing what is there.
     ///
     /// # Errors
@@ -205,22 +197,19 @@ impl<W: Write> Archive<W> {
 
 /// The part of an ELF executable that is loaded: without symbols, debug information and section headers, which are
 /// more than half of a release build. `None` when `elf` is not a 64-bit little-endian executable.
-pub fn strip(elf: &[u8]) -> Option<Vec<u8>> {
+pub fn strip(mut elf: Vec<u8>) -> Option<Vec<u8>> {
     const SECTION_HEADERS_AT: usize = 40;
     const SECTION_COUNT_AT: usize = 60;
     if !elf.starts_with(b"\x7fELF\x02\x01") {
         return None;
     }
-    let end = crate::elf::loaded_extent(elf)?;
-    let mut stripped = elf.get(..end)?.to_vec();
-    stripped
-        .get_mut(SECTION_HEADERS_AT..SECTION_HEADERS_AT + 8)?
+    let end = crate::elf::loaded_extent(&elf)?;
+    elf.truncate(end);
+    elf.get_mut(SECTION_HEADERS_AT..SECTION_HEADERS_AT + 8)?
         .fill(0);
     // The number of section headers and the index of their names.
-    stripped
-        .get_mut(SECTION_COUNT_AT..SECTION_COUNT_AT + 4)?
-        .fill(0);
-    Some(stripped)
+    elf.get_mut(SECTION_COUNT_AT..SECTION_COUNT_AT + 4)?.fill(0);
+    Some(elf)
 }
 
 /// The executable at `path`, without what [`strip`] leaves out, which is not even read; as it is when there is
@@ -229,21 +218,24 @@ pub fn strip(elf: &[u8]) -> Option<Vec<u8>> {
 /// # Errors
 /// What the system says of reading it.
 pub fn read_stripped(path: &Path) -> io::Result<Vec<u8>> {
-    use std::os::unix::fs::FileExt;
     // Compilers put the program headers right behind the ELF header.
     const HEAD: u64 = 4096;
-    let file = std::fs::File::open(path)?;
-    let mut head = Vec::new();
-    (&file).take(HEAD).read_to_end(&mut head)?;
-    if let Some(end) = crate::elf::extent(&head).filter(|&end| end as u64 <= u64::from(u32::MAX)) {
-        let mut loaded = vec![0; end];
-        if file.read_exact_at(&mut loaded, 0).is_ok()
-            && let Some(stripped) = strip(&loaded)
-        {
+    let mut file = std::fs::File::open(path)?;
+    let mut program = Vec::new();
+    (&file).take(HEAD).read_to_end(&mut program)?;
+    if let Some(end) = crate::elf::extent(&program).filter(|&end| end as u64 <= u64::from(u32::MAX))
+    {
+        let rest = end.saturating_sub(program.len());
+        program.reserve_exact(rest);
+        (&file).take(rest as u64).read_to_end(&mut program)?;
+        if let Some(stripped) = strip(program) {
             return Ok(stripped);
         }
+        program = Vec::new();
+        file.rewind()?;
     }
-    std::fs::read(path)
+    file.read_to_end(&mut program)?;
+    Ok(program)
 }
 
 #[cfg(test)]
@@ -264,13 +256,19 @@ mod tests {
         }
     }
 
+    fn bytes_of(image: &Initramfs) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        image.write_to(&mut bytes).unwrap();
+        bytes
+    }
+
     #[test]
     fn the_image_holds_init_nodes_and_files_after_their_directories() {
         let mut image = Initramfs::new(&b"\x7fELF pretend"[..]);
         image
             .add("/lib/modules/x.ko", 0o644, &b"module"[..])
             .unwrap();
-        let bytes = image.to_bytes();
+        let bytes = bytes_of(&image);
         let names = names(&bytes);
         let position = |name: &str| names.iter().position(|entry| entry.0 == name).unwrap();
         assert_eq!(names[position("init")].1, 0o100_755);
@@ -281,7 +279,7 @@ mod tests {
                 && position("lib/modules") < position("lib/modules/x.ko")
         );
         assert!(position("etc") < position(MARKER));
-        assert_eq!(bytes, image.to_bytes());
+        assert_eq!(bytes, bytes_of(&image));
         assert_eq!(bytes.len() % 4, 0);
     }
 
@@ -317,7 +315,7 @@ mod tests {
     fn a_stripped_executable_still_runs() {
         use std::os::unix::fs::PermissionsExt;
         let whole = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        let stripped = strip(&whole).unwrap();
+        let stripped = strip(whole.clone()).unwrap();
         assert!(read_stripped(&std::env::current_exe().unwrap()).unwrap() == stripped);
         assert!(
             stripped.len() < whole.len() / 2,
@@ -334,7 +332,7 @@ mod tests {
             .output()
             .unwrap();
         assert!(output.status.success(), "{output:?}");
-        assert_eq!(strip(b"#!/bin/sh"), None);
-        assert_eq!(strip(&whole[..60]), None);
+        assert_eq!(strip(b"#!/bin/sh".to_vec()), None);
+        assert_eq!(strip(whole[..60].to_vec()), None);
     }
 }

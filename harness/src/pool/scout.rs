@@ -15,6 +15,15 @@ use crate::sandbox::{self, Sandbox};
 /// # Errors
 /// Not even a plain child process can be started.
 pub fn facts() -> Result<Facts, RunError> {
+    serde_json::from_slice(&facts_as_json()?)
+        .map_err(|error| RunError::Supervisor(error.to_string()))
+}
+
+/// The same, as the child gives them, for a process that only hands them on.
+///
+/// # Errors
+/// As [`facts`].
+pub fn facts_as_json() -> Result<Vec<u8>, RunError> {
     if !Path::new("/proc/self/status").exists() {
         return Err(RunError::NoProc);
     }
@@ -34,8 +43,12 @@ pub fn facts() -> Result<Facts, RunError> {
     Err(RunError::Supervisor(why.join("; ")))
 }
 
+/// How the child's answer begins when facts follow, and how when its reason for having none does.
+const FACTS: u8 = b'+';
+const REASON: u8 = b'-';
+
 /// Sends a child into a sandbox of this kind to gather facts there.
-fn scout(kind: &Sandbox) -> Result<Facts, String> {
+fn scout(kind: &Sandbox) -> Result<Vec<u8>, String> {
     let (mut reader, writer) = UnixStream::pair().map_err(|e| format!("socketpair: {e}"))?;
     let ids = (
         nix::unistd::geteuid().as_raw(),
@@ -44,20 +57,28 @@ fn scout(kind: &Sandbox) -> Result<Facts, String> {
     let pid = sandbox::fork_into(kind).map_err(|errno| format!("clone for {kind}: {errno:?}"))?;
     if pid.as_raw() == 0 {
         drop(reader);
-        let result = sandbox::furnish(kind, ids, Path::new("/"))
-            .map(|_| Facts::gather(kind.clone()))
-            .map_err(|error| error.to_string());
+        let answer = match sandbox::furnish(kind, ids, Path::new("/")) {
+            Ok(_) => {
+                let mut answer = vec![FACTS];
+                serde_json::to_writer(&mut answer, &Facts::gather(kind.clone())).map(|()| answer)
+            }
+            Err(error) => Ok([&[REASON], error.to_string().as_bytes()].concat()),
+        };
         // In one piece: written as it is made, each comma would be a system call and wake the reader.
-        if let Ok(text) = serde_json::to_vec(&result) {
-            let _ = (&writer).write_all(&text);
+        if let Ok(answer) = answer {
+            let _ = (&writer).write_all(&answer);
         }
         // SAFETY: ends the scout without the parent's exit handlers.
         unsafe { libc::_exit(0) }
     }
     drop(writer);
-    let mut text = Vec::new();
-    let read = reader.read_to_end(&mut text);
+    let mut answer = Vec::new();
+    let read = reader.read_to_end(&mut answer);
     let _ = waitpid(pid, None);
     read.map_err(|e| e.to_string())?;
-    serde_json::from_slice(&text).unwrap_or_else(|_| Err("it died".to_owned()))
+    match answer.split_first() {
+        Some((&FACTS, facts)) => Ok(facts.to_vec()),
+        Some((_, reason)) => Err(String::from_utf8_lossy(reason).into_owned()),
+        None => Err("it died".to_owned()),
+    }
 }

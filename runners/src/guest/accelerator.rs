@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use vm::cache::Cache;
+use vm::initramfs::Initramfs;
 use vm::kernel::Kernel;
 use vm::machine::{Accelerator, Options};
 
-use super::machine::{Input, Machine, memory_file};
+use super::machine::{Input, Machine, in_memory};
 
 /// What a user asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -79,10 +80,10 @@ fn runs_under_kvm(kernel: &Kernel, cache: &Cache) -> anyhow::Result<bool> {
     Ok(answer)
 }
 
-/// Boots the kernel with no init under KVM and waits for its first line. No answer when this process is
+/// Boots the kernel with an empty init under KVM and waits for its first line. No answer when this process is
 /// told to end meanwhile.
 fn try_kvm(kernel: &Kernel) -> anyhow::Result<Option<bool>> {
-    let nothing = memory_file("nothing", &[])?;
+    let nothing = in_memory(&Initramfs::new(&[][..]))?;
     let options = Options {
         accelerator: Accelerator::Kvm,
         single_serial: true,

@@ -7,22 +7,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 use vm::initramfs::{Initramfs, read_stripped};
 
-use super::machine::memory_file;
+use super::machine::in_memory;
 
 /// The guest's image: this program as `/init`, without what only debuggers read.
 ///
 /// # Errors
 /// The program cannot be read, or memory is short.
 pub fn initramfs() -> anyhow::Result<OwnedFd> {
-    memory_file("initramfs", &image()?)
-}
-
-/// The guest's image, as bytes.
-///
-/// # Errors
-/// The program cannot be read.
-pub fn image() -> anyhow::Result<Vec<u8>> {
-    Ok(Initramfs::new(program()?).to_bytes())
+    in_memory(&Initramfs::new(program()?))
 }
 
 /// This program, without what only debuggers read.
@@ -39,12 +31,7 @@ pub fn run_if_init() -> Option<ExitCode> {
         return None;
     }
     // To know the place takes an emulated guest as long as to read its command line and to choose its cases.
-    let scout = || {
-        let facts = harness::pool::facts().ok();
-        facts
-            .and_then(|facts| serde_json::to_vec(&facts).ok())
-            .unwrap_or_default()
-    };
+    let scout = || harness::pool::facts_as_json().unwrap_or_default();
     match vm::init::set_up(scout, crate::cli::prepare_in_guest) {
         Ok((guest, scouted, prepared)) => {
             super::fault::prepare(guest.arguments());

@@ -19,6 +19,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
+use vm::initramfs::Initramfs;
 use vm::kernel::{Kernel, Kind};
 use vm::machine::{Channel, Options, Role};
 
@@ -388,17 +389,14 @@ fn read_words(
     })
 }
 
-/// A file in memory with this content, open at its beginning.
+/// This image as a file in memory.
 ///
 /// # Errors
 /// No memory.
-pub fn memory_file(name: &str, content: &[u8]) -> anyhow::Result<OwnedFd> {
+pub fn in_memory(image: &Initramfs) -> anyhow::Result<OwnedFd> {
     use nix::sys::memfd::{MFdFlags, memfd_create};
-    use std::io::Write;
-    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC)
-        .context("cannot keep the guest's image in memory")?;
-    let mut file = File::from(fd);
-    file.write_all(content)
-        .context("cannot keep the guest's image in memory")?;
+    let why = "cannot keep the guest's image in memory";
+    let file = File::from(memfd_create("initramfs", MFdFlags::MFD_CLOEXEC).context(why)?);
+    image.write_to(&file).context(why)?;
     Ok(file.into())
 }
