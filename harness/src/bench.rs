@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, fork};
+use nix::unistd::{ForkResult, Pid, fork};
 
 use crate::case::{Body, Case, Item, items};
 use crate::case_run::{Setting, Tier};
@@ -68,21 +68,37 @@ impl std::fmt::Debug for Bench {
 
 /// Measures in a process of its own, and gives what that says. The caller must be single-threaded.
 pub fn in_child(measure: impl FnOnce() -> String) -> String {
-    let (mut reader, mut writer) = UnixStream::pair().expect("a socket pair");
-    // SAFETY: the process is single-threaded, so the child may do anything.
-    match unsafe { fork() }.expect("a child") {
-        ForkResult::Child => {
-            drop(reader);
-            writer.write_all(measure().as_bytes()).expect("written");
-            std::process::exit(0)
+    Measurement::start(measure).finish()
+}
+
+/// A measurement that a process of its own is making.
+#[derive(Debug)]
+pub struct Measurement {
+    child: Pid,
+    reader: UnixStream,
+}
+
+impl Measurement {
+    /// Starts it. The caller must be single-threaded.
+    pub fn start(measure: impl FnOnce() -> String) -> Self {
+        let (reader, mut writer) = UnixStream::pair().expect("a socket pair");
+        // SAFETY: the process is single-threaded, so the child may do anything.
+        match unsafe { fork() }.expect("a child") {
+            ForkResult::Child => {
+                drop(reader);
+                writer.write_all(measure().as_bytes()).expect("written");
+                std::process::exit(0)
+            }
+            ForkResult::Parent { child } => Self { child, reader },
         }
-        ForkResult::Parent { child } => {
-            drop(writer);
-            let mut text = String::new();
-            reader.read_to_string(&mut text).expect("read");
-            waitpid(child, None).expect("a child");
-            assert!(!text.is_empty(), "the measurement failed");
-            text
-        }
+    }
+
+    /// Waits for what it says.
+    pub fn finish(mut self) -> String {
+        let mut text = String::new();
+        self.reader.read_to_string(&mut text).expect("read");
+        waitpid(self.child, None).expect("a child");
+        assert!(!text.is_empty(), "the measurement failed");
+        text
     }
 }

@@ -177,7 +177,8 @@ impl Needs {
         }
     }
 
-    /// These needs, and the case measures the whole machine: no other case runs meanwhile.
+    /// These needs, and the case measures the whole machine, or waits for what others do: no other
+    /// case runs meanwhile.
     pub const fn alone(self) -> Needs {
         Needs {
             alone: true,
