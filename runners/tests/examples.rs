@@ -1,0 +1,116 @@
+//! What the documents tell a reader to type is understood, and what costs little is tried.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
+
+/// A command of a document: where it stands, and its words.
+struct Example {
+    place: String,
+    words: Vec<String>,
+}
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// All documents of the project that a user reads.
+fn documents() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for directory in ["", "docs", "ci/engines"] {
+        let entries = fs::read_dir(root().join(directory)).expect("a directory of the project");
+        found.extend(
+            entries
+                .map(|entry| entry.expect("readable").path())
+                .filter(|path| path.extension().is_some_and(|extension| extension == "md")),
+        );
+    }
+    found.sort();
+    found
+}
+
+/// The words of our program's calls in a line of shell: without comments, redirections and whatever it
+/// is piped into.
+fn calls(line: &str) -> Vec<Vec<String>> {
+    let line = line.split(" #").next().unwrap_or_default();
+    line.split([';', '|', '&'])
+        .filter_map(|command| {
+            let mut words = command.split_whitespace();
+            words.find(|word| *word == "unshare-conformance")?;
+            let words = words
+                .take_while(|word| !word.starts_with('>') && !word.starts_with('<'))
+                .map(|word| word.trim_matches(['\'', '"', ')']).to_owned());
+            Some(words.collect())
+        })
+        .collect()
+}
+
+fn examples() -> Vec<Example> {
+    let mut examples = Vec::new();
+    for path in documents() {
+        let text = fs::read_to_string(&path).expect("readable");
+        let mut in_shell = false;
+        for (number, line) in text.lines().enumerate() {
+            match line.trim() {
+                "```sh" => in_shell = true,
+                "```" => in_shell = false,
+                line if in_shell => examples.extend(calls(line).into_iter().map(|words| Example {
+                    place: format!("{}:{}", path.display(), number + 1),
+                    words,
+                })),
+                _ => {}
+            }
+        }
+    }
+    examples
+}
+
+#[test]
+fn every_example_is_understood() {
+    let examples = examples();
+    assert!(examples.len() > 20, "only {}", examples.len());
+    for Example { place, words } in &examples {
+        let line = [&["unshare-conformance".to_owned()], words.as_slice()].concat();
+        if let Err(error) = runners::cli::command().try_get_matches_from(&line) {
+            panic!("{place}: {}\n{error}", words.join(" "));
+        }
+    }
+}
+
+/// Whether it takes neither a guest, nor long, nor files that the reader has.
+fn is_cheap(words: &[String]) -> bool {
+    match words.first().map(String::as_str) {
+        Some("list" | "coverage" | "known-bugs" | "completions") => true,
+        Some("faults") => words.iter().any(|word| word == "list"),
+        Some(first) => {
+            (first.starts_with("flags") || first.starts_with("implied"))
+                && !words.iter().any(|word| word.starts_with("--"))
+        }
+        None => false,
+    }
+}
+
+#[test]
+fn cheap_examples_work() {
+    let cheap: Vec<_> = examples()
+        .into_iter()
+        .filter(|example| is_cheap(&example.words))
+        .collect();
+    assert!(cheap.len() > 4, "only {}", cheap.len());
+    for Example { place, words } in cheap {
+        // As it stands, placeholders and all.
+        let output = Command::new(PROGRAM)
+            .args(words.iter().filter(|word| !word.starts_with('[')))
+            .output()
+            .expect("the program runs");
+        assert!(
+            output.status.success() && !output.stdout.is_empty(),
+            "{place}: {}: {}\n{}",
+            words.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
