@@ -124,7 +124,7 @@ pub fn under(fault: Option<&'static Fault>, options: RunOptions) -> anyhow::Resu
             "no verdict on this kernel: the fault \"{}\" is simulated ({about})",
             fault.name
         )),
-        left_out: declared::left_out,
+        left_out: declared::impossible,
         ..options
     })
 }

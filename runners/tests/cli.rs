@@ -3,17 +3,13 @@
 mod program;
 
 use std::io::Read;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use program::{PROGRAM, run};
-
-fn errors(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use program::{PROGRAM, errors, run};
 
 #[test]
 fn a_wrong_command_line_stops_a_bisection() {

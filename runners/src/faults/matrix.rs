@@ -196,7 +196,8 @@ impl<'a> Matrix<'a> {
             if verdict.status == Status::Pass && left_out.is_none() {
                 matrix.caught.passing.insert(name);
             } else {
-                let why = left_out.unwrap_or_else(|| verdict.status.word().to_owned());
+                let why = left_out.map_or(verdict.status.word(), |entry| &entry.reason);
+                let why = why.to_owned();
                 matrix.caught.not_passing.insert(name, why);
             }
         }

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-/// Cases that a stand-in cannot be put under.
+/// Cases that are not part of the matrix of faults and cases.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeftOut {
@@ -14,6 +14,9 @@ pub struct LeftOut {
     pub reason: String,
     /// What shows instead that they can fail.
     pub instead: String,
+    /// Whether they can be run under one fault, where nothing else runs: `run --fault`.
+    #[serde(default)]
+    pub runs_alone: bool,
 }
 
 /// Cases that no fault of the table makes fail.
@@ -68,7 +71,7 @@ pub struct GoodRuns {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Declared {
-    /// Cases that run under no fault.
+    /// Cases that are not part of the matrix.
     pub left_out: Vec<LeftOut>,
     /// Cases that fail under none.
     pub uncaught: Vec<Uncaught>,
@@ -91,12 +94,15 @@ pub fn all() -> &'static Declared {
     })
 }
 
-/// Why a case of this name is left out of runs under a fault, where it is.
-pub fn left_out(name: &str) -> Option<String> {
-    let entry = all()
-        .left_out
-        .iter()
-        .find(|entry| name.starts_with(&entry.cases))?;
+/// Why a case of this name is left out of the matrix, where it is.
+pub fn left_out(name: &str) -> Option<&'static LeftOut> {
+    let mut entries = all().left_out.iter();
+    entries.find(|entry| name.starts_with(&entry.cases))
+}
+
+/// Why a case of this name is left out of every run under a fault, where it is.
+pub fn impossible(name: &str) -> Option<String> {
+    let entry = left_out(name).filter(|entry| !entry.runs_alone)?;
     Some(format!(
         "no fault can be simulated under it: {}",
         entry.reason

@@ -42,6 +42,8 @@ pub enum When {
     Chrooted,
     /// The case has made this many calls before.
     After(u32),
+    /// Another task of the case is in a call, too, a moment after this one has begun.
+    BesideAnother,
 }
 
 /// What a faulty kernel does.
@@ -93,9 +95,13 @@ pub struct Lie {
 impl Lie {
     /// Answers a call that the filter has trapped; `before` is how many there were before it.
     pub(super) fn answer(&self, call: &mut Trapped, before: u32) -> i64 {
+        // A task that is killed in a call stays counted: such a kernel does not recover either.
+        call.ledger.under_way.fetch_add(1, Ordering::AcqRel);
         let applies = self.when.iter().all(|when| holds(*when, call, before));
         let what = if applies { self.what } else { What::Honest };
-        perform(what, call)
+        let result = perform(what, call);
+        call.ledger.under_way.fetch_sub(1, Ordering::AcqRel);
+        result
     }
 }
 
@@ -198,6 +204,11 @@ fn holds(when: When, call: &Trapped, before: u32) -> bool {
         When::Privileged => has_sys_admin(),
         When::Chrooted => root_inode() != call.ledger.root.load(Ordering::Relaxed),
         When::After(calls) => before >= calls,
+        When::BesideAnother => {
+            // As long as a call that has much to copy.
+            sleep(300_000);
+            call.ledger.under_way.load(Ordering::Acquire) > 1
+        }
     }
 }
 

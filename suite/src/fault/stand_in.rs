@@ -38,6 +38,8 @@ const MARK: u16 = 0x5eef;
 pub(super) struct Ledger {
     /// Calls that were trapped so far.
     pub(super) calls: AtomicU32,
+    /// Calls that have not returned yet.
+    pub(super) under_way: AtomicU32,
     /// The inode of the case's root directory.
     pub(super) root: AtomicU64,
 }

@@ -1,5 +1,6 @@
 //! Which faults there are.
 
+mod beside;
 mod errnos;
 mod flags;
 mod leftovers;
@@ -23,6 +24,7 @@ pub fn all() -> &'static [Fault] {
             errnos::faults(),
             state::faults(),
             leftovers::faults(),
+            beside::faults(),
         ];
         parts.into_iter().flatten().collect()
     })
