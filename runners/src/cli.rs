@@ -196,6 +196,9 @@ pub struct ReportArgs {
     /// The ID of the build under test, ORIGIN:ID (kcidb only) [default: made from the release]
     #[arg(long, value_name = "ID", value_parser = parse_build)]
     pub kcidb_build: Option<String>,
+    /// What begins the command by which the reader runs one case again in the same place.
+    #[arg(skip)]
+    pub again: Option<String>,
 }
 
 impl ReportArgs {
@@ -234,8 +237,23 @@ impl HowArgs {
 
 impl RunArgs {
     fn settled(self) -> Self {
+        let mut again = vec!["unshare-conformance"];
+        for kernel in &self.guest.kernel {
+            again.extend(["--kernel", kernel]);
+        }
+        if let Some(fault) = self.fault {
+            again.extend(["--fault", &fault.name]);
+        }
+        let report = ReportArgs {
+            again: Some(again.join(" ")),
+            ..self.report
+        };
         let how = self.how.settled();
-        Self { how, ..self }
+        Self {
+            how,
+            report,
+            ..self
+        }
     }
 }
 

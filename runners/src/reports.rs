@@ -60,7 +60,10 @@ impl Reports {
         let colour = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
             && io::stdout().is_terminal();
         let mut reports = vec![Report {
-            reporter: reporter(format, colour, verbosity, submission),
+            reporter: match format {
+                Format::Pretty => Box::new(Pretty::new(colour, verbosity, again(args))),
+                format => reporter(format, verbosity, submission),
+            },
             out: Box::new(io::stdout()),
             name: "standard output".to_owned(),
         }];
@@ -95,7 +98,6 @@ impl Reports {
             reports: vec![Report {
                 reporter: reporter(
                     format,
-                    false,
                     Verbosity::Normal,
                     &ReportArgs::default().submission(None),
                 ),
@@ -157,20 +159,21 @@ fn to_file(
     let file = File::create(path)
         .with_context(|| format!("cannot create the report {}", path.display()))?;
     Ok(Report {
-        reporter: reporter(format, false, verbosity, submission),
+        reporter: reporter(format, verbosity, submission),
         out: Box::new(BufWriter::new(file)),
         name: path.display().to_string(),
     })
 }
 
-fn reporter(
-    format: Format,
-    colour: bool,
-    verbosity: Verbosity,
-    submission: &Submission,
-) -> Box<dyn Reporter> {
+fn again(args: &ReportArgs) -> String {
+    let again = args.again.as_deref();
+    again.unwrap_or("unshare-conformance").to_owned()
+}
+
+/// A reporter for a file or a channel.
+fn reporter(format: Format, verbosity: Verbosity, submission: &Submission) -> Box<dyn Reporter> {
     match format {
-        Format::Pretty => Box::new(Pretty::new(colour, verbosity)),
+        Format::Pretty => Box::new(Pretty::new(false, verbosity, again(&ReportArgs::default()))),
         Format::Tap => Box::new(Tap::default()),
         Format::Tap14 => Box::new(Tap14::default()),
         Format::Ktap => Box::new(Ktap::default()),

@@ -18,6 +18,9 @@ pub struct Pretty {
     verbosity: Verbosity,
     groups: BTreeMap<String, (Counts, Duration)>,
     first_failure: Option<String>,
+    /// What begins the command that runs one case again.
+    again: String,
+    seed: u64,
     skip_reasons: BTreeMap<String, u32>,
     caveat: Option<String>,
 }
@@ -41,11 +44,13 @@ const DIM: &str = "\u{1b}[2m";
 const RESET: &str = "\u{1b}[0m";
 
 impl Pretty {
-    /// A reporter that uses colours if asked to.
-    pub fn new(colour: bool, verbosity: Verbosity) -> Self {
+    /// A reporter that uses colours if asked to. `again` is what begins the command by which the
+    /// reader runs one case again in the same place.
+    pub fn new(colour: bool, verbosity: Verbosity, again: String) -> Self {
         Self {
             colour,
             verbosity,
+            again,
             ..Self::default()
         }
     }
@@ -170,7 +175,8 @@ impl Pretty {
             milliseconds as f64 / 1000.0
         )?;
         if let Some(name) = &self.first_failure {
-            writeln!(out, "next: unshare-conformance --exact {name} -v")?;
+            let Self { again, seed, .. } = self;
+            writeln!(out, "next: {again} --seed {seed} --exact {name} -v")?;
         }
         Ok(())
     }
@@ -197,7 +203,10 @@ impl Pretty {
 impl Reporter for Pretty {
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         match event {
-            Event::RunStarted { plan, facts, .. } => {
+            Event::RunStarted {
+                plan, facts, seed, ..
+            } => {
+                self.seed = *seed;
                 self.progress.plan.clone_from(plan);
                 self.caveat.clone_from(&facts.caveat);
                 if let (Some(caveat), Verbosity::Quiet) = (&self.caveat, self.verbosity) {

@@ -3,7 +3,7 @@
 //! Whatever happens to the guest, every case of the plan gets a result: those that were reported,
 //! the ones that were running when it was lost, and the rest as not run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use harness::case::Item;
@@ -135,6 +135,10 @@ pub struct Session {
     finished: bool,
     end_status: Option<u8>,
     running: BTreeSet<usize>,
+    /// How far the long ones among them had come when that was last told.
+    progress: BTreeMap<usize, (u32, u32)>,
+    /// What random draws start from.
+    seed: u64,
     reported: Vec<bool>,
     counts: Counts,
     milliseconds: u64,
@@ -165,6 +169,8 @@ impl Session {
             finished: false,
             end_status: None,
             running: BTreeSet::new(),
+            progress: BTreeMap::new(),
+            seed: 0,
             reported: vec![false; items.len()],
             counts: Counts::default(),
             milliseconds: 0,
@@ -273,7 +279,8 @@ impl Session {
                 self.restarted = true;
                 return Vec::new();
             }
-            Event::RunStarted { plan, .. } => {
+            Event::RunStarted { plan, seed, .. } => {
+                self.seed = *seed;
                 // The guest runs this very program: it has the same cases, and need not list them.
                 plan.clone_from(&self.plan);
                 self.began = true;
@@ -308,7 +315,10 @@ impl Session {
             }
             Event::Alive => return Vec::new(),
             Event::Progress { index, .. } if !self.running.contains(index) => return Vec::new(),
-            Event::Progress { .. } | Event::Remark { .. } | Event::BailedOut { .. } => {}
+            Event::Progress { index, done, total } => {
+                self.progress.insert(*index, (*done, *total));
+            }
+            Event::Remark { .. } | Event::BailedOut { .. } => {}
         }
         vec![event]
     }
@@ -479,6 +489,12 @@ impl Session {
             verdict.notes = splats()
                 .map(|splat| format!("kernel log: {}", splat.line))
                 .collect();
+            if let (true, Some((done, total))) = (running, self.progress.get(&index)) {
+                verdict.notes.push(format!(
+                    "it had come to {done} of {total} when it was last heard of; --seed {} repeats it",
+                    self.seed
+                ));
+            }
             self.counts.add(status, &Outcome::AsJudged);
             self.reported[index] = true;
             events.push(Event::CaseFinished {

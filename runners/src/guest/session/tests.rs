@@ -261,6 +261,33 @@ fn a_panic_is_red_even_when_every_case_has_its_result() {
 }
 
 #[test]
+fn how_far_a_case_had_come_is_told_with_what_repeats_it() {
+    let progress = line(&Event::Progress {
+        index: 0,
+        done: 37,
+        total: 50,
+    });
+    let script = [
+        results(started()),
+        results(begin(0)),
+        results(progress),
+        console(PANIC),
+    ];
+    let (.., events) = play(&script, ended());
+    let notes = events.iter().find_map(|event| match event {
+        Event::CaseFinished {
+            index: 0, verdict, ..
+        } => Some(verdict.notes.join("; ")),
+        _ => None,
+    });
+    let notes = notes.unwrap();
+    assert!(
+        notes.contains("37 of 50") && notes.contains("--seed 1"),
+        "{notes}"
+    );
+}
+
+#[test]
 fn a_splat_stands_whoever_ended_the_guest() {
     let script = [results(started()), results(begin(0)), console(WARNING)];
     let killed = Some(MachineEnd::Killed(9, String::new()));
