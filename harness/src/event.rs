@@ -82,6 +82,8 @@ pub enum Event {
     Progress {
         /// Its place in the plan, from 0.
         index: usize,
+        /// How many times it had been run before.
+        repetition: u32,
         /// How much of it is done.
         done: u32,
         /// … and of how much.

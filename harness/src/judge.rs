@@ -51,10 +51,18 @@ pub struct Verdict {
     /// What else a reader may want to know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// How many times the case had been run before, in this run: its draws started from the run's seed
+    /// and so many more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repetition: u32,
     /// How many checks were made.
     pub checks: u32,
     /// How long the run took.
     pub duration: Duration,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Verdict {
@@ -65,6 +73,7 @@ impl Verdict {
             reason: reason.into(),
             failed: Vec::new(),
             notes: Vec::new(),
+            repetition: 0,
             checks: 0,
             duration: Duration::ZERO,
         }
@@ -195,6 +204,7 @@ pub fn judge(observation: &Observation) -> Verdict {
         reason,
         failed,
         notes,
+        repetition: 0,
         checks: records.checks,
         duration: observation.duration,
     }

@@ -11,7 +11,7 @@ use crate::judge::{Status, Verdict};
 pub struct KnownBug {
     /// The requirement that such a kernel does not meet.
     pub requirement: String,
-    /// The names of the cases that find it.
+    /// The names of the cases whose failure it excuses; none means that such a kernel does not conform.
     pub cases: Vec<String>,
     /// Ranges of releases that have it: from the first (inclusive) to the second (exclusive).
     pub affected: Vec<(Version, Version)>,

@@ -467,6 +467,7 @@ impl Run<'_, '_> {
         let mut verdict = judge(&observation);
         if !matches!(verdict.status, Status::Pass | Status::Skip) {
             self.failed |= self.known_bug(job.index as usize).is_none();
+            verdict.repetition = job.repetition;
             if job.repetition > 0 {
                 let seed = self.options.seed.wrapping_add(u64::from(job.repetition));
                 verdict.notes.push(format!(
@@ -631,8 +632,12 @@ impl Run<'_, '_> {
 fn tell_progress(workers: &[Worker], sink: &mut Sink) -> io::Result<()> {
     for worker in workers {
         if let (Some(job), Some((done, total))) = (worker.jobs.front(), worker.log.progress()) {
-            let index = job.index as usize;
-            sink(&Event::Progress { index, done, total })?;
+            sink(&Event::Progress {
+                index: job.index as usize,
+                repetition: job.repetition,
+                done,
+                total,
+            })?;
         }
     }
     Ok(())

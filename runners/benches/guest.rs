@@ -108,7 +108,7 @@ fn first_verdicts(kernel: &str) -> [Duration; 2] {
         .find(|line| !line.contains("# SKIP"))
         .expect("a case runs");
     let first_run = start.elapsed();
-    // It takes its guest along, which a kill would not let it.
+    // Told to end, it waits until its guest is gone, which would disturb the next measurement.
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process ID"));
     kill(pid, Signal::SIGTERM).expect("it runs");
     drop(verdicts);

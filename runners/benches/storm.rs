@@ -14,7 +14,7 @@ use harness::call::Call;
 use harness::case::Body;
 use harness::case_run::{Test, Tier};
 use harness::check::Done;
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use suite::flags::Flags;
 use suite::model::Kernel;
 use suite::storm::{Action, Plan, TASKS, process_storm, rounds, run_if_executed};
@@ -66,6 +66,7 @@ extern "C" fn act(act: *mut c_void) -> c_int {
                     libc::AT_EMPTY_PATH
                 )
             };
+            return 1;
         }
         Action::Unshare(flags) => {
             unshare_raw(flags);
@@ -101,10 +102,9 @@ fn play(t: &Test, mut draw: impl FnMut() -> Plan) -> Done {
         // SAFETY: the word is static.
         let _ = unsafe { syscall!(Sysno::futex, GO.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
         for pid in pids {
-            t.setup(Call::new(
-                "waitpid()",
-                waitpid(pid, Some(WaitPidFlag::__WALL)),
-            ))?;
+            let ending = waitpid(pid, Some(WaitPidFlag::__WALL));
+            let ending = t.setup(Call::new("waitpid()", ending))?;
+            assert!(matches!(ending, WaitStatus::Exited(_, 0)), "{ending:?}");
         }
     }
     t.check(Call::seen("bare rounds", ())).succeeds()

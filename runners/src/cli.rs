@@ -15,6 +15,7 @@ use vm::kernel::KernelError;
 use vm::machine::MachineError;
 use vm::payload::PayloadError;
 
+use crate::again;
 use crate::compare::{self, CompareArgs};
 use crate::coverage::{self, CoverageArgs, NoSuchRequirement};
 use crate::faults::{self, FaultsArgs};
@@ -236,24 +237,11 @@ impl HowArgs {
 }
 
 impl RunArgs {
-    fn settled(self) -> Self {
-        let mut again = vec!["unshare-conformance"];
-        for kernel in &self.guest.kernel {
-            again.extend(["--kernel", kernel]);
-        }
-        if let Some(fault) = self.fault {
-            again.extend(["--fault", &fault.name]);
-        }
-        let report = ReportArgs {
-            again: Some(again.join(" ")),
-            ..self.report
-        };
+    /// Draws what was left to chance, and keeps how a case of this run is run again.
+    fn settled(mut self, subcommand: Option<&str>) -> Self {
+        self.report.again = Some(again::command(subcommand, &self));
         let how = self.how.settled();
-        Self {
-            how,
-            report,
-            ..self
-        }
+        Self { how, ..self }
     }
 }
 
@@ -471,7 +459,7 @@ pub fn contradiction(why: impl std::fmt::Display) -> anyhow::Error {
 }
 
 fn run(args: RunArgs) -> anyhow::Result<ExitStatus> {
-    let args = args.settled();
+    let args = args.settled(None);
     match (args.guest.on, args.guest.kernel.as_slice()) {
         (None | Some(Place::Host), []) => host::run(&args, suite::cases::all()),
         (Some(Place::Qemu | Place::Uml), []) => Err(contradiction(
@@ -505,7 +493,10 @@ pub fn main() -> ExitStatus {
     };
     let result = match cli.command.unwrap_or(Command::Run(Box::new(cli.run))) {
         Command::Run(args) => run(*args),
-        Command::Selftest(args) => host::run(&args.settled(), &harness::case::SELFTEST_CASES),
+        Command::Selftest(args) => host::run(
+            &args.settled(Some("selftest")),
+            &harness::case::SELFTEST_CASES,
+        ),
         Command::List(args) => match args.format {
             ListFormat::Text => list::text(&args.selection),
             ListFormat::Json => list::json(&args.selection),

@@ -1,5 +1,6 @@
 //! Where the suite runs, and the command line.
 
+mod again;
 pub mod cli;
 pub mod compare;
 pub mod coverage;

@@ -87,7 +87,9 @@ impl ProgressLine {
                     self.bar.set_message(name.clone());
                 }
             }
-            Event::Progress { index, done, total } => {
+            Event::Progress {
+                index, done, total, ..
+            } => {
                 let Some((name, work)) = self.cases.get(*index) else {
                     return;
                 };
@@ -157,6 +159,7 @@ mod tests {
         assert_eq!(line.bar.length(), Some(1000));
         line.event(&Event::CaseStarted { index: 1 });
         line.event(&Event::Progress {
+            repetition: 0,
             index: 1,
             done: 50,
             total: 100,

@@ -60,15 +60,12 @@ impl Reports {
         let colour = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
             && io::stdout().is_terminal();
         let mut reports = vec![Report {
-            reporter: match format {
-                Format::Pretty => Box::new(Pretty::new(colour, verbosity, again(args))),
-                format => reporter(format, verbosity, submission),
-            },
+            reporter: reporter(format, colour, verbosity, args, submission),
             out: Box::new(io::stdout()),
             name: "standard output".to_owned(),
         }];
         for (format, path) in &args.output {
-            reports.push(to_file(*format, path, verbosity, submission)?);
+            reports.push(to_file(*format, path, verbosity, args, submission)?);
         }
         Ok(Self {
             reports,
@@ -81,10 +78,11 @@ impl Reports {
     /// # Errors
     /// A file cannot be created.
     pub fn to_files(files: &[(Format, PathBuf)]) -> anyhow::Result<Self> {
-        let submission = ReportArgs::default().submission(Some(SystemTime::now()));
+        let args = ReportArgs::default();
+        let submission = args.submission(Some(SystemTime::now()));
         let reports = files
             .iter()
-            .map(|(format, path)| to_file(*format, path, Verbosity::Normal, &submission))
+            .map(|(format, path)| to_file(*format, path, Verbosity::Normal, &args, &submission))
             .collect::<anyhow::Result<_>>()?;
         Ok(Self {
             reports,
@@ -94,12 +92,15 @@ impl Reports {
 
     /// The one report of a run in a guest, to its results channel.
     pub fn to_channel(format: Format, results: File) -> Self {
+        let args = ReportArgs::default();
         Self {
             reports: vec![Report {
                 reporter: reporter(
                     format,
+                    false,
                     Verbosity::Normal,
-                    &ReportArgs::default().submission(None),
+                    &args,
+                    &args.submission(None),
                 ),
                 out: Box::new(results),
                 name: "the results channel".to_owned(),
@@ -154,26 +155,30 @@ fn to_file(
     format: Format,
     path: &Path,
     verbosity: Verbosity,
+    args: &ReportArgs,
     submission: &Submission,
 ) -> anyhow::Result<Report> {
     let file = File::create(path)
         .with_context(|| format!("cannot create the report {}", path.display()))?;
     Ok(Report {
-        reporter: reporter(format, verbosity, submission),
+        reporter: reporter(format, false, verbosity, args, submission),
         out: Box::new(BufWriter::new(file)),
         name: path.display().to_string(),
     })
 }
 
-fn again(args: &ReportArgs) -> String {
-    let again = args.again.as_deref();
-    again.unwrap_or("unshare-conformance").to_owned()
-}
-
-/// A reporter for a file or a channel.
-fn reporter(format: Format, verbosity: Verbosity, submission: &Submission) -> Box<dyn Reporter> {
+fn reporter(
+    format: Format,
+    colour: bool,
+    verbosity: Verbosity,
+    args: &ReportArgs,
+    submission: &Submission,
+) -> Box<dyn Reporter> {
     match format {
-        Format::Pretty => Box::new(Pretty::new(false, verbosity, again(&ReportArgs::default()))),
+        Format::Pretty => {
+            let again = args.again.as_deref().unwrap_or("unshare-conformance");
+            Box::new(Pretty::new(colour, verbosity, again.to_owned()))
+        }
         Format::Tap => Box::new(Tap::default()),
         Format::Tap14 => Box::new(Tap14::default()),
         Format::Ktap => Box::new(Ktap::default()),

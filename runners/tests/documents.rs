@@ -75,3 +75,22 @@ fn every_command_has_its_page() {
         assert!(whole.contains(&escaped), "{name}");
     }
 }
+
+#[test]
+fn the_document_of_faults_is_of_this_program() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/faults.md");
+    let text = std::fs::read_to_string(path).expect("it is there");
+    let rewrite = "write it anew: unshare-conformance faults matrix --markdown docs/faults.md";
+    for fault in suite::fault::table::all() {
+        let name = format!("`{}`", fault.name);
+        assert!(text.contains(&name), "{name} is missing: {rewrite}");
+    }
+    let declared = suite::fault::declared::all();
+    let told = declared.impossible.iter().map(|entry| &entry.instead);
+    for told in told.chain(declared.left_out.iter().map(|entry| &entry.instead)) {
+        assert!(
+            text.contains(told.as_str()),
+            "{told:?} is missing: {rewrite}"
+        );
+    }
+}

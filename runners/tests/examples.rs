@@ -38,7 +38,7 @@ fn calls(line: &str) -> Vec<Vec<String>> {
     line.split([';', '|', '&'])
         .filter_map(|command| {
             let mut words = command.split_whitespace();
-            words.find(|word| *word == "unshare-conformance")?;
+            words.find(|word| word.trim_matches(['\'', '"']) == "unshare-conformance")?;
             let words = words
                 .take_while(|word| !word.starts_with('>') && !word.starts_with('<'))
                 .map(|word| word.trim_matches(['\'', '"', ')']).to_owned());

@@ -43,9 +43,11 @@ pub fn facts_as_json() -> Result<Vec<u8>, RunError> {
     Err(RunError::Supervisor(why.join("; ")))
 }
 
-/// How the child's answer begins when facts follow, and how when its reason for having none does.
+/// How the child's answer begins when facts follow, and how when its reason for having none does; and
+/// how either ends, so that one that was cut off is not taken for whole.
 const FACTS: u8 = b'+';
 const REASON: u8 = b'-';
+const END: u8 = b'\n';
 
 /// Sends a child into a sandbox of this kind to gather facts there.
 fn scout(kind: &Sandbox) -> Result<Vec<u8>, String> {
@@ -65,7 +67,8 @@ fn scout(kind: &Sandbox) -> Result<Vec<u8>, String> {
             Err(error) => Ok([&[REASON], error.to_string().as_bytes()].concat()),
         };
         // In one piece: written as it is made, each comma would be a system call and wake the reader.
-        if let Ok(answer) = answer {
+        if let Ok(mut answer) = answer {
+            answer.push(END);
             let _ = (&writer).write_all(&answer);
         }
         // SAFETY: ends the scout without the parent's exit handlers.
@@ -76,9 +79,9 @@ fn scout(kind: &Sandbox) -> Result<Vec<u8>, String> {
     let read = reader.read_to_end(&mut answer);
     let _ = waitpid(pid, None);
     read.map_err(|e| e.to_string())?;
-    match answer.split_first() {
-        Some((&FACTS, facts)) => Ok(facts.to_vec()),
-        Some((_, reason)) => Err(String::from_utf8_lossy(reason).into_owned()),
-        None => Err("it died".to_owned()),
+    match answer.as_slice() {
+        [FACTS, facts @ .., END] => Ok(facts.to_vec()),
+        [REASON, reason @ .., END] => Err(String::from_utf8_lossy(reason).into_owned()),
+        _ => Err("it died".to_owned()),
     }
 }

@@ -17,9 +17,11 @@ pub struct Pretty {
     colour: bool,
     verbosity: Verbosity,
     groups: BTreeMap<String, (Counts, Duration)>,
-    first_failure: Option<String>,
+    /// The first failure's name, and the seed that its draws started from.
+    first_failure: Option<(String, u64)>,
     /// What begins the command that runs one case again.
     again: String,
+    /// What random draws of the first repetition start from.
     seed: u64,
     skip_reasons: BTreeMap<String, u32>,
     caveat: Option<String>,
@@ -111,7 +113,9 @@ impl Pretty {
             }
             _ => {}
         }
-        self.first_failure.get_or_insert_with(|| name.clone());
+        let seed = self.seed.wrapping_add(u64::from(verdict.repetition));
+        self.first_failure
+            .get_or_insert_with(|| (name.clone(), seed));
         writeln!(out, "{} {name}", self.paint(colour, &format!("{word:>9}")))?;
         for line in diagnostics::yaml(verdict, outcome, self.progress.case(index)) {
             writeln!(out, "          {line}")?;
@@ -174,8 +178,8 @@ impl Pretty {
             self.told(counts),
             milliseconds as f64 / 1000.0
         )?;
-        if let Some(name) = &self.first_failure {
-            let Self { again, seed, .. } = self;
+        if let Some((name, seed)) = &self.first_failure {
+            let again = &self.again;
             writeln!(out, "next: {again} --seed {seed} --exact {name} -v")?;
         }
         Ok(())

@@ -122,6 +122,13 @@ impl Splat {
 /// The panics of a kernel that has nothing left to kill.
 const MEMORY_PANICS: [&str; 2] = ["deadlocked on memory", "Out of memory"];
 
+/// How far a long case had come.
+struct Far {
+    repetition: u32,
+    done: u32,
+    total: u32,
+}
+
 /// Follows one guest.
 pub struct Session {
     plan: Vec<CaseInfo>,
@@ -136,7 +143,7 @@ pub struct Session {
     end_status: Option<u8>,
     running: BTreeSet<usize>,
     /// How far the long ones among them had come when that was last told.
-    progress: BTreeMap<usize, (u32, u32)>,
+    progress: BTreeMap<usize, Far>,
     /// What random draws start from.
     seed: u64,
     reported: Vec<bool>,
@@ -315,8 +322,18 @@ impl Session {
             }
             Event::Alive => return Vec::new(),
             Event::Progress { index, .. } if !self.running.contains(index) => return Vec::new(),
-            Event::Progress { index, done, total } => {
-                self.progress.insert(*index, (*done, *total));
+            &mut Event::Progress {
+                index,
+                repetition,
+                done,
+                total,
+            } => {
+                let far = Far {
+                    repetition,
+                    done,
+                    total,
+                };
+                self.progress.insert(index, far);
             }
             Event::Remark { .. } | Event::BailedOut { .. } => {}
         }
@@ -489,10 +506,13 @@ impl Session {
             verdict.notes = splats()
                 .map(|splat| format!("kernel log: {}", splat.line))
                 .collect();
-            if let (true, Some((done, total))) = (running, self.progress.get(&index)) {
+            if let (true, Some(far)) = (running, self.progress.get(&index)) {
+                verdict.repetition = far.repetition;
                 verdict.notes.push(format!(
-                    "it had come to {done} of {total} when it was last heard of; --seed {} repeats it",
-                    self.seed
+                    "it had come to {} of {} when it was last heard of; --seed {} repeats it",
+                    far.done,
+                    far.total,
+                    self.seed.wrapping_add(u64::from(far.repetition))
                 ));
             }
             self.counts.add(status, &Outcome::AsJudged);

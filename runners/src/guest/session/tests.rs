@@ -264,6 +264,7 @@ fn a_panic_is_red_even_when_every_case_has_its_result() {
 fn how_far_a_case_had_come_is_told_with_what_repeats_it() {
     let progress = line(&Event::Progress {
         index: 0,
+        repetition: 6,
         done: 37,
         total: 50,
     });
@@ -282,7 +283,7 @@ fn how_far_a_case_had_come_is_told_with_what_repeats_it() {
     });
     let notes = notes.unwrap();
     assert!(
-        notes.contains("37 of 50") && notes.contains("--seed 1"),
+        notes.contains("37 of 50") && notes.contains("--seed 7 "),
         "{notes}"
     );
 }

@@ -1,0 +1,90 @@
+//! The command by which a reader runs one case again in the same place.
+
+use clap::ValueEnum;
+
+use crate::cli::RunArgs;
+use crate::guest::accelerator::AccelArg;
+
+/// What of a run decides what a case meets: the kernel, its guest, how much is looked at. The case and
+/// the seed are for whoever tells of it.
+pub fn command(subcommand: Option<&str>, args: &RunArgs) -> String {
+    let mut words = vec!["unshare-conformance".to_owned()];
+    words.extend(subcommand.map(str::to_owned));
+    let mut option = |name: &str, value: &str| words.extend([name.to_owned(), quoted(value)]);
+    let named = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
+        value().map_or(String::new(), |value| value.get_name().to_owned())
+    };
+    let guest = &args.guest;
+    for kernel in &guest.kernel {
+        option("--kernel", kernel);
+    }
+    if !guest.kernel.is_empty() {
+        if guest.accel != AccelArg::Auto {
+            option("--accel", &named(&|| guest.accel.to_possible_value()));
+        }
+        if let Some(cpus) = guest.cpus {
+            option("--cpus", &cpus.to_string());
+        }
+        option("--memory", &guest.memory.to_string());
+        for word in &guest.kernel_arg {
+            option("--kernel-arg", word);
+        }
+    }
+    if let Some(fault) = args.fault {
+        option("--fault", &fault.name);
+    }
+    if let Some(tier) = args.how.tier {
+        option("--tier", &named(&|| tier.to_possible_value()));
+    }
+    if args.disturb_host {
+        words.push("--disturb-host".to_owned());
+    }
+    words.join(" ")
+}
+
+/// A word as a shell takes it for one.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,+%@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches;
+
+    use super::*;
+
+    fn of(line: &[&str]) -> String {
+        let matches = <RunArgs as clap::Args>::augment_args(clap::Command::new("run"));
+        let matches = matches.get_matches_from(line);
+        command(None, &RunArgs::from_arg_matches(&matches).unwrap())
+    }
+
+    #[test]
+    fn what_a_case_meets_is_kept_and_nothing_else() {
+        assert_eq!(of(&["run", "flags.", "-v"]), "unshare-conformance");
+        assert_eq!(
+            of(&[
+                "run",
+                "--kernel",
+                "a b/bzImage",
+                "--cpus",
+                "4",
+                "--tier",
+                "full",
+                "--repeat",
+                "9",
+                "storm."
+            ]),
+            "unshare-conformance --kernel 'a b/bzImage' --cpus 4 --memory 512 --tier full"
+        );
+        assert_eq!(
+            of(&["run", "--disturb-host", "--seed", "3"]),
+            "unshare-conformance --disturb-host"
+        );
+    }
+}
