@@ -169,6 +169,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         attempts: planned.iter().map(|_| Vec::new()).collect(),
         asked: planned.iter().map(|_| 0).collect(),
         failed: false,
+        cut_short: false,
         held_back: planned.iter().map(|entry| entry.verdict.clone()).collect(),
         reported: 0,
         counts: Counts::default(),
@@ -214,6 +215,8 @@ struct Run<'a, 's> {
     asked: Vec<usize>,
     /// Whether a case failed.
     failed: bool,
+    /// Whether a signal ended the run.
+    cut_short: bool,
     held_back: Vec<Option<Verdict>>,
     reported: usize,
     counts: Counts,
@@ -290,6 +293,7 @@ impl Run<'_, '_> {
                     break;
                 }
                 if let Some(signal) = self.wait(signals, queue)? {
+                    self.cut_short()?;
                     return Ok(Some(signal));
                 }
             }
@@ -328,19 +332,35 @@ impl Run<'_, '_> {
             && end.is_none_or(|end| Instant::now() < end)
     }
 
+    /// Reports what is known of each case when a signal ends the run: an hour of rounds is not lost for
+    /// the last ones.
+    fn cut_short(&mut self) -> Result<(), RunError> {
+        self.cut_short = true;
+        for index in 0..self.planned.len() {
+            self.close(index)?;
+        }
+        for index in self.reported..self.planned.len() {
+            self.report(index)?;
+        }
+        Ok(())
+    }
+
     /// Reports a case that was run as often as it shall be.
     fn close(&mut self, index: usize) -> Result<(), RunError> {
-        if self.attempts[index].is_empty() || self.attempts[index].len() < self.asked[index] {
+        let (runs, asked) = (self.attempts[index].len(), self.asked[index]);
+        if runs == 0 || (runs < asked && !self.cut_short) {
             return Ok(());
         }
-        let verdicts = std::mem::take(&mut self.attempts[index]);
-        let runs = verdicts.len() as u64;
-        let mut verdict = worst_of(verdicts);
+        let mut verdict = worst_of(std::mem::take(&mut self.attempts[index]));
         if self.runs_on() {
+            let runs = runs as u64;
             let (first, last) = (self.options.seed, self.options.seed.wrapping_add(runs - 1));
             verdict
                 .notes
                 .push(format!("{runs} runs, of the seeds {first} to {last}"));
+        } else if runs < asked {
+            let text = format!("cut short after {runs} of {asked} runs");
+            verdict.notes.push(text);
         }
         self.held_back[index] = Some(verdict);
         if self.options.in_order {

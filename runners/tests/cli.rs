@@ -160,6 +160,24 @@ fn interrupted_runs_clean_up_and_say_so() {
 }
 
 #[test]
+fn what_a_long_run_found_before_it_was_interrupted_is_told() {
+    let child = Command::new(PROGRAM)
+        .args(["flags.zero.shared", "--seed", "5", "--format", "tap"])
+        .args(["--duration", "1h", "--jobs", "1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    std::thread::sleep(Duration::from_millis(1500));
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it is running");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(130));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("ok 1 - flags.zero.shared"), "{text}");
+    assert!(text.contains("runs, of the seeds 5 to"), "{text}");
+    assert!(text.contains("Bail out! interrupted"), "{text}");
+}
+
+#[test]
 fn a_killed_run_leaves_no_process() {
     // A time that no other test gives: theirs run at the same time.
     const TIME: &str = "61m";
