@@ -1,5 +1,6 @@
 //! The command line: what it refuses, with which words and which exit status.
 
+mod errors;
 mod program;
 
 use std::io::Read;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use program::{PROGRAM, errors, run};
+use errors::errors;
+use program::{PROGRAM, run};
 
 #[test]
 fn a_wrong_command_line_stops_a_bisection() {

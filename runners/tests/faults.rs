@@ -1,5 +1,6 @@
 //! Runs under simulated faults: what they say of themselves, and that the stand-in changes nothing.
 
+mod errors;
 mod program;
 
 use std::collections::BTreeMap;
@@ -8,7 +9,8 @@ use std::process::Command;
 use harness::event::Event;
 use harness::judge::Status;
 
-use program::{PROGRAM, errors, run};
+use errors::errors;
+use program::{PROGRAM, run};
 
 /// Faults are simulated by root on x86-64; elsewhere there is nothing to test.
 fn can_simulate() -> bool {

@@ -12,10 +12,3 @@ pub fn run(arguments: &[&str]) -> Output {
         .output()
         .expect("the program runs")
 }
-
-/// What it said on its standard error.
-// Each test of its own takes what it needs of this.
-#[allow(dead_code)]
-pub fn errors(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
