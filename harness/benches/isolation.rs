@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::bench::{Bench, case, in_child};
+use harness::bench::{Bench, case, in_child, median};
 use harness::call::Call;
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork};
@@ -38,11 +38,6 @@ fn timed(runs: u32, mut run: impl FnMut()) -> Duration {
         run();
     }
     start.elapsed() / runs
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
 }
 
 /// Measures in the process at hand, whose output the supervisor takes for itself.

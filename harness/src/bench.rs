@@ -102,3 +102,9 @@ impl Measurement {
         text
     }
 }
+
+/// The one in the middle. None may be missing.
+pub fn median<T: Copy + PartialOrd>(mut numbers: Vec<T>) -> T {
+    numbers.sort_by(|one, other| one.partial_cmp(other).expect("numbers"));
+    numbers[numbers.len() / 2]
+}

@@ -80,7 +80,7 @@ thread_local! {
 impl Test {
     pub(crate) fn new(log: RecordLog, item: Item, setting: Arc<Setting>, repetition: u32) -> Self {
         // Each repetition is the run of a seed of its own, which repeats it alone.
-        let run_seed = setting.seed.wrapping_add(u64::from(repetition));
+        let run_seed = seed_of_repetition(setting.seed, repetition);
         let seed = seed_for(run_seed, &item.name);
         Self {
             log,
@@ -181,6 +181,11 @@ fn make_directory(path: &Path) -> std::io::Result<()> {
     std::fs::create_dir(path)?;
     // Cases that become another user go on working here.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))
+}
+
+/// What draws of a repetition start from, in a run of this seed: a run of that seed repeats it alone.
+pub fn seed_of_repetition(seed: u64, repetition: u32) -> u64 {
+    seed.wrapping_add(u64::from(repetition))
 }
 
 /// FNV-1a over the parts: stable across builds and machines, unlike std's hasher.

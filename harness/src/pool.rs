@@ -23,7 +23,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::case::Item;
-use crate::case_run::{BeforeBody, Setting, Tier};
+use crate::case_run::{BeforeBody, Setting, Tier, seed_of_repetition};
 use crate::event::{CaseInfo, Event};
 use crate::facts::Facts;
 use crate::judge::{Status, Verdict, judge, worst_of};
@@ -489,7 +489,7 @@ impl Run<'_, '_> {
             self.failed |= self.known_bug(job.index as usize).is_none();
             verdict.repetition = job.repetition;
             if job.repetition > 0 {
-                let seed = self.options.seed.wrapping_add(u64::from(job.repetition));
+                let seed = seed_of_repetition(self.options.seed, job.repetition);
                 verdict.notes.push(format!(
                     "it was repetition {}: --seed {seed} repeats it",
                     job.repetition + 1

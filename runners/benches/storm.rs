@@ -9,15 +9,14 @@ use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use harness::bench::{Bench, case, in_child};
+use harness::bench::{Bench, case, in_child, median};
 use harness::call::Call;
 use harness::case::Body;
 use harness::case_run::{Test, Tier};
 use harness::check::Done;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use suite::flags::Flags;
-use suite::model::Kernel;
-use suite::storm::{Action, Plan, TASKS, process_storm, rounds, run_if_executed};
+use suite::storm::{Action, Plan, TASKS, pool, process_storm, rounds, run_if_executed};
 use suite::sys::unshare_raw;
 use suite::vm_task::{Stack, start_on};
 use syscalls::{Sysno, syscall};
@@ -119,18 +118,9 @@ fn bare(t: &Test) -> Done {
 
 /// What the storm's own tasks do, drawn from the same seed.
 fn acting(t: &Test) -> Done {
-    let kernel = Kernel::of(t.facts());
-    let pool: Vec<Flags> = Flags::KNOWN
-        .into_iter()
-        .filter(|flag| kernel.effective.contains(*flag))
-        .collect();
+    let pool = pool(t);
     let mut random = fastrand::Rng::with_seed(t.seed());
     play(t, || Plan::of_processes(&mut random, TASKS, &pool))
-}
-
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
 }
 
 fn measure() -> String {

@@ -7,7 +7,7 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use harness::bench::{Bench, Measurement, case, in_child};
+use harness::bench::{Bench, Measurement, case, in_child, median};
 use harness::case::Body;
 use harness::case_run::Test;
 use harness::check::Done;
@@ -90,11 +90,6 @@ fn bare(t: &Test, prepare: Prepare) -> Done {
 const ROUNDS: usize = 5;
 const WORST: f64 = 1.5;
 const GAIN: f64 = 1.8;
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
 
 /// Ratios of one state, both loops side by side in each round.
 fn ratio(bodies: [Body; 2]) -> f64 {

@@ -1,8 +1,6 @@
 //! The command by which a reader runs one case again in the same place.
 
-use clap::ValueEnum;
-
-use crate::cli::RunArgs;
+use crate::cli::{RunArgs, name_of};
 use crate::guest::accelerator::AccelArg;
 
 /// What of a run decides what a case meets: the kernel, its guest, how much is looked at. The case and
@@ -10,17 +8,14 @@ use crate::guest::accelerator::AccelArg;
 pub fn command(subcommand: Option<&str>, args: &RunArgs) -> String {
     let mut words = vec!["unshare-conformance".to_owned()];
     words.extend(subcommand.map(str::to_owned));
-    let mut option = |name: &str, value: &str| words.extend([name.to_owned(), quoted(value)]);
-    let named = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
-        value().map_or(String::new(), |value| value.get_name().to_owned())
-    };
+    let mut option = |name: &str, value: &str| words.extend([name.to_owned(), value.to_owned()]);
     let guest = &args.guest;
     for kernel in &guest.kernel {
         option("--kernel", kernel);
     }
     if !guest.kernel.is_empty() {
         if guest.accel != AccelArg::Auto {
-            option("--accel", &named(&|| guest.accel.to_possible_value()));
+            option("--accel", &name_of(&guest.accel));
         }
         if let Some(cpus) = guest.cpus {
             option("--cpus", &cpus.to_string());
@@ -34,22 +29,13 @@ pub fn command(subcommand: Option<&str>, args: &RunArgs) -> String {
         option("--fault", &fault.name);
     }
     if let Some(tier) = args.how.tier {
-        option("--tier", &named(&|| tier.to_possible_value()));
+        option("--tier", &name_of(&tier));
     }
     if args.disturb_host {
         words.push("--disturb-host".to_owned());
     }
-    words.join(" ")
-}
-
-/// A word as a shell takes it for one.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,+%@".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
+    // No argument that a process was started with has a NUL, which is all that cannot be quoted.
+    shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -451,6 +451,15 @@ pub fn in_guest(
     told(prepared.and_then(|prepared| prepared.run(facts, results)))
 }
 
+/// A value as the command line calls it.
+///
+/// # Panics
+/// The value has no name there, which no type of ours has.
+pub fn name_of(value: &impl ValueEnum) -> String {
+    let value = value.to_possible_value().expect("every value has a name");
+    value.get_name().to_owned()
+}
+
 /// A command line whose options are valid each by itself and contradict each other.
 pub fn contradiction(why: impl std::fmt::Display) -> anyhow::Error {
     Cli::command()

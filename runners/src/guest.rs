@@ -28,7 +28,6 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use harness::case::Item;
 use harness::event::Event;
 use harness::outcome::ExitStatus;
@@ -39,7 +38,7 @@ use vm::library::Library;
 use vm::machine::{Accelerator, MachineError, Options};
 use vm::payload::PayloadError;
 
-use crate::cli::{BootFailure, Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs};
+use crate::cli::{BootFailure, Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs, name_of};
 use crate::host::{PROGRAM, select_part};
 use crate::reports::Reports;
 use console::ConsoleLog;
@@ -128,8 +127,7 @@ pub fn arguments(
 ) -> Vec<String> {
     let mut words = vec!["run".to_owned()];
     let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
-    let format = format.to_possible_value().expect("every format has a name");
-    option("--format", format.get_name().to_owned());
+    option("--format", name_of(&format));
     option("--tier", how.tier_in_guest().name().to_owned());
     option("--seed", how.seed().to_string());
     option("--repeat", how.repeat.to_string());
@@ -283,15 +281,8 @@ impl Boot {
                     .unwrap_or_else(|| harness::pool::usual_jobs(cpus)),
             ),
         );
-        if let Some(value) = args
-            .guest
-            .guest_fault
-            .and_then(|fault| fault.to_possible_value())
-        {
-            arguments.splice(
-                1..1,
-                ["--guest-fault".to_owned(), value.get_name().to_owned()],
-            );
+        if let Some(fault) = &args.guest.guest_fault {
+            arguments.splice(1..1, ["--guest-fault".to_owned(), name_of(fault)]);
         }
         Options {
             accelerator: self.accelerator,

@@ -14,6 +14,7 @@ use vm::kconfig::{Configuration, Fragment, Unmet, sentence};
 use vm::kernel::{Kernel, Kind};
 use vm::library::{Entry, Library};
 
+use crate::cli::name_of;
 use crate::guest::open_kernel;
 
 const EXAMPLES: &str = "\
@@ -95,8 +96,7 @@ enum Addition {
 
 impl Addition {
     fn fragment(self) -> Option<Fragment> {
-        let value = self.to_possible_value()?;
-        Fragment::addition(value.get_name())
+        Fragment::addition(&name_of(&self))
     }
 }
 

@@ -15,6 +15,7 @@ mod verdicts;
 
 pub use disturb::Role;
 pub use executed::run_if_executed;
+pub use ground::pool;
 pub use plan::{Action, Plan, Theme};
 pub use processes::{deep_storm, process_storm};
 pub use threads::thread_storm;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::text::one_line;
 use super::{Progress, Reporter, diagnostics, head};
+use crate::case_run::seed_of_repetition;
 use crate::event::Event;
 use crate::judge::{Status, Verdict};
 use crate::outcome::{Counts, Outcome};
@@ -113,7 +114,7 @@ impl Pretty {
             }
             _ => {}
         }
-        let seed = self.seed.wrapping_add(u64::from(verdict.repetition));
+        let seed = seed_of_repetition(self.seed, verdict.repetition);
         self.first_failure
             .get_or_insert_with(|| (name.clone(), seed));
         writeln!(out, "{} {name}", self.paint(colour, &format!("{word:>9}")))?;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use harness::case::Item;
+use harness::case_run::seed_of_repetition;
 use harness::event::{CaseInfo, Event};
 use harness::judge::{Status, Verdict};
 use harness::outcome::{Counts, ExitStatus, Outcome};
@@ -512,7 +513,7 @@ impl Session {
                     "it had come to {} of {} when it was last heard of; --seed {} repeats it",
                     far.done,
                     far.total,
-                    self.seed.wrapping_add(u64::from(far.repetition))
+                    seed_of_repetition(self.seed, far.repetition)
                 ));
             }
             self.counts.add(status, &Outcome::AsJudged);

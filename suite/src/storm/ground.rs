@@ -87,7 +87,7 @@ impl<'t> Ground<'t> {
 }
 
 /// The flags that a storm draws from: all that this kernel accepts and this place allows.
-fn pool(t: &Test) -> Vec<Flags> {
+pub fn pool(t: &Test) -> Vec<Flags> {
     let kernel = Kernel::of(t.facts());
     Flags::KNOWN
         .into_iter()
