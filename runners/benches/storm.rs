@@ -113,6 +113,7 @@ fn play(t: &Test, mut draw: impl FnMut() -> Plan) -> Done {
 fn bare(t: &Test) -> Done {
     play(t, || Plan {
         actions: vec![Action::Exit; TASKS],
+        spread: false,
     })
 }
 

@@ -7,6 +7,8 @@ use crate::storm::{Theme, deep_storm, process_storm, thread_storm};
 
 const SOURCE: &str = "2006 design document, 8 (4)";
 
+/// Beside another case the tasks of a round get a CPU one after the other, and few calls meet.
+const NEEDS: Needs = Needs::ROOT.alone();
 /// The storms watch their own rounds, and say what hangs; this is only the last resort.
 const LAST_RESORT: Duration = Duration::from_secs(900);
 
@@ -17,7 +19,7 @@ case! {
             from the seed. Each ends in a state its flags allow, and the starter is untouched.",
     proves: &["RACE-01", "EFF-SEM-03", "EFF-SEM-04", "DIFF-14"],
     source: SOURCE,
-    needs: Needs::ROOT,
+    needs: NEEDS,
     deadline: LAST_RESORT,
     run: process_storm,
 }
@@ -29,7 +31,7 @@ case! {
             allow, the rest of the process is untouched, and the process ends as one of them said.",
     proves: &["RACE-01", "RACE-02", "DIFF-14"],
     source: SOURCE,
-    needs: Needs::ROOT,
+    needs: NEEDS,
     deadline: LAST_RESORT,
     run: thread_storm,
 }
@@ -43,7 +45,7 @@ case! {
     proves: &["RACE-01"],
     source: "2006 design document, 8 (4); kernel, kernel/fork.c",
     // Some follow others into namespaces that the initial user namespace owns (INT-07).
-    needs: Needs::ROOT.with(Feature::InitialRoot),
+    needs: NEEDS.with(Feature::InitialRoot),
     deadline: LAST_RESORT,
     work: |tier| if tier == Tier::Quick { 10 } else { 200 },
     variants: || Theme::ALL

@@ -34,6 +34,8 @@ pub(super) struct Ground<'t> {
     pub(super) program: OwnedFd,
     pub(super) arguments: Arguments,
     pub(super) pool: Vec<Flags>,
+    /// The CPUs that tasks may run on.
+    cpus: Vec<usize>,
 }
 
 impl<'t> Ground<'t> {
@@ -57,6 +59,7 @@ impl<'t> Ground<'t> {
             program: t.setup(Call::io("open(/proc/self/exe)", program))?.into(),
             arguments: Arguments::prepare(mapping.fd(), MOST_TASKS),
             pool: pool(t),
+            cpus: cpus(t)?,
             mapping,
         })
     }
@@ -66,14 +69,17 @@ impl<'t> Ground<'t> {
         &self,
         number: usize,
         actions: &'static [Action],
+        spread: bool,
         semaphores: i32,
     ) -> Orders {
+        let cpus = self.cpus.len();
         Orders {
             segment: self.mapping.segment,
             number,
             action: actions[number],
             actions,
             unsharers: unsharers(actions),
+            cpu: (spread && cpus > 1).then(|| self.cpus[number % cpus]),
             umask: self.umask,
             disturbed: self.disturbed[number],
             observer: self.observer,
@@ -94,6 +100,17 @@ pub fn pool(t: &Test) -> Vec<Flags> {
         .filter(|flag| kernel.effective.contains(*flag))
         .filter(|flag| *flag != Flags::NEWUSER || t.facts().has(Feature::CreateUserNs))
         .collect()
+}
+
+/// The CPUs that the calling task may run on.
+#[track_caller]
+fn cpus(t: &Test) -> Done<Vec<usize>> {
+    let set = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0));
+    let set = t.setup(Call::new("sched_getaffinity()", set))?;
+    let all = 0..nix::sched::CpuSet::count();
+    Ok(all
+        .filter(|&cpu| set.is_set(cpu).unwrap_or(false))
+        .collect())
 }
 
 #[track_caller]

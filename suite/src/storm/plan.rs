@@ -23,6 +23,9 @@ pub enum Action {
 pub struct Plan {
     /// One action for each task.
     pub actions: Vec<Action>,
+    /// Whether the tasks are dealt out to the CPUs in turn and stay there, so that calls meet on different
+    /// CPUs; else they run where the scheduler likes.
+    pub spread: bool,
 }
 
 /// How many tasks call unshare.
@@ -63,7 +66,10 @@ impl Plan {
         }
         actions.truncate(tasks);
         random.shuffle(&mut actions);
-        Plan { actions }
+        Plan {
+            actions,
+            spread: draw_spread(random),
+        }
     }
 
     /// Draws a round of 2 to 64 tasks, most of them few: about a half unshare, mostly what the theme is
@@ -97,7 +103,10 @@ impl Plan {
             });
         }
         random.shuffle(&mut actions);
-        Plan { actions }
+        Plan {
+            actions,
+            spread: draw_spread(random),
+        }
     }
 
     /// Plans of fewer of its tasks, those with the fewest first: to find which it takes.
@@ -110,7 +119,10 @@ impl Plan {
                 let left = |at: &usize| !(from..from + part).contains(at);
                 let actions: Vec<Action> =
                     (0..count).filter(left).map(|at| self.actions[at]).collect();
-                let plan = Plan { actions };
+                let plan = Plan {
+                    actions,
+                    spread: self.spread,
+                };
                 if plan.unsharers() > 0 {
                     plans.push(plan);
                 }
@@ -212,6 +224,11 @@ const ROLES: [Action; 9] = [
     Action::Disturb(Role::Signals),
     Action::Disturb(Role::Reader),
 ];
+
+/// In three rounds of four calls are made to meet; in the fourth tasks move from CPU to CPU.
+fn draw_spread(random: &mut fastrand::Rng) -> bool {
+    random.u32(..4) != 0
+}
 
 /// One to four flags. A network namespace takes as long as all others together, so it comes up
 /// less often.

@@ -79,7 +79,7 @@ fn play(ground: &Ground, stacks: &[Stack], plan: &Plan, figures: &mut Figures) -
     // Kept: nothing may be known of a task that was not seen to end.
     let actions: &'static [Action] = Box::leak(plan.actions.clone().into_boxed_slice());
     let orders: Vec<Orders> = (0..actions.len())
-        .map(|number| ground.orders(number, actions, semaphore_id))
+        .map(|number| ground.orders(number, actions, plan.spread, semaphore_id))
         .collect();
     let mut crew = Crew::start(t, ground.mapping.segment, &orders, stacks)?;
     let result = crew

@@ -26,6 +26,8 @@ pub struct Orders {
     pub actions: &'static [Action],
     /// How many tasks of the round call unshare.
     pub unsharers: u32,
+    /// The only CPU it runs on; none when it may run on all.
+    pub cpu: Option<usize>,
     /// The umask that all begin with.
     pub umask: u32,
     /// A directory that this task mounts on and unmounts while it disturbs others.
@@ -98,6 +100,9 @@ impl Orders {
         // SAFETY: gettid takes nothing.
         let tid = unsafe { syscall!(Sysno::gettid) }.unwrap_or(0);
         slot.tid.store(tid as u32, Ordering::Release);
+        if let Some(cpu) = self.cpu {
+            stay_on(cpu);
+        }
         // To look takes longer than all else: only those do that are compared with it.
         if matches!(self.action, Action::Unshare(_)) {
             slot.leave(Which::Before, self.view());
@@ -208,6 +213,19 @@ impl Orders {
         };
         // SAFETY: one live operation.
         let _ = unsafe { syscall!(Sysno::semop, self.semaphores, &raw mut take, 1) };
+    }
+}
+
+/// Keeps the calling task on one CPU.
+fn stay_on(cpu: usize) {
+    // SAFETY: an empty set is a valid one.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set lives through the call, which reads it; 0 is the calling task. A CPU that was taken
+    // away meanwhile is no failure: the task then runs where it may.
+    unsafe {
+        libc::CPU_SET(cpu, &mut set);
+        let size = size_of::<libc::cpu_set_t>();
+        let _ = syscall!(Sysno::sched_setaffinity, 0, size, &raw const set);
     }
 }
 

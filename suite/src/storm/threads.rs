@@ -50,10 +50,10 @@ fn play(ground: &Ground, plan: &Plan, figures: &mut Figures) -> Done {
 fn lead(t: &Test, ground: &Ground, plan: &Plan) -> Done {
     let segment = ground.mapping.segment;
     let actions: &'static [Action] = Box::leak(plan.actions.clone().into_boxed_slice());
-    let leader = ground.orders(0, actions, -1);
+    let leader = ground.orders(0, actions, plan.spread, -1);
     let slot = &segment.slots[LEADER];
     for number in 0..plan.actions.len() {
-        let orders = ground.orders(number, actions, -1);
+        let orders = ground.orders(number, actions, plan.spread, -1);
         let spawned = std::thread::Builder::new()
             .stack_size(256 * 1024)
             .spawn(move || run(orders));
