@@ -3,123 +3,41 @@
 //! The process that calls [`run`] must be single-threaded while it runs: it forks the supervisors,
 //! which fork the cases. It only reads and judges what they send.
 
+mod crew;
+mod options;
 mod scout;
 mod signals;
+mod verdicts;
 mod wire;
 mod worker;
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::Pid;
 
 use crate::case::Item;
-use crate::case_run::{BeforeBody, Setting, Tier, seed_of_repetition};
+use crate::case_run::{Setting, seed_of_repetition};
 use crate::event::{CaseInfo, Event};
-use crate::facts::Facts;
-use crate::judge::{Status, Verdict, judge, worst_of};
+use crate::judge::{Status, Verdict, judge};
 use crate::kernel_log::KernelLog;
-use crate::leaks::{become_subreaper, kill_children_but};
+use crate::leaks::become_subreaper;
 use crate::needs::{Feature, Global};
-use crate::outcome::{Counts, KnownBug, expect};
+use crate::outcome::{Counts, KnownBug};
 use crate::plan::{Planned, plan};
-use crate::record::RecordLog;
-use crate::sandbox::{self, Sandbox};
-use crate::shard::Part;
+use crate::sandbox::Sandbox;
 use crate::supervise::{Ending, Observation, restore_globals};
 
+pub use options::{RunEnd, RunError, RunOptions, Sink, usual_jobs};
 pub use scout::{facts, facts_as_json};
 use signals::Signals;
 use wire::{Job, receive_observation, send_job};
-use worker::{Worker, serve};
-
-/// How many cases run at the same time where nobody says so: two for each CPU, since making and
-/// leaving namespaces is waiting for the kernel's grace periods half of the time.
-pub fn usual_jobs(cpus: u32) -> u32 {
-    cpus.saturating_mul(2)
-}
-
-/// How a run is to be done.
-#[derive(Clone, Debug)]
-pub struct RunOptions {
-    /// What is reported as the program's version.
-    pub program: String,
-    /// What random draws start from.
-    pub seed: u64,
-    /// How much of large spaces to look at.
-    pub tier: Tier,
-    /// How often to run each case; at least once.
-    pub repeat: u32,
-    /// Run the cases again and again for so long, beyond `repeat` times.
-    pub duration: Option<Duration>,
-    /// Run the cases again and again until one fails.
-    pub until_failure: bool,
-    /// How many supervisors; at least one.
-    pub jobs: u32,
-    /// The deadline of every case, instead of its own.
-    pub timeout: Option<Duration>,
-    /// What the cases' own deadlines are multiplied with on a slow (emulated) machine.
-    pub slowdown: u32,
-    /// Cases may change what every process of the machine sees.
-    pub may_disturb_host: bool,
-    /// Features that are promised to be there.
-    pub promised: Vec<Feature>,
-    /// Documented kernel bugs; asked for when the first case has run.
-    pub known_bugs: fn() -> Vec<KnownBug>,
-    /// What [`facts`] found, when that was asked before.
-    pub facts: Option<Facts>,
-    /// Tell once a second that the run goes on, and how far long cases have come.
-    pub heartbeat: bool,
-    /// Report in the order of the plan, which holds results back until their turn.
-    pub in_order: bool,
-    /// What each case's child does before the body, if anything.
-    pub before_body: Option<BeforeBody>,
-    /// Why what comes of this run is no verdict on a kernel, where it is none. Heads every report.
-    pub caveat: Option<String>,
-    /// Why a case of this name is left out of this run, where it is.
-    pub left_out: fn(&str) -> Option<String>,
-    /// Which part of a larger run this is, if it is one.
-    pub part: Option<Part>,
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunEnd {
-    /// How many cases came out how.
-    pub counts: Counts,
-    /// The signal that cut it short, if one did.
-    pub interrupted: Option<i32>,
-    /// Whether it was given up.
-    pub bailed_out: bool,
-}
-
-/// Where events go. An error (a report that cannot be written) ends the run.
-pub type Sink<'a> = dyn FnMut(&Event) -> io::Result<()> + 'a;
-
-/// What makes a run impossible, or cuts it short for a reason that is not the kernel's.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// There is no /proc to observe tasks through.
-    #[error(
-        "/proc is not mounted, and nothing can be observed without it: mount -t proc proc /proc"
-    )]
-    NoProc,
-    /// No process can be forked, or one cannot be prepared.
-    #[error("cannot start a supervisor: {0}")]
-    Supervisor(String),
-    /// A report cannot be written.
-    #[error("cannot write the report")]
-    Report(#[from] io::Error),
-}
+use worker::Worker;
 
 /// Runs the items and sends what happens to `sink`.
 ///
@@ -332,44 +250,6 @@ impl Run<'_, '_> {
             && end.is_none_or(|end| Instant::now() < end)
     }
 
-    /// Reports what is known of each case when a signal ends the run: an hour of rounds is not lost for
-    /// the last ones.
-    fn cut_short(&mut self) -> Result<(), RunError> {
-        self.cut_short = true;
-        for index in 0..self.planned.len() {
-            self.close(index)?;
-        }
-        for index in self.reported..self.planned.len() {
-            self.report(index)?;
-        }
-        Ok(())
-    }
-
-    /// Reports a case that was run as often as it shall be.
-    fn close(&mut self, index: usize) -> Result<(), RunError> {
-        let (runs, asked) = (self.attempts[index].len(), self.asked[index]);
-        if runs == 0 || (runs < asked && !self.cut_short) {
-            return Ok(());
-        }
-        let mut verdict = worst_of(std::mem::take(&mut self.attempts[index]));
-        if self.runs_on() {
-            let runs = runs as u64;
-            let (first, last) = (self.options.seed, self.options.seed.wrapping_add(runs - 1));
-            verdict
-                .notes
-                .push(format!("{runs} runs, of the seeds {first} to {last}"));
-        } else if runs < asked {
-            let text = format!("cut short after {runs} of {asked} runs");
-            verdict.notes.push(text);
-        }
-        self.held_back[index] = Some(verdict);
-        if self.options.in_order {
-            self.report_finished()
-        } else {
-            self.report(index)
-        }
-    }
-
     fn assign(
         &mut self,
         queue: &mut VecDeque<Job>,
@@ -513,124 +393,6 @@ impl Run<'_, '_> {
             self.close(index)?;
         }
         Ok(())
-    }
-
-    /// The documented bug of this kernel that a case finds, if there is one.
-    fn known_bug(&self, index: usize) -> Option<&KnownBug> {
-        let name = &self.planned[index].item.name;
-        let version = self.setting.facts.version;
-        self.known_bugs
-            .iter()
-            .find(|bug| bug.applies(name, version))
-    }
-
-    /// What the kernel logged since the last answer belongs to every case that was running.
-    fn attribute_splats(&mut self, at: usize, observation: &mut Observation) {
-        let mut new = self.kernel_log.splats();
-        new.extend(self.kernel_log.new_taint());
-        for (other, worker) in self.workers.iter_mut().enumerate() {
-            if other != at && !worker.jobs.is_empty() {
-                worker.splats.extend(new.iter().cloned());
-            }
-        }
-        if let Some(worker) = self.workers.get_mut(at) {
-            observation.splats.append(&mut worker.splats);
-        }
-        observation.splats.append(&mut new);
-    }
-
-    fn report_finished(&mut self) -> Result<(), RunError> {
-        if !self.options.in_order {
-            for index in 0..self.planned.len() {
-                self.report(index)?;
-            }
-            return Ok(());
-        }
-        while self.reported < self.planned.len() && self.held_back[self.reported].is_some() {
-            self.report(self.reported)?;
-            self.reported += 1;
-        }
-        Ok(())
-    }
-
-    fn report(&mut self, index: usize) -> Result<(), RunError> {
-        let Some(verdict) = self.held_back[index].take() else {
-            return Ok(());
-        };
-        let bug = match verdict.status {
-            Status::Skip => None,
-            _ => self.known_bug(index),
-        };
-        let outcome = expect(&verdict, bug);
-        self.counts.add(verdict.status, &outcome);
-        (self.sink)(&Event::CaseFinished {
-            index,
-            verdict: Box::new(verdict),
-            outcome,
-        })?;
-        Ok(())
-    }
-
-    fn add_worker(&mut self) -> Result<(), RunError> {
-        let failed = |what: String| RunError::Supervisor(what);
-        let (ours, theirs) = UnixStream::pair()?;
-        let log = RecordLog::map()?;
-        let ids = (
-            nix::unistd::geteuid().as_raw(),
-            nix::unistd::getegid().as_raw(),
-        );
-        let sandbox = &self.setting.facts.sandbox;
-        let pid = sandbox::fork_into(sandbox).map_err(|errno| failed(format!("{errno:?}")))?;
-        if pid.as_raw() == 0 {
-            drop(ours);
-            // The other supervisors' ends would keep them from noticing that we are gone.
-            self.workers.clear();
-            let status = serve(theirs, &self.planned, &self.setting, self.options, log, ids);
-            // SAFETY: ends the supervisor without the parent's exit handlers.
-            unsafe { libc::_exit(status) }
-        }
-        self.workers.push(Worker {
-            pid,
-            stream: ours,
-            jobs: VecDeque::new(),
-            log,
-            splats: Vec::new(),
-        });
-        Ok(())
-    }
-
-    /// A supervisor died: whatever it left is removed, another takes its place, and its jobs go
-    /// back to the queue but for the one it ran.
-    fn replace_worker(
-        &mut self,
-        at: usize,
-        queue: &mut VecDeque<Job>,
-    ) -> Result<(Job, String), RunError> {
-        let mut worker = self.workers.remove(at);
-        let _ = kill(worker.pid, Signal::SIGKILL);
-        let how = match waitpid(worker.pid, None) {
-            Ok(WaitStatus::Signaled(_, signal, _)) => format!("{signal} ended it"),
-            Ok(WaitStatus::Exited(_, status)) => format!("it exited with status {status}"),
-            other => format!("{other:?}"),
-        };
-        let others: Vec<Pid> = self.workers.iter().map(|worker| worker.pid).collect();
-        kill_children_but(&others);
-        let Some(job) = worker.jobs.pop_front() else {
-            return Err(RunError::Supervisor(how));
-        };
-        while let Some(job) = worker.jobs.pop_back() {
-            queue.push_front(job);
-        }
-        self.add_worker()?;
-        Ok((job, how))
-    }
-
-    fn stop_workers(&mut self) {
-        for worker in &self.workers {
-            let _ = kill(worker.pid, Signal::SIGKILL);
-        }
-        self.workers.clear();
-        kill_children_but(&[]);
     }
 
     fn save_globals(&self) -> Vec<(Global, String)> {

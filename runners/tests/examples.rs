@@ -114,3 +114,27 @@ fn cheap_examples_work() {
         );
     }
 }
+
+/// What a document shows of the suite's own code is in it, word for word.
+#[test]
+fn cases_in_documents_are_real() {
+    let cases = root().join("suite/src/cases");
+    let sources: Vec<String> = fs::read_dir(cases)
+        .expect("the directory of cases")
+        .map(|entry| fs::read_to_string(entry.expect("readable").path()).expect("readable"))
+        .collect();
+    let mut shown = 0;
+    for path in documents() {
+        let text = fs::read_to_string(&path).expect("readable");
+        for block in text.split("```rust\n").skip(1) {
+            let code = block.split("```").next().unwrap_or_default();
+            assert!(
+                sources.iter().any(|source| source.contains(code)),
+                "{}: no file of suite/src/cases has this:\n{code}",
+                path.display()
+            );
+            shown += 1;
+        }
+    }
+    assert!(shown > 0, "no document shows a case");
+}

@@ -54,7 +54,7 @@ case! {
     about: "kcmp(2) says that two tasks share root, current directory and umask before \
             unshare(CLONE_FS) by one of them, and that they do not afterwards.",
     proves: &["EFF-FS-06"],
-    source: SOURCE,
+    source: "kcmp(2), KCMP_FS; unshare(2), CLONE_FS",
     needs: Needs::NONE.with(Feature::Kcmp),
     run: |t| {
         let observer = Observer::open(t)?;

@@ -1,0 +1,104 @@
+//! What becomes of a case's verdicts: put together over its repetitions, weighed with documented bugs,
+//! told in the order that was asked for.
+
+use super::{Run, RunError};
+use crate::event::Event;
+use crate::judge::{Status, worst_of};
+use crate::outcome::{KnownBug, expect};
+use crate::supervise::Observation;
+
+impl Run<'_, '_> {
+    /// Reports what is known of each case when a signal ends the run: an hour of rounds is not lost for
+    /// the last ones.
+    pub(super) fn cut_short(&mut self) -> Result<(), RunError> {
+        self.cut_short = true;
+        for index in 0..self.planned.len() {
+            self.close(index)?;
+        }
+        for index in self.reported..self.planned.len() {
+            self.report(index)?;
+        }
+        Ok(())
+    }
+
+    /// Reports a case that was run as often as it shall be.
+    pub(super) fn close(&mut self, index: usize) -> Result<(), RunError> {
+        let (runs, asked) = (self.attempts[index].len(), self.asked[index]);
+        if runs == 0 || (runs < asked && !self.cut_short) {
+            return Ok(());
+        }
+        let mut verdict = worst_of(std::mem::take(&mut self.attempts[index]));
+        if self.runs_on() {
+            let runs = runs as u64;
+            let (first, last) = (self.options.seed, self.options.seed.wrapping_add(runs - 1));
+            verdict
+                .notes
+                .push(format!("{runs} runs, of the seeds {first} to {last}"));
+        } else if runs < asked {
+            let text = format!("cut short after {runs} of {asked} runs");
+            verdict.notes.push(text);
+        }
+        self.held_back[index] = Some(verdict);
+        if self.options.in_order {
+            self.report_finished()
+        } else {
+            self.report(index)
+        }
+    }
+
+    /// The documented bug of this kernel that a case finds, if there is one.
+    pub(super) fn known_bug(&self, index: usize) -> Option<&KnownBug> {
+        let name = &self.planned[index].item.name;
+        let version = self.setting.facts.version;
+        self.known_bugs
+            .iter()
+            .find(|bug| bug.applies(name, version))
+    }
+
+    /// What the kernel logged since the last answer belongs to every case that was running.
+    pub(super) fn attribute_splats(&mut self, at: usize, observation: &mut Observation) {
+        let mut new = self.kernel_log.splats();
+        new.extend(self.kernel_log.new_taint());
+        for (other, worker) in self.workers.iter_mut().enumerate() {
+            if other != at && !worker.jobs.is_empty() {
+                worker.splats.extend(new.iter().cloned());
+            }
+        }
+        if let Some(worker) = self.workers.get_mut(at) {
+            observation.splats.append(&mut worker.splats);
+        }
+        observation.splats.append(&mut new);
+    }
+
+    pub(super) fn report_finished(&mut self) -> Result<(), RunError> {
+        if !self.options.in_order {
+            for index in 0..self.planned.len() {
+                self.report(index)?;
+            }
+            return Ok(());
+        }
+        while self.reported < self.planned.len() && self.held_back[self.reported].is_some() {
+            self.report(self.reported)?;
+            self.reported += 1;
+        }
+        Ok(())
+    }
+
+    pub(super) fn report(&mut self, index: usize) -> Result<(), RunError> {
+        let Some(verdict) = self.held_back[index].take() else {
+            return Ok(());
+        };
+        let bug = match verdict.status {
+            Status::Skip => None,
+            _ => self.known_bug(index),
+        };
+        let outcome = expect(&verdict, bug);
+        self.counts.add(verdict.status, &outcome);
+        (self.sink)(&Event::CaseFinished {
+            index,
+            verdict: Box::new(verdict),
+            outcome,
+        })?;
+        Ok(())
+    }
+}
