@@ -7,6 +7,7 @@ use std::ffi::CStr;
 use syscalls::{Sysno, syscall};
 
 use super::stand_in::Trapped;
+use crate::flags::Flags;
 
 /// One thing that is changed. A step that the caller may not do is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub enum Act {
     Child,
     /// A child that stays in the caller's namespaces for a while.
     Keeper,
+    /// The same, and it shares root, descriptors and undo list with the caller.
+    SharingKeeper,
     /// The last descriptor is closed.
     DescriptorLost,
     /// The last descriptor leads elsewhere.
@@ -150,8 +153,13 @@ impl Act {
                     }
                     child
                 }
-                Act::Keeper => {
-                    let child = syscall!(Sysno::clone, libc::SIGCHLD, 0, 0, 0, 0);
+                Act::Keeper | Act::SharingKeeper => {
+                    let shared = match self {
+                        Act::SharingKeeper => Flags::FS | Flags::FILES | Flags::SYSVSEM,
+                        _ => Flags::NONE,
+                    };
+                    let flags = shared.0 | libc::SIGCHLD as u64;
+                    let child = syscall!(Sysno::clone, flags, 0, 0, 0, 0);
                     if child == Ok(0) {
                         let while_tests_last = [20i64, 0];
                         let _ = syscall!(Sysno::nanosleep, while_tests_last.as_ptr(), NONE);

@@ -169,18 +169,30 @@ const AFTER_REFUSAL: [(&str, Act, &str, &[&str]); 10] = [
     ),
 ];
 
-/// A namespace that outlives its tasks, told by the limits on how many there may be.
-fn kept() -> Fault {
-    always(
-        "namespaces-are-kept",
-        "A namespace stays for a while when its last task has ended.",
-        "A reference that nobody gives back.",
-        &["INT-06", "INT-26"],
-        What::AndThen(Act::Keeper),
-    )
-    .when(When::Any(NAMESPACES))
-    // They wait before they give up.
-    .tried_on(&["limits.returned.success", "limits.processes"])
+/// What outlives its tasks: namespaces, told by the limits on how many there may be, and what tasks share,
+/// told by an undo list that is not applied.
+fn kept() -> [Fault; 2] {
+    [
+        always(
+            "namespaces-are-kept",
+            "A namespace stays for a while when its last task has ended.",
+            "A reference that nobody gives back.",
+            &["INT-06", "INT-26"],
+            What::AndThen(Act::Keeper),
+        )
+        .when(When::Any(NAMESPACES))
+        // They wait before they give up.
+        .tried_on(&["limits.returned.success", "limits.processes"]),
+        always(
+            "shared-is-kept",
+            "Root, descriptors and undo list of a call's own stay for a while when its last task has ended.",
+            "A count of sharers that is one too high.",
+            &["EFF-SEM-04"],
+            What::AndThen(Act::SharingKeeper),
+        )
+        .when(When::Any(Flags::FS | Flags::FILES | Flags::SYSVSEM))
+        .tried_on(&["separation.sysvsem.", "races.sysvsem."]),
+    ]
 }
 
 pub(super) fn faults() -> Vec<Fault> {
@@ -206,5 +218,5 @@ pub(super) fn faults() -> Vec<Fault> {
             What::OrElse(act),
         )
     });
-    flag.chain(refusal).chain([kept()]).collect()
+    flag.chain(refusal).chain(kept()).collect()
 }
