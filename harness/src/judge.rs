@@ -78,7 +78,20 @@ impl Verdict {
             duration: Duration::ZERO,
         }
     }
+
+    /// The verdict on a case that a run did not come to, since it ended before.
+    pub fn never_reached(why: &str) -> Self {
+        Self::not_run(Status::Broken, format!("{NOT_RUN}{why}"))
+    }
+
+    /// Whether the run ended before the case: then nothing is known of it, here or in the guest.
+    pub fn was_never_reached(&self) -> bool {
+        self.status == Status::Broken && self.reason.starts_with(NOT_RUN)
+    }
 }
+
+/// What the reason begins with of a case that a run did not come to.
+const NOT_RUN: &str = "not run: ";
 
 /// Judges one run of a case. Guilty until proven: without a final record and at least one check
 /// there is no pass.

@@ -90,6 +90,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         cut_short: false,
         held_back: planned.iter().map(|entry| entry.verdict.clone()).collect(),
         reported: 0,
+        told: vec![false; planned.len()],
         counts: Counts::default(),
         workers: Vec::new(),
         kernel_log: KernelLog::watch(),
@@ -136,7 +137,10 @@ struct Run<'a, 's> {
     /// Whether a signal ended the run.
     cut_short: bool,
     held_back: Vec<Option<Verdict>>,
+    /// How many of the plan's first are told, where they are told in its order.
     reported: usize,
+    /// Which are told.
+    told: Vec<bool>,
     counts: Counts,
     workers: Vec<Worker>,
     kernel_log: KernelLog,
@@ -211,7 +215,7 @@ impl Run<'_, '_> {
                     break;
                 }
                 if let Some(signal) = self.wait(signals, queue)? {
-                    self.cut_short()?;
+                    self.cut_short(signal)?;
                     return Ok(Some(signal));
                 }
             }

@@ -230,8 +230,9 @@ impl Boot {
         let console = match &args.console {
             Some(path) => path.clone(),
             None => {
-                let name = kernel.release().unwrap_or("unknown").replace('/', "_");
-                cache.directory("consoles")?.join(format!("{name}.log"))
+                let directory = cache.directory("consoles")?;
+                console::forget_old(&directory);
+                directory.join(console::file_name(kernel.release().unwrap_or("unknown")))
             }
         };
         Ok(Boot {
@@ -332,8 +333,10 @@ impl Boot {
             affinity::keep_on_one_cpu(machine.pid());
         }
         let mut session = Session::new(items, &args.guest, is_process);
+        let start = Instant::now();
         let ending = follow(&mut machine, &mut session, &mut console, &args.guest, sink)?;
         drop(machine);
+        session.lasted(start.elapsed());
         let (mut events, status) = session.end(&ending, args.strict, console.tail());
         if let Some(error) = console.fault() {
             let path = self.console.display();

@@ -22,7 +22,6 @@ use clap::{Args, ValueEnum};
 use harness::case::Item;
 use harness::outcome::ExitStatus;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use vm::cache::Cache;
 
 use crate::cli::{
     Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs, contradiction, is_wrong_input,
@@ -158,7 +157,6 @@ struct Guests {
     entrants: Vec<Entrant>,
     at_once: usize,
     reports: Option<PathBuf>,
-    consoles: PathBuf,
     /// Opening a kernel may unpack it and try out KVM, once for all.
     preparing: Mutex<()>,
     remarks: Mutex<BTreeSet<String>>,
@@ -168,15 +166,10 @@ struct Guests {
 impl Guests {
     fn new(args: MatrixArgs) -> anyhow::Result<Self> {
         let entrants = entrants(&args.guest.kernel);
-        let consoles = match &args.reports {
-            Some(directory) => directory.clone(),
-            None => Cache::of_user()?.directory("consoles/matrix")?,
-        };
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             at_once: args.guests.map_or(cpus, |guests| guests as usize),
             reports: args.reports,
-            consoles,
             entrants,
             args: RunArgs {
                 selection: args.selection,
@@ -253,7 +246,10 @@ impl Guests {
         let mut line = ProgressLine::among(&self.lines, format!("{:width$}", entrant.name));
         let file = |ending: &str| format!("{}.{ending}", entrant.file_name);
         let guest = GuestArgs {
-            console: Some(self.consoles.join(file("console"))),
+            console: self
+                .reports
+                .as_ref()
+                .map(|directory| directory.join(file("console"))),
             ..self.args.guest.clone()
         };
         let boot = {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use harness::case_run::Tier;
 use harness::event::{CaseInfo, Event};
 use harness::facts::Facts;
-use harness::judge::{Status, Verdict};
+use harness::judge::Verdict;
 use harness::outcome::Outcome;
 use harness::report::SCHEMA;
 use harness::shard::Part;
@@ -234,7 +234,7 @@ impl Results {
 
 /// What is said of a case of which a run says nothing.
 pub fn never_run() -> (Verdict, Outcome) {
-    let verdict = Verdict::not_run(Status::Broken, "not run: the run was cut short before");
+    let verdict = Verdict::never_reached("the run was cut short before");
     (verdict, Outcome::AsJudged)
 }
 

@@ -162,6 +162,36 @@ fn interrupted_runs_clean_up_and_say_so() {
 }
 
 #[test]
+fn cases_that_an_interrupted_run_did_not_come_to_have_a_result() {
+    let child = Command::new(PROGRAM)
+        .args([
+            "selftest",
+            "selftest.hang",
+            "selftest.pass",
+            "--timeout",
+            "1h",
+        ])
+        .args(["--jobs", "1", "--format", "tap"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    std::thread::sleep(Duration::from_millis(700));
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it is running");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(130));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let plan = text
+        .lines()
+        .find_map(|line| line.strip_prefix("1.."))
+        .and_then(|count| count.parse::<usize>().ok());
+    let results = text
+        .lines()
+        .filter(|line| line.starts_with("ok ") || line.starts_with("not ok "));
+    assert_eq!(plan, Some(results.count()), "{text}");
+    assert!(text.contains("interrupted by signal 2"), "{text}");
+}
+
+#[test]
 fn what_a_long_run_found_before_it_was_interrupted_is_told() {
     let child = Command::new(PROGRAM)
         .args(["flags.zero.shared", "--seed", "5", "--format", "tap"])

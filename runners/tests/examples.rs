@@ -115,6 +115,28 @@ fn cheap_examples_work() {
     }
 }
 
+/// Where a document shows what a case said, the case still says it there.
+#[test]
+fn places_in_documents_are_of_checks() {
+    for path in documents() {
+        let text = fs::read_to_string(&path).expect("readable");
+        for place in text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("at: "))
+        {
+            let (file, line) = place.split_once(':').expect("a line");
+            let source = fs::read_to_string(root().join(file)).expect("a file of the project");
+            let line = line.parse::<usize>().expect("a number");
+            let code = source.lines().nth(line - 1).unwrap_or_default();
+            assert!(
+                code.contains("check"),
+                "{}: {place} is {code:?}",
+                path.display()
+            );
+        }
+    }
+}
+
 /// What a document shows of the suite's own code is in it, word for word.
 #[test]
 fn cases_in_documents_are_real() {

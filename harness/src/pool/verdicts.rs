@@ -3,19 +3,36 @@
 
 use super::{Run, RunError};
 use crate::event::Event;
-use crate::judge::{Status, worst_of};
+use crate::judge::{Status, Verdict, worst_of};
 use crate::outcome::{KnownBug, expect};
 use crate::supervise::Observation;
 
 impl Run<'_, '_> {
-    /// Reports what is known of each case when a signal ends the run: an hour of rounds is not lost for
-    /// the last ones.
-    pub(super) fn cut_short(&mut self) -> Result<(), RunError> {
+    /// Reports each case when a signal ends the run: what is known of it, since an hour of rounds is not
+    /// lost for the last ones, or that it was not run.
+    pub(super) fn cut_short(&mut self, signal: i32) -> Result<(), RunError> {
         self.cut_short = true;
         for index in 0..self.planned.len() {
             self.close(index)?;
         }
-        for index in self.reported..self.planned.len() {
+        let why = format!("interrupted by signal {signal}");
+        let running: Vec<u32> = self
+            .workers
+            .iter()
+            .filter_map(|worker| worker.jobs.front())
+            .map(|job| job.index)
+            .collect();
+        // Silence could be read as success.
+        for index in 0..self.planned.len() {
+            if !self.told[index] {
+                self.held_back[index].get_or_insert_with(|| {
+                    if running.contains(&(index as u32)) {
+                        Verdict::not_run(Status::Broken, why.as_str())
+                    } else {
+                        Verdict::never_reached(&why)
+                    }
+                });
+            }
             self.report(index)?;
         }
         Ok(())
@@ -88,6 +105,7 @@ impl Run<'_, '_> {
         let Some(verdict) = self.held_back[index].take() else {
             return Ok(());
         };
+        self.told[index] = true;
         let bug = match verdict.status {
             Status::Skip => None,
             _ => self.known_bug(index),

@@ -2,7 +2,7 @@
 
 use super::Progress;
 use crate::event::{CaseInfo, Event};
-use crate::judge::{Status, Verdict};
+use crate::judge::Verdict;
 use crate::outcome::Outcome;
 
 /// A run, gathered.
@@ -26,9 +26,6 @@ pub(super) struct Entry<'d> {
     pub verdict: &'d Verdict,
     pub outcome: &'d Outcome,
 }
-
-/// What is said of a case that the run did not come to.
-const NOT_RUN: &str = "not run: the run ended before";
 
 impl Document {
     pub fn event(&mut self, event: &Event) {
@@ -63,7 +60,8 @@ impl Document {
     pub fn complete(&mut self) {
         for result in &mut self.results {
             result.get_or_insert_with(|| {
-                (Verdict::not_run(Status::Broken, NOT_RUN), Outcome::AsJudged)
+                let verdict = Verdict::never_reached("the run ended before");
+                (verdict, Outcome::AsJudged)
             });
         }
     }
@@ -85,9 +83,4 @@ impl Document {
             .map(|(name, cases)| (name, cases.into_iter().filter_map(entry).collect()))
             .collect()
     }
-}
-
-/// Whether a case never ran, neither here nor in a guest that was lost before.
-pub(super) fn was_not_run(verdict: &Verdict) -> bool {
-    verdict.status == Status::Broken && verdict.reason.starts_with("not run: ")
 }

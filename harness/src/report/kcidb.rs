@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
-use super::document::{Document, Entry, was_not_run};
+use super::document::{Document, Entry};
 use super::text::one_line;
 use super::{Reporter, diagnostics};
 use crate::event::Event;
@@ -98,7 +98,7 @@ impl Kcidb {
                 if let Some(start) = start {
                     test.insert("start_time".to_owned(), json!(start));
                 }
-                if !was_not_run(entry.verdict) {
+                if !entry.verdict.was_never_reached() {
                     let duration = entry.verdict.duration.as_secs_f64();
                     test.insert("duration".to_owned(), json!(duration));
                 }
@@ -138,7 +138,7 @@ fn status(entry: &Entry) -> &'static str {
         (_, Status::Pass) => "PASS",
         (_, Status::Skip) => "SKIP",
         (_, Status::Fail) => "FAIL",
-        (_, Status::Broken) if was_not_run(entry.verdict) => "MISS",
+        (_, Status::Broken) if entry.verdict.was_never_reached() => "MISS",
         (_, Status::TimedOut | Status::Broken) => "ERROR",
     }
 }

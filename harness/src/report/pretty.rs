@@ -25,6 +25,8 @@ pub struct Pretty {
     /// What random draws of the first repetition start from.
     seed: u64,
     skip_reasons: BTreeMap<String, u32>,
+    /// Of cases that the run did not come to: how many for which reason.
+    never_reached: BTreeMap<String, u32>,
     caveat: Option<String>,
 }
 
@@ -112,6 +114,13 @@ impl Pretty {
                 }
                 return Ok(());
             }
+            (Outcome::AsJudged, _) if verdict.was_never_reached() => {
+                *self
+                    .never_reached
+                    .entry(verdict.reason.clone())
+                    .or_default() += 1;
+                return Ok(());
+            }
             _ => {}
         }
         let seed = seed_of_repetition(self.seed, verdict.repetition);
@@ -139,6 +148,14 @@ impl Pretty {
                     "{group:>12}  {}  {}",
                     self.told(counts),
                     self.paint(DIM, &format!("{:.1} s", duration.as_secs_f64()))
+                )?;
+            }
+            for (reason, cases) in &self.never_reached {
+                writeln!(
+                    out,
+                    "{} {}",
+                    self.paint(RED, &format!("{cases:>5}")),
+                    one_line(reason)
                 )?;
             }
             for (reason, cases) in &self.skip_reasons {

@@ -1,9 +1,11 @@
 //! The guest's console, kept in a file: the whole of it, or beginning and end of a flood.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{DirEntry, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
 
 use anyhow::Context;
 
@@ -13,6 +15,45 @@ const KEPT: u64 = 16 * 1024 * 1024;
 const TAIL: usize = 200;
 /// How many of them are shown.
 const SHOWN: usize = 15;
+
+/// How many consoles of earlier runs are kept where nobody said where.
+const EARLIER: usize = 50;
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A name that no other run's console has: the next run, which is to show a failure again, must not take
+/// away what the first one showed.
+pub fn file_name(kernel: &str) -> String {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let process = std::process::id();
+    // Two guests of a matrix may have kernels of one name.
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!(
+        "{}-{}-{process}-{count}.log",
+        kernel.replace('/', "_"),
+        now.replace(':', "")
+    )
+}
+
+/// Removes the oldest consoles of a directory. One that cannot be removed stays.
+pub fn forget_old(directory: &Path) {
+    let age = |entry: &DirEntry| entry.metadata().and_then(|data| data.modified()).ok();
+    let mut consoles: Vec<DirEntry> = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| {
+            entry
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == "log")
+        })
+        .collect();
+    consoles.sort_by_key(age);
+    for old in consoles.iter().rev().skip(EARLIER) {
+        let _ = std::fs::remove_file(old.path());
+    }
+}
 
 /// Keeps a console.
 pub struct ConsoleLog {

@@ -456,6 +456,13 @@ impl Session {
         (events, exit)
     }
 
+    /// Says how long a guest lasted that did not come to say so.
+    pub fn lasted(&mut self, duration: Duration) {
+        if !self.finished {
+            self.milliseconds = duration.as_millis() as u64;
+        }
+    }
+
     fn finish(&self, interrupted: Option<i32>) -> Event {
         Event::RunFinished {
             counts: self.counts,
@@ -498,12 +505,11 @@ impl Session {
                 _ if splats().any(Splat::blames_kernel) => Status::Fail,
                 _ => Status::Broken,
             };
-            let reason = if running {
-                why.to_owned()
+            let mut verdict = if running {
+                Verdict::not_run(status, why)
             } else {
-                format!("not run: {why}")
+                Verdict::never_reached(why)
             };
-            let mut verdict = Verdict::not_run(status, reason);
             verdict.notes = splats()
                 .map(|splat| format!("kernel log: {}", splat.line))
                 .collect();
