@@ -79,7 +79,7 @@ impl Verdict {
         }
     }
 
-    /// The verdict on a case that a run did not come to, since it ended before.
+    /// The verdict on a case that a run did not come to, or not to the end of, since it ended before.
     pub fn never_reached(why: &str) -> Self {
         Self::not_run(Status::Broken, format!("{NOT_RUN}{why}"))
     }

@@ -16,22 +16,10 @@ impl Run<'_, '_> {
             self.close(index)?;
         }
         let why = format!("interrupted by signal {signal}");
-        let running: Vec<u32> = self
-            .workers
-            .iter()
-            .filter_map(|worker| worker.jobs.front())
-            .map(|job| job.index)
-            .collect();
         // Silence could be read as success.
         for index in 0..self.planned.len() {
             if !self.told[index] {
-                self.held_back[index].get_or_insert_with(|| {
-                    if running.contains(&(index as u32)) {
-                        Verdict::not_run(Status::Broken, why.as_str())
-                    } else {
-                        Verdict::never_reached(&why)
-                    }
-                });
+                self.held_back[index].get_or_insert_with(|| Verdict::never_reached(&why));
             }
             self.report(index)?;
         }

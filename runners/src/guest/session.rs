@@ -505,7 +505,8 @@ impl Session {
                 _ if splats().any(Splat::blames_kernel) => Status::Fail,
                 _ => Status::Broken,
             };
-            let mut verdict = if running {
+            // One that was interrupted was not lost with its guest.
+            let mut verdict = if running && !matches!(ending, Ending::Interrupted(_)) {
                 Verdict::not_run(status, why)
             } else {
                 Verdict::never_reached(why)
