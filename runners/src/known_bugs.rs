@@ -196,7 +196,10 @@ fn found() -> anyhow::Result<Vec<Suspect>> {
     }];
     let library = Library::new(Cache::of_user()?);
     let entries = library.list(&mut |_| ()).unwrap_or_else(|error| {
-        eprintln!("unshare-conformance: only kernels that were fetched are listed: {error}");
+        eprintln!(
+            "unshare-conformance: only kernels that were fetched are listed: {}",
+            vm::chain(&error)
+        );
         library.fetched()
     });
     suspects.extend(entries.iter().filter_map(|entry| {

@@ -31,9 +31,7 @@ pub enum AptError {
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// A file in the private root cannot be written or read.
-    #[error(
-        "{path} cannot be used ({source}): free space there or set XDG_CACHE_HOME to another place"
-    )]
+    #[error("cannot use {path} (free space there or set XDG_CACHE_HOME to another place)")]
     File {
         /// The file.
         path: PathBuf,

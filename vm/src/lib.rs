@@ -13,3 +13,10 @@ pub mod library;
 pub mod machine;
 pub mod parameters;
 pub mod payload;
+
+/// What is wrong, in one line: the error and its causes. A message of ours never repeats its source, so each is told
+/// once.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |cause| cause.source())
+        .fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
+}
