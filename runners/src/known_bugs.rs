@@ -148,7 +148,8 @@ fn write(kernel: &Listed, out: &mut dyn Write) -> io::Result<()> {
         let ranges: Vec<_> = ranges
             .map(|(first, beyond)| format!("from {first} to before {beyond}"))
             .collect();
-        writeln!(out, "    {}; {}", ranges.join(", "), bug.reference)?;
+        writeln!(out, "    seen in releases {}", ranges.join(", and "))?;
+        writeln!(out, "    {}", bug.reference)?;
         // What no case is excused for makes a run fail.
         match bug.cases.as_slice() {
             [] => writeln!(out, "    such a kernel does not conform")?,
