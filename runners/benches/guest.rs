@@ -205,7 +205,7 @@ fn main() {
     let vng = std::env::var("BENCH_VNG").ok();
     let vng_skipped = vng.is_none();
 
-    let open = |name: &str| open_kernel(name, &cache).unwrap_or_else(|error| panic!("{error}"));
+    let open = |name: &str| open_kernel(name, &cache).unwrap_or_else(|error| panic!("{error:#}"));
     let as_is = open(&name);
     let unpacked = vm::payload::unpack(&as_is, &cache).expect("the kernel can be unpacked");
     let uml = open(&uml_name);

@@ -18,6 +18,7 @@ use vm::payload::PayloadError;
 use crate::again;
 use crate::compare::{self, CompareArgs};
 use crate::coverage::{self, CoverageArgs, NoSuchRequirement};
+use crate::draft::UnusablePath;
 use crate::faults::{self, FaultsArgs};
 use crate::guest::NoSuchKernel;
 use crate::guest::accelerator::AccelArg;
@@ -568,6 +569,7 @@ pub fn is_wrong_input(error: &anyhow::Error) -> bool {
             || cause.is::<NoSuchRelease>()
             || cause.is::<WrongResults>()
             || cause.is::<NoSuchRequirement>()
+            || cause.is::<UnusablePath>()
     })
 }
 

@@ -12,6 +12,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use harness::facts::Facts;
 use harness::judge::{Status, Verdict};
 use harness::outcome::{ExitStatus, Outcome};
 use harness::report::one_line;
@@ -200,8 +201,10 @@ fn side(verdict: &Verdict, outcome: &Outcome) -> Side {
 }
 
 /// What must be the same for a failure to be the same one. Numbers of two digits and more are process
-/// IDs, inodes and times, which differ from run to run; a check may have moved in its file.
-fn essence(verdict: &Verdict, outcome: &Outcome) -> (&'static str, Vec<String>) {
+/// IDs, inodes and times, which differ from run to run; a check may have moved in its file. And a reason
+/// that names the running kernel is the same one on another.
+fn essence(facts: &Facts, verdict: &Verdict, outcome: &Outcome) -> (&'static str, Vec<String>) {
+    let without_numbers = |text: &str| without_numbers(&without_release(text, facts));
     let failed = verdict.failed.iter();
     let mut texts: Vec<String> = failed
         .map(|check| {
@@ -216,6 +219,30 @@ fn essence(verdict: &Verdict, outcome: &Outcome) -> (&'static str, Vec<String>) 
         texts.push(without_numbers(&side(verdict, outcome).why));
     }
     (state(verdict, outcome).1, texts)
+}
+
+/// The text with a stand-in for the release of the kernel that it was said of.
+fn without_release(text: &str, facts: &Facts) -> String {
+    let mut text = text.to_owned();
+    for name in [facts.release.clone(), facts.version.to_string()] {
+        if name.is_empty() {
+            continue;
+        }
+        let mut kept = String::with_capacity(text.len());
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find(&name) {
+            let (before, after) = (&rest[..at], &rest[at + name.len()..]);
+            // 6.1.1 is not in 6.1.192, and not in 16.1.1.
+            let goes_on = after.starts_with(|c: char| c.is_ascii_digit())
+                || before.ends_with(|c: char| c.is_ascii_digit() || c == '.');
+            kept.push_str(before);
+            kept.push_str(if goes_on { &name } else { "RELEASE" });
+            rest = after;
+        }
+        kept.push_str(rest);
+        text = kept;
+    }
+    text
 }
 
 fn without_numbers(text: &str) -> String {
@@ -241,6 +268,7 @@ impl Comparison {
     pub fn new(old: Results, new: Results) -> Self {
         let before: BTreeMap<&str, &CaseResult> = by_name(&old);
         let after: BTreeMap<&str, &CaseResult> = by_name(&new);
+        let (old_facts, new_facts) = (&old.facts, &new.facts);
         let mut changes = Vec::new();
         let mut unchanged = BTreeMap::new();
         let vanished = old
@@ -261,7 +289,7 @@ impl Comparison {
             };
             let mut change = change(state_of(&old), state_of(&new));
             if let (Some(Change::Reason), Some(old), Some(new)) = (change, &old, &new)
-                && essence(&old.0, &old.1) == essence(&new.0, &new.1)
+                && essence(old_facts, &old.0, &old.1) == essence(new_facts, &new.0, &new.1)
             {
                 change = None;
             }
@@ -400,6 +428,28 @@ mod tests {
         assert_eq!(change(Some(Skipped), Some(Good)), Some(Change::Checked));
         assert_eq!(change(Some(Good), None), Some(Change::Vanished));
         assert_eq!(change(None, Some(Good)), Some(Change::New));
+    }
+
+    #[test]
+    fn the_running_release_is_no_reason() {
+        let on = |release: &str, text: &str| {
+            let version = harness::facts::Version::parse(release).unwrap();
+            let facts = Facts {
+                release: release.to_owned(),
+                version,
+                ..Facts::default()
+            };
+            without_release(text, &facts)
+        };
+        assert_eq!(
+            on("5.10.0-31-amd64", "this is 5.10.0-31-amd64."),
+            "this is RELEASE."
+        );
+        assert_eq!(
+            on("6.1.1-x", "came with 6.1.192, is 6.1.1"),
+            "came with 6.1.192, is RELEASE"
+        );
+        assert_eq!(on("6.1.1", "16.1.1"), "16.1.1");
     }
 
     #[test]

@@ -208,7 +208,7 @@ impl Boot {
             }
             // It can still unpack itself, in the guest and more slowly.
             Err(error) => {
-                remarks.push(error.to_string());
+                remarks.push(vm::chain(&error));
                 opened
             }
         };

@@ -148,7 +148,8 @@ fn write(kernel: &Listed, out: &mut dyn Write) -> io::Result<()> {
         let ranges: Vec<_> = ranges
             .map(|(first, beyond)| format!("from {first} to before {beyond}"))
             .collect();
-        writeln!(out, "    {}; {}", ranges.join(", "), bug.reference)?;
+        writeln!(out, "    seen in releases {}", ranges.join(", and "))?;
+        writeln!(out, "    {}", bug.reference)?;
         // What no case is excused for makes a run fail.
         match bug.cases.as_slice() {
             [] => writeln!(out, "    such a kernel does not conform")?,
@@ -196,7 +197,10 @@ fn found() -> anyhow::Result<Vec<Suspect>> {
     }];
     let library = Library::new(Cache::of_user()?);
     let entries = library.list(&mut |_| ()).unwrap_or_else(|error| {
-        eprintln!("unshare-conformance: only kernels that were fetched are listed: {error}");
+        eprintln!(
+            "unshare-conformance: only kernels that were fetched are listed: {}",
+            vm::chain(&error)
+        );
         library.fetched()
     });
     suspects.extend(entries.iter().filter_map(|entry| {

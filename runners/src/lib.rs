@@ -5,6 +5,7 @@ pub mod cli;
 pub mod compare;
 pub mod coverage;
 pub mod documents;
+pub mod draft;
 pub mod faults;
 pub mod guest;
 pub mod host;

@@ -15,12 +15,12 @@ use serde::Deserialize;
 #[derive(Debug, thiserror::Error)]
 pub enum WrongResults {
     /// It cannot be read.
-    #[error("cannot read {}: {why}", path.display())]
+    #[error("cannot read {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
-        why: std::io::Error,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// It is something else.
     #[error("{} is no report of `--format json`: line {line} is {what}", path.display())]
@@ -102,9 +102,9 @@ impl Results {
     /// # Errors
     /// See [`WrongResults`].
     pub fn read(path: &Path) -> Result<Results, WrongResults> {
-        let bytes = std::fs::read(path).map_err(|why| WrongResults::Unreadable {
+        let bytes = std::fs::read(path).map_err(|source| WrongResults::Unreadable {
             path: path.to_owned(),
-            why,
+            source,
         })?;
         Self::parse(path, &String::from_utf8_lossy(&bytes))
     }

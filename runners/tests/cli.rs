@@ -76,6 +76,33 @@ fn a_full_disk_is_no_verdict() {
 }
 
 #[test]
+fn what_the_system_said_is_told_once() {
+    let output = run(&["image", "--output", "/dev/full"]);
+    assert_eq!(output.status.code(), Some(125));
+    let image = errors(&output);
+    let output = run(&["--kernel", "/proc/self/mem", "flags.root.09_fs"]);
+    assert_eq!(output.status.code(), Some(129));
+    let kernel = errors(&output);
+    let output = Command::new(PROGRAM)
+        .args(["kernels", "list"])
+        .env("XDG_CACHE_HOME", "/dev/null/cache")
+        .output()
+        .expect("the program runs");
+    let cache = errors(&output);
+    for (said, expected) in [
+        (
+            image,
+            "(free space there or choose another place): No space",
+        ),
+        (kernel, "cannot read /proc/self/mem"),
+        (cache, "XDG_CACHE_HOME to another place): Not a directory"),
+    ] {
+        assert!(said.contains(expected), "{said}");
+        assert_eq!(said.matches("(os error ").count(), 1, "{said}");
+    }
+}
+
+#[test]
 fn a_closed_pipe_is_no_verdict_and_no_noise() {
     let mut child = Command::new(PROGRAM)
         .args(["flags.", "--format", "tap"])

@@ -92,6 +92,37 @@ fn silence_is_no_success() {
 }
 
 #[test]
+fn a_reason_that_names_the_running_kernel_is_the_same_on_another() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let any = results(directory.path(), "any", &["flags.root.0"]);
+    let on = |name: &str, release: &str, numbers: [u32; 3], since: &str| {
+        let [major, minor, stable] = numbers;
+        let why = format!("came with Linux {since}, this is {major}.{minor}.{stable}");
+        let new = changed(&any, |event| {
+            if event["event"] == "run_started" {
+                event["facts"]["release"] = release.into();
+                event["facts"]["version"] = numbers.to_vec().into();
+            }
+            if event["event"] == "case_finished" && event["index"] == 3 {
+                event["verdict"]["status"] = "skip".into();
+                event["verdict"]["reason"] = why.clone().into();
+            }
+        });
+        let path = directory.path().join(name);
+        std::fs::rename(new, &path).expect("renamed");
+        path
+    };
+    let old = on("old", "5.10.0-31-cloud-amd64", [5, 10, 223], "7.1");
+    let new = on("new", "6.1.7", [6, 1, 7], "7.1");
+    let (told, status) = compared(&old, &new, &[]);
+    assert_eq!(status, 0, "{told}");
+    assert!(!told.contains("skip → skip"), "{told}");
+    // Another reason still is one.
+    let (told, _) = compared(&old, &on("other", "6.1.7", [6, 1, 7], "7.2"), &[]);
+    assert!(told.contains("skip → skip"), "{told}");
+}
+
+#[test]
 fn cases_that_come_and_go_are_named() {
     let directory = tempfile::tempdir().expect("a directory");
     let old = results(directory.path(), "old", &["flags.root.0"]);

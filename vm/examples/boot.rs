@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if vm::init::is_guest_init() {
         match vm::init::set_up(Vec::new, |_| ()) {
             Ok((guest, ..)) => guest.supervise(report),
-            Err(error) => vm::init::give_up(&error.to_string()),
+            Err(error) => vm::init::give_up(&vm::chain(&error)),
         }
     }
     let mut options = Options {

@@ -31,9 +31,7 @@ pub enum AptError {
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// A file in the private root cannot be written or read.
-    #[error(
-        "{path} cannot be used ({source}): free space there or set XDG_CACHE_HOME to another place"
-    )]
+    #[error("cannot use {path} (free space there or set XDG_CACHE_HOME to another place)")]
     File {
         /// The file.
         path: PathBuf,
@@ -245,9 +243,9 @@ impl Apt {
         progress: &mut dyn FnMut(&str),
     ) -> Result<(), AptError> {
         progress(&format!("fetching {} {}", package.name, package.version));
-        let scratch = tempfile::tempdir_in(&self.root).map_err(|source| AptError::File {
+        let scratch = tempfile::tempdir_in(&self.root).map_err(|error| AptError::File {
             path: self.root.clone(),
-            source,
+            source: crate::plain(error),
         })?;
         let mut download = self.command("apt-get");
         download
@@ -338,9 +336,9 @@ fn extract_from(
             }
             file.persist(&target).map(drop).map_err(|error| error.error)
         })();
-        written.map_err(|source| AptError::File {
+        written.map_err(|error| AptError::File {
             path: target,
-            source,
+            source: crate::plain(error),
         })?;
     }
     Ok(())

@@ -40,9 +40,7 @@ pub enum BuildError {
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// A file of the build cannot be written or read.
-    #[error(
-        "{path} cannot be used ({source}): free space there or set XDG_CACHE_HOME to another place"
-    )]
+    #[error("cannot use {path} (free space there or set XDG_CACHE_HOME to another place)")]
     File {
         /// The file.
         path: PathBuf,
@@ -51,7 +49,7 @@ pub enum BuildError {
     },
     /// A tool is missing or cannot be started.
     #[error(
-        "{program} cannot be started ({source}): install what kernel builds need (make, a compiler, flex, bison, bc, libelf)"
+        "cannot start {program} (install what kernel builds need: make, a compiler, flex, bison, bc, libelf)"
     )]
     NotStarted {
         /// The tool.

@@ -17,7 +17,7 @@ pub enum CacheError {
     NoPlace,
     /// The directory cannot be made.
     #[error(
-        "the cache directory {path} cannot be made ({source}): free space there or set XDG_CACHE_HOME to another place"
+        "cannot make the cache directory {path} (free space there or set XDG_CACHE_HOME to another place)"
     )]
     Unusable {
         /// The directory.

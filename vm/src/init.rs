@@ -5,7 +5,7 @@
 //! if vm::init::is_guest_init() {
 //!     match vm::init::set_up(Vec::new, |_| ()) {
 //!         Ok((guest, ..)) => guest.supervise(run_suite),
-//!         Err(error) => vm::init::give_up(&error.to_string()),
+//!         Err(error) => vm::init::give_up(&vm::chain(&error)),
 //!     }
 //! }
 //! ```
@@ -121,7 +121,7 @@ pub const END_RECORD: &str = "unshare-conformance: end status ";
 pub enum InitError {
     /// A required mount failed.
     #[error(
-        "the guest's {kind} cannot be mounted on {target} ({source}): its kernel lacks it, see vm/kconfig/guest.config"
+        "cannot mount the guest's {kind} on {target} (its kernel lacks it, see vm/kconfig/guest.config)"
     )]
     Mount {
         /// The file system.
@@ -132,11 +132,11 @@ pub enum InitError {
         source: Errno,
     },
     /// The kernel command line could not be read.
-    #[error("the guest's /proc/cmdline cannot be read ({0}): its /proc does not work")]
-    CommandLine(io::Error),
+    #[error("cannot read the guest's /proc/cmdline (its /proc does not work)")]
+    CommandLine(#[source] io::Error),
     /// No channel at all: neither the named one nor the console.
     #[error(
-        "the guest has no channel for its results, neither /dev/{name} nor /dev/console ({source}): its kernel needs CONFIG_SERIAL_8250_CONSOLE=y"
+        "the guest has no channel for its results, neither /dev/{name} nor /dev/console (its kernel needs CONFIG_SERIAL_8250_CONSOLE=y)"
     )]
     Results {
         /// The device that the command line names.

@@ -54,7 +54,7 @@ pub enum KernelError {
     )]
     Missing(PathBuf),
     /// It is there and cannot be read.
-    #[error("{path} cannot be read ({source}): check its permissions and the disk")]
+    #[error("cannot read {path} (check its permissions and the disk)")]
     Unreadable {
         /// The file or directory.
         path: PathBuf,

@@ -23,7 +23,7 @@ use crate::kernel::{self, Kernel, KernelError, Kind};
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
     /// The image is not readable any more.
-    #[error("{path} cannot be read ({source}): check its permissions and the disk")]
+    #[error("cannot read {path} (check its permissions and the disk)")]
     Unreadable {
         /// The bzImage.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub enum PayloadError {
         why: String,
     },
     /// The unpacked bytes are no ELF kernel.
-    #[error("what {path} unpacks to is no kernel: copy or build it again")]
+    #[error("what {path} unpacks to is no kernel (copy or build it again)")]
     NotAKernel {
         /// The bzImage.
         path: PathBuf,
@@ -64,7 +64,7 @@ pub enum PayloadError {
     Cache(#[from] CacheError),
     /// The result cannot be written.
     #[error(
-        "the unpacked kernel cannot be written to {path} ({source}): free space there or set XDG_CACHE_HOME to another place"
+        "cannot write the unpacked kernel to {path} (free space there or set XDG_CACHE_HOME to another place)"
     )]
     Unwritable {
         /// Where it should go.
@@ -159,8 +159,8 @@ fn is_lost_at_pvh_entry(configuration: Option<&Configuration>) -> bool {
 /// Writes a file that is there whole or not at all, also when several runs write it at once.
 fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(content)?;
+    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(crate::plain)?;
+    file.as_file_mut().write_all(content)?;
     file.persist(path).map(drop).map_err(|error| error.error)
 }
 

@@ -70,9 +70,13 @@ pub struct Caught {
     pub seconds: u64,
     /// Every pair was tried, not only as many as prove that each fault is caught and each case catches.
     pub complete: bool,
+    /// Every fault there is was chosen: a case that notices none of them has no proof.
+    pub all_faults: bool,
+    /// Every case there is was chosen: a fault that none of them notices has no proof.
+    pub all_cases: bool,
     /// Cases that pass without a fault.
     pub passing: BTreeSet<String>,
-    /// Cases that do not, by their status.
+    /// Cases that do not, each with why.
     pub not_passing: BTreeMap<String, String>,
     /// The faults.
     pub rows: Vec<Row>,
@@ -90,6 +94,44 @@ impl Caught {
             .collect()
     }
 
+    /// Faults that no case notices, and of which that is not declared.
+    fn unnoticed_faults(&self) -> Vec<&'static Fault> {
+        let unnoticed = |row: &&Row| {
+            row.caught_by.is_empty() && !row.fault.harmless && !declared::unnoticed(&row.fault.name)
+        };
+        let rows = self.rows.iter().filter(unnoticed);
+        rows.map(|row| row.fault).collect()
+    }
+
+    /// Cases that no fault makes fail, and of which that is not declared.
+    pub fn undeclared_silent_cases(&self) -> Vec<&str> {
+        let silent = self.silent_cases().into_iter();
+        silent
+            .filter(|case| declared::uncaught(case).is_none())
+            .collect()
+    }
+
+    /// What the chosen faults and cases do not show: nothing is wrong, since others may show it.
+    pub fn not_shown(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        let faults = self.unnoticed_faults();
+        if !self.all_cases && !faults.is_empty() {
+            let names: Vec<&str> = faults.iter().map(|fault| fault.name.as_ref()).collect();
+            told.push(format!(
+                "none of the chosen cases notices {}",
+                some_of(&names)
+            ));
+        }
+        let cases = self.undeclared_silent_cases();
+        if !self.all_faults && !cases.is_empty() {
+            told.push(format!(
+                "none of the chosen faults makes one of these fail: {}",
+                some_of(&cases)
+            ));
+        }
+        told
+    }
+
     /// What is wrong: each line is a bug of the suite, or of what is declared of it.
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
@@ -101,15 +143,23 @@ impl Caught {
                         .iter()
                         .map(|case| format!("under \"{name}\", which is no fault: {case}")),
                 );
-            } else if row.caught_by.is_empty() && !declared::unnoticed(name) {
-                complaints.push(format!("no case notices \"{name}\": {}", row.fault.about));
             }
         }
-        let silent = self.silent_cases();
-        let undeclared = silent
-            .iter()
-            .filter(|case| declared::uncaught(case).is_none());
-        complaints.extend(undeclared.map(|case| format!("no fault makes {case} fail")));
+        if self.all_cases {
+            complaints.extend(
+                self.unnoticed_faults()
+                    .iter()
+                    .map(|fault| format!("no case notices \"{}\": {}", fault.name, fault.about)),
+            );
+        }
+        if self.all_faults {
+            let silent = self.undeclared_silent_cases();
+            complaints.extend(
+                silent
+                    .iter()
+                    .map(|case| format!("no fault makes {case} fail")),
+            );
+        }
         complaints
     }
 
@@ -139,5 +189,59 @@ impl Caught {
             }
             cover.push(best.fault.name.as_ref());
         }
+    }
+}
+
+/// The first few of these names; the rest is counted.
+pub fn some_of(names: &[&str]) -> String {
+    const NAMED: usize = 5;
+    // To count one name takes no less room than to name it.
+    if names.len() <= NAMED + 1 {
+        return names.join(", ");
+    }
+    format!(
+        "{} and {} more",
+        names[..NAMED].join(", "),
+        names.len() - NAMED
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_tried_is_not_wrong() {
+        let fault = suite::fault::find("drops-fs").expect("there is this fault");
+        let mut caught = Caught {
+            kernel: String::new(),
+            date: String::new(),
+            seconds: 0,
+            complete: true,
+            all_faults: true,
+            all_cases: true,
+            passing: BTreeSet::from(["a.case".to_owned()]),
+            not_passing: BTreeMap::new(),
+            rows: vec![Row::new(fault)],
+        };
+        let unnoticed = format!("no case notices \"drops-fs\": {}", fault.about);
+        let silent = "no fault makes a.case fail".to_owned();
+        assert_eq!(caught.complaints(), [unnoticed.clone(), silent.clone()]);
+        assert!(caught.not_shown().is_empty());
+        caught.all_faults = false;
+        assert_eq!(caught.complaints(), [unnoticed]);
+        let told = "none of the chosen faults makes one of these fail: a.case";
+        assert_eq!(caught.not_shown(), [told]);
+        (caught.all_faults, caught.all_cases) = (true, false);
+        assert_eq!(caught.complaints(), [silent]);
+        let told = "none of the chosen cases notices drops-fs";
+        assert_eq!(caught.not_shown(), [told]);
+    }
+
+    #[test]
+    fn many_names_are_counted() {
+        let names = ["a", "b", "c", "d", "e", "f", "g"];
+        assert_eq!(some_of(&names[..6]), "a, b, c, d, e, f");
+        assert_eq!(some_of(&names), "a, b, c, d, e and 2 more");
     }
 }

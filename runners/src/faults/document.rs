@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use suite::fault::declared;
 
-use super::caught::{Caught, Row};
+use super::caught::{Caught, Row, some_of};
+use crate::matrix::table::escaped;
 
 /// A line for each fault, and what is wrong.
 pub fn text(caught: &Caught) -> String {
@@ -33,6 +34,9 @@ pub fn text(caught: &Caught) -> String {
     }
     for complaint in caught.complaints() {
         let _ = writeln!(text, "! {complaint}");
+    }
+    for told in caught.not_shown() {
+        let _ = writeln!(text, "{told}");
     }
     let _ = writeln!(text, "{}", figures(caught));
     text
@@ -156,13 +160,31 @@ pub fn markdown(caught: &Caught) -> String {
             let _ = writeln!(text, "- {complaint}");
         }
     }
-    text.push_str("\n## Cases that could not be tried on this kernel\n\n");
-    let mut by_reason: BTreeMap<&str, usize> = BTreeMap::new();
-    for reason in caught.not_passing.values() {
-        *by_reason.entry(reason).or_default() += 1;
+    let not_shown = caught.not_shown();
+    if !not_shown.is_empty() {
+        text.push_str("\n## Not shown by these cases and faults\n\n");
+        for told in not_shown {
+            let _ = writeln!(text, "- {}", escaped(&told));
+        }
     }
+    text.push_str("\n## Cases that could not be tried on this kernel\n\n");
+    text.push_str(&not_tried(&caught.not_passing));
+    text
+}
+
+/// Cases by the reason why they could not be tried.
+fn not_tried(cases: &BTreeMap<String, String>) -> String {
+    let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (case, reason) in cases {
+        by_reason
+            .entry(reason)
+            .or_default()
+            .push(format!("`{case}`"));
+    }
+    let mut text = String::new();
     for (reason, cases) in by_reason {
-        let _ = writeln!(text, "- {cases}: {reason}");
+        let cases: Vec<&str> = cases.iter().map(String::as_str).collect();
+        let _ = writeln!(text, "- {}: {}", some_of(&cases), escaped(reason));
     }
     text
 }
@@ -205,4 +227,23 @@ pub fn today() -> String {
         (month - 9, year + 1)
     };
     format!("{:04}-{month:02}-{of_month:02}", year + era * 400)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_that_could_not_be_tried_is_named_with_the_reason() {
+        let cases = [
+            ("a.b", "skip: x_y"),
+            ("a.c", "known kernel bug"),
+            ("a.d", "skip: x_y"),
+        ];
+        let cases = cases.map(|(case, why)| (case.to_owned(), why.to_owned()));
+        assert_eq!(
+            not_tried(&BTreeMap::from(cases)),
+            "- `a.c`: known kernel bug\n- `a.b`, `a.d`: skip: x\\_y\n"
+        );
+    }
 }

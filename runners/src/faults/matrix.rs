@@ -5,15 +5,16 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 use harness::case::Item;
 use harness::case_run::Tier;
 use harness::event::Event;
 use harness::facts::Facts;
 use harness::judge::{Status, Verdict};
-use harness::outcome::ExitStatus;
+use harness::outcome::{ExitStatus, Outcome, expect};
 use harness::pool::{RunOptions, usual_jobs};
+use harness::report::one_line;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use suite::fault::{Fault, declared, table};
 
@@ -21,7 +22,9 @@ use super::caught::{Caught, Row};
 use super::witnesses::Witnesses;
 use super::{check_place, document, parse, under};
 use crate::cli::{SelectionArgs, contradiction};
+use crate::draft::Draft;
 use crate::host::{PROGRAM, select};
+use crate::known_bugs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,8 +32,12 @@ Examples:
   unshare-conformance faults matrix --fault drops-fs separation.fs
   unshare-conformance faults matrix --check --sufficient     what CI runs
 
-Exit status: 0; with --check 1 when a fault is noticed by no case, a case by no fault, or a verdict
-changed where nothing is wrong; 125 when faults cannot be simulated here.";
+Exit status:
+  0    the matrix was made; with --check, nothing is wrong
+  1    with --check: a fault is noticed by no case (looked at when all cases were chosen), a case notices
+       no fault (when all faults were), or a verdict changed where nothing is wrong
+  125  faults cannot be simulated here, or no disk space is left
+  129  wrong command line, or a file that cannot be made";
 
 /// The arguments of `faults matrix`.
 #[derive(Debug, Args)]
@@ -41,7 +48,8 @@ pub struct FaultMatrixArgs {
     /// Only this fault; may be given several times [default: all]
     #[arg(long, value_name = "NAME", value_parser = parse)]
     fault: Vec<&'static Fault>,
-    /// Exit with 1 unless every fault is noticed by a case and every case notices a fault
+    /// Exit with 1 unless every fault is noticed by a case and every case notices a fault; the first is
+    /// asked of all cases only, without FILTER and --skip, the second of all faults only, without --fault
     #[arg(long)]
     check: bool,
     /// Leave out what proves nothing new: a case that has failed, under a fault that was noticed
@@ -80,6 +88,16 @@ enum MatrixFormat {
     Json,
 }
 
+impl FaultMatrixArgs {
+    fn has_all_faults(&self) -> bool {
+        self.fault.is_empty()
+    }
+
+    fn has_all_cases(&self) -> bool {
+        self.selection.filter.is_empty() && self.selection.skip.is_empty()
+    }
+}
+
 /// Runs the cases that were asked for under the faults that were asked for.
 ///
 /// # Errors
@@ -90,9 +108,13 @@ pub fn run(args: &FaultMatrixArgs) -> anyhow::Result<ExitStatus> {
         [] => table::all().iter().collect(),
         chosen => chosen.to_vec(),
     };
-    if args.witnesses.is_some() && (!args.fault.is_empty() || !args.selection.filter.is_empty()) {
+    if args.witnesses.is_some() && !(args.has_all_faults() && args.has_all_cases()) {
         return Err(contradiction("--witnesses takes all faults and all cases"));
     }
+    // What cannot be written is told now, and not after minutes.
+    let draft = |path: &Option<PathBuf>| path.as_deref().map(Draft::begin).transpose();
+    let (markdown, json) = (draft(&args.markdown)?, draft(&args.json)?);
+    let witnesses = draft(&args.witnesses)?;
     let start = Instant::now();
     let mut matrix = Matrix::begin(args, items, faults)?;
     if args.sufficient {
@@ -111,22 +133,17 @@ pub fn run(args: &FaultMatrixArgs) -> anyhow::Result<ExitStatus> {
         return Ok(ExitStatus::Interrupted { signal });
     }
     caught.seconds = start.elapsed().as_secs();
-    let mut files = vec![
-        (&args.markdown, document::markdown(&caught)),
-        (&args.json, serde_json::to_string(&caught)?),
-    ];
-    if args.witnesses.is_some() {
-        let text = format!(
+    if let Some(file) = markdown {
+        file.finish(&document::markdown(&caught))?;
+    }
+    if let Some(file) = json {
+        file.finish(&serde_json::to_string(&caught)?)?;
+    }
+    if let Some(file) = witnesses {
+        file.finish(&format!(
             "# Written by `faults matrix --witnesses`.\n{}",
             toml::to_string(&Witnesses::of(&caught))?
-        );
-        files.push((&args.witnesses, text));
-    }
-    for (path, text) in files {
-        if let Some(path) = path {
-            std::fs::write(path, text)
-                .with_context(|| format!("cannot write {}", path.display()))?;
-        }
+        ))?;
     }
     let text = match args.format {
         MatrixFormat::Text => document::text(&caught),
@@ -144,6 +161,17 @@ pub fn run(args: &FaultMatrixArgs) -> anyhow::Result<ExitStatus> {
         }
     }
     Ok(ExitStatus::Conforms)
+}
+
+/// Why nothing can be shown of a case that does not pass on this kernel even without a fault.
+fn why_not_tried(case: &str, verdict: &Verdict, facts: &Facts) -> String {
+    let bugs = known_bugs::all();
+    let bug = bugs.iter().find(|bug| bug.applies(case, facts.version));
+    match expect(verdict, bug) {
+        Outcome::KnownBug { bug } => bug,
+        _ if verdict.reason.is_empty() => verdict.status.word().to_owned(),
+        _ => format!("{}: {}", verdict.status.word(), one_line(&verdict.reason)),
+    }
 }
 
 struct Matrix<'a> {
@@ -182,6 +210,8 @@ impl<'a> Matrix<'a> {
                 date: document::today(),
                 seconds: 0,
                 complete: !args.sufficient,
+                all_faults: args.has_all_faults(),
+                all_cases: args.has_all_cases(),
                 passing: BTreeSet::new(),
                 not_passing: BTreeMap::new(),
                 rows: faults.into_iter().map(Row::new).collect(),
@@ -196,8 +226,10 @@ impl<'a> Matrix<'a> {
             if verdict.status == Status::Pass && left_out.is_none() {
                 matrix.caught.passing.insert(name);
             } else {
-                let why = left_out.map_or(verdict.status.word(), |entry| &entry.reason);
-                let why = why.to_owned();
+                let why = match left_out {
+                    Some(entry) => entry.reason.clone(),
+                    None => why_not_tried(&name, &verdict, &matrix.facts),
+                };
                 matrix.caught.not_passing.insert(name, why);
             }
         }
@@ -279,12 +311,8 @@ impl<'a> Matrix<'a> {
     }
 
     fn undeclared_silent(&self) -> Vec<String> {
-        let silent = self.caught.silent_cases();
-        silent
-            .into_iter()
-            .filter(|case| declared::uncaught(case).is_none())
-            .map(str::to_owned)
-            .collect()
+        let silent = self.caught.undeclared_silent_cases();
+        silent.into_iter().map(str::to_owned).collect()
     }
 
     fn run_row(&mut self, index: usize, cases: &[String]) -> anyhow::Result<()> {

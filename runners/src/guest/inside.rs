@@ -47,6 +47,6 @@ pub fn run_if_init() -> Option<ExitCode> {
                 }
             })
         }
-        Err(error) => vm::init::give_up(&error.to_string()),
+        Err(error) => vm::init::give_up(&vm::chain(&error)),
     }
 }

@@ -160,9 +160,10 @@ fn a_kernel_that_may_not_be_read() {
         image.write_all(b"MZ").expect("an image");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o000);
         image.set_permissions(mode).expect("its owner may");
-        Run::of(&path.display().to_string())
-            .outcome()
-            .refused(129, "cannot be read (Permission denied");
+        Run::of(&path.display().to_string()).outcome().refused(
+            129,
+            "(check its permissions and the disk): Permission denied",
+        );
         return;
     }
     // Root may read everything, so somebody else is to try; and somewhere they can execute this.
@@ -186,7 +187,8 @@ fn a_kernel_that_may_not_be_read() {
         .expect("the program runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
-        errors.contains("cannot be read (Permission denied"),
+        errors.contains("(check its permissions and the disk): Permission denied")
+            && errors.matches("Permission denied").count() == 1,
         "{errors}"
     );
     assert_eq!(output.status.code(), Some(129));

@@ -1,0 +1,148 @@
+//! Files that are written at the end of a long run, and tried before it begins.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use tempfile::NamedTempFile;
+
+/// A file that the user named and that cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {} (choose another place)", path.display())]
+pub struct UnusablePath {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// A file to be: what has its name until then is left as it is.
+#[derive(Debug)]
+pub struct Draft {
+    path: PathBuf,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// A file beside the one that it is to replace.
+    Beside {
+        draft: NamedTempFile,
+        target: PathBuf,
+    },
+    /// A pipe, a terminal, a device: nothing that could be replaced.
+    Open(File),
+}
+
+impl Draft {
+    /// Makes sure that `path` can be written.
+    ///
+    /// # Errors
+    /// [`UnusablePath`]; or the disk is full.
+    pub fn begin(path: &Path) -> anyhow::Result<Self> {
+        let path = path.to_owned();
+        match Place::of(&path) {
+            Ok(place) => Ok(Self { path, place }),
+            // Of no fault of the user's: a bisection may go on.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                Err(error).with_context(|| full(&path))
+            }
+            Err(source) => Err(UnusablePath { path, source }.into()),
+        }
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// It cannot be written; what had its name before is still there.
+    pub fn finish(self, text: &str) -> anyhow::Result<()> {
+        self.place
+            .write(text.as_bytes())
+            .with_context(|| full(&self.path))
+    }
+}
+
+fn full(path: &Path) -> String {
+    format!(
+        "cannot write {} (free space there or choose another place)",
+        path.display()
+    )
+}
+
+impl Place {
+    fn of(path: &Path) -> io::Result<Self> {
+        let old = match std::fs::metadata(path) {
+            Ok(old) if !old.is_file() => {
+                return File::options().write(true).open(path).map(Self::Open);
+            }
+            Ok(old) => Some(old),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let target = match old {
+            // Behind a symbolic link, which stays. What may not be written is not replaced, either.
+            Some(_) => {
+                File::options().write(true).open(path)?;
+                path.canonicalize()?
+            }
+            None => path.to_owned(),
+        };
+        let directory = target
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let draft = tempfile::Builder::new()
+            // As any new file: the umask takes from it.
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(directory.unwrap_or(Path::new(".")))
+            .map_err(vm::plain)?;
+        if let Some(old) = old {
+            draft.as_file().set_permissions(old.permissions())?;
+        }
+        Ok(Self::Beside { draft, target })
+    }
+
+    fn write(self, text: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Open(mut file) => file.write_all(text),
+            Self::Beside { mut draft, target } => {
+                draft.as_file_mut().write_all(text)?;
+                draft.persist(target).map(drop).map_err(|error| error.error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_file_stays_until_there_is_a_new_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("faults.md");
+        std::fs::write(&path, "old").expect("written");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("ours");
+        drop(Draft::begin(&path).expect("it can be written"));
+        assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "old");
+        let draft = Draft::begin(&path).expect("it can be written");
+        draft.finish("new").expect("there is space");
+        assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "new");
+        let metadata = std::fs::metadata(&path).expect("it is there");
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o640);
+        let files = std::fs::read_dir(directory.path()).expect("a directory");
+        assert_eq!(files.count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_said_once() {
+        for path in ["/nonexistent/x", "/dev/null/x", "/"] {
+            let error = Draft::begin(Path::new(path)).expect_err("it cannot be");
+            assert!(error.is::<UnusablePath>(), "{error:#}");
+            let told = format!("{error:#}");
+            assert_eq!(told.matches("os error").count(), 1, "{told}");
+        }
+        let draft = Draft::begin(Path::new("/dev/full")).expect("it can be opened");
+        let error = draft.finish("text").expect_err("it is full");
+        assert!(!error.is::<UnusablePath>(), "{error:#}");
+    }
+}
