@@ -160,7 +160,7 @@ pub struct HowArgs {
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
     /// Run the cases again and again for so long, each time with the next seed, e.g. 90s or 1h
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub duration: Option<Duration>,
     /// Run the cases again and again, each time with the next seed, until one fails
     #[arg(long)]
@@ -169,7 +169,7 @@ pub struct HowArgs {
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
     /// How long a case may take, e.g. 500ms or 2m [default: what the case says]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
     /// What deadlines are multiplied with, for a slow machine (emulation is allowed for by itself)
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
@@ -275,10 +275,10 @@ pub struct GuestArgs {
     #[arg(long, value_enum, default_value = "skip")]
     pub boot_failure: BootFailure,
     /// How long a guest may take from its start to the suite
-    #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = parse_duration)]
     pub boot_patience: Duration,
     /// How long a guest, which gives a sign once a second, may be silent before it counts as hanging
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     pub silence: Duration,
     /// Give the guest one serial port for both console and results
     #[arg(long)]
@@ -419,6 +419,18 @@ fn parse_build(text: &str) -> Result<String, String> {
     match text.split_once(':') {
         Some((origin, id)) if is_origin(origin) && !id.is_empty() => Ok(text.to_owned()),
         _ => Err("give it as ORIGIN:ID, as it is in KCIDB".to_owned()),
+    }
+}
+
+/// Reads how long something may take. No time at all would fail every kernel.
+///
+/// # Errors
+/// It is no duration, or none at all.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("give more than zero, e.g. 500ms or 2m".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
     }
 }
 

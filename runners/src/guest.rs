@@ -132,7 +132,7 @@ pub fn arguments(
     option("--seed", how.seed().to_string());
     option("--repeat", how.repeat.to_string());
     if let Some(duration) = how.duration {
-        option("--duration", format!("{}ms", duration.as_millis()));
+        option("--duration", humantime::format_duration(duration).to_string());
     }
     if let Some(shard) = how.shard {
         option("--shard", shard.to_string());
@@ -142,7 +142,7 @@ pub fn arguments(
     }
     option("--slowdown", slowdown.to_string());
     if let Some(timeout) = how.timeout {
-        option("--timeout", format!("{}ms", timeout.as_millis()));
+        option("--timeout", humantime::format_duration(timeout).to_string());
     }
     for pattern in &selection.skip {
         option("--skip", pattern.clone());

@@ -22,6 +22,11 @@ fn a_wrong_command_line_stops_a_bisection() {
         &["--repeat", "0"],
         &["--timeout", "soon"],
         &["--output", "results.json"],
+        &["--timeout", "0s"],
+        &["--duration", "0s"],
+        &["--silence", "0ms"],
+        &["--boot-patience", "0s"],
+        &["faults", "matrix", "--timeout", "0s"],
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(129), "{arguments:?}");
