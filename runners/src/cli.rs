@@ -107,12 +107,13 @@ enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct SelectionArgs {
     /// Only cases whose name contains one of these
+    #[arg(value_parser = parse_pattern)]
     pub filter: Vec<String>,
     /// FILTER is a whole name
     #[arg(long)]
     pub exact: bool,
     /// Leave out cases whose name contains this; may be given several times
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", value_parser = parse_pattern)]
     pub skip: Vec<String>,
 }
 
@@ -419,6 +420,14 @@ fn parse_build(text: &str) -> Result<String, String> {
     match text.split_once(':') {
         Some((origin, id)) if is_origin(origin) && !id.is_empty() => Ok(text.to_owned()),
         _ => Err("give it as ORIGIN:ID, as it is in KCIDB".to_owned()),
+    }
+}
+
+fn parse_pattern(text: &str) -> Result<String, String> {
+    match text {
+        // What an empty variable of a script leaves.
+        "" => Err("every name contains it: give a part of a name, or leave it out".to_owned()),
+        text => Ok(text.to_owned()),
     }
 }
 

@@ -22,6 +22,11 @@ fn a_wrong_command_line_stops_a_bisection() {
         &["--repeat", "0"],
         &["--timeout", "soon"],
         &["--output", "results.json"],
+        &[""],
+        &["flags.", ""],
+        &["flags.", "--skip", ""],
+        &["list", ""],
+        &["coverage", ""],
         &["--timeout", "0s"],
         &["--duration", "0s"],
         &["--silence", "0ms"],
@@ -53,6 +58,34 @@ fn a_filter_that_matches_nothing_says_what_does() {
     let errors = errors(&output);
     assert!(
         errors.contains("no case matches") && errors.contains("list"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn every_filter_matches_something() {
+    for arguments in [
+        &["--exact", "flags.zero.shared", "no.such"][..],
+        &["flags.zero", "no.such"],
+        &["list", "flags.zero", "no.such", "--skip", "flags."],
+        &["image", "-o", "/dev/null", "flags.zero", "no.such"],
+        &["matrix", "--kernel", "/dev/null", "flags.zero", "no.such"],
+        &["faults", "matrix", "flags.zero", "no.such"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(125), "{arguments:?}");
+        let errors = errors(&output);
+        assert!(errors.contains("no case matches [\"no.such\"]"), "{errors}");
+    }
+}
+
+#[test]
+fn cases_that_are_all_skipped_were_found() {
+    let output = run(&["list", "flags.", "--skip", "flags."]);
+    assert_eq!(output.status.code(), Some(125));
+    let errors = errors(&output);
+    assert!(
+        errors.contains("--skip [\"flags.\"] leaves none"),
         "{errors}"
     );
 }
