@@ -91,6 +91,21 @@ fn an_image_is_an_archive_with_this_program_as_init() {
 fn an_image_that_cannot_be_is_no_image() {
     for (arguments, status, words) in [
         (&["image"][..], 129, "--output"),
+        (
+            &["image", "-o", "/dev/null", "--console", "tty S0"],
+            129,
+            "not one word",
+        ),
+        (
+            &["image", "-o", "/dev/null", "--console", ""],
+            129,
+            "not one word",
+        ),
+        (
+            &["image", "-o", "/dev/null", "--results", "tty S1"],
+            129,
+            "not one word",
+        ),
         (&["image", "-o", "/dev/full"], 125, "/dev/full"),
         (&["image", "-o", "/nonexistent/x"], 125, "/nonexistent/x"),
         (
