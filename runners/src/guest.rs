@@ -132,7 +132,10 @@ pub fn arguments(
     option("--seed", how.seed().to_string());
     option("--repeat", how.repeat.to_string());
     if let Some(duration) = how.duration {
-        option("--duration", humantime::format_duration(duration).to_string());
+        option(
+            "--duration",
+            humantime::format_duration(duration).to_string(),
+        );
     }
     if let Some(shard) = how.shard {
         option("--shard", shard.to_string());
@@ -227,6 +230,10 @@ impl Boot {
                 accelerator
             }
         };
+        // User-mode Linux has one, and refuses more.
+        if kernel.kind() != Kind::UserMode {
+            remarks.extend(too_many_cpus(args.cpus, cpus_of_host()));
+        }
         let console = match &args.console {
             Some(path) => path.clone(),
             None => {
@@ -299,11 +306,10 @@ impl Boot {
     fn fitting_cpus(&self, items: &[Item]) -> u32 {
         // What races can only be seen where tasks truly run at the same time.
         let races = items.iter().any(|item| item.case.group() == "storm");
-        let host = std::thread::available_parallelism().map_or(1, usize::from);
         if self.kernel.kind() == Kind::UserMode || (items.len() < WORTH_A_CPU && !races) {
             1
         } else {
-            host.min(2) as u32
+            cpus_of_host().min(2)
         }
     }
 
@@ -355,6 +361,20 @@ impl Boot {
         };
         Ok(status)
     }
+}
+
+fn cpus_of_host() -> u32 {
+    std::thread::available_parallelism().map_or(1, usize::from) as u32
+}
+
+/// What to say of processors that this machine does not have: they take turns, and each of them is
+/// started while the others wait for it.
+fn too_many_cpus(asked: Option<u32>, host: u32) -> Option<String> {
+    let asked = asked.filter(|asked| *asked > host)?;
+    Some(format!(
+        "--cpus {asked} is more than the {host} of this machine: the guest may take minutes to boot, so give \
+         --cpus {host} unless that many are needed"
+    ))
 }
 
 /// Feeds what the machine says to the session until it is over.
@@ -435,4 +455,20 @@ fn follow(
 /// The version that a guest's program must have for its events to be understood.
 pub fn program() -> &'static str {
     PROGRAM
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_that_the_machine_lacks_are_told_of() {
+        assert_eq!(too_many_cpus(None, 2), None);
+        assert_eq!(too_many_cpus(Some(2), 2), None);
+        let told = too_many_cpus(Some(99), 2).unwrap();
+        assert!(
+            told.contains("--cpus 99") && told.contains("--cpus 2"),
+            "{told}"
+        );
+    }
 }
