@@ -11,7 +11,10 @@ use harness::facts::Facts;
 use harness::outcome::ExitStatus;
 use harness::report::Submission;
 use harness::shard::Shard;
+use vm::build::BuildError;
+use vm::initramfs::InitramfsError;
 use vm::kernel::KernelError;
+use vm::library::LibraryError;
 use vm::machine::MachineError;
 use vm::payload::PayloadError;
 
@@ -19,6 +22,7 @@ use crate::again;
 use crate::compare::{self, CompareArgs};
 use crate::coverage::{self, CoverageArgs, NoSuchRequirement};
 use crate::faults::{self, FaultsArgs};
+use crate::files::{Unwritable, is_wrong_path};
 use crate::guest::NoSuchKernel;
 use crate::guest::accelerator::AccelArg;
 use crate::guest::fault::Fault;
@@ -447,6 +451,9 @@ fn parse_output(text: &str) -> Result<(Format, PathBuf), String> {
     let (format, file) = text
         .split_once('=')
         .ok_or_else(|| "give it as FORMAT=FILE, e.g. json=results.json".to_owned())?;
+    if file.is_empty() {
+        return Err("name the file after the =, e.g. json=results.json".to_owned());
+    }
     Ok((Format::from_str(format, false)?, PathBuf::from(file)))
 }
 
@@ -582,8 +589,28 @@ pub fn is_wrong_input(error: &anyhow::Error) -> bool {
                 MachineError::NotInstalled { .. } | MachineError::Description { .. }
             )
         });
+        let of_build = cause.downcast_ref::<BuildError>().is_some_and(|error| {
+            matches!(
+                error,
+                BuildError::NotATree(_)
+                    | BuildError::ConfiguredInPlace(_)
+                    | BuildError::NoFragment { .. }
+            )
+        });
+        let of_library = matches!(cause.downcast_ref(), Some(LibraryError::Unknown(_)));
+        let of_image = matches!(
+            cause.downcast_ref(),
+            Some(InitramfsError::Unwritable { source, .. }) if is_wrong_path(source)
+        );
+        let of_file = cause
+            .downcast_ref::<Unwritable>()
+            .is_some_and(Unwritable::is_wrong_path);
         of_payload
             || of_machine
+            || of_build
+            || of_library
+            || of_image
+            || of_file
             || cause.is::<KernelError>()
             || cause.is::<NoSuchKernel>()
             || cause.is::<NoSuchRelease>()

@@ -6,6 +6,7 @@ pub mod compare;
 pub mod coverage;
 pub mod documents;
 pub mod faults;
+mod files;
 pub mod guest;
 pub mod host;
 pub mod image;

@@ -5,13 +5,13 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::Context;
 use harness::event::Event;
 use harness::report::{
     Json, Junit, Kcidb, Ktap, Lava, Pretty, Reporter, Submission, Tap, Tap14, Verbosity, Wire,
 };
 
 use crate::cli::{Format, ReportArgs, default_format};
+use crate::files::Unwritable;
 use crate::progress::ProgressLine;
 
 /// One report: its dialect, where it goes, and what that is called in errors.
@@ -158,8 +158,7 @@ fn to_file(
     args: &ReportArgs,
     submission: &Submission,
 ) -> anyhow::Result<Report> {
-    let file = File::create(path)
-        .with_context(|| format!("cannot create the report {}", path.display()))?;
+    let file = File::create(path).map_err(Unwritable::new("the report", path))?;
     Ok(Report {
         reporter: reporter(format, false, verbosity, args, submission),
         out: Box::new(BufWriter::new(file)),

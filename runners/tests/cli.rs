@@ -22,6 +22,7 @@ fn a_wrong_command_line_stops_a_bisection() {
         &["--repeat", "0"],
         &["--timeout", "soon"],
         &["--output", "results.json"],
+        &["--output", "json="],
         &[""],
         &["flags.", ""],
         &["flags.", "--skip", ""],
@@ -92,18 +93,16 @@ fn cases_that_are_all_skipped_were_found() {
 
 #[test]
 fn a_report_that_cannot_be_created_is_named() {
-    let output = run(&[
-        "--exact",
-        "flags.root.09_fs",
-        "--output",
-        "json=/nonexistent/x.json",
-    ]);
-    assert_eq!(output.status.code(), Some(125));
-    assert!(
-        errors(&output).contains("/nonexistent/x.json"),
-        "{}",
-        errors(&output)
-    );
+    for path in ["/nonexistent/x.json", "/tmp", "/dev/null/x"] {
+        let output = run(&[
+            "--exact",
+            "flags.root.09_fs",
+            "--output",
+            &format!("json={path}"),
+        ]);
+        assert_eq!(output.status.code(), Some(129), "{path}");
+        assert!(errors(&output).contains(path), "{}", errors(&output));
+    }
 }
 
 #[test]

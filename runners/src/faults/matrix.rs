@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 use harness::case::Item;
 use harness::case_run::Tier;
@@ -21,6 +21,7 @@ use super::caught::{Caught, Row};
 use super::witnesses::Witnesses;
 use super::{check_place, document, parse, under};
 use crate::cli::{SelectionArgs, contradiction, parse_duration};
+use crate::files::Unwritable;
 use crate::host::{PROGRAM, select};
 
 const EXAMPLES: &str = "\
@@ -124,8 +125,7 @@ pub fn run(args: &FaultMatrixArgs) -> anyhow::Result<ExitStatus> {
     }
     for (path, text) in files {
         if let Some(path) = path {
-            std::fs::write(path, text)
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            std::fs::write(path, text).map_err(Unwritable::new("the file", path))?;
         }
     }
     let text = match args.format {
