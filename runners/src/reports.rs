@@ -1,5 +1,6 @@
 //! From an event to every report that was asked for.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use harness::report::{
     Json, Junit, Kcidb, Ktap, Lava, Pretty, Reporter, Submission, Tap, Tap14, Verbosity, Wire,
 };
 
-use crate::cli::{Format, ReportArgs, default_format};
+use crate::cli::{Format, ReportArgs, contradiction, default_format};
 use crate::files::Unwritable;
 use crate::progress::ProgressLine;
 
@@ -49,6 +50,7 @@ impl Reports {
     }
 
     fn of_run(args: &ReportArgs, submission: &Submission) -> anyhow::Result<Self> {
+        check_apart(&args.output)?;
         let format = args.format.unwrap_or_else(default_format);
         let verbosity = if args.verbose {
             Verbosity::Verbose
@@ -149,6 +151,25 @@ impl Reports {
         }
         Ok(())
     }
+}
+
+/// Whether each report has a file of its own: of two in one, the first is lost.
+fn check_apart(outputs: &[(Format, PathBuf)]) -> anyhow::Result<()> {
+    let mut taken = BTreeSet::new();
+    for (_, path) in outputs {
+        // `a`, `./a` and a link to it are one file.
+        let whole = path
+            .canonicalize()
+            .or_else(|_| std::path::absolute(path))
+            .unwrap_or_else(|_| path.clone());
+        if !taken.insert(whole) {
+            return Err(contradiction(format!(
+                "two --output go to {}: give each report a file of its own",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn to_file(

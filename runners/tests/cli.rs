@@ -106,6 +106,27 @@ fn a_report_that_cannot_be_created_is_named() {
 }
 
 #[test]
+fn two_reports_in_one_file_are_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("a.out");
+    for other in ["a.out", "./a.out"] {
+        let output = Command::new(PROGRAM)
+            .current_dir(&directory)
+            .args(["flags.root.09_fs", "--output", "json=a.out"])
+            .args(["--output", &format!("tap={other}")])
+            .output()
+            .expect("the program runs");
+        assert_eq!(output.status.code(), Some(129), "{other}");
+        assert!(
+            errors(&output).contains("a.out: give each"),
+            "{}",
+            errors(&output)
+        );
+        assert!(!path.exists());
+    }
+}
+
+#[test]
 fn a_full_disk_is_no_verdict() {
     let output = run(&["flags.root", "--output", "json=/dev/full"]);
     assert_eq!(output.status.code(), Some(125));
