@@ -563,9 +563,15 @@ fn told(result: anyhow::Result<ExitStatus>) -> ExitStatus {
             .chain()
             .filter_map(|cause| cause.downcast_ref::<io::Error>())
             .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe);
-        if !broken_pipe {
-            let _ = writeln!(io::stderr(), "unshare-conformance: {error:#}");
-        }
+        let _ = if broken_pipe {
+            writeln!(
+                io::stderr(),
+                "unshare-conformance: standard output was closed before all was written: have its reader read all \
+                 of it, or write a file"
+            )
+        } else {
+            writeln!(io::stderr(), "unshare-conformance: {error:#}")
+        };
         if is_wrong_input(&error) {
             return ExitStatus::Usage;
         }

@@ -15,6 +15,9 @@ use crate::cli::{Format, ReportArgs, contradiction, default_format};
 use crate::files::Unwritable;
 use crate::progress::ProgressLine;
 
+/// What standard output is called in errors.
+const STANDARD_OUTPUT: &str = "standard output";
+
 /// One report: its dialect, where it goes, and what that is called in errors.
 struct Report {
     reporter: Box<dyn Reporter>,
@@ -64,7 +67,7 @@ impl Reports {
         let mut reports = vec![Report {
             reporter: reporter(format, colour, verbosity, args, submission),
             out: Box::new(io::stdout()),
-            name: "standard output".to_owned(),
+            name: STANDARD_OUTPUT.to_owned(),
         }];
         for (format, path) in &args.output {
             reports.push(to_file(*format, path, verbosity, args, submission)?);
@@ -146,8 +149,14 @@ impl Reports {
             name,
         } in &mut self.reports
         {
-            tell(reporter.as_mut(), out)
-                .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+            tell(reporter.as_mut(), out).map_err(|error| {
+                // Only of standard output is a broken pipe told as its reader's doing.
+                let kind = match name.as_str() {
+                    STANDARD_OUTPUT => error.kind(),
+                    _ => io::ErrorKind::Other,
+                };
+                io::Error::new(kind, format!("{name}: {error}"))
+            })?;
         }
         Ok(())
     }

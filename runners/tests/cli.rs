@@ -4,7 +4,7 @@ mod errors;
 mod program;
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -134,7 +134,7 @@ fn a_full_disk_is_no_verdict() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_verdict_and_no_noise() {
+fn a_closed_pipe_is_no_verdict_and_is_told_of() {
     let mut child = Command::new(PROGRAM)
         .args(["flags.", "--format", "tap"])
         .stdout(Stdio::piped())
@@ -149,8 +149,35 @@ fn a_closed_pipe_is_no_verdict_and_no_noise() {
         .read_exact(&mut first)
         .expect("TAP begins");
     let output = child.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(125));
-    assert_eq!(errors(&output), "");
+    assert_closed_is_told(&output);
+}
+
+#[test]
+fn results_that_nobody_reads_to_their_end_are_told_of() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("full.json");
+    let file = path.to_str().expect("UTF-8");
+    let output = run(&["flags.root.09_fs", "--output", &format!("json={file}")]);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    for arguments in [&["merge", file][..], &["list"], &["coverage"]] {
+        // Nobody reads: the other end is closed before the program begins.
+        let (_, closed) = std::io::pipe().expect("a pipe");
+        let output = Command::new(PROGRAM)
+            .args(arguments)
+            .stdout(closed)
+            .stderr(Stdio::piped())
+            .output()
+            .expect("the program runs");
+        assert_closed_is_told(&output);
+    }
+}
+
+fn assert_closed_is_told(output: &Output) {
+    let errors = errors(output);
+    assert_eq!(output.status.code(), Some(125), "{errors}");
+    let told = "standard output was closed before all was written";
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert!(errors.contains(told), "{errors}");
 }
 
 #[test]
