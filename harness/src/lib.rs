@@ -32,6 +32,7 @@ pub mod sandbox;
 pub mod selftest;
 pub mod shard;
 pub mod splat;
+pub mod starvation;
 pub mod supervise;
 pub mod task;
 

@@ -29,19 +29,22 @@ pub struct Selection {
 impl Selection {
     /// Whether a case of this name was asked for.
     pub fn includes(&self, name: &str) -> bool {
-        let wanted = self.filters.is_empty()
-            || self.filters.iter().any(|filter| {
-                if self.exact {
-                    name == filter
-                } else {
-                    name.contains(filter.as_str())
-                }
-            });
+        let wanted =
+            self.filters.is_empty() || self.filters.iter().any(|filter| self.means(filter, name));
         wanted
             && !self
                 .skip
                 .iter()
                 .any(|pattern| name.contains(pattern.as_str()))
+    }
+
+    /// Whether one of the filters means a case of this name, skipped or not.
+    pub fn means(&self, filter: &str, name: &str) -> bool {
+        if self.exact {
+            name == filter
+        } else {
+            name.contains(filter)
+        }
     }
 
     /// Whether a case of this name, which is part of the tiers from `from` on, runs in `tier`. One

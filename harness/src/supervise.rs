@@ -18,6 +18,7 @@ use crate::case_run::{Setting, Test, run_and_exit};
 use crate::leaks::{Leak, LeakKind, LeakWatch, where_it_hangs};
 use crate::needs::Global;
 use crate::record::{RecordLog, Records};
+use crate::starvation::{Patience, Tasks};
 
 /// How a case's process ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,8 +196,11 @@ fn watch(child: Pid, deadline: Duration) -> Ending {
     // Also done by the child: whoever comes first, the group exists before anyone is killed.
     let _ = nix::unistd::setpgid(child, child);
     let pidfd = pidfd_open(child);
-    if wait_until_dead(child, pidfd.as_ref(), deadline) {
-        return reap(child);
+    let mut patience = Patience::new(deadline, Tasks::Descendants);
+    while !patience.is_over() {
+        if wait_until_dead(child, pidfd.as_ref(), patience.left()) {
+            return reap(child);
+        }
     }
     let hints = where_it_hangs(child);
     let _ = killpg(child, Signal::SIGKILL);

@@ -11,15 +11,18 @@ use harness::facts::Facts;
 use harness::outcome::ExitStatus;
 use harness::report::Submission;
 use harness::shard::Shard;
+use vm::build::BuildError;
+use vm::initramfs::InitramfsError;
 use vm::kernel::KernelError;
+use vm::library::LibraryError;
 use vm::machine::MachineError;
 use vm::payload::PayloadError;
 
 use crate::again;
 use crate::compare::{self, CompareArgs};
 use crate::coverage::{self, CoverageArgs, NoSuchRequirement};
-use crate::draft::UnusablePath;
 use crate::faults::{self, FaultsArgs};
+use crate::files::{Unwritable, is_wrong_path};
 use crate::guest::NoSuchKernel;
 use crate::guest::accelerator::AccelArg;
 use crate::guest::fault::Fault;
@@ -108,12 +111,13 @@ enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct SelectionArgs {
     /// Only cases whose name contains one of these
+    #[arg(value_parser = parse_pattern)]
     pub filter: Vec<String>,
     /// FILTER is a whole name
     #[arg(long)]
     pub exact: bool,
     /// Leave out cases whose name contains this; may be given several times
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", value_parser = parse_pattern)]
     pub skip: Vec<String>,
 }
 
@@ -161,7 +165,7 @@ pub struct HowArgs {
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
     /// Run the cases again and again for so long, each time with the next seed, e.g. 90s or 1h
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub duration: Option<Duration>,
     /// Run the cases again and again, each time with the next seed, until one fails
     #[arg(long)]
@@ -170,7 +174,7 @@ pub struct HowArgs {
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
     /// How long a case may take, e.g. 500ms or 2m [default: what the case says]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
     /// What deadlines are multiplied with, for a slow machine (emulation is allowed for by itself)
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
@@ -276,10 +280,10 @@ pub struct GuestArgs {
     #[arg(long, value_enum, default_value = "skip")]
     pub boot_failure: BootFailure,
     /// How long a guest may take from its start to the suite
-    #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = parse_duration)]
     pub boot_patience: Duration,
     /// How long a guest, which gives a sign once a second, may be silent before it counts as hanging
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     pub silence: Duration,
     /// Give the guest one serial port for both console and results
     #[arg(long)]
@@ -423,10 +427,33 @@ fn parse_build(text: &str) -> Result<String, String> {
     }
 }
 
+fn parse_pattern(text: &str) -> Result<String, String> {
+    match text {
+        // What an empty variable of a script leaves.
+        "" => Err("every name contains it: give a part of a name, or leave it out".to_owned()),
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// Reads how long something may take. No time at all would fail every kernel.
+///
+/// # Errors
+/// It is no duration, or none at all.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("give more than zero, e.g. 500ms or 2m".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn parse_output(text: &str) -> Result<(Format, PathBuf), String> {
     let (format, file) = text
         .split_once('=')
         .ok_or_else(|| "give it as FORMAT=FILE, e.g. json=results.json".to_owned())?;
+    if file.is_empty() {
+        return Err("name the file after the =, e.g. json=results.json".to_owned());
+    }
     Ok((Format::from_str(format, false)?, PathBuf::from(file)))
 }
 
@@ -536,9 +563,15 @@ fn told(result: anyhow::Result<ExitStatus>) -> ExitStatus {
             .chain()
             .filter_map(|cause| cause.downcast_ref::<io::Error>())
             .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe);
-        if !broken_pipe {
-            let _ = writeln!(io::stderr(), "unshare-conformance: {error:#}");
-        }
+        let _ = if broken_pipe {
+            writeln!(
+                io::stderr(),
+                "unshare-conformance: standard output was closed before all was written: have its reader read all \
+                 of it, or write a file"
+            )
+        } else {
+            writeln!(io::stderr(), "unshare-conformance: {error:#}")
+        };
         if is_wrong_input(&error) {
             return ExitStatus::Usage;
         }
@@ -562,14 +595,33 @@ pub fn is_wrong_input(error: &anyhow::Error) -> bool {
                 MachineError::NotInstalled { .. } | MachineError::Description { .. }
             )
         });
+        let of_build = cause.downcast_ref::<BuildError>().is_some_and(|error| {
+            matches!(
+                error,
+                BuildError::NotATree(_)
+                    | BuildError::ConfiguredInPlace(_)
+                    | BuildError::NoFragment { .. }
+            )
+        });
+        let of_library = matches!(cause.downcast_ref(), Some(LibraryError::Unknown(_)));
+        let of_image = matches!(
+            cause.downcast_ref(),
+            Some(InitramfsError::Unwritable { source, .. }) if is_wrong_path(source)
+        );
+        let of_file = cause
+            .downcast_ref::<Unwritable>()
+            .is_some_and(Unwritable::is_wrong_path);
         of_payload
             || of_machine
+            || of_build
+            || of_library
+            || of_image
+            || of_file
             || cause.is::<KernelError>()
             || cause.is::<NoSuchKernel>()
             || cause.is::<NoSuchRelease>()
             || cause.is::<WrongResults>()
             || cause.is::<NoSuchRequirement>()
-            || cause.is::<UnusablePath>()
     })
 }
 

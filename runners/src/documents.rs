@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use anyhow::Context;
 use clap_complete::Shell;
 use harness::outcome::ExitStatus;
 
 use crate::cli;
+use crate::files::Unwritable;
 
 /// Prints the completions of a shell.
 ///
@@ -34,9 +34,13 @@ pub fn completions(shell: Shell) -> anyhow::Result<ExitStatus> {
 pub fn man(directory: Option<&Path>) -> anyhow::Result<ExitStatus> {
     match directory {
         Some(directory) => {
-            std::fs::create_dir_all(directory)
-                .and_then(|()| clap_mangen::generate_to(cli::command(), directory))
-                .with_context(|| format!("cannot write pages to {}", directory.display()))?;
+            // No more than the last of its path: the rest was misspelt if it is not there.
+            let made = match std::fs::create_dir(directory) {
+                Err(_) if directory.is_dir() => Ok(()),
+                made => made,
+            };
+            made.and_then(|()| clap_mangen::generate_to(cli::command(), directory))
+                .map_err(Unwritable::new("the directory", directory))?;
         }
         None => {
             let mut page = Vec::new();

@@ -5,16 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use tempfile::NamedTempFile;
 
-/// A file that the user named and that cannot be made.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot write {} (choose another place)", path.display())]
-pub struct UnusablePath {
-    path: PathBuf,
-    source: io::Error,
-}
+use crate::files::Unwritable;
 
 /// A file to be: what has its name until then is left as it is.
 #[derive(Debug)]
@@ -38,36 +31,26 @@ impl Draft {
     /// Makes sure that `path` can be written.
     ///
     /// # Errors
-    /// [`UnusablePath`]; or the disk is full.
-    pub fn begin(path: &Path) -> anyhow::Result<Self> {
-        let path = path.to_owned();
-        match Place::of(&path) {
-            Ok(place) => Ok(Self { path, place }),
-            // Of no fault of the user's: a bisection may go on.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                Err(error).with_context(|| full(&path))
-            }
-            Err(source) => Err(UnusablePath { path, source }.into()),
-        }
+    /// It cannot be.
+    pub fn begin(path: &Path) -> Result<Self, Unwritable> {
+        Ok(Self {
+            path: path.to_owned(),
+            place: Place::of(path).map_err(Unwritable::new(WHAT, path))?,
+        })
     }
 
     /// Writes the file.
     ///
     /// # Errors
     /// It cannot be written; what had its name before is still there.
-    pub fn finish(self, text: &str) -> anyhow::Result<()> {
-        self.place
-            .write(text.as_bytes())
-            .with_context(|| full(&self.path))
+    pub fn finish(self, text: &str) -> Result<(), Unwritable> {
+        let written = self.place.write(text.as_bytes());
+        written.map_err(Unwritable::new(WHAT, &self.path))
     }
 }
 
-fn full(path: &Path) -> String {
-    format!(
-        "cannot write {} (free space there or choose another place)",
-        path.display()
-    )
-}
+/// What is told of when it cannot be written.
+const WHAT: &str = "the file";
 
 impl Place {
     fn of(path: &Path) -> io::Result<Self> {
@@ -137,12 +120,12 @@ mod tests {
     fn what_cannot_be_written_is_said_once() {
         for path in ["/nonexistent/x", "/dev/null/x", "/"] {
             let error = Draft::begin(Path::new(path)).expect_err("it cannot be");
-            assert!(error.is::<UnusablePath>(), "{error:#}");
-            let told = format!("{error:#}");
+            assert!(error.is_wrong_path(), "{error}");
+            let told = format!("{:#}", anyhow::Error::from(error));
             assert_eq!(told.matches("os error").count(), 1, "{told}");
         }
         let draft = Draft::begin(Path::new("/dev/full")).expect("it can be opened");
         let error = draft.finish("text").expect_err("it is full");
-        assert!(!error.is::<UnusablePath>(), "{error:#}");
+        assert!(!error.is_wrong_path(), "{error}");
     }
 }

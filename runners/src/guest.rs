@@ -31,6 +31,8 @@ use std::time::{Duration, Instant};
 use harness::case::Item;
 use harness::event::Event;
 use harness::outcome::ExitStatus;
+use harness::starvation::{Patience, Tasks};
+use nix::unistd::Pid;
 use vm::cache::Cache;
 use vm::kconfig::Fragment;
 use vm::kernel::{Kernel, Kind};
@@ -132,7 +134,10 @@ pub fn arguments(
     option("--seed", how.seed().to_string());
     option("--repeat", how.repeat.to_string());
     if let Some(duration) = how.duration {
-        option("--duration", format!("{}ms", duration.as_millis()));
+        option(
+            "--duration",
+            humantime::format_duration(duration).to_string(),
+        );
     }
     if let Some(shard) = how.shard {
         option("--shard", shard.to_string());
@@ -142,7 +147,7 @@ pub fn arguments(
     }
     option("--slowdown", slowdown.to_string());
     if let Some(timeout) = how.timeout {
-        option("--timeout", format!("{}ms", timeout.as_millis()));
+        option("--timeout", humantime::format_duration(timeout).to_string());
     }
     for pattern in &selection.skip {
         option("--skip", pattern.clone());
@@ -227,6 +232,10 @@ impl Boot {
                 accelerator
             }
         };
+        // User-mode Linux has one, and refuses more.
+        if kernel.kind() != Kind::UserMode {
+            remarks.extend(too_many_cpus(args.cpus, cpus_of_host()));
+        }
         let console = match &args.console {
             Some(path) => path.clone(),
             None => {
@@ -300,11 +309,10 @@ impl Boot {
     fn fitting_cpus(&self, items: &[Item]) -> u32 {
         // What races can only be seen where tasks truly run at the same time.
         let races = items.iter().any(|item| item.case.group() == "storm");
-        let host = std::thread::available_parallelism().map_or(1, usize::from);
         if self.kernel.kind() == Kind::UserMode || (items.len() < WORTH_A_CPU && !races) {
             1
         } else {
-            host.min(2) as u32
+            cpus_of_host().min(2)
         }
     }
 
@@ -360,6 +368,20 @@ impl Boot {
     }
 }
 
+fn cpus_of_host() -> u32 {
+    std::thread::available_parallelism().map_or(1, usize::from) as u32
+}
+
+/// What to say of processors that this machine does not have: they take turns, and each of them is
+/// started while the others wait for it.
+fn too_many_cpus(asked: Option<u32>, host: u32) -> Option<String> {
+    let asked = asked.filter(|asked| *asked > host)?;
+    Some(format!(
+        "--cpus {asked} is more than the {host} of this machine: the guest may take minutes to boot, so give \
+         --cpus {host} unless that many are needed"
+    ))
+}
+
 /// Feeds what the machine says to the session until it is over.
 fn follow(
     machine: &mut Machine,
@@ -371,8 +393,10 @@ fn follow(
     let start = Instant::now();
     // What the kernel prints is no sign of life: one that hangs may complain of it for ever.
     let mut last_sign = start;
+    let guest = Tasks::From(Pid::from_raw(machine.pid() as i32));
+    let mut patience = Patience::new(args.boot_patience, guest);
     loop {
-        let (patience, since) = if session.never_began() {
+        let (limit, since) = if session.never_began() {
             (args.boot_patience, start)
         } else {
             (args.silence, last_sign)
@@ -382,8 +406,9 @@ fn follow(
             console.flush();
         }
         // A sign may be among what was heard and not looked at, when this process had to wait itself.
-        let input = if since.elapsed() < patience + OVERDUE {
-            machine.next(patience.saturating_sub(since.elapsed()))
+        let input = if since.elapsed() < limit + OVERDUE || !patience.is_over() {
+            let left = limit.saturating_sub(since.elapsed());
+            machine.next(left.max(patience.left()))
         } else {
             None
         };
@@ -395,6 +420,10 @@ fn follow(
                 }
                 if heard.sign_of_life {
                     last_sign = Instant::now();
+                    // What the guest had of this machine is not worth a look at each sign.
+                    if patience.limit() != args.silence || patience.age() >= OVERDUE {
+                        patience = Patience::new(args.silence, guest);
+                    }
                 }
                 for event in heard.events {
                     sink(&event)?;
@@ -413,12 +442,15 @@ fn follow(
             None if session.has_panicked() || session.is_over() => {
                 return Ok(session.ending_of(MachineEnd::Exited(0, String::new())));
             }
+            // This machine did not let it run.
+            None if !patience.is_over() => {}
             None => {
                 let Some(mut stacks) = monitor::ask_for_stacks(machine, console) else {
-                    let patience = humantime::format_duration(patience);
-                    let text = format!("the guest was silent for {patience} and then went on");
+                    let limit = humantime::format_duration(limit);
+                    let text = format!("the guest was silent for {limit} and then went on");
                     sink(&Event::Remark { text })?;
                     last_sign = Instant::now();
+                    patience = Patience::new(args.silence, guest);
                     continue;
                 };
                 let words = machine.words();
@@ -427,7 +459,7 @@ fn follow(
                     stacks.push_str(&format!("; the machine said: {words}"));
                 }
                 return Ok(Ending::Silent {
-                    after: patience,
+                    after: limit,
                     stacks,
                 });
             }
@@ -438,4 +470,20 @@ fn follow(
 /// The version that a guest's program must have for its events to be understood.
 pub fn program() -> &'static str {
     PROGRAM
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_that_the_machine_lacks_are_told_of() {
+        assert_eq!(too_many_cpus(None, 2), None);
+        assert_eq!(too_many_cpus(Some(2), 2), None);
+        let told = too_many_cpus(Some(99), 2).unwrap();
+        assert!(
+            told.contains("--cpus 99") && told.contains("--cpus 2"),
+            "{told}"
+        );
+    }
 }

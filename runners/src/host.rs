@@ -58,7 +58,7 @@ pub fn select_part(
 /// The cases of this tier that were asked for, in the order of the plan.
 ///
 /// # Errors
-/// None of that name exists, and the text names one that does; or they are of a higher tier.
+/// A filter matches none, and the text names one that exists; or all are skipped or of a higher tier.
 pub fn select(
     args: &SelectionArgs,
     tier: Tier,
@@ -70,13 +70,28 @@ pub fn select(
         skip: args.skip.clone(),
     };
     let mut selected = items(cases);
-    let example = selected.first().map(|item| item.name.clone());
+    // Each of them: a name that was misspelt beside one that was not would be a hole in the proof.
+    let idle: Vec<&String> = args
+        .filter
+        .iter()
+        .filter(|filter| {
+            !selected
+                .iter()
+                .any(|item| selection.means(filter, &item.name))
+        })
+        .collect();
+    if !idle.is_empty() {
+        let example = selected.first().map(|item| item.name.clone());
+        bail!(
+            "no case matches {idle:?}; `unshare-conformance list` shows all of them, e.g. {}",
+            example.unwrap_or_default()
+        );
+    }
     selected.retain(|item| selection.includes(&item.name));
     if selected.is_empty() {
         bail!(
-            "no case matches {:?}; `unshare-conformance list` shows all of them, e.g. {}",
-            args.filter,
-            example.unwrap_or_default()
+            "--skip {:?} leaves none of the cases that were asked for: skip fewer",
+            args.skip
         );
     }
     let first = selected[0].case.from;

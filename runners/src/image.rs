@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use harness::outcome::ExitStatus;
 use vm::initramfs::Initramfs;
+use vm::machine::one_word;
 use vm::parameters::Parameters;
 
 use crate::cli::{Format, HowArgs, SelectionArgs};
@@ -14,7 +15,6 @@ use crate::host::select;
 
 const EXAMPLES: &str = "\
 Examples:
-  unshare-conformance image -o guest.cpio
   qemu-system-x86_64 -nographic -no-reboot -kernel bzImage -initrd guest.cpio \\
       -append \"$(unshare-conformance image -o guest.cpio)\"
   unshare-conformance image -o guest.cpio --console ttyAMA0 --tier full storm.
@@ -36,10 +36,10 @@ pub struct ImageArgs {
     #[arg(long, value_enum, default_value = "ktap")]
     format: Format,
     /// The device that the kernel's console is on, with settings if it needs any (ttyS0,115200)
-    #[arg(long, value_name = "DEVICE", default_value = "ttyS0")]
+    #[arg(long, value_name = "DEVICE", default_value = "ttyS0", value_parser = one_word)]
     console: String,
     /// The device that the suite reports to, e.g. ttyS1 [default: the console]
-    #[arg(long, value_name = "DEVICE")]
+    #[arg(long, value_name = "DEVICE", value_parser = one_word)]
     results: Option<String>,
     /// How cases are run.
     #[command(flatten)]

@@ -15,6 +15,7 @@ use vm::kernel::{Kernel, Kind};
 use vm::library::{Entry, Library};
 
 use crate::cli::name_of;
+use crate::files::Unwritable;
 use crate::guest::open_kernel;
 
 const EXAMPLES: &str = "\
@@ -253,11 +254,10 @@ fn build(args: &BuildArgs) -> anyhow::Result<ExitStatus> {
 /// Copies a kernel and its configuration under the names by which they find each other.
 fn put(kernel: &Kernel, built_in: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
     let release = kernel.release().unwrap_or("unknown");
-    std::fs::create_dir_all(directory)
-        .with_context(|| format!("cannot make the directory {}", directory.display()))?;
+    std::fs::create_dir_all(directory).map_err(Unwritable::new("the directory", directory))?;
     let copy = |from: &Path, name: String| {
         let to = directory.join(name);
-        std::fs::copy(from, &to).with_context(|| format!("cannot write {}", to.display()))?;
+        std::fs::copy(from, &to).map_err(Unwritable::new("the file", &to))?;
         anyhow::Ok(to)
     };
     copy(&built_in.join(".config"), format!("config-{release}"))?;

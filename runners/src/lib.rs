@@ -7,6 +7,7 @@ pub mod coverage;
 pub mod documents;
 pub mod draft;
 pub mod faults;
+mod files;
 pub mod guest;
 pub mod host;
 pub mod image;

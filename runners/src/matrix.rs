@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 use harness::case::Item;
 use harness::outcome::ExitStatus;
@@ -26,6 +25,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::cli::{
     Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs, contradiction, is_wrong_input,
 };
+use crate::files::Unwritable;
 use crate::guest::{Boot, signals};
 use crate::host::select_part;
 use crate::progress::ProgressLine;
@@ -97,8 +97,7 @@ pub fn run(args: MatrixArgs) -> anyhow::Result<ExitStatus> {
     .items;
     let reports = args.reports.clone();
     if let Some(directory) = &reports {
-        std::fs::create_dir_all(directory)
-            .with_context(|| format!("cannot make the directory {}", directory.display()))?;
+        std::fs::create_dir_all(directory).map_err(Unwritable::new("the directory", directory))?;
     }
     let format = args.format;
     let guests = Guests::new(args)?;
@@ -113,8 +112,7 @@ pub fn run(args: MatrixArgs) -> anyhow::Result<ExitStatus> {
             ("matrix.html", table.html()),
         ] {
             let path = directory.join(name);
-            std::fs::write(&path, text)
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            std::fs::write(&path, text).map_err(Unwritable::new("the file", &path))?;
         }
     }
     let text = match format {

@@ -1,18 +1,22 @@
 //! From an event to every report that was asked for.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::Context;
 use harness::event::Event;
 use harness::report::{
     Json, Junit, Kcidb, Ktap, Lava, Pretty, Reporter, Submission, Tap, Tap14, Verbosity, Wire,
 };
 
-use crate::cli::{Format, ReportArgs, default_format};
+use crate::cli::{Format, ReportArgs, contradiction, default_format};
+use crate::files::Unwritable;
 use crate::progress::ProgressLine;
+
+/// What standard output is called in errors.
+const STANDARD_OUTPUT: &str = "standard output";
 
 /// One report: its dialect, where it goes, and what that is called in errors.
 struct Report {
@@ -49,6 +53,7 @@ impl Reports {
     }
 
     fn of_run(args: &ReportArgs, submission: &Submission) -> anyhow::Result<Self> {
+        check_apart(&args.output)?;
         let format = args.format.unwrap_or_else(default_format);
         let verbosity = if args.verbose {
             Verbosity::Verbose
@@ -62,7 +67,7 @@ impl Reports {
         let mut reports = vec![Report {
             reporter: reporter(format, colour, verbosity, args, submission),
             out: Box::new(io::stdout()),
-            name: "standard output".to_owned(),
+            name: STANDARD_OUTPUT.to_owned(),
         }];
         for (format, path) in &args.output {
             reports.push(to_file(*format, path, verbosity, args, submission)?);
@@ -144,11 +149,36 @@ impl Reports {
             name,
         } in &mut self.reports
         {
-            tell(reporter.as_mut(), out)
-                .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+            tell(reporter.as_mut(), out).map_err(|error| {
+                // Only of standard output is a broken pipe told as its reader's doing.
+                let kind = match name.as_str() {
+                    STANDARD_OUTPUT => error.kind(),
+                    _ => io::ErrorKind::Other,
+                };
+                io::Error::new(kind, format!("{name}: {error}"))
+            })?;
         }
         Ok(())
     }
+}
+
+/// Whether each report has a file of its own: of two in one, the first is lost.
+fn check_apart(outputs: &[(Format, PathBuf)]) -> anyhow::Result<()> {
+    let mut taken = BTreeSet::new();
+    for (_, path) in outputs {
+        // `a`, `./a` and a link to it are one file.
+        let whole = path
+            .canonicalize()
+            .or_else(|_| std::path::absolute(path))
+            .unwrap_or_else(|_| path.clone());
+        if !taken.insert(whole) {
+            return Err(contradiction(format!(
+                "two --output go to {}: give each report a file of its own",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn to_file(
@@ -158,8 +188,7 @@ fn to_file(
     args: &ReportArgs,
     submission: &Submission,
 ) -> anyhow::Result<Report> {
-    let file = File::create(path)
-        .with_context(|| format!("cannot create the report {}", path.display()))?;
+    let file = File::create(path).map_err(Unwritable::new("the report", path))?;
     Ok(Report {
         reporter: reporter(format, false, verbosity, args, submission),
         out: Box::new(BufWriter::new(file)),

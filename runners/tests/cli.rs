@@ -4,7 +4,7 @@ mod errors;
 mod program;
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -22,6 +22,17 @@ fn a_wrong_command_line_stops_a_bisection() {
         &["--repeat", "0"],
         &["--timeout", "soon"],
         &["--output", "results.json"],
+        &["--output", "json="],
+        &[""],
+        &["flags.", ""],
+        &["flags.", "--skip", ""],
+        &["list", ""],
+        &["coverage", ""],
+        &["--timeout", "0s"],
+        &["--duration", "0s"],
+        &["--silence", "0ms"],
+        &["--boot-patience", "0s"],
+        &["faults", "matrix", "--timeout", "0s"],
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(129), "{arguments:?}");
@@ -53,19 +64,66 @@ fn a_filter_that_matches_nothing_says_what_does() {
 }
 
 #[test]
-fn a_report_that_cannot_be_created_is_named() {
-    let output = run(&[
-        "--exact",
-        "flags.root.09_fs",
-        "--output",
-        "json=/nonexistent/x.json",
-    ]);
+fn every_filter_matches_something() {
+    for arguments in [
+        &["--exact", "flags.zero.shared", "no.such"][..],
+        &["flags.zero", "no.such"],
+        &["list", "flags.zero", "no.such", "--skip", "flags."],
+        &["image", "-o", "/dev/null", "flags.zero", "no.such"],
+        &["matrix", "--kernel", "/dev/null", "flags.zero", "no.such"],
+        &["faults", "matrix", "flags.zero", "no.such"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(125), "{arguments:?}");
+        let errors = errors(&output);
+        assert!(errors.contains("no case matches [\"no.such\"]"), "{errors}");
+    }
+}
+
+#[test]
+fn cases_that_are_all_skipped_were_found() {
+    let output = run(&["list", "flags.", "--skip", "flags."]);
     assert_eq!(output.status.code(), Some(125));
+    let errors = errors(&output);
     assert!(
-        errors(&output).contains("/nonexistent/x.json"),
-        "{}",
-        errors(&output)
+        errors.contains("--skip [\"flags.\"] leaves none"),
+        "{errors}"
     );
+}
+
+#[test]
+fn a_report_that_cannot_be_created_is_named() {
+    for path in ["/nonexistent/x.json", "/tmp", "/dev/null/x"] {
+        let output = run(&[
+            "--exact",
+            "flags.root.09_fs",
+            "--output",
+            &format!("json={path}"),
+        ]);
+        assert_eq!(output.status.code(), Some(129), "{path}");
+        assert!(errors(&output).contains(path), "{}", errors(&output));
+    }
+}
+
+#[test]
+fn two_reports_in_one_file_are_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("a.out");
+    for other in ["a.out", "./a.out"] {
+        let output = Command::new(PROGRAM)
+            .current_dir(&directory)
+            .args(["flags.root.09_fs", "--output", "json=a.out"])
+            .args(["--output", &format!("tap={other}")])
+            .output()
+            .expect("the program runs");
+        assert_eq!(output.status.code(), Some(129), "{other}");
+        assert!(
+            errors(&output).contains("a.out: give each"),
+            "{}",
+            errors(&output)
+        );
+        assert!(!path.exists());
+    }
 }
 
 #[test]
@@ -103,7 +161,7 @@ fn what_the_system_said_is_told_once() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_verdict_and_no_noise() {
+fn a_closed_pipe_is_no_verdict_and_is_told_of() {
     let mut child = Command::new(PROGRAM)
         .args(["flags.", "--format", "tap"])
         .stdout(Stdio::piped())
@@ -118,8 +176,35 @@ fn a_closed_pipe_is_no_verdict_and_no_noise() {
         .read_exact(&mut first)
         .expect("TAP begins");
     let output = child.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(125));
-    assert_eq!(errors(&output), "");
+    assert_closed_is_told(&output);
+}
+
+#[test]
+fn results_that_nobody_reads_to_their_end_are_told_of() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("full.json");
+    let file = path.to_str().expect("UTF-8");
+    let output = run(&["flags.root.09_fs", "--output", &format!("json={file}")]);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    for arguments in [&["merge", file][..], &["list"], &["coverage"]] {
+        // Nobody reads: the other end is closed before the program begins.
+        let (_, closed) = std::io::pipe().expect("a pipe");
+        let output = Command::new(PROGRAM)
+            .args(arguments)
+            .stdout(closed)
+            .stderr(Stdio::piped())
+            .output()
+            .expect("the program runs");
+        assert_closed_is_told(&output);
+    }
+}
+
+fn assert_closed_is_told(output: &Output) {
+    let errors = errors(output);
+    assert_eq!(output.status.code(), Some(125), "{errors}");
+    let told = "standard output was closed before all was written";
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert!(errors.contains(told), "{errors}");
 }
 
 #[test]

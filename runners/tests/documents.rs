@@ -77,6 +77,24 @@ fn every_command_has_its_page() {
 }
 
 #[test]
+fn pages_go_to_no_directory_that_was_misspelt() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let missing = directory.path().join("mna");
+    let output = Command::new(PROGRAM)
+        .arg("man")
+        .arg(missing.join("man1"))
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(129));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        errors.contains("mna/man1") && errors.contains("another path"),
+        "{errors}"
+    );
+    assert!(!missing.exists());
+}
+
+#[test]
 fn the_document_of_faults_is_of_this_program() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/faults.md");
     let text = std::fs::read_to_string(path).expect("it is there");

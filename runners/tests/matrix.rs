@@ -91,8 +91,23 @@ fn an_image_is_an_archive_with_this_program_as_init() {
 fn an_image_that_cannot_be_is_no_image() {
     for (arguments, status, words) in [
         (&["image"][..], 129, "--output"),
+        (
+            &["image", "-o", "/dev/null", "--console", "tty S0"],
+            129,
+            "not one word",
+        ),
+        (
+            &["image", "-o", "/dev/null", "--console", ""],
+            129,
+            "not one word",
+        ),
+        (
+            &["image", "-o", "/dev/null", "--results", "tty S1"],
+            129,
+            "not one word",
+        ),
         (&["image", "-o", "/dev/full"], 125, "/dev/full"),
-        (&["image", "-o", "/nonexistent/x"], 125, "/nonexistent/x"),
+        (&["image", "-o", "/nonexistent/x"], 129, "/nonexistent/x"),
         (
             &["image", "-o", "/dev/null", "no.such.case"],
             125,
@@ -212,7 +227,7 @@ fn what_is_no_tree_is_not_built() {
         "build".as_ref(),
         directory.path().as_os_str(),
     ]);
-    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(output.status.code(), Some(129));
     assert!(
         errors(&output).contains("no kernel source tree"),
         "{}",
@@ -278,6 +293,9 @@ fn a_wrong_command_line_stops_a_bisection() {
         &["matrix", "--kernel", "6.1", "--format", "tap"],
         &["kernels"],
         &["kernels", "fetch"],
+        &["kernels", "fetch", "nosuch"],
+        &["kernels", "build", "/nonexistent"],
+        &["matrix", "--kernel", "6.1", "--reports", "/dev/null/x"],
         &["--kernel", "6.1", "--kernel", "6.2"],
         &["--kernel", "6.1", "--on", "host"],
         &["--on", "qemu"],

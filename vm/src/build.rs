@@ -47,6 +47,14 @@ pub enum BuildError {
         /// What the system said.
         source: io::Error,
     },
+    /// A fragment that was asked for cannot be found.
+    #[error("there is no fragment {path} (give the path of a file with CONFIG_ lines)")]
+    NoFragment {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A tool is missing or cannot be started.
     #[error(
         "cannot start {program} (install what kernel builds need: make, a compiler, flex, bison, bc, libelf)"
@@ -121,7 +129,11 @@ pub fn build(
     }
     for path in extra {
         // The script runs elsewhere, so it needs whole paths.
-        fragments.push(path.canonicalize().map_err(file(path))?);
+        let whole = path.canonicalize();
+        fragments.push(whole.map_err(|source| BuildError::NoFragment {
+            path: path.clone(),
+            source,
+        })?);
     }
     let mut command = Command::new("sh");
     command
@@ -294,6 +306,20 @@ mod tests {
         assert!(
             lines.iter().any(|line| line.contains("CONFIG_HZ=100")),
             "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn a_fragment_that_is_not_there_is_named() {
+        let tree = pretend_tree("true");
+        let cache = tempfile::tempdir().unwrap();
+        let missing = [PathBuf::from("/nonexistent/x.config")];
+        let cache = Cache::at(cache.path());
+        let error = build(tree.path(), &[], &missing, &cache, &mut |_: &str| {}).unwrap_err();
+        assert!(matches!(error, BuildError::NoFragment { .. }), "{error}");
+        assert!(
+            error.to_string().contains("/nonexistent/x.config"),
+            "{error}"
         );
     }
 

@@ -117,6 +117,10 @@ impl Library {
         {
             return Ok(exact);
         }
+        // Said at once, and also where the archive cannot be reached.
+        if !(release.starts_with(|c: char| c.is_ascii_digit()) || release.starts_with("uml")) {
+            return Err(LibraryError::Unknown(release.to_owned()));
+        }
         let apt = Apt::open(&self.cache)?;
         apt.update(false, progress)?;
         let packages = apt.packages(PATTERN)?;

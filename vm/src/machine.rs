@@ -373,14 +373,7 @@ impl Machine {
         words.extend(self.command_line.iter().cloned());
         words.extend(parameters.to_command_line().split(' ').map(str::to_owned));
         for parameter in &options.kernel_parameters {
-            if parameter.is_empty()
-                || parameter
-                    .chars()
-                    .any(|c| c.is_whitespace() || c.is_control())
-            {
-                return Err(MachineError::BadParameter(parameter.clone()));
-            }
-            words.push(parameter.clone());
+            words.push(one_word(parameter)?);
         }
         let length = words.iter().map(|word| word.len() + 1).sum::<usize>() - 1;
         if length > self.command_line_limit {
@@ -393,6 +386,18 @@ impl Machine {
         }
         Ok(words)
     }
+}
+
+/// The text again, if a kernel command line takes it as one word.
+///
+/// # Errors
+/// [`MachineError::BadParameter`].
+pub fn one_word(text: &str) -> Result<String, MachineError> {
+    let parts = |c: char| c.is_whitespace() || c.is_control();
+    if text.is_empty() || text.contains(parts) {
+        return Err(MachineError::BadParameter(text.to_owned()));
+    }
+    Ok(text.to_owned())
 }
 
 /// Fills in placeholders, which stand at the end of a template if they are paths (those may be no UTF-8).

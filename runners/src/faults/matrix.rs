@@ -21,7 +21,7 @@ use suite::fault::{Fault, declared, table};
 use super::caught::{Caught, Row};
 use super::witnesses::Witnesses;
 use super::{check_place, document, parse, under};
-use crate::cli::{SelectionArgs, contradiction};
+use crate::cli::{SelectionArgs, contradiction, parse_duration};
 use crate::draft::Draft;
 use crate::host::{PROGRAM, select};
 use crate::known_bugs;
@@ -56,7 +56,7 @@ pub struct FaultMatrixArgs {
     #[arg(long)]
     sufficient: bool,
     /// How long a case may take; one that passes takes much less
-    #[arg(long, value_name = "DURATION", default_value = "4s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "4s", value_parser = parse_duration)]
     timeout: Duration,
     /// How many cases run at the same time [default: one for each CPU]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
-use anyhow::Context;
+use crate::files::Unwritable;
 
 /// How much of a console is written as it comes.
 const KEPT: u64 = 16 * 1024 * 1024;
@@ -71,8 +71,7 @@ impl ConsoleLog {
     /// # Errors
     /// It cannot be created.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
-        let file = File::create(path)
-            .with_context(|| format!("cannot keep the console in {}", path.display()))?;
+        let file = File::create(path).map_err(Unwritable::new("the console", path))?;
         Ok(Self {
             file: BufWriter::new(file),
             written: 0,

@@ -101,7 +101,7 @@ fn a_console_that_cannot_be_created() {
     Run::of(&kernel())
         .console("/nonexistent/console")
         .outcome()
-        .refused(125, "cannot keep the console in /nonexistent/console");
+        .refused(129, "the console /nonexistent/console cannot be written");
 }
 
 #[test]

@@ -3,9 +3,10 @@
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use harness::prelude::*;
+use harness::starvation::{Patience, Tasks};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -117,7 +118,7 @@ struct Crew<'o> {
     orders: &'o [Orders],
     pids: Vec<Pid>,
     endings: Vec<Option<WaitStatus>>,
-    deadline: Instant,
+    patience: Patience,
 }
 
 extern "C" fn carry_out(orders: *mut c_void) -> c_int {
@@ -140,7 +141,7 @@ impl<'o> Crew<'o> {
             orders,
             pids: Vec::new(),
             endings: vec![None; orders.len()],
-            deadline: Instant::now() + t.patience(PATIENCE),
+            patience: Patience::new(t.patience(PATIENCE), Tasks::Descendants),
         };
         for (order, stack) in orders.iter().zip(stacks) {
             let argument = std::ptr::from_ref(order).cast_mut().cast();
@@ -188,7 +189,7 @@ impl<'o> Crew<'o> {
             if self.endings.iter().all(Option::is_some) {
                 return Ok(());
             }
-            if Instant::now() > self.deadline {
+            if self.patience.is_over() {
                 let missing = self
                     .pids
                     .iter()
@@ -217,7 +218,12 @@ impl<'o> Crew<'o> {
         }
     }
 
-    fn wait_until(&self, t: &Test, what: &str, reached: impl Fn(&Orders, &Slot) -> bool) -> Done {
+    fn wait_until(
+        &mut self,
+        t: &Test,
+        what: &str,
+        reached: impl Fn(&Orders, &Slot) -> bool,
+    ) -> Done {
         loop {
             let seen = self.segment.progress.value.load(Ordering::Acquire);
             let missing: Vec<_> = self
@@ -237,7 +243,7 @@ impl<'o> Crew<'o> {
             if missing.is_empty() {
                 return Ok(());
             }
-            if Instant::now() > self.deadline {
+            if self.patience.is_over() {
                 return t
                     .check(Call::seen(format!("whether {what}"), missing.join("; ")))
                     .proves("RACE-01")

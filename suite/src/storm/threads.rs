@@ -2,9 +2,10 @@
 //! _exit, which end all the others.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use harness::prelude::*;
+use harness::starvation::{Patience, Tasks};
 use nix::sys::wait::WaitStatus;
 
 use super::ground::{Ground, PATIENCE, play_rounds, release};
@@ -33,11 +34,11 @@ pub fn thread_storm(t: &Test) -> Done {
 fn play(ground: &Ground, plan: &Plan, figures: &mut Figures) -> Done {
     let t = ground.t;
     let mut group = t.spawn("thread group", |t| lead(t, ground, plan))?;
-    let round = Round {
+    let mut round = Round {
         t,
         ground,
         plan,
-        deadline: Instant::now() + t.patience(PATIENCE),
+        patience: Patience::new(t.patience(PATIENCE), Tasks::Descendants),
     };
     round.run(&mut group)?;
     let slots = &ground.mapping.segment.slots;
@@ -86,11 +87,11 @@ struct Round<'a> {
     t: &'a Test,
     ground: &'a Ground<'a>,
     plan: &'a Plan,
-    deadline: Instant,
+    patience: Patience,
 }
 
 impl Round<'_> {
-    fn run(&self, group: &mut Task) -> Done {
+    fn run(&mut self, group: &mut Task) -> Done {
         let segment = self.ground.mapping.segment;
         let ended = || has_ended(group.pid());
         self.wait_until("all threads are ready", ended, |_, slot| {
@@ -124,7 +125,7 @@ impl Round<'_> {
     }
 
     fn wait_until(
-        &self,
+        &mut self,
         what: &str,
         ended: impl Fn() -> bool,
         reached: impl Fn(Action, &Slot) -> bool,
@@ -146,7 +147,7 @@ impl Round<'_> {
             if missing.is_empty() {
                 return Ok(());
             }
-            if ended() || Instant::now() > self.deadline {
+            if ended() || self.patience.is_over() {
                 return self
                     .t
                     .check(Call::seen(format!("whether {what}"), missing.join("; ")))
@@ -157,12 +158,12 @@ impl Round<'_> {
         }
     }
 
-    fn wait_for_leader(&self, stage: Stage) -> Done {
+    fn wait_for_leader(&mut self, stage: Stage) -> Done {
         let segment = self.ground.mapping.segment;
         let slot = &segment.slots[LEADER];
         while slot.stage() < stage {
             let seen = segment.progress.value.load(Ordering::Acquire);
-            if Instant::now() > self.deadline {
+            if self.patience.is_over() {
                 return self
                     .t
                     .check(Call::seen(
@@ -210,10 +211,10 @@ impl Round<'_> {
     }
 
     /// The process must end as one of its threads says, or as the first thread does.
-    fn judge_ending(&self, group: &mut Task) -> Done {
+    fn judge_ending(&mut self, group: &mut Task) -> Done {
         let t = self.t;
         while !has_ended(group.pid()) {
-            if Instant::now() > self.deadline {
+            if self.patience.is_over() {
                 return t
                     .check(Call::seen("whether the thread group has ended", false))
                     .proves("RACE-01")
