@@ -76,8 +76,7 @@ impl Place {
         let draft = tempfile::Builder::new()
             // As any new file: the umask takes from it.
             .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(directory.unwrap_or(Path::new(".")))
-            .map_err(vm::plain)?;
+            .tempfile_in(directory.unwrap_or(Path::new(".")))?;
         if let Some(old) = old {
             draft.as_file().set_permissions(old.permissions())?;
         }

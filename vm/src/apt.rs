@@ -245,7 +245,7 @@ impl Apt {
         progress(&format!("fetching {} {}", package.name, package.version));
         let scratch = tempfile::tempdir_in(&self.root).map_err(|error| AptError::File {
             path: self.root.clone(),
-            source: crate::plain(error),
+            source: error,
         })?;
         let mut download = self.command("apt-get");
         download
@@ -338,7 +338,7 @@ fn extract_from(
         })();
         written.map_err(|error| AptError::File {
             path: target,
-            source: crate::plain(error),
+            source: error,
         })?;
     }
     Ok(())

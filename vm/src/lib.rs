@@ -20,16 +20,3 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(error.source(), |cause| cause.source())
         .fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }
-
-/// What the system said, where a temporary file could not be made: without the name of that file, which nobody asked
-/// for, and which the system's words would be repeated with.
-pub fn plain(error: std::io::Error) -> std::io::Error {
-    let cause = error.get_ref().and_then(|wrapped| wrapped.source());
-    match cause.and_then(|cause| cause.downcast_ref::<std::io::Error>()) {
-        Some(cause) => match cause.raw_os_error() {
-            Some(number) => std::io::Error::from_raw_os_error(number),
-            None => error,
-        },
-        None => error,
-    }
-}

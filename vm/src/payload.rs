@@ -159,7 +159,7 @@ fn is_lost_at_pvh_entry(configuration: Option<&Configuration>) -> bool {
 /// Writes a file that is there whole or not at all, also when several runs write it at once.
 fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(crate::plain)?;
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.as_file_mut().write_all(content)?;
     file.persist(path).map(drop).map_err(|error| error.error)
 }

@@ -92,7 +92,6 @@ impl Machine {
                 tempfile::Builder::new()
                     .prefix("unshare-conformance-")
                     .tempdir()
-                    .map_err(vm::plain)
                     .context("cannot make a directory for the guest")?,
             ),
             Kind::BzImage | Kind::Vmlinux => None,
