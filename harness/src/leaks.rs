@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::case_run::DIRECTORY;
+use crate::proc_stat::{Stat, numbers};
 
 /// Something that outlived its case. It has been removed unless the text says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -292,37 +293,16 @@ fn describe_process(pid: Pid) -> String {
 
 /// The processes whose parent is this one.
 fn children() -> Vec<Pid> {
-    let own = std::process::id();
+    let own = std::process::id() as i32;
     if let Ok(list) = fs::read_to_string(format!("/proc/{own}/task/{own}/children")) {
-        return pids(list.split_whitespace()).collect();
+        let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok());
+        return pids.map(Pid::from_raw).collect();
     }
     // Without CONFIG_PROC_CHILDREN: look at everybody's parent.
-    let is_child = |pid: &Pid| {
-        fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-            // The command, in parentheses, may hold anything.
-            let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-            after
-                .split_whitespace()
-                .nth(1)
-                .and_then(|ppid| ppid.parse().ok())
-                == Some(own)
-        })
-    };
-    let names: Vec<_> = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    pids(names.iter().map(String::as_str))
-        .filter(is_child)
-        .collect()
-}
-
-fn pids<'a>(names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = Pid> {
-    names
-        .filter_map(|name| name.parse().ok())
-        .map(Pid::from_raw)
+    let is_child =
+        |pid: &i32| Stat::read(&format!("/proc/{pid}")).is_some_and(|stat| stat.parent == own);
+    let all = numbers("/proc").into_iter();
+    all.filter(is_child).map(Pid::from_raw).collect()
 }
 
 /// `SHM_INFO` of linux/shm.h, which the libc crate lacks.
@@ -375,12 +355,8 @@ pub(crate) fn where_it_hangs(pid: Pid) -> Vec<String> {
             .map(|text| text.trim().replace('\n', " < "))
             .unwrap_or_default()
     };
-    let status = read("stat");
-    let state = status
-        .rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_whitespace().next())
-        .unwrap_or("?")
-        .to_owned();
+    let stat = Stat::read(&format!("/proc/{pid}"));
+    let state = stat.map_or_else(|| "?".to_owned(), |stat| stat.state);
     [
         ("state", state),
         ("wchan", read("wchan")),

@@ -26,6 +26,7 @@ pub mod needs;
 pub mod outcome;
 pub mod plan;
 pub mod pool;
+mod proc_stat;
 pub mod record;
 pub mod report;
 pub mod sandbox;

@@ -31,6 +31,15 @@ impl KnownBug {
                 .any(|(first, beyond)| *first <= version && version < *beyond)
     }
 
+    /// The one of these bugs that is to be expected of this case on this kernel.
+    pub fn expected<'b>(
+        bugs: &'b [KnownBug],
+        case: &str,
+        version: Version,
+    ) -> Option<&'b KnownBug> {
+        bugs.iter().find(|bug| bug.applies(case, version))
+    }
+
     /// The bug in one line, as directives quote it.
     pub fn text(&self) -> String {
         format!(

@@ -89,7 +89,6 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         failed: false,
         cut_short: false,
         held_back: planned.iter().map(|entry| entry.verdict.clone()).collect(),
-        reported: 0,
         told: vec![false; planned.len()],
         counts: Counts::default(),
         workers: Vec::new(),
@@ -137,8 +136,6 @@ struct Run<'a, 's> {
     /// Whether a signal ended the run.
     cut_short: bool,
     held_back: Vec<Option<Verdict>>,
-    /// How many of the plan's first are told, where they are told in its order.
-    reported: usize,
     /// Which are told.
     told: Vec<bool>,
     counts: Counts,

@@ -4,10 +4,11 @@
 //! nothing of the kernel: it waits for a CPU. One that hangs sleeps, or has a CPU all the time.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::time::{Duration, Instant};
 
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::unistd::Pid;
+
+use crate::proc_stat::{Stat, numbers};
 
 /// Whose time it is.
 #[derive(Clone, Copy, Debug)]
@@ -39,23 +40,26 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Gives tasks `limit` of time from now on. Descendants are those that are made from now on.
+    /// Gives tasks that begin now `limit` of time.
     pub fn new(limit: Duration, tasks: Tasks) -> Self {
         let now = Instant::now();
-        let had = match tasks {
-            // There are none yet.
-            Tasks::Descendants => Duration::ZERO,
-            Tasks::From(_) => Share::of(tasks).had,
-        };
         Self {
             limit,
             tasks,
             begin: now,
             end: now + limit,
             seen: now,
-            had,
+            had: Duration::ZERO,
             passed: Duration::ZERO,
         }
+    }
+
+    /// Gives the same tasks, which have run before, `limit` of time from now on.
+    pub fn renew(&mut self, limit: Duration) {
+        *self = Self {
+            had: Share::of(self.tasks).had,
+            ..Self::new(limit, self.tasks)
+        };
     }
 
     /// How much time was given.
@@ -115,7 +119,7 @@ impl Share {
     fn of(tasks: Tasks) -> Self {
         let processes: Vec<(i32, Stat)> = numbers("/proc")
             .into_iter()
-            .filter_map(|pid| Some((pid, Stat::read(&format!("/proc/{pid}/stat"))?)))
+            .filter_map(|pid| Some((pid, Stat::read(&format!("/proc/{pid}"))?)))
             .collect();
         let own = std::process::id() as i32;
         let root = match tasks {
@@ -143,50 +147,14 @@ impl Share {
             wants_to_run: false,
         };
         for (pid, stat) in processes.iter().filter(|(pid, _)| family.contains(pid)) {
-            share.had += stat.had;
+            share.had += stat.ran;
             let threads = format!("/proc/{pid}/task");
             share.wants_to_run |= numbers(&threads).into_iter().any(|thread| {
-                Stat::read(&format!("{threads}/{thread}/stat")).is_some_and(|stat| stat.runs)
+                Stat::read(&format!("{threads}/{thread}")).is_some_and(|stat| stat.state == "R")
             });
         }
         share
     }
-}
-
-/// What a file `stat` of /proc says of a task.
-struct Stat {
-    parent: i32,
-    runs: bool,
-    had: Duration,
-}
-
-impl Stat {
-    fn read(path: &str) -> Option<Self> {
-        Self::parse(&fs::read_to_string(path).ok()?)
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        // The command, in parentheses, may hold anything. After it come the fields from the third on.
-        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-        let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-        let ticks = number(14)? + number(15)? + number(16)? + number(17)?;
-        let a_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
-        Some(Self {
-            parent: fields.get(1)?.parse().ok()?,
-            runs: fields.first() == Some(&"R"),
-            had: Duration::from_millis(ticks * 1000 / a_second.max(1) as u64),
-        })
-    }
-}
-
-/// The names in a directory that are numbers.
-fn numbers(directory: &str) -> Vec<i32> {
-    fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect()
 }
 
 #[cfg(test)]
@@ -219,15 +187,6 @@ mod tests {
             after(&[(10, 1, true), (9, 1, false)]),
             Duration::from_secs(10)
         );
-    }
-
-    #[test]
-    fn the_stat_of_a_task_is_read_whatever_its_name() {
-        let text = "7 (a) b) R 3 7 7 0 -1 4194560 100 0 0 0 10 20 30 40 20 0 1 0 5 0 0";
-        let stat = Stat::parse(text).expect("it is one");
-        let a_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100) as u64;
-        assert_eq!((stat.parent, stat.runs), (3, true));
-        assert_eq!(stat.had, Duration::from_millis(100 * 1000 / a_second));
     }
 
     #[test]

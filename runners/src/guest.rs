@@ -41,7 +41,7 @@ use vm::machine::{Accelerator, MachineError, Options};
 use vm::payload::PayloadError;
 
 use crate::cli::{BootFailure, Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs, name_of};
-use crate::host::{PROGRAM, select_part};
+use crate::host::{PROGRAM, cpus, select_part};
 use crate::reports::Reports;
 use console::ConsoleLog;
 use machine::{Input, Machine, MachineEnd};
@@ -234,7 +234,7 @@ impl Boot {
         };
         // User-mode Linux has one, and refuses more.
         if kernel.kind() != Kind::UserMode {
-            remarks.extend(too_many_cpus(args.cpus, cpus_of_host()));
+            remarks.extend(too_many_cpus(args.cpus, cpus()));
         }
         let console = match &args.console {
             Some(path) => path.clone(),
@@ -312,7 +312,7 @@ impl Boot {
         if self.kernel.kind() == Kind::UserMode || (items.len() < WORTH_A_CPU && !races) {
             1
         } else {
-            cpus_of_host().min(2)
+            cpus().min(2)
         }
     }
 
@@ -368,10 +368,6 @@ impl Boot {
     }
 }
 
-fn cpus_of_host() -> u32 {
-    std::thread::available_parallelism().map_or(1, usize::from) as u32
-}
-
 /// What to say of processors that this machine does not have: they take turns, and each of them is
 /// started while the others wait for it.
 fn too_many_cpus(asked: Option<u32>, host: u32) -> Option<String> {
@@ -422,7 +418,7 @@ fn follow(
                     last_sign = Instant::now();
                     // What the guest had of this machine is not worth a look at each sign.
                     if patience.limit() != args.silence || patience.age() >= OVERDUE {
-                        patience = Patience::new(args.silence, guest);
+                        patience.renew(args.silence);
                     }
                 }
                 for event in heard.events {
@@ -450,7 +446,7 @@ fn follow(
                     let text = format!("the guest was silent for {limit} and then went on");
                     sink(&Event::Remark { text })?;
                     last_sign = Instant::now();
-                    patience = Patience::new(args.silence, guest);
+                    patience.renew(args.silence);
                     continue;
                 };
                 let words = machine.words();

@@ -167,10 +167,14 @@ impl InGuest {
     }
 }
 
+/// How many processors this machine lets the program use. It takes reading files.
+pub fn cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, usize::from) as u32
+}
+
 /// How a run is done.
 fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
     // Not asked where it is told: it takes reading files.
-    let cpus = || std::thread::available_parallelism().map_or(1, usize::from) as u32;
     RunOptions {
         program: PROGRAM.to_owned(),
         seed: how.seed(),

@@ -27,7 +27,7 @@ use crate::cli::{
 };
 use crate::files::Unwritable;
 use crate::guest::{Boot, signals};
-use crate::host::select_part;
+use crate::host::{cpus, select_part};
 use crate::progress::ProgressLine;
 use crate::reports::Reports;
 use row::Row;
@@ -164,9 +164,8 @@ struct Guests {
 impl Guests {
     fn new(args: MatrixArgs) -> anyhow::Result<Self> {
         let entrants = entrants(&args.guest.kernel);
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            at_once: args.guests.map_or(cpus, |guests| guests as usize),
+            at_once: args.guests.unwrap_or_else(cpus) as usize,
             reports: args.reports,
             entrants,
             args: RunArgs {

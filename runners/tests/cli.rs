@@ -273,25 +273,33 @@ fn interrupted_runs_clean_up_and_say_so() {
     }
 }
 
+/// The TAP of a run that is interrupted after a while.
+fn interrupted(after: Duration, arguments: &[&str]) -> String {
+    let child = Command::new(PROGRAM)
+        .args(arguments)
+        .args(["--jobs", "1", "--format", "tap"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    std::thread::sleep(after);
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it is running");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(130));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 #[test]
 fn cases_that_an_interrupted_run_did_not_come_to_have_a_result() {
-    let child = Command::new(PROGRAM)
-        .args([
+    let text = interrupted(
+        Duration::from_millis(700),
+        &[
             "selftest",
             "selftest.hang",
             "selftest.pass",
             "--timeout",
             "1h",
-        ])
-        .args(["--jobs", "1", "--format", "tap"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program runs");
-    std::thread::sleep(Duration::from_millis(700));
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it is running");
-    let output = child.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(130));
-    let text = String::from_utf8_lossy(&output.stdout);
+        ],
+    );
     let plan = text
         .lines()
         .find_map(|line| line.strip_prefix("1.."))
@@ -305,17 +313,10 @@ fn cases_that_an_interrupted_run_did_not_come_to_have_a_result() {
 
 #[test]
 fn what_a_long_run_found_before_it_was_interrupted_is_told() {
-    let child = Command::new(PROGRAM)
-        .args(["flags.zero.shared", "--seed", "5", "--format", "tap"])
-        .args(["--duration", "1h", "--jobs", "1"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program runs");
-    std::thread::sleep(Duration::from_millis(1500));
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it is running");
-    let output = child.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(130));
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = interrupted(
+        Duration::from_millis(1500),
+        &["flags.zero.shared", "--seed", "5", "--duration", "1h"],
+    );
     assert!(text.contains("ok 1 - flags.zero.shared"), "{text}");
     assert!(text.contains("runs, of the seeds 5 to"), "{text}");
     assert!(text.contains("Bail out! interrupted"), "{text}");

@@ -243,9 +243,9 @@ impl Apt {
         progress: &mut dyn FnMut(&str),
     ) -> Result<(), AptError> {
         progress(&format!("fetching {} {}", package.name, package.version));
-        let scratch = tempfile::tempdir_in(&self.root).map_err(|error| AptError::File {
+        let scratch = tempfile::tempdir_in(&self.root).map_err(|source| AptError::File {
             path: self.root.clone(),
-            source: error,
+            source,
         })?;
         let mut download = self.command("apt-get");
         download
@@ -336,9 +336,9 @@ fn extract_from(
             }
             file.persist(&target).map(drop).map_err(|error| error.error)
         })();
-        written.map_err(|error| AptError::File {
+        written.map_err(|source| AptError::File {
             path: target,
-            source: error,
+            source,
         })?;
     }
     Ok(())

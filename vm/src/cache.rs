@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// A directory of things that can be made again: it may be deleted at any time between runs.
 #[derive(Clone, Debug)]
@@ -25,6 +26,22 @@ pub enum CacheError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// The files of a directory with this extension, but for the `kept` that were written last. Another run may remove
+/// them first.
+pub fn older_files(directory: &Path, extension: &str, kept: usize) -> Vec<PathBuf> {
+    let mut files: Vec<(SystemTime, PathBuf)> = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
+        .collect();
+    files.sort_by(|a, b| b.cmp(a));
+    let paths = files.into_iter().map(|(_, path)| path);
+    paths.skip(kept).collect()
 }
 
 impl Cache {

@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::cache::{Cache, CacheError};
+use crate::cache::{Cache, CacheError, older_files};
 use crate::elf;
 use crate::kconfig::Configuration;
 use crate::kernel::{self, Kernel, KernelError, Kind};
@@ -167,20 +167,7 @@ fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
 /// Removes the least recently used kernels beyond [`KEPT`]. One that another run is booting stays readable for it:
 /// QEMU has opened it, or finds it missing only if twelve others were unpacked within that moment.
 fn drop_old(directory: &Path) {
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return;
-    };
-    let mut kernels: Vec<(SystemTime, PathBuf)> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "vmlinux")
-        })
-        .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
-        .collect();
-    kernels.sort_by(|a, b| b.cmp(a));
-    for (_, path) in kernels.into_iter().skip(KEPT) {
+    for path in older_files(directory, "vmlinux", KEPT) {
         // Another run may have removed it first.
         let _ = std::fs::remove_file(&path);
         let _ = std::fs::remove_file(path.with_extension("config"));

@@ -55,9 +55,7 @@ impl Run<'_, '_> {
     pub(super) fn known_bug(&self, index: usize) -> Option<&KnownBug> {
         let name = &self.planned[index].item.name;
         let version = self.setting.facts.version;
-        self.known_bugs
-            .iter()
-            .find(|bug| bug.applies(name, version))
+        KnownBug::expected(&self.known_bugs, name, version)
     }
 
     /// What the kernel logged since the last answer belongs to every case that was running.
@@ -82,9 +80,10 @@ impl Run<'_, '_> {
             }
             return Ok(());
         }
-        while self.reported < self.planned.len() && self.held_back[self.reported].is_some() {
-            self.report(self.reported)?;
-            self.reported += 1;
+        while let Some(next) = self.told.iter().position(|told| !told)
+            && self.held_back[next].is_some()
+        {
+            self.report(next)?;
         }
         Ok(())
     }

@@ -150,21 +150,15 @@ impl Pretty {
                     self.paint(DIM, &format!("{:.1} s", duration.as_secs_f64()))
                 )?;
             }
-            for (reason, cases) in &self.never_reached {
-                writeln!(
-                    out,
-                    "{} {}",
-                    self.paint(RED, &format!("{cases:>5}")),
-                    one_line(reason)
-                )?;
-            }
-            for (reason, cases) in &self.skip_reasons {
-                writeln!(
-                    out,
-                    "{} {}",
-                    self.paint(YELLOW, &format!("{cases:>5} skipped:")),
-                    one_line(reason)
-                )?;
+            let reasons = [
+                (&self.never_reached, RED, ""),
+                (&self.skip_reasons, YELLOW, " skipped:"),
+            ];
+            for (reasons, colour, word) in reasons {
+                for (reason, cases) in reasons {
+                    let cases = self.paint(colour, &format!("{cases:>5}{word}"));
+                    writeln!(out, "{cases} {}", one_line(reason))?;
+                }
             }
             writeln!(out)?;
         }

@@ -12,7 +12,7 @@ use harness::case_run::Tier;
 use harness::event::Event;
 use harness::facts::Facts;
 use harness::judge::{Status, Verdict};
-use harness::outcome::{ExitStatus, Outcome, expect};
+use harness::outcome::{ExitStatus, KnownBug, Outcome, expect};
 use harness::pool::{RunOptions, usual_jobs};
 use harness::report::one_line;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -23,7 +23,7 @@ use super::witnesses::Witnesses;
 use super::{check_place, document, parse, under};
 use crate::cli::{SelectionArgs, contradiction, parse_duration};
 use crate::draft::Draft;
-use crate::host::{PROGRAM, select};
+use crate::host::{PROGRAM, cpus, select};
 use crate::known_bugs;
 
 const EXAMPLES: &str = "\
@@ -164,9 +164,7 @@ pub fn run(args: &FaultMatrixArgs) -> anyhow::Result<ExitStatus> {
 }
 
 /// Why nothing can be shown of a case that does not pass on this kernel even without a fault.
-fn why_not_tried(case: &str, verdict: &Verdict, facts: &Facts) -> String {
-    let bugs = known_bugs::all();
-    let bug = bugs.iter().find(|bug| bug.applies(case, facts.version));
+fn why_not_tried(verdict: &Verdict, bug: Option<&KnownBug>) -> String {
     match expect(verdict, bug) {
         Outcome::KnownBug { bug } => bug,
         _ if verdict.reason.is_empty() => verdict.status.word().to_owned(),
@@ -220,6 +218,7 @@ impl<'a> Matrix<'a> {
             bar,
             interrupted: None,
         };
+        let (bugs, version) = (known_bugs::all(), matrix.facts.version);
         let all: Vec<String> = matrix.items.keys().cloned().collect();
         for (name, verdict) in matrix.verdicts(None, &all)? {
             let left_out = declared::left_out(&name);
@@ -228,7 +227,7 @@ impl<'a> Matrix<'a> {
             } else {
                 let why = match left_out {
                     Some(entry) => entry.reason.clone(),
-                    None => why_not_tried(&name, &verdict, &matrix.facts),
+                    None => why_not_tried(&verdict, KnownBug::expected(&bugs, &name, version)),
                 };
                 matrix.caught.not_passing.insert(name, why);
             }
@@ -339,7 +338,6 @@ impl<'a> Matrix<'a> {
         if cases.is_empty() || self.interrupted.is_some() {
             return Ok(Vec::new());
         }
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from) as u32;
         let options = RunOptions {
             program: PROGRAM.to_owned(),
             seed: self.args.seed,
@@ -347,7 +345,7 @@ impl<'a> Matrix<'a> {
             repeat: 1,
             duration: None,
             until_failure: false,
-            jobs: self.args.jobs.unwrap_or_else(|| usual_jobs(cpus)),
+            jobs: self.args.jobs.unwrap_or_else(|| usual_jobs(cpus())),
             // What passes may take its time.
             timeout: fault
                 .filter(|fault| !fault.harmless && (fault.hangs || fault.tried_on.is_empty()))

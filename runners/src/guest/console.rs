@@ -1,11 +1,13 @@
 //! The guest's console, kept in a file: the whole of it, or beginning and end of a flood.
 
 use std::collections::VecDeque;
-use std::fs::{DirEntry, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
+
+use vm::cache::older_files;
 
 use crate::files::Unwritable;
 
@@ -37,21 +39,8 @@ pub fn file_name(kernel: &str) -> String {
 
 /// Removes the oldest consoles of a directory. One that cannot be removed stays.
 pub fn forget_old(directory: &Path) {
-    let age = |entry: &DirEntry| entry.metadata().and_then(|data| data.modified()).ok();
-    let mut consoles: Vec<DirEntry> = std::fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| {
-            entry
-                .path()
-                .extension()
-                .is_some_and(|extension| extension == "log")
-        })
-        .collect();
-    consoles.sort_by_key(age);
-    for old in consoles.iter().rev().skip(EARLIER) {
-        let _ = std::fs::remove_file(old.path());
+    for old in older_files(directory, "log", EARLIER) {
+        let _ = std::fs::remove_file(old);
     }
 }
 

@@ -50,10 +50,8 @@ pub enum Act {
     ProcessGroup,
     /// A child that ends at once.
     Child,
-    /// A child that stays in the caller's namespaces for a while.
-    Keeper,
-    /// The same, and it shares root, descriptors and undo list with the caller.
-    SharingKeeper,
+    /// A child that stays in the caller's namespaces for a while, and shares so much with the caller.
+    Keeper(Flags),
     /// The last descriptor is closed.
     DescriptorLost,
     /// The last descriptor leads elsewhere.
@@ -153,12 +151,8 @@ impl Act {
                     }
                     child
                 }
-                Act::Keeper | Act::SharingKeeper => {
-                    let shared = match self {
-                        Act::SharingKeeper => Flags::FS | Flags::FILES | Flags::SYSVSEM,
-                        _ => Flags::NONE,
-                    };
-                    let flags = shared.0 | libc::SIGCHLD as u64;
+                Act::Keeper(sharing) => {
+                    let flags = sharing.0 | libc::SIGCHLD as u64;
                     let child = syscall!(Sysno::clone, flags, 0, 0, 0, 0);
                     if child == Ok(0) {
                         let while_tests_last = [20i64, 0];

@@ -8,6 +8,9 @@ use crate::flags::Flags;
 
 const NAMESPACES: Flags = Flags(Flags::PRIVILEGED.0 | Flags::NEWUSER.0);
 
+/// What tasks share and a call separates.
+const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
+
 /// Changed by calls that name one flag: name, flag, act, what is seen, requirements.
 const AFTER_FLAG: [(&str, Flags, Act, &str, &[&str]); 14] = [
     (
@@ -178,7 +181,7 @@ fn kept() -> [Fault; 2] {
             "A namespace stays for a while when its last task has ended.",
             "A reference that nobody gives back.",
             &["INT-06", "INT-26"],
-            What::AndThen(Act::Keeper),
+            What::AndThen(Act::Keeper(Flags::NONE)),
         )
         .when(When::Any(NAMESPACES))
         // They wait before they give up.
@@ -188,9 +191,9 @@ fn kept() -> [Fault; 2] {
             "Root, descriptors and undo list of a call's own stay for a while when its last task has ended.",
             "A count of sharers that is one too high.",
             &["EFF-SEM-04"],
-            What::AndThen(Act::SharingKeeper),
+            What::AndThen(Act::Keeper(SHARED)),
         )
-        .when(When::Any(Flags::FS | Flags::FILES | Flags::SYSVSEM))
+        .when(When::Any(SHARED))
         .tried_on(&["separation.sysvsem.", "races.sysvsem."]),
     ]
 }
