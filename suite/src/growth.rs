@@ -78,6 +78,12 @@ pub fn judge(pairs: &[Pair]) -> Finding {
     }
 }
 
+/// Whether of all that so many calls seemed to leave, so much is left for good. Either all of it is, or
+/// nothing: half of it tells one from the other, whatever others allocated meanwhile.
+pub fn stays(left: f64, calls: u32) -> bool {
+    left >= f64::from(calls) / 2.0
+}
+
 impl fmt::Display for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -171,6 +177,13 @@ mod tests {
         };
         assert_eq!(judge(&[pair(4), pair(8)]), Finding::Unclear);
         assert_eq!(judge(&[pair(4), pair(8), pair(16)]), Finding::Steady);
+    }
+
+    #[test]
+    fn what_is_freed_in_the_end_does_not_stay() {
+        // Two calls by others, none of 504 left; all of 504 left, but for what others freed meanwhile.
+        assert!(!stays(2.0, 504));
+        assert!(stays(504.0 - 120.0, 504));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | [`fault`] | stand-ins for broken kernels |
 //! | [`failing`] | ways for a call to fail late |
 //! | [`gauges`], [`growth`] | how many objects the kernel holds, and whether calls make them more |
+//! | [`late_free`] | what the kernel frees in its own time, freed now |
 //! | [`limits`] | limits on the number of namespaces |
 //! | [`judged`] | one call, compared with the model in all its effects |
 //! | [`sweep`] | the whole space of flags in one state |
@@ -35,6 +36,7 @@ pub mod flags;
 pub mod gauges;
 pub mod growth;
 pub mod judged;
+pub mod late_free;
 pub mod limits;
 pub mod mark;
 pub mod memory_sharer;

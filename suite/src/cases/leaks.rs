@@ -5,12 +5,13 @@
 //! Each case first has tasks hold what the call makes, and so learns which kinds of objects this
 //! kernel makes of it, and that it would see them: held or leaked, they look the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::failing::Failing;
 use crate::gauges::{Gauges, LEAST_MEMORY, Reading, is_memory, is_of};
-use crate::growth::{Finding, GROWING, Pair, STEADY, judge, may_grow};
+use crate::growth::{Finding, GROWING, Pair, STEADY, judge, may_grow, stays};
+use crate::late_free;
 use crate::limits;
 use crate::model::{Kernel, predict};
 use crate::prelude::*;
@@ -28,8 +29,13 @@ fn sharing(flags: Flags) -> Flags {
     (Flags::FS | Flags::FILES | Flags::SYSVSEM) & !(flags & Flags::SYSVSEM)
 }
 
-/// How long the kernel may take to let go of what nobody uses any more (RULE-05), on real hardware.
-const RELEASE: Duration = Duration::from_secs(2);
+/// How long the kernel mostly takes at most to let go of what nobody uses any more (RULE-05), on real
+/// hardware.
+const RELEASE: Duration = Duration::from_secs(1);
+
+/// How long it may take in the worst case, on real hardware, where [`late_free`] cannot hurry it. Only what
+/// seems to leak is waited for that long.
+const LATEST: Duration = Duration::from_secs(12);
 
 /// How many calls more are made for the kernel to let go of what it put aside: since 6.12 it frees a
 /// network namespace when the next one goes.
@@ -202,8 +208,31 @@ fn left_by(
         if nudges < NUDGES && pause > Duration::from_millis(10) {
             nudges += 1;
             batch(1, true)?;
+            t.setup(Call::new("have collected objects freed", late_free::hurry()))?;
         }
         pause = (2 * pause).min(Duration::from_millis(50));
+    }
+}
+
+/// Waits until of what seemed to grow by so many calls nothing is left, or the kernel had all the time
+/// that it may take, and says of which kinds something stays.
+#[track_caller]
+fn staying<'a>(
+    t: &Test,
+    gauges: &Gauges,
+    held: &Held,
+    (start, calls): (&Reading, u32),
+    mut growing: Vec<&'a String>,
+) -> Done<Vec<&'a String>> {
+    let deadline = Instant::now() + t.patience(LATEST);
+    loop {
+        let names: Vec<String> = growing.iter().copied().cloned().collect();
+        let now = gauges.read(t, Some(&names))?;
+        growing.retain(|name| stays(gain(start, &now, name) as f64 / unit(name, held[*name]), calls));
+        if growing.is_empty() || Instant::now() > deadline {
+            return Ok(growing);
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
@@ -221,10 +250,16 @@ fn check_nothing_left(
     let mut random = fastrand::Rng::with_seed(t.seed());
     let mut pairs: BTreeMap<&String, Vec<Pair>> = BTreeMap::new();
     let mut open: Vec<&String> = held.keys().collect();
+    // What seemed to grow, and was only freed late.
+    let mut late: BTreeSet<&String> = BTreeSet::new();
+    let mut made = 0;
     // What is allocated once and stays is allocated here.
     batch(1, true)?;
+    let names: Vec<String> = held.keys().cloned().collect();
+    let start = gauges.read(t, Some(&names))?;
     for stage in 0..MOST_PAIRS {
         let calls = first(t) << stage;
+        made += calls;
         let measure = |with| left_by(t, gauges, held, (calls, with), &batch);
         // In either order: what one leaves to be freed later, the other would seem to gain.
         let (with, without) = if random.bool() {
@@ -243,9 +278,14 @@ fn check_nothing_left(
             });
         }
         open.retain(|name| judge(&pairs[*name]) == Finding::Unclear);
-        let grows = |name: &&String| matches!(judge(&pairs[*name]), Finding::Grows(_));
-        if pairs.keys().any(grows) {
-            break;
+        let grows = |name: &&String| !late.contains(name) && matches!(judge(&pairs[*name]), Finding::Grows(_));
+        let growing: Vec<&String> = held.keys().filter(grows).collect();
+        if !growing.is_empty() {
+            let staying = staying(t, gauges, held, (&start, made), growing.clone())?;
+            late.extend(growing.into_iter().filter(|name| !staying.contains(name)));
+            if !staying.is_empty() {
+                break;
+            }
         }
         let enough = |name: &&String| match (is_memory(name), stage + 1 >= ENOUGH_PAIRS) {
             // Memory comes in pages and is everybody's: it takes many calls to say something of it.
@@ -262,7 +302,7 @@ fn check_nothing_left(
     };
     let mut seen = 0;
     for (name, held) in held {
-        let finding = judge(&pairs[name]);
+        let finding = if late.contains(name) { Finding::Steady } else { judge(&pairs[name]) };
         let text = if is_memory(name) {
             format!("memory ({name}, in {held:.0} KiB that one call holds) left per call of {what}")
         } else {
