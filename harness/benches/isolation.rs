@@ -43,8 +43,7 @@ fn timed(runs: u32, mut run: impl FnMut()) -> Duration {
 /// Measures in the process at hand, whose output the supervisor takes for itself.
 fn measure() -> String {
     let item = case("bench.trivial", &["FLAG-40"], |t| {
-        t.check(Call::zero_on_success("unshare(0)", unshare_nothing()))
-            .succeeds()
+        t.check(Call::zero_on_success("unshare(0)", unshare_nothing())).succeeds()
     });
     let mut bench = Bench::start(0);
     let (mut bares, mut cases) = (Vec::new(), Vec::new());

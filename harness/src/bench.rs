@@ -44,10 +44,7 @@ impl Bench {
             before_body: None,
         };
         let log = RecordLog::map().expect("memory");
-        Self {
-            supervisor: Supervisor::start(setting, log, true).expect("a supervisor"),
-            _directory: directory,
-        }
+        Self { supervisor: Supervisor::start(setting, log, true).expect("a supervisor"), _directory: directory }
     }
 
     /// How long a case takes that passes.

@@ -48,26 +48,17 @@ pub struct Call<V> {
 impl<V> Call<V> {
     /// A call and its result as the kernel gave it.
     pub fn new(text: impl Into<Cow<'static, str>>, result: Result<V, Errno>) -> Self {
-        Self {
-            text: text.into(),
-            result: result.map_err(Failure::Errno),
-        }
+        Self { text: text.into(), result: result.map_err(Failure::Errno) }
     }
 
     /// A call made through the standard library. An error without an errno becomes EIO.
     pub fn io(text: impl Into<Cow<'static, str>>, result: io::Result<V>) -> Self {
-        Self::new(
-            text,
-            result.map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)),
-        )
+        Self::new(text, result.map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)))
     }
 
     /// Something that was looked at rather than called, e.g. "the parent's cwd".
     pub fn seen(text: impl Into<Cow<'static, str>>, value: V) -> Self {
-        Self {
-            text: text.into(),
-            result: Ok(value),
-        }
+        Self { text: text.into(), result: Ok(value) }
     }
 
     /// What the call was, in words.
@@ -82,18 +73,12 @@ impl<V> Call<V> {
 
     /// The same call under a more telling name.
     pub fn called(self, text: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            text: text.into(),
-            result: self.result,
-        }
+        Self { text: text.into(), result: self.result }
     }
 
     /// The same call with its value changed.
     pub fn map<W>(self, change: impl FnOnce(V) -> W) -> Call<W> {
-        Call {
-            text: self.text,
-            result: self.result.map(change),
-        }
+        Call { text: self.text, result: self.result.map(change) }
     }
 
     pub(crate) fn into_parts(self) -> (Cow<'static, str>, Result<V, Failure>) {
@@ -113,10 +98,7 @@ impl Call<()> {
             }),
             other => Err(Failure::Returned(other)),
         };
-        Self {
-            text: text.into(),
-            result,
-        }
+        Self { text: text.into(), result }
     }
 }
 
@@ -127,27 +109,15 @@ mod tests {
     #[test]
     fn only_zero_is_success() {
         assert_eq!(Call::zero_on_success("unshare(0)", 0).result(), Ok(&()));
-        assert_eq!(
-            Call::zero_on_success("unshare(0)", -22).result(),
-            Err(Failure::Errno(Errno::EINVAL))
-        );
-        assert_eq!(
-            Call::zero_on_success("unshare(0)", 7).result(),
-            Err(Failure::Returned(7))
-        );
+        assert_eq!(Call::zero_on_success("unshare(0)", -22).result(), Err(Failure::Errno(Errno::EINVAL)));
+        assert_eq!(Call::zero_on_success("unshare(0)", 7).result(), Err(Failure::Returned(7)));
         // A value below −4095 is an address-like success of some other call, never 0.
-        assert_eq!(
-            Call::zero_on_success("unshare(0)", -5000).result(),
-            Err(Failure::Returned(-5000))
-        );
+        assert_eq!(Call::zero_on_success("unshare(0)", -5000).result(), Err(Failure::Returned(-5000)));
     }
 
     #[test]
     fn a_leaked_restart_code_is_not_mistaken_for_a_known_errno() {
         let call = Call::zero_on_success("unshare(0)", -512);
-        assert_eq!(
-            format!("{:?}", call.result().unwrap_err()),
-            "errno 512, which has no name"
-        );
+        assert_eq!(format!("{:?}", call.result().unwrap_err()), "errno 512, which has no name");
     }
 }

@@ -65,12 +65,7 @@ pub struct Variant {
 impl Variant {
     /// A variant that proves and needs what its case does.
     pub fn new(name: impl Into<String>, param: u64) -> Self {
-        Self {
-            name: name.into(),
-            proves: Vec::new(),
-            needs: Needs::NONE,
-            param,
-        }
+        Self { name: name.into(), proves: Vec::new(), needs: Needs::NONE, param }
     }
 
     /// The same variant, proving only these requirements.
@@ -137,9 +132,7 @@ impl Item {
 
     /// What it needs.
     pub fn needs(&self) -> Needs {
-        self.variant.as_ref().map_or(self.case.needs, |variant| {
-            self.case.needs.and(variant.needs)
-        })
+        self.variant.as_ref().map_or(self.case.needs, |variant| self.case.needs.and(variant.needs))
     }
 
     /// The parameter of its variant; 0 without one.
@@ -160,11 +153,7 @@ pub fn items(cases: &'static [Case]) -> Vec<Item> {
     for case in cases {
         let variants = (case.variants)();
         if variants.is_empty() {
-            items.push(Item {
-                name: case.name.to_owned(),
-                case,
-                variant: None,
-            });
+            items.push(Item { name: case.name.to_owned(), case, variant: None });
         }
         items.extend(variants.into_iter().map(|variant| Item {
             // Not formatted: an emulated guest would be at it for longer than at its first case.
@@ -179,16 +168,18 @@ pub fn items(cases: &'static [Case]) -> Vec<Item> {
 /// Declares a conformance case where it stands; the program finds it by itself.
 ///
 /// ```ignore
-/// case! {
+/// case!(Case {
 ///     name: "separation.fs.cwd",
 ///     about: "After unshare(CLONE_FS) a chdir by the caller is not seen by its sharer.",
 ///     proves: &["EFF-FS-01"],
 ///     run: |t| { … }
-/// }
+/// });
 /// ```
+///
+/// In round brackets, since rustfmt formats what stands in them.
 #[macro_export]
 macro_rules! case {
-    ($($field:ident : $value:expr),* $(,)?) => {
+    (Case { $($field:ident : $value:expr),* $(,)? }) => {
         $crate::case_in! { $crate::case::CASES; $($field: $value),* }
     };
 }
@@ -196,7 +187,7 @@ macro_rules! case {
 /// Declares a deliberately bad case that tests the harness.
 #[macro_export]
 macro_rules! selftest_case {
-    ($($field:ident : $value:expr),* $(,)?) => {
+    (Case { $($field:ident : $value:expr),* $(,)? }) => {
         $crate::case_in! { $crate::case::SELFTEST_CASES; $($field: $value),* }
     };
 }

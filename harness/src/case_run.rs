@@ -16,9 +16,7 @@ use crate::facts::Facts;
 use crate::record::{Record, RecordLog};
 
 /// How much of a large space a case looks at.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// Enough to see every flag, pair and state; seconds even under emulation.
@@ -82,14 +80,7 @@ impl Test {
         // Each repetition is the run of a seed of its own, which repeats it alone.
         let run_seed = seed_of_repetition(setting.seed, repetition);
         let seed = seed_for(run_seed, &item.name);
-        Self {
-            log,
-            item,
-            setting,
-            run_seed,
-            seed,
-            directory: OnceLock::new(),
-        }
+        Self { log, item, setting, run_seed, seed, directory: OnceLock::new() }
     }
 
     pub(crate) fn log(&self) -> RecordLog {
@@ -193,9 +184,7 @@ fn seed_for(seed: u64, name: &str) -> u64 {
     seed.to_le_bytes()
         .into_iter()
         .chain(name.bytes())
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Runs a case in the process at hand, which its supervisor has just forked, and ends the process.

@@ -29,12 +29,7 @@ pub struct Check<'t, V> {
 
 impl<'t, V: Debug> Check<'t, V> {
     pub(crate) fn new(test: &'t Test, call: Call<V>, at: &'static Location<'static>) -> Self {
-        Self {
-            test,
-            call,
-            requirement: None,
-            at,
-        }
+        Self { test, call, requirement: None, at }
     }
 
     /// Names the one requirement this check is about, where the case proves several.
@@ -61,9 +56,7 @@ impl<'t, V: Debug> Check<'t, V> {
             call: call.into_owned(),
             expected: expected(),
             actual,
-            requirement: self
-                .requirement
-                .map_or_else(|| self.test.proves().join(", "), str::to_owned),
+            requirement: self.requirement.map_or_else(|| self.test.proves().join(", "), str::to_owned),
             task: self.test.task_name(),
             at: self.at.into(),
         }));
@@ -84,11 +77,7 @@ impl<'t, V: Debug> Check<'t, V> {
     /// # Errors
     /// It did not: a failed check is on record.
     pub fn fails_with(self, errno: Errno) -> Done {
-        self.judge(
-            || format!("{errno:?}"),
-            |result| result.err() == Some(Failure::Errno(errno)),
-        )
-        .map(drop)
+        self.judge(|| format!("{errno:?}"), |result| result.err() == Some(Failure::Errno(errno))).map(drop)
     }
 
     /// The call must give exactly this result: `Ok` of any value, or this errno.
@@ -110,11 +99,7 @@ impl<'t, V: Debug> Check<'t, V> {
     where
         V: PartialEq,
     {
-        self.judge(
-            || shown(&expected),
-            |result| result.ok().is_some_and(|value| *value == expected),
-        )
-        .map(drop)
+        self.judge(|| shown(&expected), |result| result.ok().is_some_and(|value| *value == expected)).map(drop)
     }
 
     /// The value must be another one than this.
@@ -137,10 +122,7 @@ impl<'t, V: Debug> Check<'t, V> {
     /// # Errors
     /// It does not: a failed check is on record.
     pub fn holds(self, expected: &str, condition: impl FnOnce(&V) -> bool) -> Done<V> {
-        let value = self.judge(
-            || expected.to_owned(),
-            |result| result.ok().is_some_and(condition),
-        )?;
+        let value = self.judge(|| expected.to_owned(), |result| result.ok().is_some_and(condition))?;
         Ok(value.expect("a condition that holds has a value"))
     }
 }
@@ -188,9 +170,7 @@ impl Test {
 
     /// Ends the case as not runnable here, for a reason its needs could not foresee.
     pub fn skip(&self, reason: impl Into<String>) -> Stop {
-        self.log().write(&Record::Skip {
-            reason: reason.into(),
-        });
+        self.log().write(&Record::Skip { reason: reason.into() });
         Stop(())
     }
 

@@ -18,17 +18,13 @@ use crate::needs::Feature;
 use crate::sandbox::Sandbox;
 
 /// A kernel version; the third number is the stable release.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Version(pub u32, pub u32, pub u32);
 
 impl Version {
     /// Reads the numbers at the start of a release such as `6.1.0-52-cloud-amd64`.
     pub fn parse(release: &str) -> Option<Version> {
-        let numbers = release
-            .split(|c: char| !(c.is_ascii_digit() || c == '.'))
-            .next()?;
+        let numbers = release.split(|c: char| !(c.is_ascii_digit() || c == '.')).next()?;
         let mut numbers = numbers.split('.').map(str::parse);
         let major = numbers.next()?.ok()?;
         let minor = numbers.next()?.ok()?;
@@ -96,8 +92,7 @@ impl Facts {
                 _ => uid,
             },
             sandbox,
-            user_namespace_takes_root: number_in("/proc/sys/kernel/unprivileged_userns_clone")
-                == Some(0),
+            user_namespace_takes_root: number_in("/proc/sys/kernel/unprivileged_userns_clone") == Some(0),
             uid,
             capabilities: effective_capabilities(),
             taint: taint(),
@@ -123,18 +118,12 @@ impl Facts {
     /// The facts as lines a person reads at the head of a report.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![
-            format!(
-                "kernel: {} {} {} {}",
-                self.system, self.release, self.build, self.machine
-            ),
+            format!("kernel: {} {} {} {}", self.system, self.release, self.build, self.machine),
             match &self.config {
                 Some(config) => format!("kernel configuration: {}", config.source),
                 None => "kernel configuration: not readable".to_owned(),
             },
-            format!(
-                "caller: uid {}, capabilities {:#x}",
-                self.uid_outside, self.capabilities
-            ),
+            format!("caller: uid {}, capabilities {:#x}", self.uid_outside, self.capabilities),
             format!("sandbox: {}", self.sandbox),
         ];
         if self.taint != 0 {
@@ -149,18 +138,12 @@ impl Facts {
 fn stable_version(release: &str, build: &str) -> Version {
     let named = Version::parse(release).unwrap_or_default();
     // Debian: "#1 SMP PREEMPT_DYNAMIC Debian 6.1.170-1 (2026-…)".
-    let debian = build
-        .split_once("Debian ")
-        .and_then(|(_, rest)| Version::parse(rest));
+    let debian = build.split_once("Debian ").and_then(|(_, rest)| Version::parse(rest));
     // Ubuntu: "Ubuntu 6.8.0-40.40-generic 6.8.12".
     let ubuntu = fs::read_to_string("/proc/version_signature")
         .ok()
         .and_then(|line| line.split_whitespace().last().and_then(Version::parse));
-    [debian, ubuntu]
-        .into_iter()
-        .flatten()
-        .find(|full| (full.0, full.1) == (named.0, named.1))
-        .unwrap_or(named)
+    [debian, ubuntu].into_iter().flatten().find(|full| (full.0, full.1) == (named.0, named.1)).unwrap_or(named)
 }
 
 /// `/proc/sys/kernel/tainted`; 0 when it cannot be read.
@@ -196,9 +179,7 @@ fn status_field(name: &str) -> Option<String> {
 }
 
 fn effective_capabilities() -> u64 {
-    status_field("CapEff")
-        .and_then(|hex| u64::from_str_radix(&hex, 16).ok())
-        .unwrap_or(0)
+    status_field("CapEff").and_then(|hex| u64::from_str_radix(&hex, 16).ok()).unwrap_or(0)
 }
 
 /// The user outside that the first user of the user namespace at hand is mapped to.
@@ -209,20 +190,15 @@ fn user_outside() -> Option<u32> {
 
 /// Whether the process is in the initial user namespace: only there is every ID mapped to itself.
 fn in_initial_user_namespace() -> bool {
-    fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| {
-        map.split_whitespace().map(str::parse).collect::<Vec<_>>()
-            == [Ok(0u32), Ok(0), Ok(u32::MAX)]
-    })
+    fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_whitespace().map(str::parse).collect::<Vec<_>>() == [Ok(0u32), Ok(0), Ok(u32::MAX)])
 }
 
 /// Signs of a sandbox or local policy (RULE-08), in words.
 fn restrictions(sandbox: &Sandbox) -> Vec<String> {
     let mut signs = Vec::new();
     if status_field("Seccomp").as_deref() == Some("2") {
-        signs.push(
-            "a seccomp filter is active and may refuse system calls (container runtime?)"
-                .to_owned(),
-        );
+        signs.push("a seccomp filter is active and may refuse system calls (container runtime?)".to_owned());
     }
     if status_field("NoNewPrivs").as_deref() == Some("1") {
         signs.push("no_new_privs is set: set-user-id programs do not raise privilege".to_owned());
@@ -231,21 +207,13 @@ fn restrictions(sandbox: &Sandbox) -> Vec<String> {
         signs.push("this is not the initial user namespace".to_owned());
     }
     for (path, harmless, meaning) in [
-        (
-            "/proc/sys/kernel/unprivileged_userns_clone",
-            1,
-            "Debian's switch against user namespaces of ordinary users",
-        ),
+        ("/proc/sys/kernel/unprivileged_userns_clone", 1, "Debian's switch against user namespaces of ordinary users"),
         (
             "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
             0,
             "Ubuntu's AppArmor restriction of user namespaces",
         ),
-        (
-            "/proc/sys/kernel/io_uring_disabled",
-            0,
-            "io_uring is switched off",
-        ),
+        ("/proc/sys/kernel/io_uring_disabled", 0, "io_uring is switched off"),
     ] {
         if let Some(value) = number_in(path).filter(|value| *value != harmless) {
             signs.push(format!("{path} is {value} ({meaning})"));
@@ -258,11 +226,8 @@ fn restrictions(sandbox: &Sandbox) -> Vec<String> {
         }
     }
     if let Ok(modules) = fs::read_to_string("/sys/kernel/security/lsm") {
-        let strict: Vec<_> = modules
-            .trim()
-            .split(',')
-            .filter(|lsm| ["selinux", "apparmor", "smack", "tomoyo"].contains(lsm))
-            .collect();
+        let strict: Vec<_> =
+            modules.trim().split(',').filter(|lsm| ["selinux", "apparmor", "smack", "tomoyo"].contains(lsm)).collect();
         if !strict.is_empty() {
             signs.push(format!("security modules: {}", strict.join(", ")));
         }
@@ -277,11 +242,7 @@ mod tests {
     #[test]
     fn versions_of_real_releases() {
         for (release, build, expected) in [
-            (
-                "6.1.0-52-cloud-amd64",
-                "#1 SMP PREEMPT_DYNAMIC Debian 6.1.170-1 (2026-08-01)",
-                Version(6, 1, 170),
-            ),
+            ("6.1.0-52-cloud-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.170-1 (2026-08-01)", Version(6, 1, 170)),
             ("6.18.44-fc-v669", "#1 SMP", Version(6, 18, 44)),
             ("7.3.0", "#1", Version(7, 3, 0)),
             ("7.3-rc1", "#1", Version(7, 3, 0)),

@@ -104,23 +104,14 @@ pub fn judge(observation: &Observation) -> Verdict {
     for record in &records.records {
         match record {
             Record::Failed(check) => failed.push(check.clone()),
-            Record::SetupFailed {
-                call,
-                actual,
-                task,
-                at,
-            } => {
-                let task = task
-                    .as_ref()
-                    .map_or(String::new(), |task| format!(" in {task}"));
+            Record::SetupFailed { call, actual, task, at } => {
+                let task = task.as_ref().map_or(String::new(), |task| format!(" in {task}"));
                 broken.push(format!("setup{task}: {call}: {actual} (at {at})"));
             }
             Record::Skip { reason } => {
                 skipped.get_or_insert_with(|| reason.clone());
             }
-            Record::Panicked { message } => {
-                broken.push(format!("the case itself panicked: {message}"))
-            }
+            Record::Panicked { message } => broken.push(format!("the case itself panicked: {message}")),
             Record::Note { text } => notes.push(text.clone()),
         }
     }
@@ -136,30 +127,18 @@ pub fn judge(observation: &Observation) -> Verdict {
             notes.extend(hints.iter().cloned());
         }
         Ending::Unkillable { after, hints } => {
-            timed_out = Some(format!(
-                "no end within {}, and SIGKILL did not end it",
-                seconds(*after)
-            ));
+            timed_out = Some(format!("no end within {}, and SIGKILL did not end it", seconds(*after)));
             notes.extend(hints.iter().cloned());
         }
         Ending::SupervisorLost { how } => broken.push(format!("its supervisor was lost: {how}")),
     }
-    broken.extend(
-        observation
-            .leaks
-            .iter()
-            .take(LEAKS_TOLD)
-            .map(|leak| format!("it left behind: {leak}")),
-    );
+    broken.extend(observation.leaks.iter().take(LEAKS_TOLD).map(|leak| format!("it left behind: {leak}")));
     if observation.leaks.len() > LEAKS_TOLD {
         let more = observation.leaks.len() - LEAKS_TOLD;
         broken.push(format!("it left behind {more} things more"));
     }
     if records.dropped > 0 {
-        broken.push(format!(
-            "{} of its records did not fit in the log",
-            records.dropped
-        ));
+        broken.push(format!("{} of its records did not fit in the log", records.dropped));
     }
     let nothing_else = failed.is_empty() && broken.is_empty() && timed_out.is_none();
     if records.checks == 0 && skipped.is_none() && nothing_else {
@@ -172,17 +151,10 @@ pub fn judge(observation: &Observation) -> Verdict {
     }
     notes.extend(printed(&observation.output));
 
-    notes.extend(
-        observation
-            .splats
-            .iter()
-            .map(|line| format!("kernel log: {line}")),
-    );
+    notes.extend(observation.splats.iter().map(|line| format!("kernel log: {line}")));
     // That memory ran out is no fault of the kernel's, and what failed may have failed of it.
-    let (of_memory, of_kernel): (Vec<&String>, Vec<&String>) = observation
-        .splats
-        .iter()
-        .partition(|line| recognise(line) == Some(SplatKind::OutOfMemory));
+    let (of_memory, of_kernel): (Vec<&String>, Vec<&String>) =
+        observation.splats.iter().partition(|line| recognise(line) == Some(SplatKind::OutOfMemory));
     let nothing_failed = failed.is_empty() && broken.is_empty() && timed_out.is_none();
     let (status, reason) = if let Some(splat) = of_kernel.first() {
         (Status::Fail, format!("kernel log: {splat}"))
@@ -193,13 +165,7 @@ pub fn judge(observation: &Observation) -> Verdict {
     } else if let Some(check) = failed.first() {
         notes.extend(timed_out);
         notes.append(&mut broken);
-        (
-            Status::Fail,
-            format!(
-                "{}: expected {}, got {}",
-                check.call, check.expected, check.actual
-            ),
-        )
+        (Status::Fail, format!("{}: expected {}, got {}", check.call, check.expected, check.actual))
     } else if let Some(why) = timed_out {
         notes.append(&mut broken);
         (Status::TimedOut, why)
@@ -212,15 +178,7 @@ pub fn judge(observation: &Observation) -> Verdict {
     } else {
         (Status::Pass, String::new())
     };
-    Verdict {
-        status,
-        reason,
-        failed,
-        notes,
-        repetition: 0,
-        checks: records.checks,
-        duration: observation.duration,
-    }
+    Verdict { status, reason, failed, notes, repetition: 0, checks: records.checks, duration: observation.duration }
 }
 
 /// How many leaks, notes, and lines of output a verdict tells of one by one.
@@ -260,15 +218,8 @@ pub fn worst_of(verdicts: Vec<Verdict>) -> Verdict {
     let runs = verdicts.len();
     let checks = verdicts.iter().map(|verdict| verdict.checks).sum();
     let duration = verdicts.iter().map(|verdict| verdict.duration).sum();
-    let status = verdicts
-        .iter()
-        .map(|verdict| verdict.status)
-        .max()
-        .expect("a case was run at least once");
-    let times = verdicts
-        .iter()
-        .filter(|verdict| verdict.status == status)
-        .count();
+    let status = verdicts.iter().map(|verdict| verdict.status).max().expect("a case was run at least once");
+    let times = verdicts.iter().filter(|verdict| verdict.status == status).count();
     let (index, mut worst) = verdicts
         .into_iter()
         .enumerate()
@@ -293,10 +244,7 @@ mod tests {
     use crate::record::{At, Records};
 
     fn at() -> At {
-        At {
-            file: "suite/src/x.rs".to_owned(),
-            line: 1,
-        }
+        At { file: "suite/src/x.rs".to_owned(), line: 1 }
     }
 
     fn failed() -> Record {
@@ -311,28 +259,16 @@ mod tests {
     }
 
     fn setup_failed() -> Record {
-        Record::SetupFailed {
-            call: "mkdir".to_owned(),
-            actual: "ENOSPC".to_owned(),
-            task: None,
-            at: at(),
-        }
+        Record::SetupFailed { call: "mkdir".to_owned(), actual: "ENOSPC".to_owned(), task: None, at: at() }
     }
 
     fn skip() -> Record {
-        Record::Skip {
-            reason: "no kcmp".to_owned(),
-        }
+        Record::Skip { reason: "no kcmp".to_owned() }
     }
 
     fn observed(checks: u32, finished: bool, records: Vec<Record>) -> Observation {
         Observation {
-            records: Records {
-                checks,
-                finished,
-                records,
-                dropped: 0,
-            },
+            records: Records { checks, finished, records, dropped: 0 },
             ending: Ending::Exited { status: 0 },
             leaks: Vec::new(),
             output: String::new(),
@@ -349,19 +285,11 @@ mod tests {
     #[test]
     fn the_table() {
         let second = Duration::from_secs(1);
-        let killed = || Ending::Killed {
-            signal: "SIGSEGV".to_owned(),
-        };
-        let timed_out = || Ending::TimedOut {
-            after: second,
-            hints: vec!["state S".to_owned()],
-        };
+        let killed = || Ending::Killed { signal: "SIGSEGV".to_owned() };
+        let timed_out = || Ending::TimedOut { after: second, hints: vec!["state S".to_owned()] };
         let leaky = {
             let mut observation = observed(1, true, vec![]);
-            observation.leaks.push(Leak {
-                kind: LeakKind::Mount,
-                what: "/x".to_owned(),
-            });
+            observation.leaks.push(Leak { kind: LeakKind::Mount, what: "/x".to_owned() });
             observation
         };
         let flooded = {
@@ -380,87 +308,32 @@ mod tests {
             observation.splats.push(line.to_owned());
             observation
         };
-        let panicked = Record::Panicked {
-            message: "index".to_owned(),
-        };
+        let panicked = Record::Panicked { message: "index".to_owned() };
         use Status::{Broken, Fail, Pass, Skip, TimedOut};
         let table = [
             (observed(1, true, vec![]), Pass, ""),
             (observed(0, true, vec![]), Broken, "it checked nothing"),
-            (
-                observed(1, false, vec![]),
-                Broken,
-                "it exited with status 0 before its end",
-            ),
+            (observed(1, false, vec![]), Broken, "it exited with status 0 before its end"),
             (observed(0, true, vec![skip()]), Skip, "no kcmp"),
             (observed(2, true, vec![skip()]), Skip, "no kcmp"),
-            (
-                observed(1, true, vec![failed()]),
-                Fail,
-                "unshare(CLONE_FS): expected 0, got EPERM",
-            ),
-            (
-                observed(0, true, vec![setup_failed()]),
-                Broken,
-                "setup: mkdir: ENOSPC (at suite/src/x.rs:1)",
-            ),
-            (
-                observed(1, true, vec![setup_failed(), skip()]),
-                Broken,
-                "setup: mkdir: ENOSPC (at suite/src/x.rs:1)",
-            ),
-            (
-                observed(1, true, vec![setup_failed(), failed()]),
-                Fail,
-                "unshare(CLONE_FS): expected 0, got EPERM",
-            ),
-            (
-                observed(1, true, vec![skip(), failed()]),
-                Fail,
-                "unshare(CLONE_FS): expected 0, got EPERM",
-            ),
-            (
-                observed(1, false, vec![panicked]),
-                Broken,
-                "the case itself panicked: index",
-            ),
-            (
-                ending(observed(1, true, vec![]), killed()),
-                Broken,
-                "SIGSEGV ended it",
-            ),
-            (
-                ending(observed(1, false, vec![failed()]), killed()),
-                Fail,
-                "unshare(CLONE_FS): expected 0, got EPERM",
-            ),
+            (observed(1, true, vec![failed()]), Fail, "unshare(CLONE_FS): expected 0, got EPERM"),
+            (observed(0, true, vec![setup_failed()]), Broken, "setup: mkdir: ENOSPC (at suite/src/x.rs:1)"),
+            (observed(1, true, vec![setup_failed(), skip()]), Broken, "setup: mkdir: ENOSPC (at suite/src/x.rs:1)"),
+            (observed(1, true, vec![setup_failed(), failed()]), Fail, "unshare(CLONE_FS): expected 0, got EPERM"),
+            (observed(1, true, vec![skip(), failed()]), Fail, "unshare(CLONE_FS): expected 0, got EPERM"),
+            (observed(1, false, vec![panicked]), Broken, "the case itself panicked: index"),
+            (ending(observed(1, true, vec![]), killed()), Broken, "SIGSEGV ended it"),
+            (ending(observed(1, false, vec![failed()]), killed()), Fail, "unshare(CLONE_FS): expected 0, got EPERM"),
             (
                 ending(observed(1, true, vec![]), Ending::Exited { status: 3 }),
                 Broken,
                 "it exited with status 3 before its end",
             ),
+            (ending(observed(1, false, vec![]), timed_out()), TimedOut, "no end within 1 s"),
+            (ending(observed(1, false, vec![failed()]), timed_out()), Fail, "unshare(CLONE_FS): expected 0, got EPERM"),
+            (ending(observed(1, false, vec![setup_failed()]), timed_out()), TimedOut, "no end within 1 s"),
             (
-                ending(observed(1, false, vec![]), timed_out()),
-                TimedOut,
-                "no end within 1 s",
-            ),
-            (
-                ending(observed(1, false, vec![failed()]), timed_out()),
-                Fail,
-                "unshare(CLONE_FS): expected 0, got EPERM",
-            ),
-            (
-                ending(observed(1, false, vec![setup_failed()]), timed_out()),
-                TimedOut,
-                "no end within 1 s",
-            ),
-            (
-                ending(
-                    observed(0, false, vec![]),
-                    Ending::SupervisorLost {
-                        how: "gone".to_owned(),
-                    },
-                ),
+                ending(observed(0, false, vec![]), Ending::SupervisorLost { how: "gone".to_owned() }),
                 Broken,
                 "its supervisor was lost: gone",
             ),
@@ -468,19 +341,11 @@ mod tests {
             (flooded, Broken, "3 of its records did not fit in the log"),
             (splat, Fail, "kernel log: BUG: x"),
             (out_of_memory(Ending::Exited { status: 0 }), Pass, ""),
-            (
-                out_of_memory(killed()),
-                Broken,
-                "memory ran out: Out of memory: Killed process 7 (init)",
-            ),
+            (out_of_memory(killed()), Broken, "memory ran out: Out of memory: Killed process 7 (init)"),
         ];
         for (observation, status, reason) in table {
             let verdict = judge(&observation);
-            assert_eq!(
-                (verdict.status, verdict.reason.as_str()),
-                (status, reason),
-                "{observation:#?}"
-            );
+            assert_eq!((verdict.status, verdict.reason.as_str()), (status, reason), "{observation:#?}");
         }
     }
 
@@ -490,10 +355,7 @@ mod tests {
         let fail = judge(&observed(1, true, vec![failed()]));
         let verdict = worst_of(vec![pass.clone(), fail, pass.clone()]);
         assert_eq!((verdict.status, verdict.checks), (Status::Fail, 3));
-        assert_eq!(
-            verdict.notes,
-            ["fail in 1 of 3 repetitions, first in repetition 2"]
-        );
+        assert_eq!(verdict.notes, ["fail in 1 of 3 repetitions, first in repetition 2"]);
         assert_eq!(worst_of(vec![pass.clone(), pass]).notes, [""; 0]);
     }
 }

@@ -24,10 +24,7 @@ impl KernelLog {
             .open("/dev/kmsg")
             .and_then(|mut log| log.seek(SeekFrom::End(0)).map(|_| log))
             .ok();
-        Self {
-            log,
-            taint: taint(),
-        }
+        Self { log, taint: taint() }
     }
 
     /// Whether the log itself can be read.
@@ -66,11 +63,7 @@ impl KernelLog {
         let now = taint();
         let gained = now & !self.taint;
         self.taint = now;
-        (gained != 0).then(|| {
-            format!(
-                "the kernel became tainted: {now} (new: {gained}, see /proc/sys/kernel/tainted)"
-            )
-        })
+        (gained != 0).then(|| format!("the kernel became tainted: {now} (new: {gained}, see /proc/sys/kernel/tainted)"))
     }
 }
 

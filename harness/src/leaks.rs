@@ -78,12 +78,7 @@ impl LeakWatch {
     pub fn start(base: &Path, own_ipc: bool) -> io::Result<Self> {
         let mountinfo = fs::File::open("/proc/self/mountinfo")
             .map_err(|e| io::Error::other(format!("/proc/self/mountinfo: {e}")))?;
-        let mut watch = Self {
-            base: base.to_owned(),
-            mountinfo,
-            mounts: BTreeMap::new(),
-            ipc: None,
-        };
+        let mut watch = Self { base: base.to_owned(), mountinfo, mounts: BTreeMap::new(), ipc: None };
         watch.mounts_changed();
         watch.mounts = watch.read_mounts()?;
         if own_ipc {
@@ -142,14 +137,10 @@ impl LeakWatch {
                 },
             })
             .collect();
-        let lost = self
-            .mounts
-            .iter()
-            .filter(|(id, _)| !now.contains_key(id))
-            .map(|(_, path)| Leak {
-                kind: LeakKind::Mount,
-                what: format!("{path} is gone from the supervisor's namespace"),
-            });
+        let lost = self.mounts.iter().filter(|(id, _)| !now.contains_key(id)).map(|(_, path)| Leak {
+            kind: LeakKind::Mount,
+            what: format!("{path} is gone from the supervisor's namespace"),
+        });
         let leaks = leaks.into_iter().chain(lost).collect();
         self.mounts_changed();
         if let Ok(after) = self.read_mounts() {
@@ -179,10 +170,7 @@ impl LeakWatch {
                 };
                 if let Ok(id) = id.parse() {
                     remove(id);
-                    leaks.push(Leak {
-                        kind: LeakKind::Ipc,
-                        what: format!("{name} {id} with key {key}"),
-                    });
+                    leaks.push(Leak { kind: LeakKind::Ipc, what: format!("{name} {id} with key {key}") });
                 }
             }
         }
@@ -202,10 +190,7 @@ impl LeakWatch {
         for entry in fs::read_dir(&self.base).into_iter().flatten().flatten() {
             let path = entry.path();
             let _ = remove_tree(&path);
-            leaks.push(Leak {
-                kind: LeakKind::File,
-                what: path.display().to_string(),
-            });
+            leaks.push(Leak { kind: LeakKind::File, what: path.display().to_string() });
         }
         leaks
     }
@@ -228,8 +213,7 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Kills every descendant of this process, which is a child subreaper, until none is left.
 fn kill_leaked_processes() -> Vec<Leak> {
-    let any =
-        WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
+    let any = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
     // The usual case in one system call.
     if waitid(Id::All, any).is_err() {
         return Vec::new();
@@ -250,9 +234,7 @@ pub(crate) fn kill_children_but(spared: &[Pid]) -> Vec<Leak> {
             let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
             if let Ok(WaitStatus::StillAlive) = waitpid(child, Some(flags)) {
                 alive = true;
-                named
-                    .entry(child)
-                    .or_insert_with(|| describe_process(child));
+                named.entry(child).or_insert_with(|| describe_process(child));
                 let _ = kill(child, Signal::SIGKILL);
             }
         }
@@ -265,18 +247,8 @@ pub(crate) fn kill_children_but(spared: &[Pid]) -> Vec<Leak> {
         }
         wait_a_little();
     }
-    let remark = if stubborn {
-        " (may still run: SIGKILL did not end it)"
-    } else {
-        ""
-    };
-    named
-        .into_values()
-        .map(|what| Leak {
-            kind: LeakKind::Process,
-            what: format!("{what}{remark}"),
-        })
-        .collect()
+    let remark = if stubborn { " (may still run: SIGKILL did not end it)" } else { "" };
+    named.into_values().map(|what| Leak { kind: LeakKind::Process, what: format!("{what}{remark}") }).collect()
 }
 
 /// Sleeps for a moment in which killed processes can die; nothing depends on its length.
@@ -299,8 +271,7 @@ fn children() -> Vec<Pid> {
         return pids.map(Pid::from_raw).collect();
     }
     // Without CONFIG_PROC_CHILDREN: look at everybody's parent.
-    let is_child =
-        |pid: &i32| Stat::read(&format!("/proc/{pid}")).is_some_and(|stat| stat.parent == own);
+    let is_child = |pid: &i32| Stat::read(&format!("/proc/{pid}")).is_some_and(|stat| stat.parent == own);
     let all = numbers("/proc").into_iter();
     all.filter(is_child).map(Pid::from_raw).collect()
 }
@@ -326,11 +297,7 @@ fn ipc_counts() -> Option<IpcCounts> {
             (queues, msg[0]),
         )
     };
-    (shared.0 >= 0 && semaphores.0 >= 0 && queues.0 >= 0).then_some([
-        shared.1,
-        semaphores.1,
-        queues.1,
-    ])
+    (shared.0 >= 0 && semaphores.0 >= 0 && queues.0 >= 0).then_some([shared.1, semaphores.1, queues.1])
 }
 
 fn remove_shm(id: i32) {
@@ -357,16 +324,11 @@ pub(crate) fn where_it_hangs(pid: Pid) -> Vec<String> {
     };
     let stat = Stat::read(&format!("/proc/{pid}"));
     let state = stat.map_or_else(|| "?".to_owned(), |stat| stat.state);
-    [
-        ("state", state),
-        ("wchan", read("wchan")),
-        ("syscall", read("syscall")),
-        ("stack", read("stack")),
-    ]
-    .into_iter()
-    .filter(|(_, text)| !text.is_empty() && text != "0")
-    .map(|(what, text)| format!("hanging process {pid}: {what} {text}"))
-    .collect()
+    [("state", state), ("wchan", read("wchan")), ("syscall", read("syscall")), ("stack", read("stack"))]
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty() && text != "0")
+        .map(|(what, text)| format!("hanging process {pid}: {what} {text}"))
+        .collect()
 }
 
 /// Makes this process the one that orphaned descendants are given to.

@@ -151,39 +151,26 @@ pub struct Needs {
 
 impl Needs {
     /// Nothing beyond a Linux kernel that the call under test reaches, and /proc.
-    pub const NONE: Needs = Needs {
-        features: Feature::Unfiltered.bit(),
-        disturbs: 0,
-        alone: false,
-    };
+    pub const NONE: Needs = Needs { features: Feature::Unfiltered.bit(), disturbs: 0, alone: false };
 
     /// CAP_SYS_ADMIN in the current user namespace, in a sandbox of its own.
     pub const ROOT: Needs = Needs::NONE.with(Feature::SysAdmin).with(Feature::Sandbox);
 
     /// These needs and one feature more.
     pub const fn with(self, feature: Feature) -> Needs {
-        Needs {
-            features: self.features | feature.bit(),
-            ..self
-        }
+        Needs { features: self.features | feature.bit(), ..self }
     }
 
     /// These needs, and the case changes `global`: it then runs alone, in a guest or with
     /// `--disturb-host`, and the supervisor puts the old value back.
     pub const fn disturbing(self, global: Global) -> Needs {
-        Needs {
-            disturbs: self.disturbs | global.bit(),
-            ..self
-        }
+        Needs { disturbs: self.disturbs | global.bit(), ..self }
     }
 
     /// These needs, and the case measures the whole machine, or waits for what others do: no other
     /// case runs meanwhile.
     pub const fn alone(self) -> Needs {
-        Needs {
-            alone: true,
-            ..self
-        }
+        Needs { alone: true, ..self }
     }
 
     /// Whether no other case may run at the same time.
@@ -202,37 +189,27 @@ impl Needs {
 
     /// The features asked for.
     pub fn features(self) -> impl Iterator<Item = Feature> {
-        Feature::ALL
-            .into_iter()
-            .filter(move |feature| self.features & feature.bit() != 0)
+        Feature::ALL.into_iter().filter(move |feature| self.features & feature.bit() != 0)
     }
 
     /// The global state the case changes.
     pub fn disturbed(self) -> impl Iterator<Item = Global> {
-        Global::ALL
-            .into_iter()
-            .filter(move |global| self.disturbs & global.bit() != 0)
+        Global::ALL.into_iter().filter(move |global| self.disturbs & global.bit() != 0)
     }
 
     /// Everything that is missing, all at once, each as a reason a user can act on.
     pub fn unmet(self, facts: &Facts, may_disturb_host: bool) -> Vec<Unmet> {
         let missing = self.features().filter_map(|feature| {
-            facts.absent.get(&feature).map(|reason| Unmet {
-                feature: Some(feature),
-                reason: reason.clone(),
-            })
+            facts.absent.get(&feature).map(|reason| Unmet { feature: Some(feature), reason: reason.clone() })
         });
-        let disturbed = self
-            .disturbed()
-            .filter(|_| !may_disturb_host)
-            .map(|global| Unmet {
-                feature: None,
-                reason: format!(
-                    "changes {} for every process of this machine: run it in a guest \
+        let disturbed = self.disturbed().filter(|_| !may_disturb_host).map(|global| Unmet {
+            feature: None,
+            reason: format!(
+                "changes {} for every process of this machine: run it in a guest \
                      (--kernel …), or allow it with --disturb-host",
-                    global.path()
-                ),
-            });
+                global.path()
+            ),
+        });
         missing.chain(disturbed).collect()
     }
 }
@@ -262,15 +239,8 @@ mod tests {
         let mut facts = Facts::default();
         facts.absent.insert(Feature::Kcmp, "no kcmp".to_owned());
         facts.absent.insert(Feature::TimeNs, "no time".to_owned());
-        let needs = Needs::ROOT
-            .with(Feature::Kcmp)
-            .with(Feature::TimeNs)
-            .disturbing(Global::NrOpen);
-        let reasons: Vec<_> = needs
-            .unmet(&facts, false)
-            .into_iter()
-            .map(|unmet| unmet.reason)
-            .collect();
+        let needs = Needs::ROOT.with(Feature::Kcmp).with(Feature::TimeNs).disturbing(Global::NrOpen);
+        let reasons: Vec<_> = needs.unmet(&facts, false).into_iter().map(|unmet| unmet.reason).collect();
         assert_eq!(&reasons[..2], ["no kcmp", "no time"]);
         assert!(reasons[2].contains("--disturb-host"));
         assert_eq!(needs.unmet(&facts, true).len(), 2);

@@ -25,27 +25,17 @@ impl KnownBug {
     /// Whether the bug is to be expected of this case on this kernel.
     pub fn applies(&self, case: &str, version: Version) -> bool {
         self.cases.iter().any(|name| name == case)
-            && self
-                .affected
-                .iter()
-                .any(|(first, beyond)| *first <= version && version < *beyond)
+            && self.affected.iter().any(|(first, beyond)| *first <= version && version < *beyond)
     }
 
     /// The one of these bugs that is to be expected of this case on this kernel.
-    pub fn expected<'b>(
-        bugs: &'b [KnownBug],
-        case: &str,
-        version: Version,
-    ) -> Option<&'b KnownBug> {
+    pub fn expected<'b>(bugs: &'b [KnownBug], case: &str, version: Version) -> Option<&'b KnownBug> {
         bugs.iter().find(|bug| bug.applies(case, version))
     }
 
     /// The bug in one line, as directives quote it.
     pub fn text(&self) -> String {
-        format!(
-            "known kernel bug {}: {} ({})",
-            self.requirement, self.seen, self.reference
-        )
+        format!("known kernel bug {}: {} ({})", self.requirement, self.seen, self.reference)
     }
 }
 
@@ -73,11 +63,8 @@ pub fn expect(verdict: &Verdict, bug: Option<&KnownBug>) -> Outcome {
         return Outcome::AsJudged;
     };
     // Only the documented failure is excused: any other requirement that fails is news.
-    let only_this = !verdict.failed.is_empty()
-        && verdict
-            .failed
-            .iter()
-            .all(|check| check.requirement == bug.requirement);
+    let only_this =
+        !verdict.failed.is_empty() && verdict.failed.iter().all(|check| check.requirement == bug.requirement);
     match verdict.status {
         Status::Fail if only_this => Outcome::KnownBug { bug: bug.text() },
         Status::Pass => Outcome::UnexpectedPass { bug: bug.text() },
@@ -121,11 +108,7 @@ impl Counts {
 
     /// Whether the run ends well, and with what exit status if it was not interrupted.
     pub fn exit_status(&self, strict: bool) -> ExitStatus {
-        let excused = if strict {
-            self.known_bugs + self.skipped
-        } else {
-            0
-        };
+        let excused = if strict { self.known_bugs + self.skipped } else { 0 };
         if self.failed + self.timed_out + self.unexpected_passes + excused > 0 {
             ExitStatus::DoesNotConform
         } else if self.broken > 0 || self.passed + self.known_bugs == 0 {
@@ -192,10 +175,7 @@ mod tests {
                 actual: String::new(),
                 requirement: (*requirement).to_owned(),
                 task: None,
-                at: At {
-                    file: String::new(),
-                    line: 0,
-                },
+                at: At { file: String::new(), line: 0 },
             })
             .collect();
         verdict
@@ -214,28 +194,21 @@ mod tests {
     #[test]
     fn only_the_documented_failure_is_excused() {
         let bug = bug();
-        let known =
-            |verdict: &Verdict| matches!(expect(verdict, Some(&bug)), Outcome::KnownBug { .. });
+        let known = |verdict: &Verdict| matches!(expect(verdict, Some(&bug)), Outcome::KnownBug { .. });
         assert!(known(&failing(&["EFF-MNT-07"])));
         assert!(!known(&failing(&["EFF-MNT-01"])));
         assert!(!known(&failing(&["EFF-MNT-07", "EFF-MNT-01"])));
         // A splat fails a case without any failed check.
         assert!(!known(&failing(&[])));
         let pass = Verdict::not_run(Status::Pass, "");
-        assert!(matches!(
-            expect(&pass, Some(&bug)),
-            Outcome::UnexpectedPass { .. }
-        ));
+        assert!(matches!(expect(&pass, Some(&bug)), Outcome::UnexpectedPass { .. }));
         assert_eq!(expect(&pass, None), Outcome::AsJudged);
     }
 
     #[test]
     fn exit_statuses() {
         let ran = |change: fn(&mut Counts)| {
-            let mut counts = Counts {
-                passed: 1,
-                ..Counts::default()
-            };
+            let mut counts = Counts { passed: 1, ..Counts::default() };
             change(&mut counts);
             counts
         };
@@ -268,11 +241,7 @@ mod tests {
                 125,
             ),
         ] {
-            assert_eq!(
-                counts.exit_status(strict).code(),
-                code,
-                "{counts:?} {strict}"
-            );
+            assert_eq!(counts.exit_status(strict).code(), code, "{counts:?} {strict}");
         }
         assert_eq!(ExitStatus::Interrupted { signal: 2 }.code(), 130);
         assert_eq!(ExitStatus::Interrupted { signal: 15 }.code(), 143);

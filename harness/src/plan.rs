@@ -29,22 +29,13 @@ pub struct Selection {
 impl Selection {
     /// Whether a case of this name was asked for.
     pub fn includes(&self, name: &str) -> bool {
-        let wanted =
-            self.filters.is_empty() || self.filters.iter().any(|filter| self.means(filter, name));
-        wanted
-            && !self
-                .skip
-                .iter()
-                .any(|pattern| name.contains(pattern.as_str()))
+        let wanted = self.filters.is_empty() || self.filters.iter().any(|filter| self.means(filter, name));
+        wanted && !self.skip.iter().any(|pattern| name.contains(pattern.as_str()))
     }
 
     /// Whether one of the filters means a case of this name, skipped or not.
     pub fn means(&self, filter: &str, name: &str) -> bool {
-        if self.exact {
-            name == filter
-        } else {
-            name.contains(filter)
-        }
+        if self.exact { name == filter } else { name.contains(filter) }
     }
 
     /// Whether a case of this name, which is part of the tiers from `from` on, runs in `tier`. One
@@ -66,12 +57,7 @@ pub struct Planned {
 /// Decides for each item whether it can run here. A feature that the place promised and does not
 /// have makes its cases broken rather than skipped, since a skip nobody expects is a hole in the
 /// proof.
-pub fn plan(
-    items: Vec<Item>,
-    facts: &Facts,
-    may_disturb_host: bool,
-    promised: &[Feature],
-) -> Vec<Planned> {
+pub fn plan(items: Vec<Item>, facts: &Facts, may_disturb_host: bool, promised: &[Feature]) -> Vec<Planned> {
     items
         .into_iter()
         .map(|item| {
@@ -83,11 +69,7 @@ pub fn plan(
 }
 
 fn unmet_verdict(unmet: &[Unmet], promised: &[Feature]) -> Verdict {
-    let is_promised = |unmet: &&Unmet| {
-        unmet
-            .feature
-            .is_some_and(|feature| promised.contains(&feature))
-    };
+    let is_promised = |unmet: &&Unmet| unmet.feature.is_some_and(|feature| promised.contains(&feature));
     let reasons = |unmet: Vec<&Unmet>| {
         let reasons: Vec<_> = unmet.iter().map(|unmet| unmet.reason.as_str()).collect();
         reasons.join("; ")
@@ -129,23 +111,13 @@ mod tests {
         let mut facts = Facts::default();
         facts.absent.insert(Feature::Kcmp, "no kcmp".to_owned());
         let status = |promised: &[Feature]| {
-            let plan = plan(
-                crate::case::items(Box::leak(Box::new([case]))),
-                &facts,
-                false,
-                promised,
-            );
+            let plan = plan(crate::case::items(Box::leak(Box::new([case]))), &facts, false, promised);
             plan[0].verdict.as_ref().map(|verdict| verdict.status)
         };
         assert_eq!(status(&[]), Some(Status::Skip));
         assert_eq!(status(&[Feature::Kcmp]), Some(Status::Broken));
         facts.absent.clear();
-        let plan = plan(
-            crate::case::items(Box::leak(Box::new([case]))),
-            &facts,
-            false,
-            &[],
-        );
+        let plan = plan(crate::case::items(Box::leak(Box::new([case]))), &facts, false, &[]);
         assert!(plan[0].verdict.is_none());
     }
 }

@@ -52,29 +52,17 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         None => facts()?,
     };
     facts.caveat.clone_from(&options.caveat);
-    let promised: Vec<Feature> = options
-        .promised
-        .iter()
-        .chain(&facts.configured)
-        .copied()
-        .collect();
+    let promised: Vec<Feature> = options.promised.iter().chain(&facts.configured).copied().collect();
     let mut planned = plan(items, &facts, options.may_disturb_host, &promised);
     for entry in planned.iter_mut().filter(|entry| entry.verdict.is_none()) {
-        entry.verdict = (options.left_out)(&entry.item.name)
-            .map(|reason| Verdict::not_run(Status::Skip, reason));
+        entry.verdict = (options.left_out)(&entry.item.name).map(|reason| Verdict::not_run(Status::Skip, reason));
     }
     // Only a run without a sandbox needs a directory that the host sees.
     let directory = match facts.sandbox {
-        Sandbox::None { .. } => Some(
-            tempfile::Builder::new()
-                .prefix("unshare-conformance-")
-                .tempdir()?,
-        ),
+        Sandbox::None { .. } => Some(tempfile::Builder::new().prefix("unshare-conformance-").tempdir()?),
         _ => None,
     };
-    let base = directory
-        .as_ref()
-        .map_or(Path::new("/"), |directory| directory.path());
+    let base = directory.as_ref().map_or(Path::new("/"), |directory| directory.path());
     let mut run = Run {
         setting: Setting {
             facts,
@@ -105,16 +93,8 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
     restore_globals(&globals);
     let interrupted = result?;
     let counts = run.counts;
-    (run.sink)(&Event::RunFinished {
-        counts,
-        interrupted,
-        milliseconds: start.elapsed().as_millis() as u64,
-    })?;
-    Ok(RunEnd {
-        counts,
-        interrupted,
-        bailed_out: false,
-    })
+    (run.sink)(&Event::RunFinished { counts, interrupted, milliseconds: start.elapsed().as_millis() as u64 })?;
+    Ok(RunEnd { counts, interrupted, bailed_out: false })
 }
 
 /// How often a run says that it goes on, for whoever asked for that.
@@ -153,11 +133,7 @@ impl Run<'_, '_> {
         let (mut together, mut alone) = (Vec::new(), Vec::new());
         for (index, entry) in self.planned.iter().enumerate() {
             if entry.verdict.is_none() {
-                let queue = if is_exclusive(entry) {
-                    &mut alone
-                } else {
-                    &mut together
-                };
+                let queue = if is_exclusive(entry) { &mut alone } else { &mut together };
                 queue.push(index);
             }
         }
@@ -179,10 +155,7 @@ impl Run<'_, '_> {
             if cases.is_empty() {
                 continue;
             }
-            let end = self
-                .options
-                .duration
-                .map(|duration| Instant::now() + duration / shares.max(1));
+            let end = self.options.duration.map(|duration| Instant::now() + duration / shares.max(1));
             let queue = &mut VecDeque::new();
             let mut round = 0;
             loop {
@@ -193,17 +166,10 @@ impl Run<'_, '_> {
                     }
                 }
                 if queue.is_empty() && (round == 0 || self.goes_on(end)) {
-                    let repetitions = if round == 0 {
-                        0..repeat
-                    } else {
-                        round..round + 1
-                    };
+                    let repetitions = if round == 0 { 0..repeat } else { round..round + 1 };
                     round = repetitions.end;
                     for index in &cases {
-                        queue.extend(repetitions.clone().map(|repetition| Job {
-                            index: *index as u32,
-                            repetition,
-                        }));
+                        queue.extend(repetitions.clone().map(|repetition| Job { index: *index as u32, repetition }));
                         self.asked[*index] += repetitions.len();
                     }
                 }
@@ -227,11 +193,7 @@ impl Run<'_, '_> {
         (self.sink)(&Event::RunStarted {
             program: self.options.program.clone(),
             facts: Box::new(self.setting.facts.clone()),
-            plan: self
-                .planned
-                .iter()
-                .map(|entry| CaseInfo::from(&entry.item))
-                .collect(),
+            plan: self.planned.iter().map(|entry| CaseInfo::from(&entry.item)).collect(),
             seed: self.options.seed,
             tier: self.options.tier,
             repeat: self.options.repeat,
@@ -246,17 +208,10 @@ impl Run<'_, '_> {
 
     /// Whether there is to be another run of each.
     fn goes_on(&self, end: Option<Instant>) -> bool {
-        self.runs_on()
-            && !(self.failed && self.options.until_failure)
-            && end.is_none_or(|end| Instant::now() < end)
+        self.runs_on() && !(self.failed && self.options.until_failure) && end.is_none_or(|end| Instant::now() < end)
     }
 
-    fn assign(
-        &mut self,
-        queue: &mut VecDeque<Job>,
-        ahead: usize,
-        width: usize,
-    ) -> Result<(), RunError> {
+    fn assign(&mut self, queue: &mut VecDeque<Job>, ahead: usize, width: usize) -> Result<(), RunError> {
         // Each gets one before any gets a second, and nothing waits behind a long one while another
         // supervisor has nothing to do.
         for depth in 0..ahead {
@@ -266,9 +221,7 @@ impl Run<'_, '_> {
                 };
                 let worker = &self.workers[at];
                 let behind = worker.jobs.front().copied();
-                if worker.jobs.len() > depth
-                    || behind.is_some_and(|first| self.is_long(first) || self.is_long(job))
-                {
+                if worker.jobs.len() > depth || behind.is_some_and(|first| self.is_long(first) || self.is_long(job)) {
                     continue;
                 }
                 queue.pop_front();
@@ -292,30 +245,17 @@ impl Run<'_, '_> {
 
     fn announce(&mut self, job: Job) -> Result<(), RunError> {
         if job.repetition == 0 {
-            (self.sink)(&Event::CaseStarted {
-                index: job.index as usize,
-            })?;
+            (self.sink)(&Event::CaseStarted { index: job.index as usize })?;
         }
         Ok(())
     }
 
     /// Waits for an answer or a signal.
-    fn wait(
-        &mut self,
-        signals: &Signals,
-        queue: &mut VecDeque<Job>,
-    ) -> Result<Option<i32>, RunError> {
+    fn wait(&mut self, signals: &Signals, queue: &mut VecDeque<Job>) -> Result<Option<i32>, RunError> {
         let ready: Vec<usize> = {
-            let fds: Vec<BorrowedFd> = self
-                .workers
-                .iter()
-                .map(|worker| worker.stream.as_fd())
-                .collect();
-            let mut polled: Vec<PollFd> = fds
-                .iter()
-                .chain([&signals.fd.as_fd()])
-                .map(|fd| PollFd::new(*fd, PollFlags::POLLIN))
-                .collect();
+            let fds: Vec<BorrowedFd> = self.workers.iter().map(|worker| worker.stream.as_fd()).collect();
+            let mut polled: Vec<PollFd> =
+                fds.iter().chain([&signals.fd.as_fd()]).map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
             let timeout = if self.options.heartbeat {
                 PollTimeout::try_from(HEARTBEAT).unwrap_or(PollTimeout::MAX)
             } else {
@@ -331,13 +271,7 @@ impl Run<'_, '_> {
                 tell_progress(&self.workers, self.sink)?;
                 self.last_alive = Instant::now();
             }
-            (0..fds.len())
-                .filter(|&at| {
-                    polled[at]
-                        .revents()
-                        .is_some_and(|events| !events.is_empty())
-                })
-                .collect()
+            (0..fds.len()).filter(|&at| polled[at].revents().is_some_and(|events| !events.is_empty())).collect()
         };
         if let Some(signal) = signals.pending() {
             return Ok(Some(signal));
@@ -353,9 +287,7 @@ impl Run<'_, '_> {
         let (job, mut observation) = match receive_observation(&mut self.workers[at].stream) {
             Ok(observation) => {
                 let Some(job) = self.workers[at].jobs.pop_front() else {
-                    return Err(RunError::Supervisor(
-                        "it answered a question nobody asked".to_owned(),
-                    ));
+                    return Err(RunError::Supervisor("it answered a question nobody asked".to_owned()));
                 };
                 (job, observation)
             }
@@ -371,21 +303,13 @@ impl Run<'_, '_> {
             verdict.repetition = job.repetition;
             if job.repetition > 0 {
                 let seed = seed_of_repetition(self.options.seed, job.repetition);
-                verdict.notes.push(format!(
-                    "it was repetition {}: --seed {seed} repeats it",
-                    job.repetition + 1
-                ));
+                verdict.notes.push(format!("it was repetition {}: --seed {seed} repeats it", job.repetition + 1));
             }
         } else if job.repetition > 0 {
             // Those of the first will do.
             verdict.notes.clear();
         }
-        if let Some(next) = self
-            .workers
-            .get(at)
-            .and_then(|worker| worker.jobs.front())
-            .copied()
-        {
+        if let Some(next) = self.workers.get(at).and_then(|worker| worker.jobs.front()).copied() {
             self.announce(next)?;
         }
         let index = job.index as usize;
@@ -404,10 +328,7 @@ impl Run<'_, '_> {
             .flat_map(|entry| entry.item.needs().disturbed().collect::<Vec<_>>())
             .collect();
         globals.dedup();
-        globals
-            .into_iter()
-            .filter_map(|global| Some((global, std::fs::read_to_string(global.path()).ok()?)))
-            .collect()
+        globals.into_iter().filter_map(|global| Some((global, std::fs::read_to_string(global.path()).ok()?))).collect()
     }
 }
 
@@ -415,12 +336,7 @@ impl Run<'_, '_> {
 fn tell_progress(workers: &[Worker], sink: &mut Sink) -> io::Result<()> {
     for worker in workers {
         if let (Some(job), Some((done, total))) = (worker.jobs.front(), worker.log.progress()) {
-            sink(&Event::Progress {
-                index: job.index as usize,
-                repetition: job.repetition,
-                done,
-                total,
-            })?;
+            sink(&Event::Progress { index: job.index as usize, repetition: job.repetition, done, total })?;
         }
     }
     Ok(())

@@ -21,10 +21,7 @@ pub struct At {
 
 impl From<&'static std::panic::Location<'static>> for At {
     fn from(location: &'static std::panic::Location<'static>) -> Self {
-        Self {
-            file: location.file().to_owned(),
-            line: location.line(),
-        }
+        Self { file: location.file().to_owned(), line: location.line() }
     }
 }
 
@@ -223,11 +220,9 @@ impl RecordLog {
         let size = (size_of::<RecordHead>() + bytes.len()).next_multiple_of(8);
         let capacity = LOG_SIZE - size_of::<Header>();
         let header = self.header();
-        let reserved = header
-            .used
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-                (used as usize + size <= capacity).then_some(used + size as u32)
-            });
+        let reserved = header.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+            (used as usize + size <= capacity).then_some(used + size as u32)
+        });
         let Ok(offset) = reserved else {
             header.dropped.fetch_add(1, Ordering::Relaxed);
             return;
@@ -290,9 +285,7 @@ mod tests {
     use super::*;
 
     fn note(text: &str) -> Record {
-        Record::Note {
-            text: text.to_owned(),
-        }
+        Record::Note { text: text.to_owned() }
     }
 
     #[test]
@@ -305,10 +298,7 @@ mod tests {
         log.count_check();
         log.finish();
         let read = log.read();
-        assert_eq!(
-            read.records,
-            [note("a"), note("a longer one"), note("")].to_vec()
-        );
+        assert_eq!(read.records, [note("a"), note("a longer one"), note("")].to_vec());
         assert_eq!((read.checks, read.finished, read.dropped), (1, true, 0));
         log.clear();
         assert_eq!(log.read(), Records::default());

@@ -80,16 +80,7 @@ impl Progress {
 
 /// The lines at the head of a report: what was run, on what, and what reproduces it.
 fn head(event: &Event) -> Vec<String> {
-    let Event::RunStarted {
-        program,
-        facts,
-        seed,
-        tier,
-        repeat,
-        part,
-        ..
-    } = event
-    else {
+    let Event::RunStarted { program, facts, seed, tier, repeat, part, .. } = event else {
         return Vec::new();
     };
     let mut lines: Vec<String> = facts.caveat.iter().cloned().collect();
@@ -98,11 +89,7 @@ fn head(event: &Event) -> Vec<String> {
     lines.push(format!(
         "seed {seed}, tier {}{}",
         tier.name(),
-        if *repeat > 1 {
-            format!(", each case {repeat} times")
-        } else {
-            String::new()
-        }
+        if *repeat > 1 { format!(", each case {repeat} times") } else { String::new() }
     ));
     if let Some(part) = part {
         lines.push(format!("shard {} of {} cases", part.shard, part.whole));

@@ -32,9 +32,7 @@ pub enum Sandbox {
 
 impl Default for Sandbox {
     fn default() -> Self {
-        Sandbox::None {
-            why: "not asked for".to_owned(),
-        }
+        Sandbox::None { why: "not asked for".to_owned() }
     }
 }
 
@@ -42,9 +40,9 @@ impl std::fmt::Display for Sandbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Sandbox::Privileged => f.write_str("own mount, IPC and UTS namespaces"),
-            Sandbox::UserNamespace => f.write_str(
-                "own mount, IPC and UTS namespaces inside a user namespace (not run as root)",
-            ),
+            Sandbox::UserNamespace => {
+                f.write_str("own mount, IPC and UTS namespaces inside a user namespace (not run as root)")
+            }
             Sandbox::None { why } => write!(f, "none ({why})"),
         }
     }
@@ -52,23 +50,15 @@ impl std::fmt::Display for Sandbox {
 
 /// Namespaces a sandbox consists of, as far as the kernel has them.
 fn flags() -> u64 {
-    [
-        ("mnt", libc::CLONE_NEWNS),
-        ("ipc", libc::CLONE_NEWIPC),
-        ("uts", libc::CLONE_NEWUTS),
-    ]
-    .into_iter()
-    .filter(|(link, _)| fs::symlink_metadata(format!("/proc/self/ns/{link}")).is_ok())
-    .fold(0, |flags, (_, flag)| flags | flag as u64)
+    [("mnt", libc::CLONE_NEWNS), ("ipc", libc::CLONE_NEWIPC), ("uts", libc::CLONE_NEWUTS)]
+        .into_iter()
+        .filter(|(link, _)| fs::symlink_metadata(format!("/proc/self/ns/{link}")).is_ok())
+        .fold(0, |flags, (_, flag)| flags | flag as u64)
 }
 
 /// The kinds of sandbox, the best first.
 pub(crate) fn kinds() -> [Sandbox; 3] {
-    [
-        Sandbox::Privileged,
-        Sandbox::UserNamespace,
-        Sandbox::default(),
-    ]
+    [Sandbox::Privileged, Sandbox::UserNamespace, Sandbox::default()]
 }
 
 /// Forks a process into a sandbox of this kind. The child has yet to call [`furnish`].
@@ -106,10 +96,7 @@ pub(crate) fn furnish(sandbox: &Sandbox, ids: (u32, u32), fallback: &Path) -> io
         .map_err(step("making the mounts of the sandbox private"))?;
     // The base covers a directory of the host only in this namespace, so that nothing can stay
     // behind however the run ends.
-    let cover = ["/tmp", "/var/tmp", "/mnt", "/run"]
-        .into_iter()
-        .find(|path| Path::new(path).is_dir())
-        .unwrap_or("/");
+    let cover = ["/tmp", "/var/tmp", "/mnt", "/run"].into_iter().find(|path| Path::new(path).is_dir()).unwrap_or("/");
     mount(
         Some("unshare-conformance"),
         cover,

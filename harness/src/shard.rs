@@ -63,11 +63,7 @@ impl Shard {
     pub fn of(self, items: Vec<Item>, tier: Tier) -> Vec<Item> {
         let work: Vec<u32> = items.iter().map(|item| (item.case.work)(tier)).collect();
         let owners = owners(&work, self.of);
-        items
-            .into_iter()
-            .zip(owners)
-            .filter_map(|(item, owner)| (owner == self.number).then_some(item))
-            .collect()
+        items.into_iter().zip(owners).filter_map(|(item, owner)| (owner == self.number).then_some(item)).collect()
     }
 }
 
@@ -75,8 +71,7 @@ impl Shard {
 fn owners(work: &[u32], of: u32) -> Vec<u32> {
     let mut order: Vec<usize> = (0..work.len()).collect();
     order.sort_by_key(|&index| Reverse(work[index]));
-    let mut shards: BinaryHeap<Reverse<(u64, u32)>> =
-        (1..=of).map(|shard| Reverse((0, shard))).collect();
+    let mut shards: BinaryHeap<Reverse<(u64, u32)>> = (1..=of).map(|shard| Reverse((0, shard))).collect();
     let mut owners = vec![0; work.len()];
     for index in order {
         let Some(Reverse((load, shard))) = shards.pop() else {
@@ -100,10 +95,7 @@ mod tests {
             let owners = owners(&work, of);
             assert!(owners.iter().all(|owner| (1..=of).contains(owner)));
             let load = |shard: u32| -> u64 {
-                let mine = owners
-                    .iter()
-                    .zip(&work)
-                    .filter(|(owner, _)| **owner == shard);
+                let mine = owners.iter().zip(&work).filter(|(owner, _)| **owner == shard);
                 mine.map(|(_, &work)| u64::from(work)).sum()
             };
             let loads: Vec<u64> = (1..=of).map(load).collect();
@@ -114,9 +106,7 @@ mod tests {
 
     #[test]
     fn what_is_no_shard_is_refused() {
-        for text in [
-            "", "1", "1/0", "0/1", "2/1", "a/b", "1/2/3", "-1/2", "1/10000",
-        ] {
+        for text in ["", "1", "1/0", "0/1", "2/1", "a/b", "1/2/3", "-1/2", "1/10000"] {
             assert!(text.parse::<Shard>().is_err(), "{text}");
         }
     }

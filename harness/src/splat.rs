@@ -44,28 +44,16 @@ const PATTERNS: &[(SplatKind, &[&str])] = &[
     (SplatKind::Lockup, &["BUG: soft lockup"]),
     (SplatKind::Lockup, &["hard LOCKUP"]),
     (SplatKind::RcuStall, &["rcu", "stall"]),
-    (
-        SplatKind::HungTask,
-        &["INFO: task ", "blocked for more than"],
-    ),
-    (
-        SplatKind::Locking,
-        &["BUG: sleeping function called from invalid context"],
-    ),
+    (SplatKind::HungTask, &["INFO: task ", "blocked for more than"]),
+    (SplatKind::Locking, &["BUG: sleeping function called from invalid context"]),
     (SplatKind::Locking, &["BUG: scheduling while atomic"]),
     (SplatKind::Locking, &["BUG: Invalid wait context"]),
     (SplatKind::Locking, &["BUG: MAX_LOCK"]),
-    (
-        SplatKind::Locking,
-        &["possible circular locking dependency detected"],
-    ),
+    (SplatKind::Locking, &["possible circular locking dependency detected"]),
     (SplatKind::Locking, &["possible recursive locking detected"]),
     (SplatKind::Locking, &["possible irq lock inversion"]),
     (SplatKind::Locking, &["inconsistent lock state"]),
-    (
-        SplatKind::Locking,
-        &["lock held when returning to user space"],
-    ),
+    (SplatKind::Locking, &["lock held when returning to user space"]),
     (SplatKind::Locking, &["bad unlock balance detected"]),
     (SplatKind::Locking, &["held lock freed"]),
     (SplatKind::Locking, &["suspicious RCU usage"]),
@@ -105,15 +93,13 @@ pub fn recognise(line: &str) -> Option<SplatKind> {
         .iter()
         .find(|(_, fragments)| {
             let mut rest = line;
-            fragments
-                .iter()
-                .all(|fragment| match rest.split_once(fragment) {
-                    Some((_, after)) => {
-                        rest = after;
-                        true
-                    }
-                    None => false,
-                })
+            fragments.iter().all(|fragment| match rest.split_once(fragment) {
+                Some((_, after)) => {
+                    rest = after;
+                    true
+                }
+                None => false,
+            })
         })
         .map(|(kind, _)| *kind)
         .filter(|kind| !is_harmless(*kind, line))
@@ -138,85 +124,31 @@ mod tests {
     fn lines_of_real_kernels() {
         use SplatKind::*;
         for (line, kind) in [
-            (
-                "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100",
-                Some(Panic),
-            ),
-            (
-                "BUG: kernel NULL pointer dereference, address: 0000000000000000",
-                Some(Oops),
-            ),
+            ("Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100", Some(Panic)),
+            ("BUG: kernel NULL pointer dereference, address: 0000000000000000", Some(Oops)),
             ("Oops: 0002 [#1] PREEMPT SMP NOPTI", Some(Oops)),
-            (
-                "Oops: general protection fault, probably for non-canonical address",
-                Some(Oops),
-            ),
+            ("Oops: general protection fault, probably for non-canonical address", Some(Oops)),
             ("kernel BUG at mm/slub.c:4000!", Some(Bug)),
-            (
-                "WARNING: CPU: 1 PID: 77 at kernel/fork.c:3000 ksys_unshare+0x1/0x2",
-                Some(Warning),
-            ),
-            (
-                "WARNING: fs/fs_struct.c:90 at unshare_fs_struct+0x5/0x90, CPU#0: init/1",
-                Some(Warning),
-            ),
-            (
-                "BUG: KASAN: slab-use-after-free in copy_mnt_ns+0x1/0x2",
-                Some(Sanitizer),
-            ),
-            (
-                "UBSAN: shift-out-of-bounds in kernel/nsproxy.c:1:2",
-                Some(Sanitizer),
-            ),
-            (
-                "WARNING: possible circular locking dependency detected",
-                Some(Locking),
-            ),
+            ("WARNING: CPU: 1 PID: 77 at kernel/fork.c:3000 ksys_unshare+0x1/0x2", Some(Warning)),
+            ("WARNING: fs/fs_struct.c:90 at unshare_fs_struct+0x5/0x90, CPU#0: init/1", Some(Warning)),
+            ("BUG: KASAN: slab-use-after-free in copy_mnt_ns+0x1/0x2", Some(Sanitizer)),
+            ("UBSAN: shift-out-of-bounds in kernel/nsproxy.c:1:2", Some(Sanitizer)),
+            ("WARNING: possible circular locking dependency detected", Some(Locking)),
             ("WARNING: suspicious RCU usage", Some(Locking)),
-            (
-                "BUG: sleeping function called from invalid context at mm/slab.h:1",
-                Some(Locking),
-            ),
-            (
-                "rcu: INFO: rcu_preempt self-detected stall on CPU",
-                Some(RcuStall),
-            ),
-            (
-                "rcu: INFO: rcu_sched detected stalls on CPUs/tasks:",
-                Some(RcuStall),
-            ),
-            (
-                "watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [a:1]",
-                Some(Lockup),
-            ),
-            (
-                "NMI watchdog: Watchdog detected hard LOCKUP on cpu 1",
-                Some(Lockup),
-            ),
-            (
-                "INFO: task umount:77 blocked for more than 120 seconds.",
-                Some(HungTask),
-            ),
+            ("BUG: sleeping function called from invalid context at mm/slab.h:1", Some(Locking)),
+            ("rcu: INFO: rcu_preempt self-detected stall on CPU", Some(RcuStall)),
+            ("rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", Some(RcuStall)),
+            ("watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [a:1]", Some(Lockup)),
+            ("NMI watchdog: Watchdog detected hard LOCKUP on cpu 1", Some(Lockup)),
+            ("INFO: task umount:77 blocked for more than 120 seconds.", Some(HungTask)),
             ("refcount_t: underflow; use-after-free.", Some(Corruption)),
-            (
-                "Out of memory: Killed process 77 (init) total-vm:1kB",
-                Some(OutOfMemory),
-            ),
-            (
-                "traps: a[77] general protection fault ip:1 sp:2 error:0 in a[3]",
-                None,
-            ),
+            ("Out of memory: Killed process 77 (init) total-vm:1kB", Some(OutOfMemory)),
+            ("traps: a[77] general protection fault ip:1 sp:2 error:0 in a[3]", None),
             ("a[77]: segfault at 0 ip 1 sp 2 error 4 in a[3]", None),
-            (
-                "rcu: \tRCU CPU stall warnings timeout set to 60 (rcu_cpu_stall_timeout).",
-                None,
-            ),
+            ("rcu: \tRCU CPU stall warnings timeout set to 60 (rcu_cpu_stall_timeout).", None),
             ("Warning: unable to open an initial console.", None),
             ("Run /init as init process", None),
-            (
-                "NMI watchdog: Enabled. Permanently consumes one hw-PMU counter.",
-                None,
-            ),
+            ("NMI watchdog: Enabled. Permanently consumes one hw-PMU counter.", None),
         ] {
             assert_eq!(recognise(line), kind, "{line}");
         }

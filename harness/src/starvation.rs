@@ -43,23 +43,12 @@ impl Patience {
     /// Gives tasks that begin now `limit` of time.
     pub fn new(limit: Duration, tasks: Tasks) -> Self {
         let now = Instant::now();
-        Self {
-            limit,
-            tasks,
-            begin: now,
-            end: now + limit,
-            seen: now,
-            had: Duration::ZERO,
-            passed: Duration::ZERO,
-        }
+        Self { limit, tasks, begin: now, end: now + limit, seen: now, had: Duration::ZERO, passed: Duration::ZERO }
     }
 
     /// Gives the same tasks, which have run before, `limit` of time from now on.
     pub fn renew(&mut self, limit: Duration) {
-        *self = Self {
-            had: Share::of(self.tasks).had,
-            ..Self::new(limit, self.tasks)
-        };
+        *self = Self { had: Share::of(self.tasks).had, ..Self::new(limit, self.tasks) };
     }
 
     /// How much time was given.
@@ -98,11 +87,7 @@ impl Patience {
     fn count(&mut self, elapsed: Duration, share: Share) {
         let had = share.had.saturating_sub(self.had);
         self.had = share.had;
-        self.passed += if share.wants_to_run {
-            had.min(elapsed)
-        } else {
-            elapsed
-        };
+        self.passed += if share.wants_to_run { had.min(elapsed) } else { elapsed };
     }
 }
 
@@ -117,10 +102,8 @@ struct Share {
 
 impl Share {
     fn of(tasks: Tasks) -> Self {
-        let processes: Vec<(i32, Stat)> = numbers("/proc")
-            .into_iter()
-            .filter_map(|pid| Some((pid, Stat::read(&format!("/proc/{pid}"))?)))
-            .collect();
+        let processes: Vec<(i32, Stat)> =
+            numbers("/proc").into_iter().filter_map(|pid| Some((pid, Stat::read(&format!("/proc/{pid}"))?))).collect();
         let own = std::process::id() as i32;
         let root = match tasks {
             Tasks::Descendants => own,
@@ -142,16 +125,13 @@ impl Share {
         if let Tasks::Descendants = tasks {
             family.remove(&own);
         }
-        let mut share = Self {
-            had: Duration::ZERO,
-            wants_to_run: false,
-        };
+        let mut share = Self { had: Duration::ZERO, wants_to_run: false };
         for (pid, stat) in processes.iter().filter(|(pid, _)| family.contains(pid)) {
             share.had += stat.ran;
             let threads = format!("/proc/{pid}/task");
-            share.wants_to_run |= numbers(&threads).into_iter().any(|thread| {
-                Stat::read(&format!("{threads}/{thread}")).is_some_and(|stat| stat.state == "R")
-            });
+            share.wants_to_run |= numbers(&threads)
+                .into_iter()
+                .any(|thread| Stat::read(&format!("{threads}/{thread}")).is_some_and(|stat| stat.state == "R"));
         }
         share
     }
@@ -179,22 +159,13 @@ mod tests {
     #[test]
     fn time_does_not_count_in_which_they_wait_for_a_cpu() {
         assert_eq!(after(&[(10, 1, true)]), Duration::from_secs(1));
-        assert_eq!(
-            after(&[(10, 1, true), (9, 3, true)]),
-            Duration::from_secs(3)
-        );
-        assert_eq!(
-            after(&[(10, 1, true), (9, 1, false)]),
-            Duration::from_secs(10)
-        );
+        assert_eq!(after(&[(10, 1, true), (9, 3, true)]), Duration::from_secs(3));
+        assert_eq!(after(&[(10, 1, true), (9, 1, false)]), Duration::from_secs(10));
     }
 
     #[test]
     fn a_process_that_runs_is_seen_to() {
-        let mut child = std::process::Command::new("sh")
-            .args(["-c", "while :; do :; done"])
-            .spawn()
-            .expect("a shell");
+        let mut child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().expect("a shell");
         let pid = Pid::from_raw(child.id() as i32);
         let mut share = Share::of(Tasks::From(pid));
         while share.had.is_zero() {

@@ -103,19 +103,10 @@ impl Supervisor {
         }
         let leaks = LeakWatch::start(&setting.base, own_ipc)?;
         let output = capture_output()?;
-        nix::sys::resource::setrlimit(
-            nix::sys::resource::Resource::RLIMIT_FSIZE,
-            FILE_SIZE_LIMIT,
-            FILE_SIZE_LIMIT,
-        )?;
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_FSIZE, FILE_SIZE_LIMIT, FILE_SIZE_LIMIT)?;
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
         nix::unistd::chdir(&setting.base)?;
-        Ok(Self {
-            setting: Arc::new(setting),
-            log,
-            leaks,
-            output,
-        })
+        Ok(Self { setting: Arc::new(setting), log, leaks, output })
     }
 
     /// Runs one case once, to its end or its deadline.
@@ -123,20 +114,13 @@ impl Supervisor {
         let start = Instant::now();
         self.log.clear();
         let kept = save_globals(item);
-        let test = Test::new(
-            self.log,
-            item.clone(),
-            Arc::clone(&self.setting),
-            repetition,
-        );
+        let test = Test::new(self.log, item.clone(), Arc::clone(&self.setting), repetition);
         let supervisor = nix::unistd::getpid();
         // SAFETY: the process is single-threaded.
         let ending = match unsafe { fork() } {
             Ok(ForkResult::Child) => run_and_exit(&test, supervisor),
             Ok(ForkResult::Parent { child }) => watch(child, deadline),
-            Err(errno) => Ending::SupervisorLost {
-                how: format!("fork: {errno:?}"),
-            },
+            Err(errno) => Ending::SupervisorLost { how: format!("fork: {errno:?}") },
         };
         let mut leaks = self.leaks.sweep(self.log.has_directory());
         leaks.extend(restore_globals(&kept));
@@ -176,15 +160,8 @@ fn capture_output() -> io::Result<File> {
         File::from(OwnedFd::from_raw_fd(Errno::result(fd)?))
     };
     // Cases and their children write from several processes: none may overwrite the other.
-    nix::fcntl::fcntl(
-        &output,
-        nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_APPEND),
-    )?;
-    for (from, to) in [
-        (null.as_raw_fd(), 0),
-        (output.as_raw_fd(), 1),
-        (output.as_raw_fd(), 2),
-    ] {
+    nix::fcntl::fcntl(&output, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_APPEND))?;
+    for (from, to) in [(null.as_raw_fd(), 0), (output.as_raw_fd(), 1), (output.as_raw_fd(), 2)] {
         // SAFETY: dup2 onto the standard descriptors, which nothing in a supervisor owns.
         Errno::result(unsafe { libc::dup2(from, to) })?;
     }
@@ -206,15 +183,9 @@ fn watch(child: Pid, deadline: Duration) -> Ending {
     let _ = killpg(child, Signal::SIGKILL);
     if wait_until_dead(child, pidfd.as_ref(), KILL_PATIENCE) {
         reap(child);
-        return Ending::TimedOut {
-            after: deadline,
-            hints,
-        };
+        return Ending::TimedOut { after: deadline, hints };
     }
-    Ending::Unkillable {
-        after: deadline,
-        hints,
-    }
+    Ending::Unkillable { after: deadline, hints }
 }
 
 fn pidfd_open(pid: Pid) -> Option<OwnedFd> {
@@ -255,43 +226,30 @@ fn reap(child: Pid) -> Ending {
         match waitpid(child, None) {
             Ok(WaitStatus::Exited(_, status)) => break Ending::Exited { status },
             Ok(WaitStatus::Signaled(_, signal, _)) => {
-                break Ending::Killed {
-                    signal: signal.as_str().to_owned(),
-                };
+                break Ending::Killed { signal: signal.as_str().to_owned() };
             }
             Err(Errno::EINTR) | Ok(_) => {}
             Err(errno) => {
-                break Ending::SupervisorLost {
-                    how: format!("waitpid: {errno:?}"),
-                };
+                break Ending::SupervisorLost { how: format!("waitpid: {errno:?}") };
             }
         }
     }
 }
 
 fn save_globals(item: &Item) -> Vec<(Global, String)> {
-    item.needs()
-        .disturbed()
-        .filter_map(|global| Some((global, std::fs::read_to_string(global.path()).ok()?)))
-        .collect()
+    item.needs().disturbed().filter_map(|global| Some((global, std::fs::read_to_string(global.path()).ok()?))).collect()
 }
 
 /// Puts global settings back. That a case left one changed is no leak, since the case may have
 /// been killed; that it cannot be put back is.
 pub(crate) fn restore_globals(kept: &[(Global, String)]) -> Vec<Leak> {
     kept.iter()
-        .filter(|(global, value)| {
-            std::fs::read_to_string(global.path()).ok().as_ref() != Some(value)
-        })
+        .filter(|(global, value)| std::fs::read_to_string(global.path()).ok().as_ref() != Some(value))
         .filter_map(|(global, value)| {
             let error = std::fs::write(global.path(), value).err()?;
             Some(Leak {
                 kind: LeakKind::Setting,
-                what: format!(
-                    "{} cannot be set back to {}: {error}",
-                    global.path(),
-                    value.trim()
-                ),
+                what: format!("{} cannot be set back to {}: {error}", global.path(), value.trim()),
             })
         })
         .collect()

@@ -40,10 +40,7 @@ impl Task {
         match self.wait() {
             Ok(WaitStatus::Exited(_, COMPLETE)) => Ok(()),
             Ok(WaitStatus::Exited(_, STOPPED)) => Err(Stop(())),
-            other => Err(test.broken(
-                format!("wait for {}", self.name),
-                format!("{other:?} instead of its end"),
-            )),
+            other => Err(test.broken(format!("wait for {}", self.name), format!("{other:?} instead of its end"))),
         }
     }
 
@@ -94,16 +91,7 @@ fn wait_for(pid: Pid) -> Result<WaitStatus, Errno> {
 pub unsafe fn fork_sharing(flags: u64) -> Result<Pid, Errno> {
     debug_assert_eq!(flags & libc::CLONE_VM as u64, 0);
     // SAFETY: without CLONE_VM a null stack means a copy of the caller's; no pointers are passed.
-    let pid = unsafe {
-        libc::syscall(
-            libc::SYS_clone,
-            flags | libc::SIGCHLD as u64,
-            0u64,
-            0u64,
-            0u64,
-            0u64,
-        )
-    };
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD as u64, 0u64, 0u64, 0u64, 0u64) };
     Errno::result(pid).map(|pid| Pid::from_raw(pid as i32))
 }
 
@@ -129,12 +117,7 @@ impl Test {
     /// # Errors
     /// clone(2) refused: the case is broken.
     #[track_caller]
-    pub fn spawn_sharing(
-        &self,
-        name: &str,
-        flags: u64,
-        body: impl FnOnce(&Test) -> Done,
-    ) -> Done<Task> {
+    pub fn spawn_sharing(&self, name: &str, flags: u64, body: impl FnOnce(&Test) -> Done) -> Done<Task> {
         let parent = nix::unistd::getpid();
         // SAFETY: callers pass sharing flags only; bodies of cases run single-threaded.
         let result = unsafe { fork_sharing(flags) };
@@ -144,11 +127,7 @@ impl Test {
                 self.name_task(name);
                 self.end_task(|| body(self))
             }
-            pid => Ok(Task {
-                pid,
-                name: name.to_owned(),
-                reaped: false,
-            }),
+            pid => Ok(Task { pid, name: name.to_owned(), reaped: false }),
         }
     }
 

@@ -31,15 +31,8 @@ enum Kind {
     UnexpectedPass,
 }
 
-const KINDS: [Kind; 7] = [
-    Kind::Pass,
-    Kind::Skip,
-    Kind::Fail,
-    Kind::TimedOut,
-    Kind::Broken,
-    Kind::KnownBug,
-    Kind::UnexpectedPass,
-];
+const KINDS: [Kind; 7] =
+    [Kind::Pass, Kind::Skip, Kind::Fail, Kind::TimedOut, Kind::Broken, Kind::KnownBug, Kind::UnexpectedPass];
 
 /// Text that some reader takes for something else.
 const SNIPPETS: [&str; 34] = [
@@ -89,23 +82,16 @@ fn hostile() -> impl Strategy<Value = String> {
 }
 
 fn check() -> impl Strategy<Value = FailedCheck> {
-    (
-        hostile(),
-        hostile(),
-        hostile(),
-        proptest::option::of(hostile()),
-    )
-        .prop_map(|(call, expected, actual, task)| FailedCheck {
+    (hostile(), hostile(), hostile(), proptest::option::of(hostile())).prop_map(|(call, expected, actual, task)| {
+        FailedCheck {
             call,
             expected,
             actual,
             requirement: "EFF-01".to_owned(),
             task,
-            at: At {
-                file: "suite/src/x.rs".to_owned(),
-                line: 7,
-            },
-        })
+            at: At { file: "suite/src/x.rs".to_owned(), line: 7 },
+        }
+    })
 }
 
 #[derive(Clone, Debug)]
@@ -165,10 +151,7 @@ prop_compose! {
 impl Run {
     fn events(&self) -> Vec<Event> {
         let mut counts = Counts::default();
-        let facts = Facts {
-            release: self.release.clone(),
-            ..Facts::default()
-        };
+        let facts = Facts { release: self.release.clone(), ..Facts::default() };
         let mut events = vec![Event::RunStarted {
             program: "unshare-conformance 0".to_owned(),
             facts: Box::new(facts),
@@ -180,19 +163,11 @@ impl Run {
         }];
         for (index, (_, _, verdict, outcome)) in self.cases.iter().enumerate() {
             counts.add(verdict.status, outcome);
-            events.push(Event::CaseFinished {
-                index,
-                verdict: Box::new(verdict.clone()),
-                outcome: outcome.clone(),
-            });
+            events.push(Event::CaseFinished { index, verdict: Box::new(verdict.clone()), outcome: outcome.clone() });
         }
         let remarks = self.remarks.iter().cloned();
         events.extend(remarks.map(|text| Event::Remark { text }));
-        events.push(Event::RunFinished {
-            counts,
-            interrupted: None,
-            milliseconds: 12,
-        });
+        events.push(Event::RunFinished { counts, interrupted: None, milliseconds: 12 });
         events
     }
 
@@ -208,9 +183,7 @@ impl Run {
     /// The names, each with what a dialect makes of its kind.
     fn expected(&self, word: impl Fn(Kind) -> &'static str) -> Vec<Read> {
         let cases = self.cases.iter();
-        cases
-            .map(|(case, kind, ..)| Read::new(&case.name, word(*kind)))
-            .collect()
+        cases.map(|(case, kind, ..)| Read::new(&case.name, word(*kind))).collect()
     }
 }
 
@@ -266,11 +239,7 @@ fn lava_word(kind: Kind) -> &'static str {
 }
 
 fn kcidb() -> Kcidb {
-    Kcidb::new(Submission {
-        origin: "local".to_owned(),
-        build: None,
-        start: None,
-    })
+    Kcidb::new(Submission { origin: "local".to_owned(), build: None, start: None })
 }
 
 proptest! {
@@ -357,23 +326,11 @@ fn verbose() -> Run {
         actual: long,
         requirement: "EFF-01".to_owned(),
         task: None,
-        at: At {
-            file: "x.rs".to_owned(),
-            line: 1,
-        },
+        at: At { file: "x.rs".to_owned(), line: 1 },
     }];
-    let case = CaseInfo {
-        name: "a.b".to_owned(),
-        about: "x".into(),
-        proves: Vec::new(),
-        source: "y".into(),
-        work: [1; 3],
-    };
-    Run {
-        cases: vec![(case, Kind::Fail, verdict, Outcome::AsJudged)],
-        remarks: Vec::new(),
-        release: "6.1".to_owned(),
-    }
+    let case =
+        CaseInfo { name: "a.b".to_owned(), about: "x".into(), proves: Vec::new(), source: "y".into(), work: [1; 3] };
+    Run { cases: vec![(case, Kind::Fail, verdict, Outcome::AsJudged)], remarks: Vec::new(), release: "6.1".to_owned() }
 }
 
 #[test]
@@ -408,14 +365,8 @@ fn results_that_never_came_are_no_success() {
         reporter.close(&mut out).unwrap();
         String::from_utf8(out).unwrap()
     };
-    assert_eq!(
-        readers::junit(&report(&mut Junit::default())),
-        [Read::new("a.b", "error broken")]
-    );
-    assert_eq!(
-        readers::kcidb(&report(&mut kcidb())),
-        [Read::new("a.b", "MISS")]
-    );
+    assert_eq!(readers::junit(&report(&mut Junit::default())), [Read::new("a.b", "error broken")]);
+    assert_eq!(readers::kcidb(&report(&mut kcidb())), [Read::new("a.b", "MISS")]);
     // The plan of TAP is not met.
     assert!(readers::lines_with(&report(&mut Tap14::default()), "ok ").is_empty());
 }

@@ -40,17 +40,9 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
 
 /// The groups that the 2006 design document asks for, with its storm of ten tasks; atomicity is its
 /// central claim.
-const DOCUMENT: [&str; 6] = [
-    "flags.",
-    "implied.",
-    "separation.",
-    "atomicity.",
-    "storm.processes",
-    "storm.threads",
-];
+const DOCUMENT: [&str; 6] = ["flags.", "implied.", "separation.", "atomicity.", "storm.processes", "storm.threads"];
 
-const TRIVIAL_INIT: &str =
-    "#include <sys/reboot.h>\nint main(void) { return reboot(RB_POWER_OFF); }\n";
+const TRIVIAL_INIT: &str = "#include <sys/reboot.h>\nint main(void) { return reboot(RB_POWER_OFF); }\n";
 
 /// A static program that switches its machine off and does nothing else, as the init of an image.
 fn trivial_image() -> OwnedFd {
@@ -81,11 +73,7 @@ fn trivial(kernel: &Kernel, image: &OwnedFd, options: &Options) -> Duration {
     };
     let mut ended = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
     let patience = PollTimeout::try_from(120_000).expect("it fits");
-    assert_eq!(
-        poll(&mut ended, patience),
-        Ok(1),
-        "the trivial guest does not end"
-    );
+    assert_eq!(poll(&mut ended, patience), Ok(1), "the trivial guest does not end");
     start.elapsed()
 }
 
@@ -107,15 +95,11 @@ fn first_verdicts(kernel: &str) -> [Duration; 2] {
     let start = Instant::now();
     let mut child = suite(kernel).spawn().expect("the program starts");
     let output = BufReader::new(child.stdout.take().expect("piped"));
-    let mut verdicts = output
-        .lines()
-        .map_while(Result::ok)
-        .filter(|line| line.starts_with("ok ") || line.starts_with("not ok "));
+    let mut verdicts =
+        output.lines().map_while(Result::ok).filter(|line| line.starts_with("ok ") || line.starts_with("not ok "));
     verdicts.next().expect("the suite gives a verdict");
     let first = start.elapsed();
-    verdicts
-        .find(|line| !line.contains("# SKIP"))
-        .expect("a case runs");
+    verdicts.find(|line| !line.contains("# SKIP")).expect("a case runs");
     let first_run = start.elapsed();
     // Told to end, it waits until its guest is gone, which would disturb the next measurement.
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process ID"));
@@ -128,10 +112,7 @@ fn first_verdicts(kernel: &str) -> [Duration; 2] {
 /// From the start of this program to its end, with the quick tier of these groups; none means all.
 fn quick_tier(kernel: &str, groups: &[&str]) -> Duration {
     let start = Instant::now();
-    let output = suite(kernel)
-        .args(groups)
-        .output()
-        .expect("the program starts");
+    let output = suite(kernel).args(groups).output().expect("the program starts");
     let elapsed = start.elapsed();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(!text.contains("Bail out!"), "{text}");
@@ -158,10 +139,7 @@ struct Series {
 
 impl Series {
     fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            times: Vec::new(),
-        }
+        Self { name, times: Vec::new() }
     }
 
     fn median(&self) -> Duration {
@@ -169,17 +147,8 @@ impl Series {
     }
 
     fn print(&self) {
-        let seconds: Vec<String> = self
-            .times
-            .iter()
-            .map(|time| format!("{:.2}", time.as_secs_f64()))
-            .collect();
-        println!(
-            "{:32} {:6.2} s  ({})",
-            self.name,
-            self.median().as_secs_f64(),
-            seconds.join(" ")
-        );
+        let seconds: Vec<String> = self.times.iter().map(|time| format!("{:.2}", time.as_secs_f64())).collect();
+        println!("{:32} {:6.2} s  ({})", self.name, self.median().as_secs_f64(), seconds.join(" "));
     }
 }
 
@@ -212,10 +181,7 @@ fn main() {
     let image = trivial_image();
     // As the suite's guests have them when all cases run.
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(2)) as u32;
-    let options = |cpus| Options {
-        cpus,
-        ..Options::default()
-    };
+    let options = |cpus| Options { cpus, ..Options::default() };
 
     let mut trivial_tcg = Series::new("trivial init, unpacked");
     let mut trivial_as_is = Series::new("trivial init, bzImage");
@@ -251,20 +217,8 @@ fn main() {
     }
 
     let release = |kernel: &Kernel| kernel.release().unwrap_or("unknown").to_owned();
-    println!(
-        "{} and {}, medians of {rounds} rounds",
-        release(&as_is),
-        release(&uml)
-    );
-    for series in [
-        &trivial_tcg,
-        &trivial_as_is,
-        &first_tcg,
-        &first_run_tcg,
-        &trivial_uml,
-        &first_uml,
-        &first_run_uml,
-    ] {
+    println!("{} and {}, medians of {rounds} rounds", release(&as_is), release(&uml));
+    for series in [&trivial_tcg, &trivial_as_is, &first_tcg, &first_run_tcg, &trivial_uml, &first_uml, &first_run_uml] {
         series.print();
     }
     if !vng_skipped {
@@ -273,52 +227,17 @@ fn main() {
         theirs.print();
     }
     println!();
-    ratio(
-        "first verdict ÷ trivial init, TCG",
-        &first_tcg,
-        &trivial_tcg,
-        1.15,
-    );
-    ratio(
-        "first case that ran ÷ trivial init, TCG",
-        &first_run_tcg,
-        &trivial_tcg,
-        f64::INFINITY,
-    );
-    ratio(
-        "first verdict ÷ trivial init, user-mode",
-        &first_uml,
-        &trivial_uml,
-        1.15,
-    );
-    ratio(
-        "first case that ran ÷ trivial init, user-mode",
-        &first_run_uml,
-        &trivial_uml,
-        f64::INFINITY,
-    );
+    ratio("first verdict ÷ trivial init, TCG", &first_tcg, &trivial_tcg, 1.15);
+    ratio("first case that ran ÷ trivial init, TCG", &first_run_tcg, &trivial_tcg, f64::INFINITY);
+    ratio("first verdict ÷ trivial init, user-mode", &first_uml, &trivial_uml, 1.15);
+    ratio("first case that ran ÷ trivial init, user-mode", &first_run_uml, &trivial_uml, f64::INFINITY);
     if unpacked.path() != as_is.path() {
-        ratio(
-            "first verdict ÷ trivial init of the bzImage",
-            &first_tcg,
-            &trivial_as_is,
-            1.0,
-        );
+        ratio("first verdict ÷ trivial init of the bzImage", &first_tcg, &trivial_as_is, 1.0);
     }
     if vng_skipped {
         println!("quick tier ÷ virtme-ng: not measured, BENCH_VNG is not set");
     } else {
-        ratio(
-            "quick tier of the document ÷ virtme-ng running true",
-            &document,
-            &theirs,
-            1.0,
-        );
-        ratio(
-            "whole quick tier ÷ virtme-ng running true",
-            &whole,
-            &theirs,
-            f64::INFINITY,
-        );
+        ratio("quick tier of the document ÷ virtme-ng running true", &document, &theirs, 1.0);
+        ratio("whole quick tier ÷ virtme-ng running true", &whole, &theirs, f64::INFINITY);
     }
 }

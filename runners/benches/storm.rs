@@ -15,10 +15,10 @@ use harness::case::Body;
 use harness::case_run::{Test, Tier};
 use harness::check::Done;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use suite::flags::Flags;
-use suite::storm::{Action, Plan, TASKS, pool, process_storm, rounds, run_if_executed};
-use suite::sys::unshare_raw;
-use suite::vm_task::{Stack, start_on};
+use suite::call::raw::unshare_raw;
+use suite::engines::storm::{Action, Plan, TASKS, pool, process_storm, rounds, run_if_executed};
+use suite::spec::flags::Flags;
+use suite::tasks::vm::{Stack, start_on};
 use syscalls::{Sysno, syscall};
 
 /// Rounds of the storm for each bare round, at least.
@@ -83,14 +83,8 @@ fn play(t: &Test, mut draw: impl FnMut() -> Plan) -> Done {
     let program = t.setup(Call::io("open(/proc/self/exe)", program))?;
     for _ in 0..rounds(t.tier()) {
         GO.store(0, Ordering::Release);
-        let acts: Vec<Act> = draw()
-            .actions
-            .into_iter()
-            .map(|action| Act {
-                action,
-                program: program.as_raw_fd(),
-            })
-            .collect();
+        let acts: Vec<Act> =
+            draw().actions.into_iter().map(|action| Act { action, program: program.as_raw_fd() }).collect();
         let mut pids = Vec::new();
         for (stack, one) in stacks.iter().zip(&acts) {
             let one = std::ptr::from_ref(one).cast_mut().cast();
@@ -111,10 +105,7 @@ fn play(t: &Test, mut draw: impl FnMut() -> Plan) -> Done {
 
 /// Nothing but clone, barrier and exit.
 fn bare(t: &Test) -> Done {
-    play(t, || Plan {
-        actions: vec![Action::Exit; TASKS],
-        spread: false,
-    })
+    play(t, || Plan { actions: vec![Action::Exit; TASKS], spread: false })
 }
 
 /// What the storm's own tasks do, drawn from the same seed.
@@ -130,14 +121,10 @@ fn measure() -> String {
     let cases = bodies.map(|body| case("bench.storm", &["RACE-01"], body));
     // The same rounds every time, all kinds side by side in each measurement.
     let measured: Vec<[f64; 3]> = (0..MEASUREMENTS)
-        .map(|_| {
-            [0, 1, 2].map(|at| f64::from(rounds(Tier::Full)) / bench.time(&cases[at]).as_secs_f64())
-        })
+        .map(|_| [0, 1, 2].map(|at| f64::from(rounds(Tier::Full)) / bench.time(&cases[at]).as_secs_f64()))
         .collect();
-    let ratio =
-        |of: usize, to: usize| median(measured.iter().map(|all| all[of] / all[to]).collect());
-    let [storm, bare, acting] =
-        [0, 1, 2].map(|at| median(measured.iter().map(|all| all[at]).collect()));
+    let ratio = |of: usize, to: usize| median(measured.iter().map(|all| all[of] / all[to]).collect());
+    let [storm, bare, acting] = [0, 1, 2].map(|at| median(measured.iter().map(|all| all[at]).collect()));
     format!(
         "storm: rounds of ten tasks ÷ bare clone, barrier and exit of ten = {:.2} (at least {BAR})\n\
          storm: the same acts without looking ÷ bare = {:.2} (no bar)\n\

@@ -13,13 +13,13 @@ use harness::case_run::Test;
 use harness::check::Done;
 use harness::task::fork_sharing;
 use nix::sys::wait::waitpid;
-use suite::flags::Flags;
-use suite::model::Kernel;
+use suite::call::raw::unshare_raw;
+use suite::engines::sweep::ground::Ground;
+use suite::engines::sweep::sets::sets;
+use suite::engines::sweep::sweep;
 use suite::observe::Observer;
-use suite::sweep::ground::Ground;
-use suite::sweep::sets::sets;
-use suite::sweep::sweep;
-use suite::sys::unshare_raw;
+use suite::spec::flags::Flags;
+use suite::spec::model::Kernel;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
 
@@ -31,21 +31,10 @@ const STATES: [(&str, Prepare, [Body; 2]); 4] = [
     (
         "unprivileged",
         Ground::unprivileged,
-        [
-            |t| sweep(t, &Ground::unprivileged(t)?),
-            |t| bare(t, Ground::unprivileged),
-        ],
+        [|t| sweep(t, &Ground::unprivileged(t)?), |t| bare(t, Ground::unprivileged)],
     ),
-    (
-        "fs_sharer",
-        sharer,
-        [|t| sweep(t, &sharer(t)?), |t| bare(t, sharer)],
-    ),
-    (
-        "limit_0",
-        limited,
-        [|t| sweep(t, &limited(t)?), |t| bare(t, limited)],
-    ),
+    ("fs_sharer", sharer, [|t| sweep(t, &sharer(t)?), |t| bare(t, sharer)]),
+    ("limit_0", limited, [|t| sweep(t, &limited(t)?), |t| bare(t, limited)]),
 ];
 
 fn lone(t: &Test) -> Done<Ground> {
@@ -65,13 +54,7 @@ fn bare(t: &Test, prepare: Prepare) -> Done {
     let ground = prepare(t)?;
     let observer = Observer::open(t)?;
     let kernel = Kernel::of(t.facts());
-    let sets = sets(
-        t.tier(),
-        t.seed(),
-        &ground.start,
-        &kernel,
-        ground.needs_each_alone(),
-    );
+    let sets = sets(t.tier(), t.seed(), &ground.start, &kernel, ground.needs_each_alone());
     for flags in sets {
         // SAFETY: no CLONE_VM; the process is single-threaded.
         let pid = unsafe { fork_sharing(ground.company.made_with.0) }.expect("a child");
@@ -83,8 +66,7 @@ fn bare(t: &Test, prepare: Prepare) -> Done {
         }
         waitpid(pid, None).expect("a child");
     }
-    t.check(harness::call::Call::seen("the loop", ()))
-        .succeeds()
+    t.check(harness::call::Call::seen("the loop", ())).succeeds()
 }
 
 const ROUNDS: usize = 5;
@@ -139,20 +121,8 @@ fn main() {
         let ratio: f64 = ratio.parse().expect("the measurement succeeded");
         println!("sweep: {name}: one compared call ÷ the bare loop = {ratio:.2} (at most {WORST})");
     }
-    let (ours, bare): (Vec<f64>, Vec<f64>) = (0..3)
-        .map(|_| {
-            (
-                all_states("1") / all_states("2"),
-                bare_loops(1, 2) / bare_loops(2, 1),
-            )
-        })
-        .unzip();
-    println!(
-        "sweep: one supervisor ÷ two, all states, full tier = {:.2} (at least {GAIN})",
-        median(ours)
-    );
-    println!(
-        "sweep: one bare loop ÷ two at once, each half as often = {:.2} (no bar)",
-        median(bare)
-    );
+    let (ours, bare): (Vec<f64>, Vec<f64>) =
+        (0..3).map(|_| (all_states("1") / all_states("2"), bare_loops(1, 2) / bare_loops(2, 1))).unzip();
+    println!("sweep: one supervisor ÷ two, all states, full tier = {:.2} (at least {GAIN})", median(ours));
+    println!("sweep: one bare loop ÷ two at once, each half as often = {:.2} (no bar)", median(bare));
 }

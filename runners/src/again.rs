@@ -54,23 +54,9 @@ mod tests {
     fn what_a_case_meets_is_kept_and_nothing_else() {
         assert_eq!(of(&["run", "flags.", "-v"]), "unshare-conformance");
         assert_eq!(
-            of(&[
-                "run",
-                "--kernel",
-                "a b/bzImage",
-                "--cpus",
-                "4",
-                "--tier",
-                "full",
-                "--repeat",
-                "9",
-                "storm."
-            ]),
+            of(&["run", "--kernel", "a b/bzImage", "--cpus", "4", "--tier", "full", "--repeat", "9", "storm."]),
             "unshare-conformance --kernel 'a b/bzImage' --cpus 4 --memory 512 --tier full"
         );
-        assert_eq!(
-            of(&["run", "--disturb-host", "--seed", "3"]),
-            "unshare-conformance --disturb-host"
-        );
+        assert_eq!(of(&["run", "--disturb-host", "--seed", "3"]), "unshare-conformance --disturb-host");
     }
 }

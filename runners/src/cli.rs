@@ -448,9 +448,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_output(text: &str) -> Result<(Format, PathBuf), String> {
-    let (format, file) = text
-        .split_once('=')
-        .ok_or_else(|| "give it as FORMAT=FILE, e.g. json=results.json".to_owned())?;
+    let (format, file) =
+        text.split_once('=').ok_or_else(|| "give it as FORMAT=FILE, e.g. json=results.json".to_owned())?;
     if file.is_empty() {
         return Err("name the file after the =, e.g. json=results.json".to_owned());
     }
@@ -471,11 +470,7 @@ pub fn prepare_in_guest(arguments: &[String]) -> anyhow::Result<host::InGuest> {
 }
 
 /// Runs the suite of a guest as it was prepared, and gives the exit status.
-pub fn in_guest(
-    prepared: anyhow::Result<host::InGuest>,
-    facts: Option<Facts>,
-    results: File,
-) -> ExitStatus {
+pub fn in_guest(prepared: anyhow::Result<host::InGuest>, facts: Option<Facts>, results: File) -> ExitStatus {
     told(prepared.and_then(|prepared| prepared.run(facts, results)))
 }
 
@@ -490,28 +485,22 @@ pub fn name_of(value: &impl ValueEnum) -> String {
 
 /// A command line whose options are valid each by itself and contradict each other.
 pub fn contradiction(why: impl std::fmt::Display) -> anyhow::Error {
-    Cli::command()
-        .error(clap::error::ErrorKind::ArgumentConflict, why)
-        .into()
+    Cli::command().error(clap::error::ErrorKind::ArgumentConflict, why).into()
 }
 
 fn run(args: RunArgs) -> anyhow::Result<ExitStatus> {
     let args = args.settled(None);
     match (args.guest.on, args.guest.kernel.as_slice()) {
         (None | Some(Place::Host), []) => host::run(&args, suite::cases::all()),
-        (Some(Place::Qemu | Place::Uml), []) => Err(contradiction(
-            "a guest needs a kernel: give --kernel PATH or --kernel RELEASE",
-        )),
-        _ if args.fault.is_some() => Err(contradiction(
-            "--fault stands between the suite and this machine's kernel: it goes with no guest",
-        )),
-        (Some(Place::Host), _) => Err(contradiction(
-            "--kernel boots a guest and --on host does not: give one of them",
-        )),
+        (Some(Place::Qemu | Place::Uml), []) => {
+            Err(contradiction("a guest needs a kernel: give --kernel PATH or --kernel RELEASE"))
+        }
+        _ if args.fault.is_some() => {
+            Err(contradiction("--fault stands between the suite and this machine's kernel: it goes with no guest"))
+        }
+        (Some(Place::Host), _) => Err(contradiction("--kernel boots a guest and --on host does not: give one of them")),
         (_, [kernel]) => guest::run(&args, kernel),
-        (_, _) => Err(contradiction(
-            "`run` takes one --kernel; `matrix` takes several",
-        )),
+        (_, _) => Err(contradiction("`run` takes one --kernel; `matrix` takes several")),
     }
 }
 
@@ -521,19 +510,12 @@ pub fn main() -> ExitStatus {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() {
-                ExitStatus::Usage
-            } else {
-                ExitStatus::Conforms
-            };
+            return if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Conforms };
         }
     };
     let result = match cli.command.unwrap_or(Command::Run(Box::new(cli.run))) {
         Command::Run(args) => run(*args),
-        Command::Selftest(args) => host::run(
-            &args.settled(Some("selftest")),
-            &harness::case::SELFTEST_CASES,
-        ),
+        Command::Selftest(args) => host::run(&args.settled(Some("selftest")), &harness::case::SELFTEST_CASES),
         Command::List(args) => match args.format {
             ListFormat::Text => list::text(&args.selection),
             ListFormat::Json => list::json(&args.selection),
@@ -583,34 +565,21 @@ fn told(result: anyhow::Result<ExitStatus>) -> ExitStatus {
 /// there. What this machine lacks, a disk, memory, QEMU, lets it go on.
 pub fn is_wrong_input(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        let of_payload = cause.downcast_ref::<PayloadError>().is_some_and(|error| {
-            !matches!(
-                error,
-                PayloadError::Cache(_) | PayloadError::Unwritable { .. }
-            )
-        });
+        let of_payload = cause
+            .downcast_ref::<PayloadError>()
+            .is_some_and(|error| !matches!(error, PayloadError::Cache(_) | PayloadError::Unwritable { .. }));
         let of_machine = cause.downcast_ref::<MachineError>().is_some_and(|error| {
-            !matches!(
-                error,
-                MachineError::NotInstalled { .. } | MachineError::Description { .. }
-            )
+            !matches!(error, MachineError::NotInstalled { .. } | MachineError::Description { .. })
         });
         let of_build = cause.downcast_ref::<BuildError>().is_some_and(|error| {
-            matches!(
-                error,
-                BuildError::NotATree(_)
-                    | BuildError::ConfiguredInPlace(_)
-                    | BuildError::NoFragment { .. }
-            )
+            matches!(error, BuildError::NotATree(_) | BuildError::ConfiguredInPlace(_) | BuildError::NoFragment { .. })
         });
         let of_library = matches!(cause.downcast_ref(), Some(LibraryError::Unknown(_)));
         let of_image = matches!(
             cause.downcast_ref(),
             Some(InitramfsError::Unwritable { source, .. }) if is_wrong_path(source)
         );
-        let of_file = cause
-            .downcast_ref::<Unwritable>()
-            .is_some_and(Unwritable::is_wrong_path);
+        let of_file = cause.downcast_ref::<Unwritable>().is_some_and(Unwritable::is_wrong_path);
         of_payload
             || of_machine
             || of_build
@@ -632,11 +601,7 @@ pub fn command() -> clap::Command {
 
 /// The dialect of standard output when none was asked for.
 pub fn default_format() -> Format {
-    if io::stdout().is_terminal() {
-        Format::Pretty
-    } else {
-        Format::Tap
-    }
+    if io::stdout().is_terminal() { Format::Pretty } else { Format::Tap }
 }
 
 #[cfg(test)]

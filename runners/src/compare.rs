@@ -127,8 +127,8 @@ pub struct Comparison {
 /// A file cannot be used, or standard output cannot be written.
 pub fn run(args: &CompareArgs) -> anyhow::Result<ExitStatus> {
     let comparison = Comparison::new(Results::read(&args.old)?, Results::read(&args.new)?);
-    let colour = io::stdout().is_terminal()
-        && anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
+    let colour =
+        io::stdout().is_terminal() && anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
     let text = match args.format {
         ComparisonFormat::Pretty => comparison.pretty(colour),
         ComparisonFormat::Json => comparison.json(args.strict),
@@ -174,9 +174,7 @@ fn change(old: Option<State>, new: Option<State>) -> Option<Change> {
         (Some(Good), Some(Known)) => Change::KnownBug,
         (Some(Good | Known | Bad), Some(Skipped)) => Change::Skipped,
         (Some(Bad), Some(Good | Known)) | (Some(Known), Some(Good)) => Change::Fixed,
-        (Some(Skipped), Some(Good | Known)) | (Some(Silent), Some(Good | Known | Skipped)) => {
-            Change::Checked
-        }
+        (Some(Skipped), Some(Good | Known)) | (Some(Silent), Some(Good | Known | Skipped)) => Change::Checked,
         (Some(Bad), Some(Bad))
         | (Some(Skipped), Some(Skipped))
         | (Some(Silent), Some(Silent))
@@ -188,16 +186,12 @@ fn change(old: Option<State>, new: Option<State>) -> Option<Change> {
 fn side(verdict: &Verdict, outcome: &Outcome) -> Side {
     let why = match (outcome, verdict.failed.first()) {
         (Outcome::KnownBug { bug } | Outcome::UnexpectedPass { bug }, _) => bug.clone(),
-        (_, Some(check)) => format!(
-            "{}: expected {}, not {} [{}]",
-            check.call, check.expected, check.actual, check.requirement
-        ),
+        (_, Some(check)) => {
+            format!("{}: expected {}, not {} [{}]", check.call, check.expected, check.actual, check.requirement)
+        }
         (_, None) => verdict.reason.clone(),
     };
-    Side {
-        result: state(verdict, outcome).1,
-        why: one_line(&why),
-    }
+    Side { result: state(verdict, outcome).1, why: one_line(&why) }
 }
 
 /// What must be the same for a failure to be the same one. Numbers of two digits and more are process
@@ -208,10 +202,7 @@ fn essence(facts: &Facts, verdict: &Verdict, outcome: &Outcome) -> (&'static str
     let failed = verdict.failed.iter();
     let mut texts: Vec<String> = failed
         .map(|check| {
-            let seen = without_numbers(&format!(
-                "{} | {} | {}",
-                check.call, check.expected, check.actual
-            ));
+            let seen = without_numbers(&format!("{} | {} | {}", check.call, check.expected, check.actual));
             format!("{} | {seen}", check.requirement)
         })
         .collect();
@@ -271,10 +262,7 @@ impl Comparison {
         let (old_facts, new_facts) = (&old.facts, &new.facts);
         let mut changes = Vec::new();
         let mut unchanged = BTreeMap::new();
-        let vanished = old
-            .cases
-            .iter()
-            .filter(|case| !after.contains_key(case.case.name.as_str()));
+        let vanished = old.cases.iter().filter(|case| !after.contains_key(case.case.name.as_str()));
         for case in new.cases.iter().chain(vanished) {
             let name = case.case.name.as_str();
             let result = |runs: &BTreeMap<&str, &CaseResult>| {
@@ -283,9 +271,7 @@ impl Comparison {
             };
             let (old, new) = (result(&before), result(&after));
             let state_of = |result: &Option<(Verdict, Outcome)>| {
-                result
-                    .as_ref()
-                    .map(|(verdict, outcome)| state(verdict, outcome).0)
+                result.as_ref().map(|(verdict, outcome)| state(verdict, outcome).0)
             };
             let mut change = change(state_of(&old), state_of(&new));
             if let (Some(Change::Reason), Some(old), Some(new)) = (change, &old, &new)
@@ -293,9 +279,7 @@ impl Comparison {
             {
                 change = None;
             }
-            let side = |result: Option<(Verdict, Outcome)>| {
-                result.map(|(verdict, outcome)| side(&verdict, &outcome))
-            };
+            let side = |result: Option<(Verdict, Outcome)>| result.map(|(verdict, outcome)| side(&verdict, &outcome));
             let (old, new) = (side(old), side(new));
             match change {
                 Some(change) => changes.push(Changed {
@@ -317,21 +301,13 @@ impl Comparison {
                 case: "the whole run".to_owned(),
                 change: Change::Regression,
                 old: None,
-                new: Some(Side {
-                    result: "given up",
-                    why: one_line(why),
-                }),
+                new: Some(Side { result: "given up", why: one_line(why) }),
                 requirements: String::new(),
             });
         }
         changes.sort_by_key(|changed| changed.change);
         drop((before, after));
-        Self {
-            old,
-            new,
-            changes,
-            unchanged,
-        }
+        Self { old, new, changes, unchanged }
     }
 
     /// The changes of this kind.
@@ -347,10 +323,7 @@ impl Comparison {
             changes.any(|changed| kinds.contains(&changed.change))
         };
         let stricter = [Change::KnownBug, Change::Skipped, Change::Vanished];
-        let in_common = self
-            .changes
-            .iter()
-            .any(|changed| changed.old.is_some() && changed.new.is_some())
+        let in_common = self.changes.iter().any(|changed| changed.old.is_some() && changed.new.is_some())
             || !self.unchanged.is_empty();
         if any(&[Change::Regression]) || (strict && any(&stricter)) {
             ExitStatus::DoesNotConform
@@ -366,27 +339,11 @@ impl Comparison {
         let (old, new) = (&self.old, &self.new);
         let pairs = [
             ("program", old.program.clone(), new.program.clone()),
-            (
-                "tier",
-                old.tier.name().to_owned(),
-                new.tier.name().to_owned(),
-            ),
+            ("tier", old.tier.name().to_owned(), new.tier.name().to_owned()),
             ("seed", old.seed.to_string(), new.seed.to_string()),
-            (
-                "repetitions",
-                old.repeat.to_string(),
-                new.repeat.to_string(),
-            ),
-            (
-                "caller",
-                format!("uid {}", old.facts.uid_outside),
-                format!("uid {}", new.facts.uid_outside),
-            ),
-            (
-                "sandbox",
-                old.facts.sandbox.to_string(),
-                new.facts.sandbox.to_string(),
-            ),
+            ("repetitions", old.repeat.to_string(), new.repeat.to_string()),
+            ("caller", format!("uid {}", old.facts.uid_outside), format!("uid {}", new.facts.uid_outside)),
+            ("sandbox", old.facts.sandbox.to_string(), new.facts.sandbox.to_string()),
         ];
         pairs
             .into_iter()
@@ -434,21 +391,11 @@ mod tests {
     fn the_running_release_is_no_reason() {
         let on = |release: &str, text: &str| {
             let version = harness::facts::Version::parse(release).unwrap();
-            let facts = Facts {
-                release: release.to_owned(),
-                version,
-                ..Facts::default()
-            };
+            let facts = Facts { release: release.to_owned(), version, ..Facts::default() };
             without_release(text, &facts)
         };
-        assert_eq!(
-            on("5.10.0-31-amd64", "this is 5.10.0-31-amd64."),
-            "this is RELEASE."
-        );
-        assert_eq!(
-            on("6.1.1-x", "came with 6.1.192, is 6.1.1"),
-            "came with 6.1.192, is RELEASE"
-        );
+        assert_eq!(on("5.10.0-31-amd64", "this is 5.10.0-31-amd64."), "this is RELEASE.");
+        assert_eq!(on("6.1.1-x", "came with 6.1.192, is 6.1.1"), "came with 6.1.192, is RELEASE");
         assert_eq!(on("6.1.1", "16.1.1"), "16.1.1");
     }
 

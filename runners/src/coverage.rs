@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use harness::case::{Case, Item};
 use harness::outcome::ExitStatus;
 use serde::Serialize;
-use suite::requirements::{self, Requirement};
+use suite::spec::requirements::{self, Requirement};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -163,11 +163,7 @@ pub fn run(args: &CoverageArgs, cases: &'static [Case]) -> anyhow::Result<ExitSt
     out.write_all(text.as_bytes())?;
     out.flush()?;
     let lacks = rows.iter().any(|row| row.standing() == Standing::Missing);
-    Ok(if lacks {
-        ExitStatus::DoesNotConform
-    } else {
-        ExitStatus::Conforms
-    })
+    Ok(if lacks { ExitStatus::DoesNotConform } else { ExitStatus::Conforms })
 }
 
 fn rows<'c>(catalogue: &'c [Requirement], items: &[Item]) -> Vec<Row<'c>> {
@@ -178,26 +174,19 @@ fn rows<'c>(catalogue: &'c [Requirement], items: &[Item]) -> Vec<Row<'c>> {
             // The variants of a case follow each other.
             match proofs.last_mut() {
                 Some(proof) if proof.name == item.case.name => proof.variants += 1,
-                _ => proofs.push(Proof {
-                    name: item.case.name,
-                    variants: 1,
-                }),
+                _ => proofs.push(Proof { name: item.case.name, variants: 1 }),
             }
         }
     }
     catalogue
         .iter()
-        .map(|requirement| Row {
-            requirement,
-            cases: proofs.remove(requirement.id.as_str()).unwrap_or_default(),
-        })
+        .map(|requirement| Row { requirement, cases: proofs.remove(requirement.id.as_str()).unwrap_or_default() })
         .collect()
 }
 
 fn shown<'r, 'c>(rows: &'r [Row<'c>], args: &CoverageArgs) -> impl Iterator<Item = &'r Row<'c>> {
     let missing = args.missing;
-    rows.iter()
-        .filter(move |row| !missing || row.standing() != Standing::Proved)
+    rows.iter().filter(move |row| !missing || row.standing() != Standing::Proved)
 }
 
 /// How many cases are named.
@@ -285,8 +274,7 @@ mod tests {
         assert!(rows[0].by(1).contains("flags."), "{}", rows[0].by(1));
         assert_eq!(rows[1].by(3), "not testable: nothing reaches it");
         assert_eq!(rows[2].by(3), "NO CASE");
-        let expected =
-            "3 requirements: 1 proved by cases (33.3 %), 1 not testable, 1 without a case.";
+        let expected = "3 requirements: 1 proved by cases (33.3 %), 1 not testable, 1 without a case.";
         assert_eq!(summary(&rows), expected);
     }
 
@@ -294,13 +282,9 @@ mod tests {
     fn a_kind_is_whole() {
         let catalogue = [requirement("EFF-MNT-01", None)];
         let row = &rows(&catalogue, &[])[0];
-        for (id, meant) in [
-            ("EFF", true),
-            ("EFF-MNT", true),
-            ("EFF-MNT-01", true),
-            ("EFF-M", false),
-            ("EFF-MNT-0", false),
-        ] {
+        for (id, meant) in
+            [("EFF", true), ("EFF-MNT", true), ("EFF-MNT-01", true), ("EFF-M", false), ("EFF-MNT-0", false)]
+        {
             assert_eq!(row.is_meant(id), meant, "{id}");
         }
     }
@@ -308,12 +292,7 @@ mod tests {
     #[test]
     fn a_table_keeps_its_columns() {
         let catalogue = [requirement("NEW-01", None)];
-        let args = CoverageArgs {
-            id: Vec::new(),
-            missing: false,
-            verbose: false,
-            format: CoverageFormat::Markdown,
-        };
+        let args = CoverageArgs { id: Vec::new(), missing: false, verbose: false, format: CoverageFormat::Markdown };
         let text = markdown(&rows(&catalogue, &[]), &args);
         let line = "| NEW-01 | a \\| b (since 5.6) | NO CASE |";
         assert!(text.contains(line), "{text}");

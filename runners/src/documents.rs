@@ -15,12 +15,7 @@ use crate::files::Unwritable;
 /// Standard output cannot be written.
 pub fn completions(shell: Shell) -> anyhow::Result<ExitStatus> {
     let mut script = Vec::new();
-    clap_complete::generate(
-        shell,
-        &mut cli::command(),
-        "unshare-conformance",
-        &mut script,
-    );
+    clap_complete::generate(shell, &mut cli::command(), "unshare-conformance", &mut script);
     let mut out = io::stdout().lock();
     out.write_all(&script)?;
     out.flush()?;

@@ -19,10 +19,7 @@ pub struct Draft {
 #[derive(Debug)]
 enum Place {
     /// A file beside the one that it is to replace.
-    Beside {
-        draft: NamedTempFile,
-        target: PathBuf,
-    },
+    Beside { draft: NamedTempFile, target: PathBuf },
     /// A pipe, a terminal, a device: nothing that could be replaced.
     Open(File),
 }
@@ -33,10 +30,7 @@ impl Draft {
     /// # Errors
     /// It cannot be.
     pub fn begin(path: &Path) -> Result<Self, Unwritable> {
-        Ok(Self {
-            path: path.to_owned(),
-            place: Place::of(path).map_err(Unwritable::new(WHAT, path))?,
-        })
+        Ok(Self { path: path.to_owned(), place: Place::of(path).map_err(Unwritable::new(WHAT, path))? })
     }
 
     /// Writes the file.
@@ -70,9 +64,7 @@ impl Place {
             }
             None => path.to_owned(),
         };
-        let directory = target
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
+        let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty());
         let draft = tempfile::Builder::new()
             // As any new file: the umask takes from it.
             .permissions(Permissions::from_mode(0o666))

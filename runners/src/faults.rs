@@ -65,11 +65,7 @@ fn list(format: ListFormat) -> anyhow::Result<ExitStatus> {
     match format {
         ListFormat::Text => {
             for fault in faults {
-                writeln!(
-                    out,
-                    "{}\n    {}\n    as: {}",
-                    fault.name, fault.about, fault.imitates
-                )?;
+                writeln!(out, "{}\n    {}\n    as: {}", fault.name, fault.about, fault.imitates)?;
             }
         }
         ListFormat::Json => {
@@ -89,19 +85,12 @@ pub fn parse(name: &str) -> Result<&'static Fault, String> {
         let alike: Vec<_> = table::all()
             .iter()
             .map(|fault| fault.name.as_ref())
-            .filter(|other| {
-                other
-                    .split('-')
-                    .any(|word| name.split('-').any(|part| part == word))
-            })
+            .filter(|other| other.split('-').any(|word| name.split('-').any(|part| part == word)))
             .take(5)
             .collect();
         match alike.as_slice() {
             [] => "`unshare-conformance faults list` names what there is".to_owned(),
-            alike => format!(
-                "there is {}; `unshare-conformance faults list` names all",
-                alike.join(", ")
-            ),
+            alike => format!("there is {}; `unshare-conformance faults list` names all", alike.join(", ")),
         }
     })
 }
@@ -120,10 +109,7 @@ pub fn under(fault: Option<&'static Fault>, options: RunOptions) -> anyhow::Resu
     Ok(RunOptions {
         before_body: Some(stand_in::install),
         // Heads every report, so that none is taken for a verdict.
-        caveat: Some(format!(
-            "no verdict on this kernel: the fault \"{}\" is simulated ({about})",
-            fault.name
-        )),
+        caveat: Some(format!("no verdict on this kernel: the fault \"{}\" is simulated ({about})", fault.name)),
         left_out: declared::impossible,
         ..options
     })

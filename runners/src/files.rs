@@ -25,11 +25,7 @@ impl Unwritable {
     }
 
     fn advice(&self) -> &'static str {
-        if self.is_wrong_path() {
-            "give another path"
-        } else {
-            "free space there or give another path"
-        }
+        if self.is_wrong_path() { "give another path" } else { "free space there or give another path" }
     }
 }
 

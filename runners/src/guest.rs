@@ -95,13 +95,7 @@ pub fn open_kernel(name: &str, cache: &Cache) -> anyhow::Result<Kernel> {
 /// The guest cannot be described or started, or a report cannot be written.
 pub fn run(args: &RunArgs, name: &str) -> anyhow::Result<ExitStatus> {
     signals::begin()?;
-    let items = select_part(
-        &args.selection,
-        args.how.shard,
-        args.how.tier_in_guest(),
-        suite::cases::all(),
-    )?
-    .items;
+    let items = select_part(&args.selection, args.how.shard, args.how.tier_in_guest(), suite::cases::all())?.items;
     let mut reports = Reports::open(&args.report)?;
     let boot = Boot::prepare(&args.guest, name)?;
     for remark in boot.remarks() {
@@ -110,10 +104,7 @@ pub fn run(args: &RunArgs, name: &str) -> anyhow::Result<ExitStatus> {
     let status = boot.run(&items, args, &mut |event| reports.event(event))?;
     reports.close()?;
     if status != ExitStatus::Conforms {
-        eprintln!(
-            "unshare-conformance: the guest's console is in {}",
-            boot.console.display()
-        );
+        eprintln!("unshare-conformance: the guest's console is in {}", boot.console.display());
     }
     Ok(status)
 }
@@ -134,10 +125,7 @@ pub fn arguments(
     option("--seed", how.seed().to_string());
     option("--repeat", how.repeat.to_string());
     if let Some(duration) = how.duration {
-        option(
-            "--duration",
-            humantime::format_duration(duration).to_string(),
-        );
+        option("--duration", humantime::format_duration(duration).to_string());
     }
     if let Some(shard) = how.shard {
         option("--shard", shard.to_string());
@@ -199,11 +187,9 @@ impl Boot {
             _ => None,
         };
         if let Some(machine) = machine {
-            return Err(MachineError::WrongKernel {
-                kernel: opened.path().to_owned(),
-                machine: machine.to_owned(),
-            }
-            .into());
+            return Err(
+                MachineError::WrongKernel { kernel: opened.path().to_owned(), machine: machine.to_owned() }.into()
+            );
         }
         let mut remarks = Vec::new();
         let kernel = match vm::payload::unpack(&opened, &cache) {
@@ -244,13 +230,7 @@ impl Boot {
                 directory.join(console::file_name(kernel.release().unwrap_or("unknown")))
             }
         };
-        Ok(Boot {
-            kernel,
-            accelerator,
-            remarks,
-            console,
-            image: image()?,
-        })
+        Ok(Boot { kernel, accelerator, remarks, console, image: image()? })
     }
 
     /// What a user should know of how the guest is run.
@@ -285,11 +265,7 @@ impl Boot {
             &args.how,
             Format::Wire,
             self.slowdown().saturating_mul(args.how.slowdown),
-            Some(
-                args.how
-                    .jobs
-                    .unwrap_or_else(|| harness::pool::usual_jobs(cpus)),
-            ),
+            Some(args.how.jobs.unwrap_or_else(|| harness::pool::usual_jobs(cpus))),
         );
         if let Some(fault) = &args.guest.guest_fault {
             arguments.splice(1..1, ["--guest-fault".to_owned(), name_of(fault)]);
@@ -309,11 +285,7 @@ impl Boot {
     fn fitting_cpus(&self, items: &[Item]) -> u32 {
         // What races can only be seen where tasks truly run at the same time.
         let races = items.iter().any(|item| item.case.group() == "storm");
-        if self.kernel.kind() == Kind::UserMode || (items.len() < WORTH_A_CPU && !races) {
-            1
-        } else {
-            cpus().min(2)
-        }
+        if self.kernel.kind() == Kind::UserMode || (items.len() < WORTH_A_CPU && !races) { 1 } else { cpus().min(2) }
     }
 
     /// The slowdown of a guest on this machine.
@@ -328,12 +300,7 @@ impl Boot {
     ///
     /// # Errors
     /// The guest cannot be started, or a report cannot be written.
-    pub fn run(
-        &self,
-        items: &[Item],
-        args: &RunArgs,
-        sink: &mut Sink,
-    ) -> anyhow::Result<ExitStatus> {
+    pub fn run(&self, items: &[Item], args: &RunArgs, sink: &mut Sink) -> anyhow::Result<ExitStatus> {
         let mut console = ConsoleLog::create(&self.console)?;
         let mut machine = Machine::start(&self.kernel, &self.image, &self.options(items, args))?;
         let is_process = self.kernel.kind() == Kind::UserMode;
@@ -359,9 +326,7 @@ impl Boot {
         }
         let status = match (&ending, args.guest.boot_failure) {
             (Ending::Interrupted(signal), _) => ExitStatus::Interrupted { signal: *signal },
-            (_, BootFailure::Fail) if session.never_began() && !ending.is_ours() => {
-                ExitStatus::DoesNotConform
-            }
+            (_, BootFailure::Fail) if session.never_began() && !ending.is_ours() => ExitStatus::DoesNotConform,
             _ => status,
         };
         Ok(status)
@@ -392,11 +357,8 @@ fn follow(
     let guest = Tasks::From(Pid::from_raw(machine.pid() as i32));
     let mut patience = Patience::new(args.boot_patience, guest);
     loop {
-        let (limit, since) = if session.never_began() {
-            (args.boot_patience, start)
-        } else {
-            (args.silence, last_sign)
-        };
+        let (limit, since) =
+            if session.never_began() { (args.boot_patience, start) } else { (args.silence, last_sign) };
         // While nothing is to be heard, the file is complete.
         if !machine.has_more() {
             console.flush();
@@ -454,10 +416,7 @@ fn follow(
                 if machine.monitor().is_some() && !words.is_empty() {
                     stacks.push_str(&format!("; the machine said: {words}"));
                 }
-                return Ok(Ending::Silent {
-                    after: limit,
-                    stacks,
-                });
+                return Ok(Ending::Silent { after: limit, stacks });
             }
         }
     }
@@ -477,9 +436,6 @@ mod tests {
         assert_eq!(too_many_cpus(None, 2), None);
         assert_eq!(too_many_cpus(Some(2), 2), None);
         let told = too_many_cpus(Some(99), 2).unwrap();
-        assert!(
-            told.contains("--cpus 99") && told.contains("--cpus 2"),
-            "{told}"
-        );
+        assert!(told.contains("--cpus 99") && told.contains("--cpus 2"), "{told}");
     }
 }

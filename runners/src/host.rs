@@ -49,37 +49,19 @@ pub fn select_part(
         bail!("shard {shard} has no case: only {whole} were asked for, so use fewer shards");
     }
     let whole = u32::try_from(whole).unwrap_or(u32::MAX);
-    Ok(Selected {
-        items,
-        part: Some(Part { shard, whole }),
-    })
+    Ok(Selected { items, part: Some(Part { shard, whole }) })
 }
 
 /// The cases of this tier that were asked for, in the order of the plan.
 ///
 /// # Errors
 /// A filter matches none, and the text names one that exists; or all are skipped or of a higher tier.
-pub fn select(
-    args: &SelectionArgs,
-    tier: Tier,
-    cases: &'static [Case],
-) -> anyhow::Result<Vec<Item>> {
-    let selection = Selection {
-        filters: args.filter.clone(),
-        exact: args.exact,
-        skip: args.skip.clone(),
-    };
+pub fn select(args: &SelectionArgs, tier: Tier, cases: &'static [Case]) -> anyhow::Result<Vec<Item>> {
+    let selection = Selection { filters: args.filter.clone(), exact: args.exact, skip: args.skip.clone() };
     let mut selected = items(cases);
     // Each of them: a name that was misspelt beside one that was not would be a hole in the proof.
-    let idle: Vec<&String> = args
-        .filter
-        .iter()
-        .filter(|filter| {
-            !selected
-                .iter()
-                .any(|item| selection.means(filter, &item.name))
-        })
-        .collect();
+    let idle: Vec<&String> =
+        args.filter.iter().filter(|filter| !selected.iter().any(|item| selection.means(filter, &item.name))).collect();
     if !idle.is_empty() {
         let example = selected.first().map(|item| item.name.clone());
         bail!(
@@ -89,10 +71,7 @@ pub fn select(
     }
     selected.retain(|item| selection.includes(&item.name));
     if selected.is_empty() {
-        bail!(
-            "--skip {:?} leaves none of the cases that were asked for: skip fewer",
-            args.skip
-        );
+        bail!("--skip {:?} leaves none of the cases that were asked for: skip fewer", args.skip);
     }
     let first = selected[0].case.from;
     selected.retain(|item| selection.reaches(&item.name, item.case.from, tier));
@@ -112,17 +91,9 @@ pub fn select(
 /// # Errors
 /// Nothing can be said: no case matches, a report cannot be written, or no process be started.
 pub fn run(args: &RunArgs, cases: &'static [Case]) -> anyhow::Result<ExitStatus> {
-    let selected = select_part(
-        &args.selection,
-        args.how.shard,
-        args.how.tier_on_host(),
-        cases,
-    )?;
+    let selected = select_part(&args.selection, args.how.shard, args.how.tier_on_host(), cases)?;
     let reports = Reports::open(&args.report)?;
-    let options = RunOptions {
-        heartbeat: reports.are_watched(),
-        ..options(&args.how, args.disturb_host)
-    };
+    let options = RunOptions { heartbeat: reports.are_watched(), ..options(&args.how, args.disturb_host) };
     let options = faults::under(args.fault, options)?;
     run_items(selected, options, args.strict, reports, Trigger::default())
 }
@@ -140,10 +111,7 @@ impl InGuest {
     /// No case matches.
     pub fn prepare(args: InGuestArgs) -> anyhow::Result<Self> {
         let tier = args.how.tier_in_guest();
-        Ok(Self {
-            selected: select_part(&args.selection, args.how.shard, tier, suite::cases::all())?,
-            args,
-        })
+        Ok(Self { selected: select_part(&args.selection, args.how.shard, tier, suite::cases::all())?, args })
     }
 
     /// Runs them: for the runner outside when it asks for events, else for whoever reads the guest's
@@ -205,10 +173,7 @@ fn run_items(
     mut reports: Reports,
     mut trigger: Trigger,
 ) -> anyhow::Result<ExitStatus> {
-    let options = RunOptions {
-        part: selected.part,
-        ..options
-    };
+    let options = RunOptions { part: selected.part, ..options };
     let mut sink = |event: &Event| {
         reports.event(event)?;
         trigger.after(event)
@@ -224,9 +189,7 @@ fn run_items(
         Err(error @ RunError::Report(_)) => Err(error.into()),
         Err(error) => {
             let why = error.to_string();
-            let _ = reports
-                .event(&Event::BailedOut { why })
-                .and_then(|()| reports.close());
+            let _ = reports.event(&Event::BailedOut { why }).and_then(|()| reports.close());
             Err(error.into())
         }
     }

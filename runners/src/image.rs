@@ -51,11 +51,7 @@ pub struct ImageArgs {
 /// # Errors
 /// No case matches, this program cannot be read, or the file cannot be written.
 pub fn run(args: &ImageArgs) -> anyhow::Result<ExitStatus> {
-    select(
-        &args.selection,
-        args.how.tier_in_guest(),
-        suite::cases::all(),
-    )?;
+    select(&args.selection, args.how.tier_in_guest(), suite::cases::all())?;
     Initramfs::new(inside::program()?).write_file(&args.output)?;
     writeln!(io::stdout(), "{}", command_line(args))?;
     Ok(ExitStatus::Conforms)
@@ -70,9 +66,5 @@ fn command_line(args: &ImageArgs) -> String {
     };
     // A panic restarts the board at once. Of what the kernel prints, warnings and worse reach the
     // console, so that reports are not torn by the rest.
-    format!(
-        "console={} loglevel=5 panic=-1 {}",
-        device(&args.console),
-        parameters.to_command_line()
-    )
+    format!("console={} loglevel=5 panic=-1 {}", device(&args.console), parameters.to_command_line())
 }

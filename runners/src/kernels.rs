@@ -163,11 +163,7 @@ fn list(args: &ListArgs) -> anyhow::Result<ExitStatus> {
         ListFormat::Json => {
             let listed: Vec<_> = entries
                 .iter()
-                .map(|entry| Listed {
-                    release: &entry.release,
-                    version: &entry.version,
-                    image: entry.image.as_deref(),
-                })
+                .map(|entry| Listed { release: &entry.release, version: &entry.version, image: entry.image.as_deref() })
                 .collect();
             serde_json::to_writer_pretty(&mut out, &listed)?;
             writeln!(out)?;
@@ -188,15 +184,8 @@ fn write_list(entries: &[Entry], out: &mut dyn Write) -> io::Result<()> {
     };
     let (release, version) = (width(|entry| &entry.release), width(|entry| &entry.version));
     for entry in entries {
-        let image = entry
-            .image
-            .as_deref()
-            .map_or("-".into(), |image| image.to_string_lossy());
-        let known = if entry.version.is_empty() {
-            "-"
-        } else {
-            &entry.version
-        };
+        let image = entry.image.as_deref().map_or("-".into(), |image| image.to_string_lossy());
+        let known = if entry.version.is_empty() { "-" } else { &entry.version };
         writeln!(out, "{:release$}  {known:version$}  {image}", entry.release)?;
     }
     Ok(())
@@ -208,14 +197,9 @@ fn fetch(args: &FetchArgs) -> anyhow::Result<ExitStatus> {
         let activity = Activity::begin();
         let entry = library.fetch(release, &mut |line| activity.tell(line))?;
         drop(activity);
-        let image = entry
-            .image
-            .context("the kernel was fetched without image")?;
+        let image = entry.image.context("the kernel was fetched without image")?;
         if entry.release != *release {
-            eprintln!(
-                "unshare-conformance: {release} is {} ({})",
-                entry.release, entry.version
-            );
+            eprintln!("unshare-conformance: {release} is {} ({})", entry.release, entry.version);
         }
         writeln!(io::stdout(), "{}", image.display())?;
     }
@@ -225,20 +209,10 @@ fn fetch(args: &FetchArgs) -> anyhow::Result<ExitStatus> {
 fn build(args: &BuildArgs) -> anyhow::Result<ExitStatus> {
     let cache = Cache::of_user()?;
     let activity = Activity::begin();
-    let additions: Vec<Fragment> = args
-        .with
-        .iter()
-        .filter_map(|addition| addition.fragment())
-        .collect();
-    let built = vm::build::build(
-        &args.tree,
-        &additions,
-        &args.fragment,
-        &cache,
-        &mut |line| {
-            activity.tell(line);
-        },
-    )?;
+    let additions: Vec<Fragment> = args.with.iter().filter_map(|addition| addition.fragment()).collect();
+    let built = vm::build::build(&args.tree, &additions, &args.fragment, &cache, &mut |line| {
+        activity.tell(line);
+    })?;
     drop(activity);
     if let Some(sentence) = sentence(&built.unmet) {
         eprintln!("unshare-conformance: {sentence}; cases that need it are skipped");
@@ -278,18 +252,11 @@ fn config(args: &ConfigArgs) -> anyhow::Result<ExitStatus> {
     let for_cases = Fragment::guest().unmet(&configuration);
     for (unmet, why) in [
         (&to_boot, "without these it cannot reach the suite"),
-        (
-            &for_cases,
-            "without these some cases are skipped, or it boots more slowly",
-        ),
+        (&for_cases, "without these some cases are skipped, or it boots more slowly"),
     ] {
         write_unmet(unmet, why, &mut out)?;
     }
-    Ok(if to_boot.is_empty() {
-        ExitStatus::Conforms
-    } else {
-        ExitStatus::NothingToSay
-    })
+    Ok(if to_boot.is_empty() { ExitStatus::Conforms } else { ExitStatus::NothingToSay })
 }
 
 /// As a fragment, which can be merged as it is.
@@ -298,19 +265,13 @@ fn write_unmet(unmet: &[Unmet], why: &str, out: &mut dyn Write) -> io::Result<()
         return Ok(());
     }
     writeln!(out, "# {why}")?;
-    unmet
-        .iter()
-        .try_for_each(|option| writeln!(out, "{option}"))
+    unmet.iter().try_for_each(|option| writeln!(out, "{option}"))
 }
 
 /// The configuration of a kernel, and for which kind of guest it is.
 fn configuration_of(name: &str) -> anyhow::Result<(Kind, Configuration)> {
     if let Some(configuration) = configuration_file(Path::new(name)) {
-        let kind = if configuration.is_built_in("UML") {
-            Kind::UserMode
-        } else {
-            Kind::BzImage
-        };
+        let kind = if configuration.is_built_in("UML") { Kind::UserMode } else { Kind::BzImage };
         return Ok((kind, configuration));
     }
     let cache = Cache::of_user()?;
@@ -331,9 +292,7 @@ fn configuration_of(name: &str) -> anyhow::Result<(Kind, Configuration)> {
 /// What a file holds when it is a configuration.
 fn configuration_file(path: &Path) -> Option<Configuration> {
     // Text throughout, and at least one option: no image is.
-    let text = path
-        .is_file()
-        .then(|| std::fs::read_to_string(path).ok())??;
+    let text = path.is_file().then(|| std::fs::read_to_string(path).ok())??;
     let configuration = Configuration::parse(&text);
     let has_options = configuration.iter().next().is_some();
     has_options.then_some(configuration)
@@ -347,10 +306,8 @@ struct Activity {
 impl Activity {
     fn begin() -> Self {
         let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        spinner.set_style(
-            ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}")
-                .expect("the template is valid"),
-        );
+        spinner
+            .set_style(ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}").expect("the template is valid"));
         spinner.enable_steady_tick(Duration::from_millis(100));
         Self { spinner }
     }
@@ -374,10 +331,7 @@ mod tests {
         for addition in Addition::value_variants() {
             assert!(addition.fragment().is_some(), "{addition:?}");
         }
-        assert_eq!(
-            Addition::value_variants().len(),
-            Fragment::additions().len()
-        );
+        assert_eq!(Addition::value_variants().len(), Fragment::additions().len());
     }
 
     use super::*;
@@ -389,32 +343,21 @@ mod tests {
             version: version.to_owned(),
             image: image.map(PathBuf::from),
         };
-        let entries = [
-            entry("6.1.0-56-cloud-amd64", "6.1.187-1", Some("/k/vmlinuz")),
-            entry("7.3", "", None),
-        ];
+        let entries = [entry("6.1.0-56-cloud-amd64", "6.1.187-1", Some("/k/vmlinuz")), entry("7.3", "", None)];
         let mut out = Vec::new();
         write_list(&entries, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(
-            lines,
-            [
-                "6.1.0-56-cloud-amd64  6.1.187-1  /k/vmlinuz",
-                "7.3                   -          -",
-            ]
-        );
+        assert_eq!(lines, ["6.1.0-56-cloud-amd64  6.1.187-1  /k/vmlinuz", "7.3                   -          -",]);
     }
 
     #[test]
     fn a_configuration_is_told_from_an_image() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x");
-        for (content, is_one) in [
-            (&b"# Linux\nCONFIG_USER_NS=y\n"[..], true),
-            (b"\x7fELF\xff\xfe", false),
-            (b"plain words\n", false),
-        ] {
+        for (content, is_one) in
+            [(&b"# Linux\nCONFIG_USER_NS=y\n"[..], true), (b"\x7fELF\xff\xfe", false), (b"plain words\n", false)]
+        {
             std::fs::write(&path, content).unwrap();
             assert_eq!(configuration_file(&path).is_some(), is_one, "{content:?}");
         }

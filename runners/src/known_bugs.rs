@@ -59,8 +59,7 @@ struct List {
 /// # Panics
 /// The list is not valid, which a test excludes.
 pub fn all() -> Vec<KnownBug> {
-    let list: List =
-        toml::from_str(include_str!("../known-bugs.toml")).expect("the list is valid TOML");
+    let list: List = toml::from_str(include_str!("../known-bugs.toml")).expect("the list is valid TOML");
     list.bug
 }
 
@@ -101,10 +100,7 @@ pub fn run(args: &KnownBugsArgs) -> anyhow::Result<ExitStatus> {
     let suspects = if args.kernel.is_empty() {
         found()?
     } else {
-        args.kernel
-            .iter()
-            .map(|name| given(name))
-            .collect::<Result<_, _>>()?
+        args.kernel.iter().map(|name| given(name)).collect::<Result<_, _>>()?
     };
     let bugs = all();
     let listed: Vec<Listed> = suspects
@@ -126,9 +122,7 @@ pub fn run(args: &KnownBugsArgs) -> anyhow::Result<ExitStatus> {
             serde_json::to_writer_pretty(&mut out, &listed)?;
             writeln!(out)?;
         }
-        ListFormat::Text => listed
-            .iter()
-            .try_for_each(|kernel| write(kernel, &mut out))?,
+        ListFormat::Text => listed.iter().try_for_each(|kernel| write(kernel, &mut out))?,
     }
     Ok(ExitStatus::Conforms)
 }
@@ -145,9 +139,7 @@ fn write(kernel: &Listed, out: &mut dyn Write) -> io::Result<()> {
         };
         writeln!(out, "  {}: {}{some}", bug.requirement, bug.seen)?;
         let ranges = bug.affected.iter();
-        let ranges: Vec<_> = ranges
-            .map(|(first, beyond)| format!("from {first} to before {beyond}"))
-            .collect();
+        let ranges: Vec<_> = ranges.map(|(first, beyond)| format!("from {first} to before {beyond}")).collect();
         writeln!(out, "    seen in releases {}", ranges.join(", and "))?;
         writeln!(out, "    {}", bug.reference)?;
         // What no case is excused for makes a run fail.
@@ -165,15 +157,10 @@ fn given(name: &str) -> Result<Suspect, NoSuchRelease> {
     let versions = if looks_like_release && !Path::new(name).exists() {
         versions_of(release)
     } else {
-        Kernel::open(Path::new(name))
-            .ok()
-            .and_then(|kernel| versions_of(kernel.release()?))
+        Kernel::open(Path::new(name)).ok().and_then(|kernel| versions_of(kernel.release()?))
     };
     match versions {
-        Some(versions) => Ok(Suspect {
-            name: name.to_owned(),
-            versions,
-        }),
+        Some(versions) => Ok(Suspect { name: name.to_owned(), versions }),
         None => Err(NoSuchRelease(name.to_owned())),
     }
 }
@@ -191,16 +178,11 @@ fn versions_of(release: &str) -> Option<(Version, Version)> {
 /// fetched.
 fn found() -> anyhow::Result<Vec<Suspect>> {
     let facts = harness::pool::facts()?;
-    let mut suspects = vec![Suspect {
-        name: format!("{} (running)", facts.release),
-        versions: (facts.version, facts.version),
-    }];
+    let mut suspects =
+        vec![Suspect { name: format!("{} (running)", facts.release), versions: (facts.version, facts.version) }];
     let library = Library::new(Cache::of_user()?);
     let entries = library.list(&mut |_| ()).unwrap_or_else(|error| {
-        eprintln!(
-            "unshare-conformance: only kernels that were fetched are listed: {}",
-            vm::chain(&error)
-        );
+        eprintln!("unshare-conformance: only kernels that were fetched are listed: {}", vm::chain(&error));
         library.fetched()
     });
     suspects.extend(entries.iter().filter_map(|entry| {
@@ -240,15 +222,12 @@ mod tests {
         let items = harness::case::items(suite::cases::all());
         for bug in all() {
             assert!(
-                suite::requirements::find(&bug.requirement).is_some(),
+                suite::spec::requirements::find(&bug.requirement).is_some(),
                 "{} is no requirement",
                 bug.requirement
             );
             for name in &bug.cases {
-                assert!(
-                    items.iter().any(|item| item.name == *name),
-                    "{name} is no case"
-                );
+                assert!(items.iter().any(|item| item.name == *name), "{name} is no case");
             }
         }
     }

@@ -47,12 +47,7 @@ pub fn json(args: &SelectionArgs) -> anyhow::Result<ExitStatus> {
     let listed: Vec<_> = items
         .iter()
         .map(|item| {
-            let unmet: Vec<_> = item
-                .needs()
-                .unmet(&facts, false)
-                .into_iter()
-                .map(|unmet| unmet.reason)
-                .collect();
+            let unmet: Vec<_> = item.needs().unmet(&facts, false).into_iter().map(|unmet| unmet.reason).collect();
             Listed {
                 name: &item.name,
                 about: item.case.about,

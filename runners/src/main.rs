@@ -8,7 +8,7 @@ fn main() -> ExitCode {
         return code;
     }
     // A task of the storm that runs execve runs this very program.
-    if let Some(code) = suite::storm::run_if_executed() {
+    if let Some(code) = suite::engines::storm::run_if_executed() {
         return code;
     }
     ExitCode::from(runners::cli::main().code())

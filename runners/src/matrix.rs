@@ -22,9 +22,7 @@ use harness::case::Item;
 use harness::outcome::ExitStatus;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cli::{
-    Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs, contradiction, is_wrong_input,
-};
+use crate::cli::{Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs, contradiction, is_wrong_input};
 use crate::files::Unwritable;
 use crate::guest::{Boot, signals};
 use crate::host::{cpus, select_part};
@@ -88,13 +86,7 @@ enum TableFormat {
 /// The command line contradicts itself, no case matches, or the table or a report cannot be written.
 pub fn run(args: MatrixArgs) -> anyhow::Result<ExitStatus> {
     check(&args)?;
-    let items = select_part(
-        &args.selection,
-        args.how.shard,
-        args.how.tier_in_guest(),
-        suite::cases::all(),
-    )?
-    .items;
+    let items = select_part(&args.selection, args.how.shard, args.how.tier_in_guest(), suite::cases::all())?.items;
     let reports = args.reports.clone();
     if let Some(directory) = &reports {
         std::fs::create_dir_all(directory).map_err(Unwritable::new("the directory", directory))?;
@@ -106,11 +98,9 @@ pub fn run(args: MatrixArgs) -> anyhow::Result<ExitStatus> {
     let rows = guests.run(&items);
     let table = Table::new(&guests.args.how, rows);
     if let Some(directory) = &reports {
-        for (name, text) in [
-            ("matrix.json", table.json()),
-            ("matrix.md", table.markdown()),
-            ("matrix.html", table.html()),
-        ] {
+        for (name, text) in
+            [("matrix.json", table.json()), ("matrix.md", table.markdown()), ("matrix.html", table.html())]
+        {
             let path = directory.join(name);
             std::fs::write(&path, text).map_err(Unwritable::new("the file", &path))?;
         }
@@ -187,8 +177,7 @@ impl Guests {
     fn run(&self, items: &[Item]) -> Vec<Row> {
         let overall = self.lines.add(ProgressBar::new(self.entrants.len() as u64));
         overall.set_style(
-            ProgressStyle::with_template("{pos} of {len} kernels, {elapsed}")
-                .expect("the template is valid"),
+            ProgressStyle::with_template("{pos} of {len} kernels, {elapsed}").expect("the template is valid"),
         );
         let next = AtomicUsize::new(0);
         let rows = Mutex::new(Vec::new());
@@ -199,9 +188,7 @@ impl Guests {
                     break;
                 };
                 let row = self.row(entrant, items);
-                rows.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push((index, row));
+                rows.lock().unwrap_or_else(PoisonError::into_inner).push((index, row));
                 overall.inc(1);
             }
         };
@@ -234,31 +221,18 @@ impl Guests {
     }
 
     fn boot(&self, entrant: &Entrant, items: &[Item], row: &mut Row) -> anyhow::Result<ExitStatus> {
-        let width = self
-            .entrants
-            .iter()
-            .map(|entrant| entrant.name.chars().count())
-            .max()
-            .unwrap_or_default();
+        let width = self.entrants.iter().map(|entrant| entrant.name.chars().count()).max().unwrap_or_default();
         let mut line = ProgressLine::among(&self.lines, format!("{:width$}", entrant.name));
         let file = |ending: &str| format!("{}.{ending}", entrant.file_name);
         let guest = GuestArgs {
-            console: self
-                .reports
-                .as_ref()
-                .map(|directory| directory.join(file("console"))),
+            console: self.reports.as_ref().map(|directory| directory.join(file("console"))),
             ..self.args.guest.clone()
         };
         let boot = {
-            let _one = self
-                .preparing
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let _one = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
             Boot::prepare(&guest, &entrant.name)?
         };
-        boot.remarks()
-            .iter()
-            .for_each(|remark| self.say_once(remark));
+        boot.remarks().iter().for_each(|remark| self.say_once(remark));
         row.booted(&boot);
         let files: Vec<_> = self
             .reports
@@ -283,8 +257,7 @@ impl Guests {
     fn say_once(&self, remark: &str) {
         let mut said = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
         if said.insert(remark.to_owned()) {
-            self.lines
-                .suspend(|| eprintln!("unshare-conformance: {remark}"));
+            self.lines.suspend(|| eprintln!("unshare-conformance: {remark}"));
         }
     }
 }
@@ -303,10 +276,7 @@ fn entrants(kernels: &[String]) -> Vec<Entrant> {
                 })
                 .find(|candidate| taken.insert(candidate.clone()))
                 .expect("there is always a next number");
-            Entrant {
-                name: name.clone(),
-                file_name,
-            }
+            Entrant { name: name.clone(), file_name }
         })
         .collect()
 }
@@ -314,10 +284,7 @@ fn entrants(kernels: &[String]) -> Vec<Entrant> {
 /// A kernel's name as a file is called.
 fn plain(name: &str) -> String {
     let usual = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
-    let plain: String = name
-        .chars()
-        .map(|c| if usual(c) { c } else { '_' })
-        .collect();
+    let plain: String = name.chars().map(|c| if usual(c) { c } else { '_' }).collect();
     let plain = plain.trim_start_matches(['.', '_', '-']);
     match plain {
         "" => "kernel".to_owned(),
@@ -327,8 +294,7 @@ fn plain(name: &str) -> String {
 
 /// Whether the table is coloured: as standard output's reader wants it.
 fn coloured() -> bool {
-    io::stdout().is_terminal()
-        && anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+    io::stdout().is_terminal() && anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
 }
 
 #[cfg(test)]
@@ -339,15 +305,7 @@ mod tests {
     fn files_of_kernels_do_not_meet() {
         let names = ["6.1", "a/b", "a_b", "6.1", "../..", "/", "-"];
         let entrants = entrants(&names.map(str::to_owned));
-        let files: Vec<_> = entrants
-            .into_iter()
-            .map(|entrant| entrant.file_name)
-            .collect();
-        assert_eq!(
-            files,
-            [
-                "6.1", "a_b", "a_b-2", "6.1-2", "kernel", "kernel-2", "kernel-3"
-            ]
-        );
+        let files: Vec<_> = entrants.into_iter().map(|entrant| entrant.file_name).collect();
+        assert_eq!(files, ["6.1", "a_b", "a_b-2", "6.1-2", "kernel", "kernel-2", "kernel-3"]);
     }
 }

@@ -41,11 +41,7 @@ pub struct MergeArgs {
 /// # Errors
 /// A file cannot be used, they are not of one run, or a report cannot be written.
 pub fn run(args: &MergeArgs) -> anyhow::Result<ExitStatus> {
-    let parts = args
-        .results
-        .iter()
-        .map(|path| Results::read(path))
-        .collect::<Result<Vec<_>, _>>()?;
+    let parts = args.results.iter().map(|path| Results::read(path)).collect::<Result<Vec<_>, _>>()?;
     let merged = Merged::new(parts)?;
     let mut reports = Reports::of_old_run(&args.report)?;
     for event in merged.events() {
@@ -96,16 +92,9 @@ impl Merged {
             .enumerate()
             .map(|(place, item)| (item.name, place))
             .collect();
-        let mut cases: Vec<CaseResult> = parts
-            .iter()
-            .flat_map(|part| part.cases.iter().cloned())
-            .collect();
+        let mut cases: Vec<CaseResult> = parts.iter().flat_map(|part| part.cases.iter().cloned()).collect();
         cases.sort_by_key(|case| places.get(&case.case.name).copied().unwrap_or(usize::MAX));
-        Ok(Self {
-            parts,
-            cases,
-            missing,
-        })
+        Ok(Self { parts, cases, missing })
     }
 
     /// What a run of all of it would have told.
@@ -138,11 +127,7 @@ impl Merged {
         events.extend(self.missing.iter().cloned().map(remark));
         for (index, case) in self.cases.iter().enumerate() {
             let (verdict, outcome) = case.result.clone().unwrap_or_else(never_run);
-            events.push(Event::CaseFinished {
-                index,
-                verdict: Box::new(verdict),
-                outcome,
-            });
+            events.push(Event::CaseFinished { index, verdict: Box::new(verdict), outcome });
         }
         events.push(Event::RunFinished {
             counts: self.counts(),
@@ -156,15 +141,7 @@ impl Merged {
 
     fn given_up(&self) -> Vec<String> {
         let parts = self.parts.iter();
-        parts
-            .filter_map(|part| {
-                Some(format!(
-                    "{}: {}",
-                    part.path.display(),
-                    part.given_up.as_ref()?
-                ))
-            })
-            .collect()
+        parts.filter_map(|part| Some(format!("{}: {}", part.path.display(), part.given_up.as_ref()?))).collect()
     }
 
     fn counts(&self) -> Counts {
@@ -193,11 +170,7 @@ fn fit(first: &Results, other: &Results) -> Result<(), WrongResults> {
     let differences = [
         ("kernel", first.kernel(), other.kernel()),
         ("program", first.program.clone(), other.program.clone()),
-        (
-            "tier",
-            first.tier.name().to_owned(),
-            other.tier.name().to_owned(),
-        ),
+        ("tier", first.tier.name().to_owned(), other.tier.name().to_owned()),
     ];
     match differences.iter().find(|(_, first, other)| first != other) {
         Some((what, theirs, others)) => Err(WrongResults::DoNotFit(format!(
@@ -218,29 +191,18 @@ fn missing(parts: &[Results]) -> Result<Vec<String>, WrongResults> {
     let same = |part: &Part| part.shard.of == first.shard.of && part.whole == first.whole;
     if shards.len() != parts.len() || !shards.iter().all(same) {
         return Err(WrongResults::DoNotFit(
-            "these are not the shards of one run: each must be I/N with the same N, of the same cases"
-                .to_owned(),
+            "these are not the shards of one run: each must be I/N with the same N, of the same cases".to_owned(),
         ));
     }
     let there: BTreeSet<u32> = shards.iter().map(|part| part.shard.number).collect();
     let have: usize = parts.iter().map(|part| part.cases.len()).sum();
     let of = first.shard.of;
-    let missing: Vec<String> = (1..=of)
-        .filter(|number| !there.contains(number))
-        .map(|number| Shard { number, of }.to_string())
-        .collect();
+    let missing: Vec<String> =
+        (1..=of).filter(|number| !there.contains(number)).map(|number| Shard { number, of }.to_string()).collect();
     if missing.is_empty() {
         return Ok(Vec::new());
     }
     let lost = (first.whole as usize).saturating_sub(have);
-    let word = if missing.len() == 1 {
-        "shard"
-    } else {
-        "shards"
-    };
-    Ok(vec![format!(
-        "{word} {} missing: {lost} of {} cases have no result",
-        missing.join(", "),
-        first.whole
-    )])
+    let word = if missing.len() == 1 { "shard" } else { "shards" };
+    Ok(vec![format!("{word} {} missing: {lost} of {} cases have no result", missing.join(", "), first.whole)])
 }

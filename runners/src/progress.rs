@@ -22,21 +22,13 @@ pub struct ProgressLine {
 
 impl ProgressLine {
     fn on(bar: ProgressBar, label: String) -> Self {
-        Self {
-            bar,
-            label,
-            cases: Vec::new(),
-            finished: 0,
-            done: 0,
-            partly: BTreeMap::new(),
-        }
+        Self { bar, label, cases: Vec::new(), finished: 0, done: 0, partly: BTreeMap::new() }
     }
 
     /// A line on standard error, if that is a terminal.
     pub fn new() -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{prefix} {bar:24} {eta} {wide_msg}")
-            .expect("the template is valid");
+        let style = ProgressStyle::with_template("{prefix} {bar:24} {eta} {wide_msg}").expect("the template is valid");
         bar.set_style(style);
         Self::on(bar, String::new())
     }
@@ -49,8 +41,7 @@ impl ProgressLine {
     /// One of several lines on standard error, for runs at the same time; it begins with `label`.
     pub fn among(lines: &MultiProgress, label: String) -> Self {
         let bar = lines.add(ProgressBar::new(0));
-        let style = ProgressStyle::with_template("{prefix} {bar:24} {wide_msg}")
-            .expect("the template is valid");
+        let style = ProgressStyle::with_template("{prefix} {bar:24} {wide_msg}").expect("the template is valid");
         bar.set_style(style);
         bar.set_prefix(format!("{label}    0/0   "));
         bar.set_message("starting");
@@ -74,10 +65,7 @@ impl ProgressLine {
         match event {
             Event::RunStarted { plan, tier, .. } => {
                 let work = |case: &[u32; 3]| u64::from(case[*tier as usize]);
-                self.cases = plan
-                    .iter()
-                    .map(|case| (case.name.clone(), work(&case.work)))
-                    .collect();
+                self.cases = plan.iter().map(|case| (case.name.clone(), work(&case.work))).collect();
                 let all = self.cases.iter().map(|(_, work)| work).sum();
                 self.bar.set_length(all);
                 self.count();
@@ -87,9 +75,7 @@ impl ProgressLine {
                     self.bar.set_message(name.clone());
                 }
             }
-            Event::Progress {
-                index, done, total, ..
-            } => {
+            Event::Progress { index, done, total, .. } => {
                 let Some((name, work)) = self.cases.get(*index) else {
                     return;
                 };
@@ -111,10 +97,8 @@ impl ProgressLine {
 
     fn count(&self) {
         let (label, all) = (&self.label, self.cases.len());
-        self.bar
-            .set_prefix(format!("{label}{:>4}/{all:<4}", self.finished));
-        self.bar
-            .set_position(self.done + self.partly.values().sum::<u64>());
+        self.bar.set_prefix(format!("{label}{:>4}/{all:<4}", self.finished));
+        self.bar.set_position(self.done + self.partly.values().sum::<u64>());
     }
 }
 
@@ -158,12 +142,7 @@ mod tests {
         });
         assert_eq!(line.bar.length(), Some(1000));
         line.event(&Event::CaseStarted { index: 1 });
-        line.event(&Event::Progress {
-            repetition: 0,
-            index: 1,
-            done: 50,
-            total: 100,
-        });
+        line.event(&Event::Progress { repetition: 0, index: 1, done: 50, total: 100 });
         assert_eq!(line.bar.position(), 499);
         assert_eq!(line.bar.message(), "long 50/100");
     }

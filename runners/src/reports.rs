@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use harness::event::Event;
-use harness::report::{
-    Json, Junit, Kcidb, Ktap, Lava, Pretty, Reporter, Submission, Tap, Tap14, Verbosity, Wire,
-};
+use harness::report::{Json, Junit, Kcidb, Ktap, Lava, Pretty, Reporter, Submission, Tap, Tap14, Verbosity, Wire};
 
 use crate::cli::{Format, ReportArgs, contradiction, default_format};
 use crate::files::Unwritable;
@@ -46,10 +44,7 @@ impl Reports {
     /// As [`open`](Self::open).
     pub fn of_old_run(args: &ReportArgs) -> anyhow::Result<Self> {
         let reports = Self::of_run(args, &args.submission(None))?;
-        Ok(Self {
-            progress: ProgressLine::hidden(),
-            ..reports
-        })
+        Ok(Self { progress: ProgressLine::hidden(), ..reports })
     }
 
     fn of_run(args: &ReportArgs, submission: &Submission) -> anyhow::Result<Self> {
@@ -62,8 +57,8 @@ impl Reports {
         } else {
             Verbosity::Normal
         };
-        let colour = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
-            && io::stdout().is_terminal();
+        let colour =
+            anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never && io::stdout().is_terminal();
         let mut reports = vec![Report {
             reporter: reporter(format, colour, verbosity, args, submission),
             out: Box::new(io::stdout()),
@@ -72,10 +67,7 @@ impl Reports {
         for (format, path) in &args.output {
             reports.push(to_file(*format, path, verbosity, args, submission)?);
         }
-        Ok(Self {
-            reports,
-            progress: ProgressLine::new(),
-        })
+        Ok(Self { reports, progress: ProgressLine::new() })
     }
 
     /// Opens reports that all go to files, without progress on a terminal.
@@ -89,10 +81,7 @@ impl Reports {
             .iter()
             .map(|(format, path)| to_file(*format, path, Verbosity::Normal, &args, &submission))
             .collect::<anyhow::Result<_>>()?;
-        Ok(Self {
-            reports,
-            progress: ProgressLine::hidden(),
-        })
+        Ok(Self { reports, progress: ProgressLine::hidden() })
     }
 
     /// The one report of a run in a guest, to its results channel.
@@ -100,13 +89,7 @@ impl Reports {
         let args = ReportArgs::default();
         Self {
             reports: vec![Report {
-                reporter: reporter(
-                    format,
-                    false,
-                    Verbosity::Normal,
-                    &args,
-                    &args.submission(None),
-                ),
+                reporter: reporter(format, false, Verbosity::Normal, &args, &args.submission(None)),
                 out: Box::new(results),
                 name: "the results channel".to_owned(),
             }],
@@ -139,16 +122,8 @@ impl Reports {
         self.each(|reporter, out| reporter.close(out))
     }
 
-    fn each(
-        &mut self,
-        tell: impl Fn(&mut dyn Reporter, &mut dyn Write) -> io::Result<()>,
-    ) -> io::Result<()> {
-        for Report {
-            reporter,
-            out,
-            name,
-        } in &mut self.reports
-        {
+    fn each(&mut self, tell: impl Fn(&mut dyn Reporter, &mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        for Report { reporter, out, name } in &mut self.reports {
             tell(reporter.as_mut(), out).map_err(|error| {
                 // Only of standard output is a broken pipe told as its reader's doing.
                 let kind = match name.as_str() {
@@ -167,10 +142,7 @@ fn check_apart(outputs: &[(Format, PathBuf)]) -> anyhow::Result<()> {
     let mut taken = BTreeSet::new();
     for (_, path) in outputs {
         // `a`, `./a` and a link to it are one file.
-        let whole = path
-            .canonicalize()
-            .or_else(|_| std::path::absolute(path))
-            .unwrap_or_else(|_| path.clone());
+        let whole = path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.clone());
         if !taken.insert(whole) {
             return Err(contradiction(format!(
                 "two --output go to {}: give each report a file of its own",

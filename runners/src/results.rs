@@ -102,31 +102,20 @@ impl Results {
     /// # Errors
     /// See [`WrongResults`].
     pub fn read(path: &Path) -> Result<Results, WrongResults> {
-        let bytes = std::fs::read(path).map_err(|source| WrongResults::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        let bytes = std::fs::read(path).map_err(|source| WrongResults::Unreadable { path: path.to_owned(), source })?;
         Self::parse(path, &String::from_utf8_lossy(&bytes))
     }
 
     fn parse(path: &Path, text: &str) -> Result<Results, WrongResults> {
-        let wrong = |line: usize, what: String| WrongResults::NotResults {
-            path: path.to_owned(),
-            line,
-            what,
-        };
+        let wrong = |line: usize, what: String| WrongResults::NotResults { path: path.to_owned(), line, what };
         let count = text.lines().count();
         let mut lines = text.lines().enumerate();
         let Some((_, head)) = lines.next() else {
             return Err(wrong(1, "missing, the file is empty".to_owned()));
         };
-        let head: Head =
-            serde_json::from_str(head).map_err(|_| wrong(1, "not {\"schema\":…}".to_owned()))?;
+        let head: Head = serde_json::from_str(head).map_err(|_| wrong(1, "not {\"schema\":…}".to_owned()))?;
         if head.schema != u64::from(SCHEMA) {
-            return Err(WrongResults::OtherSchema {
-                path: path.to_owned(),
-                found: head.schema,
-            });
+            return Err(WrongResults::OtherSchema { path: path.to_owned(), found: head.schema });
         }
         let mut results: Option<Results> = None;
         let mut is_over = false;
@@ -138,18 +127,7 @@ impl Results {
                 Err(error) => return Err(wrong(at + 1, format!("no event ({error})"))),
             };
             match (event, &mut results) {
-                (
-                    Event::RunStarted {
-                        program,
-                        facts,
-                        plan,
-                        seed,
-                        tier,
-                        repeat,
-                        part,
-                    },
-                    None,
-                ) => {
+                (Event::RunStarted { program, facts, plan, seed, tier, repeat, part }, None) => {
                     results = Some(Results {
                         path: path.to_owned(),
                         program,
@@ -158,10 +136,7 @@ impl Results {
                         tier,
                         repeat,
                         part,
-                        cases: plan
-                            .into_iter()
-                            .map(|case| CaseResult { case, result: None })
-                            .collect(),
+                        cases: plan.into_iter().map(|case| CaseResult { case, result: None }).collect(),
                         remarks: Vec::new(),
                         given_up: None,
                         interrupted: None,
@@ -172,43 +147,25 @@ impl Results {
                     return Err(wrong(at + 1, "the start of a second run".to_owned()));
                 }
                 (Event::BailedOut { why }, None) => {
-                    return Err(WrongResults::DoNotFit(format!(
-                        "{} has no results: {why}",
-                        path.display()
-                    )));
+                    return Err(WrongResults::DoNotFit(format!("{} has no results: {why}", path.display())));
                 }
                 // What is told before a guest's suite begins.
                 (Event::Remark { .. }, None) => {}
                 (_, None) => return Err(wrong(at + 1, "before the start of a run".to_owned())),
-                (
-                    Event::CaseFinished {
-                        index,
-                        verdict,
-                        outcome,
-                    },
-                    Some(results),
-                ) => match results.cases.get_mut(index) {
-                    Some(case) => case.result = Some((*verdict, outcome)),
-                    None => {
-                        return Err(wrong(
-                            at + 1,
-                            format!("of a case {index} that the plan has not"),
-                        ));
+                (Event::CaseFinished { index, verdict, outcome }, Some(results)) => {
+                    match results.cases.get_mut(index) {
+                        Some(case) => case.result = Some((*verdict, outcome)),
+                        None => {
+                            return Err(wrong(at + 1, format!("of a case {index} that the plan has not")));
+                        }
                     }
-                },
+                }
                 (Event::Remark { text }, Some(results)) => results.remarks.push(text),
                 (Event::BailedOut { why }, Some(results)) => {
                     results.given_up = Some(why);
                     is_over = true;
                 }
-                (
-                    Event::RunFinished {
-                        interrupted,
-                        milliseconds,
-                        ..
-                    },
-                    Some(results),
-                ) => {
+                (Event::RunFinished { interrupted, milliseconds, .. }, Some(results)) => {
                     results.interrupted = interrupted;
                     results.milliseconds = milliseconds;
                     is_over = true;
@@ -218,10 +175,7 @@ impl Results {
         }
         match results {
             Some(results) if is_over => Ok(results),
-            _ => Err(WrongResults::CutOff {
-                path: path.to_owned(),
-                lines: count,
-            }),
+            _ => Err(WrongResults::CutOff { path: path.to_owned(), lines: count }),
         }
     }
 
@@ -267,27 +221,12 @@ mod tests {
             (&["{\"schema\":2}"], "schema 2"),
             (&["{\"schema\":1}"], "ends after line 1"),
             (&["{\"schema\":1}", STARTED], "ends after line 2"),
-            (
-                &["{\"schema\":1}", STARTED, "{\"event\":\"ca"],
-                "ends after line 3",
-            ),
+            (&["{\"schema\":1}", STARTED, "{\"event\":\"ca"], "ends after line 3"),
             (&["{\"schema\":1}", "{}", ""], "line 2 is no event"),
-            (
-                &["{\"schema\":1}", FINISHED, ""],
-                "line 2 is before the start",
-            ),
-            (
-                &["{\"schema\":1}", STARTED, STARTED, ""],
-                "line 3 is the start of a second",
-            ),
-            (
-                &["{\"schema\":1}", STARTED, finished, ""],
-                "line 3 is of a case 7",
-            ),
-            (
-                &["{\"schema\":1}", of_guest, ""],
-                "has no results: it never booted",
-            ),
+            (&["{\"schema\":1}", FINISHED, ""], "line 2 is before the start"),
+            (&["{\"schema\":1}", STARTED, STARTED, ""], "line 3 is the start of a second"),
+            (&["{\"schema\":1}", STARTED, finished, ""], "line 3 is of a case 7"),
+            (&["{\"schema\":1}", of_guest, ""], "has no results: it never booted"),
         ] {
             let error = read(lines).unwrap_err();
             assert!(error.contains(expected), "{error}");

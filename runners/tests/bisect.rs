@@ -20,21 +20,11 @@ fn git(repository: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .current_dir(repository)
         .args(["-c", "user.name=test", "-c", "user.email=test@localhost"])
-        .args([
-            "-c",
-            "init.defaultBranch=main",
-            "-c",
-            "commit.gpgSign=false",
-        ])
+        .args(["-c", "init.defaultBranch=main", "-c", "commit.gpgSign=false"])
         .args(arguments)
         .output()
         .expect("git is installed (Debian: apt-get install git)");
-    assert!(
-        output.status.success(),
-        "git {arguments:?}: {}{}",
-        text(&output),
-        errors(&output)
-    );
+    assert!(output.status.success(), "git {arguments:?}: {}{}", text(&output), errors(&output));
     text(&output)
 }
 
@@ -47,10 +37,7 @@ fn a_bisection_ends_at_the_commit_that_broke_it() {
     let repository = directory.path().join("linux");
     std::fs::create_dir(&repository).expect("a directory");
 
-    let commit = |kernel: &Path, parameter| Commit {
-        kernel: kernel.to_str().expect("UTF-8").to_owned(),
-        parameter,
-    };
+    let commit = |kernel: &Path, parameter| Commit { kernel: kernel.to_str().expect("UTF-8").to_owned(), parameter };
     let works = "nothing.special";
     let commits = [
         commit(&good, works),
@@ -70,11 +57,7 @@ fn a_bisection_ends_at_the_commit_that_broke_it() {
     git(&repository, &["init", "-q"]);
     let mut hashes = Vec::new();
     for (index, Commit { kernel, parameter }) in commits.iter().enumerate() {
-        for (name, content) in [
-            ("kernel", kernel.as_str()),
-            ("parameter", parameter),
-            ("number", &index.to_string()),
-        ] {
+        for (name, content) in [("kernel", kernel.as_str()), ("parameter", parameter), ("number", &index.to_string())] {
             std::fs::write(repository.join(name), content).expect("written");
         }
         git(&repository, &["add", "."]);
@@ -87,23 +70,9 @@ fn a_bisection_ends_at_the_commit_that_broke_it() {
         "exec '{PROGRAM}' --kernel \"$(cat kernel)\" --kernel-arg \"$(cat parameter)\" --strict --exact {CASE}"
     );
     let said = git(&repository, &["bisect", "run", "sh", "-c", &script]);
-    assert!(
-        said.contains(&format!("{} is the first bad commit", hashes[first_bad])),
-        "{said}"
-    );
+    assert!(said.contains(&format!("{} is the first bad commit", hashes[first_bad])), "{said}");
     let log = git(&repository, &["bisect", "log"]);
-    let skipped: Vec<&String> = hashes
-        .iter()
-        .filter(|hash| log.contains(&format!("git bisect skip {hash}")))
-        .collect();
-    assert!(
-        !skipped.is_empty(),
-        "none that does not boot was tried: {log}"
-    );
-    assert!(
-        skipped
-            .iter()
-            .all(|hash| unbootable.iter().any(|&index| hashes[index] == **hash)),
-        "{log}"
-    );
+    let skipped: Vec<&String> = hashes.iter().filter(|hash| log.contains(&format!("git bisect skip {hash}"))).collect();
+    assert!(!skipped.is_empty(), "none that does not boot was tried: {log}");
+    assert!(skipped.iter().all(|hash| unbootable.iter().any(|&index| hashes[index] == **hash)), "{log}");
 }

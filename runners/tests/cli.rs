@@ -42,10 +42,7 @@ fn a_wrong_command_line_stops_a_bisection() {
 
 #[test]
 fn help_and_version_succeed() {
-    for (argument, expected) in [
-        ("--help", "Exit status"),
-        ("--version", "unshare-conformance"),
-    ] {
+    for (argument, expected) in [("--help", "Exit status"), ("--version", "unshare-conformance")] {
         let output = run(&[argument]);
         assert_eq!(output.status.code(), Some(0));
         assert!(String::from_utf8_lossy(&output.stdout).contains(expected));
@@ -57,10 +54,7 @@ fn a_filter_that_matches_nothing_says_what_does() {
     let output = run(&["flagz"]);
     assert_eq!(output.status.code(), Some(125));
     let errors = errors(&output);
-    assert!(
-        errors.contains("no case matches") && errors.contains("list"),
-        "{errors}"
-    );
+    assert!(errors.contains("no case matches") && errors.contains("list"), "{errors}");
 }
 
 #[test]
@@ -85,21 +79,13 @@ fn cases_that_are_all_skipped_were_found() {
     let output = run(&["list", "flags.", "--skip", "flags."]);
     assert_eq!(output.status.code(), Some(125));
     let errors = errors(&output);
-    assert!(
-        errors.contains("--skip [\"flags.\"] leaves none"),
-        "{errors}"
-    );
+    assert!(errors.contains("--skip [\"flags.\"] leaves none"), "{errors}");
 }
 
 #[test]
 fn a_report_that_cannot_be_created_is_named() {
     for path in ["/nonexistent/x.json", "/tmp", "/dev/null/x"] {
-        let output = run(&[
-            "--exact",
-            "flags.root.09_fs",
-            "--output",
-            &format!("json={path}"),
-        ]);
+        let output = run(&["--exact", "flags.root.09_fs", "--output", &format!("json={path}")]);
         assert_eq!(output.status.code(), Some(129), "{path}");
         assert!(errors(&output).contains(path), "{}", errors(&output));
     }
@@ -117,11 +103,7 @@ fn two_reports_in_one_file_are_refused() {
             .output()
             .expect("the program runs");
         assert_eq!(output.status.code(), Some(129), "{other}");
-        assert!(
-            errors(&output).contains("a.out: give each"),
-            "{}",
-            errors(&output)
-        );
+        assert!(errors(&output).contains("a.out: give each"), "{}", errors(&output));
         assert!(!path.exists());
     }
 }
@@ -148,10 +130,7 @@ fn what_the_system_said_is_told_once() {
         .expect("the program runs");
     let cache = errors(&output);
     for (said, expected) in [
-        (
-            image,
-            "(free space there or choose another place): No space",
-        ),
+        (image, "(free space there or choose another place): No space"),
         (kernel, "cannot read /proc/self/mem"),
         (cache, "XDG_CACHE_HOME to another place): Not a directory"),
     ] {
@@ -169,12 +148,7 @@ fn a_closed_pipe_is_no_verdict_and_is_told_of() {
         .spawn()
         .expect("the program runs");
     let mut first = [0; 4];
-    child
-        .stdout
-        .take()
-        .expect("piped")
-        .read_exact(&mut first)
-        .expect("TAP begins");
+    child.stdout.take().expect("piped").read_exact(&mut first).expect("TAP begins");
     let output = child.wait_with_output().expect("it ends");
     assert_closed_is_told(&output);
 }
@@ -211,34 +185,19 @@ fn assert_closed_is_told(output: &Output) {
 fn further_reports_are_written_beside_standard_output() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("results.json");
-    let output = run(&[
-        "--exact",
-        "flags.root.09_fs",
-        "--format",
-        "tap",
-        "--output",
-        &format!("json={}", path.display()),
-    ]);
+    let output =
+        run(&["--exact", "flags.root.09_fs", "--format", "tap", "--output", &format!("json={}", path.display())]);
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
     let lines = std::fs::read_to_string(path).expect("the report is there");
-    let events: Vec<serde_json::Value> = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("each line is JSON"))
-        .collect();
+    let events: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
     assert_eq!(events.first().expect("a first line")["schema"], 1);
     assert_eq!(events.last().expect("a last line")["event"], "run_finished");
 }
 
 #[test]
 fn a_seed_is_reported_and_taken() {
-    let output = run(&[
-        "--exact",
-        "flags.root.09_fs",
-        "--format",
-        "tap",
-        "--seed",
-        "77",
-    ]);
+    let output = run(&["--exact", "flags.root.09_fs", "--format", "tap", "--seed", "77"]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("# seed 77"));
 }
 
@@ -246,15 +205,7 @@ fn a_seed_is_reported_and_taken() {
 fn interrupted_runs_clean_up_and_say_so() {
     for (signal, status) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         let mut child = Command::new(PROGRAM)
-            .args([
-                "selftest",
-                "--exact",
-                "selftest.hang",
-                "--timeout",
-                "1h",
-                "--format",
-                "tap",
-            ])
+            .args(["selftest", "--exact", "selftest.hang", "--timeout", "1h", "--format", "tap"])
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program runs");
@@ -290,33 +241,17 @@ fn interrupted(after: Duration, arguments: &[&str]) -> String {
 
 #[test]
 fn cases_that_an_interrupted_run_did_not_come_to_have_a_result() {
-    let text = interrupted(
-        Duration::from_millis(700),
-        &[
-            "selftest",
-            "selftest.hang",
-            "selftest.pass",
-            "--timeout",
-            "1h",
-        ],
-    );
-    let plan = text
-        .lines()
-        .find_map(|line| line.strip_prefix("1.."))
-        .and_then(|count| count.parse::<usize>().ok());
-    let results = text
-        .lines()
-        .filter(|line| line.starts_with("ok ") || line.starts_with("not ok "));
+    let text =
+        interrupted(Duration::from_millis(700), &["selftest", "selftest.hang", "selftest.pass", "--timeout", "1h"]);
+    let plan = text.lines().find_map(|line| line.strip_prefix("1..")).and_then(|count| count.parse::<usize>().ok());
+    let results = text.lines().filter(|line| line.starts_with("ok ") || line.starts_with("not ok "));
     assert_eq!(plan, Some(results.count()), "{text}");
     assert!(text.contains("interrupted by signal 2"), "{text}");
 }
 
 #[test]
 fn what_a_long_run_found_before_it_was_interrupted_is_told() {
-    let text = interrupted(
-        Duration::from_millis(1500),
-        &["flags.zero.shared", "--seed", "5", "--duration", "1h"],
-    );
+    let text = interrupted(Duration::from_millis(1500), &["flags.zero.shared", "--seed", "5", "--duration", "1h"]);
     assert!(text.contains("ok 1 - flags.zero.shared"), "{text}");
     assert!(text.contains("runs, of the seeds 5 to"), "{text}");
     assert!(text.contains("Bail out! interrupted"), "{text}");
@@ -327,15 +262,7 @@ fn a_killed_run_leaves_no_process() {
     // A time that no other test gives: theirs run at the same time.
     const TIME: &str = "61m";
     let mut child = Command::new(PROGRAM)
-        .args([
-            "selftest",
-            "--exact",
-            "selftest.hang",
-            "--timeout",
-            TIME,
-            "--format",
-            "tap",
-        ])
+        .args(["selftest", "--exact", "selftest.hang", "--timeout", TIME, "--format", "tap"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("the program runs");
@@ -352,9 +279,7 @@ fn a_killed_run_leaves_no_process() {
             .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
             .filter(|command| {
                 let command = String::from_utf8_lossy(command).into_owned();
-                command.starts_with(PROGRAM)
-                    && command.contains(TIME)
-                    && command.contains("selftest.hang")
+                command.starts_with(PROGRAM) && command.contains(TIME) && command.contains("selftest.hang")
             })
             .count()
     };

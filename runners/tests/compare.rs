@@ -126,11 +126,7 @@ fn a_reason_that_names_the_running_kernel_is_the_same_on_another() {
 fn cases_that_come_and_go_are_named() {
     let directory = tempfile::tempdir().expect("a directory");
     let old = results(directory.path(), "old", &["flags.root.0"]);
-    let new = results(
-        directory.path(),
-        "new",
-        &["flags.root.0", "flags.root.1", "--skip", "root.09"],
-    );
+    let new = results(directory.path(), "new", &["flags.root.0", "flags.root.1", "--skip", "root.09"]);
     let (told, status) = compared(&old, &new, &[]);
     assert_eq!(status, 0, "{told}");
     assert!(told.contains("1 case gone\n  flags.root.09_fs"), "{told}");
@@ -138,11 +134,7 @@ fn cases_that_come_and_go_are_named() {
     let (_, status) = compared(&old, &new, &["--strict"]);
     assert_eq!(status, 1);
     // A new case that fails.
-    let bad = results(
-        directory.path(),
-        "bad",
-        &["selftest", "--exact", "selftest.fail"],
-    );
+    let bad = results(directory.path(), "bad", &["selftest", "--exact", "selftest.fail"]);
     assert_eq!(compared(&old, &bad, &[]).1, 1);
 }
 
@@ -152,18 +144,14 @@ fn shards_come_together_to_what_one_run_says() {
     let whole = run(&["flags.root", "--format", "tap", "--seed", "5"]);
     let shards = ["1/3", "2/3", "3/3"].map(|shard| {
         let name = shard.replace('/', "of");
-        results(directory.path(), &name, &["flags.root", "--shard", shard])
-            .display()
-            .to_string()
+        results(directory.path(), &name, &["flags.root", "--shard", shard]).display().to_string()
     });
     let results_of = |output: &Output| -> Vec<String> {
         let report = text(&output.stdout);
         let lines = report.lines().filter(|line| line.contains("ok "));
         lines.map(str::to_owned).collect()
     };
-    let merged = run(&[
-        "merge", &shards[2], &shards[0], &shards[1], "--format", "tap",
-    ]);
+    let merged = run(&["merge", &shards[2], &shards[0], &shards[1], "--format", "tap"]);
     assert_eq!(results_of(&merged), results_of(&whole));
     assert_eq!(merged.status.code(), Some(0));
     // One is missing: said in the report, and no success.
@@ -189,40 +177,16 @@ fn what_does_not_fit_is_refused_in_one_sentence() {
     std::fs::write(&torn, &content[..content.len() / 2]).expect("written");
     let path = |path: &Path| path.display().to_string();
     for (arguments, expected) in [
-        (
-            vec!["merge".to_owned(), path(&one), path(&one)],
-            "merge takes each case once",
-        ),
-        (
-            vec!["merge".to_owned(), path(&one), path(&other)],
-            "their kernel differs",
-        ),
-        (
-            vec!["merge".to_owned(), path(&torn)],
-            "without the end of a run",
-        ),
-        (
-            vec!["compare".to_owned(), path(&one), path(&torn)],
-            "without the end of a run",
-        ),
-        (
-            vec!["compare".to_owned(), "/nonexistent".to_owned(), path(&one)],
-            "cannot read /nonexistent",
-        ),
-        (
-            vec!["compare".to_owned(), "/proc/version".to_owned(), path(&one)],
-            "is no report of",
-        ),
+        (vec!["merge".to_owned(), path(&one), path(&one)], "merge takes each case once"),
+        (vec!["merge".to_owned(), path(&one), path(&other)], "their kernel differs"),
+        (vec!["merge".to_owned(), path(&torn)], "without the end of a run"),
+        (vec!["compare".to_owned(), path(&one), path(&torn)], "without the end of a run"),
+        (vec!["compare".to_owned(), "/nonexistent".to_owned(), path(&one)], "cannot read /nonexistent"),
+        (vec!["compare".to_owned(), "/proc/version".to_owned(), path(&one)], "is no report of"),
     ] {
-        let output = Command::new(PROGRAM)
-            .args(&arguments)
-            .output()
-            .expect("it runs");
+        let output = Command::new(PROGRAM).args(&arguments).output().expect("it runs");
         let errors = text(&output.stderr);
         assert_eq!(output.status.code(), Some(129), "{arguments:?}: {errors}");
-        assert!(
-            errors.contains(expected) && errors.lines().count() == 1,
-            "{errors}"
-        );
+        assert!(errors.contains(expected) && errors.lines().count() == 1, "{errors}");
     }
 }

@@ -30,10 +30,7 @@ fn main() {
 }
 
 fn list() -> Vec<Listed> {
-    let output = Command::new(PROGRAM)
-        .args(["list", "--format", "json"])
-        .output()
-        .expect("the program runs");
+    let output = Command::new(PROGRAM).args(["list", "--format", "json"]).output().expect("the program runs");
     serde_json::from_slice(&output.stdout).expect("the list is JSON")
 }
 
@@ -41,9 +38,7 @@ fn trial(listed: Listed) -> Trial {
     let Listed { name, unmet } = listed;
     let ignored = unmet.is_some();
     let kind = unmet.unwrap_or_default().join("; ");
-    Trial::test(name.clone(), move || run(&name))
-        .with_ignored_flag(ignored)
-        .with_kind(kind)
+    Trial::test(name.clone(), move || run(&name)).with_ignored_flag(ignored).with_kind(kind)
 }
 
 fn run(name: &str) -> Result<(), Failed> {
@@ -56,11 +51,9 @@ fn run(name: &str) -> Result<(), Failed> {
     match output.status.code() {
         Some(0) => Ok(()),
         Some(125) if skipped() => Ok(()),
-        _ => Err(format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        )
-        .into()),
+        _ => {
+            Err(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+                .into())
+        }
     }
 }

@@ -9,20 +9,14 @@ fn prove(report: &[u8]) -> (String, bool) {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("report.tap");
     std::fs::write(&file, report).expect("written");
-    let output = Command::new("prove")
-        .args(["--exec", "cat"])
-        .arg(&file)
-        .output()
-        .expect("prove is installed (Debian: perl)");
+    let output =
+        Command::new("prove").args(["--exec", "cat"]).arg(&file).output().expect("prove is installed (Debian: perl)");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     (text, output.status.success())
 }
 
 fn report(arguments: &[&str]) -> Vec<u8> {
-    let output = Command::new(PROGRAM)
-        .args(arguments)
-        .output()
-        .expect("the program runs");
+    let output = Command::new(PROGRAM).args(arguments).output().expect("the program runs");
     output.stdout
 }
 
@@ -38,12 +32,6 @@ fn prove_takes_a_good_run_for_good() {
 fn prove_takes_a_bad_run_for_bad_and_counts_the_same() {
     let report = report(&["selftest", "--format", "tap"]);
     let (text, good) = prove(&report);
-    let failed = String::from_utf8_lossy(&report)
-        .lines()
-        .filter(|line| line.starts_with("not ok"))
-        .count();
-    assert!(
-        !good && text.contains(&format!("Failed: {failed})")),
-        "{text}"
-    );
+    let failed = String::from_utf8_lossy(&report).lines().filter(|line| line.starts_with("not ok")).count();
+    assert!(!good && text.contains(&format!("Failed: {failed})")), "{text}");
 }

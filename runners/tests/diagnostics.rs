@@ -27,16 +27,10 @@ const SAID: [(&str, &str); 24] = [
     ("threads-not-checked", "flags.second_thread.leader.thread"),
     ("ia32-does-nothing", "flags.ia32.files"),
     ("changes-umask", "flags.root.09_fs"),
-    (
-        "changes-close-on-exec-lost",
-        "flags.repeat.nothing_shared.files",
-    ),
+    ("changes-close-on-exec-lost", "flags.repeat.nothing_shared.files"),
     ("host-name-of-new-uts", "flags.root.26_newuts"),
     ("undo-applied-twice", "implied.undo_shared.sysvsem"),
-    (
-        "privilege-by-user-namespace",
-        "privilege.all_but_sys_admin.newnet",
-    ),
+    ("privilege-by-user-namespace", "privilege.all_but_sys_admin.newnet"),
     ("never-returns", "flags.root.09_fs"),
 ];
 
@@ -51,10 +45,7 @@ fn said(fault: &str, case: &str) -> String {
     if fault == "never-returns" {
         arguments.extend(["--timeout", "1s"]);
     }
-    let output = Command::new(PROGRAM)
-        .args(arguments)
-        .output()
-        .expect("the program runs");
+    let output = Command::new(PROGRAM).args(arguments).output().expect("the program runs");
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .skip_while(|line| !line.contains("ok 1"))
@@ -81,15 +72,12 @@ fn steady(line: &str) -> String {
     let mut rest = line;
     while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
         let (head, tail) = rest.split_at(start);
-        let end = tail
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(tail.len());
+        let end = tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
         let (number, tail) = tail.split_at(end);
         steady.push_str(head);
         // Inodes of namespaces, and IDs of mounts.
         let of_mount = line.contains("mount ID");
-        let varies =
-            number.len() >= 7 || (of_mount && (head.ends_with("from ") || head.ends_with(" to ")));
+        let varies = number.len() >= 7 || (of_mount && (head.ends_with("from ") || head.ends_with(" to ")));
         steady.push_str(if varies { "N" } else { number });
         rest = tail;
     }

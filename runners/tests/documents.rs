@@ -6,9 +6,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
 
 /// The names of all visible commands, those of commands with `-` between.
 fn commands(command: &clap::Command, before: &str) -> Vec<String> {
-    let visible = command
-        .get_subcommands()
-        .filter(|command| !command.is_hide_set());
+    let visible = command.get_subcommands().filter(|command| !command.is_hide_set());
     visible
         .flat_map(|command| {
             let name = format!("{before}{}", command.get_name());
@@ -20,10 +18,7 @@ fn commands(command: &clap::Command, before: &str) -> Vec<String> {
 }
 
 fn run(arguments: &[&str]) -> String {
-    let output = Command::new(PROGRAM)
-        .args(arguments)
-        .output()
-        .expect("the program runs");
+    let output = Command::new(PROGRAM).args(arguments).output().expect("the program runs");
     assert!(output.status.success(), "{arguments:?}");
     String::from_utf8(output.stdout).expect("UTF-8")
 }
@@ -34,10 +29,7 @@ fn every_command_can_be_completed() {
     assert!(names.len() > 10, "{names:?}");
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(&["completions", shell]);
-        for name in names
-            .iter()
-            .filter(|name| runners::cli::command().find_subcommand(name).is_some())
-        {
+        for name in names.iter().filter(|name| runners::cli::command().find_subcommand(name).is_some()) {
             assert!(script.contains(name.as_str()), "{name} in {shell}");
         }
         assert!(script.contains("kcidb-origin"), "options in {shell}");
@@ -61,10 +53,7 @@ fn every_command_has_its_page() {
     for name in commands(&runners::cli::command(), "") {
         let page = std::fs::read_to_string(path.join(format!("unshare-conformance-{name}.1")));
         let page = page.unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(
-            page.contains(".TH") && page.contains(".SH SYNOPSIS"),
-            "{name}"
-        );
+        assert!(page.contains(".TH") && page.contains(".SH SYNOPSIS"), "{name}");
     }
     let whole = run(&["man"]);
     for name in commands(&runners::cli::command(), "")
@@ -80,17 +69,10 @@ fn every_command_has_its_page() {
 fn pages_go_to_no_directory_that_was_misspelt() {
     let directory = tempfile::tempdir().expect("a directory");
     let missing = directory.path().join("mna");
-    let output = Command::new(PROGRAM)
-        .arg("man")
-        .arg(missing.join("man1"))
-        .output()
-        .expect("the program runs");
+    let output = Command::new(PROGRAM).arg("man").arg(missing.join("man1")).output().expect("the program runs");
     assert_eq!(output.status.code(), Some(129));
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        errors.contains("mna/man1") && errors.contains("another path"),
-        "{errors}"
-    );
+    assert!(errors.contains("mna/man1") && errors.contains("another path"), "{errors}");
     assert!(!missing.exists());
 }
 
@@ -106,9 +88,6 @@ fn the_document_of_faults_is_of_this_program() {
     let declared = suite::fault::declared::all();
     let told = declared.impossible.iter().map(|entry| &entry.instead);
     for told in told.chain(declared.left_out.iter().map(|entry| &entry.instead)) {
-        assert!(
-            text.contains(told.as_str()),
-            "{told:?} is missing: {rewrite}"
-        );
+        assert!(text.contains(told.as_str()), "{told:?} is missing: {rewrite}");
     }
 }

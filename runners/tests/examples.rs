@@ -56,10 +56,11 @@ fn examples() -> Vec<Example> {
             match line.trim() {
                 "```sh" => in_shell = true,
                 "```" => in_shell = false,
-                line if in_shell => examples.extend(calls(line).into_iter().map(|words| Example {
-                    place: format!("{}:{}", path.display(), number + 1),
-                    words,
-                })),
+                line if in_shell => examples.extend(
+                    calls(line)
+                        .into_iter()
+                        .map(|words| Example { place: format!("{}:{}", path.display(), number + 1), words }),
+                ),
                 _ => {}
             }
         }
@@ -94,10 +95,7 @@ fn is_cheap(words: &[String]) -> bool {
 
 #[test]
 fn cheap_examples_work() {
-    let cheap: Vec<_> = examples()
-        .into_iter()
-        .filter(|example| is_cheap(&example.words))
-        .collect();
+    let cheap: Vec<_> = examples().into_iter().filter(|example| is_cheap(&example.words)).collect();
     assert!(cheap.len() > 4, "only {}", cheap.len());
     for Example { place, words } in cheap {
         // As it stands, placeholders and all.
@@ -120,19 +118,12 @@ fn cheap_examples_work() {
 fn places_in_documents_are_of_checks() {
     for path in documents() {
         let text = fs::read_to_string(&path).expect("readable");
-        for place in text
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("at: "))
-        {
+        for place in text.lines().filter_map(|line| line.trim().strip_prefix("at: ")) {
             let (file, line) = place.split_once(':').expect("a line");
             let source = fs::read_to_string(root().join(file)).expect("a file of the project");
             let line = line.parse::<usize>().expect("a number");
             let code = source.lines().nth(line - 1).unwrap_or_default();
-            assert!(
-                code.contains("check"),
-                "{}: {place} is {code:?}",
-                path.display()
-            );
+            assert!(code.contains("check"), "{}: {place} is {code:?}", path.display());
         }
     }
 }

@@ -19,17 +19,11 @@ fn can_simulate() -> bool {
 
 /// Each case's verdict in one word.
 fn verdicts(arguments: &[&str]) -> BTreeMap<String, Status> {
-    let output = run(&[
-        &["run", "--tier", "quick", "--seed", "1", "--format", "json"],
-        arguments,
-    ]
-    .concat());
+    let output = run(&[&["run", "--tier", "quick", "--seed", "1", "--format", "json"], arguments].concat());
     let (mut names, mut verdicts) = (Vec::new(), BTreeMap::new());
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         match serde_json::from_str(line) {
-            Ok(Event::RunStarted { plan, .. }) => {
-                names = plan.into_iter().map(|case| case.name).collect()
-            }
+            Ok(Event::RunStarted { plan, .. }) => names = plan.into_iter().map(|case| case.name).collect(),
             Ok(Event::CaseFinished { index, verdict, .. }) => {
                 verdicts.insert(names[index].clone(), verdict.status);
             }
@@ -52,10 +46,7 @@ fn without_a_fault_every_verdict_is_the_same() {
             *status = Status::Skip;
         }
     }
-    let differ: Vec<_> = plain
-        .iter()
-        .filter(|(name, status)| simulated.get(*name) != Some(status))
-        .collect();
+    let differ: Vec<_> = plain.iter().filter(|(name, status)| simulated.get(*name) != Some(status)).collect();
     assert!(differ.is_empty(), "{differ:?}");
     assert_eq!(plain.len(), simulated.len());
 }
@@ -65,10 +56,9 @@ fn a_planted_race_is_found() {
     if !can_simulate() {
         return;
     }
-    for (fault, case) in [
-        ("not-done-beside-another", "storm.processes"),
-        ("files-kept-beside-another", "storm.deep.descriptors"),
-    ] {
+    for (fault, case) in
+        [("not-done-beside-another", "storm.processes"), ("files-kept-beside-another", "storm.deep.descriptors")]
+    {
         let verdict = |fault| verdicts(&["--fault", fault, "--exact", case]).remove(case);
         assert_eq!(verdict("none"), Some(Status::Pass));
         assert_eq!(verdict(fault), Some(Status::Fail), "{fault}");
@@ -81,34 +71,16 @@ fn no_report_can_be_taken_for_a_verdict() {
         return;
     }
     let report = |format| {
-        let output = run(&[
-            "run",
-            "--fault",
-            "returns-one",
-            "flags.root.09_fs",
-            "--format",
-            format,
-        ]);
+        let output = run(&["run", "--fault", "returns-one", "flags.root.09_fs", "--format", format]);
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let caveat = "no verdict on this kernel: the fault \"returns-one\" is simulated";
-    assert_eq!(
-        report("tap")
-            .lines()
-            .nth(2)
-            .map(|line| line.starts_with(&format!("# {caveat}"))),
-        Some(true)
-    );
+    assert_eq!(report("tap").lines().nth(2).map(|line| line.starts_with(&format!("# {caveat}"))), Some(true));
     let pretty = report("pretty");
     assert!(pretty.starts_with(caveat), "{pretty}");
     assert!(!pretty.contains("this kernel does not conform"), "{pretty}");
     let json = report("json");
-    assert!(
-        json.lines()
-            .nth(1)
-            .is_some_and(|line| line.contains("\"caveat\":\"no verdict")),
-        "{json}"
-    );
+    assert!(json.lines().nth(1).is_some_and(|line| line.contains("\"caveat\":\"no verdict")), "{json}");
 }
 
 #[test]
@@ -116,14 +88,7 @@ fn what_is_wrong_with_a_fault_is_said() {
     let output = run(&["run", "--fault", "drops-everything", "flags.root.09_fs"]);
     assert_eq!(output.status.code(), Some(129));
     assert!(errors(&output).contains("drops-"), "{}", errors(&output));
-    let output = run(&[
-        "run",
-        "--fault",
-        "none",
-        "--kernel",
-        "6.1",
-        "flags.root.09_fs",
-    ]);
+    let output = run(&["run", "--fault", "none", "--kernel", "6.1", "flags.root.09_fs"]);
     assert_eq!(output.status.code(), Some(129));
     assert!(errors(&output).contains("--fault"), "{}", errors(&output));
 }
@@ -140,13 +105,7 @@ fn an_ordinary_user_is_told_why_not() {
     let fd = std::os::fd::AsRawFd::as_raw_fd(&program);
     // SAFETY: dup2(2) is async-signal-safe.
     unsafe {
-        command.pre_exec(move || {
-            if libc::dup2(fd, 9) < 0 {
-                Err(std::io::Error::last_os_error())
-            } else {
-                Ok(())
-            }
-        });
+        command.pre_exec(move || if libc::dup2(fd, 9) < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) });
     }
     let output = command
         .args(["run", "--fault", "none", "flags.root.09_fs"])
@@ -156,11 +115,7 @@ fn an_ordinary_user_is_told_why_not() {
         .output()
         .expect("the program runs");
     assert_eq!(output.status.code(), Some(125));
-    assert!(
-        errors(&output).contains("by root only"),
-        "{}",
-        errors(&output)
-    );
+    assert!(errors(&output).contains("by root only"), "{}", errors(&output));
 }
 
 #[test]
@@ -182,13 +137,7 @@ fn a_part_of_a_matrix_says_what_it_does_not_show() {
         return;
     }
     let matrix = |arguments: &[&str]| run(&[&["faults", "matrix", "--check"], arguments].concat());
-    let good = matrix(&[
-        "flags.root.09_fs",
-        "--fault",
-        "changes-umask",
-        "--fault",
-        "none",
-    ]);
+    let good = matrix(&["flags.root.09_fs", "--fault", "changes-umask", "--fault", "none"]);
     assert_eq!(good.status.code(), Some(0), "{}", errors(&good));
     // What was not chosen may show it: nothing is wrong.
     let silent = matrix(&["flags.root.09_fs", "--fault", "drops-files"]);
@@ -209,10 +158,7 @@ fn a_matrix_that_cannot_be_kept_is_not_begun() {
         let output = run(&["faults", "matrix", option, "/nonexistent/x"]);
         assert_eq!(output.status.code(), Some(129));
         let said = errors(&output);
-        assert!(
-            said.contains("the file /nonexistent/x cannot be written (give another path)"),
-            "{said}"
-        );
+        assert!(said.contains("the file /nonexistent/x cannot be written (give another path)"), "{said}");
         assert_eq!(said.matches("os error").count(), 1, "{said}");
     }
 }

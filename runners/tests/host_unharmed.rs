@@ -30,12 +30,7 @@ fn lines(path: impl AsRef<Path>) -> BTreeSet<String> {
 }
 
 fn entries(path: impl AsRef<Path>) -> BTreeSet<String> {
-    fs::read_dir(path)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path().display().to_string())
-        .collect()
+    fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path().display().to_string()).collect()
 }
 
 fn directories_below(path: &Path, found: &mut BTreeSet<String>) {
@@ -53,33 +48,19 @@ impl Host {
         for directory in ["kernel", "fs", "fs/mqueue", "user"] {
             for file in entries(Path::new("/proc/sys").join(directory)) {
                 // Counters and random numbers are no settings.
-                let counter = [
-                    "dentry-state",
-                    "file-nr",
-                    "inode-nr",
-                    "inode-state",
-                    "aio-nr",
-                    "ns_last_pid",
-                    "pty",
-                ];
+                let counter = ["dentry-state", "file-nr", "inode-nr", "inode-state", "aio-nr", "ns_last_pid", "pty"];
                 if !counter.iter().any(|name| file.contains(name)) && Path::new(&file).is_file() {
                     settings.insert(format!("{file}: {:?}", lines(&file)));
                 }
             }
         }
-        let ipc = ["shm", "sem", "msg"]
-            .into_iter()
-            .flat_map(|kind| lines(format!("/proc/sysvipc/{kind}")))
-            .collect();
+        let ipc = ["shm", "sem", "msg"].into_iter().flat_map(|kind| lines(format!("/proc/sysvipc/{kind}"))).collect();
         let mut cgroups = BTreeSet::new();
         directories_below(Path::new("/sys/fs/cgroup"), &mut cgroups);
         let (mut processes, mut namespaces) = (BTreeSet::new(), BTreeSet::new());
         for process in entries("/proc") {
             let command = fs::read_to_string(format!("{process}/cmdline")).unwrap_or_default();
-            if ["unshare-conformance", "host-unharmed-"]
-                .iter()
-                .any(|name| command.contains(name))
-            {
+            if ["unshare-conformance", "host-unharmed-"].iter().any(|name| command.contains(name)) {
                 processes.insert(command);
             }
             for link in entries(format!("{process}/ns")) {
@@ -91,10 +72,7 @@ impl Host {
         Host {
             mounts: lines("/proc/self/mountinfo"),
             ipc,
-            temporary: entries("/tmp")
-                .into_iter()
-                .filter(|path| path.contains("unshare-conformance"))
-                .collect(),
+            temporary: entries("/tmp").into_iter().filter(|path| path.contains("unshare-conformance")).collect(),
             cgroups,
             settings,
             processes,
@@ -105,8 +83,7 @@ impl Host {
 
 fn report(mut command: Command) -> (String, Option<i32>) {
     let output = command.output().expect("the program runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (text, output.status.code())
 }
 
@@ -139,9 +116,7 @@ fn the_host_is_the_same_after_as_before() {
         assert_eq!(Host::look(), before, "after a run as an ordinary user");
 
         let mut command = Command::new(&program);
-        command
-            .args(["selftest", "--format", "tap"])
-            .current_dir("/");
+        command.args(["selftest", "--format", "tap"]).current_dir("/");
         let (text, status) = report(command);
         assert_eq!(status, Some(1), "{text}");
         assert_eq!(Host::look(), before, "after the selftest");

@@ -19,10 +19,7 @@ const BAD_ON_5_10: &str = "atomicity.newns.refused_pid";
 
 /// Runs the program to its end.
 fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Output {
-    Command::new(PROGRAM)
-        .args(arguments)
-        .output()
-        .expect("the program runs")
+    Command::new(PROGRAM).args(arguments).output().expect("the program runs")
 }
 
 /// The files of an initramfs: mode and content.
@@ -69,12 +66,7 @@ fn an_image_is_an_archive_with_this_program_as_init() {
     assert_eq!(parameters.results.as_deref(), Some("ttyS1"));
     let words: Vec<&str> = parameters.arguments.iter().map(String::as_str).collect();
     assert_eq!(words.first(), Some(&"run"));
-    for pair in [
-        ["--format", "ktap"],
-        ["--seed", "7"],
-        ["--skip", "a b"],
-        ["--", "flags."],
-    ] {
+    for pair in [["--format", "ktap"], ["--seed", "7"], ["--skip", "a b"], ["--", "flags."]] {
         assert!(words.windows(2).any(|two| two == pair), "{words:?}");
     }
 
@@ -91,28 +83,12 @@ fn an_image_is_an_archive_with_this_program_as_init() {
 fn an_image_that_cannot_be_is_no_image() {
     for (arguments, status, words) in [
         (&["image"][..], 129, "--output"),
-        (
-            &["image", "-o", "/dev/null", "--console", "tty S0"],
-            129,
-            "not one word",
-        ),
-        (
-            &["image", "-o", "/dev/null", "--console", ""],
-            129,
-            "not one word",
-        ),
-        (
-            &["image", "-o", "/dev/null", "--results", "tty S1"],
-            129,
-            "not one word",
-        ),
+        (&["image", "-o", "/dev/null", "--console", "tty S0"], 129, "not one word"),
+        (&["image", "-o", "/dev/null", "--console", ""], 129, "not one word"),
+        (&["image", "-o", "/dev/null", "--results", "tty S1"], 129, "not one word"),
         (&["image", "-o", "/dev/full"], 125, "/dev/full"),
         (&["image", "-o", "/nonexistent/x"], 129, "/nonexistent/x"),
-        (
-            &["image", "-o", "/dev/null", "no.such.case"],
-            125,
-            "no case matches",
-        ),
+        (&["image", "-o", "/dev/null", "no.such.case"], 125, "no case matches"),
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(status), "{arguments:?}");
@@ -127,28 +103,11 @@ fn an_image_tells_its_results_on_the_console_of_any_loader() {
     let kernel = fetched("6.1");
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("guest.cpio");
-    let image = run(&[
-        "image",
-        "--slowdown",
-        "10",
-        "--exact",
-        GOOD,
-        "-o",
-        file.to_str().expect("UTF-8"),
-    ]);
+    let image = run(&["image", "--slowdown", "10", "--exact", GOOD, "-o", file.to_str().expect("UTF-8")]);
     // Nothing of ours but the file and the line: another machine, one serial port.
     let output = Command::new("qemu-system-x86_64")
-        .args([
-            "-machine", "pc", "-accel", "tcg", "-cpu", "max", "-m", "512",
-        ])
-        .args([
-            "-nodefaults",
-            "-display",
-            "none",
-            "-no-reboot",
-            "-serial",
-            "stdio",
-        ])
+        .args(["-machine", "pc", "-accel", "tcg", "-cpu", "max", "-m", "512"])
+        .args(["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"])
         .arg("-kernel")
         .arg(kernel)
         .arg("-initrd")
@@ -160,12 +119,7 @@ fn an_image_tells_its_results_on_the_console_of_any_loader() {
         .expect("QEMU runs");
     let console = text(&output);
     let lines: Vec<&str> = console.lines().map(str::trim_end).collect();
-    for expected in [
-        "KTAP version 1",
-        "1..1",
-        &format!("ok 1 {GOOD}"),
-        "unshare-conformance: end status 0",
-    ] {
+    for expected in ["KTAP version 1", "1..1", &format!("ok 1 {GOOD}"), "unshare-conformance: end status 0"] {
         assert!(lines.contains(&expected), "{expected:?} in {console}");
     }
 }
@@ -176,16 +130,9 @@ fn fetched_kernels_are_listed_without_the_network() {
     let output = run(&["kernels", "list", "--fetched", "--format", "json"]);
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
     let list: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert!(
-        list.iter()
-            .any(|entry| entry["image"].as_str() == kernel.to_str()),
-        "{list:?}"
-    );
+    assert!(list.iter().any(|entry| entry["image"].as_str() == kernel.to_str()), "{list:?}");
     // An exact release asks nothing of the network either.
-    let release = kernel
-        .parent()
-        .and_then(Path::file_name)
-        .expect("a directory");
+    let release = kernel.parent().and_then(Path::file_name).expect("a directory");
     let output = run(&["kernels".as_ref(), "fetch".as_ref(), release]);
     assert_eq!(text(&output).trim(), kernel.to_str().expect("UTF-8"));
     assert_eq!(errors(&output), "");
@@ -206,11 +153,8 @@ fn what_a_configuration_lacks_is_a_fragment() {
     let lacking = text(&fragment).replace("CONFIG_USER_NS=y", "# CONFIG_USER_NS is not set");
     std::fs::write(&file, lacking).expect("written");
     let lacking = run(&["kernels", "config", path]);
-    let options: Vec<String> = text(&lacking)
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(str::to_owned)
-        .collect();
+    let options: Vec<String> =
+        text(&lacking).lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
     assert_eq!(options, ["CONFIG_USER_NS=y"]);
     assert_eq!(lacking.status.code(), Some(0));
 
@@ -222,17 +166,9 @@ fn what_a_configuration_lacks_is_a_fragment() {
 #[test]
 fn what_is_no_tree_is_not_built() {
     let directory = tempfile::tempdir().expect("a directory");
-    let output = run(&[
-        "kernels".as_ref(),
-        "build".as_ref(),
-        directory.path().as_os_str(),
-    ]);
+    let output = run(&["kernels".as_ref(), "build".as_ref(), directory.path().as_os_str()]);
     assert_eq!(output.status.code(), Some(129));
-    assert!(
-        errors(&output).contains("no kernel source tree"),
-        "{}",
-        errors(&output)
-    );
+    assert!(errors(&output).contains("no kernel source tree"), "{}", errors(&output));
     assert_eq!(text(&output), "");
 }
 
@@ -248,8 +184,7 @@ fn a_build_is_put_where_it_was_asked_for_and_tells_what_did_not_take() {
          bzImage:\n\tmkdir -p $(O)/arch/x86/boot && cp '{}' $(O)/arch/x86/boot/bzImage\n",
         fetched("6.1").display()
     );
-    let merge =
-        "o=$3; base=$4; shift 4; cat \"$base\" \"$@\" > \"$o/new\"; mv \"$o/new\" \"$o/.config\"\n";
+    let merge = "o=$3; base=$4; shift 4; cat \"$base\" \"$@\" > \"$o/new\"; mv \"$o/new\" \"$o/.config\"\n";
     for (path, content) in [
         (tree.path().join("Kbuild"), ""),
         (tree.path().join("Makefile"), &makefile),
@@ -268,17 +203,11 @@ fn a_build_is_put_where_it_was_asked_for_and_tells_what_did_not_take() {
         .output()
         .expect("the program runs");
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
-    assert!(
-        errors(&output).contains("without CONFIG_KCMP=y"),
-        "{}",
-        errors(&output)
-    );
+    assert!(errors(&output).contains("without CONFIG_KCMP=y"), "{}", errors(&output));
     let image = text(&output);
     let image = Path::new(image.trim());
     let name = image.file_name().and_then(|name| name.to_str());
-    let release = name
-        .and_then(|name| name.strip_prefix("vmlinuz-"))
-        .expect("a vmlinuz");
+    let release = name.and_then(|name| name.strip_prefix("vmlinuz-")).expect("a vmlinuz");
     assert_eq!(image.parent(), Some(boot.as_path()));
     assert!(image.is_file() && boot.join(format!("config-{release}")).is_file());
 }
@@ -336,31 +265,13 @@ fn two_kernels_and_one_that_is_none_in_one_table() {
     assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
     let table: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let kernels = table["kernels"].as_array().expect("an array");
-    let told: Vec<_> = kernels
-        .iter()
-        .map(|row| (row["kernel"].as_str(), row["exit_status"].as_u64()))
-        .collect();
-    assert_eq!(
-        told,
-        [
-            (Some("6.1"), Some(0)),
-            (Some("no/such/bzImage"), Some(129)),
-            (Some("5.10"), Some(1))
-        ]
-    );
-    assert!(
-        kernels[1]["why"]
-            .as_str()
-            .is_some_and(|why| why.contains("does not exist"))
-    );
+    let told: Vec<_> = kernels.iter().map(|row| (row["kernel"].as_str(), row["exit_status"].as_u64())).collect();
+    assert_eq!(told, [(Some("6.1"), Some(0)), (Some("no/such/bzImage"), Some(129)), (Some("5.10"), Some(1))]);
+    assert!(kernels[1]["why"].as_str().is_some_and(|why| why.contains("does not exist")));
     assert_eq!(kernels[0]["groups"]["atomicity"]["passed"], 1);
     let failure = &kernels[2]["failures"][0];
     assert_eq!(failure["case"], BAD_ON_5_10);
-    assert!(
-        failure["requirement"]
-            .as_str()
-            .is_some_and(|id| id.starts_with("ATOM-"))
-    );
+    assert!(failure["requirement"].as_str().is_some_and(|id| id.starts_with("ATOM-")));
 
     for kernel in ["6.1", "5.10"] {
         let tap = std::fs::read_to_string(reports.join(format!("{kernel}.tap"))).expect("TAP");
@@ -378,11 +289,7 @@ fn two_kernels_and_one_that_is_none_in_one_table() {
 fn what_is_no_kernel_is_wrong_input() {
     let output = run(&["matrix", "--kernel", "no/such/bzImage"]);
     assert_eq!(output.status.code(), Some(129));
-    assert!(
-        text(&output).contains("no/such/bzImage does not exist"),
-        "{}",
-        text(&output)
-    );
+    assert!(text(&output).contains("no/such/bzImage does not exist"), "{}", text(&output));
 }
 
 /// Processes that have this word on their command line.
@@ -407,20 +314,8 @@ fn an_interrupted_matrix_ends_every_guest() {
     // Guests have the seed on their kernel command lines, and nobody else has this one.
     let seed = format!("9{}", std::process::id());
     let mut matrix = Command::new(PROGRAM)
-        .args([
-            "matrix", "--kernel", "6.1", "--kernel", "5.10", "--kernel", "6.1",
-        ])
-        .args([
-            "--guests",
-            "2",
-            "--repeat",
-            "1000",
-            "--exact",
-            GOOD,
-            "--seed",
-            &seed,
-            "--reports",
-        ])
+        .args(["matrix", "--kernel", "6.1", "--kernel", "5.10", "--kernel", "6.1"])
+        .args(["--guests", "2", "--repeat", "1000", "--exact", GOOD, "--seed", &seed, "--reports"])
         .arg(reports)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -432,15 +327,8 @@ fn an_interrupted_matrix_ends_every_guest() {
     };
     let start = Instant::now();
     while !(began("6.1") && began("5.10")) {
-        assert!(
-            start.elapsed() < Duration::from_secs(240),
-            "the guests never began"
-        );
-        assert_eq!(
-            matrix.try_wait().expect("waited for"),
-            None,
-            "it ended by itself"
-        );
+        assert!(start.elapsed() < Duration::from_secs(240), "the guests never began");
+        assert_eq!(matrix.try_wait().expect("waited for"), None, "it ended by itself");
         std::thread::sleep(Duration::from_millis(20));
     }
     let guest = format!("--seed,{seed}");
@@ -449,10 +337,5 @@ fn an_interrupted_matrix_ends_every_guest() {
     let output = matrix.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(running(&guest), Vec::<String>::new());
-    assert_eq!(
-        text(&output).matches("interrupted").count(),
-        3,
-        "{}",
-        text(&output)
-    );
+    assert_eq!(text(&output).matches("interrupted").count(), 3, "{}", text(&output));
 }

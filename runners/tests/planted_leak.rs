@@ -9,17 +9,7 @@ use program::run;
 const LEAKS: [(&str, &[&str]); 2] = [
     (
         "namespaces-are-kept",
-        &[
-            "newns",
-            "empty_mntns",
-            "newcgroup",
-            "newuts",
-            "newipc",
-            "newuser",
-            "newpid",
-            "newnet",
-            "newtime",
-        ],
+        &["newns", "empty_mntns", "newcgroup", "newuts", "newipc", "newuser", "newpid", "newnet", "newtime"],
     ),
     ("shared-is-kept", &["fs", "files", "sysvsem"]),
 ];
@@ -48,10 +38,7 @@ fn planted_leaks_are_found() {
         return;
     }
     for (fault, flags) in LEAKS {
-        let cases: Vec<String> = flags
-            .iter()
-            .map(|flag| format!("leaks.success.{flag}"))
-            .collect();
+        let cases: Vec<String> = flags.iter().map(|flag| format!("leaks.success.{flag}")).collect();
         let good = results("none", &cases);
         let leaking = results(fault, &cases);
         assert_eq!((good.len(), leaking.len()), (cases.len(), cases.len()));

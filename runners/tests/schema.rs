@@ -15,24 +15,16 @@ fn strict(mut schema: Value) -> Value {
             if members.get("properties").is_some_and(Value::is_object) {
                 members.insert("additionalProperties".to_owned(), Value::Bool(false));
             }
-            members
-                .values_mut()
-                .for_each(|member| *member = strict(member.take()));
+            members.values_mut().for_each(|member| *member = strict(member.take()));
         }
-        Value::Array(items) => items
-            .iter_mut()
-            .for_each(|item| *item = strict(item.take())),
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = strict(item.take())),
         _ => {}
     }
     schema
 }
 
 fn lines(arguments: &[&str]) -> Vec<Value> {
-    let output = Command::new(PROGRAM)
-        .args(arguments)
-        .args(["--format", "json"])
-        .output()
-        .expect("the program runs");
+    let output = Command::new(PROGRAM).args(arguments).args(["--format", "json"]).output().expect("the program runs");
     String::from_utf8(output.stdout)
         .expect("UTF-8")
         .lines()
@@ -44,16 +36,10 @@ fn lines(arguments: &[&str]) -> Vec<Value> {
 fn good_and_bad_runs_are_as_the_schema_says() {
     let schema = serde_json::from_str(SCHEMA).expect("JSON");
     let validator = jsonschema::validator_for(&strict(schema)).expect("a schema");
-    for arguments in [
-        &["flags.", "separation.mnt"][..],
-        &["selftest"],
-        &["flags.", "--shard", "2/3"],
-    ] {
+    for arguments in [&["flags.", "separation.mnt"][..], &["selftest"], &["flags.", "--shard", "2/3"]] {
         for line in lines(arguments) {
-            let errors: Vec<_> = validator
-                .iter_errors(&line)
-                .map(|error| format!("{error} at {}", error.instance_path()))
-                .collect();
+            let errors: Vec<_> =
+                validator.iter_errors(&line).map(|error| format!("{error} at {}", error.instance_path())).collect();
             assert!(errors.is_empty(), "{errors:?} in {line}");
         }
     }
@@ -75,12 +61,6 @@ fn a_line_that_lacks_something_is_none_of_the_schema() {
 
 #[test]
 fn the_schema_is_of_the_version_that_is_written() {
-    assert_eq!(
-        lines(&["selftest", "--exact", "selftest.pass"])[0]["schema"],
-        harness::report::SCHEMA
-    );
-    assert!(SCHEMA.contains(&format!(
-        "\"urn:unshare-conformance:results:{}\"",
-        harness::report::SCHEMA
-    )));
+    assert_eq!(lines(&["selftest", "--exact", "selftest.pass"])[0]["schema"], harness::report::SCHEMA);
+    assert!(SCHEMA.contains(&format!("\"urn:unshare-conformance:results:{}\"", harness::report::SCHEMA)));
 }

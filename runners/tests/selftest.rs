@@ -10,15 +10,9 @@ use snapbox::{assert_data_eq, file};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
 
 fn run(arguments: &[&str]) -> (String, Option<i32>) {
-    let output = Command::new(PROGRAM)
-        .args(["selftest", "--seed", "1"])
-        .args(arguments)
-        .output()
-        .expect("the program runs");
-    (
-        String::from_utf8(output.stdout).expect("reports are UTF-8"),
-        output.status.code(),
-    )
+    let output =
+        Command::new(PROGRAM).args(["selftest", "--seed", "1"]).args(arguments).output().expect("the program runs");
+    (String::from_utf8(output.stdout).expect("reports are UTF-8"), output.status.code())
 }
 
 /// Takes out what differs from run to run and from machine to machine.
@@ -39,9 +33,7 @@ fn without_pids(line: &str) -> String {
     for (before, after) in [("Pid(", ")"), ("process ", " (")] {
         if let Some(start) = line.find(before).map(|at| at + before.len())
             && let Some(length) = line[start..].find(after)
-            && line[start..start + length]
-                .bytes()
-                .all(|b| b.is_ascii_digit())
+            && line[start..start + length].bytes().all(|b| b.is_ascii_digit())
         {
             line.replace_range(start..start + length, "PID");
         }
@@ -82,14 +74,7 @@ fn ktap_says_it_in_the_kernels_dialect() {
 
 #[test]
 fn people_are_told_what_failed_and_what_to_type_next() {
-    let (report, _) = run(&[
-        "--format",
-        "pretty",
-        "--jobs",
-        "1",
-        "selftest.fail",
-        "selftest.pass",
-    ]);
+    let (report, _) = run(&["--format", "pretty", "--jobs", "1", "selftest.fail", "selftest.pass"]);
     let report: String = report
         .lines()
         .skip_while(|line| !line.is_empty())
@@ -125,44 +110,21 @@ fn each_kind_of_ending_has_its_exit_status() {
 
 #[test]
 fn strict_counts_skips_as_failures() {
-    let (report, status) = run(&[
-        "selftest.pass",
-        "selftest.skip",
-        "--skip",
-        "after",
-        "--strict",
-    ]);
+    let (report, status) = run(&["selftest.pass", "selftest.skip", "--skip", "after", "--strict"]);
     assert_eq!(status, Some(1), "{report}");
 }
 
 #[test]
 fn repetitions_are_told_as_one_result() {
-    let (report, status) = run(&[
-        "--exact",
-        "selftest.fail",
-        "--repeat",
-        "3",
-        "--format",
-        "tap",
-    ]);
+    let (report, status) = run(&["--exact", "selftest.fail", "--repeat", "3", "--format", "tap"]);
     assert_eq!(status, Some(1));
-    assert!(
-        report.contains("fail in 3 of 3 repetitions, first in repetition 1"),
-        "{report}"
-    );
+    assert!(report.contains("fail in 3 of 3 repetitions, first in repetition 1"), "{report}");
     assert_eq!(report.matches("not ok").count(), 1);
 }
 
 #[test]
 fn a_timeout_from_the_command_line_ends_a_hanging_case() {
-    let arguments = [
-        "--exact",
-        "selftest.hang",
-        "--timeout",
-        "50ms",
-        "--format",
-        "tap",
-    ];
+    let arguments = ["--exact", "selftest.hang", "--timeout", "50ms", "--format", "tap"];
     let (report, _) = run(&arguments);
     assert!(report.contains("no end within 0.05 s"), "{report}");
 }

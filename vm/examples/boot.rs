@@ -25,10 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Err(error) => vm::init::give_up(&vm::chain(&error)),
         }
     }
-    let mut options = Options {
-        arguments: vec!["an argument with a blank".to_owned()],
-        ..Options::default()
-    };
+    let mut options = Options { arguments: vec!["an argument with a blank".to_owned()], ..Options::default() };
     let mut as_is = false;
     let mut kernels = Vec::new();
     for word in std::env::args().skip(1) {
@@ -38,9 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Some(("--cpus", number)) => options.cpus = number.parse()?,
             Some(("--memory", number)) => options.memory = number.parse()?,
             Some(("--level", number)) => options.console_level = number.parse()?,
-            Some(("--parameter", parameter)) => {
-                options.kernel_parameters.push(parameter.to_owned())
-            }
+            Some(("--parameter", parameter)) => options.kernel_parameters.push(parameter.to_owned()),
             Some(("--lines", number)) => options.arguments = vec![number.to_owned()],
             _ => kernels.push(word),
         }
@@ -52,34 +47,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     for path in kernels {
         let start = Instant::now();
         let opened = Kernel::open(Path::new(&path))?;
-        let kernel = if as_is {
-            opened
-        } else {
-            vm::payload::unpack(&opened, &cache)?
-        };
+        let kernel = if as_is { opened } else { vm::payload::unpack(&opened, &cache)? };
         let unpacked = start.elapsed();
         let machine = Machine::for_kernel(&kernel)?;
         machine.locate()?;
         let invocation = machine.invocation(&kernel, &image, scratch.path(), &options)?;
         let outputs = run(&invocation)?;
-        println!(
-            "{:?} opened in {unpacked:.2?}, ended after {:.2?}",
-            kernel.path(),
-            start.elapsed()
-        );
+        println!("{:?} opened in {unpacked:.2?}, ended after {:.2?}", kernel.path(), start.elapsed());
         for (role, text) in outputs {
-            println!(
-                "  {role:?}: {} bytes, {} lines",
-                text.len(),
-                text.lines().count()
-            );
-            for line in text
-                .lines()
-                .rev()
-                .take(if role == Role::Results { 8 } else { 4 })
-                .collect::<Vec<_>>()
-                .iter()
-                .rev()
+            println!("  {role:?}: {} bytes, {} lines", text.len(), text.lines().count());
+            for line in
+                text.lines().rev().take(if role == Role::Results { 8 } else { 4 }).collect::<Vec<_>>().iter().rev()
             {
                 println!("    {line}");
             }
@@ -95,23 +73,9 @@ fn report(guest: &vm::init::Guest) -> u8 {
     };
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
-    let _ = writeln!(
-        results,
-        "release {} uptime {}",
-        release.trim(),
-        uptime.trim()
-    );
-    let _ = writeln!(
-        results,
-        "arguments {:?} results on {}",
-        guest.arguments(),
-        guest.results_name()
-    );
-    let lines = guest
-        .arguments()
-        .first()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0_u32);
+    let _ = writeln!(results, "release {} uptime {}", release.trim(), uptime.trim());
+    let _ = writeln!(results, "arguments {:?} results on {}", guest.arguments(), guest.results_name());
+    let lines = guest.arguments().first().and_then(|text| text.parse().ok()).unwrap_or(0_u32);
     for number in 0..lines {
         let _ = writeln!(results, "line {number} of {lines}");
     }
@@ -129,29 +93,18 @@ fn run(invocation: &Invocation) -> Result<Vec<(Role, String)>, Box<dyn Error>> {
         let (near, far) = UnixStream::pair()?;
         ours.push((channel.role, near));
         // Out of the way of the descriptors that the machine expects.
-        theirs.push((
-            nix::fcntl::fcntl(&far, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(64)).map(owned)?,
-            channel.fd,
-        ));
+        theirs.push((nix::fcntl::fcntl(&far, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(64)).map(owned)?, channel.fd));
     }
-    let places: Vec<(i32, i32)> = theirs
-        .iter()
-        .map(|(fd, place)| (fd.as_raw_fd(), *place))
-        .collect();
+    let places: Vec<(i32, i32)> = theirs.iter().map(|(fd, place)| (fd.as_raw_fd(), *place)).collect();
     let mut command = Command::new(&invocation.program);
-    command
-        .args(&invocation.arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
+    command.args(&invocation.arguments).stdin(Stdio::null()).stdout(Stdio::null());
     // SAFETY: dup2 may be called between fork and exec.
     unsafe {
         command.pre_exec(move || {
-            places
-                .iter()
-                .try_for_each(|&(from, to)| match libc::dup2(from, to) {
-                    -1 => Err(std::io::Error::last_os_error()),
-                    _ => Ok(()),
-                })
+            places.iter().try_for_each(|&(from, to)| match libc::dup2(from, to) {
+                -1 => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            })
         });
     }
     let mut child = command.spawn()?;
@@ -167,10 +120,7 @@ fn run(invocation: &Invocation) -> Result<Vec<(Role, String)>, Box<dyn Error>> {
         })
         .collect();
     child.wait()?;
-    Ok(readers
-        .into_iter()
-        .filter_map(|reader| reader.join().ok())
-        .collect())
+    Ok(readers.into_iter().filter_map(|reader| reader.join().ok()).collect())
 }
 
 fn owned(fd: i32) -> OwnedFd {

@@ -10,11 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cache = vm::cache::Cache::of_user()?;
     let mut progress = |line: &str| eprintln!("{line}");
     let built = vm::build::build(&tree, &[], &[], &cache, &mut progress)?;
-    println!(
-        "{} ({})",
-        built.kernel.path().display(),
-        built.kernel.release().unwrap_or("no release")
-    );
+    println!("{} ({})", built.kernel.path().display(), built.kernel.release().unwrap_or("no release"));
     for option in built.unmet {
         println!("did not take: {option}");
     }

@@ -47,9 +47,7 @@ pub enum AptError {
         why: String,
     },
     /// A package does not hold what its kind should.
-    #[error(
-        "the package {0} holds no kernel: choose another release with `unshare-conformance kernels list`"
-    )]
+    #[error("the package {0} holds no kernel: choose another release with `unshare-conformance kernels list`")]
     NoKernel(String),
 }
 
@@ -63,16 +61,8 @@ pub struct Package {
 }
 
 /// The suites with kernels, oldest first. A mirror that lacks some still serves the others.
-const SUITES: [&str; 8] = [
-    "bullseye",
-    "bookworm",
-    "bookworm-backports",
-    "trixie",
-    "trixie-backports",
-    "forky",
-    "sid",
-    "experimental",
-];
+const SUITES: [&str; 8] =
+    ["bullseye", "bookworm", "bookworm-backports", "trixie", "trixie-backports", "forky", "sid", "experimental"];
 const SECURITY_SUITES: [&str; 3] = ["bullseye-security", "bookworm-security", "trixie-security"];
 /// Code names by which a source is known to be Debian's, also before its lists were ever fetched.
 const CODE_NAMES: [&str; 13] = [
@@ -114,18 +104,10 @@ impl Apt {
         }
         let apt = Apt { root };
         let mut targets = Command::new("apt-get");
-        targets.args([
-            "indextargets",
-            "--format",
-            "$(REPO_URI) $(RELEASE) $(COMPONENT)",
-        ]);
+        targets.args(["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"]);
         let sources = sources(&output(targets)?).ok_or(AptError::NoMirror)?;
         // Lists of another mirror do not count.
-        if std::fs::read_to_string(apt.root.join("sources.list"))
-            .ok()
-            .as_deref()
-            != Some(&sources)
-        {
+        if std::fs::read_to_string(apt.root.join("sources.list")).ok().as_deref() != Some(&sources) {
             let _ = std::fs::remove_file(apt.root.join("updated"));
         }
         apt.write("sources.list", &sources)?;
@@ -142,33 +124,20 @@ impl Apt {
     pub fn update(&self, always: bool, progress: &mut dyn FnMut(&str)) -> Result<(), AptError> {
         let stamp = self.root.join("updated");
         let age = stamp.metadata().and_then(|metadata| metadata.modified());
-        let fresh = age.is_ok_and(|at| {
-            SystemTime::now()
-                .duration_since(at)
-                .is_ok_and(|age| age < LISTS_LAST)
-        });
+        let fresh = age.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age < LISTS_LAST));
         if fresh && !always {
             return Ok(());
         }
         progress("fetching Debian's package lists (some 50 MB, once a day)");
         // Only one at a time; apt itself would refuse rather than wait.
         let lock = self.root.join("lock");
-        let file = |source| AptError::File {
-            path: lock.clone(),
-            source,
-        };
+        let file = |source| AptError::File { path: lock.clone(), source };
         let held = File::create(&lock).map_err(file)?;
         held.lock().map_err(file)?;
 
         let mut command = self.command("apt-get");
-        command
-            .args(["-q", "update"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .map_err(|error| failed("apt-get update", error.to_string()))?;
+        command.args(["-q", "update"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| failed("apt-get update", error.to_string()))?;
         let mut last = String::new();
         if let Some(stderr) = child.stderr.take() {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -178,30 +147,16 @@ impl Apt {
                 }
             }
         }
-        let status = child
-            .wait()
-            .map_err(|error| failed("apt-get update", error.to_string()))?;
+        let status = child.wait().map_err(|error| failed("apt-get update", error.to_string()))?;
         // A suite that the mirror lacks, or that this machine has no key for, fails the whole; what matters is whether
         // any was had.
         let any = std::fs::read_dir(self.root.join("lists")).is_ok_and(|entries| {
-            entries
-                .flatten()
-                .any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
+            entries.flatten().any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
         });
         if !status.success() && !any {
-            return Err(failed(
-                "apt-get update",
-                if last.is_empty() {
-                    status.to_string()
-                } else {
-                    last
-                },
-            ));
+            return Err(failed("apt-get update", if last.is_empty() { status.to_string() } else { last }));
         }
-        std::fs::write(&stamp, "").map_err(|source| AptError::File {
-            path: stamp,
-            source,
-        })
+        std::fs::write(&stamp, "").map_err(|source| AptError::File { path: stamp, source })
     }
 
     /// The packages whose names match the regular expression `pattern` (POSIX extended), in all their versions,
@@ -243,44 +198,28 @@ impl Apt {
         progress: &mut dyn FnMut(&str),
     ) -> Result<(), AptError> {
         progress(&format!("fetching {} {}", package.name, package.version));
-        let scratch = tempfile::tempdir_in(&self.root).map_err(|source| AptError::File {
-            path: self.root.clone(),
-            source,
-        })?;
+        let scratch =
+            tempfile::tempdir_in(&self.root).map_err(|source| AptError::File { path: self.root.clone(), source })?;
         let mut download = self.command("apt-get");
-        download
-            .args(["-q", "download"])
-            .arg(format!("{}={}", package.name, package.version));
+        download.args(["-q", "download"]).arg(format!("{}={}", package.name, package.version));
         download.current_dir(scratch.path());
         output(download)?;
         let archive = std::fs::read_dir(scratch.path())
             .ok()
             .and_then(|entries| {
-                entries
-                    .flatten()
-                    .map(|entry| entry.path())
-                    .find(|path| path.extension().is_some_and(|e| e == "deb"))
+                entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "deb"))
             })
             .ok_or_else(|| failed("apt-get download", "it left no package".into()))?;
 
         let mut unpack = Command::new("dpkg-deb");
-        unpack
-            .arg("--fsys-tarfile")
-            .arg(&archive)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = unpack
-            .spawn()
-            .map_err(|error| failed("dpkg-deb", error.to_string()))?;
+        unpack.arg("--fsys-tarfile").arg(&archive).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = unpack.spawn().map_err(|error| failed("dpkg-deb", error.to_string()))?;
         let extracted = match child.stdout.take() {
             Some(stdout) => extract_from(stdout, place),
             None => Ok(()),
         };
         // Read to the end or not, the pipe is closed by now, so it ends.
-        let ended = child
-            .wait_with_output()
-            .map_err(|error| failed("dpkg-deb", error.to_string()))?;
+        let ended = child.wait_with_output().map_err(|error| failed("dpkg-deb", error.to_string()))?;
         extracted?;
         if !ended.status.success() {
             return Err(failed("dpkg-deb", last_line(&ended.stderr)));
@@ -307,16 +246,8 @@ impl Apt {
 }
 
 /// Takes files out of a tar stream, each whole or not at all.
-fn extract_from(
-    stream: impl Read,
-    place: &mut dyn FnMut(&Path) -> Option<PathBuf>,
-) -> Result<(), AptError> {
-    let damaged = |error: io::Error| {
-        failed(
-            "dpkg-deb",
-            format!("the package's file list cannot be read: {error}"),
-        )
-    };
+fn extract_from(stream: impl Read, place: &mut dyn FnMut(&Path) -> Option<PathBuf>) -> Result<(), AptError> {
+    let damaged = |error: io::Error| failed("dpkg-deb", format!("the package's file list cannot be read: {error}"));
     for entry in tar::Archive::new(stream).entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
         let path = entry.path().map_err(damaged)?.into_owned();
@@ -325,38 +256,24 @@ fn extract_from(
         }
         let Some(target) = place(&path) else { continue };
         let written = (|| {
-            let mut file =
-                tempfile::NamedTempFile::new_in(target.parent().unwrap_or(Path::new(".")))?;
+            let mut file = tempfile::NamedTempFile::new_in(target.parent().unwrap_or(Path::new(".")))?;
             let size = entry.size();
             if io::copy(&mut entry, &mut file)? < size {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the package ends early",
-                ));
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the package ends early"));
             }
             file.persist(&target).map(drop).map_err(|error| error.error)
         })();
-        written.map_err(|source| AptError::File {
-            path: target,
-            source,
-        })?;
+        written.map_err(|source| AptError::File { path: target, source })?;
     }
     Ok(())
 }
 
 fn failed(program: &str, why: String) -> AptError {
-    AptError::Failed {
-        program: program.to_owned(),
-        why,
-    }
+    AptError::Failed { program: program.to_owned(), why }
 }
 
 fn last_line(text: &[u8]) -> String {
-    String::from_utf8_lossy(text)
-        .lines()
-        .rfind(|line| !line.trim().is_empty())
-        .unwrap_or("no reason given")
-        .to_owned()
+    String::from_utf8_lossy(text).lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given").to_owned()
 }
 
 fn output(mut command: Command) -> Result<String, AptError> {
@@ -369,10 +286,7 @@ fn output(mut command: Command) -> Result<String, AptError> {
             .find(|word| word.starts_with(char::is_lowercase))
             .unwrap_or_default()
     );
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| failed(&program, error.to_string()))?;
+    let output = command.stdin(Stdio::null()).output().map_err(|error| failed(&program, error.to_string()))?;
     if !output.status.success() {
         return Err(failed(&program, last_line(&output.stderr)));
     }
@@ -385,8 +299,7 @@ fn sources(targets: &str) -> Option<String> {
     let mut security = None;
     for line in targets.lines() {
         let mut words = line.split(' ');
-        let (Some(mirror), Some(suite), Some("main")) = (words.next(), words.next(), words.next())
-        else {
+        let (Some(mirror), Some(suite), Some("main")) = (words.next(), words.next(), words.next()) else {
             continue;
         };
         let code_name = suite.split(['-', '/']).next().unwrap_or(suite);
@@ -402,17 +315,10 @@ fn sources(targets: &str) -> Option<String> {
     }
     let keyring = Path::new("/usr/share/keyrings/debian-archive-keyring.gpg");
     // Without that file, apt's own trusted keys.
-    let signed = if keyring.exists() {
-        format!(" signed-by={}", keyring.display())
-    } else {
-        String::new()
-    };
+    let signed = if keyring.exists() { format!(" signed-by={}", keyring.display()) } else { String::new() };
     let mut list = String::new();
     let mirrors = [(Some(main?), &SUITES[..]), (security, &SECURITY_SUITES[..])];
-    for (mirror, suites) in mirrors
-        .iter()
-        .filter_map(|(mirror, suites)| Some(((*mirror)?, *suites)))
-    {
+    for (mirror, suites) in mirrors.iter().filter_map(|(mirror, suites)| Some(((*mirror)?, *suites))) {
         for suite in suites {
             let _ = writeln!(list, "deb [arch=amd64{signed}] {mirror} {suite} main");
         }
@@ -461,10 +367,7 @@ Acquire::http::Timeout "30";
 fn parse_madison(line: &str) -> Option<Package> {
     let mut columns = line.split('|').map(str::trim);
     let (name, version, kind) = (columns.next()?, columns.next()?, columns.next()?);
-    kind.ends_with("Packages").then(|| Package {
-        name: name.to_owned(),
-        version: version.to_owned(),
-    })
+    kind.ends_with("Packages").then(|| Package { name: name.to_owned(), version: version.to_owned() })
 }
 
 #[cfg(test)]
@@ -485,25 +388,15 @@ mod tests {
     fn a_machine_of_another_distribution_has_no_mirror() {
         assert_eq!(sources("http://mirror.example/ubuntu noble main\n"), None);
         assert_eq!(sources(""), None);
-        assert!(
-            !sources("http://mirror.example/debian sid main\n")
-                .unwrap()
-                .contains("security")
-        );
+        assert!(!sources("http://mirror.example/debian sid main\n").unwrap().contains("security"));
     }
 
     #[test]
     fn madison_is_read() {
         let line = "user-mode-linux | 6.1um4+b13 | http://mirror.example/debian bookworm/main amd64 Packages";
-        let package = Package {
-            name: "user-mode-linux".into(),
-            version: "6.1um4+b13".into(),
-        };
+        let package = Package { name: "user-mode-linux".into(), version: "6.1um4+b13".into() };
         assert_eq!(parse_madison(line), Some(package));
-        assert_eq!(
-            parse_madison("linux | 6.1.1-1 | http://mirror.example/debian bookworm/main Sources"),
-            None
-        );
+        assert_eq!(parse_madison("linux | 6.1.1-1 | http://mirror.example/debian bookworm/main Sources"), None);
     }
 
     #[test]
@@ -513,18 +406,12 @@ mod tests {
             let mut header = tar::Header::new_gnu();
             header.set_size(4);
             header.set_mode(0o644);
-            archive
-                .append_data(&mut header, name, &b"text"[..])
-                .unwrap();
+            archive.append_data(&mut header, name, &b"text"[..]).unwrap();
         }
         let bytes = archive.into_inner().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("kernel");
-        let mut place = |path: &Path| {
-            path.to_string_lossy()
-                .contains("vmlinuz")
-                .then(|| target.clone())
-        };
+        let mut place = |path: &Path| path.to_string_lossy().contains("vmlinuz").then(|| target.clone());
         extract_from(&bytes[..], &mut place).unwrap();
         assert_eq!(std::fs::read(&target).unwrap(), b"text");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);

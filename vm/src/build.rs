@@ -27,14 +27,10 @@ pub struct Built {
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// No kernel sources.
-    #[error(
-        "{0} is no kernel source tree: it has no Kbuild, Makefile and scripts/kconfig/merge_config.sh"
-    )]
+    #[error("{0} is no kernel source tree: it has no Kbuild, Makefile and scripts/kconfig/merge_config.sh")]
     NotATree(PathBuf),
     /// The tree was built in place, which its Makefile does not combine with `O=`.
-    #[error(
-        "{0} was configured in place: give it to --kernel as it is, or run `make mrproper` there and build again"
-    )]
+    #[error("{0} was configured in place: give it to --kernel as it is, or run `make mrproper` there and build again")]
     ConfiguredInPlace(PathBuf),
     /// There is no place for the build.
     #[error(transparent)]
@@ -56,9 +52,7 @@ pub enum BuildError {
         source: io::Error,
     },
     /// A tool is missing or cannot be started.
-    #[error(
-        "cannot start {program} (install what kernel builds need: make, a compiler, flex, bison, bc, libelf)"
-    )]
+    #[error("cannot start {program} (install what kernel builds need: make, a compiler, flex, bison, bc, libelf)")]
     NotStarted {
         /// The tool.
         program: String,
@@ -101,10 +95,7 @@ pub fn build(
         move |source| BuildError::File { path, source }
     };
     let merge = Path::new("scripts/kconfig/merge_config.sh");
-    if ![Path::new("Kbuild"), Path::new("Makefile"), merge]
-        .iter()
-        .all(|name| tree.join(name).is_file())
-    {
+    if ![Path::new("Kbuild"), Path::new("Makefile"), merge].iter().all(|name| tree.join(name).is_file()) {
         return Err(BuildError::NotATree(tree.to_owned()));
     }
     // The same test as in the tree's Makefile.
@@ -113,11 +104,7 @@ pub fn build(
     }
     let tree = tree.canonicalize().map_err(file(tree))?;
     let output = cache.directory(&format!("builds/{}", name_of(&tree)))?;
-    let mut make = Make {
-        tree: &tree,
-        output: &output,
-        progress,
-    };
+    let mut make = Make { tree: &tree, output: &output, progress };
 
     make.run(&[OsStr::new("tinyconfig")])?;
     let mut fragments = Vec::new();
@@ -130,54 +117,32 @@ pub fn build(
     for path in extra {
         // The script runs elsewhere, so it needs whole paths.
         let whole = path.canonicalize();
-        fragments.push(whole.map_err(|source| BuildError::NoFragment {
-            path: path.clone(),
-            source,
-        })?);
+        fragments.push(whole.map_err(|source| BuildError::NoFragment { path: path.clone(), source })?);
     }
     let mut command = Command::new("sh");
-    command
-        .arg(merge)
-        .arg("-m")
-        .arg("-O")
-        .arg(&output)
-        .arg(output.join(".config"))
-        .args(&fragments);
+    command.arg(merge).arg("-m").arg("-O").arg(&output).arg(output.join(".config")).args(&fragments);
     make.wait_for(command, "merge_config.sh")?;
     make.run(&[OsStr::new("olddefconfig")])?;
 
     let config = output.join(".config");
     let text = std::fs::read(&config).map_err(file(&config))?;
     let configuration = Configuration::parse(&String::from_utf8_lossy(&text));
-    if let Some(sentence) =
-        crate::kconfig::sentence(&Fragment::boot(Kind::BzImage).unmet(&configuration))
-    {
+    if let Some(sentence) = crate::kconfig::sentence(&Fragment::boot(Kind::BzImage).unmet(&configuration)) {
         return Err(BuildError::Unbootable(sentence));
     }
     let mut unmet = Fragment::guest().unmet(&configuration);
-    unmet.extend(
-        additions
-            .iter()
-            .flat_map(|addition| addition.unmet(&configuration)),
-    );
+    unmet.extend(additions.iter().flat_map(|addition| addition.unmet(&configuration)));
 
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     make.run(&[OsStr::new(&format!("-j{jobs}")), OsStr::new("bzImage")])?;
-    Ok(Built {
-        kernel: Kernel::open(&output)?,
-        output,
-        unmet,
-    })
+    Ok(Built { kernel: Kernel::open(&output)?, output, unmet })
 }
 
 /// A name for a tree's output: its own, and a hash of its path, because trees tend to be called `linux`.
 fn name_of(tree: &Path) -> String {
     let hash = twox_hash::XxHash3_128::oneshot(tree.as_os_str().as_bytes());
     let name = tree.file_name().unwrap_or_default().to_string_lossy();
-    let name: String = name
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
-        .collect();
+    let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).collect();
     format!("{name}-{hash:032x}")
 }
 
@@ -194,33 +159,21 @@ impl Make<'_> {
         o.push(self.output);
         command.arg(o).arg("ARCH=x86_64");
         // Whoever chose a compiler keeps it.
-        if in_path("ccache").is_some()
-            && std::env::var_os("CC").is_none()
-            && std::env::var_os("LLVM").is_none()
-        {
+        if in_path("ccache").is_some() && std::env::var_os("CC").is_none() && std::env::var_os("LLVM").is_none() {
             command.arg("CC=ccache gcc");
         }
         command.args(targets);
-        let step = targets.iter().fold("make".to_owned(), |step, word| {
-            format!("{step} {}", word.to_string_lossy())
-        });
+        let step = targets.iter().fold("make".to_owned(), |step, word| format!("{step} {}", word.to_string_lossy()));
         self.wait_for(command, &step)
     }
 
     /// Runs a command in the tree and passes its lines on.
     fn wait_for(&mut self, mut command: Command, step: &str) -> Result<(), BuildError> {
-        let not_started = |source| BuildError::NotStarted {
-            program: step.split(' ').next().unwrap_or(step).to_owned(),
-            source,
-        };
+        let not_started =
+            |source| BuildError::NotStarted { program: step.split(' ').next().unwrap_or(step).to_owned(), source };
         let (reader, writer) = io::pipe().map_err(not_started)?;
-        command
-            .current_dir(self.tree)
-            .stdin(Stdio::null())
-            .env("LC_ALL", "C");
-        command
-            .stdout(writer.try_clone().map_err(not_started)?)
-            .stderr(writer);
+        command.current_dir(self.tree).stdin(Stdio::null()).env("LC_ALL", "C");
+        command.stdout(writer.try_clone().map_err(not_started)?).stderr(writer);
         // make would take a jobserver of ours for its own.
         command.env_remove("MAKEFLAGS").env_remove("MFLAGS");
         let mut child = command.spawn().map_err(not_started)?;
@@ -231,9 +184,7 @@ impl Make<'_> {
         for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line).trim_end().to_owned();
             (self.progress)(&line);
-            if reason.is_none()
-                && (line.contains("error:") || line.contains("***") || line.contains("not found"))
-            {
+            if reason.is_none() && (line.contains("error:") || line.contains("***") || line.contains("not found")) {
                 reason = Some(line.trim().to_owned());
             }
             if !line.is_empty() {
@@ -244,16 +195,8 @@ impl Make<'_> {
         if status.success() {
             return Ok(());
         }
-        let why = reason.unwrap_or(if last.is_empty() {
-            status.to_string()
-        } else {
-            last
-        });
-        Err(BuildError::Failed {
-            step: step.to_owned(),
-            tree: self.tree.to_owned(),
-            why,
-        })
+        let why = reason.unwrap_or(if last.is_empty() { status.to_string() } else { last });
+        Err(BuildError::Failed { step: step.to_owned(), tree: self.tree.to_owned(), why })
     }
 }
 
@@ -279,34 +222,18 @@ mod tests {
     fn built(tree: &Path) -> (Result<Built, BuildError>, Vec<String>) {
         let cache = tempfile::tempdir().unwrap();
         let mut lines = Vec::new();
-        let result = build(
-            tree,
-            &[],
-            &[],
-            &Cache::at(cache.path()),
-            &mut |line: &str| lines.push(line.to_owned()),
-        );
+        let result = build(tree, &[], &[], &Cache::at(cache.path()), &mut |line: &str| lines.push(line.to_owned()));
         (result, lines)
     }
 
     #[test]
     fn options_that_do_not_take_are_reported_and_the_image_is_opened() {
-        let tree =
-            pretend_tree("mkdir -p $(O)/arch/x86/boot && cp Kbuild $(O)/arch/x86/boot/bzImage");
+        let tree = pretend_tree("mkdir -p $(O)/arch/x86/boot && cp Kbuild $(O)/arch/x86/boot/bzImage");
         std::fs::write(tree.path().join("Kbuild"), "text").unwrap();
         let (result, lines) = built(tree.path());
         // Everything went through; only the image is none.
-        assert!(
-            matches!(
-                result,
-                Err(BuildError::Kernel(KernelError::NotAKernel { .. }))
-            ),
-            "{result:?}"
-        );
-        assert!(
-            lines.iter().any(|line| line.contains("CONFIG_HZ=100")),
-            "{lines:?}"
-        );
+        assert!(matches!(result, Err(BuildError::Kernel(KernelError::NotAKernel { .. }))), "{result:?}");
+        assert!(lines.iter().any(|line| line.contains("CONFIG_HZ=100")), "{lines:?}");
     }
 
     #[test]
@@ -317,42 +244,27 @@ mod tests {
         let cache = Cache::at(cache.path());
         let error = build(tree.path(), &[], &missing, &cache, &mut |_: &str| {}).unwrap_err();
         assert!(matches!(error, BuildError::NoFragment { .. }), "{error}");
-        assert!(
-            error.to_string().contains("/nonexistent/x.config"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("/nonexistent/x.config"), "{error}");
     }
 
     #[test]
     fn a_compilers_error_is_the_reason() {
         let tree = pretend_tree("@echo 'fs/x.c:1:2: error: expected declaration' && false");
         let error = built(tree.path()).0.unwrap_err().to_string();
-        assert!(
-            error.contains("bzImage` failed in") && error.contains("expected declaration"),
-            "{error}"
-        );
+        assert!(error.contains("bzImage` failed in") && error.contains("expected declaration"), "{error}");
     }
 
     #[test]
     fn what_is_no_tree_or_was_built_in_place_is_said() {
         let tree = pretend_tree("true");
         std::fs::write(tree.path().join(".config"), "").unwrap();
-        assert!(matches!(
-            built(tree.path()).0,
-            Err(BuildError::ConfiguredInPlace(_))
-        ));
-        assert!(matches!(
-            built(Path::new("/nonexistent")).0,
-            Err(BuildError::NotATree(_))
-        ));
+        assert!(matches!(built(tree.path()).0, Err(BuildError::ConfiguredInPlace(_))));
+        assert!(matches!(built(Path::new("/nonexistent")).0, Err(BuildError::NotATree(_))));
     }
 
     #[test]
     fn trees_of_one_name_do_not_meet() {
-        assert_ne!(
-            name_of(Path::new("/a/linux")),
-            name_of(Path::new("/b/linux"))
-        );
+        assert_ne!(name_of(Path::new("/a/linux")), name_of(Path::new("/b/linux")));
         assert!(name_of(Path::new("/a/my linux")).starts_with("mylinux-"));
     }
 }

@@ -17,9 +17,7 @@ pub enum CacheError {
     #[error("there is no place for a cache: set XDG_CACHE_HOME or HOME")]
     NoPlace,
     /// The directory cannot be made.
-    #[error(
-        "cannot make the cache directory {path} (free space there or set XDG_CACHE_HOME to another place)"
-    )]
+    #[error("cannot make the cache directory {path} (free space there or set XDG_CACHE_HOME to another place)")]
     Unusable {
         /// The directory.
         path: PathBuf,
@@ -52,16 +50,9 @@ impl Cache {
     /// [`CacheError::NoPlace`] without XDG_CACHE_HOME and HOME.
     pub fn of_user() -> Result<Cache, CacheError> {
         // The specification tells to ignore relative paths.
-        let absolute = |name| {
-            std::env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-        };
-        let base =
-            absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
-        Ok(Cache {
-            root: base.ok_or(CacheError::NoPlace)?.join("unshare-conformance"),
-        })
+        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+        Ok(Cache { root: base.ok_or(CacheError::NoPlace)?.join("unshare-conformance") })
     }
 
     /// A cache at `root`, for tests and for a private one that vanishes.

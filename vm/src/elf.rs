@@ -68,9 +68,7 @@ pub(crate) fn elf_architecture(machine: u16) -> String {
 }
 
 pub(crate) fn segments(file: &File, head: &[u8]) -> io::Result<Option<Vec<Segment>>> {
-    let (Some(offset), Some(entry), Some(count)) =
-        (u64_at(head, 32), u16_at(head, 54), u16_at(head, 56))
-    else {
+    let (Some(offset), Some(entry), Some(count)) = (u64_at(head, 32), u16_at(head, 54), u16_at(head, 56)) else {
         return Ok(None);
     };
     if count == 0 || entry < 56 {
@@ -128,8 +126,7 @@ pub(crate) fn pvh_entry_in(mut notes: &[u8]) -> Option<u32> {
 /// How many bytes of an ELF image in memory belong to the ELF file: the end of its last segment or of its section
 /// headers. A relocatable kernel's relocations follow, which only its own decompressor uses.
 pub(crate) fn elf_extent(image: &[u8]) -> Option<usize> {
-    let sections = u64_at(image, 40)?
-        .checked_add(u64::from(u16_at(image, 58)?) * u64::from(u16_at(image, 60)?))?;
+    let sections = u64_at(image, 40)?.checked_add(u64::from(u16_at(image, 58)?) * u64::from(u16_at(image, 60)?))?;
     let end = usize::try_from(sections).ok()?.max(loaded_extent(image)?);
     (end <= image.len()).then_some(end)
 }
@@ -145,10 +142,7 @@ pub(crate) fn extent(image: &[u8]) -> Option<usize> {
         return None;
     }
     let table = usize::try_from(u64_at(image, 32)?).ok()?;
-    let (entry, count) = (
-        usize::from(u16_at(image, 54)?),
-        usize::from(u16_at(image, 56)?),
-    );
+    let (entry, count) = (usize::from(u16_at(image, 54)?), usize::from(u16_at(image, 56)?));
     let ends = (0..count).map(|index| {
         let at = table.checked_add(index * entry)?;
         u64_at(image, at.checked_add(8)?)?.checked_add(u64_at(image, at.checked_add(32)?)?)
@@ -164,9 +158,6 @@ mod tests {
     #[test]
     fn notes_that_lie_about_their_length_are_no_pvh_notes() {
         assert_eq!(pvh_entry_in(&[0xff; 64]), None);
-        assert_eq!(
-            pvh_entry_in(&[4, 0, 0, 0, 8, 0, 0, 0, 18, 0, 0, 0, b'X', b'e', b'n', 0, 1]),
-            None
-        );
+        assert_eq!(pvh_entry_in(&[4, 0, 0, 0, 8, 0, 0, 0, 18, 0, 0, 0, b'X', b'e', b'n', 0, 1]), None);
     }
 }

@@ -58,25 +58,11 @@ pub struct Mount {
 
 const PLAIN: MsFlags = MsFlags::empty();
 /// As every distribution mounts what holds no programs and no devices.
-const SAFE: MsFlags = MsFlags::MS_NOSUID
-    .union(MsFlags::MS_NODEV)
-    .union(MsFlags::MS_NOEXEC);
+const SAFE: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
 const NO_DEVICES: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 
-const fn row(
-    kind: &'static str,
-    target: &'static str,
-    flags: MsFlags,
-    options: &'static str,
-    need: Need,
-) -> Mount {
-    Mount {
-        kind,
-        target,
-        flags,
-        options,
-        need,
-    }
+const fn row(kind: &'static str, target: &'static str, flags: MsFlags, options: &'static str, need: Need) -> Mount {
+    Mount { kind, target, flags, options, need }
 }
 
 /// What is mounted in a guest, in this order.
@@ -108,10 +94,7 @@ const LINKS: [(&str, &str); 4] = [
 
 /// Limits of process 1 that every process inherits: what, soft, hard. The kernel's own allow a thousand files, which
 /// the storms outgrow, and core files, which would fill the guest's memory.
-const LIMITS: [(Resource, u64, u64); 2] = [
-    (Resource::RLIMIT_NOFILE, 1024, 1 << 19),
-    (Resource::RLIMIT_CORE, 0, 0),
-];
+const LIMITS: [(Resource, u64, u64); 2] = [(Resource::RLIMIT_NOFILE, 1024, 1 << 19), (Resource::RLIMIT_CORE, 0, 0)];
 
 /// How the last line on the results channel begins; the status of the suite follows, 0 to 255.
 pub const END_RECORD: &str = "unshare-conformance: end status ";
@@ -120,9 +103,7 @@ pub const END_RECORD: &str = "unshare-conformance: end status ";
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// A required mount failed.
-    #[error(
-        "cannot mount the guest's {kind} on {target} (its kernel lacks it, see vm/kconfig/guest.config)"
-    )]
+    #[error("cannot mount the guest's {kind} on {target} (its kernel lacks it, see vm/kconfig/guest.config)")]
     Mount {
         /// The file system.
         kind: &'static str,
@@ -159,9 +140,7 @@ pub struct Guest {
 /// the image's marker still there. The first process of a container is not.
 pub fn is_guest_init() -> bool {
     getpid().as_raw() == 1
-        && std::env::args_os()
-            .next()
-            .is_some_and(|name| name == "/init")
+        && std::env::args_os().next().is_some_and(|name| name == "/init")
         && Path::new("/").join(MARKER).exists()
 }
 
@@ -201,10 +180,7 @@ pub fn set_up<T>(
         let _ = nix::unistd::dup2_stdin(null);
     }
 
-    let name = parameters
-        .results
-        .clone()
-        .unwrap_or_else(|| "console".to_owned());
+    let name = parameters.results.clone().unwrap_or_else(|| "console".to_owned());
     let (results, results_name) = match open_channel(&name) {
         Ok(file) => (file, name),
         // A kernel with fewer serial ports than the machine has: better mixed with the console than not at all.
@@ -213,27 +189,16 @@ pub fn set_up<T>(
             Err(source) => return Err(InitError::Results { name, source }),
         },
     };
-    let guest = Guest {
-        parameters,
-        results,
-        results_name,
-        missing,
-    };
+    let guest = Guest { parameters, results, results_name, missing };
     Ok((guest, scouted, prepared))
 }
 
 /// Keeps account of a mount that failed, if it did.
-fn note_missing(
-    missing: &mut Vec<(Mount, Errno)>,
-    entry: &Mount,
-    errno: Option<Errno>,
-) -> Result<(), InitError> {
+fn note_missing(missing: &mut Vec<(Mount, Errno)>, entry: &Mount, errno: Option<Errno>) -> Result<(), InitError> {
     match errno {
-        Some(source) if entry.need == Need::Required => Err(InitError::Mount {
-            kind: entry.kind,
-            target: entry.target,
-            source,
-        }),
+        Some(source) if entry.need == Need::Required => {
+            Err(InitError::Mount { kind: entry.kind, target: entry.target, source })
+        }
         Some(errno) => {
             missing.push((*entry, errno));
             Ok(())
@@ -259,10 +224,8 @@ impl Mounting {
             for (link, target) in LINKS {
                 let _ = std::os::unix::fs::symlink(target, link);
             }
-            let mut answer: Vec<u8> = errors
-                .iter()
-                .flat_map(|errno| errno.map_or(0, |errno| errno as i32).to_ne_bytes())
-                .collect();
+            let mut answer: Vec<u8> =
+                errors.iter().flat_map(|errno| errno.map_or(0, |errno| errno as i32).to_ne_bytes()).collect();
             answer.extend(scout());
             answer
         };
@@ -286,9 +249,7 @@ impl Mounting {
     /// The error of each row, and what the scout found.
     fn finish(self) -> (Vec<Option<Errno>>, Vec<u8>) {
         let mut bytes = Vec::new();
-        let read = self
-            .answer
-            .and_then(|mut answer| answer.read_to_end(&mut bytes));
+        let read = self.answer.and_then(|mut answer| answer.read_to_end(&mut bytes));
         let size = size_of::<i32>();
         // Who could not be started mounted nothing, for want of memory.
         let fallback = read.err().and_then(|error| error.raw_os_error());
@@ -296,13 +257,8 @@ impl Mounting {
             Some(number) => i32::from_ne_bytes(number.try_into().unwrap_or_default()),
             None => fallback.unwrap_or(libc::ENOMEM),
         };
-        let errors = (0..self.rows)
-            .map(|row| {
-                Some(errno(row))
-                    .filter(|errno| *errno != 0)
-                    .map(Errno::from_raw)
-            })
-            .collect();
+        let errors =
+            (0..self.rows).map(|row| Some(errno(row)).filter(|errno| *errno != 0).map(Errno::from_raw)).collect();
         let found = bytes.split_off(bytes.len().min(self.rows * size));
         (errors, found)
     }
@@ -312,14 +268,7 @@ fn mount_one(entry: &Mount) -> nix::Result<()> {
     // Below /sys the kernel makes the directory itself where it has the file system.
     let made = std::fs::create_dir_all(entry.target);
     let options = Some(entry.options).filter(|options| !options.is_empty());
-    mount(
-        Some(entry.kind),
-        entry.target,
-        Some(entry.kind),
-        entry.flags,
-        options,
-    )
-    .map_err(|errno| match (errno, made) {
+    mount(Some(entry.kind), entry.target, Some(entry.kind), entry.flags, options).map_err(|errno| match (errno, made) {
         // The file system is unknown rather than the directory missing.
         (Errno::ENOENT, Err(_)) => Errno::ENODEV,
         _ => errno,
@@ -330,11 +279,7 @@ fn mount_one(entry: &Mount) -> nix::Result<()> {
 fn open_channel(name: &str) -> io::Result<File> {
     // Without O_NONBLOCK the open could wait for a carrier.
     let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(flags)
-        .open(Path::new("/dev").join(name))?;
+    let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(Path::new("/dev").join(name))?;
     if name != "console" {
         let mut settings = termios::tcgetattr(&file)?;
         termios::cfmakeraw(&mut settings);
@@ -387,9 +332,7 @@ impl Guest {
             }
             Ok(ForkResult::Parent { child }) => reap_until(child),
             Err(errno) => {
-                eprintln!(
-                    "unshare-conformance: the guest cannot start its suite ({errno}): give it more memory"
-                );
+                eprintln!("unshare-conformance: the guest cannot start its suite ({errno}): give it more memory");
                 125
             }
         };
@@ -439,9 +382,7 @@ pub fn reap_until(child: Pid) -> u8 {
 
 /// Reaps every child that has ended by now, without waiting.
 pub fn reap_all() {
-    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some())
-    {
-    }
+    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some()) {}
 }
 
 /// Ends the machine.
@@ -454,8 +395,7 @@ fn end() -> ! {
     unsafe { libc::sync() };
     // A PC without ACPI cannot switch itself off: the kernel would halt and leave the machine running. A restart ends
     // it too (`-no-reboot`). User-mode Linux restarts into itself, and needs nothing to power off.
-    let user_mode =
-        std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("User Mode Linux"));
+    let user_mode = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("User Mode Linux"));
     let first = if user_mode || Path::new("/sys/firmware/acpi").exists() {
         RebootMode::RB_POWER_OFF
     } else {
@@ -490,23 +430,14 @@ mod tests {
                 );
             }
         }
-        assert!(
-            MOUNTS
-                .iter()
-                .any(|entry| entry.kind == "proc" && entry.need == Need::Required)
-        );
+        assert!(MOUNTS.iter().any(|entry| entry.kind == "proc" && entry.need == Need::Required));
     }
 
     #[test]
     fn the_end_record_is_read_back() {
         assert_eq!(parse_end_record(&format!("{END_RECORD}0\r\n")), Some(0));
         assert_eq!(parse_end_record(&format!("{END_RECORD}137")), Some(137));
-        for other in [
-            "",
-            "ok 1 a",
-            "unshare-conformance: end status",
-            "unshare-conformance: end status 1000",
-        ] {
+        for other in ["", "ok 1 a", "unshare-conformance: end status", "unshare-conformance: end status 1000"] {
             assert_eq!(parse_end_record(other), None);
         }
     }

@@ -22,13 +22,8 @@ const DIRECTORIES: [&str; 8] = ["dev", "etc", "proc", "root", "run", "sys", "tmp
 
 /// Device nodes, for the moment before devtmpfs is mounted and for kernels without it: name, major, minor
 /// (Documentation/admin-guide/devices.txt). The kernel gives init its standard streams from `console`.
-const NODES: [(&str, u32, u32); 5] = [
-    ("dev/console", 5, 1),
-    ("dev/null", 1, 3),
-    ("dev/ttyS0", 4, 64),
-    ("dev/ttyS1", 4, 65),
-    ("dev/zero", 1, 5),
-];
+const NODES: [(&str, u32, u32); 5] =
+    [("dev/console", 5, 1), ("dev/null", 1, 3), ("dev/ttyS0", 4, 64), ("dev/ttyS1", 4, 65), ("dev/zero", 1, 5)];
 
 const DIRECTORY: u32 = libc::S_IFDIR | 0o755;
 const REGULAR: u32 = libc::S_IFREG;
@@ -46,9 +41,7 @@ pub enum InitramfsError {
         source: io::Error,
     },
     /// A path that would not end up in the image, or would replace something of ours.
-    #[error(
-        "{0:?} cannot be put into the guest image: give a path below / that is not taken, without . and .."
-    )]
+    #[error("{0:?} cannot be put into the guest image: give a path below / that is not taken, without . and ..")]
     BadPath(String),
 }
 
@@ -62,38 +55,25 @@ pub struct Initramfs<'a> {
 impl<'a> Initramfs<'a> {
     /// An image whose `/init` is the static executable `init`, taken as it is. See [`strip`].
     pub fn new(init: impl Into<Cow<'a, [u8]>>) -> Initramfs<'a> {
-        Initramfs {
-            init: init.into(),
-            files: BTreeMap::new(),
-        }
+        Initramfs { init: init.into(), files: BTreeMap::new() }
     }
 
     /// Adds a file at `path` in the guest with the permission bits `mode`; its directories are made.
     ///
     /// # Errors
     /// [`InitramfsError::BadPath`] for a path that is taken, empty or not plain.
-    pub fn add(
-        &mut self,
-        path: &str,
-        mode: u32,
-        content: impl Into<Cow<'a, [u8]>>,
-    ) -> Result<(), InitramfsError> {
+    pub fn add(&mut self, path: &str, mode: u32, content: impl Into<Cow<'a, [u8]>>) -> Result<(), InitramfsError> {
         let name = path.trim_start_matches('/');
-        let plain =
-            !name.contains('\0') && name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        let plain = !name.contains('\0') && name.split('/').all(|part| !matches!(part, "" | "." | ".."));
         let taken = name == "init"
             || name == MARKER
             || DIRECTORIES.contains(&name)
             || NODES.iter().any(|node| node.0 == name)
-            || self
-                .files
-                .keys()
-                .any(|other| is_within(other, name) || is_within(name, other));
+            || self.files.keys().any(|other| is_within(other, name) || is_within(name, other));
         if !plain || taken {
             return Err(InitramfsError::BadPath(path.to_owned()));
         }
-        self.files
-            .insert(name.to_owned(), (mode & 0o7777, content.into()));
+        self.files.insert(name.to_owned(), (mode & 0o7777, content.into()));
         Ok(())
     }
 
@@ -132,25 +112,16 @@ impl<'a> Initramfs<'a> {
             let written = self.write_to(io::BufWriter::new(&file));
             if written.is_err() {
                 // Only what we made: /dev/full and its like stay.
-                let _ = file
-                    .metadata()
-                    .is_ok_and(|metadata| metadata.is_file())
-                    .then(|| std::fs::remove_file(path));
+                let _ = file.metadata().is_ok_and(|metadata| metadata.is_file()).then(|| std::fs::remove_file(path));
             }
             written
         });
-        written.map_err(|source| InitramfsError::Unwritable {
-            path: path.to_owned(),
-            source,
-        })
+        written.map_err(|source| InitramfsError::Unwritable { path: path.to_owned(), source })
     }
 }
 
 fn is_within(name: &str, directory: &str) -> bool {
-    name == directory
-        || name
-            .strip_prefix(directory)
-            .is_some_and(|rest| rest.starts_with('/'))
+    name == directory || name.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
 }
 
 struct Archive<W> {
@@ -159,34 +130,13 @@ struct Archive<W> {
 }
 
 impl<W: Write> Archive<W> {
-    fn entry(
-        &mut self,
-        name: &str,
-        mode: u32,
-        device: (u32, u32),
-        content: &[u8],
-    ) -> io::Result<()> {
-        let too_large = |_| {
-            io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                format!("/{name} is larger than 4 GiB"),
-            )
-        };
+    fn entry(&mut self, name: &str, mode: u32, device: (u32, u32), content: &[u8]) -> io::Result<()> {
+        let too_large = |_| io::Error::new(io::ErrorKind::FileTooLarge, format!("/{name} is larger than 4 GiB"));
         let size = u32::try_from(content.len()).map_err(too_large)?;
         self.inode += 1;
-        let links = if mode & libc::S_IFMT == libc::S_IFDIR {
-            2
-        } else {
-            1
-        };
-        let entry = newc::Builder::new(name)
-            .ino(self.inode)
-            .mode(mode)
-            .nlink(links);
-        let mut writer = entry
-            .rdev_major(device.0)
-            .rdev_minor(device.1)
-            .write(&mut self.writer, size);
+        let links = if mode & libc::S_IFMT == libc::S_IFDIR { 2 } else { 1 };
+        let entry = newc::Builder::new(name).ino(self.inode).mode(mode).nlink(links);
+        let mut writer = entry.rdev_major(device.0).rdev_minor(device.1).write(&mut self.writer, size);
         // The crate writes the header with the first bytes of content, or on finishing when there are none.
         writer.write_all(content)?;
         writer.finish().map(drop)
@@ -203,8 +153,7 @@ pub fn strip(mut elf: Vec<u8>) -> Option<Vec<u8>> {
     }
     let end = crate::elf::loaded_extent(&elf)?;
     elf.truncate(end);
-    elf.get_mut(SECTION_HEADERS_AT..SECTION_HEADERS_AT + 8)?
-        .fill(0);
+    elf.get_mut(SECTION_HEADERS_AT..SECTION_HEADERS_AT + 8)?.fill(0);
     // The number of section headers and the index of their names.
     elf.get_mut(SECTION_COUNT_AT..SECTION_COUNT_AT + 4)?.fill(0);
     Some(elf)
@@ -221,8 +170,7 @@ pub fn read_stripped(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = std::fs::File::open(path)?;
     let mut program = Vec::new();
     (&file).take(HEAD).read_to_end(&mut program)?;
-    if let Some(end) = crate::elf::extent(&program).filter(|&end| end as u64 <= u64::from(u32::MAX))
-    {
+    if let Some(end) = crate::elf::extent(&program).filter(|&end| end as u64 <= u64::from(u32::MAX)) {
         let rest = end.saturating_sub(program.len());
         program.reserve_exact(rest);
         (&file).take(rest as u64).read_to_end(&mut program)?;
@@ -263,19 +211,14 @@ mod tests {
     #[test]
     fn the_image_holds_init_nodes_and_files_after_their_directories() {
         let mut image = Initramfs::new(&b"\x7fELF pretend"[..]);
-        image
-            .add("/lib/modules/x.ko", 0o644, &b"module"[..])
-            .unwrap();
+        image.add("/lib/modules/x.ko", 0o644, &b"module"[..]).unwrap();
         let bytes = bytes_of(&image);
         let names = names(&bytes);
         let position = |name: &str| names.iter().position(|entry| entry.0 == name).unwrap();
         assert_eq!(names[position("init")].1, 0o100_755);
         assert_eq!(names[position("init")].2, 12);
         assert_eq!(names[position("dev/console")].1, 0o020_600);
-        assert!(
-            position("lib") < position("lib/modules")
-                && position("lib/modules") < position("lib/modules/x.ko")
-        );
+        assert!(position("lib") < position("lib/modules") && position("lib/modules") < position("lib/modules/x.ko"));
         assert!(position("etc") < position(MARKER));
         assert_eq!(bytes, bytes_of(&image));
         assert_eq!(bytes.len() % 4, 0);
@@ -285,25 +228,14 @@ mod tests {
     fn paths_that_are_taken_or_lead_out_are_refused() {
         let mut image = Initramfs::new(&b""[..]);
         image.add("lib/a", 0o644, &b""[..]).unwrap();
-        for path in [
-            "", "/", "/init", "dev", "dev/null", "../x", "a//b", "a/./b", "lib/a", "lib/a/b",
-            "lib", "a\0b",
-        ] {
-            assert!(
-                matches!(
-                    image.add(path, 0o644, &b""[..]),
-                    Err(InitramfsError::BadPath(_))
-                ),
-                "{path:?} was taken"
-            );
+        for path in ["", "/", "/init", "dev", "dev/null", "../x", "a//b", "a/./b", "lib/a", "lib/a/b", "lib", "a\0b"] {
+            assert!(matches!(image.add(path, 0o644, &b""[..]), Err(InitramfsError::BadPath(_))), "{path:?} was taken");
         }
     }
 
     #[test]
     fn a_full_disk_is_said() {
-        let error = Initramfs::new(&[1; 100_000][..])
-            .write_file(Path::new("/dev/full"))
-            .unwrap_err();
+        let error = Initramfs::new(&[1; 100_000][..]).write_file(Path::new("/dev/full")).unwrap_err();
         assert!(error.to_string().contains("/dev/full"), "{error}");
         // What the system said is told once, by the chain.
         assert!(!error.to_string().contains("No space left"), "{error}");
@@ -317,20 +249,12 @@ mod tests {
         let whole = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let stripped = strip(whole.clone()).unwrap();
         assert!(read_stripped(&std::env::current_exe().unwrap()).unwrap() == stripped);
-        assert!(
-            stripped.len() < whole.len() / 2,
-            "{} of {}",
-            stripped.len(),
-            whole.len()
-        );
+        assert!(stripped.len() < whole.len() / 2, "{} of {}", stripped.len(), whole.len());
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join("program");
         std::fs::write(&program, stripped).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let output = std::process::Command::new(&program)
-            .arg("--list")
-            .output()
-            .unwrap();
+        let output = std::process::Command::new(&program).arg("--list").output().unwrap();
         assert!(output.status.success(), "{output:?}");
         assert_eq!(strip(b"#!/bin/sh".to_vec()), None);
         assert_eq!(strip(whole[..60].to_vec()), None);

@@ -19,20 +19,13 @@ impl Configuration {
     /// Reads a `.config` or a fragment. An option that "is not set" is kept as `n`; what is no option is passed over,
     /// as the kernel's own tools do.
     pub fn parse(text: &str) -> Configuration {
-        let options = text
-            .lines()
-            .filter_map(parse_line)
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Configuration {
-            options: options.collect(),
-        }
+        let options = text.lines().filter_map(parse_line).map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Configuration { options: options.collect() }
     }
 
     /// Finds the copy inside an unpacked kernel: see [`Configuration::embedded_text`].
     pub fn embedded(image: &[u8]) -> Option<Configuration> {
-        Some(Configuration::parse(&String::from_utf8_lossy(
-            &Configuration::embedded_text(image)?,
-        )))
+        Some(Configuration::parse(&String::from_utf8_lossy(&Configuration::embedded_text(image)?)))
     }
 
     /// The text of the copy inside an unpacked kernel: the gzip stream of CONFIG_IKCONFIG (kernel/configs.c), or the
@@ -49,23 +42,11 @@ impl Configuration {
         // There it is one C string a line.
         let marker = memchr::memmem::find(image, UML_MARKER)? + 1;
         let is_line = |string: &&[u8]| string.ends_with(b"\n");
-        let before: usize = image[..marker - 1]
-            .rsplit(|&byte| byte == 0)
-            .take_while(is_line)
-            .map(|line| line.len() + 1)
-            .sum();
-        let after: usize = image[marker..]
-            .split(|&byte| byte == 0)
-            .take_while(is_line)
-            .map(|line| line.len() + 1)
-            .sum();
-        Some(
-            image[marker - before..marker + after]
-                .iter()
-                .copied()
-                .filter(|&byte| byte != 0)
-                .collect(),
-        )
+        let before: usize =
+            image[..marker - 1].rsplit(|&byte| byte == 0).take_while(is_line).map(|line| line.len() + 1).sum();
+        let after: usize =
+            image[marker..].split(|&byte| byte == 0).take_while(is_line).map(|line| line.len() + 1).sum();
+        Some(image[marker - before..marker + after].iter().copied().filter(|&byte| byte != 0).collect())
     }
 
     /// The value as written (`y`, `m`, `n`, a number, a quoted string), or `None` when the option is not mentioned,
@@ -86,18 +67,13 @@ impl Configuration {
 
     /// All options mentioned, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.options
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.options.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 
 fn parse_line(line: &str) -> Option<(&str, &str)> {
     let line = line.trim();
-    if let Some(name) = line
-        .strip_prefix("# CONFIG_")
-        .and_then(|rest| rest.strip_suffix(" is not set"))
-    {
+    if let Some(name) = line.strip_prefix("# CONFIG_").and_then(|rest| rest.strip_suffix(" is not set")) {
         return Some((name, "n"));
     }
     line.strip_prefix("CONFIG_")?.split_once('=')
@@ -131,10 +107,7 @@ impl fmt::Display for Unmet {
 /// One of the files in `vm/kconfig`, by its name.
 macro_rules! fragment {
     ($name:literal) => {
-        Fragment {
-            name: $name,
-            text: include_str!(concat!("../kconfig/", $name)),
-        }
+        Fragment { name: $name, text: include_str!(concat!("../kconfig/", $name)) }
     };
 }
 
@@ -165,9 +138,7 @@ impl Fragment {
 
     /// One of the [`additions`](Self::additions), by its name without `.config`.
     pub fn addition(name: &str) -> Option<Fragment> {
-        Fragment::additions()
-            .into_iter()
-            .find(|fragment| fragment.name.strip_suffix(".config") == Some(name))
+        Fragment::additions().into_iter().find(|fragment| fragment.name.strip_suffix(".config") == Some(name))
     }
 
     /// Its file's name.
@@ -202,12 +173,7 @@ const RENAMED: [(&str, &str); 1] = [
 ];
 
 fn value_of<'a>(configuration: &'a Configuration, option: &str) -> &'a str {
-    let renamed = || {
-        RENAMED
-            .iter()
-            .find(|(old, _)| *old == option)
-            .and_then(|(_, new)| configuration.value(new))
-    };
+    let renamed = || RENAMED.iter().find(|(old, _)| *old == option).and_then(|(_, new)| configuration.value(new));
     configuration.value(option).or_else(renamed).unwrap_or("n")
 }
 
@@ -216,9 +182,7 @@ pub fn sentence(unmet: &[Unmet]) -> Option<String> {
     let names: Vec<String> = unmet.iter().map(Unmet::to_string).collect();
     match names.as_slice() {
         [] => None,
-        [one] => Some(format!(
-            "the kernel was built without {one}: set it and build the kernel again"
-        )),
+        [one] => Some(format!("the kernel was built without {one}: set it and build the kernel again")),
         [many @ .., last] => Some(format!(
             "the kernel was built without {} and {last}: set them and build the kernel again",
             many.join(", ")
@@ -248,69 +212,28 @@ mod tests {
         use std::io::Write as _;
         let mut stream = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         stream.write_all(b"CONFIG_IKCONFIG=y\n").unwrap();
-        let image = [
-            b"...IKCFG_ST",
-            stream.finish().unwrap().as_slice(),
-            b"IKCFG_ED...",
-        ]
-        .concat();
-        assert!(
-            Configuration::embedded(&image)
-                .unwrap()
-                .is_built_in("IKCONFIG")
-        );
+        let image = [b"...IKCFG_ST", stream.finish().unwrap().as_slice(), b"IKCFG_ED..."].concat();
+        assert!(Configuration::embedded(&image).unwrap().is_built_in("IKCONFIG"));
         assert_eq!(Configuration::embedded(&image[..20]), None);
         assert_eq!(Configuration::embedded(b"CONFIG_UML=y"), None);
     }
 
     #[test]
     fn missing_options_are_named() {
-        let all = Configuration::parse(
-            &Fragment::guest()
-                .text()
-                .replace("CONFIG_KCMP=y", "CONFIG_KCMP=m"),
-        );
+        let all = Configuration::parse(&Fragment::guest().text().replace("CONFIG_KCMP=y", "CONFIG_KCMP=m"));
         let unmet = Fragment::guest().unmet(&all);
-        assert_eq!(
-            unmet,
-            [Unmet {
-                option: "KCMP".into(),
-                wanted: "y".into(),
-                found: Some("m".into())
-            }]
-        );
-        assert!(
-            sentence(&unmet)
-                .unwrap()
-                .contains("without CONFIG_KCMP=y: set it")
-        );
+        assert_eq!(unmet, [Unmet { option: "KCMP".into(), wanted: "y".into(), found: Some("m".into()) }]);
+        assert!(sentence(&unmet).unwrap().contains("without CONFIG_KCMP=y: set it"));
         let unmet = Fragment::boot(Kind::BzImage).unmet(&Configuration::default());
-        assert!(
-            sentence(&unmet)
-                .unwrap()
-                .contains(" and CONFIG_TTY=y: set them")
-        );
+        assert!(sentence(&unmet).unwrap().contains(" and CONFIG_TTY=y: set them"));
         assert_eq!(sentence(&[]), None);
     }
 
     #[test]
     fn fragments_name_each_option_once() {
-        for fragment in [
-            Fragment::guest(),
-            Fragment::boot(Kind::Vmlinux),
-            Fragment::boot(Kind::UserMode),
-        ] {
-            let lines = fragment
-                .text()
-                .lines()
-                .filter(|line| parse_line(line).is_some())
-                .count();
-            assert_eq!(
-                Configuration::parse(fragment.text()).iter().count(),
-                lines,
-                "{}",
-                fragment.name()
-            );
+        for fragment in [Fragment::guest(), Fragment::boot(Kind::Vmlinux), Fragment::boot(Kind::UserMode)] {
+            let lines = fragment.text().lines().filter(|line| parse_line(line).is_some()).count();
+            assert_eq!(Configuration::parse(fragment.text()).iter().count(), lines, "{}", fragment.name());
         }
     }
 }

@@ -49,9 +49,7 @@ pub struct Kernel {
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// Nothing is at the path.
-    #[error(
-        "{0} does not exist: give a bzImage, a vmlinux, a user-mode Linux executable or a kernel build tree"
-    )]
+    #[error("{0} does not exist: give a bzImage, a vmlinux, a user-mode Linux executable or a kernel build tree")]
     Missing(PathBuf),
     /// It is there and cannot be read.
     #[error("cannot read {path} (check its permissions and the disk)")]
@@ -68,9 +66,7 @@ pub enum KernelError {
     #[error("{0} is neither a file nor a directory: give a kernel image or a kernel build tree")]
     NotAFile(PathBuf),
     /// A kernel, but for another architecture.
-    #[error(
-        "{path} is for {architecture}, and guests are x86-64: build the kernel with ARCH=x86_64"
-    )]
+    #[error("{path} is for {architecture}, and guests are x86-64: build the kernel with ARCH=x86_64")]
     OtherArchitecture {
         /// The image.
         path: PathBuf,
@@ -78,14 +74,10 @@ pub enum KernelError {
         architecture: String,
     },
     /// An x86 kernel without 64-bit entry.
-    #[error(
-        "{0} is for 32-bit x86, and the guest's init is a 64-bit program: build the kernel with CONFIG_64BIT=y"
-    )]
+    #[error("{0} is for 32-bit x86, and the guest's init is a 64-bit program: build the kernel with CONFIG_64BIT=y")]
     ThirtyTwoBit(PathBuf),
     /// The header promises more bytes than there are.
-    #[error(
-        "{path} is cut short: its header asks for {expected} bytes and it has {found}; copy or build it again"
-    )]
+    #[error("{path} is cut short: its header asks for {expected} bytes and it has {found}; copy or build it again")]
     Truncated {
         /// The image.
         path: PathBuf,
@@ -113,9 +105,7 @@ pub enum KernelError {
         what: String,
     },
     /// A directory without sources and without an image.
-    #[error(
-        "{0} is a directory without a kernel: no arch/x86/boot/bzImage, vmlinux or linux in it"
-    )]
+    #[error("{0} is a directory without a kernel: no arch/x86/boot/bzImage, vmlinux or linux in it")]
     NotATree(PathBuf),
     /// A source tree in which nothing was built.
     #[error(
@@ -132,9 +122,7 @@ impl Kernel {
     /// One sentence for whatever else the path holds; see [`KernelError`].
     pub fn open(path: &Path) -> Result<Kernel, KernelError> {
         let metadata = std::fs::metadata(path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-                KernelError::Missing(path.to_owned())
-            }
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => KernelError::Missing(path.to_owned()),
             _ => unreadable(path, source),
         })?;
         if metadata.is_dir() {
@@ -186,89 +174,47 @@ impl Kernel {
 
 impl Kernel {
     /// The same kernel, unpacked to an ELF file.
-    pub(crate) fn unpacked_to(
-        self,
-        elf: PathBuf,
-        pvh_entry: Option<u32>,
-        embedded: Option<Configuration>,
-    ) -> Kernel {
+    pub(crate) fn unpacked_to(self, elf: PathBuf, pvh_entry: Option<u32>, embedded: Option<Configuration>) -> Kernel {
         let configuration = self.configuration.or(embedded);
-        Kernel {
-            path: elf,
-            kind: Kind::Vmlinux,
-            payload: None,
-            pvh_entry,
-            configuration,
-            ..self
-        }
+        Kernel { path: elf, kind: Kind::Vmlinux, payload: None, pvh_entry, configuration, ..self }
     }
 
     /// A kernel that no file stands for.
     #[cfg(test)]
     pub(crate) fn for_test(path: &str, kind: Kind, pvh_entry: Option<u32>) -> Kernel {
-        Kernel {
-            path: path.into(),
-            kind,
-            release: None,
-            payload: None,
-            pvh_entry,
-            configuration: None,
-        }
+        Kernel { path: path.into(), kind, release: None, payload: None, pvh_entry, configuration: None }
     }
 
     /// The same kernel, with the configuration that was found in it unless there is a better one.
     pub(crate) fn configured(self, embedded: Option<Configuration>) -> Kernel {
-        Kernel {
-            configuration: self.configuration.or(embedded),
-            ..self
-        }
+        Kernel { configuration: self.configuration.or(embedded), ..self }
     }
 }
 
 /// The PVH entry of a vmlinux of which nothing else is asked: reads a few kilobytes instead of all of it.
 pub(crate) fn pvh_entry_of(path: &Path) -> Result<Option<u32>, KernelError> {
     let file = File::open(path).map_err(|error| unreadable(path, error))?;
-    let length = file
-        .metadata()
-        .map_err(|error| unreadable(path, error))?
-        .len();
+    let length = file.metadata().map_err(|error| unreadable(path, error))?.len();
     let mut head = vec![0; HEAD];
     let filled = read_up_to(&file, &mut head, 0).map_err(|error| unreadable(path, error))?;
     head.truncate(filled);
-    let found = head
-        .starts_with(b"\x7fELF")
-        .then(|| segments(&file, &head))
-        .transpose();
+    let found = head.starts_with(b"\x7fELF").then(|| segments(&file, &head)).transpose();
     let Some(segments) = found.map_err(|error| unreadable(path, error))?.flatten() else {
         return Err(not_a_kernel(path, describe(&head)));
     };
-    let expected = segments
-        .iter()
-        .filter_map(|s| s.offset.checked_add(s.length))
-        .max()
-        .unwrap_or(0);
+    let expected = segments.iter().filter_map(|s| s.offset.checked_add(s.length)).max().unwrap_or(0);
     if expected > length {
-        return Err(KernelError::Truncated {
-            path: path.to_owned(),
-            expected,
-            found: length,
-        });
+        return Err(KernelError::Truncated { path: path.to_owned(), expected, found: length });
     }
     pvh_entry(&file, &segments).map_err(|error| unreadable(path, error))
 }
 
 fn unreadable(path: &Path, source: io::Error) -> KernelError {
-    KernelError::Unreadable {
-        path: path.to_owned(),
-        source,
-    }
+    KernelError::Unreadable { path: path.to_owned(), source }
 }
 
 fn not_a_kernel(path: &Path, what: impl Into<String>) -> KernelError {
-    KernelError::NotAKernel {
-        path: path.to_owned(),
-        what: what.into(),
-    }
+    KernelError::NotAKernel { path: path.to_owned(), what: what.into() }
 }
 
 /// The image in a build tree, an `O=` directory as well as one built in its sources.
@@ -279,19 +225,13 @@ fn open_tree(tree: &Path) -> Result<Kernel, KernelError> {
         Err(error) => return Err(unreadable(&tree.join(".config"), error)),
     };
     // A user-mode tree has a `vmlinux` too, which is the same program as `linux`.
-    let candidates = [
-        "arch/x86/boot/bzImage",
-        "arch/x86_64/boot/bzImage",
-        "linux",
-        "vmlinux",
-    ];
+    let candidates = ["arch/x86/boot/bzImage", "arch/x86_64/boot/bzImage", "linux", "vmlinux"];
     for candidate in candidates {
         let image = tree.join(candidate);
         if image.is_file() {
             let mut kernel = open_image(&image)?;
             kernel.configuration = configuration.or(kernel.configuration);
-            if let Ok(release) = std::fs::read_to_string(tree.join("include/config/kernel.release"))
-            {
+            if let Ok(release) = std::fs::read_to_string(tree.join("include/config/kernel.release")) {
                 kernel.release = kernel.release.or(Some(release.trim().to_owned()));
             }
             return Ok(kernel);
@@ -306,16 +246,10 @@ fn open_tree(tree: &Path) -> Result<Kernel, KernelError> {
         ("arch/loongarch/boot/vmlinux.efi", "loongarch"),
     ] {
         if tree.join(image).is_file() {
-            return Err(KernelError::OtherArchitecture {
-                path: tree.join(image),
-                architecture: architecture.into(),
-            });
+            return Err(KernelError::OtherArchitecture { path: tree.join(image), architecture: architecture.into() });
         }
     }
-    if tree.join("Kbuild").is_file()
-        || tree.join("scripts/kconfig").exists()
-        || configuration.is_some()
-    {
+    if tree.join("Kbuild").is_file() || tree.join("scripts/kconfig").exists() || configuration.is_some() {
         return Err(KernelError::NotBuilt(tree.to_owned()));
     }
     Err(KernelError::NotATree(tree.to_owned()))
@@ -327,10 +261,7 @@ fn configuration_beside(image: &Path) -> Result<Option<Configuration>, KernelErr
     let Some(name) = image.file_name().and_then(|name| name.to_str()) else {
         return Ok(None);
     };
-    let Some(rest) = ["vmlinuz", "vmlinux", "bzImage"]
-        .iter()
-        .find_map(|prefix| name.strip_prefix(prefix))
-    else {
+    let Some(rest) = ["vmlinuz", "vmlinux", "bzImage"].iter().find_map(|prefix| name.strip_prefix(prefix)) else {
         return Ok(None);
     };
     if !(rest.is_empty() || rest.starts_with('-')) {

@@ -110,9 +110,7 @@ pub enum MachineError {
         machine: String,
     },
     /// A vmlinux without the note that QEMU starts it by.
-    #[error(
-        "{0} has no PVH note, so QEMU cannot boot it: give the bzImage of the same build, or set CONFIG_PVH=y"
-    )]
+    #[error("{0} has no PVH note, so QEMU cannot boot it: give the bzImage of the same build, or set CONFIG_PVH=y")]
     NoPvh(PathBuf),
     /// The machine cannot run this kind of kernel.
     #[error(
@@ -236,14 +234,9 @@ impl Machine {
     /// # Errors
     /// [`MachineError::Description`] with the line that is wrong.
     pub fn parse(name: &str, text: &str) -> Result<Machine, MachineError> {
-        let machine: Machine = toml::from_str(text).map_err(|error| MachineError::Description {
-            name: name.to_owned(),
-            why: error.to_string(),
-        })?;
-        Ok(Machine {
-            name: name.to_owned(),
-            ..machine
-        })
+        let machine: Machine = toml::from_str(text)
+            .map_err(|error| MachineError::Description { name: name.to_owned(), why: error.to_string() })?;
+        Ok(Machine { name: name.to_owned(), ..machine })
     }
 
     /// Its name, that of its file.
@@ -286,21 +279,14 @@ impl Machine {
             Kind::UserMode => KernelKind::UserMode,
         };
         if !self.kernels.contains(&kind) {
-            return Err(MachineError::WrongKernel {
-                kernel: kernel.path().to_owned(),
-                machine: self.name.clone(),
-            });
+            return Err(MachineError::WrongKernel { kernel: kernel.path().to_owned(), machine: self.name.clone() });
         }
         if kind == KernelKind::Vmlinux && kernel.pvh_entry().is_none() {
             return Err(MachineError::NoPvh(kernel.path().to_owned()));
         }
         if !(1..=self.maximum_cpus).contains(&options.cpus) {
             let (asked, maximum) = (options.cpus, self.maximum_cpus);
-            return Err(MachineError::Processors {
-                machine: self.name.clone(),
-                asked,
-                maximum,
-            });
+            return Err(MachineError::Processors { machine: self.name.clone(), asked, maximum });
         }
         let words = self.command_line(options)?;
         let command_line = words.join(" ");
@@ -345,12 +331,7 @@ impl Machine {
             Some(program) => program.into(),
             None => kernel.path().into(),
         };
-        Ok(Invocation {
-            program,
-            arguments,
-            command_line,
-            channels,
-        })
+        Ok(Invocation { program, arguments, command_line, channels })
     }
 
     /// The words of the kernel command line: the machine's, ours, the caller's. Also for a boot loader of the user's,
@@ -359,15 +340,8 @@ impl Machine {
     /// # Errors
     /// [`MachineError::CommandLineTooLong`] or [`MachineError::BadParameter`].
     pub fn command_line(&self, options: &Options) -> Result<Vec<String>, MachineError> {
-        let results = if options.single_serial {
-            &self.console.device
-        } else {
-            &self.results.device
-        };
-        let parameters = Parameters {
-            results: Some(results.clone()),
-            arguments: options.arguments.clone(),
-        };
+        let results = if options.single_serial { &self.console.device } else { &self.results.device };
+        let parameters = Parameters { results: Some(results.clone()), arguments: options.arguments.clone() };
         let mut words = vec![format!("console={}", self.console.device)];
         words.push(format!("loglevel={}", options.console_level.min(8)));
         words.extend(self.command_line.iter().cloned());
@@ -378,11 +352,7 @@ impl Machine {
         let length = words.iter().map(|word| word.len() + 1).sum::<usize>() - 1;
         if length > self.command_line_limit {
             let (limit, machine) = (self.command_line_limit, self.name.clone());
-            return Err(MachineError::CommandLineTooLong {
-                length,
-                limit,
-                machine,
-            });
+            return Err(MachineError::CommandLineTooLong { length, limit, machine });
         }
         Ok(words)
     }
@@ -402,10 +372,8 @@ pub fn one_word(text: &str) -> Result<String, MachineError> {
 
 /// Fills in placeholders, which stand at the end of a template if they are paths (those may be no UTF-8).
 fn filled(template: &str, values: &[(&str, OsString)]) -> OsString {
-    let Some((at, key, value)) = values
-        .iter()
-        .filter_map(|(key, value)| Some((template.find(key)?, *key, value)))
-        .min_by_key(|found| found.0)
+    let Some((at, key, value)) =
+        values.iter().filter_map(|(key, value)| Some((template.find(key)?, *key, value))).min_by_key(|found| found.0)
     else {
         return template.into();
     };
@@ -419,9 +387,7 @@ fn filled(template: &str, values: &[(&str, OsString)]) -> OsString {
 pub(crate) fn in_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|directory| directory.join(program))
-        .find(|path| {
-            nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok() && path.is_file()
-        })
+        .find(|path| nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok() && path.is_file())
 }
 
 #[cfg(test)]
@@ -429,153 +395,72 @@ mod tests {
     use super::*;
 
     fn built_in(name: &str) -> Machine {
-        let (name, text) = MACHINES
-            .into_iter()
-            .find(|machine| machine.0 == name)
-            .unwrap();
+        let (name, text) = MACHINES.into_iter().find(|machine| machine.0 == name).unwrap();
         Machine::parse(name, text).unwrap()
     }
 
-    fn invocation(
-        machine: &str,
-        kind: Kind,
-        pvh: Option<u32>,
-        options: &Options,
-    ) -> Result<Invocation, MachineError> {
+    fn invocation(machine: &str, kind: Kind, pvh: Option<u32>, options: &Options) -> Result<Invocation, MachineError> {
         let kernel = Kernel::for_test("/k/a b", kind, pvh);
         built_in(machine).invocation(&kernel, Path::new("/i,n"), Path::new("/d"), options)
     }
 
     #[test]
     fn qemu_gets_its_kernel_command_line_and_descriptors() {
-        let options = Options {
-            arguments: vec!["run".into(), "pid.*".into()],
-            ..Options::default()
-        };
+        let options = Options { arguments: vec!["run".into(), "pid.*".into()], ..Options::default() };
         let start = invocation("qemu-x86_64", Kind::Vmlinux, Some(1), &options).unwrap();
         assert_eq!(start.program, "qemu-system-x86_64");
-        let after = |flag: &str| {
-            &start.arguments[start
-                .arguments
-                .iter()
-                .position(|word| word == flag)
-                .unwrap()
-                + 1]
-        };
+        let after = |flag: &str| &start.arguments[start.arguments.iter().position(|word| word == flag).unwrap() + 1];
         assert_eq!(after("-kernel"), "/k/a b");
         assert_eq!(after("-initrd"), "/i,n");
         assert_eq!(after("-m"), "512");
         assert_eq!(*after("-append"), *start.command_line);
-        assert!(
-            start.command_line.starts_with("console=ttyS0 loglevel=5 "),
-            "{}",
-            start.command_line
-        );
+        assert!(start.command_line.starts_with("console=ttyS0 loglevel=5 "), "{}", start.command_line);
         let parameters = Parameters::parse(&start.command_line);
         assert_eq!(parameters.results.as_deref(), Some("ttyS1"));
         assert_eq!(parameters.arguments, options.arguments);
         let roles: Vec<Role> = start.channels.iter().map(|channel| channel.role).collect();
         assert_eq!(roles, [Role::Console, Role::Results, Role::Monitor]);
-        assert!(
-            !start
-                .arguments
-                .iter()
-                .any(|word| word.to_string_lossy().contains('{'))
-        );
+        assert!(!start.arguments.iter().any(|word| word.to_string_lossy().contains('{')));
     }
 
     #[test]
     fn one_serial_port_carries_both() {
-        let options = Options {
-            single_serial: true,
-            ..Options::default()
-        };
+        let options = Options { single_serial: true, ..Options::default() };
         let start = invocation("qemu-x86_64", Kind::BzImage, None, &options).unwrap();
-        assert!(
-            start
-                .channels
-                .iter()
-                .all(|channel| channel.role != Role::Results)
-        );
-        assert_eq!(
-            Parameters::parse(&start.command_line).results.as_deref(),
-            Some("ttyS0")
-        );
-        assert_eq!(
-            start
-                .arguments
-                .iter()
-                .filter(|word| *word == "-serial")
-                .count(),
-            1
-        );
+        assert!(start.channels.iter().all(|channel| channel.role != Role::Results));
+        assert_eq!(Parameters::parse(&start.command_line).results.as_deref(), Some("ttyS0"));
+        assert_eq!(start.arguments.iter().filter(|word| *word == "-serial").count(), 1);
     }
 
     #[test]
     fn user_mode_linux_is_its_own_program() {
         let start = invocation("user-mode", Kind::UserMode, None, &Options::default()).unwrap();
         assert_eq!(start.program, "/k/a b");
-        assert!(
-            start.arguments.contains(&"uml_dir=/d".into())
-                && start.arguments.contains(&"panic=-1".into())
-        );
-        assert!(
-            start.arguments.contains(&"ssl0=null,fd:4".into()),
-            "{:?}",
-            start.arguments
-        );
-        assert!(
-            !start
-                .arguments
-                .iter()
-                .any(|word| word.to_string_lossy().contains('{'))
-        );
+        assert!(start.arguments.contains(&"uml_dir=/d".into()) && start.arguments.contains(&"panic=-1".into()));
+        assert!(start.arguments.contains(&"ssl0=null,fd:4".into()), "{:?}", start.arguments);
+        assert!(!start.arguments.iter().any(|word| word.to_string_lossy().contains('{')));
     }
 
     #[test]
     fn what_does_not_go_together_is_said() {
         let plain = Options::default();
-        let said = |kind, pvh, options: &Options| {
-            invocation("qemu-x86_64", kind, pvh, options)
-                .unwrap_err()
-                .to_string()
-        };
+        let said =
+            |kind, pvh, options: &Options| invocation("qemu-x86_64", kind, pvh, options).unwrap_err().to_string();
         assert!(said(Kind::Vmlinux, None, &plain).contains("no PVH note"));
         assert!(said(Kind::UserMode, None, &plain).contains("cannot be booted on qemu-x86_64"));
-        assert!(
-            said(
-                Kind::BzImage,
-                None,
-                &Options {
-                    cpus: 0,
-                    ..plain.clone()
-                }
-            )
-            .contains("1 to 255 processors")
-        );
-        let long = Options {
-            arguments: vec!["x".repeat(2000)],
-            ..plain.clone()
-        };
+        assert!(said(Kind::BzImage, None, &Options { cpus: 0, ..plain.clone() }).contains("1 to 255 processors"));
+        let long = Options { arguments: vec!["x".repeat(2000)], ..plain.clone() };
         assert!(said(Kind::BzImage, None, &long).contains("takes 2047"));
         for bad in ["", "a b", "a\nb"] {
-            let options = Options {
-                kernel_parameters: vec![bad.into()],
-                ..plain.clone()
-            };
+            let options = Options { kernel_parameters: vec![bad.into()], ..plain.clone() };
             assert!(said(Kind::BzImage, None, &options).contains("not one word"));
         }
     }
 
     #[test]
     fn a_wrong_description_names_its_line() {
-        let error = Machine::parse("mine", "program = 5")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("the machine description mine is wrong"),
-            "{error}"
-        );
+        let error = Machine::parse("mine", "program = 5").unwrap_err().to_string();
+        assert!(error.starts_with("the machine description mine is wrong"), "{error}");
     }
 
     #[test]

@@ -26,11 +26,7 @@ impl Parameters {
             words.push(format!("{RESULTS}{}", quoted(results)));
         }
         if !self.arguments.is_empty() {
-            let arguments: Vec<String> = self
-                .arguments
-                .iter()
-                .map(|argument| quoted(argument))
-                .collect();
+            let arguments: Vec<String> = self.arguments.iter().map(|argument| quoted(argument)).collect();
             words.push(format!("{ARGUMENTS}{}", arguments.join(",")));
         }
         words.join(" ")
@@ -68,10 +64,7 @@ fn unquoted(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
-        let escaped = after
-            .get(..2)
-            .filter(|_| first == b'%')
-            .and_then(|digits| std::str::from_utf8(digits).ok());
+        let escaped = after.get(..2).filter(|_| first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
         match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(byte) => {
                 bytes.push(byte);
@@ -92,55 +85,24 @@ mod tests {
 
     #[test]
     fn every_argument_survives_the_command_line() {
-        let hard = [
-            "",
-            "a b",
-            "100%",
-            "%41",
-            "\"quoted\"",
-            "a,b",
-            "--",
-            "x=y",
-            "é\n\t",
-            "pid.*",
-            "'",
-            "\\",
-            "%",
-        ];
-        let parameters = Parameters {
-            results: Some("ttyS1".into()),
-            arguments: hard.iter().map(|text| text.to_string()).collect(),
-        };
+        let hard = ["", "a b", "100%", "%41", "\"quoted\"", "a,b", "--", "x=y", "é\n\t", "pid.*", "'", "\\", "%"];
+        let parameters =
+            Parameters { results: Some("ttyS1".into()), arguments: hard.iter().map(|text| text.to_string()).collect() };
         let line = parameters.to_command_line();
-        assert!(
-            line.bytes()
-                .all(|byte| byte.is_ascii_graphic() || byte == b' ')
-                && !line.contains('"'),
-            "{line}"
-        );
-        assert_eq!(
-            Parameters::parse(&format!("console=ttyS0 {line} quiet\n")),
-            parameters
-        );
+        assert!(line.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') && !line.contains('"'), "{line}");
+        assert_eq!(Parameters::parse(&format!("console=ttyS0 {line} quiet\n")), parameters);
     }
 
     #[test]
     fn nothing_said_is_nothing_read() {
         assert_eq!(Parameters::default().to_command_line(), "");
-        assert_eq!(
-            Parameters::parse("console=ttyS0 panic=-1"),
-            Parameters::default()
-        );
-        assert_eq!(
-            Parameters::parse("unshare_conformance.results="),
-            Parameters::default()
-        );
+        assert_eq!(Parameters::parse("console=ttyS0 panic=-1"), Parameters::default());
+        assert_eq!(Parameters::parse("unshare_conformance.results="), Parameters::default());
     }
 
     #[test]
     fn the_last_of_a_repeated_parameter_counts() {
-        let parameters =
-            Parameters::parse("unshare_conformance.args=a unshare_conformance.args=run,--seed,1");
+        let parameters = Parameters::parse("unshare_conformance.args=a unshare_conformance.args=run,--seed,1");
         assert_eq!(parameters.arguments, ["run", "--seed", "1"]);
     }
 }

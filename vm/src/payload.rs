@@ -63,9 +63,7 @@ pub enum PayloadError {
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// The result cannot be written.
-    #[error(
-        "cannot write the unpacked kernel to {path} (free space there or set XDG_CACHE_HOME to another place)"
-    )]
+    #[error("cannot write the unpacked kernel to {path} (free space there or set XDG_CACHE_HOME to another place)")]
     Unwritable {
         /// Where it should go.
         path: PathBuf,
@@ -89,15 +87,10 @@ pub fn unpack(kernel: &Kernel, cache: &Cache) -> Result<Kernel, PayloadError> {
     let (Kind::BzImage, Some(extent)) = (kernel.kind(), kernel.payload()) else {
         return Ok(kernel.clone());
     };
-    let unreadable = |source| PayloadError::Unreadable {
-        path: kernel.path().to_owned(),
-        source,
-    };
+    let unreadable = |source| PayloadError::Unreadable { path: kernel.path().to_owned(), source };
     let mut payload = vec![0; usize::try_from(extent.length).unwrap_or(usize::MAX)];
     let image = File::open(kernel.path()).map_err(unreadable)?;
-    image
-        .read_exact_at(&mut payload, extent.offset)
-        .map_err(unreadable)?;
+    image.read_exact_at(&mut payload, extent.offset).map_err(unreadable)?;
 
     let directory = cache.directory("unpacked")?;
     let key = format!("{:032x}", twox_hash::XxHash3_128::oneshot(&payload));
@@ -107,10 +100,7 @@ pub fn unpack(kernel: &Kernel, cache: &Cache) -> Result<Kernel, PayloadError> {
     let pvh_entry = match kernel::pvh_entry_of(&elf) {
         Ok(entry) => {
             // Most recently used is what stays; if the clock cannot be written, an older order does no harm.
-            let _ = File::options()
-                .append(true)
-                .open(&elf)
-                .and_then(|file| file.set_modified(SystemTime::now()));
+            let _ = File::options().append(true).open(&elf).and_then(|file| file.set_modified(SystemTime::now()));
             entry
         }
         Err(_) => {
@@ -119,35 +109,25 @@ pub fn unpack(kernel: &Kernel, cache: &Cache) -> Result<Kernel, PayloadError> {
             let embedded = Configuration::embedded_text(&unpacked);
             // The configuration goes first: whoever sees the kernel shall see it too.
             if let Some(text) = embedded {
-                write_whole(&config, &text).map_err(|source| PayloadError::Unwritable {
-                    path: config.clone(),
-                    source,
-                })?;
+                write_whole(&config, &text)
+                    .map_err(|source| PayloadError::Unwritable { path: config.clone(), source })?;
             }
-            write_whole(&elf, &unpacked[..length]).map_err(|source| PayloadError::Unwritable {
-                path: elf.clone(),
-                source,
-            })?;
+            write_whole(&elf, &unpacked[..length])
+                .map_err(|source| PayloadError::Unwritable { path: elf.clone(), source })?;
             drop_old(&directory);
-            kernel::pvh_entry_of(&elf).map_err(|source| PayloadError::NotAKernel {
-                path: kernel.path().to_owned(),
-                source,
-            })?
+            kernel::pvh_entry_of(&elf)
+                .map_err(|source| PayloadError::NotAKernel { path: kernel.path().to_owned(), source })?
         }
     };
     let embedded = match kernel.configuration() {
         Some(_) => None,
-        None => std::fs::read(&config)
-            .ok()
-            .map(|text| Configuration::parse(&String::from_utf8_lossy(&text))),
+        None => std::fs::read(&config).ok().map(|text| Configuration::parse(&String::from_utf8_lossy(&text))),
     };
     let configuration = kernel.configuration().or(embedded.as_ref());
-    Ok(
-        match pvh_entry.filter(|_| !is_lost_at_pvh_entry(configuration)) {
-            Some(_) => kernel.clone().unpacked_to(elf, pvh_entry, embedded),
-            None => kernel.clone().configured(embedded),
-        },
-    )
+    Ok(match pvh_entry.filter(|_| !is_lost_at_pvh_entry(configuration)) {
+        Some(_) => kernel.clone().unpacked_to(elf, pvh_entry, embedded),
+        None => kernel.clone().configured(embedded),
+    })
 }
 
 /// Whether a kernel of this configuration ends before its console begins when it is entered by its PVH note. One
@@ -192,15 +172,10 @@ impl Fault {
 
 /// Unpacks a payload: a compressed stream with its unpacked size behind it.
 fn decompress(payload: &[u8]) -> Result<Vec<u8>, Fault> {
-    let (stream, size) = payload
-        .split_last_chunk::<4>()
-        .ok_or_else(|| Fault::Unknown(payload.to_vec()))?;
+    let (stream, size) = payload.split_last_chunk::<4>().ok_or_else(|| Fault::Unknown(payload.to_vec()))?;
     let size = u32::from_le_bytes(*size) as usize;
     if size > LARGEST {
-        return Err(Fault::Damaged(
-            "unpacked",
-            format!("it claims to unpack to {size} bytes"),
-        ));
+        return Err(Fault::Damaged("unpacked", format!("it claims to unpack to {size} bytes")));
     }
     let read = |format, reader: &mut dyn Read| {
         read_exactly(reader, size).map_err(|error| Fault::Damaged(format, error.to_string()))
@@ -208,9 +183,7 @@ fn decompress(payload: &[u8]) -> Result<Vec<u8>, Fault> {
     match payload {
         // gzip ends in the size itself, so the four bytes belong to the stream.
         [0x1f, 0x8b, ..] => read("gzip", &mut flate2::read::GzDecoder::new(payload)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
-            read("xz", &mut lzma_rust2::XzReader::new(stream, false))
-        }
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => read("xz", &mut lzma_rust2::XzReader::new(stream, false)),
         [0x5d, 0, 0, ..] => match lzma_rust2::LzmaReader::new_mem_limit(stream, u32::MAX, None) {
             Ok(mut reader) => read("lzma", &mut reader),
             Err(error) => Err(Fault::Damaged("lzma", error.to_string())),
@@ -218,8 +191,9 @@ fn decompress(payload: &[u8]) -> Result<Vec<u8>, Fault> {
         [b'B', b'Z', b'h', ..] => read("bzip2", &mut bzip2::read::BzDecoder::new(stream)),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => zstd(stream, size),
         [0x02, 0x21, 0x4c, 0x18, ..] => lz4(&stream[4..], size),
-        [0x89, b'L', b'Z', b'O', 0, 0x0d, 0x0a, 0x1a, 0x0a, ..] => lzo(&stream[9..], size)
-            .ok_or_else(|| Fault::Damaged("lzo", "it ends early or contradicts itself".into())),
+        [0x89, b'L', b'Z', b'O', 0, 0x0d, 0x0a, 0x1a, 0x0a, ..] => {
+            lzo(&stream[9..], size).ok_or_else(|| Fault::Damaged("lzo", "it ends early or contradicts itself".into()))
+        }
         _ => Err(Fault::Unknown(payload[..payload.len().min(6)].to_vec())),
     }
 }
@@ -235,10 +209,7 @@ fn zstd(stream: &[u8], size: usize) -> Result<Vec<u8>, Fault> {
     let written = zstd_safe::decompress(&mut unpacked, stream)
         .map_err(|code| Fault::Damaged("zstd", zstd_safe::get_error_name(code).to_owned()))?;
     if written != size {
-        return Err(Fault::Damaged(
-            "zstd",
-            format!("it unpacks to {written} bytes instead of {size}"),
-        ));
+        return Err(Fault::Damaged("zstd", format!("it unpacks to {written} bytes instead of {size}")));
     }
     Ok(unpacked)
 }
@@ -251,18 +222,14 @@ fn lz4(mut chunks: &[u8], size: usize) -> Result<Vec<u8>, Fault> {
     let mut filled = 0;
     while let Some((length, rest)) = chunks.split_first_chunk::<4>() {
         let length = u32::from_le_bytes(*length) as usize;
-        let chunk = rest
-            .get(..length)
-            .ok_or_else(|| damaged("a chunk is longer than the stream".into()))?;
+        let chunk = rest.get(..length).ok_or_else(|| damaged("a chunk is longer than the stream".into()))?;
         let end = size.min(filled + CHUNK);
         filled += lz4_flex::block::decompress_into(chunk, &mut unpacked[filled..end])
             .map_err(|error| damaged(error.to_string()))?;
         chunks = &rest[length..];
     }
     if filled != size {
-        return Err(damaged(format!(
-            "it unpacks to {filled} bytes instead of {size}"
-        )));
+        return Err(damaged(format!("it unpacks to {filled} bytes instead of {size}")));
     }
     Ok(unpacked)
 }
@@ -297,8 +264,7 @@ fn lzo(mut stream: &[u8], size: usize) -> Option<Vec<u8>> {
         let block = number(&mut stream)? as usize;
         let packed = number(&mut stream)? as usize;
         let checksums = |unpacked_flag: u32, packed_flag: u32| {
-            usize::from(flags & unpacked_flag != 0)
-                + usize::from(packed < block && flags & packed_flag != 0)
+            usize::from(flags & unpacked_flag != 0) + usize::from(packed < block && flags & packed_flag != 0)
         };
         take(&mut stream, 4 * (checksums(1, 2) + checksums(0x100, 0x200)))?;
         let data = take(&mut stream, packed)?;
@@ -320,18 +286,9 @@ mod tests {
     use super::*;
 
     /// Compresses with the tool the kernel's build would use, or says that it is not installed.
-    fn packed_by(
-        program: &str,
-        arguments: &[&str],
-        data: &[u8],
-        size_follows: bool,
-    ) -> Option<Vec<u8>> {
+    fn packed_by(program: &str, arguments: &[&str], data: &[u8], size_follows: bool) -> Option<Vec<u8>> {
         use std::process::{Command, Stdio};
-        let child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
+        let child = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let Ok(mut child) = child else {
             eprintln!("{program} is not installed: its format is not checked here");
             return None;
@@ -354,11 +311,7 @@ mod tests {
         (0..9_000_000_u32)
             .map(|at| {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                if at % 64 < 16 {
-                    (state >> 24) as u8
-                } else {
-                    (at / 64 % 251) as u8
-                }
+                if at % 64 < 16 { (state >> 24) as u8 } else { (at / 64 % 251) as u8 }
             })
             .collect()
     }
@@ -370,11 +323,7 @@ mod tests {
             ("gzip", &["-n", "-1"], false),
             ("bzip2", &["-1"], true),
             ("lzma", &["-1"], true),
-            (
-                "xz",
-                &["--check=crc32", "--x86", "--lzma2=preset=1,dict=32MiB"],
-                true,
-            ),
+            ("xz", &["--check=crc32", "--x86", "--lzma2=preset=1,dict=32MiB"], true),
             ("lzop", &["-1"], true),
             ("lz4", &["-l", "-1", "-c"], true),
             ("zstd", &["-1"], true),
@@ -383,8 +332,7 @@ mod tests {
             let Some(packed) = packed_by(program, arguments, &data, size_follows) else {
                 continue;
             };
-            let unpacked = decompress(&packed)
-                .unwrap_or_else(|fault| panic!("{}", fault.at(Path::new(program))));
+            let unpacked = decompress(&packed).unwrap_or_else(|fault| panic!("{}", fault.at(Path::new(program))));
             assert!(unpacked == data, "{program} gave other bytes");
             let mut cut = packed[..packed.len() / 2].to_vec();
             cut.extend_from_slice(&u32::try_from(data.len()).unwrap().to_le_bytes());
@@ -402,14 +350,8 @@ mod tests {
 
     #[test]
     fn absurd_sizes_and_unknown_streams_are_refused() {
-        assert!(matches!(
-            decompress(&[0x1f, 0x8b, 0xff, 0xff, 0xff, 0xff]),
-            Err(Fault::Damaged(..))
-        ));
-        assert!(matches!(
-            decompress(b"none of them\0\0\0\0"),
-            Err(Fault::Unknown(_))
-        ));
+        assert!(matches!(decompress(&[0x1f, 0x8b, 0xff, 0xff, 0xff, 0xff]), Err(Fault::Damaged(..))));
+        assert!(matches!(decompress(b"none of them\0\0\0\0"), Err(Fault::Unknown(_))));
         assert!(matches!(decompress(b""), Err(Fault::Unknown(_))));
     }
 
@@ -427,8 +369,7 @@ mod tests {
         for number in 0..KEPT as u64 + 3 {
             let path = directory.path().join(format!("{number}.vmlinux"));
             let file = File::create(&path).unwrap();
-            file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number))
-                .unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number)).unwrap();
         }
         drop_old(directory.path());
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), KEPT);

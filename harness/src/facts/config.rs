@@ -26,18 +26,12 @@ impl Config {
             .or_else(|| plain(format!("/boot/config-{release}")))
             .or_else(|| plain(format!("/usr/lib/modules/{release}/config")))
             .or_else(|| plain(format!("/lib/modules/{release}/build/.config")))?;
-        Some(Config {
-            source,
-            options: parse(&text),
-        })
+        Some(Config { source, options: parse(&text) })
     }
 
     /// Whether an option is built in or a module.
     pub fn is_set(&self, option: &str) -> bool {
-        matches!(
-            self.options.get(option).map(String::as_str),
-            Some("y" | "m")
-        )
+        matches!(self.options.get(option).map(String::as_str), Some("y" | "m"))
     }
 }
 
@@ -45,9 +39,7 @@ fn from_proc() -> Option<(String, String)> {
     let path = "/proc/config.gz";
     let file = fs::File::open(path).ok()?;
     let mut text = String::new();
-    flate2::read::GzDecoder::new(file)
-        .read_to_string(&mut text)
-        .ok()?;
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text).ok()?;
     Some((text, path.to_owned()))
 }
 
@@ -64,8 +56,7 @@ mod tests {
 
     #[test]
     fn options_that_are_off_do_not_appear() {
-        let options =
-            parse("# CONFIG_TIME_NS is not set\nCONFIG_UTS_NS=y\nCONFIG_LOCALVERSION=\"-x\"\n");
+        let options = parse("# CONFIG_TIME_NS is not set\nCONFIG_UTS_NS=y\nCONFIG_LOCALVERSION=\"-x\"\n");
         assert_eq!(options.get("UTS_NS").map(String::as_str), Some("y"));
         assert_eq!(options.get("LOCALVERSION").map(String::as_str), Some("-x"));
         assert!(!options.contains_key("TIME_NS"));

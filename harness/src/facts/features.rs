@@ -23,10 +23,7 @@ const NOBODY: u32 = 65534;
 const EMPTY_MNTNS_SINCE: Version = Version(7, 1, 0);
 
 pub(super) fn absent(facts: &Facts) -> BTreeMap<Feature, String> {
-    Feature::ALL
-        .into_iter()
-        .filter_map(|feature| missing(feature, facts).map(|reason| (feature, reason)))
-        .collect()
+    Feature::ALL.into_iter().filter_map(|feature| missing(feature, facts).map(|reason| (feature, reason))).collect()
 }
 
 /// The features that a kernel has if its configuration says so.
@@ -64,9 +61,9 @@ fn missing(feature: Feature, facts: &Facts) -> Option<String> {
             _ => "needs CAP_SYS_ADMIN: run as root".to_owned(),
         }),
         Feature::Sandbox => match &facts.sandbox {
-            Sandbox::None { why } => Some(format!(
-                "needs mount, IPC and UTS namespaces of its own ({why}): run as root"
-            )),
+            Sandbox::None { why } => {
+                Some(format!("needs mount, IPC and UTS namespaces of its own ({why}): run as root"))
+            }
             _ => None,
         },
         Feature::InitialRoot => (!(in_initial_user_namespace()
@@ -85,12 +82,8 @@ fn missing(feature: Feature, facts: &Facts) -> Option<String> {
         Feature::UserNs => no_namespace("user", "USER_NS"),
         Feature::CgroupNs => no_namespace("cgroup", "CGROUPS"),
         Feature::TimeNs => no_namespace("time", "TIME_NS"),
-        Feature::EmptyMntNs => (facts.version < EMPTY_MNTNS_SINCE).then(|| {
-            format!(
-                "UNSHARE_EMPTY_MNTNS came with Linux 7.1, this is {}",
-                facts.version
-            )
-        }),
+        Feature::EmptyMntNs => (facts.version < EMPTY_MNTNS_SINCE)
+            .then(|| format!("UNSHARE_EMPTY_MNTNS came with Linux 7.1, this is {}", facts.version)),
         Feature::IoUring => io_uring(),
         Feature::Ia32 => ia32(),
         Feature::Cgroup2 => cgroup2(),
@@ -101,15 +94,13 @@ fn missing(feature: Feature, facts: &Facts) -> Option<String> {
         }),
         Feature::FailNth => no_failing_allocations(),
         Feature::ObjectCounts => no_object_counts(),
-        Feature::NamespaceLimits => no_file(
-            "/proc/sys/user/max_uts_namespaces",
-            "limits on namespaces (/proc/sys/user)",
-            "SYSCTL and USER_NS",
-        )
-        .or_else(|| {
-            (!has_capability(facts, CAP_SYS_RESOURCE) && facts.uid != 0)
-                .then(|| "needs to write /proc/sys/user of a user namespace of its own: run as root".to_owned())
-        }),
+        Feature::NamespaceLimits => {
+            no_file("/proc/sys/user/max_uts_namespaces", "limits on namespaces (/proc/sys/user)", "SYSCTL and USER_NS")
+                .or_else(|| {
+                    (!has_capability(facts, CAP_SYS_RESOURCE) && facts.uid != 0)
+                        .then(|| "needs to write /proc/sys/user of a user namespace of its own: run as root".to_owned())
+                })
+        }
     }
 }
 
@@ -125,9 +116,7 @@ fn filtered() -> Option<String> {
         .map(|kind| format!("/proc/sys/user/max_{kind}_namespaces"))
         .find(|path| super::number_in(path) == Some(0));
     if let Some(path) = forbidden {
-        return Some(format!(
-            "{path} is 0, so unshare(2) is restricted here: raise it"
-        ));
+        return Some(format!("{path} is 0, so unshare(2) is restricted here: raise it"));
     }
     if status_field("Seccomp").as_deref() != Some("2") {
         return None;
@@ -173,25 +162,21 @@ fn no_object_counts() -> Option<String> {
 }
 
 fn no_file(path: &str, what: &str, options: &str) -> Option<String> {
-    (!Path::new(path).exists())
-        .then(|| format!("this kernel has no {what} ({path} is missing): CONFIG_{options}"))
+    (!Path::new(path).exists()).then(|| format!("this kernel has no {what} ({path} is missing): CONFIG_{options}"))
 }
 
 fn no_namespace(link: &str, option: &str) -> Option<String> {
     let path = format!("/proc/self/ns/{link}");
     // A link that exists always resolves: it is magic, not a path.
-    (std::fs::symlink_metadata(&path).is_err()).then(|| {
-        format!("this kernel has no {link} namespaces ({path} is missing): CONFIG_{option}")
-    })
+    (std::fs::symlink_metadata(&path).is_err())
+        .then(|| format!("this kernel has no {link} namespaces ({path} is missing): CONFIG_{option}"))
 }
 
 fn second_user(facts: &Facts) -> Option<String> {
     let mapped = |map: &str| {
         std::fs::read_to_string(map).is_ok_and(|text| {
             text.lines().any(|line| {
-                let mut fields = line
-                    .split_whitespace()
-                    .map(|n| n.parse::<u32>().unwrap_or(0));
+                let mut fields = line.split_whitespace().map(|n| n.parse::<u32>().unwrap_or(0));
                 let (inside, _, length) = (fields.next(), fields.next(), fields.next());
                 matches!((inside, length), (Some(first), Some(length))
                     if first <= NOBODY && NOBODY - first < length)
@@ -239,12 +224,8 @@ fn kcmp() -> Option<String> {
     let result = unsafe { libc::syscall(libc::SYS_kcmp, pid, pid, KCMP_FS, 0u64, 0u64) };
     match Errno::result(result) {
         Ok(_) => None,
-        Err(Errno::ENOSYS) => Some(
-            "this kernel has no kcmp(2): CONFIG_KCMP (or CONFIG_CHECKPOINT_RESTORE)".to_owned(),
-        ),
-        Err(errno) => Some(format!(
-            "kcmp(2) is refused here ({errno:?}): allow it in the container's seccomp profile"
-        )),
+        Err(Errno::ENOSYS) => Some("this kernel has no kcmp(2): CONFIG_KCMP (or CONFIG_CHECKPOINT_RESTORE)".to_owned()),
+        Err(errno) => Some(format!("kcmp(2) is refused here ({errno:?}): allow it in the container's seccomp profile")),
     }
 }
 
@@ -253,10 +234,9 @@ fn io_uring() -> Option<String> {
     let result = unsafe { libc::syscall(libc::SYS_io_uring_setup, 0u64, 0u64) };
     match Errno::result(result) {
         Err(Errno::ENOSYS) => Some("this kernel has no io_uring: CONFIG_IO_URING".to_owned()),
-        Err(Errno::EPERM) => Some(
-            "io_uring is refused here (EPERM): kernel.io_uring_disabled or a seccomp profile"
-                .to_owned(),
-        ),
+        Err(Errno::EPERM) => {
+            Some("io_uring is refused here (EPERM): kernel.io_uring_disabled or a seccomp profile".to_owned())
+        }
         _ => None,
     }
 }
@@ -279,8 +259,7 @@ fn ia32() -> Option<String> {
         Ok(pid) => match waitpid(pid, None) {
             Ok(WaitStatus::Exited(_, 0)) => None,
             _ => Some(
-                "this kernel has no 32-bit entry (int 0x80): CONFIG_IA32_EMULATION, or ia32_emulation=on"
-                    .to_owned(),
+                "this kernel has no 32-bit entry (int 0x80): CONFIG_IA32_EMULATION, or ia32_emulation=on".to_owned(),
             ),
         },
         Err(errno) => Some(format!("fork: {errno:?}")),

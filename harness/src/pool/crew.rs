@@ -19,10 +19,7 @@ impl Run<'_, '_> {
         let failed = |what: String| RunError::Supervisor(what);
         let (ours, theirs) = UnixStream::pair()?;
         let log = RecordLog::map()?;
-        let ids = (
-            nix::unistd::geteuid().as_raw(),
-            nix::unistd::getegid().as_raw(),
-        );
+        let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
         let sandbox = &self.setting.facts.sandbox;
         let pid = sandbox::fork_into(sandbox).map_err(|errno| failed(format!("{errno:?}")))?;
         if pid.as_raw() == 0 {
@@ -33,23 +30,13 @@ impl Run<'_, '_> {
             // SAFETY: ends the supervisor without the parent's exit handlers.
             unsafe { libc::_exit(status) }
         }
-        self.workers.push(Worker {
-            pid,
-            stream: ours,
-            jobs: VecDeque::new(),
-            log,
-            splats: Vec::new(),
-        });
+        self.workers.push(Worker { pid, stream: ours, jobs: VecDeque::new(), log, splats: Vec::new() });
         Ok(())
     }
 
     /// A supervisor died: whatever it left is removed, another takes its place, and its jobs go
     /// back to the queue but for the one it ran.
-    pub(super) fn replace_worker(
-        &mut self,
-        at: usize,
-        queue: &mut VecDeque<Job>,
-    ) -> Result<(Job, String), RunError> {
+    pub(super) fn replace_worker(&mut self, at: usize, queue: &mut VecDeque<Job>) -> Result<(Job, String), RunError> {
         let mut worker = self.workers.remove(at);
         let _ = kill(worker.pid, Signal::SIGKILL);
         let how = match waitpid(worker.pid, None) {

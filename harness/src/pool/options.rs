@@ -77,9 +77,7 @@ pub type Sink<'a> = dyn FnMut(&Event) -> io::Result<()> + 'a;
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// There is no /proc to observe tasks through.
-    #[error(
-        "/proc is not mounted, and nothing can be observed without it: mount -t proc proc /proc"
-    )]
+    #[error("/proc is not mounted, and nothing can be observed without it: mount -t proc proc /proc")]
     NoProc,
     /// No process can be forked, or one cannot be prepared.
     #[error("cannot start a supervisor: {0}")]

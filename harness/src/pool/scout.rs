@@ -15,8 +15,7 @@ use crate::sandbox::{self, Sandbox};
 /// # Errors
 /// Not even a plain child process can be started.
 pub fn facts() -> Result<Facts, RunError> {
-    serde_json::from_slice(&facts_as_json()?)
-        .map_err(|error| RunError::Supervisor(error.to_string()))
+    serde_json::from_slice(&facts_as_json()?).map_err(|error| RunError::Supervisor(error.to_string()))
 }
 
 /// The same, as the child gives them, for a process that only hands them on.
@@ -30,9 +29,7 @@ pub fn facts_as_json() -> Result<Vec<u8>, RunError> {
     let mut why = Vec::new();
     for kind in sandbox::kinds() {
         let kind = match kind {
-            Sandbox::None { .. } => Sandbox::None {
-                why: why.join("; "),
-            },
+            Sandbox::None { .. } => Sandbox::None { why: why.join("; ") },
             kind => kind,
         };
         match scout(&kind) {
@@ -52,10 +49,7 @@ const END: u8 = b'\n';
 /// Sends a child into a sandbox of this kind to gather facts there.
 fn scout(kind: &Sandbox) -> Result<Vec<u8>, String> {
     let (mut reader, writer) = UnixStream::pair().map_err(|e| format!("socketpair: {e}"))?;
-    let ids = (
-        nix::unistd::geteuid().as_raw(),
-        nix::unistd::getegid().as_raw(),
-    );
+    let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let pid = sandbox::fork_into(kind).map_err(|errno| format!("clone for {kind}: {errno:?}"))?;
     if pid.as_raw() == 0 {
         drop(reader);

@@ -36,19 +36,13 @@ impl Run<'_, '_> {
         if self.runs_on() {
             let runs = runs as u64;
             let (first, last) = (self.options.seed, self.options.seed.wrapping_add(runs - 1));
-            verdict
-                .notes
-                .push(format!("{runs} runs, of the seeds {first} to {last}"));
+            verdict.notes.push(format!("{runs} runs, of the seeds {first} to {last}"));
         } else if runs < asked {
             let text = format!("cut short after {runs} of {asked} runs");
             verdict.notes.push(text);
         }
         self.held_back[index] = Some(verdict);
-        if self.options.in_order {
-            self.report_finished()
-        } else {
-            self.report(index)
-        }
+        if self.options.in_order { self.report_finished() } else { self.report(index) }
     }
 
     /// The documented bug of this kernel that a case finds, if there is one.
@@ -99,11 +93,7 @@ impl Run<'_, '_> {
         };
         let outcome = expect(&verdict, bug);
         self.counts.add(verdict.status, &outcome);
-        (self.sink)(&Event::CaseFinished {
-            index,
-            verdict: Box::new(verdict),
-            outcome,
-        })?;
+        (self.sink)(&Event::CaseFinished { index, verdict: Box::new(verdict), outcome })?;
         Ok(())
     }
 }

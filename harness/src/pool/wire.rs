@@ -28,16 +28,10 @@ pub(super) fn receive_job(stream: &mut UnixStream) -> io::Result<Job> {
     let (mut index, mut repetition) = ([0; 4], [0; 4]);
     stream.read_exact(&mut index)?;
     stream.read_exact(&mut repetition)?;
-    Ok(Job {
-        index: u32::from_ne_bytes(index),
-        repetition: u32::from_ne_bytes(repetition),
-    })
+    Ok(Job { index: u32::from_ne_bytes(index), repetition: u32::from_ne_bytes(repetition) })
 }
 
-pub(super) fn send_observation(
-    stream: &mut UnixStream,
-    observation: &Observation,
-) -> io::Result<()> {
+pub(super) fn send_observation(stream: &mut UnixStream, observation: &Observation) -> io::Result<()> {
     let mut message = vec![0; 4];
     serde_json::to_writer(&mut message, observation)?;
     let length = (message.len() - 4) as u32;
@@ -64,10 +58,7 @@ mod tests {
     #[test]
     fn jobs_arrive_as_they_were_sent() {
         let (mut a, mut b) = UnixStream::pair().unwrap();
-        let job = Job {
-            index: 7,
-            repetition: 99,
-        };
+        let job = Job { index: 7, repetition: 99 };
         send_job(&mut a, job).unwrap();
         assert_eq!(receive_job(&mut b).unwrap(), job);
     }

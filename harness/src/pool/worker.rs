@@ -47,10 +47,7 @@ pub(super) fn serve(
         return 2;
     }
     let supervisor = sandbox::furnish(sandbox, ids, &fallback).and_then(|base| {
-        let setting = Setting {
-            base,
-            ..setting.clone()
-        };
+        let setting = Setting { base, ..setting.clone() };
         let own_ipc = !matches!(sandbox, Sandbox::None { .. });
         Supervisor::start(setting, log, own_ipc)
     });

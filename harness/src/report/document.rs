@@ -35,18 +35,12 @@ impl Document {
                 self.progress.plan.clone_from(plan);
                 self.started = Some(event.clone());
             }
-            Event::CaseFinished {
-                index,
-                verdict,
-                outcome,
-            } => self.results[*index] = Some((verdict.as_ref().clone(), outcome.clone())),
+            Event::CaseFinished { index, verdict, outcome } => {
+                self.results[*index] = Some((verdict.as_ref().clone(), outcome.clone()))
+            }
             Event::Remark { text } => self.remarks.push(text.clone()),
             Event::BailedOut { why } => self.given_up = Some(why.clone()),
-            Event::RunFinished {
-                interrupted,
-                milliseconds,
-                ..
-            } => {
+            Event::RunFinished { interrupted, milliseconds, .. } => {
                 self.milliseconds = *milliseconds;
                 if let Some(signal) = interrupted {
                     self.given_up = Some(format!("interrupted by signal {signal}"));
@@ -71,11 +65,7 @@ impl Document {
     pub fn groups(&self) -> Vec<(String, Vec<Entry<'_>>)> {
         let entry = |index: usize| {
             let (verdict, outcome) = self.results[index].as_ref()?;
-            Some(Entry {
-                case: self.progress.case(index),
-                verdict,
-                outcome,
-            })
+            Some(Entry { case: self.progress.case(index), verdict, outcome })
         };
         self.progress
             .groups()

@@ -34,11 +34,7 @@ pub(super) trait Dialect {
 }
 
 /// Writes one event in a dialect.
-pub(super) fn write<D: Dialect>(
-    progress: &mut Progress,
-    event: &Event,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub(super) fn write<D: Dialect>(progress: &mut Progress, event: &Event, out: &mut dyn Write) -> io::Result<()> {
     match event {
         Event::RunStarted { plan, .. } => {
             writeln!(out, "{}", D::VERSION)?;
@@ -54,25 +50,15 @@ pub(super) fn write<D: Dialect>(
             progress.plan.clone_from(plan);
         }
         Event::CaseStarted { .. } | Event::Alive | Event::Progress { .. } => {}
-        Event::CaseFinished {
-            index,
-            verdict,
-            outcome,
-        } => {
-            let result = CaseResult {
-                number: progress.next_number(),
-                case: progress.case(*index),
-                verdict,
-                outcome,
-            };
+        Event::CaseFinished { index, verdict, outcome } => {
+            let result = CaseResult { number: progress.next_number(), case: progress.case(*index), verdict, outcome };
             D::result(&result, out)?;
         }
         Event::Remark { text } => writeln!(out, "# {}", D::comment(text))?,
         Event::BailedOut { why } => writeln!(out, "Bail out! {}", one_line(why))?,
-        Event::RunFinished {
-            interrupted: Some(signal),
-            ..
-        } => writeln!(out, "Bail out! interrupted by signal {signal}")?,
+        Event::RunFinished { interrupted: Some(signal), .. } => {
+            writeln!(out, "Bail out! interrupted by signal {signal}")?
+        }
         Event::RunFinished { counts, .. } => writeln!(out, "# {}", D::totals(counts))?,
     }
     out.flush()

@@ -36,9 +36,7 @@ impl Reporter for Junit {
 
 /// Without the sum of skipped cases at the root: the schema of Jenkins has it for suites only.
 fn as_jenkins_has_it(mut xml: String) -> String {
-    let root = xml
-        .find("<testsuites ")
-        .and_then(|start| Some(start..start + xml[start..].find('>')?));
+    let root = xml.find("<testsuites ").and_then(|start| Some(start..start + xml[start..].find('>')?));
     if let Some(root) = root
         && let Some(at) = xml[root.clone()].find(" skipped=\"")
     {
@@ -116,24 +114,16 @@ fn system_out(entry: &Entry) -> String {
 }
 
 fn status(entry: &Entry) -> TestCaseStatus {
-    let Entry {
-        case,
-        verdict,
-        outcome,
-    } = entry;
+    let Entry { case, verdict, outcome } = entry;
     let mut status = match (outcome, verdict.status) {
         (Outcome::KnownBug { bug }, _) => {
             let mut status = TestCaseStatus::skipped();
-            status
-                .set_type("known kernel bug")
-                .set_message(one_line(bug));
+            status.set_type("known kernel bug").set_message(one_line(bug));
             status
         }
         (Outcome::UnexpectedPass { bug }, _) => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            status
-                .set_type("unexpected pass")
-                .set_message(format!("passed, but is listed with {}", one_line(bug)));
+            status.set_type("unexpected pass").set_message(format!("passed, but is listed with {}", one_line(bug)));
             status
         }
         (_, Status::Pass) => return TestCaseStatus::success(),
@@ -152,8 +142,6 @@ fn status(entry: &Entry) -> TestCaseStatus {
 
 fn failure(kind: NonSuccessKind, verdict: &Verdict) -> TestCaseStatus {
     let mut status = TestCaseStatus::non_success(kind);
-    status
-        .set_type(verdict.status.word())
-        .set_message(one_line(&verdict.reason));
+    status.set_type(verdict.status.word()).set_message(one_line(&verdict.reason));
     status
 }

@@ -42,31 +42,16 @@ pub struct Kcidb {
 impl Kcidb {
     /// A reporter for that submitter.
     pub fn new(submission: Submission) -> Self {
-        Self {
-            document: Document::default(),
-            submission,
-        }
+        Self { document: Document::default(), submission }
     }
 
     fn tests(&self) -> Vec<Value> {
-        let Some(Event::RunStarted {
-            program,
-            facts,
-            seed,
-            tier,
-            ..
-        }) = &self.document.started
-        else {
+        let Some(Event::RunStarted { program, facts, seed, tier, .. }) = &self.document.started else {
             return Vec::new();
         };
-        let Submission {
-            origin,
-            build,
-            start,
-        } = &self.submission;
-        let build = build.clone().unwrap_or_else(|| {
-            format!("{origin}:{}_{}", plain(&facts.release), plain(&facts.build))
-        });
+        let Submission { origin, build, start } = &self.submission;
+        let build =
+            build.clone().unwrap_or_else(|| format!("{origin}:{}_{}", plain(&facts.release), plain(&facts.build)));
         let run = match start {
             Some(start) => format!("{origin}:{}-{seed}", plain(start)),
             None => format!("{origin}:{}-{seed}", plain(&facts.release)),
@@ -172,9 +157,6 @@ fn excerpt(entry: &Entry) -> String {
 /// Text that an ID may have, without what a path or a shell takes for its own.
 fn plain(text: &str) -> String {
     let usual = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let plain: String = text
-        .chars()
-        .map(|c| if usual(c) { c } else { '_' })
-        .collect();
+    let plain: String = text.chars().map(|c| if usual(c) { c } else { '_' }).collect();
     plain.trim_matches('_').to_owned()
 }

@@ -31,11 +31,7 @@ impl Dialect for Ktap {
         }
         let (ok, directive) = directive(result.verdict, result.outcome);
         let ok = if ok { "ok" } else { "not ok" };
-        writeln!(
-            out,
-            "{ok} {} {}{directive}",
-            result.number, result.case.name
-        )
+        writeln!(out, "{ok} {} {}{directive}", result.number, result.case.name)
     }
 
     fn comment(text: &str) -> String {
@@ -54,17 +50,13 @@ impl Dialect for Ktap {
 /// What the kernel's parser takes for the end of a report, wherever it stands in a line: a panic that a
 /// verdict quotes would hide the results after it.
 const ENDS: [(&str, &str); 3] = [
-    (
-        "Kernel panic - not syncing: VFS:",
-        "Kernel panic - not syncing\\: VFS:",
-    ),
+    ("Kernel panic - not syncing: VFS:", "Kernel panic - not syncing\\: VFS:"),
     ("reboot: System halted", "reboot\\: System halted"),
     ("List of all partitions:", "List of all partitions\\:"),
 ];
 
 fn without_ends(text: String) -> String {
-    ENDS.iter()
-        .fold(text, |text, (end, harmless)| text.replace(end, harmless))
+    ENDS.iter().fold(text, |text, (end, harmless)| text.replace(end, harmless))
 }
 
 fn harmless(text: &str) -> String {

@@ -33,13 +33,7 @@ fn result(verdict: &Verdict, outcome: &Outcome) -> &'static str {
 }
 
 impl Lava {
-    fn finished(
-        &self,
-        index: usize,
-        verdict: &Verdict,
-        outcome: &Outcome,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
+    fn finished(&self, index: usize, verdict: &Verdict, outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
         let case = self.progress.case(index);
         let name = &case.name;
         match (outcome, verdict.status) {
@@ -70,17 +64,12 @@ impl Reporter for Lava {
                 }
             }
             Event::CaseStarted { .. } | Event::Alive | Event::Progress { .. } => {}
-            Event::CaseFinished {
-                index,
-                verdict,
-                outcome,
-            } => self.finished(*index, verdict, outcome, out)?,
+            Event::CaseFinished { index, verdict, outcome } => self.finished(*index, verdict, outcome, out)?,
             Event::Remark { text } => writeln!(out, "{}", line(text))?,
             Event::BailedOut { why } => writeln!(out, "given up: {}", line(why))?,
-            Event::RunFinished {
-                interrupted: Some(signal),
-                ..
-            } => writeln!(out, "given up: interrupted by signal {signal}")?,
+            Event::RunFinished { interrupted: Some(signal), .. } => {
+                writeln!(out, "given up: interrupted by signal {signal}")?
+            }
             Event::RunFinished { counts, .. } => writeln!(out, "{}", super::tap::totals(counts))?,
         }
         out.flush()

@@ -52,29 +52,14 @@ impl Pretty {
     /// A reporter that uses colours if asked to. `again` is what begins the command by which the
     /// reader runs one case again in the same place.
     pub fn new(colour: bool, verbosity: Verbosity, again: String) -> Self {
-        Self {
-            colour,
-            verbosity,
-            again,
-            ..Self::default()
-        }
+        Self { colour, verbosity, again, ..Self::default() }
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
-        if self.colour {
-            format!("{colour}{text}{RESET}")
-        } else {
-            text.to_owned()
-        }
+        if self.colour { format!("{colour}{text}{RESET}") } else { text.to_owned() }
     }
 
-    fn finished(
-        &mut self,
-        index: usize,
-        verdict: &Verdict,
-        outcome: &Outcome,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
+    fn finished(&mut self, index: usize, verdict: &Verdict, outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
         let case = self.progress.case(index);
         let group = case.name.split('.').next().unwrap_or_default().to_owned();
         let (counts, duration) = self.groups.entry(group).or_default();
@@ -115,17 +100,13 @@ impl Pretty {
                 return Ok(());
             }
             (Outcome::AsJudged, _) if verdict.was_never_reached() => {
-                *self
-                    .never_reached
-                    .entry(verdict.reason.clone())
-                    .or_default() += 1;
+                *self.never_reached.entry(verdict.reason.clone()).or_default() += 1;
                 return Ok(());
             }
             _ => {}
         }
         let seed = seed_of_repetition(self.seed, verdict.repetition);
-        self.first_failure
-            .get_or_insert_with(|| (name.clone(), seed));
+        self.first_failure.get_or_insert_with(|| (name.clone(), seed));
         writeln!(out, "{} {name}", self.paint(colour, &format!("{word:>9}")))?;
         for line in diagnostics::yaml(verdict, outcome, self.progress.case(index)) {
             writeln!(out, "          {line}")?;
@@ -150,10 +131,7 @@ impl Pretty {
                     self.paint(DIM, &format!("{:.1} s", duration.as_secs_f64()))
                 )?;
             }
-            let reasons = [
-                (&self.never_reached, RED, ""),
-                (&self.skip_reasons, YELLOW, " skipped:"),
-            ];
+            let reasons = [(&self.never_reached, RED, ""), (&self.skip_reasons, YELLOW, " skipped:")];
             for (reasons, colour, word) in reasons {
                 for (reason, cases) in reasons {
                     let cases = self.paint(colour, &format!("{cases:>5}{word}"));
@@ -163,33 +141,21 @@ impl Pretty {
             writeln!(out)?;
         }
         if let Some(signal) = interrupted {
-            writeln!(
-                out,
-                "{} by signal {signal}; what was started is cleaned up",
-                self.paint(RED, "interrupted")
-            )?;
+            writeln!(out, "{} by signal {signal}; what was started is cleaned up", self.paint(RED, "interrupted"))?;
         }
         let red = counts.failed + counts.timed_out + counts.unexpected_passes;
         let verdict = if let Some(caveat) = &self.caveat {
             self.paint(YELLOW, caveat)
         } else if red > 0 {
             self.paint(RED, "this kernel does not conform")
-        } else if counts.broken > 0
-            || counts.passed + counts.known_bugs == 0
-            || interrupted.is_some()
-        {
+        } else if counts.broken > 0 || counts.passed + counts.known_bugs == 0 || interrupted.is_some() {
             self.paint(YELLOW, "nothing can be said of this kernel")
         } else if counts.known_bugs > 0 {
             self.paint(YELLOW, "this kernel conforms but for its documented bugs")
         } else {
             self.paint(GREEN, "this kernel conforms")
         };
-        writeln!(
-            out,
-            "{verdict}: {} in {:.1} s",
-            self.told(counts),
-            milliseconds as f64 / 1000.0
-        )?;
+        writeln!(out, "{verdict}: {} in {:.1} s", self.told(counts), milliseconds as f64 / 1000.0)?;
         if let Some((name, seed)) = &self.first_failure {
             let again = &self.again;
             writeln!(out, "next: {again} --seed {seed} --exact {name} -v")?;
@@ -219,9 +185,7 @@ impl Pretty {
 impl Reporter for Pretty {
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         match event {
-            Event::RunStarted {
-                plan, facts, seed, ..
-            } => {
+            Event::RunStarted { plan, facts, seed, .. } => {
                 self.seed = *seed;
                 self.progress.plan.clone_from(plan);
                 self.caveat.clone_from(&facts.caveat);
@@ -236,20 +200,14 @@ impl Reporter for Pretty {
                 }
             }
             Event::CaseStarted { .. } | Event::Alive | Event::Progress { .. } => {}
-            Event::CaseFinished {
-                index,
-                verdict,
-                outcome,
-            } => self.finished(*index, verdict, outcome, out)?,
+            Event::CaseFinished { index, verdict, outcome } => self.finished(*index, verdict, outcome, out)?,
             Event::Remark { text } => writeln!(out, "{}", one_line(text))?,
             Event::BailedOut { why } => {
                 writeln!(out, "{}: {}", self.paint(RED, "given up"), one_line(why))?;
             }
-            Event::RunFinished {
-                counts,
-                interrupted,
-                milliseconds,
-            } => self.summary(counts, *interrupted, *milliseconds, out)?,
+            Event::RunFinished { counts, interrupted, milliseconds } => {
+                self.summary(counts, *interrupted, *milliseconds, out)?
+            }
         }
         out.flush()
     }

@@ -34,11 +34,7 @@ impl Dialect for Tap {
 }
 
 /// Writes a result line and its diagnostics, as TAP 13 and 14 have both.
-pub(super) fn write_result(
-    result: &CaseResult,
-    indent: &str,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+pub(super) fn write_result(result: &CaseResult, indent: &str, out: &mut dyn Write) -> io::Result<()> {
     let (ok, directive) = directive(result.verdict, result.outcome);
     let ok = if ok { "ok" } else { "not ok" };
     let (number, name) = (result.number, &result.case.name);

@@ -68,13 +68,7 @@ impl Tap14 {
         Ok(())
     }
 
-    fn finished(
-        &mut self,
-        index: usize,
-        verdict: &Verdict,
-        outcome: &Outcome,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
+    fn finished(&mut self, index: usize, verdict: &Verdict, outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
         let place = self.groups.iter_mut().enumerate().find_map(|(at, group)| {
             let mut cases = group.cases.iter_mut();
             let case = cases.find(|(case, _)| *case == index)?;
@@ -105,20 +99,11 @@ impl Tap14 {
             };
             ok &= is_ok(verdict, outcome);
             skipped &= verdict.status == Status::Skip;
-            let result = CaseResult {
-                number: place + 1,
-                case: self.progress.case(*index),
-                verdict,
-                outcome,
-            };
+            let result = CaseResult { number: place + 1, case: self.progress.case(*index), verdict, outcome };
             write_result(&result, INDENT, out)?;
         }
         let word = if ok { "ok" } else { "not ok" };
-        let directive = if ok && skipped {
-            " # SKIP every case of it was skipped"
-        } else {
-            ""
-        };
+        let directive = if ok && skipped { " # SKIP every case of it was skipped" } else { "" };
         self.written += 1;
         writeln!(out, "{word} {} - {}{directive}", self.written, group.name)
     }
@@ -127,11 +112,7 @@ impl Tap14 {
     /// are left to the plan, which then is not met.
     fn write_rest(&mut self, out: &mut dyn Write) -> io::Result<()> {
         for at in 0..self.groups.len() {
-            if self.groups[at]
-                .cases
-                .iter()
-                .any(|(_, result)| result.is_some())
-            {
+            if self.groups[at].cases.iter().any(|(_, result)| result.is_some()) {
                 self.write_group(at, out)?;
             }
         }
@@ -147,21 +128,13 @@ impl Reporter for Tap14 {
                 self.begin(event, out)?;
             }
             Event::CaseStarted { .. } | Event::Alive | Event::Progress { .. } => {}
-            Event::CaseFinished {
-                index,
-                verdict,
-                outcome,
-            } => self.finished(*index, verdict, outcome, out)?,
+            Event::CaseFinished { index, verdict, outcome } => self.finished(*index, verdict, outcome, out)?,
             Event::Remark { text } => writeln!(out, "# {}", comment(text))?,
             Event::BailedOut { why } => {
                 self.write_rest(out)?;
                 writeln!(out, "Bail out! {}", one_line(why))?;
             }
-            Event::RunFinished {
-                counts,
-                interrupted,
-                ..
-            } => {
+            Event::RunFinished { counts, interrupted, .. } => {
                 self.write_rest(out)?;
                 match interrupted {
                     Some(signal) => writeln!(out, "Bail out! interrupted by signal {signal}")?,

@@ -38,21 +38,14 @@ pub(super) fn directive_text(text: &str) -> String {
 /// The text of a comment. `# Subtest: …` is more than a comment to readers of KTAP and TAP 14.
 pub(super) fn comment(text: &str) -> String {
     let text = one_line(text);
-    if text.trim_start().starts_with("Subtest") {
-        format!("\\{text}")
-    } else {
-        text
-    }
+    if text.trim_start().starts_with("Subtest") { format!("\\{text}") } else { text }
 }
 
 /// A YAML scalar: plain where nothing in it can be misread, else double-quoted as JSON does it,
 /// which YAML reads the same.
 pub(super) fn yaml_scalar(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./()|+-=<> ,;".contains(c);
-    let starts_plain = text
-        .chars()
-        .next()
-        .is_some_and(|c| c.is_ascii_alphanumeric() || "(/_".contains(c));
+    let starts_plain = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric() || "(/_".contains(c));
     let reserved = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     let plain = starts_plain
         && text.chars().all(is_plain)
@@ -98,10 +91,7 @@ mod tests {
     #[test]
     fn scalars_that_could_be_misread_are_quoted() {
         for (text, expected) in [
-            (
-                "unshare(CLONE_FS|CLONE_NEWNS)",
-                "unshare(CLONE_FS|CLONE_NEWNS)",
-            ),
+            ("unshare(CLONE_FS|CLONE_NEWNS)", "unshare(CLONE_FS|CLONE_NEWNS)"),
             ("0", "0"),
             ("a: b", "\"a: b\""),
             ("- x", "\"- x\""),

@@ -17,23 +17,17 @@ impl Reporter for Wire {
         // One write: a line is not torn by what else is printed on the same port.
         let mut line = match event {
             // Its own, without the plan: a copy of that would be most of the memory of a guest's suite.
-            Event::RunStarted {
-                program,
-                facts,
-                plan: _,
-                seed,
-                tier,
-                repeat,
-                part,
-            } => serde_json::to_vec(&Event::RunStarted {
-                program: program.clone(),
-                facts: facts.clone(),
-                plan: Vec::new(),
-                seed: *seed,
-                tier: *tier,
-                repeat: *repeat,
-                part: *part,
-            }),
+            Event::RunStarted { program, facts, plan: _, seed, tier, repeat, part } => {
+                serde_json::to_vec(&Event::RunStarted {
+                    program: program.clone(),
+                    facts: facts.clone(),
+                    plan: Vec::new(),
+                    seed: *seed,
+                    tier: *tier,
+                    repeat: *repeat,
+                    part: *part,
+                })
+            }
             event => serde_json::to_vec(event),
         }?;
         line.push(b'\n');

@@ -9,27 +9,16 @@ pub struct Read {
 
 impl Read {
     pub fn new(name: &str, word: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            word: word.to_owned(),
-        }
+        Self { name: name.to_owned(), word: word.to_owned() }
     }
 }
 
 /// Lines as the most generous of readers ends them: Python's `splitlines`.
 fn lines(report: &str) -> Vec<&str> {
     let ends = |c: char| {
-        matches!(
-            c,
-            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'
-                ..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
-        )
+        matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
     };
-    report
-        .strip_suffix('\n')
-        .expect("a last line")
-        .split(ends)
-        .collect()
+    report.strip_suffix('\n').expect("a last line").split(ends).collect()
 }
 
 pub fn lines_with<'r>(report: &'r str, text: &str) -> Vec<&'r str> {
@@ -44,9 +33,7 @@ fn result(line: &str, number: usize, dash: &str) -> Option<Read> {
         Some(rest) => ("not ok", rest),
         None => ("ok", line.strip_prefix("ok ")?),
     };
-    let rest = rest
-        .strip_prefix(&format!("{number} {dash}"))
-        .unwrap_or_else(|| panic!("number {number} in {line:?}"));
+    let rest = rest.strip_prefix(&format!("{number} {dash}")).unwrap_or_else(|| panic!("number {number} in {line:?}"));
     // As the kernel's parser: the last skip directive of a line decides.
     if let Some((name, _)) = rest.rsplit_once(" # SKIP")
         && rest.matches(" # ").count() > 1
@@ -75,16 +62,12 @@ fn block(lines: &[&str], indent: &str) -> (Vec<Read>, Vec<String>) {
     let (mut read, mut blocks) = (Vec::new(), Vec::new());
     let mut rest = lines[1..].iter();
     while let Some(line) = rest.next() {
-        let line = line
-            .strip_prefix(indent)
-            .unwrap_or_else(|| panic!("{line:?} stands too far left"));
+        let line = line.strip_prefix(indent).unwrap_or_else(|| panic!("{line:?} stands too far left"));
         if line == "  ---" {
             let mut yaml = String::new();
             let end = format!("{indent}  ...");
             for line in rest.by_ref().take_while(|line| **line != end) {
-                let line = line
-                    .strip_prefix(indent)
-                    .and_then(|line| line.strip_prefix("  "));
+                let line = line.strip_prefix(indent).and_then(|line| line.strip_prefix("  "));
                 yaml.push_str(line.expect("a line of the block"));
                 yaml.push('\n');
             }
@@ -111,21 +94,12 @@ pub fn tap14(report: &str) -> (Vec<Read>, Vec<String>) {
             at += 1;
             continue;
         };
-        let end = (at + 1..lines.len())
-            .find(|&line| !lines[line].starts_with("    "))
-            .expect("a result after the subtest");
+        let end =
+            (at + 1..lines.len()).find(|&line| !lines[line].starts_with("    ")).expect("a result after the subtest");
         let (of_group, yaml) = block(&lines[at + 1..end], "    ");
         let good = |read: &Read| matches!(read.word.as_str(), "ok" | "ok SKIP" | "not ok TODO");
-        let word = if of_group.iter().all(good) {
-            "ok"
-        } else {
-            "not ok"
-        };
-        assert!(
-            lines[end].starts_with(&format!("{word} ")),
-            "{}",
-            lines[end]
-        );
+        let word = if of_group.iter().all(good) { "ok" } else { "not ok" };
+        assert!(lines[end].starts_with(&format!("{word} ")), "{}", lines[end]);
         assert!(lines[end].contains(&format!(" - {name}")), "{}", lines[end]);
         read.extend(of_group);
         blocks.extend(yaml);
@@ -146,11 +120,7 @@ pub fn ktap(report: &str) -> Vec<Read> {
         let text = line.trim_start();
         assert!(!text.starts_with("# Subtest: "), "{line:?}");
         assert!(!text.starts_with("TAP version ") && !text.starts_with("KTAP version "));
-        for end in [
-            "Kernel panic - not syncing: VFS:",
-            "reboot: System halted",
-            "List of all partitions:",
-        ] {
+        for end in ["Kernel panic - not syncing: VFS:", "reboot: System halted", "List of all partitions:"] {
             assert!(!line.contains(end), "{line:?}");
         }
         if text.starts_with("1..") {
@@ -173,13 +143,10 @@ pub fn junit(report: &str) -> Vec<Read> {
         .filter(|node| node.has_tag_name("testcase"))
         .map(|node| {
             let results = ["skipped", "failure", "error"];
-            let word = node
-                .children()
-                .find(|child| results.contains(&child.tag_name().name()))
-                .map(|child| {
-                    let kind = child.attribute("type").unwrap_or_default();
-                    format!("{} {kind}", child.tag_name().name())
-                });
+            let word = node.children().find(|child| results.contains(&child.tag_name().name())).map(|child| {
+                let kind = child.attribute("type").unwrap_or_default();
+                format!("{} {kind}", child.tag_name().name())
+            });
             let name = node.attribute("name").expect("a name");
             Read::new(name, word.unwrap_or_default().trim_end())
         })
@@ -197,10 +164,7 @@ pub fn kcidb(report: &str) -> Vec<Read> {
             let status = test["status"].as_str().expect("a status");
             let known = test["misc"].get("known_bug").is_some();
             let word = format!("{status} {}", if known { "known" } else { "" });
-            Read::new(
-                path.strip_prefix("unshare.").expect("the root"),
-                word.trim_end(),
-            )
+            Read::new(path.strip_prefix("unshare.").expect("the root"), word.trim_end())
         })
         .collect()
 }
@@ -215,9 +179,7 @@ pub fn lava(report: &str) -> Vec<Read> {
             let field = |name: &str| {
                 let mut words = signal.split(' ');
                 let value = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-                value
-                    .unwrap_or_else(|| panic!("{name} in {signal:?}"))
-                    .to_owned()
+                value.unwrap_or_else(|| panic!("{name} in {signal:?}")).to_owned()
             };
             assert!(signal.starts_with("TESTCASE "), "{signal:?}");
             Read::new(&field("TEST_CASE_ID"), &field("RESULT"))
@@ -226,8 +188,8 @@ pub fn lava(report: &str) -> Vec<Read> {
 }
 
 fn parsed(block: &str) -> yaml_rust2::Yaml {
-    let mut documents = yaml_rust2::YamlLoader::load_from_str(block)
-        .unwrap_or_else(|error| panic!("{error} in {block:?}"));
+    let mut documents =
+        yaml_rust2::YamlLoader::load_from_str(block).unwrap_or_else(|error| panic!("{error} in {block:?}"));
     assert_eq!(documents.len(), 1, "{block:?}");
     documents.remove(0)
 }

@@ -17,37 +17,18 @@ const NAMED: usize = 50;
 /// The kinds in the order they are told, each with its heading for one and for several cases.
 const HEADINGS: [(Change, &str, &str); 9] = [
     (Change::Regression, "regression", "regressions"),
-    (
-        Change::Lost,
-        "case of which nothing can be said any more",
-        "cases of which nothing can be said any more",
-    ),
-    (
-        Change::KnownBug,
-        "documented bug seen now",
-        "documented bugs seen now",
-    ),
-    (
-        Change::Skipped,
-        "case no longer checked",
-        "cases no longer checked",
-    ),
+    (Change::Lost, "case of which nothing can be said any more", "cases of which nothing can be said any more"),
+    (Change::KnownBug, "documented bug seen now", "documented bugs seen now"),
+    (Change::Skipped, "case no longer checked", "cases no longer checked"),
     (Change::Vanished, "case gone", "cases gone"),
-    (
-        Change::Reason,
-        "case that changed its reason",
-        "cases that changed their reason",
-    ),
+    (Change::Reason, "case that changed its reason", "cases that changed their reason"),
     (Change::Fixed, "fixed", "fixed"),
     (Change::Checked, "case checked now", "cases checked now"),
     (Change::New, "new case", "new cases"),
 ];
 
 fn heading(change: Change, count: usize) -> String {
-    let (_, one, several) = HEADINGS
-        .iter()
-        .find(|(kind, ..)| *kind == change)
-        .expect("every kind has a heading");
+    let (_, one, several) = HEADINGS.iter().find(|(kind, ..)| *kind == change).expect("every kind has a heading");
     format!("{count} {}", if count == 1 { one } else { several })
 }
 
@@ -110,9 +91,7 @@ fn reasons(changed: &Changed) -> Vec<String> {
             .filter_map(|(word, why)| Some(format!("{word}{}", why?)))
             .collect(),
         Change::Fixed => old.map(|why| format!("was {why}")).into_iter().collect(),
-        Change::Regression | Change::Lost | Change::KnownBug | Change::Skipped => {
-            new.into_iter().collect()
-        }
+        Change::Regression | Change::Lost | Change::KnownBug | Change::Skipped => new.into_iter().collect(),
         Change::Vanished | Change::Checked | Change::New => Vec::new(),
     }
 }
@@ -192,12 +171,7 @@ impl Comparison {
                     "" => String::new(),
                     ids => format!(" ({ids})"),
                 };
-                let _ = writeln!(
-                    text,
-                    "- `{}`{requirements}: {}",
-                    changed.case,
-                    arrow(changed)
-                );
+                let _ = writeln!(text, "- `{}`{requirements}: {}", changed.case, arrow(changed));
                 for reason in reasons(changed) {
                     let _ = writeln!(text, "  - {}", escaped(&reason));
                 }
@@ -216,11 +190,7 @@ impl Comparison {
             .filter(|(kind, count)| *count > 0 || *kind == Change::Regression)
             .map(|(kind, count)| heading(kind, count))
             .collect();
-        let unchanged: Vec<String> = self
-            .unchanged
-            .iter()
-            .map(|(result, count)| format!("{count} {result}"))
-            .collect();
+        let unchanged: Vec<String> = self.unchanged.iter().map(|(result, count)| format!("{count} {result}")).collect();
         parts.push(match unchanged.as_slice() {
             [] => "nothing as before".to_owned(),
             unchanged => format!("as before: {}", unchanged.join(", ")),

@@ -28,14 +28,7 @@ pub struct Row {
 impl Row {
     /// Nothing has been run yet.
     pub fn new(fault: &'static Fault) -> Self {
-        Self {
-            fault,
-            caught_by: BTreeMap::new(),
-            tried: 0,
-            broken: 0,
-            timed_out: 0,
-            changed: Vec::new(),
-        }
+        Self { fault, caught_by: BTreeMap::new(), tried: 0, broken: 0, timed_out: 0, changed: Vec::new() }
     }
 
     /// Takes the verdict on a case that passes without the fault.
@@ -47,8 +40,7 @@ impl Row {
             _ => false,
         };
         if noticed {
-            self.caught_by
-                .insert(case.to_owned(), verdict.reason.clone());
+            self.caught_by.insert(case.to_owned(), verdict.reason.clone());
         }
         self.broken += usize::from(verdict.status == Status::Broken);
         self.timed_out += usize::from(verdict.status == Status::TimedOut);
@@ -87,18 +79,13 @@ impl Caught {
     pub fn silent_cases(&self) -> BTreeSet<&str> {
         let sharp = self.rows.iter().filter(|row| !row.fault.blunt);
         let loud: BTreeSet<&String> = sharp.flat_map(|row| row.caught_by.keys()).collect();
-        self.passing
-            .iter()
-            .filter(|case| !loud.contains(case))
-            .map(String::as_str)
-            .collect()
+        self.passing.iter().filter(|case| !loud.contains(case)).map(String::as_str).collect()
     }
 
     /// Faults that no case notices, and of which that is not declared.
     fn unnoticed_faults(&self) -> Vec<&'static Fault> {
-        let unnoticed = |row: &&Row| {
-            row.caught_by.is_empty() && !row.fault.harmless && !declared::unnoticed(&row.fault.name)
-        };
+        let unnoticed =
+            |row: &&Row| row.caught_by.is_empty() && !row.fault.harmless && !declared::unnoticed(&row.fault.name);
         let rows = self.rows.iter().filter(unnoticed);
         rows.map(|row| row.fault).collect()
     }
@@ -106,9 +93,7 @@ impl Caught {
     /// Cases that no fault makes fail, and of which that is not declared.
     pub fn undeclared_silent_cases(&self) -> Vec<&str> {
         let silent = self.silent_cases().into_iter();
-        silent
-            .filter(|case| declared::uncaught(case).is_none())
-            .collect()
+        silent.filter(|case| declared::uncaught(case).is_none()).collect()
     }
 
     /// What the chosen faults and cases do not show: nothing is wrong, since others may show it.
@@ -117,17 +102,11 @@ impl Caught {
         let faults = self.unnoticed_faults();
         if !self.all_cases && !faults.is_empty() {
             let names: Vec<&str> = faults.iter().map(|fault| fault.name.as_ref()).collect();
-            told.push(format!(
-                "none of the chosen cases notices {}",
-                some_of(&names)
-            ));
+            told.push(format!("none of the chosen cases notices {}", some_of(&names)));
         }
         let cases = self.undeclared_silent_cases();
         if !self.all_faults && !cases.is_empty() {
-            told.push(format!(
-                "none of the chosen faults makes one of these fail: {}",
-                some_of(&cases)
-            ));
+            told.push(format!("none of the chosen faults makes one of these fail: {}", some_of(&cases)));
         }
         told
     }
@@ -138,11 +117,8 @@ impl Caught {
         for row in &self.rows {
             let name = &row.fault.name;
             if row.fault.harmless {
-                complaints.extend(
-                    row.changed
-                        .iter()
-                        .map(|case| format!("under \"{name}\", which is no fault: {case}")),
-                );
+                complaints
+                    .extend(row.changed.iter().map(|case| format!("under \"{name}\", which is no fault: {case}")));
             }
         }
         if self.all_cases {
@@ -154,11 +130,7 @@ impl Caught {
         }
         if self.all_faults {
             let silent = self.undeclared_silent_cases();
-            complaints.extend(
-                silent
-                    .iter()
-                    .map(|case| format!("no fault makes {case} fail")),
-            );
+            complaints.extend(silent.iter().map(|case| format!("no fault makes {case} fail")));
         }
         complaints
     }
@@ -169,18 +141,9 @@ impl Caught {
         let mut left: BTreeSet<&str> = self.passing.iter().map(String::as_str).collect();
         let mut cover = Vec::new();
         loop {
-            let gain = |row: &&Row| {
-                row.caught_by
-                    .keys()
-                    .filter(|case| left.contains(case.as_str()))
-                    .count()
-            };
-            let Some(best) = self
-                .rows
-                .iter()
-                .filter(|row| !row.fault.blunt)
-                .max_by_key(gain)
-                .filter(|row| gain(row) > 0)
+            let gain = |row: &&Row| row.caught_by.keys().filter(|case| left.contains(case.as_str())).count();
+            let Some(best) =
+                self.rows.iter().filter(|row| !row.fault.blunt).max_by_key(gain).filter(|row| gain(row) > 0)
             else {
                 return cover;
             };
@@ -199,11 +162,7 @@ pub fn some_of(names: &[&str]) -> String {
     if names.len() <= NAMED + 1 {
         return names.join(", ");
     }
-    format!(
-        "{} and {} more",
-        names[..NAMED].join(", "),
-        names.len() - NAMED
-    )
+    format!("{} and {} more", names[..NAMED].join(", "), names.len() - NAMED)
 }
 
 #[cfg(test)]

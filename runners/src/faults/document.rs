@@ -11,20 +11,11 @@ use crate::matrix::table::escaped;
 /// A line for each fault, and what is wrong.
 pub fn text(caught: &Caught) -> String {
     let mut text = String::new();
-    let width = caught
-        .rows
-        .iter()
-        .map(|row| row.fault.name.len())
-        .max()
-        .unwrap_or_default();
+    let width = caught.rows.iter().map(|row| row.fault.name.len()).max().unwrap_or_default();
     for row in &caught.rows {
         let name = &row.fault.name;
         let by = row.caught_by.len();
-        let _ = write!(
-            text,
-            "{name:width$}  noticed by {by:>4} of {:>4}",
-            row.tried
-        );
+        let _ = write!(text, "{name:width$}  noticed by {by:>4} of {:>4}", row.tried);
         for (count, what) in [(row.broken, "broken"), (row.timed_out, "timed out")] {
             if count > 0 {
                 let _ = write!(text, ", {count} {what}");
@@ -45,11 +36,7 @@ pub fn text(caught: &Caught) -> String {
 /// How many faults and cases, in one sentence.
 fn figures(caught: &Caught) -> String {
     let faults = caught.rows.iter().filter(|row| !row.fault.harmless).count();
-    let noticed = caught
-        .rows
-        .iter()
-        .filter(|row| !row.caught_by.is_empty())
-        .count();
+    let noticed = caught.rows.iter().filter(|row| !row.caught_by.is_empty()).count();
     let (cases, silent) = (caught.passing.len(), caught.silent_cases().len());
     format!(
         "{noticed} of {faults} faults are noticed; {} of {cases} cases notice a fault ({} s)",
@@ -75,11 +62,7 @@ pub fn markdown(caught: &Caught) -> String {
         caught.kernel,
         caught.date,
         figures(caught),
-        if caught.complete {
-            ""
-        } else {
-            "; pairs that prove nothing new were left out"
-        }
+        if caught.complete { "" } else { "; pairs that prove nothing new were left out" }
     );
     text.push_str("| fault | what the kernel does | breaks | noticed by | for example |\n|---|---|---|---:|---|\n");
     for row in caught.rows.iter().filter(|row| !row.fault.harmless) {
@@ -93,20 +76,11 @@ pub fn markdown(caught: &Caught) -> String {
             examples(row)
         );
     }
-    text.push_str(
-        "\n## No fault, no failure\n\nUnder these every verdict is the one without them.\n\n",
-    );
-    text.push_str(
-        "| stand-in | what the kernel does | cases | other verdicts |\n|---|---|---:|---:|\n",
-    );
+    text.push_str("\n## No fault, no failure\n\nUnder these every verdict is the one without them.\n\n");
+    text.push_str("| stand-in | what the kernel does | cases | other verdicts |\n|---|---|---:|---:|\n");
     for row in caught.rows.iter().filter(|row| row.fault.harmless) {
         let (name, about) = (&row.fault.name, &row.fault.about);
-        let _ = writeln!(
-            text,
-            "| `{name}` | {about} | {} | {} |",
-            row.tried,
-            row.changed.len()
-        );
+        let _ = writeln!(text, "| `{name}` | {about} | {} | {} |", row.tried, row.changed.len());
     }
     text.push_str("\n## Good kernels\n\n");
     if declared.good_runs.is_empty() {
@@ -114,38 +88,20 @@ pub fn markdown(caught: &Caught) -> String {
     } else {
         text.push_str("| kernel | where | cases run | failed |\n|---|---|---:|---:|\n");
         for run in &declared.good_runs {
-            let _ = writeln!(
-                text,
-                "| {} | {} | {} | {} |",
-                run.kernel, run.place, run.cases, run.failed
-            );
+            let _ = writeln!(text, "| {} | {} | {} | {} |", run.kernel, run.place, run.cases, run.failed);
         }
     }
     text.push_str("\n## What cannot be simulated, and what covers it\n\n");
     text.push_str("| fault | why not | instead |\n|---|---|---|\n");
     for entry in &declared.impossible {
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} |",
-            entry.fault, entry.reason, entry.instead
-        );
+        let _ = writeln!(text, "| {} | {} | {} |", entry.fault, entry.reason, entry.instead);
     }
-    text.push_str(
-        "\n## Cases that no stand-in makes fail\n\n| cases | why | instead |\n|---|---|---|\n",
-    );
+    text.push_str("\n## Cases that no stand-in makes fail\n\n| cases | why | instead |\n|---|---|---|\n");
     for entry in &declared.left_out {
-        let _ = writeln!(
-            text,
-            "| `{}` | {} | {} |",
-            entry.cases, entry.reason, entry.instead
-        );
+        let _ = writeln!(text, "| `{}` | {} | {} |", entry.cases, entry.reason, entry.instead);
     }
     for entry in &declared.uncaught {
-        let _ = writeln!(
-            text,
-            "| `{}` | {} | {} |",
-            entry.cases, entry.reason, entry.instead
-        );
+        let _ = writeln!(text, "| `{}` | {} | {} |", entry.cases, entry.reason, entry.instead);
     }
     if !declared.unnoticed.is_empty() {
         text.push_str("\n## Faults that no case notices here\n\n| fault | why |\n|---|---|\n");
@@ -176,10 +132,7 @@ pub fn markdown(caught: &Caught) -> String {
 fn not_tried(cases: &BTreeMap<String, String>) -> String {
     let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (case, reason) in cases {
-        by_reason
-            .entry(reason)
-            .or_default()
-            .push(format!("`{case}`"));
+        by_reason.entry(reason).or_default().push(format!("`{case}`"));
     }
     let mut text = String::new();
     for (reason, cases) in by_reason {
@@ -221,11 +174,7 @@ pub fn today() -> String {
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let month = (5 * of_year + 2) / 153;
     let of_month = of_year - (153 * month + 2) / 5 + 1;
-    let (month, year) = if month < 10 {
-        (month + 3, year)
-    } else {
-        (month - 9, year + 1)
-    };
+    let (month, year) = if month < 10 { (month + 3, year) } else { (month - 9, year + 1) };
     format!("{:04}-{month:02}-{of_month:02}", year + era * 400)
 }
 
@@ -235,15 +184,8 @@ mod tests {
 
     #[test]
     fn a_case_that_could_not_be_tried_is_named_with_the_reason() {
-        let cases = [
-            ("a.b", "skip: x_y"),
-            ("a.c", "known kernel bug"),
-            ("a.d", "skip: x_y"),
-        ];
+        let cases = [("a.b", "skip: x_y"), ("a.c", "known kernel bug"), ("a.d", "skip: x_y")];
         let cases = cases.map(|(case, why)| (case.to_owned(), why.to_owned()));
-        assert_eq!(
-            not_tried(&BTreeMap::from(cases)),
-            "- `a.c`: known kernel bug\n- `a.b`, `a.d`: skip: x\\_y\n"
-        );
+        assert_eq!(not_tried(&BTreeMap::from(cases)), "- `a.c`: known kernel bug\n- `a.b`, `a.d`: skip: x\\_y\n");
     }
 }

@@ -122,12 +122,7 @@ pub fn run(args: &FaultMatrixArgs) -> anyhow::Result<ExitStatus> {
     } else {
         matrix.run_complete()?;
     }
-    let Matrix {
-        mut caught,
-        interrupted,
-        bar,
-        ..
-    } = matrix;
+    let Matrix { mut caught, interrupted, bar, .. } = matrix;
     bar.finish_and_clear();
     if let Some(signal) = interrupted {
         return Ok(ExitStatus::Interrupted { signal });
@@ -153,9 +148,7 @@ pub fn run(args: &FaultMatrixArgs) -> anyhow::Result<ExitStatus> {
     io::stdout().write_all(text.as_bytes())?;
     let complaints = caught.complaints();
     if args.check {
-        complaints
-            .iter()
-            .for_each(|complaint| eprintln!("unshare-conformance: {complaint}"));
+        complaints.iter().for_each(|complaint| eprintln!("unshare-conformance: {complaint}"));
         if !complaints.is_empty() {
             return Ok(ExitStatus::DoesNotConform);
         }
@@ -183,15 +176,11 @@ struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     /// Runs the cases without any fault, and begins with those that pass.
-    fn begin(
-        args: &'a FaultMatrixArgs,
-        items: Vec<Item>,
-        faults: Vec<&'static Fault>,
-    ) -> anyhow::Result<Self> {
+    fn begin(args: &'a FaultMatrixArgs, items: Vec<Item>, faults: Vec<&'static Fault>) -> anyhow::Result<Self> {
         let target = ProgressDrawTarget::stderr();
         let bar = ProgressBar::with_draw_target(Some(faults.len() as u64), target);
-        let style = ProgressStyle::with_template("{pos:>4}/{len:<4} {bar:24} {eta} {wide_msg}")
-            .expect("the template is valid");
+        let style =
+            ProgressStyle::with_template("{pos:>4}/{len:<4} {bar:24} {eta} {wide_msg}").expect("the template is valid");
         bar.set_style(style);
         bar.set_message("no fault");
         // Refuses where faults cannot be simulated, before anything has run.
@@ -199,10 +188,7 @@ impl<'a> Matrix<'a> {
         let facts = harness::pool::facts()?;
         let mut matrix = Self {
             args,
-            items: items
-                .into_iter()
-                .map(|item| (item.name.clone(), item))
-                .collect(),
+            items: items.into_iter().map(|item| (item.name.clone(), item)).collect(),
             caught: Caught {
                 kernel: format!("{} {} {}", facts.system, facts.release, facts.machine),
                 date: document::today(),
@@ -251,19 +237,9 @@ impl<'a> Matrix<'a> {
     /// As few pairs as show that every case notices a fault and every fault is noticed.
     fn run_sufficient(&mut self) -> anyhow::Result<()> {
         let known = Witnesses::known();
-        let row_of = |matrix: &Self, name: &str| {
-            matrix
-                .caught
-                .rows
-                .iter()
-                .position(|row| row.fault.name == name)
-        };
+        let row_of = |matrix: &Self, name: &str| matrix.caught.rows.iter().position(|row| row.fault.name == name);
         // Every case: those faults first that are known to make most of them fail.
-        let cover: Vec<usize> = known
-            .cover
-            .iter()
-            .filter_map(|name| row_of(self, name))
-            .collect();
+        let cover: Vec<usize> = known.cover.iter().filter_map(|name| row_of(self, name)).collect();
         for index in cover {
             let silent = self.undeclared_silent();
             self.run_row(index, &silent)?;
@@ -277,14 +253,10 @@ impl<'a> Matrix<'a> {
                 self.run_row(index, &passing)?;
             }
             let unnoticed = |matrix: &Self| {
-                matrix.caught.rows[index].caught_by.is_empty()
-                    && !fault.harmless
-                    && !declared::unnoticed(&fault.name)
+                matrix.caught.rows[index].caught_by.is_empty() && !fault.harmless && !declared::unnoticed(&fault.name)
             };
             let witness = known.witness.get(fault.name.as_ref());
-            if let Some(case) =
-                witness.filter(|case| unnoticed(self) && self.caught.passing.contains(*case))
-            {
+            if let Some(case) = witness.filter(|case| unnoticed(self) && self.caught.passing.contains(*case)) {
                 self.run_row(index, std::slice::from_ref(case))?;
             }
             if unnoticed(self) && !tried {
@@ -298,11 +270,7 @@ impl<'a> Matrix<'a> {
             if silent.is_empty() {
                 break;
             }
-            if !known
-                .cover
-                .iter()
-                .any(|name| *name == self.caught.rows[index].fault.name)
-            {
+            if !known.cover.iter().any(|name| *name == self.caught.rows[index].fault.name) {
                 self.run_row(index, &silent)?;
             }
         }
@@ -317,11 +285,7 @@ impl<'a> Matrix<'a> {
     fn run_row(&mut self, index: usize, cases: &[String]) -> anyhow::Result<()> {
         let fault = self.caught.rows[index].fault;
         self.bar.set_message(fault.name.to_string());
-        let cases: Vec<String> = cases
-            .iter()
-            .filter(|case| fault.is_tried_on(case))
-            .cloned()
-            .collect();
+        let cases: Vec<String> = cases.iter().filter(|case| fault.is_tried_on(case)).cloned().collect();
         for (case, verdict) in self.verdicts(Some(fault), &cases)? {
             self.caught.rows[index].add(&case, &verdict);
         }
@@ -329,11 +293,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Runs cases under a fault, or under none.
-    fn verdicts(
-        &mut self,
-        fault: Option<&'static Fault>,
-        cases: &[String],
-    ) -> anyhow::Result<Vec<(String, Verdict)>> {
+    fn verdicts(&mut self, fault: Option<&'static Fault>, cases: &[String]) -> anyhow::Result<Vec<(String, Verdict)>> {
         let mut verdicts: Vec<(usize, Verdict)> = Vec::new();
         if cases.is_empty() || self.interrupted.is_some() {
             return Ok(Vec::new());
@@ -383,9 +343,6 @@ impl<'a> Matrix<'a> {
         let end = harness::pool::run(items, &options, &mut sink)?;
         self.interrupted = self.interrupted.or(end.interrupted);
         // The plan has the items as they were given.
-        Ok(verdicts
-            .into_iter()
-            .map(|(index, verdict)| (cases[index].clone(), verdict))
-            .collect())
+        Ok(verdicts.into_iter().map(|(index, verdict)| (cases[index].clone(), verdict)).collect())
     }
 }

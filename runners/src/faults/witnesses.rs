@@ -30,24 +30,14 @@ impl Witnesses {
         for case in caught.rows.iter().flat_map(|row| row.caught_by.keys()) {
             *noticed.entry(case).or_default() += 1;
         }
-        let witness = caught
-            .rows
-            .iter()
-            .filter(|row| !row.fault.harmless)
-            .filter_map(|row| {
-                // Races are lost now and then, and random sets of flags change with the model.
-                let unsteady = ["races.", "storm.", "flags.random"];
-                let steady = |case: &&String| !unsteady.iter().any(|group| case.starts_with(group));
-                let cases = || row.caught_by.keys();
-                let case = cases()
-                    .filter(steady)
-                    .min_by_key(|case| noticed[case.as_str()])
-                    .or_else(|| cases().next())?;
-                Some((row.fault.name.to_string(), case.clone()))
-            });
-        Self {
-            cover: caught.cover().into_iter().map(str::to_owned).collect(),
-            witness: witness.collect(),
-        }
+        let witness = caught.rows.iter().filter(|row| !row.fault.harmless).filter_map(|row| {
+            // Races are lost now and then, and random sets of flags change with the model.
+            let unsteady = ["races.", "storm.", "flags.random"];
+            let steady = |case: &&String| !unsteady.iter().any(|group| case.starts_with(group));
+            let cases = || row.caught_by.keys();
+            let case = cases().filter(steady).min_by_key(|case| noticed[case.as_str()]).or_else(|| cases().next())?;
+            Some((row.fault.name.to_string(), case.clone()))
+        });
+        Self { cover: caught.cover().into_iter().map(str::to_owned).collect(), witness: witness.collect() }
     }
 }

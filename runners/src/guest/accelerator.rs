@@ -30,26 +30,13 @@ const PATIENCE: Duration = Duration::from_millis(2500);
 ///
 /// # Errors
 /// The guest cannot be described or QEMU cannot be started.
-pub fn decide(
-    asked: AccelArg,
-    kernel: &Kernel,
-    cache: &Cache,
-) -> anyhow::Result<(Accelerator, Option<String>)> {
-    let slow = |why: &str| {
-        Some(format!(
-            "{why}: the guest is emulated (TCG), about ten times slower"
-        ))
-    };
+pub fn decide(asked: AccelArg, kernel: &Kernel, cache: &Cache) -> anyhow::Result<(Accelerator, Option<String>)> {
+    let slow = |why: &str| Some(format!("{why}: the guest is emulated (TCG), about ten times slower"));
     match asked {
         AccelArg::Kvm => Ok((Accelerator::Kvm, None)),
         AccelArg::Tcg => Ok((Accelerator::Tcg, None)),
         AccelArg::Auto => {
-            if std::fs::File::options()
-                .read(true)
-                .write(true)
-                .open("/dev/kvm")
-                .is_err()
-            {
+            if std::fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
                 return Ok((Accelerator::Tcg, slow("/dev/kvm cannot be opened")));
             }
             if runs_under_kvm(kernel, cache)? {

@@ -22,9 +22,7 @@ pub fn keep_on_one_cpu(pid: u32) {
 }
 
 fn one_of(allowed: &CpuSet, turn: usize) -> nix::Result<CpuSet> {
-    let cpus: Vec<usize> = (0..CpuSet::count())
-        .filter(|&cpu| allowed.is_set(cpu) == Ok(true))
-        .collect();
+    let cpus: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu) == Ok(true)).collect();
     let mut one = CpuSet::new();
     one.set(cpus[turn % cpus.len()])?;
     Ok(one)

@@ -30,11 +30,7 @@ pub fn file_name(kernel: &str) -> String {
     let process = std::process::id();
     // Two guests of a matrix may have kernels of one name.
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!(
-        "{}-{}-{process}-{count}.log",
-        kernel.replace('/', "_"),
-        now.replace(':', "")
-    )
+    format!("{}-{}-{process}-{count}.log", kernel.replace('/', "_"), now.replace(':', ""))
 }
 
 /// Removes the oldest consoles of a directory. One that cannot be removed stays.
@@ -61,13 +57,7 @@ impl ConsoleLog {
     /// It cannot be created.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let file = File::create(path).map_err(Unwritable::new("the console", path))?;
-        Ok(Self {
-            file: BufWriter::new(file),
-            written: 0,
-            dropped: 0,
-            tail: VecDeque::new(),
-            fault: None,
-        })
+        Ok(Self { file: BufWriter::new(file), written: 0, dropped: 0, tail: VecDeque::new(), fault: None })
     }
 
     /// Keeps a line. What cannot be written is no reason to lose the guest: see [`Self::fault`].
@@ -75,8 +65,7 @@ impl ConsoleLog {
         if self.tail.len() == TAIL {
             self.tail.pop_front();
         }
-        self.tail
-            .push_back(line[..line.floor_char_boundary(500)].to_owned());
+        self.tail.push_back(line[..line.floor_char_boundary(500)].to_owned());
         let size = line.len() as u64 + 1;
         if self.written + size > KEPT {
             self.dropped += size;

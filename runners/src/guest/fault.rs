@@ -71,12 +71,7 @@ pub struct Trigger {
 impl Trigger {
     /// A fault, or none, that may spoil this channel for results.
     pub fn new(fault: Option<Fault>, results: &File) -> Self {
-        Self {
-            fault,
-            results: fault.and_then(|_| results.try_clone().ok()),
-            started: 0,
-            finished: 0,
-        }
+        Self { fault, results: fault.and_then(|_| results.try_clone().ok()), started: 0, finished: 0 }
     }
 
     /// Has the fault happen if an event that was just reported is the moment.
@@ -117,14 +112,8 @@ fn happen(fault: Fault, results: Option<File>) -> io::Result<()> {
     let mut results = results.ok_or_else(|| io::Error::other("no results channel to spoil"))?;
     match fault {
         Fault::Panic => sysrq(b"c"),
-        Fault::Oops => patched(
-            Patch::Oops,
-            "BUG: kernel NULL pointer dereference, address: 0000000000000000",
-        ),
-        Fault::Warn => patched(
-            Patch::Warn,
-            "WARNING: CPU: 0 PID: 1 at guest-fault:1 guest_fault+0x0/0x1",
-        ),
+        Fault::Oops => patched(Patch::Oops, "BUG: kernel NULL pointer dereference, address: 0000000000000000"),
+        Fault::Warn => patched(Patch::Warn, "WARNING: CPU: 0 PID: 1 at guest-fault:1 guest_fault+0x0/0x1"),
         Fault::HangIrqsOff => {
             #[cfg(target_arch = "x86_64")]
             patch::execute(Patch::Stop)?;
@@ -143,9 +132,7 @@ fn happen(fault: Fault, results: Option<File>) -> io::Result<()> {
             // TIOCVHANGUP of asm-generic/ioctls.h, which neither crate has.
             const HANG_UP: libc::Ioctl = 0x5437;
             // SAFETY: this request takes no argument.
-            nix::errno::Errno::result(unsafe {
-                libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&results), HANG_UP)
-            })?;
+            nix::errno::Errno::result(unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&results), HANG_UP) })?;
             Ok(())
         }
         Fault::ResultsLost => lose(&results),
@@ -270,11 +257,7 @@ fn lose(results: &File) -> io::Result<()> {
     let device = results.metadata()?.rdev();
     let null = File::options().write(true).open("/dev/null")?;
     for entry in std::fs::read_dir("/proc/self/fd")?.flatten() {
-        let Some(fd) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
+        let Some(fd) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         if std::fs::metadata(entry.path()).is_ok_and(|there| there.rdev() == device) {

@@ -38,10 +38,7 @@ pub fn lifeline() -> nix::Result<Lifeline> {
 impl Lifeline {
     /// What [`start`] takes: numbers, which can be copied into another process.
     pub fn descriptors(&self) -> Descriptors {
-        Descriptors {
-            ours: self.ours.as_raw_fd(),
-            theirs: self.theirs.as_raw_fd(),
-        }
+        Descriptors { ours: self.ours.as_raw_fd(), theirs: self.theirs.as_raw_fd() }
     }
 }
 
@@ -81,9 +78,7 @@ fn keep(lifeline: Descriptors) -> ! {
         libc::syscall(libc::SYS_close_range, 0, pipe - 1, 0);
         libc::syscall(libc::SYS_close_range, pipe + 1, u32::MAX, 0);
         libc::close(lifeline.ours);
-        while Errno::result(libc::read(lifeline.theirs, (&raw mut byte).cast(), 1))
-            == Err(Errno::EINTR)
-        {}
+        while Errno::result(libc::read(lifeline.theirs, (&raw mut byte).cast(), 1)) == Err(Errno::EINTR) {}
         libc::kill(0, libc::SIGKILL);
         libc::_exit(0)
     }

@@ -96,9 +96,7 @@ impl Machine {
             ),
             Kind::BzImage | Kind::Vmlinux => None,
         };
-        let place = directory
-            .as_ref()
-            .map_or(Path::new("/nonexistent"), |directory| directory.path());
+        let place = directory.as_ref().map_or(Path::new("/nonexistent"), |directory| directory.path());
         let initramfs = PathBuf::from(format!("/proc/self/fd/{IMAGE_FD}"));
         let invocation = machine.invocation(kernel, &initramfs, place, options)?;
 
@@ -114,13 +112,8 @@ impl Machine {
             Kind::UserMode => Some(keeper::lifeline().context("cannot watch over the guest")?),
             Kind::BzImage | Kind::Vmlinux => None,
         };
-        let mut child = spawn(
-            &invocation.program,
-            &invocation.arguments,
-            &places,
-            lifeline.as_ref(),
-        )
-        .with_context(|| format!("cannot start {}", invocation.program.to_string_lossy()))?;
+        let mut child = spawn(&invocation.program, &invocation.arguments, &places, lifeline.as_ref())
+            .with_context(|| format!("cannot start {}", invocation.program.to_string_lossy()))?;
         drop(places);
 
         let words = Arc::new(Mutex::new(Vec::new()));
@@ -139,21 +132,15 @@ impl Machine {
             give_up: None,
             _directory: directory,
         };
-        machine
-            .readers
-            .extend(errors.map(|errors| read_words(errors, words)));
+        machine.readers.extend(errors.map(|errors| read_words(errors, words)));
         for (role, stream) in ours {
             if role == Role::Monitor {
                 machine.monitor = Some(stream);
                 continue;
             }
-            let keyboard = stream
-                .try_clone()
-                .context("cannot use a channel of the guest")?;
+            let keyboard = stream.try_clone().context("cannot use a channel of the guest")?;
             machine.keyboards.push((role, keyboard));
-            machine
-                .readers
-                .push(read_lines(stream, role, sender.clone()));
+            machine.readers.push(read_lines(stream, role, sender.clone()));
         }
         signals::subscribe(sender)?;
         Ok(machine)
@@ -168,9 +155,7 @@ impl Machine {
                 return Some(input);
             }
             // Short turns: the end of the program is looked for between them.
-            let turn = end
-                .saturating_duration_since(Instant::now())
-                .min(Duration::from_millis(100));
+            let turn = end.saturating_duration_since(Instant::now()).min(Duration::from_millis(100));
             match self.inputs.recv_timeout(turn) {
                 Ok(batch) => {
                     self.waiting.extend(batch);
@@ -211,9 +196,7 @@ impl Machine {
 
     /// The ports that characters can be sent to, and the sending.
     pub fn keyboards(&mut self) -> impl Iterator<Item = (Role, &mut UnixStream)> {
-        self.keyboards
-            .iter_mut()
-            .map(|(role, stream)| (*role, stream))
+        self.keyboards.iter_mut().map(|(role, stream)| (*role, stream))
     }
 
     /// The process ID of the program that makes the guest.
@@ -225,11 +208,7 @@ impl Machine {
     pub fn words(&self) -> String {
         let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&words);
-        let lines: Vec<&str> = text
-            .lines()
-            .map(str::trim)
-            .filter(|l| !l.is_empty())
-            .collect();
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         lines[lines.len().saturating_sub(WORDS_QUOTED)..].join("; ")
     }
 
@@ -305,10 +284,7 @@ fn spawn(
     places: &[(OwnedFd, i32)],
     lifeline: Option<&keeper::Lifeline>,
 ) -> std::io::Result<Child> {
-    let places: Vec<(i32, i32)> = places
-        .iter()
-        .map(|(fd, place)| (fd.as_raw_fd(), *place))
-        .collect();
+    let places: Vec<(i32, i32)> = places.iter().map(|(fd, place)| (fd.as_raw_fd(), *place)).collect();
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -324,17 +300,13 @@ fn spawn(
             // However this process ends, the guest ends with it.
             match lifeline {
                 Some(lifeline) => keeper::start(lifeline)?,
-                None => {
-                    Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)).map(drop)?
-                }
+                None => Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)).map(drop)?,
             }
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-            places
-                .iter()
-                .try_for_each(|&(from, to)| match libc::dup2(from, to) {
-                    -1 => Err(std::io::Error::last_os_error()),
-                    _ => Ok(()),
-                })
+            places.iter().try_for_each(|&(from, to)| match libc::dup2(from, to) {
+                -1 => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            })
         });
     }
     command.spawn()
@@ -348,10 +320,7 @@ fn read_lines(stream: UnixStream, role: Role, sender: Sender<Vec<Input>>) -> Joi
         let mut batch = Vec::new();
         loop {
             let mut bytes = Vec::new();
-            let read = reader
-                .by_ref()
-                .take(LONGEST_LINE)
-                .read_until(b'\n', &mut bytes);
+            let read = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut bytes);
             let over = matches!(read, Ok(0) | Err(_));
             let text = String::from_utf8_lossy(&bytes);
             let text = text.trim_end_matches(['\n', '\r']);
@@ -373,10 +342,7 @@ fn read_lines(stream: UnixStream, role: Role, sender: Sender<Vec<Input>>) -> Joi
 }
 
 /// Reads what the program itself says, in a thread of its own; keeps the last of it.
-fn read_words(
-    mut errors: impl Read + Send + 'static,
-    words: Arc<Mutex<Vec<u8>>>,
-) -> JoinHandle<()> {
+fn read_words(mut errors: impl Read + Send + 'static, words: Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
     const KEPT: usize = 16 * 1024;
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];

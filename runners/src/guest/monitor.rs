@@ -40,10 +40,7 @@ pub fn ask_for_stacks(machine: &mut Machine, console: &mut ConsoleLog) -> Option
 
 fn ask(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog) -> Option<String> {
     // Before anything changes them.
-    match monitor.execute(
-        "human-monitor-command",
-        &json!({"command-line": "info registers -a"}),
-    ) {
+    match monitor.execute("human-monitor-command", &json!({"command-line": "info registers -a"})) {
         Ok(registers) => console.note(registers.as_str().unwrap_or_default()),
         Err(error) => console.note(&format!("no registers: {error}")),
     }
@@ -56,9 +53,7 @@ fn ask(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog) -
     if answered {
         return Some("its tasks' stacks are on the console (SysRq)".to_owned());
     }
-    let text = if monitor.execute("inject-nmi", &Value::Null).is_ok()
-        && answer(machine, console, &mut news, |_| true)
-    {
+    let text = if monitor.execute("inject-nmi", &Value::Null).is_ok() && answer(machine, console, &mut news, |_| true) {
         "it does not answer SysRq, as if interrupts were off; the stack of what kept it is on the \
          console (NMI)"
     } else {
@@ -68,12 +63,7 @@ fn ask(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog) -
 }
 
 /// Types the requests on the first port that a kernel answers on; it need not be the console's.
-fn sysrq(
-    machine: &mut Machine,
-    monitor: &mut Monitor,
-    console: &mut ConsoleLog,
-    news: &mut Vec<Input>,
-) -> bool {
+fn sysrq(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog, news: &mut Vec<Input>) -> bool {
     for port in [Role::Console, Role::Results] {
         let answered = REQUESTS.iter().take_while(|&&letter| {
             request(machine, monitor, port, letter).is_ok()
@@ -87,21 +77,14 @@ fn sysrq(
     false
 }
 
-fn request(
-    machine: &mut Machine,
-    monitor: &mut Monitor,
-    port: Role,
-    letter: char,
-) -> io::Result<()> {
+fn request(machine: &mut Machine, monitor: &mut Monitor, port: Role, letter: char) -> io::Result<()> {
     let id = match port {
         Role::Results => "results",
         _ => "console",
     };
     monitor.execute("chardev-send-break", &json!({"id": id}))?;
     let mut keyboards = machine.keyboards();
-    let (_, keyboard) = keyboards
-        .find(|(role, _)| *role == port)
-        .ok_or(io::ErrorKind::NotFound)?;
+    let (_, keyboard) = keyboards.find(|(role, _)| *role == port).ok_or(io::ErrorKind::NotFound)?;
     write!(keyboard, "{letter}")
 }
 
@@ -143,9 +126,7 @@ impl Monitor {
     fn connect(stream: UnixStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let mut monitor = Self {
-            stream: BufReader::new(stream),
-        };
+        let mut monitor = Self { stream: BufReader::new(stream) };
         monitor.execute("qmp_capabilities", &Value::Null)?;
         Ok(monitor)
     }

@@ -48,10 +48,7 @@ pub enum Ending {
 impl Ending {
     /// Whether the kernel under test cannot be the cause.
     pub fn is_ours(&self) -> bool {
-        !matches!(
-            self,
-            Ending::Panicked | Ending::Vanished | Ending::Crashed(_) | Ending::Silent { .. }
-        )
+        !matches!(self, Ending::Panicked | Ending::Vanished | Ending::Crashed(_) | Ending::Silent { .. })
     }
 }
 
@@ -73,30 +70,12 @@ const OURS: &str = "unshare-conformance: ";
 
 /// What the console may say of a kernel that does not reach its init, and what helps.
 const HINTS: [(&str, &str); 6] = [
-    (
-        "Unable to mount root fs",
-        "it has taken no initramfs, which needs CONFIG_BLK_DEV_INITRD=y",
-    ),
-    (
-        "Initramfs unpacking failed",
-        "the initramfs did not fit: give more than --memory",
-    ),
-    (
-        "(error -8)",
-        "it does not run its init, which needs CONFIG_BINFMT_ELF=y and CONFIG_64BIT=y",
-    ),
-    (
-        "(error -12)",
-        "its init did not fit: give more than --memory",
-    ),
-    (
-        "deadlocked on memory",
-        "it needs more memory: give more than --memory",
-    ),
-    (
-        "No working init found",
-        "it has taken no initramfs, which needs CONFIG_BLK_DEV_INITRD=y",
-    ),
+    ("Unable to mount root fs", "it has taken no initramfs, which needs CONFIG_BLK_DEV_INITRD=y"),
+    ("Initramfs unpacking failed", "the initramfs did not fit: give more than --memory"),
+    ("(error -8)", "it does not run its init, which needs CONFIG_BINFMT_ELF=y and CONFIG_64BIT=y"),
+    ("(error -12)", "its init did not fit: give more than --memory"),
+    ("deadlocked on memory", "it needs more memory: give more than --memory"),
+    ("No working init found", "it has taken no initramfs, which needs CONFIG_BLK_DEV_INITRD=y"),
 ];
 
 /// Whether a line is one that only a living suite writes.
@@ -300,11 +279,7 @@ impl Session {
                 self.running.insert(*index);
                 self.started = true;
             }
-            Event::CaseFinished {
-                index,
-                verdict,
-                outcome,
-            } => {
+            Event::CaseFinished { index, verdict, outcome } => {
                 if self.reported.get(*index) != Some(&false) {
                     return Vec::new();
                 }
@@ -323,17 +298,8 @@ impl Session {
             }
             Event::Alive => return Vec::new(),
             Event::Progress { index, .. } if !self.running.contains(index) => return Vec::new(),
-            &mut Event::Progress {
-                index,
-                repetition,
-                done,
-                total,
-            } => {
-                let far = Far {
-                    repetition,
-                    done,
-                    total,
-                };
+            &mut Event::Progress { index, repetition, done, total } => {
+                let far = Far { repetition, done, total };
                 self.progress.insert(index, far);
             }
             Event::Remark { .. } | Event::BailedOut { .. } => {}
@@ -354,44 +320,26 @@ impl Session {
             };
         }
         let with = |what: String, words: String| {
-            if words.is_empty() {
-                what
-            } else {
-                format!("{what}: {words}")
-            }
+            if words.is_empty() { what } else { format!("{what}: {words}") }
         };
         match how {
             _ if self.restarted => Ending::Vanished,
             MachineEnd::Killed(signal, said)
                 if self.is_process
-                    && [
-                        libc::SIGSEGV,
-                        libc::SIGBUS,
-                        libc::SIGILL,
-                        libc::SIGFPE,
-                        libc::SIGABRT,
-                        libc::SIGTRAP,
-                    ]
-                    .contains(&signal) =>
+                    && [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP]
+                        .contains(&signal) =>
             {
-                Ending::Crashed(with(
-                    format!("the guest's kernel crashed with signal {signal}"),
-                    said,
-                ))
+                Ending::Crashed(with(format!("the guest's kernel crashed with signal {signal}"), said))
             }
             MachineEnd::Killed(signal, said) => {
                 Ending::MachineLost(with(format!("signal {signal} ended the machine"), said))
             }
             MachineEnd::Exited(status, said) if status != 0 && !self.console_heard => {
-                Ending::MachineLost(with(
-                    format!("the machine could not be started, status {status}"),
-                    said,
-                ))
+                Ending::MachineLost(with(format!("the machine could not be started, status {status}"), said))
             }
-            MachineEnd::Exited(status, said) if status != 0 => Ending::MachineLost(with(
-                format!("the machine gave up with status {status}"),
-                said,
-            )),
+            MachineEnd::Exited(status, said) if status != 0 => {
+                Ending::MachineLost(with(format!("the machine gave up with status {status}"), said))
+            }
             MachineEnd::Exited(..) if self.ran_out_of_memory() => Ending::OutOfMemory,
             MachineEnd::Exited(..) => match (&self.said, self.end_status) {
                 (Some(said), _) => Ending::GaveUp(said.clone()),
@@ -402,25 +350,16 @@ impl Session {
     }
 
     fn ran_out_of_memory(&self) -> bool {
-        self.splats
-            .iter()
-            .any(|splat| !splat.blames_kernel() && !splat.line.contains("cgroup"))
+        self.splats.iter().any(|splat| !splat.blames_kernel() && !splat.line.contains("cgroup"))
     }
 
     /// The events that end the report, and the exit status.
-    pub fn end(
-        &mut self,
-        ending: &Ending,
-        strict: bool,
-        tail: Vec<String>,
-    ) -> (Vec<Event>, ExitStatus) {
+    pub fn end(&mut self, ending: &Ending, strict: bool, tail: Vec<String>) -> (Vec<Event>, ExitStatus) {
         let mut events = Vec::new();
         let why = self.words(ending);
         let complete = matches!(ending, Ending::Complete(_));
         if !complete {
-            events.extend(tail.iter().map(|line| Event::Remark {
-                text: format!("console: {line}"),
-            }));
+            events.extend(tail.iter().map(|line| Event::Remark { text: format!("console: {line}") }));
         }
         if !self.began {
             let why = format!("the kernel never reached the suite: {why}");
@@ -428,9 +367,7 @@ impl Session {
             return (events, ExitStatus::NothingToSay);
         }
         let news = self.untold_splats();
-        events.extend(news.iter().map(|line| Event::Remark {
-            text: format!("kernel log: {line}"),
-        }));
+        events.extend(news.iter().map(|line| Event::Remark { text: format!("kernel log: {line}") }));
         let was_running = !self.running.is_empty();
         self.report_rest(ending, &why, &mut events);
         let interrupted = match ending {
@@ -443,8 +380,7 @@ impl Session {
         let blame = if !ending.is_ours() && !was_running {
             Some(why)
         } else {
-            news.first()
-                .map(|line| format!("the guest's kernel was unwell: {line}"))
+            news.first().map(|line| format!("the guest's kernel was unwell: {line}"))
         };
         let exit = match blame {
             Some(why) => {
@@ -464,11 +400,7 @@ impl Session {
     }
 
     fn finish(&self, interrupted: Option<i32>) -> Event {
-        Event::RunFinished {
-            counts: self.counts,
-            interrupted,
-            milliseconds: self.milliseconds,
-        }
+        Event::RunFinished { counts: self.counts, interrupted, milliseconds: self.milliseconds }
     }
 
     /// Splats of the console, while or after cases ran, that no verdict has told of or is to tell of.
@@ -492,11 +424,7 @@ impl Session {
                 continue;
             }
             let running = self.running.contains(&index);
-            let splats = || {
-                self.splats
-                    .iter()
-                    .filter(|splat| splat.running.contains(&index))
-            };
+            let splats = || self.splats.iter().filter(|splat| splat.running.contains(&index));
             let status = match ending {
                 _ if !running => Status::Broken,
                 Ending::Panicked | Ending::Vanished | Ending::Crashed(_) => Status::Fail,
@@ -511,9 +439,7 @@ impl Session {
             } else {
                 Verdict::never_reached(why)
             };
-            verdict.notes = splats()
-                .map(|splat| format!("kernel log: {}", splat.line))
-                .collect();
+            verdict.notes = splats().map(|splat| format!("kernel log: {}", splat.line)).collect();
             if let (true, Some(far)) = (running, self.progress.get(&index)) {
                 verdict.repetition = far.repetition;
                 verdict.notes.push(format!(
@@ -525,11 +451,7 @@ impl Session {
             }
             self.counts.add(status, &Outcome::AsJudged);
             self.reported[index] = true;
-            events.push(Event::CaseFinished {
-                index,
-                verdict: Box::new(verdict),
-                outcome: Outcome::AsJudged,
-            });
+            events.push(Event::CaseFinished { index, verdict: Box::new(verdict), outcome: Outcome::AsJudged });
         }
     }
 
@@ -537,32 +459,21 @@ impl Session {
     fn words(&self, ending: &Ending) -> String {
         let mut words = match ending {
             Ending::Complete(_) => "the guest's report has a gap".to_owned(),
-            Ending::Panicked => format!(
-                "the guest panicked: {}",
-                self.panic.as_deref().unwrap_or("no panic message")
-            ),
-            Ending::OutOfMemory => format!(
-                "the guest ran out of memory: give it more than --memory {}",
-                self.memory
-            ),
+            Ending::Panicked => format!("the guest panicked: {}", self.panic.as_deref().unwrap_or("no panic message")),
+            Ending::OutOfMemory => format!("the guest ran out of memory: give it more than --memory {}", self.memory),
             Ending::Vanished if self.restarted => "the guest restarted".to_owned(),
             Ending::Vanished => "the guest restarted or switched itself off".to_owned(),
             Ending::Crashed(how) | Ending::MachineLost(how) => how.clone(),
             Ending::GaveUp(said) => format!("the suite in the guest gave up: {said}"),
             Ending::Silent { after, stacks } if self.began => {
-                format!(
-                    "the guest was silent for {} s; {stacks}",
-                    after.as_secs_f64()
-                )
+                format!("the guest was silent for {} s; {stacks}", after.as_secs_f64())
             }
             Ending::Silent { after, stacks } => {
                 format!("it took more than {} s; {stacks}", after.as_secs_f64())
             }
             Ending::Interrupted(signal) => return format!("interrupted by signal {signal}"),
         };
-        if let (Ending::Vanished | Ending::Silent { .. }, Some(splat)) =
-            (ending, self.splats.last())
-        {
+        if let (Ending::Vanished | Ending::Silent { .. }, Some(splat)) = (ending, self.splats.last()) {
             words.push_str(&format!("; last: {}", splat.line));
         }
         if !self.began && !ending.is_ours() {
@@ -582,14 +493,10 @@ impl Session {
 fn cut_by_kernel(record: &str) -> Option<usize> {
     record.match_indices('[').map(|(at, _)| at).find(|&at| {
         record[at + 1..].split_once(']').is_some_and(|(stamp, _)| {
-            stamp
-                .trim_start()
-                .split_once('.')
-                .is_some_and(|(seconds, fraction)| {
-                    let is_number =
-                        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-                    is_number(seconds) && is_number(fraction) && fraction.len() == 6
-                })
+            stamp.trim_start().split_once('.').is_some_and(|(seconds, fraction)| {
+                let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+                is_number(seconds) && is_number(fraction) && fraction.len() == 6
+            })
         })
     })
 }

@@ -20,10 +20,7 @@ struct Watch {
     subscribers: Vec<Sender<Vec<Input>>>,
 }
 
-static WATCH: Mutex<Watch> = Mutex::new(Watch {
-    received: None,
-    subscribers: Vec::new(),
-});
+static WATCH: Mutex<Watch> = Mutex::new(Watch { received: None, subscribers: Vec::new() });
 
 fn watch() -> std::sync::MutexGuard<'static, Watch> {
     WATCH.lock().unwrap_or_else(PoisonError::into_inner)

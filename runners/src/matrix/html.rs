@@ -12,8 +12,8 @@ use harness::event::CaseInfo;
 use harness::judge::{Status, Verdict};
 use harness::outcome::Outcome;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use suite::flags::Flags;
-use suite::requirements::{self, Requirement};
+use suite::spec::flags::Flags;
+use suite::spec::requirements::{self, Requirement};
 
 use super::row::{Conclusion, Row};
 use flag_space::FlagSpace;
@@ -164,20 +164,13 @@ fn marks(row: &Row) -> BTreeMap<&str, (Mark, usize)> {
             continue;
         };
         let mark = Mark::of(verdict, outcome);
-        let failed = verdict
-            .failed
-            .iter()
-            .flat_map(|check| check.requirement.split(", "));
+        let failed = verdict.failed.iter().flat_map(|check| check.requirement.split(", "));
         // A failed check may contradict another requirement than those its case is there for.
         for (id, mark) in case
             .proves
             .iter()
             .map(|id| &**id)
-            .filter(|id| {
-                mark != Mark::Fail
-                    || verdict.failed.is_empty()
-                    || failed.clone().any(|failed| failed == *id)
-            })
+            .filter(|id| mark != Mark::Fail || verdict.failed.is_empty() || failed.clone().any(|failed| failed == *id))
             .chain(failed.clone())
             .map(|id| (id, mark))
         {
@@ -194,10 +187,7 @@ fn heat_map(rows: &[Row]) -> Markup {
     let marks: Vec<_> = rows.iter().map(marks).collect();
     let mut areas: Vec<(&str, Vec<&Requirement>)> = Vec::new();
     for requirement in requirements::all() {
-        let area = requirement
-            .id
-            .rsplit_once('-')
-            .map_or(&*requirement.id, |(area, _)| area);
+        let area = requirement.id.rsplit_once('-').map_or(&*requirement.id, |(area, _)| area);
         match areas.last_mut() {
             Some((last, list)) if *last == area => list.push(requirement),
             _ => areas.push((area, vec![requirement])),
@@ -281,24 +271,10 @@ fn kernel(number: usize, row: &Row) -> Markup {
     }
 }
 
-fn failure(
-    number: usize,
-    index: usize,
-    case: &CaseInfo,
-    verdict: &Verdict,
-    outcome: &Outcome,
-    mark: Mark,
-) -> Markup {
+fn failure(number: usize, index: usize, case: &CaseInfo, verdict: &Verdict, outcome: &Outcome, mark: Mark) -> Markup {
     let (class, _, word) = mark.shown();
-    let cited: Vec<_> = verdict
-        .failed
-        .iter()
-        .flat_map(|check| check.requirement.split(", "))
-        .collect();
-    let mut rows: Vec<_> = cited
-        .iter()
-        .filter_map(|id| requirements::find(id))
-        .collect();
+    let cited: Vec<_> = verdict.failed.iter().flat_map(|check| check.requirement.split(", ")).collect();
+    let mut rows: Vec<_> = cited.iter().filter_map(|id| requirements::find(id)).collect();
     rows.dedup_by_key(|requirement| &requirement.id);
     html! {
         details id={ "case-" (number) "-" (index) } {
@@ -362,11 +338,7 @@ fn space(row: &Row) -> Markup {
 }
 
 fn console(row: &Row) -> Markup {
-    let Some(bytes) = row
-        .console
-        .as_ref()
-        .and_then(|path| std::fs::read(path).ok())
-    else {
+    let Some(bytes) = row.console.as_ref().and_then(|path| std::fs::read(path).ok()) else {
         return html! {};
     };
     let text = String::from_utf8_lossy(&bytes);
@@ -375,13 +347,7 @@ fn console(row: &Row) -> Markup {
     let text: String = tail
         .join("\n")
         .chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' && c != '\t' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
+        .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
         .collect();
     html! {
         details { summary { "The end of its console (" (tail.len()) " of " (lines.len()) " lines)" } pre tabindex="0" { (text) } }

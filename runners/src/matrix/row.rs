@@ -132,11 +132,7 @@ impl Row {
                 self.results = vec![None; plan.len()];
                 self.release = Some(facts.release.clone());
             }
-            Event::CaseFinished {
-                index,
-                verdict,
-                outcome,
-            } => self.finished(*index, verdict, outcome),
+            Event::CaseFinished { index, verdict, outcome } => self.finished(*index, verdict, outcome),
             Event::BailedOut { why } => self.why = Some(one_line(why)),
             Event::CaseStarted { .. }
             | Event::Alive
@@ -156,16 +152,11 @@ impl Row {
         group.counts.add(verdict.status, outcome);
         group.milliseconds += u64::try_from(verdict.duration.as_millis()).unwrap_or(u64::MAX);
         match (outcome, verdict.status) {
-            (Outcome::KnownBug { bug }, _) => {
-                *self.known_bugs.entry(one_line(bug)).or_default() += 1
-            }
+            (Outcome::KnownBug { bug }, _) => *self.known_bugs.entry(one_line(bug)).or_default() += 1,
             (Outcome::UnexpectedPass { bug }, _) => self.failures.push(Failure {
                 case: case.name.clone(),
                 status: "unexpected pass",
-                what: format!(
-                    "passed, although the kernel is listed with it: {}",
-                    one_line(bug)
-                ),
+                what: format!("passed, although the kernel is listed with it: {}", one_line(bug)),
                 requirement: case.proves.join(", "),
                 at: String::new(),
             }),
@@ -209,24 +200,11 @@ impl Row {
 fn failure(case: &CaseInfo, verdict: &Verdict) -> Failure {
     let (what, requirement, at) = match verdict.failed.first() {
         Some(check) => (
-            format!(
-                "{}: expected {}, not {}",
-                check.call, check.expected, check.actual
-            ),
+            format!("{}: expected {}, not {}", check.call, check.expected, check.actual),
             check.requirement.clone(),
             check.at.to_string(),
         ),
-        None => (
-            verdict.reason.clone(),
-            case.proves.join(", "),
-            String::new(),
-        ),
+        None => (verdict.reason.clone(), case.proves.join(", "), String::new()),
     };
-    Failure {
-        case: case.name.clone(),
-        status: verdict.status.word(),
-        what: one_line(&what),
-        requirement,
-        at,
-    }
+    Failure { case: case.name.clone(), status: verdict.status.word(), what: one_line(&what), requirement, at }
 }

@@ -58,12 +58,7 @@ impl Table {
     /// A table of these kernels, whose cases were run so.
     pub fn new(how: &HowArgs, rows: Vec<Row>) -> Self {
         let groups = rows.iter().flat_map(|row| row.groups.keys().cloned());
-        Self {
-            seed: how.seed(),
-            tier: how.tier_in_guest().name(),
-            groups: groups.collect(),
-            rows,
-        }
+        Self { seed: how.seed(), tier: how.tier_in_guest().name(), groups: groups.collect(), rows }
     }
 
     /// The worst of all kernels.
@@ -75,11 +70,7 @@ impl Table {
             ExitStatus::DoesNotConform => 3,
             ExitStatus::Interrupted { .. } => 4,
         };
-        self.rows
-            .iter()
-            .map(Row::exit_status)
-            .max_by_key(rank)
-            .unwrap_or(ExitStatus::NothingToSay)
+        self.rows.iter().map(Row::exit_status).max_by_key(rank).unwrap_or(ExitStatus::NothingToSay)
     }
 
     /// For programs.
@@ -118,18 +109,14 @@ impl Table {
     /// For people: as wide as their terminal, or as it takes when that is none.
     pub fn pretty(&self, colour: bool) -> String {
         let mut table = self.table("\n", str::to_owned, colour);
-        table
-            .load_preset(UTF8_HORIZONTAL_ONLY)
-            .set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
         let mut text = table.trim_fmt();
         text.push('\n');
         for row in &self.rows {
             let details = details(row);
             if !details.is_empty() {
                 let _ = writeln!(text, "\n{}", named(row, ", "));
-                details
-                    .iter()
-                    .for_each(|detail| text.push_str(&detail.pretty()));
+                details.iter().for_each(|detail| text.push_str(&detail.pretty()));
             }
         }
         let _ = writeln!(text, "\nseed {}, tier {}", self.seed, self.tier);
@@ -139,35 +126,22 @@ impl Table {
     /// For the summaries of forges, and for issues.
     pub fn markdown(&self) -> String {
         let mut table = self.table(", ", escaped, false);
-        table
-            .load_preset(ASCII_MARKDOWN)
-            .set_content_arrangement(ContentArrangement::Disabled)
-            .force_no_tty();
+        table.load_preset(ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Disabled).force_no_tty();
         let mut text = format!("{table}\n");
         for row in &self.rows {
             let details = details(row);
             if !details.is_empty() {
                 let _ = writeln!(text, "\n**{}**\n", escaped(&named(row, ", ")));
-                details
-                    .iter()
-                    .for_each(|detail| text.push_str(&detail.markdown()));
+                details.iter().for_each(|detail| text.push_str(&detail.markdown()));
             }
         }
         let _ = writeln!(text, "\nSeed {}, tier {}.", self.seed, self.tier);
         text
     }
 
-    fn table(
-        &self,
-        separator: &str,
-        escape: fn(&str) -> String,
-        coloured: bool,
-    ) -> comfy_table::Table {
+    fn table(&self, separator: &str, escape: fn(&str) -> String, coloured: bool) -> comfy_table::Table {
         let mut table = comfy_table::Table::new();
-        let header = ["kernel"]
-            .into_iter()
-            .chain(self.groups.iter().map(String::as_str))
-            .chain(["time", "verdict"]);
+        let header = ["kernel"].into_iter().chain(self.groups.iter().map(String::as_str)).chain(["time", "verdict"]);
         table.set_header(header);
         for row in &self.rows {
             let mut cells = vec![Cell::new(escape(&named(row, separator)))];
@@ -202,15 +176,7 @@ fn named(row: &Row, separator: &str) -> String {
 }
 
 fn summed(group: &Group) -> Vec<String> {
-    let Counts {
-        passed,
-        failed,
-        timed_out,
-        known_bugs,
-        unexpected_passes,
-        broken,
-        skipped,
-    } = group.counts;
+    let Counts { passed, failed, timed_out, known_bugs, unexpected_passes, broken, skipped } = group.counts;
     let mut parts: Vec<String> = [
         (passed, "passed"),
         (failed, "failed"),
@@ -244,11 +210,7 @@ fn details(row: &Row) -> Vec<Detail<'_>> {
     let mut told: BTreeMap<&str, usize> = BTreeMap::new();
     // What an interrupted run did not come to is no news.
     let cut_short = row.conclusion() == Conclusion::Interrupted;
-    for failure in row
-        .failures
-        .iter()
-        .filter(|failure| !(cut_short && failure.status == Status::Broken.word()))
-    {
+    for failure in row.failures.iter().filter(|failure| !(cut_short && failure.status == Status::Broken.word())) {
         let count = told.entry(&failure.what).or_default();
         *count += 1;
         if *count <= NAMED {
@@ -258,23 +220,12 @@ fn details(row: &Row) -> Vec<Detail<'_>> {
     details.extend(
         told.into_iter()
             .filter(|(_, count)| *count > NAMED)
-            .map(|(what, count)| Detail::More {
-                cases: count - NAMED,
-                what,
-            }),
+            .map(|(what, count)| Detail::More { cases: count - NAMED, what }),
     );
-    details.extend(
-        row.known_bugs
-            .iter()
-            .map(|(bug, &cases)| Detail::KnownBug { bug, cases }),
-    );
+    details.extend(row.known_bugs.iter().map(|(bug, &cases)| Detail::KnownBug { bug, cases }));
     details.extend(row.why.as_deref().map(Detail::GivenUp));
     if row.exit_status() != ExitStatus::Conforms && !cut_short {
-        details.extend(
-            row.console
-                .as_ref()
-                .map(|path| Detail::Console(path.display().to_string())),
-        );
+        details.extend(row.console.as_ref().map(|path| Detail::Console(path.display().to_string())));
     }
     details
 }
@@ -295,13 +246,9 @@ impl Detail<'_> {
 
     fn markdown(&self) -> String {
         let line = match self {
-            Detail::Failure(failure) => format!(
-                "`{}` ({}): {} [{}]",
-                failure.case,
-                failure.status,
-                escaped(&failure.what),
-                failure.requirement
-            ),
+            Detail::Failure(failure) => {
+                format!("`{}` ({}): {} [{}]", failure.case, failure.status, escaped(&failure.what), failure.requirement)
+            }
             Detail::More { cases, what } => format!("and {cases} more: {}", escaped(what)),
             Detail::KnownBug { bug, cases } => format!("{}: {}", escaped(bug), counted(*cases)),
             Detail::GivenUp(why) => format!("given up: {}", escaped(why)),
@@ -356,12 +303,7 @@ mod tests {
 
     fn table(rows: Vec<Row>) -> Table {
         let groups = rows.iter().flat_map(|row| row.groups.keys().cloned());
-        Table {
-            seed: 7,
-            tier: "quick",
-            groups: groups.collect(),
-            rows,
-        }
+        Table { seed: 7, tier: "quick", groups: groups.collect(), rows }
     }
 
     fn good(kernel: &str) -> Row {
@@ -389,10 +331,8 @@ mod tests {
     fn every_kernel_has_its_row_and_failures_stand_below() {
         let mut bad = row("a|b", Some(ExitStatus::DoesNotConform));
         bad.release = Some("6.17.0".to_owned());
-        bad.failures
-            .push(failure("separation.x", "f(*p): expected 0"));
-        bad.failures
-            .extend((0..9).map(|index| failure(&format!("flags.{index}"), "not run")));
+        bad.failures.push(failure("separation.x", "f(*p): expected 0"));
+        bad.failures.extend((0..9).map(|index| failure(&format!("flags.{index}"), "not run")));
         let mut lost = row("gone", None);
         lost.why = Some("gone does not exist".to_owned());
         let table = table(vec![good("6.1"), bad, lost]);
@@ -413,29 +353,21 @@ mod tests {
 
         let markdown = table.markdown();
         let rows = markdown.lines().filter(|line| line.starts_with('|'));
-        let columns: BTreeSet<usize> = rows
-            .map(|line| line.replace("\\|", "").matches('|').count())
-            .collect();
+        let columns: BTreeSet<usize> = rows.map(|line| line.replace("\\|", "").matches('|').count()).collect();
         assert_eq!(columns.len(), 1, "{markdown}");
         assert!(markdown.contains("f(\\*p): expected 0"), "{markdown}");
 
         let json: serde_json::Value = serde_json::from_str(&table.json()).unwrap();
         assert_eq!(json["exit_status"], 1);
         assert_eq!(json["kernels"][0]["groups"]["flags"]["passed"], 3);
-        assert_eq!(
-            json["kernels"][1]["failures"][0]["requirement"],
-            "EFF-MNT-07"
-        );
+        assert_eq!(json["kernels"][1]["failures"][0]["requirement"], "EFF-MNT-07");
         assert_eq!(json["kernels"][2]["verdict"], "nothing_to_say");
     }
 
     #[test]
     fn what_an_interrupted_run_did_not_come_to_is_not_listed() {
         let mut cut = row("k", Some(ExitStatus::Interrupted { signal: 2 }));
-        cut.failures.push(Failure {
-            status: Status::Broken.word(),
-            ..failure("storm.x", "not run")
-        });
+        cut.failures.push(Failure { status: Status::Broken.word(), ..failure("storm.x", "not run") });
         assert!(details(&cut).is_empty());
         cut.failures.push(failure("flags.x", "expected 0"));
         assert_eq!(details(&cut).len(), 1);

@@ -13,12 +13,7 @@ use crate::driver::*;
 fn a_panic_before_the_suite() {
     for (option, exit) in [("skip", 125), ("fail", 1)] {
         Run::of(&kernel())
-            .with(&[
-                "--kernel-arg",
-                "rdinit=/nonexistent",
-                "--boot-failure",
-                option,
-            ])
+            .with(&["--kernel-arg", "rdinit=/nonexistent", "--boot-failure", option])
             .outcome()
             .never_began(exit, "Unable to mount root fs")
             .never_began(exit, "CONFIG_BLK_DEV_INITRD=y")
@@ -35,9 +30,7 @@ fn a_configuration_that_cannot_boot_is_said_beforehand() {
     std::os::unix::fs::symlink(kernel.path(), &image).expect("a link");
     let configuration = "CONFIG_64BIT=y\n# CONFIG_BLK_DEV_INITRD is not set\n";
     std::fs::write(directory.path().join("config-6.1"), configuration).expect("a file");
-    let outcome = Run::of(&image.display().to_string())
-        .with(&["--kernel-arg", "rdinit=/nonexistent"])
-        .outcome();
+    let outcome = Run::of(&image.display().to_string()).with(&["--kernel-arg", "rdinit=/nonexistent"]).outcome();
     outcome.never_began(125, "Unable to mount root fs");
     let said = "the kernel was built without CONFIG_BLK_DEV_INITRD=y";
     assert!(outcome.errors.contains(said), "{outcome}");
@@ -55,27 +48,16 @@ fn a_kernel_without_a_serial_console() {
 fn a_kernel_of_which_nothing_is_heard() {
     Run::of(&kernel())
         .with(&["--kernel-arg", "8250.nr_uarts=0", "--kernel-arg", "panic=0"])
-        .with(&[
-            "--kernel-arg",
-            "rdinit=/nonexistent",
-            "--boot-patience",
-            "5s",
-        ])
+        .with(&["--kernel-arg", "rdinit=/nonexistent", "--boot-patience", "5s"])
         .outcome()
-        .never_began(
-            125,
-            "it took more than 5 s; it answers neither SysRq nor NMI",
-        )
+        .never_began(125, "it took more than 5 s; it answers neither SysRq nor NMI")
         .never_began(125, "CONFIG_SERIAL_8250_CONSOLE=y")
         .console_has("RIP=");
 }
 
 #[test]
 fn too_little_memory_to_boot() {
-    Run::of(&kernel())
-        .with(&["--memory", "64", "--boot-patience", "20s"])
-        .outcome()
-        .never_began(125, "");
+    Run::of(&kernel()).with(&["--memory", "64", "--boot-patience", "20s"]).outcome().never_began(125, "");
 }
 
 #[test]
@@ -92,8 +74,7 @@ fn more_memory_than_there_is() {
 fn a_machine_without_qemu() {
     let mut run = Run::of(&kernel());
     run.command.env("PATH", "/nonexistent");
-    run.outcome()
-        .refused(125, "qemu-system-x86_64 is not installed: install it");
+    run.outcome().refused(125, "qemu-system-x86_64 is not installed: install it");
 }
 
 #[test]
@@ -122,30 +103,15 @@ fn kernels_that_cannot_be_used_stop_a_bisection() {
     arm64[..2].copy_from_slice(b"MZ");
     arm64[56..60].copy_from_slice(b"ARM\x64");
     for (kernel, reason) in [
-        (
-            image("truncated", &whole[..whole.len() / 2]),
-            "is cut short",
-        ),
+        (image("truncated", &whole[..whole.len() / 2]), "is cut short"),
         (image("damaged", &damaged), "is damaged"),
-        (
-            image("arm64", &arm64),
-            "is for arm64, and guests are x86-64",
-        ),
+        (image("arm64", &arm64), "is for arm64, and guests are x86-64"),
         (image("empty", b""), "is empty"),
-        (
-            image("text", b"obj-y += fork.o\n"),
-            "is a text file, not a kernel",
-        ),
+        (image("text", b"obj-y += fork.o\n"), "is a text file, not a kernel"),
         ("/nonexistent/bzImage".to_owned(), "does not exist"),
         ("/dev/null".to_owned(), "is neither a file nor a directory"),
-        (
-            "2.6.16".to_owned(),
-            "there is no kernel 2.6.16 here: fetch it",
-        ),
-        (
-            directory.path().display().to_string(),
-            "is a directory without a kernel",
-        ),
+        ("2.6.16".to_owned(), "there is no kernel 2.6.16 here: fetch it"),
+        (directory.path().display().to_string(), "is a directory without a kernel"),
     ] {
         Run::of(&kernel).outcome().refused(129, reason);
     }
@@ -160,10 +126,9 @@ fn a_kernel_that_may_not_be_read() {
         image.write_all(b"MZ").expect("an image");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o000);
         image.set_permissions(mode).expect("its owner may");
-        Run::of(&path.display().to_string()).outcome().refused(
-            129,
-            "(check its permissions and the disk): Permission denied",
-        );
+        Run::of(&path.display().to_string())
+            .outcome()
+            .refused(129, "(check its permissions and the disk): Permission denied");
         return;
     }
     // Root may read everything, so somebody else is to try; and somewhere they can execute this.
@@ -175,8 +140,7 @@ fn a_kernel_that_may_not_be_read() {
     std::fs::copy(PROGRAM, &program).expect("a copy");
     let image = directory.path().join("bzImage");
     std::fs::write(&image, "MZ").expect("an image");
-    std::fs::set_permissions(&image, std::os::unix::fs::PermissionsExt::from_mode(0o600))
-        .expect("its owner may");
+    std::fs::set_permissions(&image, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("its owner may");
     let output = Command::new(&program)
         .arg("--kernel")
         .arg(&image)
@@ -197,34 +161,16 @@ fn a_kernel_that_may_not_be_read() {
 #[test]
 fn options_that_do_not_go_together_are_a_wrong_command_line() {
     for (kernel, arguments, reason) in [
-        (
-            kernel(),
-            &["--on", "uml"][..],
-            "cannot be booted on user-mode",
-        ),
-        (
-            user_mode(),
-            &["--on", "qemu"],
-            "cannot be booted on qemu-x86_64",
-        ),
+        (kernel(), &["--on", "uml"][..], "cannot be booted on user-mode"),
+        (user_mode(), &["--on", "qemu"], "cannot be booted on qemu-x86_64"),
         (kernel(), &["--kernel-arg", "a b"], "is not one word"),
-        (
-            user_mode(),
-            &["--cpus", "2"],
-            "can have 1 to 1 processors, not 2",
-        ),
+        (user_mode(), &["--cpus", "2"], "can have 1 to 1 processors, not 2"),
     ] {
-        Run::of(&kernel)
-            .with(arguments)
-            .outcome()
-            .refused(129, reason);
+        Run::of(&kernel).with(arguments).outcome().refused(129, reason);
     }
 }
 
 #[test]
 fn a_report_on_a_full_disk_ends_the_guest() {
-    Run::of(&user_mode())
-        .with(&["--output", "json=/dev/full"])
-        .outcome()
-        .refused(125, "/dev/full");
+    Run::of(&user_mode()).with(&["--output", "json=/dev/full"]).outcome().refused(125, "/dev/full");
 }

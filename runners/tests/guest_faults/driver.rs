@@ -11,11 +11,7 @@ use serde_json::Value;
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
 
 /// The first passes, the second is running when a fault happens, the third is never reached.
-pub const CASES: [&str; 3] = [
-    "flags.root.09_fs",
-    "flags.root.10_files",
-    "flags.root.18_sysvsem",
-];
+pub const CASES: [&str; 3] = ["flags.root.09_fs", "flags.root.10_files", "flags.root.18_sysvsem"];
 
 /// How long anything may take before a test gives up. No test waits that long when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -42,9 +38,7 @@ pub fn user_mode() -> String {
 pub fn fetched(name: &str) -> String {
     let cache = vm::cache::Cache::of_user().expect("a cache");
     if let Err(error) = runners::guest::open_kernel(name, &cache) {
-        panic!(
-            "these tests boot guests: run ci/test, which fetches the kernels they need ({error})"
-        );
+        panic!("these tests boot guests: run ci/test, which fetches the kernels they need ({error})");
     }
     name.to_owned()
 }
@@ -77,11 +71,7 @@ pub struct Running {
 impl Run {
     pub fn of(kernel: &str) -> Run {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let token = format!(
-            "guest_faults.token={}.{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        let token = format!("guest_faults.token={}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let directory = tempfile::tempdir().expect("a directory");
         let temporary = directory.path().join("tmp");
         std::fs::create_dir(&temporary).expect("a directory");
@@ -95,13 +85,7 @@ impl Run {
             .stdin(Stdio::null())
             .stdout(Stdio::from(file(&directory.path().join("events"))))
             .stderr(Stdio::from(file(&directory.path().join("errors"))));
-        Run {
-            command,
-            silence: SILENCE,
-            console: directory.path().join("console"),
-            directory,
-            token,
-        }
+        Run { command, silence: SILENCE, console: directory.path().join("console"), directory, token }
     }
 
     pub fn fault(kernel: &str, fault: &str) -> Run {
@@ -118,20 +102,13 @@ impl Run {
     }
 
     pub fn console(self, console: &str) -> Run {
-        Run {
-            console: console.into(),
-            ..self
-        }
+        Run { console: console.into(), ..self }
     }
 
     pub fn start(mut self) -> Running {
         self.command.args(["--silence", self.silence]);
         self.command.arg("--console").arg(&self.console);
-        Running {
-            child: self.command.spawn().expect("the program runs"),
-            directory: self.directory,
-            token: self.token,
-        }
+        Running { child: self.command.spawn().expect("the program runs"), directory: self.directory, token: self.token }
     }
 
     pub fn outcome(self) -> Outcome {
@@ -153,11 +130,7 @@ impl Running {
     pub fn wait_for(&mut self, name: &str, text: &str) {
         let start = Instant::now();
         while !self.text(name).contains(text) {
-            assert!(
-                start.elapsed() < PATIENCE,
-                "no {text:?} in {name}: {}",
-                self.text(name)
-            );
+            assert!(start.elapsed() < PATIENCE, "no {text:?} in {name}: {}", self.text(name));
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -167,9 +140,8 @@ impl Running {
         let start = Instant::now();
         loop {
             let ours = Pid::from_raw(self.child.id() as i32);
-            if let Some((pid, _)) = processes(&self.token)
-                .into_iter()
-                .find(|(pid, parent)| *pid != ours && *parent == ours)
+            if let Some((pid, _)) =
+                processes(&self.token).into_iter().find(|(pid, parent)| *pid != ours && *parent == ours)
             {
                 return pid;
             }
@@ -191,11 +163,7 @@ impl Running {
         // The processes of user-mode Linux are killed with it, and may take a moment to vanish.
         let start = Instant::now();
         while !processes(&self.token).is_empty() {
-            assert!(
-                start.elapsed() < PATIENCE,
-                "left running: {:?}",
-                processes(&self.token)
-            );
+            assert!(start.elapsed() < PATIENCE, "left running: {:?}", processes(&self.token));
             std::thread::sleep(Duration::from_millis(20));
         }
         let left: Vec<PathBuf> = std::fs::read_dir(self.directory.path().join("tmp"))
@@ -206,11 +174,7 @@ impl Running {
         assert!(left.is_empty(), "left behind: {left:?}");
         Outcome {
             status: status.code(),
-            events: self
-                .text("events")
-                .lines()
-                .map(|line| serde_json::from_str(line).expect("an event"))
-                .collect(),
+            events: self.text("events").lines().map(|line| serde_json::from_str(line).expect("an event")).collect(),
             errors: self.text("errors"),
             console: self.text("console"),
         }
@@ -228,11 +192,7 @@ impl Drop for Running {
 pub fn processes(token: &str) -> Vec<(Pid, Pid)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -240,9 +200,7 @@ pub fn processes(token: &str) -> Vec<(Pid, Pid)> {
             continue;
         }
         let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-        let parent = status
-            .lines()
-            .find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
         found.push((Pid::from_raw(pid), Pid::from_raw(parent.unwrap_or(0))));
     }
     found
@@ -268,10 +226,7 @@ impl Outcome {
         let places: Vec<u64> = verdicts.iter().map(|(place, ..)| *place).collect();
         let all: Vec<u64> = (0..CASES.len() as u64).collect();
         assert_eq!(places, all, "every case has one result: {self}");
-        verdicts
-            .into_iter()
-            .map(|(_, status, reason)| (status, reason))
-            .collect()
+        verdicts.into_iter().map(|(_, status, reason)| (status, reason)).collect()
     }
 
     /// The case that was running came out so, for this reason; the last one was not run.
@@ -303,12 +258,7 @@ impl Outcome {
 
     /// It never came to a plan, for this reason.
     pub fn never_began(&self, exit: i32, reason: &str) -> &Self {
-        assert!(
-            self.events
-                .iter()
-                .all(|event| event["event"] != "case_finished"),
-            "{self}"
-        );
+        assert!(self.events.iter().all(|event| event["event"] != "case_finished"), "{self}");
         let why = self
             .events
             .iter()
@@ -327,19 +277,12 @@ impl Outcome {
     }
 
     pub fn all_passed(&self) -> &Self {
-        assert!(
-            self.verdicts().iter().all(|(status, _)| status == "pass"),
-            "{self}"
-        );
+        assert!(self.verdicts().iter().all(|(status, _)| status == "pass"), "{self}");
         self.exited(0)
     }
 
     pub fn console_has(&self, text: &str) -> &Self {
-        assert!(
-            self.console.contains(text),
-            "no {text:?} in {}",
-            self.console
-        );
+        assert!(self.console.contains(text), "no {text:?} in {}", self.console);
         self
     }
 

@@ -12,55 +12,34 @@ use crate::driver::*;
 #[test]
 fn a_panic() {
     let text = "Kernel panic - not syncing: sysrq triggered crash";
-    Run::fault(&kernel(), "panic")
-        .outcome()
-        .lost(1, "fail", text)
-        .console_has("Call Trace:")
-        .tail_has("Kernel Offset");
+    Run::fault(&kernel(), "panic").outcome().lost(1, "fail", text).console_has("Call Trace:").tail_has("Kernel Offset");
 }
 
 #[test]
 fn a_panic_after_which_the_machine_stays() {
-    Run::fault(&kernel(), "panic")
-        .with(&["--kernel-arg", "panic=0"])
-        .outcome()
-        .lost(1, "fail", "the guest panicked");
+    Run::fault(&kernel(), "panic").with(&["--kernel-arg", "panic=0"]).outcome().lost(1, "fail", "the guest panicked");
 }
 
 #[test]
 fn a_panic_of_user_mode_linux() {
-    Run::fault(&user_mode(), "panic").outcome().lost(
-        1,
-        "fail",
-        "the guest panicked: Kernel panic - not syncing",
-    );
+    Run::fault(&user_mode(), "panic").outcome().lost(1, "fail", "the guest panicked: Kernel panic - not syncing");
 }
 
 #[test]
 fn an_oops_in_process_context() {
-    Run::fault(&kernel(), "oops")
-        .outcome()
-        .splat("BUG: kernel NULL pointer dereference")
-        .console_has("Oops: ");
+    Run::fault(&kernel(), "oops").outcome().splat("BUG: kernel NULL pointer dereference").console_has("Oops: ");
 }
 
 #[test]
 fn a_warning() {
-    Run::fault(&kernel(), "warn")
-        .outcome()
-        .splat("WARNING: ")
-        .console_has("Call Trace:");
+    Run::fault(&kernel(), "warn").outcome().splat("WARNING: ").console_has("Call Trace:");
 }
 
 #[test]
 fn a_hang_with_interrupts_on() {
     Run::fault(&kernel(), "hang")
         .outcome()
-        .lost(
-            1,
-            "timed_out",
-            "the guest was silent for 10 s; its tasks' stacks are on the console (SysRq)",
-        )
+        .lost(1, "timed_out", "the guest was silent for 10 s; its tasks' stacks are on the console (SysRq)")
         // Those of tasks that are not to blame, too.
         .console_has("kthreadd")
         .console_has("RIP=");
@@ -70,33 +49,22 @@ fn a_hang_with_interrupts_on() {
 fn a_hang_with_interrupts_off() {
     Run::fault(&kernel(), "hang-irqs-off")
         .outcome()
-        .lost(
-            1,
-            "timed_out",
-            "the stack of what kept it is on the console (NMI)",
-        )
+        .lost(1, "timed_out", "the stack of what kept it is on the console (NMI)")
         .console_has("__x64_sys_ptrace");
 }
 
 #[test]
 fn a_hang_of_user_mode_linux() {
-    Run::fault(&user_mode(), "hang").outcome().lost(
-        1,
-        "timed_out",
-        "the guest was silent for 10 s",
-    );
+    Run::fault(&user_mode(), "hang").outcome().lost(1, "timed_out", "the guest was silent for 10 s");
 }
 
 #[test]
 fn silence() {
-    Run::fault(&kernel(), "silence")
-        .with(&["--single-serial"])
-        .outcome()
-        .lost(
-            1,
-            "timed_out",
-            "its tasks' stacks are on the console (SysRq)",
-        );
+    Run::fault(&kernel(), "silence").with(&["--single-serial"]).outcome().lost(
+        1,
+        "timed_out",
+        "its tasks' stacks are on the console (SysRq)",
+    );
 }
 
 #[test]
@@ -109,34 +77,22 @@ fn a_restart() {
 
 #[test]
 fn a_restart_of_user_mode_linux() {
-    Run::fault(&user_mode(), "reboot")
-        .outcome()
-        .lost(1, "fail", "the guest restarted");
+    Run::fault(&user_mode(), "reboot").outcome().lost(1, "fail", "the guest restarted");
 }
 
 #[test]
 fn switched_off() {
-    Run::fault(&kernel(), "power-off").outcome().lost(
-        1,
-        "fail",
-        "the guest restarted or switched itself off",
-    );
+    Run::fault(&kernel(), "power-off").outcome().lost(1, "fail", "the guest restarted or switched itself off");
 }
 
 #[test]
 fn init_exits() {
-    Run::fault(&kernel(), "init-exit")
-        .outcome()
-        .lost(1, "fail", "Attempted to kill init!");
+    Run::fault(&kernel(), "init-exit").outcome().lost(1, "fail", "Attempted to kill init!");
 }
 
 #[test]
 fn results_cut_off_in_a_line() {
-    Run::fault(&kernel(), "half-record").outcome().lost(
-        1,
-        "fail",
-        "the guest restarted or switched itself off",
-    );
+    Run::fault(&kernel(), "half-record").outcome().lost(1, "fail", "the guest restarted or switched itself off");
 }
 
 // While cases run: not the kernel's fault.
@@ -174,11 +130,7 @@ fn a_guest_out_of_memory() {
         .with(&["--memory", "256"])
         .silence("60s")
         .outcome()
-        .lost(
-            125,
-            "broken",
-            "the guest ran out of memory: give it more than --memory 256",
-        )
+        .lost(125, "broken", "the guest ran out of memory: give it more than --memory 256")
         .console_has("Out of memory: Killed process");
 }
 
@@ -188,8 +140,7 @@ fn a_machine_that_is_killed() {
         let mut run = Run::fault(&kernel, "silence").silence("600s").start();
         run.wait_for("events", "case_finished");
         kill(run.machine(), Signal::SIGKILL).expect("it can be killed");
-        run.outcome()
-            .lost(125, "broken", "signal 9 ended the machine");
+        run.outcome().lost(125, "broken", "signal 9 ended the machine");
     }
 }
 
@@ -198,16 +149,12 @@ fn a_machine_that_stops_itself() {
     let mut run = Run::fault(&kernel(), "silence").start();
     run.wait_for("events", "case_finished");
     kill(run.machine(), Signal::SIGSTOP).expect("it can be stopped");
-    run.outcome()
-        .lost(1, "timed_out", "QEMU does not answer, either");
+    run.outcome().lost(1, "timed_out", "QEMU does not answer, either");
 }
 
 #[test]
 fn an_interrupted_run() {
-    for (kernel, signal, exit) in [
-        (kernel(), Signal::SIGINT, 130),
-        (user_mode(), Signal::SIGTERM, 143),
-    ] {
+    for (kernel, signal, exit) in [(kernel(), Signal::SIGINT, 130), (user_mode(), Signal::SIGTERM, 143)] {
         let mut run = Run::fault(&kernel, "silence").silence("600s").start();
         run.wait_for("events", "case_finished");
         kill(Pid::from_raw(run.child.id() as i32), signal).expect("it can be interrupted");
@@ -254,10 +201,7 @@ fn a_console_flood_of_100_megabytes() {
 
 #[test]
 fn a_disk_that_is_full_for_the_console() {
-    let outcome = Run::of(&kernel())
-        .console("/dev/full")
-        .with(&["--kernel-arg", "loglevel=7"])
-        .outcome();
+    let outcome = Run::of(&kernel()).console("/dev/full").with(&["--kernel-arg", "loglevel=7"]).outcome();
     outcome.all_passed();
     let remark = "the console cannot be kept in /dev/full (No space left on device";
     assert!(outcome.to_string().contains(remark), "{outcome}");
@@ -265,10 +209,7 @@ fn a_disk_that_is_full_for_the_console() {
 
 #[test]
 fn a_kernel_with_one_serial_port() {
-    Run::of(&kernel())
-        .with(&["--kernel-arg", "8250.nr_uarts=1"])
-        .outcome()
-        .all_passed();
+    Run::of(&kernel()).with(&["--kernel-arg", "8250.nr_uarts=1"]).outcome().all_passed();
 }
 
 #[test]

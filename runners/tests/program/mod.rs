@@ -7,8 +7,5 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
 
 /// Runs it to its end.
 pub fn run(arguments: &[&str]) -> Output {
-    Command::new(PROGRAM)
-        .args(arguments)
-        .output()
-        .expect("the program runs")
+    Command::new(PROGRAM).args(arguments).output().expect("the program runs")
 }

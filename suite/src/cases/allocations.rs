@@ -1,11 +1,11 @@
 //! The kernel's own allocations fail, one after the other (section 5.3 of the behaviour catalogue).
 
-use crate::fail_nth::{self, Ground};
-use crate::limits::{self, check_room};
-use crate::model::memory::gives_eagain;
-use crate::model::{Kernel, Start};
+use crate::engines::fail_nth::{self, Ground};
+use crate::place::limits::{self, check_room};
 use crate::prelude::*;
-use crate::side::needs_of;
+use crate::spec::model::memory::gives_eagain;
+use crate::spec::model::{Kernel, Start};
+use crate::tasks::side::needs_of;
 
 const SOURCE: &str = "unshare(2), ERRORS (ENOMEM); 2006 design document, 5 and 6";
 
@@ -24,12 +24,10 @@ const ROWS: [(Flags, &str); 10] = [
 ];
 
 fn row_of(flags: Flags) -> &'static str {
-    ROWS.iter()
-        .find(|(flag, _)| *flag == flags)
-        .map_or("FI-12", |(_, row)| row)
+    ROWS.iter().find(|(flag, _)| *flag == flags).map_or("FI-12", |(_, row)| row)
 }
 
-case! {
+case!(Case {
     name: "allocations.fails",
     about: "With one of the allocations that the call makes failing, each in turn, it gives ENOMEM \
             (CLONE_NEWNET: some error) and nothing changes and all is still shared, or it does \
@@ -48,9 +46,9 @@ case! {
         fail_nth::allow(t)?;
         Ground::of(t, Start::of(t.facts()))?.sweep(t, flags, row_of(flags)).map(drop)
     }
-}
+});
 
-case! {
+case!(Case {
     name: "allocations.many_descriptors",
     about: "With one of the allocations failing that CLONE_FILES makes to copy a table of more \
             descriptors than the smallest holds, it gives ENOMEM and nothing changes and all is still \
@@ -64,9 +62,9 @@ case! {
         fail_nth::allow(t)?;
         Ground::of(t, Start::of(t.facts()))?.sweep(t, Flags::FILES, "FI-02").map(drop)
     }
-}
+});
 
-case! {
+case!(Case {
     name: "allocations.none_by_sysvsem",
     about: "CLONE_SYSVSEM makes no allocation that could fail, while one by CLONE_FS in the same state \
             is counted.",
@@ -85,9 +83,9 @@ case! {
         let text = format!("allocations by unshare({})", Flags::FS | Flags::SYSVSEM);
         t.check(Call::seen(text, count)).proves("FI-01").holds("one at least", |count| *count > 0).map(drop)
     }
-}
+});
 
-case! {
+case!(Case {
     name: "allocations.user",
     about: "With one of the allocations of CLONE_NEWUSER failing, each in turn, it gives ENOMEM, or \
             EAGAIN where it is the record that counts for the user, once the namespace is built; \
@@ -105,9 +103,9 @@ case! {
         }
         Ok(())
     }
-}
+});
 
-case! {
+case!(Case {
     name: "allocations.first_record",
     about: "The first namespace that is counted in a new user namespace takes a record to count it in: \
             where that is the allocation that fails, the call gives ENOSPC and not ENOMEM, and nothing \
@@ -116,22 +114,15 @@ case! {
     source: "kernel, kernel/ucount.c",
     deadline: fail_nth::DEADLINE,
     needs: fail_nth::NEEDS.with(Feature::CreateUserNs).with(Feature::NamespaceLimits),
-    variants: || [
-        Flags::NEWNS,
-        Flags::NEWUTS,
-        Flags::NEWIPC,
-        Flags::NEWPID,
-        Flags::NEWCGROUP,
-        Flags::NEWTIME,
-    ]
-    .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
-    .into(),
+    variants: || [Flags::NEWNS, Flags::NEWUTS, Flags::NEWIPC, Flags::NEWPID, Flags::NEWCGROUP, Flags::NEWTIME,]
+        .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
+        .into(),
     run: |t| {
         let flags = Flags::NEWUSER | Flags(t.param());
         fail_nth::allow(t)?;
         Ground::of(t, Start::of(t.facts()))?.sweep_for(t, flags, Errno::ENOSPC, "ERR-41")
     }
-}
+});
 
 /// Several flags in one call, so that much has been built when an allocation fails.
 #[derive(Clone, Copy)]
@@ -161,7 +152,7 @@ impl Mix {
     }
 }
 
-case! {
+case!(Case {
     name: "allocations.together",
     about: "With one of the allocations failing that a call with many flags makes, each in turn, it \
             gives ENOMEM (with CLONE_NEWUSER also EAGAIN or ENOSPC, with CLONE_NEWNET some error) and \
@@ -177,9 +168,9 @@ case! {
             let variant = Variant::new(name, index as u64);
             match mix {
                 Mix::Filesystem | Mix::Namespaces => variant,
-                Mix::UserAndNamespaces => variant
-                    .needing(Needs::NONE.with(Feature::CreateUserNs))
-                    .proving(["FI-10", "FI-12", "ERR-39"]),
+                Mix::UserAndNamespaces => {
+                    variant.needing(Needs::NONE.with(Feature::CreateUserNs)).proving(["FI-10", "FI-12", "ERR-39"])
+                }
                 Mix::Everything => variant.needing(Needs::NONE.with(Feature::CreateUserNs)),
             }
         })
@@ -190,9 +181,9 @@ case! {
         fail_nth::allow(t)?;
         Ground::of(t, Start::of(t.facts()))?.sweep(t, mix.flags(t), id).map(drop)
     }
-}
+});
 
-case! {
+case!(Case {
     name: "allocations.counts",
     about: "After calls in which each of the allocations failed in turn, none of the namespaces that \
             were not made is counted: where the limit has room for one, it can be made.",
@@ -211,4 +202,4 @@ case! {
         limits::set(t, flag, limits::used(flag) + 1)?;
         check_room(t, flag, ID)
     }
-}
+});

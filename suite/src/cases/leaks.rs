@@ -8,18 +8,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::failing::Failing;
-use crate::gauges::{Gauges, LEAST_MEMORY, Reading, is_memory, is_of};
-use crate::growth::{Finding, GROWING, Pair, STEADY, judge, may_grow, stays};
-use crate::late_free;
-use crate::limits;
-use crate::model::{Kernel, predict};
+use crate::call::failing::Failing;
+use crate::engines::race::{DEADLINE, Line};
+use crate::observe::objects::gauges::{Gauges, LEAST_MEMORY, Reading, is_memory, is_of};
+use crate::observe::objects::growth::{Finding, GROWING, Pair, STEADY, judge, may_grow, stays};
+use crate::observe::objects::late_free;
+use crate::place::limits;
 use crate::prelude::*;
-use crate::race::{DEADLINE, Line};
-use crate::semaphores::{Semaphore, take_with_undo};
-use crate::side::one_by_one;
+use crate::sharing::undo::{Semaphore, take_with_undo};
+use crate::spec::model::{Kernel, predict};
+use crate::tasks::side::one_by_one;
 
-const SOURCE: &str = "2006 design document, 6 (failure leaves nothing behind); kernel, kernel/nsproxy.c and kernel/fork.c";
+const SOURCE: &str =
+    "2006 design document, 6 (failure leaves nothing behind); kernel, kernel/nsproxy.c and kernel/fork.c";
 
 const NEEDS: Needs = Needs::ROOT.with(Feature::ObjectCounts).with(Feature::InitialRoot).alone();
 
@@ -126,11 +127,7 @@ struct Spread {
 impl Spread {
     fn of(mut numbers: Vec<f64>) -> Spread {
         numbers.sort_by(f64::total_cmp);
-        Spread {
-            least: numbers[0],
-            median: numbers[numbers.len() / 2],
-            most: numbers[numbers.len() - 1],
-        }
+        Spread { least: numbers[0], median: numbers[numbers.len() / 2], most: numbers[numbers.len() - 1] }
     }
 
     fn width(&self) -> f64 {
@@ -155,7 +152,13 @@ fn essential(flags: Flags) -> Vec<&'static str> {
 /// Learns what a call holds, by tasks that make it and live on beside tasks that live without it. Only
 /// what all steps agree on counts: the rest is somebody else's.
 #[track_caller]
-fn learn(t: &Test, gauges: &Gauges, flags: Flags, with: impl Fn(&Test) -> Done, without: impl Fn(&Test) -> Done) -> Done<Held> {
+fn learn(
+    t: &Test,
+    gauges: &Gauges,
+    flags: Flags,
+    with: impl Fn(&Test) -> Done,
+    without: impl Fn(&Test) -> Done,
+) -> Done<Held> {
     for count in (0..=DOUBLINGS).map(|doubling| HOLDERS << doubling) {
         let idle = gained_by_holders(t, gauges, count, sharing(flags), &without)?;
         let held: Held = gained_by_holders(t, gauges, count, sharing(flags), &with)?
@@ -198,9 +201,10 @@ fn left_by(
     let mut pause = Duration::from_micros(500);
     loop {
         let after = gauges.read(t, Some(&names))?;
-        let remains = names.iter().filter(|name| !is_memory(name)).any(|name| {
-            4 * gain(&before, &after, name) >= i64::from(calls)
-        });
+        let remains = names
+            .iter()
+            .filter(|name| !is_memory(name))
+            .any(|name| 4 * gain(&before, &after, name) >= i64::from(calls));
         if !remains || Instant::now() > deadline {
             return Ok(names.iter().map(|name| (name.clone(), gain(&before, &after, name))).collect());
         }
@@ -379,7 +383,7 @@ fn success(t: &Test, flags: Flags) -> Done {
     })
 }
 
-case! {
+case!(Case {
     name: "leaks.success",
     about: "When the tasks have ended that got something of their own by the call, the kernel has let go \
             of it: the number of its objects of each kind that the call makes does not grow with the \
@@ -392,9 +396,9 @@ case! {
     work: |_| 100,
     variants: making,
     run: |t| success(t, Flags(t.param()))
-}
+});
 
-case! {
+case!(Case {
     name: "leaks.success.all",
     about: "The same with all flags in one call.",
     proves: &["LEAK-01"],
@@ -404,7 +408,7 @@ case! {
     deadline: DEADLINE,
     work: |_| 200,
     run: |t| success(t, all_making(t))
-}
+});
 
 fn failures() -> Vec<Variant> {
     Failing::ALL
@@ -445,7 +449,7 @@ fn failure(t: &Test, failing: Failing, flag: Flags) -> Done {
     })
 }
 
-case! {
+case!(Case {
     name: "leaks.failure",
     about: "A call that fails late, when it has made what other flags ask for, lets go of that: the number \
             of the kernel's objects of each kind that those flags make does not grow with the number of \
@@ -461,9 +465,9 @@ case! {
         let (failing, _) = Failing::ALL[(t.param() >> 40) as usize];
         failure(t, failing, Flags(t.param() & 0xffff_ffff))
     }
-}
+});
 
-case! {
+case!(Case {
     name: "leaks.failure.all",
     about: "The same with all flags in one call, which fails at the last.",
     proves: &["LEAK-02"],
@@ -473,4 +477,4 @@ case! {
     deadline: DEADLINE,
     work: |_| 100,
     run: |t| failure(t, Failing::TimeLimit, all_making(t) & !Flags::NEWTIME)
-}
+});

@@ -6,12 +6,12 @@
 
 use std::os::fd::IntoRawFd;
 
-use crate::limits;
-use crate::model::{Start, Threads};
+use crate::place::limits;
 use crate::prelude::*;
-use crate::sharing::{Sharer, check_seen, check_shared};
-use crate::side::check_call_beside;
-use crate::thread_group::IdleThread;
+use crate::sharing::sibling::{Sharer, check_seen, check_shared};
+use crate::spec::model::{Start, Threads};
+use crate::tasks::side::check_call_beside;
+use crate::tasks::threads::IdleThread;
 
 const SOURCE: &str = "2006 design document, 5 and 6; kernel, kernel/fork.c (ksys_unshare)";
 
@@ -20,14 +20,10 @@ const INVALID: Flags = Flags(1 << 40);
 
 fn unprivileged(t: &Test) -> Done<Start> {
     become_unprivileged(t)?;
-    Ok(Start {
-        sys_admin: false,
-        initial_admin: false,
-        ..Start::of(t.facts())
-    })
+    Ok(Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) })
 }
 
-case! {
+case!(Case {
     name: "order.flags_before_privilege",
     about: "An unprivileged caller of CLONE_NEWNS gets EPERM, and EINVAL as soon as an unknown bit is \
             with it.",
@@ -43,9 +39,9 @@ case! {
         }
         Ok(())
     }
-}
+});
 
-case! {
+case!(Case {
     name: "order.threads_before_privilege",
     about: "An unprivileged caller with a second thread gets EPERM for CLONE_NEWNS, and EINVAL with \
             CLONE_VM, CLONE_SIGHAND or CLONE_THREAD beside it.",
@@ -69,9 +65,9 @@ case! {
         second.end();
         Ok(())
     }
-}
+});
 
-case! {
+case!(Case {
     name: "order.privilege_before_pid_state",
     about: "A caller whose children already go to another PID namespace gets EINVAL for CLONE_NEWPID, \
             and EPERM once it has lost CAP_SYS_ADMIN.",
@@ -92,14 +88,14 @@ case! {
         }
         Ok(())
     }
-}
+});
 
 /// A reason why a namespace cannot be made: its limit, or for CLONE_NEWPID a second call.
 fn full(flags: Flags) -> Variant {
     Variant::new(flags.slug(), flags.0)
 }
 
-case! {
+case!(Case {
     name: "order.limits_and_pid_state",
     about: "A second CLONE_NEWPID gives EINVAL, whatever the limit on PID namespaces. With another \
             namespace whose limit is 0 in the same call, which error it is shows which comes first: \
@@ -132,20 +128,15 @@ case! {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         t.setup(unshare(Flags::NEWPID))?;
         limits::set(t, flag, 0)?;
-        let start = Start {
-            initial_admin: false,
-            children_elsewhere: true,
-            exhausted: flag,
-            ..Start::of(t.facts())
-        };
+        let start = Start { initial_admin: false, children_elsewhere: true, exhausted: flag, ..Start::of(t.facts()) };
         for flags in [Flags::NEWPID, flag, flag | Flags::NEWPID, flag | Flags::NEWPID | Flags::FILES] {
             check_call_beside(t, &observer, &start, flags, requirement, &[&peer])?;
         }
         Ok(())
     }
-}
+});
 
-case! {
+case!(Case {
     name: "order.limits_of_two",
     about: "CLONE_NEWNS and CLONE_NEWUTS with both limits at 0 give ENOSPC, and nothing changes, \
             whichever of the two it is for.",
@@ -168,7 +159,7 @@ case! {
         }
         Ok(())
     }
-}
+});
 
 /// A descriptor beyond the lowest value of fs.nr_open (LIM-03).
 const HIGH: i32 = 200;
@@ -204,7 +195,7 @@ const WITH_PRIVILEGED: u64 = 0;
 const WITH_USER: u64 = 1;
 const WITH_INVALID: u64 = 2;
 
-case! {
+case!(Case {
     name: "order.descriptors",
     about: "A shared table of descriptors that cannot be copied (EMFILE) is found before a missing \
             privilege and before a user namespace is made, and after unknown bits, which give \
@@ -225,15 +216,11 @@ case! {
         // Both stay privileged and outlive the caller, which could not end them.
         let observer = Observer::open(t)?;
         let witness = Peer::start(t, "witness", Flags::NONE)?;
-        let sharer = Sharer {
-            tid: nix::unistd::getpid().as_raw(),
-            made_with: Flags::FS | Flags::FILES,
-        };
+        let sharer = Sharer { tid: nix::unistd::getpid().as_raw(), made_with: Flags::FS | Flags::FILES };
         let sharing = sharer.made_with.0;
-        t.spawn_sharing("caller", sharing, |t| judge_descriptors(t, &observer, &witness, sharer))?
-            .join(t)
+        t.spawn_sharing("caller", sharing, |t| judge_descriptors(t, &observer, &witness, sharer))?.join(t)
     }
-}
+});
 
 fn judge_descriptors(t: &Test, observer: &Observer, witness: &Peer, sharer: Sharer) -> Done {
     let (flags, requirement) = match t.param() {

@@ -4,13 +4,13 @@
 
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
-use crate::limits::enter_own_user_namespace;
-use crate::model::Start;
+use crate::engines::thread_states::for_flags;
+use crate::place::limits::enter_own_user_namespace;
+use crate::place::privilege::{CAP_SYS_ADMIN, NOBODY, set_capabilities};
 use crate::prelude::*;
-use crate::privilege::{CAP_SYS_ADMIN, NOBODY, set_capabilities};
-use crate::row::for_flags;
-use crate::sharing::Company;
-use crate::side::{check_call_beside, needs_of};
+use crate::sharing::sibling::Company;
+use crate::spec::model::Start;
+use crate::tasks::side::{check_call_beside, needs_of};
 
 const SOURCE: &str = "unshare(2), ERRORS (EPERM); 2006 design document, 5 (EPERM); capabilities(7)";
 
@@ -19,11 +19,7 @@ const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 
 /// A lone task whose CAP_SYS_ADMIN is not effective.
 fn without(t: &Test) -> Start {
-    Start {
-        sys_admin: false,
-        initial_admin: false,
-        ..Start::of(t.facts())
-    }
+    Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) }
 }
 
 /// The flags that take CAP_SYS_ADMIN, whether this kernel has them or not.
@@ -33,10 +29,7 @@ fn privileged() -> Vec<Variant> {
 
 /// Those that this kernel can carry out.
 fn possible() -> Vec<Variant> {
-    Flags::PRIVILEGED
-        .iter()
-        .map(|flag| for_flags(flag).needing(needs_of(flag)))
-        .collect()
+    Flags::PRIVILEGED.iter().map(|flag| for_flags(flag).needing(needs_of(flag))).collect()
 }
 
 /// The permitted capabilities of the task at hand.
@@ -44,7 +37,7 @@ fn permitted(observer: &Observer) -> u64 {
     observer.state().capabilities[1]
 }
 
-case! {
+case!(Case {
     name: "privilege.none_needed",
     about: "CLONE_FS, CLONE_FILES, CLONE_SYSVSEM, CLONE_VM, CLONE_SIGHAND and CLONE_THREAD take no \
             capability: without any each succeeds, alone and all at once, and leaves just what it \
@@ -67,9 +60,9 @@ case! {
         let prediction = check_call_beside(t, &observer, &without(t), flags, ID, &[company.peer()])?;
         company.check(t, prediction.separated, ID)
     }
-}
+});
 
-case! {
+case!(Case {
     name: "privilege.sys_admin_needed",
     about: "Without CAP_SYS_ADMIN each namespace flag but CLONE_NEWUSER gives EPERM, alone and with \
             what needs no privilege: nothing changes, and a sibling goes on sharing all.",
@@ -88,9 +81,9 @@ case! {
         }
         company.check(t, Flags::NONE, ID)
     }
-}
+});
 
-case! {
+case!(Case {
     name: "privilege.user_namespace",
     about: "CLONE_NEWUSER takes no capability: a task without any gets its user namespace, and, in \
             one call, any other namespace with it, for which CAP_SYS_ADMIN comes with the new one.",
@@ -108,9 +101,9 @@ case! {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         check_call_beside(t, &observer, &without(t), Flags(t.param()), "PRIV-04", &[&peer]).map(drop)
     }
-}
+});
 
-case! {
+case!(Case {
     name: "privilege.all_but_sys_admin",
     about: "Being user 0 is no privilege, nor are the other capabilities: with all but CAP_SYS_ADMIN \
             each namespace flag gives EPERM, while CLONE_NEWUSER succeeds.",
@@ -126,13 +119,13 @@ case! {
         t.check(Call::seen("geteuid()", nix::unistd::geteuid().as_raw())).proves(ID).is(0)?;
         check_call(t, &observer, &without(t), Flags(t.param()), ID).map(drop)
     }
-}
+});
 
 /// As which user the caller has its one capability.
 const AS_ROOT: u64 = 0;
 const AS_NOBODY: u64 = 1 << 40;
 
-case! {
+case!(Case {
     name: "privilege.only_sys_admin",
     about: "CAP_SYS_ADMIN alone is enough for every namespace flag, as user 0 and as an ordinary \
             user.",
@@ -145,7 +138,8 @@ case! {
             name: format!("{name}.{}", variant.name),
             param: variant.param | who,
             ..variant
-        }.needing(needs)))
+        }
+        .needing(needs)))
         .collect(),
     run: |t| {
         let observer = Observer::open(t)?;
@@ -157,7 +151,7 @@ case! {
         let flag = Flags(t.param() & !AS_NOBODY);
         check_call(t, &observer, &Start::of(t.facts()), flag, "PRIV-06").map(drop)
     }
-}
+});
 
 /// Changes all user and group IDs, and keeps what capabilities the kernel lets it keep.
 fn become_nobody(t: &Test) -> Done {
@@ -170,7 +164,7 @@ fn become_nobody(t: &Test) -> Done {
     t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", dumpable))
 }
 
-case! {
+case!(Case {
     name: "privilege.permitted_only",
     about: "A CAP_SYS_ADMIN that is permitted but not effective does not count: EPERM for each \
             namespace flag, and success once it is raised.",
@@ -190,9 +184,9 @@ case! {
         t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
         check_call(t, &observer, &Start::of(t.facts()), flag, ID).map(drop)
     }
-}
+});
 
-case! {
+case!(Case {
     name: "privilege.dropped_inside",
     about: "What counts is CAP_SYS_ADMIN in the user namespace one is in: root of a user namespace \
             of its own who has dropped it gets EPERM for each namespace flag but CLONE_NEWUSER, \
@@ -216,7 +210,7 @@ case! {
         // With it, there is nothing else in the way.
         check_call(t, &observer, &inside, flag, ID).map(drop)
     }
-}
+});
 
 /// What may differ from a plain caller, and must not matter.
 const FILE_SYSTEM_USER: u64 = 1 << 40;
@@ -225,7 +219,7 @@ const GROUPS_OF_NOBODY: u64 = 3 << 40;
 const SAVED_USER: u64 = 4 << 40;
 const REAL_USER: u64 = 5 << 40;
 
-case! {
+case!(Case {
     name: "privilege.nothing_else_counts",
     about: "Neither the file system user, nor the saved or the real user, nor supplementary groups \
             have a say: with CAP_SYS_ADMIN effective each namespace flag succeeds whatever they \
@@ -280,7 +274,7 @@ case! {
         };
         check_call(t, &observer, &start, flag, ID).map(drop)
     }
-}
+});
 
 /// Changes groups, then real, effective and saved user.
 fn become_unprivileged_with(t: &Test, groups: &[Gid], [real, effective, saved]: [Uid; 3]) -> Done {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::engines::storm::{Theme, deep_storm, process_storm, thread_storm};
 use crate::prelude::*;
-use crate::storm::{Theme, deep_storm, process_storm, thread_storm};
 
 const SOURCE: &str = "2006 design document, 8 (4)";
 
@@ -12,7 +12,7 @@ const NEEDS: Needs = Needs::ROOT.alone();
 /// The storms watch their own rounds, and say what hangs; this is only the last resort.
 const LAST_RESORT: Duration = Duration::from_secs(900);
 
-case! {
+case!(Case {
     name: "storm.processes",
     about: "Ten processes that share memory, root and cwd, descriptors, signal handlers and the \
             semaphore undo list start together; two run execve, two _exit, six unshare flags drawn \
@@ -22,9 +22,9 @@ case! {
     needs: NEEDS,
     deadline: LAST_RESORT,
     run: process_storm,
-}
+});
 
-case! {
+case!(Case {
     name: "storm.threads",
     about: "Ten threads of one process start together and run unshare, exit, and in three rounds of \
             four also execve or _exit, which end all others. What unshared is in a state its flags \
@@ -34,9 +34,9 @@ case! {
     needs: NEEDS,
     deadline: LAST_RESORT,
     run: thread_storm,
-}
+});
 
-case! {
+case!(Case {
     name: "storm.deep",
     about: "Two to 64 processes that share memory, root and cwd, descriptors, signal handlers and undo list: \
             some unshare, some execve and _exit, the others do again and again what races with that. Each \
@@ -48,10 +48,6 @@ case! {
     needs: NEEDS.with(Feature::InitialRoot),
     deadline: LAST_RESORT,
     work: |tier| if tier == Tier::Quick { 10 } else { 200 },
-    variants: || Theme::ALL
-        .into_iter()
-        .enumerate()
-        .map(|(at, (_, name))| Variant::new(name, at as u64))
-        .collect(),
+    variants: || Theme::ALL.into_iter().enumerate().map(|(at, (_, name))| Variant::new(name, at as u64)).collect(),
     run: |t| deep_storm(t, Theme::ALL[t.param() as usize].0),
-}
+});

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use crate::limits;
+use crate::engines::sweep::ground::Ground;
+use crate::engines::sweep::sweep;
+use crate::place::limits;
 use crate::prelude::*;
-use crate::sweep::ground::Ground;
-use crate::sweep::sweep;
 
 const SOURCE: &str = "unshare(2); kernel/fork.c, ksys_unshare()";
 
@@ -25,7 +25,7 @@ fn work(tier: Tier) -> u32 {
 
 const UNDO: Needs = Needs::ROOT.with(Feature::SysvIpc);
 
-case! {
+case!(Case {
     name: "sweep.lone",
     about: "Sets of flags, by a lone task with CAP_SYS_ADMIN: each call has the result, changes the \
             parts of the task's state and leaves alone the others as the model says.",
@@ -35,9 +35,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::lone(t)),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.fs_sharer",
     about: "Sets of flags, by a task that shares root, cwd and umask with another: they are apart \
             after a call that names or implies CLONE_FS, and shared after every other; the other \
@@ -48,9 +48,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::sharer(t, Flags::FS, "a task that shares root, cwd and umask")),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.files_sharer",
     about: "Sets of flags, by a task that shares its table of descriptors with another: only a call \
             that names CLONE_FILES, and succeeds, takes them apart.",
@@ -60,9 +60,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::sharer(t, Flags::FILES, "a task that shares its descriptors")),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.undo_sharer",
     about: "Sets of flags, by a task that shares its semaphore undo list with another: it leaves the \
             list with CLONE_SYSVSEM and CLONE_NEWIPC and with nothing else, and no adjustment is \
@@ -73,9 +73,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::undo_sharer(t)?),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.undo_pending",
     about: "Sets of flags, by a task with pending semaphore adjustments: CLONE_SYSVSEM and \
             CLONE_NEWIPC apply them at once, a call that fails and every other flag do not.",
@@ -85,9 +85,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::undo_pending(t)?),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.vm_process.alive",
     about: "Sets of flags, by a task that shares its memory with a living process: those with \
             CLONE_VM are refused, and memory stays shared.",
@@ -97,9 +97,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::memory_sharer(t, Flags::NONE)),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.vm_process.zombie",
     about: "Sets of flags, by a task whose memory was shared by a process that has ended and is not \
             reaped: as if there were none.",
@@ -109,9 +109,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::beside_zombie(t, Flags::NONE)),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.sighand_process.alive",
     about: "Sets of flags, by a task that shares memory and signal handlers with a living process: \
             those with CLONE_SIGHAND or CLONE_VM are refused, and both stay shared.",
@@ -121,9 +121,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::memory_sharer(t, Flags::SIGHAND)),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.sighand_process.zombie",
     about: "Sets of flags, by a task whose memory and signal handlers were shared by a process that \
             has ended and is not reaped: those with CLONE_SIGHAND or CLONE_VM are refused.",
@@ -133,9 +133,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::beside_zombie(t, Flags::SIGHAND)),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.second_thread",
     about: "Sets of flags, by a thread that is not alone in its process: those that name or imply \
             CLONE_THREAD are refused, and what the others separate is apart from the other thread.",
@@ -145,9 +145,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::second_thread(t)),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.dead_leader",
     about: "Sets of flags, by the last thread of a process whose leader has ended: those that name or \
             imply CLONE_THREAD are refused.",
@@ -157,9 +157,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::dead_leader(t)),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.vfork_child",
     about: "Sets of flags, by a vfork child: those with CLONE_VM are refused, and the parent wakes up \
             with its memory shared and its state as it was.",
@@ -169,9 +169,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::vfork_child(t)),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.unprivileged",
     about: "Sets of flags, by a task without any capability: those that make a namespace are refused, \
             unless CLONE_NEWUSER is among them.",
@@ -180,9 +180,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::unprivileged(t)?),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.only_sys_admin",
     about: "Sets of flags, by a task with CAP_SYS_ADMIN and no other capability: as with all of them.",
     proves: &["PRIV-06"],
@@ -191,9 +191,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::only_sys_admin(t)?),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.all_but_sys_admin",
     about: "Sets of flags, by a task with all capabilities but CAP_SYS_ADMIN: as with none.",
     proves: &["PRIV-05", "ERR-20"],
@@ -202,9 +202,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::all_but_sys_admin(t)?),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.user_namespace.mapped",
     about: "Sets of flags, by root of a user namespace of its own: all that root may.",
     proves: &["PRIV-03", "EFF-GEN-07"],
@@ -213,9 +213,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::user_namespace(t)?),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.user_namespace.unmapped",
     about: "Sets of flags, by a task in a user namespace that maps no IDs: those with CLONE_NEWUSER \
             are refused.",
@@ -225,9 +225,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::unmapped(t)?),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.user_namespace.dropped",
     about: "Sets of flags, by a task in a user namespace of its own that has given CAP_SYS_ADMIN up: \
             those that make a namespace are refused, unless CLONE_NEWUSER is among them.",
@@ -237,9 +237,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::user_namespace(t)?.without_sys_admin(t)?),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.chrooted",
     about: "Sets of flags, by a task in a chroot: those with CLONE_NEWUSER are refused, and root and \
             cwd are in the chroot after every other.",
@@ -249,9 +249,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::chrooted(t)?),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.children_elsewhere",
     about: "Sets of flags, by a task whose children go to another PID namespace than its own: those \
             with CLONE_NEWPID are refused, and have changed nothing.",
@@ -261,9 +261,9 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::children_elsewhere(t)?),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.beyond_nr_open",
     about: "Sets of flags, by a task that shares descriptors, one of them beyond fs.nr_open: those \
             with CLONE_FILES are refused with EMFILE, but for an unknown bit.",
@@ -273,7 +273,7 @@ case! {
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Ground::beyond_nr_open(t)?),
-}
+});
 
 /// The kinds of namespace, each with what it needs. Before a kernel refuses an IPC namespace too many,
 /// it waits until those that others have left are gone (kernel, ipc/namespace.c, create_ipc_ns): next
@@ -298,7 +298,7 @@ fn kinds() -> Vec<Variant> {
     .collect()
 }
 
-case! {
+case!(Case {
     name: "sweep.limit_0",
     about: "Sets of flags, by a task that may have no namespace of one kind: those that ask for one \
             are refused with ENOSPC, in their turn, and have changed nothing.",
@@ -309,9 +309,9 @@ case! {
     work: work,
     variants: kinds,
     run: |t| sweep(t, &Ground::limited(t, Flags(t.param()), 0)?),
-}
+});
 
-case! {
+case!(Case {
     name: "sweep.limit_reached",
     about: "The same by a task that has as many namespaces of one kind as it may, one.",
     proves: &["ERR-30", "ATOM-03", "ATOM-09", "ATOM-16"],
@@ -321,4 +321,4 @@ case! {
     work: work,
     variants: kinds,
     run: |t| sweep(t, &Ground::limited(t, Flags(t.param()), 1)?),
-}
+});

@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use syscalls::{Sysno, syscall};
 
 use super::stand_in::Trapped;
-use crate::flags::Flags;
+use crate::spec::flags::Flags;
 
 /// One thing that is changed. A step that the caller may not do is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,13 +190,7 @@ impl Act {
                 Act::Nice => syscall!(Sysno::setpriority, libc::PRIO_PROCESS, 0, 11),
                 Act::Limit => {
                     let limit = [250u64, 250];
-                    syscall!(
-                        Sysno::prlimit64,
-                        0,
-                        libc::RLIMIT_NOFILE,
-                        limit.as_ptr(),
-                        NONE
-                    )
+                    syscall!(Sysno::prlimit64, 0, libc::RLIMIT_NOFILE, limit.as_ptr(), NONE)
                 }
                 Act::Personality => syscall!(Sysno::personality, 0),
                 Act::Timer => {
@@ -208,23 +202,12 @@ impl Act {
                 Act::RobustList => syscall!(Sysno::set_robust_list, NONE, 24),
                 Act::IoPriority => syscall!(Sysno::ioprio_set, 1, 0, 2 << 13 | 1),
                 Act::Scheduling => {
-                    syscall!(
-                        Sysno::sched_setscheduler,
-                        0,
-                        libc::SCHED_BATCH,
-                        [0i32].as_ptr()
-                    )
+                    syscall!(Sysno::sched_setscheduler, 0, libc::SCHED_BATCH, [0i32].as_ptr())
                 }
                 Act::Keyring => syscall!(Sysno::keyctl, 1, 0),
                 Act::PendingLost => {
                     let (set, none) = (1u64 << (libc::SIGUSR2 - 1), [0i64; 2]);
-                    syscall!(
-                        Sysno::rt_sigtimedwait,
-                        &raw const set,
-                        NONE,
-                        none.as_ptr(),
-                        8
-                    )
+                    syscall!(Sysno::rt_sigtimedwait, &raw const set, NONE, none.as_ptr(), 8)
                 }
             }
         };
@@ -275,11 +258,7 @@ fn raise_semaphores() -> Result {
         unsafe {
             let mut info: libc::semid_ds = std::mem::zeroed();
             if let Ok(id) = syscall!(Sysno::semctl, place, 0, libc::SEM_STAT, &raw mut info) {
-                let up = libc::sembuf {
-                    sem_num: 0,
-                    sem_op: 1,
-                    sem_flg: libc::IPC_NOWAIT as i16,
-                };
+                let up = libc::sembuf { sem_num: 0, sem_op: 1, sem_flg: libc::IPC_NOWAIT as i16 };
                 let _ = syscall!(Sysno::semop, id, &raw const up, 1);
             }
         }
@@ -322,12 +301,7 @@ fn write(path: &CStr, text: &[u8]) -> Result {
 fn raise_loopback() -> Result {
     // SAFETY: zeroes are a valid request, which lives through the call.
     unsafe {
-        let socket = syscall!(
-            Sysno::socket,
-            libc::AF_INET,
-            libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
-            0
-        )?;
+        let socket = syscall!(Sysno::socket, libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)?;
         let mut request: libc::ifreq = std::mem::zeroed();
         request.ifr_name[0] = b'l' as _;
         request.ifr_name[1] = b'o' as _;

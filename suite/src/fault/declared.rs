@@ -89,9 +89,7 @@ pub struct Declared {
 /// The data built into this program is not valid, which a test excludes.
 pub fn all() -> &'static Declared {
     static ALL: OnceLock<Declared> = OnceLock::new();
-    ALL.get_or_init(|| {
-        toml::from_str(include_str!("../../faults.toml")).expect("the data is valid TOML")
-    })
+    ALL.get_or_init(|| toml::from_str(include_str!("../../faults.toml")).expect("the data is valid TOML"))
 }
 
 /// Why a case of this name is left out of the matrix, where it is.
@@ -103,18 +101,12 @@ pub fn left_out(name: &str) -> Option<&'static LeftOut> {
 /// Why a case of this name is left out of every run under a fault, where it is.
 pub fn impossible(name: &str) -> Option<String> {
     let entry = left_out(name).filter(|entry| !entry.runs_alone)?;
-    Some(format!(
-        "no fault can be simulated under it: {}",
-        entry.reason
-    ))
+    Some(format!("no fault can be simulated under it: {}", entry.reason))
 }
 
 /// What says that no fault makes a case of this name fail, where something does.
 pub fn uncaught(name: &str) -> Option<&'static Uncaught> {
-    all()
-        .uncaught
-        .iter()
-        .find(|entry| name.starts_with(&entry.cases))
+    all().uncaught.iter().find(|entry| name.starts_with(&entry.cases))
 }
 
 /// Whether it is declared that no case notices this fault.
@@ -133,11 +125,7 @@ mod tests {
             assert!(there(&entry.cases), "{} is no case", entry.cases);
         }
         for entry in &declared.unnoticed {
-            assert!(
-                crate::fault::find(&entry.fault).is_some(),
-                "{} is no fault",
-                entry.fault
-            );
+            assert!(crate::fault::find(&entry.fault).is_some(), "{} is no fault", entry.fault);
         }
         for entry in &declared.uncaught {
             assert!(there(&entry.cases), "{} is no case", entry.cases);

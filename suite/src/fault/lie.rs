@@ -9,7 +9,7 @@ use syscalls::{Sysno, syscall};
 
 use super::act::Act;
 use super::stand_in::{Entry, Trapped};
-use crate::flags::Flags;
+use crate::spec::flags::Flags;
 
 /// When a faulty kernel shows its fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,9 +160,7 @@ fn perform(what: What, call: &mut Trapped) -> i64 {
         What::Kill(signal) => {
             // SAFETY: takes numbers.
             unsafe {
-                if let (Ok(process), Ok(thread)) =
-                    (syscall!(Sysno::getpid), syscall!(Sysno::gettid))
-                {
+                if let (Ok(process), Ok(thread)) = (syscall!(Sysno::getpid), syscall!(Sysno::gettid)) {
                     let _ = syscall!(Sysno::tgkill, process, thread, signal);
                 }
             }
@@ -223,10 +221,7 @@ pub(super) const KNOWN: u64 = {
 };
 
 fn sleep(nanoseconds: i64) {
-    let time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: nanoseconds,
-    };
+    let time = libc::timespec { tv_sec: 0, tv_nsec: nanoseconds };
     // SAFETY: reads a live structure.
     let _ = unsafe { syscall!(Sysno::nanosleep, &raw const time, 0) };
 }

@@ -25,7 +25,7 @@ use harness::prelude::*;
 
 use super::Fault;
 use super::lie::Lie;
-use crate::shared_memory::map_zeroed;
+use crate::tasks::shm::map_zeroed;
 
 /// The sixth argument of a call that is let through.
 const MAGIC: u32 = 0x5ee_f001;
@@ -92,9 +92,7 @@ pub fn install() -> Result<(), Errno> {
     // SAFETY: zeroes are a valid ledger.
     let ledger = unsafe { map_zeroed::<Ledger>() };
     let ledger: &'static Ledger = ledger.map_err(|_| Errno::ENOMEM)?;
-    ledger
-        .root
-        .store(super::lie::root_inode(), Ordering::Release);
+    ledger.root.store(super::lie::root_inode(), Ordering::Release);
     LEDGER.store(std::ptr::from_ref(ledger).cast_mut(), Ordering::Release);
     trap()
 }
@@ -145,23 +143,11 @@ mod x86 {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = handle as *const () as usize;
             action.sa_flags = libc::SA_SIGINFO;
-            Errno::result(libc::sigaction(
-                libc::SIGSYS,
-                &raw const action,
-                std::ptr::null_mut(),
-            ))?;
+            Errno::result(libc::sigaction(libc::SIGSYS, &raw const action, std::ptr::null_mut()))?;
             let mut program = filter();
-            let program = libc::sock_fprog {
-                len: program.len() as u16,
-                filter: program.as_mut_ptr(),
-            };
+            let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
             const SET_MODE_FILTER: libc::c_ulong = 1;
-            Errno::result(libc::syscall(
-                libc::SYS_seccomp,
-                SET_MODE_FILTER,
-                0,
-                &raw const program,
-            ))?;
+            Errno::result(libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, 0, &raw const program))?;
         }
         Ok(())
     }
@@ -171,15 +157,9 @@ mod x86 {
         const NUMBER: u32 = 0;
         const ARCHITECTURE: u32 = 4;
         const SIXTH: u32 = 56;
-        let step = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter {
-            code: code as u16,
-            jt,
-            jf,
-            k,
-        };
+        let step = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
         let load = |at: u32| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at, 0, 0);
-        let equal =
-            |k: u32, jt: u8, jf: u8| step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, k, jt, jf);
+        let equal = |k: u32, jt: u8, jf: u8| step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, k, jt, jf);
         let give = |k: u32| step(libc::BPF_RET | libc::BPF_K, k, 0, 0);
         [
             load(ARCHITECTURE),
@@ -206,10 +186,7 @@ mod x86 {
         let (entry, flags) = if info.architecture == AUDIT_ARCH_I386 {
             (Entry::Ia32, registers[libc::REG_RBX as usize] as u32 as u64)
         } else {
-            (
-                Entry::Syscall(info.number as u32),
-                registers[libc::REG_RDI as usize] as u64,
-            )
+            (Entry::Syscall(info.number as u32), registers[libc::REG_RDI as usize] as u64)
         };
         let (lie, ledger) = (LIE.load(Ordering::Acquire), LEDGER.load(Ordering::Acquire));
         let ours = info.code == SYS_SECCOMP && info.data == i32::from(MARK);
@@ -219,15 +196,7 @@ mod x86 {
             // is one word.
             let (lie, ledger, mask) = unsafe { (&*lie, &*ledger, &mut *mask) };
             let call = ledger.calls.fetch_add(1, Ordering::Relaxed);
-            lie.answer(
-                &mut Trapped {
-                    flags,
-                    entry,
-                    ledger,
-                    mask,
-                },
-                call,
-            )
+            lie.answer(&mut Trapped { flags, entry, ledger, mask }, call)
         } else {
             // A case's own filter has trapped the call: it does so again, and SIGSYS, which is
             // blocked here, ends the task as it would have.
@@ -244,8 +213,7 @@ mod x86 {
         match entry {
             // SAFETY: unshare(2) takes a number. What it does to the caller is what that asked for.
             Entry::Syscall(number) => unsafe {
-                syscalls::raw::syscall6(number as usize, flags as usize, 0, 0, 0, 0, MAGIC as usize)
-                    as i64
+                syscalls::raw::syscall6(number as usize, flags as usize, 0, 0, 0, 0, MAGIC as usize) as i64
             },
             Entry::Ia32 => {
                 let result: u64;

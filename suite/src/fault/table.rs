@@ -47,10 +47,7 @@ fn always(
         blunt: false,
         hangs: false,
         tried_on: &[],
-        lie: Lie {
-            when: [When::Always; 2],
-            what,
-        },
+        lie: Lie { when: [When::Always; 2], what },
     }
 }
 
@@ -58,11 +55,7 @@ impl Fault {
     /// The same, only then.
     fn when(mut self, when: When) -> Self {
         let [first, second] = &mut self.lie.when;
-        let place = if *first == When::Always {
-            first
-        } else {
-            second
-        };
+        let place = if *first == When::Always { first } else { second };
         *place = when;
         self
     }
@@ -105,11 +98,7 @@ mod tests {
             let usual = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             assert!(fault.name.chars().all(usual), "{}", fault.name);
             assert!(seen.insert(&fault.name), "{} is there twice", fault.name);
-            assert!(
-                fault.about.ends_with('.') && fault.imitates.ends_with('.'),
-                "{}",
-                fault.name
-            );
+            assert!(fault.about.ends_with('.') && fault.imitates.ends_with('.'), "{}", fault.name);
         }
     }
 
@@ -118,11 +107,7 @@ mod tests {
         for fault in all() {
             assert!(fault.harmless == fault.breaks.is_empty(), "{}", fault.name);
             for id in fault.breaks {
-                assert!(
-                    crate::requirements::find(id).is_some(),
-                    "{}: {id}",
-                    fault.name
-                );
+                assert!(crate::spec::requirements::find(id).is_some(), "{}: {id}", fault.name);
             }
         }
     }

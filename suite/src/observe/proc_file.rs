@@ -4,22 +4,12 @@ use std::ffi::CStr;
 
 use syscalls::{Sysno, syscall};
 
-use super::Ns;
+use super::observer::Ns;
 
 /// Opens a file below an open /proc for reading.
 fn open_at(proc: i32, path: &CStr, flags: i32) -> Option<i32> {
     // SAFETY: the path is a live C string.
-    unsafe {
-        syscall!(
-            Sysno::openat,
-            proc,
-            path.as_ptr(),
-            flags | libc::O_CLOEXEC,
-            0
-        )
-    }
-    .ok()
-    .map(|fd| fd as i32)
+    unsafe { syscall!(Sysno::openat, proc, path.as_ptr(), flags | libc::O_CLOEXEC, 0) }.ok().map(|fd| fd as i32)
 }
 
 fn close(fd: i32) {
@@ -32,14 +22,7 @@ fn read_into(fd: i32, buffer: &mut [u8]) -> &[u8] {
     let mut length = 0;
     while length < buffer.len() {
         // SAFETY: reads into the rest of a live buffer.
-        let read = unsafe {
-            syscall!(
-                Sysno::read,
-                fd,
-                buffer[length..].as_mut_ptr(),
-                buffer.len() - length
-            )
-        };
+        let read = unsafe { syscall!(Sysno::read, fd, buffer[length..].as_mut_ptr(), buffer.len() - length) };
         match read {
             Ok(0) | Err(_) => break,
             Ok(more) => length += more,
@@ -73,10 +56,7 @@ pub(super) fn leader_has_ended(proc: i32) -> bool {
     let mut buffer = [0; 512];
     let text = read_into(fd, &mut buffer);
     // The state follows the command, which is in parentheses and may hold anything.
-    let state = text
-        .iter()
-        .rposition(|&byte| byte == b')')
-        .and_then(|end| text.get(end + 2));
+    let state = text.iter().rposition(|&byte| byte == b')').and_then(|end| text.get(end + 2));
     let ended = state == Some(&b'Z');
     close(fd);
     ended
@@ -87,18 +67,7 @@ pub(super) fn statx(directory: i32, path: &CStr, mask: u32) -> Option<libc::stat
     // SAFETY: zeroes are a valid statx.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: the path and the structure live through the call.
-    unsafe {
-        syscall!(
-            Sysno::statx,
-            directory,
-            path.as_ptr(),
-            0,
-            mask,
-            &raw mut stat
-        )
-    }
-    .ok()
-    .map(|_| stat)
+    unsafe { syscall!(Sysno::statx, directory, path.as_ptr(), 0, mask, &raw mut stat) }.ok().map(|_| stat)
 }
 
 /// What `/proc/thread-self/status` says.
@@ -154,16 +123,12 @@ impl Status {
 fn number(text: &[u8], base: u64) -> u64 {
     text.iter()
         .filter_map(|&byte| (byte as char).to_digit(base as u32))
-        .fold(0, |number: u64, digit| {
-            number.wrapping_mul(base).wrapping_add(digit.into())
-        })
+        .fold(0, |number: u64, digit| number.wrapping_mul(base).wrapping_add(digit.into()))
 }
 
 fn four(text: &[u8]) -> [u32; 4] {
     let mut numbers = [0; 4];
-    let fields = text
-        .split(|byte| byte.is_ascii_whitespace())
-        .filter(|field| !field.is_empty());
+    let fields = text.split(|byte| byte.is_ascii_whitespace()).filter(|field| !field.is_empty());
     for (number_at, field) in numbers.iter_mut().zip(fields) {
         *number_at = number(field, 10) as u32;
     }
@@ -172,9 +137,7 @@ fn four(text: &[u8]) -> [u32; 4] {
 
 /// FNV-1a: enough to tell one list from another.
 pub(super) fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Which descriptors are open, and which of them close on exec.
@@ -197,25 +160,12 @@ impl std::fmt::Display for FdList {
         let bits = |set: u64| (0..64).filter(move |bit| set >> bit & 1 == 1);
         let list = |set: u64| {
             let numbers: Vec<_> = bits(set).map(|bit| bit.to_string()).collect();
-            if numbers.is_empty() {
-                "none".to_owned()
-            } else {
-                numbers.join(" ")
-            }
+            if numbers.is_empty() { "none".to_owned() } else { numbers.join(" ") }
         };
-        write!(
-            f,
-            "{} (closing on exec: {})",
-            list(self.low),
-            list(self.closing)
-        )?;
+        write!(f, "{} (closing on exec: {})", list(self.low), list(self.closing))?;
         match self.count - self.low.count_ones() {
             0 => Ok(()),
-            more => write!(
-                f,
-                " and {more} more up to {} ({:x})",
-                self.highest, self.hash
-            ),
+            more => write!(f, " and {more} more up to {} ({:x})", self.highest, self.hash),
         }
     }
 }
@@ -223,13 +173,7 @@ impl std::fmt::Display for FdList {
 impl FdList {
     /// Lists the descriptors of the caller, but for `ignored` ones.
     pub(super) fn read(proc: i32, ignored: &[i32]) -> FdList {
-        let mut list = FdList {
-            count: 0,
-            highest: -1,
-            hash: 0,
-            low: 0,
-            closing: 0,
-        };
+        let mut list = FdList { count: 0, highest: -1, hash: 0, low: 0, closing: 0 };
         let flags = libc::O_RDONLY | libc::O_DIRECTORY;
         let Some(directory) = open_at(proc, c"thread-self/fd", flags) else {
             return list;
@@ -237,14 +181,7 @@ impl FdList {
         let mut buffer = [0u8; 4096];
         loop {
             // SAFETY: getdents64 fills a live buffer.
-            let read = unsafe {
-                syscall!(
-                    Sysno::getdents64,
-                    directory,
-                    buffer.as_mut_ptr(),
-                    buffer.len()
-                )
-            };
+            let read = unsafe { syscall!(Sysno::getdents64, directory, buffer.as_mut_ptr(), buffer.len()) };
             let Ok(length @ 1..) = read else {
                 break;
             };

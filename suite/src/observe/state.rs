@@ -6,9 +6,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use syscalls::{Sysno, syscall};
 
-use super::Ns;
+use super::observer::Ns;
 use super::proc_file::{FdList, statx};
-use crate::model::{Part, Parts};
+use crate::spec::model::{Part, Parts};
 
 /// A directory as its identity: the file system, the inode, and the mount it is reached through
 /// (RULE-12: a path alone hides damage).
@@ -80,32 +80,12 @@ impl State {
         let mut number = 0i32;
         // SAFETY: the calls take numbers, or write to live memory of the size they expect.
         unsafe {
-            self.securebits =
-                syscall!(Sysno::prctl, libc::PR_GET_SECUREBITS, 0, 0, 0, 0).unwrap_or(0) as u32;
-            self.dumpable =
-                syscall!(Sysno::prctl, libc::PR_GET_DUMPABLE, 0, 0, 0, 0).unwrap_or(0) as u32;
-            if syscall!(
-                Sysno::prctl,
-                libc::PR_GET_PDEATHSIG,
-                &raw mut number,
-                0,
-                0,
-                0
-            )
-            .is_ok()
-            {
+            self.securebits = syscall!(Sysno::prctl, libc::PR_GET_SECUREBITS, 0, 0, 0, 0).unwrap_or(0) as u32;
+            self.dumpable = syscall!(Sysno::prctl, libc::PR_GET_DUMPABLE, 0, 0, 0, 0).unwrap_or(0) as u32;
+            if syscall!(Sysno::prctl, libc::PR_GET_PDEATHSIG, &raw mut number, 0, 0, 0).is_ok() {
                 self.death_signal = number as u32;
             }
-            if syscall!(
-                Sysno::prctl,
-                libc::PR_GET_CHILD_SUBREAPER,
-                &raw mut number,
-                0,
-                0,
-                0
-            )
-            .is_ok()
-            {
+            if syscall!(Sysno::prctl, libc::PR_GET_CHILD_SUBREAPER, &raw mut number, 0, 0, 0).is_ok() {
                 self.subreaper = number as u32;
             }
             let mut uname: libc::utsname = std::mem::zeroed();
@@ -156,11 +136,7 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} went from {} to {}",
-            self.part, self.before, self.after
-        )
+        write!(f, "{} went from {} to {}", self.part, self.before, self.after)
     }
 }
 
@@ -217,10 +193,7 @@ impl State {
             inode => format!("{}:{} inode {inode}", place.device.0, place.device.1),
         };
         let text = |bytes: &[u8]| {
-            let end = bytes
-                .iter()
-                .position(|&byte| byte == 0)
-                .unwrap_or(bytes.len());
+            let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
             String::from_utf8_lossy(&bytes[..end]).into_owned()
         };
         match part {
@@ -234,16 +207,13 @@ impl State {
             Part::Groups => format!("list {:x}", self.groups),
             Part::Capabilities => {
                 let [inheritable, permitted, effective, bounding, ambient] = self.capabilities;
-                format!(
-                    "Inh {inheritable:x} Prm {permitted:x} Eff {effective:x} Bnd {bounding:x} Amb {ambient:x}"
-                )
+                format!("Inh {inheritable:x} Prm {permitted:x} Eff {effective:x} Bnd {bounding:x} Amb {ambient:x}")
             }
             Part::Securebits => format!("{:#x}", self.securebits),
             Part::NoNewPrivs => self.no_new_privs.to_string(),
-            Part::ProcessAttributes => format!(
-                "dumpable {}, death signal {}, subreaper {}",
-                self.dumpable, self.death_signal, self.subreaper
-            ),
+            Part::ProcessAttributes => {
+                format!("dumpable {}, death signal {}, subreaper {}", self.dumpable, self.death_signal, self.subreaper)
+            }
             Part::HostName => text(&self.host_name),
             Part::DomainName => text(&self.domain_name),
             Part::Signals => format!("{:x?}", self.signals),
@@ -259,10 +229,6 @@ pub fn differences(before: &State, after: &State) -> Vec<Difference> {
     before
         .changed_parts(after)
         .iter()
-        .map(|part| Difference {
-            part,
-            before: before.shown(part),
-            after: after.shown(part),
-        })
+        .map(|part| Difference { part, before: before.shown(part), after: after.shown(part) })
         .collect()
 }

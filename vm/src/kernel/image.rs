@@ -6,9 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::{Kernel, KernelError, Kind, PayloadExtent, not_a_kernel, unreadable};
-use crate::elf::{
-    PT_LOAD, bytes, elf_architecture, pvh_entry, read_segment, read_up_to, segments, u16_at, u32_at,
-};
+use crate::elf::{PT_LOAD, bytes, elf_architecture, pvh_entry, read_segment, read_up_to, segments, u16_at, u32_at};
 use crate::kconfig::{Configuration, UML_MARKER};
 
 /// Bytes of the start of a file that tell its format; the boot protocol header ends well before.
@@ -18,36 +16,26 @@ const BOOT_HEADER_END: usize = 0x250;
 
 pub(super) fn open_image(path: &Path) -> Result<Kernel, KernelError> {
     let mut file = File::open(path).map_err(|error| unreadable(path, error))?;
-    let length = file
-        .seek(SeekFrom::End(0))
-        .map_err(|error| unreadable(path, error))?;
+    let length = file.seek(SeekFrom::End(0)).map_err(|error| unreadable(path, error))?;
     if length == 0 {
         return Err(KernelError::Empty(path.to_owned()));
     }
     let mut head = vec![0; HEAD.min(usize::try_from(length).unwrap_or(HEAD))];
-    file.read_exact_at(&mut head, 0)
-        .map_err(|error| unreadable(path, error))?;
+    file.read_exact_at(&mut head, 0).map_err(|error| unreadable(path, error))?;
 
     if head.starts_with(b"\x7fELF") {
         return open_elf(path, &file, length, &head);
     }
     // Other architectures first: their EFI-capable images begin with the same two letters as a bzImage.
     if let Some(architecture) = other_architecture(&head) {
-        return Err(KernelError::OtherArchitecture {
-            path: path.to_owned(),
-            architecture: architecture.into(),
-        });
+        return Err(KernelError::OtherArchitecture { path: path.to_owned(), architecture: architecture.into() });
     }
     if bytes(&head, 0x202) == Some(*b"HdrS") {
         return open_bzimage(path, &file, length, &head);
     }
     if head.starts_with(b"MZ") && head.len() < BOOT_HEADER_END {
         let expected = BOOT_HEADER_END as u64;
-        return Err(KernelError::Truncated {
-            path: path.to_owned(),
-            expected,
-            found: length,
-        });
+        return Err(KernelError::Truncated { path: path.to_owned(), expected, found: length });
     }
     Err(not_a_kernel(path, describe(&head)))
 }
@@ -95,15 +83,8 @@ pub(super) fn describe(head: &[u8]) -> &'static str {
 }
 
 fn open_bzimage(path: &Path, file: &File, length: u64, head: &[u8]) -> Result<Kernel, KernelError> {
-    let truncated = |expected: u64| KernelError::Truncated {
-        path: path.to_owned(),
-        expected,
-        found: length,
-    };
-    let bad = |why| KernelError::BadHeader {
-        path: path.to_owned(),
-        why,
-    };
+    let truncated = |expected: u64| KernelError::Truncated { path: path.to_owned(), expected, found: length };
+    let bad = |why| KernelError::BadHeader { path: path.to_owned(), why };
     if head.len() < BOOT_HEADER_END {
         return Err(truncated(BOOT_HEADER_END as u64));
     }
@@ -163,47 +144,29 @@ fn open_bzimage(path: &Path, file: &File, length: u64, head: &[u8]) -> Result<Ke
 
 /// The printable text up to the first blank or NUL.
 fn first_word(text: &[u8]) -> Option<String> {
-    let end = text
-        .iter()
-        .position(|byte| !byte.is_ascii_graphic())
-        .unwrap_or(text.len());
+    let end = text.iter().position(|byte| !byte.is_ascii_graphic()).unwrap_or(text.len());
     (end > 0).then(|| String::from_utf8_lossy(&text[..end]).into_owned())
 }
 
 fn open_elf(path: &Path, file: &File, length: u64, head: &[u8]) -> Result<Kernel, KernelError> {
-    let truncated = |expected: u64| KernelError::Truncated {
-        path: path.to_owned(),
-        expected,
-        found: length,
-    };
+    let truncated = |expected: u64| KernelError::Truncated { path: path.to_owned(), expected, found: length };
     if head.len() < 64 {
         return Err(truncated(64));
     }
     let little_endian = head[5] == 1;
-    let machine = bytes(head, 18).map_or(0, |raw| {
-        if little_endian {
-            u16::from_le_bytes(raw)
-        } else {
-            u16::from_be_bytes(raw)
-        }
-    });
+    let machine =
+        bytes(head, 18).map_or(0, |raw| if little_endian { u16::from_le_bytes(raw) } else { u16::from_be_bytes(raw) });
     if machine != 62 {
         let architecture = elf_architecture(machine);
         // Without x86-64's layout there is no saying whether it is a kernel; the machine alone rules it out.
         return Err(match machine {
             3 => KernelError::ThirtyTwoBit(path.to_owned()),
-            _ => KernelError::OtherArchitecture {
-                path: path.to_owned(),
-                architecture,
-            },
+            _ => KernelError::OtherArchitecture { path: path.to_owned(), architecture },
         });
     }
     match u16_at(head, 16) {
         Some(1) => {
-            return Err(not_a_kernel(
-                path,
-                "an ELF object (a module or an unlinked part)",
-            ));
+            return Err(not_a_kernel(path, "an ELF object (a module or an unlinked part)"));
         }
         Some(4) => return Err(not_a_kernel(path, "a core dump")),
         _ => {}
@@ -212,26 +175,18 @@ fn open_elf(path: &Path, file: &File, length: u64, head: &[u8]) -> Result<Kernel
     let Some(segments) = segments else {
         return Err(not_a_kernel(path, "an ELF file without program headers"));
     };
-    if let Some(end) = segments
-        .iter()
-        .filter_map(|s| s.offset.checked_add(s.length))
-        .max()
+    if let Some(end) = segments.iter().filter_map(|s| s.offset.checked_add(s.length)).max()
         && end > length
     {
         return Err(truncated(end));
     }
     // x86-64 kernels are linked into the topmost 2 GiB; no program can be.
-    let in_kernel_space = segments
-        .iter()
-        .any(|s| s.kind == PT_LOAD && s.address >= 0xffff_ffff_8000_0000);
+    let in_kernel_space = segments.iter().any(|s| s.kind == PT_LOAD && s.address >= 0xffff_ffff_8000_0000);
     let mut banner = None;
     let mut user_mode = false;
     let mut configuration = None;
     // Kernels carry up to 60 MB in their segments; debug information, which can be ten times that, is not read.
-    for segment in segments
-        .iter()
-        .filter(|s| s.kind == PT_LOAD && s.length > 0)
-    {
+    for segment in segments.iter().filter(|s| s.kind == PT_LOAD && s.length > 0) {
         let data = read_segment(file, *segment).map_err(|error| unreadable(path, error))?;
         banner = banner.or_else(|| find_release(&data));
         user_mode |= memchr::memmem::find(&data, UML_MARKER).is_some();
@@ -248,14 +203,7 @@ fn open_elf(path: &Path, file: &File, length: u64, head: &[u8]) -> Result<Kernel
         Kind::Vmlinux => pvh_entry(file, &segments).map_err(|error| unreadable(path, error))?,
         _ => None,
     };
-    Ok(Kernel {
-        path: path.to_owned(),
-        kind,
-        release: banner,
-        payload: None,
-        pvh_entry,
-        configuration,
-    })
+    Ok(Kernel { path: path.to_owned(), kind, release: banner, payload: None, pvh_entry, configuration })
 }
 
 /// The release in the banner that the kernel prints first. The format string of /proc/version has no digit there.
@@ -263,8 +211,6 @@ fn find_release(data: &[u8]) -> Option<String> {
     const BANNER: &[u8] = b"Linux version ";
     memchr::memmem::find_iter(data, BANNER).find_map(|at| {
         let rest = &data[at + BANNER.len()..];
-        rest.first()
-            .is_some_and(u8::is_ascii_digit)
-            .then(|| first_word(&rest[..rest.len().min(128)]))?
+        rest.first().is_some_and(u8::is_ascii_digit).then(|| first_word(&rest[..rest.len().min(128)]))?
     })
 }

@@ -63,36 +63,15 @@ fn a_bzimage_gives_its_release_and_payload() {
     let kernel = opened("bzImage", &bzimage(b"payload with its size")).unwrap();
     assert_eq!(kernel.kind(), Kind::BzImage);
     assert_eq!(kernel.release(), Some("6.1.0-test"));
-    assert_eq!(
-        kernel.payload(),
-        Some(PayloadExtent {
-            offset: 1536,
-            length: 21
-        })
-    );
+    assert_eq!(kernel.payload(), Some(PayloadExtent { offset: 1536, length: 21 }));
 }
 
 #[test]
 fn a_bzimage_cut_anywhere_is_said_to_be_cut() {
     let whole = bzimage(&[7; 4000]);
-    for length in [
-        2,
-        100,
-        0x1f0,
-        0x202,
-        0x206,
-        0x240,
-        0x24f,
-        0x250,
-        1535,
-        1536,
-        whole.len() - 100,
-    ] {
+    for length in [2, 100, 0x1f0, 0x202, 0x206, 0x240, 0x24f, 0x250, 1535, 1536, whole.len() - 100] {
         let error = opened("image", &whole[..length]).unwrap_err();
-        assert!(
-            matches!(error, KernelError::Truncated { .. }),
-            "{length}: {error}"
-        );
+        assert!(matches!(error, KernelError::Truncated { .. }), "{length}: {error}");
     }
 }
 
@@ -118,8 +97,7 @@ fn a_vmlinux_gives_its_banner_and_pvh_entry() {
 
 #[test]
 fn user_mode_linux_is_told_from_programs() {
-    let data =
-        b"Linux version 6.1.176 (b@h)\0# Linux/um\n\0CONFIG_UML=y\n\0CONFIG_PID_NS=y\n\0\0other";
+    let data = b"Linux version 6.1.176 (b@h)\0# Linux/um\n\0CONFIG_UML=y\n\0CONFIG_PID_NS=y\n\0\0other";
     let kernel = opened("linux", &elf(62, 0x6000_0000, data, None)).unwrap();
     assert_eq!(kernel.kind(), Kind::UserMode);
     assert_eq!(kernel.configuration().unwrap().iter().count(), 2);
@@ -144,28 +122,13 @@ fn what_is_no_kernel_is_named() {
     assert!(sentence(&[0x1f, 0x8b, 8, 0]).contains("a gzip file"));
     assert!(sentence(&[0; 5000]).contains("unknown format"));
     let error = Kernel::open(Path::new("/nonexistent/bzImage")).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("/nonexistent/bzImage does not exist")
-    );
-    assert!(matches!(
-        Kernel::open(Path::new("/dev/null")),
-        Err(KernelError::NotAFile(_))
-    ));
+    assert!(error.to_string().starts_with("/nonexistent/bzImage does not exist"));
+    assert!(matches!(Kernel::open(Path::new("/dev/null")), Err(KernelError::NotAFile(_))));
 }
 
 #[test]
 fn no_prefix_of_an_image_panics() {
-    let images = [
-        bzimage(&[1; 64]),
-        elf(
-            62,
-            0xffff_ffff_8100_0000,
-            b"Linux version 6",
-            Some(&[4; 20]),
-        ),
-    ];
+    let images = [bzimage(&[1; 64]), elf(62, 0xffff_ffff_8100_0000, b"Linux version 6", Some(&[4; 20]))];
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image");
     for image in &images {
@@ -179,15 +142,9 @@ fn no_prefix_of_an_image_panics() {
 #[test]
 fn a_build_tree_gives_its_image_and_configuration() {
     let tree = tempfile::tempdir().unwrap();
-    assert!(matches!(
-        Kernel::open(tree.path()),
-        Err(KernelError::NotATree(_))
-    ));
+    assert!(matches!(Kernel::open(tree.path()), Err(KernelError::NotATree(_))));
     std::fs::write(tree.path().join(".config"), "CONFIG_USER_NS=y\n").unwrap();
-    assert!(matches!(
-        Kernel::open(tree.path()),
-        Err(KernelError::NotBuilt(_))
-    ));
+    assert!(matches!(Kernel::open(tree.path()), Err(KernelError::NotBuilt(_))));
     let boot = tree.path().join("arch/x86/boot");
     std::fs::create_dir_all(&boot).unwrap();
     std::fs::write(boot.join("bzImage"), bzimage(b"payload")).unwrap();
@@ -202,11 +159,5 @@ fn the_configuration_beside_an_image_is_found() {
     std::fs::write(boot.path().join("config-6.1"), "CONFIG_IPC_NS=y\n").unwrap();
     let image = boot.path().join("vmlinuz-6.1");
     std::fs::write(&image, bzimage(b"payload")).unwrap();
-    assert!(
-        Kernel::open(&image)
-            .unwrap()
-            .configuration()
-            .unwrap()
-            .is_built_in("IPC_NS")
-    );
+    assert!(Kernel::open(&image).unwrap().configuration().unwrap().is_built_in("IPC_NS"));
 }

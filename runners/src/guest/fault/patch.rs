@@ -41,10 +41,7 @@ pub fn execute(patch: Patch) -> io::Result<()> {
     let (start, size) = symbols.extent(VICTIM)?;
     let code = code(patch, start, &symbols)?;
     if code.len() > size {
-        return Err(other(format!(
-            "{VICTIM} has {size} bytes, and {} are needed",
-            code.len()
-        )));
+        return Err(other(format!("{VICTIM} has {size} bytes, and {} are needed", code.len())));
     }
     let physical = kernel_code()? + (start - symbols.address("_text")?);
     let mut device = Device::open()?;
@@ -154,22 +151,14 @@ impl Device {
         }
         let mut device = Device {
             pages: pages.cast(),
-            physical: [
-                physical(pages as u64)?,
-                physical(pages as u64 + PAGE as u64)?,
-            ],
+            physical: [physical(pages as u64)?, physical(pages as u64 + PAGE as u64)?],
             bytes: [None; 256],
         };
         for offset in (0..SEARCHED).step_by(PAGE) {
             let mut page = [0; PAGE];
             device.read(offset as u32, device.physical[1], PAGE as u32)?;
             // SAFETY: the second page is ours and PAGE bytes long.
-            unsafe {
-                device
-                    .pages
-                    .add(PAGE)
-                    .copy_to_nonoverlapping(page.as_mut_ptr(), PAGE)
-            };
+            unsafe { device.pages.add(PAGE).copy_to_nonoverlapping(page.as_mut_ptr(), PAGE) };
             for (at, &byte) in page.iter().enumerate() {
                 device.bytes[usize::from(byte)].get_or_insert((offset + at) as u32);
             }
@@ -180,8 +169,8 @@ impl Device {
     /// Puts bytes at a physical address.
     fn write(&mut self, physical: u64, bytes: &[u8]) -> io::Result<()> {
         for (at, &byte) in bytes.iter().enumerate() {
-            let offset = self.bytes[usize::from(byte)]
-                .ok_or_else(|| other(format!("no byte {byte:#x} in the initramfs")))?;
+            let offset =
+                self.bytes[usize::from(byte)].ok_or_else(|| other(format!("no byte {byte:#x} in the initramfs")))?;
             self.read(offset, physical + at as u64, 1)?;
         }
         Ok(())
@@ -200,15 +189,11 @@ impl Device {
         request.extend(address.to_be_bytes());
         // SAFETY: the first page is ours and longer than a request.
         unsafe {
-            self.pages
-                .copy_from_nonoverlapping(request.as_ptr(), request.len());
+            self.pages.copy_from_nonoverlapping(request.as_ptr(), request.len());
         }
         let place = self.physical[0];
         // The second write starts the copy, which is done when it returns.
-        for (port, half) in ADDRESS_PORTS
-            .into_iter()
-            .zip([(place >> 32) as u32, place as u32])
-        {
+        for (port, half) in ADDRESS_PORTS.into_iter().zip([(place >> 32) as u32, place as u32]) {
             // SAFETY: the ports are this process's; the device changes what the request names.
             unsafe { asm!("out dx, eax", in("dx") port, in("eax") half.to_be(), options(nostack)) };
         }
@@ -217,11 +202,7 @@ impl Device {
         if answer == 0 {
             return Ok(());
         }
-        Err(other(if answer & ERROR != 0 {
-            "fw_cfg refused a copy"
-        } else {
-            "there is no fw_cfg device"
-        }))
+        Err(other(if answer & ERROR != 0 { "fw_cfg refused a copy" } else { "there is no fw_cfg device" }))
     }
 }
 

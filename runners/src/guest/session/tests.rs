@@ -46,11 +46,7 @@ fn passed(index: usize) -> String {
 }
 
 fn finished() -> String {
-    line(&Event::RunFinished {
-        counts: Counts::default(),
-        interrupted: None,
-        milliseconds: 5,
-    })
+    line(&Event::RunFinished { counts: Counts::default(), interrupted: None, milliseconds: 5 })
 }
 
 const PANIC: &str = "[    1.5][    T1] Kernel panic - not syncing: Fatal exception";
@@ -65,13 +61,8 @@ fn play(script: &[(Role, String)], how: Option<MachineEnd>) -> (Vec<Status>, u8,
     for (role, line) in script {
         events.extend(session.line(*role, line).events);
     }
-    let ending = how.map_or(
-        Ending::Silent {
-            after: Duration::from_secs(60),
-            stacks: String::new(),
-        },
-        |how| session.ending_of(how),
-    );
+    let ending = how
+        .map_or(Ending::Silent { after: Duration::from_secs(60), stacks: String::new() }, |how| session.ending_of(how));
     let (last, exit) = session.end(&ending, false, Vec::new());
     events.extend(last);
     let mut statuses: Vec<(usize, Status)> = events
@@ -82,11 +73,7 @@ fn play(script: &[(Role, String)], how: Option<MachineEnd>) -> (Vec<Status>, u8,
         })
         .collect();
     statuses.sort();
-    (
-        statuses.into_iter().map(|(_, status)| status).collect(),
-        exit.code(),
-        events,
-    )
+    (statuses.into_iter().map(|(_, status)| status).collect(), exit.code(), events)
 }
 
 fn results(line: String) -> (Role, String) {
@@ -117,14 +104,7 @@ fn every_way_a_guest_can_end() {
             results(END.to_owned()),
         ]
     };
-    let halfway = || {
-        vec![
-            results(started()),
-            results(begin(0)),
-            results(passed(0)),
-            results(begin(1)),
-        ]
-    };
+    let halfway = || vec![results(started()), results(begin(0)), results(passed(0)), results(begin(1))];
     let with = |mut script: Vec<(Role, String)>, more: (Role, String)| {
         script.push(more);
         script
@@ -163,11 +143,7 @@ fn a_splat_after_the_last_case_is_red() {
     for index in 0..3 {
         script.extend([results(begin(index)), results(passed(index))]);
     }
-    script.extend([
-        results(finished()),
-        console(WARNING),
-        results(END.to_owned()),
-    ]);
+    script.extend([results(finished()), console(WARNING), results(END.to_owned())]);
     assert_eq!(play(&script, ended()).1, 1);
 }
 
@@ -181,29 +157,16 @@ fn a_splat_that_no_verdict_tells_of_is_red() {
     script.push(results(END.to_owned()));
     let (statuses, exit, events) = play(&script, ended());
     assert_eq!((statuses, exit), (vec![Status::Pass; 3], 1));
-    assert!(
-        events
-            .iter()
-            .any(|event| matches!(event, Event::BailedOut { .. }))
-    );
+    assert!(events.iter().any(|event| matches!(event, Event::BailedOut { .. })));
     // At boot it is not this suite's business.
-    let script = [
-        vec![console(WARNING)],
-        script[..2].to_vec(),
-        script[3..].to_vec(),
-    ]
-    .concat();
+    let script = [vec![console(WARNING)], script[..2].to_vec(), script[3..].to_vec()].concat();
     assert_eq!(play(&script, ended()).1, 0);
 }
 
 #[test]
 fn results_cut_off_in_a_line_are_a_gap_and_not_a_verdict() {
     let cut = passed(0);
-    let script = [
-        results(started()),
-        results(begin(0)),
-        results(cut[..cut.len() / 2].to_owned()),
-    ];
+    let script = [results(started()), results(begin(0)), results(cut[..cut.len() / 2].to_owned())];
     let (statuses, exit, _) = play(&script, ended());
     assert_eq!(statuses, vec![Status::Fail, Status::Broken, Status::Broken]);
     assert_eq!(exit, 1);
@@ -241,10 +204,7 @@ fn a_record_that_the_kernel_cut_in_two_is_put_together() {
     // The other channel goes on meanwhile.
     assert_eq!(session.line(Role::Results, &begin(1)).events.len(), 1);
     let heard = session.line(Role::Console, second);
-    assert!(matches!(
-        heard.events.as_slice(),
-        [Event::CaseFinished { index: 0, .. }]
-    ));
+    assert!(matches!(heard.events.as_slice(), [Event::CaseFinished { index: 0, .. }]));
 }
 
 #[test]
@@ -262,30 +222,15 @@ fn a_panic_is_red_even_when_every_case_has_its_result() {
 
 #[test]
 fn how_far_a_case_had_come_is_told_with_what_repeats_it() {
-    let progress = line(&Event::Progress {
-        index: 0,
-        repetition: 6,
-        done: 37,
-        total: 50,
-    });
-    let script = [
-        results(started()),
-        results(begin(0)),
-        results(progress),
-        console(PANIC),
-    ];
+    let progress = line(&Event::Progress { index: 0, repetition: 6, done: 37, total: 50 });
+    let script = [results(started()), results(begin(0)), results(progress), console(PANIC)];
     let (.., events) = play(&script, ended());
     let notes = events.iter().find_map(|event| match event {
-        Event::CaseFinished {
-            index: 0, verdict, ..
-        } => Some(verdict.notes.join("; ")),
+        Event::CaseFinished { index: 0, verdict, .. } => Some(verdict.notes.join("; ")),
         _ => None,
     });
     let notes = notes.unwrap();
-    assert!(
-        notes.contains("37 of 50") && notes.contains("--seed 7 "),
-        "{notes}"
-    );
+    assert!(notes.contains("37 of 50") && notes.contains("--seed 7 "), "{notes}");
 }
 
 #[test]
@@ -304,10 +249,8 @@ fn our_own_program_giving_up_is_no_fault_of_the_kernel() {
     let (statuses, exit, events) = play(&script, ended());
     assert_eq!(statuses, vec![Status::Broken; 3]);
     assert_eq!(exit, 125);
-    assert!(
-        events.iter().any(|event| matches!(event,
-        Event::CaseFinished { verdict, .. } if verdict.reason.contains("cannot write the report")))
-    );
+    assert!(events.iter().any(|event| matches!(event,
+        Event::CaseFinished { verdict, .. } if verdict.reason.contains("cannot write the report"))));
 }
 
 #[test]
@@ -354,16 +297,8 @@ fn a_kernel_that_never_reached_the_suite_gets_a_hint() {
         (vec![], ended(), "CONFIG_SERIAL_8250_CONSOLE=y"),
         (vec![], None, "CONFIG_SERIAL_8250_CONSOLE=y"),
         (vec![console(console_line)], None, "it took more than 60 s"),
-        (
-            vec![],
-            Some(refused),
-            "could not be started, status 1: qemu: cannot allocate memory",
-        ),
-        (
-            vec![console(gave_up)],
-            ended(),
-            "gave up: the guest's proc cannot be mounted",
-        ),
+        (vec![], Some(refused), "could not be started, status 1: qemu: cannot allocate memory"),
+        (vec![console(gave_up)], ended(), "gave up: the guest's proc cannot be mounted"),
     ] {
         let why = never_reached(&script, how);
         assert!(why.contains(expected), "{why}");

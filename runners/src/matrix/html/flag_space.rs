@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use suite::flags::Flags;
+use suite::spec::flags::Flags;
 
 /// How many of the flags choose the column of a subset; the others choose its row.
 const COLUMN_BITS: usize = 8;
@@ -21,11 +21,8 @@ impl FlagSpace {
     /// The space with these smallest sets that disagree; none when there is nothing to see.
     pub fn of(sets: impl IntoIterator<Item = Flags>) -> Option<Self> {
         let known = Flags::KNOWN.iter().fold(0, |all, flag| all | flag.0);
-        let smallest: BTreeSet<u64> = sets
-            .into_iter()
-            .map(|flags| flags.0)
-            .filter(|flags| flags & !known == 0)
-            .collect();
+        let smallest: BTreeSet<u64> =
+            sets.into_iter().map(|flags| flags.0).filter(|flags| flags & !known == 0).collect();
         (!smallest.is_empty()).then_some(Self { smallest })
     }
 

@@ -31,10 +31,7 @@ fn verdict(status: Status, call: &str, id: &str) -> Verdict {
             actual: "EINVAL".to_owned(),
             requirement: id.to_owned(),
             task: None,
-            at: At {
-                file: "x.rs".into(),
-                line: 1,
-            },
+            at: At { file: "x.rs".into(), line: 1 },
         });
     }
     verdict
@@ -42,23 +39,12 @@ fn verdict(status: Status, call: &str, id: &str) -> Verdict {
 
 /// A kernel with these verdicts on three cases.
 fn row(release: &str, statuses: [Status; 3]) -> Row {
-    let cases = [
-        case("flags.fs", "FLAG-09"),
-        case("sweep.lone", "ATOM-01"),
-        case("separation.mnt", "EFF-MNT-03"),
-    ];
-    let calls = [
-        "unshare(CLONE_FS)",
-        "unshare(CLONE_NEWNS|CLONE_NEWPID) by root",
-        "mount()",
-    ];
+    let cases = [case("flags.fs", "FLAG-09"), case("sweep.lone", "ATOM-01"), case("separation.mnt", "EFF-MNT-03")];
+    let calls = ["unshare(CLONE_FS)", "unshare(CLONE_NEWNS|CLONE_NEWPID) by root", "mount()"];
     let mut row = Row::new("arch/x86/boot/bzImage");
     row.event(&Event::RunStarted {
         program: String::new(),
-        facts: Box::new(Facts {
-            release: release.to_owned(),
-            ..Facts::default()
-        }),
+        facts: Box::new(Facts { release: release.to_owned(), ..Facts::default() }),
         plan: cases.to_vec(),
         seed: 1,
         tier: harness::case_run::Tier::Quick,
@@ -72,36 +58,22 @@ fn row(release: &str, statuses: [Status; 3]) -> Row {
             outcome: Outcome::AsJudged,
         });
     }
-    row.status = Some(if statuses.contains(&Status::Fail) {
-        ExitStatus::DoesNotConform
-    } else {
-        ExitStatus::Conforms
-    });
+    row.status = Some(if statuses.contains(&Status::Fail) { ExitStatus::DoesNotConform } else { ExitStatus::Conforms });
     row.elapsed = Duration::from_secs(1);
     row
 }
 
 fn attributes<'p>(page: &'p str, name: &str) -> Vec<&'p str> {
     let start = format!(" {name}=\"");
-    page.split(&*start)
-        .skip(1)
-        .map(|rest| rest.split('"').next().unwrap_or_default())
-        .collect()
+    page.split(&*start).skip(1).map(|rest| rest.split('"').next().unwrap_or_default()).collect()
 }
 
 #[test]
 fn every_link_leads_somewhere_and_nothing_is_fetched() {
-    let rows = [
-        row("7.3.4", [Status::Pass; 3]),
-        row("5.10", [Status::Pass, Status::Fail, Status::Broken]),
-    ];
+    let rows = [row("7.3.4", [Status::Pass; 3]), row("5.10", [Status::Pass, Status::Fail, Status::Broken])];
     let page = page(&rows, 7, "quick");
     let ids: BTreeSet<_> = attributes(&page, "id").into_iter().collect();
-    assert_eq!(
-        ids.len(),
-        attributes(&page, "id").len(),
-        "an id is there twice"
-    );
+    assert_eq!(ids.len(), attributes(&page, "id").len(), "an id is there twice");
     let links = attributes(&page, "href");
     assert!(links.len() >= 4, "{links:?}");
     for link in links {
@@ -125,21 +97,14 @@ fn a_failure_is_told_with_its_requirement_and_picture() {
     let page = page(&[bad], 7, "quick");
     let claim = &requirements::find("ATOM-01").unwrap().claim;
     let claim = html! { (claim) }.into_string();
-    assert!(
-        page.matches(&*claim).count() >= 2,
-        "beside the map and in the failure"
-    );
+    assert!(page.matches(&*claim).count() >= 2, "beside the map and in the failure");
     assert!(page.contains("8192 of 32768 sets"));
     assert!(page.contains("EINVAL"));
 }
 
 #[test]
 fn a_colour_is_never_alone() {
-    let page = page(
-        &[row("5.10", [Status::Pass, Status::Skip, Status::Fail])],
-        7,
-        "quick",
-    );
+    let page = page(&[row("5.10", [Status::Pass, Status::Skip, Status::Fail])], 7, "quick");
     for word in ["✓ pass", "– skipped", "✗ fail", "· no case"] {
         assert!(page.contains(word), "{word}");
     }

@@ -3,7 +3,7 @@
 use super::always;
 use crate::fault::Fault;
 use crate::fault::lie::{What, When};
-use crate::flags::Flags;
+use crate::spec::flags::Flags;
 
 /// Where calls meet: a case of single calls notices nothing.
 const MEETINGS: &[&str] = &["storm.", "races."];

@@ -3,37 +3,19 @@
 use super::always;
 use crate::fault::Fault;
 use crate::fault::lie::{What, When};
-use crate::flags::Flags;
+use crate::spec::flags::Flags;
 
 const NAMESPACES: Flags = Flags(Flags::PRIVILEGED.0 | Flags::NEWUSER.0);
 
 /// What is told, as what, and a requirement that says otherwise.
 const SWAPPED: [(&str, i32, &str, i32, &[&str]); 14] = [
-    (
-        "einval",
-        libc::EINVAL,
-        "eperm",
-        libc::EPERM,
-        &["ERR-01", "ORD-01"],
-    ),
+    ("einval", libc::EINVAL, "eperm", libc::EPERM, &["ERR-01", "ORD-01"]),
     ("eperm", libc::EPERM, "einval", libc::EINVAL, &["ERR-20"]),
     ("eperm", libc::EPERM, "eacces", libc::EACCES, &["ERR-20"]),
     ("eperm", libc::EPERM, "enospc", libc::ENOSPC, &["ERR-20"]),
-    (
-        "enospc",
-        libc::ENOSPC,
-        "eusers",
-        libc::EUSERS,
-        &["ERR-30", "ERR-33"],
-    ),
+    ("enospc", libc::ENOSPC, "eusers", libc::EUSERS, &["ERR-30", "ERR-33"]),
     ("enospc", libc::ENOSPC, "enomem", libc::ENOMEM, &["ERR-30"]),
-    (
-        "enospc",
-        libc::ENOSPC,
-        "einval",
-        libc::EINVAL,
-        &["ERR-33", "ERR-34"],
-    ),
+    ("enospc", libc::ENOSPC, "einval", libc::EINVAL, &["ERR-33", "ERR-34"]),
     ("enospc", libc::ENOSPC, "eperm", libc::EPERM, &["ERR-30"]),
     ("enospc", libc::ENOSPC, "eagain", libc::EAGAIN, &["ERR-30"]),
     ("einval", libc::EINVAL, "enosys", libc::ENOSYS, &["ERR-01"]),
@@ -44,17 +26,15 @@ const SWAPPED: [(&str, i32, &str, i32, &[&str]); 14] = [
 ];
 
 pub(super) fn faults() -> Vec<Fault> {
-    let swapped = SWAPPED
-        .into_iter()
-        .map(|(from, from_errno, to, to_errno, breaks)| {
-            always(
-                format!("{from}-as-{to}"),
-                format!("{} is told as {}.", from.to_uppercase(), to.to_uppercase()),
-                "Checks in another order, or an errno that a helper changes.",
-                breaks,
-                What::Swap(from_errno, to_errno),
-            )
-        });
+    let swapped = SWAPPED.into_iter().map(|(from, from_errno, to, to_errno, breaks)| {
+        always(
+            format!("{from}-as-{to}"),
+            format!("{} is told as {}.", from.to_uppercase(), to.to_uppercase()),
+            "Checks in another order, or an errno that a helper changes.",
+            breaks,
+            What::Swap(from_errno, to_errno),
+        )
+    });
     swapped.chain(missing()).chain(too_strict()).collect()
 }
 

@@ -3,18 +3,14 @@
 use super::always;
 use crate::fault::Fault;
 use crate::fault::lie::{What, When};
-use crate::flags::Flags;
+use crate::spec::flags::Flags;
 
 pub(super) fn faults() -> Vec<Fault> {
     Flags::KNOWN.into_iter().flat_map(of).collect()
 }
 
 fn of(flag: Flags) -> Vec<Fault> {
-    let (name, slug, breaks) = (
-        flag.to_string(),
-        flag.slug().replace('_', "-"),
-        requirements(flag),
-    );
+    let (name, slug, breaks) = (flag.to_string(), flag.slug().replace('_', "-"), requirements(flag));
     let mut faults = vec![
         always(
             format!("drops-{slug}"),
@@ -79,9 +75,7 @@ fn of(flag: Flags) -> Vec<Fault> {
         faults.push(
             always(
                 format!("{slug}-in-company"),
-                format!(
-                    "{name} gives 0 although the caller has other threads, or shares its memory."
-                ),
+                format!("{name} gives 0 although the caller has other threads, or shares its memory."),
                 "A check of threads and sharers that is missing, or looks at the wrong count.",
                 breaks,
                 What::Forget(libc::EINVAL),

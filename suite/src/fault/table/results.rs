@@ -135,16 +135,10 @@ pub(super) fn faults() -> Vec<Fault> {
             &["ERR-08"],
             What::Twice,
         ),
-        always(
-            "never-returns",
-            "The call never returns.",
-            "A deadlock.",
-            &["RET-01"],
-            What::Never,
-        )
-        .blunt()
-        .hanging()
-        .tried_on(&["flags.root.0"]),
+        always("never-returns", "The call never returns.", "A deadlock.", &["RET-01"], What::Never)
+            .blunt()
+            .hanging()
+            .tried_on(&["flags.root.0"]),
         always(
             "kills",
             "The caller is ended by SIGKILL.",

@@ -3,7 +3,7 @@
 use super::always;
 use crate::fault::Fault;
 use crate::fault::lie::{KNOWN, What, When};
-use crate::flags::Flags;
+use crate::spec::flags::Flags;
 
 const SEPARABLE: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 

@@ -1,0 +1,70 @@
+//! The system call under test, raw: no C library truncates its argument (RULE-01), and no errno is
+//! written, which tasks that share memory would share too.
+
+use harness::call::Call;
+use syscalls::Sysno;
+
+use crate::spec::flags::Flags;
+
+/// unshare(2) by its 64-bit entry. Gives what the kernel left in the register: 0, or −errno.
+pub fn unshare_raw(flags: Flags) -> i64 {
+    // SAFETY: unshare(2) takes a number. What it may do to the caller is the caller's wish.
+    let result = unsafe { syscalls::raw::syscall1(Sysno::unshare as usize, flags.0 as usize) };
+    result as i64
+}
+
+/// unshare(2)'s number by the kernel's own entry, written out here instead of taken from a header
+/// (FLAG-50).
+pub const NUMBER: i64 = if cfg!(target_arch = "x86_64") {
+    272
+} else if cfg!(target_arch = "s390x") {
+    303
+} else if cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) {
+    282
+} else if cfg!(target_arch = "arm") {
+    337
+} else {
+    // The table that arm64, riscv, loongarch and all newer architectures share.
+    97
+};
+
+/// The call with this number, with `flags` as its only argument.
+pub fn by_number(number: i64, flags: Flags) -> Call<()> {
+    // SAFETY: the caller means unshare(2), which takes a number.
+    let result = unsafe { syscalls::raw::syscall1(number as usize, flags.0 as usize) };
+    Call::zero_on_success(format!("syscall({number}, {flags})"), result as i64)
+}
+
+/// unshare(2) by its 64-bit entry, as a call that can be judged.
+pub fn unshare(flags: Flags) -> Call<()> {
+    Call::zero_on_success(format!("unshare({flags})"), unshare_raw(flags))
+}
+
+/// unshare(2) by the 32-bit entry of x86 (int 0x80, number 310), which takes 32 bits (FLAG-44).
+#[cfg(target_arch = "x86_64")]
+pub fn unshare_ia32(flags: u32) -> Call<()> {
+    const UNSHARE_IA32: u64 = 310;
+    let result: i64;
+    // SAFETY: unshare(2) takes a number. LLVM reserves rbx, hence the exchange; the 32-bit entry
+    // may clobber r8 to r11.
+    unsafe {
+        std::arch::asm!(
+            "xchg rbx, {argument}",
+            "int 0x80",
+            "xchg rbx, {argument}",
+            argument = inout(reg) u64::from(flags) => _,
+            inlateout("rax") UNSHARE_IA32 => result,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    let text = format!("unshare({}) by int 0x80", Flags(flags.into()));
+    // The 32-bit entry leaves a 32-bit result.
+    Call::zero_on_success(text, i64::from(result as i32))
+}
+
+/// Where there is no such entry; cases that need it are skipped.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn unshare_ia32(flags: u32) -> Call<()> {
+    let text = format!("unshare({}) by int 0x80", Flags(flags.into()));
+    Call::zero_on_success(text, -i64::from(libc::ENOSYS))
+}

@@ -1,0 +1,194 @@
+//! Calls that fail late, beside sharers, again and again, and on kernels that lack something (section
+//! 5.2 of the behaviour catalogue).
+
+use std::os::fd::AsRawFd;
+
+use nix::unistd::{chdir, chroot};
+
+use crate::observe::nsfd::open_link;
+use crate::place::limits::{self, check_room_for, used};
+use crate::prelude::*;
+use crate::sharing::sibling::Company;
+
+const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
+
+fn each_type() -> Vec<Variant> {
+    limits::each_kind().into_iter().filter(|variant| variant.param != Flags::NEWTIME.0).collect()
+}
+
+case!(Case {
+    name: "atomicity.counts",
+    about: "Twenty calls that make a namespace of one kind and then fail leave none of it counted: \
+            where the limit has room for one, one can be made afterwards.",
+    proves: &["ATOM-18", "ATOM-S8"],
+    source: "kernel, kernel/ucount.c",
+    needs: limits::NEEDS.with(Feature::TimeNs),
+    variants: each_type,
+    run: |t| t.in_child(|t| {
+        const ID: &str = "ATOM-18";
+        let flag = Flags(t.param());
+        limits::enter_own_user_namespace(t)?;
+        limits::set(t, Flags::NEWTIME, 0)?;
+        limits::set(t, flag, 1 + used(flag))?;
+        let start = model::Start { initial_admin: false, exhausted: Flags::NEWTIME, ..model::Start::of(t.facts()) };
+        let observer = Observer::open(t)?;
+        for _ in 0..20 {
+            check_call(t, &observer, &start, flag | Flags::NEWTIME, ID)?;
+        }
+        check_room_for(t, flag, 1, ID)
+    })
+});
+
+case!(Case {
+    name: "atomicity.sharing.chrooted",
+    about: "CLONE_NEWUSER with CLONE_FS and CLONE_FILES below another root directory, beside a sibling \
+            that shares: EPERM, no capability is gained, and all is still shared.",
+    proves: &["ATOM-08"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    run: |t| {
+        const ID: &str = "ATOM-08";
+        let shared = Flags::FS | Flags::FILES | Flags::SYSVSEM;
+        let company = Company::start(t, shared)?;
+        let observer = Observer::open(t)?;
+        let root = t.directory()?.join("root");
+        t.setup(Call::io("mkdir(root)", std::fs::create_dir(&root)))?;
+        t.setup(Call::new("chroot(root), chdir(/)", chroot(&root).and_then(|()| chdir("/"))))?;
+        let start = model::Start { chrooted: true, ..model::Start::of(t.facts()) };
+        check_call(t, &observer, &start, Flags::NEWUSER | Flags::FS | Flags::FILES, ID)?;
+        company.check(t, Flags::NONE, ID)
+    }
+});
+
+case!(Case {
+    name: "atomicity.sharing.no_time_namespaces",
+    about: "On a kernel without time namespaces, CLONE_NEWTIME with everything else that can be \
+            separated is refused with EINVAL when all the rest is built; nothing changes, and all is \
+            still shared.",
+    proves: &["ATOM-11", "DOC-06"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    run: |t| {
+        const ID: &str = "ATOM-11";
+        if t.facts().has(Feature::TimeNs) {
+            return Err(t.skip("this kernel has time namespaces; it takes one without CONFIG_TIME_NS"));
+        }
+        let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let observer = Observer::open(t)?;
+        let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
+        let everything = model::Kernel::of(t.facts()).effective & !never;
+        check_call(t, &observer, &model::Start::of(t.facts()), everything | Flags::NEWTIME, ID)?;
+        company.check(t, Flags::NONE, ID)
+    }
+});
+
+case!(Case {
+    name: "atomicity.sharing.beyond_nr_open",
+    about: "CLONE_FILES and CLONE_NEWNS, beside a sibling that shares a table of descriptors which \
+            cannot be copied: EMFILE, the mount namespace is the same, and all is still shared.",
+    proves: &["ATOM-12", "DOC-06"],
+    source: "kernel, kernel/fork.c and fs/file.c",
+    needs: Needs::ROOT.with(Feature::InitialRoot).disturbing(Global::NrOpen),
+    run: |t| {
+        const ID: &str = "ATOM-12";
+        let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let observer = Observer::open(t)?;
+        // SAFETY: the number is not in use.
+        t.setup(Call::new("dup2(0, 200)", Errno::result(unsafe { libc::dup2(0, 200) })))?;
+        let path = Global::NrOpen.path();
+        t.setup(Call::io("write(64) to fs.nr_open", std::fs::write(path, "64")))?;
+        let start = model::Start { beyond_nr_open: true, ..model::Start::of(t.facts()) };
+        check_call(t, &observer, &start, Flags::FILES | Flags::NEWNS, ID)?;
+        company.check(t, Flags::NONE, ID)
+    }
+});
+
+/// struct ns_id_req of linux/nsfs.h.
+#[repr(C)]
+struct NamespaceQuery {
+    size: u32,
+    reserved: u32,
+    after: u64,
+    kind: u32,
+    reserved_too: u32,
+    owner: u64,
+}
+
+/// listns(2) came with this release.
+const LISTNS_SINCE: Version = Version(6, 19, 0);
+const LISTNS: libc::c_long = 470;
+
+/// The ID of the calling task's user namespace, as listns(2) takes it.
+fn user_namespace_id() -> Result<u64, Errno> {
+    const NS_GET_ID: libc::c_ulong = 0x8008_b70d;
+    let link = open_link("thread-self", Ns::User)?;
+    let mut id = 0u64;
+    // SAFETY: the number lives through the call.
+    Errno::result(unsafe { libc::ioctl(link.as_raw_fd(), NS_GET_ID, &raw mut id) })?;
+    Ok(id)
+}
+
+/// The active namespaces of one kind that a user namespace owns, by listns(2).
+fn list_namespaces((kind, owner): (u64, u64)) -> Result<Vec<u64>, Errno> {
+    let mut all = Vec::new();
+    let mut query = NamespaceQuery {
+        size: size_of::<NamespaceQuery>() as u32,
+        reserved: 0,
+        after: 0,
+        kind: kind as u32,
+        reserved_too: 0,
+        owner,
+    };
+    loop {
+        let mut ids = [0u64; 64];
+        // SAFETY: both structures live through the call and have the sizes given.
+        let count = unsafe { libc::syscall(LISTNS, &raw const query, ids.as_mut_ptr(), ids.len(), 0) };
+        match Errno::result(count) {
+            // There is none after the last.
+            Ok(0) | Err(Errno::ENOENT) => return Ok(all),
+            Ok(count) => {
+                all.extend_from_slice(&ids[..count as usize]);
+                query.after = ids[count as usize - 1];
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+case!(Case {
+    name: "atomicity.state.active_namespaces",
+    about: "Calls that make namespaces and then fail leave none active: listns(2) finds those owned by \
+            the caller's user namespace, of each kind, that were there before.",
+    proves: &["ATOM-S10"],
+    source: "kernel, kernel/nstree.c",
+    needs: limits::NEEDS.with(Feature::TimeNs).with(Feature::InitialRoot),
+    variants: each_type,
+    run: |t| t.in_child(|t| {
+        const ID: &str = "ATOM-S10";
+        let version = t.facts().version;
+        if version < LISTNS_SINCE {
+            return Err(t.skip(format!("listns(2) came with Linux 6.19, this is {version}")));
+        }
+        let flag = Flags(t.param());
+        // Who may see namespaces that it is not in itself.
+        let witness = Peer::start(t, "witness", Flags::NONE)?;
+        limits::enter_own_user_namespace(t)?;
+        limits::set(t, Flags::NEWTIME, 0)?;
+        let start = model::Start { initial_admin: false, exhausted: Flags::NEWTIME, ..model::Start::of(t.facts()) };
+        let owner = t.setup(Call::new("ioctl(NS_GET_ID)", user_namespace_id()))?;
+        let list = |when: &str| witness.call(t, &format!("listns({flag}) {when}"), (t.param(), owner), list_namespaces);
+        let observer = Observer::open(t)?;
+        let before = t.setup(list("before")?)?;
+        for _ in 0..5 {
+            check_call(t, &observer, &start, flag | Flags::NEWTIME, ID)?;
+        }
+        t.check(list("after five calls that failed")?).proves(ID).is(before.clone())?;
+        // One that is made is found: the list does not only look the same.
+        check_call(t, &observer, &start, flag, ID)?;
+        let _child = if flag == Flags::NEWPID { Some(Peer::start(t, "first child", Flags::NONE)?) } else { None };
+        t.check(list("after one that succeeded")?)
+            .proves(ID)
+            .holds(&format!("another list than {before:?}"), |after| *after != before)
+            .map(drop)
+    })
+});

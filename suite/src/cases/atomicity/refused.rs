@@ -1,0 +1,289 @@
+//! A call that fails changes nothing (section 5 of the behaviour catalogue), shown with failures
+//! that come late, when other parts have already been built.
+//!
+//! That is the 2006 document's central design claim: build everything, then switch. It did not
+//! hold for CLONE_NEWNS in a task that shares its root and cwd with nobody, from 2.6.16 until 7.0
+//! and the stable releases of March 2026 (DIFF-10).
+
+use crate::engines::thread_states::for_flags;
+use crate::place::limits;
+use crate::prelude::*;
+use crate::sharing::sibling::Company;
+use crate::sharing::undo::Semaphore;
+use crate::spec::model::Start;
+use crate::tasks::side::Side;
+
+const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
+
+/// What a sibling shares.
+const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
+
+/// Puts the calling task into the state in which CLONE_NEWPID is refused with EINVAL, late: its
+/// children go to another PID namespace already (PID2).
+fn pid2(t: &Test) -> Done<Start> {
+    t.setup(unshare(Flags::NEWPID))?;
+    Ok(Start { children_elsewhere: true, ..Start::of(t.facts()) })
+}
+
+/// What must still work after a failed call: paths from the cwd and from the root, a mount, and a
+/// change of directory.
+fn check_place(t: &Test, after: &str, requirement: &'static str) -> Done {
+    let directory = t.directory()?;
+    let seen = |what: &str| format!("{what} after {after}");
+    let stat = |path: &str| nix::sys::stat::stat(path).map(drop);
+    let none: Option<&str> = None;
+    let flags = nix::mount::MsFlags::empty();
+    let mounted = nix::mount::mount(Some("tmpfs"), directory, Some("tmpfs"), flags, none);
+    if mounted.is_ok() {
+        t.setup(Call::new("umount()", nix::mount::umount(directory)))?;
+    }
+    let entered = nix::unistd::chdir(directory);
+    if entered.is_ok() {
+        t.setup(Call::new("chdir(..)", nix::unistd::chdir("..")))?;
+    }
+    all([
+        t.check(Call::new(seen("stat(.)"), stat("."))).proves(requirement).succeeds(),
+        t.check(Call::new(seen("stat(/proc/self)"), stat("/proc/self"))).proves(requirement).succeeds(),
+        t.check(Call::new(seen("getcwd()"), nix::unistd::getcwd())).proves(requirement).succeeds().map(drop),
+        t.check(Call::new(seen("mount(tmpfs)"), mounted)).proves(requirement).succeeds(),
+        t.check(Call::new(seen("chdir()"), entered)).proves(requirement).succeeds(),
+    ])
+}
+
+/// What everything asks for that can be separated, but for an empty mount namespace, which takes the
+/// other's place.
+fn everything(t: &Test) -> Flags {
+    let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
+    model::Kernel::of(t.facts()).effective & !never
+}
+
+/// Calls with a CLONE_NEWPID that is refused, in a task that shares root and cwd with nobody, and
+/// checks that its place still works.
+fn fail_alone(t: &Test, flags: Flags, requirement: &'static str) -> Done<(Observer, Start)> {
+    let start = pid2(t)?;
+    // Made while paths work.
+    t.directory()?;
+    let observer = Observer::open(t)?;
+    let flags = flags | Flags::NEWPID;
+    all([
+        check_call(t, &observer, &start, flags, requirement).map(drop),
+        check_place(t, &format!("unshare({flags})"), requirement),
+    ])?;
+    Ok((observer, start))
+}
+
+/// Calls with a CLONE_NEWPID that is refused, beside a sibling that shares everything, and checks
+/// that it goes on sharing it.
+fn fail_beside_sharer(t: &Test, flags: Flags, requirement: &'static str) -> Done {
+    // The sibling first: it could not be made after.
+    let company = Company::start(t, SHARED)?;
+    let start = pid2(t)?;
+    let observer = Observer::open(t)?;
+    check_call(t, &observer, &start, flags | Flags::NEWPID, requirement)?;
+    company.check(t, Flags::NONE, requirement)
+}
+
+case!(Case {
+    name: "atomicity.newns.refused_pid",
+    about: "CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task that shares root and \
+            cwd with nobody: EINVAL, and cwd, root and all mounts are as before and work.",
+    proves: &["ATOM-01", "ATOM-S1", "ATOM-S3", "DIFF-10"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::PidNs),
+    run: |t| fail_alone(t, Flags::NEWNS, "ATOM-01").map(drop)
+});
+
+case!(Case {
+    name: "atomicity.newns.refused_pid_beside_sharer",
+    about: "CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task that shares root and \
+            cwd: EINVAL, nothing changes, and they are still shared.",
+    proves: &["ATOM-02"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::PidNs),
+    run: |t| fail_beside_sharer(t, Flags::NEWNS, "ATOM-02")
+});
+
+case!(Case {
+    name: "atomicity.newns.limit",
+    about: "CLONE_NEWNS together with a namespace whose limit is reached, by a task that shares root \
+            and cwd with nobody: ENOSPC, and cwd, root and all mounts are as before and work.",
+    proves: &["ATOM-03", "ATOM-S3", "DIFF-09", "DIFF-10"],
+    source: SOURCE,
+    needs: limits::NEEDS,
+    variants: || [
+        (Flags::NEWUTS, Feature::UtsNs),
+        (Flags::NEWIPC, Feature::IpcNs),
+        (Flags::NEWCGROUP, Feature::CgroupNs),
+        (Flags::NEWNET, Feature::NetNs),
+        (Flags::NEWTIME, Feature::TimeNs),
+    ]
+    .map(|(flag, feature)| for_flags(flag).needing(Needs::NONE.with(feature)))
+    .into(),
+    run: |t| {
+        let full = Flags(t.param());
+        t.directory()?;
+        limits::enter_own_user_namespace(t)?;
+        limits::set(t, full, 0)?;
+        let start = Start { initial_admin: false, exhausted: full, ..Start::of(t.facts()) };
+        let observer = Observer::open(t)?;
+        let flags = Flags::NEWNS | full;
+        all([
+            check_call(t, &observer, &start, flags, "ATOM-03").map(drop),
+            check_place(t, &format!("unshare({flags})"), "ATOM-03"),
+        ])
+    }
+});
+
+case!(Case {
+    name: "atomicity.newuser_newns.refused_pid",
+    about: "CLONE_NEWUSER and CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task \
+            that shares root and cwd with nobody: EINVAL, the mounts behind cwd and root are the same \
+            ones, a mount works, and a user namespace can still be made.",
+    proves: &["ATOM-17"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::CreateUserNs),
+    run: |t| {
+        let flags = Flags::NEWUSER | Flags::NEWNS;
+        let (observer, start) = fail_alone(t, flags, "ATOM-17")?;
+        check_call(t, &observer, &start, Flags::NEWUSER, "ATOM-17").map(drop)
+    }
+});
+
+case!(Case {
+    name: "atomicity.empty.refused_pid",
+    about: "An empty mount namespace together with a CLONE_NEWPID that is refused: EINVAL, and mount \
+            namespace, cwd and root are as before and work.",
+    proves: &["ATOM-04", "EFF-EMPTY-12"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::EmptyMntNs),
+    run: |t| fail_alone(t, Flags::EMPTY, "ATOM-04").map(drop)
+});
+
+case!(Case {
+    name: "atomicity.undo.refused",
+    about: "CLONE_SYSVSEM and CLONE_NEWIPC in a call that fails, for a refused CLONE_NEWPID or an \
+            unknown bit: the semaphore keeps its value, no adjustment is applied.",
+    proves: &["ATOM-05", "ATOM-06", "ATOM-S5"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::SysvIpc).with(Feature::IpcNs),
+    run: |t| {
+        let semaphore = Semaphore::new(t, 5)?;
+        semaphore.add_with_undo(t, Side::Caller, -2)?;
+        let start = pid2(t)?;
+        let observer = Observer::open(t)?;
+        for (flags, requirement) in [
+            (Flags::SYSVSEM | Flags::NEWPID, "ATOM-05"),
+            (Flags::NEWIPC | Flags::NEWPID, "ATOM-05"),
+            (Flags::SYSVSEM | Flags(1 << 63), "ATOM-06"),
+            (Flags::NEWIPC | Flags(1 << 40), "ATOM-06"),
+        ] {
+            check_call(t, &observer, &start, flags, requirement)?;
+            semaphore.check_value(t, &format!("after unshare({flags})"), 3, requirement)?;
+        }
+        // The list was there all the time.
+        t.check(unshare(Flags::SYSVSEM)).proves("ATOM-05").succeeds()?;
+        semaphore.check_value(t, "after unshare(CLONE_SYSVSEM)", 5, "ATOM-05")
+    }
+});
+
+case!(Case {
+    name: "atomicity.sharing.refused_pid",
+    about: "Each flag together with a CLONE_NEWPID that is refused, beside a sibling that shares cwd, \
+            umask, root, descriptors and undo list: EINVAL, nothing changes, all is still shared.",
+    proves: &["ATOM-07", "ATOM-16"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::PidNs),
+    variants: || Flags::KNOWN
+        .into_iter()
+        .filter(|flag| *flag != Flags::NEWPID)
+        .map(|flag| {
+            let (ids, needs) = match flag {
+                Flags::FS | Flags::FILES => (vec!["ATOM-07", "ATOM-16", "ATOM-S2"], Needs::NONE),
+                Flags::EMPTY => (vec!["ATOM-04", "ATOM-16"], Needs::NONE.with(Feature::EmptyMntNs)),
+                _ => (vec!["ATOM-16", "ATOM-S2"], Needs::NONE),
+            };
+            for_flags(flag).proving(ids).needing(needs)
+        })
+        .collect(),
+    run: |t| fail_beside_sharer(t, Flags(t.param()), "ATOM-16")
+});
+
+case!(Case {
+    name: "atomicity.sharing.everything_refused",
+    about: "All namespaces, cwd, descriptors and undo list at once, with a CLONE_NEWPID that is \
+            refused, beside a sibling that shares: EINVAL, nothing changes, all is still shared.",
+    proves: &["ATOM-20", "ATOM-S2"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::CreateUserNs),
+    run: |t| fail_beside_sharer(t, everything(t), "ATOM-20")
+});
+
+case!(Case {
+    name: "atomicity.sharing.unprivileged",
+    about: "CLONE_FS and CLONE_FILES together with a namespace that the caller may not make, beside a \
+            sibling that shares: EPERM, nothing changes, all is still shared.",
+    proves: &["ATOM-13"],
+    source: SOURCE,
+    run: |t| {
+        // While the directory of it can still be written to.
+        t.directory()?;
+        become_unprivileged(t)?;
+        let flags = Flags::FS | Flags::FILES | Flags::NEWUTS;
+        let company = Company::start(t, SHARED)?.without_root();
+        let observer = Observer::open(t)?;
+        check_call(t, &observer, &Start::unprivileged(), flags, "ATOM-13")?;
+        company.check(t, Flags::NONE, "ATOM-13")
+    }
+});
+
+case!(Case {
+    name: "atomicity.sharing.limit",
+    about: "Everything at once with one kind of namespace at its limit, beside a sibling that shares: \
+            ENOSPC, nothing changes, all is still shared.",
+    proves: &["ATOM-09", "ATOM-10"],
+    source: SOURCE,
+    needs: limits::NEEDS,
+    variants: || [
+        (Flags::NEWUTS, Feature::UtsNs, "ATOM-09"),
+        (Flags::NEWIPC, Feature::IpcNs, "ATOM-09"),
+        (Flags::NEWCGROUP, Feature::CgroupNs, "ATOM-09"),
+        (Flags::NEWNET, Feature::NetNs, "ATOM-09"),
+        (Flags::NEWTIME, Feature::TimeNs, "ATOM-10"),
+    ]
+    .map(|(flag, feature, id)| for_flags(flag).proving([id]).needing(Needs::NONE.with(feature)))
+    .into(),
+    run: |t| {
+        let full = Flags(t.param());
+        limits::enter_own_user_namespace(t)?;
+        limits::set(t, full, 0)?;
+        let start = Start { initial_admin: false, exhausted: full, ..Start::of(t.facts()) };
+        let requirement = if full == Flags::NEWTIME { "ATOM-10" } else { "ATOM-09" };
+        let company = Company::start(t, SHARED)?;
+        let observer = Observer::open(t)?;
+        check_call(t, &observer, &start, everything(t), requirement)?;
+        company.check(t, Flags::NONE, requirement)
+    }
+});
+
+case!(Case {
+    name: "atomicity.accounting",
+    about: "Fifty calls that make a UTS namespace and then fail leave no namespace counted: with a \
+            limit of three, two more can be made.",
+    proves: &["ATOM-14", "ATOM-S8"],
+    source: SOURCE,
+    needs: limits::NEEDS.with(Feature::UtsNs).with(Feature::PidNs),
+    run: |t| {
+        limits::enter_own_user_namespace(t)?;
+        limits::set(t, Flags::NEWUTS, 3)?;
+        let start = Start { initial_admin: false, ..pid2(t)? };
+        let observer = Observer::open(t)?;
+        for _ in 0..50 {
+            let flags = Flags::NEWUTS | Flags::NEWPID;
+            check_call(t, &observer, &start, flags, "ATOM-14")?;
+        }
+        for _ in 0..2 {
+            check_call(t, &observer, &start, Flags::NEWUTS, "ATOM-14")?;
+        }
+        Ok(())
+    }
+});

@@ -1,0 +1,361 @@
+//! What a failing call leaves alone, part by part (section 5.1 of the behaviour catalogue): with
+//! values that no task has by chance, and with failures that come as late as they can.
+
+use std::os::unix::fs::MetadataExt;
+
+use nix::mount::{MsFlags, mount};
+
+use crate::observe::mounts::{MountLine, mounts};
+use crate::observe::{Shared, namespace_of};
+use crate::place::limits;
+use crate::place::privilege::{CAP_SYS_ADMIN, set_all_capabilities};
+use crate::prelude::*;
+use crate::sharing::undo::Semaphore;
+use crate::tasks::side::{Side, check_kcmp, in_own_namespaces};
+
+const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
+
+/// A way to have a call fail when much has been built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Late {
+    /// CLONE_NEWPID, when children already go elsewhere: EINVAL.
+    RefusedPid,
+    /// CLONE_NEWTIME, which is built last, with its limit reached: ENOSPC.
+    TimeLimit,
+    /// A namespace without CAP_SYS_ADMIN: EPERM.
+    Privilege,
+}
+
+impl Late {
+    const ALL: [Late; 3] = [Late::RefusedPid, Late::TimeLimit, Late::Privilege];
+
+    fn variants() -> Vec<Variant> {
+        vec![
+            Variant::new("refused_pid", 0).needing(Needs::ROOT.with(Feature::PidNs)),
+            Variant::new("time_limit", 1).needing(limits::NEEDS.with(Feature::TimeNs)),
+            Variant::new("privilege", 2).needing(Needs::ROOT),
+        ]
+    }
+
+    fn of(t: &Test) -> Late {
+        Late::ALL[t.param() as usize]
+    }
+
+    /// Puts the calling task into the state, and gives it with the flags that then fail.
+    #[track_caller]
+    fn enter(self, t: &Test) -> Done<(model::Start, Flags)> {
+        let start = model::Start::of(t.facts());
+        let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY | Flags::NEWUSER;
+        let everything = model::Kernel::of(t.facts()).effective & !never;
+        Ok(match self {
+            Late::RefusedPid => {
+                t.setup(unshare(Flags::NEWPID))?;
+                (model::Start { children_elsewhere: true, ..start }, everything)
+            }
+            Late::TimeLimit => {
+                limits::enter_own_user_namespace(t)?;
+                limits::set(t, Flags::NEWTIME, 0)?;
+                let start = model::Start { initial_admin: false, exhausted: Flags::NEWTIME, ..start };
+                (start, everything)
+            }
+            Late::Privilege => {
+                let all = t.facts().capabilities;
+                t.setup(set_all_capabilities(all & !CAP_SYS_ADMIN, all & !CAP_SYS_ADMIN, 0))?;
+                (model::Start { sys_admin: false, initial_admin: false, ..start }, everything)
+            }
+        })
+    }
+}
+
+case!(Case {
+    name: "atomicity.state.links",
+    about: "A call that asks for everything and fails late leaves all ten namespace links as they \
+            were, those of the calling thread and those of its process.",
+    proves: &["ATOM-S1", "DIFF-10"],
+    source: SOURCE,
+    variants: Late::variants,
+    run: |t| t.in_child(|t| {
+        const ID: &str = "ATOM-S1";
+        let (start, flags) = Late::of(t).enter(t)?;
+        let observer = Observer::open(t)?;
+        let own = std::process::id();
+        let look = || Ns::ALL.map(|ns| namespace_of(own, ns).result().copied().unwrap_or(0));
+        let before = look();
+        for flags in [flags, flags & !Flags::NEWNS, flags & !(Flags::FS | Flags::NEWNS)] {
+            check_call(t, &observer, &start, flags, ID)?;
+            t.check(Call::seen(
+                format!("links in /proc/PID/ns, in the order {:?}, after unshare({flags})", Ns::ALL),
+                look(),
+            ))
+            .proves(ID)
+            .is(before)?;
+        }
+        Ok(())
+    })
+});
+
+case!(Case {
+    name: "atomicity.state.attributes",
+    about: "A call that asks for everything and fails late leaves umask, names, IDs, all five sets of \
+            capabilities, securebits, no_new_privs, groups, the dumpable attribute and the \
+            parent-death signal as they were, each at an unusual value.",
+    proves: &["ATOM-S4"],
+    source: SOURCE,
+    variants: Late::variants,
+    run: |t| t.in_child(|t| {
+        const ID: &str = "ATOM-S4";
+        let late = Late::of(t);
+        let (start, flags) = late.enter(t)?;
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o137));
+        // SECBIT_NO_SETUID_FIXUP, and an ambient, inheritable CAP_CHOWN.
+        const SECUREBITS: libc::c_ulong = 1 << 2;
+        let kept = t.facts().capabilities;
+        let kept = if late == Late::Privilege { kept & !CAP_SYS_ADMIN } else { kept };
+        t.setup(set_all_capabilities(kept, kept, 1))?;
+        let groups: Vec<_> = [3, 4, 5].map(nix::unistd::Gid::from_raw).into();
+        // A user namespace in which setgroups(2) was given up keeps its groups.
+        if late != Late::TimeLimit && t.facts().has(Feature::SecondUser) {
+            t.setup(Call::new("setgroups(3, 4, 5)", nix::unistd::setgroups(&groups)))?;
+        }
+        // SAFETY: prctl takes numbers.
+        let results = unsafe {
+            [
+                ("PR_SET_SECUREBITS", libc::prctl(libc::PR_SET_SECUREBITS, SECUREBITS, 0, 0, 0)),
+                ("PR_CAP_AMBIENT_RAISE", libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, 0, 0, 0)),
+                ("PR_CAPBSET_DROP", libc::prctl(libc::PR_CAPBSET_DROP, 1, 0, 0, 0)),
+                ("PR_SET_PDEATHSIG", libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM, 0, 0, 0)),
+                ("PR_SET_NO_NEW_PRIVS", libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)),
+                ("PR_SET_CHILD_SUBREAPER", libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)),
+                ("PR_SET_DUMPABLE", libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0)),
+            ]
+        };
+        for (text, result) in results {
+            t.setup(Call::new(format!("prctl({text})"), Errno::result(result)))?;
+        }
+        let observer = Observer::open(t)?;
+        let state = observer.state();
+        t.check(Call::seen(
+            "umask, securebits, dumpable and parent-death signal before",
+            (state.umask, state.securebits, state.dumpable, state.death_signal),
+        ))
+        .is((0o137, SECUREBITS as u32, 0, libc::SIGTERM as u32))?;
+        for flags in [flags, flags & !Flags::NEWNS, flags & !(Flags::NEWIPC | Flags::NEWUTS | Flags::FS)] {
+            check_call(t, &observer, &start, flags, ID)?;
+        }
+        Ok(())
+    })
+});
+
+case!(Case {
+    name: "atomicity.state.semaphore_waiter",
+    about: "A call that names CLONE_SYSVSEM or CLONE_NEWIPC and fails gives nothing back to a \
+            semaphore, so that a task which waits for it goes on waiting; once a call succeeds, it \
+            is woken.",
+    proves: &["ATOM-S5"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::SysvIpc).with(Feature::IpcNs),
+    variants: || [Flags::SYSVSEM, Flags::NEWIPC].map(|flag| Variant::new(flag.slug(), flag.0)).into(),
+    run: |t| {
+        const ID: &str = "ATOM-S5";
+        let flag = Flags(t.param());
+        let semaphore = Semaphore::new(t, 1)?;
+        let id = semaphore.id();
+        // SAFETY: GETNCNT takes no further argument.
+        let waiters = || Call::new("semctl(GETNCNT)", Errno::result(unsafe { libc::semctl(id, 0, libc::GETNCNT) }));
+        t.spawn("caller", |t| {
+            semaphore.add_with_undo(t, Side::Caller, -1)?;
+            let waiter = t.spawn("waiter", |t| {
+                let mut operation = libc::sembuf { sem_num: 0, sem_op: -1, sem_flg: 0 };
+                loop {
+                    // SAFETY: one operation that lives through the call.
+                    match Errno::result(unsafe { libc::semop(id, &raw mut operation, 1) }) {
+                        Err(Errno::EINTR) => {}
+                        other => return t.setup(Call::new("semop(-1)", other)).map(drop),
+                    }
+                }
+            })?;
+            while t.setup(waiters())? == 0 {
+                std::thread::yield_now();
+            }
+            t.setup(unshare(Flags::NEWPID))?;
+            let start = model::Start { children_elsewhere: true, ..model::Start::of(t.facts()) };
+            let observer = Observer::open(t)?;
+            for flags in [flag | Flags::NEWPID, flag | Flags(1 << 63), flag | Flags::FILES | Flags::FS | Flags::NEWPID]
+            {
+                check_call(t, &observer, &start, flags, ID)?;
+                semaphore.check_value(t, &format!("after unshare({flags})"), 0, ID)?;
+                t.check(waiters().called(format!("tasks that wait for the semaphore after unshare({flags})")))
+                    .proves(ID)
+                    .is(1)?;
+            }
+            t.check(unshare(flag)).proves(ID).succeeds()?;
+            // Woken by what was given back: it ends.
+            waiter.join(t)
+        })?
+        .join(t)?;
+        semaphore.check_value(t, "after the waiter took it", 0, ID)
+    }
+});
+
+/// A new segment that nobody attaches.
+fn new_segment() -> Call<i32> {
+    // SAFETY: shmget takes numbers.
+    Call::new("shmget(IPC_PRIVATE)", Errno::result(unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, 0o600) }))
+}
+
+/// How many segments there are in the calling task's IPC namespace.
+fn segments((): ()) -> Result<usize, Errno> {
+    std::fs::read_to_string("/proc/sysvipc/shm")
+        .map(|text| text.lines().count() - 1)
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+case!(Case {
+    name: "atomicity.state.segments",
+    about: "With kernel.shm_rmid_forced at 1, CLONE_NEWIPC in a call that fails leaves the caller's \
+            unattached segments alive; in a call that succeeds it removes them.",
+    proves: &["ATOM-S6", "ATOM-15"],
+    source: "kernel, ipc/shm.c; proc(5), shm_rmid_forced",
+    // The setting is that of the IPC namespace, but may be written in the initial user namespace alone.
+    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::SysvIpc).with(Feature::IpcNs).with(Feature::InitialRoot),
+    run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
+        const ID: &str = "ATOM-15";
+        let path = "/proc/sys/kernel/shm_rmid_forced";
+        t.setup(Call::io("write(1) to shm_rmid_forced", std::fs::write(path, "1")))?;
+        let witness = Peer::start(t, "witness", Flags::NONE)?;
+        for _ in 0..2 {
+            t.setup(new_segment())?;
+        }
+        t.setup(unshare(Flags::NEWPID))?;
+        let start = model::Start { children_elsewhere: true, ..model::Start::of(t.facts()) };
+        let observer = Observer::open(t)?;
+        let seen = |when: &str| witness.call(t, &format!("segments in the old IPC namespace {when}"), (), segments);
+        for flags in [
+            Flags::NEWIPC | Flags::NEWPID,
+            Flags::NEWIPC | Flags::SYSVSEM | Flags::NEWPID,
+            Flags::NEWIPC | Flags(1 << 40),
+        ] {
+            check_call(t, &observer, &start, flags, ID)?;
+            t.check(seen(&format!("after unshare({flags})"))?).proves("ATOM-S6").is(2)?;
+        }
+        check_call(t, &observer, &start, Flags::NEWIPC, ID)?;
+        t.check(seen("after unshare(CLONE_NEWIPC)")?).proves(ID).is(0)
+    })
+});
+
+/// A write lock on a whole file.
+fn lock(fd: i32) -> Result<(), Errno> {
+    // SAFETY: zeroes are a valid flock; the structure lives through the call.
+    let result = unsafe {
+        let mut lock: libc::flock = std::mem::zeroed();
+        lock.l_type = libc::F_WRLCK as libc::c_short;
+        libc::fcntl(fd, libc::F_SETLK, &raw mut lock)
+    };
+    match Errno::result(result) {
+        // Both mean that somebody else has it.
+        Err(Errno::EACCES) => Err(Errno::EAGAIN),
+        other => other.map(drop),
+    }
+}
+
+case!(Case {
+    name: "atomicity.state.descriptors",
+    about: "CLONE_FILES in a call that fails leaves the descriptors, their close-on-exec flags and \
+            the record locks as they were: the locks are still those of the table that caller and \
+            sharer have, and no third task gets them.",
+    proves: &["ATOM-S7"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::PidNs),
+    run: |t| {
+        use std::os::fd::AsRawFd;
+        const ID: &str = "ATOM-S7";
+        let path = t.directory()?.join("locked");
+        let file = t.setup(Call::io("open(locked)", std::fs::File::create(path)))?;
+        let fd = file.as_raw_fd();
+        for (number, flags) in [(100, 0), (101, libc::O_CLOEXEC)] {
+            // SAFETY: the numbers are not in use.
+            t.setup(Call::new("dup3()", Errno::result(unsafe { libc::dup3(fd, number, flags) })))?;
+        }
+        let sharer = Peer::start(t, "sharer", Flags::FILES)?;
+        let third = Peer::start(t, "third task", Flags::NONE)?;
+        t.setup(Call::new("fcntl(F_SETLK)", lock(fd)))?;
+        t.setup(unshare(Flags::NEWPID))?;
+        let start = model::Start { children_elsewhere: true, ..model::Start::of(t.facts()) };
+        let observer = Observer::open(t)?;
+        for flags in [
+            Flags::FILES | Flags::NEWPID,
+            Flags::FILES | Flags(1 << 40),
+            Flags::FILES | Flags::FS | Flags::NEWUTS | Flags::NEWPID,
+        ] {
+            check_call(t, &observer, &start, flags, ID)?;
+            for (side, expected) in
+                [(Side::Caller, Ok(())), (Side::Peer(&sharer), Ok(())), (Side::Peer(&third), Err(Errno::EAGAIN))]
+            {
+                t.check(side.ask(t, &format!("fcntl(F_SETLK) after unshare({flags})"), fd, lock)?)
+                    .proves(ID)
+                    .gives(expected)?;
+            }
+            check_kcmp(t, &sharer, Shared::Files, true, ID)?;
+        }
+        Ok(())
+    }
+});
+
+/// Mounts of a task without what tells only of the looking task.
+fn table((): ()) -> Result<Vec<MountLine>, Errno> {
+    mounts()
+}
+
+case!(Case {
+    name: "atomicity.state.mounts",
+    about: "CLONE_NEWNS in a call that fails leaves the mounts of the caller's namespace and their peer \
+            groups as they were, and those of another namespace that is in the same peer groups: no \
+            mount comes, goes or changes.",
+    proves: &["ATOM-S9", "ATOM-S3"],
+    source: SOURCE,
+    variants: Late::variants,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "ATOM-S9";
+        let base = t.directory()?.join("shared");
+        let none: Option<&str> = None;
+        t.setup(Call::io("mkdir(shared)", std::fs::create_dir(&base)))?;
+        t.setup(Call::new("mount(tmpfs)", mount(none, &base, Some("tmpfs"), MsFlags::empty(), none)))?;
+        t.setup(Call::new("mount(MS_SHARED)", mount(none, &base, none, MsFlags::MS_SHARED, none)))?;
+        let below = base.join("below");
+        t.setup(Call::io("mkdir(below)", std::fs::create_dir(&below)))?;
+        t.setup(Call::new("mount(tmpfs, below)", mount(none, &below, Some("tmpfs"), MsFlags::empty(), none)))?;
+        let beside = Peer::start(t, "task in the same mount namespace", Flags::NONE)?;
+        let other = Peer::start(t, "task in a peer mount namespace", Flags::NEWNS)?;
+        // In a mount namespace of its own user namespace the caller leaves this one.
+        let (start, flags) = Late::of(t).enter(t)?;
+        let observer = Observer::open(t)?;
+        let look = |peer: &Peer| peer.setup(t, "read(mountinfo)", (), table);
+        let before = (t.setup(Call::new("read(mountinfo)", mounts()))?, look(&beside)?, look(&other)?);
+        let here = |path: &str| Call::io(format!("inode of {path}"), std::fs::metadata(path).map(|stat| stat.ino()));
+        let places = (t.setup(here("."))?, t.setup(here("/"))?);
+        for flags in [flags | Flags::NEWNS, flags] {
+            check_call(t, &observer, &start, flags, ID)?;
+            for (whose, now, before) in [
+                ("the caller's mount namespace", t.setup(Call::new("read(mountinfo)", mounts()))?, &before.0),
+                ("the mount namespace it may have left before", look(&beside)?, &before.1),
+                ("a peer mount namespace", look(&other)?, &before.2),
+            ] {
+                let changed: Vec<_> = now
+                    .iter()
+                    .filter(|line| !before.contains(line))
+                    .chain(before.iter().filter(|line| !now.contains(line)))
+                    .map(|line| format!("{line:?}"))
+                    .collect();
+                t.check(Call::seen(
+                    format!("mounts of {whose} that came, went or changed with unshare({flags})"),
+                    changed,
+                ))
+                .proves(ID)
+                .is(vec![])?;
+            }
+            t.check(here(".")).proves("ATOM-S3").is(places.0)?;
+            t.check(here("/")).proves("ATOM-S3").is(places.1)?;
+        }
+        Ok(())
+    })
+});

@@ -1,0 +1,128 @@
+//! What is no error (ERR-37, RET-04 of the behaviour catalogue): a limit on descriptors below one
+//! that is open, and signals, however many.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
+
+use crate::engines::thread_states::for_flags;
+use crate::observe::Shared;
+use crate::prelude::*;
+use crate::spec::model::{Kernel, Start, predict};
+use crate::tasks::side::{check_call_beside, check_kcmp, needs_of};
+
+/// A descriptor beyond the limit that is set.
+const HIGH: i32 = 200;
+
+fn descriptor_is_open(fd: i32) -> Result<bool, Errno> {
+    // SAFETY: F_GETFD takes no pointer.
+    match Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFD) }) {
+        Ok(_) => Ok(true),
+        Err(Errno::EBADF) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+case!(Case {
+    name: "errors.none.rlimit_nofile",
+    about: "An RLIMIT_NOFILE below an open descriptor does not concern CLONE_FILES: the shared table \
+            is copied with the descriptor beyond the limit, which each side then has of its own.",
+    proves: &["ERR-37"],
+    source: "getrlimit(2), RLIMIT_NOFILE; kernel, fs/file.c",
+    run: |t| {
+        const ID: &str = "ERR-37";
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FILES)?;
+        // SAFETY: the number is not in use.
+        let opened = unsafe { libc::dup3(libc::STDIN_FILENO, HIGH, libc::O_CLOEXEC) };
+        t.setup(Call::new(format!("dup3({HIGH})"), Errno::result(opened)))?;
+        let (_, hard) = t.setup(Call::new("getrlimit(NOFILE)", getrlimit(Resource::RLIMIT_NOFILE)))?;
+        let lowered = setrlimit(Resource::RLIMIT_NOFILE, 16, hard);
+        t.setup(Call::new("setrlimit(NOFILE, 16)", lowered))?;
+        // SAFETY: dup takes a number.
+        let beyond = Errno::result(unsafe { libc::fcntl(libc::STDIN_FILENO, libc::F_DUPFD, 16) });
+        t.check(Call::new("fcntl(F_DUPFD, 16) beyond the limit", beyond)).proves(ID).fails_with(Errno::EINVAL)?;
+        check_call_beside(t, &observer, &Start::of(t.facts()), Flags::FILES, ID, &[&peer])?;
+        check_kcmp(t, &peer, Shared::Files, false, ID)?;
+        nix::unistd::close(HIGH).ok();
+        t.check(peer.call(t, "whether the peer still has descriptor 200", HIGH, descriptor_is_open)?)
+            .proves(ID)
+            .is(true)
+    }
+});
+
+/// How many signals came.
+static CAUGHT: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn count_signal(_: i32) {
+    CAUGHT.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Sets the interval of the caller's real-time timer; 0 stops it.
+fn set_timer(microseconds: i64) -> Result<(), Errno> {
+    let interval = libc::timeval { tv_sec: 0, tv_usec: microseconds };
+    let value = libc::itimerval { it_interval: interval, it_value: interval };
+    // SAFETY: the new value lives through the call, and the old one is not asked for.
+    let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const value, std::ptr::null_mut()) };
+    Errno::result(set).map(drop)
+}
+
+/// Waits until another signal has come.
+fn wait_for_signal() {
+    let before = CAUGHT.load(Ordering::Relaxed);
+    while CAUGHT.load(Ordering::Relaxed) == before {
+        std::hint::spin_loop();
+    }
+}
+
+/// Calls `times` times under the timer's signals, from a signal on, and judges each.
+fn call_under_signals(t: &Test, flags: Flags, times: usize) -> Done {
+    let kernel = Kernel::of(t.facts());
+    let mut start = Start::of(t.facts());
+    CAUGHT.store(0, Ordering::Relaxed);
+    t.setup(Call::new("setitimer(ITIMER_REAL, 500 µs)", set_timer(500)))?;
+    let mut done = Ok(());
+    for number in 1..=times {
+        wait_for_signal();
+        let expected = predict(&start, flags, &kernel);
+        let call = unshare(flags);
+        start.children_elsewhere |= expected.must_change.contains(Part::PidForChildrenNs);
+        let text = format!("{}, call {number} under a timer's signals", call.text());
+        done = t.check(call.called(text)).gives(expected.result);
+        if done.is_err() {
+            break;
+        }
+    }
+    t.setup(Call::new("setitimer(ITIMER_REAL, 0)", set_timer(0)))?;
+    done
+}
+
+case!(Case {
+    name: "errors.none.eintr",
+    about: "Signals do not disturb the call: under a timer that sends two thousand a second, with a \
+            handler that restarts nothing, every call gives what it gives without, and none EINTR.",
+    proves: &["RET-04", "RET-05"],
+    source: "signal(7), Interruption of system calls; unshare(2), ERRORS (no EINTR)",
+    variants: || [Flags::NONE]
+        .into_iter()
+        .chain(Flags::KNOWN)
+        .map(|flag| for_flags(flag).needing(needs_of(flag)))
+        .collect(),
+    run: |t| {
+        const TIMES: usize = 30;
+        let flag = Flags(t.param());
+        let count = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler only adds to an atomic.
+        let installed = unsafe { nix::sys::signal::sigaction(Signal::SIGALRM, &count) };
+        t.setup(Call::new("sigaction(SIGALRM)", installed))?;
+        if ![Flags::NEWUSER, Flags::NEWPID].contains(&flag) {
+            return call_under_signals(t, flag, TIMES);
+        }
+        // Of these two the first call is the one that does something.
+        for _ in 0..TIMES {
+            t.in_child(|t| call_under_signals(t, flag, 1))?;
+        }
+        Ok(())
+    }
+});

@@ -1,0 +1,81 @@
+//! The states in which no PID namespace can be made (ERR-09, ERR-10 of the behaviour catalogue):
+//! the caller's children go elsewhere already, or it lives in one that belongs to a user namespace
+//! it is not in.
+
+use crate::observe::nsfd::{enter, open_link};
+use crate::prelude::*;
+use crate::spec::model::Start;
+use crate::tasks::side::check_call_beside;
+
+const SOURCE: &str = "unshare(2), ERRORS (EINVAL); pid_namespaces(7); kernel, kernel/pid_namespace.c";
+
+case!(Case {
+    name: "errors.einval.pid_after_setns",
+    about: "A task that has sent its future children to another PID namespace by setns(2) gets \
+            EINVAL for CLONE_NEWPID, as if it had made that one itself, and nothing changes; its \
+            next child is in the entered one.",
+    proves: &["ERR-09", "DOC-05"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::PidNs),
+    run: |t| {
+        const ID: &str = "ERR-09";
+        let observer = Observer::open(t)?;
+        // By clone(2): the caller has never called unshare.
+        let init = Peer::start(t, "process 1 of another namespace", Flags::NEWPID)?;
+        // Before, there is nothing in the way.
+        t.in_child(|t| {
+            let start = Start::of(t.facts());
+            check_call_beside(t, &observer, &start, Flags::NEWPID, ID, &[&init]).map(drop)
+        })?;
+        let other = t.setup(Call::new("open(its ns/pid)", open_link(init.pid(), Ns::Pid)))?;
+        t.setup(Call::new("setns(its PID namespace)", enter(&other)))?;
+        let inside = t.setup(observe::namespace_of(init.pid(), Ns::Pid))?;
+        let elsewhere = Start { children_elsewhere: true, ..Start::of(t.facts()) };
+        for flags in
+            [Flags::NEWPID, Flags::NEWPID, Flags::NEWPID | Flags::FS | Flags::FILES, Flags::NEWPID | Flags::NEWUTS]
+        {
+            check_call_beside(t, &observer, &elsewhere, flags, ID, &[&init])?;
+        }
+        t.check(observer.namespace(Ns::PidForChildren)).proves(ID).is(inside)?;
+        let child = Peer::start(t, "child", Flags::NONE)?;
+        t.check(observe::namespace_of(child.pid(), Ns::Pid)).proves(ID).is(inside)
+    }
+});
+
+case!(Case {
+    name: "errors.einval.pid_of_foreign_owner",
+    about: "A task in a PID namespace that belongs to a user namespace which is neither its own nor \
+            around it gets EINVAL for CLONE_NEWPID, also together with CLONE_NEWUSER; nothing \
+            changes, and all other flags succeed. One that is in the owning user namespace may.",
+    proves: &["ERR-10", "DOC-05"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::CreateUserNs),
+    variants: || vec![
+        Variant::new("newpid", Flags::NEWPID.0),
+        Variant::new("newuser-newpid", (Flags::NEWUSER | Flags::NEWPID).0),
+        Variant::new("newuts", Flags::NEWUTS.0).needing(Needs::NONE.with(Feature::UtsNs)),
+        Variant::new("newuser", Flags::NEWUSER.0),
+    ],
+    run: |t| {
+        const ID: &str = "ERR-10";
+        let flags = Flags(t.param());
+        let observer = Observer::open(t)?;
+        let owner = Peer::start(t, "process 1, of another user", Flags::NEWUSER | Flags::NEWPID)?;
+        let inside = t.setup(Call::new("open(its ns/pid)", open_link(owner.pid(), Ns::Pid)))?;
+        t.setup(Call::new("setns(its PID namespace)", enter(&inside)))?;
+        drop(inside);
+        let foreign = Start { pid_ns_foreign: true, ..Start::of(t.facts()) };
+        // Process 1 is no peer of this child, which has no name for it: another PID namespace.
+        t.in_child(|t| {
+            check_call(t, &observer, &foreign, flags, ID)?;
+            check_call(t, &observer, &foreign, Flags::NONE, ID).map(drop)
+        })?;
+        let owned = owner.call(t, "unshare(CLONE_NEWPID) by its process 1", (), |()| {
+            unshare(Flags::NEWPID).result().copied().map_err(|failure| match failure {
+                Failure::Errno(errno) => errno,
+                Failure::Returned(_) => Errno::EPROTO,
+            })
+        })?;
+        t.check(owned).proves(ID).succeeds()
+    }
+});

@@ -1,0 +1,100 @@
+//! Refusals of a user namespace that come from where the caller is: a security module (ERR-26), and
+//! the root on which everything fails (ERR-28 of the behaviour catalogue).
+
+use nix::unistd::{chroot, fchdir};
+
+use crate::place::lsm::Refusal;
+use crate::prelude::*;
+use crate::spec::model::Start;
+use crate::tasks::side::check_call_beside;
+
+const NEEDS: Needs = Needs::ROOT.with(Feature::InitialRoot).with(Feature::CreateUserNs);
+
+case!(Case {
+    name: "errors.security_module",
+    about: "Where a security module refuses a user namespace, CLONE_NEWUSER gives the errno that the \
+            module chose, alone and with other flags, and changes nothing; other flags are not \
+            refused, and a chroot, which is looked at before, still gives EPERM. Without the module \
+            it succeeds.",
+    proves: &["ERR-26"],
+    source: "kernel, security/security.c (security_create_user_ns)",
+    needs: NEEDS,
+    variants: || [Errno::EPERM, Errno::EACCES, Errno::ENOLINK]
+        .map(|errno| Variant::new(format!("{errno:?}").to_lowercase(), errno as u64))
+        .into(),
+    run: |t| {
+        const ID: &str = "ERR-26";
+        let errno = Errno::from_raw(t.param() as i32);
+        let root = t.directory()?;
+        let outside = t.setup(Call::io("open(/)", std::fs::File::open("/")))?;
+        let observer = Observer::open(t)?;
+        // Before: it would keep the refusal's descriptors.
+        let witness = Peer::start(t, "witness", Flags::NONE)?;
+        let refusal = Refusal::install(t, errno)?;
+        let start = Start { module_refuses: Some(errno), ..Start::of(t.facts()) };
+        for flags in [
+            Flags::NEWUSER,
+            Flags::NEWUSER,
+            Flags::NEWUSER | Flags::FS | Flags::FILES,
+            Flags::NEWUSER | Flags::NEWNS | Flags::NEWUTS,
+            Flags::FILES | Flags::SYSVSEM,
+        ] {
+            check_call_beside(t, &observer, &start, flags, ID, &[&witness])?;
+        }
+        t.setup(Call::new("chroot(directory)", chroot(root)))?;
+        let chrooted = Start { chrooted: true, ..start };
+        check_call_beside(t, &observer, &chrooted, Flags::NEWUSER, ID, &[&witness])?;
+        t.setup(Call::new("fchdir(/)", fchdir(&outside)))?;
+        t.setup(Call::new("chroot(.)", chroot(".")))?;
+        drop(refusal);
+        check_call(t, &observer, &Start::of(t.facts()), Flags::NEWUSER, ID).map(drop)
+    }
+});
+
+/// fchroot(2), and the descriptor that stands for the root on which everything fails.
+const FCHROOT: i64 = 472;
+const FD_FAILFS_ROOT: i32 = -10004;
+
+case!(Case {
+    name: "errors.eperm.failfs_root",
+    about: "A task whose root is the one on which everything fails, set by fchroot(2), counts as \
+            chrooted: EPERM for CLONE_NEWUSER and nothing changes, while flags that make no mount \
+            namespace succeed; back in the real root it is not refused.",
+    proves: &["ERR-28"],
+    source: "kernel, Documentation/filesystems/failfs.rst",
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "ERR-28";
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FILES)?;
+        let outside = t.setup(Call::io("open(/)", std::fs::File::open("/")))?;
+        // SAFETY: fchroot(2) takes numbers.
+        let entered = Errno::result(unsafe { libc::syscall(FCHROOT, FD_FAILFS_ROOT, 0) });
+        if entered == Err(Errno::ENOSYS) {
+            let version = t.facts().version;
+            return Err(t.skip(format!("fchroot(2) came with Linux 7.3, this is {version}")));
+        }
+        t.setup(Call::new("fchroot(FD_FAILFS_ROOT)", entered))?;
+        let stat = nix::sys::stat::stat("/").map(drop);
+        t.setup(Call::new(
+            "stat(/) fails with EOPNOTSUPP",
+            match stat {
+                Err(Errno::EOPNOTSUPP) => Ok(()),
+                Err(errno) => Err(errno),
+                Ok(()) => Err(Errno::EEXIST),
+            },
+        ))?;
+        let start = Start { chrooted: true, ..Start::of(t.facts()) };
+        for flags in [
+            Flags::NEWUSER,
+            Flags::NEWUSER | Flags::FS | Flags::FILES,
+            Flags::NEWUSER | Flags::NEWNS,
+            Flags::FS | Flags::SYSVSEM,
+        ] {
+            check_call_beside(t, &observer, &start, flags, ID, &[&peer])?;
+        }
+        t.setup(Call::new("fchdir(/)", fchdir(&outside)))?;
+        t.setup(Call::new("chroot(.)", chroot(".")))?;
+        check_call_beside(t, &observer, &Start::of(t.facts()), Flags::NEWUSER, ID, &[&peer]).map(drop)
+    }
+});

@@ -1,0 +1,110 @@
+//! What a kernel does not have (ERR-07, ERR-11, ORD-12 of the behaviour catalogue). The cases run
+//! on every kernel: where a namespace is there, that it is not refused is the other half of the
+//! claim, and whether it is there is told by its link in /proc.
+
+use crate::prelude::*;
+use crate::sharing::sibling::Company;
+use crate::spec::model::Start;
+use crate::tasks::side::check_call_beside;
+use crate::tasks::threads::IdleThread;
+
+const SOURCE: &str = "unshare(2), ERRORS (EINVAL) and VERSIONS; 2006 design document, 5 (EINVAL)";
+
+case!(Case {
+    name: "errors.einval.not_built_in",
+    about: "A namespace that is not built into the kernel gives EINVAL to root, and one that is gives \
+            0. An unprivileged caller gets EPERM either way, since the privilege is looked at first; \
+            for a user namespace that takes none, it gets what root gets.",
+    proves: &["ERR-07"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    variants: || [Flags::NEWUSER, Flags::NEWUTS, Flags::NEWIPC, Flags::NEWPID, Flags::NEWNET, Flags::NEWTIME,]
+        .map(|flag| match flag {
+            Flags::NEWTIME => Variant::new(flag.slug(), flag.0).proving(["ERR-07", "ORD-12"]),
+            _ => Variant::new(flag.slug(), flag.0),
+        })
+        .into(),
+    run: |t| {
+        let flag = Flags(t.param());
+        let requirement = if flag == Flags::NEWTIME { "ORD-12" } else { "ERR-07" };
+        // Where there are none, that is the claim; where they are forbidden, nothing can be said.
+        let forbidden = t.facts().absent.get(&Feature::CreateUserNs);
+        if let Some(reason) = forbidden.filter(|_| flag == Flags::NEWUSER && t.facts().has(Feature::UserNs)) {
+            return Err(t.skip(reason.clone()));
+        }
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
+        t.in_child(|t| {
+            become_unprivileged(t)?;
+            let nobody = Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) };
+            check_call_beside(t, &observer, &nobody, flag, requirement, &[&peer]).map(drop)
+        })?;
+        check_call_beside(t, &observer, &Start::of(t.facts()), flag, requirement, &[&peer]).map(drop)
+    }
+});
+
+case!(Case {
+    name: "errors.einval.last_step",
+    about: "All namespaces, cwd, descriptors and undo list in one call with CLONE_NEWTIME, which is \
+            made last: on a kernel that has no time namespaces EINVAL, nothing changes, and all is \
+            still shared with a sibling. On one that has them the call succeeds.",
+    proves: &["ATOM-11", "ERR-07"],
+    source: "2006 design document, 6 (duplicate everything before anything is switched)",
+    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    run: |t| {
+        const ID: &str = "ATOM-11";
+        let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
+        let flags = (model::Kernel::of(t.facts()).effective & !never) | Flags::NEWTIME;
+        let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let observer = Observer::open(t)?;
+        let start = Start::of(t.facts());
+        let prediction = check_call_beside(t, &observer, &start, flags, ID, &[company.peer()])?;
+        company.check(t, prediction.separated, ID)
+    }
+});
+
+/// Who calls.
+const ROOT: u64 = 0;
+const NOBODY: u64 = 1;
+const THREADED: u64 = 2;
+const CHROOTED: u64 = 3;
+
+case!(Case {
+    name: "errors.einval.empty_mntns",
+    about: "Before Linux 7.1 bit 20 (UNSHARE_EMPTY_MNTNS) is unknown and gives EINVAL to whoever \
+            calls, before privilege, threads or a chroot are looked at. Since 7.1 it takes \
+            CAP_SYS_ADMIN (EPERM) and nothing else.",
+    proves: &["ERR-11"],
+    source: "kernel, include/uapi/linux/sched.h and kernel/fork.c",
+    needs: Needs::ROOT,
+    variants: || vec![
+        Variant::new("root", ROOT),
+        Variant::new("unprivileged", NOBODY),
+        Variant::new("second_thread", THREADED),
+        Variant::new("chroot", CHROOTED),
+    ],
+    run: |t| {
+        let observer = Observer::open(t)?;
+        let mut start = Start::of(t.facts());
+        let mut second = None;
+        match t.param() {
+            NOBODY => {
+                become_unprivileged(t)?;
+                start.sys_admin = false;
+                start.initial_admin = false;
+            }
+            THREADED => {
+                start.threads = model::Threads::Others;
+                second = Some(IdleThread::start(t)?);
+            }
+            CHROOTED => {
+                start.chrooted = true;
+                t.setup(Call::new("chroot(directory)", nix::unistd::chroot(t.directory()?)))?;
+            }
+            _ => {}
+        }
+        check_call(t, &observer, &start, Flags::EMPTY, "ERR-11")?;
+        drop(second);
+        Ok(())
+    }
+});

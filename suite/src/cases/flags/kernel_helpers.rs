@@ -1,0 +1,125 @@
+//! Company that a process did not make itself: the kernel's io_uring helpers, which are threads of
+//! the process that owns the ring, and a tracer (rows MT-11 to MT-14 of the behaviour catalogue,
+//! section 6).
+//!
+//! Nothing of this existed in 2006. Since Linux 5.12 (5.10.162 among the stable releases) a ring's
+//! helper is a member of the thread group, so that a process which never made a thread gets EINVAL.
+
+use std::os::unix::ffi::OsStrExt;
+
+use crate::engines::thread_states::{each_flag, judge};
+use crate::place::seccomp::wait_for_stop;
+use crate::prelude::*;
+use crate::sharing::sibling::Sharer;
+use crate::spec::model::{Start, Threads};
+use crate::tasks::io_uring::Ring;
+use crate::tasks::threads::{others, wait_until_alone};
+
+const SOURCE: &str = "2006 design document, 5 (EINVAL) and 8 (1); unshare(2), CLONE_THREAD";
+
+/// What a helper shares with the task that set up the ring.
+const HELPERS_SHARE: Flags = Flags(Flags::VM.0 | Flags::FS.0 | Flags::FILES.0 | Flags::SIGHAND.0);
+
+/// The variants of a row with a helper: four flags refused as with any second thread.
+fn beside_a_helper(row: &'static str) -> Vec<Variant> {
+    each_flag(
+        row,
+        &[
+            (Flags::THREAD, &["ERR-02"]),
+            (Flags::SIGHAND, &["ERR-02"]),
+            (Flags::VM, &["ERR-02"]),
+            (Flags::NEWUSER, &["ERR-03"]),
+            (Flags::FS, &["MT-13"]),
+            (Flags::FILES, &["MT-13"]),
+        ],
+    )
+}
+
+/// Tries the variant's flags while the kernel's helpers are threads of the process.
+fn judge_beside_helpers(t: &Test, row: &'static str, witness: &Peer) -> Done {
+    let start = Start { threads: Threads::Others, ..Start::of(t.facts()) };
+    let helpers: Vec<_> = others().into_iter().map(|tid| Sharer { tid, made_with: HELPERS_SHARE }).collect();
+    judge(t, row, &start, witness, &helpers).map(drop)
+}
+
+case!(Case {
+    name: "flags.sqpoll_helper",
+    about: "A process with an io_uring ring that a kernel helper polls is not alone: CLONE_THREAD, \
+            CLONE_SIGHAND, CLONE_VM and CLONE_NEWUSER give EINVAL, all other flags succeed, and \
+            CLONE_FS and CLONE_FILES leave the helper behind.",
+    proves: &["MT-11"],
+    source: SOURCE,
+    needs: Needs::NONE.with(Feature::IoUring),
+    variants: || beside_a_helper("MT-11"),
+    run: |t| {
+        let witness = Peer::start(t, "witness", Flags::NONE)?;
+        let _ring = Ring::with_poller(t)?;
+        judge_beside_helpers(t, "MT-11", &witness)
+    }
+});
+
+case!(Case {
+    name: "flags.sqpoll_helper_gone",
+    about: "After the ring is closed and its helper has ended, a call that was refused because of \
+            the helper succeeds.",
+    proves: &["MT-11"],
+    source: SOURCE,
+    needs: Needs::NONE.with(Feature::IoUring),
+    variants: || [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER]
+        .into_iter()
+        .map(crate::engines::thread_states::for_flags)
+        .collect(),
+    run: |t| {
+        let flags = Flags(t.param());
+        let observer = Observer::open(t)?;
+        let ring = Ring::with_poller(t)?;
+        let alone = Start::of(t.facts());
+        let accompanied = Start { threads: Threads::Others, ..alone };
+        check_call(t, &observer, &accompanied, flags, "MT-11")?;
+        drop(ring);
+        wait_until_alone();
+        check_call(t, &observer, &alone, flags, "MT-11")?;
+        Ok(())
+    }
+});
+
+case!(Case {
+    name: "flags.io_worker",
+    about: "A worker thread that io_uring made for a request which blocks counts like the polling \
+            helper: the same four flags give EINVAL while it lives.",
+    proves: &["MT-12"],
+    source: SOURCE,
+    needs: Needs::NONE.with(Feature::IoUring),
+    variants: || beside_a_helper("MT-12"),
+    run: |t| {
+        let witness = Peer::start(t, "witness", Flags::NONE)?;
+        let fifo = t.directory()?.join("fifo");
+        let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+        t.setup(Call::new("mkfifo()", nix::unistd::mkfifo(&fifo, mode)))?;
+        let path = std::ffi::CString::new(fifo.as_os_str().as_bytes());
+        let _ring = Ring::with_worker(t, &path.expect("a path without a zero byte"))?;
+        while others().is_empty() {
+            std::thread::yield_now();
+        }
+        judge_beside_helpers(t, "MT-12", &witness)
+    }
+});
+
+case!(Case {
+    name: "flags.ptraced",
+    about: "A tracer shares nothing with the task it traces: every flag succeeds.",
+    proves: &["MT-14"],
+    source: SOURCE,
+    variants: || each_flag("MT-14", &[]),
+    run: |t| {
+        let witness = Peer::start(t, "witness", Flags::NONE)?;
+        let tracee = t.spawn("child", |t| {
+            // SAFETY: PTRACE_TRACEME takes nothing.
+            let traced = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+            t.setup(Call::new("ptrace(PTRACE_TRACEME)", Errno::result(traced)))?;
+            judge(t, "MT-14", &Start::of(t.facts()), &witness, &[]).map(drop)
+        })?;
+        t.setup(Call::new("waitid(tracee)", wait_for_stop(tracee.pid())))?;
+        tracee.join(t)
+    }
+});

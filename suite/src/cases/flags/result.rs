@@ -1,0 +1,175 @@
+//! What a successful call returns, how often, and what doing it again gives (RET-01 to RET-03 of
+//! the behaviour catalogue, section 2.1); and what CLONE_THREAD, CLONE_SIGHAND and CLONE_VM do for
+//! a task that is alone, which is nothing (EFF-VM-01).
+//!
+//! That unshare(2) makes no new process and acts on its caller only holds as the 2006 document has
+//! it (DIFF-16).
+
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
+
+use crate::engines::thread_states::for_flags;
+use crate::prelude::*;
+use crate::spec::model::Start;
+use crate::tasks::shm::map_zeroed;
+
+const SOURCE: &str = "2006 design document, 5 (return value) and 8 (1); unshare(2), RETURN VALUE";
+
+/// Looks for a child of any kind, alive or dead, without waiting for it.
+fn any_child() -> Call<()> {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
+    Call::new("waitid(P_ALL, …, WNOHANG)", waitid(Id::All, flags).map(drop))
+}
+
+case!(Case {
+    name: "flags.returns_once",
+    about: "A successful call returns 0, once, in its caller: no further task comes out of it.",
+    proves: &["RET-01", "DIFF-16"],
+    source: SOURCE,
+    variants: || [Flags::NONE].into_iter().chain(Flags::KNOWN).map(for_flags).collect(),
+    run: |t| {
+        let flags = Flags(t.param());
+        let observer = Observer::open(t)?;
+        // SAFETY: zeroes are a valid counter.
+        let mapped = unsafe { map_zeroed::<AtomicU32>() };
+        let returns = t.setup(Call::io("mmap(MAP_SHARED)", mapped))?;
+        // In a child, so that what might come out of the call would be its child or sibling.
+        t.in_child(|t| {
+            let start = Start::of(t.facts());
+            check_call_by(t, &observer, &start, flags, "RET-01", |flags| {
+                let call = unshare(flags);
+                returns.fetch_add(1, Ordering::SeqCst);
+                call
+            })?;
+            t.check(any_child()).fails_with(Errno::ECHILD)
+        })?;
+        t.check(any_child()).fails_with(Errno::ECHILD)?;
+        t.check(Call::seen("returns from the call", returns.load(Ordering::SeqCst))).is(1)
+    }
+});
+
+case!(Case {
+    name: "flags.repeat.nothing_shared",
+    about: "CLONE_FS, CLONE_FILES and CLONE_SYSVSEM give 0 however often they are called by a task \
+            that shares nothing, and change nothing: its record locks, which belong to the table of \
+            descriptors, stay its own.",
+    proves: &["RET-02", "EFF-FS-09", "EFF-SEM-12"],
+    source: SOURCE,
+    variants: || [
+        for_flags(Flags::FS).proving(["RET-02", "EFF-FS-09"]),
+        for_flags(Flags::FILES).proving(["RET-02"]),
+        for_flags(Flags::SYSVSEM).proving(["RET-02", "EFF-SEM-12"]),
+        for_flags(Flags::FS | Flags::FILES | Flags::SYSVSEM).proving(["RET-02"]),
+    ]
+    .into(),
+    run: |t| {
+        let flags = Flags(t.param());
+        let path = t.directory()?.join("locked");
+        let file = t.setup(Call::io("open(locked)", std::fs::File::create(&path)))?;
+        let lock = |file: &std::fs::File| {
+            let whole = libc::flock {
+                l_type: libc::F_WRLCK as i16,
+                l_whence: libc::SEEK_SET as i16,
+                l_start: 0,
+                l_len: 0,
+                l_pid: 0,
+            };
+            let locked = nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_SETLK(&whole));
+            Call::new("fcntl(F_SETLK, F_WRLCK)", locked.map(drop))
+        };
+        t.setup(lock(&file))?;
+        let observer = Observer::open(t)?;
+        for _ in 0..3 {
+            check_call(t, &observer, &Start::of(t.facts()), flags, "RET-02")?;
+            // Another process, whose table is another one, finds the lock held.
+            t.in_child(|t| {
+                let held = lock(&file).called("fcntl(F_SETLK) by a child on the caller's lock");
+                t.check(held).fails_with(Errno::EAGAIN)
+            })?;
+            t.check(lock(&file).called("fcntl(F_SETLK) on a lock of its own")).succeeds()?;
+        }
+        Ok(())
+    }
+});
+
+case!(Case {
+    name: "flags.repeat.namespace",
+    about: "A namespace can be left as often as one likes: each call gives 0 and another namespace \
+            than the one before. CLONE_NEWPID is the exception: its second call gives EINVAL.",
+    proves: &["RET-03"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    variants: || Flags::PRIVILEGED
+        .iter()
+        .map(|flag| match flag {
+            Flags::NEWPID => for_flags(flag).proving(["ERR-08"]),
+            Flags::EMPTY => for_flags(flag).needing(Needs::NONE.with(Feature::EmptyMntNs)),
+            _ => for_flags(flag),
+        })
+        .collect(),
+    run: |t| {
+        let flag = Flags(t.param());
+        let requirement = if flag == Flags::NEWPID { "ERR-08" } else { "RET-03" };
+        let observer = Observer::open(t)?;
+        let mut start = Start::of(t.facts());
+        for _ in 0..3 {
+            let prediction = check_call(t, &observer, &start, flag, requirement)?;
+            start.children_elsewhere |= prediction.must_change.contains(Part::PidForChildrenNs);
+        }
+        Ok(())
+    }
+});
+
+/// How often the handler ran.
+static CAUGHT: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn count_signal(_: i32) {
+    CAUGHT.fetch_add(1, Ordering::SeqCst);
+}
+
+case!(Case {
+    name: "flags.alone",
+    about: "For a task that is alone CLONE_THREAD, CLONE_SIGHAND and CLONE_VM succeed and do \
+            nothing: its handlers still run, its blocked signals stay blocked, its memory keeps \
+            what was written, and memory it shares by mmap(2) stays shared.",
+    proves: &["EFF-VM-01", "MT-01"],
+    source: "2006 design document, 5 (CLONE_VM, superseded) and 8 (1); unshare(2), CLONE_VM",
+    variants: || [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::THREAD | Flags::SIGHAND | Flags::VM]
+        .into_iter()
+        .map(for_flags)
+        .collect(),
+    run: |t| {
+        let flags = Flags(t.param());
+        let count = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler only adds to an atomic.
+        let installed = unsafe { nix::sys::signal::sigaction(Signal::SIGUSR1, &count) };
+        t.setup(Call::new("sigaction(SIGUSR1)", installed))?;
+        let mut blocked = SigSet::empty();
+        blocked.add(Signal::SIGUSR2);
+        let masked = nix::sys::signal::sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None);
+        t.setup(Call::new("sigprocmask(SIGUSR2)", masked))?;
+        // SAFETY: zeroes are a valid counter.
+        let mapped = unsafe { map_zeroed::<AtomicU32>() };
+        let common = t.setup(Call::io("mmap(MAP_SHARED)", mapped))?;
+        let sibling = Peer::start(t, "sibling", Flags::NONE)?;
+        let address = std::ptr::from_ref(common) as usize;
+        let own = Box::new(AtomicU32::new(7));
+
+        let observer = Observer::open(t)?;
+        check_call(t, &observer, &Start::of(t.facts()), flags, "EFF-VM-01")?;
+
+        let raised = nix::sys::signal::raise(Signal::SIGUSR1);
+        t.setup(Call::new("raise(SIGUSR1)", raised))?;
+        t.check(Call::seen("signals caught by the old handler", CAUGHT.load(Ordering::SeqCst))).is(1)?;
+        t.check(Call::seen("private memory", own.load(Ordering::SeqCst))).is(7)?;
+        common.store(8, Ordering::SeqCst);
+        let seen = sibling.setup(t, "read(shared mapping)", address, |address: usize| {
+            // SAFETY: the mapping is at the same place in the sibling, which was forked after it.
+            Ok(unsafe { &*(address as *const AtomicU32) }.fetch_add(1, Ordering::SeqCst))
+        })?;
+        t.check(Call::seen("the caller's write, as its sibling sees it", seen)).is(8)?;
+        t.check(Call::seen("the sibling's write", common.load(Ordering::SeqCst))).is(9)
+    }
+});

@@ -1,0 +1,139 @@
+//! How wide the argument is and by which numbers the call is reached (FLAG-41 to FLAG-47 and
+//! FLAG-50 of the behaviour catalogue, section 1.2).
+//!
+//! The 2006 document declared `unshare(int flags)`, and C libraries still do. The kernel reads an
+//! unsigned long, checks all of it, and drops nothing (DIFF-02).
+
+use crate::call::raw::{NUMBER, by_number};
+use crate::prelude::*;
+use crate::sharing::sibling::Company;
+use crate::spec::model::Start;
+
+const SOURCE: &str = "2006 design document, 5 (unshare(int flags), superseded; EINVAL) and 8 (1)";
+
+const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
+
+/// Tries each set of flags beside a sharer: all must be refused, and everything stay shared.
+fn check_refused(t: &Test, sets: impl IntoIterator<Item = Flags>, requirement: &'static str) -> Done {
+    let company = Company::start(t, SHARED)?;
+    let observer = Observer::open(t)?;
+    for flags in sets {
+        check_call(t, &observer, &Start::of(t.facts()), flags, requirement)?;
+    }
+    // What one of the calls had separated would stay so: one look, which is dear, is enough.
+    company.check(t, Flags::NONE, requirement)
+}
+
+case!(Case {
+    name: "flags.all_bits",
+    about: "All 64 bits set give EINVAL and change nothing.",
+    proves: &["FLAG-41", "ERR-01"],
+    source: SOURCE,
+    run: |t| check_refused(t, [Flags(u64::MAX)], "FLAG-41")
+});
+
+case!(Case {
+    name: "flags.high_bit",
+    about: "A valid flag with one bit of the upper half gives EINVAL, and what the flag names stays \
+            shared: the upper half of the argument is not cut off.",
+    proves: &["FLAG-42", "ATOM-19", "DIFF-02"],
+    source: SOURCE,
+    variants: || [Flags::FILES, Flags::FS, Flags::NEWUTS]
+        .into_iter()
+        .map(crate::engines::thread_states::for_flags)
+        .collect(),
+    run: |t| {
+        let flag = Flags(t.param());
+        check_refused(t, (32..64).map(|bit| flag | Flags(1 << bit)), "FLAG-42")
+    }
+});
+
+case!(Case {
+    name: "flags.sign_bit",
+    about: "Bit 63 gives EINVAL, alone and with a valid flag, and so does -1 as an int would have \
+            it, extended by its sign or not.",
+    proves: &["FLAG-43", "DIFF-02"],
+    source: SOURCE,
+    run: |t| {
+        let sign = Flags(1 << 63);
+        let sets = [sign, sign | Flags::FILES, sign | SHARED, Flags(u64::MAX << 31), Flags(u32::MAX.into())];
+        check_refused(t, sets, "FLAG-43")
+    }
+});
+
+case!(Case {
+    name: "flags.signal_number",
+    about: "The low byte, where clone(2) takes the signal of the child's exit, takes none here: \
+            SIGCHLD and every other signal number give EINVAL, alone and with valid flags.",
+    proves: &["FLAG-45", "FLAG-00"],
+    source: SOURCE,
+    run: |t| {
+        // Numbers up to 127 are what clone(2) can take; 64 is the last signal.
+        let signals = (1..=64).map(Flags);
+        check_refused(t, signals.chain([Flags(17) | SHARED, Flags(9) | SHARED]), "FLAG-45")
+    }
+});
+
+case!(Case {
+    name: "flags.signal_128",
+    about: "Decimal 128 is CLONE_NEWTIME to unshare(2), although clone(2) would take it for part of \
+            a signal number: it acts, or is refused, just as that flag.",
+    proves: &["FLAG-47", "FLAG-07"],
+    source: SOURCE,
+    run: |t| {
+        let observer = Observer::open(t)?;
+        check_call(t, &observer, &Start::of(t.facts()), Flags(128), "FLAG-47")?;
+        t.in_child(|t| {
+            become_unprivileged(t)?;
+            check_call(t, &observer, &Start::unprivileged(), Flags(128), "FLAG-47")?;
+            Ok(())
+        })
+    }
+});
+
+case!(Case {
+    name: "flags.number",
+    about: "unshare(2) has the number that its architecture gave it (272 on x86-64, 97 on arm64, \
+            riscv and all newer ones), and the kernel knows it.",
+    proves: &["FLAG-50"],
+    source: "2006 design document, 6 (system call numbers); syscalls(2)",
+    run: |t| {
+        // Were the number another call's, 0 would not be both accepted and without effect, an
+        // invalid flag would not be EINVAL, and CLONE_FILES would not separate the descriptors.
+        let enter = |flags: Flags| by_number(NUMBER, flags);
+        let company = Company::start(t, SHARED)?;
+        let observer = Observer::open(t)?;
+        let start = Start::of(t.facts());
+        for flags in [Flags::NONE, Flags(1 << 63), Flags::FILES] {
+            let prediction = check_call_by(t, &observer, &start, flags, "FLAG-50", enter)?;
+            company.check(t, prediction.separated, "FLAG-50")?;
+        }
+        Ok(())
+    }
+});
+
+case!(Case {
+    name: "flags.ia32",
+    about: "The 32-bit entry of x86 (int 0x80, number 310) does the same as the 64-bit one, for 0, \
+            every known flag and every other of its 32 bits; bits above cannot be expressed.",
+    proves: &["FLAG-44"],
+    source: SOURCE,
+    needs: Needs::NONE.with(Feature::Ia32),
+    variants: || [Flags::NONE, SHARED]
+        .into_iter()
+        .chain((0..32).map(|bit| Flags(1 << bit)))
+        .map(|flags| crate::engines::thread_states::for_flags(flags).proving(if flags == Flags::NONE {
+            vec!["FLAG-44", "FLAG-40", "FLAG-50"]
+        } else {
+            vec!["FLAG-44"]
+        }))
+        .collect(),
+    run: |t| {
+        let flags = Flags(t.param());
+        let company = Company::start(t, SHARED)?;
+        let observer = Observer::open(t)?;
+        let prediction =
+            check_call_by(t, &observer, &Start::of(t.facts()), flags, "FLAG-44", |flags| unshare_ia32(flags.0 as u32))?;
+        company.check(t, prediction.separated, "FLAG-44")
+    }
+});

@@ -1,0 +1,52 @@
+//! unshare(0): asked for nothing, it succeeds in any state and does nothing (FLAG-40). States with
+//! threads, and with sharers of memory and handlers, have a variant `none` in `flags.second_thread`
+//! and its neighbours.
+
+use crate::prelude::*;
+use crate::sharing::sibling::Company;
+use crate::spec::model::Start;
+
+const SOURCE: &str = "2006 design document, 5 and 8 (1); unshare(2), \"If flags is specified as zero\"";
+
+case!(Case {
+    name: "flags.zero.shared",
+    about: "unshare(0) beside a task that shares root, cwd, umask, descriptors and undo list \
+            succeeds and leaves all of it shared.",
+    proves: &["FLAG-40"],
+    source: SOURCE,
+    run: |t| {
+        let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let observer = Observer::open(t)?;
+        check_call(t, &observer, &Start::of(t.facts()), Flags::NONE, "FLAG-40")?;
+        company.check(t, Flags::NONE, "FLAG-40")
+    }
+});
+
+case!(Case {
+    name: "flags.zero.unprivileged",
+    about: "unshare(0) needs no capability.",
+    proves: &["FLAG-40"],
+    source: SOURCE,
+    run: |t| {
+        become_unprivileged(t)?;
+        let observer = Observer::open(t)?;
+        check_call(t, &observer, &Start::unprivileged(), Flags::NONE, "FLAG-40")?;
+        Ok(())
+    }
+});
+
+case!(Case {
+    name: "flags.zero.chrooted",
+    about: "unshare(0) succeeds below another root directory and leaves it.",
+    proves: &["FLAG-40"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    run: |t| {
+        let observer = Observer::open(t)?;
+        t.setup(Call::new("chroot()", nix::unistd::chroot(t.directory()?)))?;
+        t.setup(Call::new("chdir(/)", nix::unistd::chdir("/")))?;
+        let start = Start { chrooted: true, ..Start::of(t.facts()) };
+        check_call(t, &observer, &start, Flags::NONE, "FLAG-40")?;
+        Ok(())
+    }
+});

@@ -1,0 +1,274 @@
+//! unshare(2) and the calls that make and end tasks and programs: clone, execve, exit (section 8 of
+//! the behaviour catalogue).
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::observe::{Shared, namespace_of};
+use crate::place::limits::{self, check_room_for, used};
+use crate::prelude::*;
+use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
+use crate::tasks::executed::Executed;
+use crate::tasks::setuid_exec::{self, Program, effective_user};
+use crate::tasks::shm::map_zeroed;
+use crate::tasks::side::{Side, check_call_beside, check_kcmp, in_own_namespaces, one_by_one};
+
+case!(Case {
+    name: "interactions.clone.shares_the_new",
+    about: "A task made by clone(CLONE_FS|CLONE_FILES) after unshare(CLONE_FS|CLONE_FILES) shares the \
+            caller's new root, cwd, umask and descriptors, and nothing with the former sharer.",
+    proves: &["INT-02"],
+    source: "clone(2), CLONE_FS; kernel, kernel/fork.c",
+    run: |t| {
+        const ID: &str = "INT-02";
+        let both = Flags::FS | Flags::FILES;
+        let ground = Ground::lay(t)?;
+        let observer = Observer::open(t)?;
+        let former = Peer::start(t, "former sharer", both)?;
+        let start = model::Start::of(t.facts());
+        check_call_beside(t, &observer, &start, both, ID, &[&former])?;
+        let new = Peer::start(t, "new sharer", both)?;
+        for (peer, shared) in [(&new, true), (&former, false)] {
+            check_kcmp(t, peer, Shared::Fs, shared, ID)?;
+            check_kcmp(t, peer, Shared::Files, shared, ID)?;
+        }
+        for mark in [Mark::Cwd, Mark::Umask, Mark::Descriptor] {
+            check_shared(t, &ground, mark, (Side::Caller, Side::Peer(&new)), ID)?;
+            check_apart(t, &ground, mark, (Side::Peer(&new), Side::Peer(&former)), ID)?;
+        }
+        Ok(())
+    }
+});
+
+/// clone(2) with these flags. A child, which no conforming kernel makes here, ends at once.
+fn clone(flags: Flags) -> Call<()> {
+    // SAFETY: no CLONE_VM and no flag that takes a pointer; the process has one thread.
+    let result = unsafe { harness::task::fork_sharing(flags.0) };
+    if let Ok(pid) = result {
+        if pid.as_raw() == 0 {
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(0) };
+        }
+        let _ = nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::__WALL));
+    }
+    Call::new(format!("clone({flags}|SIGCHLD)"), result.map(drop))
+}
+
+fn contradictions() -> Vec<Variant> {
+    [
+        (Flags::NEWNS | Flags::FS, Needs::ROOT),
+        (Flags::NEWUSER | Flags::FS, Needs::NONE.with(Feature::CreateUserNs)),
+        (Flags::NEWIPC | Flags::SYSVSEM, Needs::ROOT.with(Feature::IpcNs).with(Feature::SysvIpc)),
+    ]
+    .map(|(flags, needs)| Variant::new(flags.slug(), flags.0).needing(needs))
+    .into()
+}
+
+case!(Case {
+    name: "interactions.clone.contradiction",
+    about: "To clone(2) a new namespace and what must not be shared across it are a contradiction \
+            (EINVAL), since there CLONE_FS and CLONE_SYSVSEM mean to share; to unshare(2) they mean \
+            the opposite, and the same pair succeeds.",
+    proves: &["INT-03"],
+    source: "clone(2), ERRORS; 2006 design document, 4; kernel, kernel/fork.c",
+    variants: contradictions,
+    run: |t| {
+        let flags = Flags(t.param());
+        let observer = Observer::open(t)?;
+        t.check(clone(flags)).proves("INT-03").fails_with(Errno::EINVAL)?;
+        check_call(t, &observer, &model::Start::of(t.facts()), flags, "INT-03").map(drop)
+    }
+});
+
+/// What a task knew of itself before it executed a program, by the order of [`Ns::ALL`].
+#[repr(C)]
+struct Before {
+    namespaces: [AtomicU64; Ns::ALL.len()],
+    umask: AtomicU64,
+}
+
+/// Since this release execve(2) enters the time namespace of the caller's children (EFF-TIME-07).
+const EXEC_MOVES_SINCE: Version = Version(6, 2, 0);
+
+/// A number for a descriptor that stays open, and one for a descriptor that closes on exec.
+const STAYS: i32 = 150;
+const CLOSES: i32 = 151;
+
+/// The descriptors [`STAYS`] and [`CLOSES`] of a task, those that are open.
+fn descriptors_of(task: impl std::fmt::Display, whose: &str) -> Call<BTreeSet<i32>> {
+    let list = std::fs::read_dir(format!("/proc/{task}/fd")).map(|entries| {
+        entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|fd: &i32| (STAYS..=CLOSES).contains(fd))
+            .collect()
+    });
+    Call::io(format!("descriptors {STAYS} and {CLOSES} of {whose}"), list)
+}
+
+fn open_both() -> Result<(), Errno> {
+    for (fd, flags) in [(STAYS, 0), (CLOSES, libc::O_CLOEXEC)] {
+        // SAFETY: the numbers are not in use.
+        Errno::result(unsafe { libc::dup3(0, fd, flags) })?;
+    }
+    Ok(())
+}
+
+fn each_flag() -> Vec<Variant> {
+    // In an empty mount namespace there is nothing to execute.
+    one_by_one(Flags::KNOWN.into_iter().filter(|flag| *flag != Flags::EMPTY))
+}
+
+case!(Case {
+    name: "interactions.execve.keeps",
+    about: "execve(2) keeps what unshare(2) separated: all namespaces (but the time namespace, which \
+            it enters since Linux 6.2), umask and descriptors; it closes what closes on exec in the \
+            caller's table, and not in that of the former sharer.",
+    proves: &["INT-05"],
+    source: "execve(2), Effect on process attributes; kernel, fs/exec.c",
+    variants: each_flag,
+    run: |t| {
+        const ID: &str = "INT-05";
+        let flags = Flags(t.param()) | Flags::FS | Flags::FILES;
+        // SAFETY: zeroes are valid.
+        let before = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed::<Before>() }))?;
+        t.setup(Call::new("dup3()", open_both()))?;
+        let executed = Executed::sharing(t, "caller", Flags::FS | Flags::FILES, |t| {
+            let observer = Observer::open(t)?;
+            let start = model::Start::of(t.facts());
+            check_call(t, &observer, &start, flags, ID)?;
+            nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o031));
+            let state = observer.state();
+            for (word, ns) in before.namespaces.iter().zip(Ns::ALL) {
+                word.store(state.namespace(ns), Ordering::Release);
+            }
+            before.umask.store(state.umask.into(), Ordering::Release);
+            Ok(())
+        })?;
+        let pid = executed.pid();
+        let of = |ns: Ns| before.namespaces[ns as usize].load(Ordering::Acquire);
+        for ns in Ns::ALL {
+            let moves = ns == Ns::Time && t.facts().version >= EXEC_MOVES_SINCE;
+            let expected = of(if moves { Ns::TimeForChildren } else { ns });
+            // A link that leads nowhere, or that this kernel lacks.
+            if expected == 0 {
+                continue;
+            }
+            t.check(namespace_of(pid, ns).called(format!("ns/{} after execve()", ns.link())))
+                .proves(ID)
+                .is(expected)?;
+        }
+        let status = t.setup(Call::io("read(status)", std::fs::read_to_string(format!("/proc/{pid}/status"))))?;
+        let umask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("Umask:")?.trim(), 8).ok());
+        t.check(Call::seen("umask after execve()", umask)).proves(ID).is(Some(before.umask.load(Ordering::Acquire)))?;
+        t.check(descriptors_of(pid, "the executed program")).proves(ID).is([STAYS].into())?;
+        t.check(descriptors_of("self", "the former sharer")).proves(ID).is([STAYS, CLOSES].into())
+    }
+});
+
+case!(Case {
+    name: "interactions.execve.unshares_descriptors",
+    about: "execve(2) by a task that shares its descriptors gives it a table of its own, without any \
+            unshare(2): what closes on exec closes for it, and stays open for the sharer.",
+    proves: &["INT-18"],
+    source: "execve(2), Effect on process attributes; kernel, fs/exec.c",
+    run: |t| {
+        const ID: &str = "INT-18";
+        t.setup(Call::new("dup3()", open_both()))?;
+        let executed = Executed::sharing(t, "caller", Flags::FILES, |_| Ok(()))?;
+        let (pid, sharer) = (executed.pid().as_raw(), std::process::id() as i32);
+        t.check(descriptors_of(pid, "the executed program")).proves(ID).is([STAYS].into())?;
+        t.check(descriptors_of("self", "its former sharer")).proves(ID).is([STAYS, CLOSES].into())?;
+        if t.facts().has(Feature::Kcmp) {
+            t.check(observe::sharing(Shared::Files, pid, sharer)).proves(ID).is(false)?;
+        }
+        Ok(())
+    }
+});
+
+fn who_leaves() -> Vec<Variant> {
+    vec![Variant::new("shared", 0), Variant::new("caller_left", 1), Variant::new("sharer_left", 2)]
+}
+
+case!(Case {
+    name: "interactions.execve.set_user_id",
+    about: "A set-user-ID program is not raised while another process shares root and cwd with its \
+            caller; after unshare(CLONE_FS) by the caller, or by the sharer, it is.",
+    proves: &["INT-19"],
+    source: "execve(2); kernel, fs/exec.c",
+    needs: setuid_exec::NEEDS,
+    variants: who_leaves,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "INT-19";
+        let program = Program::new(t)?;
+        let mut caller = t.spawn_sharing("caller", Flags::FS.0, |t| {
+            become_unprivileged(t)?;
+            match t.param() {
+                1 => t.check(unshare(Flags::FS)).proves(ID).succeeds()?,
+                2 => {
+                    // The case's first task is the sharer: it leaves before this one goes on.
+                    t.setup(Call::new("raise(SIGSTOP)", nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP)))?;
+                }
+                _ => {}
+            }
+            t.setup(program.execute())
+        })?;
+        if t.param() == 2 {
+            use nix::sys::wait::{WaitPidFlag, waitpid};
+            let flags = WaitPidFlag::WUNTRACED | WaitPidFlag::__WALL;
+            t.setup(Call::new("waitpid(WUNTRACED)", waitpid(caller.pid(), Some(flags))))?;
+            t.check(unshare(Flags::FS)).proves(ID).succeeds()?;
+            let go_on = nix::sys::signal::kill(caller.pid(), nix::sys::signal::Signal::SIGCONT);
+            t.setup(Call::new("kill(SIGCONT)", go_on))?;
+        }
+        let user = effective_user(t, caller.pid())?;
+        caller.kill();
+        t.check(Call::seen("effective user of the set-user-ID program", user)).proves(ID).is(if t.param() == 0 {
+            setuid_exec::ORDINARY
+        } else {
+            0
+        })
+    })
+});
+
+fn each_kind() -> Vec<Variant> {
+    limits::each_kind().into_iter().filter(|variant| variant.param != Flags::NEWUSER.0).collect()
+}
+
+case!(Case {
+    name: "interactions.exit.releases",
+    about: "When the caller exits, its namespace goes: where the limit has room for one, there is \
+            none while the caller lives and room again afterwards. A task that shared root, cwd, \
+            descriptors and undo list with it keeps all of its state.",
+    proves: &["INT-06"],
+    source: "namespaces(7), Namespace lifetime; kernel, kernel/exit.c",
+    needs: limits::NEEDS,
+    variants: each_kind,
+    run: |t| {
+        const ID: &str = "INT-06";
+        let flag = Flags(t.param());
+        t.in_child(|t| {
+            limits::enter_own_user_namespace(t)?;
+            limits::set(t, flag, 1 + used(flag))?;
+            let observer = Observer::open(t)?;
+            let before = observer.state();
+            let caller = t.spawn_sharing("caller", (Flags::FS | Flags::FILES | Flags::SYSVSEM).0, |t| {
+                t.check(unshare(flag)).proves(ID).succeeds()?;
+                let stop = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
+                t.setup(Call::new("raise(SIGSTOP)", stop))
+            })?;
+            use nix::sys::wait::{WaitPidFlag, waitpid};
+            let flags = WaitPidFlag::WUNTRACED | WaitPidFlag::__WALL;
+            t.setup(Call::new("waitpid(WUNTRACED)", waitpid(caller.pid(), Some(flags))))?;
+            t.in_child(|t| {
+                let call = unshare(flag).called(format!("unshare({flag}) while the caller lives"));
+                t.check(call).proves(ID).fails_with(Errno::ENOSPC)
+            })?;
+            let go_on = nix::sys::signal::kill(caller.pid(), nix::sys::signal::Signal::SIGCONT);
+            t.setup(Call::new("kill(SIGCONT)", go_on))?;
+            caller.join(t)?;
+            check_room_for(t, flag, 1, ID)?;
+            check_changes(t, flag, ID, &model::Prediction::nothing(), &before, &observer.state())
+        })
+    }
+});

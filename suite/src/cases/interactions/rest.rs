@@ -1,0 +1,394 @@
+//! What unshare(2) leaves alone, whatever its flags, and its neighbour close_range(2) (section 8 of
+//! the behaviour catalogue).
+
+use std::os::fd::AsRawFd;
+
+use nix::mount::{MsFlags, mount};
+use syscalls::{Sysno, syscall};
+
+use crate::observe::Shared;
+use crate::observe::mounts::mounts;
+use crate::prelude::*;
+use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
+use crate::tasks::side::{Side, check_call_beside, check_kcmp, check_separated, each_flag, in_own_namespaces};
+
+fn is_open(fd: i32) -> Result<bool, Errno> {
+    // SAFETY: F_GETFD takes no pointer.
+    Ok(unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 })
+}
+
+fn open_as(fd: i32) -> Result<(), Errno> {
+    // SAFETY: the cases keep nothing at this number.
+    Errno::result(unsafe { libc::dup2(0, fd) }).map(drop)
+}
+
+/// close_range(2) with CLOSE_RANGE_UNSHARE.
+fn close_range(first: u32, last: u32) -> Call<()> {
+    const UNSHARE: u32 = 1 << 1;
+    // SAFETY: closes what the cases opened there.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, UNSHARE) };
+    Call::new(format!("close_range({first}, {last}, CLOSE_RANGE_UNSHARE)"), Errno::result(result).map(drop))
+}
+
+/// Descriptors that a range takes in the middle, and others on both sides of it.
+const BELOW: i32 = 40;
+const WITHIN: [i32; 2] = [100, 120];
+const ABOVE: i32 = 200;
+
+#[track_caller]
+fn open_all(t: &Test) -> Done {
+    [BELOW, WITHIN[0], WITHIN[1], ABOVE]
+        .into_iter()
+        .try_for_each(|fd| t.setup(Call::new(format!("dup2(0, {fd})"), open_as(fd))))
+}
+
+/// Which of the descriptors one side has.
+#[track_caller]
+fn check_open(t: &Test, side: Side, expected: [bool; 4], requirement: &'static str) -> Done {
+    let open = side.ask(t, "which of 40, 100, 120 and 200 are open", (), |()| {
+        Ok([is_open(BELOW)?, is_open(WITHIN[0])?, is_open(WITHIN[1])?, is_open(ABOVE)?])
+    })?;
+    t.check(open).proves(requirement).is(expected)
+}
+
+fn ranges() -> Vec<Variant> {
+    vec![Variant::new("middle", 150), Variant::new("all_above", u64::from(u32::MAX))]
+}
+
+case!(Case {
+    name: "interactions.close_range.unshares",
+    about: "close_range(2) with CLOSE_RANGE_UNSHARE first does what unshare(CLONE_FILES) does: the \
+            range is closed for the caller alone, all else is copied, and from then on the tables \
+            are apart.",
+    proves: &["INT-17"],
+    source: "close_range(2), CLOSE_RANGE_UNSHARE",
+    variants: ranges,
+    run: |t| {
+        const ID: &str = "INT-17";
+        let ground = Ground::lay(t)?;
+        let peer = Peer::start(t, "sharer", Flags::FILES)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        open_all(t)?;
+        let last = t.param() as u32;
+        t.check(close_range(90, last)).proves(ID).succeeds()?;
+        check_open(t, caller, [true, false, false, last == 150], ID)?;
+        check_open(t, other, [true; 4], ID)?;
+        check_kcmp(t, &peer, Shared::Files, false, ID)?;
+        check_apart(t, &ground, Mark::Descriptor, (caller, other), ID)
+    }
+});
+
+case!(Case {
+    name: "interactions.close_range.beyond_nr_open",
+    about: "A shared table with a descriptor beyond fs.nr_open cannot be copied by CLOSE_RANGE_UNSHARE \
+            either (EMFILE), and stays shared; but what is to be closed to the end is not copied, so \
+            that a range which takes that descriptor succeeds.",
+    proves: &["INT-17"],
+    source: "close_range(2), CLOSE_RANGE_UNSHARE; kernel, fs/file.c",
+    needs: Needs::NONE.with(Feature::InitialRoot).disturbing(Global::NrOpen),
+    run: |t| {
+        const ID: &str = "INT-17";
+        let ground = Ground::lay(t)?;
+        let peer = Peer::start(t, "sharer", Flags::FILES)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        open_all(t)?;
+        let path = Global::NrOpen.path();
+        t.setup(Call::io("write(64) to fs.nr_open", std::fs::write(path, "64")))?;
+        t.check(close_range(90, 150)).proves(ID).fails_with(Errno::EMFILE)?;
+        check_open(t, caller, [true; 4], ID)?;
+        check_shared(t, &ground, Mark::Descriptor, (caller, other), ID)?;
+        check_kcmp(t, &peer, Shared::Files, true, ID)?;
+        // What remains has to fit below the limit of 64 by its numbers, on older kernels by the range's.
+        t.check(close_range(50, u32::MAX)).proves(ID).succeeds()?;
+        check_open(t, caller, [true, false, false, false], ID)?;
+        check_open(t, other, [true; 4], ID)?;
+        check_kcmp(t, &peer, Shared::Files, false, ID)
+    }
+});
+
+/// What no flag names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Unrelated {
+    personality: i64,
+    nice: i64,
+    scheduling: (i64, i64),
+    processors: Vec<u8>,
+    priority_of_io: i64,
+    limits: Vec<(u64, u64)>,
+    timer: (i64, i64),
+    posix_timer: (i64, i64),
+    pending: u64,
+    stack: (usize, usize, i32),
+    robust_list: (u64, u64),
+    name: String,
+    slack: i64,
+    score: String,
+    keyrings: [i64; 3],
+    tasks: Vec<String>,
+    label: Result<String, i32>,
+}
+
+const PENDING: libc::c_int = libc::SIGUSR2;
+const ALTERNATE_STACK: usize = 64 * 1024;
+
+/// Gives the calling task values that none has by chance.
+#[track_caller]
+fn set_unrelated(t: &Test) -> Done<libc::timer_t> {
+    let stack = Box::leak(vec![0u8; ALTERNATE_STACK].into_boxed_slice());
+    let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: ALTERNATE_STACK };
+    let hour = libc::timeval { tv_sec: 3600, tv_usec: 0 };
+    let timer = libc::itimerval { it_interval: hour, it_value: hour };
+    let mut posix_timer: libc::timer_t = std::ptr::null_mut();
+    let limit = libc::rlimit { rlim_cur: 300, rlim_max: 300 };
+    // SAFETY: the structures live through the calls; the alternate stack is leaked; the blocked
+    // signal stays pending.
+    let results = unsafe {
+        let mut blocked: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut blocked);
+        libc::sigaddset(&raw mut blocked, PENDING);
+        [
+            ("personality(ADDR_NO_RANDOMIZE)", libc::personality(0x0004_0000)),
+            ("setpriority(7)", libc::setpriority(libc::PRIO_PROCESS, 0, 7)),
+            ("prctl(PR_SET_TIMERSLACK)", libc::prctl(libc::PR_SET_TIMERSLACK, 12345)),
+            ("prctl(PR_SET_NAME)", libc::prctl(libc::PR_SET_NAME, c"unrelated".as_ptr())),
+            ("setrlimit(RLIMIT_NOFILE)", libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit)),
+            (
+                "setitimer(ITIMER_VIRTUAL)",
+                libc::setitimer(libc::ITIMER_VIRTUAL, &raw const timer, std::ptr::null_mut()),
+            ),
+            ("timer_create()", libc::timer_create(libc::CLOCK_MONOTONIC, std::ptr::null_mut(), &raw mut posix_timer)),
+            ("sigprocmask(SIGUSR2)", libc::sigprocmask(libc::SIG_BLOCK, &raw const blocked, std::ptr::null_mut())),
+            ("raise(SIGUSR2)", libc::raise(PENDING)),
+            ("sigaltstack()", libc::sigaltstack(&raw const stack, std::ptr::null_mut())),
+        ]
+    };
+    for (text, result) in results {
+        t.setup(Call::new(text, Errno::result(result)))?;
+    }
+    let long = libc::itimerspec {
+        it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
+        it_value: libc::timespec { tv_sec: 100_000, tv_nsec: 0 },
+    };
+    // SAFETY: as above.
+    let armed = unsafe { libc::timer_settime(posix_timer, 0, &raw const long, std::ptr::null_mut()) };
+    t.setup(Call::new("timer_settime()", Errno::result(armed)))?;
+    // An empty list, whose head leads to itself: a forked task has none.
+    let head = Box::leak(Box::new([0usize; 3]));
+    head[0] = head.as_ptr() as usize;
+    // SAFETY: the head is leaked, and has the size that is given.
+    let listed = unsafe { syscall!(Sysno::set_robust_list, head.as_ptr(), 24) };
+    t.setup(Call::new("set_robust_list()", listed.map(drop).map_err(|errno| Errno::from_raw(errno.into_raw()))))?;
+    // Best effort, priority 6. A kernel without block devices knows none.
+    // SAFETY: ioprio_set takes numbers.
+    let _ = unsafe { syscall!(Sysno::ioprio_set, 1, 0, 2 << 13 | 6) };
+    // SAFETY: keyctl(KEYCTL_JOIN_SESSION_KEYRING) without a name takes a null pointer. A kernel
+    // without keys knows none.
+    let _ = unsafe { syscall!(Sysno::keyctl, 1, 0) };
+    Ok(posix_timer)
+}
+
+/// The values at hand. `posix_timer` is one that runs for long.
+fn look_at_unrelated(posix_timer: libc::timer_t) -> Unrelated {
+    let or_errno = |result: Result<usize, syscalls::Errno>| {
+        result.map_or_else(|errno| -i64::from(errno.into_raw()), |value| value as i64)
+    };
+    let file = |path: &str| std::fs::read_to_string(path).map_err(|error| error.raw_os_error().unwrap_or(0));
+    // SAFETY: all structures live through the calls that fill them in; the rest takes numbers. The
+    // identifiers of keyrings are asked for without making any.
+    unsafe {
+        let mut processors = vec![0u8; 128];
+        let _ = syscall!(Sysno::sched_getaffinity, 0, processors.len(), processors.as_mut_ptr());
+        let limits = (0..16)
+            .map(|which| {
+                let mut limit = [0u64; 2];
+                let _ = syscall!(Sysno::prlimit64, 0, which, 0, limit.as_mut_ptr());
+                (limit[0], limit[1])
+            })
+            .collect();
+        let mut timer: libc::itimerval = std::mem::zeroed();
+        libc::getitimer(libc::ITIMER_VIRTUAL, &raw mut timer);
+        let mut long: libc::itimerspec = std::mem::zeroed();
+        let known = libc::timer_gettime(posix_timer, &raw mut long);
+        let mut pending = 0u64;
+        let _ = syscall!(Sysno::rt_sigpending, &raw mut pending, 8);
+        let mut stack: libc::stack_t = std::mem::zeroed();
+        libc::sigaltstack(std::ptr::null(), &raw mut stack);
+        let mut robust = [0u64; 2];
+        let _ = syscall!(Sysno::get_robust_list, 0, &raw mut robust[0], &raw mut robust[1]);
+        let mut name = [0u8; 16];
+        libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr());
+        let mut parameter = 0i32;
+        let policy = or_errno(syscall!(Sysno::sched_getscheduler, 0));
+        let _ = syscall!(Sysno::sched_getparam, 0, &raw mut parameter);
+        Unrelated {
+            personality: or_errno(syscall!(Sysno::personality, u32::MAX)),
+            nice: or_errno(syscall!(Sysno::getpriority, libc::PRIO_PROCESS, 0)),
+            scheduling: (policy, parameter.into()),
+            processors,
+            priority_of_io: or_errno(syscall!(Sysno::ioprio_get, 1, 0)),
+            limits,
+            // Hours: they run, but not for so long.
+            timer: ((timer.it_value.tv_sec + 1800) / 3600, timer.it_interval.tv_sec),
+            posix_timer: (known.into(), (long.it_value.tv_sec + 50_000) / 100_000),
+            pending,
+            stack: (stack.ss_sp as usize, stack.ss_size, stack.ss_flags),
+            robust_list: (robust[0], robust[1]),
+            name: String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned(),
+            slack: libc::prctl(libc::PR_GET_TIMERSLACK).into(),
+            score: file("/proc/self/oom_score_adj").unwrap_or_default(),
+            // Thread, process and session keyring.
+            keyrings: [-1i32, -2, -3].map(|id| or_errno(syscall!(Sysno::keyctl, 0, id, 0))),
+            tasks: std::fs::read_dir("/proc/self/task").map_or_else(
+                |_| Vec::new(),
+                |tasks| tasks.flatten().filter_map(|task| task.file_name().into_string().ok()).collect(),
+            ),
+            label: file("/proc/thread-self/attr/current"),
+        }
+    }
+}
+
+/// What differs, by the names of the fields.
+fn changes(before: &Unrelated, after: &Unrelated) -> String {
+    let lines = |unrelated: &Unrelated| format!("{unrelated:#?}");
+    let (before, after) = (lines(before), lines(after));
+    let changed: Vec<_> = before
+        .lines()
+        .zip(after.lines())
+        .filter(|(before, after)| before != after)
+        .map(|(before, after)| format!("{} became {}", before.trim(), after.trim()))
+        .collect();
+    changed.join("; ")
+}
+
+case!(Case {
+    name: "interactions.unrelated",
+    about: "No flag touches keyrings, personality, nice value, scheduling, processors, I/O priority, \
+            resource limits, timers, pending signals, alternate stack, robust futex list, name, or \
+            the label that a security module has put on the caller; nor does a task come or go.",
+    proves: &["INT-28", "INT-29", "INT-20"],
+    source: "kernel, kernel/fork.c",
+    variants: || each_flag()
+        .into_iter()
+        .map(|variant| match Flags(variant.param) {
+            // Nothing can be looked at there, by path.
+            Flags::EMPTY => variant.proving(["INT-28"]),
+            _ => variant,
+        })
+        .collect(),
+    run: |t| t.in_child(|t| {
+        let flags = Flags(t.param());
+        let timer = set_unrelated(t)?;
+        let observer = Observer::open(t)?;
+        let mut before = look_at_unrelated(timer);
+        check_call(t, &observer, &model::Start::of(t.facts()), flags, "INT-28")?;
+        let after = look_at_unrelated(timer);
+        if flags == Flags::EMPTY {
+            before = Unrelated {
+                score: after.score.clone(),
+                tasks: after.tasks.clone(),
+                label: after.label.clone(),
+                ..before
+            };
+        }
+        let text = format!("what unshare({flags}) changed of what it does not name");
+        t.check(Call::seen(text, changes(&before, &after))).proves("INT-28").is(String::new())
+    })
+});
+
+/// struct landlock_ruleset_attr in its first form: rights to files that are taken away.
+#[repr(C)]
+struct Ruleset {
+    handled: u64,
+}
+
+const LANDLOCK_CREATE_RULESET: libc::c_long = 444;
+const LANDLOCK_RESTRICT_SELF: libc::c_long = 446;
+/// LANDLOCK_ACCESS_FS_MAKE_REG.
+const MAKE_FILES: u64 = 1 << 8;
+
+/// Makes a file in an open directory, and removes it.
+fn make_file(directory: &std::fs::File) -> Result<(), Errno> {
+    let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC;
+    // SAFETY: the name lives through the calls; the descriptor is closed where it was opened.
+    unsafe {
+        let fd = Errno::result(libc::openat(directory.as_raw_fd(), c"made".as_ptr(), flags, 0o600))?;
+        libc::close(fd);
+        Errno::result(libc::unlinkat(directory.as_raw_fd(), c"made".as_ptr(), 0)).map(drop)
+    }
+}
+
+case!(Case {
+    name: "interactions.landlock",
+    about: "A Landlock domain survives every flag: what it forbids stays forbidden, also with all the \
+            capabilities of a new user namespace and in a new mount namespace.",
+    proves: &["INT-20"],
+    source: "landlock(7)",
+    variants: each_flag,
+    run: |t| {
+        const ID: &str = "INT-20";
+        let flags = Flags(t.param());
+        let observer = Observer::open(t)?;
+        let directory = t.setup(Call::io("open(private directory)", std::fs::File::open(t.directory()?)))?;
+        let ruleset = Ruleset { handled: MAKE_FILES };
+        // SAFETY: the rules live through the call; a new descriptor comes of it.
+        let made = unsafe { libc::syscall(LANDLOCK_CREATE_RULESET, &raw const ruleset, size_of::<Ruleset>(), 0) };
+        let ruleset = match Errno::result(made) {
+            Ok(fd) => fd,
+            Err(errno @ (Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EPERM)) => {
+                return Err(t.skip(format!(
+                    "Landlock is not active here ({errno:?}): it takes Linux 5.13 and landlock in the \
+                     kernel's lsm= list"
+                )));
+            }
+            Err(errno) => return t.setup(Call::new("landlock_create_ruleset()", Err(errno))),
+        };
+        t.setup(Call::new("openat(O_CREAT)", make_file(&directory)))?;
+        t.setup(crate::place::seccomp::set_no_new_privs())?;
+        // SAFETY: takes numbers.
+        let restricted = unsafe { libc::syscall(LANDLOCK_RESTRICT_SELF, ruleset, 0) };
+        t.setup(Call::new("landlock_restrict_self()", Errno::result(restricted)))?;
+        // SAFETY: closes the descriptor from above.
+        unsafe { libc::close(ruleset as i32) };
+        let forbidden = |when: &str| {
+            t.check(Call::new(format!("openat(O_CREAT) {when}"), make_file(&directory)))
+                .proves(ID)
+                .fails_with(Errno::EACCES)
+        };
+        forbidden("in the domain")?;
+        check_call(t, &observer, &model::Start::of(t.facts()), flags, ID)?;
+        forbidden(&format!("in the domain after unshare({flags})"))
+    }
+});
+
+case!(Case {
+    name: "interactions.read_only",
+    about: "No flag needs a file system that can be written to: with every mount read-only all of them \
+            succeed and change what they name.",
+    proves: &["INT-30"],
+    source: "kernel, kernel/fork.c",
+    needs: Needs::ROOT,
+    variants: each_flag,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "INT-30";
+        let directory = t.directory()?.join("file");
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
+        let none: Option<&str> = None;
+        for line in t.setup(Call::new("read(mountinfo)", mounts()))? {
+            let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+            // A mount that another covers cannot be reached, and one may be locked by who made it.
+            let _ = mount(none, line.point(), none, flags, none);
+        }
+        for (what, path) in
+            [("private directory", directory.as_path()), ("root directory", "/unshare-conformance".as_ref())]
+        {
+            let written = Call::io(format!("open(O_CREAT) in the {what}"), std::fs::File::create(path).map(drop));
+            if written.result() != Err(Failure::Errno(Errno::EROFS)) {
+                return Err(t.broken("remount of all mounts read-only", format!("{written:?}")));
+            }
+        }
+        let start = model::Start::of(t.facts());
+        let prediction = check_call_beside(t, &observer, &start, Flags(t.param()), ID, &[&peer])?;
+        check_separated(t, &peer, &prediction, ID)
+    })
+});

@@ -1,0 +1,109 @@
+//! What is counted is let go of again: after success and after every kind of failure (ATOM-18,
+//! ATOM-S8, ERR-30 of the behaviour catalogue). A count that leaks is a machine that some day makes
+//! no more namespaces.
+
+use crate::call::failing::Failing;
+use crate::place::limits;
+use crate::prelude::*;
+use crate::spec::model::Start;
+
+const SOURCE: &str = "2006 design document, 6 (failure leaves nothing behind); kernel, kernel/ucount.c";
+
+/// How often a call is repeated. Each that leaked would use up a place of its own, of which there is
+/// one; more find what leaks now and then.
+fn times(t: &Test) -> usize {
+    if t.tier() == Tier::Quick { 4 } else { 20 }
+}
+
+case!(Case {
+    name: "limits.returned.success",
+    about: "When the only task in a namespace has ended, the namespace is no longer counted: under a \
+            limit with room for one, one task after the other makes one.",
+    proves: &["ERR-30"],
+    source: SOURCE,
+    needs: limits::NEEDS,
+    variants: limits::each_kind,
+    run: |t| {
+        let flag = Flags(t.param());
+        limits::enter_own_user_namespace(t)?;
+        limits::set(t, flag, limits::used(flag) + 1)?;
+        for _ in 0..times(t) {
+            t.in_child(|t| limits::check_room(t, flag, "ERR-30"))?;
+        }
+        Ok(())
+    }
+});
+
+fn requirement(failing: Failing) -> &'static str {
+    match failing {
+        Failing::TimeLimit => "ATOM-18",
+        _ => "ATOM-S8",
+    }
+}
+
+fn failures() -> Vec<Variant> {
+    Failing::ALL
+        .into_iter()
+        .enumerate()
+        .flat_map(|(at, (failing, name))| {
+            limits::each_kind().into_iter().filter(move |variant| failing.comes_after(Flags(variant.param))).map(
+                move |variant| {
+                    let (param, inner) = (variant.param | (at as u64) << 40, variant.name.clone());
+                    Variant { name: format!("{name}.{inner}"), param, ..variant }.needing(failing.needs()).proving(
+                        match failing {
+                            Failing::TimeLimit => vec!["ATOM-18", "ATOM-S8"],
+                            _ => vec!["ATOM-S8"],
+                        },
+                    )
+                },
+            )
+        })
+        .collect()
+}
+
+case!(Case {
+    name: "limits.returned.failure",
+    about: "A call that fails leaves nothing counted, whatever it had made or counted by then: after \
+            several failures there is still room for one namespace under a limit that allows one more \
+            than are in use.",
+    proves: &["ATOM-18", "ATOM-S8"],
+    source: SOURCE,
+    needs: limits::NEEDS,
+    variants: failures,
+    run: |t| {
+        let (failing, _) = Failing::ALL[(t.param() >> 40) as usize];
+        let flag = Flags(t.param() & 0xffff_ffff);
+        let requirement = requirement(failing);
+        let root = t.directory()?;
+        limits::enter_own_user_namespace(t)?;
+        let observer = Observer::open(t)?;
+        // What speaks against the call goes away with the task, but for limits.
+        t.in_child(|t| fail(t, &observer, failing, flag, root))?;
+        if failing == Failing::TimeLimit {
+            limits::set(t, Flags::NEWTIME, limits::HIGHEST)?;
+        }
+        limits::set(t, flag, limits::used(flag) + 1)?;
+        limits::check_room(t, flag, requirement)
+    }
+});
+
+/// Brings the task at hand into a state in which the call fails, and calls again and again.
+fn fail(t: &Test, observer: &Observer, failing: Failing, flag: Flags, root: &std::path::Path) -> Done {
+    // With somebody to share root and cwd with, as atomicity.newns has it without.
+    let prepared = failing.prepare(t, flag, Flags::FS, root)?;
+    fail_often(t, observer, &prepared.start, failing, flag)?;
+    if let Some((outside, limit)) = &prepared.outside {
+        // Neither inside nor outside is anything left.
+        limits::set_by(t, outside, flag, limit + 1)?;
+        limits::set(t, flag, 1)?;
+        limits::check_room(t, flag, requirement(failing))?;
+    }
+    Ok(())
+}
+
+fn fail_often(t: &Test, observer: &Observer, start: &Start, failing: Failing, flag: Flags) -> Done {
+    for _ in 0..times(t) {
+        check_call(t, observer, start, failing.flags(flag), requirement(failing))?;
+    }
+    Ok(())
+}

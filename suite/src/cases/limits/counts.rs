@@ -1,0 +1,230 @@
+//! A limit that is reached refuses, and what is counted are namespaces that exist (ERR-30, ERR-32,
+//! INT-23, INT-24, LIM-02 of the behaviour catalogue).
+
+use std::os::fd::AsRawFd;
+
+use crate::observe::nsfd::open_link;
+use crate::place::limits;
+use crate::prelude::*;
+use crate::tasks::side::check_call_beside;
+
+const SOURCE: &str = "namespaces(7), The /proc/sys/user directory; unshare(2), ERRORS (ENOSPC)";
+
+case!(Case {
+    name: "limits.zero",
+    about: "A limit of 0 refuses even the first namespace of its kind with ENOSPC, and changes \
+            nothing; raised, it allows one.",
+    proves: &["ERR-32"],
+    source: SOURCE,
+    needs: limits::NEEDS,
+    variants: limits::each_kind,
+    run: |t| {
+        const ID: &str = "ERR-32";
+        let flag = Flags(t.param());
+        limits::enter_own_user_namespace(t)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
+        limits::set(t, flag, 0)?;
+        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&peer])?;
+        limits::set(t, flag, limits::used(flag) + 1)?;
+        check_call_beside(t, &observer, &limits::start(t, Flags::NONE), flag, ID, &[&peer]).map(drop)
+    }
+});
+
+case!(Case {
+    name: "limits.reached",
+    about: "While another task of the same user holds as many namespaces of a kind as its limit \
+            allows, one more is refused with ENOSPC and nothing changes, neither in the caller nor \
+            in that task; when it has ended, there is room again.",
+    proves: &["ERR-30"],
+    source: SOURCE,
+    needs: limits::NEEDS,
+    variants: limits::each_kind,
+    run: |t| {
+        const ID: &str = "ERR-30";
+        let flag = Flags(t.param());
+        limits::enter_own_user_namespace(t)?;
+        let observer = Observer::open(t)?;
+        let holder = Peer::start(t, "holder", Flags::NONE)?;
+        limits::set(t, flag, limits::used(flag) + 1)?;
+        t.check(limits::unshare_by(t, &holder, flag)?).proves(ID).succeeds()?;
+        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&holder])?;
+        holder.end();
+        limits::check_room(t, flag, ID)
+    }
+});
+
+/// The kinds that a task can replace again and again: a user namespace is nested, and a second PID
+/// namespace is refused for another reason.
+fn replaceable() -> Vec<Variant> {
+    limits::each_kind()
+        .into_iter()
+        .filter(|variant| ![Flags::NEWUSER.0, Flags::NEWPID.0].contains(&variant.param))
+        .collect()
+}
+
+case!(Case {
+    name: "limits.replacing",
+    about: "A task that replaces its namespace needs room for two, since the new one is counted \
+            before the old is let go: with room for one, the second call gives ENOSPC and changes \
+            nothing.",
+    proves: &["ERR-30"],
+    source: SOURCE,
+    needs: limits::NEEDS,
+    variants: replaceable,
+    run: |t| {
+        const ID: &str = "ERR-30";
+        let flag = Flags(t.param());
+        limits::enter_own_user_namespace(t)?;
+        let observer = Observer::open(t)?;
+        if flag != Flags::NEWNS {
+            // The mount namespace is the user namespace's own already.
+            check_call(t, &observer, &limits::start(t, Flags::NONE), flag, ID)?;
+        }
+        limits::set(t, flag, 1)?;
+        for _ in 0..3 {
+            check_call(t, &observer, &limits::start(t, flag), flag, ID)?;
+        }
+        limits::set(t, flag, 2)?;
+        check_call(t, &observer, &limits::start(t, Flags::NONE), flag, ID).map(drop)
+    }
+});
+
+case!(Case {
+    name: "limits.alive_not_calls",
+    about: "What is counted are namespaces that exist, not calls: a task that goes on replacing its \
+            namespace never meets a limit of two.",
+    proves: &["INT-23"],
+    source: SOURCE,
+    needs: limits::NEEDS,
+    variants: replaceable,
+    run: |t| {
+        const ID: &str = "INT-23";
+        let flag = Flags(t.param());
+        limits::enter_own_user_namespace(t)?;
+        limits::set(t, flag, 2)?;
+        for _ in 0..if t.tier() == Tier::Quick { 6 } else { 30 } {
+            limits::check_room(t, flag, ID)?;
+        }
+        // Nobody else was there to make it succeed.
+        limits::set(t, flag, 0)?;
+        let observer = Observer::open(t)?;
+        check_call(t, &observer, &limits::start(t, flag), flag, ID).map(drop)
+    }
+});
+
+case!(Case {
+    name: "limits.lowered",
+    about: "A limit can be set below what is in use: those who have a namespace keep it, and the \
+            next one is refused with ENOSPC until the limit is above the use again.",
+    proves: &["LIM-02"],
+    source: SOURCE,
+    needs: limits::NEEDS,
+    variants: limits::each_kind,
+    run: |t| {
+        const ID: &str = "LIM-02";
+        let flag = Flags(t.param());
+        limits::enter_own_user_namespace(t)?;
+        let observer = Observer::open(t)?;
+        let holders = [Peer::start(t, "first holder", Flags::NONE)?, Peer::start(t, "second holder", Flags::NONE)?];
+        for holder in &holders {
+            t.setup(limits::unshare_by(t, holder, flag)?)?;
+        }
+        let both: Vec<_> = holders.iter().collect();
+        for limit in [1, 0, limits::used(flag) + 2] {
+            limits::set(t, flag, limit)?;
+            check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &both)?;
+        }
+        limits::set(t, flag, limits::used(flag) + 3)?;
+        check_call_beside(t, &observer, &limits::start(t, Flags::NONE), flag, ID, &both).map(drop)
+    }
+});
+
+/// How a namespace without tasks is kept.
+const BY_DESCRIPTOR: u64 = 0;
+const BY_MOUNT: u64 = 1 << 40;
+
+fn kept_kinds() -> Vec<Variant> {
+    [(BY_DESCRIPTOR, "descriptor"), (BY_MOUNT, "bind_mount")]
+        .into_iter()
+        .flat_map(|(how, name)| {
+            limits::each_kind().into_iter().map(move |variant| Variant {
+                name: format!("{name}.{}", variant.name),
+                param: variant.param | how,
+                ..variant
+            })
+        })
+        // A mount namespace can be bound only in one that is older, and the order of two of them is
+        // not certain (RULE-10).
+        .filter(|variant| variant.param != BY_MOUNT | Flags::NEWNS.0)
+        .collect()
+}
+
+/// The link to what `flag` makes.
+fn link_of(flag: Flags) -> Ns {
+    match flag {
+        Flags::NEWUSER => Ns::User,
+        Flags::NEWNS => Ns::Mnt,
+        Flags::NEWUTS => Ns::Uts,
+        Flags::NEWIPC => Ns::Ipc,
+        Flags::NEWPID => Ns::PidForChildren,
+        Flags::NEWCGROUP => Ns::Cgroup,
+        Flags::NEWNET => Ns::Net,
+        _ => Ns::TimeForChildren,
+    }
+}
+
+case!(Case {
+    name: "limits.pinned",
+    about: "A namespace whose tasks have all ended stays counted as long as an open descriptor or a \
+            bind mount keeps it: the next one is refused with ENOSPC, and allowed once that is gone.",
+    proves: &["INT-24"],
+    source: "namespaces(7), Namespace lifetime and The /proc/sys/user directory",
+    needs: limits::NEEDS,
+    variants: kept_kinds,
+    run: |t| {
+        const ID: &str = "INT-24";
+        let by_mount = t.param() & BY_MOUNT != 0;
+        let flag = Flags(t.param() & !BY_MOUNT);
+        let target = t.directory()?.join("namespace");
+        t.setup(Call::io("open(O_CREAT)", std::fs::File::create(&target)))?;
+        limits::enter_own_user_namespace(t)?;
+        let observer = Observer::open(t)?;
+        limits::set(t, flag, limits::used(flag) + 1)?;
+        let maker = Peer::start(t, "maker", Flags::NONE)?;
+        t.setup(limits::unshare_by(t, &maker, flag)?)?;
+        if flag == Flags::NEWPID {
+            // Before its first process, the link leads nowhere (EFF-PID-03).
+            maker.setup(t, "fork()", (), |()| {
+                // SAFETY: the peer is single-threaded; its child ends at once.
+                if let nix::unistd::ForkResult::Parent { child } = unsafe { nix::unistd::fork()? } {
+                    nix::sys::wait::waitpid(child, None)?;
+                    return Ok(());
+                }
+                // SAFETY: ends the child without destructors.
+                unsafe { libc::_exit(0) }
+            })?;
+        }
+        let link = link_of(flag);
+        let file = t.setup(Call::new(format!("open({})", link.link()), open_link(maker.pid(), link)))?;
+        let mut kept = Some(file);
+        if by_mount {
+            let from = format!("/proc/self/fd/{}", kept.as_ref().map_or(-1, AsRawFd::as_raw_fd));
+            let none: Option<&str> = None;
+            let bound = nix::mount::mount(Some(from.as_str()), &target, none, nix::mount::MsFlags::MS_BIND, none);
+            t.setup(Call::new("mount(MS_BIND)", bound))?;
+            kept = None;
+        }
+        maker.end();
+        // Long enough for what is let go late to be let go.
+        std::thread::sleep(t.patience(std::time::Duration::from_millis(30)));
+        for _ in 0..3 {
+            check_call(t, &observer, &limits::start(t, flag), flag, ID)?;
+        }
+        drop(kept);
+        if by_mount {
+            t.setup(Call::new("umount()", nix::mount::umount(&target)))?;
+        }
+        limits::check_room(t, flag, ID)
+    }
+});

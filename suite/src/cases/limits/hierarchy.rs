@@ -1,0 +1,200 @@
+//! Whose limits count: every user namespace from the caller's to the initial one, for the caller's
+//! effective user (ERR-31, INT-22, INT-25 of the behaviour catalogue).
+
+use nix::unistd::{Uid, setresuid};
+
+use crate::observe::nsfd::{enter, open_link};
+use crate::place::limits;
+use crate::place::privilege::{CAP_SYS_ADMIN, set_capabilities};
+use crate::prelude::*;
+use crate::spec::model::Start;
+use crate::tasks::side::check_call_beside;
+
+const SOURCE: &str = "namespaces(7), The /proc/sys/user directory; kernel, kernel/ucount.c";
+
+/// The two kinds of which the nested user namespace uses one up itself.
+fn used_by_nesting(flag: Flags) -> u32 {
+    limits::used(flag) + u32::from(flag == Flags::NEWUSER)
+}
+
+case!(Case {
+    name: "limits.ancestor",
+    about: "A user namespace cannot give itself more than those around it have: with its own limit \
+            at 100, a namespace is refused with ENOSPC while the outer one's limit is reached, and \
+            allowed when that is raised.",
+    proves: &["ERR-31", "ERR-30"],
+    source: SOURCE,
+    needs: limits::NEEDS,
+    variants: limits::each_kind,
+    run: |t| {
+        const ID: &str = "ERR-31";
+        let flag = Flags(t.param());
+        limits::enter_own_user_namespace(t)?;
+        let observer = Observer::open(t)?;
+        let outside = Peer::start(t, "task outside", Flags::NONE)?;
+        limits::enter_nested_user_namespace(t)?;
+        let limit = used_by_nesting(flag);
+        limits::set_by(t, &outside, flag, limit)?;
+        limits::set(t, flag, 100)?;
+        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&outside])?;
+        limits::set_by(t, &outside, flag, limit + 1)?;
+        check_call_beside(t, &observer, &limits::start(t, Flags::NONE), flag, ID, &[&outside]).map(drop)
+    }
+});
+
+case!(Case {
+    name: "limits.counted_outwards",
+    about: "A namespace made in a nested user namespace counts in the outer one as well: there it \
+            takes the place of one that is then refused with ENOSPC, until its task has ended.",
+    proves: &["ERR-30", "ERR-31"],
+    source: SOURCE,
+    needs: limits::NEEDS,
+    variants: limits::each_kind,
+    run: |t| {
+        const ID: &str = "ERR-30";
+        let flag = Flags(t.param());
+        limits::enter_own_user_namespace(t)?;
+        let observer = Observer::open(t)?;
+        let inner = Peer::start(t, "task further in", Flags::NONE)?;
+        t.setup(limits::unshare_by(t, &inner, Flags::NEWUSER)?)?;
+        if flag == Flags::NEWUSER {
+            // The nested one is the one that counts.
+            limits::set(t, flag, 1)?;
+        } else {
+            limits::set(t, flag, limits::used(flag) + 1)?;
+            t.check(limits::unshare_by(t, &inner, flag)?).proves(ID).succeeds()?;
+        }
+        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&inner])?;
+        inner.end();
+        limits::check_room(t, flag, ID)
+    }
+});
+
+/// Who is the second user of a user namespace.
+const SECOND: u32 = 1234;
+
+/// Which of its user IDs the second caller changes.
+const ALL_IDS: u64 = 0;
+const EFFECTIVE_ONLY: u64 = 1;
+
+fn become_second((which, capabilities): (u64, u64)) -> Result<(), Errno> {
+    let second = Uid::from_raw(SECOND);
+    let root = Uid::from_raw(0);
+    nix::sys::prctl::set_keepcaps(true)?;
+    match which {
+        ALL_IDS => setresuid(second, second, second)?,
+        _ => setresuid(root, second, root)?,
+    }
+    let raised = set_capabilities(capabilities, capabilities);
+    match raised.result() {
+        Ok(()) => Ok(()),
+        Err(Failure::Errno(errno)) => Err(errno),
+        Err(Failure::Returned(_)) => Err(Errno::EPROTO),
+    }
+}
+
+/// Kinds of which a task can make two in a row, by who the second user is.
+fn kinds_by_user() -> Vec<Variant> {
+    [(ALL_IDS, "user"), (EFFECTIVE_ONLY, "effective_user")]
+        .into_iter()
+        .flat_map(|(which, name)| {
+            limits::each_kind().into_iter().filter(|variant| variant.param != Flags::NEWUSER.0).map(move |variant| {
+                Variant { name: format!("{name}.{}", variant.name), param: variant.param | which << 40, ..variant }
+            })
+        })
+        .collect()
+}
+
+case!(Case {
+    name: "limits.per_user",
+    about: "Each user has a count of its own: when one has reached the limit and is refused with \
+            ENOSPC, another user of the same user namespace may still make a namespace, and then is \
+            refused, too. Who counts is the effective user.",
+    proves: &["INT-22"],
+    source: SOURCE,
+    needs: limits::NEEDS.with(Feature::InitialRoot),
+    variants: kinds_by_user,
+    run: |t| {
+        const ID: &str = "INT-22";
+        let which = t.param() >> 40;
+        let flag = Flags(t.param() & 0xffff_ffff);
+        let observer = Observer::open(t)?;
+        let outside = Peer::start(t, "task outside", Flags::NONE)?;
+        t.setup(unshare(Flags::NEWUSER))?;
+        // Two users take somebody with the privilege outside to map them.
+        limits::map_everybody_by(t, &outside)?;
+        let all = observer.state().capabilities[1];
+        let second = Peer::start(t, "second user", Flags::NONE)?;
+        let third = Peer::start(t, "second user again", Flags::NONE)?;
+        for peer in [&second, &third] {
+            let text = format!("setresuid({SECOND}) by the {}", peer.name());
+            peer.setup(t, &text, (which, all), become_second)?;
+        }
+        limits::set(t, flag, 1)?;
+        // In a task of its own: a second CLONE_NEWPID by the same would be refused anyhow.
+        let first = Peer::start(t, "first user", Flags::NONE)?;
+        t.check(limits::unshare_by(t, &first, flag)?).proves(ID).succeeds()?;
+        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&first, &second])?;
+        t.check(limits::unshare_by(t, &second, flag)?).proves(ID).succeeds()?;
+        t.check(limits::unshare_by(t, &third, flag)?).proves(ID).fails_with(Errno::ENOSPC)?;
+        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&first, &second])?;
+        // Room for one is the first's again when its own is gone, whatever the second holds.
+        first.end();
+        limits::check_room(t, flag, ID)
+    }
+});
+
+case!(Case {
+    name: "limits.of_the_entered",
+    about: "What counts is the user namespace that the caller is in, not where its process comes \
+            from: one that enters another by setns(2) is refused with ENOSPC by the limit there, \
+            which its parent and sibling outside do not feel.",
+    proves: &["INT-25"],
+    source: SOURCE,
+    needs: limits::NEEDS,
+    variants: limits::each_kind,
+    run: |t| {
+        const ID: &str = "INT-25";
+        let flag = Flags(t.param());
+        let observer = Observer::open(t)?;
+        let inside = Peer::start(t, "task inside", Flags::NEWUSER)?;
+        let sibling = Peer::start(t, "sibling", Flags::NONE)?;
+        limits::set_by(t, &inside, flag, 0)?;
+        let before = Start::of(t.facts());
+        t.in_child(|t| {
+            let file = t.setup(Call::new("open(ns/user)", open_link(inside.pid(), Ns::User)))?;
+            t.setup(Call::new("setns(CLONE_NEWUSER)", enter(&file)))?;
+            drop(file);
+            let entered = Start { ids_mapped: false, ..limits::start(t, flag) };
+            check_call_beside(t, &observer, &entered, flag, ID, &[&inside]).map(drop)
+        })?;
+        t.check(limits::unshare_by(t, &sibling, flag)?).proves(ID).succeeds()?;
+        check_call_beside(t, &observer, &before, flag, ID, &[&inside]).map(drop)
+    }
+});
+
+case!(Case {
+    name: "limits.no_capability_lifts",
+    about: "CAP_SYS_RESOURCE and CAP_SYS_ADMIN, which let a task set a limit, do not let it pass \
+            one; nor does a capability less make it lower: with CAP_SYS_ADMIN alone there is room \
+            for as many.",
+    proves: &["ERR-30"],
+    source: SOURCE,
+    needs: limits::NEEDS.with(Feature::UtsNs),
+    run: |t| {
+        const ID: &str = "ERR-30";
+        limits::enter_own_user_namespace(t)?;
+        let observer = Observer::open(t)?;
+        limits::set(t, Flags::NEWUTS, 2)?;
+        let room = limits::start(t, Flags::NONE);
+        check_call(t, &observer, &room, Flags::NEWUTS, ID)?;
+        let holder = Peer::start(t, "holder", Flags::NONE)?;
+        t.setup(limits::unshare_by(t, &holder, Flags::NEWUTS)?)?;
+        let full = limits::start(t, Flags::NEWUTS);
+        check_call_beside(t, &observer, &full, Flags::NEWUTS, ID, &[&holder])?;
+        t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
+        check_call_beside(t, &observer, &full, Flags::NEWUTS, ID, &[&holder])?;
+        holder.end();
+        limits::check_room(t, Flags::NEWUTS, ID)
+    }
+});

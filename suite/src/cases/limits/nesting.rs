@@ -1,0 +1,176 @@
+//! How deep namespaces nest: user namespaces 33 levels below the initial one, PID namespaces 32
+//! (ERR-33, ERR-34, ORD-13, DOC-07 and INT-25 of the behaviour catalogue).
+
+use crate::observe::nsfd::{enter, open_link};
+use crate::place::limits;
+use crate::prelude::*;
+use crate::spec::model::Start;
+use crate::tasks::side::check_call_beside;
+
+const SOURCE: &str = "user_namespaces(7), Nested namespaces; pid_namespaces(7), Nesting PID namespaces; \
+                      unshare(2), ERRORS (ENOSPC)";
+
+/// How many user namespaces can be nested in the initial one.
+const USER_LEVELS: usize = 33;
+
+/// How many PID namespaces can be nested in the initial one.
+const PID_LEVELS: usize = 32;
+
+/// The inode of the initial PID namespace, the same on every kernel (include/linux/proc_ns.h).
+const INITIAL_PID_NS: u64 = 0xeffffffc;
+
+/// Depth is counted from the initial user namespace.
+const NEEDS: Needs = limits::NEEDS.with(Feature::InitialRoot);
+
+/// A task that is as deep in user namespaces as can be.
+fn deepest(t: &Test) -> Start {
+    Start { initial_admin: false, too_deep: Flags::NEWUSER, ..Start::of(t.facts()) }
+}
+
+/// Nests the caller in as many user namespaces as can be.
+#[track_caller]
+fn nest(t: &Test) -> Done {
+    for _ in 0..USER_LEVELS {
+        limits::enter_nested_user_namespace(t)?;
+    }
+    Ok(())
+}
+
+case!(Case {
+    name: "limits.nesting.user",
+    about: "33 user namespaces can be nested in the initial one, each by its caller alone; the 34th \
+            is refused with ENOSPC, however often it is tried and whatever else is asked for, and \
+            changes nothing; other namespaces can still be made.",
+    proves: &["ERR-33", "DOC-07"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "ERR-33";
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
+        for level in 1..=USER_LEVELS {
+            let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+            let call = unshare(Flags::NEWUSER);
+            t.check(call.called(format!("unshare(CLONE_NEWUSER) at level {level}"))).proves(ID).succeeds()?;
+            limits::map_ids(t, uid.as_raw(), gid.as_raw())?;
+        }
+        for flags in [
+            Flags::NEWUSER,
+            Flags::NEWUSER,
+            Flags::NEWUSER | Flags::FS | Flags::FILES,
+            Flags::NEWUSER | Flags::NEWUTS | Flags::NEWNS,
+        ] {
+            check_call_beside(t, &observer, &deepest(t), flags, ID, &[&peer])?;
+        }
+        check_call_beside(t, &observer, &deepest(t), Flags::NEWNS, ID, &[&peer]).map(drop)
+    }
+});
+
+case!(Case {
+    name: "limits.nesting.user_by_descent",
+    about: "Levels are those of the user namespace, not of the process: a task that enters the \
+            deepest one by setns(2) is refused with ENOSPC though neither it nor a parent of it ever \
+            made one, and its parent, which stayed outside, is not.",
+    proves: &["INT-25"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "INT-25";
+        let observer = Observer::open(t)?;
+        let deep = Peer::start(t, "deepest task", Flags::NONE)?;
+        for _ in 0..USER_LEVELS {
+            deep.setup(t, "unshare(CLONE_NEWUSER), write(maps)", (), |()| {
+                let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+                unshare(Flags::NEWUSER).result().map_err(|_| Errno::EPROTO)?;
+                for (file, text) in [
+                    ("setgroups", "deny".to_owned()),
+                    ("uid_map", format!("0 {uid} 1")),
+                    ("gid_map", format!("0 {gid} 1")),
+                ] {
+                    std::fs::write(format!("/proc/self/{file}"), text)
+                        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+                }
+                Ok(())
+            })?;
+        }
+        t.in_child(|t| {
+            let file = t.setup(Call::new("open(ns/user)", open_link(deep.pid(), Ns::User)))?;
+            t.setup(Call::new("setns(CLONE_NEWUSER)", enter(&file)))?;
+            drop(file);
+            check_call_beside(t, &observer, &deepest(t), Flags::NEWUSER, ID, &[&deep]).map(drop)
+        })?;
+        // The caller is its parent, and at the initial level.
+        check_call_beside(t, &observer, &Start::of(t.facts()), Flags::NEWUSER, ID, &[&deep]).map(drop)
+    }
+});
+
+/// Further reasons to refuse.
+const LIMIT: u64 = 1;
+const CHROOT: u64 = 2;
+
+case!(Case {
+    name: "order.user_depth",
+    about: "At the deepest level CLONE_NEWUSER gives ENOSPC also when the limit is 0, and also when \
+            the caller is in a chroot, which alone would give EPERM: depth and limit are looked at \
+            first.",
+    proves: &["ORD-13"],
+    source: "kernel, kernel/user_namespace.c",
+    needs: NEEDS,
+    variants: || vec![
+        Variant::new("limit", LIMIT),
+        Variant::new("chroot", CHROOT),
+        Variant::new("limit_and_chroot", LIMIT | CHROOT),
+    ],
+    run: |t| {
+        const ID: &str = "ORD-13";
+        let observer = Observer::open(t)?;
+        let root = t.directory()?;
+        nest(t)?;
+        let mut start = deepest(t);
+        if t.param() & LIMIT != 0 {
+            limits::set(t, Flags::NEWUSER, 0)?;
+            start.exhausted = Flags::NEWUSER;
+        }
+        if t.param() & CHROOT != 0 {
+            t.setup(Call::new("chroot(directory)", nix::unistd::chroot(root)))?;
+            start.chrooted = true;
+        }
+        for flags in [Flags::NEWUSER, Flags::NEWUSER | Flags::NEWUTS | Flags::FS] {
+            check_call(t, &observer, &start, flags, ID)?;
+        }
+        Ok(())
+    }
+});
+
+/// Nests PID namespaces, one task in each, and tries one too many in the innermost.
+fn nest_pid(t: &Test, observer: &Observer, level: usize) -> Done {
+    const ID: &str = "ERR-34";
+    let mut start = Start::of(t.facts());
+    if level < PID_LEVELS {
+        check_call(t, observer, &start, Flags::NEWPID, ID)?;
+        return t.in_child(|t| nest_pid(t, observer, level + 1));
+    }
+    start.too_deep = Flags::NEWPID;
+    for flags in [Flags::NEWPID, Flags::NEWPID | Flags::NEWUTS, Flags::NEWPID | Flags::FS | Flags::FILES] {
+        check_call(t, observer, &start, flags, ID)?;
+    }
+    // As deep as it is, everything else works, and so does a child.
+    check_call(t, observer, &start, Flags::NEWNS, ID)?;
+    t.in_child(|_| Ok(()))
+}
+
+case!(Case {
+    name: "limits.nesting.pid",
+    about: "32 PID namespaces can be nested in the initial one; the 33rd is refused with ENOSPC, \
+            alone and together with other namespaces, and changes nothing.",
+    proves: &["ERR-34"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::PidNs),
+    run: |t| {
+        let observer = Observer::open(t)?;
+        if observer.namespace_inode(Ns::Pid) != INITIAL_PID_NS {
+            return Err(t.skip("not in the initial PID namespace, so the depth is not known: run outside containers"));
+        }
+        nest_pid(t, &observer, 0)
+    }
+});

@@ -1,0 +1,84 @@
+//! RLIMIT_NPROC and user namespaces (INT-26 of the behaviour catalogue): each user namespace counts
+//! its processes itself, below the ceiling of the one around it.
+
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{ForkResult, Uid, fork, setresuid};
+
+use crate::place::limits;
+use crate::prelude::*;
+use crate::spec::model::Start;
+
+const SOURCE: &str = "getrlimit(2), RLIMIT_NPROC; user_namespaces(7); kernel, kernel/ucount.c";
+
+/// A user that nobody else is in the user namespace at hand.
+const USER: u32 = 1234;
+
+/// Since this release processes are counted by user namespace.
+const COUNTED_SINCE: Version = Version(5, 14, 0);
+
+/// Whether one more process can be made. It ends at once.
+fn try_fork(when: &str) -> Call<()> {
+    // SAFETY: the case is single-threaded, and the child ends at once.
+    let result = unsafe { fork() }.map(|fork| match fork {
+        // SAFETY: ends the child without destructors.
+        ForkResult::Child => unsafe { libc::_exit(0) },
+        ForkResult::Parent { child } => {
+            let _ = nix::sys::wait::waitpid(child, None);
+        }
+    });
+    Call::new(format!("fork() {when}"), result)
+}
+
+fn limit_processes(t: &Test, soft: u64, hard: u64) -> Done {
+    let set = setrlimit(Resource::RLIMIT_NPROC, soft, hard);
+    t.setup(Call::new(format!("setrlimit(NPROC, {soft}, {hard})"), set))
+}
+
+case!(Case {
+    name: "limits.processes",
+    about: "CLONE_NEWUSER takes the caller's process out of no count: processes in the new user \
+            namespace still count against the ceiling that RLIMIT_NPROC was when it was made, while \
+            a lower limit inside does not count those outside (Linux 5.14).",
+    proves: &["INT-26"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::InitialRoot).with(Feature::CreateUserNs),
+    run: |t| {
+        const ID: &str = "INT-26";
+        let version = t.facts().version;
+        if version < COUNTED_SINCE {
+            return Err(t.skip(format!("processes are counted by user namespace since Linux 5.14, this is {version}")));
+        }
+        let observer = Observer::open(t)?;
+        let outside = Peer::start(t, "task outside", Flags::NONE)?;
+        // A user namespace in which the user's count starts from nothing, whoever runs on this
+        // machine.
+        t.setup(unshare(Flags::NEWUSER))?;
+        limits::map_everybody_by(t, &outside)?;
+        // While it still may be ended.
+        outside.end();
+        let user = Uid::from_raw(USER);
+        t.setup(Call::new(format!("setresuid({USER})"), setresuid(user, user, user)))?;
+        t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", nix::sys::prctl::set_dumpable(true)))?;
+        let sleeper = Peer::start(t, "process of the same user", Flags::NONE)?;
+        limit_processes(t, 2, 3)?;
+        t.check(try_fork("as the third process, with the limit at 2")).proves(ID).fails_with(Errno::EAGAIN)?;
+        limit_processes(t, 3, 3)?;
+        t.check(try_fork("as the third process, with the limit at 3")).proves(ID).succeeds()?;
+
+        let start = Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) };
+        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+        // One process inside, two outside.
+        limit_processes(t, 2, 3)?;
+        t.check(try_fork("as the second process inside, with the limit at 2")).proves(ID).succeeds()?;
+        let second = Peer::start(t, "second process inside", Flags::NONE)?;
+        t.check(try_fork("as the third process inside, with the limit at 2")).proves(ID).fails_with(Errno::EAGAIN)?;
+        limit_processes(t, 3, 3)?;
+        t.check(try_fork("as the third process inside and the fourth in all, with the ceiling at 3"))
+            .proves(ID)
+            .fails_with(Errno::EAGAIN)?;
+        drop(sleeper);
+        t.check(try_fork("as the third in all")).proves(ID).succeeds()?;
+        drop(second);
+        Ok(())
+    }
+});

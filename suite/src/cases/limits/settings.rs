@@ -1,0 +1,172 @@
+//! The limits as settings: what they take, and whose they are (INT-21, LIM-01, LIM-03, ERR-42 of the
+//! behaviour catalogue).
+
+use std::path::Path;
+
+use crate::place::limits;
+use crate::place::privilege::set_capabilities;
+use crate::prelude::*;
+use crate::spec::model::Start;
+use crate::tasks::side::in_own_namespaces;
+
+const SOURCE: &str = "namespaces(7), The /proc/sys/user directory";
+
+/// The limit as it reads.
+fn value(flag: Flags) -> Call<String> {
+    let path = limits::path(flag);
+    let text = std::fs::read_to_string(&path).map(|text| text.trim().to_owned());
+    Call::io(format!("read({})", path.display()), text)
+}
+
+fn write(flag: Flags, text: &str) -> Call<()> {
+    let path = limits::path(flag);
+    let written = std::fs::write(&path, text);
+    Call::io(format!("write({text:?}) to {}", path.display()), written)
+}
+
+case!(Case {
+    name: "limits.range",
+    about: "A limit takes the numbers from 0 to 2147483647 and reads back as what was written; any \
+            other number leaves it as it was, and one that is too large is refused with EINVAL.",
+    proves: &["LIM-01"],
+    source: SOURCE,
+    needs: limits::NEEDS,
+    variants: limits::each_kind,
+    run: |t| {
+        let flag = Flags(t.param());
+        limits::enter_own_user_namespace(t)?;
+        for good in ["0", "1", "2147483646", "2147483647", "17"] {
+            t.check(write(flag, good)).succeeds()?;
+            t.check(value(flag)).is(good.to_owned())?;
+        }
+        for large in ["2147483648", "4294967296", "4294967313", "9223372036854775808"] {
+            t.check(write(flag, large)).fails_with(Errno::EINVAL)?;
+            t.check(value(flag)).is("17".to_owned())?;
+        }
+        for none in ["-1", "-2147483648", "many"] {
+            // Some releases refuse a negative number, others pass over it.
+            let refused = write(flag, none).result().is_err();
+            let text =
+                format!("limit after write({none:?}), which was {}", if refused { "refused" } else { "passed over" });
+            t.check(value(flag).called(text)).is("17".to_owned())?;
+        }
+        Ok(())
+    }
+});
+
+case!(Case {
+    name: "limits.own_set",
+    about: "Each user namespace has limits of its own, 2147483647 at first whatever those outside \
+            are: setting them changes nobody else's, and takes CAP_SYS_RESOURCE there (EACCES \
+            without).",
+    proves: &["INT-21"],
+    source: SOURCE,
+    needs: limits::NEEDS,
+    run: |t| {
+        const ID: &str = "INT-21";
+        const CAP_SYS_RESOURCE: u64 = 1 << 24;
+        limits::enter_own_user_namespace(t)?;
+        for (flag, _) in limits::files(t) {
+            t.check(value(flag)).proves(ID).is(limits::HIGHEST.to_string())?;
+            limits::set(t, flag, 1000)?;
+        }
+        t.in_child(|t| {
+            limits::enter_nested_user_namespace(t)?;
+            for (flag, _) in limits::files(t) {
+                t.check(value(flag)).proves(ID).is(limits::HIGHEST.to_string())?;
+                t.check(write(flag, "7")).proves(ID).succeeds()?;
+                t.check(value(flag)).proves(ID).is("7".to_owned())?;
+            }
+            Ok(())
+        })?;
+        for (flag, _) in limits::files(t) {
+            t.check(value(flag)).proves(ID).is("1000".to_owned())?;
+        }
+        t.in_child(|t| {
+            let all = Observer::open(t)?.state().capabilities[1];
+            let rest = all & !CAP_SYS_RESOURCE;
+            t.setup(set_capabilities(rest, rest))?;
+            for (flag, path) in limits::files(t) {
+                t.check(write(flag, "8")).proves(ID).fails_with(Errno::EACCES)?;
+                t.check(value(flag)).proves(ID).is("1000".to_owned())?;
+                // Not for lack of a way to the file.
+                t.check(Call::io("open(O_RDONLY)", std::fs::File::open(path).map(drop))).proves(ID).succeeds()?;
+            }
+            Ok(())
+        })
+    }
+});
+
+fn write_nr_open(value: &str) -> Call<()> {
+    let path = Global::NrOpen.path();
+    Call::io(format!("write({path}, {value})"), std::fs::write(path, value))
+}
+
+fn nr_open() -> Call<String> {
+    let path = Global::NrOpen.path();
+    let text = std::fs::read_to_string(path).map(|text| text.trim().to_owned());
+    Call::io(format!("read({path})"), text)
+}
+
+case!(Case {
+    name: "limits.nr_open_floor",
+    about: "On a 64-bit kernel fs.nr_open cannot be set below 64: less is refused with EINVAL and \
+            leaves it as it was.",
+    proves: &["LIM-03"],
+    source: "kernel, fs/file.c",
+    needs: Needs::NONE.with(Feature::InitialRoot).disturbing(Global::NrOpen),
+    run: |t| {
+        if usize::BITS != 64 {
+            return Err(t.skip("the claim is about 64-bit kernels: run the suite's 64-bit build"));
+        }
+        t.check(write_nr_open("128")).succeeds()?;
+        for low in ["63", "1", "0"] {
+            t.check(write_nr_open(low)).fails_with(Errno::EINVAL)?;
+            t.check(nr_open()).is("128".to_owned())?;
+        }
+        t.check(write_nr_open("64")).succeeds()?;
+        t.check(nr_open()).is("64".to_owned())
+    }
+});
+
+case!(Case {
+    name: "limits.mount_max",
+    about: "fs.mount-max refuses further mounts (ENOSPC) but not CLONE_NEWNS: a copy of more mounts \
+            than it allows succeeds and is complete.",
+    proves: &["ERR-42"],
+    source: "proc_sys_fs(5), mount-max; kernel, fs/namespace.c",
+    needs: Needs::ROOT.with(Feature::InitialRoot).disturbing(Global::MountMax),
+    run: |t| {
+        let target = t.directory()?;
+        in_own_namespaces(t, Flags::NEWNS, |t| judge_copy_beyond_mount_max(t, target))
+    }
+});
+
+fn judge_copy_beyond_mount_max(t: &Test, target: &Path) -> Done {
+    const ID: &str = "ERR-42";
+    let observer = Observer::open(t)?;
+    let mount = || {
+        let none: Option<&str> = None;
+        let flags = nix::mount::MsFlags::empty();
+        let mounted = nix::mount::mount(none, target, Some("tmpfs"), flags, none);
+        Call::new("mount(tmpfs)", mounted)
+    };
+    // In the order of their names: that of the list is nobody's promise.
+    let points = || -> Done<Vec<String>> {
+        let mounts = t.setup(Call::new("read(mountinfo)", observe::mounts::mounts()))?;
+        let mut points: Vec<_> = mounts.iter().map(|mount| mount.point().to_owned()).collect();
+        points.sort();
+        Ok(points)
+    };
+    for _ in 0..3 {
+        t.setup(mount())?;
+    }
+    let before = points()?;
+    let path = Global::MountMax.path();
+    t.setup(Call::io(format!("write({path}, 2)"), std::fs::write(path, "2")))?;
+    t.check(mount()).proves(ID).fails_with(Errno::ENOSPC)?;
+    for _ in 0..2 {
+        check_call(t, &observer, &Start::of(t.facts()), Flags::NEWNS, ID)?;
+    }
+    t.check(Call::seen("mount points in the copy", points()?)).proves(ID).is(before)
+}

@@ -1,0 +1,306 @@
+//! Calls in tasks that are interrupted, stopped, frozen or killed, and beside tasks that end (section
+//! 7 of the behaviour catalogue).
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+use nix::sys::wait::WaitStatus;
+
+use crate::engines::race::{DEADLINE, delay, play};
+use crate::engines::thread_states::for_flags;
+use crate::place::cgroup::{ControlGroup, move_into};
+use crate::prelude::*;
+use crate::tasks::side::{check_separated, each_flag, needs_of};
+
+const SOURCE: &str = "2006 design document, 8 (4); kernel, kernel/fork.c";
+
+fn refused_beside_threads() -> Vec<Variant> {
+    [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER].map(for_flags).into()
+}
+
+case!(Case {
+    name: "races.thread_exit",
+    about: "While the only other thread of the process ends, CLONE_THREAD, CLONE_SIGHAND, CLONE_VM and \
+            CLONE_NEWUSER give EINVAL, and from some moment on 0: nothing else, and never EINVAL \
+            again.",
+    proves: &["MT-15"],
+    source: "2006 design document, 5 (EINVAL); kernel, kernel/exit.c and kernel/fork.c",
+    deadline: DEADLINE,
+    variants: refused_beside_threads,
+    run: |t| {
+        const ID: &str = "MT-15";
+        let flag = Flags(t.param());
+        play(t, 1, |random, line| {
+            let its = delay(random);
+            t.in_child(|t| {
+                let other = std::thread::Builder::new().spawn(move || line.start(2, its));
+                let other = t.setup(Call::io("pthread_create()", other))?;
+                t.check(unshare(flag)).proves(ID).fails_with(Errno::EINVAL)?;
+                line.start(2, 0);
+                let mut refused = 0;
+                loop {
+                    let call = unshare(flag);
+                    if call.result() != Err(Failure::Errno(Errno::EINVAL)) {
+                        t.check(call.called(format!("unshare({flag}) as the other thread ends")))
+                            .proves(ID)
+                            .succeeds()?;
+                        break;
+                    }
+                    refused += 1;
+                }
+                let _ = other.join();
+                line.put(0, refused);
+                // A second user namespace would take maps that nobody has written.
+                if flag != Flags::NEWUSER {
+                    t.check(unshare(flag).called(format!("unshare({flag}) after it succeeded once")))
+                        .proves(ID)
+                        .succeeds()?;
+                }
+                Ok(())
+            })?;
+            Ok(if line.get(0) == 0 { "at once" } else { "refused at first" })
+        })
+    }
+});
+
+/// How large a core dump may get.
+const CORE: u64 = 1 << 20;
+
+/// Lets the calling task dump core into its current directory, where dumps go there.
+fn allow_core_dump(t: &Test) -> Done {
+    use nix::sys::resource::{Resource, setrlimit};
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+    if pattern.starts_with(['|', '@']) || pattern.contains('/') {
+        return Err(t.skip(format!(
+            "core dumps leave the case's directory here (kernel.core_pattern is {:?}): run it in a guest",
+            pattern.trim()
+        )));
+    }
+    if setrlimit(Resource::RLIMIT_CORE, CORE, CORE).is_err() {
+        return Err(t.skip("core dumps are not allowed here (RLIMIT_CORE): raise the hard limit"));
+    }
+    Ok(())
+}
+
+fn beside_a_core_dump() -> Vec<Variant> {
+    [Flags::FS, Flags::FILES, Flags::FS | Flags::FILES, Flags::NEWNS]
+        .map(|flags| Variant::new(flags.slug(), flags.0))
+        .into_iter()
+        .map(|variant| if variant.param == Flags::NEWNS.0 { variant.needing(Needs::ROOT) } else { variant })
+        .collect()
+}
+
+case!(Case {
+    name: "races.core_dump",
+    about: "While a sharer of root, cwd and descriptors dumps core, unshare succeeds and separates \
+            what it separates in any other state.",
+    proves: &["MT-16"],
+    source: "core(5); kernel, fs/coredump.c and kernel/fork.c",
+    deadline: DEADLINE,
+    variants: beside_a_core_dump,
+    run: |t| {
+        const ID: &str = "MT-16";
+        allow_core_dump(t)?;
+        let flags = Flags(t.param());
+        let directory = t.directory()?;
+        play(t, 8, |random, line| {
+            let (mine, its) = (delay(random) * 8, delay(random));
+            t.in_child(|t| {
+                t.setup(Call::new("chdir(private directory)", nix::unistd::chdir(directory)))?;
+                let observer = Observer::open(t)?;
+                let third = Peer::start(t, "third task", Flags::FS | Flags::FILES)?;
+                let mut sharer = line.spawn(t, "sharer", Flags::FS | Flags::FILES, |_| {
+                    line.start(2, its);
+                    let _ = kill(nix::unistd::getpid(), Signal::SIGSEGV);
+                    Ok(())
+                })?;
+                line.start(2, mine);
+                let start = model::Start::of(t.facts());
+                let prediction = check_call(t, &observer, &start, flags, ID)?;
+                check_separated(t, &third, &prediction, ID)?;
+                let end = t.setup(Call::new("waitpid()", sharer.wait()))?;
+                let dumped = |end: &WaitStatus| match end {
+                    WaitStatus::Signaled(_, Signal::SIGSEGV, dumped) => Some(*dumped),
+                    _ => None,
+                };
+                t.check(Call::seen("end of the sharer", end))
+                    .proves(ID)
+                    .holds("death by SIGSEGV", |end| dumped(end).is_some())?;
+                line.put(0, u64::from(dumped(&end) == Some(true)));
+                Ok(())
+            })?;
+            Ok(["without a core dump", "with a core dump"][line.get(0) as usize])
+        })
+    }
+});
+
+extern "C" fn do_nothing(_: libc::c_int) {}
+
+/// Has the calling process interrupted all the time: a caught signal every 100 microseconds, without
+/// SA_RESTART.
+fn start_signals(t: &Test) -> Done {
+    let action = SigAction::new(SigHandler::Handler(do_nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing.
+    t.setup(Call::new("sigaction(SIGALRM)", unsafe { sigaction(Signal::SIGALRM, &action) }))?;
+    let every = libc::timeval { tv_sec: 0, tv_usec: 100 };
+    let timer = libc::itimerval { it_interval: every, it_value: every };
+    // SAFETY: the structure lives through the call.
+    let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+    t.setup(Call::new("setitimer(ITIMER_REAL)", Errno::result(set)).map(drop))
+}
+
+case!(Case {
+    name: "races.signals",
+    about: "Under a storm of timer signals that are caught without SA_RESTART, each flag succeeds and \
+            changes just what it names: never EINTR, and nothing done by half.",
+    proves: &["RACE-20"],
+    source: SOURCE,
+    deadline: DEADLINE,
+    variants: each_flag,
+    run: |t| {
+        const ID: &str = "RACE-20";
+        let flag = Flags(t.param());
+        // The second call of these finds another state than the first.
+        let calls = if flag.intersects(Flags::NEWPID | Flags::NEWUSER | Flags::EMPTY) { 1 } else { 20 };
+        play(t, 8, |_, _| {
+            t.in_child(|t| {
+                let observer = Observer::open(t)?;
+                start_signals(t)?;
+                let start = model::Start::of(t.facts());
+                for _ in 0..calls {
+                    check_call(t, &observer, &start, flag, ID)?;
+                }
+                Ok(())
+            })?;
+            Ok("of signals")
+        })
+    }
+});
+
+/// How many calls a task makes while it is stopped and let go on.
+const CALLS: u32 = 12;
+
+fn ways_to_stop() -> Vec<Variant> {
+    [("network_namespaces", Flags::NEWNET), ("mount_namespaces", Flags::NEWNS)]
+        .into_iter()
+        .flat_map(|(name, flag)| {
+            [
+                Variant::new(format!("{name}_stopped"), flag.0).needing(needs_of(flag)),
+                Variant::new(format!("{name}_frozen"), flag.0 | 1).needing(needs_of(flag).with(Feature::Cgroup2)),
+            ]
+        })
+        .collect()
+}
+
+/// Freezes or thaws a cgroup.
+fn freeze(group: &Path, frozen: bool) -> Call<()> {
+    let path = group.join("cgroup.freeze");
+    let text = if frozen { "1" } else { "0" };
+    Call::io(format!("write({text}) to cgroup.freeze"), fs::write(path, text))
+}
+
+fn is_frozen(group: &Path) -> bool {
+    fs::read_to_string(group.join("cgroup.events")).is_ok_and(|text| text.contains("frozen 1"))
+}
+
+case!(Case {
+    name: "races.stopped",
+    about: "A task that makes namespace after namespace while it is stopped by SIGSTOP or frozen by \
+            its cgroup, and let go on, again and again, completes every call.",
+    proves: &["RACE-21"],
+    source: "kernel, net/core/net_namespace.c and fs/namespace.c; signal(7); cgroups(7)",
+    needs: Needs::ROOT,
+    deadline: DEADLINE,
+    variants: ways_to_stop,
+    run: |t| {
+        const ID: &str = "RACE-21";
+        let (flag, by_group) = (Flags(t.param() & !1), t.param() & 1 == 1);
+        let group = if by_group { Some(ControlGroup::new(t)?) } else { None };
+        play(t, 16, |random, line| {
+            let task = line.spawn(t, "task", Flags::NONE, |t| {
+                let observer = Observer::open(t)?;
+                let start = model::Start::of(t.facts());
+                line.start(2, 0);
+                let mut done = Ok(());
+                for _ in 0..CALLS {
+                    done = done.and_then(|()| check_call(t, &observer, &start, flag, ID).map(drop));
+                }
+                line.finish();
+                done
+            })?;
+            if let Some(group) = &group {
+                t.setup(move_into(&group.inner(), task.pid()))?;
+            }
+            line.start(2, 0);
+            let mut stops = 0;
+            while !line.is_finished(1) {
+                let wait = delay(random);
+                if let Some(group) = &group {
+                    t.setup(freeze(&group.inner(), true))?;
+                    while !is_frozen(&group.inner()) && !line.is_finished(1) {
+                        std::thread::yield_now();
+                    }
+                    t.setup(freeze(&group.inner(), false))?;
+                } else {
+                    t.setup(Call::new("kill(SIGSTOP)", kill(task.pid(), Signal::SIGSTOP)))?;
+                    (0..wait).for_each(|_| std::hint::spin_loop());
+                    t.setup(Call::new("kill(SIGCONT)", kill(task.pid(), Signal::SIGCONT)))?;
+                }
+                stops += 1;
+                (0..wait).for_each(|_| std::hint::spin_loop());
+            }
+            task.join(t)?;
+            Ok(if stops > 3 { "with many stops" } else { "with few stops" })
+        })
+    }
+});
+
+fn ways_to_die() -> Vec<Variant> {
+    vec![Variant::new("killed", Signal::SIGKILL as u64), Variant::new("core_dump", Signal::SIGSEGV as u64)]
+}
+
+case!(Case {
+    name: "races.killed",
+    about: "A task that makes one set of namespaces after the other is killed, or made to dump core, \
+            at a random moment: it ends.",
+    proves: &["RACE-25"],
+    source: "kernel, kernel/fork.c and kernel/exit.c",
+    needs: Needs::ROOT,
+    deadline: DEADLINE,
+    variants: ways_to_die,
+    run: |t| {
+        const ID: &str = "RACE-25";
+        let signal = t.setup(Call::new("signal", Signal::try_from(t.param() as i32)))?;
+        if signal == Signal::SIGSEGV {
+            allow_core_dump(t)?;
+        }
+        let directory = t.directory()?;
+        let kernel = model::Kernel::of(t.facts());
+        let pool: Vec<Flags> = Flags::KNOWN
+            .into_iter()
+            .filter(|flag| {
+                kernel.effective.contains(*flag) && !flag.intersects(Flags::NEWUSER | Flags::EMPTY | Flags::NEWPID)
+            })
+            .collect();
+        play(t, 2, |random, line| {
+            let flags = (0..6).fold(Flags::NONE, |flags, _| flags | pool[random.usize(..pool.len())]);
+            let (calls, wait) = (random.u32(1..4), 8 * delay(random));
+            let mut task = line.spawn(t, "task", Flags::FS | Flags::FILES, |t| {
+                t.setup(Call::new("chdir(private directory)", nix::unistd::chdir(directory)))?;
+                loop {
+                    line.finish();
+                    t.check(unshare(flags)).proves(ID).succeeds()?;
+                }
+            })?;
+            line.wait_until_finished(calls);
+            line.start(1, wait);
+            t.setup(Call::new("kill()", kill(task.pid(), signal)))?;
+            let end = t.setup(Call::new("waitpid()", task.wait()))?;
+            t.check(Call::seen(format!("end of a task in unshare({flags}) after a {signal}"), end))
+                .proves(ID)
+                .holds("death by the signal", |end| matches!(end, WaitStatus::Signaled(_, by, _) if *by == signal))?;
+            Ok("ended")
+        })
+    }
+});

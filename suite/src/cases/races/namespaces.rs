@@ -1,0 +1,417 @@
+//! Namespaces made, looked at, entered and counted by several tasks at once (section 7 of the
+//! behaviour catalogue).
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use nix::sys::wait::WaitStatus;
+
+use crate::engines::race::{DEADLINE, Line, WORDS, delay, play};
+use crate::observe::namespace_of;
+use crate::observe::nsfd::{enter, open_link};
+use crate::place::limits::{self, check_room_for, each_kind, used};
+use crate::prelude::*;
+use crate::tasks::side::needs_of;
+
+/// How many tasks race for how many namespaces.
+const TASKS: u32 = 6;
+const ROOM: u32 = 3;
+
+case!(Case {
+    name: "races.limit",
+    about: "Six tasks each ask for a namespace where the limit has room for three: three get one, the \
+            others get ENOSPC, and when all are gone there is room for three again.",
+    proves: &["RACE-10"],
+    source: "namespaces(7), The /proc/sys/user directory; kernel, kernel/ucount.c",
+    needs: limits::NEEDS,
+    deadline: DEADLINE,
+    variants: each_kind,
+    run: |t| {
+        const ID: &str = "RACE-10";
+        let flag = Flags(t.param());
+        play(t, 8, |random, line| {
+            let delays: Vec<u32> = (0..TASKS).map(|_| delay(random)).collect();
+            t.in_child(|t| {
+                limits::enter_own_user_namespace(t)?;
+                limits::set(t, flag, ROOM + used(flag))?;
+                let tasks = delays
+                    .iter()
+                    .map(|wait| {
+                        line.spawn(t, "task", Flags::NONE, |t| {
+                            line.start(TASKS, *wait);
+                            let call = unshare(flag);
+                            if call.result().is_ok() {
+                                line.words[0].fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+                            }
+                            line.finish();
+                            line.wait_until_over();
+                            match call.result() {
+                                Ok(()) => t.check(call).succeeds(),
+                                Err(_) => t.check(call).proves(ID).fails_with(Errno::ENOSPC),
+                            }
+                        })
+                    })
+                    .collect::<Done<Vec<_>>>()?;
+                line.wait_until_finished(TASKS);
+                let made = line.get(0);
+                line.end();
+                all(tasks.into_iter().map(|task| task.join(t)))?;
+                t.check(Call::seen(format!("tasks of {TASKS} that got a namespace"), made))
+                    .proves(ID)
+                    .is(ROOM.into())?;
+                check_room_for(t, flag, ROOM, ID)
+            })?;
+            Ok("of six tasks")
+        })
+    }
+});
+
+case!(Case {
+    name: "races.net.killed",
+    about: "A task that makes and leaves one network namespace after the other is killed at a random \
+            moment, again and again: it dies, and no namespace stays counted.",
+    proves: &["RACE-11", "RACE-25"],
+    source: "kernel, net/core/net_namespace.c (the lock there can be interrupted by a fatal signal)",
+    needs: limits::NEEDS.with(Feature::NetNs),
+    deadline: DEADLINE,
+    run: |t| {
+        const ID: &str = "RACE-11";
+        t.in_child(|t| {
+            limits::enter_own_user_namespace(t)?;
+            limits::set(t, Flags::NEWNET, ROOM)?;
+            play(t, 2, |random, line| {
+                let calls = random.u32(1..4);
+                let wait = 4 * delay(random);
+                let mut task = line.spawn(t, "task", Flags::NONE, |t| {
+                    loop {
+                        line.finish();
+                        let call = unshare(Flags::NEWNET);
+                        // Those that this very task has left may still be counted.
+                        if call.result() != Err(Failure::Errno(Errno::ENOSPC)) {
+                            t.check(call).proves(ID).succeeds()?;
+                        }
+                    }
+                })?;
+                line.wait_until_finished(calls);
+                line.start(1, wait);
+                t.setup(Call::new(
+                    "kill(SIGKILL)",
+                    nix::sys::signal::kill(task.pid(), nix::sys::signal::Signal::SIGKILL),
+                ))?;
+                let end = t.setup(Call::new("waitpid()", task.wait()))?;
+                t.check(Call::seen("end of the task", end)).proves("RACE-25").holds("death by SIGKILL", |end| {
+                    matches!(end, WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGKILL, _))
+                })?;
+                Ok("killed")
+            })?;
+            check_room_for(t, Flags::NEWNET, ROOM, ID)
+        })
+    }
+});
+
+/// The link of UTS and of IPC that a task has had so far, in turns, from word 0 on.
+fn note_links(line: &Line, observer: &Observer, at: usize) {
+    line.put(2 * at, observer.namespace_inode(Ns::Uts));
+    line.put(2 * at + 1, observer.namespace_inode(Ns::Ipc));
+}
+
+/// How many calls the task makes that others look at, and the word that says it has made the last.
+const CALLS: usize = WORDS / 2 - 2;
+const MOVED: usize = WORDS - 1;
+
+/// Moves on from one UTS and IPC namespace to the next until the race is over, and stays there.
+fn move_on(t: &Test, line: &Line, requirement: &'static str) -> Done {
+    let observer = Observer::open(t)?;
+    note_links(line, &observer, 0);
+    line.finish();
+    let mut done = Ok(());
+    for at in 1..=CALLS {
+        if done.is_err() || line.is_over() {
+            break;
+        }
+        let call = unshare(Flags::NEWUTS | Flags::NEWIPC | Flags::NEWNS);
+        note_links(line, &observer, at);
+        let moved = [0, 1].map(|kind| line.get(2 * at + kind) != line.get(2 * at - 2 + kind));
+        done = all([
+            t.check(call).proves(requirement).succeeds(),
+            t.check(Call::seen("whether the task is in other UTS and IPC namespaces than before", moved))
+                .proves(requirement)
+                .is([true, true]),
+        ]);
+    }
+    line.put(MOVED, 1);
+    line.wait_until_finished(2);
+    done
+}
+
+/// Ends the race, and waits until the task has noted the last of its links.
+fn stop_moving(line: &Line) {
+    line.end();
+    while line.get(MOVED) == 0 {
+        std::thread::yield_now();
+    }
+}
+
+/// The pairs of links that the task has had.
+fn noted(line: &Line) -> BTreeSet<(u64, u64)> {
+    (0..=CALLS).map(|at| (line.get(2 * at), line.get(2 * at + 1))).filter(|pair| pair.0 != 0).collect()
+}
+
+case!(Case {
+    name: "races.proc.readers",
+    about: "While a task moves from namespace to namespace, another reads its files in /proc: every \
+            read succeeds, and every link it sees is one that the task had.",
+    proves: &["RACE-12"],
+    source: "namespaces(7), The /proc/pid/ns/ directory; kernel, fs/proc/namespaces.c and fs/proc/base.c",
+    needs: Needs::ROOT.with(Feature::UtsNs).with(Feature::IpcNs),
+    deadline: DEADLINE,
+    run: |t| {
+        const ID: &str = "RACE-12";
+        play(t, 8, |random, line| {
+            let task = line.spawn(t, "task", Flags::NONE, |t| move_on(t, line, ID))?;
+            line.wait_until_finished(1);
+            let pid = task.pid();
+            let mut seen = BTreeSet::new();
+            let mut files = vec!["status", "mountinfo", "mounts", "cgroup", "limits"];
+            if t.facts().has(Feature::TimeNs) {
+                files.push("timens_offsets");
+            }
+            for _ in 0..random.u32(20..60) {
+                for (kind, ns) in [Ns::Uts, Ns::Ipc].into_iter().enumerate() {
+                    seen.insert((kind, t.check(namespace_of(pid, ns)).proves(ID).succeeds()?));
+                }
+                let file = files[random.usize(..files.len())];
+                let read = std::fs::read_to_string(format!("/proc/{pid}/{file}"));
+                t.check(Call::io(format!("read(/proc/PID/{file})"), read.map(|text| text.len())))
+                    .proves(ID)
+                    .succeeds()?;
+                for link in ["cwd", "root", "exe", "ns/mnt"] {
+                    let read = std::fs::read_link(format!("/proc/{pid}/{link}"));
+                    t.check(Call::io(format!("readlink(/proc/PID/{link})"), read)).proves(ID).succeeds()?;
+                }
+                for directory in ["fd", "fdinfo", "task"] {
+                    let read = std::fs::read_dir(format!("/proc/{pid}/{directory}")).map(Iterator::count);
+                    t.check(Call::io(format!("readdir(/proc/PID/{directory})"), read)).proves(ID).succeeds()?;
+                }
+            }
+            stop_moving(line);
+            line.finish();
+            task.join(t)?;
+            let had = noted(line);
+            let strange: Vec<_> =
+                seen.iter().filter(|(kind, inode)| !had.iter().any(|pair| [pair.0, pair.1][*kind] == *inode)).collect();
+            t.check(Call::seen("links seen (UTS 0, IPC 1) that the task never had", strange)).proves(ID).is(vec![])?;
+            Ok("of reading")
+        })
+    }
+});
+
+fn ways_to_enter() -> Vec<Variant> {
+    vec![Variant::new("pidfd", 0), Variant::new("link", 1)]
+}
+
+/// Opens a process as a descriptor.
+fn pidfd_open(pid: nix::unistd::Pid) -> Result<OwnedFd, Errno> {
+    // SAFETY: takes numbers; the descriptor it gives is nobody else's.
+    unsafe {
+        let fd = Errno::result(libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0))?;
+        Ok(OwnedFd::from_raw_fd(fd as i32))
+    }
+}
+
+case!(Case {
+    name: "races.setns.follower",
+    about: "While a task moves from namespace to namespace, another follows it by setns(2), with a \
+            descriptor of the process or of a link: it succeeds, and where it gets is where the task \
+            was; with a descriptor of the process both namespaces are those of one moment.",
+    proves: &["RACE-13"],
+    source: "setns(2); kernel, kernel/nsproxy.c",
+    needs: Needs::ROOT.with(Feature::UtsNs).with(Feature::IpcNs),
+    deadline: DEADLINE,
+    variants: ways_to_enter,
+    run: |t| {
+        const ID: &str = "RACE-13";
+        let by_link = t.param() == 1;
+        play(t, 8, |random, line| {
+            let task = line.spawn(t, "task", Flags::NONE, |t| move_on(t, line, ID))?;
+            let pid = task.pid();
+            let times = random.usize(10..60);
+            let follower = line.spawn(t, "follower", Flags::NONE, |t| {
+                let observer = Observer::open(t)?;
+                line.wait_until_finished(1);
+                let mut places = BTreeSet::new();
+                let process = t.setup(Call::new("pidfd_open()", pidfd_open(pid)))?;
+                for _ in 0..times {
+                    if by_link {
+                        for ns in [Ns::Uts, Ns::Ipc] {
+                            let file = t.setup(Call::new("open(link)", open_link(pid, ns)))?;
+                            t.check(Call::new(format!("setns(ns/{} of a task)", ns.link()), enter(&file)))
+                                .proves(ID)
+                                .succeeds()?;
+                        }
+                    } else {
+                        let kinds = libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+                        // SAFETY: setns takes numbers.
+                        let entered = Errno::result(unsafe { libc::setns(process.as_raw_fd(), kinds) });
+                        t.check(Call::new("setns(pidfd, CLONE_NEWUTS|CLONE_NEWIPC)", entered)).proves(ID).succeeds()?;
+                    }
+                    places.insert((observer.namespace_inode(Ns::Uts), observer.namespace_inode(Ns::Ipc)));
+                }
+                stop_moving(line);
+                let had = noted(line);
+                let possible = |place: &(u64, u64)| {
+                    if by_link {
+                        had.iter().any(|pair| pair.0 == place.0) && had.iter().any(|pair| pair.1 == place.1)
+                    } else {
+                        had.contains(place)
+                    }
+                };
+                let strange: Vec<_> = places.iter().filter(|place| !possible(place)).collect();
+                t.check(Call::seen("namespaces (UTS, IPC) entered in which the task never was", strange))
+                    .proves(ID)
+                    .is(vec![])
+            })?;
+            let done = follower.join(t);
+            line.end();
+            line.finish();
+            all([done, task.join(t)])?;
+            Ok("of following")
+        })
+    }
+});
+
+/// How many levels of user and of PID namespaces are made: nearly what the kernel allows (33 and 32),
+/// since the suite itself may run some levels down.
+const USER_LEVELS: u32 = 28;
+const PID_LEVELS: u32 = 26;
+
+/// Makes one user namespace in the other, each with its user mapped.
+fn nest_users(t: &Test) -> Done {
+    for level in 0..USER_LEVELS {
+        t.check(unshare(Flags::NEWUSER).called(format!("unshare(CLONE_NEWUSER) at level {level}")))
+            .proves("RACE-23")
+            .succeeds()?;
+        for (file, text) in [("setgroups", "deny"), ("uid_map", "0 0 1"), ("gid_map", "0 0 1")] {
+            let written = std::fs::write(format!("/proc/self/{file}"), text);
+            t.setup(Call::io(format!("write({text:?}) to {file}"), written))?;
+        }
+    }
+    Ok(())
+}
+
+/// Has process 1 of each PID namespace make the next.
+fn nest_pids(t: &Test, level: u32) -> Done {
+    if level == PID_LEVELS {
+        return Ok(());
+    }
+    t.check(unshare(Flags::NEWPID).called(format!("unshare(CLONE_NEWPID) at level {level}")))
+        .proves("RACE-23")
+        .succeeds()?;
+    t.in_child(|t| nest_pids(t, level + 1))
+}
+
+case!(Case {
+    name: "races.nesting",
+    about: "Two tasks nest user namespaces and two nest PID namespaces, nearly as deep as it goes, at \
+            the same time, and end: all of it is made and released.",
+    proves: &["RACE-23"],
+    source: "kernel, kernel/user_namespace.c and kernel/pid_namespace.c (release goes up level by level)",
+    needs: limits::NEEDS.with(Feature::PidNs),
+    deadline: DEADLINE,
+    run: |t| {
+        const ID: &str = "RACE-23";
+        play(t, 20, |random, line| {
+            let delays: Vec<u32> = (0..4).map(|_| delay(random)).collect();
+            t.in_child(|t| {
+                limits::enter_own_user_namespace(t)?;
+                limits::set(t, Flags::NEWUSER, 2 * USER_LEVELS)?;
+                limits::set(t, Flags::NEWPID, 2 * PID_LEVELS)?;
+                let tasks = delays
+                    .iter()
+                    .enumerate()
+                    .map(|(at, wait)| {
+                        line.spawn(t, "nesting task", Flags::NONE, move |t| {
+                            line.start(4, *wait);
+                            if at % 2 == 0 { nest_users(t) } else { nest_pids(t, 0) }
+                        })
+                    })
+                    .collect::<Done<Vec<_>>>()?;
+                all(tasks.into_iter().map(|task| task.join(t)))?;
+                // All levels were counted in this user namespace, too: they are gone.
+                check_room_for(t, Flags::NEWUSER, 4, ID)?;
+                limits::set(t, Flags::NEWPID, 2)?;
+                check_room_for(t, Flags::NEWPID, 2, ID)
+            })?;
+            Ok("of four tasks")
+        })
+    }
+});
+
+/// How many namespaces each of four tasks holds.
+fn hoard(tier: Tier) -> u32 {
+    match tier {
+        Tier::Quick => 8,
+        Tier::Full => 60,
+        Tier::Exhaustive => 250,
+    }
+}
+
+fn kinds_to_hoard() -> Vec<Variant> {
+    [Flags::NEWUTS, Flags::NEWIPC, Flags::NEWNS]
+        .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
+        .into()
+}
+
+case!(Case {
+    name: "races.mass_exit",
+    about: "Four tasks that hold many namespaces each, up to the limit, end at once: all of them are \
+            released, and as many can be made again.",
+    proves: &["RACE-24"],
+    source: "kernel, kernel/nsproxy.c and kernel/ucount.c",
+    needs: limits::NEEDS,
+    deadline: DEADLINE,
+    variants: kinds_to_hoard,
+    run: |t| {
+        const ID: &str = "RACE-24";
+        const HOLDERS: u32 = 4;
+        let flag = Flags(t.param());
+        let link = match flag {
+            Flags::NEWUTS => Ns::Uts,
+            Flags::NEWIPC => Ns::Ipc,
+            _ => Ns::Mnt,
+        };
+        let each = hoard(t.tier());
+        t.in_child(|t| {
+            limits::enter_own_user_namespace(t)?;
+            limits::set(t, flag, HOLDERS * each + used(flag))?;
+            let patience = t.patience(std::time::Duration::from_secs(20));
+            play(t, 40, |_, line| {
+                let holders = (0..HOLDERS)
+                    .map(|_| {
+                        line.spawn(t, "holder", Flags::NONE, |t| {
+                            let deadline = std::time::Instant::now() + patience;
+                            let mut held: Vec<File> = Vec::new();
+                            while held.len() < each as usize {
+                                // Those of the round before may still be on their way out.
+                                t.check(limits::unshare_until(flag, deadline)).proves(ID).succeeds()?;
+                                held.push(t.setup(Call::new("open(link)", open_link("thread-self", link)))?);
+                            }
+                            line.finish();
+                            line.wait_until_over();
+                            Ok(())
+                        })
+                    })
+                    .collect::<Done<Vec<_>>>()?;
+                line.wait_until_finished(HOLDERS);
+                let beyond = t.in_child(|t| {
+                    t.check(unshare(flag).called("unshare() beyond what is held")).proves(ID).fails_with(Errno::ENOSPC)
+                });
+                line.end();
+                all(holders.into_iter().map(|holder| holder.join(t)))?;
+                beyond?;
+                Ok("of four tasks")
+            })
+        })
+    }
+});

@@ -1,0 +1,80 @@
+//! Cgroup namespaces (section 3.12 of the behaviour catalogue).
+
+use crate::place::cgroup::{ControlGroup, group_of, move_into, own_groups};
+use crate::prelude::*;
+use crate::tasks::side::{Side, check_call_beside};
+
+const SOURCE: &str = "unshare(2), CLONE_NEWCGROUP; cgroup_namespaces(7)";
+
+const NEEDS: Needs = Needs::ROOT.with(Feature::CgroupNs).with(Feature::Cgroup2);
+
+case!(Case {
+    name: "separation.cgroup.root",
+    about: "The group the caller is in becomes the root of what it sees: its own group reads \"/\", a \
+            group further out \"/..\". The caller stays in its group: a task in the old namespace sees \
+            the path it always saw.",
+    proves: &["EFF-CG-01", "EFF-CG-02"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        let group = ControlGroup::new(t)?;
+        let observer = Observer::open(t)?;
+        // Outside: it moves the caller, which may no longer see the directories in the end.
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let at = group.path_of_inner();
+        t.spawn("caller", |t| {
+            let own = nix::unistd::getpid();
+            let (caller, other) = (Side::Caller, Side::Peer(&peer));
+            let look = |side: Side| {
+                side.ask(t, "the caller's line 0:: of /proc/PID/cgroup, as seen", own.to_string(), group_of)
+            };
+            t.setup(move_into(&group.inner(), own))?;
+            for side in [caller, other] {
+                let seen = look(side)?;
+                if !seen.result().is_ok_and(|path| path.ends_with(&at)) {
+                    return Err(t.broken(
+                        "group of the caller before the call",
+                        format!("{:?} instead of …{at}", seen.result()),
+                    ));
+                }
+            }
+            let outside = t.setup(look(other)?)?;
+            let start = model::Start::of(t.facts());
+            check_call_beside(t, &observer, &start, Flags::NEWCGROUP, "EFF-CG-01", &[&peer])?;
+            t.check(look(caller)?).proves("EFF-CG-01").is("/".to_owned())?;
+            t.check(look(other)?).proves("EFF-CG-01").is(outside.clone())?;
+            t.check(caller.ask(t, "all lines of /proc/thread-self/cgroup, as seen", (), own_groups)?)
+                .proves("EFF-CG-01")
+                .holds("\"/\" in every hierarchy", |paths| paths.iter().all(|path| path == "/"))?;
+            t.setup(move_into(group.outer(), own))?;
+            t.check(look(caller)?).proves("EFF-CG-02").is("/..".to_owned())?;
+            let further_out = outside.trim_end_matches("/inner").to_owned();
+            t.check(look(other)?).proves("EFF-CG-02").is(further_out)
+        })?
+        .join(t)
+    }
+});
+
+case!(Case {
+    name: "separation.cgroup.others",
+    about: "A child forked afterwards sees its group as the caller does; one forked before, and any \
+            other task, sees it as before.",
+    proves: &["EFF-CG-01", "EFF-GEN-03"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::CgroupNs),
+    run: |t| {
+        let observer = Observer::open(t)?;
+        let older = Peer::start(t, "older child", Flags::NONE)?;
+        let look = |side: Side| side.ask(t, "all lines of /proc/thread-self/cgroup, as seen", (), own_groups);
+        let before = t.setup(look(Side::Peer(&older))?)?;
+        let start = model::Start::of(t.facts());
+        check_call_beside(t, &observer, &start, Flags::NEWCGROUP, "EFF-CG-01", &[&older])?;
+        let younger = Peer::start(t, "younger child", Flags::NONE)?;
+        for side in [Side::Caller, Side::Peer(&younger)] {
+            t.check(look(side)?).proves("EFF-CG-01").holds("\"/\" in every hierarchy", |paths| {
+                paths.len() == before.len() && paths.iter().all(|path| path == "/")
+            })?;
+        }
+        t.check(look(Side::Peer(&older))?).proves("EFF-GEN-03").is(before)
+    }
+});

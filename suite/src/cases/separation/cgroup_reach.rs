@@ -1,0 +1,200 @@
+//! How far a cgroup namespace reaches: children, threads, mounts, and not the groups themselves
+//! (section 3.12 of the behaviour catalogue).
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+
+use crate::observe::mounts::new_directory;
+use crate::place::cgroup::{ControlGroup, group_of, move_into, own_groups};
+use crate::prelude::*;
+use crate::tasks::side::{Side, check_call_beside};
+
+const SOURCE: &str = "cgroup_namespaces(7)";
+
+const NEEDS: Needs = Needs::ROOT.with(Feature::CgroupNs).with(Feature::Cgroup2);
+
+/// Runs `body` as a task that is in the inner group of a pair, with a peer in the group outside.
+#[track_caller]
+fn in_a_group(t: &Test, body: impl FnOnce(&Test, &ControlGroup, &Observer, &Peer) -> Done) -> Done {
+    let group = ControlGroup::new(t)?;
+    let observer = Observer::open(t)?;
+    let peer = Peer::start(t, "peer", Flags::NONE)?;
+    t.spawn("caller", |t| {
+        t.setup(move_into(&group.inner(), nix::unistd::getpid()))?;
+        body(t, &group, &observer, &peer)
+    })?
+    .join(t)
+}
+
+#[track_caller]
+fn separate(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
+    let start = model::Start::of(t.facts());
+    check_call_beside(t, observer, &start, Flags::NEWCGROUP, requirement, &[peer]).map(drop)
+}
+
+case!(Case {
+    name: "separation.cgroup.fixed_roots",
+    about: "The roots are fixed at the call, in all hierarchies, and for children: who is moved to a \
+            group further out reads \"/..\", who stays reads \"/\".",
+    proves: &["EFF-CG-03"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| in_a_group(t, |t, group, observer, peer| {
+        const ID: &str = "EFF-CG-03";
+        let before = t.setup(Call::new("read(/proc/thread-self/cgroup)", own_groups(())))?;
+        separate(t, observer, ID, peer)?;
+        let child = Peer::start(t, "child", Flags::NONE)?;
+        for side in [Side::Caller, Side::Peer(&child)] {
+            t.check(side.ask(t, "lines of /proc/thread-self/cgroup, as seen", (), own_groups)?)
+                .proves(ID)
+                .is(vec!["/".to_owned(); before.len()])?;
+        }
+        let look = |side: Side| {
+            side.ask(t, "line 0:: of /proc/thread-self/cgroup, as seen", "thread-self".to_owned(), group_of)
+        };
+        t.setup(move_into(group.outer(), nix::unistd::getpid()))?;
+        t.check(look(Side::Caller)?).proves(ID).is("/..".to_owned())?;
+        t.check(look(Side::Peer(&child))?).proves(ID).is("/".to_owned())?;
+        // The child's root does not move with it, nor does that of its own children.
+        t.setup(move_into(group.outer(), child.pid()))?;
+        t.check(look(Side::Peer(&child))?).proves(ID).is("/..".to_owned())?;
+        let younger = Peer::start(t, "younger child", Flags::NONE)?;
+        t.check(look(Side::Peer(&younger))?).proves(ID).is("/..".to_owned())
+    })
+});
+
+case!(Case {
+    name: "separation.cgroup.mounts",
+    about: "A cgroup file system mounted before the call shows what it showed; one mounted afterwards \
+            has the caller's group as its root.",
+    proves: &["EFF-CG-04"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
+        let mount_at = |path: &str| {
+            Call::new("mount(cgroup2)", mount(Some("cgroup2"), path, Some("cgroup2"), MsFlags::empty(), None::<&str>))
+        };
+        let identity = |path: &Path| {
+            Call::io(format!("stat({})", path.display()), std::fs::metadata(path).map(|m| (m.dev(), m.ino())))
+        };
+        let (old_root, new_root) = (Path::new(&old), Path::new(&new));
+        in_a_group(t, |t, group, observer, peer| {
+            const ID: &str = "EFF-CG-04";
+            // Mounts of its own, which vanish with it.
+            t.spawn_sharing("caller", Flags::NEWNS.0, |t| {
+                t.setup(mount_at(&old))?;
+                let whole = t.setup(identity(old_root))?;
+                let inner = t.setup(identity(&group.inner()))?;
+                separate(t, observer, ID, peer)?;
+                t.check(identity(old_root)).proves(ID).is(whole)?;
+                t.check(identity(&group.inner())).proves(ID).is(inner)?;
+                t.check(mount_at(&new).called("mount(cgroup2) after the call")).proves(ID).succeeds()?;
+                t.check(identity(new_root).called("root of the cgroup2 mounted after the call (device, inode)"))
+                    .proves(ID)
+                    .is(inner)?;
+                let own = std::fs::read_to_string(new_root.join("cgroup.procs"))
+                    .map(|text| text.lines().any(|line| line == nix::unistd::getpid().to_string()));
+                t.check(Call::io("whether the caller is in that root's cgroup.procs", own)).proves(ID).is(true)
+            })?
+            .join(t)
+        })
+    }
+});
+
+case!(Case {
+    name: "separation.cgroup.thread",
+    about: "unshare(CLONE_NEWCGROUP) by a second thread changes what that thread sees; the first keeps \
+            its namespace and its view.",
+    proves: &["EFF-CG-05"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| in_a_group(t, |t, _, observer, peer| {
+        const ID: &str = "EFF-CG-05";
+        let view = || Call::new("lines of /proc/thread-self/cgroup", own_groups(()));
+        let namespace = observer.namespace_inode(Ns::Cgroup);
+        let before = t.setup(view())?;
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                t.name_task("second thread");
+                let start = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
+                check_call_beside(t, observer, &start, Flags::NEWCGROUP, ID, &[peer])?;
+                t.check(view()).proves(ID).is(vec!["/".to_owned(); before.len()])
+            });
+            thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")))
+        })?;
+        t.check(observer.namespace(Ns::Cgroup)).proves(ID).is(namespace)?;
+        t.check(view()).proves(ID).is(before.clone())
+    })
+});
+
+/// The processes in a group.
+fn members(group: &Path) -> Call<Vec<String>> {
+    let file = group.join("cgroup.procs");
+    let text = std::fs::read_to_string(&file);
+    Call::io(format!("read({})", file.display()), text.map(|text| text.lines().map(str::to_owned).collect()))
+}
+
+case!(Case {
+    name: "separation.cgroup.membership",
+    about: "The caller stays in its group and under its limits: the group lists it, may still have no \
+            group within (cgroup.max.descendants), and killing the group kills the caller (Linux 5.14).",
+    proves: &["EFF-CG-06"],
+    source: "cgroup_namespaces(7); kernel, Documentation/admin-guide/cgroup-v2.rst",
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-CG-06";
+        let group = ControlGroup::new(t)?;
+        let (inner, outer) = (group.inner(), group.outer().to_owned());
+        let observer = Observer::open(t)?;
+        let set = |file: &str, value: &str| {
+            let path = inner.join(file);
+            Call::io(format!("write({file}, {value})"), std::fs::write(path, value))
+        };
+        // Which the case's first task asks, and kills.
+        let caller = Peer::start(t, "caller", Flags::NONE)?;
+        t.setup(move_into(&inner, caller.pid()))?;
+        t.setup(set("cgroup.max.descendants", "0"))?;
+        let make_group = |path: String| {
+            let made = std::fs::create_dir(&path);
+            // One that should not be there is not left behind.
+            let _ = std::fs::remove_dir(path);
+            made.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+        };
+        let below = inner.join("below").to_string_lossy().into_owned();
+        let refused = || {
+            caller.call(
+                t,
+                "mkdir(a group within), beyond cgroup.max.descendants, by the caller",
+                below.clone(),
+                make_group,
+            )
+        };
+        t.check(refused()?).proves(ID).fails_with(Errno::EAGAIN)?;
+        let changed = caller.call(t, "unshare(CLONE_NEWCGROUP) by the caller", observer, |observer| {
+            let before = observer.namespace_inode(Ns::Cgroup);
+            unshare(Flags::NEWCGROUP).result().map_err(|_| Errno::EPROTO)?;
+            Ok(observer.namespace_inode(Ns::Cgroup) != before)
+        })?;
+        t.check(changed).proves(ID).is(true)?;
+        let own = caller.pid().to_string();
+        t.check(members(&inner)).proves(ID).is(vec![own])?;
+        t.check(members(&outer)).proves(ID).is(vec![])?;
+        t.check(refused()?).proves(ID).fails_with(Errno::EAGAIN)?;
+        // Killing all members is the group's, too (Linux 5.14); only a member is killed.
+        if !inner.join("cgroup.kill").exists() {
+            return Ok(());
+        }
+        t.setup(set("cgroup.kill", "1"))?;
+        let ended = waitid(Id::Pid(caller.pid()), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        t.check(Call::new("how the caller ended after cgroup.kill", ended)).proves(ID).is(WaitStatus::Signaled(
+            caller.pid(),
+            Signal::SIGKILL,
+            false,
+        ))
+    }
+});

@@ -1,0 +1,200 @@
+//! Several resources in one call: every combination of the document's four (mount namespace, file
+//! system information, descriptors, memory), with the semaphore undo list beside them, and pairs
+//! of namespaces.
+
+use crate::observe::Shared;
+use crate::prelude::*;
+use crate::sharing::probe::{Ground, Mark, check_as_predicted, check_shared};
+use crate::sharing::undo::Semaphore;
+use crate::tasks::memory_sharer::MemorySharer;
+use crate::tasks::side::{Side, check_call_beside, check_kcmp, in_own_namespaces, needs_of};
+
+const SOURCE: &str = "2006 design document, 8 (3)";
+
+/// The document's four, and CLONE_SYSVSEM.
+const PARTS: [Flags; 5] = [Flags::NEWNS, Flags::FS, Flags::FILES, Flags::VM, Flags::SYSVSEM];
+
+/// Every set of those flags but the empty one.
+fn combinations() -> Vec<Variant> {
+    (1u32..1 << PARTS.len())
+        .map(|bits| {
+            let flags = PARTS
+                .into_iter()
+                .enumerate()
+                .filter(|(at, _)| bits >> at & 1 == 1)
+                .fold(Flags::NONE, |flags, (_, flag)| flags | flag);
+            Variant::new(flags.slug(), flags.0)
+        })
+        .map(|variant| {
+            let all = Flags(variant.param);
+            let needs = all.iter().map(needs_of).fold(Needs::NONE, Needs::and);
+            let separated = model::with_implied(all);
+            let proves: Vec<_> = [
+                (Flags::NEWNS, "EFF-MNT-03"),
+                (Flags::FS, "EFF-FS-01"),
+                (Flags::FILES, "EFF-FILES-01"),
+                (Flags::VM, "EFF-VM-01"),
+                (Flags::SYSVSEM, "EFF-SEM-03"),
+            ]
+            .into_iter()
+            .filter(|(flag, _)| separated.contains(*flag))
+            .map(|(_, id)| id)
+            .chain(["DIFF-13"])
+            .collect();
+            variant.proving(proves).needing(needs)
+        })
+        .collect()
+}
+
+/// The marks that can be made here.
+fn marks(t: &Test) -> impl Iterator<Item = Mark> {
+    [Mark::Cwd, Mark::Umask, Mark::Root, Mark::Descriptor, Mark::Mount]
+        .into_iter()
+        .filter(|mark| mark.is_possible(t.facts()))
+}
+
+/// What is said of a mark in this group of cases.
+fn requirement(mark: Mark) -> &'static str {
+    match mark {
+        Mark::Cwd => "EFF-FS-01",
+        Mark::Umask => "EFF-FS-02",
+        Mark::Root => "EFF-FS-03",
+        Mark::Descriptor => "EFF-FILES-01",
+        _ => "EFF-MNT-03",
+    }
+}
+
+/// One combination, by a caller that shares root, cwd, umask, descriptors and undo list with a
+/// peer and, if `memory_shared`, its memory with another process.
+fn judge_combination(t: &Test, memory_shared: bool) -> Done {
+    let flags = Flags(t.param());
+    let ground = Ground::lay(t)?;
+    let observer = Observer::open(t)?;
+    let has_semaphores = t.facts().has(Feature::SysvIpc) && t.facts().has(Feature::Sandbox);
+    let semaphore = has_semaphores.then(|| Semaphore::new(t, 10)).transpose()?;
+    let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+    let (caller, other) = (Side::Caller, Side::Peer(&peer));
+    let sharer = memory_shared.then(|| MemorySharer::start(t, Flags::NONE)).transpose()?;
+    for mark in marks(t) {
+        check_shared(t, &ground, mark, (caller, other), requirement(mark))?;
+    }
+    if let Some(semaphore) = &semaphore {
+        semaphore.add_with_undo(t, caller, -2)?;
+        semaphore.add_with_undo(t, other, -3)?;
+    }
+    let mut pattern = vec![0x5au8; 64 * 1024];
+    pattern[1] = 0xa5;
+    let copy = std::hint::black_box(pattern.clone());
+
+    let start = model::Start { memory_shared, ..model::Start::of(t.facts()) };
+    let prediction = check_call_beside(t, &observer, &start, flags, "DIFF-13", &[&peer])?;
+
+    let memory = Call::seen("whether the caller's memory has its old content", pattern == copy);
+    t.check(memory).proves("EFF-VM-01").is(true)?;
+    if let Some(sharer) = &sharer {
+        sharer.check_shared(t, "after the call", "EFF-VM-02")?;
+    }
+    for (what, flag, id) in [
+        (Shared::Fs, Flags::FS, "EFF-FS-06"),
+        (Shared::Files, Flags::FILES, "EFF-FILES-06"),
+        (Shared::Sysvsem, Flags::SYSVSEM, "EFF-SEM-05"),
+    ] {
+        if flag != Flags::SYSVSEM || has_semaphores {
+            check_kcmp(t, &peer, what, !prediction.separated.contains(flag), id)?;
+        }
+    }
+    for mark in marks(t) {
+        check_as_predicted(t, &ground, mark, (caller, other), &prediction, requirement(mark))?;
+    }
+    if let Some(semaphore) = &semaphore {
+        semaphore.check_value(t, "after the call", 5, "EFF-SEM-03")?;
+        semaphore.add_with_undo(t, caller, -1)?;
+        semaphore.add_with_undo(t, other, -1)?;
+        drop(sharer);
+        peer.end();
+        // A list that was left to the peer is applied with the peer's last step; one still shared
+        // is not.
+        let left = prediction.separated.contains(Flags::SYSVSEM);
+        let expected = if left { 9 } else { 3 };
+        semaphore.check_value(t, "after the peer's exit", expected, "EFF-SEM-04")?;
+    }
+    Ok(())
+}
+
+/// Runs a combination where its mounts stay its own, if mounts can be made at all.
+fn in_own_mounts(t: &Test, body: fn(&Test) -> Done) -> Done {
+    t.directory()?;
+    if Mark::Mount.is_possible(t.facts()) { in_own_namespaces(t, Flags::NEWNS, body) } else { body(t) }
+}
+
+case!(Case {
+    name: "separation.combined.four",
+    about: "Every combination of CLONE_NEWNS, CLONE_FS, CLONE_FILES, CLONE_VM and CLONE_SYSVSEM, by \
+            a caller that shares all but its memory: what is named or implied is apart afterwards, \
+            in both directions, what is not is shared as before, and memory is untouched.",
+    proves: &["DIFF-13"],
+    source: SOURCE,
+    variants: combinations,
+    run: |t| in_own_mounts(t, |t| judge_combination(t, false)),
+});
+
+case!(Case {
+    name: "separation.combined.memory_shared",
+    about: "The same by a caller that shares its memory, too: with CLONE_VM in it every combination \
+            is refused and separates nothing; without, it separates the same as before, and memory \
+            stays shared.",
+    proves: &["DIFF-13", "EFF-VM-02"],
+    source: SOURCE,
+    from: Tier::Full,
+    variants: combinations,
+    run: |t| in_own_mounts(t, |t| judge_combination(t, true)),
+});
+
+/// The flags that make a namespace and that every supported kernel knows.
+const NAMESPACES: [Flags; 8] = [
+    Flags::NEWNS,
+    Flags::NEWUTS,
+    Flags::NEWIPC,
+    Flags::NEWNET,
+    Flags::NEWPID,
+    Flags::NEWCGROUP,
+    Flags::NEWTIME,
+    Flags::NEWUSER,
+];
+
+fn pairs() -> Vec<Variant> {
+    let mut pairs = Vec::new();
+    for (at, one) in NAMESPACES.into_iter().enumerate() {
+        for two in NAMESPACES.into_iter().skip(at + 1) {
+            let flags = one | two;
+            let needs = needs_of(one).and(needs_of(two));
+            pairs.push(Variant::new(flags.slug(), flags.0).needing(needs));
+        }
+    }
+    let all = NAMESPACES.into_iter().fold(Flags::NONE, |all, flag| all | flag);
+    let needs = NAMESPACES.map(needs_of).into_iter().fold(Needs::NONE, Needs::and);
+    pairs.push(Variant::new("all_eight", all.0).needing(needs));
+    pairs
+}
+
+case!(Case {
+    name: "separation.combined.namespaces",
+    about: "Every pair of namespaces in one call, and all eight: exactly the links asked for change, \
+            and a task beside the caller keeps all of its own.",
+    proves: &["EFF-GEN-01"],
+    source: "unshare(2), DESCRIPTION; namespaces(7)",
+    // The sweeps have every pair in the quick tier, too.
+    from: Tier::Full,
+    variants: pairs,
+    run: |t| {
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let start = model::Start::of(t.facts());
+        let flags = Flags(t.param());
+        let prediction = check_call_beside(t, &observer, &start, flags, "EFF-GEN-01", &[&peer])?;
+        for (what, flag) in [(Shared::Fs, Flags::FS), (Shared::Files, Flags::FILES)] {
+            check_kcmp(t, &peer, what, !prediction.separated.contains(flag), "EFF-GEN-01")?;
+        }
+        Ok(())
+    }
+});

@@ -1,0 +1,292 @@
+//! The empty mount namespace (UNSHARE_EMPTY_MNTNS, Linux 7.1; section 3.6 of the behaviour
+//! catalogue).
+//!
+//! The caller loses every path with the call, /proc's, too: what is read there is read through
+//! descriptors opened before, or by a peer that stays behind.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::{chdir, getcwd};
+
+use crate::observe::mounts::{MountLine, mounts_of};
+use crate::observe::{differences, place_of};
+use crate::place::mount_api::{attach, listed_mounts, new_tmpfs, root_mount};
+use crate::prelude::*;
+use crate::tasks::side::check_call_beside;
+
+const SOURCE: &str = "kernel, fs/namespace.c (copy_mnt_ns) and fs/nullfs.c; kselftest, filesystems/empty_mntns";
+
+const NEEDS: Needs = Needs::ROOT.with(Feature::EmptyMntNs);
+
+/// The file system that is the root of all mounts since 7.0: it has one directory, which nothing
+/// can be made in.
+const NULL_FS_MAGIC: u64 = 0x4e55_4c4c;
+
+/// Calls as predicted, beside a peer that stays behind.
+#[track_caller]
+fn separate(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
+    let start = model::Start::of(t.facts());
+    check_call_beside(t, observer, &start, Flags::EMPTY, requirement, &[peer]).map(drop)
+}
+
+/// The mounts of the calling task, as a peer reads them.
+#[track_caller]
+fn mounts_seen_by(t: &Test, peer: &Peer) -> Done<Vec<MountLine>> {
+    let own = nix::unistd::gettid().as_raw();
+    peer.setup(t, "read(/proc/PID/mountinfo of the caller)", own, mounts_of)
+}
+
+/// Skips what is only so where the root of all mounts is the null file system. Asked before the call,
+/// so that one which does nothing is not taken for that.
+#[track_caller]
+fn root_is_null_fs(t: &Test) -> Done {
+    match t.setup(root_mount())? {
+        (_, NULL_FS_MAGIC) => Ok(()),
+        (_, other) => Err(t.skip(format!(
+            "the root of all mounts is a file system of type {other:#x} here, not the null file system: \
+             boot a kernel that mounts its root over that one"
+        ))),
+    }
+}
+
+case!(Case {
+    name: "separation.empty.one_mount",
+    about: "The new namespace has one mount; root and current directory are its root, wherever the \
+            current directory was, and lie on the root file system of the old namespace.",
+    proves: &["EFF-EMPTY-01", "EFF-EMPTY-02", "EFF-EMPTY-14"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        let directory = t.directory()?;
+        t.setup(Call::new("chdir(the case's directory)", chdir(directory)))?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let (root, _) = t.setup(root_mount())?;
+        separate(t, &observer, "EFF-EMPTY-01", &peer)?;
+        let lines = mounts_seen_by(t, &peer)?;
+        let points: Vec<_> = lines.iter().map(|line| line.point().to_owned()).collect();
+        t.check(Call::seen("mounts of the caller in mountinfo", points))
+            .proves("EFF-EMPTY-01")
+            .is(vec!["/".to_owned()])?;
+        t.check(listed_mounts()).proves("EFF-EMPTY-01").holds("one mount", |ids| ids.len() == 1)?;
+        let (cwd, top) = (place_of(c"."), place_of(c"/"));
+        t.check(Call::seen("cwd (file system, inode, mount)", cwd)).proves("EFF-EMPTY-02").is(top)?;
+        t.check(Call::seen("mount ID of the root", top.mount)).proves("EFF-EMPTY-02").is(lines[0].id)?;
+        t.check(Call::new("getcwd()", getcwd())).proves("EFF-EMPTY-02").is("/".into())?;
+        t.check(Call::seen("device of the root", top.device)).proves("EFF-EMPTY-14").is(root)
+    }
+});
+
+case!(Case {
+    name: "separation.empty.nothing_there",
+    about: "Old paths are gone (ENOENT). The root directory can be opened and lists nothing, and \
+            nothing can be made in it (ENOENT).",
+    proves: &["EFF-EMPTY-03", "EFF-EMPTY-04", "EFF-EMPTY-05"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        let directory = t.directory()?.to_owned();
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        root_is_null_fs(t)?;
+        separate(t, &observer, "EFF-EMPTY-03", &peer)?;
+        let access = |path: &Path| {
+            let found = nix::unistd::access(path, nix::unistd::AccessFlags::F_OK);
+            t.check(Call::new(format!("access({}, F_OK)", path.display()), found))
+                .proves("EFF-EMPTY-03")
+                .fails_with(Errno::ENOENT)
+        };
+        let made = File::options().write(true).create(true).truncate(true).open("/file").map(drop);
+        let names = std::fs::read_dir("/").and_then(|entries| {
+            entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<Vec<_>, _>>()
+        });
+        all([
+            access("/proc".as_ref()),
+            access(&directory),
+            t.check(Call::io("open(/file, O_CREAT)", made)).proves("EFF-EMPTY-04").fails_with(Errno::ENOENT),
+            t.check(Call::io("names in /", names)).proves("EFF-EMPTY-05").is(vec![]),
+        ])
+    }
+});
+
+const SEQUENCES: [(&str, &[Flags]); 3] = [
+    ("empty", &[Flags::EMPTY, Flags::EMPTY]),
+    ("empty-newns", &[Flags(Flags::EMPTY.0 | Flags::NEWNS.0), Flags::EMPTY]),
+    ("newns", &[Flags::NEWNS, Flags::NEWNS]),
+];
+
+fn sequences() -> Vec<Variant> {
+    SEQUENCES.into_iter().enumerate().map(|(at, (name, _))| Variant::new(name, at as u64)).collect()
+}
+
+case!(Case {
+    name: "separation.empty.again",
+    about: "From the empty namespace the caller gets further ones, empty or copied: each is new and \
+            has one mount.",
+    proves: &["EFF-EMPTY-06"],
+    source: SOURCE,
+    needs: NEEDS,
+    variants: sequences,
+    run: |t| {
+        const ID: &str = "EFF-EMPTY-06";
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        separate(t, &observer, ID, &peer)?;
+        let start = model::Start::of(t.facts());
+        for flags in SEQUENCES[t.param() as usize].1 {
+            check_call_beside(t, &observer, &start, *flags, ID, &[&peer])?;
+            t.check(listed_mounts()).proves(ID).holds("one mount", |ids| ids.len() == 1)?;
+            let lines = mounts_seen_by(t, &peer)?;
+            t.check(Call::seen("number of mounts in mountinfo", lines.len())).proves(ID).is(1)?;
+        }
+        Ok(())
+    }
+});
+
+fn ways_to_a_user_namespace() -> Vec<Variant> {
+    vec![
+        Variant::new("afterwards", 0).proving(["EFF-EMPTY-07"]),
+        Variant::new("in_one_call", 1).proving(["EFF-EMPTY-08"]).needing(Needs::NONE.with(Feature::SecondUser)),
+    ]
+}
+
+case!(Case {
+    name: "separation.empty.user_namespace",
+    about: "The empty root does not count as a chroot: CLONE_NEWUSER succeeds afterwards. A caller \
+            without privilege gets EPERM, and 0 together with CLONE_NEWUSER.",
+    proves: &["EFF-EMPTY-07", "EFF-EMPTY-08"],
+    source: "kernel, kernel/user_namespace.c and kernel/nsproxy.c",
+    needs: NEEDS.with(Feature::CreateUserNs),
+    variants: ways_to_a_user_namespace,
+    run: |t| {
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        if t.param() == 0 {
+            separate(t, &observer, "EFF-EMPTY-07", &peer)?;
+            let start = model::Start::of(t.facts());
+            check_call_beside(t, &observer, &start, Flags::NEWUSER, "EFF-EMPTY-07", &[&peer])?;
+            return Ok(());
+        }
+        t.spawn("caller", |t| {
+            const ID: &str = "EFF-EMPTY-08";
+            become_unprivileged(t)?;
+            let start = model::Start::unprivileged();
+            check_call_beside(t, &observer, &start, Flags::EMPTY, ID, &[&peer])?;
+            check_call_beside(t, &observer, &start, Flags::NEWUSER | Flags::EMPTY, ID, &[&peer])?;
+            t.check(listed_mounts()).proves(ID).holds("one mount", |ids| ids.len() == 1).map(drop)
+        })?
+        .join(t)
+    }
+});
+
+case!(Case {
+    name: "separation.empty.thread",
+    about: "A second thread that calls moves alone: the first keeps its namespace, root, current \
+            directory and paths.",
+    proves: &["EFF-EMPTY-09"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-EMPTY-09";
+        let directory = t.directory()?.to_owned();
+        t.setup(Call::new("chdir(the case's directory)", chdir(&directory)))?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let before = observer.state();
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                t.name_task("second thread");
+                let start = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
+                check_call_beside(t, &observer, &start, Flags::EMPTY, ID, &[&peer])?;
+                t.check(listed_mounts()).proves(ID).holds("one mount", |ids| ids.len() == 1).map(drop)
+            });
+            thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")))
+        })?;
+        // With the first thread that it makes, the C library catches a signal.
+        let changed: Vec<_> = differences(&before, &observer.state())
+            .into_iter()
+            .filter(|difference| difference.part != Part::Signals)
+            .map(|difference| difference.to_string())
+            .collect();
+        t.check(Call::seen("what changed in the first thread", changed)).proves(ID).is(vec![])?;
+        t.check(Call::io(
+            "stat(the case's directory) by the first thread",
+            std::fs::metadata(&directory).map(|m| m.is_dir()),
+        ))
+        .proves(ID)
+        .is(true)
+    }
+});
+
+case!(Case {
+    name: "separation.empty.new_root",
+    about: "The caller can build itself a root: a tmpfs made with fsopen and fsmount, put over / with \
+            move_mount, then fchdir and chroot. Files can be made there, and who stayed behind sees \
+            none of it.",
+    proves: &["EFF-EMPTY-10"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-EMPTY-10";
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        separate(t, &observer, ID, &peer)?;
+        let root: OwnedFd = t.check(new_tmpfs()).proves(ID).succeeds()?;
+        t.check(attach(&root, c"/")).proves(ID).succeeds()?;
+        t.check(Call::new("fchdir(the new mount)", nix::unistd::fchdir(&root))).proves(ID).succeeds()?;
+        t.check(Call::new("chroot(.)", nix::unistd::chroot("."))).proves(ID).succeeds()?;
+        t.check(Call::io("write(/file)", std::fs::write("/file", "here"))).proves(ID).succeeds()?;
+        t.check(Call::io("read(/file)", std::fs::read_to_string("/file"))).proves(ID).is("here".to_owned())?;
+        let mounts: Vec<_> = mounts_seen_by(t, &peer)?
+            .iter()
+            .map(|line| (line.point().to_owned(), line.source.starts_with("tmpfs ")))
+            .collect();
+        t.check(Call::seen("mounts of the caller (where, whether a tmpfs)", mounts))
+            .proves(ID)
+            .is(vec![("/".to_owned(), true)])?;
+        let seen = peer.call(t, "whether /file is there for the peer", (), |()| Ok(Path::new("/file").exists()))?;
+        t.check(seen).proves(ID).is(false)
+    }
+});
+
+case!(Case {
+    name: "separation.empty.old_descriptors",
+    about: "Descriptors opened before stay usable: calls relative to them reach the old tree, in \
+            which the caller can make, read and find files.",
+    proves: &["EFF-EMPTY-13"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-EMPTY-13";
+        let directory = t.directory()?.to_owned();
+        t.setup(Call::io("mkdir(a)", std::fs::create_dir(directory.join("a"))))?;
+        t.setup(Call::io("write(a/file)", std::fs::write(directory.join("a/file"), "old")))?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let old = t.setup(Call::new("open(the case's directory)", open(&directory, flags, Mode::empty())))?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        separate(t, &observer, ID, &peer)?;
+        let file = t
+            .check(Call::new("openat(old directory, a/file)", openat(&old, "a/file", OFlag::O_RDONLY, Mode::empty())))
+            .proves(ID)
+            .succeeds()?;
+        let text = std::io::read_to_string(File::from(file));
+        t.check(Call::io("read(a/file)", text)).proves(ID).is("old".to_owned())?;
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
+        let made = openat(&old, "a/new", flags, Mode::from_bits_truncate(0o600)).map(drop);
+        t.check(Call::new("openat(old directory, a/new, O_CREAT)", made)).proves(ID).succeeds()?;
+        let path = directory.join("a/new").to_string_lossy().into_owned();
+        let seen = peer.call(t, "whether the peer sees a/new", path, |path| Ok(Path::new(&path).exists()))?;
+        t.check(seen).proves(ID).is(true)?;
+        // By its path it is gone, and the descriptor is no way back for the paths.
+        t.check(Call::new("fchdir(old directory)", nix::unistd::fchdir(&old))).proves(ID).succeeds()?;
+        t.check(Call::io("stat(a) in it", std::fs::metadata("a").map(|m| m.is_dir()))).proves(ID).is(true)?;
+        t.check(Call::io("stat(the directory's absolute path)", std::fs::metadata(&directory).map(drop)))
+            .proves(ID)
+            .fails_with(Errno::ENOENT)
+    }
+});

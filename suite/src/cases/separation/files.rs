@@ -1,0 +1,563 @@
+//! The table of file descriptors (section 3.2 of the behaviour catalogue).
+
+use std::os::fd::{AsRawFd, IntoRawFd};
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag};
+
+use crate::observe::Shared;
+use crate::prelude::*;
+use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
+use crate::tasks::side::{Side, check_call_beside, check_kcmp, one_by_one};
+
+const SOURCE: &str = "2006 design document, 6 and 8 (3); unshare(2), CLONE_FILES";
+
+/// Number of a descriptor above any that a case gets by itself.
+const HIGH: i32 = 200;
+
+/// A file of the case's own, open for reading and writing, in the caller's table.
+#[track_caller]
+fn new_file(t: &Test, name: &str) -> Done<i32> {
+    let path = t.directory()?.join(name);
+    let mut options = std::fs::File::options();
+    options.read(true).write(true).create(true).truncate(true);
+    let file = t.setup(Call::io(format!("open({name})"), options.open(path)))?;
+    Ok(file.into_raw_fd())
+}
+
+/// dup3(2), with the number to get.
+#[track_caller]
+fn move_to(t: &Test, fd: i32, number: i32) -> Done<i32> {
+    // SAFETY: the number is not in use by the case.
+    let moved = unsafe { libc::dup3(fd, number, libc::O_CLOEXEC) };
+    let moved = t.setup(Call::new(format!("dup3({fd}, {number})"), Errno::result(moved)))?;
+    t.setup(Call::new("close()", nix::unistd::close(fd)))?;
+    Ok(moved)
+}
+
+/// Runs a nix function on a bare descriptor number.
+fn with_fd<V>(fd: i32, function: impl FnOnce(std::os::fd::BorrowedFd) -> V) -> V {
+    // SAFETY: used for one call; a number that is not open gives EBADF, which is what is judged.
+    function(unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) })
+}
+
+/// Whether a number names an open descriptor: its flags.
+fn descriptor_flags(fd: i32) -> Result<i32, Errno> {
+    // SAFETY: F_GETFD takes no pointer.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFD) })
+}
+
+fn set_descriptor_flags((fd, flags): (i32, i32)) -> Result<(), Errno> {
+    let flags = FdFlag::from_bits_truncate(flags);
+    with_fd(fd, |fd| nix::fcntl::fcntl(fd, FcntlArg::F_SETFD(flags)).map(drop))
+}
+
+fn close(fd: i32) -> Result<(), Errno> {
+    nix::unistd::close(fd)
+}
+
+/// Device and inode of what a number names.
+fn identity(fd: i32) -> Result<(u64, u64), Errno> {
+    with_fd(fd, |fd| nix::sys::stat::fstat(fd)).map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+fn offset(fd: i32) -> Result<i64, Errno> {
+    with_fd(fd, |fd| nix::unistd::lseek(fd, 0, nix::unistd::Whence::SeekCur))
+}
+
+fn seek((fd, to): (i32, i64)) -> Result<(), Errno> {
+    with_fd(fd, |fd| nix::unistd::lseek(fd, to, nix::unistd::Whence::SeekSet).map(drop))
+}
+
+fn is_append(fd: i32) -> Result<bool, Errno> {
+    let bits = with_fd(fd, |fd| nix::fcntl::fcntl(fd, FcntlArg::F_GETFL))?;
+    Ok(OFlag::from_bits_truncate(bits).contains(OFlag::O_APPEND))
+}
+
+fn set_append((fd, append): (i32, bool)) -> Result<(), Errno> {
+    let flags = if append { OFlag::O_APPEND } else { OFlag::empty() };
+    with_fd(fd, |fd| nix::fcntl::fcntl(fd, FcntlArg::F_SETFL(flags)).map(drop))
+}
+
+fn write_byte(fd: i32) -> Result<(), Errno> {
+    with_fd(fd, |fd| nix::unistd::write(fd, b"x").map(drop))
+}
+
+/// Reads all that is there at once; EAGAIN when nothing is.
+fn read_some(fd: i32) -> Result<usize, Errno> {
+    with_fd(fd, |fd| nix::unistd::read(fd, &mut [0; 64]))
+}
+
+/// Calls unshare(CLONE_FILES), judged in all its effects.
+#[track_caller]
+fn unshare_files(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
+    let start = model::Start::of(t.facts());
+    check_call_beside(t, observer, &start, Flags::FILES, requirement, &[peer]).map(drop)
+}
+
+case!(Case {
+    name: "separation.files.opened",
+    about: "A descriptor opened by either of two tasks that share the table (CLONE_FILES) is open in \
+            both; after unshare(CLONE_FILES) one that either opens is absent in the other.",
+    proves: &["EFF-FILES-01"],
+    source: SOURCE,
+    run: |t| {
+        const ID: &str = "EFF-FILES-01";
+        let ground = Ground::lay(t)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FILES)?;
+        let sides = (Side::Caller, Side::Peer(&peer));
+        check_shared(t, &ground, Mark::Descriptor, sides, ID)?;
+        unshare_files(t, &observer, ID, &peer)?;
+        check_apart(t, &ground, Mark::Descriptor, sides, ID)?;
+        check_apart(t, &ground, Mark::Descriptor, (sides.1, sides.0), ID)
+    }
+});
+
+case!(Case {
+    name: "separation.files.closed",
+    about: "A descriptor closed by either of two tasks that share the table is closed for both; \
+            after unshare(CLONE_FILES) what one closes stays open and usable in the other.",
+    proves: &["EFF-FILES-02"],
+    source: SOURCE,
+    run: |t| {
+        const ID: &str = "EFF-FILES-02";
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FILES)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        for (acting, watching) in [(caller, other), (other, caller)] {
+            let fd = new_file(t, "control")?;
+            acting.must(t, "close()", fd, close)?;
+            t.check(watching.ask(t, "fcntl(F_GETFD)", fd, descriptor_flags)?).proves(ID).fails_with(Errno::EBADF)?;
+        }
+        let (one, two) = (new_file(t, "one")?, new_file(t, "two")?);
+        unshare_files(t, &observer, ID, &peer)?;
+        for (fd, acting, watching) in [(one, caller, other), (two, other, caller)] {
+            acting.must(t, "close()", fd, close)?;
+            t.check(watching.ask(t, "write(1 byte)", fd, write_byte)?).proves(ID).succeeds()?;
+            t.check(acting.ask(t, "write(1 byte)", fd, write_byte)?).proves(ID).fails_with(Errno::EBADF)?;
+        }
+        Ok(())
+    }
+});
+
+case!(Case {
+    name: "separation.files.close_on_exec",
+    about: "Close-on-exec flags are copied as they are, and from then on are each task's own.",
+    proves: &["EFF-FILES-03"],
+    source: SOURCE,
+    run: |t| {
+        const ID: &str = "EFF-FILES-03";
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FILES)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        let (set, clear) = (new_file(t, "set")?, new_file(t, "clear")?);
+        for (acting, watching) in [(caller, other), (other, caller)] {
+            for (fd, flags) in [(clear, libc::FD_CLOEXEC), (clear, 0), (set, 0), (set, libc::FD_CLOEXEC)] {
+                acting.must(t, "fcntl(F_SETFD)", (fd, flags), set_descriptor_flags)?;
+                let seen = watching.ask(t, "fcntl(F_GETFD)", fd, descriptor_flags)?;
+                t.check(seen).proves(ID).is(flags)?;
+            }
+        }
+        unshare_files(t, &observer, ID, &peer)?;
+        for side in [caller, other] {
+            for (fd, flags) in [(set, libc::FD_CLOEXEC), (clear, 0)] {
+                t.check(side.ask(t, "fcntl(F_GETFD) after the call", fd, descriptor_flags)?).proves(ID).is(flags)?;
+            }
+        }
+        for (acting, watching) in [(caller, other), (other, caller)] {
+            for (fd, before, flags) in [(clear, 0, libc::FD_CLOEXEC), (set, libc::FD_CLOEXEC, 0)] {
+                acting.must(t, "fcntl(F_SETFD)", (fd, flags), set_descriptor_flags)?;
+                t.check(watching.ask(t, "fcntl(F_GETFD)", fd, descriptor_flags)?).proves(ID).is(before)?;
+                acting.must(t, "fcntl(F_SETFD)", (fd, before), set_descriptor_flags)?;
+            }
+        }
+        Ok(())
+    }
+});
+
+case!(Case {
+    name: "separation.files.numbers",
+    about: "Every descriptor is copied under its own number, with gaps and far above the others, and \
+            names the same open file in both tasks afterwards; no other number is open.",
+    proves: &["EFF-FILES-04"],
+    source: SOURCE,
+    run: |t| {
+        const ID: &str = "EFF-FILES-04";
+        // Beside and at the boundaries of the words the kernel keeps its bit maps in.
+        const NUMBERS: [i32; 8] = [31, 32, 64, 65, 127, 128, HIGH, 256];
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FILES)?;
+        let mut files = Vec::new();
+        for number in NUMBERS {
+            let fd = new_file(t, &number.to_string())?;
+            let fd = move_to(t, fd, number)?;
+            let call = Call::new("fstat()", identity(fd));
+            files.push((fd, t.setup(call)?));
+        }
+        unshare_files(t, &observer, ID, &peer)?;
+        for (fd, file) in files {
+            for side in [Side::Caller, Side::Peer(&peer)] {
+                t.check(side.ask(t, &format!("fstat({fd})"), fd, identity)?).proves(ID).is(file)?;
+                let gap = fd + 2;
+                if !NUMBERS.contains(&gap) {
+                    let call = side.ask(t, &format!("fstat({gap})"), gap, identity)?;
+                    t.check(call).proves(ID).fails_with(Errno::EBADF)?;
+                }
+            }
+            // The same open file, not the same file opened anew: the offset is one.
+            let to = i64::from(fd) + 1000;
+            Side::Peer(&peer).must(t, "lseek()", (fd, to), seek)?;
+            t.check(Call::new(format!("lseek({fd}, 0, SEEK_CUR)"), offset(fd))).proves(ID).is(to)?;
+            if t.facts().has(Feature::Kcmp) {
+                let (a, b) = (nix::unistd::getpid().as_raw(), peer.pid().as_raw());
+                // SAFETY: kcmp on numbers; 0 is KCMP_FILE.
+                let order = unsafe { libc::syscall(libc::SYS_kcmp, a, b, 0, fd, fd) };
+                let call = Call::new(format!("kcmp(KCMP_FILE, {fd}, {fd})"), Errno::result(order));
+                t.check(call).proves(ID).is(0)?;
+            }
+        }
+        Ok(())
+    }
+});
+
+case!(Case {
+    name: "separation.files.offset",
+    about: "File offset and status flags belong to the open file, which both tables go on naming: \
+            they stay shared after unshare(CLONE_FILES).",
+    proves: &["EFF-FILES-05"],
+    source: SOURCE,
+    run: |t| {
+        const ID: &str = "EFF-FILES-05";
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FILES)?;
+        let fd = new_file(t, "file")?;
+        t.setup(Call::new("lseek()", seek((fd, 7))))?;
+        unshare_files(t, &observer, ID, &peer)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        let mut expected = 7;
+        t.check(other.ask(t, "lseek(SEEK_CUR)", fd, offset)?).proves(ID).is(expected)?;
+        for (acting, watching) in [(caller, other), (other, caller)] {
+            acting.must(t, "write(1 byte)", fd, write_byte)?;
+            expected += 1;
+            t.check(watching.ask(t, "lseek(SEEK_CUR)", fd, offset)?).proves(ID).is(expected)?;
+            for append in [true, false] {
+                acting.must(t, "fcntl(F_SETFL)", (fd, append), set_append)?;
+                t.check(watching.ask(t, "O_APPEND of fcntl(F_GETFL)", fd, is_append)?).proves(ID).is(append)?;
+            }
+        }
+        Ok(())
+    }
+});
+
+case!(Case {
+    name: "separation.files.kcmp",
+    about: "kcmp(2) says that two tasks share the table before unshare(CLONE_FILES) by one of them, \
+            and that they do not afterwards.",
+    proves: &["EFF-FILES-06"],
+    source: SOURCE,
+    needs: Needs::NONE.with(Feature::Kcmp),
+    run: |t| {
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        check_kcmp(t, &peer, Shared::Files, true, "EFF-FILES-06")?;
+        unshare_files(t, &observer, "EFF-FILES-06", &peer)?;
+        check_kcmp(t, &peer, Shared::Files, false, "EFF-FILES-06")?;
+        check_kcmp(t, &peer, Shared::Fs, true, "EFF-FS-12")
+    }
+});
+
+/// A write lock on the whole file: F_SETLK by this command of fcntl(2).
+fn lock_with((command, fd): (i32, i32)) -> Result<(), Errno> {
+    // SAFETY: zeroes are a valid flock; the structure lives through the call.
+    let result = unsafe {
+        let mut lock: libc::flock = std::mem::zeroed();
+        lock.l_type = libc::F_WRLCK as libc::c_short;
+        lock.l_whence = libc::SEEK_SET as libc::c_short;
+        libc::fcntl(fd, command, &raw mut lock)
+    };
+    // Both errnos mean that somebody else has it (fcntl_locking(2)).
+    match Errno::result(result) {
+        Err(Errno::EACCES) => Err(Errno::EAGAIN),
+        other => other.map(drop),
+    }
+}
+
+case!(Case {
+    name: "separation.files.posix_lock",
+    about: "A POSIX record lock belongs to the table it was taken through. After \
+            unshare(CLONE_FILES) that is the other task's: the caller conflicts with the lock it \
+            took itself, and does not drop it by closing the descriptor; the other task does.",
+    proves: &["EFF-FILES-07"],
+    source: SOURCE,
+    run: |t| {
+        const ID: &str = "EFF-FILES-07";
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FILES)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        let (fd, again) = (new_file(t, "locked")?, new_file(t, "locked")?);
+        let set = |side: Side, fd: i32| side.ask(t, "fcntl(F_SETLK, F_WRLCK)", (libc::F_SETLK, fd), lock_with);
+        t.setup(set(caller, fd)?)?;
+        // One table is one owner.
+        t.check(set(other, fd)?).proves(ID).succeeds()?;
+        unshare_files(t, &observer, ID, &peer)?;
+        t.check(set(caller, fd)?).proves(ID).fails_with(Errno::EAGAIN)?;
+        t.check(set(other, fd)?).proves(ID).succeeds()?;
+        caller.must(t, "close()", fd, close)?;
+        t.check(set(caller, again)?).proves(ID).fails_with(Errno::EAGAIN)?;
+        other.must(t, "close()", fd, close)?;
+        t.check(set(caller, again)?).proves(ID).succeeds()
+    }
+});
+
+fn other_locks() -> Vec<Variant> {
+    vec![Variant::new("ofd", 0), Variant::new("flock", 1)]
+}
+
+fn lock_open_file((kind, fd): (u64, i32)) -> Result<(), Errno> {
+    if kind == 0 {
+        return lock_with((libc::F_OFD_SETLK, fd));
+    }
+    // SAFETY: flock takes numbers.
+    Errno::result(unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
+}
+
+case!(Case {
+    name: "separation.files.open_file_lock",
+    about: "Locks owned by the open file (open file description locks, flock(2)) are not touched by \
+            unshare(CLONE_FILES): no side conflicts with them, and they last until both have closed \
+            the descriptor.",
+    proves: &["EFF-FILES-08"],
+    source: SOURCE,
+    variants: other_locks,
+    run: |t| {
+        const ID: &str = "EFF-FILES-08";
+        let kind = t.param();
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FILES)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        let (fd, again) = (new_file(t, "locked")?, new_file(t, "locked")?);
+        let set = |side: Side, fd: i32| side.ask(t, "lock of the open file", (kind, fd), lock_open_file);
+        t.setup(set(caller, fd)?)?;
+        unshare_files(t, &observer, ID, &peer)?;
+        t.check(set(caller, fd)?).proves(ID).succeeds()?;
+        t.check(set(other, fd)?).proves(ID).succeeds()?;
+        t.check(set(caller, again)?).proves(ID).fails_with(Errno::EAGAIN)?;
+        caller.must(t, "close()", fd, close)?;
+        t.check(set(caller, again)?).proves(ID).fails_with(Errno::EAGAIN)?;
+        other.must(t, "close()", fd, close)?;
+        t.check(set(caller, again)?).proves(ID).succeeds()
+    }
+});
+
+fn add_to_event_counter((fd, number): (i32, u64)) -> Result<(), Errno> {
+    with_fd(fd, |fd| nix::unistd::write(fd, &number.to_ne_bytes()).map(drop))
+}
+
+fn take_event_counter(fd: i32) -> Result<u64, Errno> {
+    let mut bytes = [0; 8];
+    with_fd(fd, |fd| nix::unistd::read(fd, &mut bytes))?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// What an epoll set reports at once, by the data each event carries.
+fn ready_of(epoll: i32) -> Result<Vec<u64>, Errno> {
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 8];
+    // SAFETY: the array lives through the call and has the length given.
+    let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), 8, 0) };
+    let count = Errno::result(count)? as usize;
+    Ok(events[..count].iter().map(|event| event.u64).collect())
+}
+
+case!(Case {
+    name: "separation.files.live_objects",
+    about: "A pipe, a socket pair, an event counter and an epoll set opened before go on working, in \
+            each task and between them.",
+    proves: &["EFF-FILES-09"],
+    source: SOURCE,
+    run: |t| {
+        const ID: &str = "EFF-FILES-09";
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FILES)?;
+        let pipe = t.setup(Call::new("pipe2(O_NONBLOCK)", nix::unistd::pipe2(OFlag::O_NONBLOCK)))?;
+        let (output, input) = (pipe.0.as_raw_fd(), pipe.1.as_raw_fd());
+        let mut pair = [0; 2];
+        let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK;
+        // SAFETY: the array takes two descriptors. eventfd and epoll take numbers.
+        let (made, counter, epoll) = unsafe {
+            (
+                libc::socketpair(libc::AF_UNIX, kind, 0, pair.as_mut_ptr()),
+                libc::eventfd(0, libc::EFD_NONBLOCK),
+                libc::epoll_create1(0),
+            )
+        };
+        t.setup(Call::new("socketpair(AF_UNIX)", Errno::result(made)))?;
+        let counter = t.setup(Call::new("eventfd()", Errno::result(counter)))?;
+        let epoll = t.setup(Call::new("epoll_create1()", Errno::result(epoll)))?;
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 77 };
+        // SAFETY: the event lives through the call.
+        let added = unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, output, &raw mut event) };
+        t.setup(Call::new("epoll_ctl(ADD)", Errno::result(added)))?;
+        unshare_files(t, &observer, ID, &peer)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        for (acting, watching) in [(caller, other), (other, caller)] {
+            for side in [acting, watching] {
+                t.check(side.ask(t, "epoll_wait(empty pipe)", epoll, ready_of)?).proves(ID).is(vec![])?;
+            }
+            t.check(acting.ask(t, "write(pipe)", input, write_byte)?).proves(ID).succeeds()?;
+            for side in [acting, watching] {
+                t.check(side.ask(t, "epoll_wait(filled pipe)", epoll, ready_of)?).proves(ID).is(vec![77])?;
+            }
+            t.check(watching.ask(t, "read(pipe)", output, read_some)?).proves(ID).is(1)?;
+            for (near, far) in [(pair[0], pair[1]), (pair[1], pair[0])] {
+                t.check(acting.ask(t, "write(socket)", near, write_byte)?).proves(ID).succeeds()?;
+                t.check(watching.ask(t, "read(socket)", far, read_some)?).proves(ID).is(1)?;
+            }
+            t.check(acting.ask(t, "write(eventfd, 5)", (counter, 5), add_to_event_counter)?).proves(ID).succeeds()?;
+            t.check(watching.ask(t, "read(eventfd)", counter, take_event_counter)?).proves(ID).is(5)?;
+        }
+        Ok(())
+    }
+});
+
+case!(Case {
+    name: "separation.files.not_shared",
+    about: "unshare(CLONE_FILES) by a task that shares its table with nobody, or no longer, succeeds \
+            and changes nothing, however often.",
+    proves: &["EFF-FILES-11", "RET-02"],
+    source: SOURCE,
+    run: |t| {
+        let observer = Observer::open(t)?;
+        let start = model::Start::of(t.facts());
+        let fd = new_file(t, "file")?;
+        move_to(t, fd, HIGH)?;
+        check_call(t, &observer, &start, Flags::FILES, "EFF-FILES-11")?;
+        Peer::start(t, "peer", Flags::FILES)?.end();
+        for _ in 0..2 {
+            check_call(t, &observer, &start, Flags::FILES, "RET-02")?;
+        }
+        t.check(Call::new("fcntl(200, F_GETFD)", descriptor_flags(HIGH))).proves("EFF-FILES-11").is(libc::FD_CLOEXEC)
+    }
+});
+
+/// The lowest value fs.nr_open takes (LIM-03).
+const LOWEST_NR_OPEN: &str = "64";
+
+/// Lowers fs.nr_open below an open descriptor; the supervisor puts it back.
+#[track_caller]
+fn lower_nr_open(t: &Test) -> Done {
+    let path = Global::NrOpen.path();
+    let call = Call::io(format!("write({path}, 64)"), std::fs::write(path, LOWEST_NR_OPEN));
+    t.setup(call)
+}
+
+case!(Case {
+    name: "separation.files.beyond_nr_open",
+    about: "A shared table with a descriptor beyond fs.nr_open cannot be copied: EMFILE, and the \
+            table stays shared.",
+    proves: &["ERR-36", "DIFF-09"],
+    source: "man-pages do not have it; kernel, fs/file.c",
+    needs: Needs::NONE.with(Feature::InitialRoot).disturbing(Global::NrOpen),
+    run: |t| {
+        const ID: &str = "ERR-36";
+        let ground = Ground::lay(t)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FILES)?;
+        let fd = new_file(t, "file")?;
+        move_to(t, fd, HIGH)?;
+        lower_nr_open(t)?;
+        let start = model::Start { beyond_nr_open: true, ..model::Start::of(t.facts()) };
+        check_call_beside(t, &observer, &start, Flags::FILES, ID, &[&peer])?;
+        check_shared(t, &ground, Mark::Descriptor, (Side::Caller, Side::Peer(&peer)), ID)?;
+        check_kcmp(t, &peer, Shared::Files, true, ID)
+    }
+});
+
+case!(Case {
+    name: "separation.files.not_shared_beyond_nr_open",
+    about: "A table that is not shared is not copied: unshare(CLONE_FILES) succeeds even with a \
+            descriptor beyond fs.nr_open, and keeps it.",
+    proves: &["EFF-FILES-11", "ERR-38"],
+    source: "man-pages do not have it; kernel, fs/file.c",
+    needs: Needs::NONE.with(Feature::InitialRoot).disturbing(Global::NrOpen),
+    run: |t| {
+        let observer = Observer::open(t)?;
+        let fd = new_file(t, "file")?;
+        move_to(t, fd, HIGH)?;
+        lower_nr_open(t)?;
+        let start = model::Start::of(t.facts());
+        check_call(t, &observer, &start, Flags::FILES, "EFF-FILES-11").map(drop)
+    }
+});
+
+fn unrelated_flags() -> Vec<Variant> {
+    one_by_one(Flags::KNOWN.into_iter().filter(|flag| *flag != Flags::FILES))
+}
+
+case!(Case {
+    name: "separation.files.kept_by",
+    about: "No flag but CLONE_FILES gives the caller a table of its own.",
+    proves: &["EFF-FILES-13"],
+    source: SOURCE,
+    variants: unrelated_flags,
+    run: |t| {
+        const ID: &str = "EFF-FILES-13";
+        let ground = Ground::lay(t)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FILES)?;
+        let sides = (Side::Caller, Side::Peer(&peer));
+        let start = model::Start::of(t.facts());
+        check_call_beside(t, &observer, &start, Flags(t.param()), ID, &[&peer])?;
+        check_kcmp(t, &peer, Shared::Files, true, ID)?;
+        check_shared(t, &ground, Mark::Descriptor, sides, ID)
+    }
+});
+
+case!(Case {
+    name: "separation.files.inherited",
+    about: "After unshare(CLONE_FILES) a child by fork(2) starts with a copy of the caller's own \
+            table, and a program by execve(2) with that table itself, less what closes on exec; \
+            neither has what the former sharer opens.",
+    proves: &["EFF-FILES-15"],
+    source: SOURCE,
+    run: |t| {
+        const ID: &str = "EFF-FILES-15";
+        const OWN: i32 = 150;
+        const CLOSED: i32 = 151;
+        const PEERS: i32 = 152;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FILES)?;
+        unshare_files(t, &observer, ID, &peer)?;
+        let dup = |(to, flags): (i32, i32)| {
+            // SAFETY: the number is not in use.
+            Errno::result(unsafe { libc::dup3(0, to, flags) }).map(drop)
+        };
+        for (to, flags) in [(OWN, 0), (CLOSED, libc::O_CLOEXEC)] {
+            t.setup(Call::new("dup3()", dup((to, flags))))?;
+        }
+        peer.setup(t, "dup3() by the peer", 0, |_: i32| {
+            // SAFETY: the number is not in use.
+            Errno::result(unsafe { libc::dup3(0, PEERS, 0) }).map(drop)
+        })?;
+        let fds_of = |pid: i32| {
+            let list = std::fs::read_dir(format!("/proc/{pid}/fd")).map(|entries| {
+                entries
+                    .flatten()
+                    .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+                    .filter(|fd: &i32| (OWN..=PEERS).contains(fd))
+                    .collect::<std::collections::BTreeSet<_>>()
+            });
+            Call::io("descriptors 150 to 152 of the task", list)
+        };
+        let forked = Peer::start(t, "forked child", Flags::NONE)?;
+        t.check(fds_of(forked.pid().as_raw()).called("descriptors 150 to 152 of a forked child"))
+            .proves(ID)
+            .is([OWN, CLOSED].into())?;
+        let executed = crate::tasks::executed::Executed::after(t, "executed child", |_| Ok(()))?;
+        t.check(fds_of(executed.pid().as_raw()).called("descriptors 150 to 152 after fork and execve"))
+            .proves(ID)
+            .is([OWN].into())?;
+        t.check(fds_of(peer.pid().as_raw()).called("descriptors 150 to 152 of the former sharer"))
+            .proves(ID)
+            .is([PEERS].into())
+    }
+});

@@ -1,0 +1,232 @@
+//! Odd tables of descriptors that are copied (section 3.2 of the behaviour catalogue): a number in
+//! the making, a table that was once larger, one shared with a parent that sleeps in vfork.
+
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+use nix::sys::stat::Mode;
+use syscalls::{Sysno, syscall};
+
+use crate::observe::Shared;
+use crate::prelude::*;
+use crate::tasks::side::{check_call_beside, check_kcmp};
+use crate::tasks::vm::in_vfork_child_sharing;
+
+const SOURCE: &str = "unshare(2), CLONE_FILES; kernel, fs/file.c";
+
+/// Whether a number names an open descriptor.
+fn is_open(fd: i32) -> Call<bool> {
+    // SAFETY: F_GETFD takes no pointer.
+    let flags = Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFD) });
+    let open = match flags {
+        Ok(_) => Ok(true),
+        Err(Errno::EBADF) => Ok(false),
+        Err(errno) => Err(errno),
+    };
+    Call::new(format!("fcntl({fd}, F_GETFD)"), open)
+}
+
+/// The lowest number that is free.
+fn lowest_free() -> Result<i32, Errno> {
+    // SAFETY: takes numbers; the new descriptor is closed at once.
+    unsafe {
+        let fd = Errno::result(libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 0))?;
+        libc::close(fd);
+        Ok(fd)
+    }
+}
+
+case!(Case {
+    name: "separation.files.open_in_flight",
+    about: "While another thread sleeps in open(2), the number that its descriptor will have is not \
+            in the copy: it names nothing there and is free. When the open comes to its end the \
+            descriptor is in the old table alone.",
+    proves: &["EFF-FILES-10"],
+    source: SOURCE,
+    needs: Needs::NONE,
+    run: |t| {
+        const ID: &str = "EFF-FILES-10";
+        let fifo = t.directory()?.join("fifo");
+        t.setup(Call::new("mkfifo()", nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600))))?;
+        let observer = Observer::open(t)?;
+        let (thread, go) = (AtomicI32::new(0), AtomicBool::new(false));
+        let number = AtomicI32::new(-1);
+        std::thread::scope(|scope| {
+            let opener = scope.spawn(|| {
+                t.name_task("second thread");
+                thread.store(nix::unistd::gettid().as_raw(), Ordering::Release);
+                // Awake all the time, so that once it sleeps it does in open(2).
+                while !go.load(Ordering::Acquire) {
+                    std::thread::yield_now();
+                }
+                // Sleeps until somebody opens the other end.
+                let opened = std::fs::File::open(&fifo).map(IntoRawFd::into_raw_fd);
+                let fd = t.setup(Call::io("open(fifo)", opened))?;
+                all([
+                    t.check(Call::seen("the number that open() gave", fd))
+                        .proves(ID)
+                        .is(number.load(Ordering::Acquire)),
+                    t.check(is_open(fd)).proves(ID).is(true),
+                ])
+            });
+            while thread.load(Ordering::Acquire) == 0 {
+                std::thread::yield_now();
+            }
+            // From here on nothing else is opened: the thread gets the lowest number.
+            let path = format!("/proc/self/task/{}/stat", thread.load(Ordering::Acquire));
+            let stat = std::fs::File::open(&path);
+            let free = lowest_free().unwrap_or(-1);
+            number.store(free, Ordering::Release);
+            go.store(true, Ordering::Release);
+            while !opener.is_finished() && stat.as_ref().is_ok_and(|stat| !sleeps(stat)) {
+                std::thread::yield_now();
+            }
+            let number = free;
+            let start = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
+            // Kept open: closing it would give another number free.
+            let stat = t.setup(Call::io(format!("open({path})"), stat));
+            let judged = stat
+                .as_ref()
+                .map_or_else(
+                    |_| Err(t.broken("second thread", "cannot be watched")),
+                    |_| match lowest_free() {
+                        Ok(next) if next != number => check_call(t, &observer, &start, Flags::FILES, ID),
+                        other => {
+                            Err(t.broken("lowest free number while the thread is in open()", format!("{other:?}")))
+                        }
+                    },
+                )
+                .and_then(|_| {
+                    all([
+                        t.check(is_open(number)).proves(ID).is(false),
+                        t.check(Call::new("the lowest free number in the copy", lowest_free())).proves(ID).is(number),
+                        t.check(unsound_descriptors()).proves(ID).is(vec![]),
+                    ])
+                });
+            // Whatever came of it, the thread has to go on.
+            let other_end = std::fs::File::options().read(true).write(true).open(&fifo);
+            let other_end = t.setup(Call::io("open(fifo, O_RDWR)", other_end));
+            let opened = opener.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")));
+            judged.and(opened).and(other_end.map(drop))
+        })
+    }
+});
+
+/// Whether a thread, by its file stat of /proc, sleeps.
+fn sleeps(stat: &std::fs::File) -> bool {
+    use std::os::unix::fs::FileExt;
+    let mut text = [0; 512];
+    let length = stat.read_at(&mut text, 0).unwrap_or(0);
+    // Behind the name, which is in parentheses and may hold any character.
+    let text = String::from_utf8_lossy(&text[..length]);
+    text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+}
+
+/// Descriptors of the caller that are listed and do not answer fstat(2).
+fn unsound_descriptors() -> Call<Vec<i32>> {
+    let listed = std::fs::read_dir("/proc/thread-self/fd").map(|entries| {
+        let numbers: Vec<i32> =
+            entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        numbers
+    });
+    let unsound = listed.map(|numbers| {
+        numbers
+            .into_iter()
+            .filter(|fd| {
+                // The list's own descriptor is closed by now.
+                // SAFETY: zeroes are a valid stat, which lives through the call.
+                let stat = unsafe { libc::fstat(*fd, &mut std::mem::zeroed()) };
+                stat != 0 && is_open(*fd).result() == Ok(&true)
+            })
+            .collect()
+    });
+    Call::io("descriptors of the copy that fstat() refuses", unsound)
+}
+
+case!(Case {
+    name: "separation.files.once_larger",
+    about: "A table that once had a high number is copied by the highest it still has: the call \
+            succeeds even when fs.nr_open was lowered below the high one meanwhile.",
+    proves: &["EFF-FILES-12"],
+    source: SOURCE,
+    needs: Needs::NONE.with(Feature::InitialRoot).disturbing(Global::NrOpen),
+    run: |t| {
+        const ID: &str = "EFF-FILES-12";
+        /// Below the usual limit on open files, and above what fs.nr_open is lowered to.
+        const HIGH: i32 = 1000;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FILES)?;
+        // SAFETY: nothing of the case has such numbers.
+        let duplicate = |number| Errno::result(unsafe { libc::dup3(0, number, libc::O_CLOEXEC) });
+        t.setup(Call::new(format!("dup3(0, {HIGH})"), duplicate(HIGH)))?;
+        t.setup(Call::new("close()", nix::unistd::close(HIGH)))?;
+        let path = Global::NrOpen.path();
+        t.setup(Call::io(format!("write({path}, 64)"), std::fs::write(path, "64")))?;
+        let start = model::Start::of(t.facts());
+        check_call_beside(t, &observer, &start, Flags::FILES, ID, &[&peer])?;
+        check_kcmp(t, &peer, Shared::Files, false, ID)?;
+        t.setup(Call::new("dup3(0, 50)", duplicate(50)))?;
+        let seen = peer.call(t, "fcntl(50, F_GETFD) by the peer", (), |()| {
+            is_open(50).result().copied().map_err(|_| Errno::EPROTO)
+        })?;
+        t.check(seen).proves(ID).is(false)
+    }
+});
+
+/// What a vfork child does, and whether it leaves what it shares first.
+struct Errand {
+    leaves: bool,
+    descriptor: i32,
+}
+
+/// Raw system calls only: the memory is the parent's.
+fn close_and_go(errand: &Errand) -> i64 {
+    let result = if errand.leaves { crate::call::raw::unshare_raw(Flags::FILES | Flags::FS) } else { 0 };
+    // SAFETY: the calls take a number and a string.
+    unsafe {
+        let _ = syscall!(Sysno::close, errand.descriptor);
+        let _ = syscall!(Sysno::chdir, c"/".as_ptr());
+        let _ = syscall!(Sysno::umask, 0o123);
+    }
+    result
+}
+
+fn leaves_or_not() -> Vec<Variant> {
+    vec![Variant::new("shared", 0), Variant::new("unshared", 1)]
+}
+
+case!(Case {
+    name: "separation.files.vfork_child",
+    about: "A vfork child that shares table, current directory and umask with its parent and calls \
+            unshare(CLONE_FILES|CLONE_FS) may then close descriptors and change directory: the \
+            parent's stay. Without the call the parent finds them changed.",
+    proves: &["EFF-FILES-14"],
+    source: SOURCE,
+    needs: Needs::NONE,
+    variants: leaves_or_not,
+    run: |t| {
+        const ID: &str = "EFF-FILES-14";
+        let directory = t.directory()?.to_owned();
+        t.setup(Call::new("chdir(the case's directory)", nix::unistd::chdir(&directory)))?;
+        let file = t.setup(Call::io("open(file)", std::fs::File::create(directory.join("file"))))?;
+        let leaves = t.param() == 1;
+        let errand = Errand { leaves, descriptor: file.as_raw_fd() };
+        let mask = || {
+            let mask = nix::sys::stat::umask(Mode::empty());
+            nix::sys::stat::umask(mask);
+            mask.bits()
+        };
+        let before = mask();
+        let end = in_vfork_child_sharing(t, Flags::FILES | Flags::FS, &errand, close_and_go)?;
+        t.check(Call::zero_on_success("unshare(CLONE_FILES|CLONE_FS) by a vfork child", end.result))
+            .proves(ID)
+            .succeeds()?;
+        let expected = if leaves { (true, directory, before) } else { (false, "/".into(), 0o123) };
+        let fd = file.into_raw_fd();
+        let open = t.setup(is_open(fd))?;
+        let cwd = t.setup(Call::new("getcwd()", nix::unistd::getcwd()))?;
+        t.check(Call::seen("the parent's descriptor (whether open), cwd and umask", (open, cwd, mask())))
+            .proves(ID)
+            .is(expected)
+    }
+});

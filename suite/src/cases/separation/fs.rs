@@ -1,0 +1,253 @@
+//! Root, current directory and umask (section 3.1 of the behaviour catalogue).
+
+use crate::observe::Shared;
+use crate::prelude::*;
+use crate::sharing::probe::{Ground, Mark, check_apart, check_as_predicted, check_shared};
+use crate::tasks::side::{Side, check_call_beside, check_kcmp};
+
+const SOURCE: &str = "2006 design document, 6 and 8 (3); unshare(2), CLONE_FS";
+
+fn each_mark() -> Vec<Variant> {
+    let ids = ["EFF-FS-01", "EFF-FS-02", "EFF-FS-03"];
+    Mark::FS
+        .into_iter()
+        .zip(ids)
+        .enumerate()
+        .map(|(at, (mark, id))| {
+            let variant = Variant::new(mark.slug(), at as u64).proving([id, "EFF-FS-04", "EFF-FS-05", "EFF-FS-07"]);
+            match mark {
+                Mark::Root => variant.needing(Needs::ROOT),
+                _ => variant,
+            }
+        })
+        .collect()
+}
+
+case!(Case {
+    name: "separation.fs.private",
+    about: "Current directory, umask and root directory, changed by either of two tasks that share \
+            them (CLONE_FS), change for both; after unshare(CLONE_FS) the caller has the same \
+            values, and no later change of either task is seen by the other.",
+    proves: &["EFF-FS-01", "EFF-FS-02", "EFF-FS-03", "EFF-FS-04", "EFF-FS-05", "EFF-FS-07"],
+    source: SOURCE,
+    variants: each_mark,
+    run: |t| {
+        let at = t.param() as usize;
+        let (mark, id) = (Mark::FS[at], ["EFF-FS-01", "EFF-FS-02", "EFF-FS-03"][at]);
+        let ground = Ground::lay(t)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS)?;
+        let sides = (Side::Caller, Side::Peer(&peer));
+        check_shared(t, &ground, mark, sides, "EFF-FS-04")?;
+        let start = model::Start::of(t.facts());
+        check_call_beside(t, &observer, &start, Flags::FS, "EFF-FS-05", &[&peer])?;
+        check_apart(t, &ground, mark, sides, id)?;
+        // The same seen from the other end (EFF-FS-07).
+        check_apart(t, &ground, mark, (sides.1, sides.0), "EFF-FS-07")
+    }
+});
+
+case!(Case {
+    name: "separation.fs.kcmp",
+    about: "kcmp(2) says that two tasks share root, current directory and umask before \
+            unshare(CLONE_FS) by one of them, and that they do not afterwards.",
+    proves: &["EFF-FS-06"],
+    source: "kcmp(2), KCMP_FS; unshare(2), CLONE_FS",
+    needs: Needs::NONE.with(Feature::Kcmp),
+    run: |t| {
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        check_kcmp(t, &peer, Shared::Fs, true, "EFF-FS-06")?;
+        let start = model::Start::of(t.facts());
+        check_call_beside(t, &observer, &start, Flags::FS, "EFF-FS-06", &[&peer])?;
+        check_kcmp(t, &peer, Shared::Fs, false, "EFF-FS-06")?;
+        check_kcmp(t, &peer, Shared::Files, true, "EFF-FS-12")
+    }
+});
+
+case!(Case {
+    name: "separation.fs.three_sharers",
+    about: "Of three tasks that share root, current directory and umask one calls \
+            unshare(CLONE_FS): it is apart from both others, which still share.",
+    proves: &["EFF-FS-08"],
+    source: SOURCE,
+    run: |t| {
+        const ID: &str = "EFF-FS-08";
+        let ground = Ground::lay(t)?;
+        let observer = Observer::open(t)?;
+        let one = Peer::start(t, "first peer", Flags::FS)?;
+        let two = Peer::start(t, "second peer", Flags::FS)?;
+        let (caller, a, b) = (Side::Caller, Side::Peer(&one), Side::Peer(&two));
+        for sides in [(caller, a), (caller, b), (a, b)] {
+            check_shared(t, &ground, Mark::Cwd, sides, ID)?;
+        }
+        let start = model::Start::of(t.facts());
+        check_call_beside(t, &observer, &start, Flags::FS, ID, &[&one, &two])?;
+        for mark in [Mark::Cwd, Mark::Umask] {
+            check_apart(t, &ground, mark, (caller, a), ID)?;
+            check_apart(t, &ground, mark, (b, caller), ID)?;
+            check_shared(t, &ground, mark, (a, b), ID)?;
+        }
+        for peer in [&one, &two] {
+            check_kcmp(t, peer, Shared::Fs, false, ID)?;
+        }
+        if t.facts().has(Feature::Kcmp) {
+            let (a, b) = (one.pid().as_raw(), two.pid().as_raw());
+            t.check(observe::sharing(Shared::Fs, a, b)).proves(ID).is(true)?;
+        }
+        Ok(())
+    }
+});
+
+fn ways_to_leave() -> Vec<Variant> {
+    vec![Variant::new("exited", 0), Variant::new("unshared", 1)]
+}
+
+case!(Case {
+    name: "separation.fs.last_sharer",
+    about: "unshare(CLONE_FS) by the last sharer, after the other has exited or has called \
+            unshare(CLONE_FS) itself, succeeds and changes nothing, however often.",
+    proves: &["EFF-FS-09", "RET-02"],
+    source: SOURCE,
+    variants: ways_to_leave,
+    run: |t| {
+        const ID: &str = "EFF-FS-09";
+        let ground = Ground::lay(t)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS)?;
+        check_shared(t, &ground, Mark::Cwd, (Side::Caller, Side::Peer(&peer)), "EFF-FS-04")?;
+        let start = model::Start::of(t.facts());
+        let peer = if t.param() == 0 {
+            peer.end();
+            None
+        } else {
+            let call = peer.call(t, "unshare(CLONE_FS) by the peer", (), |()| {
+                unshare(Flags::FS).result().copied().map_err(|_| Errno::EINVAL)
+            })?;
+            t.check(call).proves(ID).succeeds()?;
+            Some(peer)
+        };
+        let peers: Vec<_> = peer.iter().collect();
+        check_call_beside(t, &observer, &start, Flags::FS, ID, &peers)?;
+        check_call_beside(t, &observer, &start, Flags::FS, "RET-02", &peers)?;
+        if let Some(peer) = &peer {
+            check_apart(t, &ground, Mark::Cwd, (Side::Caller, Side::Peer(peer)), ID)?;
+        }
+        Ok(())
+    }
+});
+
+case!(Case {
+    name: "separation.fs.thread",
+    about: "unshare(CLONE_FS) by a second thread detaches that thread alone: the first thread, and \
+            what /proc/self shows of the process, go on sharing with the tasks outside.",
+    proves: &["EFF-FS-10", "DOC-10"],
+    source: SOURCE,
+    run: |t| {
+        use std::os::unix::fs::MetadataExt;
+        const ID: &str = "EFF-FS-10";
+        let ground = Ground::lay(t)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS)?;
+        let base = t.directory()?.join("cwd");
+        let inode = |name: &str| {
+            let path = if name.starts_with('/') { name.into() } else { base.join(name) };
+            Call::io(format!("stat({name})"), std::fs::metadata(path).map(|m| m.ino()))
+        };
+        let (start, own, apart) = (t.setup(inode("0"))?, t.setup(inode("20"))?, t.setup(inode("21"))?);
+        t.check(inode("/proc/self/cwd")).proves(ID).is(start)?;
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                t.name_task("second thread");
+                let threaded = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
+                check_call_beside(t, &observer, &threaded, Flags::FS, ID, &[&peer])?;
+                t.setup(Call::new("chdir(../21)", nix::unistd::chdir("../21")))?;
+                t.check(inode("/proc/thread-self/cwd")).proves(ID).is(apart)?;
+                t.check(inode("/proc/self/cwd")).proves(ID).is(start)
+            });
+            thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")))
+        })?;
+        // The first thread, and the peer that shares with it.
+        t.check(inode("/proc/self/cwd")).proves(ID).is(start)?;
+        t.setup(Call::new("chdir(../20)", nix::unistd::chdir("../20")))?;
+        t.check(inode("/proc/self/cwd")).proves(ID).is(own)?;
+        check_shared(t, &ground, Mark::Cwd, (Side::Caller, Side::Peer(&peer)), ID)?;
+        check_shared(t, &ground, Mark::Umask, (Side::Caller, Side::Peer(&peer)), ID)?;
+        check_kcmp(t, &peer, Shared::Fs, true, ID)
+    }
+});
+
+fn unrelated_flags() -> Vec<Variant> {
+    let namespace = |flag: Flags, feature| {
+        Variant::new(flag.slug(), flag.0).proving(["EFF-FS-11"]).needing(Needs::ROOT.with(feature))
+    };
+    let other = |flag: Flags| Variant::new(flag.slug(), flag.0).proving(["EFF-FS-12"]);
+    vec![
+        namespace(Flags::NEWUTS, Feature::UtsNs),
+        namespace(Flags::NEWIPC, Feature::IpcNs),
+        namespace(Flags::NEWNET, Feature::NetNs),
+        namespace(Flags::NEWPID, Feature::PidNs),
+        namespace(Flags::NEWCGROUP, Feature::CgroupNs),
+        namespace(Flags::NEWTIME, Feature::TimeNs),
+        other(Flags::FILES),
+        other(Flags::SYSVSEM),
+        other(Flags::SIGHAND),
+        other(Flags::THREAD),
+        other(Flags::VM),
+    ]
+}
+
+case!(Case {
+    name: "separation.fs.kept_by",
+    about: "A flag that neither is CLONE_FS nor implies it leaves root, current directory and umask \
+            shared with the tasks that shared them.",
+    proves: &["EFF-FS-11", "EFF-FS-12"],
+    source: SOURCE,
+    variants: unrelated_flags,
+    run: |t| {
+        let flags = Flags(t.param());
+        let id = if flags.intersects(Flags::PRIVILEGED) { "EFF-FS-11" } else { "EFF-FS-12" };
+        let ground = Ground::lay(t)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS)?;
+        let sides = (Side::Caller, Side::Peer(&peer));
+        let start = model::Start::of(t.facts());
+        let prediction = check_call_beside(t, &observer, &start, flags, id, &[&peer])?;
+        check_kcmp(t, &peer, Shared::Fs, true, id)?;
+        for mark in Mark::FS.into_iter().filter(|mark| mark.is_possible(t.facts())) {
+            check_as_predicted(t, &ground, mark, sides, &prediction, id)?;
+        }
+        Ok(())
+    }
+});
+
+fn removed_cwd() -> Vec<Variant> {
+    vec![Variant::new("fs", Flags::FS.0), Variant::new("newns", Flags::NEWNS.0).needing(Needs::ROOT)]
+}
+
+case!(Case {
+    name: "separation.fs.removed_cwd",
+    about: "A current directory that has been removed does not hinder the call, and stays the \
+            caller's current directory.",
+    proves: &["EFF-FS-14"],
+    source: SOURCE,
+    variants: removed_cwd,
+    run: |t| {
+        const ID: &str = "EFF-FS-14";
+        let observer = Observer::open(t)?;
+        let gone = t.directory()?.join("gone");
+        t.setup(Call::io("mkdir(gone)", std::fs::create_dir(&gone)))?;
+        t.setup(Call::new("chdir(gone)", nix::unistd::chdir(&gone)))?;
+        t.setup(Call::io("rmdir(gone)", std::fs::remove_dir(&gone)))?;
+        let peer = Peer::start(t, "peer", Flags::FS)?;
+        let start = model::Start::of(t.facts());
+        // The whole state is compared, and with it the inode of the current directory.
+        check_call_beside(t, &observer, &start, Flags(t.param()), ID, &[&peer])?;
+        let cwd = || Call::new("getcwd()", nix::unistd::getcwd());
+        t.check(cwd()).proves(ID).fails_with(Errno::ENOENT)?;
+        // It is the caller's own now.
+        t.setup(Call::new("chdir(/)", nix::unistd::chdir("/")))?;
+        let call = peer.call(t, "getcwd() by the peer", (), |()| nix::unistd::getcwd().map(drop))?;
+        t.check(call).proves(ID).fails_with(Errno::ENOENT)
+    }
+});

@@ -1,0 +1,235 @@
+//! System V objects and POSIX message queues (section 3.8 of the behaviour catalogue), in an IPC
+//! namespace that clone(2) made for the case, so that every object vanishes with it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::prelude::*;
+use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
+
+const SOURCE: &str = "unshare(2), CLONE_NEWIPC; ipc_namespaces(7)";
+
+const NEEDS: Needs = Needs::ROOT.with(Feature::SysvIpc).with(Feature::IpcNs);
+
+/// Keys of the case's objects; the namespace is its own.
+const KEY: i32 = 0x75_6e_73_68;
+const OTHER_KEY: i32 = KEY + 1;
+
+/// The kinds of System V objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Kind {
+    Memory,
+    Semaphores,
+    Queue,
+}
+
+const KINDS: [(Kind, &str, &str); 3] =
+    [(Kind::Memory, "shm", "shmget"), (Kind::Semaphores, "sem", "semget"), (Kind::Queue, "msg", "msgget")];
+
+/// Size of a segment.
+const SIZE: usize = 4096;
+
+/// shmget, semget or msgget.
+fn get((kind, key, create): (Kind, i32, bool)) -> Result<i32, Errno> {
+    let flags = if create { libc::IPC_CREAT | libc::IPC_EXCL | 0o666 } else { 0 };
+    // SAFETY: all three take numbers.
+    Errno::result(unsafe {
+        match kind {
+            Kind::Memory => libc::shmget(key, SIZE, flags),
+            Kind::Semaphores => libc::semget(key, 1, flags),
+            Kind::Queue => libc::msgget(key, flags),
+        }
+    })
+}
+
+/// IPC_STAT of an ID. For a segment it gives the number of attachments, else 0.
+fn stat((kind, id): (Kind, i32)) -> Result<u64, Errno> {
+    // SAFETY: zeroes are valid; each structure lives through its call. semctl takes a union of
+    // pointers.
+    unsafe {
+        match kind {
+            Kind::Memory => {
+                let mut data: libc::shmid_ds = std::mem::zeroed();
+                let result = libc::shmctl(id, libc::IPC_STAT, &raw mut data);
+                Errno::result(result).map(|_| data.shm_nattch)
+            }
+            Kind::Semaphores => {
+                let mut data: libc::semid_ds = std::mem::zeroed();
+                Errno::result(libc::semctl(id, 0, libc::IPC_STAT, &raw mut data)).map(|_| 0)
+            }
+            Kind::Queue => {
+                let mut data: libc::msqid_ds = std::mem::zeroed();
+                Errno::result(libc::msgctl(id, libc::IPC_STAT, &raw mut data)).map(|_| 0)
+            }
+        }
+    }
+}
+
+fn each_kind() -> Vec<Variant> {
+    KINDS.into_iter().enumerate().map(|(at, (_, slug, _))| Variant::new(slug, at as u64)).collect()
+}
+
+#[track_caller]
+fn separate(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
+    let start = model::Start::of(t.facts());
+    check_call_beside(t, observer, &start, Flags::NEWIPC, requirement, &[peer]).map(drop)
+}
+
+case!(Case {
+    name: "separation.ipc.objects",
+    about: "Two tasks in one IPC namespace find each other's objects by key and ID. After \
+            unshare(CLONE_NEWIPC) the caller finds none of the old (ENOENT by key, EINVAL by ID), \
+            the old namespace keeps them, and what the caller makes is not found there; one key \
+            then names two objects.",
+    proves: &["EFF-IPC-01", "EFF-IPC-02", "EFF-IPC-04"],
+    source: SOURCE,
+    needs: NEEDS,
+    variants: each_kind,
+    run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
+        let (kind, _, name) = KINDS[t.param() as usize];
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        let find = |side: Side, key: i32| side.ask(t, &format!("{name}(key {key:#x})"), (kind, key, false), get);
+        let look = |side: Side, id: i32| side.ask(t, "IPC_STAT of the ID", (kind, id), stat);
+        let make = |side: Side, key: i32| {
+            side.ask(t, &format!("{name}(key {key:#x}, IPC_CREAT|IPC_EXCL)"), (kind, key, true), get)
+        };
+        // One object of each, so that IDs of the two namespaces differ.
+        let call = make(caller, OTHER_KEY)?;
+        let first = t.setup(call)?;
+        let call = make(other, KEY)?;
+        let id = t.setup(call)?;
+        t.check(find(caller, KEY)?).proves("EFF-IPC-01").is(id)?;
+        t.check(find(other, OTHER_KEY)?).proves("EFF-IPC-01").is(first)?;
+        separate(t, &observer, "EFF-IPC-01", &peer)?;
+        for key in [KEY, OTHER_KEY] {
+            t.check(find(caller, key)?).proves("EFF-IPC-01").fails_with(Errno::ENOENT)?;
+        }
+        for id in [first, id] {
+            t.check(look(caller, id)?).proves("EFF-IPC-02").fails_with(Errno::EINVAL)?;
+            t.check(look(other, id)?).proves("EFF-IPC-02").succeeds()?;
+        }
+        t.check(find(other, KEY)?).proves("EFF-IPC-01").is(id)?;
+        // New objects, in both directions.
+        let new = t.check(make(caller, KEY)?).proves("EFF-IPC-04").succeeds()?;
+        t.check(find(caller, KEY)?).proves("EFF-IPC-04").is(new)?;
+        t.check(find(other, KEY)?).proves("EFF-IPC-04").is(id)?;
+        const INSIDE: i32 = KEY + 2;
+        const OUTSIDE: i32 = KEY + 3;
+        t.check(make(caller, INSIDE)?).proves("EFF-IPC-04").succeeds()?;
+        t.check(find(other, INSIDE)?).proves("EFF-IPC-04").fails_with(Errno::ENOENT)?;
+        t.check(make(other, OUTSIDE)?).proves("EFF-IPC-04").succeeds()?;
+        t.check(find(caller, OUTSIDE)?).proves("EFF-IPC-04").fails_with(Errno::ENOENT)
+    })
+});
+
+/// shmat(2), as a number.
+fn attach(id: i32) -> Result<usize, Errno> {
+    // SAFETY: the kernel chooses the address.
+    let address = unsafe { libc::shmat(id, std::ptr::null(), 0) };
+    if address as isize == -1 {
+        return Err(Errno::last());
+    }
+    Ok(address as usize)
+}
+
+fn detach(address: usize) -> Result<(), Errno> {
+    // SAFETY: nothing else uses the segment at this address.
+    Errno::result(unsafe { libc::shmdt(address as *const libc::c_void) }).map(drop)
+}
+
+/// Puts a number at the start of an attached segment and gives the one that was there.
+fn exchange((address, number): (usize, u32)) -> Result<u32, Errno> {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    // SAFETY: callers pass the address of an attached segment.
+    Ok(unsafe { &*(address as *const AtomicU32) }.swap(number, Ordering::SeqCst))
+}
+
+case!(Case {
+    name: "separation.ipc.attached",
+    about: "A segment attached before the call stays attached: both tasks go on reading what the \
+            other writes, detaching works, and the old namespace then counts one attachment less.",
+    proves: &["EFF-IPC-03"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
+        const ID: &str = "EFF-IPC-03";
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        let id = t.setup(Call::new("shmget()", get((Kind::Memory, KEY, true))))?;
+        let here = caller.must(t, "shmat()", id, attach)?;
+        let there = other.must(t, "shmat()", id, attach)?;
+        let attachments = || other.ask(t, "shm_nattch of IPC_STAT", (Kind::Memory, id), stat);
+        t.setup(Call::new("write(segment)", exchange((here, 1))))?;
+        t.check(attachments()?).proves(ID).is(2)?;
+        separate(t, &observer, ID, &peer)?;
+        t.check(attachments()?).proves(ID).is(2)?;
+        for (side, address, new, old) in [(other, there, 2, 1), (caller, here, 3, 2), (other, there, 4, 3)] {
+            t.check(side.ask(t, "what is in the segment, read", (address, new), exchange)?).proves(ID).is(old)?;
+        }
+        t.check(caller.ask(t, "shmdt()", here, detach)?).proves(ID).succeeds()?;
+        t.check(attachments()?).proves(ID).is(1)?;
+        t.check(other.ask(t, "shmdt()", there, detach)?).proves(ID).succeeds()?;
+        t.check(attachments()?).proves(ID).is(0)
+    })
+});
+
+/// Name of a queue, for the system call, which takes it without the slash.
+const QUEUE: &std::ffi::CStr = c"unshare-conformance";
+
+/// mq_open(2).
+fn open_queue(create: bool) -> Result<i32, Errno> {
+    let flags = if create { libc::O_CREAT | libc::O_EXCL } else { 0 } | libc::O_RDWR | libc::O_NONBLOCK;
+    // SAFETY: zeroes are a valid mq_attr; name and structure live through the call.
+    let queue = unsafe {
+        let mut attributes: libc::mq_attr = std::mem::zeroed();
+        attributes.mq_maxmsg = 4;
+        attributes.mq_msgsize = 8;
+        libc::syscall(libc::SYS_mq_open, QUEUE.as_ptr(), flags, 0o600, &raw const attributes)
+    };
+    Errno::result(queue).map(|queue| queue as i32)
+}
+
+fn send((queue, byte): (i32, u8)) -> Result<(), Errno> {
+    let message = [byte];
+    // SAFETY: the message lives through the call; there is no timeout.
+    let sent = unsafe { libc::syscall(libc::SYS_mq_timedsend, queue, message.as_ptr(), 1usize, 0u32, 0usize) };
+    Errno::result(sent).map(drop)
+}
+
+fn receive(queue: i32) -> Result<u8, Errno> {
+    let mut message = [0u8; 8];
+    // SAFETY: the buffer has the size of the queue's messages; priority and timeout are null.
+    let received =
+        unsafe { libc::syscall(libc::SYS_mq_timedreceive, queue, message.as_mut_ptr(), 8usize, 0usize, 0usize) };
+    Errno::result(received).map(|_| message[0])
+}
+
+case!(Case {
+    name: "separation.ipc.posix_queue",
+    about: "A POSIX message queue opened before goes on carrying messages between the tasks; by name \
+            the caller no longer finds it (ENOENT), and a queue it makes under that name is another.",
+    proves: &["EFF-IPC-04", "EFF-IPC-06"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::PosixMqueue).with(Feature::IpcNs),
+    run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
+        const ID: &str = "EFF-IPC-06";
+        let queue = t.setup(Call::new("mq_open(O_CREAT)", open_queue(true)))?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        other.must(t, "mq_open()", false, open_queue)?;
+        separate(t, &observer, ID, &peer)?;
+        t.check(caller.ask(t, "mq_open()", false, open_queue)?).proves(ID).fails_with(Errno::ENOENT)?;
+        t.check(other.ask(t, "mq_open()", false, open_queue)?).proves(ID).succeeds()?;
+        for (from, to, byte) in [(caller, other, 1), (other, caller, 2)] {
+            t.check(from.ask(t, "mq_send()", (queue, byte), send)?).proves(ID).succeeds()?;
+            t.check(to.ask(t, "mq_receive()", queue, receive)?).proves(ID).is(byte)?;
+        }
+        let new =
+            t.check(caller.ask(t, "mq_open(O_CREAT|O_EXCL)", true, open_queue)?).proves("EFF-IPC-04").succeeds()?;
+        t.check(caller.ask(t, "mq_send(new queue)", (new, 3), send)?).proves("EFF-IPC-04").succeeds()?;
+        t.check(other.ask(t, "mq_receive(old queue)", queue, receive)?).proves("EFF-IPC-04").fails_with(Errno::EAGAIN)
+    })
+});

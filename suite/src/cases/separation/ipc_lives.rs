@@ -1,0 +1,210 @@
+//! How long IPC objects live, and settings of the new namespace (section 3.8 of the behaviour
+//! catalogue). The old namespace is one that clone(2) made for the case.
+
+use std::os::fd::AsRawFd;
+
+use crate::observe::nsfd::open_link;
+use crate::place::sysctl;
+use crate::prelude::*;
+use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
+
+const NEEDS: Needs = Needs::ROOT.with(Feature::SysvIpc).with(Feature::IpcNs);
+
+/// Settings of an IPC namespace could be written in a user namespace's only since 5.19.
+const NEEDS_SETTINGS: Needs = NEEDS.with(Feature::InitialRoot);
+
+const RMID_FORCED: &str = "/proc/sys/kernel/shm_rmid_forced";
+
+#[track_caller]
+fn separate(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
+    let start = model::Start::of(t.facts());
+    check_call_beside(t, observer, &start, Flags::NEWIPC, requirement, &[peer]).map(drop)
+}
+
+/// A new segment without a key.
+fn new_segment((): ()) -> Result<i32, Errno> {
+    // SAFETY: shmget takes numbers.
+    Errno::result(unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o600) })
+}
+
+/// Whether a segment is there: the number of its attachments.
+fn attachments(id: i32) -> Result<u64, Errno> {
+    // SAFETY: zeroes are valid; the structure lives through the call.
+    unsafe {
+        let mut data: libc::shmid_ds = std::mem::zeroed();
+        Errno::result(libc::shmctl(id, libc::IPC_STAT, &raw mut data)).map(|_| data.shm_nattch)
+    }
+}
+
+fn attach(id: i32) -> Result<usize, Errno> {
+    // SAFETY: the kernel chooses the address.
+    let address = unsafe { libc::shmat(id, std::ptr::null(), 0) };
+    if address as isize == -1 { Err(Errno::last()) } else { Ok(address as usize) }
+}
+
+fn detach(address: usize) -> Result<(), Errno> {
+    // SAFETY: nothing else uses the segment at this address.
+    Errno::result(unsafe { libc::shmdt(address as *const libc::c_void) }).map(drop)
+}
+
+fn forced_or_not() -> Vec<Variant> {
+    vec![
+        Variant::new("forced", 1).proving(["EFF-IPC-08"]).needing(NEEDS_SETTINGS),
+        Variant::new("not_forced", 0).proving(["EFF-IPC-09"]),
+    ]
+}
+
+case!(Case {
+    name: "separation.ipc.rmid_forced",
+    about: "With kernel.shm_rmid_forced the call destroys the segments that the caller made and \
+            nobody has attached, and those attached live until they are detached. Without it all live. \
+            Segments of another task stay in either case.",
+    proves: &["EFF-IPC-08", "EFF-IPC-09"],
+    source: "proc_sys_kernel(5), shm_rmid_forced; kernel, ipc/shm.c",
+    needs: NEEDS,
+    variants: forced_or_not,
+    run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
+        let forced = t.param() == 1;
+        let id = if forced { "EFF-IPC-08" } else { "EFF-IPC-09" };
+        if forced {
+            sysctl::must_be_writable(t, RMID_FORCED)?;
+            t.setup(Call::new(format!("write({RMID_FORCED}, 1)"), sysctl::write(RMID_FORCED, "1")))?;
+        }
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        let make = |side: Side| side.must(t, "shmget()", (), new_segment);
+        let (alone, held_here, held_there, others) = (make(caller)?, make(caller)?, make(caller)?, make(other)?);
+        let here = caller.must(t, "shmat()", held_here, attach)?;
+        let there = other.must(t, "shmat()", held_there, attach)?;
+        // What is judged is what a task sees that stays in the old namespace.
+        let look = |what: &str, segment: i32| other.ask(t, &format!("IPC_STAT of {what}"), segment, attachments);
+        let gone = |call: Call<u64>, gone: bool| match gone {
+            true => t.check(call).proves(id).fails_with(Errno::EINVAL),
+            false => t.check(call).proves(id).succeeds().map(drop),
+        };
+        gone(look("a segment before the call", alone)?, false)?;
+        separate(t, &observer, id, &peer)?;
+        gone(look("a segment that nobody has attached", alone)?, forced)?;
+        gone(look("a segment that the caller has attached", held_here)?, false)?;
+        gone(look("a segment that the peer has attached", held_there)?, false)?;
+        gone(look("a segment that the peer made", others)?, false)?;
+        caller.must(t, "shmdt()", here, detach)?;
+        other.must(t, "shmdt()", there, detach)?;
+        gone(look("a segment that the caller has detached", held_here)?, forced)?;
+        gone(look("a segment that the peer has detached", held_there)?, forced)
+    })
+});
+
+case!(Case {
+    name: "separation.ipc.two_namespaces",
+    about: "A task that made segments in two IPC namespaces, both with kernel.shm_rmid_forced, and \
+            then leaves by exit or by unshare(CLONE_NEWIPC), takes those of both with it.",
+    proves: &["EFF-IPC-12"],
+    source: "kernel, ipc/shm.c (corrected in 5.16)",
+    needs: NEEDS_SETTINGS,
+    variants: || vec![Variant::new("exit", 0), Variant::new("unshare", 1)],
+    run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
+        const ID: &str = "EFF-IPC-12";
+        sysctl::must_be_writable(t, RMID_FORCED)?;
+        let near = Peer::start(t, "task in the first namespace", Flags::NONE)?;
+        let far = Peer::start(t, "task in the second namespace", Flags::NEWIPC)?;
+        for peer in [&near, &far] {
+            peer.setup(t, "write(shm_rmid_forced, 1)", (), |()| sysctl::write(RMID_FORCED, "1"))?;
+        }
+        let second = t.setup(Call::new("open(ns/ipc)", open_link(far.pid(), Ns::Ipc)))?;
+        let by_unshare = t.param() == 1;
+        // The one that leaves lives on, so that what unshare did is not mistaken for what exit does.
+        let maker = Peer::start(t, "maker", Flags::NONE)?;
+        let (a, b) = maker.setup(t, "shmget(), setns(second), shmget()", second.as_raw_fd(), |second| {
+            let first = new_segment(())?;
+            // SAFETY: setns takes numbers.
+            Errno::result(unsafe { libc::setns(second, libc::CLONE_NEWIPC) })?;
+            Ok((first, new_segment(())?))
+        })?;
+        let look = |peer: &Peer, id: i32| {
+            peer.call(t, &format!("IPC_STAT of what was made there, by the {}", peer.name()), id, attachments)
+        };
+        t.check(look(&near, a)?).proves(ID).is(0)?;
+        t.check(look(&far, b)?).proves(ID).is(0)?;
+        if by_unshare {
+            let call = maker.call(t, "unshare(CLONE_NEWIPC) by the maker", (), |()| {
+                unshare(Flags::NEWIPC).result().copied().map_err(|failure| match failure {
+                    Failure::Errno(errno) => errno,
+                    Failure::Returned(_) => Errno::EPROTO,
+                })
+            })?;
+            t.check(call).proves(ID).succeeds()?;
+        } else {
+            maker.end();
+        }
+        all([
+            t.check(look(&near, a)?).proves(ID).fails_with(Errno::EINVAL),
+            t.check(look(&far, b)?).proves(ID).fails_with(Errno::EINVAL),
+        ])
+    })
+});
+
+/// Settings of an IPC namespace, and a value that none of them has by default.
+const SETTINGS: [(&str, &str); 13] = [
+    ("/proc/sys/kernel/msgmax", "9999"),
+    ("/proc/sys/kernel/msgmnb", "19999"),
+    ("/proc/sys/kernel/msgmni", "1234"),
+    ("/proc/sys/kernel/sem", "1234\t56789\t123\t456"),
+    ("/proc/sys/kernel/shmmax", "123456789"),
+    ("/proc/sys/kernel/shmall", "1234567"),
+    ("/proc/sys/kernel/shmmni", "1234"),
+    ("/proc/sys/kernel/shm_rmid_forced", "1"),
+    ("/proc/sys/fs/mqueue/msg_max", "123"),
+    ("/proc/sys/fs/mqueue/msgsize_max", "7777"),
+    ("/proc/sys/fs/mqueue/queues_max", "123"),
+    ("/proc/sys/fs/mqueue/msg_default", "7"),
+    ("/proc/sys/fs/mqueue/msgsize_default", "777"),
+];
+
+/// Values of all settings that the kernel has.
+fn settings((): ()) -> Result<Vec<(String, String)>, Errno> {
+    let read = |(path, _): (&str, _)| match sysctl::read(path) {
+        Ok(value) => Some(Ok((path.to_owned(), value))),
+        Err(Errno::ENOENT) => None,
+        Err(errno) => Some(Err(errno)),
+    };
+    SETTINGS.into_iter().filter_map(read).collect()
+}
+
+case!(Case {
+    name: "separation.ipc.limits",
+    about: "The limits of the new namespace are the kernel's defaults, whatever the old one's were \
+            set to, and each namespace keeps its own.",
+    proves: &["EFF-IPC-05"],
+    source: "ipc_namespaces(7); kernel, ipc/",
+    needs: NEEDS_SETTINGS,
+    run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
+        const ID: &str = "EFF-IPC-05";
+        sysctl::must_be_writable(t, SETTINGS[0].0)?;
+        // This namespace is fresh: clone(2) made it just now.
+        let defaults = t.setup(Call::new("read(settings)", settings(())))?;
+        for (path, value) in SETTINGS {
+            if defaults.iter().any(|(found, _)| found == path) {
+                t.setup(Call::new(format!("write({path}, {value})"), sysctl::write(path, value)))?;
+            }
+        }
+        let changed = t.setup(Call::new("read(settings)", settings(())))?;
+        if let Some((same, _)) = changed.iter().zip(&defaults).find(|(a, b)| a == b) {
+            return Err(
+                t.broken("settings of the old namespace after they were written", format!("{same:?} as before"))
+            );
+        }
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        separate(t, &observer, ID, &peer)?;
+        // One by one, so that a report names those that differ.
+        let new = t.setup(Call::new("read(settings)", settings(())))?;
+        all(new.into_iter().zip(&defaults).map(|((path, value), (_, default))| {
+            t.check(Call::seen(format!("{path} in the new namespace"), value)).proves(ID).is(default.clone())
+        }))?;
+        t.setup(Call::new("write(msgmax, 8888)", sysctl::write(SETTINGS[0].0, "8888")))?;
+        let old = peer.setup(t, "read(settings) in the old namespace", (), settings)?;
+        t.check(Call::seen("settings of the old namespace", old)).proves(ID).is(changed)
+    })
+});

@@ -1,0 +1,193 @@
+//! POSIX message queues as files, and what is left of a namespace's objects when it ends (section
+//! 3.8 of the behaviour catalogue).
+
+use std::time::{Duration, Instant};
+
+use nix::mount::{MsFlags, mount};
+use serde::{Deserialize, Serialize};
+
+use crate::observe::mounts::new_directory;
+use crate::place::privilege::become_somebody_else;
+use crate::prelude::*;
+use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
+
+#[track_caller]
+fn separate(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
+    let start = model::Start::of(t.facts());
+    check_call_beside(t, observer, &start, Flags::NEWIPC, requirement, &[peer]).map(drop)
+}
+
+/// Makes a queue of this name for one message, of so many bytes. Gives its descriptor.
+fn make_queue((name, bytes): (String, i64)) -> Result<i32, Errno> {
+    let name = std::ffi::CString::new(name).map_err(|_| Errno::EINVAL)?;
+    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
+    // SAFETY: zeroes are a valid mq_attr; name and structure live through the call.
+    let queue = unsafe {
+        let mut attributes: libc::mq_attr = std::mem::zeroed();
+        attributes.mq_maxmsg = 1;
+        attributes.mq_msgsize = bytes;
+        libc::syscall(libc::SYS_mq_open, name.as_ptr(), flags, 0o600, &raw const attributes)
+    };
+    Errno::result(queue).map(|queue| queue as i32)
+}
+
+/// The names in a directory, in order.
+fn names_in(directory: String) -> Result<Vec<String>, Errno> {
+    let entries =
+        std::fs::read_dir(directory).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    Ok(names)
+}
+
+case!(Case {
+    name: "separation.ipc.mqueue_mount",
+    about: "A mqueue file system mounted before the call goes on showing the old namespace's queues, \
+            to both sides; one that the caller mounts afterwards shows those of the new.",
+    proves: &["EFF-IPC-07"],
+    source: "mq_overview(7); ipc_namespaces(7)",
+    needs: Needs::ROOT.with(Feature::PosixMqueue).with(Feature::IpcNs),
+    run: |t| {
+        let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
+        in_own_namespaces(t, Flags::NEWIPC | Flags::NEWNS, |t| {
+            const ID: &str = "EFF-IPC-07";
+            let mount_at = |path: &str| {
+                let mounted = mount(Some("mqueue"), path, Some("mqueue"), MsFlags::empty(), None::<&str>);
+                Call::new("mount(mqueue)", mounted)
+            };
+            t.setup(mount_at(&old))?;
+            let observer = Observer::open(t)?;
+            let peer = Peer::start(t, "peer", Flags::NONE)?;
+            let (caller, other) = (Side::Caller, Side::Peer(&peer));
+            let make = |side: Side, name: &str| side.must(t, "mq_open(O_CREAT)", (name.to_owned(), 8), make_queue);
+            let list = |side: Side, directory: &String, which: &str| {
+                side.ask(t, &format!("queues in the mount made {which} the call, listed"), directory.clone(), names_in)
+            };
+            make(caller, "first")?;
+            separate(t, &observer, ID, &peer)?;
+            make(caller, "inside")?;
+            make(other, "outside")?;
+            t.check(mount_at(&new).called("mount(mqueue) after the call")).proves(ID).succeeds()?;
+            for side in [caller, other] {
+                t.check(list(side, &old, "before")?).proves(ID).is(vec!["first".to_owned(), "outside".to_owned()])?;
+                t.check(list(side, &new, "after")?).proves(ID).is(vec!["inside".to_owned()])?;
+            }
+            Ok(())
+        })
+    }
+});
+
+/// The kinds of objects whose memory is charged to their maker, who may have one of the case's size.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum Charged {
+    /// A POSIX queue (RLIMIT_MSGQUEUE).
+    Queue,
+    /// A locked segment (RLIMIT_MEMLOCK).
+    Segment,
+}
+
+/// Bytes of the message of a queue: the greatest that is allowed by default. What else a queue is
+/// charged is little beside it.
+const MESSAGE: i64 = 8192;
+
+/// The capability that lifts the limit on locked memory.
+const CAP_IPC_LOCK: u64 = 1 << 14;
+
+fn page_size() -> u64 {
+    // SAFETY: sysconf takes a number.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}
+
+/// Sets a limit that one object keeps to, and two do not.
+fn limit_to_one(kind: Charged) -> Result<(), Errno> {
+    let (limit, bytes) = match kind {
+        Charged::Queue => (libc::RLIMIT_MSGQUEUE, MESSAGE as u64 * 3 / 2),
+        Charged::Segment => (libc::RLIMIT_MEMLOCK, page_size()),
+    };
+    let bytes = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: the structure lives through the call.
+    Errno::result(unsafe { libc::setrlimit(limit, &raw const bytes) }).map(drop)
+}
+
+/// Makes an object that stays until it is removed, or its namespace ends.
+fn make_charged(kind: Charged) -> Result<(), Errno> {
+    match kind {
+        Charged::Queue => {
+            let queue = make_queue(("charged".to_owned(), MESSAGE))?;
+            nix::unistd::close(queue)
+        }
+        // SAFETY: the calls take numbers.
+        Charged::Segment => unsafe {
+            let size = page_size() as usize;
+            let id = Errno::result(libc::shmget(libc::IPC_PRIVATE, size, libc::IPC_CREAT | 0o600))?;
+            let locked = Errno::result(libc::shmctl(id, libc::SHM_LOCK, std::ptr::null_mut()));
+            if locked.is_err() {
+                libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut());
+            }
+            locked.map(drop)
+        },
+    }
+}
+
+fn kinds_of_objects() -> Vec<Variant> {
+    vec![
+        Variant::new("queue", 0).needing(Needs::NONE.with(Feature::PosixMqueue)),
+        Variant::new("segment", 1).needing(Needs::NONE.with(Feature::SysvIpc)),
+    ]
+}
+
+/// The lists of objects that a task sees.
+fn lists() -> String {
+    ["shm", "sem", "msg"]
+        .map(|kind| std::fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap_or_default())
+        .concat()
+}
+
+case!(Case {
+    name: "separation.ipc.end_of_namespace",
+    about: "With its last task a new IPC namespace ends, and its objects with it: what they were \
+            charged to their maker comes back, so that the next may be made elsewhere. The lists of \
+            the old namespace's objects stay as they were.",
+    proves: &["EFF-IPC-11"],
+    source: "ipc_namespaces(7); getrlimit(2), RLIMIT_MSGQUEUE and RLIMIT_MEMLOCK",
+    needs: Needs::ROOT.with(Feature::IpcNs).with(Feature::InitialRoot).with(Feature::SecondUser),
+    variants: kinds_of_objects,
+    run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
+        const ID: &str = "EFF-IPC-11";
+        let (kind, refusal) = match t.param() {
+            0 => (Charged::Queue, Errno::EMFILE),
+            _ => (Charged::Segment, Errno::ENOMEM),
+        };
+        if t.facts().has(Feature::SysvIpc) {
+            // SAFETY: shmget takes numbers.
+            let own = unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o600) };
+            t.setup(Call::new("shmget()", Errno::result(own)))?;
+        }
+        let observer = Observer::open(t)?;
+        let before = lists();
+        become_somebody_else(t, t.facts().capabilities & !CAP_IPC_LOCK)?;
+        t.setup(Call::new("setrlimit(room for one object)", limit_to_one(kind)))?;
+        // Where the next object is to be made; its namespace is clone(2)'s.
+        let elsewhere = Peer::start(t, "task elsewhere", Flags::NEWIPC)?;
+        let inside = t.spawn("caller", |t| {
+            let start = model::Start::of(t.facts());
+            check_call_beside(t, &observer, &start, Flags::NEWIPC, ID, &[])?;
+            t.setup(Call::new("making an object in the new namespace", make_charged(kind)))?;
+            // While the namespace lives, its object counts.
+            let second =
+                elsewhere.call(t, "making another elsewhere, while the new namespace lives", kind, make_charged)?;
+            t.check(second).proves(ID).fails_with(refusal)
+        })?;
+        inside.join(t)?;
+        // A namespace is taken apart a little later than its last task ends (RULE-05).
+        let deadline = Instant::now() + t.patience(Duration::from_secs(5));
+        let make = || elsewhere.call(t, "making another elsewhere, after the new namespace's end", kind, make_charged);
+        let mut made = make()?;
+        while made.result().is_err() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+            made = make()?;
+        }
+        t.check(made).proves(ID).succeeds()?;
+        t.check(Call::seen("/proc/sysvipc/{shm,sem,msg} of the old namespace", lists())).proves(ID).is(before)
+    })
+});

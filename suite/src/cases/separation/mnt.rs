@@ -1,0 +1,575 @@
+//! The mount namespace (section 3.5 of the behaviour catalogue).
+//!
+//! Each case mounts in a namespace that clone(2) made for it, so that nothing stays behind.
+
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::{chdir, chroot};
+use serde::{Deserialize, Serialize};
+
+use crate::observe::mounts::{MountLine, is_mounted, mount_at, mounts, new_directory};
+use crate::observe::nsfd::open_link;
+use crate::prelude::*;
+use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
+use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
+
+const SOURCE: &str = "2006 design document, 7.2 and 8 (3); unshare(2), CLONE_NEWNS; mount_namespaces(7)";
+
+const NONE: Option<&str> = None;
+
+fn mount_tmpfs(point: String) -> Result<(), Errno> {
+    let flags = MsFlags::empty();
+    mount(Some("case"), point.as_str(), Some("tmpfs"), flags, Some("size=64k,mode=0777"))
+}
+
+fn unmount(point: String) -> Result<(), Errno> {
+    umount2(point.as_str(), MntFlags::empty())
+}
+
+fn set_propagation((point, flags): (String, libc::c_ulong)) -> Result<(), Errno> {
+    let flags = MsFlags::from_bits_truncate(flags);
+    mount(NONE, point.as_str(), NONE, flags, NONE)
+}
+
+fn bind((from, to): (String, String)) -> Result<(), Errno> {
+    mount(Some(from.as_str()), to.as_str(), NONE, MsFlags::MS_BIND, NONE)
+}
+
+/// A new directory with a tmpfs on it, of this propagation type.
+#[track_caller]
+fn new_mount(t: &Test, name: &str, propagation: MsFlags) -> Done<String> {
+    let point = new_directory(t, name)?;
+    t.setup(Call::new(format!("mount(tmpfs, {name})"), mount_tmpfs(point.clone())))?;
+    let set = set_propagation((point.clone(), propagation.bits()));
+    t.setup(Call::new(format!("mount({name}, {propagation:?})"), set))?;
+    Ok(point)
+}
+
+/// Calls unshare(2), judged in all its effects on caller and peer.
+#[track_caller]
+fn separate(t: &Test, observer: &Observer, flags: Flags, requirement: &'static str, peer: &Peer) -> Done {
+    let start = model::Start::of(t.facts());
+    check_call_beside(t, observer, &start, flags, requirement, &[peer]).map(drop)
+}
+
+/// The ID of the mount that a path leads to, by statx(2).
+fn mount_id(path: impl AsRef<Path>) -> Result<u64, Errno> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_ref().as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: zeroes are a valid statx; path and structure live through the call.
+    unsafe {
+        let mut stat: libc::statx = std::mem::zeroed();
+        let result = libc::statx(libc::AT_FDCWD, path.as_ptr(), 0, libc::STATX_MNT_ID, &raw mut stat);
+        Errno::result(result).map(|_| stat.stx_mnt_id)
+    }
+}
+
+/// Whether the namespace of the caller has a mount with this ID.
+fn is_listed(id: u64) -> Result<bool, Errno> {
+    Ok(mounts()?.iter().any(|line| line.id == id))
+}
+
+case!(Case {
+    name: "separation.mnt.link",
+    about: "Each call gives the caller a mount namespace that it did not have before; a task that \
+            shared the old one keeps it.",
+    proves: &["EFF-MNT-01", "RET-03"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    run: |t| {
+        const ID: &str = "EFF-MNT-01";
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let start = model::Start::of(t.facts());
+        // Held open, so that their inode numbers are not given to others (the kernel reuses those
+        // of namespaces that are gone).
+        let hold = || t.setup(Call::new("open(ns/mnt)", open_link("thread-self", Ns::Mnt)));
+        let mut held = vec![hold()?];
+        let mut seen = vec![observer.namespace_inode(Ns::Mnt)];
+        for _ in 0..3 {
+            check_call_beside(t, &observer, &start, Flags::NEWNS, ID, &[&peer])?;
+            let known = seen.clone();
+            let new = t
+                .check(observer.namespace(Ns::Mnt))
+                .proves("RET-03")
+                .holds(&format!("an inode not among {known:?}"), |inode| *inode != 0 && !known.contains(inode))?;
+            seen.push(new);
+            held.push(hold()?);
+        }
+        t.check(observe::namespace_of(peer.pid(), Ns::Mnt)).proves(ID).is(seen[0])
+    }
+});
+
+/// Each mount with all the mounts it hangs on, up to the root: its lines without their IDs. Sorted,
+/// as the order of a list is no part of the tree: the kernel lists mounts in the order they were
+/// made, and makes a copy depth first.
+fn tree(list: &[MountLine]) -> Vec<String> {
+    let shown = |line: &MountLine| {
+        let (place, propagation) = (line.place.join(" "), line.propagation.join(" "));
+        format!("{place} [{propagation}] {}", line.source)
+    };
+    let mut tree: Vec<_> = list
+        .iter()
+        .map(|line| {
+            let above = |line: &&MountLine| list.iter().find(|other| other.id == line.parent && other.id != line.id);
+            // More steps than mounts would be a circle.
+            let chain = std::iter::successors(Some(line), above).take(list.len());
+            chain.map(shown).collect::<Vec<_>>().join(", on ")
+        })
+        .collect();
+    tree.sort();
+    tree
+}
+
+/// The members of one sorted list that the other lacks.
+fn lacking<'a>(list: &'a [String], other: &[String]) -> Vec<&'a String> {
+    let count = |of: &[String], what: &String| of.iter().filter(|member| *member == what).count();
+    let mut lacking: Vec<_> = list.iter().filter(|member| count(list, member) > count(other, member)).collect();
+    lacking.dedup();
+    lacking
+}
+
+case!(Case {
+    name: "separation.mnt.copy",
+    about: "The new namespace has the same tree of mounts: each with its place, source, options and \
+            propagation, attached to the same one, and under a new ID.",
+    proves: &["EFF-MNT-02"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "EFF-MNT-02";
+        let below = new_mount(t, "tree", MsFlags::MS_PRIVATE)?;
+        new_mount(t, "tree/a", MsFlags::MS_PRIVATE)?;
+        new_mount(t, "other", MsFlags::MS_PRIVATE)?;
+        new_mount(t, "tree/b", MsFlags::MS_SHARED)?;
+        let over = Call::new("mount(tmpfs, tree/b) again", mount_tmpfs(format!("{below}/b")));
+        t.setup(over)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let before = t.setup(Call::new("read(mountinfo)", mounts()))?;
+        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+        let after = t.setup(Call::new("read(mountinfo)", mounts()))?;
+        let (original, copy) = (tree(&before), tree(&after));
+        let count = Call::seen("number of mounts in the copy", after.len());
+        let reused: Vec<_> = after.iter().filter(|new| before.iter().any(|old| old.id == new.id)).collect();
+        all([
+            t.check(count).proves(ID).is(before.len()),
+            t.check(Call::seen("mounts that the copy lacks", lacking(&original, &copy))).proves(ID).is(vec![]),
+            t.check(Call::seen("mounts that only the copy has", lacking(&copy, &original))).proves(ID).is(vec![]),
+            t.check(Call::seen("mounts of the copy with an ID of the original", reused)).proves(ID).is(vec![]),
+        ])
+    })
+});
+
+case!(Case {
+    name: "separation.mnt.private",
+    about: "Two tasks in one mount namespace see what either mounts and unmounts; after \
+            unshare(CLONE_NEWNS) neither sees what the other does to a private mount point.",
+    proves: &["EFF-MNT-03"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "EFF-MNT-03";
+        let ground = Ground::lay(t)?;
+        let (one, two) = (new_mount(t, "one", MsFlags::MS_PRIVATE)?, new_mount(t, "two", MsFlags::MS_PRIVATE)?);
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let sides = (Side::Caller, Side::Peer(&peer));
+        check_shared(t, &ground, Mark::Mount, sides, ID)?;
+        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+        check_apart(t, &ground, Mark::Mount, sides, ID)?;
+        check_apart(t, &ground, Mark::Mount, (sides.1, sides.0), ID)?;
+        for (point, acting, watching) in [(one, sides.0, sides.1), (two, sides.1, sides.0)] {
+            acting.must(t, "umount()", point.clone(), unmount)?;
+            for (side, expected) in [(acting, false), (watching, true)] {
+                let text = "whether the unmounted file system is still there, as seen";
+                t.check(side.ask(t, text, point.clone(), is_mounted)?).proves(ID).is(expected)?;
+            }
+        }
+        Ok(())
+    })
+});
+
+case!(Case {
+    name: "separation.mnt.shared",
+    about: "A shared mount and its copy are in one peer group: what is mounted or unmounted below \
+            either appears or vanishes below the other.",
+    proves: &["EFF-MNT-04"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "EFF-MNT-04";
+        let point = new_mount(t, "shared", MsFlags::MS_SHARED)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let before = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
+        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+        let after = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
+        t.check(Call::seen("propagation of the copy", after.propagation)).proves(ID).is(before.propagation)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        for (name, acting, watching) in [("a", caller, other), ("b", other, caller)] {
+            let below = new_directory(t, &format!("shared/{name}"))?;
+            acting.must(t, "mount(tmpfs, below)", below.clone(), mount_tmpfs)?;
+            let look = || {
+                watching.ask(t, &format!("whether what {acting} mounted is there, as seen"), below.clone(), is_mounted)
+            };
+            t.check(look()?).proves(ID).is(true)?;
+            watching.must(t, "umount(below)", below.clone(), unmount)?;
+            t.check(acting.ask(t, "whether what the other unmounted is there, as seen", below.clone(), is_mounted)?)
+                .proves(ID)
+                .is(false)?;
+        }
+        Ok(())
+    })
+});
+
+fn ways_to_a_user_namespace() -> Vec<Variant> {
+    vec![Variant::new("in_one_call", 0), Variant::new("one_after_the_other", 1)]
+}
+
+case!(Case {
+    name: "separation.mnt.shared_across_user_namespaces",
+    about: "The copy of a shared mount that a new user namespace gets is a slave of the original: \
+            mounts propagate to it and not from it.",
+    proves: &["EFF-MNT-05", "DIFF-12"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    variants: ways_to_a_user_namespace,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "EFF-MNT-05";
+        let point = new_mount(t, "shared", MsFlags::MS_SHARED)?;
+        for name in ["a", "b"] {
+            new_directory(t, &format!("shared/{name}"))?;
+        }
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let before = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
+        if t.param() == 0 {
+            separate(t, &observer, Flags::NEWUSER | Flags::NEWNS, ID, &peer)?;
+        } else {
+            separate(t, &observer, Flags::NEWUSER, ID, &peer)?;
+            separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+        }
+        let after = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
+        t.check(Call::seen("peer group of the copy (shared:)", after.group("shared"))).proves(ID).is(None)?;
+        t.check(Call::seen("what the copy is a slave of (master:)", after.group("master")))
+            .proves(ID)
+            .is(before.group("shared"))?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        let look = |side: Side, name: &str| {
+            side.ask(t, &format!("whether shared/{name} is mounted on, as seen"), format!("{point}/{name}"), is_mounted)
+        };
+        other.must(t, "mount(tmpfs, shared/a)", format!("{point}/a"), mount_tmpfs)?;
+        t.check(look(caller, "a")?).proves(ID).is(true)?;
+        t.check(caller.ask(t, "mount(tmpfs, shared/b)", format!("{point}/b"), mount_tmpfs)?).proves(ID).succeeds()?;
+        t.check(look(caller, "b")?).proves(ID).is(true)?;
+        t.check(look(other, "b")?).proves(ID).is(false)?;
+        other.must(t, "umount(shared/a)", format!("{point}/a"), unmount)?;
+        t.check(look(caller, "a")?).proves(ID).is(false)
+    })
+});
+
+case!(Case {
+    name: "separation.mnt.propagation_types",
+    about: "Private mounts, slaves, and slaves that are shared themselves keep their type and their \
+            peer groups in the copy.",
+    proves: &["EFF-MNT-06"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "EFF-MNT-06";
+        let mut points =
+            vec![new_mount(t, "private", MsFlags::MS_PRIVATE)?, new_mount(t, "master", MsFlags::MS_SHARED)?];
+        for (name, types) in [("slave", &[MsFlags::MS_SLAVE][..]), ("both", &[MsFlags::MS_SLAVE, MsFlags::MS_SHARED])] {
+            let point = new_directory(t, name)?;
+            t.setup(Call::new(format!("mount(master, {name}, MS_BIND)"), bind((points[1].clone(), point.clone()))))?;
+            for kind in types {
+                let set = set_propagation((point.clone(), kind.bits()));
+                t.setup(Call::new(format!("mount({name}, {kind:?})"), set))?;
+            }
+            points.push(point);
+        }
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let look = |point: &String| t.setup(Call::new("read(mountinfo)", mount_at(point.clone())));
+        let before = points.iter().map(look).collect::<Done<Vec<_>>>()?;
+        let kinds: Vec<_> =
+            before.iter().map(|line| (line.group("shared").is_some(), line.group("master").is_some())).collect();
+        if kinds != [(false, false), (true, false), (false, true), (true, true)] {
+            return Err(t.broken("propagation types (shared, slave) before the call", format!("{kinds:?}")));
+        }
+        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+        for (point, old) in points.iter().zip(&before) {
+            let new = look(point)?;
+            let name = Path::new(point).file_name().unwrap_or_default().display().to_string();
+            t.check(Call::seen(format!("propagation of the copy of the mount \"{name}\""), new.propagation))
+                .proves(ID)
+                .is(old.propagation.clone())?;
+        }
+        // And it works: the copies of the slaves receive from the master, the private one nothing.
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        let below = new_directory(t, "master/below")?;
+        other.must(t, "mount(tmpfs, master/below)", below, mount_tmpfs)?;
+        for (name, expected) in [("master", true), ("slave", true), ("both", true)] {
+            let point = t.directory()?.join(name).join("below").to_string_lossy().into_owned();
+            let text = format!("whether {name}/below is mounted on, as seen");
+            t.check(caller.ask(t, &text, point, is_mounted)?).proves(ID).is(expected)?;
+        }
+        Ok(())
+    })
+});
+
+case!(Case {
+    name: "separation.mnt.unbindable",
+    about: "An unbindable mount is copied and stays unbindable: a bind mount of the copy is refused \
+            with EINVAL, as one of the original is.",
+    proves: &["EFF-MNT-07"],
+    source: "mount_namespaces(7), MS_UNBINDABLE; unshare(2), CLONE_NEWNS",
+    needs: Needs::ROOT,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "EFF-MNT-07";
+        let point = new_mount(t, "unbindable", MsFlags::MS_UNBINDABLE)?;
+        let elsewhere = new_directory(t, "elsewhere")?;
+        let bind_it = |side: Side, what: &str| {
+            side.ask(t, &format!("mount({what}, MS_BIND)"), (point.clone(), elsewhere.clone()), bind)
+        };
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        t.check(bind_it(Side::Caller, "an unbindable mount")?).proves(ID).fails_with(Errno::EINVAL)?;
+        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+        let there = Call::new("whether the unbindable mount was copied", is_mounted(point.clone()));
+        t.check(there).proves(ID).is(true)?;
+        all([
+            t.check(bind_it(Side::Caller, "the copy of an unbindable mount")?).proves(ID).fails_with(Errno::EINVAL),
+            t.check(bind_it(Side::Peer(&peer), "the original unbindable mount")?).proves(ID).fails_with(Errno::EINVAL),
+            t.check(
+                Call::new("propagation of the copy of an unbindable mount", mount_at(point.clone()))
+                    .map(|line| line.propagation),
+            )
+            .proves(ID)
+            .is(vec!["unbindable".to_owned()]),
+        ])
+    })
+});
+
+case!(Case {
+    name: "separation.mnt.cwd_and_root",
+    about: "The caller's current and root directory become the same directories of the copied \
+            mounts: their mount IDs are of the new namespace, and paths and mount(2) work there.",
+    proves: &["EFF-MNT-08"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "EFF-MNT-08";
+        let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
+        let below = new_directory(t, "inner/here/below")?;
+        t.setup(Call::new("chdir(inner/here)", chdir(format!("{point}/here").as_str())))?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS)?;
+        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+        for path in [".", "/"] {
+            let id =
+                t.check(Call::new(format!("statx({path}, STATX_MNT_ID)"), mount_id(path))).proves(ID).succeeds()?;
+            for (side, expected) in [(Side::Caller, true), (Side::Peer(&peer), false)] {
+                let text = format!("whether mountinfo lists the mount of the caller's {path}, read");
+                t.check(side.ask(t, &text, id, is_listed)?).proves(ID).is(expected)?;
+            }
+        }
+        let cwd = Call::new("getcwd()", nix::unistd::getcwd());
+        t.check(cwd).proves(ID).is(PathBuf::from(format!("{point}/here")))?;
+        t.check(Call::new("mount(tmpfs, ./below)", mount_tmpfs("./below".to_owned()))).proves(ID).succeeds()?;
+        for (side, expected) in [(Side::Caller, true), (Side::Peer(&peer), false)] {
+            let text = "whether ./below is mounted on, as seen";
+            t.check(side.ask(t, text, below.clone(), is_mounted)?).proves(ID).is(expected)?;
+        }
+        Ok(())
+    })
+});
+
+case!(Case {
+    name: "separation.mnt.old_descriptors",
+    about: "A directory opened before the call stays one of the old mount: the caller can go there \
+            and look around, but may not mount there.",
+    proves: &["EFF-MNT-10"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        use std::os::fd::AsFd;
+        const ID: &str = "EFF-MNT-10";
+        let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
+        new_directory(t, "inner/below")?;
+        let directory = t.setup(Call::io("open(inner)", std::fs::File::open(&point)))?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let old = t.setup(Call::new("statx(inner)", mount_id(&point)))?;
+        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+        t.check(Call::new("fchdir(opened before)", nix::unistd::fchdir(directory.as_fd()))).proves(ID).succeeds()?;
+        t.check(Call::new("statx(., STATX_MNT_ID)", mount_id("."))).proves(ID).is(old)?;
+        t.check(Call::io("stat(below)", std::fs::metadata("below").map(|m| m.is_dir()))).proves(ID).is(true)?;
+        t.check(Call::new("mount(tmpfs, below) on the old mount", mount_tmpfs("below".to_owned())))
+            .proves(ID)
+            .fails_with(Errno::EINVAL)?;
+        // By its path it is the new one.
+        t.setup(Call::new("chdir(inner)", chdir(point.as_str())))?;
+        t.check(Call::new("statx(., STATX_MNT_ID)", mount_id("."))).proves(ID).is_not(old)?;
+        t.check(Call::new("mount(tmpfs, below) on the copy", mount_tmpfs("below".to_owned()))).proves(ID).succeeds()
+    })
+});
+
+/// Keeps the calling task on the CPU it is on: IDs of namespaces grow in the order of their making
+/// only there (RULE-10).
+fn stay_on_this_cpu() -> Result<(), Errno> {
+    let mut set = nix::sched::CpuSet::new();
+    set.set(nix::sched::sched_getcpu()?)?;
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)
+}
+
+case!(Case {
+    name: "separation.mnt.namespace_files",
+    about: "A bind mount of a mount namespace's file is not copied, since the namespaces could hold \
+            each other; one of another namespace's file is.",
+    proves: &["EFF-MNT-11"],
+    source: "mount_namespaces(7); kernel, fs/namespace.c",
+    needs: Needs::ROOT,
+    run: |t| {
+        t.setup(Call::new("sched_setaffinity(this CPU)", stay_on_this_cpu()))?;
+        in_own_namespaces(t, Flags::NEWNS, |t| {
+            const ID: &str = "EFF-MNT-11";
+            let observer = Observer::open(t)?;
+            let peer = Peer::start(t, "peer", Flags::NONE)?;
+            let younger = Peer::start(t, "task in a younger namespace", Flags::NEWNS)?;
+            let mut points = Vec::new();
+            for (ns, copied) in [(Ns::Mnt, false), (Ns::User, true), (Ns::Ipc, true)] {
+                let link = format!("/proc/{}/ns/{}", younger.pid(), ns.link());
+                if !Path::new(&link).exists() {
+                    continue;
+                }
+                let point = t.directory()?.join(ns.link());
+                t.setup(Call::io("open(O_CREAT)", std::fs::write(&point, "")))?;
+                let point = point.to_string_lossy().into_owned();
+                t.setup(Call::new(format!("mount({link}, MS_BIND)"), bind((link, point.clone()))))?;
+                points.push((ns, point, copied));
+            }
+            separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+            for (ns, point, copied) in points {
+                let text = format!("whether a bind mount of ns/{} is there, as seen", ns.link());
+                for (side, expected) in [(Side::Caller, copied), (Side::Peer(&peer), true)] {
+                    t.check(side.ask(t, &text, point.clone(), is_mounted)?).proves(ID).is(expected)?;
+                }
+            }
+            Ok(())
+        })
+    }
+});
+
+case!(Case {
+    name: "separation.mnt.unmount_copy",
+    about: "Within one user namespace the caller may unmount a copied mount; the original stays.",
+    proves: &["EFF-MNT-14"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "EFF-MNT-14";
+        let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+        t.check(Call::new("umount(a copied mount)", unmount(point.clone()))).proves(ID).succeeds()?;
+        for (side, expected) in [(Side::Caller, false), (Side::Peer(&peer), true)] {
+            t.check(side.ask(t, "whether it is mounted, as seen", point.clone(), is_mounted)?)
+                .proves(ID)
+                .is(expected)?;
+        }
+        Ok(())
+    })
+});
+
+/// What a thread tells of itself.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct View {
+    namespace: u64,
+    mounted: bool,
+}
+
+case!(Case {
+    name: "separation.mnt.thread",
+    about: "unshare(CLONE_NEWNS) by a second thread moves that thread alone: the first keeps its \
+            namespace and does not see what the thread mounts.",
+    proves: &["EFF-MNT-16"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "EFF-MNT-16";
+        let (theirs, ours) = (new_directory(t, "theirs")?, new_directory(t, "ours")?);
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let view = |point: &str| View {
+            namespace: observer.namespace_inode(Ns::Mnt),
+            mounted: is_mounted(point.to_owned()).unwrap_or(true),
+        };
+        let before = view(&theirs);
+        let (tell, told) = std::sync::mpsc::channel();
+        let (answer, answered) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                t.name_task("second thread");
+                let (answered, tell) = (answered, tell);
+                let start = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
+                check_call_beside(t, &observer, &start, Flags::NEWNS, ID, &[&peer])?;
+                t.check(Call::new("mount(tmpfs, theirs)", mount_tmpfs(theirs.clone()))).proves(ID).succeeds()?;
+                t.check(Call::seen("mount namespace of the second thread", view(&theirs)))
+                    .proves(ID)
+                    .holds("another namespace, with the mount", |view| {
+                        view.mounted && view.namespace != before.namespace
+                    })?;
+                let _ = tell.send(());
+                let _: Result<(), _> = answered.recv();
+                t.check(Call::new("whether what the first thread mounted is there", is_mounted(ours.clone())))
+                    .proves(ID)
+                    .is(false)
+            });
+            let first = match told.recv() {
+                Ok(()) => all([
+                    t.check(Call::seen("mount namespace of the first thread", view(&theirs)))
+                        .proves(ID)
+                        .is(View { namespace: before.namespace, mounted: false }),
+                    t.setup(Call::new("mount(tmpfs, ours)", mount_tmpfs(ours.clone()))),
+                ]),
+                // The thread was stopped; why is on record.
+                Err(_) => Ok(()),
+            };
+            let _ = answer.send(());
+            let second = thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")));
+            first.and(second)
+        })
+    })
+});
+
+case!(Case {
+    name: "separation.mnt.chrooted",
+    about: "A caller whose root directory was changed may call unshare(CLONE_NEWNS); its root stays \
+            the same directory, now of the copied mount.",
+    proves: &["EFF-MNT-17"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "EFF-MNT-17";
+        let point = new_mount(t, "jail", MsFlags::MS_PRIVATE)?;
+        new_directory(t, "jail/root/below")?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        t.setup(Call::new("chroot(jail/root)", chroot(format!("{point}/root").as_str())))?;
+        t.setup(Call::new("chdir(/)", chdir("/")))?;
+        let start = model::Start { chrooted: true, ..model::Start::of(t.facts()) };
+        check_call_beside(t, &observer, &start, Flags::NEWNS, ID, &[&peer])?;
+        t.check(Call::new("mount(tmpfs, /below)", mount_tmpfs("/below".to_owned()))).proves(ID).succeeds()?;
+        let seen = peer.call(
+            t,
+            "whether jail/root/below is mounted on, as seen by the peer",
+            format!("{point}/root/below"),
+            is_mounted,
+        )?;
+        t.check(seen).proves(ID).is(false)
+    })
+});

@@ -1,0 +1,232 @@
+//! Odd trees that are copied, and what of a mount namespace outlives what (section 3.5 of the
+//! behaviour catalogue).
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::time::Duration;
+
+use nix::fcntl::{OFlag, openat};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::Mode;
+use nix::unistd::{chdir, chroot};
+
+use crate::observe::mounts::{self, MountLine, mounts_of, new_directory};
+use crate::prelude::*;
+use crate::tasks::side::{check_call_beside, in_own_namespaces};
+
+const SOURCE: &str = "unshare(2), CLONE_NEWNS; mount_namespaces(7); kernel, fs/namespace.c";
+
+fn mount_tmpfs(point: &str) -> Call<()> {
+    let mounted = mount(Some("case"), point, Some("tmpfs"), MsFlags::empty(), Some("size=64k"));
+    Call::new(format!("mount(tmpfs, {point})"), mounted)
+}
+
+case!(Case {
+    name: "separation.mnt.detached_cwd",
+    about: "A current directory on a mount that was detached (MNT_DETACH) has no copy: the caller \
+            stays there, and can make and read files.",
+    proves: &["EFF-MNT-09"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "EFF-MNT-09";
+        let point = new_directory(t, "inner")?;
+        t.setup(mount_tmpfs(&point))?;
+        t.setup(Call::new("chdir(inner)", chdir(point.as_str())))?;
+        t.setup(Call::new("umount(inner, MNT_DETACH)", umount2(point.as_str(), MntFlags::MNT_DETACH)))?;
+        t.setup(Call::io("write(./before)", std::fs::write("before", "text")))?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS)?;
+        let start = model::Start { cwd_detached: true, ..model::Start::of(t.facts()) };
+        check_call_beside(t, &observer, &start, Flags::NEWNS, ID, &[&peer])?;
+        t.check(Call::io("read(./before)", std::fs::read_to_string("before"))).proves(ID).is("text".to_owned())?;
+        t.check(Call::io("write(./after)", std::fs::write("after", "text"))).proves(ID).succeeds()
+    })
+});
+
+/// A mount without its ID and its parent's.
+fn looks(line: &MountLine) -> String {
+    format!("{} [{}] {}", line.place.join(" "), line.propagation.join(" "), line.source)
+}
+
+/// How many mounts there are of each kind and of each kind upon which other.
+fn census(list: &[MountLine]) -> BTreeMap<(String, Option<String>), usize> {
+    let by_id: BTreeMap<u64, &MountLine> = list.iter().map(|line| (line.id, line)).collect();
+    let mut census = BTreeMap::new();
+    for line in list {
+        let parent = by_id.get(&line.parent).map(|parent| looks(parent));
+        *census.entry((looks(line), parent)).or_default() += 1;
+    }
+    census
+}
+
+fn odd_trees() -> Vec<Variant> {
+    vec![Variant::new("overmounted_root", 0), Variant::new("root_on_covered_mount", 1), Variant::new("thousands", 2)]
+}
+
+case!(Case {
+    name: "separation.mnt.odd_trees",
+    about: "The copy is complete also when a mount covers the root, when the caller's root is on a \
+            covered mount, and with thousands of mounts: the same mounts on each other, all with new \
+            IDs.",
+    proves: &["EFF-MNT-21"],
+    source: SOURCE,
+    needs: Needs::ROOT,
+    variants: odd_trees,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "EFF-MNT-21";
+        let point = new_directory(t, "inner")?;
+        t.setup(mount_tmpfs(&point))?;
+        let observer = Observer::open(t)?;
+        let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
+        let mut start = model::Start::of(t.facts());
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        match t.param() {
+            0 => t.setup(mount_tmpfs("/"))?,
+            1 => {
+                new_directory(t, "inner/below")?;
+                t.setup(mount_tmpfs(&format!("{point}/below")))?;
+                t.setup(Call::new("chdir(inner)", chdir(point.as_str())))?;
+                t.setup(mount_tmpfs(&point))?;
+                t.setup(Call::new("chroot(.)", chroot(".")))?;
+                start.chrooted = true;
+            }
+            _ => {
+                let many = if t.tier() == Tier::Quick { 1000 } else { 3000 };
+                for at in 0..many {
+                    let path = format!("{point}/{at}");
+                    t.setup(Call::io("mkdir()", std::fs::create_dir(&path)))?;
+                    let bound = mount(Some(path.as_str()), path.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>);
+                    t.setup(Call::new("mount(MS_BIND)", bound))?;
+                }
+            }
+        }
+        let table = || -> Result<Vec<MountLine>, Errno> {
+            // The caller may have no /proc below its root.
+            let file = openat(&proc, "thread-self/mountinfo", OFlag::O_RDONLY, Mode::empty())?;
+            let text = std::io::read_to_string(File::from(file)).map_err(|_| Errno::EIO)?;
+            Ok(mounts::parse(&text))
+        };
+        let before = t.setup(Call::new("read(mountinfo)", table()))?;
+        check_call_beside(t, &observer, &start, Flags::NEWNS, ID, &[&peer])?;
+        let after = t.setup(Call::new("read(mountinfo)", table()))?;
+        t.check(Call::seen("number of mounts in the copy", after.len())).proves(ID).is(before.len())?;
+        let (old, new) = (census(&before), census(&after));
+        let differing: Vec<_> = old.iter().filter(|(what, count)| new.get(what) != Some(count)).take(3).collect();
+        t.check(Call::seen("mounts that the copy lacks", differing)).proves(ID).is(vec![])?;
+        let ids: std::collections::BTreeSet<u64> = before.iter().map(|line| line.id).collect();
+        let reused = after.iter().filter(|line| ids.contains(&line.id)).count();
+        t.check(Call::seen("mounts of the copy with an ID of the original", reused)).proves(ID).is(0)
+    })
+});
+
+case!(Case {
+    name: "separation.mnt.open_mountinfo",
+    about: "A mountinfo file that was opened before the call goes on listing the old namespace; one \
+            opened afterwards lists the new.",
+    proves: &["EFF-MNT-20"],
+    source: "kernel, fs/proc_namespace.c",
+    needs: Needs::ROOT,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "EFF-MNT-20";
+        let (theirs, ours) = (new_directory(t, "theirs")?, new_directory(t, "ours")?);
+        let path = "/proc/thread-self/mountinfo";
+        let mut file = t.setup(Call::io(format!("open({path})"), File::open(path)))?;
+        let mut read = || {
+            let mut text = String::new();
+            let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+            Call::io("read(mountinfo opened before the call)", read.map(|_| mounts::parse(&text)))
+        };
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let start = model::Start::of(t.facts());
+        check_call_beside(t, &observer, &start, Flags::NEWNS, ID, &[&peer])?;
+        t.setup(mount_tmpfs(&ours))?;
+        let of_peer = theirs.clone();
+        peer.setup(t, "mount(tmpfs, theirs)", of_peer, |point| {
+            mount(Some("case"), point.as_str(), Some("tmpfs"), MsFlags::empty(), Some("size=64k"))
+        })?;
+        let old = peer.setup(t, "read(mountinfo) in the old namespace", (), |()| mounts_of("thread-self"))?;
+        t.check(read()).proves(ID).is(old)?;
+        let new = t.setup(Call::new("read(mountinfo)", mounts_of("thread-self")))?;
+        let has = |point: &String| new.iter().any(|line| line.point() == point);
+        t.check(Call::seen(
+            "mountinfo opened afterwards (whether it has the caller's mount, the peer's)",
+            (has(&ours), has(&theirs)),
+        ))
+        .proves(ID)
+        .is((true, false))
+    })
+});
+
+case!(Case {
+    name: "separation.mnt.end_of_namespace",
+    about: "A file system that is mounted only in the new namespace goes away with the namespace's \
+            last task; while a file of it is open, it stays, and the file can be read.",
+    proves: &["EFF-MNT-18"],
+    source: "namespaces(7), Namespace lifetime",
+    needs: Needs::ROOT,
+    run: |t| {
+        const ID: &str = "EFF-MNT-18";
+        let point = new_directory(t, "inner")?;
+        // The watch does not hold the file system, and tells when it is gone. The caller's
+        // descriptors are this task's, too.
+        // SAFETY: inotify_init1 takes a number; the descriptor is new.
+        let watch = unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) };
+        let watch = t.setup(Call::new("inotify_init1()", Errno::result(watch)))?;
+        // SAFETY: the descriptor is new and nobody else's.
+        let mut watch = unsafe { File::from_raw_fd(watch) };
+        /// Number of the descriptor that keeps the file.
+        const KEPT: i32 = 40;
+        let observer = Observer::open(t)?;
+        t.spawn_sharing("caller", Flags::FILES.0, |t| {
+            let start = model::Start::of(t.facts());
+            check_call_beside(t, &observer, &start, Flags::NEWNS, ID, &[])?;
+            t.setup(mount_tmpfs(&point))?;
+            let path = std::ffi::CString::new(point.clone()).unwrap_or_default();
+            // SAFETY: the path is a string.
+            let added = unsafe { libc::inotify_add_watch(watch.as_raw_fd(), path.as_ptr(), libc::IN_UNMOUNT) };
+            t.setup(Call::new("inotify_add_watch(inner)", Errno::result(added)))?;
+            t.setup(Call::io("write(inner/file)", std::fs::write(format!("{point}/file"), "kept")))?;
+            let file = t.setup(Call::io("open(inner/file)", File::open(format!("{point}/file"))))?;
+            // SAFETY: nothing else of the case has this number.
+            let kept = unsafe { libc::dup3(file.as_raw_fd(), KEPT, libc::O_CLOEXEC) };
+            t.setup(Call::new("dup3()", Errno::result(kept))).map(drop)
+        })?
+        .join(t)?;
+        // SAFETY: the caller left it to this task.
+        let mut kept = unsafe { File::from_raw_fd(KEPT) };
+        let mut gone = || {
+            let mut events = [0u8; 512];
+            match watch.read(&mut events) {
+                Ok(length) if length >= 16 => {
+                    let mask = u32::from_ne_bytes([events[4], events[5], events[6], events[7]]);
+                    mask & libc::IN_UNMOUNT != 0
+                }
+                _ => false,
+            }
+        };
+        let mut text = String::new();
+        // A kernel that takes it away while it is used would have by then.
+        std::thread::sleep(Duration::from_millis(20));
+        let read = kept.read_to_string(&mut text);
+        t.check(Call::io("read(file of the namespace that ended)", read.map(|_| text)))
+            .proves(ID)
+            .is("kept".to_owned())?;
+        t.check(Call::seen("whether the file system is gone (IN_UNMOUNT) while a file is open", gone()))
+            .proves(ID)
+            .is(false)?;
+        drop(kept);
+        let deadline = std::time::Instant::now() + t.patience(Duration::from_secs(5));
+        let mut is_gone = gone();
+        while !is_gone && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+            is_gone = gone();
+        }
+        t.check(Call::seen("whether the file system is gone (IN_UNMOUNT) after its last file was closed", is_gone))
+            .proves(ID)
+            .is(true)
+    }
+});

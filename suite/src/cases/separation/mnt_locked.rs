@@ -1,0 +1,158 @@
+//! Copies that a less privileged user namespace owns, and who owns a mount namespace (section 3.5 of
+//! the behaviour catalogue).
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::observe::mounts::{is_mounted, new_directory};
+use crate::observe::nsfd::{inode_of, open_link, owner_of};
+use crate::prelude::*;
+use crate::tasks::side::{check_call_beside, in_own_namespaces};
+
+const SOURCE: &str = "mount_namespaces(7), Restrictions on mount namespaces";
+
+const NEEDS: Needs = Needs::ROOT.with(Feature::CreateUserNs);
+
+const NONE: Option<&str> = None;
+
+/// A new directory with a tmpfs on it that has these flags.
+#[track_caller]
+fn new_mount(t: &Test, name: &str, flags: MsFlags) -> Done<String> {
+    let path = new_directory(t, name)?;
+    let mounted = mount(Some("case"), path.as_str(), Some("tmpfs"), flags, Some("size=64k"));
+    t.setup(Call::new(format!("mount(tmpfs, {name}, {flags:?})"), mounted))?;
+    Ok(path)
+}
+
+/// A copy of all mounts that a new user namespace owns.
+#[track_caller]
+fn separate(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
+    let start = model::Start::of(t.facts());
+    let flags = Flags::NEWUSER | Flags::NEWNS;
+    check_call_beside(t, observer, &start, flags, requirement, &[peer]).map(drop)
+}
+
+case!(Case {
+    name: "separation.mnt.locked",
+    about: "In a copy that a new user namespace owns the caller can unmount none of the copied mounts \
+            (EINVAL), one by one, and can what it mounts itself.",
+    proves: &["EFF-MNT-12"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "EFF-MNT-12";
+        let point = new_mount(t, "inner", MsFlags::empty())?;
+        let below = new_mount(t, "inner/below", MsFlags::empty())?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        separate(t, &observer, ID, &peer)?;
+        for path in [&below, &point] {
+            for flags in [MntFlags::empty(), MntFlags::MNT_DETACH] {
+                t.check(Call::new(format!("umount(a copied mount, {flags:?})"), umount2(path.as_str(), flags)))
+                    .proves(ID)
+                    .fails_with(Errno::EINVAL)?;
+            }
+            t.check(Call::new("whether it is still mounted", is_mounted(path.clone()))).proves(ID).is(true)?;
+        }
+        let over = mount(Some("case"), below.as_str(), Some("tmpfs"), MsFlags::empty(), Some("size=64k"));
+        t.check(Call::new("mount(tmpfs) over a copied mount", over)).proves(ID).succeeds()?;
+        t.check(Call::new("umount(the caller's own mount)", umount2(below.as_str(), MntFlags::empty())))
+            .proves(ID)
+            .succeeds()
+    })
+});
+
+const SETTINGS: [(&str, MsFlags); 5] = [
+    ("ro", MsFlags::MS_RDONLY),
+    ("nodev", MsFlags::MS_NODEV),
+    ("nosuid", MsFlags::MS_NOSUID),
+    ("noexec", MsFlags::MS_NOEXEC),
+    ("noatime", MsFlags::MS_NOATIME),
+];
+
+/// Gives a mount these settings, and no others.
+fn remount((point, settings): (String, libc::c_ulong)) -> Result<(), Errno> {
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::from_bits_retain(settings);
+    mount(NONE, point.as_str(), NONE, flags, NONE)
+}
+
+fn settings() -> Vec<Variant> {
+    SETTINGS.into_iter().enumerate().map(|(at, (name, _))| Variant::new(name, at as u64)).collect()
+}
+
+case!(Case {
+    name: "separation.mnt.locked_flags",
+    about: "In a copy that a new user namespace owns a setting of a copied mount (read-only, nodev, \
+            nosuid, noexec, access times) cannot be dropped by a remount (EPERM); a remount that \
+            keeps it succeeds, and so does one that drops it from the original.",
+    proves: &["EFF-MNT-13"],
+    source: SOURCE,
+    needs: NEEDS,
+    variants: settings,
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        const ID: &str = "EFF-MNT-13";
+        let (name, flag) = SETTINGS[t.param() as usize];
+        let point = new_mount(t, "inner", flag)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        separate(t, &observer, ID, &peer)?;
+        // Access times are a choice of several: dropping one means asking for another.
+        let dropped = if flag == MsFlags::MS_NOATIME { MsFlags::MS_STRICTATIME } else { MsFlags::empty() };
+        t.check(Call::new(
+            format!("mount(MS_REMOUNT|MS_BIND) that keeps {name}"),
+            remount((point.clone(), flag.bits())),
+        ))
+        .proves(ID)
+        .succeeds()?;
+        t.check(Call::new(
+            format!("mount(MS_REMOUNT|MS_BIND) without {name}"),
+            remount((point.clone(), dropped.bits())),
+        ))
+        .proves(ID)
+        .fails_with(Errno::EPERM)?;
+        let original = peer.call(t, "the same to the original", (point, dropped.bits()), remount)?;
+        t.check(original).proves(ID).succeeds()
+    })
+});
+
+fn ways_to_an_owner() -> Vec<Variant> {
+    vec![
+        Variant::new("same_user_namespace", 0),
+        Variant::new("in_one_call", 1).needing(NEEDS),
+        Variant::new("one_after_the_other", 2).needing(NEEDS),
+    ]
+}
+
+case!(Case {
+    name: "separation.mnt.owner",
+    about: "The new mount namespace belongs to the user namespace that the caller is in at the call, \
+            or to the new one that comes with the same call.",
+    proves: &["EFF-MNT-15"],
+    source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces; ioctl_ns(2)",
+    needs: Needs::ROOT,
+    variants: ways_to_an_owner,
+    run: |t| {
+        const ID: &str = "EFF-MNT-15";
+        let calls: &[Flags] = match t.param() {
+            0 => &[Flags::NEWNS],
+            1 => &[Flags(Flags::NEWUSER.0 | Flags::NEWNS.0)],
+            _ => &[Flags::NEWUSER, Flags::NEWNS],
+        };
+        let observer = Observer::open(t)?;
+        let start = model::Start::of(t.facts());
+        let user = |t: &Test| {
+            t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User).and_then(|file| inode_of(&file))))
+        };
+        let before = user(t)?;
+        for flags in calls {
+            check_call(t, &observer, &start, *flags, ID)?;
+        }
+        let own = user(t)?;
+        let text = "owner of ns/mnt (ioctl NS_GET_USERNS)";
+        let owner = Call::new(text, open_link("thread-self", Ns::Mnt).and_then(|file| owner_of(&file)));
+        t.check(owner).proves(ID).is(own)?;
+        // The old one's where no other was made.
+        t.check(Call::seen("whether the caller's user namespace is the old one", own == before))
+            .proves(ID)
+            .is(t.param() == 0)
+    }
+});

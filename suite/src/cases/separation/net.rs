@@ -1,0 +1,303 @@
+//! Network namespaces (section 3.9 of the behaviour catalogue), seen from one that clone(2) made
+//! for the case.
+
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+
+use serde::{Deserialize, Serialize};
+
+use crate::prelude::*;
+use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
+
+const SOURCE: &str = "unshare(2), CLONE_NEWNET; network_namespaces(7)";
+
+const NEEDS: Needs = Needs::ROOT.with(Feature::NetNs);
+
+/// Devices that some drivers put into every network namespace, always down.
+const FALLBACK_DEVICES: [&str; 9] =
+    ["tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"];
+
+/// A kind of address for sockets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Address {
+    /// UDP, any address, this port; 0 has the kernel choose.
+    Port(u16),
+    /// A datagram socket by a name in the abstract namespace of unix(7).
+    Abstract(String),
+    /// A datagram socket by a path.
+    Path(String),
+}
+
+fn socket(family: i32, kind: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: socket takes numbers; the descriptor is new.
+    unsafe {
+        let fd = Errno::result(libc::socket(family, kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+impl Address {
+    fn socket(&self) -> Result<OwnedFd, Errno> {
+        match self {
+            Address::Port(_) => socket(libc::AF_INET, libc::SOCK_DGRAM),
+            Address::Abstract(_) | Address::Path(_) => socket(libc::AF_UNIX, libc::SOCK_DGRAM),
+        }
+    }
+
+    /// The address as bind(2) and connect(2) take it.
+    fn with<V>(&self, function: impl FnOnce(*const libc::sockaddr, libc::socklen_t) -> V) -> V {
+        match self {
+            Address::Port(port) => {
+                // SAFETY: zeroes are a valid address, of any interface.
+                let mut address: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+                address.sin_family = libc::AF_INET as libc::sa_family_t;
+                address.sin_port = port.to_be();
+                function((&raw const address).cast(), size_of_val(&address) as libc::socklen_t)
+            }
+            Address::Abstract(name) | Address::Path(name) => {
+                // SAFETY: zeroes are a valid address.
+                let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+                address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+                // A name in the abstract namespace starts with a zero byte.
+                let start = usize::from(matches!(self, Address::Abstract(_)));
+                for (to, from) in address.sun_path[start..].iter_mut().zip(name.bytes()) {
+                    *to = from as libc::c_char;
+                }
+                let length = std::mem::offset_of!(libc::sockaddr_un, sun_path) + start + name.len();
+                function((&raw const address).cast(), length as libc::socklen_t)
+            }
+        }
+    }
+}
+
+/// Binds a new socket and leaves it open. Gives its descriptor.
+fn bind(address: Address) -> Result<i32, Errno> {
+    let socket = address.socket()?;
+    // SAFETY: the address lives through the call and has the length given.
+    let bound = address.with(|at, length| unsafe { libc::bind(socket.as_raw_fd(), at, length) });
+    Errno::result(bound)?;
+    Ok(socket.into_raw_fd())
+}
+
+/// The port that a socket was bound to.
+fn port_of(fd: i32) -> Result<u16, Errno> {
+    // SAFETY: address and length live through the call.
+    unsafe {
+        let mut address: libc::sockaddr_in = std::mem::zeroed();
+        let mut length = size_of_val(&address) as libc::socklen_t;
+        Errno::result(libc::getsockname(fd, (&raw mut address).cast(), &raw mut length))?;
+        Ok(u16::from_be(address.sin_port))
+    }
+}
+
+/// Sends a datagram of one byte to an address of unix(7).
+fn send_to(address: Address) -> Result<(), Errno> {
+    let socket = address.socket()?;
+    let sent = address.with(|at, length| {
+        // SAFETY: the byte and the address live through the call.
+        unsafe { libc::sendto(socket.as_raw_fd(), b"x".as_ptr().cast(), 1, 0, at, length) }
+    });
+    Errno::result(sent).map(drop)
+}
+
+fn receive(fd: i32) -> Result<usize, Errno> {
+    let mut byte = [0u8; 8];
+    // SAFETY: the buffer lives through the call.
+    let read = unsafe { libc::recv(fd, byte.as_mut_ptr().cast(), byte.len(), libc::MSG_DONTWAIT) };
+    Errno::result(read).map(|length| length as usize)
+}
+
+/// Whether the loopback device is up, as a socket's own network namespace has it.
+fn loopback_is_up(fd: i32) -> Result<bool, Errno> {
+    flags_of((fd, "lo".to_owned())).map(|flags| flags & libc::IFF_UP != 0)
+}
+
+fn request_for(name: &str) -> libc::ifreq {
+    // SAFETY: zeroes are a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request
+}
+
+/// A device's flags (SIOCGIFFLAGS) by any socket.
+fn flags_of((fd, name): (i32, String)) -> Result<i32, Errno> {
+    let mut request = request_for(&name);
+    // SAFETY: the request lives through the call, which fills in the flags.
+    unsafe {
+        Errno::result(libc::ioctl(fd, libc::SIOCGIFFLAGS as _, &raw mut request))?;
+        Ok(i32::from(request.ifr_ifru.ifru_flags))
+    }
+}
+
+fn raise_loopback(fd: i32) -> Result<(), Errno> {
+    let mut request = request_for("lo");
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: the request lives through the call.
+    Errno::result(unsafe { libc::ioctl(fd, libc::SIOCSIFFLAGS as _, &raw const request) }).map(drop)
+}
+
+/// The names of the devices of the caller's network namespace.
+fn devices((): ()) -> Result<Vec<String>, Errno> {
+    let text = std::fs::read_to_string("/proc/thread-self/net/dev")
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    Ok(text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect())
+}
+
+fn unix_socket((): ()) -> Result<i32, Errno> {
+    socket(libc::AF_UNIX, libc::SOCK_DGRAM).map(IntoRawFd::into_raw_fd)
+}
+
+#[track_caller]
+fn separate(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
+    let start = model::Start::of(t.facts());
+    check_call_beside(t, observer, &start, Flags::NEWNET, requirement, &[peer]).map(drop)
+}
+
+case!(Case {
+    name: "separation.net.devices",
+    about: "The new namespace has a loopback device that is down, and no other but those that drivers \
+            put everywhere; the old keeps its devices, with loopback up.",
+    proves: &["EFF-NET-01", "EFF-NET-02"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
+        const ID: &str = "EFF-NET-01";
+        let old = t.setup(Call::new("socket(AF_UNIX)", unix_socket(())))?;
+        t.setup(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", raise_loopback(old)))?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        let before = other.must(t, "devices", (), devices)?;
+        separate(t, &observer, ID, &peer)?;
+        let found = t.check(Call::new("devices of /proc/thread-self/net/dev", devices(()))).proves(ID).holds(
+            "lo, and fallback devices",
+            |names| {
+                names.iter().any(|name| name == "lo")
+                    && names.iter().all(|name| name == "lo" || FALLBACK_DEVICES.contains(&name.as_str()))
+            },
+        )?;
+        t.check(other.ask(t, "devices of /proc/thread-self/net/dev", (), devices)?).proves(ID).is(before)?;
+        let new = t.setup(Call::new("socket(AF_UNIX)", unix_socket(())))?;
+        for name in found {
+            let text = format!("IFF_UP of {name} (ioctl SIOCGIFFLAGS)");
+            let up = Call::new(text, flags_of((new, name))).map(|flags| flags & libc::IFF_UP != 0);
+            t.check(up).proves(ID).is(false)?;
+        }
+        // A socket belongs to the namespace it was made in.
+        let text = "whether lo is up, by a socket made before the call,";
+        for side in [caller, other] {
+            t.check(side.ask(t, text, old, loopback_is_up)?).proves("EFF-NET-02").is(true)?;
+        }
+        t.check(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP) in the new namespace", raise_loopback(new)))
+            .proves(ID)
+            .succeeds()?;
+        t.check(Call::new("whether lo is up, by a new socket", loopback_is_up(new))).proves(ID).is(true)
+    })
+});
+
+case!(Case {
+    name: "separation.net.old_socket",
+    about: "A socket bound before the call stays in the old namespace and goes on receiving from \
+            there; a socket made afterwards does not reach it.",
+    proves: &["EFF-NET-02"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
+        const ID: &str = "EFF-NET-02";
+        let name = || Address::Abstract("before".to_owned());
+        let socket = t.setup(Call::new("bind(abstract name)", bind(name())))?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        for side in [caller, other] {
+            side.must(t, "sendto()", name(), send_to)?;
+            t.check(caller.ask(t, "recv()", socket, receive)?).proves(ID).is(1)?;
+        }
+        separate(t, &observer, ID, &peer)?;
+        t.check(other.ask(t, "sendto(the caller's old socket)", name(), send_to)?).proves(ID).succeeds()?;
+        t.check(caller.ask(t, "recv(old socket)", socket, receive)?).proves(ID).is(1)?;
+        t.check(caller.ask(t, "sendto(the caller's old socket) by a new one", name(), send_to)?)
+            .proves(ID)
+            .fails_with(Errno::ECONNREFUSED)
+    })
+});
+
+case!(Case {
+    name: "separation.net.unix_names",
+    about: "Names in the abstract namespace of unix(7) belong to the network namespace: bound on one \
+            side they are taken for both before the call, and afterwards are neither taken nor \
+            reachable on the other. A socket with a path is reachable from both.",
+    proves: &["EFF-NET-03"],
+    source: "network_namespaces(7); unix(7)",
+    needs: NEEDS,
+    run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
+        const ID: &str = "EFF-NET-03";
+        let name = |name: &str| Address::Abstract(name.to_owned());
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        for (acting, watching, which) in [(caller, other, "a"), (other, caller, "b")] {
+            acting.must(t, "bind()", name(which), bind)?;
+            t.check(watching.ask(t, "bind(abstract name in use)", name(which), bind)?)
+                .proves(ID)
+                .fails_with(Errno::EADDRINUSE)?;
+            t.check(watching.ask(t, "sendto(abstract name)", name(which), send_to)?).proves(ID).succeeds()?;
+        }
+        separate(t, &observer, ID, &peer)?;
+        for (acting, watching, which) in [(caller, other, "c"), (other, caller, "d")] {
+            t.check(acting.ask(t, "bind(abstract name)", name(which), bind)?).proves(ID).succeeds()?;
+            t.check(watching.ask(t, "sendto(abstract name of the other)", name(which), send_to)?)
+                .proves(ID)
+                .fails_with(Errno::ECONNREFUSED)?;
+            t.check(watching.ask(t, "bind(abstract name of the other)", name(which), bind)?).proves(ID).succeeds()?;
+            let path = t.directory()?.join(which).to_string_lossy().into_owned();
+            let at = || Address::Path(path.clone());
+            t.check(acting.ask(t, "bind(path)", at(), bind)?).proves(ID).succeeds()?;
+            t.check(watching.ask(t, "sendto(path)", at(), send_to)?).proves(ID).succeeds()?;
+        }
+        Ok(())
+    })
+});
+
+case!(Case {
+    name: "separation.net.ports",
+    about: "A UDP port in use on one side cannot be bound by the other before the call, and can \
+            afterwards.",
+    proves: &["EFF-NET-03"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
+        const ID: &str = "EFF-NET-03";
+        if socket(libc::AF_INET, libc::SOCK_DGRAM).err() == Some(Errno::EAFNOSUPPORT) {
+            return Err(t.skip("this kernel has no IPv4: CONFIG_INET"));
+        }
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        let mut ports = Vec::new();
+        for (acting, watching) in [(caller, other), (other, caller)] {
+            let socket = acting.must(t, "bind(port 0)", Address::Port(0), bind)?;
+            let port = acting.must(t, "getsockname()", socket, port_of)?;
+            t.check(watching.ask(t, "bind(port in use)", Address::Port(port), bind)?)
+                .proves(ID)
+                .fails_with(Errno::EADDRINUSE)?;
+            ports.push((port, acting, watching));
+        }
+        separate(t, &observer, ID, &peer)?;
+        for (port, acting, watching) in ports {
+            // The socket that was bound stays in the old namespace, whoever made it.
+            let in_old = watching.ask(t, "bind(port in use in the old namespace)", Address::Port(port), bind)?;
+            match watching {
+                Side::Caller => t.check(in_old).proves(ID).succeeds().map(drop)?,
+                Side::Peer(_) => t.check(in_old).proves(ID).fails_with(Errno::EADDRINUSE)?,
+            }
+            if let Side::Caller = acting {
+                t.check(acting.ask(t, "bind(port of its own old socket)", Address::Port(port), bind)?)
+                    .proves(ID)
+                    .succeeds()?;
+            }
+        }
+        Ok(())
+    })
+});

@@ -1,0 +1,368 @@
+//! What is in a new network namespace and whose it is (section 3.9 of the behaviour catalogue), seen
+//! from one that clone(2) made for the case.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::mount::{MsFlags, mount};
+
+use crate::observe::mounts::new_directory;
+use crate::observe::nsfd::{inode_of, open_link, owner_of};
+use crate::place::nft;
+use crate::place::sysctl;
+use crate::prelude::*;
+use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
+
+const SOURCE: &str = "network_namespaces(7)";
+
+const NEEDS: Needs = Needs::ROOT.with(Feature::NetNs);
+
+fn io_errno(error: std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// A datagram socket of IPv4, as a number.
+fn socket((): ()) -> Result<i32, Errno> {
+    // SAFETY: socket takes numbers.
+    Errno::result(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })
+}
+
+/// Takes the loopback device up, which gives it its addresses.
+fn raise_loopback((): ()) -> Result<(), Errno> {
+    // SAFETY: zeroes are a valid ifreq; the request lives through the call; the socket is new.
+    unsafe {
+        let socket = OwnedFd::from_raw_fd(socket(())?);
+        let mut request: libc::ifreq = std::mem::zeroed();
+        for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+            *to = *from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+        Errno::result(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request)).map(drop)
+    }
+}
+
+/// Adds a route to 10.0.0.0/8 by the loopback device.
+fn add_route((): ()) -> Result<(), Errno> {
+    let address = |bytes: [u8; 4]| {
+        // SAFETY: a sockaddr_in has the size of a sockaddr; zeroes are valid.
+        unsafe {
+            let mut address: libc::sockaddr_in = std::mem::zeroed();
+            address.sin_family = libc::AF_INET as libc::sa_family_t;
+            address.sin_addr.s_addr = u32::from_ne_bytes(bytes);
+            std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(address)
+        }
+    };
+    // SAFETY: zeroes are a valid rtentry; the structures live through the call; the socket is new.
+    unsafe {
+        let socket = OwnedFd::from_raw_fd(socket(())?);
+        let mut route: libc::rtentry = std::mem::zeroed();
+        route.rt_dst = address([10, 0, 0, 0]);
+        route.rt_genmask = address([255, 0, 0, 0]);
+        route.rt_flags = libc::RTF_UP;
+        route.rt_dev = c"lo".as_ptr().cast_mut();
+        Errno::result(libc::ioctl(socket.as_raw_fd(), libc::SIOCADDRT as _, &raw const route)).map(drop)
+    }
+}
+
+/// What a file of /proc/net lists, without its heading.
+fn lines_of((file, heading): (String, usize)) -> Result<Vec<String>, Errno> {
+    match std::fs::read_to_string(format!("/proc/thread-self/net/{file}")) {
+        Ok(text) => Ok(text.lines().skip(heading).map(str::to_owned).collect()),
+        // IPv6 may be left out.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(io_errno(error)),
+    }
+}
+
+/// The IPv4 addresses of the caller's network namespace (SIOCGIFCONF): how many.
+fn addresses((): ()) -> Result<usize, Errno> {
+    // SAFETY: zeroes are valid; list and buffer live through the call; the socket is new.
+    unsafe {
+        let socket = OwnedFd::from_raw_fd(socket(())?);
+        let mut entries: [libc::ifreq; 16] = std::mem::zeroed();
+        let mut list: libc::ifconf = std::mem::zeroed();
+        list.ifc_len = size_of_val(&entries) as i32;
+        list.ifc_ifcu.ifcu_req = entries.as_mut_ptr();
+        Errno::result(libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFCONF as _, &raw mut list))?;
+        Ok(list.ifc_len as usize / size_of::<libc::ifreq>())
+    }
+}
+
+#[track_caller]
+fn separate(t: &Test, observer: &Observer, flags: Flags, requirement: &'static str, peer: &Peer) -> Done {
+    let start = model::Start::of(t.facts());
+    check_call_beside(t, observer, &start, flags, requirement, &[peer]).map(drop)
+}
+
+case!(Case {
+    name: "separation.net.empty",
+    about: "The new namespace has no routes and no addresses, though the old one has, and /proc/net \
+            shows each task its own.",
+    proves: &["EFF-NET-04"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
+        const ID: &str = "EFF-NET-04";
+        t.setup(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", raise_loopback(())))?;
+        t.setup(Call::new("ioctl(SIOCADDRT, 10.0.0.0/8)", add_route(())))?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        let list = |side: Side, file: &str, heading: usize| {
+            side.ask(t, &format!("/proc/thread-self/net/{file}, read"), (file.to_owned(), heading), lines_of)
+        };
+        let count = |side: Side| side.ask(t, "number of IPv4 addresses (SIOCGIFCONF)", (), addresses);
+        let (routes, addresses) = (t.setup(list(other, "route", 1)?)?, t.setup(count(other)?)?);
+        if routes.is_empty() || addresses == 0 {
+            return Err(t.broken("routes and addresses before the call", format!("{routes:?}, {addresses}")));
+        }
+        separate(t, &observer, Flags::NEWNET, ID, &peer)?;
+        all([
+            t.check(list(caller, "route", 1)?).proves(ID).is(vec![]),
+            t.check(list(caller, "if_inet6", 0)?).proves(ID).is(vec![]),
+            t.check(count(caller)?).proves(ID).is(0),
+            t.check(list(other, "route", 1)?).proves(ID).is(routes),
+            t.check(count(other)?).proves(ID).is(addresses),
+        ])?;
+        // And in the other direction.
+        caller.must(t, "ioctl(SIOCSIFFLAGS, lo, IFF_UP)", (), raise_loopback)?;
+        other.must(t, "ioctl(SIOCADDRT) again is refused", (), |()| match add_route(()) {
+            Err(Errno::EEXIST) => Ok(()),
+            Ok(()) => Err(Errno::EPROTO),
+            Err(errno) => Err(errno),
+        })?;
+        t.check(list(caller, "route", 1)?).proves(ID).is(vec![])?;
+        t.check(caller.ask(t, "ioctl(SIOCADDRT) of the same route", (), add_route)?).proves(ID).succeeds()
+    })
+});
+
+case!(Case {
+    name: "separation.net.sysctl",
+    about: "Network sysctls are the new namespace's own: one that was changed in the old starts with \
+            the kernel's default, and what either side sets the other does not see.",
+    proves: &["EFF-NET-04"],
+    source: "network_namespaces(7); kernel, Documentation/networking/ip-sysctl.rst",
+    needs: NEEDS,
+    run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
+        const ID: &str = "EFF-NET-04";
+        // A time to live, with a default that no setting of another namespace is copied to.
+        const PATH: &str = "/proc/sys/net/ipv4/ip_default_ttl";
+        sysctl::must_be_writable(t, PATH)?;
+        let default = t.setup(sysctl::number(PATH))?;
+        t.setup(Call::new("write(ip_default_ttl)", sysctl::write(PATH, "77")))?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        separate(t, &observer, Flags::NEWNET, ID, &peer)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        let read =
+            |side: Side| side.ask(t, &format!("read({PATH})"), PATH.to_owned(), |path| sysctl::read_number(&path));
+        t.check(read(caller)?).proves(ID).is(default)?;
+        t.check(read(other)?).proves(ID).is(77)?;
+        for (side, value) in [(caller, "88"), (other, "99")] {
+            side.must(t, "write(ip_default_ttl)", value.to_owned(), |value| sysctl::write(PATH, &value))?;
+        }
+        t.check(read(caller)?).proves(ID).is(88)?;
+        t.check(read(other)?).proves(ID).is(99)
+    })
+});
+
+case!(Case {
+    name: "separation.net.netfilter",
+    about: "The new namespace's packet filter is empty: a table of nftables made in the old is not in \
+            the new, and one made in the new is not in the old.",
+    proves: &["EFF-NET-04"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
+        const ID: &str = "EFF-NET-04";
+        if !nft::is_there() {
+            return Err(t.skip(
+                "nftables is neither built in nor loaded: run modprobe nf_tables, or boot a kernel \
+                 with CONFIG_NF_TABLES=y",
+            ));
+        }
+        t.setup(Call::new("adding a table", nft::add_table("old".to_owned())))?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        let look = |side: Side| side.ask(t, "tables of nftables, listed", (), nft::tables);
+        t.check(look(other)?).proves(ID).is(vec!["old".to_owned()])?;
+        separate(t, &observer, Flags::NEWNET, ID, &peer)?;
+        t.check(look(caller)?).proves(ID).is(vec![])?;
+        t.check(look(other)?).proves(ID).is(vec!["old".to_owned()])?;
+        caller.must(t, "adding a table", "new".to_owned(), nft::add_table)?;
+        t.check(look(caller)?).proves(ID).is(vec!["new".to_owned()])?;
+        t.check(look(other)?).proves(ID).is(vec!["old".to_owned()])
+    })
+});
+
+case!(Case {
+    name: "separation.net.owner",
+    about: "A network namespace made with CLONE_NEWUSER belongs to the new user namespace, in which \
+            the caller administers it; sockets of the old one stay out of its reach (EPERM).",
+    proves: &["EFF-NET-05"],
+    source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces",
+    needs: NEEDS.with(Feature::CreateUserNs),
+    run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
+        const ID: &str = "EFF-NET-05";
+        let old = t.setup(Call::new("socket(AF_INET)", socket(())))?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        separate(t, &observer, Flags::NEWUSER | Flags::NEWNET, ID, &peer)?;
+        let user =
+            t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User).and_then(|file| inode_of(&file))))?;
+        let owner = open_link("thread-self", Ns::Net).and_then(|file| owner_of(&file));
+        t.check(Call::new("owner of ns/net (ioctl NS_GET_USERNS)", owner)).proves(ID).is(user)?;
+        t.check(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP) in the new namespace", raise_loopback(())))
+            .proves(ID)
+            .succeeds()?;
+        // SAFETY: zeroes are a valid ifreq, which lives through the call.
+        let refused = unsafe {
+            let mut request: libc::ifreq = std::mem::zeroed();
+            for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+                *to = *from as libc::c_char;
+            }
+            Errno::result(libc::ioctl(old, libc::SIOCSIFFLAGS as _, &raw const request)).map(drop)
+        };
+        t.check(Call::new("ioctl(SIOCSIFFLAGS, lo) by a socket of the old namespace", refused))
+            .proves(ID)
+            .fails_with(Errno::EPERM)
+    })
+});
+
+/// The names that a sysfs shows, and whether it shows loopback as up.
+fn devices_in(sysfs: &Path) -> Call<(Vec<String>, bool)> {
+    let look = || {
+        let entries = std::fs::read_dir(sysfs.join("class/net"))?;
+        let mut names: Vec<_> =
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        let flags = std::fs::read_to_string(sysfs.join("class/net/lo/flags"))?;
+        let flags = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).unwrap_or(0);
+        Ok((names, flags & libc::IFF_UP as u32 != 0))
+    };
+    Call::io("names in class/net, and whether lo is up there,", look())
+}
+
+/// The devices of the caller's network namespace.
+fn own_devices((): ()) -> Result<Vec<String>, Errno> {
+    let text = std::fs::read_to_string("/proc/thread-self/net/dev").map_err(io_errno)?;
+    let mut names: Vec<_> = text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect();
+    names.sort();
+    Ok(names)
+}
+
+case!(Case {
+    name: "separation.net.sysfs",
+    about: "A sysfs mounted after the call shows the new namespace's devices; one mounted before goes \
+            on showing those of the old.",
+    proves: &["EFF-NET-05"],
+    source: SOURCE,
+    needs: NEEDS.with(Feature::InitialRoot),
+    run: |t| {
+        let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
+        in_own_namespaces(t, Flags::NEWNS | Flags::NEWNET, |t| {
+            const ID: &str = "EFF-NET-05";
+            let mount_at = |path: &str| {
+                Call::new("mount(sysfs)", mount(Some("sysfs"), path, Some("sysfs"), MsFlags::empty(), None::<&str>))
+            };
+            t.setup(mount_at(&old))?;
+            // Loopback is all there is in both, up in the one and down in the other.
+            t.setup(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", raise_loopback(())))?;
+            let before = t.setup(devices_in(Path::new(&old)))?;
+            let observer = Observer::open(t)?;
+            let peer = Peer::start(t, "peer", Flags::NONE)?;
+            separate(t, &observer, Flags::NEWNET, ID, &peer)?;
+            t.check(mount_at(&new).called("mount(sysfs) after the call")).proves(ID).succeeds()?;
+            let own = t.setup(Call::new("devices of /proc/thread-self/net/dev", own_devices(())))?;
+            t.check(
+                devices_in(Path::new(&new)).called("devices of the sysfs mounted after the call, and whether lo is up"),
+            )
+            .proves(ID)
+            .is((own, false))?;
+            t.check(
+                devices_in(Path::new(&old))
+                    .called("devices of the sysfs mounted before the call, and whether lo is up"),
+            )
+            .proves(ID)
+            .is(before)
+        })
+    }
+});
+
+case!(Case {
+    name: "separation.net.physical_devices",
+    about: "Physical devices stay where they are: none of the old namespace's is in the new, and all \
+            are still in the old.",
+    proves: &["EFF-NET-06"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-NET-06";
+        let is_physical = |name: &String| Path::new(&format!("/sys/class/net/{name}/device")).exists();
+        let all = t.setup(Call::new("devices of /proc/thread-self/net/dev", own_devices(())))?;
+        let physical: Vec<_> = all.iter().filter(|name| is_physical(name)).cloned().collect();
+        if physical.is_empty() {
+            return Err(
+                t.skip("no physical network device here: run outside containers, or give the guest a network card")
+            );
+        }
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        separate(t, &observer, Flags::NEWNET, ID, &peer)?;
+        let still = peer.call(t, "devices of the old namespace", (), own_devices)?;
+        t.check(
+            still
+                .map(|names| physical.iter().all(|name| names.contains(name)))
+                .called("whether all physical devices are in the old namespace"),
+        )
+        .proves(ID)
+        .is(true)?;
+        let moved =
+            own_devices(()).map(|names| names.into_iter().filter(|name| physical.contains(name)).collect::<Vec<_>>());
+        t.check(Call::new("physical devices in the new namespace", moved)).proves(ID).is(vec![])
+    }
+});
+
+/// The number that tells a socket's network namespace from all others (SO_NETNS_COOKIE).
+fn cookie_of(socket: i32) -> Result<u64, Errno> {
+    const SO_NETNS_COOKIE: libc::c_int = 71;
+    let mut cookie = 0u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: number and length live through the call.
+    let got = unsafe {
+        libc::getsockopt(socket, libc::SOL_SOCKET, SO_NETNS_COOKIE, (&raw mut cookie).cast(), &raw mut length)
+    };
+    Errno::result(got).map(|_| cookie)
+}
+
+case!(Case {
+    name: "separation.net.cookie",
+    about: "SO_NETNS_COOKIE of a socket made after the call differs from that of one made before, which \
+            stays as it was; two sockets of one namespace have the same.",
+    proves: &["EFF-NET-07"],
+    source: "kernel, net/core/sock.c (SO_NETNS_COOKIE, Linux 5.14)",
+    needs: NEEDS,
+    run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
+        const ID: &str = "EFF-NET-07";
+        let new_cookie = || Ok(cookie_of(t.setup(Call::new("socket(AF_INET)", socket(())))?));
+        let old = t.setup(Call::new("socket(AF_INET)", socket(())))?;
+        let before = match cookie_of(old) {
+            Err(Errno::ENOPROTOOPT) => {
+                return Err(t.skip("SO_NETNS_COOKIE came with Linux 5.14"));
+            }
+            before => t.setup(Call::new("getsockopt(SO_NETNS_COOKIE)", before))?,
+        };
+        let text = "SO_NETNS_COOKIE of another socket made before the call";
+        t.check(Call::new(text, new_cookie()?)).proves(ID).is(before)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        separate(t, &observer, Flags::NEWNET, ID, &peer)?;
+        t.check(Call::new("SO_NETNS_COOKIE of a socket made before the call", cookie_of(old))).proves(ID).is(before)?;
+        let after = t
+            .check(Call::new("SO_NETNS_COOKIE of a socket made after the call", new_cookie()?))
+            .proves(ID)
+            .holds(&format!("neither 0 nor {before}"), |cookie| ![0, before].contains(cookie))?;
+        t.check(Call::new("SO_NETNS_COOKIE of another such socket", new_cookie()?)).proves(ID).is(after)
+    })
+});

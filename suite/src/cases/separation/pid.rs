@@ -1,0 +1,244 @@
+//! PID namespaces (section 3.10 of the behaviour catalogue): the caller stays where it is, its
+//! future children are in a new one.
+
+use std::ffi::{c_int, c_void};
+use std::os::unix::fs::MetadataExt;
+
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use syscalls::{Sysno, syscall};
+
+use crate::prelude::*;
+use crate::tasks::side::check_call_beside;
+use crate::tasks::vm;
+
+const SOURCE: &str = "unshare(2), CLONE_NEWPID; pid_namespaces(7)";
+
+const NEEDS: Needs = Needs::ROOT.with(Feature::PidNs);
+
+/// Since this release the link leads somewhere before the first child (EFF-PID-03).
+const LINK_LEADS_SOMEWHERE_SINCE: Version = Version(7, 1, 0);
+
+/// What getpid(2) and getppid(2) give.
+fn ids_of(t: &Test, peer: &Peer) -> Done<Call<(i32, i32)>> {
+    peer.call(t, &format!("getpid(), getppid() in the {}", peer.name()), (), |()| {
+        Ok((nix::unistd::getpid().as_raw(), nix::unistd::getppid().as_raw()))
+    })
+}
+
+#[track_caller]
+fn separate(t: &Test, observer: &Observer, requirement: &'static str) -> Done {
+    let start = model::Start::of(t.facts());
+    check_call(t, observer, &start, Flags::NEWPID, requirement).map(drop)
+}
+
+case!(Case {
+    name: "separation.pid.first_children",
+    about: "The caller keeps its IDs and its PID namespace. Its first child afterwards is process 1 \
+            of a new one and has no parent there (0); the second is process 2 of the same one; a \
+            child forked before the call stays in the old.",
+    proves: &["EFF-PID-01", "EFF-PID-02", "EFF-GEN-03", "DIFF-16"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        let observer = Observer::open(t)?;
+        let own = nix::unistd::getpid().as_raw();
+        let namespace = observer.namespace_inode(Ns::Pid);
+        let older = Peer::start(t, "older child", Flags::NONE)?;
+        let start = model::Start::of(t.facts());
+        check_call_beside(t, &observer, &start, Flags::NEWPID, "EFF-PID-01", &[&older])?;
+        t.check(Call::seen("getpid()", nix::unistd::getpid().as_raw())).proves("EFF-PID-01").is(own)?;
+        t.check(Call::seen("gettid()", nix::unistd::gettid().as_raw())).proves("EFF-PID-01").is(own)?;
+        // The first has to be reaped after the second (RULE-09): it is dropped last.
+        let first = Peer::start(t, "first child", Flags::NONE)?;
+        t.check(ids_of(t, &first)?).proves("EFF-PID-02").is((1, 0))?;
+        let second = Peer::start(t, "second child", Flags::NONE)?;
+        t.check(ids_of(t, &second)?).proves("EFF-PID-02").is((2, 0))?;
+        t.check(ids_of(t, &older)?).proves("EFF-GEN-03").is((older.pid().as_raw(), own))?;
+        let inside = t.setup(observe::namespace_of(first.pid(), Ns::Pid))?;
+        t.check(observe::namespace_of(first.pid(), Ns::Pid)).proves("EFF-PID-02").is_not(namespace)?;
+        t.check(observe::namespace_of(second.pid(), Ns::Pid)).proves("EFF-PID-02").is(inside)?;
+        t.check(observe::namespace_of(older.pid(), Ns::Pid)).proves("EFF-GEN-03").is(namespace)?;
+        t.check(observer.namespace(Ns::Pid)).proves("EFF-PID-01").is(namespace)?;
+        t.check(observer.namespace(Ns::PidForChildren)).proves("EFF-PID-02").is(inside)
+    }
+});
+
+case!(Case {
+    name: "separation.pid.link_before_first_child",
+    about: "Until Linux 7.1 the link pid_for_children leads nowhere (ENOENT) between the call and the \
+            first child; since then it leads to the new namespace at once.",
+    proves: &["EFF-PID-03", "DOC-08"],
+    source: "pid_namespaces(7), /proc/pid/ns/pid_for_children; proc_pid_ns(5)",
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-PID-03";
+        const LINK: &str = "/proc/thread-self/ns/pid_for_children";
+        let observer = Observer::open(t)?;
+        let old = t.setup(Call::io("stat(pid_for_children)", std::fs::metadata(LINK).map(|m| m.ino())))?;
+        separate(t, &observer, ID)?;
+        let read = || Call::io(format!("readlink({LINK})"), std::fs::read_link(LINK));
+        let open = || Call::io(format!("open({LINK})"), std::fs::File::open(LINK).map(drop));
+        let new = if t.facts().version >= LINK_LEADS_SOMEWHERE_SINCE {
+            t.check(open()).proves(ID).succeeds()?;
+            let text = t.check(read()).proves(ID).succeeds()?;
+            Some(text)
+        } else {
+            t.check(read()).proves(ID).fails_with(Errno::ENOENT)?;
+            t.check(open()).proves(ID).fails_with(Errno::ENOENT)?;
+            None
+        };
+        let child = Peer::start(t, "first child", Flags::NONE)?;
+        let inside = t.setup(observe::namespace_of(child.pid(), Ns::Pid))?;
+        let leads = Call::io(format!("stat({LINK}) after the first child"), std::fs::metadata(LINK).map(|m| m.ino()));
+        t.check(leads)
+            .proves(ID)
+            .holds("the child's namespace, not the old", |inode| *inode == inside && *inode != old)?;
+        if let Some(text) = new {
+            t.check(read()).proves(ID).is(text)?;
+        }
+        Ok(())
+    }
+});
+
+extern "C" fn exit_with_own_pid(_: *mut c_void) -> c_int {
+    // SAFETY: getpid takes nothing and touches no memory.
+    unsafe { syscall!(Sysno::getpid) }.unwrap_or(255) as c_int
+}
+
+fn own_pid() -> i64 {
+    // SAFETY: getpid takes nothing and touches no memory.
+    unsafe { syscall!(Sysno::getpid) }.map_or(-1, |pid| pid as i64)
+}
+
+fn ways_to_a_child() -> Vec<Variant> {
+    vec![Variant::new("thread", 0), Variant::new("vfork", 1), Variant::new("clone_vm", 2)]
+}
+
+case!(Case {
+    name: "separation.pid.other_children",
+    about: "After the call the caller cannot make a thread (EINVAL: a thread has the PID namespace of \
+            its process), but a child by vfork(2) or one that shares its memory is process 1.",
+    proves: &["EFF-PID-07", "INT-04"],
+    source: "clone(2), ERRORS (EINVAL); pid_namespaces(7)",
+    needs: NEEDS,
+    variants: ways_to_a_child,
+    run: |t| {
+        const ID: &str = "EFF-PID-07";
+        let observer = Observer::open(t)?;
+        separate(t, &observer, ID)?;
+        match t.param() {
+            0 => {
+                let made = std::thread::Builder::new().spawn(|| ()).map(drop);
+                t.check(Call::io("pthread_create()", made)).proves(ID).fails_with(Errno::EINVAL)
+            }
+            1 => {
+                let pid = vm::in_vfork_child(t, own_pid)?;
+                t.check(Call::seen("getpid() in a vfork child", pid)).proves(ID).is(1)
+            }
+            _ => {
+                // SAFETY: the body makes one system call and takes no argument.
+                let pid = unsafe { vm::start(t, Flags::VM, exit_with_own_pid, std::ptr::null_mut())? };
+                let status = t.setup(Call::new("waitpid()", waitpid(pid, Some(WaitPidFlag::__WALL))))?;
+                t.check(Call::seen("getpid() in a CLONE_VM child, as its exit status", status))
+                    .proves(ID)
+                    .is(WaitStatus::Exited(pid, 1))
+            }
+        }
+    }
+});
+
+/// The NSpid field of a task's status: its IDs from the observer's namespace inwards.
+fn ids_by_level(pid: impl std::fmt::Display) -> Call<Vec<i32>> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map(|text| {
+        text.lines()
+            .find_map(|line| line.strip_prefix("NSpid:"))
+            .map_or(Vec::new(), |ids| ids.split_whitespace().flat_map(str::parse).collect())
+    });
+    Call::io("NSpid of the child, as its parent reads it", status)
+}
+
+case!(Case {
+    name: "separation.pid.nested",
+    about: "Process 1 of the new namespace can call unshare(CLONE_NEWPID) itself: its first child is \
+            process 1 one level further in, and /proc tells one ID for each level.",
+    proves: &["EFF-PID-11", "EFF-PID-12"],
+    source: "pid_namespaces(7), Nesting PID namespaces; proc_pid_status(5), NSpid",
+    needs: NEEDS,
+    run: |t| {
+        let levels = |pid: i32| t.setup(ids_by_level(pid)).map(|ids| ids.len());
+        let observer = Observer::open(t)?;
+        let outside = levels(nix::unistd::getpid().as_raw())?;
+        separate(t, &observer, "EFF-PID-11")?;
+        let child = Peer::start(t, "process 1", Flags::NONE)?;
+        t.check(ids_of(t, &child)?).proves("EFF-PID-11").is((1, 0))?;
+        let expected = |inner: &[i32], pid: i32| {
+            let text = format!("{} IDs: …, {pid}, {inner:?}", outside + inner.len());
+            let (inner, length) = (inner.to_vec(), outside + inner.len());
+            (text, move |ids: &Vec<i32>| {
+                ids.len() == length && ids.ends_with(&inner) && ids[length - inner.len() - 1] == pid
+            })
+        };
+        let (text, holds) = expected(&[1], child.pid().as_raw());
+        t.check(ids_by_level(child.pid())).proves("EFF-PID-12").holds(&text, holds)?;
+        // One level further: process 1 calls, and forks a child that ends at once. What it has
+        // seen of the child's IDs comes back.
+        let call = child.call(t, "unshare(CLONE_NEWPID) by process 1", (), |()| {
+            unshare(Flags::NEWPID).result().copied().map_err(|failure| match failure {
+                Failure::Errno(errno) => errno,
+                Failure::Returned(_) => Errno::EPROTO,
+            })
+        })?;
+        t.check(call).proves("EFF-PID-11").succeeds()?;
+        let call = child.call(t, "NSpid of a child of process 1, as the child reads it", (), |()| status_of_child())?;
+        t.check(call).proves("EFF-PID-12").holds("process 2 there, process 1 one level further in", |ids| {
+            ids.len() == outside + 2 && ids.ends_with(&[2, 1])
+        })?;
+        Ok(())
+    }
+});
+
+/// Forks a child that reads its own NSpid from the /proc of the outermost observer and hands it
+/// over a pipe.
+fn status_of_child() -> Result<Vec<i32>, Errno> {
+    use std::io::{Read, Write};
+    let (output, input) = nix::unistd::pipe()?;
+    // SAFETY: the process is single-threaded; the child reads a file, writes, and ends.
+    match unsafe { nix::unistd::fork()? } {
+        nix::unistd::ForkResult::Child => {
+            drop(output);
+            let text = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+            let _ = std::fs::File::from(input).write_all(line.as_bytes());
+            // SAFETY: ends the child without destructors.
+            unsafe { libc::_exit(0) }
+        }
+        nix::unistd::ForkResult::Parent { child } => {
+            drop(input);
+            let mut line = String::new();
+            let read = std::fs::File::from(output).read_to_string(&mut line);
+            let _ = waitpid(child, None);
+            read.map_err(|_| Errno::EIO)?;
+            Ok(line.split_whitespace().flat_map(str::parse).collect())
+        }
+    }
+}
+
+case!(Case {
+    name: "separation.pid.once",
+    about: "A task whose children already go elsewhere cannot call it again: EINVAL, and its \
+            children stay where they were to go.",
+    proves: &["ERR-08", "EFF-PID-02"],
+    source: "unshare(2), ERRORS (EINVAL)",
+    needs: NEEDS,
+    run: |t| {
+        let observer = Observer::open(t)?;
+        separate(t, &observer, "EFF-PID-02")?;
+        let again = model::Start { children_elsewhere: true, ..model::Start::of(t.facts()) };
+        check_call(t, &observer, &again, Flags::NEWPID, "ERR-08")?;
+        let first = Peer::start(t, "first child", Flags::NONE)?;
+        t.check(ids_of(t, &first)?).proves("EFF-PID-02").is((1, 0))?;
+        let second = Peer::start(t, "second child", Flags::NONE)?;
+        t.check(ids_of(t, &second)?).proves("EFF-PID-02").is((2, 0))?;
+        check_call(t, &observer, &again, Flags::NEWPID, "ERR-08").map(drop)
+    }
+});

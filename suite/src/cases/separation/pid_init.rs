@@ -1,0 +1,303 @@
+//! Process 1 of a new PID namespace: what its end, signals and orphans mean to the others (section
+//! 3.10 of the behaviour catalogue).
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
+
+use crate::observe::nsfd::{enter, open_link};
+use crate::prelude::*;
+use crate::tasks::vm;
+
+const SOURCE: &str = "pid_namespaces(7), The namespace init process; kernel, kernel/pid_namespace.c";
+
+const NEEDS: Needs = Needs::ROOT.with(Feature::PidNs);
+
+#[track_caller]
+fn separate(t: &Test, observer: &Observer, requirement: &'static str) -> Done {
+    let start = model::Start::of(t.facts());
+    check_call(t, observer, &start, Flags::NEWPID, requirement).map(drop)
+}
+
+/// fork(2) of a child that ends at once with its own process ID as exit status, and that status.
+fn forked_pid() -> Call<i32> {
+    // SAFETY: the process is single-threaded, and the child ends at once.
+    let forked = unsafe { fork() }.and_then(|forked| match forked {
+        // SAFETY: ends the child without destructors.
+        ForkResult::Child => unsafe { libc::_exit(getpid().as_raw() & 0x7f) },
+        ForkResult::Parent { child } => match waitpid(child, None)? {
+            WaitStatus::Exited(_, status) => Ok(status),
+            _ => Err(Errno::EPROTO),
+        },
+    });
+    Call::new("fork(), and the child's getpid()", forked)
+}
+
+/// What has become of a child, without reaping it.
+fn look(pid: Pid) -> Call<WaitStatus> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    Call::new(format!("waitid({pid}, WNOHANG)"), waitid(Id::Pid(pid), flags))
+}
+
+/// Time in which a kernel that does what it must not do would have done it. One that is right may
+/// take any time.
+fn give_it_time() {
+    std::thread::sleep(Duration::from_millis(30));
+}
+
+case!(Case {
+    name: "separation.pid.dead_init",
+    about: "Once process 1 of the new namespace has died, the caller can fork no more (ENOMEM), while \
+            the link pid_for_children stays readable. setns(2) to its own PID namespace makes fork \
+            work again.",
+    proves: &["EFF-PID-04", "EFF-PID-05"],
+    source: SOURCE,
+    // setns(2) takes power over the PID namespace that the case starts in.
+    needs: NEEDS.with(Feature::InitialRoot),
+    run: |t| {
+        let observer = Observer::open(t)?;
+        let own = t.setup(Call::new("open(ns/pid)", open_link("thread-self", Ns::Pid)))?;
+        separate(t, &observer, "EFF-PID-04")?;
+        t.check(forked_pid()).proves("EFF-PID-04").is(1)?;
+        for _ in 0..3 {
+            t.check(forked_pid()).proves("EFF-PID-04").fails_with(Errno::ENOMEM)?;
+        }
+        let link = "/proc/thread-self/ns/pid_for_children";
+        t.check(Call::io(format!("readlink({link})"), std::fs::read_link(link)))
+            .proves("EFF-PID-04")
+            .holds("pid:[…]", |text| text.to_string_lossy().starts_with("pid:["))?;
+        t.check(Call::new("setns(own PID namespace)", enter(&own))).proves("EFF-PID-05").succeeds()?;
+        let child = Peer::start(t, "child afterwards", Flags::NONE)?;
+        t.check(observe::namespace_of(child.pid(), Ns::Pid).called("ns/pid of a child afterwards"))
+            .proves("EFF-PID-05")
+            .is(observer.namespace_inode(Ns::Pid))?;
+        let parent = child.call(t, "getppid() of that child", (), |()| Ok(getppid().as_raw()))?;
+        t.check(parent).proves("EFF-PID-05").is(getpid().as_raw())
+    }
+});
+
+case!(Case {
+    name: "separation.pid.setns_back",
+    about: "setns(2) to the caller's own PID namespace undoes the call for further children, and \
+            unshare(CLONE_NEWPID) works again: the next child is process 1 of yet another namespace.",
+    proves: &["EFF-PID-06"],
+    source: "setns(2); kernel, kernel/pid_namespace.c",
+    // setns(2) takes power over the PID namespace that the case starts in.
+    needs: NEEDS.with(Feature::InitialRoot),
+    run: |t| {
+        const ID: &str = "EFF-PID-06";
+        let observer = Observer::open(t)?;
+        let own = t.setup(Call::new("open(ns/pid)", open_link("thread-self", Ns::Pid)))?;
+        separate(t, &observer, ID)?;
+        let first = Peer::start(t, "process 1", Flags::NONE)?;
+        let between = t.setup(observe::namespace_of(first.pid(), Ns::Pid))?;
+        t.check(Call::new("setns(own PID namespace)", enter(&own))).proves(ID).succeeds()?;
+        t.check(observer.namespace(Ns::PidForChildren)).proves(ID).is(observer.namespace_inode(Ns::Pid))?;
+        separate(t, &observer, ID)?;
+        let second = Peer::start(t, "process 1 of another namespace", Flags::NONE)?;
+        let pid =
+            second.call(t, "getpid() of the first child after the second call", (), |()| Ok(getpid().as_raw()))?;
+        t.check(pid).proves(ID).is(1)?;
+        let own = observer.namespace_inode(Ns::Pid);
+        t.check(observe::namespace_of(second.pid(), Ns::Pid).called("its PID namespace"))
+            .proves(ID)
+            .holds(&format!("neither {own} nor {between}"), |inode| ![own, between].contains(inode))
+            .map(drop)
+    }
+});
+
+fn own_pid() -> i64 {
+    i64::from(getpid().as_raw())
+}
+
+case!(Case {
+    name: "separation.pid.thread",
+    about: "A second thread may call it: children of that thread are in the new namespace, those of \
+            the first thread stay in the old.",
+    proves: &["EFF-PID-08"],
+    source: "unshare(2), CLONE_NEWPID; pid_namespaces(7)",
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-PID-08";
+        let observer = Observer::open(t)?;
+        let own = observer.namespace_inode(Ns::PidForChildren);
+        let (tell, told) = std::sync::mpsc::channel();
+        let (answer, answered) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                t.name_task("second thread");
+                let (tell, answered) = (tell, answered);
+                let start = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
+                check_call(t, &observer, &start, Flags::NEWPID, ID)?;
+                let _ = tell.send(());
+                // The first thread forks first.
+                let _: Result<(), _> = answered.recv();
+                let pid = vm::in_vfork_child(t, own_pid)?;
+                t.check(Call::seen("getpid() in a child of the second thread", pid)).proves(ID).is(1)
+            });
+            let first = match told.recv() {
+                Ok(()) => vm::in_vfork_child(t, own_pid).and_then(|pid| {
+                    all([
+                        t.check(Call::seen("getpid() in a child of the first thread", pid))
+                            .proves(ID)
+                            .holds("not 1: one of the old namespace", |pid| *pid > 1)
+                            .map(drop),
+                        t.check(observer.namespace(Ns::PidForChildren)).proves(ID).is(own),
+                    ])
+                }),
+                // The thread was stopped; why is on record.
+                Err(_) => Ok(()),
+            };
+            let _ = answer.send(());
+            let second = thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")));
+            first.and(second)
+        })
+    }
+});
+
+case!(Case {
+    name: "separation.pid.killed_init",
+    about: "When process 1 is killed from outside, every process of its namespace is, by SIGKILL; \
+            process 1 can be reaped only after all others have been.",
+    proves: &["EFF-PID-09", "EFF-PID-10"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        let observer = Observer::open(t)?;
+        separate(t, &observer, "EFF-PID-09")?;
+        // Dropped in this order: process 1 is reaped last (RULE-09).
+        let mut first = t.spawn("process 1", |_| {
+            loop {
+                nix::unistd::pause();
+            }
+        })?;
+        let mut second = t.spawn("process 2", |_| {
+            loop {
+                nix::unistd::pause();
+            }
+        })?;
+        t.setup(Call::new("kill(process 1, SIGKILL)", kill(first.pid(), Signal::SIGKILL)))?;
+        let deadline = Instant::now() + t.patience(Duration::from_secs(5));
+        let mut ended = look(second.pid());
+        while ended.result() == Ok(&WaitStatus::StillAlive) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+            ended = look(second.pid());
+        }
+        t.check(ended.called("what became of process 2 when process 1 was killed"))
+            .proves("EFF-PID-09")
+            .is(WaitStatus::Signaled(second.pid(), Signal::SIGKILL, false))?;
+        give_it_time();
+        t.check(look(first.pid()).called("waitid(process 1, WNOHANG) while process 2 is not reaped"))
+            .proves("EFF-PID-10")
+            .is(WaitStatus::StillAlive)?;
+        t.setup(Call::new("waitpid(process 2)", second.wait()))?;
+        t.check(Call::new("waitpid(process 1)", first.wait())).proves("EFF-PID-10").is(WaitStatus::Signaled(
+            first.pid(),
+            Signal::SIGKILL,
+            false,
+        ))
+    }
+});
+
+fn signals() -> Vec<Variant> {
+    [Signal::SIGTERM, Signal::SIGSTOP, Signal::SIGKILL]
+        .into_iter()
+        .map(|signal| Variant::new(signal.as_str().to_lowercase(), signal as u64))
+        .collect()
+}
+
+case!(Case {
+    name: "separation.pid.signals_to_init",
+    about: "Process 1 of the new namespace does not heed a signal from inside that it has no handler \
+            for, not even SIGKILL and SIGSTOP; from outside those two stop and kill it.",
+    proves: &["EFF-PID-13"],
+    source: SOURCE,
+    needs: NEEDS,
+    variants: signals,
+    run: |t| {
+        const ID: &str = "EFF-PID-13";
+        let observer = Observer::open(t)?;
+        separate(t, &observer, ID)?;
+        let first = Peer::start(t, "process 1", Flags::NONE)?;
+        let second = Peer::start(t, "process 2", Flags::NONE)?;
+        let number = t.param() as i32;
+        let sent = second.call(t, &format!("kill(1, {number}) by process 2"), number, |number| {
+            // SAFETY: kill takes numbers.
+            Errno::result(unsafe { libc::kill(1, number) }).map(drop)
+        })?;
+        t.check(sent).proves(ID).succeeds()?;
+        give_it_time();
+        t.check(look(first.pid()).called("what process 1 made of a signal from inside"))
+            .proves(ID)
+            .is(WaitStatus::StillAlive)?;
+        let pid = first.call(t, "getpid() in process 1 afterwards", (), |()| Ok(getpid().as_raw()))?;
+        t.check(pid).proves(ID).is(1)?;
+        // From outside.
+        for (signal, expected) in [
+            (Signal::SIGSTOP, WaitStatus::Stopped(first.pid(), Signal::SIGSTOP)),
+            (Signal::SIGKILL, WaitStatus::Signaled(first.pid(), Signal::SIGKILL, false)),
+        ] {
+            if signal == Signal::SIGKILL {
+                // It goes last (RULE-09).
+                second.end();
+                t.setup(Call::new("kill(process 1, SIGKILL)", kill(first.pid(), signal)))?;
+                let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+                return t
+                    .check(Call::new(
+                        "what process 1 made of SIGKILL from outside",
+                        waitid(Id::Pid(first.pid()), flags),
+                    ))
+                    .proves(ID)
+                    .is(expected);
+            }
+            t.setup(Call::new("kill(process 1, SIGSTOP)", kill(first.pid(), signal)))?;
+            let stopped = waitid(Id::Pid(first.pid()), WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED);
+            t.check(Call::new("what process 1 made of SIGSTOP from outside", stopped)).proves(ID).is(expected)?;
+        }
+        Ok(())
+    }
+});
+
+/// Forks a child that waits until its parent has died, and ends with the process ID of its new
+/// parent as exit status. Gives its process ID.
+fn fork_an_orphan_to_be() -> Result<i32, Errno> {
+    let parent = getpid();
+    // SAFETY: the process is single-threaded, and the child makes system calls only.
+    match unsafe { fork()? } {
+        ForkResult::Parent { child } => Ok(child.as_raw()),
+        ForkResult::Child => {
+            while getppid() == parent {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            // SAFETY: ends the child without destructors.
+            unsafe { libc::_exit(getppid().as_raw() & 0x7f) }
+        }
+    }
+}
+
+case!(Case {
+    name: "separation.pid.orphans",
+    about: "A process of the new namespace whose parent dies becomes a child of the namespace's \
+            process 1, which can wait for it.",
+    proves: &["EFF-PID-14"],
+    source: "pid_namespaces(7), Adoption of orphaned children",
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-PID-14";
+        let observer = Observer::open(t)?;
+        separate(t, &observer, ID)?;
+        let first = Peer::start(t, "process 1", Flags::NONE)?;
+        let second = Peer::start(t, "process 2", Flags::NONE)?;
+        let orphan = second.setup(t, "fork()", (), |()| fork_an_orphan_to_be())?;
+        second.end();
+        let waited = first.call(t, "waitpid(the orphan) by process 1, and its getppid()", orphan, |orphan| {
+            match waitpid(Pid::from_raw(orphan), None)? {
+                WaitStatus::Exited(_, parent) => Ok(parent),
+                _ => Err(Errno::EPROTO),
+            }
+        })?;
+        t.check(waited).proves(ID).is(1)
+    }
+});

@@ -1,0 +1,171 @@
+//! What process IDs and sysctls look like inside a new PID namespace and outside (section 3.10 of
+//! the behaviour catalogue).
+
+use nix::mount::{MsFlags, mount};
+
+use crate::place::sysctl;
+use crate::prelude::*;
+use crate::tasks::side::in_own_namespaces;
+
+#[track_caller]
+fn separate(t: &Test, observer: &Observer, requirement: &'static str) -> Done {
+    let start = model::Start::of(t.facts());
+    check_call(t, observer, &start, Flags::NEWPID, requirement).map(drop)
+}
+
+/// Where `self` of a proc file system leads: the reader's process ID there.
+fn self_in(proc: String) -> Result<String, Errno> {
+    std::fs::read_link(format!("{proc}/self"))
+        .map(|target| target.to_string_lossy().into_owned())
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+case!(Case {
+    name: "separation.pid.proc",
+    about: "A proc file system mounted before the call shows the old process IDs, to the children in \
+            the new namespace, too; one that such a child mounts shows the new.",
+    proves: &["EFF-PID-15"],
+    source: "pid_namespaces(7), /proc and PID namespaces",
+    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::InitialRoot),
+    run: |t| {
+        let point = t.directory()?.to_string_lossy().into_owned();
+        in_own_namespaces(t, Flags::NEWNS, |t| {
+            const ID: &str = "EFF-PID-15";
+            let observer = Observer::open(t)?;
+            separate(t, &observer, ID)?;
+            let child = Peer::start(t, "process 1", Flags::NONE)?;
+            let outer = child.pid().to_string();
+            let old = || child.call(t, "readlink(/proc/self) by process 1", "/proc".to_owned(), self_in);
+            t.check(old()?).proves(ID).is(outer.clone())?;
+            child.setup(t, "mount(proc) by process 1", point.clone(), |point| {
+                mount(Some("proc"), point.as_str(), Some("proc"), MsFlags::empty(), None::<&str>)
+            })?;
+            let new =
+                child.call(t, "readlink(self) in a proc file system that process 1 mounted", point.clone(), self_in)?;
+            t.check(new).proves(ID).is("1".to_owned())?;
+            t.check(old()?).proves(ID).is(outer.clone())?;
+            let names = std::fs::read_dir(&point).map(|entries| {
+                let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+                names.filter(|name| name.bytes().all(|b| b.is_ascii_digit())).collect::<Vec<_>>()
+            });
+            t.check(Call::io("processes in the new proc file system, as the caller lists it", names))
+                .proves(ID)
+                .is(vec!["1".to_owned()])?;
+            // Whose process IDs it shows is the file system's, not the reader's: the caller has none.
+            t.check(Call::new("readlink(self) in it by the caller", self_in(point.clone())))
+                .proves(ID)
+                .fails_with(Errno::ENOENT)?;
+            t.check(Call::new("readlink(/proc/self) by the caller", self_in("/proc".to_owned())))
+                .proves(ID)
+                .is(nix::unistd::getpid().to_string())
+        })
+    }
+});
+
+/// Sysctls of a PID namespace, each with the release it came with, or became a namespace's own.
+const SYSCTLS: [(&str, &str, Version); 3] = [
+    ("ns_last_pid", "/proc/sys/kernel/ns_last_pid", Version(3, 3, 0)),
+    ("pid_max", "/proc/sys/kernel/pid_max", Version(6, 14, 0)),
+    ("memfd_noexec", "/proc/sys/vm/memfd_noexec", Version(6, 3, 0)),
+];
+
+fn sysctls() -> Vec<Variant> {
+    SYSCTLS.into_iter().enumerate().map(|(at, (name, _, _))| Variant::new(name, at as u64)).collect()
+}
+
+case!(Case {
+    name: "separation.pid.sysctl",
+    about: "The last process ID, the greatest process ID (Linux 6.14) and the rule about executable \
+            memfds (6.3) can be set in the new namespace without touching those outside; the rule \
+            starts as the parent's.",
+    proves: &["EFF-PID-16"],
+    source: "kernel, kernel/pid_namespace.c, kernel/pid.c and mm/memfd.c; proc_sys_kernel(5), pid_max",
+    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::InitialRoot),
+    variants: sysctls,
+    run: |t| {
+        const ID: &str = "EFF-PID-16";
+        let (name, path, since) = SYSCTLS[t.param() as usize];
+        let version = t.facts().version;
+        if version < since {
+            return Err(t.skip(format!("{name} is of a PID namespace's own since Linux {since}, this is {version}")));
+        }
+        sysctl::must_be_writable(t, path)?;
+        let observer = Observer::open(t)?;
+        let outside = t.setup(sysctl::number(path))?;
+        separate(t, &observer, ID)?;
+        let first = Peer::start(t, "process 1", Flags::NONE)?;
+        let inside =
+            || first.call(t, &format!("read({path}) by process 1"), path.to_owned(), |path| sysctl::read_number(&path));
+        let set = |value: i64| {
+            first.call(t, &format!("write({path}, {value}) by process 1"), (path.to_owned(), value), |(path, value)| {
+                sysctl::write(&path, &value.to_string())
+            })
+        };
+        match name {
+            "ns_last_pid" => {
+                // Far from what is given out outside, whatever others do there meanwhile.
+                let far = if outside < 12_000 { 20_000 } else { 2_000 };
+                t.check(set(far)?).proves(ID).succeeds()?;
+                let second = Peer::start(t, "next process", Flags::NONE)?;
+                let pid = second
+                    .call(t, "getpid() of the next process", (), |()| Ok(i64::from(nix::unistd::getpid().as_raw())))?;
+                t.check(pid).proves(ID).is(far + 1)?;
+                t.check(inside()?).proves(ID).is(far + 1)?;
+                t.check(sysctl::number(path))
+                    .proves(ID)
+                    .holds(&format!("little more than {outside}"), |now| (outside..outside + 6_000).contains(now))?;
+            }
+            "pid_max" => {
+                let less = t.setup(inside()?)? - 1;
+                t.check(set(less)?).proves(ID).succeeds()?;
+                t.check(inside()?).proves(ID).is(less)?;
+                let after = sysctl::number(path);
+                if after.result() != Ok(&outside) {
+                    // A kernel that shares it is put right again.
+                    let _ = sysctl::write(path, &outside.to_string());
+                }
+                t.check(after).proves(ID).is(outside)?;
+            }
+            _ => {
+                t.check(inside()?).proves(ID).is(outside)?;
+                let more = (outside + 1).min(2);
+                t.check(set(more)?).proves(ID).succeeds()?;
+                t.check(inside()?).proves(ID).is(more)?;
+                let after = sysctl::number(path);
+                if after.result() != Ok(&outside) {
+                    let _ = sysctl::write(path, &outside.to_string());
+                }
+                t.check(after).proves(ID).is(outside)?;
+                // One level further in.
+                let nested =
+                    first.call(t, "the same in a PID namespace one level further in", path.to_owned(), |path| {
+                        rule_one_level_further_in(&path)
+                    })?;
+                t.check(nested).proves(ID).is(more)?;
+            }
+        }
+        Ok(())
+    }
+});
+
+/// The number in a file, as the first child in a PID namespace of its own reads it.
+fn rule_one_level_further_in(path: &str) -> Result<i64, Errno> {
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+    unshare(Flags::NEWPID).result().map_err(|failure| match failure {
+        Failure::Errno(errno) => errno,
+        Failure::Returned(_) => Errno::EPROTO,
+    })?;
+    // SAFETY: the process is single-threaded; the child reads a file and ends.
+    match unsafe { fork()? } {
+        ForkResult::Child => {
+            let number = sysctl::read_number(path).unwrap_or(99);
+            // SAFETY: ends the child without destructors.
+            unsafe { libc::_exit(number as i32) }
+        }
+        ForkResult::Parent { child } => match waitpid(child, None)? {
+            WaitStatus::Exited(_, number) => Ok(number.into()),
+            _ => Err(Errno::EPROTO),
+        },
+    }
+}

@@ -1,0 +1,226 @@
+//! The list of semaphore adjustments (section 3.4 of the behaviour catalogue).
+//!
+//! The 2006 document had this flag refused as not implemented; it has been implemented since
+//! Linux 2.6.26 (DIFF-04). A task that leaves its list behind has it applied, as at exit, unless
+//! others still use it.
+
+use crate::observe::Shared;
+use crate::prelude::*;
+use crate::sharing::undo::Semaphore;
+use crate::tasks::side::{Side, check_call_beside, check_kcmp, one_by_one};
+
+const SOURCE: &str = "unshare(2), CLONE_SYSVSEM; semop(2), SEM_UNDO";
+
+const NEEDS: Needs = Needs::NONE.with(Feature::SysvIpc).with(Feature::Sandbox);
+
+case!(Case {
+    name: "separation.sysvsem.applies",
+    about: "unshare(CLONE_SYSVSEM) by a task with adjustments of its own applies them at once, and \
+            only once; adjustments made later are applied by the next call, or at exit.",
+    proves: &["EFF-SEM-01", "EFF-SEM-02", "DIFF-04"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        let semaphore = Semaphore::new(t, 5)?;
+        t.spawn("caller", |t| {
+            let observer = Observer::open(t)?;
+            let start = model::Start::of(t.facts());
+            let separate = |id| check_call(t, &observer, &start, Flags::SYSVSEM, id).map(drop);
+            semaphore.add_with_undo(t, Side::Caller, -2)?;
+            semaphore.check_value(t, "before the call", 3, "EFF-SEM-01")?;
+            separate("EFF-SEM-01")?;
+            semaphore.check_value(t, "right after the call", 5, "EFF-SEM-01")?;
+            separate("EFF-SEM-02")?;
+            semaphore.check_value(t, "after a second call", 5, "EFF-SEM-02")?;
+            semaphore.add_with_undo(t, Side::Caller, -1)?;
+            semaphore.check_value(t, "after another operation", 4, "EFF-SEM-02")?;
+            separate("EFF-SEM-02")?;
+            semaphore.check_value(t, "after a third call", 5, "EFF-SEM-02")?;
+            semaphore.add_with_undo(t, Side::Caller, -4)
+        })?
+        .join(t)?;
+        semaphore.check_value(t, "after the caller's exit", 5, "EFF-SEM-02")
+    }
+});
+
+fn ways_to_leave() -> Vec<Variant> {
+    vec![Variant::new("by_exit", 0), Variant::new("by_unshare", 1)]
+}
+
+/// unshare(CLONE_SYSVSEM), for a peer.
+fn leave_list((): ()) -> Result<(), Errno> {
+    unshare(Flags::SYSVSEM).result().copied().map_err(|_| Errno::EINVAL)
+}
+
+case!(Case {
+    name: "separation.sysvsem.shared_list",
+    about: "While another task uses the list, unshare(CLONE_SYSVSEM) applies nothing: the list stays \
+            with the others. The last of them to leave, by exit or by unshare, applies the sum of \
+            what all have added, and nothing of what the caller did since.",
+    proves: &["EFF-SEM-03", "EFF-SEM-04"],
+    source: SOURCE,
+    needs: NEEDS,
+    variants: ways_to_leave,
+    run: |t| {
+        let semaphore = Semaphore::new(t, 10)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::SYSVSEM)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        semaphore.add_with_undo(t, caller, -2)?;
+        semaphore.add_with_undo(t, other, -3)?;
+        semaphore.check_value(t, "before the call", 5, "EFF-SEM-03")?;
+        let start = model::Start::of(t.facts());
+        check_call_beside(t, &observer, &start, Flags::SYSVSEM, "EFF-SEM-03", &[&peer])?;
+        semaphore.check_value(t, "after the caller left the list", 5, "EFF-SEM-03")?;
+        // From here on each has a list of its own.
+        semaphore.add_with_undo(t, caller, -1)?;
+        semaphore.add_with_undo(t, other, -1)?;
+        semaphore.check_value(t, "after one more operation of each", 3, "EFF-SEM-03")?;
+        if t.param() == 0 {
+            peer.end();
+        } else {
+            t.check(peer.call(t, "unshare(CLONE_SYSVSEM) by the peer", (), leave_list)?)
+                .proves("EFF-SEM-04")
+                .succeeds()?;
+        }
+        semaphore.check_value(t, "after the last user of the shared list left", 9, "EFF-SEM-04")?;
+        check_call(t, &observer, &start, Flags::SYSVSEM, "EFF-SEM-04")?;
+        semaphore.check_value(t, "after the caller left its own list", 10, "EFF-SEM-04")
+    }
+});
+
+case!(Case {
+    name: "separation.sysvsem.apart",
+    about: "Control and other direction: tasks that share a list have it applied when the last of \
+            them leaves; after unshare(CLONE_SYSVSEM) the caller's later operations are undone when \
+            the caller leaves, although the former sharer stays.",
+    proves: &["EFF-SEM-03", "EFF-SEM-04"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        let semaphore = Semaphore::new(t, 10)?;
+        let stays = Peer::start(t, "peer", Flags::SYSVSEM)?;
+        let leaves = Peer::start(t, "leaving peer", Flags::SYSVSEM)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&leaves));
+        semaphore.add_with_undo(t, other, -4)?;
+        leaves.end();
+        semaphore.check_value(t, "after one sharer of three exited", 6, "EFF-SEM-04")?;
+        t.check(unshare(Flags::SYSVSEM)).proves("EFF-SEM-03").succeeds()?;
+        semaphore.check_value(t, "after another left", 6, "EFF-SEM-03")?;
+        semaphore.add_with_undo(t, caller, -5)?;
+        semaphore.add_with_undo(t, Side::Peer(&stays), 2)?;
+        semaphore.check_value(t, "after operations on both sides", 3, "EFF-SEM-03")?;
+        t.check(unshare(Flags::SYSVSEM)).proves("EFF-SEM-04").succeeds()?;
+        semaphore.check_value(t, "after the caller left its own list", 8, "EFF-SEM-04")?;
+        stays.end();
+        semaphore.check_value(t, "after the last of the shared list exited", 10, "EFF-SEM-04")
+    }
+});
+
+case!(Case {
+    name: "separation.sysvsem.kcmp",
+    about: "kcmp(2) says that two tasks share the list before unshare(CLONE_SYSVSEM) by one of them, \
+            and that they do not afterwards.",
+    proves: &["EFF-SEM-05"],
+    source: SOURCE,
+    needs: NEEDS.with(Feature::Kcmp),
+    run: |t| {
+        const ID: &str = "EFF-SEM-05";
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        check_kcmp(t, &peer, Shared::Sysvsem, true, ID)?;
+        let start = model::Start::of(t.facts());
+        check_call_beside(t, &observer, &start, Flags::SYSVSEM, ID, &[&peer])?;
+        check_kcmp(t, &peer, Shared::Sysvsem, false, ID)?;
+        check_kcmp(t, &peer, Shared::Fs, true, ID)?;
+        check_kcmp(t, &peer, Shared::Files, true, ID)
+    }
+});
+
+case!(Case {
+    name: "separation.sysvsem.no_list",
+    about: "A task without any adjustments may name CLONE_SYSVSEM; no semaphore changes.",
+    proves: &["EFF-SEM-12"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-SEM-12";
+        let semaphore = Semaphore::new(t, 5)?;
+        let other = Peer::start(t, "peer", Flags::NONE)?;
+        semaphore.add_with_undo(t, Side::Peer(&other), -2)?;
+        let observer = Observer::open(t)?;
+        let start = model::Start::of(t.facts());
+        check_call(t, &observer, &start, Flags::SYSVSEM, ID)?;
+        semaphore.check_value(t, "after the call", 3, ID)?;
+        other.end();
+        semaphore.check_value(t, "after the only user of a list exited", 5, ID)
+    }
+});
+
+case!(Case {
+    name: "separation.sysvsem.ipc_namespace",
+    about: "unshare(CLONE_NEWIPC) makes the caller leave its list, too: a task that shared it and \
+            stays has the sum applied in the old namespace when it leaves.",
+    proves: &["EFF-SEM-10"],
+    source: SOURCE,
+    needs: Needs::ROOT.with(Feature::SysvIpc).with(Feature::IpcNs),
+    variants: ways_to_leave,
+    run: |t| {
+        const ID: &str = "EFF-SEM-10";
+        let by_exit = t.param() == 0;
+        let semaphore = Semaphore::new(t, 5)?;
+        t.spawn("caller", |t| {
+            let observer = Observer::open(t)?;
+            let peer = Peer::start(t, "peer", Flags::SYSVSEM)?;
+            let watcher = Peer::start(t, "watcher in the old namespace", Flags::NONE)?;
+            let other = Side::Peer(&peer);
+            semaphore.add_with_undo(t, Side::Caller, -2)?;
+            semaphore.add_with_undo(t, other, -2)?;
+            let start = model::Start::of(t.facts());
+            check_call_beside(t, &observer, &start, Flags::NEWIPC, ID, &[&peer, &watcher])?;
+            check_kcmp(t, &peer, Shared::Sysvsem, false, ID)?;
+            let value = || semaphore.value(t, Side::Peer(&watcher));
+            t.check(value()?).proves(ID).is(1)?;
+            if by_exit {
+                peer.end();
+            } else {
+                let call = peer.call(t, "unshare(CLONE_SYSVSEM) by the peer", (), leave_list)?;
+                t.check(call).proves(ID).succeeds()?;
+            }
+            t.check(value()?).proves(ID).is(5)
+        })?
+        .join(t)
+    }
+});
+
+fn unrelated_flags() -> Vec<Variant> {
+    one_by_one(Flags::KNOWN.into_iter().filter(|flag| !flag.intersects(Flags::SYSVSEM | Flags::NEWIPC)))
+}
+
+case!(Case {
+    name: "separation.sysvsem.kept_by",
+    about: "A flag that neither is CLONE_SYSVSEM nor CLONE_NEWIPC leaves the list alone: nothing is \
+            applied, and it stays shared.",
+    proves: &["EFF-GEN-01"],
+    source: SOURCE,
+    needs: NEEDS,
+    variants: unrelated_flags,
+    run: |t| {
+        const ID: &str = "EFF-GEN-01";
+        let semaphore = Semaphore::new(t, 10)?;
+        t.spawn("caller", |t| {
+            let observer = Observer::open(t)?;
+            let peer = Peer::start(t, "peer", Flags::SYSVSEM)?;
+            semaphore.add_with_undo(t, Side::Caller, -2)?;
+            let start = model::Start::of(t.facts());
+            check_call_beside(t, &observer, &start, Flags(t.param()), ID, &[&peer])?;
+            semaphore.check_value(t, "after the call", 8, ID)?;
+            check_kcmp(t, &peer, Shared::Sysvsem, true, ID)?;
+            semaphore.add_with_undo(t, Side::Peer(&peer), -3)?;
+            peer.end();
+            semaphore.check_value(t, "after the peer exited", 5, ID)
+        })?
+        .join(t)?;
+        semaphore.check_value(t, "after the last sharer exited", 10, ID)
+    }
+});

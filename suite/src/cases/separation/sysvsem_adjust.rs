@@ -1,0 +1,134 @@
+//! What becomes of a semaphore when unshare(2) applies the adjustments of an undo list (section 3.4
+//! of the behaviour catalogue): limits, sleepers, removed sets, the last operator.
+
+use crate::prelude::*;
+use crate::sharing::undo::Semaphore;
+use crate::tasks::side::Side;
+
+const SOURCE: &str = "unshare(2), CLONE_SYSVSEM; semop(2), SEM_UNDO; kernel, ipc/sem.c";
+
+const NEEDS: Needs = Needs::NONE.with(Feature::SysvIpc);
+
+/// The greatest value of a semaphore (semop(2), SEMVMX).
+const SEMVMX: i32 = 32767;
+
+/// Adds a number without SEM_UNDO; a negative one waits so many seconds for its turn (0: not at all).
+fn add((id, number, patience): (i32, i16, i64)) -> Result<(), Errno> {
+    let flags = if patience == 0 { libc::IPC_NOWAIT } else { 0 };
+    let mut operation = libc::sembuf { sem_num: 0, sem_op: number, sem_flg: flags as i16 };
+    let timeout = libc::timespec { tv_sec: patience, tv_nsec: 0 };
+    // SAFETY: one operation and a time that live through the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_semtimedop, id, &raw mut operation, 1, &raw const timeout) })
+        .map(drop)
+}
+
+/// semctl(2) with a command that only takes the number of the semaphore.
+fn control(id: i32, command: i32) -> Result<i32, Errno> {
+    // SAFETY: GETPID, GETNCNT and IPC_RMID take no further argument.
+    Errno::result(unsafe { libc::semctl(id, 0, command) })
+}
+
+#[track_caller]
+fn leave(t: &Test, observer: &Observer, requirement: &'static str) -> Done {
+    let start = model::Start::of(t.facts());
+    check_call(t, observer, &start, Flags::SYSVSEM, requirement).map(drop)
+}
+
+case!(Case {
+    name: "separation.sysvsem.wakes_sleeper",
+    about: "A task that sleeps until the semaphore has what it wants goes on when the adjustment that \
+            unshare(CLONE_SYSVSEM) applies gives it that.",
+    proves: &["EFF-SEM-06"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-SEM-06";
+        let semaphore = Semaphore::new(t, 5)?;
+        let id = semaphore.id();
+        let observer = Observer::open(t)?;
+        semaphore.add_with_undo(t, Side::Caller, -2)?;
+        let patience = t.patience(std::time::Duration::from_secs(5)).as_secs() as i64;
+        let sleeper = t.spawn("sleeper", |t| {
+            let text = "semtimedop(-4) of a semaphore that is 3, and 5 after the caller's adjustment";
+            t.check(Call::new(text, add((id, -4, patience)))).proves(ID).succeeds()
+        })?;
+        while t.setup(Call::new("semctl(GETNCNT)", control(id, libc::GETNCNT)))? == 0 {
+            std::thread::yield_now();
+        }
+        leave(t, &observer, ID)?;
+        sleeper.join(t)?;
+        semaphore.check_value(t, "after the sleeper took 4 of 5", 1, ID)
+    }
+});
+
+/// What is done with the undo list, and without it; and the value after the adjustment.
+const LIMITS: [(&str, i32, i16, i16, i32); 2] = [("above", 5, -2, (SEMVMX - 4) as i16, SEMVMX), ("below", 5, 2, -6, 0)];
+
+fn limits() -> Vec<Variant> {
+    LIMITS.into_iter().enumerate().map(|(at, limit)| Variant::new(limit.0, at as u64)).collect()
+}
+
+case!(Case {
+    name: "separation.sysvsem.limits",
+    about: "An adjustment that would take the semaphore above its greatest value or below 0 takes it \
+            just there, and the call succeeds.",
+    proves: &["EFF-SEM-07"],
+    source: SOURCE,
+    needs: NEEDS,
+    variants: limits,
+    run: |t| {
+        const ID: &str = "EFF-SEM-07";
+        let (_, start, undone, kept, end) = LIMITS[t.param() as usize];
+        let semaphore = Semaphore::new(t, start)?;
+        let observer = Observer::open(t)?;
+        semaphore.add_with_undo(t, Side::Caller, undone)?;
+        t.setup(Call::new(format!("semop({kept:+})"), add((semaphore.id(), kept, 0))))?;
+        leave(t, &observer, ID)?;
+        semaphore.check_value(t, &format!("after an adjustment by {}", -undone), end, ID)
+    }
+});
+
+case!(Case {
+    name: "separation.sysvsem.removed_set",
+    about: "The call succeeds when a set in the undo list was removed before; the adjustment of \
+            another set is applied as ever, and a set made since is left alone.",
+    proves: &["EFF-SEM-08"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-SEM-08";
+        let observer = Observer::open(t)?;
+        let (removed, stays) = (Semaphore::new(t, 5)?, Semaphore::new(t, 5)?);
+        for semaphore in [&removed, &stays] {
+            semaphore.add_with_undo(t, Side::Caller, -2)?;
+        }
+        t.setup(Call::new("semctl(IPC_RMID)", control(removed.id(), libc::IPC_RMID)))?;
+        let younger = Semaphore::new(t, 7)?;
+        leave(t, &observer, ID)?;
+        stays.check_value(t, "of the set that was not removed", 5, ID)?;
+        younger.check_value(t, "of a set made after the removal", 7, ID)
+    }
+});
+
+case!(Case {
+    name: "separation.sysvsem.last_operator",
+    about: "After the adjustment the semaphore's last operator (GETPID) is the process that called \
+            unshare(CLONE_SYSVSEM), not the one that operated on it last before.",
+    proves: &["EFF-SEM-11"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-SEM-11";
+        let semaphore = Semaphore::new(t, 5)?;
+        let id = semaphore.id();
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        semaphore.add_with_undo(t, Side::Caller, -2)?;
+        Side::Peer(&peer).must(t, "semop(+1)", (id, 1, 0), add)?;
+        let last = || Call::new("semctl(GETPID)", control(id, libc::GETPID));
+        t.check(last()).proves(ID).is(peer.pid().as_raw())?;
+        leave(t, &observer, ID)?;
+        semaphore.check_value(t, "after the adjustment", 6, ID)?;
+        t.check(last()).proves(ID).is(nix::unistd::getpid().as_raw())
+    }
+});

@@ -1,0 +1,247 @@
+//! Time namespaces (section 3.11 of the behaviour catalogue): the caller's clocks stay, those of
+//! its future children are shifted.
+
+use std::os::unix::fs::MetadataExt;
+
+use syscalls::{Sysno, syscall};
+
+use crate::prelude::*;
+use crate::tasks::executed::Executed;
+use crate::tasks::side::{Side, check_call_beside};
+use crate::tasks::vm;
+
+const SOURCE: &str = "unshare(2), CLONE_NEWTIME; time_namespaces(7)";
+
+const NEEDS: Needs = Needs::ROOT.with(Feature::TimeNs);
+
+/// Until this release a child that shares the caller's memory is refused, and execve(2) leaves the
+/// caller where it is (EFF-TIME-05, EFF-TIME-07).
+const EXEC_MOVES_SINCE: Version = Version(6, 2, 0);
+
+/// How far clocks are shifted, in seconds: more than any case may last, by far.
+const SHIFT: i64 = 1_000_000;
+
+/// CLOCK_MONOTONIC and CLOCK_BOOTTIME, each by the system call and by the C library, which reads
+/// them in the vDSO without entering the kernel.
+const CLOCKS: [(&str, i32, bool); 4] = [
+    ("CLOCK_MONOTONIC by system call", libc::CLOCK_MONOTONIC, false),
+    ("CLOCK_MONOTONIC by vDSO", libc::CLOCK_MONOTONIC, true),
+    ("CLOCK_BOOTTIME by system call", libc::CLOCK_BOOTTIME, false),
+    ("CLOCK_BOOTTIME by vDSO", libc::CLOCK_BOOTTIME, true),
+];
+
+/// A clock in seconds.
+fn seconds((clock, vdso): (i32, bool)) -> Result<i64, Errno> {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure lives through the calls.
+    let result = unsafe {
+        if vdso {
+            libc::clock_gettime(clock, &raw mut now)
+        } else {
+            libc::syscall(libc::SYS_clock_gettime, clock, &raw mut now) as i32
+        }
+    };
+    Errno::result(result).map(|_| now.tv_sec)
+}
+
+/// All four readings of a task.
+#[track_caller]
+fn readings(t: &Test, side: Side) -> Done<[i64; 4]> {
+    let mut all = [0; 4];
+    for (reading, (name, clock, vdso)) in all.iter_mut().zip(CLOCKS) {
+        *reading = side.must(t, name, (clock, vdso), seconds)?;
+    }
+    Ok(all)
+}
+
+/// Checks all four readings of a task against those taken earlier, shifted by so many seconds. A
+/// case ends long before half of the shift has passed.
+#[track_caller]
+fn check_shift(t: &Test, side: Side, earlier: [i64; 4], shift: i64, requirement: &'static str) -> Done {
+    for ((name, clock, vdso), earlier) in CLOCKS.into_iter().zip(earlier) {
+        let since = side.ask(t, &format!("{name}, as read"), (clock, vdso), seconds)?.map(|now| now - earlier);
+        t.check(since)
+            .proves(requirement)
+            .holds(&format!("{shift} seconds and little more since it was read before the call"), |passed| {
+                (shift..shift + SHIFT / 2).contains(passed)
+            })?;
+    }
+    Ok(())
+}
+
+/// Writes the offsets of the namespace that the caller's children will be in.
+fn write_offsets(monotonic: i64, boottime: i64) -> Call<()> {
+    let path = "/proc/self/timens_offsets";
+    // proc_pid_timens_offsets(5): names since 5.6, numbers as well; each line seconds, nanoseconds.
+    let text = format!("monotonic {monotonic} 0\nboottime {boottime} 0\n");
+    Call::io(format!("write({path}, {text:?})"), std::fs::write(path, &text))
+}
+
+#[track_caller]
+fn separate(t: &Test, observer: &Observer, requirement: &'static str, peers: &[&Peer]) -> Done {
+    let start = model::Start::of(t.facts());
+    check_call_beside(t, observer, &start, Flags::NEWTIME, requirement, peers).map(drop)
+}
+
+case!(Case {
+    name: "separation.time.caller_stays",
+    about: "The caller gets another link time_for_children, and keeps its own time namespace and \
+            clocks even when the offsets of the new one are set.",
+    proves: &["EFF-TIME-01", "EFF-TIME-02"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        let observer = Observer::open(t)?;
+        let older = Peer::start(t, "older child", Flags::NONE)?;
+        let own = observer.namespace_inode(Ns::Time);
+        let (mine, its) = (readings(t, Side::Caller)?, readings(t, Side::Peer(&older))?);
+        separate(t, &observer, "EFF-TIME-01", &[&older])?;
+        t.setup(write_offsets(SHIFT, SHIFT))?;
+        t.check(observer.namespace(Ns::Time)).proves("EFF-TIME-01").is(own)?;
+        t.check(observer.namespace(Ns::TimeForChildren)).proves("EFF-TIME-01").is_not(own)?;
+        check_shift(t, Side::Caller, mine, 0, "EFF-TIME-02")?;
+        check_shift(t, Side::Peer(&older), its, 0, "EFF-GEN-03")
+    }
+});
+
+case!(Case {
+    name: "separation.time.offsets",
+    about: "The offsets of the new namespace can be written, and written anew, until the first task \
+            enters it; then it is too late (EACCES).",
+    proves: &["EFF-TIME-03", "EFF-TIME-04"],
+    source: "time_namespaces(7), /proc/pid/timens_offsets",
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-TIME-03";
+        let observer = Observer::open(t)?;
+        let before = readings(t, Side::Caller)?;
+        separate(t, &observer, ID, &[])?;
+        t.check(write_offsets(7 * SHIFT, 7 * SHIFT)).proves(ID).succeeds()?;
+        t.check(write_offsets(SHIFT, SHIFT)).proves(ID).succeeds()?;
+        let first = Peer::start(t, "first child", Flags::NONE)?;
+        t.check(write_offsets(2 * SHIFT, 2 * SHIFT)).proves(ID).fails_with(Errno::EACCES)?;
+        check_shift(t, Side::Peer(&first), before, SHIFT, "EFF-TIME-04")?;
+        let second = Peer::start(t, "second child", Flags::NONE)?;
+        check_shift(t, Side::Peer(&second), before, SHIFT, "EFF-TIME-04")
+    }
+});
+
+case!(Case {
+    name: "separation.time.forked_child",
+    about: "A child forked afterwards is in the new namespace: its monotonic and boot-time clocks are \
+            shifted by the offsets, each by its own, through the system call and the vDSO; the \
+            caller's are not.",
+    proves: &["EFF-TIME-04", "EFF-GEN-03"],
+    source: "time_namespaces(7)",
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-TIME-04";
+        let observer = Observer::open(t)?;
+        let before = readings(t, Side::Caller)?;
+        separate(t, &observer, ID, &[])?;
+        t.setup(write_offsets(SHIFT, 3 * SHIFT))?;
+        let child = Peer::start(t, "child", Flags::NONE)?;
+        let new = observer.namespace_inode(Ns::TimeForChildren);
+        t.check(observe::namespace_of(child.pid(), Ns::Time).called("the child's ns/time")).proves(ID).is(new)?;
+        t.check(observe::namespace_of(child.pid(), Ns::TimeForChildren).called("the child's ns/time_for_children"))
+            .proves(ID)
+            .is(new)?;
+        for ((at, (name, clock, vdso)), shift) in CLOCKS.into_iter().enumerate().zip([1, 1, 3, 3]) {
+            let call = Side::Peer(&child).ask(t, &format!("{name}, as read"), (clock, vdso), seconds)?;
+            let since = call.map(|now| now - before[at]);
+            let shift = shift * SHIFT;
+            t.check(since).proves(ID).holds(&format!("{shift} seconds and little more"), |passed| {
+                (shift..shift + SHIFT / 2).contains(passed)
+            })?;
+        }
+        check_shift(t, Side::Caller, before, 0, "EFF-TIME-02")
+    }
+});
+
+/// CLOCK_MONOTONIC, for a task that shares the caller's memory: nothing but the system call.
+fn monotonic_in_vfork_child() -> i64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure lives through the call.
+    let result = unsafe { syscall!(Sysno::clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now) };
+    result.map_or(-1, |_| now.tv_sec)
+}
+
+case!(Case {
+    name: "separation.time.memory_sharing_child",
+    about: "A child that shares the caller's memory (vfork) shares the page its clocks are read from. \
+            Until Linux 6.2 it is refused (EINVAL); since then it stays in the caller's time \
+            namespace, with clocks that are not shifted.",
+    proves: &["EFF-TIME-05"],
+    source: "clone(2), ERRORS (EINVAL); time_namespaces(7)",
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-TIME-05";
+        let observer = Observer::open(t)?;
+        let before = readings(t, Side::Caller)?[0];
+        separate(t, &observer, ID, &[])?;
+        t.setup(write_offsets(SHIFT, SHIFT))?;
+        if t.facts().version < EXEC_MOVES_SINCE {
+            // clone(2) without a stack of its own for the child is enough to be refused.
+            // SAFETY: a child, if there is one against all expectation, ends at once on the
+            // caller's stack while the caller sleeps in vfork.
+            let made = unsafe {
+                let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+                let stack = vec![0u8; 64 * 1024].leak();
+                libc::clone(end_at_once, stack.as_mut_ptr().add(60 * 1024).cast(), flags, std::ptr::null_mut())
+            };
+            return t
+                .check(Call::new("clone(CLONE_VM|CLONE_VFORK)", Errno::result(made)))
+                .proves(ID)
+                .fails_with(Errno::EINVAL);
+        }
+        let now = vm::in_vfork_child(t, monotonic_in_vfork_child)?;
+        t.check(Call::seen("CLOCK_MONOTONIC in a vfork child, since before the call", now - before))
+            .proves(ID)
+            .holds("little more than 0 seconds", |passed| (0..SHIFT / 2).contains(passed))
+            .map(drop)
+    }
+});
+
+extern "C" fn end_at_once(_: *mut libc::c_void) -> libc::c_int {
+    0
+}
+
+case!(Case {
+    name: "separation.time.execve",
+    about: "execve(2) by the caller itself leaves it in its old time namespace until Linux 6.2, and \
+            moves it into the new one since then; all other links stay.",
+    proves: &["EFF-TIME-07", "DOC-09", "DIFF-16"],
+    source: "time_namespaces(7)",
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-TIME-07";
+        let observer = Observer::open(t)?;
+        let own: Vec<_> = Ns::ALL.map(|ns| observer.namespace_inode(ns)).into();
+        let (read, write) = t.setup(Call::new("pipe()", nix::unistd::pipe()))?;
+        let executed = Executed::after(t, "caller", |t| {
+            separate(t, &observer, ID, &[])?;
+            let new = observer.namespace_inode(Ns::TimeForChildren);
+            let told = nix::unistd::write(&write, &new.to_ne_bytes());
+            t.setup(Call::new("write(pipe)", told)).map(drop)
+        })?;
+        let mut bytes = [0; 8];
+        t.setup(Call::new("read(pipe)", nix::unistd::read(&read, &mut bytes)))?;
+        let new = u64::from_ne_bytes(bytes);
+        let old = own[Ns::Time as usize];
+        let expected = if t.facts().version < EXEC_MOVES_SINCE { old } else { new };
+        for ns in Ns::ALL {
+            let expected = match ns {
+                Ns::Time => expected,
+                Ns::TimeForChildren => new,
+                _ => own[ns as usize],
+            };
+            let path = format!("/proc/{}/ns/{}", executed.pid(), ns.link());
+            if expected == 0 {
+                continue;
+            }
+            let seen = std::fs::metadata(&path).map(|m| m.ino());
+            t.check(Call::io(format!("ns/{} of the caller after execve", ns.link()), seen)).proves(ID).is(expected)?;
+        }
+        Ok(())
+    }
+});

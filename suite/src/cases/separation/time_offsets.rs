@@ -1,0 +1,207 @@
+//! The offsets of a new time namespace (section 3.11 of the behaviour catalogue): which are
+//! refused, what a further call starts with, and which clocks follow them.
+
+use std::time::Duration;
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use crate::place::clock::{SHIFT, nanoseconds, offsets, seconds, write_offset};
+use crate::place::privilege::set_capabilities;
+use crate::prelude::*;
+use crate::tasks::side::check_call_beside;
+
+const SOURCE: &str = "time_namespaces(7)";
+
+const NEEDS: Needs = Needs::ROOT.with(Feature::TimeNs);
+
+const CAP_SYS_TIME: u64 = 1 << 25;
+
+/// Makes the new namespace; skips without the capability that writing offsets takes.
+#[track_caller]
+fn separate(t: &Test, observer: &Observer, requirement: &'static str, peers: &[&Peer]) -> Done {
+    if t.facts().capabilities & CAP_SYS_TIME == 0 {
+        return Err(t.skip("CAP_SYS_TIME is missing, which setting offsets takes: run as root outside containers"));
+    }
+    let start = model::Start::of(t.facts());
+    check_call_beside(t, observer, &start, Flags::NEWTIME, requirement, peers).map(drop)
+}
+
+case!(Case {
+    name: "separation.time.again",
+    about: "A second call succeeds: the newer namespace, another one, starts with the offsets last \
+            written, and the next child is in it.",
+    proves: &["EFF-TIME-09"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-TIME-09";
+        let observer = Observer::open(t)?;
+        let before = t.setup(Call::new("clock_gettime(CLOCK_MONOTONIC)", seconds(libc::CLOCK_MONOTONIC)))?;
+        separate(t, &observer, ID, &[])?;
+        let first = observer.namespace_inode(Ns::TimeForChildren);
+        t.setup(write_offset("monotonic", SHIFT, 5))?;
+        t.setup(write_offset("boottime", 2 * SHIFT, 7))?;
+        let written = t.setup(offsets())?;
+        separate(t, &observer, ID, &[])?;
+        t.check(offsets()).proves(ID).is(written)?;
+        let child = Peer::start(t, "child", Flags::NONE)?;
+        t.check(observe::namespace_of(child.pid(), Ns::Time).called("the child's ns/time")).proves(ID).is_not(first)?;
+        let now =
+            child.call(t, "CLOCK_MONOTONIC of the child, since before the calls", libc::CLOCK_MONOTONIC, seconds)?;
+        t.check(now.map(|now| now - before))
+            .proves(ID)
+            .holds(&format!("{SHIFT} seconds and little more"), |passed| (SHIFT..SHIFT + SHIFT / 2).contains(passed))
+            .map(drop)
+    }
+});
+
+/// What is written, and how it is refused: beyond the greatest offset, or so far back that a clock
+/// would be negative, a value is out of range.
+const REFUSED: [(&str, i64, i64, Errno); 6] = [
+    ("monotonic", 1, 1_000_000_000, Errno::EINVAL),
+    ("boottime", 1, 1_000_000_000, Errno::EINVAL),
+    ("realtime", 1, 0, Errno::EINVAL),
+    ("11", 1, 0, Errno::EINVAL),
+    ("monotonic", 9_000_000_000, 0, Errno::ERANGE),
+    ("boottime", -4_000_000_000, 0, Errno::ERANGE),
+];
+
+case!(Case {
+    name: "separation.time.refused_offsets",
+    about: "Refused are offsets with nanoseconds above 999999999 or of another clock (EINVAL), too \
+            great a one or one that would make a clock negative (ERANGE), and all of them without \
+            CAP_SYS_TIME (EPERM). What was written before stays.",
+    proves: &["EFF-TIME-12"],
+    source: "time_namespaces(7), /proc/pid/timens_offsets",
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-TIME-12";
+        let observer = Observer::open(t)?;
+        separate(t, &observer, ID, &[])?;
+        t.check(write_offset("monotonic", 1, 999_999_999)).proves(ID).succeeds()?;
+        let written = t.setup(offsets())?;
+        for (clock, seconds, nanoseconds, errno) in REFUSED {
+            t.check(write_offset(clock, seconds, nanoseconds)).proves(ID).fails_with(errno)?;
+        }
+        let less = t.facts().capabilities & !CAP_SYS_TIME;
+        t.setup(set_capabilities(less, less))?;
+        t.check(write_offset("monotonic", 2, 0).called("write(timens_offsets) without CAP_SYS_TIME"))
+            .proves(ID)
+            .fails_with(Errno::EPERM)?;
+        t.check(offsets()).proves(ID).is(written)
+    }
+});
+
+/// sysinfo(2)'s uptime.
+fn uptime_by_sysinfo((): ()) -> Result<i64, Errno> {
+    // SAFETY: zeroes are a valid sysinfo, which lives through the call.
+    unsafe {
+        let mut info: libc::sysinfo = std::mem::zeroed();
+        Errno::result(libc::sysinfo(&raw mut info)).map(|_| info.uptime)
+    }
+}
+
+/// /proc/uptime, the first number.
+fn uptime_by_proc((): ()) -> Result<i64, Errno> {
+    let text = std::fs::read_to_string("/proc/uptime").map_err(|_| Errno::EIO)?;
+    text.split('.').next().and_then(|whole| whole.parse().ok()).ok_or(Errno::EINVAL)
+}
+
+extern "C" fn nothing(_: libc::c_int) {}
+
+/// Has a system call that would sleep too long end with EINTR.
+fn limit(seconds: u32) -> Result<(), Errno> {
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing.
+    unsafe { sigaction(Signal::SIGALRM, &action)? };
+    nix::unistd::alarm::set(seconds);
+    Ok(())
+}
+
+/// How long the tasks sleep.
+const NAP: i64 = 20_000_000;
+
+fn in_timespec(nanoseconds: i64) -> libc::timespec {
+    libc::timespec { tv_sec: nanoseconds / 1_000_000_000, tv_nsec: nanoseconds % 1_000_000_000 }
+}
+
+/// Sleeps to an absolute time of the task's own clock (clock_nanosleep) and gives how long that was.
+fn sleep_until((clock, patience): (i32, u32)) -> Result<i64, Errno> {
+    limit(patience)?;
+    let start = nanoseconds(clock)?;
+    let until = in_timespec(start + NAP);
+    let none = std::ptr::null_mut();
+    // SAFETY: the time lives through the call. This function gives the errno itself.
+    match unsafe { libc::clock_nanosleep(clock, libc::TIMER_ABSTIME, &raw const until, none) } {
+        0 => Ok(nanoseconds(clock)? - start),
+        errno => Err(Errno::from_raw(errno)),
+    }
+}
+
+/// The same by a timer descriptor.
+fn wait_for_timer((clock, patience): (i32, u32)) -> Result<i64, Errno> {
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    limit(patience)?;
+    let start = nanoseconds(clock)?;
+    let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let until = libc::itimerspec { it_interval: none, it_value: in_timespec(start + NAP) };
+    let mut expirations = 0u64;
+    // SAFETY: the descriptor is new; times and number live through the calls.
+    unsafe {
+        let timer = OwnedFd::from_raw_fd(Errno::result(libc::timerfd_create(clock, 0))?);
+        let fd = timer.as_raw_fd();
+        let set = libc::timerfd_settime(fd, libc::TFD_TIMER_ABSTIME, &raw const until, std::ptr::null_mut());
+        Errno::result(set)?;
+        Errno::result(libc::read(fd, (&raw mut expirations).cast(), size_of::<u64>()))?;
+    }
+    Ok(nanoseconds(clock)? - start)
+}
+
+case!(Case {
+    name: "separation.time.other_clocks",
+    about: "In a child the uptime of sysinfo(2) and /proc follows the boot-time offset, and sleeping \
+            to an absolute time and timer descriptors follow each clock's; real time and \
+            international atomic time are the caller's.",
+    proves: &["EFF-TIME-11"],
+    source: "time_namespaces(7), Description and Notes",
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-TIME-11";
+        let observer = Observer::open(t)?;
+        separate(t, &observer, ID, &[])?;
+        t.setup(write_offset("monotonic", SHIFT, 0))?;
+        t.setup(write_offset("boottime", 3 * SHIFT, 0))?;
+        let child = Peer::start(t, "child", Flags::NONE)?;
+        for (name, clock) in [("CLOCK_REALTIME", libc::CLOCK_REALTIME), ("CLOCK_TAI", libc::CLOCK_TAI)] {
+            let here = t.setup(Call::new(name, seconds(clock)))?;
+            let there = child.call(t, &format!("{name} of the child, less the caller's"), clock, seconds)?;
+            t.check(there.map(|there| there - here)).proves(ID).holds("about 0", |apart| apart.abs() < SHIFT / 2)?;
+        }
+        let here = t.setup(Call::new("sysinfo()", uptime_by_sysinfo(())))?;
+        let by_sysinfo = child.call(t, "uptime of sysinfo() in the child, less the caller's", (), uptime_by_sysinfo)?;
+        let by_proc = child.call(t, "/proc/uptime in the child, less the caller's", (), uptime_by_proc)?;
+        for call in [by_sysinfo, by_proc] {
+            t.check(call.map(|there| there - here))
+                .proves(ID)
+                .holds(&format!("about {}", 3 * SHIFT), |apart| (apart - 3 * SHIFT).abs() < SHIFT / 2)?;
+        }
+        let patience = t.patience(Duration::from_secs(3)).as_secs() as u32;
+        for (name, clock) in [("CLOCK_MONOTONIC", libc::CLOCK_MONOTONIC), ("CLOCK_BOOTTIME", libc::CLOCK_BOOTTIME)] {
+            let slept = child.call(
+                t,
+                &format!("clock_nanosleep({name}, TIMER_ABSTIME) in the child"),
+                (clock, patience),
+                sleep_until,
+            )?;
+            t.check(slept).proves(ID).holds("at least 20 ms", |passed| *passed >= NAP)?;
+            let waited = child.call(
+                t,
+                &format!("timerfd({name}, TFD_TIMER_ABSTIME) in the child"),
+                (clock, patience),
+                wait_for_timer,
+            )?;
+            t.check(waited).proves(ID).holds("at least 20 ms", |passed| *passed >= NAP)?;
+        }
+        Ok(())
+    }
+});

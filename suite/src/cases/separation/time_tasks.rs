@@ -1,0 +1,134 @@
+//! Threads, vfork and execve after unshare(CLONE_NEWTIME) (section 3.11 of the behaviour
+//! catalogue).
+
+use std::ffi::{CStr, c_int, c_void};
+
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use syscalls::{Sysno, syscall};
+
+use crate::observe::nsfd::{enter, open_link};
+use crate::prelude::*;
+use crate::tasks::vm;
+
+const NEEDS: Needs = Needs::ROOT.with(Feature::TimeNs);
+
+/// Since this release a task that shares the caller's memory can be made, and execve(2) moves into
+/// the new namespace (EFF-TIME-05 to EFF-TIME-08).
+const EXEC_MOVES_SINCE: Version = Version(6, 2, 0);
+
+case!(Case {
+    name: "separation.time.new_thread",
+    about: "After the call the caller cannot make a thread (EINVAL) until Linux 6.2; since then it can.",
+    proves: &["EFF-TIME-06"],
+    source: "clone(2), ERRORS (EINVAL); kernel, kernel/fork.c",
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-TIME-06";
+        let observer = Observer::open(t)?;
+        let start = model::Start::of(t.facts());
+        check_call(t, &observer, &start, Flags::NEWTIME, ID)?;
+        let own = observer.namespace_inode(Ns::Time);
+        let made = std::thread::Builder::new().spawn(move || observer.namespace_inode(Ns::Time));
+        let made = Call::io("pthread_create()", made);
+        if t.facts().version < EXEC_MOVES_SINCE {
+            return t.check(made.map(drop)).proves(ID).fails_with(Errno::EINVAL);
+        }
+        let thread = t.check(made).proves(ID).succeeds()?;
+        match thread.join() {
+            Ok(inode) => t.check(Call::seen("ns/time of the new thread", inode)).proves(ID).is(own),
+            Err(_) => Err(t.broken("thread", "panicked")),
+        }
+    }
+});
+
+case!(Case {
+    name: "separation.time.thread",
+    about: "A second thread may call it, and gets another link time_for_children than the first; \
+            setns(2) to a time namespace is refused there (EUSERS), and works in a lone task.",
+    proves: &["EFF-TIME-10"],
+    source: "setns(2), ERRORS (EUSERS); kernel, kernel/time/namespace.c",
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-TIME-10";
+        let observer = Observer::open(t)?;
+        let old = observer.namespace_inode(Ns::TimeForChildren);
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                t.name_task("second thread");
+                let start = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
+                check_call(t, &observer, &start, Flags::NEWTIME, ID)?;
+                let new =
+                    t.setup(Call::new("open(ns/time_for_children)", open_link("thread-self", Ns::TimeForChildren)))?;
+                t.check(Call::new("setns(new time namespace) with two threads", enter(&new)))
+                    .proves(ID)
+                    .fails_with(Errno::EUSERS)
+            });
+            thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")))
+        })?;
+        t.check(observer.namespace(Ns::TimeForChildren)).proves(ID).is(old)?;
+        // A task of its own, with nobody else in its memory.
+        t.spawn("lone task", |t| {
+            let start = model::Start::of(t.facts());
+            check_call(t, &observer, &start, Flags::NEWTIME, ID)?;
+            let new =
+                t.setup(Call::new("open(ns/time_for_children)", open_link("thread-self", Ns::TimeForChildren)))?;
+            t.check(Call::new("setns(new time namespace) by a lone task", enter(&new))).proves(ID).succeeds()?;
+            let expected = observer.namespace_inode(Ns::TimeForChildren);
+            t.check(observer.namespace(Ns::Time)).proves(ID).is(expected)
+        })?
+        .join(t)
+    }
+});
+
+/// In a vfork child: has itself traced, so that it stops behind execve, and executes the program.
+extern "C" fn execute(program: *mut c_void) -> c_int {
+    let none: [*const libc::c_char; 1] = [std::ptr::null()];
+    // SAFETY: the caller sleeps until the program is executed; path and lists live as long.
+    unsafe {
+        if syscall!(Sysno::ptrace, libc::PTRACE_TRACEME, 0, 0, 0).is_err() {
+            return 1;
+        }
+        let _ = syscall!(Sysno::execve, program, none.as_ptr(), none.as_ptr());
+    }
+    2
+}
+
+case!(Case {
+    name: "separation.time.vfork_and_execve",
+    about: "A vfork child that executes a program is then in the new time namespace (Linux 6.2); the \
+            caller stays in the old.",
+    proves: &["EFF-TIME-08"],
+    source: "time_namespaces(7); kernel, fs/exec.c",
+    needs: NEEDS,
+    run: |t| {
+        const ID: &str = "EFF-TIME-08";
+        let version = t.facts().version;
+        if version < EXEC_MOVES_SINCE {
+            return Err(t.skip(format!("vfork after CLONE_NEWTIME is possible since Linux 6.2, this is {version}")));
+        }
+        let observer = Observer::open(t)?;
+        let own = observer.namespace_inode(Ns::Time);
+        let start = model::Start::of(t.facts());
+        check_call(t, &observer, &start, Flags::NEWTIME, ID)?;
+        let new = observer.namespace_inode(Ns::TimeForChildren);
+        let program: &CStr = c"/proc/self/exe";
+        let flags = Flags::VM | Flags(libc::CLONE_VFORK as u64);
+        // SAFETY: the child makes system calls only; the caller sleeps until it executes or exits.
+        let child = unsafe { vm::start(t, flags, execute, program.as_ptr().cast_mut().cast())? };
+        let until = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        let seen = match waitid(Id::Pid(child), until) {
+            Ok(WaitStatus::Stopped(..) | WaitStatus::PtraceEvent(..)) => {
+                Ok(observe::namespace_of(child, Ns::Time).called("ns/time of a vfork child after execve"))
+            }
+            Ok(WaitStatus::Exited(_, 1)) => Err(t.skip(
+                "ptrace(2) is refused here: allow it in the container's seccomp profile, or set \
+                 kernel.yama.ptrace_scope to 1",
+            )),
+            other => Err(t.broken("execve() in a vfork child", format!("{other:?}"))),
+        };
+        let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
+        let _ = waitpid(child, None);
+        t.check(seen?).proves(ID).is(new)?;
+        t.check(observer.namespace(Ns::Time)).proves(ID).is(own)
+    }
+});

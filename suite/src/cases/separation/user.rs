@@ -1,0 +1,339 @@
+//! User namespaces (section 3.13 of the behaviour catalogue).
+
+use nix::unistd::{getegid, geteuid, getgid, getuid};
+
+use crate::observe::nsfd::{enter, inode_of, maker_of, open_link, owner_of, parent_of};
+use crate::place::privilege::{all_capabilities, set_all_capabilities};
+use crate::prelude::*;
+use crate::tasks::side::{check_call_beside, in_own_namespaces, needs_of};
+
+const SOURCE: &str = "unshare(2), CLONE_NEWUSER; user_namespaces(7)";
+
+const NEEDS: Needs = Needs::NONE.with(Feature::CreateUserNs);
+
+/// As whom the caller calls: with what it has, or as an ordinary user.
+fn callers() -> Vec<Variant> {
+    vec![Variant::new("as_is", 0), Variant::new("unprivileged", 1)]
+}
+
+/// Becomes the variant's caller and gives the start state.
+#[track_caller]
+fn become_caller(t: &Test) -> Done<model::Start> {
+    if t.param() == 0 {
+        return Ok(model::Start::of(t.facts()));
+    }
+    become_unprivileged(t)?;
+    Ok(model::Start { sys_admin: false, initial_admin: false, ..model::Start::of(t.facts()) })
+}
+
+case!(Case {
+    name: "separation.user.link",
+    about: "The caller gets a user namespace of its own, whose parent is the old one and whose maker \
+            is the caller's effective user; a task beside it keeps the old.",
+    proves: &["EFF-USER-01"],
+    source: SOURCE,
+    needs: NEEDS,
+    variants: callers,
+    run: |t| {
+        // Who looks from outside keeps its powers, and is ended by one who has them, too.
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        t.spawn("caller", |t| judge_link(t, &observer, &peer))?.join(t)
+    }
+});
+
+fn judge_link(t: &Test, observer: &Observer, peer: &Peer) -> Done {
+    const ID: &str = "EFF-USER-01";
+    let start = become_caller(t)?;
+    let (old, maker) = (observer.namespace_inode(Ns::User), geteuid().as_raw());
+    check_call_beside(t, observer, &start, Flags::NEWUSER, ID, &[peer])?;
+    let new = t
+        .check(observer.namespace(Ns::User))
+        .proves(ID)
+        .holds("another inode than before", |inode| *inode != 0 && *inode != old)?;
+    let own = nix::unistd::getpid().as_raw();
+    let parent = peer.call(t, "ioctl(NS_GET_PARENT) of the caller's user namespace", own, |pid| {
+        parent_of(&open_link(pid, Ns::User)?)
+    })?;
+    t.check(parent).proves(ID).is(old)?;
+    let uid = peer.call(t, "ioctl(NS_GET_OWNER_UID) of the caller's user namespace", own, |pid| {
+        maker_of(&open_link(pid, Ns::User)?)
+    })?;
+    t.check(uid).proves(ID).is(maker)?;
+    let inode = peer
+        .call(t, "the caller's user namespace, as the peer sees it", own, |pid| inode_of(&open_link(pid, Ns::User)?))?;
+    t.check(inode).proves(ID).is(new)?;
+    let still =
+        peer.call(t, "the peer's own user namespace", (), |()| inode_of(&open_link("thread-self", Ns::User)?))?;
+    t.check(still).proves(ID).is(old)
+}
+
+/// An ID as the kernel shows one that is not mapped.
+#[track_caller]
+fn overflow_id(t: &Test, kind: &str) -> Done<u32> {
+    let path = format!("/proc/sys/kernel/overflow{kind}");
+    let text = t.setup(Call::io(format!("read({path})"), std::fs::read_to_string(&path)))?;
+    t.setup(Call::new(format!("number in {path}"), text.trim().parse().map_err(|_| Errno::EINVAL)))
+}
+
+/// User and effective user, group and effective group.
+fn ids() -> Call<[u32; 4]> {
+    let ids = [getuid().as_raw(), geteuid().as_raw(), getgid().as_raw(), getegid().as_raw()];
+    Call::seen("getuid(), geteuid(), getgid(), getegid()", ids)
+}
+
+/// As [`callers`]; the ordinary user has to be another than root, whose ID takes a capability to
+/// map (EFF-USER-18).
+fn callers_with_own_ids() -> Vec<Variant> {
+    let second_user = Needs::NONE.with(Feature::SecondUser);
+    callers()
+        .into_iter()
+        .map(|variant| match variant.param {
+            0 => variant,
+            _ => variant.needing(second_user),
+        })
+        .collect()
+}
+
+case!(Case {
+    name: "separation.user.ids",
+    about: "Until maps are written all IDs read as the overflow ID (65534); the caller may map its \
+            own user and group to any, and then reads those.",
+    proves: &["EFF-USER-02"],
+    source: SOURCE,
+    needs: NEEDS,
+    variants: callers_with_own_ids,
+    run: |t| {
+        const ID: &str = "EFF-USER-02";
+        let observer = Observer::open(t)?;
+        let start = become_caller(t)?;
+        let (uid, gid) = (geteuid(), getegid());
+        const CAP_SETFCAP: u64 = 1 << 31;
+        if uid.is_root() && observer.state().capabilities[2] & CAP_SETFCAP == 0 {
+            return Err(
+                t.skip("mapping user 0 takes CAP_SETFCAP, which is missing here: run as root outside containers")
+            );
+        }
+        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+        let (no_user, no_group) = (overflow_id(t, "uid")?, overflow_id(t, "gid")?);
+        t.check(ids()).proves(ID).is([no_user, no_user, no_group, no_group])?;
+        for (file, text) in
+            [("setgroups", "deny".to_owned()), ("uid_map", format!("7 {uid} 1")), ("gid_map", format!("8 {gid} 1"))]
+        {
+            let path = format!("/proc/self/{file}");
+            t.check(Call::io(format!("write({path}, {text:?})"), std::fs::write(&path, &text)))
+                .proves(ID)
+                .succeeds()?;
+        }
+        t.check(ids()).proves(ID).is([7, 7, 8, 8])
+    }
+});
+
+/// Checks the five sets: inheritable, permitted, effective, bounding, ambient.
+#[track_caller]
+fn check_full_capabilities(t: &Test, observer: &Observer, requirement: &'static str) -> Done {
+    let full = all_capabilities(t)?;
+    let sets = observer.state().capabilities.map(|set| format!("{set:x}"));
+    t.check(Call::seen("CapInh, CapPrm, CapEff, CapBnd, CapAmb", sets))
+        .proves(requirement)
+        .is([0, full, full, full, 0].map(|set| format!("{set:x}")))
+}
+
+fn capability_states() -> Vec<Variant> {
+    let root = Needs::NONE.with(Feature::SysAdmin);
+    vec![
+        Variant::new("as_is", 0),
+        Variant::new("unprivileged", 1),
+        Variant::new("inheritable_and_ambient", 2).needing(root),
+        Variant::new("bounding_set_dropped", 3).needing(root),
+    ]
+}
+
+case!(Case {
+    name: "separation.user.capabilities",
+    about: "The caller has all capabilities in the new namespace, whatever it had before: permitted, \
+            effective and bounding sets are full, inheritable and ambient ones empty.",
+    proves: &["EFF-USER-03"],
+    source: "user_namespaces(7), Capabilities",
+    needs: NEEDS,
+    variants: capability_states,
+    run: |t| {
+        const CAP_CHOWN: u64 = 1;
+        let observer = Observer::open(t)?;
+        let mut start = model::Start::of(t.facts());
+        let now = observer.state().capabilities;
+        match t.param() {
+            0 => {}
+            1 => {
+                start = become_caller(t)?;
+            }
+            2 => {
+                t.setup(set_all_capabilities(now[2], now[1], CAP_CHOWN))?;
+                // SAFETY: PR_CAP_AMBIENT takes numbers.
+                let raised = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, 0, 0, 0) };
+                t.setup(Call::new("prctl(PR_CAP_AMBIENT_RAISE, CAP_CHOWN)", Errno::result(raised)))?;
+            }
+            _ => {
+                for capability in 0..64u64 - u64::from(all_capabilities(t)?.leading_zeros()) {
+                    // SAFETY: PR_CAPBSET_DROP takes a number.
+                    let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+                    t.setup(Call::new(format!("prctl(PR_CAPBSET_DROP, {capability})"), Errno::result(dropped)))?;
+                }
+            }
+        }
+        check_call(t, &observer, &start, Flags::NEWUSER, "EFF-USER-03")?;
+        check_full_capabilities(t, &observer, "EFF-USER-03")
+    }
+});
+
+/// Securebits: three settings with their locks, or the settings about executing files (6.14).
+fn securebits() -> Vec<Variant> {
+    let root = Needs::NONE.with(Feature::SysAdmin);
+    vec![Variant::new("all_locked", 0x2f).needing(root), Variant::new("exec", 0x300).needing(root)]
+}
+
+case!(Case {
+    name: "separation.user.securebits",
+    about: "The new namespace starts with default securebits, even if the old were locked. Those \
+            about executing files (Linux 6.14) are cleared up to 6.18 and kept since 7.3.",
+    proves: &["EFF-USER-04"],
+    source: "user_namespaces(7), Capabilities; capabilities(7), securebits",
+    needs: NEEDS,
+    variants: securebits,
+    run: |t| {
+        const EXEC_BITS_SINCE: Version = Version(6, 14, 0);
+        const ID: &str = "EFF-USER-04";
+        let bits = t.param() as u32;
+        let version = t.facts().version;
+        if bits & 0xf00 != 0 && version < EXEC_BITS_SINCE {
+            return Err(t.skip(format!("securebits about executing files came with Linux 6.14, this is {version}")));
+        }
+        let observer = Observer::open(t)?;
+        // SAFETY: PR_SET_SECUREBITS takes a number.
+        let set = unsafe { libc::prctl(libc::PR_SET_SECUREBITS, bits, 0, 0, 0) };
+        t.setup(Call::new(format!("prctl(PR_SET_SECUREBITS, {bits:#x})"), Errno::result(set)))?;
+        let start = model::Start::of(t.facts());
+        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+        let after = Call::seen("prctl(PR_GET_SECUREBITS)", observer.state().securebits);
+        match model::securebits_in_new_user_namespace(bits, version) {
+            Some(expected) => t.check(after).proves(ID).is(expected),
+            None => {
+                t.check(after).proves(ID).holds(&format!("0 or {bits:#x}"), |now| [0, bits].contains(now)).map(drop)
+            }
+        }
+    }
+});
+
+case!(Case {
+    name: "separation.user.no_new_privs",
+    about: "no_new_privs neither prevents the call nor the capabilities that come with it, and stays \
+            set.",
+    proves: &["EFF-USER-05", "INT-14"],
+    source: "user_namespaces(7); prctl(2), PR_SET_NO_NEW_PRIVS",
+    needs: NEEDS,
+    variants: callers,
+    run: |t| {
+        const ID: &str = "EFF-USER-05";
+        let observer = Observer::open(t)?;
+        let start = become_caller(t)?;
+        t.setup(Call::new("prctl(PR_SET_NO_NEW_PRIVS)", nix::sys::prctl::set_no_new_privs()))?;
+        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+        let set = Call::new("prctl(PR_GET_NO_NEW_PRIVS)", nix::sys::prctl::get_no_new_privs());
+        t.check(set).proves(ID).is(true)?;
+        check_full_capabilities(t, &observer, ID)
+    }
+});
+
+case!(Case {
+    name: "separation.user.no_power_outside",
+    about: "The new capabilities give no power over the old namespaces: setting the host name and \
+            mounting are refused (EPERM), and there is no way back; chroot(2), which only concerns \
+            the caller, is allowed.",
+    proves: &["EFF-USER-09", "INT-07"],
+    source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces",
+    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    run: |t| {
+        let target = t.directory()?;
+        in_own_namespaces(t, Flags::NEWNS, |t| {
+            const ID: &str = "EFF-USER-09";
+            let observer = Observer::open(t)?;
+            let old = t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User)))?;
+            let name = t.setup(Call::new("gethostname()", nix::unistd::gethostname()))?;
+            let set_name = || Call::new("sethostname(the same name)", nix::unistd::sethostname(&name));
+            let mount = || {
+                let flags = nix::mount::MsFlags::empty();
+                let none: Option<&str> = None;
+                Call::new("mount(tmpfs)", nix::mount::mount(none, target, Some("tmpfs"), flags, none))
+            };
+            t.setup(set_name())?;
+            t.setup(mount())?;
+            let start = model::Start::of(t.facts());
+            check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+            t.check(set_name()).proves(ID).fails_with(Errno::EPERM)?;
+            t.check(mount()).proves(ID).fails_with(Errno::EPERM)?;
+            t.check(Call::new("setns(old user namespace)", enter(&old))).proves("INT-07").fails_with(Errno::EPERM)?;
+            t.check(Call::new("chroot()", nix::unistd::chroot(target))).proves(ID).succeeds()
+        })
+    }
+});
+
+/// The other namespaces, each with the link that leads to the new one.
+const OWNED: [(Flags, Ns); 7] = [
+    (Flags::NEWNS, Ns::Mnt),
+    (Flags::NEWUTS, Ns::Uts),
+    (Flags::NEWIPC, Ns::Ipc),
+    (Flags::NEWNET, Ns::Net),
+    (Flags::NEWPID, Ns::PidForChildren),
+    (Flags::NEWCGROUP, Ns::Cgroup),
+    (Flags::NEWTIME, Ns::TimeForChildren),
+];
+
+/// What a namespace needs when CAP_SYS_ADMIN comes with the user namespace.
+fn needs_inside(flag: Flags) -> Needs {
+    let features = needs_of(flag).features().filter(|feature| ![Feature::SysAdmin, Feature::Sandbox].contains(feature));
+    features.fold(NEEDS, Needs::with)
+}
+
+fn owned_namespaces() -> Vec<Variant> {
+    OWNED
+        .into_iter()
+        .enumerate()
+        .flat_map(|(at, (flag, _))| {
+            ["in_one_call", "one_after_the_other"].into_iter().enumerate().map(move |(how, name)| {
+                Variant::new(format!("{}.{name}", flag.slug()), (at << 1 | how) as u64).needing(needs_inside(flag))
+            })
+        })
+        .collect()
+}
+
+case!(Case {
+    name: "separation.user.owns",
+    about: "The new user namespace owns the other namespaces made in the same call, and those made \
+            later by a caller in it.",
+    proves: &["EFF-USER-10", "EFF-GEN-07"],
+    source: "user_namespaces(7); ioctl_ns(2), NS_GET_USERNS",
+    needs: NEEDS,
+    variants: owned_namespaces,
+    run: |t| {
+        const ID: &str = "EFF-USER-10";
+        let (flag, ns) = OWNED[(t.param() >> 1) as usize];
+        let observer = Observer::open(t)?;
+        become_unprivileged(t)?;
+        let nobody = model::Start { sys_admin: false, initial_admin: false, ..model::Start::of(t.facts()) };
+        if t.param() & 1 == 0 {
+            check_call(t, &observer, &nobody, Flags::NEWUSER | flag, ID)?;
+        } else {
+            check_call(t, &observer, &nobody, Flags::NEWUSER, ID)?;
+            let inside = model::Start { sys_admin: true, ids_mapped: false, ..nobody };
+            check_call(t, &observer, &inside, flag, "EFF-GEN-07")?;
+        }
+        // The link to a PID namespace leads nowhere before its first process (EFF-PID-03).
+        let child = (flag == Flags::NEWPID).then(|| Peer::start(t, "first child", Flags::NONE)).transpose()?;
+        let own = t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User).and_then(|f| inode_of(&f))))?;
+        let text = format!("owner of ns/{} (ioctl NS_GET_USERNS)", ns.link());
+        let owner = Call::new(text, open_link("thread-self", ns).and_then(|file| owner_of(&file)));
+        t.check(owner).proves(ID).is(own)?;
+        drop(child);
+        Ok(())
+    }
+});

@@ -1,0 +1,255 @@
+//! Attributes, groups, IDs and keyrings of a task that makes a user namespace (section 3.13 of the
+//! behaviour catalogue).
+
+use nix::unistd::{Gid, getgroups, setgroups};
+
+use crate::place::limits::enter_own_user_namespace;
+use crate::prelude::*;
+
+const NEEDS: Needs = Needs::NONE.with(Feature::CreateUserNs);
+
+fn callers() -> Vec<Variant> {
+    vec![Variant::new("as_is", 0), Variant::new("unprivileged", 1).needing(Needs::NONE.with(Feature::SecondUser))]
+}
+
+#[track_caller]
+fn become_caller(t: &Test) -> Done<model::Start> {
+    if t.param() == 0 {
+        return Ok(model::Start::of(t.facts()));
+    }
+    become_unprivileged(t)?;
+    Ok(model::Start::unprivileged())
+}
+
+fn io_errno(error: std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// prctl(2) with one number.
+fn set_attribute(name: &'static str, option: i32, value: u64) -> Call<()> {
+    // SAFETY: the options used take numbers.
+    let set = unsafe { libc::prctl(option, value, 0, 0, 0) };
+    Call::new(format!("prctl({name}, {value})"), Errno::result(set).map(drop))
+}
+
+/// Dumpable, keep-capabilities, child subreaper and the parent-death signal.
+fn attributes() -> Call<[i32; 4]> {
+    let mut subreaper = 0;
+    let mut signal = 0;
+    // SAFETY: the numbers live through the calls.
+    let (dumpable, keep) = unsafe {
+        libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut subreaper, 0, 0, 0);
+        libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal, 0, 0, 0);
+        (libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0), libc::prctl(libc::PR_GET_KEEPCAPS, 0, 0, 0, 0))
+    };
+    Call::seen("dumpable, keep-capabilities, child subreaper, parent-death signal", [dumpable, keep, subreaper, signal])
+}
+
+fn dumpable_or_not() -> Vec<Variant> {
+    let dumpable = |at: u64, name: &str, what: u64| Variant::new(name, at | what << 1);
+    vec![
+        dumpable(0, "as_is.dumpable", 1),
+        dumpable(0, "as_is.not_dumpable", 0),
+        dumpable(1, "unprivileged.dumpable", 1).needing(Needs::NONE.with(Feature::SecondUser)),
+    ]
+}
+
+case!(Case {
+    name: "separation.user.attributes",
+    about: "The dumpable attribute, the parent-death signal and the child-subreaper attribute stay; \
+            PR_SET_KEEPCAPS, which is one of the securebits, is cleared.",
+    proves: &["EFF-USER-06"],
+    source: "prctl(2); capabilities(7), securebits",
+    needs: NEEDS,
+    variants: dumpable_or_not,
+    run: |t| {
+        const ID: &str = "EFF-USER-06";
+        let observer = Observer::open(t)?;
+        let (unprivileged, dumpable) = (t.param() & 1 == 1, t.param() >> 1);
+        let mut start = model::Start::of(t.facts());
+        if unprivileged {
+            become_unprivileged(t)?;
+            start = model::Start::unprivileged();
+        }
+        let signal = libc::SIGURG;
+        t.setup(set_attribute("PR_SET_DUMPABLE", libc::PR_SET_DUMPABLE, dumpable))?;
+        t.setup(set_attribute("PR_SET_KEEPCAPS", libc::PR_SET_KEEPCAPS, 1))?;
+        t.setup(set_attribute("PR_SET_CHILD_SUBREAPER", libc::PR_SET_CHILD_SUBREAPER, 1))?;
+        t.setup(set_attribute("PR_SET_PDEATHSIG", libc::PR_SET_PDEATHSIG, signal as u64))?;
+        let before = t.setup(attributes())?;
+        if before != [dumpable as i32, 1, 1, signal] {
+            return Err(t.broken("attributes before the call", format!("{before:?}")));
+        }
+        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+        t.check(attributes()).proves(ID).is([dumpable as i32, 0, 1, signal])
+    }
+});
+
+/// The number that groups without a mapping read as.
+#[track_caller]
+fn overflow_group(t: &Test) -> Done<u32> {
+    let number = crate::place::sysctl::number("/proc/sys/kernel/overflowgid");
+    t.setup(number).map(|number| number as u32)
+}
+
+fn groups() -> Call<Vec<u32>> {
+    Call::new("getgroups()", getgroups().map(|groups| groups.into_iter().map(Gid::as_raw).collect()))
+}
+
+/// allow or deny.
+fn setgroups_file() -> Call<String> {
+    let text = std::fs::read_to_string("/proc/self/setgroups");
+    Call::io("read(/proc/self/setgroups)", text.map(|text| text.trim().to_owned()))
+}
+
+case!(Case {
+    name: "separation.user.groups",
+    about: "The supplementary groups are kept and read as the overflow ID; setgroups(2) is refused \
+            (EPERM) until gid_map is written.",
+    proves: &["EFF-USER-07"],
+    source: "user_namespaces(7), The /proc/pid/setgroups file",
+    needs: NEEDS.with(Feature::InitialRoot),
+    run: |t| {
+        const ID: &str = "EFF-USER-07";
+        let observer = Observer::open(t)?;
+        let own: Vec<_> = [54_321, 54_322, 54_323].into_iter().map(Gid::from_raw).collect();
+        let outside = Peer::start(t, "task outside", Flags::NONE)?;
+        t.setup(Call::new("setgroups(three)", setgroups(&own)))?;
+        let allowed = t.setup(setgroups_file())?;
+        let start = model::Start::of(t.facts());
+        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+        let overflow = overflow_group(t)?;
+        t.check(groups()).proves(ID).is(vec![overflow; 3])?;
+        t.check(setgroups_file()).proves(ID).is(allowed.clone())?;
+        t.check(Call::new("setgroups([]) before gid_map is written", setgroups(&[])))
+            .proves(ID)
+            .fails_with(Errno::EPERM)?;
+        t.check(groups()).proves(ID).is(vec![overflow; 3])?;
+        // A task outside, which has the power, maps the groups.
+        let own = nix::unistd::getpid().as_raw();
+        outside.setup(t, "write(gid_map)", own, |pid| {
+            std::fs::write(format!("/proc/{pid}/gid_map"), "0 54321 3").map_err(io_errno)
+        })?;
+        t.check(groups()).proves(ID).is(vec![0, 1, 2])?;
+        if allowed == "allow" {
+            t.check(Call::new("setgroups([]) after gid_map was written", setgroups(&[]))).proves(ID).succeeds()?;
+            t.check(groups()).proves(ID).is(vec![])?;
+        }
+        Ok(())
+    }
+});
+
+case!(Case {
+    name: "separation.user.setgroups_denied",
+    about: "Where setgroups(2) is denied it is so in the user namespaces made from there: \
+            /proc/self/setgroups reads deny, and nobody there can allow it again.",
+    proves: &["EFF-USER-07"],
+    source: "user_namespaces(7), The /proc/pid/setgroups file",
+    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    run: |t| {
+        const ID: &str = "EFF-USER-07";
+        let observer = Observer::open(t)?;
+        enter_own_user_namespace(t)?;
+        let before = t.setup(setgroups_file())?;
+        if before != "deny" {
+            return Err(t.broken("setgroups in the parent namespace", before));
+        }
+        let start = model::Start { initial_admin: false, ..model::Start::of(t.facts()) };
+        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+        t.check(setgroups_file()).proves(ID).is("deny".to_owned())?;
+        let allow = std::fs::write("/proc/self/setgroups", "allow");
+        t.check(Call::io("write(/proc/self/setgroups, allow)", allow)).proves(ID).fails_with(Errno::EPERM)?;
+        t.check(Call::new("setgroups([])", setgroups(&[]))).proves(ID).fails_with(Errno::EPERM)
+    }
+});
+
+case!(Case {
+    name: "separation.user.unmapped_ids",
+    about: "An ID without a mapping cannot be taken on: setuid(2) and seteuid(2) give EINVAL. Once \
+            the caller's own is mapped, that one can, and others still cannot.",
+    proves: &["EFF-USER-08"],
+    source: "user_namespaces(7), Interaction with system calls that change process UIDs or GIDs",
+    needs: NEEDS,
+    variants: callers,
+    run: |t| {
+        const ID: &str = "EFF-USER-08";
+        let observer = Observer::open(t)?;
+        let start = become_caller(t)?;
+        let uid = nix::unistd::geteuid();
+        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+        let setuid = |id: u32| {
+            // The system call: the C library has all threads call it.
+            // SAFETY: takes a number.
+            let set = unsafe { libc::syscall(libc::SYS_setuid, id) };
+            Call::new(format!("setuid({id})"), Errno::result(set).map(drop))
+        };
+        let seteuid = |id: u32| {
+            // SAFETY: takes numbers; -1 leaves an ID as it is.
+            let set = unsafe { libc::syscall(libc::SYS_setresuid, -1i32, id, -1i32) };
+            Call::new(format!("seteuid({id})"), Errno::result(set).map(drop))
+        };
+        for id in [0, 1, 7, uid.as_raw(), 65534] {
+            t.check(setuid(id)).proves(ID).fails_with(Errno::EINVAL)?;
+            t.check(seteuid(id)).proves(ID).fails_with(Errno::EINVAL)?;
+        }
+        const CAP_SETFCAP: u64 = 1 << 31;
+        if uid.is_root() && t.facts().capabilities & CAP_SETFCAP == 0 {
+            // User 0 takes that to be mapped (EFF-USER-18).
+            return Ok(());
+        }
+        let map = format!("7 {uid} 1");
+        t.setup(Call::io("write(/proc/self/uid_map)", std::fs::write("/proc/self/uid_map", map)))?;
+        t.check(seteuid(7)).proves(ID).succeeds()?;
+        t.check(setuid(7)).proves(ID).succeeds()?;
+        t.check(setuid(0)).proves(ID).fails_with(Errno::EINVAL)
+    }
+});
+
+/// keyctl(2) that takes two numbers.
+fn keyctl(operation: u32, key: i32, number: usize) -> Result<i32, Errno> {
+    // SAFETY: the operations used take numbers, or a null name.
+    let id = unsafe { libc::syscall(libc::SYS_keyctl, operation, key, number, 0, 0) };
+    Errno::result(id).map(|id| id as i32)
+}
+
+const GET_KEYRING_ID: u32 = 0;
+const JOIN_SESSION_KEYRING: u32 = 1;
+const SESSION_KEYRING: i32 = -3;
+const USER_KEYRING: i32 = -4;
+
+case!(Case {
+    name: "separation.user.keyrings",
+    about: "The session keyring stays the caller's; its user keyring is another one in the new \
+            namespace, made afresh.",
+    proves: &["EFF-USER-14"],
+    source: "keyrings(7); session-keyring(7); user-keyring(7); kernel, security/keys/process_keys.c",
+    // Another user's quota of keys is small, and keys that are gone count until they are collected.
+    needs: Needs::ROOT.with(Feature::CreateUserNs).with(Feature::InitialRoot),
+    run: |t| {
+        const ID: &str = "EFF-USER-14";
+        // User keyrings are a namespace's since this release.
+        const OF_A_NAMESPACE_SINCE: Version = Version(5, 3, 0);
+        let observer = Observer::open(t)?;
+        // In a namespace of its own, with which its user keyrings vanish.
+        enter_own_user_namespace(t)?;
+        match keyctl(JOIN_SESSION_KEYRING, 0, 0) {
+            Ok(_) => {}
+            Err(Errno::ENOSYS) => {
+                return Err(t.skip("keyctl(2) does not exist: the kernel was built without CONFIG_KEYS"));
+            }
+            Err(errno) => return Err(t.skip(format!("keyctl(2) is refused here ({errno:?}): run outside containers"))),
+        }
+        let id = |name: &'static str, key: i32| {
+            Call::new(format!("keyctl(KEYCTL_GET_KEYRING_ID, {name})"), keyctl(GET_KEYRING_ID, key, 1))
+        };
+        let session = t.setup(id("session keyring", SESSION_KEYRING))?;
+        let user = t.setup(id("user keyring", USER_KEYRING))?;
+        let start = model::Start { initial_admin: false, ..model::Start::of(t.facts()) };
+        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+        t.check(id("session keyring", SESSION_KEYRING)).proves(ID).is(session)?;
+        if t.facts().version >= OF_A_NAMESPACE_SINCE {
+            t.check(id("user keyring", USER_KEYRING)).proves(ID).is_not(user)?;
+        }
+        Ok(())
+    }
+});

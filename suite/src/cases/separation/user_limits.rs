@@ -1,0 +1,224 @@
+//! Resource limits that become ceilings of a new user namespace (section 3.13 of the behaviour
+//! catalogue).
+
+use crate::place::privilege::become_somebody_else;
+use crate::prelude::*;
+use crate::tasks::side::in_own_namespaces;
+
+/// What a limit counts by user.
+#[derive(Clone, Copy, Debug)]
+enum Counted {
+    Processes,
+    Signals,
+    Queues,
+    LockedSegments,
+}
+
+/// Bytes of the message of a queue; what else it is charged is little beside it.
+const MESSAGE: u64 = 8192;
+
+fn page_size() -> u64 {
+    // SAFETY: sysconf takes a number.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}
+
+impl Counted {
+    const ALL: [(&'static str, Counted); 4] = [
+        ("nproc", Counted::Processes),
+        ("sigpending", Counted::Signals),
+        ("msgqueue", Counted::Queues),
+        ("memlock", Counted::LockedSegments),
+    ];
+
+    /// The limit, a low value and one with room for three, and how a call beyond it is refused.
+    fn limit(self) -> (libc::__rlimit_resource_t, [u64; 2], Errno) {
+        match self {
+            // The caller is one process itself.
+            Counted::Processes => (libc::RLIMIT_NPROC, [2, 4], Errno::EAGAIN),
+            Counted::Signals => (libc::RLIMIT_SIGPENDING, [1, 3], Errno::EAGAIN),
+            Counted::Queues => (libc::RLIMIT_MSGQUEUE, [MESSAGE * 3 / 2, MESSAGE * 7 / 2], Errno::EMFILE),
+            // The ceiling is in bytes, and what is held against it is pages, at least up to 6.18: this
+            // is a low one in either unit.
+            Counted::LockedSegments => (libc::RLIMIT_MEMLOCK, [1, 3 * page_size()], Errno::ENOMEM),
+        }
+    }
+
+    /// Sets the caller's limit. The hard limit is the greater of both.
+    fn set(self, room_for_three: bool) -> Call<()> {
+        let (resource, values, _) = self.limit();
+        let limit = libc::rlimit { rlim_cur: values[usize::from(room_for_three)], rlim_max: values[1] };
+        // SAFETY: the structure lives through the call.
+        let set = unsafe { libc::setrlimit(resource, &raw const limit) };
+        Call::new(format!("setrlimit({self:?}, {})", limit.rlim_cur), Errno::result(set).map(drop))
+    }
+
+    /// Takes two, as far as the limit lets it; gives how many that was, and gives them back.
+    fn take_two(self) -> Call<usize> {
+        let mut taken = Vec::new();
+        let mut refused = None;
+        while taken.len() < 2 && refused.is_none() {
+            match self.take(taken.len()) {
+                Ok(one) => taken.push(one),
+                Err(errno) => refused = Some(errno),
+            }
+        }
+        let count = taken.len();
+        taken.into_iter().for_each(|one| self.give_back(one));
+        let result = match refused {
+            Some(errno) if errno != self.limit().2 => Err(errno),
+            _ => Ok(count),
+        };
+        Call::new(format!("taking two of {self:?}: how many there were"), result)
+    }
+
+    fn take(self, at: usize) -> Result<i32, Errno> {
+        // SAFETY: a forked child sleeps until it is killed; the calls take numbers, or strings and
+        // structures that live through them.
+        unsafe {
+            match self {
+                Counted::Processes => match libc::fork() {
+                    0 => loop {
+                        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                        libc::pause();
+                    },
+                    pid => Errno::result(pid),
+                },
+                Counted::Signals => {
+                    let value = libc::sigval { sival_ptr: std::ptr::null_mut() };
+                    Errno::result(libc::sigqueue(libc::getpid(), libc::SIGRTMIN() + 4, value))
+                }
+                Counted::Queues => {
+                    let name = queue(at);
+                    let mut attributes: libc::mq_attr = std::mem::zeroed();
+                    attributes.mq_maxmsg = 1;
+                    attributes.mq_msgsize = MESSAGE as _;
+                    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
+                    let made = libc::syscall(libc::SYS_mq_open, name.as_ptr(), flags, 0o600, &raw const attributes);
+                    let fd = Errno::result(made)?;
+                    libc::close(fd as i32);
+                    Ok(at as i32)
+                }
+                Counted::LockedSegments => {
+                    let size = page_size() as usize;
+                    let id = Errno::result(libc::shmget(libc::IPC_PRIVATE, size, libc::IPC_CREAT | 0o600))?;
+                    let locked = Errno::result(libc::shmctl(id, libc::SHM_LOCK, std::ptr::null_mut()));
+                    if locked.is_err() {
+                        libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut());
+                    }
+                    locked.map(|_| id)
+                }
+            }
+        }
+    }
+
+    fn give_back(self, one: i32) {
+        // SAFETY: as above; the pending signal is taken off its queue.
+        unsafe {
+            match self {
+                Counted::Processes => {
+                    libc::kill(one, libc::SIGKILL);
+                    libc::waitpid(one, std::ptr::null_mut(), 0);
+                }
+                Counted::Signals => {
+                    let mut set: libc::sigset_t = std::mem::zeroed();
+                    libc::sigemptyset(&raw mut set);
+                    libc::sigaddset(&raw mut set, libc::SIGRTMIN() + 4);
+                    let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+                    libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const at_once);
+                }
+                Counted::Queues => {
+                    libc::syscall(libc::SYS_mq_unlink, queue(one as usize).as_ptr());
+                }
+                Counted::LockedSegments => {
+                    libc::shmctl(one, libc::IPC_RMID, std::ptr::null_mut());
+                }
+            }
+        }
+    }
+}
+
+fn queue(at: usize) -> &'static std::ffi::CStr {
+    [c"first", c"second"][at]
+}
+
+fn limits() -> Vec<Variant> {
+    Counted::ALL
+        .into_iter()
+        .enumerate()
+        .map(|(at, (name, counted))| {
+            let variant = Variant::new(name, at as u64);
+            match counted {
+                Counted::Queues => variant.needing(Needs::NONE.with(Feature::PosixMqueue)),
+                Counted::LockedSegments => variant.needing(Needs::NONE.with(Feature::SysvIpc)),
+                _ => variant,
+            }
+        })
+        .collect()
+}
+
+/// Blocks the signal that is queued.
+fn block_signal() -> Result<(), Errno> {
+    // SAFETY: zeroes are a valid set; it lives through the calls.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGRTMIN() + 4);
+        Errno::result(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut())).map(drop)
+    }
+}
+
+case!(Case {
+    name: "separation.user.ceilings",
+    about: "The caller's limits on processes, pending signals, message queues and locked memory at the \
+            call are ceilings of the new namespace (Linux 5.14): raising the soft limit afterwards \
+            gives nothing more, as it did before.",
+    proves: &["EFF-USER-13"],
+    source: "getrlimit(2); kernel, kernel/user_namespace.c and kernel/ucount.c",
+    needs: Needs::ROOT
+        .with(Feature::CreateUserNs)
+        .with(Feature::InitialRoot)
+        .with(Feature::SecondUser)
+        .with(Feature::IpcNs),
+    variants: limits,
+    run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
+        const ID: &str = "EFF-USER-13";
+        const SINCE: Version = Version(5, 14, 0);
+        let version = t.facts().version;
+        if version < SINCE {
+            return Err(t.skip(format!("limits are ceilings of user namespaces since Linux 5.14, this is {version}")));
+        }
+        let (_, counted) = Counted::ALL[t.param() as usize];
+        t.setup(Call::new("sigprocmask()", block_signal()))?;
+        let observer = Observer::open(t)?;
+        become_somebody_else(t, 0)?;
+        // How the limits work where they are no ceilings.
+        let with_low = match counted {
+            // Not one page.
+            Counted::LockedSegments => 0,
+            _ => 1,
+        };
+        for (room_for_three, expected) in [(false, with_low), (true, 2)] {
+            t.setup(counted.set(room_for_three))?;
+            let taken = t.setup(counted.take_two())?;
+            if taken != expected {
+                return Err(t.broken(
+                    format!("taking two of {counted:?} before the call"),
+                    format!("{taken} instead of {expected}"),
+                ));
+            }
+        }
+        t.setup(counted.set(false))?;
+        check_call(t, &observer, &model::Start::unprivileged(), Flags::NEWUSER, ID)?;
+        t.setup(counted.set(true))?;
+        t.check(counted.take_two())
+            .proves(ID)
+            .holds(
+                match with_low {
+                    1 => "1",
+                    _ => "0 or 1",
+                },
+                |taken| (with_low..=1).contains(taken),
+            )
+            .map(drop)
+    })
+});

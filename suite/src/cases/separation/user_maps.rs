@@ -1,0 +1,173 @@
+//! Mapping IDs in a new user namespace, and what hangs on that (section 3.13 of the behaviour
+//! catalogue).
+
+use nix::unistd::{getegid, geteuid};
+
+use crate::observe::{Shared, shares};
+use crate::place::privilege::{all_capabilities, set_capabilities};
+use crate::prelude::*;
+use crate::tasks::executed::Executed;
+
+const NEEDS: Needs = Needs::NONE.with(Feature::CreateUserNs);
+
+/// An ordinary user, other than root.
+const NEEDS_USER: Needs = NEEDS.with(Feature::SecondUser);
+
+/// Writes one of the caller's files below /proc/self.
+fn write(file: &str, text: &str) -> Call<()> {
+    let written = std::fs::write(format!("/proc/self/{file}"), text);
+    Call::io(format!("write(/proc/self/{file}, {text:?})"), written)
+}
+
+case!(Case {
+    name: "separation.user.maps",
+    about: "Without privilege outside the caller can map its own user and group, in one line and \
+            once: two lines, another's ID, a second writing, and a gid_map before setgroups is \
+            denied give EPERM.",
+    proves: &["EFF-USER-11"],
+    source: "user_namespaces(7), Defining user and group ID mappings: writing to uid_map and gid_map",
+    needs: NEEDS_USER,
+    run: |t| {
+        const ID: &str = "EFF-USER-11";
+        let observer = Observer::open(t)?;
+        become_unprivileged(t)?;
+        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        check_call(t, &observer, &model::Start::unprivileged(), Flags::NEWUSER, ID)?;
+        let refused = |file: &str, text: String| t.check(write(file, &text)).proves(ID).fails_with(Errno::EPERM);
+        let allowed = |file: &str, text: String| t.check(write(file, &text)).proves(ID).succeeds();
+        refused("uid_map", format!("0 {} 1", uid - 1))?;
+        refused("uid_map", format!("0 {uid} 2"))?;
+        refused("uid_map", format!("0 {uid} 1\n1 {} 1", uid - 1))?;
+        allowed("uid_map", format!("0 {uid} 1"))?;
+        refused("uid_map", format!("0 {uid} 1"))?;
+        refused("gid_map", format!("0 {gid} 1"))?;
+        allowed("setgroups", "deny".to_owned())?;
+        refused("gid_map", format!("0 {} 1", gid - 1))?;
+        allowed("gid_map", format!("0 {gid} 1"))?;
+        refused("gid_map", format!("0 {gid} 1"))?;
+        // Once gid_map is written, setgroups stays as it is.
+        refused("setgroups", "allow".to_owned())?;
+        t.check(Call::seen("geteuid(), getegid()", (geteuid().as_raw(), getegid().as_raw()))).proves(ID).is((0, 0))
+    }
+});
+
+const MAPPED_TO: [(&str, Option<u32>); 3] = [("unmapped", None), ("mapped_to_0", Some(0)), ("mapped_to_7", Some(7))];
+
+fn mappings() -> Vec<Variant> {
+    MAPPED_TO.into_iter().enumerate().map(|(at, (name, _))| Variant::new(name, at as u64)).collect()
+}
+
+/// The permitted and effective capabilities of a task.
+fn capabilities_of(pid: nix::unistd::Pid) -> Call<[String; 2]> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map(|text| {
+        ["CapPrm:", "CapEff:"].map(|name| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            format!("{:x}", u64::from_str_radix(line.trim(), 16).unwrap_or(u64::MAX))
+        })
+    });
+    Call::io("CapPrm, CapEff after execve", status)
+}
+
+case!(Case {
+    name: "separation.user.execve",
+    about: "Executing a program takes the new capabilities away, unless the caller's user is mapped \
+            to 0: then they stay.",
+    proves: &["EFF-USER-17"],
+    source: "user_namespaces(7), Capabilities; capabilities(7)",
+    needs: NEEDS_USER,
+    variants: mappings,
+    run: |t| {
+        const ID: &str = "EFF-USER-17";
+        let (_, mapped) = MAPPED_TO[t.param() as usize];
+        let full = all_capabilities(t)?;
+        let observer = Observer::open(t)?;
+        let executed = Executed::after(t, "caller", |t| {
+            become_unprivileged(t)?;
+            let uid = geteuid();
+            check_call(t, &observer, &model::Start::unprivileged(), Flags::NEWUSER, ID)?;
+            let has = observer.state().capabilities[2];
+            t.check(Call::seen("CapEff before execve", format!("{has:x}"))).proves(ID).is(format!("{full:x}"))?;
+            match mapped {
+                Some(id) => t.setup(write("uid_map", &format!("{id} {uid} 1"))),
+                None => Ok(()),
+            }
+        })?;
+        let expected = if mapped == Some(0) { full } else { 0 };
+        t.check(capabilities_of(executed.pid())).proves(ID).is([expected, expected].map(|set| format!("{set:x}")))
+    }
+});
+
+const CAP_SETFCAP: u64 = 1 << 31;
+
+case!(Case {
+    name: "separation.user.map_of_root",
+    about: "User 0 of the parent namespace can be mapped by a caller who had CAP_SETFCAP at the call; \
+            without it that is refused (EPERM), while the capabilities inside are full all the same.",
+    proves: &["EFF-USER-18"],
+    source: "user_namespaces(7), Defining user and group ID mappings; kernel, kernel/user_namespace.c (5.12)",
+    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    variants: || vec![Variant::new("with_setfcap", 1), Variant::new("without_setfcap", 0)],
+    run: |t| {
+        const ID: &str = "EFF-USER-18";
+        const SINCE: Version = Version(5, 12, 0);
+        let version = t.facts().version;
+        if version < SINCE {
+            return Err(t.skip(format!("CAP_SETFCAP is asked for since Linux 5.12, this is {version}")));
+        }
+        let own = t.facts().capabilities;
+        if geteuid().as_raw() != 0 || own & CAP_SETFCAP == 0 {
+            return Err(t.skip("the caller is not user 0 with CAP_SETFCAP: run as root outside containers"));
+        }
+        let observer = Observer::open(t)?;
+        let with = t.param() == 1;
+        if !with {
+            t.setup(set_capabilities(own & !CAP_SETFCAP, own & !CAP_SETFCAP))?;
+        }
+        let start = model::Start::of(t.facts());
+        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+        let has = observer.state().capabilities[2] & CAP_SETFCAP;
+        t.check(Call::seen("CAP_SETFCAP inside", has)).proves(ID).is(CAP_SETFCAP)?;
+        t.check(write("uid_map", "0 0 1")).proves(ID).gives(if with { Ok(()) } else { Err(Errno::EPERM) })
+    }
+});
+
+case!(Case {
+    name: "separation.user.same_user_outside",
+    about: "A task of the same user that stays in the old namespace, without privilege, can signal the \
+            caller, read its namespace links and compare itself with it by kcmp(2), as before; the \
+            caller's kcmp(2) on that task is refused now (EPERM).",
+    proves: &["EFF-USER-12"],
+    source: "user_namespaces(7), Capabilities; kernel, kernel/ptrace.c",
+    needs: NEEDS_USER.with(Feature::Kcmp),
+    run: |t| {
+        t.spawn("caller", |t| {
+            const ID: &str = "EFF-USER-12";
+            become_unprivileged(t)?;
+            let observer = Observer::open(t)?;
+            let peer = Peer::start(t, "peer", Flags::FS)?;
+            let (own, other) = (nix::unistd::getpid().as_raw(), peer.pid().as_raw());
+            let kcmp = || Call::new("kcmp(caller, peer, KCMP_VM) by the caller", shares(Shared::Vm, own, other));
+            t.check(kcmp()).proves(ID).is(false)?;
+            check_call(t, &observer, &model::Start::unprivileged(), Flags::NEWUSER, ID)?;
+            // 0 only asks whether it may.
+            let signal = peer.call(t, "kill(caller, 0) by the peer", own, |pid| {
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None)
+            })?;
+            let compared = peer
+                .call(t, "kcmp(caller, peer, KCMP_VM) by the peer", (own, other), |(a, b)| shares(Shared::Vm, a, b))?;
+            let link = peer.call(t, "the caller's ns/user, as the peer reads it", own, |pid| {
+                observe::namespace_of(pid, Ns::User).result().copied().map_err(|failure| match failure {
+                    Failure::Errno(errno) => errno,
+                    Failure::Returned(_) => Errno::EPROTO,
+                })
+            })?;
+            all([
+                t.check(signal).proves(ID).succeeds(),
+                t.check(compared).proves(ID).is(false),
+                t.check(link).proves(ID).is(observer.namespace_inode(Ns::User)),
+                t.check(kcmp()).proves(ID).fails_with(Errno::EPERM),
+            ])
+        })?
+        .join(t)
+    }
+});

@@ -1,0 +1,89 @@
+//! Host name and domain name (section 3.7 of the behaviour catalogue), in a UTS namespace that
+//! clone(2) made for the case.
+
+use nix::sys::utsname::uname;
+
+use crate::prelude::*;
+use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
+use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
+
+const SOURCE: &str = "unshare(2), CLONE_NEWUTS; uts_namespaces(7)";
+
+const NEEDS: Needs = Needs::ROOT.with(Feature::UtsNs);
+
+const NAMES: [Mark; 2] = [Mark::HostName, Mark::DomainName];
+
+fn each_name() -> Vec<Variant> {
+    NAMES.into_iter().enumerate().map(|(at, mark)| Variant::new(mark.slug(), at as u64)).collect()
+}
+
+case!(Case {
+    name: "separation.uts.private",
+    about: "Two tasks in one UTS namespace see each other set the name; unshare(CLONE_NEWUTS) keeps \
+            the name as it is, and afterwards neither sees what the other sets.",
+    proves: &["EFF-UTS-01", "EFF-UTS-02"],
+    source: SOURCE,
+    needs: NEEDS,
+    variants: each_name,
+    run: |t| in_own_namespaces(t, Flags::NEWUTS, |t| {
+        let mark = NAMES[t.param() as usize];
+        let ground = Ground::lay(t)?;
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
+        let sides = (Side::Caller, Side::Peer(&peer));
+        check_shared(t, &ground, mark, sides, "EFF-UTS-02")?;
+        // The names are part of the state that must not change.
+        let start = model::Start::of(t.facts());
+        check_call_beside(t, &observer, &start, Flags::NEWUTS, "EFF-UTS-01", &[&peer])?;
+        check_apart(t, &ground, mark, sides, "EFF-UTS-02")?;
+        check_apart(t, &ground, mark, (sides.1, sides.0), "EFF-UTS-02")
+    })
+});
+
+/// System, release, version and machine.
+fn fixed_names((): ()) -> Result<[String; 4], Errno> {
+    let uname = uname()?;
+    Ok([uname.sysname(), uname.release(), uname.version(), uname.machine()]
+        .map(|name| name.to_string_lossy().into_owned()))
+}
+
+fn name_in_proc(file: String) -> Result<String, Errno> {
+    std::fs::read_to_string(format!("/proc/sys/kernel/{file}"))
+        .map(|text| text.trim_end().to_owned())
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+fn set_names(name: String) -> Result<(), Errno> {
+    nix::unistd::sethostname(&name)?;
+    // SAFETY: the name is read, and lives through the call.
+    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
+}
+
+case!(Case {
+    name: "separation.uts.rest",
+    about: "System, release, version and machine stay the same, and /proc/sys/kernel/hostname and \
+            domainname tell each task the names of its own namespace.",
+    proves: &["EFF-UTS-03"],
+    source: SOURCE,
+    needs: NEEDS,
+    run: |t| in_own_namespaces(t, Flags::NEWUTS, |t| {
+        const ID: &str = "EFF-UTS-03";
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let sides = [(Side::Caller, "inside"), (Side::Peer(&peer), "outside")];
+        let before = t.setup(Call::new("uname()", fixed_names(())))?;
+        let start = model::Start::of(t.facts());
+        check_call_beside(t, &observer, &start, Flags::NEWUTS, ID, &[&peer])?;
+        for (side, name) in sides {
+            t.check(side.ask(t, "uname() but for the names", (), fixed_names)?).proves(ID).is(before.clone())?;
+            side.must(t, "sethostname(), setdomainname()", name.to_owned(), set_names)?;
+        }
+        for (side, name) in sides {
+            for file in ["hostname", "domainname"] {
+                let text = format!("read(/proc/sys/kernel/{file})");
+                t.check(side.ask(t, &text, file.to_owned(), name_in_proc)?).proves(ID).is(name.to_owned())?;
+            }
+        }
+        Ok(())
+    })
+});

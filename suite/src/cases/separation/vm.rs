@@ -1,0 +1,217 @@
+//! Memory, signal handlers and thread group (section 3.3 of the behaviour catalogue).
+//!
+//! The 2006 document has unshare(CLONE_VM) give the caller a copy of its memory. No released
+//! kernel does (DIFF-03): the call is refused while the memory is shared, and succeeds without any
+//! effect when it is not.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
+
+use crate::observe::{Shared, sharing};
+use crate::prelude::*;
+use crate::tasks::memory_sharer::MemorySharer;
+use crate::tasks::side::{Side, check_call_beside};
+use crate::tasks::threads::{self, IdleThread};
+
+const SOURCE: &str = "2006 design document, 7.3 and 8 (3); unshare(2), CLONE_VM";
+
+const MEMORY_AND_HANDLERS: Flags = Flags(Flags::VM.0 | Flags::SIGHAND.0);
+
+/// Checks by kcmp that the caller and a task share what the flags name, where there is kcmp.
+#[track_caller]
+fn check_identities(t: &Test, sharer: &MemorySharer, shared: Flags, requirement: &'static str) -> Done {
+    if !t.facts().has(Feature::Kcmp) {
+        return Ok(());
+    }
+    let (own, other) = (nix::unistd::getpid().as_raw(), sharer.pid().as_raw());
+    for (flag, what) in [(Flags::VM, Shared::Vm), (Flags::SIGHAND, Shared::Sighand)] {
+        if shared.contains(flag) {
+            t.check(sharing(what, own, other)).proves(requirement).is(true)?;
+        }
+    }
+    Ok(())
+}
+
+fn calls_with_vm() -> Vec<Variant> {
+    [Flags::VM, Flags::VM | Flags::SIGHAND | Flags::THREAD, Flags::VM | Flags::FS | Flags::FILES | Flags::SYSVSEM]
+        .map(|flags| Variant::new(flags.slug(), flags.0))
+        .into()
+}
+
+case!(Case {
+    name: "separation.vm.shared",
+    about: "With another process on the caller's memory, CLONE_VM is refused with EINVAL; what \
+            either writes the other reads, before and after, and nothing else named is separated.",
+    proves: &["EFF-VM-02", "DIFF-03"],
+    source: SOURCE,
+    variants: calls_with_vm,
+    run: |t| {
+        const ID: &str = "EFF-VM-02";
+        let observer = Observer::open(t)?;
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let sharer = MemorySharer::start(t, Flags::NONE)?;
+        sharer.check_shared(t, "before the call", ID)?;
+        let start = model::Start { memory_shared: true, ..model::Start::of(t.facts()) };
+        check_call_beside(t, &observer, &start, Flags(t.param()), ID, &[&peer])?;
+        sharer.check_shared(t, "after the call", ID)?;
+        check_identities(t, &sharer, Flags::VM, ID)?;
+        for what in [Shared::Fs, Shared::Files, Shared::Sysvsem] {
+            crate::tasks::side::check_kcmp(t, &peer, what, true, ID)?;
+        }
+        Ok(())
+    }
+});
+
+fn calls_that_succeed() -> Vec<Variant> {
+    vec![
+        Variant::new("sighand_beside_vm", Flags::SIGHAND.0).proving(["EFF-VM-03"]),
+        Variant::new("thread_beside_vm", Flags::THREAD.0).proving(["EFF-VM-03"]),
+        Variant::new("thread_beside_vm_and_sighand", Flags::THREAD.0 | 1).proving(["EFF-VM-04"]),
+    ]
+}
+
+case!(Case {
+    name: "separation.vm.kept",
+    about: "CLONE_THREAD, and CLONE_SIGHAND when handlers are not shared, succeed beside a process \
+            that shares the memory, and leave memory and handlers shared as they were.",
+    proves: &["EFF-VM-03", "EFF-VM-04"],
+    source: SOURCE,
+    variants: calls_that_succeed,
+    run: |t| {
+        let handlers_shared = t.param() & 1 != 0;
+        let flags = Flags(t.param() & !1);
+        let (id, shared) = if handlers_shared { ("EFF-VM-04", MEMORY_AND_HANDLERS) } else { ("EFF-VM-03", Flags::VM) };
+        let observer = Observer::open(t)?;
+        let sharer = MemorySharer::start(t, shared)?;
+        sharer.check_shared(t, "before the call", id)?;
+        let start = model::Start { memory_shared: true, handlers_shared, ..model::Start::of(t.facts()) };
+        check_call(t, &observer, &start, flags, id)?;
+        sharer.check_shared(t, "after the call", id)?;
+        check_identities(t, &sharer, shared, id)
+    }
+});
+
+case!(Case {
+    name: "separation.vm.handlers_shared",
+    about: "With another process on the caller's signal handlers, CLONE_SIGHAND is refused with \
+            EINVAL; memory and handlers stay shared.",
+    proves: &["EFF-VM-04", "IMP-06"],
+    source: "unshare(2), CLONE_SIGHAND",
+    run: |t| {
+        const ID: &str = "EFF-VM-04";
+        let observer = Observer::open(t)?;
+        let sharer = MemorySharer::start(t, MEMORY_AND_HANDLERS)?;
+        let start = model::Start { memory_shared: true, handlers_shared: true, ..model::Start::of(t.facts()) };
+        for flags in [Flags::SIGHAND, Flags::SIGHAND | Flags::THREAD, Flags::VM] {
+            check_call(t, &observer, &start, flags, ID)?;
+        }
+        sharer.check_shared(t, "after the calls", ID)?;
+        check_identities(t, &sharer, MEMORY_AND_HANDLERS, ID)
+    }
+});
+
+case!(Case {
+    name: "separation.vm.second_thread",
+    about: "With a second thread in the caller's process, CLONE_THREAD is refused with EINVAL; the \
+            process keeps both threads. Alone again, the caller succeeds.",
+    proves: &["MT-02", "EFF-VM-06"],
+    source: "unshare(2), CLONE_THREAD",
+    run: |t| {
+        let observer = Observer::open(t)?;
+        let thread = IdleThread::start(t)?;
+        let start = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
+        check_call(t, &observer, &start, Flags::THREAD, "MT-02")?;
+        let threads = Call::seen("threads of the process", threads::count());
+        t.check(threads).proves("MT-02").is(2)?;
+        thread.end();
+        threads::wait_until_alone();
+        check_call(t, &observer, &model::Start::of(t.facts()), Flags::THREAD, "EFF-VM-06")?;
+        Ok(())
+    }
+});
+
+/// How often the handler below has run.
+static CAUGHT: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn count_signal(_: libc::c_int) {
+    CAUGHT.fetch_add(1, Ordering::SeqCst);
+}
+
+fn lone_calls() -> Vec<Variant> {
+    [Flags::VM, Flags::SIGHAND, Flags::THREAD, Flags::VM | Flags::SIGHAND | Flags::THREAD]
+        .map(|flags| Variant::new(flags.slug(), flags.0))
+        .into()
+}
+
+/// A number in memory that stays shared with children.
+#[track_caller]
+fn shared_number(t: &Test) -> Done<usize> {
+    // SAFETY: a fresh anonymous mapping.
+    let address = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            4096,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    let result = if address == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(address as usize) };
+    t.setup(Call::new("mmap(MAP_SHARED)", result))
+}
+
+/// Puts a number at an address and gives what was there.
+fn exchange((address, number): (usize, u32)) -> Result<u32, Errno> {
+    // SAFETY: callers pass the address of a live, aligned number of their own or of a mapping that
+    // is never undone.
+    let number_there = unsafe { &*(address as *const AtomicU32) };
+    Ok(number_there.swap(number, Ordering::SeqCst))
+}
+
+case!(Case {
+    name: "separation.vm.alone",
+    about: "A single-threaded task that shares its memory with nobody may name CLONE_VM, \
+            CLONE_SIGHAND and CLONE_THREAD: nothing changes. Memory keeps its content, shared \
+            mappings stay shared and private ones private, handlers run as before.",
+    proves: &["EFF-VM-01", "DIFF-05"],
+    source: SOURCE,
+    variants: lone_calls,
+    run: |t| {
+        const ID: &str = "EFF-VM-01";
+        let observer = Observer::open(t)?;
+        let shared = shared_number(t)?;
+        let private = Box::new(AtomicU32::new(11));
+        let private_at = std::ptr::from_ref(&*private) as usize;
+        let action = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler counts, and no more.
+        let set = unsafe { sigaction(Signal::SIGUSR1, &action) };
+        t.setup(Call::new("sigaction(SIGUSR1)", set))?;
+        let mut blocked = SigSet::empty();
+        blocked.add(Signal::SIGUSR2);
+        t.setup(Call::new("sigprocmask(SIGUSR2)", blocked.thread_block()))?;
+        let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        t.setup(Call::new("write(shared memory)", exchange((shared, 21))))?;
+        let start = model::Start::of(t.facts());
+        check_call_beside(t, &observer, &start, Flags(t.param()), ID, &[&peer])?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        // Shared memory, written by each in turn.
+        for (side, new, old) in [(other, 22, 21), (caller, 23, 22), (other, 24, 23)] {
+            t.check(side.ask(t, "what is in shared memory, read", (shared, new), exchange)?).proves(ID).is(old)?;
+        }
+        // Private memory: the peer has its own copy, made by fork.
+        for (side, new, old) in [(caller, 12, 11), (other, 13, 11), (caller, 14, 12), (other, 15, 13)] {
+            t.check(side.ask(t, "what is in private memory, read", (private_at, new), exchange)?).proves(ID).is(old)?;
+        }
+        let caught = CAUGHT.load(Ordering::SeqCst);
+        t.setup(Call::new("raise(SIGUSR1)", raise(Signal::SIGUSR1)))?;
+        t.check(Call::seen("runs of the handler of SIGUSR1", CAUGHT.load(Ordering::SeqCst)))
+            .proves(ID)
+            .is(caught + 1)?;
+        for what in [Shared::Fs, Shared::Files, Shared::Sysvsem] {
+            crate::tasks::side::check_kcmp(t, &peer, what, true, ID)?;
+        }
+        Ok(())
+    }
+});

@@ -1,0 +1,392 @@
+//! Calls whose nth allocation fails, one n after the other, each in a process of its own.
+//!
+//! The kernel counts the allocations of a task's system calls down from what was written to its
+//! `fail-nth`, and has the one fail at which it gets to 0. What is left afterwards tells whether the
+//! call came that far. Nothing is known of the sites beforehand: they differ with the release and
+//! the configuration.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::Duration;
+
+use harness::prelude::*;
+use nix::unistd::{getpid, getppid};
+
+use crate::call::check::{Said, check_changes};
+use crate::call::raw::unshare_raw;
+use crate::observe::Observer;
+use crate::sharing::sibling::{find_marks, leave_marks, shared_flags};
+use crate::sharing::undo::{self, Semaphore, take_with_undo};
+use crate::spec::flags::Flags;
+use crate::spec::model::memory::without_memory;
+use crate::spec::model::{Kernel, Prediction, Start, predict};
+use crate::tasks::shm::map_zeroed;
+
+/// What a case of failing allocations needs.
+pub const NEEDS: Needs = Needs::ROOT
+    .with(Feature::InitialRoot)
+    .with(Feature::FailNth)
+    .disturbing(Global::SparedAllocations)
+    .disturbing(Global::FailedAllocationsLog);
+
+/// A sweep over all sites of a network namespace makes many hundreds, and drops them.
+pub const DEADLINE: Duration = Duration::from_secs(300);
+
+/// What a caller shares with the process that makes it.
+pub const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
+
+/// Has the allocations of the machine that may sleep fail, too, when a task asks for it: those are
+/// nearly all. The supervisor puts it back.
+///
+/// # Errors
+/// The settings cannot be written: the case is broken.
+#[track_caller]
+pub fn allow(t: &Test) -> Done {
+    for (global, value) in [
+        (Global::SparedAllocations, "N"),
+        // A report of each would flood the log in which the supervisor looks for the kernel's own.
+        (Global::FailedAllocationsLog, "0"),
+    ] {
+        let written = std::fs::write(global.path(), value);
+        let text = format!("write({value}) to {}", global.path());
+        t.setup(Call::io(text, written))?;
+    }
+    Ok(())
+}
+
+/// The number of the descriptor of `fail-nth`: out of the way, and in the smallest table.
+const FAIL_NTH_FD: i32 = 62;
+
+/// More allocations than any call makes.
+const BEYOND: u32 = 1_000_000;
+
+/// What a system call of the task at hand came to when the nth allocation was to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the call left in the register.
+    pub register: i64,
+    /// How many allocations more would have had to be made for one to fail; 0 if one did.
+    pub left: u32,
+}
+
+/// The switch of the task at hand.
+#[derive(Clone, Copy, Debug)]
+pub struct FailNth;
+
+impl FailNth {
+    /// Opens it. The descriptor stays open.
+    ///
+    /// # Errors
+    /// It cannot be opened: the case is broken.
+    #[track_caller]
+    pub fn open(t: &Test) -> Done<FailNth> {
+        let path = "/proc/thread-self/fail-nth";
+        let file = std::fs::File::options().read(true).write(true).open(path);
+        let file = t.setup(Call::io(format!("open({path})"), file))?;
+        // SAFETY: the number is kept for this.
+        let fd = unsafe { libc::dup3(file.as_raw_fd(), FAIL_NTH_FD, libc::O_CLOEXEC) };
+        t.setup(Call::new("dup3(fail-nth)", Errno::result(fd)))?;
+        // Whatever the two writes and the read touch for the first time is touched here.
+        FailNth.write(0);
+        FailNth.left();
+        Ok(FailNth)
+    }
+
+    fn write(self, n: u32) -> bool {
+        let mut text = *b"0000000";
+        let mut rest = n;
+        for digit in text.iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        // A leading zero would make it octal.
+        let skip = text.iter().take(6).take_while(|digit| **digit == b'0');
+        let text = &text[skip.count()..];
+        // SAFETY: the buffer lives through the call.
+        let written = unsafe { libc::pwrite(FAIL_NTH_FD, text.as_ptr().cast(), text.len(), 0) };
+        written == text.len() as isize
+    }
+
+    fn left(self) -> u32 {
+        let mut text = [0u8; 16];
+        // SAFETY: the buffer lives through the call.
+        let read = unsafe { libc::pread(FAIL_NTH_FD, text.as_mut_ptr().cast(), text.len(), 0) };
+        // Where copies to user space can be made to fail as well, this one was the next to.
+        if read <= 0 {
+            return 1;
+        }
+        text.iter().take_while(|byte| byte.is_ascii_digit()).fold(0, |left, digit| left * 10 + u32::from(digit - b'0'))
+    }
+
+    /// Calls unshare(2) with the nth allocation failing. Nothing else of the task comes in between.
+    ///
+    /// # Errors
+    /// The switch cannot be set: the case is broken.
+    #[track_caller]
+    pub fn unshare(self, t: &Test, flags: Flags, n: u32) -> Done<Outcome> {
+        let armed = self.write(n);
+        let register = unshare_raw(flags);
+        let left = self.left();
+        // Once more for a kernel in which copies from user space fail as well.
+        let disarmed = self.write(0) || self.write(0);
+        if armed && disarmed {
+            Ok(Outcome { register, left })
+        } else {
+            Err(t.broken(format!("write({n}) to fail-nth"), "it was not written"))
+        }
+    }
+}
+
+/// What a caller tells the process that made it.
+#[derive(Debug)]
+#[repr(C)]
+struct Slip {
+    register: AtomicI64,
+    left: AtomicU32,
+}
+
+/// What a sweep came to.
+#[derive(Debug, Default)]
+pub struct Figures {
+    flags: Flags,
+    /// The calls that failed, by their errors.
+    failed: BTreeMap<String, u32>,
+    /// The calls that succeeded although an allocation failed.
+    tolerated: u32,
+    /// How many sites there were the first time.
+    sites: u32,
+    /// How many were tried.
+    tried: u32,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unshare({}) makes {} allocations; of {} that failed", self.flags, self.sites, self.tried)?;
+        for (errno, count) in &self.failed {
+            write!(f, ", {count} gave {errno}")?;
+        }
+        write!(f, ", {} were tolerated", self.tolerated)
+    }
+}
+
+/// A state from which callers are made, one for each call.
+#[derive(Debug)]
+pub struct Ground {
+    start: Start,
+    observer: Observer,
+    semaphore: Option<Semaphore>,
+    umask: u32,
+    slip: &'static Slip,
+    /// What is done in each caller before it is looked at.
+    enter: fn(&Test) -> Done,
+}
+
+/// The semaphore of which each caller takes one.
+const SEMAPHORE: i32 = 100;
+
+/// How many sites the quick tier tries: all, but for network namespaces.
+const QUICK_SITES: usize = 100;
+
+/// How often a site is looked for that must be there. What the kernel keeps at hand and refills now
+/// and then makes an allocation more before it, and can have one round pass over it.
+const SEARCHES: usize = 50;
+
+impl Ground {
+    /// The state that the task at hand is in.
+    ///
+    /// # Errors
+    /// A step did not work: the case is broken.
+    #[track_caller]
+    pub fn of(t: &Test, start: Start) -> Done<Ground> {
+        let semaphore = if t.facts().has(Feature::SysvIpc) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
+        use nix::sys::stat::{Mode, umask};
+        let old = umask(Mode::empty());
+        umask(old);
+        // SAFETY: zeroes are a valid slip.
+        let slip = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed::<Slip>() }))?;
+        Ok(Ground { start, observer: Observer::open(t)?, semaphore, umask: old.bits(), slip, enter: |_| Ok(()) })
+    }
+
+    /// The same, with a step that each caller takes first.
+    pub fn entering(self, enter: fn(&Test) -> Done) -> Ground {
+        Ground { enter, ..self }
+    }
+
+    /// Makes a caller, which calls with the nth allocation failing and is judged.
+    fn call(&self, t: &Test, flags: Flags, n: u32, id: &'static str) -> Done<Outcome> {
+        let caller = t.spawn_sharing("caller", SHARED.0, |t| self.judge(t, flags, n, id))?;
+        let judged = caller.join(t);
+        let found = find_marks(self.umask);
+        // SAFETY: the caller's, if the table is still shared.
+        unsafe { libc::close(FAIL_NTH_FD) };
+        judged?;
+        let outcome = Outcome {
+            register: self.slip.register.load(Ordering::Acquire),
+            left: self.slip.left.load(Ordering::Acquire),
+        };
+        let separated = if outcome.register == 0 {
+            predict(&self.start, flags, &Kernel::of(t.facts())).separated
+        } else {
+            Flags::NONE
+        };
+        let text = format!(
+            "what its maker still shares with the caller after {} (its umask: CLONE_FS, its descriptors: CLONE_FILES)",
+            called(flags, n, outcome)
+        );
+        t.check(Call::seen(text, found)).proves(id).is(SHARED & (Flags::FS | Flags::FILES) & !separated)?;
+        if let Some(semaphore) = &self.semaphore {
+            // The undo list was shared, and its last user is still there.
+            let when = format!("after the end of the caller of {}", called(flags, n, outcome));
+            semaphore.check_value(t, &when, SEMAPHORE - 1, id)?;
+            t.setup(Call::new("semctl(SETVAL)", undo::set(semaphore.id(), SEMAPHORE)))?;
+        }
+        Ok(outcome)
+    }
+
+    /// The caller's life.
+    fn judge(&self, t: &Test, flags: Flags, n: u32, id: &'static str) -> Done {
+        if let Some(semaphore) = &self.semaphore {
+            let taken = take_with_undo(semaphore.id());
+            t.setup(Call::new("semop(-1, SEM_UNDO)", taken))?;
+        }
+        (self.enter)(t)?;
+        let fail_nth = FailNth::open(t)?;
+        let before = self.observer.state();
+        let outcome = fail_nth.unshare(t, flags, n)?;
+        let after = self.observer.state();
+        self.slip.register.store(outcome.register, Ordering::Release);
+        self.slip.left.store(outcome.left, Ordering::Release);
+        let call = Call::zero_on_success(called(flags, n, outcome), outcome.register);
+        let result = call.result().map(drop);
+        check_result(t, call, flags, outcome, id)?;
+        let prediction = match result {
+            Ok(()) => predict(&self.start, flags, &Kernel::of(t.facts())),
+            Err(_) => Prediction::nothing(),
+        };
+        check_changes(t, flags, id, &prediction, &before, &after)?;
+        if result.is_err() && t.facts().has(Feature::Kcmp) {
+            let asked = if self.semaphore.is_some() { SHARED } else { SHARED & !Flags::SYSVSEM };
+            let shared = shared_flags(getpid().as_raw(), getppid().as_raw(), asked);
+            let text = format!("what the caller and its maker share after {}, by kcmp", called(flags, n, outcome));
+            t.check(Call::new(text, shared)).proves(id).is(asked)?;
+        }
+        leave_marks();
+        Ok(())
+    }
+
+    /// Has the allocations of these calls fail one after the other: all of them, or in the quick
+    /// tier a choice by the seed. Each caller is judged.
+    ///
+    /// # Errors
+    /// Something differs: a failed check is on record. Or nothing failed: the case is broken.
+    #[track_caller]
+    pub fn sweep(&self, t: &Test, flags: Flags, id: &'static str) -> Done<Figures> {
+        let count = self.count(t, flags, id)?;
+        let mut figures = Figures { flags, sites: count, ..Figures::default() };
+        for n in chosen(t, count) {
+            let outcome = self.call(t, flags, n, id)?;
+            // There are fewer this time: what a kernel keeps at hand it need not allocate.
+            if outcome.left > 0 {
+                continue;
+            }
+            figures.tried += 1;
+            match Call::zero_on_success("", outcome.register).result() {
+                Ok(()) => figures.tolerated += 1,
+                Err(failure) => *figures.failed.entry(format!("{failure:?}")).or_default() += 1,
+            }
+        }
+        t.note(figures.to_string());
+        if figures.failed.is_empty() {
+            return Err(t.broken(
+                format!("unshare({flags}) with failing allocations"),
+                format!("no call failed ({figures}): nothing is shown of calls that do"),
+            ));
+        }
+        Ok(figures)
+    }
+
+    /// Checks that among the sites of these calls there is one whose failure gives this error.
+    ///
+    /// # Errors
+    /// There is none, or something else differs: a failed check is on record.
+    #[track_caller]
+    pub fn sweep_for(&self, t: &Test, flags: Flags, errno: Errno, id: &'static str) -> Done {
+        let mut sites: Vec<u32> = (1..=self.count(t, flags, id)?).collect();
+        // In one and the same order, the refills come at the same sites each time.
+        let mut random = fastrand::Rng::with_seed(t.seed());
+        let (mut tried, mut found) = (0, 0);
+        for _ in 0..SEARCHES {
+            random.shuffle(&mut sites);
+            for n in &sites {
+                let outcome = self.call(t, flags, *n, id)?;
+                tried += u32::from(outcome.left == 0);
+                found += u32::from(outcome.register == -(errno as i64));
+            }
+            if found > 0 {
+                break;
+            }
+        }
+        let text = format!("how many of {tried} calls of unshare({flags}) with one allocation failing gave {errno:?}");
+        t.note(format!("{text}: {found}"));
+        t.check(Call::seen(text, found)).proves(id).holds("one at least", |count| *count > 0).map(drop)
+    }
+
+    /// How many allocations the call makes in a caller, with none of them failing.
+    ///
+    /// # Errors
+    /// The caller is judged as those in which one fails: a failed check is on record.
+    #[track_caller]
+    pub fn count(&self, t: &Test, flags: Flags, id: &'static str) -> Done<u32> {
+        Ok(BEYOND - self.call(t, flags, BEYOND, id)?.left)
+    }
+}
+
+/// The sites to try.
+fn chosen(t: &Test, count: u32) -> Vec<u32> {
+    let mut all: Vec<u32> = (1..=count).collect();
+    if t.tier() > Tier::Quick || all.len() <= QUICK_SITES {
+        return all;
+    }
+    fastrand::Rng::with_seed(t.seed()).shuffle(&mut all);
+    all.truncate(QUICK_SITES);
+    all.sort_unstable();
+    all
+}
+
+fn called(flags: Flags, n: u32, outcome: Outcome) -> String {
+    match outcome.left {
+        0 => format!("unshare({flags}) with allocation {n} failing"),
+        _ => format!("unshare({flags}) with no allocation failing"),
+    }
+}
+
+#[track_caller]
+fn check_result(t: &Test, call: Call<()>, flags: Flags, outcome: Outcome, id: &'static str) -> Done {
+    if outcome.left > 0 {
+        return t.check(call).proves(id).succeeds();
+    }
+    let allowed = without_memory(flags, t.facts().version);
+    let fine = match (call.result(), &allowed) {
+        (Ok(()), _) => true,
+        (Err(Failure::Errno(errno)), Some(allowed)) => allowed.contains(&errno),
+        (Err(Failure::Errno(errno)), None) => errno != Errno::UnknownErrno,
+        (Err(Failure::Returned(_)), _) => false,
+    };
+    let errors = match &allowed {
+        None => "an errno".to_owned(),
+        Some(allowed) => {
+            let names: Vec<_> = allowed.iter().map(|errno| format!("{errno:?}")).collect();
+            names.join(" or ")
+        }
+    };
+    let said = match call.result() {
+        Ok(()) => "0".to_owned(),
+        Err(failure) => format!("{failure:?}"),
+    };
+    t.check(Call::seen(call.text().to_owned(), Said(said)))
+        .proves(id)
+        .holds(&format!("{errors}, or 0 where the call does without"), |_| fine)
+        .map(drop)
+}

@@ -1,0 +1,322 @@
+//! What tasks of a storm do beside those that unshare: what races with them for the same locks and
+//! counts (section 7 of the behaviour catalogue), again and again until the calls have returned.
+//!
+//! Nothing of it can be seen when it is over, in whatever order it came: so the unsharers are judged as
+//! exactly as without it. Raw system calls alone: these tasks share memory, and with it errno.
+
+use std::sync::atomic::Ordering;
+
+use syscalls::{Errno, Sysno, syscall};
+
+use super::plan::Action;
+use super::segment::Stage;
+use super::task::Orders;
+
+/// What disturbs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// chdir, chroot and umask to what they are: CLONE_FS and CLONE_NEWNS copy them.
+    Places,
+    /// clone(CLONE_FS) and exit: a sharer more, and the last one gone. EAGAIN is allowed, while a sharer
+    /// executes a program.
+    Sharer,
+    /// dup2, close and close_range: CLONE_FILES copies the table.
+    Descriptors,
+    /// mount and umount in the mount namespace that CLONE_NEWNS copies.
+    Mounts,
+    /// semop with SEM_UNDO on a set of its own, and its removal, while others leave the undo list.
+    Semaphores,
+    /// setns into namespaces that the others have just made.
+    Follower,
+    /// ptrace: seizes those that unshare, stops them and lets go.
+    Tracer,
+    /// Signals with a handler and without SA_RESTART.
+    Signals,
+    /// Reads links, status, mounts and descriptors of all tasks in /proc.
+    Reader,
+}
+
+/// What a task that disturbs ends with.
+pub const DISTURBED: i32 = 43;
+
+/// The descriptors that a task may use: far from the marks of others.
+fn own_descriptor(number: usize) -> i32 {
+    300 + 4 * number as i32
+}
+
+/// A signal that nobody notices who does not catch it, as an executed program does not.
+pub const SIGNAL: i32 = libc::SIGURG;
+
+/// A path made without allocating.
+struct Path {
+    text: [u8; 64],
+    length: usize,
+}
+
+impl Path {
+    fn of_task(tid: u32, rest: &str) -> Path {
+        let mut path = Path { text: [0; 64], length: 0 };
+        path.push(b"/proc/");
+        let mut digits = [0; 10];
+        let mut at = digits.len();
+        let mut number = tid;
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        path.push(&digits[at..]);
+        path.push(rest.as_bytes());
+        path
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.text[self.length..self.length + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    /// It, ended by a zero.
+    fn as_ptr(&self) -> *const u8 {
+        self.text.as_ptr()
+    }
+}
+
+/// What is not an error: a task that is gone, or going.
+const GONE: [Errno; 3] = [Errno::ENOENT, Errno::ESRCH, Errno::EACCES];
+
+fn unless(allowed: &[Errno], result: Result<usize, Errno>) -> Result<Option<usize>, Errno> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(errno) if allowed.contains(&errno) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Calls it again where a signal came between, as with SA_RESTART it would be.
+fn patiently(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
+impl Orders {
+    /// Disturbs until the calls of the round have returned. Gives the exit status; what a call failed
+    /// with that must not fail is left in the slot.
+    pub(super) fn disturb(&self, role: Role) -> i32 {
+        let slot = &self.segment.slots[self.number];
+        let mut turn = 0;
+        loop {
+            if let Err(errno) = self.disturb_once(role, turn) {
+                slot.result.store(-i64::from(errno.into_raw()), Ordering::Release);
+                break;
+            }
+            turn += 1;
+            if self.segment.settle.value.load(Ordering::Acquire) != 0 {
+                break;
+            }
+        }
+        slot.threads.store(turn as u32, Ordering::Release);
+        DISTURBED
+    }
+
+    /// The thread ID of the next task after turn `turn` that does what `wanted` says.
+    fn target(&self, turn: usize, wanted: impl Fn(Action) -> bool) -> Option<u32> {
+        let count = self.actions.len();
+        (0..count)
+            .map(|step| (self.number + 1 + turn + step) % count)
+            .filter(|other| *other != self.number && wanted(self.actions[*other]))
+            .map(|other| &self.segment.slots[other])
+            .find(|slot| slot.stage() >= Stage::Ready)
+            .map(|slot| slot.tid.load(Ordering::Acquire))
+    }
+
+    fn disturb_once(&self, role: Role, turn: usize) -> Result<(), Errno> {
+        match role {
+            Role::Places => self.set_places(),
+            Role::Sharer => share_and_exit(),
+            Role::Descriptors => self.change_descriptors(),
+            Role::Mounts => self.change_mounts(),
+            Role::Semaphores => use_semaphores(),
+            Role::Follower => self.follow(turn),
+            Role::Tracer => self.trace(turn),
+            Role::Signals => self.signal(turn),
+            Role::Reader => self.read(turn),
+        }
+    }
+
+    fn set_places(&self) -> Result<(), Errno> {
+        // SAFETY: strings that live on; the numbers are what they are already.
+        unsafe {
+            syscall!(Sysno::chdir, c".".as_ptr())?;
+            syscall!(Sysno::chroot, c"/".as_ptr())?;
+            syscall!(Sysno::umask, self.umask)?;
+        }
+        Ok(())
+    }
+
+    fn change_descriptors(&self) -> Result<(), Errno> {
+        let own = own_descriptor(self.number);
+        // SAFETY: the descriptors are this task's own, the calls take numbers.
+        unsafe {
+            syscall!(Sysno::dup2, 0, own)?;
+            syscall!(Sysno::dup2, own, own + 1)?;
+            syscall!(Sysno::dup2, own + 1, own + 2)?;
+            syscall!(Sysno::close, own)?;
+            syscall!(Sysno::close_range, own, own + 3, 0)?;
+        }
+        Ok(())
+    }
+
+    fn change_mounts(&self) -> Result<(), Errno> {
+        let (kind, directory, none) = (c"tmpfs".as_ptr(), self.disturbed.as_ptr(), std::ptr::null::<u8>());
+        // SAFETY: strings that live on.
+        unsafe {
+            patiently(|| syscall!(Sysno::mount, kind, directory, kind, 0, none))?;
+            patiently(|| syscall!(Sysno::umount2, directory, libc::MNT_DETACH))?;
+        }
+        Ok(())
+    }
+
+    fn follow(&self, turn: usize) -> Result<(), Errno> {
+        // Not those that share root and cwd, or handlers, with others: into these nobody may go.
+        const LINKS: [&str; 4] = ["/ns/uts", "/ns/ipc", "/ns/net", "/ns/cgroup"];
+        let Some(tid) = self.target(turn, |action| matches!(action, Action::Unshare(_))) else {
+            return Ok(());
+        };
+        let path = Path::of_task(tid, LINKS[turn % LINKS.len()]);
+        // SAFETY: the path lives through the call; the descriptor is closed again.
+        unsafe {
+            let opened = syscall!(Sysno::open, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+            if let Some(fd) = unless(&GONE, opened)? {
+                let entered = patiently(|| syscall!(Sysno::setns, fd, 0));
+                syscall!(Sysno::close, fd)?;
+                entered?;
+            }
+        }
+        Ok(())
+    }
+
+    fn trace(&self, turn: usize) -> Result<(), Errno> {
+        // Of two that trace each other, neither would go on.
+        let Some(tid) = self.target(turn, |action| matches!(action, Action::Unshare(_))) else {
+            return Ok(());
+        };
+        let mut status = 0i32;
+        // SAFETY: the calls take numbers, and write to a live one.
+        unsafe {
+            let seized = syscall!(Sysno::ptrace, libc::PTRACE_SEIZE, tid, 0, 0);
+            // Somebody else traces it, or it is gone.
+            if unless(&[Errno::EPERM, Errno::ESRCH], seized)?.is_none() {
+                return Ok(());
+            }
+            unless(&GONE, syscall!(Sysno::ptrace, libc::PTRACE_INTERRUPT, tid, 0, 0))?;
+            patiently(|| syscall!(Sysno::wait4, tid, &raw mut status, libc::__WALL, 0))?;
+            let mut signal = 0;
+            // Stopped for a signal, which is its own.
+            if libc::WIFSTOPPED(status) && status >> 16 == 0 {
+                signal = libc::WSTOPSIG(status);
+            }
+            if libc::WIFSTOPPED(status) {
+                unless(&GONE, syscall!(Sysno::ptrace, libc::PTRACE_DETACH, tid, 0, signal))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn signal(&self, turn: usize) -> Result<(), Errno> {
+        let pause = [0i64, 1_000_000 / self.actions.len().max(1) as i64];
+        if let Some(tid) = self.target(turn, |_| true) {
+            // SAFETY: takes numbers.
+            unless(&GONE, unsafe { syscall!(Sysno::tkill, tid, SIGNAL) })?;
+        }
+        // SAFETY: reads seconds and nanoseconds.
+        unless(&[Errno::EINTR], unsafe { syscall!(Sysno::nanosleep, pause.as_ptr(), 0) })?;
+        Ok(())
+    }
+
+    fn read(&self, turn: usize) -> Result<(), Errno> {
+        const LINKS: [&str; 4] = ["/ns/mnt", "/ns/uts", "/cwd", "/root"];
+        const FILES: [&str; 4] = ["/status", "/mountinfo", "/cgroup", "/fdinfo"];
+        let Some(tid) = self.target(turn, |_| true) else {
+            return Ok(());
+        };
+        let mut read = [0u8; 1024];
+        for link in LINKS {
+            let path = Path::of_task(tid, link);
+            // SAFETY: the path and the buffer live through the call.
+            unless(&GONE, unsafe { syscall!(Sysno::readlink, path.as_ptr(), read.as_mut_ptr(), read.len()) })?;
+        }
+        for file in FILES {
+            let path = Path::of_task(tid, file);
+            // SAFETY: the path and the buffer live through the calls; the descriptor is closed again.
+            unsafe {
+                let opened = syscall!(Sysno::open, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+                // It has no mount namespace or no root any more.
+                let Some(fd) = unless(&[GONE[0], GONE[1], GONE[2], Errno::EINVAL], opened)? else {
+                    continue;
+                };
+                let number = if file == "/fdinfo" { Sysno::getdents64 } else { Sysno::read };
+                let result = patiently(|| syscall!(number, fd, read.as_mut_ptr(), read.len()));
+                syscall!(Sysno::close, fd)?;
+                unless(&GONE, result)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes a task that shares root and cwd, which exits at once.
+fn share_and_exit() -> Result<(), Errno> {
+    let mut status = 0i32;
+    // SAFETY: without CLONE_VM the child has a copy of the memory; it ends at once. It is reaped.
+    unsafe {
+        let made = syscall!(Sysno::clone, libc::CLONE_FS | libc::SIGCHLD, 0, 0, 0, 0);
+        match unless(&[Errno::EAGAIN], made)? {
+            Some(0) => {
+                let _ = syscall!(Sysno::exit_group, 0);
+            }
+            Some(child) => {
+                patiently(|| syscall!(Sysno::wait4, child, &raw mut status, libc::__WALL, 0))?;
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Takes from a set of its own, to be undone, and removes the set.
+fn use_semaphores() -> Result<(), Errno> {
+    // SAFETY: the operations live through the call; the set is this task's own.
+    unsafe {
+        let set = match syscall!(Sysno::semget, libc::IPC_PRIVATE, 1, 0o600) {
+            Ok(set) => set,
+            // Not built in, or as many as may be are there.
+            Err(Errno::ENOSYS | Errno::ENOSPC) => return Ok(()),
+            Err(errno) => return Err(errno),
+        };
+        let operation =
+            |number| libc::sembuf { sem_num: 0, sem_op: number, sem_flg: (libc::SEM_UNDO | libc::IPC_NOWAIT) as i16 };
+        let mut operations = [operation(2), operation(-1)];
+        let done = syscall!(Sysno::semop, set, operations.as_mut_ptr(), 2);
+        syscall!(Sysno::semctl, set, 0, libc::IPC_RMID, 0)?;
+        done?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_made_without_allocating() {
+        let path = Path::of_task(1203, "/ns/uts");
+        assert_eq!(&path.text[..path.length + 1], b"/proc/1203/ns/uts\0");
+    }
+}

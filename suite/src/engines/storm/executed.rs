@@ -1,0 +1,74 @@
+//! The program that a task of the storm executes: this one. It finds the segment through a
+//! descriptor it inherited, says that it runs, and ends.
+
+use std::ffi::{CString, c_char};
+use std::os::fd::BorrowedFd;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+use super::segment::{MOST_TASKS, Stage, announce, map_borrowed};
+use super::task::EXECUTED;
+
+/// The argument that tells such a task from a user's call.
+const ARGUMENT: &str = "--storm-task";
+
+/// Argument vectors for the program, one for each task, ended as execve wants them.
+pub(super) struct Arguments {
+    _strings: Vec<CString>,
+    vectors: Vec<[*const c_char; 5]>,
+}
+
+impl Arguments {
+    /// Writes them down before there are tasks: afterwards nobody may allocate.
+    pub(super) fn prepare(segment: i32, tasks: usize) -> Arguments {
+        let string = |text: String| CString::new(text).unwrap_or_default();
+        let mut strings =
+            vec![string("unshare-conformance".to_owned()), string(ARGUMENT.to_owned()), string(segment.to_string())];
+        strings.extend((0..tasks).map(|number| string(number.to_string())));
+        let vectors = (0..tasks)
+            .map(|number| {
+                [
+                    strings[0].as_ptr(),
+                    strings[1].as_ptr(),
+                    strings[2].as_ptr(),
+                    strings[3 + number].as_ptr(),
+                    std::ptr::null(),
+                ]
+            })
+            .collect();
+        Arguments { _strings: strings, vectors }
+    }
+
+    /// The vector of one task.
+    pub(super) fn of(&self, number: usize) -> *const *const c_char {
+        self.vectors[number].as_ptr()
+    }
+}
+
+/// If this process was executed by a task of the storm, does what such a process does and gives
+/// its exit status. Called first in `main`.
+pub fn run_if_executed() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next()? != ARGUMENT {
+        return None;
+    }
+    let mut number = || arguments.next()?.to_str()?.parse::<i32>().ok();
+    let (segment, task) = (number()?, number()?);
+    let failed = Some(ExitCode::FAILURE);
+    // SAFETY: the descriptor was inherited and stays open until this process ends.
+    let segment = unsafe {
+        if libc::fcntl(segment, libc::F_GETFD) < 0 {
+            return failed;
+        }
+        BorrowedFd::borrow_raw(segment)
+    };
+    let (Ok(segment), Ok(task @ 0..MOST_TASKS)) = (map_borrowed(segment), usize::try_from(task)) else {
+        return failed;
+    };
+    let slot = &segment.slots[task];
+    let threads = std::fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count());
+    slot.threads.store(threads as u32, Ordering::Release);
+    slot.reach(Stage::Executed);
+    announce(segment);
+    Some(ExitCode::from(EXECUTED as u8))
+}

@@ -1,0 +1,272 @@
+//! The storm of processes: tasks made by clone(2) that share memory, root and cwd, descriptors,
+//! signal handlers and semaphore undo list with their starter and with each other.
+
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use harness::prelude::*;
+use harness::starvation::{Patience, Tasks};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use syscalls::{Sysno, syscall};
+
+use super::TASKS;
+use super::disturb::{DISTURBED, SIGNAL};
+use super::ground::{Ground, PATIENCE, play_rounds, release};
+use super::plan::{Action, Plan, Theme};
+use super::report::Figures;
+use super::segment::{MOST_TASKS, Segment, Slot, Stage};
+use super::task::{EXECUTED, Orders, UNSHARED, exit_status};
+use super::verdicts::{judge_one, judge_sharing};
+use crate::sharing::undo::Semaphore;
+use crate::spec::flags::Flags;
+use crate::spec::model::Start;
+use crate::tasks::vm::{Stack, start_on};
+
+/// What the tasks share.
+const SHARING: Flags = Flags(Flags::VM.0 | Flags::FS.0 | Flags::FILES.0 | Flags::SIGHAND.0 | Flags::SYSVSEM.0);
+
+/// The value the semaphore starts from; each task takes one from it, to be undone.
+const SEMAPHORE: i32 = 100;
+
+/// Runs the storm's rounds.
+///
+/// # Errors
+/// A round showed what a conforming kernel does not do.
+pub fn process_storm(t: &Test) -> Done {
+    let stacks: Vec<Stack> = (0..TASKS).map(|_| Stack::new()).collect();
+    let draw = |random: &mut fastrand::Rng, pool: &[Flags]| Plan::of_processes(random, TASKS, pool);
+    play_rounds(t, draw, |ground, plan, figures| play(ground, &stacks, plan, figures))
+}
+
+/// Runs rounds of 2 to 64 tasks about one theme.
+///
+/// # Errors
+/// A round showed what a conforming kernel does not do.
+pub fn deep_storm(t: &Test, theme: Theme) -> Done {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
+    extern "C" fn nothing(_: c_int) {}
+    // Without SA_RESTART, so that it would show if a call gave up for it (RACE-20).
+    let noticed = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    let signal = t.setup(Call::new("signal", Signal::try_from(SIGNAL)))?;
+    // SAFETY: the handler does nothing.
+    t.setup(Call::new("sigaction(SIGURG)", unsafe { sigaction(signal, &noticed) }))?;
+    let stacks: Vec<Stack> = (0..MOST_TASKS).map(|_| Stack::new()).collect();
+    let draw = |random: &mut fastrand::Rng, pool: &[Flags]| Plan::of_theme(theme, random, pool);
+    play_rounds(t, draw, |ground, plan, figures| play(ground, &stacks, plan, figures))
+}
+
+fn play(ground: &Ground, stacks: &[Stack], plan: &Plan, figures: &mut Figures) -> Done {
+    let t = ground.t;
+    let semaphore = if t.facts().has(Feature::SysvIpc) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
+    let semaphore_id = semaphore.as_ref().map_or(-1, Semaphore::id);
+    // Kept: nothing may be known of a task that was not seen to end.
+    let actions: &'static [Action] = Box::leak(plan.actions.clone().into_boxed_slice());
+    let orders: Vec<Orders> =
+        (0..actions.len()).map(|number| ground.orders(number, actions, plan.spread, semaphore_id)).collect();
+    let mut crew = Crew::start(t, ground.mapping.segment, &orders, stacks)?;
+    let result = crew.run_round(t).and_then(|()| judge_unsharers(t, &crew, &orders)).and_then(|()| crew.end_round(t));
+    if result.is_err() {
+        crew.kill_all();
+        return result;
+    }
+    judge_endings(t, &crew, &orders)?;
+    let actions = orders.iter().map(|order| order.action);
+    let tasks: Vec<_> = actions.zip(crew.slots()).collect();
+    figures.add(&tasks);
+    match semaphore {
+        Some(semaphore) => judge_semaphore(t, &semaphore, plan.actions.len()),
+        None => Ok(()),
+    }
+}
+
+/// All tasks are gone but the starter, which shares their undo list: nothing may have been undone
+/// yet, and all of it must be when the last sharer leaves (EFF-SEM-03, EFF-SEM-04, RACE-08).
+fn judge_semaphore(t: &Test, semaphore: &Semaphore, tasks: usize) -> Done {
+    let taken = SEMAPHORE - tasks as i32;
+    semaphore.check_value(t, "with the last sharer alive", taken, "EFF-SEM-03")?;
+    t.check(crate::call::raw::unshare(Flags::SYSVSEM)).proves("RACE-01").succeeds()?;
+    semaphore.check_value(t, "when the last sharer has left", SEMAPHORE, "EFF-SEM-04")
+}
+
+/// The tasks of a round, seen from their starter.
+struct Crew<'o> {
+    segment: &'static Segment,
+    orders: &'o [Orders],
+    pids: Vec<Pid>,
+    endings: Vec<Option<WaitStatus>>,
+    patience: Patience,
+}
+
+extern "C" fn carry_out(orders: *mut c_void) -> c_int {
+    // SAFETY: the orders outlive every task of the round.
+    let orders = unsafe { &*orders.cast::<Orders>() };
+    // SAFETY: takes a signal number: no task outlives the case.
+    let _ = unsafe { syscall!(Sysno::prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+    orders.carry_out()
+}
+
+impl<'o> Crew<'o> {
+    fn start(t: &Test, segment: &'static Segment, orders: &'o [Orders], stacks: &[Stack]) -> Done<Self> {
+        let mut crew = Crew {
+            segment,
+            orders,
+            pids: Vec::new(),
+            endings: vec![None; orders.len()],
+            patience: Patience::new(t.patience(PATIENCE), Tasks::Descendants),
+        };
+        for (order, stack) in orders.iter().zip(stacks) {
+            let argument = std::ptr::from_ref(order).cast_mut().cast();
+            // SAFETY: the stack is used by this task alone until it is reaped; the orders and the
+            // segment outlive it; its body allocates nothing and writes no errno.
+            match unsafe { start_on(t, SHARING, stack, carry_out, argument) } {
+                Ok(pid) => crew.pids.push(pid),
+                Err(stop) => {
+                    crew.kill_all();
+                    return Err(stop);
+                }
+            }
+        }
+        Ok(crew)
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &'static Slot> {
+        self.segment.slots[..self.orders.len()].iter()
+    }
+
+    /// Begins the round and waits until every task that unshares has looked twice.
+    fn run_round(&mut self, t: &Test) -> Done {
+        self.wait_until(t, "all tasks are ready", |_, slot| slot.stage() >= Stage::Ready)?;
+        release(&self.segment.go);
+        self.wait_until(t, "all unshare calls have returned", |order, slot| {
+            !matches!(order.action, Action::Unshare(_)) || slot.stage() >= Stage::Done
+        })?;
+        release(&self.segment.settle);
+        self.wait_until(t, "all tasks that unshared have looked again", |order, slot| {
+            !matches!(order.action, Action::Unshare(_)) || slot.stage() >= Stage::Settled
+        })
+    }
+
+    /// Lets the tasks end and waits for every one.
+    fn end_round(&mut self, t: &Test) -> Done {
+        release(&self.segment.end);
+        loop {
+            self.reap();
+            if self.endings.iter().all(Option::is_some) {
+                return Ok(());
+            }
+            if self.patience.is_over() {
+                let missing = self.pids.iter().zip(&self.endings).filter(|(_, e)| e.is_none());
+                let missing: Vec<_> = missing.map(|(pid, _)| pid.to_string()).collect();
+                return t
+                    .check(Call::seen("tasks that have not ended", missing.join(", ")))
+                    .proves("RACE-01")
+                    .is(String::new());
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
+    fn reap(&mut self) {
+        for (pid, ending) in self.pids.iter().zip(&mut self.endings) {
+            if ending.is_none() {
+                let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
+                match waitpid(*pid, Some(flags)) {
+                    Ok(WaitStatus::StillAlive) => {}
+                    Ok(status) => *ending = Some(status),
+                    Err(_) => *ending = Some(WaitStatus::StillAlive),
+                }
+            }
+        }
+    }
+
+    fn wait_until(&mut self, t: &Test, what: &str, reached: impl Fn(&Orders, &Slot) -> bool) -> Done {
+        loop {
+            let seen = self.segment.progress.value.load(Ordering::Acquire);
+            let missing: Vec<_> = self
+                .orders
+                .iter()
+                .zip(self.slots())
+                .filter(|(order, slot)| !reached(order, slot))
+                .map(|(order, slot)| format!("task {} {:?} is {:?}", order.number, order.action, slot.stage()))
+                .collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            if self.patience.is_over() {
+                return t
+                    .check(Call::seen(format!("whether {what}"), missing.join("; ")))
+                    .proves("RACE-01")
+                    .is(String::new());
+            }
+            let _ = self.segment.progress.wait_for(seen, Duration::from_millis(50));
+        }
+    }
+
+    fn kill_all(&mut self) {
+        for (pid, ending) in self.pids.iter().zip(&self.endings) {
+            if ending.is_none() {
+                let _ = kill(*pid, Signal::SIGKILL);
+                let _ = waitpid(*pid, Some(WaitPidFlag::__WALL));
+            }
+        }
+    }
+}
+
+/// Compares every task that unshared with the model.
+fn judge_unsharers(t: &Test, crew: &Crew, orders: &[Orders]) -> Done {
+    let start = Start { handlers_shared: true, memory_shared: true, ..Start::of(t.facts()) };
+    let own = nix::unistd::getpid().as_raw();
+    for ((order, slot), pid) in orders.iter().zip(crew.slots()).zip(&crew.pids) {
+        let (Action::Unshare(flags), number) = (order.action, order.number) else {
+            continue;
+        };
+        judge_one(t, flags, &start, slot, number)?;
+        judge_sharing(t, flags, &start, own, (pid.as_raw(), number))?;
+    }
+    Ok(())
+}
+
+/// Every task must have ended as its action says.
+fn judge_endings(t: &Test, crew: &Crew, orders: &[Orders]) -> Done {
+    for ((order, slot), ending) in orders.iter().zip(crew.slots()).zip(&crew.endings) {
+        let number = order.number;
+        if let Action::Disturb(role) = order.action {
+            t.check(Call::zero_on_success(
+                format!("what task {number} did beside, {role:?}"),
+                slot.result.load(Ordering::Acquire),
+            ))
+            .proves("RACE-01")
+            .succeeds()?;
+        }
+        if order.action == Action::Exec {
+            t.check(Call::zero_on_success(format!("execve by task {number}"), slot.result.load(Ordering::Acquire)))
+                .proves("RACE-01")
+                .succeeds()?;
+        }
+        let expected = match order.action {
+            Action::Exec => EXECUTED,
+            Action::Exit | Action::ExitThread => exit_status(number),
+            Action::Unshare(_) => UNSHARED,
+            Action::Disturb(_) => DISTURBED,
+        };
+        let status = match ending {
+            Some(WaitStatus::Exited(_, status)) => format!("status {status}"),
+            other => format!("{other:?}"),
+        };
+        t.check(Call::seen(format!("end of task {number}, {:?}", order.action), status))
+            .proves("RACE-01")
+            .is(format!("status {expected}"))?;
+        if order.action == Action::Exec {
+            t.check(Call::seen(
+                format!("threads of the program that task {number} executed"),
+                slot.threads.load(Ordering::Acquire),
+            ))
+            .proves("RACE-01")
+            .is(1)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! Figures of a storm: how many rounds, how close together the tasks began, how many rounds truly
+//! had calls side by side in the kernel.
+
+use super::plan::Action;
+use super::segment::{Slot, Stage};
+use std::sync::atomic::Ordering;
+
+/// What is counted over the rounds of a storm.
+#[derive(Debug, Default)]
+pub(super) struct Figures {
+    rounds: u32,
+    overlapped: u32,
+    succeeded: u32,
+    refused: u32,
+    unfinished: u32,
+    skews: Vec<u64>,
+}
+
+impl Figures {
+    /// Counts a finished round.
+    pub(super) fn add(&mut self, tasks: &[(Action, &Slot)]) {
+        self.rounds += 1;
+        let began: Vec<u64> =
+            tasks.iter().map(|(_, slot)| slot.began.load(Ordering::Acquire)).filter(|began| *began != 0).collect();
+        if let (Some(first), Some(last)) = (began.iter().min(), began.iter().max()) {
+            self.skews.push(last - first);
+        }
+        let mut calls = Vec::new();
+        for (action, slot) in tasks {
+            if !matches!(action, Action::Unshare(_)) {
+                continue;
+            }
+            if slot.stage() < Stage::Done {
+                self.unfinished += 1;
+                continue;
+            }
+            let result = slot.result.load(Ordering::Acquire);
+            let count = if result == 0 { &mut self.succeeded } else { &mut self.refused };
+            *count += 1;
+            calls.push((slot.began.load(Ordering::Acquire), slot.ended.load(Ordering::Acquire)));
+        }
+        calls.sort_unstable();
+        if calls.windows(2).any(|pair| pair[1].0 < pair[0].1) {
+            self.overlapped += 1;
+        }
+    }
+
+    /// The figures in one line.
+    pub(super) fn line(mut self, seed: u64) -> String {
+        self.skews.sort_unstable();
+        let median = self.skews.get(self.skews.len() / 2).copied().unwrap_or(0);
+        let longest = self.skews.last().copied().unwrap_or(0);
+        let cut_off = match self.unfinished {
+            0 => String::new(),
+            count => format!(", {count} cut off by execve or _exit"),
+        };
+        format!(
+            "{} rounds from seed {seed}: start skew {} µs (median), {} µs (longest); \
+             calls overlapped in {} rounds; {} calls succeeded, {} were refused{cut_off}",
+            self.rounds,
+            median / 1000,
+            longest / 1000,
+            self.overlapped,
+            self.succeeded,
+            self.refused
+        )
+    }
+}

@@ -1,0 +1,245 @@
+//! The shared memory segment: the futexes that start a round, and what each task leaves there.
+
+use std::cell::UnsafeCell;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+use futex::{Futex, Shared};
+use harness::prelude::*;
+use syscalls::{Sysno, syscall};
+
+use crate::observe::{Place, State};
+
+/// Room for the largest storm.
+pub const MOST_TASKS: usize = 64;
+
+/// How far a task has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Stage {
+    /// It has not been made, or has not run yet.
+    None,
+    /// It waits for the round to begin.
+    Ready,
+    /// It has begun.
+    Acting,
+    /// Its call has returned and it has left what it saw.
+    Done,
+    /// It has looked again after everybody was done.
+    Settled,
+    /// The program it executed runs.
+    Executed,
+}
+
+impl Stage {
+    fn from_number(number: u32) -> Stage {
+        [Stage::None, Stage::Ready, Stage::Acting, Stage::Done, Stage::Settled, Stage::Executed]
+            .into_iter()
+            .find(|stage| *stage as u32 == number)
+            .unwrap_or(Stage::None)
+    }
+}
+
+/// What a task looks like from its own side at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct View {
+    /// Its state; without the list of descriptors, which others may be changing.
+    pub state: State,
+    /// The directory that tasks with a mount namespace of their own mount something on.
+    pub directory: Place,
+    /// Which of the tasks' marks are open descriptors here, one bit each.
+    pub marks: u64,
+}
+
+/// What one task leaves.
+#[repr(C)]
+pub struct Slot {
+    stage: AtomicU32,
+    /// What unshare returned; for execve, what it failed with.
+    pub result: AtomicI64,
+    /// Its thread ID.
+    pub tid: AtomicU32,
+    /// Nanoseconds of CLOCK_MONOTONIC when its call began.
+    pub began: AtomicU64,
+    /// … and when it had returned.
+    pub ended: AtomicU64,
+    /// How many threads the executed program has.
+    pub threads: AtomicU32,
+    /// Whether leaving marks worked: −errno of the first step that did not.
+    pub marking: AtomicI64,
+    before: UnsafeCell<View>,
+    after: UnsafeCell<View>,
+    settled: UnsafeCell<View>,
+}
+
+impl Slot {
+    /// How far the task has come.
+    pub fn stage(&self) -> Stage {
+        Stage::from_number(self.stage.load(Ordering::Acquire))
+    }
+
+    /// Says how far the task has come.
+    pub fn reach(&self, stage: Stage) {
+        self.stage.store(stage as u32, Ordering::Release);
+    }
+
+    /// Leaves a view; the stage that follows publishes it.
+    pub fn leave(&self, which: Which, view: View) {
+        // SAFETY: only the slot's own task writes, before the stage that lets others read.
+        unsafe { *self.cell(which).get() = view };
+    }
+
+    /// A view that was left.
+    pub fn view(&self, which: Which) -> View {
+        // SAFETY: read after the stage that published it; plain data, any bit pattern is valid.
+        unsafe { *self.cell(which).get() }
+    }
+
+    fn cell(&self, which: Which) -> &UnsafeCell<View> {
+        match which {
+            Which::Before => &self.before,
+            Which::After => &self.after,
+            Which::Settled => &self.settled,
+        }
+    }
+}
+
+/// Which of a task's looks at itself.
+#[derive(Clone, Copy, Debug)]
+pub enum Which {
+    /// Before the round began.
+    Before,
+    /// Right after its call.
+    After,
+    /// When all tasks had done their calls and left their marks.
+    Settled,
+}
+
+/// The segment. Mapped shared from a memory file, so that an executed program can map it again.
+#[repr(C)]
+pub struct Segment {
+    /// 0 until the round begins.
+    pub go: Futex<Shared>,
+    /// 0 until all calls are done and tasks shall look again.
+    pub settle: Futex<Shared>,
+    /// 0 until tasks shall end.
+    pub end: Futex<Shared>,
+    /// Raised whenever a task reaches a stage.
+    pub progress: Futex<Shared>,
+    /// How many tasks have been woken and are running.
+    pub awake: AtomicU32,
+    /// How many unshare calls have returned.
+    pub returned: AtomicU32,
+    /// One for each task; the last one is the starter's own.
+    pub slots: [Slot; MOST_TASKS],
+}
+
+// SAFETY: atomics, and views that are published through the stages.
+unsafe impl Sync for Segment {}
+
+/// A mapping of the segment and the memory file behind it.
+pub struct Mapping {
+    /// The segment.
+    pub segment: &'static Segment,
+    file: OwnedFd,
+}
+
+/// Where the memory file stays open, for the program that a task executes.
+const SEGMENT_FD: i32 = 62;
+
+impl Mapping {
+    /// Makes a segment. Its descriptor survives execve.
+    ///
+    /// # Errors
+    /// No memory: the case is broken.
+    #[track_caller]
+    pub fn make(t: &Test) -> Done<Mapping> {
+        // SAFETY: memfd_create copies the name; dup2 onto a number nothing of ours uses; the first
+        // descriptor is closed by its owner.
+        let fd = unsafe {
+            let low = libc::memfd_create(c"storm".as_ptr(), libc::MFD_CLOEXEC);
+            let low = t.setup(Call::new("memfd_create()", Errno::result(low)))?;
+            let low = OwnedFd::from_raw_fd(low);
+            Errno::result(libc::dup2(low.as_raw_fd(), SEGMENT_FD))
+        };
+        let fd = t.setup(Call::new("dup2(segment)", fd))?;
+        // SAFETY: the descriptor was just made and belongs to this mapping.
+        let file = unsafe { OwnedFd::from_raw_fd(fd) };
+        t.setup(Call::new("ftruncate(segment)", nix::unistd::ftruncate(&file, size_of::<Segment>() as i64)))?;
+        let mapped = t.setup(Call::new("mmap(segment)", map(&file)))?;
+        Ok(Mapping { segment: mapped, file })
+    }
+
+    /// The number of the memory file's descriptor.
+    pub fn fd(&self) -> i32 {
+        self.file.as_raw_fd()
+    }
+
+    /// Forgets the last round.
+    pub fn clear(&self) {
+        // SAFETY: all tasks of the last round are gone; zeroes are a valid segment.
+        unsafe {
+            let start = std::ptr::from_ref(self.segment).cast_mut().cast::<u8>();
+            std::ptr::write_bytes(start, 0, size_of::<Segment>());
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: all tasks that used the mapping are gone.
+        unsafe {
+            let start = std::ptr::from_ref(self.segment).cast_mut().cast();
+            libc::munmap(start, size_of::<Segment>());
+        }
+    }
+}
+
+/// Maps a segment from its memory file.
+pub fn map(file: &OwnedFd) -> Result<&'static Segment, Errno> {
+    map_borrowed(std::os::fd::AsFd::as_fd(file))
+}
+
+/// Maps a segment from a borrowed descriptor.
+pub fn map_borrowed(file: BorrowedFd) -> Result<&'static Segment, Errno> {
+    // SAFETY: a new shared mapping of a file that is large enough.
+    let address = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            size_of::<Segment>(),
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    if address == libc::MAP_FAILED {
+        return Err(Errno::last());
+    }
+    // SAFETY: the mapping starts with a segment, for which zeroes are valid.
+    Ok(unsafe { &*address.cast() })
+}
+
+/// Waits until a futex word is no longer 0, without writing errno: tasks that share memory share
+/// errno, too.
+pub fn wait_for(futex: &Futex<Shared>) {
+    while futex.value.load(Ordering::Acquire) == 0 {
+        // SAFETY: the word lives in the segment; no timeout.
+        let _ = unsafe { syscall!(Sysno::futex, &raw const futex.value, libc::FUTEX_WAIT, 0, 0) };
+    }
+}
+
+/// Raises the progress word and wakes who waits for it, without writing errno.
+pub fn announce(segment: &Segment) {
+    segment.progress.value.fetch_add(1, Ordering::AcqRel);
+    // SAFETY: the word lives in the segment.
+    let _ = unsafe { syscall!(Sysno::futex, &raw const segment.progress.value, libc::FUTEX_WAKE, i32::MAX) };
+}
+
+/// Nanoseconds of CLOCK_MONOTONIC, without the C library.
+pub fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes to a live structure.
+    let _ = unsafe { syscall!(Sysno::clock_gettime, libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

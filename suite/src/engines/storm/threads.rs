@@ -1,0 +1,265 @@
+//! The storm of threads: one process, whose threads run unshare while some of them run execve or
+//! _exit, which end all the others.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use harness::prelude::*;
+use harness::starvation::{Patience, Tasks};
+use nix::sys::wait::WaitStatus;
+
+use super::ground::{Ground, PATIENCE, play_rounds, release};
+use super::plan::{Action, Plan};
+use super::report::Figures;
+use super::segment::{MOST_TASKS, Slot, Stage, View, Which, announce, wait_for};
+use super::task::{EXECUTED, Orders, UNSHARED, exit_status};
+use super::verdicts::{judge_one, judge_sharing};
+use crate::call::check::check_changes;
+use crate::spec::flags::Flags;
+use crate::spec::model::{Prediction, Start, Threads};
+
+/// The slot of the process's first thread, which starts the others and waits.
+const LEADER: usize = MOST_TASKS - 1;
+
+/// Runs the storm's rounds.
+///
+/// # Errors
+/// A round showed what a conforming kernel does not do.
+pub fn thread_storm(t: &Test) -> Done {
+    let draw = |random: &mut fastrand::Rng, pool: &[Flags]| Plan::of_threads(random, super::TASKS, pool);
+    play_rounds(t, draw, play)
+}
+
+fn play(ground: &Ground, plan: &Plan, figures: &mut Figures) -> Done {
+    let t = ground.t;
+    let mut group = t.spawn("thread group", |t| lead(t, ground, plan))?;
+    let mut round = Round { t, ground, plan, patience: Patience::new(t.patience(PATIENCE), Tasks::Descendants) };
+    round.run(&mut group)?;
+    let slots = &ground.mapping.segment.slots;
+    let tasks: Vec<_> = plan.actions.iter().copied().zip(slots).collect();
+    figures.add(&tasks);
+    Ok(())
+}
+
+/// The life of the process's first thread.
+fn lead(t: &Test, ground: &Ground, plan: &Plan) -> Done {
+    let segment = ground.mapping.segment;
+    let actions: &'static [Action] = Box::leak(plan.actions.clone().into_boxed_slice());
+    let leader = ground.orders(0, actions, plan.spread, -1);
+    let slot = &segment.slots[LEADER];
+    for number in 0..plan.actions.len() {
+        let orders = ground.orders(number, actions, plan.spread, -1);
+        let spawned = std::thread::Builder::new().stack_size(256 * 1024).spawn(move || run(orders));
+        t.setup(Call::io("pthread_create()", spawned))?;
+    }
+    // Only now: the C library catches a signal of its own from the first thread on.
+    slot.leave(Which::Before, leader.view());
+    slot.reach(Stage::Ready);
+    announce(segment);
+    wait_for(&segment.settle);
+    slot.leave(Which::Settled, leader.view());
+    slot.reach(Stage::Settled);
+    announce(segment);
+    wait_for(&segment.end);
+    // SAFETY: ends the whole thread group, as it is.
+    unsafe { libc::_exit(UNSHARED) }
+}
+
+fn run(orders: Orders) {
+    let status = orders.carry_out();
+    // A thread that unshared waits until the process ends, and so ends with it. Only a failed
+    // execve comes back before: nothing else would end the process then.
+    if matches!(orders.action, Action::Exec) {
+        // SAFETY: ends the whole thread group, as it is.
+        unsafe { libc::_exit(status) }
+    }
+}
+
+struct Round<'a> {
+    t: &'a Test,
+    ground: &'a Ground<'a>,
+    plan: &'a Plan,
+    patience: Patience,
+}
+
+impl Round<'_> {
+    fn run(&mut self, group: &mut Task) -> Done {
+        let segment = self.ground.mapping.segment;
+        let ended = || has_ended(group.pid());
+        self.wait_until("all threads are ready", ended, |_, slot| slot.stage() >= Stage::Ready)?;
+        self.wait_for_leader(Stage::Ready)?;
+        release(&segment.go);
+        let fatal = self.plan.ends_the_process();
+        if !fatal {
+            let done = |action: Action, slot: &Slot| {
+                matches!(action, Action::Exec | Action::Exit) || slot.stage() >= Stage::Done
+            };
+            self.wait_until("all calls have returned", ended, done)?;
+        }
+        release(&segment.settle);
+        if !fatal {
+            let settled =
+                |action: Action, slot: &Slot| !matches!(action, Action::Unshare(_)) || slot.stage() >= Stage::Settled;
+            self.wait_until("all threads have looked again", ended, settled)?;
+            self.wait_for_leader(Stage::Settled)?;
+            self.judge_sharing(group)?;
+            release(&segment.end);
+        }
+        self.judge_ending(group)?;
+        self.judge_unsharers()?;
+        if !fatal {
+            self.judge_leader()?;
+        }
+        Ok(())
+    }
+
+    fn wait_until(&mut self, what: &str, ended: impl Fn() -> bool, reached: impl Fn(Action, &Slot) -> bool) -> Done {
+        let segment = self.ground.mapping.segment;
+        loop {
+            let seen = segment.progress.value.load(Ordering::Acquire);
+            let missing: Vec<_> = self
+                .plan
+                .actions
+                .iter()
+                .zip(&segment.slots)
+                .enumerate()
+                .filter(|(_, (action, slot))| !reached(**action, slot))
+                .map(|(number, (action, slot))| format!("thread {number} {action:?} is {:?}", slot.stage()))
+                .collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            if ended() || self.patience.is_over() {
+                return self
+                    .t
+                    .check(Call::seen(format!("whether {what}"), missing.join("; ")))
+                    .proves("RACE-01")
+                    .is(String::new());
+            }
+            let _ = segment.progress.wait_for(seen, Duration::from_millis(50));
+        }
+    }
+
+    fn wait_for_leader(&mut self, stage: Stage) -> Done {
+        let segment = self.ground.mapping.segment;
+        let slot = &segment.slots[LEADER];
+        while slot.stage() < stage {
+            let seen = segment.progress.value.load(Ordering::Acquire);
+            if self.patience.is_over() {
+                return self
+                    .t
+                    .check(Call::seen("stage of the thread group's leader", slot.stage()))
+                    .proves("RACE-01")
+                    .is(stage);
+            }
+            if slot.stage() < stage {
+                let _ = segment.progress.wait_for(seen, Duration::from_millis(50));
+            }
+        }
+        Ok(())
+    }
+
+    fn start_state(&self) -> Start {
+        Start { threads: Threads::Others, ..Start::of(self.t.facts()) }
+    }
+
+    fn unsharers(&self) -> impl Iterator<Item = (usize, Flags, &'static Slot)> {
+        let slots = &self.ground.mapping.segment.slots;
+        self.plan.actions.iter().zip(slots).enumerate().filter_map(|(number, (action, slot))| match action {
+            Action::Unshare(flags) => Some((number, *flags, slot)),
+            _ => None,
+        })
+    }
+
+    /// While the threads wait: what each shares with the first thread.
+    fn judge_sharing(&self, group: &Task) -> Done {
+        let (start, leader) = (self.start_state(), group.pid().as_raw());
+        for (number, flags, slot) in self.unsharers() {
+            let tid = slot.tid.load(Ordering::Acquire) as i32;
+            judge_sharing(self.t, flags, &start, leader, (tid, number))?;
+        }
+        Ok(())
+    }
+
+    /// The process must end as one of its threads says, or as the first thread does.
+    fn judge_ending(&mut self, group: &mut Task) -> Done {
+        let t = self.t;
+        while !has_ended(group.pid()) {
+            if self.patience.is_over() {
+                return t.check(Call::seen("whether the thread group has ended", false)).proves("RACE-01").is(true);
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        let status = match group.wait() {
+            Ok(WaitStatus::Exited(_, status)) => status,
+            other => {
+                return t
+                    .check(Call::seen("end of the thread group", format!("{other:?}")))
+                    .proves("RACE-01")
+                    .is("an exit".to_owned());
+            }
+        };
+        for (number, (action, slot)) in self.plan.actions.iter().zip(&self.ground.mapping.segment.slots).enumerate() {
+            if *action == Action::Exec {
+                let result = slot.result.load(Ordering::Acquire);
+                t.check(Call::zero_on_success(format!("execve by thread {number}"), result))
+                    .proves("RACE-01")
+                    .succeeds()?;
+            }
+        }
+        let legal: Vec<i32> = if self.plan.ends_the_process() {
+            let of = |(number, action): (usize, &Action)| match action {
+                Action::Exec => Some(EXECUTED),
+                Action::Exit => Some(exit_status(number)),
+                _ => None,
+            };
+            self.plan.actions.iter().enumerate().filter_map(of).collect()
+        } else {
+            vec![UNSHARED]
+        };
+        t.check(Call::seen("exit status of the thread group", status))
+            .proves("RACE-01")
+            .holds(&format!("one of {legal:?}"), |status| legal.contains(status))?;
+        let executed: Vec<_> =
+            self.ground.mapping.segment.slots.iter().filter(|slot| slot.stage() == Stage::Executed).collect();
+        t.check(Call::seen("programs that ran by execve", executed.len()))
+            .proves("RACE-01")
+            .is(usize::from(status == EXECUTED))?;
+        for slot in executed {
+            t.check(Call::seen("threads of the executed program", slot.threads.load(Ordering::Acquire)))
+                .proves("RACE-02")
+                .is(1)?;
+        }
+        Ok(())
+    }
+
+    fn judge_unsharers(&self) -> Done {
+        let start = self.start_state();
+        for (number, flags, slot) in self.unsharers() {
+            // One that execve or _exit overtook has nothing to show.
+            if slot.stage() >= Stage::Done {
+                judge_one(self.t, flags, &start, slot, number)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first thread unshared nothing: it looks as before.
+    fn judge_leader(&self) -> Done {
+        let slot = &self.ground.mapping.segment.slots[LEADER];
+        let (before, now): (View, View) = (slot.view(Which::Before), slot.view(Which::Settled));
+        let nothing = Prediction::nothing();
+        check_changes(self.t, Flags::NONE, "RACE-01", &nothing, &before.state, &now.state)?;
+        self.t
+            .check(Call::seen("mount that the first thread sees", now.directory))
+            .proves("RACE-01")
+            .is(before.directory)?;
+        self.t.check(Call::seen("marked descriptors of the first thread", now.marks)).proves("RACE-01").is(0)
+    }
+}
+
+fn has_ended(pid: nix::unistd::Pid) -> bool {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
+}

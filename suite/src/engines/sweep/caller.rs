@@ -1,0 +1,268 @@
+//! Makes the processes that call, each by one bare clone(2) from the prepared one, and gathers what
+//! they saw.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futex::Futex;
+use harness::prelude::*;
+use harness::task::fork_sharing;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+
+use super::errand::{
+    DONE, Errand, LOOK, LOOKED, Looks, NOTHING, Plain, Slot, beside_a_thread, beside_a_zombie, perform, serve,
+    without_leader,
+};
+use super::ground::{Ground, Making};
+use super::judge::{End, SEMAPHORE, Seen, Undo};
+use crate::observe::{Observer, State};
+use crate::sharing::sibling::{find_marks, shared_flags};
+use crate::sharing::undo;
+use crate::spec::flags::Flags;
+use crate::tasks::shm::map_zeroed;
+use crate::tasks::vm::{Stack, start_on};
+
+/// How long a call may take before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How often a waiting process looks whether the other is alive.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Makes callers in a state.
+pub struct Caller<'a> {
+    ground: &'a Ground,
+    observer: Observer,
+    plain: Plain,
+    slot: &'static Slot,
+    stack: Stack,
+    second_stack: Stack,
+    sharer_before: Option<State>,
+    umask: u32,
+}
+
+impl std::fmt::Debug for Caller<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Caller")
+    }
+}
+
+/// Has the signal that ends a caller that hangs end it.
+fn let_alarms_kill() -> Result<(), Errno> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: installs the default action.
+    unsafe { sigaction(Signal::SIGALRM, &default) }.map(drop)
+}
+
+impl<'a> Caller<'a> {
+    /// Prepares what all callers need.
+    ///
+    /// # Errors
+    /// A step did not work: the case is broken.
+    pub fn prepare(t: &Test, ground: &'a Ground) -> Done<Self> {
+        let observer = match ground.observer {
+            Some(observer) => observer,
+            None => Observer::open(t)?,
+        };
+        t.setup(Call::new("sigaction(SIGALRM)", let_alarms_kill()))?;
+        // SAFETY: zeroes are a valid slot.
+        let mapped = unsafe { map_zeroed::<Slot>() };
+        let company = &ground.company;
+        let before = observer.state();
+        let shares_with_maker =
+            !matches!(ground.making, Making::SecondThread | Making::LeaderGone) && company.made_with != Flags::NONE;
+        Ok(Self {
+            plain: Plain {
+                children_ns: ground.children_ns(),
+                semaphore: ground.semaphore.as_ref().map_or(-1, |semaphore| semaphore.id()),
+                undo: company.undo,
+                asked: company.asked,
+                marked: company.marked,
+                maker: std::process::id() as i32,
+                patience: t.patience(PATIENCE).as_secs() as i64,
+            },
+            ground,
+            observer,
+            slot: t.setup(Call::io("mmap(MAP_SHARED)", mapped))?,
+            stack: Stack::new(),
+            second_stack: Stack::new(),
+            sharer_before: shares_with_maker.then_some(before),
+            umask: before.umask,
+        })
+    }
+
+    /// What a caller looks like before its call, but for its IDs.
+    ///
+    /// # Errors
+    /// Two of them do not look the same, or cannot be made: the case is broken.
+    pub fn before(&self, t: &Test) -> Done<State> {
+        let one = self.run(t, None)?;
+        let two = self.run(t, None)?;
+        let (a, b) = (State { ids: [0; 3], ..one.after }, State { ids: [0; 3], ..two.after });
+        for seen in [&one, &two] {
+            if seen.end != End::Exited || seen.after.ids != seen.ids {
+                return Err(t.broken("a process that does not call", format!("{:?}", seen.end)));
+            }
+        }
+        if a != b {
+            return Err(t.broken("two looks at processes that do not call", "they differ"));
+        }
+        Ok(a)
+    }
+
+    /// Has a fresh process make the call.
+    ///
+    /// # Errors
+    /// It cannot be made, or not be brought into the state: the case is broken.
+    pub fn call(&self, t: &Test, flags: Flags) -> Done<Seen> {
+        self.run(t, Some(flags))
+    }
+
+    fn run(&self, t: &Test, call: Option<Flags>) -> Done<Seen> {
+        let slot = self.slot;
+        slot.turn.value.store(NOTHING, Ordering::Release);
+        let errand = Errand {
+            observer: self.observer,
+            call,
+            ground: self.plain,
+            slot,
+            touched: 0.into(),
+            leader: Futex::new(1),
+            watched: self.may_have_to_look(call),
+            stack: &raw const self.second_stack,
+        };
+        let pid = self.start(t, &errand)?;
+        let looks = errand.watched.then(|| self.look(pid)).flatten();
+        let end = self.wait(pid);
+        if end == End::Died("SIGKILL".to_owned()) {
+            return Err(t.broken("the calling process", "it was killed, perhaps for want of memory"));
+        }
+        if slot.turn.value.load(Ordering::Acquire) != DONE && end == End::Exited {
+            return Err(t.broken("the calling process", "it exited before its end"));
+        }
+        // SAFETY: the process that writes is gone.
+        let written = unsafe { *slot.written.get() };
+        if written.failed != 0 && end == End::Exited {
+            let errno = Errno::from_raw(written.failed);
+            return Err(t.broken("preparing the calling process", format!("{errno:?}")));
+        }
+        let Looks { shared, semaphore } = looks.unwrap_or_else(|| written.looks(&self.plain));
+        let marks = if self.plain.marked == Flags::NONE { Flags::NONE } else { find_marks(self.umask) };
+        let memory = self.ground.company.made_with.contains(Flags::VM) && self.sharer_before.is_some();
+        let seen = Seen {
+            end,
+            register: written.register,
+            ids: written.ids,
+            after: written.after,
+            shared,
+            marks,
+            semaphore,
+            semaphore_at_end: self.semaphore_at_end(),
+            memory: memory.then(|| errand.touched.load(Ordering::Acquire) == 1),
+            sharer: self.sharer_before.map(|before| (before, self.observer.state())),
+        };
+        Ok(seen)
+    }
+
+    /// Only a caller in a new user or IPC namespace cannot look at all by itself.
+    fn may_have_to_look(&self, call: Option<Flags>) -> bool {
+        let flags = call.unwrap_or(Flags::NONE);
+        // Who made a vfork child sleeps until its end.
+        if self.ground.making == Making::Vfork {
+            return false;
+        }
+        let kcmp = self.plain.asked != Flags::NONE && flags.contains(Flags::NEWUSER);
+        let semaphore = self.plain.undo == Undo::Own && flags.contains(Flags::NEWIPC);
+        kcmp || semaphore
+    }
+
+    /// Makes a calling process.
+    fn start(&self, t: &Test, errand: &Errand) -> Done<Pid> {
+        let argument = std::ptr::from_ref(errand).cast_mut().cast();
+        let sharing = match self.ground.making {
+            // SAFETY: the errand outlives the process, which is waited for; `serve` keeps to the
+            // rules of such tasks.
+            Making::Memory { with } => unsafe {
+                return start_on(t, with | Flags::VM, &self.stack, serve, argument);
+            },
+            Making::Vfork => unsafe {
+                // SAFETY: as above.
+                let flags = Flags::VM | Flags(libc::CLONE_VFORK as u64);
+                return start_on(t, flags, &self.stack, serve, argument);
+            },
+            Making::Fork => self.ground.company.made_with,
+            Making::SecondThread | Making::LeaderGone | Making::Zombie { .. } => Flags::NONE,
+        };
+        // SAFETY: no CLONE_VM; the process is single-threaded.
+        let pid = t.setup(Call::new(format!("clone({sharing}|SIGCHLD)"), unsafe { fork_sharing(sharing.0) }))?;
+        if pid.as_raw() == 0 {
+            let failed = match self.ground.making {
+                Making::SecondThread => beside_a_thread(t, errand),
+                Making::LeaderGone => without_leader(t, errand),
+                Making::Zombie { with } => beside_a_zombie(t, errand, with),
+                _ => {
+                    perform(errand, errand.ground.maker);
+                    Ok(())
+                }
+            };
+            // SAFETY: ends the process and nothing else.
+            unsafe { libc::_exit(i32::from(failed.is_err())) }
+        }
+        Ok(pid)
+    }
+
+    /// Looks at what the caller cannot look at itself, if it says so.
+    fn look(&self, pid: Pid) -> Option<Looks> {
+        let turn = &self.slot.turn;
+        loop {
+            match turn.value.load(Ordering::Acquire) {
+                LOOK => break,
+                DONE => return None,
+                other => {
+                    let _ = turn.wait_for(other, TICK);
+                }
+            }
+            if is_dead(pid) {
+                return None;
+            }
+        }
+        // SAFETY: the caller waits for its turn.
+        let written = unsafe { *self.slot.written.get() };
+        let asked = self.plain.asked;
+        let shared = (asked != Flags::NONE).then(|| shared_flags(pid.as_raw(), written.sharer, asked));
+        let semaphore = self.ground.semaphore.as_ref();
+        let value = semaphore.and_then(|semaphore| undo::value(semaphore.id()).ok());
+        turn.value.store(LOOKED, Ordering::Release);
+        turn.wake(1);
+        Some(Looks { shared, semaphore: value })
+    }
+
+    /// Waits for the caller's end. It has set itself an alarm.
+    fn wait(&self, pid: Pid) -> End {
+        loop {
+            match waitpid(pid, Some(WaitPidFlag::__WALL)) {
+                Err(Errno::EINTR) => {}
+                Ok(WaitStatus::Exited(_, 0)) => return End::Exited,
+                Ok(WaitStatus::Signaled(_, Signal::SIGALRM, _)) => return End::Hung,
+                Ok(WaitStatus::Signaled(_, signal, _)) => {
+                    return End::Died(signal.as_str().to_owned());
+                }
+                other => return End::Died(format!("{other:?}")),
+            }
+        }
+    }
+
+    /// The semaphore's value after the caller's end; sets it back.
+    fn semaphore_at_end(&self) -> Option<i32> {
+        let semaphore = self.ground.semaphore.as_ref()?;
+        let value = undo::value(semaphore.id()).ok();
+        // This also clears what the undo lists of all tasks remember.
+        let _ = undo::set(semaphore.id(), SEMAPHORE);
+        value
+    }
+}
+
+fn is_dead(pid: Pid) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
+    !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
+}

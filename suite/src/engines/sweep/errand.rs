@@ -1,0 +1,233 @@
+//! What a calling process does: it is brought into its state, calls, looks at itself, writes down
+//! what it saw, and exits.
+//!
+//! It runs on its maker's memory or a copy of it, perhaps beside other tasks in it: from its call to
+//! its end there are raw system calls and plain memory only.
+
+use std::cell::UnsafeCell;
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futex::{Futex, Shared};
+use harness::prelude::*;
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
+use syscalls::{Sysno, syscall};
+
+use super::judge::Undo;
+use crate::call::raw::unshare_raw;
+use crate::engines::thread_states::THREADS_SHARE;
+use crate::observe::{Observer, State};
+use crate::sharing::sibling::{leave_marks, shared_flags};
+use crate::sharing::undo;
+use crate::spec::flags::Flags;
+use crate::tasks::vm::{Stack, start_on};
+
+/// What a calling process writes down. Lives in memory that stays shared whatever it calls.
+#[repr(C)]
+pub(super) struct Slot {
+    /// [`NOTHING`], [`LOOK`], [`LOOKED`] or [`DONE`].
+    pub(super) turn: Futex<Shared>,
+    pub(super) written: UnsafeCell<Written>,
+}
+
+/// The process has not come so far.
+pub(super) const NOTHING: u32 = 0;
+/// It cannot look at everything itself, and waits for who made it to look.
+pub(super) const LOOK: u32 = 1;
+/// That was done.
+pub(super) const LOOKED: u32 = 2;
+/// It has written down all, and ends.
+pub(super) const DONE: u32 = 3;
+
+/// Plain data; zeroes are valid.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct Written {
+    /// The errno of a step before the call that did not work.
+    pub(super) failed: i32,
+    pub(super) register: i64,
+    pub(super) ids: [i32; 3],
+    /// Who was asked about with kcmp(2).
+    pub(super) sharer: i32,
+    pub(super) after: State,
+    pub(super) shared: u64,
+    /// kcmp(2)'s errno.
+    pub(super) refused: i32,
+    /// The semaphore's value, or −1.
+    pub(super) semaphore: i32,
+}
+
+// SAFETY: one side at a time touches what was written; `turn` orders them.
+unsafe impl Sync for Slot {}
+
+/// Who calls. Lives in the memory of the process that makes the callers.
+pub(super) struct Errand {
+    pub(super) observer: Observer,
+    /// The call; none to see what a caller looks like before it.
+    pub(super) call: Option<Flags>,
+    pub(super) ground: Plain,
+    pub(super) slot: &'static Slot,
+    /// Set by a caller at its end: seen by who made it if they share their memory.
+    pub(super) touched: AtomicU32,
+    /// 1 until the leader of a calling thread's process has all but ended.
+    pub(super) leader: Futex<Shared>,
+    /// Who made the caller looks at what that cannot look at itself.
+    pub(super) watched: bool,
+    /// For a second task of the caller's.
+    pub(super) stack: *const Stack,
+}
+
+/// What a caller has to know of its state, as plain data.
+#[derive(Clone, Copy)]
+pub(super) struct Plain {
+    /// A PID namespace to make the one of its children, or −1.
+    pub(super) children_ns: i32,
+    pub(super) semaphore: i32,
+    pub(super) undo: Undo,
+    pub(super) asked: Flags,
+    pub(super) marked: Flags,
+    /// Who made the caller: the sharer, unless that is a thread.
+    pub(super) maker: i32,
+    /// How many seconds it has, before it counts as hanging.
+    pub(super) patience: i64,
+}
+
+/// What a caller cannot look at itself in namespaces of its own.
+pub(super) struct Looks {
+    pub(super) shared: Option<Result<Flags, Errno>>,
+    pub(super) semaphore: Option<i32>,
+}
+
+impl Written {
+    pub(super) fn looks(&self, plain: &Plain) -> Looks {
+        let shared = (plain.asked != Flags::NONE).then_some(match self.refused {
+            0 => Ok(Flags(self.shared)),
+            errno => Err(Errno::from_raw(errno)),
+        });
+        Looks { shared, semaphore: (self.semaphore >= 0).then_some(self.semaphore) }
+    }
+}
+
+/// A caller that shares its maker's memory.
+pub(super) extern "C" fn serve(errand: *mut c_void) -> c_int {
+    // SAFETY: the maker keeps the errand until this process is gone.
+    let errand = unsafe { &*errand.cast::<Errand>() };
+    perform(errand, errand.ground.maker);
+    0
+}
+
+/// Calls while a second thread of the process does nothing.
+pub(super) fn beside_a_thread(t: &Test, errand: &Errand) -> Done {
+    extern "C" fn idle(_: *mut c_void) -> c_int {
+        loop {
+            // SAFETY: waits for nothing, without end.
+            let _ = unsafe { syscall!(Sysno::ppoll, 0, 0, 0, 0) };
+        }
+    }
+    let thread = THREADS_SHARE | Flags::THREAD;
+    // SAFETY: the stack is used by nobody else in this process; the thread makes one system call.
+    let second = unsafe { start_on(t, thread, &*errand.stack, idle, std::ptr::null_mut())? };
+    perform(errand, second.as_raw());
+    Ok(())
+}
+
+/// Ends the process's first thread and calls in a second one.
+pub(super) fn without_leader(t: &Test, errand: &Errand) -> Done {
+    extern "C" fn carry_on(errand: *mut c_void) -> c_int {
+        // SAFETY: lies on the stack of a thread that ended, which stays mapped.
+        let errand = unsafe { &*errand.cast::<Errand>() };
+        // The kernel clears this late in the leader's exit; it may need this very processor for it.
+        while errand.leader.value.load(Ordering::Acquire) == 1 {
+            let _ = errand.leader.wait(1);
+        }
+        while !errand.observer.leader_has_ended() {
+            // SAFETY: no arguments.
+            let _ = unsafe { syscall!(Sysno::sched_yield) };
+        }
+        perform(errand, 0);
+        // SAFETY: ends the process and nothing else.
+        unsafe { libc::_exit(0) }
+    }
+    let argument = std::ptr::from_ref(errand).cast_mut().cast();
+    // SAFETY: as above; the new thread keeps to the rules.
+    unsafe { start_on(t, THREADS_SHARE | Flags::THREAD, &*errand.stack, carry_on, argument)? };
+    // SAFETY: the kernel writes to the word when this thread ends, while the other one runs.
+    unsafe { libc::syscall(libc::SYS_set_tid_address, &raw const errand.leader.value) };
+    // SAFETY: ends this thread alone.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    unreachable!("a thread that has ended")
+}
+
+/// Calls while a process that shared the memory, and more, has ended and is not reaped.
+pub(super) fn beside_a_zombie(t: &Test, errand: &Errand, with: Flags) -> Done {
+    extern "C" fn end(_: *mut c_void) -> c_int {
+        0
+    }
+    // SAFETY: the stack is used by nobody else in this process; the body does nothing.
+    let pid = unsafe { start_on(t, with | Flags::VM, &*errand.stack, end, std::ptr::null_mut())? };
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
+    t.setup(Call::new("waitid(WNOWAIT)", waitid(Id::Pid(pid), flags)))?;
+    perform(errand, 0);
+    let _ = waitpid(pid, Some(WaitPidFlag::__WALL));
+    Ok(())
+}
+
+/// Has the kernel end this process when it takes too long.
+fn set_alarm(seconds: i64) {
+    const ONCE: libc::timeval = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let timer = libc::itimerval { it_interval: ONCE, it_value: libc::timeval { tv_sec: seconds, tv_usec: 0 } };
+    // SAFETY: reads a live structure.
+    let _ = unsafe { syscall!(Sysno::setitimer, libc::ITIMER_REAL, &raw const timer, 0) };
+}
+
+/// What every caller does. Raw system calls and plain memory only.
+pub(super) fn perform(errand: &Errand, sharer: i32) {
+    let Errand { observer, ground, slot, .. } = errand;
+    // SAFETY: it is the caller's turn.
+    let written = unsafe { &mut *slot.written.get() };
+    written.failed = 0;
+    set_alarm(ground.patience);
+    if ground.children_ns >= 0 {
+        // SAFETY: setns(2) takes numbers.
+        let moved = unsafe { syscall!(Sysno::setns, ground.children_ns, libc::CLONE_NEWPID) };
+        written.failed |= moved.err().map_or(0, |errno| errno.into_raw());
+    }
+    if ground.undo != Undo::None {
+        let taken = undo::take_with_undo(ground.semaphore);
+        written.failed |= taken.err().map_or(0, |errno| errno as i32);
+    }
+    written.sharer = sharer;
+    written.ids = Observer::ids();
+    let [_, caller, _] = written.ids;
+    written.register = errand.call.map_or(0, unshare_raw);
+    written.after = observer.state();
+    if ground.undo == Undo::Shared {
+        // Fails in an IPC namespace of its own.
+        let _ = undo::take_with_undo(ground.semaphore);
+    }
+    if ground.marked != Flags::NONE {
+        leave_marks();
+    }
+    let shared = match ground.asked {
+        Flags::NONE => Ok(Flags::NONE),
+        asked => shared_flags(caller, sharer, asked),
+    };
+    (written.shared, written.refused) = match shared {
+        Ok(shared) => (shared.0, 0),
+        Err(errno) => (0, errno as i32),
+    };
+    let readable = ground.undo != Undo::Own || {
+        written.semaphore = undo::value_raw(ground.semaphore);
+        written.semaphore >= 0
+    };
+    errand.touched.store(1, Ordering::Release);
+    if errand.watched && (written.refused != 0 || !readable) {
+        slot.turn.value.store(LOOK, Ordering::Release);
+        slot.turn.wake(1);
+        while slot.turn.value.load(Ordering::Acquire) == LOOK {
+            let _ = slot.turn.wait(LOOK);
+        }
+    }
+    slot.turn.value.store(DONE, Ordering::Release);
+    slot.turn.wake(1);
+}

@@ -1,0 +1,333 @@
+//! The start states: how each is prepared, and what the model has to know of it.
+//!
+//! The process of the case is brought into the state once; its children, which make the calls, begin
+//! in it. What cannot be inherited (threads, zombies, shared memory) is made for each call by
+//! [`caller`](super::caller), as [`Making`] says.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+use harness::prelude::*;
+
+use super::judge::{Company, SEMAPHORE, Undo};
+use crate::call::raw::unshare;
+use crate::engines::thread_states::THREADS_SHARE;
+use crate::observe::nsfd::open_link;
+use crate::observe::{Ns, Observer};
+use crate::place::limits;
+use crate::place::privilege::{CAP_SYS_ADMIN, become_unprivileged, set_capabilities};
+use crate::sharing::sibling::askable;
+use crate::sharing::undo::Semaphore;
+use crate::spec::flags::Flags;
+use crate::spec::model::{Start, Threads};
+use crate::tasks::peer::Peer;
+
+/// How a calling process is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Making {
+    /// A copy of the maker that shares what its company says.
+    Fork,
+    /// It shares the maker's memory, and its signal handlers if this says so.
+    Memory {
+        /// Nothing, or CLONE_SIGHAND.
+        with: Flags,
+    },
+    /// As vfork(2) does it.
+    Vfork,
+    /// A copy in which a second thread does nothing.
+    SecondThread,
+    /// A copy whose first thread has ended; the second one calls.
+    LeaderGone,
+    /// A copy with a child that shared its memory, has ended and is not reaped.
+    Zombie {
+        /// What else the child shared: nothing, or CLONE_SIGHAND.
+        with: Flags,
+    },
+}
+
+/// A prepared state.
+#[derive(Debug)]
+pub struct Ground {
+    /// Who calls, for diagnostics: "a task that …".
+    pub by: String,
+    /// The state as the model has it.
+    pub start: Start,
+    /// How callers are made.
+    pub making: Making,
+    /// Whom they share with.
+    pub company: Company,
+    /// A semaphore that undo lists remember adjustments of.
+    pub semaphore: Option<Semaphore>,
+    /// What looks at callers, where it can no longer be opened.
+    pub observer: Option<Observer>,
+    children_ns: Option<File>,
+    _held: Option<Peer>,
+    _init: Option<Task>,
+}
+
+impl Ground {
+    /// A copy of the process at hand, with the privilege that the place gives.
+    pub fn lone(t: &Test) -> Self {
+        Self {
+            by: "a lone task with CAP_SYS_ADMIN".to_owned(),
+            start: Start::of(t.facts()),
+            making: Making::Fork,
+            company: Company::default(),
+            semaphore: None,
+            observer: None,
+            children_ns: None,
+            _held: None,
+            _init: None,
+        }
+    }
+
+    fn by(self, by: &str) -> Self {
+        Self { by: by.to_owned(), ..self }
+    }
+
+    /// Whether the state shows what flags imply, so that each has to be tried by itself, too.
+    pub fn needs_each_alone(&self) -> bool {
+        let shares = self.company.made_with != Flags::NONE || self.company.undo != Undo::None;
+        shares || self.start == Start::default()
+    }
+
+    /// The descriptor of the PID namespace that children are to be in, or −1.
+    pub fn children_ns(&self) -> i32 {
+        self.children_ns.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// A task that shares one thing of FS and FILES with its maker.
+    pub fn sharer(t: &Test, sharing: Flags, by: &str) -> Self {
+        let lone = Ground::lone(t);
+        Self { company: company(t, sharing), ..lone }.by(by)
+    }
+
+    /// A task that shares its undo list, with pending adjustments, with its maker.
+    ///
+    /// # Errors
+    /// There is no semaphore to be had: the case is broken.
+    pub fn undo_sharer(t: &Test) -> Done<Self> {
+        let ground = Ground::sharer(t, Flags::SYSVSEM, "a task that shares its semaphore undo list with another");
+        Ok(Self {
+            company: Company { undo: Undo::Shared, ..ground.company },
+            semaphore: Some(Semaphore::new(t, SEMAPHORE)?),
+            ..ground
+        })
+    }
+
+    /// A task that has pending adjustments in an undo list of its own.
+    ///
+    /// # Errors
+    /// There is no semaphore to be had: the case is broken.
+    pub fn undo_pending(t: &Test) -> Done<Self> {
+        let ground = Ground::lone(t).by("a task with pending semaphore adjustments");
+        Ok(Self {
+            company: Company { undo: Undo::Own, ..ground.company },
+            semaphore: Some(Semaphore::new(t, SEMAPHORE)?),
+            ..ground
+        })
+    }
+
+    /// A task that shares its memory with its maker, and its signal handlers if `with` says so.
+    pub fn memory_sharer(t: &Test, with: Flags) -> Self {
+        let handlers_shared = with.contains(Flags::SIGHAND);
+        let by = if handlers_shared {
+            "a task that shares memory and signal handlers with a living process"
+        } else {
+            "a task that shares its memory with a living process"
+        };
+        let ground = Ground::lone(t).by(by);
+        Self {
+            start: Start { memory_shared: true, handlers_shared, ..ground.start },
+            making: Making::Memory { with },
+            company: company(t, with | Flags::VM),
+            ..ground
+        }
+    }
+
+    /// A vfork child.
+    pub fn vfork_child(t: &Test) -> Self {
+        let ground = Ground::lone(t).by("a vfork child");
+        Self {
+            start: Start { memory_shared: true, ..ground.start },
+            making: Making::Vfork,
+            company: Company { made_with: Flags::VM, ..Company::default() },
+            ..ground
+        }
+    }
+
+    /// A task whose child shared its memory, and more, and is a zombie.
+    pub fn beside_zombie(t: &Test, with: Flags) -> Self {
+        let handlers_shared = with.contains(Flags::SIGHAND);
+        let by = if handlers_shared {
+            "a task that shared memory and signal handlers with a zombie"
+        } else {
+            "a task that shared its memory with a zombie"
+        };
+        let ground = Ground::lone(t).by(by);
+        Self { start: Start { handlers_shared, ..ground.start }, making: Making::Zombie { with }, ..ground }
+    }
+
+    /// The leader of a process with a second thread.
+    pub fn second_thread(t: &Test) -> Self {
+        let ground = Ground::lone(t).by("a thread that is not alone in its process");
+        Self {
+            start: Start { threads: Threads::Others, ..ground.start },
+            making: Making::SecondThread,
+            company: Company { marked: Flags::NONE, ..company(t, THREADS_SHARE) },
+            ..ground
+        }
+    }
+
+    /// The last thread of a process whose leader has ended.
+    pub fn dead_leader(t: &Test) -> Self {
+        let ground = Ground::lone(t).by("the last thread of a process whose leader has ended");
+        Self { start: Start { threads: Threads::LeaderGone, ..ground.start }, making: Making::LeaderGone, ..ground }
+    }
+
+    /// A task without any capability.
+    ///
+    /// # Errors
+    /// Becoming one was refused: the case is broken.
+    pub fn unprivileged(t: &Test) -> Done<Self> {
+        become_unprivileged(t)?;
+        let ground = Ground::lone(t).by("a task without any capability");
+        Ok(Self { start: Start::unprivileged(), ..ground })
+    }
+
+    /// A task with CAP_SYS_ADMIN and no other capability.
+    ///
+    /// # Errors
+    /// Giving up the others was refused: the case is broken.
+    pub fn only_sys_admin(t: &Test) -> Done<Self> {
+        t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
+        Ok(Ground::lone(t).by("a task with CAP_SYS_ADMIN and no other capability"))
+    }
+
+    /// A task with all capabilities but CAP_SYS_ADMIN.
+    ///
+    /// # Errors
+    /// Giving it up was refused: the case is broken.
+    pub fn all_but_sys_admin(t: &Test) -> Done<Self> {
+        let rest = t.facts().capabilities & !CAP_SYS_ADMIN;
+        t.setup(set_capabilities(rest, rest))?;
+        let ground = Ground::lone(t).by("a task with all capabilities but CAP_SYS_ADMIN");
+        Ok(Self { start: Start::unprivileged(), ..ground })
+    }
+
+    /// Root of a user namespace of its own, with its IDs mapped.
+    ///
+    /// # Errors
+    /// It cannot be made: the case is broken.
+    pub fn user_namespace(t: &Test) -> Done<Self> {
+        limits::enter_own_user_namespace(t)?;
+        let ground = Ground::lone(t).by("root of a user namespace");
+        Ok(Self { start: Start { initial_admin: false, ..ground.start }, ..ground })
+    }
+
+    /// The same without CAP_SYS_ADMIN.
+    ///
+    /// # Errors
+    /// Giving it up was refused: the case is broken.
+    pub fn without_sys_admin(self, t: &Test) -> Done<Self> {
+        // In a new user namespace the sets are full.
+        t.setup(set_capabilities(!CAP_SYS_ADMIN, !CAP_SYS_ADMIN))?;
+        Ok(Self {
+            by: format!("{}, without CAP_SYS_ADMIN", self.by),
+            start: Start { sys_admin: false, ..self.start },
+            ..self
+        })
+    }
+
+    /// A task in a user namespace without mapped IDs.
+    ///
+    /// # Errors
+    /// It cannot be made: the case is broken.
+    pub fn unmapped(t: &Test) -> Done<Self> {
+        t.setup(unshare(Flags::NEWUSER))?;
+        let ground = Ground::lone(t).by("a task in a user namespace that maps no IDs");
+        let start = Start { initial_admin: false, ids_mapped: false, ..ground.start };
+        Ok(Self { start, ..ground })
+    }
+
+    /// A task in a chroot.
+    ///
+    /// # Errors
+    /// chroot(2) was refused: the case is broken.
+    pub fn chrooted(t: &Test) -> Done<Self> {
+        let observer = Observer::open(t)?;
+        let directory = t.directory()?;
+        t.setup(Call::new("chdir()", nix::unistd::chdir(directory)))?;
+        t.setup(Call::new("chroot(.)", nix::unistd::chroot(".")))?;
+        let ground = Ground::lone(t).by("a task in a chroot");
+        Ok(Self { start: Start { chrooted: true, ..ground.start }, observer: Some(observer), ..ground })
+    }
+
+    /// A task whose children go to another PID namespace than its own.
+    ///
+    /// # Errors
+    /// There is no such namespace to be had: the case is broken.
+    pub fn children_elsewhere(t: &Test) -> Done<Self> {
+        let init = t.spawn_sharing("init of a PID namespace", Flags::NEWPID.0, |_| {
+            loop {
+                nix::unistd::pause();
+            }
+        })?;
+        let link = open_link(init.pid(), Ns::Pid);
+        let file = t.setup(Call::new("open(/proc/PID/ns/pid)", link))?;
+        let ground = Ground::lone(t).by("a task whose children go to another PID namespace");
+        Ok(Self {
+            start: Start { children_elsewhere: true, ..ground.start },
+            children_ns: Some(file),
+            _init: Some(init),
+            ..ground
+        })
+    }
+
+    /// A task that shares a table of descriptors with one beyond fs.nr_open.
+    ///
+    /// # Errors
+    /// The limit cannot be lowered: the case is broken.
+    pub fn beyond_nr_open(t: &Test) -> Done<Self> {
+        const BEYOND: i32 = 200;
+        // SAFETY: dup3 onto a number that nothing uses.
+        let high = unsafe { libc::dup3(libc::STDIN_FILENO, BEYOND, libc::O_CLOEXEC) };
+        t.setup(Call::new("dup3(0, 200)", Errno::result(high)))?;
+        let path = Global::NrOpen.path();
+        t.setup(Call::io(format!("write(64) to {path}"), std::fs::write(path, "64")))?;
+        let by = "a task that shares descriptors, one of them beyond fs.nr_open";
+        let ground = Ground::sharer(t, Flags::FILES, by);
+        Ok(Self { start: Start { beyond_nr_open: true, ..ground.start }, ..ground })
+    }
+
+    /// Root of a user namespace that may have no namespace of a kind, or has as many as it may.
+    ///
+    /// # Errors
+    /// A step did not work: the case is broken.
+    pub fn limited(t: &Test, kind: Flags, limit: u32) -> Done<Self> {
+        let ground = Ground::user_namespace(t)?;
+        let mut held = None;
+        // The mount namespace that came with the user namespace counts already.
+        if limit == 1 && kind != Flags::NEWNS {
+            let peer = Peer::start(t, "holder", Flags::NONE)?;
+            peer.setup(t, "unshare()", kind.0, |kind| match unshare(Flags(kind)).result() {
+                Ok(()) => Ok(()),
+                Err(Failure::Errno(errno)) => Err(errno),
+                Err(Failure::Returned(_)) => Err(Errno::EPROTO),
+            })?;
+            held = Some(peer);
+        }
+        limits::set(t, kind, limit)?;
+        let by = match limit {
+            0 => format!("a task that may have no namespace of the kind {kind}"),
+            _ => format!("a task that has as many namespaces of the kind {kind} as it may"),
+        };
+        Ok(Self { start: Start { exhausted: kind, ..ground.start }, _held: held, by, ..ground })
+    }
+}
+
+/// Whom a task shares with that was made to share this.
+fn company(t: &Test, made_with: Flags) -> Company {
+    let asked = if t.facts().has(Feature::Kcmp) { askable(t, made_with) } else { Flags::NONE };
+    Company { made_with, asked, marked: Flags::FS | Flags::FILES, undo: Undo::None }
+}

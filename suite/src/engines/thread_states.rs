@@ -1,0 +1,81 @@
+//! A row of the table of thread and sharing states (section 6 of the behaviour catalogue): every
+//! flag is tried in the row's state, each in a process of its own.
+
+use harness::prelude::*;
+use nix::unistd::gettid;
+
+use crate::call::check::check_call;
+use crate::observe::Observer;
+use crate::sharing::sibling::{Sharer, check_seen, check_shared};
+use crate::spec::flags::Flags;
+use crate::spec::model::{Prediction, Start};
+use crate::tasks::peer::Peer;
+
+/// What threads share with each other.
+pub const THREADS_SHARE: Flags =
+    Flags(Flags::VM.0 | Flags::FS.0 | Flags::FILES.0 | Flags::SIGHAND.0 | Flags::SYSVSEM.0);
+
+/// What a whole row tries beside 0 and each flag alone: refused flags together with flags that
+/// would have separated something.
+const MIXED: [Flags; 4] = [
+    Flags(Flags::THREAD.0 | Flags::FS.0 | Flags::FILES.0),
+    Flags(Flags::SIGHAND.0 | Flags::FS.0 | Flags::FILES.0),
+    Flags(Flags::VM.0 | Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0),
+    Flags(Flags::NEWUSER.0 | Flags::NEWNS.0 | Flags::FILES.0 | Flags::NEWUTS.0),
+];
+
+/// A variant for 0, for every known flag and for some mixes. Each proves the row's requirement,
+/// and what `more` says of its flags.
+pub fn each_flag(row: &'static str, more: &[(Flags, &'static [&'static str])]) -> Vec<Variant> {
+    [Flags::NONE]
+        .into_iter()
+        .chain(Flags::KNOWN)
+        .chain(MIXED)
+        .map(|flags| {
+            let zero = if flags == Flags::NONE { &["FLAG-40"][..] } else { &[] };
+            let proves: Vec<_> = [row]
+                .into_iter()
+                .chain(zero.iter().copied())
+                .chain(more.iter().filter(|(flag, _)| *flag == flags).flat_map(|(_, ids)| ids.iter().copied()))
+                .collect();
+            for_flags(flags).proving(proves)
+        })
+        .collect()
+}
+
+/// A variant named after its flags, with what they need of the machine.
+pub fn for_flags(flags: Flags) -> Variant {
+    let variant = Variant::new(flags.slug(), flags.0);
+    if flags.contains(Flags::NEWUSER) { variant.needing(Needs::NONE.with(Feature::CreateUserNs)) } else { variant }
+}
+
+/// Tries the variant's flags in the calling task, which is in the state that `start` describes:
+/// result and whole state are compared with the model, and what is shared with each of `sharers`
+/// must be what was shared before, less what the model says was left.
+///
+/// # Errors
+/// Something differs: a failed check is on record.
+#[track_caller]
+pub fn judge(t: &Test, row: &'static str, start: &Start, witness: &Peer, sharers: &[Sharer]) -> Done<Prediction> {
+    let flags = Flags(t.param());
+    let observer = Observer::open(t)?;
+    let check_sharing = |separated| {
+        all(sharers.iter().flat_map(|sharer| {
+            [check_shared(t, witness, *sharer, separated, row), check_seen(t, witness, *sharer, separated, row)]
+        }))
+    };
+    check_sharing(Flags::NONE)?;
+    let prediction = check_call(t, &observer, start, flags, row)?;
+    check_sharing(prediction.separated)?;
+    Ok(prediction)
+}
+
+/// The calling thread, as a sharer of its process's other threads.
+pub fn this_thread() -> Sharer {
+    thread(gettid().as_raw())
+}
+
+/// A thread of the caller's process, as a sharer.
+pub fn thread(tid: i32) -> Sharer {
+    Sharer { tid, made_with: THREADS_SHARE }
+}

@@ -1,0 +1,43 @@
+//! Clocks of a time namespace: reading them, and the offsets of the next one.
+
+use harness::prelude::*;
+
+/// How far cases shift clocks, in seconds: more than any may last, by far.
+pub const SHIFT: i64 = 1_000_000;
+
+/// The caller's offsets file, of the namespace that its children will be in.
+const OFFSETS: &str = "/proc/self/timens_offsets";
+
+/// A clock in nanoseconds, by the system call.
+///
+/// # Errors
+/// As clock_gettime(2).
+pub fn nanoseconds(clock: i32) -> Result<i64, Errno> {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure lives through the call.
+    let result = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, &raw mut now) };
+    Errno::result(result).map(|_| now.tv_sec * 1_000_000_000 + now.tv_nsec)
+}
+
+/// A clock in seconds, by the system call.
+///
+/// # Errors
+/// As clock_gettime(2).
+pub fn seconds(clock: i32) -> Result<i64, Errno> {
+    nanoseconds(clock).map(|now| now / 1_000_000_000)
+}
+
+/// Writes offsets as one line: a clock, seconds and nanoseconds.
+pub fn write_offset(clock: &str, seconds: i64, nanoseconds: i64) -> Call<()> {
+    let text = format!("{clock} {seconds} {nanoseconds}\n");
+    Call::io(format!("write({OFFSETS}, {text:?})"), std::fs::write(OFFSETS, &text))
+}
+
+/// The offsets of the namespace that the caller's children will be in: clock, seconds, nanoseconds.
+pub fn offsets() -> Call<Vec<String>> {
+    let text = std::fs::read_to_string(OFFSETS).map(|text| {
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        text.lines().map(words).collect()
+    });
+    Call::io(format!("read({OFFSETS})"), text)
+}

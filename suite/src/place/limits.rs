@@ -1,0 +1,221 @@
+//! Limits on the number of namespaces, in a user namespace of the caller's own (RULE-11): those of
+//! the machine are left alone.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use harness::prelude::*;
+
+use crate::call::raw::unshare;
+use crate::spec::flags::Flags;
+use crate::spec::model::Start;
+use crate::tasks::peer::Peer;
+
+/// Each kind of namespace: its flag, the file of its limit below /proc/sys/user, and what makes the
+/// kernel have it.
+const KINDS: [(Flags, &str, Option<Feature>); 8] = [
+    (Flags::NEWUSER, "max_user_namespaces", None),
+    (Flags::NEWNS, "max_mnt_namespaces", None),
+    (Flags::NEWUTS, "max_uts_namespaces", Some(Feature::UtsNs)),
+    (Flags::NEWIPC, "max_ipc_namespaces", Some(Feature::IpcNs)),
+    (Flags::NEWPID, "max_pid_namespaces", Some(Feature::PidNs)),
+    (Flags::NEWCGROUP, "max_cgroup_namespaces", Some(Feature::CgroupNs)),
+    (Flags::NEWNET, "max_net_namespaces", Some(Feature::NetNs)),
+    (Flags::NEWTIME, "max_time_namespaces", Some(Feature::TimeNs)),
+];
+
+/// What a case of limits needs.
+pub const NEEDS: Needs = Needs::ROOT.with(Feature::CreateUserNs).with(Feature::NamespaceLimits);
+
+/// How long after its last task has ended a namespace may still be counted (RULE-05), on real
+/// hardware.
+const RELEASE: Duration = Duration::from_secs(10);
+
+/// The highest value a limit takes, which is also what a new user namespace starts with (LIM-01,
+/// INT-21).
+pub const HIGHEST: u32 = i32::MAX as u32;
+
+/// A variant for each kind of namespace, with what it needs of the kernel.
+pub fn each_kind() -> Vec<Variant> {
+    KINDS
+        .into_iter()
+        .map(|(flag, _, feature)| {
+            let needs = feature.map_or(Needs::NONE, |feature| Needs::NONE.with(feature));
+            Variant::new(flag.slug(), flag.0).needing(needs)
+        })
+        .collect()
+}
+
+/// The limit's file of each kind of namespace that this kernel has.
+pub fn files(t: &Test) -> impl Iterator<Item = (Flags, PathBuf)> {
+    KINDS
+        .into_iter()
+        .filter(|(_, _, feature)| feature.is_none_or(|feature| t.facts().has(feature)))
+        .map(|(flag, _, _)| (flag, path(flag)))
+}
+
+/// The file of the limit on the kind of namespace that `flag` makes.
+pub fn path(flag: Flags) -> PathBuf {
+    let file = KINDS.into_iter().find(|(of, ..)| *of == flag).map_or("none", |(_, file, _)| file);
+    PathBuf::from("/proc/sys/user").join(file)
+}
+
+/// Maps user and group 0 of the caller's new user namespace to `uid` and `gid`, which it was
+/// before.
+///
+/// # Errors
+/// A step was refused: the case is broken.
+#[track_caller]
+pub fn map_ids(t: &Test, uid: u32, gid: u32) -> Done {
+    // Without the privilege outside, a gid_map needs setgroups(2) given up first.
+    for (file, text) in
+        [("setgroups", "deny".to_owned()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))]
+    {
+        let path = format!("/proc/self/{file}");
+        let written = std::fs::write(&path, &text);
+        t.setup(Call::io(format!("write({text:?}) to {path}"), written))?;
+    }
+    Ok(())
+}
+
+/// Has a task outside the caller's new user namespace, which has the privilege there, map all users
+/// and groups as they are.
+///
+/// # Errors
+/// A step was refused: the case is broken.
+#[track_caller]
+pub fn map_everybody_by(t: &Test, outside: &Peer) -> Done {
+    outside.setup(t, "write(maps)", std::process::id(), |pid| {
+        ["uid_map", "gid_map"].into_iter().try_for_each(|map| {
+            std::fs::write(format!("/proc/{pid}/{map}"), "0 0 65536")
+                .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+        })
+    })
+}
+
+/// Root in a user namespace of its own, where these kinds of namespace are used up.
+pub fn start(t: &Test, exhausted: Flags) -> Start {
+    Start { initial_admin: false, exhausted, ..Start::of(t.facts()) }
+}
+
+#[track_caller]
+fn enter(t: &Test, flags: Flags) -> Done {
+    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    t.setup(unshare(flags))?;
+    map_ids(t, uid.as_raw(), gid.as_raw())
+}
+
+/// Moves the calling task into a user and a mount namespace of its own, in which it is root and may
+/// set limits. The mount namespace belongs to the user namespace, so that a further copy of it is
+/// a plain one; it counts as one.
+///
+/// # Errors
+/// A step was refused: the case is broken.
+#[track_caller]
+pub fn enter_own_user_namespace(t: &Test) -> Done {
+    enter(t, Flags::NEWUSER | Flags::NEWNS)
+}
+
+/// Moves the calling task one user namespace further in and leaves all else as it is.
+///
+/// # Errors
+/// A step was refused: the case is broken.
+#[track_caller]
+pub fn enter_nested_user_namespace(t: &Test) -> Done {
+    enter(t, Flags::NEWUSER)
+}
+
+/// How many namespaces of a kind are counted in the user namespace at hand right after
+/// [`enter_own_user_namespace`].
+pub fn used(flag: Flags) -> u32 {
+    u32::from(flag == Flags::NEWNS)
+}
+
+/// Sets the limit on the kind of namespace that `flag` makes, in the current user namespace.
+///
+/// # Errors
+/// The limit cannot be written: the case is broken.
+#[track_caller]
+pub fn set(t: &Test, flag: Flags, limit: u32) -> Done {
+    let path = path(flag);
+    let written = std::fs::write(&path, limit.to_string());
+    t.setup(Call::io(format!("write({limit}) to {}", path.display()), written))
+}
+
+/// The same in the user namespace of another task.
+///
+/// # Errors
+/// The limit cannot be written: the case is broken.
+#[track_caller]
+pub fn set_by(t: &Test, peer: &Peer, flag: Flags, limit: u32) -> Done {
+    let text = format!("write({limit}) to {} by the {}", path(flag).display(), peer.name());
+    peer.setup(t, &text, (flag.0, limit), |(flag, limit)| {
+        std::fs::write(path(Flags(flag)), limit.to_string())
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    })
+}
+
+/// Has another task call unshare(2).
+///
+/// # Errors
+/// The task is gone: the case is broken.
+#[track_caller]
+pub fn unshare_by(t: &Test, peer: &Peer, flags: Flags) -> Done<Call<()>> {
+    let text = format!("unshare({flags}) by the {}", peer.name());
+    peer.call(t, &text, flags.0, |flags| {
+        match unshare(Flags(flags)).result() {
+            Ok(()) => Ok(()),
+            Err(Failure::Errno(errno)) => Err(errno),
+            // No success, and no errno that anybody expects.
+            Err(Failure::Returned(_)) => Err(Errno::EPROTO),
+        }
+    })
+}
+
+/// unshare(2) with one flag that makes a namespace, again and again as long as ENOSPC says that those
+/// on their way out are still counted (RULE-05), and before the deadline.
+pub fn unshare_until(flag: Flags, deadline: Instant) -> Call<()> {
+    loop {
+        let call = unshare(flag);
+        let full = call.result() == Err(Failure::Errno(Errno::ENOSPC));
+        if !full || Instant::now() > deadline {
+            return call;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Makes a namespace of a kind that has room for one more once those that ended are no longer
+/// counted: that may take the kernel a moment (RULE-05), and ENOSPC is taken for it that long.
+///
+/// # Errors
+/// It is refused otherwise, or to the end: a failed check is on record.
+#[track_caller]
+pub fn check_room(t: &Test, flag: Flags, requirement: &'static str) -> Done {
+    let call = unshare_until(flag, Instant::now() + t.patience(RELEASE));
+    t.check(call).proves(requirement).succeeds()
+}
+
+/// Checks that `count` tasks can have a namespace of this kind at the same time. Namespaces that are
+/// on their way out may take the room for a moment, lost counts take it for good.
+///
+/// # Errors
+/// There is no room for so many: a failed check is on record.
+#[track_caller]
+pub fn check_room_for(t: &Test, flag: Flags, count: u32, requirement: &'static str) -> Done {
+    let line = crate::engines::race::Line::draw(t)?;
+    let deadline = Instant::now() + t.patience(RELEASE);
+    let holders = (0..count)
+        .map(|_| {
+            line.spawn(t, "holder of a namespace", Flags::NONE, |t| {
+                let call = unshare_until(flag, deadline);
+                line.finish();
+                line.wait_until_finished(count);
+                t.check(call.called(format!("unshare({flag}) by one of {count} tasks that the limit has room for")))
+                    .proves(requirement)
+                    .succeeds()
+            })
+        })
+        .collect::<Done<Vec<_>>>()?;
+    all(holders.into_iter().map(|holder| holder.join(t)))
+}

@@ -1,0 +1,324 @@
+//! Marks: something one task does that another sees if, and only if, they share a resource.
+//!
+//! All paths are relative to the current directory, which always is one of those laid out for
+//! marks, so that they work in any root directory and in any copy of a mount namespace. What is
+//! looked at is the thing itself (inode, mask, descriptor), never a path alone.
+
+use std::cell::Cell;
+
+use harness::prelude::*;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{Mode, stat, umask};
+use nix::unistd::{chdir, chroot, sethostname};
+use serde::{Deserialize, Serialize};
+
+use crate::observe::Shared;
+use crate::spec::flags::Flags;
+use crate::spec::model::{Part, Prediction};
+use crate::tasks::side::Side;
+
+/// What can be marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mark {
+    /// The current directory, by chdir(2).
+    Cwd,
+    /// The umask, by umask(2).
+    Umask,
+    /// The root directory, by chroot(2).
+    Root,
+    /// The table of descriptors, by dup2(2).
+    Descriptor,
+    /// The mounts, by mount(2).
+    Mount,
+    /// The host name, by sethostname(2).
+    HostName,
+    /// The NIS domain name, by setdomainname(2).
+    DomainName,
+}
+
+/// Whether one task sees what another did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sight {
+    /// It does.
+    Seen,
+    /// It does not.
+    Unseen,
+}
+
+impl From<bool> for Sight {
+    fn from(seen: bool) -> Self {
+        if seen { Sight::Seen } else { Sight::Unseen }
+    }
+}
+
+/// How many marks one case can make.
+const MARKS: u32 = 24;
+/// The first descriptor used as a mark.
+const FIRST_DESCRIPTOR: i32 = 30;
+
+/// The directories that marks need, and the number of the next mark.
+#[derive(Debug)]
+pub struct Ground {
+    next: Cell<u32>,
+}
+
+impl Ground {
+    /// Makes the directories below the case's own, and goes to one of them.
+    ///
+    /// # Errors
+    /// A step did not work: the case is broken.
+    #[track_caller]
+    pub fn lay(t: &Test) -> Done<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        let base = t.directory()?;
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o777);
+        for kind in ["cwd", "root", "mnt"] {
+            for n in 0..MARKS {
+                let path = base.join(format!("{kind}/{n}"));
+                t.setup(Call::io("mkdir(for marks)", builder.create(path)))?;
+            }
+        }
+        t.setup(Call::new("chdir(cwd/0)", chdir(&base.join("cwd/0"))))?;
+        Ok(Self { next: Cell::new(1) })
+    }
+
+    /// A number that no mark has had yet.
+    ///
+    /// # Panics
+    /// The case makes more marks than there is room for.
+    fn fresh(&self) -> u32 {
+        let number = self.next.get();
+        assert!(number < MARKS, "raise mark::MARKS");
+        self.next.set(number + 1);
+        number
+    }
+}
+
+impl Mark {
+    /// Root, current directory and umask: what CLONE_FS shares.
+    pub const FS: [Mark; 3] = [Mark::Cwd, Mark::Umask, Mark::Root];
+
+    /// The mark's name as part of a case's name.
+    pub fn slug(self) -> &'static str {
+        match self {
+            Mark::Cwd => "cwd",
+            Mark::Umask => "umask",
+            Mark::Root => "root",
+            Mark::Descriptor => "descriptor",
+            Mark::Mount => "mount",
+            Mark::HostName => "host_name",
+            Mark::DomainName => "domain_name",
+        }
+    }
+
+    /// Whether this mark can be made here: some take CAP_SYS_ADMIN and the like.
+    pub fn is_possible(self, facts: &Facts) -> bool {
+        match self {
+            Mark::Cwd | Mark::Umask | Mark::Descriptor => true,
+            Mark::Root | Mark::Mount => facts.has(Feature::SysAdmin) && facts.has(Feature::Sandbox),
+            Mark::HostName | Mark::DomainName => {
+                facts.has(Feature::SysAdmin) && facts.has(Feature::Sandbox) && facts.has(Feature::UtsNs)
+            }
+        }
+    }
+
+    /// Whether a call that goes as predicted ends the sharing that this mark tells of.
+    pub fn is_separated_by(self, prediction: &Prediction) -> bool {
+        match self {
+            Mark::Cwd | Mark::Umask | Mark::Root => prediction.separated.contains(Flags::FS),
+            Mark::Descriptor => prediction.separated.contains(Flags::FILES),
+            Mark::Mount => prediction.must_change.contains(Part::MntNs),
+            Mark::HostName | Mark::DomainName => prediction.must_change.contains(Part::UtsNs),
+        }
+    }
+
+    /// What kcmp(2) calls the resource, where it can tell.
+    pub fn resource(self) -> Option<Shared> {
+        match self {
+            Mark::Cwd | Mark::Umask | Mark::Root => Some(Shared::Fs),
+            Mark::Descriptor => Some(Shared::Files),
+            _ => None,
+        }
+    }
+
+    /// How the mark is made, as one would write it in C.
+    fn deed(self, n: u32) -> String {
+        match self {
+            Mark::Cwd => format!("chdir(../{n})"),
+            Mark::Umask => format!("umask({:#o})", mask(n)),
+            Mark::Root => format!("chroot(../../root/{n})"),
+            Mark::Descriptor => format!("dup2(0, {})", descriptor(n)),
+            Mark::Mount => format!("mount(tmpfs, ../../mnt/{n})"),
+            Mark::HostName => format!("sethostname({})", name(n)),
+            Mark::DomainName => format!("setdomainname({})", name(n)),
+        }
+    }
+
+    /// Has one side make the mark.
+    ///
+    /// # Errors
+    /// It could not: the case is broken.
+    #[track_caller]
+    fn make(self, t: &Test, side: Side, n: u32) -> Done {
+        side.must(t, &self.deed(n), (self, n), make)
+    }
+
+    /// Whether `watching` sees the mark that `acting` made.
+    #[track_caller]
+    fn sight(self, t: &Test, n: u32, acting: Side, watching: Side) -> Done<Call<Sight>> {
+        let text = format!("{} by {acting}, as seen", self.deed(n));
+        watching.ask(t, &text, (self, n), |(mark, n)| is_there(mark, n).map(Sight::from))
+    }
+
+    /// Has the side that made a mark take back what would stay.
+    #[track_caller]
+    fn erase(self, t: &Test, side: Side, n: u32) -> Done {
+        side.must(t, "taking back a mark", (self, n), erase)
+    }
+}
+
+fn descriptor(n: u32) -> i32 {
+    FIRST_DESCRIPTOR + n as i32
+}
+
+/// A umask that no task starts with.
+fn mask(n: u32) -> u32 {
+    0o100 + n
+}
+
+fn name(n: u32) -> String {
+    format!("mark-{n}")
+}
+
+fn directory(kind: &str, n: u32) -> String {
+    format!("../../{kind}/{n}")
+}
+
+fn set_domain_name(name: &str) -> Result<(), Errno> {
+    // SAFETY: the name is read, and lives through the call.
+    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
+}
+
+/// The NIS domain name of the caller.
+pub fn domain_name() -> Result<String, Errno> {
+    let uname = nix::sys::utsname::uname()?;
+    Ok(uname.domainname().to_string_lossy().into_owned())
+}
+
+fn make((mark, n): (Mark, u32)) -> Result<(), Errno> {
+    match mark {
+        Mark::Cwd => chdir(directory("cwd", n).as_str()),
+        Mark::Umask => {
+            umask(Mode::from_bits_truncate(mask(n)));
+            Ok(())
+        }
+        Mark::Root => chroot(directory("root", n).as_str()),
+        Mark::Descriptor => {
+            // SAFETY: puts a descriptor where the case keeps nothing else.
+            Errno::result(unsafe { libc::dup2(0, descriptor(n)) }).map(drop)
+        }
+        Mark::Mount => {
+            mount(Some("mark"), directory("mnt", n).as_str(), Some("tmpfs"), MsFlags::empty(), Some("size=64k"))
+        }
+        Mark::HostName => sethostname(name(n)),
+        Mark::DomainName => set_domain_name(&name(n)),
+    }
+}
+
+fn is_there(mark: Mark, n: u32) -> Result<bool, Errno> {
+    let same = |a: &str, b: &str| {
+        let (a, b) = (stat(a)?, stat(b)?);
+        Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+    };
+    match mark {
+        Mark::Cwd => same(".", &directory("cwd", n)),
+        Mark::Root => same("/", &directory("root", n)),
+        Mark::Umask => {
+            // The only call that tells the umask also sets it.
+            let current = umask(Mode::empty());
+            umask(current);
+            Ok(current.bits() == mask(n))
+        }
+        Mark::Descriptor => {
+            // SAFETY: F_GETFD takes no pointer.
+            match Errno::result(unsafe { libc::fcntl(descriptor(n), libc::F_GETFD) }) {
+                Ok(_) => Ok(true),
+                Err(Errno::EBADF) => Ok(false),
+                Err(errno) => Err(errno),
+            }
+        }
+        Mark::Mount => {
+            let (here, above) = (stat(directory("mnt", n).as_str())?, stat("../../mnt")?);
+            Ok(here.st_dev != above.st_dev)
+        }
+        Mark::HostName => Ok(nix::unistd::gethostname()?.to_string_lossy() == name(n)),
+        Mark::DomainName => Ok(domain_name()? == name(n)),
+    }
+}
+
+fn erase((mark, n): (Mark, u32)) -> Result<(), Errno> {
+    match mark {
+        Mark::Descriptor => nix::unistd::close(descriptor(n)),
+        Mark::Mount => umount2(directory("mnt", n).as_str(), MntFlags::empty()),
+        // The next mark takes the place of this one.
+        _ => Ok(()),
+    }
+}
+
+/// Checks that what one side does the other sees, in both directions.
+///
+/// # Errors
+/// It is otherwise: a failed check is on record.
+#[track_caller]
+pub fn check_shared(t: &Test, ground: &Ground, mark: Mark, (a, b): (Side, Side), requirement: &'static str) -> Done {
+    for (acting, watching) in [(a, b), (b, a)] {
+        let n = ground.fresh();
+        mark.make(t, acting, n)?;
+        let sight = mark.sight(t, n, acting, watching)?;
+        t.check(sight).proves(requirement).is(Sight::Seen)?;
+        mark.erase(t, acting, n)?;
+    }
+    Ok(())
+}
+
+/// Checks that neither side sees what the other does, and that each keeps what it did itself.
+///
+/// # Errors
+/// It is otherwise: a failed check is on record.
+#[track_caller]
+pub fn check_apart(t: &Test, ground: &Ground, mark: Mark, (a, b): (Side, Side), requirement: &'static str) -> Done {
+    let (of_a, of_b) = (ground.fresh(), ground.fresh());
+    mark.make(t, a, of_a)?;
+    let sight = mark.sight(t, of_a, a, b)?;
+    t.check(sight).proves(requirement).is(Sight::Unseen)?;
+    mark.make(t, b, of_b)?;
+    for (n, acting, watching, expected) in
+        [(of_b, b, a, Sight::Unseen), (of_a, a, a, Sight::Seen), (of_b, b, b, Sight::Seen)]
+    {
+        let sight = mark.sight(t, n, acting, watching)?;
+        t.check(sight).proves(requirement).is(expected)?;
+    }
+    mark.erase(t, a, of_a)?;
+    mark.erase(t, b, of_b)
+}
+
+/// Checks that the sides are apart in what the call separated, and share the rest as before.
+///
+/// # Errors
+/// It is otherwise: a failed check is on record.
+#[track_caller]
+pub fn check_as_predicted(
+    t: &Test,
+    ground: &Ground,
+    mark: Mark,
+    sides: (Side, Side),
+    prediction: &Prediction,
+    requirement: &'static str,
+) -> Done {
+    if mark.is_separated_by(prediction) {
+        check_apart(t, ground, mark, sides, requirement)
+    } else {
+        check_shared(t, ground, mark, sides, requirement)
+    }
+}

@@ -1,0 +1,121 @@
+//! A System V semaphore, and what SEM_UNDO has a task's undo list remember of it.
+//!
+//! The undo list is what CLONE_SYSVSEM shares. It cannot be read; it shows when its last user
+//! leaves it: then all its adjustments are applied.
+
+use harness::prelude::*;
+use syscalls::{Sysno, syscall};
+
+use crate::tasks::side::Side;
+
+/// A set of one semaphore, removed when dropped by the task that made it.
+#[derive(Debug)]
+pub struct Semaphore {
+    id: i32,
+    owner: nix::unistd::Pid,
+}
+
+fn get(key: i32, flags: i32) -> Result<i32, Errno> {
+    // SAFETY: semget takes numbers.
+    Errno::result(unsafe { libc::semget(key, 1, flags) })
+}
+
+/// The value of a set's semaphore.
+///
+/// # Errors
+/// As semctl(2).
+pub fn value(id: i32) -> Result<i32, Errno> {
+    // SAFETY: GETVAL takes no further argument.
+    Errno::result(unsafe { libc::semctl(id, 0, libc::GETVAL) })
+}
+
+/// The value of a set's semaphore, or −1. Writes no errno.
+pub fn value_raw(id: i32) -> i32 {
+    // SAFETY: GETVAL takes no further argument.
+    unsafe { syscall!(Sysno::semctl, id, 0, libc::GETVAL, 0) }.map_or(-1, |value| value as i32)
+}
+
+/// Sets the value, and clears what undo lists remember of the semaphore.
+///
+/// # Errors
+/// As semctl(2).
+pub fn set(id: i32, value: i32) -> Result<(), Errno> {
+    // SAFETY: SETVAL takes an int.
+    Errno::result(unsafe { libc::semctl(id, 0, libc::SETVAL, value) }).map(drop)
+}
+
+/// Takes one, to be undone. Writes no errno.
+///
+/// # Errors
+/// As semop(2).
+pub fn take_with_undo(id: i32) -> Result<(), Errno> {
+    let mut operation = libc::sembuf { sem_num: 0, sem_op: -1, sem_flg: (libc::SEM_UNDO | libc::IPC_NOWAIT) as i16 };
+    // SAFETY: one operation that lives through the call.
+    unsafe { syscall!(Sysno::semop, id, &raw mut operation, 1) }
+        .map(drop)
+        .map_err(|errno| Errno::from_raw(errno.into_raw()))
+}
+
+fn add_with_undo((id, number): (i32, i16)) -> Result<(), Errno> {
+    let mut operation =
+        libc::sembuf { sem_num: 0, sem_op: number, sem_flg: (libc::SEM_UNDO | libc::IPC_NOWAIT) as i16 };
+    // SAFETY: one operation that lives through the call.
+    Errno::result(unsafe { libc::semop(id, &raw mut operation, 1) }).map(drop)
+}
+
+impl Semaphore {
+    /// Makes one with this value.
+    ///
+    /// # Errors
+    /// It cannot be made: the case is broken.
+    #[track_caller]
+    pub fn new(t: &Test, start: i32) -> Done<Self> {
+        let id = t.setup(Call::new("semget(IPC_PRIVATE, 1)", get(libc::IPC_PRIVATE, 0o666)))?;
+        let semaphore = Self { id, owner: nix::unistd::getpid() };
+        t.setup(Call::new("semctl(SETVAL)", set(id, start)))?;
+        Ok(semaphore)
+    }
+
+    /// Its ID.
+    pub fn id(&self) -> i32 {
+        self.id
+    }
+
+    /// Has one side add a number (negative: take) with SEM_UNDO.
+    ///
+    /// # Errors
+    /// It could not: the case is broken.
+    #[track_caller]
+    pub fn add_with_undo(&self, t: &Test, side: Side, number: i16) -> Done {
+        let text = format!("semop({number:+}, SEM_UNDO)");
+        side.must(t, &text, (self.id, number), add_with_undo)
+    }
+
+    /// Its value as one side reads it.
+    ///
+    /// # Errors
+    /// The peer is gone: the case is broken.
+    #[track_caller]
+    pub fn value(&self, t: &Test, side: Side) -> Done<Call<i32>> {
+        side.ask(t, "semctl(GETVAL)", self.id, value)
+    }
+
+    /// Checks its value as the caller reads it. `when` says after what.
+    ///
+    /// # Errors
+    /// It is another one: a failed check is on record.
+    #[track_caller]
+    pub fn check_value(&self, t: &Test, when: &str, expected: i32, requirement: &'static str) -> Done {
+        let call = Call::new(format!("semctl(GETVAL) {when}"), value(self.id));
+        t.check(call).proves(requirement).is(expected)
+    }
+}
+
+impl Drop for Semaphore {
+    fn drop(&mut self) {
+        if self.owner == nix::unistd::getpid() {
+            // SAFETY: IPC_RMID takes no further argument.
+            unsafe { libc::semctl(self.id, 0, libc::IPC_RMID) };
+        }
+    }
+}

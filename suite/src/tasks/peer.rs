@@ -1,0 +1,205 @@
+//! A second task that shares something with the case's own, and does what it is asked to.
+//!
+//! A peer is made by clone(2) without CLONE_VM: it has a copy of the caller's memory and shares
+//! what its flags name. Questions and answers go through a shared mapping and two futexes, so a
+//! peer may lose its descriptors, mounts or credentials and still answer.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futex::{Futex, Shared};
+use harness::prelude::*;
+use nix::unistd::Pid;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::spec::flags::Flags;
+use crate::tasks::shm::map_zeroed;
+
+/// Room for a question's argument or an answer, in JSON.
+const ROOM: usize = 60 * 1024;
+
+/// How long to wait for an answer before looking whether the peer is still alive.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+#[repr(C)]
+struct Desk {
+    /// Number of the last question asked.
+    asked: Futex<Shared>,
+    /// Number of the last question answered.
+    answered: Futex<Shared>,
+    /// The address of the function that answers; the peer runs the same program image.
+    answer: AtomicUsize,
+    length: AtomicUsize,
+    paper: std::cell::UnsafeCell<[u8; ROOM]>,
+}
+
+type Answerer = fn(&mut [u8], usize) -> usize;
+
+/// A task that shares what it was told to share, and answers questions. Killed when dropped.
+#[derive(Debug)]
+pub struct Peer {
+    task: Task,
+    name: String,
+    desk: &'static Desk,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Desk")
+    }
+}
+
+// SAFETY: the paper is written by one side at a time; the futexes order the turns.
+unsafe impl Sync for Desk {}
+
+impl Desk {
+    fn map() -> io::Result<&'static Desk> {
+        // SAFETY: zeroes are a valid desk.
+        unsafe { map_zeroed() }
+    }
+
+    /// The paper, for the side whose turn it is.
+    #[expect(clippy::mut_from_ref, reason = "the futexes give one side at a time its turn")]
+    fn paper(&self) -> &mut [u8] {
+        // SAFETY: only the side whose turn it is calls this.
+        unsafe { &mut *self.paper.get() }
+    }
+
+    /// The peer's life: answer until killed.
+    fn serve(&self) -> ! {
+        let mut done = 0;
+        loop {
+            while self.asked.value.load(Ordering::Acquire) == done {
+                let _ = self.asked.wait(done);
+            }
+            done += 1;
+            let address = self.answer.load(Ordering::Acquire);
+            // SAFETY: the address was taken from such a function by the process that this one was
+            // forked from; both run the same image at the same place.
+            let answer: Answerer = unsafe { std::mem::transmute(address) };
+            let length = answer(self.paper(), self.length.load(Ordering::Acquire));
+            self.length.store(length, Ordering::Release);
+            self.answered.value.store(done, Ordering::Release);
+            self.answered.wake(1);
+        }
+    }
+}
+
+/// Reads the argument from the paper, calls the function, writes the answer to the paper.
+fn answer_with<A: DeserializeOwned, R: Serialize, F: Fn(A) -> Result<R, Errno> + Copy>(
+    paper: &mut [u8],
+    length: usize,
+) -> usize {
+    const { assert!(size_of::<F>() == 0, "a question must not capture anything: pass it as argument") };
+    // SAFETY: a type of size 0 has one value, and it is Copy.
+    let function: F = unsafe { std::mem::zeroed() };
+    let answer: Result<R, i32> = match serde_json::from_slice(&paper[..length]) {
+        Ok(argument) => function(argument).map_err(|errno| errno as i32),
+        Err(_) => Err(libc::EBADMSG),
+    };
+    let mut rest: &mut [u8] = paper;
+    if serde_json::to_writer(&mut rest, &answer).is_err() {
+        return 0;
+    }
+    let left = rest.len();
+    ROOM - left
+}
+
+impl Peer {
+    /// Starts a peer that shares with the caller what `sharing` names (CLONE_FS, CLONE_FILES,
+    /// CLONE_SYSVSEM; not CLONE_VM).
+    ///
+    /// # Errors
+    /// It cannot be made: the case is broken.
+    #[track_caller]
+    pub fn start(t: &Test, name: &str, sharing: Flags) -> Done<Peer> {
+        let desk = t.setup(Call::io("mmap(MAP_SHARED)", Desk::map()))?;
+        let task = t.spawn_sharing(name, sharing.0, |_| desk.serve())?;
+        let name = name.to_owned();
+        Ok(Peer { task, name, desk })
+    }
+
+    /// What diagnostics call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its process ID.
+    pub fn pid(&self) -> Pid {
+        self.task.pid()
+    }
+
+    /// Has the peer call `function` with `argument` and gives the result, as a call named `text`.
+    /// The function must not capture anything; what it needs goes into the argument.
+    ///
+    /// # Errors
+    /// The peer is gone or did not understand: the case is broken.
+    #[track_caller]
+    pub fn call<A, R, F>(&self, t: &Test, text: &str, argument: A, function: F) -> Done<Call<R>>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+        F: Fn(A) -> Result<R, Errno> + Copy,
+    {
+        let _ = function;
+        let mut rest: &mut [u8] = self.desk.paper();
+        t.setup(Call::io("write(question)", serde_json::to_writer(&mut rest, &argument).map_err(io::Error::from)))?;
+        let length = ROOM - rest.len();
+        let answerer: Answerer = answer_with::<A, R, F>;
+        self.desk.length.store(length, Ordering::Release);
+        self.desk.answer.store(answerer as usize, Ordering::Release);
+        let question = self.desk.asked.value.load(Ordering::Acquire) + 1;
+        self.desk.asked.value.store(question, Ordering::Release);
+        self.desk.asked.wake(1);
+        loop {
+            let answered = self.desk.answered.value.load(Ordering::Acquire);
+            if answered == question {
+                break;
+            }
+            let _ = self.desk.answered.wait_for(answered, PATIENCE);
+            let answered = self.desk.answered.value.load(Ordering::Acquire);
+            if answered != question && self.is_gone() {
+                return Err(t.broken(text.to_owned(), "the peer is gone"));
+            }
+        }
+        let length = self.desk.length.load(Ordering::Acquire);
+        let answer: Result<R, i32> = t.setup(Call::io(
+            "read(answer)",
+            serde_json::from_slice(&self.desk.paper()[..length]).map_err(io::Error::from),
+        ))?;
+        Ok(Call::new(text.to_owned(), answer.map_err(Errno::from_raw)))
+    }
+
+    /// Like [`call`](Self::call), for a step that must work.
+    ///
+    /// # Errors
+    /// The step did not work, or the peer is gone: the case is broken.
+    #[track_caller]
+    pub fn setup<A, R, F>(&self, t: &Test, text: &str, argument: A, function: F) -> Done<R>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+        F: Fn(A) -> Result<R, Errno> + Copy,
+    {
+        let call = self.call(t, text, argument, function)?;
+        t.setup(call)
+    }
+
+    /// Ends the peer and waits until it is reaped, so that it shares nothing any more.
+    pub fn end(mut self) {
+        self.task.kill();
+    }
+
+    fn is_gone(&self) -> bool {
+        use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
+        match waitid(Id::Pid(self.pid()), flags) {
+            Ok(WaitStatus::StillAlive) => false,
+            // The task at hand is not the one that made the peer.
+            Err(Errno::ECHILD) => nix::sys::signal::kill(self.pid(), None) == Err(Errno::ESRCH),
+            _ => true,
+        }
+    }
+}

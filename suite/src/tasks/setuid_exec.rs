@@ -1,0 +1,100 @@
+//! A set-user-ID program, and whether execve(2) of it raised the privilege.
+//!
+//! A tracer would take the privilege away, so nobody looks on: the program ends at once, and who
+//! it ran as is read from what is left of it before it is reaped.
+
+use std::ffi::CString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use harness::prelude::*;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
+use crate::place::privilege::NOBODY;
+
+/// What a case of set-user-ID programs needs.
+pub const NEEDS: Needs = Needs::ROOT.with(Feature::SecondUser);
+
+/// Such a program: this one, owned by root, on a file system of its own that honours the bit. To be
+/// made in a mount namespace of the case's own.
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: CString,
+}
+
+impl Program {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// It cannot be made: the case is broken; or it is skipped where no_new_privs is set.
+    #[track_caller]
+    pub fn new(t: &Test) -> Done<Program> {
+        if t.setup(Call::new("prctl(PR_GET_NO_NEW_PRIVS)", nix::sys::prctl::get_no_new_privs()))? {
+            return Err(t.skip(
+                "no_new_privs is set here, so no program raises privilege: run without it \
+                 (docker: no --security-opt no-new-privileges)",
+            ));
+        }
+        let point = t.directory()?.join("programs");
+        t.setup(Call::io("mkdir(programs)", std::fs::create_dir(&point)))?;
+        let none: Option<&str> = None;
+        let flags = nix::mount::MsFlags::empty();
+        let mounted = nix::mount::mount(Some("programs"), &point, Some("tmpfs"), flags, none);
+        t.setup(Call::new("mount(tmpfs)", mounted))?;
+        let path: PathBuf = point.join("raise");
+        let copied = copy_loaded_part(&path);
+        t.setup(Call::io("copy(/proc/self/exe)", copied))?;
+        let mode = std::fs::Permissions::from_mode(0o4755);
+        t.setup(Call::io("chmod(04755)", std::fs::set_permissions(&path, mode)))?;
+        let path = CString::new(path.as_os_str().as_encoded_bytes()).unwrap_or_default();
+        Ok(Program { path })
+    }
+
+    /// Executes it. What it is told makes it end at once, without a word.
+    pub fn execute(&self) -> Call<()> {
+        let arguments = [c"unshare-conformance", c"--storm-task", c"999999", c"0"];
+        let environment: [CString; 0] = [];
+        // Only failure returns.
+        let Err(errno) = nix::unistd::execve(&self.path, &arguments, &environment);
+        Call::new("execve(set-user-ID program)", Err(errno))
+    }
+}
+
+/// Copies the part of this program that the kernel loads, without what only a debugger reads.
+fn copy_loaded_part(to: &std::path::Path) -> std::io::Result<()> {
+    use std::io::Read;
+    // SAFETY: reads the program headers that the kernel mapped for this process, as getauxval(3)
+    // gives their address and number.
+    let headers = unsafe {
+        let (start, count) = (libc::getauxval(libc::AT_PHDR), libc::getauxval(libc::AT_PHNUM));
+        std::slice::from_raw_parts(start as *const libc::Elf64_Phdr, count as usize)
+    };
+    let end = headers.iter().map(|header| header.p_offset + header.p_filesz).max();
+    let mut program = std::fs::File::open("/proc/self/exe")?.take(end.unwrap_or(u64::MAX));
+    std::io::copy(&mut program, &mut std::fs::File::create(to)?).map(drop)
+}
+
+/// Waits until the task has ended, and gives the effective user it ended as: 0 if the program was
+/// raised, 65534 if not. The task is left to be reaped.
+///
+/// # Errors
+/// It cannot be told: the case is broken.
+#[track_caller]
+pub fn effective_user(t: &Test, pid: Pid) -> Done<u32> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
+    match waitid(Id::Pid(pid), flags) {
+        Ok(WaitStatus::Exited(_, 1)) => {}
+        other => return Err(t.broken("execve(set-user-ID program)", format!("{other:?}"))),
+    }
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+    let status = t.setup(Call::io("read(/proc/PID/status)", status))?;
+    let user = status.lines().find_map(|line| {
+        let (_, ids) = line.split_once("Uid:")?;
+        ids.split_whitespace().nth(1)?.parse().ok()
+    });
+    user.ok_or_else(|| t.broken("Uid: in /proc/PID/status", status))
+}
+
+/// The user of a program that was not raised.
+pub const ORDINARY: u32 = NOBODY;

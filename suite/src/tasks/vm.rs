@@ -1,0 +1,303 @@
+//! Tasks that share the caller's memory: processes made by clone(CLONE_VM).
+//!
+//! Such a task runs on a stack of its own but with the caller's thread-local storage. Its body must
+//! not allocate, panic, or use libc calls that write errno: raw system calls and atomics only.
+
+use std::cell::UnsafeCell;
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use futex::{Futex, Shared};
+use harness::prelude::*;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+
+use crate::spec::flags::Flags;
+use crate::tasks::shm::map_zeroed;
+
+const STACK_SIZE: usize = 64 * 1024;
+
+/// A process that shares the caller's memory and what else its flags say. Killed and reaped when
+/// dropped; its stack stays mapped, since nothing else may be known of a task that was killed.
+#[derive(Debug)]
+pub struct VmTask {
+    pid: Pid,
+    reaped: bool,
+    control: &'static Control,
+}
+
+/// The body of such a task; gives its exit status.
+pub type VmBody = extern "C" fn(*mut c_void) -> c_int;
+
+/// Orders and reports. Lives in memory that stays shared even if a kernel separated the rest.
+#[repr(C)]
+struct Control {
+    /// Number of the last order, or [`EXIT`].
+    order: Futex<Shared>,
+    /// Number of the last order carried out.
+    report: Futex<Shared>,
+    /// The word in ordinary memory that both sides write.
+    word: AtomicPtr<AtomicU32>,
+    /// What the task read there.
+    read: AtomicU32,
+}
+
+/// The order to exit.
+const EXIT: u32 = u32::MAX;
+
+/// What the caller writes to the word, and what the task writes in answer.
+const FROM_CALLER: u32 = 0x5ee_ca11;
+const FROM_TASK: u32 = 0x5ee_7a5c;
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Control")
+    }
+}
+
+extern "C" fn obey(control: *mut c_void) -> c_int {
+    // SAFETY: the argument is the control block of the VmTask that runs this; it stays mapped.
+    let control = unsafe { &*control.cast::<Control>() };
+    let mut done = 0;
+    loop {
+        let order = control.order.value.load(Ordering::Acquire);
+        if order == EXIT {
+            return 0;
+        }
+        if order == done {
+            let _ = control.order.wait(done);
+            continue;
+        }
+        done = order;
+        // SAFETY: the word is leaked, and set before the first order.
+        let word = unsafe { &*control.word.load(Ordering::Acquire) };
+        control.read.store(word.load(Ordering::Acquire), Ordering::Release);
+        word.store(FROM_TASK, Ordering::Release);
+        control.report.value.store(done, Ordering::Release);
+        control.report.wake(1);
+    }
+}
+
+impl VmTask {
+    /// Starts a task that shares the caller's memory and what else `flags` (of clone(2)) name, and
+    /// does nothing until it is asked.
+    ///
+    /// # Errors
+    /// clone(2) refused: the case is broken.
+    #[track_caller]
+    pub fn idle(t: &Test, flags: Flags) -> Done<Self> {
+        // SAFETY: zeroes are a valid control block.
+        let mapped = unsafe { map_zeroed::<Control>() };
+        let control = t.setup(Call::io("mmap(MAP_SHARED)", mapped))?;
+        let word = Box::into_raw(Box::new(AtomicU32::new(0)));
+        control.word.store(word, Ordering::Release);
+        let argument = std::ptr::from_ref(control).cast_mut().cast();
+        // SAFETY: the argument stays mapped; the body uses raw futex calls only.
+        let pid = unsafe { start(t, flags | Flags::VM, obey, argument)? };
+        Ok(Self { pid, reaped: false, control })
+    }
+
+    /// Whether a write to ordinary memory by the caller is seen by the task, and the other way
+    /// round.
+    pub fn memory_is_shared(&self) -> Call<(bool, bool)> {
+        let control = self.control;
+        // SAFETY: the word is leaked.
+        let word = unsafe { &*control.word.load(Ordering::Acquire) };
+        word.store(FROM_CALLER, Ordering::Release);
+        let order = control.order.value.load(Ordering::Acquire) + 1;
+        control.order.value.store(order, Ordering::Release);
+        control.order.wake(1);
+        loop {
+            let report = control.report.value.load(Ordering::Acquire);
+            if report == order {
+                break;
+            }
+            let _ = control.report.wait(report);
+        }
+        let seen_by_task = control.read.load(Ordering::Acquire) == FROM_CALLER;
+        let seen_by_caller = word.load(Ordering::Acquire) == FROM_TASK;
+        Call::seen("write to memory (seen by the other, the other's seen)", (seen_by_task, seen_by_caller))
+    }
+
+    /// Its process ID.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Lets it exit and waits until it is a zombie, not yet reaped.
+    ///
+    /// # Errors
+    /// It ended otherwise: the case is broken.
+    #[track_caller]
+    pub fn become_zombie(&mut self, t: &Test) -> Done {
+        self.control.order.value.store(EXIT, Ordering::Release);
+        self.control.order.wake(1);
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
+        match waitid(Id::Pid(self.pid), flags) {
+            Ok(WaitStatus::Exited(_, 0)) => Ok(()),
+            other => Err(t.broken("waitid(CLONE_VM task)", format!("{other:?}"))),
+        }
+    }
+
+    /// Kills it and waits until it is a zombie, not yet reaped.
+    ///
+    /// # Errors
+    /// It ended otherwise: the case is broken.
+    #[track_caller]
+    pub fn be_killed(&mut self, t: &Test) -> Done {
+        t.setup(Call::new("kill(SIGKILL)", kill(self.pid, Signal::SIGKILL)))?;
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
+        match waitid(Id::Pid(self.pid), flags) {
+            Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _)) => Ok(()),
+            other => Err(t.broken("waitid(CLONE_VM task)", format!("{other:?}"))),
+        }
+    }
+
+    /// Reaps it after [`become_zombie`](Self::become_zombie).
+    pub fn reap(&mut self) {
+        if !self.reaped {
+            let _ = waitpid(self.pid, Some(WaitPidFlag::__WALL));
+            self.reaped = true;
+        }
+    }
+}
+
+impl Drop for VmTask {
+    fn drop(&mut self) {
+        if !self.reaped {
+            let _ = kill(self.pid, Signal::SIGKILL);
+            self.reap();
+        }
+    }
+}
+
+/// Memory for one task at a time to run on.
+#[derive(Debug)]
+pub struct Stack {
+    memory: UnsafeCell<Vec<u8>>,
+}
+
+impl Stack {
+    /// A stack of the usual size.
+    pub fn new() -> Self {
+        Self { memory: vec![0; STACK_SIZE].into() }
+    }
+
+    /// The address it grows down from, aligned to 16 bytes.
+    fn top(&self) -> *mut c_void {
+        let start = self.memory.get();
+        // SAFETY: nobody holds a reference to the vector, whose buffer never moves.
+        let start = unsafe { (*start).as_mut_ptr() };
+        ((start as usize + STACK_SIZE) & !15) as *mut c_void
+    }
+}
+
+impl Default for Stack {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// clone(2) with CLONE_VM and a fresh stack, which is leaked.
+///
+/// # Errors
+/// clone(2) refused: the case is broken.
+///
+/// # Safety
+/// `body` must keep to the rules of this module, and `argument` must be valid as long as the task
+/// runs.
+#[track_caller]
+pub unsafe fn start(t: &Test, flags: Flags, body: VmBody, argument: *mut c_void) -> Done<Pid> {
+    let stack: &'static Stack = Box::leak(Box::new(Stack::new()));
+    // SAFETY: by this function's own conditions; the stack is fresh and leaked.
+    unsafe { start_on(t, flags, stack, body, argument) }
+}
+
+/// clone(2) with CLONE_VM on a stack of the caller's.
+///
+/// # Errors
+/// clone(2) refused: the case is broken.
+///
+/// # Safety
+/// As [`start`]; and the stack must be used by no other task, and stay, until this one is gone.
+#[track_caller]
+pub unsafe fn start_on(t: &Test, flags: Flags, stack: &Stack, body: VmBody, argument: *mut c_void) -> Done<Pid> {
+    // SAFETY: by this function's own conditions.
+    let pid = unsafe { libc::clone(body, stack.top(), flags.0 as c_int | libc::SIGCHLD, argument) };
+    let pid = t.setup(Call::new(format!("clone({flags}|SIGCHLD)"), Errno::result(pid)))?;
+    Ok(Pid::from_raw(pid))
+}
+
+/// What came of a vfork child.
+#[derive(Clone, Copy, Debug)]
+pub struct VforkEnd<R> {
+    /// What its body gave.
+    pub result: R,
+    /// Whether the caller sees what the child wrote to ordinary memory at its end.
+    pub memory_shared: bool,
+}
+
+/// Runs `body` in a vfork child: it shares the caller's memory and what else `sharing` names, and
+/// the caller sleeps until the child exits.
+///
+/// # Errors
+/// The child cannot be made or did not exit by itself: the case is broken.
+#[track_caller]
+pub fn in_vfork_child_sharing<A: Sync, R: Copy + Send + 'static>(
+    t: &Test,
+    sharing: Flags,
+    argument: &A,
+    body: fn(&A) -> R,
+) -> Done<VforkEnd<R>> {
+    /// Lives in the caller's memory.
+    struct Errand<'a, A, R: 'static> {
+        argument: &'a A,
+        body: fn(&A) -> R,
+        written: AtomicU32,
+        answer: &'static Answer<R>,
+    }
+    /// Lives in memory that stays shared.
+    struct Answer<R> {
+        done: AtomicU32,
+        result: UnsafeCell<MaybeUninit<R>>,
+    }
+    // SAFETY: the child writes before it sets `done`, the caller reads after it saw that.
+    unsafe impl<R: Send> Sync for Answer<R> {}
+    extern "C" fn run<A, R: 'static>(errand: *mut c_void) -> c_int {
+        // SAFETY: the caller sleeps in clone(2) until this task is gone; the errand outlives it.
+        let errand = unsafe { &*errand.cast::<Errand<'_, A, R>>() };
+        let result = (errand.body)(errand.argument);
+        // SAFETY: nobody else touches the result before `done` is set.
+        unsafe { (*errand.answer.result.get()).write(result) };
+        errand.written.store(1, Ordering::Release);
+        errand.answer.done.store(1, Ordering::Release);
+        0
+    }
+    // SAFETY: zeroes are a valid answer: the result is uninitialised.
+    let mapped = unsafe { map_zeroed::<Answer<R>>() };
+    let errand = Errand { argument, body, written: 0.into(), answer: t.setup(Call::io("mmap(MAP_SHARED)", mapped))? };
+    let flags = sharing | Flags::VM | Flags(libc::CLONE_VFORK as u64);
+    let argument = std::ptr::from_ref(&errand).cast_mut().cast();
+    // SAFETY: the caller waits for the task below, so the errand outlives it.
+    let pid = unsafe { start(t, flags, run::<A, R>, argument)? };
+    let status = t.setup(Call::new("waitpid(vfork child)", waitpid(pid, None)))?;
+    if errand.answer.done.load(Ordering::Acquire) == 0 {
+        return Err(t.broken("vfork child", format!("{status:?} instead of its end")));
+    }
+    Ok(VforkEnd {
+        // SAFETY: written before `done` was set.
+        result: unsafe { (*errand.answer.result.get()).assume_init() },
+        memory_shared: errand.written.load(Ordering::Acquire) == 1,
+    })
+}
+
+/// Runs `body` in a vfork child that shares nothing but the memory, and gives what it returned.
+///
+/// # Errors
+/// The child cannot be made or did not exit by itself: the case is broken.
+#[track_caller]
+pub fn in_vfork_child(t: &Test, body: fn() -> i64) -> Done<i64> {
+    in_vfork_child_sharing(t, Flags::NONE, &body, |body| body()).map(|end| end.result)
+}
