@@ -1,5 +1,8 @@
 //! A conformance case: one constant that says all a runner has to know.
 
+use std::any::{Any, type_name};
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use linkme::distributed_slice;
@@ -49,8 +52,8 @@ pub struct Case {
     pub line: u32,
 }
 
-/// The same body with a named parameter.
-#[derive(Clone, Debug)]
+/// The same body with a named parameter of any type.
+#[derive(Clone)]
 pub struct Variant {
     /// Added to the case's name after a dot.
     pub name: String,
@@ -58,14 +61,29 @@ pub struct Variant {
     pub proves: Vec<&'static str>,
     /// What this variant needs beyond the case's needs.
     pub needs: Needs,
-    /// What the body reads with [`Test::param`]: usually a set of flags.
-    pub param: u64,
+    param: Arc<dyn Any + Send + Sync>,
+}
+
+impl fmt::Debug for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Variant").field("name", &self.name).field("proves", &self.proves).finish_non_exhaustive()
+    }
 }
 
 impl Variant {
-    /// A variant that proves and needs what its case does.
-    pub fn new(name: impl Into<String>, param: u64) -> Self {
-        Self { name: name.into(), proves: Vec::new(), needs: Needs::NONE, param }
+    /// A variant that proves and needs what its case does. Its body reads `param` with [`Test::param`], by the same
+    /// type.
+    pub fn new<P: Any + Send + Sync>(name: impl Into<String>, param: P) -> Self {
+        Self { name: name.into(), proves: Vec::new(), needs: Needs::NONE, param: Arc::new(param) }
+    }
+
+    /// Its parameter.
+    ///
+    /// # Panics
+    /// It is of another type.
+    pub fn param<P: Any + Clone>(&self) -> P {
+        let param = self.param.downcast_ref().cloned();
+        param.unwrap_or_else(|| panic!("the parameter of variant {} is no {}", self.name, type_name::<P>()))
     }
 
     /// The same variant, proving only these requirements.
@@ -133,11 +151,6 @@ impl Item {
     /// What it needs.
     pub fn needs(&self) -> Needs {
         self.variant.as_ref().map_or(self.case.needs, |variant| self.case.needs.and(variant.needs))
-    }
-
-    /// The parameter of its variant; 0 without one.
-    pub fn param(&self) -> u64 {
-        self.variant.as_ref().map_or(0, |variant| variant.param)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The child's side: what a case's body can see and do, and how the body is run.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -87,7 +88,8 @@ impl Test {
         self.log
     }
 
-    pub(crate) fn proves(&self) -> &[&'static str] {
+    /// The requirements that this run of the case proves.
+    pub fn proves(&self) -> &[&'static str] {
         self.item.proves()
     }
 
@@ -105,9 +107,12 @@ impl Test {
         &self.setting.facts
     }
 
-    /// The parameter of the variant that runs; 0 for a case without variants.
-    pub fn param(&self) -> u64 {
-        self.item.param()
+    /// The parameter of the variant that runs.
+    ///
+    /// # Panics
+    /// The case has no variants, or theirs is of another type.
+    pub fn param<P: Any + Clone>(&self) -> P {
+        self.item.variant.as_ref().expect("only a case with variants has a parameter").param()
     }
 
     /// How much of a large space to look at.

@@ -42,7 +42,7 @@ pub mod prelude {
     pub use crate::call::{Call, Failure};
     pub use crate::case::Variant;
     pub use crate::case_run::{Test, Tier};
-    pub use crate::check::{Done, Stop, all};
+    pub use crate::check::{Check, Done, Stop, all};
     pub use crate::facts::{Facts, Version};
     pub use crate::needs::{Feature, Global, Needs};
     pub use crate::task::Task;

@@ -7,6 +7,7 @@
 pub mod spec {
     pub mod flags;
     pub mod model;
+    pub mod namespaces;
     pub mod requirements;
 }
 
@@ -25,6 +26,7 @@ pub mod observe {
         pub mod late_free;
     }
 
+    pub use super::spec::namespaces::Ns;
     pub use observer::*;
     pub use state::{Difference, Place, State, differences};
 }
@@ -34,6 +36,7 @@ pub mod call {
     pub mod check;
     pub mod failing;
     pub mod raw;
+    pub mod variants;
 }
 
 /// Tasks beside the caller.
@@ -83,12 +86,14 @@ pub mod fault;
 
 /// What a file of cases needs: `use crate::prelude::*;`.
 pub mod prelude {
-    pub use crate::call::check::{check_call, check_call_by, check_changes};
+    pub use crate::call::check::{Judged, Unshare, check_changes};
     pub use crate::call::raw::{unshare, unshare_ia32};
+    pub use crate::call::variants;
     pub use crate::observe::{self, Ns, Observer, State};
     pub use crate::place::privilege::become_unprivileged;
     pub use crate::spec::flags::Flags;
-    pub use crate::spec::model::{self, Part, Parts};
+    pub use crate::spec::model::{self, Part, Parts, Start};
+    pub use crate::spec::namespaces::{KINDS, Kind, needs_of};
     pub use crate::tasks::peer::Peer;
     pub use crate::tasks::vm::VmTask;
     pub use harness::prelude::*;

@@ -5,6 +5,7 @@ use std::path::Path;
 use harness::prelude::*;
 
 use crate::call::raw::unshare;
+use crate::call::variants;
 use crate::place::limits;
 use crate::spec::flags::Flags;
 use crate::spec::model::Start;
@@ -33,6 +34,18 @@ pub struct Prepared {
     /// The task that sets the limits further out, and the limit that it set.
     pub outside: Option<(Peer, u32)>,
     _sharer: Peer,
+}
+
+/// A variant for each way to fail and each of these variants of a flag that the failure comes after: named
+/// `WAY.FLAG`, with both as its parameter.
+pub fn variants(flags: Vec<Variant>) -> Vec<Variant> {
+    variants::product::<_, Flags>(&Failing::ALL.map(|(failing, name)| (name, failing)), &flags)
+        .into_iter()
+        .filter_map(|variant| {
+            let (failing, flag): (Failing, Flags) = variant.param();
+            failing.comes_after(flag).then(|| variant.needing(failing.needs()))
+        })
+        .collect()
 }
 
 impl Failing {

@@ -5,7 +5,6 @@ use crate::place::limits::{self, check_room};
 use crate::prelude::*;
 use crate::spec::model::memory::gives_eagain;
 use crate::spec::model::{Kernel, Start};
-use crate::tasks::side::needs_of;
 
 const SOURCE: &str = "unshare(2), ERRORS (ENOMEM); 2006 design document, 5 and 6";
 
@@ -38,11 +37,11 @@ case!(Case {
     deadline: fail_nth::DEADLINE,
     variants: || ROWS
         .map(|(flag, row)| {
-            Variant::new(flag.slug(), flag.0).needing(needs_of(flag)).proving([row, "ERR-39", "FI-12"])
+            Variant::new(flag.slug(), flag).needing(needs_of(flag)).proving([row, "ERR-39", "FI-12"])
         })
         .into(),
     run: |t| {
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         fail_nth::allow(t)?;
         Ground::of(t, Start::of(t.facts()))?.sweep(t, flags, row_of(flags)).map(drop)
     }
@@ -77,7 +76,7 @@ case!(Case {
         let ground = Ground::of(t, Start::of(t.facts()))?;
         for flags in [Flags::NONE, Flags::SYSVSEM] {
             let count = ground.count(t, flags, ID)?;
-            t.check(Call::seen(format!("allocations by unshare({flags})"), count)).proves(ID).is(0)?;
+            t.check(Call::seen(format!("allocations by unshare({flags})"), count)).is(0)?;
         }
         let count = ground.count(t, Flags::FS | Flags::SYSVSEM, ID)?;
         let text = format!("allocations by unshare({})", Flags::FS | Flags::SYSVSEM);
@@ -115,10 +114,10 @@ case!(Case {
     deadline: fail_nth::DEADLINE,
     needs: fail_nth::NEEDS.with(Feature::CreateUserNs).with(Feature::NamespaceLimits),
     variants: || [Flags::NEWNS, Flags::NEWUTS, Flags::NEWIPC, Flags::NEWPID, Flags::NEWCGROUP, Flags::NEWTIME,]
-        .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
+        .map(|flag| Variant::new(flag.slug(), flag).needing(needs_of(flag)))
         .into(),
     run: |t| {
-        let flags = Flags::NEWUSER | Flags(t.param());
+        let flags = Flags::NEWUSER | t.param::<Flags>();
         fail_nth::allow(t)?;
         Ground::of(t, Start::of(t.facts()))?.sweep_for(t, flags, Errno::ENOSPC, "ERR-41")
     }
@@ -176,7 +175,7 @@ case!(Case {
         })
         .collect(),
     run: |t| {
-        let (mix, _) = Mix::ALL[t.param() as usize];
+        let (mix, _) = Mix::ALL[t.param::<u64>() as usize];
         let id = if matches!(mix, Mix::UserAndNamespaces) { "FI-10" } else { "FI-12" };
         fail_nth::allow(t)?;
         Ground::of(t, Start::of(t.facts()))?.sweep(t, mix.flags(t), id).map(drop)
@@ -191,10 +190,10 @@ case!(Case {
     source: "kernel, kernel/ucount.c",
     needs: fail_nth::NEEDS.and(limits::NEEDS),
     deadline: fail_nth::DEADLINE,
-    variants: limits::each_kind,
+    variants: variants::each_kind,
     run: |t| {
         const ID: &str = "FI-13";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         fail_nth::allow(t)?;
         limits::enter_own_user_namespace(t)?;
         let start = Start { initial_admin: false, ..Start::of(t.facts()) };

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::call::failing::Failing;
+use crate::call::failing::{self, Failing};
 use crate::engines::race::{DEADLINE, Line};
 use crate::observe::objects::gauges::{Gauges, LEAST_MEMORY, Reading, is_memory, is_of};
 use crate::observe::objects::growth::{Finding, GROWING, Pair, STEADY, judge, may_grow, stays};
@@ -17,7 +17,6 @@ use crate::place::limits;
 use crate::prelude::*;
 use crate::sharing::undo::{Semaphore, take_with_undo};
 use crate::spec::model::{Kernel, predict};
-use crate::tasks::side::one_by_one;
 
 const SOURCE: &str =
     "2006 design document, 6 (failure leaves nothing behind); kernel, kernel/nsproxy.c and kernel/fork.c";
@@ -341,7 +340,9 @@ fn check_nothing_left(
 
 /// The flags that make something, each alone.
 fn making() -> Vec<Variant> {
-    one_by_one(Flags::KNOWN.into_iter().filter(|flag| ![Flags::VM, Flags::SIGHAND, Flags::THREAD].contains(flag)))
+    variants::succeeding(
+        Flags::KNOWN.into_iter().filter(|flag| ![Flags::VM, Flags::SIGHAND, Flags::THREAD].contains(flag)),
+    )
 }
 
 /// All of them that this kernel has and that get on with each other.
@@ -395,7 +396,7 @@ case!(Case {
     deadline: DEADLINE,
     work: |_| 100,
     variants: making,
-    run: |t| success(t, Flags(t.param()))
+    run: |t| success(t, t.param::<Flags>())
 });
 
 case!(Case {
@@ -411,18 +412,9 @@ case!(Case {
 });
 
 fn failures() -> Vec<Variant> {
-    Failing::ALL
+    failing::variants(making())
         .into_iter()
-        .enumerate()
-        .flat_map(|(at, (failing, name))| {
-            making()
-                .into_iter()
-                .filter(move |variant| variant.param != Flags::SYSVSEM.0 && failing.comes_after(Flags(variant.param)))
-                .map(move |variant| {
-                    let (param, inner) = (variant.param | (at as u64) << 40, variant.name.clone());
-                    Variant { name: format!("{name}.{inner}"), param, ..variant }.needing(failing.needs())
-                })
-        })
+        .filter(|variant| variant.param::<(Failing, Flags)>().1 != Flags::SYSVSEM)
         .collect()
 }
 
@@ -462,8 +454,8 @@ case!(Case {
     work: |_| 60,
     variants: failures,
     run: |t| {
-        let (failing, _) = Failing::ALL[(t.param() >> 40) as usize];
-        failure(t, failing, Flags(t.param() & 0xffff_ffff))
+        let (failing, flag) = t.param();
+        failure(t, failing, flag)
     }
 });
 

@@ -10,7 +10,6 @@ use crate::place::limits;
 use crate::prelude::*;
 use crate::sharing::sibling::{Sharer, check_seen, check_shared};
 use crate::spec::model::{Start, Threads};
-use crate::tasks::side::check_call_beside;
 use crate::tasks::threads::IdleThread;
 
 const SOURCE: &str = "2006 design document, 5 and 6; kernel, kernel/fork.c (ksys_unshare)";
@@ -30,12 +29,10 @@ case!(Case {
     proves: &["ORD-01"],
     source: SOURCE,
     run: |t| {
-        const ID: &str = "ORD-01";
         let start = unprivileged(t)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         for flags in [Flags::NEWNS, Flags::NEWNS | INVALID, Flags::NEWNS | Flags::FILES | Flags(1)] {
-            check_call_beside(t, &observer, &start, flags, ID, &[&peer])?;
+            t.unshare(flags).from(start).beside(&[&peer]).as_predicted()?;
         }
         Ok(())
     }
@@ -48,9 +45,7 @@ case!(Case {
     proves: &["ORD-02"],
     source: SOURCE,
     run: |t| {
-        const ID: &str = "ORD-02";
         let start = unprivileged(t)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let second = IdleThread::start(t)?;
         let start = Start { threads: Threads::Others, ..start };
@@ -60,7 +55,7 @@ case!(Case {
             Flags::NEWNS | Flags::SIGHAND,
             Flags::NEWNS | Flags::THREAD | Flags::FS | Flags::FILES,
         ] {
-            check_call_beside(t, &observer, &start, flags, ID, &[&peer])?;
+            t.unshare(flags).from(start).beside(&[&peer]).as_predicted()?;
         }
         second.end();
         Ok(())
@@ -75,16 +70,14 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::PidNs),
     run: |t| {
-        const ID: &str = "ORD-06";
         t.setup(unshare(Flags::NEWPID))?;
-        let observer = Observer::open(t)?;
         let privileged = Start { children_elsewhere: true, ..Start::of(t.facts()) };
         for flags in [Flags::NEWPID, Flags::NEWPID | Flags::FS] {
-            check_call(t, &observer, &privileged, flags, ID)?;
+            t.unshare(flags).from(privileged).as_predicted()?;
         }
         let start = Start { children_elsewhere: true, ..unprivileged(t)? };
         for flags in [Flags::NEWPID, Flags::NEWPID | Flags::FS] {
-            check_call(t, &observer, &start, flags, ID)?;
+            t.unshare(flags).from(start).as_predicted()?;
         }
         Ok(())
     }
@@ -92,7 +85,7 @@ case!(Case {
 
 /// A reason why a namespace cannot be made: its limit, or for CLONE_NEWPID a second call.
 fn full(flags: Flags) -> Variant {
-    Variant::new(flags.slug(), flags.0)
+    Variant::new(flags.slug(), flags)
 }
 
 case!(Case {
@@ -116,21 +109,20 @@ case!(Case {
     .map(|(flag, feature, id)| full(flag).proving([id]).needing(Needs::NONE.with(feature)))
     .into(),
     run: |t| {
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         let requirement = match flag {
             Flags::NEWPID => "ERR-35",
             Flags::NEWNS | Flags::NEWUTS | Flags::NEWIPC => "ORD-08",
             _ => "ORD-09",
         };
         limits::enter_own_user_namespace(t)?;
-        let observer = Observer::open(t)?;
         // Before: a child by clone(2) would no longer share with the caller.
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         t.setup(unshare(Flags::NEWPID))?;
         limits::set(t, flag, 0)?;
         let start = Start { initial_admin: false, children_elsewhere: true, exhausted: flag, ..Start::of(t.facts()) };
         for flags in [Flags::NEWPID, flag, flag | Flags::NEWPID, flag | Flags::NEWPID | Flags::FILES] {
-            check_call_beside(t, &observer, &start, flags, requirement, &[&peer])?;
+            t.unshare(flags).from(start).beside(&[&peer]).proving(requirement).as_predicted()?;
         }
         Ok(())
     }
@@ -144,9 +136,7 @@ case!(Case {
     source: "kernel, kernel/nsproxy.c",
     needs: limits::NEEDS.with(Feature::UtsNs),
     run: |t| {
-        const ID: &str = "ORD-08";
         limits::enter_own_user_namespace(t)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let both = Flags::NEWNS | Flags::NEWUTS;
         for exhausted in [Flags::NEWNS, Flags::NEWUTS, both] {
@@ -155,7 +145,7 @@ case!(Case {
                 limits::set(t, flag, limit)?;
             }
             let start = Start { initial_admin: false, exhausted, ..Start::of(t.facts()) };
-            check_call_beside(t, &observer, &start, both, ID, &[&peer])?;
+            t.unshare(both).from(start).beside(&[&peer]).as_predicted()?;
         }
         Ok(())
     }
@@ -214,16 +204,15 @@ case!(Case {
     ],
     run: |t| {
         // Both stay privileged and outlive the caller, which could not end them.
-        let observer = Observer::open(t)?;
         let witness = Peer::start(t, "witness", Flags::NONE)?;
         let sharer = Sharer { tid: nix::unistd::getpid().as_raw(), made_with: Flags::FS | Flags::FILES };
         let sharing = sharer.made_with.0;
-        t.spawn_sharing("caller", sharing, |t| judge_descriptors(t, &observer, &witness, sharer))?.join(t)
+        t.spawn_sharing("caller", sharing, |t| judge_descriptors(t, &witness, sharer))?.join(t)
     }
 });
 
-fn judge_descriptors(t: &Test, observer: &Observer, witness: &Peer, sharer: Sharer) -> Done {
-    let (flags, requirement) = match t.param() {
+fn judge_descriptors(t: &Test, witness: &Peer, sharer: Sharer) -> Done {
+    let (flags, requirement) = match t.param::<u64>() {
         WITH_PRIVILEGED => (Flags::NEWNS, "ORD-03"),
         WITH_USER => (Flags::NEWUSER | Flags::NEWNS, "ORD-04"),
         _ => (INVALID, "ORD-05"),
@@ -231,11 +220,11 @@ fn judge_descriptors(t: &Test, observer: &Observer, witness: &Peer, sharer: Shar
     put_table_out_of_reach(t)?;
     t.check(try_fork()).proves("ERR-38").fails_with(Errno::EMFILE)?;
     let root = Start { beyond_nr_open: true, ..Start::of(t.facts()) };
-    check_call_beside(t, observer, &root, flags | Flags::FILES, requirement, &[witness])?;
+    t.unshare(flags | Flags::FILES).from(root).beside(&[witness]).proving(requirement).as_predicted()?;
     let nobody = Start { beyond_nr_open: true, ..unprivileged(t)? };
-    check_call_beside(t, observer, &nobody, flags | Flags::FILES, requirement, &[witness])?;
+    t.unshare(flags | Flags::FILES).from(nobody).beside(&[witness]).proving(requirement).as_predicted()?;
     check_shared(t, witness, sharer, Flags::NONE, requirement)?;
     check_seen(t, witness, sharer, Flags::NONE, requirement)?;
     // Without CLONE_FILES, what else there is decides.
-    check_call_beside(t, observer, &nobody, flags, requirement, &[witness]).map(drop)
+    t.unshare(flags).from(nobody).beside(&[witness]).proving(requirement).as_predicted()
 }

@@ -10,7 +10,6 @@ use crate::place::privilege::{CAP_SYS_ADMIN, NOBODY, set_capabilities};
 use crate::prelude::*;
 use crate::sharing::sibling::Company;
 use crate::spec::model::Start;
-use crate::tasks::side::{check_call_beside, needs_of};
 
 const SOURCE: &str = "unshare(2), ERRORS (EPERM); 2006 design document, 5 (EPERM); capabilities(7)";
 
@@ -54,10 +53,10 @@ case!(Case {
         t.directory()?;
         become_unprivileged(t)?;
         let observer = Observer::open(t)?;
-        t.check(Call::seen("CapEff", observer.state().capabilities[2])).proves(ID).is(0)?;
+        t.check(Call::seen("CapEff", observer.state().capabilities[2])).is(0)?;
         let company = Company::start(t, SHARED)?.without_root();
-        let flags = Flags(t.param());
-        let prediction = check_call_beside(t, &observer, &without(t), flags, ID, &[company.peer()])?;
+        let flags = t.param::<Flags>();
+        let prediction = t.unshare(flags).from(without(t)).beside(&[company.peer()]).prediction()?;
         company.check(t, prediction.separated, ID)
     }
 });
@@ -73,11 +72,10 @@ case!(Case {
         const ID: &str = "ERR-20";
         t.directory()?;
         become_unprivileged(t)?;
-        let observer = Observer::open(t)?;
         let company = Company::start(t, SHARED)?.without_root();
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         for flags in [flag, flag, flag | Flags::FS | Flags::FILES | Flags::SYSVSEM] {
-            check_call_beside(t, &observer, &without(t), flags, ID, &[company.peer()])?;
+            t.unshare(flags).from(without(t)).beside(&[company.peer()]).proving(ID).as_predicted()?;
         }
         company.check(t, Flags::NONE, ID)
     }
@@ -97,9 +95,8 @@ case!(Case {
         .collect(),
     run: |t| {
         become_unprivileged(t)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        check_call_beside(t, &observer, &without(t), Flags(t.param()), "PRIV-04", &[&peer]).map(drop)
+        t.unshare(t.param::<Flags>()).from(without(t)).beside(&[&peer]).proving("PRIV-04").as_predicted()
     }
 });
 
@@ -112,18 +109,20 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::CreateUserNs),
     variants: || privileged().into_iter().chain([for_flags(Flags::NEWUSER)]).collect(),
     run: |t| {
-        const ID: &str = "PRIV-05";
         let observer = Observer::open(t)?;
         let rest = permitted(&observer) & !CAP_SYS_ADMIN;
         t.setup(set_capabilities(rest, rest))?;
-        t.check(Call::seen("geteuid()", nix::unistd::geteuid().as_raw())).proves(ID).is(0)?;
-        check_call(t, &observer, &without(t), Flags(t.param()), ID).map(drop)
+        t.check(Call::seen("geteuid()", nix::unistd::geteuid().as_raw())).is(0)?;
+        t.unshare(t.param::<Flags>()).from(without(t)).as_predicted()
     }
 });
 
 /// As which user the caller has its one capability.
-const AS_ROOT: u64 = 0;
-const AS_NOBODY: u64 = 1 << 40;
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    Root,
+    Nobody,
+}
 
 case!(Case {
     name: "privilege.only_sys_admin",
@@ -132,24 +131,23 @@ case!(Case {
     proves: &["PRIV-06", "PRIV-03"],
     source: SOURCE,
     needs: Needs::ROOT,
-    variants: || [(AS_ROOT, "root", Needs::NONE), (AS_NOBODY, "nobody", Needs::NONE.with(Feature::SecondUser))]
-        .into_iter()
-        .flat_map(|(who, name, needs)| possible().into_iter().map(move |variant| Variant {
-            name: format!("{name}.{}", variant.name),
-            param: variant.param | who,
-            ..variant
-        }
-        .needing(needs)))
-        .collect(),
+    variants: || {
+        let all = variants::product::<_, Flags>(&[("root", Caller::Root), ("nobody", Caller::Nobody)], &possible());
+        all.into_iter()
+            .map(|variant| match variant.param::<(Caller, Flags)>().0 {
+                Caller::Root => variant,
+                Caller::Nobody => variant.needing(Needs::NONE.with(Feature::SecondUser)),
+            })
+            .collect()
+    },
     run: |t| {
-        let observer = Observer::open(t)?;
-        if t.param() & AS_NOBODY != 0 {
+        let (caller, flag): (Caller, Flags) = t.param();
+        if caller == Caller::Nobody {
             t.setup(Call::new("prctl(PR_SET_KEEPCAPS)", nix::sys::prctl::set_keepcaps(true)))?;
             become_nobody(t)?;
         }
         t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
-        let flag = Flags(t.param() & !AS_NOBODY);
-        check_call(t, &observer, &Start::of(t.facts()), flag, "PRIV-06").map(drop)
+        t.unshare(flag).proving("PRIV-06").as_predicted()
     }
 });
 
@@ -173,16 +171,15 @@ case!(Case {
     needs: Needs::ROOT,
     variants: possible,
     run: |t| {
-        const ID: &str = "PRIV-07";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         let observer = Observer::open(t)?;
         let all = permitted(&observer);
         t.setup(set_capabilities(all & !CAP_SYS_ADMIN, all))?;
-        check_call(t, &observer, &without(t), flag, ID)?;
+        t.unshare(flag).from(without(t)).as_predicted()?;
         t.setup(set_capabilities(0, CAP_SYS_ADMIN))?;
-        check_call(t, &observer, &without(t), flag, ID)?;
+        t.unshare(flag).from(without(t)).as_predicted()?;
         t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
-        check_call(t, &observer, &Start::of(t.facts()), flag, ID).map(drop)
+        t.unshare(flag).as_predicted()
     }
 });
 
@@ -196,8 +193,7 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::CreateUserNs),
     variants: || possible().into_iter().chain([for_flags(Flags::NEWUSER)]).collect(),
     run: |t| {
-        const ID: &str = "PRIV-08";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         enter_own_user_namespace(t)?;
         let observer = Observer::open(t)?;
         let inside = Start { initial_admin: false, ..Start::of(t.facts()) };
@@ -205,19 +201,22 @@ case!(Case {
         t.in_child(|t| {
             let rest = permitted(&observer) & !CAP_SYS_ADMIN;
             t.setup(set_capabilities(rest, rest))?;
-            check_call(t, &observer, &dropped, flag, ID).map(drop)
+            t.unshare(flag).from(dropped).as_predicted()
         })?;
         // With it, there is nothing else in the way.
-        check_call(t, &observer, &inside, flag, ID).map(drop)
+        t.unshare(flag).from(inside).as_predicted()
     }
 });
 
 /// What may differ from a plain caller, and must not matter.
-const FILE_SYSTEM_USER: u64 = 1 << 40;
-const GROUPS: u64 = 2 << 40;
-const GROUPS_OF_NOBODY: u64 = 3 << 40;
-const SAVED_USER: u64 = 4 << 40;
-const REAL_USER: u64 = 5 << 40;
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    FileSystemUser,
+    Groups,
+    GroupsOfNobody,
+    SavedUser,
+    RealUser,
+}
 
 case!(Case {
     name: "privilege.nothing_else_counts",
@@ -227,52 +226,46 @@ case!(Case {
     proves: &["PRIV-09"],
     source: "capabilities(7); kernel, kernel/nsproxy.c",
     needs: Needs::ROOT.with(Feature::SecondUser),
-    variants: || [
-        (FILE_SYSTEM_USER, "file_system_user"),
-        (GROUPS, "groups"),
-        (GROUPS_OF_NOBODY, "roots_groups"),
-        (SAVED_USER, "saved_user"),
-        (REAL_USER, "real_user"),
-    ]
-    .into_iter()
-    .flat_map(|(what, name)| possible().into_iter().map(move |variant| Variant {
-        name: format!("{name}.{}", variant.name),
-        param: variant.param | what,
-        ..variant
-    }))
-    .collect(),
+    variants: || {
+        let all = [
+            ("file_system_user", Beside::FileSystemUser),
+            ("groups", Beside::Groups),
+            ("roots_groups", Beside::GroupsOfNobody),
+            ("saved_user", Beside::SavedUser),
+            ("real_user", Beside::RealUser),
+        ];
+        variants::product::<_, Flags>(&all, &possible())
+    },
     run: |t| {
-        const ID: &str = "PRIV-09";
-        let flag = Flags(t.param() & 0xffff_ffff);
-        let observer = Observer::open(t)?;
+        let (beside, flag): (Beside, Flags) = t.param();
         let (root, nobody) = (Uid::from_raw(0), Uid::from_raw(NOBODY));
         let root_group = Gid::from_raw(0);
         let with = Start::of(t.facts());
-        let start = match t.param() & !0xffff_ffff {
-            FILE_SYSTEM_USER => {
+        let start = match beside {
+            Beside::FileSystemUser => {
                 nix::unistd::setfsuid(nobody);
                 nix::unistd::setfsgid(Gid::from_raw(NOBODY));
                 with
             }
-            GROUPS => {
+            Beside::Groups => {
                 t.setup(Call::new("setgroups([65534])", setgroups(&[Gid::from_raw(NOBODY)])))?;
                 with
             }
-            GROUPS_OF_NOBODY => {
+            Beside::GroupsOfNobody => {
                 become_unprivileged_with(t, &[root_group], [nobody; 3])?;
                 without(t)
             }
             // With its effective user the caller gives up its effective capabilities.
-            SAVED_USER => {
+            Beside::SavedUser => {
                 become_unprivileged_with(t, &[], [nobody, nobody, root])?;
                 without(t)
             }
-            _ => {
+            Beside::RealUser => {
                 become_unprivileged_with(t, &[], [root, nobody, nobody])?;
                 without(t)
             }
         };
-        check_call(t, &observer, &start, flag, ID).map(drop)
+        t.unshare(flag).from(start).as_predicted()
     }
 });
 

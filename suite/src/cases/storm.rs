@@ -49,5 +49,5 @@ case!(Case {
     deadline: LAST_RESORT,
     work: |tier| if tier == Tier::Quick { 10 } else { 200 },
     variants: || Theme::ALL.into_iter().enumerate().map(|(at, (_, name))| Variant::new(name, at as u64)).collect(),
-    run: |t| deep_storm(t, Theme::ALL[t.param() as usize].0),
+    run: |t| deep_storm(t, Theme::ALL[t.param::<u64>() as usize].0),
 });

@@ -293,7 +293,7 @@ fn kinds() -> Vec<Variant> {
     .map(|(flag, feature)| {
         let needs = feature.map_or(Needs::NONE, |feature| Needs::NONE.with(feature));
         let needs = if flag == Flags::NEWIPC { needs.alone() } else { needs };
-        Variant::new(flag.slug(), flag.0).needing(needs)
+        Variant::new(flag.slug(), flag).needing(needs)
     })
     .collect()
 }
@@ -308,7 +308,7 @@ case!(Case {
     deadline: LAST_RESORT,
     work: work,
     variants: kinds,
-    run: |t| sweep(t, &Ground::limited(t, Flags(t.param()), 0)?),
+    run: |t| sweep(t, &Ground::limited(t, t.param::<Flags>(), 0)?),
 });
 
 case!(Case {
@@ -320,5 +320,5 @@ case!(Case {
     deadline: LAST_RESORT,
     work: work,
     variants: kinds,
-    run: |t| sweep(t, &Ground::limited(t, Flags(t.param()), 1)?),
+    run: |t| sweep(t, &Ground::limited(t, t.param::<Flags>(), 1)?),
 });

@@ -4,8 +4,7 @@
 use harness::prelude::*;
 use nix::unistd::gettid;
 
-use crate::call::check::check_call;
-use crate::observe::Observer;
+use crate::call::check::Unshare;
 use crate::sharing::sibling::{Sharer, check_seen, check_shared};
 use crate::spec::flags::Flags;
 use crate::spec::model::{Prediction, Start};
@@ -45,7 +44,7 @@ pub fn each_flag(row: &'static str, more: &[(Flags, &'static [&'static str])]) -
 
 /// A variant named after its flags, with what they need of the machine.
 pub fn for_flags(flags: Flags) -> Variant {
-    let variant = Variant::new(flags.slug(), flags.0);
+    let variant = Variant::new(flags.slug(), flags);
     if flags.contains(Flags::NEWUSER) { variant.needing(Needs::NONE.with(Feature::CreateUserNs)) } else { variant }
 }
 
@@ -57,15 +56,13 @@ pub fn for_flags(flags: Flags) -> Variant {
 /// Something differs: a failed check is on record.
 #[track_caller]
 pub fn judge(t: &Test, row: &'static str, start: &Start, witness: &Peer, sharers: &[Sharer]) -> Done<Prediction> {
-    let flags = Flags(t.param());
-    let observer = Observer::open(t)?;
     let check_sharing = |separated| {
         all(sharers.iter().flat_map(|sharer| {
             [check_shared(t, witness, *sharer, separated, row), check_seen(t, witness, *sharer, separated, row)]
         }))
     };
     check_sharing(Flags::NONE)?;
-    let prediction = check_call(t, &observer, start, flags, row)?;
+    let prediction = t.unshare(t.param()).from(*start).proving(row).prediction()?;
     check_sharing(prediction.separated)?;
     Ok(prediction)
 }

@@ -5,6 +5,8 @@
 //! others can do it, too. It goes through a descriptor of /proc opened before the call under test:
 //! the call may take every path away.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use syscalls::{Sysno, syscall};
@@ -13,63 +15,7 @@ use super::proc_file::{FdList, Status, read_link_inode};
 use super::state::{self, Place, State};
 use harness::prelude::*;
 
-/// The links below `/proc/thread-self/ns`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Ns {
-    /// Mount namespace.
-    Mnt,
-    /// UTS namespace.
-    Uts,
-    /// IPC namespace.
-    Ipc,
-    /// PID namespace of the task.
-    Pid,
-    /// PID namespace of its future children.
-    PidForChildren,
-    /// Network namespace.
-    Net,
-    /// User namespace.
-    User,
-    /// Cgroup namespace.
-    Cgroup,
-    /// Time namespace of the task.
-    Time,
-    /// Time namespace of its future children.
-    TimeForChildren,
-}
-
-impl Ns {
-    /// All ten links.
-    pub const ALL: [Ns; 10] = [
-        Ns::Mnt,
-        Ns::Uts,
-        Ns::Ipc,
-        Ns::Pid,
-        Ns::PidForChildren,
-        Ns::Net,
-        Ns::User,
-        Ns::Cgroup,
-        Ns::Time,
-        Ns::TimeForChildren,
-    ];
-
-    /// The link's name.
-    pub fn link(self) -> &'static str {
-        match self {
-            Ns::Mnt => "mnt",
-            Ns::Uts => "uts",
-            Ns::Ipc => "ipc",
-            Ns::Pid => "pid",
-            Ns::PidForChildren => "pid_for_children",
-            Ns::Net => "net",
-            Ns::User => "user",
-            Ns::Cgroup => "cgroup",
-            Ns::Time => "time",
-            Ns::TimeForChildren => "time_for_children",
-        }
-    }
-}
+use crate::spec::namespaces::Ns;
 
 /// What two tasks can share, by its number for kcmp(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +75,9 @@ pub struct Observer {
     proc: i32,
 }
 
+/// Whether the process at hand, or one that it was forked from, has opened [`OBSERVER_FD`].
+static OPENED: AtomicBool = AtomicBool::new(false);
+
 /// Where an observer keeps its descriptor: high enough to be out of the way of a case's own, low
 /// enough for the smallest table.
 const OBSERVER_FD: i32 = 63;
@@ -151,7 +100,20 @@ impl Observer {
         // SAFETY: closes the descriptor opened above.
         unsafe { libc::close(low) };
         let proc = t.setup(Call::new("dup3(/proc)", Errno::result(proc)))?;
+        OPENED.store(true, Ordering::Release);
         Ok(Self { proc })
+    }
+
+    /// The observer of the process at hand, opened at the first use: a task that is started later has it, too.
+    ///
+    /// # Errors
+    /// /proc cannot be opened: the case is broken.
+    #[track_caller]
+    pub fn of(t: &Test) -> Done<Self> {
+        match OPENED.load(Ordering::Acquire) {
+            true => Ok(Self { proc: OBSERVER_FD }),
+            false => Self::open(t),
+        }
     }
 
     /// The state of the calling task.

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use syscalls::{Sysno, syscall};
 
-use super::observer::Ns;
+use crate::spec::namespaces::Ns;
 
 /// Opens a file below an open /proc for reading.
 fn open_at(proc: i32, path: &CStr, flags: i32) -> Option<i32> {

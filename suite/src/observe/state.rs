@@ -6,9 +6,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use syscalls::{Sysno, syscall};
 
-use super::observer::Ns;
 use super::proc_file::{FdList, statx};
 use crate::spec::model::{Part, Parts};
+use crate::spec::namespaces::Ns;
 
 /// A directory as its identity: the file system, the inode, and the mount it is reached through
 /// (RULE-12: a path alone hides damage).

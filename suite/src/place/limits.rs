@@ -9,20 +9,8 @@ use harness::prelude::*;
 use crate::call::raw::unshare;
 use crate::spec::flags::Flags;
 use crate::spec::model::Start;
+use crate::spec::namespaces::{KINDS, Kind};
 use crate::tasks::peer::Peer;
-
-/// Each kind of namespace: its flag, the file of its limit below /proc/sys/user, and what makes the
-/// kernel have it.
-const KINDS: [(Flags, &str, Option<Feature>); 8] = [
-    (Flags::NEWUSER, "max_user_namespaces", None),
-    (Flags::NEWNS, "max_mnt_namespaces", None),
-    (Flags::NEWUTS, "max_uts_namespaces", Some(Feature::UtsNs)),
-    (Flags::NEWIPC, "max_ipc_namespaces", Some(Feature::IpcNs)),
-    (Flags::NEWPID, "max_pid_namespaces", Some(Feature::PidNs)),
-    (Flags::NEWCGROUP, "max_cgroup_namespaces", Some(Feature::CgroupNs)),
-    (Flags::NEWNET, "max_net_namespaces", Some(Feature::NetNs)),
-    (Flags::NEWTIME, "max_time_namespaces", Some(Feature::TimeNs)),
-];
 
 /// What a case of limits needs.
 pub const NEEDS: Needs = Needs::ROOT.with(Feature::CreateUserNs).with(Feature::NamespaceLimits);
@@ -35,29 +23,18 @@ const RELEASE: Duration = Duration::from_secs(10);
 /// INT-21).
 pub const HIGHEST: u32 = i32::MAX as u32;
 
-/// A variant for each kind of namespace, with what it needs of the kernel.
-pub fn each_kind() -> Vec<Variant> {
-    KINDS
-        .into_iter()
-        .map(|(flag, _, feature)| {
-            let needs = feature.map_or(Needs::NONE, |feature| Needs::NONE.with(feature));
-            Variant::new(flag.slug(), flag.0).needing(needs)
-        })
-        .collect()
-}
-
 /// The limit's file of each kind of namespace that this kernel has.
 pub fn files(t: &Test) -> impl Iterator<Item = (Flags, PathBuf)> {
     KINDS
         .into_iter()
-        .filter(|(_, _, feature)| feature.is_none_or(|feature| t.facts().has(feature)))
-        .map(|(flag, _, _)| (flag, path(flag)))
+        .filter(|kind| kind.flag == Flags::NEWUSER || kind.feature.is_none_or(|feature| t.facts().has(feature)))
+        .map(|kind| (kind.flag, path(kind.flag)))
 }
 
 /// The file of the limit on the kind of namespace that `flag` makes.
 pub fn path(flag: Flags) -> PathBuf {
-    let file = KINDS.into_iter().find(|(of, ..)| *of == flag).map_or("none", |(_, file, _)| file);
-    PathBuf::from("/proc/sys/user").join(file)
+    let kind = Kind::of(flag).expect("a flag that makes a namespace");
+    PathBuf::from("/proc/sys/user").join(kind.limit)
 }
 
 /// Maps user and group 0 of the caller's new user namespace to `uid` and `gid`, which it was

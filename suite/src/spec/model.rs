@@ -18,6 +18,7 @@ use nix::errno::Errno;
 pub use parts::{Part, Parts};
 
 use crate::spec::flags::Flags;
+use crate::spec::namespaces::KINDS;
 
 /// What the kernel at hand offers, as far as unshare(2) depends on it (sections 1 and 10.2 of the
 /// behaviour catalogue).
@@ -40,19 +41,13 @@ impl Kernel {
     pub fn of(facts: &Facts) -> Kernel {
         let every = Flags::KNOWN.into_iter().fold(Flags::NONE, |all, flag| all | flag);
         let accepted = if facts.version >= EMPTY_SINCE { every } else { every & !Flags::EMPTY };
-        let effective = [
-            (Feature::TimeNs, Flags::NEWTIME),
-            (Feature::UtsNs, Flags::NEWUTS),
-            (Feature::IpcNs, Flags::NEWIPC),
-            (Feature::NetNs, Flags::NEWNET),
-            (Feature::PidNs, Flags::NEWPID),
-            (Feature::UserNs, Flags::NEWUSER),
-            (Feature::CgroupNs, Flags::NEWCGROUP),
-            (Feature::SysvIpc, Flags::SYSVSEM),
-        ]
-        .into_iter()
-        .filter(|(feature, _)| !facts.has(*feature))
-        .fold(accepted, |effective, (_, flag)| effective & !flag);
+        let missing = KINDS
+            .into_iter()
+            .filter_map(|kind| kind.feature.map(|feature| (feature, kind.flag)))
+            .chain([(Feature::SysvIpc, Flags::SYSVSEM)])
+            .filter(|(feature, _)| !facts.has(*feature))
+            .fold(Flags::NONE, |missing, (_, flag)| missing | flag);
+        let effective = accepted & !missing;
         Kernel { accepted, effective, user_takes_root: facts.user_namespace_takes_root }
     }
 }
@@ -245,10 +240,8 @@ pub fn predict(start: &Start, flags: Flags, kernel: &Kernel) -> Prediction {
         return Prediction::refused(Errno::EPERM, "ERR-20");
     }
     // The namespaces, in the order they are made (section 2.5).
-    for flag in
-        [Flags::NEWNS, Flags::NEWUTS, Flags::NEWIPC, Flags::NEWPID, Flags::NEWCGROUP, Flags::NEWNET, Flags::NEWTIME]
-    {
-        if !all.contains(flag) {
+    for flag in KINDS.map(|kind| kind.flag) {
+        if flag == Flags::NEWUSER || !all.contains(flag) {
             continue;
         }
         if !kernel.effective.contains(flag) {

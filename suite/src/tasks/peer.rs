@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::observe::Observer;
 use crate::spec::flags::Flags;
 use crate::tasks::shm::map_zeroed;
 
@@ -115,6 +116,8 @@ impl Peer {
     /// It cannot be made: the case is broken.
     #[track_caller]
     pub fn start(t: &Test, name: &str, sharing: Flags) -> Done<Peer> {
+        // So that the peer can be observed.
+        Observer::of(t)?;
         let desk = t.setup(Call::io("mmap(MAP_SHARED)", Desk::map()))?;
         let task = t.spawn_sharing(name, sharing.0, |_| desk.serve())?;
         let name = name.to_owned();

@@ -10,10 +10,9 @@ use harness::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::call::check::{Said, check_call};
-use crate::observe::{Ns, Observer, Shared, differences, shares};
+use crate::observe::{Shared, shares};
 use crate::spec::flags::Flags;
-use crate::spec::model::{Prediction, Start};
+use crate::spec::model::Prediction;
 use crate::tasks::peer::Peer;
 
 /// One of the tasks of a case.
@@ -70,42 +69,6 @@ impl Side<'_> {
     }
 }
 
-/// Calls unshare(2) as [`check_call`] does, and checks that nothing at all changed in the peers:
-/// the call acts on its caller only (DIFF-16).
-///
-/// # Errors
-/// Something differs: a failed check is on record.
-#[track_caller]
-pub fn check_call_beside(
-    t: &Test,
-    observer: &Observer,
-    start: &Start,
-    flags: Flags,
-    requirement: &'static str,
-    peers: &[&Peer],
-) -> Done<Prediction> {
-    let look = |peer: &&Peer| {
-        peer.setup(t, "state of a peer", *observer, |observer| {
-            let state = observer.state();
-            // A peer that was started before the observer was opened has no view of /proc.
-            if state.namespace(Ns::Mnt) == 0 {
-                return Err(Errno::EBADF);
-            }
-            Ok(state)
-        })
-    };
-    let before = peers.iter().map(look).collect::<Done<Vec<_>>>()?;
-    let prediction = check_call(t, observer, start, flags, requirement);
-    let after = peers.iter().map(look).collect::<Done<Vec<_>>>()?;
-    for ((peer, before), after) in peers.iter().zip(before).zip(after) {
-        let changed: Vec<_> = differences(&before, &after).iter().map(ToString::to_string).collect();
-        let what = format!("what unshare({flags}) by the caller changed in the {}", peer.name());
-        let said = if changed.is_empty() { "nothing".to_owned() } else { changed.join("; ") };
-        t.check(Call::seen(what, Said(said))).proves(requirement).is(Said("nothing".to_owned()))?;
-    }
-    prediction
-}
-
 /// Checks by kcmp(2) whether the caller and a peer share a resource, where the kernel has kcmp.
 /// The peer asks: a caller in a user namespace of its own may not look at it.
 ///
@@ -134,34 +97,6 @@ pub fn check_separated(t: &Test, peer: &Peer, prediction: &Prediction, requireme
         check_kcmp(t, peer, what, shared, requirement)?;
     }
     Ok(())
-}
-
-/// A variant for each of these flags, with what it needs of the machine.
-pub fn one_by_one(flags: impl IntoIterator<Item = Flags>) -> Vec<Variant> {
-    flags.into_iter().map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag))).collect()
-}
-
-/// A variant for each known flag.
-pub fn each_flag() -> Vec<Variant> {
-    one_by_one(Flags::KNOWN)
-}
-
-/// What a call with this one flag needs of the machine in order to succeed, beyond what every case
-/// needs.
-pub fn needs_of(flag: Flags) -> Needs {
-    let feature = match flag {
-        Flags::NEWTIME => Feature::TimeNs,
-        Flags::EMPTY => Feature::EmptyMntNs,
-        Flags::NEWCGROUP => Feature::CgroupNs,
-        Flags::NEWUTS => Feature::UtsNs,
-        Flags::NEWIPC => Feature::IpcNs,
-        Flags::NEWPID => Feature::PidNs,
-        Flags::NEWNET => Feature::NetNs,
-        Flags::NEWNS => return Needs::ROOT,
-        Flags::NEWUSER => return Needs::NONE.with(Feature::CreateUserNs),
-        _ => return Needs::NONE,
-    };
-    Needs::ROOT.with(feature)
 }
 
 /// Runs `body` as the case's caller in a child that has these namespaces of its own, made by

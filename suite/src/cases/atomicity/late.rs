@@ -13,7 +13,7 @@ use crate::sharing::sibling::Company;
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
 
 fn each_type() -> Vec<Variant> {
-    limits::each_kind().into_iter().filter(|variant| variant.param != Flags::NEWTIME.0).collect()
+    variants::each_kind().into_iter().filter(|variant| variant.param::<Flags>() != Flags::NEWTIME).collect()
 }
 
 case!(Case {
@@ -26,14 +26,13 @@ case!(Case {
     variants: each_type,
     run: |t| t.in_child(|t| {
         const ID: &str = "ATOM-18";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         limits::set(t, Flags::NEWTIME, 0)?;
         limits::set(t, flag, 1 + used(flag))?;
-        let start = model::Start { initial_admin: false, exhausted: Flags::NEWTIME, ..model::Start::of(t.facts()) };
-        let observer = Observer::open(t)?;
+        let start = Start { initial_admin: false, exhausted: Flags::NEWTIME, ..Start::of(t.facts()) };
         for _ in 0..20 {
-            check_call(t, &observer, &start, flag | Flags::NEWTIME, ID)?;
+            t.unshare(flag | Flags::NEWTIME).from(start).proving(ID).as_predicted()?;
         }
         check_room_for(t, flag, 1, ID)
     })
@@ -50,12 +49,11 @@ case!(Case {
         const ID: &str = "ATOM-08";
         let shared = Flags::FS | Flags::FILES | Flags::SYSVSEM;
         let company = Company::start(t, shared)?;
-        let observer = Observer::open(t)?;
         let root = t.directory()?.join("root");
         t.setup(Call::io("mkdir(root)", std::fs::create_dir(&root)))?;
         t.setup(Call::new("chroot(root), chdir(/)", chroot(&root).and_then(|()| chdir("/"))))?;
-        let start = model::Start { chrooted: true, ..model::Start::of(t.facts()) };
-        check_call(t, &observer, &start, Flags::NEWUSER | Flags::FS | Flags::FILES, ID)?;
+        let start = Start { chrooted: true, ..Start::of(t.facts()) };
+        t.unshare(Flags::NEWUSER | Flags::FS | Flags::FILES).from(start).as_predicted()?;
         company.check(t, Flags::NONE, ID)
     }
 });
@@ -74,10 +72,9 @@ case!(Case {
             return Err(t.skip("this kernel has time namespaces; it takes one without CONFIG_TIME_NS"));
         }
         let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-        let observer = Observer::open(t)?;
         let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
         let everything = model::Kernel::of(t.facts()).effective & !never;
-        check_call(t, &observer, &model::Start::of(t.facts()), everything | Flags::NEWTIME, ID)?;
+        t.unshare(everything | Flags::NEWTIME).proving(ID).as_predicted()?;
         company.check(t, Flags::NONE, ID)
     }
 });
@@ -92,13 +89,12 @@ case!(Case {
     run: |t| {
         const ID: &str = "ATOM-12";
         let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-        let observer = Observer::open(t)?;
         // SAFETY: the number is not in use.
         t.setup(Call::new("dup2(0, 200)", Errno::result(unsafe { libc::dup2(0, 200) })))?;
         let path = Global::NrOpen.path();
         t.setup(Call::io("write(64) to fs.nr_open", std::fs::write(path, "64")))?;
-        let start = model::Start { beyond_nr_open: true, ..model::Start::of(t.facts()) };
-        check_call(t, &observer, &start, Flags::FILES | Flags::NEWNS, ID)?;
+        let start = Start { beyond_nr_open: true, ..Start::of(t.facts()) };
+        t.unshare(Flags::FILES | Flags::NEWNS).from(start).proving(ID).as_predicted()?;
         company.check(t, Flags::NONE, ID)
     }
 });
@@ -164,30 +160,28 @@ case!(Case {
     needs: limits::NEEDS.with(Feature::TimeNs).with(Feature::InitialRoot),
     variants: each_type,
     run: |t| t.in_child(|t| {
-        const ID: &str = "ATOM-S10";
         let version = t.facts().version;
         if version < LISTNS_SINCE {
             return Err(t.skip(format!("listns(2) came with Linux 6.19, this is {version}")));
         }
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         // Who may see namespaces that it is not in itself.
         let witness = Peer::start(t, "witness", Flags::NONE)?;
         limits::enter_own_user_namespace(t)?;
         limits::set(t, Flags::NEWTIME, 0)?;
-        let start = model::Start { initial_admin: false, exhausted: Flags::NEWTIME, ..model::Start::of(t.facts()) };
+        let start = Start { initial_admin: false, exhausted: Flags::NEWTIME, ..Start::of(t.facts()) };
         let owner = t.setup(Call::new("ioctl(NS_GET_ID)", user_namespace_id()))?;
-        let list = |when: &str| witness.call(t, &format!("listns({flag}) {when}"), (t.param(), owner), list_namespaces);
-        let observer = Observer::open(t)?;
+        let list =
+            |when: &str| witness.call(t, &format!("listns({flag}) {when}"), (t.param::<u64>(), owner), list_namespaces);
         let before = t.setup(list("before")?)?;
         for _ in 0..5 {
-            check_call(t, &observer, &start, flag | Flags::NEWTIME, ID)?;
+            t.unshare(flag | Flags::NEWTIME).from(start).as_predicted()?;
         }
-        t.check(list("after five calls that failed")?).proves(ID).is(before.clone())?;
+        t.check(list("after five calls that failed")?).is(before.clone())?;
         // One that is made is found: the list does not only look the same.
-        check_call(t, &observer, &start, flag, ID)?;
+        t.unshare(flag).from(start).as_predicted()?;
         let _child = if flag == Flags::NEWPID { Some(Peer::start(t, "first child", Flags::NONE)?) } else { None };
         t.check(list("after one that succeeded")?)
-            .proves(ID)
             .holds(&format!("another list than {before:?}"), |after| *after != before)
             .map(drop)
     })

@@ -66,7 +66,7 @@ fn fail_alone(t: &Test, flags: Flags, requirement: &'static str) -> Done<(Observ
     let observer = Observer::open(t)?;
     let flags = flags | Flags::NEWPID;
     all([
-        check_call(t, &observer, &start, flags, requirement).map(drop),
+        t.unshare(flags).from(start).proving(requirement).as_predicted(),
         check_place(t, &format!("unshare({flags})"), requirement),
     ])?;
     Ok((observer, start))
@@ -78,8 +78,7 @@ fn fail_beside_sharer(t: &Test, flags: Flags, requirement: &'static str) -> Done
     // The sibling first: it could not be made after.
     let company = Company::start(t, SHARED)?;
     let start = pid2(t)?;
-    let observer = Observer::open(t)?;
-    check_call(t, &observer, &start, flags | Flags::NEWPID, requirement)?;
+    t.unshare(flags | Flags::NEWPID).from(start).proving(requirement).as_predicted()?;
     company.check(t, Flags::NONE, requirement)
 }
 
@@ -120,15 +119,14 @@ case!(Case {
     .map(|(flag, feature)| for_flags(flag).needing(Needs::NONE.with(feature)))
     .into(),
     run: |t| {
-        let full = Flags(t.param());
+        let full = t.param::<Flags>();
         t.directory()?;
         limits::enter_own_user_namespace(t)?;
         limits::set(t, full, 0)?;
         let start = Start { initial_admin: false, exhausted: full, ..Start::of(t.facts()) };
-        let observer = Observer::open(t)?;
         let flags = Flags::NEWNS | full;
         all([
-            check_call(t, &observer, &start, flags, "ATOM-03").map(drop),
+            t.unshare(flags).from(start).proving("ATOM-03").as_predicted(),
             check_place(t, &format!("unshare({flags})"), "ATOM-03"),
         ])
     }
@@ -144,8 +142,8 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::PidNs).with(Feature::CreateUserNs),
     run: |t| {
         let flags = Flags::NEWUSER | Flags::NEWNS;
-        let (observer, start) = fail_alone(t, flags, "ATOM-17")?;
-        check_call(t, &observer, &start, Flags::NEWUSER, "ATOM-17").map(drop)
+        let (_, start) = fail_alone(t, flags, "ATOM-17")?;
+        t.unshare(Flags::NEWUSER).from(start).as_predicted()
     }
 });
 
@@ -170,14 +168,13 @@ case!(Case {
         let semaphore = Semaphore::new(t, 5)?;
         semaphore.add_with_undo(t, Side::Caller, -2)?;
         let start = pid2(t)?;
-        let observer = Observer::open(t)?;
         for (flags, requirement) in [
             (Flags::SYSVSEM | Flags::NEWPID, "ATOM-05"),
             (Flags::NEWIPC | Flags::NEWPID, "ATOM-05"),
             (Flags::SYSVSEM | Flags(1 << 63), "ATOM-06"),
             (Flags::NEWIPC | Flags(1 << 40), "ATOM-06"),
         ] {
-            check_call(t, &observer, &start, flags, requirement)?;
+            t.unshare(flags).from(start).proving(requirement).as_predicted()?;
             semaphore.check_value(t, &format!("after unshare({flags})"), 3, requirement)?;
         }
         // The list was there all the time.
@@ -205,7 +202,7 @@ case!(Case {
             for_flags(flag).proving(ids).needing(needs)
         })
         .collect(),
-    run: |t| fail_beside_sharer(t, Flags(t.param()), "ATOM-16")
+    run: |t| fail_beside_sharer(t, t.param::<Flags>(), "ATOM-16")
 });
 
 case!(Case {
@@ -230,8 +227,7 @@ case!(Case {
         become_unprivileged(t)?;
         let flags = Flags::FS | Flags::FILES | Flags::NEWUTS;
         let company = Company::start(t, SHARED)?.without_root();
-        let observer = Observer::open(t)?;
-        check_call(t, &observer, &Start::unprivileged(), flags, "ATOM-13")?;
+        t.unshare(flags).from(Start::unprivileged()).as_predicted()?;
         company.check(t, Flags::NONE, "ATOM-13")
     }
 });
@@ -253,14 +249,13 @@ case!(Case {
     .map(|(flag, feature, id)| for_flags(flag).proving([id]).needing(Needs::NONE.with(feature)))
     .into(),
     run: |t| {
-        let full = Flags(t.param());
+        let full = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         limits::set(t, full, 0)?;
         let start = Start { initial_admin: false, exhausted: full, ..Start::of(t.facts()) };
         let requirement = if full == Flags::NEWTIME { "ATOM-10" } else { "ATOM-09" };
         let company = Company::start(t, SHARED)?;
-        let observer = Observer::open(t)?;
-        check_call(t, &observer, &start, everything(t), requirement)?;
+        t.unshare(everything(t)).from(start).proving(requirement).as_predicted()?;
         company.check(t, Flags::NONE, requirement)
     }
 });
@@ -276,13 +271,12 @@ case!(Case {
         limits::enter_own_user_namespace(t)?;
         limits::set(t, Flags::NEWUTS, 3)?;
         let start = Start { initial_admin: false, ..pid2(t)? };
-        let observer = Observer::open(t)?;
         for _ in 0..50 {
             let flags = Flags::NEWUTS | Flags::NEWPID;
-            check_call(t, &observer, &start, flags, "ATOM-14")?;
+            t.unshare(flags).from(start).proving("ATOM-14").as_predicted()?;
         }
         for _ in 0..2 {
-            check_call(t, &observer, &start, Flags::NEWUTS, "ATOM-14")?;
+            t.unshare(Flags::NEWUTS).from(start).proving("ATOM-14").as_predicted()?;
         }
         Ok(())
     }

@@ -31,37 +31,37 @@ impl Late {
 
     fn variants() -> Vec<Variant> {
         vec![
-            Variant::new("refused_pid", 0).needing(Needs::ROOT.with(Feature::PidNs)),
-            Variant::new("time_limit", 1).needing(limits::NEEDS.with(Feature::TimeNs)),
-            Variant::new("privilege", 2).needing(Needs::ROOT),
+            Variant::new("refused_pid", 0u64).needing(Needs::ROOT.with(Feature::PidNs)),
+            Variant::new("time_limit", 1u64).needing(limits::NEEDS.with(Feature::TimeNs)),
+            Variant::new("privilege", 2u64).needing(Needs::ROOT),
         ]
     }
 
     fn of(t: &Test) -> Late {
-        Late::ALL[t.param() as usize]
+        Late::ALL[t.param::<u64>() as usize]
     }
 
     /// Puts the calling task into the state, and gives it with the flags that then fail.
     #[track_caller]
-    fn enter(self, t: &Test) -> Done<(model::Start, Flags)> {
-        let start = model::Start::of(t.facts());
+    fn enter(self, t: &Test) -> Done<(Start, Flags)> {
+        let start = Start::of(t.facts());
         let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY | Flags::NEWUSER;
         let everything = model::Kernel::of(t.facts()).effective & !never;
         Ok(match self {
             Late::RefusedPid => {
                 t.setup(unshare(Flags::NEWPID))?;
-                (model::Start { children_elsewhere: true, ..start }, everything)
+                (Start { children_elsewhere: true, ..start }, everything)
             }
             Late::TimeLimit => {
                 limits::enter_own_user_namespace(t)?;
                 limits::set(t, Flags::NEWTIME, 0)?;
-                let start = model::Start { initial_admin: false, exhausted: Flags::NEWTIME, ..start };
+                let start = Start { initial_admin: false, exhausted: Flags::NEWTIME, ..start };
                 (start, everything)
             }
             Late::Privilege => {
                 let all = t.facts().capabilities;
                 t.setup(set_all_capabilities(all & !CAP_SYS_ADMIN, all & !CAP_SYS_ADMIN, 0))?;
-                (model::Start { sys_admin: false, initial_admin: false, ..start }, everything)
+                (Start { sys_admin: false, initial_admin: false, ..start }, everything)
             }
         })
     }
@@ -77,12 +77,11 @@ case!(Case {
     run: |t| t.in_child(|t| {
         const ID: &str = "ATOM-S1";
         let (start, flags) = Late::of(t).enter(t)?;
-        let observer = Observer::open(t)?;
         let own = std::process::id();
         let look = || Ns::ALL.map(|ns| namespace_of(own, ns).result().copied().unwrap_or(0));
         let before = look();
         for flags in [flags, flags & !Flags::NEWNS, flags & !(Flags::FS | Flags::NEWNS)] {
-            check_call(t, &observer, &start, flags, ID)?;
+            t.unshare(flags).from(start).proving(ID).as_predicted()?;
             t.check(Call::seen(
                 format!("links in /proc/PID/ns, in the order {:?}, after unshare({flags})", Ns::ALL),
                 look(),
@@ -103,7 +102,6 @@ case!(Case {
     source: SOURCE,
     variants: Late::variants,
     run: |t| t.in_child(|t| {
-        const ID: &str = "ATOM-S4";
         let late = Late::of(t);
         let (start, flags) = late.enter(t)?;
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o137));
@@ -140,7 +138,7 @@ case!(Case {
         ))
         .is((0o137, SECUREBITS as u32, 0, libc::SIGTERM as u32))?;
         for flags in [flags, flags & !Flags::NEWNS, flags & !(Flags::NEWIPC | Flags::NEWUTS | Flags::FS)] {
-            check_call(t, &observer, &start, flags, ID)?;
+            t.unshare(flags).from(start).as_predicted()?;
         }
         Ok(())
     })
@@ -154,10 +152,10 @@ case!(Case {
     proves: &["ATOM-S5"],
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::PidNs).with(Feature::SysvIpc).with(Feature::IpcNs),
-    variants: || [Flags::SYSVSEM, Flags::NEWIPC].map(|flag| Variant::new(flag.slug(), flag.0)).into(),
+    variants: || [Flags::SYSVSEM, Flags::NEWIPC].map(|flag| Variant::new(flag.slug(), flag)).into(),
     run: |t| {
         const ID: &str = "ATOM-S5";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         let semaphore = Semaphore::new(t, 1)?;
         let id = semaphore.id();
         // SAFETY: GETNCNT takes no further argument.
@@ -178,17 +176,14 @@ case!(Case {
                 std::thread::yield_now();
             }
             t.setup(unshare(Flags::NEWPID))?;
-            let start = model::Start { children_elsewhere: true, ..model::Start::of(t.facts()) };
-            let observer = Observer::open(t)?;
+            let start = Start { children_elsewhere: true, ..Start::of(t.facts()) };
             for flags in [flag | Flags::NEWPID, flag | Flags(1 << 63), flag | Flags::FILES | Flags::FS | Flags::NEWPID]
             {
-                check_call(t, &observer, &start, flags, ID)?;
+                t.unshare(flags).from(start).as_predicted()?;
                 semaphore.check_value(t, &format!("after unshare({flags})"), 0, ID)?;
-                t.check(waiters().called(format!("tasks that wait for the semaphore after unshare({flags})")))
-                    .proves(ID)
-                    .is(1)?;
+                t.check(waiters().called(format!("tasks that wait for the semaphore after unshare({flags})"))).is(1)?;
             }
-            t.check(unshare(flag)).proves(ID).succeeds()?;
+            t.check(unshare(flag)).succeeds()?;
             // Woken by what was given back: it ends.
             waiter.join(t)
         })?
@@ -227,18 +222,17 @@ case!(Case {
             t.setup(new_segment())?;
         }
         t.setup(unshare(Flags::NEWPID))?;
-        let start = model::Start { children_elsewhere: true, ..model::Start::of(t.facts()) };
-        let observer = Observer::open(t)?;
+        let start = Start { children_elsewhere: true, ..Start::of(t.facts()) };
         let seen = |when: &str| witness.call(t, &format!("segments in the old IPC namespace {when}"), (), segments);
         for flags in [
             Flags::NEWIPC | Flags::NEWPID,
             Flags::NEWIPC | Flags::SYSVSEM | Flags::NEWPID,
             Flags::NEWIPC | Flags(1 << 40),
         ] {
-            check_call(t, &observer, &start, flags, ID)?;
+            t.unshare(flags).from(start).proving(ID).as_predicted()?;
             t.check(seen(&format!("after unshare({flags})"))?).proves("ATOM-S6").is(2)?;
         }
-        check_call(t, &observer, &start, Flags::NEWIPC, ID)?;
+        t.unshare(Flags::NEWIPC).from(start).proving(ID).as_predicted()?;
         t.check(seen("after unshare(CLONE_NEWIPC)")?).proves(ID).is(0)
     })
 });
@@ -280,20 +274,17 @@ case!(Case {
         let third = Peer::start(t, "third task", Flags::NONE)?;
         t.setup(Call::new("fcntl(F_SETLK)", lock(fd)))?;
         t.setup(unshare(Flags::NEWPID))?;
-        let start = model::Start { children_elsewhere: true, ..model::Start::of(t.facts()) };
-        let observer = Observer::open(t)?;
+        let start = Start { children_elsewhere: true, ..Start::of(t.facts()) };
         for flags in [
             Flags::FILES | Flags::NEWPID,
             Flags::FILES | Flags(1 << 40),
             Flags::FILES | Flags::FS | Flags::NEWUTS | Flags::NEWPID,
         ] {
-            check_call(t, &observer, &start, flags, ID)?;
+            t.unshare(flags).from(start).as_predicted()?;
             for (side, expected) in
                 [(Side::Caller, Ok(())), (Side::Peer(&sharer), Ok(())), (Side::Peer(&third), Err(Errno::EAGAIN))]
             {
-                t.check(side.ask(t, &format!("fcntl(F_SETLK) after unshare({flags})"), fd, lock)?)
-                    .proves(ID)
-                    .gives(expected)?;
+                t.check(side.ask(t, &format!("fcntl(F_SETLK) after unshare({flags})"), fd, lock)?).gives(expected)?;
             }
             check_kcmp(t, &sharer, Shared::Files, true, ID)?;
         }
@@ -328,13 +319,12 @@ case!(Case {
         let other = Peer::start(t, "task in a peer mount namespace", Flags::NEWNS)?;
         // In a mount namespace of its own user namespace the caller leaves this one.
         let (start, flags) = Late::of(t).enter(t)?;
-        let observer = Observer::open(t)?;
         let look = |peer: &Peer| peer.setup(t, "read(mountinfo)", (), table);
         let before = (t.setup(Call::new("read(mountinfo)", mounts()))?, look(&beside)?, look(&other)?);
         let here = |path: &str| Call::io(format!("inode of {path}"), std::fs::metadata(path).map(|stat| stat.ino()));
         let places = (t.setup(here("."))?, t.setup(here("/"))?);
         for flags in [flags | Flags::NEWNS, flags] {
-            check_call(t, &observer, &start, flags, ID)?;
+            t.unshare(flags).from(start).proving(ID).as_predicted()?;
             for (whose, now, before) in [
                 ("the caller's mount namespace", t.setup(Call::new("read(mountinfo)", mounts()))?, &before.0),
                 ("the mount namespace it may have left before", look(&beside)?, &before.1),

@@ -2,7 +2,6 @@
 //! (PRIV-02, ERR-25, ORD-10, ORD-11 of the behaviour catalogue). It is a patch to the very function
 //! under test, and its check comes before all others.
 
-use crate::call::check::check_call_on;
 use crate::prelude::*;
 use crate::spec::model::{Kernel, Start, Threads};
 use crate::tasks::threads::IdleThread;
@@ -43,7 +42,7 @@ fn as_caller(t: &Test, allowed: bool, body: impl FnOnce(&Test, &Observer, &Start
     let outside = Peer::start(t, "root outside", Flags::NONE)?;
     t.in_child(|t| {
         let mut start = Start::of(t.facts());
-        match t.param() {
+        match t.param::<u64>() {
             NOBODY => {
                 become_unprivileged(t)?;
                 start.sys_admin = false;
@@ -83,8 +82,8 @@ case!(Case {
             for flags in
                 [Flags::NEWUSER, Flags::NEWUSER | Flags::NEWUTS | Flags::FS, Flags::FS | Flags::FILES | Flags::SYSVSEM]
             {
-                as_caller(t, allowed, |t, observer, start, kernel| {
-                    check_call_on(t, observer, start, kernel, flags, "ERR-25", unshare).map(drop)
+                as_caller(t, allowed, |t, _, start, kernel| {
+                    t.unshare(flags).from(*start).on(kernel).proving("ERR-25").as_predicted()
                 })?;
             }
         }
@@ -102,12 +101,12 @@ case!(Case {
     variants: callers,
     run: |t| {
         for allowed in [false, true] {
-            as_caller(t, allowed, |t, observer, start, kernel| {
+            as_caller(t, allowed, |t, _, start, kernel| {
                 for invalid in [Flags(1), Flags(1 << 31), Flags(1 << 63)] {
                     let flags = Flags::NEWUSER | invalid;
-                    check_call_on(t, observer, start, kernel, flags, "ORD-10", unshare)?;
+                    t.unshare(flags).from(*start).on(kernel).as_predicted()?;
                     // Without CLONE_NEWUSER the switch has no say.
-                    check_call_on(t, observer, start, kernel, invalid, "ORD-10", unshare)?;
+                    t.unshare(invalid).from(*start).on(kernel).as_predicted()?;
                 }
                 Ok(())
             })?;
@@ -127,11 +126,11 @@ case!(Case {
     variants: callers,
     run: |t| {
         for allowed in [false, true] {
-            as_caller(t, allowed, |t, observer, start, kernel| {
+            as_caller(t, allowed, |t, _, start, kernel| {
                 let second = IdleThread::start(t)?;
                 let threaded = Start { threads: Threads::Others, ..*start };
                 for flags in [Flags::NEWUSER, Flags::NEWUSER | Flags::VM] {
-                    check_call_on(t, observer, &threaded, kernel, flags, "ORD-11", unshare)?;
+                    t.unshare(flags).from(threaded).on(kernel).as_predicted()?;
                 }
                 second.end();
                 Ok(())

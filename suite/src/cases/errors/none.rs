@@ -10,7 +10,7 @@ use crate::engines::thread_states::for_flags;
 use crate::observe::Shared;
 use crate::prelude::*;
 use crate::spec::model::{Kernel, Start, predict};
-use crate::tasks::side::{check_call_beside, check_kcmp, needs_of};
+use crate::tasks::side::check_kcmp;
 
 /// A descriptor beyond the limit that is set.
 const HIGH: i32 = 200;
@@ -32,7 +32,6 @@ case!(Case {
     source: "getrlimit(2), RLIMIT_NOFILE; kernel, fs/file.c",
     run: |t| {
         const ID: &str = "ERR-37";
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         // SAFETY: the number is not in use.
         let opened = unsafe { libc::dup3(libc::STDIN_FILENO, HIGH, libc::O_CLOEXEC) };
@@ -42,13 +41,11 @@ case!(Case {
         t.setup(Call::new("setrlimit(NOFILE, 16)", lowered))?;
         // SAFETY: dup takes a number.
         let beyond = Errno::result(unsafe { libc::fcntl(libc::STDIN_FILENO, libc::F_DUPFD, 16) });
-        t.check(Call::new("fcntl(F_DUPFD, 16) beyond the limit", beyond)).proves(ID).fails_with(Errno::EINVAL)?;
-        check_call_beside(t, &observer, &Start::of(t.facts()), Flags::FILES, ID, &[&peer])?;
+        t.check(Call::new("fcntl(F_DUPFD, 16) beyond the limit", beyond)).fails_with(Errno::EINVAL)?;
+        t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         check_kcmp(t, &peer, Shared::Files, false, ID)?;
         nix::unistd::close(HIGH).ok();
-        t.check(peer.call(t, "whether the peer still has descriptor 200", HIGH, descriptor_is_open)?)
-            .proves(ID)
-            .is(true)
+        t.check(peer.call(t, "whether the peer still has descriptor 200", HIGH, descriptor_is_open)?).is(true)
     }
 });
 
@@ -111,7 +108,7 @@ case!(Case {
         .collect(),
     run: |t| {
         const TIMES: usize = 30;
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         let count = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler only adds to an atomic.
         let installed = unsafe { nix::sys::signal::sigaction(Signal::SIGALRM, &count) };

@@ -5,7 +5,6 @@
 use crate::observe::nsfd::{enter, open_link};
 use crate::prelude::*;
 use crate::spec::model::Start;
-use crate::tasks::side::check_call_beside;
 
 const SOURCE: &str = "unshare(2), ERRORS (EINVAL); pid_namespaces(7); kernel, kernel/pid_namespace.c";
 
@@ -23,10 +22,7 @@ case!(Case {
         // By clone(2): the caller has never called unshare.
         let init = Peer::start(t, "process 1 of another namespace", Flags::NEWPID)?;
         // Before, there is nothing in the way.
-        t.in_child(|t| {
-            let start = Start::of(t.facts());
-            check_call_beside(t, &observer, &start, Flags::NEWPID, ID, &[&init]).map(drop)
-        })?;
+        t.in_child(|t| t.unshare(Flags::NEWPID).beside(&[&init]).proving(ID).as_predicted())?;
         let other = t.setup(Call::new("open(its ns/pid)", open_link(init.pid(), Ns::Pid)))?;
         t.setup(Call::new("setns(its PID namespace)", enter(&other)))?;
         let inside = t.setup(observe::namespace_of(init.pid(), Ns::Pid))?;
@@ -34,7 +30,7 @@ case!(Case {
         for flags in
             [Flags::NEWPID, Flags::NEWPID, Flags::NEWPID | Flags::FS | Flags::FILES, Flags::NEWPID | Flags::NEWUTS]
         {
-            check_call_beside(t, &observer, &elsewhere, flags, ID, &[&init])?;
+            t.unshare(flags).from(elsewhere).beside(&[&init]).proving(ID).as_predicted()?;
         }
         t.check(observer.namespace(Ns::PidForChildren)).proves(ID).is(inside)?;
         let child = Peer::start(t, "child", Flags::NONE)?;
@@ -51,15 +47,14 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::PidNs).with(Feature::CreateUserNs),
     variants: || vec![
-        Variant::new("newpid", Flags::NEWPID.0),
-        Variant::new("newuser-newpid", (Flags::NEWUSER | Flags::NEWPID).0),
-        Variant::new("newuts", Flags::NEWUTS.0).needing(Needs::NONE.with(Feature::UtsNs)),
-        Variant::new("newuser", Flags::NEWUSER.0),
+        Variant::new("newpid", Flags::NEWPID),
+        Variant::new("newuser-newpid", Flags::NEWUSER | Flags::NEWPID),
+        Variant::new("newuts", Flags::NEWUTS).needing(Needs::NONE.with(Feature::UtsNs)),
+        Variant::new("newuser", Flags::NEWUSER),
     ],
     run: |t| {
         const ID: &str = "ERR-10";
-        let flags = Flags(t.param());
-        let observer = Observer::open(t)?;
+        let flags = t.param::<Flags>();
         let owner = Peer::start(t, "process 1, of another user", Flags::NEWUSER | Flags::NEWPID)?;
         let inside = t.setup(Call::new("open(its ns/pid)", open_link(owner.pid(), Ns::Pid)))?;
         t.setup(Call::new("setns(its PID namespace)", enter(&inside)))?;
@@ -67,8 +62,8 @@ case!(Case {
         let foreign = Start { pid_ns_foreign: true, ..Start::of(t.facts()) };
         // Process 1 is no peer of this child, which has no name for it: another PID namespace.
         t.in_child(|t| {
-            check_call(t, &observer, &foreign, flags, ID)?;
-            check_call(t, &observer, &foreign, Flags::NONE, ID).map(drop)
+            t.unshare(flags).from(foreign).proving(ID).as_predicted()?;
+            t.unshare(Flags::NONE).from(foreign).proving(ID).as_predicted()
         })?;
         let owned = owner.call(t, "unshare(CLONE_NEWPID) by its process 1", (), |()| {
             unshare(Flags::NEWPID).result().copied().map_err(|failure| match failure {

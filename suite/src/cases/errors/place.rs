@@ -6,7 +6,6 @@ use nix::unistd::{chroot, fchdir};
 use crate::place::lsm::Refusal;
 use crate::prelude::*;
 use crate::spec::model::Start;
-use crate::tasks::side::check_call_beside;
 
 const NEEDS: Needs = Needs::ROOT.with(Feature::InitialRoot).with(Feature::CreateUserNs);
 
@@ -23,11 +22,9 @@ case!(Case {
         .map(|errno| Variant::new(format!("{errno:?}").to_lowercase(), errno as u64))
         .into(),
     run: |t| {
-        const ID: &str = "ERR-26";
-        let errno = Errno::from_raw(t.param() as i32);
+        let errno = Errno::from_raw(t.param::<u64>() as i32);
         let root = t.directory()?;
         let outside = t.setup(Call::io("open(/)", std::fs::File::open("/")))?;
-        let observer = Observer::open(t)?;
         // Before: it would keep the refusal's descriptors.
         let witness = Peer::start(t, "witness", Flags::NONE)?;
         let refusal = Refusal::install(t, errno)?;
@@ -39,15 +36,15 @@ case!(Case {
             Flags::NEWUSER | Flags::NEWNS | Flags::NEWUTS,
             Flags::FILES | Flags::SYSVSEM,
         ] {
-            check_call_beside(t, &observer, &start, flags, ID, &[&witness])?;
+            t.unshare(flags).from(start).beside(&[&witness]).as_predicted()?;
         }
         t.setup(Call::new("chroot(directory)", chroot(root)))?;
         let chrooted = Start { chrooted: true, ..start };
-        check_call_beside(t, &observer, &chrooted, Flags::NEWUSER, ID, &[&witness])?;
+        t.unshare(Flags::NEWUSER).from(chrooted).beside(&[&witness]).as_predicted()?;
         t.setup(Call::new("fchdir(/)", fchdir(&outside)))?;
         t.setup(Call::new("chroot(.)", chroot(".")))?;
         drop(refusal);
-        check_call(t, &observer, &Start::of(t.facts()), Flags::NEWUSER, ID).map(drop)
+        t.unshare(Flags::NEWUSER).as_predicted()
     }
 });
 
@@ -64,8 +61,6 @@ case!(Case {
     source: "kernel, Documentation/filesystems/failfs.rst",
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "ERR-28";
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let outside = t.setup(Call::io("open(/)", std::fs::File::open("/")))?;
         // SAFETY: fchroot(2) takes numbers.
@@ -91,10 +86,10 @@ case!(Case {
             Flags::NEWUSER | Flags::NEWNS,
             Flags::FS | Flags::SYSVSEM,
         ] {
-            check_call_beside(t, &observer, &start, flags, ID, &[&peer])?;
+            t.unshare(flags).from(start).beside(&[&peer]).as_predicted()?;
         }
         t.setup(Call::new("fchdir(/)", fchdir(&outside)))?;
         t.setup(Call::new("chroot(.)", chroot(".")))?;
-        check_call_beside(t, &observer, &Start::of(t.facts()), Flags::NEWUSER, ID, &[&peer]).map(drop)
+        t.unshare(Flags::NEWUSER).beside(&[&peer]).as_predicted()
     }
 });

@@ -5,7 +5,6 @@
 use crate::prelude::*;
 use crate::sharing::sibling::Company;
 use crate::spec::model::Start;
-use crate::tasks::side::check_call_beside;
 use crate::tasks::threads::IdleThread;
 
 const SOURCE: &str = "unshare(2), ERRORS (EINVAL) and VERSIONS; 2006 design document, 5 (EINVAL)";
@@ -20,26 +19,25 @@ case!(Case {
     needs: Needs::ROOT,
     variants: || [Flags::NEWUSER, Flags::NEWUTS, Flags::NEWIPC, Flags::NEWPID, Flags::NEWNET, Flags::NEWTIME,]
         .map(|flag| match flag {
-            Flags::NEWTIME => Variant::new(flag.slug(), flag.0).proving(["ERR-07", "ORD-12"]),
-            _ => Variant::new(flag.slug(), flag.0),
+            Flags::NEWTIME => Variant::new(flag.slug(), flag).proving(["ERR-07", "ORD-12"]),
+            _ => Variant::new(flag.slug(), flag),
         })
         .into(),
     run: |t| {
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         let requirement = if flag == Flags::NEWTIME { "ORD-12" } else { "ERR-07" };
         // Where there are none, that is the claim; where they are forbidden, nothing can be said.
         let forbidden = t.facts().absent.get(&Feature::CreateUserNs);
         if let Some(reason) = forbidden.filter(|_| flag == Flags::NEWUSER && t.facts().has(Feature::UserNs)) {
             return Err(t.skip(reason.clone()));
         }
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         t.in_child(|t| {
             become_unprivileged(t)?;
             let nobody = Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) };
-            check_call_beside(t, &observer, &nobody, flag, requirement, &[&peer]).map(drop)
+            t.unshare(flag).from(nobody).beside(&[&peer]).proving(requirement).as_predicted()
         })?;
-        check_call_beside(t, &observer, &Start::of(t.facts()), flag, requirement, &[&peer]).map(drop)
+        t.unshare(flag).beside(&[&peer]).proving(requirement).as_predicted()
     }
 });
 
@@ -56,9 +54,7 @@ case!(Case {
         let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
         let flags = (model::Kernel::of(t.facts()).effective & !never) | Flags::NEWTIME;
         let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-        let observer = Observer::open(t)?;
-        let start = Start::of(t.facts());
-        let prediction = check_call_beside(t, &observer, &start, flags, ID, &[company.peer()])?;
+        let prediction = t.unshare(flags).beside(&[company.peer()]).proving(ID).prediction()?;
         company.check(t, prediction.separated, ID)
     }
 });
@@ -84,10 +80,9 @@ case!(Case {
         Variant::new("chroot", CHROOTED),
     ],
     run: |t| {
-        let observer = Observer::open(t)?;
         let mut start = Start::of(t.facts());
         let mut second = None;
-        match t.param() {
+        match t.param::<u64>() {
             NOBODY => {
                 become_unprivileged(t)?;
                 start.sys_admin = false;
@@ -103,7 +98,7 @@ case!(Case {
             }
             _ => {}
         }
-        check_call(t, &observer, &start, Flags::EMPTY, "ERR-11")?;
+        t.unshare(Flags::EMPTY).from(start).as_predicted()?;
         drop(second);
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::place::limits;
 use crate::prelude::*;
 use crate::sharing::sibling::Company;
 use crate::spec::model::Start;
-use crate::tasks::side::{check_call_beside, in_own_namespaces, needs_of};
+use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "unshare(2), ERRORS (EPERM); user_namespaces(7)";
 
@@ -44,7 +44,7 @@ case!(Case {
 fn judge_chroot(t: &Test, root: &std::path::Path) -> Done {
     const ID: &str = "ERR-21";
     let none: Option<&str> = None;
-    let mounted = match t.param() {
+    let mounted = match t.param::<u64>() {
         DIRECTORY => Ok(()),
         ROOT_OF_A_MOUNT => {
             let flags = nix::mount::MsFlags::empty();
@@ -57,7 +57,6 @@ fn judge_chroot(t: &Test, root: &std::path::Path) -> Done {
         }
     };
     t.setup(Call::new("mount()", mounted))?;
-    let observer = Observer::open(t)?;
     let peer = Peer::start(t, "peer", Flags::FILES)?;
     let outside = t.setup(Call::io("open(/)", std::fs::File::open("/")))?;
     t.setup(Call::new("chroot()", chroot(root)))?;
@@ -69,12 +68,12 @@ fn judge_chroot(t: &Test, root: &std::path::Path) -> Done {
         (Flags::NEWUSER | Flags::NEWNS, "ERR-22"),
         (Flags::NEWUSER | Flags::NEWNS | Flags::NEWUTS, "ERR-22"),
     ] {
-        check_call_beside(t, &observer, &start, flags, requirement, &[&peer])?;
+        t.unshare(flags).from(start).beside(&[&peer]).proving(requirement).as_predicted()?;
     }
     t.setup(Call::new("fchdir(/)", fchdir(&outside)))?;
     t.setup(Call::new("chroot(.)", chroot(".")))?;
     drop(outside);
-    check_call_beside(t, &observer, &Start::of(t.facts()), Flags::NEWUSER, ID, &[&peer]).map(drop)
+    t.unshare(Flags::NEWUSER).beside(&[&peer]).proving(ID).as_predicted()
 }
 
 case!(Case {
@@ -87,14 +86,13 @@ case!(Case {
     needs: NEEDS,
     variants: || Flags::KNOWN.into_iter().map(|flag| for_flags(flag).needing(needs_of(flag))).collect(),
     run: |t| {
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         let root = t.directory()?;
-        let observer = Observer::open(t)?;
         let (to, requirement) =
             if flag == Flags::NEWUSER { (std::path::Path::new("/"), "ERR-21") } else { (root, "ERR-22") };
         t.setup(Call::new(format!("chroot({})", to.display()), chroot(to)))?;
         let start = Start { chrooted: flag != Flags::NEWUSER, ..Start::of(t.facts()) };
-        check_call(t, &observer, &start, flag, requirement).map(drop)
+        t.unshare(flag).from(start).proving(requirement).as_predicted()
     }
 });
 
@@ -110,12 +108,11 @@ case!(Case {
         const ID: &str = "ATOM-08";
         // The sibling shares the root, and is in the chroot, too.
         let company = Company::start(t, SHARED)?.without_root();
-        let observer = Observer::open(t)?;
         t.setup(Call::new("chroot(directory)", chroot(t.directory()?)))?;
         let start = Start { chrooted: true, ..Start::of(t.facts()) };
         let flags = Flags::NEWUSER | Flags::FS | Flags::FILES;
         for _ in 0..2 {
-            check_call_beside(t, &observer, &start, flags, ID, &[company.peer()])?;
+            t.unshare(flags).from(start).beside(&[company.peer()]).as_predicted()?;
         }
         company.check(t, Flags::NONE, ID)
     }
@@ -142,25 +139,24 @@ case!(Case {
     variants: || vec![Variant::new("gid", UID_FIRST), Variant::new("uid", GID_FIRST).proving(["ERR-23"]),],
     run: |t| {
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let before = Start { initial_admin: false, ..Start::of(t.facts()) };
-        check_call_beside(t, &observer, &Start::of(t.facts()), Flags::NEWUSER, "ERR-23", &[&peer])?;
+        t.unshare(Flags::NEWUSER).beside(&[&peer]).proving("ERR-23").as_predicted()?;
         let unmapped = Start { ids_mapped: false, ..before };
         let refused = |requirement| {
             all([Flags::NEWUSER, Flags::NEWUSER | Flags::FS | Flags::FILES, Flags::NEWUSER | Flags::NEWNS]
                 .into_iter()
-                .map(|flags| check_call_beside(t, &observer, &unmapped, flags, requirement, &[&peer]).map(drop)))
+                .map(|flags| t.unshare(flags).from(unmapped).beside(&[&peer]).proving(requirement).as_predicted()))
         };
         refused("ERR-23")?;
-        check_call(t, &observer, &unmapped, Flags::NEWNS, "ERR-23")?;
+        t.unshare(Flags::NEWNS).from(unmapped).proving("ERR-23").as_predicted()?;
         write_map(t, "setgroups", "deny".to_owned())?;
         let maps = [("uid_map", uid), ("gid_map", gid)];
-        let (first, second) = if t.param() == UID_FIRST { (maps[0], maps[1]) } else { (maps[1], maps[0]) };
+        let (first, second) = if t.param::<u64>() == UID_FIRST { (maps[0], maps[1]) } else { (maps[1], maps[0]) };
         write_map(t, first.0, format!("7 {} 1", first.1))?;
-        refused(if t.param() == UID_FIRST { "ERR-24" } else { "ERR-23" })?;
+        refused(if t.param::<u64>() == UID_FIRST { "ERR-24" } else { "ERR-23" })?;
         write_map(t, second.0, format!("8 {} 1", second.1))?;
-        check_call_beside(t, &observer, &before, Flags::NEWUSER, "ERR-23", &[&peer]).map(drop)
+        t.unshare(Flags::NEWUSER).from(before).beside(&[&peer]).proving("ERR-23").as_predicted()
     }
 });
 
@@ -172,13 +168,12 @@ case!(Case {
     source: "kernel, kernel/user_namespace.c",
     needs: NEEDS,
     run: |t| {
-        let observer = Observer::open(t)?;
         let root = t.directory()?;
         t.setup(unshare(Flags::NEWUSER))?;
         t.setup(Call::new("chroot(directory)", chroot(root)))?;
         let start = Start { chrooted: true, ids_mapped: false, initial_admin: false, ..Start::of(t.facts()) };
         for flags in [Flags::NEWUSER, Flags::NEWUSER | Flags::FS, Flags::NEWUSER | Flags::NEWUTS] {
-            check_call(t, &observer, &start, flags, "ORD-14")?;
+            t.unshare(flags).from(start).as_predicted()?;
         }
         Ok(())
     }
@@ -192,17 +187,15 @@ case!(Case {
     source: "kernel, kernel/user_namespace.c",
     needs: limits::NEEDS,
     run: |t| {
-        const ID: &str = "ORD-07";
         let root = t.directory()?;
         limits::enter_own_user_namespace(t)?;
-        let observer = Observer::open(t)?;
         let outside = Peer::start(t, "task outside the chroot", Flags::NONE)?;
         limits::set(t, Flags::NEWUSER, 0)?;
         t.setup(Call::new("chroot(directory)", chroot(root)))?;
         let chrooted = Start { chrooted: true, initial_admin: false, ..Start::of(t.facts()) };
         let full = Start { exhausted: Flags::NEWUSER, ..chrooted };
-        check_call_beside(t, &observer, &full, Flags::NEWUSER, ID, &[&outside])?;
+        t.unshare(Flags::NEWUSER).from(full).beside(&[&outside]).as_predicted()?;
         limits::set_by(t, &outside, Flags::NEWUSER, 1)?;
-        check_call_beside(t, &observer, &chrooted, Flags::NEWUSER, ID, &[&outside]).map(drop)
+        t.unshare(Flags::NEWUSER).from(chrooted).beside(&[&outside]).as_predicted()
     }
 });

@@ -29,7 +29,7 @@ fn each_bit() -> Vec<Variant> {
         .map(|bit| {
             let flag = Flags(1 << bit);
             let variant =
-                Variant::new(format!("{bit:02}_{}", flag.slug()), flag.0).proving([requirement(bit), "FLAG-51"]);
+                Variant::new(format!("{bit:02}_{}", flag.slug()), flag).proving([requirement(bit), "FLAG-51"]);
             if flag == Flags::NEWUSER { variant.needing(Needs::NONE.with(Feature::CreateUserNs)) } else { variant }
         })
         .collect()
@@ -44,9 +44,8 @@ case!(Case {
     needs: Needs::ROOT,
     variants: each_bit,
     run: |t| {
-        let flag = Flags(t.param());
-        let observer = Observer::open(t)?;
-        check_call(t, &observer, &model::Start::default(), flag, requirement(flag.0.trailing_zeros()))?;
+        let flag = t.param::<Flags>();
+        t.unshare(flag).from(Start::default()).proving(requirement(flag.0.trailing_zeros())).as_predicted()?;
         Ok(())
     }
 });
@@ -60,18 +59,17 @@ case!(Case {
     variants: || each_bit()
         .into_iter()
         .map(|mut variant| {
-            if Flags(variant.param).intersects(Flags::PRIVILEGED | Flags::NEWUSER) {
+            if variant.param::<Flags>().intersects(Flags::PRIVILEGED | Flags::NEWUSER) {
                 variant.proves.push("DIFF-08");
             }
             variant
         })
         .collect(),
     run: |t| {
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         become_unprivileged(t)?;
-        let observer = Observer::open(t)?;
-        let start = model::Start::unprivileged();
-        check_call(t, &observer, &start, flag, requirement(flag.0.trailing_zeros()))?;
+        let start = Start::unprivileged();
+        t.unshare(flag).from(start).proving(requirement(flag.0.trailing_zeros())).as_predicted()?;
         Ok(())
     }
 });

@@ -70,15 +70,14 @@ case!(Case {
         .map(crate::engines::thread_states::for_flags)
         .collect(),
     run: |t| {
-        let flags = Flags(t.param());
-        let observer = Observer::open(t)?;
+        let flags = t.param::<Flags>();
         let ring = Ring::with_poller(t)?;
         let alone = Start::of(t.facts());
         let accompanied = Start { threads: Threads::Others, ..alone };
-        check_call(t, &observer, &accompanied, flags, "MT-11")?;
+        t.unshare(flags).from(accompanied).as_predicted()?;
         drop(ring);
         wait_until_alone();
-        check_call(t, &observer, &alone, flags, "MT-11")?;
+        t.unshare(flags).as_predicted()?;
         Ok(())
     }
 });

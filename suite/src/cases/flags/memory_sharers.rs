@@ -142,22 +142,21 @@ case!(Case {
     proves: &["ERR-05", "ERR-12", "EFF-VM-05"],
     source: SOURCE,
     run: |t| {
-        let observer = Observer::open(t)?;
         let mut child = VmTask::idle(t, Flags::SIGHAND)?;
         let both = [Flags::SIGHAND, Flags::VM];
         let mut start = Start { memory_shared: true, handlers_shared: true, ..Start::of(t.facts()) };
         for flag in both {
-            check_call(t, &observer, &start, flag, "ERR-05")?;
+            t.unshare(flag).from(start).proving("ERR-05").as_predicted()?;
         }
         child.be_killed(t)?;
         start.memory_shared = false;
         for flag in both {
-            check_call(t, &observer, &start, flag, "ERR-12")?;
+            t.unshare(flag).from(start).proving("ERR-12").as_predicted()?;
         }
         child.reap();
         start.handlers_shared = false;
         for flag in both {
-            check_call(t, &observer, &start, flag, "ERR-12")?;
+            t.unshare(flag).from(start).proving("ERR-12").as_predicted()?;
         }
         Ok(())
     }
@@ -211,7 +210,7 @@ case!(Case {
         ]
     ),
     run: |t| {
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         let start = Start { memory_shared: true, ..Start::of(t.facts()) };
         let prediction = model::predict(&start, flags, &model::Kernel::of(t.facts()));
         let asked = if t.facts().has(Feature::Kcmp) { askable(t, REST) } else { Flags::NONE };

@@ -43,14 +43,10 @@ case!(Case {
     from: Tier::Full,
     variants: pairs,
     run: |t| {
-        let both = Flags(t.param());
-        t.in_child(|t| {
-            let observer = Observer::open(t)?;
-            check_call(t, &observer, &Start::of(t.facts()), both, "FLAG-48").map(drop)
-        })?;
+        let both = t.param::<Flags>();
+        t.in_child(|t| t.unshare(both).proving("FLAG-48").as_predicted())?;
         let company = Company::start(t, SHARED)?;
-        let observer = Observer::open(t)?;
-        let prediction = check_call(t, &observer, &Start::of(t.facts()), both, "FLAG-48")?;
+        let prediction = t.unshare(both).proving("FLAG-48").prediction()?;
         company.check(t, prediction.separated, "FLAG-48")
     }
 });
@@ -65,19 +61,18 @@ case!(Case {
     variants: || {
         let old = every() & !Flags::NEWTIME & !Flags::EMPTY;
         let named =
-            |name: &str, flags: Flags| Variant::new(name, flags.0).needing(Needs::NONE.with(Feature::CreateUserNs));
+            |name: &str, flags: Flags| Variant::new(name, flags).needing(Needs::NONE.with(Feature::CreateUserNs));
         vec![
             named("before_newtime", old),
             named("before_empty_mntns", every() & !Flags::EMPTY),
             named("every", every()),
-            Variant::new("without_newuser", (old & !Flags::NEWUSER).0),
+            Variant::new("without_newuser", old & !Flags::NEWUSER),
         ]
     },
     run: |t| {
         let company = Company::start(t, SHARED)?;
-        let observer = Observer::open(t)?;
-        let flags = Flags(t.param());
-        let prediction = check_call(t, &observer, &Start::of(t.facts()), flags, "FLAG-46")?;
+        let flags = t.param::<Flags>();
+        let prediction = t.unshare(flags).prediction()?;
         company.check(t, prediction.separated, "FLAG-46")
     }
 });
@@ -89,18 +84,16 @@ case!(Case {
             stay shared with a sibling.",
     proves: &["FLAG-49", "ERR-01"],
     source: SOURCE,
-    variants: || Flags::KNOWN.into_iter().map(|flag| Variant::new(flag.slug(), flag.0)).collect(),
+    variants: || Flags::KNOWN.into_iter().map(|flag| Variant::new(flag.slug(), flag)).collect(),
     run: |t| {
-        let valid = Flags(t.param());
+        let valid = t.param::<Flags>();
         let kernel = Kernel::of(t.facts());
-        let start = Start::of(t.facts());
         let company = Company::start(t, SHARED)?;
-        let observer = Observer::open(t)?;
         for bit in (0..64).map(|bit| Flags(1 << bit)) {
             if kernel.accepted.contains(bit) {
                 continue;
             }
-            check_call(t, &observer, &start, valid | bit, "FLAG-49")?;
+            t.unshare(valid | bit).proving("FLAG-49").as_predicted()?;
         }
         // What one of the calls had separated would stay so: one look, which is dear, is enough.
         company.check(t, Flags::NONE, "FLAG-49")
@@ -169,8 +162,7 @@ case!(Case {
             }
             t.in_child(|t| {
                 let company = Company::start(t, SHARED)?;
-                let observer = Observer::open(t)?;
-                let prediction = check_call(t, &observer, &Start::of(t.facts()), flags, "RET-05")?;
+                let prediction = t.unshare(flags).proving("RET-05").prediction()?;
                 company.check(t, prediction.separated, "RET-05")
             })?;
         }

@@ -30,19 +30,20 @@ case!(Case {
     source: SOURCE,
     variants: || [Flags::NONE].into_iter().chain(Flags::KNOWN).map(for_flags).collect(),
     run: |t| {
-        let flags = Flags(t.param());
-        let observer = Observer::open(t)?;
+        let flags = t.param::<Flags>();
         // SAFETY: zeroes are a valid counter.
         let mapped = unsafe { map_zeroed::<AtomicU32>() };
         let returns = t.setup(Call::io("mmap(MAP_SHARED)", mapped))?;
         // In a child, so that what might come out of the call would be its child or sibling.
         t.in_child(|t| {
-            let start = Start::of(t.facts());
-            check_call_by(t, &observer, &start, flags, "RET-01", |flags| {
-                let call = unshare(flags);
-                returns.fetch_add(1, Ordering::SeqCst);
-                call
-            })?;
+            t.unshare(flags)
+                .by(|flags| {
+                    let call = unshare(flags);
+                    returns.fetch_add(1, Ordering::SeqCst);
+                    call
+                })
+                .proving("RET-01")
+                .as_predicted()?;
             t.check(any_child()).fails_with(Errno::ECHILD)
         })?;
         t.check(any_child()).fails_with(Errno::ECHILD)?;
@@ -65,7 +66,7 @@ case!(Case {
     ]
     .into(),
     run: |t| {
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         let path = t.directory()?.join("locked");
         let file = t.setup(Call::io("open(locked)", std::fs::File::create(&path)))?;
         let lock = |file: &std::fs::File| {
@@ -80,9 +81,8 @@ case!(Case {
             Call::new("fcntl(F_SETLK, F_WRLCK)", locked.map(drop))
         };
         t.setup(lock(&file))?;
-        let observer = Observer::open(t)?;
         for _ in 0..3 {
-            check_call(t, &observer, &Start::of(t.facts()), flags, "RET-02")?;
+            t.unshare(flags).proving("RET-02").as_predicted()?;
             // Another process, whose table is another one, finds the lock held.
             t.in_child(|t| {
                 let held = lock(&file).called("fcntl(F_SETLK) by a child on the caller's lock");
@@ -110,12 +110,11 @@ case!(Case {
         })
         .collect(),
     run: |t| {
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         let requirement = if flag == Flags::NEWPID { "ERR-08" } else { "RET-03" };
-        let observer = Observer::open(t)?;
         let mut start = Start::of(t.facts());
         for _ in 0..3 {
-            let prediction = check_call(t, &observer, &start, flag, requirement)?;
+            let prediction = t.unshare(flag).from(start).proving(requirement).prediction()?;
             start.children_elsewhere |= prediction.must_change.contains(Part::PidForChildrenNs);
         }
         Ok(())
@@ -141,7 +140,7 @@ case!(Case {
         .map(for_flags)
         .collect(),
     run: |t| {
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         let count = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler only adds to an atomic.
         let installed = unsafe { nix::sys::signal::sigaction(Signal::SIGUSR1, &count) };
@@ -157,8 +156,7 @@ case!(Case {
         let address = std::ptr::from_ref(common) as usize;
         let own = Box::new(AtomicU32::new(7));
 
-        let observer = Observer::open(t)?;
-        check_call(t, &observer, &Start::of(t.facts()), flags, "EFF-VM-01")?;
+        t.unshare(flags).proving("EFF-VM-01").as_predicted()?;
 
         let raised = nix::sys::signal::raise(Signal::SIGUSR1);
         t.setup(Call::new("raise(SIGUSR1)", raised))?;

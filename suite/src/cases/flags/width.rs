@@ -16,9 +16,8 @@ const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 /// Tries each set of flags beside a sharer: all must be refused, and everything stay shared.
 fn check_refused(t: &Test, sets: impl IntoIterator<Item = Flags>, requirement: &'static str) -> Done {
     let company = Company::start(t, SHARED)?;
-    let observer = Observer::open(t)?;
     for flags in sets {
-        check_call(t, &observer, &Start::of(t.facts()), flags, requirement)?;
+        t.unshare(flags).proving(requirement).as_predicted()?;
     }
     // What one of the calls had separated would stay so: one look, which is dear, is enough.
     company.check(t, Flags::NONE, requirement)
@@ -43,7 +42,7 @@ case!(Case {
         .map(crate::engines::thread_states::for_flags)
         .collect(),
     run: |t| {
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         check_refused(t, (32..64).map(|bit| flag | Flags(1 << bit)), "FLAG-42")
     }
 });
@@ -81,11 +80,10 @@ case!(Case {
     proves: &["FLAG-47", "FLAG-07"],
     source: SOURCE,
     run: |t| {
-        let observer = Observer::open(t)?;
-        check_call(t, &observer, &Start::of(t.facts()), Flags(128), "FLAG-47")?;
+        t.unshare(Flags(128)).proving("FLAG-47").as_predicted()?;
         t.in_child(|t| {
             become_unprivileged(t)?;
-            check_call(t, &observer, &Start::unprivileged(), Flags(128), "FLAG-47")?;
+            t.unshare(Flags(128)).from(Start::unprivileged()).proving("FLAG-47").as_predicted()?;
             Ok(())
         })
     }
@@ -102,10 +100,8 @@ case!(Case {
         // invalid flag would not be EINVAL, and CLONE_FILES would not separate the descriptors.
         let enter = |flags: Flags| by_number(NUMBER, flags);
         let company = Company::start(t, SHARED)?;
-        let observer = Observer::open(t)?;
-        let start = Start::of(t.facts());
         for flags in [Flags::NONE, Flags(1 << 63), Flags::FILES] {
-            let prediction = check_call_by(t, &observer, &start, flags, "FLAG-50", enter)?;
+            let prediction = t.unshare(flags).by(enter).prediction()?;
             company.check(t, prediction.separated, "FLAG-50")?;
         }
         Ok(())
@@ -129,11 +125,9 @@ case!(Case {
         }))
         .collect(),
     run: |t| {
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         let company = Company::start(t, SHARED)?;
-        let observer = Observer::open(t)?;
-        let prediction =
-            check_call_by(t, &observer, &Start::of(t.facts()), flags, "FLAG-44", |flags| unshare_ia32(flags.0 as u32))?;
+        let prediction = t.unshare(flags).by(|flags| unshare_ia32(flags.0 as u32)).proving("FLAG-44").prediction()?;
         company.check(t, prediction.separated, "FLAG-44")
     }
 });

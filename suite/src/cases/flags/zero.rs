@@ -16,8 +16,7 @@ case!(Case {
     source: SOURCE,
     run: |t| {
         let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-        let observer = Observer::open(t)?;
-        check_call(t, &observer, &Start::of(t.facts()), Flags::NONE, "FLAG-40")?;
+        t.unshare(Flags::NONE).as_predicted()?;
         company.check(t, Flags::NONE, "FLAG-40")
     }
 });
@@ -29,8 +28,7 @@ case!(Case {
     source: SOURCE,
     run: |t| {
         become_unprivileged(t)?;
-        let observer = Observer::open(t)?;
-        check_call(t, &observer, &Start::unprivileged(), Flags::NONE, "FLAG-40")?;
+        t.unshare(Flags::NONE).from(Start::unprivileged()).as_predicted()?;
         Ok(())
     }
 });
@@ -42,11 +40,10 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| {
-        let observer = Observer::open(t)?;
         t.setup(Call::new("chroot()", nix::unistd::chroot(t.directory()?)))?;
         t.setup(Call::new("chdir(/)", nix::unistd::chdir("/")))?;
         let start = Start { chrooted: true, ..Start::of(t.facts()) };
-        check_call(t, &observer, &start, Flags::NONE, "FLAG-40")?;
+        t.unshare(Flags::NONE).from(start).as_predicted()?;
         Ok(())
     }
 });

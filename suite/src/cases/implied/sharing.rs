@@ -11,7 +11,6 @@
 use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
 use crate::sharing::sibling::{Company, askable, shared_flags};
-use crate::spec::model::Start;
 
 const SOURCE: &str = "2006 design document, 6 and 7.2 (flags that force others) and 8 (2); \
                       unshare(2), CLONE_NEWNS and CLONE_NEWUSER";
@@ -23,9 +22,8 @@ const ALL: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 /// kcmp(2) what it still shares.
 fn call_in_company(t: &Test, flags: Flags, requirement: &'static str) -> Done {
     let company = Company::start(t, ALL)?;
-    let observer = Observer::open(t)?;
     company.check(t, Flags::NONE, requirement)?;
-    let prediction = check_call(t, &observer, &Start::of(t.facts()), flags, requirement)?;
+    let prediction = t.unshare(flags).proving(requirement).prediction()?;
     company.check(t, prediction.separated, requirement)
 }
 
@@ -59,7 +57,7 @@ case!(Case {
     ]
     .into(),
     run: |t| {
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         call_in_company(t, flags, requirement(flags))
     }
 });
@@ -90,7 +88,7 @@ case!(Case {
     .map(|(flags, ids)| for_flags(flags).proving(ids))
     .collect(),
     run: |t| {
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         call_in_company(t, flags, requirement(flags))
     }
 });
@@ -123,7 +121,7 @@ case!(Case {
         })
         .collect(),
     run: |t| {
-        let both = Flags(t.param());
+        let both = t.param::<Flags>();
         let (plain, _) =
             REDUNDANT.into_iter().find(|(flags, implied)| *flags | *implied == both).expect("a variant of this table");
         let alone = outcome(t, plain)?;

@@ -96,7 +96,7 @@ case!(Case {
         })
         .collect(),
     run: |t| {
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         let prediction = predict(&Start::of(t.facts()), flags, &Kernel::of(t.facts()));
         let semaphore = Semaphore::make(t)?;
         let caller = Peer::start(t, "caller", Flags::NONE)?;
@@ -129,7 +129,7 @@ case!(Case {
     ]
     .into(),
     run: |t| {
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         let prediction = predict(&Start::of(t.facts()), flags, &Kernel::of(t.facts()));
         let semaphore = Semaphore::make(t)?;
         let caller = Peer::start(t, "caller", Flags::SYSVSEM)?;

@@ -11,7 +11,7 @@ use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
 use crate::tasks::executed::Executed;
 use crate::tasks::setuid_exec::{self, Program, effective_user};
 use crate::tasks::shm::map_zeroed;
-use crate::tasks::side::{Side, check_call_beside, check_kcmp, in_own_namespaces, one_by_one};
+use crate::tasks::side::{Side, check_kcmp, in_own_namespaces};
 
 case!(Case {
     name: "interactions.clone.shares_the_new",
@@ -23,10 +23,8 @@ case!(Case {
         const ID: &str = "INT-02";
         let both = Flags::FS | Flags::FILES;
         let ground = Ground::lay(t)?;
-        let observer = Observer::open(t)?;
         let former = Peer::start(t, "former sharer", both)?;
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, both, ID, &[&former])?;
+        t.unshare(both).beside(&[&former]).as_predicted()?;
         let new = Peer::start(t, "new sharer", both)?;
         for (peer, shared) in [(&new, true), (&former, false)] {
             check_kcmp(t, peer, Shared::Fs, shared, ID)?;
@@ -60,7 +58,7 @@ fn contradictions() -> Vec<Variant> {
         (Flags::NEWUSER | Flags::FS, Needs::NONE.with(Feature::CreateUserNs)),
         (Flags::NEWIPC | Flags::SYSVSEM, Needs::ROOT.with(Feature::IpcNs).with(Feature::SysvIpc)),
     ]
-    .map(|(flags, needs)| Variant::new(flags.slug(), flags.0).needing(needs))
+    .map(|(flags, needs)| Variant::new(flags.slug(), flags).needing(needs))
     .into()
 }
 
@@ -73,10 +71,9 @@ case!(Case {
     source: "clone(2), ERRORS; 2006 design document, 4; kernel, kernel/fork.c",
     variants: contradictions,
     run: |t| {
-        let flags = Flags(t.param());
-        let observer = Observer::open(t)?;
-        t.check(clone(flags)).proves("INT-03").fails_with(Errno::EINVAL)?;
-        check_call(t, &observer, &model::Start::of(t.facts()), flags, "INT-03").map(drop)
+        let flags = t.param::<Flags>();
+        t.check(clone(flags)).fails_with(Errno::EINVAL)?;
+        t.unshare(flags).as_predicted()
     }
 });
 
@@ -116,7 +113,7 @@ fn open_both() -> Result<(), Errno> {
 
 fn each_flag() -> Vec<Variant> {
     // In an empty mount namespace there is nothing to execute.
-    one_by_one(Flags::KNOWN.into_iter().filter(|flag| *flag != Flags::EMPTY))
+    variants::succeeding(Flags::KNOWN.into_iter().filter(|flag| *flag != Flags::EMPTY))
 }
 
 case!(Case {
@@ -128,15 +125,13 @@ case!(Case {
     source: "execve(2), Effect on process attributes; kernel, fs/exec.c",
     variants: each_flag,
     run: |t| {
-        const ID: &str = "INT-05";
-        let flags = Flags(t.param()) | Flags::FS | Flags::FILES;
+        let flags = t.param::<Flags>() | Flags::FS | Flags::FILES;
         // SAFETY: zeroes are valid.
         let before = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed::<Before>() }))?;
         t.setup(Call::new("dup3()", open_both()))?;
         let executed = Executed::sharing(t, "caller", Flags::FS | Flags::FILES, |t| {
             let observer = Observer::open(t)?;
-            let start = model::Start::of(t.facts());
-            check_call(t, &observer, &start, flags, ID)?;
+            t.unshare(flags).as_predicted()?;
             nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o031));
             let state = observer.state();
             for (word, ns) in before.namespaces.iter().zip(Ns::ALL) {
@@ -154,15 +149,13 @@ case!(Case {
             if expected == 0 {
                 continue;
             }
-            t.check(namespace_of(pid, ns).called(format!("ns/{} after execve()", ns.link())))
-                .proves(ID)
-                .is(expected)?;
+            t.check(namespace_of(pid, ns).called(format!("ns/{} after execve()", ns.link()))).is(expected)?;
         }
         let status = t.setup(Call::io("read(status)", std::fs::read_to_string(format!("/proc/{pid}/status"))))?;
         let umask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("Umask:")?.trim(), 8).ok());
-        t.check(Call::seen("umask after execve()", umask)).proves(ID).is(Some(before.umask.load(Ordering::Acquire)))?;
-        t.check(descriptors_of(pid, "the executed program")).proves(ID).is([STAYS].into())?;
-        t.check(descriptors_of("self", "the former sharer")).proves(ID).is([STAYS, CLOSES].into())
+        t.check(Call::seen("umask after execve()", umask)).is(Some(before.umask.load(Ordering::Acquire)))?;
+        t.check(descriptors_of(pid, "the executed program")).is([STAYS].into())?;
+        t.check(descriptors_of("self", "the former sharer")).is([STAYS, CLOSES].into())
     }
 });
 
@@ -173,21 +166,20 @@ case!(Case {
     proves: &["INT-18"],
     source: "execve(2), Effect on process attributes; kernel, fs/exec.c",
     run: |t| {
-        const ID: &str = "INT-18";
         t.setup(Call::new("dup3()", open_both()))?;
         let executed = Executed::sharing(t, "caller", Flags::FILES, |_| Ok(()))?;
         let (pid, sharer) = (executed.pid().as_raw(), std::process::id() as i32);
-        t.check(descriptors_of(pid, "the executed program")).proves(ID).is([STAYS].into())?;
-        t.check(descriptors_of("self", "its former sharer")).proves(ID).is([STAYS, CLOSES].into())?;
+        t.check(descriptors_of(pid, "the executed program")).is([STAYS].into())?;
+        t.check(descriptors_of("self", "its former sharer")).is([STAYS, CLOSES].into())?;
         if t.facts().has(Feature::Kcmp) {
-            t.check(observe::sharing(Shared::Files, pid, sharer)).proves(ID).is(false)?;
+            t.check(observe::sharing(Shared::Files, pid, sharer)).is(false)?;
         }
         Ok(())
     }
 });
 
 fn who_leaves() -> Vec<Variant> {
-    vec![Variant::new("shared", 0), Variant::new("caller_left", 1), Variant::new("sharer_left", 2)]
+    vec![Variant::new("shared", 0u64), Variant::new("caller_left", 1u64), Variant::new("sharer_left", 2u64)]
 }
 
 case!(Case {
@@ -199,12 +191,11 @@ case!(Case {
     needs: setuid_exec::NEEDS,
     variants: who_leaves,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "INT-19";
         let program = Program::new(t)?;
         let mut caller = t.spawn_sharing("caller", Flags::FS.0, |t| {
             become_unprivileged(t)?;
-            match t.param() {
-                1 => t.check(unshare(Flags::FS)).proves(ID).succeeds()?,
+            match t.param::<u64>() {
+                1 => t.check(unshare(Flags::FS)).succeeds()?,
                 2 => {
                     // The case's first task is the sharer: it leaves before this one goes on.
                     t.setup(Call::new("raise(SIGSTOP)", nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP)))?;
@@ -213,17 +204,17 @@ case!(Case {
             }
             t.setup(program.execute())
         })?;
-        if t.param() == 2 {
+        if t.param::<u64>() == 2 {
             use nix::sys::wait::{WaitPidFlag, waitpid};
             let flags = WaitPidFlag::WUNTRACED | WaitPidFlag::__WALL;
             t.setup(Call::new("waitpid(WUNTRACED)", waitpid(caller.pid(), Some(flags))))?;
-            t.check(unshare(Flags::FS)).proves(ID).succeeds()?;
+            t.check(unshare(Flags::FS)).succeeds()?;
             let go_on = nix::sys::signal::kill(caller.pid(), nix::sys::signal::Signal::SIGCONT);
             t.setup(Call::new("kill(SIGCONT)", go_on))?;
         }
         let user = effective_user(t, caller.pid())?;
         caller.kill();
-        t.check(Call::seen("effective user of the set-user-ID program", user)).proves(ID).is(if t.param() == 0 {
+        t.check(Call::seen("effective user of the set-user-ID program", user)).is(if t.param::<u64>() == 0 {
             setuid_exec::ORDINARY
         } else {
             0
@@ -232,7 +223,7 @@ case!(Case {
 });
 
 fn each_kind() -> Vec<Variant> {
-    limits::each_kind().into_iter().filter(|variant| variant.param != Flags::NEWUSER.0).collect()
+    variants::each_kind().into_iter().filter(|variant| variant.param::<Flags>() != Flags::NEWUSER).collect()
 }
 
 case!(Case {
@@ -246,14 +237,14 @@ case!(Case {
     variants: each_kind,
     run: |t| {
         const ID: &str = "INT-06";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         t.in_child(|t| {
             limits::enter_own_user_namespace(t)?;
             limits::set(t, flag, 1 + used(flag))?;
             let observer = Observer::open(t)?;
             let before = observer.state();
             let caller = t.spawn_sharing("caller", (Flags::FS | Flags::FILES | Flags::SYSVSEM).0, |t| {
-                t.check(unshare(flag)).proves(ID).succeeds()?;
+                t.check(unshare(flag)).succeeds()?;
                 let stop = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
                 t.setup(Call::new("raise(SIGSTOP)", stop))
             })?;
@@ -262,7 +253,7 @@ case!(Case {
             t.setup(Call::new("waitpid(WUNTRACED)", waitpid(caller.pid(), Some(flags))))?;
             t.in_child(|t| {
                 let call = unshare(flag).called(format!("unshare({flag}) while the caller lives"));
-                t.check(call).proves(ID).fails_with(Errno::ENOSPC)
+                t.check(call).fails_with(Errno::ENOSPC)
             })?;
             let go_on = nix::sys::signal::kill(caller.pid(), nix::sys::signal::Signal::SIGCONT);
             t.setup(Call::new("kill(SIGCONT)", go_on))?;

@@ -10,7 +10,7 @@ use crate::observe::Shared;
 use crate::observe::mounts::mounts;
 use crate::prelude::*;
 use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
-use crate::tasks::side::{Side, check_call_beside, check_kcmp, check_separated, each_flag, in_own_namespaces};
+use crate::tasks::side::{Side, check_kcmp, check_separated, in_own_namespaces};
 
 fn is_open(fd: i32) -> Result<bool, Errno> {
     // SAFETY: F_GETFD takes no pointer.
@@ -52,7 +52,7 @@ fn check_open(t: &Test, side: Side, expected: [bool; 4], requirement: &'static s
 }
 
 fn ranges() -> Vec<Variant> {
-    vec![Variant::new("middle", 150), Variant::new("all_above", u64::from(u32::MAX))]
+    vec![Variant::new("middle", 150u64), Variant::new("all_above", u64::from(u32::MAX))]
 }
 
 case!(Case {
@@ -69,8 +69,8 @@ case!(Case {
         let peer = Peer::start(t, "sharer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         open_all(t)?;
-        let last = t.param() as u32;
-        t.check(close_range(90, last)).proves(ID).succeeds()?;
+        let last = t.param::<u64>() as u32;
+        t.check(close_range(90, last)).succeeds()?;
         check_open(t, caller, [true, false, false, last == 150], ID)?;
         check_open(t, other, [true; 4], ID)?;
         check_kcmp(t, &peer, Shared::Files, false, ID)?;
@@ -94,12 +94,12 @@ case!(Case {
         open_all(t)?;
         let path = Global::NrOpen.path();
         t.setup(Call::io("write(64) to fs.nr_open", std::fs::write(path, "64")))?;
-        t.check(close_range(90, 150)).proves(ID).fails_with(Errno::EMFILE)?;
+        t.check(close_range(90, 150)).fails_with(Errno::EMFILE)?;
         check_open(t, caller, [true; 4], ID)?;
         check_shared(t, &ground, Mark::Descriptor, (caller, other), ID)?;
         check_kcmp(t, &peer, Shared::Files, true, ID)?;
         // What remains has to fit below the limit of 64 by its numbers, on older kernels by the range's.
-        t.check(close_range(50, u32::MAX)).proves(ID).succeeds()?;
+        t.check(close_range(50, u32::MAX)).succeeds()?;
         check_open(t, caller, [true, false, false, false], ID)?;
         check_open(t, other, [true; 4], ID)?;
         check_kcmp(t, &peer, Shared::Files, false, ID)
@@ -267,20 +267,19 @@ case!(Case {
             the label that a security module has put on the caller; nor does a task come or go.",
     proves: &["INT-28", "INT-29", "INT-20"],
     source: "kernel, kernel/fork.c",
-    variants: || each_flag()
+    variants: || variants::each_flag()
         .into_iter()
-        .map(|variant| match Flags(variant.param) {
+        .map(|variant| match variant.param::<Flags>() {
             // Nothing can be looked at there, by path.
             Flags::EMPTY => variant.proving(["INT-28"]),
             _ => variant,
         })
         .collect(),
     run: |t| t.in_child(|t| {
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         let timer = set_unrelated(t)?;
-        let observer = Observer::open(t)?;
         let mut before = look_at_unrelated(timer);
-        check_call(t, &observer, &model::Start::of(t.facts()), flags, "INT-28")?;
+        t.unshare(flags).proving("INT-28").as_predicted()?;
         let after = look_at_unrelated(timer);
         if flags == Flags::EMPTY {
             before = Unrelated {
@@ -323,11 +322,9 @@ case!(Case {
             capabilities of a new user namespace and in a new mount namespace.",
     proves: &["INT-20"],
     source: "landlock(7)",
-    variants: each_flag,
+    variants: variants::each_flag,
     run: |t| {
-        const ID: &str = "INT-20";
-        let flags = Flags(t.param());
-        let observer = Observer::open(t)?;
+        let flags = t.param::<Flags>();
         let directory = t.setup(Call::io("open(private directory)", std::fs::File::open(t.directory()?)))?;
         let ruleset = Ruleset { handled: MAKE_FILES };
         // SAFETY: the rules live through the call; a new descriptor comes of it.
@@ -350,12 +347,10 @@ case!(Case {
         // SAFETY: closes the descriptor from above.
         unsafe { libc::close(ruleset as i32) };
         let forbidden = |when: &str| {
-            t.check(Call::new(format!("openat(O_CREAT) {when}"), make_file(&directory)))
-                .proves(ID)
-                .fails_with(Errno::EACCES)
+            t.check(Call::new(format!("openat(O_CREAT) {when}"), make_file(&directory))).fails_with(Errno::EACCES)
         };
         forbidden("in the domain")?;
-        check_call(t, &observer, &model::Start::of(t.facts()), flags, ID)?;
+        t.unshare(flags).as_predicted()?;
         forbidden(&format!("in the domain after unshare({flags})"))
     }
 });
@@ -367,11 +362,10 @@ case!(Case {
     proves: &["INT-30"],
     source: "kernel, kernel/fork.c",
     needs: Needs::ROOT,
-    variants: each_flag,
+    variants: variants::each_flag,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "INT-30";
         let directory = t.directory()?.join("file");
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let none: Option<&str> = None;
         for line in t.setup(Call::new("read(mountinfo)", mounts()))? {
@@ -387,8 +381,7 @@ case!(Case {
                 return Err(t.broken("remount of all mounts read-only", format!("{written:?}")));
             }
         }
-        let start = model::Start::of(t.facts());
-        let prediction = check_call_beside(t, &observer, &start, Flags(t.param()), ID, &[&peer])?;
+        let prediction = t.unshare(t.param::<Flags>()).beside(&[&peer]).prediction()?;
         check_separated(t, &peer, &prediction, ID)
     })
 });

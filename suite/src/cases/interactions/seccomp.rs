@@ -10,7 +10,7 @@ use crate::prelude::*;
 const SOURCE: &str = "seccomp(2)";
 
 fn strict_calls() -> Vec<Variant> {
-    [Flags::NONE, Flags::FS, Flags::NEWUTS, Flags(1 << 40)].map(|flags| Variant::new(flags.slug(), flags.0)).into()
+    [Flags::NONE, Flags::FS, Flags::NEWUTS, Flags(1 << 40)].map(|flags| Variant::new(flags.slug(), flags)).into()
 }
 
 case!(Case {
@@ -21,7 +21,6 @@ case!(Case {
     source: "seccomp(2), SECCOMP_SET_MODE_STRICT",
     variants: strict_calls,
     run: |t| {
-        const ID: &str = "INT-11";
         expect_filters(t)?;
         // Raw calls from here on: the mode allows read, write, exit and the return from handlers.
         let end_of = |flags: Option<Flags>| {
@@ -44,19 +43,17 @@ case!(Case {
         let text = |what: &str| format!("end of a task in strict mode that called {what}");
         let quiet = end_of(None)?;
         t.check(Call::seen(text("nothing"), quiet))
-            .proves(ID)
             .holds("exit with status 7", |end| matches!(end, WaitStatus::Exited(_, 7)))?;
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         let killed = end_of(Some(flags))?;
         t.check(Call::seen(text(&format!("unshare({flags})")), killed))
-            .proves(ID)
             .holds("death by SIGKILL", |end| matches!(end, WaitStatus::Signaled(_, Signal::SIGKILL, _)))
             .map(drop)
     }
 });
 
 fn halves() -> Vec<Variant> {
-    vec![Variant::new("low_half", Flags::FS.0), Variant::new("high_half", 1 << 40)]
+    vec![Variant::new("low_half", Flags::FS), Variant::new("high_half", 1 << 40)]
 }
 
 /// The half of the argument that these flags are in, and what it holds.
@@ -76,18 +73,17 @@ case!(Case {
         expect_filters(t)?;
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "sharer", Flags::FS)?;
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         let (half, value) = half_of(flags.0);
         t.setup(set_no_new_privs())?;
         t.setup(Call::new("seccomp(filter)", install(half, value, Verdict::Errno(Errno::EXDEV))))?;
         let before = observer.state();
-        t.check(unshare(flags)).proves(ID).fails_with(Errno::EXDEV)?;
+        t.check(unshare(flags)).fails_with(Errno::EXDEV)?;
         check_changes(t, flags, ID, &model::Prediction::nothing(), &before, &observer.state())?;
         crate::tasks::side::check_kcmp(t, &peer, observe::Shared::Fs, true, ID)?;
-        let start = model::Start::of(t.facts());
         // Other values in the same half, and the same value in the other.
         for other in [Flags::FILES, Flags::FS | Flags::FILES, Flags(1 << 41), Flags(flags.0.rotate_left(32))] {
-            let call = check_call(t, &observer, &start, other, ID);
+            let call = t.unshare(other).prediction();
             call?;
         }
         Ok(())
@@ -103,19 +99,17 @@ case!(Case {
     variants: halves,
     run: |t| {
         expect_filters(t)?;
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         let mut task = t.spawn("caller", |t| {
             let (half, value) = half_of(flags.0);
             t.setup(set_no_new_privs())?;
             t.setup(Call::new("seccomp(filter)", install(half, value, Verdict::Trap)))?;
-            t.check(unshare(Flags::FILES)).proves("INT-12").succeeds()?;
+            t.check(unshare(Flags::FILES)).succeeds()?;
             t.check(unshare(flags).called("unshare() that a filter traps, which does not return"))
-                .proves("INT-12")
                 .fails_with(Errno::ENOSYS)
         })?;
         let end = t.setup(Call::new("waitpid()", task.wait()))?;
         t.check(Call::seen(format!("end of a task whose unshare({flags}) a filter traps"), end))
-            .proves("INT-12")
             .holds("death by SIGSYS", |end| matches!(end, WaitStatus::Signaled(_, Signal::SIGSYS, _)))
             .map(drop)
     }
@@ -129,9 +123,8 @@ case!(Case {
     source: "seccomp_unotify(2)",
     variants: halves,
     run: |t| {
-        const ID: &str = "INT-12";
         expect_filters(t)?;
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         let line = Line::draw(t)?;
         // The listener is a descriptor, which the two share.
         let caller = t.spawn_sharing("caller", Flags::FILES.0, |t| {
@@ -143,13 +136,12 @@ case!(Case {
             line.finish();
             // It stays open for the supervisor.
             let _listener = t.setup(Call::new("seccomp(filter, NEW_LISTENER)", listener))?;
-            t.check(unshare(flags)).proves(ID).fails_with(Errno::EXDEV)
+            t.check(unshare(flags)).fails_with(Errno::EXDEV)
         })?;
         line.wait_until_finished(1);
         if line.get(0) != 0 {
             let heard = seccomp::answer(line.get(0) as i32, Errno::EXDEV);
             t.check(Call::new("what the supervisor heard", heard))
-                .proves(ID)
                 .is(Heard { number: crate::call::raw::NUMBER, argument: flags })?;
         }
         caller.join(t)
@@ -165,7 +157,6 @@ case!(Case {
     source: "seccomp(2), SECCOMP_SET_MODE_FILTER and ERRORS; kernel, kernel/seccomp.c",
     needs: Needs::ROOT.with(Feature::CreateUserNs).with(Feature::UtsNs),
     run: |t| {
-        const ID: &str = "INT-13";
         expect_filters(t)?;
         if t.setup(Call::new("prctl(PR_GET_NO_NEW_PRIVS)", nix::sys::prctl::get_no_new_privs()))? {
             return Err(t.skip("no_new_privs is set here already, and cannot be taken back"));
@@ -174,23 +165,20 @@ case!(Case {
             Call::new("seccomp(filter)", install(Half::Low, value.0 as u32, Verdict::Errno(errno)).map(drop))
         };
         t.setup(filter(Flags::NEWUTS, Errno::EXDEV))?;
-        let observer = Observer::open(t)?;
         become_unprivileged(t)?;
         t.check(filter(Flags::FILES, Errno::ENOTEMPTY).called("seccomp(filter) without CAP_SYS_ADMIN"))
-            .proves(ID)
             .fails_with(Errno::EACCES)?;
-        let start = model::Start { ..model::Start::unprivileged() };
-        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
-        t.check(unshare(Flags::NEWUTS)).proves(ID).fails_with(Errno::EXDEV)?;
+        let start = Start { ..Start::unprivileged() };
+        t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
+        t.check(unshare(Flags::NEWUTS)).fails_with(Errno::EXDEV)?;
         t.check(
             filter(Flags::FILES, Errno::ENOTEMPTY)
                 .called("seccomp(filter) with CAP_SYS_ADMIN in the new user namespace"),
         )
-        .proves(ID)
         .succeeds()?;
-        t.check(Call::new("no_new_privs", nix::sys::prctl::get_no_new_privs())).proves(ID).is(false)?;
-        t.check(unshare(Flags::FILES)).proves(ID).fails_with(Errno::ENOTEMPTY)?;
-        t.check(unshare(Flags::NEWUTS)).proves(ID).fails_with(Errno::EXDEV)?;
-        t.check(unshare(Flags::FS)).proves(ID).succeeds()
+        t.check(Call::new("no_new_privs", nix::sys::prctl::get_no_new_privs())).is(false)?;
+        t.check(unshare(Flags::FILES)).fails_with(Errno::ENOTEMPTY)?;
+        t.check(unshare(Flags::NEWUTS)).fails_with(Errno::EXDEV)?;
+        t.check(unshare(Flags::FS)).succeeds()
     }
 });

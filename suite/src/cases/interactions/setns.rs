@@ -6,13 +6,13 @@ use nix::unistd::{chdir, chroot};
 use crate::observe::nsfd::{enter, inode_of, open_link};
 use crate::prelude::*;
 use crate::spec::model::{Start, Threads};
-use crate::tasks::side::{check_call_beside, check_separated, each_flag, in_own_namespaces};
+use crate::tasks::side::{check_separated, in_own_namespaces};
 use crate::tasks::threads::{IdleThread, wait_until_alone};
 
 fn refused_to_sharers() -> Vec<Variant> {
     vec![
-        Variant::new("newns", Flags::NEWNS.0).needing(Needs::ROOT),
-        Variant::new("newuser", Flags::NEWUSER.0).needing(Needs::NONE.with(Feature::CreateUserNs)),
+        Variant::new("newns", Flags::NEWNS).needing(Needs::ROOT),
+        Variant::new("newuser", Flags::NEWUSER).needing(Needs::NONE.with(Feature::CreateUserNs)),
     ]
 }
 
@@ -24,8 +24,7 @@ case!(Case {
     source: "setns(2), DESCRIPTION; kernel, fs/namespace.c and kernel/user_namespace.c",
     variants: refused_to_sharers,
     run: |t| {
-        const ID: &str = "INT-08";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         let ns = if flag == Flags::NEWNS { Ns::Mnt } else { Ns::User };
         // Whoever is in the namespace to be entered: made by clone(2).
         let inside = Peer::start(t, "task in the other namespace", flag)?;
@@ -35,20 +34,18 @@ case!(Case {
             let own = observer.namespace_inode(ns);
             let file = t.setup(Call::new("open(link)", open_link(inside.pid(), ns)))?;
             let other = t.setup(Call::new("fstat(link)", inode_of(&file)))?;
-            t.check(Call::new("setns() while root and cwd are shared", enter(&file)))
-                .proves(ID)
-                .fails_with(Errno::EINVAL)?;
-            t.check(observer.namespace(ns)).proves(ID).is(own)?;
-            check_call_beside(t, &observer, &Start::of(t.facts()), Flags::FS, ID, &[&sharer])?;
-            t.check(Call::new("setns() after unshare(CLONE_FS)", enter(&file))).proves(ID).succeeds()?;
-            t.check(observer.namespace(ns)).proves(ID).is(other)?;
+            t.check(Call::new("setns() while root and cwd are shared", enter(&file))).fails_with(Errno::EINVAL)?;
+            t.check(observer.namespace(ns)).is(own)?;
+            t.unshare(Flags::FS).beside(&[&sharer]).as_predicted()?;
+            t.check(Call::new("setns() after unshare(CLONE_FS)", enter(&file))).succeeds()?;
+            t.check(observer.namespace(ns)).is(other)?;
             let seen = sharer.call(t, "inode of the sharer's link", ns.link().to_owned(), |link| {
                 use std::os::unix::fs::MetadataExt;
                 std::fs::metadata(format!("/proc/self/ns/{link}"))
                     .map(|link| link.ino())
                     .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
             })?;
-            t.check(seen).proves(ID).is(own)
+            t.check(seen).is(own)
         })
     }
 });
@@ -62,19 +59,15 @@ case!(Case {
     source: "setns(2), ERRORS; kernel, kernel/time/namespace.c",
     needs: Needs::ROOT.with(Feature::TimeNs).with(Feature::InitialRoot),
     run: |t| {
-        const ID: &str = "INT-09";
-        let observer = Observer::open(t)?;
         let file = t.setup(Call::new("open(ns/time)", open_link("thread-self", Ns::Time)))?;
         let thread = IdleThread::start(t)?;
-        t.check(Call::new("setns(ns/time) beside a second thread", enter(&file)))
-            .proves(ID)
-            .fails_with(Errno::EUSERS)?;
+        t.check(Call::new("setns(ns/time) beside a second thread", enter(&file))).fails_with(Errno::EUSERS)?;
         let start = Start { threads: Threads::Others, ..Start::of(t.facts()) };
-        check_call(t, &observer, &start, Flags::NEWTIME, ID)?;
+        t.unshare(Flags::NEWTIME).from(start).as_predicted()?;
         thread.end();
         wait_until_alone();
-        check_call(t, &observer, &Start::of(t.facts()), Flags::NEWTIME, ID)?;
-        t.check(Call::new("setns(ns/time) alone", enter(&file))).proves(ID).succeeds()
+        t.unshare(Flags::NEWTIME).as_predicted()?;
+        t.check(Call::new("setns(ns/time) alone", enter(&file))).succeeds()
     }
 });
 
@@ -85,15 +78,14 @@ case!(Case {
     proves: &["INT-10"],
     source: "unshare(2), ERRORS; kernel, kernel/user_namespace.c",
     needs: Needs::ROOT,
-    variants: each_flag,
+    variants: variants::each_flag,
     run: |t| {
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let root = t.directory()?.join("root");
         t.setup(Call::io("mkdir(root)", std::fs::create_dir(&root)))?;
         t.setup(Call::new("chroot(root), chdir(/)", chroot(&root).and_then(|()| chdir("/"))))?;
         let start = Start { chrooted: true, ..Start::of(t.facts()) };
-        let prediction = check_call_beside(t, &observer, &start, Flags(t.param()), "INT-10", &[&peer])?;
+        let prediction = t.unshare(t.param::<Flags>()).from(start).beside(&[&peer]).prediction()?;
         check_separated(t, &peer, &prediction, "INT-10")
     }
 });
@@ -106,19 +98,17 @@ case!(Case {
     source: "kernel, fs/namespace.c",
     needs: Needs::ROOT.with(Feature::CreateUserNs),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "INT-10";
-        let observer = Observer::open(t)?;
         let none: Option<&str> = None;
         t.setup(Call::new("mount(tmpfs, /)", mount(none, "/", Some("tmpfs"), MsFlags::empty(), none)))?;
         let start = Start::of(t.facts());
         t.in_child(|t| {
             // Its root is now the covered one, which is the top no more.
             let covered = Start { chrooted: true, ..start };
-            check_call(t, &observer, &covered, Flags::NEWUSER, ID).map(drop)
+            t.unshare(Flags::NEWUSER).from(covered).as_predicted()
         })?;
         // "/.." crosses what is mounted on the root.
         t.setup(Call::new("chroot(/..), chdir(/)", chroot("/..").and_then(|()| chdir("/"))))?;
-        check_call(t, &observer, &start, Flags::NEWUSER, ID).map(drop)
+        t.unshare(Flags::NEWUSER).as_predicted()
     })
 });
 
@@ -138,24 +128,22 @@ case!(Case {
     // The caller's own PID namespace must belong to a user namespace that it has power over.
     run: |t| t
         .spawn_sharing("caller", libc::CLONE_NEWPID as u64, |t| {
-            const ID: &str = "DOC-04";
             let observer = Observer::open(t)?;
             let start = Start::of(t.facts());
             let elsewhere = Start { children_elsewhere: true, ..start };
             let mut namespaces = Vec::new();
             for _ in 0..3 {
-                check_call(t, &observer, &start, Flags::NEWPID, ID)?;
-                check_call(t, &observer, &elsewhere, Flags::NEWPID, ID)?;
+                t.unshare(Flags::NEWPID).as_predicted()?;
+                t.unshare(Flags::NEWPID).from(elsewhere).as_predicted()?;
                 let child = Peer::start(t, "first child", Flags::NONE)?;
                 let pid = child.call(t, "getpid() of the first child", (), |()| Ok(nix::unistd::getpid().as_raw()))?;
-                t.check(pid).proves(ID).is(1)?;
+                t.check(pid).is(1)?;
                 namespaces.push(observer.namespace_inode(Ns::PidForChildren));
                 // It keeps its namespace's number from being given again.
                 std::mem::forget(child);
                 children_stay(t)?;
             }
             t.check(Call::seen("PID namespaces of the first children", namespaces))
-                .proves(ID)
                 .holds("three of them", |all| all[0] != all[1] && all[1] != all[2] && all[0] != all[2])
                 .map(drop)
         })?
@@ -163,7 +151,10 @@ case!(Case {
 });
 
 fn ways_to_have_children_elsewhere() -> Vec<Variant> {
-    vec![Variant::new("setns", 0), Variant::new("foreign_owner", 1).needing(Needs::NONE.with(Feature::CreateUserNs))]
+    vec![
+        Variant::new("setns", 0u64),
+        Variant::new("foreign_owner", 1u64).needing(Needs::NONE.with(Feature::CreateUserNs)),
+    ]
 }
 
 case!(Case {
@@ -176,23 +167,18 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::PidNs),
     variants: ways_to_have_children_elsewhere,
     run: |t| {
-        const ID: &str = "DOC-05";
-        let observer = Observer::open(t)?;
         // The model has one word for both: the caller may not make a PID namespace here.
         let refused = Start { children_elsewhere: true, ..Start::of(t.facts()) };
-        if t.param() == 0 {
+        if t.param::<u64>() == 0 {
             let child = Peer::start(t, "task in a child PID namespace", Flags::NEWPID)?;
             let file = t.setup(Call::new("open(ns/pid of the child)", open_link(child.pid(), Ns::Pid)))?;
             t.setup(Call::new("setns(ns/pid of the child)", enter(&file)))?;
-            return check_call(t, &observer, &refused, Flags::NEWPID, ID).map(drop);
+            return t.unshare(Flags::NEWPID).from(refused).as_predicted();
         }
         // A PID namespace that belongs to another user namespace, entered from outside of that.
         let child = Peer::start(t, "owner", Flags::NEWUSER | Flags::NEWPID)?;
         let file = t.setup(Call::new("open(ns/pid of the owner)", open_link(child.pid(), Ns::Pid)))?;
         t.setup(Call::new("setns(ns/pid of the owner)", enter(&file)))?;
-        t.in_child(|t| {
-            let observer = Observer::open(t)?;
-            check_call(t, &observer, &refused, Flags::NEWPID, ID).map(drop)
-        })
+        t.in_child(|t| t.unshare(Flags::NEWPID).from(refused).as_predicted())
     }
 });

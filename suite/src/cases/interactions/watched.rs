@@ -10,7 +10,6 @@ use nix::unistd::Pid;
 
 use crate::place::seccomp::was_trapped;
 use crate::prelude::*;
-use crate::tasks::side::each_flag;
 
 /// struct ptrace_syscall_info of linux/ptrace.h, as far as it is read.
 #[repr(C)]
@@ -98,9 +97,9 @@ fn all_events() -> ptrace::Options {
 }
 
 fn traced_calls() -> Vec<Variant> {
-    each_flag()
+    variants::each_flag()
         .into_iter()
-        .chain([Variant::new("none", 0), Variant::new("bit_40", 1 << 40), Variant::new("all_bits", u64::MAX)])
+        .chain([Variant::new("none", 0u64), Variant::new("bit_40", 1u64 << 40), Variant::new("all_bits", u64::MAX)])
         .collect()
 }
 
@@ -113,9 +112,8 @@ case!(Case {
     source: "ptrace(2); kernel, kernel/fork.c",
     variants: traced_calls,
     run: |t| {
-        const ID: &str = "INT-15";
-        let flags = Flags(t.param());
-        let prediction = model::predict(&model::Start::of(t.facts()), flags, &model::Kernel::of(t.facts()));
+        let flags = t.param::<Flags>();
+        let prediction = model::predict(&Start::of(t.facts()), flags, &model::Kernel::of(t.facts()));
         // In the tracee this is at the same address.
         let word = Box::new(AtomicU64::new(77));
         let address = std::ptr::from_ref::<AtomicU64>(&word).cast_mut().cast();
@@ -131,9 +129,8 @@ case!(Case {
             let register = crate::call::raw::unshare_raw(flags);
             t.setup(Call::new("raise(SIGSTOP)", raise(Signal::SIGSTOP)))?;
             t.check(Call::zero_on_success(format!("unshare({flags}) by a tracee"), register))
-                .proves(ID)
                 .gives(prediction.result)?;
-            t.check(Call::seen("word that the tracer wrote", word.load(Ordering::Acquire))).proves(ID).is(78)
+            t.check(Call::seen("word that the tracer wrote", word.load(Ordering::Acquire))).is(78)
         })?;
         let pid = tracee.pid();
         match t.setup(Call::new("waitpid()", waitpid(pid, Some(WaitPidFlag::__WALL))))? {
@@ -152,13 +149,11 @@ case!(Case {
         };
         let stops = follow(t, pid)?;
         let result = prediction.result.map_or_else(|errno| -(errno as i64), |()| 0);
-        t.check(Call::seen("stops of the tracee", stops))
-            .proves(ID)
-            .is(vec![Stop::Entry(flags), Stop::Exit(result)])?;
-        t.check(Call::new("ptrace(PTRACE_PEEKDATA)", ptrace::read(pid, address))).proves(ID).is(77)?;
-        t.check(Call::new("ptrace(PTRACE_POKEDATA)", ptrace::write(pid, address, 78))).proves(ID).succeeds()?;
-        t.check(Call::new("ptrace(PTRACE_DETACH)", ptrace::detach(pid, None))).proves(ID).succeeds()?;
-        t.check(Call::new("kill(SIGCONT)", kill(pid, Signal::SIGCONT))).proves(ID).succeeds()?;
+        t.check(Call::seen("stops of the tracee", stops)).is(vec![Stop::Entry(flags), Stop::Exit(result)])?;
+        t.check(Call::new("ptrace(PTRACE_PEEKDATA)", ptrace::read(pid, address))).is(77)?;
+        t.check(Call::new("ptrace(PTRACE_POKEDATA)", ptrace::write(pid, address, 78))).succeeds()?;
+        t.check(Call::new("ptrace(PTRACE_DETACH)", ptrace::detach(pid, None))).succeeds()?;
+        t.check(Call::new("kill(SIGCONT)", kill(pid, Signal::SIGCONT))).succeeds()?;
         tracee.join(t)
     }
 });
@@ -283,21 +278,18 @@ case!(Case {
         Flags(1 << 63),
         Flags::NEWUTS | Flags(1 << 40),
     ]
-    .map(|flags| Variant::new(flags.slug(), flags.0))
+    .map(|flags| Variant::new(flags.slug(), flags))
     .into(),
     run: |t| {
-        const ID: &str = "INT-16";
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         let observer = Observer::open(t)?;
         let mut recorder = Recorder::start(t)?;
         let _before = recorder.new_records();
-        let start = model::Start::of(t.facts());
-        let prediction = check_call(t, &observer, &start, flags, ID)?;
+        let prediction = t.unshare(flags).prediction()?;
         let records = recorder.new_records();
         let state = observer.state();
         let expected = if prediction.result.is_ok() { vec![RECORDED.map(|ns| state.namespace(ns))] } else { vec![] };
         t.check(Call::seen(format!("records of namespaces (links {RECORDED:?}) during unshare({flags})"), records))
-            .proves(ID)
             .is(expected)
     }
 });

@@ -2,7 +2,7 @@
 //! ATOM-S8, ERR-30 of the behaviour catalogue). A count that leaks is a machine that some day makes
 //! no more namespaces.
 
-use crate::call::failing::Failing;
+use crate::call::failing::{self, Failing};
 use crate::place::limits;
 use crate::prelude::*;
 use crate::spec::model::Start;
@@ -22,9 +22,9 @@ case!(Case {
     proves: &["ERR-30"],
     source: SOURCE,
     needs: limits::NEEDS,
-    variants: limits::each_kind,
+    variants: variants::each_kind,
     run: |t| {
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         limits::set(t, flag, limits::used(flag) + 1)?;
         for _ in 0..times(t) {
@@ -42,21 +42,11 @@ fn requirement(failing: Failing) -> &'static str {
 }
 
 fn failures() -> Vec<Variant> {
-    Failing::ALL
+    failing::variants(variants::each_kind())
         .into_iter()
-        .enumerate()
-        .flat_map(|(at, (failing, name))| {
-            limits::each_kind().into_iter().filter(move |variant| failing.comes_after(Flags(variant.param))).map(
-                move |variant| {
-                    let (param, inner) = (variant.param | (at as u64) << 40, variant.name.clone());
-                    Variant { name: format!("{name}.{inner}"), param, ..variant }.needing(failing.needs()).proving(
-                        match failing {
-                            Failing::TimeLimit => vec!["ATOM-18", "ATOM-S8"],
-                            _ => vec!["ATOM-S8"],
-                        },
-                    )
-                },
-            )
+        .map(|variant| match variant.param::<(Failing, Flags)>().0 {
+            Failing::TimeLimit => variant.proving(["ATOM-18", "ATOM-S8"]),
+            _ => variant.proving(["ATOM-S8"]),
         })
         .collect()
 }
@@ -71,14 +61,12 @@ case!(Case {
     needs: limits::NEEDS,
     variants: failures,
     run: |t| {
-        let (failing, _) = Failing::ALL[(t.param() >> 40) as usize];
-        let flag = Flags(t.param() & 0xffff_ffff);
+        let (failing, flag): (Failing, Flags) = t.param();
         let requirement = requirement(failing);
         let root = t.directory()?;
         limits::enter_own_user_namespace(t)?;
-        let observer = Observer::open(t)?;
         // What speaks against the call goes away with the task, but for limits.
-        t.in_child(|t| fail(t, &observer, failing, flag, root))?;
+        t.in_child(|t| fail(t, failing, flag, root))?;
         if failing == Failing::TimeLimit {
             limits::set(t, Flags::NEWTIME, limits::HIGHEST)?;
         }
@@ -88,10 +76,10 @@ case!(Case {
 });
 
 /// Brings the task at hand into a state in which the call fails, and calls again and again.
-fn fail(t: &Test, observer: &Observer, failing: Failing, flag: Flags, root: &std::path::Path) -> Done {
+fn fail(t: &Test, failing: Failing, flag: Flags, root: &std::path::Path) -> Done {
     // With somebody to share root and cwd with, as atomicity.newns has it without.
     let prepared = failing.prepare(t, flag, Flags::FS, root)?;
-    fail_often(t, observer, &prepared.start, failing, flag)?;
+    fail_often(t, &prepared.start, failing, flag)?;
     if let Some((outside, limit)) = &prepared.outside {
         // Neither inside nor outside is anything left.
         limits::set_by(t, outside, flag, limit + 1)?;
@@ -101,9 +89,9 @@ fn fail(t: &Test, observer: &Observer, failing: Failing, flag: Flags, root: &std
     Ok(())
 }
 
-fn fail_often(t: &Test, observer: &Observer, start: &Start, failing: Failing, flag: Flags) -> Done {
+fn fail_often(t: &Test, start: &Start, failing: Failing, flag: Flags) -> Done {
     for _ in 0..times(t) {
-        check_call(t, observer, start, failing.flags(flag), requirement(failing))?;
+        t.unshare(failing.flags(flag)).from(*start).proving(requirement(failing)).as_predicted()?;
     }
     Ok(())
 }

@@ -6,7 +6,6 @@ use std::os::fd::AsRawFd;
 use crate::observe::nsfd::open_link;
 use crate::place::limits;
 use crate::prelude::*;
-use crate::tasks::side::check_call_beside;
 
 const SOURCE: &str = "namespaces(7), The /proc/sys/user directory; unshare(2), ERRORS (ENOSPC)";
 
@@ -17,17 +16,15 @@ case!(Case {
     proves: &["ERR-32"],
     source: SOURCE,
     needs: limits::NEEDS,
-    variants: limits::each_kind,
+    variants: variants::each_kind,
     run: |t| {
-        const ID: &str = "ERR-32";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         limits::set(t, flag, 0)?;
-        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&peer])?;
+        t.unshare(flag).from(limits::start(t, flag)).beside(&[&peer]).as_predicted()?;
         limits::set(t, flag, limits::used(flag) + 1)?;
-        check_call_beside(t, &observer, &limits::start(t, Flags::NONE), flag, ID, &[&peer]).map(drop)
+        t.unshare(flag).from(limits::start(t, Flags::NONE)).beside(&[&peer]).as_predicted()
     }
 });
 
@@ -39,16 +36,15 @@ case!(Case {
     proves: &["ERR-30"],
     source: SOURCE,
     needs: limits::NEEDS,
-    variants: limits::each_kind,
+    variants: variants::each_kind,
     run: |t| {
         const ID: &str = "ERR-30";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
-        let observer = Observer::open(t)?;
         let holder = Peer::start(t, "holder", Flags::NONE)?;
         limits::set(t, flag, limits::used(flag) + 1)?;
-        t.check(limits::unshare_by(t, &holder, flag)?).proves(ID).succeeds()?;
-        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&holder])?;
+        t.check(limits::unshare_by(t, &holder, flag)?).succeeds()?;
+        t.unshare(flag).from(limits::start(t, flag)).beside(&[&holder]).as_predicted()?;
         holder.end();
         limits::check_room(t, flag, ID)
     }
@@ -57,9 +53,9 @@ case!(Case {
 /// The kinds that a task can replace again and again: a user namespace is nested, and a second PID
 /// namespace is refused for another reason.
 fn replaceable() -> Vec<Variant> {
-    limits::each_kind()
+    variants::each_kind()
         .into_iter()
-        .filter(|variant| ![Flags::NEWUSER.0, Flags::NEWPID.0].contains(&variant.param))
+        .filter(|variant| ![Flags::NEWUSER, Flags::NEWPID].contains(&variant.param()))
         .collect()
 }
 
@@ -73,20 +69,18 @@ case!(Case {
     needs: limits::NEEDS,
     variants: replaceable,
     run: |t| {
-        const ID: &str = "ERR-30";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
-        let observer = Observer::open(t)?;
         if flag != Flags::NEWNS {
             // The mount namespace is the user namespace's own already.
-            check_call(t, &observer, &limits::start(t, Flags::NONE), flag, ID)?;
+            t.unshare(flag).from(limits::start(t, Flags::NONE)).as_predicted()?;
         }
         limits::set(t, flag, 1)?;
         for _ in 0..3 {
-            check_call(t, &observer, &limits::start(t, flag), flag, ID)?;
+            t.unshare(flag).from(limits::start(t, flag)).as_predicted()?;
         }
         limits::set(t, flag, 2)?;
-        check_call(t, &observer, &limits::start(t, Flags::NONE), flag, ID).map(drop)
+        t.unshare(flag).from(limits::start(t, Flags::NONE)).as_predicted()
     }
 });
 
@@ -100,7 +94,7 @@ case!(Case {
     variants: replaceable,
     run: |t| {
         const ID: &str = "INT-23";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         limits::set(t, flag, 2)?;
         for _ in 0..if t.tier() == Tier::Quick { 6 } else { 30 } {
@@ -108,8 +102,7 @@ case!(Case {
         }
         // Nobody else was there to make it succeed.
         limits::set(t, flag, 0)?;
-        let observer = Observer::open(t)?;
-        check_call(t, &observer, &limits::start(t, flag), flag, ID).map(drop)
+        t.unshare(flag).from(limits::start(t, flag)).as_predicted()
     }
 });
 
@@ -120,12 +113,10 @@ case!(Case {
     proves: &["LIM-02"],
     source: SOURCE,
     needs: limits::NEEDS,
-    variants: limits::each_kind,
+    variants: variants::each_kind,
     run: |t| {
-        const ID: &str = "LIM-02";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
-        let observer = Observer::open(t)?;
         let holders = [Peer::start(t, "first holder", Flags::NONE)?, Peer::start(t, "second holder", Flags::NONE)?];
         for holder in &holders {
             t.setup(limits::unshare_by(t, holder, flag)?)?;
@@ -133,45 +124,28 @@ case!(Case {
         let both: Vec<_> = holders.iter().collect();
         for limit in [1, 0, limits::used(flag) + 2] {
             limits::set(t, flag, limit)?;
-            check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &both)?;
+            t.unshare(flag).from(limits::start(t, flag)).beside(&both).as_predicted()?;
         }
         limits::set(t, flag, limits::used(flag) + 3)?;
-        check_call_beside(t, &observer, &limits::start(t, Flags::NONE), flag, ID, &both).map(drop)
+        t.unshare(flag).from(limits::start(t, Flags::NONE)).beside(&both).as_predicted()
     }
 });
 
 /// How a namespace without tasks is kept.
-const BY_DESCRIPTOR: u64 = 0;
-const BY_MOUNT: u64 = 1 << 40;
-
-fn kept_kinds() -> Vec<Variant> {
-    [(BY_DESCRIPTOR, "descriptor"), (BY_MOUNT, "bind_mount")]
-        .into_iter()
-        .flat_map(|(how, name)| {
-            limits::each_kind().into_iter().map(move |variant| Variant {
-                name: format!("{name}.{}", variant.name),
-                param: variant.param | how,
-                ..variant
-            })
-        })
-        // A mount namespace can be bound only in one that is older, and the order of two of them is
-        // not certain (RULE-10).
-        .filter(|variant| variant.param != BY_MOUNT | Flags::NEWNS.0)
-        .collect()
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    ByDescriptor,
+    ByMount,
 }
 
-/// The link to what `flag` makes.
-fn link_of(flag: Flags) -> Ns {
-    match flag {
-        Flags::NEWUSER => Ns::User,
-        Flags::NEWNS => Ns::Mnt,
-        Flags::NEWUTS => Ns::Uts,
-        Flags::NEWIPC => Ns::Ipc,
-        Flags::NEWPID => Ns::PidForChildren,
-        Flags::NEWCGROUP => Ns::Cgroup,
-        Flags::NEWNET => Ns::Net,
-        _ => Ns::TimeForChildren,
-    }
+fn kept_kinds() -> Vec<Variant> {
+    let ways = [("descriptor", Kept::ByDescriptor), ("bind_mount", Kept::ByMount)];
+    variants::product::<_, Flags>(&ways, &variants::each_kind())
+        .into_iter()
+        // A mount namespace can be bound only in one that is older, and the order of two of them is
+        // not certain (RULE-10).
+        .filter(|variant| variant.param::<(Kept, Flags)>() != (Kept::ByMount, Flags::NEWNS))
+        .collect()
 }
 
 case!(Case {
@@ -184,12 +158,11 @@ case!(Case {
     variants: kept_kinds,
     run: |t| {
         const ID: &str = "INT-24";
-        let by_mount = t.param() & BY_MOUNT != 0;
-        let flag = Flags(t.param() & !BY_MOUNT);
+        let (kept, flag): (Kept, Flags) = t.param();
+        let by_mount = kept == Kept::ByMount;
         let target = t.directory()?.join("namespace");
         t.setup(Call::io("open(O_CREAT)", std::fs::File::create(&target)))?;
         limits::enter_own_user_namespace(t)?;
-        let observer = Observer::open(t)?;
         limits::set(t, flag, limits::used(flag) + 1)?;
         let maker = Peer::start(t, "maker", Flags::NONE)?;
         t.setup(limits::unshare_by(t, &maker, flag)?)?;
@@ -205,7 +178,7 @@ case!(Case {
                 unsafe { libc::_exit(0) }
             })?;
         }
-        let link = link_of(flag);
+        let link = Kind::of(flag).expect("a kind of namespace").link;
         let file = t.setup(Call::new(format!("open({})", link.link()), open_link(maker.pid(), link)))?;
         let mut kept = Some(file);
         if by_mount {
@@ -219,7 +192,7 @@ case!(Case {
         // Long enough for what is let go late to be let go.
         std::thread::sleep(t.patience(std::time::Duration::from_millis(30)));
         for _ in 0..3 {
-            check_call(t, &observer, &limits::start(t, flag), flag, ID)?;
+            t.unshare(flag).from(limits::start(t, flag)).as_predicted()?;
         }
         drop(kept);
         if by_mount {

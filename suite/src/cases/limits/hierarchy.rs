@@ -8,7 +8,6 @@ use crate::place::limits;
 use crate::place::privilege::{CAP_SYS_ADMIN, set_capabilities};
 use crate::prelude::*;
 use crate::spec::model::Start;
-use crate::tasks::side::check_call_beside;
 
 const SOURCE: &str = "namespaces(7), The /proc/sys/user directory; kernel, kernel/ucount.c";
 
@@ -25,20 +24,19 @@ case!(Case {
     proves: &["ERR-31", "ERR-30"],
     source: SOURCE,
     needs: limits::NEEDS,
-    variants: limits::each_kind,
+    variants: variants::each_kind,
     run: |t| {
         const ID: &str = "ERR-31";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
-        let observer = Observer::open(t)?;
         let outside = Peer::start(t, "task outside", Flags::NONE)?;
         limits::enter_nested_user_namespace(t)?;
         let limit = used_by_nesting(flag);
         limits::set_by(t, &outside, flag, limit)?;
         limits::set(t, flag, 100)?;
-        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&outside])?;
+        t.unshare(flag).from(limits::start(t, flag)).beside(&[&outside]).proving(ID).as_predicted()?;
         limits::set_by(t, &outside, flag, limit + 1)?;
-        check_call_beside(t, &observer, &limits::start(t, Flags::NONE), flag, ID, &[&outside]).map(drop)
+        t.unshare(flag).from(limits::start(t, Flags::NONE)).beside(&[&outside]).proving(ID).as_predicted()
     }
 });
 
@@ -49,12 +47,11 @@ case!(Case {
     proves: &["ERR-30", "ERR-31"],
     source: SOURCE,
     needs: limits::NEEDS,
-    variants: limits::each_kind,
+    variants: variants::each_kind,
     run: |t| {
         const ID: &str = "ERR-30";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
-        let observer = Observer::open(t)?;
         let inner = Peer::start(t, "task further in", Flags::NONE)?;
         t.setup(limits::unshare_by(t, &inner, Flags::NEWUSER)?)?;
         if flag == Flags::NEWUSER {
@@ -64,7 +61,7 @@ case!(Case {
             limits::set(t, flag, limits::used(flag) + 1)?;
             t.check(limits::unshare_by(t, &inner, flag)?).proves(ID).succeeds()?;
         }
-        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&inner])?;
+        t.unshare(flag).from(limits::start(t, flag)).beside(&[&inner]).proving(ID).as_predicted()?;
         inner.end();
         limits::check_room(t, flag, ID)
     }
@@ -95,14 +92,9 @@ fn become_second((which, capabilities): (u64, u64)) -> Result<(), Errno> {
 
 /// Kinds of which a task can make two in a row, by who the second user is.
 fn kinds_by_user() -> Vec<Variant> {
-    [(ALL_IDS, "user"), (EFFECTIVE_ONLY, "effective_user")]
-        .into_iter()
-        .flat_map(|(which, name)| {
-            limits::each_kind().into_iter().filter(|variant| variant.param != Flags::NEWUSER.0).map(move |variant| {
-                Variant { name: format!("{name}.{}", variant.name), param: variant.param | which << 40, ..variant }
-            })
-        })
-        .collect()
+    let kinds: Vec<_> =
+        variants::each_kind().into_iter().filter(|variant| variant.param::<Flags>() != Flags::NEWUSER).collect();
+    variants::product::<_, Flags>(&[("user", ALL_IDS), ("effective_user", EFFECTIVE_ONLY)], &kinds)
 }
 
 case!(Case {
@@ -116,8 +108,7 @@ case!(Case {
     variants: kinds_by_user,
     run: |t| {
         const ID: &str = "INT-22";
-        let which = t.param() >> 40;
-        let flag = Flags(t.param() & 0xffff_ffff);
+        let (which, flag): (u64, Flags) = t.param();
         let observer = Observer::open(t)?;
         let outside = Peer::start(t, "task outside", Flags::NONE)?;
         t.setup(unshare(Flags::NEWUSER))?;
@@ -133,11 +124,11 @@ case!(Case {
         limits::set(t, flag, 1)?;
         // In a task of its own: a second CLONE_NEWPID by the same would be refused anyhow.
         let first = Peer::start(t, "first user", Flags::NONE)?;
-        t.check(limits::unshare_by(t, &first, flag)?).proves(ID).succeeds()?;
-        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&first, &second])?;
-        t.check(limits::unshare_by(t, &second, flag)?).proves(ID).succeeds()?;
-        t.check(limits::unshare_by(t, &third, flag)?).proves(ID).fails_with(Errno::ENOSPC)?;
-        check_call_beside(t, &observer, &limits::start(t, flag), flag, ID, &[&first, &second])?;
+        t.check(limits::unshare_by(t, &first, flag)?).succeeds()?;
+        t.unshare(flag).from(limits::start(t, flag)).beside(&[&first, &second]).as_predicted()?;
+        t.check(limits::unshare_by(t, &second, flag)?).succeeds()?;
+        t.check(limits::unshare_by(t, &third, flag)?).fails_with(Errno::ENOSPC)?;
+        t.unshare(flag).from(limits::start(t, flag)).beside(&[&first, &second]).as_predicted()?;
         // Room for one is the first's again when its own is gone, whatever the second holds.
         first.end();
         limits::check_room(t, flag, ID)
@@ -152,24 +143,21 @@ case!(Case {
     proves: &["INT-25"],
     source: SOURCE,
     needs: limits::NEEDS,
-    variants: limits::each_kind,
+    variants: variants::each_kind,
     run: |t| {
-        const ID: &str = "INT-25";
-        let flag = Flags(t.param());
-        let observer = Observer::open(t)?;
+        let flag = t.param::<Flags>();
         let inside = Peer::start(t, "task inside", Flags::NEWUSER)?;
         let sibling = Peer::start(t, "sibling", Flags::NONE)?;
         limits::set_by(t, &inside, flag, 0)?;
-        let before = Start::of(t.facts());
         t.in_child(|t| {
             let file = t.setup(Call::new("open(ns/user)", open_link(inside.pid(), Ns::User)))?;
             t.setup(Call::new("setns(CLONE_NEWUSER)", enter(&file)))?;
             drop(file);
             let entered = Start { ids_mapped: false, ..limits::start(t, flag) };
-            check_call_beside(t, &observer, &entered, flag, ID, &[&inside]).map(drop)
+            t.unshare(flag).from(entered).beside(&[&inside]).as_predicted()
         })?;
-        t.check(limits::unshare_by(t, &sibling, flag)?).proves(ID).succeeds()?;
-        check_call_beside(t, &observer, &before, flag, ID, &[&inside]).map(drop)
+        t.check(limits::unshare_by(t, &sibling, flag)?).succeeds()?;
+        t.unshare(flag).beside(&[&inside]).as_predicted()
     }
 });
 
@@ -184,16 +172,15 @@ case!(Case {
     run: |t| {
         const ID: &str = "ERR-30";
         limits::enter_own_user_namespace(t)?;
-        let observer = Observer::open(t)?;
         limits::set(t, Flags::NEWUTS, 2)?;
         let room = limits::start(t, Flags::NONE);
-        check_call(t, &observer, &room, Flags::NEWUTS, ID)?;
+        t.unshare(Flags::NEWUTS).from(room).as_predicted()?;
         let holder = Peer::start(t, "holder", Flags::NONE)?;
         t.setup(limits::unshare_by(t, &holder, Flags::NEWUTS)?)?;
         let full = limits::start(t, Flags::NEWUTS);
-        check_call_beside(t, &observer, &full, Flags::NEWUTS, ID, &[&holder])?;
+        t.unshare(Flags::NEWUTS).from(full).beside(&[&holder]).as_predicted()?;
         t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
-        check_call_beside(t, &observer, &full, Flags::NEWUTS, ID, &[&holder])?;
+        t.unshare(Flags::NEWUTS).from(full).beside(&[&holder]).as_predicted()?;
         holder.end();
         limits::check_room(t, Flags::NEWUTS, ID)
     }

@@ -5,7 +5,6 @@ use crate::observe::nsfd::{enter, open_link};
 use crate::place::limits;
 use crate::prelude::*;
 use crate::spec::model::Start;
-use crate::tasks::side::check_call_beside;
 
 const SOURCE: &str = "user_namespaces(7), Nested namespaces; pid_namespaces(7), Nesting PID namespaces; \
                       unshare(2), ERRORS (ENOSPC)";
@@ -46,7 +45,6 @@ case!(Case {
     needs: NEEDS,
     run: |t| {
         const ID: &str = "ERR-33";
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         for level in 1..=USER_LEVELS {
             let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
@@ -60,9 +58,9 @@ case!(Case {
             Flags::NEWUSER | Flags::FS | Flags::FILES,
             Flags::NEWUSER | Flags::NEWUTS | Flags::NEWNS,
         ] {
-            check_call_beside(t, &observer, &deepest(t), flags, ID, &[&peer])?;
+            t.unshare(flags).from(deepest(t)).beside(&[&peer]).proving(ID).as_predicted()?;
         }
-        check_call_beside(t, &observer, &deepest(t), Flags::NEWNS, ID, &[&peer]).map(drop)
+        t.unshare(Flags::NEWNS).from(deepest(t)).beside(&[&peer]).proving(ID).as_predicted()
     }
 });
 
@@ -75,8 +73,6 @@ case!(Case {
     source: SOURCE,
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "INT-25";
-        let observer = Observer::open(t)?;
         let deep = Peer::start(t, "deepest task", Flags::NONE)?;
         for _ in 0..USER_LEVELS {
             deep.setup(t, "unshare(CLONE_NEWUSER), write(maps)", (), |()| {
@@ -97,10 +93,10 @@ case!(Case {
             let file = t.setup(Call::new("open(ns/user)", open_link(deep.pid(), Ns::User)))?;
             t.setup(Call::new("setns(CLONE_NEWUSER)", enter(&file)))?;
             drop(file);
-            check_call_beside(t, &observer, &deepest(t), Flags::NEWUSER, ID, &[&deep]).map(drop)
+            t.unshare(Flags::NEWUSER).from(deepest(t)).beside(&[&deep]).as_predicted()
         })?;
         // The caller is its parent, and at the initial level.
-        check_call_beside(t, &observer, &Start::of(t.facts()), Flags::NEWUSER, ID, &[&deep]).map(drop)
+        t.unshare(Flags::NEWUSER).beside(&[&deep]).as_predicted()
     }
 });
 
@@ -122,40 +118,38 @@ case!(Case {
         Variant::new("limit_and_chroot", LIMIT | CHROOT),
     ],
     run: |t| {
-        const ID: &str = "ORD-13";
-        let observer = Observer::open(t)?;
         let root = t.directory()?;
         nest(t)?;
         let mut start = deepest(t);
-        if t.param() & LIMIT != 0 {
+        if t.param::<u64>() & LIMIT != 0 {
             limits::set(t, Flags::NEWUSER, 0)?;
             start.exhausted = Flags::NEWUSER;
         }
-        if t.param() & CHROOT != 0 {
+        if t.param::<u64>() & CHROOT != 0 {
             t.setup(Call::new("chroot(directory)", nix::unistd::chroot(root)))?;
             start.chrooted = true;
         }
         for flags in [Flags::NEWUSER, Flags::NEWUSER | Flags::NEWUTS | Flags::FS] {
-            check_call(t, &observer, &start, flags, ID)?;
+            t.unshare(flags).from(start).as_predicted()?;
         }
         Ok(())
     }
 });
 
 /// Nests PID namespaces, one task in each, and tries one too many in the innermost.
-fn nest_pid(t: &Test, observer: &Observer, level: usize) -> Done {
+fn nest_pid(t: &Test, level: usize) -> Done {
     const ID: &str = "ERR-34";
     let mut start = Start::of(t.facts());
     if level < PID_LEVELS {
-        check_call(t, observer, &start, Flags::NEWPID, ID)?;
-        return t.in_child(|t| nest_pid(t, observer, level + 1));
+        t.unshare(Flags::NEWPID).from(start).proving(ID).as_predicted()?;
+        return t.in_child(|t| nest_pid(t, level + 1));
     }
     start.too_deep = Flags::NEWPID;
     for flags in [Flags::NEWPID, Flags::NEWPID | Flags::NEWUTS, Flags::NEWPID | Flags::FS | Flags::FILES] {
-        check_call(t, observer, &start, flags, ID)?;
+        t.unshare(flags).from(start).proving(ID).as_predicted()?;
     }
     // As deep as it is, everything else works, and so does a child.
-    check_call(t, observer, &start, Flags::NEWNS, ID)?;
+    t.unshare(Flags::NEWNS).from(start).proving(ID).as_predicted()?;
     t.in_child(|_| Ok(()))
 }
 
@@ -171,6 +165,6 @@ case!(Case {
         if observer.namespace_inode(Ns::Pid) != INITIAL_PID_NS {
             return Err(t.skip("not in the initial PID namespace, so the depth is not known: run outside containers"));
         }
-        nest_pid(t, &observer, 0)
+        nest_pid(t, 0)
     }
 });

@@ -6,7 +6,6 @@ use std::path::Path;
 use crate::place::limits;
 use crate::place::privilege::set_capabilities;
 use crate::prelude::*;
-use crate::spec::model::Start;
 use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "namespaces(7), The /proc/sys/user directory";
@@ -31,9 +30,9 @@ case!(Case {
     proves: &["LIM-01"],
     source: SOURCE,
     needs: limits::NEEDS,
-    variants: limits::each_kind,
+    variants: variants::each_kind,
     run: |t| {
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         for good in ["0", "1", "2147483646", "2147483647", "17"] {
             t.check(write(flag, good)).succeeds()?;
@@ -63,34 +62,33 @@ case!(Case {
     source: SOURCE,
     needs: limits::NEEDS,
     run: |t| {
-        const ID: &str = "INT-21";
         const CAP_SYS_RESOURCE: u64 = 1 << 24;
         limits::enter_own_user_namespace(t)?;
         for (flag, _) in limits::files(t) {
-            t.check(value(flag)).proves(ID).is(limits::HIGHEST.to_string())?;
+            t.check(value(flag)).is(limits::HIGHEST.to_string())?;
             limits::set(t, flag, 1000)?;
         }
         t.in_child(|t| {
             limits::enter_nested_user_namespace(t)?;
             for (flag, _) in limits::files(t) {
-                t.check(value(flag)).proves(ID).is(limits::HIGHEST.to_string())?;
-                t.check(write(flag, "7")).proves(ID).succeeds()?;
-                t.check(value(flag)).proves(ID).is("7".to_owned())?;
+                t.check(value(flag)).is(limits::HIGHEST.to_string())?;
+                t.check(write(flag, "7")).succeeds()?;
+                t.check(value(flag)).is("7".to_owned())?;
             }
             Ok(())
         })?;
         for (flag, _) in limits::files(t) {
-            t.check(value(flag)).proves(ID).is("1000".to_owned())?;
+            t.check(value(flag)).is("1000".to_owned())?;
         }
         t.in_child(|t| {
             let all = Observer::open(t)?.state().capabilities[1];
             let rest = all & !CAP_SYS_RESOURCE;
             t.setup(set_capabilities(rest, rest))?;
             for (flag, path) in limits::files(t) {
-                t.check(write(flag, "8")).proves(ID).fails_with(Errno::EACCES)?;
-                t.check(value(flag)).proves(ID).is("1000".to_owned())?;
+                t.check(write(flag, "8")).fails_with(Errno::EACCES)?;
+                t.check(value(flag)).is("1000".to_owned())?;
                 // Not for lack of a way to the file.
-                t.check(Call::io("open(O_RDONLY)", std::fs::File::open(path).map(drop))).proves(ID).succeeds()?;
+                t.check(Call::io("open(O_RDONLY)", std::fs::File::open(path).map(drop))).succeeds()?;
             }
             Ok(())
         })
@@ -144,7 +142,6 @@ case!(Case {
 
 fn judge_copy_beyond_mount_max(t: &Test, target: &Path) -> Done {
     const ID: &str = "ERR-42";
-    let observer = Observer::open(t)?;
     let mount = || {
         let none: Option<&str> = None;
         let flags = nix::mount::MsFlags::empty();
@@ -166,7 +163,7 @@ fn judge_copy_beyond_mount_max(t: &Test, target: &Path) -> Done {
     t.setup(Call::io(format!("write({path}, 2)"), std::fs::write(path, "2")))?;
     t.check(mount()).proves(ID).fails_with(Errno::ENOSPC)?;
     for _ in 0..2 {
-        check_call(t, &observer, &Start::of(t.facts()), Flags::NEWNS, ID)?;
+        t.unshare(Flags::NEWNS).proving(ID).as_predicted()?;
     }
     t.check(Call::seen("mount points in the copy", points()?)).proves(ID).is(before)
 }

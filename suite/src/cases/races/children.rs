@@ -40,7 +40,6 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::PidNs),
     deadline: DEADLINE,
     run: |t| {
-        const ID: &str = "RACE-14";
         play(t, 1, |random, line| {
             let delays = [delay(random), delay(random)];
             t.in_child(|t| {
@@ -54,8 +53,8 @@ case!(Case {
                     line.put(at, observer.namespace_inode(Ns::PidForChildren));
                     line.finish();
                     line.wait_until_finished(2);
-                    t.check(call).proves(ID).succeeds()?;
-                    t.check(Call::new("process ID of the first child", child)).proves(ID).is(1)
+                    t.check(call).succeeds()?;
+                    t.check(Call::new("process ID of the first child", child)).is(1)
                 };
                 std::thread::scope(|scope| {
                     let other = scope.spawn(|| part(1));
@@ -64,7 +63,6 @@ case!(Case {
                     first.and(second)
                 })?;
                 t.check(Call::seen("ns/pid_for_children of both threads", [line.get(0), line.get(1)]))
-                    .proves(ID)
                     .holds("two namespaces, none of them the old", |[a, b]| a != b && *a != old && *b != old)
                     .map(drop)
             })?;
@@ -87,7 +85,6 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::PidNs),
     deadline: DEADLINE,
     run: |t| {
-        const ID: &str = "RACE-15";
         let version = t.facts().version;
         if version < LINK_LEADS_SOMEWHERE_SINCE {
             return Err(t.skip(format!(
@@ -110,7 +107,7 @@ case!(Case {
                     report(1, pid_of_child());
                     Ok(())
                 })?;
-                t.check(unshare(Flags::NEWPID)).proves(ID).succeeds()?;
+                t.check(unshare(Flags::NEWPID)).succeeds()?;
                 line.finish();
                 line.start(2, mine);
                 report(0, pid_of_child());
@@ -119,7 +116,7 @@ case!(Case {
             let mut children = [line.get(0), line.get(1)];
             children.sort_unstable();
             let text = "process IDs of the two children (1000 and more: errno)";
-            let [_, second] = t.check(Call::seen(text, children)).proves(ID).holds(
+            let [_, second] = t.check(Call::seen(text, children)).holds(
                 "1, and 2, 1022 (EINVAL), 1012 (ENOMEM) or 1010 (killed with process 1)",
                 |[first, second]| {
                     let fates = [Errno::EINVAL, Errno::ENOMEM, Errno::ECHILD];
@@ -162,18 +159,16 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::CreateUserNs).with(Feature::UtsNs),
     deadline: DEADLINE,
     run: |t| {
-        const ID: &str = "RACE-16";
         play(t, 2, |random, line| {
             let delays: Vec<u32> = (0..4).map(|_| delay(random)).collect();
             let caller = line.spawn(t, "caller", Flags::NONE, |t| {
                 line.start(4, delays[0]);
                 let call = unshare(Flags::NEWUSER);
                 line.finish();
-                t.check(call).proves(ID).succeeds()?;
+                t.check(call).succeeds()?;
                 line.wait_until_over();
                 let name = nix::unistd::gethostname().unwrap_or_default();
                 t.check(Call::new("sethostname() in the old UTS namespace", nix::unistd::sethostname(name)))
-                    .proves(ID)
                     .fails_with(Errno::EPERM)
             })?;
             let target = caller.pid().as_raw() as u32;
@@ -191,9 +186,7 @@ case!(Case {
                                     Ok(()) => won |= bit,
                                     Err(Errno::EPERM) if !last => continue,
                                     Err(Errno::EPERM) => {}
-                                    other => {
-                                        t.check(Call::new(format!("write({file})"), other)).proves(ID).succeeds()?
-                                    }
+                                    other => t.check(Call::new(format!("write({file})"), other)).succeeds()?,
                                 }
                                 break;
                             }
@@ -210,7 +203,7 @@ case!(Case {
                     Ok(()) => line.put(3, 1),
                     // The gid_map was there first.
                     Err(Errno::EPERM) => {}
-                    other => t.check(Call::new("write(deny) to setgroups", other)).proves(ID).succeeds()?,
+                    other => t.check(Call::new("write(deny) to setgroups", other)).succeeds()?,
                 }
                 Ok(())
             })?;
@@ -222,24 +215,18 @@ case!(Case {
                 .map(|file| std::fs::read_to_string(format!("/proc/{target}/{file}")).unwrap_or_default());
             line.end();
             caller.join(t)?;
-            t.check(Call::new("ptrace(PTRACE_ATTACH)", attached)).proves(ID).succeeds()?;
+            t.check(Call::new("ptrace(PTRACE_ATTACH)", attached)).succeeds()?;
             // A user namespace inherits that setgroups(2) is denied.
             let inherited = std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
             let denied = inherited || line.get(3) == 1;
-            t.check(Call::seen("setgroups", setgroups.trim().to_owned())).proves(ID).is(if denied {
-                "deny"
-            } else {
-                "allow"
-            }
-            .to_owned())?;
+            t.check(Call::seen("setgroups", setgroups.trim().to_owned()))
+                .is(if denied { "deny" } else { "allow" }.to_owned())?;
             for (bit, (file, map)) in [1, 2].into_iter().zip(["uid_map", "gid_map"].into_iter().zip(maps)) {
                 let winners: Vec<_> = (1..3).filter(|at| line.get(*at) & bit != 0).collect();
                 let map: Vec<_> = map.split_whitespace().map(str::to_owned).collect();
                 let expected: Vec<Vec<String>> =
                     winners.iter().map(|at| [(10 * at).to_string(), "0".to_owned(), "1".to_owned()].into()).collect();
-                t.check(Call::seen(format!("{file}, for every write that succeeded"), expected))
-                    .proves(ID)
-                    .is(vec![map])?;
+                t.check(Call::seen(format!("{file}, for every write that succeeded"), expected)).is(vec![map])?;
             }
             Ok(if line.get(1) == 0 || line.get(2) == 0 { "with one winner" } else { "with two" })
         })
@@ -270,7 +257,7 @@ case!(Case {
     run: |t| {
         const ID: &str = "RACE-17";
         let observer = Observer::open(t)?;
-        let start = model::Start { memory_shared: true, ..model::Start::of(t.facts()) };
+        let start = Start { memory_shared: true, ..Start::of(t.facts()) };
         let kernel = model::Kernel::of(t.facts());
         // A second CLONE_NEWPID is refused; an empty mount namespace and a user namespace would
         // have later calls refused.
@@ -288,10 +275,8 @@ case!(Case {
             let sharing = Flags::FS | Flags::FILES | Flags::SYSVSEM;
             let (flags, register) = in_vfork_child_sharing(t, sharing, &calls, call_all)?.result;
             let after = observer.state();
-            t.check(Call::zero_on_success(format!("unshare({flags}) by the vfork child"), register))
-                .proves(ID)
-                .succeeds()?;
-            t.check(Call::seen("a word in the parent's memory", *kept)).proves(ID).is(word)?;
+            t.check(Call::zero_on_success(format!("unshare({flags}) by the vfork child"), register)).succeeds()?;
+            t.check(Call::seen("a word in the parent's memory", *kept)).is(word)?;
             check_changes(t, flags, ID, &model::Prediction::nothing(), &before, &after)?;
             Ok("of 30 calls")
         })
@@ -314,14 +299,13 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::TimeNs),
     deadline: DEADLINE,
     run: |t| {
-        const ID: &str = "RACE-18";
         play(t, 1, |random, line| {
             let (mine, its) = (4 * delay(random), delay(random));
             let caller = line.spawn(t, "caller", Flags::NONE, |t| {
                 let observer = Observer::open(t)?;
                 let old = observer.namespace_inode(Ns::TimeForChildren);
-                t.check(unshare(Flags::NEWTIME)).proves(ID).succeeds()?;
-                t.check(observer.namespace(Ns::TimeForChildren)).proves(ID).is_not(old)?;
+                t.check(unshare(Flags::NEWTIME)).succeeds()?;
+                t.check(observer.namespace(Ns::TimeForChildren)).is_not(old)?;
                 line.start(2, mine);
                 let child = line.spawn(t, "first child", Flags::NONE, |t| {
                     line.put(1, t.setup(Call::new("clock_gettime()", monotonic()))? as u64);
@@ -348,20 +332,18 @@ case!(Case {
                     Ok(()) if late => {
                         return t
                             .check(Call::new("write(timens_offsets) after the first child was made", Ok(())))
-                            .proves(ID)
                             .fails_with(Errno::EACCES)
                             .map(|()| "");
                     }
                     Ok(()) => last += STEP,
                     Err(Errno::EACCES) => break,
-                    other => t.check(Call::new("write(timens_offsets)", other)).proves(ID).succeeds()?,
+                    other => t.check(Call::new("write(timens_offsets)", other)).succeeds()?,
                 }
             }
             line.finish();
             caller.join(t)?;
-            t.check(Call::seen("offset in timens_offsets", line.get(3) as i64)).proves(ID).is(last)?;
+            t.check(Call::seen("offset in timens_offsets", line.get(3) as i64)).is(last)?;
             t.check(Call::seen("seconds that the child's clock is ahead", line.get(1) as i64 - line.get(2) as i64))
-                .proves(ID)
                 .holds(&format!("{last}, and less than {} off", STEP / 2), |ahead| (ahead - last).abs() < STEP / 2)?;
             Ok(if last == 0 { "with no write in time" } else { "with writes in time" })
         })

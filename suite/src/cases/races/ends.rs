@@ -11,7 +11,7 @@ use crate::engines::race::{DEADLINE, delay, play};
 use crate::engines::thread_states::for_flags;
 use crate::place::cgroup::{ControlGroup, move_into};
 use crate::prelude::*;
-use crate::tasks::side::{check_separated, each_flag, needs_of};
+use crate::tasks::side::check_separated;
 
 const SOURCE: &str = "2006 design document, 8 (4); kernel, kernel/fork.c";
 
@@ -29,22 +29,19 @@ case!(Case {
     deadline: DEADLINE,
     variants: refused_beside_threads,
     run: |t| {
-        const ID: &str = "MT-15";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         play(t, 1, |random, line| {
             let its = delay(random);
             t.in_child(|t| {
                 let other = std::thread::Builder::new().spawn(move || line.start(2, its));
                 let other = t.setup(Call::io("pthread_create()", other))?;
-                t.check(unshare(flag)).proves(ID).fails_with(Errno::EINVAL)?;
+                t.check(unshare(flag)).fails_with(Errno::EINVAL)?;
                 line.start(2, 0);
                 let mut refused = 0;
                 loop {
                     let call = unshare(flag);
                     if call.result() != Err(Failure::Errno(Errno::EINVAL)) {
-                        t.check(call.called(format!("unshare({flag}) as the other thread ends")))
-                            .proves(ID)
-                            .succeeds()?;
+                        t.check(call.called(format!("unshare({flag}) as the other thread ends"))).succeeds()?;
                         break;
                     }
                     refused += 1;
@@ -53,9 +50,7 @@ case!(Case {
                 line.put(0, refused);
                 // A second user namespace would take maps that nobody has written.
                 if flag != Flags::NEWUSER {
-                    t.check(unshare(flag).called(format!("unshare({flag}) after it succeeded once")))
-                        .proves(ID)
-                        .succeeds()?;
+                    t.check(unshare(flag).called(format!("unshare({flag}) after it succeeded once"))).succeeds()?;
                 }
                 Ok(())
             })?;
@@ -85,9 +80,9 @@ fn allow_core_dump(t: &Test) -> Done {
 
 fn beside_a_core_dump() -> Vec<Variant> {
     [Flags::FS, Flags::FILES, Flags::FS | Flags::FILES, Flags::NEWNS]
-        .map(|flags| Variant::new(flags.slug(), flags.0))
+        .map(|flags| Variant::new(flags.slug(), flags))
         .into_iter()
-        .map(|variant| if variant.param == Flags::NEWNS.0 { variant.needing(Needs::ROOT) } else { variant })
+        .map(|variant| if variant.param::<Flags>() == Flags::NEWNS { variant.needing(Needs::ROOT) } else { variant })
         .collect()
 }
 
@@ -102,13 +97,12 @@ case!(Case {
     run: |t| {
         const ID: &str = "MT-16";
         allow_core_dump(t)?;
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         let directory = t.directory()?;
         play(t, 8, |random, line| {
             let (mine, its) = (delay(random) * 8, delay(random));
             t.in_child(|t| {
                 t.setup(Call::new("chdir(private directory)", nix::unistd::chdir(directory)))?;
-                let observer = Observer::open(t)?;
                 let third = Peer::start(t, "third task", Flags::FS | Flags::FILES)?;
                 let mut sharer = line.spawn(t, "sharer", Flags::FS | Flags::FILES, |_| {
                     line.start(2, its);
@@ -116,17 +110,14 @@ case!(Case {
                     Ok(())
                 })?;
                 line.start(2, mine);
-                let start = model::Start::of(t.facts());
-                let prediction = check_call(t, &observer, &start, flags, ID)?;
+                let prediction = t.unshare(flags).prediction()?;
                 check_separated(t, &third, &prediction, ID)?;
                 let end = t.setup(Call::new("waitpid()", sharer.wait()))?;
                 let dumped = |end: &WaitStatus| match end {
                     WaitStatus::Signaled(_, Signal::SIGSEGV, dumped) => Some(*dumped),
                     _ => None,
                 };
-                t.check(Call::seen("end of the sharer", end))
-                    .proves(ID)
-                    .holds("death by SIGSEGV", |end| dumped(end).is_some())?;
+                t.check(Call::seen("end of the sharer", end)).holds("death by SIGSEGV", |end| dumped(end).is_some())?;
                 line.put(0, u64::from(dumped(&end) == Some(true)));
                 Ok(())
             })?;
@@ -157,19 +148,16 @@ case!(Case {
     proves: &["RACE-20"],
     source: SOURCE,
     deadline: DEADLINE,
-    variants: each_flag,
+    variants: variants::each_flag,
     run: |t| {
-        const ID: &str = "RACE-20";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         // The second call of these finds another state than the first.
         let calls = if flag.intersects(Flags::NEWPID | Flags::NEWUSER | Flags::EMPTY) { 1 } else { 20 };
         play(t, 8, |_, _| {
             t.in_child(|t| {
-                let observer = Observer::open(t)?;
                 start_signals(t)?;
-                let start = model::Start::of(t.facts());
                 for _ in 0..calls {
-                    check_call(t, &observer, &start, flag, ID)?;
+                    t.unshare(flag).as_predicted()?;
                 }
                 Ok(())
             })?;
@@ -186,7 +174,7 @@ fn ways_to_stop() -> Vec<Variant> {
         .into_iter()
         .flat_map(|(name, flag)| {
             [
-                Variant::new(format!("{name}_stopped"), flag.0).needing(needs_of(flag)),
+                Variant::new(format!("{name}_stopped"), flag).needing(needs_of(flag)),
                 Variant::new(format!("{name}_frozen"), flag.0 | 1).needing(needs_of(flag).with(Feature::Cgroup2)),
             ]
         })
@@ -214,17 +202,14 @@ case!(Case {
     deadline: DEADLINE,
     variants: ways_to_stop,
     run: |t| {
-        const ID: &str = "RACE-21";
-        let (flag, by_group) = (Flags(t.param() & !1), t.param() & 1 == 1);
+        let (flag, by_group) = (Flags(t.param::<u64>() & !1), t.param::<u64>() & 1 == 1);
         let group = if by_group { Some(ControlGroup::new(t)?) } else { None };
         play(t, 16, |random, line| {
             let task = line.spawn(t, "task", Flags::NONE, |t| {
-                let observer = Observer::open(t)?;
-                let start = model::Start::of(t.facts());
                 line.start(2, 0);
                 let mut done = Ok(());
                 for _ in 0..CALLS {
-                    done = done.and_then(|()| check_call(t, &observer, &start, flag, ID).map(drop));
+                    done = done.and_then(|()| t.unshare(flag).as_predicted());
                 }
                 line.finish();
                 done
@@ -270,8 +255,7 @@ case!(Case {
     deadline: DEADLINE,
     variants: ways_to_die,
     run: |t| {
-        const ID: &str = "RACE-25";
-        let signal = t.setup(Call::new("signal", Signal::try_from(t.param() as i32)))?;
+        let signal = t.setup(Call::new("signal", Signal::try_from(t.param::<u64>() as i32)))?;
         if signal == Signal::SIGSEGV {
             allow_core_dump(t)?;
         }
@@ -290,7 +274,7 @@ case!(Case {
                 t.setup(Call::new("chdir(private directory)", nix::unistd::chdir(directory)))?;
                 loop {
                     line.finish();
-                    t.check(unshare(flags)).proves(ID).succeeds()?;
+                    t.check(unshare(flags)).succeeds()?;
                 }
             })?;
             line.wait_until_finished(calls);
@@ -298,7 +282,6 @@ case!(Case {
             t.setup(Call::new("kill()", kill(task.pid(), signal)))?;
             let end = t.setup(Call::new("waitpid()", task.wait()))?;
             t.check(Call::seen(format!("end of a task in unshare({flags}) after a {signal}"), end))
-                .proves(ID)
                 .holds("death by the signal", |end| matches!(end, WaitStatus::Signaled(_, by, _) if *by == signal))?;
             Ok("ended")
         })

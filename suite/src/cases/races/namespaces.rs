@@ -10,9 +10,8 @@ use nix::sys::wait::WaitStatus;
 use crate::engines::race::{DEADLINE, Line, WORDS, delay, play};
 use crate::observe::namespace_of;
 use crate::observe::nsfd::{enter, open_link};
-use crate::place::limits::{self, check_room_for, each_kind, used};
+use crate::place::limits::{self, check_room_for, used};
 use crate::prelude::*;
-use crate::tasks::side::needs_of;
 
 /// How many tasks race for how many namespaces.
 const TASKS: u32 = 6;
@@ -26,10 +25,10 @@ case!(Case {
     source: "namespaces(7), The /proc/sys/user directory; kernel, kernel/ucount.c",
     needs: limits::NEEDS,
     deadline: DEADLINE,
-    variants: each_kind,
+    variants: variants::each_kind,
     run: |t| {
         const ID: &str = "RACE-10";
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         play(t, 8, |random, line| {
             let delays: Vec<u32> = (0..TASKS).map(|_| delay(random)).collect();
             t.in_child(|t| {
@@ -48,7 +47,7 @@ case!(Case {
                             line.wait_until_over();
                             match call.result() {
                                 Ok(()) => t.check(call).succeeds(),
-                                Err(_) => t.check(call).proves(ID).fails_with(Errno::ENOSPC),
+                                Err(_) => t.check(call).fails_with(Errno::ENOSPC),
                             }
                         })
                     })
@@ -57,9 +56,7 @@ case!(Case {
                 let made = line.get(0);
                 line.end();
                 all(tasks.into_iter().map(|task| task.join(t)))?;
-                t.check(Call::seen(format!("tasks of {TASKS} that got a namespace"), made))
-                    .proves(ID)
-                    .is(ROOM.into())?;
+                t.check(Call::seen(format!("tasks of {TASKS} that got a namespace"), made)).is(ROOM.into())?;
                 check_room_for(t, flag, ROOM, ID)
             })?;
             Ok("of six tasks")
@@ -179,20 +176,18 @@ case!(Case {
             }
             for _ in 0..random.u32(20..60) {
                 for (kind, ns) in [Ns::Uts, Ns::Ipc].into_iter().enumerate() {
-                    seen.insert((kind, t.check(namespace_of(pid, ns)).proves(ID).succeeds()?));
+                    seen.insert((kind, t.check(namespace_of(pid, ns)).succeeds()?));
                 }
                 let file = files[random.usize(..files.len())];
                 let read = std::fs::read_to_string(format!("/proc/{pid}/{file}"));
-                t.check(Call::io(format!("read(/proc/PID/{file})"), read.map(|text| text.len())))
-                    .proves(ID)
-                    .succeeds()?;
+                t.check(Call::io(format!("read(/proc/PID/{file})"), read.map(|text| text.len()))).succeeds()?;
                 for link in ["cwd", "root", "exe", "ns/mnt"] {
                     let read = std::fs::read_link(format!("/proc/{pid}/{link}"));
-                    t.check(Call::io(format!("readlink(/proc/PID/{link})"), read)).proves(ID).succeeds()?;
+                    t.check(Call::io(format!("readlink(/proc/PID/{link})"), read)).succeeds()?;
                 }
                 for directory in ["fd", "fdinfo", "task"] {
                     let read = std::fs::read_dir(format!("/proc/{pid}/{directory}")).map(Iterator::count);
-                    t.check(Call::io(format!("readdir(/proc/PID/{directory})"), read)).proves(ID).succeeds()?;
+                    t.check(Call::io(format!("readdir(/proc/PID/{directory})"), read)).succeeds()?;
                 }
             }
             stop_moving(line);
@@ -201,14 +196,14 @@ case!(Case {
             let had = noted(line);
             let strange: Vec<_> =
                 seen.iter().filter(|(kind, inode)| !had.iter().any(|pair| [pair.0, pair.1][*kind] == *inode)).collect();
-            t.check(Call::seen("links seen (UTS 0, IPC 1) that the task never had", strange)).proves(ID).is(vec![])?;
+            t.check(Call::seen("links seen (UTS 0, IPC 1) that the task never had", strange)).is(vec![])?;
             Ok("of reading")
         })
     }
 });
 
 fn ways_to_enter() -> Vec<Variant> {
-    vec![Variant::new("pidfd", 0), Variant::new("link", 1)]
+    vec![Variant::new("pidfd", 0u64), Variant::new("link", 1u64)]
 }
 
 /// Opens a process as a descriptor.
@@ -232,7 +227,7 @@ case!(Case {
     variants: ways_to_enter,
     run: |t| {
         const ID: &str = "RACE-13";
-        let by_link = t.param() == 1;
+        let by_link = t.param::<u64>() == 1;
         play(t, 8, |random, line| {
             let task = line.spawn(t, "task", Flags::NONE, |t| move_on(t, line, ID))?;
             let pid = task.pid();
@@ -247,14 +242,13 @@ case!(Case {
                         for ns in [Ns::Uts, Ns::Ipc] {
                             let file = t.setup(Call::new("open(link)", open_link(pid, ns)))?;
                             t.check(Call::new(format!("setns(ns/{} of a task)", ns.link()), enter(&file)))
-                                .proves(ID)
                                 .succeeds()?;
                         }
                     } else {
                         let kinds = libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
                         // SAFETY: setns takes numbers.
                         let entered = Errno::result(unsafe { libc::setns(process.as_raw_fd(), kinds) });
-                        t.check(Call::new("setns(pidfd, CLONE_NEWUTS|CLONE_NEWIPC)", entered)).proves(ID).succeeds()?;
+                        t.check(Call::new("setns(pidfd, CLONE_NEWUTS|CLONE_NEWIPC)", entered)).succeeds()?;
                     }
                     places.insert((observer.namespace_inode(Ns::Uts), observer.namespace_inode(Ns::Ipc)));
                 }
@@ -268,9 +262,7 @@ case!(Case {
                     }
                 };
                 let strange: Vec<_> = places.iter().filter(|place| !possible(place)).collect();
-                t.check(Call::seen("namespaces (UTS, IPC) entered in which the task never was", strange))
-                    .proves(ID)
-                    .is(vec![])
+                t.check(Call::seen("namespaces (UTS, IPC) entered in which the task never was", strange)).is(vec![])
             })?;
             let done = follower.join(t);
             line.end();
@@ -359,7 +351,7 @@ fn hoard(tier: Tier) -> u32 {
 
 fn kinds_to_hoard() -> Vec<Variant> {
     [Flags::NEWUTS, Flags::NEWIPC, Flags::NEWNS]
-        .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
+        .map(|flag| Variant::new(flag.slug(), flag).needing(needs_of(flag)))
         .into()
 }
 
@@ -373,9 +365,8 @@ case!(Case {
     deadline: DEADLINE,
     variants: kinds_to_hoard,
     run: |t| {
-        const ID: &str = "RACE-24";
         const HOLDERS: u32 = 4;
-        let flag = Flags(t.param());
+        let flag = t.param::<Flags>();
         let link = match flag {
             Flags::NEWUTS => Ns::Uts,
             Flags::NEWIPC => Ns::Ipc,
@@ -394,7 +385,7 @@ case!(Case {
                             let mut held: Vec<File> = Vec::new();
                             while held.len() < each as usize {
                                 // Those of the round before may still be on their way out.
-                                t.check(limits::unshare_until(flag, deadline)).proves(ID).succeeds()?;
+                                t.check(limits::unshare_until(flag, deadline)).succeeds()?;
                                 held.push(t.setup(Call::new("open(link)", open_link("thread-self", link)))?);
                             }
                             line.finish();
@@ -405,7 +396,7 @@ case!(Case {
                     .collect::<Done<Vec<_>>>()?;
                 line.wait_until_finished(HOLDERS);
                 let beyond = t.in_child(|t| {
-                    t.check(unshare(flag).called("unshare() beyond what is held")).proves(ID).fails_with(Errno::ENOSPC)
+                    t.check(unshare(flag).called("unshare() beyond what is held")).fails_with(Errno::ENOSPC)
                 });
                 line.end();
                 all(holders.into_iter().map(|holder| holder.join(t)))?;

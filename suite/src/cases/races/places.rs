@@ -106,7 +106,7 @@ fn check_mounts(t: &Test, proc: &File, requirement: &'static str) -> Done {
 }
 
 fn ways_to_copy_places() -> Vec<Variant> {
-    [Flags::FS, Flags::NEWNS, Flags::NEWNS | Flags::NEWUTS].map(|flags| Variant::new(flags.slug(), flags.0)).into()
+    [Flags::FS, Flags::NEWNS, Flags::NEWNS | Flags::NEWUTS].map(|flags| Variant::new(flags.slug(), flags)).into()
 }
 
 case!(Case {
@@ -123,7 +123,7 @@ case!(Case {
     run: |t| {
         const ID: &str = "RACE-06";
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         t.directory()?;
         play(t, 2, |random, line| {
             let (mine, its, steps) = (random.u32(0..500), delay(random), random.u32(0..2 * DEPTH as u32));
@@ -132,11 +132,11 @@ case!(Case {
                 let sharer = line.spawn(t, "sharer", Flags::FS, |t| {
                     line.start(2, its);
                     for _ in 0..DEPTH {
-                        t.check(Call::new("chdir(deeper)", chdir("deeper"))).proves(ID).succeeds()?;
+                        t.check(Call::new("chdir(deeper)", chdir("deeper"))).succeeds()?;
                         // In each of the two states it lets the other go on.
                         line.finish();
                         std::thread::yield_now();
-                        t.check(Call::new("chroot(.)", chroot("."))).proves(ID).succeeds()?;
+                        t.check(Call::new("chroot(.)", chroot("."))).succeeds()?;
                         line.finish();
                         std::thread::yield_now();
                     }
@@ -145,22 +145,19 @@ case!(Case {
                 line.start(2, 0);
                 line.wait_until_finished(steps);
                 (0..mine).for_each(|_| std::hint::spin_loop());
-                t.check(unshare(flags)).proves(ID).succeeds()?;
+                t.check(unshare(flags)).succeeds()?;
                 let depth_of = |path: &str| {
                     let stat = std::fs::metadata(path);
                     let depth = stat.map(|stat| places.iter().position(|place| *place == (stat.ino(), stat.dev())));
                     t.check(Call::io(format!("depth of {path}"), depth))
-                        .proves(ID)
                         .holds("one of the directories", Option::is_some)
                 };
                 let (root, cwd) = (depth_of("/")?.unwrap_or(0), depth_of(".")?.unwrap_or(0));
                 t.check(Call::seen("depth of the cwd, below the root at 0", cwd as i64 - root as i64))
-                    .proves(ID)
                     .holds("0 or 1", |below| (0..=1).contains(below))?;
                 sharer.join(t)?;
                 // Apart: the sharer is at the bottom, the caller where it was.
                 t.check(Call::seen("depth of the cwd when the sharer is at the bottom", depth_of(".")?.unwrap_or(0)))
-                    .proves(ID)
                     .is(cwd)?;
                 line.put(0, u64::from(cwd != root) + 2 * u64::from(root == DEPTH));
                 check_mounts(t, &proc, ID)
@@ -186,14 +183,14 @@ case!(Case {
     variants: || [Flags::FS, Flags::NEWNS]
         .into_iter()
         .flat_map(|flags| [
-            Variant::new(format!("{}_beside_sharer", flags.slug()), flags.0),
+            Variant::new(format!("{}_beside_sharer", flags.slug()), flags),
             Variant::new(flags.slug(), flags.0 | 1),
         ])
         .collect(),
     run: |t| {
         const ID: &str = "RACE-06";
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
-        let (flags, alone) = (Flags(t.param() & !1), t.param() & 1 == 1);
+        let (flags, alone) = (Flags(t.param::<u64>() & !1), t.param::<u64>() & 1 == 1);
         let top = t.directory()?.join("root");
         t.setup(Call::io("mkdir(root)", std::fs::create_dir(&top)))?;
         play(t, 2, |random, line| {
@@ -214,29 +211,27 @@ case!(Case {
                     line.start(2, its);
                     let pivoted = pivot("new", "new/old");
                     line.wait_until_finished(1);
-                    t.check(Call::new("pivot_root(new, new/old)", pivoted)).proves(ID).succeeds()?;
+                    t.check(Call::new("pivot_root(new, new/old)", pivoted)).succeeds()?;
                     if t.facts().has(Feature::Kcmp) {
                         let shared = sharing_by_kcmp(Shared::Fs, std::process::id() as i32, own);
-                        t.check(shared.called("whether the two share root and cwd, by kcmp")).proves(ID).is(false)?;
+                        t.check(shared.called("whether the two share root and cwd, by kcmp")).is(false)?;
                     }
                     Ok(())
                 })?;
                 line.start(2, mine);
                 let call = unshare(flags);
                 line.finish();
-                t.check(call).proves(ID).succeeds()?;
+                t.check(call).succeeds()?;
                 other.join(t)?;
                 let changed = observer.namespace_inode(Ns::Mnt) != namespace;
                 t.check(Call::seen("whether the caller is in another mount namespace", changed))
-                    .proves(ID)
                     .is(flags.contains(Flags::NEWNS))?;
                 let seen =
                     |path: &str| Call::io(format!("device of {path}"), std::fs::metadata(path).map(|stat| stat.dev()));
                 let root = t
                     .check(seen("/"))
-                    .proves(ID)
                     .holds("that of the old or the new root", |device| [old, new].contains(device))?;
-                t.check(seen(".")).proves(ID).is(root)?;
+                t.check(seen(".")).is(root)?;
                 line.put(0, u64::from(root == new));
                 check_mounts(t, &proc, ID)
             })?;
@@ -290,7 +285,6 @@ case!(Case {
     needs: Needs::ROOT,
     deadline: DEADLINE,
     run: |t| {
-        const ID: &str = "RACE-07";
         let base = t.directory()?.join("shared");
         t.setup(Call::io("mkdir(shared)", std::fs::create_dir(&base)))?;
         play(t, 2, |random, line| {
@@ -307,13 +301,11 @@ case!(Case {
                     line.spawn(t, "other task", Flags::NONE, |t| mount_and_unmount(t, line, &base, its.clone()))?;
                 line.wait_until_finished(steps);
                 line.start(1, mine);
-                t.check(unshare(Flags::NEWNS)).proves(ID).succeeds()?;
+                t.check(unshare(Flags::NEWNS)).succeeds()?;
                 other.join(t)?;
-                t.check(observer.namespace(Ns::Mnt)).proves(ID).is_not(old)?;
+                t.check(observer.namespace(Ns::Mnt)).is_not(old)?;
                 let text = "mount points in use below a shared mount (a bit each), and mounts there";
-                t.check(Call::seen(text, mounted(t, &base.to_string_lossy())?))
-                    .proves(ID)
-                    .is((line.get(0), line.get(1)))
+                t.check(Call::seen(text, mounted(t, &base.to_string_lossy())?)).is((line.get(0), line.get(1)))
             })?;
             Ok("of 40 mounts and unmounts")
         })
@@ -330,18 +322,16 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::CgroupNs).with(Feature::Cgroup2),
     deadline: DEADLINE,
     run: |t| {
-        const ID: &str = "RACE-19";
         let group = ControlGroup::new(t)?;
         play(t, 2, |random, line| {
             let (mine, its) = (delay(random), delay(random));
             let caller = line.spawn(t, "caller", Flags::NONE, |t| {
                 line.start(2, mine);
-                t.check(unshare(Flags::NEWCGROUP)).proves(ID).succeeds()?;
+                t.check(unshare(Flags::NEWCGROUP)).succeeds()?;
                 line.wait_until_over();
                 let seen = group_of("self".to_owned());
                 let path = t
                     .check(Call::new("own group in cgroup2", seen))
-                    .proves(ID)
                     .holds("/ or /inner", |path| ["/", "/inner"].contains(&path.as_str()))?;
                 line.put(0, u64::from(path == "/inner"));
                 Ok(())

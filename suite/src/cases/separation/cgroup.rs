@@ -2,7 +2,7 @@
 
 use crate::place::cgroup::{ControlGroup, group_of, move_into, own_groups};
 use crate::prelude::*;
-use crate::tasks::side::{Side, check_call_beside};
+use crate::tasks::side::Side;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWCGROUP; cgroup_namespaces(7)";
 
@@ -18,7 +18,6 @@ case!(Case {
     needs: NEEDS,
     run: |t| {
         let group = ControlGroup::new(t)?;
-        let observer = Observer::open(t)?;
         // Outside: it moves the caller, which may no longer see the directories in the end.
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let at = group.path_of_inner();
@@ -39,8 +38,7 @@ case!(Case {
                 }
             }
             let outside = t.setup(look(other)?)?;
-            let start = model::Start::of(t.facts());
-            check_call_beside(t, &observer, &start, Flags::NEWCGROUP, "EFF-CG-01", &[&peer])?;
+            t.unshare(Flags::NEWCGROUP).beside(&[&peer]).proving("EFF-CG-01").as_predicted()?;
             t.check(look(caller)?).proves("EFF-CG-01").is("/".to_owned())?;
             t.check(look(other)?).proves("EFF-CG-01").is(outside.clone())?;
             t.check(caller.ask(t, "all lines of /proc/thread-self/cgroup, as seen", (), own_groups)?)
@@ -63,12 +61,10 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT.with(Feature::CgroupNs),
     run: |t| {
-        let observer = Observer::open(t)?;
         let older = Peer::start(t, "older child", Flags::NONE)?;
         let look = |side: Side| side.ask(t, "all lines of /proc/thread-self/cgroup, as seen", (), own_groups);
         let before = t.setup(look(Side::Peer(&older))?)?;
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, Flags::NEWCGROUP, "EFF-CG-01", &[&older])?;
+        t.unshare(Flags::NEWCGROUP).beside(&[&older]).proving("EFF-CG-01").as_predicted()?;
         let younger = Peer::start(t, "younger child", Flags::NONE)?;
         for side in [Side::Caller, Side::Peer(&younger)] {
             t.check(look(side)?).proves("EFF-CG-01").holds("\"/\" in every hierarchy", |paths| {

@@ -11,7 +11,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use crate::observe::mounts::new_directory;
 use crate::place::cgroup::{ControlGroup, group_of, move_into, own_groups};
 use crate::prelude::*;
-use crate::tasks::side::{Side, check_call_beside};
+use crate::tasks::side::Side;
 
 const SOURCE: &str = "cgroup_namespaces(7)";
 
@@ -31,9 +31,8 @@ fn in_a_group(t: &Test, body: impl FnOnce(&Test, &ControlGroup, &Observer, &Peer
 }
 
 #[track_caller]
-fn separate(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
-    let start = model::Start::of(t.facts());
-    check_call_beside(t, observer, &start, Flags::NEWCGROUP, requirement, &[peer]).map(drop)
+fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
+    t.unshare(Flags::NEWCGROUP).beside(&[peer]).proving(requirement).as_predicted()
 }
 
 case!(Case {
@@ -43,27 +42,26 @@ case!(Case {
     proves: &["EFF-CG-03"],
     source: SOURCE,
     needs: NEEDS,
-    run: |t| in_a_group(t, |t, group, observer, peer| {
+    run: |t| in_a_group(t, |t, group, _, peer| {
         const ID: &str = "EFF-CG-03";
         let before = t.setup(Call::new("read(/proc/thread-self/cgroup)", own_groups(())))?;
-        separate(t, observer, ID, peer)?;
+        separate(t, ID, peer)?;
         let child = Peer::start(t, "child", Flags::NONE)?;
         for side in [Side::Caller, Side::Peer(&child)] {
             t.check(side.ask(t, "lines of /proc/thread-self/cgroup, as seen", (), own_groups)?)
-                .proves(ID)
                 .is(vec!["/".to_owned(); before.len()])?;
         }
         let look = |side: Side| {
             side.ask(t, "line 0:: of /proc/thread-self/cgroup, as seen", "thread-self".to_owned(), group_of)
         };
         t.setup(move_into(group.outer(), nix::unistd::getpid()))?;
-        t.check(look(Side::Caller)?).proves(ID).is("/..".to_owned())?;
-        t.check(look(Side::Peer(&child))?).proves(ID).is("/".to_owned())?;
+        t.check(look(Side::Caller)?).is("/..".to_owned())?;
+        t.check(look(Side::Peer(&child))?).is("/".to_owned())?;
         // The child's root does not move with it, nor does that of its own children.
         t.setup(move_into(group.outer(), child.pid()))?;
-        t.check(look(Side::Peer(&child))?).proves(ID).is("/..".to_owned())?;
+        t.check(look(Side::Peer(&child))?).is("/..".to_owned())?;
         let younger = Peer::start(t, "younger child", Flags::NONE)?;
-        t.check(look(Side::Peer(&younger))?).proves(ID).is("/..".to_owned())
+        t.check(look(Side::Peer(&younger))?).is("/..".to_owned())
     })
 });
 
@@ -83,23 +81,22 @@ case!(Case {
             Call::io(format!("stat({})", path.display()), std::fs::metadata(path).map(|m| (m.dev(), m.ino())))
         };
         let (old_root, new_root) = (Path::new(&old), Path::new(&new));
-        in_a_group(t, |t, group, observer, peer| {
+        in_a_group(t, |t, group, _, peer| {
             const ID: &str = "EFF-CG-04";
             // Mounts of its own, which vanish with it.
             t.spawn_sharing("caller", Flags::NEWNS.0, |t| {
                 t.setup(mount_at(&old))?;
                 let whole = t.setup(identity(old_root))?;
                 let inner = t.setup(identity(&group.inner()))?;
-                separate(t, observer, ID, peer)?;
-                t.check(identity(old_root)).proves(ID).is(whole)?;
-                t.check(identity(&group.inner())).proves(ID).is(inner)?;
-                t.check(mount_at(&new).called("mount(cgroup2) after the call")).proves(ID).succeeds()?;
+                separate(t, ID, peer)?;
+                t.check(identity(old_root)).is(whole)?;
+                t.check(identity(&group.inner())).is(inner)?;
+                t.check(mount_at(&new).called("mount(cgroup2) after the call")).succeeds()?;
                 t.check(identity(new_root).called("root of the cgroup2 mounted after the call (device, inode)"))
-                    .proves(ID)
                     .is(inner)?;
                 let own = std::fs::read_to_string(new_root.join("cgroup.procs"))
                     .map(|text| text.lines().any(|line| line == nix::unistd::getpid().to_string()));
-                t.check(Call::io("whether the caller is in that root's cgroup.procs", own)).proves(ID).is(true)
+                t.check(Call::io("whether the caller is in that root's cgroup.procs", own)).is(true)
             })?
             .join(t)
         })
@@ -114,21 +111,20 @@ case!(Case {
     source: SOURCE,
     needs: NEEDS,
     run: |t| in_a_group(t, |t, _, observer, peer| {
-        const ID: &str = "EFF-CG-05";
         let view = || Call::new("lines of /proc/thread-self/cgroup", own_groups(()));
         let namespace = observer.namespace_inode(Ns::Cgroup);
         let before = t.setup(view())?;
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 t.name_task("second thread");
-                let start = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
-                check_call_beside(t, observer, &start, Flags::NEWCGROUP, ID, &[peer])?;
-                t.check(view()).proves(ID).is(vec!["/".to_owned(); before.len()])
+                let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+                t.unshare(Flags::NEWCGROUP).from(start).beside(&[peer]).as_predicted()?;
+                t.check(view()).is(vec!["/".to_owned(); before.len()])
             });
             thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")))
         })?;
-        t.check(observer.namespace(Ns::Cgroup)).proves(ID).is(namespace)?;
-        t.check(view()).proves(ID).is(before.clone())
+        t.check(observer.namespace(Ns::Cgroup)).is(namespace)?;
+        t.check(view()).is(before.clone())
     })
 });
 
@@ -147,7 +143,6 @@ case!(Case {
     source: "cgroup_namespaces(7); kernel, Documentation/admin-guide/cgroup-v2.rst",
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-CG-06";
         let group = ControlGroup::new(t)?;
         let (inner, outer) = (group.inner(), group.outer().to_owned());
         let observer = Observer::open(t)?;
@@ -174,24 +169,24 @@ case!(Case {
                 make_group,
             )
         };
-        t.check(refused()?).proves(ID).fails_with(Errno::EAGAIN)?;
+        t.check(refused()?).fails_with(Errno::EAGAIN)?;
         let changed = caller.call(t, "unshare(CLONE_NEWCGROUP) by the caller", observer, |observer| {
             let before = observer.namespace_inode(Ns::Cgroup);
             unshare(Flags::NEWCGROUP).result().map_err(|_| Errno::EPROTO)?;
             Ok(observer.namespace_inode(Ns::Cgroup) != before)
         })?;
-        t.check(changed).proves(ID).is(true)?;
+        t.check(changed).is(true)?;
         let own = caller.pid().to_string();
-        t.check(members(&inner)).proves(ID).is(vec![own])?;
-        t.check(members(&outer)).proves(ID).is(vec![])?;
-        t.check(refused()?).proves(ID).fails_with(Errno::EAGAIN)?;
+        t.check(members(&inner)).is(vec![own])?;
+        t.check(members(&outer)).is(vec![])?;
+        t.check(refused()?).fails_with(Errno::EAGAIN)?;
         // Killing all members is the group's, too (Linux 5.14); only a member is killed.
         if !inner.join("cgroup.kill").exists() {
             return Ok(());
         }
         t.setup(set("cgroup.kill", "1"))?;
         let ended = waitid(Id::Pid(caller.pid()), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
-        t.check(Call::new("how the caller ended after cgroup.kill", ended)).proves(ID).is(WaitStatus::Signaled(
+        t.check(Call::new("how the caller ended after cgroup.kill", ended)).is(WaitStatus::Signaled(
             caller.pid(),
             Signal::SIGKILL,
             false,

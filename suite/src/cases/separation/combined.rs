@@ -7,7 +7,7 @@ use crate::prelude::*;
 use crate::sharing::probe::{Ground, Mark, check_as_predicted, check_shared};
 use crate::sharing::undo::Semaphore;
 use crate::tasks::memory_sharer::MemorySharer;
-use crate::tasks::side::{Side, check_call_beside, check_kcmp, in_own_namespaces, needs_of};
+use crate::tasks::side::{Side, check_kcmp, in_own_namespaces};
 
 const SOURCE: &str = "2006 design document, 8 (3)";
 
@@ -23,10 +23,10 @@ fn combinations() -> Vec<Variant> {
                 .enumerate()
                 .filter(|(at, _)| bits >> at & 1 == 1)
                 .fold(Flags::NONE, |flags, (_, flag)| flags | flag);
-            Variant::new(flags.slug(), flags.0)
+            Variant::new(flags.slug(), flags)
         })
         .map(|variant| {
-            let all = Flags(variant.param);
+            let all = variant.param::<Flags>();
             let needs = all.iter().map(needs_of).fold(Needs::NONE, Needs::and);
             let separated = model::with_implied(all);
             let proves: Vec<_> = [
@@ -67,9 +67,8 @@ fn requirement(mark: Mark) -> &'static str {
 /// One combination, by a caller that shares root, cwd, umask, descriptors and undo list with a
 /// peer and, if `memory_shared`, its memory with another process.
 fn judge_combination(t: &Test, memory_shared: bool) -> Done {
-    let flags = Flags(t.param());
+    let flags = t.param::<Flags>();
     let ground = Ground::lay(t)?;
-    let observer = Observer::open(t)?;
     let has_semaphores = t.facts().has(Feature::SysvIpc) && t.facts().has(Feature::Sandbox);
     let semaphore = has_semaphores.then(|| Semaphore::new(t, 10)).transpose()?;
     let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
@@ -86,8 +85,8 @@ fn judge_combination(t: &Test, memory_shared: bool) -> Done {
     pattern[1] = 0xa5;
     let copy = std::hint::black_box(pattern.clone());
 
-    let start = model::Start { memory_shared, ..model::Start::of(t.facts()) };
-    let prediction = check_call_beside(t, &observer, &start, flags, "DIFF-13", &[&peer])?;
+    let start = Start { memory_shared, ..Start::of(t.facts()) };
+    let prediction = t.unshare(flags).from(start).beside(&[&peer]).proving("DIFF-13").prediction()?;
 
     let memory = Call::seen("whether the caller's memory has its old content", pattern == copy);
     t.check(memory).proves("EFF-VM-01").is(true)?;
@@ -168,12 +167,12 @@ fn pairs() -> Vec<Variant> {
         for two in NAMESPACES.into_iter().skip(at + 1) {
             let flags = one | two;
             let needs = needs_of(one).and(needs_of(two));
-            pairs.push(Variant::new(flags.slug(), flags.0).needing(needs));
+            pairs.push(Variant::new(flags.slug(), flags).needing(needs));
         }
     }
     let all = NAMESPACES.into_iter().fold(Flags::NONE, |all, flag| all | flag);
     let needs = NAMESPACES.map(needs_of).into_iter().fold(Needs::NONE, Needs::and);
-    pairs.push(Variant::new("all_eight", all.0).needing(needs));
+    pairs.push(Variant::new("all_eight", all).needing(needs));
     pairs
 }
 
@@ -187,11 +186,9 @@ case!(Case {
     from: Tier::Full,
     variants: pairs,
     run: |t| {
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-        let start = model::Start::of(t.facts());
-        let flags = Flags(t.param());
-        let prediction = check_call_beside(t, &observer, &start, flags, "EFF-GEN-01", &[&peer])?;
+        let flags = t.param::<Flags>();
+        let prediction = t.unshare(flags).beside(&[&peer]).prediction()?;
         for (what, flag) in [(Shared::Fs, Flags::FS), (Shared::Files, Flags::FILES)] {
             check_kcmp(t, &peer, what, !prediction.separated.contains(flag), "EFF-GEN-01")?;
         }

@@ -16,7 +16,6 @@ use crate::observe::mounts::{MountLine, mounts_of};
 use crate::observe::{differences, place_of};
 use crate::place::mount_api::{attach, listed_mounts, new_tmpfs, root_mount};
 use crate::prelude::*;
-use crate::tasks::side::check_call_beside;
 
 const SOURCE: &str = "kernel, fs/namespace.c (copy_mnt_ns) and fs/nullfs.c; kselftest, filesystems/empty_mntns";
 
@@ -28,9 +27,8 @@ const NULL_FS_MAGIC: u64 = 0x4e55_4c4c;
 
 /// Calls as predicted, beside a peer that stays behind.
 #[track_caller]
-fn separate(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
-    let start = model::Start::of(t.facts());
-    check_call_beside(t, observer, &start, Flags::EMPTY, requirement, &[peer]).map(drop)
+fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
+    t.unshare(Flags::EMPTY).beside(&[peer]).proving(requirement).as_predicted()
 }
 
 /// The mounts of the calling task, as a peer reads them.
@@ -63,10 +61,9 @@ case!(Case {
     run: |t| {
         let directory = t.directory()?;
         t.setup(Call::new("chdir(the case's directory)", chdir(directory)))?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (root, _) = t.setup(root_mount())?;
-        separate(t, &observer, "EFF-EMPTY-01", &peer)?;
+        separate(t, "EFF-EMPTY-01", &peer)?;
         let lines = mounts_seen_by(t, &peer)?;
         let points: Vec<_> = lines.iter().map(|line| line.point().to_owned()).collect();
         t.check(Call::seen("mounts of the caller in mountinfo", points))
@@ -90,10 +87,9 @@ case!(Case {
     needs: NEEDS,
     run: |t| {
         let directory = t.directory()?.to_owned();
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         root_is_null_fs(t)?;
-        separate(t, &observer, "EFF-EMPTY-03", &peer)?;
+        separate(t, "EFF-EMPTY-03", &peer)?;
         let access = |path: &Path| {
             let found = nix::unistd::access(path, nix::unistd::AccessFlags::F_OK);
             t.check(Call::new(format!("access({}, F_OK)", path.display()), found))
@@ -133,15 +129,13 @@ case!(Case {
     variants: sequences,
     run: |t| {
         const ID: &str = "EFF-EMPTY-06";
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, &observer, ID, &peer)?;
-        let start = model::Start::of(t.facts());
-        for flags in SEQUENCES[t.param() as usize].1 {
-            check_call_beside(t, &observer, &start, *flags, ID, &[&peer])?;
-            t.check(listed_mounts()).proves(ID).holds("one mount", |ids| ids.len() == 1)?;
+        separate(t, ID, &peer)?;
+        for flags in SEQUENCES[t.param::<u64>() as usize].1 {
+            t.unshare(*flags).beside(&[&peer]).as_predicted()?;
+            t.check(listed_mounts()).holds("one mount", |ids| ids.len() == 1)?;
             let lines = mounts_seen_by(t, &peer)?;
-            t.check(Call::seen("number of mounts in mountinfo", lines.len())).proves(ID).is(1)?;
+            t.check(Call::seen("number of mounts in mountinfo", lines.len())).is(1)?;
         }
         Ok(())
     }
@@ -149,8 +143,8 @@ case!(Case {
 
 fn ways_to_a_user_namespace() -> Vec<Variant> {
     vec![
-        Variant::new("afterwards", 0).proving(["EFF-EMPTY-07"]),
-        Variant::new("in_one_call", 1).proving(["EFF-EMPTY-08"]).needing(Needs::NONE.with(Feature::SecondUser)),
+        Variant::new("afterwards", 0u64).proving(["EFF-EMPTY-07"]),
+        Variant::new("in_one_call", 1u64).proving(["EFF-EMPTY-08"]).needing(Needs::NONE.with(Feature::SecondUser)),
     ]
 }
 
@@ -163,20 +157,18 @@ case!(Case {
     needs: NEEDS.with(Feature::CreateUserNs),
     variants: ways_to_a_user_namespace,
     run: |t| {
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        if t.param() == 0 {
-            separate(t, &observer, "EFF-EMPTY-07", &peer)?;
-            let start = model::Start::of(t.facts());
-            check_call_beside(t, &observer, &start, Flags::NEWUSER, "EFF-EMPTY-07", &[&peer])?;
+        if t.param::<u64>() == 0 {
+            separate(t, "EFF-EMPTY-07", &peer)?;
+            t.unshare(Flags::NEWUSER).beside(&[&peer]).proving("EFF-EMPTY-07").as_predicted()?;
             return Ok(());
         }
         t.spawn("caller", |t| {
             const ID: &str = "EFF-EMPTY-08";
             become_unprivileged(t)?;
-            let start = model::Start::unprivileged();
-            check_call_beside(t, &observer, &start, Flags::EMPTY, ID, &[&peer])?;
-            check_call_beside(t, &observer, &start, Flags::NEWUSER | Flags::EMPTY, ID, &[&peer])?;
+            let start = Start::unprivileged();
+            t.unshare(Flags::EMPTY).from(start).beside(&[&peer]).proving(ID).as_predicted()?;
+            t.unshare(Flags::NEWUSER | Flags::EMPTY).from(start).beside(&[&peer]).proving(ID).as_predicted()?;
             t.check(listed_mounts()).proves(ID).holds("one mount", |ids| ids.len() == 1).map(drop)
         })?
         .join(t)
@@ -191,7 +183,6 @@ case!(Case {
     source: SOURCE,
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-EMPTY-09";
         let directory = t.directory()?.to_owned();
         t.setup(Call::new("chdir(the case's directory)", chdir(&directory)))?;
         let observer = Observer::open(t)?;
@@ -200,9 +191,9 @@ case!(Case {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 t.name_task("second thread");
-                let start = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
-                check_call_beside(t, &observer, &start, Flags::EMPTY, ID, &[&peer])?;
-                t.check(listed_mounts()).proves(ID).holds("one mount", |ids| ids.len() == 1).map(drop)
+                let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+                t.unshare(Flags::EMPTY).from(start).beside(&[&peer]).as_predicted()?;
+                t.check(listed_mounts()).holds("one mount", |ids| ids.len() == 1).map(drop)
             });
             thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")))
         })?;
@@ -212,12 +203,11 @@ case!(Case {
             .filter(|difference| difference.part != Part::Signals)
             .map(|difference| difference.to_string())
             .collect();
-        t.check(Call::seen("what changed in the first thread", changed)).proves(ID).is(vec![])?;
+        t.check(Call::seen("what changed in the first thread", changed)).is(vec![])?;
         t.check(Call::io(
             "stat(the case's directory) by the first thread",
             std::fs::metadata(&directory).map(|m| m.is_dir()),
         ))
-        .proves(ID)
         .is(true)
     }
 });
@@ -232,24 +222,22 @@ case!(Case {
     needs: NEEDS,
     run: |t| {
         const ID: &str = "EFF-EMPTY-10";
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, &observer, ID, &peer)?;
-        let root: OwnedFd = t.check(new_tmpfs()).proves(ID).succeeds()?;
-        t.check(attach(&root, c"/")).proves(ID).succeeds()?;
-        t.check(Call::new("fchdir(the new mount)", nix::unistd::fchdir(&root))).proves(ID).succeeds()?;
-        t.check(Call::new("chroot(.)", nix::unistd::chroot("."))).proves(ID).succeeds()?;
-        t.check(Call::io("write(/file)", std::fs::write("/file", "here"))).proves(ID).succeeds()?;
-        t.check(Call::io("read(/file)", std::fs::read_to_string("/file"))).proves(ID).is("here".to_owned())?;
+        separate(t, ID, &peer)?;
+        let root: OwnedFd = t.check(new_tmpfs()).succeeds()?;
+        t.check(attach(&root, c"/")).succeeds()?;
+        t.check(Call::new("fchdir(the new mount)", nix::unistd::fchdir(&root))).succeeds()?;
+        t.check(Call::new("chroot(.)", nix::unistd::chroot("."))).succeeds()?;
+        t.check(Call::io("write(/file)", std::fs::write("/file", "here"))).succeeds()?;
+        t.check(Call::io("read(/file)", std::fs::read_to_string("/file"))).is("here".to_owned())?;
         let mounts: Vec<_> = mounts_seen_by(t, &peer)?
             .iter()
             .map(|line| (line.point().to_owned(), line.source.starts_with("tmpfs ")))
             .collect();
         t.check(Call::seen("mounts of the caller (where, whether a tmpfs)", mounts))
-            .proves(ID)
             .is(vec![("/".to_owned(), true)])?;
         let seen = peer.call(t, "whether /file is there for the peer", (), |()| Ok(Path::new("/file").exists()))?;
-        t.check(seen).proves(ID).is(false)
+        t.check(seen).is(false)
     }
 });
 
@@ -267,26 +255,23 @@ case!(Case {
         t.setup(Call::io("write(a/file)", std::fs::write(directory.join("a/file"), "old")))?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let old = t.setup(Call::new("open(the case's directory)", open(&directory, flags, Mode::empty())))?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, &observer, ID, &peer)?;
+        separate(t, ID, &peer)?;
         let file = t
             .check(Call::new("openat(old directory, a/file)", openat(&old, "a/file", OFlag::O_RDONLY, Mode::empty())))
-            .proves(ID)
             .succeeds()?;
         let text = std::io::read_to_string(File::from(file));
-        t.check(Call::io("read(a/file)", text)).proves(ID).is("old".to_owned())?;
+        t.check(Call::io("read(a/file)", text)).is("old".to_owned())?;
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
         let made = openat(&old, "a/new", flags, Mode::from_bits_truncate(0o600)).map(drop);
-        t.check(Call::new("openat(old directory, a/new, O_CREAT)", made)).proves(ID).succeeds()?;
+        t.check(Call::new("openat(old directory, a/new, O_CREAT)", made)).succeeds()?;
         let path = directory.join("a/new").to_string_lossy().into_owned();
         let seen = peer.call(t, "whether the peer sees a/new", path, |path| Ok(Path::new(&path).exists()))?;
-        t.check(seen).proves(ID).is(true)?;
+        t.check(seen).is(true)?;
         // By its path it is gone, and the descriptor is no way back for the paths.
-        t.check(Call::new("fchdir(old directory)", nix::unistd::fchdir(&old))).proves(ID).succeeds()?;
-        t.check(Call::io("stat(a) in it", std::fs::metadata("a").map(|m| m.is_dir()))).proves(ID).is(true)?;
+        t.check(Call::new("fchdir(old directory)", nix::unistd::fchdir(&old))).succeeds()?;
+        t.check(Call::io("stat(a) in it", std::fs::metadata("a").map(|m| m.is_dir()))).is(true)?;
         t.check(Call::io("stat(the directory's absolute path)", std::fs::metadata(&directory).map(drop)))
-            .proves(ID)
             .fails_with(Errno::ENOENT)
     }
 });

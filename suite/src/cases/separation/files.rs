@@ -7,7 +7,7 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag};
 use crate::observe::Shared;
 use crate::prelude::*;
 use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
-use crate::tasks::side::{Side, check_call_beside, check_kcmp, one_by_one};
+use crate::tasks::side::{Side, check_kcmp};
 
 const SOURCE: &str = "2006 design document, 6 and 8 (3); unshare(2), CLONE_FILES";
 
@@ -89,9 +89,8 @@ fn read_some(fd: i32) -> Result<usize, Errno> {
 
 /// Calls unshare(CLONE_FILES), judged in all its effects.
 #[track_caller]
-fn unshare_files(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
-    let start = model::Start::of(t.facts());
-    check_call_beside(t, observer, &start, Flags::FILES, requirement, &[peer]).map(drop)
+fn unshare_files(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
+    t.unshare(Flags::FILES).beside(&[peer]).proving(requirement).as_predicted()
 }
 
 case!(Case {
@@ -103,11 +102,10 @@ case!(Case {
     run: |t| {
         const ID: &str = "EFF-FILES-01";
         let ground = Ground::lay(t)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let sides = (Side::Caller, Side::Peer(&peer));
         check_shared(t, &ground, Mark::Descriptor, sides, ID)?;
-        unshare_files(t, &observer, ID, &peer)?;
+        unshare_files(t, ID, &peer)?;
         check_apart(t, &ground, Mark::Descriptor, sides, ID)?;
         check_apart(t, &ground, Mark::Descriptor, (sides.1, sides.0), ID)
     }
@@ -121,20 +119,19 @@ case!(Case {
     source: SOURCE,
     run: |t| {
         const ID: &str = "EFF-FILES-02";
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         for (acting, watching) in [(caller, other), (other, caller)] {
             let fd = new_file(t, "control")?;
             acting.must(t, "close()", fd, close)?;
-            t.check(watching.ask(t, "fcntl(F_GETFD)", fd, descriptor_flags)?).proves(ID).fails_with(Errno::EBADF)?;
+            t.check(watching.ask(t, "fcntl(F_GETFD)", fd, descriptor_flags)?).fails_with(Errno::EBADF)?;
         }
         let (one, two) = (new_file(t, "one")?, new_file(t, "two")?);
-        unshare_files(t, &observer, ID, &peer)?;
+        unshare_files(t, ID, &peer)?;
         for (fd, acting, watching) in [(one, caller, other), (two, other, caller)] {
             acting.must(t, "close()", fd, close)?;
-            t.check(watching.ask(t, "write(1 byte)", fd, write_byte)?).proves(ID).succeeds()?;
-            t.check(acting.ask(t, "write(1 byte)", fd, write_byte)?).proves(ID).fails_with(Errno::EBADF)?;
+            t.check(watching.ask(t, "write(1 byte)", fd, write_byte)?).succeeds()?;
+            t.check(acting.ask(t, "write(1 byte)", fd, write_byte)?).fails_with(Errno::EBADF)?;
         }
         Ok(())
     }
@@ -147,7 +144,6 @@ case!(Case {
     source: SOURCE,
     run: |t| {
         const ID: &str = "EFF-FILES-03";
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let (set, clear) = (new_file(t, "set")?, new_file(t, "clear")?);
@@ -155,19 +151,19 @@ case!(Case {
             for (fd, flags) in [(clear, libc::FD_CLOEXEC), (clear, 0), (set, 0), (set, libc::FD_CLOEXEC)] {
                 acting.must(t, "fcntl(F_SETFD)", (fd, flags), set_descriptor_flags)?;
                 let seen = watching.ask(t, "fcntl(F_GETFD)", fd, descriptor_flags)?;
-                t.check(seen).proves(ID).is(flags)?;
+                t.check(seen).is(flags)?;
             }
         }
-        unshare_files(t, &observer, ID, &peer)?;
+        unshare_files(t, ID, &peer)?;
         for side in [caller, other] {
             for (fd, flags) in [(set, libc::FD_CLOEXEC), (clear, 0)] {
-                t.check(side.ask(t, "fcntl(F_GETFD) after the call", fd, descriptor_flags)?).proves(ID).is(flags)?;
+                t.check(side.ask(t, "fcntl(F_GETFD) after the call", fd, descriptor_flags)?).is(flags)?;
             }
         }
         for (acting, watching) in [(caller, other), (other, caller)] {
             for (fd, before, flags) in [(clear, 0, libc::FD_CLOEXEC), (set, libc::FD_CLOEXEC, 0)] {
                 acting.must(t, "fcntl(F_SETFD)", (fd, flags), set_descriptor_flags)?;
-                t.check(watching.ask(t, "fcntl(F_GETFD)", fd, descriptor_flags)?).proves(ID).is(before)?;
+                t.check(watching.ask(t, "fcntl(F_GETFD)", fd, descriptor_flags)?).is(before)?;
                 acting.must(t, "fcntl(F_SETFD)", (fd, before), set_descriptor_flags)?;
             }
         }
@@ -185,7 +181,6 @@ case!(Case {
         const ID: &str = "EFF-FILES-04";
         // Beside and at the boundaries of the words the kernel keeps its bit maps in.
         const NUMBERS: [i32; 8] = [31, 32, 64, 65, 127, 128, HIGH, 256];
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let mut files = Vec::new();
         for number in NUMBERS {
@@ -194,26 +189,26 @@ case!(Case {
             let call = Call::new("fstat()", identity(fd));
             files.push((fd, t.setup(call)?));
         }
-        unshare_files(t, &observer, ID, &peer)?;
+        unshare_files(t, ID, &peer)?;
         for (fd, file) in files {
             for side in [Side::Caller, Side::Peer(&peer)] {
-                t.check(side.ask(t, &format!("fstat({fd})"), fd, identity)?).proves(ID).is(file)?;
+                t.check(side.ask(t, &format!("fstat({fd})"), fd, identity)?).is(file)?;
                 let gap = fd + 2;
                 if !NUMBERS.contains(&gap) {
                     let call = side.ask(t, &format!("fstat({gap})"), gap, identity)?;
-                    t.check(call).proves(ID).fails_with(Errno::EBADF)?;
+                    t.check(call).fails_with(Errno::EBADF)?;
                 }
             }
             // The same open file, not the same file opened anew: the offset is one.
             let to = i64::from(fd) + 1000;
             Side::Peer(&peer).must(t, "lseek()", (fd, to), seek)?;
-            t.check(Call::new(format!("lseek({fd}, 0, SEEK_CUR)"), offset(fd))).proves(ID).is(to)?;
+            t.check(Call::new(format!("lseek({fd}, 0, SEEK_CUR)"), offset(fd))).is(to)?;
             if t.facts().has(Feature::Kcmp) {
                 let (a, b) = (nix::unistd::getpid().as_raw(), peer.pid().as_raw());
                 // SAFETY: kcmp on numbers; 0 is KCMP_FILE.
                 let order = unsafe { libc::syscall(libc::SYS_kcmp, a, b, 0, fd, fd) };
                 let call = Call::new(format!("kcmp(KCMP_FILE, {fd}, {fd})"), Errno::result(order));
-                t.check(call).proves(ID).is(0)?;
+                t.check(call).is(0)?;
             }
         }
         Ok(())
@@ -228,21 +223,20 @@ case!(Case {
     source: SOURCE,
     run: |t| {
         const ID: &str = "EFF-FILES-05";
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let fd = new_file(t, "file")?;
         t.setup(Call::new("lseek()", seek((fd, 7))))?;
-        unshare_files(t, &observer, ID, &peer)?;
+        unshare_files(t, ID, &peer)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let mut expected = 7;
-        t.check(other.ask(t, "lseek(SEEK_CUR)", fd, offset)?).proves(ID).is(expected)?;
+        t.check(other.ask(t, "lseek(SEEK_CUR)", fd, offset)?).is(expected)?;
         for (acting, watching) in [(caller, other), (other, caller)] {
             acting.must(t, "write(1 byte)", fd, write_byte)?;
             expected += 1;
-            t.check(watching.ask(t, "lseek(SEEK_CUR)", fd, offset)?).proves(ID).is(expected)?;
+            t.check(watching.ask(t, "lseek(SEEK_CUR)", fd, offset)?).is(expected)?;
             for append in [true, false] {
                 acting.must(t, "fcntl(F_SETFL)", (fd, append), set_append)?;
-                t.check(watching.ask(t, "O_APPEND of fcntl(F_GETFL)", fd, is_append)?).proves(ID).is(append)?;
+                t.check(watching.ask(t, "O_APPEND of fcntl(F_GETFL)", fd, is_append)?).is(append)?;
             }
         }
         Ok(())
@@ -257,10 +251,9 @@ case!(Case {
     source: SOURCE,
     needs: Needs::NONE.with(Feature::Kcmp),
     run: |t| {
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
         check_kcmp(t, &peer, Shared::Files, true, "EFF-FILES-06")?;
-        unshare_files(t, &observer, "EFF-FILES-06", &peer)?;
+        unshare_files(t, "EFF-FILES-06", &peer)?;
         check_kcmp(t, &peer, Shared::Files, false, "EFF-FILES-06")?;
         check_kcmp(t, &peer, Shared::Fs, true, "EFF-FS-12")
     }
@@ -291,26 +284,25 @@ case!(Case {
     source: SOURCE,
     run: |t| {
         const ID: &str = "EFF-FILES-07";
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let (fd, again) = (new_file(t, "locked")?, new_file(t, "locked")?);
         let set = |side: Side, fd: i32| side.ask(t, "fcntl(F_SETLK, F_WRLCK)", (libc::F_SETLK, fd), lock_with);
         t.setup(set(caller, fd)?)?;
         // One table is one owner.
-        t.check(set(other, fd)?).proves(ID).succeeds()?;
-        unshare_files(t, &observer, ID, &peer)?;
-        t.check(set(caller, fd)?).proves(ID).fails_with(Errno::EAGAIN)?;
-        t.check(set(other, fd)?).proves(ID).succeeds()?;
+        t.check(set(other, fd)?).succeeds()?;
+        unshare_files(t, ID, &peer)?;
+        t.check(set(caller, fd)?).fails_with(Errno::EAGAIN)?;
+        t.check(set(other, fd)?).succeeds()?;
         caller.must(t, "close()", fd, close)?;
-        t.check(set(caller, again)?).proves(ID).fails_with(Errno::EAGAIN)?;
+        t.check(set(caller, again)?).fails_with(Errno::EAGAIN)?;
         other.must(t, "close()", fd, close)?;
-        t.check(set(caller, again)?).proves(ID).succeeds()
+        t.check(set(caller, again)?).succeeds()
     }
 });
 
 fn other_locks() -> Vec<Variant> {
-    vec![Variant::new("ofd", 0), Variant::new("flock", 1)]
+    vec![Variant::new("ofd", 0u64), Variant::new("flock", 1u64)]
 }
 
 fn lock_open_file((kind, fd): (u64, i32)) -> Result<(), Errno> {
@@ -331,21 +323,20 @@ case!(Case {
     variants: other_locks,
     run: |t| {
         const ID: &str = "EFF-FILES-08";
-        let kind = t.param();
-        let observer = Observer::open(t)?;
+        let kind = t.param::<u64>();
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let (fd, again) = (new_file(t, "locked")?, new_file(t, "locked")?);
         let set = |side: Side, fd: i32| side.ask(t, "lock of the open file", (kind, fd), lock_open_file);
         t.setup(set(caller, fd)?)?;
-        unshare_files(t, &observer, ID, &peer)?;
-        t.check(set(caller, fd)?).proves(ID).succeeds()?;
-        t.check(set(other, fd)?).proves(ID).succeeds()?;
-        t.check(set(caller, again)?).proves(ID).fails_with(Errno::EAGAIN)?;
+        unshare_files(t, ID, &peer)?;
+        t.check(set(caller, fd)?).succeeds()?;
+        t.check(set(other, fd)?).succeeds()?;
+        t.check(set(caller, again)?).fails_with(Errno::EAGAIN)?;
         caller.must(t, "close()", fd, close)?;
-        t.check(set(caller, again)?).proves(ID).fails_with(Errno::EAGAIN)?;
+        t.check(set(caller, again)?).fails_with(Errno::EAGAIN)?;
         other.must(t, "close()", fd, close)?;
-        t.check(set(caller, again)?).proves(ID).succeeds()
+        t.check(set(caller, again)?).succeeds()
     }
 });
 
@@ -376,7 +367,6 @@ case!(Case {
     source: SOURCE,
     run: |t| {
         const ID: &str = "EFF-FILES-09";
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let pipe = t.setup(Call::new("pipe2(O_NONBLOCK)", nix::unistd::pipe2(OFlag::O_NONBLOCK)))?;
         let (output, input) = (pipe.0.as_raw_fd(), pipe.1.as_raw_fd());
@@ -397,23 +387,23 @@ case!(Case {
         // SAFETY: the event lives through the call.
         let added = unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, output, &raw mut event) };
         t.setup(Call::new("epoll_ctl(ADD)", Errno::result(added)))?;
-        unshare_files(t, &observer, ID, &peer)?;
+        unshare_files(t, ID, &peer)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         for (acting, watching) in [(caller, other), (other, caller)] {
             for side in [acting, watching] {
-                t.check(side.ask(t, "epoll_wait(empty pipe)", epoll, ready_of)?).proves(ID).is(vec![])?;
+                t.check(side.ask(t, "epoll_wait(empty pipe)", epoll, ready_of)?).is(vec![])?;
             }
-            t.check(acting.ask(t, "write(pipe)", input, write_byte)?).proves(ID).succeeds()?;
+            t.check(acting.ask(t, "write(pipe)", input, write_byte)?).succeeds()?;
             for side in [acting, watching] {
-                t.check(side.ask(t, "epoll_wait(filled pipe)", epoll, ready_of)?).proves(ID).is(vec![77])?;
+                t.check(side.ask(t, "epoll_wait(filled pipe)", epoll, ready_of)?).is(vec![77])?;
             }
-            t.check(watching.ask(t, "read(pipe)", output, read_some)?).proves(ID).is(1)?;
+            t.check(watching.ask(t, "read(pipe)", output, read_some)?).is(1)?;
             for (near, far) in [(pair[0], pair[1]), (pair[1], pair[0])] {
-                t.check(acting.ask(t, "write(socket)", near, write_byte)?).proves(ID).succeeds()?;
-                t.check(watching.ask(t, "read(socket)", far, read_some)?).proves(ID).is(1)?;
+                t.check(acting.ask(t, "write(socket)", near, write_byte)?).succeeds()?;
+                t.check(watching.ask(t, "read(socket)", far, read_some)?).is(1)?;
             }
-            t.check(acting.ask(t, "write(eventfd, 5)", (counter, 5), add_to_event_counter)?).proves(ID).succeeds()?;
-            t.check(watching.ask(t, "read(eventfd)", counter, take_event_counter)?).proves(ID).is(5)?;
+            t.check(acting.ask(t, "write(eventfd, 5)", (counter, 5), add_to_event_counter)?).succeeds()?;
+            t.check(watching.ask(t, "read(eventfd)", counter, take_event_counter)?).is(5)?;
         }
         Ok(())
     }
@@ -426,14 +416,12 @@ case!(Case {
     proves: &["EFF-FILES-11", "RET-02"],
     source: SOURCE,
     run: |t| {
-        let observer = Observer::open(t)?;
-        let start = model::Start::of(t.facts());
         let fd = new_file(t, "file")?;
         move_to(t, fd, HIGH)?;
-        check_call(t, &observer, &start, Flags::FILES, "EFF-FILES-11")?;
+        t.unshare(Flags::FILES).proving("EFF-FILES-11").as_predicted()?;
         Peer::start(t, "peer", Flags::FILES)?.end();
         for _ in 0..2 {
-            check_call(t, &observer, &start, Flags::FILES, "RET-02")?;
+            t.unshare(Flags::FILES).proving("RET-02").as_predicted()?;
         }
         t.check(Call::new("fcntl(200, F_GETFD)", descriptor_flags(HIGH))).proves("EFF-FILES-11").is(libc::FD_CLOEXEC)
     }
@@ -460,13 +448,12 @@ case!(Case {
     run: |t| {
         const ID: &str = "ERR-36";
         let ground = Ground::lay(t)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let fd = new_file(t, "file")?;
         move_to(t, fd, HIGH)?;
         lower_nr_open(t)?;
-        let start = model::Start { beyond_nr_open: true, ..model::Start::of(t.facts()) };
-        check_call_beside(t, &observer, &start, Flags::FILES, ID, &[&peer])?;
+        let start = Start { beyond_nr_open: true, ..Start::of(t.facts()) };
+        t.unshare(Flags::FILES).from(start).beside(&[&peer]).proving(ID).as_predicted()?;
         check_shared(t, &ground, Mark::Descriptor, (Side::Caller, Side::Peer(&peer)), ID)?;
         check_kcmp(t, &peer, Shared::Files, true, ID)
     }
@@ -480,17 +467,15 @@ case!(Case {
     source: "man-pages do not have it; kernel, fs/file.c",
     needs: Needs::NONE.with(Feature::InitialRoot).disturbing(Global::NrOpen),
     run: |t| {
-        let observer = Observer::open(t)?;
         let fd = new_file(t, "file")?;
         move_to(t, fd, HIGH)?;
         lower_nr_open(t)?;
-        let start = model::Start::of(t.facts());
-        check_call(t, &observer, &start, Flags::FILES, "EFF-FILES-11").map(drop)
+        t.unshare(Flags::FILES).proving("EFF-FILES-11").as_predicted()
     }
 });
 
 fn unrelated_flags() -> Vec<Variant> {
-    one_by_one(Flags::KNOWN.into_iter().filter(|flag| *flag != Flags::FILES))
+    variants::succeeding(Flags::KNOWN.into_iter().filter(|flag| *flag != Flags::FILES))
 }
 
 case!(Case {
@@ -502,11 +487,9 @@ case!(Case {
     run: |t| {
         const ID: &str = "EFF-FILES-13";
         let ground = Ground::lay(t)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let sides = (Side::Caller, Side::Peer(&peer));
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, Flags(t.param()), ID, &[&peer])?;
+        t.unshare(t.param::<Flags>()).beside(&[&peer]).as_predicted()?;
         check_kcmp(t, &peer, Shared::Files, true, ID)?;
         check_shared(t, &ground, Mark::Descriptor, sides, ID)
     }
@@ -524,9 +507,8 @@ case!(Case {
         const OWN: i32 = 150;
         const CLOSED: i32 = 151;
         const PEERS: i32 = 152;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
-        unshare_files(t, &observer, ID, &peer)?;
+        unshare_files(t, ID, &peer)?;
         let dup = |(to, flags): (i32, i32)| {
             // SAFETY: the number is not in use.
             Errno::result(unsafe { libc::dup3(0, to, flags) }).map(drop)
@@ -550,14 +532,10 @@ case!(Case {
         };
         let forked = Peer::start(t, "forked child", Flags::NONE)?;
         t.check(fds_of(forked.pid().as_raw()).called("descriptors 150 to 152 of a forked child"))
-            .proves(ID)
             .is([OWN, CLOSED].into())?;
         let executed = crate::tasks::executed::Executed::after(t, "executed child", |_| Ok(()))?;
         t.check(fds_of(executed.pid().as_raw()).called("descriptors 150 to 152 after fork and execve"))
-            .proves(ID)
             .is([OWN].into())?;
-        t.check(fds_of(peer.pid().as_raw()).called("descriptors 150 to 152 of the former sharer"))
-            .proves(ID)
-            .is([PEERS].into())
+        t.check(fds_of(peer.pid().as_raw()).called("descriptors 150 to 152 of the former sharer")).is([PEERS].into())
     }
 });

@@ -9,7 +9,7 @@ use syscalls::{Sysno, syscall};
 
 use crate::observe::Shared;
 use crate::prelude::*;
-use crate::tasks::side::{check_call_beside, check_kcmp};
+use crate::tasks::side::check_kcmp;
 use crate::tasks::vm::in_vfork_child_sharing;
 
 const SOURCE: &str = "unshare(2), CLONE_FILES; kernel, fs/file.c";
@@ -45,10 +45,8 @@ case!(Case {
     source: SOURCE,
     needs: Needs::NONE,
     run: |t| {
-        const ID: &str = "EFF-FILES-10";
         let fifo = t.directory()?.join("fifo");
         t.setup(Call::new("mkfifo()", nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600))))?;
-        let observer = Observer::open(t)?;
         let (thread, go) = (AtomicI32::new(0), AtomicBool::new(false));
         let number = AtomicI32::new(-1);
         std::thread::scope(|scope| {
@@ -63,10 +61,8 @@ case!(Case {
                 let opened = std::fs::File::open(&fifo).map(IntoRawFd::into_raw_fd);
                 let fd = t.setup(Call::io("open(fifo)", opened))?;
                 all([
-                    t.check(Call::seen("the number that open() gave", fd))
-                        .proves(ID)
-                        .is(number.load(Ordering::Acquire)),
-                    t.check(is_open(fd)).proves(ID).is(true),
+                    t.check(Call::seen("the number that open() gave", fd)).is(number.load(Ordering::Acquire)),
+                    t.check(is_open(fd)).is(true),
                 ])
             });
             while thread.load(Ordering::Acquire) == 0 {
@@ -82,7 +78,7 @@ case!(Case {
                 std::thread::yield_now();
             }
             let number = free;
-            let start = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
+            let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
             // Kept open: closing it would give another number free.
             let stat = t.setup(Call::io(format!("open({path})"), stat));
             let judged = stat
@@ -90,7 +86,7 @@ case!(Case {
                 .map_or_else(
                     |_| Err(t.broken("second thread", "cannot be watched")),
                     |_| match lowest_free() {
-                        Ok(next) if next != number => check_call(t, &observer, &start, Flags::FILES, ID),
+                        Ok(next) if next != number => t.unshare(Flags::FILES).from(start).prediction(),
                         other => {
                             Err(t.broken("lowest free number while the thread is in open()", format!("{other:?}")))
                         }
@@ -98,9 +94,9 @@ case!(Case {
                 )
                 .and_then(|_| {
                     all([
-                        t.check(is_open(number)).proves(ID).is(false),
-                        t.check(Call::new("the lowest free number in the copy", lowest_free())).proves(ID).is(number),
-                        t.check(unsound_descriptors()).proves(ID).is(vec![]),
+                        t.check(is_open(number)).is(false),
+                        t.check(Call::new("the lowest free number in the copy", lowest_free())).is(number),
+                        t.check(unsound_descriptors()).is(vec![]),
                     ])
                 });
             // Whatever came of it, the thread has to go on.
@@ -154,7 +150,6 @@ case!(Case {
         const ID: &str = "EFF-FILES-12";
         /// Below the usual limit on open files, and above what fs.nr_open is lowered to.
         const HIGH: i32 = 1000;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         // SAFETY: nothing of the case has such numbers.
         let duplicate = |number| Errno::result(unsafe { libc::dup3(0, number, libc::O_CLOEXEC) });
@@ -162,14 +157,13 @@ case!(Case {
         t.setup(Call::new("close()", nix::unistd::close(HIGH)))?;
         let path = Global::NrOpen.path();
         t.setup(Call::io(format!("write({path}, 64)"), std::fs::write(path, "64")))?;
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, Flags::FILES, ID, &[&peer])?;
+        t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         check_kcmp(t, &peer, Shared::Files, false, ID)?;
         t.setup(Call::new("dup3(0, 50)", duplicate(50)))?;
         let seen = peer.call(t, "fcntl(50, F_GETFD) by the peer", (), |()| {
             is_open(50).result().copied().map_err(|_| Errno::EPROTO)
         })?;
-        t.check(seen).proves(ID).is(false)
+        t.check(seen).is(false)
     }
 });
 
@@ -192,7 +186,7 @@ fn close_and_go(errand: &Errand) -> i64 {
 }
 
 fn leaves_or_not() -> Vec<Variant> {
-    vec![Variant::new("shared", 0), Variant::new("unshared", 1)]
+    vec![Variant::new("shared", 0u64), Variant::new("unshared", 1u64)]
 }
 
 case!(Case {
@@ -205,11 +199,10 @@ case!(Case {
     needs: Needs::NONE,
     variants: leaves_or_not,
     run: |t| {
-        const ID: &str = "EFF-FILES-14";
         let directory = t.directory()?.to_owned();
         t.setup(Call::new("chdir(the case's directory)", nix::unistd::chdir(&directory)))?;
         let file = t.setup(Call::io("open(file)", std::fs::File::create(directory.join("file"))))?;
-        let leaves = t.param() == 1;
+        let leaves = t.param::<u64>() == 1;
         let errand = Errand { leaves, descriptor: file.as_raw_fd() };
         let mask = || {
             let mask = nix::sys::stat::umask(Mode::empty());
@@ -218,15 +211,11 @@ case!(Case {
         };
         let before = mask();
         let end = in_vfork_child_sharing(t, Flags::FILES | Flags::FS, &errand, close_and_go)?;
-        t.check(Call::zero_on_success("unshare(CLONE_FILES|CLONE_FS) by a vfork child", end.result))
-            .proves(ID)
-            .succeeds()?;
+        t.check(Call::zero_on_success("unshare(CLONE_FILES|CLONE_FS) by a vfork child", end.result)).succeeds()?;
         let expected = if leaves { (true, directory, before) } else { (false, "/".into(), 0o123) };
         let fd = file.into_raw_fd();
         let open = t.setup(is_open(fd))?;
         let cwd = t.setup(Call::new("getcwd()", nix::unistd::getcwd()))?;
-        t.check(Call::seen("the parent's descriptor (whether open), cwd and umask", (open, cwd, mask())))
-            .proves(ID)
-            .is(expected)
+        t.check(Call::seen("the parent's descriptor (whether open), cwd and umask", (open, cwd, mask()))).is(expected)
     }
 });

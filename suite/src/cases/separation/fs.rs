@@ -3,7 +3,7 @@
 use crate::observe::Shared;
 use crate::prelude::*;
 use crate::sharing::probe::{Ground, Mark, check_apart, check_as_predicted, check_shared};
-use crate::tasks::side::{Side, check_call_beside, check_kcmp};
+use crate::tasks::side::{Side, check_kcmp};
 
 const SOURCE: &str = "2006 design document, 6 and 8 (3); unshare(2), CLONE_FS";
 
@@ -32,15 +32,13 @@ case!(Case {
     source: SOURCE,
     variants: each_mark,
     run: |t| {
-        let at = t.param() as usize;
+        let at = t.param::<u64>() as usize;
         let (mark, id) = (Mark::FS[at], ["EFF-FS-01", "EFF-FS-02", "EFF-FS-03"][at]);
         let ground = Ground::lay(t)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         let sides = (Side::Caller, Side::Peer(&peer));
         check_shared(t, &ground, mark, sides, "EFF-FS-04")?;
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, Flags::FS, "EFF-FS-05", &[&peer])?;
+        t.unshare(Flags::FS).beside(&[&peer]).proving("EFF-FS-05").as_predicted()?;
         check_apart(t, &ground, mark, sides, id)?;
         // The same seen from the other end (EFF-FS-07).
         check_apart(t, &ground, mark, (sides.1, sides.0), "EFF-FS-07")
@@ -55,11 +53,9 @@ case!(Case {
     source: "kcmp(2), KCMP_FS; unshare(2), CLONE_FS",
     needs: Needs::NONE.with(Feature::Kcmp),
     run: |t| {
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
         check_kcmp(t, &peer, Shared::Fs, true, "EFF-FS-06")?;
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, Flags::FS, "EFF-FS-06", &[&peer])?;
+        t.unshare(Flags::FS).beside(&[&peer]).as_predicted()?;
         check_kcmp(t, &peer, Shared::Fs, false, "EFF-FS-06")?;
         check_kcmp(t, &peer, Shared::Files, true, "EFF-FS-12")
     }
@@ -74,15 +70,13 @@ case!(Case {
     run: |t| {
         const ID: &str = "EFF-FS-08";
         let ground = Ground::lay(t)?;
-        let observer = Observer::open(t)?;
         let one = Peer::start(t, "first peer", Flags::FS)?;
         let two = Peer::start(t, "second peer", Flags::FS)?;
         let (caller, a, b) = (Side::Caller, Side::Peer(&one), Side::Peer(&two));
         for sides in [(caller, a), (caller, b), (a, b)] {
             check_shared(t, &ground, Mark::Cwd, sides, ID)?;
         }
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, Flags::FS, ID, &[&one, &two])?;
+        t.unshare(Flags::FS).beside(&[&one, &two]).as_predicted()?;
         for mark in [Mark::Cwd, Mark::Umask] {
             check_apart(t, &ground, mark, (caller, a), ID)?;
             check_apart(t, &ground, mark, (b, caller), ID)?;
@@ -93,14 +87,14 @@ case!(Case {
         }
         if t.facts().has(Feature::Kcmp) {
             let (a, b) = (one.pid().as_raw(), two.pid().as_raw());
-            t.check(observe::sharing(Shared::Fs, a, b)).proves(ID).is(true)?;
+            t.check(observe::sharing(Shared::Fs, a, b)).is(true)?;
         }
         Ok(())
     }
 });
 
 fn ways_to_leave() -> Vec<Variant> {
-    vec![Variant::new("exited", 0), Variant::new("unshared", 1)]
+    vec![Variant::new("exited", 0u64), Variant::new("unshared", 1u64)]
 }
 
 case!(Case {
@@ -113,11 +107,9 @@ case!(Case {
     run: |t| {
         const ID: &str = "EFF-FS-09";
         let ground = Ground::lay(t)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         check_shared(t, &ground, Mark::Cwd, (Side::Caller, Side::Peer(&peer)), "EFF-FS-04")?;
-        let start = model::Start::of(t.facts());
-        let peer = if t.param() == 0 {
+        let peer = if t.param::<u64>() == 0 {
             peer.end();
             None
         } else {
@@ -128,8 +120,8 @@ case!(Case {
             Some(peer)
         };
         let peers: Vec<_> = peer.iter().collect();
-        check_call_beside(t, &observer, &start, Flags::FS, ID, &peers)?;
-        check_call_beside(t, &observer, &start, Flags::FS, "RET-02", &peers)?;
+        t.unshare(Flags::FS).beside(&peers).proving(ID).as_predicted()?;
+        t.unshare(Flags::FS).beside(&peers).proving("RET-02").as_predicted()?;
         if let Some(peer) = &peer {
             check_apart(t, &ground, Mark::Cwd, (Side::Caller, Side::Peer(peer)), ID)?;
         }
@@ -147,7 +139,6 @@ case!(Case {
         use std::os::unix::fs::MetadataExt;
         const ID: &str = "EFF-FS-10";
         let ground = Ground::lay(t)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         let base = t.directory()?.join("cwd");
         let inode = |name: &str| {
@@ -159,8 +150,8 @@ case!(Case {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 t.name_task("second thread");
-                let threaded = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
-                check_call_beside(t, &observer, &threaded, Flags::FS, ID, &[&peer])?;
+                let threaded = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+                t.unshare(Flags::FS).from(threaded).beside(&[&peer]).proving(ID).as_predicted()?;
                 t.setup(Call::new("chdir(../21)", nix::unistd::chdir("../21")))?;
                 t.check(inode("/proc/thread-self/cwd")).proves(ID).is(apart)?;
                 t.check(inode("/proc/self/cwd")).proves(ID).is(start)
@@ -179,9 +170,9 @@ case!(Case {
 
 fn unrelated_flags() -> Vec<Variant> {
     let namespace = |flag: Flags, feature| {
-        Variant::new(flag.slug(), flag.0).proving(["EFF-FS-11"]).needing(Needs::ROOT.with(feature))
+        Variant::new(flag.slug(), flag).proving(["EFF-FS-11"]).needing(Needs::ROOT.with(feature))
     };
-    let other = |flag: Flags| Variant::new(flag.slug(), flag.0).proving(["EFF-FS-12"]);
+    let other = |flag: Flags| Variant::new(flag.slug(), flag).proving(["EFF-FS-12"]);
     vec![
         namespace(Flags::NEWUTS, Feature::UtsNs),
         namespace(Flags::NEWIPC, Feature::IpcNs),
@@ -205,14 +196,12 @@ case!(Case {
     source: SOURCE,
     variants: unrelated_flags,
     run: |t| {
-        let flags = Flags(t.param());
+        let flags = t.param::<Flags>();
         let id = if flags.intersects(Flags::PRIVILEGED) { "EFF-FS-11" } else { "EFF-FS-12" };
         let ground = Ground::lay(t)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         let sides = (Side::Caller, Side::Peer(&peer));
-        let start = model::Start::of(t.facts());
-        let prediction = check_call_beside(t, &observer, &start, flags, id, &[&peer])?;
+        let prediction = t.unshare(flags).beside(&[&peer]).proving(id).prediction()?;
         check_kcmp(t, &peer, Shared::Fs, true, id)?;
         for mark in Mark::FS.into_iter().filter(|mark| mark.is_possible(t.facts())) {
             check_as_predicted(t, &ground, mark, sides, &prediction, id)?;
@@ -222,7 +211,7 @@ case!(Case {
 });
 
 fn removed_cwd() -> Vec<Variant> {
-    vec![Variant::new("fs", Flags::FS.0), Variant::new("newns", Flags::NEWNS.0).needing(Needs::ROOT)]
+    vec![Variant::new("fs", Flags::FS), Variant::new("newns", Flags::NEWNS).needing(Needs::ROOT)]
 }
 
 case!(Case {
@@ -233,21 +222,18 @@ case!(Case {
     source: SOURCE,
     variants: removed_cwd,
     run: |t| {
-        const ID: &str = "EFF-FS-14";
-        let observer = Observer::open(t)?;
         let gone = t.directory()?.join("gone");
         t.setup(Call::io("mkdir(gone)", std::fs::create_dir(&gone)))?;
         t.setup(Call::new("chdir(gone)", nix::unistd::chdir(&gone)))?;
         t.setup(Call::io("rmdir(gone)", std::fs::remove_dir(&gone)))?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
-        let start = model::Start::of(t.facts());
         // The whole state is compared, and with it the inode of the current directory.
-        check_call_beside(t, &observer, &start, Flags(t.param()), ID, &[&peer])?;
+        t.unshare(t.param::<Flags>()).beside(&[&peer]).as_predicted()?;
         let cwd = || Call::new("getcwd()", nix::unistd::getcwd());
-        t.check(cwd()).proves(ID).fails_with(Errno::ENOENT)?;
+        t.check(cwd()).fails_with(Errno::ENOENT)?;
         // It is the caller's own now.
         t.setup(Call::new("chdir(/)", nix::unistd::chdir("/")))?;
         let call = peer.call(t, "getcwd() by the peer", (), |()| nix::unistd::getcwd().map(drop))?;
-        t.check(call).proves(ID).fails_with(Errno::ENOENT)
+        t.check(call).fails_with(Errno::ENOENT)
     }
 });

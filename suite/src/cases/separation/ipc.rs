@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::prelude::*;
-use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
+use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWIPC; ipc_namespaces(7)";
 
@@ -69,9 +69,8 @@ fn each_kind() -> Vec<Variant> {
 }
 
 #[track_caller]
-fn separate(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
-    let start = model::Start::of(t.facts());
-    check_call_beside(t, observer, &start, Flags::NEWIPC, requirement, &[peer]).map(drop)
+fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
+    t.unshare(Flags::NEWIPC).beside(&[peer]).proving(requirement).as_predicted()
 }
 
 case!(Case {
@@ -85,8 +84,7 @@ case!(Case {
     needs: NEEDS,
     variants: each_kind,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
-        let (kind, _, name) = KINDS[t.param() as usize];
-        let observer = Observer::open(t)?;
+        let (kind, _, name) = KINDS[t.param::<u64>() as usize];
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let find = |side: Side, key: i32| side.ask(t, &format!("{name}(key {key:#x})"), (kind, key, false), get);
@@ -101,7 +99,7 @@ case!(Case {
         let id = t.setup(call)?;
         t.check(find(caller, KEY)?).proves("EFF-IPC-01").is(id)?;
         t.check(find(other, OTHER_KEY)?).proves("EFF-IPC-01").is(first)?;
-        separate(t, &observer, "EFF-IPC-01", &peer)?;
+        separate(t, "EFF-IPC-01", &peer)?;
         for key in [KEY, OTHER_KEY] {
             t.check(find(caller, key)?).proves("EFF-IPC-01").fails_with(Errno::ENOENT)?;
         }
@@ -154,7 +152,6 @@ case!(Case {
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         const ID: &str = "EFF-IPC-03";
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let id = t.setup(Call::new("shmget()", get((Kind::Memory, KEY, true))))?;
@@ -162,16 +159,16 @@ case!(Case {
         let there = other.must(t, "shmat()", id, attach)?;
         let attachments = || other.ask(t, "shm_nattch of IPC_STAT", (Kind::Memory, id), stat);
         t.setup(Call::new("write(segment)", exchange((here, 1))))?;
-        t.check(attachments()?).proves(ID).is(2)?;
-        separate(t, &observer, ID, &peer)?;
-        t.check(attachments()?).proves(ID).is(2)?;
+        t.check(attachments()?).is(2)?;
+        separate(t, ID, &peer)?;
+        t.check(attachments()?).is(2)?;
         for (side, address, new, old) in [(other, there, 2, 1), (caller, here, 3, 2), (other, there, 4, 3)] {
-            t.check(side.ask(t, "what is in the segment, read", (address, new), exchange)?).proves(ID).is(old)?;
+            t.check(side.ask(t, "what is in the segment, read", (address, new), exchange)?).is(old)?;
         }
-        t.check(caller.ask(t, "shmdt()", here, detach)?).proves(ID).succeeds()?;
-        t.check(attachments()?).proves(ID).is(1)?;
-        t.check(other.ask(t, "shmdt()", there, detach)?).proves(ID).succeeds()?;
-        t.check(attachments()?).proves(ID).is(0)
+        t.check(caller.ask(t, "shmdt()", here, detach)?).succeeds()?;
+        t.check(attachments()?).is(1)?;
+        t.check(other.ask(t, "shmdt()", there, detach)?).succeeds()?;
+        t.check(attachments()?).is(0)
     })
 });
 
@@ -216,11 +213,10 @@ case!(Case {
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         const ID: &str = "EFF-IPC-06";
         let queue = t.setup(Call::new("mq_open(O_CREAT)", open_queue(true)))?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         other.must(t, "mq_open()", false, open_queue)?;
-        separate(t, &observer, ID, &peer)?;
+        separate(t, ID, &peer)?;
         t.check(caller.ask(t, "mq_open()", false, open_queue)?).proves(ID).fails_with(Errno::ENOENT)?;
         t.check(other.ask(t, "mq_open()", false, open_queue)?).proves(ID).succeeds()?;
         for (from, to, byte) in [(caller, other, 1), (other, caller, 2)] {

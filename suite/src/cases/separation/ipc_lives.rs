@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use crate::observe::nsfd::open_link;
 use crate::place::sysctl;
 use crate::prelude::*;
-use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
+use crate::tasks::side::{Side, in_own_namespaces};
 
 const NEEDS: Needs = Needs::ROOT.with(Feature::SysvIpc).with(Feature::IpcNs);
 
@@ -16,9 +16,8 @@ const NEEDS_SETTINGS: Needs = NEEDS.with(Feature::InitialRoot);
 const RMID_FORCED: &str = "/proc/sys/kernel/shm_rmid_forced";
 
 #[track_caller]
-fn separate(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
-    let start = model::Start::of(t.facts());
-    check_call_beside(t, observer, &start, Flags::NEWIPC, requirement, &[peer]).map(drop)
+fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
+    t.unshare(Flags::NEWIPC).beside(&[peer]).proving(requirement).as_predicted()
 }
 
 /// A new segment without a key.
@@ -49,8 +48,8 @@ fn detach(address: usize) -> Result<(), Errno> {
 
 fn forced_or_not() -> Vec<Variant> {
     vec![
-        Variant::new("forced", 1).proving(["EFF-IPC-08"]).needing(NEEDS_SETTINGS),
-        Variant::new("not_forced", 0).proving(["EFF-IPC-09"]),
+        Variant::new("forced", 1u64).proving(["EFF-IPC-08"]).needing(NEEDS_SETTINGS),
+        Variant::new("not_forced", 0u64).proving(["EFF-IPC-09"]),
     ]
 }
 
@@ -64,13 +63,12 @@ case!(Case {
     needs: NEEDS,
     variants: forced_or_not,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
-        let forced = t.param() == 1;
+        let forced = t.param::<u64>() == 1;
         let id = if forced { "EFF-IPC-08" } else { "EFF-IPC-09" };
         if forced {
             sysctl::must_be_writable(t, RMID_FORCED)?;
             t.setup(Call::new(format!("write({RMID_FORCED}, 1)"), sysctl::write(RMID_FORCED, "1")))?;
         }
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let make = |side: Side| side.must(t, "shmget()", (), new_segment);
@@ -84,7 +82,7 @@ case!(Case {
             false => t.check(call).proves(id).succeeds().map(drop),
         };
         gone(look("a segment before the call", alone)?, false)?;
-        separate(t, &observer, id, &peer)?;
+        separate(t, id, &peer)?;
         gone(look("a segment that nobody has attached", alone)?, forced)?;
         gone(look("a segment that the caller has attached", held_here)?, false)?;
         gone(look("a segment that the peer has attached", held_there)?, false)?;
@@ -103,9 +101,8 @@ case!(Case {
     proves: &["EFF-IPC-12"],
     source: "kernel, ipc/shm.c (corrected in 5.16)",
     needs: NEEDS_SETTINGS,
-    variants: || vec![Variant::new("exit", 0), Variant::new("unshare", 1)],
+    variants: || vec![Variant::new("exit", 0u64), Variant::new("unshare", 1u64)],
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
-        const ID: &str = "EFF-IPC-12";
         sysctl::must_be_writable(t, RMID_FORCED)?;
         let near = Peer::start(t, "task in the first namespace", Flags::NONE)?;
         let far = Peer::start(t, "task in the second namespace", Flags::NEWIPC)?;
@@ -113,7 +110,7 @@ case!(Case {
             peer.setup(t, "write(shm_rmid_forced, 1)", (), |()| sysctl::write(RMID_FORCED, "1"))?;
         }
         let second = t.setup(Call::new("open(ns/ipc)", open_link(far.pid(), Ns::Ipc)))?;
-        let by_unshare = t.param() == 1;
+        let by_unshare = t.param::<u64>() == 1;
         // The one that leaves lives on, so that what unshare did is not mistaken for what exit does.
         let maker = Peer::start(t, "maker", Flags::NONE)?;
         let (a, b) = maker.setup(t, "shmget(), setns(second), shmget()", second.as_raw_fd(), |second| {
@@ -125,8 +122,8 @@ case!(Case {
         let look = |peer: &Peer, id: i32| {
             peer.call(t, &format!("IPC_STAT of what was made there, by the {}", peer.name()), id, attachments)
         };
-        t.check(look(&near, a)?).proves(ID).is(0)?;
-        t.check(look(&far, b)?).proves(ID).is(0)?;
+        t.check(look(&near, a)?).is(0)?;
+        t.check(look(&far, b)?).is(0)?;
         if by_unshare {
             let call = maker.call(t, "unshare(CLONE_NEWIPC) by the maker", (), |()| {
                 unshare(Flags::NEWIPC).result().copied().map_err(|failure| match failure {
@@ -134,14 +131,11 @@ case!(Case {
                     Failure::Returned(_) => Errno::EPROTO,
                 })
             })?;
-            t.check(call).proves(ID).succeeds()?;
+            t.check(call).succeeds()?;
         } else {
             maker.end();
         }
-        all([
-            t.check(look(&near, a)?).proves(ID).fails_with(Errno::EINVAL),
-            t.check(look(&far, b)?).proves(ID).fails_with(Errno::EINVAL),
-        ])
+        all([t.check(look(&near, a)?).fails_with(Errno::EINVAL), t.check(look(&far, b)?).fails_with(Errno::EINVAL)])
     })
 });
 
@@ -195,16 +189,15 @@ case!(Case {
                 t.broken("settings of the old namespace after they were written", format!("{same:?} as before"))
             );
         }
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, &observer, ID, &peer)?;
+        separate(t, ID, &peer)?;
         // One by one, so that a report names those that differ.
         let new = t.setup(Call::new("read(settings)", settings(())))?;
         all(new.into_iter().zip(&defaults).map(|((path, value), (_, default))| {
-            t.check(Call::seen(format!("{path} in the new namespace"), value)).proves(ID).is(default.clone())
+            t.check(Call::seen(format!("{path} in the new namespace"), value)).is(default.clone())
         }))?;
         t.setup(Call::new("write(msgmax, 8888)", sysctl::write(SETTINGS[0].0, "8888")))?;
         let old = peer.setup(t, "read(settings) in the old namespace", (), settings)?;
-        t.check(Call::seen("settings of the old namespace", old)).proves(ID).is(changed)
+        t.check(Call::seen("settings of the old namespace", old)).is(changed)
     })
 });

@@ -9,12 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::observe::mounts::new_directory;
 use crate::place::privilege::become_somebody_else;
 use crate::prelude::*;
-use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
+use crate::tasks::side::{Side, in_own_namespaces};
 
 #[track_caller]
-fn separate(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
-    let start = model::Start::of(t.facts());
-    check_call_beside(t, observer, &start, Flags::NEWIPC, requirement, &[peer]).map(drop)
+fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
+    t.unshare(Flags::NEWIPC).beside(&[peer]).proving(requirement).as_predicted()
 }
 
 /// Makes a queue of this name for one message, of so many bytes. Gives its descriptor.
@@ -56,7 +55,6 @@ case!(Case {
                 Call::new("mount(mqueue)", mounted)
             };
             t.setup(mount_at(&old))?;
-            let observer = Observer::open(t)?;
             let peer = Peer::start(t, "peer", Flags::NONE)?;
             let (caller, other) = (Side::Caller, Side::Peer(&peer));
             let make = |side: Side, name: &str| side.must(t, "mq_open(O_CREAT)", (name.to_owned(), 8), make_queue);
@@ -64,13 +62,13 @@ case!(Case {
                 side.ask(t, &format!("queues in the mount made {which} the call, listed"), directory.clone(), names_in)
             };
             make(caller, "first")?;
-            separate(t, &observer, ID, &peer)?;
+            separate(t, ID, &peer)?;
             make(caller, "inside")?;
             make(other, "outside")?;
-            t.check(mount_at(&new).called("mount(mqueue) after the call")).proves(ID).succeeds()?;
+            t.check(mount_at(&new).called("mount(mqueue) after the call")).succeeds()?;
             for side in [caller, other] {
-                t.check(list(side, &old, "before")?).proves(ID).is(vec!["first".to_owned(), "outside".to_owned()])?;
-                t.check(list(side, &new, "after")?).proves(ID).is(vec!["inside".to_owned()])?;
+                t.check(list(side, &old, "before")?).is(vec!["first".to_owned(), "outside".to_owned()])?;
+                t.check(list(side, &new, "after")?).is(vec!["inside".to_owned()])?;
             }
             Ok(())
         })
@@ -131,8 +129,8 @@ fn make_charged(kind: Charged) -> Result<(), Errno> {
 
 fn kinds_of_objects() -> Vec<Variant> {
     vec![
-        Variant::new("queue", 0).needing(Needs::NONE.with(Feature::PosixMqueue)),
-        Variant::new("segment", 1).needing(Needs::NONE.with(Feature::SysvIpc)),
+        Variant::new("queue", 0u64).needing(Needs::NONE.with(Feature::PosixMqueue)),
+        Variant::new("segment", 1u64).needing(Needs::NONE.with(Feature::SysvIpc)),
     ]
 }
 
@@ -153,8 +151,7 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::IpcNs).with(Feature::InitialRoot).with(Feature::SecondUser),
     variants: kinds_of_objects,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
-        const ID: &str = "EFF-IPC-11";
-        let (kind, refusal) = match t.param() {
+        let (kind, refusal) = match t.param::<u64>() {
             0 => (Charged::Queue, Errno::EMFILE),
             _ => (Charged::Segment, Errno::ENOMEM),
         };
@@ -163,20 +160,18 @@ case!(Case {
             let own = unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o600) };
             t.setup(Call::new("shmget()", Errno::result(own)))?;
         }
-        let observer = Observer::open(t)?;
         let before = lists();
         become_somebody_else(t, t.facts().capabilities & !CAP_IPC_LOCK)?;
         t.setup(Call::new("setrlimit(room for one object)", limit_to_one(kind)))?;
         // Where the next object is to be made; its namespace is clone(2)'s.
         let elsewhere = Peer::start(t, "task elsewhere", Flags::NEWIPC)?;
         let inside = t.spawn("caller", |t| {
-            let start = model::Start::of(t.facts());
-            check_call_beside(t, &observer, &start, Flags::NEWIPC, ID, &[])?;
+            t.unshare(Flags::NEWIPC).as_predicted()?;
             t.setup(Call::new("making an object in the new namespace", make_charged(kind)))?;
             // While the namespace lives, its object counts.
             let second =
                 elsewhere.call(t, "making another elsewhere, while the new namespace lives", kind, make_charged)?;
-            t.check(second).proves(ID).fails_with(refusal)
+            t.check(second).fails_with(refusal)
         })?;
         inside.join(t)?;
         // A namespace is taken apart a little later than its last task ends (RULE-05).
@@ -187,7 +182,7 @@ case!(Case {
             std::thread::sleep(Duration::from_millis(2));
             made = make()?;
         }
-        t.check(made).proves(ID).succeeds()?;
-        t.check(Call::seen("/proc/sysvipc/{shm,sem,msg} of the old namespace", lists())).proves(ID).is(before)
+        t.check(made).succeeds()?;
+        t.check(Call::seen("/proc/sysvipc/{shm,sem,msg} of the old namespace", lists())).is(before)
     })
 });

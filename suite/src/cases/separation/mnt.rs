@@ -12,7 +12,7 @@ use crate::observe::mounts::{MountLine, is_mounted, mount_at, mounts, new_direct
 use crate::observe::nsfd::open_link;
 use crate::prelude::*;
 use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
-use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
+use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "2006 design document, 7.2 and 8 (3); unshare(2), CLONE_NEWNS; mount_namespaces(7)";
 
@@ -48,9 +48,8 @@ fn new_mount(t: &Test, name: &str, propagation: MsFlags) -> Done<String> {
 
 /// Calls unshare(2), judged in all its effects on caller and peer.
 #[track_caller]
-fn separate(t: &Test, observer: &Observer, flags: Flags, requirement: &'static str, peer: &Peer) -> Done {
-    let start = model::Start::of(t.facts());
-    check_call_beside(t, observer, &start, flags, requirement, &[peer]).map(drop)
+fn separate(t: &Test, flags: Flags, requirement: &'static str, peer: &Peer) -> Done {
+    t.unshare(flags).beside(&[peer]).proving(requirement).as_predicted()
 }
 
 /// The ID of the mount that a path leads to, by statx(2).
@@ -81,14 +80,13 @@ case!(Case {
         const ID: &str = "EFF-MNT-01";
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        let start = model::Start::of(t.facts());
         // Held open, so that their inode numbers are not given to others (the kernel reuses those
         // of namespaces that are gone).
         let hold = || t.setup(Call::new("open(ns/mnt)", open_link("thread-self", Ns::Mnt)));
         let mut held = vec![hold()?];
         let mut seen = vec![observer.namespace_inode(Ns::Mnt)];
         for _ in 0..3 {
-            check_call_beside(t, &observer, &start, Flags::NEWNS, ID, &[&peer])?;
+            t.unshare(Flags::NEWNS).beside(&[&peer]).proving(ID).as_predicted()?;
             let known = seen.clone();
             let new = t
                 .check(observer.namespace(Ns::Mnt))
@@ -145,19 +143,18 @@ case!(Case {
         new_mount(t, "tree/b", MsFlags::MS_SHARED)?;
         let over = Call::new("mount(tmpfs, tree/b) again", mount_tmpfs(format!("{below}/b")));
         t.setup(over)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = t.setup(Call::new("read(mountinfo)", mounts()))?;
-        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+        separate(t, Flags::NEWNS, ID, &peer)?;
         let after = t.setup(Call::new("read(mountinfo)", mounts()))?;
         let (original, copy) = (tree(&before), tree(&after));
         let count = Call::seen("number of mounts in the copy", after.len());
         let reused: Vec<_> = after.iter().filter(|new| before.iter().any(|old| old.id == new.id)).collect();
         all([
-            t.check(count).proves(ID).is(before.len()),
-            t.check(Call::seen("mounts that the copy lacks", lacking(&original, &copy))).proves(ID).is(vec![]),
-            t.check(Call::seen("mounts that only the copy has", lacking(&copy, &original))).proves(ID).is(vec![]),
-            t.check(Call::seen("mounts of the copy with an ID of the original", reused)).proves(ID).is(vec![]),
+            t.check(count).is(before.len()),
+            t.check(Call::seen("mounts that the copy lacks", lacking(&original, &copy))).is(vec![]),
+            t.check(Call::seen("mounts that only the copy has", lacking(&copy, &original))).is(vec![]),
+            t.check(Call::seen("mounts of the copy with an ID of the original", reused)).is(vec![]),
         ])
     })
 });
@@ -173,18 +170,17 @@ case!(Case {
         const ID: &str = "EFF-MNT-03";
         let ground = Ground::lay(t)?;
         let (one, two) = (new_mount(t, "one", MsFlags::MS_PRIVATE)?, new_mount(t, "two", MsFlags::MS_PRIVATE)?);
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let sides = (Side::Caller, Side::Peer(&peer));
         check_shared(t, &ground, Mark::Mount, sides, ID)?;
-        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+        separate(t, Flags::NEWNS, ID, &peer)?;
         check_apart(t, &ground, Mark::Mount, sides, ID)?;
         check_apart(t, &ground, Mark::Mount, (sides.1, sides.0), ID)?;
         for (point, acting, watching) in [(one, sides.0, sides.1), (two, sides.1, sides.0)] {
             acting.must(t, "umount()", point.clone(), unmount)?;
             for (side, expected) in [(acting, false), (watching, true)] {
                 let text = "whether the unmounted file system is still there, as seen";
-                t.check(side.ask(t, text, point.clone(), is_mounted)?).proves(ID).is(expected)?;
+                t.check(side.ask(t, text, point.clone(), is_mounted)?).is(expected)?;
             }
         }
         Ok(())
@@ -201,12 +197,11 @@ case!(Case {
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "EFF-MNT-04";
         let point = new_mount(t, "shared", MsFlags::MS_SHARED)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
-        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+        separate(t, Flags::NEWNS, ID, &peer)?;
         let after = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
-        t.check(Call::seen("propagation of the copy", after.propagation)).proves(ID).is(before.propagation)?;
+        t.check(Call::seen("propagation of the copy", after.propagation)).is(before.propagation)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         for (name, acting, watching) in [("a", caller, other), ("b", other, caller)] {
             let below = new_directory(t, &format!("shared/{name}"))?;
@@ -214,10 +209,9 @@ case!(Case {
             let look = || {
                 watching.ask(t, &format!("whether what {acting} mounted is there, as seen"), below.clone(), is_mounted)
             };
-            t.check(look()?).proves(ID).is(true)?;
+            t.check(look()?).is(true)?;
             watching.must(t, "umount(below)", below.clone(), unmount)?;
             t.check(acting.ask(t, "whether what the other unmounted is there, as seen", below.clone(), is_mounted)?)
-                .proves(ID)
                 .is(false)?;
         }
         Ok(())
@@ -225,7 +219,7 @@ case!(Case {
 });
 
 fn ways_to_a_user_namespace() -> Vec<Variant> {
-    vec![Variant::new("in_one_call", 0), Variant::new("one_after_the_other", 1)]
+    vec![Variant::new("in_one_call", 0u64), Variant::new("one_after_the_other", 1u64)]
 }
 
 case!(Case {
@@ -242,14 +236,13 @@ case!(Case {
         for name in ["a", "b"] {
             new_directory(t, &format!("shared/{name}"))?;
         }
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
-        if t.param() == 0 {
-            separate(t, &observer, Flags::NEWUSER | Flags::NEWNS, ID, &peer)?;
+        if t.param::<u64>() == 0 {
+            separate(t, Flags::NEWUSER | Flags::NEWNS, ID, &peer)?;
         } else {
-            separate(t, &observer, Flags::NEWUSER, ID, &peer)?;
-            separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+            separate(t, Flags::NEWUSER, ID, &peer)?;
+            separate(t, Flags::NEWNS, ID, &peer)?;
         }
         let after = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
         t.check(Call::seen("peer group of the copy (shared:)", after.group("shared"))).proves(ID).is(None)?;
@@ -290,7 +283,6 @@ case!(Case {
             }
             points.push(point);
         }
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let look = |point: &String| t.setup(Call::new("read(mountinfo)", mount_at(point.clone())));
         let before = points.iter().map(look).collect::<Done<Vec<_>>>()?;
@@ -299,12 +291,11 @@ case!(Case {
         if kinds != [(false, false), (true, false), (false, true), (true, true)] {
             return Err(t.broken("propagation types (shared, slave) before the call", format!("{kinds:?}")));
         }
-        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+        separate(t, Flags::NEWNS, ID, &peer)?;
         for (point, old) in points.iter().zip(&before) {
             let new = look(point)?;
             let name = Path::new(point).file_name().unwrap_or_default().display().to_string();
             t.check(Call::seen(format!("propagation of the copy of the mount \"{name}\""), new.propagation))
-                .proves(ID)
                 .is(old.propagation.clone())?;
         }
         // And it works: the copies of the slaves receive from the master, the private one nothing.
@@ -314,7 +305,7 @@ case!(Case {
         for (name, expected) in [("master", true), ("slave", true), ("both", true)] {
             let point = t.directory()?.join(name).join("below").to_string_lossy().into_owned();
             let text = format!("whether {name}/below is mounted on, as seen");
-            t.check(caller.ask(t, &text, point, is_mounted)?).proves(ID).is(expected)?;
+            t.check(caller.ask(t, &text, point, is_mounted)?).is(expected)?;
         }
         Ok(())
     })
@@ -334,20 +325,18 @@ case!(Case {
         let bind_it = |side: Side, what: &str| {
             side.ask(t, &format!("mount({what}, MS_BIND)"), (point.clone(), elsewhere.clone()), bind)
         };
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        t.check(bind_it(Side::Caller, "an unbindable mount")?).proves(ID).fails_with(Errno::EINVAL)?;
-        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+        t.check(bind_it(Side::Caller, "an unbindable mount")?).fails_with(Errno::EINVAL)?;
+        separate(t, Flags::NEWNS, ID, &peer)?;
         let there = Call::new("whether the unbindable mount was copied", is_mounted(point.clone()));
-        t.check(there).proves(ID).is(true)?;
+        t.check(there).is(true)?;
         all([
-            t.check(bind_it(Side::Caller, "the copy of an unbindable mount")?).proves(ID).fails_with(Errno::EINVAL),
-            t.check(bind_it(Side::Peer(&peer), "the original unbindable mount")?).proves(ID).fails_with(Errno::EINVAL),
+            t.check(bind_it(Side::Caller, "the copy of an unbindable mount")?).fails_with(Errno::EINVAL),
+            t.check(bind_it(Side::Peer(&peer), "the original unbindable mount")?).fails_with(Errno::EINVAL),
             t.check(
                 Call::new("propagation of the copy of an unbindable mount", mount_at(point.clone()))
                     .map(|line| line.propagation),
             )
-            .proves(ID)
             .is(vec!["unbindable".to_owned()]),
         ])
     })
@@ -365,23 +354,21 @@ case!(Case {
         let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
         let below = new_directory(t, "inner/here/below")?;
         t.setup(Call::new("chdir(inner/here)", chdir(format!("{point}/here").as_str())))?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
-        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+        separate(t, Flags::NEWNS, ID, &peer)?;
         for path in [".", "/"] {
-            let id =
-                t.check(Call::new(format!("statx({path}, STATX_MNT_ID)"), mount_id(path))).proves(ID).succeeds()?;
+            let id = t.check(Call::new(format!("statx({path}, STATX_MNT_ID)"), mount_id(path))).succeeds()?;
             for (side, expected) in [(Side::Caller, true), (Side::Peer(&peer), false)] {
                 let text = format!("whether mountinfo lists the mount of the caller's {path}, read");
-                t.check(side.ask(t, &text, id, is_listed)?).proves(ID).is(expected)?;
+                t.check(side.ask(t, &text, id, is_listed)?).is(expected)?;
             }
         }
         let cwd = Call::new("getcwd()", nix::unistd::getcwd());
-        t.check(cwd).proves(ID).is(PathBuf::from(format!("{point}/here")))?;
-        t.check(Call::new("mount(tmpfs, ./below)", mount_tmpfs("./below".to_owned()))).proves(ID).succeeds()?;
+        t.check(cwd).is(PathBuf::from(format!("{point}/here")))?;
+        t.check(Call::new("mount(tmpfs, ./below)", mount_tmpfs("./below".to_owned()))).succeeds()?;
         for (side, expected) in [(Side::Caller, true), (Side::Peer(&peer), false)] {
             let text = "whether ./below is mounted on, as seen";
-            t.check(side.ask(t, text, below.clone(), is_mounted)?).proves(ID).is(expected)?;
+            t.check(side.ask(t, text, below.clone(), is_mounted)?).is(expected)?;
         }
         Ok(())
     })
@@ -400,20 +387,18 @@ case!(Case {
         let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
         new_directory(t, "inner/below")?;
         let directory = t.setup(Call::io("open(inner)", std::fs::File::open(&point)))?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let old = t.setup(Call::new("statx(inner)", mount_id(&point)))?;
-        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
-        t.check(Call::new("fchdir(opened before)", nix::unistd::fchdir(directory.as_fd()))).proves(ID).succeeds()?;
-        t.check(Call::new("statx(., STATX_MNT_ID)", mount_id("."))).proves(ID).is(old)?;
-        t.check(Call::io("stat(below)", std::fs::metadata("below").map(|m| m.is_dir()))).proves(ID).is(true)?;
+        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.check(Call::new("fchdir(opened before)", nix::unistd::fchdir(directory.as_fd()))).succeeds()?;
+        t.check(Call::new("statx(., STATX_MNT_ID)", mount_id("."))).is(old)?;
+        t.check(Call::io("stat(below)", std::fs::metadata("below").map(|m| m.is_dir()))).is(true)?;
         t.check(Call::new("mount(tmpfs, below) on the old mount", mount_tmpfs("below".to_owned())))
-            .proves(ID)
             .fails_with(Errno::EINVAL)?;
         // By its path it is the new one.
         t.setup(Call::new("chdir(inner)", chdir(point.as_str())))?;
-        t.check(Call::new("statx(., STATX_MNT_ID)", mount_id("."))).proves(ID).is_not(old)?;
-        t.check(Call::new("mount(tmpfs, below) on the copy", mount_tmpfs("below".to_owned()))).proves(ID).succeeds()
+        t.check(Call::new("statx(., STATX_MNT_ID)", mount_id("."))).is_not(old)?;
+        t.check(Call::new("mount(tmpfs, below) on the copy", mount_tmpfs("below".to_owned()))).succeeds()
     })
 });
 
@@ -436,7 +421,6 @@ case!(Case {
         t.setup(Call::new("sched_setaffinity(this CPU)", stay_on_this_cpu()))?;
         in_own_namespaces(t, Flags::NEWNS, |t| {
             const ID: &str = "EFF-MNT-11";
-            let observer = Observer::open(t)?;
             let peer = Peer::start(t, "peer", Flags::NONE)?;
             let younger = Peer::start(t, "task in a younger namespace", Flags::NEWNS)?;
             let mut points = Vec::new();
@@ -451,11 +435,11 @@ case!(Case {
                 t.setup(Call::new(format!("mount({link}, MS_BIND)"), bind((link, point.clone()))))?;
                 points.push((ns, point, copied));
             }
-            separate(t, &observer, Flags::NEWNS, ID, &peer)?;
+            separate(t, Flags::NEWNS, ID, &peer)?;
             for (ns, point, copied) in points {
                 let text = format!("whether a bind mount of ns/{} is there, as seen", ns.link());
                 for (side, expected) in [(Side::Caller, copied), (Side::Peer(&peer), true)] {
-                    t.check(side.ask(t, &text, point.clone(), is_mounted)?).proves(ID).is(expected)?;
+                    t.check(side.ask(t, &text, point.clone(), is_mounted)?).is(expected)?;
                 }
             }
             Ok(())
@@ -472,14 +456,11 @@ case!(Case {
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "EFF-MNT-14";
         let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, &observer, Flags::NEWNS, ID, &peer)?;
-        t.check(Call::new("umount(a copied mount)", unmount(point.clone()))).proves(ID).succeeds()?;
+        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.check(Call::new("umount(a copied mount)", unmount(point.clone()))).succeeds()?;
         for (side, expected) in [(Side::Caller, false), (Side::Peer(&peer), true)] {
-            t.check(side.ask(t, "whether it is mounted, as seen", point.clone(), is_mounted)?)
-                .proves(ID)
-                .is(expected)?;
+            t.check(side.ask(t, "whether it is mounted, as seen", point.clone(), is_mounted)?).is(expected)?;
         }
         Ok(())
     })
@@ -500,7 +481,6 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-16";
         let (theirs, ours) = (new_directory(t, "theirs")?, new_directory(t, "ours")?);
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
@@ -515,24 +495,20 @@ case!(Case {
             let thread = scope.spawn(|| {
                 t.name_task("second thread");
                 let (answered, tell) = (answered, tell);
-                let start = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
-                check_call_beside(t, &observer, &start, Flags::NEWNS, ID, &[&peer])?;
-                t.check(Call::new("mount(tmpfs, theirs)", mount_tmpfs(theirs.clone()))).proves(ID).succeeds()?;
+                let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+                t.unshare(Flags::NEWNS).from(start).beside(&[&peer]).as_predicted()?;
+                t.check(Call::new("mount(tmpfs, theirs)", mount_tmpfs(theirs.clone()))).succeeds()?;
                 t.check(Call::seen("mount namespace of the second thread", view(&theirs)))
-                    .proves(ID)
                     .holds("another namespace, with the mount", |view| {
                         view.mounted && view.namespace != before.namespace
                     })?;
                 let _ = tell.send(());
                 let _: Result<(), _> = answered.recv();
-                t.check(Call::new("whether what the first thread mounted is there", is_mounted(ours.clone())))
-                    .proves(ID)
-                    .is(false)
+                t.check(Call::new("whether what the first thread mounted is there", is_mounted(ours.clone()))).is(false)
             });
             let first = match told.recv() {
                 Ok(()) => all([
                     t.check(Call::seen("mount namespace of the first thread", view(&theirs)))
-                        .proves(ID)
                         .is(View { namespace: before.namespace, mounted: false }),
                     t.setup(Call::new("mount(tmpfs, ours)", mount_tmpfs(ours.clone()))),
                 ]),
@@ -554,22 +530,20 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-17";
         let point = new_mount(t, "jail", MsFlags::MS_PRIVATE)?;
         new_directory(t, "jail/root/below")?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.setup(Call::new("chroot(jail/root)", chroot(format!("{point}/root").as_str())))?;
         t.setup(Call::new("chdir(/)", chdir("/")))?;
-        let start = model::Start { chrooted: true, ..model::Start::of(t.facts()) };
-        check_call_beside(t, &observer, &start, Flags::NEWNS, ID, &[&peer])?;
-        t.check(Call::new("mount(tmpfs, /below)", mount_tmpfs("/below".to_owned()))).proves(ID).succeeds()?;
+        let start = Start { chrooted: true, ..Start::of(t.facts()) };
+        t.unshare(Flags::NEWNS).from(start).beside(&[&peer]).as_predicted()?;
+        t.check(Call::new("mount(tmpfs, /below)", mount_tmpfs("/below".to_owned()))).succeeds()?;
         let seen = peer.call(
             t,
             "whether jail/root/below is mounted on, as seen by the peer",
             format!("{point}/root/below"),
             is_mounted,
         )?;
-        t.check(seen).proves(ID).is(false)
+        t.check(seen).is(false)
     })
 });

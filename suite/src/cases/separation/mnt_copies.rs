@@ -14,7 +14,7 @@ use nix::unistd::{chdir, chroot};
 
 use crate::observe::mounts::{self, MountLine, mounts_of, new_directory};
 use crate::prelude::*;
-use crate::tasks::side::{check_call_beside, in_own_namespaces};
+use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWNS; mount_namespaces(7); kernel, fs/namespace.c";
 
@@ -31,18 +31,16 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-09";
         let point = new_directory(t, "inner")?;
         t.setup(mount_tmpfs(&point))?;
         t.setup(Call::new("chdir(inner)", chdir(point.as_str())))?;
         t.setup(Call::new("umount(inner, MNT_DETACH)", umount2(point.as_str(), MntFlags::MNT_DETACH)))?;
         t.setup(Call::io("write(./before)", std::fs::write("before", "text")))?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
-        let start = model::Start { cwd_detached: true, ..model::Start::of(t.facts()) };
-        check_call_beside(t, &observer, &start, Flags::NEWNS, ID, &[&peer])?;
-        t.check(Call::io("read(./before)", std::fs::read_to_string("before"))).proves(ID).is("text".to_owned())?;
-        t.check(Call::io("write(./after)", std::fs::write("after", "text"))).proves(ID).succeeds()
+        let start = Start { cwd_detached: true, ..Start::of(t.facts()) };
+        t.unshare(Flags::NEWNS).from(start).beside(&[&peer]).as_predicted()?;
+        t.check(Call::io("read(./before)", std::fs::read_to_string("before"))).is("text".to_owned())?;
+        t.check(Call::io("write(./after)", std::fs::write("after", "text"))).succeeds()
     })
 });
 
@@ -63,7 +61,11 @@ fn census(list: &[MountLine]) -> BTreeMap<(String, Option<String>), usize> {
 }
 
 fn odd_trees() -> Vec<Variant> {
-    vec![Variant::new("overmounted_root", 0), Variant::new("root_on_covered_mount", 1), Variant::new("thousands", 2)]
+    vec![
+        Variant::new("overmounted_root", 0u64),
+        Variant::new("root_on_covered_mount", 1u64),
+        Variant::new("thousands", 2u64),
+    ]
 }
 
 case!(Case {
@@ -76,14 +78,12 @@ case!(Case {
     needs: Needs::ROOT,
     variants: odd_trees,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-21";
         let point = new_directory(t, "inner")?;
         t.setup(mount_tmpfs(&point))?;
-        let observer = Observer::open(t)?;
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
-        let mut start = model::Start::of(t.facts());
+        let mut start = Start::of(t.facts());
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        match t.param() {
+        match t.param::<u64>() {
             0 => t.setup(mount_tmpfs("/"))?,
             1 => {
                 new_directory(t, "inner/below")?;
@@ -110,15 +110,15 @@ case!(Case {
             Ok(mounts::parse(&text))
         };
         let before = t.setup(Call::new("read(mountinfo)", table()))?;
-        check_call_beside(t, &observer, &start, Flags::NEWNS, ID, &[&peer])?;
+        t.unshare(Flags::NEWNS).from(start).beside(&[&peer]).as_predicted()?;
         let after = t.setup(Call::new("read(mountinfo)", table()))?;
-        t.check(Call::seen("number of mounts in the copy", after.len())).proves(ID).is(before.len())?;
+        t.check(Call::seen("number of mounts in the copy", after.len())).is(before.len())?;
         let (old, new) = (census(&before), census(&after));
         let differing: Vec<_> = old.iter().filter(|(what, count)| new.get(what) != Some(count)).take(3).collect();
-        t.check(Call::seen("mounts that the copy lacks", differing)).proves(ID).is(vec![])?;
+        t.check(Call::seen("mounts that the copy lacks", differing)).is(vec![])?;
         let ids: std::collections::BTreeSet<u64> = before.iter().map(|line| line.id).collect();
         let reused = after.iter().filter(|line| ids.contains(&line.id)).count();
-        t.check(Call::seen("mounts of the copy with an ID of the original", reused)).proves(ID).is(0)
+        t.check(Call::seen("mounts of the copy with an ID of the original", reused)).is(0)
     })
 });
 
@@ -130,7 +130,6 @@ case!(Case {
     source: "kernel, fs/proc_namespace.c",
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-20";
         let (theirs, ours) = (new_directory(t, "theirs")?, new_directory(t, "ours")?);
         let path = "/proc/thread-self/mountinfo";
         let mut file = t.setup(Call::io(format!("open({path})"), File::open(path)))?;
@@ -139,24 +138,21 @@ case!(Case {
             let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
             Call::io("read(mountinfo opened before the call)", read.map(|_| mounts::parse(&text)))
         };
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, Flags::NEWNS, ID, &[&peer])?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         t.setup(mount_tmpfs(&ours))?;
         let of_peer = theirs.clone();
         peer.setup(t, "mount(tmpfs, theirs)", of_peer, |point| {
             mount(Some("case"), point.as_str(), Some("tmpfs"), MsFlags::empty(), Some("size=64k"))
         })?;
         let old = peer.setup(t, "read(mountinfo) in the old namespace", (), |()| mounts_of("thread-self"))?;
-        t.check(read()).proves(ID).is(old)?;
+        t.check(read()).is(old)?;
         let new = t.setup(Call::new("read(mountinfo)", mounts_of("thread-self")))?;
         let has = |point: &String| new.iter().any(|line| line.point() == point);
         t.check(Call::seen(
             "mountinfo opened afterwards (whether it has the caller's mount, the peer's)",
             (has(&ours), has(&theirs)),
         ))
-        .proves(ID)
         .is((true, false))
     })
 });
@@ -169,7 +165,6 @@ case!(Case {
     source: "namespaces(7), Namespace lifetime",
     needs: Needs::ROOT,
     run: |t| {
-        const ID: &str = "EFF-MNT-18";
         let point = new_directory(t, "inner")?;
         // The watch does not hold the file system, and tells when it is gone. The caller's
         // descriptors are this task's, too.
@@ -180,10 +175,8 @@ case!(Case {
         let mut watch = unsafe { File::from_raw_fd(watch) };
         /// Number of the descriptor that keeps the file.
         const KEPT: i32 = 40;
-        let observer = Observer::open(t)?;
         t.spawn_sharing("caller", Flags::FILES.0, |t| {
-            let start = model::Start::of(t.facts());
-            check_call_beside(t, &observer, &start, Flags::NEWNS, ID, &[])?;
+            t.unshare(Flags::NEWNS).as_predicted()?;
             t.setup(mount_tmpfs(&point))?;
             let path = std::ffi::CString::new(point.clone()).unwrap_or_default();
             // SAFETY: the path is a string.
@@ -212,12 +205,8 @@ case!(Case {
         // A kernel that takes it away while it is used would have by then.
         std::thread::sleep(Duration::from_millis(20));
         let read = kept.read_to_string(&mut text);
-        t.check(Call::io("read(file of the namespace that ended)", read.map(|_| text)))
-            .proves(ID)
-            .is("kept".to_owned())?;
-        t.check(Call::seen("whether the file system is gone (IN_UNMOUNT) while a file is open", gone()))
-            .proves(ID)
-            .is(false)?;
+        t.check(Call::io("read(file of the namespace that ended)", read.map(|_| text))).is("kept".to_owned())?;
+        t.check(Call::seen("whether the file system is gone (IN_UNMOUNT) while a file is open", gone())).is(false)?;
         drop(kept);
         let deadline = std::time::Instant::now() + t.patience(Duration::from_secs(5));
         let mut is_gone = gone();
@@ -226,7 +215,6 @@ case!(Case {
             is_gone = gone();
         }
         t.check(Call::seen("whether the file system is gone (IN_UNMOUNT) after its last file was closed", is_gone))
-            .proves(ID)
             .is(true)
     }
 });

@@ -6,7 +6,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use crate::observe::mounts::{is_mounted, new_directory};
 use crate::observe::nsfd::{inode_of, open_link, owner_of};
 use crate::prelude::*;
-use crate::tasks::side::{check_call_beside, in_own_namespaces};
+use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "mount_namespaces(7), Restrictions on mount namespaces";
 
@@ -25,10 +25,9 @@ fn new_mount(t: &Test, name: &str, flags: MsFlags) -> Done<String> {
 
 /// A copy of all mounts that a new user namespace owns.
 #[track_caller]
-fn separate(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
-    let start = model::Start::of(t.facts());
+fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
     let flags = Flags::NEWUSER | Flags::NEWNS;
-    check_call_beside(t, observer, &start, flags, requirement, &[peer]).map(drop)
+    t.unshare(flags).beside(&[peer]).proving(requirement).as_predicted()
 }
 
 case!(Case {
@@ -42,22 +41,18 @@ case!(Case {
         const ID: &str = "EFF-MNT-12";
         let point = new_mount(t, "inner", MsFlags::empty())?;
         let below = new_mount(t, "inner/below", MsFlags::empty())?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, &observer, ID, &peer)?;
+        separate(t, ID, &peer)?;
         for path in [&below, &point] {
             for flags in [MntFlags::empty(), MntFlags::MNT_DETACH] {
                 t.check(Call::new(format!("umount(a copied mount, {flags:?})"), umount2(path.as_str(), flags)))
-                    .proves(ID)
                     .fails_with(Errno::EINVAL)?;
             }
-            t.check(Call::new("whether it is still mounted", is_mounted(path.clone()))).proves(ID).is(true)?;
+            t.check(Call::new("whether it is still mounted", is_mounted(path.clone()))).is(true)?;
         }
         let over = mount(Some("case"), below.as_str(), Some("tmpfs"), MsFlags::empty(), Some("size=64k"));
-        t.check(Call::new("mount(tmpfs) over a copied mount", over)).proves(ID).succeeds()?;
-        t.check(Call::new("umount(the caller's own mount)", umount2(below.as_str(), MntFlags::empty())))
-            .proves(ID)
-            .succeeds()
+        t.check(Call::new("mount(tmpfs) over a copied mount", over)).succeeds()?;
+        t.check(Call::new("umount(the caller's own mount)", umount2(below.as_str(), MntFlags::empty()))).succeeds()
     })
 });
 
@@ -90,35 +85,32 @@ case!(Case {
     variants: settings,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "EFF-MNT-13";
-        let (name, flag) = SETTINGS[t.param() as usize];
+        let (name, flag) = SETTINGS[t.param::<u64>() as usize];
         let point = new_mount(t, "inner", flag)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, &observer, ID, &peer)?;
+        separate(t, ID, &peer)?;
         // Access times are a choice of several: dropping one means asking for another.
         let dropped = if flag == MsFlags::MS_NOATIME { MsFlags::MS_STRICTATIME } else { MsFlags::empty() };
         t.check(Call::new(
             format!("mount(MS_REMOUNT|MS_BIND) that keeps {name}"),
             remount((point.clone(), flag.bits())),
         ))
-        .proves(ID)
         .succeeds()?;
         t.check(Call::new(
             format!("mount(MS_REMOUNT|MS_BIND) without {name}"),
             remount((point.clone(), dropped.bits())),
         ))
-        .proves(ID)
         .fails_with(Errno::EPERM)?;
         let original = peer.call(t, "the same to the original", (point, dropped.bits()), remount)?;
-        t.check(original).proves(ID).succeeds()
+        t.check(original).succeeds()
     })
 });
 
 fn ways_to_an_owner() -> Vec<Variant> {
     vec![
-        Variant::new("same_user_namespace", 0),
-        Variant::new("in_one_call", 1).needing(NEEDS),
-        Variant::new("one_after_the_other", 2).needing(NEEDS),
+        Variant::new("same_user_namespace", 0u64),
+        Variant::new("in_one_call", 1u64).needing(NEEDS),
+        Variant::new("one_after_the_other", 2u64).needing(NEEDS),
     ]
 }
 
@@ -131,28 +123,24 @@ case!(Case {
     needs: Needs::ROOT,
     variants: ways_to_an_owner,
     run: |t| {
-        const ID: &str = "EFF-MNT-15";
-        let calls: &[Flags] = match t.param() {
+        let calls: &[Flags] = match t.param::<u64>() {
             0 => &[Flags::NEWNS],
             1 => &[Flags(Flags::NEWUSER.0 | Flags::NEWNS.0)],
             _ => &[Flags::NEWUSER, Flags::NEWNS],
         };
-        let observer = Observer::open(t)?;
-        let start = model::Start::of(t.facts());
         let user = |t: &Test| {
             t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User).and_then(|file| inode_of(&file))))
         };
         let before = user(t)?;
         for flags in calls {
-            check_call(t, &observer, &start, *flags, ID)?;
+            t.unshare(*flags).as_predicted()?;
         }
         let own = user(t)?;
         let text = "owner of ns/mnt (ioctl NS_GET_USERNS)";
         let owner = Call::new(text, open_link("thread-self", Ns::Mnt).and_then(|file| owner_of(&file)));
-        t.check(owner).proves(ID).is(own)?;
+        t.check(owner).is(own)?;
         // The old one's where no other was made.
         t.check(Call::seen("whether the caller's user namespace is the old one", own == before))
-            .proves(ID)
-            .is(t.param() == 0)
+            .is(t.param::<u64>() == 0)
     }
 });

@@ -4,37 +4,17 @@ use std::os::unix::fs::MetadataExt;
 
 use crate::observe::nsfd::{enter, inode_of, open_link};
 use crate::prelude::*;
-use crate::tasks::side::{Side, check_call_beside, each_flag, in_own_namespaces, needs_of};
+use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), DESCRIPTION; namespaces(7)";
 
-/// A flag and the link that it changes.
-const LINKS: [(Flags, Ns); 8] = [
-    (Flags::NEWNS, Ns::Mnt),
-    (Flags::NEWUTS, Ns::Uts),
-    (Flags::NEWIPC, Ns::Ipc),
-    (Flags::NEWNET, Ns::Net),
-    (Flags::NEWCGROUP, Ns::Cgroup),
-    (Flags::NEWTIME, Ns::TimeForChildren),
-    (Flags::NEWPID, Ns::PidForChildren),
-    (Flags::NEWUSER, Ns::User),
-];
-
-fn with_links(links: &[(Flags, Ns)]) -> Vec<Variant> {
-    links
-        .iter()
-        .enumerate()
-        .map(|(at, (flag, _))| Variant::new(flag.slug(), at as u64).needing(needs_of(*flag)))
-        .collect()
-}
-
 fn each_namespace() -> Vec<Variant> {
-    with_links(&LINKS)
+    KINDS.map(|kind| Variant::new(kind.flag.slug(), kind).needing(needs_of(kind.flag))).into()
 }
 
 /// Those whose link leads somewhere at once; that of a PID namespace may not (EFF-PID-03).
 fn each_readable_at_once() -> Vec<Variant> {
-    each_namespace().into_iter().filter(|variant| LINKS[variant.param as usize].0 != Flags::NEWPID).collect()
+    each_namespace().into_iter().filter(|variant| variant.param::<Kind>().flag != Flags::NEWPID).collect()
 }
 
 case!(Case {
@@ -43,12 +23,10 @@ case!(Case {
             nine others, and all ten of a task beside the caller, as they are.",
     proves: &["EFF-GEN-01", "DIFF-11"],
     source: SOURCE,
-    variants: each_flag,
+    variants: variants::each_flag,
     run: |t| {
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, Flags(t.param()), "EFF-GEN-01", &[&peer]).map(drop)
+        t.unshare(t.param::<Flags>()).beside(&[&peer]).proving("EFF-GEN-01").as_predicted()
     }
 });
 
@@ -74,11 +52,11 @@ case!(Case {
     source: SOURCE,
     variants: each_readable_at_once,
     run: |t| {
-        let (flag, ns) = LINKS[t.param() as usize];
+        let Kind { flag, link: ns, .. } = t.param();
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        let theirs = peer.call(t, &format!("unshare({flag}) by the peer, ns/{}", ns.link()), t.param(), |at| {
-            let (flag, ns) = LINKS[at as usize];
+        let theirs = peer.call(t, &format!("unshare({flag}) by the peer, ns/{}", ns.link()), flag.0, |flag| {
+            let Kind { flag, link: ns, .. } = Kind::of(Flags(flag)).ok_or(Errno::EINVAL)?;
             unshare(flag).result().copied().map_err(|failure| match failure {
                 Failure::Errno(errno) => errno,
                 Failure::Returned(_) => Errno::EPROTO,
@@ -86,17 +64,16 @@ case!(Case {
             inode_of(&open_link("thread-self", ns)?)
         })?;
         let theirs = t.check(theirs).proves("EFF-GEN-06").succeeds()?;
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, flag, "EFF-GEN-02", &[&peer])?;
+        t.unshare(flag).beside(&[&peer]).proving("EFF-GEN-02").as_predicted()?;
         let others = others_with(ns, observer.namespace_inode(ns));
         t.check(Call::seen(format!("tasks besides the caller in its ns/{}", ns.link()), others))
             .proves("EFF-GEN-02")
             .is(Vec::new())?;
         t.check(observer.namespace(ns)).proves("EFF-GEN-06").is_not(theirs)?;
-        t.check(
-            Side::Peer(&peer)
-                .ask(t, "the same link", t.param(), |at| inode_of(&open_link("thread-self", LINKS[at as usize].1)?))?,
-        )
+        t.check(Side::Peer(&peer).ask(t, "the same link", flag.0, |flag| {
+            let kind = Kind::of(Flags(flag)).ok_or(Errno::EINVAL)?;
+            inode_of(&open_link("thread-self", kind.link)?)
+        })?)
         .proves("EFF-GEN-06")
         .is(theirs)
     }
@@ -110,7 +87,7 @@ case!(Case {
     variants: each_namespace,
     run: |t| {
         const ID: &str = "EFF-GEN-03";
-        let (flag, for_children) = LINKS[t.param() as usize];
+        let Kind { flag, link: for_children, .. } = t.param();
         // What the link of the caller says of its children, theirs says of themselves.
         let ns = match for_children {
             Ns::PidForChildren => Ns::Pid,
@@ -120,8 +97,7 @@ case!(Case {
         let observer = Observer::open(t)?;
         let older = Peer::start(t, "older child", Flags::NONE)?;
         let old = observer.namespace_inode(ns);
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, flag, ID, &[&older])?;
+        t.unshare(flag).beside(&[&older]).proving(ID).as_predicted()?;
         let younger = Peer::start(t, "younger child", Flags::NONE)?;
         let new = observer.namespace_inode(for_children);
         let link = |peer: &Peer| {
@@ -143,7 +119,7 @@ case!(Case {
 fn each_with_a_way_back() -> Vec<Variant> {
     each_namespace()
         .into_iter()
-        .filter_map(|variant| match LINKS[variant.param as usize].0 {
+        .filter_map(|variant| match variant.param::<Kind>().flag {
             Flags::NEWUSER => None,
             Flags::NEWTIME => Some(variant.needing(Needs::ROOT.with(Feature::InitialRoot))),
             _ => Some(variant),
@@ -160,13 +136,12 @@ case!(Case {
     variants: each_with_a_way_back,
     run: |t| {
         const ID: &str = "EFF-GEN-04";
-        let (flag, link) = LINKS[t.param() as usize];
+        let Kind { flag, link, .. } = t.param();
         in_own_namespaces(t, flag & !Flags::NEWTIME, |t| {
             let observer = Observer::open(t)?;
             let before = observer.namespace_inode(link);
             let file = t.setup(Call::new(format!("open(ns/{})", link.link()), open_link("thread-self", link)))?;
-            let start = model::Start::of(t.facts());
-            check_call(t, &observer, &start, flag, ID)?;
+            t.unshare(flag).proving(ID).as_predicted()?;
             t.check(Call::new("fstat(descriptor of the old link)", inode_of(&file))).proves(ID).is(before)?;
             t.check(Call::new("setns(descriptor of the old link)", enter(&file))).proves("INT-07").succeeds()?;
             t.check(observer.namespace(link).called(format!("ns/{} after setns", link.link()))).proves(ID).is(before)
@@ -192,10 +167,9 @@ case!(Case {
     variants: each_readable_at_once,
     run: |t| {
         const ID: &str = "EFF-GEN-05";
-        let (flag, ns) = LINKS[t.param() as usize];
+        let Kind { flag, link: ns, .. } = t.param();
         let observer = Observer::open(t)?;
-        let start = model::Start::of(t.facts());
-        check_call(t, &observer, &start, flag, ID)?;
+        t.unshare(flag).proving(ID).as_predicted()?;
         let path = format!("/proc/thread-self/ns/{}", ns.link());
         let inode = observer.namespace_inode(ns);
         let opened = open_link("thread-self", ns).and_then(|file| inode_of(&file));
@@ -213,7 +187,7 @@ fn each_other_flag() -> Vec<Variant> {
             let features =
                 needs_of(flag).features().filter(|feature| ![Feature::SysAdmin, Feature::Sandbox].contains(feature));
             let needs = features.fold(Needs::NONE, Needs::with);
-            Variant::new(flag.slug(), flag.0).needing(needs)
+            Variant::new(flag.slug(), flag).needing(needs)
         })
         .collect()
 }
@@ -227,11 +201,10 @@ case!(Case {
     needs: Needs::NONE.with(Feature::CreateUserNs),
     variants: each_other_flag,
     run: |t| {
-        let observer = Observer::open(t)?;
         become_unprivileged(t)?;
-        let nobody = model::Start { sys_admin: false, initial_admin: false, ..model::Start::of(t.facts()) };
-        check_call(t, &observer, &nobody, Flags::NEWUSER, "PRIV-04")?;
-        let inside = model::Start { sys_admin: true, ids_mapped: false, ..nobody };
-        check_call(t, &observer, &inside, Flags(t.param()), "EFF-GEN-07").map(drop)
+        let nobody = Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) };
+        t.unshare(Flags::NEWUSER).from(nobody).proving("PRIV-04").as_predicted()?;
+        let inside = Start { sys_admin: true, ids_mapped: false, ..nobody };
+        t.unshare(t.param::<Flags>()).from(inside).proving("EFF-GEN-07").as_predicted()
     }
 });

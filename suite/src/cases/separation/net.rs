@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use serde::{Deserialize, Serialize};
 
 use crate::prelude::*;
-use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
+use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWNET; network_namespaces(7)";
 
@@ -149,9 +149,8 @@ fn unix_socket((): ()) -> Result<i32, Errno> {
 }
 
 #[track_caller]
-fn separate(t: &Test, observer: &Observer, requirement: &'static str, peer: &Peer) -> Done {
-    let start = model::Start::of(t.facts());
-    check_call_beside(t, observer, &start, Flags::NEWNET, requirement, &[peer]).map(drop)
+fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
+    t.unshare(Flags::NEWNET).beside(&[peer]).proving(requirement).as_predicted()
 }
 
 case!(Case {
@@ -165,11 +164,10 @@ case!(Case {
         const ID: &str = "EFF-NET-01";
         let old = t.setup(Call::new("socket(AF_UNIX)", unix_socket(())))?;
         t.setup(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", raise_loopback(old)))?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let before = other.must(t, "devices", (), devices)?;
-        separate(t, &observer, ID, &peer)?;
+        separate(t, ID, &peer)?;
         let found = t.check(Call::new("devices of /proc/thread-self/net/dev", devices(()))).proves(ID).holds(
             "lo, and fallback devices",
             |names| {
@@ -207,18 +205,16 @@ case!(Case {
         const ID: &str = "EFF-NET-02";
         let name = || Address::Abstract("before".to_owned());
         let socket = t.setup(Call::new("bind(abstract name)", bind(name())))?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         for side in [caller, other] {
             side.must(t, "sendto()", name(), send_to)?;
-            t.check(caller.ask(t, "recv()", socket, receive)?).proves(ID).is(1)?;
+            t.check(caller.ask(t, "recv()", socket, receive)?).is(1)?;
         }
-        separate(t, &observer, ID, &peer)?;
-        t.check(other.ask(t, "sendto(the caller's old socket)", name(), send_to)?).proves(ID).succeeds()?;
-        t.check(caller.ask(t, "recv(old socket)", socket, receive)?).proves(ID).is(1)?;
+        separate(t, ID, &peer)?;
+        t.check(other.ask(t, "sendto(the caller's old socket)", name(), send_to)?).succeeds()?;
+        t.check(caller.ask(t, "recv(old socket)", socket, receive)?).is(1)?;
         t.check(caller.ask(t, "sendto(the caller's old socket) by a new one", name(), send_to)?)
-            .proves(ID)
             .fails_with(Errno::ECONNREFUSED)
     })
 });
@@ -234,27 +230,23 @@ case!(Case {
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
         const ID: &str = "EFF-NET-03";
         let name = |name: &str| Address::Abstract(name.to_owned());
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         for (acting, watching, which) in [(caller, other, "a"), (other, caller, "b")] {
             acting.must(t, "bind()", name(which), bind)?;
-            t.check(watching.ask(t, "bind(abstract name in use)", name(which), bind)?)
-                .proves(ID)
-                .fails_with(Errno::EADDRINUSE)?;
-            t.check(watching.ask(t, "sendto(abstract name)", name(which), send_to)?).proves(ID).succeeds()?;
+            t.check(watching.ask(t, "bind(abstract name in use)", name(which), bind)?).fails_with(Errno::EADDRINUSE)?;
+            t.check(watching.ask(t, "sendto(abstract name)", name(which), send_to)?).succeeds()?;
         }
-        separate(t, &observer, ID, &peer)?;
+        separate(t, ID, &peer)?;
         for (acting, watching, which) in [(caller, other, "c"), (other, caller, "d")] {
-            t.check(acting.ask(t, "bind(abstract name)", name(which), bind)?).proves(ID).succeeds()?;
+            t.check(acting.ask(t, "bind(abstract name)", name(which), bind)?).succeeds()?;
             t.check(watching.ask(t, "sendto(abstract name of the other)", name(which), send_to)?)
-                .proves(ID)
                 .fails_with(Errno::ECONNREFUSED)?;
-            t.check(watching.ask(t, "bind(abstract name of the other)", name(which), bind)?).proves(ID).succeeds()?;
+            t.check(watching.ask(t, "bind(abstract name of the other)", name(which), bind)?).succeeds()?;
             let path = t.directory()?.join(which).to_string_lossy().into_owned();
             let at = || Address::Path(path.clone());
-            t.check(acting.ask(t, "bind(path)", at(), bind)?).proves(ID).succeeds()?;
-            t.check(watching.ask(t, "sendto(path)", at(), send_to)?).proves(ID).succeeds()?;
+            t.check(acting.ask(t, "bind(path)", at(), bind)?).succeeds()?;
+            t.check(watching.ask(t, "sendto(path)", at(), send_to)?).succeeds()?;
         }
         Ok(())
     })
@@ -272,30 +264,25 @@ case!(Case {
         if socket(libc::AF_INET, libc::SOCK_DGRAM).err() == Some(Errno::EAFNOSUPPORT) {
             return Err(t.skip("this kernel has no IPv4: CONFIG_INET"));
         }
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let mut ports = Vec::new();
         for (acting, watching) in [(caller, other), (other, caller)] {
             let socket = acting.must(t, "bind(port 0)", Address::Port(0), bind)?;
             let port = acting.must(t, "getsockname()", socket, port_of)?;
-            t.check(watching.ask(t, "bind(port in use)", Address::Port(port), bind)?)
-                .proves(ID)
-                .fails_with(Errno::EADDRINUSE)?;
+            t.check(watching.ask(t, "bind(port in use)", Address::Port(port), bind)?).fails_with(Errno::EADDRINUSE)?;
             ports.push((port, acting, watching));
         }
-        separate(t, &observer, ID, &peer)?;
+        separate(t, ID, &peer)?;
         for (port, acting, watching) in ports {
             // The socket that was bound stays in the old namespace, whoever made it.
             let in_old = watching.ask(t, "bind(port in use in the old namespace)", Address::Port(port), bind)?;
             match watching {
-                Side::Caller => t.check(in_old).proves(ID).succeeds().map(drop)?,
-                Side::Peer(_) => t.check(in_old).proves(ID).fails_with(Errno::EADDRINUSE)?,
+                Side::Caller => t.check(in_old).succeeds().map(drop)?,
+                Side::Peer(_) => t.check(in_old).fails_with(Errno::EADDRINUSE)?,
             }
             if let Side::Caller = acting {
-                t.check(acting.ask(t, "bind(port of its own old socket)", Address::Port(port), bind)?)
-                    .proves(ID)
-                    .succeeds()?;
+                t.check(acting.ask(t, "bind(port of its own old socket)", Address::Port(port), bind)?).succeeds()?;
             }
         }
         Ok(())

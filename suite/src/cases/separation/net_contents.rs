@@ -11,7 +11,7 @@ use crate::observe::nsfd::{inode_of, open_link, owner_of};
 use crate::place::nft;
 use crate::place::sysctl;
 use crate::prelude::*;
-use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
+use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "network_namespaces(7)";
 
@@ -89,9 +89,8 @@ fn addresses((): ()) -> Result<usize, Errno> {
 }
 
 #[track_caller]
-fn separate(t: &Test, observer: &Observer, flags: Flags, requirement: &'static str, peer: &Peer) -> Done {
-    let start = model::Start::of(t.facts());
-    check_call_beside(t, observer, &start, flags, requirement, &[peer]).map(drop)
+fn separate(t: &Test, flags: Flags, requirement: &'static str, peer: &Peer) -> Done {
+    t.unshare(flags).beside(&[peer]).proving(requirement).as_predicted()
 }
 
 case!(Case {
@@ -105,7 +104,6 @@ case!(Case {
         const ID: &str = "EFF-NET-04";
         t.setup(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", raise_loopback(())))?;
         t.setup(Call::new("ioctl(SIOCADDRT, 10.0.0.0/8)", add_route(())))?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let list = |side: Side, file: &str, heading: usize| {
@@ -116,13 +114,13 @@ case!(Case {
         if routes.is_empty() || addresses == 0 {
             return Err(t.broken("routes and addresses before the call", format!("{routes:?}, {addresses}")));
         }
-        separate(t, &observer, Flags::NEWNET, ID, &peer)?;
+        separate(t, Flags::NEWNET, ID, &peer)?;
         all([
-            t.check(list(caller, "route", 1)?).proves(ID).is(vec![]),
-            t.check(list(caller, "if_inet6", 0)?).proves(ID).is(vec![]),
-            t.check(count(caller)?).proves(ID).is(0),
-            t.check(list(other, "route", 1)?).proves(ID).is(routes),
-            t.check(count(other)?).proves(ID).is(addresses),
+            t.check(list(caller, "route", 1)?).is(vec![]),
+            t.check(list(caller, "if_inet6", 0)?).is(vec![]),
+            t.check(count(caller)?).is(0),
+            t.check(list(other, "route", 1)?).is(routes),
+            t.check(count(other)?).is(addresses),
         ])?;
         // And in the other direction.
         caller.must(t, "ioctl(SIOCSIFFLAGS, lo, IFF_UP)", (), raise_loopback)?;
@@ -131,8 +129,8 @@ case!(Case {
             Ok(()) => Err(Errno::EPROTO),
             Err(errno) => Err(errno),
         })?;
-        t.check(list(caller, "route", 1)?).proves(ID).is(vec![])?;
-        t.check(caller.ask(t, "ioctl(SIOCADDRT) of the same route", (), add_route)?).proves(ID).succeeds()
+        t.check(list(caller, "route", 1)?).is(vec![])?;
+        t.check(caller.ask(t, "ioctl(SIOCADDRT) of the same route", (), add_route)?).succeeds()
     })
 });
 
@@ -150,19 +148,18 @@ case!(Case {
         sysctl::must_be_writable(t, PATH)?;
         let default = t.setup(sysctl::number(PATH))?;
         t.setup(Call::new("write(ip_default_ttl)", sysctl::write(PATH, "77")))?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, &observer, Flags::NEWNET, ID, &peer)?;
+        separate(t, Flags::NEWNET, ID, &peer)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let read =
             |side: Side| side.ask(t, &format!("read({PATH})"), PATH.to_owned(), |path| sysctl::read_number(&path));
-        t.check(read(caller)?).proves(ID).is(default)?;
-        t.check(read(other)?).proves(ID).is(77)?;
+        t.check(read(caller)?).is(default)?;
+        t.check(read(other)?).is(77)?;
         for (side, value) in [(caller, "88"), (other, "99")] {
             side.must(t, "write(ip_default_ttl)", value.to_owned(), |value| sysctl::write(PATH, &value))?;
         }
-        t.check(read(caller)?).proves(ID).is(88)?;
-        t.check(read(other)?).proves(ID).is(99)
+        t.check(read(caller)?).is(88)?;
+        t.check(read(other)?).is(99)
     })
 });
 
@@ -182,17 +179,16 @@ case!(Case {
             ));
         }
         t.setup(Call::new("adding a table", nft::add_table("old".to_owned())))?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let look = |side: Side| side.ask(t, "tables of nftables, listed", (), nft::tables);
-        t.check(look(other)?).proves(ID).is(vec!["old".to_owned()])?;
-        separate(t, &observer, Flags::NEWNET, ID, &peer)?;
-        t.check(look(caller)?).proves(ID).is(vec![])?;
-        t.check(look(other)?).proves(ID).is(vec!["old".to_owned()])?;
+        t.check(look(other)?).is(vec!["old".to_owned()])?;
+        separate(t, Flags::NEWNET, ID, &peer)?;
+        t.check(look(caller)?).is(vec![])?;
+        t.check(look(other)?).is(vec!["old".to_owned()])?;
         caller.must(t, "adding a table", "new".to_owned(), nft::add_table)?;
-        t.check(look(caller)?).proves(ID).is(vec!["new".to_owned()])?;
-        t.check(look(other)?).proves(ID).is(vec!["old".to_owned()])
+        t.check(look(caller)?).is(vec!["new".to_owned()])?;
+        t.check(look(other)?).is(vec!["old".to_owned()])
     })
 });
 
@@ -206,16 +202,13 @@ case!(Case {
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
         const ID: &str = "EFF-NET-05";
         let old = t.setup(Call::new("socket(AF_INET)", socket(())))?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, &observer, Flags::NEWUSER | Flags::NEWNET, ID, &peer)?;
+        separate(t, Flags::NEWUSER | Flags::NEWNET, ID, &peer)?;
         let user =
             t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User).and_then(|file| inode_of(&file))))?;
         let owner = open_link("thread-self", Ns::Net).and_then(|file| owner_of(&file));
-        t.check(Call::new("owner of ns/net (ioctl NS_GET_USERNS)", owner)).proves(ID).is(user)?;
-        t.check(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP) in the new namespace", raise_loopback(())))
-            .proves(ID)
-            .succeeds()?;
+        t.check(Call::new("owner of ns/net (ioctl NS_GET_USERNS)", owner)).is(user)?;
+        t.check(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP) in the new namespace", raise_loopback(()))).succeeds()?;
         // SAFETY: zeroes are a valid ifreq, which lives through the call.
         let refused = unsafe {
             let mut request: libc::ifreq = std::mem::zeroed();
@@ -224,9 +217,7 @@ case!(Case {
             }
             Errno::result(libc::ioctl(old, libc::SIOCSIFFLAGS as _, &raw const request)).map(drop)
         };
-        t.check(Call::new("ioctl(SIOCSIFFLAGS, lo) by a socket of the old namespace", refused))
-            .proves(ID)
-            .fails_with(Errno::EPERM)
+        t.check(Call::new("ioctl(SIOCSIFFLAGS, lo) by a socket of the old namespace", refused)).fails_with(Errno::EPERM)
     })
 });
 
@@ -270,21 +261,18 @@ case!(Case {
             // Loopback is all there is in both, up in the one and down in the other.
             t.setup(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", raise_loopback(())))?;
             let before = t.setup(devices_in(Path::new(&old)))?;
-            let observer = Observer::open(t)?;
             let peer = Peer::start(t, "peer", Flags::NONE)?;
-            separate(t, &observer, Flags::NEWNET, ID, &peer)?;
-            t.check(mount_at(&new).called("mount(sysfs) after the call")).proves(ID).succeeds()?;
+            separate(t, Flags::NEWNET, ID, &peer)?;
+            t.check(mount_at(&new).called("mount(sysfs) after the call")).succeeds()?;
             let own = t.setup(Call::new("devices of /proc/thread-self/net/dev", own_devices(())))?;
             t.check(
                 devices_in(Path::new(&new)).called("devices of the sysfs mounted after the call, and whether lo is up"),
             )
-            .proves(ID)
             .is((own, false))?;
             t.check(
                 devices_in(Path::new(&old))
                     .called("devices of the sysfs mounted before the call, and whether lo is up"),
             )
-            .proves(ID)
             .is(before)
         })
     }
@@ -307,20 +295,18 @@ case!(Case {
                 t.skip("no physical network device here: run outside containers, or give the guest a network card")
             );
         }
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, &observer, Flags::NEWNET, ID, &peer)?;
+        separate(t, Flags::NEWNET, ID, &peer)?;
         let still = peer.call(t, "devices of the old namespace", (), own_devices)?;
         t.check(
             still
                 .map(|names| physical.iter().all(|name| names.contains(name)))
                 .called("whether all physical devices are in the old namespace"),
         )
-        .proves(ID)
         .is(true)?;
         let moved =
             own_devices(()).map(|names| names.into_iter().filter(|name| physical.contains(name)).collect::<Vec<_>>());
-        t.check(Call::new("physical devices in the new namespace", moved)).proves(ID).is(vec![])
+        t.check(Call::new("physical devices in the new namespace", moved)).is(vec![])
     }
 });
 
@@ -354,15 +340,13 @@ case!(Case {
             before => t.setup(Call::new("getsockopt(SO_NETNS_COOKIE)", before))?,
         };
         let text = "SO_NETNS_COOKIE of another socket made before the call";
-        t.check(Call::new(text, new_cookie()?)).proves(ID).is(before)?;
-        let observer = Observer::open(t)?;
+        t.check(Call::new(text, new_cookie()?)).is(before)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, &observer, Flags::NEWNET, ID, &peer)?;
-        t.check(Call::new("SO_NETNS_COOKIE of a socket made before the call", cookie_of(old))).proves(ID).is(before)?;
+        separate(t, Flags::NEWNET, ID, &peer)?;
+        t.check(Call::new("SO_NETNS_COOKIE of a socket made before the call", cookie_of(old))).is(before)?;
         let after = t
             .check(Call::new("SO_NETNS_COOKIE of a socket made after the call", new_cookie()?))
-            .proves(ID)
             .holds(&format!("neither 0 nor {before}"), |cookie| ![0, before].contains(cookie))?;
-        t.check(Call::new("SO_NETNS_COOKIE of another such socket", new_cookie()?)).proves(ID).is(after)
+        t.check(Call::new("SO_NETNS_COOKIE of another such socket", new_cookie()?)).is(after)
     })
 });

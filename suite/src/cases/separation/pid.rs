@@ -8,7 +8,6 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use syscalls::{Sysno, syscall};
 
 use crate::prelude::*;
-use crate::tasks::side::check_call_beside;
 use crate::tasks::vm;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWPID; pid_namespaces(7)";
@@ -26,9 +25,8 @@ fn ids_of(t: &Test, peer: &Peer) -> Done<Call<(i32, i32)>> {
 }
 
 #[track_caller]
-fn separate(t: &Test, observer: &Observer, requirement: &'static str) -> Done {
-    let start = model::Start::of(t.facts());
-    check_call(t, observer, &start, Flags::NEWPID, requirement).map(drop)
+fn separate(t: &Test, requirement: &'static str) -> Done {
+    t.unshare(Flags::NEWPID).proving(requirement).as_predicted()
 }
 
 case!(Case {
@@ -44,8 +42,7 @@ case!(Case {
         let own = nix::unistd::getpid().as_raw();
         let namespace = observer.namespace_inode(Ns::Pid);
         let older = Peer::start(t, "older child", Flags::NONE)?;
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, Flags::NEWPID, "EFF-PID-01", &[&older])?;
+        t.unshare(Flags::NEWPID).beside(&[&older]).proving("EFF-PID-01").as_predicted()?;
         t.check(Call::seen("getpid()", nix::unistd::getpid().as_raw())).proves("EFF-PID-01").is(own)?;
         t.check(Call::seen("gettid()", nix::unistd::gettid().as_raw())).proves("EFF-PID-01").is(own)?;
         // The first has to be reaped after the second (RULE-09): it is dropped last.
@@ -73,9 +70,8 @@ case!(Case {
     run: |t| {
         const ID: &str = "EFF-PID-03";
         const LINK: &str = "/proc/thread-self/ns/pid_for_children";
-        let observer = Observer::open(t)?;
         let old = t.setup(Call::io("stat(pid_for_children)", std::fs::metadata(LINK).map(|m| m.ino())))?;
-        separate(t, &observer, ID)?;
+        separate(t, ID)?;
         let read = || Call::io(format!("readlink({LINK})"), std::fs::read_link(LINK));
         let open = || Call::io(format!("open({LINK})"), std::fs::File::open(LINK).map(drop));
         let new = if t.facts().version >= LINK_LEADS_SOMEWHERE_SINCE {
@@ -111,7 +107,7 @@ fn own_pid() -> i64 {
 }
 
 fn ways_to_a_child() -> Vec<Variant> {
-    vec![Variant::new("thread", 0), Variant::new("vfork", 1), Variant::new("clone_vm", 2)]
+    vec![Variant::new("thread", 0u64), Variant::new("vfork", 1u64), Variant::new("clone_vm", 2u64)]
 }
 
 case!(Case {
@@ -124,9 +120,8 @@ case!(Case {
     variants: ways_to_a_child,
     run: |t| {
         const ID: &str = "EFF-PID-07";
-        let observer = Observer::open(t)?;
-        separate(t, &observer, ID)?;
-        match t.param() {
+        separate(t, ID)?;
+        match t.param::<u64>() {
             0 => {
                 let made = std::thread::Builder::new().spawn(|| ()).map(drop);
                 t.check(Call::io("pthread_create()", made)).proves(ID).fails_with(Errno::EINVAL)
@@ -166,9 +161,8 @@ case!(Case {
     needs: NEEDS,
     run: |t| {
         let levels = |pid: i32| t.setup(ids_by_level(pid)).map(|ids| ids.len());
-        let observer = Observer::open(t)?;
         let outside = levels(nix::unistd::getpid().as_raw())?;
-        separate(t, &observer, "EFF-PID-11")?;
+        separate(t, "EFF-PID-11")?;
         let child = Peer::start(t, "process 1", Flags::NONE)?;
         t.check(ids_of(t, &child)?).proves("EFF-PID-11").is((1, 0))?;
         let expected = |inner: &[i32], pid: i32| {
@@ -231,14 +225,13 @@ case!(Case {
     source: "unshare(2), ERRORS (EINVAL)",
     needs: NEEDS,
     run: |t| {
-        let observer = Observer::open(t)?;
-        separate(t, &observer, "EFF-PID-02")?;
-        let again = model::Start { children_elsewhere: true, ..model::Start::of(t.facts()) };
-        check_call(t, &observer, &again, Flags::NEWPID, "ERR-08")?;
+        separate(t, "EFF-PID-02")?;
+        let again = Start { children_elsewhere: true, ..Start::of(t.facts()) };
+        t.unshare(Flags::NEWPID).from(again).proving("ERR-08").as_predicted()?;
         let first = Peer::start(t, "first child", Flags::NONE)?;
         t.check(ids_of(t, &first)?).proves("EFF-PID-02").is((1, 0))?;
         let second = Peer::start(t, "second child", Flags::NONE)?;
         t.check(ids_of(t, &second)?).proves("EFF-PID-02").is((2, 0))?;
-        check_call(t, &observer, &again, Flags::NEWPID, "ERR-08").map(drop)
+        t.unshare(Flags::NEWPID).from(again).proving("ERR-08").as_predicted()
     }
 });

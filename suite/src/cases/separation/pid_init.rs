@@ -16,9 +16,8 @@ const SOURCE: &str = "pid_namespaces(7), The namespace init process; kernel, ker
 const NEEDS: Needs = Needs::ROOT.with(Feature::PidNs);
 
 #[track_caller]
-fn separate(t: &Test, observer: &Observer, requirement: &'static str) -> Done {
-    let start = model::Start::of(t.facts());
-    check_call(t, observer, &start, Flags::NEWPID, requirement).map(drop)
+fn separate(t: &Test, requirement: &'static str) -> Done {
+    t.unshare(Flags::NEWPID).proving(requirement).as_predicted()
 }
 
 /// fork(2) of a child that ends at once with its own process ID as exit status, and that status.
@@ -59,7 +58,7 @@ case!(Case {
     run: |t| {
         let observer = Observer::open(t)?;
         let own = t.setup(Call::new("open(ns/pid)", open_link("thread-self", Ns::Pid)))?;
-        separate(t, &observer, "EFF-PID-04")?;
+        separate(t, "EFF-PID-04")?;
         t.check(forked_pid()).proves("EFF-PID-04").is(1)?;
         for _ in 0..3 {
             t.check(forked_pid()).proves("EFF-PID-04").fails_with(Errno::ENOMEM)?;
@@ -90,19 +89,18 @@ case!(Case {
         const ID: &str = "EFF-PID-06";
         let observer = Observer::open(t)?;
         let own = t.setup(Call::new("open(ns/pid)", open_link("thread-self", Ns::Pid)))?;
-        separate(t, &observer, ID)?;
+        separate(t, ID)?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;
         let between = t.setup(observe::namespace_of(first.pid(), Ns::Pid))?;
-        t.check(Call::new("setns(own PID namespace)", enter(&own))).proves(ID).succeeds()?;
-        t.check(observer.namespace(Ns::PidForChildren)).proves(ID).is(observer.namespace_inode(Ns::Pid))?;
-        separate(t, &observer, ID)?;
+        t.check(Call::new("setns(own PID namespace)", enter(&own))).succeeds()?;
+        t.check(observer.namespace(Ns::PidForChildren)).is(observer.namespace_inode(Ns::Pid))?;
+        separate(t, ID)?;
         let second = Peer::start(t, "process 1 of another namespace", Flags::NONE)?;
         let pid =
             second.call(t, "getpid() of the first child after the second call", (), |()| Ok(getpid().as_raw()))?;
-        t.check(pid).proves(ID).is(1)?;
+        t.check(pid).is(1)?;
         let own = observer.namespace_inode(Ns::Pid);
         t.check(observe::namespace_of(second.pid(), Ns::Pid).called("its PID namespace"))
-            .proves(ID)
             .holds(&format!("neither {own} nor {between}"), |inode| ![own, between].contains(inode))
             .map(drop)
     }
@@ -120,7 +118,6 @@ case!(Case {
     source: "unshare(2), CLONE_NEWPID; pid_namespaces(7)",
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-PID-08";
         let observer = Observer::open(t)?;
         let own = observer.namespace_inode(Ns::PidForChildren);
         let (tell, told) = std::sync::mpsc::channel();
@@ -129,22 +126,21 @@ case!(Case {
             let thread = scope.spawn(|| {
                 t.name_task("second thread");
                 let (tell, answered) = (tell, answered);
-                let start = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
-                check_call(t, &observer, &start, Flags::NEWPID, ID)?;
+                let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+                t.unshare(Flags::NEWPID).from(start).as_predicted()?;
                 let _ = tell.send(());
                 // The first thread forks first.
                 let _: Result<(), _> = answered.recv();
                 let pid = vm::in_vfork_child(t, own_pid)?;
-                t.check(Call::seen("getpid() in a child of the second thread", pid)).proves(ID).is(1)
+                t.check(Call::seen("getpid() in a child of the second thread", pid)).is(1)
             });
             let first = match told.recv() {
                 Ok(()) => vm::in_vfork_child(t, own_pid).and_then(|pid| {
                     all([
                         t.check(Call::seen("getpid() in a child of the first thread", pid))
-                            .proves(ID)
                             .holds("not 1: one of the old namespace", |pid| *pid > 1)
                             .map(drop),
-                        t.check(observer.namespace(Ns::PidForChildren)).proves(ID).is(own),
+                        t.check(observer.namespace(Ns::PidForChildren)).is(own),
                     ])
                 }),
                 // The thread was stopped; why is on record.
@@ -165,8 +161,7 @@ case!(Case {
     source: SOURCE,
     needs: NEEDS,
     run: |t| {
-        let observer = Observer::open(t)?;
-        separate(t, &observer, "EFF-PID-09")?;
+        separate(t, "EFF-PID-09")?;
         // Dropped in this order: process 1 is reaped last (RULE-09).
         let mut first = t.spawn("process 1", |_| {
             loop {
@@ -218,22 +213,19 @@ case!(Case {
     variants: signals,
     run: |t| {
         const ID: &str = "EFF-PID-13";
-        let observer = Observer::open(t)?;
-        separate(t, &observer, ID)?;
+        separate(t, ID)?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;
         let second = Peer::start(t, "process 2", Flags::NONE)?;
-        let number = t.param() as i32;
+        let number = t.param::<u64>() as i32;
         let sent = second.call(t, &format!("kill(1, {number}) by process 2"), number, |number| {
             // SAFETY: kill takes numbers.
             Errno::result(unsafe { libc::kill(1, number) }).map(drop)
         })?;
-        t.check(sent).proves(ID).succeeds()?;
+        t.check(sent).succeeds()?;
         give_it_time();
-        t.check(look(first.pid()).called("what process 1 made of a signal from inside"))
-            .proves(ID)
-            .is(WaitStatus::StillAlive)?;
+        t.check(look(first.pid()).called("what process 1 made of a signal from inside")).is(WaitStatus::StillAlive)?;
         let pid = first.call(t, "getpid() in process 1 afterwards", (), |()| Ok(getpid().as_raw()))?;
-        t.check(pid).proves(ID).is(1)?;
+        t.check(pid).is(1)?;
         // From outside.
         for (signal, expected) in [
             (Signal::SIGSTOP, WaitStatus::Stopped(first.pid(), Signal::SIGSTOP)),
@@ -249,12 +241,11 @@ case!(Case {
                         "what process 1 made of SIGKILL from outside",
                         waitid(Id::Pid(first.pid()), flags),
                     ))
-                    .proves(ID)
                     .is(expected);
             }
             t.setup(Call::new("kill(process 1, SIGSTOP)", kill(first.pid(), signal)))?;
             let stopped = waitid(Id::Pid(first.pid()), WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED);
-            t.check(Call::new("what process 1 made of SIGSTOP from outside", stopped)).proves(ID).is(expected)?;
+            t.check(Call::new("what process 1 made of SIGSTOP from outside", stopped)).is(expected)?;
         }
         Ok(())
     }
@@ -286,8 +277,7 @@ case!(Case {
     needs: NEEDS,
     run: |t| {
         const ID: &str = "EFF-PID-14";
-        let observer = Observer::open(t)?;
-        separate(t, &observer, ID)?;
+        separate(t, ID)?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;
         let second = Peer::start(t, "process 2", Flags::NONE)?;
         let orphan = second.setup(t, "fork()", (), |()| fork_an_orphan_to_be())?;
@@ -298,6 +288,6 @@ case!(Case {
                 _ => Err(Errno::EPROTO),
             }
         })?;
-        t.check(waited).proves(ID).is(1)
+        t.check(waited).is(1)
     }
 });

@@ -8,9 +8,8 @@ use crate::prelude::*;
 use crate::tasks::side::in_own_namespaces;
 
 #[track_caller]
-fn separate(t: &Test, observer: &Observer, requirement: &'static str) -> Done {
-    let start = model::Start::of(t.facts());
-    check_call(t, observer, &start, Flags::NEWPID, requirement).map(drop)
+fn separate(t: &Test, requirement: &'static str) -> Done {
+    t.unshare(Flags::NEWPID).proving(requirement).as_predicted()
 }
 
 /// Where `self` of a proc file system leads: the reader's process ID there.
@@ -31,32 +30,28 @@ case!(Case {
         let point = t.directory()?.to_string_lossy().into_owned();
         in_own_namespaces(t, Flags::NEWNS, |t| {
             const ID: &str = "EFF-PID-15";
-            let observer = Observer::open(t)?;
-            separate(t, &observer, ID)?;
+            separate(t, ID)?;
             let child = Peer::start(t, "process 1", Flags::NONE)?;
             let outer = child.pid().to_string();
             let old = || child.call(t, "readlink(/proc/self) by process 1", "/proc".to_owned(), self_in);
-            t.check(old()?).proves(ID).is(outer.clone())?;
+            t.check(old()?).is(outer.clone())?;
             child.setup(t, "mount(proc) by process 1", point.clone(), |point| {
                 mount(Some("proc"), point.as_str(), Some("proc"), MsFlags::empty(), None::<&str>)
             })?;
             let new =
                 child.call(t, "readlink(self) in a proc file system that process 1 mounted", point.clone(), self_in)?;
-            t.check(new).proves(ID).is("1".to_owned())?;
-            t.check(old()?).proves(ID).is(outer.clone())?;
+            t.check(new).is("1".to_owned())?;
+            t.check(old()?).is(outer.clone())?;
             let names = std::fs::read_dir(&point).map(|entries| {
                 let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
                 names.filter(|name| name.bytes().all(|b| b.is_ascii_digit())).collect::<Vec<_>>()
             });
             t.check(Call::io("processes in the new proc file system, as the caller lists it", names))
-                .proves(ID)
                 .is(vec!["1".to_owned()])?;
             // Whose process IDs it shows is the file system's, not the reader's: the caller has none.
             t.check(Call::new("readlink(self) in it by the caller", self_in(point.clone())))
-                .proves(ID)
                 .fails_with(Errno::ENOENT)?;
             t.check(Call::new("readlink(/proc/self) by the caller", self_in("/proc".to_owned())))
-                .proves(ID)
                 .is(nix::unistd::getpid().to_string())
         })
     }
@@ -84,15 +79,14 @@ case!(Case {
     variants: sysctls,
     run: |t| {
         const ID: &str = "EFF-PID-16";
-        let (name, path, since) = SYSCTLS[t.param() as usize];
+        let (name, path, since) = SYSCTLS[t.param::<u64>() as usize];
         let version = t.facts().version;
         if version < since {
             return Err(t.skip(format!("{name} is of a PID namespace's own since Linux {since}, this is {version}")));
         }
         sysctl::must_be_writable(t, path)?;
-        let observer = Observer::open(t)?;
         let outside = t.setup(sysctl::number(path))?;
-        separate(t, &observer, ID)?;
+        separate(t, ID)?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;
         let inside =
             || first.call(t, &format!("read({path}) by process 1"), path.to_owned(), |path| sysctl::read_number(&path));
@@ -105,43 +99,42 @@ case!(Case {
             "ns_last_pid" => {
                 // Far from what is given out outside, whatever others do there meanwhile.
                 let far = if outside < 12_000 { 20_000 } else { 2_000 };
-                t.check(set(far)?).proves(ID).succeeds()?;
+                t.check(set(far)?).succeeds()?;
                 let second = Peer::start(t, "next process", Flags::NONE)?;
                 let pid = second
                     .call(t, "getpid() of the next process", (), |()| Ok(i64::from(nix::unistd::getpid().as_raw())))?;
-                t.check(pid).proves(ID).is(far + 1)?;
-                t.check(inside()?).proves(ID).is(far + 1)?;
+                t.check(pid).is(far + 1)?;
+                t.check(inside()?).is(far + 1)?;
                 t.check(sysctl::number(path))
-                    .proves(ID)
                     .holds(&format!("little more than {outside}"), |now| (outside..outside + 6_000).contains(now))?;
             }
             "pid_max" => {
                 let less = t.setup(inside()?)? - 1;
-                t.check(set(less)?).proves(ID).succeeds()?;
-                t.check(inside()?).proves(ID).is(less)?;
+                t.check(set(less)?).succeeds()?;
+                t.check(inside()?).is(less)?;
                 let after = sysctl::number(path);
                 if after.result() != Ok(&outside) {
                     // A kernel that shares it is put right again.
                     let _ = sysctl::write(path, &outside.to_string());
                 }
-                t.check(after).proves(ID).is(outside)?;
+                t.check(after).is(outside)?;
             }
             _ => {
-                t.check(inside()?).proves(ID).is(outside)?;
+                t.check(inside()?).is(outside)?;
                 let more = (outside + 1).min(2);
-                t.check(set(more)?).proves(ID).succeeds()?;
-                t.check(inside()?).proves(ID).is(more)?;
+                t.check(set(more)?).succeeds()?;
+                t.check(inside()?).is(more)?;
                 let after = sysctl::number(path);
                 if after.result() != Ok(&outside) {
                     let _ = sysctl::write(path, &outside.to_string());
                 }
-                t.check(after).proves(ID).is(outside)?;
+                t.check(after).is(outside)?;
                 // One level further in.
                 let nested =
                     first.call(t, "the same in a PID namespace one level further in", path.to_owned(), |path| {
                         rule_one_level_further_in(&path)
                     })?;
-                t.check(nested).proves(ID).is(more)?;
+                t.check(nested).is(more)?;
             }
         }
         Ok(())

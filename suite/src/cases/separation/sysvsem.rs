@@ -7,7 +7,7 @@
 use crate::observe::Shared;
 use crate::prelude::*;
 use crate::sharing::undo::Semaphore;
-use crate::tasks::side::{Side, check_call_beside, check_kcmp, one_by_one};
+use crate::tasks::side::{Side, check_kcmp};
 
 const SOURCE: &str = "unshare(2), CLONE_SYSVSEM; semop(2), SEM_UNDO";
 
@@ -23,9 +23,7 @@ case!(Case {
     run: |t| {
         let semaphore = Semaphore::new(t, 5)?;
         t.spawn("caller", |t| {
-            let observer = Observer::open(t)?;
-            let start = model::Start::of(t.facts());
-            let separate = |id| check_call(t, &observer, &start, Flags::SYSVSEM, id).map(drop);
+            let separate = |id| t.unshare(Flags::SYSVSEM).proving(id).as_predicted();
             semaphore.add_with_undo(t, Side::Caller, -2)?;
             semaphore.check_value(t, "before the call", 3, "EFF-SEM-01")?;
             separate("EFF-SEM-01")?;
@@ -44,7 +42,7 @@ case!(Case {
 });
 
 fn ways_to_leave() -> Vec<Variant> {
-    vec![Variant::new("by_exit", 0), Variant::new("by_unshare", 1)]
+    vec![Variant::new("by_exit", 0u64), Variant::new("by_unshare", 1u64)]
 }
 
 /// unshare(CLONE_SYSVSEM), for a peer.
@@ -63,20 +61,18 @@ case!(Case {
     variants: ways_to_leave,
     run: |t| {
         let semaphore = Semaphore::new(t, 10)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::SYSVSEM)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         semaphore.add_with_undo(t, caller, -2)?;
         semaphore.add_with_undo(t, other, -3)?;
         semaphore.check_value(t, "before the call", 5, "EFF-SEM-03")?;
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, Flags::SYSVSEM, "EFF-SEM-03", &[&peer])?;
+        t.unshare(Flags::SYSVSEM).beside(&[&peer]).proving("EFF-SEM-03").as_predicted()?;
         semaphore.check_value(t, "after the caller left the list", 5, "EFF-SEM-03")?;
         // From here on each has a list of its own.
         semaphore.add_with_undo(t, caller, -1)?;
         semaphore.add_with_undo(t, other, -1)?;
         semaphore.check_value(t, "after one more operation of each", 3, "EFF-SEM-03")?;
-        if t.param() == 0 {
+        if t.param::<u64>() == 0 {
             peer.end();
         } else {
             t.check(peer.call(t, "unshare(CLONE_SYSVSEM) by the peer", (), leave_list)?)
@@ -84,7 +80,7 @@ case!(Case {
                 .succeeds()?;
         }
         semaphore.check_value(t, "after the last user of the shared list left", 9, "EFF-SEM-04")?;
-        check_call(t, &observer, &start, Flags::SYSVSEM, "EFF-SEM-04")?;
+        t.unshare(Flags::SYSVSEM).proving("EFF-SEM-04").as_predicted()?;
         semaphore.check_value(t, "after the caller left its own list", 10, "EFF-SEM-04")
     }
 });
@@ -126,11 +122,9 @@ case!(Case {
     needs: NEEDS.with(Feature::Kcmp),
     run: |t| {
         const ID: &str = "EFF-SEM-05";
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
         check_kcmp(t, &peer, Shared::Sysvsem, true, ID)?;
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, Flags::SYSVSEM, ID, &[&peer])?;
+        t.unshare(Flags::SYSVSEM).beside(&[&peer]).as_predicted()?;
         check_kcmp(t, &peer, Shared::Sysvsem, false, ID)?;
         check_kcmp(t, &peer, Shared::Fs, true, ID)?;
         check_kcmp(t, &peer, Shared::Files, true, ID)
@@ -148,9 +142,7 @@ case!(Case {
         let semaphore = Semaphore::new(t, 5)?;
         let other = Peer::start(t, "peer", Flags::NONE)?;
         semaphore.add_with_undo(t, Side::Peer(&other), -2)?;
-        let observer = Observer::open(t)?;
-        let start = model::Start::of(t.facts());
-        check_call(t, &observer, &start, Flags::SYSVSEM, ID)?;
+        t.unshare(Flags::SYSVSEM).as_predicted()?;
         semaphore.check_value(t, "after the call", 3, ID)?;
         other.end();
         semaphore.check_value(t, "after the only user of a list exited", 5, ID)
@@ -167,34 +159,32 @@ case!(Case {
     variants: ways_to_leave,
     run: |t| {
         const ID: &str = "EFF-SEM-10";
-        let by_exit = t.param() == 0;
+        let by_exit = t.param::<u64>() == 0;
         let semaphore = Semaphore::new(t, 5)?;
         t.spawn("caller", |t| {
-            let observer = Observer::open(t)?;
             let peer = Peer::start(t, "peer", Flags::SYSVSEM)?;
             let watcher = Peer::start(t, "watcher in the old namespace", Flags::NONE)?;
             let other = Side::Peer(&peer);
             semaphore.add_with_undo(t, Side::Caller, -2)?;
             semaphore.add_with_undo(t, other, -2)?;
-            let start = model::Start::of(t.facts());
-            check_call_beside(t, &observer, &start, Flags::NEWIPC, ID, &[&peer, &watcher])?;
+            t.unshare(Flags::NEWIPC).beside(&[&peer, &watcher]).as_predicted()?;
             check_kcmp(t, &peer, Shared::Sysvsem, false, ID)?;
             let value = || semaphore.value(t, Side::Peer(&watcher));
-            t.check(value()?).proves(ID).is(1)?;
+            t.check(value()?).is(1)?;
             if by_exit {
                 peer.end();
             } else {
                 let call = peer.call(t, "unshare(CLONE_SYSVSEM) by the peer", (), leave_list)?;
-                t.check(call).proves(ID).succeeds()?;
+                t.check(call).succeeds()?;
             }
-            t.check(value()?).proves(ID).is(5)
+            t.check(value()?).is(5)
         })?
         .join(t)
     }
 });
 
 fn unrelated_flags() -> Vec<Variant> {
-    one_by_one(Flags::KNOWN.into_iter().filter(|flag| !flag.intersects(Flags::SYSVSEM | Flags::NEWIPC)))
+    variants::succeeding(Flags::KNOWN.into_iter().filter(|flag| !flag.intersects(Flags::SYSVSEM | Flags::NEWIPC)))
 }
 
 case!(Case {
@@ -209,11 +199,9 @@ case!(Case {
         const ID: &str = "EFF-GEN-01";
         let semaphore = Semaphore::new(t, 10)?;
         t.spawn("caller", |t| {
-            let observer = Observer::open(t)?;
             let peer = Peer::start(t, "peer", Flags::SYSVSEM)?;
             semaphore.add_with_undo(t, Side::Caller, -2)?;
-            let start = model::Start::of(t.facts());
-            check_call_beside(t, &observer, &start, Flags(t.param()), ID, &[&peer])?;
+            t.unshare(t.param::<Flags>()).beside(&[&peer]).as_predicted()?;
             semaphore.check_value(t, "after the call", 8, ID)?;
             check_kcmp(t, &peer, Shared::Sysvsem, true, ID)?;
             semaphore.add_with_undo(t, Side::Peer(&peer), -3)?;

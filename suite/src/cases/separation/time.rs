@@ -7,7 +7,7 @@ use syscalls::{Sysno, syscall};
 
 use crate::prelude::*;
 use crate::tasks::executed::Executed;
-use crate::tasks::side::{Side, check_call_beside};
+use crate::tasks::side::Side;
 use crate::tasks::vm;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWTIME; time_namespaces(7)";
@@ -78,9 +78,8 @@ fn write_offsets(monotonic: i64, boottime: i64) -> Call<()> {
 }
 
 #[track_caller]
-fn separate(t: &Test, observer: &Observer, requirement: &'static str, peers: &[&Peer]) -> Done {
-    let start = model::Start::of(t.facts());
-    check_call_beside(t, observer, &start, Flags::NEWTIME, requirement, peers).map(drop)
+fn separate(t: &Test, requirement: &'static str, peers: &[&Peer]) -> Done {
+    t.unshare(Flags::NEWTIME).beside(peers).proving(requirement).as_predicted()
 }
 
 case!(Case {
@@ -95,7 +94,7 @@ case!(Case {
         let older = Peer::start(t, "older child", Flags::NONE)?;
         let own = observer.namespace_inode(Ns::Time);
         let (mine, its) = (readings(t, Side::Caller)?, readings(t, Side::Peer(&older))?);
-        separate(t, &observer, "EFF-TIME-01", &[&older])?;
+        separate(t, "EFF-TIME-01", &[&older])?;
         t.setup(write_offsets(SHIFT, SHIFT))?;
         t.check(observer.namespace(Ns::Time)).proves("EFF-TIME-01").is(own)?;
         t.check(observer.namespace(Ns::TimeForChildren)).proves("EFF-TIME-01").is_not(own)?;
@@ -113,9 +112,8 @@ case!(Case {
     needs: NEEDS,
     run: |t| {
         const ID: &str = "EFF-TIME-03";
-        let observer = Observer::open(t)?;
         let before = readings(t, Side::Caller)?;
-        separate(t, &observer, ID, &[])?;
+        separate(t, ID, &[])?;
         t.check(write_offsets(7 * SHIFT, 7 * SHIFT)).proves(ID).succeeds()?;
         t.check(write_offsets(SHIFT, SHIFT)).proves(ID).succeeds()?;
         let first = Peer::start(t, "first child", Flags::NONE)?;
@@ -138,7 +136,7 @@ case!(Case {
         const ID: &str = "EFF-TIME-04";
         let observer = Observer::open(t)?;
         let before = readings(t, Side::Caller)?;
-        separate(t, &observer, ID, &[])?;
+        separate(t, ID, &[])?;
         t.setup(write_offsets(SHIFT, 3 * SHIFT))?;
         let child = Peer::start(t, "child", Flags::NONE)?;
         let new = observer.namespace_inode(Ns::TimeForChildren);
@@ -176,9 +174,8 @@ case!(Case {
     needs: NEEDS,
     run: |t| {
         const ID: &str = "EFF-TIME-05";
-        let observer = Observer::open(t)?;
         let before = readings(t, Side::Caller)?[0];
-        separate(t, &observer, ID, &[])?;
+        separate(t, ID, &[])?;
         t.setup(write_offsets(SHIFT, SHIFT))?;
         if t.facts().version < EXEC_MOVES_SINCE {
             // clone(2) without a stack of its own for the child is enough to be refused.
@@ -189,14 +186,10 @@ case!(Case {
                 let stack = vec![0u8; 64 * 1024].leak();
                 libc::clone(end_at_once, stack.as_mut_ptr().add(60 * 1024).cast(), flags, std::ptr::null_mut())
             };
-            return t
-                .check(Call::new("clone(CLONE_VM|CLONE_VFORK)", Errno::result(made)))
-                .proves(ID)
-                .fails_with(Errno::EINVAL);
+            return t.check(Call::new("clone(CLONE_VM|CLONE_VFORK)", Errno::result(made))).fails_with(Errno::EINVAL);
         }
         let now = vm::in_vfork_child(t, monotonic_in_vfork_child)?;
         t.check(Call::seen("CLOCK_MONOTONIC in a vfork child, since before the call", now - before))
-            .proves(ID)
             .holds("little more than 0 seconds", |passed| (0..SHIFT / 2).contains(passed))
             .map(drop)
     }
@@ -219,7 +212,7 @@ case!(Case {
         let own: Vec<_> = Ns::ALL.map(|ns| observer.namespace_inode(ns)).into();
         let (read, write) = t.setup(Call::new("pipe()", nix::unistd::pipe()))?;
         let executed = Executed::after(t, "caller", |t| {
-            separate(t, &observer, ID, &[])?;
+            separate(t, ID, &[])?;
             let new = observer.namespace_inode(Ns::TimeForChildren);
             let told = nix::unistd::write(&write, &new.to_ne_bytes());
             t.setup(Call::new("write(pipe)", told)).map(drop)

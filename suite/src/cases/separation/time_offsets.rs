@@ -8,7 +8,6 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use crate::place::clock::{SHIFT, nanoseconds, offsets, seconds, write_offset};
 use crate::place::privilege::set_capabilities;
 use crate::prelude::*;
-use crate::tasks::side::check_call_beside;
 
 const SOURCE: &str = "time_namespaces(7)";
 
@@ -18,12 +17,11 @@ const CAP_SYS_TIME: u64 = 1 << 25;
 
 /// Makes the new namespace; skips without the capability that writing offsets takes.
 #[track_caller]
-fn separate(t: &Test, observer: &Observer, requirement: &'static str, peers: &[&Peer]) -> Done {
+fn separate(t: &Test, requirement: &'static str, peers: &[&Peer]) -> Done {
     if t.facts().capabilities & CAP_SYS_TIME == 0 {
         return Err(t.skip("CAP_SYS_TIME is missing, which setting offsets takes: run as root outside containers"));
     }
-    let start = model::Start::of(t.facts());
-    check_call_beside(t, observer, &start, Flags::NEWTIME, requirement, peers).map(drop)
+    t.unshare(Flags::NEWTIME).beside(peers).proving(requirement).as_predicted()
 }
 
 case!(Case {
@@ -37,19 +35,18 @@ case!(Case {
         const ID: &str = "EFF-TIME-09";
         let observer = Observer::open(t)?;
         let before = t.setup(Call::new("clock_gettime(CLOCK_MONOTONIC)", seconds(libc::CLOCK_MONOTONIC)))?;
-        separate(t, &observer, ID, &[])?;
+        separate(t, ID, &[])?;
         let first = observer.namespace_inode(Ns::TimeForChildren);
         t.setup(write_offset("monotonic", SHIFT, 5))?;
         t.setup(write_offset("boottime", 2 * SHIFT, 7))?;
         let written = t.setup(offsets())?;
-        separate(t, &observer, ID, &[])?;
-        t.check(offsets()).proves(ID).is(written)?;
+        separate(t, ID, &[])?;
+        t.check(offsets()).is(written)?;
         let child = Peer::start(t, "child", Flags::NONE)?;
-        t.check(observe::namespace_of(child.pid(), Ns::Time).called("the child's ns/time")).proves(ID).is_not(first)?;
+        t.check(observe::namespace_of(child.pid(), Ns::Time).called("the child's ns/time")).is_not(first)?;
         let now =
             child.call(t, "CLOCK_MONOTONIC of the child, since before the calls", libc::CLOCK_MONOTONIC, seconds)?;
         t.check(now.map(|now| now - before))
-            .proves(ID)
             .holds(&format!("{SHIFT} seconds and little more"), |passed| (SHIFT..SHIFT + SHIFT / 2).contains(passed))
             .map(drop)
     }
@@ -76,19 +73,17 @@ case!(Case {
     needs: NEEDS,
     run: |t| {
         const ID: &str = "EFF-TIME-12";
-        let observer = Observer::open(t)?;
-        separate(t, &observer, ID, &[])?;
-        t.check(write_offset("monotonic", 1, 999_999_999)).proves(ID).succeeds()?;
+        separate(t, ID, &[])?;
+        t.check(write_offset("monotonic", 1, 999_999_999)).succeeds()?;
         let written = t.setup(offsets())?;
         for (clock, seconds, nanoseconds, errno) in REFUSED {
-            t.check(write_offset(clock, seconds, nanoseconds)).proves(ID).fails_with(errno)?;
+            t.check(write_offset(clock, seconds, nanoseconds)).fails_with(errno)?;
         }
         let less = t.facts().capabilities & !CAP_SYS_TIME;
         t.setup(set_capabilities(less, less))?;
         t.check(write_offset("monotonic", 2, 0).called("write(timens_offsets) without CAP_SYS_TIME"))
-            .proves(ID)
             .fails_with(Errno::EPERM)?;
-        t.check(offsets()).proves(ID).is(written)
+        t.check(offsets()).is(written)
     }
 });
 
@@ -167,22 +162,20 @@ case!(Case {
     needs: NEEDS,
     run: |t| {
         const ID: &str = "EFF-TIME-11";
-        let observer = Observer::open(t)?;
-        separate(t, &observer, ID, &[])?;
+        separate(t, ID, &[])?;
         t.setup(write_offset("monotonic", SHIFT, 0))?;
         t.setup(write_offset("boottime", 3 * SHIFT, 0))?;
         let child = Peer::start(t, "child", Flags::NONE)?;
         for (name, clock) in [("CLOCK_REALTIME", libc::CLOCK_REALTIME), ("CLOCK_TAI", libc::CLOCK_TAI)] {
             let here = t.setup(Call::new(name, seconds(clock)))?;
             let there = child.call(t, &format!("{name} of the child, less the caller's"), clock, seconds)?;
-            t.check(there.map(|there| there - here)).proves(ID).holds("about 0", |apart| apart.abs() < SHIFT / 2)?;
+            t.check(there.map(|there| there - here)).holds("about 0", |apart| apart.abs() < SHIFT / 2)?;
         }
         let here = t.setup(Call::new("sysinfo()", uptime_by_sysinfo(())))?;
         let by_sysinfo = child.call(t, "uptime of sysinfo() in the child, less the caller's", (), uptime_by_sysinfo)?;
         let by_proc = child.call(t, "/proc/uptime in the child, less the caller's", (), uptime_by_proc)?;
         for call in [by_sysinfo, by_proc] {
             t.check(call.map(|there| there - here))
-                .proves(ID)
                 .holds(&format!("about {}", 3 * SHIFT), |apart| (apart - 3 * SHIFT).abs() < SHIFT / 2)?;
         }
         let patience = t.patience(Duration::from_secs(3)).as_secs() as u32;
@@ -193,14 +186,14 @@ case!(Case {
                 (clock, patience),
                 sleep_until,
             )?;
-            t.check(slept).proves(ID).holds("at least 20 ms", |passed| *passed >= NAP)?;
+            t.check(slept).holds("at least 20 ms", |passed| *passed >= NAP)?;
             let waited = child.call(
                 t,
                 &format!("timerfd({name}, TFD_TIMER_ABSTIME) in the child"),
                 (clock, patience),
                 wait_for_timer,
             )?;
-            t.check(waited).proves(ID).holds("at least 20 ms", |passed| *passed >= NAP)?;
+            t.check(waited).holds("at least 20 ms", |passed| *passed >= NAP)?;
         }
         Ok(())
     }

@@ -23,19 +23,17 @@ case!(Case {
     source: "clone(2), ERRORS (EINVAL); kernel, kernel/fork.c",
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-TIME-06";
         let observer = Observer::open(t)?;
-        let start = model::Start::of(t.facts());
-        check_call(t, &observer, &start, Flags::NEWTIME, ID)?;
+        t.unshare(Flags::NEWTIME).as_predicted()?;
         let own = observer.namespace_inode(Ns::Time);
         let made = std::thread::Builder::new().spawn(move || observer.namespace_inode(Ns::Time));
         let made = Call::io("pthread_create()", made);
         if t.facts().version < EXEC_MOVES_SINCE {
-            return t.check(made.map(drop)).proves(ID).fails_with(Errno::EINVAL);
+            return t.check(made.map(drop)).fails_with(Errno::EINVAL);
         }
-        let thread = t.check(made).proves(ID).succeeds()?;
+        let thread = t.check(made).succeeds()?;
         match thread.join() {
-            Ok(inode) => t.check(Call::seen("ns/time of the new thread", inode)).proves(ID).is(own),
+            Ok(inode) => t.check(Call::seen("ns/time of the new thread", inode)).is(own),
             Err(_) => Err(t.broken("thread", "panicked")),
         }
     }
@@ -49,32 +47,29 @@ case!(Case {
     source: "setns(2), ERRORS (EUSERS); kernel, kernel/time/namespace.c",
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-TIME-10";
         let observer = Observer::open(t)?;
         let old = observer.namespace_inode(Ns::TimeForChildren);
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 t.name_task("second thread");
-                let start = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
-                check_call(t, &observer, &start, Flags::NEWTIME, ID)?;
+                let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+                t.unshare(Flags::NEWTIME).from(start).as_predicted()?;
                 let new =
                     t.setup(Call::new("open(ns/time_for_children)", open_link("thread-self", Ns::TimeForChildren)))?;
-                t.check(Call::new("setns(new time namespace) with two threads", enter(&new)))
-                    .proves(ID)
-                    .fails_with(Errno::EUSERS)
+                t.check(Call::new("setns(new time namespace) with two threads", enter(&new))).fails_with(Errno::EUSERS)
             });
             thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")))
         })?;
-        t.check(observer.namespace(Ns::TimeForChildren)).proves(ID).is(old)?;
+        t.check(observer.namespace(Ns::TimeForChildren)).is(old)?;
         // A task of its own, with nobody else in its memory.
         t.spawn("lone task", |t| {
-            let start = model::Start::of(t.facts());
-            check_call(t, &observer, &start, Flags::NEWTIME, ID)?;
+            let start = Start::of(t.facts());
+            t.unshare(Flags::NEWTIME).from(start).as_predicted()?;
             let new =
                 t.setup(Call::new("open(ns/time_for_children)", open_link("thread-self", Ns::TimeForChildren)))?;
-            t.check(Call::new("setns(new time namespace) by a lone task", enter(&new))).proves(ID).succeeds()?;
+            t.check(Call::new("setns(new time namespace) by a lone task", enter(&new))).succeeds()?;
             let expected = observer.namespace_inode(Ns::TimeForChildren);
-            t.check(observer.namespace(Ns::Time)).proves(ID).is(expected)
+            t.check(observer.namespace(Ns::Time)).is(expected)
         })?
         .join(t)
     }
@@ -101,15 +96,13 @@ case!(Case {
     source: "time_namespaces(7); kernel, fs/exec.c",
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-TIME-08";
         let version = t.facts().version;
         if version < EXEC_MOVES_SINCE {
             return Err(t.skip(format!("vfork after CLONE_NEWTIME is possible since Linux 6.2, this is {version}")));
         }
         let observer = Observer::open(t)?;
         let own = observer.namespace_inode(Ns::Time);
-        let start = model::Start::of(t.facts());
-        check_call(t, &observer, &start, Flags::NEWTIME, ID)?;
+        t.unshare(Flags::NEWTIME).as_predicted()?;
         let new = observer.namespace_inode(Ns::TimeForChildren);
         let program: &CStr = c"/proc/self/exe";
         let flags = Flags::VM | Flags(libc::CLONE_VFORK as u64);
@@ -128,7 +121,7 @@ case!(Case {
         };
         let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
         let _ = waitpid(child, None);
-        t.check(seen?).proves(ID).is(new)?;
-        t.check(observer.namespace(Ns::Time)).proves(ID).is(own)
+        t.check(seen?).is(new)?;
+        t.check(observer.namespace(Ns::Time)).is(own)
     }
 });

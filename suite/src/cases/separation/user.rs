@@ -5,7 +5,7 @@ use nix::unistd::{getegid, geteuid, getgid, getuid};
 use crate::observe::nsfd::{enter, inode_of, maker_of, open_link, owner_of, parent_of};
 use crate::place::privilege::{all_capabilities, set_all_capabilities};
 use crate::prelude::*;
-use crate::tasks::side::{check_call_beside, in_own_namespaces, needs_of};
+use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWUSER; user_namespaces(7)";
 
@@ -13,17 +13,17 @@ const NEEDS: Needs = Needs::NONE.with(Feature::CreateUserNs);
 
 /// As whom the caller calls: with what it has, or as an ordinary user.
 fn callers() -> Vec<Variant> {
-    vec![Variant::new("as_is", 0), Variant::new("unprivileged", 1)]
+    vec![Variant::new("as_is", 0u64), Variant::new("unprivileged", 1u64)]
 }
 
 /// Becomes the variant's caller and gives the start state.
 #[track_caller]
-fn become_caller(t: &Test) -> Done<model::Start> {
-    if t.param() == 0 {
-        return Ok(model::Start::of(t.facts()));
+fn become_caller(t: &Test) -> Done<Start> {
+    if t.param::<u64>() == 0 {
+        return Ok(Start::of(t.facts()));
     }
     become_unprivileged(t)?;
-    Ok(model::Start { sys_admin: false, initial_admin: false, ..model::Start::of(t.facts()) })
+    Ok(Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) })
 }
 
 case!(Case {
@@ -46,7 +46,7 @@ fn judge_link(t: &Test, observer: &Observer, peer: &Peer) -> Done {
     const ID: &str = "EFF-USER-01";
     let start = become_caller(t)?;
     let (old, maker) = (observer.namespace_inode(Ns::User), geteuid().as_raw());
-    check_call_beside(t, observer, &start, Flags::NEWUSER, ID, &[peer])?;
+    t.unshare(Flags::NEWUSER).from(start).beside(&[peer]).proving(ID).as_predicted()?;
     let new = t
         .check(observer.namespace(Ns::User))
         .proves(ID)
@@ -88,7 +88,7 @@ fn callers_with_own_ids() -> Vec<Variant> {
     let second_user = Needs::NONE.with(Feature::SecondUser);
     callers()
         .into_iter()
-        .map(|variant| match variant.param {
+        .map(|variant| match variant.param::<u64>() {
             0 => variant,
             _ => variant.needing(second_user),
         })
@@ -104,7 +104,6 @@ case!(Case {
     needs: NEEDS,
     variants: callers_with_own_ids,
     run: |t| {
-        const ID: &str = "EFF-USER-02";
         let observer = Observer::open(t)?;
         let start = become_caller(t)?;
         let (uid, gid) = (geteuid(), getegid());
@@ -114,18 +113,16 @@ case!(Case {
                 t.skip("mapping user 0 takes CAP_SETFCAP, which is missing here: run as root outside containers")
             );
         }
-        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+        t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
         let (no_user, no_group) = (overflow_id(t, "uid")?, overflow_id(t, "gid")?);
-        t.check(ids()).proves(ID).is([no_user, no_user, no_group, no_group])?;
+        t.check(ids()).is([no_user, no_user, no_group, no_group])?;
         for (file, text) in
             [("setgroups", "deny".to_owned()), ("uid_map", format!("7 {uid} 1")), ("gid_map", format!("8 {gid} 1"))]
         {
             let path = format!("/proc/self/{file}");
-            t.check(Call::io(format!("write({path}, {text:?})"), std::fs::write(&path, &text)))
-                .proves(ID)
-                .succeeds()?;
+            t.check(Call::io(format!("write({path}, {text:?})"), std::fs::write(&path, &text))).succeeds()?;
         }
-        t.check(ids()).proves(ID).is([7, 7, 8, 8])
+        t.check(ids()).is([7, 7, 8, 8])
     }
 });
 
@@ -142,10 +139,10 @@ fn check_full_capabilities(t: &Test, observer: &Observer, requirement: &'static 
 fn capability_states() -> Vec<Variant> {
     let root = Needs::NONE.with(Feature::SysAdmin);
     vec![
-        Variant::new("as_is", 0),
-        Variant::new("unprivileged", 1),
-        Variant::new("inheritable_and_ambient", 2).needing(root),
-        Variant::new("bounding_set_dropped", 3).needing(root),
+        Variant::new("as_is", 0u64),
+        Variant::new("unprivileged", 1u64),
+        Variant::new("inheritable_and_ambient", 2u64).needing(root),
+        Variant::new("bounding_set_dropped", 3u64).needing(root),
     ]
 }
 
@@ -160,9 +157,9 @@ case!(Case {
     run: |t| {
         const CAP_CHOWN: u64 = 1;
         let observer = Observer::open(t)?;
-        let mut start = model::Start::of(t.facts());
+        let mut start = Start::of(t.facts());
         let now = observer.state().capabilities;
-        match t.param() {
+        match t.param::<u64>() {
             0 => {}
             1 => {
                 start = become_caller(t)?;
@@ -181,7 +178,7 @@ case!(Case {
                 }
             }
         }
-        check_call(t, &observer, &start, Flags::NEWUSER, "EFF-USER-03")?;
+        t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
         check_full_capabilities(t, &observer, "EFF-USER-03")
     }
 });
@@ -189,7 +186,7 @@ case!(Case {
 /// Securebits: three settings with their locks, or the settings about executing files (6.14).
 fn securebits() -> Vec<Variant> {
     let root = Needs::NONE.with(Feature::SysAdmin);
-    vec![Variant::new("all_locked", 0x2f).needing(root), Variant::new("exec", 0x300).needing(root)]
+    vec![Variant::new("all_locked", 0x2fu64).needing(root), Variant::new("exec", 0x300u64).needing(root)]
 }
 
 case!(Case {
@@ -202,8 +199,7 @@ case!(Case {
     variants: securebits,
     run: |t| {
         const EXEC_BITS_SINCE: Version = Version(6, 14, 0);
-        const ID: &str = "EFF-USER-04";
-        let bits = t.param() as u32;
+        let bits = t.param::<u64>() as u32;
         let version = t.facts().version;
         if bits & 0xf00 != 0 && version < EXEC_BITS_SINCE {
             return Err(t.skip(format!("securebits about executing files came with Linux 6.14, this is {version}")));
@@ -212,14 +208,11 @@ case!(Case {
         // SAFETY: PR_SET_SECUREBITS takes a number.
         let set = unsafe { libc::prctl(libc::PR_SET_SECUREBITS, bits, 0, 0, 0) };
         t.setup(Call::new(format!("prctl(PR_SET_SECUREBITS, {bits:#x})"), Errno::result(set)))?;
-        let start = model::Start::of(t.facts());
-        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+        t.unshare(Flags::NEWUSER).as_predicted()?;
         let after = Call::seen("prctl(PR_GET_SECUREBITS)", observer.state().securebits);
         match model::securebits_in_new_user_namespace(bits, version) {
-            Some(expected) => t.check(after).proves(ID).is(expected),
-            None => {
-                t.check(after).proves(ID).holds(&format!("0 or {bits:#x}"), |now| [0, bits].contains(now)).map(drop)
-            }
+            Some(expected) => t.check(after).is(expected),
+            None => t.check(after).holds(&format!("0 or {bits:#x}"), |now| [0, bits].contains(now)).map(drop),
         }
     }
 });
@@ -237,7 +230,7 @@ case!(Case {
         let observer = Observer::open(t)?;
         let start = become_caller(t)?;
         t.setup(Call::new("prctl(PR_SET_NO_NEW_PRIVS)", nix::sys::prctl::set_no_new_privs()))?;
-        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+        t.unshare(Flags::NEWUSER).from(start).proving(ID).as_predicted()?;
         let set = Call::new("prctl(PR_GET_NO_NEW_PRIVS)", nix::sys::prctl::get_no_new_privs());
         t.check(set).proves(ID).is(true)?;
         check_full_capabilities(t, &observer, ID)
@@ -256,7 +249,6 @@ case!(Case {
         let target = t.directory()?;
         in_own_namespaces(t, Flags::NEWNS, |t| {
             const ID: &str = "EFF-USER-09";
-            let observer = Observer::open(t)?;
             let old = t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User)))?;
             let name = t.setup(Call::new("gethostname()", nix::unistd::gethostname()))?;
             let set_name = || Call::new("sethostname(the same name)", nix::unistd::sethostname(&name));
@@ -267,8 +259,7 @@ case!(Case {
             };
             t.setup(set_name())?;
             t.setup(mount())?;
-            let start = model::Start::of(t.facts());
-            check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+            t.unshare(Flags::NEWUSER).proving(ID).as_predicted()?;
             t.check(set_name()).proves(ID).fails_with(Errno::EPERM)?;
             t.check(mount()).proves(ID).fails_with(Errno::EPERM)?;
             t.check(Call::new("setns(old user namespace)", enter(&old))).proves("INT-07").fails_with(Errno::EPERM)?;
@@ -316,16 +307,15 @@ case!(Case {
     variants: owned_namespaces,
     run: |t| {
         const ID: &str = "EFF-USER-10";
-        let (flag, ns) = OWNED[(t.param() >> 1) as usize];
-        let observer = Observer::open(t)?;
+        let (flag, ns) = OWNED[(t.param::<u64>() >> 1) as usize];
         become_unprivileged(t)?;
-        let nobody = model::Start { sys_admin: false, initial_admin: false, ..model::Start::of(t.facts()) };
-        if t.param() & 1 == 0 {
-            check_call(t, &observer, &nobody, Flags::NEWUSER | flag, ID)?;
+        let nobody = Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) };
+        if t.param::<u64>() & 1 == 0 {
+            t.unshare(Flags::NEWUSER | flag).from(nobody).proving(ID).as_predicted()?;
         } else {
-            check_call(t, &observer, &nobody, Flags::NEWUSER, ID)?;
-            let inside = model::Start { sys_admin: true, ids_mapped: false, ..nobody };
-            check_call(t, &observer, &inside, flag, "EFF-GEN-07")?;
+            t.unshare(Flags::NEWUSER).from(nobody).proving(ID).as_predicted()?;
+            let inside = Start { sys_admin: true, ids_mapped: false, ..nobody };
+            t.unshare(flag).from(inside).proving("EFF-GEN-07").as_predicted()?;
         }
         // The link to a PID namespace leads nowhere before its first process (EFF-PID-03).
         let child = (flag == Flags::NEWPID).then(|| Peer::start(t, "first child", Flags::NONE)).transpose()?;

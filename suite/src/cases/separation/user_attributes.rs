@@ -9,16 +9,16 @@ use crate::prelude::*;
 const NEEDS: Needs = Needs::NONE.with(Feature::CreateUserNs);
 
 fn callers() -> Vec<Variant> {
-    vec![Variant::new("as_is", 0), Variant::new("unprivileged", 1).needing(Needs::NONE.with(Feature::SecondUser))]
+    vec![Variant::new("as_is", 0u64), Variant::new("unprivileged", 1u64).needing(Needs::NONE.with(Feature::SecondUser))]
 }
 
 #[track_caller]
-fn become_caller(t: &Test) -> Done<model::Start> {
-    if t.param() == 0 {
-        return Ok(model::Start::of(t.facts()));
+fn become_caller(t: &Test) -> Done<Start> {
+    if t.param::<u64>() == 0 {
+        return Ok(Start::of(t.facts()));
     }
     become_unprivileged(t)?;
-    Ok(model::Start::unprivileged())
+    Ok(Start::unprivileged())
 }
 
 fn io_errno(error: std::io::Error) -> Errno {
@@ -63,13 +63,11 @@ case!(Case {
     needs: NEEDS,
     variants: dumpable_or_not,
     run: |t| {
-        const ID: &str = "EFF-USER-06";
-        let observer = Observer::open(t)?;
-        let (unprivileged, dumpable) = (t.param() & 1 == 1, t.param() >> 1);
-        let mut start = model::Start::of(t.facts());
+        let (unprivileged, dumpable) = (t.param::<u64>() & 1 == 1, t.param::<u64>() >> 1);
+        let mut start = Start::of(t.facts());
         if unprivileged {
             become_unprivileged(t)?;
-            start = model::Start::unprivileged();
+            start = Start::unprivileged();
         }
         let signal = libc::SIGURG;
         t.setup(set_attribute("PR_SET_DUMPABLE", libc::PR_SET_DUMPABLE, dumpable))?;
@@ -80,8 +78,8 @@ case!(Case {
         if before != [dumpable as i32, 1, 1, signal] {
             return Err(t.broken("attributes before the call", format!("{before:?}")));
         }
-        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
-        t.check(attributes()).proves(ID).is([dumpable as i32, 0, 1, signal])
+        t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
+        t.check(attributes()).is([dumpable as i32, 0, 1, signal])
     }
 });
 
@@ -110,30 +108,25 @@ case!(Case {
     source: "user_namespaces(7), The /proc/pid/setgroups file",
     needs: NEEDS.with(Feature::InitialRoot),
     run: |t| {
-        const ID: &str = "EFF-USER-07";
-        let observer = Observer::open(t)?;
         let own: Vec<_> = [54_321, 54_322, 54_323].into_iter().map(Gid::from_raw).collect();
         let outside = Peer::start(t, "task outside", Flags::NONE)?;
         t.setup(Call::new("setgroups(three)", setgroups(&own)))?;
         let allowed = t.setup(setgroups_file())?;
-        let start = model::Start::of(t.facts());
-        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+        t.unshare(Flags::NEWUSER).as_predicted()?;
         let overflow = overflow_group(t)?;
-        t.check(groups()).proves(ID).is(vec![overflow; 3])?;
-        t.check(setgroups_file()).proves(ID).is(allowed.clone())?;
-        t.check(Call::new("setgroups([]) before gid_map is written", setgroups(&[])))
-            .proves(ID)
-            .fails_with(Errno::EPERM)?;
-        t.check(groups()).proves(ID).is(vec![overflow; 3])?;
+        t.check(groups()).is(vec![overflow; 3])?;
+        t.check(setgroups_file()).is(allowed.clone())?;
+        t.check(Call::new("setgroups([]) before gid_map is written", setgroups(&[]))).fails_with(Errno::EPERM)?;
+        t.check(groups()).is(vec![overflow; 3])?;
         // A task outside, which has the power, maps the groups.
         let own = nix::unistd::getpid().as_raw();
         outside.setup(t, "write(gid_map)", own, |pid| {
             std::fs::write(format!("/proc/{pid}/gid_map"), "0 54321 3").map_err(io_errno)
         })?;
-        t.check(groups()).proves(ID).is(vec![0, 1, 2])?;
+        t.check(groups()).is(vec![0, 1, 2])?;
         if allowed == "allow" {
-            t.check(Call::new("setgroups([]) after gid_map was written", setgroups(&[]))).proves(ID).succeeds()?;
-            t.check(groups()).proves(ID).is(vec![])?;
+            t.check(Call::new("setgroups([]) after gid_map was written", setgroups(&[]))).succeeds()?;
+            t.check(groups()).is(vec![])?;
         }
         Ok(())
     }
@@ -147,19 +140,17 @@ case!(Case {
     source: "user_namespaces(7), The /proc/pid/setgroups file",
     needs: Needs::ROOT.with(Feature::CreateUserNs),
     run: |t| {
-        const ID: &str = "EFF-USER-07";
-        let observer = Observer::open(t)?;
         enter_own_user_namespace(t)?;
         let before = t.setup(setgroups_file())?;
         if before != "deny" {
             return Err(t.broken("setgroups in the parent namespace", before));
         }
-        let start = model::Start { initial_admin: false, ..model::Start::of(t.facts()) };
-        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
-        t.check(setgroups_file()).proves(ID).is("deny".to_owned())?;
+        let start = Start { initial_admin: false, ..Start::of(t.facts()) };
+        t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
+        t.check(setgroups_file()).is("deny".to_owned())?;
         let allow = std::fs::write("/proc/self/setgroups", "allow");
-        t.check(Call::io("write(/proc/self/setgroups, allow)", allow)).proves(ID).fails_with(Errno::EPERM)?;
-        t.check(Call::new("setgroups([])", setgroups(&[]))).proves(ID).fails_with(Errno::EPERM)
+        t.check(Call::io("write(/proc/self/setgroups, allow)", allow)).fails_with(Errno::EPERM)?;
+        t.check(Call::new("setgroups([])", setgroups(&[]))).fails_with(Errno::EPERM)
     }
 });
 
@@ -172,11 +163,9 @@ case!(Case {
     needs: NEEDS,
     variants: callers,
     run: |t| {
-        const ID: &str = "EFF-USER-08";
-        let observer = Observer::open(t)?;
         let start = become_caller(t)?;
         let uid = nix::unistd::geteuid();
-        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+        t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
         let setuid = |id: u32| {
             // The system call: the C library has all threads call it.
             // SAFETY: takes a number.
@@ -189,8 +178,8 @@ case!(Case {
             Call::new(format!("seteuid({id})"), Errno::result(set).map(drop))
         };
         for id in [0, 1, 7, uid.as_raw(), 65534] {
-            t.check(setuid(id)).proves(ID).fails_with(Errno::EINVAL)?;
-            t.check(seteuid(id)).proves(ID).fails_with(Errno::EINVAL)?;
+            t.check(setuid(id)).fails_with(Errno::EINVAL)?;
+            t.check(seteuid(id)).fails_with(Errno::EINVAL)?;
         }
         const CAP_SETFCAP: u64 = 1 << 31;
         if uid.is_root() && t.facts().capabilities & CAP_SETFCAP == 0 {
@@ -199,9 +188,9 @@ case!(Case {
         }
         let map = format!("7 {uid} 1");
         t.setup(Call::io("write(/proc/self/uid_map)", std::fs::write("/proc/self/uid_map", map)))?;
-        t.check(seteuid(7)).proves(ID).succeeds()?;
-        t.check(setuid(7)).proves(ID).succeeds()?;
-        t.check(setuid(0)).proves(ID).fails_with(Errno::EINVAL)
+        t.check(seteuid(7)).succeeds()?;
+        t.check(setuid(7)).succeeds()?;
+        t.check(setuid(0)).fails_with(Errno::EINVAL)
     }
 });
 
@@ -226,10 +215,8 @@ case!(Case {
     // Another user's quota of keys is small, and keys that are gone count until they are collected.
     needs: Needs::ROOT.with(Feature::CreateUserNs).with(Feature::InitialRoot),
     run: |t| {
-        const ID: &str = "EFF-USER-14";
         // User keyrings are a namespace's since this release.
         const OF_A_NAMESPACE_SINCE: Version = Version(5, 3, 0);
-        let observer = Observer::open(t)?;
         // In a namespace of its own, with which its user keyrings vanish.
         enter_own_user_namespace(t)?;
         match keyctl(JOIN_SESSION_KEYRING, 0, 0) {
@@ -244,11 +231,11 @@ case!(Case {
         };
         let session = t.setup(id("session keyring", SESSION_KEYRING))?;
         let user = t.setup(id("user keyring", USER_KEYRING))?;
-        let start = model::Start { initial_admin: false, ..model::Start::of(t.facts()) };
-        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
-        t.check(id("session keyring", SESSION_KEYRING)).proves(ID).is(session)?;
+        let start = Start { initial_admin: false, ..Start::of(t.facts()) };
+        t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
+        t.check(id("session keyring", SESSION_KEYRING)).is(session)?;
         if t.facts().version >= OF_A_NAMESPACE_SINCE {
-            t.check(id("user keyring", USER_KEYRING)).proves(ID).is_not(user)?;
+            t.check(id("user keyring", USER_KEYRING)).is_not(user)?;
         }
         Ok(())
     }

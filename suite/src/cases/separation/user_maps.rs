@@ -28,13 +28,11 @@ case!(Case {
     source: "user_namespaces(7), Defining user and group ID mappings: writing to uid_map and gid_map",
     needs: NEEDS_USER,
     run: |t| {
-        const ID: &str = "EFF-USER-11";
-        let observer = Observer::open(t)?;
         become_unprivileged(t)?;
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-        check_call(t, &observer, &model::Start::unprivileged(), Flags::NEWUSER, ID)?;
-        let refused = |file: &str, text: String| t.check(write(file, &text)).proves(ID).fails_with(Errno::EPERM);
-        let allowed = |file: &str, text: String| t.check(write(file, &text)).proves(ID).succeeds();
+        t.unshare(Flags::NEWUSER).from(Start::unprivileged()).as_predicted()?;
+        let refused = |file: &str, text: String| t.check(write(file, &text)).fails_with(Errno::EPERM);
+        let allowed = |file: &str, text: String| t.check(write(file, &text)).succeeds();
         refused("uid_map", format!("0 {} 1", uid - 1))?;
         refused("uid_map", format!("0 {uid} 2"))?;
         refused("uid_map", format!("0 {uid} 1\n1 {} 1", uid - 1))?;
@@ -47,7 +45,7 @@ case!(Case {
         refused("gid_map", format!("0 {gid} 1"))?;
         // Once gid_map is written, setgroups stays as it is.
         refused("setgroups", "allow".to_owned())?;
-        t.check(Call::seen("geteuid(), getegid()", (geteuid().as_raw(), getegid().as_raw()))).proves(ID).is((0, 0))
+        t.check(Call::seen("geteuid(), getegid()", (geteuid().as_raw(), getegid().as_raw()))).is((0, 0))
     }
 });
 
@@ -77,23 +75,22 @@ case!(Case {
     needs: NEEDS_USER,
     variants: mappings,
     run: |t| {
-        const ID: &str = "EFF-USER-17";
-        let (_, mapped) = MAPPED_TO[t.param() as usize];
+        let (_, mapped) = MAPPED_TO[t.param::<u64>() as usize];
         let full = all_capabilities(t)?;
         let observer = Observer::open(t)?;
         let executed = Executed::after(t, "caller", |t| {
             become_unprivileged(t)?;
             let uid = geteuid();
-            check_call(t, &observer, &model::Start::unprivileged(), Flags::NEWUSER, ID)?;
+            t.unshare(Flags::NEWUSER).from(Start::unprivileged()).as_predicted()?;
             let has = observer.state().capabilities[2];
-            t.check(Call::seen("CapEff before execve", format!("{has:x}"))).proves(ID).is(format!("{full:x}"))?;
+            t.check(Call::seen("CapEff before execve", format!("{has:x}"))).is(format!("{full:x}"))?;
             match mapped {
                 Some(id) => t.setup(write("uid_map", &format!("{id} {uid} 1"))),
                 None => Ok(()),
             }
         })?;
         let expected = if mapped == Some(0) { full } else { 0 };
-        t.check(capabilities_of(executed.pid())).proves(ID).is([expected, expected].map(|set| format!("{set:x}")))
+        t.check(capabilities_of(executed.pid())).is([expected, expected].map(|set| format!("{set:x}")))
     }
 });
 
@@ -106,9 +103,8 @@ case!(Case {
     proves: &["EFF-USER-18"],
     source: "user_namespaces(7), Defining user and group ID mappings; kernel, kernel/user_namespace.c (5.12)",
     needs: Needs::ROOT.with(Feature::CreateUserNs),
-    variants: || vec![Variant::new("with_setfcap", 1), Variant::new("without_setfcap", 0)],
+    variants: || vec![Variant::new("with_setfcap", 1u64), Variant::new("without_setfcap", 0u64)],
     run: |t| {
-        const ID: &str = "EFF-USER-18";
         const SINCE: Version = Version(5, 12, 0);
         let version = t.facts().version;
         if version < SINCE {
@@ -119,15 +115,14 @@ case!(Case {
             return Err(t.skip("the caller is not user 0 with CAP_SETFCAP: run as root outside containers"));
         }
         let observer = Observer::open(t)?;
-        let with = t.param() == 1;
+        let with = t.param::<u64>() == 1;
         if !with {
             t.setup(set_capabilities(own & !CAP_SETFCAP, own & !CAP_SETFCAP))?;
         }
-        let start = model::Start::of(t.facts());
-        check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
+        t.unshare(Flags::NEWUSER).as_predicted()?;
         let has = observer.state().capabilities[2] & CAP_SETFCAP;
-        t.check(Call::seen("CAP_SETFCAP inside", has)).proves(ID).is(CAP_SETFCAP)?;
-        t.check(write("uid_map", "0 0 1")).proves(ID).gives(if with { Ok(()) } else { Err(Errno::EPERM) })
+        t.check(Call::seen("CAP_SETFCAP inside", has)).is(CAP_SETFCAP)?;
+        t.check(write("uid_map", "0 0 1")).gives(if with { Ok(()) } else { Err(Errno::EPERM) })
     }
 });
 
@@ -141,14 +136,13 @@ case!(Case {
     needs: NEEDS_USER.with(Feature::Kcmp),
     run: |t| {
         t.spawn("caller", |t| {
-            const ID: &str = "EFF-USER-12";
             become_unprivileged(t)?;
             let observer = Observer::open(t)?;
             let peer = Peer::start(t, "peer", Flags::FS)?;
             let (own, other) = (nix::unistd::getpid().as_raw(), peer.pid().as_raw());
             let kcmp = || Call::new("kcmp(caller, peer, KCMP_VM) by the caller", shares(Shared::Vm, own, other));
-            t.check(kcmp()).proves(ID).is(false)?;
-            check_call(t, &observer, &model::Start::unprivileged(), Flags::NEWUSER, ID)?;
+            t.check(kcmp()).is(false)?;
+            t.unshare(Flags::NEWUSER).from(Start::unprivileged()).as_predicted()?;
             // 0 only asks whether it may.
             let signal = peer.call(t, "kill(caller, 0) by the peer", own, |pid| {
                 nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None)
@@ -162,10 +156,10 @@ case!(Case {
                 })
             })?;
             all([
-                t.check(signal).proves(ID).succeeds(),
-                t.check(compared).proves(ID).is(false),
-                t.check(link).proves(ID).is(observer.namespace_inode(Ns::User)),
-                t.check(kcmp()).proves(ID).fails_with(Errno::EPERM),
+                t.check(signal).succeeds(),
+                t.check(compared).is(false),
+                t.check(link).is(observer.namespace_inode(Ns::User)),
+                t.check(kcmp()).fails_with(Errno::EPERM),
             ])
         })?
         .join(t)

@@ -5,7 +5,7 @@ use nix::sys::utsname::uname;
 
 use crate::prelude::*;
 use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
-use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
+use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWUTS; uts_namespaces(7)";
 
@@ -26,15 +26,13 @@ case!(Case {
     needs: NEEDS,
     variants: each_name,
     run: |t| in_own_namespaces(t, Flags::NEWUTS, |t| {
-        let mark = NAMES[t.param() as usize];
+        let mark = NAMES[t.param::<u64>() as usize];
         let ground = Ground::lay(t)?;
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let sides = (Side::Caller, Side::Peer(&peer));
         check_shared(t, &ground, mark, sides, "EFF-UTS-02")?;
         // The names are part of the state that must not change.
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, Flags::NEWUTS, "EFF-UTS-01", &[&peer])?;
+        t.unshare(Flags::NEWUTS).beside(&[&peer]).proving("EFF-UTS-01").as_predicted()?;
         check_apart(t, &ground, mark, sides, "EFF-UTS-02")?;
         check_apart(t, &ground, mark, (sides.1, sides.0), "EFF-UTS-02")
     })
@@ -67,21 +65,18 @@ case!(Case {
     source: SOURCE,
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWUTS, |t| {
-        const ID: &str = "EFF-UTS-03";
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let sides = [(Side::Caller, "inside"), (Side::Peer(&peer), "outside")];
         let before = t.setup(Call::new("uname()", fixed_names(())))?;
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, Flags::NEWUTS, ID, &[&peer])?;
+        t.unshare(Flags::NEWUTS).beside(&[&peer]).as_predicted()?;
         for (side, name) in sides {
-            t.check(side.ask(t, "uname() but for the names", (), fixed_names)?).proves(ID).is(before.clone())?;
+            t.check(side.ask(t, "uname() but for the names", (), fixed_names)?).is(before.clone())?;
             side.must(t, "sethostname(), setdomainname()", name.to_owned(), set_names)?;
         }
         for (side, name) in sides {
             for file in ["hostname", "domainname"] {
                 let text = format!("read(/proc/sys/kernel/{file})");
-                t.check(side.ask(t, &text, file.to_owned(), name_in_proc)?).proves(ID).is(name.to_owned())?;
+                t.check(side.ask(t, &text, file.to_owned(), name_in_proc)?).is(name.to_owned())?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 use nix::unistd::{gethostname, sethostname};
 
 use crate::prelude::*;
-use crate::tasks::side::{check_call_beside, in_own_namespaces};
+use crate::tasks::side::in_own_namespaces;
 
 case!(Case {
     name: "separation.uts.user_namespace",
@@ -14,24 +14,19 @@ case!(Case {
     source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces",
     needs: Needs::ROOT.with(Feature::UtsNs).with(Feature::CreateUserNs),
     run: |t| in_own_namespaces(t, Flags::NEWUTS, |t| {
-        const ID: &str = "EFF-UTS-04";
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.setup(Call::new("sethostname(before)", sethostname("before")))?;
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, Flags::NEWUSER, ID, &[&peer])?;
+        let start = Start::of(t.facts());
+        t.unshare(Flags::NEWUSER).beside(&[&peer]).as_predicted()?;
         t.check(Call::new("sethostname(inside) in the old UTS namespace", sethostname("inside")))
-            .proves(ID)
             .fails_with(Errno::EPERM)?;
-        let inside = model::Start { sys_admin: true, initial_admin: false, ids_mapped: false, ..start };
-        check_call_beside(t, &observer, &inside, Flags::NEWUTS, ID, &[&peer])?;
-        t.check(Call::new("sethostname(inside) in a new UTS namespace", sethostname("inside")))
-            .proves(ID)
-            .succeeds()?;
+        let inside = Start { sys_admin: true, initial_admin: false, ids_mapped: false, ..start };
+        t.unshare(Flags::NEWUTS).from(inside).beside(&[&peer]).as_predicted()?;
+        t.check(Call::new("sethostname(inside) in a new UTS namespace", sethostname("inside"))).succeeds()?;
         let name = peer.call(t, "gethostname() in the old UTS namespace", (), |()| {
             gethostname().map(|name| name.to_string_lossy().into_owned())
         })?;
-        t.check(name).proves(ID).is("before".to_owned())
+        t.check(name).is("before".to_owned())
     })
 });
 
@@ -49,18 +44,15 @@ case!(Case {
     source: "personality(2), UNAME26; kernel, kernel/sys.c",
     needs: Needs::ROOT.with(Feature::UtsNs),
     run: |t| {
-        const ID: &str = "EFF-UTS-05";
         /// Only asks.
         const ASK: libc::c_ulong = 0xffff_ffff;
-        let observer = Observer::open(t)?;
         let old = t.setup(Call::new("personality(ask)", personality(ASK)))?;
         let new = old | libc::UNAME26;
         t.setup(Call::new("personality(UNAME26)", personality(new as libc::c_ulong)))?;
-        let start = model::Start::of(t.facts());
-        check_call(t, &observer, &start, Flags::NEWUTS, ID)?;
-        t.check(Call::new("personality(ask)", personality(ASK))).proves(ID).is(new)?;
+        t.unshare(Flags::NEWUTS).as_predicted()?;
+        t.check(Call::new("personality(ask)", personality(ASK))).is(new)?;
         let uname = nix::sys::utsname::uname();
         let release = Call::new("release of uname()", uname.map(|u| u.release().to_string_lossy().into_owned()));
-        t.check(release).proves(ID).holds("2.6.…", |release| release.starts_with("2.6.")).map(drop)
+        t.check(release).holds("2.6.…", |release| release.starts_with("2.6.")).map(drop)
     }
 });

@@ -11,7 +11,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, si
 use crate::observe::{Shared, sharing};
 use crate::prelude::*;
 use crate::tasks::memory_sharer::MemorySharer;
-use crate::tasks::side::{Side, check_call_beside};
+use crate::tasks::side::Side;
 use crate::tasks::threads::{self, IdleThread};
 
 const SOURCE: &str = "2006 design document, 7.3 and 8 (3); unshare(2), CLONE_VM";
@@ -35,7 +35,7 @@ fn check_identities(t: &Test, sharer: &MemorySharer, shared: Flags, requirement:
 
 fn calls_with_vm() -> Vec<Variant> {
     [Flags::VM, Flags::VM | Flags::SIGHAND | Flags::THREAD, Flags::VM | Flags::FS | Flags::FILES | Flags::SYSVSEM]
-        .map(|flags| Variant::new(flags.slug(), flags.0))
+        .map(|flags| Variant::new(flags.slug(), flags))
         .into()
 }
 
@@ -48,12 +48,11 @@ case!(Case {
     variants: calls_with_vm,
     run: |t| {
         const ID: &str = "EFF-VM-02";
-        let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
         let sharer = MemorySharer::start(t, Flags::NONE)?;
         sharer.check_shared(t, "before the call", ID)?;
-        let start = model::Start { memory_shared: true, ..model::Start::of(t.facts()) };
-        check_call_beside(t, &observer, &start, Flags(t.param()), ID, &[&peer])?;
+        let start = Start { memory_shared: true, ..Start::of(t.facts()) };
+        t.unshare(t.param::<Flags>()).from(start).beside(&[&peer]).proving(ID).as_predicted()?;
         sharer.check_shared(t, "after the call", ID)?;
         check_identities(t, &sharer, Flags::VM, ID)?;
         for what in [Shared::Fs, Shared::Files, Shared::Sysvsem] {
@@ -65,8 +64,8 @@ case!(Case {
 
 fn calls_that_succeed() -> Vec<Variant> {
     vec![
-        Variant::new("sighand_beside_vm", Flags::SIGHAND.0).proving(["EFF-VM-03"]),
-        Variant::new("thread_beside_vm", Flags::THREAD.0).proving(["EFF-VM-03"]),
+        Variant::new("sighand_beside_vm", Flags::SIGHAND).proving(["EFF-VM-03"]),
+        Variant::new("thread_beside_vm", Flags::THREAD).proving(["EFF-VM-03"]),
         Variant::new("thread_beside_vm_and_sighand", Flags::THREAD.0 | 1).proving(["EFF-VM-04"]),
     ]
 }
@@ -79,14 +78,13 @@ case!(Case {
     source: SOURCE,
     variants: calls_that_succeed,
     run: |t| {
-        let handlers_shared = t.param() & 1 != 0;
-        let flags = Flags(t.param() & !1);
+        let handlers_shared = t.param::<u64>() & 1 != 0;
+        let flags = Flags(t.param::<u64>() & !1);
         let (id, shared) = if handlers_shared { ("EFF-VM-04", MEMORY_AND_HANDLERS) } else { ("EFF-VM-03", Flags::VM) };
-        let observer = Observer::open(t)?;
         let sharer = MemorySharer::start(t, shared)?;
         sharer.check_shared(t, "before the call", id)?;
-        let start = model::Start { memory_shared: true, handlers_shared, ..model::Start::of(t.facts()) };
-        check_call(t, &observer, &start, flags, id)?;
+        let start = Start { memory_shared: true, handlers_shared, ..Start::of(t.facts()) };
+        t.unshare(flags).from(start).proving(id).as_predicted()?;
         sharer.check_shared(t, "after the call", id)?;
         check_identities(t, &sharer, shared, id)
     }
@@ -100,11 +98,10 @@ case!(Case {
     source: "unshare(2), CLONE_SIGHAND",
     run: |t| {
         const ID: &str = "EFF-VM-04";
-        let observer = Observer::open(t)?;
         let sharer = MemorySharer::start(t, MEMORY_AND_HANDLERS)?;
-        let start = model::Start { memory_shared: true, handlers_shared: true, ..model::Start::of(t.facts()) };
+        let start = Start { memory_shared: true, handlers_shared: true, ..Start::of(t.facts()) };
         for flags in [Flags::SIGHAND, Flags::SIGHAND | Flags::THREAD, Flags::VM] {
-            check_call(t, &observer, &start, flags, ID)?;
+            t.unshare(flags).from(start).proving(ID).as_predicted()?;
         }
         sharer.check_shared(t, "after the calls", ID)?;
         check_identities(t, &sharer, MEMORY_AND_HANDLERS, ID)
@@ -118,15 +115,14 @@ case!(Case {
     proves: &["MT-02", "EFF-VM-06"],
     source: "unshare(2), CLONE_THREAD",
     run: |t| {
-        let observer = Observer::open(t)?;
         let thread = IdleThread::start(t)?;
-        let start = model::Start { threads: model::Threads::Others, ..model::Start::of(t.facts()) };
-        check_call(t, &observer, &start, Flags::THREAD, "MT-02")?;
+        let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+        t.unshare(Flags::THREAD).from(start).proving("MT-02").as_predicted()?;
         let threads = Call::seen("threads of the process", threads::count());
         t.check(threads).proves("MT-02").is(2)?;
         thread.end();
         threads::wait_until_alone();
-        check_call(t, &observer, &model::Start::of(t.facts()), Flags::THREAD, "EFF-VM-06")?;
+        t.unshare(Flags::THREAD).proving("EFF-VM-06").as_predicted()?;
         Ok(())
     }
 });
@@ -140,7 +136,7 @@ extern "C" fn count_signal(_: libc::c_int) {
 
 fn lone_calls() -> Vec<Variant> {
     [Flags::VM, Flags::SIGHAND, Flags::THREAD, Flags::VM | Flags::SIGHAND | Flags::THREAD]
-        .map(|flags| Variant::new(flags.slug(), flags.0))
+        .map(|flags| Variant::new(flags.slug(), flags))
         .into()
 }
 
@@ -180,7 +176,6 @@ case!(Case {
     variants: lone_calls,
     run: |t| {
         const ID: &str = "EFF-VM-01";
-        let observer = Observer::open(t)?;
         let shared = shared_number(t)?;
         let private = Box::new(AtomicU32::new(11));
         let private_at = std::ptr::from_ref(&*private) as usize;
@@ -193,8 +188,7 @@ case!(Case {
         t.setup(Call::new("sigprocmask(SIGUSR2)", blocked.thread_block()))?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
         t.setup(Call::new("write(shared memory)", exchange((shared, 21))))?;
-        let start = model::Start::of(t.facts());
-        check_call_beside(t, &observer, &start, Flags(t.param()), ID, &[&peer])?;
+        t.unshare(t.param::<Flags>()).beside(&[&peer]).proving(ID).as_predicted()?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         // Shared memory, written by each in turn.
         for (side, new, old) in [(other, 22, 21), (caller, 23, 22), (other, 24, 23)] {

@@ -1,0 +1,127 @@
+//! The kinds of namespace, one row each: all that differs between them and is the same for every case.
+
+use harness::needs::{Feature, Needs};
+
+use super::flags::Flags;
+
+/// The links below `/proc/thread-self/ns`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Ns {
+    /// Mount namespace.
+    Mnt,
+    /// UTS namespace.
+    Uts,
+    /// IPC namespace.
+    Ipc,
+    /// PID namespace of the task.
+    Pid,
+    /// PID namespace of its future children.
+    PidForChildren,
+    /// Network namespace.
+    Net,
+    /// User namespace.
+    User,
+    /// Cgroup namespace.
+    Cgroup,
+    /// Time namespace of the task.
+    Time,
+    /// Time namespace of its future children.
+    TimeForChildren,
+}
+
+impl Ns {
+    /// All ten links.
+    pub const ALL: [Ns; 10] = [
+        Ns::Mnt,
+        Ns::Uts,
+        Ns::Ipc,
+        Ns::Pid,
+        Ns::PidForChildren,
+        Ns::Net,
+        Ns::User,
+        Ns::Cgroup,
+        Ns::Time,
+        Ns::TimeForChildren,
+    ];
+
+    /// The link's name.
+    pub fn link(self) -> &'static str {
+        match self {
+            Ns::Mnt => "mnt",
+            Ns::Uts => "uts",
+            Ns::Ipc => "ipc",
+            Ns::Pid => "pid",
+            Ns::PidForChildren => "pid_for_children",
+            Ns::Net => "net",
+            Ns::User => "user",
+            Ns::Cgroup => "cgroup",
+            Ns::Time => "time",
+            Ns::TimeForChildren => "time_for_children",
+        }
+    }
+}
+
+/// One kind of namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// The flag that makes one.
+    pub flag: Flags,
+    /// The link of the caller that a successful call changes: of its children for PID and time.
+    pub link: Ns,
+    /// The file of its limit, below /proc/sys/user.
+    pub limit: &'static str,
+    /// What says that the kernel has this kind; `None` for mount namespaces, which are always built in.
+    pub feature: Option<Feature>,
+    /// Whether a call with this flag alone requires CAP_SYS_ADMIN (PRIV-03).
+    pub privileged: bool,
+}
+
+/// All eight kinds, in the order in which a call makes them (section 2.5 of docs/behaviour.md).
+pub const KINDS: [Kind; 8] = [
+    kind(Flags::NEWUSER, Ns::User, "max_user_namespaces", Some(Feature::UserNs)),
+    kind(Flags::NEWNS, Ns::Mnt, "max_mnt_namespaces", None),
+    kind(Flags::NEWUTS, Ns::Uts, "max_uts_namespaces", Some(Feature::UtsNs)),
+    kind(Flags::NEWIPC, Ns::Ipc, "max_ipc_namespaces", Some(Feature::IpcNs)),
+    kind(Flags::NEWPID, Ns::PidForChildren, "max_pid_namespaces", Some(Feature::PidNs)),
+    kind(Flags::NEWCGROUP, Ns::Cgroup, "max_cgroup_namespaces", Some(Feature::CgroupNs)),
+    kind(Flags::NEWNET, Ns::Net, "max_net_namespaces", Some(Feature::NetNs)),
+    kind(Flags::NEWTIME, Ns::TimeForChildren, "max_time_namespaces", Some(Feature::TimeNs)),
+];
+
+const fn kind(flag: Flags, link: Ns, limit: &'static str, feature: Option<Feature>) -> Kind {
+    Kind { flag, link, limit, feature, privileged: flag.0 != Flags::NEWUSER.0 }
+}
+
+impl Kind {
+    /// The kind that this one flag makes; `None` for a flag that makes no namespace, and for sets.
+    pub fn of(flag: Flags) -> Option<Kind> {
+        KINDS.into_iter().find(|kind| kind.flag == flag)
+    }
+
+    /// What the kernel must offer for this kind to exist, whoever asks.
+    pub fn built_in(self) -> Needs {
+        self.feature.map_or(Needs::NONE, |feature| Needs::NONE.with(feature))
+    }
+}
+
+/// What a call with these flags requires of the machine in order to succeed, beyond what every case requires.
+pub fn needs_of(flags: Flags) -> Needs {
+    let kinds = KINDS.into_iter().filter(|kind| flags.contains(kind.flag)).map(|kind| match kind.privileged {
+        true => Needs::ROOT.and(kind.built_in()),
+        false => Needs::NONE.with(Feature::CreateUserNs),
+    });
+    let empty = flags.contains(Flags::EMPTY).then(|| Needs::ROOT.with(Feature::EmptyMntNs));
+    kinds.chain(empty).fold(Needs::NONE, Needs::and)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kinds_are_the_flags_that_make_namespaces() {
+        let made = KINDS.into_iter().fold(Flags::NONE, |all, kind| all | kind.flag);
+        assert_eq!(made | Flags::EMPTY, Flags::PRIVILEGED | Flags::NEWUSER);
+    }
+}
