@@ -171,8 +171,9 @@ case!(Case {
         limits::set(t, Flags::NEWTIME, 0)?;
         let start = Start { initial_admin: false, exhausted: Flags::NEWTIME, ..Start::of(t.facts()) };
         let owner = t.setup(Call::new("ioctl(NS_GET_ID)", user_namespace_id()))?;
-        let list =
-            |when: &str| witness.call(t, &format!("listns({flag}) {when}"), (t.param::<u64>(), owner), list_namespaces);
+        let list = |when: &str| {
+            witness.call(t, &format!("listns({flag}) {when}"), (t.param::<Flags>().0, owner), list_namespaces)
+        };
         let before = t.setup(list("before")?)?;
         for _ in 0..5 {
             t.unshare(flag | Flags::NEWTIME).from(start).as_predicted()?;

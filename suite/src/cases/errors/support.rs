@@ -94,6 +94,8 @@ case!(Case {
             }
             CHROOTED => {
                 start.chrooted = true;
+                // The chroot hides /proc.
+                Observer::of(t)?;
                 t.setup(Call::new("chroot(directory)", nix::unistd::chroot(t.directory()?)))?;
             }
             _ => {}

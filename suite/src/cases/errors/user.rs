@@ -90,6 +90,8 @@ case!(Case {
         let root = t.directory()?;
         let (to, requirement) =
             if flag == Flags::NEWUSER { (std::path::Path::new("/"), "ERR-21") } else { (root, "ERR-22") };
+        // The chroot hides /proc.
+        Observer::of(t)?;
         t.setup(Call::new(format!("chroot({})", to.display()), chroot(to)))?;
         let start = Start { chrooted: flag != Flags::NEWUSER, ..Start::of(t.facts()) };
         t.unshare(flag).from(start).proving(requirement).as_predicted()
@@ -170,6 +172,8 @@ case!(Case {
     run: |t| {
         let root = t.directory()?;
         t.setup(unshare(Flags::NEWUSER))?;
+        // The chroot hides /proc.
+        Observer::of(t)?;
         t.setup(Call::new("chroot(directory)", chroot(root)))?;
         let start = Start { chrooted: true, ids_mapped: false, initial_admin: false, ..Start::of(t.facts()) };
         for flags in [Flags::NEWUSER, Flags::NEWUSER | Flags::FS, Flags::NEWUSER | Flags::NEWUTS] {

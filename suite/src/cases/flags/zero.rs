@@ -40,6 +40,8 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| {
+        // The chroot hides /proc.
+        Observer::of(t)?;
         t.setup(Call::new("chroot()", nix::unistd::chroot(t.directory()?)))?;
         t.setup(Call::new("chdir(/)", nix::unistd::chdir("/")))?;
         let start = Start { chrooted: true, ..Start::of(t.facts()) };

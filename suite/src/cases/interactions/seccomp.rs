@@ -53,7 +53,7 @@ case!(Case {
 });
 
 fn halves() -> Vec<Variant> {
-    vec![Variant::new("low_half", Flags::FS), Variant::new("high_half", 1 << 40)]
+    vec![Variant::new("low_half", Flags::FS), Variant::new("high_half", Flags(1 << 40))]
 }
 
 /// The half of the argument that these flags are in, and what it holds.

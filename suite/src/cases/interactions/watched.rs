@@ -99,7 +99,11 @@ fn all_events() -> ptrace::Options {
 fn traced_calls() -> Vec<Variant> {
     variants::each_flag()
         .into_iter()
-        .chain([Variant::new("none", 0u64), Variant::new("bit_40", 1u64 << 40), Variant::new("all_bits", u64::MAX)])
+        .chain([
+            Variant::new("none", Flags::NONE),
+            Variant::new("bit_40", Flags(1 << 40)),
+            Variant::new("all_bits", Flags(u64::MAX)),
+        ])
         .collect()
 }
 

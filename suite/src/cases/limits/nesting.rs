@@ -126,6 +126,8 @@ case!(Case {
             start.exhausted = Flags::NEWUSER;
         }
         if t.param::<u64>() & CHROOT != 0 {
+            // The chroot hides /proc.
+            Observer::of(t)?;
             t.setup(Call::new("chroot(directory)", nix::unistd::chroot(root)))?;
             start.chrooted = true;
         }

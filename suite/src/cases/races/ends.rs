@@ -174,8 +174,8 @@ fn ways_to_stop() -> Vec<Variant> {
         .into_iter()
         .flat_map(|(name, flag)| {
             [
-                Variant::new(format!("{name}_stopped"), flag).needing(needs_of(flag)),
-                Variant::new(format!("{name}_frozen"), flag.0 | 1).needing(needs_of(flag).with(Feature::Cgroup2)),
+                Variant::new(format!("{name}_stopped"), (flag, false)).needing(needs_of(flag)),
+                Variant::new(format!("{name}_frozen"), (flag, true)).needing(needs_of(flag).with(Feature::Cgroup2)),
             ]
         })
         .collect()
@@ -202,7 +202,7 @@ case!(Case {
     deadline: DEADLINE,
     variants: ways_to_stop,
     run: |t| {
-        let (flag, by_group) = (Flags(t.param::<u64>() & !1), t.param::<u64>() & 1 == 1);
+        let (flag, by_group): (Flags, bool) = t.param();
         let group = if by_group { Some(ControlGroup::new(t)?) } else { None };
         play(t, 16, |random, line| {
             let task = line.spawn(t, "task", Flags::NONE, |t| {

@@ -183,14 +183,14 @@ case!(Case {
     variants: || [Flags::FS, Flags::NEWNS]
         .into_iter()
         .flat_map(|flags| [
-            Variant::new(format!("{}_beside_sharer", flags.slug()), flags),
-            Variant::new(flags.slug(), flags.0 | 1),
+            Variant::new(format!("{}_beside_sharer", flags.slug()), (flags, false)),
+            Variant::new(flags.slug(), (flags, true)),
         ])
         .collect(),
     run: |t| {
         const ID: &str = "RACE-06";
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
-        let (flags, alone) = (Flags(t.param::<u64>() & !1), t.param::<u64>() & 1 == 1);
+        let (flags, alone): (Flags, bool) = t.param();
         let top = t.directory()?.join("root");
         t.setup(Call::io("mkdir(root)", std::fs::create_dir(&top)))?;
         play(t, 2, |random, line| {

@@ -64,9 +64,9 @@ case!(Case {
 
 fn calls_that_succeed() -> Vec<Variant> {
     vec![
-        Variant::new("sighand_beside_vm", Flags::SIGHAND).proving(["EFF-VM-03"]),
-        Variant::new("thread_beside_vm", Flags::THREAD).proving(["EFF-VM-03"]),
-        Variant::new("thread_beside_vm_and_sighand", Flags::THREAD.0 | 1).proving(["EFF-VM-04"]),
+        Variant::new("sighand_beside_vm", (Flags::SIGHAND, false)).proving(["EFF-VM-03"]),
+        Variant::new("thread_beside_vm", (Flags::THREAD, false)).proving(["EFF-VM-03"]),
+        Variant::new("thread_beside_vm_and_sighand", (Flags::THREAD, true)).proving(["EFF-VM-04"]),
     ]
 }
 
@@ -78,8 +78,7 @@ case!(Case {
     source: SOURCE,
     variants: calls_that_succeed,
     run: |t| {
-        let handlers_shared = t.param::<u64>() & 1 != 0;
-        let flags = Flags(t.param::<u64>() & !1);
+        let (flags, handlers_shared): (Flags, bool) = t.param();
         let (id, shared) = if handlers_shared { ("EFF-VM-04", MEMORY_AND_HANDLERS) } else { ("EFF-VM-03", Flags::VM) };
         let sharer = MemorySharer::start(t, shared)?;
         sharer.check_shared(t, "before the call", id)?;
