@@ -26,15 +26,15 @@ use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{self, ControlFlags, SetArg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, sethostname, setsid};
 
-use crate::initramfs::MARKER;
-use crate::parameters::Parameters;
+use crate::boot::initramfs::MARKER;
+use crate::boot::parameters::Parameters;
 
 /// Whether a guest can do without a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+enum Need {
     /// Nothing can be judged without it.
     Required,
     /// Kernels are built without it; the cases that need it say so.
@@ -42,18 +42,13 @@ pub enum Need {
 }
 
 /// One row of the mount table.
-#[derive(Clone, Copy, Debug)]
-pub struct Mount {
+struct Mount {
     /// The file system, which is its source as well: none of them has a device.
-    pub kind: &'static str,
-    /// Where it goes.
-    pub target: &'static str,
-    /// Its flags.
-    pub flags: MsFlags,
-    /// Its options.
-    pub options: &'static str,
-    /// Whether the guest stops without it.
-    pub need: Need,
+    kind: &'static str,
+    target: &'static str,
+    flags: MsFlags,
+    options: &'static str,
+    need: Need,
 }
 
 const PLAIN: MsFlags = MsFlags::empty();
@@ -67,7 +62,7 @@ const fn row(kind: &'static str, target: &'static str, flags: MsFlags, options: 
 
 /// What is mounted in a guest, in this order.
 #[rustfmt::skip]
-pub const MOUNTS: [Mount; 13] = [
+const MOUNTS: [Mount; 13] = [
     row("proc",       "/proc",                SAFE,       "",                 Need::Required),
     row("sysfs",      "/sys",                 SAFE,       "",                 Need::Optional),
     row("devtmpfs",   "/dev",                 PLAIN,      "mode=0755",        Need::Optional),
@@ -97,7 +92,7 @@ const LINKS: [(&str, &str); 4] = [
 const LIMITS: [(Resource, u64, u64); 2] = [(Resource::RLIMIT_NOFILE, 1024, 1 << 19), (Resource::RLIMIT_CORE, 0, 0)];
 
 /// How the last line on the results channel begins; the status of the suite follows, 0 to 255.
-pub const END_RECORD: &str = "unshare-conformance: end status ";
+const END_RECORD: &str = "unshare-conformance: end status ";
 
 /// Why a guest cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -132,11 +127,9 @@ pub enum InitError {
 pub struct Guest {
     parameters: Parameters,
     results: File,
-    results_name: String,
-    missing: Vec<(Mount, Errno)>,
 }
 
-/// Whether this process is the init of a guest that [`crate::initramfs`] made: the first process, run as `/init`, with
+/// Whether this process is the init of a guest that [`crate::boot::initramfs`] made: the first process, run as `/init`, with
 /// the image's marker still there. The first process of a container is not.
 pub fn is_guest_init() -> bool {
     getpid().as_raw() == 1
@@ -161,8 +154,7 @@ pub fn set_up<T>(
     let _ = std::fs::remove_file(Path::new("/").join(MARKER));
 
     let [first, others @ ..] = &MOUNTS;
-    let mut missing = Vec::new();
-    note_missing(&mut missing, first, mount_one(first).err())?;
+    require(first, mount_one(first).err())?;
     let command_line = std::fs::read("/proc/cmdline").map_err(InitError::CommandLine)?;
     let parameters = Parameters::parse(&String::from_utf8_lossy(&command_line));
 
@@ -170,7 +162,7 @@ pub fn set_up<T>(
     let prepared = meanwhile(&parameters.arguments);
     let (errors, scouted) = mounting.finish();
     for (entry, errno) in others.iter().zip(errors) {
-        note_missing(&mut missing, entry, errno)?;
+        require(entry, errno)?;
     }
     let _ = sethostname("guest");
     for (resource, soft, hard) in LIMITS {
@@ -181,29 +173,19 @@ pub fn set_up<T>(
     }
 
     let name = parameters.results.clone().unwrap_or_else(|| "console".to_owned());
-    let (results, results_name) = match open_channel(&name) {
-        Ok(file) => (file, name),
-        // A kernel with fewer serial ports than the machine has: better mixed with the console than not at all.
-        Err(_) => match open_channel("console") {
-            Ok(file) => (file, "console".to_owned()),
-            Err(source) => return Err(InitError::Results { name, source }),
-        },
-    };
-    let guest = Guest { parameters, results, results_name, missing };
-    Ok((guest, scouted, prepared))
+    // A kernel with fewer serial ports than the machine has: better mixed with the console than not at all.
+    let results = open_channel(&name).or_else(|_| open_channel("console"));
+    let results = results.map_err(|source| InitError::Results { name, source })?;
+    Ok((Guest { parameters, results }, scouted, prepared))
 }
 
-/// Keeps account of a mount that failed, if it did.
-fn note_missing(missing: &mut Vec<(Mount, Errno)>, entry: &Mount, errno: Option<Errno>) -> Result<(), InitError> {
+/// The error, if a mount failed without which a guest cannot go on.
+fn require(entry: &Mount, errno: Option<Errno>) -> Result<(), InitError> {
     match errno {
         Some(source) if entry.need == Need::Required => {
             Err(InitError::Mount { kind: entry.kind, target: entry.target, source })
         }
-        Some(errno) => {
-            missing.push((*entry, errno));
-            Ok(())
-        }
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 
@@ -307,17 +289,6 @@ impl Guest {
         self.results.try_clone()
     }
 
-    /// The device of the results channel, below `/dev`: the one asked for, or `console` where the kernel has no such
-    /// device.
-    pub fn results_name(&self) -> &str {
-        &self.results_name
-    }
-
-    /// The optional mounts that this kernel cannot make, with its reasons.
-    pub fn missing_mounts(&self) -> &[(Mount, Errno)] {
-        &self.missing
-    }
-
     /// Runs `suite` in a child process, which leads a session of its own, and reaps everything until it ends. Then
     /// kills what is left, writes the end record with the child's status (128 and the signal, when one killed it) and
     /// powers off.
@@ -342,7 +313,7 @@ impl Guest {
     }
 
     /// Writes the end record with `status`, waits until both channels have sent everything, and powers off.
-    pub fn power_off(mut self, status: u8) -> ! {
+    fn power_off(mut self, status: u8) -> ! {
         // On a line of its own, also when the suite was killed in the middle of one. A channel that is gone, the
         // runner notices.
         let _ = write!(self.results, "\n{END_RECORD}{status}\n");
@@ -363,7 +334,7 @@ pub fn parse_end_record(line: &str) -> Option<u8> {
 }
 
 /// Reaps every child that ends until `child` does; its status as a shell would give it.
-pub fn reap_until(child: Pid) -> u8 {
+fn reap_until(child: Pid) -> u8 {
     loop {
         match waitpid(None, None) {
             Ok(status) if status.pid() == Some(child) => match status {
@@ -378,11 +349,6 @@ pub fn reap_until(child: Pid) -> u8 {
             Err(_) => return u8::MAX,
         }
     }
-}
-
-/// Reaps every child that has ended by now, without waiting.
-pub fn reap_all() {
-    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some()) {}
 }
 
 /// Ends the machine.

@@ -85,7 +85,7 @@ impl Machine {
     /// # Errors
     /// The program is missing, does not take these options, or cannot be started.
     pub fn start(kernel: &Kernel, image: &OwnedFd, options: &Options) -> anyhow::Result<Machine> {
-        let machine = vm::machine::Machine::for_kernel(kernel)?;
+        let machine = vm::machine::Machine::for_kernel(kernel);
         machine.locate()?;
         let directory = match kernel.kind() {
             Kind::UserMode => Some(

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::kernel::{Kernel, Kind};
-use crate::parameters::Parameters;
+use super::parameters::Parameters;
+use crate::image::kernel::{Kernel, Kind};
+use crate::programs::in_path;
 
 /// What executes the guest's instructions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,8 +89,6 @@ pub struct Invocation {
     pub program: OsString,
     /// Its arguments, without its name.
     pub arguments: Vec<OsString>,
-    /// The kernel command line as the guest will see it, but for what a loader adds.
-    pub command_line: String,
     /// The descriptors it inherits.
     pub channels: Vec<Channel>,
 }
@@ -122,39 +121,17 @@ pub enum MachineError {
         /// The machine.
         machine: String,
     },
-    /// More processors than the machine can have, or none.
-    #[error("{machine} can have 1 to {maximum} processors, not {asked}")]
-    Processors {
-        /// The machine.
-        machine: String,
-        /// What was asked.
-        asked: u32,
-        /// What it can have.
-        maximum: u32,
-    },
+    /// More processors than the machine can have, or none. With the machine, its maximum and what was asked.
+    #[error("{0} can have 1 to {1} processors, not {2}")]
+    Processors(String, u32, u32),
     /// A kernel parameter that would become several, or none.
     #[error(
         "{0:?} is not one word for a kernel command line: give each parameter by itself, without blanks or control characters"
     )]
     BadParameter(String),
-    /// The program is nowhere in PATH.
-    #[error(
-        "{program} is not installed: install it (Debian's package {package}), or run on the host or with user-mode Linux"
-    )]
-    NotInstalled {
-        /// The program.
-        program: String,
-        /// Debian's package.
-        package: String,
-    },
-    /// A description that cannot be read.
-    #[error("the machine description {name} is wrong: {why}")]
-    Description {
-        /// Which.
-        name: String,
-        /// What the parser said.
-        why: String,
-    },
+    /// The program is nowhere in PATH. With its Debian package.
+    #[error("{0} is not installed: install it (Debian's package {1}), or run on the host or with user-mode Linux")]
+    NotInstalled(String, String),
 }
 
 /// A machine description. The files under `vm/machines/` say what each field means.
@@ -164,29 +141,21 @@ pub struct Machine {
     #[serde(skip)]
     name: String,
     program: Option<String>,
-    package: Option<String>,
-    kernels: Vec<KernelKind>,
+    #[serde(default)]
+    package: String,
+    kernels: Vec<Kind>,
     arguments: Vec<String>,
     command_line: Vec<String>,
     command_line_limit: usize,
     maximum_cpus: u32,
-    cpu: Option<Models>,
+    #[serde(default)]
+    cpu: Models,
     console: Port,
     results: Port,
-    monitor: Option<Monitor>,
+    monitor: Option<Port>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-enum KernelKind {
-    #[serde(rename = "bzImage")]
-    BzImage,
-    #[serde(rename = "vmlinux")]
-    Vmlinux,
-    #[serde(rename = "user-mode")]
-    UserMode,
-}
-
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Models {
     kvm: String,
@@ -196,21 +165,11 @@ struct Models {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Port {
+    /// The guest's name for it; the monitor has none.
+    #[serde(default)]
     device: String,
     arguments: Vec<String>,
 }
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Monitor {
-    arguments: Vec<String>,
-}
-
-/// The machines that are built in, by name.
-const MACHINES: [(&str, &str); 2] = [
-    ("qemu-x86_64", include_str!("../machines/qemu-x86_64.toml")),
-    ("user-mode", include_str!("../machines/user-mode.toml")),
-];
 
 const CONSOLE_FD: RawFd = 3;
 const RESULTS_FD: RawFd = 4;
@@ -218,30 +177,24 @@ const MONITOR_FD: RawFd = 5;
 
 impl Machine {
     /// The machine for this kind of kernel: QEMU's PC, or user-mode Linux itself.
-    ///
-    /// # Errors
-    /// [`MachineError::Description`] if the built-in description were wrong, which a test excludes.
-    pub fn for_kernel(kernel: &Kernel) -> Result<Machine, MachineError> {
-        let (name, text) = match kernel.kind() {
-            Kind::BzImage | Kind::Vmlinux => MACHINES[0],
-            Kind::UserMode => MACHINES[1],
-        };
-        Machine::parse(name, text)
+    pub fn for_kernel(kernel: &Kernel) -> Machine {
+        match kernel.kind() {
+            Kind::BzImage | Kind::Vmlinux => Machine::qemu(),
+            Kind::UserMode => Machine::user_mode(),
+        }
     }
 
-    /// Reads a description in TOML.
-    ///
-    /// # Errors
-    /// [`MachineError::Description`] with the line that is wrong.
-    pub fn parse(name: &str, text: &str) -> Result<Machine, MachineError> {
-        let machine: Machine = toml::from_str(text)
-            .map_err(|error| MachineError::Description { name: name.to_owned(), why: error.to_string() })?;
-        Ok(Machine { name: name.to_owned(), ..machine })
+    fn qemu() -> Machine {
+        Machine::parse("qemu-x86_64", include_str!("../../machines/qemu-x86_64.toml"))
     }
 
-    /// Its name, that of its file.
-    pub fn name(&self) -> &str {
-        &self.name
+    fn user_mode() -> Machine {
+        Machine::parse("user-mode", include_str!("../../machines/user-mode.toml"))
+    }
+
+    fn parse(name: &str, text: &str) -> Machine {
+        let machine = toml::from_str(text).expect("the descriptions that are built in are valid, as tests check");
+        Machine { name: name.to_owned(), ..machine }
     }
 
     /// Where the program that makes this machine lies; `None` for user-mode Linux, where the kernel is the program.
@@ -252,20 +205,16 @@ impl Machine {
         let Some(program) = &self.program else {
             return Ok(None);
         };
-        match in_path(program) {
-            Some(path) => Ok(Some(path)),
-            None => Err(MachineError::NotInstalled {
-                program: program.clone(),
-                package: self.package.clone().unwrap_or_else(|| program.clone()),
-            }),
-        }
+        let found =
+            in_path(program).ok_or_else(|| MachineError::NotInstalled(program.clone(), self.package.clone()))?;
+        Ok(Some(found))
     }
 
     /// Describes the start of a guest with `kernel` and the image `initramfs`. `directory` is a private directory for
     /// what the program needs to put somewhere.
     ///
     /// # Errors
-    /// One sentence for whatever does not go together; see [`MachineError`].
+    /// The machine cannot boot this kernel, or not with these options.
     pub fn invocation(
         &self,
         kernel: &Kernel,
@@ -273,38 +222,29 @@ impl Machine {
         directory: &Path,
         options: &Options,
     ) -> Result<Invocation, MachineError> {
-        let kind = match kernel.kind() {
-            Kind::BzImage => KernelKind::BzImage,
-            Kind::Vmlinux => KernelKind::Vmlinux,
-            Kind::UserMode => KernelKind::UserMode,
-        };
-        if !self.kernels.contains(&kind) {
+        if !self.kernels.contains(&kernel.kind()) {
             return Err(MachineError::WrongKernel { kernel: kernel.path().to_owned(), machine: self.name.clone() });
         }
-        if kind == KernelKind::Vmlinux && kernel.pvh_entry().is_none() {
+        if kernel.kind() == Kind::Vmlinux && kernel.image.pvh_entry.is_none() {
             return Err(MachineError::NoPvh(kernel.path().to_owned()));
         }
         if !(1..=self.maximum_cpus).contains(&options.cpus) {
-            let (asked, maximum) = (options.cpus, self.maximum_cpus);
-            return Err(MachineError::Processors { machine: self.name.clone(), asked, maximum });
+            return Err(MachineError::Processors(self.name.clone(), self.maximum_cpus, options.cpus));
         }
         let words = self.command_line(options)?;
-        let command_line = words.join(" ");
-
         let (accelerator, cpu) = match options.accelerator {
-            Accelerator::Kvm => ("kvm", self.cpu.as_ref().map(|models| models.kvm.as_str())),
-            Accelerator::Tcg => ("tcg", self.cpu.as_ref().map(|models| models.tcg.as_str())),
+            Accelerator::Kvm => ("kvm", &self.cpu.kvm),
+            Accelerator::Tcg => ("tcg", &self.cpu.tcg),
         };
-        let (memory, cpus) = (options.memory.to_string(), options.cpus.to_string());
         let values: [(&str, OsString); 8] = [
             ("{kernel}", kernel.path().into()),
             ("{initramfs}", initramfs.into()),
             ("{directory}", directory.into()),
             ("{accelerator}", accelerator.into()),
-            ("{cpu}", cpu.unwrap_or_default().into()),
-            ("{cpus}", cpus.into()),
-            ("{memory}", memory.into()),
-            ("{command_line}", command_line.clone().into()),
+            ("{cpu}", cpu.into()),
+            ("{cpus}", options.cpus.to_string().into()),
+            ("{memory}", options.memory.to_string().into()),
+            ("{command_line}", words.join(" ").into()),
         ];
         let mut arguments = Vec::new();
         for template in &self.arguments {
@@ -314,32 +254,24 @@ impl Machine {
                 arguments.push(filled(template, &values));
             }
         }
+        let ports = [
+            (Role::Console, CONSOLE_FD, Some(&self.console)),
+            (Role::Results, RESULTS_FD, Some(&self.results).filter(|_| !options.single_serial)),
+            (Role::Monitor, MONITOR_FD, self.monitor.as_ref()),
+        ];
         let mut channels = Vec::new();
-        let mut connect = |role, fd: RawFd, templates: &[String]| {
+        for (role, fd, port) in ports {
+            let Some(port) = port else { continue };
             let fds = [("{fd}", OsString::from(fd.to_string()))];
-            arguments.extend(templates.iter().map(|template| filled(template, &fds)));
+            arguments.extend(port.arguments.iter().map(|template| filled(template, &fds)));
             channels.push(Channel { role, fd });
-        };
-        connect(Role::Console, CONSOLE_FD, &self.console.arguments);
-        if !options.single_serial {
-            connect(Role::Results, RESULTS_FD, &self.results.arguments);
         }
-        if let Some(monitor) = &self.monitor {
-            connect(Role::Monitor, MONITOR_FD, &monitor.arguments);
-        }
-        let program = match &self.program {
-            Some(program) => program.into(),
-            None => kernel.path().into(),
-        };
-        Ok(Invocation { program, arguments, command_line, channels })
+        let program = self.program.as_ref().map_or_else(|| kernel.path().into(), OsString::from);
+        Ok(Invocation { program, arguments, channels })
     }
 
-    /// The words of the kernel command line: the machine's, ours, the caller's. Also for a boot loader of the user's,
-    /// beside an image of [`crate::initramfs`].
-    ///
-    /// # Errors
-    /// [`MachineError::CommandLineTooLong`] or [`MachineError::BadParameter`].
-    pub fn command_line(&self, options: &Options) -> Result<Vec<String>, MachineError> {
+    /// The words of the kernel command line: the machine's, ours, the caller's.
+    fn command_line(&self, options: &Options) -> Result<Vec<String>, MachineError> {
         let results = if options.single_serial { &self.console.device } else { &self.results.device };
         let parameters = Parameters { results: Some(results.clone()), arguments: options.arguments.clone() };
         let mut words = vec![format!("console={}", self.console.device)];
@@ -363,8 +295,7 @@ impl Machine {
 /// # Errors
 /// [`MachineError::BadParameter`].
 pub fn one_word(text: &str) -> Result<String, MachineError> {
-    let parts = |c: char| c.is_whitespace() || c.is_control();
-    if text.is_empty() || text.contains(parts) {
+    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err(MachineError::BadParameter(text.to_owned()));
     }
     Ok(text.to_owned())
@@ -383,39 +314,27 @@ fn filled(template: &str, values: &[(&str, OsString)]) -> OsString {
     text
 }
 
-/// The executable file `program` in PATH.
-pub(crate) fn in_path(program: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?)
-        .map(|directory| directory.join(program))
-        .find(|path| nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok() && path.is_file())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn built_in(name: &str) -> Machine {
-        let (name, text) = MACHINES.into_iter().find(|machine| machine.0 == name).unwrap();
-        Machine::parse(name, text).unwrap()
-    }
-
-    fn invocation(machine: &str, kind: Kind, pvh: Option<u32>, options: &Options) -> Result<Invocation, MachineError> {
+    fn on_qemu(kind: Kind, pvh: Option<u32>, options: &Options) -> Result<Invocation, MachineError> {
         let kernel = Kernel::for_test("/k/a b", kind, pvh);
-        built_in(machine).invocation(&kernel, Path::new("/i,n"), Path::new("/d"), options)
+        Machine::qemu().invocation(&kernel, Path::new("/i,n"), Path::new("/d"), options)
     }
 
     #[test]
     fn qemu_gets_its_kernel_command_line_and_descriptors() {
         let options = Options { arguments: vec!["run".into(), "pid.*".into()], ..Options::default() };
-        let start = invocation("qemu-x86_64", Kind::Vmlinux, Some(1), &options).unwrap();
+        let start = on_qemu(Kind::Vmlinux, Some(1), &options).unwrap();
         assert_eq!(start.program, "qemu-system-x86_64");
         let after = |flag: &str| &start.arguments[start.arguments.iter().position(|word| word == flag).unwrap() + 1];
         assert_eq!(after("-kernel"), "/k/a b");
         assert_eq!(after("-initrd"), "/i,n");
         assert_eq!(after("-m"), "512");
-        assert_eq!(*after("-append"), *start.command_line);
-        assert!(start.command_line.starts_with("console=ttyS0 loglevel=5 "), "{}", start.command_line);
-        let parameters = Parameters::parse(&start.command_line);
+        let command_line = after("-append").to_str().unwrap();
+        assert!(command_line.starts_with("console=ttyS0 loglevel=5 "), "{command_line}");
+        let parameters = Parameters::parse(command_line);
         assert_eq!(parameters.results.as_deref(), Some("ttyS1"));
         assert_eq!(parameters.arguments, options.arguments);
         let roles: Vec<Role> = start.channels.iter().map(|channel| channel.role).collect();
@@ -426,15 +345,18 @@ mod tests {
     #[test]
     fn one_serial_port_carries_both() {
         let options = Options { single_serial: true, ..Options::default() };
-        let start = invocation("qemu-x86_64", Kind::BzImage, None, &options).unwrap();
+        let start = on_qemu(Kind::BzImage, None, &options).unwrap();
         assert!(start.channels.iter().all(|channel| channel.role != Role::Results));
-        assert_eq!(Parameters::parse(&start.command_line).results.as_deref(), Some("ttyS0"));
+        assert!(start.arguments.iter().any(|word| word.to_string_lossy().contains("results=ttyS0")));
         assert_eq!(start.arguments.iter().filter(|word| *word == "-serial").count(), 1);
     }
 
     #[test]
     fn user_mode_linux_is_its_own_program() {
-        let start = invocation("user-mode", Kind::UserMode, None, &Options::default()).unwrap();
+        let kernel = Kernel::for_test("/k/a b", Kind::UserMode, None);
+        let machine = Machine::for_kernel(&kernel);
+        assert_eq!(machine.locate().unwrap(), None);
+        let start = machine.invocation(&kernel, Path::new("/i,n"), Path::new("/d"), &Options::default()).unwrap();
         assert_eq!(start.program, "/k/a b");
         assert!(start.arguments.contains(&"uml_dir=/d".into()) && start.arguments.contains(&"panic=-1".into()));
         assert!(start.arguments.contains(&"ssl0=null,fd:4".into()), "{:?}", start.arguments);
@@ -444,8 +366,7 @@ mod tests {
     #[test]
     fn what_does_not_go_together_is_said() {
         let plain = Options::default();
-        let said =
-            |kind, pvh, options: &Options| invocation("qemu-x86_64", kind, pvh, options).unwrap_err().to_string();
+        let said = |kind, pvh, options: &Options| on_qemu(kind, pvh, options).unwrap_err().to_string();
         assert!(said(Kind::Vmlinux, None, &plain).contains("no PVH note"));
         assert!(said(Kind::UserMode, None, &plain).contains("cannot be booted on qemu-x86_64"));
         assert!(said(Kind::BzImage, None, &Options { cpus: 0, ..plain.clone() }).contains("1 to 255 processors"));
@@ -455,17 +376,5 @@ mod tests {
             let options = Options { kernel_parameters: vec![bad.into()], ..plain.clone() };
             assert!(said(Kind::BzImage, None, &options).contains("not one word"));
         }
-    }
-
-    #[test]
-    fn a_wrong_description_names_its_line() {
-        let error = Machine::parse("mine", "program = 5").unwrap_err().to_string();
-        assert!(error.starts_with("the machine description mine is wrong"), "{error}");
-    }
-
-    #[test]
-    fn programs_are_found_in_path() {
-        assert!(in_path("sh").is_some());
-        assert!(in_path("no-such-program-anywhere").is_none());
     }
 }
