@@ -43,7 +43,7 @@ pub enum PayloadError {
 const KEPT: usize = 12;
 /// What a decompressor may allocate beside the result, in KiB. The largest window that a kernel is compressed with is
 /// 128 MiB.
-const WORKING_MEMORY: u32 = 256 << 10;
+pub(crate) const WORKING_MEMORY: u32 = 256 << 10;
 
 /// The fastest form of `kernel` to boot: the unpacked ELF when `kernel` is a bzImage whose kernel has a PVH note,
 /// else `kernel` itself. Either way with the configuration embedded in the image (CONFIG_IKCONFIG), where no other
@@ -111,7 +111,8 @@ fn drop_old(directory: &Path) {
 }
 
 /// What is wrong with a stream, before it is known which file it is from.
-enum Fault {
+#[derive(Debug)]
+pub(crate) enum Fault {
     Unknown(Vec<u8>),
     Damaged(&'static str, String),
 }
@@ -139,14 +140,14 @@ const FORMATS: [(&[u8], &str, Decompressor); 7] = [
     }),
     (b"BZh", "bzip2", |stream, size| exactly(bzip2::read::BzDecoder::new(stream), size)),
     (b"\x28\xb5\x2f\xfd", "zstd", zstd),
-    (b"\x02\x21\x4c\x18", "lz4", |stream, size| exactly(lz4_flex::frame::FrameDecoder::new(stream), size)),
+    (b"\x02\x21\x4c\x18", "lz4", |stream, size| lz4(&stream[4..], size)),
     (b"\x89LZO\0\r\n\x1a\n", "lzo", |stream, size| {
         lzo(&stream[9..], size).ok_or_else(|| io::Error::other("it ends early or contradicts itself"))
     }),
 ];
 
 /// Unpacks a payload: a compressed stream with its unpacked size behind it.
-fn decompress(payload: &[u8]) -> Result<Vec<u8>, Fault> {
+pub(crate) fn decompress(payload: &[u8]) -> Result<Vec<u8>, Fault> {
     let (Some((stream, size)), Some((_, name, decompressor))) =
         (payload.split_last_chunk::<4>(), FORMATS.iter().find(|(magic, ..)| payload.starts_with(magic)))
     else {
@@ -171,13 +172,33 @@ fn exactly(mut reader: impl Read, size: usize) -> io::Result<Vec<u8>> {
     }
 }
 
+fn wrong_size(found: usize, expected: usize) -> io::Error {
+    io::Error::other(format!("it unpacks to {found} bytes instead of {expected}"))
+}
+
 fn zstd(stream: &[u8], size: usize) -> io::Result<Vec<u8>> {
     let mut unpacked = Vec::with_capacity(size);
     match zstd_safe::decompress(&mut unpacked, stream) {
         Ok(written) if written == size => Ok(unpacked),
-        Ok(written) => Err(io::Error::other(format!("it unpacks to {written} bytes instead of {size}"))),
+        Ok(written) => Err(wrong_size(written, size)),
         Err(code) => Err(io::Error::other(zstd_safe::get_error_name(code))),
     }
+}
+
+/// The legacy frame of lz4: chunks with their length, each unpacking to 8 MiB but for the last.
+fn lz4(mut chunks: &[u8], size: usize) -> io::Result<Vec<u8>> {
+    const CHUNK: usize = 8 << 20;
+    let mut unpacked = vec![0; size];
+    let mut filled = 0;
+    while let Some((length, rest)) = chunks.split_first_chunk::<4>() {
+        let (chunk, rest) = rest
+            .split_at_checked(u32::from_le_bytes(*length) as usize)
+            .ok_or_else(|| io::Error::other("a chunk is longer than the stream"))?;
+        let end = size.min(filled + CHUNK);
+        filled += lz4_flex::block::decompress_into(chunk, &mut unpacked[filled..end]).map_err(io::Error::other)?;
+        chunks = rest;
+    }
+    if filled == size { Ok(unpacked) } else { Err(wrong_size(filled, size)) }
 }
 
 /// The format of lzop: a header, then blocks with their lengths and, as its flags say, checksums, which are passed
@@ -291,6 +312,14 @@ mod tests {
                 let _ = decompress(&damaged);
                 damaged[at] = whole;
             }
+        }
+    }
+
+    #[test]
+    fn a_stream_of_every_format_is_unpacked() {
+        use crate::image::samples::{PAYLOADS, bytes_of, unpacked};
+        for (format, payload) in PAYLOADS {
+            assert!(decompress(&bytes_of(payload)).is_ok_and(|data| data == unpacked()), "{format}");
         }
     }
 

@@ -47,3 +47,37 @@ pub(crate) fn elf(machine: u16, address: u64, data: &[u8], note: Option<&[u8]>) 
     file.extend_from_slice(note.unwrap_or_default());
     file
 }
+
+/// What all of [`PAYLOADS`] unpack to.
+pub(crate) fn unpacked() -> Vec<u8> {
+    b"the kernel the kernel the kernel! ".repeat(3)
+}
+
+/// Payloads of a bzImage in hexadecimal: a stream as the kernel's build makes it, then the unpacked size.
+pub(crate) const PAYLOADS: [(&str, &str); 7] = [
+    ("gzip", "1f8b08000000000002032bc94855c84e2dca4bcd5128c1c654c42e4ca20a005d06830166000000"),
+    (
+        "bzip2",
+        "425a683131415926535955e3cab000002e91806000024d1400200031064c4052a9ea3099196a3e8dc6e3b1c8e4763c8c8fc5dc91\
+         4e14241578f2ac0066000000",
+    ),
+    ("lzma", "5d00001000ffffffffffffffff003a1a08ce769183707867c9d8221103dcedf36420a8c1fffff955e00066000000"),
+    (
+        "xz",
+        "fd377a585a0000016922de360201040021010000da33ad03e0006500175d003a1a08ce769183707867c9d8221103dcedf364120a\
+         200000005d06830100012f662b494b969042990d010000000001595a66000000",
+    ),
+    (
+        "lzo",
+        "894c5a4f000d0a1a0a103020a009400101000000000000000000000000000000000000000000000000660000002a33746865206b\
+         65726e656c20746865206b65726e656c20746865206b65726e656c212020238400110000000000000066000000",
+    ),
+    ("lz4", "02214c1821000000bf746865206b65726e656c200b00021f211700030716000f22000c506e656c212066000000"),
+    ("zstd", "28b52ffd0448cd000060746865206b65726e656c202104008b220062d0a95c7fc50be6677a0466000000"),
+];
+
+/// The bytes that a text in hexadecimal stands for.
+pub(crate) fn bytes_of(hexadecimal: &str) -> Vec<u8> {
+    let digit = |digit: u8| char::from(digit).to_digit(16).unwrap() as u8;
+    hexadecimal.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}
