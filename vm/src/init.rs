@@ -51,6 +51,12 @@ struct Mount {
     need: Need,
 }
 
+impl Mount {
+    fn failed(&self) -> impl FnOnce(Errno) -> InitError {
+        |source| InitError::Mount { kind: self.kind, target: self.target, source }
+    }
+}
+
 const PLAIN: MsFlags = MsFlags::empty();
 /// As every distribution mounts what holds no programs and no devices.
 const SAFE: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
@@ -129,7 +135,7 @@ pub struct Guest {
     results: File,
 }
 
-/// Whether this process is the init of a guest that [`crate::boot::initramfs`] made: the first process, run as `/init`, with
+/// Whether this process is the init of a guest that [`crate::initramfs`] made: the first process, run as `/init`, with
 /// the image's marker still there. The first process of a container is not.
 pub fn is_guest_init() -> bool {
     getpid().as_raw() == 1
@@ -154,15 +160,22 @@ pub fn set_up<T>(
     let _ = std::fs::remove_file(Path::new("/").join(MARKER));
 
     let [first, others @ ..] = &MOUNTS;
-    require(first, mount_one(first).err())?;
+    mount_one(first).map_err(first.failed())?;
     let command_line = std::fs::read("/proc/cmdline").map_err(InitError::CommandLine)?;
     let parameters = Parameters::parse(&String::from_utf8_lossy(&command_line));
 
-    let mounting = Mounting::start(others, scout);
+    let answer = in_child(|| [&mount_all(others)[..], &scout()].concat());
     let prepared = meanwhile(&parameters.arguments);
-    let (errors, scouted) = mounting.finish();
-    for (entry, errno) in others.iter().zip(errors) {
-        require(entry, errno)?;
+    let mut errors = Vec::new();
+    let read = answer.and_then(|mut answer| answer.read_to_end(&mut errors));
+    let scouted = errors.split_off(errors.len().min(others.len()));
+    // A child that could not be started mounted nothing, for want of memory.
+    let unmounted = read.err().and_then(|error| error.raw_os_error()).unwrap_or(libc::ENOMEM);
+    for (index, row) in others.iter().enumerate().filter(|(_, row)| row.need == Need::Required) {
+        match errors.get(index).map_or(unmounted, |errno| i32::from(*errno)) {
+            0 => {}
+            errno => return Err(row.failed()(Errno::from_raw(errno))),
+        }
     }
     let _ = sethostname("guest");
     for (resource, soft, hard) in LIMITS {
@@ -179,71 +192,31 @@ pub fn set_up<T>(
     Ok((Guest { parameters, results }, scouted, prepared))
 }
 
-/// The error, if a mount failed without which a guest cannot go on.
-fn require(entry: &Mount, errno: Option<Errno>) -> Result<(), InitError> {
-    match errno {
-        Some(source) if entry.need == Need::Required => {
-            Err(InitError::Mount { kind: entry.kind, target: entry.target, source })
+/// Does `work` in a child process, and gives where its answer comes from. The child is reaped as everything is, later.
+fn in_child(work: impl FnOnce() -> Vec<u8>) -> io::Result<io::PipeReader> {
+    let (answer, mut writer) = io::pipe()?;
+    // SAFETY: this process is single-threaded, as `set_up` asks, so the child may do anything.
+    match unsafe { fork() }? {
+        ForkResult::Child => {
+            drop(answer);
+            let done = writer.write_all(&work());
+            // Whoever reads need not wait until this process is taken apart.
+            drop(writer);
+            std::process::exit(done.is_err().into());
         }
-        _ => Ok(()),
+        ForkResult::Parent { .. } => Ok(answer),
     }
 }
 
-/// Mounts and links, being made by a child process: mounts of one are there for all. It is reaped as
-/// everything is, later.
-struct Mounting {
-    /// How many there are.
-    rows: usize,
-    /// Where one number for each row comes from, its errno, 0 for none, and then what the scout found.
-    answer: io::Result<io::PipeReader>,
-}
-
-impl Mounting {
-    fn start(rows: &[Mount], scout: impl FnOnce() -> Vec<u8>) -> Self {
-        let work = || {
-            let errors: Vec<Option<Errno>> = rows.iter().map(|row| mount_one(row).err()).collect();
-            // None of these can keep the suite from running, and each case that relies on one checks it.
-            for (link, target) in LINKS {
-                let _ = std::os::unix::fs::symlink(target, link);
-            }
-            let mut answer: Vec<u8> =
-                errors.iter().flat_map(|errno| errno.map_or(0, |errno| errno as i32).to_ne_bytes()).collect();
-            answer.extend(scout());
-            answer
-        };
-        let answer = io::pipe().and_then(|(answer, mut writer)| {
-            // SAFETY: this process is single-threaded, as `set_up` asks, so the child may do anything.
-            match unsafe { fork() }? {
-                ForkResult::Child => {
-                    drop(answer);
-                    let done = writer.write_all(&work());
-                    // Whoever reads need not wait until this process is taken apart.
-                    drop(writer);
-                    std::process::exit(done.is_err().into());
-                }
-                ForkResult::Parent { .. } => Ok(answer),
-            }
-        });
-        let rows = rows.len();
-        Self { rows, answer }
+/// Makes the mounts of these rows and the links. Gives the errno of each mount, 0 for none.
+fn mount_all(rows: &[Mount]) -> Vec<u8> {
+    // Linux's error numbers end at 133.
+    let errors = rows.iter().map(|row| mount_one(row).map_or_else(|errno| errno as u8, |()| 0)).collect();
+    // None of these can keep the suite from running, and each case that relies on one checks it.
+    for (link, target) in LINKS {
+        let _ = std::os::unix::fs::symlink(target, link);
     }
-
-    /// The error of each row, and what the scout found.
-    fn finish(self) -> (Vec<Option<Errno>>, Vec<u8>) {
-        let mut bytes = Vec::new();
-        let read = self.answer.and_then(|mut answer| answer.read_to_end(&mut bytes));
-        let size = size_of::<i32>();
-        // Who could not be started mounted nothing, for want of memory.
-        let fallback = read.err().and_then(|error| error.raw_os_error());
-        let errno = |row: usize| match bytes.get(row * size..(row + 1) * size) {
-            Some(number) => i32::from_ne_bytes(number.try_into().unwrap_or_default()),
-            None => fallback.unwrap_or(libc::ENOMEM),
-        };
-        let errors =
-            (0..self.rows).map(|row| Some(errno(row)).filter(|errno| *errno != 0).map(Errno::from_raw)).collect();
-        let found = bytes.split_off(bytes.len().min(self.rows * size));
-        (errors, found)
-    }
+    errors
 }
 
 fn mount_one(entry: &Mount) -> nix::Result<()> {

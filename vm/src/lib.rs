@@ -1,6 +1,7 @@
 //! How a guest is built and booted. Nothing here starts a guest or watches one.
 //!
-//! Dependencies read upwards: image ← get; image ← boot ← init.
+//! Dependencies read downwards: init uses boot, boot and get use image, and all may use programs. The one look back is from
+//! image::payload to get::cache, where unpacked kernels are kept.
 
 /// What is in a kernel image, and in which form it boots fastest. Images are untrusted: whatever bytes they hold, reading
 /// them ends, and takes bounded memory.

@@ -86,7 +86,7 @@ impl Machine {
     /// The program is missing, does not take these options, or cannot be started.
     pub fn start(kernel: &Kernel, image: &OwnedFd, options: &Options) -> anyhow::Result<Machine> {
         let machine = vm::machine::Machine::for_kernel(kernel);
-        machine.locate()?;
+        machine.check_installed()?;
         let directory = match kernel.kind() {
             Kind::UserMode => Some(
                 tempfile::Builder::new()

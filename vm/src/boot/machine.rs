@@ -197,17 +197,17 @@ impl Machine {
         Machine { name: name.to_owned(), ..machine }
     }
 
-    /// Where the program that makes this machine lies; `None` for user-mode Linux, where the kernel is the program.
+    /// Checks that the program that makes this machine is in PATH. For user-mode Linux, the kernel is the program.
     ///
     /// # Errors
-    /// [`MachineError::NotInstalled`] when it is nowhere in PATH.
-    pub fn locate(&self) -> Result<Option<PathBuf>, MachineError> {
-        let Some(program) = &self.program else {
-            return Ok(None);
-        };
-        let found =
-            in_path(program).ok_or_else(|| MachineError::NotInstalled(program.clone(), self.package.clone()))?;
-        Ok(Some(found))
+    /// [`MachineError::NotInstalled`].
+    pub fn check_installed(&self) -> Result<(), MachineError> {
+        match &self.program {
+            Some(program) if in_path(program).is_none() => {
+                Err(MachineError::NotInstalled(program.clone(), self.package.clone()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Describes the start of a guest with `kernel` and the image `initramfs`. `directory` is a private directory for
@@ -355,7 +355,7 @@ mod tests {
     fn user_mode_linux_is_its_own_program() {
         let kernel = Kernel::for_test("/k/a b", Kind::UserMode, None);
         let machine = Machine::for_kernel(&kernel);
-        assert_eq!(machine.locate().unwrap(), None);
+        machine.check_installed().unwrap();
         let start = machine.invocation(&kernel, Path::new("/i,n"), Path::new("/d"), &Options::default()).unwrap();
         assert_eq!(start.program, "/k/a b");
         assert!(start.arguments.contains(&"uml_dir=/d".into()) && start.arguments.contains(&"panic=-1".into()));

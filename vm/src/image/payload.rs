@@ -71,7 +71,7 @@ pub fn unpack(kernel: &Kernel, cache: &Cache) -> Result<Kernel, PayloadError> {
             entry
         }
         Err(_) => {
-            let unpacked = decompress(&payload).map_err(|fault| fault.at(kernel.path()))?;
+            let unpacked = decompress(&payload, kernel.path())?;
             let length = elf_extent(&unpacked).unwrap_or(unpacked.len());
             // The configuration goes first: whoever sees the kernel shall see it too.
             if let Some(text) = Configuration::embedded_text(&unpacked) {
@@ -110,22 +110,6 @@ fn drop_old(directory: &Path) {
     }
 }
 
-/// What is wrong with a stream, before it is known which file it is from.
-#[derive(Debug)]
-pub(crate) enum Fault {
-    Unknown(Vec<u8>),
-    Damaged(&'static str, String),
-}
-
-impl Fault {
-    fn at(self, path: &Path) -> PayloadError {
-        match self {
-            Fault::Unknown(magic) => PayloadError::UnknownCompression(path.to_owned(), magic),
-            Fault::Damaged(format, why) => PayloadError::Damaged(path.to_owned(), format, why),
-        }
-    }
-}
-
 /// Unpacks a stream to exactly so many bytes.
 type Decompressor = fn(&[u8], usize) -> io::Result<Vec<u8>>;
 
@@ -146,20 +130,20 @@ const FORMATS: [(&[u8], &str, Decompressor); 7] = [
     }),
 ];
 
-/// Unpacks a payload: a compressed stream with its unpacked size behind it.
-pub(crate) fn decompress(payload: &[u8]) -> Result<Vec<u8>, Fault> {
-    let (Some((stream, size)), Some((_, name, decompressor))) =
-        (payload.split_last_chunk::<4>(), FORMATS.iter().find(|(magic, ..)| payload.starts_with(magic)))
-    else {
-        return Err(Fault::Unknown(payload[..payload.len().min(6)].to_vec()));
+/// Unpacks the payload of the bzImage at `path`: a compressed stream with its unpacked size behind it.
+pub(crate) fn decompress(payload: &[u8], path: &Path) -> Result<Vec<u8>, PayloadError> {
+    let (stream, size) = payload.split_last_chunk::<4>().unwrap_or((&[], &[0; 4]));
+    let Some((_, name, decompressor)) = FORMATS.iter().find(|(magic, ..)| stream.starts_with(magic)) else {
+        return Err(PayloadError::UnknownCompression(path.to_owned(), payload[..payload.len().min(6)].to_vec()));
     };
     let size = u32::from_le_bytes(*size) as usize;
-    if size > LARGEST {
-        return Err(Fault::Damaged(name, format!("it claims to unpack to {size} bytes")));
-    }
     // gzip ends in the size itself, so the four bytes belong to the stream.
     let stream = if *name == "gzip" { payload } else { stream };
-    decompressor(stream, size).map_err(|error| Fault::Damaged(name, error.to_string()))
+    let unpacked = match size {
+        ..=LARGEST => decompressor(stream, size),
+        _ => Err(io::Error::other(format!("it claims to unpack to {size} bytes"))),
+    };
+    unpacked.map_err(|error| PayloadError::Damaged(path.to_owned(), name, error.to_string()))
 }
 
 fn exactly(mut reader: impl Read, size: usize) -> io::Result<Vec<u8>> {
@@ -285,7 +269,7 @@ mod tests {
 
     #[test]
     fn every_compression_of_kconfig_is_unpacked_and_its_damage_noticed() {
-        let data = sample();
+        let (data, path) = (sample(), Path::new("bzImage"));
         let ways: [(&str, &[&str], bool); 7] = [
             ("gzip", &["-n", "-1"], false),
             ("bzip2", &["-1"], true),
@@ -299,17 +283,17 @@ mod tests {
             let Some(packed) = packed_by(program, arguments, &data, size_follows) else {
                 continue;
             };
-            let unpacked = decompress(&packed).unwrap_or_else(|fault| panic!("{}", fault.at(Path::new(program))));
+            let unpacked = decompress(&packed, path).unwrap_or_else(|error| panic!("{program}: {error}"));
             assert!(unpacked == data, "{program} gave other bytes");
             let mut cut = packed[..packed.len() / 2].to_vec();
             cut.extend_from_slice(&u32::try_from(data.len()).unwrap().to_le_bytes());
-            assert!(decompress(&cut).is_err(), "{program} cut in half is taken");
+            assert!(decompress(&cut, path).is_err(), "{program} cut in half is taken");
             // Whatever a damaged stream unpacks to, it must not bring the runner down.
             let mut damaged = packed_by(program, arguments, &data[..20_000], size_follows).unwrap();
             for at in (0..damaged.len()).step_by(damaged.len() / 300 + 1) {
                 let whole = damaged[at];
                 damaged[at] = whole.wrapping_add(0x55);
-                let _ = decompress(&damaged);
+                let _ = decompress(&damaged, path);
                 damaged[at] = whole;
             }
         }
@@ -319,15 +303,20 @@ mod tests {
     fn a_stream_of_every_format_is_unpacked() {
         use crate::image::samples::{PAYLOADS, bytes_of, unpacked};
         for (format, payload) in PAYLOADS {
-            assert!(decompress(&bytes_of(payload)).is_ok_and(|data| data == unpacked()), "{format}");
+            assert!(
+                decompress(&bytes_of(payload), Path::new("bzImage")).is_ok_and(|data| data == unpacked()),
+                "{format}"
+            );
         }
     }
 
     #[test]
     fn absurd_sizes_and_unknown_streams_are_refused() {
-        assert!(matches!(decompress(&[0x1f, 0x8b, 0xff, 0xff, 0xff, 0xff]), Err(Fault::Damaged(..))));
-        assert!(matches!(decompress(b"none of them\0\0\0\0"), Err(Fault::Unknown(_))));
-        assert!(matches!(decompress(b""), Err(Fault::Unknown(_))));
+        let refused = |payload: &[u8]| decompress(payload, Path::new("bzImage")).unwrap_err();
+        assert!(matches!(refused(&[0x1f, 0x8b, 0xff, 0xff, 0xff, 0xff]), PayloadError::Damaged(..)));
+        for unknown in [&b"none of them\0\0\0\0"[..], b"", b"\x02\x21\x4c\x18\0", b"\x89LZO\0\r\n\x1a\n"] {
+            assert!(matches!(refused(unknown), PayloadError::UnknownCompression(..)), "{unknown:?}");
+        }
     }
 
     #[test]
