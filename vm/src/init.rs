@@ -53,7 +53,7 @@ struct Mount {
 
 impl Mount {
     fn failed(&self) -> impl FnOnce(Errno) -> InitError {
-        |source| InitError::Mount { kind: self.kind, target: self.target, source }
+        |source| InitError::Mount(self.kind, self.target, source)
     }
 }
 
@@ -103,29 +103,17 @@ const END_RECORD: &str = "unshare-conformance: end status ";
 /// Why a guest cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
-    /// A required mount failed.
-    #[error("cannot mount the guest's {kind} on {target} (its kernel lacks it, see vm/kconfig/guest.config)")]
-    Mount {
-        /// The file system.
-        kind: &'static str,
-        /// Where it should go.
-        target: &'static str,
-        /// What the kernel said.
-        source: Errno,
-    },
+    /// A required mount failed. With the file system, its mount point and the kernel's error.
+    #[error("cannot mount the guest's {0} on {1} (its kernel lacks it, see vm/kconfig/guest.config)")]
+    Mount(&'static str, &'static str, #[source] Errno),
     /// The kernel command line could not be read.
     #[error("cannot read the guest's /proc/cmdline (its /proc does not work)")]
     CommandLine(#[source] io::Error),
-    /// No channel at all: neither the named one nor the console.
+    /// No channel at all: neither the device named on the command line nor the console, whose error follows.
     #[error(
-        "the guest has no channel for its results, neither /dev/{name} nor /dev/console (its kernel needs CONFIG_SERIAL_8250_CONSOLE=y)"
+        "the guest has no channel for its results, neither /dev/{0} nor /dev/console (its kernel needs CONFIG_SERIAL_8250_CONSOLE=y)"
     )]
-    Results {
-        /// The device that the command line names.
-        name: String,
-        /// What the kernel said about the console.
-        source: io::Error,
-    },
+    Results(String, #[source] io::Error),
 }
 
 /// A guest that is set up.
@@ -146,17 +134,17 @@ pub fn is_guest_init() -> bool {
 /// Turns the bare kernel into a guest: mounts, host name, limits, the results channel. To be called once, by a process
 /// for which [`is_guest_init`] holds, before it starts threads.
 ///
-/// Two things are done on the way, at the same time where there are two processors: `scout`, by a child process when
-/// everything is mounted, and `meanwhile`, by this process with the arguments of our binary, when only /proc is. What
-/// they give comes back, from a scout that could not be sent no bytes.
+/// Runs two functions on the way, in parallel where there are two processors: `scout` in a child process, once
+/// everything is mounted, and `meanwhile` in this process with the arguments of our binary, while only /proc is. Returns
+/// their results; if the child process fails, that of `scout` is empty.
 ///
 /// # Errors
-/// Says what a guest cannot do without; then [`give_up`].
+/// The guest lacks something it cannot do without; the caller should [`give_up`].
 pub fn set_up<T>(
     scout: impl FnOnce() -> Vec<u8>,
     meanwhile: impl FnOnce(&[String]) -> T,
 ) -> Result<(Guest, Vec<u8>, T), InitError> {
-    // Later first processes, in namespaces of the suite's, are no guest's init.
+    // The first processes of the suite's own PID namespaces are not a guest's init.
     let _ = std::fs::remove_file(Path::new("/").join(MARKER));
 
     let [first, others @ ..] = &MOUNTS;
@@ -188,11 +176,11 @@ pub fn set_up<T>(
     let name = parameters.results.clone().unwrap_or_else(|| "console".to_owned());
     // A kernel with fewer serial ports than the machine has: better mixed with the console than not at all.
     let results = open_channel(&name).or_else(|_| open_channel("console"));
-    let results = results.map_err(|source| InitError::Results { name, source })?;
+    let results = results.map_err(|source| InitError::Results(name, source))?;
     Ok((Guest { parameters, results }, scouted, prepared))
 }
 
-/// Does `work` in a child process, and gives where its answer comes from. The child is reaped as everything is, later.
+/// Does `work` in a child process, which writes its result to the pipe. The child is reaped later, with all others.
 fn in_child(work: impl FnOnce() -> Vec<u8>) -> io::Result<io::PipeReader> {
     let (answer, mut writer) = io::pipe()?;
     // SAFETY: this process is single-threaded, as `set_up` asks, so the child may do anything.
@@ -208,11 +196,11 @@ fn in_child(work: impl FnOnce() -> Vec<u8>) -> io::Result<io::PipeReader> {
     }
 }
 
-/// Makes the mounts of these rows and the links. Gives the errno of each mount, 0 for none.
+/// Makes the mounts of these rows and the links. Returns the errno of each mount, 0 for success.
 fn mount_all(rows: &[Mount]) -> Vec<u8> {
     // Linux's error numbers end at 133.
     let errors = rows.iter().map(|row| mount_one(row).map_or_else(|errno| errno as u8, |()| 0)).collect();
-    // None of these can keep the suite from running, and each case that relies on one checks it.
+    // The suite can run without these, and each case that relies on one checks for it.
     for (link, target) in LINKS {
         let _ = std::os::unix::fs::symlink(target, link);
     }
@@ -295,7 +283,7 @@ impl Guest {
     }
 }
 
-/// Says on the console why the guest cannot be used, and powers off. There is no end record then.
+/// Prints on the console why the guest cannot be used, and powers off without an end record.
 pub fn give_up(why: &str) -> ! {
     eprintln!("unshare-conformance: {why}");
     end()

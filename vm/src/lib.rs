@@ -41,9 +41,8 @@ pub use boot::{initramfs, machine, parameters};
 pub use get::{build, cache, library};
 pub use image::{kconfig, kernel, payload};
 
-/// What is wrong, in one line: the error and its causes. A message of ours never repeats its source, so each is told
-/// once.
+/// An error and its causes in one line. Our messages never repeat their cause, so nothing is said twice.
 pub fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(error.source(), |cause| cause.source())
-        .fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
+        .fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }

@@ -1,17 +1,17 @@
-//! Other programs of this machine: found, run, and listened to.
+//! Finding and running other programs of this machine.
 
 use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
-/// Who is told what goes on, a line at a time.
+/// Receives progress messages, one line at a time.
 pub type Progress<'p> = &'p mut dyn FnMut(&str);
 
-/// Why a program did not do its work.
+/// Why a program did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
     NotStarted(io::Error),
-    /// It failed; with the line that looks most like the reason.
+    /// It failed. With the line that is most likely the reason.
     Failed(String),
 }
 
@@ -22,7 +22,7 @@ pub(crate) fn in_path(program: &str) -> Option<PathBuf> {
         .find(|path| nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok() && path.is_file())
 }
 
-/// Runs a command and passes on every line it prints. When it fails, the reason is the first line for which
+/// Runs a command and passes every line it prints to `progress`. If it fails, the reason is the first line for which
 /// `is_reason` holds, else the last line.
 pub(crate) fn run(
     mut command: Command,
@@ -46,8 +46,8 @@ pub(crate) fn run(
     judge(child.wait().map_err(Failure::NotStarted)?, reason.or(last))
 }
 
-/// What a command prints on standard output, unless that goes elsewhere. When it fails, the reason is the last line on
-/// its standard error.
+/// Runs a command and returns its standard output, unless that is redirected. If it fails, the reason is the last line
+/// of its standard error.
 pub(crate) fn output(mut command: Command) -> Result<String, Failure> {
     let output = command.stdin(Stdio::null()).output().map_err(Failure::NotStarted)?;
     let errors = String::from_utf8_lossy(&output.stderr);

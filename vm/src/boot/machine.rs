@@ -2,8 +2,8 @@
 //!
 //! A machine and a kernel give an [`Invocation`]: a program, its arguments and the descriptors it is to inherit.
 //! Console, results and monitor are socket pairs whose one end the program inherits at a fixed descriptor: no name in
-//! a file system, nothing to connect to, nothing left behind, and an end of file when the program is gone, however it
-//! went. QEMU and user-mode Linux both take them.
+//! a file system, nothing to connect to, nothing left behind, and an end of file however the program ends. QEMU and
+//! user-mode Linux both take them.
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;
@@ -58,8 +58,7 @@ pub struct Options {
     pub cpus: u32,
     /// Whether the machine has one serial port, on which console and results are mixed.
     pub single_serial: bool,
-    /// Messages of the kernel below this level reach the console. 5 lets warnings through, and with them everything a
-    /// kernel says when it is unwell; 8 is everything.
+    /// Messages of the kernel below this level reach the console. 5 lets warnings and errors through, 8 everything.
     pub console_level: u8,
     /// Further words for the kernel command line; of a repeated parameter the last counts for the kernel, and these
     /// are last.
@@ -96,18 +95,11 @@ pub struct Invocation {
 /// Why a guest cannot be described.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
-    /// The command line does not fit.
+    /// The command line is too long. With its length in bytes, the machine and the machine's limit.
     #[error(
-        "the guest's kernel command line has {length} characters and {machine} takes {limit}: give fewer filters or kernel parameters"
+        "the guest's kernel command line has {0} characters and {1} takes {2}: give fewer filters or kernel parameters"
     )]
-    CommandLineTooLong {
-        /// Characters, which are bytes.
-        length: usize,
-        /// How many fit.
-        limit: usize,
-        /// The machine.
-        machine: String,
-    },
+    CommandLineTooLong(usize, String, usize),
     /// A vmlinux without the note that QEMU starts it by.
     #[error("{0} has no PVH note, so QEMU cannot boot it: give the bzImage of the same build, or set CONFIG_PVH=y")]
     NoPvh(PathBuf),
@@ -178,21 +170,10 @@ const MONITOR_FD: RawFd = 5;
 impl Machine {
     /// The machine for this kind of kernel: QEMU's PC, or user-mode Linux itself.
     pub fn for_kernel(kernel: &Kernel) -> Machine {
-        match kernel.kind() {
-            Kind::BzImage | Kind::Vmlinux => Machine::qemu(),
-            Kind::UserMode => Machine::user_mode(),
-        }
-    }
-
-    fn qemu() -> Machine {
-        Machine::parse("qemu-x86_64", include_str!("../../machines/qemu-x86_64.toml"))
-    }
-
-    fn user_mode() -> Machine {
-        Machine::parse("user-mode", include_str!("../../machines/user-mode.toml"))
-    }
-
-    fn parse(name: &str, text: &str) -> Machine {
+        let (name, text) = match kernel.kind() {
+            Kind::BzImage | Kind::Vmlinux => ("qemu-x86_64", include_str!("../../machines/qemu-x86_64.toml")),
+            Kind::UserMode => ("user-mode", include_str!("../../machines/user-mode.toml")),
+        };
         let machine = toml::from_str(text).expect("the descriptions that are built in are valid, as tests check");
         Machine { name: name.to_owned(), ..machine }
     }
@@ -283,8 +264,7 @@ impl Machine {
         }
         let length = words.iter().map(|word| word.len() + 1).sum::<usize>() - 1;
         if length > self.command_line_limit {
-            let (limit, machine) = (self.command_line_limit, self.name.clone());
-            return Err(MachineError::CommandLineTooLong { length, limit, machine });
+            return Err(MachineError::CommandLineTooLong(length, self.name.clone(), self.command_line_limit));
         }
         Ok(words)
     }
@@ -320,7 +300,8 @@ mod tests {
 
     fn on_qemu(kind: Kind, pvh: Option<u32>, options: &Options) -> Result<Invocation, MachineError> {
         let kernel = Kernel::for_test("/k/a b", kind, pvh);
-        Machine::qemu().invocation(&kernel, Path::new("/i,n"), Path::new("/d"), options)
+        let machine = Machine::for_kernel(&Kernel::for_test("", Kind::BzImage, None));
+        machine.invocation(&kernel, Path::new("/i,n"), Path::new("/d"), options)
     }
 
     #[test]

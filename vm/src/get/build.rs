@@ -15,11 +15,11 @@ use crate::programs::{self, Failure, Progress, in_path};
 /// A kernel that was built.
 #[derive(Debug)]
 pub struct Built {
-    /// It.
+    /// The kernel.
     pub kernel: Kernel,
     /// The directory it was built in, for `make O=`.
     pub output: PathBuf,
-    /// Options of the fragments that did not take: this tree does not know them, or they depend on something else.
+    /// Options of the fragments that did not take effect: this tree does not know them, or a dependency is off.
     pub unmet: Vec<Unmet>,
 }
 
@@ -27,12 +27,12 @@ pub struct Built {
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// No kernel sources.
-    #[error("{0} is no kernel source tree: it has no Kbuild, Makefile and scripts/kconfig/merge_config.sh")]
+    #[error("{0} is not a kernel source tree: Kbuild, Makefile or scripts/kconfig/merge_config.sh is missing")]
     NotATree(PathBuf),
     /// The tree was built in place, which its Makefile does not combine with `O=`.
     #[error("{0} was configured in place: give it to --kernel as it is, or run `make mrproper` there and build again")]
     ConfiguredInPlace(PathBuf),
-    /// There is no place for the build, or its files cannot be written.
+    /// The build directory cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// A fragment of the user's cannot be found.
@@ -41,30 +41,23 @@ pub enum BuildError {
     /// A tool is missing or cannot be started.
     #[error("cannot start {0} (install what kernel builds need: make, a compiler, flex, bison, bc, libelf)")]
     NotStarted(String, #[source] io::Error),
-    /// A step failed.
-    #[error("`{step}` failed in {tree} ({why}): fix the tree, or install what the message names")]
-    Failed {
-        /// The command.
-        step: String,
-        /// The source tree.
-        tree: PathBuf,
-        /// The line that looks most like the reason.
-        why: String,
-    },
+    /// A step failed. With the command, the source tree and the line that is most likely the reason.
+    #[error("`{0}` failed in {1} ({2}): fix the tree, or install what the message names")]
+    Failed(String, PathBuf, String),
     /// The configuration lacks what a guest cannot boot without.
     #[error("this tree cannot be configured for guests: {0}")]
     Unbootable(String),
-    /// The build ended well and left no kernel.
+    /// The build succeeded but left no usable kernel.
     #[error(transparent)]
     Kernel(#[from] KernelError),
 }
 
-/// Builds the bzImage of the tree at `tree` in the cache, where the next build of the same tree goes on from it.
-/// `additions` are fragments of ours beside those that every guest needs, `extra` those of others, which may override
-/// ours. `progress` is told every line that make prints.
+/// Builds the bzImage of the tree at `tree` in the cache; the next build of the same tree is incremental. `additions`
+/// are fragments of ours beside those that every guest needs, `extra` are fragments of the user's, which may override
+/// ours. `progress` receives every line that make prints.
 ///
 /// # Errors
-/// The tree cannot be built, or not for guests.
+/// The tree cannot be built, or guests cannot boot its kernel.
 pub fn build(
     tree: &Path,
     additions: &[Fragment],
@@ -149,7 +142,7 @@ impl Make<'_> {
         let is_reason = |line: &str| ["error:", "***", "not found"].iter().any(|sign| line.contains(sign));
         programs::run(command, is_reason, self.progress).map_err(|failure| match failure {
             Failure::NotStarted(source) => BuildError::NotStarted(program, source),
-            Failure::Failed(why) => BuildError::Failed { step: step.to_owned(), tree: self.tree.to_owned(), why },
+            Failure::Failed(why) => BuildError::Failed(step.to_owned(), self.tree.to_owned(), why),
         })
     }
 }

@@ -72,7 +72,7 @@ impl Cache {
         Cache { root: root.into() }
     }
 
-    /// Where the cache lies.
+    /// The path of the cache.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

@@ -24,7 +24,7 @@ pub struct Entry {
     pub image: Option<PathBuf>,
 }
 
-/// Why a release cannot be had.
+/// Why there is no kernel of a release.
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
     /// Nothing has that name.
@@ -33,14 +33,13 @@ pub enum LibraryError {
     /// The packages of this release hold no image.
     #[error("the packages of {0} hold no kernel: choose another release with `unshare-conformance kernels list`")]
     NoKernel(String),
-    /// A user-mode kernel of a suite newer than this machine, whose libraries it lacks; with what was said instead of
-    /// its version.
+    /// A user-mode kernel that needs newer libraries than this machine has. With the error it printed.
     #[error("{0} does not run on this machine ({1}): choose an older one, see `unshare-conformance kernels list`")]
     DoesNotRun(String, String),
     /// The archive cannot be reached or read.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// There is no place for the kernels.
+    /// Kernels cannot be kept.
     #[error(transparent)]
     Cache(#[from] CacheError),
 }
@@ -85,8 +84,7 @@ impl<S: Source> Library<S> {
         Ok(self.entries(&self.source.kernels(progress)?))
     }
 
-    /// Fetches the newest kernel that `release` names and gives it, with the path of its image. One that was fetched
-    /// before is not fetched again.
+    /// Fetches the newest kernel that `release` names, unless it was fetched before. The entry has the path of its image.
     ///
     /// # Errors
     /// No kernel has that name, or it cannot be fetched or kept.
@@ -95,7 +93,7 @@ impl<S: Source> Library<S> {
             return Ok(exact);
         }
         let unknown = || LibraryError::Unknown(release.to_owned());
-        // Said at once, and also where the archive cannot be reached.
+        // Refused at once, even where the archive cannot be reached.
         if !(release.starts_with(|c: char| c.is_ascii_digit()) || release.starts_with("uml")) {
             return Err(unknown());
         }
@@ -177,7 +175,7 @@ fn newest(entries: Vec<Entry>, release: &str) -> Option<Entry> {
     exact.or_else(|| entries.iter().rev().find(named)).cloned()
 }
 
-/// Whether `prefix` is the beginning of `text` and does not end within a number: 6.1 is no beginning of 6.12.
+/// Whether `text` begins with `prefix` and the prefix does not end within a number: 6.12 does not begin with 6.1.
 fn begins(text: &str, prefix: &str) -> bool {
     let is_digit = |c: char| c.is_ascii_digit();
     !prefix.is_empty()
@@ -200,6 +198,7 @@ fn sorted(mut entries: Vec<Entry>) -> Vec<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::get::source::Place;
 
     /// A source of these releases and versions, whose images hold their releases.
     struct Shelf(&'static [(&'static str, &'static str)]);
@@ -214,18 +213,14 @@ mod tests {
             Ok(self.0.iter().map(offer).collect())
         }
 
-        fn fetch(
-            &self,
-            offer: &Offer,
-            place: super::super::source::Place<'_>,
-            _: Progress<'_>,
-        ) -> Result<(), SourceError> {
+        fn fetch(&self, offer: &Offer, place: Place<'_>, _: Progress<'_>) -> Result<(), SourceError> {
             for (name, content) in [("linux.uml", "#!/bin/sh\necho lib: no version >&2; exit 1"), ("config", "y")] {
                 let path = place(Path::new(name)).unwrap();
                 std::fs::write(&path, content).map_err(CacheError::at(&path))?;
             }
             assert_eq!(place(Path::new("System.map")), None);
-            Ok(assert!(offer.parts.is_empty()))
+            assert!(offer.parts.is_empty());
+            Ok(())
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a source of kernels is: something that can list kernels and fetch their files.
+//! What can list kernels and fetch their files.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub struct Offer {
     pub parts: Vec<String>,
 }
 
-/// Where kernels come from that this machine does not have yet.
+/// An archive of kernels.
 pub trait Source {
     /// The kernels it has, in no particular order.
     ///
@@ -31,13 +31,13 @@ pub trait Source {
     fn fetch(&self, offer: &Offer, place: Place<'_>, progress: Progress<'_>) -> Result<(), SourceError>;
 }
 
-/// Chooses files of a kernel, by their paths there, and where each goes.
+/// Gives the destination for a file of a package, by its path in there; `None` for files that are not needed.
 pub type Place<'p> = &'p dyn Fn(&Path) -> Option<PathBuf>;
 
 /// Why a source cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// The machine is no Debian or derivative.
+    /// A tool of Debian's is missing.
     #[error(
         "{0} is not installed: kernels are fetched with Debian's tools; on other systems give --kernel a kernel image or a build tree"
     )]
@@ -47,10 +47,10 @@ pub enum SourceError {
         "this machine's apt has no Debian mirror among its sources: add one, or give --kernel a kernel image or a build tree"
     )]
     NoMirror,
-    /// A tool failed; with its name and the last error it printed.
+    /// A tool failed. With its name and the reason it gave.
     #[error("{0} failed ({1}): check the network and this machine's apt sources")]
     Failed(String, String),
-    /// There is no place for lists and packages.
+    /// Lists and packages cannot be kept.
     #[error(transparent)]
     Cache(#[from] CacheError),
 }

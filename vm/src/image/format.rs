@@ -1,10 +1,11 @@
-//! The formats of kernel images, told apart by their first bytes and looked into for the release.
+//! Recognises kernel images by their first bytes, and reads what they say of the kernel.
 //!
 //! Formats: Documentation/arch/x86/boot.rst (the boot protocol header), the ELF specification, and
 //! Documentation/arch/arm64/booting.rst and arch/riscv/boot-image-header.rst for telling other architectures apart.
 
 use std::fs::File;
 use std::io::{self, Seek};
+use std::ops::Range;
 
 use serde::Deserialize;
 
@@ -40,28 +41,20 @@ impl Kind {
     }
 }
 
-/// Where a bzImage keeps its compressed kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PayloadExtent {
-    /// Bytes from the start of the file.
-    pub(crate) offset: u64,
-    /// Bytes, with the four that state the unpacked size at the end.
-    pub(crate) length: u64,
-}
-
 /// What a file says of the kernel in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     pub(crate) kind: Kind,
     pub(crate) release: Option<String>,
-    /// Only a [`Kind::BzImage`] has one.
-    pub(crate) payload: Option<PayloadExtent>,
-    /// Only a [`Kind::Vmlinux`] has one.
+    /// Where the compressed kernel lies in the file, up to the four bytes at its end that state the unpacked size. Only
+    /// for a [`Kind::BzImage`].
+    pub(crate) payload: Option<Range<u64>>,
+    /// Only for a [`Kind::Vmlinux`].
     pub(crate) pvh_entry: Option<u32>,
     pub(crate) configuration: Option<Configuration>,
 }
 
-/// What keeps a file or directory from being booted, as the end of a sentence that begins with its path.
+/// Why a file or directory cannot be booted: the rest of a sentence that begins with its path.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Flaw {
     #[error("does not exist: give a bzImage, a vmlinux, a user-mode Linux executable or a kernel build tree")]
@@ -157,7 +150,7 @@ fn elf_architecture(machine: u16) -> String {
     name.to_owned()
 }
 
-/// A guess at what a file is, with its article, for the sentence that says it is no kernel.
+/// A guess at what a file is, with its article, if it is not a kernel.
 fn describe(head: &[u8]) -> &'static str {
     let magics: [(&[u8], &str); 10] = [
         (b"MZ", "a PE (EFI) program without a Linux boot header"),
@@ -204,15 +197,15 @@ fn read_bzimage(file: &File, length: u64, head: &[u8]) -> Result<Image, Flaw> {
     if length < system_end.saturating_sub(15) {
         return Err(truncated(system_end));
     }
-    let payload = PayloadExtent { offset: protected_mode + word(0x248), length: word(0x24c) };
-    if payload.length < 4 {
+    let (offset, size) = (protected_mode + word(0x248), word(0x24c));
+    if size < 4 {
         return Err(Flaw::BadHeader("it states no payload"));
     }
-    if payload.length > LARGEST as u64 {
+    if size > LARGEST as u64 {
         return Err(Flaw::BadHeader("it states a payload of more than 1 GiB"));
     }
-    if payload.offset + payload.length > length {
-        return Err(truncated(payload.offset + payload.length));
+    if offset + size > length {
+        return Err(truncated(offset + size));
     }
     // xloadflags came with 2.12 (Linux 3.8).
     if version >= 0x020c && half(0x236) & 1 == 0 {
@@ -222,7 +215,13 @@ fn read_bzimage(file: &File, length: u64, head: &[u8]) -> Result<Image, Flaw> {
         0 => None,
         offset => first_word(&read_at(file, u64::from(offset) + 0x200, 256)?),
     };
-    Ok(Image { kind: Kind::BzImage, release, payload: Some(payload), pvh_entry: None, configuration: None })
+    Ok(Image {
+        kind: Kind::BzImage,
+        release,
+        payload: Some(offset..offset + size),
+        pvh_entry: None,
+        configuration: None,
+    })
 }
 
 /// The printable text up to the first blank or NUL.
@@ -238,7 +237,7 @@ fn read_elf(file: &File, length: u64, head: &[u8]) -> Result<Image, Flaw> {
     let little_endian = head[5] == 1;
     let machine =
         bytes(head, 18).map_or(0, |raw| if little_endian { u16::from_le_bytes(raw) } else { u16::from_be_bytes(raw) });
-    // Without x86-64's layout there is no saying whether it is a kernel; the machine alone rules it out.
+    // The layout is known for x86-64 only; the machine alone rules out all others.
     match (machine, u16_at(head, 16)) {
         (3, _) => return Err(Flaw::ThirtyTwoBit),
         (62, Some(1)) => return Err(Flaw::NotAKernel("an ELF object (a module or an unlinked part)")),

@@ -17,7 +17,7 @@ use super::kconfig::{Configuration, UML_MARKER};
 use super::payload::{WORKING_MEMORY, decompress};
 use super::samples::{PAYLOADS, bytes_of, bzimage, elf};
 
-/// The system's allocator, which keeps account of what each thread holds.
+/// The system's allocator, counting the bytes that each thread holds.
 struct Counting;
 
 thread_local! {
@@ -54,17 +54,17 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Does something, of which this thread must not hold more than `limit` bytes at any time.
+/// Does `work`, during which this thread must not allocate more than `limit` bytes at once.
 fn within<T>(limit: usize, work: impl FnOnce() -> T) -> T {
     let before = HELD.get();
     MOST.set(before);
     let result = work();
     let most = (MOST.get() - before).cast_unsigned();
-    assert!(most <= limit, "{most} bytes are held, more than {limit}");
+    assert!(most <= limit, "{most} bytes were allocated at once, more than {limit}");
     result
 }
 
-/// What opening a small image may hold: most of it for a configuration, of which 16 MiB are unpacked and then parsed.
+/// Enough to open a small image: most is for its configuration, which is unpacked up to 16 MiB and then parsed.
 const OPENING: usize = 80 << 20;
 
 fn file_of(content: &[u8]) -> File {
@@ -146,11 +146,8 @@ proptest! {
 
     #[test]
     fn any_file_is_opened_or_refused(content in kernels()) {
-        if let Ok(image) = opened(&content) {
-            if let Some(payload) = image.payload {
-                prop_assert!(payload.offset + payload.length <= content.len() as u64);
-            }
-        }
+        let payload = opened(&content).ok().and_then(|image| image.payload);
+        prop_assert!(payload.is_none_or(|payload| payload.end <= content.len() as u64));
     }
 
     #[test]

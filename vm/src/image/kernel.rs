@@ -45,11 +45,11 @@ impl KernelError {
 }
 
 impl Kernel {
-    /// Recognises the kernel at `path`, which may be an image or a build tree, and reads its release and, where it
-    /// can be had without unpacking, its configuration.
+    /// Recognises the kernel at `path`, which may be an image or a build tree, and reads its release and,
+    /// where that is possible without unpacking, its configuration.
     ///
     /// # Errors
-    /// There is no kernel at `path`, or none that guests can boot.
+    /// `path` is not a kernel that guests can boot.
     pub fn open(path: &Path) -> Result<Kernel, KernelError> {
         let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::NotADirectory => Flaw::Missing,
@@ -97,7 +97,7 @@ impl Kernel {
         Kernel { path: elf, image }
     }
 
-    /// A kernel that no file stands for.
+    /// A kernel without a file.
     #[cfg(test)]
     pub(crate) fn for_test(path: &str, kind: Kind, pvh_entry: Option<u32>) -> Kernel {
         Kernel {

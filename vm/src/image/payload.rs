@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -31,7 +32,7 @@ pub enum PayloadError {
     /// The compressed stream is damaged. With the bzImage's path, the compression, and what the decompressor said.
     #[error("the {1}-compressed kernel in {0} is damaged ({2}): copy or build it again")]
     Damaged(PathBuf, &'static str, String),
-    /// The unpacked bytes are no ELF kernel.
+    /// The unpacked bytes are not an ELF kernel.
     #[error("{0} does not unpack to a kernel (copy or build it again)")]
     NotAKernel(PathBuf, #[source] KernelError),
     /// The result cannot be kept.
@@ -52,10 +53,10 @@ pub(crate) const WORKING_MEMORY: u32 = 256 << 10;
 /// # Errors
 /// The payload cannot be read, unpacked or kept. A caller may then still boot `kernel` as it is.
 pub fn unpack(kernel: &Kernel, cache: &Cache) -> Result<Kernel, PayloadError> {
-    let Some(extent) = kernel.image.payload else {
+    let Some(Range { start, end }) = kernel.image.payload else {
         return Ok(kernel.clone());
     };
-    let payload = File::open(kernel.path()).and_then(|file| read_at(&file, extent.offset, extent.length));
+    let payload = File::open(kernel.path()).and_then(|file| read_at(&file, start, end - start));
     let payload = payload.map_err(Flaw::from).map_err(KernelError::at(kernel.path()))?;
 
     let directory = cache.directory("unpacked")?;
@@ -73,7 +74,7 @@ pub fn unpack(kernel: &Kernel, cache: &Cache) -> Result<Kernel, PayloadError> {
         Err(_) => {
             let unpacked = decompress(&payload, kernel.path())?;
             let length = elf_extent(&unpacked).unwrap_or(unpacked.len());
-            // The configuration goes first: whoever sees the kernel shall see it too.
+            // The configuration goes first, so that a kernel in the cache always has its own.
             if let Some(text) = Configuration::embedded_text(&unpacked) {
                 write_whole(&config, |file| file.write_all(&text))?;
             }
@@ -110,10 +111,10 @@ fn drop_old(directory: &Path) {
     }
 }
 
-/// Unpacks a stream to exactly so many bytes.
+/// Unpacks a stream whose content has exactly the given length.
 type Decompressor = fn(&[u8], usize) -> io::Result<Vec<u8>>;
 
-/// How streams begin that the kernel's build makes.
+/// The compressions that a kernel can be built with: magic number, name, decompressor.
 const FORMATS: [(&[u8], &str, Decompressor); 7] = [
     (b"\x1f\x8b", "gzip", |stream, size| exactly(flate2::read::GzDecoder::new(stream), size)),
     (b"\xfd7zXZ\0", "xz", |stream, size| {

@@ -1,4 +1,4 @@
-//! Images that are well formed and as small as can be, for tests.
+//! The smallest well-formed images, for tests.
 
 use super::elf::{PT_LOAD, PT_NOTE};
 
@@ -76,7 +76,7 @@ pub(crate) const PAYLOADS: [(&str, &str); 7] = [
     ("zstd", "28b52ffd0448cd000060746865206b65726e656c202104008b220062d0a95c7fc50be6677a0466000000"),
 ];
 
-/// The bytes that a text in hexadecimal stands for.
+/// Decodes hexadecimal.
 pub(crate) fn bytes_of(hexadecimal: &str) -> Vec<u8> {
     let digit = |digit: u8| char::from(digit).to_digit(16).unwrap() as u8;
     hexadecimal.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()

@@ -1,5 +1,4 @@
 use super::*;
-use crate::image::format::PayloadExtent;
 use crate::image::samples::{bzimage, elf};
 
 fn opened(name: &str, content: &[u8]) -> Result<Kernel, KernelError> {
@@ -22,7 +21,7 @@ fn a_bzimage_gives_its_release_and_payload() {
     let kernel = opened("bzImage", &bzimage(b"payload with its size")).unwrap();
     assert_eq!(kernel.kind(), Kind::BzImage);
     assert_eq!(kernel.release(), Some("6.1.0-test"));
-    assert_eq!(kernel.image.payload, Some(PayloadExtent { offset: 1536, length: 21 }));
+    assert_eq!(kernel.image.payload, Some(1536..1557));
 }
 
 #[test]
