@@ -182,17 +182,17 @@ fn begins(text: &str, prefix: &str) -> bool {
         && text.strip_prefix(prefix).is_some_and(|rest| !(prefix.ends_with(is_digit) && rest.starts_with(is_digit)))
 }
 
-/// Oldest first: numbers as numbers, everything else as text; user-mode kernels after the others.
+/// Oldest first, user-mode kernels after the others.
 fn sorted(mut entries: Vec<Entry>) -> Vec<Entry> {
-    fn parts(release: &str) -> Vec<(Option<u64>, &[u8])> {
-        let parts = release.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
-        parts.map(|part| (str::from_utf8(part).ok().and_then(|part| part.parse().ok()), part)).collect()
-    }
-    entries.sort_by(|a, b| {
-        let key = |entry: &'_ Entry| is_user_mode(&entry.release);
-        key(a).cmp(&key(b)).then_with(|| parts(&a.release).cmp(&parts(&b.release)))
-    });
+    entries.sort_by(|a, b| order(&a.release).cmp(&order(&b.release)));
     entries
+}
+
+/// What to sort releases by: whether it is a user-mode kernel, then numbers as numbers and everything else as text.
+fn order(release: &str) -> (bool, Vec<(Option<u64>, &[u8])>) {
+    let parts = release.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
+    let number = |part| str::from_utf8(part).ok().and_then(|part| part.parse().ok());
+    (is_user_mode(release), parts.map(|part| (number(part), part)).collect())
 }
 
 #[cfg(test)]

@@ -85,6 +85,16 @@ fn what_is_no_kernel_is_named() {
 }
 
 #[test]
+fn no_prefix_of_an_image_panics() {
+    let images = [bzimage(&[1; 64]), elf(62, 0xffff_ffff_8100_0000, b"Linux version 6", Some(&[4; 20]))];
+    for image in &images {
+        for length in (0..image.len()).step_by(7) {
+            let _ = opened("image", &image[..length]);
+        }
+    }
+}
+
+#[test]
 fn a_build_tree_gives_its_image_and_configuration() {
     let tree = tempfile::tempdir().unwrap();
     assert!(matches!(flaw(tree.path()), Flaw::NotATree));
