@@ -3,7 +3,7 @@
 //! Format: Documentation/driver-api/early-userspace/buffer-format.rst. The same contents give the same bytes.
 //!
 //! Of a trivial boot of Debian's 6.1 under TCG, 2.4 MB of binary cost nothing that can be measured, compressed or not;
-//! the same binary with its 19 MB of symbols and debug information makes it 1.2 times as long. So [`strip`], and no
+//! the same binary with its 19 MB of symbols and debug information makes it 1.2 times as long. So `strip`, and no
 //! compression.
 
 use std::borrow::Cow;
@@ -121,7 +121,7 @@ fn strip(mut elf: Vec<u8>) -> Option<Vec<u8>> {
     Some(elf)
 }
 
-/// The executable at `path`, without what [`strip`] leaves out, which is not even read; as it is when there is
+/// The executable at `path`, without what `strip` leaves out, which is not even read; as it is when there is
 /// nothing to leave out.
 ///
 /// # Errors
