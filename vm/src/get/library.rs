@@ -184,15 +184,15 @@ fn begins(text: &str, prefix: &str) -> bool {
 
 /// Oldest first, user-mode kernels after the others.
 fn sorted(mut entries: Vec<Entry>) -> Vec<Entry> {
-    entries.sort_by(|a, b| order(&a.release).cmp(&order(&b.release)));
+    let is_user_mode = |entry: &Entry| is_user_mode(&entry.release);
+    entries.sort_by(|a, b| (is_user_mode(a), parts(&a.release)).cmp(&(is_user_mode(b), parts(&b.release))));
     entries
 }
 
-/// What to sort releases by: whether it is a user-mode kernel, then numbers as numbers and everything else as text.
-fn order(release: &str) -> (bool, Vec<(Option<u64>, &[u8])>) {
+/// What to sort releases by: numbers as numbers and everything else as text.
+fn parts(release: &str) -> Vec<(Option<u64>, &[u8])> {
     let parts = release.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
-    let number = |part| str::from_utf8(part).ok().and_then(|part| part.parse().ok());
-    (is_user_mode(release), parts.map(|part| (number(part), part)).collect())
+    parts.map(|part| (str::from_utf8(part).ok().and_then(|part| part.parse().ok()), part)).collect()
 }
 
 #[cfg(test)]
