@@ -565,19 +565,18 @@ fn told(result: anyhow::Result<ExitStatus>) -> ExitStatus {
 /// there. What this machine lacks, a disk, memory, QEMU, lets it go on.
 pub fn is_wrong_input(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        let of_payload = cause
-            .downcast_ref::<PayloadError>()
-            .is_some_and(|error| !matches!(error, PayloadError::Cache(_) | PayloadError::Unwritable { .. }));
-        let of_machine = cause.downcast_ref::<MachineError>().is_some_and(|error| {
-            !matches!(error, MachineError::NotInstalled { .. } | MachineError::Description { .. })
-        });
+        let of_payload =
+            cause.downcast_ref::<PayloadError>().is_some_and(|error| !matches!(error, PayloadError::Cache(_)));
+        let of_machine = cause
+            .downcast_ref::<MachineError>()
+            .is_some_and(|error| !matches!(error, MachineError::NotInstalled { .. }));
         let of_build = cause.downcast_ref::<BuildError>().is_some_and(|error| {
             matches!(error, BuildError::NotATree(_) | BuildError::ConfiguredInPlace(_) | BuildError::NoFragment { .. })
         });
         let of_library = matches!(cause.downcast_ref(), Some(LibraryError::Unknown(_)));
         let of_image = matches!(
             cause.downcast_ref(),
-            Some(InitramfsError::Unwritable { source, .. }) if is_wrong_path(source)
+            Some(InitramfsError { source, .. }) if is_wrong_path(source)
         );
         let of_file = cause.downcast_ref::<Unwritable>().is_some_and(Unwritable::is_wrong_path);
         of_payload

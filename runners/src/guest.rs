@@ -34,7 +34,6 @@ use harness::outcome::ExitStatus;
 use harness::starvation::{Patience, Tasks};
 use nix::unistd::Pid;
 use vm::cache::Cache;
-use vm::kconfig::Fragment;
 use vm::kernel::{Kernel, Kind};
 use vm::library::Library;
 use vm::machine::{Accelerator, MachineError, Options};
@@ -206,7 +205,7 @@ impl Boot {
         // It is booted all the same: what decides is whether it reaches the suite. Options that are not
         // even mentioned may be another release's.
         remarks.extend(kernel.configuration().and_then(|configuration| {
-            let mut unmet = Fragment::boot(kernel.kind()).unmet(configuration);
+            let mut unmet = kernel.kind().boot_fragment().unmet(configuration);
             unmet.retain(|option| option.found.is_some());
             vm::kconfig::sentence(&unmet)
         }));

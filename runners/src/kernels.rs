@@ -241,14 +241,14 @@ fn put(kernel: &Kernel, built_in: &Path, directory: &Path) -> anyhow::Result<Pat
 fn config(args: &ConfigArgs) -> anyhow::Result<ExitStatus> {
     let mut out = io::stdout().lock();
     let Some(name) = &args.kernel else {
-        for fragment in [Fragment::boot(Kind::BzImage), Fragment::guest()] {
+        for fragment in [Kind::BzImage.boot_fragment(), Fragment::guest()] {
             writeln!(out, "# {}", fragment.name())?;
             writeln!(out, "{}", fragment.text().trim_end())?;
         }
         return Ok(ExitStatus::Conforms);
     };
     let (kind, configuration) = configuration_of(name)?;
-    let to_boot = Fragment::boot(kind).unmet(&configuration);
+    let to_boot = kind.boot_fragment().unmet(&configuration);
     let for_cases = Fragment::guest().unmet(&configuration);
     for (unmet, why) in [
         (&to_boot, "without these it cannot reach the suite"),

@@ -131,7 +131,7 @@ fn what_the_system_said_is_told_once() {
     let cache = errors(&output);
     for (said, expected) in [
         (image, "(free space there or choose another place): No space"),
-        (kernel, "cannot read /proc/self/mem"),
+        (kernel, "/proc/self/mem cannot be read"),
         (cache, "XDG_CACHE_HOME to another place): Not a directory"),
     ] {
         assert!(said.contains(expected), "{said}");

@@ -168,7 +168,7 @@ fn what_is_no_tree_is_not_built() {
     let directory = tempfile::tempdir().expect("a directory");
     let output = run(&["kernels".as_ref(), "build".as_ref(), directory.path().as_os_str()]);
     assert_eq!(output.status.code(), Some(129));
-    assert!(errors(&output).contains("no kernel source tree"), "{}", errors(&output));
+    assert!(errors(&output).contains("not a kernel source tree"), "{}", errors(&output));
     assert_eq!(text(&output), "");
 }
 

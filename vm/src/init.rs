@@ -26,15 +26,15 @@ use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{self, ControlFlags, SetArg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, sethostname, setsid};
 
-use crate::initramfs::MARKER;
-use crate::parameters::Parameters;
+use crate::boot::initramfs::MARKER;
+use crate::boot::parameters::Parameters;
 
 /// Whether a guest can do without a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+enum Need {
     /// Nothing can be judged without it.
     Required,
     /// Kernels are built without it; the cases that need it say so.
@@ -42,18 +42,19 @@ pub enum Need {
 }
 
 /// One row of the mount table.
-#[derive(Clone, Copy, Debug)]
-pub struct Mount {
+struct Mount {
     /// The file system, which is its source as well: none of them has a device.
-    pub kind: &'static str,
-    /// Where it goes.
-    pub target: &'static str,
-    /// Its flags.
-    pub flags: MsFlags,
-    /// Its options.
-    pub options: &'static str,
-    /// Whether the guest stops without it.
-    pub need: Need,
+    kind: &'static str,
+    target: &'static str,
+    flags: MsFlags,
+    options: &'static str,
+    need: Need,
+}
+
+impl Mount {
+    fn failed(&self) -> impl FnOnce(Errno) -> InitError {
+        |source| InitError::Mount(self.kind, self.target, source)
+    }
 }
 
 const PLAIN: MsFlags = MsFlags::empty();
@@ -67,7 +68,7 @@ const fn row(kind: &'static str, target: &'static str, flags: MsFlags, options: 
 
 /// What is mounted in a guest, in this order.
 #[rustfmt::skip]
-pub const MOUNTS: [Mount; 13] = [
+const MOUNTS: [Mount; 13] = [
     row("proc",       "/proc",                SAFE,       "",                 Need::Required),
     row("sysfs",      "/sys",                 SAFE,       "",                 Need::Optional),
     row("devtmpfs",   "/dev",                 PLAIN,      "mode=0755",        Need::Optional),
@@ -97,34 +98,22 @@ const LINKS: [(&str, &str); 4] = [
 const LIMITS: [(Resource, u64, u64); 2] = [(Resource::RLIMIT_NOFILE, 1024, 1 << 19), (Resource::RLIMIT_CORE, 0, 0)];
 
 /// How the last line on the results channel begins; the status of the suite follows, 0 to 255.
-pub const END_RECORD: &str = "unshare-conformance: end status ";
+const END_RECORD: &str = "unshare-conformance: end status ";
 
 /// Why a guest cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
-    /// A required mount failed.
-    #[error("cannot mount the guest's {kind} on {target} (its kernel lacks it, see vm/kconfig/guest.config)")]
-    Mount {
-        /// The file system.
-        kind: &'static str,
-        /// Where it should go.
-        target: &'static str,
-        /// What the kernel said.
-        source: Errno,
-    },
+    /// A required mount failed. With the file system, its mount point and the kernel's error.
+    #[error("cannot mount the guest's {0} on {1} (its kernel lacks it, see vm/kconfig/guest.config)")]
+    Mount(&'static str, &'static str, #[source] Errno),
     /// The kernel command line could not be read.
     #[error("cannot read the guest's /proc/cmdline (its /proc does not work)")]
     CommandLine(#[source] io::Error),
-    /// No channel at all: neither the named one nor the console.
+    /// No channel at all: neither the device named on the command line nor the console, whose error follows.
     #[error(
-        "the guest has no channel for its results, neither /dev/{name} nor /dev/console (its kernel needs CONFIG_SERIAL_8250_CONSOLE=y)"
+        "the guest has no channel for its results, neither /dev/{0} nor /dev/console (its kernel needs CONFIG_SERIAL_8250_CONSOLE=y)"
     )]
-    Results {
-        /// The device that the command line names.
-        name: String,
-        /// What the kernel said about the console.
-        source: io::Error,
-    },
+    Results(String, #[source] io::Error),
 }
 
 /// A guest that is set up.
@@ -132,8 +121,6 @@ pub enum InitError {
 pub struct Guest {
     parameters: Parameters,
     results: File,
-    results_name: String,
-    missing: Vec<(Mount, Errno)>,
 }
 
 /// Whether this process is the init of a guest that [`crate::initramfs`] made: the first process, run as `/init`, with
@@ -147,30 +134,36 @@ pub fn is_guest_init() -> bool {
 /// Turns the bare kernel into a guest: mounts, host name, limits, the results channel. To be called once, by a process
 /// for which [`is_guest_init`] holds, before it starts threads.
 ///
-/// Two things are done on the way, at the same time where there are two processors: `scout`, by a child process when
-/// everything is mounted, and `meanwhile`, by this process with the arguments of our binary, when only /proc is. What
-/// they give comes back, from a scout that could not be sent no bytes.
+/// Runs two functions on the way, in parallel where there are two processors: `scout` in a child process, once
+/// everything is mounted, and `meanwhile` in this process with the arguments of our binary, while only /proc is. Returns
+/// their results; if the child process fails, that of `scout` is empty.
 ///
 /// # Errors
-/// Says what a guest cannot do without; then [`give_up`].
+/// The guest lacks something it cannot do without; the caller should [`give_up`].
 pub fn set_up<T>(
     scout: impl FnOnce() -> Vec<u8>,
     meanwhile: impl FnOnce(&[String]) -> T,
 ) -> Result<(Guest, Vec<u8>, T), InitError> {
-    // Later first processes, in namespaces of the suite's, are no guest's init.
+    // The first processes of the suite's own PID namespaces are not a guest's init.
     let _ = std::fs::remove_file(Path::new("/").join(MARKER));
 
     let [first, others @ ..] = &MOUNTS;
-    let mut missing = Vec::new();
-    note_missing(&mut missing, first, mount_one(first).err())?;
+    mount_one(first).map_err(first.failed())?;
     let command_line = std::fs::read("/proc/cmdline").map_err(InitError::CommandLine)?;
     let parameters = Parameters::parse(&String::from_utf8_lossy(&command_line));
 
-    let mounting = Mounting::start(others, scout);
+    let answer = in_child(|| [&mount_all(others)[..], &scout()].concat());
     let prepared = meanwhile(&parameters.arguments);
-    let (errors, scouted) = mounting.finish();
-    for (entry, errno) in others.iter().zip(errors) {
-        note_missing(&mut missing, entry, errno)?;
+    let mut errors = Vec::new();
+    let read = answer.and_then(|mut answer| answer.read_to_end(&mut errors));
+    let scouted = errors.split_off(errors.len().min(others.len()));
+    // A child that could not be started mounted nothing, for want of memory.
+    let unmounted = read.err().and_then(|error| error.raw_os_error()).unwrap_or(libc::ENOMEM);
+    for (index, row) in others.iter().enumerate().filter(|(_, row)| row.need == Need::Required) {
+        match errors.get(index).map_or(unmounted, |errno| i32::from(*errno)) {
+            0 => {}
+            errno => return Err(row.failed()(Errno::from_raw(errno))),
+        }
     }
     let _ = sethostname("guest");
     for (resource, soft, hard) in LIMITS {
@@ -181,87 +174,37 @@ pub fn set_up<T>(
     }
 
     let name = parameters.results.clone().unwrap_or_else(|| "console".to_owned());
-    let (results, results_name) = match open_channel(&name) {
-        Ok(file) => (file, name),
-        // A kernel with fewer serial ports than the machine has: better mixed with the console than not at all.
-        Err(_) => match open_channel("console") {
-            Ok(file) => (file, "console".to_owned()),
-            Err(source) => return Err(InitError::Results { name, source }),
-        },
-    };
-    let guest = Guest { parameters, results, results_name, missing };
-    Ok((guest, scouted, prepared))
+    // A kernel with fewer serial ports than the machine has: better mixed with the console than not at all.
+    let results = open_channel(&name).or_else(|_| open_channel("console"));
+    let results = results.map_err(|source| InitError::Results(name, source))?;
+    Ok((Guest { parameters, results }, scouted, prepared))
 }
 
-/// Keeps account of a mount that failed, if it did.
-fn note_missing(missing: &mut Vec<(Mount, Errno)>, entry: &Mount, errno: Option<Errno>) -> Result<(), InitError> {
-    match errno {
-        Some(source) if entry.need == Need::Required => {
-            Err(InitError::Mount { kind: entry.kind, target: entry.target, source })
+/// Does `work` in a child process, which writes its result to the pipe. The child is reaped later, with all others.
+fn in_child(work: impl FnOnce() -> Vec<u8>) -> io::Result<io::PipeReader> {
+    let (answer, mut writer) = io::pipe()?;
+    // SAFETY: this process is single-threaded, as `set_up` asks, so the child may do anything.
+    match unsafe { fork() }? {
+        ForkResult::Child => {
+            drop(answer);
+            let done = writer.write_all(&work());
+            // Whoever reads need not wait until this process is taken apart.
+            drop(writer);
+            std::process::exit(done.is_err().into());
         }
-        Some(errno) => {
-            missing.push((*entry, errno));
-            Ok(())
-        }
-        None => Ok(()),
+        ForkResult::Parent { .. } => Ok(answer),
     }
 }
 
-/// Mounts and links, being made by a child process: mounts of one are there for all. It is reaped as
-/// everything is, later.
-struct Mounting {
-    /// How many there are.
-    rows: usize,
-    /// Where one number for each row comes from, its errno, 0 for none, and then what the scout found.
-    answer: io::Result<io::PipeReader>,
-}
-
-impl Mounting {
-    fn start(rows: &[Mount], scout: impl FnOnce() -> Vec<u8>) -> Self {
-        let work = || {
-            let errors: Vec<Option<Errno>> = rows.iter().map(|row| mount_one(row).err()).collect();
-            // None of these can keep the suite from running, and each case that relies on one checks it.
-            for (link, target) in LINKS {
-                let _ = std::os::unix::fs::symlink(target, link);
-            }
-            let mut answer: Vec<u8> =
-                errors.iter().flat_map(|errno| errno.map_or(0, |errno| errno as i32).to_ne_bytes()).collect();
-            answer.extend(scout());
-            answer
-        };
-        let answer = io::pipe().and_then(|(answer, mut writer)| {
-            // SAFETY: this process is single-threaded, as `set_up` asks, so the child may do anything.
-            match unsafe { fork() }? {
-                ForkResult::Child => {
-                    drop(answer);
-                    let done = writer.write_all(&work());
-                    // Whoever reads need not wait until this process is taken apart.
-                    drop(writer);
-                    std::process::exit(done.is_err().into());
-                }
-                ForkResult::Parent { .. } => Ok(answer),
-            }
-        });
-        let rows = rows.len();
-        Self { rows, answer }
+/// Makes the mounts of these rows and the links. Returns the errno of each mount, 0 for success.
+fn mount_all(rows: &[Mount]) -> Vec<u8> {
+    // Linux's error numbers end at 133.
+    let errors = rows.iter().map(|row| mount_one(row).map_or_else(|errno| errno as u8, |()| 0)).collect();
+    // The suite can run without these, and each case that relies on one checks for it.
+    for (link, target) in LINKS {
+        let _ = std::os::unix::fs::symlink(target, link);
     }
-
-    /// The error of each row, and what the scout found.
-    fn finish(self) -> (Vec<Option<Errno>>, Vec<u8>) {
-        let mut bytes = Vec::new();
-        let read = self.answer.and_then(|mut answer| answer.read_to_end(&mut bytes));
-        let size = size_of::<i32>();
-        // Who could not be started mounted nothing, for want of memory.
-        let fallback = read.err().and_then(|error| error.raw_os_error());
-        let errno = |row: usize| match bytes.get(row * size..(row + 1) * size) {
-            Some(number) => i32::from_ne_bytes(number.try_into().unwrap_or_default()),
-            None => fallback.unwrap_or(libc::ENOMEM),
-        };
-        let errors =
-            (0..self.rows).map(|row| Some(errno(row)).filter(|errno| *errno != 0).map(Errno::from_raw)).collect();
-        let found = bytes.split_off(bytes.len().min(self.rows * size));
-        (errors, found)
-    }
+    errors
 }
 
 fn mount_one(entry: &Mount) -> nix::Result<()> {
@@ -307,17 +250,6 @@ impl Guest {
         self.results.try_clone()
     }
 
-    /// The device of the results channel, below `/dev`: the one asked for, or `console` where the kernel has no such
-    /// device.
-    pub fn results_name(&self) -> &str {
-        &self.results_name
-    }
-
-    /// The optional mounts that this kernel cannot make, with its reasons.
-    pub fn missing_mounts(&self) -> &[(Mount, Errno)] {
-        &self.missing
-    }
-
     /// Runs `suite` in a child process, which leads a session of its own, and reaps everything until it ends. Then
     /// kills what is left, writes the end record with the child's status (128 and the signal, when one killed it) and
     /// powers off.
@@ -342,7 +274,7 @@ impl Guest {
     }
 
     /// Writes the end record with `status`, waits until both channels have sent everything, and powers off.
-    pub fn power_off(mut self, status: u8) -> ! {
+    fn power_off(mut self, status: u8) -> ! {
         // On a line of its own, also when the suite was killed in the middle of one. A channel that is gone, the
         // runner notices.
         let _ = write!(self.results, "\n{END_RECORD}{status}\n");
@@ -351,7 +283,7 @@ impl Guest {
     }
 }
 
-/// Says on the console why the guest cannot be used, and powers off. There is no end record then.
+/// Prints on the console why the guest cannot be used, and powers off without an end record.
 pub fn give_up(why: &str) -> ! {
     eprintln!("unshare-conformance: {why}");
     end()
@@ -363,7 +295,7 @@ pub fn parse_end_record(line: &str) -> Option<u8> {
 }
 
 /// Reaps every child that ends until `child` does; its status as a shell would give it.
-pub fn reap_until(child: Pid) -> u8 {
+fn reap_until(child: Pid) -> u8 {
     loop {
         match waitpid(None, None) {
             Ok(status) if status.pid() == Some(child) => match status {
@@ -378,11 +310,6 @@ pub fn reap_until(child: Pid) -> u8 {
             Err(_) => return u8::MAX,
         }
     }
-}
-
-/// Reaps every child that has ended by now, without waiting.
-pub fn reap_all() {
-    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status.pid().is_some()) {}
 }
 
 /// Ends the machine.

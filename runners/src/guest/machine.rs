@@ -85,8 +85,8 @@ impl Machine {
     /// # Errors
     /// The program is missing, does not take these options, or cannot be started.
     pub fn start(kernel: &Kernel, image: &OwnedFd, options: &Options) -> anyhow::Result<Machine> {
-        let machine = vm::machine::Machine::for_kernel(kernel)?;
-        machine.locate()?;
+        let machine = vm::machine::Machine::for_kernel(kernel);
+        machine.check_installed()?;
         let directory = match kernel.kind() {
             Kind::UserMode => Some(
                 tempfile::Builder::new()

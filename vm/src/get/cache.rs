@@ -1,5 +1,6 @@
 //! The directory where fetched, unpacked and built kernels are kept between runs.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -16,14 +17,25 @@ pub enum CacheError {
     /// Neither variable is set.
     #[error("there is no place for a cache: set XDG_CACHE_HOME or HOME")]
     NoPlace,
-    /// The directory cannot be made.
-    #[error("cannot make the cache directory {path} (free space there or set XDG_CACHE_HOME to another place)")]
-    Unusable {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// A file or directory in the cache cannot be made, written or read.
+    #[error("cannot use {0} (free space there or set XDG_CACHE_HOME to another place)")]
+    Unusable(PathBuf, #[source] io::Error),
+}
+
+impl CacheError {
+    /// The error for what the system says of `path`.
+    pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> CacheError {
+        |source| CacheError::Unusable(path.to_owned(), source)
+    }
+}
+
+/// Writes a file that is there whole or not at all, also when several runs write it at once.
+pub(crate) fn write_whole(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), CacheError> {
+    let written = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).and_then(|mut file| {
+        fill(file.as_file_mut())?;
+        file.persist(path).map_err(|error| error.error)
+    });
+    written.map(drop).map_err(CacheError::at(path))
 }
 
 /// The files of a directory with this extension, but for the `kept` that were written last. Another run may remove
@@ -38,8 +50,7 @@ pub fn older_files(directory: &Path, extension: &str, kept: usize) -> Vec<PathBu
         .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
         .collect();
     files.sort_by(|a, b| b.cmp(a));
-    let paths = files.into_iter().map(|(_, path)| path);
-    paths.skip(kept).collect()
+    files.into_iter().map(|(_, path)| path).skip(kept).collect()
 }
 
 impl Cache {
@@ -49,19 +60,20 @@ impl Cache {
     /// # Errors
     /// [`CacheError::NoPlace`] without XDG_CACHE_HOME and HOME.
     pub fn of_user() -> Result<Cache, CacheError> {
-        // The specification tells to ignore relative paths.
+        // The specification says to ignore relative paths.
         let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
         Ok(Cache { root: base.ok_or(CacheError::NoPlace)?.join("unshare-conformance") })
     }
 
-    /// A cache at `root`, for tests and for a private one that vanishes.
-    pub fn at(root: impl Into<PathBuf>) -> Cache {
+    /// A cache at `root`, for tests.
+    #[cfg(test)]
+    pub(crate) fn at(root: impl Into<PathBuf>) -> Cache {
         Cache { root: root.into() }
     }
 
-    /// Where the cache lies.
-    pub fn root(&self) -> &Path {
+    /// The path of the cache.
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
@@ -73,7 +85,7 @@ impl Cache {
         let path = self.root.join(name);
         match std::fs::create_dir_all(&path) {
             Ok(()) => Ok(path),
-            Err(source) => Err(CacheError::Unusable { path, source }),
+            Err(source) => Err(CacheError::Unusable(path, source)),
         }
     }
 }

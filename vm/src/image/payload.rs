@@ -10,123 +10,88 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::cache::{Cache, CacheError, older_files};
-use crate::elf;
-use crate::kconfig::Configuration;
-use crate::kernel::{self, Kernel, KernelError, Kind};
+use super::elf::{LARGEST, elf_extent, read_at};
+use super::format::{Flaw, pvh_entry_of};
+use super::kconfig::Configuration;
+use super::kernel::{Kernel, KernelError};
+use crate::get::cache::{Cache, CacheError, older_files, write_whole};
 
 /// Why a bzImage's kernel cannot be unpacked. None of them keeps the bzImage itself from being booted.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
     /// The image is not readable any more.
-    #[error("cannot read {path} (check its permissions and the disk)")]
-    Unreadable {
-        /// The bzImage.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// No known compression.
-    #[error(
-        "the kernel in {path} is compressed in an unknown way (it begins with {magic:02x?}): it can only be booted as it is"
-    )]
-    UnknownCompression {
-        /// The bzImage.
-        path: PathBuf,
-        /// The first bytes.
-        magic: Vec<u8>,
-    },
-    /// The compressed stream is damaged.
-    #[error("the {format}-compressed kernel in {path} is damaged ({why}): copy or build it again")]
-    Damaged {
-        /// The bzImage.
-        path: PathBuf,
-        /// The compression.
-        format: &'static str,
-        /// What the decompressor said.
-        why: String,
-    },
-    /// The unpacked bytes are no ELF kernel.
-    #[error("what {path} unpacks to is no kernel (copy or build it again)")]
-    NotAKernel {
-        /// The bzImage.
-        path: PathBuf,
-        /// What it is.
-        #[source]
-        source: KernelError,
-    },
-    /// There is no place for the result.
+    #[error(transparent)]
+    Unreadable(#[from] KernelError),
+    /// No known compression. With the bzImage's path and the first bytes of the payload.
+    #[error("the kernel in {0} has an unknown compression (it begins with {1:02x?}): it can only be booted as it is")]
+    UnknownCompression(PathBuf, Vec<u8>),
+    /// The compressed stream is damaged. With the bzImage's path, the compression, and what the decompressor said.
+    #[error("the {1}-compressed kernel in {0} is damaged ({2}): copy or build it again")]
+    Damaged(PathBuf, &'static str, String),
+    /// The unpacked bytes are not an ELF kernel.
+    #[error("{0} does not unpack to a kernel (copy or build it again)")]
+    NotAKernel(PathBuf, #[source] KernelError),
+    /// The result cannot be kept.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// The result cannot be written.
-    #[error("cannot write the unpacked kernel to {path} (free space there or set XDG_CACHE_HOME to another place)")]
-    Unwritable {
-        /// Where it should go.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
 }
 
 /// How many unpacked kernels are kept, at some 60 MB each: a matrix of kernels or the last steps of a bisection.
 const KEPT: usize = 12;
-/// No kernel unpacks to more. It bounds the memory that a damaged or hostile image can claim.
-const LARGEST: usize = 1 << 30;
+/// What a decompressor may allocate beside the result, in KiB. The largest window that a kernel is compressed with is
+/// 128 MiB.
+pub(crate) const WORKING_MEMORY: u32 = 256 << 10;
 
 /// The fastest form of `kernel` to boot: the unpacked ELF when `kernel` is a bzImage whose kernel has a PVH note,
 /// else `kernel` itself. Either way with the configuration embedded in the image (CONFIG_IKCONFIG), where no other
 /// was found.
 ///
 /// # Errors
-/// Says why it could not be unpacked. A caller may then still boot `kernel` as it is.
+/// The payload cannot be read, unpacked or kept. A caller may then still boot `kernel` as it is.
 pub fn unpack(kernel: &Kernel, cache: &Cache) -> Result<Kernel, PayloadError> {
-    let (Kind::BzImage, Some(extent)) = (kernel.kind(), kernel.payload()) else {
+    let Some(Range { start, end }) = kernel.image.payload else {
         return Ok(kernel.clone());
     };
-    let unreadable = |source| PayloadError::Unreadable { path: kernel.path().to_owned(), source };
-    let mut payload = vec![0; usize::try_from(extent.length).unwrap_or(usize::MAX)];
-    let image = File::open(kernel.path()).map_err(unreadable)?;
-    image.read_exact_at(&mut payload, extent.offset).map_err(unreadable)?;
+    let payload = File::open(kernel.path()).and_then(|file| read_at(&file, start, end - start));
+    let payload = payload.map_err(Flaw::from).map_err(KernelError::at(kernel.path()))?;
 
     let directory = cache.directory("unpacked")?;
     let key = format!("{:032x}", twox_hash::XxHash3_128::oneshot(&payload));
     let elf = directory.join(format!("{key}.vmlinux"));
     let config = directory.join(format!("{key}.config"));
 
-    let pvh_entry = match kernel::pvh_entry_of(&elf) {
+    let entry_of = |elf: &Path| File::open(elf).map_err(Flaw::from).and_then(|file| pvh_entry_of(&file));
+    let pvh_entry = match entry_of(&elf) {
         Ok(entry) => {
             // Most recently used is what stays; if the clock cannot be written, an older order does no harm.
             let _ = File::options().append(true).open(&elf).and_then(|file| file.set_modified(SystemTime::now()));
             entry
         }
         Err(_) => {
-            let unpacked = decompress(&payload).map_err(|fault| fault.at(kernel.path()))?;
-            let length = elf::elf_extent(&unpacked).unwrap_or(unpacked.len());
-            let embedded = Configuration::embedded_text(&unpacked);
-            // The configuration goes first: whoever sees the kernel shall see it too.
-            if let Some(text) = embedded {
-                write_whole(&config, &text)
-                    .map_err(|source| PayloadError::Unwritable { path: config.clone(), source })?;
+            let unpacked = decompress(&payload, kernel.path())?;
+            let length = elf_extent(&unpacked).unwrap_or(unpacked.len());
+            // The configuration goes first, so that a kernel in the cache always has its own.
+            if let Some(text) = Configuration::embedded_text(&unpacked) {
+                write_whole(&config, |file| file.write_all(&text))?;
             }
-            write_whole(&elf, &unpacked[..length])
-                .map_err(|source| PayloadError::Unwritable { path: elf.clone(), source })?;
+            write_whole(&elf, |file| file.write_all(&unpacked[..length]))?;
             drop_old(&directory);
-            kernel::pvh_entry_of(&elf)
-                .map_err(|source| PayloadError::NotAKernel { path: kernel.path().to_owned(), source })?
+            entry_of(&elf)
+                .map_err(|flaw| PayloadError::NotAKernel(kernel.path().to_owned(), KernelError::at(&elf)(flaw)))?
         }
     };
-    let embedded = match kernel.configuration() {
-        Some(_) => None,
-        None => std::fs::read(&config).ok().map(|text| Configuration::parse(&String::from_utf8_lossy(&text))),
-    };
-    let configuration = kernel.configuration().or(embedded.as_ref());
-    Ok(match pvh_entry.filter(|_| !is_lost_at_pvh_entry(configuration)) {
-        Some(_) => kernel.clone().unpacked_to(elf, pvh_entry, embedded),
-        None => kernel.clone().configured(embedded),
+    let mut kernel = kernel.clone();
+    if kernel.image.configuration.is_none() {
+        kernel.image.configuration = Configuration::read(&config).ok();
+    }
+    let is_lost = is_lost_at_pvh_entry(kernel.configuration());
+    Ok(match pvh_entry {
+        Some(entry) if !is_lost => kernel.unpacked_to(elf, entry),
+        _ => kernel,
     })
 }
 
@@ -134,14 +99,6 @@ pub fn unpack(kernel: &Kernel, cache: &Cache) -> Result<Kernel, PayloadError> {
 /// with KASAN does (7.3.4, QEMU 7.2): that entry runs code which looks into a shadow memory that is not there yet.
 fn is_lost_at_pvh_entry(configuration: Option<&Configuration>) -> bool {
     configuration.is_some_and(|configuration| configuration.is_built_in("KASAN"))
-}
-
-/// Writes a file that is there whole or not at all, also when several runs write it at once.
-fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.as_file_mut().write_all(content)?;
-    file.persist(path).map(drop).map_err(|error| error.error)
 }
 
 /// Removes the least recently used kernels beyond [`KEPT`]. One that another run is booting stays readable for it:
@@ -154,84 +111,79 @@ fn drop_old(directory: &Path) {
     }
 }
 
-/// What went wrong in a stream, before it is known which file it is from.
-enum Fault {
-    Unknown(Vec<u8>),
-    Damaged(&'static str, String),
-}
+/// Unpacks a stream whose content has exactly the given length.
+type Decompressor = fn(&[u8], usize) -> io::Result<Vec<u8>>;
 
-impl Fault {
-    fn at(self, path: &Path) -> PayloadError {
-        let path = path.to_owned();
-        match self {
-            Fault::Unknown(magic) => PayloadError::UnknownCompression { path, magic },
-            Fault::Damaged(format, why) => PayloadError::Damaged { path, format, why },
-        }
-    }
-}
+/// The compressions that a kernel can be built with: magic number, name, decompressor.
+const FORMATS: [(&[u8], &str, Decompressor); 7] = [
+    (b"\x1f\x8b", "gzip", |stream, size| exactly(flate2::read::GzDecoder::new(stream), size)),
+    (b"\xfd7zXZ\0", "xz", |stream, size| {
+        exactly(lzma_rust2::XzReader::new_mem_limit(stream, false, WORKING_MEMORY), size)
+    }),
+    (b"\x5d\0\0", "lzma", |stream, size| {
+        exactly(lzma_rust2::LzmaReader::new_mem_limit(stream, WORKING_MEMORY, None)?, size)
+    }),
+    (b"BZh", "bzip2", |stream, size| exactly(bzip2::read::BzDecoder::new(stream), size)),
+    (b"\x28\xb5\x2f\xfd", "zstd", zstd),
+    (b"\x02\x21\x4c\x18", "lz4", |stream, size| lz4(&stream[4..], size)),
+    (b"\x89LZO\0\r\n\x1a\n", "lzo", |stream, size| {
+        lzo(&stream[9..], size).ok_or_else(|| io::Error::other("it ends early or contradicts itself"))
+    }),
+];
 
-/// Unpacks a payload: a compressed stream with its unpacked size behind it.
-fn decompress(payload: &[u8]) -> Result<Vec<u8>, Fault> {
-    let (stream, size) = payload.split_last_chunk::<4>().ok_or_else(|| Fault::Unknown(payload.to_vec()))?;
-    let size = u32::from_le_bytes(*size) as usize;
-    if size > LARGEST {
-        return Err(Fault::Damaged("unpacked", format!("it claims to unpack to {size} bytes")));
-    }
-    let read = |format, reader: &mut dyn Read| {
-        read_exactly(reader, size).map_err(|error| Fault::Damaged(format, error.to_string()))
+/// Unpacks the payload of the bzImage at `path`: a compressed stream with its unpacked size behind it.
+pub(crate) fn decompress(payload: &[u8], path: &Path) -> Result<Vec<u8>, PayloadError> {
+    let (stream, size) = payload.split_last_chunk::<4>().unwrap_or((&[], &[0; 4]));
+    let Some((_, name, decompressor)) = FORMATS.iter().find(|(magic, ..)| stream.starts_with(magic)) else {
+        return Err(PayloadError::UnknownCompression(path.to_owned(), payload[..payload.len().min(6)].to_vec()));
     };
-    match payload {
-        // gzip ends in the size itself, so the four bytes belong to the stream.
-        [0x1f, 0x8b, ..] => read("gzip", &mut flate2::read::GzDecoder::new(payload)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => read("xz", &mut lzma_rust2::XzReader::new(stream, false)),
-        [0x5d, 0, 0, ..] => match lzma_rust2::LzmaReader::new_mem_limit(stream, u32::MAX, None) {
-            Ok(mut reader) => read("lzma", &mut reader),
-            Err(error) => Err(Fault::Damaged("lzma", error.to_string())),
-        },
-        [b'B', b'Z', b'h', ..] => read("bzip2", &mut bzip2::read::BzDecoder::new(stream)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => zstd(stream, size),
-        [0x02, 0x21, 0x4c, 0x18, ..] => lz4(&stream[4..], size),
-        [0x89, b'L', b'Z', b'O', 0, 0x0d, 0x0a, 0x1a, 0x0a, ..] => {
-            lzo(&stream[9..], size).ok_or_else(|| Fault::Damaged("lzo", "it ends early or contradicts itself".into()))
-        }
-        _ => Err(Fault::Unknown(payload[..payload.len().min(6)].to_vec())),
-    }
+    let size = u32::from_le_bytes(*size) as usize;
+    // gzip ends in the size itself, so the four bytes belong to the stream.
+    let stream = if *name == "gzip" { payload } else { stream };
+    let unpacked = match size {
+        ..=LARGEST => decompressor(stream, size),
+        _ => Err(io::Error::other(format!("it claims to unpack to {size} bytes"))),
+    };
+    unpacked.map_err(|error| PayloadError::Damaged(path.to_owned(), name, error.to_string()))
 }
 
-fn read_exactly(reader: &mut dyn Read, size: usize) -> io::Result<Vec<u8>> {
+fn exactly(mut reader: impl Read, size: usize) -> io::Result<Vec<u8>> {
     let mut unpacked = vec![0; size];
     reader.read_exact(&mut unpacked)?;
-    Ok(unpacked)
+    // Checksums are compared only at the end.
+    match reader.read(&mut [0])? {
+        0 => Ok(unpacked),
+        _ => Err(io::Error::other(format!("it unpacks to more than {size} bytes"))),
+    }
 }
 
-fn zstd(stream: &[u8], size: usize) -> Result<Vec<u8>, Fault> {
+fn wrong_size(found: usize, expected: usize) -> io::Error {
+    io::Error::other(format!("it unpacks to {found} bytes instead of {expected}"))
+}
+
+fn zstd(stream: &[u8], size: usize) -> io::Result<Vec<u8>> {
     let mut unpacked = Vec::with_capacity(size);
-    let written = zstd_safe::decompress(&mut unpacked, stream)
-        .map_err(|code| Fault::Damaged("zstd", zstd_safe::get_error_name(code).to_owned()))?;
-    if written != size {
-        return Err(Fault::Damaged("zstd", format!("it unpacks to {written} bytes instead of {size}")));
+    match zstd_safe::decompress(&mut unpacked, stream) {
+        Ok(written) if written == size => Ok(unpacked),
+        Ok(written) => Err(wrong_size(written, size)),
+        Err(code) => Err(io::Error::other(zstd_safe::get_error_name(code))),
     }
-    Ok(unpacked)
 }
 
 /// The legacy frame of lz4: chunks with their length, each unpacking to 8 MiB but for the last.
-fn lz4(mut chunks: &[u8], size: usize) -> Result<Vec<u8>, Fault> {
+fn lz4(mut chunks: &[u8], size: usize) -> io::Result<Vec<u8>> {
     const CHUNK: usize = 8 << 20;
-    let damaged = |why: String| Fault::Damaged("lz4", why);
     let mut unpacked = vec![0; size];
     let mut filled = 0;
     while let Some((length, rest)) = chunks.split_first_chunk::<4>() {
-        let length = u32::from_le_bytes(*length) as usize;
-        let chunk = rest.get(..length).ok_or_else(|| damaged("a chunk is longer than the stream".into()))?;
+        let (chunk, rest) = rest
+            .split_at_checked(u32::from_le_bytes(*length) as usize)
+            .ok_or_else(|| io::Error::other("a chunk is longer than the stream"))?;
         let end = size.min(filled + CHUNK);
-        filled += lz4_flex::block::decompress_into(chunk, &mut unpacked[filled..end])
-            .map_err(|error| damaged(error.to_string()))?;
-        chunks = &rest[length..];
+        filled += lz4_flex::block::decompress_into(chunk, &mut unpacked[filled..end]).map_err(io::Error::other)?;
+        chunks = rest;
     }
-    if filled != size {
-        return Err(damaged(format!("it unpacks to {filled} bytes instead of {size}")));
-    }
-    Ok(unpacked)
+    if filled == size { Ok(unpacked) } else { Err(wrong_size(filled, size)) }
 }
 
 /// The format of lzop: a header, then blocks with their lengths and, as its flags say, checksums, which are passed
@@ -318,7 +270,7 @@ mod tests {
 
     #[test]
     fn every_compression_of_kconfig_is_unpacked_and_its_damage_noticed() {
-        let data = sample();
+        let (data, path) = (sample(), Path::new("bzImage"));
         let ways: [(&str, &[&str], bool); 7] = [
             ("gzip", &["-n", "-1"], false),
             ("bzip2", &["-1"], true),
@@ -332,27 +284,40 @@ mod tests {
             let Some(packed) = packed_by(program, arguments, &data, size_follows) else {
                 continue;
             };
-            let unpacked = decompress(&packed).unwrap_or_else(|fault| panic!("{}", fault.at(Path::new(program))));
+            let unpacked = decompress(&packed, path).unwrap_or_else(|error| panic!("{program}: {error}"));
             assert!(unpacked == data, "{program} gave other bytes");
             let mut cut = packed[..packed.len() / 2].to_vec();
             cut.extend_from_slice(&u32::try_from(data.len()).unwrap().to_le_bytes());
-            assert!(decompress(&cut).is_err(), "{program} cut in half is taken");
+            assert!(decompress(&cut, path).is_err(), "{program} cut in half is taken");
             // Whatever a damaged stream unpacks to, it must not bring the runner down.
             let mut damaged = packed_by(program, arguments, &data[..20_000], size_follows).unwrap();
             for at in (0..damaged.len()).step_by(damaged.len() / 300 + 1) {
                 let whole = damaged[at];
                 damaged[at] = whole.wrapping_add(0x55);
-                let _ = decompress(&damaged);
+                let _ = decompress(&damaged, path);
                 damaged[at] = whole;
             }
         }
     }
 
     #[test]
+    fn a_stream_of_every_format_is_unpacked() {
+        use crate::image::samples::{PAYLOADS, bytes_of, unpacked};
+        for (format, payload) in PAYLOADS {
+            assert!(
+                decompress(&bytes_of(payload), Path::new("bzImage")).is_ok_and(|data| data == unpacked()),
+                "{format}"
+            );
+        }
+    }
+
+    #[test]
     fn absurd_sizes_and_unknown_streams_are_refused() {
-        assert!(matches!(decompress(&[0x1f, 0x8b, 0xff, 0xff, 0xff, 0xff]), Err(Fault::Damaged(..))));
-        assert!(matches!(decompress(b"none of them\0\0\0\0"), Err(Fault::Unknown(_))));
-        assert!(matches!(decompress(b""), Err(Fault::Unknown(_))));
+        let refused = |payload: &[u8]| decompress(payload, Path::new("bzImage")).unwrap_err();
+        assert!(matches!(refused(&[0x1f, 0x8b, 0xff, 0xff, 0xff, 0xff]), PayloadError::Damaged(..)));
+        for unknown in [&b"none of them\0\0\0\0"[..], b"", b"\x02\x21\x4c\x18\0", b"\x89LZO\0\r\n\x1a\n"] {
+            assert!(matches!(refused(unknown), PayloadError::UnknownCompression(..)), "{unknown:?}");
+        }
     }
 
     #[test]

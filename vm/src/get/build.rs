@@ -1,25 +1,25 @@
 //! Builds a kernel for guests from a source tree: tinyconfig and our fragments, out of the tree, with the tree's own
 //! scripts (Documentation/kbuild/kconfig.rst).
 
-use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader};
+use std::ffi::OsString;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::cache::{Cache, CacheError};
-use crate::kconfig::{Configuration, Fragment, Unmet};
-use crate::kernel::{Kernel, KernelError, Kind};
-use crate::machine::in_path;
+use super::cache::{Cache, CacheError};
+use crate::image::kconfig::{Configuration, Fragment, Unmet, sentence};
+use crate::image::kernel::{Kernel, KernelError, Kind};
+use crate::programs::{self, Failure, Progress, in_path};
 
 /// A kernel that was built.
 #[derive(Debug)]
 pub struct Built {
-    /// It.
+    /// The kernel.
     pub kernel: Kernel,
     /// The directory it was built in, for `make O=`.
     pub output: PathBuf,
-    /// Options of the fragments that did not take: this tree does not know them, or they depend on something else.
+    /// Options of the fragments that did not take effect: this tree does not know them, or a dependency is off.
     pub unmet: Vec<Unmet>,
 }
 
@@ -27,114 +27,81 @@ pub struct Built {
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// No kernel sources.
-    #[error("{0} is no kernel source tree: it has no Kbuild, Makefile and scripts/kconfig/merge_config.sh")]
+    #[error("{0} is not a kernel source tree: Kbuild, Makefile or scripts/kconfig/merge_config.sh is missing")]
     NotATree(PathBuf),
     /// The tree was built in place, which its Makefile does not combine with `O=`.
     #[error("{0} was configured in place: give it to --kernel as it is, or run `make mrproper` there and build again")]
     ConfiguredInPlace(PathBuf),
-    /// There is no place for the build.
+    /// The build directory cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// A file of the build cannot be written or read.
-    #[error("cannot use {path} (free space there or set XDG_CACHE_HOME to another place)")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A fragment that was asked for cannot be found.
-    #[error("there is no fragment {path} (give the path of a file with CONFIG_ lines)")]
-    NoFragment {
-        /// Where it should be.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// A fragment of the user's cannot be found.
+    #[error("there is no fragment {0} (give the path of a file with CONFIG_ lines)")]
+    NoFragment(PathBuf, #[source] io::Error),
     /// A tool is missing or cannot be started.
-    #[error("cannot start {program} (install what kernel builds need: make, a compiler, flex, bison, bc, libelf)")]
-    NotStarted {
-        /// The tool.
-        program: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A step failed.
-    #[error("`{step}` failed in {tree} ({why}): fix the tree, or install what the message names")]
-    Failed {
-        /// The command.
-        step: String,
-        /// The source tree.
-        tree: PathBuf,
-        /// The line that looks most like the reason.
-        why: String,
-    },
+    #[error("cannot start {0} (install what kernel builds need: make, a compiler, flex, bison, bc, libelf)")]
+    NotStarted(String, #[source] io::Error),
+    /// A step failed. With the command, the source tree and the line that is most likely the reason.
+    #[error("`{0}` failed in {1} ({2}): fix the tree, or install what the message names")]
+    Failed(String, PathBuf, String),
     /// The configuration lacks what a guest cannot boot without.
     #[error("this tree cannot be configured for guests: {0}")]
     Unbootable(String),
-    /// The build ended well and left no kernel.
+    /// The build succeeded but left no usable kernel.
     #[error(transparent)]
     Kernel(#[from] KernelError),
 }
 
-/// Builds the bzImage of the tree at `tree` in the cache, where the next build of the same tree goes on from it.
-/// `additions` are fragments of ours beside those that every guest needs, `extra` those of others, which may override
-/// ours. `progress` is told every line that make prints.
+/// Builds the bzImage of the tree at `tree` in the cache; the next build of the same tree is incremental. `additions`
+/// are fragments of ours beside those that every guest needs, `extra` are fragments of the user's, which may override
+/// ours. `progress` receives every line that make prints.
 ///
 /// # Errors
-/// One sentence for each step that can fail; see [`BuildError`].
+/// The tree cannot be built, or guests cannot boot its kernel.
 pub fn build(
     tree: &Path,
     additions: &[Fragment],
     extra: &[PathBuf],
     cache: &Cache,
-    progress: &mut dyn FnMut(&str),
+    progress: Progress<'_>,
 ) -> Result<Built, BuildError> {
-    let file = |path: &Path| {
-        let path = path.to_owned();
-        move |source| BuildError::File { path, source }
-    };
-    let merge = Path::new("scripts/kconfig/merge_config.sh");
-    if ![Path::new("Kbuild"), Path::new("Makefile"), merge].iter().all(|name| tree.join(name).is_file()) {
+    let merge = "scripts/kconfig/merge_config.sh";
+    if !["Kbuild", "Makefile", merge].iter().all(|name| tree.join(name).is_file()) {
         return Err(BuildError::NotATree(tree.to_owned()));
     }
     // The same test as in the tree's Makefile.
     if tree.join(".config").exists() || tree.join("include/config").exists() {
         return Err(BuildError::ConfiguredInPlace(tree.to_owned()));
     }
-    let tree = tree.canonicalize().map_err(file(tree))?;
+    let tree = tree.canonicalize().map_err(CacheError::at(tree))?;
     let output = cache.directory(&format!("builds/{}", name_of(&tree)))?;
+    let config = output.join(".config");
     let mut make = Make { tree: &tree, output: &output, progress };
 
-    make.run(&[OsStr::new("tinyconfig")])?;
+    make.run("tinyconfig")?;
     let mut fragments = Vec::new();
-    let ours = [Fragment::boot(Kind::BzImage), Fragment::guest()];
-    for fragment in ours.iter().chain(additions) {
+    for fragment in [Kind::BzImage.boot_fragment(), Fragment::guest()].iter().chain(additions) {
         let path = output.join(fragment.name());
-        std::fs::write(&path, fragment.text()).map_err(file(&path))?;
+        std::fs::write(&path, fragment.text()).map_err(CacheError::at(&path))?;
         fragments.push(path);
     }
     for path in extra {
         // The script runs elsewhere, so it needs whole paths.
-        let whole = path.canonicalize();
-        fragments.push(whole.map_err(|source| BuildError::NoFragment { path: path.clone(), source })?);
+        fragments.push(path.canonicalize().map_err(|source| BuildError::NoFragment(path.clone(), source))?);
     }
     let mut command = Command::new("sh");
-    command.arg(merge).arg("-m").arg("-O").arg(&output).arg(output.join(".config")).args(&fragments);
+    command.arg(merge).arg("-m").arg("-O").arg(&output).arg(&config).args(&fragments);
     make.wait_for(command, "merge_config.sh")?;
-    make.run(&[OsStr::new("olddefconfig")])?;
+    make.run("olddefconfig")?;
 
-    let config = output.join(".config");
-    let text = std::fs::read(&config).map_err(file(&config))?;
-    let configuration = Configuration::parse(&String::from_utf8_lossy(&text));
-    if let Some(sentence) = crate::kconfig::sentence(&Fragment::boot(Kind::BzImage).unmet(&configuration)) {
+    let configuration = Configuration::read(&config).map_err(CacheError::at(&config))?;
+    if let Some(sentence) = sentence(&Kind::BzImage.boot_fragment().unmet(&configuration)) {
         return Err(BuildError::Unbootable(sentence));
     }
     let mut unmet = Fragment::guest().unmet(&configuration);
     unmet.extend(additions.iter().flat_map(|addition| addition.unmet(&configuration)));
 
-    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    make.run(&[OsStr::new(&format!("-j{jobs}")), OsStr::new("bzImage")])?;
+    make.run("bzImage")?;
     Ok(Built { kernel: Kernel::open(&output)?, output, unmet })
 }
 
@@ -149,54 +116,34 @@ fn name_of(tree: &Path) -> String {
 struct Make<'a> {
     tree: &'a Path,
     output: &'a Path,
-    progress: &'a mut dyn FnMut(&str),
+    progress: Progress<'a>,
 }
 
 impl Make<'_> {
-    fn run(&mut self, targets: &[&OsStr]) -> Result<(), BuildError> {
+    fn run(&mut self, target: &str) -> Result<(), BuildError> {
         let mut command = Command::new("make");
-        let mut o = std::ffi::OsString::from("O=");
-        o.push(self.output);
-        command.arg(o).arg("ARCH=x86_64");
+        let mut output = OsString::from("O=");
+        output.push(self.output);
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+        command.arg(output).arg("ARCH=x86_64").arg(format!("-j{jobs}")).arg(target);
         // Whoever chose a compiler keeps it.
         if in_path("ccache").is_some() && std::env::var_os("CC").is_none() && std::env::var_os("LLVM").is_none() {
             command.arg("CC=ccache gcc");
         }
-        command.args(targets);
-        let step = targets.iter().fold("make".to_owned(), |step, word| format!("{step} {}", word.to_string_lossy()));
-        self.wait_for(command, &step)
+        self.wait_for(command, &format!("make {target}"))
     }
 
     /// Runs a command in the tree and passes its lines on.
     fn wait_for(&mut self, mut command: Command, step: &str) -> Result<(), BuildError> {
-        let not_started =
-            |source| BuildError::NotStarted { program: step.split(' ').next().unwrap_or(step).to_owned(), source };
-        let (reader, writer) = io::pipe().map_err(not_started)?;
-        command.current_dir(self.tree).stdin(Stdio::null()).env("LC_ALL", "C");
-        command.stdout(writer.try_clone().map_err(not_started)?).stderr(writer);
+        command.current_dir(self.tree).env("LC_ALL", "C");
         // make would take a jobserver of ours for its own.
         command.env_remove("MAKEFLAGS").env_remove("MFLAGS");
-        let mut child = command.spawn().map_err(not_started)?;
-        // The command holds the write ends of the pipe.
-        drop(command);
-        let mut reason = None;
-        let mut last = String::new();
-        for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-            (self.progress)(&line);
-            if reason.is_none() && (line.contains("error:") || line.contains("***") || line.contains("not found")) {
-                reason = Some(line.trim().to_owned());
-            }
-            if !line.is_empty() {
-                last = line;
-            }
-        }
-        let status = child.wait().map_err(not_started)?;
-        if status.success() {
-            return Ok(());
-        }
-        let why = reason.unwrap_or(if last.is_empty() { status.to_string() } else { last });
-        Err(BuildError::Failed { step: step.to_owned(), tree: self.tree.to_owned(), why })
+        let program = command.get_program().to_string_lossy().into_owned();
+        let is_reason = |line: &str| ["error:", "***", "not found"].iter().any(|sign| line.contains(sign));
+        programs::run(command, is_reason, self.progress).map_err(|failure| match failure {
+            Failure::NotStarted(source) => BuildError::NotStarted(program, source),
+            Failure::Failed(why) => BuildError::Failed(step.to_owned(), self.tree.to_owned(), why),
+        })
     }
 }
 
@@ -232,7 +179,10 @@ mod tests {
         std::fs::write(tree.path().join("Kbuild"), "text").unwrap();
         let (result, lines) = built(tree.path());
         // Everything went through; only the image is none.
-        assert!(matches!(result, Err(BuildError::Kernel(KernelError::NotAKernel { .. }))), "{result:?}");
+        assert!(
+            matches!(&result, Err(BuildError::Kernel(error)) if error.to_string().contains("a text file")),
+            "{result:?}"
+        );
         assert!(lines.iter().any(|line| line.contains("CONFIG_HZ=100")), "{lines:?}");
     }
 

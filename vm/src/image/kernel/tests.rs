@@ -1,57 +1,15 @@
 use super::*;
-use crate::elf::{PT_LOAD, PT_NOTE};
-
-/// The smallest bzImage that is well formed: one setup sector and `payload` as the whole of its system.
-fn bzimage(payload: &[u8]) -> Vec<u8> {
-    let system = payload.len().next_multiple_of(16);
-    let mut image = vec![0; 2 * 512 + 512];
-    image[..2].copy_from_slice(b"MZ");
-    image[0x1f1] = 2;
-    image[0x1f4..0x1f8].copy_from_slice(&u32::try_from(system / 16).unwrap().to_le_bytes());
-    image[0x202..0x206].copy_from_slice(b"HdrS");
-    image[0x206..0x208].copy_from_slice(&0x020f_u16.to_le_bytes());
-    image[0x20e..0x210].copy_from_slice(&0x0200_u16.to_le_bytes());
-    image[0x211] = 1;
-    image[0x236] = 1;
-    image[0x24c..0x250].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
-    image[0x400..0x41c].copy_from_slice(b"6.1.0-test (me@here) #1 SMP\0");
-    image.extend_from_slice(payload);
-    image.resize(3 * 512 + system, 0);
-    image
-}
-
-/// An ELF executable for `machine` with one loaded segment at `address` holding `data`.
-fn elf(machine: u16, address: u64, data: &[u8], note: Option<&[u8]>) -> Vec<u8> {
-    let count = 1 + usize::from(note.is_some());
-    let start = 64 + 56 * count;
-    let mut file = vec![0; start];
-    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    file[16] = 2;
-    file[18..20].copy_from_slice(&machine.to_le_bytes());
-    file[32] = 64;
-    file[54] = 56;
-    file[56] = u8::try_from(count).unwrap();
-    let mut header = |index: usize, kind: u32, offset: usize, length: usize| {
-        let at = 64 + 56 * index;
-        file[at..at + 4].copy_from_slice(&kind.to_le_bytes());
-        file[at + 8..at + 16].copy_from_slice(&(offset as u64).to_le_bytes());
-        file[at + 16..at + 24].copy_from_slice(&address.to_le_bytes());
-        file[at + 32..at + 40].copy_from_slice(&(length as u64).to_le_bytes());
-    };
-    header(0, PT_LOAD, start, data.len());
-    if let Some(note) = note {
-        header(1, PT_NOTE, start + data.len(), note.len());
-    }
-    file.extend_from_slice(data);
-    file.extend_from_slice(note.unwrap_or_default());
-    file
-}
+use crate::image::samples::{bzimage, elf};
 
 fn opened(name: &str, content: &[u8]) -> Result<Kernel, KernelError> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(name);
     std::fs::write(&path, content).unwrap();
     Kernel::open(&path)
+}
+
+fn flaw(path: &Path) -> Flaw {
+    Kernel::open(path).unwrap_err().flaw
 }
 
 fn sentence(content: &[u8]) -> String {
@@ -63,7 +21,7 @@ fn a_bzimage_gives_its_release_and_payload() {
     let kernel = opened("bzImage", &bzimage(b"payload with its size")).unwrap();
     assert_eq!(kernel.kind(), Kind::BzImage);
     assert_eq!(kernel.release(), Some("6.1.0-test"));
-    assert_eq!(kernel.payload(), Some(PayloadExtent { offset: 1536, length: 21 }));
+    assert_eq!(kernel.image.payload, Some(1536..1557));
 }
 
 #[test]
@@ -71,7 +29,7 @@ fn a_bzimage_cut_anywhere_is_said_to_be_cut() {
     let whole = bzimage(&[7; 4000]);
     for length in [2, 100, 0x1f0, 0x202, 0x206, 0x240, 0x24f, 0x250, 1535, 1536, whole.len() - 100] {
         let error = opened("image", &whole[..length]).unwrap_err();
-        assert!(matches!(error, KernelError::Truncated { .. }), "{length}: {error}");
+        assert!(matches!(error.flaw, Flaw::Truncated { .. }), "{length}: {error}");
     }
 }
 
@@ -90,9 +48,9 @@ fn a_vmlinux_gives_its_banner_and_pvh_entry() {
     let kernel = opened("vmlinux", &image).unwrap();
     assert_eq!(kernel.kind(), Kind::Vmlinux);
     assert_eq!(kernel.release(), Some("6.12.0+deb13"));
-    assert_eq!(kernel.pvh_entry(), Some(0x100_0350));
+    assert_eq!(kernel.image.pvh_entry, Some(0x100_0350));
     let cut = opened("vmlinux", &image[..image.len() - 20]).unwrap_err();
-    assert!(matches!(cut, KernelError::Truncated { .. }), "{cut}");
+    assert!(matches!(cut.flaw, Flaw::Truncated { .. }), "{cut}");
 }
 
 #[test]
@@ -123,18 +81,15 @@ fn what_is_no_kernel_is_named() {
     assert!(sentence(&[0; 5000]).contains("unknown format"));
     let error = Kernel::open(Path::new("/nonexistent/bzImage")).unwrap_err();
     assert!(error.to_string().starts_with("/nonexistent/bzImage does not exist"));
-    assert!(matches!(Kernel::open(Path::new("/dev/null")), Err(KernelError::NotAFile(_))));
+    assert!(matches!(flaw(Path::new("/dev/null")), Flaw::NotAFile));
 }
 
 #[test]
 fn no_prefix_of_an_image_panics() {
     let images = [bzimage(&[1; 64]), elf(62, 0xffff_ffff_8100_0000, b"Linux version 6", Some(&[4; 20]))];
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("image");
     for image in &images {
         for length in (0..image.len()).step_by(7) {
-            std::fs::write(&path, &image[..length]).unwrap();
-            let _ = Kernel::open(&path);
+            let _ = opened("image", &image[..length]);
         }
     }
 }
@@ -142,9 +97,9 @@ fn no_prefix_of_an_image_panics() {
 #[test]
 fn a_build_tree_gives_its_image_and_configuration() {
     let tree = tempfile::tempdir().unwrap();
-    assert!(matches!(Kernel::open(tree.path()), Err(KernelError::NotATree(_))));
+    assert!(matches!(flaw(tree.path()), Flaw::NotATree));
     std::fs::write(tree.path().join(".config"), "CONFIG_USER_NS=y\n").unwrap();
-    assert!(matches!(Kernel::open(tree.path()), Err(KernelError::NotBuilt(_))));
+    assert!(matches!(flaw(tree.path()), Flaw::NotBuilt));
     let boot = tree.path().join("arch/x86/boot");
     std::fs::create_dir_all(&boot).unwrap();
     std::fs::write(boot.join("bzImage"), bzimage(b"payload")).unwrap();

@@ -3,6 +3,8 @@
 //! The kernel takes a parameter with a dot in its name for some module's and keeps quiet about it. Words after ` -- `
 //! would reach init as they are, but the kernel gives up ("Too many init vars") at the 33rd.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
 /// The parameters of ours on a kernel command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parameters {
@@ -14,6 +16,18 @@ pub struct Parameters {
 
 const RESULTS: &str = "unshare_conformance.results=";
 const ARGUMENTS: &str = "unshare_conformance.args=";
+
+/// What a command line or a list separated by commas could misread.
+const MISREAD: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'/')
+    .remove(b':')
+    .remove(b'=')
+    .remove(b'+')
+    .remove(b'@')
+    .remove(b'*');
 
 impl Parameters {
     /// As words for a kernel command line, separated by one space; empty when there is nothing to say.
@@ -48,35 +62,12 @@ impl Parameters {
 }
 
 fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_./:=+@*".contains(&byte) {
-            quoted.push(char::from(byte));
-        } else {
-            quoted.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    quoted
+    utf8_percent_encode(text, MISREAD).to_string()
 }
 
 /// The inverse; a `%` that is not followed by two hexadecimal digits stands for itself.
 fn unquoted(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let escaped = after.get(..2).filter(|_| first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
-        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
-//! Kernel configurations, and the fragments under `vm/kconfig/` that say what a guest's kernel needs.
+//! Kernel configurations, and the fragments under `vm/kconfig/` that say which options a guest's kernel needs.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Read;
-
-use crate::kernel::Kind;
+use std::io::{self, Read};
+use std::path::Path;
 
 /// A line in the configuration that every user-mode Linux carries.
 pub(crate) const UML_MARKER: &[u8] = b"\0CONFIG_UML=y\n\0";
@@ -16,21 +15,26 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// Reads a `.config` or a fragment. An option that "is not set" is kept as `n`; what is no option is passed over,
-    /// as the kernel's own tools do.
+    /// Reads a `.config` or a fragment. An option that "is not set" is kept as `n`; other lines are passed over, as the
+    /// kernel's own tools do.
     pub fn parse(text: &str) -> Configuration {
         let options = text.lines().filter_map(parse_line).map(|(name, value)| (name.to_owned(), value.to_owned()));
         Configuration { options: options.collect() }
     }
 
+    /// Reads the file at `path`.
+    pub(crate) fn read(path: &Path) -> io::Result<Configuration> {
+        Ok(Configuration::parse(&String::from_utf8_lossy(&std::fs::read(path)?)))
+    }
+
     /// Finds the copy inside an unpacked kernel: see [`Configuration::embedded_text`].
-    pub fn embedded(image: &[u8]) -> Option<Configuration> {
+    pub(crate) fn embedded(image: &[u8]) -> Option<Configuration> {
         Some(Configuration::parse(&String::from_utf8_lossy(&Configuration::embedded_text(image)?)))
     }
 
     /// The text of the copy inside an unpacked kernel: the gzip stream of CONFIG_IKCONFIG (kernel/configs.c), or the
     /// text that every user-mode Linux carries for its `--showconfig` (arch/um/kernel/config.c.in).
-    pub fn embedded_text(image: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn embedded_text(image: &[u8]) -> Option<Vec<u8>> {
         if let Some(at) = memchr::memmem::find(image, b"IKCFG_ST\x1f\x8b") {
             let mut text = Vec::new();
             // Real ones are 0.1 to 0.3 MB; the limit is against a stream that is not one.
@@ -39,14 +43,13 @@ impl Configuration {
                 return Some(text);
             }
         }
-        // There it is one C string a line.
-        let marker = memchr::memmem::find(image, UML_MARKER)? + 1;
+        // There each line is a C string.
+        let (before, after) = image.split_at(memchr::memmem::find(image, UML_MARKER)?);
         let is_line = |string: &&[u8]| string.ends_with(b"\n");
-        let before: usize =
-            image[..marker - 1].rsplit(|&byte| byte == 0).take_while(is_line).map(|line| line.len() + 1).sum();
-        let after: usize =
-            image[marker..].split(|&byte| byte == 0).take_while(is_line).map(|line| line.len() + 1).sum();
-        Some(image[marker - before..marker + after].iter().copied().filter(|&byte| byte != 0).collect())
+        let mut lines: Vec<&[u8]> = before.rsplit(|&byte| byte == 0).take_while(is_line).collect();
+        lines.reverse();
+        lines.extend(after[1..].split(|&byte| byte == 0).take_while(is_line));
+        Some(lines.concat())
     }
 
     /// The value as written (`y`, `m`, `n`, a number, a quoted string), or `None` when the option is not mentioned,
@@ -58,11 +61,6 @@ impl Configuration {
     /// Whether the option is `y`.
     pub fn is_built_in(&self, name: &str) -> bool {
         self.value(name) == Some("y")
-    }
-
-    /// Whether the option is `y` or `m`.
-    pub fn is_enabled(&self, name: &str) -> bool {
-        matches!(self.value(name), Some("y" | "m"))
     }
 
     /// All options mentioned, by name.
@@ -79,19 +77,19 @@ fn parse_line(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix("CONFIG_")?.split_once('=')
 }
 
-/// A kconfig fragment: options and the values they shall have.
+/// A kconfig fragment: options and their required values.
 #[derive(Clone, Debug)]
 pub struct Fragment {
     name: &'static str,
     text: &'static str,
 }
 
-/// An option that is not as a fragment wants it.
+/// An option that does not have the value that a fragment requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unmet {
     /// The option, without its `CONFIG_`.
     pub option: String,
-    /// The value that the fragment wants.
+    /// The required value.
     pub wanted: String,
     /// The value it has; `None` when the configuration does not mention it, because the kernel does not know it or
     /// something that it depends on is off.
@@ -107,17 +105,19 @@ impl fmt::Display for Unmet {
 /// One of the files in `vm/kconfig`, by its name.
 macro_rules! fragment {
     ($name:literal) => {
-        Fragment { name: $name, text: include_str!(concat!("../kconfig/", $name)) }
+        Fragment { name: $name, text: include_str!(concat!("../../kconfig/", $name)) }
     };
 }
 
 impl Fragment {
-    /// What a kernel of this kind needs to reach our init and be heard.
-    pub fn boot(kind: Kind) -> Fragment {
-        match kind {
-            Kind::BzImage | Kind::Vmlinux => fragment!("boot.config"),
-            Kind::UserMode => fragment!("boot-user-mode.config"),
-        }
+    /// What a kernel needs to start our init and to print on a PC's serial port.
+    pub(crate) fn boot() -> Fragment {
+        fragment!("boot.config")
+    }
+
+    /// The same for user-mode Linux.
+    pub(crate) fn boot_user_mode() -> Fragment {
+        fragment!("boot-user-mode.config")
     }
 
     /// What a kernel needs so that no case is skipped.
@@ -125,7 +125,7 @@ impl Fragment {
         fragment!("guest.config")
     }
 
-    /// Fragments to add to a kernel that is built, each with what it is for.
+    /// Fragments that a build can add, each for a purpose of its own.
     pub fn additions() -> [Fragment; 5] {
         [
             fragment!("fault-injection.config"),
@@ -151,17 +151,13 @@ impl Fragment {
         self.text
     }
 
-    /// The options that `configuration` has otherwise, by name. A wanted `y` is not met by `m`: guests have no modules.
+    /// The options that have another value in `configuration`, by name. `m` is not enough where `y` is required: guests
+    /// have no modules.
     pub fn unmet(&self, configuration: &Configuration) -> Vec<Unmet> {
-        let wanted = Configuration::parse(self.text);
-        wanted
-            .iter()
-            .filter(|(option, value)| value_of(configuration, option) != *value)
-            .map(|(option, value)| Unmet {
-                option: option.to_owned(),
-                wanted: value.to_owned(),
-                found: configuration.value(option).map(str::to_owned),
-            })
+        let required = Configuration::parse(self.text).options.into_iter();
+        required
+            .filter(|(option, wanted)| value_of(configuration, option) != wanted)
+            .map(|(option, wanted)| Unmet { found: configuration.value(&option).map(str::to_owned), option, wanted })
             .collect()
     }
 }
@@ -180,14 +176,12 @@ fn value_of<'a>(configuration: &'a Configuration, option: &str) -> &'a str {
 /// The sentence that names missing options and says what to do; `None` when none is missing.
 pub fn sentence(unmet: &[Unmet]) -> Option<String> {
     let names: Vec<String> = unmet.iter().map(Unmet::to_string).collect();
-    match names.as_slice() {
-        [] => None,
-        [one] => Some(format!("the kernel was built without {one}: set it and build the kernel again")),
-        [many @ .., last] => Some(format!(
-            "the kernel was built without {} and {last}: set them and build the kernel again",
-            many.join(", ")
-        )),
-    }
+    let (names, them) = match names.as_slice() {
+        [] => return None,
+        [one] => (one.clone(), "it"),
+        [many @ .., last] => (format!("{} and {last}", many.join(", ")), "them"),
+    };
+    Some(format!("the kernel was built without {names}: set {them} and build the kernel again"))
 }
 
 #[cfg(test)]
@@ -200,7 +194,6 @@ mod tests {
                     CONFIG_FOO=m\nCONFIG_CMDLINE=\"a=b # c\"\nCONFIG_HZ=250\n\ngarbage\n";
         let configuration = Configuration::parse(text);
         assert!(configuration.is_built_in("USER_NS") && !configuration.is_built_in("FOO"));
-        assert!(configuration.is_enabled("FOO") && !configuration.is_enabled("KCMP"));
         assert_eq!(configuration.value("KCMP"), Some("n"));
         assert_eq!(configuration.value("CMDLINE"), Some("\"a=b # c\""));
         assert_eq!(configuration.value("PID_NS"), None);
@@ -216,6 +209,8 @@ mod tests {
         assert!(Configuration::embedded(&image).unwrap().is_built_in("IKCONFIG"));
         assert_eq!(Configuration::embedded(&image[..20]), None);
         assert_eq!(Configuration::embedded(b"CONFIG_UML=y"), None);
+        let text = Configuration::embedded_text(b"other\0CONFIG_A=y\n\0CONFIG_UML=y\n\0CONFIG_B=y\n");
+        assert_eq!(text.as_deref(), Some(&b"CONFIG_A=y\nCONFIG_UML=y\nCONFIG_B=y\n"[..]));
     }
 
     #[test]
@@ -224,14 +219,14 @@ mod tests {
         let unmet = Fragment::guest().unmet(&all);
         assert_eq!(unmet, [Unmet { option: "KCMP".into(), wanted: "y".into(), found: Some("m".into()) }]);
         assert!(sentence(&unmet).unwrap().contains("without CONFIG_KCMP=y: set it"));
-        let unmet = Fragment::boot(Kind::BzImage).unmet(&Configuration::default());
+        let unmet = Fragment::boot().unmet(&Configuration::default());
         assert!(sentence(&unmet).unwrap().contains(" and CONFIG_TTY=y: set them"));
         assert_eq!(sentence(&[]), None);
     }
 
     #[test]
     fn fragments_name_each_option_once() {
-        for fragment in [Fragment::guest(), Fragment::boot(Kind::Vmlinux), Fragment::boot(Kind::UserMode)] {
+        for fragment in [Fragment::guest(), Fragment::boot(), Fragment::boot_user_mode()] {
             let lines = fragment.text().lines().filter(|line| parse_line(line).is_some()).count();
             assert_eq!(Configuration::parse(fragment.text()).iter().count(), lines, "{}", fragment.name());
         }

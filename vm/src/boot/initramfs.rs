@@ -3,15 +3,16 @@
 //! Format: Documentation/driver-api/early-userspace/buffer-format.rst. The same contents give the same bytes.
 //!
 //! Of a trivial boot of Debian's 6.1 under TCG, 2.4 MB of binary cost nothing that can be measured, compressed or not;
-//! the same binary with its 19 MB of symbols and debug information makes it 1.2 times as long. So [`strip`], and no
+//! the same binary with its 19 MB of symbols and debug information makes it 1.2 times as long. So `strip`, and no
 //! compression.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use cpio::newc;
+
+use crate::image::elf::loaded_extent;
 
 /// The file whose presence tells our binary, when it is process 1, that it is the init of a guest and not merely the
 /// first process of a container. [`crate::init::set_up`] removes it.
@@ -29,52 +30,26 @@ const DIRECTORY: u32 = libc::S_IFDIR | 0o755;
 const REGULAR: u32 = libc::S_IFREG;
 const CHARACTER: u32 = libc::S_IFCHR | 0o600;
 
-/// Why an image could not be written.
+/// The image cannot be written: the disk is full, or another fault of the file system.
 #[derive(Debug, thiserror::Error)]
-pub enum InitramfsError {
-    /// The disk is full, or another fault of the file system.
-    #[error("cannot write the guest image to {path} (free space there or choose another place)")]
-    Unwritable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A path that would not end up in the image, or would replace something of ours.
-    #[error("{0:?} cannot be put into the guest image: give a path below / that is not taken, without . and ..")]
-    BadPath(String),
+#[error("cannot write the guest image to {path} (free space there or choose another place)")]
+pub struct InitramfsError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
 }
 
 /// What goes into the image.
 #[derive(Clone, Debug)]
 pub struct Initramfs<'a> {
     init: Cow<'a, [u8]>,
-    files: BTreeMap<String, (u32, Cow<'a, [u8]>)>,
 }
 
 impl<'a> Initramfs<'a> {
-    /// An image whose `/init` is the static executable `init`, taken as it is. See [`strip`].
+    /// An image whose `/init` is the static executable `init`, taken as it is. See [`read_stripped`].
     pub fn new(init: impl Into<Cow<'a, [u8]>>) -> Initramfs<'a> {
-        Initramfs { init: init.into(), files: BTreeMap::new() }
-    }
-
-    /// Adds a file at `path` in the guest with the permission bits `mode`; its directories are made.
-    ///
-    /// # Errors
-    /// [`InitramfsError::BadPath`] for a path that is taken, empty or not plain.
-    pub fn add(&mut self, path: &str, mode: u32, content: impl Into<Cow<'a, [u8]>>) -> Result<(), InitramfsError> {
-        let name = path.trim_start_matches('/');
-        let plain = !name.contains('\0') && name.split('/').all(|part| !matches!(part, "" | "." | ".."));
-        let taken = name == "init"
-            || name == MARKER
-            || DIRECTORIES.contains(&name)
-            || NODES.iter().any(|node| node.0 == name)
-            || self.files.keys().any(|other| is_within(other, name) || is_within(name, other));
-        if !plain || taken {
-            return Err(InitramfsError::BadPath(path.to_owned()));
-        }
-        self.files.insert(name.to_owned(), (mode & 0o7777, content.into()));
-        Ok(())
+        Initramfs { init: init.into() }
     }
 
     /// Streams the image.
@@ -83,13 +58,7 @@ impl<'a> Initramfs<'a> {
     /// What the writer says.
     pub fn write_to(&self, writer: impl Write) -> io::Result<()> {
         let mut archive = Archive { writer, inode: 0 };
-        let mut directories: Vec<&str> = DIRECTORIES.to_vec();
-        for name in self.files.keys() {
-            directories.extend(name.match_indices('/').map(|(end, _)| &name[..end]));
-        }
-        directories.sort_unstable();
-        directories.dedup();
-        for name in directories {
+        for name in DIRECTORIES {
             archive.entry(name, DIRECTORY, (0, 0), &[])?;
         }
         for (name, major, minor) in NODES {
@@ -97,16 +66,13 @@ impl<'a> Initramfs<'a> {
         }
         archive.entry(MARKER, REGULAR | 0o644, (0, 0), &[])?;
         archive.entry("init", REGULAR | 0o755, (0, 0), &self.init)?;
-        for (name, (mode, content)) in &self.files {
-            archive.entry(name, REGULAR | mode, (0, 0), content)?;
-        }
         newc::trailer(archive.writer)?.flush()
     }
 
-    /// Writes the image to a file, replacing what is there.
+    /// Writes the image to a file, replacing what is there. What was written until the disk ran full is removed.
     ///
     /// # Errors
-    /// [`InitramfsError::Unwritable`], also when the disk runs full; what was written until then is removed.
+    /// The file cannot be written.
     pub fn write_file(&self, path: &Path) -> Result<(), InitramfsError> {
         let written = std::fs::File::create(path).and_then(|file| {
             let written = self.write_to(io::BufWriter::new(&file));
@@ -116,12 +82,8 @@ impl<'a> Initramfs<'a> {
             }
             written
         });
-        written.map_err(|source| InitramfsError::Unwritable { path: path.to_owned(), source })
+        written.map_err(|source| InitramfsError { path: path.to_owned(), source })
     }
-}
-
-fn is_within(name: &str, directory: &str) -> bool {
-    name == directory || name.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
 }
 
 struct Archive<W> {
@@ -145,13 +107,13 @@ impl<W: Write> Archive<W> {
 
 /// The part of an ELF executable that is loaded: without symbols, debug information and section headers, which are
 /// more than half of a release build. `None` when `elf` is not a 64-bit little-endian executable.
-pub fn strip(mut elf: Vec<u8>) -> Option<Vec<u8>> {
+fn strip(mut elf: Vec<u8>) -> Option<Vec<u8>> {
     const SECTION_HEADERS_AT: usize = 40;
     const SECTION_COUNT_AT: usize = 60;
     if !elf.starts_with(b"\x7fELF\x02\x01") {
         return None;
     }
-    let end = crate::elf::loaded_extent(&elf)?;
+    let end = loaded_extent(&elf).filter(|&end| end <= elf.len())?;
     elf.truncate(end);
     elf.get_mut(SECTION_HEADERS_AT..SECTION_HEADERS_AT + 8)?.fill(0);
     // The number of section headers and the index of their names.
@@ -159,7 +121,7 @@ pub fn strip(mut elf: Vec<u8>) -> Option<Vec<u8>> {
     Some(elf)
 }
 
-/// The executable at `path`, without what [`strip`] leaves out, which is not even read; as it is when there is
+/// The executable at `path`, without what `strip` leaves out, which is not even read; as it is when there is
 /// nothing to leave out.
 ///
 /// # Errors
@@ -170,7 +132,7 @@ pub fn read_stripped(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = std::fs::File::open(path)?;
     let mut program = Vec::new();
     (&file).take(HEAD).read_to_end(&mut program)?;
-    if let Some(end) = crate::elf::extent(&program).filter(|&end| end as u64 <= u64::from(u32::MAX)) {
+    if let Some(end) = loaded_extent(&program).filter(|&end| end as u64 <= u64::from(u32::MAX)) {
         let rest = end.saturating_sub(program.len());
         program.reserve_exact(rest);
         (&file).take(rest as u64).read_to_end(&mut program)?;
@@ -209,28 +171,17 @@ mod tests {
     }
 
     #[test]
-    fn the_image_holds_init_nodes_and_files_after_their_directories() {
-        let mut image = Initramfs::new(&b"\x7fELF pretend"[..]);
-        image.add("/lib/modules/x.ko", 0o644, &b"module"[..]).unwrap();
+    fn the_image_holds_init_and_nodes_after_their_directories() {
+        let image = Initramfs::new(&b"\x7fELF pretend"[..]);
         let bytes = bytes_of(&image);
         let names = names(&bytes);
         let position = |name: &str| names.iter().position(|entry| entry.0 == name).unwrap();
         assert_eq!(names[position("init")].1, 0o100_755);
         assert_eq!(names[position("init")].2, 12);
         assert_eq!(names[position("dev/console")].1, 0o020_600);
-        assert!(position("lib") < position("lib/modules") && position("lib/modules") < position("lib/modules/x.ko"));
-        assert!(position("etc") < position(MARKER));
+        assert!(position("etc") < position(MARKER) && position("dev") < position("dev/console"));
         assert_eq!(bytes, bytes_of(&image));
         assert_eq!(bytes.len() % 4, 0);
-    }
-
-    #[test]
-    fn paths_that_are_taken_or_lead_out_are_refused() {
-        let mut image = Initramfs::new(&b""[..]);
-        image.add("lib/a", 0o644, &b""[..]).unwrap();
-        for path in ["", "/", "/init", "dev", "dev/null", "../x", "a//b", "a/./b", "lib/a", "lib/a/b", "lib", "a\0b"] {
-            assert!(matches!(image.add(path, 0o644, &b""[..]), Err(InitramfsError::BadPath(_))), "{path:?} was taken");
-        }
     }
 
     #[test]

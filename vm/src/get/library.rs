@@ -1,0 +1,300 @@
+//! Kernels by release: those that were fetched, and those that Debian's archive has.
+//!
+//! Debian's cloud kernels have what guests need built in, from 5.10 to the newest; its `user-mode-linux` packages are
+//! the same kernels as ordinary programs, named `uml-VERSION` here. A release may be shortened at any point that ends a
+//! number: `6.12` is the newest 6.12, `5.10.223` the kernel packaged from that version.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::apt::Debian;
+use super::cache::{Cache, CacheError};
+use super::source::{Offer, Source, SourceError};
+use crate::programs::{self, Failure, Progress};
+
+/// A kernel that can be named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its release as `uname -r` says it, or `uml-` and the package's version.
+    pub release: String,
+    /// The package's version, which has the upstream version where the release has not. Empty when only the fetched
+    /// file is known.
+    pub version: String,
+    /// The image, when it was fetched.
+    pub image: Option<PathBuf>,
+}
+
+/// Why there is no kernel of a release.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    /// Nothing has that name.
+    #[error("no kernel release begins with {0:?}: see `unshare-conformance kernels list`")]
+    Unknown(String),
+    /// The packages of this release hold no image.
+    #[error("the packages of {0} hold no kernel: choose another release with `unshare-conformance kernels list`")]
+    NoKernel(String),
+    /// A user-mode kernel that needs newer libraries than this machine has. With the error it printed.
+    #[error("{0} does not run on this machine ({1}): choose an older one, see `unshare-conformance kernels list`")]
+    DoesNotRun(String, String),
+    /// The archive cannot be reached or read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Kernels cannot be kept.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+/// The user's kernels, and those that a source has.
+#[derive(Clone, Debug)]
+pub struct Library<S = Debian> {
+    cache: Cache,
+    source: S,
+}
+
+impl Library {
+    /// The library in `cache`, with Debian's archive as its source.
+    pub fn new(cache: Cache) -> Library {
+        Library { source: Debian::new(cache.clone()), cache }
+    }
+}
+
+impl<S: Source> Library<S> {
+    /// The kernels that were fetched, oldest first. Nothing is asked of the network.
+    pub fn fetched(&self) -> Vec<Entry> {
+        let directories = std::fs::read_dir(self.cache.root().join("kernels")).into_iter().flatten().flatten();
+        let entry = |directory: std::fs::DirEntry| {
+            let release = directory.file_name().into_string().ok()?;
+            let image = image_in(&directory.path(), &release);
+            let version = std::fs::read_to_string(directory.path().join("version")).unwrap_or_default();
+            image.is_file().then_some(Entry { release, version, image: Some(image) })
+        };
+        sorted(directories.filter_map(entry).collect())
+    }
+
+    /// The fetched kernel that `release` names, the newest if several do.
+    pub fn find(&self, release: &str) -> Option<Entry> {
+        newest(self.fetched(), release)
+    }
+
+    /// Every kernel of the source and every fetched one, oldest first.
+    ///
+    /// # Errors
+    /// The source cannot be asked; [`Library::fetched`] still works.
+    pub fn list(&self, progress: Progress<'_>) -> Result<Vec<Entry>, LibraryError> {
+        Ok(self.entries(&self.source.kernels(progress)?))
+    }
+
+    /// Fetches the newest kernel that `release` names, unless it was fetched before. The entry has the path of its image.
+    ///
+    /// # Errors
+    /// No kernel has that name, or it cannot be fetched or kept.
+    pub fn fetch(&self, release: &str, progress: Progress<'_>) -> Result<Entry, LibraryError> {
+        if let Some(exact) = self.fetched().into_iter().find(|entry| entry.release == release) {
+            return Ok(exact);
+        }
+        let unknown = || LibraryError::Unknown(release.to_owned());
+        // Refused at once, even where the archive cannot be reached.
+        if !(release.starts_with(|c: char| c.is_ascii_digit()) || release.starts_with("uml")) {
+            return Err(unknown());
+        }
+        let offers = self.source.kernels(progress)?;
+        let entry = newest(self.entries(&offers), release).ok_or_else(unknown)?;
+        if entry.image.is_some() {
+            return Ok(entry);
+        }
+        let offer = offers.iter().find(|offer| offer.release == entry.release).ok_or_else(unknown)?;
+        let directory = self.cache.directory(&format!("kernels/{}", entry.release))?;
+        let image = image_in(&directory, &entry.release);
+        let config_name = format!("config-{}", entry.release);
+        let place = |path: &Path| match path.file_name()?.to_str()? {
+            name if name == "linux.uml" || name.starts_with("vmlinuz") => Some(image.clone()),
+            name if name == "config" || name == config_name => Some(directory.join(&config_name)),
+            _ => None,
+        };
+        self.source.fetch(offer, &place, progress)?;
+        if !image.is_file() {
+            return Err(LibraryError::NoKernel(entry.release));
+        }
+        if is_user_mode(&entry.release) {
+            make_executable(&image).map_err(CacheError::at(&image))?;
+            if let Err(why) = tells_its_version(&image) {
+                let _ = std::fs::remove_dir_all(&directory);
+                return Err(LibraryError::DoesNotRun(entry.release, why));
+            }
+        }
+        let version = directory.join("version");
+        std::fs::write(&version, &entry.version).map_err(CacheError::at(&version))?;
+        Ok(Entry { image: Some(image), ..entry })
+    }
+
+    fn entries(&self, offers: &[Offer]) -> Vec<Entry> {
+        let mut entries = self.fetched();
+        for Offer { release, version, .. } in offers {
+            if !entries.iter().any(|entry| entry.release == *release) {
+                entries.push(Entry { release: release.clone(), version: version.clone(), image: None });
+            }
+        }
+        sorted(entries)
+    }
+}
+
+fn is_user_mode(release: &str) -> bool {
+    release.starts_with("uml-")
+}
+
+fn image_in(directory: &Path, release: &str) -> PathBuf {
+    if is_user_mode(release) { directory.join("linux.uml") } else { directory.join(format!("vmlinuz-{release}")) }
+}
+
+fn make_executable(image: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(image, std::fs::Permissions::from_mode(0o755))
+}
+
+/// Whether user-mode Linux runs here at all: it is an ordinary program of this machine.
+fn tells_its_version(image: &Path) -> Result<(), String> {
+    let mut command = Command::new(image);
+    command.arg("--version");
+    match programs::output(command) {
+        Ok(_) => Ok(()),
+        Err(Failure::NotStarted(error)) => Err(error.to_string()),
+        // "PATH: library: version `X' not found (required by PATH)"
+        Err(Failure::Failed(line)) => {
+            let why = line.split_once(": ").map_or(&*line, |(_, why)| why);
+            Err(why.split(" (required by").next().unwrap_or(why).to_owned())
+        }
+    }
+}
+
+/// The newest of `entries` that `release` names.
+fn newest(entries: Vec<Entry>, release: &str) -> Option<Entry> {
+    // A bare version never means a user-mode kernel.
+    let by_version = |entry: &Entry| !is_user_mode(&entry.release) && begins(&entry.version, release);
+    let named = |entry: &&Entry| begins(&entry.release, release) || by_version(entry);
+    let exact = entries.iter().find(|entry| entry.release == release);
+    exact.or_else(|| entries.iter().rev().find(named)).cloned()
+}
+
+/// Whether `text` begins with `prefix` and the prefix does not end within a number: 6.12 does not begin with 6.1.
+fn begins(text: &str, prefix: &str) -> bool {
+    let is_digit = |c: char| c.is_ascii_digit();
+    !prefix.is_empty()
+        && text.strip_prefix(prefix).is_some_and(|rest| !(prefix.ends_with(is_digit) && rest.starts_with(is_digit)))
+}
+
+/// Oldest first, user-mode kernels after the others.
+fn sorted(mut entries: Vec<Entry>) -> Vec<Entry> {
+    let is_user_mode = |entry: &Entry| is_user_mode(&entry.release);
+    entries.sort_by(|a, b| (is_user_mode(a), parts(&a.release)).cmp(&(is_user_mode(b), parts(&b.release))));
+    entries
+}
+
+/// What to sort releases by: numbers as numbers and everything else as text.
+fn parts(release: &str) -> Vec<(Option<u64>, &[u8])> {
+    let parts = release.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
+    parts.map(|part| (str::from_utf8(part).ok().and_then(|part| part.parse().ok()), part)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::get::source::Place;
+
+    /// A source of these releases and versions, whose images hold their releases.
+    struct Shelf(&'static [(&'static str, &'static str)]);
+
+    impl Source for Shelf {
+        fn kernels(&self, _: Progress<'_>) -> Result<Vec<Offer>, SourceError> {
+            let offer = |(release, version): &(&str, &str)| Offer {
+                release: release.to_string(),
+                version: version.to_string(),
+                parts: Vec::new(),
+            };
+            Ok(self.0.iter().map(offer).collect())
+        }
+
+        fn fetch(&self, offer: &Offer, place: Place<'_>, _: Progress<'_>) -> Result<(), SourceError> {
+            for (name, content) in [("linux.uml", "#!/bin/sh\necho lib: no version >&2; exit 1"), ("config", "y")] {
+                let path = place(Path::new(name)).unwrap();
+                std::fs::write(&path, content).map_err(CacheError::at(&path))?;
+            }
+            assert_eq!(place(Path::new("System.map")), None);
+            assert!(offer.parts.is_empty());
+            Ok(())
+        }
+    }
+
+    const ARCHIVE: Shelf = Shelf(&[
+        ("6.12.90+deb13-cloud-amd64", "6.12.90-1"),
+        ("6.12.117+deb13-cloud-amd64", "6.12.117-1"),
+        ("6.1.0-53-cloud-amd64", "6.1.187-1"),
+        ("5.10.0-32-cloud-amd64", "5.10.223-1"),
+        ("7.3.4+deb13-cloud-amd64", "7.3.4-1"),
+        ("7.3.4+deb13-cloud-amd64", "7.3.4-1"),
+        ("uml-6.1um4+b13", "6.1um4+b13"),
+    ]);
+
+    fn library() -> (tempfile::TempDir, Library<Shelf>) {
+        let directory = tempfile::tempdir().unwrap();
+        let library = Library { cache: Cache::at(directory.path()), source: ARCHIVE };
+        (directory, library)
+    }
+
+    #[test]
+    fn a_prefix_names_the_newest_release() {
+        let (_directory, library) = library();
+        let entries = library.list(&mut |_| ()).unwrap();
+        let release = |prefix: &str| newest(entries.clone(), prefix).map(|entry| entry.release);
+        assert_eq!(release("6.12").as_deref(), Some("6.12.117+deb13-cloud-amd64"));
+        assert_eq!(release("6.1").as_deref(), Some("6.1.0-53-cloud-amd64"));
+        assert_eq!(release("5.10.223").as_deref(), Some("5.10.0-32-cloud-amd64"));
+        assert_eq!(release("uml-6.1").as_deref(), Some("uml-6.1um4+b13"));
+        assert_eq!(release("7").as_deref(), Some("7.3.4+deb13-cloud-amd64"));
+        assert_eq!(release("6.12.90+deb13-cloud-amd64").as_deref(), Some("6.12.90+deb13-cloud-amd64"));
+        for unknown in ["", "6.11", "5.1", "cloud"] {
+            assert_eq!(release(unknown), None);
+        }
+    }
+
+    #[test]
+    fn each_release_is_listed_once_and_in_order() {
+        let (_directory, library) = library();
+        let entries = library.list(&mut |_| ()).unwrap();
+        let releases: Vec<String> = entries.into_iter().map(|entry| entry.release).collect();
+        assert_eq!(releases.len(), 6);
+        assert!(releases[0].starts_with("5.10") && releases[5].starts_with("uml-"), "{releases:?}");
+    }
+
+    #[test]
+    fn a_kernel_is_fetched_once_and_found_from_then_on() {
+        let (directory, library) = library();
+        let fetched = library.fetch("6.12", &mut |_| ()).unwrap();
+        assert_eq!(library.find("6.12.117"), Some(fetched.clone()));
+        assert_eq!(library.fetch("6.12", &mut |_| ()).unwrap(), fetched);
+        assert!(
+            directory.path().join("kernels/6.12.117+deb13-cloud-amd64/config-6.12.117+deb13-cloud-amd64").is_file()
+        );
+        assert!(matches!(library.fetch("6.11", &mut |_| ()), Err(LibraryError::Unknown(_))));
+        assert!(matches!(library.fetch("linux", &mut |_| ()), Err(LibraryError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_user_mode_kernel_that_does_not_run_here_is_not_kept() {
+        let (directory, library) = library();
+        let error = library.fetch("uml", &mut |_| ()).unwrap_err().to_string();
+        assert!(error.starts_with("uml-6.1um4+b13 does not run on this machine (no version)"), "{error}");
+        assert!(!directory.path().join("kernels/uml-6.1um4+b13").exists());
+    }
+
+    #[test]
+    fn fetched_kernels_are_found_without_a_source() {
+        let (directory, library) = library();
+        assert_eq!(library.find("6.1"), None);
+        let kernel = directory.path().join("kernels/6.1.0-53-cloud-amd64");
+        std::fs::create_dir_all(&kernel).unwrap();
+        assert_eq!(library.find("6.1"), None);
+        std::fs::write(kernel.join("vmlinuz-6.1.0-53-cloud-amd64"), "").unwrap();
+        std::fs::write(kernel.join("version"), "6.1.187-1").unwrap();
+        assert_eq!(library.find("6.1.187").unwrap().release, "6.1.0-53-cloud-amd64");
+    }
+}

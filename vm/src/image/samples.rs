@@ -1,0 +1,83 @@
+//! The smallest well-formed images, for tests.
+
+use super::elf::{PT_LOAD, PT_NOTE};
+
+/// The smallest bzImage that is well formed: one setup sector and `payload` as the whole of its system.
+pub(crate) fn bzimage(payload: &[u8]) -> Vec<u8> {
+    let system = payload.len().next_multiple_of(16);
+    let mut image = vec![0; 2 * 512 + 512];
+    image[..2].copy_from_slice(b"MZ");
+    image[0x1f1] = 2;
+    image[0x1f4..0x1f8].copy_from_slice(&u32::try_from(system / 16).unwrap().to_le_bytes());
+    image[0x202..0x206].copy_from_slice(b"HdrS");
+    image[0x206..0x208].copy_from_slice(&0x020f_u16.to_le_bytes());
+    image[0x20e..0x210].copy_from_slice(&0x0200_u16.to_le_bytes());
+    image[0x211] = 1;
+    image[0x236] = 1;
+    image[0x24c..0x250].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+    image[0x400..0x41c].copy_from_slice(b"6.1.0-test (me@here) #1 SMP\0");
+    image.extend_from_slice(payload);
+    image.resize(3 * 512 + system, 0);
+    image
+}
+
+/// An ELF executable for `machine` with one loaded segment at `address` holding `data`.
+pub(crate) fn elf(machine: u16, address: u64, data: &[u8], note: Option<&[u8]>) -> Vec<u8> {
+    let count = 1 + usize::from(note.is_some());
+    let start = 64 + 56 * count;
+    let mut file = vec![0; start];
+    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    file[16] = 2;
+    file[18..20].copy_from_slice(&machine.to_le_bytes());
+    file[32] = 64;
+    file[54] = 56;
+    file[56] = u8::try_from(count).unwrap();
+    let mut header = |index: usize, kind: u32, offset: usize, length: usize| {
+        let at = 64 + 56 * index;
+        file[at..at + 4].copy_from_slice(&kind.to_le_bytes());
+        file[at + 8..at + 16].copy_from_slice(&(offset as u64).to_le_bytes());
+        file[at + 16..at + 24].copy_from_slice(&address.to_le_bytes());
+        file[at + 32..at + 40].copy_from_slice(&(length as u64).to_le_bytes());
+    };
+    header(0, PT_LOAD, start, data.len());
+    if let Some(note) = note {
+        header(1, PT_NOTE, start + data.len(), note.len());
+    }
+    file.extend_from_slice(data);
+    file.extend_from_slice(note.unwrap_or_default());
+    file
+}
+
+/// What all of [`PAYLOADS`] unpack to.
+pub(crate) fn unpacked() -> Vec<u8> {
+    b"the kernel the kernel the kernel! ".repeat(3)
+}
+
+/// Payloads of a bzImage in hexadecimal: a stream as the kernel's build makes it, then the unpacked size.
+pub(crate) const PAYLOADS: [(&str, &str); 7] = [
+    ("gzip", "1f8b08000000000002032bc94855c84e2dca4bcd5128c1c654c42e4ca20a005d06830166000000"),
+    (
+        "bzip2",
+        "425a683131415926535955e3cab000002e91806000024d1400200031064c4052a9ea3099196a3e8dc6e3b1c8e4763c8c8fc5dc91\
+         4e14241578f2ac0066000000",
+    ),
+    ("lzma", "5d00001000ffffffffffffffff003a1a08ce769183707867c9d8221103dcedf36420a8c1fffff955e00066000000"),
+    (
+        "xz",
+        "fd377a585a0000016922de360201040021010000da33ad03e0006500175d003a1a08ce769183707867c9d8221103dcedf364120a\
+         200000005d06830100012f662b494b969042990d010000000001595a66000000",
+    ),
+    (
+        "lzo",
+        "894c5a4f000d0a1a0a103020a009400101000000000000000000000000000000000000000000000000660000002a33746865206b\
+         65726e656c20746865206b65726e656c20746865206b65726e656c212020238400110000000000000066000000",
+    ),
+    ("lz4", "02214c1821000000bf746865206b65726e656c200b00021f211700030716000f22000c506e656c212066000000"),
+    ("zstd", "28b52ffd0448cd000060746865206b65726e656c202104008b220062d0a95c7fc50be6677a0466000000"),
+];
+
+/// Decodes hexadecimal.
+pub(crate) fn bytes_of(hexadecimal: &str) -> Vec<u8> {
+    let digit = |digit: u8| char::from(digit).to_digit(16).unwrap() as u8;
+    hexadecimal.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}
