@@ -222,7 +222,7 @@ fn tables_are_those_of_requirements_toml() {
         return;
     }
     for (number, (is, should)) in document.lines().zip(generated.lines()).enumerate() {
-        assert_eq!(is, should, "{CATALOGUE}:{}: run `UPDATE=1 cargo test -p runners --test specification`", number + 1);
+        assert_eq!(is, should, "{CATALOGUE}:{}: run `UPDATE=1 cargo test -p suite --test specification`", number + 1);
     }
     assert_eq!(document.len(), generated.len(), "{CATALOGUE} ends elsewhere");
 }
