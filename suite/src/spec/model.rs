@@ -239,7 +239,7 @@ pub fn predict(start: &Start, flags: Flags, kernel: &Kernel) -> Prediction {
     if all.intersects(Flags::PRIVILEGED) && !privileged {
         return Prediction::refused(Errno::EPERM, "ERR-20");
     }
-    // The namespaces, in the order they are made (section 2.5).
+    // The namespaces, in the order they are made (section 2.5 of the behaviour catalogue).
     for flag in KINDS.map(|kind| kind.flag) {
         if flag == Flags::NEWUSER || !all.contains(flag) {
             continue;
@@ -415,7 +415,7 @@ mod tests {
         let memory = Start { memory_shared: true, ..alone };
         let handlers = Start { handlers_shared: true, ..alone };
         let both = Start { handlers_shared: true, ..memory };
-        // Results of THREAD, SIGHAND, VM, NEWUSER (section 6).
+        // Results of THREAD, SIGHAND, VM, NEWUSER (section 6 of the behaviour catalogue).
         for (row, start, expected) in [
             ("MT-01", alone, [YES, YES, YES, YES]),
             ("MT-02", others, [NO, NO, NO, NO]),
