@@ -1,10 +1,10 @@
 //! What isolating and judging a case costs, as a ratio to the bare system calls it cannot do
-//! without, measured side by side in one process: `cargo bench -p harness`.
+//! without, measured side by side in one process: `cargo bench -p harness --features bench`.
 
 use std::time::{Duration, Instant};
 
 use harness::bench::{Bench, case, in_child, median};
-use harness::call::Call;
+use harness::case::call::Call;
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork};
 

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
 
+use crate::case::test::{Setting, Tier};
 use crate::case::{Body, Case, Item, items};
-use crate::case_run::{Setting, Tier};
-use crate::facts::Facts;
-use crate::judge::{Status, judge};
-use crate::record::RecordLog;
-use crate::sandbox::Sandbox;
-use crate::supervise::Supervisor;
+use crate::place::facts::Facts;
+use crate::place::sandbox::Sandbox;
+use crate::run::record::RecordLog;
+use crate::run::supervise::Supervisor;
+use crate::verdict::judge::{Status, judge};
 
 /// A case to measure. Its name decides what is drawn in it.
 pub fn case(name: &'static str, proves: &'static [&'static str], run: Body) -> Item {

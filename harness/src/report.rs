@@ -16,7 +16,7 @@ mod wire;
 
 use std::io::{self, Write};
 
-use crate::event::{CaseInfo, Event};
+use crate::verdict::event::{CaseInfo, Event};
 
 pub use json::{Json, SCHEMA};
 pub use junit::Junit;

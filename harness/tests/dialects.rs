@@ -8,13 +8,13 @@ mod readers;
 
 use std::time::Duration;
 
-use harness::case_run::Tier;
-use harness::event::{CaseInfo, Event};
-use harness::facts::Facts;
-use harness::judge::{Status, Verdict};
-use harness::outcome::{Counts, Outcome};
-use harness::record::{At, FailedCheck};
+use harness::case::test::Tier;
+use harness::place::facts::Facts;
 use harness::report::{Json, Junit, Kcidb, Ktap, Lava, Reporter, Submission, Tap, Tap14};
+use harness::run::record::{At, FailedCheck};
+use harness::verdict::event::{CaseInfo, Event};
+use harness::verdict::judge::{Status, Verdict};
+use harness::verdict::outcome::{Counts, Outcome};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use readers::Read;

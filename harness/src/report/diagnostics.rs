@@ -1,10 +1,10 @@
 //! What is said below a result line: the failed call first, as YAML that people read unaided.
 
 use super::text::{one_line, yaml_scalar};
-use crate::event::CaseInfo;
-use crate::judge::{Status, Verdict};
-use crate::outcome::Outcome;
-use crate::record::FailedCheck;
+use crate::run::record::FailedCheck;
+use crate::verdict::event::CaseInfo;
+use crate::verdict::judge::{Status, Verdict};
+use crate::verdict::outcome::Outcome;
 
 /// The lines of a YAML mapping, without indentation; none when there is nothing to say.
 pub(super) fn yaml(verdict: &Verdict, outcome: &Outcome, case: &CaseInfo) -> Vec<String> {

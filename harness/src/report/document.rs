@@ -1,9 +1,9 @@
 //! What dialects that are one document have in common: all is gathered, and written at the end.
 
 use super::Progress;
-use crate::event::{CaseInfo, Event};
-use crate::judge::Verdict;
-use crate::outcome::Outcome;
+use crate::verdict::event::{CaseInfo, Event};
+use crate::verdict::judge::Verdict;
+use crate::verdict::outcome::Outcome;
 
 /// A run, gathered.
 #[derive(Debug, Default)]

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 
 use super::text::{comment, one_line};
 use super::{Progress, head};
-use crate::event::{CaseInfo, Event};
-use crate::judge::Verdict;
-use crate::outcome::{Counts, Outcome};
+use crate::verdict::event::{CaseInfo, Event};
+use crate::verdict::judge::Verdict;
+use crate::verdict::outcome::{Counts, Outcome};
 
 /// What a result line and its diagnostics are written from.
 pub(super) struct CaseResult<'a> {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::Reporter;
-use crate::event::Event;
+use crate::verdict::event::Event;
 
 /// Version of the events' schema; raised when a reader of an older one would misread them.
 pub const SCHEMA: u32 = 1;

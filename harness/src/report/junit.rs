@@ -10,9 +10,9 @@ use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, Te
 use super::document::{Document, Entry};
 use super::text::one_line;
 use super::{Reporter, diagnostics, head};
-use crate::event::Event;
-use crate::judge::{Status, Verdict};
-use crate::outcome::Outcome;
+use crate::verdict::event::Event;
+use crate::verdict::judge::{Status, Verdict};
+use crate::verdict::outcome::Outcome;
 
 /// Writes JUnit's XML.
 #[derive(Debug, Default)]

@@ -11,9 +11,9 @@ use serde_json::{Map, Value, json};
 use super::document::{Document, Entry};
 use super::text::one_line;
 use super::{Reporter, diagnostics};
-use crate::event::Event;
-use crate::judge::Status;
-use crate::outcome::Outcome;
+use crate::verdict::event::Event;
+use crate::verdict::judge::Status;
+use crate::verdict::outcome::Outcome;
 
 /// The node of KCIDB's tree of tests that all cases are below.
 const ROOT: &str = "unshare";

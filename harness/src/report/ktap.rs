@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use super::flat::{CaseResult, Dialect, write};
 use super::text;
 use super::{Progress, Reporter, diagnostics};
-use crate::event::Event;
-use crate::judge::{Status, Verdict};
-use crate::outcome::{Counts, Outcome};
+use crate::verdict::event::Event;
+use crate::verdict::judge::{Status, Verdict};
+use crate::verdict::outcome::{Counts, Outcome};
 
 /// Writes KTAP version 1.
 #[derive(Debug, Default)]

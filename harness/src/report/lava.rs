@@ -5,9 +5,9 @@ use std::io::{self, Write};
 
 use super::text::one_line;
 use super::{Progress, Reporter, diagnostics, head};
-use crate::event::Event;
-use crate::judge::{Status, Verdict};
-use crate::outcome::Outcome;
+use crate::verdict::event::Event;
+use crate::verdict::judge::{Status, Verdict};
+use crate::verdict::outcome::Outcome;
 
 /// Writes LAVA's signals for test cases.
 #[derive(Debug, Default)]

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::text::one_line;
 use super::{Progress, Reporter, diagnostics, head};
-use crate::case_run::seed_of_repetition;
-use crate::event::Event;
-use crate::judge::{Status, Verdict};
-use crate::outcome::{Counts, Outcome};
+use crate::case::test::seed_of_repetition;
+use crate::verdict::event::Event;
+use crate::verdict::judge::{Status, Verdict};
+use crate::verdict::outcome::{Counts, Outcome};
 
 /// Writes for people.
 #[derive(Debug, Default)]

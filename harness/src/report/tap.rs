@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use super::flat::{CaseResult, Dialect, write};
 use super::text::directive_text;
 use super::{Progress, Reporter, diagnostics};
-use crate::event::Event;
-use crate::judge::{Status, Verdict};
-use crate::outcome::{Counts, Outcome};
+use crate::verdict::event::Event;
+use crate::verdict::judge::{Status, Verdict};
+use crate::verdict::outcome::{Counts, Outcome};
 
 /// Writes TAP version 13.
 #[derive(Debug, Default)]

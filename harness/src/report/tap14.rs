@@ -9,9 +9,9 @@ use super::flat::CaseResult;
 use super::tap::{totals, write_result};
 use super::text::{comment, one_line};
 use super::{Progress, Reporter, head};
-use crate::event::Event;
-use crate::judge::{Status, Verdict};
-use crate::outcome::Outcome;
+use crate::verdict::event::Event;
+use crate::verdict::judge::{Status, Verdict};
+use crate::verdict::outcome::Outcome;
 
 /// Writes TAP version 14.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 
 use super::Reporter;
-use crate::event::Event;
+use crate::verdict::event::Event;
 
 /// Writes events for a runner on the other side of a serial port.
 #[derive(Debug, Default)]

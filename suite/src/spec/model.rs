@@ -11,8 +11,8 @@ mod parts;
 mod properties;
 pub mod rows;
 
-use harness::facts::{Facts, Version};
-use harness::needs::Feature;
+use harness::case::needs::Feature;
+use harness::place::facts::{Facts, Version};
 use nix::errno::Errno;
 
 pub use parts::{Part, Parts};

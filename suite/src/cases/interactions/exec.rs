@@ -12,6 +12,7 @@ use crate::tasks::executed::Executed;
 use crate::tasks::setuid_exec::{self, Program, effective_user};
 use crate::tasks::shm::map_zeroed;
 use crate::tasks::side::{Side, check_call_beside, check_kcmp, in_own_namespaces, one_by_one};
+use harness::case::task::fork_sharing;
 
 case!(Case {
     name: "interactions.clone.shares_the_new",
@@ -43,7 +44,7 @@ case!(Case {
 /// clone(2) with these flags. A child, which no conforming kernel makes here, ends at once.
 fn clone(flags: Flags) -> Call<()> {
     // SAFETY: no CLONE_VM and no flag that takes a pointer; the process has one thread.
-    let result = unsafe { harness::task::fork_sharing(flags.0) };
+    let result = unsafe { fork_sharing(flags.0) };
     if let Ok(pid) = result {
         if pid.as_raw() == 0 {
             // SAFETY: ends the child.

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
-use crate::supervise::Observation;
+use crate::run::supervise::Observation;
 
 /// One run of one entry of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::facts::Facts;
+use crate::place::facts::Facts;
 
 /// Something a kernel, or the place a suite runs in, may or may not offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -6,10 +6,11 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 
-use super::{Config, Facts, Version, in_initial_user_namespace, status_field};
-use crate::needs::{Feature, Global};
-use crate::sandbox::Sandbox;
-use crate::task::fork_sharing;
+use super::{Facts, Version, in_initial_user_namespace, status_field};
+use crate::case::needs::{Feature, Global};
+use crate::case::task::fork_sharing;
+use crate::place::config::Config;
+use crate::place::sandbox::Sandbox;
 
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use linkme::distributed_slice;
 
-use crate::case_run::{Test, Tier};
-use crate::check::Done;
-use crate::needs::Needs;
+use crate::case::check::Done;
+use crate::case::needs::Needs;
+use crate::case::test::{Test, Tier};
 
 /// Every case linked into this program. Filled by [`case!`](crate::case!); no list is kept by hand.
 #[distributed_slice]

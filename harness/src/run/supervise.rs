@@ -14,11 +14,11 @@ use nix::unistd::{ForkResult, Pid, fork};
 use serde::{Deserialize, Serialize};
 
 use crate::case::Item;
-use crate::case_run::{Setting, Test, run_and_exit};
-use crate::leaks::{Leak, LeakKind, LeakWatch, where_it_hangs};
-use crate::needs::Global;
-use crate::record::{RecordLog, Records};
-use crate::starvation::{Patience, Tasks};
+use crate::case::needs::Global;
+use crate::case::test::{Setting, Test, run_and_exit};
+use crate::run::leftovers::{Leak, LeakKind, LeakWatch, where_it_hangs};
+use crate::run::patience::{Patience, Tasks};
+use crate::run::record::{RecordLog, Records};
 
 /// How a case's process ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ pub enum Ending {
     },
 }
 
-/// All that is known of one run of a case; the input of [`judge`](crate::judge::judge).
+/// All that is known of one run of a case; the input of [`judge`](crate::verdict::judge::judge).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// What its tasks wrote down.
@@ -95,7 +95,7 @@ impl Supervisor {
     /// # Errors
     /// A step did not work; the text names it.
     pub fn start(setting: Setting, log: RecordLog, own_ipc: bool) -> io::Result<Self> {
-        match crate::leaks::become_subreaper() {
+        match crate::run::leftovers::become_subreaper() {
             // gVisor has no subreapers: what a case leaves behind goes to process 1 there and is
             // not found.
             Ok(()) | Err(Errno::EINVAL) => {}

@@ -22,16 +22,16 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::case::Item;
-use crate::case_run::{Setting, seed_of_repetition};
-use crate::event::{CaseInfo, Event};
-use crate::judge::{Status, Verdict, judge};
-use crate::kernel_log::KernelLog;
-use crate::leaks::become_subreaper;
-use crate::needs::{Feature, Global};
-use crate::outcome::{Counts, KnownBug};
-use crate::plan::{Planned, plan};
-use crate::sandbox::Sandbox;
-use crate::supervise::{Ending, Observation, restore_globals};
+use crate::case::needs::{Feature, Global};
+use crate::case::test::{Setting, seed_of_repetition};
+use crate::place::sandbox::Sandbox;
+use crate::run::kernel_log::KernelLog;
+use crate::run::leftovers::become_subreaper;
+use crate::run::plan::{Planned, plan};
+use crate::run::supervise::{Ending, Observation, restore_globals};
+use crate::verdict::event::{CaseInfo, Event};
+use crate::verdict::judge::{Status, Verdict, judge};
+use crate::verdict::outcome::{Counts, KnownBug};
 
 pub use options::{RunEnd, RunError, RunOptions, Sink, usual_jobs};
 pub use scout::{facts, facts_as_json};

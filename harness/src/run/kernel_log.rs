@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 
-use crate::facts::taint;
-use crate::splat::recognise;
+use crate::place::facts::taint;
+use crate::run::splat::recognise;
 
 /// Reads what the kernel logs from the moment it was opened.
 #[derive(Debug)]

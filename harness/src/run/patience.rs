@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-use crate::proc_stat::{Stat, numbers};
+use crate::run::proc_stat::{Stat, numbers};
 
 /// Whose time it is.
 #[derive(Clone, Copy, Debug)]

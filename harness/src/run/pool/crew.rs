@@ -10,9 +10,9 @@ use nix::unistd::Pid;
 use super::wire::Job;
 use super::worker::{Worker, serve};
 use super::{Run, RunError};
-use crate::leaks::kill_children_but;
-use crate::record::RecordLog;
-use crate::sandbox;
+use crate::place::sandbox;
+use crate::run::leftovers::kill_children_but;
+use crate::run::record::RecordLog;
 
 impl Run<'_, '_> {
     pub(super) fn add_worker(&mut self) -> Result<(), RunError> {

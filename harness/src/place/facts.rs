@@ -3,7 +3,6 @@
 //! Nothing here calls unshare(2): a fact that decides whether a case runs must not come from the
 //! call that the case judges.
 
-mod config;
 mod features;
 
 use std::collections::BTreeMap;
@@ -12,10 +11,9 @@ use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 
-pub use config::Config;
-
-use crate::needs::Feature;
-use crate::sandbox::Sandbox;
+use crate::case::needs::Feature;
+use crate::place::config::Config;
+use crate::place::sandbox::Sandbox;
 
 /// A kernel version; the third number is the stable release.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

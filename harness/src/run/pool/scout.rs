@@ -7,8 +7,8 @@ use std::path::Path;
 use nix::sys::wait::waitpid;
 
 use super::RunError;
-use crate::facts::Facts;
-use crate::sandbox::{self, Sandbox};
+use crate::place::facts::Facts;
+use crate::place::sandbox::{self, Sandbox};
 
 /// Gathers the facts of the place that cases will run in.
 ///

@@ -9,11 +9,11 @@ use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
 use nix::unistd::Pid;
 
-use crate::call::Call;
 use crate::case::Item;
-use crate::check::Done;
-use crate::facts::Facts;
-use crate::record::{Record, RecordLog};
+use crate::case::call::Call;
+use crate::case::check::Done;
+use crate::place::facts::Facts;
+use crate::run::record::{Record, RecordLog};
 
 /// How much of a large space a case looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -265,6 +265,6 @@ mod tests {
     fn a_panic_keeps_its_message_and_place() {
         let message = catch(|| panic!("no such thing")).unwrap_err();
         assert!(message.contains("no such thing"), "{message}");
-        assert!(message.contains("case_run.rs"), "{message}");
+        assert!(message.contains("test.rs"), "{message}");
     }
 }

@@ -3,12 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use crate::case_run::{BeforeBody, Tier};
-use crate::event::Event;
-use crate::facts::Facts;
-use crate::needs::Feature;
-use crate::outcome::{Counts, KnownBug};
-use crate::shard::Part;
+use crate::case::needs::Feature;
+use crate::case::test::{BeforeBody, Tier};
+use crate::place::facts::Facts;
+use crate::run::shard::Part;
+use crate::verdict::event::Event;
+use crate::verdict::outcome::{Counts, KnownBug};
 
 /// How many cases run at the same time where nobody says so: two for each CPU, since making and
 /// leaving namespaces is waiting for the kernel's grace periods half of the time.

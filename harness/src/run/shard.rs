@@ -8,12 +8,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::case::Item;
-use crate::case_run::Tier;
+use crate::case::test::Tier;
 
 /// One of several parts of equal work.
 ///
 /// ```
-/// use harness::shard::Shard;
+/// use harness::run::shard::Shard;
 /// assert_eq!("2/3".parse(), Ok(Shard { number: 2, of: 3 }));
 /// assert!("0/3".parse::<Shard>().is_err() && "4/3".parse::<Shard>().is_err());
 /// ```

@@ -7,11 +7,11 @@ use nix::unistd::Pid;
 
 use super::RunOptions;
 use super::wire::{Job, receive_job, send_observation};
-use crate::case_run::Setting;
-use crate::plan::Planned;
-use crate::record::RecordLog;
-use crate::sandbox::{self, Sandbox};
-use crate::supervise::Supervisor;
+use crate::case::test::Setting;
+use crate::place::sandbox::{self, Sandbox};
+use crate::run::plan::Planned;
+use crate::run::record::RecordLog;
+use crate::run::supervise::Supervisor;
 
 /// A supervisor, seen from the reporting process.
 pub(super) struct Worker {

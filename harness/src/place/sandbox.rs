@@ -13,7 +13,7 @@ use nix::mount::{MsFlags, mount};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::task::fork_sharing;
+use crate::case::task::fork_sharing;
 
 /// What kind of sandbox a supervisor has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::facts::Version;
-use crate::judge::{Status, Verdict};
+use crate::place::facts::Version;
+use crate::verdict::judge::{Status, Verdict};
 
 /// A documented bug of some kernels, which a case finds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,7 +153,7 @@ impl ExitStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{At, FailedCheck};
+    use crate::run::record::{At, FailedCheck};
 
     fn bug() -> KnownBug {
         KnownBug {

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::case::Item;
-use crate::case_run::Tier;
-use crate::facts::Facts;
-use crate::judge::Verdict;
-use crate::outcome::{Counts, Outcome};
-use crate::shard::Part;
+use crate::case::test::Tier;
+use crate::place::facts::Facts;
+use crate::run::shard::Part;
+use crate::verdict::judge::Verdict;
+use crate::verdict::outcome::{Counts, Outcome};
 
 /// What is said of a case before it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,10 +5,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::call::Call;
-use crate::case_run::{Test, catch, die_with_parent};
-use crate::check::{Done, Stop};
-use crate::record::Record;
+use crate::case::call::Call;
+use crate::case::check::{Done, Stop};
+use crate::case::test::{Test, catch, die_with_parent};
+use crate::run::record::Record;
 
 /// The exit status of a task whose body came to its end without a stop. An early `exit(0)` is not
 /// mistaken for it.

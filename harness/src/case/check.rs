@@ -5,9 +5,9 @@ use std::panic::Location;
 
 use nix::errno::Errno;
 
-use crate::call::{Call, Failure};
-use crate::case_run::Test;
-use crate::record::{FailedCheck, Record};
+use crate::case::call::{Call, Failure};
+use crate::case::test::Test;
+use crate::run::record::{FailedCheck, Record};
 
 /// Says that a case must not go on: what stopped it is already written down.
 ///

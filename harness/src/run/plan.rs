@@ -1,16 +1,16 @@
 //! What is run, in which order, and what is left out and why.
 
 use crate::case::Item;
-use crate::case_run::Tier;
-use crate::facts::Facts;
-use crate::judge::{Status, Verdict};
-use crate::needs::{Feature, Unmet};
+use crate::case::needs::{Feature, Unmet};
+use crate::case::test::Tier;
+use crate::place::facts::Facts;
+use crate::verdict::judge::{Status, Verdict};
 
 /// Which of the cases a user asked for.
 ///
 /// ```
-/// use harness::case_run::Tier;
-/// use harness::plan::Selection;
+/// use harness::case::test::Tier;
+/// use harness::run::plan::Selection;
 /// let of_group = Selection { filters: vec!["flags.".into()], ..Selection::default() };
 /// assert!(of_group.includes("flags.zero") && !of_group.includes("storm.ten"));
 /// assert!(of_group.reaches("flags.zero", Tier::Full, Tier::Exhaustive));
@@ -87,7 +87,7 @@ fn unmet_verdict(unmet: &[Unmet], promised: &[Feature]) -> Verdict {
 mod tests {
     use super::*;
     use crate::case::Case;
-    use crate::needs::Needs;
+    use crate::case::needs::Needs;
 
     #[test]
     fn filters_are_substrings_unless_exact() {

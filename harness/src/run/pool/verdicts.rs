@@ -2,10 +2,10 @@
 //! told in the order that was asked for.
 
 use super::{Run, RunError};
-use crate::event::Event;
-use crate::judge::{Status, Verdict, worst_of};
-use crate::outcome::{KnownBug, expect};
-use crate::supervise::Observation;
+use crate::run::supervise::Observation;
+use crate::verdict::event::Event;
+use crate::verdict::judge::{Status, Verdict, worst_of};
+use crate::verdict::outcome::{KnownBug, expect};
 
 impl Run<'_, '_> {
     /// Reports each case when a signal ends the run: what is known of it, since an hour of rounds is not

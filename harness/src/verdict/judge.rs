@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{FailedCheck, Record};
-use crate::splat::{SplatKind, recognise};
-use crate::supervise::{Ending, Observation};
+use crate::run::record::{FailedCheck, Record};
+use crate::run::splat::{SplatKind, recognise};
+use crate::run::supervise::{Ending, Observation};
 
 /// What a verdict says, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -240,8 +240,8 @@ pub fn worst_of(verdicts: Vec<Verdict>) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::leaks::{Leak, LeakKind};
-    use crate::record::{At, Records};
+    use crate::run::leftovers::{Leak, LeakKind};
+    use crate::run::record::{At, Records};
 
     fn at() -> At {
         At { file: "suite/src/x.rs".to_owned(), line: 1 }

@@ -17,8 +17,8 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::case_run::DIRECTORY;
-use crate::proc_stat::{Stat, numbers};
+use crate::case::test::DIRECTORY;
+use crate::run::proc_stat::{Stat, numbers};
 
 /// Something that outlived its case. It has been removed unless the text says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
