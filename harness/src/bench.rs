@@ -15,6 +15,7 @@ use crate::place::facts::Facts;
 use crate::place::sandbox::Sandbox;
 use crate::run::record::RecordLog;
 use crate::run::supervise::Supervisor;
+use crate::suite::Suite;
 use crate::verdict::judge::{Status, judge};
 
 /// A case to measure. Its name decides what is drawn in it.
@@ -33,10 +34,11 @@ pub struct Bench {
 
 impl Bench {
     /// Starts it. Draws start from `seed`.
-    pub fn start(seed: u64) -> Self {
+    pub fn start(suite: &'static Suite, seed: u64) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let setting = Setting {
-            facts: Facts::gather(Sandbox::default()),
+            suite,
+            facts: Facts::gather(Sandbox::default(), suite),
             seed,
             tier: Tier::Full,
             base: directory.path().to_owned(),

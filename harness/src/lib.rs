@@ -43,6 +43,7 @@ pub mod verdict {
 }
 
 pub mod report;
+pub mod suite;
 
 #[cfg(feature = "bench")]
 pub mod bench;
@@ -53,7 +54,7 @@ pub mod prelude {
     pub use crate::case::Variant;
     pub use crate::case::call::{Call, Failure};
     pub use crate::case::check::{Done, Stop, all};
-    pub use crate::case::needs::{Feature, Global, Needs};
+    pub use crate::case::needs::Needs;
     pub use crate::case::task::Task;
     pub use crate::case::test::{Test, Tier};
     pub use crate::place::facts::{Facts, Version};

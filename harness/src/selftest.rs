@@ -8,6 +8,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{SigHandler, Signal, kill, killpg, raise, signal};
 use nix::unistd::{ForkResult, Pid, fork, getpgrp, getppid, pause, setsid};
 
+use crate::case::needs::Feature;
 use crate::prelude::*;
 
 /// A deadline that the cases which never end reach soon.
@@ -207,7 +208,7 @@ selftest_case!(Case {
     name: "selftest.leaked_ipc_object",
     about: "A message queue outlives the case.",
     proves: &["SELF-01"],
-    needs: Needs::ROOT.with(Feature::SysvIpc),
+    needs: Needs::ROOT.with(Feature::SYSV_IPC),
     run: |t| {
         // SAFETY: msgget(2) takes numbers.
         let id = unsafe { libc::msgget(0x5e1f, libc::IPC_CREAT | 0o600) };

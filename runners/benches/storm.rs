@@ -15,6 +15,7 @@ use harness::case::call::Call;
 use harness::case::check::Done;
 use harness::case::test::{Test, Tier};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use suite::SUITE;
 use suite::call::raw::unshare_raw;
 use suite::engines::storm::{Action, Plan, TASKS, pool, process_storm, rounds, run_if_executed};
 use suite::spec::flags::Flags;
@@ -116,7 +117,7 @@ fn acting(t: &Test) -> Done {
 }
 
 fn measure() -> String {
-    let mut bench = Bench::start(1);
+    let mut bench = Bench::start(&SUITE, 1);
     let bodies: [Body; 3] = [process_storm, bare, acting];
     let cases = bodies.map(|body| case("bench.storm", &["RACE-01"], body));
     // The same rounds every time, all kinds side by side in each measurement.

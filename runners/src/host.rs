@@ -11,6 +11,7 @@ use harness::run::pool::{RunError, RunOptions, usual_jobs};
 use harness::run::shard::{Part, Shard};
 use harness::verdict::event::Event;
 use harness::verdict::outcome::ExitStatus;
+use suite::SUITE;
 
 use crate::cli::{Format, HowArgs, InGuestArgs, RunArgs, SelectionArgs};
 use crate::faults;
@@ -144,6 +145,7 @@ pub fn cpus() -> u32 {
 fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
     // Not asked where it is told: it takes reading files.
     RunOptions {
+        suite: &SUITE,
         program: PROGRAM.to_owned(),
         seed: how.seed(),
         tier: how.tier_on_host(),
@@ -154,7 +156,6 @@ fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
         timeout: how.timeout,
         slowdown: how.slowdown,
         may_disturb_host,
-        promised: Vec::new(),
         known_bugs: known_bugs::all,
         facts: None,
         part: None,

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use harness::place::facts::Version;
 use harness::verdict::outcome::{ExitStatus, KnownBug};
 use serde::{Deserialize, Serialize};
+use suite::SUITE;
 use vm::cache::Cache;
 use vm::kernel::Kernel;
 use vm::library::Library;
@@ -177,7 +178,7 @@ fn versions_of(release: &str) -> Option<(Version, Version)> {
 /// The running kernel, and those that `kernels list` finds; without the archive, those that were
 /// fetched.
 fn found() -> anyhow::Result<Vec<Suspect>> {
-    let facts = harness::run::pool::facts()?;
+    let facts = harness::run::pool::facts(&SUITE)?;
     let mut suspects =
         vec![Suspect { name: format!("{} (running)", facts.release), versions: (facts.version, facts.version) }];
     let library = Library::new(Cache::of_user()?);

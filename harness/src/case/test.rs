@@ -14,6 +14,7 @@ use crate::case::call::Call;
 use crate::case::check::Done;
 use crate::place::facts::Facts;
 use crate::run::record::{Record, RecordLog};
+use crate::suite::Suite;
 
 /// How much of a large space a case looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -41,6 +42,8 @@ impl Tier {
 /// What does not change while cases run; made before the first fork.
 #[derive(Clone, Debug)]
 pub struct Setting {
+    /// The suite that the cases belong to.
+    pub suite: &'static Suite,
     /// What is known of the kernel and the place.
     pub facts: Facts,
     /// What draws of a random number start from.

@@ -3,8 +3,6 @@
 //! Nothing here calls unshare(2): a fact that decides whether a case runs must not come from the
 //! call that the case judges.
 
-mod features;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
@@ -14,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::case::needs::Feature;
 use crate::place::config::Config;
 use crate::place::sandbox::Sandbox;
+use crate::suite::Suite;
 
 /// A kernel version; the third number is the stable release.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -58,39 +57,38 @@ pub struct Facts {
     pub config: Option<Config>,
     /// The supervisors' sandbox.
     pub sandbox: Sandbox,
-    /// Debian's `kernel.unprivileged_userns_clone` is 0: CLONE_NEWUSER takes CAP_SYS_ADMIN in the
-    /// initial user namespace (ERR-25).
-    pub user_namespace_takes_root: bool,
+    /// The suite's [further facts](Suite::facts), by name, and whatever else a results file has.
+    #[serde(flatten)]
+    pub further: BTreeMap<String, serde_json::Value>,
     /// Effective user ID, inside the sandbox.
     pub uid: u32,
     /// … and outside of it.
     pub uid_outside: u32,
     /// Effective capabilities, one bit each (`CapEff` of proc_pid_status(5)).
     pub capabilities: u64,
-    /// Signs of a sandbox or of local policy that changes what unshare(2) may do here (RULE-08).
+    /// Signs of a sandbox or of local policy that changes results, as the [suite](Suite::signs) finds them.
     pub restrictions: Vec<String>,
     /// `/proc/sys/kernel/tainted` at the start.
     pub taint: u64,
-    /// Features that the kernel's own configuration says are built in: where one of these is
-    /// missing, the kernel is broken rather than small.
-    pub configured: Vec<Feature>,
-    /// Features that are missing, each with the reason a user can act on.
-    pub absent: BTreeMap<Feature, String>,
+    /// Names of the features that the kernel's own configuration says are built in. If one of these is missing, the
+    /// kernel is broken rather than small.
+    pub configured: Vec<String>,
+    /// Names of the features that are missing, each with the reason a user can act on.
+    pub absent: BTreeMap<String, String>,
 }
 
 impl Facts {
     /// Gathers them for the process at hand, which is a supervisor in its sandbox.
-    pub fn gather(sandbox: Sandbox) -> Facts {
+    pub fn gather(sandbox: Sandbox, suite: &Suite) -> Facts {
         let uid = nix::unistd::geteuid().as_raw();
         let mut facts = Facts {
             config: Config::read(),
-            restrictions: restrictions(&sandbox),
             uid_outside: match sandbox {
                 Sandbox::UserNamespace => user_outside().unwrap_or(uid),
                 _ => uid,
             },
             sandbox,
-            user_namespace_takes_root: number_in("/proc/sys/kernel/unprivileged_userns_clone") == Some(0),
+            further: suite.facts.iter().map(|(name, probe)| ((*name).to_owned(), probe().into())).collect(),
             uid,
             capabilities: effective_capabilities(),
             taint: taint(),
@@ -103,14 +101,28 @@ impl Facts {
             facts.machine = uname.machine().to_string_lossy().into_owned();
         }
         facts.version = stable_version(&facts.release, &facts.build);
-        facts.configured = features::configured(facts.config.as_ref());
-        facts.absent = features::absent(&facts);
+        facts.restrictions = (suite.signs)(&facts);
+        let is_set = |option| facts.config.as_ref().is_some_and(|config| config.is_set(option));
+        let configured = suite.features().filter(|feature| feature.option.is_some_and(is_set));
+        facts.configured = configured.map(|feature| feature.name.to_owned()).collect();
+        let missing = suite.features().map(|feature| Some((feature.name.to_owned(), (feature.missing)(&facts)?)));
+        facts.absent = missing.flatten().collect();
         facts
     }
 
     /// Whether the kernel and the place offer this.
     pub fn has(&self, feature: Feature) -> bool {
-        !self.absent.contains_key(&feature)
+        self.reason_without(feature).is_none()
+    }
+
+    /// Why this feature is missing and what would help; none if it is there.
+    pub fn reason_without(&self, feature: Feature) -> Option<&String> {
+        self.absent.get(feature.name)
+    }
+
+    /// Whether a [further fact](Suite::facts) of this name holds.
+    pub fn holds(&self, name: &str) -> bool {
+        self.further.get(name).and_then(serde_json::Value::as_bool).unwrap_or(false)
     }
 
     /// The facts as lines a person reads at the head of a report.
@@ -149,7 +161,8 @@ pub fn taint() -> u64 {
     number_in("/proc/sys/kernel/tainted").unwrap_or(0)
 }
 
-fn number_in(path: &str) -> Option<u64> {
+/// The number that one of the kernel's files consists of.
+pub fn number_in(path: &str) -> Option<u64> {
     small_file(path)?.trim().parse().ok()
 }
 
@@ -168,12 +181,18 @@ fn small_file(path: &str) -> Option<String> {
     String::from_utf8(content[..length].to_vec()).ok()
 }
 
-fn status_field(name: &str) -> Option<String> {
+/// A field of `/proc/self/status`, by its name before the colon.
+pub fn status_field(name: &str) -> Option<String> {
     let status = small_file("/proc/self/status")?;
     status.lines().find_map(|line| {
         let value = line.strip_prefix(name)?.strip_prefix(':')?;
         Some(value.trim().to_owned())
     })
+}
+
+/// Whether a capability, by its number, is effective.
+pub fn has_capability(facts: &Facts, capability: u32) -> bool {
+    facts.capabilities & (1 << capability) != 0
 }
 
 fn effective_capabilities() -> u64 {
@@ -187,50 +206,9 @@ fn user_outside() -> Option<u32> {
 }
 
 /// Whether the process is in the initial user namespace: only there is every ID mapped to itself.
-fn in_initial_user_namespace() -> bool {
+pub fn in_initial_user_namespace() -> bool {
     fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_whitespace().map(str::parse).collect::<Vec<_>>() == [Ok(0u32), Ok(0), Ok(u32::MAX)])
-}
-
-/// Signs of a sandbox or local policy (RULE-08), in words.
-fn restrictions(sandbox: &Sandbox) -> Vec<String> {
-    let mut signs = Vec::new();
-    if status_field("Seccomp").as_deref() == Some("2") {
-        signs.push("a seccomp filter is active and may refuse system calls (container runtime?)".to_owned());
-    }
-    if status_field("NoNewPrivs").as_deref() == Some("1") {
-        signs.push("no_new_privs is set: set-user-id programs do not raise privilege".to_owned());
-    }
-    if !in_initial_user_namespace() && *sandbox != Sandbox::UserNamespace {
-        signs.push("this is not the initial user namespace".to_owned());
-    }
-    for (path, harmless, meaning) in [
-        ("/proc/sys/kernel/unprivileged_userns_clone", 1, "Debian's switch against user namespaces of ordinary users"),
-        (
-            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-            0,
-            "Ubuntu's AppArmor restriction of user namespaces",
-        ),
-        ("/proc/sys/kernel/io_uring_disabled", 0, "io_uring is switched off"),
-    ] {
-        if let Some(value) = number_in(path).filter(|value| *value != harmless) {
-            signs.push(format!("{path} is {value} ({meaning})"));
-        }
-    }
-    for kind in ["user", "mnt", "uts", "ipc", "pid", "cgroup", "net", "time"] {
-        let path = format!("/proc/sys/user/max_{kind}_namespaces");
-        if number_in(&path) == Some(0) {
-            signs.push(format!("{path} is 0: no such namespace can be made"));
-        }
-    }
-    if let Ok(modules) = fs::read_to_string("/sys/kernel/security/lsm") {
-        let strict: Vec<_> =
-            modules.trim().split(',').filter(|lsm| ["selinux", "apparmor", "smack", "tomoyo"].contains(lsm)).collect();
-        if !strict.is_empty() {
-            signs.push(format!("security modules: {}", strict.join(", ")));
-        }
-    }
-    signs
 }
 
 #[cfg(test)]

@@ -76,11 +76,11 @@ pub(crate) fn fork_into(sandbox: &Sandbox) -> Result<Pid, Errno> {
 }
 
 /// Makes the sandbox usable from inside: IDs mapped, no mount events to or from the host, and a
-/// memory-backed base directory. Gives the base directory.
+/// memory-backed base directory of this name. Gives the base directory.
 ///
 /// # Errors
 /// A step did not work; the text names it.
-pub(crate) fn furnish(sandbox: &Sandbox, ids: (u32, u32), fallback: &Path) -> io::Result<PathBuf> {
+pub(crate) fn furnish(sandbox: &Sandbox, name: &str, ids: (u32, u32), fallback: &Path) -> io::Result<PathBuf> {
     let step = |what: &str| {
         let what = what.to_owned();
         move |error: io::Error| io::Error::other(format!("{what}: {error}"))
@@ -97,16 +97,10 @@ pub(crate) fn furnish(sandbox: &Sandbox, ids: (u32, u32), fallback: &Path) -> io
     // The base covers a directory of the host only in this namespace, so that nothing can stay
     // behind however the run ends.
     let cover = ["/tmp", "/var/tmp", "/mnt", "/run"].into_iter().find(|path| Path::new(path).is_dir()).unwrap_or("/");
-    mount(
-        Some("unshare-conformance"),
-        cover,
-        Some("tmpfs"),
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
-        Some("mode=0755,size=256m"),
-    )
-    .map_err(io::Error::from)
-    .map_err(step("mounting a tmpfs for the sandbox"))?;
-    let base = Path::new(cover).join("unshare-conformance");
+    mount(Some(name), cover, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755,size=256m"))
+        .map_err(io::Error::from)
+        .map_err(step("mounting a tmpfs for the sandbox"))?;
+    let base = Path::new(cover).join(name);
     fs::create_dir(&base).map_err(step("making the base directory"))?;
     Ok(base)
 }

@@ -15,8 +15,10 @@ use crate::verdict::judge::{Status, Verdict};
 use crate::verdict::outcome::Outcome;
 
 /// Writes JUnit's XML.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Junit {
+    /// The name of the whole report.
+    name: &'static str,
     document: Document,
 }
 
@@ -50,9 +52,14 @@ fn as_jenkins_has_it(mut xml: String) -> String {
 }
 
 impl Junit {
+    /// A reporter whose reports have this name.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, document: Document::default() }
+    }
+
     fn report(&self) -> Report {
         let document = &self.document;
-        let mut report = Report::new("unshare-conformance");
+        let mut report = Report::new(self.name);
         report.set_time(std::time::Duration::from_millis(document.milliseconds));
         let properties = properties(document.started.as_ref());
         for (name, entries) in document.groups() {

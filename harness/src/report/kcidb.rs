@@ -15,14 +15,14 @@ use crate::verdict::event::Event;
 use crate::verdict::judge::Status;
 use crate::verdict::outcome::Outcome;
 
-/// The node of KCIDB's tree of tests that all cases are below.
-const ROOT: &str = "unshare";
 /// How much of a log a test may quote.
 const EXCERPT: usize = 16384;
 
 /// Who submits, and which build was tested.
 #[derive(Clone, Debug)]
 pub struct Submission {
+    /// The node of KCIDB's tree of tests that all cases are below.
+    pub root: &'static str,
     /// The name of the CI system, `[a-z0-9_]+`.
     pub origin: String,
     /// The ID of the build, as it was or will be submitted; one is made up from the kernel's release
@@ -49,7 +49,7 @@ impl Kcidb {
         let Some(Event::RunStarted { program, facts, seed, tier, .. }) = &self.document.started else {
             return Vec::new();
         };
-        let Submission { origin, build, start } = &self.submission;
+        let Submission { root, origin, build, start } = &self.submission;
         let build =
             build.clone().unwrap_or_else(|| format!("{origin}:{}_{}", plain(&facts.release), plain(&facts.build)));
         let run = match start {
@@ -76,7 +76,7 @@ impl Kcidb {
                 test.insert("id".to_owned(), json!(format!("{run}.{name}")));
                 test.insert("build_id".to_owned(), json!(build));
                 test.insert("origin".to_owned(), json!(origin));
-                test.insert("path".to_owned(), json!(format!("{ROOT}.{name}")));
+                test.insert("path".to_owned(), json!(format!("{root}.{name}")));
                 test.insert("status".to_owned(), json!(status(entry)));
                 test.insert("comment".to_owned(), json!(one_line(&entry.case.about)));
                 test.insert("environment".to_owned(), environment.clone());

@@ -1,9 +1,10 @@
 //! What is run, in which order, and what is left out and why.
 
 use crate::case::Item;
-use crate::case::needs::{Feature, Unmet};
+use crate::case::needs::Unmet;
 use crate::case::test::Tier;
 use crate::place::facts::Facts;
+use crate::suite::Suite;
 use crate::verdict::judge::{Status, Verdict};
 
 /// Which of the cases a user asked for.
@@ -54,22 +55,21 @@ pub struct Planned {
     pub verdict: Option<Verdict>,
 }
 
-/// Decides for each item whether it can run here. A feature that the place promised and does not
-/// have makes its cases broken rather than skipped, since a skip nobody expects is a hole in the
-/// proof.
-pub fn plan(items: Vec<Item>, facts: &Facts, may_disturb_host: bool, promised: &[Feature]) -> Vec<Planned> {
+/// Decides for each item whether it can run here. If a feature is missing that the kernel's configuration promises,
+/// its cases are broken rather than skipped: a skip that nobody expects is a hole in the proof.
+pub fn plan(suite: &Suite, items: Vec<Item>, facts: &Facts, may_disturb_host: bool) -> Vec<Planned> {
     items
         .into_iter()
         .map(|item| {
-            let unmet = item.needs().unmet(facts, may_disturb_host);
-            let verdict = (!unmet.is_empty()).then(|| unmet_verdict(&unmet, promised));
+            let unmet = item.needs().unmet(suite, facts, may_disturb_host);
+            let verdict = (!unmet.is_empty()).then(|| unmet_verdict(&unmet, &facts.configured));
             Planned { item, verdict }
         })
         .collect()
 }
 
-fn unmet_verdict(unmet: &[Unmet], promised: &[Feature]) -> Verdict {
-    let is_promised = |unmet: &&Unmet| unmet.feature.is_some_and(|feature| promised.contains(&feature));
+fn unmet_verdict(unmet: &[Unmet], promised: &[String]) -> Verdict {
+    let is_promised = |unmet: &&Unmet| unmet.feature.is_some_and(|feature| promised.iter().any(|name| name == feature));
     let reasons = |unmet: Vec<&Unmet>| {
         let reasons: Vec<_> = unmet.iter().map(|unmet| unmet.reason.as_str()).collect();
         reasons.join("; ")
@@ -87,7 +87,7 @@ fn unmet_verdict(unmet: &[Unmet], promised: &[Feature]) -> Verdict {
 mod tests {
     use super::*;
     use crate::case::Case;
-    use crate::case::needs::Needs;
+    use crate::case::needs::{Feature, Needs};
 
     #[test]
     fn filters_are_substrings_unless_exact() {
@@ -107,17 +107,17 @@ mod tests {
     fn a_promise_that_is_not_kept_is_broken() {
         let mut case = Case::declared_at("x.rs", 1);
         case.name = "a.b";
-        case.needs = Needs::NONE.with(Feature::Kcmp);
-        let mut facts = Facts::default();
-        facts.absent.insert(Feature::Kcmp, "no kcmp".to_owned());
-        let status = |promised: &[Feature]| {
-            let plan = plan(crate::case::items(Box::leak(Box::new([case]))), &facts, false, promised);
+        case.needs = Needs::NONE.with(Feature::SYSV_IPC);
+        let status = |facts: &Facts| {
+            let plan = plan(&Suite::PLAIN, crate::case::items(Box::leak(Box::new([case]))), facts, false);
             plan[0].verdict.as_ref().map(|verdict| verdict.status)
         };
-        assert_eq!(status(&[]), Some(Status::Skip));
-        assert_eq!(status(&[Feature::Kcmp]), Some(Status::Broken));
+        let mut facts = Facts::default();
+        facts.absent.insert("sysv_ipc".to_owned(), "no IPC".to_owned());
+        assert_eq!(status(&facts), Some(Status::Skip));
+        facts.configured.push("sysv_ipc".to_owned());
+        assert_eq!(status(&facts), Some(Status::Broken));
         facts.absent.clear();
-        let plan = plan(crate::case::items(Box::leak(Box::new([case]))), &facts, false, &[]);
-        assert!(plan[0].verdict.is_none());
+        assert_eq!(status(&facts), None);
     }
 }

@@ -22,13 +22,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::case::Item;
-use crate::case::needs::{Feature, Global};
+use crate::case::needs::{Global, Needs};
 use crate::case::test::{Setting, seed_of_repetition};
 use crate::place::sandbox::Sandbox;
 use crate::run::kernel_log::KernelLog;
 use crate::run::leftovers::become_subreaper;
 use crate::run::plan::{Planned, plan};
-use crate::run::supervise::{Ending, Observation, restore_globals};
+use crate::run::supervise::{Ending, Observation, restore_globals, save_globals};
 use crate::verdict::event::{CaseInfo, Event};
 use crate::verdict::judge::{Status, Verdict, judge};
 use crate::verdict::outcome::{Counts, KnownBug};
@@ -49,22 +49,22 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
     become_subreaper().map_err(io::Error::from)?;
     let mut facts = match &options.facts {
         Some(facts) => facts.clone(),
-        None => facts()?,
+        None => facts(options.suite)?,
     };
     facts.caveat.clone_from(&options.caveat);
-    let promised: Vec<Feature> = options.promised.iter().chain(&facts.configured).copied().collect();
-    let mut planned = plan(items, &facts, options.may_disturb_host, &promised);
+    let mut planned = plan(options.suite, items, &facts, options.may_disturb_host);
     for entry in planned.iter_mut().filter(|entry| entry.verdict.is_none()) {
         entry.verdict = (options.left_out)(&entry.item.name).map(|reason| Verdict::not_run(Status::Skip, reason));
     }
     // Only a run without a sandbox needs a directory that the host sees.
     let directory = match facts.sandbox {
-        Sandbox::None { .. } => Some(tempfile::Builder::new().prefix("unshare-conformance-").tempdir()?),
+        Sandbox::None { .. } => Some(tempfile::Builder::new().prefix(&format!("{}-", options.suite.name)).tempdir()?),
         _ => None,
     };
     let base = directory.as_ref().map_or(Path::new("/"), |directory| directory.path());
     let mut run = Run {
         setting: Setting {
+            suite: options.suite,
             facts,
             seed: options.seed,
             tier: options.tier,
@@ -320,15 +320,11 @@ impl Run<'_, '_> {
         Ok(())
     }
 
+    /// The value of each global setting that a case of the plan may change.
     fn save_globals(&self) -> Vec<(Global, String)> {
-        let mut globals: Vec<Global> = self
-            .planned
-            .iter()
-            .filter(|entry| entry.verdict.is_none())
-            .flat_map(|entry| entry.item.needs().disturbed().collect::<Vec<_>>())
-            .collect();
-        globals.dedup();
-        globals.into_iter().filter_map(|global| Some((global, std::fs::read_to_string(global.path()).ok()?))).collect()
+        let to_run = self.planned.iter().filter(|entry| entry.verdict.is_none());
+        let needs = to_run.fold(Needs::NONE, |needs, entry| needs.and(entry.item.needs()));
+        save_globals(self.options.suite, needs)
     }
 }
 

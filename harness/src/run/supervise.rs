@@ -14,11 +14,12 @@ use nix::unistd::{ForkResult, Pid, fork};
 use serde::{Deserialize, Serialize};
 
 use crate::case::Item;
-use crate::case::needs::Global;
+use crate::case::needs::{Global, Needs};
 use crate::case::test::{Setting, Test, run_and_exit};
 use crate::run::leftovers::{Leak, LeakKind, LeakWatch, where_it_hangs};
 use crate::run::patience::{Patience, Tasks};
 use crate::run::record::{RecordLog, Records};
+use crate::suite::Suite;
 
 /// How a case's process ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,7 +114,7 @@ impl Supervisor {
     pub fn run(&mut self, item: &Item, repetition: u32, deadline: Duration) -> Observation {
         let start = Instant::now();
         self.log.clear();
-        let kept = save_globals(item);
+        let kept = save_globals(self.setting.suite, item.needs());
         let test = Test::new(self.log, item.clone(), Arc::clone(&self.setting), repetition);
         let supervisor = nix::unistd::getpid();
         // SAFETY: the process is single-threaded.
@@ -236,8 +237,10 @@ fn reap(child: Pid) -> Ending {
     }
 }
 
-fn save_globals(item: &Item) -> Vec<(Global, String)> {
-    item.needs().disturbed().filter_map(|global| Some((global, std::fs::read_to_string(global.path()).ok()?))).collect()
+/// The value of each global setting that these needs allow to change.
+pub(crate) fn save_globals(suite: &Suite, needs: Needs) -> Vec<(Global, String)> {
+    let value = |global: Global| Some((global, std::fs::read_to_string(global.path()).ok()?));
+    needs.disturbed(suite).filter_map(value).collect()
 }
 
 /// Puts global settings back. That a case left one changed is no leak, since the case may have

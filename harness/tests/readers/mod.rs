@@ -164,7 +164,7 @@ pub fn kcidb(report: &str) -> Vec<Read> {
             let status = test["status"].as_str().expect("a status");
             let known = test["misc"].get("known_bug").is_some();
             let word = format!("{status} {}", if known { "known" } else { "" });
-            Read::new(path.strip_prefix("unshare.").expect("the root"), word.trim_end())
+            Read::new(path.strip_prefix("harness.").expect("the root"), word.trim_end())
         })
         .collect()
 }

@@ -16,6 +16,7 @@ use harness::verdict::event::Event;
 use harness::verdict::judge::{Status, Verdict};
 use harness::verdict::outcome::{ExitStatus, KnownBug, Outcome, expect};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use suite::SUITE;
 use suite::fault::{Fault, declared, table};
 
 use super::caught::{Caught, Row};
@@ -185,7 +186,7 @@ impl<'a> Matrix<'a> {
         bar.set_message("no fault");
         // Refuses where faults cannot be simulated, before anything has run.
         check_place()?;
-        let facts = harness::run::pool::facts()?;
+        let facts = harness::run::pool::facts(&SUITE)?;
         let mut matrix = Self {
             args,
             items: items.into_iter().map(|item| (item.name.clone(), item)).collect(),
@@ -299,6 +300,7 @@ impl<'a> Matrix<'a> {
             return Ok(Vec::new());
         }
         let options = RunOptions {
+            suite: &SUITE,
             program: PROGRAM.to_owned(),
             seed: self.args.seed,
             tier: Tier::Quick,
@@ -312,7 +314,6 @@ impl<'a> Matrix<'a> {
                 .map(|_| self.args.timeout),
             slowdown: 1,
             may_disturb_host: false,
-            promised: Vec::new(),
             known_bugs: Vec::new,
             facts: Some(self.facts.clone()),
             heartbeat: io::stderr().is_terminal(),

@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use crate::case::needs::Feature;
 use crate::case::test::{BeforeBody, Tier};
 use crate::place::facts::Facts;
 use crate::run::shard::Part;
+use crate::suite::Suite;
 use crate::verdict::event::Event;
 use crate::verdict::outcome::{Counts, KnownBug};
 
@@ -19,6 +19,8 @@ pub fn usual_jobs(cpus: u32) -> u32 {
 /// How a run is to be done.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
+    /// The suite that the cases belong to.
+    pub suite: &'static Suite,
     /// What is reported as the program's version.
     pub program: String,
     /// What random draws start from.
@@ -39,8 +41,6 @@ pub struct RunOptions {
     pub slowdown: u32,
     /// Cases may change what every process of the machine sees.
     pub may_disturb_host: bool,
-    /// Features that are promised to be there.
-    pub promised: Vec<Feature>,
     /// Documented kernel bugs; asked for when the first case has run.
     pub known_bugs: fn() -> Vec<KnownBug>,
     /// What [`facts`] found, when that was asked before.

@@ -9,20 +9,21 @@ use nix::sys::wait::waitpid;
 use super::RunError;
 use crate::place::facts::Facts;
 use crate::place::sandbox::{self, Sandbox};
+use crate::suite::Suite;
 
 /// Gathers the facts of the place that cases will run in.
 ///
 /// # Errors
 /// Not even a plain child process can be started.
-pub fn facts() -> Result<Facts, RunError> {
-    serde_json::from_slice(&facts_as_json()?).map_err(|error| RunError::Supervisor(error.to_string()))
+pub fn facts(suite: &Suite) -> Result<Facts, RunError> {
+    serde_json::from_slice(&facts_as_json(suite)?).map_err(|error| RunError::Supervisor(error.to_string()))
 }
 
 /// The same, as the child gives them, for a process that only hands them on.
 ///
 /// # Errors
 /// As [`facts`].
-pub fn facts_as_json() -> Result<Vec<u8>, RunError> {
+pub fn facts_as_json(suite: &Suite) -> Result<Vec<u8>, RunError> {
     if !Path::new("/proc/self/status").exists() {
         return Err(RunError::NoProc);
     }
@@ -32,7 +33,7 @@ pub fn facts_as_json() -> Result<Vec<u8>, RunError> {
             Sandbox::None { .. } => Sandbox::None { why: why.join("; ") },
             kind => kind,
         };
-        match scout(&kind) {
+        match scout(&kind, suite) {
             Ok(facts) => return Ok(facts),
             Err(error) => why.push(error),
         }
@@ -47,16 +48,16 @@ const REASON: u8 = b'-';
 const END: u8 = b'\n';
 
 /// Sends a child into a sandbox of this kind to gather facts there.
-fn scout(kind: &Sandbox) -> Result<Vec<u8>, String> {
+fn scout(kind: &Sandbox, suite: &Suite) -> Result<Vec<u8>, String> {
     let (mut reader, writer) = UnixStream::pair().map_err(|e| format!("socketpair: {e}"))?;
     let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let pid = sandbox::fork_into(kind).map_err(|errno| format!("clone for {kind}: {errno:?}"))?;
     if pid.as_raw() == 0 {
         drop(reader);
-        let answer = match sandbox::furnish(kind, ids, Path::new("/")) {
+        let answer = match sandbox::furnish(kind, suite.name, ids, Path::new("/")) {
             Ok(_) => {
                 let mut answer = vec![FACTS];
-                serde_json::to_writer(&mut answer, &Facts::gather(kind.clone())).map(|()| answer)
+                serde_json::to_writer(&mut answer, &Facts::gather(kind.clone(), suite)).map(|()| answer)
             }
             Err(error) => Ok([&[REASON], error.to_string().as_bytes()].concat()),
         };

@@ -46,7 +46,7 @@ pub(super) fn serve(
     if matches!(sandbox, Sandbox::None { .. }) && std::fs::create_dir(&fallback).is_err() {
         return 2;
     }
-    let supervisor = sandbox::furnish(sandbox, ids, &fallback).and_then(|base| {
+    let supervisor = sandbox::furnish(sandbox, setting.suite.name, ids, &fallback).and_then(|base| {
         let setting = Setting { base, ..setting.clone() };
         let own_ipc = !matches!(sandbox, Sandbox::None { .. });
         Supervisor::start(setting, log, own_ipc)
@@ -54,7 +54,7 @@ pub(super) fn serve(
     let mut supervisor = match supervisor {
         Ok(supervisor) => supervisor,
         Err(error) => {
-            eprintln!("unshare-conformance: a supervisor cannot be set up: {error}");
+            eprintln!("{}: a supervisor cannot be set up: {error}", setting.suite.name);
             return 3;
         }
     };
