@@ -58,8 +58,8 @@ fn clone(flags: Flags) -> Call<()> {
 fn contradictions() -> Vec<Variant> {
     [
         (Flags::NEWNS | Flags::FS, Needs::ROOT),
-        (Flags::NEWUSER | Flags::FS, Needs::NONE.with(Feature::CreateUserNs)),
-        (Flags::NEWIPC | Flags::SYSVSEM, Needs::ROOT.with(Feature::IpcNs).with(Feature::SysvIpc)),
+        (Flags::NEWUSER | Flags::FS, Needs::NONE.with(feature::CREATE_USER_NS)),
+        (Flags::NEWIPC | Flags::SYSVSEM, Needs::ROOT.with(feature::IPC_NS).with(feature::SYSV_IPC)),
     ]
     .map(|(flags, needs)| Variant::new(flags.slug(), flags.0).needing(needs))
     .into()
@@ -180,7 +180,7 @@ case!(Case {
         let (pid, sharer) = (executed.pid().as_raw(), std::process::id() as i32);
         t.check(descriptors_of(pid, "the executed program")).proves(ID).is([STAYS].into())?;
         t.check(descriptors_of("self", "its former sharer")).proves(ID).is([STAYS, CLOSES].into())?;
-        if t.facts().has(Feature::Kcmp) {
+        if t.facts().has(feature::KCMP) {
             t.check(observe::sharing(Shared::Files, pid, sharer)).proves(ID).is(false)?;
         }
         Ok(())
