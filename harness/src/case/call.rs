@@ -1,4 +1,4 @@
-//! A system call that was made: how one would write it, and what came of it.
+//! A system call that was made: how it is written in C, and its result.
 //!
 //! Every observation a case judges is a [`Call`], so that a failing check can always say which call
 //! it was about, in the words a kernel developer would use.
@@ -9,23 +9,22 @@ use std::io;
 
 use nix::errno::Errno;
 
-/// Why a call did not give the value it should have given.
+/// How a call failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The kernel refused with this errno.
+    /// It failed with this errno.
     Errno(Errno),
-    /// The kernel returned this number, neither 0, which is the only success, nor an errno that has a
-    /// name (RET-01).
+    /// It returned this number, which is neither 0, the only success, nor a known errno.
     Returned(i64),
 }
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Errno(Errno::UnknownErrno) => write!(f, "an errno without a name"),
+            Failure::Errno(Errno::UnknownErrno) => write!(f, "unknown errno"),
             Failure::Errno(errno) => write!(f, "{errno:?}"),
-            // Errno values the kernel should never let out (ERESTARTSYS is 512) have no name.
-            Failure::Returned(value @ -4095..0) => write!(f, "errno {}, which has no name", -value),
+            // Errno values that the kernel should never leak, such as ERESTARTSYS (512).
+            Failure::Returned(value @ -4095..0) => write!(f, "unknown errno {}", -value),
             Failure::Returned(value) => write!(f, "{value} (success is 0)"),
         }
     }
@@ -37,7 +36,7 @@ impl From<Errno> for Failure {
     }
 }
 
-/// A call as one would write it in C, and its result.
+/// A call as written in C, and its result.
 #[derive(Clone, Debug)]
 #[must_use = "a call that nobody checks proves nothing: pass it to `check` or `setup`"]
 pub struct Call<V> {
@@ -46,7 +45,7 @@ pub struct Call<V> {
 }
 
 impl<V> Call<V> {
-    /// A call and its result as the kernel gave it.
+    /// A call and its result.
     pub fn new(text: impl Into<Cow<'static, str>>, result: Result<V, Errno>) -> Self {
         Self { text: text.into(), result: result.map_err(Failure::Errno) }
     }
@@ -56,22 +55,22 @@ impl<V> Call<V> {
         Self::new(text, result.map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)))
     }
 
-    /// Something that was looked at rather than called, e.g. "the parent's cwd".
+    /// Something observed rather than called, e.g. "the parent's cwd".
     pub fn seen(text: impl Into<Cow<'static, str>>, value: V) -> Self {
         Self { text: text.into(), result: Ok(value) }
     }
 
-    /// What the call was, in words.
+    /// The call as written in C.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// What came of it.
+    /// Its result.
     pub fn result(&self) -> Result<&V, Failure> {
         self.result.as_ref().map_err(|failure| *failure)
     }
 
-    /// The same call under a more telling name.
+    /// The same call under another name.
     pub fn called(self, text: impl Into<Cow<'static, str>>) -> Self {
         Self { text: text.into(), result: self.result }
     }
@@ -108,16 +107,16 @@ mod tests {
 
     #[test]
     fn only_zero_is_success() {
-        assert_eq!(Call::zero_on_success("unshare(0)", 0).result(), Ok(&()));
-        assert_eq!(Call::zero_on_success("unshare(0)", -22).result(), Err(Failure::Errno(Errno::EINVAL)));
-        assert_eq!(Call::zero_on_success("unshare(0)", 7).result(), Err(Failure::Returned(7)));
+        assert_eq!(Call::zero_on_success("f(0)", 0).result(), Ok(&()));
+        assert_eq!(Call::zero_on_success("f(0)", -22).result(), Err(Failure::Errno(Errno::EINVAL)));
+        assert_eq!(Call::zero_on_success("f(0)", 7).result(), Err(Failure::Returned(7)));
         // A value below −4095 is an address-like success of some other call, never 0.
-        assert_eq!(Call::zero_on_success("unshare(0)", -5000).result(), Err(Failure::Returned(-5000)));
+        assert_eq!(Call::zero_on_success("f(0)", -5000).result(), Err(Failure::Returned(-5000)));
     }
 
     #[test]
     fn a_leaked_restart_code_is_not_mistaken_for_a_known_errno() {
-        let call = Call::zero_on_success("unshare(0)", -512);
-        assert_eq!(format!("{:?}", call.result().unwrap_err()), "errno 512, which has no name");
+        let call = Call::zero_on_success("f(0)", -512);
+        assert_eq!(format!("{:?}", call.result().unwrap_err()), "unknown errno 512");
     }
 }

@@ -24,7 +24,7 @@ pub type Body = fn(&Test) -> Done;
 pub struct Case {
     /// Dotted name; its first component is the group. `[a-z0-9_-]+(\.[a-z0-9_-]+)*`.
     pub name: &'static str,
-    /// What it checks, for a reader who knows unshare(2) and no Rust.
+    /// What it checks, for a reader who knows the call under test and no Rust: one sentence.
     pub about: &'static str,
     /// IDs of the requirements it proves (the catalogue has their texts).
     pub proves: &'static [&'static str],
@@ -169,9 +169,9 @@ pub fn items(cases: &'static [Case]) -> Vec<Item> {
 ///
 /// ```ignore
 /// case!(Case {
-///     name: "separation.fs.cwd",
-///     about: "After unshare(CLONE_FS) a chdir by the caller is not seen by its sharer.",
-///     proves: &["EFF-FS-01"],
+///     name: "directories.make",
+///     about: "mkdir(2) creates an empty directory.",
+///     proves: &["DIR-01"],
 ///     run: |t| { … }
 /// });
 /// ```

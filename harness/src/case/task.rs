@@ -40,8 +40,15 @@ impl Task {
         match self.wait() {
             Ok(WaitStatus::Exited(_, COMPLETE)) => Ok(()),
             Ok(WaitStatus::Exited(_, STOPPED)) => Err(Stop(())),
-            other => Err(test.broken(format!("wait for {}", self.name), format!("{other:?} instead of its end"))),
+            Ok(WaitStatus::Exited(_, status)) => Err(self.ended(test, format!("exited early with status {status}"))),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Err(self.ended(test, format!("killed by {signal}"))),
+            other => Err(self.ended(test, format!("{other:?}"))),
         }
+    }
+
+    #[track_caller]
+    fn ended(&self, test: &Test, how: String) -> Stop {
+        test.broken(format!("wait for {}", self.name), how)
     }
 
     /// Waits for the task to end and says how it did.

@@ -195,7 +195,7 @@ pub(crate) fn run_and_exit(test: &Test, supervisor: Pid) -> ! {
     prepare_process(supervisor);
     run_body(test, || {
         if let Some(prepare) = test.setting.before_body {
-            test.setup(Call::new("what goes before the body", prepare()))?;
+            test.setup(Call::new("preparation of the body", prepare()))?;
         }
         (test.item.case.run)(test)
     });
@@ -249,7 +249,10 @@ pub(crate) fn catch<V>(body: impl FnOnce() -> V) -> Result<V, String> {
     std::panic::set_hook(Box::new(|info| MESSAGE.set(info.to_string())));
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
     std::panic::set_hook(previous);
-    result.map_err(|_| MESSAGE.take().replace('\n', " "))
+    result.map_err(|_| {
+        let message = MESSAGE.take().replace('\n', " ");
+        message.strip_prefix("panicked at ").unwrap_or(&message).to_owned()
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
-//! What is known of the kernel and of the place the suite runs in, gathered once per run.
+//! Facts about the kernel and the place the suite runs in, gathered once per run.
 //!
-//! Nothing here calls unshare(2): a fact that decides whether a case runs must not come from the
-//! call that the case judges.
+//! Nothing here makes the call under test: a fact that decides whether a case runs must not depend on it.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -14,7 +14,7 @@ pub(super) fn yaml(verdict: &Verdict, outcome: &Outcome, case: &CaseInfo) -> Vec
     }
     match outcome {
         Outcome::UnexpectedPass { bug } => {
-            let text = format!("passed, although this kernel is listed with it: {bug}; update the list of known bugs");
+            let text = format!("passed, although this is listed as a known bug of this kernel: {bug}; update the list");
             lines.push(field("reason", &text));
         }
         _ if verdict.status == Status::Pass => {}

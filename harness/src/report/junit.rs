@@ -130,7 +130,9 @@ fn status(entry: &Entry) -> TestCaseStatus {
         }
         (Outcome::UnexpectedPass { bug }, _) => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            status.set_type("unexpected pass").set_message(format!("passed, but is listed with {}", one_line(bug)));
+            status
+                .set_type("unexpected pass")
+                .set_message(format!("passed, although this is listed as a known bug: {}", one_line(bug)));
             status
         }
         (_, Status::Pass) => return TestCaseStatus::success(),

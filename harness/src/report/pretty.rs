@@ -141,7 +141,7 @@ impl Pretty {
             writeln!(out)?;
         }
         if let Some(signal) = interrupted {
-            writeln!(out, "{} by signal {signal}; what was started is cleaned up", self.paint(RED, "interrupted"))?;
+            writeln!(out, "{} by signal {signal}; everything was cleaned up", self.paint(RED, "interrupted"))?;
         }
         let red = counts.failed + counts.timed_out + counts.unexpected_passes;
         let verdict = if let Some(caveat) = &self.caveat {
@@ -149,7 +149,7 @@ impl Pretty {
         } else if red > 0 {
             self.paint(RED, "this kernel does not conform")
         } else if counts.broken > 0 || counts.passed + counts.known_bugs == 0 || interrupted.is_some() {
-            self.paint(YELLOW, "nothing can be said of this kernel")
+            self.paint(YELLOW, "inconclusive")
         } else if counts.known_bugs > 0 {
             self.paint(YELLOW, "this kernel conforms but for its documented bugs")
         } else {

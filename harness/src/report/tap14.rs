@@ -103,7 +103,7 @@ impl Tap14 {
             write_result(&result, INDENT, out)?;
         }
         let word = if ok { "ok" } else { "not ok" };
-        let directive = if ok && skipped { " # SKIP every case of it was skipped" } else { "" };
+        let directive = if ok && skipped { " # SKIP all cases were skipped" } else { "" };
         self.written += 1;
         writeln!(out, "{word} {} - {}{directive}", self.written, group.name)
     }

@@ -75,7 +75,24 @@ fn message(record: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_record_is_one_line_of_text(record in "[0-9,;-]{0,12}.{0,40}(\n.{0,20})?") {
+            let line = message(&record);
+            prop_assert!(record.contains(line) && !line.contains('\n'));
+            let _ = recognise(line);
+        }
+
+        #[test]
+        fn a_splat_is_found_behind_any_prefix(prefix in "[0-9]{1,3},[0-9]{1,9},[0-9]{1,9},[-c];", rest in "\\PC{0,40}") {
+            let record = format!("{prefix}BUG: {rest}\n SUBSYSTEM=x\n");
+            prop_assert!(recognise(message(&record)).is_some());
+        }
+    }
 
     #[test]
     fn the_text_of_a_record() {

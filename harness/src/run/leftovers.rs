@@ -139,7 +139,7 @@ impl LeakWatch {
             .collect();
         let lost = self.mounts.iter().filter(|(id, _)| !now.contains_key(id)).map(|(_, path)| Leak {
             kind: LeakKind::Mount,
-            what: format!("{path} is gone from the supervisor's namespace"),
+            what: format!("{path} disappeared from the supervisor's namespace"),
         });
         let leaks = leaks.into_iter().chain(lost).collect();
         self.mounts_changed();
@@ -247,7 +247,7 @@ pub(crate) fn kill_children_but(spared: &[Pid]) -> Vec<Leak> {
         }
         wait_a_little();
     }
-    let remark = if stubborn { " (may still run: SIGKILL did not end it)" } else { "" };
+    let remark = if stubborn { " (survived SIGKILL and may still run)" } else { "" };
     named.into_values().map(|what| Leak { kind: LeakKind::Process, what: format!("{what}{remark}") }).collect()
 }
 

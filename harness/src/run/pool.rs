@@ -287,7 +287,7 @@ impl Run<'_, '_> {
         let (job, mut observation) = match receive_observation(&mut self.workers[at].stream) {
             Ok(observation) => {
                 let Some(job) = self.workers[at].jobs.pop_front() else {
-                    return Err(RunError::Supervisor("it answered a question nobody asked".to_owned()));
+                    return Err(RunError::Supervisor("unexpected answer".to_owned()));
                 };
                 (job, observation)
             }
@@ -303,7 +303,7 @@ impl Run<'_, '_> {
             verdict.repetition = job.repetition;
             if job.repetition > 0 {
                 let seed = seed_of_repetition(self.options.seed, job.repetition);
-                verdict.notes.push(format!("it was repetition {}: --seed {seed} repeats it", job.repetition + 1));
+                verdict.notes.push(format!("repetition {}: --seed {seed} repeats it", job.repetition + 1));
             }
         } else if job.repetition > 0 {
             // Those of the first will do.

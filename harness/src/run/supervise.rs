@@ -146,7 +146,7 @@ impl Supervisor {
         let _ = self.output.set_len(0);
         let mut text = String::from_utf8_lossy(&kept).into_owned();
         if size > OUTPUT_KEPT {
-            text.push_str(&format!("\n… {} bytes more", size - OUTPUT_KEPT));
+            text.push_str(&format!("\n… {} more bytes", size - OUTPUT_KEPT));
         }
         text
     }

@@ -8,15 +8,15 @@ use crate::run::record::{FailedCheck, Record};
 use crate::run::splat::{SplatKind, recognise};
 use crate::run::supervise::{Ending, Observation};
 
-/// What a verdict says, in one word.
+/// A verdict in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// The kernel did all that was checked, and at least one thing was.
+    /// Every check held, and there was at least one.
     Pass,
     /// The case could not run here.
     Skip,
-    /// Nothing can be said of the kernel: the case, the harness or the place went wrong.
+    /// Inconclusive: the case, the harness or the surroundings went wrong.
     Broken,
     /// The case did not end within its deadline.
     TimedOut,
@@ -37,10 +37,10 @@ impl Status {
     }
 }
 
-/// What is said of a case after it was run, or of why it was not.
+/// The result of running a case, or the reason why it was not run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// The one word.
+    /// In one word.
     pub status: Status,
     /// Why, in one line; empty for a pass.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -48,11 +48,10 @@ pub struct Verdict {
     /// The checks that failed, in the order they were made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedCheck>,
-    /// What else a reader may want to know.
+    /// Further information for the reader.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// How many times the case had been run before, in this run: its draws started from the run's seed
-    /// and so many more.
+    /// How many times this run had run the case before. The seed of this repetition is the run's seed plus this.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repetition: u32,
     /// How many checks were made.
@@ -79,18 +78,18 @@ impl Verdict {
         }
     }
 
-    /// The verdict on a case that a run did not come to, or not to the end of, since it ended before.
+    /// The verdict on a case that the run ended before, or in the middle of.
     pub fn never_reached(why: &str) -> Self {
         Self::not_run(Status::Broken, format!("{NOT_RUN}{why}"))
     }
 
-    /// Whether the run ended before the case: then nothing is known of it, here or in the guest.
+    /// Whether the run ended before the case did: nothing is known about it.
     pub fn was_never_reached(&self) -> bool {
         self.status == Status::Broken && self.reason.starts_with(NOT_RUN)
     }
 }
 
-/// What the reason begins with of a case that a run did not come to.
+/// How the reason of such a verdict begins. Readers of results know it.
 const NOT_RUN: &str = "not run: ";
 
 /// Judges one run of a case. Guilty until proven: without a final record and at least one check
@@ -111,7 +110,7 @@ pub fn judge(observation: &Observation) -> Verdict {
             Record::Skip { reason } => {
                 skipped.get_or_insert_with(|| reason.clone());
             }
-            Record::Panicked { message } => broken.push(format!("the case itself panicked: {message}")),
+            Record::Panicked { message } => broken.push(format!("the case panicked: {message}")),
             Record::Note { text } => notes.push(text.clone()),
         }
     }
@@ -119,40 +118,40 @@ pub fn judge(observation: &Observation) -> Verdict {
     match &observation.ending {
         Ending::Exited { status: 0 } if records.finished => {}
         Ending::Exited { status } => {
-            broken.push(format!("it exited with status {status} before its end"));
+            broken.push(format!("exited early with status {status}"));
         }
-        Ending::Killed { signal } => broken.push(format!("{signal} ended it")),
+        Ending::Killed { signal } => broken.push(format!("killed by {signal}")),
         Ending::TimedOut { after, hints } => {
-            timed_out = Some(format!("no end within {}", seconds(*after)));
+            timed_out = Some(format!("timed out after {}", seconds(*after)));
             notes.extend(hints.iter().cloned());
         }
         Ending::Unkillable { after, hints } => {
-            timed_out = Some(format!("no end within {}, and SIGKILL did not end it", seconds(*after)));
+            timed_out = Some(format!("timed out after {} and survived SIGKILL", seconds(*after)));
             notes.extend(hints.iter().cloned());
         }
-        Ending::SupervisorLost { how } => broken.push(format!("its supervisor was lost: {how}")),
+        Ending::SupervisorLost { how } => broken.push(format!("the supervisor died: {how}")),
     }
-    broken.extend(observation.leaks.iter().take(LEAKS_TOLD).map(|leak| format!("it left behind: {leak}")));
-    if observation.leaks.len() > LEAKS_TOLD {
-        let more = observation.leaks.len() - LEAKS_TOLD;
-        broken.push(format!("it left behind {more} things more"));
+    broken.extend(observation.leaks.iter().take(LEAKS_SHOWN).map(|leak| format!("leaked: {leak}")));
+    if observation.leaks.len() > LEAKS_SHOWN {
+        let more = observation.leaks.len() - LEAKS_SHOWN;
+        broken.push(format!("{more} more leaks"));
     }
     if records.dropped > 0 {
-        broken.push(format!("{} of its records did not fit in the log", records.dropped));
+        broken.push(format!("{} records did not fit in the log", records.dropped));
     }
     let nothing_else = failed.is_empty() && broken.is_empty() && timed_out.is_none();
     if records.checks == 0 && skipped.is_none() && nothing_else {
-        broken.push("it checked nothing".to_owned());
+        broken.push("no checks were made".to_owned());
     }
-    if notes.len() > NOTES_TOLD {
-        let more = notes.len() - NOTES_TOLD;
-        notes.truncate(NOTES_TOLD);
-        notes.push(format!("{more} notes more"));
+    if notes.len() > NOTES_SHOWN {
+        let more = notes.len() - NOTES_SHOWN;
+        notes.truncate(NOTES_SHOWN);
+        notes.push(format!("{more} more notes"));
     }
     notes.extend(printed(&observation.output));
 
     notes.extend(observation.splats.iter().map(|line| format!("kernel log: {line}")));
-    // That memory ran out is no fault of the kernel's, and what failed may have failed of it.
+    // Running out of memory is no kernel bug, and may be why a check failed.
     let (of_memory, of_kernel): (Vec<&String>, Vec<&String>) =
         observation.splats.iter().partition(|line| recognise(line) == Some(SplatKind::OutOfMemory));
     let nothing_failed = failed.is_empty() && broken.is_empty() && timed_out.is_none();
@@ -161,7 +160,7 @@ pub fn judge(observation: &Observation) -> Verdict {
     } else if let (Some(splat), false) = (of_memory.first(), nothing_failed) {
         notes.extend(timed_out);
         notes.append(&mut broken);
-        (Status::Broken, format!("memory ran out: {splat}"))
+        (Status::Broken, format!("ran out of memory: {splat}"))
     } else if let Some(check) = failed.first() {
         notes.extend(timed_out);
         notes.append(&mut broken);
@@ -181,36 +180,36 @@ pub fn judge(observation: &Observation) -> Verdict {
     Verdict { status, reason, failed, notes, repetition: 0, checks: records.checks, duration: observation.duration }
 }
 
-/// How many leaks, notes, and lines of output a verdict tells of one by one.
-const LEAKS_TOLD: usize = 5;
-const NOTES_TOLD: usize = 50;
-const LINES_TOLD: usize = 20;
-/// How much of a printed line a verdict tells.
-const LINE_TOLD: usize = 200;
+/// How many leaks, notes and lines of output a verdict lists.
+const LEAKS_SHOWN: usize = 5;
+const NOTES_SHOWN: usize = 50;
+const LINES_SHOWN: usize = 20;
+/// How many characters of a printed line a verdict shows.
+const LINE_SHOWN: usize = 200;
 
-/// What a case printed, cut to what a reader wants to see.
+/// What a case printed, cut to a length that people read.
 fn printed(output: &str) -> Vec<String> {
     let lines = output.lines().count();
-    let mut told: Vec<String> = output
+    let mut shown: Vec<String> = output
         .lines()
-        .take(LINES_TOLD)
+        .take(LINES_SHOWN)
         .map(|line| {
-            let cut: String = line.chars().take(LINE_TOLD).collect();
+            let cut: String = line.chars().take(LINE_SHOWN).collect();
             let dots = if cut.len() < line.len() { "…" } else { "" };
             format!("printed: {cut}{dots}")
         })
         .collect();
-    if lines > LINES_TOLD {
-        told.push(format!("printed {} lines more", lines - LINES_TOLD));
+    if lines > LINES_SHOWN {
+        shown.push(format!("printed {} more lines", lines - LINES_SHOWN));
     }
-    told
+    shown
 }
 
 fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }
 
-/// One verdict for a case that was run several times: the worst, with how often it came.
+/// One verdict for a case that was run several times: the worst, and how often it occurred.
 ///
 /// # Panics
 /// There is no verdict at all.
@@ -249,10 +248,10 @@ mod tests {
 
     fn failed() -> Record {
         Record::Failed(FailedCheck {
-            call: "unshare(CLONE_FS)".to_owned(),
+            call: "mkdir(/x)".to_owned(),
             expected: "0".to_owned(),
             actual: "EPERM".to_owned(),
-            requirement: "FLAG-09".to_owned(),
+            requirement: "DIR-09".to_owned(),
             task: None,
             at: at(),
         })
@@ -312,36 +311,32 @@ mod tests {
         use Status::{Broken, Fail, Pass, Skip, TimedOut};
         let table = [
             (observed(1, true, vec![]), Pass, ""),
-            (observed(0, true, vec![]), Broken, "it checked nothing"),
-            (observed(1, false, vec![]), Broken, "it exited with status 0 before its end"),
+            (observed(0, true, vec![]), Broken, "no checks were made"),
+            (observed(1, false, vec![]), Broken, "exited early with status 0"),
             (observed(0, true, vec![skip()]), Skip, "no kcmp"),
             (observed(2, true, vec![skip()]), Skip, "no kcmp"),
-            (observed(1, true, vec![failed()]), Fail, "unshare(CLONE_FS): expected 0, got EPERM"),
+            (observed(1, true, vec![failed()]), Fail, "mkdir(/x): expected 0, got EPERM"),
             (observed(0, true, vec![setup_failed()]), Broken, "setup: mkdir: ENOSPC (at suite/src/x.rs:1)"),
             (observed(1, true, vec![setup_failed(), skip()]), Broken, "setup: mkdir: ENOSPC (at suite/src/x.rs:1)"),
-            (observed(1, true, vec![setup_failed(), failed()]), Fail, "unshare(CLONE_FS): expected 0, got EPERM"),
-            (observed(1, true, vec![skip(), failed()]), Fail, "unshare(CLONE_FS): expected 0, got EPERM"),
-            (observed(1, false, vec![panicked]), Broken, "the case itself panicked: index"),
-            (ending(observed(1, true, vec![]), killed()), Broken, "SIGSEGV ended it"),
-            (ending(observed(1, false, vec![failed()]), killed()), Fail, "unshare(CLONE_FS): expected 0, got EPERM"),
-            (
-                ending(observed(1, true, vec![]), Ending::Exited { status: 3 }),
-                Broken,
-                "it exited with status 3 before its end",
-            ),
-            (ending(observed(1, false, vec![]), timed_out()), TimedOut, "no end within 1 s"),
-            (ending(observed(1, false, vec![failed()]), timed_out()), Fail, "unshare(CLONE_FS): expected 0, got EPERM"),
-            (ending(observed(1, false, vec![setup_failed()]), timed_out()), TimedOut, "no end within 1 s"),
+            (observed(1, true, vec![setup_failed(), failed()]), Fail, "mkdir(/x): expected 0, got EPERM"),
+            (observed(1, true, vec![skip(), failed()]), Fail, "mkdir(/x): expected 0, got EPERM"),
+            (observed(1, false, vec![panicked]), Broken, "the case panicked: index"),
+            (ending(observed(1, true, vec![]), killed()), Broken, "killed by SIGSEGV"),
+            (ending(observed(1, false, vec![failed()]), killed()), Fail, "mkdir(/x): expected 0, got EPERM"),
+            (ending(observed(1, true, vec![]), Ending::Exited { status: 3 }), Broken, "exited early with status 3"),
+            (ending(observed(1, false, vec![]), timed_out()), TimedOut, "timed out after 1 s"),
+            (ending(observed(1, false, vec![failed()]), timed_out()), Fail, "mkdir(/x): expected 0, got EPERM"),
+            (ending(observed(1, false, vec![setup_failed()]), timed_out()), TimedOut, "timed out after 1 s"),
             (
                 ending(observed(0, false, vec![]), Ending::SupervisorLost { how: "gone".to_owned() }),
                 Broken,
-                "its supervisor was lost: gone",
+                "the supervisor died: gone",
             ),
-            (leaky, Broken, "it left behind: mount /x"),
-            (flooded, Broken, "3 of its records did not fit in the log"),
+            (leaky, Broken, "leaked: mount /x"),
+            (flooded, Broken, "3 records did not fit in the log"),
             (splat, Fail, "kernel log: BUG: x"),
             (out_of_memory(Ending::Exited { status: 0 }), Pass, ""),
-            (out_of_memory(killed()), Broken, "memory ran out: Out of memory: Killed process 7 (init)"),
+            (out_of_memory(killed()), Broken, "ran out of memory: Out of memory: Killed process 7 (init)"),
         ];
         for (observation, status, reason) in table {
             let verdict = judge(&observation);

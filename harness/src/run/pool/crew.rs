@@ -40,8 +40,8 @@ impl Run<'_, '_> {
         let mut worker = self.workers.remove(at);
         let _ = kill(worker.pid, Signal::SIGKILL);
         let how = match waitpid(worker.pid, None) {
-            Ok(WaitStatus::Signaled(_, signal, _)) => format!("{signal} ended it"),
-            Ok(WaitStatus::Exited(_, status)) => format!("it exited with status {status}"),
+            Ok(WaitStatus::Signaled(_, signal, _)) => format!("killed by {signal}"),
+            Ok(WaitStatus::Exited(_, status)) => format!("exited with status {status}"),
             other => format!("{other:?}"),
         };
         let others: Vec<Pid> = self.workers.iter().map(|worker| worker.pid).collect();

@@ -77,6 +77,6 @@ fn scout(kind: &Sandbox, suite: &Suite) -> Result<Vec<u8>, String> {
     match answer.as_slice() {
         [FACTS, facts @ .., END] => Ok(facts.to_vec()),
         [REASON, reason @ .., END] => Err(String::from_utf8_lossy(reason).into_owned()),
-        _ => Err("it died".to_owned()),
+        _ => Err("the child that gathers facts died".to_owned()),
     }
 }

@@ -36,7 +36,7 @@ impl Run<'_, '_> {
         if self.runs_on() {
             let runs = runs as u64;
             let (first, last) = (self.options.seed, self.options.seed.wrapping_add(runs - 1));
-            verdict.notes.push(format!("{runs} runs, of the seeds {first} to {last}"));
+            verdict.notes.push(format!("{runs} runs, seeds {first} to {last}"));
         } else if runs < asked {
             let text = format!("cut short after {runs} of {asked} runs");
             verdict.notes.push(text);

@@ -44,7 +44,7 @@ pub(super) fn receive_observation(stream: &mut UnixStream) -> io::Result<Observa
     stream.read_exact(&mut length)?;
     let length = u32::from_ne_bytes(length) as usize;
     if length > LONGEST_ANSWER {
-        return Err(io::Error::other("an answer of impossible length"));
+        return Err(io::Error::other("answer too long"));
     }
     let mut message = vec![0; length];
     stream.read_exact(&mut message)?;
@@ -61,6 +61,20 @@ mod tests {
         let job = Job { index: 7, repetition: 99 };
         send_job(&mut a, job).unwrap();
         assert_eq!(receive_job(&mut b).unwrap(), job);
+    }
+
+    proptest::proptest! {
+        /// A supervisor shares a machine with cases that go wrong: whatever it sends is an answer or an error.
+        #[test]
+        fn any_bytes_are_an_answer_or_an_error(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..64)) {
+            let (mut a, mut b) = UnixStream::pair().unwrap();
+            let length = bytes.len() as u32;
+            a.write_all(&[&length.to_ne_bytes(), bytes.as_slice()].concat()).unwrap();
+            a.write_all(&bytes).unwrap();
+            drop(a);
+            proptest::prop_assert!(receive_observation(&mut b).is_err());
+            proptest::prop_assert!(receive_observation(&mut b).is_err());
+        }
     }
 
     #[test]
