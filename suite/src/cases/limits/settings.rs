@@ -131,7 +131,7 @@ case!(Case {
 
 case!(Case {
     name: "limits.mount_max",
-    about: "fs.mount-max refuses further mounts (ENOSPC) but not CLONE_NEWNS: a copy of more mounts \
+    about: "The limit fs.mount-max refuses further mounts (ENOSPC) but not CLONE_NEWNS: a copy of more mounts \
             than it allows succeeds and is complete.",
     proves: &["ERR-42"],
     source: "proc_sys_fs(5), mount-max; kernel, fs/namespace.c",

@@ -226,7 +226,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.no_new_privs",
-    about: "no_new_privs neither prevents the call nor the capabilities that come with it, and stays \
+    about: "The no_new_privs bit neither prevents the call nor the capabilities that come with it, and stays \
             set.",
     proves: &["EFF-USER-05", "INT-14"],
     source: "user_namespaces(7); prctl(2), PR_SET_NO_NEW_PRIVS",
