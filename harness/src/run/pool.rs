@@ -52,10 +52,12 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         None => facts(options.suite)?,
     };
     facts.caveat.clone_from(&options.caveat);
-    let mut planned = plan(options.suite, items, &facts, options.may_disturb_host);
-    for entry in planned.iter_mut().filter(|entry| entry.verdict.is_none()) {
-        entry.verdict = (options.left_out)(&entry.item.name).map(|reason| Verdict::not_run(Status::Skip, reason));
-    }
+    let planned = plan(options.suite, items, &facts, options.may_disturb_host).into_iter();
+    let left_out = |item: &Item| Some(Verdict::not_run(Status::Skip, (options.left_out)(&item.name)?));
+    let entries = planned.map(|Planned { item, verdict }| {
+        let verdict = verdict.or_else(|| left_out(&item));
+        Entry { item, verdict, attempts: Vec::new(), asked: 0, reported: false }
+    });
     // Only a run without a sandbox needs a directory that the host sees.
     let directory = match facts.sandbox {
         Sandbox::None { .. } => Some(tempfile::Builder::new().prefix(&format!("{}-", options.suite.name)).tempdir()?),
@@ -72,18 +74,14 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
             slowdown: options.slowdown,
             before_body: options.before_body,
         },
-        attempts: planned.iter().map(|_| Vec::new()).collect(),
-        asked: planned.iter().map(|_| 0).collect(),
+        entries: entries.collect(),
         failed: false,
         cut_short: false,
-        held_back: planned.iter().map(|entry| entry.verdict.clone()).collect(),
-        told: vec![false; planned.len()],
         counts: Counts::default(),
         workers: Vec::new(),
         kernel_log: KernelLog::watch(),
         last_alive: Instant::now(),
         known_bugs: LazyLock::new(options.known_bugs),
-        planned,
         options,
         sink,
     };
@@ -94,7 +92,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
     let interrupted = result?;
     let counts = run.counts;
     (run.sink)(&Event::RunFinished { counts, interrupted, milliseconds: start.elapsed().as_millis() as u64 })?;
-    Ok(RunEnd { counts, interrupted, bailed_out: false })
+    Ok(RunEnd { counts, interrupted })
 }
 
 /// How often a run says that it goes on, for whoever asked for that.
@@ -103,21 +101,29 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How many jobs a supervisor holds, so that it need not wait for the next one.
 const JOBS_AHEAD: usize = 2;
 
+/// A case of the plan, and how far the run has come with it.
+struct Entry {
+    item: Item,
+    /// The verdict, once there is one and until it is reported. A case that has one at the start is not run.
+    verdict: Option<Verdict>,
+    /// The verdicts on its repetitions so far.
+    attempts: Vec<Verdict>,
+    /// How many repetitions were queued so far.
+    asked: usize,
+    /// Whether its verdict was reported.
+    reported: bool,
+}
+
 struct Run<'a, 's> {
     setting: Setting,
-    planned: Vec<Planned>,
     options: &'a RunOptions,
     sink: &'a mut Sink<'s>,
-    attempts: Vec<Vec<Verdict>>,
-    /// How often each case was to be run so far.
-    asked: Vec<usize>,
-    /// Whether a case failed.
+    /// The plan. Jobs and events refer to a case by its index here.
+    entries: Vec<Entry>,
+    /// Whether a case failed, other than by a known bug.
     failed: bool,
     /// Whether a signal ended the run.
     cut_short: bool,
-    held_back: Vec<Option<Verdict>>,
-    /// Which are told.
-    told: Vec<bool>,
     counts: Counts,
     workers: Vec<Worker>,
     kernel_log: KernelLog,
@@ -129,14 +135,9 @@ struct Run<'a, 's> {
 impl Run<'_, '_> {
     /// Runs everything; gives the signal that interrupted it, if one did.
     fn work(&mut self, signals: &Signals) -> Result<Option<i32>, RunError> {
-        let is_exclusive = |entry: &Planned| entry.item.needs().is_alone();
-        let (mut together, mut alone) = (Vec::new(), Vec::new());
-        for (index, entry) in self.planned.iter().enumerate() {
-            if entry.verdict.is_none() {
-                let queue = if is_exclusive(entry) { &mut alone } else { &mut together };
-                queue.push(index);
-            }
-        }
+        let to_run = (0..self.entries.len()).filter(|&index| self.entries[index].verdict.is_none());
+        let (alone, together): (Vec<_>, Vec<_>) =
+            to_run.partition(|&index| self.entries[index].item.needs().is_alone());
         let repeat = self.options.repeat.max(1);
         let most = match self.runs_on() {
             true => usize::MAX,
@@ -162,7 +163,7 @@ impl Run<'_, '_> {
                 if self.failed && self.options.until_failure {
                     // Whoever had a turn already keeps it.
                     for job in queue.drain(..).filter(|job: &Job| job.repetition > 0) {
-                        self.asked[job.index as usize] -= 1;
+                        self.entries[job.index as usize].asked -= 1;
                     }
                 }
                 if queue.is_empty() && (round == 0 || self.goes_on(end)) {
@@ -170,7 +171,7 @@ impl Run<'_, '_> {
                     round = repetitions.end;
                     for index in &cases {
                         queue.extend(repetitions.clone().map(|repetition| Job { index: *index as u32, repetition }));
-                        self.asked[*index] += repetitions.len();
+                        self.entries[*index].asked += repetitions.len();
                     }
                 }
                 self.assign(queue, ahead, width)?;
@@ -193,7 +194,7 @@ impl Run<'_, '_> {
         (self.sink)(&Event::RunStarted {
             program: self.options.program.clone(),
             facts: Box::new(self.setting.facts.clone()),
-            plan: self.planned.iter().map(|entry| CaseInfo::from(&entry.item)).collect(),
+            plan: self.entries.iter().map(|entry| CaseInfo::from(&entry.item)).collect(),
             seed: self.options.seed,
             tier: self.options.tier,
             repeat: self.options.repeat,
@@ -239,7 +240,7 @@ impl Run<'_, '_> {
 
     /// Whether it takes longer than it costs to wait for the next job.
     fn is_long(&self, job: Job) -> bool {
-        let item = &self.planned[job.index as usize].item;
+        let item = &self.entries[job.index as usize].item;
         (item.case.work)(self.options.tier) > 1
     }
 
@@ -313,7 +314,7 @@ impl Run<'_, '_> {
             self.announce(next)?;
         }
         let index = job.index as usize;
-        self.attempts[index].push(verdict);
+        self.entries[index].attempts.push(verdict);
         if !self.runs_on() {
             self.close(index)?;
         }
@@ -322,7 +323,7 @@ impl Run<'_, '_> {
 
     /// The value of each global setting that a case of the plan may change.
     fn save_globals(&self) -> Vec<(Global, String)> {
-        let to_run = self.planned.iter().filter(|entry| entry.verdict.is_none());
+        let to_run = self.entries.iter().filter(|entry| entry.verdict.is_none());
         let needs = to_run.fold(Needs::NONE, |needs, entry| needs.and(entry.item.needs()));
         save_globals(self.options.suite, needs)
     }

@@ -26,7 +26,7 @@ impl Run<'_, '_> {
             drop(ours);
             // The other supervisors' ends would keep them from noticing that we are gone.
             self.workers.clear();
-            let status = serve(theirs, &self.planned, &self.setting, self.options, log, ids);
+            let status = serve(theirs, &self.entries, &self.setting, self.options, log, ids);
             // SAFETY: ends the supervisor without the parent's exit handlers.
             unsafe { libc::_exit(status) }
         }

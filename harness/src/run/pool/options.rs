@@ -66,8 +66,6 @@ pub struct RunEnd {
     pub counts: Counts,
     /// The signal that cut it short, if one did.
     pub interrupted: Option<i32>,
-    /// Whether it was given up.
-    pub bailed_out: bool,
 }
 
 /// Where events go. An error (a report that cannot be written) ends the run.

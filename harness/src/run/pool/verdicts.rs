@@ -12,14 +12,15 @@ impl Run<'_, '_> {
     /// lost for the last ones, or that it was not run.
     pub(super) fn cut_short(&mut self, signal: i32) -> Result<(), RunError> {
         self.cut_short = true;
-        for index in 0..self.planned.len() {
+        for index in 0..self.entries.len() {
             self.close(index)?;
         }
         let why = format!("interrupted by signal {signal}");
-        // Silence could be read as success.
-        for index in 0..self.planned.len() {
-            if !self.told[index] {
-                self.held_back[index].get_or_insert_with(|| Verdict::never_reached(&why));
+        for index in 0..self.entries.len() {
+            let entry = &mut self.entries[index];
+            // Silence could be read as success.
+            if !entry.reported {
+                entry.verdict.get_or_insert_with(|| Verdict::never_reached(&why));
             }
             self.report(index)?;
         }
@@ -28,28 +29,26 @@ impl Run<'_, '_> {
 
     /// Reports a case that was run as often as it shall be.
     pub(super) fn close(&mut self, index: usize) -> Result<(), RunError> {
-        let (runs, asked) = (self.attempts[index].len(), self.asked[index]);
+        let entry = &mut self.entries[index];
+        let (runs, asked) = (entry.attempts.len(), entry.asked);
         if runs == 0 || (runs < asked && !self.cut_short) {
             return Ok(());
         }
-        let mut verdict = worst_of(std::mem::take(&mut self.attempts[index]));
+        let mut verdict = worst_of(std::mem::take(&mut entry.attempts));
         if self.runs_on() {
             let runs = runs as u64;
             let (first, last) = (self.options.seed, self.options.seed.wrapping_add(runs - 1));
             verdict.notes.push(format!("{runs} runs, seeds {first} to {last}"));
         } else if runs < asked {
-            let text = format!("cut short after {runs} of {asked} runs");
-            verdict.notes.push(text);
+            verdict.notes.push(format!("cut short after {runs} of {asked} runs"));
         }
-        self.held_back[index] = Some(verdict);
+        self.entries[index].verdict = Some(verdict);
         if self.options.in_order { self.report_finished() } else { self.report(index) }
     }
 
     /// The documented bug of this kernel that a case finds, if there is one.
     pub(super) fn known_bug(&self, index: usize) -> Option<&KnownBug> {
-        let name = &self.planned[index].item.name;
-        let version = self.setting.facts.version;
-        KnownBug::expected(&self.known_bugs, name, version)
+        KnownBug::expected(&self.known_bugs, &self.entries[index].item.name, self.setting.facts.version)
     }
 
     /// What the kernel logged since the last answer belongs to every case that was running.
@@ -69,13 +68,10 @@ impl Run<'_, '_> {
 
     pub(super) fn report_finished(&mut self) -> Result<(), RunError> {
         if !self.options.in_order {
-            for index in 0..self.planned.len() {
-                self.report(index)?;
-            }
-            return Ok(());
+            return (0..self.entries.len()).try_for_each(|index| self.report(index));
         }
-        while let Some(next) = self.told.iter().position(|told| !told)
-            && self.held_back[next].is_some()
+        while let Some(next) = self.entries.iter().position(|entry| !entry.reported)
+            && self.entries[next].verdict.is_some()
         {
             self.report(next)?;
         }
@@ -83,10 +79,10 @@ impl Run<'_, '_> {
     }
 
     pub(super) fn report(&mut self, index: usize) -> Result<(), RunError> {
-        let Some(verdict) = self.held_back[index].take() else {
+        let Some(verdict) = self.entries[index].verdict.take() else {
             return Ok(());
         };
-        self.told[index] = true;
+        self.entries[index].reported = true;
         let bug = match verdict.status {
             Status::Skip => None,
             _ => self.known_bug(index),

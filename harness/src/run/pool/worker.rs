@@ -5,11 +5,10 @@ use std::os::unix::net::UnixStream;
 
 use nix::unistd::Pid;
 
-use super::RunOptions;
+use super::{Entry, RunOptions};
 use super::wire::{Job, receive_job, send_observation};
 use crate::case::test::Setting;
 use crate::place::sandbox::{self, Sandbox};
-use crate::run::plan::Planned;
 use crate::run::record::RecordLog;
 use crate::run::supervise::Supervisor;
 
@@ -29,7 +28,7 @@ pub(super) struct Worker {
 /// exit status.
 pub(super) fn serve(
     mut stream: UnixStream,
-    planned: &[Planned],
+    entries: &[Entry],
     setting: &Setting,
     options: &RunOptions,
     log: RecordLog,
@@ -59,7 +58,7 @@ pub(super) fn serve(
         }
     };
     while let Ok(job) = receive_job(&mut stream) {
-        let item = &planned[job.index as usize].item;
+        let item = &entries[job.index as usize].item;
         let deadline = options.timeout.unwrap_or(item.case.deadline) * options.slowdown.max(1);
         let observation = supervisor.run(item, job.repetition, deadline);
         if send_observation(&mut stream, &observation).is_err() {
