@@ -1,5 +1,5 @@
-//! What isolating and judging a case costs, as a ratio to the bare system calls it cannot do
-//! without, measured side by side in one process: `cargo bench -p harness --features bench`.
+//! What isolating and judging a case costs, as a ratio to the bare system calls it cannot do without, measured side by
+//! side in one process: `cargo bench -p harness --features bench`.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
-//! Deliberately bad cases: the harness is tested on what it must never let pass.
+//! Deliberately bad cases, which the harness must never let pass.
 //!
-//! Their verdicts are pinned by a golden file that CI compares with; see `runners/tests`.
+//! A golden file pins their verdicts: `runners/tests/selftest.rs`.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use nix::unistd::{ForkResult, Pid, fork, getpgrp, getppid, pause, setsid};
 use crate::case::needs::Feature;
 use crate::prelude::*;
 
-/// A deadline that the cases which never end reach soon.
+/// A short deadline for the cases that never end.
 const SOON: Duration = Duration::from_millis(300);
 
 fn one() -> Call<u32> {

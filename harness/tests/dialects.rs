@@ -1,8 +1,8 @@
-//! Reports of hostile text: whatever a kernel, a case or a user's machine put into it, a reader of the
-//! dialect finds the same cases in the same order with the same results, and no others.
+//! Reports of hostile text: whatever a kernel, a case or a user's machine put into it, a reader of the dialect finds
+//! the same cases in the same order with the same results, and no others.
 //!
-//! The readers below take what the dialects' own parsers take, generously; `ci/consumers` has the
-//! real ones read real runs.
+//! The readers below take what the dialects' own parsers take, generously; `ci/consumers` has the real ones read real
+//! runs.
 
 mod readers;
 

@@ -1,7 +1,7 @@
 //! A system call that was made: how it is written in C, and its result.
 //!
-//! Every observation a case judges is a [`Call`], so that a failing check can always say which call
-//! it was about, in the words a kernel developer would use.
+//! Every observation a case judges is a [`Call`], so that a failing check can always say which call it was about, in
+//! the words a kernel developer would use.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -86,8 +86,7 @@ impl<V> Call<V> {
 }
 
 impl Call<()> {
-    /// A raw system call whose only success is 0, from the register the kernel returned
-    /// (−4095…−1 is −errno).
+    /// A raw system call whose only success is 0, from the register the kernel returned (−4095…−1 is −errno).
     pub fn zero_on_success(text: impl Into<Cow<'static, str>>, register: i64) -> Self {
         let result = match register {
             0 => Ok(()),

@@ -1,4 +1,4 @@
-//! The verbs a case speaks: `check` judges the kernel, `setup` must work.
+//! The verbs of a case: `check` judges the kernel, `setup` must succeed.
 
 use std::fmt::Debug;
 use std::panic::Location;
@@ -9,16 +9,17 @@ use crate::case::call::{Call, Failure};
 use crate::case::test::Test;
 use crate::run::record::{FailedCheck, Record};
 
-/// Says that a case must not go on: what stopped it is already written down.
+/// The case must stop; the reason is already recorded.
 ///
-/// Only the verbs of this crate make one, so an `Err(Stop)` always has its record.
+/// Only the verbs of this crate make one, so that an `Err(Stop)` always has its record.
 #[derive(Debug)]
 pub struct Stop(pub(crate) ());
 
-/// What a step of a case gives: its value, or the word that the case must not go on.
+/// Result of a step of a case: its value, or that the case must stop.
 pub type Done<V = ()> = Result<V, Stop>;
 
-/// A call on its way to being judged.
+/// A call about to be judged. Each verdict returns an error if the call did not do what was expected; a failed check is
+/// then recorded.
 #[must_use = "say what is expected: `.succeeds()`, `.fails_with(…)`, `.is(…)`"]
 pub struct Check<'t, V> {
     test: &'t Test,
@@ -32,7 +33,7 @@ impl<'t, V: Debug> Check<'t, V> {
         Self { test, call, requirement: None, at }
     }
 
-    /// Names the one requirement this check is about, where the case proves several.
+    /// Names the requirement that this check is about, if the case proves several.
     pub fn proves(mut self, requirement: &'static str) -> Self {
         self.requirement = Some(requirement);
         self
@@ -63,27 +64,18 @@ impl<'t, V: Debug> Check<'t, V> {
         Err(Stop(()))
     }
 
-    /// The call must succeed; gives its value.
-    ///
-    /// # Errors
-    /// It did not: a failed check is on record.
+    /// The call must succeed; returns its value.
     pub fn succeeds(self) -> Done<V> {
         let value = self.judge(|| "success".to_owned(), |result| result.is_ok())?;
         Ok(value.expect("a call that succeeded has a value"))
     }
 
     /// The call must fail with exactly this errno.
-    ///
-    /// # Errors
-    /// It did not: a failed check is on record.
     pub fn fails_with(self, errno: Errno) -> Done {
         self.judge(|| format!("{errno:?}"), |result| result.err() == Some(Failure::Errno(errno))).map(drop)
     }
 
-    /// The call must give exactly this result: `Ok` of any value, or this errno.
-    ///
-    /// # Errors
-    /// It did not: a failed check is on record.
+    /// The call must have this result: `Ok` with any value, or this errno.
     pub fn gives(self, expected: Result<(), Errno>) -> Done {
         match expected {
             Ok(()) => self.succeeds().map(drop),
@@ -92,9 +84,6 @@ impl<'t, V: Debug> Check<'t, V> {
     }
 
     /// The value must be this one.
-    ///
-    /// # Errors
-    /// It is not: a failed check is on record.
     pub fn is(self, expected: V) -> Done
     where
         V: PartialEq,
@@ -102,10 +91,7 @@ impl<'t, V: Debug> Check<'t, V> {
         self.judge(|| shown(&expected), |result| result.ok().is_some_and(|value| *value == expected)).map(drop)
     }
 
-    /// The value must be another one than this.
-    ///
-    /// # Errors
-    /// It is not: a failed check is on record.
+    /// The value must differ from this one.
     pub fn is_not(self, other: V) -> Done
     where
         V: PartialEq,
@@ -117,18 +103,14 @@ impl<'t, V: Debug> Check<'t, V> {
         .map(drop)
     }
 
-    /// The value must satisfy the condition that `expected` puts in words.
-    ///
-    /// # Errors
-    /// It does not: a failed check is on record.
+    /// The value must satisfy the condition, which `expected` describes.
     pub fn holds(self, expected: &str, condition: impl FnOnce(&V) -> bool) -> Done<V> {
         let value = self.judge(|| expected.to_owned(), |result| result.ok().is_some_and(condition))?;
         Ok(value.expect("a condition that holds has a value"))
     }
 }
 
-/// A value as a diagnostic shows it: `()` is the call's 0, plain text is itself, all else its debug
-/// form.
+/// A value as a diagnostic shows it: `()` as 0, plain text as it is, everything else in its debug form.
 fn shown<V: Debug>(value: &V) -> String {
     let text = format!("{value:?}");
     let plain = text
@@ -143,16 +125,16 @@ fn shown<V: Debug>(value: &V) -> String {
 }
 
 impl Test {
-    /// Judges the kernel: what follows says what a conforming kernel gives.
+    /// Judges the kernel: what follows says what a conforming kernel does.
     #[track_caller]
     pub fn check<V: Debug>(&self, call: Call<V>) -> Check<'_, V> {
         Check::new(self, call, Location::caller())
     }
 
-    /// Takes a step that has to work before anything can be judged.
+    /// Takes a step that must succeed before anything can be judged.
     ///
     /// # Errors
-    /// It did not work: the case is broken, and that is on record.
+    /// It failed: the case is broken, which is recorded.
     #[track_caller]
     pub fn setup<V>(&self, call: Call<V>) -> Done<V> {
         let at = Location::caller();
@@ -168,13 +150,13 @@ impl Test {
         })
     }
 
-    /// Ends the case as not runnable here, for a reason its needs could not foresee.
+    /// Skips the case for a reason its needs could not express.
     pub fn skip(&self, reason: impl Into<String>) -> Stop {
         self.log().write(&Record::Skip { reason: reason.into() });
         Stop(())
     }
 
-    /// Ends the case because its environment does something no verdict can be drawn from.
+    /// Ends the case as broken: its environment allows no verdict.
     #[track_caller]
     pub fn broken(&self, what: impl Into<String>, actual: impl Into<String>) -> Stop {
         self.log().write(&Record::SetupFailed {
@@ -186,16 +168,16 @@ impl Test {
         Stop(())
     }
 
-    /// Writes down what a reader of the verdict may want to know.
+    /// Records information for the reader of the verdict.
     pub fn note(&self, text: impl Into<String>) {
         self.log().write(&Record::Note { text: text.into() });
     }
 }
 
-/// Takes several judged steps as one, so that the first failure does not hide the others.
+/// Combines several judged steps, so that the first failure does not hide the others.
 ///
 /// # Errors
-/// At least one of them said stop.
+/// At least one of them stopped.
 pub fn all(steps: impl IntoIterator<Item = Done>) -> Done {
     let mut done = Ok(());
     for step in steps {

@@ -1,4 +1,4 @@
-//! A conformance case: one constant that says all a runner has to know.
+//! A conformance case: one constant with everything a runner has to know.
 
 use std::time::Duration;
 
@@ -34,10 +34,9 @@ pub struct Case {
     pub needs: Needs,
     /// How long one run may take on real hardware before it counts as hanging.
     pub deadline: Duration,
-    /// The first tier it is part of. Cases that look at a space which another one samples in the
-    /// quick tier come later.
+    /// The first tier it is part of. Cases that cover a space which another case samples in the quick tier come later.
     pub from: Tier,
-    /// How much work one run is in a tier, in units of an ordinary case: for estimates only.
+    /// How much work one run is in a tier, relative to an ordinary case: for estimates only.
     pub work: fn(Tier) -> u32,
     /// Its parameters; empty when the body runs once.
     pub variants: fn() -> Vec<Variant>,
@@ -82,11 +81,11 @@ impl Variant {
 }
 
 impl Case {
-    /// How long a case may run unless it says otherwise. Cases take milliseconds; only a kernel
-    /// that hangs, or a machine that stands still, takes this long.
+    /// How long a case may run by default. Cases take milliseconds; only a hanging kernel or a stalled machine takes
+    /// this long.
     pub const DEADLINE: Duration = Duration::from_secs(20);
 
-    /// A case in which [`case!`](crate::case!) fills in the fields that are given.
+    /// The defaults of a case that [`case!`](crate::case!) declares.
     pub const fn declared_at(file: &'static str, line: u32) -> Case {
         Case {
             name: "",
@@ -141,7 +140,7 @@ impl Item {
     }
 }
 
-/// How many variants a case has, about: memory is asked for once.
+/// How many variants a case has on average, for one allocation.
 const USUAL_VARIANTS: usize = 4;
 
 /// All items of these cases: groups in alphabetical order, within one the order of the source.
@@ -156,7 +155,7 @@ pub fn items(cases: &'static [Case]) -> Vec<Item> {
             items.push(Item { name: case.name.to_owned(), case, variant: None });
         }
         items.extend(variants.into_iter().map(|variant| Item {
-            // Not formatted: an emulated guest would be at it for longer than at its first case.
+            // Not format!: in an emulated guest it would take longer than the first case.
             name: [case.name, ".", &variant.name].concat(),
             case,
             variant: Some(variant),
@@ -165,7 +164,7 @@ pub fn items(cases: &'static [Case]) -> Vec<Item> {
     items
 }
 
-/// Declares a conformance case where it stands; the program finds it by itself.
+/// Declares a conformance case; the linker collects it.
 ///
 /// ```ignore
 /// case!(Case {
@@ -192,7 +191,7 @@ macro_rules! selftest_case {
     };
 }
 
-/// Puts a case into one of the slices; `case!` and `selftest_case!` are its faces.
+/// Puts a case into one of the slices, for `case!` and `selftest_case!`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! case_in {

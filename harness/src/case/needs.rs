@@ -14,16 +14,16 @@ pub struct Feature {
     pub name: &'static str,
     /// Probes for it. If it is missing, returns what is missing and what would help.
     pub missing: fn(&Facts) -> Option<String>,
-    /// The kernel option, without `CONFIG_`, that builds it in. If the kernel's configuration sets this option and
-    /// the feature is missing, the kernel is broken rather than small.
+    /// The kernel option, without `CONFIG_`, that builds it in. If the kernel's configuration sets this option and the
+    /// feature is missing, the kernel is broken rather than small.
     pub option: Option<&'static str>,
 }
 
 impl Feature {
     /// CAP_SYS_ADMIN, effective in the current user namespace.
     pub const SYS_ADMIN: Feature = Feature::of_bit(0, "sys_admin", no_sys_admin);
-    /// Mount, IPC and UTS namespaces of the supervisor's own, in which a case may mount, create IPC objects and set
-    /// the host name without anybody else seeing it.
+    /// Mount, IPC and UTS namespaces of the supervisor's own, in which a case may mount, create IPC objects and set the
+    /// host name without anybody else seeing it.
     pub const SANDBOX: Feature = Feature::of_bit(1, "sandbox", no_sandbox);
     /// System V semaphores, shared memory and message queues.
     pub const SYSV_IPC: Feature = Feature::of_bit(2, "sysv_ipc", no_sysv_ipc).built_in_by("SYSVIPC");
@@ -116,8 +116,8 @@ impl Needs {
         Needs { features: self.features & !other.features, ..self }
     }
 
-    /// These needs, and the case changes `global`: it then runs alone, in a guest or with
-    /// `--disturb-host`, and the supervisor restores the old value.
+    /// These needs, and the case changes `global`: it then runs alone, in a guest or with `--disturb-host`, and the
+    /// supervisor restores the old value.
     pub const fn disturbing(self, global: Global) -> Needs {
         Needs { disturbs: self.disturbs | global.bit, ..self }
     }

@@ -1,4 +1,4 @@
-//! Further tasks of a case: children that share what they are told to share.
+//! Further tasks of a case: children that share what their flags name.
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -10,10 +10,9 @@ use crate::case::check::{Done, Stop};
 use crate::case::test::{Test, catch, die_with_parent};
 use crate::run::record::Record;
 
-/// The exit status of a task whose body came to its end without a stop. An early `exit(0)` is not
-/// mistaken for it.
+/// Exit status of a task whose body completed. Not 0, so that an early `exit(0)` is not mistaken for it.
 const COMPLETE: i32 = 90;
-/// The exit status of a task whose body was stopped; why is on record.
+/// Exit status of a task whose body stopped; the reason is recorded.
 const STOPPED: i32 = 91;
 
 /// A child process of a case. Killed and reaped when dropped.
@@ -33,8 +32,7 @@ impl Task {
     /// Waits for the task to end.
     ///
     /// # Errors
-    /// It was stopped (why is on record), or it ended in another way than by coming to its end,
-    /// which makes the case broken.
+    /// It stopped (the reason is recorded), or it exited early or was killed: then the case is broken.
     #[track_caller]
     pub fn join(mut self, test: &Test) -> Done {
         match self.wait() {
@@ -51,7 +49,7 @@ impl Task {
         test.broken(format!("wait for {}", self.name), how)
     }
 
-    /// Waits for the task to end and says how it did.
+    /// Waits for the task to end and returns how it did.
     ///
     /// # Errors
     /// As waitpid(2).
@@ -86,15 +84,15 @@ fn wait_for(pid: Pid) -> Result<WaitStatus, Errno> {
     }
 }
 
-/// clone(2) used like fork(2): the child goes on with a copy of the caller's memory and shares
-/// what `flags` name. Gives 0 in the child.
+/// clone(2) used like fork(2): the child continues with a copy of the caller's memory and shares what `flags` name.
+/// Returns 0 in the child.
 ///
 /// # Errors
 /// As clone(2).
 ///
 /// # Safety
-/// `flags` must not hold CLONE_VM (the child would run on the caller's stack), CLONE_SETTLS or a
-/// flag that takes a pointer. The caller must be the only thread of its process.
+/// `flags` must not hold CLONE_VM (the child would run on the caller's stack), CLONE_SETTLS or a flag that takes a
+/// pointer. The caller must be the only thread of its process.
 pub unsafe fn fork_sharing(flags: u64) -> Result<Pid, Errno> {
     debug_assert_eq!(flags & libc::CLONE_VM as u64, 0);
     // SAFETY: without CLONE_VM a null stack means a copy of the caller's; no pointers are passed.
@@ -103,8 +101,8 @@ pub unsafe fn fork_sharing(flags: u64) -> Result<Pid, Errno> {
 }
 
 impl Test {
-    /// Runs `body` as the rest of the task at hand and ends the whole process, in a way that
-    /// [`Task::join`] understands. For a task that goes on in another thread than it began in.
+    /// Runs `body` as the rest of the current task and exits with a status that [`Task::join`] understands. For a task
+    /// that continues in another thread than it began in.
     pub fn end_task(&self, body: impl FnOnce() -> Done) -> ! {
         let status = match catch(body) {
             Ok(Ok(())) => COMPLETE,
@@ -118,11 +116,11 @@ impl Test {
         unsafe { libc::_exit(status) }
     }
 
-    /// Starts a task that shares what `flags` (of clone(2), without CLONE_VM) name, and runs
-    /// `body` in it. `name` is what diagnostics call it.
+    /// Starts a task that shares what `flags` (of clone(2), without CLONE_VM) name, and runs `body` in it. Diagnostics
+    /// call it `name`.
     ///
     /// # Errors
-    /// clone(2) refused: the case is broken.
+    /// clone(2) failed: the case is broken.
     #[track_caller]
     pub fn spawn_sharing(&self, name: &str, flags: u64, body: impl FnOnce(&Test) -> Done) -> Done<Task> {
         let parent = nix::unistd::getpid();
@@ -150,7 +148,7 @@ impl Test {
     /// Runs `body` in a child and waits for it.
     ///
     /// # Errors
-    /// The child was stopped, or did not come to its end.
+    /// As [`Task::join`].
     #[track_caller]
     pub fn in_child(&self, body: impl FnOnce(&Test) -> Done) -> Done {
         self.spawn("child", body)?.join(self)

@@ -1,4 +1,4 @@
-//! The child's side: what a case's body can see and do, and how the body is run.
+//! The child's side: what the body of a case can use, and how the body runs.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -16,20 +16,20 @@ use crate::place::facts::Facts;
 use crate::run::record::{Record, RecordLog};
 use crate::suite::Suite;
 
-/// How much of a large space a case looks at.
+/// How much of a large space a case covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
-    /// Enough to see every flag, pair and state; seconds even under emulation.
+    /// Every flag, pair and state; takes seconds even under emulation.
     Quick,
     /// What a developer waits for.
     Full,
-    /// Everything there is.
+    /// Everything.
     Exhaustive,
 }
 
 impl Tier {
-    /// The name, as options have it.
+    /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Tier::Quick => "quick",
@@ -39,30 +39,30 @@ impl Tier {
     }
 }
 
-/// What does not change while cases run; made before the first fork.
+/// What stays the same while cases run; made before the first fork.
 #[derive(Clone, Debug)]
 pub struct Setting {
     /// The suite that the cases belong to.
     pub suite: &'static Suite,
-    /// What is known of the kernel and the place.
+    /// Facts about the kernel and the place.
     pub facts: Facts,
-    /// What draws of a random number start from.
+    /// Random seed of the run.
     pub seed: u64,
-    /// How much to look at.
+    /// How much of large spaces to cover.
     pub tier: Tier,
-    /// Where private directories are made.
+    /// Where private directories are created.
     pub base: PathBuf,
-    /// How much slower than real hardware this machine is, as a factor of deadlines.
+    /// Factor for deadlines: how much slower than real hardware this machine is.
     pub slowdown: u32,
-    /// What each case's child does before the body, if anything.
+    /// Runs in each case's child before the body, if set.
     pub before_body: Option<BeforeBody>,
 }
 
 /// Prepares a case's child before its body runs. An error makes the case broken.
 pub type BeforeBody = fn() -> Result<(), Errno>;
 
-/// What the body of a case is given: its verbs (`check`, `setup`, `note`, `skip`), its parameter,
-/// what is known of the kernel, and tasks and directories that vanish with it.
+/// What the body of a case works with: verbs (`check`, `setup`, `note`, `skip`), its parameter, facts, and tasks and
+/// directories that are removed after it.
 #[derive(Debug)]
 pub struct Test {
     log: RecordLog,
@@ -74,13 +74,13 @@ pub struct Test {
 }
 
 thread_local! {
-    /// What the task at hand is called in diagnostics; none in the case's first task.
+    /// Name of the current task in diagnostics; none in the case's first task.
     static TASK: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 impl Test {
     pub(crate) fn new(log: RecordLog, item: Item, setting: Arc<Setting>, repetition: u32) -> Self {
-        // Each repetition is the run of a seed of its own, which repeats it alone.
+        // Each repetition has a seed of its own, so that it can be repeated alone.
         let run_seed = seed_of_repetition(setting.seed, repetition);
         let seed = seed_for(run_seed, &item.name);
         Self { log, item, setting, run_seed, seed, directory: OnceLock::new() }
@@ -98,51 +98,50 @@ impl Test {
         TASK.with_borrow(Clone::clone)
     }
 
-    /// Names the task at hand in the diagnostics of its checks.
+    /// Names the current task in the diagnostics of its checks.
     pub fn name_task(&self, name: impl Into<String>) {
         TASK.set(Some(name.into()));
     }
 
-    /// What is known of the kernel and the place.
+    /// Facts about the kernel and the place.
     pub fn facts(&self) -> &Facts {
         &self.setting.facts
     }
 
-    /// The parameter of the variant that runs; 0 for a case without variants.
+    /// The parameter of the current variant; 0 for a case without variants.
     pub fn param(&self) -> u64 {
         self.item.param()
     }
 
-    /// How much of a large space to look at.
+    /// How much of a large space to cover.
     pub fn tier(&self) -> Tier {
         self.setting.tier
     }
 
-    /// What this run of this case draws its random numbers from: derived from `--seed`, the name
-    /// and the repetition, so that the same command draws the same.
+    /// Random seed of this run of this case, derived from `--seed`, the name and the repetition: the same command draws
+    /// the same numbers.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// The seed that `--seed` takes to have this run of the case again: that of the whole run, and one
-    /// more for each repetition.
+    /// The `--seed` that repeats this run of the case: the seed of the whole run plus the repetition.
     pub fn run_seed(&self) -> u64 {
         self.run_seed
     }
 
-    /// A time limit for a step, given for real hardware, as this machine needs it.
+    /// Scales a time limit for real hardware to this machine.
     pub fn patience(&self, on_hardware: Duration) -> Duration {
         on_hardware * self.setting.slowdown.max(1)
     }
 
-    /// Says how far a long case has come, for whoever watches the run.
+    /// Reports the progress of a long case.
     pub fn progress(&self, done: usize, total: usize) {
         let number = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
         self.log.set_progress(number(done), number(total));
     }
 
-    /// Tries steps of which nothing is to be reported, and says whether they came to their end: to find
-    /// out more of what failed before. No other task of the case may be checking anything meanwhile.
+    /// Runs steps without reporting them and returns whether they completed: to investigate an earlier failure. No
+    /// other task of the case may check anything meanwhile.
     pub fn attempt(&self, body: impl FnOnce(&Test) -> Done) -> bool {
         let mark = self.log.mark();
         let done = body(self).is_ok();
@@ -150,11 +149,11 @@ impl Test {
         done
     }
 
-    /// A directory of this case's own, made at the first call. The supervisor removes it with all
-    /// its content when the case is over.
+    /// A private directory of this case, created by the first call. The supervisor removes it with its content after
+    /// the case.
     ///
     /// # Errors
-    /// It cannot be made: the case is broken.
+    /// It cannot be created: the case is broken.
     #[track_caller]
     pub fn directory(&self) -> Done<&Path> {
         if self.directory.get().is_none() {
@@ -173,11 +172,11 @@ pub(crate) const DIRECTORY: &str = "case";
 fn make_directory(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::create_dir(path)?;
-    // Cases that become another user go on working here.
+    // Cases that become another user keep using it.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))
 }
 
-/// What draws of a repetition start from, in a run of this seed: a run of that seed repeats it alone.
+/// Seed of a repetition in a run with this seed: a run with the result repeats it alone.
 pub fn seed_of_repetition(seed: u64, repetition: u32) -> u64 {
     seed.wrapping_add(u64::from(repetition))
 }
@@ -190,7 +189,7 @@ fn seed_for(seed: u64, name: &str) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Runs a case in the process at hand, which its supervisor has just forked, and ends the process.
+/// Runs a case in this process, which its supervisor has just forked, and exits.
 pub(crate) fn run_and_exit(test: &Test, supervisor: Pid) -> ! {
     prepare_process(supervisor);
     run_body(test, || {
@@ -203,12 +202,12 @@ pub(crate) fn run_and_exit(test: &Test, supervisor: Pid) -> ! {
     unsafe { libc::_exit(0) }
 }
 
-/// A process group of its own, signals as a fresh program has them, no file descriptors but the
-/// three standard ones, and death when the supervisor dies.
+/// Sets up a process group, default signal handling, only the three standard descriptors, and death with the
+/// supervisor.
 fn prepare_process(supervisor: Pid) {
     let _ = nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0));
     die_with_parent(supervisor);
-    // Rust's start-up ignores SIGPIPE and catches SIGSEGV and SIGBUS to tell of stack overflows.
+    // Rust's start-up ignores SIGPIPE and catches SIGSEGV and SIGBUS to report stack overflows.
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     for changed in [Signal::SIGPIPE, Signal::SIGSEGV, Signal::SIGBUS] {
         // SAFETY: installs the default action.
@@ -231,16 +230,16 @@ pub(crate) fn die_with_parent(parent: Pid) {
     }
 }
 
-/// Runs the body and writes the final record, whatever way the body ends.
+/// Runs the body and writes the final record, however the body ends.
 fn run_body(test: &Test, body: impl FnOnce() -> Done) {
     match catch(body) {
-        // Stop has its own record; the body came to its end all the same.
+        // Stop has its own record; the body completed all the same.
         Ok(Ok(()) | Err(_)) => test.log.finish(),
         Err(message) => test.log.write(&Record::Panicked { message }),
     }
 }
 
-/// Runs `body`, turning a panic into its message and place.
+/// Runs `body`; turns a panic into its location and message.
 pub(crate) fn catch<V>(body: impl FnOnce() -> V) -> Result<V, String> {
     thread_local! {
         static MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };

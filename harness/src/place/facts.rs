@@ -35,10 +35,10 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// What is known of the kernel and the place.
+/// Facts about the kernel and the place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// Why what comes of the run is no verdict on the kernel, where it is none.
+    /// Why the results are no verdict on the kernel, if they are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caveat: Option<String>,
     /// `uname -s`.
@@ -49,10 +49,10 @@ pub struct Facts {
     pub build: String,
     /// `uname -m`.
     pub machine: String,
-    /// The numbers of the release. Debian's and Ubuntu's releases hide the stable number; it is
-    /// then taken from `uname -v` or `/proc/version_signature`.
+    /// Version of the kernel. Debian's and Ubuntu's releases omit the stable number; it is then taken from `uname -v`
+    /// or `/proc/version_signature`.
     pub version: Version,
-    /// Where the kernel's configuration was read, if it could be.
+    /// The kernel's configuration, if it could be read.
     pub config: Option<Config>,
     /// The supervisors' sandbox.
     pub sandbox: Sandbox,
@@ -61,7 +61,7 @@ pub struct Facts {
     pub further: BTreeMap<String, serde_json::Value>,
     /// Effective user ID, inside the sandbox.
     pub uid: u32,
-    /// … and outside of it.
+    /// Effective user ID outside the sandbox.
     pub uid_outside: u32,
     /// Effective capabilities, one bit each (`CapEff` of proc_pid_status(5)).
     pub capabilities: u64,
@@ -77,7 +77,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Gathers them for the process at hand, which is a supervisor in its sandbox.
+    /// Gathers the facts for this process, which is a supervisor in its sandbox.
     pub fn gather(sandbox: Sandbox, suite: &Suite) -> Facts {
         let uid = nix::unistd::geteuid().as_raw();
         let mut facts = Facts {
@@ -124,7 +124,7 @@ impl Facts {
         self.further.get(name).and_then(serde_json::Value::as_bool).unwrap_or(false)
     }
 
-    /// The facts as lines a person reads at the head of a report.
+    /// The facts as lines for the head of a report.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![
             format!("kernel: {} {} {} {}", self.system, self.release, self.build, self.machine),
@@ -165,8 +165,8 @@ pub fn number_in(path: &str) -> Option<u64> {
     small_file(path)?.trim().parse().ok()
 }
 
-/// The content of one of the kernel's small files. Their size is not known beforehand, and the
-/// library would feel its way with ten system calls, each of which user-mode Linux pays dearly.
+/// Content of one of the kernel's small files. Their size is unknown, so that std would make ten system calls, which
+/// are slow in user-mode Linux.
 fn small_file(path: &str) -> Option<String> {
     let mut file = fs::File::open(path).ok()?;
     let mut content = [0; 4096];
@@ -198,13 +198,13 @@ fn effective_capabilities() -> u64 {
     status_field("CapEff").and_then(|hex| u64::from_str_radix(&hex, 16).ok()).unwrap_or(0)
 }
 
-/// The user outside that the first user of the user namespace at hand is mapped to.
+/// The outside user that the first user of the current user namespace is mapped to.
 fn user_outside() -> Option<u32> {
     let map = fs::read_to_string("/proc/self/uid_map").ok()?;
     map.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Whether the process is in the initial user namespace: only there is every ID mapped to itself.
+/// Whether the process is in the initial user namespace: only there, every ID is mapped to itself.
 pub fn in_initial_user_namespace() -> bool {
     fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_whitespace().map(str::parse).collect::<Vec<_>>() == [Ok(0u32), Ok(0), Ok(u32::MAX)])

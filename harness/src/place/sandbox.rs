@@ -1,8 +1,8 @@
-//! The place a supervisor makes for its cases: namespaces in which they may mount, create IPC
-//! objects and set the host name, and a directory that vanishes.
+//! A supervisor's sandbox: namespaces in which its cases may mount, create IPC objects and set the host name, and a
+//! temporary directory.
 //!
-//! It is made with clone(2), never with the call under test, and as an ordinary user inside a user
-//! namespace. Where neither is possible the cases that need it are skipped.
+//! It is made by clone(2), for an ordinary user inside a user namespace. If that fails, the cases that need it are
+//! skipped.
 
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ use crate::case::task::fork_sharing;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sandbox {
-    /// Mount, IPC and UTS namespaces made with the caller's own CAP_SYS_ADMIN.
+    /// Mount, IPC and UTS namespaces made with the caller's CAP_SYS_ADMIN.
     Privileged,
     /// The same, inside a user namespace in which the caller is user 0.
     UserNamespace,
@@ -48,7 +48,7 @@ impl std::fmt::Display for Sandbox {
     }
 }
 
-/// Namespaces a sandbox consists of, as far as the kernel has them.
+/// Flags for the namespaces of a sandbox, as far as the kernel has them.
 fn flags() -> u64 {
     [("mnt", libc::CLONE_NEWNS), ("ipc", libc::CLONE_NEWIPC), ("uts", libc::CLONE_NEWUTS)]
         .into_iter()
@@ -61,7 +61,7 @@ pub(crate) fn kinds() -> [Sandbox; 3] {
     [Sandbox::Privileged, Sandbox::UserNamespace, Sandbox::default()]
 }
 
-/// Forks a process into a sandbox of this kind. The child has yet to call [`furnish`].
+/// Forks a process into a sandbox of this kind. The child then calls [`furnish`].
 ///
 /// # Errors
 /// As clone(2).
@@ -75,11 +75,11 @@ pub(crate) fn fork_into(sandbox: &Sandbox) -> Result<Pid, Errno> {
     unsafe { fork_sharing(flags) }
 }
 
-/// Makes the sandbox usable from inside: IDs mapped, no mount events to or from the host, and a
-/// memory-backed base directory of this name. Gives the base directory.
+/// Makes the sandbox usable from inside: maps IDs, stops mount propagation to and from the host, and creates a
+/// memory-backed base directory of this name. Returns the base directory.
 ///
 /// # Errors
-/// A step did not work; the text names it.
+/// A step failed; the text names it.
 pub(crate) fn furnish(sandbox: &Sandbox, name: &str, ids: (u32, u32), fallback: &Path) -> io::Result<PathBuf> {
     let step = |what: &str| {
         let what = what.to_owned();
@@ -94,8 +94,7 @@ pub(crate) fn furnish(sandbox: &Sandbox, name: &str, ids: (u32, u32), fallback: 
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
         .map_err(io::Error::from)
         .map_err(step("making the mounts of the sandbox private"))?;
-    // The base covers a directory of the host only in this namespace, so that nothing can stay
-    // behind however the run ends.
+    // The base hides a directory of the host, in this namespace only: nothing is left however the run ends.
     let cover = ["/tmp", "/var/tmp", "/mnt", "/run"].into_iter().find(|path| Path::new(path).is_dir()).unwrap_or("/");
     mount(Some(name), cover, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755,size=256m"))
         .map_err(io::Error::from)
@@ -105,9 +104,9 @@ pub(crate) fn furnish(sandbox: &Sandbox, name: &str, ids: (u32, u32), fallback: 
     Ok(base)
 }
 
-/// Maps user and group 0 of the user namespace at hand to these IDs outside.
+/// Maps user and group 0 of the current user namespace to these IDs outside.
 fn map_ids((uid, gid): (u32, u32)) -> io::Result<()> {
-    // An unprivileged gid_map is accepted only after setgroups(2) was given up (user_namespaces(7)).
+    // An unprivileged process must disable setgroups(2) before it writes gid_map (user_namespaces(7)).
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
     fs::write("/proc/self/gid_map", format!("0 {gid} 1"))

@@ -1,7 +1,7 @@
 //! JUnit's XML, as GitLab, GitHub actions and Jenkins read it: a suite for each group of cases.
 //!
-//! A documented bug is `skipped` with its reference, as pytest writes an expected failure; a case that
-//! is broken or was not run is an `error`.
+//! A documented bug is `skipped` with its reference, as pytest writes an expected failure; a case that is broken or was
+//! not run is an `error`.
 
 use std::io::{self, Write};
 
@@ -36,7 +36,7 @@ impl Reporter for Junit {
     }
 }
 
-/// Without the sum of skipped cases at the root: the schema of Jenkins has it for suites only.
+/// Removes the total of skipped cases at the root: Jenkins' schema has it for suites only.
 fn as_jenkins_has_it(mut xml: String) -> String {
     let root = xml.find("<testsuites ").and_then(|start| Some(start..start + xml[start..].find('>')?));
     if let Some(root) = root
@@ -111,7 +111,7 @@ fn test_case(group: &str, entry: &Entry) -> TestCase {
     case
 }
 
-/// The schemas that Jenkins and GitLab go by have no room for properties of a case.
+/// The schemas of Jenkins and GitLab have no properties of cases.
 fn system_out(entry: &Entry) -> String {
     let mut lines = vec![format!("requirements: {}", entry.case.proves.join(", "))];
     if entry.verdict.status == Status::Pass {

@@ -1,8 +1,7 @@
 //! KCIDB's submission format, schema 5.3: one object with a test for each case.
 //!
-//! KCIDB knows no expected failure: a documented bug is PASS, and `misc` has its reference. What was
-//! not run is MISS; what is broken or timed out is ERROR, since neither is a judgement of the kernel's
-//! answer.
+//! KCIDB has no expected failures: a documented bug is PASS, with its reference in `misc`. A case that was not run is
+//! MISS; one that is broken or timed out is ERROR.
 
 use std::io::{self, Write};
 
@@ -15,20 +14,19 @@ use crate::verdict::event::Event;
 use crate::verdict::judge::Status;
 use crate::verdict::outcome::Outcome;
 
-/// How much of a log a test may quote.
+/// Maximum length of a log excerpt in characters.
 const EXCERPT: usize = 16384;
 
 /// Who submits, and which build was tested.
 #[derive(Clone, Debug)]
 pub struct Submission {
-    /// The node of KCIDB's tree of tests that all cases are below.
+    /// The root of the tests in KCIDB's tree.
     pub root: &'static str,
     /// The name of the CI system, `[a-z0-9_]+`.
     pub origin: String,
-    /// The ID of the build, as it was or will be submitted; one is made up from the kernel's release
-    /// when there is none.
+    /// The ID of the submitted build; by default derived from the kernel's release.
     pub build: Option<String>,
-    /// When the run started, as RFC 3339 has it; unknown when a report is made from an older one.
+    /// Start of the run in RFC 3339 format; none if a report is made from an older one.
     pub start: Option<String>,
 }
 
@@ -145,7 +143,7 @@ fn misc(entry: &Entry) -> Value {
     misc
 }
 
-/// The first of what is to be said of a case, as much as fits.
+/// The beginning of the diagnostics, as much as fits.
 fn excerpt(entry: &Entry) -> String {
     let mut text = diagnostics::yaml(entry.verdict, entry.outcome, entry.case).join("\n");
     if let Some((end, _)) = text.char_indices().nth(EXCERPT) {
@@ -154,7 +152,7 @@ fn excerpt(entry: &Entry) -> String {
     text
 }
 
-/// Text that an ID may have, without what a path or a shell takes for its own.
+/// Text for an ID, without characters that are special in paths or shells.
 fn plain(text: &str) -> String {
     let usual = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let plain: String = text.chars().map(|c| if usual(c) { c } else { '_' }).collect();

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use crate::place::facts::taint;
 use crate::run::splat::recognise;
 
-/// Reads what the kernel logs from the moment it was opened.
+/// Reads what the kernel logs from now on.
 #[derive(Debug)]
 pub struct KernelLog {
     log: Option<File>,
@@ -15,8 +15,7 @@ pub struct KernelLog {
 }
 
 impl KernelLog {
-    /// Starts watching. An ordinary user usually may not read the log; then only the taint is
-    /// watched.
+    /// Starts watching. Ordinary users usually may not read the log; then only the taint is watched.
     pub fn watch() -> Self {
         let log = File::options()
             .read(true)
@@ -49,7 +48,7 @@ impl KernelLog {
                         splats.push(line.to_owned());
                     }
                 }
-                // Records were overwritten before they were read: go on with the oldest left.
+                // Records were overwritten before they were read: continue with the oldest left.
                 Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
@@ -58,7 +57,7 @@ impl KernelLog {
         splats
     }
 
-    /// What the kernel's taint gained since the last call, in words; none when it gained nothing.
+    /// Taint bits that were set since the last call, as a message; none if there are none.
     pub fn new_taint(&mut self) -> Option<String> {
         let now = taint();
         let gained = now & !self.taint;

@@ -1,6 +1,6 @@
-//! What outlives its case: found, named and removed.
+//! Finds, names and removes what outlives its case.
 //!
-//! Each look costs one system call or two while nothing leaked, so it is taken after every case.
+//! Costs one or two system calls per case if nothing leaked.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,12 +20,12 @@ use serde::{Deserialize, Serialize};
 use crate::case::test::DIRECTORY;
 use crate::run::proc_stat::{Stat, numbers};
 
-/// Something that outlived its case. It has been removed unless the text says otherwise.
+/// Something that outlived its case. It was removed unless the text says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leak {
-    /// What kind of thing.
+    /// Its kind.
     pub kind: LeakKind,
-    /// Which one, in words.
+    /// Description.
     pub what: String,
 }
 
@@ -41,7 +41,7 @@ pub enum LeakKind {
     Ipc,
     /// A file or directory outside the case's private directory.
     File,
-    /// A global kernel setting that was not put back.
+    /// A global kernel setting that was not restored.
     Setting,
 }
 
@@ -58,7 +58,7 @@ impl std::fmt::Display for Leak {
     }
 }
 
-/// Watches over one supervisor's processes, mounts, IPC objects and base directory.
+/// Watches one supervisor's processes, mounts, IPC objects and base directory.
 #[derive(Debug)]
 pub struct LeakWatch {
     base: PathBuf,
@@ -70,8 +70,8 @@ pub struct LeakWatch {
 type IpcCounts = [i32; 3];
 
 impl LeakWatch {
-    /// Takes the baseline. `own_ipc` says that no other process shares the IPC namespace, without
-    /// which an object cannot be attributed to a case.
+    /// Takes the baseline. `own_ipc` says that no other process shares the IPC namespace; otherwise, an object cannot
+    /// be attributed to a case.
     ///
     /// # Errors
     /// /proc/self/mountinfo cannot be read.
@@ -87,7 +87,7 @@ impl LeakWatch {
         Ok(watch)
     }
 
-    /// Finds, names and removes whatever outlived the case that just ended.
+    /// Finds, names and removes what outlived the last case.
     pub fn sweep(&mut self, had_directory: bool) -> Vec<Leak> {
         let mut leaks = kill_leaked_processes();
         leaks.extend(self.remove_leaked_mounts());
@@ -96,8 +96,8 @@ impl LeakWatch {
         leaks
     }
 
-    /// The kernel marks an open mountinfo as readable out of band once the table has changed
-    /// (proc_pid_mountinfo(5)), which spares reading it after every case.
+    /// Whether the mount table changed since it was last read: then an open mountinfo polls as POLLPRI
+    /// (proc_pid_mountinfo(5)).
     fn mounts_changed(&self) -> bool {
         let mut fds = [PollFd::new(self.mountinfo.as_fd(), PollFlags::POLLPRI)];
         matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1))
@@ -124,7 +124,7 @@ impl LeakWatch {
         let Ok(now) = self.read_mounts() else {
             return Vec::new();
         };
-        // Newest first: a mount can stand on an older leaked one.
+        // Newest first: a mount can be on top of an older leaked one.
         let leaks: Vec<_> = now
             .iter()
             .rev()
@@ -208,21 +208,21 @@ fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-/// How long leaked processes get to die after SIGKILL before they are left alone and named so.
+/// How long to wait for leaked processes to die after SIGKILL.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Kills every descendant of this process, which is a child subreaper, until none is left.
+/// Kills all descendants of this process, which is a child subreaper.
 fn kill_leaked_processes() -> Vec<Leak> {
     let any = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
-    // The usual case in one system call.
+    // The common case takes one system call.
     if waitid(Id::All, any).is_err() {
         return Vec::new();
     }
     kill_children_but(&[])
 }
 
-/// Kills and reaps this process's children and, since it is a subreaper, all their descendants,
-/// but for `spared` ones. Names those that were still running.
+/// Kills and reaps this process's children except `spared` and, since it is a subreaper, all their descendants. Returns
+/// those that were still running.
 pub(crate) fn kill_children_but(spared: &[Pid]) -> Vec<Leak> {
     let mut named: BTreeMap<Pid, String> = BTreeMap::new();
     let start = Instant::now();
@@ -230,7 +230,7 @@ pub(crate) fn kill_children_but(spared: &[Pid]) -> Vec<Leak> {
     loop {
         let mut alive = false;
         for child in children().into_iter().filter(|pid| !spared.contains(pid)) {
-            // One that had already ended is reaped here and is no leak.
+            // A process that has already exited is reaped here and is no leak.
             let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
             if let Ok(WaitStatus::StillAlive) = waitpid(child, Some(flags)) {
                 alive = true;
@@ -251,7 +251,7 @@ pub(crate) fn kill_children_but(spared: &[Pid]) -> Vec<Leak> {
     named.into_values().map(|what| Leak { kind: LeakKind::Process, what: format!("{what}{remark}") }).collect()
 }
 
-/// Sleeps for a moment in which killed processes can die; nothing depends on its length.
+/// Sleeps while killed processes die; nothing depends on the duration.
 fn wait_a_little() {
     std::thread::sleep(Duration::from_micros(200));
 }
@@ -263,14 +263,14 @@ fn describe_process(pid: Pid) -> String {
     format!("{pid} ({}: {})", name.trim(), command.trim())
 }
 
-/// The processes whose parent is this one.
+/// The children of this process.
 fn children() -> Vec<Pid> {
     let own = std::process::id() as i32;
     if let Ok(list) = fs::read_to_string(format!("/proc/{own}/task/{own}/children")) {
         let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok());
         return pids.map(Pid::from_raw).collect();
     }
-    // Without CONFIG_PROC_CHILDREN: look at everybody's parent.
+    // Without CONFIG_PROC_CHILDREN: check the parent of every process.
     let is_child = |pid: &i32| Stat::read(&format!("/proc/{pid}")).is_some_and(|stat| stat.parent == own);
     let all = numbers("/proc").into_iter();
     all.filter(is_child).map(Pid::from_raw).collect()
@@ -281,8 +281,7 @@ const SHM_INFO: i32 = 14;
 
 fn ipc_counts() -> Option<IpcCounts> {
     let mut shm: [u64; 16] = [0; 16];
-    // SAFETY: SHM_INFO, SEM_INFO and MSG_INFO fill structures of less than 128 bytes; the buffers
-    // outlive the calls.
+    // SAFETY: SHM_INFO, SEM_INFO and MSG_INFO fill structures of less than 128 bytes; the buffers outlive the calls.
     let (shared, semaphores, queues) = unsafe {
         let shared = libc::shmctl(0, SHM_INFO, shm.as_mut_ptr().cast());
         let mut sem: [i32; 32] = [0; 32];
@@ -315,7 +314,7 @@ fn remove_msg(id: i32) {
     unsafe { libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()) };
 }
 
-/// What a process that does not end is waiting for, as far as /proc says.
+/// Where a process hangs, according to /proc.
 pub(crate) fn where_it_hangs(pid: Pid) -> Vec<String> {
     let read = |file: &str| {
         fs::read_to_string(format!("/proc/{pid}/{file}"))
@@ -331,7 +330,7 @@ pub(crate) fn where_it_hangs(pid: Pid) -> Vec<String> {
         .collect()
 }
 
-/// Makes this process the one that orphaned descendants are given to.
+/// Makes this process the one that adopts orphaned descendants.
 pub(crate) fn become_subreaper() -> Result<(), Errno> {
     // SAFETY: PR_SET_CHILD_SUBREAPER takes a number.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)

@@ -1,7 +1,7 @@
-//! Deadlines for tasks, of which only the time counts in which they could run.
+//! Deadlines towards which only time counts in which the tasks could run.
 //!
-//! On a machine that is busy with other things, or in a guest of such a machine, a task that is late says
-//! nothing of the kernel: it waits for a CPU. One that hangs sleeps, or has a CPU all the time.
+//! On a busy machine, or in a guest of one, a late task says nothing about the kernel: it waits for a CPU. A task that
+//! hangs sleeps, or has a CPU all the time.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -10,17 +10,16 @@ use nix::unistd::Pid;
 
 use crate::run::proc_stat::{Stat, numbers};
 
-/// Whose time it is.
+/// Whose time counts.
 #[derive(Clone, Copy, Debug)]
 pub enum Tasks {
-    /// All descendants of the calling process.
+    /// All descendants of the caller.
     Descendants,
     /// A process and all its descendants.
     From(Pid),
 }
 
-/// How many times its limit a deadline is put off at most: no run lasts for ever, and nobody waits for a
-/// machine that gives its tasks so little.
+/// The wall time of a deadline is at most this many times its limit: every run ends.
 const MOST: u32 = 20;
 
 /// A deadline.
@@ -29,44 +28,44 @@ pub struct Patience {
     limit: Duration,
     tasks: Tasks,
     begin: Instant,
-    /// When to look how much the tasks had.
+    /// When to check the CPU time of the tasks next.
     end: Instant,
-    /// When that was last looked at.
+    /// When it was last checked.
     seen: Instant,
-    /// How much they had had by then.
+    /// Their CPU time at that check.
     had: Duration,
-    /// How much of the limit has passed.
+    /// How much of the limit was used.
     passed: Duration,
 }
 
 impl Patience {
-    /// Gives tasks that begin now `limit` of time.
+    /// Gives `limit` of time to tasks that start now.
     pub fn new(limit: Duration, tasks: Tasks) -> Self {
         let now = Instant::now();
         Self { limit, tasks, begin: now, end: now + limit, seen: now, had: Duration::ZERO, passed: Duration::ZERO }
     }
 
-    /// Gives the same tasks, which have run before, `limit` of time from now on.
+    /// Gives the same tasks, which have already run, `limit` of time from now on.
     pub fn renew(&mut self, limit: Duration) {
         *self = Self { had: Share::of(self.tasks).had, ..Self::new(limit, self.tasks) };
     }
 
-    /// How much time was given.
+    /// The limit.
     pub fn limit(&self) -> Duration {
         self.limit
     }
 
-    /// How long ago it was given.
+    /// Wall time since the start.
     pub fn age(&self) -> Duration {
         self.begin.elapsed()
     }
 
-    /// How long there is no need to ask again.
+    /// How long [`is_over`](Self::is_over) stays false for sure.
     pub fn left(&self) -> Duration {
         self.end.saturating_duration_since(Instant::now())
     }
 
-    /// Whether it has come to its end.
+    /// Whether the time is used up.
     pub fn is_over(&mut self) -> bool {
         let now = Instant::now();
         if now < self.end {
@@ -76,7 +75,7 @@ impl Patience {
         self.count(now - self.seen, share);
         self.seen = now;
         let left = self.limit.saturating_sub(self.passed);
-        // What is left of a task that has a CPU nearly all the time is not worth another look.
+        // A remainder this small is not worth another check.
         if left < self.limit / 10 || now - self.begin >= self.limit * MOST {
             return true;
         }
@@ -91,12 +90,12 @@ impl Patience {
     }
 }
 
-/// What tasks had of the CPUs.
+/// Share of the CPUs that tasks had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Share {
-    /// How long they ran, with those of their children that they waited for.
+    /// Their CPU time, including reaped children.
     had: Duration,
-    /// Whether one of them has a CPU or waits for one.
+    /// Whether one of them is runnable.
     wants_to_run: bool,
 }
 
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_runs_is_seen_to() {
+    fn a_running_process_is_seen_as_runnable() {
         let mut child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().expect("a shell");
         let pid = Pid::from_raw(child.id() as i32);
         let mut share = Share::of(Tasks::From(pid));

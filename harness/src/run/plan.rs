@@ -1,4 +1,4 @@
-//! What is run, in which order, and what is left out and why.
+//! What runs, in which order, and what is skipped and why.
 
 use crate::case::Item;
 use crate::case::needs::Unmet;
@@ -7,7 +7,7 @@ use crate::place::facts::Facts;
 use crate::suite::Suite;
 use crate::verdict::judge::{Status, Verdict};
 
-/// Which of the cases a user asked for.
+/// The cases that a user asked for.
 ///
 /// ```
 /// use harness::case::test::Tier;
@@ -19,7 +19,7 @@ use crate::verdict::judge::{Status, Verdict};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// Names must contain one of these; none given means all.
+    /// Names must contain one of these; empty means all.
     pub filters: Vec<String>,
     /// Filters are whole names.
     pub exact: bool,
@@ -39,8 +39,8 @@ impl Selection {
         if self.exact { name == filter } else { name.contains(filter) }
     }
 
-    /// Whether a case of this name, which is part of the tiers from `from` on, runs in `tier`. One
-    /// that is named in whole runs in every tier.
+    /// Whether a case of this name, which belongs to the tiers from `from` on, runs in `tier`. A case given by its full
+    /// name runs in every tier.
     pub fn reaches(&self, name: &str, from: Tier, tier: Tier) -> bool {
         from <= tier || self.filters.iter().any(|filter| name == filter)
     }
@@ -51,12 +51,12 @@ impl Selection {
 pub struct Planned {
     /// What to run.
     pub item: Item,
-    /// The verdict, where it is known without running: a need is not met.
+    /// The verdict, if it is known without running: a need is not met.
     pub verdict: Option<Verdict>,
 }
 
-/// Decides for each item whether it can run here. If a feature is missing that the kernel's configuration promises,
-/// its cases are broken rather than skipped: a skip that nobody expects is a hole in the proof.
+/// Decides for each item whether it can run here. If a feature is missing that the kernel's configuration promises, its
+/// cases are broken rather than skipped: a skip that nobody expects is a hole in the proof.
 pub fn plan(suite: &Suite, items: Vec<Item>, facts: &Facts, may_disturb_host: bool) -> Vec<Planned> {
     items
         .into_iter()

@@ -1,7 +1,7 @@
-//! A run: facts, plan, several supervisors as processes, and the events that come of it.
+//! A run: facts, plan, supervisor processes, and the resulting events.
 //!
-//! The process that calls [`run`] must be single-threaded while it runs: it forks the supervisors,
-//! which fork the cases. It only reads and judges what they send.
+//! The process that calls [`run`] must be single-threaded: it forks the supervisors, which fork the cases. It only
+//! reads and judges what they send.
 
 mod crew;
 mod options;
@@ -39,10 +39,10 @@ use signals::Signals;
 use wire::{Job, receive_observation, send_job};
 use worker::Worker;
 
-/// Runs the items and sends what happens to `sink`.
+/// Runs the items and sends events to `sink`.
 ///
 /// # Errors
-/// See [`RunError`]; everything that was started is gone by then.
+/// See [`RunError`]; everything that was started is cleaned up.
 pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<RunEnd, RunError> {
     let start = Instant::now();
     let signals = Signals::block()?;
@@ -58,7 +58,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         let verdict = verdict.or_else(|| left_out(&item));
         Entry { item, verdict, attempts: Vec::new(), asked: 0, reported: false }
     });
-    // Only a run without a sandbox needs a directory that the host sees.
+    // Only a run without a sandbox needs a directory on the host.
     let directory = match facts.sandbox {
         Sandbox::None { .. } => Some(tempfile::Builder::new().prefix(&format!("{}-", options.suite.name)).tempdir()?),
         _ => None,
@@ -95,10 +95,10 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
     Ok(RunEnd { counts, interrupted })
 }
 
-/// How often a run says that it goes on, for whoever asked for that.
+/// Interval of heartbeat events.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// How many jobs a supervisor holds, so that it need not wait for the next one.
+/// How many jobs a supervisor is given, so that it need not wait for the next one.
 const JOBS_AHEAD: usize = 2;
 
 /// A case of the plan, and how far the run has come with it.
@@ -133,7 +133,7 @@ struct Run<'a, 's> {
 }
 
 impl Run<'_, '_> {
-    /// Runs everything; gives the signal that interrupted it, if one did.
+    /// Runs everything; returns the signal that interrupted it, if one did.
     fn work(&mut self, signals: &Signals) -> Result<Option<i32>, RunError> {
         let to_run = (0..self.entries.len()).filter(|&index| self.entries[index].verdict.is_none());
         let (alone, together): (Vec<_>, Vec<_>) =
@@ -145,11 +145,11 @@ impl Run<'_, '_> {
         };
         let wanted = (self.options.jobs.max(1) as usize).min(most);
         let added = (0..wanted).try_for_each(|_| self.add_worker());
-        // Told while the supervisors make their sandboxes.
-        self.tell_start()?;
+        // Reported while the supervisors make their sandboxes.
+        self.report_start()?;
         added?;
         self.report_finished()?;
-        // What changes global state, or measures it, runs when nothing else does, one at a time.
+        // Cases that change or measure global state run alone, one at a time.
         let parts = [(together, JOBS_AHEAD, wanted), (alone, 1, 1)];
         let shares = parts.iter().filter(|(cases, ..)| !cases.is_empty()).count() as u32;
         for (cases, ahead, width) in parts {
@@ -161,7 +161,7 @@ impl Run<'_, '_> {
             let mut round = 0;
             loop {
                 if self.failed && self.options.until_failure {
-                    // Whoever had a turn already keeps it.
+                    // Only repetitions are dropped: each case runs once.
                     for job in queue.drain(..).filter(|job: &Job| job.repetition > 0) {
                         self.entries[job.index as usize].asked -= 1;
                     }
@@ -190,7 +190,7 @@ impl Run<'_, '_> {
         Ok(None)
     }
 
-    fn tell_start(&mut self) -> io::Result<()> {
+    fn report_start(&mut self) -> io::Result<()> {
         (self.sink)(&Event::RunStarted {
             program: self.options.program.clone(),
             facts: Box::new(self.setting.facts.clone()),
@@ -202,19 +202,19 @@ impl Run<'_, '_> {
         })
     }
 
-    /// Whether cases are run until time or a failure says to stop.
+    /// Whether cases are repeated until a time limit or a failure.
     fn runs_on(&self) -> bool {
         self.options.duration.is_some() || self.options.until_failure
     }
 
-    /// Whether there is to be another run of each.
+    /// Whether to run each case once more.
     fn goes_on(&self, end: Option<Instant>) -> bool {
         self.runs_on() && !(self.failed && self.options.until_failure) && end.is_none_or(|end| Instant::now() < end)
     }
 
     fn assign(&mut self, queue: &mut VecDeque<Job>, ahead: usize, width: usize) -> Result<(), RunError> {
-        // Each gets one before any gets a second, and nothing waits behind a long one while another
-        // supervisor has nothing to do.
+        // Each supervisor gets one job before any gets a second, and no job waits behind a long one while another
+        // supervisor is idle.
         for depth in 0..ahead {
             for at in 0..width.min(self.workers.len()) {
                 let Some(&job) = queue.front() else {
@@ -227,7 +227,7 @@ impl Run<'_, '_> {
                 }
                 queue.pop_front();
                 let worker = &mut self.workers[at];
-                // A supervisor that is gone is noticed when its answer is read.
+                // A dead supervisor is noticed when its answer is read.
                 let _ = send_job(&mut worker.stream, job);
                 worker.jobs.push_back(job);
                 if worker.jobs.len() == 1 {
@@ -238,7 +238,7 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Whether it takes longer than it costs to wait for the next job.
+    /// Whether a job takes longer than waiting for the next one.
     fn is_long(&self, job: Job) -> bool {
         let item = &self.entries[job.index as usize].item;
         (item.case.work)(self.options.tier) > 1
@@ -266,10 +266,10 @@ impl Run<'_, '_> {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(io::Error::from(errno).into()),
             }
-            // Not only when nothing came: repetitions of a case come without an event.
+            // Also when answers arrive: repetitions of a case send no event.
             if self.options.heartbeat && self.last_alive.elapsed() >= HEARTBEAT {
                 (self.sink)(&Event::Alive)?;
-                tell_progress(&self.workers, self.sink)?;
+                report_progress(&self.workers, self.sink)?;
                 self.last_alive = Instant::now();
             }
             (0..fds.len()).filter(|&at| polled[at].revents().is_some_and(|events| !events.is_empty())).collect()
@@ -277,7 +277,7 @@ impl Run<'_, '_> {
         if let Some(signal) = signals.pending() {
             return Ok(Some(signal));
         }
-        // From the back, since a lost supervisor is taken out of the list.
+        // From the back, since a dead supervisor is removed from the list.
         for at in ready.into_iter().rev() {
             self.take_answer(at, queue)?;
         }
@@ -307,7 +307,7 @@ impl Run<'_, '_> {
                 verdict.notes.push(format!("repetition {}: --seed {seed} repeats it", job.repetition + 1));
             }
         } else if job.repetition > 0 {
-            // Those of the first will do.
+            // The notes of the first repetition suffice.
             verdict.notes.clear();
         }
         if let Some(next) = self.workers.get(at).and_then(|worker| worker.jobs.front()).copied() {
@@ -329,8 +329,8 @@ impl Run<'_, '_> {
     }
 }
 
-/// Tells how far the long ones of the running cases have come.
-fn tell_progress(workers: &[Worker], sink: &mut Sink) -> io::Result<()> {
+/// Reports the progress of running cases that publish it.
+fn report_progress(workers: &[Worker], sink: &mut Sink) -> io::Result<()> {
     for worker in workers {
         if let (Some(job), Some((done, total))) = (worker.jobs.front(), worker.log.progress()) {
             sink(&Event::Progress { index: job.index as usize, repetition: job.repetition, done, total })?;

@@ -1,28 +1,28 @@
-//! What a file `stat` of /proc says of a task (proc_pid_stat(5)).
+//! The file `stat` of a task in /proc (proc_pid_stat(5)).
 
 use std::fs;
 use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
 
-/// What is asked of it here.
+/// The fields used here.
 pub(crate) struct Stat {
     /// R, S, D and so on.
     pub state: String,
     /// The process ID of the parent.
     pub parent: i32,
-    /// How long it ran, with those of its children that it waited for.
+    /// CPU time, including reaped children.
     pub ran: Duration,
 }
 
 impl Stat {
-    /// Reads it; none when there is no such task, or /proc is not mounted.
+    /// Reads it; none if there is no such task, or /proc is not mounted.
     pub fn read(task: &str) -> Option<Self> {
         Self::parse(&fs::read_to_string(format!("{task}/stat")).ok()?)
     }
 
     fn parse(text: &str) -> Option<Self> {
-        // The command, in parentheses, may hold anything. After it come the fields from the third on.
+        // The command, in parentheses, may contain anything. The third field follows it.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
         let ticks = number(14)? + number(15)? + number(16)? + number(17)?;
@@ -35,7 +35,7 @@ impl Stat {
     }
 }
 
-/// The names in a directory that are numbers: of processes in /proc, of threads in `task`.
+/// The numeric names in a directory: processes in /proc, threads in `task`.
 pub(crate) fn numbers(directory: &str) -> Vec<i32> {
     fs::read_dir(directory)
         .into_iter()

@@ -1,8 +1,8 @@
-//! What a case's tasks write down, and the shared memory they write it to.
+//! What the tasks of a case record, and the shared memory they record it in.
 //!
-//! The log is an anonymous `MAP_SHARED` mapping made by the supervisor before it forks. A task
-//! that lost its file descriptors, its credentials, its mount or network namespace can still write
-//! to it, and so can grandchildren, threads and tasks that share the case's memory.
+//! The log is an anonymous `MAP_SHARED` mapping made by the supervisor before it forks. A task that has lost its file
+//! descriptors, credentials, mount or network namespace can still write to it, and so can grandchildren, threads and
+//! tasks that share the case's memory.
 
 use std::io;
 use std::ptr::NonNull;
@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// A place in a case's source.
+/// A line of source code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct At {
-    /// Path of the file as the compiler was given it, relative to the workspace.
+    /// Path of the file, relative to the workspace.
     pub file: String,
     /// Line, counted from 1.
     pub line: u32,
@@ -31,37 +31,37 @@ impl std::fmt::Display for At {
     }
 }
 
-/// A judgement of the kernel that came out against it.
+/// A check that the kernel failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedCheck {
-    /// The call, as one would write it in C.
+    /// The call as written in C.
     pub call: String,
-    /// What a conforming kernel gives.
+    /// What a conforming kernel does.
     pub expected: String,
-    /// What this kernel gave.
+    /// What this kernel did.
     pub actual: String,
     /// The requirement it contradicts (an ID of the catalogue), or several, comma-separated.
     pub requirement: String,
-    /// Which of the case's tasks saw it, when it was not the case's first.
+    /// Name of the task that made the check; none for the case's first task.
     pub task: Option<String>,
-    /// Where the check stands.
+    /// Where the check is in the source.
     pub at: At,
 }
 
-/// One thing a task of a case wrote down.
+/// One record of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
-    /// A check failed: the kernel does not do what it should.
+    /// A check failed.
     Failed(FailedCheck),
-    /// A step that has to work before anything can be judged did not.
+    /// A step failed that must succeed before anything can be judged.
     SetupFailed {
-        /// The step, as one would write it in C.
+        /// The step as written in C.
         call: String,
-        /// What came of it.
+        /// Its result.
         actual: String,
-        /// Which task, when it was not the case's first.
+        /// Name of the task; none for the case's first task.
         task: Option<String>,
-        /// Where the step stands.
+        /// Where the step is in the source.
         at: At,
     },
     /// The case found that it cannot run here.
@@ -74,19 +74,19 @@ pub enum Record {
         /// The panic's message and place.
         message: String,
     },
-    /// Something a reader of the verdict may want to know.
+    /// Information for the reader of the verdict.
     Note {
         /// The text, one line.
         text: String,
     },
 }
 
-/// Everything one run of a case wrote down.
+/// Everything recorded by one run of a case.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Records {
     /// How many checks were made, passed or not.
     pub checks: u32,
-    /// Whether the case's body came to its end (the final record).
+    /// Whether the body completed (the final record).
     pub finished: bool,
     /// Records in the order they were written.
     pub records: Vec<Record>,
@@ -154,12 +154,12 @@ impl RecordLog {
     }
 
     fn header(&self) -> &Header {
-        // SAFETY: the mapping is page-aligned, never unmapped by us, and starts with a header of
-        // atomics, for which any bit pattern is valid.
+        // SAFETY: the mapping is page-aligned, never unmapped by us, and starts with a header of atomics, for which any
+        // bit pattern is valid.
         unsafe { self.base.cast().as_ref() }
     }
 
-    /// Forgets what the last case wrote.
+    /// Discards what the last case wrote.
     pub(crate) fn clear(&self) {
         let header = self.header();
         header.checks.store(0, Ordering::Relaxed);
@@ -184,7 +184,7 @@ impl RecordLog {
         self.header().total.store(total, Ordering::Relaxed);
     }
 
-    /// How far a long case says it has come: done, and of how much; none if it says nothing.
+    /// Progress that a long case published: done and total; none if it published nothing.
     pub(crate) fn progress(&self) -> Option<(u32, u32)> {
         let total = self.header().total.load(Ordering::Relaxed);
         let done = self.header().done.load(Ordering::Relaxed);
@@ -204,12 +204,12 @@ impl RecordLog {
         unsafe { self.base.as_ptr().add(size_of::<Header>() + offset) }
     }
 
-    /// How much is written, for [`rewind`](Self::rewind).
+    /// Current end of the log, for [`rewind`](Self::rewind).
     pub(crate) fn mark(&self) -> u32 {
         self.header().used.load(Ordering::Acquire)
     }
 
-    /// Forgets the records written since the mark. Nobody may be writing.
+    /// Discards the records written since the mark. Nobody may be writing.
     pub(crate) fn rewind(&self, mark: u32) {
         self.header().used.store(mark, Ordering::Release);
     }
@@ -228,8 +228,8 @@ impl RecordLog {
             header.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        // SAFETY: the bytes from `offset` for `size` were reserved for this writer alone, lie in
-        // the mapping, and are 4-aligned since every size is a multiple of 8.
+        // SAFETY: the bytes from `offset` for `size` were reserved for this writer alone, lie in the mapping, and are
+        // 4-aligned since every size is a multiple of 8.
         unsafe {
             let head = &*self.at(offset).cast::<RecordHead>();
             head.state.store(UNREADY, Ordering::Relaxed);
@@ -240,9 +240,8 @@ impl RecordLog {
         }
     }
 
-    /// Reads what was written since the last [`clear`](Self::clear). The writers may be dead or
-    /// may have scribbled over the log: whatever does not parse ends the reading and counts as
-    /// one dropped record.
+    /// Reads what was written since the last [`clear`](Self::clear). The writers may be dead or may have scribbled over
+    /// the log: what does not parse counts as one dropped record, and a head that makes no sense ends the reading.
     pub(crate) fn read(&self) -> Records {
         let header = self.header();
         let capacity = LOG_SIZE - size_of::<Header>();
@@ -260,8 +259,8 @@ impl RecordLog {
                 break;
             }
             if head.state.load(Ordering::Acquire) == READY {
-                // SAFETY: in the mapping; the writer is done with it. Copied before it is parsed,
-                // since a wild writer could still change it.
+                // SAFETY: in the mapping; the writer is done with it. Copied before it is parsed, since a wild writer
+                // could still change it.
                 let bytes = unsafe { std::slice::from_raw_parts(self.at(body), length) }.to_vec();
                 match serde_json::from_slice(&bytes) {
                     Ok(record) => records.push(record),

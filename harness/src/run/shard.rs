@@ -1,4 +1,4 @@
-//! A run in several parts, on several machines: which cases belong to which part.
+//! Splits a run into parts for several machines.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -25,7 +25,7 @@ pub struct Shard {
     pub of: u32,
 }
 
-/// A shard, and how many cases all of them have together.
+/// A shard, and how many cases all shards have together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Which part.
@@ -58,8 +58,8 @@ impl FromStr for Shard {
 }
 
 impl Shard {
-    /// The cases of this shard, in the order of the plan. The heaviest are dealt out first, each to
-    /// the shard that has the least so far: the same list gives the same shards everywhere.
+    /// The cases of this shard, in the order of the plan. The heaviest are assigned first, each to the shard with the
+    /// least work so far: the same list gives the same shards everywhere.
     pub fn of(self, items: Vec<Item>, tier: Tier) -> Vec<Item> {
         let work: Vec<u32> = items.iter().map(|item| (item.case.work)(tier)).collect();
         let owners = owners(&work, self.of);

@@ -1,15 +1,15 @@
-//! What a kernel prints when it is unwell, told from what it prints when it is not.
+//! Recognises kernel messages that report a failure of the kernel.
 
 use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
 use serde::{Deserialize, Serialize};
 
-/// The kinds of kernel message that mean the kernel is unwell.
+/// Kinds of kernel message that report a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SplatKind {
-    /// The kernel gave up.
+    /// Kernel panic.
     Panic,
     /// A fault in kernel mode.
     Oops,
@@ -77,14 +77,13 @@ const PATTERNS: &[(SplatKind, &[&str])] = &[
     (SplatKind::OutOfMemory, &["Memory cgroup out of memory: "]),
 ];
 
-/// The first fragments of all patterns, which few lines have: a flooded console is looked through in
-/// one pass.
+/// The first fragments of all patterns. Few lines have one, so that a console of 100 MB is searched in one pass.
 static FIRST: LazyLock<AhoCorasick> = LazyLock::new(|| {
     let fragments = PATTERNS.iter().map(|(_, fragments)| fragments[0]);
     AhoCorasick::new(fragments).expect("few short patterns fit")
 });
 
-/// Says what kind of splat a line of the kernel's log begins, if any.
+/// The kind of splat that a line of the kernel log starts, if any.
 pub fn recognise(line: &str) -> Option<SplatKind> {
     if !FIRST.is_match(line) {
         return None;
@@ -105,7 +104,7 @@ pub fn recognise(line: &str) -> Option<SplatKind> {
         .filter(|kind| !is_harmless(*kind, line))
 }
 
-/// Lines that look like a splat and are none.
+/// Whether a line only looks like a splat.
 fn is_harmless(kind: SplatKind, line: &str) -> bool {
     match kind {
         // "general protection fault" of a user program ("traps: x[1] general protection fault ip:…").

@@ -1,4 +1,4 @@
-//! The supervisor's side of one case: fork it, watch over it, and say how it ended.
+//! The supervisor's side of one case: forks it, watches it, and observes how it ends.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -39,27 +39,27 @@ pub enum Ending {
     TimedOut {
         /// The deadline.
         after: Duration,
-        /// Where it stood, as far as /proc says.
+        /// Where it hung, according to /proc.
         hints: Vec<String>,
     },
-    /// It ran past its deadline and not even SIGKILL ended it.
+    /// It ran past its deadline and survived SIGKILL.
     Unkillable {
         /// The deadline.
         after: Duration,
-        /// Where it stood, as far as /proc says.
+        /// Where it hung, according to /proc.
         hints: Vec<String>,
     },
-    /// The supervisor itself was lost while the case ran.
+    /// The supervisor died while the case ran.
     SupervisorLost {
         /// How the supervisor ended.
         how: String,
     },
 }
 
-/// All that is known of one run of a case; the input of [`judge`](crate::verdict::judge::judge).
+/// Everything observed in one run of a case; the input of [`judge`](crate::verdict::judge::judge).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
-    /// What its tasks wrote down.
+    /// What its tasks recorded.
     pub records: Records,
     /// How its process ended.
     pub ending: Ending,
@@ -73,14 +73,14 @@ pub struct Observation {
     pub duration: Duration,
 }
 
-/// How much of what a case printed is kept.
+/// How many bytes of output are kept.
 const OUTPUT_KEPT: u64 = 16 * 1024;
-/// Ceiling for any file a case writes, among them its output. More ends it with SIGXFSZ.
+/// Size limit in bytes for each file a case writes, including its output. SIGXFSZ kills a case that exceeds it.
 const FILE_SIZE_LIMIT: u64 = 64 * 1024 * 1024;
-/// How long a killed case gets to vanish.
+/// How long to wait for a killed case to die.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Runs cases one after the other, each in a child of its own. Lives in a single-threaded process.
+/// Runs cases one after the other, each in its own child of a single-threaded process.
 #[derive(Debug)]
 pub struct Supervisor {
     setting: Arc<Setting>,
@@ -90,15 +90,14 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Prepares the process at hand to be a supervisor: standard input from /dev/null, output to
-    /// memory, orphans adopted, file sizes limited.
+    /// Makes this process a supervisor: standard input from /dev/null, output to memory, child subreaper, limited file
+    /// sizes.
     ///
     /// # Errors
-    /// A step did not work; the text names it.
+    /// A step failed; the text names it.
     pub fn start(setting: Setting, log: RecordLog, own_ipc: bool) -> io::Result<Self> {
         match crate::run::leftovers::become_subreaper() {
-            // gVisor has no subreapers: what a case leaves behind goes to process 1 there and is
-            // not found.
+            // gVisor has no subreapers: process 1 adopts leaked processes there, and they are not found.
             Ok(()) | Err(Errno::EINVAL) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -152,7 +151,7 @@ impl Supervisor {
     }
 }
 
-/// Points standard output and error at a memory file that is looked at after each case.
+/// Redirects standard output and error to a memory file, which is read after each case.
 fn capture_output() -> io::Result<File> {
     let null = File::open("/dev/null")?;
     // SAFETY: memfd_create copies the name; the descriptor it gives is ours alone.
@@ -160,7 +159,7 @@ fn capture_output() -> io::Result<File> {
         let fd = libc::memfd_create(c"output".as_ptr(), libc::MFD_CLOEXEC);
         File::from(OwnedFd::from_raw_fd(Errno::result(fd)?))
     };
-    // Cases and their children write from several processes: none may overwrite the other.
+    // Several processes write to it: none may overwrite the other.
     nix::fcntl::fcntl(&output, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_APPEND))?;
     for (from, to) in [(null.as_raw_fd(), 0), (output.as_raw_fd(), 1), (output.as_raw_fd(), 2)] {
         // SAFETY: dup2 onto the standard descriptors, which nothing in a supervisor owns.
@@ -171,7 +170,7 @@ fn capture_output() -> io::Result<File> {
 
 /// Waits for a case's process until its deadline, then kills its process group.
 fn watch(child: Pid, deadline: Duration) -> Ending {
-    // Also done by the child: whoever comes first, the group exists before anyone is killed.
+    // The child does the same: whoever is first, the group exists before it is killed.
     let _ = nix::unistd::setpgid(child, child);
     let pidfd = pidfd_open(child);
     let mut patience = Patience::new(deadline, Tasks::Descendants);
@@ -197,7 +196,7 @@ fn pidfd_open(pid: Pid) -> Option<OwnedFd> {
     }
 }
 
-/// Whether the child is dead before `patience` has passed.
+/// Whether the child dies before `patience` has passed.
 fn wait_until_dead(child: Pid, pidfd: Option<&OwnedFd>, patience: Duration) -> bool {
     let end = Instant::now() + patience;
     loop {
@@ -212,7 +211,7 @@ fn wait_until_dead(child: Pid, pidfd: Option<&OwnedFd>, patience: Duration) -> b
                 Err(_) => continue,
             }
         }
-        // A kernel or sandbox without pidfd: look again and again, which is slower only here.
+        // Without pidfd_open(2): poll.
         let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         match nix::sys::wait::waitid(nix::sys::wait::Id::Pid(child), peek) {
             Ok(WaitStatus::StillAlive) if left.is_zero() => return false,
@@ -243,8 +242,8 @@ pub(crate) fn save_globals(suite: &Suite, needs: Needs) -> Vec<(Global, String)>
     needs.disturbed(suite).filter_map(value).collect()
 }
 
-/// Puts global settings back. That a case left one changed is no leak, since the case may have
-/// been killed; that it cannot be put back is.
+/// Restores global settings. A setting that a case left changed is no leak, since the case may have been killed; one
+/// that cannot be restored is.
 pub(crate) fn restore_globals(kept: &[(Global, String)]) -> Vec<Leak> {
     kept.iter()
         .filter(|(global, value)| std::fs::read_to_string(global.path()).ok().as_ref() != Some(value))
@@ -252,7 +251,7 @@ pub(crate) fn restore_globals(kept: &[(Global, String)]) -> Vec<Leak> {
             let error = std::fs::write(global.path(), value).err()?;
             Some(Leak {
                 kind: LeakKind::Setting,
-                what: format!("{} cannot be set back to {}: {error}", global.path(), value.trim()),
+                what: format!("{} cannot be restored to {}: {error}", global.path(), value.trim()),
             })
         })
         .collect()

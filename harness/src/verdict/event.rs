@@ -1,4 +1,4 @@
-//! Events: the only door between running and reporting.
+//! Events: the only interface between running and reporting.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::run::shard::Part;
 use crate::verdict::judge::Verdict;
 use crate::verdict::outcome::{Counts, Outcome};
 
-/// What is said of a case before it runs.
+/// A case as reports show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaseInfo {
     /// Its full name, unique in the plan.
@@ -20,9 +20,9 @@ pub struct CaseInfo {
     pub about: Cow<'static, str>,
     /// The requirements it proves.
     pub proves: Vec<Cow<'static, str>>,
-    /// Where they come from.
+    /// Source of the requirements.
     pub source: Cow<'static, str>,
-    /// How much work it is, by tier, as [`Case::work`](crate::case::Case::work) has it.
+    /// Its [work](crate::case::Case::work) by tier.
     #[serde(skip)]
     pub work: [u32; 3],
 }
@@ -39,21 +39,21 @@ impl From<&Item> for CaseInfo {
     }
 }
 
-/// Something that happened in a run, in the order it happened.
+/// Something that happened in a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The first event: what will be run, where, and what reproduces it.
+    /// The first event: what will run, where, and what reproduces it.
     RunStarted {
-        /// Version of this program.
+        /// Name and version of this program.
         program: String,
-        /// What is known of the kernel and the place.
+        /// Facts about the kernel and the place.
         facts: Box<Facts>,
         /// The cases, in the order of the plan.
         plan: Vec<CaseInfo>,
-        /// What random draws start from.
+        /// Random seed.
         seed: u64,
-        /// How much of large spaces is looked at.
+        /// How much of large spaces is covered.
         tier: Tier,
         /// How often each case is run.
         repeat: u32,
@@ -72,29 +72,28 @@ pub enum Event {
         index: usize,
         /// The verdict.
         verdict: Box<Verdict>,
-        /// The verdict in the light of what is known.
+        /// The verdict compared with documented bugs.
         outcome: Outcome,
     },
-    /// The run goes on. Sent once a second where somebody must be able to tell a long case from a
-    /// machine that hangs.
+    /// Heartbeat, sent once a second to a runner that must tell a long case from a machine that hangs.
     Alive,
-    /// How far a long case has come. Sent when somebody watches.
+    /// Progress of a long case. Sent with heartbeats.
     Progress {
         /// Its place in the plan, from 0.
         index: usize,
-        /// How many times it had been run before.
+        /// Which repetition, from 0.
         repetition: u32,
-        /// How much of it is done.
+        /// How much is done.
         done: u32,
-        /// … and of how much.
+        /// Out of how much.
         total: u32,
     },
-    /// Something to tell that belongs to no case.
+    /// A remark that belongs to no case.
     Remark {
         /// One line.
         text: String,
     },
-    /// Nothing more can be said.
+    /// The run was given up.
     BailedOut {
         /// Why, in one sentence.
         why: String,

@@ -1,4 +1,4 @@
-//! From what was observed to a verdict: a pure function, tested by a table.
+//! From an observation to a verdict: a pure function, tested by a table.
 
 use std::time::Duration;
 
@@ -92,8 +92,7 @@ impl Verdict {
 /// How the reason of such a verdict begins. Readers of results know it.
 const NOT_RUN: &str = "not run: ";
 
-/// Judges one run of a case. Guilty until proven: without a final record and at least one check
-/// there is no pass.
+/// Judges one run of a case. Guilty until proven: without a final record and at least one check there is no pass.
 pub fn judge(observation: &Observation) -> Verdict {
     let records = &observation.records;
     let mut failed = Vec::new();

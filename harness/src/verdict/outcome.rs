@@ -1,49 +1,49 @@
-//! A verdict judged against what is known: a documented kernel bug is no news, its absence is.
+//! A verdict compared with the documented bugs of the kernel.
 
 use serde::{Deserialize, Serialize};
 
 use crate::place::facts::Version;
 use crate::verdict::judge::{Status, Verdict};
 
-/// A documented bug of some kernels, which a case finds.
+/// A documented bug of some kernels that a case finds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KnownBug {
-    /// The requirement that such a kernel does not meet.
+    /// The requirement that these kernels violate.
     pub requirement: String,
-    /// The names of the cases whose failure it excuses; none means that such a kernel does not conform.
+    /// The cases whose failure it excuses; empty means that these kernels do not conform.
     pub cases: Vec<String>,
-    /// Ranges of releases that have it: from the first (inclusive) to the second (exclusive).
+    /// Affected releases: from the first (inclusive) to the second (exclusive).
     pub affected: Vec<(Version, Version)>,
-    /// What is seen, in one line.
+    /// The symptom, in one line.
     pub seen: String,
     /// The fixing commit or the report.
     pub reference: String,
 }
 
 impl KnownBug {
-    /// Whether the bug is to be expected of this case on this kernel.
+    /// Whether this case is expected to find the bug on this kernel.
     pub fn applies(&self, case: &str, version: Version) -> bool {
         self.cases.iter().any(|name| name == case)
             && self.affected.iter().any(|(first, beyond)| *first <= version && version < *beyond)
     }
 
-    /// The one of these bugs that is to be expected of this case on this kernel.
+    /// The bug that this case is expected to find on this kernel.
     pub fn expected<'b>(bugs: &'b [KnownBug], case: &str, version: Version) -> Option<&'b KnownBug> {
         bugs.iter().find(|bug| bug.applies(case, version))
     }
 
-    /// The bug in one line, as directives quote it.
+    /// The bug in one line, for directives.
     pub fn text(&self) -> String {
         format!("known kernel bug {}: {} ({})", self.requirement, self.seen, self.reference)
     }
 }
 
-/// A verdict, seen in the light of what is known of this kernel.
+/// A verdict compared with the documented bugs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    /// The verdict stands as it is.
+    /// The verdict stands.
     AsJudged,
     /// It failed as documented.
     KnownBug {
@@ -57,12 +57,12 @@ pub enum Outcome {
     },
 }
 
-/// Judges a verdict against the bug that is documented for its case on this kernel, if any.
+/// Compares a verdict with the bug that is documented for its case on this kernel, if any.
 pub fn expect(verdict: &Verdict, bug: Option<&KnownBug>) -> Outcome {
     let Some(bug) = bug else {
         return Outcome::AsJudged;
     };
-    // Only the documented failure is excused: any other requirement that fails is news.
+    // Only the documented failure is excused.
     let only_this =
         !verdict.failed.is_empty() && verdict.failed.iter().all(|check| check.requirement == bug.requirement);
     match verdict.status {
@@ -72,10 +72,10 @@ pub fn expect(verdict: &Verdict, bug: Option<&KnownBug>) -> Outcome {
     }
 }
 
-/// How many cases came out how.
+/// Number of cases by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Passed as they should.
+    /// Passed as expected.
     pub passed: u32,
     /// Failed, and not as documented.
     pub failed: u32,
@@ -83,9 +83,9 @@ pub struct Counts {
     pub timed_out: u32,
     /// Failed as documented.
     pub known_bugs: u32,
-    /// Passed against a documented bug.
+    /// Passed although a bug is documented.
     pub unexpected_passes: u32,
-    /// Nothing could be said.
+    /// Inconclusive.
     pub broken: u32,
     /// Could not run here.
     pub skipped: u32,
@@ -106,7 +106,7 @@ impl Counts {
         *count += 1;
     }
 
-    /// Whether the run ends well, and with what exit status if it was not interrupted.
+    /// The exit status of a run that was not interrupted; `strict` counts skips and known bugs as failures.
     pub fn exit_status(&self, strict: bool) -> ExitStatus {
         let excused = if strict { self.known_bugs + self.skipped } else { 0 };
         if self.failed + self.timed_out + self.unexpected_passes + excused > 0 {
@@ -126,7 +126,7 @@ pub enum ExitStatus {
     Conforms,
     /// The kernel does not conform.
     DoesNotConform,
-    /// Nothing can be said of the kernel; `git bisect run` skips such a commit.
+    /// Inconclusive; `git bisect run` skips such a commit.
     NothingToSay,
     /// The command line or an input file is wrong; `git bisect run` stops.
     Usage,

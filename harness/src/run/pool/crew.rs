@@ -1,4 +1,4 @@
-//! The supervisors of a run: started, replaced when one is lost, and ended.
+//! Starts, replaces and stops the supervisors of a run.
 
 use std::collections::VecDeque;
 use std::os::unix::net::UnixStream;
@@ -24,7 +24,7 @@ impl Run<'_, '_> {
         let pid = sandbox::fork_into(sandbox).map_err(|errno| failed(format!("{errno:?}")))?;
         if pid.as_raw() == 0 {
             drop(ours);
-            // The other supervisors' ends would keep them from noticing that we are gone.
+            // With their sockets open here, the other supervisors would not notice that the parent died.
             self.workers.clear();
             let status = serve(theirs, &self.entries, &self.setting, self.options, log, ids);
             // SAFETY: ends the supervisor without the parent's exit handlers.
@@ -34,8 +34,8 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// A supervisor died: whatever it left is removed, another takes its place, and its jobs go
-    /// back to the queue but for the one it ran.
+    /// Replaces a supervisor that died: cleans up after it, starts another one, and requeues its jobs, except the one
+    /// that it was running. Returns that job and how the supervisor ended.
     pub(super) fn replace_worker(&mut self, at: usize, queue: &mut VecDeque<Job>) -> Result<(Job, String), RunError> {
         let mut worker = self.workers.remove(at);
         let _ = kill(worker.pid, Signal::SIGKILL);

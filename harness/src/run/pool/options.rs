@@ -1,4 +1,4 @@
-//! How a run is to be done, how it ended, and what makes one impossible.
+//! Options of a run, its result, and its errors.
 
 use std::io;
 use std::time::Duration;
@@ -10,50 +10,50 @@ use crate::suite::Suite;
 use crate::verdict::event::Event;
 use crate::verdict::outcome::{Counts, KnownBug};
 
-/// How many cases run at the same time where nobody says so: two for each CPU, since making and
-/// leaving namespaces is waiting for the kernel's grace periods half of the time.
+/// Default number of supervisors: two for each CPU, since making and leaving namespaces waits for RCU grace periods
+/// half of the time.
 pub fn usual_jobs(cpus: u32) -> u32 {
     cpus.saturating_mul(2)
 }
 
-/// How a run is to be done.
+/// Options of a run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
     /// The suite that the cases belong to.
     pub suite: &'static Suite,
-    /// What is reported as the program's version.
+    /// Name and version of the program, for reports.
     pub program: String,
-    /// What random draws start from.
+    /// Random seed.
     pub seed: u64,
-    /// How much of large spaces to look at.
+    /// How much of large spaces to cover.
     pub tier: Tier,
     /// How often to run each case; at least once.
     pub repeat: u32,
-    /// Run the cases again and again for so long, beyond `repeat` times.
+    /// Repeat the cases for this long, beyond `repeat` times.
     pub duration: Option<Duration>,
-    /// Run the cases again and again until one fails.
+    /// Repeat the cases until one fails.
     pub until_failure: bool,
-    /// How many supervisors; at least one.
+    /// Number of supervisors; at least one.
     pub jobs: u32,
     /// The deadline of every case, instead of its own.
     pub timeout: Option<Duration>,
-    /// What the cases' own deadlines are multiplied with on a slow (emulated) machine.
+    /// Factor for the cases' own deadlines on a slow (emulated) machine.
     pub slowdown: u32,
-    /// Cases may change what every process of the machine sees.
+    /// Cases may change global state of the machine.
     pub may_disturb_host: bool,
-    /// Documented kernel bugs; asked for when the first case has run.
+    /// Documented kernel bugs; called after the first case.
     pub known_bugs: fn() -> Vec<KnownBug>,
-    /// What [`facts`] found, when that was asked before.
+    /// Result of an earlier [`facts`](super::facts).
     pub facts: Option<Facts>,
-    /// Tell once a second that the run goes on, and how far long cases have come.
+    /// Send a heartbeat and the progress of long cases once a second.
     pub heartbeat: bool,
-    /// Report in the order of the plan, which holds results back until their turn.
+    /// Report in the order of the plan; results are held back until their turn.
     pub in_order: bool,
-    /// What each case's child does before the body, if anything.
+    /// Runs in each case's child before the body, if set.
     pub before_body: Option<BeforeBody>,
-    /// Why what comes of this run is no verdict on a kernel, where it is none. Heads every report.
+    /// Why the results are no verdict on a kernel, if they are none. Heads every report.
     pub caveat: Option<String>,
-    /// Why a case of this name is left out of this run, where it is.
+    /// Why a case of this name is left out of the run, if it is.
     pub left_out: fn(&str) -> Option<String>,
     /// Which part of a larger run this is, if it is one.
     pub part: Option<Part>,
@@ -62,22 +62,22 @@ pub struct RunOptions {
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunEnd {
-    /// How many cases came out how.
+    /// Number of cases by result.
     pub counts: Counts,
     /// The signal that cut it short, if one did.
     pub interrupted: Option<i32>,
 }
 
-/// Where events go. An error (a report that cannot be written) ends the run.
+/// Receives the events. An error (a report cannot be written) ends the run.
 pub type Sink<'a> = dyn FnMut(&Event) -> io::Result<()> + 'a;
 
-/// What makes a run impossible, or cuts it short for a reason that is not the kernel's.
+/// Why a run cannot start or continue, for reasons other than the kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// There is no /proc to observe tasks through.
+    /// /proc is not mounted.
     #[error("/proc is not mounted, and nothing can be observed without it: mount -t proc proc /proc")]
     NoProc,
-    /// No process can be forked, or one cannot be prepared.
+    /// No process can be forked or prepared.
     #[error("cannot start a supervisor: {0}")]
     Supervisor(String),
     /// A report cannot be written.

@@ -1,4 +1,4 @@
-//! What is known before a run: a child looks round in the place that cases will run in.
+//! Gathers facts before a run, in a child inside a sandbox as cases will have.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,15 +11,15 @@ use crate::place::facts::Facts;
 use crate::place::sandbox::{self, Sandbox};
 use crate::suite::Suite;
 
-/// Gathers the facts of the place that cases will run in.
+/// Gathers the facts about the place that cases will run in.
 ///
 /// # Errors
-/// Not even a plain child process can be started.
+/// /proc is not mounted, or not even a plain child process can be started.
 pub fn facts(suite: &Suite) -> Result<Facts, RunError> {
     serde_json::from_slice(&facts_as_json(suite)?).map_err(|error| RunError::Supervisor(error.to_string()))
 }
 
-/// The same, as the child gives them, for a process that only hands them on.
+/// The same as JSON, for a process that only passes them on.
 ///
 /// # Errors
 /// As [`facts`].
@@ -41,8 +41,8 @@ pub fn facts_as_json(suite: &Suite) -> Result<Vec<u8>, RunError> {
     Err(RunError::Supervisor(why.join("; ")))
 }
 
-/// How the child's answer begins when facts follow, and how when its reason for having none does; and
-/// how either ends, so that one that was cut off is not taken for whole.
+/// First byte of the child's answer if facts follow, or if the reason for having none does; and the last byte, which a
+/// truncated answer lacks.
 const FACTS: u8 = b'+';
 const REASON: u8 = b'-';
 const END: u8 = b'\n';
@@ -61,7 +61,7 @@ fn scout(kind: &Sandbox, suite: &Suite) -> Result<Vec<u8>, String> {
             }
             Err(error) => Ok([&[REASON], error.to_string().as_bytes()].concat()),
         };
-        // In one piece: written as it is made, each comma would be a system call and wake the reader.
+        // In one piece: written as it is formatted, each comma would be a system call and wake the reader.
         if let Ok(mut answer) = answer {
             answer.push(END);
             let _ = (&writer).write_all(&answer);

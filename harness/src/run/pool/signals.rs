@@ -1,11 +1,11 @@
-//! How a run is interrupted.
+//! The signals that interrupt a run.
 
 use std::io;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// The signals that end a run, taken from a descriptor instead of by surprise.
+/// The blocked signals, read from a descriptor.
 pub(super) struct Signals {
     pub(super) fd: SignalFd,
     old: SigSet,

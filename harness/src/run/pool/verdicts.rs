@@ -1,5 +1,4 @@
-//! What becomes of a case's verdicts: put together over its repetitions, weighed with documented bugs,
-//! told in the order that was asked for.
+//! Verdicts of a case: combined over its repetitions, compared with documented bugs, reported in order.
 
 use super::{Run, RunError};
 use crate::run::supervise::Observation;
@@ -8,8 +7,7 @@ use crate::verdict::judge::{Status, Verdict, worst_of};
 use crate::verdict::outcome::{KnownBug, expect};
 
 impl Run<'_, '_> {
-    /// Reports each case when a signal ends the run: what is known of it, since an hour of rounds is not
-    /// lost for the last ones, or that it was not run.
+    /// Reports every case when a signal ends the run: with its results so far, or as not run.
     pub(super) fn cut_short(&mut self, signal: i32) -> Result<(), RunError> {
         self.cut_short = true;
         for index in 0..self.entries.len() {
@@ -27,7 +25,7 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Reports a case that was run as often as it shall be.
+    /// Reports a case whose repetitions are complete.
     pub(super) fn close(&mut self, index: usize) -> Result<(), RunError> {
         let entry = &mut self.entries[index];
         let (runs, asked) = (entry.attempts.len(), entry.asked);
@@ -46,12 +44,12 @@ impl Run<'_, '_> {
         if self.options.in_order { self.report_finished() } else { self.report(index) }
     }
 
-    /// The documented bug of this kernel that a case finds, if there is one.
+    /// The documented bug of this kernel that a case finds, if any.
     pub(super) fn known_bug(&self, index: usize) -> Option<&KnownBug> {
         KnownBug::expected(&self.known_bugs, &self.entries[index].item.name, self.setting.facts.version)
     }
 
-    /// What the kernel logged since the last answer belongs to every case that was running.
+    /// Attributes what the kernel logged since the last answer to every case that was running.
     pub(super) fn attribute_splats(&mut self, at: usize, observation: &mut Observation) {
         let mut new = self.kernel_log.splats();
         new.extend(self.kernel_log.new_taint());

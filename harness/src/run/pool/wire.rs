@@ -1,4 +1,4 @@
-//! What the reporting process and its supervisors say to each other, over a socket pair.
+//! Messages between the reporting process and its supervisors, over a socket pair.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -14,7 +14,7 @@ pub(super) struct Job {
     pub repetition: u32,
 }
 
-/// More than a full record log and output can come to in JSON.
+/// Limit on an answer in bytes: more than a full record log and output need in JSON.
 const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
 
 pub(super) fn send_job(stream: &mut UnixStream, job: Job) -> io::Result<()> {

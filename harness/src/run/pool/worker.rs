@@ -1,12 +1,12 @@
-//! A supervisor as a process of its own, from both sides.
+//! A supervisor process, from both sides.
 
 use std::collections::VecDeque;
 use std::os::unix::net::UnixStream;
 
 use nix::unistd::Pid;
 
-use super::{Entry, RunOptions};
 use super::wire::{Job, receive_job, send_observation};
+use super::{Entry, RunOptions};
 use crate::case::test::Setting;
 use crate::place::sandbox::{self, Sandbox};
 use crate::run::record::RecordLog;
@@ -16,16 +16,16 @@ use crate::run::supervise::Supervisor;
 pub(super) struct Worker {
     pub(super) pid: Pid,
     pub(super) stream: UnixStream,
-    /// Jobs it was given and has not answered; it runs the first.
+    /// Jobs without an answer; it runs the first.
     pub(super) jobs: VecDeque<Job>,
-    /// What its cases write to.
+    /// The log of its cases.
     pub(super) log: RecordLog,
     /// Splats seen while its first job ran but reported with another one.
     pub(super) splats: Vec<String>,
 }
 
-/// A supervisor's life: prepare, then answer jobs until the reporting process hangs up. Gives its
-/// exit status.
+/// Main function of a supervisor: prepares, then answers jobs until the reporting process hangs up. Returns the exit
+/// status.
 pub(super) fn serve(
     mut stream: UnixStream,
     entries: &[Entry],
