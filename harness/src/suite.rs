@@ -18,9 +18,12 @@ pub struct Suite {
     pub every_case: Needs,
     /// Finds signs of a sandbox or of local policy that changes results, each as one line.
     pub signs: fn(&Facts) -> Vec<String>,
-    /// Further facts that results carry: the name of each there, and its probe.
-    pub facts: &'static [(&'static str, fn() -> bool)],
+    /// Further facts that results carry.
+    pub facts: &'static [FurtherFact],
 }
+
+/// The name of a fact in results, and its probe.
+pub type FurtherFact = (&'static str, fn() -> bool);
 
 impl Suite {
     /// A suite whose cases need nothing but what the harness itself knows.

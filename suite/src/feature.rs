@@ -47,7 +47,7 @@ pub fn user_namespace_takes_root(facts: &Facts) -> bool {
 macro_rules! table {
     ($type:ident in $table:ident:
      $($(#[$doc:meta])* $constant:ident($($argument:expr),*) $(built in by $option:literal)?;)*) => {
-        #[allow(non_camel_case_types)]
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
         #[repr(u8)]
         enum Index { $($constant),* }
         $(

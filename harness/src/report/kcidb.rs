@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::document::{Document, Entry};
 use super::text::one_line;
@@ -70,27 +70,27 @@ impl Kcidb {
         entries
             .map(|entry| {
                 let name = &entry.case.name;
-                let mut test = Map::new();
-                test.insert("id".to_owned(), json!(format!("{run}.{name}")));
-                test.insert("build_id".to_owned(), json!(build));
-                test.insert("origin".to_owned(), json!(origin));
-                test.insert("path".to_owned(), json!(format!("{root}.{name}")));
-                test.insert("status".to_owned(), json!(status(entry)));
-                test.insert("comment".to_owned(), json!(one_line(&entry.case.about)));
-                test.insert("environment".to_owned(), environment.clone());
+                let mut test = json!({
+                    "id": format!("{run}.{name}"),
+                    "build_id": build,
+                    "origin": origin,
+                    "path": format!("{root}.{name}"),
+                    "status": status(entry),
+                    "comment": one_line(&entry.case.about),
+                    "environment": environment,
+                    "misc": misc(entry),
+                });
                 if let Some(start) = start {
-                    test.insert("start_time".to_owned(), json!(start));
+                    test["start_time"] = json!(start);
                 }
                 if !entry.verdict.was_never_reached() {
-                    let duration = entry.verdict.duration.as_secs_f64();
-                    test.insert("duration".to_owned(), json!(duration));
+                    test["duration"] = json!(entry.verdict.duration.as_secs_f64());
                 }
                 let excerpt = excerpt(entry);
                 if !excerpt.is_empty() {
-                    test.insert("log_excerpt".to_owned(), json!(excerpt));
+                    test["log_excerpt"] = json!(excerpt);
                 }
-                test.insert("misc".to_owned(), misc(entry));
-                Value::Object(test)
+                test
             })
             .collect()
     }

@@ -157,11 +157,7 @@ impl LeakWatch {
             return Vec::new();
         }
         let mut leaks = Vec::new();
-        for (file, name, remove) in [
-            ("shm", "shared memory segment", remove_shm as fn(i32)),
-            ("sem", "semaphore set", remove_sem),
-            ("msg", "message queue", remove_msg),
-        ] {
+        for (file, name) in [("shm", "shared memory segment"), ("sem", "semaphore set"), ("msg", "message queue")] {
             let text = fs::read_to_string(format!("/proc/sysvipc/{file}")).unwrap_or_default();
             for line in text.lines().skip(1) {
                 let mut fields = line.split_whitespace();
@@ -169,7 +165,14 @@ impl LeakWatch {
                     continue;
                 };
                 if let Ok(id) = id.parse() {
-                    remove(id);
+                    // SAFETY: IPC_RMID takes no pointer.
+                    unsafe {
+                        match file {
+                            "shm" => libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()),
+                            "sem" => libc::semctl(id, 0, libc::IPC_RMID),
+                            _ => libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()),
+                        };
+                    }
                     leaks.push(Leak { kind: LeakKind::Ipc, what: format!("{name} {id} with key {key}") });
                 }
             }
@@ -297,21 +300,6 @@ fn ipc_counts() -> Option<IpcCounts> {
         )
     };
     (shared.0 >= 0 && semaphores.0 >= 0 && queues.0 >= 0).then_some([shared.1, semaphores.1, queues.1])
-}
-
-fn remove_shm(id: i32) {
-    // SAFETY: IPC_RMID takes no pointer.
-    unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) };
-}
-
-fn remove_sem(id: i32) {
-    // SAFETY: IPC_RMID takes no pointer.
-    unsafe { libc::semctl(id, 0, libc::IPC_RMID) };
-}
-
-fn remove_msg(id: i32) {
-    // SAFETY: IPC_RMID takes no pointer.
-    unsafe { libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()) };
 }
 
 /// Where a process hangs, according to /proc.
