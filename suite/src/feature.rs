@@ -234,7 +234,7 @@ fn no_failing_allocations() -> Option<String> {
         .chain(settings)
         .find(|path| std::fs::File::options().write(true).open(path).is_err())?;
     Some(format!(
-        "this kernel's allocations cannot be made to fail ({missing} cannot be written): it takes root, debugfs \
+        "this kernel's allocations cannot be made to fail ({missing} cannot be written): requires root, debugfs \
          mounted on /sys/kernel/debug, and a kernel with CONFIG_FAULT_INJECTION, CONFIG_FAILSLAB and \
          CONFIG_FAULT_INJECTION_DEBUG_FS (kernels build TREE --with fault-injection, then --kernel)"
     ))
@@ -252,7 +252,7 @@ fn no_object_counts() -> Option<String> {
         return None;
     };
     Some(format!(
-        "the kernel's own objects cannot be counted ({missing}): it takes root, sysfs mounted for writing on /sys, \
+        "the kernel's own objects cannot be counted ({missing}): requires root, sysfs mounted for writing on /sys, \
          and a kernel with CONFIG_SLUB_DEBUG and without CONFIG_SLUB_TINY"
     ))
 }

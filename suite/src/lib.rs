@@ -1,7 +1,7 @@
 //! What is checked of unshare(2).
 //!
-//! Dependencies read downwards: feature ← spec ← observe ← call ← tasks, sharing, place ← engines ← cases. `docs/architecture.md`
-//! has the rooms and the vocabulary.
+//! Dependencies read downwards: feature ← spec ← observe ← call ← tasks, sharing, place ← engines ← cases.
+//! `docs/architecture.md` has the rooms and the vocabulary.
 
 /// What must hold: flags, the model of the call, requirements. No I/O.
 pub mod spec {
