@@ -17,6 +17,7 @@ mod wire;
 use std::io::{self, Write};
 
 use crate::verdict::event::{CaseInfo, Event};
+use crate::verdict::outcome::Counts;
 
 pub use json::{Json, SCHEMA};
 pub use junit::Junit;
@@ -95,4 +96,9 @@ fn head(event: &Event) -> Vec<String> {
         lines.push(format!("shard {} of {} cases", part.shard, part.whole));
     }
     lines
+}
+
+/// The words after the number of known bugs.
+fn known_bugs(counts: &Counts) -> &'static str {
+    if counts.known_bugs == 1 { "known kernel bug" } else { "known kernel bugs" }
 }

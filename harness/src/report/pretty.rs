@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::text::one_line;
-use super::{Progress, Reporter, diagnostics, head};
+use super::{Progress, Reporter, diagnostics, head, known_bugs};
 use crate::case::test::seed_of_repetition;
 use crate::verdict::event::Event;
 use crate::verdict::judge::{Status, Verdict};
@@ -169,7 +169,7 @@ impl Pretty {
             (counts.unexpected_passes, "passed unexpectedly", RED),
             (counts.timed_out, "timed out", RED),
             (counts.broken, "broken", RED),
-            (counts.known_bugs, if counts.known_bugs == 1 { "known kernel bug" } else { "known kernel bugs" }, YELLOW),
+            (counts.known_bugs, known_bugs(counts), YELLOW),
             (counts.skipped, "skipped", YELLOW),
         ];
         let shown = parts.into_iter().filter(|(count, word, _)| *count > 0 || *word == "passed");
