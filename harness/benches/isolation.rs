@@ -1,27 +1,28 @@
-//! What isolating and judging a case costs, as a ratio to the bare system calls it cannot do
-//! without, measured side by side in one process: `cargo bench -p harness`.
+//! What isolating and judging a case costs, as a ratio to the bare system calls it cannot do without, measured side by
+//! side in one process: `cargo bench -p harness --features bench`.
 
 use std::time::{Duration, Instant};
 
 use harness::bench::{Bench, case, in_child, median};
-use harness::call::Call;
+use harness::case::call::Call;
+use harness::suite::Suite;
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork};
 
 const ROUNDS: usize = 40;
 const RUNS: u32 = 50;
 
-fn unshare_nothing() -> i64 {
-    // SAFETY: unshare(0) changes nothing.
-    unsafe { libc::syscall(libc::SYS_unshare, 0u64) }
+fn yield_cpu() -> i64 {
+    // SAFETY: sched_yield(2) has no arguments.
+    unsafe { libc::syscall(libc::SYS_sched_yield) }
 }
 
-/// fork, unshare(0), _exit, waitpid, as a C program would write it.
+/// fork, sched_yield(), _exit, waitpid, as a C program would write it.
 fn bare() {
     // SAFETY: the process is single-threaded.
     match unsafe { fork() } {
         Ok(ForkResult::Child) => {
-            let result = unshare_nothing();
+            let result = yield_cpu();
             // SAFETY: ends the child.
             unsafe { libc::_exit(result as i32) }
         }
@@ -42,10 +43,10 @@ fn timed(runs: u32, mut run: impl FnMut()) -> Duration {
 
 /// Measures in the process at hand, whose output the supervisor takes for itself.
 fn measure() -> String {
-    let item = case("bench.trivial", &["FLAG-40"], |t| {
-        t.check(Call::zero_on_success("unshare(0)", unshare_nothing())).succeeds()
+    let item = case("bench.trivial", &["BENCH-01"], |t| {
+        t.check(Call::zero_on_success("sched_yield()", yield_cpu())).succeeds()
     });
-    let mut bench = Bench::start(0);
+    let mut bench = Bench::start(&Suite::PLAIN, 0);
     let (mut bares, mut cases) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         bares.push(timed(RUNS, bare));
@@ -55,7 +56,7 @@ fn measure() -> String {
     }
     let (bare, case) = (median(bares), median(cases));
     format!(
-        "isolation: one isolated, judged case {case:?} ÷ bare fork+unshare(0)+_exit+waitpid {bare:?} = {:.2} (at most 2)\n",
+        "isolation: one isolated, judged case {case:?} ÷ bare fork+sched_yield()+_exit+waitpid {bare:?} = {:.2} (at most 2)\n",
         case.as_secs_f64() / bare.as_secs_f64()
     )
 }

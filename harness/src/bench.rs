@@ -1,6 +1,6 @@
-//! What benchmarks share: cases under a supervisor, without a plan and reports around them.
+//! For benchmarks: cases under a supervisor, without a plan and reports.
 //!
-//! Where something goes wrong, all of it panics: a benchmark has nobody to report to.
+//! Everything panics on errors.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -9,34 +9,35 @@ use std::time::{Duration, Instant};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
 
+use crate::case::test::{Setting, Tier};
 use crate::case::{Body, Case, Item, items};
-use crate::case_run::{Setting, Tier};
-use crate::facts::Facts;
-use crate::judge::{Status, judge};
-use crate::record::RecordLog;
-use crate::sandbox::Sandbox;
-use crate::supervise::Supervisor;
+use crate::place::facts::Facts;
+use crate::place::sandbox::Sandbox;
+use crate::run::record::RecordLog;
+use crate::run::supervise::Supervisor;
+use crate::suite::Suite;
+use crate::verdict::judge::{Status, judge};
 
-/// A case to measure. Its name decides what is drawn in it.
+/// A case to measure. Its name is part of its seed.
 pub fn case(name: &'static str, proves: &'static [&'static str], run: Body) -> Item {
     let mut case = Case::declared_at(file!(), line!());
     (case.name, case.proves, case.run) = (name, proves, run);
     items(Box::leak(Box::new([case]))).remove(0)
 }
 
-/// A supervisor of the full tier, in the process at hand, whose output it takes for itself: see
-/// [`in_child`].
+/// A supervisor of the full tier in this process, whose output it captures: see [`in_child`].
 pub struct Bench {
     supervisor: Supervisor,
     _directory: tempfile::TempDir,
 }
 
 impl Bench {
-    /// Starts it. Draws start from `seed`.
-    pub fn start(seed: u64) -> Self {
+    /// Starts it with this random seed.
+    pub fn start(suite: &'static Suite, seed: u64) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let setting = Setting {
-            facts: Facts::gather(Sandbox::default()),
+            suite,
+            facts: Facts::gather(Sandbox::default(), suite),
             seed,
             tier: Tier::Full,
             base: directory.path().to_owned(),
@@ -47,7 +48,7 @@ impl Bench {
         Self { supervisor: Supervisor::start(setting, log, true).expect("a supervisor"), _directory: directory }
     }
 
-    /// How long a case takes that passes.
+    /// Wall time of a case, which must pass.
     pub fn time(&mut self, case: &Item) -> Duration {
         let start = Instant::now();
         let observation = self.supervisor.run(case, 0, Duration::from_secs(600));
@@ -63,12 +64,12 @@ impl std::fmt::Debug for Bench {
     }
 }
 
-/// Measures in a process of its own, and gives what that says. The caller must be single-threaded.
+/// Measures in a child and returns its text. The caller must be single-threaded.
 pub fn in_child(measure: impl FnOnce() -> String) -> String {
     Measurement::start(measure).finish()
 }
 
-/// A measurement that a process of its own is making.
+/// A measurement in a child process.
 #[derive(Debug)]
 pub struct Measurement {
     child: Pid,
@@ -90,7 +91,7 @@ impl Measurement {
         }
     }
 
-    /// Waits for what it says.
+    /// Waits for its text.
     pub fn finish(mut self) -> String {
         let mut text = String::new();
         self.reader.read_to_string(&mut text).expect("read");
@@ -100,7 +101,7 @@ impl Measurement {
     }
 }
 
-/// The one in the middle. None may be missing.
+/// The median of at least one number.
 pub fn median<T: Copy + PartialOrd>(mut numbers: Vec<T>) -> T {
     numbers.sort_by(|one, other| one.partial_cmp(other).expect("numbers"));
     numbers[numbers.len() / 2]

@@ -1,51 +1,63 @@
-//! How a conformance case is run, isolated, judged and reported.
+//! How a conformance case is run, isolated, judged and reported. Nothing here knows which system call is under test.
 //!
 //! All data flows one way: case → isolated child → records → verdict → event → report.
-//!
-//! | module | answers |
-//! |---|---|
-//! | [`case`], [`needs`], [`call`], [`check`] | what a case is made of and what it can say |
-//! | [`facts`], [`plan`] | what is known of the place, and so what runs |
-//! | [`sandbox`], [`supervise`], [`leaks`], [`pool`] | the process that risks and the ones that watch |
-//! | [`record`], [`judge`], [`outcome`] | from what was written down to a verdict |
-//! | [`event`], [`report`] | what is told, and in which dialect |
-//! | [`splat`], [`kernel_log`] | how a kernel sounds when it is unwell |
-//! | [`bench`] | what benchmarks of cases share |
 
-pub mod bench;
-pub mod call;
-pub mod case;
-pub mod case_run;
-pub mod check;
-pub mod event;
-pub mod facts;
-pub mod judge;
-pub mod kernel_log;
-pub mod leaks;
-pub mod needs;
-pub mod outcome;
-pub mod plan;
-pub mod pool;
-mod proc_stat;
-pub mod record;
+/// What a case consists of and what its body can do.
+pub mod case {
+    pub mod call;
+    pub mod check;
+    mod definition;
+    pub mod needs;
+    pub mod task;
+    pub mod test;
+
+    pub use definition::*;
+}
+
+/// What is known about the kernel and the surroundings.
+pub mod place {
+    pub mod config;
+    pub mod facts;
+    pub mod sandbox;
+}
+
+/// The processes that run cases, and those that watch them.
+pub mod run {
+    pub mod kernel_log;
+    pub mod leftovers;
+    pub mod patience;
+    pub mod plan;
+    pub mod pool;
+    mod proc_stat;
+    pub mod record;
+    pub mod shard;
+    pub mod splat;
+    pub mod supervise;
+}
+
+/// From what was recorded to a verdict, and the events that carry it.
+pub mod verdict {
+    pub mod event;
+    pub mod judge;
+    pub mod outcome;
+}
+
 pub mod report;
-pub mod sandbox;
+pub mod suite;
+
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod selftest;
-pub mod shard;
-pub mod splat;
-pub mod starvation;
-pub mod supervise;
-pub mod task;
 
 /// What a file of cases needs: `use harness::prelude::*;`.
 pub mod prelude {
-    pub use crate::call::{Call, Failure};
     pub use crate::case::Variant;
-    pub use crate::case_run::{Test, Tier};
-    pub use crate::check::{Check, Done, Stop, all};
-    pub use crate::facts::{Facts, Version};
-    pub use crate::needs::{Feature, Global, Needs};
-    pub use crate::task::Task;
+    pub use crate::case::call::{Call, Failure};
+    pub use crate::case::check::{Check, Done, Stop, all};
+    pub use crate::case::needs::Needs;
+    pub use crate::case::task::Task;
+    pub use crate::case::test::{Test, Tier};
+    pub use crate::place::facts::{Facts, Version};
     pub use crate::{case, selftest_case};
     pub use nix::errno::Errno;
 }

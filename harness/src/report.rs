@@ -1,4 +1,4 @@
-//! Reports: events in, one dialect out. A reporter knows nothing of how cases are run.
+//! Reports: events in, one dialect out. Reporters know nothing about running cases.
 
 mod diagnostics;
 mod document;
@@ -16,7 +16,8 @@ mod wire;
 
 use std::io::{self, Write};
 
-use crate::event::{CaseInfo, Event};
+use crate::verdict::event::{CaseInfo, Event};
+use crate::verdict::outcome::Counts;
 
 pub use json::{Json, SCHEMA};
 pub use junit::Junit;
@@ -31,13 +32,13 @@ pub use wire::Wire;
 
 /// Turns events into one dialect.
 pub trait Reporter {
-    /// Tells of one event.
+    /// Reports one event.
     ///
     /// # Errors
     /// The output cannot be written.
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
 
-    /// Tells that no more events come. Dialects that are one document are written now.
+    /// Ends the report. Dialects that consist of one document are written now.
     ///
     /// # Errors
     /// The output cannot be written.
@@ -46,7 +47,7 @@ pub trait Reporter {
     }
 }
 
-/// The plan, remembered from the first event, and how far the report has come.
+/// The plan, from the first event, and the number of results so far.
 #[derive(Debug, Default)]
 struct Progress {
     plan: Vec<CaseInfo>,
@@ -58,7 +59,7 @@ impl Progress {
         &self.plan[index]
     }
 
-    /// The groups, each with the places of its cases, in the order of the plan.
+    /// The groups, each with the indices of its cases, in the order of the plan.
     fn groups(&self) -> Vec<(String, Vec<usize>)> {
         let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
         for (index, case) in self.plan.iter().enumerate() {
@@ -78,7 +79,7 @@ impl Progress {
     }
 }
 
-/// The lines at the head of a report: what was run, on what, and what reproduces it.
+/// The head of a report: what runs, where, and what reproduces it.
 fn head(event: &Event) -> Vec<String> {
     let Event::RunStarted { program, facts, seed, tier, repeat, part, .. } = event else {
         return Vec::new();
@@ -95,4 +96,9 @@ fn head(event: &Event) -> Vec<String> {
         lines.push(format!("shard {} of {} cases", part.shard, part.whole));
     }
     lines
+}
+
+/// The words after the number of known bugs.
+fn known_bugs(counts: &Counts) -> &'static str {
+    if counts.known_bugs == 1 { "known kernel bug" } else { "known kernel bugs" }
 }

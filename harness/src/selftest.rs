@@ -1,6 +1,6 @@
-//! Deliberately bad cases: the harness is tested on what it must never let pass.
+//! Deliberately bad cases, which the harness must never let pass.
 //!
-//! Their verdicts are pinned by a golden file that CI compares with; see `runners/tests`.
+//! A golden file pins their verdicts: `runners/tests/selftest.rs`.
 
 use std::time::Duration;
 
@@ -8,9 +8,10 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{SigHandler, Signal, kill, killpg, raise, signal};
 use nix::unistd::{ForkResult, Pid, fork, getpgrp, getppid, pause, setsid};
 
+use crate::case::needs::Feature;
 use crate::prelude::*;
 
-/// A deadline that the cases which never end reach soon.
+/// A short deadline for the cases that never end.
 const SOON: Duration = Duration::from_millis(300);
 
 fn one() -> Call<u32> {
@@ -207,7 +208,7 @@ selftest_case!(Case {
     name: "selftest.leaked_ipc_object",
     about: "A message queue outlives the case.",
     proves: &["SELF-01"],
-    needs: Needs::ROOT.with(Feature::SysvIpc),
+    needs: Needs::ROOT.with(Feature::SYSV_IPC),
     run: |t| {
         // SAFETY: msgget(2) takes numbers.
         let id = unsafe { libc::msgget(0x5e1f, libc::IPC_CREAT | 0o600) };

@@ -1,20 +1,20 @@
-//! Reports of hostile text: whatever a kernel, a case or a user's machine put into it, a reader of the
-//! dialect finds the same cases in the same order with the same results, and no others.
+//! Reports of hostile text: whatever a kernel, a case or a user's machine put into it, a reader of the dialect finds
+//! the same cases in the same order with the same results, and no others.
 //!
-//! The readers below take what the dialects' own parsers take, generously; `ci/consumers` has the
-//! real ones read real runs.
+//! The readers below take what the dialects' own parsers take, generously; `ci/consumers` has the real ones read real
+//! runs.
 
 mod readers;
 
 use std::time::Duration;
 
-use harness::case_run::Tier;
-use harness::event::{CaseInfo, Event};
-use harness::facts::Facts;
-use harness::judge::{Status, Verdict};
-use harness::outcome::{Counts, Outcome};
-use harness::record::{At, FailedCheck};
+use harness::case::test::Tier;
+use harness::place::facts::Facts;
 use harness::report::{Json, Junit, Kcidb, Ktap, Lava, Reporter, Submission, Tap, Tap14};
+use harness::run::record::{At, FailedCheck};
+use harness::verdict::event::{CaseInfo, Event};
+use harness::verdict::judge::{Status, Verdict};
+use harness::verdict::outcome::{Counts, Outcome};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use readers::Read;
@@ -153,7 +153,7 @@ impl Run {
         let mut counts = Counts::default();
         let facts = Facts { release: self.release.clone(), ..Facts::default() };
         let mut events = vec![Event::RunStarted {
-            program: "unshare-conformance 0".to_owned(),
+            program: "harness 0".to_owned(),
             facts: Box::new(facts),
             plan: self.cases.iter().map(|(case, ..)| case.clone()).collect(),
             seed: 1,
@@ -239,7 +239,7 @@ fn lava_word(kind: Kind) -> &'static str {
 }
 
 fn kcidb() -> Kcidb {
-    Kcidb::new(Submission { origin: "local".to_owned(), build: None, start: None })
+    Kcidb::new(Submission { root: "harness", origin: "local".to_owned(), build: None, start: None })
 }
 
 proptest! {
@@ -282,7 +282,7 @@ proptest! {
 
     #[test]
     fn junit(run in run()) {
-        let report = run.report(&mut Junit::default());
+        let report = run.report(&mut Junit::new("harness"));
         prop_assert_eq!(readers::junit(&report), run.expected(junit_word), "{}", report);
     }
 
@@ -341,7 +341,7 @@ fn a_megabyte_of_diagnostics_is_one_result() {
     let (read, _) = readers::tap14(&run.report(&mut Tap14::default()));
     assert!(read == run.expected(tap_word));
     assert!(readers::ktap(&run.report(&mut Ktap::default())) == run.expected(ktap_word));
-    assert!(readers::junit(&run.report(&mut Junit::default())) == run.expected(junit_word));
+    assert!(readers::junit(&run.report(&mut Junit::new("harness"))) == run.expected(junit_word));
     assert!(readers::lava(&run.report(&mut Lava::default())) == run.expected(lava_word));
     let report = run.report(&mut kcidb());
     assert!(readers::kcidb(&report) == run.expected(kcidb_word));
@@ -365,7 +365,7 @@ fn results_that_never_came_are_no_success() {
         reporter.close(&mut out).unwrap();
         String::from_utf8(out).unwrap()
     };
-    assert_eq!(readers::junit(&report(&mut Junit::default())), [Read::new("a.b", "error broken")]);
+    assert_eq!(readers::junit(&report(&mut Junit::new("harness"))), [Read::new("a.b", "error broken")]);
     assert_eq!(readers::kcidb(&report(&mut kcidb())), [Read::new("a.b", "MISS")]);
     // The plan of TAP is not met.
     assert!(readers::lines_with(&report(&mut Tap14::default()), "ok ").is_empty());

@@ -10,11 +10,12 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use harness::bench::{Bench, case, in_child, median};
-use harness::call::Call;
 use harness::case::Body;
-use harness::case_run::{Test, Tier};
-use harness::check::Done;
+use harness::case::call::Call;
+use harness::case::check::Done;
+use harness::case::test::{Test, Tier};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use suite::SUITE;
 use suite::call::raw::unshare_raw;
 use suite::engines::storm::{Action, Plan, TASKS, pool, process_storm, rounds, run_if_executed};
 use suite::spec::flags::Flags;
@@ -116,7 +117,7 @@ fn acting(t: &Test) -> Done {
 }
 
 fn measure() -> String {
-    let mut bench = Bench::start(1);
+    let mut bench = Bench::start(&SUITE, 1);
     let bodies: [Body; 3] = [process_storm, bare, acting];
     let cases = bodies.map(|body| case("bench.storm", &["RACE-01"], body));
     // The same rounds every time, all kinds side by side in each measurement.

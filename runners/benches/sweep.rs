@@ -9,10 +9,11 @@ use std::time::Instant;
 
 use harness::bench::{Bench, Measurement, case, in_child, median};
 use harness::case::Body;
-use harness::case_run::Test;
-use harness::check::Done;
-use harness::task::fork_sharing;
+use harness::case::check::Done;
+use harness::case::task::fork_sharing;
+use harness::case::test::Test;
 use nix::sys::wait::waitpid;
+use suite::SUITE;
 use suite::call::raw::unshare_raw;
 use suite::engines::sweep::ground::Ground;
 use suite::engines::sweep::sets::sets;
@@ -66,7 +67,7 @@ fn bare(t: &Test, prepare: Prepare) -> Done {
         }
         waitpid(pid, None).expect("a child");
     }
-    t.check(harness::call::Call::seen("the loop", ())).succeeds()
+    t.check(harness::case::call::Call::seen("the loop", ())).succeeds()
 }
 
 const ROUNDS: usize = 5;
@@ -76,7 +77,7 @@ const GAIN: f64 = 1.8;
 /// Ratios of one state, both loops side by side in each round.
 fn ratio(bodies: [Body; 2]) -> f64 {
     let cases = bodies.map(|body| case("bench.sweep", &["FLAG-48"], body));
-    let mut bench = Bench::start(1);
+    let mut bench = Bench::start(&SUITE, 1);
     let mut timed = |at: usize| bench.time(&cases[at]).as_secs_f64();
     let ratios = (0..ROUNDS).map(|_| timed(0) / timed(1));
     median(ratios.collect())
@@ -87,7 +88,7 @@ fn ratio(bodies: [Body; 2]) -> f64 {
 fn bare_loops(processes: usize, times: usize) -> f64 {
     let start = Instant::now();
     let loops = || {
-        let mut bench = Bench::start(1);
+        let mut bench = Bench::start(&SUITE, 1);
         for (_, _, [_, bare]) in STATES {
             let case = case("bench.sweep", &["FLAG-48"], bare);
             for _ in 0..times {

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use harness::case_run::Tier;
-use harness::facts::Facts;
-use harness::outcome::ExitStatus;
+use harness::case::test::Tier;
+use harness::place::facts::Facts;
 use harness::report::Submission;
-use harness::shard::Shard;
+use harness::run::shard::Shard;
+use harness::verdict::outcome::ExitStatus;
 use vm::build::BuildError;
 use vm::initramfs::InitramfsError;
 use vm::kernel::KernelError;
@@ -33,6 +33,7 @@ use crate::matrix::{self, MatrixArgs};
 use crate::merge::{self, MergeArgs};
 use crate::results::WrongResults;
 use crate::{documents, guest, host, known_bugs, list};
+use suite::SUITE;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -211,6 +212,7 @@ impl ReportArgs {
     /// Who submits, for KCIDB. `start` is when the run began, if it begins now.
     pub fn submission(&self, start: Option<SystemTime>) -> Submission {
         Submission {
+            root: SUITE.kcidb_root,
             origin: self.kcidb_origin.clone().unwrap_or("local".to_owned()),
             build: self.kcidb_build.clone(),
             start: start.map(|time| humantime::format_rfc3339_seconds(time).to_string()),

@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
-use harness::case_run::Tier;
-use harness::outcome::ExitStatus;
+use harness::case::test::Tier;
+use harness::verdict::outcome::ExitStatus;
 use serde::Serialize;
+use suite::SUITE;
 
 use crate::cli::SelectionArgs;
 use crate::host::select;
@@ -42,12 +43,13 @@ pub fn text(args: &SelectionArgs) -> anyhow::Result<ExitStatus> {
 /// # Errors
 /// No case matches, the machine's facts cannot be gathered, or standard output cannot be written.
 pub fn json(args: &SelectionArgs) -> anyhow::Result<ExitStatus> {
-    let facts = harness::pool::facts()?;
+    let facts = harness::run::pool::facts(&SUITE)?;
     let items = select(args, Tier::Exhaustive, suite::cases::all())?;
     let listed: Vec<_> = items
         .iter()
         .map(|item| {
-            let unmet: Vec<_> = item.needs().unmet(&facts, false).into_iter().map(|unmet| unmet.reason).collect();
+            let unmet: Vec<_> =
+                item.needs().unmet(&SUITE, &facts, false).into_iter().map(|unmet| unmet.reason).collect();
             Listed {
                 name: &item.name,
                 about: item.case.about,

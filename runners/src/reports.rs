@@ -6,12 +6,13 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use harness::event::Event;
 use harness::report::{Json, Junit, Kcidb, Ktap, Lava, Pretty, Reporter, Submission, Tap, Tap14, Verbosity, Wire};
+use harness::verdict::event::Event;
 
 use crate::cli::{Format, ReportArgs, contradiction, default_format};
 use crate::files::Unwritable;
 use crate::progress::ProgressLine;
+use suite::SUITE;
 
 /// What standard output is called in errors.
 const STANDARD_OUTPUT: &str = "standard output";
@@ -183,7 +184,7 @@ fn reporter(
         Format::Tap => Box::new(Tap::default()),
         Format::Tap14 => Box::new(Tap14::default()),
         Format::Ktap => Box::new(Ktap::default()),
-        Format::Junit => Box::new(Junit::default()),
+        Format::Junit => Box::new(Junit::new(SUITE.name)),
         Format::Json => Box::new(Json::default()),
         Format::Kcidb => Box::new(Kcidb::new(submission.clone())),
         Format::Lava => Box::new(Lava::default()),

@@ -253,7 +253,7 @@ fn cases_that_an_interrupted_run_did_not_come_to_have_a_result() {
 fn what_a_long_run_found_before_it_was_interrupted_is_told() {
     let text = interrupted(Duration::from_millis(1500), &["flags.zero.shared", "--seed", "5", "--duration", "1h"]);
     assert!(text.contains("ok 1 - flags.zero.shared"), "{text}");
-    assert!(text.contains("runs, of the seeds 5 to"), "{text}");
+    assert!(text.contains("runs, seeds 5 to"), "{text}");
     assert!(text.contains("Bail out! interrupted"), "{text}");
 }
 

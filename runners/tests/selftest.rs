@@ -126,5 +126,5 @@ fn repetitions_are_told_as_one_result() {
 fn a_timeout_from_the_command_line_ends_a_hanging_case() {
     let arguments = ["--exact", "selftest.hang", "--timeout", "50ms", "--format", "tap"];
     let (report, _) = run(&arguments);
-    assert!(report.contains("no end within 0.05 s"), "{report}");
+    assert!(report.contains("timed out after 0.05 s"), "{report}");
 }

@@ -1,7 +1,7 @@
 //! What is checked of unshare(2).
 //!
-//! Dependencies read downwards: spec ← observe ← call ← tasks, sharing, place ← engines ← cases. `docs/architecture.md`
-//! has the rooms and the vocabulary.
+//! Dependencies read downwards: feature ← spec ← observe ← call ← tasks, sharing, place ← engines ← cases.
+//! `docs/architecture.md` has the rooms and the vocabulary.
 
 /// What must hold: flags, the model of the call, requirements. No I/O.
 pub mod spec {
@@ -83,12 +83,16 @@ pub mod engines {
 
 pub mod cases;
 pub mod fault;
+pub mod feature;
+
+pub use feature::SUITE;
 
 /// What a file of cases needs: `use crate::prelude::*;`.
 pub mod prelude {
     pub use crate::call::check::{Judged, Unshare, check_changes};
     pub use crate::call::raw::{unshare, unshare_ia32};
     pub use crate::call::variants;
+    pub use crate::feature::{self, global};
     pub use crate::observe::{self, Ns, Observer, State};
     pub use crate::place::privilege::become_unprivileged;
     pub use crate::spec::flags::Flags;

@@ -1,12 +1,12 @@
-//! What is said below a result line: the failed call first, as YAML that people read unaided.
+//! Diagnostics of a result, as YAML that people read unaided: the failed call first.
 
 use super::text::{one_line, yaml_scalar};
-use crate::event::CaseInfo;
-use crate::judge::{Status, Verdict};
-use crate::outcome::Outcome;
-use crate::record::FailedCheck;
+use crate::run::record::FailedCheck;
+use crate::verdict::event::CaseInfo;
+use crate::verdict::judge::{Status, Verdict};
+use crate::verdict::outcome::Outcome;
 
-/// The lines of a YAML mapping, without indentation; none when there is nothing to say.
+/// The lines of a YAML mapping, without indentation; empty if there is nothing to report.
 pub(super) fn yaml(verdict: &Verdict, outcome: &Outcome, case: &CaseInfo) -> Vec<String> {
     let mut lines = Vec::new();
     if verdict.status == Status::Skip {
@@ -14,7 +14,7 @@ pub(super) fn yaml(verdict: &Verdict, outcome: &Outcome, case: &CaseInfo) -> Vec
     }
     match outcome {
         Outcome::UnexpectedPass { bug } => {
-            let text = format!("passed, although this kernel is listed with it: {bug}; update the list of known bugs");
+            let text = format!("passed, although this is listed as a known bug of this kernel: {bug}; update the list");
             lines.push(field("reason", &text));
         }
         _ if verdict.status == Status::Pass => {}
@@ -44,8 +44,7 @@ pub(super) fn yaml(verdict: &Verdict, outcome: &Outcome, case: &CaseInfo) -> Vec
         }
     }
     if !verdict.notes.is_empty() {
-        // A literal block: Test::Harness's reader takes a quoted list item that begins with a word
-        // and a colon for a mapping.
+        // A literal block: Test::Harness takes a quoted list item that begins with a word and a colon for a mapping.
         lines.push("notes: |".to_owned());
         lines.extend(verdict.notes.iter().map(|note| block_line(note)));
     }
@@ -75,7 +74,7 @@ fn check_fields(check: &FailedCheck) -> Vec<String> {
     if let Some(task) = &check.task {
         fields.push(field("task", task));
     }
-    // Plain: a path and a line number, which editors open.
+    // Plain, so that editors open it.
     fields.push(format!("at: {}", check.at));
     fields
 }

@@ -1,26 +1,26 @@
-//! What dialects that are one document have in common: all is gathered, and written at the end.
+//! Shared by dialects that consist of one document: collects a run, which is written at the end.
 
 use super::Progress;
-use crate::event::{CaseInfo, Event};
-use crate::judge::Verdict;
-use crate::outcome::Outcome;
+use crate::verdict::event::{CaseInfo, Event};
+use crate::verdict::judge::Verdict;
+use crate::verdict::outcome::Outcome;
 
-/// A run, gathered.
+/// A collected run.
 #[derive(Debug, Default)]
 pub(super) struct Document {
     progress: Progress,
     /// The first event.
     pub started: Option<Event>,
     results: Vec<Option<(Verdict, Outcome)>>,
-    /// What was told that belongs to no case, in order.
+    /// Remarks, in order.
     pub remarks: Vec<String>,
-    /// Why nothing more could be said.
+    /// Why the run was given up or interrupted.
     pub given_up: Option<String>,
     /// Wall time of the run.
     pub milliseconds: u64,
 }
 
-/// What came of a case of the plan; the run may have ended before it.
+/// A case of the plan and its result.
 pub(super) struct Entry<'d> {
     pub case: &'d CaseInfo,
     pub verdict: &'d Verdict,
@@ -60,8 +60,8 @@ impl Document {
         }
     }
 
-    /// The cases by group, both in the order of the plan. Those without result are left out, of which
-    /// there are none once it is [complete](Self::complete).
+    /// The cases by group, both in the order of the plan, without those that have no result.
+    /// [`complete`](Self::complete) gives every case one.
     pub fn groups(&self) -> Vec<(String, Vec<Entry<'_>>)> {
         let entry = |index: usize| {
             let (verdict, outcome) = self.results[index].as_ref()?;

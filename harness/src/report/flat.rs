@@ -1,14 +1,14 @@
-//! What TAP and KTAP have in common: a version, the plan, comments, one result line a case.
+//! Shared by TAP and KTAP: a version, the plan, comments, one result line per case.
 
 use std::io::{self, Write};
 
 use super::text::{comment, one_line};
 use super::{Progress, head};
-use crate::event::{CaseInfo, Event};
-use crate::judge::Verdict;
-use crate::outcome::{Counts, Outcome};
+use crate::verdict::event::{CaseInfo, Event};
+use crate::verdict::judge::Verdict;
+use crate::verdict::outcome::{Counts, Outcome};
 
-/// What a result line and its diagnostics are written from.
+/// Input of a result line and its diagnostics.
 pub(super) struct CaseResult<'a> {
     pub number: usize,
     pub case: &'a CaseInfo,
@@ -16,7 +16,7 @@ pub(super) struct CaseResult<'a> {
     pub outcome: &'a Outcome,
 }
 
-/// What the dialects differ in.
+/// The differences between the dialects.
 pub(super) trait Dialect {
     /// The first line.
     const VERSION: &'static str;

@@ -1,11 +1,11 @@
-//! One event a line, complete: the input of comparisons and of further reports.
+//! One event per line, complete: the input of comparisons and of other reports.
 
 use std::io::{self, Write};
 
 use super::Reporter;
-use crate::event::Event;
+use crate::verdict::event::Event;
 
-/// Version of the events' schema; raised when a reader of an older one would misread them.
+/// Version of the schema; raised when a reader of an older version would misread events.
 pub const SCHEMA: u32 = 1;
 
 /// Writes each event as a line of JSON. The first line names the schema's version.

@@ -1,7 +1,7 @@
 //! JUnit's XML, as GitLab, GitHub actions and Jenkins read it: a suite for each group of cases.
 //!
-//! A documented bug is `skipped` with its reference, as pytest writes an expected failure; a case that
-//! is broken or was not run is an `error`.
+//! A documented bug is `skipped` with its reference, as pytest writes an expected failure; a case that is broken or was
+//! not run is an `error`.
 
 use std::io::{self, Write};
 
@@ -10,13 +10,15 @@ use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, Te
 use super::document::{Document, Entry};
 use super::text::one_line;
 use super::{Reporter, diagnostics, head};
-use crate::event::Event;
-use crate::judge::{Status, Verdict};
-use crate::outcome::Outcome;
+use crate::verdict::event::Event;
+use crate::verdict::judge::{Status, Verdict};
+use crate::verdict::outcome::Outcome;
 
 /// Writes JUnit's XML.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Junit {
+    /// The name of the whole report.
+    name: &'static str,
     document: Document,
 }
 
@@ -34,7 +36,7 @@ impl Reporter for Junit {
     }
 }
 
-/// Without the sum of skipped cases at the root: the schema of Jenkins has it for suites only.
+/// Removes the total of skipped cases at the root: Jenkins' schema has it for suites only.
 fn as_jenkins_has_it(mut xml: String) -> String {
     let root = xml.find("<testsuites ").and_then(|start| Some(start..start + xml[start..].find('>')?));
     if let Some(root) = root
@@ -50,9 +52,14 @@ fn as_jenkins_has_it(mut xml: String) -> String {
 }
 
 impl Junit {
+    /// A reporter whose reports have this name.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, document: Document::default() }
+    }
+
     fn report(&self) -> Report {
         let document = &self.document;
-        let mut report = Report::new("unshare-conformance");
+        let mut report = Report::new(self.name);
         report.set_time(std::time::Duration::from_millis(document.milliseconds));
         let properties = properties(document.started.as_ref());
         for (name, entries) in document.groups() {
@@ -104,7 +111,7 @@ fn test_case(group: &str, entry: &Entry) -> TestCase {
     case
 }
 
-/// The schemas that Jenkins and GitLab go by have no room for properties of a case.
+/// The schemas of Jenkins and GitLab have no properties of cases.
 fn system_out(entry: &Entry) -> String {
     let mut lines = vec![format!("requirements: {}", entry.case.proves.join(", "))];
     if entry.verdict.status == Status::Pass {
@@ -123,7 +130,9 @@ fn status(entry: &Entry) -> TestCaseStatus {
         }
         (Outcome::UnexpectedPass { bug }, _) => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            status.set_type("unexpected pass").set_message(format!("passed, but is listed with {}", one_line(bug)));
+            status
+                .set_type("unexpected pass")
+                .set_message(format!("passed, although this is listed as a known bug: {}", one_line(bug)));
             status
         }
         (_, Status::Pass) => return TestCaseStatus::success(),

@@ -1,34 +1,32 @@
 //! KCIDB's submission format, schema 5.3: one object with a test for each case.
 //!
-//! KCIDB knows no expected failure: a documented bug is PASS, and `misc` has its reference. What was
-//! not run is MISS; what is broken or timed out is ERROR, since neither is a judgement of the kernel's
-//! answer.
+//! KCIDB has no expected failures: a documented bug is PASS, with its reference in `misc`. A case that was not run is
+//! MISS; one that is broken or timed out is ERROR.
 
 use std::io::{self, Write};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::document::{Document, Entry};
 use super::text::one_line;
 use super::{Reporter, diagnostics};
-use crate::event::Event;
-use crate::judge::Status;
-use crate::outcome::Outcome;
+use crate::verdict::event::Event;
+use crate::verdict::judge::Status;
+use crate::verdict::outcome::Outcome;
 
-/// The node of KCIDB's tree of tests that all cases are below.
-const ROOT: &str = "unshare";
-/// How much of a log a test may quote.
+/// Maximum length of a log excerpt in characters.
 const EXCERPT: usize = 16384;
 
 /// Who submits, and which build was tested.
 #[derive(Clone, Debug)]
 pub struct Submission {
+    /// The root of the tests in KCIDB's tree.
+    pub root: &'static str,
     /// The name of the CI system, `[a-z0-9_]+`.
     pub origin: String,
-    /// The ID of the build, as it was or will be submitted; one is made up from the kernel's release
-    /// when there is none.
+    /// The ID of the submitted build; by default derived from the kernel's release.
     pub build: Option<String>,
-    /// When the run started, as RFC 3339 has it; unknown when a report is made from an older one.
+    /// Start of the run in RFC 3339 format; none if a report is made from an older one.
     pub start: Option<String>,
 }
 
@@ -49,7 +47,7 @@ impl Kcidb {
         let Some(Event::RunStarted { program, facts, seed, tier, .. }) = &self.document.started else {
             return Vec::new();
         };
-        let Submission { origin, build, start } = &self.submission;
+        let Submission { root, origin, build, start } = &self.submission;
         let build =
             build.clone().unwrap_or_else(|| format!("{origin}:{}_{}", plain(&facts.release), plain(&facts.build)));
         let run = match start {
@@ -72,27 +70,27 @@ impl Kcidb {
         entries
             .map(|entry| {
                 let name = &entry.case.name;
-                let mut test = Map::new();
-                test.insert("id".to_owned(), json!(format!("{run}.{name}")));
-                test.insert("build_id".to_owned(), json!(build));
-                test.insert("origin".to_owned(), json!(origin));
-                test.insert("path".to_owned(), json!(format!("{ROOT}.{name}")));
-                test.insert("status".to_owned(), json!(status(entry)));
-                test.insert("comment".to_owned(), json!(one_line(&entry.case.about)));
-                test.insert("environment".to_owned(), environment.clone());
+                let mut test = json!({
+                    "id": format!("{run}.{name}"),
+                    "build_id": build,
+                    "origin": origin,
+                    "path": format!("{root}.{name}"),
+                    "status": status(entry),
+                    "comment": one_line(&entry.case.about),
+                    "environment": environment,
+                    "misc": misc(entry),
+                });
                 if let Some(start) = start {
-                    test.insert("start_time".to_owned(), json!(start));
+                    test["start_time"] = json!(start);
                 }
                 if !entry.verdict.was_never_reached() {
-                    let duration = entry.verdict.duration.as_secs_f64();
-                    test.insert("duration".to_owned(), json!(duration));
+                    test["duration"] = json!(entry.verdict.duration.as_secs_f64());
                 }
                 let excerpt = excerpt(entry);
                 if !excerpt.is_empty() {
-                    test.insert("log_excerpt".to_owned(), json!(excerpt));
+                    test["log_excerpt"] = json!(excerpt);
                 }
-                test.insert("misc".to_owned(), misc(entry));
-                Value::Object(test)
+                test
             })
             .collect()
     }
@@ -145,7 +143,7 @@ fn misc(entry: &Entry) -> Value {
     misc
 }
 
-/// The first of what is to be said of a case, as much as fits.
+/// The beginning of the diagnostics, as much as fits.
 fn excerpt(entry: &Entry) -> String {
     let mut text = diagnostics::yaml(entry.verdict, entry.outcome, entry.case).join("\n");
     if let Some((end, _)) = text.char_indices().nth(EXCERPT) {
@@ -154,7 +152,7 @@ fn excerpt(entry: &Entry) -> String {
     text
 }
 
-/// Text that an ID may have, without what a path or a shell takes for its own.
+/// Text for an ID, without characters that are special in paths or shells.
 fn plain(text: &str) -> String {
     let usual = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let plain: String = text.chars().map(|c| if usual(c) { c } else { '_' }).collect();

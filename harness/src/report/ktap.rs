@@ -1,14 +1,14 @@
-//! KTAP version 1, as the kernel's documentation has it (Documentation/dev-tools/ktap.rst), flat:
-//! prove and kunit.py then agree. Diagnostics come before the result line.
+//! KTAP version 1 (Documentation/dev-tools/ktap.rst), flat, so that prove and kunit.py agree. Diagnostics precede the
+//! result line.
 
 use std::io::{self, Write};
 
 use super::flat::{CaseResult, Dialect, write};
 use super::text;
 use super::{Progress, Reporter, diagnostics};
-use crate::event::Event;
-use crate::judge::{Status, Verdict};
-use crate::outcome::{Counts, Outcome};
+use crate::verdict::event::Event;
+use crate::verdict::judge::{Status, Verdict};
+use crate::verdict::outcome::{Counts, Outcome};
 
 /// Writes KTAP version 1.
 #[derive(Debug, Default)]
@@ -47,8 +47,8 @@ impl Dialect for Ktap {
     }
 }
 
-/// What the kernel's parser takes for the end of a report, wherever it stands in a line: a panic that a
-/// verdict quotes would hide the results after it.
+/// Text that the kernel's parser takes for the end of a report anywhere in a line: a quoted panic would hide the
+/// results after it.
 const ENDS: [(&str, &str); 3] = [
     ("Kernel panic - not syncing: VFS:", "Kernel panic - not syncing\\: VFS:"),
     ("reboot: System halted", "reboot\\: System halted"),
@@ -63,8 +63,8 @@ fn harmless(text: &str) -> String {
     without_ends(text::directive_text(text))
 }
 
-/// Whether the result line says ok, and its directive. A known bug is `ok … # XFAIL`: the kernel's
-/// parser counts `not ok … # XFAIL` as a failure.
+/// Whether the result line says ok, and its directive. A known bug is `ok … # XFAIL`: the kernel's parser counts `not
+/// ok … # XFAIL` as a failure.
 fn directive(verdict: &Verdict, outcome: &Outcome) -> (bool, String) {
     match (outcome, verdict.status) {
         (Outcome::KnownBug { bug }, _) => (true, format!(" # XFAIL {}", harmless(bug))),

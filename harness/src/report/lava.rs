@@ -1,13 +1,13 @@
-//! Signals that LAVA's dispatcher finds in what a job prints: one for each case, after the lines that
-//! say why. LAVA knows pass, fail, skip and unknown, and has no place for a reason.
+//! Signals that LAVA's dispatcher finds in a job's output: one for each case, after its diagnostics. LAVA knows pass,
+//! fail, skip and unknown, and no reasons.
 
 use std::io::{self, Write};
 
 use super::text::one_line;
 use super::{Progress, Reporter, diagnostics, head};
-use crate::event::Event;
-use crate::judge::{Status, Verdict};
-use crate::outcome::Outcome;
+use crate::verdict::event::Event;
+use crate::verdict::judge::{Status, Verdict};
+use crate::verdict::outcome::Outcome;
 
 /// Writes LAVA's signals for test cases.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ fn line(text: &str) -> String {
     one_line(text).replace("<LAVA", "\\u{3c}LAVA")
 }
 
-/// What LAVA is told. A documented bug is no news; what could not be told is neither pass nor fail.
+/// LAVA's result. A documented bug is expected; an inconclusive case is neither pass nor fail.
 fn result(verdict: &Verdict, outcome: &Outcome) -> &'static str {
     match (outcome, verdict.status) {
         (Outcome::KnownBug { .. }, _) => "pass",

@@ -1,15 +1,15 @@
-//! For people at a terminal: what went wrong in full, what went well in a table.
+//! For people at a terminal: failures in full, the rest in a table.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use super::text::one_line;
-use super::{Progress, Reporter, diagnostics, head};
-use crate::case_run::seed_of_repetition;
-use crate::event::Event;
-use crate::judge::{Status, Verdict};
-use crate::outcome::{Counts, Outcome};
+use super::{Progress, Reporter, diagnostics, head, known_bugs};
+use crate::case::test::seed_of_repetition;
+use crate::verdict::event::Event;
+use crate::verdict::judge::{Status, Verdict};
+use crate::verdict::outcome::{Counts, Outcome};
 
 /// Writes for people.
 #[derive(Debug, Default)]
@@ -18,19 +18,19 @@ pub struct Pretty {
     colour: bool,
     verbosity: Verbosity,
     groups: BTreeMap<String, (Counts, Duration)>,
-    /// The first failure's name, and the seed that its draws started from.
+    /// The first failure's name and seed.
     first_failure: Option<(String, u64)>,
-    /// What begins the command that runs one case again.
+    /// Beginning of the command that reruns one case.
     again: String,
-    /// What random draws of the first repetition start from.
+    /// Seed of the first repetition.
     seed: u64,
     skip_reasons: BTreeMap<String, u32>,
-    /// Of cases that the run did not come to: how many for which reason.
+    /// How many cases the run did not reach, by reason.
     never_reached: BTreeMap<String, u32>,
     caveat: Option<String>,
 }
 
-/// How much is told of what went well.
+/// How much is reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// Failures and the summary only.
@@ -38,7 +38,7 @@ pub enum Verbosity {
     /// The kernel, failures, known bugs, a line for each group.
     #[default]
     Normal,
-    /// Each case, too.
+    /// Also each case.
     Verbose,
 }
 
@@ -49,8 +49,7 @@ const DIM: &str = "\u{1b}[2m";
 const RESET: &str = "\u{1b}[0m";
 
 impl Pretty {
-    /// A reporter that uses colours if asked to. `again` is what begins the command by which the
-    /// reader runs one case again in the same place.
+    /// A reporter, in colour or not. `again` is the beginning of the command that reruns one case in the same place.
     pub fn new(colour: bool, verbosity: Verbosity, again: String) -> Self {
         Self { colour, verbosity, again, ..Self::default() }
     }
@@ -127,7 +126,7 @@ impl Pretty {
                 writeln!(
                     out,
                     "{group:>12}  {}  {}",
-                    self.told(counts),
+                    self.by_result(counts),
                     self.paint(DIM, &format!("{:.1} s", duration.as_secs_f64()))
                 )?;
             }
@@ -141,7 +140,7 @@ impl Pretty {
             writeln!(out)?;
         }
         if let Some(signal) = interrupted {
-            writeln!(out, "{} by signal {signal}; what was started is cleaned up", self.paint(RED, "interrupted"))?;
+            writeln!(out, "{} by signal {signal}; everything was cleaned up", self.paint(RED, "interrupted"))?;
         }
         let red = counts.failed + counts.timed_out + counts.unexpected_passes;
         let verdict = if let Some(caveat) = &self.caveat {
@@ -149,13 +148,13 @@ impl Pretty {
         } else if red > 0 {
             self.paint(RED, "this kernel does not conform")
         } else if counts.broken > 0 || counts.passed + counts.known_bugs == 0 || interrupted.is_some() {
-            self.paint(YELLOW, "nothing can be said of this kernel")
+            self.paint(YELLOW, "inconclusive")
         } else if counts.known_bugs > 0 {
             self.paint(YELLOW, "this kernel conforms but for its documented bugs")
         } else {
             self.paint(GREEN, "this kernel conforms")
         };
-        writeln!(out, "{verdict}: {} in {:.1} s", self.told(counts), milliseconds as f64 / 1000.0)?;
+        writeln!(out, "{verdict}: {} in {:.1} s", self.by_result(counts), milliseconds as f64 / 1000.0)?;
         if let Some((name, seed)) = &self.first_failure {
             let again = &self.again;
             writeln!(out, "next: {again} --seed {seed} --exact {name} -v")?;
@@ -163,22 +162,20 @@ impl Pretty {
         Ok(())
     }
 
-    fn told(&self, counts: &Counts) -> String {
+    fn by_result(&self, counts: &Counts) -> String {
         let parts = [
             (counts.passed, "passed", GREEN),
             (counts.failed, "failed", RED),
             (counts.unexpected_passes, "passed unexpectedly", RED),
             (counts.timed_out, "timed out", RED),
             (counts.broken, "broken", RED),
-            (counts.known_bugs, "known kernel bugs", YELLOW),
+            (counts.known_bugs, known_bugs(counts), YELLOW),
             (counts.skipped, "skipped", YELLOW),
         ];
-        let told: Vec<_> = parts
-            .into_iter()
-            .filter(|(count, word, _)| *count > 0 || *word == "passed")
-            .map(|(count, word, colour)| self.paint(colour, &format!("{count} {word}")))
-            .collect();
-        told.join(", ")
+        let shown = parts.into_iter().filter(|(count, word, _)| *count > 0 || *word == "passed");
+        let painted: Vec<_> =
+            shown.map(|(count, word, colour)| self.paint(colour, &format!("{count} {word}"))).collect();
+        painted.join(", ")
     }
 }
 

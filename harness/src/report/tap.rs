@@ -4,10 +4,10 @@ use std::io::{self, Write};
 
 use super::flat::{CaseResult, Dialect, write};
 use super::text::directive_text;
-use super::{Progress, Reporter, diagnostics};
-use crate::event::Event;
-use crate::judge::{Status, Verdict};
-use crate::outcome::{Counts, Outcome};
+use super::{Progress, Reporter, diagnostics, known_bugs};
+use crate::verdict::event::Event;
+use crate::verdict::judge::{Status, Verdict};
+use crate::verdict::outcome::{Counts, Outcome};
 
 /// Writes TAP version 13.
 #[derive(Debug, Default)]
@@ -53,13 +53,14 @@ pub(super) fn write_result(result: &CaseResult, indent: &str, out: &mut dyn Writ
 /// The comment that ends a report.
 pub(super) fn totals(counts: &Counts) -> String {
     format!(
-        "{} passed, {} failed, {} timed out, {} broken, {} skipped, {} known kernel bugs",
+        "{} passed, {} failed, {} timed out, {} broken, {} skipped, {} {}",
         counts.passed,
         counts.failed + counts.unexpected_passes,
         counts.timed_out,
         counts.broken,
         counts.skipped,
-        counts.known_bugs
+        counts.known_bugs,
+        known_bugs(counts)
     )
 }
 

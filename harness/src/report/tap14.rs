@@ -1,7 +1,7 @@
 //! TAP version 14: a subtest for each group of cases.
 //!
-//! Results of a guest come in the order in which cases end, and a subtest is one piece: a group is
-//! written once it is complete, in the order of the plan.
+//! Results of a guest arrive in the order in which cases end, and a subtest is one block: a group is written when it is
+//! complete, in the order of the plan.
 
 use std::io::{self, Write};
 
@@ -9,9 +9,9 @@ use super::flat::CaseResult;
 use super::tap::{totals, write_result};
 use super::text::{comment, one_line};
 use super::{Progress, Reporter, head};
-use crate::event::Event;
-use crate::judge::{Status, Verdict};
-use crate::outcome::Outcome;
+use crate::verdict::event::Event;
+use crate::verdict::judge::{Status, Verdict};
+use crate::verdict::outcome::Outcome;
 
 /// Writes TAP version 14.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub struct Tap14 {
 #[derive(Debug)]
 struct Group {
     name: String,
-    /// Its cases by their place in the plan, each with its result once there is one.
+    /// The index of each case in the plan, and its result once there is one.
     cases: Vec<(usize, Option<(Verdict, Outcome)>)>,
     is_written: bool,
 }
@@ -35,7 +35,7 @@ impl Group {
     }
 }
 
-/// Whether a result is no reason to take its group for failed.
+/// Whether a result leaves its group ok.
 fn is_ok(verdict: &Verdict, outcome: &Outcome) -> bool {
     match outcome {
         Outcome::KnownBug { .. } => true,
@@ -93,7 +93,7 @@ impl Tap14 {
         let mut ok = group.is_complete();
         let mut skipped = true;
         for (place, (index, result)) in group.cases.iter().enumerate() {
-            // An incomplete group keeps its numbers; the gap is what a reader has to see.
+            // An incomplete group keeps its numbers, so that readers see the gap.
             let Some((verdict, outcome)) = result else {
                 continue;
             };
@@ -103,13 +103,12 @@ impl Tap14 {
             write_result(&result, INDENT, out)?;
         }
         let word = if ok { "ok" } else { "not ok" };
-        let directive = if ok && skipped { " # SKIP every case of it was skipped" } else { "" };
+        let directive = if ok && skipped { " # SKIP all cases were skipped" } else { "" };
         self.written += 1;
         writeln!(out, "{word} {} - {}{directive}", self.written, group.name)
     }
 
-    /// Writes what there is of groups that never became complete. Groups of which nothing is known
-    /// are left to the plan, which then is not met.
+    /// Writes groups that never became complete. Groups without any result are left out: the plan is then not met.
     fn write_rest(&mut self, out: &mut dyn Write) -> io::Result<()> {
         for at in 0..self.groups.len() {
             if self.groups[at].cases.iter().any(|(_, result)| result.is_some()) {

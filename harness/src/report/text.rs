@@ -1,8 +1,8 @@
-//! Hostile text made harmless: results may quote anything a kernel or a case printed.
+//! Makes hostile text harmless: results may quote anything that a kernel or a case printed.
 
 use std::fmt::Write as _;
 
-/// One line of printable text: line ends and control characters are written as escapes.
+/// One line of printable text: line ends and control characters are escaped.
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -18,8 +18,8 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-/// What ends a line for some reader, steers a terminal, turns the direction of what follows, or is no
-/// character that XML may have.
+/// Whether a character ends a line for some reader, controls a terminal, changes the text direction, or is illegal in
+/// XML.
 fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -29,8 +29,8 @@ fn is_hostile(c: char) -> bool {
         || u32::from(c) & 0xfffe == 0xfffe
 }
 
-/// What stands behind a directive. A second `#` could be read for a directive of its own: the kernel's
-/// parser takes the last ` # SKIP` of a line for what the line says.
+/// The text after a directive. A second `#` could be read as another directive: the kernel's parser uses the last ` #
+/// SKIP` of a line.
 pub(super) fn directive_text(text: &str) -> String {
     one_line(text).replace('#', "\\#")
 }
@@ -41,8 +41,7 @@ pub(super) fn comment(text: &str) -> String {
     if text.trim_start().starts_with("Subtest") { format!("\\{text}") } else { text }
 }
 
-/// A YAML scalar: plain where nothing in it can be misread, else double-quoted as JSON does it,
-/// which YAML reads the same.
+/// A YAML scalar: plain if nothing in it can be misread, else quoted as in JSON.
 pub(super) fn yaml_scalar(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./()|+-=<> ,;".contains(c);
     let starts_plain = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric() || "(/_".contains(c));
@@ -54,7 +53,7 @@ pub(super) fn yaml_scalar(text: &str) -> String {
     if plain { text.to_owned() } else { quoted(text) }
 }
 
-/// As JSON quotes it, but for what JSON leaves as it is and ends a line for some reader.
+/// Quoted as in JSON; also escapes hostile characters that JSON allows.
 fn quoted(text: &str) -> String {
     let json = serde_json::to_string(text).expect("text is representable in JSON");
     let mut quoted = String::with_capacity(json.len());
@@ -91,7 +90,7 @@ mod tests {
     #[test]
     fn scalars_that_could_be_misread_are_quoted() {
         for (text, expected) in [
-            ("unshare(CLONE_FS|CLONE_NEWNS)", "unshare(CLONE_FS|CLONE_NEWNS)"),
+            ("clone(CLONE_FS|SIGCHLD)", "clone(CLONE_FS|SIGCHLD)"),
             ("0", "0"),
             ("a: b", "\"a: b\""),
             ("- x", "\"- x\""),

@@ -1,12 +1,11 @@
-//! The wire between a guest and its runner: events as JSON, one a line.
+//! From a guest to its runner: events as JSON, one per line.
 //!
-//! A serial port carries a few kilobytes in the time a case takes, so what the other side knows is
-//! left out: the plan, which it has drawn up itself.
+//! A serial port carries a few kilobytes in the time a case takes. So the plan, which the runner knows, is left out.
 
 use std::io::{self, Write};
 
 use super::Reporter;
-use crate::event::Event;
+use crate::verdict::event::Event;
 
 /// Writes events for a runner on the other side of a serial port.
 #[derive(Debug, Default)]
@@ -14,9 +13,9 @@ pub struct Wire;
 
 impl Reporter for Wire {
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
-        // One write: a line is not torn by what else is printed on the same port.
+        // One write, so that other output on the port does not split the line.
         let mut line = match event {
-            // Its own, without the plan: a copy of that would be most of the memory of a guest's suite.
+            // Without cloning the plan, which would be most of the memory of a guest's suite.
             Event::RunStarted { program, facts, plan: _, seed, tier, repeat, part } => {
                 serde_json::to_vec(&Event::RunStarted {
                     program: program.clone(),

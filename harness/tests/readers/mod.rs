@@ -109,8 +109,8 @@ pub fn tap14(report: &str) -> (Vec<Read>, Vec<String>) {
     (read, blocks)
 }
 
-/// KTAP as the kernel's parser reads it: leading blanks are nothing to it, and any line may be a plan,
-/// a result or the head of a subtest.
+/// KTAP as the kernel's parser reads it: leading blanks are nothing to it, and any line may be a plan, a result or the
+/// head of a subtest.
 pub fn ktap(report: &str) -> Vec<Read> {
     let lines = lines(report);
     assert_eq!(lines[0], "KTAP version 1");
@@ -164,7 +164,7 @@ pub fn kcidb(report: &str) -> Vec<Read> {
             let status = test["status"].as_str().expect("a status");
             let known = test["misc"].get("known_bug").is_some();
             let word = format!("{status} {}", if known { "known" } else { "" });
-            Read::new(path.strip_prefix("unshare.").expect("the root"), word.trim_end())
+            Read::new(path.strip_prefix("harness.").expect("the root"), word.trim_end())
         })
         .collect()
 }

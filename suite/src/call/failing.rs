@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::feature;
 use harness::prelude::*;
 
 use crate::call::raw::unshare;
@@ -83,8 +84,8 @@ impl Failing {
     /// What it takes of the kernel.
     pub fn needs(self) -> Needs {
         match self {
-            Failing::TimeLimit => Needs::NONE.with(Feature::TimeNs),
-            Failing::SecondPid => Needs::NONE.with(Feature::PidNs),
+            Failing::TimeLimit => Needs::NONE.with(feature::TIME_NS),
+            Failing::SecondPid => Needs::NONE.with(feature::PID_NS),
             _ => Needs::NONE,
         }
     }

@@ -87,7 +87,7 @@ case!(Case {
             one call, any other namespace with it, for which CAP_SYS_ADMIN comes with the new one.",
     proves: &["PRIV-02", "PRIV-04"],
     source: "unshare(2), CLONE_NEWUSER; user_namespaces(7)",
-    needs: Needs::NONE.with(Feature::CreateUserNs),
+    needs: Needs::NONE.with(feature::CREATE_USER_NS),
     variants: || [Flags::NONE]
         .into_iter()
         .chain(Flags::PRIVILEGED.iter())
@@ -106,7 +106,7 @@ case!(Case {
             each namespace flag gives EPERM, while CLONE_NEWUSER succeeds.",
     proves: &["PRIV-05"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     variants: || privileged().into_iter().chain([for_flags(Flags::NEWUSER)]).collect(),
     run: |t| {
         let observer = Observer::open(t)?;
@@ -136,7 +136,7 @@ case!(Case {
         all.into_iter()
             .map(|variant| match variant.param::<(Caller, Flags)>().0 {
                 Caller::Root => variant,
-                Caller::Nobody => variant.needing(Needs::NONE.with(Feature::SecondUser)),
+                Caller::Nobody => variant.needing(Needs::NONE.with(feature::SECOND_USER)),
             })
             .collect()
     },
@@ -190,7 +190,7 @@ case!(Case {
             which gives it another one.",
     proves: &["PRIV-08"],
     source: "user_namespaces(7), Capabilities",
-    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     variants: || possible().into_iter().chain([for_flags(Flags::NEWUSER)]).collect(),
     run: |t| {
         let flag = t.param::<Flags>();
@@ -225,7 +225,7 @@ case!(Case {
             are, without it each gives EPERM even if they are root's.",
     proves: &["PRIV-09"],
     source: "capabilities(7); kernel, kernel/nsproxy.c",
-    needs: Needs::ROOT.with(Feature::SecondUser),
+    needs: Needs::ROOT.with(feature::SECOND_USER),
     variants: || {
         let all = [
             ("file_system_user", Beside::FileSystemUser),

@@ -11,6 +11,8 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::feature;
+use crate::feature::global;
 use harness::prelude::*;
 use nix::unistd::{getpid, getppid};
 
@@ -26,10 +28,10 @@ use crate::tasks::shm::map_zeroed;
 
 /// What a case of failing allocations needs.
 pub const NEEDS: Needs = Needs::ROOT
-    .with(Feature::InitialRoot)
-    .with(Feature::FailNth)
-    .disturbing(Global::SparedAllocations)
-    .disturbing(Global::FailedAllocationsLog);
+    .with(feature::INITIAL_ROOT)
+    .with(feature::FAIL_NTH)
+    .disturbing(global::SPARED_ALLOCATIONS)
+    .disturbing(global::FAILED_ALLOCATIONS_LOG);
 
 /// A sweep over all sites of a network namespace makes many hundreds, and drops them.
 pub const DEADLINE: Duration = Duration::from_secs(300);
@@ -45,9 +47,9 @@ pub const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0)
 #[track_caller]
 pub fn allow(t: &Test) -> Done {
     for (global, value) in [
-        (Global::SparedAllocations, "N"),
+        (global::SPARED_ALLOCATIONS, "N"),
         // A report of each would flood the log in which the supervisor looks for the kernel's own.
-        (Global::FailedAllocationsLog, "0"),
+        (global::FAILED_ALLOCATIONS_LOG, "0"),
     ] {
         let written = std::fs::write(global.path(), value);
         let text = format!("write({value}) to {}", global.path());
@@ -200,7 +202,7 @@ impl Ground {
     /// A step did not work: the case is broken.
     #[track_caller]
     pub fn of(t: &Test, start: Start) -> Done<Ground> {
-        let semaphore = if t.facts().has(Feature::SysvIpc) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
+        let semaphore = if t.facts().has(feature::SYSV_IPC) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
         use nix::sys::stat::{Mode, umask};
         let old = umask(Mode::empty());
         umask(old);
@@ -266,7 +268,7 @@ impl Ground {
             Err(_) => Prediction::nothing(),
         };
         check_changes(t, flags, id, &prediction, &before, &after)?;
-        if result.is_err() && t.facts().has(Feature::Kcmp) {
+        if result.is_err() && t.facts().has(feature::KCMP) {
             let asked = if self.semaphore.is_some() { SHARED } else { SHARED & !Flags::SYSVSEM };
             let shared = shared_flags(getpid().as_raw(), getppid().as_raw(), asked);
             let text = format!("what the caller and its maker share after {}, by kcmp", called(flags, n, outcome));

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::feature;
 use harness::prelude::*;
 
 use crate::call::raw::unshare;
@@ -13,7 +14,7 @@ use crate::spec::namespaces::{KINDS, Kind};
 use crate::tasks::peer::Peer;
 
 /// What a case of limits needs.
-pub const NEEDS: Needs = Needs::ROOT.with(Feature::CreateUserNs).with(Feature::NamespaceLimits);
+pub const NEEDS: Needs = Needs::ROOT.with(feature::CREATE_USER_NS).with(feature::NAMESPACE_LIMITS);
 
 /// How long after its last task has ended a namespace may still be counted (RULE-05), on real
 /// hardware.

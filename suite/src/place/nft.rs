@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use harness::facts::Config;
+use harness::place::config::Config;
 use harness::prelude::*;
 
 /// Numbers from linux/netfilter/nfnetlink.h and nf_tables.h.

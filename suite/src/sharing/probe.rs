@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 
+use crate::feature;
 use harness::prelude::*;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, stat, umask};
@@ -116,9 +117,9 @@ impl Mark {
     pub fn is_possible(self, facts: &Facts) -> bool {
         match self {
             Mark::Cwd | Mark::Umask | Mark::Descriptor => true,
-            Mark::Root | Mark::Mount => facts.has(Feature::SysAdmin) && facts.has(Feature::Sandbox),
+            Mark::Root | Mark::Mount => facts.has(feature::SYS_ADMIN) && facts.has(feature::SANDBOX),
             Mark::HostName | Mark::DomainName => {
-                facts.has(Feature::SysAdmin) && facts.has(Feature::Sandbox) && facts.has(Feature::UtsNs)
+                facts.has(feature::SYS_ADMIN) && facts.has(feature::SANDBOX) && facts.has(feature::UTS_NS)
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use crate::feature;
 use harness::prelude::*;
 use nix::unistd::gettid;
 use syscalls::{Sysno, syscall};
@@ -37,7 +38,7 @@ pub fn shared_flags(a: i32, b: i32, asked: Flags) -> Result<Flags, Errno> {
 /// What can be asked about a task that was made to share `made_with`. The undo list is left out
 /// unless it was shared: two tasks that have none would look as if they shared one.
 pub fn askable(t: &Test, made_with: Flags) -> Flags {
-    let undo = if t.facts().has(Feature::SysvIpc) { made_with & Flags::SYSVSEM } else { Flags::NONE };
+    let undo = if t.facts().has(feature::SYSV_IPC) { made_with & Flags::SYSVSEM } else { Flags::NONE };
     Flags::VM | Flags::FS | Flags::FILES | Flags::SIGHAND | undo
 }
 
@@ -58,7 +59,7 @@ pub struct Sharer {
 /// They share more or less: a failed check is on record.
 #[track_caller]
 pub fn check_shared(t: &Test, witness: &Peer, sharer: Sharer, separated: Flags, requirement: &'static str) -> Done {
-    if !t.facts().has(Feature::Kcmp) {
+    if !t.facts().has(feature::KCMP) {
         return Ok(());
     }
     let asked = askable(t, sharer.made_with);

@@ -11,8 +11,8 @@ mod parts;
 mod properties;
 pub mod rows;
 
-use harness::facts::{Facts, Version};
-use harness::needs::Feature;
+use crate::feature;
+use harness::place::facts::{Facts, Version};
 use nix::errno::Errno;
 
 pub use parts::{Part, Parts};
@@ -44,11 +44,11 @@ impl Kernel {
         let missing = KINDS
             .into_iter()
             .filter_map(|kind| kind.feature.map(|feature| (feature, kind.flag)))
-            .chain([(Feature::SysvIpc, Flags::SYSVSEM)])
+            .chain([(feature::SYSV_IPC, Flags::SYSVSEM)])
             .filter(|(feature, _)| !facts.has(*feature))
             .fold(Flags::NONE, |missing, (_, flag)| missing | flag);
         let effective = accepted & !missing;
-        Kernel { accepted, effective, user_takes_root: facts.user_namespace_takes_root }
+        Kernel { accepted, effective, user_takes_root: feature::user_namespace_takes_root(facts) }
     }
 }
 
@@ -126,8 +126,8 @@ impl Start {
     /// A lone task with the privilege that the facts say it has.
     pub fn of(facts: &Facts) -> Start {
         Start {
-            sys_admin: facts.has(Feature::SysAdmin),
-            initial_admin: facts.has(Feature::InitialRoot),
+            sys_admin: facts.has(feature::SYS_ADMIN),
+            initial_admin: facts.has(feature::INITIAL_ROOT),
             ..Start::default()
         }
     }

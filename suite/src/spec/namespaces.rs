@@ -1,6 +1,7 @@
 //! The kinds of namespace, one row each: all that differs between them and is the same for every case.
 
-use harness::needs::{Feature, Needs};
+use crate::feature;
+use harness::case::needs::{Feature, Needs};
 
 use super::flags::Flags;
 
@@ -79,14 +80,14 @@ pub struct Kind {
 
 /// All eight kinds, in the order in which a call makes them (section 2.5 of docs/behaviour.md).
 pub const KINDS: [Kind; 8] = [
-    kind(Flags::NEWUSER, Ns::User, "max_user_namespaces", Some(Feature::UserNs)),
+    kind(Flags::NEWUSER, Ns::User, "max_user_namespaces", Some(feature::USER_NS)),
     kind(Flags::NEWNS, Ns::Mnt, "max_mnt_namespaces", None),
-    kind(Flags::NEWUTS, Ns::Uts, "max_uts_namespaces", Some(Feature::UtsNs)),
-    kind(Flags::NEWIPC, Ns::Ipc, "max_ipc_namespaces", Some(Feature::IpcNs)),
-    kind(Flags::NEWPID, Ns::PidForChildren, "max_pid_namespaces", Some(Feature::PidNs)),
-    kind(Flags::NEWCGROUP, Ns::Cgroup, "max_cgroup_namespaces", Some(Feature::CgroupNs)),
-    kind(Flags::NEWNET, Ns::Net, "max_net_namespaces", Some(Feature::NetNs)),
-    kind(Flags::NEWTIME, Ns::TimeForChildren, "max_time_namespaces", Some(Feature::TimeNs)),
+    kind(Flags::NEWUTS, Ns::Uts, "max_uts_namespaces", Some(feature::UTS_NS)),
+    kind(Flags::NEWIPC, Ns::Ipc, "max_ipc_namespaces", Some(feature::IPC_NS)),
+    kind(Flags::NEWPID, Ns::PidForChildren, "max_pid_namespaces", Some(feature::PID_NS)),
+    kind(Flags::NEWCGROUP, Ns::Cgroup, "max_cgroup_namespaces", Some(feature::CGROUP_NS)),
+    kind(Flags::NEWNET, Ns::Net, "max_net_namespaces", Some(feature::NET_NS)),
+    kind(Flags::NEWTIME, Ns::TimeForChildren, "max_time_namespaces", Some(feature::TIME_NS)),
 ];
 
 const fn kind(flag: Flags, link: Ns, limit: &'static str, feature: Option<Feature>) -> Kind {
@@ -109,9 +110,9 @@ impl Kind {
 pub fn needs_of(flags: Flags) -> Needs {
     let kinds = KINDS.into_iter().filter(|kind| flags.contains(kind.flag)).map(|kind| match kind.privileged {
         true => Needs::ROOT.and(kind.built_in()),
-        false => Needs::NONE.with(Feature::CreateUserNs),
+        false => Needs::NONE.with(feature::CREATE_USER_NS),
     });
-    let empty = flags.contains(Flags::EMPTY).then(|| Needs::ROOT.with(Feature::EmptyMntNs));
+    let empty = flags.contains(Flags::EMPTY).then(|| Needs::ROOT.with(feature::EMPTY_MNT_NS));
     kinds.chain(empty).fold(Needs::NONE, Needs::and)
 }
 

@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use crate::feature;
 use harness::prelude::*;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
@@ -14,7 +15,7 @@ use nix::unistd::Pid;
 use crate::place::privilege::NOBODY;
 
 /// What a case of set-user-ID programs needs.
-pub const NEEDS: Needs = Needs::ROOT.with(Feature::SecondUser);
+pub const NEEDS: Needs = Needs::ROOT.with(feature::SECOND_USER);
 
 /// Such a program: this one, owned by root, on a file system of its own that honours the bit. To be
 /// made in a mount namespace of the case's own.

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::feature;
 use harness::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -76,7 +77,7 @@ impl Side<'_> {
 /// It is otherwise: a failed check is on record.
 #[track_caller]
 pub fn check_kcmp(t: &Test, peer: &Peer, what: Shared, shared: bool, requirement: &'static str) -> Done {
-    if !t.facts().has(Feature::Kcmp) {
+    if !t.facts().has(feature::KCMP) {
         return Ok(());
     }
     let own = nix::unistd::getpid().as_raw();

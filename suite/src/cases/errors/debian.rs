@@ -9,13 +9,13 @@ use crate::tasks::threads::IdleThread;
 const SOURCE: &str = "Debian's kernel patch \"add sysctl to disallow unprivileged CLONE_NEWUSER by default\"";
 
 const NEEDS: Needs = Needs::ROOT
-    .with(Feature::InitialRoot)
-    .with(Feature::CreateUserNs)
-    .with(Feature::UserNsSwitch)
-    .disturbing(Global::UserNsSwitch);
+    .with(feature::INITIAL_ROOT)
+    .with(feature::CREATE_USER_NS)
+    .with(feature::USER_NS_SWITCH)
+    .disturbing(global::USER_NS_SWITCH);
 
 fn write_switch(allowed: bool) -> Result<(), Errno> {
-    std::fs::write(Global::UserNsSwitch.path(), if allowed { "1" } else { "0" })
+    std::fs::write(global::USER_NS_SWITCH.path(), if allowed { "1" } else { "0" })
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
 }
 
@@ -23,7 +23,7 @@ fn write_switch(allowed: bool) -> Result<(), Errno> {
 /// kernel as it is then.
 #[track_caller]
 fn switch_by(t: &Test, peer: &Peer, allowed: bool) -> Done<Kernel> {
-    let text = format!("write({}, {allowed})", Global::UserNsSwitch.path());
+    let text = format!("write({}, {allowed})", global::USER_NS_SWITCH.path());
     peer.setup(t, &text, allowed, write_switch)?;
     Ok(Kernel { user_takes_root: !allowed, ..Kernel::of(t.facts()) })
 }

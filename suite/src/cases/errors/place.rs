@@ -7,7 +7,7 @@ use crate::place::lsm::Refusal;
 use crate::prelude::*;
 use crate::spec::model::Start;
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::InitialRoot).with(Feature::CreateUserNs);
+const NEEDS: Needs = Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::CREATE_USER_NS);
 
 case!(Case {
     name: "errors.security_module",

@@ -213,7 +213,7 @@ case!(Case {
         let flags = t.param::<Flags>();
         let start = Start { memory_shared: true, ..Start::of(t.facts()) };
         let prediction = model::predict(&start, flags, &model::Kernel::of(t.facts()));
-        let asked = if t.facts().has(Feature::Kcmp) { askable(t, REST) } else { Flags::NONE };
+        let asked = if t.facts().has(feature::KCMP) { askable(t, REST) } else { Flags::NONE };
         let observer = Observer::open(t)?;
         let errand = Errand {
             observer,

@@ -37,7 +37,7 @@ case!(Case {
             gets a PID namespace of its own, in which its first child is process 1.",
     proves: &["RACE-14"],
     source: "pid_namespaces(7); kernel, kernel/nsproxy.c and kernel/pid_namespace.c",
-    needs: Needs::ROOT.with(Feature::PidNs),
+    needs: Needs::ROOT.with(feature::PID_NS),
     deadline: DEADLINE,
     run: |t| {
         play(t, 1, |random, line| {
@@ -82,7 +82,7 @@ case!(Case {
             not there yet (EINVAL) or has ended (ENOMEM).",
     proves: &["RACE-15"],
     source: "pid_namespaces(7); kernel, kernel/pid.c",
-    needs: Needs::ROOT.with(Feature::PidNs),
+    needs: Needs::ROOT.with(feature::PID_NS),
     deadline: DEADLINE,
     run: |t| {
         let version = t.facts().version;
@@ -153,10 +153,12 @@ fn attach_and_detach(task: u32) -> Result<(), Errno> {
 
 case!(Case {
     name: "races.user.maps",
-    about: "While a task calls unshare(CLONE_NEWUSER), two others write its uid_map and gid_map, and             one attaches to it by ptrace(2): each map is written once and is the one whose write             succeeded, and the task has no power over its old namespaces.",
+    about: "While a task calls unshare(CLONE_NEWUSER), two others write its uid_map and gid_map, and one attaches \
+            to it by ptrace(2): each map is written once and is the one whose write succeeded, and the task has no \
+            power over its old namespaces.",
     proves: &["RACE-16"],
     source: "user_namespaces(7); kernel, kernel/user_namespace.c and kernel/ptrace.c",
-    needs: Needs::ROOT.with(Feature::CreateUserNs).with(Feature::UtsNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS).with(feature::UTS_NS),
     deadline: DEADLINE,
     run: |t| {
         play(t, 2, |random, line| {
@@ -249,7 +251,8 @@ fn call_all(calls: &Calls) -> (Flags, i64) {
 
 case!(Case {
     name: "races.vfork.parent_intact",
-    about: "While its parent waits, a vfork child that shares memory, root and cwd, descriptors and             undo list with it calls unshare many times; the parent goes on with all its own state.",
+    about: "While its parent waits, a vfork child that shares memory, root and cwd, descriptors and undo list with \
+            it calls unshare many times; the parent goes on with all its own state.",
     proves: &["RACE-17"],
     source: "vfork(2); kernel, kernel/fork.c",
     needs: Needs::ROOT,
@@ -293,10 +296,12 @@ const STEP: i64 = 100_000;
 
 case!(Case {
     name: "races.time.offsets",
-    about: "While a task forks its first child after unshare(CLONE_NEWTIME), another writes offsets             of the new time namespace, until it is too late (EACCES): the child's clock has exactly             the offset of the last write that succeeded.",
+    about: "While a task forks its first child after unshare(CLONE_NEWTIME), another writes offsets of the new time \
+            namespace, until it is too late (EACCES): the child's clock has exactly the offset of the last write \
+            that succeeded.",
     proves: &["RACE-18"],
     source: "time_namespaces(7); kernel, kernel/time/namespace.c",
-    needs: Needs::ROOT.with(Feature::TimeNs),
+    needs: Needs::ROOT.with(feature::TIME_NS),
     deadline: DEADLINE,
     run: |t| {
         play(t, 1, |random, line| {

@@ -6,7 +6,7 @@ use crate::tasks::side::Side;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWCGROUP; cgroup_namespaces(7)";
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::CgroupNs).with(Feature::Cgroup2);
+const NEEDS: Needs = Needs::ROOT.with(feature::CGROUP_NS).with(feature::CGROUP2);
 
 case!(Case {
     name: "separation.cgroup.root",
@@ -59,7 +59,7 @@ case!(Case {
             other task, sees it as before.",
     proves: &["EFF-CG-01", "EFF-GEN-03"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::CgroupNs),
+    needs: Needs::ROOT.with(feature::CGROUP_NS),
     run: |t| {
         let older = Peer::start(t, "older child", Flags::NONE)?;
         let look = |side: Side| side.ask(t, "all lines of /proc/thread-self/cgroup, as seen", (), own_groups);

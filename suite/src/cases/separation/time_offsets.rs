@@ -11,7 +11,7 @@ use crate::prelude::*;
 
 const SOURCE: &str = "time_namespaces(7)";
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::TimeNs);
+const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
 
 const CAP_SYS_TIME: u64 = 1 << 25;
 

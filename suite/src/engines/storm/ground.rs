@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::feature;
 use futex::{Futex, Shared};
 use harness::prelude::*;
 
@@ -91,7 +92,7 @@ pub fn pool(t: &Test) -> Vec<Flags> {
     Flags::KNOWN
         .into_iter()
         .filter(|flag| kernel.effective.contains(*flag))
-        .filter(|flag| *flag != Flags::NEWUSER || t.facts().has(Feature::CreateUserNs))
+        .filter(|flag| *flag != Flags::NEWUSER || t.facts().has(feature::CREATE_USER_NS))
         .collect()
 }
 

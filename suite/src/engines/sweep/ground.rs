@@ -7,6 +7,8 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
+use crate::feature;
+use crate::feature::global;
 use harness::prelude::*;
 
 use super::judge::{Company, SEMAPHORE, Undo};
@@ -293,7 +295,7 @@ impl Ground {
         // SAFETY: dup3 onto a number that nothing uses.
         let high = unsafe { libc::dup3(libc::STDIN_FILENO, BEYOND, libc::O_CLOEXEC) };
         t.setup(Call::new("dup3(0, 200)", Errno::result(high)))?;
-        let path = Global::NrOpen.path();
+        let path = global::NR_OPEN.path();
         t.setup(Call::io(format!("write(64) to {path}"), std::fs::write(path, "64")))?;
         let by = "a task that shares descriptors, one of them beyond fs.nr_open";
         let ground = Ground::sharer(t, Flags::FILES, by);
@@ -328,6 +330,6 @@ impl Ground {
 
 /// Whom a task shares with that was made to share this.
 fn company(t: &Test, made_with: Flags) -> Company {
-    let asked = if t.facts().has(Feature::Kcmp) { askable(t, made_with) } else { Flags::NONE };
+    let asked = if t.facts().has(feature::KCMP) { askable(t, made_with) } else { Flags::NONE };
     Company { made_with, asked, marked: Flags::FS | Flags::FILES, undo: Undo::None }
 }

@@ -1,0 +1,230 @@
+//! Facts about the kernel and the place the suite runs in, gathered once per run.
+//!
+//! Nothing here makes the call under test: a fact that decides whether a case runs must not depend on it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+
+use serde::{Deserialize, Serialize};
+
+use crate::case::needs::Feature;
+use crate::place::config::Config;
+use crate::place::sandbox::Sandbox;
+use crate::suite::Suite;
+
+/// A kernel version; the third number is the stable release.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Version(pub u32, pub u32, pub u32);
+
+impl Version {
+    /// Reads the numbers at the start of a release such as `6.1.0-52-cloud-amd64`.
+    pub fn parse(release: &str) -> Option<Version> {
+        let numbers = release.split(|c: char| !(c.is_ascii_digit() || c == '.')).next()?;
+        let mut numbers = numbers.split('.').map(str::parse);
+        let major = numbers.next()?.ok()?;
+        let minor = numbers.next()?.ok()?;
+        let stable = numbers.next().and_then(Result::ok).unwrap_or(0);
+        Some(Version(major, minor, stable))
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+/// Facts about the kernel and the place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Why the results are no verdict on the kernel, if they are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caveat: Option<String>,
+    /// `uname -s`.
+    pub system: String,
+    /// `uname -r`.
+    pub release: String,
+    /// `uname -v`.
+    pub build: String,
+    /// `uname -m`.
+    pub machine: String,
+    /// Version of the kernel. Debian's and Ubuntu's releases omit the stable number; it is then taken from `uname -v`
+    /// or `/proc/version_signature`.
+    pub version: Version,
+    /// The kernel's configuration, if it could be read.
+    pub config: Option<Config>,
+    /// The supervisors' sandbox.
+    pub sandbox: Sandbox,
+    /// The suite's [further facts](Suite::facts), by name, and whatever else a results file has.
+    #[serde(flatten)]
+    pub further: BTreeMap<String, serde_json::Value>,
+    /// Effective user ID, inside the sandbox.
+    pub uid: u32,
+    /// Effective user ID outside the sandbox.
+    pub uid_outside: u32,
+    /// Effective capabilities, one bit each (`CapEff` of proc_pid_status(5)).
+    pub capabilities: u64,
+    /// Signs of a sandbox or of local policy that changes results, as the [suite](Suite::signs) finds them.
+    pub restrictions: Vec<String>,
+    /// `/proc/sys/kernel/tainted` at the start.
+    pub taint: u64,
+    /// Names of the features that the kernel's own configuration says are built in. If one of these is missing, the
+    /// kernel is broken rather than small.
+    pub configured: Vec<String>,
+    /// Names of the features that are missing, each with the reason a user can act on.
+    pub absent: BTreeMap<String, String>,
+}
+
+impl Facts {
+    /// Gathers the facts for this process, which is a supervisor in its sandbox.
+    pub fn gather(sandbox: Sandbox, suite: &Suite) -> Facts {
+        let uid = nix::unistd::geteuid().as_raw();
+        let mut facts = Facts {
+            config: Config::read(),
+            uid_outside: match sandbox {
+                Sandbox::UserNamespace => user_outside().unwrap_or(uid),
+                _ => uid,
+            },
+            sandbox,
+            further: suite.facts.iter().map(|(name, probe)| ((*name).to_owned(), probe().into())).collect(),
+            uid,
+            capabilities: effective_capabilities(),
+            taint: taint(),
+            ..Facts::default()
+        };
+        if let Ok(uname) = nix::sys::utsname::uname() {
+            facts.system = uname.sysname().to_string_lossy().into_owned();
+            facts.release = uname.release().to_string_lossy().into_owned();
+            facts.build = uname.version().to_string_lossy().into_owned();
+            facts.machine = uname.machine().to_string_lossy().into_owned();
+        }
+        facts.version = stable_version(&facts.release, &facts.build);
+        facts.restrictions = (suite.signs)(&facts);
+        let is_set = |option| facts.config.as_ref().is_some_and(|config| config.is_set(option));
+        let configured = suite.features().filter(|feature| feature.option.is_some_and(is_set));
+        facts.configured = configured.map(|feature| feature.name.to_owned()).collect();
+        let missing = suite.features().map(|feature| Some((feature.name.to_owned(), (feature.missing)(&facts)?)));
+        facts.absent = missing.flatten().collect();
+        facts
+    }
+
+    /// Whether the kernel and the place offer this.
+    pub fn has(&self, feature: Feature) -> bool {
+        self.reason_without(feature).is_none()
+    }
+
+    /// Why this feature is missing and what would help; none if it is there.
+    pub fn reason_without(&self, feature: Feature) -> Option<&String> {
+        self.absent.get(feature.name)
+    }
+
+    /// Whether a [further fact](Suite::facts) of this name holds.
+    pub fn holds(&self, name: &str) -> bool {
+        self.further.get(name).and_then(serde_json::Value::as_bool).unwrap_or(false)
+    }
+
+    /// The facts as lines for the head of a report.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![
+            format!("kernel: {} {} {} {}", self.system, self.release, self.build, self.machine),
+            match &self.config {
+                Some(config) => format!("kernel configuration: {}", config.source),
+                None => "kernel configuration: not readable".to_owned(),
+            },
+            format!("caller: uid {}, capabilities {:#x}", self.uid_outside, self.capabilities),
+            format!("sandbox: {}", self.sandbox),
+        ];
+        if self.taint != 0 {
+            lines.push(format!("kernel taint: {}", self.taint));
+        }
+        lines.extend(self.restrictions.iter().map(|sign| format!("here: {sign}")));
+        lines
+    }
+}
+
+/// The version with its stable number, which distributions leave out of the release.
+fn stable_version(release: &str, build: &str) -> Version {
+    let named = Version::parse(release).unwrap_or_default();
+    // Debian: "#1 SMP PREEMPT_DYNAMIC Debian 6.1.170-1 (2026-…)".
+    let debian = build.split_once("Debian ").and_then(|(_, rest)| Version::parse(rest));
+    // Ubuntu: "Ubuntu 6.8.0-40.40-generic 6.8.12".
+    let ubuntu = fs::read_to_string("/proc/version_signature")
+        .ok()
+        .and_then(|line| line.split_whitespace().last().and_then(Version::parse));
+    [debian, ubuntu].into_iter().flatten().find(|full| (full.0, full.1) == (named.0, named.1)).unwrap_or(named)
+}
+
+/// `/proc/sys/kernel/tainted`; 0 when it cannot be read.
+pub fn taint() -> u64 {
+    number_in("/proc/sys/kernel/tainted").unwrap_or(0)
+}
+
+/// The number that one of the kernel's files consists of.
+pub fn number_in(path: &str) -> Option<u64> {
+    small_file(path)?.trim().parse().ok()
+}
+
+/// Content of one of the kernel's small files. Their size is unknown, so that std would make ten system calls, which
+/// are slow in user-mode Linux.
+fn small_file(path: &str) -> Option<String> {
+    let mut file = fs::File::open(path).ok()?;
+    let mut content = [0; 4096];
+    let mut length = 0;
+    loop {
+        match file.read(content.get_mut(length..)?).ok()? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    String::from_utf8(content[..length].to_vec()).ok()
+}
+
+/// A field of `/proc/self/status`, by its name before the colon.
+pub fn status_field(name: &str) -> Option<String> {
+    let status = small_file("/proc/self/status")?;
+    status.lines().find_map(|line| {
+        let value = line.strip_prefix(name)?.strip_prefix(':')?;
+        Some(value.trim().to_owned())
+    })
+}
+
+/// Whether a capability, by its number, is effective.
+pub fn has_capability(facts: &Facts, capability: u32) -> bool {
+    facts.capabilities & (1 << capability) != 0
+}
+
+fn effective_capabilities() -> u64 {
+    status_field("CapEff").and_then(|hex| u64::from_str_radix(&hex, 16).ok()).unwrap_or(0)
+}
+
+/// The outside user that the first user of the current user namespace is mapped to.
+fn user_outside() -> Option<u32> {
+    let map = fs::read_to_string("/proc/self/uid_map").ok()?;
+    map.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Whether the process is in the initial user namespace: only there, every ID is mapped to itself.
+pub fn in_initial_user_namespace() -> bool {
+    fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_whitespace().map(str::parse).collect::<Vec<_>>() == [Ok(0u32), Ok(0), Ok(u32::MAX)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_real_releases() {
+        for (release, build, expected) in [
+            ("6.1.0-52-cloud-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.170-1 (2026-08-01)", Version(6, 1, 170)),
+            ("6.18.44-fc-v669", "#1 SMP", Version(6, 18, 44)),
+            ("7.3.0", "#1", Version(7, 3, 0)),
+            ("7.3-rc1", "#1", Version(7, 3, 0)),
+            ("5.10.223", "", Version(5, 10, 223)),
+        ] {
+            assert_eq!(stable_version(release, build), expected, "{release}");
+        }
+        assert_eq!(Version::parse("linux"), None);
+    }
+}

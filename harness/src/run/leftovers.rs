@@ -1,0 +1,325 @@
+//! Finds, names and removes what outlives its case.
+//!
+//! Costs one or two system calls per case if nothing leaked.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read, Seek};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use crate::case::test::DIRECTORY;
+use crate::run::proc_stat::{Stat, numbers};
+
+/// Something that outlived its case. It was removed unless the text says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leak {
+    /// Its kind.
+    pub kind: LeakKind,
+    /// Description.
+    pub what: String,
+}
+
+/// The kinds of things that can outlive a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeakKind {
+    /// A descendant that was still running.
+    Process,
+    /// A mount in the supervisor's mount namespace.
+    Mount,
+    /// A System V shared memory segment, semaphore set or message queue.
+    Ipc,
+    /// A file or directory outside the case's private directory.
+    File,
+    /// A global kernel setting that was not restored.
+    Setting,
+}
+
+impl std::fmt::Display for Leak {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.kind {
+            LeakKind::Process => "process",
+            LeakKind::Mount => "mount",
+            LeakKind::Ipc => "IPC object",
+            LeakKind::File => "file",
+            LeakKind::Setting => "setting",
+        };
+        write!(f, "{kind} {}", self.what)
+    }
+}
+
+/// Watches one supervisor's processes, mounts, IPC objects and base directory.
+#[derive(Debug)]
+pub struct LeakWatch {
+    base: PathBuf,
+    mountinfo: fs::File,
+    mounts: BTreeMap<u64, String>,
+    ipc: Option<IpcCounts>,
+}
+
+type IpcCounts = [i32; 3];
+
+impl LeakWatch {
+    /// Takes the baseline. `own_ipc` says that no other process shares the IPC namespace; otherwise, an object cannot
+    /// be attributed to a case.
+    ///
+    /// # Errors
+    /// /proc/self/mountinfo cannot be read.
+    pub fn start(base: &Path, own_ipc: bool) -> io::Result<Self> {
+        let mountinfo = fs::File::open("/proc/self/mountinfo")
+            .map_err(|e| io::Error::other(format!("/proc/self/mountinfo: {e}")))?;
+        let mut watch = Self { base: base.to_owned(), mountinfo, mounts: BTreeMap::new(), ipc: None };
+        watch.mounts_changed();
+        watch.mounts = watch.read_mounts()?;
+        if own_ipc {
+            watch.ipc = ipc_counts();
+        }
+        Ok(watch)
+    }
+
+    /// Finds, names and removes what outlived the last case.
+    pub fn sweep(&mut self, had_directory: bool) -> Vec<Leak> {
+        let mut leaks = kill_leaked_processes();
+        leaks.extend(self.remove_leaked_mounts());
+        leaks.extend(self.remove_leaked_ipc());
+        leaks.extend(self.remove_files(had_directory));
+        leaks
+    }
+
+    /// Whether the mount table changed since it was last read: then an open mountinfo polls as POLLPRI
+    /// (proc_pid_mountinfo(5)).
+    fn mounts_changed(&self) -> bool {
+        let mut fds = [PollFd::new(self.mountinfo.as_fd(), PollFlags::POLLPRI)];
+        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1))
+    }
+
+    fn read_mounts(&mut self) -> io::Result<BTreeMap<u64, String>> {
+        let mut text = String::new();
+        self.mountinfo.rewind()?;
+        self.mountinfo.read_to_string(&mut text)?;
+        Ok(text
+            .lines()
+            .filter_map(|line| {
+                let mut fields = line.split(' ');
+                let id = fields.next()?.parse().ok()?;
+                Some((id, fields.nth(3)?.to_owned()))
+            })
+            .collect())
+    }
+
+    fn remove_leaked_mounts(&mut self) -> Vec<Leak> {
+        if !self.mounts_changed() {
+            return Vec::new();
+        }
+        let Ok(now) = self.read_mounts() else {
+            return Vec::new();
+        };
+        // Newest first: a mount can be on top of an older leaked one.
+        let leaks: Vec<_> = now
+            .iter()
+            .rev()
+            .filter(|(id, _)| !self.mounts.contains_key(id))
+            .map(|(_, path)| Leak {
+                kind: LeakKind::Mount,
+                what: match umount2(path.as_str(), MntFlags::MNT_DETACH) {
+                    Ok(()) => path.clone(),
+                    Err(errno) => format!("{path} (cannot be unmounted: {errno:?})"),
+                },
+            })
+            .collect();
+        let lost = self.mounts.iter().filter(|(id, _)| !now.contains_key(id)).map(|(_, path)| Leak {
+            kind: LeakKind::Mount,
+            what: format!("{path} disappeared from the supervisor's namespace"),
+        });
+        let leaks = leaks.into_iter().chain(lost).collect();
+        self.mounts_changed();
+        if let Ok(after) = self.read_mounts() {
+            self.mounts = after;
+        }
+        leaks
+    }
+
+    fn remove_leaked_ipc(&mut self) -> Vec<Leak> {
+        let Some(before) = self.ipc else {
+            return Vec::new();
+        };
+        if ipc_counts() == Some(before) {
+            return Vec::new();
+        }
+        let mut leaks = Vec::new();
+        for (file, name) in [("shm", "shared memory segment"), ("sem", "semaphore set"), ("msg", "message queue")] {
+            let text = fs::read_to_string(format!("/proc/sysvipc/{file}")).unwrap_or_default();
+            for line in text.lines().skip(1) {
+                let mut fields = line.split_whitespace();
+                let (Some(key), Some(id)) = (fields.next(), fields.next()) else {
+                    continue;
+                };
+                if let Ok(id) = id.parse() {
+                    // SAFETY: IPC_RMID takes no pointer.
+                    unsafe {
+                        match file {
+                            "shm" => libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()),
+                            "sem" => libc::semctl(id, 0, libc::IPC_RMID),
+                            _ => libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()),
+                        };
+                    }
+                    leaks.push(Leak { kind: LeakKind::Ipc, what: format!("{name} {id} with key {key}") });
+                }
+            }
+        }
+        self.ipc = ipc_counts();
+        leaks
+    }
+
+    fn remove_files(&self, had_directory: bool) -> Vec<Leak> {
+        let private = self.base.join(DIRECTORY);
+        let mut leaks = Vec::new();
+        if had_directory && let Err(error) = remove_tree(&private) {
+            leaks.push(Leak {
+                kind: LeakKind::File,
+                what: format!("{} (cannot be removed: {error})", private.display()),
+            });
+        }
+        for entry in fs::read_dir(&self.base).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let _ = remove_tree(&path);
+            leaks.push(Leak { kind: LeakKind::File, what: path.display().to_string() });
+        }
+        leaks
+    }
+}
+
+fn remove_tree(path: &Path) -> io::Result<()> {
+    let result = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// How long to wait for leaked processes to die after SIGKILL.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Kills all descendants of this process, which is a child subreaper.
+fn kill_leaked_processes() -> Vec<Leak> {
+    let any = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
+    // The common case takes one system call.
+    if waitid(Id::All, any).is_err() {
+        return Vec::new();
+    }
+    kill_children_but(&[])
+}
+
+/// Kills and reaps this process's children except `spared` and, since it is a subreaper, all their descendants. Returns
+/// those that were still running.
+pub(crate) fn kill_children_but(spared: &[Pid]) -> Vec<Leak> {
+    let mut named: BTreeMap<Pid, String> = BTreeMap::new();
+    let start = Instant::now();
+    let mut stubborn = false;
+    loop {
+        let mut alive = false;
+        for child in children().into_iter().filter(|pid| !spared.contains(pid)) {
+            // A process that has already exited is reaped here and is no leak.
+            let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
+            if let Ok(WaitStatus::StillAlive) = waitpid(child, Some(flags)) {
+                alive = true;
+                named.entry(child).or_insert_with(|| describe_process(child));
+                let _ = kill(child, Signal::SIGKILL);
+            }
+        }
+        if !alive {
+            break;
+        }
+        if start.elapsed() > KILL_PATIENCE {
+            stubborn = true;
+            break;
+        }
+        wait_a_little();
+    }
+    let remark = if stubborn { " (survived SIGKILL and may still run)" } else { "" };
+    named.into_values().map(|what| Leak { kind: LeakKind::Process, what: format!("{what}{remark}") }).collect()
+}
+
+/// Sleeps while killed processes die; nothing depends on the duration.
+fn wait_a_little() {
+    std::thread::sleep(Duration::from_micros(200));
+}
+
+fn describe_process(pid: Pid) -> String {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let command = String::from_utf8_lossy(&command).replace('\0', " ");
+    format!("{pid} ({}: {})", name.trim(), command.trim())
+}
+
+/// The children of this process.
+fn children() -> Vec<Pid> {
+    let own = std::process::id() as i32;
+    if let Ok(list) = fs::read_to_string(format!("/proc/{own}/task/{own}/children")) {
+        let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok());
+        return pids.map(Pid::from_raw).collect();
+    }
+    // Without CONFIG_PROC_CHILDREN: check the parent of every process.
+    let is_child = |pid: &i32| Stat::read(&format!("/proc/{pid}")).is_some_and(|stat| stat.parent == own);
+    let all = numbers("/proc").into_iter();
+    all.filter(is_child).map(Pid::from_raw).collect()
+}
+
+/// `SHM_INFO` of linux/shm.h, which the libc crate lacks.
+const SHM_INFO: i32 = 14;
+
+fn ipc_counts() -> Option<IpcCounts> {
+    let mut shm: [u64; 16] = [0; 16];
+    // SAFETY: SHM_INFO, SEM_INFO and MSG_INFO fill structures of less than 128 bytes; the buffers outlive the calls.
+    let (shared, semaphores, queues) = unsafe {
+        let shared = libc::shmctl(0, SHM_INFO, shm.as_mut_ptr().cast());
+        let mut sem: [i32; 32] = [0; 32];
+        let semaphores = libc::semctl(0, 0, libc::SEM_INFO, sem.as_mut_ptr());
+        let mut msg: [i32; 32] = [0; 32];
+        let queues = libc::msgctl(0, libc::MSG_INFO, msg.as_mut_ptr().cast());
+        (
+            (shared, shm[0] as i32),
+            // struct seminfo: semusz, the eighth field, holds the number of sets.
+            (semaphores, sem[7]),
+            // struct msginfo: msgpool, the first field, holds the number of queues.
+            (queues, msg[0]),
+        )
+    };
+    (shared.0 >= 0 && semaphores.0 >= 0 && queues.0 >= 0).then_some([shared.1, semaphores.1, queues.1])
+}
+
+/// Where a process hangs, according to /proc.
+pub(crate) fn where_it_hangs(pid: Pid) -> Vec<String> {
+    let read = |file: &str| {
+        fs::read_to_string(format!("/proc/{pid}/{file}"))
+            .map(|text| text.trim().replace('\n', " < "))
+            .unwrap_or_default()
+    };
+    let stat = Stat::read(&format!("/proc/{pid}"));
+    let state = stat.map_or_else(|| "?".to_owned(), |stat| stat.state);
+    [("state", state), ("wchan", read("wchan")), ("syscall", read("syscall")), ("stack", read("stack"))]
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty() && text != "0")
+        .map(|(what, text)| format!("hanging process {pid}: {what} {text}"))
+        .collect()
+}
+
+/// Makes this process the one that adopts orphaned descendants.
+pub(crate) fn become_subreaper() -> Result<(), Errno> {
+    // SAFETY: PR_SET_CHILD_SUBREAPER takes a number.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
+}

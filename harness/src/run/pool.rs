@@ -1,0 +1,351 @@
+//! A run: facts, plan, supervisor processes, and the resulting events.
+//!
+//! The process that calls [`run`] must be single-threaded: it forks the supervisors, which fork the cases. It only
+//! reads and judges what they send.
+
+mod crew;
+mod options;
+mod scout;
+mod signals;
+mod verdicts;
+mod wire;
+mod worker;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::case::Item;
+use crate::case::needs::{Global, Needs};
+use crate::case::test::{Setting, seed_of_repetition};
+use crate::place::sandbox::Sandbox;
+use crate::run::kernel_log::KernelLog;
+use crate::run::leftovers::become_subreaper;
+use crate::run::plan::{Planned, plan};
+use crate::run::supervise::{Ending, Observation, restore_globals, save_globals};
+use crate::verdict::event::{CaseInfo, Event};
+use crate::verdict::judge::{Status, Verdict, judge};
+use crate::verdict::outcome::{Counts, KnownBug};
+
+pub use options::{RunEnd, RunError, RunOptions, Sink, usual_jobs};
+pub use scout::{facts, facts_as_json};
+use signals::Signals;
+use wire::{Job, receive_observation, send_job};
+use worker::Worker;
+
+/// Runs the items and sends events to `sink`.
+///
+/// # Errors
+/// See [`RunError`]; everything that was started is cleaned up.
+pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<RunEnd, RunError> {
+    let start = Instant::now();
+    let signals = Signals::block()?;
+    become_subreaper().map_err(io::Error::from)?;
+    let mut facts = match &options.facts {
+        Some(facts) => facts.clone(),
+        None => facts(options.suite)?,
+    };
+    facts.caveat.clone_from(&options.caveat);
+    let planned = plan(options.suite, items, &facts, options.may_disturb_host).into_iter();
+    let left_out = |item: &Item| Some(Verdict::not_run(Status::Skip, (options.left_out)(&item.name)?));
+    let entries = planned.map(|Planned { item, verdict }| {
+        let verdict = verdict.or_else(|| left_out(&item));
+        Entry { item, verdict, attempts: Vec::new(), asked: 0, reported: false }
+    });
+    // Only a run without a sandbox needs a directory on the host.
+    let directory = match facts.sandbox {
+        Sandbox::None { .. } => Some(tempfile::Builder::new().prefix(&format!("{}-", options.suite.name)).tempdir()?),
+        _ => None,
+    };
+    let base = directory.as_ref().map_or(Path::new("/"), |directory| directory.path());
+    let mut run = Run {
+        setting: Setting {
+            suite: options.suite,
+            facts,
+            seed: options.seed,
+            tier: options.tier,
+            base: base.to_owned(),
+            slowdown: options.slowdown,
+            before_body: options.before_body,
+        },
+        entries: entries.collect(),
+        failed: false,
+        cut_short: false,
+        counts: Counts::default(),
+        workers: Vec::new(),
+        kernel_log: KernelLog::watch(),
+        last_alive: Instant::now(),
+        known_bugs: LazyLock::new(options.known_bugs),
+        options,
+        sink,
+    };
+    let globals = run.save_globals();
+    let result = run.work(&signals);
+    run.stop_workers();
+    restore_globals(&globals);
+    let interrupted = result?;
+    let counts = run.counts;
+    (run.sink)(&Event::RunFinished { counts, interrupted, milliseconds: start.elapsed().as_millis() as u64 })?;
+    Ok(RunEnd { counts, interrupted })
+}
+
+/// Interval of heartbeat events.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How many jobs a supervisor is given, so that it need not wait for the next one.
+const JOBS_AHEAD: usize = 2;
+
+/// A case of the plan, and how far the run has come with it.
+struct Entry {
+    item: Item,
+    /// The verdict, once there is one and until it is reported. A case that has one at the start is not run.
+    verdict: Option<Verdict>,
+    /// The verdicts on its repetitions so far.
+    attempts: Vec<Verdict>,
+    /// How many repetitions were queued so far.
+    asked: usize,
+    /// Whether its verdict was reported.
+    reported: bool,
+}
+
+struct Run<'a, 's> {
+    setting: Setting,
+    options: &'a RunOptions,
+    sink: &'a mut Sink<'s>,
+    /// The plan. Jobs and events refer to a case by its index here.
+    entries: Vec<Entry>,
+    /// Whether a case failed, other than by a known bug.
+    failed: bool,
+    /// Whether a signal ended the run.
+    cut_short: bool,
+    counts: Counts,
+    workers: Vec<Worker>,
+    kernel_log: KernelLog,
+    last_alive: Instant,
+    /// Documented kernel bugs.
+    known_bugs: LazyLock<Vec<KnownBug>>,
+}
+
+impl Run<'_, '_> {
+    /// Runs everything; returns the signal that interrupted it, if one did.
+    fn work(&mut self, signals: &Signals) -> Result<Option<i32>, RunError> {
+        let to_run = (0..self.entries.len()).filter(|&index| self.entries[index].verdict.is_none());
+        let (alone, together): (Vec<_>, Vec<_>) =
+            to_run.partition(|&index| self.entries[index].item.needs().is_alone());
+        let repeat = self.options.repeat.max(1);
+        let most = match self.runs_on() {
+            true => usize::MAX,
+            false => (together.len() + alone.len()) * repeat as usize,
+        };
+        let wanted = (self.options.jobs.max(1) as usize).min(most);
+        let added = (0..wanted).try_for_each(|_| self.add_worker());
+        // Reported while the supervisors make their sandboxes.
+        self.report_start()?;
+        added?;
+        self.report_finished()?;
+        // Cases that change or measure global state run alone, one at a time.
+        let parts = [(together, JOBS_AHEAD, wanted), (alone, 1, 1)];
+        let shares = parts.iter().filter(|(cases, ..)| !cases.is_empty()).count() as u32;
+        for (cases, ahead, width) in parts {
+            if cases.is_empty() {
+                continue;
+            }
+            let end = self.options.duration.map(|duration| Instant::now() + duration / shares.max(1));
+            let queue = &mut VecDeque::new();
+            let mut round = 0;
+            loop {
+                if self.failed && self.options.until_failure {
+                    // Only repetitions are dropped: each case runs once.
+                    for job in queue.drain(..).filter(|job: &Job| job.repetition > 0) {
+                        self.entries[job.index as usize].asked -= 1;
+                    }
+                }
+                if queue.is_empty() && (round == 0 || self.goes_on(end)) {
+                    let repetitions = if round == 0 { 0..repeat } else { round..round + 1 };
+                    round = repetitions.end;
+                    for index in &cases {
+                        queue.extend(repetitions.clone().map(|repetition| Job { index: *index as u32, repetition }));
+                        self.entries[*index].asked += repetitions.len();
+                    }
+                }
+                self.assign(queue, ahead, width)?;
+                if self.workers.iter().all(|worker| worker.jobs.is_empty()) {
+                    break;
+                }
+                if let Some(signal) = self.wait(signals, queue)? {
+                    self.cut_short(signal)?;
+                    return Ok(Some(signal));
+                }
+            }
+            for index in cases {
+                self.close(index)?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn report_start(&mut self) -> io::Result<()> {
+        (self.sink)(&Event::RunStarted {
+            program: self.options.program.clone(),
+            facts: Box::new(self.setting.facts.clone()),
+            plan: self.entries.iter().map(|entry| CaseInfo::from(&entry.item)).collect(),
+            seed: self.options.seed,
+            tier: self.options.tier,
+            repeat: self.options.repeat,
+            part: self.options.part,
+        })
+    }
+
+    /// Whether cases are repeated until a time limit or a failure.
+    fn runs_on(&self) -> bool {
+        self.options.duration.is_some() || self.options.until_failure
+    }
+
+    /// Whether to run each case once more.
+    fn goes_on(&self, end: Option<Instant>) -> bool {
+        self.runs_on() && !(self.failed && self.options.until_failure) && end.is_none_or(|end| Instant::now() < end)
+    }
+
+    fn assign(&mut self, queue: &mut VecDeque<Job>, ahead: usize, width: usize) -> Result<(), RunError> {
+        // Each supervisor gets one job before any gets a second, and no job waits behind a long one while another
+        // supervisor is idle.
+        for depth in 0..ahead {
+            for at in 0..width.min(self.workers.len()) {
+                let Some(&job) = queue.front() else {
+                    return Ok(());
+                };
+                let worker = &self.workers[at];
+                let behind = worker.jobs.front().copied();
+                if worker.jobs.len() > depth || behind.is_some_and(|first| self.is_long(first) || self.is_long(job)) {
+                    continue;
+                }
+                queue.pop_front();
+                let worker = &mut self.workers[at];
+                // A dead supervisor is noticed when its answer is read.
+                let _ = send_job(&mut worker.stream, job);
+                worker.jobs.push_back(job);
+                if worker.jobs.len() == 1 {
+                    self.announce(job)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a job takes longer than waiting for the next one.
+    fn is_long(&self, job: Job) -> bool {
+        let item = &self.entries[job.index as usize].item;
+        (item.case.work)(self.options.tier) > 1
+    }
+
+    fn announce(&mut self, job: Job) -> Result<(), RunError> {
+        if job.repetition == 0 {
+            (self.sink)(&Event::CaseStarted { index: job.index as usize })?;
+        }
+        Ok(())
+    }
+
+    /// Waits for an answer or a signal.
+    fn wait(&mut self, signals: &Signals, queue: &mut VecDeque<Job>) -> Result<Option<i32>, RunError> {
+        let ready: Vec<usize> = {
+            let fds: Vec<BorrowedFd> = self.workers.iter().map(|worker| worker.stream.as_fd()).collect();
+            let mut polled: Vec<PollFd> =
+                fds.iter().chain([&signals.fd.as_fd()]).map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+            let timeout = if self.options.heartbeat {
+                PollTimeout::try_from(HEARTBEAT).unwrap_or(PollTimeout::MAX)
+            } else {
+                PollTimeout::NONE
+            };
+            match poll(&mut polled, timeout) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(io::Error::from(errno).into()),
+            }
+            // Also when answers arrive: repetitions of a case send no event.
+            if self.options.heartbeat && self.last_alive.elapsed() >= HEARTBEAT {
+                (self.sink)(&Event::Alive)?;
+                report_progress(&self.workers, self.sink)?;
+                self.last_alive = Instant::now();
+            }
+            (0..fds.len()).filter(|&at| polled[at].revents().is_some_and(|events| !events.is_empty())).collect()
+        };
+        if let Some(signal) = signals.pending() {
+            return Ok(Some(signal));
+        }
+        // From the back, since a dead supervisor is removed from the list.
+        for at in ready.into_iter().rev() {
+            self.take_answer(at, queue)?;
+        }
+        Ok(None)
+    }
+
+    fn take_answer(&mut self, at: usize, queue: &mut VecDeque<Job>) -> Result<(), RunError> {
+        let (job, mut observation) = match receive_observation(&mut self.workers[at].stream) {
+            Ok(observation) => {
+                let Some(job) = self.workers[at].jobs.pop_front() else {
+                    return Err(RunError::Supervisor("unexpected answer".to_owned()));
+                };
+                (job, observation)
+            }
+            Err(_) => {
+                let (job, how) = self.replace_worker(at, queue)?;
+                (job, lost(how))
+            }
+        };
+        self.attribute_splats(at, &mut observation);
+        let mut verdict = judge(&observation);
+        if !matches!(verdict.status, Status::Pass | Status::Skip) {
+            self.failed |= self.known_bug(job.index as usize).is_none();
+            verdict.repetition = job.repetition;
+            if job.repetition > 0 {
+                let seed = seed_of_repetition(self.options.seed, job.repetition);
+                verdict.notes.push(format!("repetition {}: --seed {seed} repeats it", job.repetition + 1));
+            }
+        } else if job.repetition > 0 {
+            // The notes of the first repetition suffice.
+            verdict.notes.clear();
+        }
+        if let Some(next) = self.workers.get(at).and_then(|worker| worker.jobs.front()).copied() {
+            self.announce(next)?;
+        }
+        let index = job.index as usize;
+        self.entries[index].attempts.push(verdict);
+        if !self.runs_on() {
+            self.close(index)?;
+        }
+        Ok(())
+    }
+
+    /// The value of each global setting that a case of the plan may change.
+    fn save_globals(&self) -> Vec<(Global, String)> {
+        let to_run = self.entries.iter().filter(|entry| entry.verdict.is_none());
+        let needs = to_run.fold(Needs::NONE, |needs, entry| needs.and(entry.item.needs()));
+        save_globals(self.options.suite, needs)
+    }
+}
+
+/// Reports the progress of running cases that publish it.
+fn report_progress(workers: &[Worker], sink: &mut Sink) -> io::Result<()> {
+    for worker in workers {
+        if let (Some(job), Some((done, total))) = (worker.jobs.front(), worker.log.progress()) {
+            sink(&Event::Progress { index: job.index as usize, repetition: job.repetition, done, total })?;
+        }
+    }
+    Ok(())
+}
+
+fn lost(how: String) -> Observation {
+    Observation {
+        records: Default::default(),
+        ending: Ending::SupervisorLost { how },
+        leaks: Vec::new(),
+        output: String::new(),
+        splats: Vec::new(),
+        duration: Duration::ZERO,
+    }
+}

@@ -1,0 +1,93 @@
+//! Verdicts of a case: combined over its repetitions, compared with documented bugs, reported in order.
+
+use super::{Run, RunError};
+use crate::run::supervise::Observation;
+use crate::verdict::event::Event;
+use crate::verdict::judge::{Status, Verdict, worst_of};
+use crate::verdict::outcome::{KnownBug, expect};
+
+impl Run<'_, '_> {
+    /// Reports every case when a signal ends the run: with its results so far, or as not run.
+    pub(super) fn cut_short(&mut self, signal: i32) -> Result<(), RunError> {
+        self.cut_short = true;
+        for index in 0..self.entries.len() {
+            self.close(index)?;
+        }
+        let why = format!("interrupted by signal {signal}");
+        for index in 0..self.entries.len() {
+            let entry = &mut self.entries[index];
+            // Silence could be read as success.
+            if !entry.reported {
+                entry.verdict.get_or_insert_with(|| Verdict::never_reached(&why));
+            }
+            self.report(index)?;
+        }
+        Ok(())
+    }
+
+    /// Reports a case whose repetitions are complete.
+    pub(super) fn close(&mut self, index: usize) -> Result<(), RunError> {
+        let entry = &mut self.entries[index];
+        let (runs, asked) = (entry.attempts.len(), entry.asked);
+        if runs == 0 || (runs < asked && !self.cut_short) {
+            return Ok(());
+        }
+        let mut verdict = worst_of(std::mem::take(&mut entry.attempts));
+        if self.runs_on() {
+            let runs = runs as u64;
+            let (first, last) = (self.options.seed, self.options.seed.wrapping_add(runs - 1));
+            verdict.notes.push(format!("{runs} runs, seeds {first} to {last}"));
+        } else if runs < asked {
+            verdict.notes.push(format!("cut short after {runs} of {asked} runs"));
+        }
+        self.entries[index].verdict = Some(verdict);
+        if self.options.in_order { self.report_finished() } else { self.report(index) }
+    }
+
+    /// The documented bug of this kernel that a case finds, if any.
+    pub(super) fn known_bug(&self, index: usize) -> Option<&KnownBug> {
+        KnownBug::expected(&self.known_bugs, &self.entries[index].item.name, self.setting.facts.version)
+    }
+
+    /// Attributes what the kernel logged since the last answer to every case that was running.
+    pub(super) fn attribute_splats(&mut self, at: usize, observation: &mut Observation) {
+        let mut new = self.kernel_log.splats();
+        new.extend(self.kernel_log.new_taint());
+        for (other, worker) in self.workers.iter_mut().enumerate() {
+            if other != at && !worker.jobs.is_empty() {
+                worker.splats.extend(new.iter().cloned());
+            }
+        }
+        if let Some(worker) = self.workers.get_mut(at) {
+            observation.splats.append(&mut worker.splats);
+        }
+        observation.splats.append(&mut new);
+    }
+
+    pub(super) fn report_finished(&mut self) -> Result<(), RunError> {
+        if !self.options.in_order {
+            return (0..self.entries.len()).try_for_each(|index| self.report(index));
+        }
+        while let Some(next) = self.entries.iter().position(|entry| !entry.reported)
+            && self.entries[next].verdict.is_some()
+        {
+            self.report(next)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn report(&mut self, index: usize) -> Result<(), RunError> {
+        let Some(verdict) = self.entries[index].verdict.take() else {
+            return Ok(());
+        };
+        self.entries[index].reported = true;
+        let bug = match verdict.status {
+            Status::Skip => None,
+            _ => self.known_bug(index),
+        };
+        let outcome = expect(&verdict, bug);
+        self.counts.add(verdict.status, &outcome);
+        (self.sink)(&Event::CaseFinished { index, verdict: Box::new(verdict), outcome })?;
+        Ok(())
+    }
+}

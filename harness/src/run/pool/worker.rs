@@ -1,0 +1,69 @@
+//! A supervisor process, from both sides.
+
+use std::collections::VecDeque;
+use std::os::unix::net::UnixStream;
+
+use nix::unistd::Pid;
+
+use super::wire::{Job, receive_job, send_observation};
+use super::{Entry, RunOptions};
+use crate::case::test::Setting;
+use crate::place::sandbox::{self, Sandbox};
+use crate::run::record::RecordLog;
+use crate::run::supervise::Supervisor;
+
+/// A supervisor, seen from the reporting process.
+pub(super) struct Worker {
+    pub(super) pid: Pid,
+    pub(super) stream: UnixStream,
+    /// Jobs without an answer; it runs the first.
+    pub(super) jobs: VecDeque<Job>,
+    /// The log of its cases.
+    pub(super) log: RecordLog,
+    /// Splats seen while its first job ran but reported with another one.
+    pub(super) splats: Vec<String>,
+}
+
+/// Main function of a supervisor: prepares, then answers jobs until the reporting process hangs up. Returns the exit
+/// status.
+pub(super) fn serve(
+    mut stream: UnixStream,
+    entries: &[Entry],
+    setting: &Setting,
+    options: &RunOptions,
+    log: RecordLog,
+    ids: (u32, u32),
+) -> i32 {
+    // SAFETY: PR_SET_PDEATHSIG takes a number. A supervisor never outlives the run.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    let sandbox = &setting.facts.sandbox;
+    let fallback = if matches!(sandbox, Sandbox::None { .. }) {
+        setting.base.join(std::process::id().to_string())
+    } else {
+        setting.base.clone()
+    };
+    if matches!(sandbox, Sandbox::None { .. }) && std::fs::create_dir(&fallback).is_err() {
+        return 2;
+    }
+    let supervisor = sandbox::furnish(sandbox, setting.suite.name, ids, &fallback).and_then(|base| {
+        let setting = Setting { base, ..setting.clone() };
+        let own_ipc = !matches!(sandbox, Sandbox::None { .. });
+        Supervisor::start(setting, log, own_ipc)
+    });
+    let mut supervisor = match supervisor {
+        Ok(supervisor) => supervisor,
+        Err(error) => {
+            eprintln!("{}: a supervisor cannot be set up: {error}", setting.suite.name);
+            return 3;
+        }
+    };
+    while let Ok(job) = receive_job(&mut stream) {
+        let item = &entries[job.index as usize].item;
+        let deadline = options.timeout.unwrap_or(item.case.deadline) * options.slowdown.max(1);
+        let observation = supervisor.run(item, job.repetition, deadline);
+        if send_observation(&mut stream, &observation).is_err() {
+            break;
+        }
+    }
+    0
+}

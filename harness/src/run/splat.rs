@@ -1,0 +1,155 @@
+//! Recognises kernel messages that report a failure of the kernel.
+
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+use serde::{Deserialize, Serialize};
+
+/// Kinds of kernel message that report a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SplatKind {
+    /// Kernel panic.
+    Panic,
+    /// A fault in kernel mode.
+    Oops,
+    /// A failed assertion (`BUG_ON`, `BUG:`).
+    Bug,
+    /// A failed expectation (`WARN_ON`).
+    Warning,
+    /// A locking rule was broken (lockdep, sleeping in atomic context, RCU usage).
+    Locking,
+    /// A sanitizer's report (KASAN, KCSAN, UBSAN, KFENCE, KMSAN).
+    Sanitizer,
+    /// A reference count or a list was corrupted.
+    Corruption,
+    /// RCU does not make progress.
+    RcuStall,
+    /// A CPU does not make progress (soft or hard lockup).
+    Lockup,
+    /// A task does not make progress.
+    HungTask,
+    /// Memory ran out and a process was killed.
+    OutOfMemory,
+}
+
+/// Patterns in the order they are tried; all of a row's fragments must occur, in this order.
+const PATTERNS: &[(SplatKind, &[&str])] = &[
+    (SplatKind::Panic, &["Kernel panic - not syncing"]),
+    (SplatKind::Sanitizer, &["BUG: KASAN:"]),
+    (SplatKind::Sanitizer, &["BUG: KCSAN:"]),
+    (SplatKind::Sanitizer, &["BUG: KFENCE:"]),
+    (SplatKind::Sanitizer, &["BUG: KMSAN:"]),
+    (SplatKind::Sanitizer, &["UBSAN: "]),
+    (SplatKind::Lockup, &["BUG: soft lockup"]),
+    (SplatKind::Lockup, &["hard LOCKUP"]),
+    (SplatKind::RcuStall, &["rcu", "stall"]),
+    (SplatKind::HungTask, &["INFO: task ", "blocked for more than"]),
+    (SplatKind::Locking, &["BUG: sleeping function called from invalid context"]),
+    (SplatKind::Locking, &["BUG: scheduling while atomic"]),
+    (SplatKind::Locking, &["BUG: Invalid wait context"]),
+    (SplatKind::Locking, &["BUG: MAX_LOCK"]),
+    (SplatKind::Locking, &["possible circular locking dependency detected"]),
+    (SplatKind::Locking, &["possible recursive locking detected"]),
+    (SplatKind::Locking, &["possible irq lock inversion"]),
+    (SplatKind::Locking, &["inconsistent lock state"]),
+    (SplatKind::Locking, &["lock held when returning to user space"]),
+    (SplatKind::Locking, &["bad unlock balance detected"]),
+    (SplatKind::Locking, &["held lock freed"]),
+    (SplatKind::Locking, &["suspicious RCU usage"]),
+    (SplatKind::Corruption, &["refcount_t: "]),
+    (SplatKind::Corruption, &["list_add corruption"]),
+    (SplatKind::Corruption, &["list_del corruption"]),
+    (SplatKind::Corruption, &["Slab corruption"]),
+    (SplatKind::Bug, &["kernel BUG at "]),
+    (SplatKind::Oops, &["BUG: unable to handle"]),
+    (SplatKind::Oops, &["BUG: kernel NULL pointer dereference"]),
+    (SplatKind::Oops, &["Unable to handle kernel"]),
+    (SplatKind::Oops, &["general protection fault"]),
+    (SplatKind::Oops, &["Oops: "]),
+    (SplatKind::Oops, &["double fault: "]),
+    (SplatKind::Oops, &["Internal error: "]),
+    (SplatKind::Bug, &["BUG: "]),
+    // "WARNING: CPU: 0 PID: 1 at kernel/x.c:1 f+0x1/0x2", from 7.0 "WARNING: kernel/x.c:1 at f+…".
+    (SplatKind::Warning, &["WARNING: ", " at "]),
+    (SplatKind::Warning, &["unregister_netdevice: waiting for "]),
+    (SplatKind::OutOfMemory, &["Out of memory: "]),
+    (SplatKind::OutOfMemory, &["Memory cgroup out of memory: "]),
+];
+
+/// The first fragments of all patterns. Few lines have one, so that a console of 100 MB is searched in one pass.
+static FIRST: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let fragments = PATTERNS.iter().map(|(_, fragments)| fragments[0]);
+    AhoCorasick::new(fragments).expect("few short patterns fit")
+});
+
+/// The kind of splat that a line of the kernel log starts, if any.
+pub fn recognise(line: &str) -> Option<SplatKind> {
+    if !FIRST.is_match(line) {
+        return None;
+    }
+    PATTERNS
+        .iter()
+        .find(|(_, fragments)| {
+            let mut rest = line;
+            fragments.iter().all(|fragment| match rest.split_once(fragment) {
+                Some((_, after)) => {
+                    rest = after;
+                    true
+                }
+                None => false,
+            })
+        })
+        .map(|(kind, _)| *kind)
+        .filter(|kind| !is_harmless(*kind, line))
+}
+
+/// Whether a line only looks like a splat.
+fn is_harmless(kind: SplatKind, line: &str) -> bool {
+    match kind {
+        // "general protection fault" of a user program ("traps: x[1] general protection fault ip:…").
+        SplatKind::Oops => line.contains("traps: ") && line.contains(" ip:"),
+        // Settings announced at boot, e.g. "rcu: … CPU stall warnings timeout set to …".
+        SplatKind::RcuStall => line.contains("timeout set to") || line.contains("stall_timeout"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_real_kernels() {
+        use SplatKind::*;
+        for (line, kind) in [
+            ("Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100", Some(Panic)),
+            ("BUG: kernel NULL pointer dereference, address: 0000000000000000", Some(Oops)),
+            ("Oops: 0002 [#1] PREEMPT SMP NOPTI", Some(Oops)),
+            ("Oops: general protection fault, probably for non-canonical address", Some(Oops)),
+            ("kernel BUG at mm/slub.c:4000!", Some(Bug)),
+            ("WARNING: CPU: 1 PID: 77 at kernel/fork.c:3000 ksys_sync+0x1/0x2", Some(Warning)),
+            ("WARNING: fs/fs_struct.c:90 at copy_fs_struct+0x5/0x90, CPU#0: init/1", Some(Warning)),
+            ("BUG: KASAN: slab-use-after-free in copy_mnt_ns+0x1/0x2", Some(Sanitizer)),
+            ("UBSAN: shift-out-of-bounds in kernel/nsproxy.c:1:2", Some(Sanitizer)),
+            ("WARNING: possible circular locking dependency detected", Some(Locking)),
+            ("WARNING: suspicious RCU usage", Some(Locking)),
+            ("BUG: sleeping function called from invalid context at mm/slab.h:1", Some(Locking)),
+            ("rcu: INFO: rcu_preempt self-detected stall on CPU", Some(RcuStall)),
+            ("rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", Some(RcuStall)),
+            ("watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [a:1]", Some(Lockup)),
+            ("NMI watchdog: Watchdog detected hard LOCKUP on cpu 1", Some(Lockup)),
+            ("INFO: task umount:77 blocked for more than 120 seconds.", Some(HungTask)),
+            ("refcount_t: underflow; use-after-free.", Some(Corruption)),
+            ("Out of memory: Killed process 77 (init) total-vm:1kB", Some(OutOfMemory)),
+            ("traps: a[77] general protection fault ip:1 sp:2 error:0 in a[3]", None),
+            ("a[77]: segfault at 0 ip 1 sp 2 error 4 in a[3]", None),
+            ("rcu: \tRCU CPU stall warnings timeout set to 60 (rcu_cpu_stall_timeout).", None),
+            ("Warning: unable to open an initial console.", None),
+            ("Run /init as init process", None),
+            ("NMI watchdog: Enabled. Permanently consumes one hw-PMU counter.", None),
+        ] {
+            assert_eq!(recognise(line), kind, "{line}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The supervisor's side of one case: forks it, watches it, and observes how it ends.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+use serde::{Deserialize, Serialize};
+
+use crate::case::Item;
+use crate::case::needs::{Global, Needs};
+use crate::case::test::{Setting, Test, run_and_exit};
+use crate::run::leftovers::{Leak, LeakKind, LeakWatch, where_it_hangs};
+use crate::run::patience::{Patience, Tasks};
+use crate::run::record::{RecordLog, Records};
+use crate::suite::Suite;
+
+/// How a case's process ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It exited.
+    Exited {
+        /// With this status.
+        status: i32,
+    },
+    /// A signal ended it.
+    Killed {
+        /// The signal's name.
+        signal: String,
+    },
+    /// It ran past its deadline and was killed.
+    TimedOut {
+        /// The deadline.
+        after: Duration,
+        /// Where it hung, according to /proc.
+        hints: Vec<String>,
+    },
+    /// It ran past its deadline and survived SIGKILL.
+    Unkillable {
+        /// The deadline.
+        after: Duration,
+        /// Where it hung, according to /proc.
+        hints: Vec<String>,
+    },
+    /// The supervisor died while the case ran.
+    SupervisorLost {
+        /// How the supervisor ended.
+        how: String,
+    },
+}
+
+/// Everything observed in one run of a case; the input of [`judge`](crate::verdict::judge::judge).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// What its tasks recorded.
+    pub records: Records,
+    /// How its process ended.
+    pub ending: Ending,
+    /// What outlived it.
+    pub leaks: Vec<Leak>,
+    /// What it printed to its standard output and error.
+    pub output: String,
+    /// What the kernel log said while it ran.
+    pub splats: Vec<String>,
+    /// From fork to the end of cleaning up.
+    pub duration: Duration,
+}
+
+/// How many bytes of output are kept.
+const OUTPUT_KEPT: u64 = 16 * 1024;
+/// Size limit in bytes for each file a case writes, including its output. SIGXFSZ kills a case that exceeds it.
+const FILE_SIZE_LIMIT: u64 = 64 * 1024 * 1024;
+/// How long to wait for a killed case to die.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs cases one after the other, each in its own child of a single-threaded process.
+#[derive(Debug)]
+pub struct Supervisor {
+    setting: Arc<Setting>,
+    log: RecordLog,
+    leaks: LeakWatch,
+    output: File,
+}
+
+impl Supervisor {
+    /// Makes this process a supervisor: standard input from /dev/null, output to memory, child subreaper, limited file
+    /// sizes.
+    ///
+    /// # Errors
+    /// A step failed; the text names it.
+    pub fn start(setting: Setting, log: RecordLog, own_ipc: bool) -> io::Result<Self> {
+        match crate::run::leftovers::become_subreaper() {
+            // gVisor has no subreapers: process 1 adopts leaked processes there, and they are not found.
+            Ok(()) | Err(Errno::EINVAL) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let leaks = LeakWatch::start(&setting.base, own_ipc)?;
+        let output = capture_output()?;
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_FSIZE, FILE_SIZE_LIMIT, FILE_SIZE_LIMIT)?;
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+        nix::unistd::chdir(&setting.base)?;
+        Ok(Self { setting: Arc::new(setting), log, leaks, output })
+    }
+
+    /// Runs one case once, to its end or its deadline.
+    pub fn run(&mut self, item: &Item, repetition: u32, deadline: Duration) -> Observation {
+        let start = Instant::now();
+        self.log.clear();
+        let kept = save_globals(self.setting.suite, item.needs());
+        let test = Test::new(self.log, item.clone(), Arc::clone(&self.setting), repetition);
+        let supervisor = nix::unistd::getpid();
+        // SAFETY: the process is single-threaded.
+        let ending = match unsafe { fork() } {
+            Ok(ForkResult::Child) => run_and_exit(&test, supervisor),
+            Ok(ForkResult::Parent { child }) => watch(child, deadline),
+            Err(errno) => Ending::SupervisorLost { how: format!("fork: {errno:?}") },
+        };
+        let mut leaks = self.leaks.sweep(self.log.has_directory());
+        leaks.extend(restore_globals(&kept));
+        Observation {
+            records: self.log.read(),
+            ending,
+            leaks,
+            output: self.take_output(),
+            splats: Vec::new(),
+            duration: start.elapsed(),
+        }
+    }
+
+    fn take_output(&mut self) -> String {
+        let size = self.output.metadata().map_or(0, |metadata| metadata.len());
+        if size == 0 {
+            return String::new();
+        }
+        let mut kept = Vec::new();
+        let _ = self.output.rewind();
+        let _ = (&self.output).take(OUTPUT_KEPT).read_to_end(&mut kept);
+        let _ = self.output.set_len(0);
+        let mut text = String::from_utf8_lossy(&kept).into_owned();
+        if size > OUTPUT_KEPT {
+            text.push_str(&format!("\n… {} more bytes", size - OUTPUT_KEPT));
+        }
+        text
+    }
+}
+
+/// Redirects standard output and error to a memory file, which is read after each case.
+fn capture_output() -> io::Result<File> {
+    let null = File::open("/dev/null")?;
+    // SAFETY: memfd_create copies the name; the descriptor it gives is ours alone.
+    let output = unsafe {
+        let fd = libc::memfd_create(c"output".as_ptr(), libc::MFD_CLOEXEC);
+        File::from(OwnedFd::from_raw_fd(Errno::result(fd)?))
+    };
+    // Several processes write to it: none may overwrite the other.
+    nix::fcntl::fcntl(&output, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_APPEND))?;
+    for (from, to) in [(null.as_raw_fd(), 0), (output.as_raw_fd(), 1), (output.as_raw_fd(), 2)] {
+        // SAFETY: dup2 onto the standard descriptors, which nothing in a supervisor owns.
+        Errno::result(unsafe { libc::dup2(from, to) })?;
+    }
+    Ok(output)
+}
+
+/// Waits for a case's process until its deadline, then kills its process group.
+fn watch(child: Pid, deadline: Duration) -> Ending {
+    // The child does the same: whoever is first, the group exists before it is killed.
+    let _ = nix::unistd::setpgid(child, child);
+    let pidfd = pidfd_open(child);
+    let mut patience = Patience::new(deadline, Tasks::Descendants);
+    while !patience.is_over() {
+        if wait_until_dead(child, pidfd.as_ref(), patience.left()) {
+            return reap(child);
+        }
+    }
+    let hints = where_it_hangs(child);
+    let _ = killpg(child, Signal::SIGKILL);
+    if wait_until_dead(child, pidfd.as_ref(), KILL_PATIENCE) {
+        reap(child);
+        return Ending::TimedOut { after: deadline, hints };
+    }
+    Ending::Unkillable { after: deadline, hints }
+}
+
+fn pidfd_open(pid: Pid) -> Option<OwnedFd> {
+    // SAFETY: pidfd_open(2) takes numbers; the descriptor it gives is ours alone.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0);
+        (fd >= 0).then(|| OwnedFd::from_raw_fd(fd as i32))
+    }
+}
+
+/// Whether the child dies before `patience` has passed.
+fn wait_until_dead(child: Pid, pidfd: Option<&OwnedFd>, patience: Duration) -> bool {
+    let end = Instant::now() + patience;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if let Some(pidfd) = pidfd {
+            let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+            let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, timeout) {
+                Ok(0) => return false,
+                Ok(_) => return true,
+                Err(_) if left.is_zero() => return false,
+                Err(_) => continue,
+            }
+        }
+        // Without pidfd_open(2): poll.
+        let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        match nix::sys::wait::waitid(nix::sys::wait::Id::Pid(child), peek) {
+            Ok(WaitStatus::StillAlive) if left.is_zero() => return false,
+            Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_micros(300)),
+            _ => return true,
+        }
+    }
+}
+
+fn reap(child: Pid) -> Ending {
+    loop {
+        match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, status)) => break Ending::Exited { status },
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                break Ending::Killed { signal: signal.as_str().to_owned() };
+            }
+            Err(Errno::EINTR) | Ok(_) => {}
+            Err(errno) => {
+                break Ending::SupervisorLost { how: format!("waitpid: {errno:?}") };
+            }
+        }
+    }
+}
+
+/// The value of each global setting that these needs allow to change.
+pub(crate) fn save_globals(suite: &Suite, needs: Needs) -> Vec<(Global, String)> {
+    let value = |global: Global| Some((global, std::fs::read_to_string(global.path()).ok()?));
+    needs.disturbed(suite).filter_map(value).collect()
+}
+
+/// Restores global settings. A setting that a case left changed is no leak, since the case may have been killed; one
+/// that cannot be restored is.
+pub(crate) fn restore_globals(kept: &[(Global, String)]) -> Vec<Leak> {
+    kept.iter()
+        .filter(|(global, value)| std::fs::read_to_string(global.path()).ok().as_ref() != Some(value))
+        .filter_map(|(global, value)| {
+            let error = std::fs::write(global.path(), value).err()?;
+            Some(Leak {
+                kind: LeakKind::Setting,
+                what: format!("{} cannot be restored to {}: {error}", global.path(), value.trim()),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,44 @@
+//! What the harness is told about the suite that it runs.
+
+use crate::case::needs::{Feature, Global, Needs};
+use crate::place::facts::Facts;
+
+/// A suite of cases: its name, and what its cases may need of a machine.
+#[derive(Debug)]
+pub struct Suite {
+    /// Name of the program. It heads messages and JUnit reports, and names temporary directories.
+    pub name: &'static str,
+    /// Root of the paths of its tests in KCIDB.
+    pub kcidb_root: &'static str,
+    /// Every feature its cases may need, except the harness's own. The index of each is its position.
+    pub features: &'static [Feature],
+    /// All global state its cases may change. The index of each is its position.
+    pub globals: &'static [Global],
+    /// What every case needs.
+    pub every_case: Needs,
+    /// Finds signs of a sandbox or of local policy that changes results, each as one line.
+    pub signs: fn(&Facts) -> Vec<String>,
+    /// Further facts that results carry.
+    pub facts: &'static [FurtherFact],
+}
+
+/// The name of a fact in results, and its probe.
+pub type FurtherFact = (&'static str, fn() -> bool);
+
+impl Suite {
+    /// A suite whose cases need nothing but what the harness itself knows.
+    pub const PLAIN: Suite = Suite {
+        name: "harness",
+        kcidb_root: "harness",
+        features: &[],
+        globals: &[],
+        every_case: Needs::NONE,
+        signs: |_| Vec::new(),
+        facts: &[],
+    };
+
+    /// Every feature: the harness's own, then the suite's.
+    pub fn features(&self) -> impl Iterator<Item = Feature> {
+        Feature::OWN.into_iter().chain(self.features.iter().copied())
+    }
+}

@@ -1,0 +1,401 @@
+//! What a kernel, or the place the suite runs in, may lack: each feature with its probe. Also everything else that the
+//! harness is told about this suite.
+//!
+//! In cases: `Needs::ROOT.with(feature::TIME_NS)`, `t.facts().has(feature::KCMP)`.
+
+use std::path::Path;
+
+use harness::case::needs::{Feature, Global, Needs, no_file};
+use harness::case::task::fork_sharing;
+use harness::place::facts::{Facts, Version, has_capability, in_initial_user_namespace, number_in, status_field};
+use harness::place::sandbox::Sandbox;
+use harness::suite::Suite;
+use nix::errno::Errno;
+use nix::sys::wait::{WaitStatus, waitpid};
+
+const CAP_SETGID: u32 = 6;
+const CAP_SETUID: u32 = 7;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SYS_RESOURCE: u32 = 24;
+
+/// The user and group that stand for "an ordinary user" when the suite runs as root.
+const NOBODY: u32 = 65534;
+
+/// The first release with UNSHARE_EMPTY_MNTNS (FLAG-20).
+const EMPTY_MNTNS_SINCE: Version = Version(7, 1, 0);
+
+/// This suite, as the harness runs it.
+pub static SUITE: Suite = Suite {
+    name: "unshare-conformance",
+    kcidb_root: "unshare",
+    features: FEATURES,
+    globals: global::GLOBALS,
+    every_case: Needs::NONE.with(UNFILTERED),
+    signs,
+    facts: &[(TAKES_ROOT, || number_in(global::USER_NS_SWITCH.path()) == Some(0))],
+};
+
+const TAKES_ROOT: &str = "user_namespace_takes_root";
+
+/// Whether Debian's `kernel.unprivileged_userns_clone` is 0: CLONE_NEWUSER requires CAP_SYS_ADMIN in the initial user
+/// namespace (ERR-25).
+pub fn user_namespace_takes_root(facts: &Facts) -> bool {
+    facts.holds(TAKES_ROOT)
+}
+
+/// Declares a constant for each row, whose index is the row's position, and the table of all rows.
+macro_rules! table {
+    ($type:ident in $table:ident:
+     $($(#[$doc:meta])* $constant:ident($($argument:expr),*) $(built in by $option:literal)?;)*) => {
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
+        #[repr(u8)]
+        enum Index { $($constant),* }
+        $(
+            $(#[$doc])*
+            pub const $constant: $type = $type::new(Index::$constant as u8, $($argument),*)$(.built_in_by($option))?;
+        )*
+        pub(super) const $table: &[$type] = &[$($constant),*];
+    };
+}
+
+/// CAP_SYS_ADMIN, effective in the current user namespace.
+pub const SYS_ADMIN: Feature = Feature::SYS_ADMIN;
+/// Mount, IPC and UTS namespaces of the supervisor's own.
+pub const SANDBOX: Feature = Feature::SANDBOX;
+/// System V semaphores, shared memory and message queues.
+pub const SYSV_IPC: Feature = Feature::SYSV_IPC;
+
+table! { Feature in FEATURES:
+    /// unshare(2) reaches the kernel: no seccomp filter or limit of the place answers instead. Every
+    /// case needs it.
+    UNFILTERED("unfiltered", |_| filtered());
+    /// The initial user namespace, with the real root's powers.
+    INITIAL_ROOT("initial_root", no_initial_root);
+    /// A second user and group ID (65534) that the caller may become.
+    SECOND_USER("second_user", second_user);
+    /// A new user namespace may be created here.
+    CREATE_USER_NS("create_user_ns", |_| create_user_namespace());
+    /// kcmp(2), which tells whether two tasks share a resource.
+    KCMP("kcmp", |_| kcmp());
+    /// POSIX message queues.
+    POSIX_MQUEUE("posix_mqueue", |_| no_file("/proc/sys/fs/mqueue", "POSIX message queues", "POSIX_MQUEUE"))
+        built in by "POSIX_MQUEUE";
+    /// UTS namespaces.
+    UTS_NS("uts_ns", |_| no_namespace("uts", "UTS_NS")) built in by "UTS_NS";
+    /// IPC namespaces.
+    IPC_NS("ipc_ns", |_| no_namespace("ipc", "IPC_NS")) built in by "IPC_NS";
+    /// Network namespaces.
+    NET_NS("net_ns", |_| no_namespace("net", "NET_NS")) built in by "NET_NS";
+    /// PID namespaces.
+    PID_NS("pid_ns", |_| no_namespace("pid", "PID_NS")) built in by "PID_NS";
+    /// User namespaces.
+    USER_NS("user_ns", |_| no_namespace("user", "USER_NS")) built in by "USER_NS";
+    /// Cgroup namespaces.
+    CGROUP_NS("cgroup_ns", |_| no_namespace("cgroup", "CGROUPS"));
+    /// Time namespaces.
+    TIME_NS("time_ns", |_| no_namespace("time", "TIME_NS")) built in by "TIME_NS";
+    /// UNSHARE_EMPTY_MNTNS (Linux 7.1).
+    EMPTY_MNT_NS("empty_mnt_ns", no_empty_mount_namespace);
+    /// io_uring with a kernel-side polling thread.
+    IO_URING("io_uring", |_| io_uring());
+    /// The 32-bit system call entry of x86 (int 0x80) usable from a 64-bit process.
+    IA32("ia32", |_| ia32());
+    /// A cgroup2 hierarchy in which the caller may create groups.
+    CGROUP2("cgroup2", |_| cgroup2());
+    /// `/proc/sys/user/max_*_namespaces` of a fresh user namespace.
+    NAMESPACE_LIMITS("namespace_limits", no_namespace_limits);
+    /// Debian's switch against user namespaces of ordinary users.
+    USER_NS_SWITCH("user_ns_switch", |_| no_switch());
+    /// Allocations of the kernel that fail on request: fail-nth and failslab of its fault injection.
+    FAIL_NTH("fail_nth", |_| no_failing_allocations());
+    /// The kernel's exact count of its own objects: `/proc/slabinfo`, and `/sys/kernel/slab/…/shrink`, which makes it
+    /// free cached objects first.
+    OBJECT_COUNTS("object_counts", |_| no_object_counts());
+}
+
+/// Kernel state outside any namespace that cases change.
+pub mod global {
+    use super::Global;
+
+    table! { Global in GLOBALS:
+        /// `fs.nr_open`, the ceiling of file descriptor numbers.
+        NR_OPEN("/proc/sys/fs/nr_open");
+        /// `fs.mount-max`, the number of mounts that a mount namespace may hold.
+        MOUNT_MAX("/proc/sys/fs/mount-max");
+        /// `kernel.unprivileged_userns_clone`, Debian's switch against user namespaces of ordinary users.
+        USER_NS_SWITCH("/proc/sys/kernel/unprivileged_userns_clone");
+        /// Whether fault injection spares allocations that may sleep, as nearly all do.
+        SPARED_ALLOCATIONS("/sys/kernel/debug/failslab/ignore-gfp-wait");
+        /// How much fault injection writes to the kernel's log.
+        FAILED_ALLOCATIONS_LOG("/sys/kernel/debug/failslab/verbose");
+    }
+}
+
+fn no_initial_root(facts: &Facts) -> Option<String> {
+    let there =
+        in_initial_user_namespace() && has_capability(facts, CAP_SYS_ADMIN) && has_capability(facts, CAP_SETUID);
+    (!there).then(|| "needs root in the initial user namespace: run as root outside containers".to_owned())
+}
+
+fn no_empty_mount_namespace(facts: &Facts) -> Option<String> {
+    let missing = facts.version < EMPTY_MNTNS_SINCE;
+    missing.then(|| format!("UNSHARE_EMPTY_MNTNS came with Linux 7.1, this is {}", facts.version))
+}
+
+fn no_namespace_limits(facts: &Facts) -> Option<String> {
+    let no_files =
+        no_file("/proc/sys/user/max_uts_namespaces", "limits on namespaces (/proc/sys/user)", "SYSCTL and USER_NS");
+    no_files.or_else(|| {
+        (!has_capability(facts, CAP_SYS_RESOURCE) && facts.uid != 0)
+            .then(|| "needs to write /proc/sys/user of a user namespace of its own: run as root".to_owned())
+    })
+}
+
+fn no_switch() -> Option<String> {
+    (!Path::new(global::USER_NS_SWITCH.path()).exists()).then(|| {
+        "this kernel has no kernel.unprivileged_userns_clone, which is a patch of Debian's: run one of Debian's \
+         kernels (kernels fetch)"
+            .to_owned()
+    })
+}
+
+/// Signs of a sandbox or local policy (RULE-08), in words.
+fn signs(facts: &Facts) -> Vec<String> {
+    let mut signs = Vec::new();
+    if status_field("Seccomp").as_deref() == Some("2") {
+        signs.push("a seccomp filter is active and may refuse system calls (container runtime?)".to_owned());
+    }
+    if status_field("NoNewPrivs").as_deref() == Some("1") {
+        signs.push("no_new_privs is set: set-user-id programs do not raise privilege".to_owned());
+    }
+    if !in_initial_user_namespace() && facts.sandbox != Sandbox::UserNamespace {
+        signs.push("this is not the initial user namespace".to_owned());
+    }
+    for (path, harmless, meaning) in [
+        ("/proc/sys/kernel/unprivileged_userns_clone", 1, "Debian's switch against user namespaces of ordinary users"),
+        (
+            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+            0,
+            "Ubuntu's AppArmor restriction of user namespaces",
+        ),
+        ("/proc/sys/kernel/io_uring_disabled", 0, "io_uring is switched off"),
+    ] {
+        if let Some(value) = number_in(path).filter(|value| *value != harmless) {
+            signs.push(format!("{path} is {value} ({meaning})"));
+        }
+    }
+    for kind in ["user", "mnt", "uts", "ipc", "pid", "cgroup", "net", "time"] {
+        let path = format!("/proc/sys/user/max_{kind}_namespaces");
+        if number_in(&path) == Some(0) {
+            signs.push(format!("{path} is 0: no such namespace can be made"));
+        }
+    }
+    if let Ok(modules) = std::fs::read_to_string("/sys/kernel/security/lsm") {
+        let strict: Vec<_> =
+            modules.trim().split(',').filter(|lsm| ["selinux", "apparmor", "smack", "tomoyo"].contains(lsm)).collect();
+        if !strict.is_empty() {
+            signs.push(format!("security modules: {}", strict.join(", ")));
+        }
+    }
+    signs
+}
+
+/// Whether a limit of the place, or a seccomp filter, answers unshare(2) instead of the kernel, as
+/// container runtimes have it. This is the one fact that requires a try of the call under test. It is tried only if /proc
+/// says that there is a filter, and unshare(0) is a call that no kernel refuses (FLAG-40), so that
+/// no broken kernel can hide behind it.
+fn filtered() -> Option<String> {
+    // A place that forbids a kind of namespace gives ENOSPC where cases expect one. That of user
+    // namespaces is common, and a need of its own.
+    let forbidden = ["mnt", "uts", "ipc", "pid", "cgroup", "net", "time"]
+        .into_iter()
+        .map(|kind| format!("/proc/sys/user/max_{kind}_namespaces"))
+        .find(|path| number_in(path) == Some(0));
+    if let Some(path) = forbidden {
+        return Some(format!("{path} is 0, so unshare(2) is restricted here: raise it"));
+    }
+    if status_field("Seccomp").as_deref() != Some("2") {
+        return None;
+    }
+    // SAFETY: unshare(2) takes a number, and 0 changes nothing.
+    let result = unsafe { libc::syscall(libc::SYS_unshare, 0u64) };
+    let errno = Errno::result(result).err()?;
+    Some(format!(
+        "a seccomp filter answers unshare(2) in the kernel's place (unshare(0): {errno:?}): \
+         run outside the container, or with a profile that allows unshare"
+    ))
+}
+
+/// Whether a task can have the nth allocation of its next system call fail.
+fn no_failing_allocations() -> Option<String> {
+    const FAIL_NTH: &str = "/proc/thread-self/fail-nth";
+    let settings = [global::SPARED_ALLOCATIONS, global::FAILED_ALLOCATIONS_LOG].map(Global::path);
+    let missing = std::iter::once(FAIL_NTH)
+        .chain(settings)
+        .find(|path| std::fs::File::options().write(true).open(path).is_err())?;
+    Some(format!(
+        "this kernel's allocations cannot be made to fail ({missing} cannot be written): requires root, debugfs \
+         mounted on /sys/kernel/debug, and a kernel with CONFIG_FAULT_INJECTION, CONFIG_FAILSLAB and \
+         CONFIG_FAULT_INJECTION_DEBUG_FS (kernels build TREE --with fault-injection, then --kernel)"
+    ))
+}
+
+/// Whether the kernel's own objects can be counted.
+fn no_object_counts() -> Option<String> {
+    // Whatever else is merged with it, this one exists.
+    let shrink = "/sys/kernel/slab/nsproxy/shrink";
+    let missing = if std::fs::read("/proc/slabinfo").is_err() {
+        "/proc/slabinfo cannot be read"
+    } else if std::fs::File::options().write(true).open(shrink).is_err() {
+        "/sys/kernel/slab/nsproxy/shrink cannot be written"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "the kernel's own objects cannot be counted ({missing}): requires root, sysfs mounted for writing on /sys, \
+         and a kernel with CONFIG_SLUB_DEBUG and without CONFIG_SLUB_TINY"
+    ))
+}
+
+fn no_namespace(link: &str, option: &str) -> Option<String> {
+    let path = format!("/proc/self/ns/{link}");
+    // A link that exists always resolves: it is magic, not a path.
+    (std::fs::symlink_metadata(&path).is_err())
+        .then(|| format!("this kernel has no {link} namespaces ({path} is missing): CONFIG_{option}"))
+}
+
+fn second_user(facts: &Facts) -> Option<String> {
+    let mapped = |map: &str| {
+        std::fs::read_to_string(map).is_ok_and(|text| {
+            text.lines().any(|line| {
+                let mut fields = line.split_whitespace().map(|n| n.parse::<u32>().unwrap_or(0));
+                let (inside, _, length) = (fields.next(), fields.next(), fields.next());
+                matches!((inside, length), (Some(first), Some(length))
+                    if first <= NOBODY && NOBODY - first < length)
+            })
+        })
+    };
+    let able = has_capability(facts, CAP_SETUID) && has_capability(facts, CAP_SETGID);
+    (!(able && mapped("/proc/self/uid_map") && mapped("/proc/self/gid_map")))
+        .then(|| "needs a second user (65534) to become: run as root".to_owned())
+}
+
+/// Whether clone(2), not the call under test, may make a user namespace here.
+fn create_user_namespace() -> Option<String> {
+    if let Some(reason) = no_namespace("user", "USER_NS") {
+        return Some(reason);
+    }
+    // SAFETY: no CLONE_VM; the process is single-threaded; the child ends at once.
+    let errno = match unsafe { fork_sharing(libc::CLONE_NEWUSER as u64) } {
+        Ok(pid) if pid.as_raw() == 0 => {
+            // SAFETY: ends the probe.
+            unsafe { libc::_exit(0) }
+        }
+        Ok(pid) => {
+            let _ = waitpid(pid, None);
+            return None;
+        }
+        Err(errno) => errno,
+    };
+    Some(format!(
+        "no user namespace can be made here (clone(CLONE_NEWUSER): {errno:?}): {}",
+        match errno {
+            Errno::ENOSPC => "raise /proc/sys/user/max_user_namespaces",
+            Errno::EPERM =>
+                "run outside the container or chroot, or allow it \
+                 (kernel.unprivileged_userns_clone, seccomp profile)",
+            _ => "a security module forbids it",
+        }
+    ))
+}
+
+fn kcmp() -> Option<String> {
+    const KCMP_FS: u64 = 3;
+    let pid = std::process::id();
+    // SAFETY: kcmp(2) on two process IDs takes no pointers.
+    let result = unsafe { libc::syscall(libc::SYS_kcmp, pid, pid, KCMP_FS, 0u64, 0u64) };
+    match Errno::result(result) {
+        Ok(_) => None,
+        Err(Errno::ENOSYS) => Some("this kernel has no kcmp(2): CONFIG_KCMP (or CONFIG_CHECKPOINT_RESTORE)".to_owned()),
+        Err(errno) => Some(format!("kcmp(2) is refused here ({errno:?}): allow it in the container's seccomp profile")),
+    }
+}
+
+fn io_uring() -> Option<String> {
+    // SAFETY: no entries and no parameters: the kernel refuses before it touches memory.
+    let result = unsafe { libc::syscall(libc::SYS_io_uring_setup, 0u64, 0u64) };
+    match Errno::result(result) {
+        Err(Errno::ENOSYS) => Some("this kernel has no io_uring: CONFIG_IO_URING".to_owned()),
+        Err(Errno::EPERM) => {
+            Some("io_uring is refused here (EPERM): kernel.io_uring_disabled or a seccomp profile".to_owned())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn ia32() -> Option<String> {
+    // A kernel without the entry delivers SIGSEGV, so a child tries it.
+    // SAFETY: no CLONE_VM; the process is single-threaded.
+    match unsafe { fork_sharing(0) } {
+        Ok(pid) if pid.as_raw() == 0 => {
+            const GETPID: i32 = 20;
+            let result: i32;
+            // SAFETY: getpid through the 32-bit entry touches no memory; r8–r11 may be clobbered.
+            unsafe {
+                std::arch::asm!("int 0x80", inlateout("eax") GETPID => result,
+                    out("r8") _, out("r9") _, out("r10") _, out("r11") _);
+                libc::_exit(i32::from(result <= 0));
+            }
+        }
+        Ok(pid) => match waitpid(pid, None) {
+            Ok(WaitStatus::Exited(_, 0)) => None,
+            _ => Some(
+                "this kernel has no 32-bit entry (int 0x80): CONFIG_IA32_EMULATION, or ia32_emulation=on".to_owned(),
+            ),
+        },
+        Err(errno) => Some(format!("fork: {errno:?}")),
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn ia32() -> Option<String> {
+    Some("the 32-bit entry under test is x86's".to_owned())
+}
+
+fn cgroup2() -> Option<String> {
+    let Ok(mounts) = std::fs::read_to_string("/proc/self/mountinfo") else {
+        return Some("/proc/self/mountinfo is not readable".to_owned());
+    };
+    let writable = mounts
+        .lines()
+        .filter_map(|line| line.split_once(" - cgroup2 ").map(|(mount, _)| mount))
+        .filter_map(|mount| mount.split(' ').nth(4))
+        .any(|path| nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok());
+    (!writable).then(|| {
+        "needs a cgroup2 hierarchy mounted where it may create groups: run as root, or delegate one".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_features_are_unique() {
+        let names: std::collections::BTreeSet<&str> = SUITE.features().map(|feature| feature.name).collect();
+        assert_eq!(names.len(), SUITE.features().count());
+    }
+
+    /// Files of results written before features were data have these names.
+    #[test]
+    fn facts_read_back_as_they_were_written() {
+        let mut facts = Facts::gather(Sandbox::default(), &SUITE);
+        // Its options stay behind.
+        facts.config = None;
+        let json = serde_json::to_value(&facts).expect("plain data");
+        assert!(json[TAKES_ROOT].is_boolean(), "{json}");
+        assert_eq!(json["absent"]["sandbox"].as_str(), facts.reason_without(SANDBOX).map(String::as_str));
+        assert_eq!(serde_json::from_value::<Facts>(json).expect("facts"), facts);
+    }
+}
