@@ -41,7 +41,7 @@ case!(Case {
 /// clone(2) with these flags. A child, which no conforming kernel makes here, ends at once.
 fn clone(flags: Flags) -> Call<()> {
     // SAFETY: no CLONE_VM and no flag that takes a pointer; the process has one thread.
-    let result = unsafe { harness::case::task::fork_sharing(flags.0) };
+    let result = unsafe { case::task::fork_sharing(flags.0) };
     if let Ok(pid) = result {
         if pid.as_raw() == 0 {
             // SAFETY: ends the child.
