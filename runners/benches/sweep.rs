@@ -15,8 +15,8 @@ use harness::case::test::Test;
 use nix::sys::wait::waitpid;
 use suite::SUITE;
 use suite::call::raw::unshare_raw;
-use suite::engines::sweep::ground::Ground;
 use suite::engines::sweep::sets::sets;
+use suite::engines::sweep::states::Fixture;
 use suite::engines::sweep::sweep;
 use suite::observe::Observer;
 use suite::spec::flags::Flags;
@@ -31,23 +31,23 @@ const STATES: [(&str, Prepare, [Body; 2]); 4] = [
     ("lone", lone, [|t| sweep(t, &lone(t)?), |t| bare(t, lone)]),
     (
         "unprivileged",
-        Ground::unprivileged,
-        [|t| sweep(t, &Ground::unprivileged(t)?), |t| bare(t, Ground::unprivileged)],
+        Fixture::unprivileged,
+        [|t| sweep(t, &Fixture::unprivileged(t)?), |t| bare(t, Fixture::unprivileged)],
     ),
     ("fs_sharer", sharer, [|t| sweep(t, &sharer(t)?), |t| bare(t, sharer)]),
     ("limit_0", limited, [|t| sweep(t, &limited(t)?), |t| bare(t, limited)]),
 ];
 
 fn lone(t: &Test) -> Done<Ground> {
-    Ok(Ground::lone(t))
+    Ok(Fixture::lone(t))
 }
 
 fn sharer(t: &Test) -> Done<Ground> {
-    Ok(Ground::sharer(t, Flags::FS, "a sharer"))
+    Ok(Fixture::sharer(t, Flags::FS, "a sharer"))
 }
 
 fn limited(t: &Test) -> Done<Ground> {
-    Ground::limited(t, Flags::NEWUTS, 0)
+    Fixture::limited(t, Flags::NEWUTS, 0)
 }
 
 /// fork, unshare, look, _exit, waitpid, for the same sets of flags.

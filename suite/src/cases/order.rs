@@ -8,7 +8,7 @@ use std::os::fd::IntoRawFd;
 
 use crate::place::limits;
 use crate::prelude::*;
-use crate::sharing::sibling::{Sharer, check_seen, check_shared};
+use crate::sharing::sibling::{SharingTask, check_seen, check_shared};
 use crate::spec::model::{Start, Threads};
 use crate::tasks::threads::IdleThread;
 
@@ -152,7 +152,7 @@ case!(Case {
 });
 
 /// A descriptor beyond the lowest value of fs.nr_open (LIM-03).
-const HIGH: i32 = 200;
+const HIGH: i32 = observe::fds::HIGH;
 
 /// Opens a descriptor and lowers fs.nr_open below it; the supervisor puts that back. Whoever shares
 /// the table can then not be given a copy of it.
@@ -205,13 +205,13 @@ case!(Case {
     run: |t| {
         // Both stay privileged and outlive the caller, which could not end them.
         let witness = Peer::start(t, "witness", Flags::NONE)?;
-        let sharer = Sharer { tid: nix::unistd::getpid().as_raw(), made_with: Flags::FS | Flags::FILES };
+        let sharer = SharingTask { tid: nix::unistd::getpid().as_raw(), made_with: Flags::FS | Flags::FILES };
         let sharing = sharer.made_with.0;
         t.spawn_sharing("caller", sharing, |t| judge_descriptors(t, &witness, sharer))?.join(t)
     }
 });
 
-fn judge_descriptors(t: &Test, witness: &Peer, sharer: Sharer) -> Done {
+fn judge_descriptors(t: &Test, witness: &Peer, sharer: SharingTask) -> Done {
     let (flags, requirement) = match t.param::<u64>() {
         WITH_PRIVILEGED => (Flags::NEWNS, "ORD-03"),
         WITH_USER => (Flags::NEWUSER | Flags::NEWNS, "ORD-04"),

@@ -8,7 +8,7 @@ use crate::engines::thread_states::for_flags;
 use crate::place::limits::enter_own_user_namespace;
 use crate::place::privilege::{CAP_SYS_ADMIN, NOBODY, set_capabilities};
 use crate::prelude::*;
-use crate::sharing::sibling::Company;
+use crate::sharing::sibling::Sibling;
 use crate::spec::model::Start;
 
 const SOURCE: &str = "unshare(2), ERRORS (EPERM); 2006 design document, 5 (EPERM); capabilities(7)";
@@ -54,10 +54,10 @@ case!(Case {
         become_unprivileged(t)?;
         let observer = Observer::open(t)?;
         t.check(Call::seen("CapEff", observer.state().capabilities[2])).is(0)?;
-        let company = Company::start(t, SHARED)?.without_root();
+        let sibling = Sibling::start(t, SHARED)?.without_root();
         let flags = t.param::<Flags>();
-        let prediction = t.unshare(flags).from(without(t)).beside(&[company.peer()]).prediction()?;
-        company.check(t, prediction.separated, ID)
+        let prediction = t.unshare(flags).from(without(t)).beside(&[sibling.peer()]).prediction()?;
+        sibling.check(t, prediction.separated, ID)
     }
 });
 
@@ -72,12 +72,12 @@ case!(Case {
         const ID: &str = "ERR-20";
         t.directory()?;
         become_unprivileged(t)?;
-        let company = Company::start(t, SHARED)?.without_root();
+        let sibling = Sibling::start(t, SHARED)?.without_root();
         let flag = t.param::<Flags>();
         for flags in [flag, flag, flag | Flags::FS | Flags::FILES | Flags::SYSVSEM] {
-            t.unshare(flags).from(without(t)).beside(&[company.peer()]).proving(ID).as_predicted()?;
+            t.unshare(flags).from(without(t)).beside(&[sibling.peer()]).proving(ID).as_predicted()?;
         }
-        company.check(t, Flags::NONE, ID)
+        sibling.check(t, Flags::NONE, ID)
     }
 });
 

@@ -22,7 +22,7 @@ pub const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Where the tasks of a race meet. It lies in memory that stays shared whatever a task leaves.
 #[repr(C)]
-pub struct Line {
+pub struct Barrier {
     arrived: AtomicU32,
     finished: AtomicU32,
     over: AtomicU32,
@@ -30,9 +30,9 @@ pub struct Line {
     pub words: [AtomicU64; WORDS],
 }
 
-impl std::fmt::Debug for Line {
+impl std::fmt::Debug for Barrier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Line")
+        f.write_str("Barrier")
     }
 }
 
@@ -65,14 +65,14 @@ fn wait_calmly_for(counter: &AtomicU32, value: u32) {
     }
 }
 
-impl Line {
+impl Barrier {
     /// Makes one, for all rounds of a case.
     ///
     /// # Errors
     /// There is no memory for it: the case is broken.
     #[track_caller]
-    pub fn draw(t: &Test) -> Done<&'static Line> {
-        // SAFETY: zeroes are a valid line.
+    pub fn draw(t: &Test) -> Done<&'static Barrier> {
+        // SAFETY: zeroes are a valid barrier.
         t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed() }))
     }
 
@@ -170,7 +170,7 @@ pub fn rounds(tier: Tier, weight: u32) -> u32 {
     (light / weight).max(3)
 }
 
-/// Plays the rounds of a race. Each gets random numbers of the case's seed and a cleared line, and
+/// Plays the rounds of a race. Each gets random numbers of the case's seed and a cleared barrier, and
 /// says how it ended; how often it ended how is noted.
 ///
 /// # Errors
@@ -178,16 +178,16 @@ pub fn rounds(tier: Tier, weight: u32) -> u32 {
 pub fn play(
     t: &Test,
     weight: u32,
-    mut round: impl FnMut(&mut fastrand::Rng, &'static Line) -> Done<&'static str>,
+    mut round: impl FnMut(&mut fastrand::Rng, &'static Barrier) -> Done<&'static str>,
 ) -> Done {
-    let line = Line::draw(t)?;
+    let barrier = Barrier::new(t)?;
     let mut random = fastrand::Rng::with_seed(t.seed());
     let mut endings = BTreeMap::<_, u32>::new();
     for number in 0..rounds(t.tier(), weight) {
         let seed = t.run_seed();
         t.name_task(format!("round {number}, repeat with --seed {seed}"));
-        line.clear();
-        *endings.entry(round(&mut random, line)?).or_default() += 1;
+        barrier.clear();
+        *endings.entry(round(&mut random, barrier)?).or_default() += 1;
     }
     let endings: Vec<_> = endings.iter().map(|(how, n)| format!("{n} {how}")).collect();
     t.note(format!("rounds: {}", endings.join(", ")));

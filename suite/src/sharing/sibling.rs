@@ -29,7 +29,7 @@ pub fn shared_flags(a: i32, b: i32, asked: Flags) -> Result<Flags, Errno> {
     let mut shared = Flags::NONE;
     for (flag, what) in KINDS {
         if asked.contains(flag) && shares(what, a, b)? {
-            shared = shared | flag;
+            shared |= flag;
         }
     }
     Ok(shared)
@@ -95,10 +95,10 @@ pub fn check_seen(t: &Test, witness: &Peer, sharer: Sharer, separated: Flags, re
     close(BY_CALLER);
     let mut seen = Flags::NONE;
     if umask == Some(UMASK_BY_CALLER) {
-        seen = seen | Flags::FS;
+        seen |= Flags::FS;
     }
     if descriptor {
-        seen = seen | Flags::FILES;
+        seen |= Flags::FILES;
     }
     let text = format!("what {tid} sees change (its umask: CLONE_FS, its descriptors: CLONE_FILES)");
     t.check(Call::seen(text, seen)).proves(requirement).is(shared & (Flags::FS | Flags::FILES))
@@ -143,10 +143,10 @@ pub fn leave_marks() {
 pub fn find_marks(old: u32) -> Flags {
     let mut found = Flags::NONE;
     if set_umask(old) == UMASK_BY_CALLER {
-        found = found | Flags::FS;
+        found |= Flags::FS;
     }
     if is_open(BY_CALLER) {
-        found = found | Flags::FILES;
+        found |= Flags::FILES;
         close(BY_CALLER);
     }
     found

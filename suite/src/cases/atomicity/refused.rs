@@ -8,7 +8,7 @@
 use crate::engines::thread_states::for_flags;
 use crate::place::limits;
 use crate::prelude::*;
-use crate::sharing::sibling::Company;
+use crate::sharing::sibling::Sibling;
 use crate::sharing::undo::Semaphore;
 use crate::spec::model::Start;
 use crate::tasks::side::Side;
@@ -76,10 +76,10 @@ fn fail_alone(t: &Test, flags: Flags, requirement: &'static str) -> Done<(Observ
 /// that it goes on sharing it.
 fn fail_beside_sharer(t: &Test, flags: Flags, requirement: &'static str) -> Done {
     // The sibling first: it could not be made after.
-    let company = Company::start(t, SHARED)?;
+    let sibling = Sibling::start(t, SHARED)?;
     let start = pid2(t)?;
     t.unshare(flags | Flags::NEWPID).from(start).proving(requirement).as_predicted()?;
-    company.check(t, Flags::NONE, requirement)
+    sibling.check(t, Flags::NONE, requirement)
 }
 
 case!(Case {
@@ -226,9 +226,9 @@ case!(Case {
         t.directory()?;
         become_unprivileged(t)?;
         let flags = Flags::FS | Flags::FILES | Flags::NEWUTS;
-        let company = Company::start(t, SHARED)?.without_root();
+        let sibling = Sibling::start(t, SHARED)?.without_root();
         t.unshare(flags).from(Start::unprivileged()).as_predicted()?;
-        company.check(t, Flags::NONE, "ATOM-13")
+        sibling.check(t, Flags::NONE, "ATOM-13")
     }
 });
 
@@ -254,9 +254,9 @@ case!(Case {
         limits::set(t, full, 0)?;
         let start = Start { initial_admin: false, exhausted: full, ..Start::of(t.facts()) };
         let requirement = if full == Flags::NEWTIME { "ATOM-10" } else { "ATOM-09" };
-        let company = Company::start(t, SHARED)?;
+        let sibling = Sibling::start(t, SHARED)?;
         t.unshare(everything(t)).from(start).proving(requirement).as_predicted()?;
-        company.check(t, Flags::NONE, requirement)
+        sibling.check(t, Flags::NONE, requirement)
     }
 });
 

@@ -66,10 +66,7 @@ case!(Case {
             t.unshare(Flags::NONE).from(foreign).proving(ID).as_predicted()
         })?;
         let owned = owner.call(t, "unshare(CLONE_NEWPID) by its process 1", (), |()| {
-            unshare(Flags::NEWPID).result().copied().map_err(|failure| match failure {
-                Failure::Errno(errno) => errno,
-                Failure::Returned(_) => Errno::EPROTO,
-            })
+            unshare(Flags::NEWPID).result().copied().map_err(Failure::errno)
         })?;
         t.check(owned).proves(ID).succeeds()
     }

@@ -3,7 +3,7 @@
 //! claim, and whether it is there is told by its link in /proc.
 
 use crate::prelude::*;
-use crate::sharing::sibling::Company;
+use crate::sharing::sibling::Sibling;
 use crate::spec::model::Start;
 use crate::tasks::threads::IdleThread;
 
@@ -53,9 +53,9 @@ case!(Case {
         const ID: &str = "ATOM-11";
         let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
         let flags = (model::Kernel::of(t.facts()).effective & !never) | Flags::NEWTIME;
-        let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-        let prediction = t.unshare(flags).beside(&[company.peer()]).proving(ID).prediction()?;
-        company.check(t, prediction.separated, ID)
+        let sibling = Sibling::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let prediction = t.unshare(flags).beside(&[sibling.peer()]).proving(ID).prediction()?;
+        sibling.check(t, prediction.separated, ID)
     }
 });
 

@@ -11,7 +11,8 @@
 use crate::engines::thread_states::{each_flag, judge};
 use crate::observe::State;
 use crate::prelude::*;
-use crate::sharing::sibling::{Sharer, askable, find_marks, leave_marks, shared_flags};
+use crate::sharing::probe::Trace;
+use crate::sharing::sibling::{SharingTask, askable, shared_flags};
 use crate::spec::model::{Prediction, Start};
 use crate::tasks::vm::in_vfork_child_sharing;
 
@@ -33,7 +34,7 @@ enum Life {
 fn judge_beside(t: &Test, row: &'static str, with: Flags, life: Life) -> Done {
     let witness = Peer::start(t, "witness", Flags::NONE)?;
     let sharing = Flags::VM | REST | with;
-    let mut process = VmTask::idle(t, sharing)?;
+    let mut process = VmTask::start(t, sharing)?;
     if life != Life::Alive {
         process.become_zombie(t)?;
     }
@@ -51,9 +52,9 @@ fn judge_beside(t: &Test, row: &'static str, with: Flags, life: Life) -> Done {
         process.reap();
         return Ok(());
     }
-    let sharer = Sharer { tid: process.pid().as_raw(), made_with: sharing };
+    let sharer = SharingTask { tid: process.pid().as_raw(), made_with: sharing };
     judge(t, row, &start, &witness, &[sharer])?;
-    t.check(process.memory_is_shared()).proves(row).is((true, true))
+    process.check_shared(t, "after the call", row)
 }
 
 case!(Case {
@@ -142,7 +143,7 @@ case!(Case {
     proves: &["ERR-05", "ERR-12", "EFF-VM-05"],
     source: SOURCE,
     run: |t| {
-        let mut child = VmTask::idle(t, Flags::SIGHAND)?;
+        let mut child = VmTask::start(t, Flags::SIGHAND)?;
         let both = [Flags::SIGHAND, Flags::VM];
         let mut start = Start { memory_shared: true, handlers_shared: true, ..Start::of(t.facts()) };
         for flag in both {
@@ -189,7 +190,7 @@ fn call_and_look(errand: &Errand) -> Seen {
     let register = crate::call::raw::unshare_raw(errand.flags);
     let after = errand.observer.state();
     let shared_after = shared_flags(pid, errand.parent, errand.asked_after);
-    leave_marks();
+    let _ = Trace::CALLER.leave(Flags::FS | Flags::FILES);
     Seen { before, register, after, shared_before, shared_after }
 }
 
@@ -225,7 +226,7 @@ case!(Case {
         };
         let before = observer.state();
         let end = in_vfork_child_sharing(t, REST, &errand, call_and_look)?;
-        let marks = find_marks(before.umask);
+        let probes = Trace::CALLER.find(before.umask);
         let after = observer.state();
         let seen = end.result;
         let shared = (Flags::VM | REST) & asked;
@@ -242,7 +243,7 @@ case!(Case {
             t.check(Call::seen(
                 "the child's umask (CLONE_FS) and descriptors (CLONE_FILES) \
                                 are the parent's",
-                marks,
+                probes,
             ))
             .is(REST & !prediction.separated & !Flags::SYSVSEM),
             check_changes(t, flags, "MT-10", &Prediction::nothing(), &before, &after),

@@ -7,7 +7,7 @@
 
 use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::sharing::sibling::Company;
+use crate::sharing::sibling::Sibling;
 use crate::spec::model::{Kernel, Start, predict};
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL) and 8 (1); unshare(2), ERRORS";
@@ -45,9 +45,9 @@ case!(Case {
     run: |t| {
         let both = t.param::<Flags>();
         t.in_child(|t| t.unshare(both).proving("FLAG-48").as_predicted())?;
-        let company = Company::start(t, SHARED)?;
+        let sibling = Sibling::start(t, SHARED)?;
         let prediction = t.unshare(both).proving("FLAG-48").prediction()?;
-        company.check(t, prediction.separated, "FLAG-48")
+        sibling.check(t, prediction.separated, "FLAG-48")
     }
 });
 
@@ -70,10 +70,10 @@ case!(Case {
         ]
     },
     run: |t| {
-        let company = Company::start(t, SHARED)?;
+        let sibling = Sibling::start(t, SHARED)?;
         let flags = t.param::<Flags>();
         let prediction = t.unshare(flags).prediction()?;
-        company.check(t, prediction.separated, "FLAG-46")
+        sibling.check(t, prediction.separated, "FLAG-46")
     }
 });
 
@@ -88,7 +88,7 @@ case!(Case {
     run: |t| {
         let valid = t.param::<Flags>();
         let kernel = Kernel::of(t.facts());
-        let company = Company::start(t, SHARED)?;
+        let sibling = Sibling::start(t, SHARED)?;
         for bit in (0..64).map(|bit| Flags(1 << bit)) {
             if kernel.accepted.contains(bit) {
                 continue;
@@ -96,7 +96,7 @@ case!(Case {
             t.unshare(valid | bit).proving("FLAG-49").as_predicted()?;
         }
         // What one of the calls had separated would stay so: one look, which is dear, is enough.
-        company.check(t, Flags::NONE, "FLAG-49")
+        sibling.check(t, Flags::NONE, "FLAG-49")
     }
 });
 
@@ -129,7 +129,7 @@ case!(Case {
         for bit in bits().filter(|bit| *bit != Flags::NEWUSER).chain([Flags::NEWUSER]) {
             let call = unshare(bit);
             if call.result().err() != Some(Failure::Errno(Errno::EINVAL)) {
-                mask = mask | bit;
+                mask |= bit;
             }
         }
         t.check(Call::seen("bits that are not refused with EINVAL", Mask(mask.0))).is(Mask(expected.0))
@@ -158,12 +158,12 @@ case!(Case {
             let mut flags = Flags(random.u64(..)) & every();
             // Most sets are valid; some have one bit that no kernel accepts.
             if random.u8(..8) == 0 {
-                flags = flags | Flags(1 << random.u32(32..64));
+                flags |= Flags(1 << random.u32(32..64));
             }
             t.in_child(|t| {
-                let company = Company::start(t, SHARED)?;
+                let sibling = Sibling::start(t, SHARED)?;
                 let prediction = t.unshare(flags).proving("RET-05").prediction()?;
-                company.check(t, prediction.separated, "RET-05")
+                sibling.check(t, prediction.separated, "RET-05")
             })?;
         }
         Ok(())

@@ -6,7 +6,7 @@
 
 use crate::call::raw::{NUMBER, by_number};
 use crate::prelude::*;
-use crate::sharing::sibling::Company;
+use crate::sharing::sibling::Sibling;
 use crate::spec::model::Start;
 
 const SOURCE: &str = "2006 design document, 5 (unshare(int flags), superseded; EINVAL) and 8 (1)";
@@ -15,12 +15,12 @@ const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 
 /// Tries each set of flags beside a sharer: all must be refused, and everything stay shared.
 fn check_refused(t: &Test, sets: impl IntoIterator<Item = Flags>, requirement: &'static str) -> Done {
-    let company = Company::start(t, SHARED)?;
+    let sibling = Sibling::start(t, SHARED)?;
     for flags in sets {
         t.unshare(flags).proving(requirement).as_predicted()?;
     }
     // What one of the calls had separated would stay so: one look, which is dear, is enough.
-    company.check(t, Flags::NONE, requirement)
+    sibling.check(t, Flags::NONE, requirement)
 }
 
 case!(Case {
@@ -99,10 +99,10 @@ case!(Case {
         // Were the number another call's, 0 would not be both accepted and without effect, an
         // invalid flag would not be EINVAL, and CLONE_FILES would not separate the descriptors.
         let enter = |flags: Flags| by_number(NUMBER, flags);
-        let company = Company::start(t, SHARED)?;
+        let sibling = Sibling::start(t, SHARED)?;
         for flags in [Flags::NONE, Flags(1 << 63), Flags::FILES] {
             let prediction = t.unshare(flags).by(enter).prediction()?;
-            company.check(t, prediction.separated, "FLAG-50")?;
+            sibling.check(t, prediction.separated, "FLAG-50")?;
         }
         Ok(())
     }
@@ -126,8 +126,8 @@ case!(Case {
         .collect(),
     run: |t| {
         let flags = t.param::<Flags>();
-        let company = Company::start(t, SHARED)?;
+        let sibling = Sibling::start(t, SHARED)?;
         let prediction = t.unshare(flags).by(|flags| unshare_ia32(flags.0 as u32)).proving("FLAG-44").prediction()?;
-        company.check(t, prediction.separated, "FLAG-44")
+        sibling.check(t, prediction.separated, "FLAG-44")
     }
 });

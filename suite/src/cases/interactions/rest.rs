@@ -9,17 +9,11 @@ use syscalls::{Sysno, syscall};
 use crate::observe::Shared;
 use crate::observe::mounts::mounts;
 use crate::prelude::*;
-use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
+use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
 use crate::tasks::side::{Side, check_kcmp, check_separated, in_own_namespaces};
 
-fn is_open(fd: i32) -> Result<bool, Errno> {
-    // SAFETY: F_GETFD takes no pointer.
-    Ok(unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 })
-}
-
 fn open_as(fd: i32) -> Result<(), Errno> {
-    // SAFETY: the cases keep nothing at this number.
-    Errno::result(unsafe { libc::dup2(0, fd) }).map(drop)
+    observe::fds::dup_to(libc::STDIN_FILENO, fd, 0)
 }
 
 /// close_range(2) with CLOSE_RANGE_UNSHARE.
@@ -46,7 +40,12 @@ fn open_all(t: &Test) -> Done {
 #[track_caller]
 fn check_open(t: &Test, side: Side, expected: [bool; 4], requirement: &'static str) -> Done {
     let open = side.ask(t, "which of 40, 100, 120 and 200 are open", (), |()| {
-        Ok([is_open(BELOW)?, is_open(WITHIN[0])?, is_open(WITHIN[1])?, is_open(ABOVE)?])
+        Ok([
+            observe::fds::is_open(BELOW),
+            observe::fds::is_open(WITHIN[0]),
+            observe::fds::is_open(WITHIN[1]),
+            observe::fds::is_open(ABOVE),
+        ])
     })?;
     t.check(open).proves(requirement).is(expected)
 }
@@ -65,7 +64,7 @@ case!(Case {
     variants: ranges,
     run: |t| {
         const ID: &str = "INT-17";
-        let ground = Ground::lay(t)?;
+        let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "sharer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         open_all(t)?;
@@ -74,7 +73,7 @@ case!(Case {
         check_open(t, caller, [true, false, false, last == 150], ID)?;
         check_open(t, other, [true; 4], ID)?;
         check_kcmp(t, &peer, Shared::Files, false, ID)?;
-        check_apart(t, &ground, Mark::Descriptor, (caller, other), ID)
+        check_apart(t, &dirs, Probe::Descriptor, (caller, other), ID)
     }
 });
 
@@ -88,7 +87,7 @@ case!(Case {
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     run: |t| {
         const ID: &str = "INT-17";
-        let ground = Ground::lay(t)?;
+        let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "sharer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         open_all(t)?;
@@ -96,7 +95,7 @@ case!(Case {
         t.setup(Call::io("write(64) to fs.nr_open", std::fs::write(path, "64")))?;
         t.check(close_range(90, 150)).fails_with(Errno::EMFILE)?;
         check_open(t, caller, [true; 4], ID)?;
-        check_shared(t, &ground, Mark::Descriptor, (caller, other), ID)?;
+        check_shared(t, &dirs, Probe::Descriptor, (caller, other), ID)?;
         check_kcmp(t, &peer, Shared::Files, true, ID)?;
         // What remains has to fit below the limit of 64 by its numbers, on older kernels by the range's.
         t.check(close_range(50, u32::MAX)).succeeds()?;

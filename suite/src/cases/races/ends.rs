@@ -30,13 +30,13 @@ case!(Case {
     variants: refused_beside_threads,
     run: |t| {
         let flag = t.param::<Flags>();
-        play(t, 1, |random, line| {
+        play(t, 1, |random, barrier| {
             let its = delay(random);
             t.in_child(|t| {
-                let other = std::thread::Builder::new().spawn(move || line.start(2, its));
+                let other = std::thread::Builder::new().spawn(move || barrier.start(2, its));
                 let other = t.setup(Call::io("pthread_create()", other))?;
                 t.check(unshare(flag)).fails_with(Errno::EINVAL)?;
-                line.start(2, 0);
+                barrier.start(2, 0);
                 let mut refused = 0;
                 loop {
                     let call = unshare(flag);
@@ -47,14 +47,14 @@ case!(Case {
                     refused += 1;
                 }
                 let _ = other.join();
-                line.put(0, refused);
+                barrier.put(0, refused);
                 // A second user namespace would take maps that nobody has written.
                 if flag != Flags::NEWUSER {
                     t.check(unshare(flag).called(format!("unshare({flag}) after it succeeded once"))).succeeds()?;
                 }
                 Ok(())
             })?;
-            Ok(if line.get(0) == 0 { "at once" } else { "refused at first" })
+            Ok(if barrier.get(0) == 0 { "at once" } else { "refused at first" })
         })
     }
 });
@@ -99,17 +99,17 @@ case!(Case {
         allow_core_dump(t)?;
         let flags = t.param::<Flags>();
         let directory = t.directory()?;
-        play(t, 8, |random, line| {
+        play(t, 8, |random, barrier| {
             let (mine, its) = (delay(random) * 8, delay(random));
             t.in_child(|t| {
                 t.setup(Call::new("chdir(private directory)", nix::unistd::chdir(directory)))?;
                 let third = Peer::start(t, "third task", Flags::FS | Flags::FILES)?;
-                let mut sharer = line.spawn(t, "sharer", Flags::FS | Flags::FILES, |_| {
-                    line.start(2, its);
+                let mut sharer = barrier.spawn(t, "sharer", Flags::FS | Flags::FILES, |_| {
+                    barrier.start(2, its);
                     let _ = kill(nix::unistd::getpid(), Signal::SIGSEGV);
                     Ok(())
                 })?;
-                line.start(2, mine);
+                barrier.start(2, mine);
                 let prediction = t.unshare(flags).prediction()?;
                 check_separated(t, &third, &prediction, ID)?;
                 let end = t.setup(Call::new("waitpid()", sharer.wait()))?;
@@ -118,10 +118,10 @@ case!(Case {
                     _ => None,
                 };
                 t.check(Call::seen("end of the sharer", end)).holds("death by SIGSEGV", |end| dumped(end).is_some())?;
-                line.put(0, u64::from(dumped(&end) == Some(true)));
+                barrier.put(0, u64::from(dumped(&end) == Some(true)));
                 Ok(())
             })?;
-            Ok(["without a core dump", "with a core dump"][line.get(0) as usize])
+            Ok(["without a core dump", "with a core dump"][barrier.get(0) as usize])
         })
     }
 });
@@ -204,26 +204,26 @@ case!(Case {
     run: |t| {
         let (flag, by_group): (Flags, bool) = t.param();
         let group = if by_group { Some(ControlGroup::new(t)?) } else { None };
-        play(t, 16, |random, line| {
-            let task = line.spawn(t, "task", Flags::NONE, |t| {
-                line.start(2, 0);
+        play(t, 16, |random, barrier| {
+            let task = barrier.spawn(t, "task", Flags::NONE, |t| {
+                barrier.start(2, 0);
                 let mut done = Ok(());
                 for _ in 0..CALLS {
                     done = done.and_then(|()| t.unshare(flag).as_predicted());
                 }
-                line.finish();
+                barrier.finish();
                 done
             })?;
             if let Some(group) = &group {
                 t.setup(move_into(&group.inner(), task.pid()))?;
             }
-            line.start(2, 0);
+            barrier.start(2, 0);
             let mut stops = 0;
-            while !line.is_finished(1) {
+            while !barrier.is_finished(1) {
                 let wait = delay(random);
                 if let Some(group) = &group {
                     t.setup(freeze(&group.inner(), true))?;
-                    while !is_frozen(&group.inner()) && !line.is_finished(1) {
+                    while !is_frozen(&group.inner()) && !barrier.is_finished(1) {
                         std::thread::yield_now();
                     }
                     t.setup(freeze(&group.inner(), false))?;
@@ -267,18 +267,18 @@ case!(Case {
                 kernel.effective.contains(*flag) && !flag.intersects(Flags::NEWUSER | Flags::EMPTY | Flags::NEWPID)
             })
             .collect();
-        play(t, 2, |random, line| {
+        play(t, 2, |random, barrier| {
             let flags = (0..6).fold(Flags::NONE, |flags, _| flags | pool[random.usize(..pool.len())]);
             let (calls, wait) = (random.u32(1..4), 8 * delay(random));
-            let mut task = line.spawn(t, "task", Flags::FS | Flags::FILES, |t| {
+            let mut task = barrier.spawn(t, "task", Flags::FS | Flags::FILES, |t| {
                 t.setup(Call::new("chdir(private directory)", nix::unistd::chdir(directory)))?;
                 loop {
-                    line.finish();
+                    barrier.finish();
                     t.check(unshare(flags)).succeeds()?;
                 }
             })?;
-            line.wait_until_finished(calls);
-            line.start(1, wait);
+            barrier.wait_until_finished(calls);
+            barrier.start(1, wait);
             t.setup(Call::new("kill()", kill(task.pid(), signal)))?;
             let end = t.setup(Call::new("waitpid()", task.wait()))?;
             t.check(Call::seen(format!("end of a task in unshare({flags}) after a {signal}"), end))

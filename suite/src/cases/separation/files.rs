@@ -6,13 +6,13 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag};
 
 use crate::observe::Shared;
 use crate::prelude::*;
-use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
+use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
 use crate::tasks::side::{Side, check_kcmp};
 
 const SOURCE: &str = "2006 design document, 6 and 8 (3); unshare(2), CLONE_FILES";
 
 /// Number of a descriptor above any that a case gets by itself.
-const HIGH: i32 = 200;
+const HIGH: i32 = observe::fds::HIGH;
 
 /// A file of the case's own, open for reading and writing, in the caller's table.
 #[track_caller]
@@ -101,13 +101,13 @@ case!(Case {
     source: SOURCE,
     run: |t| {
         const ID: &str = "EFF-FILES-01";
-        let ground = Ground::lay(t)?;
+        let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let sides = (Side::Caller, Side::Peer(&peer));
-        check_shared(t, &ground, Mark::Descriptor, sides, ID)?;
+        check_shared(t, &dirs, Probe::Descriptor, sides, ID)?;
         unshare_files(t, ID, &peer)?;
-        check_apart(t, &ground, Mark::Descriptor, sides, ID)?;
-        check_apart(t, &ground, Mark::Descriptor, (sides.1, sides.0), ID)
+        check_apart(t, &dirs, Probe::Descriptor, sides, ID)?;
+        check_apart(t, &dirs, Probe::Descriptor, (sides.1, sides.0), ID)
     }
 });
 
@@ -447,14 +447,14 @@ case!(Case {
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     run: |t| {
         const ID: &str = "ERR-36";
-        let ground = Ground::lay(t)?;
+        let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let fd = new_file(t, "file")?;
         move_to(t, fd, HIGH)?;
         lower_nr_open(t)?;
         let start = Start { beyond_nr_open: true, ..Start::of(t.facts()) };
         t.unshare(Flags::FILES).from(start).beside(&[&peer]).proving(ID).as_predicted()?;
-        check_shared(t, &ground, Mark::Descriptor, (Side::Caller, Side::Peer(&peer)), ID)?;
+        check_shared(t, &dirs, Probe::Descriptor, (Side::Caller, Side::Peer(&peer)), ID)?;
         check_kcmp(t, &peer, Shared::Files, true, ID)
     }
 });
@@ -486,12 +486,12 @@ case!(Case {
     variants: unrelated_flags,
     run: |t| {
         const ID: &str = "EFF-FILES-13";
-        let ground = Ground::lay(t)?;
+        let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let sides = (Side::Caller, Side::Peer(&peer));
         t.unshare(t.param::<Flags>()).beside(&[&peer]).as_predicted()?;
         check_kcmp(t, &peer, Shared::Files, true, ID)?;
-        check_shared(t, &ground, Mark::Descriptor, sides, ID)
+        check_shared(t, &dirs, Probe::Descriptor, sides, ID)
     }
 });
 

@@ -126,10 +126,7 @@ case!(Case {
         t.check(look(&far, b)?).is(0)?;
         if by_unshare {
             let call = maker.call(t, "unshare(CLONE_NEWIPC) by the maker", (), |()| {
-                unshare(Flags::NEWIPC).result().copied().map_err(|failure| match failure {
-                    Failure::Errno(errno) => errno,
-                    Failure::Returned(_) => Errno::EPROTO,
-                })
+                unshare(Flags::NEWIPC).result().copied().map_err(Failure::errno)
             })?;
             t.check(call).succeeds()?;
         } else {

@@ -4,17 +4,17 @@
 use nix::sys::utsname::uname;
 
 use crate::prelude::*;
-use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
+use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
 use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWUTS; uts_namespaces(7)";
 
 const NEEDS: Needs = Needs::ROOT.with(feature::UTS_NS);
 
-const NAMES: [Mark; 2] = [Mark::HostName, Mark::DomainName];
+const NAMES: [Probe; 2] = [Probe::HostName, Probe::DomainName];
 
 fn each_name() -> Vec<Variant> {
-    NAMES.into_iter().enumerate().map(|(at, mark)| Variant::new(mark.slug(), at as u64)).collect()
+    NAMES.into_iter().enumerate().map(|(at, probe)| Variant::new(probe.slug(), at as u64)).collect()
 }
 
 case!(Case {
@@ -26,15 +26,15 @@ case!(Case {
     needs: NEEDS,
     variants: each_name,
     run: |t| in_own_namespaces(t, Flags::NEWUTS, |t| {
-        let mark = NAMES[t.param::<u64>() as usize];
-        let ground = Ground::lay(t)?;
+        let probe = NAMES[t.param::<u64>() as usize];
+        let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let sides = (Side::Caller, Side::Peer(&peer));
-        check_shared(t, &ground, mark, sides, "EFF-UTS-02")?;
+        check_shared(t, &dirs, probe, sides, "EFF-UTS-02")?;
         // The names are part of the state that must not change.
         t.unshare(Flags::NEWUTS).beside(&[&peer]).proving("EFF-UTS-01").as_predicted()?;
-        check_apart(t, &ground, mark, sides, "EFF-UTS-02")?;
-        check_apart(t, &ground, mark, (sides.1, sides.0), "EFF-UTS-02")
+        check_apart(t, &dirs, probe, sides, "EFF-UTS-02")?;
+        check_apart(t, &dirs, probe, (sides.1, sides.0), "EFF-UTS-02")
     })
 });
 
@@ -46,9 +46,7 @@ fn fixed_names((): ()) -> Result<[String; 4], Errno> {
 }
 
 fn name_in_proc(file: String) -> Result<String, Errno> {
-    std::fs::read_to_string(format!("/proc/sys/kernel/{file}"))
-        .map(|text| text.trim_end().to_owned())
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    std::fs::read_to_string(format!("/proc/sys/kernel/{file}")).map(|text| text.trim_end().to_owned()).map_err(errno_of)
 }
 
 fn set_names(name: String) -> Result<(), Errno> {

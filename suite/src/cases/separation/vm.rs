@@ -10,7 +10,6 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, si
 
 use crate::observe::{Shared, sharing};
 use crate::prelude::*;
-use crate::tasks::memory_sharer::MemorySharer;
 use crate::tasks::side::Side;
 use crate::tasks::threads::{self, IdleThread};
 
@@ -20,7 +19,7 @@ const MEMORY_AND_HANDLERS: Flags = Flags(Flags::VM.0 | Flags::SIGHAND.0);
 
 /// Checks by kcmp that the caller and a task share what the flags name, where there is kcmp.
 #[track_caller]
-fn check_identities(t: &Test, sharer: &MemorySharer, shared: Flags, requirement: &'static str) -> Done {
+fn check_identities(t: &Test, sharer: &VmTask, shared: Flags, requirement: &'static str) -> Done {
     if !t.facts().has(feature::KCMP) {
         return Ok(());
     }
@@ -49,7 +48,7 @@ case!(Case {
     run: |t| {
         const ID: &str = "EFF-VM-02";
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-        let sharer = MemorySharer::start(t, Flags::NONE)?;
+        let sharer = VmTask::start(t, Flags::NONE)?;
         sharer.check_shared(t, "before the call", ID)?;
         let start = Start { memory_shared: true, ..Start::of(t.facts()) };
         t.unshare(t.param::<Flags>()).from(start).beside(&[&peer]).proving(ID).as_predicted()?;
@@ -80,7 +79,7 @@ case!(Case {
     run: |t| {
         let (flags, handlers_shared): (Flags, bool) = t.param();
         let (id, shared) = if handlers_shared { ("EFF-VM-04", MEMORY_AND_HANDLERS) } else { ("EFF-VM-03", Flags::VM) };
-        let sharer = MemorySharer::start(t, shared)?;
+        let sharer = VmTask::start(t, shared)?;
         sharer.check_shared(t, "before the call", id)?;
         let start = Start { memory_shared: true, handlers_shared, ..Start::of(t.facts()) };
         t.unshare(flags).from(start).proving(id).as_predicted()?;
@@ -97,7 +96,7 @@ case!(Case {
     source: "unshare(2), CLONE_SIGHAND",
     run: |t| {
         const ID: &str = "EFF-VM-04";
-        let sharer = MemorySharer::start(t, MEMORY_AND_HANDLERS)?;
+        let sharer = VmTask::start(t, MEMORY_AND_HANDLERS)?;
         let start = Start { memory_shared: true, handlers_shared: true, ..Start::of(t.facts()) };
         for flags in [Flags::SIGHAND, Flags::SIGHAND | Flags::THREAD, Flags::VM] {
             t.unshare(flags).from(start).proving(ID).as_predicted()?;
