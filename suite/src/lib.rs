@@ -38,9 +38,9 @@ pub mod call {
 
 /// Tasks beside the caller.
 pub mod tasks {
+    pub mod end;
     pub mod executed;
     pub mod io_uring;
-    pub mod memory_sharer;
     pub mod peer;
     pub mod setuid_exec;
     pub mod shm;

@@ -8,10 +8,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use harness::prelude::*;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use crate::place::privilege::NOBODY;
+use crate::tasks::end::wait_unreaped;
 
 /// What a case of set-user-ID programs needs.
 pub const NEEDS: Needs = Needs::ROOT.with(Feature::SecondUser);
@@ -82,8 +83,7 @@ fn copy_loaded_part(to: &std::path::Path) -> std::io::Result<()> {
 /// It cannot be told: the case is broken.
 #[track_caller]
 pub fn effective_user(t: &Test, pid: Pid) -> Done<u32> {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
-    match waitid(Id::Pid(pid), flags) {
+    match wait_unreaped(pid) {
         Ok(WaitStatus::Exited(_, 1)) => {}
         other => return Err(t.broken("execve(set-user-ID program)", format!("{other:?}"))),
     }

@@ -33,7 +33,7 @@ enum Life {
 fn judge_beside(t: &Test, row: &'static str, with: Flags, life: Life) -> Done {
     let witness = Peer::start(t, "witness", Flags::NONE)?;
     let sharing = Flags::VM | REST | with;
-    let mut process = VmTask::idle(t, sharing)?;
+    let mut process = VmTask::start(t, sharing)?;
     if life != Life::Alive {
         process.become_zombie(t)?;
     }
@@ -53,7 +53,7 @@ fn judge_beside(t: &Test, row: &'static str, with: Flags, life: Life) -> Done {
     }
     let sharer = Sharer { tid: process.pid().as_raw(), made_with: sharing };
     judge(t, row, &start, &witness, &[sharer])?;
-    t.check(process.memory_is_shared()).proves(row).is((true, true))
+    process.check_shared(t, "after the call", row)
 }
 
 case!(Case {
@@ -143,7 +143,7 @@ case!(Case {
     source: SOURCE,
     run: |t| {
         let observer = Observer::open(t)?;
-        let mut child = VmTask::idle(t, Flags::SIGHAND)?;
+        let mut child = VmTask::start(t, Flags::SIGHAND)?;
         let both = [Flags::SIGHAND, Flags::VM];
         let mut start = Start { memory_shared: true, handlers_shared: true, ..Start::of(t.facts()) };
         for flag in both {

@@ -6,7 +6,6 @@ use crate::observe::Shared;
 use crate::prelude::*;
 use crate::sharing::probe::{Ground, Mark, check_as_predicted, check_shared};
 use crate::sharing::undo::Semaphore;
-use crate::tasks::memory_sharer::MemorySharer;
 use crate::tasks::side::{Side, check_call_beside, check_kcmp, in_own_namespaces, needs_of};
 
 const SOURCE: &str = "2006 design document, 8 (3)";
@@ -74,7 +73,7 @@ fn judge_combination(t: &Test, memory_shared: bool) -> Done {
     let semaphore = has_semaphores.then(|| Semaphore::new(t, 10)).transpose()?;
     let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
     let (caller, other) = (Side::Caller, Side::Peer(&peer));
-    let sharer = memory_shared.then(|| MemorySharer::start(t, Flags::NONE)).transpose()?;
+    let sharer = memory_shared.then(|| VmTask::start(t, Flags::NONE)).transpose()?;
     for mark in marks(t) {
         check_shared(t, &ground, mark, (caller, other), requirement(mark))?;
     }

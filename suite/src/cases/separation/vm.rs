@@ -10,7 +10,6 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, si
 
 use crate::observe::{Shared, sharing};
 use crate::prelude::*;
-use crate::tasks::memory_sharer::MemorySharer;
 use crate::tasks::side::{Side, check_call_beside};
 use crate::tasks::threads::{self, IdleThread};
 
@@ -20,7 +19,7 @@ const MEMORY_AND_HANDLERS: Flags = Flags(Flags::VM.0 | Flags::SIGHAND.0);
 
 /// Checks by kcmp that the caller and a task share what the flags name, where there is kcmp.
 #[track_caller]
-fn check_identities(t: &Test, sharer: &MemorySharer, shared: Flags, requirement: &'static str) -> Done {
+fn check_identities(t: &Test, sharer: &VmTask, shared: Flags, requirement: &'static str) -> Done {
     if !t.facts().has(Feature::Kcmp) {
         return Ok(());
     }
@@ -50,7 +49,7 @@ case!(Case {
         const ID: &str = "EFF-VM-02";
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-        let sharer = MemorySharer::start(t, Flags::NONE)?;
+        let sharer = VmTask::start(t, Flags::NONE)?;
         sharer.check_shared(t, "before the call", ID)?;
         let start = model::Start { memory_shared: true, ..model::Start::of(t.facts()) };
         check_call_beside(t, &observer, &start, Flags(t.param()), ID, &[&peer])?;
@@ -83,7 +82,7 @@ case!(Case {
         let flags = Flags(t.param() & !1);
         let (id, shared) = if handlers_shared { ("EFF-VM-04", MEMORY_AND_HANDLERS) } else { ("EFF-VM-03", Flags::VM) };
         let observer = Observer::open(t)?;
-        let sharer = MemorySharer::start(t, shared)?;
+        let sharer = VmTask::start(t, shared)?;
         sharer.check_shared(t, "before the call", id)?;
         let start = model::Start { memory_shared: true, handlers_shared, ..model::Start::of(t.facts()) };
         check_call(t, &observer, &start, flags, id)?;
@@ -101,7 +100,7 @@ case!(Case {
     run: |t| {
         const ID: &str = "EFF-VM-04";
         let observer = Observer::open(t)?;
-        let sharer = MemorySharer::start(t, MEMORY_AND_HANDLERS)?;
+        let sharer = VmTask::start(t, MEMORY_AND_HANDLERS)?;
         let start = model::Start { memory_shared: true, handlers_shared: true, ..model::Start::of(t.facts()) };
         for flags in [Flags::SIGHAND, Flags::SIGHAND | Flags::THREAD, Flags::VM] {
             check_call(t, &observer, &start, flags, ID)?;

@@ -117,7 +117,7 @@ impl Orders {
                 break;
             }
             turn += 1;
-            if self.segment.settle.value.load(Ordering::Acquire) != 0 {
+            if self.segment.settle.get() != 0 {
                 break;
             }
         }

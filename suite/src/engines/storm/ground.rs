@@ -2,10 +2,8 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futex::{Futex, Shared};
 use harness::prelude::*;
 
 use super::executed::Arguments;
@@ -218,10 +216,4 @@ impl Starter {
         check_changes(t, Flags::NONE, "RACE-01", &nothing, &self.state, &now)?;
         t.check(Call::seen("mount that the starter sees", place_of(ground.directory))).proves("RACE-01").is(self.mount)
     }
-}
-
-/// Sets a futex and wakes all who wait for it.
-pub(super) fn release(futex: &Futex<Shared>) {
-    futex.value.store(1, Ordering::Release);
-    futex.wake(i32::MAX);
 }

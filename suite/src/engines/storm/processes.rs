@@ -14,7 +14,7 @@ use syscalls::{Sysno, syscall};
 
 use super::TASKS;
 use super::disturb::{DISTURBED, SIGNAL};
-use super::ground::{Ground, PATIENCE, play_rounds, release};
+use super::ground::{Ground, PATIENCE, play_rounds};
 use super::plan::{Action, Plan, Theme};
 use super::report::Figures;
 use super::segment::{MOST_TASKS, Segment, Slot, Stage};
@@ -139,11 +139,11 @@ impl<'o> Crew<'o> {
     /// Begins the round and waits until every task that unshares has looked twice.
     fn run_round(&mut self, t: &Test) -> Done {
         self.wait_until(t, "all tasks are ready", |_, slot| slot.stage() >= Stage::Ready)?;
-        release(&self.segment.go);
+        self.segment.go.set(1);
         self.wait_until(t, "all unshare calls have returned", |order, slot| {
             !matches!(order.action, Action::Unshare(_)) || slot.stage() >= Stage::Done
         })?;
-        release(&self.segment.settle);
+        self.segment.settle.set(1);
         self.wait_until(t, "all tasks that unshared have looked again", |order, slot| {
             !matches!(order.action, Action::Unshare(_)) || slot.stage() >= Stage::Settled
         })
@@ -151,7 +151,7 @@ impl<'o> Crew<'o> {
 
     /// Lets the tasks end and waits for every one.
     fn end_round(&mut self, t: &Test) -> Done {
-        release(&self.segment.end);
+        self.segment.end.set(1);
         loop {
             self.reap();
             if self.endings.iter().all(Option::is_some) {
@@ -184,7 +184,7 @@ impl<'o> Crew<'o> {
 
     fn wait_until(&mut self, t: &Test, what: &str, reached: impl Fn(&Orders, &Slot) -> bool) -> Done {
         loop {
-            let seen = self.segment.progress.value.load(Ordering::Acquire);
+            let seen = self.segment.progress.get();
             let missing: Vec<_> = self
                 .orders
                 .iter()
@@ -201,7 +201,7 @@ impl<'o> Crew<'o> {
                     .proves("RACE-01")
                     .is(String::new());
             }
-            let _ = self.segment.progress.wait_for(seen, Duration::from_millis(50));
+            self.segment.progress.wait_for(seen, Duration::from_millis(50));
         }
     }
 

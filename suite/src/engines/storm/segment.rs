@@ -1,14 +1,14 @@
 //! The shared memory segment: the futexes that start a round, and what each task leaves there.
 
 use std::cell::UnsafeCell;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use futex::{Futex, Shared};
 use harness::prelude::*;
 use syscalls::{Sysno, syscall};
 
 use crate::observe::{Place, State};
+use crate::tasks::shm::{Word, map_file};
 
 /// Room for the largest storm.
 pub const MOST_TASKS: usize = 64;
@@ -119,13 +119,13 @@ pub enum Which {
 #[repr(C)]
 pub struct Segment {
     /// 0 until the round begins.
-    pub go: Futex<Shared>,
+    pub go: Word,
     /// 0 until all calls are done and tasks shall look again.
-    pub settle: Futex<Shared>,
+    pub settle: Word,
     /// 0 until tasks shall end.
-    pub end: Futex<Shared>,
+    pub end: Word,
     /// Raised whenever a task reaches a stage.
-    pub progress: Futex<Shared>,
+    pub progress: Word,
     /// How many tasks have been woken and are running.
     pub awake: AtomicU32,
     /// How many unshare calls have returned.
@@ -136,6 +136,14 @@ pub struct Segment {
 
 // SAFETY: atomics, and views that are published through the stages.
 unsafe impl Sync for Segment {}
+
+impl Segment {
+    /// Says that a task has reached a stage.
+    pub fn reach(&self, slot: &Slot, stage: Stage) {
+        slot.stage.store(stage as u32, Ordering::Release);
+        self.progress.advance();
+    }
+}
 
 /// A mapping of the segment and the memory file behind it.
 pub struct Mapping {
@@ -166,7 +174,8 @@ impl Mapping {
         // SAFETY: the descriptor was just made and belongs to this mapping.
         let file = unsafe { OwnedFd::from_raw_fd(fd) };
         t.setup(Call::new("ftruncate(segment)", nix::unistd::ftruncate(&file, size_of::<Segment>() as i64)))?;
-        let mapped = t.setup(Call::new("mmap(segment)", map(&file)))?;
+        // SAFETY: the file has just been made as large, of zeroes.
+        let mapped = t.setup(Call::io("mmap(segment)", unsafe { map_file(file.as_fd()) }))?;
         Ok(Mapping { segment: mapped, file })
     }
 
@@ -193,47 +202,6 @@ impl Drop for Mapping {
             libc::munmap(start, size_of::<Segment>());
         }
     }
-}
-
-/// Maps a segment from its memory file.
-pub fn map(file: &OwnedFd) -> Result<&'static Segment, Errno> {
-    map_borrowed(std::os::fd::AsFd::as_fd(file))
-}
-
-/// Maps a segment from a borrowed descriptor.
-pub fn map_borrowed(file: BorrowedFd) -> Result<&'static Segment, Errno> {
-    // SAFETY: a new shared mapping of a file that is large enough.
-    let address = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            size_of::<Segment>(),
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED,
-            file.as_raw_fd(),
-            0,
-        )
-    };
-    if address == libc::MAP_FAILED {
-        return Err(Errno::last());
-    }
-    // SAFETY: the mapping starts with a segment, for which zeroes are valid.
-    Ok(unsafe { &*address.cast() })
-}
-
-/// Waits until a futex word is no longer 0, without writing errno: tasks that share memory share
-/// errno, too.
-pub fn wait_for(futex: &Futex<Shared>) {
-    while futex.value.load(Ordering::Acquire) == 0 {
-        // SAFETY: the word lives in the segment; no timeout.
-        let _ = unsafe { syscall!(Sysno::futex, &raw const futex.value, libc::FUTEX_WAIT, 0, 0) };
-    }
-}
-
-/// Raises the progress word and wakes who waits for it, without writing errno.
-pub fn announce(segment: &Segment) {
-    segment.progress.value.fetch_add(1, Ordering::AcqRel);
-    // SAFETY: the word lives in the segment.
-    let _ = unsafe { syscall!(Sysno::futex, &raw const segment.progress.value, libc::FUTEX_WAKE, i32::MAX) };
 }
 
 /// Nanoseconds of CLOCK_MONOTONIC, without the C library.

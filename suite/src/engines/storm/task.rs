@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use syscalls::{Sysno, syscall};
 
 use super::plan::Action;
-use super::segment::{Segment, Slot, Stage, View, Which, announce, now, wait_for};
+use super::segment::{Segment, Slot, Stage, View, Which, now};
 use crate::call::raw::unshare_raw;
 use crate::observe::{Observer, place_of};
 use crate::spec::flags::Flags;
@@ -103,9 +103,8 @@ impl Orders {
         if matches!(self.action, Action::Unshare(_)) {
             slot.leave(Which::Before, self.view());
         }
-        slot.reach(Stage::Ready);
-        announce(self.segment);
-        wait_for(&self.segment.go);
+        self.segment.reach(slot, Stage::Ready);
+        self.segment.go.wait_while(0);
         give_way_until(&self.segment.awake, self.actions.len() as u32);
         slot.reach(Stage::Acting);
         slot.began.store(now(), Ordering::Release);
@@ -117,8 +116,7 @@ impl Orders {
                 EXEC_FAILED
             }
             Action::ExitThread => {
-                slot.reach(Stage::Done);
-                announce(self.segment);
+                self.segment.reach(slot, Stage::Done);
                 // SAFETY: ends the thread at hand alone; nobody joins it.
                 let _ = unsafe { syscall!(Sysno::exit, 0) };
                 EXEC_FAILED
@@ -159,13 +157,11 @@ impl Orders {
         if result == 0 && self.marks {
             slot.marking.store(self.mark(flags), Ordering::Release);
         }
-        slot.reach(Stage::Done);
-        announce(self.segment);
-        wait_for(&self.segment.settle);
+        self.segment.reach(slot, Stage::Done);
+        self.segment.settle.wait_while(0);
         slot.leave(Which::Settled, self.view());
-        slot.reach(Stage::Settled);
-        announce(self.segment);
-        wait_for(&self.segment.end);
+        self.segment.reach(slot, Stage::Settled);
+        self.segment.end.wait_while(0);
         UNSHARED
     }
 

@@ -8,10 +8,10 @@ use harness::prelude::*;
 use harness::starvation::{Patience, Tasks};
 use nix::sys::wait::WaitStatus;
 
-use super::ground::{Ground, PATIENCE, play_rounds, release};
+use super::ground::{Ground, PATIENCE, play_rounds};
 use super::plan::{Action, Plan};
 use super::report::Figures;
-use super::segment::{MOST_TASKS, Slot, Stage, View, Which, announce, wait_for};
+use super::segment::{MOST_TASKS, Slot, Stage, View, Which};
 use super::task::{EXECUTED, Orders, UNSHARED, exit_status};
 use super::verdicts::{judge_one, judge_sharing};
 use crate::call::check::check_changes;
@@ -54,13 +54,11 @@ fn lead(t: &Test, ground: &Ground, plan: &Plan) -> Done {
     }
     // Only now: the C library catches a signal of its own from the first thread on.
     slot.leave(Which::Before, leader.view());
-    slot.reach(Stage::Ready);
-    announce(segment);
-    wait_for(&segment.settle);
+    segment.reach(slot, Stage::Ready);
+    segment.settle.wait_while(0);
     slot.leave(Which::Settled, leader.view());
-    slot.reach(Stage::Settled);
-    announce(segment);
-    wait_for(&segment.end);
+    segment.reach(slot, Stage::Settled);
+    segment.end.wait_while(0);
     // SAFETY: ends the whole thread group, as it is.
     unsafe { libc::_exit(UNSHARED) }
 }
@@ -88,7 +86,7 @@ impl Round<'_> {
         let ended = || has_ended(group.pid());
         self.wait_until("all threads are ready", ended, |_, slot| slot.stage() >= Stage::Ready)?;
         self.wait_for_leader(Stage::Ready)?;
-        release(&segment.go);
+        segment.go.set(1);
         let fatal = self.plan.ends_the_process();
         if !fatal {
             let done = |action: Action, slot: &Slot| {
@@ -96,14 +94,14 @@ impl Round<'_> {
             };
             self.wait_until("all calls have returned", ended, done)?;
         }
-        release(&segment.settle);
+        segment.settle.set(1);
         if !fatal {
             let settled =
                 |action: Action, slot: &Slot| !matches!(action, Action::Unshare(_)) || slot.stage() >= Stage::Settled;
             self.wait_until("all threads have looked again", ended, settled)?;
             self.wait_for_leader(Stage::Settled)?;
             self.judge_sharing(group)?;
-            release(&segment.end);
+            segment.end.set(1);
         }
         self.judge_ending(group)?;
         self.judge_unsharers()?;
@@ -116,7 +114,7 @@ impl Round<'_> {
     fn wait_until(&mut self, what: &str, ended: impl Fn() -> bool, reached: impl Fn(Action, &Slot) -> bool) -> Done {
         let segment = self.ground.mapping.segment;
         loop {
-            let seen = segment.progress.value.load(Ordering::Acquire);
+            let seen = segment.progress.get();
             let missing: Vec<_> = self
                 .plan
                 .actions
@@ -136,7 +134,7 @@ impl Round<'_> {
                     .proves("RACE-01")
                     .is(String::new());
             }
-            let _ = segment.progress.wait_for(seen, Duration::from_millis(50));
+            segment.progress.wait_for(seen, Duration::from_millis(50));
         }
     }
 
@@ -144,7 +142,7 @@ impl Round<'_> {
         let segment = self.ground.mapping.segment;
         let slot = &segment.slots[LEADER];
         while slot.stage() < stage {
-            let seen = segment.progress.value.load(Ordering::Acquire);
+            let seen = segment.progress.get();
             if self.patience.is_over() {
                 return self
                     .t
@@ -153,7 +151,7 @@ impl Round<'_> {
                     .is(stage);
             }
             if slot.stage() < stage {
-                let _ = segment.progress.wait_for(seen, Duration::from_millis(50));
+                segment.progress.wait_for(seen, Duration::from_millis(50));
             }
         }
         Ok(())

@@ -4,11 +4,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futex::Futex;
 use harness::prelude::*;
 use harness::task::fork_sharing;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::errand::{
@@ -21,7 +20,8 @@ use crate::observe::{Observer, State};
 use crate::sharing::sibling::{find_marks, shared_flags};
 use crate::sharing::undo;
 use crate::spec::flags::Flags;
-use crate::tasks::shm::map_zeroed;
+use crate::tasks::end::has_ended;
+use crate::tasks::shm::{Word, map_zeroed};
 use crate::tasks::vm::{Stack, start_on};
 
 /// How long a call may take before it counts as hanging.
@@ -120,14 +120,14 @@ impl<'a> Caller<'a> {
 
     fn run(&self, t: &Test, call: Option<Flags>) -> Done<Seen> {
         let slot = self.slot;
-        slot.turn.value.store(NOTHING, Ordering::Release);
+        slot.turn.reset(NOTHING);
         let errand = Errand {
             observer: self.observer,
             call,
             ground: self.plain,
             slot,
             touched: 0.into(),
-            leader: Futex::new(1),
+            leader: Word::new(1),
             watched: self.may_have_to_look(call),
             stack: &raw const self.second_stack,
         };
@@ -137,7 +137,7 @@ impl<'a> Caller<'a> {
         if end == End::Died("SIGKILL".to_owned()) {
             return Err(t.broken("the calling process", "it was killed, perhaps for want of memory"));
         }
-        if slot.turn.value.load(Ordering::Acquire) != DONE && end == End::Exited {
+        if slot.turn.get() != DONE && end == End::Exited {
             return Err(t.broken("the calling process", "it exited before its end"));
         }
         // SAFETY: the process that writes is gone.
@@ -215,15 +215,11 @@ impl<'a> Caller<'a> {
     fn look(&self, pid: Pid) -> Option<Looks> {
         let turn = &self.slot.turn;
         loop {
-            match turn.value.load(Ordering::Acquire) {
+            match turn.wait_for(NOTHING, TICK) {
                 LOOK => break,
                 DONE => return None,
-                other => {
-                    let _ = turn.wait_for(other, TICK);
-                }
-            }
-            if is_dead(pid) {
-                return None;
+                _ if has_ended(pid) => return None,
+                _ => {}
             }
         }
         // SAFETY: the caller waits for its turn.
@@ -232,8 +228,7 @@ impl<'a> Caller<'a> {
         let shared = (asked != Flags::NONE).then(|| shared_flags(pid.as_raw(), written.sharer, asked));
         let semaphore = self.ground.semaphore.as_ref();
         let value = semaphore.and_then(|semaphore| undo::value(semaphore.id()).ok());
-        turn.value.store(LOOKED, Ordering::Release);
-        turn.wake(1);
+        turn.set(LOOKED);
         Some(Looks { shared, semaphore: value })
     }
 
@@ -260,9 +255,4 @@ impl<'a> Caller<'a> {
         let _ = undo::set(semaphore.id(), SEMAPHORE);
         value
     }
-}
-
-fn is_dead(pid: Pid) -> bool {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
-    !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
 }

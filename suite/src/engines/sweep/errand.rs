@@ -8,7 +8,6 @@ use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use futex::{Futex, Shared};
 use harness::prelude::*;
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use syscalls::{Sysno, syscall};
@@ -20,13 +19,14 @@ use crate::observe::{Observer, State};
 use crate::sharing::sibling::{leave_marks, shared_flags};
 use crate::sharing::undo;
 use crate::spec::flags::Flags;
+use crate::tasks::shm::Word;
 use crate::tasks::vm::{Stack, start_on};
 
 /// What a calling process writes down. Lives in memory that stays shared whatever it calls.
 #[repr(C)]
 pub(super) struct Slot {
     /// [`NOTHING`], [`LOOK`], [`LOOKED`] or [`DONE`].
-    pub(super) turn: Futex<Shared>,
+    pub(super) turn: Word,
     pub(super) written: UnsafeCell<Written>,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct Errand {
     /// Set by a caller at its end: seen by who made it if they share their memory.
     pub(super) touched: AtomicU32,
     /// 1 until the leader of a calling thread's process has all but ended.
-    pub(super) leader: Futex<Shared>,
+    pub(super) leader: Word,
     /// Who made the caller looks at what that cannot look at itself.
     pub(super) watched: bool,
     /// For a second task of the caller's.
@@ -137,9 +137,7 @@ pub(super) fn without_leader(t: &Test, errand: &Errand) -> Done {
         // SAFETY: lies on the stack of a thread that ended, which stays mapped.
         let errand = unsafe { &*errand.cast::<Errand>() };
         // The kernel clears this late in the leader's exit; it may need this very processor for it.
-        while errand.leader.value.load(Ordering::Acquire) == 1 {
-            let _ = errand.leader.wait(1);
-        }
+        errand.leader.wait_while(1);
         while !errand.observer.leader_has_ended() {
             // SAFETY: no arguments.
             let _ = unsafe { syscall!(Sysno::sched_yield) };
@@ -152,7 +150,7 @@ pub(super) fn without_leader(t: &Test, errand: &Errand) -> Done {
     // SAFETY: as above; the new thread keeps to the rules.
     unsafe { start_on(t, THREADS_SHARE | Flags::THREAD, &*errand.stack, carry_on, argument)? };
     // SAFETY: the kernel writes to the word when this thread ends, while the other one runs.
-    unsafe { libc::syscall(libc::SYS_set_tid_address, &raw const errand.leader.value) };
+    unsafe { libc::syscall(libc::SYS_set_tid_address, errand.leader.as_ptr()) };
     // SAFETY: ends this thread alone.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
     unreachable!("a thread that has ended")
@@ -222,12 +220,8 @@ pub(super) fn perform(errand: &Errand, sharer: i32) {
     };
     errand.touched.store(1, Ordering::Release);
     if errand.watched && (written.refused != 0 || !readable) {
-        slot.turn.value.store(LOOK, Ordering::Release);
-        slot.turn.wake(1);
-        while slot.turn.value.load(Ordering::Acquire) == LOOK {
-            let _ = slot.turn.wait(LOOK);
-        }
+        slot.turn.set(LOOK);
+        slot.turn.wait_while(LOOK);
     }
-    slot.turn.value.store(DONE, Ordering::Release);
-    slot.turn.wake(1);
+    slot.turn.set(DONE);
 }
