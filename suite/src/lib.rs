@@ -12,7 +12,10 @@ pub mod spec {
 
 /// How a task's state is read. No checks.
 pub mod observe {
+    pub mod fds;
+    pub mod kcmp;
     pub mod mounts;
+    mod ns;
     pub mod nsfd;
     pub mod observer;
     mod proc_file;
@@ -25,6 +28,8 @@ pub mod observe {
         pub mod late_free;
     }
 
+    pub use kcmp::{Shared, shares, sharing};
+    pub use ns::Ns;
     pub use observer::*;
     pub use state::{Difference, Place, State, differences};
 }

@@ -16,8 +16,9 @@ use nix::unistd::{getpid, getppid};
 
 use crate::call::check::{Said, check_changes};
 use crate::call::raw::unshare_raw;
-use crate::observe::Observer;
-use crate::sharing::sibling::{find_marks, leave_marks, shared_flags};
+use crate::observe::kcmp::shared_flags;
+use crate::observe::{Observer, fds};
+use crate::sharing::probe::{Trace, umask};
 use crate::sharing::undo::{self, Semaphore, take_with_undo};
 use crate::spec::flags::Flags;
 use crate::spec::model::memory::without_memory;
@@ -56,9 +57,6 @@ pub fn allow(t: &Test) -> Done {
     Ok(())
 }
 
-/// The number of the descriptor of `fail-nth`: out of the way, and in the smallest table.
-const FAIL_NTH_FD: i32 = 62;
-
 /// More allocations than any call makes.
 const BEYOND: u32 = 1_000_000;
 
@@ -85,9 +83,7 @@ impl FailNth {
         let path = "/proc/thread-self/fail-nth";
         let file = std::fs::File::options().read(true).write(true).open(path);
         let file = t.setup(Call::io(format!("open({path})"), file))?;
-        // SAFETY: the number is kept for this.
-        let fd = unsafe { libc::dup3(file.as_raw_fd(), FAIL_NTH_FD, libc::O_CLOEXEC) };
-        t.setup(Call::new("dup3(fail-nth)", Errno::result(fd)))?;
+        t.setup(Call::new("dup3(fail-nth)", fds::dup_to(file.as_raw_fd(), fds::FAIL_NTH, libc::O_CLOEXEC)))?;
         // Whatever the two writes and the read touch for the first time is touched here.
         FailNth.write(0);
         FailNth.left();
@@ -105,14 +101,14 @@ impl FailNth {
         let skip = text.iter().take(6).take_while(|digit| **digit == b'0');
         let text = &text[skip.count()..];
         // SAFETY: the buffer lives through the call.
-        let written = unsafe { libc::pwrite(FAIL_NTH_FD, text.as_ptr().cast(), text.len(), 0) };
+        let written = unsafe { libc::pwrite(fds::FAIL_NTH, text.as_ptr().cast(), text.len(), 0) };
         written == text.len() as isize
     }
 
     fn left(self) -> u32 {
         let mut text = [0u8; 16];
         // SAFETY: the buffer lives through the call.
-        let read = unsafe { libc::pread(FAIL_NTH_FD, text.as_mut_ptr().cast(), text.len(), 0) };
+        let read = unsafe { libc::pread(fds::FAIL_NTH, text.as_mut_ptr().cast(), text.len(), 0) };
         // Where copies to user space can be made to fail as well, this one was the next to.
         if read <= 0 {
             return 1;
@@ -201,12 +197,9 @@ impl Ground {
     #[track_caller]
     pub fn of(t: &Test, start: Start) -> Done<Ground> {
         let semaphore = if t.facts().has(Feature::SysvIpc) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
-        use nix::sys::stat::{Mode, umask};
-        let old = umask(Mode::empty());
-        umask(old);
         // SAFETY: zeroes are a valid slip.
         let slip = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed::<Slip>() }))?;
-        Ok(Ground { start, observer: Observer::open(t)?, semaphore, umask: old.bits(), slip, enter: |_| Ok(()) })
+        Ok(Ground { start, observer: Observer::open(t)?, semaphore, umask: umask(), slip, enter: |_| Ok(()) })
     }
 
     /// The same, with a step that each caller takes first.
@@ -218,9 +211,9 @@ impl Ground {
     fn call(&self, t: &Test, flags: Flags, n: u32, id: &'static str) -> Done<Outcome> {
         let caller = t.spawn_sharing("caller", SHARED.0, |t| self.judge(t, flags, n, id))?;
         let judged = caller.join(t);
-        let found = find_marks(self.umask);
-        // SAFETY: the caller's, if the table is still shared.
-        unsafe { libc::close(FAIL_NTH_FD) };
+        let found = Trace::CALLER.find(self.umask);
+        // The caller's, if the table is still shared.
+        fds::close(fds::FAIL_NTH);
         judged?;
         let outcome = Outcome {
             register: self.slip.register.load(Ordering::Acquire),
@@ -272,8 +265,7 @@ impl Ground {
             let text = format!("what the caller and its maker share after {}, by kcmp", called(flags, n, outcome));
             t.check(Call::new(text, shared)).proves(id).is(asked)?;
         }
-        leave_marks();
-        Ok(())
+        t.setup(Call::new("umask(), dup3()", Trace::CALLER.leave(SHARED)))
     }
 
     /// Has the allocations of these calls fail one after the other: all of them, or in the quick

@@ -8,11 +8,12 @@ use std::cell::Cell;
 
 use harness::prelude::*;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, stat, umask};
+use nix::sys::stat::stat;
 use nix::unistd::{chdir, chroot, sethostname};
 use serde::{Deserialize, Serialize};
+use syscalls::{Sysno, syscall};
 
-use crate::observe::Shared;
+use crate::observe::{Shared, fds};
 use crate::spec::flags::Flags;
 use crate::spec::model::{Part, Prediction};
 use crate::tasks::side::Side;
@@ -52,9 +53,77 @@ impl From<bool> for Sight {
 }
 
 /// How many marks one case can make.
-const MARKS: u32 = 24;
-/// The first descriptor used as a mark.
-const FIRST_DESCRIPTOR: i32 = 30;
+const MARKS: u32 = fds::TRACES - 2;
+
+/// A umask and a descriptor that no task has by chance: what one task leaves and another finds if they share them.
+/// By raw system calls, also in a task that shares its memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Trace {
+    /// The umask.
+    pub umask: u32,
+    /// The number of the descriptor.
+    pub descriptor: i32,
+}
+
+impl Trace {
+    /// That of a caller for its sibling.
+    pub const CALLER: Trace = Trace::numbered(MARKS);
+    /// That of a sibling for its caller.
+    pub const SIBLING: Trace = Trace::numbered(MARKS + 1);
+
+    /// One of those for cases and their siblings.
+    const fn numbered(number: u32) -> Trace {
+        assert!(number < fds::TRACES);
+        Trace { umask: 0o100 + number, descriptor: fds::TRACE + number as i32 }
+    }
+
+    /// That of a task of a storm.
+    pub const fn of_task(number: usize) -> Trace {
+        Trace { umask: 0o100 + number as u32, descriptor: fds::STORM_TRACE + number as i32 }
+    }
+
+    /// Leaves it in the calling task's umask and table of descriptors, as far as `which` names CLONE_FS and
+    /// CLONE_FILES.
+    ///
+    /// # Errors
+    /// As dup3(2).
+    pub fn leave(self, which: Flags) -> Result<(), Errno> {
+        if which.contains(Flags::FS) {
+            set_umask(self.umask);
+        }
+        if which.contains(Flags::FILES) {
+            fds::dup_to(libc::STDIN_FILENO, self.descriptor, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Which of CLONE_FS and CLONE_FILES the calling task shares with one that has left it. Removes it, and puts the
+    /// umask back to `old`.
+    pub fn find(self, old: u32) -> Flags {
+        let mut found = Flags::NONE;
+        if set_umask(old) == self.umask {
+            found = found | Flags::FS;
+        }
+        if fds::is_open(self.descriptor) {
+            found = found | Flags::FILES;
+            fds::close(self.descriptor);
+        }
+        found
+    }
+}
+
+/// Sets the calling task's umask and gives the one it had. Writes no errno.
+pub fn set_umask(mask: u32) -> u32 {
+    // SAFETY: takes a number, and cannot fail.
+    unsafe { syscall!(Sysno::umask, mask) }.unwrap_or(0) as u32
+}
+
+/// The calling task's umask. The only call that tells it also sets it.
+pub fn umask() -> u32 {
+    let current = set_umask(0);
+    set_umask(current);
+    current
+}
 
 /// The directories that marks need, and the number of the next mark.
 #[derive(Debug)]
@@ -146,9 +215,9 @@ impl Mark {
     fn deed(self, n: u32) -> String {
         match self {
             Mark::Cwd => format!("chdir(../{n})"),
-            Mark::Umask => format!("umask({:#o})", mask(n)),
+            Mark::Umask => format!("umask({:#o})", Trace::numbered(n).umask),
             Mark::Root => format!("chroot(../../root/{n})"),
-            Mark::Descriptor => format!("dup2(0, {})", descriptor(n)),
+            Mark::Descriptor => format!("dup2(0, {})", Trace::numbered(n).descriptor),
             Mark::Mount => format!("mount(tmpfs, ../../mnt/{n})"),
             Mark::HostName => format!("sethostname({})", name(n)),
             Mark::DomainName => format!("setdomainname({})", name(n)),
@@ -178,15 +247,6 @@ impl Mark {
     }
 }
 
-fn descriptor(n: u32) -> i32 {
-    FIRST_DESCRIPTOR + n as i32
-}
-
-/// A umask that no task starts with.
-fn mask(n: u32) -> u32 {
-    0o100 + n
-}
-
 fn name(n: u32) -> String {
     format!("mark-{n}")
 }
@@ -209,15 +269,9 @@ pub fn domain_name() -> Result<String, Errno> {
 fn make((mark, n): (Mark, u32)) -> Result<(), Errno> {
     match mark {
         Mark::Cwd => chdir(directory("cwd", n).as_str()),
-        Mark::Umask => {
-            umask(Mode::from_bits_truncate(mask(n)));
-            Ok(())
-        }
+        Mark::Umask => Trace::numbered(n).leave(Flags::FS),
         Mark::Root => chroot(directory("root", n).as_str()),
-        Mark::Descriptor => {
-            // SAFETY: puts a descriptor where the case keeps nothing else.
-            Errno::result(unsafe { libc::dup2(0, descriptor(n)) }).map(drop)
-        }
+        Mark::Descriptor => Trace::numbered(n).leave(Flags::FILES),
         Mark::Mount => {
             mount(Some("mark"), directory("mnt", n).as_str(), Some("tmpfs"), MsFlags::empty(), Some("size=64k"))
         }
@@ -234,20 +288,8 @@ fn is_there(mark: Mark, n: u32) -> Result<bool, Errno> {
     match mark {
         Mark::Cwd => same(".", &directory("cwd", n)),
         Mark::Root => same("/", &directory("root", n)),
-        Mark::Umask => {
-            // The only call that tells the umask also sets it.
-            let current = umask(Mode::empty());
-            umask(current);
-            Ok(current.bits() == mask(n))
-        }
-        Mark::Descriptor => {
-            // SAFETY: F_GETFD takes no pointer.
-            match Errno::result(unsafe { libc::fcntl(descriptor(n), libc::F_GETFD) }) {
-                Ok(_) => Ok(true),
-                Err(Errno::EBADF) => Ok(false),
-                Err(errno) => Err(errno),
-            }
-        }
+        Mark::Umask => Ok(umask() == Trace::numbered(n).umask),
+        Mark::Descriptor => Ok(fds::is_open(Trace::numbered(n).descriptor)),
         Mark::Mount => {
             let (here, above) = (stat(directory("mnt", n).as_str())?, stat("../../mnt")?);
             Ok(here.st_dev != above.st_dev)
@@ -259,7 +301,7 @@ fn is_there(mark: Mark, n: u32) -> Result<bool, Errno> {
 
 fn erase((mark, n): (Mark, u32)) -> Result<(), Errno> {
     match mark {
-        Mark::Descriptor => nix::unistd::close(descriptor(n)),
+        Mark::Descriptor => nix::unistd::close(Trace::numbered(n).descriptor),
         Mark::Mount => umount2(directory("mnt", n).as_str(), MntFlags::empty()),
         // The next mark takes the place of this one.
         _ => Ok(()),

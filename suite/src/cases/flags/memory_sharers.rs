@@ -11,7 +11,8 @@
 use crate::engines::thread_states::{each_flag, judge};
 use crate::observe::State;
 use crate::prelude::*;
-use crate::sharing::sibling::{Sharer, askable, find_marks, leave_marks, shared_flags};
+use crate::sharing::probe::Trace;
+use crate::sharing::sibling::{Sharer, askable, shared_flags};
 use crate::spec::model::{Prediction, Start};
 use crate::tasks::vm::in_vfork_child_sharing;
 
@@ -190,7 +191,7 @@ fn call_and_look(errand: &Errand) -> Seen {
     let register = crate::call::raw::unshare_raw(errand.flags);
     let after = errand.observer.state();
     let shared_after = shared_flags(pid, errand.parent, errand.asked_after);
-    leave_marks();
+    let _ = Trace::CALLER.leave(Flags::FS | Flags::FILES);
     Seen { before, register, after, shared_before, shared_after }
 }
 
@@ -214,7 +215,7 @@ case!(Case {
         let flags = Flags(t.param());
         let start = Start { memory_shared: true, ..Start::of(t.facts()) };
         let prediction = model::predict(&start, flags, &model::Kernel::of(t.facts()));
-        let asked = if t.facts().has(Feature::Kcmp) { askable(t, REST) } else { Flags::NONE };
+        let asked = askable(t, REST);
         let observer = Observer::open(t)?;
         let errand = Errand {
             observer,
@@ -226,7 +227,7 @@ case!(Case {
         };
         let before = observer.state();
         let end = in_vfork_child_sharing(t, REST, &errand, call_and_look)?;
-        let marks = find_marks(before.umask);
+        let marks = Trace::CALLER.find(before.umask);
         let after = observer.state();
         let seen = end.result;
         let shared = (Flags::VM | REST) & asked;

@@ -11,6 +11,7 @@ use syscalls::{Errno, Sysno, syscall};
 use super::plan::Action;
 use super::segment::Stage;
 use super::task::Orders;
+use crate::observe::fds;
 
 /// What disturbs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub const DISTURBED: i32 = 43;
 
 /// The descriptors that a task may use: far from the marks of others.
 fn own_descriptor(number: usize) -> i32 {
-    300 + 4 * number as i32
+    fds::STORM_OWN + fds::STORM_OWN_EACH * number as i32
 }
 
 /// A signal that nobody notices who does not catch it, as an executed program does not.

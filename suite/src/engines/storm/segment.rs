@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use harness::prelude::*;
 use syscalls::{Sysno, syscall};
 
-use crate::observe::{Place, State};
+use crate::observe::{Place, State, fds};
 use crate::tasks::shm::{Word, map_file};
 
 /// Room for the largest storm.
-pub const MOST_TASKS: usize = 64;
+pub const MOST_TASKS: usize = fds::STORM_TASKS as usize;
 
 /// How far a task has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -152,9 +152,6 @@ pub struct Mapping {
     file: OwnedFd,
 }
 
-/// Where the memory file stays open, for the program that a task executes.
-const SEGMENT_FD: i32 = 62;
-
 impl Mapping {
     /// Makes a segment. Its descriptor survives execve.
     ///
@@ -162,17 +159,11 @@ impl Mapping {
     /// No memory: the case is broken.
     #[track_caller]
     pub fn make(t: &Test) -> Done<Mapping> {
-        // SAFETY: memfd_create copies the name; dup2 onto a number nothing of ours uses; the first
-        // descriptor is closed by its owner.
-        let fd = unsafe {
-            let low = libc::memfd_create(c"storm".as_ptr(), libc::MFD_CLOEXEC);
-            let low = t.setup(Call::new("memfd_create()", Errno::result(low)))?;
-            let low = OwnedFd::from_raw_fd(low);
-            Errno::result(libc::dup2(low.as_raw_fd(), SEGMENT_FD))
-        };
-        let fd = t.setup(Call::new("dup2(segment)", fd))?;
-        // SAFETY: the descriptor was just made and belongs to this mapping.
-        let file = unsafe { OwnedFd::from_raw_fd(fd) };
+        let made = nix::sys::memfd::memfd_create(c"storm", nix::sys::memfd::MFdFlags::MFD_CLOEXEC);
+        let low = t.setup(Call::new("memfd_create()", made))?;
+        t.setup(Call::new("dup3(segment)", fds::dup_to(low.as_raw_fd(), fds::SEGMENT, 0)))?;
+        // SAFETY: the number is this mapping's.
+        let file = unsafe { OwnedFd::from_raw_fd(fds::SEGMENT) };
         t.setup(Call::new("ftruncate(segment)", nix::unistd::ftruncate(&file, size_of::<Segment>() as i64)))?;
         // SAFETY: the file has just been made as large, of zeroes.
         let mapped = t.setup(Call::io("mmap(segment)", unsafe { map_file(file.as_fd()) }))?;

@@ -4,12 +4,14 @@
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::errno::Errno;
 use syscalls::{Sysno, syscall};
 
 use super::plan::Action;
 use super::segment::{Segment, Slot, Stage, View, Which, now};
 use crate::call::raw::unshare_raw;
-use crate::observe::{Observer, place_of};
+use crate::observe::{Observer, fds, place_of};
+use crate::sharing::probe::Trace;
 use crate::spec::flags::Flags;
 use crate::spec::model::with_implied;
 
@@ -49,16 +51,6 @@ pub struct Orders {
 // SAFETY: the pointers lead to memory that outlives every task.
 unsafe impl Send for Orders {}
 
-/// The descriptor that marks the table of task `number`.
-pub const fn mark_fd(number: usize) -> i32 {
-    100 + number as i32
-}
-
-/// The umask that marks task `number`.
-pub const fn mark_umask(number: usize) -> u32 {
-    0o100 + number as u32
-}
-
 /// The exit status of a task that was told to _exit.
 pub const fn exit_status(number: usize) -> i32 {
     128 + number as i32
@@ -80,8 +72,7 @@ impl Orders {
     pub fn view(&self) -> View {
         let mut marks = 0;
         for number in 0..self.actions.len() {
-            // SAFETY: F_GETFD takes no pointer.
-            if unsafe { syscall!(Sysno::fcntl, mark_fd(number), libc::F_GETFD) }.is_ok() {
+            if fds::is_open(Trace::of_task(number).descriptor) {
                 marks |= 1 << number;
             }
         }
@@ -168,23 +159,22 @@ impl Orders {
     /// Changes what the task now has to itself. Gives 0, or −errno of the first step that failed.
     fn mark(&self, flags: Flags) -> i64 {
         let all = with_implied(flags);
-        let name = [b's', b'-', b'0' + self.number as u8];
-        // SAFETY: the strings and descriptors live through the calls; each changes only what this
-        // task no longer shares.
-        let steps = unsafe {
-            [
-                all.contains(Flags::FS).then(|| syscall!(Sysno::umask, mark_umask(self.number))),
-                all.contains(Flags::FILES).then(|| syscall!(Sysno::dup3, 0, mark_fd(self.number), libc::O_CLOEXEC)),
-                all.contains(Flags::NEWUTS).then(|| syscall!(Sysno::sethostname, name.as_ptr(), name.len())),
-                // An empty mount namespace has no directory to mount on.
-                (all.contains(Flags::NEWNS) && !all.contains(Flags::EMPTY)).then(|| {
-                    let (kind, none) = (c"tmpfs".as_ptr(), std::ptr::null::<u8>());
-                    let directory = self.directory.as_ptr();
-                    syscall!(Sysno::mount, kind, directory, kind, 0, none)
-                }),
-            ]
+        let steps = || {
+            Trace::of_task(self.number).leave(all)?;
+            let name = [b's', b'-', b'0' + self.number as u8];
+            if all.contains(Flags::NEWUTS) {
+                // SAFETY: the name lives through the call.
+                unsafe { syscall!(Sysno::sethostname, name.as_ptr(), name.len()) }.map_err(fds::errno)?;
+            }
+            // An empty mount namespace has no directory to mount on.
+            if all.contains(Flags::NEWNS) && !all.contains(Flags::EMPTY) {
+                let (kind, none, directory) = (c"tmpfs".as_ptr(), std::ptr::null::<u8>(), self.directory.as_ptr());
+                // SAFETY: strings that live on.
+                unsafe { syscall!(Sysno::mount, kind, directory, kind, 0, none) }.map_err(fds::errno)?;
+            }
+            Ok(())
         };
-        steps.into_iter().flatten().find_map(Result::err).map_or(0, |errno| -i64::from(errno.into_raw()))
+        steps().map_or_else(|errno: Errno| -i64::from(errno as i32), |()| 0)
     }
 
     fn take_semaphore(&self) {

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use harness::prelude::*;
 
 use super::segment::{Slot, Stage, View, Which};
-use super::task::mark_umask;
 use crate::call::check::check_changes;
 use crate::observe::{Shared, sharing};
+use crate::sharing::probe::Trace;
 use crate::spec::flags::Flags;
 use crate::spec::model::{Kernel, Start, predict, with_implied};
 
@@ -20,19 +20,13 @@ pub(super) fn judge_sharing(t: &Test, flags: Flags, start: &Start, starter: i32,
         return Ok(());
     }
     let separated = predict(start, flags, &Kernel::of(t.facts())).separated;
-    for (what, flag) in [
-        (Shared::Fs, Flags::FS),
-        (Shared::Files, Flags::FILES),
-        (Shared::Sysvsem, Flags::SYSVSEM),
-        (Shared::Vm, Flags::VM),
-        (Shared::Sighand, Flags::SIGHAND),
-    ] {
+    for what in Shared::ALL {
         t.check(
             sharing(what, starter, task)
                 .called(format!("whether task {number} shares {} after unshare({flags})", what.clone_flag())),
         )
         .proves("RACE-01")
-        .is(!separated.contains(flag))?;
+        .is(!separated.contains(what.clone_flag()))?;
     }
     Ok(())
 }
@@ -59,7 +53,7 @@ pub(super) fn judge_one(t: &Test, flags: Flags, start: &Start, slot: &Slot, numb
     let expected = |own: bool, mark: u32, other: u32| if own { mark } else { other };
     t.check(Call::seen(seen("umask"), settled.state.umask)).proves("RACE-01").is(expected(
         mine(Flags::FS),
-        mark_umask(number),
+        Trace::of_task(number).umask,
         before.state.umask,
     ))?;
     t.check(Call::seen(seen("marked descriptors"), settled.marks)).proves("RACE-01").is(if mine(Flags::FILES) {

@@ -16,8 +16,9 @@ use super::errand::{
 };
 use super::ground::{Ground, Making};
 use super::judge::{End, SEMAPHORE, Seen, Undo};
+use crate::observe::kcmp::shared_flags;
 use crate::observe::{Observer, State};
-use crate::sharing::sibling::{find_marks, shared_flags};
+use crate::sharing::probe::Trace;
 use crate::sharing::undo;
 use crate::spec::flags::Flags;
 use crate::tasks::end::has_ended;
@@ -147,7 +148,7 @@ impl<'a> Caller<'a> {
             return Err(t.broken("preparing the calling process", format!("{errno:?}")));
         }
         let Looks { shared, semaphore } = looks.unwrap_or_else(|| written.looks(&self.plain));
-        let marks = if self.plain.marked == Flags::NONE { Flags::NONE } else { find_marks(self.umask) };
+        let marks = if self.plain.marked == Flags::NONE { Flags::NONE } else { Trace::CALLER.find(self.umask) };
         let memory = self.ground.company.made_with.contains(Flags::VM) && self.sharer_before.is_some();
         let seen = Seen {
             end,

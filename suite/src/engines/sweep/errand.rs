@@ -15,8 +15,9 @@ use syscalls::{Sysno, syscall};
 use super::judge::Undo;
 use crate::call::raw::unshare_raw;
 use crate::engines::thread_states::THREADS_SHARE;
+use crate::observe::kcmp::shared_flags;
 use crate::observe::{Observer, State};
-use crate::sharing::sibling::{leave_marks, shared_flags};
+use crate::sharing::probe::Trace;
 use crate::sharing::undo;
 use crate::spec::flags::Flags;
 use crate::tasks::shm::Word;
@@ -203,9 +204,8 @@ pub(super) fn perform(errand: &Errand, sharer: i32) {
         // Fails in an IPC namespace of its own.
         let _ = undo::take_with_undo(ground.semaphore);
     }
-    if ground.marked != Flags::NONE {
-        leave_marks();
-    }
+    // Not everywhere there is a descriptor to leave: its table is full, or beyond its limit.
+    let _ = Trace::CALLER.leave(ground.marked);
     let shared = match ground.asked {
         Flags::NONE => Ok(Flags::NONE),
         asked => shared_flags(caller, sharer, asked),

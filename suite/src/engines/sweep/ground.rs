@@ -12,11 +12,11 @@ use harness::prelude::*;
 use super::judge::{Company, SEMAPHORE, Undo};
 use crate::call::raw::unshare;
 use crate::engines::thread_states::THREADS_SHARE;
+use crate::observe::kcmp::askable;
 use crate::observe::nsfd::open_link;
-use crate::observe::{Ns, Observer};
+use crate::observe::{Ns, Observer, fds};
 use crate::place::limits;
 use crate::place::privilege::{CAP_SYS_ADMIN, become_unprivileged, set_capabilities};
-use crate::sharing::sibling::askable;
 use crate::sharing::undo::Semaphore;
 use crate::spec::flags::Flags;
 use crate::spec::model::{Start, Threads};
@@ -289,10 +289,8 @@ impl Ground {
     /// # Errors
     /// The limit cannot be lowered: the case is broken.
     pub fn beyond_nr_open(t: &Test) -> Done<Self> {
-        const BEYOND: i32 = 200;
-        // SAFETY: dup3 onto a number that nothing uses.
-        let high = unsafe { libc::dup3(libc::STDIN_FILENO, BEYOND, libc::O_CLOEXEC) };
-        t.setup(Call::new("dup3(0, 200)", Errno::result(high)))?;
+        let high = fds::dup_to(libc::STDIN_FILENO, fds::HIGH, libc::O_CLOEXEC);
+        t.setup(Call::new("dup3(0, 200)", high))?;
         let path = Global::NrOpen.path();
         t.setup(Call::io(format!("write(64) to {path}"), std::fs::write(path, "64")))?;
         let by = "a task that shares descriptors, one of them beyond fs.nr_open";
@@ -328,6 +326,6 @@ impl Ground {
 
 /// Whom a task shares with that was made to share this.
 fn company(t: &Test, made_with: Flags) -> Company {
-    let asked = if t.facts().has(Feature::Kcmp) { askable(t, made_with) } else { Flags::NONE };
+    let asked = askable(t, made_with);
     Company { made_with, asked, marked: Flags::FS | Flags::FILES, undo: Undo::None }
 }
