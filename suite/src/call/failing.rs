@@ -6,8 +6,9 @@ use harness::prelude::*;
 
 use crate::call::raw::unshare;
 use crate::place::limits;
+use crate::place::privilege::{CAP_SYS_ADMIN, set_all_capabilities};
 use crate::spec::flags::Flags;
-use crate::spec::model::Start;
+use crate::spec::model::{Kernel, Start};
 use crate::tasks::peer::Peer;
 
 /// Why a call that would have made a namespace fails.
@@ -23,6 +24,8 @@ pub enum Failing {
     Chroot,
     /// No mapping of the caller's user, likewise.
     Unmapped,
+    /// No CAP_SYS_ADMIN, which is asked for before anything is made.
+    Privilege,
 }
 
 /// A task in a state in which the call fails, and who helps it to be.
@@ -36,8 +39,8 @@ pub struct Prepared {
 }
 
 impl Failing {
-    /// All of them, and what cases call them.
-    pub const ALL: [(Failing, &str); 5] = [
+    /// The late ones, and what cases call them.
+    const LATE: [(Failing, &str); 5] = [
         (Failing::TimeLimit, "time_limit"),
         (Failing::OuterLimit, "outer_limit"),
         (Failing::SecondPid, "second_pid"),
@@ -45,8 +48,27 @@ impl Failing {
         (Failing::Unmapped, "unmapped"),
     ];
 
+    /// A variant for each late way and each of these variants of one flag that is made, or counted, before the call
+    /// fails. It proves what `proves` says. [`of`](Self::of) reads its parameter.
+    pub fn variants(flags: Vec<Variant>, proves: fn(Failing) -> &'static [&'static str]) -> Vec<Variant> {
+        let ways = Failing::LATE.into_iter().enumerate();
+        ways.flat_map(|(at, (failing, name))| {
+            flags.iter().filter(move |variant| failing.comes_after(Flags(variant.param))).map(move |variant| {
+                let (name, param) = (format!("{name}.{}", variant.name), variant.param | (at as u64) << 40);
+                Variant { name, param, ..variant.clone() }.needing(failing.needs()).proving(proves(failing).to_vec())
+            })
+        })
+        .collect()
+    }
+
+    /// The way and the flag of such a variant.
+    pub fn of(t: &Test) -> (Failing, Flags) {
+        let (failing, _) = Failing::LATE[(t.param() >> 40) as usize];
+        (failing, Flags(t.param() & 0xffff_ffff))
+    }
+
     /// Whether what this flag asks for is made, or counted, before the call fails.
-    pub fn comes_after(self, flag: Flags) -> bool {
+    fn comes_after(self, flag: Flags) -> bool {
         match self {
             Failing::TimeLimit => flag != Flags::NEWTIME,
             Failing::OuterLimit => flag != Flags::EMPTY && (Flags::PRIVILEGED | Flags::NEWUSER).contains(flag),
@@ -55,6 +77,7 @@ impl Failing {
                     .contains(&flag)
             }
             Failing::Chroot | Failing::Unmapped => flag == Flags::NEWUSER,
+            Failing::Privilege => false,
         }
     }
 
@@ -63,17 +86,45 @@ impl Failing {
         match self {
             Failing::TimeLimit => flag | Flags::NEWTIME,
             Failing::SecondPid => flag | Flags::NEWPID,
-            Failing::OuterLimit | Failing::Chroot | Failing::Unmapped => flag,
+            _ => flag,
         }
     }
 
     /// What it takes of the kernel.
-    pub fn needs(self) -> Needs {
+    fn needs(self) -> Needs {
         match self {
             Failing::TimeLimit => Needs::NONE.with(Feature::TimeNs),
             Failing::SecondPid => Needs::NONE.with(Feature::PidNs),
             _ => Needs::NONE,
         }
+    }
+
+    /// A variant for each way in which a call that asks for everything fails. [`enter`](Self::enter) reads its
+    /// parameter.
+    pub fn of_everything() -> Vec<Variant> {
+        vec![
+            Variant::new("refused_pid", 0).needing(Needs::ROOT.with(Feature::PidNs)),
+            Variant::new("time_limit", 1).needing(limits::NEEDS.with(Feature::TimeNs)),
+            Variant::new("privilege", 2).needing(Needs::ROOT),
+        ]
+    }
+
+    /// Brings the task at hand into the state that such a variant asks for, and gives the way, the state, and the flags
+    /// that then fail.
+    ///
+    /// # Errors
+    /// A step was refused: the case is broken.
+    #[track_caller]
+    pub fn enter(t: &Test) -> Done<(Failing, Start, Flags)> {
+        let failing = [Failing::SecondPid, Failing::TimeLimit, Failing::Privilege][t.param() as usize];
+        let mut start = Start::of(t.facts());
+        if failing == Failing::TimeLimit {
+            limits::enter_own_user_namespace(t)?;
+            start.initial_admin = false;
+        }
+        failing.bring_about(t, &mut start, Flags::NONE, Path::new("/"))?;
+        let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY | Flags::NEWUSER;
+        Ok((failing, start, Kernel::of(t.facts()).effective & !never))
     }
 
     /// Brings the task at hand, root in a user namespace of its own, into a state in which the call
@@ -86,7 +137,12 @@ impl Failing {
     pub fn prepare(self, t: &Test, flag: Flags, sharing: Flags, root: &Path) -> Done<Prepared> {
         let sharer = Peer::start(t, "sharer", sharing)?;
         let mut start = Start { initial_admin: false, ..Start::of(t.facts()) };
-        let mut outside = None;
+        let outside = self.bring_about(t, &mut start, flag, root)?;
+        Ok(Prepared { start, outside, _sharer: sharer })
+    }
+
+    #[track_caller]
+    fn bring_about(self, t: &Test, start: &mut Start, flag: Flags, root: &Path) -> Done<Option<(Peer, u32)>> {
         match self {
             Failing::TimeLimit => {
                 limits::set(t, Flags::NEWTIME, 0)?;
@@ -99,10 +155,10 @@ impl Failing {
                 let limit = limits::used(flag) + u32::from(flag == Flags::NEWUSER);
                 limits::set_by(t, &peer, flag, limit)?;
                 start.exhausted = flag;
-                outside = Some((peer, limit));
+                return Ok(Some((peer, limit)));
             }
             Failing::SecondPid => {
-                t.setup(unshare(Flags::NEWPID))?;
+                second_pid(t)?;
                 start.children_elsewhere = true;
             }
             Failing::Chroot => {
@@ -114,7 +170,23 @@ impl Failing {
                 t.setup(unshare(Flags::NEWUSER))?;
                 start.ids_mapped = false;
             }
+            Failing::Privilege => {
+                let rest = t.facts().capabilities & !CAP_SYS_ADMIN;
+                t.setup(set_all_capabilities(rest, rest, 0))?;
+                (start.sys_admin, start.initial_admin) = (false, false);
+            }
         }
-        Ok(Prepared { start, outside, _sharer: sharer })
+        Ok(None)
     }
+}
+
+/// Brings the task at hand into the state in which CLONE_NEWPID is refused with EINVAL, late: its children go to
+/// another PID namespace already.
+///
+/// # Errors
+/// unshare(2) was refused: the case is broken.
+#[track_caller]
+pub fn second_pid(t: &Test) -> Done<Start> {
+    t.setup(unshare(Flags::NEWPID))?;
+    Ok(Start { children_elsewhere: true, ..Start::of(t.facts()) })
 }

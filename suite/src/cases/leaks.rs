@@ -411,19 +411,8 @@ case!(Case {
 });
 
 fn failures() -> Vec<Variant> {
-    Failing::ALL
-        .into_iter()
-        .enumerate()
-        .flat_map(|(at, (failing, name))| {
-            making()
-                .into_iter()
-                .filter(move |variant| variant.param != Flags::SYSVSEM.0 && failing.comes_after(Flags(variant.param)))
-                .map(move |variant| {
-                    let (param, inner) = (variant.param | (at as u64) << 40, variant.name.clone());
-                    Variant { name: format!("{name}.{inner}"), param, ..variant }.needing(failing.needs())
-                })
-        })
-        .collect()
+    let kept = making().into_iter().filter(|variant| variant.param != Flags::SYSVSEM.0);
+    Failing::variants(kept.collect(), |_| &[])
 }
 
 fn failure(t: &Test, failing: Failing, flag: Flags) -> Done {
@@ -462,8 +451,8 @@ case!(Case {
     work: |_| 60,
     variants: failures,
     run: |t| {
-        let (failing, _) = Failing::ALL[(t.param() >> 40) as usize];
-        failure(t, failing, Flags(t.param() & 0xffff_ffff))
+        let (failing, flag) = Failing::of(t);
+        failure(t, failing, flag)
     }
 });
 

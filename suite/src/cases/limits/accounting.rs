@@ -42,23 +42,10 @@ fn requirement(failing: Failing) -> &'static str {
 }
 
 fn failures() -> Vec<Variant> {
-    Failing::ALL
-        .into_iter()
-        .enumerate()
-        .flat_map(|(at, (failing, name))| {
-            limits::each_kind().into_iter().filter(move |variant| failing.comes_after(Flags(variant.param))).map(
-                move |variant| {
-                    let (param, inner) = (variant.param | (at as u64) << 40, variant.name.clone());
-                    Variant { name: format!("{name}.{inner}"), param, ..variant }.needing(failing.needs()).proving(
-                        match failing {
-                            Failing::TimeLimit => vec!["ATOM-18", "ATOM-S8"],
-                            _ => vec!["ATOM-S8"],
-                        },
-                    )
-                },
-            )
-        })
-        .collect()
+    Failing::variants(limits::each_kind(), |failing| match failing {
+        Failing::TimeLimit => &["ATOM-18", "ATOM-S8"],
+        _ => &["ATOM-S8"],
+    })
 }
 
 case!(Case {
@@ -71,8 +58,7 @@ case!(Case {
     needs: limits::NEEDS,
     variants: failures,
     run: |t| {
-        let (failing, _) = Failing::ALL[(t.param() >> 40) as usize];
-        let flag = Flags(t.param() & 0xffff_ffff);
+        let (failing, flag) = Failing::of(t);
         let requirement = requirement(failing);
         let root = t.directory()?;
         limits::enter_own_user_namespace(t)?;
