@@ -5,6 +5,7 @@
 mod disturb;
 mod executed;
 mod ground;
+mod orders;
 mod plan;
 mod processes;
 mod report;
@@ -13,10 +14,8 @@ mod task;
 mod threads;
 mod verdicts;
 
-pub use disturb::Role;
 pub use executed::run_if_executed;
-pub use ground::pool;
-pub use plan::{Action, Plan, Theme};
+pub use plan::Theme;
 pub use processes::{deep_storm, process_storm};
 pub use threads::thread_storm;
 

@@ -5,13 +5,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use harness::prelude::*;
+use harness::starvation::Patience;
 
 use super::executed::Arguments;
+use super::orders::Orders;
 use super::plan::{Action, Plan, unsharers};
 use super::report::Figures;
 use super::rounds;
-use super::segment::{MOST_TASKS, Mapping};
-use super::task::Orders;
+use super::segment::{MOST_TASKS, Mapping, Segment, Slot};
 use crate::call::check::check_changes;
 use crate::observe::{Observer, Place, State, place_of};
 use crate::spec::flags::Flags;
@@ -84,7 +85,7 @@ impl<'t> Ground<'t> {
 }
 
 /// The flags that a storm draws from: all that this kernel accepts and this place allows.
-pub fn pool(t: &Test) -> Vec<Flags> {
+fn pool(t: &Test) -> Vec<Flags> {
     let kernel = Kernel::of(t.facts());
     Flags::KNOWN
         .into_iter()
@@ -216,4 +217,46 @@ impl Starter {
         check_changes(t, Flags::NONE, "RACE-01", &nothing, &self.state, &now)?;
         t.check(Call::seen("mount that the starter sees", place_of(ground.directory))).proves("RACE-01").is(self.mount)
     }
+}
+
+/// Waits until nothing is missing any more of what the tasks have to do. Gives up when the tasks have `ended`, or are out
+/// of patience.
+///
+/// # Errors
+/// Something is missing in the end: a failed check is on record.
+pub(super) fn wait_until(
+    t: &Test,
+    segment: &Segment,
+    patience: &mut Patience,
+    what: &str,
+    ended: impl Fn() -> bool,
+    missing: impl Fn() -> Vec<String>,
+) -> Done {
+    loop {
+        let seen = segment.progress.get();
+        let missing = missing();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if ended() || patience.is_over() {
+            return t
+                .check(Call::seen(format!("whether {what}"), missing.join("; ")))
+                .proves("RACE-01")
+                .is(String::new());
+        }
+        segment.progress.wait_for(seen, Duration::from_millis(50));
+    }
+}
+
+/// The tasks that have not come as far as `reached` asks.
+pub(super) fn missing<'s>(
+    who: &str,
+    tasks: impl Iterator<Item = (Action, &'s Slot)>,
+    reached: impl Fn(Action, &Slot) -> bool,
+) -> Vec<String> {
+    tasks
+        .enumerate()
+        .filter(|(_, (action, slot))| !reached(*action, slot))
+        .map(|(number, (action, slot))| format!("{who} {number} {action:?} is {:?}", slot.stage()))
+        .collect()
 }

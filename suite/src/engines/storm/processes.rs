@@ -14,11 +14,12 @@ use syscalls::{Sysno, syscall};
 
 use super::TASKS;
 use super::disturb::{DISTURBED, SIGNAL};
-use super::ground::{Ground, PATIENCE, play_rounds};
+use super::ground::{Ground, PATIENCE, missing, play_rounds, wait_until};
+use super::orders::Orders;
 use super::plan::{Action, Plan, Theme};
 use super::report::Figures;
 use super::segment::{MOST_TASKS, Segment, Slot, Stage};
-use super::task::{EXECUTED, Orders, UNSHARED, exit_status};
+use super::task::{EXECUTED, UNSHARED, exit_status};
 use super::verdicts::{judge_one, judge_sharing};
 use crate::sharing::undo::Semaphore;
 use crate::spec::flags::Flags;
@@ -140,12 +141,12 @@ impl<'o> Crew<'o> {
     fn run_round(&mut self, t: &Test) -> Done {
         self.wait_until(t, "all tasks are ready", |_, slot| slot.stage() >= Stage::Ready)?;
         self.segment.go.set(1);
-        self.wait_until(t, "all unshare calls have returned", |order, slot| {
-            !matches!(order.action, Action::Unshare(_)) || slot.stage() >= Stage::Done
+        self.wait_until(t, "all unshare calls have returned", |action, slot| {
+            !matches!(action, Action::Unshare(_)) || slot.stage() >= Stage::Done
         })?;
         self.segment.settle.set(1);
-        self.wait_until(t, "all tasks that unshared have looked again", |order, slot| {
-            !matches!(order.action, Action::Unshare(_)) || slot.stage() >= Stage::Settled
+        self.wait_until(t, "all tasks that unshared have looked again", |action, slot| {
+            !matches!(action, Action::Unshare(_)) || slot.stage() >= Stage::Settled
         })
     }
 
@@ -182,27 +183,10 @@ impl<'o> Crew<'o> {
         }
     }
 
-    fn wait_until(&mut self, t: &Test, what: &str, reached: impl Fn(&Orders, &Slot) -> bool) -> Done {
-        loop {
-            let seen = self.segment.progress.get();
-            let missing: Vec<_> = self
-                .orders
-                .iter()
-                .zip(self.slots())
-                .filter(|(order, slot)| !reached(order, slot))
-                .map(|(order, slot)| format!("task {} {:?} is {:?}", order.number, order.action, slot.stage()))
-                .collect();
-            if missing.is_empty() {
-                return Ok(());
-            }
-            if self.patience.is_over() {
-                return t
-                    .check(Call::seen(format!("whether {what}"), missing.join("; ")))
-                    .proves("RACE-01")
-                    .is(String::new());
-            }
-            self.segment.progress.wait_for(seen, Duration::from_millis(50));
-        }
+    fn wait_until(&mut self, t: &Test, what: &str, reached: impl Fn(Action, &Slot) -> bool) -> Done {
+        let (segment, orders) = (self.segment, self.orders);
+        let tasks = || orders.iter().map(|order| order.action).zip(&segment.slots);
+        wait_until(t, segment, &mut self.patience, what, || false, || missing("task", tasks(), &reached))
     }
 
     fn kill_all(&mut self) {

@@ -1,55 +1,19 @@
 //! What a task of the storm does. It allocates nothing and writes no errno: the tasks of one kind
 //! of storm share their memory, and with it the C library's state.
 
-use std::ffi::CStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::errno::Errno;
 use syscalls::{Sysno, syscall};
 
+use super::orders::Orders;
 use super::plan::Action;
-use super::segment::{Segment, Slot, Stage, View, Which, now};
+use super::segment::{Stage, View, Which, now};
 use crate::call::raw::unshare_raw;
-use crate::observe::{Observer, fds, place_of};
+use crate::observe::{fds, place_of};
 use crate::sharing::probe::Trace;
 use crate::spec::flags::Flags;
 use crate::spec::model::with_implied;
-
-/// All a task is told.
-#[derive(Clone, Copy)]
-pub struct Orders {
-    /// The segment.
-    pub segment: &'static Segment,
-    /// Its number.
-    pub number: usize,
-    /// What it does.
-    pub action: Action,
-    /// What the tasks of the round do, in the order of their numbers.
-    pub actions: &'static [Action],
-    /// How many tasks of the round call unshare.
-    pub unsharers: u32,
-    /// The only CPU it runs on; none when it may run on all.
-    pub cpu: Option<usize>,
-    /// The umask that all begin with.
-    pub umask: u32,
-    /// A directory that this task mounts on and unmounts while it disturbs others.
-    pub disturbed: &'static CStr,
-    /// How it looks at itself.
-    pub observer: Observer,
-    /// The directory to mount something on, with a mount namespace of its own.
-    pub directory: &'static CStr,
-    /// The suite's own program, open.
-    pub program: i32,
-    /// The arguments of the program, ended by a null pointer.
-    pub arguments: *const *const libc::c_char,
-    /// A set of one semaphore that it takes one from, to be undone; negative for none.
-    pub semaphores: i32,
-    /// What may be marked: none in a kernel or place without the privilege.
-    pub marks: bool,
-}
-
-// SAFETY: the pointers lead to memory that outlives every task.
-unsafe impl Send for Orders {}
 
 /// The exit status of a task that was told to _exit.
 pub const fn exit_status(number: usize) -> i32 {
@@ -64,10 +28,6 @@ pub const EXECUTED: i32 = 41;
 pub const EXEC_FAILED: i32 = 42;
 
 impl Orders {
-    fn slot(&self) -> &'static Slot {
-        &self.segment.slots[self.number]
-    }
-
     /// Looks at the task at hand.
     pub fn view(&self) -> View {
         let mut marks = 0;

@@ -8,15 +8,17 @@ use harness::prelude::*;
 use harness::starvation::{Patience, Tasks};
 use nix::sys::wait::WaitStatus;
 
-use super::ground::{Ground, PATIENCE, play_rounds};
+use super::ground::{Ground, PATIENCE, missing, play_rounds, wait_until};
+use super::orders::Orders;
 use super::plan::{Action, Plan};
 use super::report::Figures;
 use super::segment::{MOST_TASKS, Slot, Stage, View, Which};
-use super::task::{EXECUTED, Orders, UNSHARED, exit_status};
+use super::task::{EXECUTED, UNSHARED, exit_status};
 use super::verdicts::{judge_one, judge_sharing};
 use crate::call::check::check_changes;
 use crate::spec::flags::Flags;
 use crate::spec::model::{Prediction, Start, Threads};
+use crate::tasks::end::has_ended;
 
 /// The slot of the process's first thread, which starts the others and waits.
 const LEADER: usize = MOST_TASKS - 1;
@@ -112,49 +114,25 @@ impl Round<'_> {
     }
 
     fn wait_until(&mut self, what: &str, ended: impl Fn() -> bool, reached: impl Fn(Action, &Slot) -> bool) -> Done {
-        let segment = self.ground.mapping.segment;
-        loop {
-            let seen = segment.progress.get();
-            let missing: Vec<_> = self
-                .plan
-                .actions
-                .iter()
-                .zip(&segment.slots)
-                .enumerate()
-                .filter(|(_, (action, slot))| !reached(**action, slot))
-                .map(|(number, (action, slot))| format!("thread {number} {action:?} is {:?}", slot.stage()))
-                .collect();
-            if missing.is_empty() {
-                return Ok(());
-            }
-            if ended() || self.patience.is_over() {
-                return self
-                    .t
-                    .check(Call::seen(format!("whether {what}"), missing.join("; ")))
-                    .proves("RACE-01")
-                    .is(String::new());
-            }
-            segment.progress.wait_for(seen, Duration::from_millis(50));
-        }
+        let (segment, actions) = (self.ground.mapping.segment, &self.plan.actions);
+        let threads = || actions.iter().copied().zip(&segment.slots);
+        wait_until(self.t, segment, &mut self.patience, what, ended, || missing("thread", threads(), &reached))
     }
 
     fn wait_for_leader(&mut self, stage: Stage) -> Done {
         let segment = self.ground.mapping.segment;
-        let slot = &segment.slots[LEADER];
-        while slot.stage() < stage {
-            let seen = segment.progress.get();
-            if self.patience.is_over() {
-                return self
-                    .t
-                    .check(Call::seen("stage of the thread group's leader", slot.stage()))
-                    .proves("RACE-01")
-                    .is(stage);
-            }
-            if slot.stage() < stage {
-                segment.progress.wait_for(seen, Duration::from_millis(50));
-            }
-        }
-        Ok(())
+        let what = format!("the thread group's leader is {stage:?}");
+        wait_until(
+            self.t,
+            segment,
+            &mut self.patience,
+            &what,
+            || false,
+            || {
+                let now = segment.slots[LEADER].stage();
+                if now < stage { vec![format!("it is {now:?}")] } else { Vec::new() }
+            },
+        )
     }
 
     fn start_state(&self) -> Start {
@@ -254,10 +232,4 @@ impl Round<'_> {
             .is(before.directory)?;
         self.t.check(Call::seen("marked descriptors of the first thread", now.marks)).proves("RACE-01").is(0)
     }
-}
-
-fn has_ended(pid: nix::unistd::Pid) -> bool {
-    use nix::sys::wait::{Id, WaitPidFlag, waitid};
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
 }
