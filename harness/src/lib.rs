@@ -39,7 +39,7 @@ pub mod task;
 
 /// What a file of cases needs: `use harness::prelude::*;`.
 pub mod prelude {
-    pub use crate::call::{Call, Failure};
+    pub use crate::call::{Call, Failure, errno_of};
     pub use crate::case::Variant;
     pub use crate::case_run::{Test, Tier};
     pub use crate::check::{Done, Stop, all};

@@ -68,8 +68,7 @@ pub fn mounts() -> Result<Vec<MountLine>, Errno> {
 /// # Errors
 /// The file cannot be read.
 pub fn mounts_of(task: impl std::fmt::Display) -> Result<Vec<MountLine>, Errno> {
-    let text = std::fs::read_to_string(format!("/proc/{task}/mountinfo"))
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let text = std::fs::read_to_string(format!("/proc/{task}/mountinfo")).map_err(errno_of)?;
     Ok(parse(&text))
 }
 

@@ -86,10 +86,9 @@ pub fn map_ids(t: &Test, uid: u32, gid: u32) -> Done {
 #[track_caller]
 pub fn map_everybody_by(t: &Test, outside: &Peer) -> Done {
     outside.setup(t, "write(maps)", std::process::id(), |pid| {
-        ["uid_map", "gid_map"].into_iter().try_for_each(|map| {
-            std::fs::write(format!("/proc/{pid}/{map}"), "0 0 65536")
-                .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
-        })
+        ["uid_map", "gid_map"]
+            .into_iter()
+            .try_for_each(|map| std::fs::write(format!("/proc/{pid}/{map}"), "0 0 65536").map_err(errno_of))
     })
 }
 
@@ -150,8 +149,7 @@ pub fn set(t: &Test, flag: Flags, limit: u32) -> Done {
 pub fn set_by(t: &Test, peer: &Peer, flag: Flags, limit: u32) -> Done {
     let text = format!("write({limit}) to {} by the {}", path(flag).display(), peer.name());
     peer.setup(t, &text, (flag.0, limit), |(flag, limit)| {
-        std::fs::write(path(Flags(flag)), limit.to_string())
-            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+        std::fs::write(path(Flags(flag)), limit.to_string()).map_err(errno_of)
     })
 }
 
@@ -162,14 +160,7 @@ pub fn set_by(t: &Test, peer: &Peer, flag: Flags, limit: u32) -> Done {
 #[track_caller]
 pub fn unshare_by(t: &Test, peer: &Peer, flags: Flags) -> Done<Call<()>> {
     let text = format!("unshare({flags}) by the {}", peer.name());
-    peer.call(t, &text, flags.0, |flags| {
-        match unshare(Flags(flags)).result() {
-            Ok(()) => Ok(()),
-            Err(Failure::Errno(errno)) => Err(errno),
-            // No success, and no errno that anybody expects.
-            Err(Failure::Returned(_)) => Err(Errno::EPROTO),
-        }
-    })
+    peer.call(t, &text, flags.0, |flags| unshare(Flags(flags)).answer())
 }
 
 /// unshare(2) with one flag that makes a namespace, again and again as long as ENOSPC says that those

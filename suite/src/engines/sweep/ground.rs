@@ -308,11 +308,7 @@ impl Ground {
         // The mount namespace that came with the user namespace counts already.
         if limit == 1 && kind != Flags::NEWNS {
             let peer = Peer::start(t, "holder", Flags::NONE)?;
-            peer.setup(t, "unshare()", kind.0, |kind| match unshare(Flags(kind)).result() {
-                Ok(()) => Ok(()),
-                Err(Failure::Errno(errno)) => Err(errno),
-                Err(Failure::Returned(_)) => Err(Errno::EPROTO),
-            })?;
+            peer.setup(t, "unshare()", kind.0, |kind| unshare(Flags(kind)).answer())?;
             held = Some(peer);
         }
         limits::set(t, kind, limit)?;
