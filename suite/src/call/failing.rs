@@ -111,9 +111,6 @@ impl Failing {
 
     /// Brings the task at hand into the state that such a variant asks for, and gives the way, the state, and the flags
     /// that then fail.
-    ///
-    /// # Errors
-    /// A step was refused: the case is broken.
     #[track_caller]
     pub fn enter(t: &Test) -> Done<(Failing, Start, Flags)> {
         let failing = [Failing::SecondPid, Failing::TimeLimit, Failing::Privilege][t.param() as usize];
@@ -130,9 +127,6 @@ impl Failing {
     /// Brings the task at hand, root in a user namespace of its own, into a state in which the call
     /// fails. It then shares what `sharing` names with another task. `root` is a directory to have as
     /// root.
-    ///
-    /// # Errors
-    /// A step was refused: the case is broken.
     #[track_caller]
     pub fn prepare(self, t: &Test, flag: Flags, sharing: Flags, root: &Path) -> Done<Prepared> {
         let sharer = Peer::start(t, "sharer", sharing)?;
@@ -182,9 +176,6 @@ impl Failing {
 
 /// Brings the task at hand into the state in which CLONE_NEWPID is refused with EINVAL, late: its children go to
 /// another PID namespace already.
-///
-/// # Errors
-/// unshare(2) was refused: the case is broken.
 #[track_caller]
 pub fn second_pid(t: &Test) -> Done<Start> {
     t.setup(unshare(Flags::NEWPID))?;

@@ -40,9 +40,6 @@ pub const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0)
 
 /// Has the allocations of the machine that may sleep fail, too, when a task asks for it: those are
 /// nearly all. The supervisor puts it back.
-///
-/// # Errors
-/// The settings cannot be written: the case is broken.
 #[track_caller]
 pub fn allow(t: &Test) -> Done {
     for (global, value) in [
@@ -75,9 +72,6 @@ pub struct FailNth;
 
 impl FailNth {
     /// Opens it. The descriptor stays open.
-    ///
-    /// # Errors
-    /// It cannot be opened: the case is broken.
     #[track_caller]
     pub fn open(t: &Test) -> Done<FailNth> {
         let path = "/proc/thread-self/fail-nth";
@@ -117,9 +111,6 @@ impl FailNth {
     }
 
     /// Calls unshare(2) with the nth allocation failing. Nothing else of the task comes in between.
-    ///
-    /// # Errors
-    /// The switch cannot be set: the case is broken.
     #[track_caller]
     pub fn unshare(self, t: &Test, flags: Flags, n: u32) -> Done<Outcome> {
         let armed = self.write(n);
@@ -191,9 +182,6 @@ const SEARCHES: usize = 50;
 
 impl Ground {
     /// The state that the task at hand is in.
-    ///
-    /// # Errors
-    /// A step did not work: the case is broken.
     #[track_caller]
     pub fn of(t: &Test, start: Start) -> Done<Ground> {
         let semaphore = if t.facts().has(Feature::SysvIpc) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
@@ -300,9 +288,6 @@ impl Ground {
     }
 
     /// Checks that among the sites of these calls there is one whose failure gives this error.
-    ///
-    /// # Errors
-    /// There is none, or something else differs: a failed check is on record.
     #[track_caller]
     pub fn sweep_for(&self, t: &Test, flags: Flags, errno: Errno, id: &'static str) -> Done {
         let mut sites: Vec<u32> = (1..=self.count(t, flags, id)?).collect();
@@ -326,9 +311,6 @@ impl Ground {
     }
 
     /// How many allocations the call makes in a caller, with none of them failing.
-    ///
-    /// # Errors
-    /// The caller is judged as those in which one fails: a failed check is on record.
     #[track_caller]
     pub fn count(&self, t: &Test, flags: Flags, id: &'static str) -> Done<u32> {
         Ok(BEYOND - self.call(t, flags, BEYOND, id)?.left)

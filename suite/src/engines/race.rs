@@ -67,9 +67,6 @@ fn wait_calmly_for(counter: &AtomicU32, value: u32) {
 
 impl Line {
     /// Makes one, for all rounds of a case.
-    ///
-    /// # Errors
-    /// There is no memory for it: the case is broken.
     #[track_caller]
     pub fn draw(t: &Test) -> Done<&'static Line> {
         // SAFETY: zeroes are a valid line.
@@ -117,9 +114,6 @@ impl Line {
 
     /// Starts a task of the race, which shares with the caller what `sharing` names. If it is stopped
     /// by a check that failed, nobody waits for it any more.
-    ///
-    /// # Errors
-    /// It cannot be made: the case is broken.
     #[track_caller]
     pub fn spawn(&self, t: &Test, name: &str, sharing: Flags, body: impl FnOnce(&Test) -> Done) -> Done<Task> {
         t.spawn_sharing(name, sharing.0, |t| {

@@ -4,9 +4,6 @@ use harness::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Makes a directory of the case's own, to mount something on, and gives its absolute path.
-///
-/// # Errors
-/// It cannot be made: the case is broken.
 #[track_caller]
 pub fn new_directory(t: &Test, name: &str) -> Done<String> {
     let path = t.directory()?.join(name);

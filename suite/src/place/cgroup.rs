@@ -47,9 +47,6 @@ fn remove(outer: &Path) {
 
 impl ControlGroup {
     /// Makes a group and one inside it.
-    ///
-    /// # Errors
-    /// They cannot be made: the case is broken.
     #[track_caller]
     pub fn new(t: &Test) -> Done<Self> {
         let hierarchy = t.setup(Call::new("find(writable cgroup2)", hierarchy()))?;

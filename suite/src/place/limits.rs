@@ -62,9 +62,6 @@ pub fn path(flag: Flags) -> PathBuf {
 
 /// Maps user and group 0 of the caller's new user namespace to `uid` and `gid`, which it was
 /// before.
-///
-/// # Errors
-/// A step was refused: the case is broken.
 #[track_caller]
 pub fn map_ids(t: &Test, uid: u32, gid: u32) -> Done {
     // Without the privilege outside, a gid_map needs setgroups(2) given up first.
@@ -80,9 +77,6 @@ pub fn map_ids(t: &Test, uid: u32, gid: u32) -> Done {
 
 /// Has a task outside the caller's new user namespace, which has the privilege there, map all users
 /// and groups as they are.
-///
-/// # Errors
-/// A step was refused: the case is broken.
 #[track_caller]
 pub fn map_everybody_by(t: &Test, outside: &Peer) -> Done {
     outside.setup(t, "write(maps)", std::process::id(), |pid| {
@@ -107,18 +101,12 @@ fn enter(t: &Test, flags: Flags) -> Done {
 /// Moves the calling task into a user and a mount namespace of its own, in which it is root and may
 /// set limits. The mount namespace belongs to the user namespace, so that a further copy of it is
 /// a plain one; it counts as one.
-///
-/// # Errors
-/// A step was refused: the case is broken.
 #[track_caller]
 pub fn enter_own_user_namespace(t: &Test) -> Done {
     enter(t, Flags::NEWUSER | Flags::NEWNS)
 }
 
 /// Moves the calling task one user namespace further in and leaves all else as it is.
-///
-/// # Errors
-/// A step was refused: the case is broken.
 #[track_caller]
 pub fn enter_nested_user_namespace(t: &Test) -> Done {
     enter(t, Flags::NEWUSER)
@@ -131,9 +119,6 @@ pub fn used(flag: Flags) -> u32 {
 }
 
 /// Sets the limit on the kind of namespace that `flag` makes, in the current user namespace.
-///
-/// # Errors
-/// The limit cannot be written: the case is broken.
 #[track_caller]
 pub fn set(t: &Test, flag: Flags, limit: u32) -> Done {
     let path = path(flag);
@@ -142,9 +127,6 @@ pub fn set(t: &Test, flag: Flags, limit: u32) -> Done {
 }
 
 /// The same in the user namespace of another task.
-///
-/// # Errors
-/// The limit cannot be written: the case is broken.
 #[track_caller]
 pub fn set_by(t: &Test, peer: &Peer, flag: Flags, limit: u32) -> Done {
     let text = format!("write({limit}) to {} by the {}", path(flag).display(), peer.name());
@@ -154,9 +136,6 @@ pub fn set_by(t: &Test, peer: &Peer, flag: Flags, limit: u32) -> Done {
 }
 
 /// Has another task call unshare(2).
-///
-/// # Errors
-/// The task is gone: the case is broken.
 #[track_caller]
 pub fn unshare_by(t: &Test, peer: &Peer, flags: Flags) -> Done<Call<()>> {
     let text = format!("unshare({flags}) by the {}", peer.name());
@@ -178,9 +157,6 @@ pub fn unshare_until(flag: Flags, deadline: Instant) -> Call<()> {
 
 /// Makes a namespace of a kind that has room for one more once those that ended are no longer
 /// counted: that may take the kernel a moment (RULE-05), and ENOSPC is taken for it that long.
-///
-/// # Errors
-/// It is refused otherwise, or to the end: a failed check is on record.
 #[track_caller]
 pub fn check_room(t: &Test, flag: Flags, requirement: &'static str) -> Done {
     let call = unshare_until(flag, Instant::now() + t.patience(RELEASE));
@@ -189,9 +165,6 @@ pub fn check_room(t: &Test, flag: Flags, requirement: &'static str) -> Done {
 
 /// Checks that `count` tasks can have a namespace of this kind at the same time. Namespaces that are
 /// on their way out may take the room for a moment, lost counts take it for good.
-///
-/// # Errors
-/// There is no room for so many: a failed check is on record.
 #[track_caller]
 pub fn check_room_for(t: &Test, flag: Flags, count: u32, requirement: &'static str) -> Done {
     let line = crate::engines::race::Line::draw(t)?;

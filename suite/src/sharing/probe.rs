@@ -133,9 +133,6 @@ pub struct Ground {
 
 impl Ground {
     /// Makes the directories below the case's own, and goes to one of them.
-    ///
-    /// # Errors
-    /// A step did not work: the case is broken.
     #[track_caller]
     pub fn lay(t: &Test) -> Done<Self> {
         use std::os::unix::fs::DirBuilderExt;
@@ -225,9 +222,6 @@ impl Mark {
     }
 
     /// Has one side make the mark.
-    ///
-    /// # Errors
-    /// It could not: the case is broken.
     #[track_caller]
     fn make(self, t: &Test, side: Side, n: u32) -> Done {
         side.must(t, &self.deed(n), (self, n), make)
@@ -309,9 +303,6 @@ fn erase((mark, n): (Mark, u32)) -> Result<(), Errno> {
 }
 
 /// Checks that what one side does the other sees, in both directions.
-///
-/// # Errors
-/// It is otherwise: a failed check is on record.
 #[track_caller]
 pub fn check_shared(t: &Test, ground: &Ground, mark: Mark, (a, b): (Side, Side), requirement: &'static str) -> Done {
     for (acting, watching) in [(a, b), (b, a)] {
@@ -325,9 +316,6 @@ pub fn check_shared(t: &Test, ground: &Ground, mark: Mark, (a, b): (Side, Side),
 }
 
 /// Checks that neither side sees what the other does, and that each keeps what it did itself.
-///
-/// # Errors
-/// It is otherwise: a failed check is on record.
 #[track_caller]
 pub fn check_apart(t: &Test, ground: &Ground, mark: Mark, (a, b): (Side, Side), requirement: &'static str) -> Done {
     let (of_a, of_b) = (ground.fresh(), ground.fresh());
@@ -346,9 +334,6 @@ pub fn check_apart(t: &Test, ground: &Ground, mark: Mark, (a, b): (Side, Side), 
 }
 
 /// Checks that the sides are apart in what the call separated, and share the rest as before.
-///
-/// # Errors
-/// It is otherwise: a failed check is on record.
 #[track_caller]
 pub fn check_as_predicted(
     t: &Test,

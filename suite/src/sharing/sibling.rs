@@ -26,9 +26,6 @@ pub struct Sharer {
 /// Checks by kcmp(2) what the calling task and a sharer still share, when the caller has left
 /// `separated`. The witness asks: in a new user namespace the caller may no longer (EFF-USER-12).
 /// Without kcmp(2) nothing is checked.
-///
-/// # Errors
-/// They share more or less: a failed check is on record.
 #[track_caller]
 pub fn check_shared(t: &Test, witness: &Peer, sharer: Sharer, separated: Flags, requirement: &'static str) -> Done {
     if !t.facts().has(Feature::Kcmp) {
@@ -45,9 +42,6 @@ pub fn check_shared(t: &Test, witness: &Peer, sharer: Sharer, separated: Flags, 
 
 /// Checks by effect what a sharer sees of the calling task's umask and descriptors, when the caller
 /// has left `separated`. The witness looks, through /proc: the sharer itself need not do anything.
-///
-/// # Errors
-/// The sharer sees more or less: a failed check is on record.
 #[track_caller]
 pub fn check_seen(t: &Test, witness: &Peer, sharer: Sharer, separated: Flags, requirement: &'static str) -> Done {
     let shared = sharer.made_with & !separated;
@@ -171,9 +165,6 @@ fn make_root(directory: i32) -> Result<(), Errno> {
 
 impl Company {
     /// Makes the task. It shares `sharing` (of FS, FILES, SYSVSEM) with the caller.
-    ///
-    /// # Errors
-    /// A step did not work: the case is broken.
     #[track_caller]
     pub fn start(t: &Test, sharing: Flags) -> Done<Self> {
         let base = t.directory()?;
@@ -210,9 +201,6 @@ impl Company {
 
     /// Checks by kcmp(2) and by effect what the caller and its company still share, when the caller
     /// has left `separated`. Puts cwd, root and umask back.
-    ///
-    /// # Errors
-    /// They share more or less: a failed check is on record.
     #[track_caller]
     pub fn check(&self, t: &Test, separated: Flags, requirement: &'static str) -> Done {
         let shared = self.made_with & !separated;
@@ -226,9 +214,6 @@ impl Company {
 
     /// Finds out by experiment what each side sees of what the other does. Puts cwd, root and
     /// umask back.
-    ///
-    /// # Errors
-    /// A step did not work: the case is broken.
     #[track_caller]
     pub fn seen(&self, t: &Test) -> Done<Vec<&'static str>> {
         let Places { a, b, cwd, root } = &self.places;

@@ -65,9 +65,6 @@ fn add_with_undo((id, number): (i32, i16)) -> Result<(), Errno> {
 
 impl Semaphore {
     /// Makes one with this value.
-    ///
-    /// # Errors
-    /// It cannot be made: the case is broken.
     #[track_caller]
     pub fn new(t: &Test, start: i32) -> Done<Self> {
         let id = t.setup(Call::new("semget(IPC_PRIVATE, 1)", get(libc::IPC_PRIVATE, 0o666)))?;
@@ -82,9 +79,6 @@ impl Semaphore {
     }
 
     /// Has one side add a number (negative: take) with SEM_UNDO.
-    ///
-    /// # Errors
-    /// It could not: the case is broken.
     #[track_caller]
     pub fn add_with_undo(&self, t: &Test, side: Side, number: i16) -> Done {
         let text = format!("semop({number:+}, SEM_UNDO)");
@@ -92,18 +86,12 @@ impl Semaphore {
     }
 
     /// Its value as one side reads it.
-    ///
-    /// # Errors
-    /// The peer is gone: the case is broken.
     #[track_caller]
     pub fn value(&self, t: &Test, side: Side) -> Done<Call<i32>> {
         side.ask(t, "semctl(GETVAL)", self.id, value)
     }
 
     /// Checks its value as the caller reads it. `when` says after what.
-    ///
-    /// # Errors
-    /// It is another one: a failed check is on record.
     #[track_caller]
     pub fn check_value(&self, t: &Test, when: &str, expected: i32, requirement: &'static str) -> Done {
         let call = Call::new(format!("semctl(GETVAL) {when}"), value(self.id));

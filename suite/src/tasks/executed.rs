@@ -34,9 +34,6 @@ pub struct Executed {
 
 impl Executed {
     /// Forks a task that runs `before` and then executes a program.
-    ///
-    /// # Errors
-    /// `before` was stopped, or a step did not work: the case is broken.
     #[track_caller]
     pub fn after(t: &Test, name: &str, before: impl FnOnce(&Test) -> Done) -> Done<Self> {
         Self::sharing(t, name, Flags::NONE, before)

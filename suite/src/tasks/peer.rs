@@ -100,9 +100,6 @@ fn answer_with<A: DeserializeOwned, R: Serialize, F: Fn(A) -> Result<R, Errno> +
 impl Peer {
     /// Starts a peer that shares with the caller what `sharing` names (CLONE_FS, CLONE_FILES,
     /// CLONE_SYSVSEM; not CLONE_VM).
-    ///
-    /// # Errors
-    /// It cannot be made: the case is broken.
     #[track_caller]
     pub fn start(t: &Test, name: &str, sharing: Flags) -> Done<Peer> {
         // SAFETY: zeroes are a valid mailbox.
@@ -124,9 +121,6 @@ impl Peer {
 
     /// Has the peer call `function` with `argument` and gives the result, as a call named `text`.
     /// The function must not capture anything; what it needs goes into the argument.
-    ///
-    /// # Errors
-    /// The peer is gone or did not understand: the case is broken.
     #[track_caller]
     pub fn call<A, R, F>(&self, t: &Test, text: &str, argument: A, function: F) -> Done<Call<R>>
     where
@@ -156,9 +150,6 @@ impl Peer {
     }
 
     /// Like [`call`](Self::call), for a step that must work.
-    ///
-    /// # Errors
-    /// The step did not work, or the peer is gone: the case is broken.
     #[track_caller]
     pub fn setup<A, R, F>(&self, t: &Test, text: &str, argument: A, function: F) -> Done<R>
     where

@@ -78,9 +78,6 @@ fn copy_loaded_part(to: &std::path::Path) -> std::io::Result<()> {
 
 /// Waits until the task has ended, and gives the effective user it ended as: 0 if the program was
 /// raised, 65534 if not. The task is left to be reaped.
-///
-/// # Errors
-/// It cannot be told: the case is broken.
 #[track_caller]
 pub fn effective_user(t: &Test, pid: Pid) -> Done<u32> {
     match wait_unreaped(pid) {

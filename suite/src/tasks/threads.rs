@@ -16,9 +16,6 @@ pub struct IdleThread {
 
 impl IdleThread {
     /// Starts one and waits until the kernel counts it.
-    ///
-    /// # Errors
-    /// The thread cannot be made: the case is broken.
     #[track_caller]
     pub fn start(t: &Test) -> Done<Self> {
         let end = Arc::new(AtomicBool::new(false));
@@ -72,9 +69,6 @@ pub struct FinishedThread {
 
 impl FinishedThread {
     /// Starts one and waits until the caller is alone again.
-    ///
-    /// # Errors
-    /// The thread cannot be made: the case is broken.
     #[track_caller]
     pub fn start(t: &Test) -> Done<Self> {
         let spawned = std::thread::Builder::new().spawn(|| ());
@@ -105,9 +99,6 @@ pub fn in_second_thread(t: &Test, body: impl FnOnce() -> Done + Send) -> Done {
 
 /// Goes on with `body` in a second thread after the first, the leader of the thread group, has
 /// ended, and ends the process as a task does. For the body of a [`Task`].
-///
-/// # Errors
-/// The thread cannot be made: the case is broken.
 #[track_caller]
 pub fn without_leader(t: &Test, body: impl FnOnce() -> Done + Send) -> Done {
     std::thread::scope(|scope| {

@@ -81,9 +81,6 @@ extern "C" fn obey(memory: *mut c_void) -> c_int {
 impl VmTask {
     /// Starts a task that shares the caller's memory and what else `flags` (of clone(2)) name, and
     /// does nothing until it is asked.
-    ///
-    /// # Errors
-    /// clone(2) refused: the case is broken.
     #[track_caller]
     pub fn start(t: &Test, flags: Flags) -> Done<Self> {
         // SAFETY: zeroes are a valid control block.
@@ -101,9 +98,6 @@ impl VmTask {
     }
 
     /// Checks that what the caller writes to ordinary memory the task reads, and the other way round.
-    ///
-    /// # Errors
-    /// It does not: a failed check is on record.
     #[track_caller]
     pub fn check_shared(&self, t: &Test, when: &str, requirement: &'static str) -> Done {
         let Memory { control, word } = self.memory;
@@ -123,9 +117,6 @@ impl VmTask {
     }
 
     /// Lets it exit and waits until it is a zombie, not yet reaped.
-    ///
-    /// # Errors
-    /// It ended otherwise: the case is broken.
     #[track_caller]
     pub fn become_zombie(&mut self, t: &Test) -> Done {
         self.memory.control.order.set(EXIT);
@@ -133,9 +124,6 @@ impl VmTask {
     }
 
     /// Kills it and waits until it is a zombie, not yet reaped.
-    ///
-    /// # Errors
-    /// It ended otherwise: the case is broken.
     #[track_caller]
     pub fn be_killed(&mut self, t: &Test) -> Done {
         t.setup(Call::new("kill(SIGKILL)", kill(self.pid, Signal::SIGKILL)))?;
@@ -197,9 +185,6 @@ impl Default for Stack {
 
 /// clone(2) with CLONE_VM and a fresh stack, which is leaked.
 ///
-/// # Errors
-/// clone(2) refused: the case is broken.
-///
 /// # Safety
 /// `body` must keep to the rules of this module, and `argument` must be valid as long as the task
 /// runs.
@@ -211,9 +196,6 @@ pub unsafe fn start(t: &Test, flags: Flags, body: VmBody, argument: *mut c_void)
 }
 
 /// clone(2) with CLONE_VM on a stack of the caller's.
-///
-/// # Errors
-/// clone(2) refused: the case is broken.
 ///
 /// # Safety
 /// As [`start`]; and the stack must be used by no other task, and stay, until this one is gone.
@@ -236,9 +218,6 @@ pub struct VforkEnd<R> {
 
 /// Runs `body` in a vfork child: it shares the caller's memory and what else `sharing` names, and
 /// the caller sleeps until the child exits.
-///
-/// # Errors
-/// The child cannot be made or did not exit by itself: the case is broken.
 #[track_caller]
 pub fn in_vfork_child_sharing<A: Sync, R: Copy + Send + 'static>(
     t: &Test,
@@ -289,9 +268,6 @@ pub fn in_vfork_child_sharing<A: Sync, R: Copy + Send + 'static>(
 }
 
 /// Runs `body` in a vfork child that shares nothing but the memory, and gives what it returned.
-///
-/// # Errors
-/// The child cannot be made or did not exit by itself: the case is broken.
 #[track_caller]
 pub fn in_vfork_child(t: &Test, body: fn() -> i64) -> Done<i64> {
     in_vfork_child_sharing(t, Flags::NONE, &body, |body| body()).map(|end| end.result)

@@ -221,9 +221,6 @@ impl Starter {
 
 /// Waits until nothing is missing any more of what the tasks have to do. Gives up when the tasks have `ended`, or are out
 /// of patience.
-///
-/// # Errors
-/// Something is missing in the end: a failed check is on record.
 pub(super) fn wait_until(
     t: &Test,
     segment: &Segment,

@@ -154,9 +154,6 @@ pub struct Mapping {
 
 impl Mapping {
     /// Makes a segment. Its descriptor survives execve.
-    ///
-    /// # Errors
-    /// No memory: the case is broken.
     #[track_caller]
     pub fn make(t: &Test) -> Done<Mapping> {
         let made = nix::sys::memfd::memfd_create(c"storm", nix::sys::memfd::MFdFlags::MFD_CLOEXEC);

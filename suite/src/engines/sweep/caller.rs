@@ -57,9 +57,6 @@ fn let_alarms_kill() -> Result<(), Errno> {
 
 impl<'a> Caller<'a> {
     /// Prepares what all callers need.
-    ///
-    /// # Errors
-    /// A step did not work: the case is broken.
     pub fn prepare(t: &Test, ground: &'a Ground) -> Done<Self> {
         let observer = match ground.observer {
             Some(observer) => observer,
@@ -93,9 +90,6 @@ impl<'a> Caller<'a> {
     }
 
     /// What a caller looks like before its call, but for its IDs.
-    ///
-    /// # Errors
-    /// Two of them do not look the same, or cannot be made: the case is broken.
     pub fn before(&self, t: &Test) -> Done<State> {
         let one = self.run(t, None)?;
         let two = self.run(t, None)?;
@@ -112,9 +106,6 @@ impl<'a> Caller<'a> {
     }
 
     /// Has a fresh process make the call.
-    ///
-    /// # Errors
-    /// It cannot be made, or not be brought into the state: the case is broken.
     pub fn call(&self, t: &Test, flags: Flags) -> Done<Seen> {
         self.run(t, Some(flags))
     }

@@ -103,9 +103,6 @@ impl Ground {
     }
 
     /// A task that shares its undo list, with pending adjustments, with its maker.
-    ///
-    /// # Errors
-    /// There is no semaphore to be had: the case is broken.
     pub fn undo_sharer(t: &Test) -> Done<Self> {
         let ground = Ground::sharer(t, Flags::SYSVSEM, "a task that shares its semaphore undo list with another");
         Ok(Self {
@@ -116,9 +113,6 @@ impl Ground {
     }
 
     /// A task that has pending adjustments in an undo list of its own.
-    ///
-    /// # Errors
-    /// There is no semaphore to be had: the case is broken.
     pub fn undo_pending(t: &Test) -> Done<Self> {
         let ground = Ground::lone(t).by("a task with pending semaphore adjustments");
         Ok(Self {
@@ -186,9 +180,6 @@ impl Ground {
     }
 
     /// A task without any capability.
-    ///
-    /// # Errors
-    /// Becoming one was refused: the case is broken.
     pub fn unprivileged(t: &Test) -> Done<Self> {
         become_unprivileged(t)?;
         let ground = Ground::lone(t).by("a task without any capability");
@@ -196,18 +187,12 @@ impl Ground {
     }
 
     /// A task with CAP_SYS_ADMIN and no other capability.
-    ///
-    /// # Errors
-    /// Giving up the others was refused: the case is broken.
     pub fn only_sys_admin(t: &Test) -> Done<Self> {
         t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
         Ok(Ground::lone(t).by("a task with CAP_SYS_ADMIN and no other capability"))
     }
 
     /// A task with all capabilities but CAP_SYS_ADMIN.
-    ///
-    /// # Errors
-    /// Giving it up was refused: the case is broken.
     pub fn all_but_sys_admin(t: &Test) -> Done<Self> {
         let rest = t.facts().capabilities & !CAP_SYS_ADMIN;
         t.setup(set_capabilities(rest, rest))?;
@@ -216,9 +201,6 @@ impl Ground {
     }
 
     /// Root of a user namespace of its own, with its IDs mapped.
-    ///
-    /// # Errors
-    /// It cannot be made: the case is broken.
     pub fn user_namespace(t: &Test) -> Done<Self> {
         limits::enter_own_user_namespace(t)?;
         let ground = Ground::lone(t).by("root of a user namespace");
@@ -226,9 +208,6 @@ impl Ground {
     }
 
     /// The same without CAP_SYS_ADMIN.
-    ///
-    /// # Errors
-    /// Giving it up was refused: the case is broken.
     pub fn without_sys_admin(self, t: &Test) -> Done<Self> {
         // In a new user namespace the sets are full.
         t.setup(set_capabilities(!CAP_SYS_ADMIN, !CAP_SYS_ADMIN))?;
@@ -240,9 +219,6 @@ impl Ground {
     }
 
     /// A task in a user namespace without mapped IDs.
-    ///
-    /// # Errors
-    /// It cannot be made: the case is broken.
     pub fn unmapped(t: &Test) -> Done<Self> {
         t.setup(unshare(Flags::NEWUSER))?;
         let ground = Ground::lone(t).by("a task in a user namespace that maps no IDs");
@@ -251,9 +227,6 @@ impl Ground {
     }
 
     /// A task in a chroot.
-    ///
-    /// # Errors
-    /// chroot(2) was refused: the case is broken.
     pub fn chrooted(t: &Test) -> Done<Self> {
         let observer = Observer::open(t)?;
         let directory = t.directory()?;
@@ -264,9 +237,6 @@ impl Ground {
     }
 
     /// A task whose children go to another PID namespace than its own.
-    ///
-    /// # Errors
-    /// There is no such namespace to be had: the case is broken.
     pub fn children_elsewhere(t: &Test) -> Done<Self> {
         let init = t.spawn_sharing("init of a PID namespace", Flags::NEWPID.0, |_| {
             loop {
@@ -285,9 +255,6 @@ impl Ground {
     }
 
     /// A task that shares a table of descriptors with one beyond fs.nr_open.
-    ///
-    /// # Errors
-    /// The limit cannot be lowered: the case is broken.
     pub fn beyond_nr_open(t: &Test) -> Done<Self> {
         let high = fds::dup_to(libc::STDIN_FILENO, fds::HIGH, libc::O_CLOEXEC);
         t.setup(Call::new("dup3(0, 200)", high))?;
@@ -299,9 +266,6 @@ impl Ground {
     }
 
     /// Root of a user namespace that may have no namespace of a kind, or has as many as it may.
-    ///
-    /// # Errors
-    /// A step did not work: the case is broken.
     pub fn limited(t: &Test, kind: Flags, limit: u32) -> Done<Self> {
         let ground = Ground::user_namespace(t)?;
         let mut held = None;
