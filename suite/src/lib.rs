@@ -35,6 +35,7 @@ pub mod observe {
     pub use kcmp::{Shared, shares, sharing};
     pub use ns::Ns;
     pub use observer::*;
+    pub use proc_file::statx;
     pub use state::{Difference, Place, State, differences};
 }
 
@@ -47,6 +48,7 @@ pub mod call {
 
 /// Tasks beside the caller.
 pub mod tasks {
+    pub mod barrier;
     pub mod end;
     pub mod executed;
     pub mod io_uring;

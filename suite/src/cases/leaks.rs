@@ -87,7 +87,7 @@ fn gained_by_holders(
     sharing: Flags,
     act: impl Fn(&Test) -> Done,
 ) -> Done<BTreeMap<String, Spread>> {
-    let line = Line::draw(t)?;
+    let line = Line::new(t)?;
     let mut holders = Vec::new();
     let mut readings = Vec::new();
     // What tasks before them leave to be freed goes with the first step, which is not counted.

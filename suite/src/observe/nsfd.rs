@@ -67,6 +67,5 @@ pub fn maker_of(file: &File) -> Result<u32, Errno> {
 /// # Errors
 /// As setns(2).
 pub fn enter(file: &File) -> Result<(), Errno> {
-    // SAFETY: setns takes numbers; what it does to the caller is the caller's wish.
-    Errno::result(unsafe { libc::setns(file.as_raw_fd(), 0) }).map(drop)
+    nix::sched::setns(file, nix::sched::CloneFlags::empty())
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use nix::errno::Errno;
 use syscalls::{Sysno, syscall};
 
 use super::fds::{self, close};
@@ -37,12 +38,17 @@ pub(super) fn leader_has_ended(proc: i32) -> bool {
     state == Some(&b'Z')
 }
 
-/// statx(2) that follows links; none when it fails.
-pub(super) fn statx(directory: i32, path: &CStr, mask: u32) -> Option<libc::statx> {
+/// statx(2) that follows links.
+///
+/// # Errors
+/// As statx(2).
+pub fn statx(directory: i32, path: &CStr, mask: u32) -> Result<libc::statx, Errno> {
     // SAFETY: zeroes are a valid statx.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: the path and the structure live through the call.
-    unsafe { syscall!(Sysno::statx, directory, path.as_ptr(), 0, mask, &raw mut stat) }.ok().map(|_| stat)
+    unsafe { syscall!(Sysno::statx, directory, path.as_ptr(), 0, mask, &raw mut stat) }
+        .map(|_| stat)
+        .map_err(fds::errno)
 }
 
 /// The digits of a text as a number of this base; all else in it is passed over.

@@ -9,6 +9,7 @@ use harness::prelude::*;
 use crate::call::raw::unshare;
 use crate::spec::flags::Flags;
 use crate::spec::model::Start;
+use crate::tasks::barrier::Barrier;
 use crate::tasks::peer::Peer;
 
 /// Each kind of namespace: its flag, the file of its limit below /proc/sys/user, and what makes the
@@ -167,14 +168,14 @@ pub fn check_room(t: &Test, flag: Flags, requirement: &'static str) -> Done {
 /// on their way out may take the room for a moment, lost counts take it for good.
 #[track_caller]
 pub fn check_room_for(t: &Test, flag: Flags, count: u32, requirement: &'static str) -> Done {
-    let line = crate::engines::race::Line::draw(t)?;
+    let barrier = Barrier::new(t)?;
     let deadline = Instant::now() + t.patience(RELEASE);
     let holders = (0..count)
         .map(|_| {
-            line.spawn(t, "holder of a namespace", Flags::NONE, |t| {
+            barrier.spawn(t, "holder of a namespace", Flags::NONE, |t| {
                 let call = unshare_until(flag, deadline);
-                line.finish();
-                line.wait_until_finished(count);
+                barrier.finish();
+                barrier.wait_until_finished(count);
                 t.check(call.called(format!("unshare({flag}) by one of {count} tasks that the limit has room for")))
                     .proves(requirement)
                     .succeeds()

@@ -6,6 +6,7 @@
 use harness::prelude::*;
 use syscalls::{Sysno, syscall};
 
+use crate::observe::fds;
 use crate::tasks::side::Side;
 
 /// A set of one semaphore, removed when dropped by the task that made it.
@@ -49,18 +50,15 @@ pub fn set(id: i32, value: i32) -> Result<(), Errno> {
 /// # Errors
 /// As semop(2).
 pub fn take_with_undo(id: i32) -> Result<(), Errno> {
-    let mut operation = libc::sembuf { sem_num: 0, sem_op: -1, sem_flg: (libc::SEM_UNDO | libc::IPC_NOWAIT) as i16 };
-    // SAFETY: one operation that lives through the call.
-    unsafe { syscall!(Sysno::semop, id, &raw mut operation, 1) }
-        .map(drop)
-        .map_err(|errno| Errno::from_raw(errno.into_raw()))
+    add_with_undo((id, -1))
 }
 
+/// Adds a number (negative: takes) with SEM_UNDO, without waiting.
 fn add_with_undo((id, number): (i32, i16)) -> Result<(), Errno> {
     let mut operation =
         libc::sembuf { sem_num: 0, sem_op: number, sem_flg: (libc::SEM_UNDO | libc::IPC_NOWAIT) as i16 };
     // SAFETY: one operation that lives through the call.
-    Errno::result(unsafe { libc::semop(id, &raw mut operation, 1) }).map(drop)
+    unsafe { syscall!(Sysno::semop, id, &raw mut operation, 1) }.map(drop).map_err(fds::errno)
 }
 
 impl Semaphore {

@@ -132,7 +132,7 @@ case!(Case {
         const ID: &str = "INT-12";
         expect_filters(t)?;
         let flags = Flags(t.param());
-        let line = Line::draw(t)?;
+        let line = Line::new(t)?;
         // The listener is a descriptor, which the two share.
         let caller = t.spawn_sharing("caller", Flags::FILES.0, |t| {
             use std::os::fd::AsRawFd;

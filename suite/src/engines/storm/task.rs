@@ -12,6 +12,7 @@ use super::segment::{Stage, View, Which, now};
 use crate::call::raw::unshare_raw;
 use crate::observe::{fds, place_of};
 use crate::sharing::probe::Trace;
+use crate::sharing::undo::take_with_undo;
 use crate::spec::flags::Flags;
 use crate::spec::model::with_implied;
 
@@ -43,7 +44,10 @@ impl Orders {
     /// the caller to end it with.
     pub fn carry_out(&self) -> i32 {
         let slot = self.slot();
-        self.take_semaphore();
+        if self.semaphores >= 0 {
+            // That it was not taken shows in the end.
+            let _ = take_with_undo(self.semaphores);
+        }
         // SAFETY: gettid takes nothing.
         let tid = unsafe { syscall!(Sysno::gettid) }.unwrap_or(0);
         slot.tid.store(tid as u32, Ordering::Release);
@@ -135,15 +139,6 @@ impl Orders {
             Ok(())
         };
         steps().map_or_else(|errno: Errno| -i64::from(errno as i32), |()| 0)
-    }
-
-    fn take_semaphore(&self) {
-        if self.semaphores < 0 {
-            return;
-        }
-        let mut take = libc::sembuf { sem_num: 0, sem_op: -1, sem_flg: libc::SEM_UNDO as i16 };
-        // SAFETY: one live operation.
-        let _ = unsafe { syscall!(Sysno::semop, self.semaphores, &raw mut take, 1) };
     }
 }
 
