@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::engines::sweep::ground::Ground;
+use crate::engines::sweep::states::Fixture;
 use crate::engines::sweep::sweep;
 use crate::place::limits;
 use crate::prelude::*;
@@ -34,7 +34,7 @@ case!(Case {
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::lone(t)),
+    run: |t| sweep(t, &Fixture::lone(t)),
 });
 
 case!(Case {
@@ -47,7 +47,7 @@ case!(Case {
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::sharer(t, Flags::FS, "a task that shares root, cwd and umask")),
+    run: |t| sweep(t, &Fixture::sharer(t, Flags::FS, "a task that shares root, cwd and umask")),
 });
 
 case!(Case {
@@ -59,7 +59,7 @@ case!(Case {
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::sharer(t, Flags::FILES, "a task that shares its descriptors")),
+    run: |t| sweep(t, &Fixture::sharer(t, Flags::FILES, "a task that shares its descriptors")),
 });
 
 case!(Case {
@@ -72,7 +72,7 @@ case!(Case {
     needs: UNDO,
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::undo_sharer(t)?),
+    run: |t| sweep(t, &Fixture::undo_sharer(t)?),
 });
 
 case!(Case {
@@ -84,7 +84,7 @@ case!(Case {
     needs: UNDO,
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::undo_pending(t)?),
+    run: |t| sweep(t, &Fixture::undo_pending(t)?),
 });
 
 case!(Case {
@@ -96,7 +96,7 @@ case!(Case {
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::memory_sharer(t, Flags::NONE)),
+    run: |t| sweep(t, &Fixture::memory_sharer(t, Flags::NONE)),
 });
 
 case!(Case {
@@ -108,7 +108,7 @@ case!(Case {
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::beside_zombie(t, Flags::NONE)),
+    run: |t| sweep(t, &Fixture::beside_zombie(t, Flags::NONE)),
 });
 
 case!(Case {
@@ -120,7 +120,7 @@ case!(Case {
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::memory_sharer(t, Flags::SIGHAND)),
+    run: |t| sweep(t, &Fixture::memory_sharer(t, Flags::SIGHAND)),
 });
 
 case!(Case {
@@ -132,7 +132,7 @@ case!(Case {
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::beside_zombie(t, Flags::SIGHAND)),
+    run: |t| sweep(t, &Fixture::beside_zombie(t, Flags::SIGHAND)),
 });
 
 case!(Case {
@@ -144,7 +144,7 @@ case!(Case {
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::second_thread(t)),
+    run: |t| sweep(t, &Fixture::second_thread(t)),
 });
 
 case!(Case {
@@ -156,7 +156,7 @@ case!(Case {
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::dead_leader(t)),
+    run: |t| sweep(t, &Fixture::dead_leader(t)),
 });
 
 case!(Case {
@@ -168,7 +168,7 @@ case!(Case {
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::vfork_child(t)),
+    run: |t| sweep(t, &Fixture::vfork_child(t)),
 });
 
 case!(Case {
@@ -179,7 +179,7 @@ case!(Case {
     source: SOURCE,
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::unprivileged(t)?),
+    run: |t| sweep(t, &Fixture::unprivileged(t)?),
 });
 
 case!(Case {
@@ -190,7 +190,7 @@ case!(Case {
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::only_sys_admin(t)?),
+    run: |t| sweep(t, &Fixture::only_sys_admin(t)?),
 });
 
 case!(Case {
@@ -201,7 +201,7 @@ case!(Case {
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::all_but_sys_admin(t)?),
+    run: |t| sweep(t, &Fixture::all_but_sys_admin(t)?),
 });
 
 case!(Case {
@@ -212,7 +212,7 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::CreateUserNs),
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::user_namespace(t)?),
+    run: |t| sweep(t, &Fixture::user_namespace(t)?),
 });
 
 case!(Case {
@@ -224,7 +224,7 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::CreateUserNs),
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::unmapped(t)?),
+    run: |t| sweep(t, &Fixture::unmapped(t)?),
 });
 
 case!(Case {
@@ -236,7 +236,7 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::CreateUserNs),
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::user_namespace(t)?.without_sys_admin(t)?),
+    run: |t| sweep(t, &Fixture::user_namespace(t)?.without_sys_admin(t)?),
 });
 
 case!(Case {
@@ -248,7 +248,7 @@ case!(Case {
     needs: Needs::ROOT,
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::chrooted(t)?),
+    run: |t| sweep(t, &Fixture::chrooted(t)?),
 });
 
 case!(Case {
@@ -260,7 +260,7 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::PidNs),
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::children_elsewhere(t)?),
+    run: |t| sweep(t, &Fixture::children_elsewhere(t)?),
 });
 
 case!(Case {
@@ -272,7 +272,7 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::InitialRoot).disturbing(Global::NrOpen),
     deadline: LAST_RESORT,
     work: work,
-    run: |t| sweep(t, &Ground::beyond_nr_open(t)?),
+    run: |t| sweep(t, &Fixture::beyond_nr_open(t)?),
 });
 
 /// The kinds of namespace, each with what it needs. Before a kernel refuses an IPC namespace too many,
@@ -308,7 +308,7 @@ case!(Case {
     deadline: LAST_RESORT,
     work: work,
     variants: kinds,
-    run: |t| sweep(t, &Ground::limited(t, Flags(t.param()), 0)?),
+    run: |t| sweep(t, &Fixture::limited(t, Flags(t.param()), 0)?),
 });
 
 case!(Case {
@@ -320,5 +320,5 @@ case!(Case {
     deadline: LAST_RESORT,
     work: work,
     variants: kinds,
-    run: |t| sweep(t, &Ground::limited(t, Flags(t.param()), 1)?),
+    run: |t| sweep(t, &Fixture::limited(t, Flags(t.param()), 1)?),
 });

@@ -8,7 +8,7 @@ use crate::spec::model::{Kernel, Part, Parts, Prediction, Start, predict, rows};
 
 /// What the caller shares with whom, and what is looked at to tell whether it still does.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Company {
+pub struct Sharing {
     /// What it was made to share (flags of clone(2)).
     pub made_with: Flags,
     /// What kcmp(2) is asked about; nothing without kcmp(2).
@@ -112,7 +112,7 @@ pub struct Judge<'a> {
     /// The kernel.
     pub kernel: &'a Kernel,
     /// Whom the caller shares with.
-    pub company: &'a Company,
+    pub sharing: &'a Sharing,
     /// What a caller looks like before the call, but for its IDs.
     pub before: &'a State,
 }
@@ -126,7 +126,7 @@ impl Judge<'_> {
     /// What of a call differs from the model; the result first.
     pub fn mismatches(&self, flags: Flags, seen: &Seen) -> Vec<Mismatch> {
         let prediction = self.prediction(flags);
-        let call = Compared { company: self.company, flags, prediction: &prediction, seen };
+        let call = Compared { sharing: self.sharing, flags, prediction: &prediction, seen };
         let unexpected = match &seen.end {
             End::Exited => None,
             End::Died(how) => Some((Kind::Death, how.clone())),
@@ -166,7 +166,7 @@ fn register_text(register: i64) -> String {
 }
 
 struct Compared<'a> {
-    company: &'a Company,
+    sharing: &'a Sharing,
     flags: Flags,
     prediction: &'a Prediction,
     seen: &'a Seen,
@@ -222,7 +222,7 @@ impl Compared<'_> {
     }
 
     fn sharing(&self) -> Option<Mismatch> {
-        let Company { made_with, asked, marked, .. } = *self.company;
+        let Sharing { made_with, asked, marked, .. } = *self.sharing;
         let left = self.prediction.separated;
         let wrong = |expected: Flags, seen: Flags, how: &str| {
             let differs = Flags(expected.0 ^ seen.0);
@@ -261,7 +261,7 @@ impl Compared<'_> {
 
     fn semaphore(&self) -> Option<Mismatch> {
         let left = self.prediction.separated.contains(Flags::SYSVSEM);
-        let (after, at_end) = match self.company.undo {
+        let (after, at_end) = match self.sharing.undo {
             Undo::None => return None,
             Undo::Own if left => (Some(SEMAPHORE), SEMAPHORE),
             Undo::Own => (Some(SEMAPHORE - 1), SEMAPHORE),

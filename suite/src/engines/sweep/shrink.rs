@@ -3,7 +3,7 @@
 use harness::prelude::*;
 use nix::errno::Errno;
 
-use super::judge::{End, Judge, Kind, Mismatch, Seen};
+use super::compare::{End, Judge, Kind, Mismatch, Seen};
 use crate::spec::flags::Flags;
 
 /// One cause.

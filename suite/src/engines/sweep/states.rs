@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 
 use harness::prelude::*;
 
-use super::judge::{Company, SEMAPHORE, Undo};
+use super::compare::{SEMAPHORE, Sharing, Undo};
 use crate::call::raw::unshare;
 use crate::engines::thread_states::THREADS_SHARE;
 use crate::observe::kcmp::askable;
@@ -25,7 +25,7 @@ use crate::tasks::peer::Peer;
 /// How a calling process is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Making {
-    /// A copy of the maker that shares what its company says.
+    /// A copy of the maker that shares what its fixture says.
     Fork,
     /// It shares the maker's memory, and its signal handlers if this says so.
     Memory {
@@ -47,7 +47,7 @@ pub enum Making {
 
 /// A prepared state.
 #[derive(Debug)]
-pub struct Ground {
+pub struct Fixture {
     /// Who calls, for diagnostics: "a task that …".
     pub by: String,
     /// The state as the model has it.
@@ -55,7 +55,7 @@ pub struct Ground {
     /// How callers are made.
     pub making: Making,
     /// Whom they share with.
-    pub company: Company,
+    pub sharing: Sharing,
     /// A semaphore that undo lists remember adjustments of.
     pub semaphore: Option<Semaphore>,
     /// What looks at callers, where it can no longer be opened.
@@ -65,14 +65,21 @@ pub struct Ground {
     _init: Option<Task>,
 }
 
-impl Ground {
+impl Fixture {
     /// A copy of the process at hand, with the privilege that the place gives.
     pub fn lone(t: &Test) -> Self {
+        Self::of(t, "a lone task with CAP_SYS_ADMIN", |_| ())
+    }
+
+    /// A copy of the process at hand, which `change` makes the model's idea of it.
+    fn of(t: &Test, by: &str, change: impl FnOnce(&mut Start)) -> Self {
+        let mut start = Start::of(t.facts());
+        change(&mut start);
         Self {
-            by: "a lone task with CAP_SYS_ADMIN".to_owned(),
-            start: Start::of(t.facts()),
+            by: by.to_owned(),
+            start,
             making: Making::Fork,
-            company: Company::default(),
+            sharing: Sharing::default(),
             semaphore: None,
             observer: None,
             children_ns: None,
@@ -81,13 +88,9 @@ impl Ground {
         }
     }
 
-    fn by(self, by: &str) -> Self {
-        Self { by: by.to_owned(), ..self }
-    }
-
     /// Whether the state shows what flags imply, so that each has to be tried by itself, too.
     pub fn needs_each_alone(&self) -> bool {
-        let shares = self.company.made_with != Flags::NONE || self.company.undo != Undo::None;
+        let shares = self.sharing.made_with != Flags::NONE || self.sharing.undo != Undo::None;
         shares || self.start == Start::default()
     }
 
@@ -97,29 +100,24 @@ impl Ground {
     }
 
     /// A task that shares one thing of FS and FILES with its maker.
-    pub fn sharer(t: &Test, sharing: Flags, by: &str) -> Self {
-        let lone = Ground::lone(t);
-        Self { company: company(t, sharing), ..lone }.by(by)
+    pub fn sharer(t: &Test, made_with: Flags, by: &str) -> Self {
+        Self { sharing: sharing(t, made_with), ..Self::of(t, by, |_| ()) }
     }
 
     /// A task that shares its undo list, with pending adjustments, with its maker.
     pub fn undo_sharer(t: &Test) -> Done<Self> {
-        let ground = Ground::sharer(t, Flags::SYSVSEM, "a task that shares its semaphore undo list with another");
-        Ok(Self {
-            company: Company { undo: Undo::Shared, ..ground.company },
-            semaphore: Some(Semaphore::new(t, SEMAPHORE)?),
-            ..ground
-        })
+        let sharer = Self::sharer(t, Flags::SYSVSEM, "a task that shares its semaphore undo list with another");
+        sharer.with_undo(t, Undo::Shared)
     }
 
     /// A task that has pending adjustments in an undo list of its own.
     pub fn undo_pending(t: &Test) -> Done<Self> {
-        let ground = Ground::lone(t).by("a task with pending semaphore adjustments");
-        Ok(Self {
-            company: Company { undo: Undo::Own, ..ground.company },
-            semaphore: Some(Semaphore::new(t, SEMAPHORE)?),
-            ..ground
-        })
+        Self::of(t, "a task with pending semaphore adjustments", |_| ()).with_undo(t, Undo::Own)
+    }
+
+    fn with_undo(self, t: &Test, undo: Undo) -> Done<Self> {
+        let semaphore = Some(Semaphore::new(t, SEMAPHORE)?);
+        Ok(Self { sharing: Sharing { undo, ..self.sharing }, semaphore, ..self })
     }
 
     /// A task that shares its memory with its maker, and its signal handlers if `with` says so.
@@ -130,23 +128,19 @@ impl Ground {
         } else {
             "a task that shares its memory with a living process"
         };
-        let ground = Ground::lone(t).by(by);
         Self {
-            start: Start { memory_shared: true, handlers_shared, ..ground.start },
             making: Making::Memory { with },
-            company: company(t, with | Flags::VM),
-            ..ground
+            sharing: sharing(t, with | Flags::VM),
+            ..Self::of(t, by, |start| (start.memory_shared, start.handlers_shared) = (true, handlers_shared))
         }
     }
 
     /// A vfork child.
     pub fn vfork_child(t: &Test) -> Self {
-        let ground = Ground::lone(t).by("a vfork child");
         Self {
-            start: Start { memory_shared: true, ..ground.start },
             making: Making::Vfork,
-            company: Company { made_with: Flags::VM, ..Company::default() },
-            ..ground
+            sharing: Sharing { made_with: Flags::VM, ..Sharing::default() },
+            ..Self::of(t, "a vfork child", |start| start.memory_shared = true)
         }
     }
 
@@ -158,72 +152,65 @@ impl Ground {
         } else {
             "a task that shared its memory with a zombie"
         };
-        let ground = Ground::lone(t).by(by);
-        Self { start: Start { handlers_shared, ..ground.start }, making: Making::Zombie { with }, ..ground }
+        Self { making: Making::Zombie { with }, ..Self::of(t, by, |start| start.handlers_shared = handlers_shared) }
     }
 
     /// The leader of a process with a second thread.
     pub fn second_thread(t: &Test) -> Self {
-        let ground = Ground::lone(t).by("a thread that is not alone in its process");
+        let by = "a thread that is not alone in its process";
         Self {
-            start: Start { threads: Threads::Others, ..ground.start },
             making: Making::SecondThread,
-            company: Company { marked: Flags::NONE, ..company(t, THREADS_SHARE) },
-            ..ground
+            sharing: Sharing { marked: Flags::NONE, ..sharing(t, THREADS_SHARE) },
+            ..Self::of(t, by, |start| start.threads = Threads::Others)
         }
     }
 
     /// The last thread of a process whose leader has ended.
     pub fn dead_leader(t: &Test) -> Self {
-        let ground = Ground::lone(t).by("the last thread of a process whose leader has ended");
-        Self { start: Start { threads: Threads::LeaderGone, ..ground.start }, making: Making::LeaderGone, ..ground }
+        let by = "the last thread of a process whose leader has ended";
+        Self { making: Making::LeaderGone, ..Self::of(t, by, |start| start.threads = Threads::LeaderGone) }
     }
 
     /// A task without any capability.
     pub fn unprivileged(t: &Test) -> Done<Self> {
         become_unprivileged(t)?;
-        let ground = Ground::lone(t).by("a task without any capability");
-        Ok(Self { start: Start::unprivileged(), ..ground })
+        Ok(Self::of(t, "a task without any capability", |start| *start = Start::unprivileged()))
     }
 
     /// A task with CAP_SYS_ADMIN and no other capability.
     pub fn only_sys_admin(t: &Test) -> Done<Self> {
         t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
-        Ok(Ground::lone(t).by("a task with CAP_SYS_ADMIN and no other capability"))
+        Ok(Self::of(t, "a task with CAP_SYS_ADMIN and no other capability", |_| ()))
     }
 
     /// A task with all capabilities but CAP_SYS_ADMIN.
     pub fn all_but_sys_admin(t: &Test) -> Done<Self> {
         let rest = t.facts().capabilities & !CAP_SYS_ADMIN;
         t.setup(set_capabilities(rest, rest))?;
-        let ground = Ground::lone(t).by("a task with all capabilities but CAP_SYS_ADMIN");
-        Ok(Self { start: Start::unprivileged(), ..ground })
+        let by = "a task with all capabilities but CAP_SYS_ADMIN";
+        Ok(Self::of(t, by, |start| *start = Start::unprivileged()))
     }
 
     /// Root of a user namespace of its own, with its IDs mapped.
     pub fn user_namespace(t: &Test) -> Done<Self> {
         limits::enter_own_user_namespace(t)?;
-        let ground = Ground::lone(t).by("root of a user namespace");
-        Ok(Self { start: Start { initial_admin: false, ..ground.start }, ..ground })
+        Ok(Self::of(t, "root of a user namespace", |start| start.initial_admin = false))
     }
 
     /// The same without CAP_SYS_ADMIN.
-    pub fn without_sys_admin(self, t: &Test) -> Done<Self> {
+    pub fn without_sys_admin(mut self, t: &Test) -> Done<Self> {
         // In a new user namespace the sets are full.
         t.setup(set_capabilities(!CAP_SYS_ADMIN, !CAP_SYS_ADMIN))?;
-        Ok(Self {
-            by: format!("{}, without CAP_SYS_ADMIN", self.by),
-            start: Start { sys_admin: false, ..self.start },
-            ..self
-        })
+        self.by += ", without CAP_SYS_ADMIN";
+        self.start.sys_admin = false;
+        Ok(self)
     }
 
     /// A task in a user namespace without mapped IDs.
     pub fn unmapped(t: &Test) -> Done<Self> {
         t.setup(unshare(Flags::NEWUSER))?;
-        let ground = Ground::lone(t).by("a task in a user namespace that maps no IDs");
-        let start = Start { initial_admin: false, ids_mapped: false, ..ground.start };
-        Ok(Self { start, ..ground })
+        let by = "a task in a user namespace that maps no IDs";
+        Ok(Self::of(t, by, |start| (start.initial_admin, start.ids_mapped) = (false, false)))
     }
 
     /// A task in a chroot.
@@ -232,8 +219,7 @@ impl Ground {
         let directory = t.directory()?;
         t.setup(Call::new("chdir()", nix::unistd::chdir(directory)))?;
         t.setup(Call::new("chroot(.)", nix::unistd::chroot(".")))?;
-        let ground = Ground::lone(t).by("a task in a chroot");
-        Ok(Self { start: Start { chrooted: true, ..ground.start }, observer: Some(observer), ..ground })
+        Ok(Self { observer: Some(observer), ..Self::of(t, "a task in a chroot", |start| start.chrooted = true) })
     }
 
     /// A task whose children go to another PID namespace than its own.
@@ -243,14 +229,12 @@ impl Ground {
                 nix::unistd::pause();
             }
         })?;
-        let link = open_link(init.pid(), Ns::Pid);
-        let file = t.setup(Call::new("open(/proc/PID/ns/pid)", link))?;
-        let ground = Ground::lone(t).by("a task whose children go to another PID namespace");
+        let link = t.setup(Call::new("open(/proc/PID/ns/pid)", open_link(init.pid(), Ns::Pid)))?;
+        let by = "a task whose children go to another PID namespace";
         Ok(Self {
-            start: Start { children_elsewhere: true, ..ground.start },
-            children_ns: Some(file),
+            children_ns: Some(link),
             _init: Some(init),
-            ..ground
+            ..Self::of(t, by, |start| start.children_elsewhere = true)
         })
     }
 
@@ -261,31 +245,31 @@ impl Ground {
         let path = Global::NrOpen.path();
         t.setup(Call::io(format!("write(64) to {path}"), std::fs::write(path, "64")))?;
         let by = "a task that shares descriptors, one of them beyond fs.nr_open";
-        let ground = Ground::sharer(t, Flags::FILES, by);
-        Ok(Self { start: Start { beyond_nr_open: true, ..ground.start }, ..ground })
+        let mut fixture = Self::sharer(t, Flags::FILES, by);
+        fixture.start.beyond_nr_open = true;
+        Ok(fixture)
     }
 
     /// Root of a user namespace that may have no namespace of a kind, or has as many as it may.
     pub fn limited(t: &Test, kind: Flags, limit: u32) -> Done<Self> {
-        let ground = Ground::user_namespace(t)?;
-        let mut held = None;
+        let mut fixture = Self::user_namespace(t)?;
         // The mount namespace that came with the user namespace counts already.
         if limit == 1 && kind != Flags::NEWNS {
             let peer = Peer::start(t, "holder", Flags::NONE)?;
             peer.setup(t, "unshare()", kind.0, |kind| unshare(Flags(kind)).answer())?;
-            held = Some(peer);
+            fixture._held = Some(peer);
         }
         limits::set(t, kind, limit)?;
-        let by = match limit {
+        fixture.by = match limit {
             0 => format!("a task that may have no namespace of the kind {kind}"),
             _ => format!("a task that has as many namespaces of the kind {kind} as it may"),
         };
-        Ok(Self { start: Start { exhausted: kind, ..ground.start }, _held: held, by, ..ground })
+        fixture.start.exhausted = kind;
+        Ok(fixture)
     }
 }
 
-/// Whom a task shares with that was made to share this.
-fn company(t: &Test, made_with: Flags) -> Company {
-    let asked = askable(t, made_with);
-    Company { made_with, asked, marked: Flags::FS | Flags::FILES, undo: Undo::None }
+/// What a task that was made to share this shares, and how that is looked at.
+fn sharing(t: &Test, made_with: Flags) -> Sharing {
+    Sharing { made_with, asked: askable(t, made_with), marked: Flags::FS | Flags::FILES, undo: Undo::None }
 }
