@@ -1,6 +1,6 @@
 //! The kernel's own allocations fail, one after the other (section 5.3 of the behaviour catalogue).
 
-use crate::engines::fail_nth::{self, Ground};
+use crate::engines::fail_nth::{self, Fixture};
 use crate::place::limits::{self, check_room};
 use crate::prelude::*;
 use crate::spec::model::memory::gives_eagain;
@@ -44,7 +44,7 @@ case!(Case {
     run: |t| {
         let flags = Flags(t.param());
         fail_nth::allow(t)?;
-        Ground::of(t, Start::of(t.facts()))?.sweep(t, flags, row_of(flags)).map(drop)
+        Fixture::of(t, Start::of(t.facts()))?.sweep(t, flags, row_of(flags)).map(drop)
     }
 });
 
@@ -60,7 +60,7 @@ case!(Case {
         // SAFETY: the number is not in use.
         t.setup(Call::new("dup2(0, 1000)", Errno::result(unsafe { libc::dup2(0, 1000) })))?;
         fail_nth::allow(t)?;
-        Ground::of(t, Start::of(t.facts()))?.sweep(t, Flags::FILES, "FI-02").map(drop)
+        Fixture::of(t, Start::of(t.facts()))?.sweep(t, Flags::FILES, "FI-02").map(drop)
     }
 });
 
@@ -74,7 +74,7 @@ case!(Case {
     run: |t| {
         const ID: &str = "FI-03";
         fail_nth::allow(t)?;
-        let ground = Ground::of(t, Start::of(t.facts()))?;
+        let ground = Fixture::of(t, Start::of(t.facts()))?;
         for flags in [Flags::NONE, Flags::SYSVSEM] {
             let count = ground.count(t, flags, ID)?;
             t.check(Call::seen(format!("allocations by unshare({flags})"), count)).proves(ID).is(0)?;
@@ -96,7 +96,7 @@ case!(Case {
     needs: fail_nth::NEEDS.with(Feature::CreateUserNs),
     run: |t| {
         fail_nth::allow(t)?;
-        let ground = Ground::of(t, Start::of(t.facts()))?;
+        let ground = Fixture::of(t, Start::of(t.facts()))?;
         ground.sweep(t, Flags::NEWUSER, "FI-09")?;
         if gives_eagain(t.facts().version) {
             ground.sweep_for(t, Flags::NEWUSER, Errno::EAGAIN, "ERR-40")?;
@@ -120,7 +120,7 @@ case!(Case {
     run: |t| {
         let flags = Flags::NEWUSER | Flags(t.param());
         fail_nth::allow(t)?;
-        Ground::of(t, Start::of(t.facts()))?.sweep_for(t, flags, Errno::ENOSPC, "ERR-41")
+        Fixture::of(t, Start::of(t.facts()))?.sweep_for(t, flags, Errno::ENOSPC, "ERR-41")
     }
 });
 
@@ -179,7 +179,7 @@ case!(Case {
         let (mix, _) = Mix::ALL[t.param() as usize];
         let id = if matches!(mix, Mix::UserAndNamespaces) { "FI-10" } else { "FI-12" };
         fail_nth::allow(t)?;
-        Ground::of(t, Start::of(t.facts()))?.sweep(t, mix.flags(t), id).map(drop)
+        Fixture::of(t, Start::of(t.facts()))?.sweep(t, mix.flags(t), id).map(drop)
     }
 });
 
@@ -198,7 +198,7 @@ case!(Case {
         fail_nth::allow(t)?;
         limits::enter_own_user_namespace(t)?;
         let start = Start { initial_admin: false, ..Start::of(t.facts()) };
-        Ground::of(t, start)?.sweep(t, flag, ID)?;
+        Fixture::of(t, start)?.sweep(t, flag, ID)?;
         limits::set(t, flag, limits::used(flag) + 1)?;
         check_room(t, flag, ID)
     }

@@ -126,10 +126,10 @@ impl FailNth {
     }
 }
 
-/// What a caller tells the process that made it.
+/// What a caller reports to the process that made it.
 #[derive(Debug)]
 #[repr(C)]
-struct Slip {
+struct Report {
     register: AtomicI64,
     left: AtomicU32,
 }
@@ -160,12 +160,12 @@ impl fmt::Display for Figures {
 
 /// A state from which callers are made, one for each call.
 #[derive(Debug)]
-pub struct Ground {
+pub struct Fixture {
     start: Start,
     observer: Observer,
     semaphore: Option<Semaphore>,
     umask: u32,
-    slip: &'static Slip,
+    report: &'static Report,
     /// What is done in each caller before it is looked at.
     enter: fn(&Test) -> Done,
 }
@@ -180,19 +180,19 @@ const QUICK_SITES: usize = 100;
 /// and then makes an allocation more before it, and can have one round pass over it.
 const SEARCHES: usize = 50;
 
-impl Ground {
+impl Fixture {
     /// The state that the task at hand is in.
     #[track_caller]
-    pub fn of(t: &Test, start: Start) -> Done<Ground> {
+    pub fn of(t: &Test, start: Start) -> Done<Fixture> {
         let semaphore = if t.facts().has(Feature::SysvIpc) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
-        // SAFETY: zeroes are a valid slip.
-        let slip = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed::<Slip>() }))?;
-        Ok(Ground { start, observer: Observer::open(t)?, semaphore, umask: umask(), slip, enter: |_| Ok(()) })
+        // SAFETY: zeroes are a valid report.
+        let report = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed::<Report>() }))?;
+        Ok(Fixture { start, observer: Observer::open(t)?, semaphore, umask: umask(), report, enter: |_| Ok(()) })
     }
 
     /// The same, with a step that each caller takes first.
-    pub fn entering(self, enter: fn(&Test) -> Done) -> Ground {
-        Ground { enter, ..self }
+    pub fn entering(self, enter: fn(&Test) -> Done) -> Fixture {
+        Fixture { enter, ..self }
     }
 
     /// Makes a caller, which calls with the nth allocation failing and is judged.
@@ -204,8 +204,8 @@ impl Ground {
         fds::close(fds::FAIL_NTH);
         judged?;
         let outcome = Outcome {
-            register: self.slip.register.load(Ordering::Acquire),
-            left: self.slip.left.load(Ordering::Acquire),
+            register: self.report.register.load(Ordering::Acquire),
+            left: self.report.left.load(Ordering::Acquire),
         };
         let separated = if outcome.register == 0 {
             predict(&self.start, flags, &Kernel::of(t.facts())).separated
@@ -237,8 +237,8 @@ impl Ground {
         let before = self.observer.state();
         let outcome = fail_nth.unshare(t, flags, n)?;
         let after = self.observer.state();
-        self.slip.register.store(outcome.register, Ordering::Release);
-        self.slip.left.store(outcome.left, Ordering::Release);
+        self.report.register.store(outcome.register, Ordering::Release);
+        self.report.left.store(outcome.left, Ordering::Release);
         let call = Call::zero_on_success(called(flags, n, outcome), outcome.register);
         let result = call.result().map(drop);
         check_result(t, call, flags, outcome, id)?;

@@ -3,18 +3,18 @@
 //! them is in a state that its flags allow (RACE-01).
 
 mod disturb;
-mod executed;
-mod ground;
+mod exec_probe;
 mod orders;
 mod plan;
 mod processes;
 mod report;
+mod rounds;
 mod segment;
 mod task;
 mod threads;
 mod verdicts;
 
-pub use executed::run_if_executed;
+pub use exec_probe::run_if_executed;
 pub use plan::Theme;
 pub use processes::{deep_storm, process_storm};
 pub use threads::thread_storm;
@@ -25,7 +25,7 @@ use harness::case_run::Tier;
 pub const TASKS: usize = 10;
 
 /// How many rounds a tier has.
-pub fn rounds(tier: Tier) -> u32 {
+pub fn rounds_of(tier: Tier) -> u32 {
     match tier {
         Tier::Quick => 3,
         Tier::Full => 50,

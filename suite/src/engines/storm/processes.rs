@@ -14,10 +14,10 @@ use syscalls::{Sysno, syscall};
 
 use super::TASKS;
 use super::disturb::{DISTURBED, SIGNAL};
-use super::ground::{Ground, PATIENCE, missing, play_rounds, wait_until};
 use super::orders::Orders;
 use super::plan::{Action, Plan, Theme};
 use super::report::Figures;
+use super::rounds::{Fixture, PATIENCE, missing, play_rounds, wait_until};
 use super::segment::{MOST_TASKS, Segment, Slot, Stage};
 use super::task::{EXECUTED, UNSHARED, exit_status};
 use super::verdicts::{judge_one, judge_sharing};
@@ -39,7 +39,7 @@ const SEMAPHORE: i32 = 100;
 pub fn process_storm(t: &Test) -> Done {
     let stacks: Vec<Stack> = (0..TASKS).map(|_| Stack::new()).collect();
     let draw = |random: &mut fastrand::Rng, pool: &[Flags]| Plan::of_processes(random, TASKS, pool);
-    play_rounds(t, draw, |ground, plan, figures| play(ground, &stacks, plan, figures))
+    play_rounds(t, draw, |fixture, plan, figures| play(fixture, &stacks, plan, figures))
 }
 
 /// Runs rounds of 2 to 64 tasks about one theme.
@@ -56,26 +56,27 @@ pub fn deep_storm(t: &Test, theme: Theme) -> Done {
     t.setup(Call::new("sigaction(SIGURG)", unsafe { sigaction(signal, &noticed) }))?;
     let stacks: Vec<Stack> = (0..MOST_TASKS).map(|_| Stack::new()).collect();
     let draw = |random: &mut fastrand::Rng, pool: &[Flags]| Plan::of_theme(theme, random, pool);
-    play_rounds(t, draw, |ground, plan, figures| play(ground, &stacks, plan, figures))
+    play_rounds(t, draw, |fixture, plan, figures| play(fixture, &stacks, plan, figures))
 }
 
-fn play(ground: &Ground, stacks: &[Stack], plan: &Plan, figures: &mut Figures) -> Done {
-    let t = ground.t;
+fn play(fixture: &Fixture, stacks: &[Stack], plan: &Plan, figures: &mut Figures) -> Done {
+    let t = fixture.t;
     let semaphore = if t.facts().has(Feature::SysvIpc) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
     let semaphore_id = semaphore.as_ref().map_or(-1, Semaphore::id);
     // Kept: nothing may be known of a task that was not seen to end.
     let actions: &'static [Action] = Box::leak(plan.actions.clone().into_boxed_slice());
     let orders: Vec<Orders> =
-        (0..actions.len()).map(|number| ground.orders(number, actions, plan.spread, semaphore_id)).collect();
-    let mut crew = Crew::start(t, ground.mapping.segment, &orders, stacks)?;
-    let result = crew.run_round(t).and_then(|()| judge_unsharers(t, &crew, &orders)).and_then(|()| crew.end_round(t));
+        (0..actions.len()).map(|number| fixture.orders(number, actions, plan.spread, semaphore_id)).collect();
+    let mut tasks = Group::start(t, fixture.mapping.segment, &orders, stacks)?;
+    let result =
+        tasks.run_round(t).and_then(|()| judge_unsharers(t, &tasks, &orders)).and_then(|()| tasks.end_round(t));
     if result.is_err() {
-        crew.kill_all();
+        tasks.kill_all();
         return result;
     }
-    judge_endings(t, &crew, &orders)?;
+    judge_endings(t, &tasks, &orders)?;
     let actions = orders.iter().map(|order| order.action);
-    let tasks: Vec<_> = actions.zip(crew.slots()).collect();
+    let tasks: Vec<_> = actions.zip(tasks.slots()).collect();
     figures.add(&tasks);
     match semaphore {
         Some(semaphore) => judge_semaphore(t, &semaphore, plan.actions.len()),
@@ -93,7 +94,7 @@ fn judge_semaphore(t: &Test, semaphore: &Semaphore, tasks: usize) -> Done {
 }
 
 /// The tasks of a round, seen from their starter.
-struct Crew<'o> {
+struct Group<'o> {
     segment: &'static Segment,
     orders: &'o [Orders],
     pids: Vec<Pid>,
@@ -109,9 +110,9 @@ extern "C" fn carry_out(orders: *mut c_void) -> c_int {
     orders.carry_out()
 }
 
-impl<'o> Crew<'o> {
+impl<'o> Group<'o> {
     fn start(t: &Test, segment: &'static Segment, orders: &'o [Orders], stacks: &[Stack]) -> Done<Self> {
-        let mut crew = Crew {
+        let mut tasks = Group {
             segment,
             orders,
             pids: Vec::new(),
@@ -123,14 +124,14 @@ impl<'o> Crew<'o> {
             // SAFETY: the stack is used by this task alone until it is reaped; the orders and the
             // segment outlive it; its body allocates nothing and writes no errno.
             match unsafe { start_on(t, SHARING, stack, carry_out, argument) } {
-                Ok(pid) => crew.pids.push(pid),
+                Ok(pid) => tasks.pids.push(pid),
                 Err(stop) => {
-                    crew.kill_all();
+                    tasks.kill_all();
                     return Err(stop);
                 }
             }
         }
-        Ok(crew)
+        Ok(tasks)
     }
 
     fn slots(&self) -> impl Iterator<Item = &'static Slot> {
@@ -200,10 +201,10 @@ impl<'o> Crew<'o> {
 }
 
 /// Compares every task that unshared with the model.
-fn judge_unsharers(t: &Test, crew: &Crew, orders: &[Orders]) -> Done {
+fn judge_unsharers(t: &Test, tasks: &Group, orders: &[Orders]) -> Done {
     let start = Start { handlers_shared: true, memory_shared: true, ..Start::of(t.facts()) };
     let own = nix::unistd::getpid().as_raw();
-    for ((order, slot), pid) in orders.iter().zip(crew.slots()).zip(&crew.pids) {
+    for ((order, slot), pid) in orders.iter().zip(tasks.slots()).zip(&tasks.pids) {
         let (Action::Unshare(flags), number) = (order.action, order.number) else {
             continue;
         };
@@ -214,8 +215,8 @@ fn judge_unsharers(t: &Test, crew: &Crew, orders: &[Orders]) -> Done {
 }
 
 /// Every task must have ended as its action says.
-fn judge_endings(t: &Test, crew: &Crew, orders: &[Orders]) -> Done {
-    for ((order, slot), ending) in orders.iter().zip(crew.slots()).zip(&crew.endings) {
+fn judge_endings(t: &Test, tasks: &Group, orders: &[Orders]) -> Done {
+    for ((order, slot), ending) in orders.iter().zip(tasks.slots()).zip(&tasks.endings) {
         let number = order.number;
         if let Action::Disturb(role) = order.action {
             t.check(Call::zero_on_success(

@@ -8,10 +8,10 @@ use harness::prelude::*;
 use harness::starvation::{Patience, Tasks};
 use nix::sys::wait::WaitStatus;
 
-use super::ground::{Ground, PATIENCE, missing, play_rounds, wait_until};
 use super::orders::Orders;
 use super::plan::{Action, Plan};
 use super::report::Figures;
+use super::rounds::{Fixture, PATIENCE, missing, play_rounds, wait_until};
 use super::segment::{MOST_TASKS, Slot, Stage, View, Which};
 use super::task::{EXECUTED, UNSHARED, exit_status};
 use super::verdicts::{judge_one, judge_sharing};
@@ -32,25 +32,25 @@ pub fn thread_storm(t: &Test) -> Done {
     play_rounds(t, draw, play)
 }
 
-fn play(ground: &Ground, plan: &Plan, figures: &mut Figures) -> Done {
-    let t = ground.t;
-    let mut group = t.spawn("thread group", |t| lead(t, ground, plan))?;
-    let mut round = Round { t, ground, plan, patience: Patience::new(t.patience(PATIENCE), Tasks::Descendants) };
+fn play(fixture: &Fixture, plan: &Plan, figures: &mut Figures) -> Done {
+    let t = fixture.t;
+    let mut group = t.spawn("thread group", |t| lead(t, fixture, plan))?;
+    let mut round = Round { t, fixture, plan, patience: Patience::new(t.patience(PATIENCE), Tasks::Descendants) };
     round.run(&mut group)?;
-    let slots = &ground.mapping.segment.slots;
+    let slots = &fixture.mapping.segment.slots;
     let tasks: Vec<_> = plan.actions.iter().copied().zip(slots).collect();
     figures.add(&tasks);
     Ok(())
 }
 
 /// The life of the process's first thread.
-fn lead(t: &Test, ground: &Ground, plan: &Plan) -> Done {
-    let segment = ground.mapping.segment;
+fn lead(t: &Test, fixture: &Fixture, plan: &Plan) -> Done {
+    let segment = fixture.mapping.segment;
     let actions: &'static [Action] = Box::leak(plan.actions.clone().into_boxed_slice());
-    let leader = ground.orders(0, actions, plan.spread, -1);
+    let leader = fixture.orders(0, actions, plan.spread, -1);
     let slot = &segment.slots[LEADER];
     for number in 0..plan.actions.len() {
-        let orders = ground.orders(number, actions, plan.spread, -1);
+        let orders = fixture.orders(number, actions, plan.spread, -1);
         let spawned = std::thread::Builder::new().stack_size(256 * 1024).spawn(move || run(orders));
         t.setup(Call::io("pthread_create()", spawned))?;
     }
@@ -77,14 +77,14 @@ fn run(orders: Orders) {
 
 struct Round<'a> {
     t: &'a Test,
-    ground: &'a Ground<'a>,
+    fixture: &'a Fixture<'a>,
     plan: &'a Plan,
     patience: Patience,
 }
 
 impl Round<'_> {
     fn run(&mut self, group: &mut Task) -> Done {
-        let segment = self.ground.mapping.segment;
+        let segment = self.fixture.mapping.segment;
         let ended = || has_ended(group.pid());
         self.wait_until("all threads are ready", ended, |_, slot| slot.stage() >= Stage::Ready)?;
         self.wait_for_leader(Stage::Ready)?;
@@ -114,13 +114,13 @@ impl Round<'_> {
     }
 
     fn wait_until(&mut self, what: &str, ended: impl Fn() -> bool, reached: impl Fn(Action, &Slot) -> bool) -> Done {
-        let (segment, actions) = (self.ground.mapping.segment, &self.plan.actions);
+        let (segment, actions) = (self.fixture.mapping.segment, &self.plan.actions);
         let threads = || actions.iter().copied().zip(&segment.slots);
         wait_until(self.t, segment, &mut self.patience, what, ended, || missing("thread", threads(), &reached))
     }
 
     fn wait_for_leader(&mut self, stage: Stage) -> Done {
-        let segment = self.ground.mapping.segment;
+        let segment = self.fixture.mapping.segment;
         let what = format!("the thread group's leader is {stage:?}");
         wait_until(
             self.t,
@@ -140,7 +140,7 @@ impl Round<'_> {
     }
 
     fn unsharers(&self) -> impl Iterator<Item = (usize, Flags, &'static Slot)> {
-        let slots = &self.ground.mapping.segment.slots;
+        let slots = &self.fixture.mapping.segment.slots;
         self.plan.actions.iter().zip(slots).enumerate().filter_map(|(number, (action, slot))| match action {
             Action::Unshare(flags) => Some((number, *flags, slot)),
             _ => None,
@@ -175,7 +175,7 @@ impl Round<'_> {
                     .is("an exit".to_owned());
             }
         };
-        for (number, (action, slot)) in self.plan.actions.iter().zip(&self.ground.mapping.segment.slots).enumerate() {
+        for (number, (action, slot)) in self.plan.actions.iter().zip(&self.fixture.mapping.segment.slots).enumerate() {
             if *action == Action::Exec {
                 let result = slot.result.load(Ordering::Acquire);
                 t.check(Call::zero_on_success(format!("execve by thread {number}"), result))
@@ -197,7 +197,7 @@ impl Round<'_> {
             .proves("RACE-01")
             .holds(&format!("one of {legal:?}"), |status| legal.contains(status))?;
         let executed: Vec<_> =
-            self.ground.mapping.segment.slots.iter().filter(|slot| slot.stage() == Stage::Executed).collect();
+            self.fixture.mapping.segment.slots.iter().filter(|slot| slot.stage() == Stage::Executed).collect();
         t.check(Call::seen("programs that ran by execve", executed.len()))
             .proves("RACE-01")
             .is(usize::from(status == EXECUTED))?;
@@ -222,7 +222,7 @@ impl Round<'_> {
 
     /// The first thread unshared nothing: it looks as before.
     fn judge_leader(&self) -> Done {
-        let slot = &self.ground.mapping.segment.slots[LEADER];
+        let slot = &self.fixture.mapping.segment.slots[LEADER];
         let (before, now): (View, View) = (slot.view(Which::Before), slot.view(Which::Settled));
         let nothing = Prediction::nothing();
         check_changes(self.t, Flags::NONE, "RACE-01", &nothing, &before.state, &now.state)?;

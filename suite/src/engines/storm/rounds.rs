@@ -1,4 +1,4 @@
-//! The ground of a storm: what its rounds have in common.
+//! The fixture of a storm: what its rounds have in common.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -7,11 +7,11 @@ use std::time::Duration;
 use harness::prelude::*;
 use harness::starvation::Patience;
 
-use super::executed::Arguments;
+use super::exec_probe::Arguments;
 use super::orders::Orders;
 use super::plan::{Action, Plan, unsharers};
 use super::report::Figures;
-use super::rounds;
+use super::rounds_of;
 use super::segment::{MOST_TASKS, Mapping, Segment, Slot};
 use crate::call::check::check_changes;
 use crate::observe::{Observer, Place, State, place_of};
@@ -23,7 +23,7 @@ use crate::spec::model::{Kernel, Prediction};
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What does not change from round to round.
-pub(super) struct Ground<'t> {
+pub(super) struct Fixture<'t> {
     pub(super) t: &'t Test,
     pub(super) mapping: Mapping,
     pub(super) observer: Observer,
@@ -37,7 +37,7 @@ pub(super) struct Ground<'t> {
     cpus: Vec<usize>,
 }
 
-impl<'t> Ground<'t> {
+impl<'t> Fixture<'t> {
     /// Prepares all that the tasks will need.
     #[track_caller]
     pub(super) fn prepare(t: &'t Test) -> Done<Self> {
@@ -118,27 +118,27 @@ fn make_directory(t: &Test, name: &str) -> Done<&'static CStr> {
 pub(super) fn play_rounds(
     t: &Test,
     draw: impl Fn(&mut fastrand::Rng, &[Flags]) -> Plan,
-    play: impl Fn(&Ground, &Plan, &mut Figures) -> Done,
+    play: impl Fn(&Fixture, &Plan, &mut Figures) -> Done,
 ) -> Done {
-    let ground = Ground::prepare(t)?;
+    let fixture = Fixture::prepare(t)?;
     let mut random = fastrand::Rng::with_seed(t.seed());
     let mut figures = Figures::default();
-    for round in 0..rounds(t.tier()) {
-        let plan = draw(&mut random, &ground.pool);
+    for round in 0..rounds_of(t.tier()) {
+        let plan = draw(&mut random, &fixture.pool);
         t.name_task(format!("round {round}, repeat with --seed {}", t.run_seed()));
         let mut play_once = |plan: &Plan| -> Done {
-            ground.mapping.clear();
-            let starter = Starter::look(&ground);
+            fixture.mapping.clear();
+            let starter = Starter::look(&fixture);
             let health = Health::of_kernel();
-            play(&ground, plan, &mut figures)?;
-            starter.check_untouched(&ground)?;
+            play(&fixture, plan, &mut figures)?;
+            starter.check_untouched(&fixture)?;
             health.check_unchanged(t)
         };
         if let Err(stop) = play_once(&plan) {
             shrink(t, plan, |plan| play_once(plan));
             return Err(stop);
         }
-        t.progress(round as usize + 1, rounds(t.tier()) as usize);
+        t.progress(round as usize + 1, rounds_of(t.tier()) as usize);
     }
     t.note(figures.line(t.run_seed()));
     Ok(())
@@ -206,16 +206,16 @@ struct Starter {
 }
 
 impl Starter {
-    fn look(ground: &Ground) -> Self {
-        Self { state: ground.observer.state(), mount: place_of(ground.directory) }
+    fn look(fixture: &Fixture) -> Self {
+        Self { state: fixture.observer.state(), mount: place_of(fixture.directory) }
     }
 
-    fn check_untouched(&self, ground: &Ground) -> Done {
-        let t = ground.t;
-        let now = ground.observer.state();
+    fn check_untouched(&self, fixture: &Fixture) -> Done {
+        let t = fixture.t;
+        let now = fixture.observer.state();
         let nothing = Prediction::nothing();
         check_changes(t, Flags::NONE, "RACE-01", &nothing, &self.state, &now)?;
-        t.check(Call::seen("mount that the starter sees", place_of(ground.directory))).proves("RACE-01").is(self.mount)
+        t.check(Call::seen("mount that the starter sees", place_of(fixture.directory))).proves("RACE-01").is(self.mount)
     }
 }
 
