@@ -1,7 +1,7 @@
-//! Marks: something one task does that another sees if, and only if, they share a resource.
+//! Probes: something one task does that another sees if, and only if, they share a resource.
 //!
 //! All paths are relative to the current directory, which always is one of those laid out for
-//! marks, so that they work in any root directory and in any copy of a mount namespace. What is
+//! probes, so that they work in any root directory and in any copy of a mount namespace. What is
 //! looked at is the thing itself (inode, mask, descriptor), never a path alone.
 
 use std::cell::Cell;
@@ -18,9 +18,9 @@ use crate::spec::flags::Flags;
 use crate::spec::model::{Part, Prediction};
 use crate::tasks::side::Side;
 
-/// What can be marked.
+/// What can be probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Mark {
+pub enum Probe {
     /// The current directory, by chdir(2).
     Cwd,
     /// The umask, by umask(2).
@@ -52,8 +52,8 @@ impl From<bool> for Sight {
     }
 }
 
-/// How many marks one case can make.
-const MARKS: u32 = fds::TRACES - 2;
+/// How many probes one case can make.
+const PROBES: u32 = fds::TRACES - 2;
 
 /// A umask and a descriptor that no task has by chance: what one task leaves and another finds if they share them.
 /// By raw system calls, also in a task that shares its memory.
@@ -67,9 +67,9 @@ pub struct Trace {
 
 impl Trace {
     /// That of a caller for its sibling.
-    pub const CALLER: Trace = Trace::numbered(MARKS);
+    pub const CALLER: Trace = Trace::numbered(PROBES);
     /// That of a sibling for its caller.
-    pub const SIBLING: Trace = Trace::numbered(MARKS + 1);
+    pub const SIBLING: Trace = Trace::numbered(PROBES + 1);
 
     /// One of those for cases and their siblings.
     const fn numbered(number: u32) -> Trace {
@@ -125,124 +125,124 @@ pub fn umask() -> u32 {
     current
 }
 
-/// The directories that marks need, and the number of the next mark.
+/// The directories that probes need, and the number of the next probe.
 #[derive(Debug)]
-pub struct Ground {
+pub struct ProbeDirs {
     next: Cell<u32>,
 }
 
-impl Ground {
+impl ProbeDirs {
     /// Makes the directories below the case's own, and goes to one of them.
     #[track_caller]
-    pub fn lay(t: &Test) -> Done<Self> {
+    pub fn make(t: &Test) -> Done<Self> {
         use std::os::unix::fs::DirBuilderExt;
         let base = t.directory()?;
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o777);
         for kind in ["cwd", "root", "mnt"] {
-            for n in 0..MARKS {
+            for n in 0..PROBES {
                 let path = base.join(format!("{kind}/{n}"));
-                t.setup(Call::io("mkdir(for marks)", builder.create(path)))?;
+                t.setup(Call::io("mkdir(for probes)", builder.create(path)))?;
             }
         }
         t.setup(Call::new("chdir(cwd/0)", chdir(&base.join("cwd/0"))))?;
         Ok(Self { next: Cell::new(1) })
     }
 
-    /// A number that no mark has had yet.
+    /// A number that no probe has had yet.
     ///
     /// # Panics
-    /// The case makes more marks than there is room for.
+    /// The case makes more probes than there is room for.
     fn fresh(&self) -> u32 {
         let number = self.next.get();
-        assert!(number < MARKS, "raise mark::MARKS");
+        assert!(number < PROBES, "raise probe::PROBES");
         self.next.set(number + 1);
         number
     }
 }
 
-impl Mark {
+impl Probe {
     /// Root, current directory and umask: what CLONE_FS shares.
-    pub const FS: [Mark; 3] = [Mark::Cwd, Mark::Umask, Mark::Root];
+    pub const FS: [Probe; 3] = [Probe::Cwd, Probe::Umask, Probe::Root];
 
-    /// The mark's name as part of a case's name.
+    /// The probe's name as part of a case's name.
     pub fn slug(self) -> &'static str {
         match self {
-            Mark::Cwd => "cwd",
-            Mark::Umask => "umask",
-            Mark::Root => "root",
-            Mark::Descriptor => "descriptor",
-            Mark::Mount => "mount",
-            Mark::HostName => "host_name",
-            Mark::DomainName => "domain_name",
+            Probe::Cwd => "cwd",
+            Probe::Umask => "umask",
+            Probe::Root => "root",
+            Probe::Descriptor => "descriptor",
+            Probe::Mount => "mount",
+            Probe::HostName => "host_name",
+            Probe::DomainName => "domain_name",
         }
     }
 
-    /// Whether this mark can be made here: some take CAP_SYS_ADMIN and the like.
+    /// Whether this probe can be made here: some take CAP_SYS_ADMIN and the like.
     pub fn is_possible(self, facts: &Facts) -> bool {
         match self {
-            Mark::Cwd | Mark::Umask | Mark::Descriptor => true,
-            Mark::Root | Mark::Mount => facts.has(Feature::SysAdmin) && facts.has(Feature::Sandbox),
-            Mark::HostName | Mark::DomainName => {
+            Probe::Cwd | Probe::Umask | Probe::Descriptor => true,
+            Probe::Root | Probe::Mount => facts.has(Feature::SysAdmin) && facts.has(Feature::Sandbox),
+            Probe::HostName | Probe::DomainName => {
                 facts.has(Feature::SysAdmin) && facts.has(Feature::Sandbox) && facts.has(Feature::UtsNs)
             }
         }
     }
 
-    /// Whether a call that goes as predicted ends the sharing that this mark tells of.
+    /// Whether a call that goes as predicted ends the sharing that this probe shows.
     pub fn is_separated_by(self, prediction: &Prediction) -> bool {
         match self {
-            Mark::Cwd | Mark::Umask | Mark::Root => prediction.separated.contains(Flags::FS),
-            Mark::Descriptor => prediction.separated.contains(Flags::FILES),
-            Mark::Mount => prediction.must_change.contains(Part::MntNs),
-            Mark::HostName | Mark::DomainName => prediction.must_change.contains(Part::UtsNs),
+            Probe::Cwd | Probe::Umask | Probe::Root => prediction.separated.contains(Flags::FS),
+            Probe::Descriptor => prediction.separated.contains(Flags::FILES),
+            Probe::Mount => prediction.must_change.contains(Part::MntNs),
+            Probe::HostName | Probe::DomainName => prediction.must_change.contains(Part::UtsNs),
         }
     }
 
     /// What kcmp(2) calls the resource, where it can tell.
     pub fn resource(self) -> Option<Shared> {
         match self {
-            Mark::Cwd | Mark::Umask | Mark::Root => Some(Shared::Fs),
-            Mark::Descriptor => Some(Shared::Files),
+            Probe::Cwd | Probe::Umask | Probe::Root => Some(Shared::Fs),
+            Probe::Descriptor => Some(Shared::Files),
             _ => None,
         }
     }
 
-    /// How the mark is made, as one would write it in C.
+    /// How the probe is made, as one would write it in C.
     fn deed(self, n: u32) -> String {
         match self {
-            Mark::Cwd => format!("chdir(../{n})"),
-            Mark::Umask => format!("umask({:#o})", Trace::numbered(n).umask),
-            Mark::Root => format!("chroot(../../root/{n})"),
-            Mark::Descriptor => format!("dup2(0, {})", Trace::numbered(n).descriptor),
-            Mark::Mount => format!("mount(tmpfs, ../../mnt/{n})"),
-            Mark::HostName => format!("sethostname({})", name(n)),
-            Mark::DomainName => format!("setdomainname({})", name(n)),
+            Probe::Cwd => format!("chdir(../{n})"),
+            Probe::Umask => format!("umask({:#o})", Trace::numbered(n).umask),
+            Probe::Root => format!("chroot(../../root/{n})"),
+            Probe::Descriptor => format!("dup2(0, {})", Trace::numbered(n).descriptor),
+            Probe::Mount => format!("mount(tmpfs, ../../mnt/{n})"),
+            Probe::HostName => format!("sethostname({})", name(n)),
+            Probe::DomainName => format!("setdomainname({})", name(n)),
         }
     }
 
-    /// Has one side make the mark.
+    /// Has one side make the probe.
     #[track_caller]
     fn make(self, t: &Test, side: Side, n: u32) -> Done {
         side.must(t, &self.deed(n), (self, n), make)
     }
 
-    /// Whether `watching` sees the mark that `acting` made.
+    /// Whether `watching` sees the probe that `acting` made.
     #[track_caller]
     fn sight(self, t: &Test, n: u32, acting: Side, watching: Side) -> Done<Call<Sight>> {
         let text = format!("{} by {acting}, as seen", self.deed(n));
-        watching.ask(t, &text, (self, n), |(mark, n)| is_there(mark, n).map(Sight::from))
+        watching.ask(t, &text, (self, n), |(probe, n)| is_there(probe, n).map(Sight::from))
     }
 
-    /// Has the side that made a mark take back what would stay.
+    /// Has the side that made a probe take back what would stay.
     #[track_caller]
     fn erase(self, t: &Test, side: Side, n: u32) -> Done {
-        side.must(t, "taking back a mark", (self, n), erase)
+        side.must(t, "undo of a probe", (self, n), erase)
     }
 }
 
 fn name(n: u32) -> String {
-    format!("mark-{n}")
+    format!("probe-{n}")
 }
 
 fn directory(kind: &str, n: u32) -> String {
@@ -260,92 +260,92 @@ pub fn domain_name() -> Result<String, Errno> {
     Ok(uname.domainname().to_string_lossy().into_owned())
 }
 
-fn make((mark, n): (Mark, u32)) -> Result<(), Errno> {
-    match mark {
-        Mark::Cwd => chdir(directory("cwd", n).as_str()),
-        Mark::Umask => Trace::numbered(n).leave(Flags::FS),
-        Mark::Root => chroot(directory("root", n).as_str()),
-        Mark::Descriptor => Trace::numbered(n).leave(Flags::FILES),
-        Mark::Mount => {
-            mount(Some("mark"), directory("mnt", n).as_str(), Some("tmpfs"), MsFlags::empty(), Some("size=64k"))
+fn make((probe, n): (Probe, u32)) -> Result<(), Errno> {
+    match probe {
+        Probe::Cwd => chdir(directory("cwd", n).as_str()),
+        Probe::Umask => Trace::numbered(n).leave(Flags::FS),
+        Probe::Root => chroot(directory("root", n).as_str()),
+        Probe::Descriptor => Trace::numbered(n).leave(Flags::FILES),
+        Probe::Mount => {
+            mount(Some("probe"), directory("mnt", n).as_str(), Some("tmpfs"), MsFlags::empty(), Some("size=64k"))
         }
-        Mark::HostName => sethostname(name(n)),
-        Mark::DomainName => set_domain_name(&name(n)),
+        Probe::HostName => sethostname(name(n)),
+        Probe::DomainName => set_domain_name(&name(n)),
     }
 }
 
-fn is_there(mark: Mark, n: u32) -> Result<bool, Errno> {
+fn is_there(probe: Probe, n: u32) -> Result<bool, Errno> {
     let same = |a: &str, b: &str| {
         let (a, b) = (stat(a)?, stat(b)?);
         Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
     };
-    match mark {
-        Mark::Cwd => same(".", &directory("cwd", n)),
-        Mark::Root => same("/", &directory("root", n)),
-        Mark::Umask => Ok(umask() == Trace::numbered(n).umask),
-        Mark::Descriptor => Ok(fds::is_open(Trace::numbered(n).descriptor)),
-        Mark::Mount => {
+    match probe {
+        Probe::Cwd => same(".", &directory("cwd", n)),
+        Probe::Root => same("/", &directory("root", n)),
+        Probe::Umask => Ok(umask() == Trace::numbered(n).umask),
+        Probe::Descriptor => Ok(fds::is_open(Trace::numbered(n).descriptor)),
+        Probe::Mount => {
             let (here, above) = (stat(directory("mnt", n).as_str())?, stat("../../mnt")?);
             Ok(here.st_dev != above.st_dev)
         }
-        Mark::HostName => Ok(nix::unistd::gethostname()?.to_string_lossy() == name(n)),
-        Mark::DomainName => Ok(domain_name()? == name(n)),
+        Probe::HostName => Ok(nix::unistd::gethostname()?.to_string_lossy() == name(n)),
+        Probe::DomainName => Ok(domain_name()? == name(n)),
     }
 }
 
-fn erase((mark, n): (Mark, u32)) -> Result<(), Errno> {
-    match mark {
-        Mark::Descriptor => nix::unistd::close(Trace::numbered(n).descriptor),
-        Mark::Mount => umount2(directory("mnt", n).as_str(), MntFlags::empty()),
-        // The next mark takes the place of this one.
+fn erase((probe, n): (Probe, u32)) -> Result<(), Errno> {
+    match probe {
+        Probe::Descriptor => nix::unistd::close(Trace::numbered(n).descriptor),
+        Probe::Mount => umount2(directory("mnt", n).as_str(), MntFlags::empty()),
+        // The next probe takes the place of this one.
         _ => Ok(()),
     }
 }
 
 /// Checks that what one side does the other sees, in both directions.
 #[track_caller]
-pub fn check_shared(t: &Test, ground: &Ground, mark: Mark, (a, b): (Side, Side), requirement: &'static str) -> Done {
+pub fn check_shared(t: &Test, dirs: &ProbeDirs, probe: Probe, (a, b): (Side, Side), requirement: &'static str) -> Done {
     for (acting, watching) in [(a, b), (b, a)] {
-        let n = ground.fresh();
-        mark.make(t, acting, n)?;
-        let sight = mark.sight(t, n, acting, watching)?;
+        let n = dirs.fresh();
+        probe.make(t, acting, n)?;
+        let sight = probe.sight(t, n, acting, watching)?;
         t.check(sight).proves(requirement).is(Sight::Seen)?;
-        mark.erase(t, acting, n)?;
+        probe.erase(t, acting, n)?;
     }
     Ok(())
 }
 
 /// Checks that neither side sees what the other does, and that each keeps what it did itself.
 #[track_caller]
-pub fn check_apart(t: &Test, ground: &Ground, mark: Mark, (a, b): (Side, Side), requirement: &'static str) -> Done {
-    let (of_a, of_b) = (ground.fresh(), ground.fresh());
-    mark.make(t, a, of_a)?;
-    let sight = mark.sight(t, of_a, a, b)?;
+pub fn check_apart(t: &Test, dirs: &ProbeDirs, probe: Probe, (a, b): (Side, Side), requirement: &'static str) -> Done {
+    let (of_a, of_b) = (dirs.fresh(), dirs.fresh());
+    probe.make(t, a, of_a)?;
+    let sight = probe.sight(t, of_a, a, b)?;
     t.check(sight).proves(requirement).is(Sight::Unseen)?;
-    mark.make(t, b, of_b)?;
+    probe.make(t, b, of_b)?;
     for (n, acting, watching, expected) in
         [(of_b, b, a, Sight::Unseen), (of_a, a, a, Sight::Seen), (of_b, b, b, Sight::Seen)]
     {
-        let sight = mark.sight(t, n, acting, watching)?;
+        let sight = probe.sight(t, n, acting, watching)?;
         t.check(sight).proves(requirement).is(expected)?;
     }
-    mark.erase(t, a, of_a)?;
-    mark.erase(t, b, of_b)
+    probe.erase(t, a, of_a)?;
+    probe.erase(t, b, of_b)
 }
 
 /// Checks that the sides are apart in what the call separated, and share the rest as before.
 #[track_caller]
 pub fn check_as_predicted(
     t: &Test,
-    ground: &Ground,
-    mark: Mark,
+    dirs: &ProbeDirs,
+    probe: Probe,
     sides: (Side, Side),
     prediction: &Prediction,
     requirement: &'static str,
 ) -> Done {
-    if mark.is_separated_by(prediction) {
-        check_apart(t, ground, mark, sides, requirement)
+    if probe.is_separated_by(prediction) {
+        check_apart(t, dirs, probe, sides, requirement)
     } else {
-        check_shared(t, ground, mark, sides, requirement)
+        check_shared(t, dirs, probe, sides, requirement)
     }
 }

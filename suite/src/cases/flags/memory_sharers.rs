@@ -227,7 +227,7 @@ case!(Case {
         };
         let before = observer.state();
         let end = in_vfork_child_sharing(t, REST, &errand, call_and_look)?;
-        let marks = Trace::CALLER.find(before.umask);
+        let probes = Trace::CALLER.find(before.umask);
         let after = observer.state();
         let seen = end.result;
         let shared = (Flags::VM | REST) & asked;
@@ -244,7 +244,7 @@ case!(Case {
             t.check(Call::seen(
                 "the child's umask (CLONE_FS) and descriptors (CLONE_FILES) \
                                 are the parent's",
-                marks,
+                probes,
             ))
             .is(REST & !prediction.separated & !Flags::SYSVSEM),
             check_changes(t, flags, "MT-10", &Prediction::nothing(), &before, &after),

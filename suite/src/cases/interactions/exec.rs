@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::observe::{Shared, namespace_of};
 use crate::place::limits::{self, check_room_for, used};
 use crate::prelude::*;
-use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
+use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
 use crate::tasks::executed::Executed;
 use crate::tasks::setuid_exec::{self, Program, effective_user};
 use crate::tasks::shm::map_zeroed;
@@ -22,7 +22,7 @@ case!(Case {
     run: |t| {
         const ID: &str = "INT-02";
         let both = Flags::FS | Flags::FILES;
-        let ground = Ground::lay(t)?;
+        let dirs = ProbeDirs::make(t)?;
         let observer = Observer::open(t)?;
         let former = Peer::start(t, "former sharer", both)?;
         let start = model::Start::of(t.facts());
@@ -32,9 +32,9 @@ case!(Case {
             check_kcmp(t, peer, Shared::Fs, shared, ID)?;
             check_kcmp(t, peer, Shared::Files, shared, ID)?;
         }
-        for mark in [Mark::Cwd, Mark::Umask, Mark::Descriptor] {
-            check_shared(t, &ground, mark, (Side::Caller, Side::Peer(&new)), ID)?;
-            check_apart(t, &ground, mark, (Side::Peer(&new), Side::Peer(&former)), ID)?;
+        for probe in [Probe::Cwd, Probe::Umask, Probe::Descriptor] {
+            check_shared(t, &dirs, probe, (Side::Caller, Side::Peer(&new)), ID)?;
+            check_apart(t, &dirs, probe, (Side::Peer(&new), Side::Peer(&former)), ID)?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use syscalls::{Sysno, syscall};
 use crate::observe::Shared;
 use crate::observe::mounts::mounts;
 use crate::prelude::*;
-use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
+use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
 use crate::tasks::side::{Side, check_call_beside, check_kcmp, check_separated, each_flag, in_own_namespaces};
 
 fn is_open(fd: i32) -> Result<bool, Errno> {
@@ -65,7 +65,7 @@ case!(Case {
     variants: ranges,
     run: |t| {
         const ID: &str = "INT-17";
-        let ground = Ground::lay(t)?;
+        let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "sharer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         open_all(t)?;
@@ -74,7 +74,7 @@ case!(Case {
         check_open(t, caller, [true, false, false, last == 150], ID)?;
         check_open(t, other, [true; 4], ID)?;
         check_kcmp(t, &peer, Shared::Files, false, ID)?;
-        check_apart(t, &ground, Mark::Descriptor, (caller, other), ID)
+        check_apart(t, &dirs, Probe::Descriptor, (caller, other), ID)
     }
 });
 
@@ -88,7 +88,7 @@ case!(Case {
     needs: Needs::NONE.with(Feature::InitialRoot).disturbing(Global::NrOpen),
     run: |t| {
         const ID: &str = "INT-17";
-        let ground = Ground::lay(t)?;
+        let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "sharer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         open_all(t)?;
@@ -96,7 +96,7 @@ case!(Case {
         t.setup(Call::io("write(64) to fs.nr_open", std::fs::write(path, "64")))?;
         t.check(close_range(90, 150)).proves(ID).fails_with(Errno::EMFILE)?;
         check_open(t, caller, [true; 4], ID)?;
-        check_shared(t, &ground, Mark::Descriptor, (caller, other), ID)?;
+        check_shared(t, &dirs, Probe::Descriptor, (caller, other), ID)?;
         check_kcmp(t, &peer, Shared::Files, true, ID)?;
         // What remains has to fit below the limit of 64 by its numbers, on older kernels by the range's.
         t.check(close_range(50, u32::MAX)).proves(ID).succeeds()?;

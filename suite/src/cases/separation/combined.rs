@@ -4,7 +4,7 @@
 
 use crate::observe::Shared;
 use crate::prelude::*;
-use crate::sharing::probe::{Ground, Mark, check_as_predicted, check_shared};
+use crate::sharing::probe::{Probe, ProbeDirs, check_as_predicted, check_shared};
 use crate::sharing::undo::Semaphore;
 use crate::tasks::side::{Side, check_call_beside, check_kcmp, in_own_namespaces, needs_of};
 
@@ -45,20 +45,20 @@ fn combinations() -> Vec<Variant> {
         .collect()
 }
 
-/// The marks that can be made here.
-fn marks(t: &Test) -> impl Iterator<Item = Mark> {
-    [Mark::Cwd, Mark::Umask, Mark::Root, Mark::Descriptor, Mark::Mount]
+/// The probes that can be made here.
+fn probes(t: &Test) -> impl Iterator<Item = Probe> {
+    [Probe::Cwd, Probe::Umask, Probe::Root, Probe::Descriptor, Probe::Mount]
         .into_iter()
-        .filter(|mark| mark.is_possible(t.facts()))
+        .filter(|probe| probe.is_possible(t.facts()))
 }
 
-/// What is said of a mark in this group of cases.
-fn requirement(mark: Mark) -> &'static str {
-    match mark {
-        Mark::Cwd => "EFF-FS-01",
-        Mark::Umask => "EFF-FS-02",
-        Mark::Root => "EFF-FS-03",
-        Mark::Descriptor => "EFF-FILES-01",
+/// What is said of a probe in this group of cases.
+fn requirement(probe: Probe) -> &'static str {
+    match probe {
+        Probe::Cwd => "EFF-FS-01",
+        Probe::Umask => "EFF-FS-02",
+        Probe::Root => "EFF-FS-03",
+        Probe::Descriptor => "EFF-FILES-01",
         _ => "EFF-MNT-03",
     }
 }
@@ -67,15 +67,15 @@ fn requirement(mark: Mark) -> &'static str {
 /// peer and, if `memory_shared`, its memory with another process.
 fn judge_combination(t: &Test, memory_shared: bool) -> Done {
     let flags = Flags(t.param());
-    let ground = Ground::lay(t)?;
+    let dirs = ProbeDirs::make(t)?;
     let observer = Observer::open(t)?;
     let has_semaphores = t.facts().has(Feature::SysvIpc) && t.facts().has(Feature::Sandbox);
     let semaphore = has_semaphores.then(|| Semaphore::new(t, 10)).transpose()?;
     let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
     let (caller, other) = (Side::Caller, Side::Peer(&peer));
     let sharer = memory_shared.then(|| VmTask::start(t, Flags::NONE)).transpose()?;
-    for mark in marks(t) {
-        check_shared(t, &ground, mark, (caller, other), requirement(mark))?;
+    for probe in probes(t) {
+        check_shared(t, &dirs, probe, (caller, other), requirement(probe))?;
     }
     if let Some(semaphore) = &semaphore {
         semaphore.add_with_undo(t, caller, -2)?;
@@ -102,8 +102,8 @@ fn judge_combination(t: &Test, memory_shared: bool) -> Done {
             check_kcmp(t, &peer, what, !prediction.separated.contains(flag), id)?;
         }
     }
-    for mark in marks(t) {
-        check_as_predicted(t, &ground, mark, (caller, other), &prediction, requirement(mark))?;
+    for probe in probes(t) {
+        check_as_predicted(t, &dirs, probe, (caller, other), &prediction, requirement(probe))?;
     }
     if let Some(semaphore) = &semaphore {
         semaphore.check_value(t, "after the call", 5, "EFF-SEM-03")?;
@@ -123,7 +123,7 @@ fn judge_combination(t: &Test, memory_shared: bool) -> Done {
 /// Runs a combination where its mounts stay its own, if mounts can be made at all.
 fn in_own_mounts(t: &Test, body: fn(&Test) -> Done) -> Done {
     t.directory()?;
-    if Mark::Mount.is_possible(t.facts()) { in_own_namespaces(t, Flags::NEWNS, body) } else { body(t) }
+    if Probe::Mount.is_possible(t.facts()) { in_own_namespaces(t, Flags::NEWNS, body) } else { body(t) }
 }
 
 case!(Case {

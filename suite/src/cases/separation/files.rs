@@ -6,7 +6,7 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag};
 
 use crate::observe::Shared;
 use crate::prelude::*;
-use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
+use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
 use crate::tasks::side::{Side, check_call_beside, check_kcmp, one_by_one};
 
 const SOURCE: &str = "2006 design document, 6 and 8 (3); unshare(2), CLONE_FILES";
@@ -102,14 +102,14 @@ case!(Case {
     source: SOURCE,
     run: |t| {
         const ID: &str = "EFF-FILES-01";
-        let ground = Ground::lay(t)?;
+        let dirs = ProbeDirs::make(t)?;
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let sides = (Side::Caller, Side::Peer(&peer));
-        check_shared(t, &ground, Mark::Descriptor, sides, ID)?;
+        check_shared(t, &dirs, Probe::Descriptor, sides, ID)?;
         unshare_files(t, &observer, ID, &peer)?;
-        check_apart(t, &ground, Mark::Descriptor, sides, ID)?;
-        check_apart(t, &ground, Mark::Descriptor, (sides.1, sides.0), ID)
+        check_apart(t, &dirs, Probe::Descriptor, sides, ID)?;
+        check_apart(t, &dirs, Probe::Descriptor, (sides.1, sides.0), ID)
     }
 });
 
@@ -459,7 +459,7 @@ case!(Case {
     needs: Needs::NONE.with(Feature::InitialRoot).disturbing(Global::NrOpen),
     run: |t| {
         const ID: &str = "ERR-36";
-        let ground = Ground::lay(t)?;
+        let dirs = ProbeDirs::make(t)?;
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let fd = new_file(t, "file")?;
@@ -467,7 +467,7 @@ case!(Case {
         lower_nr_open(t)?;
         let start = model::Start { beyond_nr_open: true, ..model::Start::of(t.facts()) };
         check_call_beside(t, &observer, &start, Flags::FILES, ID, &[&peer])?;
-        check_shared(t, &ground, Mark::Descriptor, (Side::Caller, Side::Peer(&peer)), ID)?;
+        check_shared(t, &dirs, Probe::Descriptor, (Side::Caller, Side::Peer(&peer)), ID)?;
         check_kcmp(t, &peer, Shared::Files, true, ID)
     }
 });
@@ -501,14 +501,14 @@ case!(Case {
     variants: unrelated_flags,
     run: |t| {
         const ID: &str = "EFF-FILES-13";
-        let ground = Ground::lay(t)?;
+        let dirs = ProbeDirs::make(t)?;
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let sides = (Side::Caller, Side::Peer(&peer));
         let start = model::Start::of(t.facts());
         check_call_beside(t, &observer, &start, Flags(t.param()), ID, &[&peer])?;
         check_kcmp(t, &peer, Shared::Files, true, ID)?;
-        check_shared(t, &ground, Mark::Descriptor, sides, ID)
+        check_shared(t, &dirs, Probe::Descriptor, sides, ID)
     }
 });
 

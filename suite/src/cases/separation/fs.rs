@@ -2,21 +2,21 @@
 
 use crate::observe::Shared;
 use crate::prelude::*;
-use crate::sharing::probe::{Ground, Mark, check_apart, check_as_predicted, check_shared};
+use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_as_predicted, check_shared};
 use crate::tasks::side::{Side, check_call_beside, check_kcmp};
 
 const SOURCE: &str = "2006 design document, 6 and 8 (3); unshare(2), CLONE_FS";
 
 fn each_mark() -> Vec<Variant> {
     let ids = ["EFF-FS-01", "EFF-FS-02", "EFF-FS-03"];
-    Mark::FS
+    Probe::FS
         .into_iter()
         .zip(ids)
         .enumerate()
-        .map(|(at, (mark, id))| {
-            let variant = Variant::new(mark.slug(), at as u64).proving([id, "EFF-FS-04", "EFF-FS-05", "EFF-FS-07"]);
-            match mark {
-                Mark::Root => variant.needing(Needs::ROOT),
+        .map(|(at, (probe, id))| {
+            let variant = Variant::new(probe.slug(), at as u64).proving([id, "EFF-FS-04", "EFF-FS-05", "EFF-FS-07"]);
+            match probe {
+                Probe::Root => variant.needing(Needs::ROOT),
                 _ => variant,
             }
         })
@@ -33,17 +33,17 @@ case!(Case {
     variants: each_mark,
     run: |t| {
         let at = t.param() as usize;
-        let (mark, id) = (Mark::FS[at], ["EFF-FS-01", "EFF-FS-02", "EFF-FS-03"][at]);
-        let ground = Ground::lay(t)?;
+        let (probe, id) = (Probe::FS[at], ["EFF-FS-01", "EFF-FS-02", "EFF-FS-03"][at]);
+        let dirs = ProbeDirs::make(t)?;
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         let sides = (Side::Caller, Side::Peer(&peer));
-        check_shared(t, &ground, mark, sides, "EFF-FS-04")?;
+        check_shared(t, &dirs, probe, sides, "EFF-FS-04")?;
         let start = model::Start::of(t.facts());
         check_call_beside(t, &observer, &start, Flags::FS, "EFF-FS-05", &[&peer])?;
-        check_apart(t, &ground, mark, sides, id)?;
+        check_apart(t, &dirs, probe, sides, id)?;
         // The same seen from the other end (EFF-FS-07).
-        check_apart(t, &ground, mark, (sides.1, sides.0), "EFF-FS-07")
+        check_apart(t, &dirs, probe, (sides.1, sides.0), "EFF-FS-07")
     }
 });
 
@@ -73,20 +73,20 @@ case!(Case {
     source: SOURCE,
     run: |t| {
         const ID: &str = "EFF-FS-08";
-        let ground = Ground::lay(t)?;
+        let dirs = ProbeDirs::make(t)?;
         let observer = Observer::open(t)?;
         let one = Peer::start(t, "first peer", Flags::FS)?;
         let two = Peer::start(t, "second peer", Flags::FS)?;
         let (caller, a, b) = (Side::Caller, Side::Peer(&one), Side::Peer(&two));
         for sides in [(caller, a), (caller, b), (a, b)] {
-            check_shared(t, &ground, Mark::Cwd, sides, ID)?;
+            check_shared(t, &dirs, Probe::Cwd, sides, ID)?;
         }
         let start = model::Start::of(t.facts());
         check_call_beside(t, &observer, &start, Flags::FS, ID, &[&one, &two])?;
-        for mark in [Mark::Cwd, Mark::Umask] {
-            check_apart(t, &ground, mark, (caller, a), ID)?;
-            check_apart(t, &ground, mark, (b, caller), ID)?;
-            check_shared(t, &ground, mark, (a, b), ID)?;
+        for probe in [Probe::Cwd, Probe::Umask] {
+            check_apart(t, &dirs, probe, (caller, a), ID)?;
+            check_apart(t, &dirs, probe, (b, caller), ID)?;
+            check_shared(t, &dirs, probe, (a, b), ID)?;
         }
         for peer in [&one, &two] {
             check_kcmp(t, peer, Shared::Fs, false, ID)?;
@@ -112,10 +112,10 @@ case!(Case {
     variants: ways_to_leave,
     run: |t| {
         const ID: &str = "EFF-FS-09";
-        let ground = Ground::lay(t)?;
+        let dirs = ProbeDirs::make(t)?;
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
-        check_shared(t, &ground, Mark::Cwd, (Side::Caller, Side::Peer(&peer)), "EFF-FS-04")?;
+        check_shared(t, &dirs, Probe::Cwd, (Side::Caller, Side::Peer(&peer)), "EFF-FS-04")?;
         let start = model::Start::of(t.facts());
         let peer = if t.param() == 0 {
             peer.end();
@@ -131,7 +131,7 @@ case!(Case {
         check_call_beside(t, &observer, &start, Flags::FS, ID, &peers)?;
         check_call_beside(t, &observer, &start, Flags::FS, "RET-02", &peers)?;
         if let Some(peer) = &peer {
-            check_apart(t, &ground, Mark::Cwd, (Side::Caller, Side::Peer(peer)), ID)?;
+            check_apart(t, &dirs, Probe::Cwd, (Side::Caller, Side::Peer(peer)), ID)?;
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ case!(Case {
     run: |t| {
         use std::os::unix::fs::MetadataExt;
         const ID: &str = "EFF-FS-10";
-        let ground = Ground::lay(t)?;
+        let dirs = ProbeDirs::make(t)?;
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         let base = t.directory()?.join("cwd");
@@ -171,8 +171,8 @@ case!(Case {
         t.check(inode("/proc/self/cwd")).proves(ID).is(start)?;
         t.setup(Call::new("chdir(../20)", nix::unistd::chdir("../20")))?;
         t.check(inode("/proc/self/cwd")).proves(ID).is(own)?;
-        check_shared(t, &ground, Mark::Cwd, (Side::Caller, Side::Peer(&peer)), ID)?;
-        check_shared(t, &ground, Mark::Umask, (Side::Caller, Side::Peer(&peer)), ID)?;
+        check_shared(t, &dirs, Probe::Cwd, (Side::Caller, Side::Peer(&peer)), ID)?;
+        check_shared(t, &dirs, Probe::Umask, (Side::Caller, Side::Peer(&peer)), ID)?;
         check_kcmp(t, &peer, Shared::Fs, true, ID)
     }
 });
@@ -207,15 +207,15 @@ case!(Case {
     run: |t| {
         let flags = Flags(t.param());
         let id = if flags.intersects(Flags::PRIVILEGED) { "EFF-FS-11" } else { "EFF-FS-12" };
-        let ground = Ground::lay(t)?;
+        let dirs = ProbeDirs::make(t)?;
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         let sides = (Side::Caller, Side::Peer(&peer));
         let start = model::Start::of(t.facts());
         let prediction = check_call_beside(t, &observer, &start, flags, id, &[&peer])?;
         check_kcmp(t, &peer, Shared::Fs, true, id)?;
-        for mark in Mark::FS.into_iter().filter(|mark| mark.is_possible(t.facts())) {
-            check_as_predicted(t, &ground, mark, sides, &prediction, id)?;
+        for probe in Probe::FS.into_iter().filter(|probe| probe.is_possible(t.facts())) {
+            check_as_predicted(t, &dirs, probe, sides, &prediction, id)?;
         }
         Ok(())
     }

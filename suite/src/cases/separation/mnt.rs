@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::observe::mounts::{MountLine, is_mounted, mount_at, mounts, new_directory};
 use crate::observe::nsfd::open_link;
 use crate::prelude::*;
-use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
+use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
 use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
 
 const SOURCE: &str = "2006 design document, 7.2 and 8 (3); unshare(2), CLONE_NEWNS; mount_namespaces(7)";
@@ -171,15 +171,15 @@ case!(Case {
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "EFF-MNT-03";
-        let ground = Ground::lay(t)?;
+        let dirs = ProbeDirs::make(t)?;
         let (one, two) = (new_mount(t, "one", MsFlags::MS_PRIVATE)?, new_mount(t, "two", MsFlags::MS_PRIVATE)?);
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let sides = (Side::Caller, Side::Peer(&peer));
-        check_shared(t, &ground, Mark::Mount, sides, ID)?;
+        check_shared(t, &dirs, Probe::Mount, sides, ID)?;
         separate(t, &observer, Flags::NEWNS, ID, &peer)?;
-        check_apart(t, &ground, Mark::Mount, sides, ID)?;
-        check_apart(t, &ground, Mark::Mount, (sides.1, sides.0), ID)?;
+        check_apart(t, &dirs, Probe::Mount, sides, ID)?;
+        check_apart(t, &dirs, Probe::Mount, (sides.1, sides.0), ID)?;
         for (point, acting, watching) in [(one, sides.0, sides.1), (two, sides.1, sides.0)] {
             acting.must(t, "umount()", point.clone(), unmount)?;
             for (side, expected) in [(acting, false), (watching, true)] {

@@ -4,17 +4,17 @@
 use nix::sys::utsname::uname;
 
 use crate::prelude::*;
-use crate::sharing::probe::{Ground, Mark, check_apart, check_shared};
+use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
 use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWUTS; uts_namespaces(7)";
 
 const NEEDS: Needs = Needs::ROOT.with(Feature::UtsNs);
 
-const NAMES: [Mark; 2] = [Mark::HostName, Mark::DomainName];
+const NAMES: [Probe; 2] = [Probe::HostName, Probe::DomainName];
 
 fn each_name() -> Vec<Variant> {
-    NAMES.into_iter().enumerate().map(|(at, mark)| Variant::new(mark.slug(), at as u64)).collect()
+    NAMES.into_iter().enumerate().map(|(at, probe)| Variant::new(probe.slug(), at as u64)).collect()
 }
 
 case!(Case {
@@ -26,17 +26,17 @@ case!(Case {
     needs: NEEDS,
     variants: each_name,
     run: |t| in_own_namespaces(t, Flags::NEWUTS, |t| {
-        let mark = NAMES[t.param() as usize];
-        let ground = Ground::lay(t)?;
+        let probe = NAMES[t.param() as usize];
+        let dirs = ProbeDirs::make(t)?;
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let sides = (Side::Caller, Side::Peer(&peer));
-        check_shared(t, &ground, mark, sides, "EFF-UTS-02")?;
+        check_shared(t, &dirs, probe, sides, "EFF-UTS-02")?;
         // The names are part of the state that must not change.
         let start = model::Start::of(t.facts());
         check_call_beside(t, &observer, &start, Flags::NEWUTS, "EFF-UTS-01", &[&peer])?;
-        check_apart(t, &ground, mark, sides, "EFF-UTS-02")?;
-        check_apart(t, &ground, mark, (sides.1, sides.0), "EFF-UTS-02")
+        check_apart(t, &dirs, probe, sides, "EFF-UTS-02")?;
+        check_apart(t, &dirs, probe, (sides.1, sides.0), "EFF-UTS-02")
     })
 });
 
