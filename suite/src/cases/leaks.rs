@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::call::failing::Failing;
-use crate::engines::race::{DEADLINE, Line};
+use crate::engines::race::{Barrier, DEADLINE};
 use crate::observe::objects::gauges::{Gauges, LEAST_MEMORY, Reading, is_memory, is_of};
 use crate::observe::objects::growth::{Finding, GROWING, Pair, STEADY, judge, may_grow, stays};
 use crate::observe::objects::late_free;
@@ -87,23 +87,23 @@ fn gained_by_holders(
     sharing: Flags,
     act: impl Fn(&Test) -> Done,
 ) -> Done<BTreeMap<String, Spread>> {
-    let line = Line::new(t)?;
+    let barrier = Barrier::new(t)?;
     let mut holders = Vec::new();
     let mut readings = Vec::new();
     // What tasks before them leave to be freed goes with the first step, which is not counted.
     for step in 0..=STEPS as u32 + 1 {
         if step > 0 {
             for _ in 0..count {
-                holders.push(line.spawn(t, "holder", sharing, |t| {
+                holders.push(barrier.spawn(t, "holder", sharing, |t| {
                     act(t)?;
-                    line.finish();
+                    barrier.finish();
                     // Until it is killed.
                     loop {
                         nix::unistd::pause();
                     }
                 })?);
             }
-            line.wait_until_finished(step * count);
+            barrier.wait_until_finished(step * count);
         }
         readings.push(gauges.read(t, None)?);
     }

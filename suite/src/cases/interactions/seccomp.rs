@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 
-use crate::engines::race::Line;
+use crate::engines::race::Barrier;
 use crate::place::seccomp::{self, Half, Heard, Verdict, expect_filters, install, set_no_new_privs};
 use crate::prelude::*;
 
@@ -132,22 +132,22 @@ case!(Case {
         const ID: &str = "INT-12";
         expect_filters(t)?;
         let flags = Flags(t.param());
-        let line = Line::new(t)?;
+        let barrier = Barrier::new(t)?;
         // The listener is a descriptor, which the two share.
         let caller = t.spawn_sharing("caller", Flags::FILES.0, |t| {
             use std::os::fd::AsRawFd;
             let (half, value) = half_of(flags.0);
             t.setup(set_no_new_privs())?;
             let listener = install(half, value, Verdict::Notify);
-            line.put(0, listener.as_ref().ok().and_then(Option::as_ref).map_or(0, |fd| fd.as_raw_fd() as u64));
-            line.finish();
+            barrier.put(0, listener.as_ref().ok().and_then(Option::as_ref).map_or(0, |fd| fd.as_raw_fd() as u64));
+            barrier.finish();
             // It stays open for the supervisor.
             let _listener = t.setup(Call::new("seccomp(filter, NEW_LISTENER)", listener))?;
             t.check(unshare(flags)).proves(ID).fails_with(Errno::EXDEV)
         })?;
-        line.wait_until_finished(1);
-        if line.get(0) != 0 {
-            let heard = seccomp::answer(line.get(0) as i32, Errno::EXDEV);
+        barrier.wait_until_finished(1);
+        if barrier.get(0) != 0 {
+            let heard = seccomp::answer(barrier.get(0) as i32, Errno::EXDEV);
             t.check(Call::new("what the supervisor heard", heard))
                 .proves(ID)
                 .is(Heard { number: crate::call::raw::NUMBER, argument: flags })?;

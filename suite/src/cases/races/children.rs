@@ -41,19 +41,19 @@ case!(Case {
     deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-14";
-        play(t, 1, |random, line| {
+        play(t, 1, |random, barrier| {
             let delays = [delay(random), delay(random)];
             t.in_child(|t| {
                 let observer = Observer::open(t)?;
                 let old = observer.namespace_inode(Ns::PidForChildren);
                 let part = |at: usize| {
-                    line.start(2, delays[at]);
+                    barrier.start(2, delays[at]);
                     let call = unshare(Flags::NEWPID);
                     let child = pid_of_child();
                     // The namespace lives as long as the thread, though its first process is gone.
-                    line.put(at, observer.namespace_inode(Ns::PidForChildren));
-                    line.finish();
-                    line.wait_until_finished(2);
+                    barrier.put(at, observer.namespace_inode(Ns::PidForChildren));
+                    barrier.finish();
+                    barrier.wait_until_finished(2);
                     t.check(call).proves(ID).succeeds()?;
                     t.check(Call::new("process ID of the first child", child)).proves(ID).is(1)
                 };
@@ -63,7 +63,7 @@ case!(Case {
                     let second = other.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")));
                     first.and(second)
                 })?;
-                t.check(Call::seen("ns/pid_for_children of both threads", [line.get(0), line.get(1)]))
+                t.check(Call::seen("ns/pid_for_children of both threads", [barrier.get(0), barrier.get(1)]))
                     .proves(ID)
                     .holds("two namespaces, none of them the old", |[a, b]| a != b && *a != old && *b != old)
                     .map(drop)
@@ -95,28 +95,28 @@ case!(Case {
                  namespace that has no process yet"
             )));
         }
-        play(t, 1, |random, line| {
+        play(t, 1, |random, barrier| {
             let (mine, its) = (delay(random), delay(random));
             t.in_child(|t| {
                 let caller = std::process::id();
                 let report = |at: usize, child: Result<i32, Errno>| {
-                    line.put(at, child.map_or_else(|errno| ERRNO + errno as u64, |pid| pid as u64));
+                    barrier.put(at, child.map_or_else(|errno| ERRNO + errno as u64, |pid| pid as u64));
                 };
-                let other = line.spawn(t, "other task", Flags::NONE, |t| {
-                    line.wait_until_finished(1);
+                let other = barrier.spawn(t, "other task", Flags::NONE, |t| {
+                    barrier.wait_until_finished(1);
                     let file = t.setup(Call::new("open(pid_for_children)", open_link(caller, Ns::PidForChildren)))?;
                     t.setup(Call::new("setns(pid_for_children)", enter(&file)))?;
-                    line.start(2, its);
+                    barrier.start(2, its);
                     report(1, pid_of_child());
                     Ok(())
                 })?;
                 t.check(unshare(Flags::NEWPID)).proves(ID).succeeds()?;
-                line.finish();
-                line.start(2, mine);
+                barrier.finish();
+                barrier.start(2, mine);
                 report(0, pid_of_child());
                 other.join(t)
             })?;
-            let mut children = [line.get(0), line.get(1)];
+            let mut children = [barrier.get(0), barrier.get(1)];
             children.sort_unstable();
             let text = "process IDs of the two children (1000 and more: errno)";
             let [_, second] = t.check(Call::seen(text, children)).proves(ID).holds(
@@ -163,14 +163,14 @@ case!(Case {
     deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-16";
-        play(t, 2, |random, line| {
+        play(t, 2, |random, barrier| {
             let delays: Vec<u32> = (0..4).map(|_| delay(random)).collect();
-            let caller = line.spawn(t, "caller", Flags::NONE, |t| {
-                line.start(4, delays[0]);
+            let caller = barrier.spawn(t, "caller", Flags::NONE, |t| {
+                barrier.start(4, delays[0]);
                 let call = unshare(Flags::NEWUSER);
-                line.finish();
+                barrier.finish();
                 t.check(call).proves(ID).succeeds()?;
-                line.wait_until_over();
+                barrier.wait_until_over();
                 let name = nix::unistd::gethostname().unwrap_or_default();
                 t.check(Call::new("sethostname() in the old UTS namespace", nix::unistd::sethostname(name)))
                     .proves(ID)
@@ -180,13 +180,13 @@ case!(Case {
             let writers = (1..3)
                 .map(|at: usize| (at, delays[at]))
                 .map(|(at, wait)| {
-                    line.spawn(t, "writer", Flags::NONE, move |t| {
-                        line.start(4, wait);
+                    barrier.spawn(t, "writer", Flags::NONE, move |t| {
+                        barrier.start(4, wait);
                         let mut won = 0;
                         for (bit, file) in [(1, "uid_map"), (2, "gid_map")] {
                             loop {
                                 // Before the call the map is that of a namespace set up long ago: EPERM, too.
-                                let last = line.is_finished(1);
+                                let last = barrier.is_finished(1);
                                 match write_map(target, file, &format!("{} 0 1", 10 * at)) {
                                     Ok(()) => won |= bit,
                                     Err(Errno::EPERM) if !last => continue,
@@ -198,34 +198,34 @@ case!(Case {
                                 break;
                             }
                         }
-                        line.put(at, won);
+                        barrier.put(at, won);
                         Ok(())
                     })
                 })
                 .collect::<Done<Vec<_>>>()?;
-            let denier = line.spawn(t, "writer of setgroups", Flags::NONE, |t| {
+            let denier = barrier.spawn(t, "writer of setgroups", Flags::NONE, |t| {
                 // Not before the call: the file would be that of the user namespace at hand.
-                line.wait_until_finished(1);
+                barrier.wait_until_finished(1);
                 match write_map(target, "setgroups", "deny") {
-                    Ok(()) => line.put(3, 1),
+                    Ok(()) => barrier.put(3, 1),
                     // The gid_map was there first.
                     Err(Errno::EPERM) => {}
                     other => t.check(Call::new("write(deny) to setgroups", other)).proves(ID).succeeds()?,
                 }
                 Ok(())
             })?;
-            line.start(4, delays[3]);
+            barrier.start(4, delays[3]);
             let attached = attach_and_detach(target);
             writers.into_iter().chain([denier]).try_for_each(|writer| writer.join(t))?;
             let setgroups = std::fs::read_to_string(format!("/proc/{target}/setgroups")).unwrap_or_default();
             let maps = ["uid_map", "gid_map"]
                 .map(|file| std::fs::read_to_string(format!("/proc/{target}/{file}")).unwrap_or_default());
-            line.end();
+            barrier.end();
             caller.join(t)?;
             t.check(Call::new("ptrace(PTRACE_ATTACH)", attached)).proves(ID).succeeds()?;
             // A user namespace inherits that setgroups(2) is denied.
             let inherited = std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
-            let denied = inherited || line.get(3) == 1;
+            let denied = inherited || barrier.get(3) == 1;
             t.check(Call::seen("setgroups", setgroups.trim().to_owned())).proves(ID).is(if denied {
                 "deny"
             } else {
@@ -233,7 +233,7 @@ case!(Case {
             }
             .to_owned())?;
             for (bit, (file, map)) in [1, 2].into_iter().zip(["uid_map", "gid_map"].into_iter().zip(maps)) {
-                let winners: Vec<_> = (1..3).filter(|at| line.get(*at) & bit != 0).collect();
+                let winners: Vec<_> = (1..3).filter(|at| barrier.get(*at) & bit != 0).collect();
                 let map: Vec<_> = map.split_whitespace().map(str::to_owned).collect();
                 let expected: Vec<Vec<String>> =
                     winners.iter().map(|at| [(10 * at).to_string(), "0".to_owned(), "1".to_owned()].into()).collect();
@@ -241,7 +241,7 @@ case!(Case {
                     .proves(ID)
                     .is(vec![map])?;
             }
-            Ok(if line.get(1) == 0 || line.get(2) == 0 { "with one winner" } else { "with two" })
+            Ok(if barrier.get(1) == 0 || barrier.get(2) == 0 { "with one winner" } else { "with two" })
         })
     }
 });
@@ -315,35 +315,35 @@ case!(Case {
     deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-18";
-        play(t, 1, |random, line| {
+        play(t, 1, |random, barrier| {
             let (mine, its) = (4 * delay(random), delay(random));
-            let caller = line.spawn(t, "caller", Flags::NONE, |t| {
+            let caller = barrier.spawn(t, "caller", Flags::NONE, |t| {
                 let observer = Observer::open(t)?;
                 let old = observer.namespace_inode(Ns::TimeForChildren);
                 t.check(unshare(Flags::NEWTIME)).proves(ID).succeeds()?;
                 t.check(observer.namespace(Ns::TimeForChildren)).proves(ID).is_not(old)?;
-                line.start(2, mine);
-                let child = line.spawn(t, "first child", Flags::NONE, |t| {
-                    line.put(1, t.setup(Call::new("clock_gettime()", monotonic()))? as u64);
+                barrier.start(2, mine);
+                let child = barrier.spawn(t, "first child", Flags::NONE, |t| {
+                    barrier.put(1, t.setup(Call::new("clock_gettime()", monotonic()))? as u64);
                     Ok(())
                 })?;
-                line.end();
+                barrier.end();
                 child.join(t)?;
-                line.put(2, t.setup(Call::new("clock_gettime()", monotonic()))? as u64);
+                barrier.put(2, t.setup(Call::new("clock_gettime()", monotonic()))? as u64);
                 let offsets = std::fs::read_to_string("/proc/self/timens_offsets");
                 let offsets = t.setup(Call::io("read(timens_offsets)", offsets))?;
                 let offset = offsets
                     .lines()
                     .find_map(|line| line.strip_prefix("monotonic")?.split_whitespace().next()?.parse::<i64>().ok());
-                line.put(3, offset.unwrap_or(-1) as u64);
-                line.wait_until_finished(1);
+                barrier.put(3, offset.unwrap_or(-1) as u64);
+                barrier.wait_until_finished(1);
                 Ok(())
             })?;
             let target = caller.pid().as_raw() as u32;
-            line.start(2, its);
+            barrier.start(2, its);
             let mut last = 0;
             loop {
-                let late = line.is_over();
+                let late = barrier.is_over();
                 match write_map(target, "timens_offsets", &format!("monotonic {} 0", last + STEP)) {
                     Ok(()) if late => {
                         return t
@@ -357,12 +357,15 @@ case!(Case {
                     other => t.check(Call::new("write(timens_offsets)", other)).proves(ID).succeeds()?,
                 }
             }
-            line.finish();
+            barrier.finish();
             caller.join(t)?;
-            t.check(Call::seen("offset in timens_offsets", line.get(3) as i64)).proves(ID).is(last)?;
-            t.check(Call::seen("seconds that the child's clock is ahead", line.get(1) as i64 - line.get(2) as i64))
-                .proves(ID)
-                .holds(&format!("{last}, and less than {} off", STEP / 2), |ahead| (ahead - last).abs() < STEP / 2)?;
+            t.check(Call::seen("offset in timens_offsets", barrier.get(3) as i64)).proves(ID).is(last)?;
+            t.check(Call::seen(
+                "seconds that the child's clock is ahead",
+                barrier.get(1) as i64 - barrier.get(2) as i64,
+            ))
+            .proves(ID)
+            .holds(&format!("{last}, and less than {} off", STEP / 2), |ahead| (ahead - last).abs() < STEP / 2)?;
             Ok(if last == 0 { "with no write in time" } else { "with writes in time" })
         })
     }

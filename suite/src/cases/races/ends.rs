@@ -31,13 +31,13 @@ case!(Case {
     run: |t| {
         const ID: &str = "MT-15";
         let flag = Flags(t.param());
-        play(t, 1, |random, line| {
+        play(t, 1, |random, barrier| {
             let its = delay(random);
             t.in_child(|t| {
-                let other = std::thread::Builder::new().spawn(move || line.start(2, its));
+                let other = std::thread::Builder::new().spawn(move || barrier.start(2, its));
                 let other = t.setup(Call::io("pthread_create()", other))?;
                 t.check(unshare(flag)).proves(ID).fails_with(Errno::EINVAL)?;
-                line.start(2, 0);
+                barrier.start(2, 0);
                 let mut refused = 0;
                 loop {
                     let call = unshare(flag);
@@ -50,7 +50,7 @@ case!(Case {
                     refused += 1;
                 }
                 let _ = other.join();
-                line.put(0, refused);
+                barrier.put(0, refused);
                 // A second user namespace would take maps that nobody has written.
                 if flag != Flags::NEWUSER {
                     t.check(unshare(flag).called(format!("unshare({flag}) after it succeeded once")))
@@ -59,7 +59,7 @@ case!(Case {
                 }
                 Ok(())
             })?;
-            Ok(if line.get(0) == 0 { "at once" } else { "refused at first" })
+            Ok(if barrier.get(0) == 0 { "at once" } else { "refused at first" })
         })
     }
 });
@@ -104,18 +104,18 @@ case!(Case {
         allow_core_dump(t)?;
         let flags = Flags(t.param());
         let directory = t.directory()?;
-        play(t, 8, |random, line| {
+        play(t, 8, |random, barrier| {
             let (mine, its) = (delay(random) * 8, delay(random));
             t.in_child(|t| {
                 t.setup(Call::new("chdir(private directory)", nix::unistd::chdir(directory)))?;
                 let observer = Observer::open(t)?;
                 let third = Peer::start(t, "third task", Flags::FS | Flags::FILES)?;
-                let mut sharer = line.spawn(t, "sharer", Flags::FS | Flags::FILES, |_| {
-                    line.start(2, its);
+                let mut sharer = barrier.spawn(t, "sharer", Flags::FS | Flags::FILES, |_| {
+                    barrier.start(2, its);
                     let _ = kill(nix::unistd::getpid(), Signal::SIGSEGV);
                     Ok(())
                 })?;
-                line.start(2, mine);
+                barrier.start(2, mine);
                 let start = model::Start::of(t.facts());
                 let prediction = check_call(t, &observer, &start, flags, ID)?;
                 check_separated(t, &third, &prediction, ID)?;
@@ -127,10 +127,10 @@ case!(Case {
                 t.check(Call::seen("end of the sharer", end))
                     .proves(ID)
                     .holds("death by SIGSEGV", |end| dumped(end).is_some())?;
-                line.put(0, u64::from(dumped(&end) == Some(true)));
+                barrier.put(0, u64::from(dumped(&end) == Some(true)));
                 Ok(())
             })?;
-            Ok(["without a core dump", "with a core dump"][line.get(0) as usize])
+            Ok(["without a core dump", "with a core dump"][barrier.get(0) as usize])
         })
     }
 });
@@ -217,28 +217,28 @@ case!(Case {
         const ID: &str = "RACE-21";
         let (flag, by_group) = (Flags(t.param() & !1), t.param() & 1 == 1);
         let group = if by_group { Some(ControlGroup::new(t)?) } else { None };
-        play(t, 16, |random, line| {
-            let task = line.spawn(t, "task", Flags::NONE, |t| {
+        play(t, 16, |random, barrier| {
+            let task = barrier.spawn(t, "task", Flags::NONE, |t| {
                 let observer = Observer::open(t)?;
                 let start = model::Start::of(t.facts());
-                line.start(2, 0);
+                barrier.start(2, 0);
                 let mut done = Ok(());
                 for _ in 0..CALLS {
                     done = done.and_then(|()| check_call(t, &observer, &start, flag, ID).map(drop));
                 }
-                line.finish();
+                barrier.finish();
                 done
             })?;
             if let Some(group) = &group {
                 t.setup(move_into(&group.inner(), task.pid()))?;
             }
-            line.start(2, 0);
+            barrier.start(2, 0);
             let mut stops = 0;
-            while !line.is_finished(1) {
+            while !barrier.is_finished(1) {
                 let wait = delay(random);
                 if let Some(group) = &group {
                     t.setup(freeze(&group.inner(), true))?;
-                    while !is_frozen(&group.inner()) && !line.is_finished(1) {
+                    while !is_frozen(&group.inner()) && !barrier.is_finished(1) {
                         std::thread::yield_now();
                     }
                     t.setup(freeze(&group.inner(), false))?;
@@ -283,18 +283,18 @@ case!(Case {
                 kernel.effective.contains(*flag) && !flag.intersects(Flags::NEWUSER | Flags::EMPTY | Flags::NEWPID)
             })
             .collect();
-        play(t, 2, |random, line| {
+        play(t, 2, |random, barrier| {
             let flags = (0..6).fold(Flags::NONE, |flags, _| flags | pool[random.usize(..pool.len())]);
             let (calls, wait) = (random.u32(1..4), 8 * delay(random));
-            let mut task = line.spawn(t, "task", Flags::FS | Flags::FILES, |t| {
+            let mut task = barrier.spawn(t, "task", Flags::FS | Flags::FILES, |t| {
                 t.setup(Call::new("chdir(private directory)", nix::unistd::chdir(directory)))?;
                 loop {
-                    line.finish();
+                    barrier.finish();
                     t.check(unshare(flags)).proves(ID).succeeds()?;
                 }
             })?;
-            line.wait_until_finished(calls);
-            line.start(1, wait);
+            barrier.wait_until_finished(calls);
+            barrier.start(1, wait);
             t.setup(Call::new("kill()", kill(task.pid(), signal)))?;
             let end = t.setup(Call::new("waitpid()", task.wait()))?;
             t.check(Call::seen(format!("end of a task in unshare({flags}) after a {signal}"), end))

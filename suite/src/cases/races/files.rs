@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
-use crate::engines::race::{DEADLINE, Line, delay, play};
+use crate::engines::race::{Barrier, DEADLINE, delay, play};
 use crate::prelude::*;
 use crate::tasks::io_uring::Ring;
 use crate::tasks::threads::others;
@@ -78,16 +78,16 @@ fn pass(fd: RawFd) -> Result<RawFd, Errno> {
 
 /// The sharer of the first race: moves one descriptor to and fro, duplicates, passes and closes
 /// others.
-fn change_table(t: &Test, line: &Line) -> Done {
+fn change_table(t: &Test, barrier: &Barrier) -> Done {
     const ID: &str = "RACE-03";
     let mut at = (NEAR, FAR);
-    while !line.is_over() {
+    while !barrier.is_over() {
         t.check(Call::new("dup2() by the sharer", dup2(at.0, at.1))).proves(ID).succeeds()?;
         t.check(Call::new("close() by the sharer", close(at.0))).proves(ID).succeeds()?;
         at = (at.1, at.0);
         let passed = t.check(Call::new("sendmsg(SCM_RIGHTS), recvmsg()", pass(FILE))).proves(ID).succeeds()?;
         t.check(Call::new("close(received descriptor)", close(passed))).proves(ID).succeeds()?;
-        line.finish();
+        barrier.finish();
     }
     t.check(Call::seen("whether the moved descriptor is at its two places", (is_open(at.0), is_open(at.1))))
         .proves(ID)
@@ -143,27 +143,27 @@ case!(Case {
         }
         drop((a, b));
         // What the harness keeps open stays as it is: the copies are looked at in children.
-        play(t, 2, |random, line| {
+        play(t, 2, |random, barrier| {
             let (mine, warm_up) = (delay(random), random.u32(1..20));
             t.in_child(|t| {
                 for fd in (3..END).filter(|fd| ![FILE, SOCKETS.0, SOCKETS.1].contains(fd)) {
                     let _ = close(fd);
                 }
                 t.setup(Call::new("dup2(file)", dup2(FILE, NEAR)))?;
-                let sharer = line.spawn(t, "sharer", Flags::FILES, |t| change_table(t, line))?;
-                line.wait_until_finished(warm_up);
-                line.start(1, mine);
+                let sharer = barrier.spawn(t, "sharer", Flags::FILES, |t| change_table(t, barrier))?;
+                barrier.wait_until_finished(warm_up);
+                barrier.start(1, mine);
                 let call = unshare(Flags::FILES);
                 let own = dup2(FILE, OWN);
-                line.wait_until_finished(warm_up + 5);
-                line.end();
+                barrier.wait_until_finished(warm_up + 5);
+                barrier.end();
                 t.check(call).proves("RACE-03").succeeds()?;
                 t.setup(Call::new("dup2(file)", own))?;
                 sharer.join(t)?;
-                line.put(0, check_copy(t, file)? as u64);
+                barrier.put(0, check_copy(t, file)? as u64);
                 Ok(())
             })?;
-            Ok(WHERE[line.get(0) as usize])
+            Ok(WHERE[barrier.get(0) as usize])
         })
     }
 });
@@ -189,9 +189,9 @@ fn top(t: &Test) -> Done<RawFd> {
 }
 
 /// Grows the table step by step, and shrinks what is open, until the race is over.
-fn grow_and_shrink(t: &Test, line: &Line, most: RawFd, may_fail: bool) -> Done {
+fn grow_and_shrink(t: &Test, barrier: &Barrier, most: RawFd, may_fail: bool) -> Done {
     const ID: &str = "RACE-04";
-    while !line.is_over() {
+    while !barrier.is_over() {
         let mut top = BASE;
         while top < most {
             let grown = dup2(FILE, top);
@@ -201,7 +201,7 @@ fn grow_and_shrink(t: &Test, line: &Line, most: RawFd, may_fail: bool) -> Done {
             }
             t.check(Call::new(format!("dup2({FILE}, {top}) by the sharer"), grown)).proves(ID).succeeds()?;
             top += 1;
-            line.finish();
+            barrier.finish();
         }
         for fd in (BASE..top).rev() {
             t.check(Call::new(format!("close({fd}) by the sharer"), close(fd))).proves(ID).succeeds()?;
@@ -211,30 +211,30 @@ fn grow_and_shrink(t: &Test, line: &Line, most: RawFd, may_fail: bool) -> Done {
 }
 
 /// One round: unshare(CLONE_FILES) while a sharer grows the table. Gives whether it succeeded.
-fn race_growth(t: &Test, line: &'static Line, files: (u64, RawFd), delays: (u32, u32), limited: bool) -> Done {
+fn race_growth(t: &Test, barrier: &'static Barrier, files: (u64, RawFd), delays: (u32, u32), limited: bool) -> Done {
     const ID: &str = "RACE-04";
     let (file, most) = files;
     for fd in BASE..most {
         let _ = close(fd);
     }
     let _ = close(OWN);
-    let sharer = line.spawn(t, "sharer", Flags::FILES, |t| {
-        grow_and_shrink(t, line, most, limited)?;
-        line.put(1, u64::from(is_open(OWN)));
+    let sharer = barrier.spawn(t, "sharer", Flags::FILES, |t| {
+        grow_and_shrink(t, barrier, most, limited)?;
+        barrier.put(1, u64::from(is_open(OWN)));
         Ok(())
     })?;
-    line.wait_until_finished(delays.0);
-    line.start(1, delays.1);
+    barrier.wait_until_finished(delays.0);
+    barrier.start(1, delays.1);
     let call = unshare(Flags::FILES);
     let own = dup2(FILE, OWN);
-    line.end();
+    barrier.end();
     let refused = call.result() == Err(Failure::Errno(Errno::EMFILE));
     if !(limited && refused) {
         t.check(call).proves(ID).succeeds()?;
     }
     t.setup(Call::new("dup2(file)", own))?;
     sharer.join(t)?;
-    t.check(Call::seen("whether the sharer has what the caller opened afterwards", line.get(1) == 1))
+    t.check(Call::seen("whether the sharer has what the caller opened afterwards", barrier.get(1) == 1))
         .proves(ID)
         .is(refused)?;
     let open: Vec<_> = (BASE..most).filter(|fd| is_open(*fd)).collect();
@@ -245,7 +245,7 @@ fn race_growth(t: &Test, line: &'static Line, files: (u64, RawFd), delays: (u32,
     for fd in open {
         t.check(Call::new(format!("inode by fstat({fd})"), inode(fd))).proves(ID).is(file)?;
     }
-    line.put(0, if refused { 2 } else { 1 });
+    barrier.put(0, if refused { 2 } else { 1 });
     Ok(())
 }
 
@@ -263,9 +263,9 @@ case!(Case {
     deadline: DEADLINE,
     run: |t| {
         let files = (open_file(t)?, top(t)?);
-        play(t, 2, |random, line| {
+        play(t, 2, |random, barrier| {
             let delays = draw_growth(random);
-            t.in_child(|t| race_growth(t, line, files, delays, false))?;
+            t.in_child(|t| race_growth(t, barrier, files, delays, false))?;
             Ok("copied")
         })
     }
@@ -281,23 +281,23 @@ case!(Case {
     deadline: DEADLINE,
     run: |t| {
         let files = (open_file(t)?, top(t)?);
-        play(t, 4, |random, line| {
+        play(t, 4, |random, barrier| {
             let delays = draw_growth(random);
-            let limiter = line.spawn(t, "limiter", Flags::NONE, |t| {
+            let limiter = barrier.spawn(t, "limiter", Flags::NONE, |t| {
                 let set = |value: &str| {
                     Call::io(format!("write({value}) to fs.nr_open"), std::fs::write(Global::NrOpen.path(), value))
                 };
-                while !line.is_over() {
+                while !barrier.is_over() {
                     t.setup(set("512"))?;
                     t.setup(set("1048576"))?;
                 }
                 Ok(())
             })?;
-            let done = t.in_child(|t| race_growth(t, line, files, delays, true));
-            line.end();
+            let done = t.in_child(|t| race_growth(t, barrier, files, delays, true));
+            barrier.end();
             done?;
             limiter.join(t)?;
-            Ok(if line.get(0) == 2 { "refused" } else { "copied" })
+            Ok(if barrier.get(0) == 2 { "refused" } else { "copied" })
         })
     }
 });

@@ -1,7 +1,7 @@
 //! Tasks that leave semaphore adjustments and shared memory segments behind at the same time
 //! (section 7 of the behaviour catalogue).
 
-use crate::engines::race::{DEADLINE, Line, delay, play};
+use crate::engines::race::{Barrier, DEADLINE, delay, play};
 use crate::prelude::*;
 use crate::sharing::undo::Semaphore;
 use crate::tasks::side::{Side, in_own_namespaces};
@@ -11,11 +11,11 @@ const SHARERS: u32 = 4;
 
 /// One of the tasks that share an undo list: waits for the others, leaves the list, and stays until
 /// the value was looked at.
-fn leave(t: &Test, line: &Line, (delay, flags): (u32, Flags)) -> Done {
-    line.start(SHARERS, delay);
+fn leave(t: &Test, barrier: &Barrier, (delay, flags): (u32, Flags)) -> Done {
+    barrier.start(SHARERS, delay);
     let call = unshare(flags);
-    line.finish();
-    line.wait_until_over();
+    barrier.finish();
+    barrier.wait_until_over();
     t.check(call).proves("RACE-08").succeeds()
 }
 
@@ -29,43 +29,43 @@ case!(Case {
     deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-08";
-        play(t, 2, |random, line| {
+        play(t, 2, |random, barrier| {
             let start = random.i32(10..1000);
             let semaphore = Semaphore::new(t, start)?;
             let one_exits = random.bool();
             let plans: Vec<(u32, Flags)> = (0..SHARERS)
                 .map(|_| (delay(random), if random.bool() { Flags::SYSVSEM } else { Flags::NEWIPC }))
                 .collect();
-            let first = line.spawn(t, "first sharer", Flags::NONE, |t| {
+            let first = barrier.spawn(t, "first sharer", Flags::NONE, |t| {
                 semaphore.add_with_undo(t, Side::Caller, -1)?;
                 let others = plans[1..]
                     .iter()
                     .enumerate()
                     .map(|(at, plan)| {
-                        line.spawn(t, "sharer", Flags::SYSVSEM, |t| {
+                        barrier.spawn(t, "sharer", Flags::SYSVSEM, |t| {
                             semaphore.add_with_undo(t, Side::Caller, -2)?;
                             if at == 0 && one_exits {
-                                line.start(SHARERS, plan.0);
+                                barrier.start(SHARERS, plan.0);
                                 return Ok(());
                             }
-                            leave(t, line, *plan)
+                            leave(t, barrier, *plan)
                         })
                     })
                     .collect::<Done<Vec<_>>>()?;
-                let done = leave(t, line, plans[0]);
+                let done = leave(t, barrier, plans[0]);
                 others.into_iter().try_for_each(|other| other.join(t))?;
                 done
             })?;
-            line.wait_until_finished(SHARERS - u32::from(one_exits));
+            barrier.wait_until_finished(SHARERS - u32::from(one_exits));
             if one_exits {
                 // When it has exited cannot be seen from here: all are let go first.
-                line.end();
+                barrier.end();
                 first.join(t)?;
                 semaphore.check_value(t, "when all sharers of the undo list are gone", start, ID)?;
                 return Ok("with one that exits");
             }
             let checked = semaphore.check_value(t, "when all sharers have left the undo list", start, ID);
-            line.end();
+            barrier.end();
             checked?;
             first.join(t)?;
             semaphore.check_value(t, "when all sharers are gone", start, ID)?;
@@ -109,13 +109,13 @@ case!(Case {
         const ID: &str = "RACE-09";
         let path = "/proc/sys/kernel/shm_rmid_forced";
         t.setup(Call::io("write(1) to shm_rmid_forced", std::fs::write(path, "1")))?;
-        play(t, 1, |random, line| {
+        play(t, 1, |random, barrier| {
             let (mine, its) = (delay(random), delay(random));
-            let maker = line.spawn(t, "maker", Flags::NONE, |t| {
+            let maker = barrier.spawn(t, "maker", Flags::NONE, |t| {
                 for at in 0..SEGMENTS {
-                    line.put(at, t.setup(new_segment())? as u64);
+                    barrier.put(at, t.setup(new_segment())? as u64);
                 }
-                line.start(2, its);
+                barrier.start(2, its);
                 t.check(unshare(Flags::NEWIPC)).proves(ID).succeeds()?;
                 t.check(segments().called("segments in the new IPC namespace")).proves(ID).is(0)?;
                 for _ in 0..2 {
@@ -123,11 +123,11 @@ case!(Case {
                 }
                 Ok(())
             })?;
-            line.start(2, mine);
+            barrier.start(2, mine);
             let mut removed = 0;
             // The others are left to the kernel.
             for at in (0..SEGMENTS).step_by(2) {
-                let result = remove_segment(line.get(at) as i32);
+                let result = remove_segment(barrier.get(at) as i32);
                 match result {
                     Ok(()) => removed += 1,
                     Err(Errno::EINVAL | Errno::EIDRM) => {}

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::sys::wait::WaitStatus;
 
-use crate::engines::race::{DEADLINE, Line, WORDS, delay, play};
+use crate::engines::race::{Barrier, DEADLINE, WORDS, delay, play};
 use crate::observe::namespace_of;
 use crate::observe::nsfd::{enter, open_link};
 use crate::place::limits::{self, check_room_for, each_kind, used};
@@ -30,7 +30,7 @@ case!(Case {
     run: |t| {
         const ID: &str = "RACE-10";
         let flag = Flags(t.param());
-        play(t, 8, |random, line| {
+        play(t, 8, |random, barrier| {
             let delays: Vec<u32> = (0..TASKS).map(|_| delay(random)).collect();
             t.in_child(|t| {
                 limits::enter_own_user_namespace(t)?;
@@ -38,14 +38,14 @@ case!(Case {
                 let tasks = delays
                     .iter()
                     .map(|wait| {
-                        line.spawn(t, "task", Flags::NONE, |t| {
-                            line.start(TASKS, *wait);
+                        barrier.spawn(t, "task", Flags::NONE, |t| {
+                            barrier.start(TASKS, *wait);
                             let call = unshare(flag);
                             if call.result().is_ok() {
-                                line.words[0].fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+                                barrier.words[0].fetch_add(1, std::sync::atomic::Ordering::AcqRel);
                             }
-                            line.finish();
-                            line.wait_until_over();
+                            barrier.finish();
+                            barrier.wait_until_over();
                             match call.result() {
                                 Ok(()) => t.check(call).succeeds(),
                                 Err(_) => t.check(call).proves(ID).fails_with(Errno::ENOSPC),
@@ -53,9 +53,9 @@ case!(Case {
                         })
                     })
                     .collect::<Done<Vec<_>>>()?;
-                line.wait_until_finished(TASKS);
-                let made = line.get(0);
-                line.end();
+                barrier.wait_until_finished(TASKS);
+                let made = barrier.get(0);
+                barrier.end();
                 all(tasks.into_iter().map(|task| task.join(t)))?;
                 t.check(Call::seen(format!("tasks of {TASKS} that got a namespace"), made))
                     .proves(ID)
@@ -80,12 +80,12 @@ case!(Case {
         t.in_child(|t| {
             limits::enter_own_user_namespace(t)?;
             limits::set(t, Flags::NEWNET, ROOM)?;
-            play(t, 2, |random, line| {
+            play(t, 2, |random, barrier| {
                 let calls = random.u32(1..4);
                 let wait = 4 * delay(random);
-                let mut task = line.spawn(t, "task", Flags::NONE, |t| {
+                let mut task = barrier.spawn(t, "task", Flags::NONE, |t| {
                     loop {
-                        line.finish();
+                        barrier.finish();
                         let call = unshare(Flags::NEWNET);
                         // Those that this very task has left may still be counted.
                         if call.result() != Err(Failure::Errno(Errno::ENOSPC)) {
@@ -93,8 +93,8 @@ case!(Case {
                         }
                     }
                 })?;
-                line.wait_until_finished(calls);
-                line.start(1, wait);
+                barrier.wait_until_finished(calls);
+                barrier.start(1, wait);
                 t.setup(Call::new(
                     "kill(SIGKILL)",
                     nix::sys::signal::kill(task.pid(), nix::sys::signal::Signal::SIGKILL),
@@ -111,9 +111,9 @@ case!(Case {
 });
 
 /// The link of UTS and of IPC that a task has had so far, in turns, from word 0 on.
-fn note_links(line: &Line, observer: &Observer, at: usize) {
-    line.put(2 * at, observer.namespace_inode(Ns::Uts));
-    line.put(2 * at + 1, observer.namespace_inode(Ns::Ipc));
+fn note_links(barrier: &Barrier, observer: &Observer, at: usize) {
+    barrier.put(2 * at, observer.namespace_inode(Ns::Uts));
+    barrier.put(2 * at + 1, observer.namespace_inode(Ns::Ipc));
 }
 
 /// How many calls the task makes that others look at, and the word that says it has made the last.
@@ -121,18 +121,18 @@ const CALLS: usize = WORDS / 2 - 2;
 const MOVED: usize = WORDS - 1;
 
 /// Moves on from one UTS and IPC namespace to the next until the race is over, and stays there.
-fn move_on(t: &Test, line: &Line, requirement: &'static str) -> Done {
+fn move_on(t: &Test, barrier: &Barrier, requirement: &'static str) -> Done {
     let observer = Observer::open(t)?;
-    note_links(line, &observer, 0);
-    line.finish();
+    note_links(barrier, &observer, 0);
+    barrier.finish();
     let mut done = Ok(());
     for at in 1..=CALLS {
-        if done.is_err() || line.is_over() {
+        if done.is_err() || barrier.is_over() {
             break;
         }
         let call = unshare(Flags::NEWUTS | Flags::NEWIPC | Flags::NEWNS);
-        note_links(line, &observer, at);
-        let moved = [0, 1].map(|kind| line.get(2 * at + kind) != line.get(2 * at - 2 + kind));
+        note_links(barrier, &observer, at);
+        let moved = [0, 1].map(|kind| barrier.get(2 * at + kind) != barrier.get(2 * at - 2 + kind));
         done = all([
             t.check(call).proves(requirement).succeeds(),
             t.check(Call::seen("whether the task is in other UTS and IPC namespaces than before", moved))
@@ -140,22 +140,22 @@ fn move_on(t: &Test, line: &Line, requirement: &'static str) -> Done {
                 .is([true, true]),
         ]);
     }
-    line.put(MOVED, 1);
-    line.wait_until_finished(2);
+    barrier.put(MOVED, 1);
+    barrier.wait_until_finished(2);
     done
 }
 
 /// Ends the race, and waits until the task has noted the last of its links.
-fn stop_moving(line: &Line) {
-    line.end();
-    while line.get(MOVED) == 0 {
+fn stop_moving(barrier: &Barrier) {
+    barrier.end();
+    while barrier.get(MOVED) == 0 {
         std::thread::yield_now();
     }
 }
 
 /// The pairs of links that the task has had.
-fn noted(line: &Line) -> BTreeSet<(u64, u64)> {
-    (0..=CALLS).map(|at| (line.get(2 * at), line.get(2 * at + 1))).filter(|pair| pair.0 != 0).collect()
+fn noted(barrier: &Barrier) -> BTreeSet<(u64, u64)> {
+    (0..=CALLS).map(|at| (barrier.get(2 * at), barrier.get(2 * at + 1))).filter(|pair| pair.0 != 0).collect()
 }
 
 case!(Case {
@@ -168,9 +168,9 @@ case!(Case {
     deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-12";
-        play(t, 8, |random, line| {
-            let task = line.spawn(t, "task", Flags::NONE, |t| move_on(t, line, ID))?;
-            line.wait_until_finished(1);
+        play(t, 8, |random, barrier| {
+            let task = barrier.spawn(t, "task", Flags::NONE, |t| move_on(t, barrier, ID))?;
+            barrier.wait_until_finished(1);
             let pid = task.pid();
             let mut seen = BTreeSet::new();
             let mut files = vec!["status", "mountinfo", "mounts", "cgroup", "limits"];
@@ -195,10 +195,10 @@ case!(Case {
                     t.check(Call::io(format!("readdir(/proc/PID/{directory})"), read)).proves(ID).succeeds()?;
                 }
             }
-            stop_moving(line);
-            line.finish();
+            stop_moving(barrier);
+            barrier.finish();
             task.join(t)?;
-            let had = noted(line);
+            let had = noted(barrier);
             let strange: Vec<_> =
                 seen.iter().filter(|(kind, inode)| !had.iter().any(|pair| [pair.0, pair.1][*kind] == *inode)).collect();
             t.check(Call::seen("links seen (UTS 0, IPC 1) that the task never had", strange)).proves(ID).is(vec![])?;
@@ -233,13 +233,13 @@ case!(Case {
     run: |t| {
         const ID: &str = "RACE-13";
         let by_link = t.param() == 1;
-        play(t, 8, |random, line| {
-            let task = line.spawn(t, "task", Flags::NONE, |t| move_on(t, line, ID))?;
+        play(t, 8, |random, barrier| {
+            let task = barrier.spawn(t, "task", Flags::NONE, |t| move_on(t, barrier, ID))?;
             let pid = task.pid();
             let times = random.usize(10..60);
-            let follower = line.spawn(t, "follower", Flags::NONE, |t| {
+            let follower = barrier.spawn(t, "follower", Flags::NONE, |t| {
                 let observer = Observer::open(t)?;
-                line.wait_until_finished(1);
+                barrier.wait_until_finished(1);
                 let mut places = BTreeSet::new();
                 let process = t.setup(Call::new("pidfd_open()", pidfd_open(pid)))?;
                 for _ in 0..times {
@@ -258,8 +258,8 @@ case!(Case {
                     }
                     places.insert((observer.namespace_inode(Ns::Uts), observer.namespace_inode(Ns::Ipc)));
                 }
-                stop_moving(line);
-                let had = noted(line);
+                stop_moving(barrier);
+                let had = noted(barrier);
                 let possible = |place: &(u64, u64)| {
                     if by_link {
                         had.iter().any(|pair| pair.0 == place.0) && had.iter().any(|pair| pair.1 == place.1)
@@ -273,8 +273,8 @@ case!(Case {
                     .is(vec![])
             })?;
             let done = follower.join(t);
-            line.end();
-            line.finish();
+            barrier.end();
+            barrier.finish();
             all([done, task.join(t)])?;
             Ok("of following")
         })
@@ -321,7 +321,7 @@ case!(Case {
     deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-23";
-        play(t, 20, |random, line| {
+        play(t, 20, |random, barrier| {
             let delays: Vec<u32> = (0..4).map(|_| delay(random)).collect();
             t.in_child(|t| {
                 limits::enter_own_user_namespace(t)?;
@@ -331,8 +331,8 @@ case!(Case {
                     .iter()
                     .enumerate()
                     .map(|(at, wait)| {
-                        line.spawn(t, "nesting task", Flags::NONE, move |t| {
-                            line.start(4, *wait);
+                        barrier.spawn(t, "nesting task", Flags::NONE, move |t| {
+                            barrier.start(4, *wait);
                             if at % 2 == 0 { nest_users(t) } else { nest_pids(t, 0) }
                         })
                     })
@@ -386,10 +386,10 @@ case!(Case {
             limits::enter_own_user_namespace(t)?;
             limits::set(t, flag, HOLDERS * each + used(flag))?;
             let patience = t.patience(std::time::Duration::from_secs(20));
-            play(t, 40, |_, line| {
+            play(t, 40, |_, barrier| {
                 let holders = (0..HOLDERS)
                     .map(|_| {
-                        line.spawn(t, "holder", Flags::NONE, |t| {
+                        barrier.spawn(t, "holder", Flags::NONE, |t| {
                             let deadline = std::time::Instant::now() + patience;
                             let mut held: Vec<File> = Vec::new();
                             while held.len() < each as usize {
@@ -397,17 +397,17 @@ case!(Case {
                                 t.check(limits::unshare_until(flag, deadline)).proves(ID).succeeds()?;
                                 held.push(t.setup(Call::new("open(link)", open_link("thread-self", link)))?);
                             }
-                            line.finish();
-                            line.wait_until_over();
+                            barrier.finish();
+                            barrier.wait_until_over();
                             Ok(())
                         })
                     })
                     .collect::<Done<Vec<_>>>()?;
-                line.wait_until_finished(HOLDERS);
+                barrier.wait_until_finished(HOLDERS);
                 let beyond = t.in_child(|t| {
                     t.check(unshare(flag).called("unshare() beyond what is held")).proves(ID).fails_with(Errno::ENOSPC)
                 });
-                line.end();
+                barrier.end();
                 all(holders.into_iter().map(|holder| holder.join(t)))?;
                 beyond?;
                 Ok("of four tasks")

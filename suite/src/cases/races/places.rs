@@ -9,7 +9,7 @@ use std::path::Path;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, chroot};
 
-use crate::engines::race::{DEADLINE, Line, delay, play};
+use crate::engines::race::{Barrier, DEADLINE, delay, play};
 use crate::observe::mounts::{MountLine, mounts};
 use crate::observe::nsfd::enter;
 use crate::observe::{Shared, place_of, sharing as sharing_by_kcmp};
@@ -33,16 +33,16 @@ case!(Case {
     deadline: DEADLINE,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let program = Program::new(t)?;
-        play(t, 2, |random, line| {
+        play(t, 2, |random, barrier| {
             let (mine, its) = (delay(random), 4 * delay(random));
             t.in_child(|t| {
                 let third = Peer::start(t, "third task", Flags::FS)?;
-                let executor = line.spawn(t, "executor", Flags::FS, |t| {
+                let executor = barrier.spawn(t, "executor", Flags::FS, |t| {
                     become_unprivileged(t)?;
-                    line.start(2, mine);
+                    barrier.start(2, mine);
                     t.setup(program.execute())
                 })?;
-                line.start(2, its);
+                barrier.start(2, its);
                 t.check(unshare(Flags::FS)).proves("RACE-05").succeeds()?;
                 check_kcmp(t, &third, Shared::Fs, false, "RACE-05")?;
                 let user = effective_user(t, executor.pid())?;
@@ -125,25 +125,25 @@ case!(Case {
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
         let flags = Flags(t.param());
         t.directory()?;
-        play(t, 2, |random, line| {
+        play(t, 2, |random, barrier| {
             let (mine, its, steps) = (random.u32(0..500), delay(random), random.u32(0..2 * DEPTH as u32));
             in_own_namespaces(t, Flags::NEWNS, |t| {
                 let places = dig(t)?;
-                let sharer = line.spawn(t, "sharer", Flags::FS, |t| {
-                    line.start(2, its);
+                let sharer = barrier.spawn(t, "sharer", Flags::FS, |t| {
+                    barrier.start(2, its);
                     for _ in 0..DEPTH {
                         t.check(Call::new("chdir(deeper)", chdir("deeper"))).proves(ID).succeeds()?;
                         // In each of the two states it lets the other go on.
-                        line.finish();
+                        barrier.finish();
                         std::thread::yield_now();
                         t.check(Call::new("chroot(.)", chroot("."))).proves(ID).succeeds()?;
-                        line.finish();
+                        barrier.finish();
                         std::thread::yield_now();
                     }
                     Ok(())
                 })?;
-                line.start(2, 0);
-                line.wait_until_finished(steps);
+                barrier.start(2, 0);
+                barrier.wait_until_finished(steps);
                 (0..mine).for_each(|_| std::hint::spin_loop());
                 t.check(unshare(flags)).proves(ID).succeeds()?;
                 let depth_of = |path: &str| {
@@ -162,10 +162,10 @@ case!(Case {
                 t.check(Call::seen("depth of the cwd when the sharer is at the bottom", depth_of(".")?.unwrap_or(0)))
                     .proves(ID)
                     .is(cwd)?;
-                line.put(0, u64::from(cwd != root) + 2 * u64::from(root == DEPTH));
+                barrier.put(0, u64::from(cwd != root) + 2 * u64::from(root == DEPTH));
                 check_mounts(t, &proc, ID)
             })?;
-            Ok(["between two steps", "within a step", "after the last"][line.get(0).min(2) as usize])
+            Ok(["between two steps", "within a step", "after the last"][barrier.get(0).min(2) as usize])
         })
     }
 });
@@ -196,7 +196,7 @@ case!(Case {
         let (flags, alone) = (Flags(t.param() & !1), t.param() & 1 == 1);
         let top = t.directory()?.join("root");
         t.setup(Call::io("mkdir(root)", std::fs::create_dir(&top)))?;
-        play(t, 2, |random, line| {
+        play(t, 2, |random, barrier| {
             let (mine, its) = (delay(random), delay(random));
             in_own_namespaces(t, Flags::NEWNS, |t| {
                 let new = top.join("new");
@@ -210,10 +210,10 @@ case!(Case {
                 let (own, namespace) = (std::process::id() as i32, observer.namespace_inode(Ns::Mnt));
                 t.setup(Call::new("chdir(root), chroot(.)", chdir(&top).and_then(|()| chroot("."))))?;
                 let sharing = if alone { Flags::NONE } else { Flags::FS };
-                let other = line.spawn(t, "other task", sharing, |t| {
-                    line.start(2, its);
+                let other = barrier.spawn(t, "other task", sharing, |t| {
+                    barrier.start(2, its);
                     let pivoted = pivot("new", "new/old");
-                    line.wait_until_finished(1);
+                    barrier.wait_until_finished(1);
                     t.check(Call::new("pivot_root(new, new/old)", pivoted)).proves(ID).succeeds()?;
                     if t.facts().has(Feature::Kcmp) {
                         let shared = sharing_by_kcmp(Shared::Fs, std::process::id() as i32, own);
@@ -221,9 +221,9 @@ case!(Case {
                     }
                     Ok(())
                 })?;
-                line.start(2, mine);
+                barrier.start(2, mine);
                 let call = unshare(flags);
-                line.finish();
+                barrier.finish();
                 t.check(call).proves(ID).succeeds()?;
                 other.join(t)?;
                 let changed = observer.namespace_inode(Ns::Mnt) != namespace;
@@ -237,10 +237,10 @@ case!(Case {
                     .proves(ID)
                     .holds("that of the old or the new root", |device| [old, new].contains(device))?;
                 t.check(seen(".")).proves(ID).is(root)?;
-                line.put(0, u64::from(root == new));
+                barrier.put(0, u64::from(root == new));
                 check_mounts(t, &proc, ID)
             })?;
-            Ok(["at the old root", "at the new root"][line.get(0) as usize])
+            Ok(["at the old root", "at the new root"][barrier.get(0) as usize])
         })
     }
 });
@@ -259,7 +259,7 @@ fn mounted(t: &Test, base: &str) -> Done<(u64, u64)> {
 }
 
 /// Mounts and unmounts below a shared mount as drawn, and leaves some mounted.
-fn mount_and_unmount(t: &Test, line: &Line, base: &Path, mut random: fastrand::Rng) -> Done {
+fn mount_and_unmount(t: &Test, barrier: &Barrier, base: &Path, mut random: fastrand::Rng) -> Done {
     const ID: &str = "RACE-07";
     let mut up = [false; POINTS];
     for _ in 0..40 {
@@ -272,11 +272,11 @@ fn mount_and_unmount(t: &Test, line: &Line, base: &Path, mut random: fastrand::R
             t.check(Call::new("mount(tmpfs)", done)).proves(ID).succeeds()?;
         }
         up[at] = !up[at];
-        line.finish();
+        barrier.finish();
     }
     let (bits, count) = mounted(t, &base.to_string_lossy())?;
-    line.put(0, bits);
-    line.put(1, count);
+    barrier.put(0, bits);
+    barrier.put(1, count);
     Ok(())
 }
 
@@ -293,7 +293,7 @@ case!(Case {
         const ID: &str = "RACE-07";
         let base = t.directory()?.join("shared");
         t.setup(Call::io("mkdir(shared)", std::fs::create_dir(&base)))?;
-        play(t, 2, |random, line| {
+        play(t, 2, |random, barrier| {
             let (mine, steps, its) = (delay(random), random.u32(0..30), fastrand::Rng::with_seed(random.u64(..)));
             in_own_namespaces(t, Flags::NEWNS, |t| {
                 t.setup(Call::new("mount(tmpfs)", mount(NONE, &base, Some("tmpfs"), MsFlags::empty(), NONE)))?;
@@ -303,17 +303,17 @@ case!(Case {
                 }
                 let observer = Observer::open(t)?;
                 let old = observer.namespace_inode(Ns::Mnt);
-                let other =
-                    line.spawn(t, "other task", Flags::NONE, |t| mount_and_unmount(t, line, &base, its.clone()))?;
-                line.wait_until_finished(steps);
-                line.start(1, mine);
+                let other = barrier
+                    .spawn(t, "other task", Flags::NONE, |t| mount_and_unmount(t, barrier, &base, its.clone()))?;
+                barrier.wait_until_finished(steps);
+                barrier.start(1, mine);
                 t.check(unshare(Flags::NEWNS)).proves(ID).succeeds()?;
                 other.join(t)?;
                 t.check(observer.namespace(Ns::Mnt)).proves(ID).is_not(old)?;
                 let text = "mount points in use below a shared mount (a bit each), and mounts there";
                 t.check(Call::seen(text, mounted(t, &base.to_string_lossy())?))
                     .proves(ID)
-                    .is((line.get(0), line.get(1)))
+                    .is((barrier.get(0), barrier.get(1)))
             })?;
             Ok("of 40 mounts and unmounts")
         })
@@ -332,27 +332,27 @@ case!(Case {
     run: |t| {
         const ID: &str = "RACE-19";
         let group = ControlGroup::new(t)?;
-        play(t, 2, |random, line| {
+        play(t, 2, |random, barrier| {
             let (mine, its) = (delay(random), delay(random));
-            let caller = line.spawn(t, "caller", Flags::NONE, |t| {
-                line.start(2, mine);
+            let caller = barrier.spawn(t, "caller", Flags::NONE, |t| {
+                barrier.start(2, mine);
                 t.check(unshare(Flags::NEWCGROUP)).proves(ID).succeeds()?;
-                line.wait_until_over();
+                barrier.wait_until_over();
                 let seen = group_of("self".to_owned());
                 let path = t
                     .check(Call::new("own group in cgroup2", seen))
                     .proves(ID)
                     .holds("/ or /inner", |path| ["/", "/inner"].contains(&path.as_str()))?;
-                line.put(0, u64::from(path == "/inner"));
+                barrier.put(0, u64::from(path == "/inner"));
                 Ok(())
             })?;
             t.setup(move_into(group.outer(), caller.pid()))?;
-            line.start(2, its);
+            barrier.start(2, its);
             let moved = move_into(&group.inner(), caller.pid());
-            line.end();
+            barrier.end();
             t.setup(moved)?;
             caller.join(t)?;
-            Ok(["rooted in the second group", "rooted in the first group"][line.get(0) as usize])
+            Ok(["rooted in the second group", "rooted in the first group"][barrier.get(0) as usize])
         })
     }
 });
