@@ -8,7 +8,7 @@ use std::os::fd::IntoRawFd;
 
 use crate::place::limits;
 use crate::prelude::*;
-use crate::sharing::sibling::{Sharer, check_seen, check_shared};
+use crate::sharing::sibling::{SharingTask, check_seen, check_shared};
 use crate::spec::model::{Start, Threads};
 use crate::tasks::side::check_call_beside;
 use crate::tasks::threads::IdleThread;
@@ -216,13 +216,13 @@ case!(Case {
         // Both stay privileged and outlive the caller, which could not end them.
         let observer = Observer::open(t)?;
         let witness = Peer::start(t, "witness", Flags::NONE)?;
-        let sharer = Sharer { tid: nix::unistd::getpid().as_raw(), made_with: Flags::FS | Flags::FILES };
+        let sharer = SharingTask { tid: nix::unistd::getpid().as_raw(), made_with: Flags::FS | Flags::FILES };
         let sharing = sharer.made_with.0;
         t.spawn_sharing("caller", sharing, |t| judge_descriptors(t, &observer, &witness, sharer))?.join(t)
     }
 });
 
-fn judge_descriptors(t: &Test, observer: &Observer, witness: &Peer, sharer: Sharer) -> Done {
+fn judge_descriptors(t: &Test, observer: &Observer, witness: &Peer, sharer: SharingTask) -> Done {
     let (flags, requirement) = match t.param() {
         WITH_PRIVILEGED => (Flags::NEWNS, "ORD-03"),
         WITH_USER => (Flags::NEWUSER | Flags::NEWNS, "ORD-04"),

@@ -8,7 +8,7 @@ use crate::engines::thread_states::for_flags;
 use crate::place::limits::enter_own_user_namespace;
 use crate::place::privilege::{CAP_SYS_ADMIN, NOBODY, set_capabilities};
 use crate::prelude::*;
-use crate::sharing::sibling::Company;
+use crate::sharing::sibling::Sibling;
 use crate::spec::model::Start;
 use crate::tasks::side::{check_call_beside, needs_of};
 
@@ -55,10 +55,10 @@ case!(Case {
         become_unprivileged(t)?;
         let observer = Observer::open(t)?;
         t.check(Call::seen("CapEff", observer.state().capabilities[2])).proves(ID).is(0)?;
-        let company = Company::start(t, SHARED)?.without_root();
+        let sibling = Sibling::start(t, SHARED)?.without_root();
         let flags = Flags(t.param());
-        let prediction = check_call_beside(t, &observer, &without(t), flags, ID, &[company.peer()])?;
-        company.check(t, prediction.separated, ID)
+        let prediction = check_call_beside(t, &observer, &without(t), flags, ID, &[sibling.peer()])?;
+        sibling.check(t, prediction.separated, ID)
     }
 });
 
@@ -74,12 +74,12 @@ case!(Case {
         t.directory()?;
         become_unprivileged(t)?;
         let observer = Observer::open(t)?;
-        let company = Company::start(t, SHARED)?.without_root();
+        let sibling = Sibling::start(t, SHARED)?.without_root();
         let flag = Flags(t.param());
         for flags in [flag, flag, flag | Flags::FS | Flags::FILES | Flags::SYSVSEM] {
-            check_call_beside(t, &observer, &without(t), flags, ID, &[company.peer()])?;
+            check_call_beside(t, &observer, &without(t), flags, ID, &[sibling.peer()])?;
         }
-        company.check(t, Flags::NONE, ID)
+        sibling.check(t, Flags::NONE, ID)
     }
 });
 

@@ -6,7 +6,7 @@ use nix::unistd::gettid;
 
 use crate::call::check::check_call;
 use crate::observe::Observer;
-use crate::sharing::sibling::{Sharer, check_seen, check_shared};
+use crate::sharing::sibling::{SharingTask, check_seen, check_shared};
 use crate::spec::flags::Flags;
 use crate::spec::model::{Prediction, Start};
 use crate::tasks::peer::Peer;
@@ -56,7 +56,7 @@ pub fn for_flags(flags: Flags) -> Variant {
 /// # Errors
 /// Something differs: a failed check is on record.
 #[track_caller]
-pub fn judge(t: &Test, row: &'static str, start: &Start, witness: &Peer, sharers: &[Sharer]) -> Done<Prediction> {
+pub fn judge(t: &Test, row: &'static str, start: &Start, witness: &Peer, sharers: &[SharingTask]) -> Done<Prediction> {
     let flags = Flags(t.param());
     let observer = Observer::open(t)?;
     let check_sharing = |separated| {
@@ -71,11 +71,11 @@ pub fn judge(t: &Test, row: &'static str, start: &Start, witness: &Peer, sharers
 }
 
 /// The calling thread, as a sharer of its process's other threads.
-pub fn this_thread() -> Sharer {
+pub fn this_thread() -> SharingTask {
     thread(gettid().as_raw())
 }
 
 /// A thread of the caller's process, as a sharer.
-pub fn thread(tid: i32) -> Sharer {
-    Sharer { tid, made_with: THREADS_SHARE }
+pub fn thread(tid: i32) -> SharingTask {
+    SharingTask { tid, made_with: THREADS_SHARE }
 }

@@ -16,36 +16,42 @@ use crate::tasks::side::Side;
 
 /// Somebody the caller shares with: its task ID, and what was shared when it was made.
 #[derive(Clone, Copy, Debug)]
-pub struct Sharer {
+pub struct SharingTask {
     /// Its task ID.
     pub tid: i32,
     /// What it was made to share.
     pub made_with: Flags,
 }
 
-/// Checks by kcmp(2) what the calling task and a sharer still share, when the caller has left
+/// Checks by kcmp(2) what the calling task and a sibling still share, when the caller has left
 /// `separated`. The witness asks: in a new user namespace the caller may no longer (EFF-USER-12).
 /// Without kcmp(2) nothing is checked.
 #[track_caller]
-pub fn check_shared(t: &Test, witness: &Peer, sharer: Sharer, separated: Flags, requirement: &'static str) -> Done {
+pub fn check_shared(
+    t: &Test,
+    witness: &Peer,
+    sibling: SharingTask,
+    separated: Flags,
+    requirement: &'static str,
+) -> Done {
     if !t.facts().has(Feature::Kcmp) {
         return Ok(());
     }
-    let asked = askable(t, sharer.made_with);
+    let asked = askable(t, sibling.made_with);
     let caller = gettid().as_raw();
-    let text = "what the caller and its sharer share after the call, by kcmp";
-    let question = (caller, sharer.tid, asked.0);
+    let text = "what the caller and its sibling share after the call, by kcmp";
+    let question = (caller, sibling.tid, asked.0);
     let call =
         witness.call(t, text, question, |(a, b, asked)| shared_flags(a, b, Flags(asked)).map(|shared| shared.0))?;
-    t.check(call.map(Flags)).proves(requirement).is(sharer.made_with & asked & !separated)
+    t.check(call.map(Flags)).proves(requirement).is(sibling.made_with & asked & !separated)
 }
 
-/// Checks by effect what a sharer sees of the calling task's umask and descriptors, when the caller
-/// has left `separated`. The witness looks, through /proc: the sharer itself need not do anything.
+/// Checks by effect what a sibling sees of the calling task's umask and descriptors, when the caller
+/// has left `separated`. The witness looks, through /proc: the sibling itself need not do anything.
 #[track_caller]
-pub fn check_seen(t: &Test, witness: &Peer, sharer: Sharer, separated: Flags, requirement: &'static str) -> Done {
-    let shared = sharer.made_with & !separated;
-    let tid = sharer.tid;
+pub fn check_seen(t: &Test, witness: &Peer, sibling: SharingTask, separated: Flags, requirement: &'static str) -> Done {
+    let shared = sibling.made_with & !separated;
+    let tid = sibling.tid;
     let old = umask();
     let left = Trace::CALLER.leave(Flags::FS | Flags::FILES);
     t.setup(Call::new("umask(), dup3()", left))?;
@@ -73,7 +79,7 @@ pub fn check_seen(t: &Test, witness: &Peer, sharer: Sharer, separated: Flags, re
 /// A task that shares root, cwd, umask, descriptors and undo list with the caller, and with which
 /// it can find out what of that is still so.
 #[derive(Debug)]
-pub struct Company {
+pub struct Sibling {
     peer: Peer,
     made_with: Flags,
     /// Two directories, and where both tasks started.
@@ -106,10 +112,10 @@ enum Trial {
 impl Trial {
     /// Each, with what tells that the sibling sees the caller's and the caller the sibling's.
     const ALL: [(Trial, [&str; 2]); 4] = [
-        (Trial::Umask, ["the caller's umask", "the sharer's umask"]),
-        (Trial::Cwd, ["the caller's cwd", "the sharer's cwd"]),
-        (Trial::Root, ["the caller's root", "the sharer's root"]),
-        (Trial::Descriptor, ["the caller's descriptor", "the sharer's descriptor"]),
+        (Trial::Umask, ["the caller's umask", "the sibling's umask"]),
+        (Trial::Cwd, ["the caller's cwd", "the sibling's cwd"]),
+        (Trial::Root, ["the caller's root", "the sibling's root"]),
+        (Trial::Descriptor, ["the caller's descriptor", "the sibling's descriptor"]),
     ];
 
     /// The flag of clone(2) that shares it.
@@ -163,7 +169,7 @@ fn make_root(directory: i32) -> Result<(), Errno> {
     chroot(".")
 }
 
-impl Company {
+impl Sibling {
     /// Makes the task. It shares `sharing` (of FS, FILES, SYSVSEM) with the caller.
     #[track_caller]
     pub fn start(t: &Test, sharing: Flags) -> Done<Self> {
@@ -181,7 +187,7 @@ impl Company {
         };
         let places = Places { a: make("a")?, b: make("b")?, cwd: open(".".as_ref())?, root: open("/".as_ref())? };
         Ok(Self {
-            peer: Peer::start(t, "sharer", sharing)?,
+            peer: Peer::start(t, "sibling", sharing)?,
             made_with: sharing,
             places,
             chroot: t.facts().capabilities & CAP_SYS_CHROOT != 0,
@@ -199,16 +205,18 @@ impl Company {
         &self.peer
     }
 
-    /// Checks by kcmp(2) and by effect what the caller and its company still share, when the caller
+    /// Checks by kcmp(2) and by effect what the caller and its sibling still share, when the caller
     /// has left `separated`. Puts cwd, root and umask back.
     #[track_caller]
     pub fn check(&self, t: &Test, separated: Flags, requirement: &'static str) -> Done {
         let shared = self.made_with & !separated;
-        let sharer = Sharer { tid: self.peer.pid().as_raw(), made_with: self.made_with };
+        let sibling = SharingTask { tid: self.peer.pid().as_raw(), made_with: self.made_with };
         let seen = self.seen(t)?;
         all([
-            check_shared(t, &self.peer, sharer, separated, requirement),
-            t.check(Call::seen("what the sharers see of each other", seen)).proves(requirement).is(self.all_of(shared)),
+            check_shared(t, &self.peer, sibling, separated, requirement),
+            t.check(Call::seen("what the siblings see of each other", seen))
+                .proves(requirement)
+                .is(self.all_of(shared)),
         ])
     }
 

@@ -8,7 +8,7 @@ use nix::unistd::{chdir, chroot};
 use crate::observe::nsfd::open_link;
 use crate::place::limits::{self, check_room_for, used};
 use crate::prelude::*;
-use crate::sharing::sibling::Company;
+use crate::sharing::sibling::Sibling;
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
 
@@ -49,14 +49,14 @@ case!(Case {
     run: |t| {
         const ID: &str = "ATOM-08";
         let shared = Flags::FS | Flags::FILES | Flags::SYSVSEM;
-        let company = Company::start(t, shared)?;
+        let sibling = Sibling::start(t, shared)?;
         let observer = Observer::open(t)?;
         let root = t.directory()?.join("root");
         t.setup(Call::io("mkdir(root)", std::fs::create_dir(&root)))?;
         t.setup(Call::new("chroot(root), chdir(/)", chroot(&root).and_then(|()| chdir("/"))))?;
         let start = model::Start { chrooted: true, ..model::Start::of(t.facts()) };
         check_call(t, &observer, &start, Flags::NEWUSER | Flags::FS | Flags::FILES, ID)?;
-        company.check(t, Flags::NONE, ID)
+        sibling.check(t, Flags::NONE, ID)
     }
 });
 
@@ -73,12 +73,12 @@ case!(Case {
         if t.facts().has(Feature::TimeNs) {
             return Err(t.skip("this kernel has time namespaces; it takes one without CONFIG_TIME_NS"));
         }
-        let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let sibling = Sibling::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
         let observer = Observer::open(t)?;
         let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
         let everything = model::Kernel::of(t.facts()).effective & !never;
         check_call(t, &observer, &model::Start::of(t.facts()), everything | Flags::NEWTIME, ID)?;
-        company.check(t, Flags::NONE, ID)
+        sibling.check(t, Flags::NONE, ID)
     }
 });
 
@@ -91,7 +91,7 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::InitialRoot).disturbing(Global::NrOpen),
     run: |t| {
         const ID: &str = "ATOM-12";
-        let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let sibling = Sibling::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
         let observer = Observer::open(t)?;
         // SAFETY: the number is not in use.
         t.setup(Call::new("dup2(0, 200)", Errno::result(unsafe { libc::dup2(0, 200) })))?;
@@ -99,7 +99,7 @@ case!(Case {
         t.setup(Call::io("write(64) to fs.nr_open", std::fs::write(path, "64")))?;
         let start = model::Start { beyond_nr_open: true, ..model::Start::of(t.facts()) };
         check_call(t, &observer, &start, Flags::FILES | Flags::NEWNS, ID)?;
-        company.check(t, Flags::NONE, ID)
+        sibling.check(t, Flags::NONE, ID)
     }
 });
 

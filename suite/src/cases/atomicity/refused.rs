@@ -9,7 +9,7 @@ use crate::call::failing::second_pid;
 use crate::engines::thread_states::for_flags;
 use crate::place::limits;
 use crate::prelude::*;
-use crate::sharing::sibling::Company;
+use crate::sharing::sibling::Sibling;
 use crate::sharing::undo::Semaphore;
 use crate::spec::model::Start;
 use crate::tasks::side::Side;
@@ -70,11 +70,11 @@ fn fail_alone(t: &Test, flags: Flags, requirement: &'static str) -> Done<(Observ
 /// that it goes on sharing it.
 fn fail_beside_sharer(t: &Test, flags: Flags, requirement: &'static str) -> Done {
     // The sibling first: it could not be made after.
-    let company = Company::start(t, SHARED)?;
+    let sibling = Sibling::start(t, SHARED)?;
     let start = second_pid(t)?;
     let observer = Observer::open(t)?;
     check_call(t, &observer, &start, flags | Flags::NEWPID, requirement)?;
-    company.check(t, Flags::NONE, requirement)
+    sibling.check(t, Flags::NONE, requirement)
 }
 
 case!(Case {
@@ -223,10 +223,10 @@ case!(Case {
         t.directory()?;
         become_unprivileged(t)?;
         let flags = Flags::FS | Flags::FILES | Flags::NEWUTS;
-        let company = Company::start(t, SHARED)?.without_root();
+        let sibling = Sibling::start(t, SHARED)?.without_root();
         let observer = Observer::open(t)?;
         check_call(t, &observer, &Start::unprivileged(), flags, "ATOM-13")?;
-        company.check(t, Flags::NONE, "ATOM-13")
+        sibling.check(t, Flags::NONE, "ATOM-13")
     }
 });
 
@@ -252,10 +252,10 @@ case!(Case {
         limits::set(t, full, 0)?;
         let start = Start { initial_admin: false, exhausted: full, ..Start::of(t.facts()) };
         let requirement = if full == Flags::NEWTIME { "ATOM-10" } else { "ATOM-09" };
-        let company = Company::start(t, SHARED)?;
+        let sibling = Sibling::start(t, SHARED)?;
         let observer = Observer::open(t)?;
         check_call(t, &observer, &start, everything(t), requirement)?;
-        company.check(t, Flags::NONE, requirement)
+        sibling.check(t, Flags::NONE, requirement)
     }
 });
 

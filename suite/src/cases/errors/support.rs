@@ -3,7 +3,7 @@
 //! claim, and whether it is there is told by its link in /proc.
 
 use crate::prelude::*;
-use crate::sharing::sibling::Company;
+use crate::sharing::sibling::Sibling;
 use crate::spec::model::Start;
 use crate::tasks::side::check_call_beside;
 use crate::tasks::threads::IdleThread;
@@ -55,11 +55,11 @@ case!(Case {
         const ID: &str = "ATOM-11";
         let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
         let flags = (model::Kernel::of(t.facts()).effective & !never) | Flags::NEWTIME;
-        let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let sibling = Sibling::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
         let observer = Observer::open(t)?;
         let start = Start::of(t.facts());
-        let prediction = check_call_beside(t, &observer, &start, flags, ID, &[company.peer()])?;
-        company.check(t, prediction.separated, ID)
+        let prediction = check_call_beside(t, &observer, &start, flags, ID, &[sibling.peer()])?;
+        sibling.check(t, prediction.separated, ID)
     }
 });
 

@@ -6,7 +6,7 @@ use nix::unistd::{chroot, fchdir, getegid, geteuid};
 use crate::engines::thread_states::for_flags;
 use crate::place::limits;
 use crate::prelude::*;
-use crate::sharing::sibling::Company;
+use crate::sharing::sibling::Sibling;
 use crate::spec::model::Start;
 use crate::tasks::side::{check_call_beside, in_own_namespaces, needs_of};
 
@@ -109,15 +109,15 @@ case!(Case {
     run: |t| {
         const ID: &str = "ATOM-08";
         // The sibling shares the root, and is in the chroot, too.
-        let company = Company::start(t, SHARED)?.without_root();
+        let sibling = Sibling::start(t, SHARED)?.without_root();
         let observer = Observer::open(t)?;
         t.setup(Call::new("chroot(directory)", chroot(t.directory()?)))?;
         let start = Start { chrooted: true, ..Start::of(t.facts()) };
         let flags = Flags::NEWUSER | Flags::FS | Flags::FILES;
         for _ in 0..2 {
-            check_call_beside(t, &observer, &start, flags, ID, &[company.peer()])?;
+            check_call_beside(t, &observer, &start, flags, ID, &[sibling.peer()])?;
         }
-        company.check(t, Flags::NONE, ID)
+        sibling.check(t, Flags::NONE, ID)
     }
 });
 

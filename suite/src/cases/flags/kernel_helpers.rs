@@ -1,4 +1,4 @@
-//! Company that a process did not make itself: the kernel's io_uring helpers, which are threads of
+//! Sibling that a process did not make itself: the kernel's io_uring helpers, which are threads of
 //! the process that owns the ring, and a tracer (rows MT-11 to MT-14 of the behaviour catalogue,
 //! section 6).
 //!
@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use crate::engines::thread_states::{each_flag, judge};
 use crate::place::seccomp::wait_for_stop;
 use crate::prelude::*;
-use crate::sharing::sibling::Sharer;
+use crate::sharing::sibling::SharingTask;
 use crate::spec::model::{Start, Threads};
 use crate::tasks::io_uring::Ring;
 use crate::tasks::threads::{others, wait_until_alone};
@@ -38,7 +38,7 @@ fn beside_a_helper(row: &'static str) -> Vec<Variant> {
 /// Tries the variant's flags while the kernel's helpers are threads of the process.
 fn judge_beside_helpers(t: &Test, row: &'static str, witness: &Peer) -> Done {
     let start = Start { threads: Threads::Others, ..Start::of(t.facts()) };
-    let helpers: Vec<_> = others().into_iter().map(|tid| Sharer { tid, made_with: HELPERS_SHARE }).collect();
+    let helpers: Vec<_> = others().into_iter().map(|tid| SharingTask { tid, made_with: HELPERS_SHARE }).collect();
     judge(t, row, &start, witness, &helpers).map(drop)
 }
 

@@ -12,7 +12,7 @@ use crate::engines::thread_states::{each_flag, judge};
 use crate::observe::State;
 use crate::prelude::*;
 use crate::sharing::probe::Trace;
-use crate::sharing::sibling::{Sharer, askable, shared_flags};
+use crate::sharing::sibling::{SharingTask, askable, shared_flags};
 use crate::spec::model::{Prediction, Start};
 use crate::tasks::vm::in_vfork_child_sharing;
 
@@ -52,7 +52,7 @@ fn judge_beside(t: &Test, row: &'static str, with: Flags, life: Life) -> Done {
         process.reap();
         return Ok(());
     }
-    let sharer = Sharer { tid: process.pid().as_raw(), made_with: sharing };
+    let sharer = SharingTask { tid: process.pid().as_raw(), made_with: sharing };
     judge(t, row, &start, &witness, &[sharer])?;
     process.check_shared(t, "after the call", row)
 }

@@ -7,7 +7,7 @@
 
 use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::sharing::sibling::Company;
+use crate::sharing::sibling::Sibling;
 use crate::spec::model::{Kernel, Start, predict};
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL) and 8 (1); unshare(2), ERRORS";
@@ -48,10 +48,10 @@ case!(Case {
             let observer = Observer::open(t)?;
             check_call(t, &observer, &Start::of(t.facts()), both, "FLAG-48").map(drop)
         })?;
-        let company = Company::start(t, SHARED)?;
+        let sibling = Sibling::start(t, SHARED)?;
         let observer = Observer::open(t)?;
         let prediction = check_call(t, &observer, &Start::of(t.facts()), both, "FLAG-48")?;
-        company.check(t, prediction.separated, "FLAG-48")
+        sibling.check(t, prediction.separated, "FLAG-48")
     }
 });
 
@@ -74,11 +74,11 @@ case!(Case {
         ]
     },
     run: |t| {
-        let company = Company::start(t, SHARED)?;
+        let sibling = Sibling::start(t, SHARED)?;
         let observer = Observer::open(t)?;
         let flags = Flags(t.param());
         let prediction = check_call(t, &observer, &Start::of(t.facts()), flags, "FLAG-46")?;
-        company.check(t, prediction.separated, "FLAG-46")
+        sibling.check(t, prediction.separated, "FLAG-46")
     }
 });
 
@@ -94,7 +94,7 @@ case!(Case {
         let valid = Flags(t.param());
         let kernel = Kernel::of(t.facts());
         let start = Start::of(t.facts());
-        let company = Company::start(t, SHARED)?;
+        let sibling = Sibling::start(t, SHARED)?;
         let observer = Observer::open(t)?;
         for bit in (0..64).map(|bit| Flags(1 << bit)) {
             if kernel.accepted.contains(bit) {
@@ -103,7 +103,7 @@ case!(Case {
             check_call(t, &observer, &start, valid | bit, "FLAG-49")?;
         }
         // What one of the calls had separated would stay so: one look, which is dear, is enough.
-        company.check(t, Flags::NONE, "FLAG-49")
+        sibling.check(t, Flags::NONE, "FLAG-49")
     }
 });
 
@@ -168,10 +168,10 @@ case!(Case {
                 flags = flags | Flags(1 << random.u32(32..64));
             }
             t.in_child(|t| {
-                let company = Company::start(t, SHARED)?;
+                let sibling = Sibling::start(t, SHARED)?;
                 let observer = Observer::open(t)?;
                 let prediction = check_call(t, &observer, &Start::of(t.facts()), flags, "RET-05")?;
-                company.check(t, prediction.separated, "RET-05")
+                sibling.check(t, prediction.separated, "RET-05")
             })?;
         }
         Ok(())

@@ -6,7 +6,7 @@
 
 use crate::call::raw::{NUMBER, by_number};
 use crate::prelude::*;
-use crate::sharing::sibling::Company;
+use crate::sharing::sibling::Sibling;
 use crate::spec::model::Start;
 
 const SOURCE: &str = "2006 design document, 5 (unshare(int flags), superseded; EINVAL) and 8 (1)";
@@ -15,13 +15,13 @@ const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 
 /// Tries each set of flags beside a sharer: all must be refused, and everything stay shared.
 fn check_refused(t: &Test, sets: impl IntoIterator<Item = Flags>, requirement: &'static str) -> Done {
-    let company = Company::start(t, SHARED)?;
+    let sibling = Sibling::start(t, SHARED)?;
     let observer = Observer::open(t)?;
     for flags in sets {
         check_call(t, &observer, &Start::of(t.facts()), flags, requirement)?;
     }
     // What one of the calls had separated would stay so: one look, which is dear, is enough.
-    company.check(t, Flags::NONE, requirement)
+    sibling.check(t, Flags::NONE, requirement)
 }
 
 case!(Case {
@@ -101,12 +101,12 @@ case!(Case {
         // Were the number another call's, 0 would not be both accepted and without effect, an
         // invalid flag would not be EINVAL, and CLONE_FILES would not separate the descriptors.
         let enter = |flags: Flags| by_number(NUMBER, flags);
-        let company = Company::start(t, SHARED)?;
+        let sibling = Sibling::start(t, SHARED)?;
         let observer = Observer::open(t)?;
         let start = Start::of(t.facts());
         for flags in [Flags::NONE, Flags(1 << 63), Flags::FILES] {
             let prediction = check_call_by(t, &observer, &start, flags, "FLAG-50", enter)?;
-            company.check(t, prediction.separated, "FLAG-50")?;
+            sibling.check(t, prediction.separated, "FLAG-50")?;
         }
         Ok(())
     }
@@ -130,10 +130,10 @@ case!(Case {
         .collect(),
     run: |t| {
         let flags = Flags(t.param());
-        let company = Company::start(t, SHARED)?;
+        let sibling = Sibling::start(t, SHARED)?;
         let observer = Observer::open(t)?;
         let prediction =
             check_call_by(t, &observer, &Start::of(t.facts()), flags, "FLAG-44", |flags| unshare_ia32(flags.0 as u32))?;
-        company.check(t, prediction.separated, "FLAG-44")
+        sibling.check(t, prediction.separated, "FLAG-44")
     }
 });

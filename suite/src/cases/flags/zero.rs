@@ -3,7 +3,7 @@
 //! and its neighbours.
 
 use crate::prelude::*;
-use crate::sharing::sibling::Company;
+use crate::sharing::sibling::Sibling;
 use crate::spec::model::Start;
 
 const SOURCE: &str = "2006 design document, 5 and 8 (1); unshare(2), \"If flags is specified as zero\"";
@@ -15,10 +15,10 @@ case!(Case {
     proves: &["FLAG-40"],
     source: SOURCE,
     run: |t| {
-        let company = Company::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let sibling = Sibling::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
         let observer = Observer::open(t)?;
         check_call(t, &observer, &Start::of(t.facts()), Flags::NONE, "FLAG-40")?;
-        company.check(t, Flags::NONE, "FLAG-40")
+        sibling.check(t, Flags::NONE, "FLAG-40")
     }
 });
 

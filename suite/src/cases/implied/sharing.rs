@@ -10,7 +10,7 @@
 
 use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::sharing::sibling::{Company, askable, shared_flags};
+use crate::sharing::sibling::{Sibling, askable, shared_flags};
 use crate::spec::model::Start;
 
 const SOURCE: &str = "2006 design document, 6 and 7.2 (flags that force others) and 8 (2); \
@@ -22,11 +22,11 @@ const ALL: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 /// Calls unshare(2) beside a sibling that shares everything, and finds out by experiment and by
 /// kcmp(2) what it still shares.
 fn call_in_company(t: &Test, flags: Flags, requirement: &'static str) -> Done {
-    let company = Company::start(t, ALL)?;
+    let sibling = Sibling::start(t, ALL)?;
     let observer = Observer::open(t)?;
-    company.check(t, Flags::NONE, requirement)?;
+    sibling.check(t, Flags::NONE, requirement)?;
     let prediction = check_call(t, &observer, &Start::of(t.facts()), flags, requirement)?;
-    company.check(t, prediction.separated, requirement)
+    sibling.check(t, prediction.separated, requirement)
 }
 
 /// The requirement that speaks of what a flag implies.
@@ -135,7 +135,7 @@ case!(Case {
     }
 });
 
-/// All that can be seen of a call in company.
+/// All that can be seen of a call in sibling.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     register: i64,
@@ -146,18 +146,18 @@ struct Outcome {
 
 /// Has a sharer of the case's own task make the call.
 fn outcome(t: &Test, flags: Flags) -> Done<Outcome> {
-    let company = Company::start(t, ALL)?;
+    let sibling = Sibling::start(t, ALL)?;
     let observer = Observer::open(t)?;
     let question = (observer, flags.0);
     let (before, register, after) =
-        company.peer().setup(t, "unshare()", question, |(observer, flags): (Observer, u64)| {
+        sibling.peer().setup(t, "unshare()", question, |(observer, flags): (Observer, u64)| {
             let before = observer.state();
             let register = crate::call::raw::unshare_raw(Flags(flags));
             Ok((before, register, observer.state()))
         })?;
-    let still_seen = company.seen(t)?;
+    let still_seen = sibling.seen(t)?;
     let still_shared = if t.facts().has(Feature::Kcmp) {
-        let (own, other) = (std::process::id() as i32, company.peer().pid().as_raw());
+        let (own, other) = (std::process::id() as i32, sibling.peer().pid().as_raw());
         let shared = shared_flags(own, other, askable(t, ALL));
         Some(t.setup(Call::new("kcmp()", shared))?)
     } else {
