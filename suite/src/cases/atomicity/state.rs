@@ -152,9 +152,7 @@ fn new_segment() -> Call<i32> {
 
 /// How many segments there are in the calling task's IPC namespace.
 fn segments((): ()) -> Result<usize, Errno> {
-    std::fs::read_to_string("/proc/sysvipc/shm")
-        .map(|text| text.lines().count() - 1)
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    std::fs::read_to_string("/proc/sysvipc/shm").map(|text| text.lines().count() - 1).map_err(errno_of)
 }
 
 case!(Case {

@@ -16,8 +16,7 @@ const NEEDS: Needs = Needs::ROOT
     .disturbing(Global::UserNsSwitch);
 
 fn write_switch(allowed: bool) -> Result<(), Errno> {
-    std::fs::write(Global::UserNsSwitch.path(), if allowed { "1" } else { "0" })
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    std::fs::write(Global::UserNsSwitch.path(), if allowed { "1" } else { "0" }).map_err(errno_of)
 }
 
 /// Has another task set the switch, of which the supervisor keeps the old value, and gives the

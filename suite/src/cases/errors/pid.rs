@@ -71,10 +71,7 @@ case!(Case {
             check_call(t, &observer, &foreign, Flags::NONE, ID).map(drop)
         })?;
         let owned = owner.call(t, "unshare(CLONE_NEWPID) by its process 1", (), |()| {
-            unshare(Flags::NEWPID).result().copied().map_err(|failure| match failure {
-                Failure::Errno(errno) => errno,
-                Failure::Returned(_) => Errno::EPROTO,
-            })
+            unshare(Flags::NEWPID).result().copied().map_err(Failure::errno)
         })?;
         t.check(owned).proves(ID).succeeds()
     }

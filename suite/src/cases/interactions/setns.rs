@@ -44,9 +44,7 @@ case!(Case {
             t.check(observer.namespace(ns)).proves(ID).is(other)?;
             let seen = sharer.call(t, "inode of the sharer's link", ns.link().to_owned(), |link| {
                 use std::os::unix::fs::MetadataExt;
-                std::fs::metadata(format!("/proc/self/ns/{link}"))
-                    .map(|link| link.ino())
-                    .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+                std::fs::metadata(format!("/proc/self/ns/{link}")).map(|link| link.ino()).map_err(errno_of)
             })?;
             t.check(seen).proves(ID).is(own)
         })

@@ -87,8 +87,7 @@ case!(Case {
                     ("uid_map", format!("0 {uid} 1")),
                     ("gid_map", format!("0 {gid} 1")),
                 ] {
-                    std::fs::write(format!("/proc/self/{file}"), text)
-                        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+                    std::fs::write(format!("/proc/self/{file}"), text).map_err(errno_of)?;
                 }
                 Ok(())
             })?;

@@ -143,7 +143,7 @@ const ERRNO: u64 = 1000;
 fn write_map(task: u32, file: &str, text: &str) -> Result<(), Errno> {
     let opened = std::fs::OpenOptions::new().write(true).open(format!("/proc/{task}/{file}"));
     let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    written.map_err(errno_of)
 }
 
 /// Attaches to a task and lets it go on.

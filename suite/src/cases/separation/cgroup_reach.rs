@@ -163,7 +163,7 @@ case!(Case {
             let made = std::fs::create_dir(&path);
             // One that should not be there is not left behind.
             let _ = std::fs::remove_dir(path);
-            made.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+            made.map_err(errno_of)
         };
         let below = inner.join("below").to_string_lossy().into_owned();
         let refused = || {

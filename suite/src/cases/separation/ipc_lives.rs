@@ -129,10 +129,7 @@ case!(Case {
         t.check(look(&far, b)?).proves(ID).is(0)?;
         if by_unshare {
             let call = maker.call(t, "unshare(CLONE_NEWIPC) by the maker", (), |()| {
-                unshare(Flags::NEWIPC).result().copied().map_err(|failure| match failure {
-                    Failure::Errno(errno) => errno,
-                    Failure::Returned(_) => Errno::EPROTO,
-                })
+                unshare(Flags::NEWIPC).result().copied().map_err(Failure::errno)
             })?;
             t.check(call).proves(ID).succeeds()?;
         } else {

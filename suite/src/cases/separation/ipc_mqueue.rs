@@ -33,8 +33,7 @@ fn make_queue((name, bytes): (String, i64)) -> Result<i32, Errno> {
 
 /// The names in a directory, in order.
 fn names_in(directory: String) -> Result<Vec<String>, Errno> {
-    let entries =
-        std::fs::read_dir(directory).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let entries = std::fs::read_dir(directory).map_err(errno_of)?;
     let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     Ok(names)

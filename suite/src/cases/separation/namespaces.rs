@@ -79,10 +79,7 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let theirs = peer.call(t, &format!("unshare({flag}) by the peer, ns/{}", ns.link()), t.param(), |at| {
             let (flag, ns) = LINKS[at as usize];
-            unshare(flag).result().copied().map_err(|failure| match failure {
-                Failure::Errno(errno) => errno,
-                Failure::Returned(_) => Errno::EPROTO,
-            })?;
+            unshare(flag).result().copied().map_err(Failure::errno)?;
             inode_of(&open_link("thread-self", ns)?)
         })?;
         let theirs = t.check(theirs).proves("EFF-GEN-06").succeeds()?;
@@ -126,9 +123,7 @@ case!(Case {
         let new = observer.namespace_inode(for_children);
         let link = |peer: &Peer| {
             peer.call(t, &format!("ns/{} of the {}", ns.link(), peer.name()), ns.link().to_owned(), |link| {
-                std::fs::metadata(format!("/proc/thread-self/ns/{link}"))
-                    .map(|link| link.ino())
-                    .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+                std::fs::metadata(format!("/proc/thread-self/ns/{link}")).map(|link| link.ino()).map_err(errno_of)
             })
         };
         t.check(link(&older)?).proves(ID).is(old)?;

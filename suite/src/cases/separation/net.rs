@@ -139,8 +139,7 @@ fn raise_loopback(fd: i32) -> Result<(), Errno> {
 
 /// The names of the devices of the caller's network namespace.
 fn devices((): ()) -> Result<Vec<String>, Errno> {
-    let text = std::fs::read_to_string("/proc/thread-self/net/dev")
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let text = std::fs::read_to_string("/proc/thread-self/net/dev").map_err(errno_of)?;
     Ok(text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect())
 }
 

@@ -183,10 +183,7 @@ case!(Case {
         // One level further: process 1 calls, and forks a child that ends at once. What it has
         // seen of the child's IDs comes back.
         let call = child.call(t, "unshare(CLONE_NEWPID) by process 1", (), |()| {
-            unshare(Flags::NEWPID).result().copied().map_err(|failure| match failure {
-                Failure::Errno(errno) => errno,
-                Failure::Returned(_) => Errno::EPROTO,
-            })
+            unshare(Flags::NEWPID).result().copied().map_err(Failure::errno)
         })?;
         t.check(call).proves("EFF-PID-11").succeeds()?;
         let call = child.call(t, "NSpid of a child of process 1, as the child reads it", (), |()| status_of_child())?;

@@ -15,9 +15,7 @@ fn separate(t: &Test, observer: &Observer, requirement: &'static str) -> Done {
 
 /// Where `self` of a proc file system leads: the reader's process ID there.
 fn self_in(proc: String) -> Result<String, Errno> {
-    std::fs::read_link(format!("{proc}/self"))
-        .map(|target| target.to_string_lossy().into_owned())
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    std::fs::read_link(format!("{proc}/self")).map(|target| target.to_string_lossy().into_owned()).map_err(errno_of)
 }
 
 case!(Case {
@@ -152,10 +150,7 @@ case!(Case {
 fn rule_one_level_further_in(path: &str) -> Result<i64, Errno> {
     use nix::sys::wait::{WaitStatus, waitpid};
     use nix::unistd::{ForkResult, fork};
-    unshare(Flags::NEWPID).result().map_err(|failure| match failure {
-        Failure::Errno(errno) => errno,
-        Failure::Returned(_) => Errno::EPROTO,
-    })?;
+    unshare(Flags::NEWPID).result().map_err(Failure::errno)?;
     // SAFETY: the process is single-threaded; the child reads a file and ends.
     match unsafe { fork()? } {
         ForkResult::Child => {

@@ -156,10 +156,7 @@ case!(Case {
             let compared = peer
                 .call(t, "kcmp(caller, peer, KCMP_VM) by the peer", (own, other), |(a, b)| shares(Shared::Vm, a, b))?;
             let link = peer.call(t, "the caller's ns/user, as the peer reads it", own, |pid| {
-                observe::namespace_of(pid, Ns::User).result().copied().map_err(|failure| match failure {
-                    Failure::Errno(errno) => errno,
-                    Failure::Returned(_) => Errno::EPROTO,
-                })
+                observe::namespace_of(pid, Ns::User).result().copied().map_err(Failure::errno)
             })?;
             all([
                 t.check(signal).proves(ID).succeeds(),

@@ -48,9 +48,7 @@ fn fixed_names((): ()) -> Result<[String; 4], Errno> {
 }
 
 fn name_in_proc(file: String) -> Result<String, Errno> {
-    std::fs::read_to_string(format!("/proc/sys/kernel/{file}"))
-        .map(|text| text.trim_end().to_owned())
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    std::fs::read_to_string(format!("/proc/sys/kernel/{file}")).map(|text| text.trim_end().to_owned()).map_err(errno_of)
 }
 
 fn set_names(name: String) -> Result<(), Errno> {
