@@ -62,7 +62,7 @@ pub fn shared_flags(a: i32, b: i32, asked: Flags) -> Result<Flags, Errno> {
     let mut shared = Flags::NONE;
     for what in Shared::ALL {
         if asked.contains(what.clone_flag()) && shares(what, a, b)? {
-            shared = shared | what.clone_flag();
+            shared |= what.clone_flag();
         }
     }
     Ok(shared)

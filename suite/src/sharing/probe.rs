@@ -102,10 +102,10 @@ impl Trace {
     pub fn find(self, old: u32) -> Flags {
         let mut found = Flags::NONE;
         if set_umask(old) == self.umask {
-            found = found | Flags::FS;
+            found |= Flags::FS;
         }
         if fds::is_open(self.descriptor) {
-            found = found | Flags::FILES;
+            found |= Flags::FILES;
             fds::close(self.descriptor);
         }
         found

@@ -67,10 +67,10 @@ pub fn check_seen(t: &Test, witness: &Peer, sibling: SharingTask, separated: Fla
     Trace::CALLER.find(old);
     let mut seen = Flags::NONE;
     if umask == Some(Trace::CALLER.umask) {
-        seen = seen | Flags::FS;
+        seen |= Flags::FS;
     }
     if descriptor {
-        seen = seen | Flags::FILES;
+        seen |= Flags::FILES;
     }
     let text = format!("what {tid} sees change (its umask: CLONE_FS, its descriptors: CLONE_FILES)");
     t.check(Call::seen(text, seen)).proves(requirement).is(shared & (Flags::FS | Flags::FILES))

@@ -186,7 +186,7 @@ pub fn with_implied(flags: Flags) -> Flags {
         (Flags::NEWNS, Flags::FS),
     ] {
         if all.contains(given) {
-            all = all | implied;
+            all |= implied;
         }
     }
     all
@@ -340,7 +340,7 @@ fn separated(done: Flags) -> Flags {
     let mut separated = done & (Flags::FS | Flags::FILES | Flags::SYSVSEM);
     if done.contains(Flags::NEWIPC) {
         // The undo list belongs to the old IPC namespace (IMP-07).
-        separated = separated | Flags::SYSVSEM;
+        separated |= Flags::SYSVSEM;
     }
     separated
 }

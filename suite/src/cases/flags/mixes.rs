@@ -136,7 +136,7 @@ case!(Case {
         for bit in bits().filter(|bit| *bit != Flags::NEWUSER).chain([Flags::NEWUSER]) {
             let call = unshare(bit);
             if call.result().err() != Some(Failure::Errno(Errno::EINVAL)) {
-                mask = mask | bit;
+                mask |= bit;
             }
         }
         t.check(Call::seen("bits that are not refused with EINVAL", Mask(mask.0))).is(Mask(expected.0))
@@ -165,7 +165,7 @@ case!(Case {
             let mut flags = Flags(random.u64(..)) & every();
             // Most sets are valid; some have one bit that no kernel accepts.
             if random.u8(..8) == 0 {
-                flags = flags | Flags(1 << random.u32(32..64));
+                flags |= Flags(1 << random.u32(32..64));
             }
             t.in_child(|t| {
                 let sibling = Sibling::start(t, SHARED)?;

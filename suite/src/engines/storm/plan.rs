@@ -228,7 +228,7 @@ fn draw_flags(random: &mut fastrand::Rng, pool: &[Flags]) -> Flags {
     for _ in 0..random.usize(1..=4) {
         let flag = pool[random.usize(..pool.len())];
         if flag != Flags::NEWNET || random.u32(..4) == 0 {
-            flags = flags | flag;
+            flags |= flag;
         }
     }
     flags

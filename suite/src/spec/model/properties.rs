@@ -55,10 +55,10 @@ const WAYS: [fn(&mut Start); 14] = [
     |s| s.ids_mapped = false,
     |s| s.children_elsewhere = true,
     |s| s.beyond_nr_open = true,
-    |s| s.exhausted = s.exhausted | Flags::NEWUSER,
-    |s| s.exhausted = s.exhausted | Flags::NEWNS,
-    |s| s.exhausted = s.exhausted | Flags::NEWPID,
-    |s| s.exhausted = s.exhausted | Flags::NEWTIME,
+    |s| s.exhausted |= Flags::NEWUSER,
+    |s| s.exhausted |= Flags::NEWNS,
+    |s| s.exhausted |= Flags::NEWPID,
+    |s| s.exhausted |= Flags::NEWTIME,
 ];
 
 fn simple_states() -> Vec<Start> {
