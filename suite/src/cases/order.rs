@@ -162,7 +162,7 @@ case!(Case {
 });
 
 /// A descriptor beyond the lowest value of fs.nr_open (LIM-03).
-const HIGH: i32 = 200;
+const HIGH: i32 = observe::fds::HIGH;
 
 /// Opens a descriptor and lowers fs.nr_open below it; the supervisor puts that back. Whoever shares
 /// the table can then not be given a copy of it.

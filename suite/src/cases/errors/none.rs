@@ -13,16 +13,7 @@ use crate::spec::model::{Kernel, Start, predict};
 use crate::tasks::side::{check_call_beside, check_kcmp, needs_of};
 
 /// A descriptor beyond the limit that is set.
-const HIGH: i32 = 200;
-
-fn descriptor_is_open(fd: i32) -> Result<bool, Errno> {
-    // SAFETY: F_GETFD takes no pointer.
-    match Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFD) }) {
-        Ok(_) => Ok(true),
-        Err(Errno::EBADF) => Ok(false),
-        Err(errno) => Err(errno),
-    }
-}
+const HIGH: i32 = observe::fds::HIGH;
 
 case!(Case {
     name: "errors.none.rlimit_nofile",
@@ -46,7 +37,7 @@ case!(Case {
         check_call_beside(t, &observer, &Start::of(t.facts()), Flags::FILES, ID, &[&peer])?;
         check_kcmp(t, &peer, Shared::Files, false, ID)?;
         nix::unistd::close(HIGH).ok();
-        t.check(peer.call(t, "whether the peer still has descriptor 200", HIGH, descriptor_is_open)?)
+        t.check(peer.call(t, "whether the peer still has descriptor 200", HIGH, |fd| Ok(observe::fds::is_open(fd)))?)
             .proves(ID)
             .is(true)
     }

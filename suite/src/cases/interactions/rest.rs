@@ -12,14 +12,8 @@ use crate::prelude::*;
 use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
 use crate::tasks::side::{Side, check_call_beside, check_kcmp, check_separated, each_flag, in_own_namespaces};
 
-fn is_open(fd: i32) -> Result<bool, Errno> {
-    // SAFETY: F_GETFD takes no pointer.
-    Ok(unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 })
-}
-
 fn open_as(fd: i32) -> Result<(), Errno> {
-    // SAFETY: the cases keep nothing at this number.
-    Errno::result(unsafe { libc::dup2(0, fd) }).map(drop)
+    observe::fds::dup_to(libc::STDIN_FILENO, fd, 0)
 }
 
 /// close_range(2) with CLOSE_RANGE_UNSHARE.
@@ -46,7 +40,12 @@ fn open_all(t: &Test) -> Done {
 #[track_caller]
 fn check_open(t: &Test, side: Side, expected: [bool; 4], requirement: &'static str) -> Done {
     let open = side.ask(t, "which of 40, 100, 120 and 200 are open", (), |()| {
-        Ok([is_open(BELOW)?, is_open(WITHIN[0])?, is_open(WITHIN[1])?, is_open(ABOVE)?])
+        Ok([
+            observe::fds::is_open(BELOW),
+            observe::fds::is_open(WITHIN[0]),
+            observe::fds::is_open(WITHIN[1]),
+            observe::fds::is_open(ABOVE),
+        ])
     })?;
     t.check(open).proves(requirement).is(expected)
 }

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
 use crate::engines::race::{Barrier, DEADLINE, delay, play};
+use crate::observe::fds::is_open;
 use crate::prelude::*;
 use crate::tasks::io_uring::Ring;
 use crate::tasks::threads::others;
@@ -27,11 +28,6 @@ const FAR: RawFd = 90;
 const WHERE: [&str; 4] = ["without it", "with it at the first place", "with it at the second", "with it at both"];
 /// No number beyond is used by the sharer of the first race.
 const END: RawFd = 128;
-
-fn is_open(fd: RawFd) -> bool {
-    // SAFETY: F_GETFD takes no pointer.
-    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
-}
 
 fn dup2(from: RawFd, to: RawFd) -> Result<(), Errno> {
     // SAFETY: takes numbers; the cases keep nothing at `to`.

@@ -16,14 +16,7 @@ const SOURCE: &str = "unshare(2), CLONE_FILES; kernel, fs/file.c";
 
 /// Whether a number names an open descriptor.
 fn is_open(fd: i32) -> Call<bool> {
-    // SAFETY: F_GETFD takes no pointer.
-    let flags = Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFD) });
-    let open = match flags {
-        Ok(_) => Ok(true),
-        Err(Errno::EBADF) => Ok(false),
-        Err(errno) => Err(errno),
-    };
-    Call::new(format!("fcntl({fd}, F_GETFD)"), open)
+    Call::seen(format!("fcntl({fd}, F_GETFD)"), observe::fds::is_open(fd))
 }
 
 /// The lowest number that is free.
@@ -166,9 +159,7 @@ case!(Case {
         check_call_beside(t, &observer, &start, Flags::FILES, ID, &[&peer])?;
         check_kcmp(t, &peer, Shared::Files, false, ID)?;
         t.setup(Call::new("dup3(0, 50)", duplicate(50)))?;
-        let seen = peer.call(t, "fcntl(50, F_GETFD) by the peer", (), |()| {
-            is_open(50).result().copied().map_err(|_| Errno::EPROTO)
-        })?;
+        let seen = peer.call(t, "fcntl(50, F_GETFD) by the peer", (), |()| Ok(observe::fds::is_open(50)))?;
         t.check(seen).proves(ID).is(false)
     }
 });
