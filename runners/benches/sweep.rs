@@ -14,8 +14,8 @@ use harness::check::Done;
 use harness::task::fork_sharing;
 use nix::sys::wait::waitpid;
 use suite::call::raw::unshare_raw;
-use suite::engines::sweep::ground::Ground;
 use suite::engines::sweep::sets::sets;
+use suite::engines::sweep::states::Fixture;
 use suite::engines::sweep::sweep;
 use suite::observe::Observer;
 use suite::spec::flags::Flags;
@@ -24,40 +24,40 @@ use suite::spec::model::Kernel;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
 
 /// States that are prepared once, so that the bare loop has the same results.
-type Prepare = fn(&Test) -> Done<Ground>;
+type Prepare = fn(&Test) -> Done<Fixture>;
 
 const STATES: [(&str, Prepare, [Body; 2]); 4] = [
     ("lone", lone, [|t| sweep(t, &lone(t)?), |t| bare(t, lone)]),
     (
         "unprivileged",
-        Ground::unprivileged,
-        [|t| sweep(t, &Ground::unprivileged(t)?), |t| bare(t, Ground::unprivileged)],
+        Fixture::unprivileged,
+        [|t| sweep(t, &Fixture::unprivileged(t)?), |t| bare(t, Fixture::unprivileged)],
     ),
     ("fs_sharer", sharer, [|t| sweep(t, &sharer(t)?), |t| bare(t, sharer)]),
     ("limit_0", limited, [|t| sweep(t, &limited(t)?), |t| bare(t, limited)]),
 ];
 
-fn lone(t: &Test) -> Done<Ground> {
-    Ok(Ground::lone(t))
+fn lone(t: &Test) -> Done<Fixture> {
+    Ok(Fixture::lone(t))
 }
 
-fn sharer(t: &Test) -> Done<Ground> {
-    Ok(Ground::sharer(t, Flags::FS, "a sharer"))
+fn sharer(t: &Test) -> Done<Fixture> {
+    Ok(Fixture::sharer(t, Flags::FS, "a sharer"))
 }
 
-fn limited(t: &Test) -> Done<Ground> {
-    Ground::limited(t, Flags::NEWUTS, 0)
+fn limited(t: &Test) -> Done<Fixture> {
+    Fixture::limited(t, Flags::NEWUTS, 0)
 }
 
 /// fork, unshare, look, _exit, waitpid, for the same sets of flags.
 fn bare(t: &Test, prepare: Prepare) -> Done {
-    let ground = prepare(t)?;
+    let fixture = prepare(t)?;
     let observer = Observer::open(t)?;
     let kernel = Kernel::of(t.facts());
-    let sets = sets(t.tier(), t.seed(), &ground.start, &kernel, ground.needs_each_alone());
+    let sets = sets(t.tier(), t.seed(), &fixture.start, &kernel, fixture.needs_each_alone());
     for flags in sets {
         // SAFETY: no CLONE_VM; the process is single-threaded.
-        let pid = unsafe { fork_sharing(ground.company.made_with.0) }.expect("a child");
+        let pid = unsafe { fork_sharing(fixture.sharing.made_with.0) }.expect("a child");
         if pid.as_raw() == 0 {
             unshare_raw(flags);
             std::hint::black_box(observer.state());

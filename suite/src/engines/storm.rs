@@ -15,8 +15,9 @@ mod threads;
 mod verdicts;
 
 pub use exec_probe::run_if_executed;
-pub use plan::Theme;
+pub use plan::{Action, Plan, Theme};
 pub use processes::{deep_storm, process_storm};
+pub use rounds::pool;
 pub use threads::thread_storm;
 
 use harness::case_run::Tier;
@@ -25,7 +26,7 @@ use harness::case_run::Tier;
 pub const TASKS: usize = 10;
 
 /// How many rounds a tier has.
-pub fn rounds_of(tier: Tier) -> u32 {
+pub fn rounds(tier: Tier) -> u32 {
     match tier {
         Tier::Quick => 3,
         Tier::Full => 50,

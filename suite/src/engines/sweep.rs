@@ -34,8 +34,8 @@ use compare::{Judge, Seen};
 use shrink::{Findings, find};
 use states::Fixture;
 
-/// How many causes are told of one by one.
-const TOLD: usize = 4;
+/// How many causes are reported one by one.
+const REPORTED: usize = 4;
 
 /// Sweeps the calls of this run's tier in the state that the process at hand is in.
 ///
@@ -116,7 +116,7 @@ fn report(t: &Test, fixture: &Fixture, found: &Findings) -> Done {
         t.note(format!("{compared} calls compared with the model"));
         return t.check(all).is(compared);
     }
-    let checks = found.list.iter().take(TOLD).flat_map(|finding| {
+    let checks = found.list.iter().take(REPORTED).flat_map(|finding| {
         let calls = match finding.calls {
             1 => String::new(),
             2 => " (and in one larger set of flags)".to_owned(),
@@ -133,10 +133,10 @@ fn report(t: &Test, fixture: &Fixture, found: &Findings) -> Done {
     });
     let checked = all(checks.collect::<Vec<_>>());
     t.note(format!(
-        "{differing} of {compared} calls differ from the model; the flags told of are the fewest that \
-         show it"
+        "{differing} of {compared} calls differ from the model; the flags shown are the minimal \
+         reproducer"
     ));
-    let more = found.list.len().saturating_sub(TOLD);
+    let more = found.list.len().saturating_sub(REPORTED);
     if more > 0 || found.unexplained > 0 {
         t.note(format!("{more} causes more, and {} calls that were not looked into", found.unexplained));
     }

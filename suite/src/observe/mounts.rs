@@ -21,7 +21,7 @@ pub struct MountLine {
     pub parent: u64,
     /// Device, root in the file system, mount point and options.
     pub place: [String; 4],
-    /// The optional fields, which tell of propagation: `shared:7`, `master:7`, `unbindable`.
+    /// The optional fields, the propagation: `shared:7`, `master:7`, `unbindable`.
     pub propagation: Vec<String>,
     /// File system, source and options of the file system.
     pub source: String,
@@ -69,7 +69,7 @@ pub fn mounts_of(task: impl std::fmt::Display) -> Result<Vec<MountLine>, Errno> 
     Ok(parse(&text))
 }
 
-/// The mounts that the content of a mountinfo file tells of.
+/// The mounts that the content of a mountinfo file lists.
 pub fn parse(text: &str) -> Vec<MountLine> {
     text.lines().filter_map(MountLine::parse).collect()
 }

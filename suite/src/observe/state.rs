@@ -106,7 +106,7 @@ impl State {
         }
     }
 
-    /// Fills in what system calls tell. No errno is written.
+    /// Fills in what system calls report. No errno is written.
     pub(super) fn read_by_syscalls(&mut self) {
         let mut number = 0i32;
         // SAFETY: the calls take numbers, or write to live memory of the size they expect.

@@ -199,7 +199,7 @@ impl Probe {
         }
     }
 
-    /// What kcmp(2) calls the resource, where it can tell.
+    /// What kcmp(2) calls the resource, where it knows one.
     pub fn resource(self) -> Option<Shared> {
         match self {
             Probe::Cwd | Probe::Umask | Probe::Root => Some(Shared::Fs),

@@ -1,4 +1,4 @@
-//! Where tasks meet to begin together, and what they tell each other meanwhile.
+//! Where tasks meet to begin together, and the words that they exchange.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -8,7 +8,7 @@ use syscalls::Sysno;
 use crate::spec::flags::Flags;
 use crate::tasks::shm::map_zeroed;
 
-/// How many words a barrier has for what the tasks tell each other.
+/// How many words a barrier has for the tasks to exchange.
 pub const WORDS: usize = 1024;
 
 /// Where the tasks of a race meet. It lies in memory that stays shared whatever a task leaves.
@@ -17,7 +17,7 @@ pub struct Barrier {
     arrived: AtomicU32,
     finished: AtomicU32,
     over: AtomicU32,
-    /// What tasks tell each other, or the judge.
+    /// What tasks leave for each other and for the judge.
     pub words: [AtomicU64; WORDS],
 }
 

@@ -1,7 +1,7 @@
 //! A set-user-ID program, and whether execve(2) of it raised the privilege.
 //!
-//! A tracer would take the privilege away, so nobody looks on: the program ends at once, and who
-//! it ran as is read from what is left of it before it is reaped.
+//! A tracer would take the privilege away, so nothing traces it: the program ends at once, and its user is read from
+//! the zombie before it is reaped.
 
 use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt;
@@ -52,7 +52,7 @@ impl Program {
         Ok(Program { path })
     }
 
-    /// Executes it. What it is told makes it end at once, without a word.
+    /// Executes it. Its arguments make it end at once, without output.
     pub fn execute(&self) -> Call<()> {
         let arguments = [c"unshare-conformance", c"--storm-task", c"999999", c"0"];
         let environment: [CString; 0] = [];

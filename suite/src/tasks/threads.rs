@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use harness::prelude::*;
 
-/// A thread that does nothing until it is told to end.
+/// A thread that does nothing until its end.
 #[derive(Debug)]
 pub struct IdleThread {
     tid: i32,
@@ -19,16 +19,16 @@ impl IdleThread {
     #[track_caller]
     pub fn start(t: &Test) -> Done<Self> {
         let end = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&end);
-        let (tell, hear) = mpsc::sync_channel(1);
+        let ended = Arc::clone(&end);
+        let (send, receive) = mpsc::sync_channel(1);
         let spawned = std::thread::Builder::new().spawn(move || {
-            let _ = tell.send(nix::unistd::gettid().as_raw());
-            while !told.load(Ordering::Acquire) {
+            let _ = send.send(nix::unistd::gettid().as_raw());
+            while !ended.load(Ordering::Acquire) {
                 std::thread::park();
             }
         });
         let handle = t.setup(Call::io("pthread_create()", spawned))?;
-        let tid = hear.recv().expect("the thread tells before all else");
+        let tid = receive.recv().expect("the thread sends its ID before all else");
         Ok(Self { tid, end, handle: Some(handle) })
     }
 

@@ -16,7 +16,7 @@ use crate::observe::fds;
 /// What a task that disturbs ends with.
 pub const DISTURBED: i32 = 43;
 
-/// The descriptors that a task may use: far from the marks of others.
+/// The descriptors that a task may use: far from the traces of others.
 fn own_descriptor(number: usize) -> i32 {
     fds::STORM_OWN + fds::STORM_OWN_EACH * number as i32
 }

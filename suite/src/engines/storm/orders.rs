@@ -36,8 +36,6 @@ pub struct Orders {
     pub arguments: *const *const libc::c_char,
     /// A set of one semaphore that it takes one from, to be undone; negative for none.
     pub semaphores: i32,
-    /// What may be marked: none in a kernel or place without the privilege.
-    pub marks: bool,
 }
 
 // SAFETY: the pointers lead to memory that outlives every task.

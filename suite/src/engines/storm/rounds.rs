@@ -11,7 +11,7 @@ use super::exec_probe::Arguments;
 use super::orders::Orders;
 use super::plan::{Action, Plan, unsharers};
 use super::report::Figures;
-use super::rounds_of;
+use super::rounds;
 use super::segment::{MOST_TASKS, Mapping, Segment, Slot};
 use crate::call::check::check_changes;
 use crate::observe::{Observer, Place, State, place_of};
@@ -79,13 +79,12 @@ impl<'t> Fixture<'t> {
             program: self.program.as_raw_fd(),
             arguments: self.arguments.of(number),
             semaphores,
-            marks: true,
         }
     }
 }
 
 /// The flags that a storm draws from: all that this kernel accepts and this place allows.
-fn pool(t: &Test) -> Vec<Flags> {
+pub fn pool(t: &Test) -> Vec<Flags> {
     let kernel = Kernel::of(t.facts());
     Flags::KNOWN
         .into_iter()
@@ -123,7 +122,7 @@ pub(super) fn play_rounds(
     let fixture = Fixture::prepare(t)?;
     let mut random = fastrand::Rng::with_seed(t.seed());
     let mut figures = Figures::default();
-    for round in 0..rounds_of(t.tier()) {
+    for round in 0..rounds(t.tier()) {
         let plan = draw(&mut random, &fixture.pool);
         t.name_task(format!("round {round}, repeat with --seed {}", t.run_seed()));
         let mut play_once = |plan: &Plan| -> Done {
@@ -138,7 +137,7 @@ pub(super) fn play_rounds(
             shrink(t, plan, |plan| play_once(plan));
             return Err(stop);
         }
-        t.progress(round as usize + 1, rounds_of(t.tier()) as usize);
+        t.progress(round as usize + 1, rounds(t.tier()) as usize);
     }
     t.note(figures.line(t.run_seed()));
     Ok(())

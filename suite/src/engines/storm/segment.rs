@@ -47,8 +47,8 @@ pub struct View {
     pub state: State,
     /// The directory that tasks with a mount namespace of their own mount something on.
     pub directory: Place,
-    /// Which of the tasks' marks are open descriptors here, one bit each.
-    pub marks: u64,
+    /// Which of the tasks' traces are open descriptors here, one bit each.
+    pub traces: u64,
 }
 
 /// What one task leaves.
@@ -65,8 +65,8 @@ pub struct Slot {
     pub ended: AtomicU64,
     /// How many threads the executed program has.
     pub threads: AtomicU32,
-    /// Whether leaving marks worked: −errno of the first step that did not.
-    pub marking: AtomicI64,
+    /// Whether leaving the traces worked: −errno of the first step that did not.
+    pub leaving: AtomicI64,
     before: UnsafeCell<View>,
     after: UnsafeCell<View>,
     settled: UnsafeCell<View>,
@@ -111,7 +111,7 @@ pub enum Which {
     Before,
     /// Right after its call.
     After,
-    /// When all tasks had done their calls and left their marks.
+    /// When all tasks had done their calls and left their traces.
     Settled,
 }
 

@@ -16,7 +16,7 @@ use crate::sharing::undo::take_with_undo;
 use crate::spec::flags::Flags;
 use crate::spec::model::with_implied;
 
-/// The exit status of a task that was told to _exit.
+/// The exit status of a task that calls _exit.
 pub const fn exit_status(number: usize) -> i32 {
     128 + number as i32
 }
@@ -31,13 +31,13 @@ pub const EXEC_FAILED: i32 = 42;
 impl Orders {
     /// Looks at the task at hand.
     pub fn view(&self) -> View {
-        let mut marks = 0;
+        let mut traces = 0;
         for number in 0..self.actions.len() {
             if fds::is_open(Trace::of_task(number).descriptor) {
-                marks |= 1 << number;
+                traces |= 1 << number;
             }
         }
-        View { state: self.observer.state_without_descriptors(), directory: place_of(self.directory), marks }
+        View { state: self.observer.state_without_descriptors(), directory: place_of(self.directory), traces }
     }
 
     /// Gets ready, waits for the round to begin, acts. Ends the task, or gives the exit status for
@@ -109,8 +109,8 @@ impl Orders {
         give_way_until(&self.segment.returned, self.unsharers);
         slot.result.store(result, Ordering::Release);
         slot.leave(Which::After, self.view());
-        if result == 0 && self.marks {
-            slot.marking.store(self.mark(flags), Ordering::Release);
+        if result == 0 {
+            slot.leaving.store(self.leave_traces(flags), Ordering::Release);
         }
         self.segment.reach(slot, Stage::Done);
         self.segment.settle.wait_while(0);
@@ -121,7 +121,7 @@ impl Orders {
     }
 
     /// Changes what the task now has to itself. Gives 0, or −errno of the first step that failed.
-    fn mark(&self, flags: Flags) -> i64 {
+    fn leave_traces(&self, flags: Flags) -> i64 {
         let all = with_implied(flags);
         let steps = || {
             Trace::of_task(self.number).leave(all)?;

@@ -230,6 +230,6 @@ impl Round<'_> {
             .check(Call::seen("mount that the first thread sees", now.directory))
             .proves("RACE-01")
             .is(before.directory)?;
-        self.t.check(Call::seen("marked descriptors of the first thread", now.marks)).proves("RACE-01").is(0)
+        self.t.check(Call::seen("trace descriptors of the first thread", now.traces)).proves("RACE-01").is(0)
     }
 }

@@ -75,7 +75,7 @@ impl<'a> Caller<'a> {
                 semaphore: fixture.semaphore.as_ref().map_or(-1, |semaphore| semaphore.id()),
                 undo: sharing.undo,
                 asked: sharing.asked,
-                marked: sharing.marked,
+                traceable: sharing.traceable,
                 maker: std::process::id() as i32,
                 patience: t.patience(PATIENCE).as_secs() as i64,
             },
@@ -139,7 +139,7 @@ impl<'a> Caller<'a> {
             return Err(t.broken("preparing the calling process", format!("{errno:?}")));
         }
         let Looks { shared, semaphore } = looks.unwrap_or_else(|| written.looks(&self.plain));
-        let marks = if self.plain.marked == Flags::NONE { Flags::NONE } else { Trace::CALLER.find(self.umask) };
+        let traces = if self.plain.traceable == Flags::NONE { Flags::NONE } else { Trace::CALLER.find(self.umask) };
         let memory = self.fixture.sharing.made_with.contains(Flags::VM) && self.sharer_before.is_some();
         let seen = Seen {
             end,
@@ -147,7 +147,7 @@ impl<'a> Caller<'a> {
             ids: written.ids,
             after: written.after,
             shared,
-            marks,
+            traces,
             semaphore,
             semaphore_at_end: self.semaphore_at_end(),
             memory: memory.then(|| orders.touched.load(Ordering::Acquire) == 1),

@@ -86,7 +86,7 @@ pub(super) struct Plain {
     pub(super) semaphore: i32,
     pub(super) undo: Undo,
     pub(super) asked: Flags,
-    pub(super) marked: Flags,
+    pub(super) traceable: Flags,
     /// Who made the caller: the sharer, unless that is a thread.
     pub(super) maker: i32,
     /// How many seconds it has, before it counts as hanging.
@@ -205,7 +205,7 @@ pub(super) fn perform(orders: &Orders, sharer: i32) {
         let _ = undo::take_with_undo(fixture.semaphore);
     }
     // Not everywhere there is a descriptor to leave: its table is full, or beyond its limit.
-    let _ = Trace::CALLER.leave(fixture.marked);
+    let _ = Trace::CALLER.leave(fixture.traceable);
     let shared = match fixture.asked {
         Flags::NONE => Ok(Flags::NONE),
         asked => shared_flags(caller, sharer, asked),

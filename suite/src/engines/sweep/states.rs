@@ -160,7 +160,7 @@ impl Fixture {
         let by = "a thread that is not alone in its process";
         Self {
             making: Making::SecondThread,
-            sharing: Sharing { marked: Flags::NONE, ..sharing(t, THREADS_SHARE) },
+            sharing: Sharing { traceable: Flags::NONE, ..sharing(t, THREADS_SHARE) },
             ..Self::of(t, by, |start| start.threads = Threads::Others)
         }
     }
@@ -271,5 +271,5 @@ impl Fixture {
 
 /// What a task that was made to share this shares, and how that is looked at.
 fn sharing(t: &Test, made_with: Flags) -> Sharing {
-    Sharing { made_with, asked: askable(t, made_with), marked: Flags::FS | Flags::FILES, undo: Undo::None }
+    Sharing { made_with, asked: askable(t, made_with), traceable: Flags::FS | Flags::FILES, undo: Undo::None }
 }

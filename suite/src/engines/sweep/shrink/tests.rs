@@ -29,7 +29,7 @@ impl Honest {
         let sharing = Sharing {
             made_with,
             asked: Flags::VM | Flags::FS | Flags::FILES | Flags::SIGHAND | made_with,
-            marked: Flags::FS | Flags::FILES,
+            traceable: Flags::FS | Flags::FILES,
             undo: Undo::None,
         };
         Self { sharing, ..Honest::new(start) }
@@ -54,7 +54,7 @@ impl Honest {
             ids: IDS,
             after,
             shared: (asked != Flags::NONE).then_some(Ok(shared & asked)),
-            marks: shared & self.sharing.marked,
+            traces: shared & self.sharing.traceable,
             semaphore: Some(SEMAPHORE - i32::from(!left)),
             semaphore_at_end: Some(SEMAPHORE),
             memory: None,
@@ -208,7 +208,7 @@ fn a_failing_call_that_separates_is_found() {
     let state = Honest::sharing(start, Flags::FILES);
     let found = state.sweep(Tier::Quick, |flags, seen| {
         if seen.register != 0 && flags.contains(Flags::FILES) {
-            seen.marks = Flags::NONE;
+            seen.traces = Flags::NONE;
         }
     });
     assert!(!found.list.is_empty());
