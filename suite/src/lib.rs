@@ -3,9 +3,9 @@
 //! Dependencies read downwards: spec ← observe ← call ← tasks, sharing, place ← engines ← cases. `docs/architecture.md`
 //! has the rooms and the vocabulary.
 //!
-//! A function that gives `Done` and needs a step of its own to work ends the case as broken where that step is refused; one
-//! that checks leaves a failed check on record where the check fails. Its documentation has a section `Errors` only
-//! where it ends the case in another way.
+//! A function that gives `Done` ends the case as broken where a step that it needs is refused, and leaves a failed
+//! check on record where something that it checks differs. Its documentation has a section `Errors` only where it ends
+//! the case in another way.
 
 /// What must hold: flags, the model of the call, requirements. No I/O.
 pub mod spec {

@@ -40,9 +40,6 @@ impl Executed {
     }
 
     /// The same for a task that first shares with the caller what `sharing` names.
-    ///
-    /// # Errors
-    /// As [`after`](Self::after).
     #[track_caller]
     pub fn sharing(t: &Test, name: &str, sharing: Flags, before: impl FnOnce(&Test) -> Done) -> Done<Self> {
         Self::start(t, name, sharing, c"/proc/self/exe", |t| {
@@ -53,9 +50,6 @@ impl Executed {
 
     /// The same of another program, by a task that shares with the caller what `sharing` names. It
     /// is traced with the privilege that it has before `before`, in which no signal may reach it.
-    ///
-    /// # Errors
-    /// As [`after`](Self::after).
     #[track_caller]
     pub fn of(t: &Test, name: &str, sharing: Flags, program: &CStr, before: impl FnOnce(&Test) -> Done) -> Done<Self> {
         Self::start(t, name, sharing, program, |t| {

@@ -1,4 +1,4 @@
-//! The fixture of a storm: what its rounds have in common.
+//! The rounds of a storm, and the fixture that they have in common.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -218,8 +218,7 @@ impl Starter {
     }
 }
 
-/// Waits until nothing is missing any more of what the tasks have to do. Gives up when the tasks have `ended`, or are out
-/// of patience.
+/// Waits until no task is missing any more. Gives up when the tasks have `ended`, or are out of patience.
 pub(super) fn wait_until(
     t: &Test,
     segment: &Segment,
