@@ -10,10 +10,10 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use harness::bench::{Bench, case, in_child, median};
-use harness::call::Call;
 use harness::case::Body;
-use harness::case_run::{Test, Tier};
-use harness::check::Done;
+use harness::case::call::Call;
+use harness::case::check::Done;
+use harness::case::test::{Test, Tier};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use suite::call::raw::unshare_raw;
 use suite::engines::storm::{Action, Plan, TASKS, pool, process_storm, rounds, run_if_executed};

@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use harness::bench::{Bench, Measurement, case, in_child, median};
 use harness::case::Body;
-use harness::case_run::Test;
-use harness::check::Done;
-use harness::task::fork_sharing;
+use harness::case::check::Done;
+use harness::case::task::fork_sharing;
+use harness::case::test::Test;
 use nix::sys::wait::waitpid;
 use suite::call::raw::unshare_raw;
 use suite::engines::sweep::sets::sets;
@@ -66,7 +66,7 @@ fn bare(t: &Test, prepare: Prepare) -> Done {
         }
         waitpid(pid, None).expect("a child");
     }
-    t.check(harness::call::Call::seen("the loop", ())).succeeds()
+    t.check(harness::case::call::Call::seen("the loop", ())).succeeds()
 }
 
 const ROUNDS: usize = 5;

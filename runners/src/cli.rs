@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use harness::case_run::Tier;
-use harness::facts::Facts;
-use harness::outcome::ExitStatus;
+use harness::case::test::Tier;
+use harness::place::facts::Facts;
 use harness::report::Submission;
-use harness::shard::Shard;
+use harness::run::shard::Shard;
+use harness::verdict::outcome::ExitStatus;
 use vm::build::BuildError;
 use vm::initramfs::InitramfsError;
 use vm::kernel::KernelError;

@@ -12,10 +12,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use harness::facts::Facts;
-use harness::judge::{Status, Verdict};
-use harness::outcome::{ExitStatus, Outcome};
+use harness::place::facts::Facts;
 use harness::report::one_line;
+use harness::verdict::judge::{Status, Verdict};
+use harness::verdict::outcome::{ExitStatus, Outcome};
 use serde::Serialize;
 
 use crate::results::{CaseResult, Results, never_run};
@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn the_running_release_is_no_reason() {
         let on = |release: &str, text: &str| {
-            let version = harness::facts::Version::parse(release).unwrap();
+            let version = harness::place::facts::Version::parse(release).unwrap();
             let facts = Facts { release: release.to_owned(), version, ..Facts::default() };
             without_release(text, &facts)
         };

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use clap::{Args, ValueEnum};
 use harness::case::{Case, Item};
-use harness::outcome::ExitStatus;
+use harness::verdict::outcome::ExitStatus;
 use serde::Serialize;
 use suite::spec::requirements::{self, Requirement};
 

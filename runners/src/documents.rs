@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use clap_complete::Shell;
-use harness::outcome::ExitStatus;
+use harness::verdict::outcome::ExitStatus;
 
 use crate::cli;
 use crate::files::Unwritable;

@@ -17,8 +17,8 @@ use std::io::{self, Write};
 
 use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
-use harness::outcome::ExitStatus;
-use harness::pool::RunOptions;
+use harness::run::pool::RunOptions;
+use harness::verdict::outcome::ExitStatus;
 use suite::fault::{Fault, declared, find, stand_in, table};
 
 /// The arguments of `faults`.

@@ -29,9 +29,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use harness::case::Item;
-use harness::event::Event;
-use harness::outcome::ExitStatus;
-use harness::starvation::{Patience, Tasks};
+use harness::run::patience::{Patience, Tasks};
+use harness::verdict::event::Event;
+use harness::verdict::outcome::ExitStatus;
 use nix::unistd::Pid;
 use vm::cache::Cache;
 use vm::kconfig::Fragment;
@@ -265,7 +265,7 @@ impl Boot {
             &args.how,
             Format::Wire,
             self.slowdown().saturating_mul(args.how.slowdown),
-            Some(args.how.jobs.unwrap_or_else(|| harness::pool::usual_jobs(cpus))),
+            Some(args.how.jobs.unwrap_or_else(|| harness::run::pool::usual_jobs(cpus))),
         );
         if let Some(fault) = &args.guest.guest_fault {
             arguments.splice(1..1, ["--guest-fault".to_owned(), name_of(fault)]);

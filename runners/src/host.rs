@@ -3,14 +3,14 @@
 use std::fs::File;
 
 use anyhow::bail;
+use harness::case::test::Tier;
 use harness::case::{Case, Item, items};
-use harness::case_run::Tier;
-use harness::event::Event;
-use harness::facts::Facts;
-use harness::outcome::ExitStatus;
-use harness::plan::Selection;
-use harness::pool::{RunError, RunOptions, usual_jobs};
-use harness::shard::{Part, Shard};
+use harness::place::facts::Facts;
+use harness::run::plan::Selection;
+use harness::run::pool::{RunError, RunOptions, usual_jobs};
+use harness::run::shard::{Part, Shard};
+use harness::verdict::event::Event;
+use harness::verdict::outcome::ExitStatus;
 
 use crate::cli::{Format, HowArgs, InGuestArgs, RunArgs, SelectionArgs};
 use crate::faults;
@@ -178,7 +178,7 @@ fn run_items(
         reports.event(event)?;
         trigger.after(event)
     };
-    match harness::pool::run(selected.items, &options, &mut sink) {
+    match harness::run::pool::run(selected.items, &options, &mut sink) {
         Ok(end) => {
             reports.close()?;
             Ok(match end.interrupted {

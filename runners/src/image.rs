@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use harness::outcome::ExitStatus;
+use harness::verdict::outcome::ExitStatus;
 use vm::initramfs::Initramfs;
 use vm::machine::one_word;
 use vm::parameters::Parameters;

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
-use harness::facts::Version;
-use harness::outcome::{ExitStatus, KnownBug};
+use harness::place::facts::Version;
+use harness::verdict::outcome::{ExitStatus, KnownBug};
 use serde::{Deserialize, Serialize};
 use vm::cache::Cache;
 use vm::kernel::Kernel;
@@ -177,7 +177,7 @@ fn versions_of(release: &str) -> Option<(Version, Version)> {
 /// The running kernel, and those that `kernels list` finds; without the archive, those that were
 /// fetched.
 fn found() -> anyhow::Result<Vec<Suspect>> {
-    let facts = harness::pool::facts()?;
+    let facts = harness::run::pool::facts()?;
     let mut suspects =
         vec![Suspect { name: format!("{} (running)", facts.release), versions: (facts.version, facts.version) }];
     let library = Library::new(Cache::of_user()?);

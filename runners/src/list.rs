@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use harness::case_run::Tier;
-use harness::outcome::ExitStatus;
+use harness::case::test::Tier;
+use harness::verdict::outcome::ExitStatus;
 use serde::Serialize;
 
 use crate::cli::SelectionArgs;
@@ -42,7 +42,7 @@ pub fn text(args: &SelectionArgs) -> anyhow::Result<ExitStatus> {
 /// # Errors
 /// No case matches, the machine's facts cannot be gathered, or standard output cannot be written.
 pub fn json(args: &SelectionArgs) -> anyhow::Result<ExitStatus> {
-    let facts = harness::pool::facts()?;
+    let facts = harness::run::pool::facts()?;
     let items = select(args, Tier::Exhaustive, suite::cases::all())?;
     let listed: Vec<_> = items
         .iter()

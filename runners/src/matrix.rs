@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use harness::case::Item;
-use harness::outcome::ExitStatus;
+use harness::verdict::outcome::ExitStatus;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::{Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs, contradiction, is_wrong_input};

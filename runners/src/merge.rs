@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::Args;
-use harness::event::Event;
-use harness::outcome::{Counts, ExitStatus};
-use harness::shard::{Part, Shard};
+use harness::run::shard::{Part, Shard};
+use harness::verdict::event::Event;
+use harness::verdict::outcome::{Counts, ExitStatus};
 
 use crate::cli::ReportArgs;
 use crate::reports::Reports;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use harness::event::Event;
+use harness::verdict::event::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The last line of a terminal while cases run; nothing elsewhere.
@@ -117,9 +117,9 @@ impl Default for ProgressLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use harness::case_run::Tier;
-    use harness::event::CaseInfo;
-    use harness::facts::Facts;
+    use harness::case::test::Tier;
+    use harness::place::facts::Facts;
+    use harness::verdict::event::CaseInfo;
 
     #[test]
     fn the_bar_goes_by_work_and_follows_long_cases() {

@@ -6,8 +6,8 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use harness::event::Event;
 use harness::report::{Json, Junit, Kcidb, Ktap, Lava, Pretty, Reporter, Submission, Tap, Tap14, Verbosity, Wire};
+use harness::verdict::event::Event;
 
 use crate::cli::{Format, ReportArgs, contradiction, default_format};
 use crate::files::Unwritable;

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use harness::case_run::Tier;
-use harness::event::{CaseInfo, Event};
-use harness::facts::Facts;
-use harness::judge::Verdict;
-use harness::outcome::Outcome;
+use harness::case::test::Tier;
+use harness::place::facts::Facts;
 use harness::report::SCHEMA;
-use harness::shard::Part;
+use harness::run::shard::Part;
+use harness::verdict::event::{CaseInfo, Event};
+use harness::verdict::judge::Verdict;
+use harness::verdict::outcome::Outcome;
 use serde::Deserialize;
 
 /// Why a file cannot be used; each is one sentence for the user.

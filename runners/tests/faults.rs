@@ -6,8 +6,8 @@ mod program;
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use harness::event::Event;
-use harness::judge::Status;
+use harness::verdict::event::Event;
+use harness::verdict::judge::Status;
 
 use errors::errors;
 use program::{PROGRAM, run};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use harness::judge::{Status, Verdict};
+use harness::verdict::judge::{Status, Verdict};
 use serde::Serialize;
 use suite::fault::{Fault, declared};
 

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use harness::case::Item;
-use harness::case_run::Tier;
-use harness::event::Event;
-use harness::facts::Facts;
-use harness::judge::{Status, Verdict};
-use harness::outcome::{ExitStatus, KnownBug, Outcome, expect};
-use harness::pool::{RunOptions, usual_jobs};
+use harness::case::test::Tier;
+use harness::place::facts::Facts;
 use harness::report::one_line;
+use harness::run::pool::{RunOptions, usual_jobs};
+use harness::verdict::event::Event;
+use harness::verdict::judge::{Status, Verdict};
+use harness::verdict::outcome::{ExitStatus, KnownBug, Outcome, expect};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use suite::fault::{Fault, declared, table};
 
@@ -185,7 +185,7 @@ impl<'a> Matrix<'a> {
         bar.set_message("no fault");
         // Refuses where faults cannot be simulated, before anything has run.
         check_place()?;
-        let facts = harness::pool::facts()?;
+        let facts = harness::run::pool::facts()?;
         let mut matrix = Self {
             args,
             items: items.into_iter().map(|item| (item.name.clone(), item)).collect(),
@@ -340,7 +340,7 @@ impl<'a> Matrix<'a> {
             }
             Ok(())
         };
-        let end = harness::pool::run(items, &options, &mut sink)?;
+        let end = harness::run::pool::run(items, &options, &mut sink)?;
         self.interrupted = self.interrupted.or(end.interrupted);
         // The plan has the items as they were given.
         Ok(verdicts.into_iter().map(|(index, verdict)| (cases[index].clone(), verdict)).collect())

@@ -14,8 +14,8 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use harness::event::Event;
 use harness::report::{Reporter, Wire};
+use harness::verdict::event::Event;
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};

@@ -31,7 +31,7 @@ pub fn run_if_init() -> Option<ExitCode> {
         return None;
     }
     // To know the place takes an emulated guest as long as to read its command line and to choose its cases.
-    let scout = || harness::pool::facts_as_json().unwrap_or_default();
+    let scout = || harness::run::pool::facts_as_json().unwrap_or_default();
     match vm::init::set_up(scout, crate::cli::prepare_in_guest) {
         Ok((guest, scouted, prepared)) => {
             super::fault::prepare(guest.arguments());

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use harness::case::Item;
-use harness::case_run::seed_of_repetition;
-use harness::event::{CaseInfo, Event};
-use harness::judge::{Status, Verdict};
-use harness::outcome::{Counts, ExitStatus, Outcome};
-use harness::splat::{SplatKind, recognise};
+use harness::case::test::seed_of_repetition;
+use harness::run::splat::{SplatKind, recognise};
+use harness::verdict::event::{CaseInfo, Event};
+use harness::verdict::judge::{Status, Verdict};
+use harness::verdict::outcome::{Counts, ExitStatus, Outcome};
 use vm::machine::Role;
 
 use super::machine::MachineEnd;

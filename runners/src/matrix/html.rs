@@ -8,9 +8,9 @@ mod flag_space;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
-use harness::event::CaseInfo;
-use harness::judge::{Status, Verdict};
-use harness::outcome::Outcome;
+use harness::verdict::event::CaseInfo;
+use harness::verdict::judge::{Status, Verdict};
+use harness::verdict::outcome::Outcome;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use suite::spec::flags::Flags;
 use suite::spec::requirements::{self, Requirement};

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use harness::event::{CaseInfo, Event};
-use harness::judge::{Status, Verdict};
-use harness::outcome::{Counts, ExitStatus, Outcome};
 use harness::report::one_line;
+use harness::verdict::event::{CaseInfo, Event};
+use harness::verdict::judge::{Status, Verdict};
+use harness::verdict::outcome::{Counts, ExitStatus, Outcome};
 use serde::Serialize;
 
 use crate::guest::Boot;

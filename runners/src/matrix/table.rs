@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use comfy_table::presets::{ASCII_MARKDOWN, UTF8_HORIZONTAL_ONLY};
 use comfy_table::{Cell, Color, ContentArrangement};
-use harness::judge::Status;
-use harness::outcome::{Counts, ExitStatus};
+use harness::verdict::judge::Status;
+use harness::verdict::outcome::{Counts, ExitStatus};
 use serde::Serialize;
 
 use super::row::{Conclusion, Failure, Group, Row};

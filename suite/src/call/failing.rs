@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::feature;
 use harness::prelude::*;
 
 use crate::call::raw::unshare;
@@ -93,8 +94,8 @@ impl Failing {
     /// What it takes of the kernel.
     fn needs(self) -> Needs {
         match self {
-            Failing::TimeLimit => Needs::NONE.with(Feature::TimeNs),
-            Failing::SecondPid => Needs::NONE.with(Feature::PidNs),
+            Failing::TimeLimit => Needs::NONE.with(feature::TIME_NS),
+            Failing::SecondPid => Needs::NONE.with(feature::PID_NS),
             _ => Needs::NONE,
         }
     }
@@ -103,8 +104,8 @@ impl Failing {
     /// parameter.
     pub fn of_everything() -> Vec<Variant> {
         vec![
-            Variant::new("refused_pid", 0).needing(Needs::ROOT.with(Feature::PidNs)),
-            Variant::new("time_limit", 1).needing(limits::NEEDS.with(Feature::TimeNs)),
+            Variant::new("refused_pid", 0).needing(Needs::ROOT.with(feature::PID_NS)),
+            Variant::new("time_limit", 1).needing(limits::NEEDS.with(feature::TIME_NS)),
             Variant::new("privilege", 2).needing(Needs::ROOT),
         ]
     }

@@ -1,7 +1,7 @@
 //! The system call under test, raw: no C library truncates its argument (RULE-01), and no errno is
 //! written, which tasks that share memory would share too.
 
-use harness::call::Call;
+use harness::case::call::Call;
 use syscalls::Sysno;
 
 use crate::spec::flags::Flags;

@@ -70,7 +70,7 @@ case!(Case {
             is counted.",
     proves: &["FI-03"],
     source: "kernel, ipc/sem.c",
-    needs: fail_nth::NEEDS.with(Feature::SysvIpc),
+    needs: fail_nth::NEEDS.with(feature::SYSV_IPC),
     run: |t| {
         const ID: &str = "FI-03";
         fail_nth::allow(t)?;
@@ -93,7 +93,7 @@ case!(Case {
     proves: &["FI-09", "ERR-40", "ERR-39", "FI-12"],
     source: "kernel, kernel/user_namespace.c and kernel/cred.c",
     deadline: fail_nth::DEADLINE,
-    needs: fail_nth::NEEDS.with(Feature::CreateUserNs),
+    needs: fail_nth::NEEDS.with(feature::CREATE_USER_NS),
     run: |t| {
         fail_nth::allow(t)?;
         let ground = Fixture::of(t, Start::of(t.facts()))?;
@@ -113,7 +113,7 @@ case!(Case {
     proves: &["ERR-41", "FI-12"],
     source: "kernel, kernel/ucount.c",
     deadline: fail_nth::DEADLINE,
-    needs: fail_nth::NEEDS.with(Feature::CreateUserNs).with(Feature::NamespaceLimits),
+    needs: fail_nth::NEEDS.with(feature::CREATE_USER_NS).with(feature::NAMESPACE_LIMITS),
     variants: || [Flags::NEWNS, Flags::NEWUTS, Flags::NEWIPC, Flags::NEWPID, Flags::NEWCGROUP, Flags::NEWTIME,]
         .map(|flag| Variant::new(flag.slug(), flag.0).needing(needs_of(flag)))
         .into(),
@@ -169,9 +169,9 @@ case!(Case {
             match mix {
                 Mix::Filesystem | Mix::Namespaces => variant,
                 Mix::UserAndNamespaces => {
-                    variant.needing(Needs::NONE.with(Feature::CreateUserNs)).proving(["FI-10", "FI-12", "ERR-39"])
+                    variant.needing(Needs::NONE.with(feature::CREATE_USER_NS)).proving(["FI-10", "FI-12", "ERR-39"])
                 }
-                Mix::Everything => variant.needing(Needs::NONE.with(Feature::CreateUserNs)),
+                Mix::Everything => variant.needing(Needs::NONE.with(feature::CREATE_USER_NS)),
             }
         })
         .collect(),

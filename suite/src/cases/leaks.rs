@@ -22,7 +22,7 @@ use crate::tasks::side::one_by_one;
 const SOURCE: &str =
     "2006 design document, 6 (failure leaves nothing behind); kernel, kernel/nsproxy.c and kernel/fork.c";
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::ObjectCounts).with(Feature::InitialRoot).alone();
+const NEEDS: Needs = Needs::ROOT.with(feature::OBJECT_COUNTS).with(feature::INITIAL_ROOT).alone();
 
 /// What callers share with the task that makes them. An undo list that is to go with the call is their
 /// own.
@@ -403,7 +403,7 @@ case!(Case {
     about: "The same with all flags in one call.",
     proves: &["LEAK-01"],
     source: SOURCE,
-    needs: NEEDS.with(Feature::CreateUserNs),
+    needs: NEEDS.with(feature::CREATE_USER_NS),
     from: Tier::Full,
     deadline: DEADLINE,
     work: |_| 200,
@@ -461,7 +461,7 @@ case!(Case {
     about: "The same with all flags in one call, which fails at the last.",
     proves: &["LEAK-02"],
     source: SOURCE,
-    needs: NEEDS.and(limits::NEEDS).with(Feature::TimeNs),
+    needs: NEEDS.and(limits::NEEDS).with(feature::TIME_NS),
     from: Tier::Full,
     deadline: DEADLINE,
     work: |_| 100,

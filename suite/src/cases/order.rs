@@ -73,7 +73,7 @@ case!(Case {
             and EPERM once it has lost CAP_SYS_ADMIN.",
     proves: &["ORD-06"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::PidNs),
+    needs: Needs::ROOT.with(feature::PID_NS),
     run: |t| {
         const ID: &str = "ORD-06";
         t.setup(unshare(Flags::NEWPID))?;
@@ -103,15 +103,15 @@ case!(Case {
             (EINVAL).",
     proves: &["ORD-08", "ORD-09", "ERR-35"],
     source: "kernel, kernel/nsproxy.c and kernel/pid_namespace.c",
-    needs: limits::NEEDS.with(Feature::PidNs),
+    needs: limits::NEEDS.with(feature::PID_NS),
     variants: || [
-        (Flags::NEWPID, Feature::PidNs, "ERR-35"),
-        (Flags::NEWNS, Feature::PidNs, "ORD-08"),
-        (Flags::NEWUTS, Feature::UtsNs, "ORD-08"),
-        (Flags::NEWIPC, Feature::IpcNs, "ORD-08"),
-        (Flags::NEWCGROUP, Feature::CgroupNs, "ORD-09"),
-        (Flags::NEWNET, Feature::NetNs, "ORD-09"),
-        (Flags::NEWTIME, Feature::TimeNs, "ORD-09"),
+        (Flags::NEWPID, feature::PID_NS, "ERR-35"),
+        (Flags::NEWNS, feature::PID_NS, "ORD-08"),
+        (Flags::NEWUTS, feature::UTS_NS, "ORD-08"),
+        (Flags::NEWIPC, feature::IPC_NS, "ORD-08"),
+        (Flags::NEWCGROUP, feature::CGROUP_NS, "ORD-09"),
+        (Flags::NEWNET, feature::NET_NS, "ORD-09"),
+        (Flags::NEWTIME, feature::TIME_NS, "ORD-09"),
     ]
     .map(|(flag, feature, id)| full(flag).proving([id]).needing(Needs::NONE.with(feature)))
     .into(),
@@ -142,7 +142,7 @@ case!(Case {
             whichever of the two it is for.",
     proves: &["ORD-08"],
     source: "kernel, kernel/nsproxy.c",
-    needs: limits::NEEDS.with(Feature::UtsNs),
+    needs: limits::NEEDS.with(feature::UTS_NS),
     run: |t| {
         const ID: &str = "ORD-08";
         limits::enter_own_user_namespace(t)?;
@@ -172,7 +172,7 @@ fn put_table_out_of_reach(t: &Test) -> Done {
     let moved = unsafe { libc::dup3(file, HIGH, libc::O_CLOEXEC) };
     t.setup(Call::new(format!("dup3({HIGH})"), Errno::result(moved)))?;
     nix::unistd::close(file).ok();
-    let path = Global::NrOpen.path();
+    let path = global::NR_OPEN.path();
     t.setup(Call::io(format!("write({path}, 64)"), std::fs::write(path, "64")))
 }
 
@@ -203,10 +203,10 @@ case!(Case {
     proves: &["ORD-03", "ORD-04", "ORD-05", "ATOM-12", "ERR-38"],
     source: SOURCE,
     needs: Needs::NONE
-        .with(Feature::InitialRoot)
-        .with(Feature::SecondUser)
-        .with(Feature::CreateUserNs)
-        .disturbing(Global::NrOpen),
+        .with(feature::INITIAL_ROOT)
+        .with(feature::SECOND_USER)
+        .with(feature::CREATE_USER_NS)
+        .disturbing(global::NR_OPEN),
     variants: || vec![
         Variant::new("before_privilege", WITH_PRIVILEGED).proving(["ORD-03", "ATOM-12", "ERR-38"]),
         Variant::new("before_user", WITH_USER).proving(["ORD-04"]),

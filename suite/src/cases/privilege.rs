@@ -89,7 +89,7 @@ case!(Case {
             one call, any other namespace with it, for which CAP_SYS_ADMIN comes with the new one.",
     proves: &["PRIV-02", "PRIV-04"],
     source: "unshare(2), CLONE_NEWUSER; user_namespaces(7)",
-    needs: Needs::NONE.with(Feature::CreateUserNs),
+    needs: Needs::NONE.with(feature::CREATE_USER_NS),
     variants: || [Flags::NONE]
         .into_iter()
         .chain(Flags::PRIVILEGED.iter())
@@ -109,7 +109,7 @@ case!(Case {
             each namespace flag gives EPERM, while CLONE_NEWUSER succeeds.",
     proves: &["PRIV-05"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     variants: || privileged().into_iter().chain([for_flags(Flags::NEWUSER)]).collect(),
     run: |t| {
         const ID: &str = "PRIV-05";
@@ -132,7 +132,7 @@ case!(Case {
     proves: &["PRIV-06", "PRIV-03"],
     source: SOURCE,
     needs: Needs::ROOT,
-    variants: || [(AS_ROOT, "root", Needs::NONE), (AS_NOBODY, "nobody", Needs::NONE.with(Feature::SecondUser))]
+    variants: || [(AS_ROOT, "root", Needs::NONE), (AS_NOBODY, "nobody", Needs::NONE.with(feature::SECOND_USER))]
         .into_iter()
         .flat_map(|(who, name, needs)| possible().into_iter().map(move |variant| Variant {
             name: format!("{name}.{}", variant.name),
@@ -193,7 +193,7 @@ case!(Case {
             which gives it another one.",
     proves: &["PRIV-08"],
     source: "user_namespaces(7), Capabilities",
-    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     variants: || possible().into_iter().chain([for_flags(Flags::NEWUSER)]).collect(),
     run: |t| {
         const ID: &str = "PRIV-08";
@@ -226,7 +226,7 @@ case!(Case {
             are, without it each gives EPERM even if they are root's.",
     proves: &["PRIV-09"],
     source: "capabilities(7); kernel, kernel/nsproxy.c",
-    needs: Needs::ROOT.with(Feature::SecondUser),
+    needs: Needs::ROOT.with(feature::SECOND_USER),
     variants: || [
         (FILE_SYSTEM_USER, "file_system_user"),
         (GROUPS, "groups"),

@@ -45,7 +45,7 @@ case!(Case {
     proves: &["RACE-01"],
     source: "2006 design document, 8 (4); kernel, kernel/fork.c",
     // Some follow others into namespaces that the initial user namespace owns (INT-07).
-    needs: NEEDS.with(Feature::InitialRoot),
+    needs: NEEDS.with(feature::INITIAL_ROOT),
     deadline: LAST_RESORT,
     work: |tier| if tier == Tier::Quick { 10 } else { 200 },
     variants: || Theme::ALL.into_iter().enumerate().map(|(at, (_, name))| Variant::new(name, at as u64)).collect(),

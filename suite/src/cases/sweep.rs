@@ -23,7 +23,7 @@ fn work(tier: Tier) -> u32 {
     }
 }
 
-const UNDO: Needs = Needs::ROOT.with(Feature::SysvIpc);
+const UNDO: Needs = Needs::ROOT.with(feature::SYSV_IPC);
 
 case!(Case {
     name: "sweep.lone",
@@ -209,7 +209,7 @@ case!(Case {
     about: "Sets of flags, by root of a user namespace of its own: all that root may.",
     proves: &["PRIV-03", "EFF-GEN-07"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Fixture::user_namespace(t)?),
@@ -221,7 +221,7 @@ case!(Case {
             are refused.",
     proves: &["ERR-23"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Fixture::unmapped(t)?),
@@ -233,7 +233,7 @@ case!(Case {
             those that make a namespace are refused, unless CLONE_NEWUSER is among them.",
     proves: &["PRIV-08"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Fixture::user_namespace(t)?.without_sys_admin(t)?),
@@ -257,7 +257,7 @@ case!(Case {
             with CLONE_NEWPID are refused, and have changed nothing.",
     proves: &["ERR-09", "ATOM-16", "ATOM-S1", "ATOM-S3", "ATOM-S4", "ATOM-S7"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::PidNs),
+    needs: Needs::ROOT.with(feature::PID_NS),
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Fixture::children_elsewhere(t)?),
@@ -269,7 +269,7 @@ case!(Case {
             with CLONE_FILES are refused with EMFILE, but for an unknown bit.",
     proves: &["ERR-36", "ORD-04", "ORD-05", "ATOM-12"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::InitialRoot).disturbing(Global::NrOpen),
+    needs: Needs::ROOT.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     deadline: LAST_RESORT,
     work: work,
     run: |t| sweep(t, &Fixture::beyond_nr_open(t)?),
@@ -281,12 +281,12 @@ case!(Case {
 fn kinds() -> Vec<Variant> {
     [
         (Flags::NEWNS, None),
-        (Flags::NEWUTS, Some(Feature::UtsNs)),
-        (Flags::NEWIPC, Some(Feature::IpcNs)),
-        (Flags::NEWPID, Some(Feature::PidNs)),
-        (Flags::NEWCGROUP, Some(Feature::CgroupNs)),
-        (Flags::NEWNET, Some(Feature::NetNs)),
-        (Flags::NEWTIME, Some(Feature::TimeNs)),
+        (Flags::NEWUTS, Some(feature::UTS_NS)),
+        (Flags::NEWIPC, Some(feature::IPC_NS)),
+        (Flags::NEWPID, Some(feature::PID_NS)),
+        (Flags::NEWCGROUP, Some(feature::CGROUP_NS)),
+        (Flags::NEWNET, Some(feature::NET_NS)),
+        (Flags::NEWTIME, Some(feature::TIME_NS)),
         (Flags::NEWUSER, None),
     ]
     .into_iter()

@@ -11,6 +11,8 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::feature;
+use crate::feature::global;
 use harness::prelude::*;
 use nix::unistd::{getpid, getppid};
 
@@ -27,10 +29,10 @@ use crate::tasks::shm::map_zeroed;
 
 /// What a case of failing allocations needs.
 pub const NEEDS: Needs = Needs::ROOT
-    .with(Feature::InitialRoot)
-    .with(Feature::FailNth)
-    .disturbing(Global::SparedAllocations)
-    .disturbing(Global::FailedAllocationsLog);
+    .with(feature::INITIAL_ROOT)
+    .with(feature::FAIL_NTH)
+    .disturbing(global::SPARED_ALLOCATIONS)
+    .disturbing(global::FAILED_ALLOCATIONS_LOG);
 
 /// A sweep over all sites of a network namespace makes many hundreds, and drops them.
 pub const DEADLINE: Duration = Duration::from_secs(300);
@@ -43,9 +45,9 @@ pub const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0)
 #[track_caller]
 pub fn allow(t: &Test) -> Done {
     for (global, value) in [
-        (Global::SparedAllocations, "N"),
+        (global::SPARED_ALLOCATIONS, "N"),
         // A report of each would flood the log in which the supervisor looks for the kernel's own.
-        (Global::FailedAllocationsLog, "0"),
+        (global::FAILED_ALLOCATIONS_LOG, "0"),
     ] {
         let written = std::fs::write(global.path(), value);
         let text = format!("write({value}) to {}", global.path());
@@ -184,7 +186,7 @@ impl Fixture {
     /// The state that the task at hand is in.
     #[track_caller]
     pub fn of(t: &Test, start: Start) -> Done<Fixture> {
-        let semaphore = if t.facts().has(Feature::SysvIpc) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
+        let semaphore = if t.facts().has(feature::SYSV_IPC) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
         // SAFETY: zeroes are a valid report.
         let report = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed::<Report>() }))?;
         Ok(Fixture { start, observer: Observer::open(t)?, semaphore, umask: umask(), report, enter: |_| Ok(()) })
@@ -247,7 +249,7 @@ impl Fixture {
             Err(_) => Prediction::nothing(),
         };
         check_changes(t, flags, id, &prediction, &before, &after)?;
-        if result.is_err() && t.facts().has(Feature::Kcmp) {
+        if result.is_err() && t.facts().has(feature::KCMP) {
             let asked = if self.semaphore.is_some() { SHARED } else { SHARED & !Flags::SYSVSEM };
             let shared = shared_flags(getpid().as_raw(), getppid().as_raw(), asked);
             let text = format!("what the caller and its maker share after {}, by kcmp", called(flags, n, outcome));

@@ -20,7 +20,7 @@ pub use processes::{deep_storm, process_storm};
 pub use rounds::pool;
 pub use threads::thread_storm;
 
-use harness::case_run::Tier;
+use harness::case::test::Tier;
 
 /// How many tasks a storm has, as the document has it.
 pub const TASKS: usize = 10;

@@ -22,6 +22,7 @@ pub mod sets;
 pub mod shrink;
 pub mod states;
 
+use crate::feature;
 use harness::prelude::*;
 use nix::errno::Errno;
 use std::time::{Duration, Instant};
@@ -64,10 +65,10 @@ pub fn sweep(t: &Test, fixture: &Fixture) -> Done {
 /// nothing, says nothing of CLONE_NEWUSER.
 fn leave_out_user_namespaces(t: &Test, sets: &mut Vec<Flags>) {
     let facts = t.facts();
-    if !facts.has(Feature::UserNs) || facts.user_namespace_takes_root {
+    if !facts.has(feature::USER_NS) || feature::user_namespace_takes_root(facts) {
         return;
     }
-    if let Some(reason) = facts.absent.get(&Feature::CreateUserNs) {
+    if let Some(reason) = facts.reason_without(feature::CREATE_USER_NS) {
         t.note(format!("sets with CLONE_NEWUSER were left out: {reason}"));
         sets.retain(|flags| !flags.contains(Flags::NEWUSER));
     }

@@ -1,6 +1,7 @@
 //! A row of the table of thread and sharing states (section 6 of the behaviour catalogue): every
 //! flag is tried in the row's state, each in a process of its own.
 
+use crate::feature;
 use harness::prelude::*;
 use nix::unistd::gettid;
 
@@ -46,7 +47,7 @@ pub fn each_flag(row: &'static str, more: &[(Flags, &'static [&'static str])]) -
 /// A variant named after its flags, with what they need of the machine.
 pub fn for_flags(flags: Flags) -> Variant {
     let variant = Variant::new(flags.slug(), flags.0);
-    if flags.contains(Flags::NEWUSER) { variant.needing(Needs::NONE.with(Feature::CreateUserNs)) } else { variant }
+    if flags.contains(Flags::NEWUSER) { variant.needing(Needs::NONE.with(feature::CREATE_USER_NS)) } else { variant }
 }
 
 /// Tries the variant's flags in the calling task, which is in the state that `start` describes:

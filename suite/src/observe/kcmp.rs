@@ -1,5 +1,6 @@
 //! What two tasks share, by kcmp(2).
 
+use crate::feature;
 use harness::prelude::*;
 use serde::{Deserialize, Serialize};
 use syscalls::{Sysno, syscall};
@@ -71,9 +72,9 @@ pub fn shared_flags(a: i32, b: i32, asked: Flags) -> Result<Flags, Errno> {
 /// What can be asked about a task that was made to share `made_with`: nothing without kcmp(2). The undo list is left
 /// out unless it was shared: two tasks that have none would look as if they shared one.
 pub fn askable(t: &Test, made_with: Flags) -> Flags {
-    if !t.facts().has(Feature::Kcmp) {
+    if !t.facts().has(feature::KCMP) {
         return Flags::NONE;
     }
-    let undo = if t.facts().has(Feature::SysvIpc) { made_with & Flags::SYSVSEM } else { Flags::NONE };
+    let undo = if t.facts().has(feature::SYSV_IPC) { made_with & Flags::SYSVSEM } else { Flags::NONE };
     Flags::VM | Flags::FS | Flags::FILES | Flags::SIGHAND | undo
 }

@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::feature;
+use harness::case::needs::Feature;
 use harness::prelude::*;
 
 use crate::call::raw::unshare;
@@ -17,16 +19,16 @@ use crate::tasks::peer::Peer;
 const KINDS: [(Flags, &str, Option<Feature>); 8] = [
     (Flags::NEWUSER, "max_user_namespaces", None),
     (Flags::NEWNS, "max_mnt_namespaces", None),
-    (Flags::NEWUTS, "max_uts_namespaces", Some(Feature::UtsNs)),
-    (Flags::NEWIPC, "max_ipc_namespaces", Some(Feature::IpcNs)),
-    (Flags::NEWPID, "max_pid_namespaces", Some(Feature::PidNs)),
-    (Flags::NEWCGROUP, "max_cgroup_namespaces", Some(Feature::CgroupNs)),
-    (Flags::NEWNET, "max_net_namespaces", Some(Feature::NetNs)),
-    (Flags::NEWTIME, "max_time_namespaces", Some(Feature::TimeNs)),
+    (Flags::NEWUTS, "max_uts_namespaces", Some(feature::UTS_NS)),
+    (Flags::NEWIPC, "max_ipc_namespaces", Some(feature::IPC_NS)),
+    (Flags::NEWPID, "max_pid_namespaces", Some(feature::PID_NS)),
+    (Flags::NEWCGROUP, "max_cgroup_namespaces", Some(feature::CGROUP_NS)),
+    (Flags::NEWNET, "max_net_namespaces", Some(feature::NET_NS)),
+    (Flags::NEWTIME, "max_time_namespaces", Some(feature::TIME_NS)),
 ];
 
 /// What a case of limits needs.
-pub const NEEDS: Needs = Needs::ROOT.with(Feature::CreateUserNs).with(Feature::NamespaceLimits);
+pub const NEEDS: Needs = Needs::ROOT.with(feature::CREATE_USER_NS).with(feature::NAMESPACE_LIMITS);
 
 /// How long after its last task has ended a namespace may still be counted (RULE-05), on real
 /// hardware.

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd;
 
-use harness::facts::Config;
+use harness::place::config::Config;
 use harness::prelude::*;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 

@@ -1,5 +1,6 @@
 //! Becoming less.
 
+use crate::feature;
 use harness::prelude::*;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
@@ -56,7 +57,7 @@ pub fn set_all_capabilities(effective: u64, permitted: u64, inheritable: u64) ->
 /// The change was refused: the case is broken.
 #[track_caller]
 pub fn become_unprivileged(t: &Test) -> Done {
-    if t.facts().has(Feature::SecondUser) {
+    if t.facts().has(feature::SECOND_USER) {
         let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
         t.setup(Call::new("setgroups([])", setgroups(&[])))?;
         t.setup(Call::new("setresgid(65534)", setresgid(gid, gid, gid)))?;

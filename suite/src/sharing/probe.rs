@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 
+use crate::feature;
 use harness::prelude::*;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::stat;
@@ -182,9 +183,9 @@ impl Probe {
     pub fn is_possible(self, facts: &Facts) -> bool {
         match self {
             Probe::Cwd | Probe::Umask | Probe::Descriptor => true,
-            Probe::Root | Probe::Mount => facts.has(Feature::SysAdmin) && facts.has(Feature::Sandbox),
+            Probe::Root | Probe::Mount => facts.has(feature::SYS_ADMIN) && facts.has(feature::SANDBOX),
             Probe::HostName | Probe::DomainName => {
-                facts.has(Feature::SysAdmin) && facts.has(Feature::Sandbox) && facts.has(Feature::UtsNs)
+                facts.has(feature::SYS_ADMIN) && facts.has(feature::SANDBOX) && facts.has(feature::UTS_NS)
             }
         }
     }

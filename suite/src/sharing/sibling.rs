@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use crate::feature;
 use harness::prelude::*;
 use nix::unistd::{chroot, gettid};
 use serde::{Deserialize, Serialize};
@@ -34,7 +35,7 @@ pub fn check_shared(
     separated: Flags,
     requirement: &'static str,
 ) -> Done {
-    if !t.facts().has(Feature::Kcmp) {
+    if !t.facts().has(feature::KCMP) {
         return Ok(());
     }
     let asked = askable(t, sibling.made_with);

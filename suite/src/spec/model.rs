@@ -11,8 +11,8 @@ mod parts;
 mod properties;
 pub mod rows;
 
-use harness::facts::{Facts, Version};
-use harness::needs::Feature;
+use crate::feature;
+use harness::place::facts::{Facts, Version};
 use nix::errno::Errno;
 
 pub use parts::{Part, Parts};
@@ -41,19 +41,19 @@ impl Kernel {
         let every = Flags::KNOWN.into_iter().fold(Flags::NONE, |all, flag| all | flag);
         let accepted = if facts.version >= EMPTY_SINCE { every } else { every & !Flags::EMPTY };
         let effective = [
-            (Feature::TimeNs, Flags::NEWTIME),
-            (Feature::UtsNs, Flags::NEWUTS),
-            (Feature::IpcNs, Flags::NEWIPC),
-            (Feature::NetNs, Flags::NEWNET),
-            (Feature::PidNs, Flags::NEWPID),
-            (Feature::UserNs, Flags::NEWUSER),
-            (Feature::CgroupNs, Flags::NEWCGROUP),
-            (Feature::SysvIpc, Flags::SYSVSEM),
+            (feature::TIME_NS, Flags::NEWTIME),
+            (feature::UTS_NS, Flags::NEWUTS),
+            (feature::IPC_NS, Flags::NEWIPC),
+            (feature::NET_NS, Flags::NEWNET),
+            (feature::PID_NS, Flags::NEWPID),
+            (feature::USER_NS, Flags::NEWUSER),
+            (feature::CGROUP_NS, Flags::NEWCGROUP),
+            (feature::SYSV_IPC, Flags::SYSVSEM),
         ]
         .into_iter()
         .filter(|(feature, _)| !facts.has(*feature))
         .fold(accepted, |effective, (_, flag)| effective & !flag);
-        Kernel { accepted, effective, user_takes_root: facts.user_namespace_takes_root }
+        Kernel { accepted, effective, user_takes_root: feature::user_namespace_takes_root(facts) }
     }
 }
 
@@ -131,8 +131,8 @@ impl Start {
     /// A lone task with the privilege that the facts say it has.
     pub fn of(facts: &Facts) -> Start {
         Start {
-            sys_admin: facts.has(Feature::SysAdmin),
-            initial_admin: facts.has(Feature::InitialRoot),
+            sys_admin: facts.has(feature::SYS_ADMIN),
+            initial_admin: facts.has(feature::INITIAL_ROOT),
             ..Start::default()
         }
     }

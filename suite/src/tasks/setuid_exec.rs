@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use crate::feature;
 use harness::prelude::*;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
@@ -15,7 +16,7 @@ use crate::place::privilege::NOBODY;
 use crate::tasks::end::wait_unreaped;
 
 /// What a case of set-user-ID programs needs.
-pub const NEEDS: Needs = Needs::ROOT.with(Feature::SecondUser);
+pub const NEEDS: Needs = Needs::ROOT.with(feature::SECOND_USER);
 
 /// Such a program: this one, owned by root, on a file system of its own that honours the bit. To be
 /// made in a mount namespace of the case's own.

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::feature;
 use harness::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -113,7 +114,7 @@ pub fn check_call_beside(
 /// It is otherwise: a failed check is on record.
 #[track_caller]
 pub fn check_kcmp(t: &Test, peer: &Peer, what: Shared, shared: bool, requirement: &'static str) -> Done {
-    if !t.facts().has(Feature::Kcmp) {
+    if !t.facts().has(feature::KCMP) {
         return Ok(());
     }
     let own = nix::unistd::getpid().as_raw();
@@ -150,15 +151,15 @@ pub fn each_flag() -> Vec<Variant> {
 /// needs.
 pub fn needs_of(flag: Flags) -> Needs {
     let feature = match flag {
-        Flags::NEWTIME => Feature::TimeNs,
-        Flags::EMPTY => Feature::EmptyMntNs,
-        Flags::NEWCGROUP => Feature::CgroupNs,
-        Flags::NEWUTS => Feature::UtsNs,
-        Flags::NEWIPC => Feature::IpcNs,
-        Flags::NEWPID => Feature::PidNs,
-        Flags::NEWNET => Feature::NetNs,
+        Flags::NEWTIME => feature::TIME_NS,
+        Flags::EMPTY => feature::EMPTY_MNT_NS,
+        Flags::NEWCGROUP => feature::CGROUP_NS,
+        Flags::NEWUTS => feature::UTS_NS,
+        Flags::NEWIPC => feature::IPC_NS,
+        Flags::NEWPID => feature::PID_NS,
+        Flags::NEWNET => feature::NET_NS,
         Flags::NEWNS => return Needs::ROOT,
-        Flags::NEWUSER => return Needs::NONE.with(Feature::CreateUserNs),
+        Flags::NEWUSER => return Needs::NONE.with(feature::CREATE_USER_NS),
         _ => return Needs::NONE,
     };
     Needs::ROOT.with(feature)

@@ -1,7 +1,7 @@
 use super::*;
+use harness::case::test::Tier;
 use harness::case::{Case, items};
-use harness::case_run::Tier;
-use harness::facts::Facts;
+use harness::place::facts::Facts;
 
 fn args() -> GuestArgs {
     GuestArgs::default()

@@ -1,11 +1,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use harness::event::Event;
-use harness::facts::Facts;
-use harness::judge::Verdict;
-use harness::outcome::ExitStatus;
-use harness::record::{At, FailedCheck};
+use harness::place::facts::Facts;
+use harness::run::record::{At, FailedCheck};
+use harness::verdict::event::Event;
+use harness::verdict::judge::Verdict;
+use harness::verdict::outcome::ExitStatus;
 
 use super::*;
 
@@ -47,7 +47,7 @@ fn row(release: &str, statuses: [Status; 3]) -> Row {
         facts: Box::new(Facts { release: release.to_owned(), ..Facts::default() }),
         plan: cases.to_vec(),
         seed: 1,
-        tier: harness::case_run::Tier::Quick,
+        tier: harness::case::test::Tier::Quick,
         repeat: 1,
         part: None,
     });

@@ -22,7 +22,7 @@ case!(Case {
             where the limit has room for one, one can be made afterwards.",
     proves: &["ATOM-18", "ATOM-S8"],
     source: "kernel, kernel/ucount.c",
-    needs: limits::NEEDS.with(Feature::TimeNs),
+    needs: limits::NEEDS.with(feature::TIME_NS),
     variants: each_type,
     run: |t| t.in_child(|t| {
         const ID: &str = "ATOM-18";
@@ -45,7 +45,7 @@ case!(Case {
             that shares: EPERM, no capability is gained, and all is still shared.",
     proves: &["ATOM-08"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     run: |t| {
         const ID: &str = "ATOM-08";
         let shared = Flags::FS | Flags::FILES | Flags::SYSVSEM;
@@ -70,7 +70,7 @@ case!(Case {
     needs: Needs::ROOT,
     run: |t| {
         const ID: &str = "ATOM-11";
-        if t.facts().has(Feature::TimeNs) {
+        if t.facts().has(feature::TIME_NS) {
             return Err(t.skip("this kernel has time namespaces; it takes one without CONFIG_TIME_NS"));
         }
         let sibling = Sibling::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
@@ -88,14 +88,14 @@ case!(Case {
             cannot be copied: EMFILE, the mount namespace is the same, and all is still shared.",
     proves: &["ATOM-12", "DOC-06"],
     source: "kernel, kernel/fork.c and fs/file.c",
-    needs: Needs::ROOT.with(Feature::InitialRoot).disturbing(Global::NrOpen),
+    needs: Needs::ROOT.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     run: |t| {
         const ID: &str = "ATOM-12";
         let sibling = Sibling::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
         let observer = Observer::open(t)?;
         // SAFETY: the number is not in use.
         t.setup(Call::new("dup2(0, 200)", Errno::result(unsafe { libc::dup2(0, 200) })))?;
-        let path = Global::NrOpen.path();
+        let path = global::NR_OPEN.path();
         t.setup(Call::io("write(64) to fs.nr_open", std::fs::write(path, "64")))?;
         let start = model::Start { beyond_nr_open: true, ..model::Start::of(t.facts()) };
         check_call(t, &observer, &start, Flags::FILES | Flags::NEWNS, ID)?;
@@ -161,7 +161,7 @@ case!(Case {
             the caller's user namespace, of each kind, that were there before.",
     proves: &["ATOM-S10"],
     source: "kernel, kernel/nstree.c",
-    needs: limits::NEEDS.with(Feature::TimeNs).with(Feature::InitialRoot),
+    needs: limits::NEEDS.with(feature::TIME_NS).with(feature::INITIAL_ROOT),
     variants: each_type,
     run: |t| t.in_child(|t| {
         const ID: &str = "ATOM-S10";

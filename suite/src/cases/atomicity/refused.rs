@@ -83,7 +83,7 @@ case!(Case {
             cwd with nobody: EINVAL, and cwd, root and all mounts are as before and work.",
     proves: &["ATOM-01", "ATOM-S1", "ATOM-S3", "DIFF-10"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::PidNs),
+    needs: Needs::ROOT.with(feature::PID_NS),
     run: |t| fail_alone(t, Flags::NEWNS, "ATOM-01").map(drop)
 });
 
@@ -93,7 +93,7 @@ case!(Case {
             cwd: EINVAL, nothing changes, and they are still shared.",
     proves: &["ATOM-02"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::PidNs),
+    needs: Needs::ROOT.with(feature::PID_NS),
     run: |t| fail_beside_sharer(t, Flags::NEWNS, "ATOM-02")
 });
 
@@ -105,11 +105,11 @@ case!(Case {
     source: SOURCE,
     needs: limits::NEEDS,
     variants: || [
-        (Flags::NEWUTS, Feature::UtsNs),
-        (Flags::NEWIPC, Feature::IpcNs),
-        (Flags::NEWCGROUP, Feature::CgroupNs),
-        (Flags::NEWNET, Feature::NetNs),
-        (Flags::NEWTIME, Feature::TimeNs),
+        (Flags::NEWUTS, feature::UTS_NS),
+        (Flags::NEWIPC, feature::IPC_NS),
+        (Flags::NEWCGROUP, feature::CGROUP_NS),
+        (Flags::NEWNET, feature::NET_NS),
+        (Flags::NEWTIME, feature::TIME_NS),
     ]
     .map(|(flag, feature)| for_flags(flag).needing(Needs::NONE.with(feature)))
     .into(),
@@ -135,7 +135,7 @@ case!(Case {
             ones, a mount works, and a user namespace can still be made.",
     proves: &["ATOM-17"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::PID_NS).with(feature::CREATE_USER_NS),
     run: |t| {
         let flags = Flags::NEWUSER | Flags::NEWNS;
         let (observer, start) = fail_alone(t, flags, "ATOM-17")?;
@@ -149,7 +149,7 @@ case!(Case {
             namespace, cwd and root are as before and work.",
     proves: &["ATOM-04", "EFF-EMPTY-12"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::EmptyMntNs),
+    needs: Needs::ROOT.with(feature::PID_NS).with(feature::EMPTY_MNT_NS),
     run: |t| fail_alone(t, Flags::EMPTY, "ATOM-04").map(drop)
 });
 
@@ -159,7 +159,7 @@ case!(Case {
             unknown bit: the semaphore keeps its value, no adjustment is applied.",
     proves: &["ATOM-05", "ATOM-06", "ATOM-S5"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::SysvIpc).with(Feature::IpcNs),
+    needs: Needs::ROOT.with(feature::PID_NS).with(feature::SYSV_IPC).with(feature::IPC_NS),
     run: |t| {
         let semaphore = Semaphore::new(t, 5)?;
         semaphore.add_with_undo(t, Side::Caller, -2)?;
@@ -186,14 +186,14 @@ case!(Case {
             umask, root, descriptors and undo list: EINVAL, nothing changes, all is still shared.",
     proves: &["ATOM-07", "ATOM-16"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::PidNs),
+    needs: Needs::ROOT.with(feature::PID_NS),
     variants: || Flags::KNOWN
         .into_iter()
         .filter(|flag| *flag != Flags::NEWPID)
         .map(|flag| {
             let (ids, needs) = match flag {
                 Flags::FS | Flags::FILES => (vec!["ATOM-07", "ATOM-16", "ATOM-S2"], Needs::NONE),
-                Flags::EMPTY => (vec!["ATOM-04", "ATOM-16"], Needs::NONE.with(Feature::EmptyMntNs)),
+                Flags::EMPTY => (vec!["ATOM-04", "ATOM-16"], Needs::NONE.with(feature::EMPTY_MNT_NS)),
                 _ => (vec!["ATOM-16", "ATOM-S2"], Needs::NONE),
             };
             for_flags(flag).proving(ids).needing(needs)
@@ -208,7 +208,7 @@ case!(Case {
             refused, beside a sibling that shares: EINVAL, nothing changes, all is still shared.",
     proves: &["ATOM-20", "ATOM-S2"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::PID_NS).with(feature::CREATE_USER_NS),
     run: |t| fail_beside_sharer(t, everything(t), "ATOM-20")
 });
 
@@ -238,11 +238,11 @@ case!(Case {
     source: SOURCE,
     needs: limits::NEEDS,
     variants: || [
-        (Flags::NEWUTS, Feature::UtsNs, "ATOM-09"),
-        (Flags::NEWIPC, Feature::IpcNs, "ATOM-09"),
-        (Flags::NEWCGROUP, Feature::CgroupNs, "ATOM-09"),
-        (Flags::NEWNET, Feature::NetNs, "ATOM-09"),
-        (Flags::NEWTIME, Feature::TimeNs, "ATOM-10"),
+        (Flags::NEWUTS, feature::UTS_NS, "ATOM-09"),
+        (Flags::NEWIPC, feature::IPC_NS, "ATOM-09"),
+        (Flags::NEWCGROUP, feature::CGROUP_NS, "ATOM-09"),
+        (Flags::NEWNET, feature::NET_NS, "ATOM-09"),
+        (Flags::NEWTIME, feature::TIME_NS, "ATOM-10"),
     ]
     .map(|(flag, feature, id)| for_flags(flag).proving([id]).needing(Needs::NONE.with(feature)))
     .into(),
@@ -265,7 +265,7 @@ case!(Case {
             limit of three, two more can be made.",
     proves: &["ATOM-14", "ATOM-S8"],
     source: SOURCE,
-    needs: limits::NEEDS.with(Feature::UtsNs).with(Feature::PidNs),
+    needs: limits::NEEDS.with(feature::UTS_NS).with(feature::PID_NS),
     run: |t| {
         limits::enter_own_user_namespace(t)?;
         limits::set(t, Flags::NEWUTS, 3)?;

@@ -61,7 +61,7 @@ case!(Case {
         t.setup(set_all_capabilities(kept, kept, 1))?;
         let groups: Vec<_> = [3, 4, 5].map(nix::unistd::Gid::from_raw).into();
         // A user namespace in which setgroups(2) was given up keeps its groups.
-        if late != Failing::TimeLimit && t.facts().has(Feature::SecondUser) {
+        if late != Failing::TimeLimit && t.facts().has(feature::SECOND_USER) {
             t.setup(Call::new("setgroups(3, 4, 5)", nix::unistd::setgroups(&groups)))?;
         }
         // SAFETY: prctl takes numbers.
@@ -100,7 +100,7 @@ case!(Case {
             is woken.",
     proves: &["ATOM-S5"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::SysvIpc).with(Feature::IpcNs),
+    needs: Needs::ROOT.with(feature::PID_NS).with(feature::SYSV_IPC).with(feature::IPC_NS),
     variants: || [Flags::SYSVSEM, Flags::NEWIPC].map(|flag| Variant::new(flag.slug(), flag.0)).into(),
     run: |t| {
         const ID: &str = "ATOM-S5";
@@ -162,7 +162,7 @@ case!(Case {
     proves: &["ATOM-S6", "ATOM-15"],
     source: "kernel, ipc/shm.c; proc(5), shm_rmid_forced",
     // The setting is that of the IPC namespace, but may be written in the initial user namespace alone.
-    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::SysvIpc).with(Feature::IpcNs).with(Feature::InitialRoot),
+    needs: Needs::ROOT.with(feature::PID_NS).with(feature::SYSV_IPC).with(feature::IPC_NS).with(feature::INITIAL_ROOT),
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         const ID: &str = "ATOM-15";
         let path = "/proc/sys/kernel/shm_rmid_forced";
@@ -210,7 +210,7 @@ case!(Case {
             sharer have, and no third task gets them.",
     proves: &["ATOM-S7"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::PidNs),
+    needs: Needs::ROOT.with(feature::PID_NS),
     run: |t| {
         use std::os::fd::AsRawFd;
         const ID: &str = "ATOM-S7";

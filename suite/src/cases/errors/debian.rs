@@ -10,20 +10,20 @@ use crate::tasks::threads::IdleThread;
 const SOURCE: &str = "Debian's kernel patch \"add sysctl to disallow unprivileged CLONE_NEWUSER by default\"";
 
 const NEEDS: Needs = Needs::ROOT
-    .with(Feature::InitialRoot)
-    .with(Feature::CreateUserNs)
-    .with(Feature::UserNsSwitch)
-    .disturbing(Global::UserNsSwitch);
+    .with(feature::INITIAL_ROOT)
+    .with(feature::CREATE_USER_NS)
+    .with(feature::USER_NS_SWITCH)
+    .disturbing(global::USER_NS_SWITCH);
 
 fn write_switch(allowed: bool) -> Result<(), Errno> {
-    std::fs::write(Global::UserNsSwitch.path(), if allowed { "1" } else { "0" }).map_err(errno_of)
+    std::fs::write(global::USER_NS_SWITCH.path(), if allowed { "1" } else { "0" }).map_err(errno_of)
 }
 
 /// Has another task set the switch, of which the supervisor keeps the old value, and gives the
 /// kernel as it is then.
 #[track_caller]
 fn switch_by(t: &Test, peer: &Peer, allowed: bool) -> Done<Kernel> {
-    let text = format!("write({}, {allowed})", Global::UserNsSwitch.path());
+    let text = format!("write({}, {allowed})", global::USER_NS_SWITCH.path());
     peer.setup(t, &text, allowed, write_switch)?;
     Ok(Kernel { user_takes_root: !allowed, ..Kernel::of(t.facts()) })
 }

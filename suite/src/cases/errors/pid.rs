@@ -16,7 +16,7 @@ case!(Case {
             next child is in the entered one.",
     proves: &["ERR-09", "DOC-05"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::PidNs),
+    needs: Needs::ROOT.with(feature::PID_NS),
     run: |t| {
         const ID: &str = "ERR-09";
         let observer = Observer::open(t)?;
@@ -49,11 +49,11 @@ case!(Case {
             changes, and all other flags succeed. One that is in the owning user namespace may.",
     proves: &["ERR-10", "DOC-05"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::PID_NS).with(feature::CREATE_USER_NS),
     variants: || vec![
         Variant::new("newpid", Flags::NEWPID.0),
         Variant::new("newuser-newpid", (Flags::NEWUSER | Flags::NEWPID).0),
-        Variant::new("newuts", Flags::NEWUTS.0).needing(Needs::NONE.with(Feature::UtsNs)),
+        Variant::new("newuts", Flags::NEWUTS.0).needing(Needs::NONE.with(feature::UTS_NS)),
         Variant::new("newuser", Flags::NEWUSER.0),
     ],
     run: |t| {

@@ -8,7 +8,7 @@ use crate::prelude::*;
 use crate::spec::model::Start;
 use crate::tasks::side::check_call_beside;
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::InitialRoot).with(Feature::CreateUserNs);
+const NEEDS: Needs = Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::CREATE_USER_NS);
 
 case!(Case {
     name: "errors.security_module",

@@ -28,8 +28,8 @@ case!(Case {
         let flag = Flags(t.param());
         let requirement = if flag == Flags::NEWTIME { "ORD-12" } else { "ERR-07" };
         // Where there are none, that is the claim; where they are forbidden, nothing can be said.
-        let forbidden = t.facts().absent.get(&Feature::CreateUserNs);
-        if let Some(reason) = forbidden.filter(|_| flag == Flags::NEWUSER && t.facts().has(Feature::UserNs)) {
+        let forbidden = t.facts().reason_without(feature::CREATE_USER_NS);
+        if let Some(reason) = forbidden.filter(|_| flag == Flags::NEWUSER && t.facts().has(feature::USER_NS)) {
             return Err(t.skip(reason.clone()));
         }
         let observer = Observer::open(t)?;
@@ -50,7 +50,7 @@ case!(Case {
             still shared with a sibling. On one that has them the call succeeds.",
     proves: &["ATOM-11", "ERR-07"],
     source: "2006 design document, 6 (duplicate everything before anything is switched)",
-    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     run: |t| {
         const ID: &str = "ATOM-11";
         let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;

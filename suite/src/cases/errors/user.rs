@@ -15,7 +15,7 @@ const SOURCE: &str = "unshare(2), ERRORS (EPERM); user_namespaces(7)";
 /// What a sibling shares.
 const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::CreateUserNs);
+const NEEDS: Needs = Needs::ROOT.with(feature::CREATE_USER_NS);
 
 /// The kinds of root directory.
 const DIRECTORY: u64 = 0;

@@ -30,7 +30,7 @@ fn each_bit() -> Vec<Variant> {
             let flag = Flags(1 << bit);
             let variant =
                 Variant::new(format!("{bit:02}_{}", flag.slug()), flag.0).proving([requirement(bit), "FLAG-51"]);
-            if flag == Flags::NEWUSER { variant.needing(Needs::NONE.with(Feature::CreateUserNs)) } else { variant }
+            if flag == Flags::NEWUSER { variant.needing(Needs::NONE.with(feature::CREATE_USER_NS)) } else { variant }
         })
         .collect()
 }

@@ -49,7 +49,7 @@ case!(Case {
             CLONE_FS and CLONE_FILES leave the helper behind.",
     proves: &["MT-11"],
     source: SOURCE,
-    needs: Needs::NONE.with(Feature::IoUring),
+    needs: Needs::NONE.with(feature::IO_URING),
     variants: || beside_a_helper("MT-11"),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
@@ -64,7 +64,7 @@ case!(Case {
             the helper succeeds.",
     proves: &["MT-11"],
     source: SOURCE,
-    needs: Needs::NONE.with(Feature::IoUring),
+    needs: Needs::NONE.with(feature::IO_URING),
     variants: || [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER]
         .into_iter()
         .map(crate::engines::thread_states::for_flags)
@@ -89,7 +89,7 @@ case!(Case {
             helper: the same four flags give EINVAL while it lives.",
     proves: &["MT-12"],
     source: SOURCE,
-    needs: Needs::NONE.with(Feature::IoUring),
+    needs: Needs::NONE.with(feature::IO_URING),
     variants: || beside_a_helper("MT-12"),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;

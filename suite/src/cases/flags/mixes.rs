@@ -65,7 +65,7 @@ case!(Case {
     variants: || {
         let old = every() & !Flags::NEWTIME & !Flags::EMPTY;
         let named =
-            |name: &str, flags: Flags| Variant::new(name, flags.0).needing(Needs::NONE.with(Feature::CreateUserNs));
+            |name: &str, flags: Flags| Variant::new(name, flags.0).needing(Needs::NONE.with(feature::CREATE_USER_NS));
         vec![
             named("before_newtime", old),
             named("before_empty_mntns", every() & !Flags::EMPTY),
@@ -150,7 +150,7 @@ case!(Case {
             nowhere.",
     proves: &["RET-05", "FLAG-48"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     deadline: std::time::Duration::from_secs(120),
     run: |t| {
         let sets = match t.tier() {

@@ -105,7 +105,7 @@ case!(Case {
         .iter()
         .map(|flag| match flag {
             Flags::NEWPID => for_flags(flag).proving(["ERR-08"]),
-            Flags::EMPTY => for_flags(flag).needing(Needs::NONE.with(Feature::EmptyMntNs)),
+            Flags::EMPTY => for_flags(flag).needing(Needs::NONE.with(feature::EMPTY_MNT_NS)),
             _ => for_flags(flag),
         })
         .collect(),

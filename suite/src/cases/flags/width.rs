@@ -118,7 +118,7 @@ case!(Case {
             every known flag and every other of its 32 bits; bits above cannot be expressed.",
     proves: &["FLAG-44"],
     source: SOURCE,
-    needs: Needs::NONE.with(Feature::Ia32),
+    needs: Needs::NONE.with(feature::IA32),
     variants: || [Flags::NONE, SHARED]
         .into_iter()
         .chain((0..32).map(|bit| Flags(1 << bit)))

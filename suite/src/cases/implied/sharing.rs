@@ -54,7 +54,7 @@ case!(Case {
         for_flags(Flags::NEWNS).proving(["IMP-01", "IMP-10", "DIFF-07"]),
         for_flags(Flags::EMPTY)
             .proving(["IMP-02", "EFF-EMPTY-11", "DIFF-07"])
-            .needing(Needs::NONE.with(Feature::EmptyMntNs)),
+            .needing(Needs::NONE.with(feature::EMPTY_MNT_NS)),
         for_flags(Flags::NEWUSER).proving(["IMP-03", "EFF-USER-16", "DIFF-07"]),
     ]
     .into(),
@@ -119,7 +119,7 @@ case!(Case {
         .into_iter()
         .map(|(flags, implied)| {
             let variant = for_flags(flags | implied);
-            if flags == Flags::EMPTY { variant.needing(Needs::NONE.with(Feature::EmptyMntNs)) } else { variant }
+            if flags == Flags::EMPTY { variant.needing(Needs::NONE.with(feature::EMPTY_MNT_NS)) } else { variant }
         })
         .collect(),
     run: |t| {
@@ -156,7 +156,7 @@ fn outcome(t: &Test, flags: Flags) -> Done<Outcome> {
             Ok((before, register, observer.state()))
         })?;
     let still_seen = sibling.seen(t)?;
-    let still_shared = if t.facts().has(Feature::Kcmp) {
+    let still_shared = if t.facts().has(feature::KCMP) {
         let (own, other) = (std::process::id() as i32, sibling.peer().pid().as_raw());
         let shared = shared_flags(own, other, askable(t, ALL));
         Some(t.setup(Call::new("kcmp()", shared))?)

@@ -12,7 +12,7 @@ use crate::spec::model::{Kernel, Start, predict};
 const SOURCE: &str = "2006 design document, 5 (CLONE_SYSVSEM, superseded) and 8 (2); unshare(2), \
                       CLONE_NEWIPC and CLONE_SYSVSEM";
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::SysvIpc);
+const NEEDS: Needs = Needs::ROOT.with(feature::SYSV_IPC);
 
 /// What the semaphore starts from, and what each operation takes off until it is undone.
 const FULL: i32 = 5;
@@ -139,7 +139,7 @@ case!(Case {
         t.check(semaphore.value()).is(both_taken)?;
         t.check(unshare_in(t, &caller, flags)?).gives(prediction.result)?;
         t.check(semaphore.value()).is(both_taken)?;
-        if t.facts().has(Feature::Kcmp) {
+        if t.facts().has(feature::KCMP) {
             let (own, other) = (std::process::id() as i32, caller.pid().as_raw());
             t.check(observe::sharing(observe::Shared::Sysvsem, own, other)).is(false)?;
         }

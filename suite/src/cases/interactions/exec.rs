@@ -43,7 +43,7 @@ case!(Case {
 /// clone(2) with these flags. A child, which no conforming kernel makes here, ends at once.
 fn clone(flags: Flags) -> Call<()> {
     // SAFETY: no CLONE_VM and no flag that takes a pointer; the process has one thread.
-    let result = unsafe { harness::task::fork_sharing(flags.0) };
+    let result = unsafe { harness::case::task::fork_sharing(flags.0) };
     if let Ok(pid) = result {
         if pid.as_raw() == 0 {
             // SAFETY: ends the child.
@@ -57,8 +57,8 @@ fn clone(flags: Flags) -> Call<()> {
 fn contradictions() -> Vec<Variant> {
     [
         (Flags::NEWNS | Flags::FS, Needs::ROOT),
-        (Flags::NEWUSER | Flags::FS, Needs::NONE.with(Feature::CreateUserNs)),
-        (Flags::NEWIPC | Flags::SYSVSEM, Needs::ROOT.with(Feature::IpcNs).with(Feature::SysvIpc)),
+        (Flags::NEWUSER | Flags::FS, Needs::NONE.with(feature::CREATE_USER_NS)),
+        (Flags::NEWIPC | Flags::SYSVSEM, Needs::ROOT.with(feature::IPC_NS).with(feature::SYSV_IPC)),
     ]
     .map(|(flags, needs)| Variant::new(flags.slug(), flags.0).needing(needs))
     .into()
@@ -179,7 +179,7 @@ case!(Case {
         let (pid, sharer) = (executed.pid().as_raw(), std::process::id() as i32);
         t.check(descriptors_of(pid, "the executed program")).proves(ID).is([STAYS].into())?;
         t.check(descriptors_of("self", "its former sharer")).proves(ID).is([STAYS, CLOSES].into())?;
-        if t.facts().has(Feature::Kcmp) {
+        if t.facts().has(feature::KCMP) {
             t.check(observe::sharing(Shared::Files, pid, sharer)).proves(ID).is(false)?;
         }
         Ok(())

@@ -84,14 +84,14 @@ case!(Case {
             that a range which takes that descriptor succeeds.",
     proves: &["INT-17"],
     source: "close_range(2), CLOSE_RANGE_UNSHARE; kernel, fs/file.c",
-    needs: Needs::NONE.with(Feature::InitialRoot).disturbing(Global::NrOpen),
+    needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     run: |t| {
         const ID: &str = "INT-17";
         let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "sharer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         open_all(t)?;
-        let path = Global::NrOpen.path();
+        let path = global::NR_OPEN.path();
         t.setup(Call::io("write(64) to fs.nr_open", std::fs::write(path, "64")))?;
         t.check(close_range(90, 150)).proves(ID).fails_with(Errno::EMFILE)?;
         check_open(t, caller, [true; 4], ID)?;

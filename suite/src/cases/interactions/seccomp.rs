@@ -163,7 +163,7 @@ case!(Case {
             which it might not before (EACCES), and both act.",
     proves: &["INT-13"],
     source: "seccomp(2), SECCOMP_SET_MODE_FILTER and ERRORS; kernel, kernel/seccomp.c",
-    needs: Needs::ROOT.with(Feature::CreateUserNs).with(Feature::UtsNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS).with(feature::UTS_NS),
     run: |t| {
         const ID: &str = "INT-13";
         expect_filters(t)?;

@@ -12,7 +12,7 @@ use crate::tasks::threads::{IdleThread, wait_until_alone};
 fn refused_to_sharers() -> Vec<Variant> {
     vec![
         Variant::new("newns", Flags::NEWNS.0).needing(Needs::ROOT),
-        Variant::new("newuser", Flags::NEWUSER.0).needing(Needs::NONE.with(Feature::CreateUserNs)),
+        Variant::new("newuser", Flags::NEWUSER.0).needing(Needs::NONE.with(feature::CREATE_USER_NS)),
     ]
 }
 
@@ -58,7 +58,7 @@ case!(Case {
             caller may do both.",
     proves: &["INT-09"],
     source: "setns(2), ERRORS; kernel, kernel/time/namespace.c",
-    needs: Needs::ROOT.with(Feature::TimeNs).with(Feature::InitialRoot),
+    needs: Needs::ROOT.with(feature::TIME_NS).with(feature::INITIAL_ROOT),
     run: |t| {
         const ID: &str = "INT-09";
         let observer = Observer::open(t)?;
@@ -102,7 +102,7 @@ case!(Case {
             CLONE_NEWUSER succeeds there. In the mount that this one covers, it gives EPERM.",
     proves: &["INT-10"],
     source: "kernel, fs/namespace.c",
-    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "INT-10";
         let observer = Observer::open(t)?;
@@ -132,7 +132,7 @@ case!(Case {
             caller may use it again: its next child is process 1 of another new namespace.",
     proves: &["DOC-04"],
     source: "pid_namespaces(7) and unshare(2), ERRORS, against kernel/pid_namespace.c",
-    needs: Needs::ROOT.with(Feature::PidNs),
+    needs: Needs::ROOT.with(feature::PID_NS),
     // The caller's own PID namespace must belong to a user namespace that it has power over.
     run: |t| t
         .spawn_sharing("caller", libc::CLONE_NEWPID as u64, |t| {
@@ -161,7 +161,7 @@ case!(Case {
 });
 
 fn ways_to_have_children_elsewhere() -> Vec<Variant> {
-    vec![Variant::new("setns", 0), Variant::new("foreign_owner", 1).needing(Needs::NONE.with(Feature::CreateUserNs))]
+    vec![Variant::new("setns", 0), Variant::new("foreign_owner", 1).needing(Needs::NONE.with(feature::CREATE_USER_NS))]
 }
 
 case!(Case {
@@ -171,7 +171,7 @@ case!(Case {
             owner is a user namespace that the caller is not in.",
     proves: &["DOC-05"],
     source: "unshare(2), ERRORS, against kernel/pid_namespace.c",
-    needs: Needs::ROOT.with(Feature::PidNs),
+    needs: Needs::ROOT.with(feature::PID_NS),
     variants: ways_to_have_children_elsewhere,
     run: |t| {
         const ID: &str = "DOC-05";

@@ -274,7 +274,7 @@ case!(Case {
             failed.",
     proves: &["INT-16"],
     source: "perf_event_open(2), PERF_RECORD_NAMESPACES; kernel, kernel/fork.c",
-    needs: Needs::ROOT.with(Feature::InitialRoot).with(Feature::UtsNs),
+    needs: Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::UTS_NS),
     variants: || [
         Flags::NONE,
         Flags::FS,

@@ -112,7 +112,7 @@ case!(Case {
             refused, too. Who counts is the effective user.",
     proves: &["INT-22"],
     source: SOURCE,
-    needs: limits::NEEDS.with(Feature::InitialRoot),
+    needs: limits::NEEDS.with(feature::INITIAL_ROOT),
     variants: kinds_by_user,
     run: |t| {
         const ID: &str = "INT-22";
@@ -180,7 +180,7 @@ case!(Case {
             for as many.",
     proves: &["ERR-30"],
     source: SOURCE,
-    needs: limits::NEEDS.with(Feature::UtsNs),
+    needs: limits::NEEDS.with(feature::UTS_NS),
     run: |t| {
         const ID: &str = "ERR-30";
         limits::enter_own_user_namespace(t)?;

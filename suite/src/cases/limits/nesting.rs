@@ -20,7 +20,7 @@ const PID_LEVELS: usize = 32;
 const INITIAL_PID_NS: u64 = 0xeffffffc;
 
 /// Depth is counted from the initial user namespace.
-const NEEDS: Needs = limits::NEEDS.with(Feature::InitialRoot);
+const NEEDS: Needs = limits::NEEDS.with(feature::INITIAL_ROOT);
 
 /// A task that is as deep in user namespaces as can be.
 fn deepest(t: &Test) -> Start {
@@ -164,7 +164,7 @@ case!(Case {
             alone and together with other namespaces, and changes nothing.",
     proves: &["ERR-34"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::PidNs),
+    needs: Needs::ROOT.with(feature::PID_NS),
     run: |t| {
         let observer = Observer::open(t)?;
         if observer.namespace_inode(Ns::Pid) != INITIAL_PID_NS {

@@ -41,7 +41,7 @@ case!(Case {
             a lower limit inside does not count those outside (Linux 5.14).",
     proves: &["INT-26"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::InitialRoot).with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::CREATE_USER_NS),
     run: |t| {
         const ID: &str = "INT-26";
         let version = t.facts().version;

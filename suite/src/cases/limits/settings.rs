@@ -98,12 +98,12 @@ case!(Case {
 });
 
 fn write_nr_open(value: &str) -> Call<()> {
-    let path = Global::NrOpen.path();
+    let path = global::NR_OPEN.path();
     Call::io(format!("write({path}, {value})"), std::fs::write(path, value))
 }
 
 fn nr_open() -> Call<String> {
-    let path = Global::NrOpen.path();
+    let path = global::NR_OPEN.path();
     let text = std::fs::read_to_string(path).map(|text| text.trim().to_owned());
     Call::io(format!("read({path})"), text)
 }
@@ -114,7 +114,7 @@ case!(Case {
             leaves it as it was.",
     proves: &["LIM-03"],
     source: "kernel, fs/file.c",
-    needs: Needs::NONE.with(Feature::InitialRoot).disturbing(Global::NrOpen),
+    needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     run: |t| {
         if usize::BITS != 64 {
             return Err(t.skip("the claim is about 64-bit kernels: run the suite's 64-bit build"));
@@ -135,7 +135,7 @@ case!(Case {
             than it allows succeeds and is complete.",
     proves: &["ERR-42"],
     source: "proc_sys_fs(5), mount-max; kernel, fs/namespace.c",
-    needs: Needs::ROOT.with(Feature::InitialRoot).disturbing(Global::MountMax),
+    needs: Needs::ROOT.with(feature::INITIAL_ROOT).disturbing(global::MOUNT_MAX),
     run: |t| {
         let target = t.directory()?;
         in_own_namespaces(t, Flags::NEWNS, |t| judge_copy_beyond_mount_max(t, target))
@@ -162,7 +162,7 @@ fn judge_copy_beyond_mount_max(t: &Test, target: &Path) -> Done {
         t.setup(mount())?;
     }
     let before = points()?;
-    let path = Global::MountMax.path();
+    let path = global::MOUNT_MAX.path();
     t.setup(Call::io(format!("write({path}, 2)"), std::fs::write(path, "2")))?;
     t.check(mount()).proves(ID).fails_with(Errno::ENOSPC)?;
     for _ in 0..2 {

@@ -37,7 +37,7 @@ case!(Case {
             gets a PID namespace of its own, in which its first child is process 1.",
     proves: &["RACE-14"],
     source: "pid_namespaces(7); kernel, kernel/nsproxy.c and kernel/pid_namespace.c",
-    needs: Needs::ROOT.with(Feature::PidNs),
+    needs: Needs::ROOT.with(feature::PID_NS),
     deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-14";
@@ -84,7 +84,7 @@ case!(Case {
             not there yet (EINVAL) or has ended (ENOMEM).",
     proves: &["RACE-15"],
     source: "pid_namespaces(7); kernel, kernel/pid.c",
-    needs: Needs::ROOT.with(Feature::PidNs),
+    needs: Needs::ROOT.with(feature::PID_NS),
     deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-15";
@@ -159,7 +159,7 @@ case!(Case {
     about: "While a task calls unshare(CLONE_NEWUSER), two others write its uid_map and gid_map, and             one attaches to it by ptrace(2): each map is written once and is the one whose write             succeeded, and the task has no power over its old namespaces.",
     proves: &["RACE-16"],
     source: "user_namespaces(7); kernel, kernel/user_namespace.c and kernel/ptrace.c",
-    needs: Needs::ROOT.with(Feature::CreateUserNs).with(Feature::UtsNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS).with(feature::UTS_NS),
     deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-16";
@@ -311,7 +311,7 @@ case!(Case {
     about: "While a task forks its first child after unshare(CLONE_NEWTIME), another writes offsets             of the new time namespace, until it is too late (EACCES): the child's clock has exactly             the offset of the last write that succeeded.",
     proves: &["RACE-18"],
     source: "time_namespaces(7); kernel, kernel/time/namespace.c",
-    needs: Needs::ROOT.with(Feature::TimeNs),
+    needs: Needs::ROOT.with(feature::TIME_NS),
     deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-18";

@@ -187,7 +187,7 @@ fn ways_to_stop() -> Vec<Variant> {
         .flat_map(|(name, flag)| {
             [
                 Variant::new(format!("{name}_stopped"), flag.0).needing(needs_of(flag)),
-                Variant::new(format!("{name}_frozen"), flag.0 | 1).needing(needs_of(flag).with(Feature::Cgroup2)),
+                Variant::new(format!("{name}_frozen"), flag.0 | 1).needing(needs_of(flag).with(feature::CGROUP2)),
             ]
         })
         .collect()

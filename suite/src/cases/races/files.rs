@@ -172,7 +172,7 @@ const TOP: RawFd = 1000;
 fn top(t: &Test) -> Done<RawFd> {
     use nix::sys::resource::{Resource, getrlimit};
     let limit = t.setup(Call::new("getrlimit(RLIMIT_NOFILE)", getrlimit(Resource::RLIMIT_NOFILE)))?;
-    let ceiling = std::fs::read_to_string(Global::NrOpen.path());
+    let ceiling = std::fs::read_to_string(global::NR_OPEN.path());
     let ceiling = t.setup(Call::io("read(fs.nr_open)", ceiling))?.trim().parse().unwrap_or(0);
     let top = limit.0.min(ceiling).min(TOP as u64) as RawFd;
     // At least one step of growth.
@@ -273,7 +273,7 @@ case!(Case {
             the table shared.",
     proves: &["RACE-04"],
     source: SOURCE,
-    needs: Needs::NONE.with(Feature::InitialRoot).disturbing(Global::NrOpen),
+    needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     deadline: DEADLINE,
     run: |t| {
         let files = (open_file(t)?, top(t)?);
@@ -281,7 +281,7 @@ case!(Case {
             let delays = draw_growth(random);
             let limiter = barrier.spawn(t, "limiter", Flags::NONE, |t| {
                 let set = |value: &str| {
-                    Call::io(format!("write({value}) to fs.nr_open"), std::fs::write(Global::NrOpen.path(), value))
+                    Call::io(format!("write({value}) to fs.nr_open"), std::fs::write(global::NR_OPEN.path(), value))
                 };
                 while !barrier.is_over() {
                     t.setup(set("512"))?;
@@ -318,7 +318,7 @@ case!(Case {
             and the caller does not.",
     proves: &["RACE-26"],
     source: "kernel, io_uring/io_uring.c and fs/file.c",
-    needs: Needs::NONE.with(Feature::IoUring),
+    needs: Needs::NONE.with(feature::IO_URING),
     variants: with_requests_in_flight,
     run: |t| {
         const ID: &str = "RACE-26";

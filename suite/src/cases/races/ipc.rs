@@ -25,7 +25,7 @@ case!(Case {
             CLONE_NEWIPC or by exit: when all have left, everything they took is given back, once.",
     proves: &["RACE-08"],
     source: "2006 design document, 8 (4); semop(2), SEM_UNDO; kernel, ipc/sem.c",
-    needs: Needs::ROOT.with(Feature::SysvIpc).with(Feature::IpcNs),
+    needs: Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS),
     deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-08";
@@ -103,7 +103,7 @@ case!(Case {
     proves: &["RACE-09"],
     source: "kernel, ipc/shm.c; proc(5), shm_rmid_forced",
     // The setting is that of the IPC namespace, but may be written in the initial user namespace alone.
-    needs: Needs::ROOT.with(Feature::SysvIpc).with(Feature::IpcNs).with(Feature::InitialRoot),
+    needs: Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS).with(feature::INITIAL_ROOT),
     deadline: DEADLINE,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         const ID: &str = "RACE-09";

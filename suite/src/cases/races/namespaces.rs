@@ -73,7 +73,7 @@ case!(Case {
             moment, again and again: it dies, and no namespace stays counted.",
     proves: &["RACE-11", "RACE-25"],
     source: "kernel, net/core/net_namespace.c (the lock there can be interrupted by a fatal signal)",
-    needs: limits::NEEDS.with(Feature::NetNs),
+    needs: limits::NEEDS.with(feature::NET_NS),
     deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-11";
@@ -164,7 +164,7 @@ case!(Case {
             read succeeds, and every link it sees is one that the task had.",
     proves: &["RACE-12"],
     source: "namespaces(7), The /proc/pid/ns/ directory; kernel, fs/proc/namespaces.c and fs/proc/base.c",
-    needs: Needs::ROOT.with(Feature::UtsNs).with(Feature::IpcNs),
+    needs: Needs::ROOT.with(feature::UTS_NS).with(feature::IPC_NS),
     deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-12";
@@ -174,7 +174,7 @@ case!(Case {
             let pid = task.pid();
             let mut seen = BTreeSet::new();
             let mut files = vec!["status", "mountinfo", "mounts", "cgroup", "limits"];
-            if t.facts().has(Feature::TimeNs) {
+            if t.facts().has(feature::TIME_NS) {
                 files.push("timens_offsets");
             }
             for _ in 0..random.u32(20..60) {
@@ -227,7 +227,7 @@ case!(Case {
             was; with a descriptor of the process both namespaces are those of one moment.",
     proves: &["RACE-13"],
     source: "setns(2); kernel, kernel/nsproxy.c",
-    needs: Needs::ROOT.with(Feature::UtsNs).with(Feature::IpcNs),
+    needs: Needs::ROOT.with(feature::UTS_NS).with(feature::IPC_NS),
     deadline: DEADLINE,
     variants: ways_to_enter,
     run: |t| {
@@ -317,7 +317,7 @@ case!(Case {
             the same time, and end: all of it is made and released.",
     proves: &["RACE-23"],
     source: "kernel, kernel/user_namespace.c and kernel/pid_namespace.c (release goes up level by level)",
-    needs: limits::NEEDS.with(Feature::PidNs),
+    needs: limits::NEEDS.with(feature::PID_NS),
     deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-23";

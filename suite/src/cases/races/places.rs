@@ -215,7 +215,7 @@ case!(Case {
                     let pivoted = pivot("new", "new/old");
                     barrier.wait_until_finished(1);
                     t.check(Call::new("pivot_root(new, new/old)", pivoted)).proves(ID).succeeds()?;
-                    if t.facts().has(Feature::Kcmp) {
+                    if t.facts().has(feature::KCMP) {
                         let shared = sharing_by_kcmp(Shared::Fs, std::process::id() as i32, own);
                         t.check(shared.called("whether the two share root and cwd, by kcmp")).proves(ID).is(false)?;
                     }
@@ -327,7 +327,7 @@ case!(Case {
             first to the second.",
     proves: &["RACE-19"],
     source: "cgroup_namespaces(7); kernel, kernel/cgroup/namespace.c",
-    needs: Needs::ROOT.with(Feature::CgroupNs).with(Feature::Cgroup2),
+    needs: Needs::ROOT.with(feature::CGROUP_NS).with(feature::CGROUP2),
     deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-19";

@@ -6,7 +6,7 @@ use crate::tasks::side::{Side, check_call_beside};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWCGROUP; cgroup_namespaces(7)";
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::CgroupNs).with(Feature::Cgroup2);
+const NEEDS: Needs = Needs::ROOT.with(feature::CGROUP_NS).with(feature::CGROUP2);
 
 case!(Case {
     name: "separation.cgroup.root",
@@ -61,7 +61,7 @@ case!(Case {
             other task, sees it as before.",
     proves: &["EFF-CG-01", "EFF-GEN-03"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::CgroupNs),
+    needs: Needs::ROOT.with(feature::CGROUP_NS),
     run: |t| {
         let observer = Observer::open(t)?;
         let older = Peer::start(t, "older child", Flags::NONE)?;

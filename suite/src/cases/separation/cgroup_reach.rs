@@ -15,7 +15,7 @@ use crate::tasks::side::{Side, check_call_beside};
 
 const SOURCE: &str = "cgroup_namespaces(7)";
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::CgroupNs).with(Feature::Cgroup2);
+const NEEDS: Needs = Needs::ROOT.with(feature::CGROUP_NS).with(feature::CGROUP2);
 
 /// Runs `body` as a task that is in the inner group of a pair, with a peer in the group outside.
 #[track_caller]

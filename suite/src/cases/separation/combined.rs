@@ -69,7 +69,7 @@ fn judge_combination(t: &Test, memory_shared: bool) -> Done {
     let flags = Flags(t.param());
     let dirs = ProbeDirs::make(t)?;
     let observer = Observer::open(t)?;
-    let has_semaphores = t.facts().has(Feature::SysvIpc) && t.facts().has(Feature::Sandbox);
+    let has_semaphores = t.facts().has(feature::SYSV_IPC) && t.facts().has(feature::SANDBOX);
     let semaphore = has_semaphores.then(|| Semaphore::new(t, 10)).transpose()?;
     let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
     let (caller, other) = (Side::Caller, Side::Peer(&peer));

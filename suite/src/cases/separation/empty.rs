@@ -20,7 +20,7 @@ use crate::tasks::side::check_call_beside;
 
 const SOURCE: &str = "kernel, fs/namespace.c (copy_mnt_ns) and fs/nullfs.c; kselftest, filesystems/empty_mntns";
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::EmptyMntNs);
+const NEEDS: Needs = Needs::ROOT.with(feature::EMPTY_MNT_NS);
 
 /// The file system that is the root of all mounts since 7.0: it has one directory, which nothing
 /// can be made in.
@@ -150,7 +150,7 @@ case!(Case {
 fn ways_to_a_user_namespace() -> Vec<Variant> {
     vec![
         Variant::new("afterwards", 0).proving(["EFF-EMPTY-07"]),
-        Variant::new("in_one_call", 1).proving(["EFF-EMPTY-08"]).needing(Needs::NONE.with(Feature::SecondUser)),
+        Variant::new("in_one_call", 1).proving(["EFF-EMPTY-08"]).needing(Needs::NONE.with(feature::SECOND_USER)),
     ]
 }
 
@@ -160,7 +160,7 @@ case!(Case {
             without privilege gets EPERM, and 0 together with CLONE_NEWUSER.",
     proves: &["EFF-EMPTY-07", "EFF-EMPTY-08"],
     source: "kernel, kernel/user_namespace.c and kernel/nsproxy.c",
-    needs: NEEDS.with(Feature::CreateUserNs),
+    needs: NEEDS.with(feature::CREATE_USER_NS),
     variants: ways_to_a_user_namespace,
     run: |t| {
         let observer = Observer::open(t)?;

@@ -208,7 +208,7 @@ case!(Case {
             let to = i64::from(fd) + 1000;
             Side::Peer(&peer).must(t, "lseek()", (fd, to), seek)?;
             t.check(Call::new(format!("lseek({fd}, 0, SEEK_CUR)"), offset(fd))).proves(ID).is(to)?;
-            if t.facts().has(Feature::Kcmp) {
+            if t.facts().has(feature::KCMP) {
                 let (a, b) = (nix::unistd::getpid().as_raw(), peer.pid().as_raw());
                 // SAFETY: kcmp on numbers; 0 is KCMP_FILE.
                 let order = unsafe { libc::syscall(libc::SYS_kcmp, a, b, 0, fd, fd) };
@@ -255,7 +255,7 @@ case!(Case {
             and that they do not afterwards.",
     proves: &["EFF-FILES-06"],
     source: SOURCE,
-    needs: Needs::NONE.with(Feature::Kcmp),
+    needs: Needs::NONE.with(feature::KCMP),
     run: |t| {
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
@@ -445,7 +445,7 @@ const LOWEST_NR_OPEN: &str = "64";
 /// Lowers fs.nr_open below an open descriptor; the supervisor puts it back.
 #[track_caller]
 fn lower_nr_open(t: &Test) -> Done {
-    let path = Global::NrOpen.path();
+    let path = global::NR_OPEN.path();
     let call = Call::io(format!("write({path}, 64)"), std::fs::write(path, LOWEST_NR_OPEN));
     t.setup(call)
 }
@@ -456,7 +456,7 @@ case!(Case {
             table stays shared.",
     proves: &["ERR-36", "DIFF-09"],
     source: "man-pages do not have it; kernel, fs/file.c",
-    needs: Needs::NONE.with(Feature::InitialRoot).disturbing(Global::NrOpen),
+    needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     run: |t| {
         const ID: &str = "ERR-36";
         let dirs = ProbeDirs::make(t)?;
@@ -478,7 +478,7 @@ case!(Case {
             descriptor beyond fs.nr_open, and keeps it.",
     proves: &["EFF-FILES-11", "ERR-38"],
     source: "man-pages do not have it; kernel, fs/file.c",
-    needs: Needs::NONE.with(Feature::InitialRoot).disturbing(Global::NrOpen),
+    needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     run: |t| {
         let observer = Observer::open(t)?;
         let fd = new_file(t, "file")?;

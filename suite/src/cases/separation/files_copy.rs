@@ -142,7 +142,7 @@ case!(Case {
             succeeds even when fs.nr_open was lowered below the high one meanwhile.",
     proves: &["EFF-FILES-12"],
     source: SOURCE,
-    needs: Needs::NONE.with(Feature::InitialRoot).disturbing(Global::NrOpen),
+    needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     run: |t| {
         const ID: &str = "EFF-FILES-12";
         /// Below the usual limit on open files, and above what fs.nr_open is lowered to.
@@ -153,7 +153,7 @@ case!(Case {
         let duplicate = |number| Errno::result(unsafe { libc::dup3(0, number, libc::O_CLOEXEC) });
         t.setup(Call::new(format!("dup3(0, {HIGH})"), duplicate(HIGH)))?;
         t.setup(Call::new("close()", nix::unistd::close(HIGH)))?;
-        let path = Global::NrOpen.path();
+        let path = global::NR_OPEN.path();
         t.setup(Call::io(format!("write({path}, 64)"), std::fs::write(path, "64")))?;
         let start = model::Start::of(t.facts());
         check_call_beside(t, &observer, &start, Flags::FILES, ID, &[&peer])?;

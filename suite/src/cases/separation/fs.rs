@@ -53,7 +53,7 @@ case!(Case {
             unshare(CLONE_FS) by one of them, and that they do not afterwards.",
     proves: &["EFF-FS-06"],
     source: "kcmp(2), KCMP_FS; unshare(2), CLONE_FS",
-    needs: Needs::NONE.with(Feature::Kcmp),
+    needs: Needs::NONE.with(feature::KCMP),
     run: |t| {
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
@@ -91,7 +91,7 @@ case!(Case {
         for peer in [&one, &two] {
             check_kcmp(t, peer, Shared::Fs, false, ID)?;
         }
-        if t.facts().has(Feature::Kcmp) {
+        if t.facts().has(feature::KCMP) {
             let (a, b) = (one.pid().as_raw(), two.pid().as_raw());
             t.check(observe::sharing(Shared::Fs, a, b)).proves(ID).is(true)?;
         }
@@ -183,12 +183,12 @@ fn unrelated_flags() -> Vec<Variant> {
     };
     let other = |flag: Flags| Variant::new(flag.slug(), flag.0).proving(["EFF-FS-12"]);
     vec![
-        namespace(Flags::NEWUTS, Feature::UtsNs),
-        namespace(Flags::NEWIPC, Feature::IpcNs),
-        namespace(Flags::NEWNET, Feature::NetNs),
-        namespace(Flags::NEWPID, Feature::PidNs),
-        namespace(Flags::NEWCGROUP, Feature::CgroupNs),
-        namespace(Flags::NEWTIME, Feature::TimeNs),
+        namespace(Flags::NEWUTS, feature::UTS_NS),
+        namespace(Flags::NEWIPC, feature::IPC_NS),
+        namespace(Flags::NEWNET, feature::NET_NS),
+        namespace(Flags::NEWPID, feature::PID_NS),
+        namespace(Flags::NEWCGROUP, feature::CGROUP_NS),
+        namespace(Flags::NEWTIME, feature::TIME_NS),
         other(Flags::FILES),
         other(Flags::SYSVSEM),
         other(Flags::SIGHAND),

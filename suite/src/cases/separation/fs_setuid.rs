@@ -66,7 +66,7 @@ case!(Case {
             as a task that never shared them.",
     proves: &["EFF-FS-13"],
     source: "execve(2), Effect on process attributes; kernel, fs/exec.c (check_unsafe_exec)",
-    needs: Needs::ROOT.with(Feature::InitialRoot).with(Feature::SecondUser),
+    needs: Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::SECOND_USER),
     variants: states,
     run: |t| {
         let directory = t.directory()?.to_owned();

@@ -8,7 +8,7 @@ use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWIPC; ipc_namespaces(7)";
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::SysvIpc).with(Feature::IpcNs);
+const NEEDS: Needs = Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS);
 
 /// Keys of the case's objects; the namespace is its own.
 const KEY: i32 = 0x75_6e_73_68;
@@ -212,7 +212,7 @@ case!(Case {
             the caller no longer finds it (ENOENT), and a queue it makes under that name is another.",
     proves: &["EFF-IPC-04", "EFF-IPC-06"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::PosixMqueue).with(Feature::IpcNs),
+    needs: Needs::ROOT.with(feature::POSIX_MQUEUE).with(feature::IPC_NS),
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         const ID: &str = "EFF-IPC-06";
         let queue = t.setup(Call::new("mq_open(O_CREAT)", open_queue(true)))?;

@@ -8,10 +8,10 @@ use crate::place::sysctl;
 use crate::prelude::*;
 use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::SysvIpc).with(Feature::IpcNs);
+const NEEDS: Needs = Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS);
 
 /// Settings of an IPC namespace could be written in a user namespace's only since 5.19.
-const NEEDS_SETTINGS: Needs = NEEDS.with(Feature::InitialRoot);
+const NEEDS_SETTINGS: Needs = NEEDS.with(feature::INITIAL_ROOT);
 
 const RMID_FORCED: &str = "/proc/sys/kernel/shm_rmid_forced";
 

@@ -45,7 +45,7 @@ case!(Case {
             to both sides; one that the caller mounts afterwards shows those of the new.",
     proves: &["EFF-IPC-07"],
     source: "mq_overview(7); ipc_namespaces(7)",
-    needs: Needs::ROOT.with(Feature::PosixMqueue).with(Feature::IpcNs),
+    needs: Needs::ROOT.with(feature::POSIX_MQUEUE).with(feature::IPC_NS),
     run: |t| {
         let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
         in_own_namespaces(t, Flags::NEWIPC | Flags::NEWNS, |t| {
@@ -130,8 +130,8 @@ fn make_charged(kind: Charged) -> Result<(), Errno> {
 
 fn kinds_of_objects() -> Vec<Variant> {
     vec![
-        Variant::new("queue", 0).needing(Needs::NONE.with(Feature::PosixMqueue)),
-        Variant::new("segment", 1).needing(Needs::NONE.with(Feature::SysvIpc)),
+        Variant::new("queue", 0).needing(Needs::NONE.with(feature::POSIX_MQUEUE)),
+        Variant::new("segment", 1).needing(Needs::NONE.with(feature::SYSV_IPC)),
     ]
 }
 
@@ -149,7 +149,7 @@ case!(Case {
             the old namespace's objects stay as they were.",
     proves: &["EFF-IPC-11"],
     source: "ipc_namespaces(7); getrlimit(2), RLIMIT_MSGQUEUE and RLIMIT_MEMLOCK",
-    needs: Needs::ROOT.with(Feature::IpcNs).with(Feature::InitialRoot).with(Feature::SecondUser),
+    needs: Needs::ROOT.with(feature::IPC_NS).with(feature::INITIAL_ROOT).with(feature::SECOND_USER),
     variants: kinds_of_objects,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         const ID: &str = "EFF-IPC-11";
@@ -157,7 +157,7 @@ case!(Case {
             0 => (Charged::Queue, Errno::EMFILE),
             _ => (Charged::Segment, Errno::ENOMEM),
         };
-        if t.facts().has(Feature::SysvIpc) {
+        if t.facts().has(feature::SYSV_IPC) {
             // SAFETY: shmget takes numbers.
             let own = unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o600) };
             t.setup(Call::new("shmget()", Errno::result(own)))?;

@@ -234,7 +234,7 @@ case!(Case {
             mounts propagate to it and not from it.",
     proves: &["EFF-MNT-05", "DIFF-12"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     variants: ways_to_a_user_namespace,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "EFF-MNT-05";

@@ -10,7 +10,7 @@ use crate::tasks::side::{check_call_beside, in_own_namespaces};
 
 const SOURCE: &str = "mount_namespaces(7), Restrictions on mount namespaces";
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::CreateUserNs);
+const NEEDS: Needs = Needs::ROOT.with(feature::CREATE_USER_NS);
 
 const NONE: Option<&str> = None;
 

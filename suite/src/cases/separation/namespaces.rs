@@ -140,7 +140,7 @@ fn each_with_a_way_back() -> Vec<Variant> {
         .into_iter()
         .filter_map(|variant| match LINKS[variant.param as usize].0 {
             Flags::NEWUSER => None,
-            Flags::NEWTIME => Some(variant.needing(Needs::ROOT.with(Feature::InitialRoot))),
+            Flags::NEWTIME => Some(variant.needing(Needs::ROOT.with(feature::INITIAL_ROOT))),
             _ => Some(variant),
         })
         .collect()
@@ -205,9 +205,7 @@ fn each_other_flag() -> Vec<Variant> {
         .into_iter()
         .filter(|flag| *flag != Flags::NEWUSER)
         .map(|flag| {
-            let features =
-                needs_of(flag).features().filter(|feature| ![Feature::SysAdmin, Feature::Sandbox].contains(feature));
-            let needs = features.fold(Needs::NONE, Needs::with);
+            let needs = needs_of(flag).without(Needs::ROOT);
             Variant::new(flag.slug(), flag.0).needing(needs)
         })
         .collect()
@@ -219,7 +217,7 @@ case!(Case {
             flag afterwards.",
     proves: &["EFF-GEN-07", "PRIV-04"],
     source: "user_namespaces(7)",
-    needs: Needs::NONE.with(Feature::CreateUserNs),
+    needs: Needs::NONE.with(feature::CREATE_USER_NS),
     variants: each_other_flag,
     run: |t| {
         let observer = Observer::open(t)?;

@@ -10,7 +10,7 @@ use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWNET; network_namespaces(7)";
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::NetNs);
+const NEEDS: Needs = Needs::ROOT.with(feature::NET_NS);
 
 /// Devices that some drivers put into every network namespace, always down.
 const FALLBACK_DEVICES: [&str; 9] =

@@ -15,7 +15,7 @@ use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
 
 const SOURCE: &str = "network_namespaces(7)";
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::NetNs);
+const NEEDS: Needs = Needs::ROOT.with(feature::NET_NS);
 
 fn io_errno(error: std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
@@ -202,7 +202,7 @@ case!(Case {
             the caller administers it; sockets of the old one stay out of its reach (EPERM).",
     proves: &["EFF-NET-05"],
     source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces",
-    needs: NEEDS.with(Feature::CreateUserNs),
+    needs: NEEDS.with(feature::CREATE_USER_NS),
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
         const ID: &str = "EFF-NET-05";
         let old = t.setup(Call::new("socket(AF_INET)", socket(())))?;
@@ -258,7 +258,7 @@ case!(Case {
             on showing those of the old.",
     proves: &["EFF-NET-05"],
     source: SOURCE,
-    needs: NEEDS.with(Feature::InitialRoot),
+    needs: NEEDS.with(feature::INITIAL_ROOT),
     run: |t| {
         let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
         in_own_namespaces(t, Flags::NEWNS | Flags::NEWNET, |t| {

@@ -13,7 +13,7 @@ use crate::tasks::vm;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWPID; pid_namespaces(7)";
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::PidNs);
+const NEEDS: Needs = Needs::ROOT.with(feature::PID_NS);
 
 /// Since this release the link leads somewhere before the first child (EFF-PID-03).
 const LINK_LEADS_SOMEWHERE_SINCE: Version = Version(7, 1, 0);

@@ -13,7 +13,7 @@ use crate::tasks::vm;
 
 const SOURCE: &str = "pid_namespaces(7), The namespace init process; kernel, kernel/pid_namespace.c";
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::PidNs);
+const NEEDS: Needs = Needs::ROOT.with(feature::PID_NS);
 
 #[track_caller]
 fn separate(t: &Test, observer: &Observer, requirement: &'static str) -> Done {
@@ -55,7 +55,7 @@ case!(Case {
     proves: &["EFF-PID-04", "EFF-PID-05"],
     source: SOURCE,
     // setns(2) takes power over the PID namespace that the case starts in.
-    needs: NEEDS.with(Feature::InitialRoot),
+    needs: NEEDS.with(feature::INITIAL_ROOT),
     run: |t| {
         let observer = Observer::open(t)?;
         let own = t.setup(Call::new("open(ns/pid)", open_link("thread-self", Ns::Pid)))?;
@@ -85,7 +85,7 @@ case!(Case {
     proves: &["EFF-PID-06"],
     source: "setns(2); kernel, kernel/pid_namespace.c",
     // setns(2) takes power over the PID namespace that the case starts in.
-    needs: NEEDS.with(Feature::InitialRoot),
+    needs: NEEDS.with(feature::INITIAL_ROOT),
     run: |t| {
         const ID: &str = "EFF-PID-06";
         let observer = Observer::open(t)?;

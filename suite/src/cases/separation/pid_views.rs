@@ -24,7 +24,7 @@ case!(Case {
             the new namespace, too; one that such a child mounts shows the new.",
     proves: &["EFF-PID-15"],
     source: "pid_namespaces(7), /proc and PID namespaces",
-    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::InitialRoot),
+    needs: Needs::ROOT.with(feature::PID_NS).with(feature::INITIAL_ROOT),
     run: |t| {
         let point = t.directory()?.to_string_lossy().into_owned();
         in_own_namespaces(t, Flags::NEWNS, |t| {
@@ -78,7 +78,7 @@ case!(Case {
             starts as the parent's.",
     proves: &["EFF-PID-16"],
     source: "kernel, kernel/pid_namespace.c, kernel/pid.c and mm/memfd.c; proc_sys_kernel(5), pid_max",
-    needs: Needs::ROOT.with(Feature::PidNs).with(Feature::InitialRoot),
+    needs: Needs::ROOT.with(feature::PID_NS).with(feature::INITIAL_ROOT),
     variants: sysctls,
     run: |t| {
         const ID: &str = "EFF-PID-16";

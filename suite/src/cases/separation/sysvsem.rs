@@ -11,7 +11,7 @@ use crate::tasks::side::{Side, check_call_beside, check_kcmp, one_by_one};
 
 const SOURCE: &str = "unshare(2), CLONE_SYSVSEM; semop(2), SEM_UNDO";
 
-const NEEDS: Needs = Needs::NONE.with(Feature::SysvIpc).with(Feature::Sandbox);
+const NEEDS: Needs = Needs::NONE.with(feature::SYSV_IPC).with(feature::SANDBOX);
 
 case!(Case {
     name: "separation.sysvsem.applies",
@@ -123,7 +123,7 @@ case!(Case {
             and that they do not afterwards.",
     proves: &["EFF-SEM-05"],
     source: SOURCE,
-    needs: NEEDS.with(Feature::Kcmp),
+    needs: NEEDS.with(feature::KCMP),
     run: |t| {
         const ID: &str = "EFF-SEM-05";
         let observer = Observer::open(t)?;
@@ -163,7 +163,7 @@ case!(Case {
             stays has the sum applied in the old namespace when it leaves.",
     proves: &["EFF-SEM-10"],
     source: SOURCE,
-    needs: Needs::ROOT.with(Feature::SysvIpc).with(Feature::IpcNs),
+    needs: Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS),
     variants: ways_to_leave,
     run: |t| {
         const ID: &str = "EFF-SEM-10";

@@ -7,7 +7,7 @@ use crate::tasks::side::Side;
 
 const SOURCE: &str = "unshare(2), CLONE_SYSVSEM; semop(2), SEM_UNDO; kernel, ipc/sem.c";
 
-const NEEDS: Needs = Needs::NONE.with(Feature::SysvIpc);
+const NEEDS: Needs = Needs::NONE.with(feature::SYSV_IPC);
 
 /// The greatest value of a semaphore (semop(2), SEMVMX).
 const SEMVMX: i32 = 32767;

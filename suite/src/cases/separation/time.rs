@@ -12,7 +12,7 @@ use crate::tasks::vm;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWTIME; time_namespaces(7)";
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::TimeNs);
+const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
 
 /// Until this release a child that shares the caller's memory is refused, and execve(2) leaves the
 /// caller where it is (EFF-TIME-05, EFF-TIME-07).

@@ -12,7 +12,7 @@ use crate::tasks::side::check_call_beside;
 
 const SOURCE: &str = "time_namespaces(7)";
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::TimeNs);
+const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
 
 const CAP_SYS_TIME: u64 = 1 << 25;
 

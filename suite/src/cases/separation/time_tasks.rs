@@ -10,7 +10,7 @@ use crate::observe::nsfd::{enter, open_link};
 use crate::prelude::*;
 use crate::tasks::vm;
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::TimeNs);
+const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
 
 /// Since this release a task that shares the caller's memory can be made, and execve(2) moves into
 /// the new namespace (EFF-TIME-05 to EFF-TIME-08).

@@ -9,7 +9,7 @@ use crate::tasks::side::{check_call_beside, in_own_namespaces, needs_of};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWUSER; user_namespaces(7)";
 
-const NEEDS: Needs = Needs::NONE.with(Feature::CreateUserNs);
+const NEEDS: Needs = Needs::NONE.with(feature::CREATE_USER_NS);
 
 /// As whom the caller calls: with what it has, or as an ordinary user.
 fn callers() -> Vec<Variant> {
@@ -85,7 +85,7 @@ fn ids() -> Call<[u32; 4]> {
 /// As [`callers`]; the ordinary user has to be another than root, whose ID takes a capability to
 /// map (EFF-USER-18).
 fn callers_with_own_ids() -> Vec<Variant> {
-    let second_user = Needs::NONE.with(Feature::SecondUser);
+    let second_user = Needs::NONE.with(feature::SECOND_USER);
     callers()
         .into_iter()
         .map(|variant| match variant.param {
@@ -140,7 +140,7 @@ fn check_full_capabilities(t: &Test, observer: &Observer, requirement: &'static 
 }
 
 fn capability_states() -> Vec<Variant> {
-    let root = Needs::NONE.with(Feature::SysAdmin);
+    let root = Needs::NONE.with(feature::SYS_ADMIN);
     vec![
         Variant::new("as_is", 0),
         Variant::new("unprivileged", 1),
@@ -188,7 +188,7 @@ case!(Case {
 
 /// Securebits: three settings with their locks, or the settings about executing files (6.14).
 fn securebits() -> Vec<Variant> {
-    let root = Needs::NONE.with(Feature::SysAdmin);
+    let root = Needs::NONE.with(feature::SYS_ADMIN);
     vec![Variant::new("all_locked", 0x2f).needing(root), Variant::new("exec", 0x300).needing(root)]
 }
 
@@ -251,7 +251,7 @@ case!(Case {
             the caller, is allowed.",
     proves: &["EFF-USER-09", "INT-07"],
     source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces",
-    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     run: |t| {
         let target = t.directory()?;
         in_own_namespaces(t, Flags::NEWNS, |t| {
@@ -290,8 +290,7 @@ const OWNED: [(Flags, Ns); 7] = [
 
 /// What a namespace needs when CAP_SYS_ADMIN comes with the user namespace.
 fn needs_inside(flag: Flags) -> Needs {
-    let features = needs_of(flag).features().filter(|feature| ![Feature::SysAdmin, Feature::Sandbox].contains(feature));
-    features.fold(NEEDS, Needs::with)
+    NEEDS.and(needs_of(flag).without(Needs::ROOT))
 }
 
 fn owned_namespaces() -> Vec<Variant> {

@@ -6,10 +6,10 @@ use nix::unistd::{Gid, getgroups, setgroups};
 use crate::place::limits::enter_own_user_namespace;
 use crate::prelude::*;
 
-const NEEDS: Needs = Needs::NONE.with(Feature::CreateUserNs);
+const NEEDS: Needs = Needs::NONE.with(feature::CREATE_USER_NS);
 
 fn callers() -> Vec<Variant> {
-    vec![Variant::new("as_is", 0), Variant::new("unprivileged", 1).needing(Needs::NONE.with(Feature::SecondUser))]
+    vec![Variant::new("as_is", 0), Variant::new("unprivileged", 1).needing(Needs::NONE.with(feature::SECOND_USER))]
 }
 
 #[track_caller]
@@ -50,7 +50,7 @@ fn dumpable_or_not() -> Vec<Variant> {
     vec![
         dumpable(0, "as_is.dumpable", 1),
         dumpable(0, "as_is.not_dumpable", 0),
-        dumpable(1, "unprivileged.dumpable", 1).needing(Needs::NONE.with(Feature::SecondUser)),
+        dumpable(1, "unprivileged.dumpable", 1).needing(Needs::NONE.with(feature::SECOND_USER)),
     ]
 }
 
@@ -108,7 +108,7 @@ case!(Case {
             (EPERM) until gid_map is written.",
     proves: &["EFF-USER-07"],
     source: "user_namespaces(7), The /proc/pid/setgroups file",
-    needs: NEEDS.with(Feature::InitialRoot),
+    needs: NEEDS.with(feature::INITIAL_ROOT),
     run: |t| {
         const ID: &str = "EFF-USER-07";
         let observer = Observer::open(t)?;
@@ -145,7 +145,7 @@ case!(Case {
             /proc/self/setgroups reads deny, and nobody there can allow it again.",
     proves: &["EFF-USER-07"],
     source: "user_namespaces(7), The /proc/pid/setgroups file",
-    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     run: |t| {
         const ID: &str = "EFF-USER-07";
         let observer = Observer::open(t)?;
@@ -224,7 +224,7 @@ case!(Case {
     proves: &["EFF-USER-14"],
     source: "keyrings(7); session-keyring(7); user-keyring(7); kernel, security/keys/process_keys.c",
     // Another user's quota of keys is small, and keys that are gone count until they are collected.
-    needs: Needs::ROOT.with(Feature::CreateUserNs).with(Feature::InitialRoot),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS).with(feature::INITIAL_ROOT),
     run: |t| {
         const ID: &str = "EFF-USER-14";
         // User keyrings are a namespace's since this release.

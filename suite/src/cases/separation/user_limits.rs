@@ -148,8 +148,8 @@ fn limits() -> Vec<Variant> {
         .map(|(at, (name, counted))| {
             let variant = Variant::new(name, at as u64);
             match counted {
-                Counted::Queues => variant.needing(Needs::NONE.with(Feature::PosixMqueue)),
-                Counted::LockedSegments => variant.needing(Needs::NONE.with(Feature::SysvIpc)),
+                Counted::Queues => variant.needing(Needs::NONE.with(feature::POSIX_MQUEUE)),
+                Counted::LockedSegments => variant.needing(Needs::NONE.with(feature::SYSV_IPC)),
                 _ => variant,
             }
         })
@@ -175,10 +175,10 @@ case!(Case {
     proves: &["EFF-USER-13"],
     source: "getrlimit(2); kernel, kernel/user_namespace.c and kernel/ucount.c",
     needs: Needs::ROOT
-        .with(Feature::CreateUserNs)
-        .with(Feature::InitialRoot)
-        .with(Feature::SecondUser)
-        .with(Feature::IpcNs),
+        .with(feature::CREATE_USER_NS)
+        .with(feature::INITIAL_ROOT)
+        .with(feature::SECOND_USER)
+        .with(feature::IPC_NS),
     variants: limits,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         const ID: &str = "EFF-USER-13";

@@ -8,10 +8,10 @@ use crate::place::privilege::{all_capabilities, set_capabilities};
 use crate::prelude::*;
 use crate::tasks::executed::Executed;
 
-const NEEDS: Needs = Needs::NONE.with(Feature::CreateUserNs);
+const NEEDS: Needs = Needs::NONE.with(feature::CREATE_USER_NS);
 
 /// An ordinary user, other than root.
-const NEEDS_USER: Needs = NEEDS.with(Feature::SecondUser);
+const NEEDS_USER: Needs = NEEDS.with(feature::SECOND_USER);
 
 /// Writes one of the caller's files below /proc/self.
 fn write(file: &str, text: &str) -> Call<()> {
@@ -105,7 +105,7 @@ case!(Case {
             without it that is refused (EPERM), while the capabilities inside are full all the same.",
     proves: &["EFF-USER-18"],
     source: "user_namespaces(7), Defining user and group ID mappings; kernel, kernel/user_namespace.c (5.12)",
-    needs: Needs::ROOT.with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     variants: || vec![Variant::new("with_setfcap", 1), Variant::new("without_setfcap", 0)],
     run: |t| {
         const ID: &str = "EFF-USER-18";
@@ -138,7 +138,7 @@ case!(Case {
             caller's kcmp(2) on that task is refused now (EPERM).",
     proves: &["EFF-USER-12"],
     source: "user_namespaces(7), Capabilities; kernel, kernel/ptrace.c",
-    needs: NEEDS_USER.with(Feature::Kcmp),
+    needs: NEEDS_USER.with(feature::KCMP),
     run: |t| {
         t.spawn("caller", |t| {
             const ID: &str = "EFF-USER-12";

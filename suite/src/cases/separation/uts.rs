@@ -9,7 +9,7 @@ use crate::tasks::side::{Side, check_call_beside, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWUTS; uts_namespaces(7)";
 
-const NEEDS: Needs = Needs::ROOT.with(Feature::UtsNs);
+const NEEDS: Needs = Needs::ROOT.with(feature::UTS_NS);
 
 const NAMES: [Probe; 2] = [Probe::HostName, Probe::DomainName];
 

@@ -12,7 +12,7 @@ case!(Case {
             old one; after unshare(CLONE_NEWUTS) there the new host name may.",
     proves: &["EFF-UTS-04"],
     source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces",
-    needs: Needs::ROOT.with(Feature::UtsNs).with(Feature::CreateUserNs),
+    needs: Needs::ROOT.with(feature::UTS_NS).with(feature::CREATE_USER_NS),
     run: |t| in_own_namespaces(t, Flags::NEWUTS, |t| {
         const ID: &str = "EFF-UTS-04";
         let observer = Observer::open(t)?;
@@ -47,7 +47,7 @@ case!(Case {
             telling a release 2.6.",
     proves: &["EFF-UTS-05"],
     source: "personality(2), UNAME26; kernel, kernel/sys.c",
-    needs: Needs::ROOT.with(Feature::UtsNs),
+    needs: Needs::ROOT.with(feature::UTS_NS),
     run: |t| {
         const ID: &str = "EFF-UTS-05";
         /// Only asks.

@@ -20,7 +20,7 @@ const MEMORY_AND_HANDLERS: Flags = Flags(Flags::VM.0 | Flags::SIGHAND.0);
 /// Checks by kcmp that the caller and a task share what the flags name, where there is kcmp.
 #[track_caller]
 fn check_identities(t: &Test, sharer: &VmTask, shared: Flags, requirement: &'static str) -> Done {
-    if !t.facts().has(Feature::Kcmp) {
+    if !t.facts().has(feature::KCMP) {
         return Ok(());
     }
     let (own, other) = (nix::unistd::getpid().as_raw(), sharer.pid().as_raw());

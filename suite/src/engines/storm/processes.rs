@@ -5,8 +5,9 @@ use std::ffi::{c_int, c_void};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::feature;
 use harness::prelude::*;
-use harness::starvation::{Patience, Tasks};
+use harness::run::patience::{Patience, Tasks};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -61,7 +62,7 @@ pub fn deep_storm(t: &Test, theme: Theme) -> Done {
 
 fn play(fixture: &Fixture, stacks: &[Stack], plan: &Plan, figures: &mut Figures) -> Done {
     let t = fixture.t;
-    let semaphore = if t.facts().has(Feature::SysvIpc) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
+    let semaphore = if t.facts().has(feature::SYSV_IPC) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
     let semaphore_id = semaphore.as_ref().map_or(-1, Semaphore::id);
     // Kept: nothing may be known of a task that was not seen to end.
     let actions: &'static [Action] = Box::leak(plan.actions.clone().into_boxed_slice());

@@ -4,8 +4,9 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use crate::feature;
 use harness::prelude::*;
-use harness::starvation::Patience;
+use harness::run::patience::Patience;
 
 use super::exec_probe::Arguments;
 use super::orders::Orders;
@@ -89,7 +90,7 @@ pub fn pool(t: &Test) -> Vec<Flags> {
     Flags::KNOWN
         .into_iter()
         .filter(|flag| kernel.effective.contains(*flag))
-        .filter(|flag| *flag != Flags::NEWUSER || t.facts().has(Feature::CreateUserNs))
+        .filter(|flag| *flag != Flags::NEWUSER || t.facts().has(feature::CREATE_USER_NS))
         .collect()
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use harness::prelude::*;
-use harness::starvation::{Patience, Tasks};
+use harness::run::patience::{Patience, Tasks};
 use nix::sys::wait::WaitStatus;
 
 use super::orders::Orders;

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::feature;
 use harness::prelude::*;
 
 use super::segment::{Slot, Stage, View, Which};
@@ -16,7 +17,7 @@ use crate::spec::model::{Kernel, Start, predict, with_implied};
 /// the model says that it left. Before, the two shared everything: clone(2) gives both an undo list
 /// when it shares one.
 pub(super) fn judge_sharing(t: &Test, flags: Flags, start: &Start, starter: i32, (task, number): (i32, usize)) -> Done {
-    if !t.facts().has(Feature::Kcmp) {
+    if !t.facts().has(feature::KCMP) {
         return Ok(());
     }
     let separated = predict(start, flags, &Kernel::of(t.facts())).separated;

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
+use crate::feature::global;
 use harness::prelude::*;
 
 use super::compare::{SEMAPHORE, Sharing, Undo};
@@ -242,7 +243,7 @@ impl Fixture {
     pub fn beyond_nr_open(t: &Test) -> Done<Self> {
         let high = fds::dup_to(libc::STDIN_FILENO, fds::HIGH, libc::O_CLOEXEC);
         t.setup(Call::new("dup3(0, 200)", high))?;
-        let path = Global::NrOpen.path();
+        let path = global::NR_OPEN.path();
         t.setup(Call::io(format!("write(64) to {path}"), std::fs::write(path, "64")))?;
         let by = "a task that shares descriptors, one of them beyond fs.nr_open";
         let mut fixture = Self::sharer(t, Flags::FILES, by);

@@ -1,6 +1,6 @@
 //! What unshare(2) may give when an allocation that it makes fails (FI rows).
 
-use harness::facts::Version;
+use harness::place::facts::Version;
 use nix::errno::Errno;
 
 use super::with_implied;
