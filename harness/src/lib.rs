@@ -52,7 +52,7 @@ pub mod selftest;
 /// What a file of cases needs: `use harness::prelude::*;`.
 pub mod prelude {
     pub use crate::case::Variant;
-    pub use crate::case::call::{Call, Failure};
+    pub use crate::case::call::{Call, Failure, errno_of};
     pub use crate::case::check::{Check, Done, Stop, all};
     pub use crate::case::needs::Needs;
     pub use crate::case::task::Task;

@@ -25,7 +25,7 @@ use suite::spec::model::Kernel;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
 
 /// States that are prepared once, so that the bare loop has the same results.
-type Prepare = fn(&Test) -> Done<Ground>;
+type Prepare = fn(&Test) -> Done<Fixture>;
 
 const STATES: [(&str, Prepare, [Body; 2]); 4] = [
     ("lone", lone, [|t| sweep(t, &lone(t)?), |t| bare(t, lone)]),
@@ -38,15 +38,15 @@ const STATES: [(&str, Prepare, [Body; 2]); 4] = [
     ("limit_0", limited, [|t| sweep(t, &limited(t)?), |t| bare(t, limited)]),
 ];
 
-fn lone(t: &Test) -> Done<Ground> {
+fn lone(t: &Test) -> Done<Fixture> {
     Ok(Fixture::lone(t))
 }
 
-fn sharer(t: &Test) -> Done<Ground> {
+fn sharer(t: &Test) -> Done<Fixture> {
     Ok(Fixture::sharer(t, Flags::FS, "a sharer"))
 }
 
-fn limited(t: &Test) -> Done<Ground> {
+fn limited(t: &Test) -> Done<Fixture> {
     Fixture::limited(t, Flags::NEWUTS, 0)
 }
 

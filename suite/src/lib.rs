@@ -2,6 +2,10 @@
 //!
 //! Dependencies read downwards: feature ← spec ← observe ← call ← tasks, sharing, place ← engines ← cases.
 //! `docs/architecture.md` has the rooms and the vocabulary.
+//!
+//! A function that gives `Done` ends the case as broken where a step that it needs is refused, and leaves a failed
+//! check on record where something that it checks differs. Its documentation has a section `Errors` only where it ends
+//! the case in another way.
 
 /// What must hold: flags, the model of the call, requirements. No I/O.
 pub mod spec {
@@ -13,6 +17,8 @@ pub mod spec {
 
 /// How a task's state is read. No checks.
 pub mod observe {
+    pub mod fds;
+    pub mod kcmp;
     pub mod mounts;
     pub mod nsfd;
     pub mod observer;
@@ -27,7 +33,9 @@ pub mod observe {
     }
 
     pub use super::spec::namespaces::Ns;
+    pub use kcmp::{Shared, shares, sharing};
     pub use observer::*;
+    pub use proc_file::statx;
     pub use state::{Difference, Place, State, differences};
 }
 
@@ -41,9 +49,10 @@ pub mod call {
 
 /// Tasks beside the caller.
 pub mod tasks {
+    pub mod barrier;
+    pub mod end;
     pub mod executed;
     pub mod io_uring;
-    pub mod memory_sharer;
     pub mod peer;
     pub mod setuid_exec;
     pub mod shm;

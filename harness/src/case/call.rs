@@ -30,10 +30,25 @@ impl fmt::Debug for Failure {
     }
 }
 
+impl Failure {
+    /// The errno; EPROTO, which unshare(2) gives for nothing else, where the kernel gave none that has a name.
+    pub fn errno(self) -> Errno {
+        match self {
+            Failure::Errno(errno) => errno,
+            Failure::Returned(_) => Errno::EPROTO,
+        }
+    }
+}
+
 impl From<Errno> for Failure {
     fn from(errno: Errno) -> Self {
         Failure::Errno(errno)
     }
+}
+
+/// The errno of an error of the standard library; EIO where it has none.
+pub fn errno_of(error: io::Error) -> Errno {
+    error.try_into().unwrap_or(Errno::EIO)
 }
 
 /// A call as written in C, and its result.
@@ -52,7 +67,7 @@ impl<V> Call<V> {
 
     /// A call made through the standard library. An error without an errno becomes EIO.
     pub fn io(text: impl Into<Cow<'static, str>>, result: io::Result<V>) -> Self {
-        Self::new(text, result.map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)))
+        Self::new(text, result.map_err(errno_of))
     }
 
     /// Something observed rather than called, e.g. "the parent's cwd".
@@ -68,6 +83,14 @@ impl<V> Call<V> {
     /// Its result.
     pub fn result(&self) -> Result<&V, Failure> {
         self.result.as_ref().map_err(|failure| *failure)
+    }
+
+    /// What came of it, as a question to another task can be answered.
+    ///
+    /// # Errors
+    /// As the call, by [`Failure::errno`].
+    pub fn answer(self) -> Result<V, Errno> {
+        self.result.map_err(Failure::errno)
     }
 
     /// The same call under another name.

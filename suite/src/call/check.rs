@@ -94,18 +94,12 @@ impl<'a> Judged<'a> {
     }
 
     /// Makes the call and compares its result, the caller's whole state and that of the tasks beside it with the model.
-    ///
-    /// # Errors
-    /// Something differs: a failed check is on record.
     #[track_caller]
     pub fn as_predicted(self) -> Done {
         self.prediction().map(drop)
     }
 
     /// Does what [`as_predicted`](Self::as_predicted) does, and gives the prediction.
-    ///
-    /// # Errors
-    /// Something differs: a failed check is on record.
     #[track_caller]
     pub fn prediction(self) -> Done<Prediction> {
         let Judged { t, flags, start, kernel, peers, requirement, observer, enter } = self;
@@ -165,9 +159,6 @@ fn listed(before: &State, after: &State) -> Option<String> {
 }
 
 /// Compares what a call changed with what it must, may and must not change.
-///
-/// # Errors
-/// Something differs: a failed check is on record.
 #[track_caller]
 pub fn check_changes(
     t: &Test,

@@ -8,8 +8,9 @@ use harness::prelude::*;
 use crate::call::raw::unshare;
 use crate::call::variants;
 use crate::place::limits;
+use crate::place::privilege::{CAP_SYS_ADMIN, set_all_capabilities};
 use crate::spec::flags::Flags;
-use crate::spec::model::Start;
+use crate::spec::model::{Kernel, Start};
 use crate::tasks::peer::Peer;
 
 /// Why a call that would have made a namespace fails.
@@ -25,6 +26,8 @@ pub enum Failing {
     Chroot,
     /// No mapping of the caller's user, likewise.
     Unmapped,
+    /// No CAP_SYS_ADMIN, which is asked for before anything is made.
+    Privilege,
 }
 
 /// A task in a state in which the call fails, and who helps it to be.
@@ -37,21 +40,9 @@ pub struct Prepared {
     _sharer: Peer,
 }
 
-/// A variant for each way to fail and each of these variants of a flag that the failure comes after: named
-/// `WAY.FLAG`, with both as its parameter.
-pub fn variants(flags: Vec<Variant>) -> Vec<Variant> {
-    variants::product::<_, Flags>(&Failing::ALL.map(|(failing, name)| (name, failing)), &flags)
-        .into_iter()
-        .filter_map(|variant| {
-            let (failing, flag): (Failing, Flags) = variant.param();
-            failing.comes_after(flag).then(|| variant.needing(failing.needs()))
-        })
-        .collect()
-}
-
 impl Failing {
-    /// All of them, and what cases call them.
-    pub const ALL: [(Failing, &str); 5] = [
+    /// The late ones, and what cases call them.
+    const LATE: [(Failing, &str); 5] = [
         (Failing::TimeLimit, "time_limit"),
         (Failing::OuterLimit, "outer_limit"),
         (Failing::SecondPid, "second_pid"),
@@ -59,8 +50,22 @@ impl Failing {
         (Failing::Unmapped, "unmapped"),
     ];
 
+    /// A variant for each late way and each of these variants of one flag that is made, or counted, before the call
+    /// fails. It proves what `proves` says. Its parameter is a pair of the way and the flag.
+    pub fn variants(flags: Vec<Variant>, proves: fn(Failing) -> &'static [&'static str]) -> Vec<Variant> {
+        let ways = Failing::LATE.map(|(failing, name)| (name, failing));
+        variants::product::<_, Flags>(&ways, &flags)
+            .into_iter()
+            .filter_map(|variant| {
+                let (failing, flag): (Failing, Flags) = variant.param();
+                let late = failing.comes_after(flag);
+                late.then(|| variant.needing(failing.needs()).proving(proves(failing).to_vec()))
+            })
+            .collect()
+    }
+
     /// Whether what this flag asks for is made, or counted, before the call fails.
-    pub fn comes_after(self, flag: Flags) -> bool {
+    fn comes_after(self, flag: Flags) -> bool {
         match self {
             Failing::TimeLimit => flag != Flags::NEWTIME,
             Failing::OuterLimit => flag != Flags::EMPTY && (Flags::PRIVILEGED | Flags::NEWUSER).contains(flag),
@@ -69,6 +74,7 @@ impl Failing {
                     .contains(&flag)
             }
             Failing::Chroot | Failing::Unmapped => flag == Flags::NEWUSER,
+            Failing::Privilege => false,
         }
     }
 
@@ -77,12 +83,12 @@ impl Failing {
         match self {
             Failing::TimeLimit => flag | Flags::NEWTIME,
             Failing::SecondPid => flag | Flags::NEWPID,
-            Failing::OuterLimit | Failing::Chroot | Failing::Unmapped => flag,
+            _ => flag,
         }
     }
 
     /// What it takes of the kernel.
-    pub fn needs(self) -> Needs {
+    fn needs(self) -> Needs {
         match self {
             Failing::TimeLimit => Needs::NONE.with(feature::TIME_NS),
             Failing::SecondPid => Needs::NONE.with(feature::PID_NS),
@@ -90,17 +96,44 @@ impl Failing {
         }
     }
 
+    /// A variant for each way in which a call that asks for everything fails. [`enter`](Self::enter) reads its
+    /// parameter.
+    pub fn of_everything() -> Vec<Variant> {
+        vec![
+            Variant::new("refused_pid", Failing::SecondPid).needing(Needs::ROOT.with(feature::PID_NS)),
+            Variant::new("time_limit", Failing::TimeLimit).needing(limits::NEEDS.with(feature::TIME_NS)),
+            Variant::new("privilege", Failing::Privilege).needing(Needs::ROOT),
+        ]
+    }
+
+    /// Brings the task at hand into the state that such a variant asks for, and gives the way, the state, and the flags
+    /// that then fail.
+    #[track_caller]
+    pub fn enter(t: &Test) -> Done<(Failing, Start, Flags)> {
+        let failing: Failing = t.param();
+        let mut start = Start::of(t.facts());
+        if failing == Failing::TimeLimit {
+            limits::enter_own_user_namespace(t)?;
+            start.initial_admin = false;
+        }
+        failing.bring_about(t, &mut start, Flags::NONE, Path::new("/"))?;
+        let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY | Flags::NEWUSER;
+        Ok((failing, start, Kernel::of(t.facts()).effective & !never))
+    }
+
     /// Brings the task at hand, root in a user namespace of its own, into a state in which the call
     /// fails. It then shares what `sharing` names with another task. `root` is a directory to have as
     /// root.
-    ///
-    /// # Errors
-    /// A step was refused: the case is broken.
     #[track_caller]
     pub fn prepare(self, t: &Test, flag: Flags, sharing: Flags, root: &Path) -> Done<Prepared> {
         let sharer = Peer::start(t, "sharer", sharing)?;
         let mut start = Start { initial_admin: false, ..Start::of(t.facts()) };
-        let mut outside = None;
+        let outside = self.bring_about(t, &mut start, flag, root)?;
+        Ok(Prepared { start, outside, _sharer: sharer })
+    }
+
+    #[track_caller]
+    fn bring_about(self, t: &Test, start: &mut Start, flag: Flags, root: &Path) -> Done<Option<(Peer, u32)>> {
         match self {
             Failing::TimeLimit => {
                 limits::set(t, Flags::NEWTIME, 0)?;
@@ -113,10 +146,10 @@ impl Failing {
                 let limit = limits::used(flag) + u32::from(flag == Flags::NEWUSER);
                 limits::set_by(t, &peer, flag, limit)?;
                 start.exhausted = flag;
-                outside = Some((peer, limit));
+                return Ok(Some((peer, limit)));
             }
             Failing::SecondPid => {
-                t.setup(unshare(Flags::NEWPID))?;
+                second_pid(t)?;
                 start.children_elsewhere = true;
             }
             Failing::Chroot => {
@@ -128,7 +161,20 @@ impl Failing {
                 t.setup(unshare(Flags::NEWUSER))?;
                 start.ids_mapped = false;
             }
+            Failing::Privilege => {
+                let rest = t.facts().capabilities & !CAP_SYS_ADMIN;
+                t.setup(set_all_capabilities(rest, rest, 0))?;
+                (start.sys_admin, start.initial_admin) = (false, false);
+            }
         }
-        Ok(Prepared { start, outside, _sharer: sharer })
+        Ok(None)
     }
+}
+
+/// Brings the task at hand into the state in which CLONE_NEWPID is refused with EINVAL, late: its children go to
+/// another PID namespace already.
+#[track_caller]
+pub fn second_pid(t: &Test) -> Done<Start> {
+    t.setup(unshare(Flags::NEWPID))?;
+    Ok(Start { children_elsewhere: true, ..Start::of(t.facts()) })
 }

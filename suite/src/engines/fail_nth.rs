@@ -18,8 +18,9 @@ use nix::unistd::{getpid, getppid};
 
 use crate::call::check::{Said, check_changes};
 use crate::call::raw::unshare_raw;
-use crate::observe::Observer;
-use crate::sharing::sibling::{find_marks, leave_marks, shared_flags};
+use crate::observe::kcmp::shared_flags;
+use crate::observe::{Observer, fds};
+use crate::sharing::probe::{Trace, umask};
 use crate::sharing::undo::{self, Semaphore, take_with_undo};
 use crate::spec::flags::Flags;
 use crate::spec::model::memory::without_memory;
@@ -41,9 +42,6 @@ pub const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0)
 
 /// Has the allocations of the machine that may sleep fail, too, when a task asks for it: those are
 /// nearly all. The supervisor puts it back.
-///
-/// # Errors
-/// The settings cannot be written: the case is broken.
 #[track_caller]
 pub fn allow(t: &Test) -> Done {
     for (global, value) in [
@@ -57,9 +55,6 @@ pub fn allow(t: &Test) -> Done {
     }
     Ok(())
 }
-
-/// The number of the descriptor of `fail-nth`: out of the way, and in the smallest table.
-const FAIL_NTH_FD: i32 = 62;
 
 /// More allocations than any call makes.
 const BEYOND: u32 = 1_000_000;
@@ -79,17 +74,12 @@ pub struct FailNth;
 
 impl FailNth {
     /// Opens it. The descriptor stays open.
-    ///
-    /// # Errors
-    /// It cannot be opened: the case is broken.
     #[track_caller]
     pub fn open(t: &Test) -> Done<FailNth> {
         let path = "/proc/thread-self/fail-nth";
         let file = std::fs::File::options().read(true).write(true).open(path);
         let file = t.setup(Call::io(format!("open({path})"), file))?;
-        // SAFETY: the number is kept for this.
-        let fd = unsafe { libc::dup3(file.as_raw_fd(), FAIL_NTH_FD, libc::O_CLOEXEC) };
-        t.setup(Call::new("dup3(fail-nth)", Errno::result(fd)))?;
+        t.setup(Call::new("dup3(fail-nth)", fds::dup_to(file.as_raw_fd(), fds::FAIL_NTH, libc::O_CLOEXEC)))?;
         // Whatever the two writes and the read touch for the first time is touched here.
         FailNth.write(0);
         FailNth.left();
@@ -107,14 +97,14 @@ impl FailNth {
         let skip = text.iter().take(6).take_while(|digit| **digit == b'0');
         let text = &text[skip.count()..];
         // SAFETY: the buffer lives through the call.
-        let written = unsafe { libc::pwrite(FAIL_NTH_FD, text.as_ptr().cast(), text.len(), 0) };
+        let written = unsafe { libc::pwrite(fds::FAIL_NTH, text.as_ptr().cast(), text.len(), 0) };
         written == text.len() as isize
     }
 
     fn left(self) -> u32 {
         let mut text = [0u8; 16];
         // SAFETY: the buffer lives through the call.
-        let read = unsafe { libc::pread(FAIL_NTH_FD, text.as_mut_ptr().cast(), text.len(), 0) };
+        let read = unsafe { libc::pread(fds::FAIL_NTH, text.as_mut_ptr().cast(), text.len(), 0) };
         // Where copies to user space can be made to fail as well, this one was the next to.
         if read <= 0 {
             return 1;
@@ -123,9 +113,6 @@ impl FailNth {
     }
 
     /// Calls unshare(2) with the nth allocation failing. Nothing else of the task comes in between.
-    ///
-    /// # Errors
-    /// The switch cannot be set: the case is broken.
     #[track_caller]
     pub fn unshare(self, t: &Test, flags: Flags, n: u32) -> Done<Outcome> {
         let armed = self.write(n);
@@ -141,10 +128,10 @@ impl FailNth {
     }
 }
 
-/// What a caller tells the process that made it.
+/// What a caller reports to the process that made it.
 #[derive(Debug)]
 #[repr(C)]
-struct Slip {
+struct Report {
     register: AtomicI64,
     left: AtomicU32,
 }
@@ -175,12 +162,12 @@ impl fmt::Display for Figures {
 
 /// A state from which callers are made, one for each call.
 #[derive(Debug)]
-pub struct Ground {
+pub struct Fixture {
     start: Start,
     observer: Observer,
     semaphore: Option<Semaphore>,
     umask: u32,
-    slip: &'static Slip,
+    report: &'static Report,
     /// What is done in each caller before it is looked at.
     enter: fn(&Test) -> Done,
 }
@@ -195,38 +182,32 @@ const QUICK_SITES: usize = 100;
 /// and then makes an allocation more before it, and can have one round pass over it.
 const SEARCHES: usize = 50;
 
-impl Ground {
+impl Fixture {
     /// The state that the task at hand is in.
-    ///
-    /// # Errors
-    /// A step did not work: the case is broken.
     #[track_caller]
-    pub fn of(t: &Test, start: Start) -> Done<Ground> {
+    pub fn of(t: &Test, start: Start) -> Done<Fixture> {
         let semaphore = if t.facts().has(feature::SYSV_IPC) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
-        use nix::sys::stat::{Mode, umask};
-        let old = umask(Mode::empty());
-        umask(old);
-        // SAFETY: zeroes are a valid slip.
-        let slip = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed::<Slip>() }))?;
-        Ok(Ground { start, observer: Observer::open(t)?, semaphore, umask: old.bits(), slip, enter: |_| Ok(()) })
+        // SAFETY: zeroes are a valid report.
+        let report = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed::<Report>() }))?;
+        Ok(Fixture { start, observer: Observer::open(t)?, semaphore, umask: umask(), report, enter: |_| Ok(()) })
     }
 
     /// The same, with a step that each caller takes first.
-    pub fn entering(self, enter: fn(&Test) -> Done) -> Ground {
-        Ground { enter, ..self }
+    pub fn entering(self, enter: fn(&Test) -> Done) -> Fixture {
+        Fixture { enter, ..self }
     }
 
     /// Makes a caller, which calls with the nth allocation failing and is judged.
     fn call(&self, t: &Test, flags: Flags, n: u32, id: &'static str) -> Done<Outcome> {
         let caller = t.spawn_sharing("caller", SHARED.0, |t| self.judge(t, flags, n, id))?;
         let judged = caller.join(t);
-        let found = find_marks(self.umask);
-        // SAFETY: the caller's, if the table is still shared.
-        unsafe { libc::close(FAIL_NTH_FD) };
+        let found = Trace::CALLER.find(self.umask);
+        // The caller's, if the table is still shared.
+        fds::close(fds::FAIL_NTH);
         judged?;
         let outcome = Outcome {
-            register: self.slip.register.load(Ordering::Acquire),
-            left: self.slip.left.load(Ordering::Acquire),
+            register: self.report.register.load(Ordering::Acquire),
+            left: self.report.left.load(Ordering::Acquire),
         };
         let separated = if outcome.register == 0 {
             predict(&self.start, flags, &Kernel::of(t.facts())).separated
@@ -258,8 +239,8 @@ impl Ground {
         let before = self.observer.state();
         let outcome = fail_nth.unshare(t, flags, n)?;
         let after = self.observer.state();
-        self.slip.register.store(outcome.register, Ordering::Release);
-        self.slip.left.store(outcome.left, Ordering::Release);
+        self.report.register.store(outcome.register, Ordering::Release);
+        self.report.left.store(outcome.left, Ordering::Release);
         let call = Call::zero_on_success(called(flags, n, outcome), outcome.register);
         let result = call.result().map(drop);
         check_result(t, call, flags, outcome, id)?;
@@ -274,8 +255,7 @@ impl Ground {
             let text = format!("what the caller and its maker share after {}, by kcmp", called(flags, n, outcome));
             t.check(Call::new(text, shared)).proves(id).is(asked)?;
         }
-        leave_marks();
-        Ok(())
+        t.setup(Call::new("umask(), dup3()", Trace::CALLER.leave(SHARED)))
     }
 
     /// Has the allocations of these calls fail one after the other: all of them, or in the quick
@@ -310,9 +290,6 @@ impl Ground {
     }
 
     /// Checks that among the sites of these calls there is one whose failure gives this error.
-    ///
-    /// # Errors
-    /// There is none, or something else differs: a failed check is on record.
     #[track_caller]
     pub fn sweep_for(&self, t: &Test, flags: Flags, errno: Errno, id: &'static str) -> Done {
         let mut sites: Vec<u32> = (1..=self.count(t, flags, id)?).collect();
@@ -336,9 +313,6 @@ impl Ground {
     }
 
     /// How many allocations the call makes in a caller, with none of them failing.
-    ///
-    /// # Errors
-    /// The caller is judged as those in which one fails: a failed check is on record.
     #[track_caller]
     pub fn count(&self, t: &Test, flags: Flags, id: &'static str) -> Done<u32> {
         Ok(BEYOND - self.call(t, flags, BEYOND, id)?.left)

@@ -3,21 +3,21 @@
 //! them is in a state that its flags allow (RACE-01).
 
 mod disturb;
-mod executed;
-mod ground;
+mod exec_probe;
+mod orders;
 mod plan;
 mod processes;
 mod report;
+mod rounds;
 mod segment;
 mod task;
 mod threads;
 mod verdicts;
 
-pub use disturb::Role;
-pub use executed::run_if_executed;
-pub use ground::pool;
+pub use exec_probe::run_if_executed;
 pub use plan::{Action, Plan, Theme};
 pub use processes::{deep_storm, process_storm};
+pub use rounds::pool;
 pub use threads::thread_storm;
 
 use harness::case::test::Tier;

@@ -9,18 +9,18 @@
 //! | module | answers |
 //! |---|---|
 //! | [`sets`] | which sets of flags a tier tries |
-//! | [`ground`] | how each start state is prepared |
+//! | [`states`] | how each start state is prepared |
 //! | [`caller`] | the processes that make the calls, one each |
-//! | `errand` | what such a process does |
-//! | [`judge`] | what differs from the model |
-//! | [`findings`] | from many differences to few causes |
+//! | `child` | what such a process does |
+//! | [`compare`] | what differs from the model |
+//! | [`shrink`] | from many differences to few causes |
 
 pub mod caller;
-mod errand;
-pub mod findings;
-pub mod ground;
-pub mod judge;
+mod child;
+pub mod compare;
 pub mod sets;
+pub mod shrink;
+pub mod states;
 
 use crate::feature;
 use harness::prelude::*;
@@ -31,24 +31,24 @@ use crate::call::check::Said;
 use crate::spec::flags::Flags;
 use crate::spec::model::Kernel;
 use caller::Caller;
-use findings::{Findings, find};
-use ground::Ground;
-use judge::{Judge, Seen};
+use compare::{Judge, Seen};
+use shrink::{Findings, find};
+use states::Fixture;
 
-/// How many causes are told of one by one.
-const TOLD: usize = 4;
+/// How many causes are reported one by one.
+const REPORTED: usize = 4;
 
 /// Sweeps the calls of this run's tier in the state that the process at hand is in.
 ///
 /// # Errors
 /// Something differs from the model: failed checks are on record.
-pub fn sweep(t: &Test, ground: &Ground) -> Done {
+pub fn sweep(t: &Test, fixture: &Fixture) -> Done {
     let kernel = Kernel::of(t.facts());
-    let caller = Caller::prepare(t, ground)?;
+    let caller = Caller::prepare(t, fixture)?;
     let before = caller.before(t)?;
-    let judge = Judge { start: &ground.start, kernel: &kernel, company: &ground.company, before: &before };
-    let start = &ground.start;
-    let mut sets = sets::sets(t.tier(), t.seed(), start, &kernel, ground.needs_each_alone());
+    let judge = Judge { start: &fixture.start, kernel: &kernel, sharing: &fixture.sharing, before: &before };
+    let start = &fixture.start;
+    let mut sets = sets::sets(t.tier(), t.seed(), start, &kernel, fixture.needs_each_alone());
     leave_out_user_namespaces(t, &mut sets);
     let mut piled_up = PiledUp::default();
     let mut calls = 0;
@@ -58,7 +58,7 @@ pub fn sweep(t: &Test, ground: &Ground) -> Done {
         t.progress(calls, sets.len());
         piled_up.call(t, &judge, &caller, flags)
     })?;
-    report(t, ground, &found)
+    report(t, fixture, &found)
 }
 
 /// A machine that forbids user namespaces by a limit or a security module, of which the model knows
@@ -110,21 +110,21 @@ impl PiledUp {
 
 /// Turns what was found into checks: one that all calls are as the model says, or one for each of
 /// the first few causes.
-fn report(t: &Test, ground: &Ground, found: &Findings) -> Done {
+fn report(t: &Test, fixture: &Fixture, found: &Findings) -> Done {
     let Findings { compared, differing, .. } = *found;
     if found.list.is_empty() {
         let all = Call::seen("calls that the model predicts", compared);
         t.note(format!("{compared} calls compared with the model"));
         return t.check(all).is(compared);
     }
-    let checks = found.list.iter().take(TOLD).flat_map(|finding| {
+    let checks = found.list.iter().take(REPORTED).flat_map(|finding| {
         let calls = match finding.calls {
             1 => String::new(),
             2 => " (and in one larger set of flags)".to_owned(),
             more => format!(" (and in {} larger sets of flags)", more - 1),
         };
         finding.mismatches.iter().map(move |mismatch| {
-            let text = format!("unshare({}) by {}", finding.flags, ground.by);
+            let text = format!("unshare({}) by {}", finding.flags, fixture.by);
             let actual = format!("{}{calls}", mismatch.actual);
             t.check(Call::seen(text, Said(actual)))
                 .proves(mismatch.requirement)
@@ -134,10 +134,10 @@ fn report(t: &Test, ground: &Ground, found: &Findings) -> Done {
     });
     let checked = all(checks.collect::<Vec<_>>());
     t.note(format!(
-        "{differing} of {compared} calls differ from the model; the flags told of are the fewest that \
-         show it"
+        "{differing} of {compared} calls differ from the model; the flags shown are the minimal \
+         reproducer"
     ));
-    let more = found.list.len().saturating_sub(TOLD);
+    let more = found.list.len().saturating_sub(REPORTED);
     if more > 0 || found.unexplained > 0 {
         t.note(format!("{more} causes more, and {} calls that were not looked into", found.unexplained));
     }

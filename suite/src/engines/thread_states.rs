@@ -52,9 +52,6 @@ pub fn for_flags(flags: Flags) -> Variant {
 /// Tries the variant's flags in the calling task, which is in the state that `start` describes:
 /// result and whole state are compared with the model, and what is shared with each of `sharers`
 /// must be what was shared before, less what the model says was left.
-///
-/// # Errors
-/// Something differs: a failed check is on record.
 #[track_caller]
 pub fn judge(t: &Test, row: &'static str, start: &Start, witness: &Peer, sharers: &[SharingTask]) -> Done<Prediction> {
     let check_sharing = |separated| {

@@ -4,9 +4,6 @@ use harness::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Makes a directory of the case's own, to mount something on, and gives its absolute path.
-///
-/// # Errors
-/// It cannot be made: the case is broken.
 #[track_caller]
 pub fn new_directory(t: &Test, name: &str) -> Done<String> {
     let path = t.directory()?.join(name);
@@ -24,7 +21,7 @@ pub struct MountLine {
     pub parent: u64,
     /// Device, root in the file system, mount point and options.
     pub place: [String; 4],
-    /// The optional fields, which tell of propagation: `shared:7`, `master:7`, `unbindable`.
+    /// The optional fields, the propagation: `shared:7`, `master:7`, `unbindable`.
     pub propagation: Vec<String>,
     /// File system, source and options of the file system.
     pub source: String,
@@ -68,12 +65,11 @@ pub fn mounts() -> Result<Vec<MountLine>, Errno> {
 /// # Errors
 /// The file cannot be read.
 pub fn mounts_of(task: impl std::fmt::Display) -> Result<Vec<MountLine>, Errno> {
-    let text = std::fs::read_to_string(format!("/proc/{task}/mountinfo"))
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let text = std::fs::read_to_string(format!("/proc/{task}/mountinfo")).map_err(errno_of)?;
     Ok(parse(&text))
 }
 
-/// The mounts that the content of a mountinfo file tells of.
+/// The mounts that the content of a mountinfo file lists.
 pub fn parse(text: &str) -> Vec<MountLine> {
     text.lines().filter_map(MountLine::parse).collect()
 }

@@ -12,10 +12,6 @@ const NS_GET_USERNS: libc::c_ulong = 0xb701;
 const NS_GET_PARENT: libc::c_ulong = 0xb702;
 const NS_GET_OWNER_UID: libc::c_ulong = 0xb704;
 
-fn errno_of(error: std::io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
-}
-
 /// Opens a namespace link of a task; `thread-self` is the calling one.
 ///
 /// # Errors
@@ -71,6 +67,5 @@ pub fn maker_of(file: &File) -> Result<u32, Errno> {
 /// # Errors
 /// As setns(2).
 pub fn enter(file: &File) -> Result<(), Errno> {
-    // SAFETY: setns takes numbers; what it does to the caller is the caller's wish.
-    Errno::result(unsafe { libc::setns(file.as_raw_fd(), 0) }).map(drop)
+    nix::sched::setns(file, nix::sched::CloneFlags::empty())
 }

@@ -2,9 +2,10 @@
 
 use std::ffi::CStr;
 
+use nix::errno::Errno;
 use syscalls::{Sysno, syscall};
 
-use crate::spec::namespaces::Ns;
+use super::fds::{self, close};
 
 /// Opens a file below an open /proc for reading.
 fn open_at(proc: i32, path: &CStr, flags: i32) -> Option<i32> {
@@ -12,13 +13,9 @@ fn open_at(proc: i32, path: &CStr, flags: i32) -> Option<i32> {
     unsafe { syscall!(Sysno::openat, proc, path.as_ptr(), flags | libc::O_CLOEXEC, 0) }.ok().map(|fd| fd as i32)
 }
 
-fn close(fd: i32) {
-    // SAFETY: closes a descriptor that this module opened.
-    let _ = unsafe { syscall!(Sysno::close, fd) };
-}
-
-/// Reads as much of a file as fits.
-fn read_into(fd: i32, buffer: &mut [u8]) -> &[u8] {
+/// As much of a file below an open /proc as fits into the buffer; none when it cannot be opened.
+pub(super) fn read_file<'b>(proc: i32, path: &CStr, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let fd = open_at(proc, path, libc::O_RDONLY)?;
     let mut length = 0;
     while length < buffer.len() {
         // SAFETY: reads into the rest of a live buffer.
@@ -28,105 +25,41 @@ fn read_into(fd: i32, buffer: &mut [u8]) -> &[u8] {
             Ok(more) => length += more,
         }
     }
-    &buffer[..length]
-}
-
-/// The inode a namespace link leads to; 0 when it leads nowhere.
-pub(super) fn read_link_inode(proc: i32, ns: Ns) -> u64 {
-    let path = match ns {
-        Ns::Mnt => c"thread-self/ns/mnt",
-        Ns::Uts => c"thread-self/ns/uts",
-        Ns::Ipc => c"thread-self/ns/ipc",
-        Ns::Pid => c"thread-self/ns/pid",
-        Ns::PidForChildren => c"thread-self/ns/pid_for_children",
-        Ns::Net => c"thread-self/ns/net",
-        Ns::User => c"thread-self/ns/user",
-        Ns::Cgroup => c"thread-self/ns/cgroup",
-        Ns::Time => c"thread-self/ns/time",
-        Ns::TimeForChildren => c"thread-self/ns/time_for_children",
-    };
-    statx(proc, path, libc::STATX_INO).map_or(0, |stat| stat.stx_ino)
+    close(fd);
+    Some(&buffer[..length])
 }
 
 /// Whether the leader of the caller's thread group is a zombie.
 pub(super) fn leader_has_ended(proc: i32) -> bool {
-    let Some(fd) = open_at(proc, c"self/stat", libc::O_RDONLY) else {
-        return false;
-    };
     let mut buffer = [0; 512];
-    let text = read_into(fd, &mut buffer);
+    let text = read_file(proc, c"self/stat", &mut buffer).unwrap_or_default();
     // The state follows the command, which is in parentheses and may hold anything.
     let state = text.iter().rposition(|&byte| byte == b')').and_then(|end| text.get(end + 2));
-    let ended = state == Some(&b'Z');
-    close(fd);
-    ended
+    state == Some(&b'Z')
 }
 
-/// statx(2) that follows links; none when it fails.
-pub(super) fn statx(directory: i32, path: &CStr, mask: u32) -> Option<libc::statx> {
+/// statx(2) that follows links.
+///
+/// # Errors
+/// As statx(2).
+pub fn statx(directory: i32, path: &CStr, mask: u32) -> Result<libc::statx, Errno> {
     // SAFETY: zeroes are a valid statx.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: the path and the structure live through the call.
-    unsafe { syscall!(Sysno::statx, directory, path.as_ptr(), 0, mask, &raw mut stat) }.ok().map(|_| stat)
+    unsafe { syscall!(Sysno::statx, directory, path.as_ptr(), 0, mask, &raw mut stat) }
+        .map(|_| stat)
+        .map_err(fds::errno)
 }
 
-/// What `/proc/thread-self/status` says.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Status {
-    pub umask: u32,
-    pub uids: [u32; 4],
-    pub gids: [u32; 4],
-    pub groups: u64,
-    pub capabilities: [u64; 5],
-    pub no_new_privs: u32,
-    pub signals: [u64; 3],
-}
-
-impl Status {
-    pub(super) fn read(proc: i32) -> Option<Status> {
-        let fd = open_at(proc, c"thread-self/status", libc::O_RDONLY)?;
-        let mut buffer = [0; 4096];
-        let text = read_into(fd, &mut buffer);
-        let status = Status::parse(text);
-        close(fd);
-        Some(status)
-    }
-
-    fn parse(text: &[u8]) -> Status {
-        let mut status = Status::default();
-        for line in text.split(|&byte| byte == b'\n') {
-            let Some(colon) = line.iter().position(|&byte| byte == b':') else {
-                continue;
-            };
-            let (name, value) = (&line[..colon], &line[colon + 1..]);
-            match name {
-                b"Umask" => status.umask = number(value, 8) as u32,
-                b"Uid" => status.uids = four(value),
-                b"Gid" => status.gids = four(value),
-                b"Groups" => status.groups = hash(value),
-                b"CapInh" => status.capabilities[0] = number(value, 16),
-                b"CapPrm" => status.capabilities[1] = number(value, 16),
-                b"CapEff" => status.capabilities[2] = number(value, 16),
-                b"CapBnd" => status.capabilities[3] = number(value, 16),
-                b"CapAmb" => status.capabilities[4] = number(value, 16),
-                b"NoNewPrivs" => status.no_new_privs = number(value, 10) as u32,
-                b"SigBlk" => status.signals[0] = number(value, 16),
-                b"SigIgn" => status.signals[1] = number(value, 16),
-                b"SigCgt" => status.signals[2] = number(value, 16),
-                _ => {}
-            }
-        }
-        status
-    }
-}
-
-fn number(text: &[u8], base: u64) -> u64 {
+/// The digits of a text as a number of this base; all else in it is passed over.
+pub(super) fn number(text: &[u8], base: u64) -> u64 {
     text.iter()
         .filter_map(|&byte| (byte as char).to_digit(base as u32))
         .fold(0, |number: u64, digit| number.wrapping_mul(base).wrapping_add(digit.into()))
 }
 
-fn four(text: &[u8]) -> [u32; 4] {
+/// Up to four decimal numbers.
+pub(super) fn four(text: &[u8]) -> [u32; 4] {
     let mut numbers = [0; 4];
     let fields = text.split(|byte| byte.is_ascii_whitespace()).filter(|field| !field.is_empty());
     for (number_at, field) in numbers.iter_mut().zip(fields) {
@@ -206,8 +139,7 @@ impl FdList {
     }
 
     fn add(&mut self, fd: i32) {
-        // SAFETY: F_GETFD takes no pointer.
-        let flags = unsafe { syscall!(Sysno::fcntl, fd, libc::F_GETFD) }.unwrap_or(usize::MAX);
+        let flags = fds::flags(fd).map_or(usize::MAX, |flags| flags as usize);
         self.count += 1;
         self.highest = self.highest.max(fd);
         if let 0..64 = fd {
@@ -219,25 +151,5 @@ impl FdList {
         bytes[..4].copy_from_slice(&fd.to_ne_bytes());
         bytes[4..].copy_from_slice(&flags.to_ne_bytes());
         self.hash = self.hash.wrapping_add(hash(&bytes));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_file_is_read_without_allocating() {
-        let text = b"Name:\tx\nUmask:\t0022\nUid:\t1\t2\t3\t4\nGid:\t0\t0\t0\t5\nGroups:\t0 1 \n\
-            CapInh:\t0000000000000001\nCapBnd:\t000001ffffffffff\nNoNewPrivs:\t1\n\
-            SigCgt:\t0000000180000000\n";
-        let status = Status::parse(text);
-        assert_eq!(status.umask, 0o22);
-        assert_eq!(status.uids, [1, 2, 3, 4]);
-        assert_eq!(status.gids, [0, 0, 0, 5]);
-        assert_eq!(status.capabilities, [1, 0, 0, 0x1ff_ffff_ffff, 0]);
-        assert_eq!(status.no_new_privs, 1);
-        assert_eq!(status.signals[2], 0x1_8000_0000);
-        assert_ne!(status.groups, 0);
     }
 }

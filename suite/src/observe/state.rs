@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use syscalls::{Sysno, syscall};
 
-use super::proc_file::{FdList, statx};
+use super::proc_file::{FdList, four, hash, number, read_file, statx};
 use crate::spec::model::{Part, Parts};
 use crate::spec::namespaces::Ns;
 
@@ -75,7 +75,38 @@ pub struct State {
 }
 
 impl State {
-    /// Fills in what system calls tell. No errno is written.
+    /// Fills in what `thread-self/status` below an open /proc says.
+    pub(super) fn read_status(&mut self, proc: i32) {
+        let mut buffer = [0; 4096];
+        self.parse_status(read_file(proc, c"thread-self/status", &mut buffer).unwrap_or_default());
+    }
+
+    fn parse_status(&mut self, text: &[u8]) {
+        for line in text.split(|&byte| byte == b'\n') {
+            let Some(colon) = line.iter().position(|&byte| byte == b':') else {
+                continue;
+            };
+            let (name, value) = (&line[..colon], &line[colon + 1..]);
+            match name {
+                b"Umask" => self.umask = number(value, 8) as u32,
+                b"Uid" => self.uids = four(value),
+                b"Gid" => self.gids = four(value),
+                b"Groups" => self.groups = hash(value),
+                b"CapInh" => self.capabilities[0] = number(value, 16),
+                b"CapPrm" => self.capabilities[1] = number(value, 16),
+                b"CapEff" => self.capabilities[2] = number(value, 16),
+                b"CapBnd" => self.capabilities[3] = number(value, 16),
+                b"CapAmb" => self.capabilities[4] = number(value, 16),
+                b"NoNewPrivs" => self.no_new_privs = number(value, 10) as u32,
+                b"SigBlk" => self.signals[0] = number(value, 16),
+                b"SigIgn" => self.signals[1] = number(value, 16),
+                b"SigCgt" => self.signals[2] = number(value, 16),
+                _ => {}
+            }
+        }
+    }
+
+    /// Fills in what system calls report. No errno is written.
     pub(super) fn read_by_syscalls(&mut self) {
         let mut number = 0i32;
         // SAFETY: the calls take numbers, or write to live memory of the size they expect.
@@ -140,87 +171,72 @@ impl fmt::Display for Difference {
     }
 }
 
+/// The parts of a state beside the namespace links: where each is, and how it is shown.
+macro_rules! parts_of_state {
+    ($($part:ident: $get:expr, $show:expr;)*) => {
+        impl State {
+            /// Whether a part differs. Allocates nothing.
+            fn differs(&self, after: &State, part: Part) -> bool {
+                match part {
+                    $(Part::$part => { let get = $get; get(self) != get(after) })*
+                    link => self.namespaces[link as usize] != after.namespaces[link as usize],
+                }
+            }
+
+            /// A part as text.
+            fn shown(&self, part: Part) -> String {
+                match part {
+                    $(Part::$part => { let (get, show) = ($get, $show); show(get(self)) })*
+                    link => match self.namespaces[link as usize] {
+                        0 => "nowhere".to_owned(),
+                        inode => format!("[{inode}]"),
+                    },
+                }
+            }
+        }
+    };
+}
+
+parts_of_state! {
+    Cwd: |s: &State| (s.cwd.device, s.cwd.inode), place;
+    Root: |s: &State| (s.root.device, s.root.inode), place;
+    CwdMount: |s: &State| s.cwd.mount, |mount: u64| mount.to_string();
+    RootMount: |s: &State| s.root.mount, |mount: u64| mount.to_string();
+    Umask: |s: &State| s.umask, |mask| format!("{mask:04o}");
+    Uids: |s: &State| s.uids, |ids| format!("{ids:?}");
+    Gids: |s: &State| s.gids, |ids| format!("{ids:?}");
+    Groups: |s: &State| s.groups, |hash| format!("list {hash:x}");
+    Capabilities: |s: &State| s.capabilities, |[inheritable, permitted, effective, bounding, ambient]: [u64; 5]| {
+        format!("Inh {inheritable:x} Prm {permitted:x} Eff {effective:x} Bnd {bounding:x} Amb {ambient:x}")
+    };
+    Securebits: |s: &State| s.securebits, |bits| format!("{bits:#x}");
+    NoNewPrivs: |s: &State| s.no_new_privs, |value: u32| value.to_string();
+    ProcessAttributes: |s: &State| (s.dumpable, s.death_signal, s.subreaper), |(dumpable, signal, subreaper)| {
+        format!("dumpable {dumpable}, death signal {signal}, subreaper {subreaper}")
+    };
+    HostName: |s: &State| s.host_name, text;
+    DomainName: |s: &State| s.domain_name, text;
+    Signals: |s: &State| s.signals, |sets| format!("{sets:x?}");
+    Ids: |s: &State| s.ids, |ids| format!("{ids:?}");
+    Descriptors: |s: &State| s.descriptors, |list: FdList| list.to_string();
+}
+
+fn place(((major, minor), inode): ((u32, u32), u64)) -> String {
+    match inode {
+        0 => "unreachable".to_owned(),
+        inode => format!("{major}:{minor} inode {inode}"),
+    }
+}
+
+fn text(bytes: [u8; 32]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
 impl State {
     /// The parts that differ from `after`, without saying how. Allocates nothing.
     pub fn changed_parts(&self, after: &State) -> Parts {
-        let mut parts = Parts::NONE;
-        for (ns, part) in Ns::ALL.into_iter().zip(Part::NAMESPACES) {
-            if self.namespace(ns) != after.namespace(ns) {
-                parts = parts.with(part);
-            }
-        }
-        let places = |a: Place, b: Place| (a.device, a.inode) != (b.device, b.inode);
-        for (differs, part) in [
-            (places(self.cwd, after.cwd), Part::Cwd),
-            (places(self.root, after.root), Part::Root),
-            (self.cwd.mount != after.cwd.mount, Part::CwdMount),
-            (self.root.mount != after.root.mount, Part::RootMount),
-            (self.umask != after.umask, Part::Umask),
-            (self.uids != after.uids, Part::Uids),
-            (self.gids != after.gids, Part::Gids),
-            (self.groups != after.groups, Part::Groups),
-            (self.capabilities != after.capabilities, Part::Capabilities),
-            (self.securebits != after.securebits, Part::Securebits),
-            (self.no_new_privs != after.no_new_privs, Part::NoNewPrivs),
-            (
-                (self.dumpable, self.death_signal, self.subreaper)
-                    != (after.dumpable, after.death_signal, after.subreaper),
-                Part::ProcessAttributes,
-            ),
-            (self.host_name != after.host_name, Part::HostName),
-            (self.domain_name != after.domain_name, Part::DomainName),
-            (self.signals != after.signals, Part::Signals),
-            (self.ids != after.ids, Part::Ids),
-            (self.descriptors != after.descriptors, Part::Descriptors),
-        ] {
-            if differs {
-                parts = parts.with(part);
-            }
-        }
-        parts
-    }
-
-    /// One part as text.
-    fn shown(&self, part: Part) -> String {
-        if let Some(at) = Part::NAMESPACES.iter().position(|ns| *ns == part) {
-            return match self.namespaces[at] {
-                0 => "nowhere".to_owned(),
-                inode => format!("[{inode}]"),
-            };
-        }
-        let place = |place: Place| match place.inode {
-            0 => "unreachable".to_owned(),
-            inode => format!("{}:{} inode {inode}", place.device.0, place.device.1),
-        };
-        let text = |bytes: &[u8]| {
-            let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-            String::from_utf8_lossy(&bytes[..end]).into_owned()
-        };
-        match part {
-            Part::Cwd => place(self.cwd),
-            Part::Root => place(self.root),
-            Part::CwdMount => self.cwd.mount.to_string(),
-            Part::RootMount => self.root.mount.to_string(),
-            Part::Umask => format!("{:04o}", self.umask),
-            Part::Uids => format!("{:?}", self.uids),
-            Part::Gids => format!("{:?}", self.gids),
-            Part::Groups => format!("list {:x}", self.groups),
-            Part::Capabilities => {
-                let [inheritable, permitted, effective, bounding, ambient] = self.capabilities;
-                format!("Inh {inheritable:x} Prm {permitted:x} Eff {effective:x} Bnd {bounding:x} Amb {ambient:x}")
-            }
-            Part::Securebits => format!("{:#x}", self.securebits),
-            Part::NoNewPrivs => self.no_new_privs.to_string(),
-            Part::ProcessAttributes => {
-                format!("dumpable {}, death signal {}, subreaper {}", self.dumpable, self.death_signal, self.subreaper)
-            }
-            Part::HostName => text(&self.host_name),
-            Part::DomainName => text(&self.domain_name),
-            Part::Signals => format!("{:x?}", self.signals),
-            Part::Ids => format!("{:?}", self.ids),
-            Part::Descriptors => self.descriptors.to_string(),
-            other => other.to_string(),
-        }
+        Part::ALL.into_iter().filter(|part| self.differs(after, *part)).fold(Parts::NONE, Parts::with)
     }
 }
 
@@ -231,4 +247,25 @@ pub fn differences(before: &State, after: &State) -> Vec<Difference> {
         .iter()
         .map(|part| Difference { part, before: before.shown(part), after: after.shown(part) })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_file_is_read_without_allocating() {
+        let text = b"Name:\tx\nUmask:\t0022\nUid:\t1\t2\t3\t4\nGid:\t0\t0\t0\t5\nGroups:\t0 1 \n\
+            CapInh:\t0000000000000001\nCapBnd:\t000001ffffffffff\nNoNewPrivs:\t1\n\
+            SigCgt:\t0000000180000000\n";
+        let mut status = State::default();
+        status.parse_status(text);
+        assert_eq!(status.umask, 0o22);
+        assert_eq!(status.uids, [1, 2, 3, 4]);
+        assert_eq!(status.gids, [0, 0, 0, 5]);
+        assert_eq!(status.capabilities, [1, 0, 0, 0x1ff_ffff_ffff, 0]);
+        assert_eq!(status.no_new_privs, 1);
+        assert_eq!(status.signals[2], 0x1_8000_0000);
+        assert_ne!(status.groups, 0);
+    }
 }

@@ -47,9 +47,6 @@ fn remove(outer: &Path) {
 
 impl ControlGroup {
     /// Makes a group and one inside it.
-    ///
-    /// # Errors
-    /// They cannot be made: the case is broken.
     #[track_caller]
     pub fn new(t: &Test) -> Done<Self> {
         let hierarchy = t.setup(Call::new("find(writable cgroup2)", hierarchy()))?;
@@ -102,8 +99,7 @@ pub fn move_into(group: &Path, pid: nix::unistd::Pid) -> Call<()> {
 /// # Errors
 /// /proc/PID/cgroup cannot be read.
 pub fn group_of(task: String) -> Result<String, Errno> {
-    let text = std::fs::read_to_string(format!("/proc/{task}/cgroup"))
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let text = std::fs::read_to_string(format!("/proc/{task}/cgroup")).map_err(errno_of)?;
     text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned).ok_or(Errno::ENOENT)
 }
 
@@ -112,7 +108,6 @@ pub fn group_of(task: String) -> Result<String, Errno> {
 /// # Errors
 /// /proc/thread-self/cgroup cannot be read.
 pub fn own_groups((): ()) -> Result<Vec<String>, Errno> {
-    let text = std::fs::read_to_string("/proc/thread-self/cgroup")
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let text = std::fs::read_to_string("/proc/thread-self/cgroup").map_err(errno_of)?;
     Ok(text.lines().filter_map(|line| Some(line.splitn(3, ':').nth(2)?.to_owned())).collect())
 }

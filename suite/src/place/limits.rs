@@ -11,6 +11,7 @@ use crate::call::raw::unshare;
 use crate::spec::flags::Flags;
 use crate::spec::model::Start;
 use crate::spec::namespaces::{KINDS, Kind};
+use crate::tasks::barrier::Barrier;
 use crate::tasks::peer::Peer;
 
 /// What a case of limits needs.
@@ -40,9 +41,6 @@ pub fn path(flag: Flags) -> PathBuf {
 
 /// Maps user and group 0 of the caller's new user namespace to `uid` and `gid`, which it was
 /// before.
-///
-/// # Errors
-/// A step was refused: the case is broken.
 #[track_caller]
 pub fn map_ids(t: &Test, uid: u32, gid: u32) -> Done {
     // Without the privilege outside, a gid_map needs setgroups(2) given up first.
@@ -58,16 +56,12 @@ pub fn map_ids(t: &Test, uid: u32, gid: u32) -> Done {
 
 /// Has a task outside the caller's new user namespace, which has the privilege there, map all users
 /// and groups as they are.
-///
-/// # Errors
-/// A step was refused: the case is broken.
 #[track_caller]
 pub fn map_everybody_by(t: &Test, outside: &Peer) -> Done {
     outside.setup(t, "write(maps)", std::process::id(), |pid| {
-        ["uid_map", "gid_map"].into_iter().try_for_each(|map| {
-            std::fs::write(format!("/proc/{pid}/{map}"), "0 0 65536")
-                .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
-        })
+        ["uid_map", "gid_map"]
+            .into_iter()
+            .try_for_each(|map| std::fs::write(format!("/proc/{pid}/{map}"), "0 0 65536").map_err(errno_of))
     })
 }
 
@@ -86,18 +80,12 @@ fn enter(t: &Test, flags: Flags) -> Done {
 /// Moves the calling task into a user and a mount namespace of its own, in which it is root and may
 /// set limits. The mount namespace belongs to the user namespace, so that a further copy of it is
 /// a plain one; it counts as one.
-///
-/// # Errors
-/// A step was refused: the case is broken.
 #[track_caller]
 pub fn enter_own_user_namespace(t: &Test) -> Done {
     enter(t, Flags::NEWUSER | Flags::NEWNS)
 }
 
 /// Moves the calling task one user namespace further in and leaves all else as it is.
-///
-/// # Errors
-/// A step was refused: the case is broken.
 #[track_caller]
 pub fn enter_nested_user_namespace(t: &Test) -> Done {
     enter(t, Flags::NEWUSER)
@@ -110,9 +98,6 @@ pub fn used(flag: Flags) -> u32 {
 }
 
 /// Sets the limit on the kind of namespace that `flag` makes, in the current user namespace.
-///
-/// # Errors
-/// The limit cannot be written: the case is broken.
 #[track_caller]
 pub fn set(t: &Test, flag: Flags, limit: u32) -> Done {
     let path = path(flag);
@@ -121,33 +106,19 @@ pub fn set(t: &Test, flag: Flags, limit: u32) -> Done {
 }
 
 /// The same in the user namespace of another task.
-///
-/// # Errors
-/// The limit cannot be written: the case is broken.
 #[track_caller]
 pub fn set_by(t: &Test, peer: &Peer, flag: Flags, limit: u32) -> Done {
     let text = format!("write({limit}) to {} by the {}", path(flag).display(), peer.name());
     peer.setup(t, &text, (flag.0, limit), |(flag, limit)| {
-        std::fs::write(path(Flags(flag)), limit.to_string())
-            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+        std::fs::write(path(Flags(flag)), limit.to_string()).map_err(errno_of)
     })
 }
 
 /// Has another task call unshare(2).
-///
-/// # Errors
-/// The task is gone: the case is broken.
 #[track_caller]
 pub fn unshare_by(t: &Test, peer: &Peer, flags: Flags) -> Done<Call<()>> {
     let text = format!("unshare({flags}) by the {}", peer.name());
-    peer.call(t, &text, flags.0, |flags| {
-        match unshare(Flags(flags)).result() {
-            Ok(()) => Ok(()),
-            Err(Failure::Errno(errno)) => Err(errno),
-            // No success, and no errno that anybody expects.
-            Err(Failure::Returned(_)) => Err(Errno::EPROTO),
-        }
-    })
+    peer.call(t, &text, flags.0, |flags| unshare(Flags(flags)).answer())
 }
 
 /// unshare(2) with one flag that makes a namespace, again and again as long as ENOSPC says that those
@@ -165,9 +136,6 @@ pub fn unshare_until(flag: Flags, deadline: Instant) -> Call<()> {
 
 /// Makes a namespace of a kind that has room for one more once those that ended are no longer
 /// counted: that may take the kernel a moment (RULE-05), and ENOSPC is taken for it that long.
-///
-/// # Errors
-/// It is refused otherwise, or to the end: a failed check is on record.
 #[track_caller]
 pub fn check_room(t: &Test, flag: Flags, requirement: &'static str) -> Done {
     let call = unshare_until(flag, Instant::now() + t.patience(RELEASE));
@@ -176,19 +144,16 @@ pub fn check_room(t: &Test, flag: Flags, requirement: &'static str) -> Done {
 
 /// Checks that `count` tasks can have a namespace of this kind at the same time. Namespaces that are
 /// on their way out may take the room for a moment, lost counts take it for good.
-///
-/// # Errors
-/// There is no room for so many: a failed check is on record.
 #[track_caller]
 pub fn check_room_for(t: &Test, flag: Flags, count: u32, requirement: &'static str) -> Done {
-    let line = crate::engines::race::Line::draw(t)?;
+    let barrier = Barrier::new(t)?;
     let deadline = Instant::now() + t.patience(RELEASE);
     let holders = (0..count)
         .map(|_| {
-            line.spawn(t, "holder of a namespace", Flags::NONE, |t| {
+            barrier.spawn(t, "holder of a namespace", Flags::NONE, |t| {
                 let call = unshare_until(flag, deadline);
-                line.finish();
-                line.wait_until_finished(count);
+                barrier.finish();
+                barrier.wait_until_finished(count);
                 t.check(call.called(format!("unshare({flag}) by one of {count} tasks that the limit has room for")))
                     .proves(requirement)
                     .succeeds()

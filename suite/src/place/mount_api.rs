@@ -1,19 +1,20 @@
-//! The system calls that make and list mounts without paths, by number: C libraries lack most.
+//! The system calls that make and list mounts without paths.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::OwnedFd;
 
 use harness::prelude::*;
+use rustix::fs::CWD;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsmount, fsopen, move_mount,
+};
 
-/// The numbers are the same on every architecture but alpha.
-const MOVE_MOUNT: libc::c_long = 429;
-const FSOPEN: libc::c_long = 430;
-const FSCONFIG: libc::c_long = 431;
-const FSMOUNT: libc::c_long = 432;
+use crate::observe::statx;
+
+/// C libraries lack these two. The numbers are the same on every architecture but alpha.
 const STATMOUNT: libc::c_long = 457;
 const LISTMOUNT: libc::c_long = 458;
-
-const FSCONFIG_CMD_CREATE: u32 = 6;
-const MOVE_MOUNT_F_EMPTY_PATH: u32 = 4;
 
 /// The first version of what statmount(2) and listmount(2) take.
 #[repr(C)]
@@ -65,13 +66,7 @@ fn statmount(mount: u64) -> Result<Mount, Errno> {
 pub fn root_mount() -> Call<((u32, u32), u64)> {
     const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
     let find = || {
-        // SAFETY: zeroes are a valid statx; path and structure live through the call.
-        let root = unsafe {
-            let mut stat: libc::statx = std::mem::zeroed();
-            let path = c"/".as_ptr();
-            Errno::result(libc::statx(libc::AT_FDCWD, path, 0, STATX_MNT_ID_UNIQUE, &raw mut stat))?;
-            stat.stx_mnt_id
-        };
+        let root = statx(libc::AT_FDCWD, c"/", STATX_MNT_ID_UNIQUE)?.stx_mnt_id;
         let mut mount = statmount(root)?;
         // The root of all is its own parent.
         while mount.parent != mount.id {
@@ -96,33 +91,15 @@ pub fn listed_mounts() -> Call<Vec<u64>> {
 /// A tmpfs that is mounted nowhere (fsopen(2), fsmount(2)).
 pub fn new_tmpfs() -> Call<OwnedFd> {
     let make = || {
-        // SAFETY: the name is a string; the descriptors are new and nobody else's.
-        unsafe {
-            let context = Errno::result(libc::syscall(FSOPEN, c"tmpfs".as_ptr(), 1u32))?;
-            let context = OwnedFd::from_raw_fd(context as i32);
-            let none = std::ptr::null::<libc::c_char>();
-            let fd = context.as_raw_fd();
-            Errno::result(libc::syscall(FSCONFIG, fd, FSCONFIG_CMD_CREATE, none, none, 0))?;
-            let mount = Errno::result(libc::syscall(FSMOUNT, fd, 1u32, 0u32))?;
-            Ok(OwnedFd::from_raw_fd(mount as i32))
-        }
+        let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_create(&context)?;
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
     };
-    Call::new("fsopen(tmpfs), fsconfig(CREATE), fsmount()", make())
+    Call::io("fsopen(tmpfs), fsconfig(CREATE), fsmount()", make().map_err(io::Error::from))
 }
 
 /// move_mount(2) of such a mount onto a path.
-pub fn attach(mount: &OwnedFd, path: &std::ffi::CStr) -> Call<()> {
-    // SAFETY: both paths are strings.
-    let moved = unsafe {
-        libc::syscall(
-            MOVE_MOUNT,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_FDCWD,
-            path.as_ptr(),
-            MOVE_MOUNT_F_EMPTY_PATH,
-        )
-    };
-    let text = format!("move_mount(the new mount, {})", path.to_string_lossy());
-    Call::new(text, Errno::result(moved).map(drop))
+pub fn attach(mount: &OwnedFd, path: &CStr) -> Call<()> {
+    let moved = move_mount(mount, c"", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH);
+    Call::io(format!("move_mount(the new mount, {})", path.to_string_lossy()), moved.map_err(io::Error::from))
 }

@@ -1,9 +1,10 @@
 //! Tables of nftables, by netlink: the least that tells whether a packet filter is empty.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 
 use harness::place::config::Config;
 use harness::prelude::*;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
 /// Numbers from linux/netfilter/nfnetlink.h and nf_tables.h.
 const NFTABLES: u16 = 10;
@@ -46,28 +47,23 @@ fn message(kind: u16, flags: u16, family: u8, resource: u16, attributes: &[u8]) 
 
 /// Sends a request and gives the bytes of each message that comes back until `enough`.
 fn ask(request: &[u8], mut take: impl FnMut(u16, &[u8]) -> Result<bool, Errno>) -> Result<(), Errno> {
-    // SAFETY: socket takes numbers, the descriptor is new; buffers live through the calls.
-    unsafe {
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-        let socket = Errno::result(libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_NETFILTER))?;
-        let socket = OwnedFd::from_raw_fd(socket);
-        let fd = socket.as_raw_fd();
-        Errno::result(libc::send(fd, request.as_ptr().cast(), request.len(), 0))?;
-        loop {
-            let mut buffer = [0u8; 8192];
-            let length = Errno::result(libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0))?;
-            let mut rest = &buffer[..length as usize];
-            while rest.len() >= HEADER {
-                let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
-                if length < HEADER || length > rest.len() {
-                    return Err(Errno::EBADMSG);
-                }
-                let kind = u16::from_ne_bytes([rest[4], rest[5]]);
-                if take(kind, &rest[HEADER..length])? {
-                    return Ok(());
-                }
-                rest = &rest[length.next_multiple_of(4).min(rest.len())..];
+    let protocol = SockProtocol::NetlinkNetFilter;
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+    send(socket.as_raw_fd(), request, MsgFlags::empty())?;
+    loop {
+        let mut buffer = [0u8; 8192];
+        let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+        let mut rest = &buffer[..length];
+        while rest.len() >= HEADER {
+            let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
+            if length < HEADER || length > rest.len() {
+                return Err(Errno::EBADMSG);
             }
+            let kind = u16::from_ne_bytes([rest[4], rest[5]]);
+            if take(kind, &rest[HEADER..length])? {
+                return Ok(());
+            }
+            rest = &rest[length.next_multiple_of(4).min(rest.len())..];
         }
     }
 }

@@ -52,9 +52,6 @@ pub fn set_all_capabilities(effective: u64, permitted: u64, inheritable: u64) ->
 
 /// Becomes a task without any capability: user 65534 where the caller may change its user, else
 /// the same user with all capabilities given up. To unshare(2) both are the same (PRIV-03).
-///
-/// # Errors
-/// The change was refused: the case is broken.
 #[track_caller]
 pub fn become_unprivileged(t: &Test) -> Done {
     if t.facts().has(feature::SECOND_USER) {
@@ -70,9 +67,6 @@ pub fn become_unprivileged(t: &Test) -> Done {
 
 /// Becomes a user that no other process is, so that only the calling task and its children are
 /// counted by user, with these capabilities. It takes the initial user namespace, which has all IDs.
-///
-/// # Errors
-/// The change was refused: the case is broken.
 #[track_caller]
 pub fn become_somebody_else(t: &Test, capabilities: u64) -> Done {
     // Process IDs end far below, and the IDs that systems give to users and containers as well.
@@ -88,9 +82,6 @@ pub fn become_somebody_else(t: &Test, capabilities: u64) -> Done {
 }
 
 /// A set of all capabilities this kernel knows.
-///
-/// # Errors
-/// The kernel does not tell: the case is broken.
 #[track_caller]
 pub fn all_capabilities(t: &Test) -> Done<u64> {
     let path = "/proc/sys/kernel/cap_last_cap";

@@ -2,10 +2,6 @@
 
 use harness::prelude::*;
 
-fn errno_of(error: std::io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
-}
-
 /// The text of a setting, without the end of its line.
 ///
 /// # Errors

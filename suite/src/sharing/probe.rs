@@ -1,4 +1,4 @@
-//! Marks: something one task does that another sees if, and only if, they share a resource.
+//! Probes: something one task does that another sees if, and only if, they share a resource.
 //!
 //! All paths are relative to the current directory, which always is one of those laid out for
 //! probes, so that they work in any root directory and in any copy of a mount namespace. What is
@@ -9,16 +9,17 @@ use std::cell::Cell;
 use crate::feature;
 use harness::prelude::*;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, stat, umask};
+use nix::sys::stat::stat;
 use nix::unistd::{chdir, chroot, sethostname};
 use serde::{Deserialize, Serialize};
+use syscalls::{Sysno, syscall};
 
-use crate::observe::Shared;
+use crate::observe::{Shared, fds};
 use crate::spec::flags::Flags;
 use crate::spec::model::{Part, Prediction};
 use crate::tasks::side::Side;
 
-/// What can be marked.
+/// What can be probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Probe {
     /// The current directory, by chdir(2).
@@ -53,9 +54,77 @@ impl From<bool> for Sight {
 }
 
 /// How many probes one case can make.
-const PROBES: u32 = 24;
-/// The first descriptor used as a probe.
-const FIRST_DESCRIPTOR: i32 = 30;
+const PROBES: u32 = fds::TRACES - 2;
+
+/// A umask and a descriptor that no task has by chance: what one task leaves and another finds if they share them.
+/// By raw system calls, also in a task that shares its memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Trace {
+    /// The umask.
+    pub umask: u32,
+    /// The number of the descriptor.
+    pub descriptor: i32,
+}
+
+impl Trace {
+    /// That of a caller for its sibling.
+    pub const CALLER: Trace = Trace::numbered(PROBES);
+    /// That of a sibling for its caller.
+    pub const SIBLING: Trace = Trace::numbered(PROBES + 1);
+
+    /// One of those for cases and their siblings.
+    const fn numbered(number: u32) -> Trace {
+        assert!(number < fds::TRACES);
+        Trace { umask: 0o100 + number, descriptor: fds::TRACE + number as i32 }
+    }
+
+    /// That of a task of a storm.
+    pub const fn of_task(number: usize) -> Trace {
+        Trace { umask: 0o100 + number as u32, descriptor: fds::STORM_TRACE + number as i32 }
+    }
+
+    /// Leaves it in the calling task's umask and table of descriptors, as far as `which` names CLONE_FS and
+    /// CLONE_FILES.
+    ///
+    /// # Errors
+    /// As dup3(2).
+    pub fn leave(self, which: Flags) -> Result<(), Errno> {
+        if which.contains(Flags::FS) {
+            set_umask(self.umask);
+        }
+        if which.contains(Flags::FILES) {
+            fds::dup_to(libc::STDIN_FILENO, self.descriptor, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Which of CLONE_FS and CLONE_FILES the calling task shares with one that has left it. Removes it, and puts the
+    /// umask back to `old`.
+    pub fn find(self, old: u32) -> Flags {
+        let mut found = Flags::NONE;
+        if set_umask(old) == self.umask {
+            found |= Flags::FS;
+        }
+        if fds::is_open(self.descriptor) {
+            found |= Flags::FILES;
+            fds::close(self.descriptor);
+        }
+        found
+    }
+}
+
+/// Sets the calling task's umask and gives the one it had. Writes no errno.
+pub fn set_umask(mask: u32) -> u32 {
+    // SAFETY: takes a number, and cannot fail.
+    unsafe { syscall!(Sysno::umask, mask) }.unwrap_or(0) as u32
+}
+
+/// The calling task's umask. The only call that tells it also sets it.
+pub fn umask() -> u32 {
+    let current = set_umask(0);
+    set_umask(current);
+    current
+}
 
 /// The directories that probes need, and the number of the next probe.
 #[derive(Debug)]
@@ -65,11 +134,8 @@ pub struct ProbeDirs {
 
 impl ProbeDirs {
     /// Makes the directories below the case's own, and goes to one of them.
-    ///
-    /// # Errors
-    /// A step did not work: the case is broken.
     #[track_caller]
-    pub fn lay(t: &Test) -> Done<Self> {
+    pub fn make(t: &Test) -> Done<Self> {
         use std::os::unix::fs::DirBuilderExt;
         let base = t.directory()?;
         let mut builder = std::fs::DirBuilder::new();
@@ -124,7 +190,7 @@ impl Probe {
         }
     }
 
-    /// Whether a call that goes as predicted ends the sharing that this probe tells of.
+    /// Whether a call that goes as predicted ends the sharing that this probe shows.
     pub fn is_separated_by(self, prediction: &Prediction) -> bool {
         match self {
             Probe::Cwd | Probe::Umask | Probe::Root => prediction.separated.contains(Flags::FS),
@@ -134,7 +200,7 @@ impl Probe {
         }
     }
 
-    /// What kcmp(2) calls the resource, where it can tell.
+    /// What kcmp(2) calls the resource, where it knows one.
     pub fn resource(self) -> Option<Shared> {
         match self {
             Probe::Cwd | Probe::Umask | Probe::Root => Some(Shared::Fs),
@@ -147,9 +213,9 @@ impl Probe {
     fn deed(self, n: u32) -> String {
         match self {
             Probe::Cwd => format!("chdir(../{n})"),
-            Probe::Umask => format!("umask({:#o})", mask(n)),
+            Probe::Umask => format!("umask({:#o})", Trace::numbered(n).umask),
             Probe::Root => format!("chroot(../../root/{n})"),
-            Probe::Descriptor => format!("dup2(0, {})", descriptor(n)),
+            Probe::Descriptor => format!("dup2(0, {})", Trace::numbered(n).descriptor),
             Probe::Mount => format!("mount(tmpfs, ../../mnt/{n})"),
             Probe::HostName => format!("sethostname({})", name(n)),
             Probe::DomainName => format!("setdomainname({})", name(n)),
@@ -157,9 +223,6 @@ impl Probe {
     }
 
     /// Has one side make the probe.
-    ///
-    /// # Errors
-    /// It could not: the case is broken.
     #[track_caller]
     fn make(self, t: &Test, side: Side, n: u32) -> Done {
         side.must(t, &self.deed(n), (self, n), make)
@@ -175,17 +238,8 @@ impl Probe {
     /// Has the side that made a probe take back what would stay.
     #[track_caller]
     fn erase(self, t: &Test, side: Side, n: u32) -> Done {
-        side.must(t, "taking back a probe", (self, n), erase)
+        side.must(t, "undo of a probe", (self, n), erase)
     }
-}
-
-fn descriptor(n: u32) -> i32 {
-    FIRST_DESCRIPTOR + n as i32
-}
-
-/// A umask that no task starts with.
-fn mask(n: u32) -> u32 {
-    0o100 + n
 }
 
 fn name(n: u32) -> String {
@@ -210,15 +264,9 @@ pub fn domain_name() -> Result<String, Errno> {
 fn make((probe, n): (Probe, u32)) -> Result<(), Errno> {
     match probe {
         Probe::Cwd => chdir(directory("cwd", n).as_str()),
-        Probe::Umask => {
-            umask(Mode::from_bits_truncate(mask(n)));
-            Ok(())
-        }
+        Probe::Umask => Trace::numbered(n).leave(Flags::FS),
         Probe::Root => chroot(directory("root", n).as_str()),
-        Probe::Descriptor => {
-            // SAFETY: puts a descriptor where the case keeps nothing else.
-            Errno::result(unsafe { libc::dup2(0, descriptor(n)) }).map(drop)
-        }
+        Probe::Descriptor => Trace::numbered(n).leave(Flags::FILES),
         Probe::Mount => {
             mount(Some("probe"), directory("mnt", n).as_str(), Some("tmpfs"), MsFlags::empty(), Some("size=64k"))
         }
@@ -235,20 +283,8 @@ fn is_there(probe: Probe, n: u32) -> Result<bool, Errno> {
     match probe {
         Probe::Cwd => same(".", &directory("cwd", n)),
         Probe::Root => same("/", &directory("root", n)),
-        Probe::Umask => {
-            // The only call that tells the umask also sets it.
-            let current = umask(Mode::empty());
-            umask(current);
-            Ok(current.bits() == mask(n))
-        }
-        Probe::Descriptor => {
-            // SAFETY: F_GETFD takes no pointer.
-            match Errno::result(unsafe { libc::fcntl(descriptor(n), libc::F_GETFD) }) {
-                Ok(_) => Ok(true),
-                Err(Errno::EBADF) => Ok(false),
-                Err(errno) => Err(errno),
-            }
-        }
+        Probe::Umask => Ok(umask() == Trace::numbered(n).umask),
+        Probe::Descriptor => Ok(fds::is_open(Trace::numbered(n).descriptor)),
         Probe::Mount => {
             let (here, above) = (stat(directory("mnt", n).as_str())?, stat("../../mnt")?);
             Ok(here.st_dev != above.st_dev)
@@ -260,7 +296,7 @@ fn is_there(probe: Probe, n: u32) -> Result<bool, Errno> {
 
 fn erase((probe, n): (Probe, u32)) -> Result<(), Errno> {
     match probe {
-        Probe::Descriptor => nix::unistd::close(descriptor(n)),
+        Probe::Descriptor => nix::unistd::close(Trace::numbered(n).descriptor),
         Probe::Mount => umount2(directory("mnt", n).as_str(), MntFlags::empty()),
         // The next probe takes the place of this one.
         _ => Ok(()),
@@ -268,9 +304,6 @@ fn erase((probe, n): (Probe, u32)) -> Result<(), Errno> {
 }
 
 /// Checks that what one side does the other sees, in both directions.
-///
-/// # Errors
-/// It is otherwise: a failed check is on record.
 #[track_caller]
 pub fn check_shared(t: &Test, dirs: &ProbeDirs, probe: Probe, (a, b): (Side, Side), requirement: &'static str) -> Done {
     for (acting, watching) in [(a, b), (b, a)] {
@@ -284,9 +317,6 @@ pub fn check_shared(t: &Test, dirs: &ProbeDirs, probe: Probe, (a, b): (Side, Sid
 }
 
 /// Checks that neither side sees what the other does, and that each keeps what it did itself.
-///
-/// # Errors
-/// It is otherwise: a failed check is on record.
 #[track_caller]
 pub fn check_apart(t: &Test, dirs: &ProbeDirs, probe: Probe, (a, b): (Side, Side), requirement: &'static str) -> Done {
     let (of_a, of_b) = (dirs.fresh(), dirs.fresh());
@@ -305,9 +335,6 @@ pub fn check_apart(t: &Test, dirs: &ProbeDirs, probe: Probe, (a, b): (Side, Side
 }
 
 /// Checks that the sides are apart in what the call separated, and share the rest as before.
-///
-/// # Errors
-/// It is otherwise: a failed check is on record.
 #[track_caller]
 pub fn check_as_predicted(
     t: &Test,

@@ -6,6 +6,7 @@
 use harness::prelude::*;
 use syscalls::{Sysno, syscall};
 
+use crate::observe::fds;
 use crate::tasks::side::Side;
 
 /// A set of one semaphore, removed when dropped by the task that made it.
@@ -49,25 +50,19 @@ pub fn set(id: i32, value: i32) -> Result<(), Errno> {
 /// # Errors
 /// As semop(2).
 pub fn take_with_undo(id: i32) -> Result<(), Errno> {
-    let mut operation = libc::sembuf { sem_num: 0, sem_op: -1, sem_flg: (libc::SEM_UNDO | libc::IPC_NOWAIT) as i16 };
-    // SAFETY: one operation that lives through the call.
-    unsafe { syscall!(Sysno::semop, id, &raw mut operation, 1) }
-        .map(drop)
-        .map_err(|errno| Errno::from_raw(errno.into_raw()))
+    add_with_undo((id, -1))
 }
 
+/// Adds a number (negative: takes) with SEM_UNDO, without waiting.
 fn add_with_undo((id, number): (i32, i16)) -> Result<(), Errno> {
     let mut operation =
         libc::sembuf { sem_num: 0, sem_op: number, sem_flg: (libc::SEM_UNDO | libc::IPC_NOWAIT) as i16 };
     // SAFETY: one operation that lives through the call.
-    Errno::result(unsafe { libc::semop(id, &raw mut operation, 1) }).map(drop)
+    unsafe { syscall!(Sysno::semop, id, &raw mut operation, 1) }.map(drop).map_err(fds::errno)
 }
 
 impl Semaphore {
     /// Makes one with this value.
-    ///
-    /// # Errors
-    /// It cannot be made: the case is broken.
     #[track_caller]
     pub fn new(t: &Test, start: i32) -> Done<Self> {
         let id = t.setup(Call::new("semget(IPC_PRIVATE, 1)", get(libc::IPC_PRIVATE, 0o666)))?;
@@ -82,9 +77,6 @@ impl Semaphore {
     }
 
     /// Has one side add a number (negative: take) with SEM_UNDO.
-    ///
-    /// # Errors
-    /// It could not: the case is broken.
     #[track_caller]
     pub fn add_with_undo(&self, t: &Test, side: Side, number: i16) -> Done {
         let text = format!("semop({number:+}, SEM_UNDO)");
@@ -92,18 +84,12 @@ impl Semaphore {
     }
 
     /// Its value as one side reads it.
-    ///
-    /// # Errors
-    /// The peer is gone: the case is broken.
     #[track_caller]
     pub fn value(&self, t: &Test, side: Side) -> Done<Call<i32>> {
         side.ask(t, "semctl(GETVAL)", self.id, value)
     }
 
     /// Checks its value as the caller reads it. `when` says after what.
-    ///
-    /// # Errors
-    /// It is another one: a failed check is on record.
     #[track_caller]
     pub fn check_value(&self, t: &Test, when: &str, expected: i32, requirement: &'static str) -> Done {
         let call = Call::new(format!("semctl(GETVAL) {when}"), value(self.id));

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::{BitAnd, BitOr, Not};
+
+use bitflags::bitflags;
 
 /// A set of flags as unshare(2) takes it: the kernel reads an unsigned long, libc's wrapper an int.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -45,39 +46,46 @@ const NAMES: [(u32, &str); 32] = [
     (63, "1<<63"),
 ];
 
+bitflags! {
+    impl Flags: u64 {
+        /// Time namespace of future children (5.6).
+        const NEWTIME = 1 << 7;
+        /// Address space: never separated, only checked.
+        const VM = 1 << 8;
+        /// Root, current directory and umask.
+        const FS = 1 << 9;
+        /// Table of file descriptors.
+        const FILES = 1 << 10;
+        /// Signal handlers: never separated, only checked.
+        const SIGHAND = 1 << 11;
+        /// Thread group: never separated, only checked.
+        const THREAD = 1 << 16;
+        /// Mount namespace.
+        const NEWNS = 1 << 17;
+        /// System V semaphore undo list (2.6.26).
+        const SYSVSEM = 1 << 18;
+        /// Empty mount namespace (7.1); clone's CLONE_PARENT_SETTID has the same bit.
+        const EMPTY = 1 << 20;
+        /// Cgroup namespace (4.6).
+        const NEWCGROUP = 1 << 25;
+        /// UTS namespace (2.6.19).
+        const NEWUTS = 1 << 26;
+        /// IPC namespace (2.6.19).
+        const NEWIPC = 1 << 27;
+        /// User namespace (3.8).
+        const NEWUSER = 1 << 28;
+        /// PID namespace of future children (3.8).
+        const NEWPID = 1 << 29;
+        /// Network namespace (2.6.24).
+        const NEWNET = 1 << 30;
+        // Every bit is an argument that a case may try.
+        const _ = !0;
+    }
+}
+
 impl Flags {
     /// No flag.
     pub const NONE: Flags = Flags(0);
-    /// Time namespace of future children (5.6).
-    pub const NEWTIME: Flags = Flags(1 << 7);
-    /// Address space: never separated, only checked.
-    pub const VM: Flags = Flags(1 << 8);
-    /// Root, current directory and umask.
-    pub const FS: Flags = Flags(1 << 9);
-    /// Table of file descriptors.
-    pub const FILES: Flags = Flags(1 << 10);
-    /// Signal handlers: never separated, only checked.
-    pub const SIGHAND: Flags = Flags(1 << 11);
-    /// Thread group: never separated, only checked.
-    pub const THREAD: Flags = Flags(1 << 16);
-    /// Mount namespace.
-    pub const NEWNS: Flags = Flags(1 << 17);
-    /// System V semaphore undo list (2.6.26).
-    pub const SYSVSEM: Flags = Flags(1 << 18);
-    /// Empty mount namespace (7.1); clone's CLONE_PARENT_SETTID has the same bit.
-    pub const EMPTY: Flags = Flags(1 << 20);
-    /// Cgroup namespace (4.6).
-    pub const NEWCGROUP: Flags = Flags(1 << 25);
-    /// UTS namespace (2.6.19).
-    pub const NEWUTS: Flags = Flags(1 << 26);
-    /// IPC namespace (2.6.19).
-    pub const NEWIPC: Flags = Flags(1 << 27);
-    /// User namespace (3.8).
-    pub const NEWUSER: Flags = Flags(1 << 28);
-    /// PID namespace of future children (3.8).
-    pub const NEWPID: Flags = Flags(1 << 29);
-    /// Network namespace (2.6.24).
-    pub const NEWNET: Flags = Flags(1 << 30);
 
     /// The fifteen flags that some kernel accepts, in the order of their bits.
     pub const KNOWN: [Flags; 15] = [
@@ -100,31 +108,14 @@ impl Flags {
 
     /// The flags that make a namespace, CLONE_NEWUSER excepted: those that need CAP_SYS_ADMIN
     /// (PRIV-03).
-    pub const PRIVILEGED: Flags = Flags(
-        Flags::NEWTIME.0
-            | Flags::NEWNS.0
-            | Flags::EMPTY.0
-            | Flags::NEWCGROUP.0
-            | Flags::NEWUTS.0
-            | Flags::NEWIPC.0
-            | Flags::NEWPID.0
-            | Flags::NEWNET.0,
-    );
-
-    /// Whether all of `other` is in this set.
-    pub const fn contains(self, other: Flags) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Whether any of `other` is in this set.
-    pub const fn intersects(self, other: Flags) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    /// The known flags of this set, one by one.
-    pub fn iter(self) -> impl Iterator<Item = Flags> {
-        Flags::KNOWN.into_iter().filter(move |flag| self.contains(*flag))
-    }
+    pub const PRIVILEGED: Flags = Flags::NEWTIME
+        .union(Flags::NEWNS)
+        .union(Flags::EMPTY)
+        .union(Flags::NEWCGROUP)
+        .union(Flags::NEWUTS)
+        .union(Flags::NEWIPC)
+        .union(Flags::NEWPID)
+        .union(Flags::NEWNET);
 
     /// The flags as part of a case's name: `newns_fs`, in the order of their bits.
     pub fn slug(self) -> String {
@@ -200,27 +191,6 @@ impl fmt::Display for Flags {
 impl fmt::Debug for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-impl BitOr for Flags {
-    type Output = Flags;
-    fn bitor(self, other: Flags) -> Flags {
-        Flags(self.0 | other.0)
-    }
-}
-
-impl BitAnd for Flags {
-    type Output = Flags;
-    fn bitand(self, other: Flags) -> Flags {
-        Flags(self.0 & other.0)
-    }
-}
-
-impl Not for Flags {
-    type Output = Flags;
-    fn not(self) -> Flags {
-        Flags(!self.0)
     }
 }
 

@@ -1,66 +1,64 @@
 //! The kinds of namespace, one row each: all that differs between them and is the same for every case.
 
 use crate::feature;
+use std::ffi::CStr;
+
 use harness::case::needs::{Feature, Needs};
 
 use super::flags::Flags;
 
-/// The links below `/proc/thread-self/ns`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Ns {
-    /// Mount namespace.
-    Mnt,
-    /// UTS namespace.
-    Uts,
-    /// IPC namespace.
-    Ipc,
-    /// PID namespace of the task.
-    Pid,
-    /// PID namespace of its future children.
-    PidForChildren,
-    /// Network namespace.
-    Net,
-    /// User namespace.
-    User,
-    /// Cgroup namespace.
-    Cgroup,
-    /// Time namespace of the task.
-    Time,
-    /// Time namespace of its future children.
-    TimeForChildren,
+macro_rules! links {
+    ($($(#[$about:meta])* $ns:ident $link:literal)*) => {
+        /// The links below `/proc/thread-self/ns`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Ns {
+            $($(#[$about])* $ns,)*
+        }
+
+        impl Ns {
+            /// All ten links.
+            pub const ALL: [Ns; 10] = [$(Ns::$ns),*];
+
+            /// The link's name.
+            pub fn link(self) -> &'static str {
+                match self {
+                    $(Ns::$ns => $link,)*
+                }
+            }
+
+            /// The calling thread's link, below `/proc`.
+            pub(crate) fn path(self) -> &'static CStr {
+                let path = match self {
+                    $(Ns::$ns => concat!("thread-self/ns/", $link, "\0"),)*
+                };
+                CStr::from_bytes_with_nul(path.as_bytes()).unwrap_or_default()
+            }
+        }
+    };
 }
 
-impl Ns {
-    /// All ten links.
-    pub const ALL: [Ns; 10] = [
-        Ns::Mnt,
-        Ns::Uts,
-        Ns::Ipc,
-        Ns::Pid,
-        Ns::PidForChildren,
-        Ns::Net,
-        Ns::User,
-        Ns::Cgroup,
-        Ns::Time,
-        Ns::TimeForChildren,
-    ];
-
-    /// The link's name.
-    pub fn link(self) -> &'static str {
-        match self {
-            Ns::Mnt => "mnt",
-            Ns::Uts => "uts",
-            Ns::Ipc => "ipc",
-            Ns::Pid => "pid",
-            Ns::PidForChildren => "pid_for_children",
-            Ns::Net => "net",
-            Ns::User => "user",
-            Ns::Cgroup => "cgroup",
-            Ns::Time => "time",
-            Ns::TimeForChildren => "time_for_children",
-        }
-    }
+links! {
+    /// Mount namespace.
+    Mnt "mnt"
+    /// UTS namespace.
+    Uts "uts"
+    /// IPC namespace.
+    Ipc "ipc"
+    /// PID namespace of the task.
+    Pid "pid"
+    /// PID namespace of its future children.
+    PidForChildren "pid_for_children"
+    /// Network namespace.
+    Net "net"
+    /// User namespace.
+    User "user"
+    /// Cgroup namespace.
+    Cgroup "cgroup"
+    /// Time namespace of the task.
+    Time "time"
+    /// Time namespace of its future children.
+    TimeForChildren "time_for_children"
 }
 
 /// One kind of namespace.

@@ -34,18 +34,12 @@ pub struct Executed {
 
 impl Executed {
     /// Forks a task that runs `before` and then executes a program.
-    ///
-    /// # Errors
-    /// `before` was stopped, or a step did not work: the case is broken.
     #[track_caller]
     pub fn after(t: &Test, name: &str, before: impl FnOnce(&Test) -> Done) -> Done<Self> {
         Self::sharing(t, name, Flags::NONE, before)
     }
 
     /// The same for a task that first shares with the caller what `sharing` names.
-    ///
-    /// # Errors
-    /// As [`after`](Self::after).
     #[track_caller]
     pub fn sharing(t: &Test, name: &str, sharing: Flags, before: impl FnOnce(&Test) -> Done) -> Done<Self> {
         Self::start(t, name, sharing, c"/proc/self/exe", |t| {
@@ -56,9 +50,6 @@ impl Executed {
 
     /// The same of another program, by a task that shares with the caller what `sharing` names. It
     /// is traced with the privilege that it has before `before`, in which no signal may reach it.
-    ///
-    /// # Errors
-    /// As [`after`](Self::after).
     #[track_caller]
     pub fn of(t: &Test, name: &str, sharing: Flags, program: &CStr, before: impl FnOnce(&Test) -> Done) -> Done<Self> {
         Self::start(t, name, sharing, program, |t| {

@@ -8,7 +8,6 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futex::{Futex, Shared};
 use harness::prelude::*;
 use nix::unistd::Pid;
 use serde::Serialize;
@@ -16,7 +15,8 @@ use serde::de::DeserializeOwned;
 
 use crate::observe::Observer;
 use crate::spec::flags::Flags;
-use crate::tasks::shm::map_zeroed;
+use crate::tasks::end::has_ended;
+use crate::tasks::shm::{Word, map_zeroed};
 
 /// Room for a question's argument or an answer, in JSON.
 const ROOM: usize = 60 * 1024;
@@ -25,82 +25,72 @@ const ROOM: usize = 60 * 1024;
 const PATIENCE: Duration = Duration::from_millis(200);
 
 #[repr(C)]
-struct Desk {
+struct Mailbox {
     /// Number of the last question asked.
-    asked: Futex<Shared>,
+    asked: Word,
     /// Number of the last question answered.
-    answered: Futex<Shared>,
+    answered: Word,
     /// The address of the function that answers; the peer runs the same program image.
     answer: AtomicUsize,
     length: AtomicUsize,
-    paper: std::cell::UnsafeCell<[u8; ROOM]>,
+    text: std::cell::UnsafeCell<[u8; ROOM]>,
 }
 
 type Answerer = fn(&mut [u8], usize) -> usize;
 
-/// A task that shares what it was told to share, and answers questions. Killed when dropped.
-#[derive(Debug)]
+/// A task that shares what its flags name, and answers questions. Killed when dropped.
 pub struct Peer {
     task: Task,
     name: String,
-    desk: &'static Desk,
+    mailbox: &'static Mailbox,
 }
 
-impl std::fmt::Debug for Desk {
+// SAFETY: the text is written by one side at a time; the futexes order the turns.
+unsafe impl Sync for Mailbox {}
+
+impl std::fmt::Debug for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Desk")
+        write!(f, "Peer({}, {})", self.name, self.pid())
     }
 }
 
-// SAFETY: the paper is written by one side at a time; the futexes order the turns.
-unsafe impl Sync for Desk {}
-
-impl Desk {
-    fn map() -> io::Result<&'static Desk> {
-        // SAFETY: zeroes are a valid desk.
-        unsafe { map_zeroed() }
-    }
-
-    /// The paper, for the side whose turn it is.
+impl Mailbox {
+    /// The question or answer, for the side whose turn it is.
     #[expect(clippy::mut_from_ref, reason = "the futexes give one side at a time its turn")]
-    fn paper(&self) -> &mut [u8] {
+    fn text(&self) -> &mut [u8] {
         // SAFETY: only the side whose turn it is calls this.
-        unsafe { &mut *self.paper.get() }
+        unsafe { &mut *self.text.get() }
     }
 
     /// The peer's life: answer until killed.
     fn serve(&self) -> ! {
         let mut done = 0;
         loop {
-            while self.asked.value.load(Ordering::Acquire) == done {
-                let _ = self.asked.wait(done);
-            }
-            done += 1;
+            done = self.asked.wait_while(done);
             let address = self.answer.load(Ordering::Acquire);
             // SAFETY: the address was taken from such a function by the process that this one was
             // forked from; both run the same image at the same place.
             let answer: Answerer = unsafe { std::mem::transmute(address) };
-            let length = answer(self.paper(), self.length.load(Ordering::Acquire));
+            let length = answer(self.text(), self.length.load(Ordering::Acquire));
             self.length.store(length, Ordering::Release);
-            self.answered.value.store(done, Ordering::Release);
-            self.answered.wake(1);
+            self.answered.set(done);
         }
     }
 }
 
-/// Reads the argument from the paper, calls the function, writes the answer to the paper.
+/// Reads the argument from the mailbox, calls the function, writes the answer there.
 fn answer_with<A: DeserializeOwned, R: Serialize, F: Fn(A) -> Result<R, Errno> + Copy>(
-    paper: &mut [u8],
+    text: &mut [u8],
     length: usize,
 ) -> usize {
     const { assert!(size_of::<F>() == 0, "a question must not capture anything: pass it as argument") };
     // SAFETY: a type of size 0 has one value, and it is Copy.
     let function: F = unsafe { std::mem::zeroed() };
-    let answer: Result<R, i32> = match serde_json::from_slice(&paper[..length]) {
+    let answer: Result<R, i32> = match serde_json::from_slice(&text[..length]) {
         Ok(argument) => function(argument).map_err(|errno| errno as i32),
         Err(_) => Err(libc::EBADMSG),
     };
-    let mut rest: &mut [u8] = paper;
+    let mut rest: &mut [u8] = text;
     if serde_json::to_writer(&mut rest, &answer).is_err() {
         return 0;
     }
@@ -111,17 +101,15 @@ fn answer_with<A: DeserializeOwned, R: Serialize, F: Fn(A) -> Result<R, Errno> +
 impl Peer {
     /// Starts a peer that shares with the caller what `sharing` names (CLONE_FS, CLONE_FILES,
     /// CLONE_SYSVSEM; not CLONE_VM).
-    ///
-    /// # Errors
-    /// It cannot be made: the case is broken.
     #[track_caller]
     pub fn start(t: &Test, name: &str, sharing: Flags) -> Done<Peer> {
         // So that the peer can be observed.
         Observer::of(t)?;
-        let desk = t.setup(Call::io("mmap(MAP_SHARED)", Desk::map()))?;
-        let task = t.spawn_sharing(name, sharing.0, |_| desk.serve())?;
+        // SAFETY: zeroes are a valid mailbox.
+        let mailbox: &Mailbox = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed() }))?;
+        let task = t.spawn_sharing(name, sharing.0, |_| mailbox.serve())?;
         let name = name.to_owned();
-        Ok(Peer { task, name, desk })
+        Ok(Peer { task, name, mailbox })
     }
 
     /// What diagnostics call it.
@@ -136,9 +124,6 @@ impl Peer {
 
     /// Has the peer call `function` with `argument` and gives the result, as a call named `text`.
     /// The function must not capture anything; what it needs goes into the argument.
-    ///
-    /// # Errors
-    /// The peer is gone or did not understand: the case is broken.
     #[track_caller]
     pub fn call<A, R, F>(&self, t: &Test, text: &str, argument: A, function: F) -> Done<Call<R>>
     where
@@ -147,38 +132,27 @@ impl Peer {
         F: Fn(A) -> Result<R, Errno> + Copy,
     {
         let _ = function;
-        let mut rest: &mut [u8] = self.desk.paper();
+        let mut rest: &mut [u8] = self.mailbox.text();
         t.setup(Call::io("write(question)", serde_json::to_writer(&mut rest, &argument).map_err(io::Error::from)))?;
         let length = ROOM - rest.len();
         let answerer: Answerer = answer_with::<A, R, F>;
-        self.desk.length.store(length, Ordering::Release);
-        self.desk.answer.store(answerer as usize, Ordering::Release);
-        let question = self.desk.asked.value.load(Ordering::Acquire) + 1;
-        self.desk.asked.value.store(question, Ordering::Release);
-        self.desk.asked.wake(1);
-        loop {
-            let answered = self.desk.answered.value.load(Ordering::Acquire);
-            if answered == question {
-                break;
-            }
-            let _ = self.desk.answered.wait_for(answered, PATIENCE);
-            let answered = self.desk.answered.value.load(Ordering::Acquire);
-            if answered != question && self.is_gone() {
+        self.mailbox.length.store(length, Ordering::Release);
+        self.mailbox.answer.store(answerer as usize, Ordering::Release);
+        let question = self.mailbox.asked.advance();
+        while self.mailbox.answered.wait_for(question - 1, PATIENCE) != question {
+            if has_ended(self.pid()) && self.mailbox.answered.get() != question {
                 return Err(t.broken(text.to_owned(), "the peer is gone"));
             }
         }
-        let length = self.desk.length.load(Ordering::Acquire);
+        let length = self.mailbox.length.load(Ordering::Acquire);
         let answer: Result<R, i32> = t.setup(Call::io(
             "read(answer)",
-            serde_json::from_slice(&self.desk.paper()[..length]).map_err(io::Error::from),
+            serde_json::from_slice(&self.mailbox.text()[..length]).map_err(io::Error::from),
         ))?;
         Ok(Call::new(text.to_owned(), answer.map_err(Errno::from_raw)))
     }
 
     /// Like [`call`](Self::call), for a step that must work.
-    ///
-    /// # Errors
-    /// The step did not work, or the peer is gone: the case is broken.
     #[track_caller]
     pub fn setup<A, R, F>(&self, t: &Test, text: &str, argument: A, function: F) -> Done<R>
     where
@@ -193,16 +167,5 @@ impl Peer {
     /// Ends the peer and waits until it is reaped, so that it shares nothing any more.
     pub fn end(mut self) {
         self.task.kill();
-    }
-
-    fn is_gone(&self) -> bool {
-        use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
-        match waitid(Id::Pid(self.pid()), flags) {
-            Ok(WaitStatus::StillAlive) => false,
-            // The task at hand is not the one that made the peer.
-            Err(Errno::ECHILD) => nix::sys::signal::kill(self.pid(), None) == Err(Errno::ESRCH),
-            _ => true,
-        }
     }
 }

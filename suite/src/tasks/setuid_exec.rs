@@ -1,7 +1,7 @@
 //! A set-user-ID program, and whether execve(2) of it raised the privilege.
 //!
-//! A tracer would take the privilege away, so nobody looks on: the program ends at once, and who
-//! it ran as is read from what is left of it before it is reaped.
+//! A tracer would take the privilege away, so nothing traces it: the program ends at once, and its user is read from
+//! the zombie before it is reaped.
 
 use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt;
@@ -9,10 +9,11 @@ use std::path::PathBuf;
 
 use crate::feature;
 use harness::prelude::*;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use crate::place::privilege::NOBODY;
+use crate::tasks::end::wait_unreaped;
 
 /// What a case of set-user-ID programs needs.
 pub const NEEDS: Needs = Needs::ROOT.with(feature::SECOND_USER);
@@ -52,7 +53,7 @@ impl Program {
         Ok(Program { path })
     }
 
-    /// Executes it. What it is told makes it end at once, without a word.
+    /// Executes it. Its arguments make it end at once, without output.
     pub fn execute(&self) -> Call<()> {
         let arguments = [c"unshare-conformance", c"--storm-task", c"999999", c"0"];
         let environment: [CString; 0] = [];
@@ -78,13 +79,9 @@ fn copy_loaded_part(to: &std::path::Path) -> std::io::Result<()> {
 
 /// Waits until the task has ended, and gives the effective user it ended as: 0 if the program was
 /// raised, 65534 if not. The task is left to be reaped.
-///
-/// # Errors
-/// It cannot be told: the case is broken.
 #[track_caller]
 pub fn effective_user(t: &Test, pid: Pid) -> Done<u32> {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
-    match waitid(Id::Pid(pid), flags) {
+    match wait_unreaped(pid) {
         Ok(WaitStatus::Exited(_, 1)) => {}
         other => return Err(t.broken("execve(set-user-ID program)", format!("{other:?}"))),
     }

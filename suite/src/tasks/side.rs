@@ -37,9 +37,6 @@ impl fmt::Display for Side<'_> {
 impl Side<'_> {
     /// Has this side call `function` with `argument` and gives the result, as a call that says who
     /// made it. The function must not capture anything.
-    ///
-    /// # Errors
-    /// The peer is gone: the case is broken.
     #[track_caller]
     pub fn ask<A, R, F>(self, t: &Test, text: &str, argument: A, function: F) -> Done<Call<R>>
     where
@@ -55,9 +52,6 @@ impl Side<'_> {
     }
 
     /// Like [`ask`](Self::ask), for a step that must work.
-    ///
-    /// # Errors
-    /// The step did not work, or the peer is gone: the case is broken.
     #[track_caller]
     pub fn must<A, R, F>(self, t: &Test, text: &str, argument: A, function: F) -> Done<R>
     where
@@ -72,9 +66,6 @@ impl Side<'_> {
 
 /// Checks by kcmp(2) whether the caller and a peer share a resource, where the kernel has kcmp.
 /// The peer asks: a caller in a user namespace of its own may not look at it.
-///
-/// # Errors
-/// It is otherwise: a failed check is on record.
 #[track_caller]
 pub fn check_kcmp(t: &Test, peer: &Peer, what: Shared, shared: bool, requirement: &'static str) -> Done {
     if !t.facts().has(feature::KCMP) {
@@ -88,9 +79,6 @@ pub fn check_kcmp(t: &Test, peer: &Peer, what: Shared, shared: bool, requirement
 
 /// Checks by kcmp(2), where the kernel has it, that the caller and a peer that was made to share root
 /// and cwd, and descriptors, still share those of them that the call did not separate.
-///
-/// # Errors
-/// It is otherwise: a failed check is on record.
 #[track_caller]
 pub fn check_separated(t: &Test, peer: &Peer, prediction: &Prediction, requirement: &'static str) -> Done {
     for (what, flag) in [(Shared::Fs, Flags::FS), (Shared::Files, Flags::FILES)] {

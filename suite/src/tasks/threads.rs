@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use harness::prelude::*;
 
-/// A thread that does nothing until it is told to end.
+/// A thread that does nothing until its end.
 #[derive(Debug)]
 pub struct IdleThread {
     tid: i32,
@@ -16,22 +16,19 @@ pub struct IdleThread {
 
 impl IdleThread {
     /// Starts one and waits until the kernel counts it.
-    ///
-    /// # Errors
-    /// The thread cannot be made: the case is broken.
     #[track_caller]
     pub fn start(t: &Test) -> Done<Self> {
         let end = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&end);
-        let (tell, hear) = mpsc::sync_channel(1);
+        let ended = Arc::clone(&end);
+        let (send, receive) = mpsc::sync_channel(1);
         let spawned = std::thread::Builder::new().spawn(move || {
-            let _ = tell.send(nix::unistd::gettid().as_raw());
-            while !told.load(Ordering::Acquire) {
+            let _ = send.send(nix::unistd::gettid().as_raw());
+            while !ended.load(Ordering::Acquire) {
                 std::thread::park();
             }
         });
         let handle = t.setup(Call::io("pthread_create()", spawned))?;
-        let tid = hear.recv().expect("the thread tells before all else");
+        let tid = receive.recv().expect("the thread sends its ID before all else");
         Ok(Self { tid, end, handle: Some(handle) })
     }
 
@@ -72,9 +69,6 @@ pub struct FinishedThread {
 
 impl FinishedThread {
     /// Starts one and waits until the caller is alone again.
-    ///
-    /// # Errors
-    /// The thread cannot be made: the case is broken.
     #[track_caller]
     pub fn start(t: &Test) -> Done<Self> {
         let spawned = std::thread::Builder::new().spawn(|| ());
@@ -105,9 +99,6 @@ pub fn in_second_thread(t: &Test, body: impl FnOnce() -> Done + Send) -> Done {
 
 /// Goes on with `body` in a second thread after the first, the leader of the thread group, has
 /// ended, and ends the process as a task does. For the body of a [`Task`].
-///
-/// # Errors
-/// The thread cannot be made: the case is broken.
 #[track_caller]
 pub fn without_leader(t: &Test, body: impl FnOnce() -> Done + Send) -> Done {
     std::thread::scope(|scope| {

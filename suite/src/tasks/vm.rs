@@ -6,119 +6,90 @@
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use futex::{Futex, Shared};
 use harness::prelude::*;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::spec::flags::Flags;
-use crate::tasks::shm::map_zeroed;
+use crate::tasks::end::{has_ended, wait_unreaped};
+use crate::tasks::shm::{Word, map_zeroed};
 
 const STACK_SIZE: usize = 64 * 1024;
 
+/// How long to wait for a task before looking whether it is still alive.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 /// A process that shares the caller's memory and what else its flags say. Killed and reaped when
 /// dropped; its stack stays mapped, since nothing else may be known of a task that was killed.
-#[derive(Debug)]
 pub struct VmTask {
     pid: Pid,
     reaped: bool,
-    control: &'static Control,
+    memory: &'static Memory,
 }
 
 /// The body of such a task; gives its exit status.
 pub type VmBody = extern "C" fn(*mut c_void) -> c_int;
 
-/// Orders and reports. Lives in memory that stays shared even if a kernel separated the rest.
+/// Orders and reports. Lives in memory that stays shared even if a kernel separated the rest: such a kernel
+/// is noticed by what is read, not by a hang.
 #[repr(C)]
 struct Control {
     /// Number of the last order, or [`EXIT`].
-    order: Futex<Shared>,
+    order: Word,
     /// Number of the last order carried out.
-    report: Futex<Shared>,
-    /// The word in ordinary memory that both sides write.
-    word: AtomicPtr<AtomicU32>,
-    /// What the task read there.
+    report: Word,
+    /// What the task read in ordinary memory.
     read: AtomicU32,
+}
+
+/// In the caller's ordinary memory.
+struct Memory {
+    control: &'static Control,
+    /// Written by the caller, then by the task.
+    word: AtomicU32,
 }
 
 /// The order to exit.
 const EXIT: u32 = u32::MAX;
 
-/// What the caller writes to the word, and what the task writes in answer.
-const FROM_CALLER: u32 = 0x5ee_ca11;
-const FROM_TASK: u32 = 0x5ee_7a5c;
-
-impl std::fmt::Debug for Control {
+impl std::fmt::Debug for VmTask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Control")
+        write!(f, "VmTask({})", self.pid)
     }
 }
 
-extern "C" fn obey(control: *mut c_void) -> c_int {
-    // SAFETY: the argument is the control block of the VmTask that runs this; it stays mapped.
-    let control = unsafe { &*control.cast::<Control>() };
+extern "C" fn obey(memory: *mut c_void) -> c_int {
+    // SAFETY: the argument is leaked by the VmTask that runs this.
+    let Memory { control, word } = unsafe { &*memory.cast::<Memory>() };
     let mut done = 0;
     loop {
-        let order = control.order.value.load(Ordering::Acquire);
-        if order == EXIT {
+        done = control.order.wait_while(done);
+        if done == EXIT {
             return 0;
         }
-        if order == done {
-            let _ = control.order.wait(done);
-            continue;
-        }
-        done = order;
-        // SAFETY: the word is leaked, and set before the first order.
-        let word = unsafe { &*control.word.load(Ordering::Acquire) };
-        control.read.store(word.load(Ordering::Acquire), Ordering::Release);
-        word.store(FROM_TASK, Ordering::Release);
-        control.report.value.store(done, Ordering::Release);
-        control.report.wake(1);
+        let read = word.load(Ordering::Acquire);
+        control.read.store(read, Ordering::Release);
+        word.store(!read, Ordering::Release);
+        control.report.set(done);
     }
 }
 
 impl VmTask {
     /// Starts a task that shares the caller's memory and what else `flags` (of clone(2)) name, and
     /// does nothing until it is asked.
-    ///
-    /// # Errors
-    /// clone(2) refused: the case is broken.
     #[track_caller]
-    pub fn idle(t: &Test, flags: Flags) -> Done<Self> {
+    pub fn start(t: &Test, flags: Flags) -> Done<Self> {
         // SAFETY: zeroes are a valid control block.
-        let mapped = unsafe { map_zeroed::<Control>() };
-        let control = t.setup(Call::io("mmap(MAP_SHARED)", mapped))?;
-        let word = Box::into_raw(Box::new(AtomicU32::new(0)));
-        control.word.store(word, Ordering::Release);
-        let argument = std::ptr::from_ref(control).cast_mut().cast();
-        // SAFETY: the argument stays mapped; the body uses raw futex calls only.
+        let control = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed() }))?;
+        let memory: &Memory = Box::leak(Box::new(Memory { control, word: 0.into() }));
+        let argument = std::ptr::from_ref(memory).cast_mut().cast();
+        // SAFETY: the argument is leaked; the body waits and wakes without errno.
         let pid = unsafe { start(t, flags | Flags::VM, obey, argument)? };
-        Ok(Self { pid, reaped: false, control })
-    }
-
-    /// Whether a write to ordinary memory by the caller is seen by the task, and the other way
-    /// round.
-    pub fn memory_is_shared(&self) -> Call<(bool, bool)> {
-        let control = self.control;
-        // SAFETY: the word is leaked.
-        let word = unsafe { &*control.word.load(Ordering::Acquire) };
-        word.store(FROM_CALLER, Ordering::Release);
-        let order = control.order.value.load(Ordering::Acquire) + 1;
-        control.order.value.store(order, Ordering::Release);
-        control.order.wake(1);
-        loop {
-            let report = control.report.value.load(Ordering::Acquire);
-            if report == order {
-                break;
-            }
-            let _ = control.report.wait(report);
-        }
-        let seen_by_task = control.read.load(Ordering::Acquire) == FROM_CALLER;
-        let seen_by_caller = word.load(Ordering::Acquire) == FROM_TASK;
-        Call::seen("write to memory (seen by the other, the other's seen)", (seen_by_task, seen_by_caller))
+        Ok(Self { pid, reaped: false, memory })
     }
 
     /// Its process ID.
@@ -126,36 +97,48 @@ impl VmTask {
         self.pid
     }
 
+    /// Checks that what the caller writes to ordinary memory the task reads, and the other way round.
+    #[track_caller]
+    pub fn check_shared(&self, t: &Test, when: &str, requirement: &'static str) -> Done {
+        let Memory { control, word } = self.memory;
+        let order = control.order.get() + 1;
+        let question = 0x5eed_0000 + order;
+        word.store(question, Ordering::Release);
+        control.order.set(order);
+        while control.report.wait_for(order - 1, PATIENCE) != order {
+            if has_ended(self.pid) {
+                return Err(t.broken("write to memory shared with a CLONE_VM process", "the process is gone"));
+            }
+        }
+        let seen_by_task = control.read.load(Ordering::Acquire) == question;
+        let seen_by_caller = word.load(Ordering::Acquire) == !question;
+        let text = format!("writes to memory shared with a CLONE_VM process {when}: (seen by it, seen by the caller)");
+        t.check(Call::seen(text, (seen_by_task, seen_by_caller))).proves(requirement).is((true, true))
+    }
+
     /// Lets it exit and waits until it is a zombie, not yet reaped.
-    ///
-    /// # Errors
-    /// It ended otherwise: the case is broken.
     #[track_caller]
     pub fn become_zombie(&mut self, t: &Test) -> Done {
-        self.control.order.value.store(EXIT, Ordering::Release);
-        self.control.order.wake(1);
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
-        match waitid(Id::Pid(self.pid), flags) {
-            Ok(WaitStatus::Exited(_, 0)) => Ok(()),
-            other => Err(t.broken("waitid(CLONE_VM task)", format!("{other:?}"))),
-        }
+        self.memory.control.order.set(EXIT);
+        self.expect_end(t, WaitStatus::Exited(self.pid, 0))
     }
 
     /// Kills it and waits until it is a zombie, not yet reaped.
-    ///
-    /// # Errors
-    /// It ended otherwise: the case is broken.
     #[track_caller]
     pub fn be_killed(&mut self, t: &Test) -> Done {
         t.setup(Call::new("kill(SIGKILL)", kill(self.pid, Signal::SIGKILL)))?;
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
-        match waitid(Id::Pid(self.pid), flags) {
-            Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _)) => Ok(()),
+        self.expect_end(t, WaitStatus::Signaled(self.pid, Signal::SIGKILL, false))
+    }
+
+    #[track_caller]
+    fn expect_end(&self, t: &Test, expected: WaitStatus) -> Done {
+        match wait_unreaped(self.pid) {
+            Ok(end) if end == expected => Ok(()),
             other => Err(t.broken("waitid(CLONE_VM task)", format!("{other:?}"))),
         }
     }
 
-    /// Reaps it after [`become_zombie`](Self::become_zombie).
+    /// Reaps it after [`become_zombie`](Self::become_zombie) or [`be_killed`](Self::be_killed).
     pub fn reap(&mut self) {
         if !self.reaped {
             let _ = waitpid(self.pid, Some(WaitPidFlag::__WALL));
@@ -202,9 +185,6 @@ impl Default for Stack {
 
 /// clone(2) with CLONE_VM and a fresh stack, which is leaked.
 ///
-/// # Errors
-/// clone(2) refused: the case is broken.
-///
 /// # Safety
 /// `body` must keep to the rules of this module, and `argument` must be valid as long as the task
 /// runs.
@@ -216,9 +196,6 @@ pub unsafe fn start(t: &Test, flags: Flags, body: VmBody, argument: *mut c_void)
 }
 
 /// clone(2) with CLONE_VM on a stack of the caller's.
-///
-/// # Errors
-/// clone(2) refused: the case is broken.
 ///
 /// # Safety
 /// As [`start`]; and the stack must be used by no other task, and stay, until this one is gone.
@@ -241,9 +218,6 @@ pub struct VforkEnd<R> {
 
 /// Runs `body` in a vfork child: it shares the caller's memory and what else `sharing` names, and
 /// the caller sleeps until the child exits.
-///
-/// # Errors
-/// The child cannot be made or did not exit by itself: the case is broken.
 #[track_caller]
 pub fn in_vfork_child_sharing<A: Sync, R: Copy + Send + 'static>(
     t: &Test,
@@ -294,9 +268,6 @@ pub fn in_vfork_child_sharing<A: Sync, R: Copy + Send + 'static>(
 }
 
 /// Runs `body` in a vfork child that shares nothing but the memory, and gives what it returned.
-///
-/// # Errors
-/// The child cannot be made or did not exit by itself: the case is broken.
 #[track_caller]
 pub fn in_vfork_child(t: &Test, body: fn() -> i64) -> Done<i64> {
     in_vfork_child_sharing(t, Flags::NONE, &body, |body| body()).map(|end| end.result)

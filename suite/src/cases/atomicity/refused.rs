@@ -5,6 +5,7 @@
 //! hold for CLONE_NEWNS in a task that shares its root and cwd with nobody, from 2.6.16 until 7.0
 //! and the stable releases of March 2026 (DIFF-10).
 
+use crate::call::failing::second_pid;
 use crate::engines::thread_states::for_flags;
 use crate::place::limits;
 use crate::prelude::*;
@@ -17,13 +18,6 @@ const SOURCE: &str = "2006 design document, 6 (duplicate everything before anyth
 
 /// What a sibling shares.
 const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
-
-/// Puts the calling task into the state in which CLONE_NEWPID is refused with EINVAL, late: its
-/// children go to another PID namespace already (PID2).
-fn pid2(t: &Test) -> Done<Start> {
-    t.setup(unshare(Flags::NEWPID))?;
-    Ok(Start { children_elsewhere: true, ..Start::of(t.facts()) })
-}
 
 /// What must still work after a failed call: paths from the cwd and from the root, a mount, and a
 /// change of directory.
@@ -60,7 +54,7 @@ fn everything(t: &Test) -> Flags {
 /// Calls with a CLONE_NEWPID that is refused, in a task that shares root and cwd with nobody, and
 /// checks that its place still works.
 fn fail_alone(t: &Test, flags: Flags, requirement: &'static str) -> Done<(Observer, Start)> {
-    let start = pid2(t)?;
+    let start = second_pid(t)?;
     // Made while paths work.
     t.directory()?;
     let observer = Observer::open(t)?;
@@ -77,7 +71,7 @@ fn fail_alone(t: &Test, flags: Flags, requirement: &'static str) -> Done<(Observ
 fn fail_beside_sharer(t: &Test, flags: Flags, requirement: &'static str) -> Done {
     // The sibling first: it could not be made after.
     let sibling = Sibling::start(t, SHARED)?;
-    let start = pid2(t)?;
+    let start = second_pid(t)?;
     t.unshare(flags | Flags::NEWPID).from(start).proving(requirement).as_predicted()?;
     sibling.check(t, Flags::NONE, requirement)
 }
@@ -167,7 +161,7 @@ case!(Case {
     run: |t| {
         let semaphore = Semaphore::new(t, 5)?;
         semaphore.add_with_undo(t, Side::Caller, -2)?;
-        let start = pid2(t)?;
+        let start = second_pid(t)?;
         for (flags, requirement) in [
             (Flags::SYSVSEM | Flags::NEWPID, "ATOM-05"),
             (Flags::NEWIPC | Flags::NEWPID, "ATOM-05"),
@@ -270,7 +264,7 @@ case!(Case {
     run: |t| {
         limits::enter_own_user_namespace(t)?;
         limits::set(t, Flags::NEWUTS, 3)?;
-        let start = Start { initial_admin: false, ..pid2(t)? };
+        let start = Start { initial_admin: false, ..second_pid(t)? };
         for _ in 0..50 {
             let flags = Flags::NEWUTS | Flags::NEWPID;
             t.unshare(flags).from(start).proving("ATOM-14").as_predicted()?;

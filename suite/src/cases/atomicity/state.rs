@@ -5,9 +5,9 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::mount::{MsFlags, mount};
 
+use crate::call::failing::Failing;
 use crate::observe::mounts::{MountLine, mounts};
 use crate::observe::{Shared, namespace_of};
-use crate::place::limits;
 use crate::place::privilege::{CAP_SYS_ADMIN, set_all_capabilities};
 use crate::prelude::*;
 use crate::sharing::undo::Semaphore;
@@ -15,68 +15,16 @@ use crate::tasks::side::{Side, check_kcmp, in_own_namespaces};
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
 
-/// A way to have a call fail when much has been built.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Late {
-    /// CLONE_NEWPID, when children already go elsewhere: EINVAL.
-    RefusedPid,
-    /// CLONE_NEWTIME, which is built last, with its limit reached: ENOSPC.
-    TimeLimit,
-    /// A namespace without CAP_SYS_ADMIN: EPERM.
-    Privilege,
-}
-
-impl Late {
-    const ALL: [Late; 3] = [Late::RefusedPid, Late::TimeLimit, Late::Privilege];
-
-    fn variants() -> Vec<Variant> {
-        vec![
-            Variant::new("refused_pid", 0u64).needing(Needs::ROOT.with(feature::PID_NS)),
-            Variant::new("time_limit", 1u64).needing(limits::NEEDS.with(feature::TIME_NS)),
-            Variant::new("privilege", 2u64).needing(Needs::ROOT),
-        ]
-    }
-
-    fn of(t: &Test) -> Late {
-        Late::ALL[t.param::<u64>() as usize]
-    }
-
-    /// Puts the calling task into the state, and gives it with the flags that then fail.
-    #[track_caller]
-    fn enter(self, t: &Test) -> Done<(Start, Flags)> {
-        let start = Start::of(t.facts());
-        let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY | Flags::NEWUSER;
-        let everything = model::Kernel::of(t.facts()).effective & !never;
-        Ok(match self {
-            Late::RefusedPid => {
-                t.setup(unshare(Flags::NEWPID))?;
-                (Start { children_elsewhere: true, ..start }, everything)
-            }
-            Late::TimeLimit => {
-                limits::enter_own_user_namespace(t)?;
-                limits::set(t, Flags::NEWTIME, 0)?;
-                let start = Start { initial_admin: false, exhausted: Flags::NEWTIME, ..start };
-                (start, everything)
-            }
-            Late::Privilege => {
-                let all = t.facts().capabilities;
-                t.setup(set_all_capabilities(all & !CAP_SYS_ADMIN, all & !CAP_SYS_ADMIN, 0))?;
-                (Start { sys_admin: false, initial_admin: false, ..start }, everything)
-            }
-        })
-    }
-}
-
 case!(Case {
     name: "atomicity.state.links",
     about: "A call that asks for everything and fails late leaves all ten namespace links as they \
             were, those of the calling thread and those of its process.",
     proves: &["ATOM-S1", "DIFF-10"],
     source: SOURCE,
-    variants: Late::variants,
+    variants: Failing::of_everything,
     run: |t| t.in_child(|t| {
         const ID: &str = "ATOM-S1";
-        let (start, flags) = Late::of(t).enter(t)?;
+        let (_, start, flags) = Failing::enter(t)?;
         let own = std::process::id();
         let look = || Ns::ALL.map(|ns| namespace_of(own, ns).result().copied().unwrap_or(0));
         let before = look();
@@ -100,19 +48,18 @@ case!(Case {
             parent-death signal as they were, each at an unusual value.",
     proves: &["ATOM-S4"],
     source: SOURCE,
-    variants: Late::variants,
+    variants: Failing::of_everything,
     run: |t| t.in_child(|t| {
-        let late = Late::of(t);
-        let (start, flags) = late.enter(t)?;
+        let (late, start, flags) = Failing::enter(t)?;
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o137));
         // SECBIT_NO_SETUID_FIXUP, and an ambient, inheritable CAP_CHOWN.
         const SECUREBITS: libc::c_ulong = 1 << 2;
         let kept = t.facts().capabilities;
-        let kept = if late == Late::Privilege { kept & !CAP_SYS_ADMIN } else { kept };
+        let kept = if late == Failing::Privilege { kept & !CAP_SYS_ADMIN } else { kept };
         t.setup(set_all_capabilities(kept, kept, 1))?;
         let groups: Vec<_> = [3, 4, 5].map(nix::unistd::Gid::from_raw).into();
         // A user namespace in which setgroups(2) was given up keeps its groups.
-        if late != Late::TimeLimit && t.facts().has(feature::SECOND_USER) {
+        if late != Failing::TimeLimit && t.facts().has(feature::SECOND_USER) {
             t.setup(Call::new("setgroups(3, 4, 5)", nix::unistd::setgroups(&groups)))?;
         }
         // SAFETY: prctl takes numbers.
@@ -176,12 +123,13 @@ case!(Case {
                 std::thread::yield_now();
             }
             t.setup(unshare(Flags::NEWPID))?;
-            let start = Start { children_elsewhere: true, ..Start::of(t.facts()) };
+            let start = model::Start { children_elsewhere: true, ..model::Start::of(t.facts()) };
             for flags in [flag | Flags::NEWPID, flag | Flags(1 << 63), flag | Flags::FILES | Flags::FS | Flags::NEWPID]
             {
                 t.unshare(flags).from(start).as_predicted()?;
                 semaphore.check_value(t, &format!("after unshare({flags})"), 0, ID)?;
-                t.check(waiters().called(format!("tasks that wait for the semaphore after unshare({flags})"))).is(1)?;
+                t.check(waiters().called(format!("tasks that wait for the semaphore after unshare({flags})")))
+                    .is(1)?;
             }
             t.check(unshare(flag)).succeeds()?;
             // Woken by what was given back: it ends.
@@ -220,7 +168,7 @@ case!(Case {
             t.setup(new_segment())?;
         }
         t.setup(unshare(Flags::NEWPID))?;
-        let start = Start { children_elsewhere: true, ..Start::of(t.facts()) };
+        let start = model::Start { children_elsewhere: true, ..model::Start::of(t.facts()) };
         let seen = |when: &str| witness.call(t, &format!("segments in the old IPC namespace {when}"), (), segments);
         for flags in [
             Flags::NEWIPC | Flags::NEWPID,
@@ -272,7 +220,7 @@ case!(Case {
         let third = Peer::start(t, "third task", Flags::NONE)?;
         t.setup(Call::new("fcntl(F_SETLK)", lock(fd)))?;
         t.setup(unshare(Flags::NEWPID))?;
-        let start = Start { children_elsewhere: true, ..Start::of(t.facts()) };
+        let start = model::Start { children_elsewhere: true, ..model::Start::of(t.facts()) };
         for flags in [
             Flags::FILES | Flags::NEWPID,
             Flags::FILES | Flags(1 << 40),
@@ -282,7 +230,8 @@ case!(Case {
             for (side, expected) in
                 [(Side::Caller, Ok(())), (Side::Peer(&sharer), Ok(())), (Side::Peer(&third), Err(Errno::EAGAIN))]
             {
-                t.check(side.ask(t, &format!("fcntl(F_SETLK) after unshare({flags})"), fd, lock)?).gives(expected)?;
+                t.check(side.ask(t, &format!("fcntl(F_SETLK) after unshare({flags})"), fd, lock)?)
+                    .gives(expected)?;
             }
             check_kcmp(t, &sharer, Shared::Files, true, ID)?;
         }
@@ -302,7 +251,7 @@ case!(Case {
             mount comes, goes or changes.",
     proves: &["ATOM-S9", "ATOM-S3"],
     source: SOURCE,
-    variants: Late::variants,
+    variants: Failing::of_everything,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "ATOM-S9";
         let base = t.directory()?.join("shared");
@@ -316,7 +265,7 @@ case!(Case {
         let beside = Peer::start(t, "task in the same mount namespace", Flags::NONE)?;
         let other = Peer::start(t, "task in a peer mount namespace", Flags::NEWNS)?;
         // In a mount namespace of its own user namespace the caller leaves this one.
-        let (start, flags) = Late::of(t).enter(t)?;
+        let (_, start, flags) = Failing::enter(t)?;
         let look = |peer: &Peer| peer.setup(t, "read(mountinfo)", (), table);
         let before = (t.setup(Call::new("read(mountinfo)", mounts()))?, look(&beside)?, look(&other)?);
         let here = |path: &str| Call::io(format!("inode of {path}"), std::fs::metadata(path).map(|stat| stat.ino()));

@@ -2,7 +2,7 @@
 //! ATOM-S8, ERR-30 of the behaviour catalogue). A count that leaks is a machine that some day makes
 //! no more namespaces.
 
-use crate::call::failing::{self, Failing};
+use crate::call::failing::Failing;
 use crate::place::limits;
 use crate::prelude::*;
 use crate::spec::model::Start;
@@ -42,13 +42,10 @@ fn requirement(failing: Failing) -> &'static str {
 }
 
 fn failures() -> Vec<Variant> {
-    failing::variants(variants::each_kind())
-        .into_iter()
-        .map(|variant| match variant.param::<(Failing, Flags)>().0 {
-            Failing::TimeLimit => variant.proving(["ATOM-18", "ATOM-S8"]),
-            _ => variant.proving(["ATOM-S8"]),
-        })
-        .collect()
+    Failing::variants(variants::each_kind(), |failing| match failing {
+        Failing::TimeLimit => &["ATOM-18", "ATOM-S8"],
+        _ => &["ATOM-S8"],
+    })
 }
 
 case!(Case {
@@ -61,7 +58,7 @@ case!(Case {
     needs: limits::NEEDS,
     variants: failures,
     run: |t| {
-        let (failing, flag): (Failing, Flags) = t.param();
+        let (failing, flag) = t.param::<(Failing, Flags)>();
         let requirement = requirement(failing);
         let root = t.directory()?;
         limits::enter_own_user_namespace(t)?;

@@ -4,84 +4,32 @@
 //! Nothing of it can be seen when it is over, in whatever order it came: so the unsharers are judged as
 //! exactly as without it. Raw system calls alone: these tasks share memory, and with it errno.
 
+use std::io::Write;
 use std::sync::atomic::Ordering;
 
 use syscalls::{Errno, Sysno, syscall};
 
-use super::plan::Action;
-use super::segment::Stage;
-use super::task::Orders;
-
-/// What disturbs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// chdir, chroot and umask to what they are: CLONE_FS and CLONE_NEWNS copy them.
-    Places,
-    /// clone(CLONE_FS) and exit: a sharer more, and the last one gone. EAGAIN is allowed, while a sharer
-    /// executes a program.
-    Sharer,
-    /// dup2, close and close_range: CLONE_FILES copies the table.
-    Descriptors,
-    /// mount and umount in the mount namespace that CLONE_NEWNS copies.
-    Mounts,
-    /// semop with SEM_UNDO on a set of its own, and its removal, while others leave the undo list.
-    Semaphores,
-    /// setns into namespaces that the others have just made.
-    Follower,
-    /// ptrace: seizes those that unshare, stops them and lets go.
-    Tracer,
-    /// Signals with a handler and without SA_RESTART.
-    Signals,
-    /// Reads links, status, mounts and descriptors of all tasks in /proc.
-    Reader,
-}
+use super::orders::Orders;
+use super::plan::{Action, Role};
+use crate::observe::fds;
 
 /// What a task that disturbs ends with.
 pub const DISTURBED: i32 = 43;
 
-/// The descriptors that a task may use: far from the marks of others.
+/// The descriptors that a task may use: far from the traces of others.
 fn own_descriptor(number: usize) -> i32 {
-    300 + 4 * number as i32
+    fds::STORM_OWN + fds::STORM_OWN_EACH * number as i32
 }
 
 /// A signal that nobody notices who does not catch it, as an executed program does not.
 pub const SIGNAL: i32 = libc::SIGURG;
 
-/// A path made without allocating.
-struct Path {
-    text: [u8; 64],
-    length: usize,
-}
-
-impl Path {
-    fn of_task(tid: u32, rest: &str) -> Path {
-        let mut path = Path { text: [0; 64], length: 0 };
-        path.push(b"/proc/");
-        let mut digits = [0; 10];
-        let mut at = digits.len();
-        let mut number = tid;
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        path.push(&digits[at..]);
-        path.push(rest.as_bytes());
-        path
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        self.text[self.length..self.length + bytes.len()].copy_from_slice(bytes);
-        self.length += bytes.len();
-    }
-
-    /// It, ended by a zero.
-    fn as_ptr(&self) -> *const u8 {
-        self.text.as_ptr()
-    }
+/// A path below `/proc/TID`, ended by a zero and made without allocating.
+fn of_task(tid: u32, rest: &str) -> [u8; 64] {
+    let mut path = [0; 64];
+    // It fits: a number has ten digits, and the rest is one of those below.
+    let _ = write!(&mut path[..63], "/proc/{tid}{rest}");
+    path
 }
 
 /// What is not an error: a task that is gone, or going.
@@ -109,7 +57,7 @@ impl Orders {
     /// Disturbs until the calls of the round have returned. Gives the exit status; what a call failed
     /// with that must not fail is left in the slot.
     pub(super) fn disturb(&self, role: Role) -> i32 {
-        let slot = &self.segment.slots[self.number];
+        let slot = self.slot();
         let mut turn = 0;
         loop {
             if let Err(errno) = self.disturb_once(role, turn) {
@@ -117,23 +65,12 @@ impl Orders {
                 break;
             }
             turn += 1;
-            if self.segment.settle.value.load(Ordering::Acquire) != 0 {
+            if self.segment.settle.get() != 0 {
                 break;
             }
         }
         slot.threads.store(turn as u32, Ordering::Release);
         DISTURBED
-    }
-
-    /// The thread ID of the next task after turn `turn` that does what `wanted` says.
-    fn target(&self, turn: usize, wanted: impl Fn(Action) -> bool) -> Option<u32> {
-        let count = self.actions.len();
-        (0..count)
-            .map(|step| (self.number + 1 + turn + step) % count)
-            .filter(|other| *other != self.number && wanted(self.actions[*other]))
-            .map(|other| &self.segment.slots[other])
-            .find(|slot| slot.stage() >= Stage::Ready)
-            .map(|slot| slot.tid.load(Ordering::Acquire))
     }
 
     fn disturb_once(&self, role: Role, turn: usize) -> Result<(), Errno> {
@@ -189,7 +126,7 @@ impl Orders {
         let Some(tid) = self.target(turn, |action| matches!(action, Action::Unshare(_))) else {
             return Ok(());
         };
-        let path = Path::of_task(tid, LINKS[turn % LINKS.len()]);
+        let path = of_task(tid, LINKS[turn % LINKS.len()]);
         // SAFETY: the path lives through the call; the descriptor is closed again.
         unsafe {
             let opened = syscall!(Sysno::open, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
@@ -248,12 +185,12 @@ impl Orders {
         };
         let mut read = [0u8; 1024];
         for link in LINKS {
-            let path = Path::of_task(tid, link);
+            let path = of_task(tid, link);
             // SAFETY: the path and the buffer live through the call.
             unless(&GONE, unsafe { syscall!(Sysno::readlink, path.as_ptr(), read.as_mut_ptr(), read.len()) })?;
         }
         for file in FILES {
-            let path = Path::of_task(tid, file);
+            let path = of_task(tid, file);
             // SAFETY: the path and the buffer live through the calls; the descriptor is closed again.
             unsafe {
                 let opened = syscall!(Sysno::open, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
@@ -308,15 +245,4 @@ fn use_semaphores() -> Result<(), Errno> {
         done?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_made_without_allocating() {
-        let path = Path::of_task(1203, "/ns/uts");
-        assert_eq!(&path.text[..path.length + 1], b"/proc/1203/ns/uts\0");
-    }
 }

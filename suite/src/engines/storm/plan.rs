@@ -1,6 +1,5 @@
 //! Which task does what in a round: drawn from a seed, so that a failure can be repeated.
 
-use super::disturb::Role;
 use crate::spec::flags::Flags;
 
 /// What a task does when the round begins.
@@ -16,6 +15,30 @@ pub enum Action {
     Unshare(Flags),
     /// Disturbs those that do.
     Disturb(Role),
+}
+
+/// What disturbs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// chdir, chroot and umask to what they are: CLONE_FS and CLONE_NEWNS copy them.
+    Places,
+    /// clone(CLONE_FS) and exit: a sharer more, and the last one gone. EAGAIN is allowed, while a sharer
+    /// executes a program.
+    Sharer,
+    /// dup2, close and close_range: CLONE_FILES copies the table.
+    Descriptors,
+    /// mount and umount in the mount namespace that CLONE_NEWNS copies.
+    Mounts,
+    /// semop with SEM_UNDO on a set of its own, and its removal, while others leave the undo list.
+    Semaphores,
+    /// setns into namespaces that the others have just made.
+    Follower,
+    /// ptrace: seizes those that unshare, stops them and lets go.
+    Tracer,
+    /// Signals with a handler and without SA_RESTART.
+    Signals,
+    /// Reads links, status, mounts and descriptors of all tasks in /proc.
+    Reader,
 }
 
 /// The actions of a round's tasks.

@@ -15,11 +15,12 @@ use syscalls::{Sysno, syscall};
 
 use super::TASKS;
 use super::disturb::{DISTURBED, SIGNAL};
-use super::ground::{Ground, PATIENCE, play_rounds, release};
+use super::orders::Orders;
 use super::plan::{Action, Plan, Theme};
 use super::report::Figures;
+use super::rounds::{Fixture, PATIENCE, missing, play_rounds, wait_until};
 use super::segment::{MOST_TASKS, Segment, Slot, Stage};
-use super::task::{EXECUTED, Orders, UNSHARED, exit_status};
+use super::task::{EXECUTED, UNSHARED, exit_status};
 use super::verdicts::{judge_one, judge_sharing};
 use crate::sharing::undo::Semaphore;
 use crate::spec::flags::Flags;
@@ -39,7 +40,7 @@ const SEMAPHORE: i32 = 100;
 pub fn process_storm(t: &Test) -> Done {
     let stacks: Vec<Stack> = (0..TASKS).map(|_| Stack::new()).collect();
     let draw = |random: &mut fastrand::Rng, pool: &[Flags]| Plan::of_processes(random, TASKS, pool);
-    play_rounds(t, draw, |ground, plan, figures| play(ground, &stacks, plan, figures))
+    play_rounds(t, draw, |fixture, plan, figures| play(fixture, &stacks, plan, figures))
 }
 
 /// Runs rounds of 2 to 64 tasks about one theme.
@@ -56,26 +57,27 @@ pub fn deep_storm(t: &Test, theme: Theme) -> Done {
     t.setup(Call::new("sigaction(SIGURG)", unsafe { sigaction(signal, &noticed) }))?;
     let stacks: Vec<Stack> = (0..MOST_TASKS).map(|_| Stack::new()).collect();
     let draw = |random: &mut fastrand::Rng, pool: &[Flags]| Plan::of_theme(theme, random, pool);
-    play_rounds(t, draw, |ground, plan, figures| play(ground, &stacks, plan, figures))
+    play_rounds(t, draw, |fixture, plan, figures| play(fixture, &stacks, plan, figures))
 }
 
-fn play(ground: &Ground, stacks: &[Stack], plan: &Plan, figures: &mut Figures) -> Done {
-    let t = ground.t;
+fn play(fixture: &Fixture, stacks: &[Stack], plan: &Plan, figures: &mut Figures) -> Done {
+    let t = fixture.t;
     let semaphore = if t.facts().has(feature::SYSV_IPC) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
     let semaphore_id = semaphore.as_ref().map_or(-1, Semaphore::id);
     // Kept: nothing may be known of a task that was not seen to end.
     let actions: &'static [Action] = Box::leak(plan.actions.clone().into_boxed_slice());
     let orders: Vec<Orders> =
-        (0..actions.len()).map(|number| ground.orders(number, actions, plan.spread, semaphore_id)).collect();
-    let mut crew = Crew::start(t, ground.mapping.segment, &orders, stacks)?;
-    let result = crew.run_round(t).and_then(|()| judge_unsharers(t, &crew, &orders)).and_then(|()| crew.end_round(t));
+        (0..actions.len()).map(|number| fixture.orders(number, actions, plan.spread, semaphore_id)).collect();
+    let mut tasks = Group::start(t, fixture.mapping.segment, &orders, stacks)?;
+    let result =
+        tasks.run_round(t).and_then(|()| judge_unsharers(t, &tasks, &orders)).and_then(|()| tasks.end_round(t));
     if result.is_err() {
-        crew.kill_all();
+        tasks.kill_all();
         return result;
     }
-    judge_endings(t, &crew, &orders)?;
+    judge_endings(t, &tasks, &orders)?;
     let actions = orders.iter().map(|order| order.action);
-    let tasks: Vec<_> = actions.zip(crew.slots()).collect();
+    let tasks: Vec<_> = actions.zip(tasks.slots()).collect();
     figures.add(&tasks);
     match semaphore {
         Some(semaphore) => judge_semaphore(t, &semaphore, plan.actions.len()),
@@ -93,7 +95,7 @@ fn judge_semaphore(t: &Test, semaphore: &Semaphore, tasks: usize) -> Done {
 }
 
 /// The tasks of a round, seen from their starter.
-struct Crew<'o> {
+struct Group<'o> {
     segment: &'static Segment,
     orders: &'o [Orders],
     pids: Vec<Pid>,
@@ -109,9 +111,9 @@ extern "C" fn carry_out(orders: *mut c_void) -> c_int {
     orders.carry_out()
 }
 
-impl<'o> Crew<'o> {
+impl<'o> Group<'o> {
     fn start(t: &Test, segment: &'static Segment, orders: &'o [Orders], stacks: &[Stack]) -> Done<Self> {
-        let mut crew = Crew {
+        let mut tasks = Group {
             segment,
             orders,
             pids: Vec::new(),
@@ -123,14 +125,14 @@ impl<'o> Crew<'o> {
             // SAFETY: the stack is used by this task alone until it is reaped; the orders and the
             // segment outlive it; its body allocates nothing and writes no errno.
             match unsafe { start_on(t, SHARING, stack, carry_out, argument) } {
-                Ok(pid) => crew.pids.push(pid),
+                Ok(pid) => tasks.pids.push(pid),
                 Err(stop) => {
-                    crew.kill_all();
+                    tasks.kill_all();
                     return Err(stop);
                 }
             }
         }
-        Ok(crew)
+        Ok(tasks)
     }
 
     fn slots(&self) -> impl Iterator<Item = &'static Slot> {
@@ -140,19 +142,19 @@ impl<'o> Crew<'o> {
     /// Begins the round and waits until every task that unshares has looked twice.
     fn run_round(&mut self, t: &Test) -> Done {
         self.wait_until(t, "all tasks are ready", |_, slot| slot.stage() >= Stage::Ready)?;
-        release(&self.segment.go);
-        self.wait_until(t, "all unshare calls have returned", |order, slot| {
-            !matches!(order.action, Action::Unshare(_)) || slot.stage() >= Stage::Done
+        self.segment.go.set(1);
+        self.wait_until(t, "all unshare calls have returned", |action, slot| {
+            !matches!(action, Action::Unshare(_)) || slot.stage() >= Stage::Done
         })?;
-        release(&self.segment.settle);
-        self.wait_until(t, "all tasks that unshared have looked again", |order, slot| {
-            !matches!(order.action, Action::Unshare(_)) || slot.stage() >= Stage::Settled
+        self.segment.settle.set(1);
+        self.wait_until(t, "all tasks that unshared have looked again", |action, slot| {
+            !matches!(action, Action::Unshare(_)) || slot.stage() >= Stage::Settled
         })
     }
 
     /// Lets the tasks end and waits for every one.
     fn end_round(&mut self, t: &Test) -> Done {
-        release(&self.segment.end);
+        self.segment.end.set(1);
         loop {
             self.reap();
             if self.endings.iter().all(Option::is_some) {
@@ -183,27 +185,10 @@ impl<'o> Crew<'o> {
         }
     }
 
-    fn wait_until(&mut self, t: &Test, what: &str, reached: impl Fn(&Orders, &Slot) -> bool) -> Done {
-        loop {
-            let seen = self.segment.progress.value.load(Ordering::Acquire);
-            let missing: Vec<_> = self
-                .orders
-                .iter()
-                .zip(self.slots())
-                .filter(|(order, slot)| !reached(order, slot))
-                .map(|(order, slot)| format!("task {} {:?} is {:?}", order.number, order.action, slot.stage()))
-                .collect();
-            if missing.is_empty() {
-                return Ok(());
-            }
-            if self.patience.is_over() {
-                return t
-                    .check(Call::seen(format!("whether {what}"), missing.join("; ")))
-                    .proves("RACE-01")
-                    .is(String::new());
-            }
-            let _ = self.segment.progress.wait_for(seen, Duration::from_millis(50));
-        }
+    fn wait_until(&mut self, t: &Test, what: &str, reached: impl Fn(Action, &Slot) -> bool) -> Done {
+        let (segment, orders) = (self.segment, self.orders);
+        let tasks = || orders.iter().map(|order| order.action).zip(&segment.slots);
+        wait_until(t, segment, &mut self.patience, what, || false, || missing("task", tasks(), &reached))
     }
 
     fn kill_all(&mut self) {
@@ -217,10 +202,10 @@ impl<'o> Crew<'o> {
 }
 
 /// Compares every task that unshared with the model.
-fn judge_unsharers(t: &Test, crew: &Crew, orders: &[Orders]) -> Done {
+fn judge_unsharers(t: &Test, tasks: &Group, orders: &[Orders]) -> Done {
     let start = Start { handlers_shared: true, memory_shared: true, ..Start::of(t.facts()) };
     let own = nix::unistd::getpid().as_raw();
-    for ((order, slot), pid) in orders.iter().zip(crew.slots()).zip(&crew.pids) {
+    for ((order, slot), pid) in orders.iter().zip(tasks.slots()).zip(&tasks.pids) {
         let (Action::Unshare(flags), number) = (order.action, order.number) else {
             continue;
         };
@@ -231,8 +216,8 @@ fn judge_unsharers(t: &Test, crew: &Crew, orders: &[Orders]) -> Done {
 }
 
 /// Every task must have ended as its action says.
-fn judge_endings(t: &Test, crew: &Crew, orders: &[Orders]) -> Done {
-    for ((order, slot), ending) in orders.iter().zip(crew.slots()).zip(&crew.endings) {
+fn judge_endings(t: &Test, tasks: &Group, orders: &[Orders]) -> Done {
+    for ((order, slot), ending) in orders.iter().zip(tasks.slots()).zip(&tasks.endings) {
         let number = order.number;
         if let Action::Disturb(role) = order.action {
             t.check(Call::zero_on_success(

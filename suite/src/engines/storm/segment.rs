@@ -1,17 +1,17 @@
 //! The shared memory segment: the futexes that start a round, and what each task leaves there.
 
 use std::cell::UnsafeCell;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use futex::{Futex, Shared};
 use harness::prelude::*;
 use syscalls::{Sysno, syscall};
 
-use crate::observe::{Place, State};
+use crate::observe::{Place, State, fds};
+use crate::tasks::shm::{Word, map_file};
 
 /// Room for the largest storm.
-pub const MOST_TASKS: usize = 64;
+pub const MOST_TASKS: usize = fds::STORM_TASKS as usize;
 
 /// How far a task has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,8 +47,8 @@ pub struct View {
     pub state: State,
     /// The directory that tasks with a mount namespace of their own mount something on.
     pub directory: Place,
-    /// Which of the tasks' marks are open descriptors here, one bit each.
-    pub marks: u64,
+    /// Which of the tasks' traces are open descriptors here, one bit each.
+    pub traces: u64,
 }
 
 /// What one task leaves.
@@ -65,8 +65,8 @@ pub struct Slot {
     pub ended: AtomicU64,
     /// How many threads the executed program has.
     pub threads: AtomicU32,
-    /// Whether leaving marks worked: −errno of the first step that did not.
-    pub marking: AtomicI64,
+    /// Whether leaving the traces worked: −errno of the first step that did not.
+    pub leaving: AtomicI64,
     before: UnsafeCell<View>,
     after: UnsafeCell<View>,
     settled: UnsafeCell<View>,
@@ -111,7 +111,7 @@ pub enum Which {
     Before,
     /// Right after its call.
     After,
-    /// When all tasks had done their calls and left their marks.
+    /// When all tasks had done their calls and left their traces.
     Settled,
 }
 
@@ -119,13 +119,13 @@ pub enum Which {
 #[repr(C)]
 pub struct Segment {
     /// 0 until the round begins.
-    pub go: Futex<Shared>,
+    pub go: Word,
     /// 0 until all calls are done and tasks shall look again.
-    pub settle: Futex<Shared>,
+    pub settle: Word,
     /// 0 until tasks shall end.
-    pub end: Futex<Shared>,
+    pub end: Word,
     /// Raised whenever a task reaches a stage.
-    pub progress: Futex<Shared>,
+    pub progress: Word,
     /// How many tasks have been woken and are running.
     pub awake: AtomicU32,
     /// How many unshare calls have returned.
@@ -137,6 +137,14 @@ pub struct Segment {
 // SAFETY: atomics, and views that are published through the stages.
 unsafe impl Sync for Segment {}
 
+impl Segment {
+    /// Says that a task has reached a stage.
+    pub fn reach(&self, slot: &Slot, stage: Stage) {
+        slot.stage.store(stage as u32, Ordering::Release);
+        self.progress.advance();
+    }
+}
+
 /// A mapping of the segment and the memory file behind it.
 pub struct Mapping {
     /// The segment.
@@ -144,29 +152,18 @@ pub struct Mapping {
     file: OwnedFd,
 }
 
-/// Where the memory file stays open, for the program that a task executes.
-const SEGMENT_FD: i32 = 62;
-
 impl Mapping {
     /// Makes a segment. Its descriptor survives execve.
-    ///
-    /// # Errors
-    /// No memory: the case is broken.
     #[track_caller]
     pub fn make(t: &Test) -> Done<Mapping> {
-        // SAFETY: memfd_create copies the name; dup2 onto a number nothing of ours uses; the first
-        // descriptor is closed by its owner.
-        let fd = unsafe {
-            let low = libc::memfd_create(c"storm".as_ptr(), libc::MFD_CLOEXEC);
-            let low = t.setup(Call::new("memfd_create()", Errno::result(low)))?;
-            let low = OwnedFd::from_raw_fd(low);
-            Errno::result(libc::dup2(low.as_raw_fd(), SEGMENT_FD))
-        };
-        let fd = t.setup(Call::new("dup2(segment)", fd))?;
-        // SAFETY: the descriptor was just made and belongs to this mapping.
-        let file = unsafe { OwnedFd::from_raw_fd(fd) };
+        let made = nix::sys::memfd::memfd_create(c"storm", nix::sys::memfd::MFdFlags::MFD_CLOEXEC);
+        let low = t.setup(Call::new("memfd_create()", made))?;
+        t.setup(Call::new("dup3(segment)", fds::dup_to(low.as_raw_fd(), fds::SEGMENT, 0)))?;
+        // SAFETY: the number is this mapping's.
+        let file = unsafe { OwnedFd::from_raw_fd(fds::SEGMENT) };
         t.setup(Call::new("ftruncate(segment)", nix::unistd::ftruncate(&file, size_of::<Segment>() as i64)))?;
-        let mapped = t.setup(Call::new("mmap(segment)", map(&file)))?;
+        // SAFETY: the file has just been made as large, of zeroes.
+        let mapped = t.setup(Call::io("mmap(segment)", unsafe { map_file(file.as_fd()) }))?;
         Ok(Mapping { segment: mapped, file })
     }
 
@@ -193,47 +190,6 @@ impl Drop for Mapping {
             libc::munmap(start, size_of::<Segment>());
         }
     }
-}
-
-/// Maps a segment from its memory file.
-pub fn map(file: &OwnedFd) -> Result<&'static Segment, Errno> {
-    map_borrowed(std::os::fd::AsFd::as_fd(file))
-}
-
-/// Maps a segment from a borrowed descriptor.
-pub fn map_borrowed(file: BorrowedFd) -> Result<&'static Segment, Errno> {
-    // SAFETY: a new shared mapping of a file that is large enough.
-    let address = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            size_of::<Segment>(),
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED,
-            file.as_raw_fd(),
-            0,
-        )
-    };
-    if address == libc::MAP_FAILED {
-        return Err(Errno::last());
-    }
-    // SAFETY: the mapping starts with a segment, for which zeroes are valid.
-    Ok(unsafe { &*address.cast() })
-}
-
-/// Waits until a futex word is no longer 0, without writing errno: tasks that share memory share
-/// errno, too.
-pub fn wait_for(futex: &Futex<Shared>) {
-    while futex.value.load(Ordering::Acquire) == 0 {
-        // SAFETY: the word lives in the segment; no timeout.
-        let _ = unsafe { syscall!(Sysno::futex, &raw const futex.value, libc::FUTEX_WAIT, 0, 0) };
-    }
-}
-
-/// Raises the progress word and wakes who waits for it, without writing errno.
-pub fn announce(segment: &Segment) {
-    segment.progress.value.fetch_add(1, Ordering::AcqRel);
-    // SAFETY: the word lives in the segment.
-    let _ = unsafe { syscall!(Sysno::futex, &raw const segment.progress.value, libc::FUTEX_WAKE, i32::MAX) };
 }
 
 /// Nanoseconds of CLOCK_MONOTONIC, without the C library.

@@ -1,65 +1,22 @@
 //! What a task of the storm does. It allocates nothing and writes no errno: the tasks of one kind
 //! of storm share their memory, and with it the C library's state.
 
-use std::ffi::CStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::errno::Errno;
 use syscalls::{Sysno, syscall};
 
+use super::orders::Orders;
 use super::plan::Action;
-use super::segment::{Segment, Slot, Stage, View, Which, announce, now, wait_for};
+use super::segment::{Stage, View, Which, now};
 use crate::call::raw::unshare_raw;
-use crate::observe::{Observer, place_of};
+use crate::observe::{fds, place_of};
+use crate::sharing::probe::Trace;
+use crate::sharing::undo::take_with_undo;
 use crate::spec::flags::Flags;
 use crate::spec::model::with_implied;
 
-/// All a task is told.
-#[derive(Clone, Copy)]
-pub struct Orders {
-    /// The segment.
-    pub segment: &'static Segment,
-    /// Its number.
-    pub number: usize,
-    /// What it does.
-    pub action: Action,
-    /// What the tasks of the round do, in the order of their numbers.
-    pub actions: &'static [Action],
-    /// How many tasks of the round call unshare.
-    pub unsharers: u32,
-    /// The only CPU it runs on; none when it may run on all.
-    pub cpu: Option<usize>,
-    /// The umask that all begin with.
-    pub umask: u32,
-    /// A directory that this task mounts on and unmounts while it disturbs others.
-    pub disturbed: &'static CStr,
-    /// How it looks at itself.
-    pub observer: Observer,
-    /// The directory to mount something on, with a mount namespace of its own.
-    pub directory: &'static CStr,
-    /// The suite's own program, open.
-    pub program: i32,
-    /// The arguments of the program, ended by a null pointer.
-    pub arguments: *const *const libc::c_char,
-    /// A set of one semaphore that it takes one from, to be undone; negative for none.
-    pub semaphores: i32,
-    /// What may be marked: none in a kernel or place without the privilege.
-    pub marks: bool,
-}
-
-// SAFETY: the pointers lead to memory that outlives every task.
-unsafe impl Send for Orders {}
-
-/// The descriptor that marks the table of task `number`.
-pub const fn mark_fd(number: usize) -> i32 {
-    100 + number as i32
-}
-
-/// The umask that marks task `number`.
-pub const fn mark_umask(number: usize) -> u32 {
-    0o100 + number as u32
-}
-
-/// The exit status of a task that was told to _exit.
+/// The exit status of a task that calls _exit.
 pub const fn exit_status(number: usize) -> i32 {
     128 + number as i32
 }
@@ -72,27 +29,25 @@ pub const EXECUTED: i32 = 41;
 pub const EXEC_FAILED: i32 = 42;
 
 impl Orders {
-    fn slot(&self) -> &'static Slot {
-        &self.segment.slots[self.number]
-    }
-
     /// Looks at the task at hand.
     pub fn view(&self) -> View {
-        let mut marks = 0;
+        let mut traces = 0;
         for number in 0..self.actions.len() {
-            // SAFETY: F_GETFD takes no pointer.
-            if unsafe { syscall!(Sysno::fcntl, mark_fd(number), libc::F_GETFD) }.is_ok() {
-                marks |= 1 << number;
+            if fds::is_open(Trace::of_task(number).descriptor) {
+                traces |= 1 << number;
             }
         }
-        View { state: self.observer.state_without_descriptors(), directory: place_of(self.directory), marks }
+        View { state: self.observer.state_without_descriptors(), directory: place_of(self.directory), traces }
     }
 
     /// Gets ready, waits for the round to begin, acts. Ends the task, or gives the exit status for
     /// the caller to end it with.
     pub fn carry_out(&self) -> i32 {
         let slot = self.slot();
-        self.take_semaphore();
+        if self.semaphores >= 0 {
+            // That it was not taken shows in the end.
+            let _ = take_with_undo(self.semaphores);
+        }
         // SAFETY: gettid takes nothing.
         let tid = unsafe { syscall!(Sysno::gettid) }.unwrap_or(0);
         slot.tid.store(tid as u32, Ordering::Release);
@@ -103,9 +58,8 @@ impl Orders {
         if matches!(self.action, Action::Unshare(_)) {
             slot.leave(Which::Before, self.view());
         }
-        slot.reach(Stage::Ready);
-        announce(self.segment);
-        wait_for(&self.segment.go);
+        self.segment.reach(slot, Stage::Ready);
+        self.segment.go.wait_while(0);
         give_way_until(&self.segment.awake, self.actions.len() as u32);
         slot.reach(Stage::Acting);
         slot.began.store(now(), Ordering::Release);
@@ -117,8 +71,7 @@ impl Orders {
                 EXEC_FAILED
             }
             Action::ExitThread => {
-                slot.reach(Stage::Done);
-                announce(self.segment);
+                self.segment.reach(slot, Stage::Done);
                 // SAFETY: ends the thread at hand alone; nobody joins it.
                 let _ = unsafe { syscall!(Sysno::exit, 0) };
                 EXEC_FAILED
@@ -156,48 +109,36 @@ impl Orders {
         give_way_until(&self.segment.returned, self.unsharers);
         slot.result.store(result, Ordering::Release);
         slot.leave(Which::After, self.view());
-        if result == 0 && self.marks {
-            slot.marking.store(self.mark(flags), Ordering::Release);
+        if result == 0 {
+            slot.leaving.store(self.leave_traces(flags), Ordering::Release);
         }
-        slot.reach(Stage::Done);
-        announce(self.segment);
-        wait_for(&self.segment.settle);
+        self.segment.reach(slot, Stage::Done);
+        self.segment.settle.wait_while(0);
         slot.leave(Which::Settled, self.view());
-        slot.reach(Stage::Settled);
-        announce(self.segment);
-        wait_for(&self.segment.end);
+        self.segment.reach(slot, Stage::Settled);
+        self.segment.end.wait_while(0);
         UNSHARED
     }
 
     /// Changes what the task now has to itself. Gives 0, or −errno of the first step that failed.
-    fn mark(&self, flags: Flags) -> i64 {
+    fn leave_traces(&self, flags: Flags) -> i64 {
         let all = with_implied(flags);
-        let name = [b's', b'-', b'0' + self.number as u8];
-        // SAFETY: the strings and descriptors live through the calls; each changes only what this
-        // task no longer shares.
-        let steps = unsafe {
-            [
-                all.contains(Flags::FS).then(|| syscall!(Sysno::umask, mark_umask(self.number))),
-                all.contains(Flags::FILES).then(|| syscall!(Sysno::dup3, 0, mark_fd(self.number), libc::O_CLOEXEC)),
-                all.contains(Flags::NEWUTS).then(|| syscall!(Sysno::sethostname, name.as_ptr(), name.len())),
-                // An empty mount namespace has no directory to mount on.
-                (all.contains(Flags::NEWNS) && !all.contains(Flags::EMPTY)).then(|| {
-                    let (kind, none) = (c"tmpfs".as_ptr(), std::ptr::null::<u8>());
-                    let directory = self.directory.as_ptr();
-                    syscall!(Sysno::mount, kind, directory, kind, 0, none)
-                }),
-            ]
+        let steps = || {
+            Trace::of_task(self.number).leave(all)?;
+            let name = [b's', b'-', b'0' + self.number as u8];
+            if all.contains(Flags::NEWUTS) {
+                // SAFETY: the name lives through the call.
+                unsafe { syscall!(Sysno::sethostname, name.as_ptr(), name.len()) }.map_err(fds::errno)?;
+            }
+            // An empty mount namespace has no directory to mount on.
+            if all.contains(Flags::NEWNS) && !all.contains(Flags::EMPTY) {
+                let (kind, none, directory) = (c"tmpfs".as_ptr(), std::ptr::null::<u8>(), self.directory.as_ptr());
+                // SAFETY: strings that live on.
+                unsafe { syscall!(Sysno::mount, kind, directory, kind, 0, none) }.map_err(fds::errno)?;
+            }
+            Ok(())
         };
-        steps.into_iter().flatten().find_map(Result::err).map_or(0, |errno| -i64::from(errno.into_raw()))
-    }
-
-    fn take_semaphore(&self) {
-        if self.semaphores < 0 {
-            return;
-        }
-        let mut take = libc::sembuf { sem_num: 0, sem_op: -1, sem_flg: libc::SEM_UNDO as i16 };
-        // SAFETY: one live operation.
-        let _ = unsafe { syscall!(Sysno::semop, self.semaphores, &raw mut take, 1) };
+        steps().map_or_else(|errno: Errno| -i64::from(errno as i32), |()| 0)
     }
 }
 

@@ -8,15 +8,17 @@ use harness::prelude::*;
 use harness::run::patience::{Patience, Tasks};
 use nix::sys::wait::WaitStatus;
 
-use super::ground::{Ground, PATIENCE, play_rounds, release};
+use super::orders::Orders;
 use super::plan::{Action, Plan};
 use super::report::Figures;
-use super::segment::{MOST_TASKS, Slot, Stage, View, Which, announce, wait_for};
-use super::task::{EXECUTED, Orders, UNSHARED, exit_status};
+use super::rounds::{Fixture, PATIENCE, missing, play_rounds, wait_until};
+use super::segment::{MOST_TASKS, Slot, Stage, View, Which};
+use super::task::{EXECUTED, UNSHARED, exit_status};
 use super::verdicts::{judge_one, judge_sharing};
 use crate::call::check::check_changes;
 use crate::spec::flags::Flags;
 use crate::spec::model::{Prediction, Start, Threads};
+use crate::tasks::end::has_ended;
 
 /// The slot of the process's first thread, which starts the others and waits.
 const LEADER: usize = MOST_TASKS - 1;
@@ -30,37 +32,35 @@ pub fn thread_storm(t: &Test) -> Done {
     play_rounds(t, draw, play)
 }
 
-fn play(ground: &Ground, plan: &Plan, figures: &mut Figures) -> Done {
-    let t = ground.t;
-    let mut group = t.spawn("thread group", |t| lead(t, ground, plan))?;
-    let mut round = Round { t, ground, plan, patience: Patience::new(t.patience(PATIENCE), Tasks::Descendants) };
+fn play(fixture: &Fixture, plan: &Plan, figures: &mut Figures) -> Done {
+    let t = fixture.t;
+    let mut group = t.spawn("thread group", |t| lead(t, fixture, plan))?;
+    let mut round = Round { t, fixture, plan, patience: Patience::new(t.patience(PATIENCE), Tasks::Descendants) };
     round.run(&mut group)?;
-    let slots = &ground.mapping.segment.slots;
+    let slots = &fixture.mapping.segment.slots;
     let tasks: Vec<_> = plan.actions.iter().copied().zip(slots).collect();
     figures.add(&tasks);
     Ok(())
 }
 
 /// The life of the process's first thread.
-fn lead(t: &Test, ground: &Ground, plan: &Plan) -> Done {
-    let segment = ground.mapping.segment;
+fn lead(t: &Test, fixture: &Fixture, plan: &Plan) -> Done {
+    let segment = fixture.mapping.segment;
     let actions: &'static [Action] = Box::leak(plan.actions.clone().into_boxed_slice());
-    let leader = ground.orders(0, actions, plan.spread, -1);
+    let leader = fixture.orders(0, actions, plan.spread, -1);
     let slot = &segment.slots[LEADER];
     for number in 0..plan.actions.len() {
-        let orders = ground.orders(number, actions, plan.spread, -1);
+        let orders = fixture.orders(number, actions, plan.spread, -1);
         let spawned = std::thread::Builder::new().stack_size(256 * 1024).spawn(move || run(orders));
         t.setup(Call::io("pthread_create()", spawned))?;
     }
     // Only now: the C library catches a signal of its own from the first thread on.
     slot.leave(Which::Before, leader.view());
-    slot.reach(Stage::Ready);
-    announce(segment);
-    wait_for(&segment.settle);
+    segment.reach(slot, Stage::Ready);
+    segment.settle.wait_while(0);
     slot.leave(Which::Settled, leader.view());
-    slot.reach(Stage::Settled);
-    announce(segment);
-    wait_for(&segment.end);
+    segment.reach(slot, Stage::Settled);
+    segment.end.wait_while(0);
     // SAFETY: ends the whole thread group, as it is.
     unsafe { libc::_exit(UNSHARED) }
 }
@@ -77,18 +77,18 @@ fn run(orders: Orders) {
 
 struct Round<'a> {
     t: &'a Test,
-    ground: &'a Ground<'a>,
+    fixture: &'a Fixture<'a>,
     plan: &'a Plan,
     patience: Patience,
 }
 
 impl Round<'_> {
     fn run(&mut self, group: &mut Task) -> Done {
-        let segment = self.ground.mapping.segment;
+        let segment = self.fixture.mapping.segment;
         let ended = || has_ended(group.pid());
         self.wait_until("all threads are ready", ended, |_, slot| slot.stage() >= Stage::Ready)?;
         self.wait_for_leader(Stage::Ready)?;
-        release(&segment.go);
+        segment.go.set(1);
         let fatal = self.plan.ends_the_process();
         if !fatal {
             let done = |action: Action, slot: &Slot| {
@@ -96,14 +96,14 @@ impl Round<'_> {
             };
             self.wait_until("all calls have returned", ended, done)?;
         }
-        release(&segment.settle);
+        segment.settle.set(1);
         if !fatal {
             let settled =
                 |action: Action, slot: &Slot| !matches!(action, Action::Unshare(_)) || slot.stage() >= Stage::Settled;
             self.wait_until("all threads have looked again", ended, settled)?;
             self.wait_for_leader(Stage::Settled)?;
             self.judge_sharing(group)?;
-            release(&segment.end);
+            segment.end.set(1);
         }
         self.judge_ending(group)?;
         self.judge_unsharers()?;
@@ -114,49 +114,25 @@ impl Round<'_> {
     }
 
     fn wait_until(&mut self, what: &str, ended: impl Fn() -> bool, reached: impl Fn(Action, &Slot) -> bool) -> Done {
-        let segment = self.ground.mapping.segment;
-        loop {
-            let seen = segment.progress.value.load(Ordering::Acquire);
-            let missing: Vec<_> = self
-                .plan
-                .actions
-                .iter()
-                .zip(&segment.slots)
-                .enumerate()
-                .filter(|(_, (action, slot))| !reached(**action, slot))
-                .map(|(number, (action, slot))| format!("thread {number} {action:?} is {:?}", slot.stage()))
-                .collect();
-            if missing.is_empty() {
-                return Ok(());
-            }
-            if ended() || self.patience.is_over() {
-                return self
-                    .t
-                    .check(Call::seen(format!("whether {what}"), missing.join("; ")))
-                    .proves("RACE-01")
-                    .is(String::new());
-            }
-            let _ = segment.progress.wait_for(seen, Duration::from_millis(50));
-        }
+        let (segment, actions) = (self.fixture.mapping.segment, &self.plan.actions);
+        let threads = || actions.iter().copied().zip(&segment.slots);
+        wait_until(self.t, segment, &mut self.patience, what, ended, || missing("thread", threads(), &reached))
     }
 
     fn wait_for_leader(&mut self, stage: Stage) -> Done {
-        let segment = self.ground.mapping.segment;
-        let slot = &segment.slots[LEADER];
-        while slot.stage() < stage {
-            let seen = segment.progress.value.load(Ordering::Acquire);
-            if self.patience.is_over() {
-                return self
-                    .t
-                    .check(Call::seen("stage of the thread group's leader", slot.stage()))
-                    .proves("RACE-01")
-                    .is(stage);
-            }
-            if slot.stage() < stage {
-                let _ = segment.progress.wait_for(seen, Duration::from_millis(50));
-            }
-        }
-        Ok(())
+        let segment = self.fixture.mapping.segment;
+        let what = format!("the thread group's leader is {stage:?}");
+        wait_until(
+            self.t,
+            segment,
+            &mut self.patience,
+            &what,
+            || false,
+            || {
+                let now = segment.slots[LEADER].stage();
+                if now < stage { vec![format!("it is {now:?}")] } else { Vec::new() }
+            },
+        )
     }
 
     fn start_state(&self) -> Start {
@@ -164,7 +140,7 @@ impl Round<'_> {
     }
 
     fn unsharers(&self) -> impl Iterator<Item = (usize, Flags, &'static Slot)> {
-        let slots = &self.ground.mapping.segment.slots;
+        let slots = &self.fixture.mapping.segment.slots;
         self.plan.actions.iter().zip(slots).enumerate().filter_map(|(number, (action, slot))| match action {
             Action::Unshare(flags) => Some((number, *flags, slot)),
             _ => None,
@@ -199,7 +175,7 @@ impl Round<'_> {
                     .is("an exit".to_owned());
             }
         };
-        for (number, (action, slot)) in self.plan.actions.iter().zip(&self.ground.mapping.segment.slots).enumerate() {
+        for (number, (action, slot)) in self.plan.actions.iter().zip(&self.fixture.mapping.segment.slots).enumerate() {
             if *action == Action::Exec {
                 let result = slot.result.load(Ordering::Acquire);
                 t.check(Call::zero_on_success(format!("execve by thread {number}"), result))
@@ -221,7 +197,7 @@ impl Round<'_> {
             .proves("RACE-01")
             .holds(&format!("one of {legal:?}"), |status| legal.contains(status))?;
         let executed: Vec<_> =
-            self.ground.mapping.segment.slots.iter().filter(|slot| slot.stage() == Stage::Executed).collect();
+            self.fixture.mapping.segment.slots.iter().filter(|slot| slot.stage() == Stage::Executed).collect();
         t.check(Call::seen("programs that ran by execve", executed.len()))
             .proves("RACE-01")
             .is(usize::from(status == EXECUTED))?;
@@ -246,7 +222,7 @@ impl Round<'_> {
 
     /// The first thread unshared nothing: it looks as before.
     fn judge_leader(&self) -> Done {
-        let slot = &self.ground.mapping.segment.slots[LEADER];
+        let slot = &self.fixture.mapping.segment.slots[LEADER];
         let (before, now): (View, View) = (slot.view(Which::Before), slot.view(Which::Settled));
         let nothing = Prediction::nothing();
         check_changes(self.t, Flags::NONE, "RACE-01", &nothing, &before.state, &now.state)?;
@@ -254,12 +230,6 @@ impl Round<'_> {
             .check(Call::seen("mount that the first thread sees", now.directory))
             .proves("RACE-01")
             .is(before.directory)?;
-        self.t.check(Call::seen("marked descriptors of the first thread", now.marks)).proves("RACE-01").is(0)
+        self.t.check(Call::seen("trace descriptors of the first thread", now.traces)).proves("RACE-01").is(0)
     }
-}
-
-fn has_ended(pid: nix::unistd::Pid) -> bool {
-    use nix::sys::wait::{Id, WaitPidFlag, waitid};
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
 }

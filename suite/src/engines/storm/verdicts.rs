@@ -1,4 +1,4 @@
-//! What a task that called unshare must look like: as the model says, with its own marks on what
+//! What a task that called unshare must look like: as the model says, with its own traces on what
 //! it has to itself and nobody else's.
 
 use std::sync::atomic::Ordering;
@@ -7,9 +7,9 @@ use crate::feature;
 use harness::prelude::*;
 
 use super::segment::{Slot, Stage, View, Which};
-use super::task::mark_umask;
 use crate::call::check::check_changes;
 use crate::observe::{Shared, sharing};
+use crate::sharing::probe::Trace;
 use crate::spec::flags::Flags;
 use crate::spec::model::{Kernel, Start, predict, with_implied};
 
@@ -21,19 +21,13 @@ pub(super) fn judge_sharing(t: &Test, flags: Flags, start: &Start, starter: i32,
         return Ok(());
     }
     let separated = predict(start, flags, &Kernel::of(t.facts())).separated;
-    for (what, flag) in [
-        (Shared::Fs, Flags::FS),
-        (Shared::Files, Flags::FILES),
-        (Shared::Sysvsem, Flags::SYSVSEM),
-        (Shared::Vm, Flags::VM),
-        (Shared::Sighand, Flags::SIGHAND),
-    ] {
+    for what in Shared::ALL {
         t.check(
             sharing(what, starter, task)
                 .called(format!("whether task {number} shares {} after unshare({flags})", what.clone_flag())),
         )
         .proves("RACE-01")
-        .is(!separated.contains(flag))?;
+        .is(!separated.contains(what.clone_flag()))?;
     }
     Ok(())
 }
@@ -47,8 +41,8 @@ pub(super) fn judge_one(t: &Test, flags: Flags, start: &Start, slot: &Slot, numb
         .gives(prediction.result)?;
     let (before, after) = (slot.view(Which::Before), slot.view(Which::After));
     check_changes(t, flags, "RACE-01", &prediction, &before.state, &after.state)?;
-    let marking = slot.marking.load(Ordering::Acquire);
-    t.check(Call::zero_on_success(format!("marks of task {number} after unshare({flags})"), marking))
+    let leaving = slot.leaving.load(Ordering::Acquire);
+    t.check(Call::zero_on_success(format!("traces of task {number} after unshare({flags})"), leaving))
         .proves("RACE-01")
         .succeeds()?;
     if slot.stage() < Stage::Settled {
@@ -56,14 +50,14 @@ pub(super) fn judge_one(t: &Test, flags: Flags, start: &Start, slot: &Slot, numb
     }
     let settled = slot.view(Which::Settled);
     let mine = |flag: Flags| prediction.result.is_ok() && with_implied(flags).contains(flag);
-    let seen = |what: &str| format!("{what} of task {number} after unshare({flags}), when all had left their marks");
-    let expected = |own: bool, mark: u32, other: u32| if own { mark } else { other };
+    let seen = |what: &str| format!("{what} of task {number} after unshare({flags}), when all had left their traces");
+    let expected = |own: bool, trace: u32, other: u32| if own { trace } else { other };
     t.check(Call::seen(seen("umask"), settled.state.umask)).proves("RACE-01").is(expected(
         mine(Flags::FS),
-        mark_umask(number),
+        Trace::of_task(number).umask,
         before.state.umask,
     ))?;
-    t.check(Call::seen(seen("marked descriptors"), settled.marks)).proves("RACE-01").is(if mine(Flags::FILES) {
+    t.check(Call::seen(seen("trace descriptors"), settled.traces)).proves("RACE-01").is(if mine(Flags::FILES) {
         1 << number
     } else {
         0
@@ -88,7 +82,8 @@ fn judge_mount(
     number: usize,
     separated: bool,
 ) -> Done {
-    let text = format!("mount on the directory of task {number} after unshare({flags}), when all had left their marks");
+    let text =
+        format!("mount on the directory of task {number} after unshare({flags}), when all had left their traces");
     if separated && flags.contains(Flags::EMPTY) {
         return t.check(Call::seen(text, settled.directory.inode)).proves("RACE-01").is(0);
     }

@@ -4,24 +4,25 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futex::Futex;
 use harness::case::task::fork_sharing;
 use harness::prelude::*;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::errand::{
-    DONE, Errand, LOOK, LOOKED, Looks, NOTHING, Plain, Slot, beside_a_thread, beside_a_zombie, perform, serve,
+use super::child::{
+    DONE, LOOK, LOOKED, Looks, NOTHING, Orders, Plain, Slot, beside_a_thread, beside_a_zombie, perform, serve,
     without_leader,
 };
-use super::ground::{Ground, Making};
-use super::judge::{End, SEMAPHORE, Seen, Undo};
+use super::compare::{End, SEMAPHORE, Seen, Undo};
+use super::states::{Fixture, Making};
+use crate::observe::kcmp::shared_flags;
 use crate::observe::{Observer, State};
-use crate::sharing::sibling::{find_marks, shared_flags};
+use crate::sharing::probe::Trace;
 use crate::sharing::undo;
 use crate::spec::flags::Flags;
-use crate::tasks::shm::map_zeroed;
+use crate::tasks::end::has_ended;
+use crate::tasks::shm::{Word, map_zeroed};
 use crate::tasks::vm::{Stack, start_on};
 
 /// How long a call may take before it counts as hanging.
@@ -31,7 +32,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Makes callers in a state.
 pub struct Caller<'a> {
-    ground: &'a Ground,
+    fixture: &'a Fixture,
     observer: Observer,
     plain: Plain,
     slot: &'static Slot,
@@ -56,32 +57,29 @@ fn let_alarms_kill() -> Result<(), Errno> {
 
 impl<'a> Caller<'a> {
     /// Prepares what all callers need.
-    ///
-    /// # Errors
-    /// A step did not work: the case is broken.
-    pub fn prepare(t: &Test, ground: &'a Ground) -> Done<Self> {
-        let observer = match ground.observer {
+    pub fn prepare(t: &Test, fixture: &'a Fixture) -> Done<Self> {
+        let observer = match fixture.observer {
             Some(observer) => observer,
             None => Observer::open(t)?,
         };
         t.setup(Call::new("sigaction(SIGALRM)", let_alarms_kill()))?;
         // SAFETY: zeroes are a valid slot.
         let mapped = unsafe { map_zeroed::<Slot>() };
-        let company = &ground.company;
+        let sharing = &fixture.sharing;
         let before = observer.state();
         let shares_with_maker =
-            !matches!(ground.making, Making::SecondThread | Making::LeaderGone) && company.made_with != Flags::NONE;
+            !matches!(fixture.making, Making::SecondThread | Making::LeaderGone) && sharing.made_with != Flags::NONE;
         Ok(Self {
             plain: Plain {
-                children_ns: ground.children_ns(),
-                semaphore: ground.semaphore.as_ref().map_or(-1, |semaphore| semaphore.id()),
-                undo: company.undo,
-                asked: company.asked,
-                marked: company.marked,
+                children_ns: fixture.children_ns(),
+                semaphore: fixture.semaphore.as_ref().map_or(-1, |semaphore| semaphore.id()),
+                undo: sharing.undo,
+                asked: sharing.asked,
+                traceable: sharing.traceable,
                 maker: std::process::id() as i32,
                 patience: t.patience(PATIENCE).as_secs() as i64,
             },
-            ground,
+            fixture,
             observer,
             slot: t.setup(Call::io("mmap(MAP_SHARED)", mapped))?,
             stack: Stack::new(),
@@ -92,9 +90,6 @@ impl<'a> Caller<'a> {
     }
 
     /// What a caller looks like before its call, but for its IDs.
-    ///
-    /// # Errors
-    /// Two of them do not look the same, or cannot be made: the case is broken.
     pub fn before(&self, t: &Test) -> Done<State> {
         let one = self.run(t, None)?;
         let two = self.run(t, None)?;
@@ -111,33 +106,30 @@ impl<'a> Caller<'a> {
     }
 
     /// Has a fresh process make the call.
-    ///
-    /// # Errors
-    /// It cannot be made, or not be brought into the state: the case is broken.
     pub fn call(&self, t: &Test, flags: Flags) -> Done<Seen> {
         self.run(t, Some(flags))
     }
 
     fn run(&self, t: &Test, call: Option<Flags>) -> Done<Seen> {
         let slot = self.slot;
-        slot.turn.value.store(NOTHING, Ordering::Release);
-        let errand = Errand {
+        slot.turn.reset(NOTHING);
+        let orders = Orders {
             observer: self.observer,
             call,
-            ground: self.plain,
+            fixture: self.plain,
             slot,
             touched: 0.into(),
-            leader: Futex::new(1),
+            leader: Word::new(1),
             watched: self.may_have_to_look(call),
             stack: &raw const self.second_stack,
         };
-        let pid = self.start(t, &errand)?;
-        let looks = errand.watched.then(|| self.look(pid)).flatten();
+        let pid = self.start(t, &orders)?;
+        let looks = orders.watched.then(|| self.look(pid)).flatten();
         let end = self.wait(pid);
         if end == End::Died("SIGKILL".to_owned()) {
             return Err(t.broken("the calling process", "it was killed, perhaps for want of memory"));
         }
-        if slot.turn.value.load(Ordering::Acquire) != DONE && end == End::Exited {
+        if slot.turn.get() != DONE && end == End::Exited {
             return Err(t.broken("the calling process", "it exited before its end"));
         }
         // SAFETY: the process that writes is gone.
@@ -147,18 +139,18 @@ impl<'a> Caller<'a> {
             return Err(t.broken("preparing the calling process", format!("{errno:?}")));
         }
         let Looks { shared, semaphore } = looks.unwrap_or_else(|| written.looks(&self.plain));
-        let marks = if self.plain.marked == Flags::NONE { Flags::NONE } else { find_marks(self.umask) };
-        let memory = self.ground.company.made_with.contains(Flags::VM) && self.sharer_before.is_some();
+        let traces = if self.plain.traceable == Flags::NONE { Flags::NONE } else { Trace::CALLER.find(self.umask) };
+        let memory = self.fixture.sharing.made_with.contains(Flags::VM) && self.sharer_before.is_some();
         let seen = Seen {
             end,
             register: written.register,
             ids: written.ids,
             after: written.after,
             shared,
-            marks,
+            traces,
             semaphore,
             semaphore_at_end: self.semaphore_at_end(),
-            memory: memory.then(|| errand.touched.load(Ordering::Acquire) == 1),
+            memory: memory.then(|| orders.touched.load(Ordering::Acquire) == 1),
             sharer: self.sharer_before.map(|before| (before, self.observer.state())),
         };
         Ok(seen)
@@ -168,7 +160,7 @@ impl<'a> Caller<'a> {
     fn may_have_to_look(&self, call: Option<Flags>) -> bool {
         let flags = call.unwrap_or(Flags::NONE);
         // Who made a vfork child sleeps until its end.
-        if self.ground.making == Making::Vfork {
+        if self.fixture.making == Making::Vfork {
             return false;
         }
         let kcmp = self.plain.asked != Flags::NONE && flags.contains(Flags::NEWUSER);
@@ -177,10 +169,10 @@ impl<'a> Caller<'a> {
     }
 
     /// Makes a calling process.
-    fn start(&self, t: &Test, errand: &Errand) -> Done<Pid> {
-        let argument = std::ptr::from_ref(errand).cast_mut().cast();
-        let sharing = match self.ground.making {
-            // SAFETY: the errand outlives the process, which is waited for; `serve` keeps to the
+    fn start(&self, t: &Test, orders: &Orders) -> Done<Pid> {
+        let argument = std::ptr::from_ref(orders).cast_mut().cast();
+        let sharing = match self.fixture.making {
+            // SAFETY: the orders outlives the process, which is waited for; `serve` keeps to the
             // rules of such tasks.
             Making::Memory { with } => unsafe {
                 return start_on(t, with | Flags::VM, &self.stack, serve, argument);
@@ -190,18 +182,18 @@ impl<'a> Caller<'a> {
                 let flags = Flags::VM | Flags(libc::CLONE_VFORK as u64);
                 return start_on(t, flags, &self.stack, serve, argument);
             },
-            Making::Fork => self.ground.company.made_with,
+            Making::Fork => self.fixture.sharing.made_with,
             Making::SecondThread | Making::LeaderGone | Making::Zombie { .. } => Flags::NONE,
         };
         // SAFETY: no CLONE_VM; the process is single-threaded.
         let pid = t.setup(Call::new(format!("clone({sharing}|SIGCHLD)"), unsafe { fork_sharing(sharing.0) }))?;
         if pid.as_raw() == 0 {
-            let failed = match self.ground.making {
-                Making::SecondThread => beside_a_thread(t, errand),
-                Making::LeaderGone => without_leader(t, errand),
-                Making::Zombie { with } => beside_a_zombie(t, errand, with),
+            let failed = match self.fixture.making {
+                Making::SecondThread => beside_a_thread(t, orders),
+                Making::LeaderGone => without_leader(t, orders),
+                Making::Zombie { with } => beside_a_zombie(t, orders, with),
                 _ => {
-                    perform(errand, errand.ground.maker);
+                    perform(orders, orders.fixture.maker);
                     Ok(())
                 }
             };
@@ -215,25 +207,20 @@ impl<'a> Caller<'a> {
     fn look(&self, pid: Pid) -> Option<Looks> {
         let turn = &self.slot.turn;
         loop {
-            match turn.value.load(Ordering::Acquire) {
+            match turn.wait_for(NOTHING, TICK) {
                 LOOK => break,
                 DONE => return None,
-                other => {
-                    let _ = turn.wait_for(other, TICK);
-                }
-            }
-            if is_dead(pid) {
-                return None;
+                _ if has_ended(pid) => return None,
+                _ => {}
             }
         }
         // SAFETY: the caller waits for its turn.
         let written = unsafe { *self.slot.written.get() };
         let asked = self.plain.asked;
         let shared = (asked != Flags::NONE).then(|| shared_flags(pid.as_raw(), written.sharer, asked));
-        let semaphore = self.ground.semaphore.as_ref();
+        let semaphore = self.fixture.semaphore.as_ref();
         let value = semaphore.and_then(|semaphore| undo::value(semaphore.id()).ok());
-        turn.value.store(LOOKED, Ordering::Release);
-        turn.wake(1);
+        turn.set(LOOKED);
         Some(Looks { shared, semaphore: value })
     }
 
@@ -254,15 +241,10 @@ impl<'a> Caller<'a> {
 
     /// The semaphore's value after the caller's end; sets it back.
     fn semaphore_at_end(&self) -> Option<i32> {
-        let semaphore = self.ground.semaphore.as_ref()?;
+        let semaphore = self.fixture.semaphore.as_ref()?;
         let value = undo::value(semaphore.id()).ok();
         // This also clears what the undo lists of all tasks remember.
         let _ = undo::set(semaphore.id(), SEMAPHORE);
         value
     }
-}
-
-fn is_dead(pid: Pid) -> bool {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
-    !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
 }

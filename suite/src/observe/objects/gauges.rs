@@ -72,9 +72,6 @@ fn memory(text: &str) -> impl Iterator<Item = (String, i64)> {
 
 impl Gauges {
     /// Opens them.
-    ///
-    /// # Errors
-    /// They cannot be read: the case is broken.
     #[track_caller]
     pub fn open(t: &Test) -> Done<Self> {
         let open = |path: &str| t.setup(Call::io(format!("open({path})"), File::open(path)));
@@ -83,9 +80,6 @@ impl Gauges {
 
     /// Has the kernel hand back the slabs it keeps at hand of these caches, or of all, and reads all
     /// gauges.
-    ///
-    /// # Errors
-    /// They cannot be read: the case is broken.
     #[track_caller]
     pub fn read(&self, t: &Test, caches: Option<&[String]>) -> Done<Reading> {
         let of_all;

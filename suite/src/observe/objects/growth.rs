@@ -1,4 +1,4 @@
-//! Whether something grows with the number of calls, told by a sequence of measurements on a machine
+//! Whether something grows with the number of calls, by a sequence of measurements on a machine
 //! that does other things, too.
 //!
 //! One threshold would not do: what other processes allocate meanwhile may be more than a leak, and
@@ -33,7 +33,7 @@ pub enum Finding {
     Steady,
     /// Each call leaves so much.
     Grows(f64),
-    /// Neither can be said so far: more calls will tell.
+    /// Undecided so far: more calls are needed.
     Unclear,
 }
 

@@ -3,143 +3,70 @@
 use std::fmt;
 use std::ops::{BitOr, Sub};
 
-/// One part of a task's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Part {
-    /// `ns/mnt`.
-    MntNs,
-    /// `ns/uts`.
-    UtsNs,
-    /// `ns/ipc`.
-    IpcNs,
-    /// `ns/pid`.
-    PidNs,
-    /// `ns/pid_for_children`.
-    PidForChildrenNs,
-    /// `ns/net`.
-    NetNs,
-    /// `ns/user`.
-    UserNs,
-    /// `ns/cgroup`.
-    CgroupNs,
-    /// `ns/time`.
-    TimeNs,
-    /// `ns/time_for_children`.
-    TimeForChildrenNs,
-    /// The current directory (file system and inode).
-    Cwd,
-    /// The root directory (file system and inode).
-    Root,
-    /// The mount the current directory is reached through.
-    CwdMount,
-    /// The mount the root directory is reached through.
-    RootMount,
-    /// The umask.
-    Umask,
-    /// User IDs.
-    Uids,
-    /// Group IDs.
-    Gids,
-    /// Supplementary groups.
-    Groups,
-    /// Capability sets.
-    Capabilities,
-    /// Securebits.
-    Securebits,
-    /// no_new_privs.
-    NoNewPrivs,
-    /// Dumpable, parent-death signal, child subreaper.
-    ProcessAttributes,
-    /// The host name as the task sees it.
-    HostName,
-    /// The domain name as the task sees it.
-    DomainName,
-    /// Blocked, ignored and caught signals.
-    Signals,
-    /// Process ID, thread ID, process group.
-    Ids,
-    /// Open descriptors and their close-on-exec flags.
-    Descriptors,
+macro_rules! parts {
+    ($($(#[$more:meta])* $part:ident $name:literal)*) => {
+        /// One part of a task's state.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Part {
+            $(#[doc = $name] $(#[$more])* $part,)*
+        }
+
+        impl Part {
+            /// All of them. The ten namespace links come first, in the order of [`Ns::ALL`](crate::observe::Ns::ALL).
+            pub const ALL: [Part; 27] = [$(Part::$part),*];
+        }
+
+        impl fmt::Display for Part {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $(Part::$part => $name,)*
+                })
+            }
+        }
+    };
+}
+
+parts! {
+    MntNs "ns/mnt"
+    UtsNs "ns/uts"
+    IpcNs "ns/ipc"
+    PidNs "ns/pid"
+    PidForChildrenNs "ns/pid_for_children"
+    NetNs "ns/net"
+    UserNs "ns/user"
+    CgroupNs "ns/cgroup"
+    TimeNs "ns/time"
+    TimeForChildrenNs "ns/time_for_children"
+    /// (file system and inode)
+    Cwd "cwd"
+    /// (file system and inode)
+    Root "root"
+    CwdMount "mount ID of the cwd"
+    RootMount "mount ID of the root"
+    Umask "umask"
+    Uids "user IDs"
+    Gids "group IDs"
+    Groups "supplementary groups"
+    Capabilities "capabilities"
+    Securebits "securebits"
+    NoNewPrivs "no_new_privs"
+    /// (dumpable, parent-death signal, child subreaper)
+    ProcessAttributes "process attributes"
+    HostName "host name"
+    DomainName "domain name"
+    /// (blocked, ignored and caught)
+    Signals "signals"
+    /// (process, thread and process group)
+    Ids "process IDs"
+    /// (and their close-on-exec flags)
+    Descriptors "descriptors"
 }
 
 impl Part {
-    /// The ten namespace links, in the order of [`Ns::ALL`](crate::observe::Ns::ALL).
-    pub const NAMESPACES: [Part; 10] = [
-        Part::MntNs,
-        Part::UtsNs,
-        Part::IpcNs,
-        Part::PidNs,
-        Part::PidForChildrenNs,
-        Part::NetNs,
-        Part::UserNs,
-        Part::CgroupNs,
-        Part::TimeNs,
-        Part::TimeForChildrenNs,
-    ];
-
-    const ALL: [Part; 27] = [
-        Part::MntNs,
-        Part::UtsNs,
-        Part::IpcNs,
-        Part::PidNs,
-        Part::PidForChildrenNs,
-        Part::NetNs,
-        Part::UserNs,
-        Part::CgroupNs,
-        Part::TimeNs,
-        Part::TimeForChildrenNs,
-        Part::Cwd,
-        Part::Root,
-        Part::CwdMount,
-        Part::RootMount,
-        Part::Umask,
-        Part::Uids,
-        Part::Gids,
-        Part::Groups,
-        Part::Capabilities,
-        Part::Securebits,
-        Part::NoNewPrivs,
-        Part::ProcessAttributes,
-        Part::HostName,
-        Part::DomainName,
-        Part::Signals,
-        Part::Ids,
-        Part::Descriptors,
-    ];
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Part::MntNs => "ns/mnt",
-            Part::UtsNs => "ns/uts",
-            Part::IpcNs => "ns/ipc",
-            Part::PidNs => "ns/pid",
-            Part::PidForChildrenNs => "ns/pid_for_children",
-            Part::NetNs => "ns/net",
-            Part::UserNs => "ns/user",
-            Part::CgroupNs => "ns/cgroup",
-            Part::TimeNs => "ns/time",
-            Part::TimeForChildrenNs => "ns/time_for_children",
-            Part::Cwd => "cwd",
-            Part::Root => "root",
-            Part::CwdMount => "mount ID of the cwd",
-            Part::RootMount => "mount ID of the root",
-            Part::Umask => "umask",
-            Part::Uids => "user IDs",
-            Part::Gids => "group IDs",
-            Part::Groups => "supplementary groups",
-            Part::Capabilities => "capabilities",
-            Part::Securebits => "securebits",
-            Part::NoNewPrivs => "no_new_privs",
-            Part::ProcessAttributes => "process attributes",
-            Part::HostName => "host name",
-            Part::DomainName => "domain name",
-            Part::Signals => "signals",
-            Part::Ids => "process IDs",
-            Part::Descriptors => "descriptors",
-        })
+    /// Whether it is one of the namespace links.
+    pub fn is_link(self) -> bool {
+        self <= Part::TimeForChildrenNs
     }
 }
 

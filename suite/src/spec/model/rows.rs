@@ -58,7 +58,7 @@ pub(super) fn of_success(start: &Start, flags: Flags) -> &'static str {
 /// Why a part of the caller's state must be as before, or must not be, after a call.
 pub fn of_part(part: Part, prediction: &Prediction, flags: Flags) -> &'static str {
     let place = matches!(part, Part::Cwd | Part::Root | Part::CwdMount | Part::RootMount);
-    let link = Part::NAMESPACES.contains(&part);
+    let link = part.is_link();
     if prediction.result.is_ok() {
         let moves = super::with_implied(flags).contains(Flags::NEWNS);
         return match part {

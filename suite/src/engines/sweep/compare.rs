@@ -8,13 +8,13 @@ use crate::spec::model::{Kernel, Part, Parts, Prediction, Start, predict, rows};
 
 /// What the caller shares with whom, and what is looked at to tell whether it still does.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Company {
+pub struct Sharing {
     /// What it was made to share (flags of clone(2)).
     pub made_with: Flags,
     /// What kcmp(2) is asked about; nothing without kcmp(2).
     pub asked: Flags,
-    /// What marks in the umask and in the table of descriptors tell of.
-    pub marked: Flags,
+    /// What traces in the umask and in the table of descriptors can show.
+    pub traceable: Flags,
     /// What an undo list remembers.
     pub undo: Undo,
 }
@@ -58,8 +58,8 @@ pub struct Seen {
     pub after: State,
     /// What it shared after the call, by kcmp(2), of what was asked.
     pub shared: Option<Result<Flags, Errno>>,
-    /// What marks show to be shared, after the call.
-    pub marks: Flags,
+    /// What traces show to be shared, after the call.
+    pub traces: Flags,
     /// The value of the semaphore after the call, while the caller lived.
     pub semaphore: Option<i32>,
     /// … and after its end.
@@ -112,7 +112,7 @@ pub struct Judge<'a> {
     /// The kernel.
     pub kernel: &'a Kernel,
     /// Whom the caller shares with.
-    pub company: &'a Company,
+    pub sharing: &'a Sharing,
     /// What a caller looks like before the call, but for its IDs.
     pub before: &'a State,
 }
@@ -126,7 +126,7 @@ impl Judge<'_> {
     /// What of a call differs from the model; the result first.
     pub fn mismatches(&self, flags: Flags, seen: &Seen) -> Vec<Mismatch> {
         let prediction = self.prediction(flags);
-        let call = Compared { company: self.company, flags, prediction: &prediction, seen };
+        let call = Compared { sharing: self.sharing, flags, prediction: &prediction, seen };
         let unexpected = match &seen.end {
             End::Exited => None,
             End::Died(how) => Some((Kind::Death, how.clone())),
@@ -166,7 +166,7 @@ fn register_text(register: i64) -> String {
 }
 
 struct Compared<'a> {
-    company: &'a Company,
+    sharing: &'a Sharing,
     flags: Flags,
     prediction: &'a Prediction,
     seen: &'a Seen,
@@ -201,7 +201,7 @@ impl Compared<'_> {
         let first = |parts: Parts| parts.iter().next().unwrap_or(Part::MntNs);
         let row = |parts| rows::of_part(first(parts), prediction, self.flags);
         if uncalled != Parts::NONE {
-            let told: Vec<_> = differences(before, &self.seen.after)
+            let changes: Vec<_> = differences(before, &self.seen.after)
                 .into_iter()
                 .filter(|difference| uncalled.contains(difference.part))
                 .map(|difference| difference.to_string())
@@ -211,7 +211,7 @@ impl Compared<'_> {
                 parts => format!("no change but of {parts}"),
             };
             let expected = format!("{}, {named}", result_text(prediction.result));
-            let actual = format!("{}, and {}", register_text(self.seen.register), told.join("; "));
+            let actual = format!("{}, and {}", register_text(self.seen.register), changes.join("; "));
             return Some(self.mismatch(Kind::Changed, expected, actual, row(uncalled)));
         }
         (missing != Parts::NONE).then(|| {
@@ -222,7 +222,7 @@ impl Compared<'_> {
     }
 
     fn sharing(&self) -> Option<Mismatch> {
-        let Company { made_with, asked, marked, .. } = *self.company;
+        let Sharing { made_with, asked, traceable, .. } = *self.sharing;
         let left = self.prediction.separated;
         let wrong = |expected: Flags, seen: Flags, how: &str| {
             let differs = Flags(expected.0 ^ seen.0);
@@ -250,7 +250,7 @@ impl Compared<'_> {
             }
         }
         let how = "by umask and descriptors";
-        if let Some(mismatch) = wrong(marked & made_with & !left, self.seen.marks, how) {
+        if let Some(mismatch) = wrong(traceable & made_with & !left, self.seen.traces, how) {
             return Some(mismatch);
         }
         if self.seen.memory == Some(false) {
@@ -261,7 +261,7 @@ impl Compared<'_> {
 
     fn semaphore(&self) -> Option<Mismatch> {
         let left = self.prediction.separated.contains(Flags::SYSVSEM);
-        let (after, at_end) = match self.company.undo {
+        let (after, at_end) = match self.sharing.undo {
             Undo::None => return None,
             Undo::Own if left => (Some(SEMAPHORE), SEMAPHORE),
             Undo::Own => (Some(SEMAPHORE - 1), SEMAPHORE),
@@ -292,9 +292,9 @@ impl Compared<'_> {
         let (before, after) = self.seen.sharer.as_ref()?;
         let changed = differences(before, after);
         (!changed.is_empty()).then(|| {
-            let told: Vec<_> = changed.iter().map(|difference| difference.to_string()).collect();
+            let changes: Vec<_> = changed.iter().map(|difference| difference.to_string()).collect();
             let expected = "no change of the task that the caller shares with".to_owned();
-            self.mismatch(Kind::Sharer, expected, format!("its {}", told.join("; ")), rows::OF_OTHERS)
+            self.mismatch(Kind::Sharer, expected, format!("its {}", changes.join("; ")), rows::OF_OTHERS)
         })
     }
 }

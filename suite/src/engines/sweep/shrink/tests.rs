@@ -2,7 +2,7 @@
 //! not. The kernel is played by the model itself.
 
 use super::*;
-use crate::engines::sweep::judge::{Company, End, SEMAPHORE, Undo};
+use crate::engines::sweep::compare::{End, SEMAPHORE, Sharing, Undo};
 use crate::engines::sweep::sets::sets;
 use crate::observe::{Ns, State};
 use crate::spec::model::{Kernel, Part, Start, Threads, predict};
@@ -14,7 +14,7 @@ const IDS: [i32; 3] = [7, 7, 1];
 /// A kernel that does what the model says to a task in a state.
 struct Honest {
     start: Start,
-    company: Company,
+    sharing: Sharing,
     before: State,
 }
 
@@ -22,17 +22,17 @@ impl Honest {
     fn new(start: Start) -> Self {
         let namespaces = [1; 10];
         let before = State { namespaces, ..State::default() };
-        Self { start, company: Company::default(), before }
+        Self { start, sharing: Sharing::default(), before }
     }
 
     fn sharing(start: Start, made_with: Flags) -> Self {
-        let company = Company {
+        let sharing = Sharing {
             made_with,
             asked: Flags::VM | Flags::FS | Flags::FILES | Flags::SIGHAND | made_with,
-            marked: Flags::FS | Flags::FILES,
+            traceable: Flags::FS | Flags::FILES,
             undo: Undo::None,
         };
-        Self { company, ..Honest::new(start) }
+        Self { sharing, ..Honest::new(start) }
     }
 
     fn call(&self, flags: Flags) -> Seen {
@@ -42,22 +42,19 @@ impl Honest {
             match part {
                 Part::CwdMount => after.cwd.mount += 1,
                 Part::RootMount => after.root.mount += 1,
-                link => {
-                    let at = Part::NAMESPACES.iter().position(|part| *part == link);
-                    after.namespaces[at.expect("a link")] += 1;
-                }
+                link => after.namespaces[link as usize] += 1,
             }
         }
-        let shared = self.company.made_with & !prediction.separated;
+        let shared = self.sharing.made_with & !prediction.separated;
         let left = prediction.separated.contains(Flags::SYSVSEM);
-        let asked = self.company.asked;
+        let asked = self.sharing.asked;
         Seen {
             end: End::Exited,
             register: prediction.result.map_or_else(|errno| -i64::from(errno as i32), |()| 0),
             ids: IDS,
             after,
             shared: (asked != Flags::NONE).then_some(Ok(shared & asked)),
-            marks: shared & self.company.marked,
+            traces: shared & self.sharing.traceable,
             semaphore: Some(SEMAPHORE - i32::from(!left)),
             semaphore_at_end: Some(SEMAPHORE),
             memory: None,
@@ -67,7 +64,7 @@ impl Honest {
 
     /// Sweeps a kernel that is this one but for `lie`.
     fn sweep(&self, tier: Tier, mut lie: impl FnMut(Flags, &mut Seen)) -> Findings {
-        let judge = Judge { start: &self.start, kernel: &KERNEL, company: &self.company, before: &self.before };
+        let judge = Judge { start: &self.start, kernel: &KERNEL, sharing: &self.sharing, before: &self.before };
         let sets = sets(tier, 1, &self.start, &KERNEL, true);
         let found = find(&judge, &sets, &mut |flags| {
             let mut seen = self.call(flags);
@@ -81,12 +78,12 @@ impl Honest {
 /// The states that these tests are about.
 fn states() -> [Honest; 6] {
     let lone = Start::default();
-    let pending = Company { undo: Undo::Own, ..Company::default() };
+    let pending = Sharing { undo: Undo::Own, ..Sharing::default() };
     [
         Honest::new(lone),
         Honest::new(Start::unprivileged()),
         Honest::new(Start { children_elsewhere: true, ..lone }),
-        Honest { company: pending, ..Honest::new(lone) },
+        Honest { sharing: pending, ..Honest::new(lone) },
         Honest::sharing(lone, Flags::FS),
         Honest::sharing(Start { threads: Threads::Others, ..lone }, Flags::FILES),
     ]
@@ -211,7 +208,7 @@ fn a_failing_call_that_separates_is_found() {
     let state = Honest::sharing(start, Flags::FILES);
     let found = state.sweep(Tier::Quick, |flags, seen| {
         if seen.register != 0 && flags.contains(Flags::FILES) {
-            seen.marks = Flags::NONE;
+            seen.traces = Flags::NONE;
         }
     });
     assert!(!found.list.is_empty());
@@ -223,8 +220,8 @@ fn a_failing_call_that_separates_is_found() {
 #[test]
 fn adjustments_that_are_applied_by_a_failing_call_are_found() {
     let start = Start { children_elsewhere: true, ..Start::default() };
-    let company = Company { undo: Undo::Own, ..Company::default() };
-    let state = Honest { company, ..Honest::new(start) };
+    let sharing = Sharing { undo: Undo::Own, ..Sharing::default() };
+    let state = Honest { sharing, ..Honest::new(start) };
     let found = state.sweep(Tier::Quick, |flags, seen| {
         if seen.register != 0 && flags.contains(Flags::SYSVSEM) {
             seen.semaphore = Some(SEMAPHORE);

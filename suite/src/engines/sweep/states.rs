@@ -7,18 +7,17 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
-use crate::feature;
 use crate::feature::global;
 use harness::prelude::*;
 
-use super::judge::{Company, SEMAPHORE, Undo};
+use super::compare::{SEMAPHORE, Sharing, Undo};
 use crate::call::raw::unshare;
 use crate::engines::thread_states::THREADS_SHARE;
+use crate::observe::kcmp::askable;
 use crate::observe::nsfd::open_link;
-use crate::observe::{Ns, Observer};
+use crate::observe::{Ns, Observer, fds};
 use crate::place::limits;
 use crate::place::privilege::{CAP_SYS_ADMIN, become_unprivileged, set_capabilities};
-use crate::sharing::sibling::askable;
 use crate::sharing::undo::Semaphore;
 use crate::spec::flags::Flags;
 use crate::spec::model::{Start, Threads};
@@ -27,7 +26,7 @@ use crate::tasks::peer::Peer;
 /// How a calling process is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Making {
-    /// A copy of the maker that shares what its company says.
+    /// A copy of the maker that shares what its fixture says.
     Fork,
     /// It shares the maker's memory, and its signal handlers if this says so.
     Memory {
@@ -49,7 +48,7 @@ pub enum Making {
 
 /// A prepared state.
 #[derive(Debug)]
-pub struct Ground {
+pub struct Fixture {
     /// Who calls, for diagnostics: "a task that …".
     pub by: String,
     /// The state as the model has it.
@@ -57,7 +56,7 @@ pub struct Ground {
     /// How callers are made.
     pub making: Making,
     /// Whom they share with.
-    pub company: Company,
+    pub sharing: Sharing,
     /// A semaphore that undo lists remember adjustments of.
     pub semaphore: Option<Semaphore>,
     /// What looks at callers, where it can no longer be opened.
@@ -67,14 +66,21 @@ pub struct Ground {
     _init: Option<Task>,
 }
 
-impl Ground {
+impl Fixture {
     /// A copy of the process at hand, with the privilege that the place gives.
     pub fn lone(t: &Test) -> Self {
+        Self::of(t, "a lone task with CAP_SYS_ADMIN", |_| ())
+    }
+
+    /// A copy of the process at hand, which `change` makes the model's idea of it.
+    fn of(t: &Test, by: &str, change: impl FnOnce(&mut Start)) -> Self {
+        let mut start = Start::of(t.facts());
+        change(&mut start);
         Self {
-            by: "a lone task with CAP_SYS_ADMIN".to_owned(),
-            start: Start::of(t.facts()),
+            by: by.to_owned(),
+            start,
             making: Making::Fork,
-            company: Company::default(),
+            sharing: Sharing::default(),
             semaphore: None,
             observer: None,
             children_ns: None,
@@ -83,13 +89,9 @@ impl Ground {
         }
     }
 
-    fn by(self, by: &str) -> Self {
-        Self { by: by.to_owned(), ..self }
-    }
-
     /// Whether the state shows what flags imply, so that each has to be tried by itself, too.
     pub fn needs_each_alone(&self) -> bool {
-        let shares = self.company.made_with != Flags::NONE || self.company.undo != Undo::None;
+        let shares = self.sharing.made_with != Flags::NONE || self.sharing.undo != Undo::None;
         shares || self.start == Start::default()
     }
 
@@ -99,35 +101,24 @@ impl Ground {
     }
 
     /// A task that shares one thing of FS and FILES with its maker.
-    pub fn sharer(t: &Test, sharing: Flags, by: &str) -> Self {
-        let lone = Ground::lone(t);
-        Self { company: company(t, sharing), ..lone }.by(by)
+    pub fn sharer(t: &Test, made_with: Flags, by: &str) -> Self {
+        Self { sharing: sharing(t, made_with), ..Self::of(t, by, |_| ()) }
     }
 
     /// A task that shares its undo list, with pending adjustments, with its maker.
-    ///
-    /// # Errors
-    /// There is no semaphore to be had: the case is broken.
     pub fn undo_sharer(t: &Test) -> Done<Self> {
-        let ground = Ground::sharer(t, Flags::SYSVSEM, "a task that shares its semaphore undo list with another");
-        Ok(Self {
-            company: Company { undo: Undo::Shared, ..ground.company },
-            semaphore: Some(Semaphore::new(t, SEMAPHORE)?),
-            ..ground
-        })
+        let sharer = Self::sharer(t, Flags::SYSVSEM, "a task that shares its semaphore undo list with another");
+        sharer.with_undo(t, Undo::Shared)
     }
 
     /// A task that has pending adjustments in an undo list of its own.
-    ///
-    /// # Errors
-    /// There is no semaphore to be had: the case is broken.
     pub fn undo_pending(t: &Test) -> Done<Self> {
-        let ground = Ground::lone(t).by("a task with pending semaphore adjustments");
-        Ok(Self {
-            company: Company { undo: Undo::Own, ..ground.company },
-            semaphore: Some(Semaphore::new(t, SEMAPHORE)?),
-            ..ground
-        })
+        Self::of(t, "a task with pending semaphore adjustments", |_| ()).with_undo(t, Undo::Own)
+    }
+
+    fn with_undo(self, t: &Test, undo: Undo) -> Done<Self> {
+        let semaphore = Some(Semaphore::new(t, SEMAPHORE)?);
+        Ok(Self { sharing: Sharing { undo, ..self.sharing }, semaphore, ..self })
     }
 
     /// A task that shares its memory with its maker, and its signal handlers if `with` says so.
@@ -138,23 +129,19 @@ impl Ground {
         } else {
             "a task that shares its memory with a living process"
         };
-        let ground = Ground::lone(t).by(by);
         Self {
-            start: Start { memory_shared: true, handlers_shared, ..ground.start },
             making: Making::Memory { with },
-            company: company(t, with | Flags::VM),
-            ..ground
+            sharing: sharing(t, with | Flags::VM),
+            ..Self::of(t, by, |start| (start.memory_shared, start.handlers_shared) = (true, handlers_shared))
         }
     }
 
     /// A vfork child.
     pub fn vfork_child(t: &Test) -> Self {
-        let ground = Ground::lone(t).by("a vfork child");
         Self {
-            start: Start { memory_shared: true, ..ground.start },
             making: Making::Vfork,
-            company: Company { made_with: Flags::VM, ..Company::default() },
-            ..ground
+            sharing: Sharing { made_with: Flags::VM, ..Sharing::default() },
+            ..Self::of(t, "a vfork child", |start| start.memory_shared = true)
         }
     }
 
@@ -166,170 +153,124 @@ impl Ground {
         } else {
             "a task that shared its memory with a zombie"
         };
-        let ground = Ground::lone(t).by(by);
-        Self { start: Start { handlers_shared, ..ground.start }, making: Making::Zombie { with }, ..ground }
+        Self { making: Making::Zombie { with }, ..Self::of(t, by, |start| start.handlers_shared = handlers_shared) }
     }
 
     /// The leader of a process with a second thread.
     pub fn second_thread(t: &Test) -> Self {
-        let ground = Ground::lone(t).by("a thread that is not alone in its process");
+        let by = "a thread that is not alone in its process";
         Self {
-            start: Start { threads: Threads::Others, ..ground.start },
             making: Making::SecondThread,
-            company: Company { marked: Flags::NONE, ..company(t, THREADS_SHARE) },
-            ..ground
+            sharing: Sharing { traceable: Flags::NONE, ..sharing(t, THREADS_SHARE) },
+            ..Self::of(t, by, |start| start.threads = Threads::Others)
         }
     }
 
     /// The last thread of a process whose leader has ended.
     pub fn dead_leader(t: &Test) -> Self {
-        let ground = Ground::lone(t).by("the last thread of a process whose leader has ended");
-        Self { start: Start { threads: Threads::LeaderGone, ..ground.start }, making: Making::LeaderGone, ..ground }
+        let by = "the last thread of a process whose leader has ended";
+        Self { making: Making::LeaderGone, ..Self::of(t, by, |start| start.threads = Threads::LeaderGone) }
     }
 
     /// A task without any capability.
-    ///
-    /// # Errors
-    /// Becoming one was refused: the case is broken.
     pub fn unprivileged(t: &Test) -> Done<Self> {
         become_unprivileged(t)?;
-        let ground = Ground::lone(t).by("a task without any capability");
-        Ok(Self { start: Start::unprivileged(), ..ground })
+        Ok(Self::of(t, "a task without any capability", |start| *start = Start::unprivileged()))
     }
 
     /// A task with CAP_SYS_ADMIN and no other capability.
-    ///
-    /// # Errors
-    /// Giving up the others was refused: the case is broken.
     pub fn only_sys_admin(t: &Test) -> Done<Self> {
         t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
-        Ok(Ground::lone(t).by("a task with CAP_SYS_ADMIN and no other capability"))
+        Ok(Self::of(t, "a task with CAP_SYS_ADMIN and no other capability", |_| ()))
     }
 
     /// A task with all capabilities but CAP_SYS_ADMIN.
-    ///
-    /// # Errors
-    /// Giving it up was refused: the case is broken.
     pub fn all_but_sys_admin(t: &Test) -> Done<Self> {
         let rest = t.facts().capabilities & !CAP_SYS_ADMIN;
         t.setup(set_capabilities(rest, rest))?;
-        let ground = Ground::lone(t).by("a task with all capabilities but CAP_SYS_ADMIN");
-        Ok(Self { start: Start::unprivileged(), ..ground })
+        let by = "a task with all capabilities but CAP_SYS_ADMIN";
+        Ok(Self::of(t, by, |start| *start = Start::unprivileged()))
     }
 
     /// Root of a user namespace of its own, with its IDs mapped.
-    ///
-    /// # Errors
-    /// It cannot be made: the case is broken.
     pub fn user_namespace(t: &Test) -> Done<Self> {
         limits::enter_own_user_namespace(t)?;
-        let ground = Ground::lone(t).by("root of a user namespace");
-        Ok(Self { start: Start { initial_admin: false, ..ground.start }, ..ground })
+        Ok(Self::of(t, "root of a user namespace", |start| start.initial_admin = false))
     }
 
     /// The same without CAP_SYS_ADMIN.
-    ///
-    /// # Errors
-    /// Giving it up was refused: the case is broken.
-    pub fn without_sys_admin(self, t: &Test) -> Done<Self> {
+    pub fn without_sys_admin(mut self, t: &Test) -> Done<Self> {
         // In a new user namespace the sets are full.
         t.setup(set_capabilities(!CAP_SYS_ADMIN, !CAP_SYS_ADMIN))?;
-        Ok(Self {
-            by: format!("{}, without CAP_SYS_ADMIN", self.by),
-            start: Start { sys_admin: false, ..self.start },
-            ..self
-        })
+        self.by += ", without CAP_SYS_ADMIN";
+        self.start.sys_admin = false;
+        Ok(self)
     }
 
     /// A task in a user namespace without mapped IDs.
-    ///
-    /// # Errors
-    /// It cannot be made: the case is broken.
     pub fn unmapped(t: &Test) -> Done<Self> {
         t.setup(unshare(Flags::NEWUSER))?;
-        let ground = Ground::lone(t).by("a task in a user namespace that maps no IDs");
-        let start = Start { initial_admin: false, ids_mapped: false, ..ground.start };
-        Ok(Self { start, ..ground })
+        let by = "a task in a user namespace that maps no IDs";
+        Ok(Self::of(t, by, |start| (start.initial_admin, start.ids_mapped) = (false, false)))
     }
 
     /// A task in a chroot.
-    ///
-    /// # Errors
-    /// chroot(2) was refused: the case is broken.
     pub fn chrooted(t: &Test) -> Done<Self> {
         let observer = Observer::open(t)?;
         let directory = t.directory()?;
         t.setup(Call::new("chdir()", nix::unistd::chdir(directory)))?;
         t.setup(Call::new("chroot(.)", nix::unistd::chroot(".")))?;
-        let ground = Ground::lone(t).by("a task in a chroot");
-        Ok(Self { start: Start { chrooted: true, ..ground.start }, observer: Some(observer), ..ground })
+        Ok(Self { observer: Some(observer), ..Self::of(t, "a task in a chroot", |start| start.chrooted = true) })
     }
 
     /// A task whose children go to another PID namespace than its own.
-    ///
-    /// # Errors
-    /// There is no such namespace to be had: the case is broken.
     pub fn children_elsewhere(t: &Test) -> Done<Self> {
         let init = t.spawn_sharing("init of a PID namespace", Flags::NEWPID.0, |_| {
             loop {
                 nix::unistd::pause();
             }
         })?;
-        let link = open_link(init.pid(), Ns::Pid);
-        let file = t.setup(Call::new("open(/proc/PID/ns/pid)", link))?;
-        let ground = Ground::lone(t).by("a task whose children go to another PID namespace");
+        let link = t.setup(Call::new("open(/proc/PID/ns/pid)", open_link(init.pid(), Ns::Pid)))?;
+        let by = "a task whose children go to another PID namespace";
         Ok(Self {
-            start: Start { children_elsewhere: true, ..ground.start },
-            children_ns: Some(file),
+            children_ns: Some(link),
             _init: Some(init),
-            ..ground
+            ..Self::of(t, by, |start| start.children_elsewhere = true)
         })
     }
 
     /// A task that shares a table of descriptors with one beyond fs.nr_open.
-    ///
-    /// # Errors
-    /// The limit cannot be lowered: the case is broken.
     pub fn beyond_nr_open(t: &Test) -> Done<Self> {
-        const BEYOND: i32 = 200;
-        // SAFETY: dup3 onto a number that nothing uses.
-        let high = unsafe { libc::dup3(libc::STDIN_FILENO, BEYOND, libc::O_CLOEXEC) };
-        t.setup(Call::new("dup3(0, 200)", Errno::result(high)))?;
+        let high = fds::dup_to(libc::STDIN_FILENO, fds::HIGH, libc::O_CLOEXEC);
+        t.setup(Call::new("dup3(0, 200)", high))?;
         let path = global::NR_OPEN.path();
         t.setup(Call::io(format!("write(64) to {path}"), std::fs::write(path, "64")))?;
         let by = "a task that shares descriptors, one of them beyond fs.nr_open";
-        let ground = Ground::sharer(t, Flags::FILES, by);
-        Ok(Self { start: Start { beyond_nr_open: true, ..ground.start }, ..ground })
+        let mut fixture = Self::sharer(t, Flags::FILES, by);
+        fixture.start.beyond_nr_open = true;
+        Ok(fixture)
     }
 
     /// Root of a user namespace that may have no namespace of a kind, or has as many as it may.
-    ///
-    /// # Errors
-    /// A step did not work: the case is broken.
     pub fn limited(t: &Test, kind: Flags, limit: u32) -> Done<Self> {
-        let ground = Ground::user_namespace(t)?;
-        let mut held = None;
+        let mut fixture = Self::user_namespace(t)?;
         // The mount namespace that came with the user namespace counts already.
         if limit == 1 && kind != Flags::NEWNS {
             let peer = Peer::start(t, "holder", Flags::NONE)?;
-            peer.setup(t, "unshare()", kind.0, |kind| match unshare(Flags(kind)).result() {
-                Ok(()) => Ok(()),
-                Err(Failure::Errno(errno)) => Err(errno),
-                Err(Failure::Returned(_)) => Err(Errno::EPROTO),
-            })?;
-            held = Some(peer);
+            peer.setup(t, "unshare()", kind.0, |kind| unshare(Flags(kind)).answer())?;
+            fixture._held = Some(peer);
         }
         limits::set(t, kind, limit)?;
-        let by = match limit {
+        fixture.by = match limit {
             0 => format!("a task that may have no namespace of the kind {kind}"),
             _ => format!("a task that has as many namespaces of the kind {kind} as it may"),
         };
-        Ok(Self { start: Start { exhausted: kind, ..ground.start }, _held: held, by, ..ground })
+        fixture.start.exhausted = kind;
+        Ok(fixture)
     }
 }
 
-/// Whom a task shares with that was made to share this.
-fn company(t: &Test, made_with: Flags) -> Company {
-    let asked = if t.facts().has(feature::KCMP) { askable(t, made_with) } else { Flags::NONE };
-    Company { made_with, asked, marked: Flags::FS | Flags::FILES, undo: Undo::None }
+/// What a task that was made to share this shares, and how that is looked at.
+fn sharing(t: &Test, made_with: Flags) -> Sharing {
+    Sharing { made_with, asked: askable(t, made_with), traceable: Flags::FS | Flags::FILES, undo: Undo::None }
 }

@@ -8,25 +8,26 @@ use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use futex::{Futex, Shared};
 use harness::prelude::*;
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use syscalls::{Sysno, syscall};
 
-use super::judge::Undo;
+use super::compare::Undo;
 use crate::call::raw::unshare_raw;
 use crate::engines::thread_states::THREADS_SHARE;
+use crate::observe::kcmp::shared_flags;
 use crate::observe::{Observer, State};
-use crate::sharing::sibling::{leave_marks, shared_flags};
+use crate::sharing::probe::Trace;
 use crate::sharing::undo;
 use crate::spec::flags::Flags;
+use crate::tasks::shm::Word;
 use crate::tasks::vm::{Stack, start_on};
 
 /// What a calling process writes down. Lives in memory that stays shared whatever it calls.
 #[repr(C)]
 pub(super) struct Slot {
     /// [`NOTHING`], [`LOOK`], [`LOOKED`] or [`DONE`].
-    pub(super) turn: Futex<Shared>,
+    pub(super) turn: Word,
     pub(super) written: UnsafeCell<Written>,
 }
 
@@ -61,16 +62,16 @@ pub(super) struct Written {
 unsafe impl Sync for Slot {}
 
 /// Who calls. Lives in the memory of the process that makes the callers.
-pub(super) struct Errand {
+pub(super) struct Orders {
     pub(super) observer: Observer,
     /// The call; none to see what a caller looks like before it.
     pub(super) call: Option<Flags>,
-    pub(super) ground: Plain,
+    pub(super) fixture: Plain,
     pub(super) slot: &'static Slot,
     /// Set by a caller at its end: seen by who made it if they share their memory.
     pub(super) touched: AtomicU32,
     /// 1 until the leader of a calling thread's process has all but ended.
-    pub(super) leader: Futex<Shared>,
+    pub(super) leader: Word,
     /// Who made the caller looks at what that cannot look at itself.
     pub(super) watched: bool,
     /// For a second task of the caller's.
@@ -85,7 +86,7 @@ pub(super) struct Plain {
     pub(super) semaphore: i32,
     pub(super) undo: Undo,
     pub(super) asked: Flags,
-    pub(super) marked: Flags,
+    pub(super) traceable: Flags,
     /// Who made the caller: the sharer, unless that is a thread.
     pub(super) maker: i32,
     /// How many seconds it has, before it counts as hanging.
@@ -109,15 +110,15 @@ impl Written {
 }
 
 /// A caller that shares its maker's memory.
-pub(super) extern "C" fn serve(errand: *mut c_void) -> c_int {
-    // SAFETY: the maker keeps the errand until this process is gone.
-    let errand = unsafe { &*errand.cast::<Errand>() };
-    perform(errand, errand.ground.maker);
+pub(super) extern "C" fn serve(orders: *mut c_void) -> c_int {
+    // SAFETY: the maker keeps the orders until this process is gone.
+    let orders = unsafe { &*orders.cast::<Orders>() };
+    perform(orders, orders.fixture.maker);
     0
 }
 
 /// Calls while a second thread of the process does nothing.
-pub(super) fn beside_a_thread(t: &Test, errand: &Errand) -> Done {
+pub(super) fn beside_a_thread(t: &Test, orders: &Orders) -> Done {
     extern "C" fn idle(_: *mut c_void) -> c_int {
         loop {
             // SAFETY: waits for nothing, without end.
@@ -126,48 +127,46 @@ pub(super) fn beside_a_thread(t: &Test, errand: &Errand) -> Done {
     }
     let thread = THREADS_SHARE | Flags::THREAD;
     // SAFETY: the stack is used by nobody else in this process; the thread makes one system call.
-    let second = unsafe { start_on(t, thread, &*errand.stack, idle, std::ptr::null_mut())? };
-    perform(errand, second.as_raw());
+    let second = unsafe { start_on(t, thread, &*orders.stack, idle, std::ptr::null_mut())? };
+    perform(orders, second.as_raw());
     Ok(())
 }
 
 /// Ends the process's first thread and calls in a second one.
-pub(super) fn without_leader(t: &Test, errand: &Errand) -> Done {
-    extern "C" fn carry_on(errand: *mut c_void) -> c_int {
+pub(super) fn without_leader(t: &Test, orders: &Orders) -> Done {
+    extern "C" fn carry_on(orders: *mut c_void) -> c_int {
         // SAFETY: lies on the stack of a thread that ended, which stays mapped.
-        let errand = unsafe { &*errand.cast::<Errand>() };
+        let orders = unsafe { &*orders.cast::<Orders>() };
         // The kernel clears this late in the leader's exit; it may need this very processor for it.
-        while errand.leader.value.load(Ordering::Acquire) == 1 {
-            let _ = errand.leader.wait(1);
-        }
-        while !errand.observer.leader_has_ended() {
+        orders.leader.wait_while(1);
+        while !orders.observer.leader_has_ended() {
             // SAFETY: no arguments.
             let _ = unsafe { syscall!(Sysno::sched_yield) };
         }
-        perform(errand, 0);
+        perform(orders, 0);
         // SAFETY: ends the process and nothing else.
         unsafe { libc::_exit(0) }
     }
-    let argument = std::ptr::from_ref(errand).cast_mut().cast();
+    let argument = std::ptr::from_ref(orders).cast_mut().cast();
     // SAFETY: as above; the new thread keeps to the rules.
-    unsafe { start_on(t, THREADS_SHARE | Flags::THREAD, &*errand.stack, carry_on, argument)? };
+    unsafe { start_on(t, THREADS_SHARE | Flags::THREAD, &*orders.stack, carry_on, argument)? };
     // SAFETY: the kernel writes to the word when this thread ends, while the other one runs.
-    unsafe { libc::syscall(libc::SYS_set_tid_address, &raw const errand.leader.value) };
+    unsafe { libc::syscall(libc::SYS_set_tid_address, orders.leader.as_ptr()) };
     // SAFETY: ends this thread alone.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
     unreachable!("a thread that has ended")
 }
 
 /// Calls while a process that shared the memory, and more, has ended and is not reaped.
-pub(super) fn beside_a_zombie(t: &Test, errand: &Errand, with: Flags) -> Done {
+pub(super) fn beside_a_zombie(t: &Test, orders: &Orders, with: Flags) -> Done {
     extern "C" fn end(_: *mut c_void) -> c_int {
         0
     }
     // SAFETY: the stack is used by nobody else in this process; the body does nothing.
-    let pid = unsafe { start_on(t, with | Flags::VM, &*errand.stack, end, std::ptr::null_mut())? };
+    let pid = unsafe { start_on(t, with | Flags::VM, &*orders.stack, end, std::ptr::null_mut())? };
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
     t.setup(Call::new("waitid(WNOWAIT)", waitid(Id::Pid(pid), flags)))?;
-    perform(errand, 0);
+    perform(orders, 0);
     let _ = waitpid(pid, Some(WaitPidFlag::__WALL));
     Ok(())
 }
@@ -181,34 +180,33 @@ fn set_alarm(seconds: i64) {
 }
 
 /// What every caller does. Raw system calls and plain memory only.
-pub(super) fn perform(errand: &Errand, sharer: i32) {
-    let Errand { observer, ground, slot, .. } = errand;
+pub(super) fn perform(orders: &Orders, sharer: i32) {
+    let Orders { observer, fixture, slot, .. } = orders;
     // SAFETY: it is the caller's turn.
     let written = unsafe { &mut *slot.written.get() };
     written.failed = 0;
-    set_alarm(ground.patience);
-    if ground.children_ns >= 0 {
+    set_alarm(fixture.patience);
+    if fixture.children_ns >= 0 {
         // SAFETY: setns(2) takes numbers.
-        let moved = unsafe { syscall!(Sysno::setns, ground.children_ns, libc::CLONE_NEWPID) };
+        let moved = unsafe { syscall!(Sysno::setns, fixture.children_ns, libc::CLONE_NEWPID) };
         written.failed |= moved.err().map_or(0, |errno| errno.into_raw());
     }
-    if ground.undo != Undo::None {
-        let taken = undo::take_with_undo(ground.semaphore);
+    if fixture.undo != Undo::None {
+        let taken = undo::take_with_undo(fixture.semaphore);
         written.failed |= taken.err().map_or(0, |errno| errno as i32);
     }
     written.sharer = sharer;
     written.ids = Observer::ids();
     let [_, caller, _] = written.ids;
-    written.register = errand.call.map_or(0, unshare_raw);
+    written.register = orders.call.map_or(0, unshare_raw);
     written.after = observer.state();
-    if ground.undo == Undo::Shared {
+    if fixture.undo == Undo::Shared {
         // Fails in an IPC namespace of its own.
-        let _ = undo::take_with_undo(ground.semaphore);
+        let _ = undo::take_with_undo(fixture.semaphore);
     }
-    if ground.marked != Flags::NONE {
-        leave_marks();
-    }
-    let shared = match ground.asked {
+    // Not everywhere there is a descriptor to leave: its table is full, or beyond its limit.
+    let _ = Trace::CALLER.leave(fixture.traceable);
+    let shared = match fixture.asked {
         Flags::NONE => Ok(Flags::NONE),
         asked => shared_flags(caller, sharer, asked),
     };
@@ -216,18 +214,14 @@ pub(super) fn perform(errand: &Errand, sharer: i32) {
         Ok(shared) => (shared.0, 0),
         Err(errno) => (0, errno as i32),
     };
-    let readable = ground.undo != Undo::Own || {
-        written.semaphore = undo::value_raw(ground.semaphore);
+    let readable = fixture.undo != Undo::Own || {
+        written.semaphore = undo::value_raw(fixture.semaphore);
         written.semaphore >= 0
     };
-    errand.touched.store(1, Ordering::Release);
-    if errand.watched && (written.refused != 0 || !readable) {
-        slot.turn.value.store(LOOK, Ordering::Release);
-        slot.turn.wake(1);
-        while slot.turn.value.load(Ordering::Acquire) == LOOK {
-            let _ = slot.turn.wait(LOOK);
-        }
+    orders.touched.store(1, Ordering::Release);
+    if orders.watched && (written.refused != 0 || !readable) {
+        slot.turn.set(LOOK);
+        slot.turn.wait_while(LOOK);
     }
-    slot.turn.value.store(DONE, Ordering::Release);
-    slot.turn.wake(1);
+    slot.turn.set(DONE);
 }

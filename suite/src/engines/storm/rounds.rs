@@ -1,20 +1,19 @@
-//! The ground of a storm: what its rounds have in common.
+//! The rounds of a storm, and the fixture that they have in common.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::feature;
-use futex::{Futex, Shared};
 use harness::prelude::*;
+use harness::run::patience::Patience;
 
-use super::executed::Arguments;
+use super::exec_probe::Arguments;
+use super::orders::Orders;
 use super::plan::{Action, Plan, unsharers};
 use super::report::Figures;
 use super::rounds;
-use super::segment::{MOST_TASKS, Mapping};
-use super::task::Orders;
+use super::segment::{MOST_TASKS, Mapping, Segment, Slot};
 use crate::call::check::check_changes;
 use crate::observe::{Observer, Place, State, place_of};
 use crate::spec::flags::Flags;
@@ -25,7 +24,7 @@ use crate::spec::model::{Kernel, Prediction};
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What does not change from round to round.
-pub(super) struct Ground<'t> {
+pub(super) struct Fixture<'t> {
     pub(super) t: &'t Test,
     pub(super) mapping: Mapping,
     pub(super) observer: Observer,
@@ -39,7 +38,7 @@ pub(super) struct Ground<'t> {
     cpus: Vec<usize>,
 }
 
-impl<'t> Ground<'t> {
+impl<'t> Fixture<'t> {
     /// Prepares all that the tasks will need.
     #[track_caller]
     pub(super) fn prepare(t: &'t Test) -> Done<Self> {
@@ -81,7 +80,6 @@ impl<'t> Ground<'t> {
             program: self.program.as_raw_fd(),
             arguments: self.arguments.of(number),
             semaphores,
-            marks: true,
         }
     }
 }
@@ -120,20 +118,20 @@ fn make_directory(t: &Test, name: &str) -> Done<&'static CStr> {
 pub(super) fn play_rounds(
     t: &Test,
     draw: impl Fn(&mut fastrand::Rng, &[Flags]) -> Plan,
-    play: impl Fn(&Ground, &Plan, &mut Figures) -> Done,
+    play: impl Fn(&Fixture, &Plan, &mut Figures) -> Done,
 ) -> Done {
-    let ground = Ground::prepare(t)?;
+    let fixture = Fixture::prepare(t)?;
     let mut random = fastrand::Rng::with_seed(t.seed());
     let mut figures = Figures::default();
     for round in 0..rounds(t.tier()) {
-        let plan = draw(&mut random, &ground.pool);
+        let plan = draw(&mut random, &fixture.pool);
         t.name_task(format!("round {round}, repeat with --seed {}", t.run_seed()));
         let mut play_once = |plan: &Plan| -> Done {
-            ground.mapping.clear();
-            let starter = Starter::look(&ground);
+            fixture.mapping.clear();
+            let starter = Starter::look(&fixture);
             let health = Health::of_kernel();
-            play(&ground, plan, &mut figures)?;
-            starter.check_untouched(&ground)?;
+            play(&fixture, plan, &mut figures)?;
+            starter.check_untouched(&fixture)?;
             health.check_unchanged(t)
         };
         if let Err(stop) = play_once(&plan) {
@@ -208,21 +206,53 @@ struct Starter {
 }
 
 impl Starter {
-    fn look(ground: &Ground) -> Self {
-        Self { state: ground.observer.state(), mount: place_of(ground.directory) }
+    fn look(fixture: &Fixture) -> Self {
+        Self { state: fixture.observer.state(), mount: place_of(fixture.directory) }
     }
 
-    fn check_untouched(&self, ground: &Ground) -> Done {
-        let t = ground.t;
-        let now = ground.observer.state();
+    fn check_untouched(&self, fixture: &Fixture) -> Done {
+        let t = fixture.t;
+        let now = fixture.observer.state();
         let nothing = Prediction::nothing();
         check_changes(t, Flags::NONE, "RACE-01", &nothing, &self.state, &now)?;
-        t.check(Call::seen("mount that the starter sees", place_of(ground.directory))).proves("RACE-01").is(self.mount)
+        t.check(Call::seen("mount that the starter sees", place_of(fixture.directory))).proves("RACE-01").is(self.mount)
     }
 }
 
-/// Sets a futex and wakes all who wait for it.
-pub(super) fn release(futex: &Futex<Shared>) {
-    futex.value.store(1, Ordering::Release);
-    futex.wake(i32::MAX);
+/// Waits until no task is missing any more. Gives up when the tasks have `ended`, or are out of patience.
+pub(super) fn wait_until(
+    t: &Test,
+    segment: &Segment,
+    patience: &mut Patience,
+    what: &str,
+    ended: impl Fn() -> bool,
+    missing: impl Fn() -> Vec<String>,
+) -> Done {
+    loop {
+        let seen = segment.progress.get();
+        let missing = missing();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if ended() || patience.is_over() {
+            return t
+                .check(Call::seen(format!("whether {what}"), missing.join("; ")))
+                .proves("RACE-01")
+                .is(String::new());
+        }
+        segment.progress.wait_for(seen, Duration::from_millis(50));
+    }
+}
+
+/// The tasks that have not come as far as `reached` asks.
+pub(super) fn missing<'s>(
+    who: &str,
+    tasks: impl Iterator<Item = (Action, &'s Slot)>,
+    reached: impl Fn(Action, &Slot) -> bool,
+) -> Vec<String> {
+    tasks
+        .enumerate()
+        .filter(|(_, (action, slot))| !reached(*action, slot))
+        .map(|(number, (action, slot))| format!("{who} {number} {action:?} is {:?}", slot.stage()))
+        .collect()
 }

@@ -3,7 +3,7 @@
 use harness::prelude::*;
 use nix::errno::Errno;
 
-use super::judge::{End, Judge, Kind, Mismatch, Seen};
+use super::compare::{End, Judge, Kind, Mismatch, Seen};
 use crate::spec::flags::Flags;
 
 /// One cause.
@@ -43,9 +43,6 @@ const ENOUGH: usize = 8;
 
 /// Makes the call with each set of flags and compares it with the model. What differs is shrunk,
 /// unless a cause already found explains it.
-///
-/// # Errors
-/// A call could not be made: the case is broken.
 pub fn find(judge: &Judge, sets: &[Flags], call: &mut dyn FnMut(Flags) -> Done<Seen>) -> Done<Findings> {
     let mut found = Findings::default();
     for &flags in sets {

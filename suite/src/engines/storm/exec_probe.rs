@@ -6,8 +6,9 @@ use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-use super::segment::{MOST_TASKS, Stage, announce, map_borrowed};
+use super::segment::{MOST_TASKS, Segment, Stage};
 use super::task::EXECUTED;
+use crate::tasks::shm::map_file;
 
 /// The argument that tells such a task from a user's call.
 const ARGUMENT: &str = "--storm-task";
@@ -52,23 +53,20 @@ pub fn run_if_executed() -> Option<ExitCode> {
     if arguments.next()? != ARGUMENT {
         return None;
     }
-    let mut number = || arguments.next()?.to_str()?.parse::<i32>().ok();
+    let mut number = || arguments.next()?.to_str()?.parse::<i32>().ok().filter(|number| *number >= 0);
     let (segment, task) = (number()?, number()?);
     let failed = Some(ExitCode::FAILURE);
-    // SAFETY: the descriptor was inherited and stays open until this process ends.
-    let segment = unsafe {
-        if libc::fcntl(segment, libc::F_GETFD) < 0 {
-            return failed;
-        }
-        BorrowedFd::borrow_raw(segment)
+    let Ok(task @ 0..MOST_TASKS) = usize::try_from(task) else {
+        return failed;
     };
-    let (Ok(segment), Ok(task @ 0..MOST_TASKS)) = (map_borrowed(segment), usize::try_from(task)) else {
+    // SAFETY: the descriptor was inherited and stays open until this process ends; what made it the size of a
+    // segment wrote its number into the arguments. Where it is not open, nothing is mapped.
+    let Ok(segment) = (unsafe { map_file::<Segment>(BorrowedFd::borrow_raw(segment)) }) else {
         return failed;
     };
     let slot = &segment.slots[task];
     let threads = std::fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count());
     slot.threads.store(threads as u32, Ordering::Release);
-    slot.reach(Stage::Executed);
-    announce(segment);
+    segment.reach(slot, Stage::Executed);
     Some(ExitCode::from(EXECUTED as u8))
 }
