@@ -58,7 +58,7 @@ fn bare(t: &Test, prepare: Prepare) -> Done {
     let sets = sets(t.tier(), t.seed(), &ground.start, &kernel, ground.needs_each_alone());
     for flags in sets {
         // SAFETY: no CLONE_VM; the process is single-threaded.
-        let pid = unsafe { fork_sharing(ground.company.made_with.0) }.expect("a child");
+        let pid = unsafe { fork_sharing(ground.sibling.made_with.0) }.expect("a child");
         if pid.as_raw() == 0 {
             unshare_raw(flags);
             std::hint::black_box(observer.state());

@@ -340,7 +340,9 @@ fn check_nothing_left(
 
 /// The flags that make something, each alone.
 fn making() -> Vec<Variant> {
-    variants::succeeding(Flags::KNOWN.into_iter().filter(|flag| ![Flags::VM, Flags::SIGHAND, Flags::THREAD].contains(flag)))
+    variants::succeeding(
+        Flags::KNOWN.into_iter().filter(|flag| ![Flags::VM, Flags::SIGHAND, Flags::THREAD].contains(flag)),
+    )
 }
 
 /// All of them that this kernel has and that get on with each other.

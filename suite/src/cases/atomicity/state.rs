@@ -123,13 +123,12 @@ case!(Case {
                 std::thread::yield_now();
             }
             t.setup(unshare(Flags::NEWPID))?;
-            let start = model::Start { children_elsewhere: true, ..model::Start::of(t.facts()) };
+            let start = Start { children_elsewhere: true, ..Start::of(t.facts()) };
             for flags in [flag | Flags::NEWPID, flag | Flags(1 << 63), flag | Flags::FILES | Flags::FS | Flags::NEWPID]
             {
                 t.unshare(flags).from(start).as_predicted()?;
                 semaphore.check_value(t, &format!("after unshare({flags})"), 0, ID)?;
-                t.check(waiters().called(format!("tasks that wait for the semaphore after unshare({flags})")))
-                    .is(1)?;
+                t.check(waiters().called(format!("tasks that wait for the semaphore after unshare({flags})"))).is(1)?;
             }
             t.check(unshare(flag)).succeeds()?;
             // Woken by what was given back: it ends.
@@ -168,7 +167,7 @@ case!(Case {
             t.setup(new_segment())?;
         }
         t.setup(unshare(Flags::NEWPID))?;
-        let start = model::Start { children_elsewhere: true, ..model::Start::of(t.facts()) };
+        let start = Start { children_elsewhere: true, ..Start::of(t.facts()) };
         let seen = |when: &str| witness.call(t, &format!("segments in the old IPC namespace {when}"), (), segments);
         for flags in [
             Flags::NEWIPC | Flags::NEWPID,
@@ -220,7 +219,7 @@ case!(Case {
         let third = Peer::start(t, "third task", Flags::NONE)?;
         t.setup(Call::new("fcntl(F_SETLK)", lock(fd)))?;
         t.setup(unshare(Flags::NEWPID))?;
-        let start = model::Start { children_elsewhere: true, ..model::Start::of(t.facts()) };
+        let start = Start { children_elsewhere: true, ..Start::of(t.facts()) };
         for flags in [
             Flags::FILES | Flags::NEWPID,
             Flags::FILES | Flags(1 << 40),
@@ -230,8 +229,7 @@ case!(Case {
             for (side, expected) in
                 [(Side::Caller, Ok(())), (Side::Peer(&sharer), Ok(())), (Side::Peer(&third), Err(Errno::EAGAIN))]
             {
-                t.check(side.ask(t, &format!("fcntl(F_SETLK) after unshare({flags})"), fd, lock)?)
-                    .gives(expected)?;
+                t.check(side.ask(t, &format!("fcntl(F_SETLK) after unshare({flags})"), fd, lock)?).gives(expected)?;
             }
             check_kcmp(t, &sharer, Shared::Files, true, ID)?;
         }
