@@ -52,13 +52,13 @@ fn limited(t: &Test) -> Done<Fixture> {
 
 /// fork, unshare, look, _exit, waitpid, for the same sets of flags.
 fn bare(t: &Test, prepare: Prepare) -> Done {
-    let ground = prepare(t)?;
+    let fixture = prepare(t)?;
     let observer = Observer::open(t)?;
     let kernel = Kernel::of(t.facts());
-    let sets = sets(t.tier(), t.seed(), &ground.start, &kernel, ground.needs_each_alone());
+    let sets = sets(t.tier(), t.seed(), &fixture.start, &kernel, fixture.needs_each_alone());
     for flags in sets {
         // SAFETY: no CLONE_VM; the process is single-threaded.
-        let pid = unsafe { fork_sharing(ground.sibling.made_with.0) }.expect("a child");
+        let pid = unsafe { fork_sharing(fixture.sharing.made_with.0) }.expect("a child");
         if pid.as_raw() == 0 {
             unshare_raw(flags);
             std::hint::black_box(observer.state());
