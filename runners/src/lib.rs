@@ -1,21 +1,23 @@
 //! Where the suite runs, and the command line.
+//!
+//! | room | is for |
+//! |---|---|
+//! | [`cli`] | the command line: shared arguments, dispatch, exit statuses |
+//! | [`run`] | running cases on the kernel at hand, and reporting |
+//! | [`guest`] | running cases in a guest |
+//! | [`matrix`] | running cases on many kernels |
+//! | [`fault_matrix`] | running cases under simulated faults |
+//! | [`results`] | results that were kept: compared, merged |
+//! | [`catalogue`] | what the suite has: cases, requirements, known bugs, manual pages |
+//! | [`kernels`] | kernels that a guest can boot, and the guest's image |
 
-mod again;
+pub mod catalogue;
 pub mod cli;
-pub mod compare;
-pub mod coverage;
-pub mod documents;
-pub mod draft;
-pub mod faults;
-mod files;
+pub mod fault_matrix;
 pub mod guest;
-pub mod host;
-pub mod image;
+#[cfg(feature = "guest-faults")]
+pub mod guest_faults;
 pub mod kernels;
-pub mod known_bugs;
-pub mod list;
 pub mod matrix;
-pub mod merge;
-pub mod progress;
-pub mod reports;
 pub mod results;
+pub mod run;

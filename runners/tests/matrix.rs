@@ -1,13 +1,13 @@
 //! Many kernels in one table, and the commands around kernels and images.
 
-mod guests;
+mod driver;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use guests::{PROGRAM, errors, fetched, need_qemu, text};
+use driver::{PROGRAM, errors, expect, fetched, need_qemu, run, text};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use vm::parameters::Parameters;
@@ -16,11 +16,6 @@ use vm::parameters::Parameters;
 const GOOD: &str = "flags.root.09_fs";
 /// A case that fails on the older of the two kernels: a call that fails late leaves traces.
 const BAD_ON_5_10: &str = "atomicity.newns.refused_pid";
-
-/// Runs the program to its end.
-fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Output {
-    Command::new(PROGRAM).args(arguments).output().expect("the program runs")
-}
 
 /// The files of an initramfs: mode and content.
 fn unpacked(archive: &[u8]) -> BTreeMap<String, (u32, Vec<u8>)> {
@@ -43,20 +38,9 @@ fn an_image_is_an_archive_with_this_program_as_init() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("guest.cpio");
     let file_name = file.to_str().expect("UTF-8");
-    let output = run(&[
-        "image",
-        "-o",
-        file_name,
-        "--results",
-        "/dev/ttyS1",
-        "--console",
-        "ttyAMA0,115200",
-        "--seed",
-        "7",
-        "--skip",
-        "a b",
-        "flags.",
-    ]);
+    let devices = ["--results", "/dev/ttyS1", "--console", "ttyAMA0,115200"];
+    let output =
+        run(&[&["image", "-o", file_name], &devices[..], &["--seed", "7", "--skip", "a b", "flags."]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
 
     let line = text(&output);
@@ -90,10 +74,8 @@ fn an_image_that_cannot_be_is_no_image() {
         (&["image", "-o", "/nonexistent/x"], 129, "/nonexistent/x"),
         (&["image", "-o", "/dev/null", "no.such.case"], 125, "no case matches"),
     ] {
-        let output = run(arguments);
-        assert_eq!(output.status.code(), Some(status), "{arguments:?}");
-        assert!(errors(&output).contains(words), "{}", errors(&output));
-        assert_eq!(text(&output), "");
+        expect(arguments, status, words);
+        assert_eq!(text(&run(arguments)), "");
     }
 }
 
@@ -243,24 +225,9 @@ fn two_kernels_and_one_that_is_none_in_one_table() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let reports = directory.path().join("reports");
-    let output = run(&[
-        "matrix",
-        "--kernel",
-        "6.1",
-        "--kernel",
-        "no/such/bzImage",
-        "--kernel",
-        "5.10",
-        "--exact",
-        GOOD,
-        BAD_ON_5_10,
-        "--seed",
-        "77",
-        "--format",
-        "json",
-        "--reports",
-        reports.to_str().expect("UTF-8"),
-    ]);
+    let kernels = ["--kernel", "6.1", "--kernel", "no/such/bzImage", "--kernel", "5.10"];
+    let how = ["--exact", GOOD, BAD_ON_5_10, "--seed", "77", "--format", "json"];
+    let output = run(&[&["matrix"], &kernels[..], &how, &["--reports", reports.to_str().expect("UTF-8")]].concat());
     // One does not conform, which is worse than one that is no kernel.
     assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
     let table: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -287,9 +254,7 @@ fn two_kernels_and_one_that_is_none_in_one_table() {
 
 #[test]
 fn what_is_no_kernel_is_wrong_input() {
-    let output = run(&["matrix", "--kernel", "no/such/bzImage"]);
-    assert_eq!(output.status.code(), Some(129));
-    assert!(text(&output).contains("no/such/bzImage does not exist"), "{}", text(&output));
+    expect(&["matrix", "--kernel", "no/such/bzImage"], 129, "no/such/bzImage does not exist");
 }
 
 /// Processes that have this word on their command line.

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use vm::machine::Role;
 
 use super::console::ConsoleLog;
-use super::machine::{Input, Machine};
-use super::session;
+use super::process::Machine;
+use super::session::{self, Input};
 
 /// How long QEMU gets to answer.
 const PATIENCE: Duration = Duration::from_secs(2);

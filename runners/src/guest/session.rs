@@ -14,8 +14,28 @@ use harness::outcome::{Counts, ExitStatus, Outcome};
 use harness::splat::{SplatKind, recognise};
 use vm::machine::Role;
 
-use super::machine::MachineEnd;
-use crate::cli::GuestArgs;
+use crate::cli::args::GuestArgs;
+
+/// Something that a guest, or the program that runs it, said.
+#[derive(Debug)]
+pub enum Input {
+    /// A line of the console or of the results channel. Which is no more than where it was heard: a
+    /// kernel with fewer ports than the machine may use one for the other.
+    Line(Role, String),
+    /// This process was told to end.
+    Signal(i32),
+    /// The machine is gone and nothing more will come.
+    Ended(MachineEnd),
+}
+
+/// How the program that runs the guest ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MachineEnd {
+    /// It exited with this status; its words, if it had any.
+    Exited(i32, String),
+    /// A signal ended it; its words, if it had any.
+    Killed(i32, String),
+}
 
 /// How a guest ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crossbeam::channel::Sender;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::machine::Input;
+use super::session::Input;
 
 /// The signals that end a program.
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];

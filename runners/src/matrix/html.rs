@@ -3,8 +3,6 @@
 //! One file with nothing outside it: no script, no font, no picture that is fetched. It follows the
 //! reader's light or dark setting, everything opens by keyboard, and every colour has a word beside it.
 
-mod flag_space;
-
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -15,10 +13,11 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use suite::spec::flags::Flags;
 use suite::spec::requirements::{self, Requirement};
 
+use super::flag_space::FlagSpace;
 use super::row::{Conclusion, Row};
-use flag_space::FlagSpace;
+use crate::run::host::PROGRAM;
 
-const STYLE: &str = include_str!("html/style.css");
+const STYLE: &str = include_str!("style.css");
 
 /// How much of a console is shown: its end, where the cause is.
 const CONSOLE_LINES: usize = 60;
@@ -79,7 +78,7 @@ pub fn page(rows: &[Row], seed: u64, tier: &str) -> String {
             body {
                 main {
                     h1 { (title) }
-                    p.legend { (crate::host::PROGRAM) ", tier " (tier) ", seed " (seed) }
+                    p.legend { (PROGRAM) ", tier " (tier) ", seed " (seed) }
                     (summary(rows))
                     (heat_map(rows))
                     @for (number, row) in rows.iter().enumerate() { (kernel(number, row)) }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::driver::*;
+use crate::guest::*;
 
 // Before the suite.
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::driver::*;
+use crate::guest::*;
 
 // While cases run: the kernel's fault.
 

@@ -1,0 +1,175 @@
+//! From an error to an exit status.
+//!
+//! Every error type answers, through [`Blame`], whether the user's input is wrong or this machine lacks
+//! something. An error that does not answer cannot become a [`Failure`], which is what `?` makes of it.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use harness::outcome::ExitStatus;
+use harness::pool::RunError;
+use nix::errno::Errno;
+use vm::build::BuildError;
+use vm::cache::CacheError;
+use vm::initramfs::InitramfsError;
+use vm::kernel::KernelError;
+use vm::library::LibraryError;
+use vm::machine::MachineError;
+use vm::payload::PayloadError;
+
+use super::stdout::CLOSED;
+use crate::run::files::is_wrong_path;
+
+/// What has to change before the same command can succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blamed {
+    /// The command line or an input file, whatever kernel is under test: a bisection must stop.
+    Usage,
+    /// This machine (disk, memory, QEMU): a bisection may go on.
+    Place,
+}
+
+/// An error that knows what is to blame.
+pub trait Blame: std::error::Error + Send + Sync + 'static {
+    /// What is to blame.
+    fn blame(&self) -> Blamed {
+        Blamed::Place
+    }
+}
+
+/// Why a command gave up.
+#[derive(Debug)]
+pub struct Failure {
+    blamed: Blamed,
+    error: anyhow::Error,
+}
+
+/// What commands return.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+impl<E: Blame> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { blamed: error.blame(), error: error.into() }
+    }
+}
+
+/// Messages made on the spot, by `anyhow!` and `context`, are about this machine.
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { blamed: Blamed::Place, error }
+    }
+}
+
+/// The message with its causes.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.error)
+    }
+}
+
+impl Failure {
+    /// What is to blame.
+    pub fn blamed(&self) -> Blamed {
+        self.blamed
+    }
+
+    /// The error, if it is of this type.
+    pub fn downcast_ref<E: Blame>(&self) -> Option<&E> {
+        self.error.downcast_ref()
+    }
+
+    /// Prints it on standard error and gives the exit status.
+    pub fn report(&self) -> ExitStatus {
+        let is_closed_pipe = self
+            .error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe);
+        let _ = match self.error.downcast_ref::<clap::Error>() {
+            Some(error) => error.print(),
+            None if is_closed_pipe => writeln!(io::stderr(), "unshare-conformance: {CLOSED}"),
+            None => writeln!(io::stderr(), "unshare-conformance: {self}"),
+        };
+        match self.blamed {
+            Blamed::Usage => ExitStatus::Usage,
+            Blamed::Place => ExitStatus::NothingToSay,
+        }
+    }
+}
+
+/// Options that are valid by themselves and contradict each other.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Contradiction(pub String);
+
+impl Blame for Contradiction {
+    fn blame(&self) -> Blamed {
+        Blamed::Usage
+    }
+}
+
+// Errors of other crates, which can only answer here.
+
+impl Blame for io::Error {}
+impl Blame for Errno {}
+impl Blame for serde_json::Error {}
+impl Blame for toml::ser::Error {}
+impl Blame for RunError {}
+impl Blame for CacheError {}
+
+impl Blame for clap::Error {
+    fn blame(&self) -> Blamed {
+        Blamed::Usage
+    }
+}
+
+impl Blame for KernelError {
+    fn blame(&self) -> Blamed {
+        Blamed::Usage
+    }
+}
+
+impl Blame for PayloadError {
+    fn blame(&self) -> Blamed {
+        match self {
+            PayloadError::Cache(_) | PayloadError::Unwritable { .. } => Blamed::Place,
+            _ => Blamed::Usage,
+        }
+    }
+}
+
+impl Blame for MachineError {
+    fn blame(&self) -> Blamed {
+        match self {
+            MachineError::NotInstalled { .. } | MachineError::Description { .. } => Blamed::Place,
+            _ => Blamed::Usage,
+        }
+    }
+}
+
+impl Blame for BuildError {
+    fn blame(&self) -> Blamed {
+        match self {
+            BuildError::NotATree(_) | BuildError::ConfiguredInPlace(_) | BuildError::NoFragment { .. } => Blamed::Usage,
+            _ => Blamed::Place,
+        }
+    }
+}
+
+impl Blame for LibraryError {
+    fn blame(&self) -> Blamed {
+        match self {
+            LibraryError::Unknown(_) => Blamed::Usage,
+            _ => Blamed::Place,
+        }
+    }
+}
+
+impl Blame for InitramfsError {
+    fn blame(&self) -> Blamed {
+        match self {
+            InitramfsError::Unwritable { source, .. } if is_wrong_path(source) => Blamed::Usage,
+            _ => Blamed::Place,
+        }
+    }
+}

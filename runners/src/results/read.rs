@@ -1,0 +1,241 @@
+//! A file of `--format json`, read back.
+
+use std::path::{Path, PathBuf};
+
+use harness::case_run::Tier;
+use harness::event::{CaseInfo, Event};
+use harness::facts::Facts;
+use harness::judge::Verdict;
+use harness::outcome::Outcome;
+use harness::report::SCHEMA;
+use harness::shard::Part;
+use serde::Deserialize;
+
+use crate::cli::exit::{Blame, Blamed};
+
+/// Why a file cannot be used; each is one sentence for the user.
+#[derive(Debug, thiserror::Error)]
+pub enum WrongResults {
+    /// It cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is something else.
+    #[error("{} is not a `--format json` report: line {line} is {what}", path.display())]
+    NotResults {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What was found.
+        what: String,
+    },
+    /// It is of a newer program.
+    #[error("{} has schema {found}, this program reads schema {SCHEMA}: use the version that wrote it", path.display())]
+    OtherSchema {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+    },
+    /// It ends too soon.
+    #[error("{} is incomplete: it ends after line {lines}, before the end of the run (was the run killed, or is it still going on?)", path.display())]
+    CutOff {
+        /// The file.
+        path: PathBuf,
+        /// How many lines it has.
+        lines: usize,
+    },
+    /// Files that cannot be put together.
+    #[error("{0}")]
+    DoNotFit(String),
+}
+
+impl Blame for WrongResults {
+    fn blame(&self) -> Blamed {
+        Blamed::Usage
+    }
+}
+
+/// A case and its result.
+#[derive(Clone, Debug)]
+pub struct CaseResult {
+    /// The case.
+    pub case: CaseInfo,
+    /// The verdict; none if the run was cut short before.
+    pub result: Option<(Verdict, Outcome)>,
+}
+
+/// A run that is over.
+#[derive(Clone, Debug)]
+pub struct Results {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// What ran it.
+    pub program: String,
+    /// Where.
+    pub facts: Facts,
+    /// What reproduces it.
+    pub seed: u64,
+    /// How much was looked at.
+    pub tier: Tier,
+    /// How often.
+    pub repeat: u32,
+    /// Which part of a larger run it is.
+    pub part: Option<Part>,
+    /// The cases, in the order of the plan.
+    pub cases: Vec<CaseResult>,
+    /// Remarks that belong to no case.
+    pub remarks: Vec<String>,
+    /// Why the run was given up.
+    pub given_up: Option<String>,
+    /// The signal that cut it short.
+    pub interrupted: Option<i32>,
+    /// Wall time.
+    pub milliseconds: u64,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    schema: u64,
+}
+
+impl Results {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Results, WrongResults> {
+        let bytes = std::fs::read(path).map_err(|source| WrongResults::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(path, &String::from_utf8_lossy(&bytes))
+    }
+
+    /// Reads the text of a file; `path` is for messages.
+    pub fn parse(path: &Path, text: &str) -> Result<Results, WrongResults> {
+        let wrong = |line: usize, what: String| WrongResults::NotResults { path: path.to_owned(), line, what };
+        let count = text.lines().count();
+        let mut lines = text.lines().enumerate();
+        let Some((_, head)) = lines.next() else {
+            return Err(wrong(1, "missing, the file is empty".to_owned()));
+        };
+        let head: Head = serde_json::from_str(head).map_err(|_| wrong(1, "not {\"schema\":…}".to_owned()))?;
+        if head.schema != u64::from(SCHEMA) {
+            return Err(WrongResults::OtherSchema { path: path.to_owned(), found: head.schema });
+        }
+        let mut results: Option<Results> = None;
+        let mut is_over = false;
+        for (at, line) in lines {
+            let last = at + 1 == count && !text.ends_with('\n');
+            let event: Event = match serde_json::from_str(line) {
+                Ok(event) => event,
+                Err(_) if last => break,
+                Err(error) => return Err(wrong(at + 1, format!("not an event ({error})"))),
+            };
+            match (event, &mut results) {
+                (Event::RunStarted { program, facts, plan, seed, tier, repeat, part }, None) => {
+                    results = Some(Results {
+                        path: path.to_owned(),
+                        program,
+                        facts: *facts,
+                        seed,
+                        tier,
+                        repeat,
+                        part,
+                        cases: plan.into_iter().map(|case| CaseResult { case, result: None }).collect(),
+                        remarks: Vec::new(),
+                        given_up: None,
+                        interrupted: None,
+                        milliseconds: 0,
+                    });
+                }
+                (Event::RunStarted { .. }, Some(_)) => {
+                    return Err(wrong(at + 1, "the start of a second run".to_owned()));
+                }
+                (Event::BailedOut { why }, None) => {
+                    return Err(WrongResults::DoNotFit(format!("{} has no results: {why}", path.display())));
+                }
+                // What is told before a guest's suite begins.
+                (Event::Remark { .. }, None) => {}
+                (_, None) => return Err(wrong(at + 1, "before the start of a run".to_owned())),
+                (Event::CaseFinished { index, verdict, outcome }, Some(results)) => {
+                    match results.cases.get_mut(index) {
+                        Some(case) => case.result = Some((*verdict, outcome)),
+                        None => {
+                            return Err(wrong(at + 1, format!("for case {index}, which is not in the plan")));
+                        }
+                    }
+                }
+                (Event::Remark { text }, Some(results)) => results.remarks.push(text),
+                (Event::BailedOut { why }, Some(results)) => {
+                    results.given_up = Some(why);
+                    is_over = true;
+                }
+                (Event::RunFinished { interrupted, milliseconds, .. }, Some(results)) => {
+                    results.interrupted = interrupted;
+                    results.milliseconds = milliseconds;
+                    is_over = true;
+                }
+                (Event::CaseStarted { .. } | Event::Alive | Event::Progress { .. }, _) => {}
+            }
+        }
+        match results {
+            Some(results) if is_over => Ok(results),
+            _ => Err(WrongResults::CutOff { path: path.to_owned(), lines: count }),
+        }
+    }
+
+    /// The kernel in a few words.
+    pub fn kernel(&self) -> String {
+        let facts = &self.facts;
+        format!("{} {} {}", facts.release, facts.build, facts.machine)
+    }
+}
+
+/// The verdict on a case that a run never came to.
+pub fn never_run() -> (Verdict, Outcome) {
+    let verdict = Verdict::never_reached("the run was cut short before");
+    (verdict, Outcome::AsJudged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STARTED: &str = r#"{"event":"run_started","program":"p","facts":{"system":"Linux","release":"6.1","build":"b","machine":"x","version":[6,1,0],"config":null,"sandbox":"privileged","user_namespace_takes_root":false,"uid":0,"uid_outside":0,"capabilities":0,"restrictions":[],"taint":0,"configured":[],"absent":{}},"plan":[{"name":"a.b","about":"","proves":[],"source":""}],"seed":1,"tier":"quick","repeat":1}"#;
+    const FINISHED: &str = r#"{"event":"run_finished","counts":{"passed":0,"failed":0,"timed_out":0,"known_bugs":0,"unexpected_passes":0,"broken":0,"skipped":0},"interrupted":null,"milliseconds":5}"#;
+
+    fn read(lines: &[&str]) -> Result<Results, String> {
+        let text = lines.join("\n");
+        Results::parse(Path::new("x.json"), &text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_run_comes_back() {
+        let results = read(&["{\"schema\":1}", STARTED, FINISHED, ""]).unwrap();
+        assert_eq!(results.cases.len(), 1);
+        assert_eq!(results.milliseconds, 5);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_one_sentence() {
+        let finished = r#"{"event":"case_finished","index":7,"verdict":{"status":"pass","checks":1,"duration":{"secs":0,"nanos":0}},"outcome":{"outcome":"as_judged"}}"#;
+        let of_guest = r#"{"event":"bailed_out","why":"it never booted"}"#;
+        for (lines, expected) in [
+            (&[][..], "line 1 is missing, the file is empty"),
+            (&["TAP version 13"], "line 1 is not {\"schema\":…}"),
+            (&["{\"schema\":2}"], "schema 2"),
+            (&["{\"schema\":1}"], "ends after line 1"),
+            (&["{\"schema\":1}", STARTED], "ends after line 2"),
+            (&["{\"schema\":1}", STARTED, "{\"event\":\"ca"], "ends after line 3"),
+            (&["{\"schema\":1}", "{}", ""], "line 2 is not an event"),
+            (&["{\"schema\":1}", FINISHED, ""], "line 2 is before the start"),
+            (&["{\"schema\":1}", STARTED, STARTED, ""], "line 3 is the start of a second"),
+            (&["{\"schema\":1}", STARTED, finished, ""], "line 3 is for case 7"),
+            (&["{\"schema\":1}", of_guest, ""], "has no results: it never booted"),
+        ] {
+            let error = read(lines).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
