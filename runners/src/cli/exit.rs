@@ -4,7 +4,7 @@
 //! something. An error that does not answer cannot become a [`Failure`], which is what `?` makes of it.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 
 use harness::outcome::ExitStatus;
 use harness::pool::RunError;
@@ -17,8 +17,9 @@ use vm::library::LibraryError;
 use vm::machine::MachineError;
 use vm::payload::PayloadError;
 
-use super::stdout::CLOSED;
-use crate::run::files::is_wrong_path;
+/// What to say of a reader of standard output who has gone.
+const CLOSED: &str = "standard output was closed before all was written: let its reader read to the end, or write to a \
+                      file";
 
 /// What has to change before the same command can succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +85,7 @@ impl Failure {
             .error
             .chain()
             .filter_map(|cause| cause.downcast_ref::<io::Error>())
-            .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe);
+            .any(|cause| cause.kind() == ErrorKind::BrokenPipe);
         let _ = match self.error.downcast_ref::<clap::Error>() {
             Some(error) => error.print(),
             None if is_closed_pipe => writeln!(io::stderr(), "unshare-conformance: {CLOSED}"),
@@ -106,6 +107,21 @@ impl Blame for Contradiction {
     fn blame(&self) -> Blamed {
         Blamed::Usage
     }
+}
+
+/// Whether the system refused a path that no free space makes good.
+pub fn is_wrong_path(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::AlreadyExists
+            | ErrorKind::IsADirectory
+            | ErrorKind::NotADirectory
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::InvalidFilename
+            | ErrorKind::ExecutableFileBusy
+    )
 }
 
 // Errors of other crates, which can only answer here.

@@ -7,10 +7,6 @@ use serde::Serialize;
 
 use super::exit::Result;
 
-/// What to say of a reader who has gone.
-pub(super) const CLOSED: &str = "standard output was closed before all was written: let its reader read to the end, \
-                                 or write to a file";
-
 /// Prints a text. The exit status is that of a command which has nothing else to do.
 pub fn print(text: impl AsRef<[u8]>) -> Result<ExitStatus> {
     let mut out = io::stdout().lock();

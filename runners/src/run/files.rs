@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::cli::exit::{Blame, Blamed};
+use crate::cli::exit::{Blame, Blamed, is_wrong_path};
 
 /// One that cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -38,21 +38,6 @@ impl Blame for Unwritable {
     fn blame(&self) -> Blamed {
         if is_wrong_path(&self.source) { Blamed::Usage } else { Blamed::Place }
     }
-}
-
-/// Whether the system refused a path that no free space makes good.
-pub fn is_wrong_path(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::NotFound
-            | ErrorKind::PermissionDenied
-            | ErrorKind::AlreadyExists
-            | ErrorKind::IsADirectory
-            | ErrorKind::NotADirectory
-            | ErrorKind::ReadOnlyFilesystem
-            | ErrorKind::InvalidFilename
-            | ErrorKind::ExecutableFileBusy
-    )
 }
 
 /// A file that will be written; the old file of its name stays until then.
