@@ -3,21 +3,21 @@
 //! | room | is for |
 //! |---|---|
 //! | [`cli`] | the command line: shared arguments, dispatch, exit statuses |
-//! | [`run`] | running cases on the kernel at hand, and reporting |
+//! | `run` | running cases on the kernel at hand, and reporting |
 //! | [`guest`] | running cases in a guest |
-//! | [`matrix`] | running cases on many kernels |
-//! | [`fault_matrix`] | running cases under simulated faults |
-//! | [`results`] | results that were kept: compared, merged |
-//! | [`catalogue`] | what the suite has: cases, requirements, known bugs, manual pages |
-//! | [`kernels`] | kernels that a guest can boot, and the guest's image |
+//! | `matrix` | running cases on many kernels |
+//! | `fault_matrix` | running cases under simulated faults |
+//! | `results` | results that were kept: compared, merged |
+//! | `catalogue` | what the suite has: cases, requirements, known bugs, manual pages |
+//! | `kernels` | kernels that a guest can boot, and the guest's image |
 
-pub mod catalogue;
+mod catalogue;
 pub mod cli;
-pub mod fault_matrix;
+mod fault_matrix;
 pub mod guest;
 #[cfg(feature = "guest-faults")]
-pub mod guest_faults;
-pub mod kernels;
-pub mod matrix;
-pub mod results;
-pub mod run;
+mod guest_faults;
+mod kernels;
+mod matrix;
+mod results;
+mod run;

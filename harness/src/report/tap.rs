@@ -53,13 +53,14 @@ pub(super) fn write_result(result: &CaseResult, indent: &str, out: &mut dyn Writ
 /// The comment that ends a report.
 pub(super) fn totals(counts: &Counts) -> String {
     format!(
-        "{} passed, {} failed, {} timed out, {} broken, {} skipped, {} known kernel bugs",
+        "{} passed, {} failed, {} timed out, {} broken, {} skipped, {} known kernel bug{}",
         counts.passed,
         counts.failed + counts.unexpected_passes,
         counts.timed_out,
         counts.broken,
         counts.skipped,
-        counts.known_bugs
+        counts.known_bugs,
+        if counts.known_bugs == 1 { "" } else { "s" }
     )
 }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use suite::spec::requirements::{self, Requirement};
 
 use crate::cli::args::SurveyFormat;
-use crate::cli::exit::{Blame, Blamed, Result};
+use crate::cli::exit::{Result, blame};
 use crate::cli::stdout;
 use crate::results::markdown::Document;
 
@@ -49,11 +49,7 @@ pub struct CoverageArgs {
 #[error("there is no requirement {0:?}: `unshare-conformance coverage` lists all of them")]
 struct NoSuchRequirement(String);
 
-impl Blame for NoSuchRequirement {
-    fn blame(&self) -> Blamed {
-        Blamed::Usage
-    }
-}
+blame!(NoSuchRequirement: |_| true);
 
 /// A requirement, and the cases that prove it.
 #[derive(Serialize)]

@@ -12,7 +12,7 @@ use vm::kernel::Kernel;
 use vm::library::Library;
 
 use crate::cli::args::ListFormat;
-use crate::cli::exit::{Blame, Blamed, Result};
+use crate::cli::exit::{Result, blame};
 use crate::cli::stdout;
 
 const EXAMPLES: &str = "\
@@ -41,11 +41,7 @@ pub struct KnownBugsArgs {
 #[error("{0:?} is neither a kernel release such as 6.17.13 nor a kernel image")]
 struct NoSuchRelease(String);
 
-impl Blame for NoSuchRelease {
-    fn blame(&self) -> Blamed {
-        Blamed::Usage
-    }
-}
+blame!(NoSuchRelease: |_| true);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -303,9 +303,6 @@ pub fn name_of(value: &impl ValueEnum) -> String {
 }
 
 /// Reads a duration. Zero would fail every kernel.
-///
-/// # Errors
-/// It is not a duration, or it is zero.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("must be more than zero, e.g. 500ms or 2m".to_owned()),
@@ -315,9 +312,6 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Finds a fault by its name.
-///
-/// # Errors
-/// There is none of this name; the message suggests similar ones.
 pub fn parse_fault(name: &str) -> Result<&'static Fault, String> {
     find(name).ok_or_else(|| {
         let alike: Vec<_> = table::all()

@@ -33,9 +33,7 @@ pub enum Blamed {
 /// An error that knows what is to blame.
 pub trait Blame: std::error::Error + Send + Sync + 'static {
     /// What is to blame.
-    fn blame(&self) -> Blamed {
-        Blamed::Place
-    }
+    fn blame(&self) -> Blamed;
 }
 
 /// Why a command gave up.
@@ -103,12 +101,6 @@ impl Failure {
 #[error("{0}")]
 pub struct Contradiction(pub String);
 
-impl Blame for Contradiction {
-    fn blame(&self) -> Blamed {
-        Blamed::Usage
-    }
-}
-
 /// Whether the system refused a path that no free space makes good.
 pub fn is_wrong_path(error: &io::Error) -> bool {
     matches!(
@@ -124,68 +116,38 @@ pub fn is_wrong_path(error: &io::Error) -> bool {
     )
 }
 
+/// Implements [`Blame`] by whether an error means wrong usage.
+macro_rules! blame {
+    ($($error:ty: |$this:pat_param| $is_usage:expr),* $(,)?) => {
+        $(impl $crate::cli::exit::Blame for $error {
+            fn blame(&self) -> $crate::cli::exit::Blamed {
+                let $this = self;
+                if $is_usage { $crate::cli::exit::Blamed::Usage } else { $crate::cli::exit::Blamed::Place }
+            }
+        })*
+    };
+}
+pub(crate) use blame;
+
 // Errors of other crates, which can only answer here.
-
-impl Blame for io::Error {}
-impl Blame for Errno {}
-impl Blame for serde_json::Error {}
-impl Blame for toml::ser::Error {}
-impl Blame for RunError {}
-impl Blame for CacheError {}
-
-impl Blame for clap::Error {
-    fn blame(&self) -> Blamed {
-        Blamed::Usage
-    }
-}
-
-impl Blame for KernelError {
-    fn blame(&self) -> Blamed {
-        Blamed::Usage
-    }
-}
-
-impl Blame for PayloadError {
-    fn blame(&self) -> Blamed {
-        match self {
-            PayloadError::Cache(_) | PayloadError::Unwritable { .. } => Blamed::Place,
-            _ => Blamed::Usage,
-        }
-    }
-}
-
-impl Blame for MachineError {
-    fn blame(&self) -> Blamed {
-        match self {
-            MachineError::NotInstalled { .. } | MachineError::Description { .. } => Blamed::Place,
-            _ => Blamed::Usage,
-        }
-    }
-}
-
-impl Blame for BuildError {
-    fn blame(&self) -> Blamed {
-        match self {
-            BuildError::NotATree(_) | BuildError::ConfiguredInPlace(_) | BuildError::NoFragment { .. } => Blamed::Usage,
-            _ => Blamed::Place,
-        }
-    }
-}
-
-impl Blame for LibraryError {
-    fn blame(&self) -> Blamed {
-        match self {
-            LibraryError::Unknown(_) => Blamed::Usage,
-            _ => Blamed::Place,
-        }
-    }
-}
-
-impl Blame for InitramfsError {
-    fn blame(&self) -> Blamed {
-        match self {
-            InitramfsError::Unwritable { source, .. } if is_wrong_path(source) => Blamed::Usage,
-            _ => Blamed::Place,
-        }
-    }
+blame! {
+    io::Error: |_| false,
+    Errno: |_| false,
+    serde_json::Error: |_| false,
+    toml::ser::Error: |_| false,
+    RunError: |_| false,
+    CacheError: |_| false,
+    Contradiction: |_| true,
+    clap::Error: |_| true,
+    KernelError: |_| true,
+    PayloadError: |error| !matches!(error, PayloadError::Cache(_) | PayloadError::Unwritable { .. }),
+    MachineError: |error| !matches!(error, MachineError::NotInstalled { .. } | MachineError::Description { .. }),
+    BuildError: |error| {
+        use BuildError::{ConfiguredInPlace, NoFragment, NotATree};
+        matches!(error, NotATree(_) | ConfiguredInPlace(_) | NoFragment { .. })
+    },
+    LibraryError: |error| matches!(error, LibraryError::Unknown(_)),
+    InitramfsError: |error| {
+        matches!(error, InitramfsError::Unwritable { source, .. } if is_wrong_path(source))
+    },
 }

@@ -27,9 +27,6 @@ pub struct Descriptors {
 }
 
 /// Makes a lifeline.
-///
-/// # Errors
-/// No descriptor is left.
 pub fn lifeline() -> nix::Result<Lifeline> {
     let (theirs, ours) = pipe2(OFlag::O_CLOEXEC)?;
     Ok(Lifeline { ours, theirs })
@@ -44,9 +41,6 @@ impl Lifeline {
 
 /// Starts the keeper of the calling process's group, between fork and exec: only system calls are
 /// made. It is nobody's child, so that the program need not wait for it.
-///
-/// # Errors
-/// No process can be started.
 pub fn start(lifeline: Descriptors) -> io::Result<()> {
     // SAFETY: the copies of this process make system calls and end.
     unsafe {

@@ -39,7 +39,7 @@ use vm::machine::{Accelerator, MachineError, Options};
 use vm::payload::PayloadError;
 
 use crate::cli::args::{BootFailure, Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs, name_of};
-use crate::cli::exit::{Blame, Blamed, Result};
+use crate::cli::exit::{Result, blame};
 use crate::run::host::{cpus, select_part};
 use crate::run::reports::Reports;
 use console::ConsoleLog;
@@ -69,16 +69,9 @@ pub type Sink<'a> = dyn FnMut(&Event) -> std::io::Result<()> + 'a;
 )]
 struct NoSuchKernel(String);
 
-impl Blame for NoSuchKernel {
-    fn blame(&self) -> Blamed {
-        Blamed::Usage
-    }
-}
+blame!(NoSuchKernel: |_| true);
 
 /// A kernel that a guest can boot: a path, or a release that was fetched.
-///
-/// # Errors
-/// It is neither; the text says what would help.
 pub fn open_kernel(name: &str, cache: &Cache) -> Result<Kernel> {
     let path = Path::new(name);
     let found = Library::new(cache.clone()).find(name);
@@ -95,9 +88,6 @@ pub fn open_kernel(name: &str, cache: &Cache) -> Result<Kernel> {
 }
 
 /// Runs the cases that were asked for in a guest with this kernel, and reports.
-///
-/// # Errors
-/// The guest cannot be described or started, or a report cannot be written.
 pub fn run(args: &RunArgs, name: &str) -> Result<ExitStatus> {
     signals::begin()?;
     let items = select_part(&args.selection, args.how.shard, args.how.tier_in_guest(), suite::cases::all())?.items;
@@ -168,9 +158,6 @@ pub struct Boot {
 
 impl Boot {
     /// Opens the kernel, unpacks it if that lets it boot sooner, and decides what executes it.
-    ///
-    /// # Errors
-    /// One sentence for whatever cannot be used.
     pub fn prepare(args: &GuestArgs, name: &str) -> Result<Boot> {
         // Both read and write megabytes.
         std::thread::scope(|scope| {
@@ -300,9 +287,6 @@ impl Boot {
     }
 
     /// Boots the guest and follows it to its end.
-    ///
-    /// # Errors
-    /// The guest cannot be started, or a report cannot be written.
     pub fn run(&self, items: &[Item], args: &RunArgs, sink: &mut Sink) -> Result<ExitStatus> {
         let mut console = ConsoleLog::create(&self.console)?;
         let mut machine = Machine::start(&self.kernel, &self.image, &self.options(items, args))?;

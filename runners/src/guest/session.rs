@@ -130,6 +130,7 @@ struct Far {
 }
 
 /// Follows one guest.
+#[derive(Default)]
 pub struct Session {
     plan: Vec<CaseInfo>,
     memory: u32,
@@ -170,24 +171,8 @@ impl Session {
             plan: items.iter().map(CaseInfo::from).collect(),
             memory: args.memory,
             is_process,
-            began: false,
-            started: false,
-            restarted: false,
-            finished: false,
-            end_status: None,
-            running: BTreeSet::new(),
-            progress: BTreeMap::new(),
-            seed: 0,
             reported: vec![false; items.len()],
-            counts: Counts::default(),
-            milliseconds: 0,
-            told: String::new(),
-            splats: Vec::new(),
-            panic: None,
-            console_heard: false,
-            said: None,
-            hint: None,
-            torn: Vec::new(),
+            ..Self::default()
         }
     }
 

@@ -28,9 +28,6 @@ fn watch() -> std::sync::MutexGuard<'static, Watch> {
 
 /// From now on, signals that would end this process are kept for [`received`] and subscribers. To
 /// be called before threads are started that are to live on when one comes.
-///
-/// # Errors
-/// No descriptor is left.
 pub fn begin() -> nix::Result<()> {
     static BEGUN: OnceLock<nix::Result<()>> = OnceLock::new();
     let set = SigSet::from_iter(SIGNALS);
@@ -62,9 +59,6 @@ pub fn received() -> Option<i32> {
 }
 
 /// Has a guest told of the first signal, also when it has come already.
-///
-/// # Errors
-/// As [`begin`].
 pub(super) fn subscribe(sender: Sender<Vec<Input>>) -> nix::Result<()> {
     begin()?;
     let mut watch = watch();

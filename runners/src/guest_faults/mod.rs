@@ -76,9 +76,6 @@ impl Trigger {
     }
 
     /// Has the fault happen if an event that was just reported is the moment.
-    ///
-    /// # Errors
-    /// The fault cannot be had in this guest.
     pub fn after(&mut self, event: &Event) -> io::Result<()> {
         match event {
             Event::CaseStarted { .. } => self.started += 1,

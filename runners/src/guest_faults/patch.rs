@@ -33,9 +33,6 @@ fn other(text: impl Into<String>) -> io::Error {
 }
 
 /// Replaces the victim's code and calls it.
-///
-/// # Errors
-/// There is no such device, or the kernel does not say where its code is.
 pub fn execute(patch: Patch) -> io::Result<()> {
     let symbols = Symbols::read()?;
     let (start, size) = symbols.extent(VICTIM)?;

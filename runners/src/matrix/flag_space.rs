@@ -1,15 +1,17 @@
 //! The space of flags as a picture: which of its 2^15 subsets disagree.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use suite::spec::flags::Flags;
 
 /// How many of the flags choose the column of a subset; the others choose its row.
 const COLUMN_BITS: usize = 8;
 
-/// Pixels of the picture.
-const WIDTH: usize = 1 << COLUMN_BITS;
-const HEIGHT: usize = 1 << (Flags::KNOWN.len() - COLUMN_BITS);
+/// Columns and rows of the picture.
+pub const WIDTH: usize = 1 << COLUMN_BITS;
+/// See [`WIDTH`].
+pub const HEIGHT: usize = 1 << (Flags::KNOWN.len() - COLUMN_BITS);
 
 /// What disagrees in the space of all subsets of the known flags, as far as the smallest sets that
 /// disagree tell: a sweep stops at them and shrinks, so that a subset counts when it holds one.
@@ -54,24 +56,20 @@ impl FlagSpace {
         (disagreeing, WIDTH * HEIGHT)
     }
 
-    /// The picture as PNG: one pixel for each subset, dark where it disagrees.
-    ///
-    /// # Panics
-    /// Never: memory takes what is written to it.
-    pub fn png(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut encoder = png::Encoder::new(&mut bytes, WIDTH as u32, HEIGHT as u32);
-        encoder.set_color(png::ColorType::Indexed);
-        encoder.set_depth(png::BitDepth::Eight);
-        encoder.set_palette(vec![0xd8, 0xee, 0xdc, 0xc6, 0x28, 0x28]);
-        let pixels: Vec<u8> = (0..HEIGHT)
-            .flat_map(|row| (0..WIDTH).map(move |column| (column, row)))
-            .map(|(column, row)| self.disagrees(Self::subset(column, row)).into())
-            .collect();
-        let mut writer = encoder.write_header().expect("memory takes it");
-        writer.write_image_data(&pixels).expect("memory takes it");
-        drop(writer);
-        bytes
+    /// The picture as the path of an SVG: one unit square for each subset that disagrees, joined to runs.
+    pub fn path(&self) -> String {
+        let mut path = String::new();
+        for row in 0..HEIGHT {
+            let cells: Vec<bool> = (0..WIDTH).map(|column| self.disagrees(Self::subset(column, row))).collect();
+            let mut column = 0;
+            for run in cells.chunk_by(|one, next| one == next) {
+                if run[0] {
+                    let _ = write!(path, "M{column} {row}h{}v1h-{}z", run.len(), run.len());
+                }
+                column += run.len();
+            }
+        }
+        path
     }
 
     /// Which flags choose the column, and which the row, lowest first.
@@ -97,8 +95,10 @@ mod tests {
     }
 
     #[test]
-    fn the_picture_is_a_png() {
-        let png = FlagSpace::of([Flags::FS]).unwrap().png();
-        assert!(png.starts_with(b"\x89PNG\r\n\x1a\n"));
+    fn the_picture_has_a_run_for_each_stretch_that_disagrees() {
+        assert!(FlagSpace::of([Flags::NONE]).unwrap().path().starts_with("M0 0h256v1h-256zM0 1h256"));
+        // The flag with the highest bit of the row: its half of the lines is full.
+        let last = FlagSpace::of([*Flags::KNOWN.last().unwrap()]).unwrap().path();
+        assert!(last.starts_with("M0 64h256v1h-256z") && last.matches('M').count() == 64, "{last}");
     }
 }

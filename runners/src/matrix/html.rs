@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
 use harness::event::CaseInfo;
 use harness::judge::{Status, Verdict};
 use harness::outcome::Outcome;
@@ -13,7 +12,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use suite::spec::flags::Flags;
 use suite::spec::requirements::{self, Requirement};
 
-use super::flag_space::FlagSpace;
+use super::flag_space::{FlagSpace, HEIGHT, WIDTH};
 use super::row::{Conclusion, Row};
 use crate::run::host::PROGRAM;
 
@@ -321,7 +320,7 @@ fn space(row: &Row) -> Markup {
         "{disagreeing} of {all} sets of flags hold one of the smallest sets that disagree with the model: {}",
         smallest.join("; ")
     );
-    let picture = base64::engine::general_purpose::STANDARD.encode(space.png());
+    let size = format!("0 0 {WIDTH} {HEIGHT}");
     let (columns, lines) = FlagSpace::axes();
     let list = |flags: &[Flags]| {
         let names: Vec<_> = flags.iter().map(|flag| flag.to_string()).collect();
@@ -330,7 +329,9 @@ fn space(row: &Row) -> Markup {
     html! {
         h3 { "Where the sweeps disagree" }
         figure {
-            img.flags width="512" height="256" alt=(text) src={ "data:image/png;base64," (picture) };
+            svg.flags role="img" aria-label=(text) width="512" height="256" viewBox=(size) preserveAspectRatio="none" {
+                path d=(space.path()) {}
+            }
             figcaption { (text) ". Each point is one set. Flags of the column, from the fastest changing: " (list(columns)) "; of the line: " (list(lines)) "." }
         }
     }

@@ -11,7 +11,7 @@ use harness::report::SCHEMA;
 use harness::shard::Part;
 use serde::Deserialize;
 
-use crate::cli::exit::{Blame, Blamed};
+use crate::cli::exit::blame;
 
 /// Why a file cannot be used; each is one sentence for the user.
 #[derive(Debug, thiserror::Error)]
@@ -55,11 +55,7 @@ pub enum WrongResults {
     DoNotFit(String),
 }
 
-impl Blame for WrongResults {
-    fn blame(&self) -> Blamed {
-        Blamed::Usage
-    }
-}
+blame!(WrongResults: |_| true);
 
 /// A case and its result.
 #[derive(Clone, Debug)]

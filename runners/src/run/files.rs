@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::cli::exit::{Blame, Blamed, is_wrong_path};
+use crate::cli::exit::{blame, is_wrong_path};
 
 /// One that cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -27,18 +27,11 @@ impl Unwritable {
     }
 
     fn advice(&self) -> &'static str {
-        match self.blame() {
-            Blamed::Usage => "give another path",
-            Blamed::Place => "free space there or give another path",
-        }
+        if is_wrong_path(&self.source) { "give another path" } else { "free space there or give another path" }
     }
 }
 
-impl Blame for Unwritable {
-    fn blame(&self) -> Blamed {
-        if is_wrong_path(&self.source) { Blamed::Usage } else { Blamed::Place }
-    }
-}
+blame!(Unwritable: |error| is_wrong_path(&error.source));
 
 /// A file that will be written; the old file of its name stays until then.
 #[derive(Debug)]
@@ -114,6 +107,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::exit::{Blame, Blamed};
 
     #[test]
     fn an_old_file_stays_until_there_is_a_new_one() {
