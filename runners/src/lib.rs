@@ -19,5 +19,7 @@ pub mod guest;
 mod guest_faults;
 mod kernels;
 mod matrix;
+#[cfg(test)]
+mod mutation;
 mod results;
 mod run;

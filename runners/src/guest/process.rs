@@ -341,3 +341,46 @@ pub fn in_memory(image: &Initramfs) -> Result<OwnedFd> {
     image.write_to(&file).context(why)?;
     Ok(file.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::guest::console::ConsoleLog;
+    use crate::mutation::config;
+
+    proptest! {
+        #![proptest_config(config(40))]
+
+        /// Whatever bytes a guest's console gives: all of its lines, each once, and the file has them.
+        #[test]
+        fn any_bytes_are_lines(bytes in vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..600)) {
+            let (near, mut far) = UnixStream::pair()?;
+            let (sender, inputs) = bounded(BATCHES_AHEAD);
+            let reader = read_lines(near, Role::Console, sender);
+            far.write_all(&bytes)?;
+            drop(far);
+            let directory = tempfile::tempdir()?;
+            let path = directory.path().join("console");
+            let mut log = ConsoleLog::create(&path).expect("a file");
+            let mut lines = Vec::new();
+            for input in inputs.iter().flatten() {
+                if let Input::Line(_, line) = input {
+                    log.line(&line);
+                    lines.push(line);
+                }
+            }
+            prop_assert!(reader.join().is_ok());
+            log.tail();
+            let pieces = bytes.split(|byte| *byte == b'\n').map(String::from_utf8_lossy);
+            let expected: Vec<_> =
+                pieces.map(|line| line.trim_end_matches('\r').to_owned()).filter(|line| !line.is_empty()).collect();
+            prop_assert_eq!(&lines, &expected);
+            prop_assert_eq!(std::fs::read_to_string(&path)?, lines.iter().map(|line| line.clone() + "\n").collect::<String>());
+        }
+    }
+}

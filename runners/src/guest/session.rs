@@ -15,6 +15,7 @@ use harness::splat::{SplatKind, recognise};
 use vm::machine::Role;
 
 use crate::cli::args::GuestArgs;
+use crate::results::read::bounded;
 
 /// Something that a guest, or the program that runs it, said.
 #[derive(Debug)]
@@ -277,6 +278,9 @@ impl Session {
                 plan.clone_from(&self.plan);
                 self.began = true;
             }
+            Event::Remark { .. } | Event::BailedOut { .. } => {}
+            // Without its start there is no run that this could belong to.
+            _ if !self.began => return Vec::new(),
             Event::CaseStarted { index } => {
                 if self.reported.get(*index) != Some(&false) {
                     return Vec::new();
@@ -288,6 +292,7 @@ impl Session {
                 if self.reported.get(*index) != Some(&false) {
                     return Vec::new();
                 }
+                bounded(verdict);
                 self.reported[*index] = true;
                 self.running.remove(index);
                 self.counts.add(verdict.status, outcome);
@@ -307,7 +312,6 @@ impl Session {
                 let far = Far { repetition, done, total };
                 self.progress.insert(index, far);
             }
-            Event::Remark { .. } | Event::BailedOut { .. } => {}
         }
         vec![event]
     }
@@ -496,12 +500,16 @@ impl Session {
 
 /// Where the kernel's own line begins in a record that it cut in two: at its timestamp.
 fn cut_by_kernel(record: &str) -> Option<usize> {
+    // A stamp is short: a flood of brackets must not be searched from each of them to the end.
+    const LONGEST_STAMP: usize = 32;
+    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     record.match_indices('[').map(|(at, _)| at).find(|&at| {
-        record[at + 1..].split_once(']').is_some_and(|(stamp, _)| {
-            stamp.trim_start().split_once('.').is_some_and(|(seconds, fraction)| {
-                let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-                is_number(seconds) && is_number(fraction) && fraction.len() == 6
-            })
+        let rest = &record.as_bytes()[at + 1..];
+        let rest = &rest[..rest.len().min(LONGEST_STAMP)];
+        let stamp = rest.iter().position(|byte| *byte == b']').map(|end| rest[..end].trim_ascii_start());
+        let dot = stamp.and_then(|stamp| Some((stamp, stamp.iter().position(|byte| *byte == b'.')?)));
+        dot.is_some_and(|(stamp, dot)| {
+            is_number(&stamp[..dot]) && is_number(&stamp[dot + 1..]) && stamp.len() == dot + 7
         })
     })
 }

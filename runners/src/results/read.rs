@@ -1,6 +1,7 @@
 //! A file of `--format json`, read back.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use harness::case_run::Tier;
 use harness::event::{CaseInfo, Event};
@@ -130,6 +131,11 @@ impl Results {
             };
             match (event, &mut results) {
                 (Event::RunStarted { program, facts, plan, seed, tier, repeat, part }, None) => {
+                    if let Some(Part { shard, .. }) = part
+                        && shard.to_string().parse() != Ok(shard)
+                    {
+                        return Err(wrong(at + 1, format!("the start of shard {shard}, which cannot exist")));
+                    }
                     results = Some(Results {
                         path: path.to_owned(),
                         program,
@@ -154,7 +160,8 @@ impl Results {
                 // What is told before a guest's suite begins.
                 (Event::Remark { .. }, None) => {}
                 (_, None) => return Err(wrong(at + 1, "before the start of a run".to_owned())),
-                (Event::CaseFinished { index, verdict, outcome }, Some(results)) => {
+                (Event::CaseFinished { index, mut verdict, outcome }, Some(results)) => {
+                    bounded(&mut verdict);
                     match results.cases.get_mut(index) {
                         Some(case) => case.result = Some((*verdict, outcome)),
                         None => {
@@ -169,7 +176,7 @@ impl Results {
                 }
                 (Event::RunFinished { interrupted, milliseconds, .. }, Some(results)) => {
                     results.interrupted = interrupted;
-                    results.milliseconds = milliseconds;
+                    results.milliseconds = milliseconds.min(LONGEST.as_millis() as u64);
                     is_over = true;
                 }
                 (Event::CaseStarted { .. } | Event::Alive | Event::Progress { .. }, _) => {}
@@ -188,6 +195,14 @@ impl Results {
     }
 }
 
+/// The longest time that a result is believed to have taken: ten years.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// Bounds the duration of a verdict that came from outside, so that durations can be summed up.
+pub fn bounded(verdict: &mut Verdict) {
+    verdict.duration = verdict.duration.min(LONGEST);
+}
+
 /// The verdict on a case that a run never came to.
 pub fn never_run() -> (Verdict, Outcome) {
     let verdict = Verdict::never_reached("the run was cut short before");
@@ -195,11 +210,11 @@ pub fn never_run() -> (Verdict, Outcome) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const STARTED: &str = r#"{"event":"run_started","program":"p","facts":{"system":"Linux","release":"6.1","build":"b","machine":"x","version":[6,1,0],"config":null,"sandbox":"privileged","user_namespace_takes_root":false,"uid":0,"uid_outside":0,"capabilities":0,"restrictions":[],"taint":0,"configured":[],"absent":{}},"plan":[{"name":"a.b","about":"","proves":[],"source":""}],"seed":1,"tier":"quick","repeat":1}"#;
-    const FINISHED: &str = r#"{"event":"run_finished","counts":{"passed":0,"failed":0,"timed_out":0,"known_bugs":0,"unexpected_passes":0,"broken":0,"skipped":0},"interrupted":null,"milliseconds":5}"#;
+    pub const STARTED: &str = r#"{"event":"run_started","program":"p","facts":{"system":"Linux","release":"6.1","build":"b","machine":"x","version":[6,1,0],"config":null,"sandbox":"privileged","user_namespace_takes_root":false,"uid":0,"uid_outside":0,"capabilities":0,"restrictions":[],"taint":0,"configured":[],"absent":{}},"plan":[{"name":"a.b","about":"","proves":[],"source":""}],"seed":1,"tier":"quick","repeat":1}"#;
+    pub const FINISHED: &str = r#"{"event":"run_finished","counts":{"passed":0,"failed":0,"timed_out":0,"known_bugs":0,"unexpected_passes":0,"broken":0,"skipped":0},"interrupted":null,"milliseconds":5}"#;
 
     fn read(lines: &[&str]) -> Result<Results, String> {
         let text = lines.join("\n");

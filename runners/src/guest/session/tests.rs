@@ -2,6 +2,9 @@ use super::*;
 use harness::case::{Case, items};
 use harness::case_run::Tier;
 use harness::facts::Facts;
+use proptest::prelude::*;
+
+use crate::mutation::{config, mutated};
 
 fn args() -> GuestArgs {
     GuestArgs::default()
@@ -328,4 +331,45 @@ fn prefixes_of_real_consoles() {
     ] {
         assert_eq!(without_prefix(line), text);
     }
+}
+
+proptest! {
+    #![proptest_config(config(500))]
+
+    /// Whatever a guest writes: no panic, and every case of the plan has one result once the suite began.
+    #[test]
+    fn any_lines_come_to_one_result_for_each_case(
+        text in mutated(
+            [
+                started(), begin(0), WARNING.to_owned(), passed(0), begin(1),
+                line(&Event::Progress { index: 1, repetition: 6, done: 37, total: 50 }),
+                PANIC.to_owned(), passed(1), finished(), END.to_owned(),
+            ]
+            .join("\n"),
+        ),
+        single_channel: bool,
+        end in 0..4_usize,
+    ) {
+        let script: Vec<_> = text
+            .lines()
+            .enumerate()
+            .map(|(at, line)| {
+                let role = if single_channel || at % 3 == 0 { Role::Console } else { Role::Results };
+                (role, line.to_owned())
+            })
+            .collect();
+        let how = [None, ended(), Some(MachineEnd::Killed(9, text.clone())), Some(MachineEnd::Exited(1, text.clone()))];
+        let (statuses, exit, events) = play(&script, how[end].clone());
+        let began = events.iter().any(|event| matches!(event, Event::RunStarted { .. }));
+        prop_assert_eq!(statuses.len(), if began { 3 } else { 0 });
+        prop_assert!(began || exit == 125);
+        prop_assert!(exit != 0 || statuses.iter().all(|status| matches!(status, Status::Pass | Status::Skip)));
+    }
+}
+
+#[test]
+fn a_flood_of_brackets_in_a_record_is_one_line_of_text() {
+    let mut session = Session::new(&plan(), &args(), false);
+    let flood = format!("{RECORD}{}", "[".repeat(1 << 20));
+    assert!(session.line(Role::Results, &flood).text.is_some());
 }
