@@ -124,8 +124,8 @@ fn a_part_of_a_matrix_says_what_it_does_not_show() {
     assert_eq!(silent.status.code(), Some(0), "{}", errors(&silent));
     let said = text(&silent);
     for expected in [
-        "none of the chosen cases notices drops-files",
-        "none of the chosen faults makes one of these fail: flags.root.09_fs",
+        "none of the selected cases notices drops-files",
+        "none of the selected faults makes these fail: flags.root.09_fs",
     ] {
         assert!(said.contains(expected), "{said}");
     }

@@ -84,6 +84,22 @@ pub struct HowArgs {
 }
 
 impl HowArgs {
+    /// Each case once, with this seed.
+    pub fn of_seed(seed: u64) -> Self {
+        let (tier, jobs, shard, duration, timeout) = (None, None, None, None, None);
+        Self {
+            tier,
+            jobs,
+            shard,
+            repeat: 1,
+            duration,
+            repeat_until_failure: false,
+            seed: Some(seed),
+            timeout,
+            slowdown: 1,
+        }
+    }
+
     /// Draws the seed, if none was given.
     pub fn settled(mut self) -> Self {
         self.seed.get_or_insert_with(|| fastrand::u64(..1 << 32));

@@ -102,11 +102,11 @@ impl Caught {
         let faults = self.unnoticed_faults();
         if !self.all_cases && !faults.is_empty() {
             let names: Vec<&str> = faults.iter().map(|fault| fault.name.as_ref()).collect();
-            told.push(format!("none of the chosen cases notices {}", some_of(&names)));
+            told.push(format!("none of the selected cases notices {}", some_of(&names)));
         }
         let cases = self.undeclared_silent_cases();
         if !self.all_faults && !cases.is_empty() {
-            told.push(format!("none of the chosen faults makes one of these fail: {}", some_of(&cases)));
+            told.push(format!("none of the selected faults makes these fail: {}", some_of(&cases)));
         }
         told
     }
@@ -118,7 +118,7 @@ impl Caught {
             let name = &row.fault.name;
             if row.fault.harmless {
                 complaints
-                    .extend(row.changed.iter().map(|case| format!("under \"{name}\", which is no fault: {case}")));
+                    .extend(row.changed.iter().map(|case| format!("under the harmless stand-in \"{name}\": {case}")));
             }
         }
         if self.all_cases {
@@ -190,11 +190,11 @@ mod tests {
         assert!(caught.not_shown().is_empty());
         caught.all_faults = false;
         assert_eq!(caught.complaints(), [unnoticed]);
-        let told = "none of the chosen faults makes one of these fail: a.case";
+        let told = "none of the selected faults makes these fail: a.case";
         assert_eq!(caught.not_shown(), [told]);
         (caught.all_faults, caught.all_cases) = (true, false);
         assert_eq!(caught.complaints(), [silent]);
-        let told = "none of the chosen cases notices drops-fs";
+        let told = "none of the selected cases notices drops-fs";
         assert_eq!(caught.not_shown(), [told]);
     }
 

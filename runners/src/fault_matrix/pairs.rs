@@ -22,11 +22,11 @@ use super::caught::{Caught, Row};
 use super::document;
 use super::witnesses::Witnesses;
 use crate::catalogue::known_bugs;
-use crate::cli::args::{SelectionArgs, SurveyFormat, parse_duration, parse_fault};
+use crate::cli::args::{HowArgs, SelectionArgs, SurveyFormat, parse_duration, parse_fault};
 use crate::cli::exit::{Contradiction, Result};
 use crate::cli::stdout;
 use crate::run::files::Draft;
-use crate::run::host::{PROGRAM, cpus, select};
+use crate::run::host::{cpus, options, select};
 use crate::run::simulation::{check_place, under};
 
 const EXAMPLES: &str = "\
@@ -288,28 +288,17 @@ impl<'a> Matrix<'a> {
             return Ok(Vec::new());
         }
         let options = RunOptions {
-            program: PROGRAM.to_owned(),
-            seed: self.args.seed,
             tier: Tier::Quick,
-            repeat: 1,
-            duration: None,
-            until_failure: false,
             jobs: self.args.jobs.unwrap_or_else(|| usual_jobs(cpus())),
             // What passes may take its time.
             timeout: fault
                 .filter(|fault| !fault.harmless && (fault.hangs || fault.tried_on.is_empty()))
                 .map(|_| self.args.timeout),
-            slowdown: 1,
-            may_disturb_host: false,
-            promised: Vec::new(),
             known_bugs: Vec::new,
             facts: Some(self.facts.clone()),
             heartbeat: io::stderr().is_terminal(),
             in_order: false,
-            before_body: None,
-            caveat: None,
-            left_out: |_| None,
-            part: None,
+            ..options(&HowArgs::of_seed(self.args.seed), false)
         };
         let options = under(fault, options)?;
         let items = cases.iter().map(|case| self.items[case].clone()).collect();

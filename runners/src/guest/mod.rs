@@ -64,9 +64,7 @@ pub type Sink<'a> = dyn FnMut(&Event) -> std::io::Result<()> + 'a;
 
 /// What looks like a release and is none that was fetched.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "there is no kernel {0} here: fetch it with `unshare-conformance kernels fetch {0}`, or give the path of an image"
-)]
+#[error("kernel {0} is not fetched: run `unshare-conformance kernels fetch {0}`, or give the path of an image")]
 struct NoSuchKernel(String);
 
 blame!(NoSuchKernel: |_| true);
@@ -303,8 +301,7 @@ impl Boot {
         if let Some(error) = console.fault() {
             let path = self.console.display();
             let text = format!(
-                "the console cannot be kept in {path} ({error}): free space there or give another \
-                 --console FILE"
+                "the console cannot be written to {path} ({error}): free space there or give another --console FILE"
             );
             events.insert(0, Event::Remark { text });
         }
@@ -325,8 +322,8 @@ impl Boot {
 fn too_many_cpus(asked: Option<u32>, host: u32) -> Option<String> {
     let asked = asked.filter(|asked| *asked > host)?;
     Some(format!(
-        "--cpus {asked} is more than the {host} of this machine: the guest may take minutes to boot, so give \
-         --cpus {host} unless that many are needed"
+        "--cpus {asked} exceeds the CPUs of this machine: the guest may take minutes to boot, so use --cpus {host} unless \
+         you need more"
     ))
 }
 
@@ -392,7 +389,7 @@ fn follow(
             None => {
                 let Some(mut stacks) = monitor::ask_for_stacks(machine, console) else {
                     let limit = humantime::format_duration(limit);
-                    let text = format!("the guest was silent for {limit} and then went on");
+                    let text = format!("the guest was silent for {limit}, then continued");
                     sink(&Event::Remark { text })?;
                     last_sign = Instant::now();
                     patience.renew(args.silence);
@@ -401,7 +398,7 @@ fn follow(
                 let words = machine.words();
                 // User-mode Linux tells there of its start.
                 if machine.monitor().is_some() && !words.is_empty() {
-                    stacks.push_str(&format!("; the machine said: {words}"));
+                    stacks.push_str(&format!("; the machine reported: {words}"));
                 }
                 return Ok(Ending::Silent { after: limit, stacks });
             }

@@ -30,11 +30,11 @@ const REQUESTS: [char; 4] = ['8', 't', 'w', 'l'];
 /// if the guest goes on: it was only slow, and what it said is still to be heard from the machine.
 pub fn ask_for_stacks(machine: &mut Machine, console: &mut ConsoleLog) -> Option<String> {
     let Some(stream) = machine.monitor().map(|stream| stream.try_clone()) else {
-        return Some("this machine has no way to ask for its tasks' stacks".to_owned());
+        return Some("this machine cannot dump its tasks' stacks".to_owned());
     };
     match stream.and_then(Monitor::connect) {
         Ok(mut monitor) => ask(machine, &mut monitor, console),
-        Err(error) => Some(format!("QEMU does not answer, either ({error})")),
+        Err(error) => Some(format!("QEMU does not respond either ({error})")),
     }
 }
 
@@ -54,10 +54,9 @@ fn ask(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog) -
         return Some("its tasks' stacks are on the console (SysRq)".to_owned());
     }
     let text = if monitor.execute("inject-nmi", &Value::Null).is_ok() && answer(machine, console, &mut news, |_| true) {
-        "it does not answer SysRq, as if interrupts were off; the stack of what kept it is on the \
-         console (NMI)"
+        "it does not respond to SysRq, as if interrupts were off; the stack of the stuck CPU is on the console (NMI)"
     } else {
-        "it answers neither SysRq nor NMI; its registers are in the console's file"
+        "it responds to neither SysRq nor NMI; its registers are in the console file"
     };
     Some(text.to_owned())
 }
@@ -141,7 +140,7 @@ impl Monitor {
         loop {
             let mut line = String::new();
             if self.stream.read_line(&mut line)? == 0 {
-                return Err(io::Error::other("it has hung up"));
+                return Err(io::Error::other("it closed the connection"));
             }
             let mut answer: Value = serde_json::from_str(&line).unwrap_or_default();
             if let Some(error) = answer.get("error") {

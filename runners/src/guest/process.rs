@@ -70,7 +70,7 @@ impl Machine {
                 tempfile::Builder::new()
                     .prefix("unshare-conformance-")
                     .tempdir()
-                    .context("cannot make a directory for the guest")?,
+                    .context("cannot create a directory for the guest")?,
             ),
             Kind::BzImage | Kind::Vmlinux => None,
         };
@@ -82,12 +82,14 @@ impl Machine {
         let mut places = vec![(duplicate(image.as_raw_fd())?, IMAGE_FD)];
         let mut ours = Vec::new();
         for Channel { role, fd } in &invocation.channels {
-            let (near, far) = UnixStream::pair().context("cannot make a channel for the guest")?;
+            let (near, far) = UnixStream::pair().context("cannot create a channel for the guest")?;
             places.push((duplicate(far.as_raw_fd())?, *fd));
             ours.push((*role, near));
         }
         let lifeline = match kernel.kind() {
-            Kind::UserMode => Some(keeper::lifeline().context("cannot watch over the guest")?),
+            Kind::UserMode => {
+                Some(keeper::lifeline().context("cannot create the pipe that ends the guest with this process")?)
+            }
             Kind::BzImage | Kind::Vmlinux => None,
         };
         let mut child = spawn(&invocation.program, &invocation.arguments, &places, lifeline.as_ref())

@@ -91,12 +91,12 @@ const OURS: &str = "unshare-conformance: ";
 
 /// What the console may say of a kernel that does not reach its init, and what helps.
 const HINTS: [(&str, &str); 6] = [
-    ("Unable to mount root fs", "it has taken no initramfs, which needs CONFIG_BLK_DEV_INITRD=y"),
-    ("Initramfs unpacking failed", "the initramfs did not fit: give more than --memory"),
-    ("(error -8)", "it does not run its init, which needs CONFIG_BINFMT_ELF=y and CONFIG_64BIT=y"),
-    ("(error -12)", "its init did not fit: give more than --memory"),
-    ("deadlocked on memory", "it needs more memory: give more than --memory"),
-    ("No working init found", "it has taken no initramfs, which needs CONFIG_BLK_DEV_INITRD=y"),
+    ("Unable to mount root fs", "it has not accepted the initramfs, which requires CONFIG_BLK_DEV_INITRD=y"),
+    ("Initramfs unpacking failed", "the initramfs did not fit: increase --memory"),
+    ("(error -8)", "it cannot run its init, which requires CONFIG_BINFMT_ELF=y and CONFIG_64BIT=y"),
+    ("(error -12)", "its init did not fit: increase --memory"),
+    ("deadlocked on memory", "it ran out of memory: increase --memory"),
+    ("No working init found", "it has not accepted the initramfs, which requires CONFIG_BLK_DEV_INITRD=y"),
 ];
 
 /// Whether a line is one that only a living suite writes.
@@ -341,18 +341,18 @@ impl Session {
                 Ending::Crashed(with(format!("the guest's kernel crashed with signal {signal}"), said))
             }
             MachineEnd::Killed(signal, said) => {
-                Ending::MachineLost(with(format!("signal {signal} ended the machine"), said))
+                Ending::MachineLost(with(format!("signal {signal} killed the machine"), said))
             }
             MachineEnd::Exited(status, said) if status != 0 && !self.console_heard => {
                 Ending::MachineLost(with(format!("the machine could not be started, status {status}"), said))
             }
             MachineEnd::Exited(status, said) if status != 0 => {
-                Ending::MachineLost(with(format!("the machine gave up with status {status}"), said))
+                Ending::MachineLost(with(format!("the machine exited with status {status}"), said))
             }
             MachineEnd::Exited(..) if self.ran_out_of_memory() => Ending::OutOfMemory,
             MachineEnd::Exited(..) => match (&self.said, self.end_status) {
                 (Some(said), _) => Ending::GaveUp(said.clone()),
-                (None, Some(_)) => Ending::GaveUp("it ended without its last event".to_owned()),
+                (None, Some(_)) => Ending::GaveUp("it exited without its last event".to_owned()),
                 (None, None) => Ending::Vanished,
             },
         }
@@ -389,7 +389,7 @@ impl Session {
         let blame = if !ending.is_ours() && !was_running {
             Some(why)
         } else {
-            news.first().map(|line| format!("the guest's kernel was unwell: {line}"))
+            news.first().map(|line| format!("the guest's kernel reported a problem: {line}"))
         };
         let exit = match blame {
             Some(why) => {
@@ -452,7 +452,7 @@ impl Session {
             if let (true, Some(far)) = (running, self.progress.get(&index)) {
                 verdict.repetition = far.repetition;
                 verdict.notes.push(format!(
-                    "it had come to {} of {} when it was last heard of; --seed {} repeats it",
+                    "last progress: {} of {}; --seed {} repeats it",
                     far.done,
                     far.total,
                     seed_of_repetition(self.seed, far.repetition)
@@ -467,18 +467,18 @@ impl Session {
     /// The ending in words.
     fn words(&self, ending: &Ending) -> String {
         let mut words = match ending {
-            Ending::Complete(_) => "the guest's report has a gap".to_owned(),
+            Ending::Complete(_) => "the guest's report is incomplete".to_owned(),
             Ending::Panicked => format!("the guest panicked: {}", self.panic.as_deref().unwrap_or("no panic message")),
             Ending::OutOfMemory => format!("the guest ran out of memory: give it more than --memory {}", self.memory),
             Ending::Vanished if self.restarted => "the guest restarted".to_owned(),
-            Ending::Vanished => "the guest restarted or switched itself off".to_owned(),
+            Ending::Vanished => "the guest restarted or powered off".to_owned(),
             Ending::Crashed(how) | Ending::MachineLost(how) => how.clone(),
             Ending::GaveUp(said) => format!("the suite in the guest gave up: {said}"),
             Ending::Silent { after, stacks } if self.began => {
                 format!("the guest was silent for {} s; {stacks}", after.as_secs_f64())
             }
             Ending::Silent { after, stacks } => {
-                format!("it took more than {} s; {stacks}", after.as_secs_f64())
+                format!("timed out after {} s; {stacks}", after.as_secs_f64())
             }
             Ending::Interrupted(signal) => return format!("interrupted by signal {signal}"),
         };
@@ -490,7 +490,7 @@ impl Session {
                 words.push_str(&format!("; {hint}"));
             } else if !self.console_heard {
                 words.push_str(
-                    "; nothing was heard of it: it ends before its console begins, or has none, which needs CONFIG_SERIAL_8250_CONSOLE=y",
+                    "; no console output: it died before the console was up, or has none, which requires CONFIG_SERIAL_8250_CONSOLE=y",
                 );
             }
         }

@@ -13,7 +13,7 @@ use suite::spec::flags::Flags;
 use suite::spec::requirements::{self, Requirement};
 
 use super::flag_space::{FlagSpace, HEIGHT, WIDTH};
-use super::row::{Conclusion, Row};
+use super::row::{Conclusion, Row, counted};
 use crate::run::host::PROGRAM;
 
 const STYLE: &str = include_str!("style.css");
@@ -101,7 +101,7 @@ fn summary(rows: &[Row]) -> Markup {
                 @for head in ["kernel", "verdict", "passed", "failed", "timed out", "broken", "known bugs", "skipped", "time"] {
                     th scope="col" { (head) }
                 }
-                th scope="col" { "of it, by group" }
+                th scope="col" { "time by group" }
             } }
             tbody { @for (number, row) in rows.iter().enumerate() {
                 @let total = row.total();
@@ -262,7 +262,7 @@ fn kernel(number: usize, row: &Row) -> Markup {
         h2 id={ "kernel-" (number) } { (named(row)) }
         p { span class=(class_of(row.conclusion())) { (row.conclusion().words()) } @if row.release.as_deref() != Some(&row.kernel) { ", given as " code { (row.kernel) } } }
         @if let Some(why) = &row.why { p { (why) } }
-        @for (bug, cases) in &row.known_bugs { p { span.known { "known bug" } ", seen by " (cases) " cases: " (bug) } }
+        @for (bug, cases) in &row.known_bugs { p { span.known { "known bug" } ", found by " (counted(*cases)) ": " (bug) } }
         @for (index, case, verdict, outcome, mark) in &told { (failure(number, *index, case, verdict, outcome, *mark)) }
         (space(row))
         @if row.conclusion() != Conclusion::Conforms { (console(row)) }
@@ -276,7 +276,7 @@ fn failure(number: usize, index: usize, case: &CaseInfo, verdict: &Verdict, outc
     rows.dedup_by_key(|requirement| &requirement.id);
     html! {
         details id={ "case-" (number) "-" (index) } {
-            summary { span class=(class) { (word) } " " code { (case.name) } @if let Some(check) = verdict.failed.first() { ": " (check.call) ": expected " (check.expected) ", not " (check.actual) } @else { ": " (verdict.reason) } }
+            summary { span class=(class) { (word) } " " code { (case.name) } @if let Some(check) = verdict.failed.first() { ": " (check.call) ": expected " (check.expected) ", got " (check.actual) } @else { ": " (verdict.reason) } }
             p { (case.about) }
             @if let Outcome::KnownBug { bug } | Outcome::UnexpectedPass { bug } = outcome { p { (bug) } }
             @for check in &verdict.failed {
@@ -316,10 +316,7 @@ fn space(row: &Row) -> Markup {
     };
     let (disagreeing, all) = space.share();
     let smallest: Vec<_> = space.smallest().map(|flags| flags.to_string()).collect();
-    let text = format!(
-        "{disagreeing} of {all} sets of flags hold one of the smallest sets that disagree with the model: {}",
-        smallest.join("; ")
-    );
+    let text = format!("{disagreeing} of {all} flag sets contain a minimal reproducer: {}", smallest.join("; "));
     let size = format!("0 0 {WIDTH} {HEIGHT}");
     let (columns, lines) = FlagSpace::axes();
     let list = |flags: &[Flags]| {
@@ -327,12 +324,12 @@ fn space(row: &Row) -> Markup {
         names.join(", ")
     };
     html! {
-        h3 { "Where the sweeps disagree" }
+        h3 { "Where the sweeps disagree with the model" }
         figure {
             svg.flags role="img" aria-label=(text) width="512" height="256" viewBox=(size) preserveAspectRatio="none" {
                 path d=(space.path()) {}
             }
-            figcaption { (text) ". Each point is one set. Flags of the column, from the fastest changing: " (list(columns)) "; of the line: " (list(lines)) "." }
+            figcaption { (text) ". Each point is one set of flags. Columns, fastest first: " (list(columns)) "; rows: " (list(lines)) "." }
         }
     }
 }
@@ -350,7 +347,7 @@ fn console(row: &Row) -> Markup {
         .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
         .collect();
     html! {
-        details { summary { "The end of its console (" (tail.len()) " of " (lines.len()) " lines)" } pre tabindex="0" { (text) } }
+        details { summary { "End of the console (" (tail.len()) " of " (lines.len()) " lines)" } pre tabindex="0" { (text) } }
     }
 }
 

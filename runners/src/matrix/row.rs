@@ -186,11 +186,16 @@ impl Row {
 fn failure(case: &CaseInfo, verdict: &Verdict) -> Failure {
     let (what, requirement, at) = match verdict.failed.first() {
         Some(check) => (
-            format!("{}: expected {}, not {}", check.call, check.expected, check.actual),
+            format!("{}: expected {}, got {}", check.call, check.expected, check.actual),
             check.requirement.clone(),
             check.at.to_string(),
         ),
         None => (verdict.reason.clone(), case.proves.join(", "), String::new()),
     };
     Failure { case: case.name.clone(), status: verdict.status.word(), what: one_line(&what), requirement, at }
+}
+
+/// So many cases, in words.
+pub fn counted(cases: u32) -> String {
+    if cases == 1 { "1 case".to_owned() } else { format!("{cases} cases") }
 }

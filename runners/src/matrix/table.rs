@@ -10,7 +10,7 @@ use harness::judge::Status;
 use harness::outcome::{Counts, ExitStatus};
 use serde::Serialize;
 
-use super::row::{Conclusion, Failure, Group, Row};
+use super::row::{Conclusion, Failure, Group, Row, counted};
 use crate::cli::args::HowArgs;
 use crate::cli::stdout;
 use crate::results::markdown::{Document, code, escaped};
@@ -253,13 +253,6 @@ impl Detail<'_> {
             // A path on the machine that ran it means nothing to readers of a summary.
             Detail::Console(_) => return None,
         })
-    }
-}
-
-fn counted(cases: u32) -> String {
-    match cases {
-        1 => "1 case".to_owned(),
-        cases => format!("{cases} cases"),
     }
 }
 

@@ -119,7 +119,7 @@ fn side(verdict: &Verdict, outcome: &Outcome) -> Side {
     let why = match (outcome, verdict.failed.first()) {
         (Outcome::KnownBug { bug } | Outcome::UnexpectedPass { bug }, _) => bug.clone(),
         (_, Some(check)) => {
-            format!("{}: expected {}, not {} [{}]", check.call, check.expected, check.actual, check.requirement)
+            format!("{}: expected {}, got {} [{}]", check.call, check.expected, check.actual, check.requirement)
         }
         (_, None) => verdict.reason.clone(),
     };

@@ -205,7 +205,7 @@ pub fn bounded(verdict: &mut Verdict) {
 
 /// The verdict on a case that a run never came to.
 pub fn never_run() -> (Verdict, Outcome) {
-    let verdict = Verdict::never_reached("the run was cut short before");
+    let verdict = Verdict::never_reached("the run was cut short");
     (verdict, Outcome::AsJudged)
 }
 
