@@ -126,11 +126,13 @@ fn places_in_documents_are_of_checks() {
 /// What a document shows of the suite's own code is in it, word for word.
 #[test]
 fn cases_in_documents_are_real() {
-    let cases = root().join("suite/src/cases");
-    let sources: Vec<String> = fs::read_dir(cases)
-        .expect("the directory of cases")
-        .map(|entry| fs::read_to_string(entry.expect("readable").path()).expect("readable"))
-        .collect();
+    let entries = |directory: &Path| -> Vec<PathBuf> {
+        fs::read_dir(directory).expect("a directory").flatten().map(|entry| entry.path()).collect()
+    };
+    let files = entries(&root().join("suite/src/cases"))
+        .into_iter()
+        .flat_map(|path| if path.is_dir() { entries(&path) } else { vec![path] });
+    let sources: Vec<String> = files.map(|path| fs::read_to_string(path).expect("readable")).collect();
     let mut shown = 0;
     for path in documents() {
         let text = fs::read_to_string(&path).expect("readable");

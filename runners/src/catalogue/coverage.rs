@@ -24,7 +24,7 @@ Examples:
 
 Exit status:
   0    every requirement has a case, or a reason why it cannot be tested
-  1    one has neither
+  1    a requirement has neither
   129  no such requirement";
 
 /// The arguments of `coverage`.

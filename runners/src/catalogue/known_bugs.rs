@@ -21,8 +21,8 @@ Examples:
   unshare-conformance known-bugs 6.17.13 7.2
   unshare-conformance known-bugs \"$(uname -r)\" arch/x86/boot/bzImage
 
-A release of two numbers means all of its stable releases. Distributions backport fixes without changing
-the number: only running the cases shows for certain whether a kernel has a bug.";
+A release of two numbers means all of its stable releases. Distributions backport fixes without
+changing the number: only running the cases shows for certain whether a kernel has a bug.";
 
 /// The arguments of `known-bugs`.
 #[derive(Debug, Args)]

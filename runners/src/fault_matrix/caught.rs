@@ -1,4 +1,4 @@
-//! What came of cases under faults, and whether it proves what it is to prove.
+//! The results of cases under faults, and whether they prove what they should.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,17 +6,17 @@ use harness::judge::{Status, Verdict};
 use serde::Serialize;
 use suite::fault::{Fault, declared};
 
-/// What came of the cases under one fault.
+/// The results of the cases under one fault.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// The fault.
     #[serde(flatten)]
     pub fault: &'static Fault,
-    /// Cases that failed, each with what it said first.
+    /// Cases that failed, each with its first message.
     pub caught_by: BTreeMap<String, String>,
     /// Cases that were run.
     pub tried: usize,
-    /// Of these, those of which nothing can be said: a step of their own went wrong.
+    /// Of these, broken ones: a step of their own went wrong.
     pub broken: usize,
     /// … and those that did not end in time.
     pub timed_out: usize,
@@ -31,7 +31,7 @@ impl Row {
         Self { fault, caught_by: BTreeMap::new(), tried: 0, broken: 0, timed_out: 0, changed: Vec::new() }
     }
 
-    /// Takes the verdict on a case that passes without the fault.
+    /// Adds the verdict on a case that passes without the fault.
     pub fn add(&mut self, case: &str, verdict: &Verdict) {
         self.tried += 1;
         let noticed = match verdict.status {
@@ -51,12 +51,12 @@ impl Row {
     }
 }
 
-/// All that came of a matrix.
+/// The results of a matrix.
 #[derive(Clone, Debug, Serialize)]
 pub struct Caught {
     /// `uname -r` and more.
     pub kernel: String,
-    /// The day, as ISO 8601 has it.
+    /// The date, as in ISO 8601.
     pub date: String,
     /// How long it took.
     pub seconds: u64,
@@ -82,7 +82,7 @@ impl Caught {
         self.passing.iter().filter(|case| !loud.contains(case)).map(String::as_str).collect()
     }
 
-    /// Faults that no case notices, and of which that is not declared.
+    /// Faults that no case notices, without a declared reason.
     fn unnoticed_faults(&self) -> Vec<&'static Fault> {
         let unnoticed =
             |row: &&Row| row.caught_by.is_empty() && !row.fault.harmless && !declared::unnoticed(&row.fault.name);
@@ -90,28 +90,28 @@ impl Caught {
         rows.map(|row| row.fault).collect()
     }
 
-    /// Cases that no fault makes fail, and of which that is not declared.
+    /// Cases that no fault makes fail, without a declared reason.
     pub fn undeclared_silent_cases(&self) -> Vec<&str> {
         let silent = self.silent_cases().into_iter();
         silent.filter(|case| declared::uncaught(case).is_none()).collect()
     }
 
-    /// What the chosen faults and cases do not show: nothing is wrong, since others may show it.
+    /// What the selected faults and cases do not show, without anything being wrong: others may show it.
     pub fn not_shown(&self) -> Vec<String> {
-        let mut told = Vec::new();
+        let mut lines = Vec::new();
         let faults = self.unnoticed_faults();
         if !self.all_cases && !faults.is_empty() {
             let names: Vec<&str> = faults.iter().map(|fault| fault.name.as_ref()).collect();
-            told.push(format!("none of the selected cases notices {}", some_of(&names)));
+            lines.push(format!("none of the selected cases notices {}", some_of(&names)));
         }
         let cases = self.undeclared_silent_cases();
         if !self.all_faults && !cases.is_empty() {
-            told.push(format!("none of the selected faults makes these fail: {}", some_of(&cases)));
+            lines.push(format!("none of the selected faults makes these fail: {}", some_of(&cases)));
         }
-        told
+        lines
     }
 
-    /// What is wrong: each line is a bug of the suite, or of what is declared of it.
+    /// What is wrong: each line is a bug of the suite or of its declarations.
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
         for row in &self.rows {
@@ -135,8 +135,7 @@ impl Caught {
         complaints
     }
 
-    /// The fewest faults, or nearly so, that make every case fail that any makes fail: those first
-    /// that do it to the most.
+    /// A small set of faults that makes every case fail that any fault makes fail, greedily chosen.
     pub fn cover(&self) -> Vec<&str> {
         let mut left: BTreeSet<&str> = self.passing.iter().map(String::as_str).collect();
         let mut cover = Vec::new();
@@ -159,7 +158,7 @@ impl Caught {
 pub fn some_of(names: &[impl AsRef<str>]) -> String {
     let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
     const NAMED: usize = 5;
-    // To count one name takes no less room than to name it.
+    // Counting one name takes as much room as naming it.
     if names.len() <= NAMED + 1 {
         return names.join(", ");
     }
@@ -190,12 +189,12 @@ mod tests {
         assert!(caught.not_shown().is_empty());
         caught.all_faults = false;
         assert_eq!(caught.complaints(), [unnoticed]);
-        let told = "none of the selected faults makes these fail: a.case";
-        assert_eq!(caught.not_shown(), [told]);
+        let expected = "none of the selected faults makes these fail: a.case";
+        assert_eq!(caught.not_shown(), [expected]);
         (caught.all_faults, caught.all_cases) = (true, false);
         assert_eq!(caught.complaints(), [silent]);
-        let told = "none of the selected cases notices drops-fs";
-        assert_eq!(caught.not_shown(), [told]);
+        let expected = "none of the selected cases notices drops-fs";
+        assert_eq!(caught.not_shown(), [expected]);
     }
 
     #[test]

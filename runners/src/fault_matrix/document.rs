@@ -26,8 +26,8 @@ pub fn text(caught: &Caught) -> String {
     for complaint in caught.complaints() {
         let _ = writeln!(text, "! {complaint}");
     }
-    for told in caught.not_shown() {
-        let _ = writeln!(text, "{told}");
+    for line in caught.not_shown() {
+        let _ = writeln!(text, "{line}");
     }
     let _ = writeln!(text, "{}", figures(caught));
     text

@@ -37,8 +37,8 @@ Examples:
 
 Exit status:
   0    the matrix is complete; with --check, nothing is wrong
-  1    with --check: no case notices a fault (checked if all cases were selected), a case notices no fault
-       (checked if all faults were), or a harmless stand-in changed a verdict
+  1    with --check: no case notices a fault (checked if all cases were selected), a case notices
+       no fault (checked if all faults were), or a harmless stand-in changed a verdict
   125  faults cannot be simulated here, or the disk is full
   129  wrong command line, or a file that cannot be created";
 
@@ -51,8 +51,8 @@ pub struct FaultMatrixArgs {
     /// Only this fault; may be repeated [default: all]
     #[arg(long, value_name = "NAME", value_parser = parse_fault)]
     fault: Vec<&'static Fault>,
-    /// Exit with 1 unless some case notices every fault (without FILTER and --skip only) and every case
-    /// notices some fault (without --fault only)
+    /// Exit with 1 unless every fault is noticed by some case (checked without FILTER and --skip) and
+    /// every case notices some fault (checked without --fault)
     #[arg(long)]
     check: bool,
     /// Leave out pairs that prove nothing new: a case that has failed, under a fault that was noticed
@@ -145,7 +145,7 @@ pub fn run(args: &FaultMatrixArgs) -> Result<ExitStatus> {
     Ok(ExitStatus::Conforms)
 }
 
-/// Why nothing can be shown of a case that does not pass on this kernel even without a fault.
+/// Why a case shows nothing: it does not pass on this kernel even without a fault.
 fn why_not_tried(verdict: &Verdict, bug: Option<&KnownBug>) -> String {
     match expect(verdict, bug) {
         Outcome::KnownBug { bug } => bug,
@@ -227,13 +227,13 @@ impl<'a> Matrix<'a> {
     fn run_sufficient(&mut self) -> Result<()> {
         let known = Witnesses::known();
         let row_of = |matrix: &Self, name: &str| matrix.caught.rows.iter().position(|row| row.fault.name == name);
-        // Every case: those faults first that are known to make most of them fail.
+        // Every case: under the faults that are known to make most of them fail first.
         let cover: Vec<usize> = known.cover.iter().filter_map(|name| row_of(self, name)).collect();
         for index in cover {
             let silent = self.undeclared_silent();
             self.run_row(index, &silent)?;
         }
-        // Every fault: by its witness, then by whoever notices it.
+        // Every fault: on its witness, then on all cases.
         let passing: Vec<String> = self.caught.passing.iter().cloned().collect();
         for index in 0..self.caught.rows.len() {
             let fault = self.caught.rows[index].fault;
@@ -253,7 +253,7 @@ impl<'a> Matrix<'a> {
             }
             self.bar.inc(1);
         }
-        // Whoever is silent still: under all that it has not seen.
+        // Cases that are still silent: under all other faults.
         for index in 0..self.caught.rows.len() {
             let silent = self.undeclared_silent();
             if silent.is_empty() {
@@ -290,7 +290,7 @@ impl<'a> Matrix<'a> {
         let options = RunOptions {
             tier: Tier::Quick,
             jobs: self.args.jobs.unwrap_or_else(|| usual_jobs(cpus())),
-            // What passes may take its time.
+            // A case that passes may take its own time.
             timeout: fault
                 .filter(|fault| !fault.harmless && (fault.hangs || fault.tried_on.is_empty()))
                 .map(|_| self.args.timeout),

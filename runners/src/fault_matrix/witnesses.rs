@@ -1,4 +1,4 @@
-//! Where a sufficient matrix begins: what a complete one has shown.
+//! Where a sufficient matrix starts: what a complete one has shown.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

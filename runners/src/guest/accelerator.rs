@@ -13,7 +13,7 @@ use super::session::Input;
 use crate::cli::args::AccelArg;
 use crate::cli::exit::Result;
 
-/// How long a kernel under KVM gets to print its first line. It takes a tenth of that.
+/// How long a kernel under KVM may take to print its first line; usually a tenth of that.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// Chooses the accelerator of a guest, and explains a choice that the user would not expect.
@@ -35,7 +35,7 @@ pub fn decide(asked: AccelArg, kernel: &Kernel, cache: &Cache) -> Result<(Accele
     }
 }
 
-/// Tries it once for each start of this machine, and remembers.
+/// Tries it once per boot of this machine, and caches the result.
 fn runs_under_kvm(kernel: &Kernel, cache: &Cache) -> Result<bool> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let memory = cache.directory("accelerator")?.join("kvm");
@@ -49,13 +49,13 @@ fn runs_under_kvm(kernel: &Kernel, cache: &Cache) -> Result<bool> {
         return Ok(false);
     };
     let word = if answer { "yes" } else { "no" };
-    // Not to remember costs the next run a moment, no more.
+    // A cache that cannot be written costs the next run a moment.
     let _ = std::fs::write(&memory, format!("{} {word}\n", boot.trim()));
     Ok(answer)
 }
 
-/// Boots the kernel with an empty init under KVM and waits for its first line. No answer when this process is
-/// told to end meanwhile.
+/// Boots the kernel with an empty init under KVM and waits for its first line. No answer if a signal asks this
+/// process to end meanwhile.
 fn try_kvm(kernel: &Kernel) -> Result<Option<bool>> {
     let nothing = in_memory(&Initramfs::new(&[][..]))?;
     let options = Options {

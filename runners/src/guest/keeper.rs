@@ -33,7 +33,7 @@ pub fn lifeline() -> nix::Result<Lifeline> {
 }
 
 impl Lifeline {
-    /// What [`start`] takes: numbers, which can be copied into another process.
+    /// The arguments of [`start`]: numbers, which can be copied into another process.
     pub fn descriptors(&self) -> Descriptors {
         Descriptors { ours: self.ours.as_raw_fd(), theirs: self.theirs.as_raw_fd() }
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`process`] | the program that runs the guest: started, its channels read, ended |
 //! | [`session`] | the results of a guest: a pure state machine from lines to events |
-//! | [`signals`] | telling every guest that this process was told to end |
+//! | [`signals`] | telling every guest that a signal asked this process to end |
 //! | [`accelerator`] | whether a guest actually boots under KVM here |
 //! | [`affinity`] | keeping user-mode Linux on one processor |
 //! | [`keeper`] | ending user-mode Linux with this process |
@@ -49,10 +49,10 @@ use session::{Ending, Input, MachineEnd, Session};
 /// How much slower than real hardware cases may be in an emulated guest, as a factor of deadlines.
 const EMULATION_SLOWDOWN: u32 = 10;
 
-/// How long a machine may live on after its kernel's panic, or after its suite's end.
+/// How long a machine may stay after its kernel's panic or its suite's end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long lines that were heard in time may wait to be looked at.
+/// How long lines that arrived in time may wait to be read.
 const OVERDUE: Duration = Duration::from_secs(2);
 
 /// How many cases a second processor must share to win back, under emulation, what it adds to the
@@ -62,7 +62,7 @@ const WORTH_A_CPU: usize = 64;
 /// Where events of a guest go.
 pub type Sink<'a> = dyn FnMut(&Event) -> std::io::Result<()> + 'a;
 
-/// What looks like a release and is none that was fetched.
+/// A release that was not fetched.
 #[derive(Debug, thiserror::Error)]
 #[error("kernel {0} is not fetched: run `unshare-conformance kernels fetch {0}`, or give the path of an image")]
 struct NoSuchKernel(String);
@@ -102,8 +102,7 @@ pub fn run(args: &RunArgs, name: &str) -> Result<ExitStatus> {
     Ok(status)
 }
 
-/// What the program in a guest is told: the same cases, drawn from the same seed, and how to report
-/// them.
+/// The arguments of the program in a guest: the same cases, the same seed, and how to report.
 pub fn arguments(
     selection: &SelectionArgs,
     how: &HowArgs,
@@ -145,7 +144,7 @@ pub fn arguments(
     words
 }
 
-/// All that is needed to boot one kernel.
+/// Everything needed to boot one kernel.
 pub struct Boot {
     kernel: Kernel,
     accelerator: Accelerator,
@@ -155,9 +154,9 @@ pub struct Boot {
 }
 
 impl Boot {
-    /// Opens the kernel, unpacks it if that lets it boot sooner, and decides what executes it.
+    /// Opens the kernel, unpacks it if that lets it boot sooner, and chooses the accelerator.
     pub fn prepare(args: &GuestArgs, name: &str) -> Result<Boot> {
-        // Both read and write megabytes.
+        // In parallel: both read and write megabytes.
         std::thread::scope(|scope| {
             let image = scope.spawn(inside::initramfs);
             Self::of_kernel(args, name, || image.join().expect("it does not panic"))
@@ -183,14 +182,14 @@ impl Boot {
             Err(error @ (PayloadError::Damaged { .. } | PayloadError::NotAKernel { .. })) => {
                 return Err(error.into());
             }
-            // It can still unpack itself, in the guest and more slowly.
+            // It can still unpack itself in the guest, more slowly.
             Err(error) => {
                 remarks.push(vm::chain(&error));
                 opened
             }
         };
-        // It is booted all the same: what decides is whether it reaches the suite. Options that are not
-        // even mentioned may be another release's.
+        // It is booted all the same: reaching the suite decides. Options that are not even mentioned may not
+        // exist in its release.
         remarks.extend(kernel.configuration().and_then(|configuration| {
             let mut unmet = Fragment::boot(kernel.kind()).unmet(configuration);
             unmet.retain(|option| option.found.is_some());
@@ -219,7 +218,7 @@ impl Boot {
         Ok(Boot { kernel, accelerator, remarks, console, image: image()? })
     }
 
-    /// What a user should know of how the guest is run.
+    /// What the user should know about how the guest is run.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
@@ -229,7 +228,7 @@ impl Boot {
         &self.console
     }
 
-    /// What executes the guest, in a word.
+    /// The accelerator, in a word.
     pub fn accelerator(&self) -> &'static str {
         match (self.kernel.kind(), self.accelerator) {
             (Kind::UserMode, _) => "uml",
@@ -243,7 +242,7 @@ impl Boot {
         &self.kernel
     }
 
-    /// What the guest is started with, to run these cases.
+    /// The options of a guest that runs these cases.
     pub fn options(&self, items: &[Item], args: &RunArgs) -> Options {
         let cpus = args.guest.cpus.unwrap_or_else(|| self.fitting_cpus(items));
         #[cfg_attr(not(feature = "guest-faults"), expect(unused_mut))]
@@ -269,9 +268,9 @@ impl Boot {
         }
     }
 
-    /// As many processors as let these cases end soonest: a second one makes the guest start later.
+    /// The number of CPUs that lets these cases end soonest: a second one delays the start.
     fn fitting_cpus(&self, items: &[Item]) -> u32 {
-        // What races can only be seen where tasks truly run at the same time.
+        // Races show only where tasks really run in parallel.
         let races = items.iter().any(|item| item.case.group() == "storm");
         if self.kernel.kind() == Kind::UserMode || (items.len() < WORTH_A_CPU && !races) { 1 } else { cpus().min(2) }
     }
@@ -317,8 +316,8 @@ impl Boot {
     }
 }
 
-/// What to say of processors that this machine does not have: they take turns, and each of them is
-/// started while the others wait for it.
+/// A warning about more CPUs than this machine has: they take turns, and each is started while the others
+/// wait for it.
 fn too_many_cpus(asked: Option<u32>, host: u32) -> Option<String> {
     let asked = asked.filter(|asked| *asked > host)?;
     Some(format!(
@@ -327,7 +326,7 @@ fn too_many_cpus(asked: Option<u32>, host: u32) -> Option<String> {
     ))
 }
 
-/// Feeds what the machine says to the session until it is over.
+/// Feeds the machine's output to the session until it is over.
 fn follow(
     machine: &mut Machine,
     session: &mut Session,
@@ -336,18 +335,18 @@ fn follow(
     sink: &mut Sink,
 ) -> Result<Ending> {
     let start = Instant::now();
-    // What the kernel prints is no sign of life: one that hangs may complain of it for ever.
+    // Kernel messages are no heartbeat: a hung kernel may print about it for ever.
     let mut last_sign = start;
     let guest = Tasks::From(Pid::from_raw(machine.pid() as i32));
     let mut patience = Patience::new(args.boot_patience, guest);
     loop {
         let (limit, since) =
             if session.never_began() { (args.boot_patience, start) } else { (args.silence, last_sign) };
-        // While nothing is to be heard, the file is complete.
+        // While the guest is silent, the file is complete.
         if !machine.has_more() {
             console.flush();
         }
-        // A sign may be among what was heard and not looked at, when this process had to wait itself.
+        // If this process had to wait itself, a heartbeat may be among the lines not read yet.
         let input = if since.elapsed() < limit + OVERDUE || !patience.is_over() {
             let left = limit.saturating_sub(since.elapsed());
             machine.next(left.max(patience.left()))
@@ -362,7 +361,7 @@ fn follow(
                 }
                 if heard.sign_of_life {
                     last_sign = Instant::now();
-                    // What the guest had of this machine is not worth a look at each sign.
+                    // How much CPU time the guest got is not worth reading at each heartbeat.
                     if patience.limit() != args.silence || patience.age() >= OVERDUE {
                         patience.renew(args.silence);
                     }
@@ -373,8 +372,7 @@ fn follow(
                 if session.has_restarted() {
                     return Ok(session.ending_of(MachineEnd::Exited(0, String::new())));
                 }
-                // A kernel that panics may stop without ending the machine, and so may one that is to
-                // switch it off.
+                // A kernel may stop after a panic, or after power-off, without ending the machine.
                 if session.has_panicked() || session.is_over() {
                     machine.grace(GRACE);
                 }
@@ -384,7 +382,7 @@ fn follow(
             None if session.has_panicked() || session.is_over() => {
                 return Ok(session.ending_of(MachineEnd::Exited(0, String::new())));
             }
-            // This machine did not let it run.
+            // The host was too busy to run it.
             None if !patience.is_over() => {}
             None => {
                 let Some(mut stacks) = monitor::ask_for_stacks(machine, console) else {
@@ -396,7 +394,7 @@ fn follow(
                     continue;
                 };
                 let words = machine.words();
-                // User-mode Linux tells there of its start.
+                // User-mode Linux prints its boot there.
                 if machine.monitor().is_some() && !words.is_empty() {
                     stacks.push_str(&format!("; the machine reported: {words}"));
                 }
@@ -414,7 +412,7 @@ mod tests {
     fn processors_that_the_machine_lacks_are_told_of() {
         assert_eq!(too_many_cpus(None, 2), None);
         assert_eq!(too_many_cpus(Some(2), 2), None);
-        let told = too_many_cpus(Some(99), 2).unwrap();
-        assert!(told.contains("--cpus 99") && told.contains("--cpus 2"), "{told}");
+        let message = too_many_cpus(Some(99), 2).unwrap();
+        assert!(message.contains("--cpus 99") && message.contains("--cpus 2"), "{message}");
     }
 }

@@ -1,4 +1,4 @@
-//! Starts the program that makes a guest, reads its channels, and ends it whatever happens.
+//! The program that runs a guest: starts it, reads its channels, and ends it whatever happens.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -27,15 +27,15 @@ use super::session::{Input, MachineEnd};
 use super::{keeper, signals};
 use crate::cli::exit::Result;
 
-/// The longest line that is taken as one; the rest is the next.
+/// The longest line; what exceeds it is the next line.
 const LONGEST_LINE: u64 = 1 << 20;
 /// How much is read of a channel at once.
 const READ_AT_ONCE: usize = 64 * 1024;
-/// How often that much may wait to be looked at; a guest that prints faster is held up, not cut.
+/// How many such batches may wait to be read; a guest that prints faster is throttled, not cut.
 const BATCHES_AHEAD: usize = 16;
-/// How long what a machine said before it ended may take to be read.
+/// How long reading the last output of an ended machine may take.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// How many of the last lines of the program's own words are quoted.
+/// How many of the last lines of the program's standard error are quoted.
 const WORDS_QUOTED: usize = 3;
 /// The descriptor at which the program inherits the guest's image.
 const IMAGE_FD: i32 = 9;
@@ -45,7 +45,7 @@ pub struct Machine {
     child: Child,
     reaped: bool,
     inputs: Receiver<Vec<Input>>,
-    /// What was received and not yet looked at.
+    /// Received and not yet read.
     waiting: VecDeque<Input>,
     /// While this end of it is open, user-mode Linux lives; see [`keeper`].
     _lifeline: Option<OwnedFd>,
@@ -56,7 +56,7 @@ pub struct Machine {
     words: Arc<Mutex<Vec<u8>>>,
     /// When a machine that is known to be lost is given up.
     give_up: Option<Instant>,
-    /// What the program needs to put somewhere; user-mode Linux only.
+    /// Working files of the program; user-mode Linux only.
     _directory: Option<tempfile::TempDir>,
 }
 
@@ -126,7 +126,7 @@ impl Machine {
         Ok(machine)
     }
 
-    /// The next thing said, or nothing when `patience` has passed without any.
+    /// The next input, or `None` after `patience` without any.
     pub fn next(&mut self, patience: Duration) -> Option<Input> {
         let end = Instant::now() + patience;
         let end = self.give_up.map_or(end, |give_up| give_up.min(end));
@@ -152,19 +152,19 @@ impl Machine {
         }
     }
 
-    /// Whether something was said that was not yet looked at.
+    /// Whether there is unread input.
     pub fn has_more(&self) -> bool {
         !self.waiting.is_empty() || !self.inputs.is_empty()
     }
 
-    /// Has these come next once more.
+    /// Puts these back to be read next.
     pub fn put_back(&mut self, inputs: Vec<Input>) {
         for input in inputs.into_iter().rev() {
             self.waiting.push_front(input);
         }
     }
 
-    /// Gives a machine that is known to be lost only so much longer.
+    /// Limits the remaining time of a machine that is known to be lost.
     pub fn grace(&mut self, patience: Duration) {
         self.give_up.get_or_insert(Instant::now() + patience);
     }
@@ -174,7 +174,7 @@ impl Machine {
         self.monitor.as_mut()
     }
 
-    /// The ports that characters can be sent to, and the sending.
+    /// The ports that characters can be sent to.
     pub fn keyboards(&mut self) -> impl Iterator<Item = (Role, &mut UnixStream)> {
         self.keyboards.iter_mut().map(|(role, stream)| (*role, stream))
     }
@@ -184,7 +184,7 @@ impl Machine {
         self.child.id()
     }
 
-    /// The last of what the program itself said, in one line.
+    /// The last lines of the program's standard error, as one line.
     pub fn words(&self) -> String {
         let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&words);
@@ -201,7 +201,7 @@ impl Machine {
         )
     }
 
-    /// What is still to be read of a machine that is gone, then its end.
+    /// The unread output of a machine that is gone, then its end.
     fn last_words(&mut self) -> Input {
         // User-mode Linux leaves processes behind, which hold the channels open.
         if !self.reaped {
@@ -292,8 +292,7 @@ fn spawn(
     command.spawn()
 }
 
-/// Reads lines in a thread of its own and hands on what came together. A last line without an end
-/// is given as it is.
+/// Reads lines in a thread of its own and passes on batches of them, and a last line without an end.
 fn read_lines(stream: UnixStream, role: Role, sender: Sender<Vec<Input>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut reader = BufReader::with_capacity(READ_AT_ONCE, stream);
@@ -321,7 +320,7 @@ fn read_lines(stream: UnixStream, role: Role, sender: Sender<Vec<Input>>) -> Joi
     })
 }
 
-/// Reads what the program itself says, in a thread of its own; keeps the last of it.
+/// Reads the program's standard error in a thread of its own; keeps the end of it.
 fn read_words(mut errors: impl Read + Send + 'static, words: Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
     const KEPT: usize = 16 * 1024;
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! What came of a guest: a pure state machine from the lines of its two channels to events.
+//! The results of a guest: a pure state machine from the lines of its two channels to events.
 //!
 //! Whatever happens to the guest, every case of the plan gets a result: those that were reported,
 //! the ones that were running when it was lost, and the rest as not run.
@@ -17,24 +17,24 @@ use vm::machine::Role;
 use crate::cli::args::GuestArgs;
 use crate::results::read::bounded;
 
-/// Something that a guest, or the program that runs it, said.
+/// Output of a guest, or of the program that runs it.
 #[derive(Debug)]
 pub enum Input {
-    /// A line of the console or of the results channel. Which is no more than where it was heard: a
-    /// kernel with fewer ports than the machine may use one for the other.
+    /// A line of the console or of the results channel. The role only says where it was read: a kernel with
+    /// fewer ports than the machine may use one for the other.
     Line(Role, String),
-    /// This process was told to end.
+    /// A signal asked this process to end.
     Signal(i32),
-    /// The machine is gone and nothing more will come.
+    /// The machine is gone; nothing more will come.
     Ended(MachineEnd),
 }
 
 /// How the program that runs the guest ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MachineEnd {
-    /// It exited with this status; its words, if it had any.
+    /// It exited with this status; the end of its standard error.
     Exited(i32, String),
-    /// A signal ended it; its words, if it had any.
+    /// A signal killed it; the end of its standard error.
     Killed(i32, String),
 }
 
@@ -51,18 +51,18 @@ pub enum Ending {
     Vanished,
     /// Its kernel, a process of this machine, crashed.
     Crashed(String),
-    /// Our own program in it could not go on.
+    /// The suite in it could not go on.
     GaveUp(String),
-    /// It said nothing for so long.
+    /// It was silent for too long.
     Silent {
         /// How long.
         after: Duration,
-        /// What was done to learn where it stands.
+        /// What is known of its tasks' stacks.
         stacks: String,
     },
-    /// The program that makes it was killed, or gave up.
+    /// The program that runs it was killed, or exited.
     MachineLost(String),
-    /// This process was told to end.
+    /// A signal asked this process to end.
     Interrupted(i32),
 }
 
@@ -73,12 +73,12 @@ impl Ending {
     }
 }
 
-/// What a line of a guest came to.
+/// The meaning of a line of a guest.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Heard {
-    /// What is to be reported.
+    /// Events to report.
     pub events: Vec<Event>,
-    /// What the console's file is to keep: all but records.
+    /// Text for the console file: all but records.
     pub text: Option<String>,
     /// Whether it was a record, which only a living suite writes.
     pub sign_of_life: bool,
@@ -89,7 +89,7 @@ const RECORD: &str = "{\"event\"";
 /// How the lines of our own program on the console begin.
 const OURS: &str = "unshare-conformance: ";
 
-/// What the console may say of a kernel that does not reach its init, and what helps.
+/// What the console may say of a kernel that does not reach its init, and the remedy.
 const HINTS: [(&str, &str); 6] = [
     ("Unable to mount root fs", "it has not accepted the initramfs, which requires CONFIG_BLK_DEV_INITRD=y"),
     ("Initramfs unpacking failed", "the initramfs did not fit: increase --memory"),
@@ -104,13 +104,13 @@ pub fn is_sign_of_life(line: &str) -> bool {
     line.contains(RECORD) || vm::init::parse_end_record(line).is_some()
 }
 
-/// A line of the console that says that the kernel is unwell.
+/// A console line in which the kernel reports a problem.
 struct Splat {
     kind: SplatKind,
     line: String,
     /// The cases that were running.
     running: Vec<usize>,
-    /// Whether any case had been started: what a kernel says at its start is not this suite's business.
+    /// Whether any case had started: splats during boot are not this suite's business.
     after_first: bool,
 }
 
@@ -120,10 +120,10 @@ impl Splat {
     }
 }
 
-/// The panics of a kernel that has nothing left to kill.
+/// Panics of a kernel that is out of memory.
 const MEMORY_PANICS: [&str; 2] = ["deadlocked on memory", "Out of memory"];
 
-/// How far a long case had come.
+/// The progress of a long case.
 struct Far {
     repetition: u32,
     done: u32,
@@ -138,26 +138,26 @@ pub struct Session {
     /// The kernel is a process of this machine, as user-mode Linux is.
     is_process: bool,
     began: bool,
-    /// Whether any case was.
+    /// Whether any case has started.
     started: bool,
     restarted: bool,
     finished: bool,
     end_status: Option<u8>,
     running: BTreeSet<usize>,
-    /// How far the long ones among them had come when that was last told.
+    /// The last progress of the long ones among them.
     progress: BTreeMap<usize, Far>,
-    /// What random draws start from.
+    /// The random seed.
     seed: u64,
     reported: Vec<bool>,
     counts: Counts,
     milliseconds: u64,
-    /// What verdicts have told of the kernel's log.
-    told: String,
+    /// What verdicts have reported of the kernel's log.
+    reported_log: String,
     splats: Vec<Splat>,
     panic: Option<String>,
-    /// Whether anything but records was heard.
+    /// Whether anything but records was read.
     console_heard: bool,
-    /// The last thing our own program said on the console.
+    /// The last message of our own program on the console.
     said: Option<String>,
     hint: Option<&'static str>,
     /// Beginnings of records that a line of the kernel cut in two, by channel.
@@ -192,13 +192,13 @@ impl Session {
         self.restarted
     }
 
-    /// Whether nothing is to come but the machine's end.
+    /// Whether only the machine's end is left to come.
     pub fn is_over(&self) -> bool {
         self.end_status.is_some()
     }
 
-    /// Takes a line, from whichever channel: results come on the console's where the kernel has one
-    /// port, and the console on the results' where it takes the second for the first.
+    /// Handles a line of either channel: results arrive on the console's if the kernel has one port, and the
+    /// console on the results' if it uses the second port as its first.
     pub fn line(&mut self, role: Role, line: &str) -> Heard {
         let mut heard = Heard::default();
         if let Some(status) = vm::init::parse_end_record(line) {
@@ -207,7 +207,7 @@ impl Session {
             return heard;
         }
         let torn = self.torn.iter().position(|(channel, _)| *channel == role);
-        // What goes on after the kernel's lines that cut a record in two.
+        // The rest of a record that kernel lines cut in two.
         let joined = match torn {
             Some(at) if !line.starts_with('[') => self.torn.remove(at).1 + line,
             _ => line.to_owned(),
@@ -297,8 +297,8 @@ impl Session {
                 self.running.remove(index);
                 self.counts.add(verdict.status, outcome);
                 for note in &verdict.notes {
-                    self.told.push_str(note);
-                    self.told.push('\n');
+                    self.reported_log.push_str(note);
+                    self.reported_log.push('\n');
                 }
             }
             Event::RunFinished { milliseconds, .. } => {
@@ -316,7 +316,7 @@ impl Session {
         vec![event]
     }
 
-    /// What the end of the program that makes the guest means.
+    /// The meaning of the end of the program that runs the guest.
     pub fn ending_of(&self, how: MachineEnd) -> Ending {
         if let (Some(status), true) = (self.end_status, self.finished) {
             return Ending::Complete(status);
@@ -385,7 +385,7 @@ impl Session {
             _ => None,
         };
         events.push(self.finish(interrupted));
-        // What no verdict tells of.
+        // What no verdict reports.
         let blame = if !ending.is_ours() && !was_running {
             Some(why)
         } else {
@@ -401,7 +401,7 @@ impl Session {
         (events, exit)
     }
 
-    /// Says how long a guest lasted that did not come to say so.
+    /// Sets the run time of a guest that did not report its own.
     pub fn lasted(&mut self, duration: Duration) {
         if !self.finished {
             self.milliseconds = duration.as_millis() as u64;
@@ -412,21 +412,21 @@ impl Session {
         Event::RunFinished { counts: self.counts, interrupted, milliseconds: self.milliseconds }
     }
 
-    /// Splats of the console, while or after cases ran, that no verdict has told of or is to tell of.
-    /// That memory ran out is no fault of the kernel's.
+    /// Splats while or after cases ran that no verdict has reported or will report. Running out of memory is
+    /// not the kernel's fault.
     fn untold_splats(&self) -> Vec<String> {
         self.splats
             .iter()
             .filter(|splat| {
                 let is_told = splat.running.iter().any(|case| self.running.contains(case))
-                    || self.told.contains(splat.line.as_str());
+                    || self.reported_log.contains(splat.line.as_str());
                 splat.blames_kernel() && splat.after_first && !is_told
             })
             .map(|splat| splat.line.clone())
             .collect()
     }
 
-    /// Gives every case that has no result one: the kernel's fault where cases were running.
+    /// Gives every case without a result one: a failure for cases that were running when the kernel failed.
     fn report_rest(&mut self, ending: &Ending, why: &str, events: &mut Vec<Event>) {
         for index in 0..self.plan.len() {
             if self.reported[index] {
@@ -438,11 +438,11 @@ impl Session {
                 _ if !running => Status::Broken,
                 Ending::Panicked | Ending::Vanished | Ending::Crashed(_) => Status::Fail,
                 Ending::Silent { .. } => Status::TimedOut,
-                // However the guest was lost, what its kernel said before stands.
+                // However the guest was lost, earlier splats stand.
                 _ if splats().any(Splat::blames_kernel) => Status::Fail,
                 _ => Status::Broken,
             };
-            // One that was interrupted was not lost with its guest.
+            // An interrupted case was not lost with its guest.
             let mut verdict = if running && !matches!(ending, Ending::Interrupted(_)) {
                 Verdict::not_run(status, why)
             } else {

@@ -127,7 +127,7 @@ impl Symbols {
     }
 }
 
-/// The device, with a page for what it is told and one for what it answers.
+/// The device, with a page for requests and one for answers.
 struct Device {
     pages: *mut u8,
     physical: [u64; 2],

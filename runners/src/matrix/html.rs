@@ -247,7 +247,7 @@ fn cell(number: usize, mark: Option<(Mark, usize)>) -> Markup {
 }
 
 fn kernel(number: usize, row: &Row) -> Markup {
-    let told: Vec<_> = row
+    let shown: Vec<_> = row
         .plan
         .iter()
         .zip(&row.results)
@@ -263,7 +263,7 @@ fn kernel(number: usize, row: &Row) -> Markup {
         p { span class=(class_of(row.conclusion())) { (row.conclusion().words()) } @if row.release.as_deref() != Some(&row.kernel) { ", given as " code { (row.kernel) } } }
         @if let Some(why) = &row.why { p { (why) } }
         @for (bug, cases) in &row.known_bugs { p { span.known { "known bug" } ", found by " (counted(*cases)) ": " (bug) } }
-        @for (index, case, verdict, outcome, mark) in &told { (failure(number, *index, case, verdict, outcome, *mark)) }
+        @for (index, case, verdict, outcome, mark) in &shown { (failure(number, *index, case, verdict, outcome, *mark)) }
         (space(row))
         @if row.conclusion() != Conclusion::Conforms { (console(row)) }
     }

@@ -41,8 +41,8 @@ Examples:
   unshare-conformance matrix --kernel 6.1 --kernel uml-6.1 --format markdown storm. >> summary.md
   unshare-conformance matrix --kernel 5.10 --kernel 7.3 --format html > kernels.html
 
-Exit status: the worst of all kernels: 1 (does not conform) is worse than 129 (not a kernel), which is worse
-than 125 (inconclusive).";
+Exit status: the worst of all kernels: 1 (does not conform) is worse than 129 (not a kernel), which is
+worse than 125 (inconclusive).";
 
 /// The arguments of `matrix`.
 #[derive(Debug, Args)]

@@ -192,7 +192,7 @@ fn summed(group: &Group) -> Vec<String> {
     parts
 }
 
-/// Something to tell below the table.
+/// An entry below the table.
 #[derive(Debug, PartialEq, Eq)]
 enum Detail<'r> {
     Failure(&'r Failure),
@@ -205,18 +205,19 @@ enum Detail<'r> {
 fn details(row: &Row) -> Vec<Detail<'_>> {
     let mut details = Vec::new();
     // A lost guest gives hundreds of cases the same reason.
-    let mut told: BTreeMap<&str, usize> = BTreeMap::new();
-    // What an interrupted run did not come to is no news.
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    // Cases that an interrupted run did not reach are no news.
     let cut_short = row.conclusion() == Conclusion::Interrupted;
     for failure in row.failures.iter().filter(|failure| !(cut_short && failure.status == Status::Broken.word())) {
-        let count = told.entry(&failure.what).or_default();
+        let count = counts.entry(&failure.what).or_default();
         *count += 1;
         if *count <= NAMED {
             details.push(Detail::Failure(failure));
         }
     }
     details.extend(
-        told.into_iter()
+        counts
+            .into_iter()
             .filter(|(_, count)| *count > NAMED)
             .map(|(what, count)| Detail::More { cases: count - NAMED, what }),
     );

@@ -16,7 +16,7 @@ use super::read::{CaseResult, Results, never_run};
 pub enum Change {
     /// It fails, and did not.
     Regression,
-    /// It said something of the kernel, and does no longer.
+    /// It had a verdict, and is inconclusive now.
     Lost,
     /// It passed, and fails now as documented.
     KnownBug,
@@ -24,11 +24,11 @@ pub enum Change {
     Skipped,
     /// It is not in the new plan.
     Vanished,
-    /// It fails as before, but otherwise.
+    /// It fails as before, for another reason.
     Reason,
     /// It failed, and passes.
     Fixed,
-    /// It was skipped or broken, and says something now.
+    /// It was skipped or broken, and has a verdict now.
     Checked,
     /// It is not in the old plan.
     New,
@@ -37,7 +37,7 @@ pub enum Change {
 /// One side of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Side {
-    /// What it was, in a word or two.
+    /// The result, in a word or two.
     pub result: &'static str,
     /// Why, in one line; empty for a pass.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -72,7 +72,7 @@ pub struct Comparison {
     pub unchanged: BTreeMap<&'static str, usize>,
 }
 
-/// What a result comes to when two are compared.
+/// The class of a result when two are compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Good,
@@ -227,7 +227,7 @@ impl Comparison {
                 }
             }
         }
-        // What happened to the run as a whole: a kernel that was unwell while no case ran.
+        // The run as a whole: the kernel reported a problem while no case ran.
         if let (None, Some(why)) = (&old.given_up, &new.given_up) {
             changes.push(Changed {
                 case: "the whole run".to_owned(),
@@ -248,7 +248,7 @@ impl Comparison {
         changes.filter(|changed| changed.change == change).collect()
     }
 
-    /// What CI is told.
+    /// The exit status, for CI.
     pub fn exit_status(&self, strict: bool) -> ExitStatus {
         let any = |kinds: &[Change]| {
             let mut changes = self.changes.iter();
@@ -266,7 +266,7 @@ impl Comparison {
         }
     }
 
-    /// What else differs between the runs, so that a reader can tell what a change may come from.
+    /// What else differs between the runs and may explain a change.
     pub fn differences(&self) -> Vec<String> {
         let (old, new) = (&self.old, &self.new);
         let pairs = [

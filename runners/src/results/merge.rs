@@ -150,7 +150,7 @@ impl Merged {
 
     /// As one run of all of it would have exited.
     pub fn exit_status(&self, strict: bool) -> ExitStatus {
-        // A kernel that was unwell while no case ran: whichever run saw it exited with 1.
+        // The kernel reported a problem while no case ran: that run exited with 1.
         if !self.given_up().is_empty() {
             return ExitStatus::DoesNotConform;
         }

@@ -34,7 +34,7 @@ Examples:
 Exit status:
   0    nothing got worse
   1    a regression: a case fails or times out that did not before, or a new case does
-  125  no regression, but cases became inconclusive (broken, not run), or the runs have no case in common
+  125  no regression, but cases became inconclusive (broken, not run), or the runs share no case
   129  a file cannot be read";
 
 /// The arguments of `compare`.

@@ -157,7 +157,7 @@ impl Results {
                 (Event::BailedOut { why }, None) => {
                     return Err(WrongResults::DoNotFit(format!("{} has no results: {why}", path.display())));
                 }
-                // What is told before a guest's suite begins.
+                // Remarks from before a guest's suite began.
                 (Event::Remark { .. }, None) => {}
                 (_, None) => return Err(wrong(at + 1, "before the start of a run".to_owned())),
                 (Event::CaseFinished { index, mut verdict, outcome }, Some(results)) => {

@@ -81,7 +81,7 @@ fn arrow(changed: &Changed) -> String {
     format!("{} → {}", word(&changed.old), word(&changed.new))
 }
 
-/// What there is to say of a change: of what it is, and of what it was where that is the point.
+/// The reasons of a change: the new one, and the old one where it matters.
 fn reasons(changed: &Changed) -> Vec<String> {
     let why = |side: &Option<Side>| {
         let why = side.as_ref().map(|side| side.why.clone());

@@ -84,7 +84,7 @@ impl Place {
         };
         let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty());
         let draft = tempfile::Builder::new()
-            // As any new file: the umask takes from it.
+            // As for any new file: the umask is applied.
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(directory.unwrap_or(Path::new(".")))?;
         if let Some(old) = old {
@@ -131,8 +131,8 @@ mod tests {
         for path in ["/nonexistent/x", "/dev/null/x", "/"] {
             let error = Draft::begin(Path::new(path)).expect_err("it cannot be");
             assert_eq!(error.blame(), Blamed::Usage, "{error}");
-            let told = format!("{:#}", anyhow::Error::from(error));
-            assert_eq!(told.matches("os error").count(), 1, "{told}");
+            let message = format!("{:#}", anyhow::Error::from(error));
+            assert_eq!(message.matches("os error").count(), 1, "{message}");
         }
         let draft = Draft::begin(Path::new("/dev/full")).expect("it can be opened");
         let error = draft.finish("text").expect_err("it is full");

@@ -1,4 +1,4 @@
-//! Progress on a terminal: how far, what is running, how long yet.
+//! Progress on a terminal: how far, what is running, how much longer.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub struct ProgressLine {
     cases: Vec<(String, u64)>,
     finished: usize,
     done: u64,
-    /// What is done of cases that run, by their place in the plan.
+    /// Work done of running cases, by their place in the plan.
     partly: BTreeMap<usize, u64>,
 }
 
@@ -33,7 +33,7 @@ impl ProgressLine {
         Self::on(bar, String::new())
     }
 
-    /// A line that is never seen.
+    /// An invisible line.
     pub fn hidden() -> Self {
         Self::on(ProgressBar::hidden(), String::new())
     }
@@ -48,7 +48,7 @@ impl ProgressLine {
         Self::on(bar, format!("{label} "))
     }
 
-    /// Whether somebody can see it.
+    /// Whether it is visible.
     pub fn is_seen(&self) -> bool {
         !self.bar.is_hidden()
     }
