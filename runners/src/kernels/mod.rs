@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use harness::outcome::ExitStatus;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use serde::Serialize;
 use vm::cache::Cache;
 use vm::kconfig::{Configuration, Fragment, Unmet, sentence};
@@ -142,8 +142,8 @@ fn list(args: &ListArgs) -> Result<ExitStatus> {
     let (entries, unreached) = if args.fetched {
         (library.fetched(), None)
     } else {
-        let activity = Activity::begin();
-        match library.list(&mut |line| activity.tell(line)) {
+        let activity = activity();
+        match library.list(&mut |line| activity.set_message(line.trim().to_owned())) {
             Ok(entries) => (entries, None),
             Err(error) => (library.fetched(), Some(error)),
         }
@@ -180,8 +180,8 @@ fn aligned(entries: &[Entry]) -> String {
 fn fetch(args: &FetchArgs) -> Result<ExitStatus> {
     let library = Library::new(Cache::of_user()?);
     for release in &args.release {
-        let activity = Activity::begin();
-        let entry = library.fetch(release, &mut |line| activity.tell(line))?;
+        let activity = activity();
+        let entry = library.fetch(release, &mut |line| activity.set_message(line.trim().to_owned()))?;
         drop(activity);
         let image = entry.image.context("the fetched kernel has no image")?;
         if entry.release != *release {
@@ -194,10 +194,10 @@ fn fetch(args: &FetchArgs) -> Result<ExitStatus> {
 
 fn build(args: &BuildArgs) -> Result<ExitStatus> {
     let cache = Cache::of_user()?;
-    let activity = Activity::begin();
+    let activity = activity();
     let additions: Vec<Fragment> = args.with.iter().filter_map(|addition| addition.fragment()).collect();
     let built = vm::build::build(&args.tree, &additions, &args.fragment, &cache, &mut |line| {
-        activity.tell(line);
+        activity.set_message(line.trim().to_owned());
     })?;
     drop(activity);
     if let Some(sentence) = sentence(&built.unmet) {
@@ -280,29 +280,12 @@ fn configuration_file(path: &Path) -> Option<Configuration> {
     has_options.then_some(configuration)
 }
 
-/// The current step, on the last line of a terminal; nothing elsewhere.
-struct Activity {
-    spinner: ProgressBar,
-}
-
-impl Activity {
-    fn begin() -> Self {
-        let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        spinner
-            .set_style(ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}").expect("the template is valid"));
-        spinner.enable_steady_tick(Duration::from_millis(100));
-        Self { spinner }
-    }
-
-    fn tell(&self, line: &str) {
-        self.spinner.set_message(line.trim().to_owned());
-    }
-}
-
-impl Drop for Activity {
-    fn drop(&mut self) {
-        self.spinner.finish_and_clear();
-    }
+/// The current step, on the last line of a terminal until it is dropped; nothing elsewhere.
+fn activity() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}").expect("the template is valid");
+    let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner.with_finish(ProgressFinish::AndClear)
 }
 
 #[cfg(test)]

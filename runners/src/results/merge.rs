@@ -74,7 +74,7 @@ impl Merged {
             for case in &part.cases {
                 let name = case.case.name.clone();
                 if let Some(other) = seen.insert(name.clone(), &part.path) {
-                    return Err(WrongResults::DoNotFit(format!(
+                    return Err(WrongResults(format!(
                         "{name} is in {} and in {}: each case may occur only once",
                         other.display(),
                         part.path.display()
@@ -168,7 +168,7 @@ fn fit(first: &Results, other: &Results) -> Result<(), WrongResults> {
         ("tier", first.tier.name().to_owned(), other.tier.name().to_owned()),
     ];
     match differences.iter().find(|(_, first, other)| first != other) {
-        Some((what, theirs, others)) => Err(WrongResults::DoNotFit(format!(
+        Some((what, theirs, others)) => Err(WrongResults(format!(
             "{} and {} are not of one run, their {what} differs ({theirs}; {others}): use `compare` to see what changed",
             first.path.display(),
             other.path.display()
@@ -185,7 +185,7 @@ fn missing(parts: &[Results]) -> Result<Vec<String>, WrongResults> {
     };
     let same = |part: &Part| part.shard.of == first.shard.of && part.whole == first.whole;
     if shards.len() != parts.len() || !shards.iter().all(same) {
-        return Err(WrongResults::DoNotFit(
+        return Err(WrongResults(
             "not the shards of one run: each must be I/N with the same N, of the same cases".to_owned(),
         ));
     }

@@ -14,47 +14,10 @@ use serde::Deserialize;
 
 use crate::cli::exit::blame;
 
-/// Why a file cannot be used; each is one sentence for the user.
+/// Why files cannot be used, in one sentence for the user.
 #[derive(Debug, thiserror::Error)]
-pub enum WrongResults {
-    /// It cannot be read.
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// It is something else.
-    #[error("{} is not a `--format json` report: line {line} is {what}", path.display())]
-    NotResults {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What was found.
-        what: String,
-    },
-    /// It is of a newer program.
-    #[error("{} has schema {found}, this program reads schema {SCHEMA}: use the version that wrote it", path.display())]
-    OtherSchema {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: u64,
-    },
-    /// It ends too soon.
-    #[error("{} is incomplete: it ends after line {lines}, before the end of the run (was the run killed, or is it still going on?)", path.display())]
-    CutOff {
-        /// The file.
-        path: PathBuf,
-        /// How many lines it has.
-        lines: usize,
-    },
-    /// Files that cannot be put together.
-    #[error("{0}")]
-    DoNotFit(String),
-}
+#[error("{0}")]
+pub struct WrongResults(pub String);
 
 blame!(WrongResults: |_| true);
 
@@ -104,13 +67,17 @@ struct Head {
 impl Results {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Results, WrongResults> {
-        let bytes = std::fs::read(path).map_err(|source| WrongResults::Unreadable { path: path.to_owned(), source })?;
+        let bytes =
+            std::fs::read(path).map_err(|error| WrongResults(format!("cannot read {}: {error}", path.display())))?;
         Self::parse(path, &String::from_utf8_lossy(&bytes))
     }
 
     /// Reads the text of a file; `path` is for messages.
     pub fn parse(path: &Path, text: &str) -> Result<Results, WrongResults> {
-        let wrong = |line: usize, what: String| WrongResults::NotResults { path: path.to_owned(), line, what };
+        let name = path.display();
+        let wrong = |line: usize, what: String| {
+            WrongResults(format!("{name} is not a `--format json` report: line {line} is {what}"))
+        };
         let count = text.lines().count();
         let mut lines = text.lines().enumerate();
         let Some((_, head)) = lines.next() else {
@@ -118,7 +85,10 @@ impl Results {
         };
         let head: Head = serde_json::from_str(head).map_err(|_| wrong(1, "not {\"schema\":…}".to_owned()))?;
         if head.schema != u64::from(SCHEMA) {
-            return Err(WrongResults::OtherSchema { path: path.to_owned(), found: head.schema });
+            let found = head.schema;
+            return Err(WrongResults(format!(
+                "{name} has schema {found}, this program reads schema {SCHEMA}: use the version that wrote it"
+            )));
         }
         let mut results: Option<Results> = None;
         let mut is_over = false;
@@ -155,7 +125,7 @@ impl Results {
                     return Err(wrong(at + 1, "the start of a second run".to_owned()));
                 }
                 (Event::BailedOut { why }, None) => {
-                    return Err(WrongResults::DoNotFit(format!("{} has no results: {why}", path.display())));
+                    return Err(WrongResults(format!("{name} has no results: {why}")));
                 }
                 // Remarks from before a guest's suite began.
                 (Event::Remark { .. }, None) => {}
@@ -184,7 +154,10 @@ impl Results {
         }
         match results {
             Some(results) if is_over => Ok(results),
-            _ => Err(WrongResults::CutOff { path: path.to_owned(), lines: count }),
+            _ => Err(WrongResults(format!(
+                "{name} is incomplete: it ends after line {count}, before the end of the run (was the run killed, or is \
+                 it still going on?)"
+            ))),
         }
     }
 
