@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use driver::{PROGRAM, errors, expect, run, text};
+use driver::{PROGRAM, errors, expect, processes, run, text, wait_for};
 
 #[test]
 fn a_wrong_command_line_stops_a_bisection() {
@@ -246,27 +246,12 @@ fn what_a_long_run_found_before_it_was_interrupted_is_told() {
 #[test]
 fn a_killed_run_leaves_no_process() {
     // A time that no other test gives: theirs run at the same time.
-    const TIME: &str = "61m";
+    const TIME: &str = "61m17s";
     let (mut child, _out) = hanging(TIME);
     child.kill().expect("it is running");
     child.wait().expect("it ends");
-    let supervised = || {
-        std::fs::read_dir("/proc")
-            .expect("/proc")
-            .flatten()
-            .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
-            .filter(|command| {
-                let command = String::from_utf8_lossy(command).into_owned();
-                command.starts_with(PROGRAM) && command.contains(TIME) && command.contains("selftest.hang")
-            })
-            .count()
-    };
     // The kernel kills the supervisor and its case when their parent is gone, one after the other.
-    let start = std::time::Instant::now();
-    while supervised() > 0 && start.elapsed() < Duration::from_secs(10) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    assert_eq!(supervised(), 0);
+    wait_for("left running", || processes(TIME).is_empty().then_some(()));
 }
 
 #[test]

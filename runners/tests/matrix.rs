@@ -5,9 +5,8 @@ mod driver;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use driver::{PROGRAM, errors, expect, fetched, need_qemu, run, text};
+use driver::{PROGRAM, errors, expect, fetched, need_qemu, processes, run, text, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use vm::parameters::Parameters;
@@ -257,17 +256,6 @@ fn what_is_no_kernel_is_wrong_input() {
     expect(&["matrix", "--kernel", "no/such/bzImage"], 129, "no/such/bzImage does not exist");
 }
 
-/// Processes that have this word on their command line.
-fn running(word: &str) -> Vec<String> {
-    let processes = std::fs::read_dir("/proc").expect("/proc");
-    processes
-        .flatten()
-        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
-        .map(|line| String::from_utf8_lossy(&line).into_owned())
-        .filter(|line| line.contains(word))
-        .collect()
-}
-
 #[test]
 fn an_interrupted_matrix_ends_every_guest() {
     need_qemu();
@@ -290,17 +278,15 @@ fn an_interrupted_matrix_ends_every_guest() {
         let events = std::fs::read_to_string(reports.join(format!("{kernel}.json")));
         events.is_ok_and(|events| events.contains("run_started"))
     };
-    let start = Instant::now();
-    while !(began("6.1") && began("5.10")) {
-        assert!(start.elapsed() < Duration::from_secs(240), "the guests never began");
+    wait_for("the guests never began", || {
         assert_eq!(matrix.try_wait().expect("waited for"), None, "it ended by itself");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        (began("6.1") && began("5.10")).then_some(())
+    });
     let guest = format!("--seed,{seed}");
-    assert_eq!(running(&guest).len(), 2);
+    assert_eq!(processes(&guest).len(), 2);
     kill(Pid::from_raw(matrix.id() as i32), Signal::SIGINT).expect("it is running");
     let output = matrix.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(130));
-    assert_eq!(running(&guest), Vec::<String>::new());
+    assert_eq!(processes(&guest), []);
     assert_eq!(text(&output).matches("interrupted").count(), 3, "{}", text(&output));
 }

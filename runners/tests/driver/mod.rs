@@ -4,8 +4,10 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
+use nix::unistd::Pid;
 use vm::cache::Cache;
 use vm::library::Library;
 
@@ -51,6 +53,36 @@ pub fn need_qemu() {
         started.is_ok_and(|output| output.status.success()),
         "this test boots guests: run ci/test, which installs QEMU, or install it (Debian: qemu-system-x86)"
     );
+}
+
+/// The processes with this word on their command line, each with its parent; zombies have none.
+pub fn processes(token: &str) -> Vec<(Pid, Pid)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if !String::from_utf8_lossy(&command).contains(token) {
+            continue;
+        }
+        let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
+        found.push((Pid::from_raw(pid), Pid::from_raw(parent.unwrap_or(0))));
+    }
+    found
+}
+
+/// Waits until there is something to see, for at most four minutes, which no test takes when all is well.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(start.elapsed() < Duration::from_secs(240), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// A test for every caller.

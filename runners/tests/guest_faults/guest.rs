@@ -3,19 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 use serde_json::Value;
 
-pub use crate::driver::PROGRAM;
-use crate::driver::{fetched, need_qemu};
+pub use crate::driver::{PROGRAM, processes};
+use crate::driver::{fetched, need_qemu, wait_for};
 
 /// The first passes, the second is running when a fault happens, the third is never reached.
 pub const CASES: [&str; 3] = ["flags.root.09_fs", "flags.root.10_files", "flags.root.18_sysvsem"];
-
-/// How long anything may take before a test gives up. No test waits that long when all is well.
-pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long a guest of these tests may be silent. It gives a sign every second, but the machine may be
 /// busy with other guests.
@@ -122,44 +118,21 @@ impl Running {
 
     /// Waits until the report or another file has this text.
     pub fn wait_for(&mut self, name: &str, text: &str) {
-        let start = Instant::now();
-        while !self.text(name).contains(text) {
-            assert!(start.elapsed() < PATIENCE, "no {text:?} in {name}: {}", self.text(name));
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_for(&format!("no {text:?} in {name}"), || self.text(name).contains(text).then_some(()));
     }
 
     /// The process that makes the guest, once it is there.
     pub fn machine(&self) -> Pid {
-        let start = Instant::now();
-        loop {
-            let ours = Pid::from_raw(self.child.id() as i32);
-            if let Some((pid, _)) =
-                processes(&self.token).into_iter().find(|(pid, parent)| *pid != ours && *parent == ours)
-            {
-                return pid;
-            }
-            assert!(start.elapsed() < PATIENCE, "no machine");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let ours = Pid::from_raw(self.child.id() as i32);
+        let is_machine = |(pid, parent): &(Pid, Pid)| *pid != ours && *parent == ours;
+        wait_for("no machine", || Some(processes(&self.token).into_iter().find(is_machine)?.0))
     }
 
     /// Waits for the end, and for what must be gone then.
     pub fn outcome(mut self) -> Outcome {
-        let start = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
-                break status;
-            }
-            assert!(start.elapsed() < 2 * PATIENCE, "{}", self.text("events"));
-            std::thread::sleep(Duration::from_millis(20));
-        };
+        let status = wait_for("no end", || self.child.try_wait().expect("it can be waited for"));
         // The processes of user-mode Linux are killed with it, and may take a moment to vanish.
-        let start = Instant::now();
-        while !processes(&self.token).is_empty() {
-            assert!(start.elapsed() < PATIENCE, "left running: {:?}", processes(&self.token));
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_for("left running", || processes(&self.token).is_empty().then_some(()));
         let left: Vec<PathBuf> = std::fs::read_dir(self.directory.path().join("tmp"))
             .expect("a directory")
             .flatten()
@@ -180,24 +153,6 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The processes with this word on their command line, each with its parent; zombies have none.
-pub fn processes(token: &str) -> Vec<(Pid, Pid)> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if !String::from_utf8_lossy(&command).contains(token) {
-            continue;
-        }
-        let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
-        found.push((Pid::from_raw(pid), Pid::from_raw(parent.unwrap_or(0))));
-    }
-    found
 }
 
 impl Outcome {

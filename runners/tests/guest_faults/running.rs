@@ -1,10 +1,9 @@
 //! What goes wrong while cases run.
 
-use std::time::{Duration, Instant};
-
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::driver::wait_for;
 use crate::guest::*;
 
 /// Tests of one fault each: the kernel, the fault, options, and what is expected of the outcome.
@@ -98,11 +97,7 @@ fn a_runner_that_is_killed_takes_its_machine_along() {
         run.wait_for("events", "case_finished");
         run.child.kill().expect("it can be killed");
         run.child.wait().expect("it can be waited for");
-        let start = Instant::now();
-        while !processes(&run.token).is_empty() {
-            assert!(start.elapsed() < PATIENCE, "{:?}", processes(&run.token));
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_for("left running", || processes(&run.token).is_empty().then_some(()));
     }
 }
 
