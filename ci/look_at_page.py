@@ -103,9 +103,9 @@ def by_keyboard(page):
     text = details.inner_text()
     for part in ("call", "expected", "actual", "requirement"):
         check(part in text, f"an opened failure does not say {part}")
-    picture = page.locator("img.flags").first
-    check(picture.get_attribute("alt").strip(), "the picture of the flags has no text for who cannot see it")
-    check(picture.evaluate("picture => picture.naturalWidth") > 0, "the picture of the flags cannot be read")
+    picture = page.locator("svg.flags").first
+    check(picture.get_attribute("aria-label").strip(), "the picture of the flags has no text for who cannot see it")
+    check(picture.evaluate("picture => picture.getBBox().width") > 0, "the picture of the flags is empty")
 
 
 def main():

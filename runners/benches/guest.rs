@@ -19,6 +19,7 @@
 //! that virtme-ng finds its modules: `vng -r DIR/boot/vmlinuz-… --disable-kvm --disable-microvm --
 //! true`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -29,8 +30,8 @@ use harness::bench::median;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use runners::guest::machine::{Machine, in_memory};
 use runners::guest::open_kernel;
+use runners::guest::process::{Machine, in_memory};
 use vm::cache::Cache;
 use vm::initramfs::Initramfs;
 use vm::kernel::Kernel;
@@ -132,35 +133,19 @@ fn virtme_ng(command: &str) -> Duration {
     start.elapsed()
 }
 
-struct Series {
-    name: &'static str,
-    times: Vec<Duration>,
-}
+/// Times by what was measured.
+type Times = BTreeMap<&'static str, Vec<Duration>>;
 
-impl Series {
-    fn new(name: &'static str) -> Self {
-        Self { name, times: Vec::new() }
-    }
-
-    fn median(&self) -> Duration {
-        median(self.times.clone())
-    }
-
-    fn print(&self) {
-        let seconds: Vec<String> = self.times.iter().map(|time| format!("{:.2}", time.as_secs_f64())).collect();
-        println!("{:32} {:6.2} s  ({})", self.name, self.median().as_secs_f64(), seconds.join(" "));
-    }
-}
-
-fn ratio(name: &str, ours: &Series, theirs: &Series, bar: f64) {
-    let ratio = ours.median().as_secs_f64() / theirs.median().as_secs_f64();
-    let bar = match bar {
-        f64::INFINITY => "no bar".to_owned(),
-        _ if ratio <= bar => format!("at most {bar}: met"),
-        _ => format!("at most {bar}: MISSED"),
-    };
-    println!("{name:56} {ratio:5.2}  ({bar})");
-}
+/// What was measured ÷ what, and how much that may be.
+const RATIOS: [(&str, &str, Option<f64>); 7] = [
+    ("first verdict", "trivial init, unpacked", Some(1.15)),
+    ("first case that ran", "trivial init, unpacked", None),
+    ("first verdict, user-mode", "trivial init, user-mode", Some(1.15)),
+    ("first case that ran, user-mode", "trivial init, user-mode", None),
+    ("first verdict", "trivial init, bzImage", Some(1.0)),
+    ("quick tier of the document", "virtme-ng, true", Some(1.0)),
+    ("quick tier", "virtme-ng, true", None),
+];
 
 fn environment(name: &str, default: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| default.to_owned())
@@ -168,76 +153,61 @@ fn environment(name: &str, default: &str) -> String {
 
 fn main() {
     let cache = Cache::of_user().expect("a place for kernels: set HOME");
-    let name = environment("BENCH_KERNEL", "6.1");
-    let uml_name = environment("BENCH_UML", "uml-6.1");
+    let (name, uml_name) = (environment("BENCH_KERNEL", "6.1"), environment("BENCH_UML", "uml-6.1"));
     let rounds: usize = environment("BENCH_ROUNDS", "5").parse().expect("a number");
-    let vng = std::env::var("BENCH_VNG").ok();
-    let vng_skipped = vng.is_none();
-
-    let open = |name: &str| open_kernel(name, &cache).unwrap_or_else(|error| panic!("{error:#}"));
-    let as_is = open(&name);
+    let open = |name: &str| open_kernel(name, &cache).unwrap_or_else(|error| panic!("{error}"));
+    let (as_is, uml) = (open(&name), open(&uml_name));
     let unpacked = vm::payload::unpack(&as_is, &cache).expect("the kernel can be unpacked");
-    let uml = open(&uml_name);
     let image = trivial_image();
     // As the suite's guests have them when all cases run.
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(2)) as u32;
     let options = |cpus| Options { cpus, ..Options::default() };
 
-    let mut trivial_tcg = Series::new("trivial init, unpacked");
-    let mut trivial_as_is = Series::new("trivial init, bzImage");
-    let mut first_tcg = Series::new("first verdict");
-    let mut first_run_tcg = Series::new("first case that ran");
-    let mut trivial_uml = Series::new("trivial init, user-mode");
-    let mut first_uml = Series::new("first verdict, user-mode");
-    let mut first_run_uml = Series::new("first case that ran, user-mode");
-    let mut document = Series::new("quick tier of the document");
-    let mut whole = Series::new("quick tier");
-    let mut theirs = Series::new("virtme-ng, true");
+    let mut times = Times::new();
     for round in 0..=rounds {
-        let keep = |series: &mut Series, time: Duration| {
+        let mut keep = |what: &'static str, time: Duration| {
             // The first round fills caches.
             if round > 0 {
-                series.times.push(time);
+                times.entry(what).or_default().push(time);
             }
         };
-        keep(&mut trivial_tcg, trivial(&unpacked, &image, &options(cpus)));
+        keep("trivial init, unpacked", trivial(&unpacked, &image, &options(cpus)));
         let [first, first_run] = first_verdicts(&name);
-        keep(&mut first_tcg, first);
-        keep(&mut first_run_tcg, first_run);
-        keep(&mut trivial_as_is, trivial(&as_is, &image, &options(cpus)));
-        keep(&mut trivial_uml, trivial(&uml, &image, &options(1)));
+        keep("first verdict", first);
+        keep("first case that ran", first_run);
+        if unpacked.path() != as_is.path() {
+            keep("trivial init, bzImage", trivial(&as_is, &image, &options(cpus)));
+        }
+        keep("trivial init, user-mode", trivial(&uml, &image, &options(1)));
         let [first, first_run] = first_verdicts(&uml_name);
-        keep(&mut first_uml, first);
-        keep(&mut first_run_uml, first_run);
-        if let Some(vng) = &vng {
-            keep(&mut document, quick_tier(&name, &DOCUMENT));
-            keep(&mut whole, quick_tier(&name, &[]));
-            keep(&mut theirs, virtme_ng(vng));
+        keep("first verdict, user-mode", first);
+        keep("first case that ran, user-mode", first_run);
+        if let Ok(vng) = std::env::var("BENCH_VNG") {
+            keep("quick tier of the document", quick_tier(&name, &DOCUMENT));
+            keep("quick tier", quick_tier(&name, &[]));
+            keep("virtme-ng, true", virtme_ng(&vng));
         }
     }
 
     let release = |kernel: &Kernel| kernel.release().unwrap_or("unknown").to_owned();
     println!("{} and {}, medians of {rounds} rounds", release(&as_is), release(&uml));
-    for series in [&trivial_tcg, &trivial_as_is, &first_tcg, &first_run_tcg, &trivial_uml, &first_uml, &first_run_uml] {
-        series.print();
-    }
-    if !vng_skipped {
-        document.print();
-        whole.print();
-        theirs.print();
+    let middle = |what: &str| times.get(what).map(|times| median(times.clone()).as_secs_f64());
+    for (what, times) in &times {
+        let seconds: Vec<String> = times.iter().map(|time| format!("{:.2}", time.as_secs_f64())).collect();
+        println!("{what:32} {:6.2} s  ({})", middle(what).unwrap_or_default(), seconds.join(" "));
     }
     println!();
-    ratio("first verdict ÷ trivial init, TCG", &first_tcg, &trivial_tcg, 1.15);
-    ratio("first case that ran ÷ trivial init, TCG", &first_run_tcg, &trivial_tcg, f64::INFINITY);
-    ratio("first verdict ÷ trivial init, user-mode", &first_uml, &trivial_uml, 1.15);
-    ratio("first case that ran ÷ trivial init, user-mode", &first_run_uml, &trivial_uml, f64::INFINITY);
-    if unpacked.path() != as_is.path() {
-        ratio("first verdict ÷ trivial init of the bzImage", &first_tcg, &trivial_as_is, 1.0);
-    }
-    if vng_skipped {
-        println!("quick tier ÷ virtme-ng: not measured, BENCH_VNG is not set");
-    } else {
-        ratio("quick tier of the document ÷ virtme-ng running true", &document, &theirs, 1.0);
-        ratio("whole quick tier ÷ virtme-ng running true", &whole, &theirs, f64::INFINITY);
+    for (of, to, bar) in RATIOS {
+        let Some((of_time, to_time)) = middle(of).zip(middle(to)) else {
+            println!("{of} ÷ {to}: not measured");
+            continue;
+        };
+        let ratio = of_time / to_time;
+        let bar = match bar {
+            None => "no bar".to_owned(),
+            Some(bar) if ratio <= bar => format!("at most {bar}: met"),
+            Some(bar) => format!("at most {bar}: MISSED"),
+        };
+        println!("{:56} {ratio:5.2}  ({bar})", format!("{of} ÷ {to}"));
     }
 }

@@ -1,21 +1,25 @@
 //! Where the suite runs, and the command line.
+//!
+//! | room | is for |
+//! |---|---|
+//! | [`cli`] | the command line: shared arguments, dispatch, exit statuses |
+//! | `run` | running cases on the kernel at hand, and reporting |
+//! | [`guest`] | running cases in a guest |
+//! | `matrix` | running cases on many kernels |
+//! | `fault_matrix` | running cases under simulated faults |
+//! | `results` | results that were kept: compared, merged |
+//! | `catalogue` | what the suite has: cases, requirements, known bugs, manual pages |
+//! | `kernels` | kernels that a guest can boot, and the guest's image |
 
-mod again;
+mod catalogue;
 pub mod cli;
-pub mod compare;
-pub mod coverage;
-pub mod documents;
-pub mod draft;
-pub mod faults;
-mod files;
+mod fault_matrix;
 pub mod guest;
-pub mod host;
-pub mod image;
-pub mod kernels;
-pub mod known_bugs;
-pub mod list;
-pub mod matrix;
-pub mod merge;
-pub mod progress;
-pub mod reports;
-pub mod results;
+#[cfg(feature = "guest-faults")]
+mod guest_faults;
+mod kernels;
+mod matrix;
+#[cfg(test)]
+mod mutation;
+mod results;
+mod run;

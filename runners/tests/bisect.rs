@@ -1,11 +1,11 @@
 //! `git bisect run` with this program, over a repository whose commits choose the kernel.
 
-mod guests;
+mod driver;
 
 use std::path::Path;
 use std::process::Command;
 
-use guests::{PROGRAM, errors, fetched, need_qemu, text};
+use driver::{PROGRAM, errors, fetched, need_qemu, text};
 
 /// Fails on 5.10.223, where a call that fails late leaves traces, and passes on 6.1.
 const CASE: &str = "atomicity.newns.refused_pid";

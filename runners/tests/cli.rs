@@ -1,17 +1,15 @@
 //! The command line: what it refuses, with which words and which exit status.
 
-mod errors;
-mod program;
+mod driver;
 
 use std::io::Read;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use errors::errors;
-use program::{PROGRAM, run};
+use driver::{PROGRAM, errors, expect, processes, run, text, wait_for};
 
 #[test]
 fn a_wrong_command_line_stops_a_bisection() {
@@ -42,19 +40,13 @@ fn a_wrong_command_line_stops_a_bisection() {
 
 #[test]
 fn help_and_version_succeed() {
-    for (argument, expected) in [("--help", "Exit status"), ("--version", "unshare-conformance")] {
-        let output = run(&[argument]);
-        assert_eq!(output.status.code(), Some(0));
-        assert!(String::from_utf8_lossy(&output.stdout).contains(expected));
-    }
+    expect(&["--help"], 0, "Exit status");
+    expect(&["--version"], 0, "unshare-conformance");
 }
 
 #[test]
 fn a_filter_that_matches_nothing_says_what_does() {
-    let output = run(&["flagz"]);
-    assert_eq!(output.status.code(), Some(125));
-    let errors = errors(&output);
-    assert!(errors.contains("no case matches") && errors.contains("list"), "{errors}");
+    expect(&["flagz"], 125, "no case matches [\"flagz\"]; `unshare-conformance list` shows all cases");
 }
 
 #[test]
@@ -67,27 +59,19 @@ fn every_filter_matches_something() {
         &["matrix", "--kernel", "/dev/null", "flags.zero", "no.such"],
         &["faults", "matrix", "flags.zero", "no.such"],
     ] {
-        let output = run(arguments);
-        assert_eq!(output.status.code(), Some(125), "{arguments:?}");
-        let errors = errors(&output);
-        assert!(errors.contains("no case matches [\"no.such\"]"), "{errors}");
+        expect(arguments, 125, "no case matches [\"no.such\"]");
     }
 }
 
 #[test]
 fn cases_that_are_all_skipped_were_found() {
-    let output = run(&["list", "flags.", "--skip", "flags."]);
-    assert_eq!(output.status.code(), Some(125));
-    let errors = errors(&output);
-    assert!(errors.contains("--skip [\"flags.\"] leaves none"), "{errors}");
+    expect(&["list", "flags.", "--skip", "flags."], 125, "--skip [\"flags.\"] leaves none");
 }
 
 #[test]
 fn a_report_that_cannot_be_created_is_named() {
     for path in ["/nonexistent/x.json", "/tmp", "/dev/null/x"] {
-        let output = run(&["--exact", "flags.root.09_fs", "--output", &format!("json={path}")]);
-        assert_eq!(output.status.code(), Some(129), "{path}");
-        assert!(errors(&output).contains(path), "{}", errors(&output));
+        expect(&["--exact", "flags.root.09_fs", "--output", &format!("json={path}")], 129, path);
     }
 }
 
@@ -110,9 +94,7 @@ fn two_reports_in_one_file_are_refused() {
 
 #[test]
 fn a_full_disk_is_no_verdict() {
-    let output = run(&["flags.root", "--output", "json=/dev/full"]);
-    assert_eq!(output.status.code(), Some(125));
-    assert!(errors(&output).contains("/dev/full"), "{}", errors(&output));
+    expect(&["flags.root", "--output", "json=/dev/full"], 125, "/dev/full");
 }
 
 #[test]
@@ -197,23 +179,27 @@ fn further_reports_are_written_beside_standard_output() {
 
 #[test]
 fn a_seed_is_reported_and_taken() {
-    let output = run(&["--exact", "flags.root.09_fs", "--format", "tap", "--seed", "77"]);
-    assert!(String::from_utf8_lossy(&output.stdout).contains("# seed 77"));
+    expect(&["--exact", "flags.root.09_fs", "--format", "tap", "--seed", "77"], 0, "# seed 77");
+}
+
+/// A run that hangs, soon after its start.
+fn hanging(timeout: &str) -> (Child, ChildStdout) {
+    let mut child = Command::new(PROGRAM)
+        .args(["selftest", "--exact", "selftest.hang", "--timeout", timeout, "--format", "tap"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut out = child.stdout.take().expect("piped");
+    out.read_exact(&mut [0; 16]).expect("TAP begins");
+    // The case may or may not have begun; both must end well.
+    std::thread::sleep(Duration::from_millis(50));
+    (child, out)
 }
 
 #[test]
 fn interrupted_runs_clean_up_and_say_so() {
     for (signal, status) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
-        let mut child = Command::new(PROGRAM)
-            .args(["selftest", "--exact", "selftest.hang", "--timeout", "1h", "--format", "tap"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program runs");
-        let mut out = child.stdout.take().expect("piped");
-        let mut head = [0; 16];
-        out.read_exact(&mut head).expect("TAP begins");
-        // The case may or may not have begun; both must end well.
-        std::thread::sleep(Duration::from_millis(50));
+        let (mut child, mut out) = hanging("1h");
         kill(Pid::from_raw(child.id() as i32), signal).expect("it is running");
         let ended = child.wait().expect("it ends");
         assert_eq!(ended.code(), Some(status));
@@ -236,7 +222,7 @@ fn interrupted(after: Duration, arguments: &[&str]) -> String {
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it is running");
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(130));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    text(&output)
 }
 
 #[test]
@@ -260,35 +246,12 @@ fn what_a_long_run_found_before_it_was_interrupted_is_told() {
 #[test]
 fn a_killed_run_leaves_no_process() {
     // A time that no other test gives: theirs run at the same time.
-    const TIME: &str = "61m";
-    let mut child = Command::new(PROGRAM)
-        .args(["selftest", "--exact", "selftest.hang", "--timeout", TIME, "--format", "tap"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program runs");
-    let mut out = child.stdout.take().expect("piped");
-    let mut head = [0; 16];
-    out.read_exact(&mut head).expect("TAP begins");
-    std::thread::sleep(Duration::from_millis(50));
+    const TIME: &str = "61m17s";
+    let (mut child, _out) = hanging(TIME);
     child.kill().expect("it is running");
     child.wait().expect("it ends");
-    let supervised = || {
-        std::fs::read_dir("/proc")
-            .expect("/proc")
-            .flatten()
-            .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
-            .filter(|command| {
-                let command = String::from_utf8_lossy(command).into_owned();
-                command.starts_with(PROGRAM) && command.contains(TIME) && command.contains("selftest.hang")
-            })
-            .count()
-    };
     // The kernel kills the supervisor and its case when their parent is gone, one after the other.
-    let start = std::time::Instant::now();
-    while supervised() > 0 && start.elapsed() < Duration::from_secs(10) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    assert_eq!(supervised(), 0);
+    wait_for("left running", || processes(TIME).is_empty().then_some(()));
 }
 
 #[test]

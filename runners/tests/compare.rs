@@ -1,17 +1,13 @@
 //! `compare` and `merge` on the results of real runs: what they say, and with which exit status.
 
-mod program;
+mod driver;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 
-use program::{PROGRAM, run};
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
-}
+use driver::{errors, expect, run, text};
 
 /// The results of a run, in a file.
 fn results(directory: &Path, name: &str, arguments: &[&str]) -> PathBuf {
@@ -40,7 +36,7 @@ fn changed(path: &Path, change: impl Fn(&mut Value)) -> PathBuf {
 fn compared(old: &Path, new: &Path, options: &[&str]) -> (String, i32) {
     let paths = [old.to_str().expect("UTF-8"), new.to_str().expect("UTF-8")];
     let output = run(&[&["compare"], &paths[..], options].concat());
-    (text(&output.stdout), output.status.code().expect("an end"))
+    (text(&output), output.status.code().expect("an end"))
 }
 
 #[test]
@@ -147,7 +143,7 @@ fn shards_come_together_to_what_one_run_says() {
         results(directory.path(), &name, &["flags.root", "--shard", shard]).display().to_string()
     });
     let results_of = |output: &Output| -> Vec<String> {
-        let report = text(&output.stdout);
+        let report = text(output);
         let lines = report.lines().filter(|line| line.contains("ok "));
         lines.map(str::to_owned).collect()
     };
@@ -157,10 +153,10 @@ fn shards_come_together_to_what_one_run_says() {
     // One is missing: said in the report, and no success.
     let part = run(&["merge", &shards[0], &shards[2], "--format", "tap"]);
     assert_eq!(part.status.code(), Some(125));
-    let report = text(&part.stdout);
+    let report = text(&part);
     assert!(report.contains("Bail out! shard 2/3 missing: "), "{report}");
     let junit = run(&["merge", &shards[0], "--format", "junit"]);
-    assert!(text(&junit.stdout).contains("shards 2/3, 3/3 missing"));
+    assert!(text(&junit).contains("shards 2/3, 3/3 missing"));
 }
 
 #[test]
@@ -177,16 +173,14 @@ fn what_does_not_fit_is_refused_in_one_sentence() {
     std::fs::write(&torn, &content[..content.len() / 2]).expect("written");
     let path = |path: &Path| path.display().to_string();
     for (arguments, expected) in [
-        (vec!["merge".to_owned(), path(&one), path(&one)], "merge takes each case once"),
+        (vec!["merge".to_owned(), path(&one), path(&one)], "each case may occur only once"),
         (vec!["merge".to_owned(), path(&one), path(&other)], "their kernel differs"),
-        (vec!["merge".to_owned(), path(&torn)], "without the end of a run"),
-        (vec!["compare".to_owned(), path(&one), path(&torn)], "without the end of a run"),
+        (vec!["merge".to_owned(), path(&torn)], "before the end of the run"),
+        (vec!["compare".to_owned(), path(&one), path(&torn)], "before the end of the run"),
         (vec!["compare".to_owned(), "/nonexistent".to_owned(), path(&one)], "cannot read /nonexistent"),
-        (vec!["compare".to_owned(), "/proc/version".to_owned(), path(&one)], "is no report of"),
+        (vec!["compare".to_owned(), "/proc/version".to_owned(), path(&one)], "is not a `--format json` report"),
     ] {
-        let output = Command::new(PROGRAM).args(&arguments).output().expect("it runs");
-        let errors = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(129), "{arguments:?}: {errors}");
-        assert!(errors.contains(expected) && errors.lines().count() == 1, "{errors}");
+        expect(&arguments, 129, expected);
+        assert_eq!(errors(&run(&arguments)).lines().count(), 1);
     }
 }

@@ -2,12 +2,10 @@
 //! of its own, skips are shown as ignored with their reason. The quick tier: ci/test runs the full one
 //! once, in one process, after this.
 
-use std::process::Command;
+mod driver;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde::Deserialize;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
 
 #[derive(Deserialize)]
 struct Listed {
@@ -30,8 +28,7 @@ fn main() {
 }
 
 fn list() -> Vec<Listed> {
-    let output = Command::new(PROGRAM).args(["list", "--format", "json"]).output().expect("the program runs");
-    serde_json::from_slice(&output.stdout).expect("the list is JSON")
+    serde_json::from_slice(&driver::run(&["list", "--format", "json"]).stdout).expect("the list is JSON")
 }
 
 fn trial(listed: Listed) -> Trial {
@@ -42,18 +39,12 @@ fn trial(listed: Listed) -> Trial {
 }
 
 fn run(name: &str) -> Result<(), Failed> {
-    let output = Command::new(PROGRAM)
-        .args(["run", "--exact", name, "--format", "tap"])
-        .args(["--jobs", "1", "--tier", "quick"])
-        .output()?;
-    // What only the case itself can know to be missing is no failure, and libtest has no word for it.
-    let skipped = || String::from_utf8_lossy(&output.stdout).contains("# SKIP ");
+    let output = driver::run(&["run", "--exact", name, "--format", "tap", "--jobs", "1", "--tier", "quick"]);
+    let text = driver::text(&output);
     match output.status.code() {
         Some(0) => Ok(()),
-        Some(125) if skipped() => Ok(()),
-        _ => {
-            Err(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-                .into())
-        }
+        // A skip that only the case itself can decide is not a failure, and libtest has no word for it.
+        Some(125) if text.contains("# SKIP ") => Ok(()),
+        _ => Err((text + &driver::errors(&output)).into()),
     }
 }

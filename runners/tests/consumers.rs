@@ -1,8 +1,10 @@
 //! Reports read by programs that others wrote.
 
+mod driver;
+
 use std::process::Command;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
+use driver::run;
 
 /// Test::Harness reads a report and gives its own summary and exit status.
 fn prove(report: &[u8]) -> (String, bool) {
@@ -15,22 +17,17 @@ fn prove(report: &[u8]) -> (String, bool) {
     (text, output.status.success())
 }
 
-fn report(arguments: &[&str]) -> Vec<u8> {
-    let output = Command::new(PROGRAM).args(arguments).output().expect("the program runs");
-    output.stdout
-}
-
 #[test]
 fn prove_takes_a_good_run_for_good() {
     for format in ["tap", "ktap"] {
-        let (text, good) = prove(&report(&["flags.", "--format", format]));
+        let (text, good) = prove(&run(&["flags.", "--format", format]).stdout);
         assert!(good && text.contains("Result: PASS"), "{format}: {text}");
     }
 }
 
 #[test]
 fn prove_takes_a_bad_run_for_bad_and_counts_the_same() {
-    let report = report(&["selftest", "--format", "tap"]);
+    let report = run(&["selftest", "--format", "tap"]).stdout;
     let (text, good) = prove(&report);
     let failed = String::from_utf8_lossy(&report).lines().filter(|line| line.starts_with("not ok")).count();
     assert!(!good && text.contains(&format!("Failed: {failed})")), "{text}");

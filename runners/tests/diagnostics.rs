@@ -2,9 +2,9 @@
 //! wrong? What differs from run to run and from machine to machine (process IDs, inodes, IDs of
 //! mounts, lines of source) is taken out.
 
-use std::process::Command;
+mod driver;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
+use driver::{as_root, conclude, run, text};
 
 /// A fault, and a case that notices it.
 const SAID: [(&str, &str); 24] = [
@@ -34,9 +34,16 @@ const SAID: [(&str, &str); 24] = [
     ("never-returns", "flags.root.09_fs"),
 ];
 
-/// Whether faults can be simulated here, and the kernel has what these cases need.
-fn can_simulate() -> bool {
-    cfg!(target_arch = "x86_64") && nix::unistd::geteuid().is_root()
+fn main() {
+    let trial = |(fault, case)| {
+        let name = format!("{fault}.{case}");
+        as_root(&name.clone(), move || {
+            insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+                insta::assert_snapshot!(name.as_str(), said(fault, case));
+            });
+        })
+    };
+    conclude(SAID.map(trial).into(), false);
 }
 
 fn said(fault: &str, case: &str) -> String {
@@ -45,8 +52,7 @@ fn said(fault: &str, case: &str) -> String {
     if fault == "never-returns" {
         arguments.extend(["--timeout", "1s"]);
     }
-    let output = Command::new(PROGRAM).args(arguments).output().expect("the program runs");
-    String::from_utf8_lossy(&output.stdout)
+    text(&run(&arguments))
         .lines()
         .skip_while(|line| !line.contains("ok 1"))
         .filter(|line| !line.starts_with('#') && !line.contains("hanging process"))
@@ -82,17 +88,4 @@ fn steady(line: &str) -> String {
         rest = tail;
     }
     steady + rest
-}
-
-#[test]
-fn failures_say_what_is_wrong() {
-    if !can_simulate() {
-        return;
-    }
-    for (fault, case) in SAID {
-        let name = format!("{fault}.{case}");
-        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-            insta::assert_snapshot!(name, said(fault, case));
-        });
-    }
 }

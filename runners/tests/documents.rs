@@ -1,8 +1,8 @@
 //! Completions and manual pages have every command.
 
-use std::process::Command;
+mod driver;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
+use std::process::Command;
 
 /// The names of all visible commands, those of commands with `-` between.
 fn commands(command: &clap::Command, before: &str) -> Vec<String> {
@@ -17,10 +17,11 @@ fn commands(command: &clap::Command, before: &str) -> Vec<String> {
         .collect()
 }
 
+/// What a command prints that succeeds.
 fn run(arguments: &[&str]) -> String {
-    let output = Command::new(PROGRAM).args(arguments).output().expect("the program runs");
+    let output = driver::run(arguments);
     assert!(output.status.success(), "{arguments:?}");
-    String::from_utf8(output.stdout).expect("UTF-8")
+    driver::text(&output)
 }
 
 #[test]
@@ -69,10 +70,11 @@ fn every_command_has_its_page() {
 fn pages_go_to_no_directory_that_was_misspelt() {
     let directory = tempfile::tempdir().expect("a directory");
     let missing = directory.path().join("mna");
-    let output = Command::new(PROGRAM).arg("man").arg(missing.join("man1")).output().expect("the program runs");
-    assert_eq!(output.status.code(), Some(129));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("mna/man1") && errors.contains("another path"), "{errors}");
+    driver::expect(
+        &["man".as_ref(), missing.join("man1").as_os_str()],
+        129,
+        "mna/man1 cannot be written (give another path)",
+    );
     assert!(!missing.exists());
 }
 

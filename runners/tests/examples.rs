@@ -1,10 +1,9 @@
 //! What the documents tell a reader to type is understood, and what costs little is tried.
 
+mod driver;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
 
 /// A command of a document: where it stands, and its words.
 struct Example {
@@ -99,16 +98,12 @@ fn cheap_examples_work() {
     assert!(cheap.len() > 4, "only {}", cheap.len());
     for Example { place, words } in cheap {
         // As it stands, placeholders and all.
-        let output = Command::new(PROGRAM)
-            .args(words.iter().filter(|word| !word.starts_with('[')))
-            .output()
-            .expect("the program runs");
+        let words: Vec<_> = words.into_iter().filter(|word| !word.starts_with('[')).collect();
+        let output = driver::run(&words);
         assert!(
             output.status.success() && !output.stdout.is_empty(),
-            "{place}: {}: {}\n{}",
-            words.join(" "),
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
+            "{place}: {words:?}: {}",
+            driver::errors(&output)
         );
     }
 }
@@ -131,11 +126,13 @@ fn places_in_documents_are_of_checks() {
 /// What a document shows of the suite's own code is in it, word for word.
 #[test]
 fn cases_in_documents_are_real() {
-    let cases = root().join("suite/src/cases");
-    let sources: Vec<String> = fs::read_dir(cases)
-        .expect("the directory of cases")
-        .map(|entry| fs::read_to_string(entry.expect("readable").path()).expect("readable"))
-        .collect();
+    let entries = |directory: &Path| -> Vec<PathBuf> {
+        fs::read_dir(directory).expect("a directory").flatten().map(|entry| entry.path()).collect()
+    };
+    let files = entries(&root().join("suite/src/cases"))
+        .into_iter()
+        .flat_map(|path| if path.is_dir() { entries(&path) } else { vec![path] });
+    let sources: Vec<String> = files.map(|path| fs::read_to_string(path).expect("readable")).collect();
     let mut shown = 0;
     for path in documents() {
         let text = fs::read_to_string(&path).expect("readable");

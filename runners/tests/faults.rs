@@ -1,7 +1,6 @@
 //! Runs under simulated faults: what they say of themselves, and that the stand-in changes nothing.
 
-mod errors;
-mod program;
+mod driver;
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -9,19 +8,29 @@ use std::process::Command;
 use harness::verdict::event::Event;
 use harness::verdict::judge::Status;
 
-use errors::errors;
-use program::{PROGRAM, run};
+use driver::{PROGRAM, conclude, errors, expect, run, text, trials};
 
-/// Faults are simulated by root on x86-64; elsewhere there is nothing to test.
-fn can_simulate() -> bool {
-    cfg!(target_arch = "x86_64") && nix::unistd::geteuid().is_root()
+fn main() {
+    conclude(
+        trials![
+            as_root without_a_fault_every_verdict_is_the_same,
+            as_root a_planted_race_is_found,
+            as_root no_report_can_be_taken_for_a_verdict,
+            anywhere a_wrong_fault_is_reported,
+            as_root an_ordinary_user_is_told_why_not,
+            anywhere every_fault_is_listed,
+            as_root a_part_of_a_matrix_says_what_it_does_not_show,
+            anywhere a_matrix_that_cannot_be_kept_is_not_begun,
+        ],
+        true,
+    );
 }
 
 /// Each case's verdict in one word.
 fn verdicts(arguments: &[&str]) -> BTreeMap<String, Status> {
     let output = run(&[&["run", "--tier", "quick", "--seed", "1", "--format", "json"], arguments].concat());
     let (mut names, mut verdicts) = (Vec::new(), BTreeMap::new());
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
+    for line in text(&output).lines() {
         match serde_json::from_str(line) {
             Ok(Event::RunStarted { plan, .. }) => names = plan.into_iter().map(|case| case.name).collect(),
             Ok(Event::CaseFinished { index, verdict, .. }) => {
@@ -33,11 +42,7 @@ fn verdicts(arguments: &[&str]) -> BTreeMap<String, Status> {
     verdicts
 }
 
-#[test]
 fn without_a_fault_every_verdict_is_the_same() {
-    if !can_simulate() {
-        return;
-    }
     let mut plain = verdicts(&[]);
     let simulated = verdicts(&["--fault", "none"]);
     assert!(plain.len() > 1000, "{}", plain.len());
@@ -51,11 +56,7 @@ fn without_a_fault_every_verdict_is_the_same() {
     assert_eq!(plain.len(), simulated.len());
 }
 
-#[test]
 fn a_planted_race_is_found() {
-    if !can_simulate() {
-        return;
-    }
     for (fault, case) in
         [("not-done-beside-another", "storm.processes"), ("files-kept-beside-another", "storm.deep.descriptors")]
     {
@@ -65,15 +66,8 @@ fn a_planted_race_is_found() {
     }
 }
 
-#[test]
 fn no_report_can_be_taken_for_a_verdict() {
-    if !can_simulate() {
-        return;
-    }
-    let report = |format| {
-        let output = run(&["run", "--fault", "returns-one", "flags.root.09_fs", "--format", format]);
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
+    let report = |format| text(&run(&["run", "--fault", "returns-one", "flags.root.09_fs", "--format", format]));
     let caveat = "no verdict on this kernel: the fault \"returns-one\" is simulated";
     assert_eq!(report("tap").lines().nth(2).map(|line| line.starts_with(&format!("# {caveat}"))), Some(true));
     let pretty = report("pretty");
@@ -83,23 +77,14 @@ fn no_report_can_be_taken_for_a_verdict() {
     assert!(json.lines().nth(1).is_some_and(|line| line.contains("\"caveat\":\"no verdict")), "{json}");
 }
 
-#[test]
-fn what_is_wrong_with_a_fault_is_said() {
-    let output = run(&["run", "--fault", "drops-everything", "flags.root.09_fs"]);
-    assert_eq!(output.status.code(), Some(129));
-    assert!(errors(&output).contains("drops-"), "{}", errors(&output));
-    let output = run(&["run", "--fault", "none", "--kernel", "6.1", "flags.root.09_fs"]);
-    assert_eq!(output.status.code(), Some(129));
-    assert!(errors(&output).contains("--fault"), "{}", errors(&output));
+fn a_wrong_fault_is_reported() {
+    expect(&["run", "--fault", "drops-everything", "flags.root.09_fs"], 129, "similar: drops-");
+    expect(&["run", "--fault", "none", "--kernel", "6.1", "flags.root.09_fs"], 129, "--fault simulates");
 }
 
-#[test]
 fn an_ordinary_user_is_told_why_not() {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new("/proc/self/fd/9");
-    if !can_simulate() {
-        return;
-    }
     // An ordinary user may not reach the program by its path.
     let program = std::fs::File::open(PROGRAM).expect("the program is there");
     let fd = std::os::fd::AsRawFd::as_raw_fd(&program);
@@ -118,9 +103,8 @@ fn an_ordinary_user_is_told_why_not() {
     assert!(errors(&output).contains("by root only"), "{}", errors(&output));
 }
 
-#[test]
 fn every_fault_is_listed() {
-    let text = String::from_utf8_lossy(&run(&["faults", "list"]).stdout).into_owned();
+    let text = text(&run(&["faults", "list"]));
     let json: serde_json::Value =
         serde_json::from_slice(&run(&["faults", "list", "--format", "json"]).stdout).expect("JSON");
     let faults = json.as_array().expect("an array");
@@ -131,34 +115,27 @@ fn every_fault_is_listed() {
     }
 }
 
-#[test]
 fn a_part_of_a_matrix_says_what_it_does_not_show() {
-    if !can_simulate() {
-        return;
-    }
     let matrix = |arguments: &[&str]| run(&[&["faults", "matrix", "--check"], arguments].concat());
     let good = matrix(&["flags.root.09_fs", "--fault", "changes-umask", "--fault", "none"]);
     assert_eq!(good.status.code(), Some(0), "{}", errors(&good));
     // What was not chosen may show it: nothing is wrong.
     let silent = matrix(&["flags.root.09_fs", "--fault", "drops-files"]);
     assert_eq!(silent.status.code(), Some(0), "{}", errors(&silent));
-    let said = String::from_utf8_lossy(&silent.stdout);
+    let said = text(&silent);
     for expected in [
-        "none of the chosen cases notices drops-files",
-        "none of the chosen faults makes one of these fail: flags.root.09_fs",
+        "none of the selected cases notices drops-files",
+        "none of the selected faults makes these fail: flags.root.09_fs",
     ] {
         assert!(said.contains(expected), "{said}");
     }
     assert!(!said.contains("! "), "{said}");
 }
 
-#[test]
 fn a_matrix_that_cannot_be_kept_is_not_begun() {
     for option in ["--markdown", "--json", "--witnesses"] {
-        let output = run(&["faults", "matrix", option, "/nonexistent/x"]);
-        assert_eq!(output.status.code(), Some(129));
-        let said = errors(&output);
-        assert!(said.contains("the file /nonexistent/x cannot be written (give another path)"), "{said}");
-        assert_eq!(said.matches("os error").count(), 1, "{said}");
+        let arguments = ["faults", "matrix", option, "/nonexistent/x"];
+        expect(&arguments, 129, "the file /nonexistent/x cannot be written (give another path)");
+        assert_eq!(errors(&run(&arguments)).matches("os error").count(), 1);
     }
 }

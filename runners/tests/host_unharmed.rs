@@ -1,7 +1,9 @@
 //! A run changes nothing on the host, as root and as an ordinary user.
 //!
-//! One test in a program of its own: cargo runs test programs one after the other, so nothing else
-//! of this project is running meanwhile.
+//! In a program of its own, one test after the other: cargo runs test programs one after the other, so
+//! nothing else of this project is running meanwhile.
+
+mod driver;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +11,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
+use driver::{PROGRAM, conclude, errors, text, trials};
+
 const NOBODY: u32 = 65534;
 
 /// What a run could leave behind or change.
@@ -81,15 +84,8 @@ impl Host {
     }
 }
 
-fn report(mut command: Command) -> (String, Option<i32>) {
-    let output = command.output().expect("the program runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (text, output.status.code())
-}
-
-#[test]
-fn the_host_is_the_same_after_as_before() {
-    // Somewhere an ordinary user can execute it.
+/// Runs the program, from where an ordinary user can execute it too, and compares.
+fn unharmed(arguments: &[&str], uid: Option<u32>, status: i32, expected: &str) {
     let directory = tempfile::Builder::new()
         .prefix("host-unharmed-")
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
@@ -99,26 +95,37 @@ fn the_host_is_the_same_after_as_before() {
     fs::copy(PROGRAM, &program).expect("copied");
     let before = Host::look();
     assert_eq!(before.processes, BTreeSet::new(), "a run is still going on");
-
     let mut command = Command::new(&program);
-    command.args(["run", "--format", "tap"]).current_dir("/");
-    let (text, status) = report(command);
-    assert_eq!(status, Some(0), "{text}");
-    assert_eq!(Host::look(), before);
-
-    if nix::unistd::geteuid().is_root() {
-        let mut command = Command::new(&program);
-        command.args(["run", "--format", "tap"]).current_dir("/");
-        command.uid(NOBODY).gid(NOBODY);
-        let (text, status) = report(command);
-        assert_eq!(status, Some(0), "as an ordinary user:\n{text}");
-        assert!(text.contains("\nok 1 - "), "{text}");
-        assert_eq!(Host::look(), before, "after a run as an ordinary user");
-
-        let mut command = Command::new(&program);
-        command.args(["selftest", "--format", "tap"]).current_dir("/");
-        let (text, status) = report(command);
-        assert_eq!(status, Some(1), "{text}");
-        assert_eq!(Host::look(), before, "after the selftest");
+    command.args(arguments).args(["--format", "tap"]).current_dir("/");
+    if let Some(id) = uid {
+        command.uid(id).gid(id);
     }
+    let output = command.output().expect("the program runs");
+    let report = text(&output) + &errors(&output);
+    assert_eq!(output.status.code(), Some(status), "{report}");
+    assert!(report.contains(expected), "{report}");
+    assert_eq!(Host::look(), before);
+}
+
+fn a_run_changes_nothing() {
+    unharmed(&["run"], None, 0, "ok 1 - ");
+}
+
+fn a_run_of_an_ordinary_user_changes_nothing() {
+    unharmed(&["run"], Some(NOBODY), 0, "\nok 1 - ");
+}
+
+fn the_selftest_changes_nothing() {
+    unharmed(&["selftest"], None, 1, "not ok");
+}
+
+fn main() {
+    conclude(
+        trials![
+            anywhere a_run_changes_nothing,
+            as_root a_run_of_an_ordinary_user_changes_nothing,
+            as_root the_selftest_changes_nothing,
+        ],
+        false,
+    );
 }

@@ -1,13 +1,12 @@
 //! Many kernels in one table, and the commands around kernels and images.
 
-mod guests;
+mod driver;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-use guests::{PROGRAM, errors, fetched, need_qemu, text};
+use driver::{PROGRAM, errors, expect, fetched, need_qemu, processes, run, text, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use vm::parameters::Parameters;
@@ -16,11 +15,6 @@ use vm::parameters::Parameters;
 const GOOD: &str = "flags.root.09_fs";
 /// A case that fails on the older of the two kernels: a call that fails late leaves traces.
 const BAD_ON_5_10: &str = "atomicity.newns.refused_pid";
-
-/// Runs the program to its end.
-fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Output {
-    Command::new(PROGRAM).args(arguments).output().expect("the program runs")
-}
 
 /// The files of an initramfs: mode and content.
 fn unpacked(archive: &[u8]) -> BTreeMap<String, (u32, Vec<u8>)> {
@@ -43,20 +37,9 @@ fn an_image_is_an_archive_with_this_program_as_init() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("guest.cpio");
     let file_name = file.to_str().expect("UTF-8");
-    let output = run(&[
-        "image",
-        "-o",
-        file_name,
-        "--results",
-        "/dev/ttyS1",
-        "--console",
-        "ttyAMA0,115200",
-        "--seed",
-        "7",
-        "--skip",
-        "a b",
-        "flags.",
-    ]);
+    let devices = ["--results", "/dev/ttyS1", "--console", "ttyAMA0,115200"];
+    let output =
+        run(&[&["image", "-o", file_name], &devices[..], &["--seed", "7", "--skip", "a b", "flags."]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
 
     let line = text(&output);
@@ -90,10 +73,8 @@ fn an_image_that_cannot_be_is_no_image() {
         (&["image", "-o", "/nonexistent/x"], 129, "/nonexistent/x"),
         (&["image", "-o", "/dev/null", "no.such.case"], 125, "no case matches"),
     ] {
-        let output = run(arguments);
-        assert_eq!(output.status.code(), Some(status), "{arguments:?}");
-        assert!(errors(&output).contains(words), "{}", errors(&output));
-        assert_eq!(text(&output), "");
+        expect(arguments, status, words);
+        assert_eq!(text(&run(arguments)), "");
     }
 }
 
@@ -243,24 +224,9 @@ fn two_kernels_and_one_that_is_none_in_one_table() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let reports = directory.path().join("reports");
-    let output = run(&[
-        "matrix",
-        "--kernel",
-        "6.1",
-        "--kernel",
-        "no/such/bzImage",
-        "--kernel",
-        "5.10",
-        "--exact",
-        GOOD,
-        BAD_ON_5_10,
-        "--seed",
-        "77",
-        "--format",
-        "json",
-        "--reports",
-        reports.to_str().expect("UTF-8"),
-    ]);
+    let kernels = ["--kernel", "6.1", "--kernel", "no/such/bzImage", "--kernel", "5.10"];
+    let how = ["--exact", GOOD, BAD_ON_5_10, "--seed", "77", "--format", "json"];
+    let output = run(&[&["matrix"], &kernels[..], &how, &["--reports", reports.to_str().expect("UTF-8")]].concat());
     // One does not conform, which is worse than one that is no kernel.
     assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
     let table: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -287,20 +253,7 @@ fn two_kernels_and_one_that_is_none_in_one_table() {
 
 #[test]
 fn what_is_no_kernel_is_wrong_input() {
-    let output = run(&["matrix", "--kernel", "no/such/bzImage"]);
-    assert_eq!(output.status.code(), Some(129));
-    assert!(text(&output).contains("no/such/bzImage does not exist"), "{}", text(&output));
-}
-
-/// Processes that have this word on their command line.
-fn running(word: &str) -> Vec<String> {
-    let processes = std::fs::read_dir("/proc").expect("/proc");
-    processes
-        .flatten()
-        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
-        .map(|line| String::from_utf8_lossy(&line).into_owned())
-        .filter(|line| line.contains(word))
-        .collect()
+    expect(&["matrix", "--kernel", "no/such/bzImage"], 129, "no/such/bzImage does not exist");
 }
 
 #[test]
@@ -325,17 +278,15 @@ fn an_interrupted_matrix_ends_every_guest() {
         let events = std::fs::read_to_string(reports.join(format!("{kernel}.json")));
         events.is_ok_and(|events| events.contains("run_started"))
     };
-    let start = Instant::now();
-    while !(began("6.1") && began("5.10")) {
-        assert!(start.elapsed() < Duration::from_secs(240), "the guests never began");
+    wait_for("the guests never began", || {
         assert_eq!(matrix.try_wait().expect("waited for"), None, "it ended by itself");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        (began("6.1") && began("5.10")).then_some(())
+    });
     let guest = format!("--seed,{seed}");
-    assert_eq!(running(&guest).len(), 2);
+    assert_eq!(processes(&guest).len(), 2);
     kill(Pid::from_raw(matrix.id() as i32), Signal::SIGINT).expect("it is running");
     let output = matrix.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(130));
-    assert_eq!(running(&guest), Vec::<String>::new());
+    assert_eq!(processes(&guest), []);
     assert_eq!(text(&output).matches("interrupted").count(), 3, "{}", text(&output));
 }

@@ -1,10 +1,9 @@
 //! What `--format json` writes is what its published schema says, and nothing beyond.
 
-use std::process::Command;
+mod driver;
 
 use serde_json::Value;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
 const SCHEMA: &str = include_str!("../../harness/schema/results-1.schema.json");
 
 /// The schema with no room for members that it does not describe. Readers are told to ignore such
@@ -24,12 +23,8 @@ fn strict(mut schema: Value) -> Value {
 }
 
 fn lines(arguments: &[&str]) -> Vec<Value> {
-    let output = Command::new(PROGRAM).args(arguments).args(["--format", "json"]).output().expect("the program runs");
-    String::from_utf8(output.stdout)
-        .expect("UTF-8")
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect()
+    let output = driver::run(&[arguments, &["--format", "json"]].concat());
+    driver::text(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 #[test]

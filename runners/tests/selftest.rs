@@ -3,16 +3,13 @@
 //!
 //! After an intended change: `SNAPSHOTS=overwrite cargo test -p runners --test selftest`.
 
-use std::process::Command;
+mod driver;
 
 use snapbox::{assert_data_eq, file};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_unshare-conformance");
-
 fn run(arguments: &[&str]) -> (String, Option<i32>) {
-    let output =
-        Command::new(PROGRAM).args(["selftest", "--seed", "1"]).args(arguments).output().expect("the program runs");
-    (String::from_utf8(output.stdout).expect("reports are UTF-8"), output.status.code())
+    let output = driver::run(&[&["selftest", "--seed", "1"], arguments].concat());
+    (driver::text(&output), output.status.code())
 }
 
 /// Takes out what differs from run to run and from machine to machine.

@@ -132,9 +132,10 @@ impl Pretty {
             }
             let reasons = [(&self.never_reached, RED, ""), (&self.skip_reasons, YELLOW, " skipped:")];
             for (reasons, colour, word) in reasons {
-                for (reason, cases) in reasons {
-                    let cases = self.paint(colour, &format!("{cases:>5}{word}"));
-                    writeln!(out, "{cases} {}", one_line(reason))?;
+                for (reason, cases) in by_first_need(reasons) {
+                    let cases = format!("{cases:>5}{word}");
+                    let reason = cut(&one_line(reason), columns().saturating_sub(cases.len() + 1));
+                    writeln!(out, "{} {reason}", self.paint(colour, &cases))?;
                 }
             }
             writeln!(out)?;
@@ -179,6 +180,37 @@ impl Pretty {
     }
 }
 
+/// Reasons with how many cases each has, the most frequent first. A case with several unmet needs counts for the
+/// first of them; `-v` shows all.
+fn by_first_need(reasons: &BTreeMap<String, u32>) -> Vec<(&str, u32)> {
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for (reason, cases) in reasons {
+        *counts.entry(reason.split("; ").next().unwrap_or_default()).or_default() += cases;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, cases)| std::cmp::Reverse(*cases));
+    counts
+}
+
+/// At most so many characters of a text.
+fn cut(text: &str, columns: usize) -> String {
+    match text.char_indices().nth(columns) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(columns.saturating_sub(1)).chain(['…']).collect(),
+    }
+}
+
+/// The width of the terminal on standard output, or 100 columns without one.
+fn columns() -> usize {
+    // SAFETY: all zeros are a size; the request writes one there.
+    let size = unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size);
+        size
+    };
+    if size.ws_col == 0 { 100 } else { size.ws_col.into() }
+}
+
 impl Reporter for Pretty {
     fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         match event {
@@ -207,5 +239,18 @@ impl Reporter for Pretty {
             }
         }
         out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skips_are_grouped_by_their_first_need_and_cut() {
+        let reasons = [("requires a; requires b", 2), ("requires a", 3), ("requires c", 4)];
+        let reasons = reasons.map(|(reason, cases)| (reason.to_owned(), cases)).into();
+        assert_eq!(by_first_need(&reasons), [("requires a", 5), ("requires c", 4)]);
+        assert_eq!((cut("äöü", 3).as_str(), cut("äöü", 2).as_str(), cut("", 0).as_str()), ("äöü", "ä…", ""));
     }
 }

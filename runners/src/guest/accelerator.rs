@@ -1,37 +1,24 @@
-//! Whether KVM truly runs a guest here. That /dev/kvm opens says little: nested and restricted
-//! hosts take the ioctls and then stop the guest with an internal error, or never enter it.
+//! Whether a guest actually boots under KVM here. That /dev/kvm opens says little: nested and restricted
+//! hosts accept the ioctls and then stop the guest with an internal error, or never enter it.
 
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use vm::cache::Cache;
 use vm::initramfs::Initramfs;
 use vm::kernel::Kernel;
 use vm::machine::{Accelerator, Options};
 
-use super::machine::{Input, Machine, in_memory};
+use super::process::{Machine, in_memory};
+use super::session::Input;
+use crate::cli::args::AccelArg;
+use crate::cli::exit::Result;
 
-/// What a user asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum AccelArg {
-    /// KVM where a guest truly runs under it, else TCG
-    #[default]
-    Auto,
-    /// The processor, through /dev/kvm
-    Kvm,
-    /// QEMU's translator
-    Tcg,
-}
-
-/// How long a kernel under KVM gets to print its first line. It takes a tenth of that.
+/// How long a kernel under KVM may take to print its first line; usually a tenth of that.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
-/// Decides what executes a guest, and says so when it is not what a user would expect.
-///
-/// # Errors
-/// The guest cannot be described or QEMU cannot be started.
-pub fn decide(asked: AccelArg, kernel: &Kernel, cache: &Cache) -> anyhow::Result<(Accelerator, Option<String>)> {
-    let slow = |why: &str| Some(format!("{why}: the guest is emulated (TCG), about ten times slower"));
+/// Chooses the accelerator of a guest, and explains a choice that the user would not expect.
+pub fn decide(asked: AccelArg, kernel: &Kernel, cache: &Cache) -> Result<(Accelerator, Option<String>)> {
+    let slow = |why: &str| Some(format!("{why}: the guest is emulated (TCG), which is about ten times slower"));
     match asked {
         AccelArg::Kvm => Ok((Accelerator::Kvm, None)),
         AccelArg::Tcg => Ok((Accelerator::Tcg, None)),
@@ -42,14 +29,14 @@ pub fn decide(asked: AccelArg, kernel: &Kernel, cache: &Cache) -> anyhow::Result
             if runs_under_kvm(kernel, cache)? {
                 Ok((Accelerator::Kvm, None))
             } else {
-                Ok((Accelerator::Tcg, slow("no guest runs under KVM here")))
+                Ok((Accelerator::Tcg, slow("no guest boots under KVM here")))
             }
         }
     }
 }
 
-/// Tries it once for each start of this machine, and remembers.
-fn runs_under_kvm(kernel: &Kernel, cache: &Cache) -> anyhow::Result<bool> {
+/// Tries it once per boot of this machine, and caches the result.
+fn runs_under_kvm(kernel: &Kernel, cache: &Cache) -> Result<bool> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let memory = cache.directory("accelerator")?.join("kvm");
     if let Ok(known) = std::fs::read_to_string(&memory)
@@ -62,14 +49,14 @@ fn runs_under_kvm(kernel: &Kernel, cache: &Cache) -> anyhow::Result<bool> {
         return Ok(false);
     };
     let word = if answer { "yes" } else { "no" };
-    // Not to remember costs the next run a moment, no more.
+    // A cache that cannot be written costs the next run a moment.
     let _ = std::fs::write(&memory, format!("{} {word}\n", boot.trim()));
     Ok(answer)
 }
 
-/// Boots the kernel with an empty init under KVM and waits for its first line. No answer when this process is
-/// told to end meanwhile.
-fn try_kvm(kernel: &Kernel) -> anyhow::Result<Option<bool>> {
+/// Boots the kernel with an empty init under KVM and waits for its first line. No answer if a signal asks this
+/// process to end meanwhile.
+fn try_kvm(kernel: &Kernel) -> Result<Option<bool>> {
     let nothing = in_memory(&Initramfs::new(&[][..]))?;
     let options = Options {
         accelerator: Accelerator::Kvm,

@@ -9,9 +9,10 @@ use std::time::SystemTime;
 
 use vm::cache::older_files;
 
-use crate::files::Unwritable;
+use crate::cli::exit::Result;
+use crate::run::files::Unwritable;
 
-/// How much of a console is written as it comes.
+/// How many bytes of a console are written as they come.
 const KEPT: u64 = 16 * 1024 * 1024;
 /// How many of the last lines are kept besides, and shown when a guest is lost.
 const TAIL: usize = 200;
@@ -23,8 +24,7 @@ const EARLIER: usize = 50;
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// A name that no other run's console has: the next run, which is to show a failure again, must not take
-/// away what the first one showed.
+/// A unique name: the next run, which tries to reproduce a failure, must not overwrite this one's console.
 pub fn file_name(kernel: &str) -> String {
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let process = std::process::id();
@@ -52,10 +52,7 @@ pub struct ConsoleLog {
 
 impl ConsoleLog {
     /// Begins a file, replacing one of that name.
-    ///
-    /// # Errors
-    /// It cannot be created.
-    pub fn create(path: &Path) -> anyhow::Result<Self> {
+    pub fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).map_err(Unwritable::new("the console", path))?;
         Ok(Self { file: BufWriter::new(file), written: 0, dropped: 0, tail: VecDeque::new(), fault: None })
     }

@@ -27,16 +27,13 @@ pub struct Descriptors {
 }
 
 /// Makes a lifeline.
-///
-/// # Errors
-/// No descriptor is left.
 pub fn lifeline() -> nix::Result<Lifeline> {
     let (theirs, ours) = pipe2(OFlag::O_CLOEXEC)?;
     Ok(Lifeline { ours, theirs })
 }
 
 impl Lifeline {
-    /// What [`start`] takes: numbers, which can be copied into another process.
+    /// The arguments of [`start`]: numbers, which can be copied into another process.
     pub fn descriptors(&self) -> Descriptors {
         Descriptors { ours: self.ours.as_raw_fd(), theirs: self.theirs.as_raw_fd() }
     }
@@ -44,9 +41,6 @@ impl Lifeline {
 
 /// Starts the keeper of the calling process's group, between fork and exec: only system calls are
 /// made. It is nobody's child, so that the program need not wait for it.
-///
-/// # Errors
-/// No process can be started.
 pub fn start(lifeline: Descriptors) -> io::Result<()> {
     // SAFETY: the copies of this process make system calls and end.
     unsafe {

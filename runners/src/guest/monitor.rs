@@ -1,9 +1,8 @@
-//! Asks a guest that does not answer where its tasks stand.
+//! Asks a hung guest for the stacks of its tasks.
 //!
-//! SysRq first, typed on the console as a break and a letter: it prints the stacks of all tasks, as long
-//! as interrupts are served. Then a non-maskable interrupt: a kernel with `unknown_nmi_panic` gives up and
-//! prints the stack of what kept it. Both through QMP, QEMU's control protocol, which tells the
-//! processors' registers in any case.
+//! SysRq first, sent to the console as a break and a letter: it prints the stacks of all tasks, as long as
+//! interrupts are served. Then a non-maskable interrupt: a kernel with `unknown_nmi_panic` panics and prints
+//! the stack of the stuck CPU. Both through QMP, QEMU's control protocol, which also reports the registers.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -13,33 +12,33 @@ use serde_json::{Value, json};
 use vm::machine::Role;
 
 use super::console::ConsoleLog;
-use super::machine::{Input, Machine};
-use super::session;
+use super::process::Machine;
+use super::session::{self, Input};
 
-/// How long QEMU gets to answer.
+/// How long QEMU may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a kernel gets to begin its answer, and how long a pause ends it.
+/// How long a kernel may take to begin its answer, and the pause that ends it.
 const REACTION: Duration = Duration::from_millis(1500);
-/// How long an answer may be at most.
+/// The longest time of an answer.
 const LONGEST_ANSWER: Duration = Duration::from_secs(5);
 
-/// What is typed: print everything; the stacks of all tasks, of blocked ones, of the processors'.
+/// The requests: print everything; the stacks of all tasks, of blocked ones, of the CPUs.
 const REQUESTS: [char; 4] = ['8', 't', 'w', 'l'];
 
-/// Has the guest print where its tasks are, into its console's file. Says what came of it, or nothing
-/// if the guest goes on: it was only slow, and what it said is still to be heard from the machine.
+/// Makes the guest print the stacks of its tasks into the console file. Describes the outcome; `None` if the
+/// guest went on after all, and its output is back in the machine's queue.
 pub fn ask_for_stacks(machine: &mut Machine, console: &mut ConsoleLog) -> Option<String> {
     let Some(stream) = machine.monitor().map(|stream| stream.try_clone()) else {
-        return Some("this machine has no way to ask for its tasks' stacks".to_owned());
+        return Some("this machine cannot dump its tasks' stacks".to_owned());
     };
     match stream.and_then(Monitor::connect) {
         Ok(mut monitor) => ask(machine, &mut monitor, console),
-        Err(error) => Some(format!("QEMU does not answer, either ({error})")),
+        Err(error) => Some(format!("QEMU does not respond either ({error})")),
     }
 }
 
 fn ask(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog) -> Option<String> {
-    // Before anything changes them.
+    // Before the requests change them.
     match monitor.execute("human-monitor-command", &json!({"command-line": "info registers -a"})) {
         Ok(registers) => console.note(registers.as_str().unwrap_or_default()),
         Err(error) => console.note(&format!("no registers: {error}")),
@@ -54,22 +53,21 @@ fn ask(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog) -
         return Some("its tasks' stacks are on the console (SysRq)".to_owned());
     }
     let text = if monitor.execute("inject-nmi", &Value::Null).is_ok() && answer(machine, console, &mut news, |_| true) {
-        "it does not answer SysRq, as if interrupts were off; the stack of what kept it is on the \
-         console (NMI)"
+        "it does not respond to SysRq, as if interrupts were off; the stack of the stuck CPU is on the console (NMI)"
     } else {
-        "it answers neither SysRq nor NMI; its registers are in the console's file"
+        "it responds to neither SysRq nor NMI; its registers are in the console file"
     };
     Some(text.to_owned())
 }
 
-/// Types the requests on the first port that a kernel answers on; it need not be the console's.
+/// Sends the requests to the first port that the kernel answers on; it need not be the console's.
 fn sysrq(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog, news: &mut Vec<Input>) -> bool {
     for port in [Role::Console, Role::Results] {
         let answered = REQUESTS.iter().take_while(|&&letter| {
             request(machine, monitor, port, letter).is_ok()
                 && answer(machine, console, news, |line| line.contains("sysrq: "))
         });
-        // One that stops in the middle has not printed them all.
+        // A kernel that stops half-way has not printed all stacks.
         if answered.count() == REQUESTS.len() {
             return true;
         }
@@ -88,8 +86,8 @@ fn request(machine: &mut Machine, monitor: &mut Monitor, port: Role, letter: cha
     write!(keyboard, "{letter}")
 }
 
-/// Keeps what the guest says until it pauses; whether any line of it is an answer. `news` gets what
-/// only a guest says that does not hang, and its end.
+/// Keeps the guest's output until it pauses; returns whether any line of it is an answer. `news` gets heartbeats,
+/// which only a guest that does not hang sends, and its end.
 fn answer(
     machine: &mut Machine,
     console: &mut ConsoleLog,
@@ -131,7 +129,7 @@ impl Monitor {
         Ok(monitor)
     }
 
-    /// Has a command executed. What comes before its answer is passed over: the greeting, and events.
+    /// Executes a command. The greeting and events before its answer are skipped.
     fn execute(&mut self, command: &str, arguments: &Value) -> io::Result<Value> {
         let mut request = json!({"execute": command});
         if !arguments.is_null() {
@@ -141,7 +139,7 @@ impl Monitor {
         loop {
             let mut line = String::new();
             if self.stream.read_line(&mut line)? == 0 {
-                return Err(io::Error::other("it has hung up"));
+                return Err(io::Error::other("it closed the connection"));
             }
             let mut answer: Value = serde_json::from_str(&line).unwrap_or_default();
             if let Some(error) = answer.get("error") {

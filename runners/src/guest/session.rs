@@ -1,4 +1,4 @@
-//! What came of a guest: a pure state machine from the lines of its two channels to events.
+//! The results of a guest: a pure state machine from the lines of its two channels to events.
 //!
 //! Whatever happens to the guest, every case of the plan gets a result: those that were reported,
 //! the ones that were running when it was lost, and the rest as not run.
@@ -14,8 +14,29 @@ use harness::verdict::judge::{Status, Verdict};
 use harness::verdict::outcome::{Counts, ExitStatus, Outcome};
 use vm::machine::Role;
 
-use super::machine::MachineEnd;
-use crate::cli::GuestArgs;
+use crate::cli::args::GuestArgs;
+use crate::results::read::bounded;
+
+/// Output of a guest, or of the program that runs it.
+#[derive(Debug)]
+pub enum Input {
+    /// A line of the console or of the results channel. The role only says where it was read: a kernel with
+    /// fewer ports than the machine may use one for the other.
+    Line(Role, String),
+    /// A signal asked this process to end.
+    Signal(i32),
+    /// The machine is gone; nothing more will come.
+    Ended(MachineEnd),
+}
+
+/// How the program that runs the guest ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MachineEnd {
+    /// It exited with this status; the end of its standard error.
+    Exited(i32, String),
+    /// A signal killed it; the end of its standard error.
+    Killed(i32, String),
+}
 
 /// How a guest ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,18 +51,18 @@ pub enum Ending {
     Vanished,
     /// Its kernel, a process of this machine, crashed.
     Crashed(String),
-    /// Our own program in it could not go on.
+    /// The suite in it could not go on.
     GaveUp(String),
-    /// It said nothing for so long.
+    /// It was silent for too long.
     Silent {
         /// How long.
         after: Duration,
-        /// What was done to learn where it stands.
+        /// What is known of its tasks' stacks.
         stacks: String,
     },
-    /// The program that makes it was killed, or gave up.
+    /// The program that runs it was killed, or exited.
     MachineLost(String),
-    /// This process was told to end.
+    /// A signal asked this process to end.
     Interrupted(i32),
 }
 
@@ -52,12 +73,12 @@ impl Ending {
     }
 }
 
-/// What a line of a guest came to.
+/// The meaning of a line of a guest.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Heard {
-    /// What is to be reported.
+    /// Events to report.
     pub events: Vec<Event>,
-    /// What the console's file is to keep: all but records.
+    /// Text for the console file: all but records.
     pub text: Option<String>,
     /// Whether it was a record, which only a living suite writes.
     pub sign_of_life: bool,
@@ -68,14 +89,14 @@ const RECORD: &str = "{\"event\"";
 /// How the lines of our own program on the console begin.
 const OURS: &str = "unshare-conformance: ";
 
-/// What the console may say of a kernel that does not reach its init, and what helps.
+/// What the console may say of a kernel that does not reach its init, and the remedy.
 const HINTS: [(&str, &str); 6] = [
-    ("Unable to mount root fs", "it has taken no initramfs, which needs CONFIG_BLK_DEV_INITRD=y"),
-    ("Initramfs unpacking failed", "the initramfs did not fit: give more than --memory"),
-    ("(error -8)", "it does not run its init, which needs CONFIG_BINFMT_ELF=y and CONFIG_64BIT=y"),
-    ("(error -12)", "its init did not fit: give more than --memory"),
-    ("deadlocked on memory", "it needs more memory: give more than --memory"),
-    ("No working init found", "it has taken no initramfs, which needs CONFIG_BLK_DEV_INITRD=y"),
+    ("Unable to mount root fs", "it has not accepted the initramfs, which requires CONFIG_BLK_DEV_INITRD=y"),
+    ("Initramfs unpacking failed", "the initramfs did not fit: increase --memory"),
+    ("(error -8)", "it cannot run its init, which requires CONFIG_BINFMT_ELF=y and CONFIG_64BIT=y"),
+    ("(error -12)", "its init did not fit: increase --memory"),
+    ("deadlocked on memory", "it ran out of memory: increase --memory"),
+    ("No working init found", "it has not accepted the initramfs, which requires CONFIG_BLK_DEV_INITRD=y"),
 ];
 
 /// Whether a line is one that only a living suite writes.
@@ -83,13 +104,13 @@ pub fn is_sign_of_life(line: &str) -> bool {
     line.contains(RECORD) || vm::init::parse_end_record(line).is_some()
 }
 
-/// A line of the console that says that the kernel is unwell.
+/// A console line in which the kernel reports a problem.
 struct Splat {
     kind: SplatKind,
     line: String,
     /// The cases that were running.
     running: Vec<usize>,
-    /// Whether any case had been started: what a kernel says at its start is not this suite's business.
+    /// Whether any case had started: splats during boot are not this suite's business.
     after_first: bool,
 }
 
@@ -99,10 +120,10 @@ impl Splat {
     }
 }
 
-/// The panics of a kernel that has nothing left to kill.
+/// Panics of a kernel that is out of memory.
 const MEMORY_PANICS: [&str; 2] = ["deadlocked on memory", "Out of memory"];
 
-/// How far a long case had come.
+/// The progress of a long case.
 struct Far {
     repetition: u32,
     done: u32,
@@ -110,32 +131,33 @@ struct Far {
 }
 
 /// Follows one guest.
+#[derive(Default)]
 pub struct Session {
     plan: Vec<CaseInfo>,
     memory: u32,
     /// The kernel is a process of this machine, as user-mode Linux is.
     is_process: bool,
     began: bool,
-    /// Whether any case was.
+    /// Whether any case has started.
     started: bool,
     restarted: bool,
     finished: bool,
     end_status: Option<u8>,
     running: BTreeSet<usize>,
-    /// How far the long ones among them had come when that was last told.
+    /// The last progress of the long ones among them.
     progress: BTreeMap<usize, Far>,
-    /// What random draws start from.
+    /// The random seed.
     seed: u64,
     reported: Vec<bool>,
     counts: Counts,
     milliseconds: u64,
-    /// What verdicts have told of the kernel's log.
-    told: String,
+    /// What verdicts have reported of the kernel's log.
+    reported_log: String,
     splats: Vec<Splat>,
     panic: Option<String>,
-    /// Whether anything but records was heard.
+    /// Whether anything but records was read.
     console_heard: bool,
-    /// The last thing our own program said on the console.
+    /// The last message of our own program on the console.
     said: Option<String>,
     hint: Option<&'static str>,
     /// Beginnings of records that a line of the kernel cut in two, by channel.
@@ -150,24 +172,8 @@ impl Session {
             plan: items.iter().map(CaseInfo::from).collect(),
             memory: args.memory,
             is_process,
-            began: false,
-            started: false,
-            restarted: false,
-            finished: false,
-            end_status: None,
-            running: BTreeSet::new(),
-            progress: BTreeMap::new(),
-            seed: 0,
             reported: vec![false; items.len()],
-            counts: Counts::default(),
-            milliseconds: 0,
-            told: String::new(),
-            splats: Vec::new(),
-            panic: None,
-            console_heard: false,
-            said: None,
-            hint: None,
-            torn: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -186,13 +192,13 @@ impl Session {
         self.restarted
     }
 
-    /// Whether nothing is to come but the machine's end.
+    /// Whether only the machine's end is left to come.
     pub fn is_over(&self) -> bool {
         self.end_status.is_some()
     }
 
-    /// Takes a line, from whichever channel: results come on the console's where the kernel has one
-    /// port, and the console on the results' where it takes the second for the first.
+    /// Handles a line of either channel: results arrive on the console's if the kernel has one port, and the
+    /// console on the results' if it uses the second port as its first.
     pub fn line(&mut self, role: Role, line: &str) -> Heard {
         let mut heard = Heard::default();
         if let Some(status) = vm::init::parse_end_record(line) {
@@ -201,7 +207,7 @@ impl Session {
             return heard;
         }
         let torn = self.torn.iter().position(|(channel, _)| *channel == role);
-        // What goes on after the kernel's lines that cut a record in two.
+        // The rest of a record that kernel lines cut in two.
         let joined = match torn {
             Some(at) if !line.starts_with('[') => self.torn.remove(at).1 + line,
             _ => line.to_owned(),
@@ -272,6 +278,9 @@ impl Session {
                 plan.clone_from(&self.plan);
                 self.began = true;
             }
+            Event::Remark { .. } | Event::BailedOut { .. } => {}
+            // Without its start there is no run that this could belong to.
+            _ if !self.began => return Vec::new(),
             Event::CaseStarted { index } => {
                 if self.reported.get(*index) != Some(&false) {
                     return Vec::new();
@@ -283,12 +292,13 @@ impl Session {
                 if self.reported.get(*index) != Some(&false) {
                     return Vec::new();
                 }
+                bounded(verdict);
                 self.reported[*index] = true;
                 self.running.remove(index);
                 self.counts.add(verdict.status, outcome);
                 for note in &verdict.notes {
-                    self.told.push_str(note);
-                    self.told.push('\n');
+                    self.reported_log.push_str(note);
+                    self.reported_log.push('\n');
                 }
             }
             Event::RunFinished { milliseconds, .. } => {
@@ -302,12 +312,11 @@ impl Session {
                 let far = Far { repetition, done, total };
                 self.progress.insert(index, far);
             }
-            Event::Remark { .. } | Event::BailedOut { .. } => {}
         }
         vec![event]
     }
 
-    /// What the end of the program that makes the guest means.
+    /// The meaning of the end of the program that runs the guest.
     pub fn ending_of(&self, how: MachineEnd) -> Ending {
         if let (Some(status), true) = (self.end_status, self.finished) {
             return Ending::Complete(status);
@@ -332,18 +341,18 @@ impl Session {
                 Ending::Crashed(with(format!("the guest's kernel crashed with signal {signal}"), said))
             }
             MachineEnd::Killed(signal, said) => {
-                Ending::MachineLost(with(format!("signal {signal} ended the machine"), said))
+                Ending::MachineLost(with(format!("signal {signal} killed the machine"), said))
             }
             MachineEnd::Exited(status, said) if status != 0 && !self.console_heard => {
                 Ending::MachineLost(with(format!("the machine could not be started, status {status}"), said))
             }
             MachineEnd::Exited(status, said) if status != 0 => {
-                Ending::MachineLost(with(format!("the machine gave up with status {status}"), said))
+                Ending::MachineLost(with(format!("the machine exited with status {status}"), said))
             }
             MachineEnd::Exited(..) if self.ran_out_of_memory() => Ending::OutOfMemory,
             MachineEnd::Exited(..) => match (&self.said, self.end_status) {
                 (Some(said), _) => Ending::GaveUp(said.clone()),
-                (None, Some(_)) => Ending::GaveUp("it ended without its last event".to_owned()),
+                (None, Some(_)) => Ending::GaveUp("it exited without its last event".to_owned()),
                 (None, None) => Ending::Vanished,
             },
         }
@@ -376,11 +385,11 @@ impl Session {
             _ => None,
         };
         events.push(self.finish(interrupted));
-        // What no verdict tells of.
+        // What no verdict reports.
         let blame = if !ending.is_ours() && !was_running {
             Some(why)
         } else {
-            news.first().map(|line| format!("the guest's kernel was unwell: {line}"))
+            news.first().map(|line| format!("the guest's kernel reported a problem: {line}"))
         };
         let exit = match blame {
             Some(why) => {
@@ -392,7 +401,7 @@ impl Session {
         (events, exit)
     }
 
-    /// Says how long a guest lasted that did not come to say so.
+    /// Sets the run time of a guest that did not report its own.
     pub fn lasted(&mut self, duration: Duration) {
         if !self.finished {
             self.milliseconds = duration.as_millis() as u64;
@@ -403,21 +412,21 @@ impl Session {
         Event::RunFinished { counts: self.counts, interrupted, milliseconds: self.milliseconds }
     }
 
-    /// Splats of the console, while or after cases ran, that no verdict has told of or is to tell of.
-    /// That memory ran out is no fault of the kernel's.
+    /// Splats while or after cases ran that no verdict has reported or will report. Running out of memory is
+    /// not the kernel's fault.
     fn untold_splats(&self) -> Vec<String> {
         self.splats
             .iter()
             .filter(|splat| {
                 let is_told = splat.running.iter().any(|case| self.running.contains(case))
-                    || self.told.contains(splat.line.as_str());
+                    || self.reported_log.contains(splat.line.as_str());
                 splat.blames_kernel() && splat.after_first && !is_told
             })
             .map(|splat| splat.line.clone())
             .collect()
     }
 
-    /// Gives every case that has no result one: the kernel's fault where cases were running.
+    /// Gives every case without a result one: a failure for cases that were running when the kernel failed.
     fn report_rest(&mut self, ending: &Ending, why: &str, events: &mut Vec<Event>) {
         for index in 0..self.plan.len() {
             if self.reported[index] {
@@ -429,11 +438,11 @@ impl Session {
                 _ if !running => Status::Broken,
                 Ending::Panicked | Ending::Vanished | Ending::Crashed(_) => Status::Fail,
                 Ending::Silent { .. } => Status::TimedOut,
-                // However the guest was lost, what its kernel said before stands.
+                // However the guest was lost, earlier splats stand.
                 _ if splats().any(Splat::blames_kernel) => Status::Fail,
                 _ => Status::Broken,
             };
-            // One that was interrupted was not lost with its guest.
+            // An interrupted case was not lost with its guest.
             let mut verdict = if running && !matches!(ending, Ending::Interrupted(_)) {
                 Verdict::not_run(status, why)
             } else {
@@ -443,7 +452,7 @@ impl Session {
             if let (true, Some(far)) = (running, self.progress.get(&index)) {
                 verdict.repetition = far.repetition;
                 verdict.notes.push(format!(
-                    "it had come to {} of {} when it was last heard of; --seed {} repeats it",
+                    "last progress: {} of {}; --seed {} repeats it",
                     far.done,
                     far.total,
                     seed_of_repetition(self.seed, far.repetition)
@@ -458,18 +467,18 @@ impl Session {
     /// The ending in words.
     fn words(&self, ending: &Ending) -> String {
         let mut words = match ending {
-            Ending::Complete(_) => "the guest's report has a gap".to_owned(),
+            Ending::Complete(_) => "the guest's report is incomplete".to_owned(),
             Ending::Panicked => format!("the guest panicked: {}", self.panic.as_deref().unwrap_or("no panic message")),
             Ending::OutOfMemory => format!("the guest ran out of memory: give it more than --memory {}", self.memory),
             Ending::Vanished if self.restarted => "the guest restarted".to_owned(),
-            Ending::Vanished => "the guest restarted or switched itself off".to_owned(),
+            Ending::Vanished => "the guest restarted or powered off".to_owned(),
             Ending::Crashed(how) | Ending::MachineLost(how) => how.clone(),
             Ending::GaveUp(said) => format!("the suite in the guest gave up: {said}"),
             Ending::Silent { after, stacks } if self.began => {
                 format!("the guest was silent for {} s; {stacks}", after.as_secs_f64())
             }
             Ending::Silent { after, stacks } => {
-                format!("it took more than {} s; {stacks}", after.as_secs_f64())
+                format!("timed out after {} s; {stacks}", after.as_secs_f64())
             }
             Ending::Interrupted(signal) => return format!("interrupted by signal {signal}"),
         };
@@ -481,7 +490,7 @@ impl Session {
                 words.push_str(&format!("; {hint}"));
             } else if !self.console_heard {
                 words.push_str(
-                    "; nothing was heard of it: it ends before its console begins, or has none, which needs CONFIG_SERIAL_8250_CONSOLE=y",
+                    "; no console output: it died before the console was up, or has none, which requires CONFIG_SERIAL_8250_CONSOLE=y",
                 );
             }
         }
@@ -491,12 +500,16 @@ impl Session {
 
 /// Where the kernel's own line begins in a record that it cut in two: at its timestamp.
 fn cut_by_kernel(record: &str) -> Option<usize> {
+    // A stamp is short: a flood of brackets must not be searched from each of them to the end.
+    const LONGEST_STAMP: usize = 32;
+    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     record.match_indices('[').map(|(at, _)| at).find(|&at| {
-        record[at + 1..].split_once(']').is_some_and(|(stamp, _)| {
-            stamp.trim_start().split_once('.').is_some_and(|(seconds, fraction)| {
-                let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-                is_number(seconds) && is_number(fraction) && fraction.len() == 6
-            })
+        let rest = &record.as_bytes()[at + 1..];
+        let rest = &rest[..rest.len().min(LONGEST_STAMP)];
+        let stamp = rest.iter().position(|byte| *byte == b']').map(|end| rest[..end].trim_ascii_start());
+        let dot = stamp.and_then(|stamp| Some((stamp, stamp.iter().position(|byte| *byte == b'.')?)));
+        dot.is_some_and(|(stamp, dot)| {
+            is_number(&stamp[..dot]) && is_number(&stamp[dot + 1..]) && stamp.len() == dot + 7
         })
     })
 }

@@ -1,7 +1,6 @@
-//! Tells every running guest that this process was told to end.
+//! Tells every running guest that a signal asked this process to end.
 //!
-//! A signal is taken by one reader only, so there is one for the whole process, however many guests
-//! run at the same time or one after the other.
+//! Only one reader gets a signal, so there is one for the whole process, however many guests run.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -9,7 +8,7 @@ use crossbeam::channel::Sender;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::machine::Input;
+use super::session::Input;
 
 /// The signals that end a program.
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
@@ -26,11 +25,8 @@ fn watch() -> std::sync::MutexGuard<'static, Watch> {
     WATCH.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on, signals that would end this process are kept for [`received`] and subscribers. To
-/// be called before threads are started that are to live on when one comes.
-///
-/// # Errors
-/// No descriptor is left.
+/// From now on, signals that would end this process are kept for [`received`] and subscribers. Call it
+/// before starting threads that must survive one.
 pub fn begin() -> nix::Result<()> {
     static BEGUN: OnceLock<nix::Result<()>> = OnceLock::new();
     let set = SigSet::from_iter(SIGNALS);
@@ -46,7 +42,7 @@ pub fn begin() -> nix::Result<()> {
                     watch.received.get_or_insert(signal);
                     std::mem::take(&mut watch.subscribers)
                 };
-                // A guest with much unread is told behind that; those that have ended are gone.
+                // Sent behind whatever a guest has not read yet; subscribers that have ended are gone.
                 for subscriber in subscribers {
                     let _ = subscriber.send(vec![Input::Signal(signal)]);
                 }
@@ -56,15 +52,12 @@ pub fn begin() -> nix::Result<()> {
     })
 }
 
-/// The first signal that came.
+/// The first signal received.
 pub fn received() -> Option<i32> {
     watch().received
 }
 
-/// Has a guest told of the first signal, also when it has come already.
-///
-/// # Errors
-/// As [`begin`].
+/// Sends the first signal to a guest, even if it has already come.
 pub(super) fn subscribe(sender: Sender<Vec<Input>>) -> nix::Result<()> {
     begin()?;
     let mut watch = watch();

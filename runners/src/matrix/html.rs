@@ -3,11 +3,8 @@
 //! One file with nothing outside it: no script, no font, no picture that is fetched. It follows the
 //! reader's light or dark setting, everything opens by keyboard, and every colour has a word beside it.
 
-mod flag_space;
-
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
 use harness::verdict::event::CaseInfo;
 use harness::verdict::judge::{Status, Verdict};
 use harness::verdict::outcome::Outcome;
@@ -15,10 +12,11 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use suite::spec::flags::Flags;
 use suite::spec::requirements::{self, Requirement};
 
-use super::row::{Conclusion, Row};
-use flag_space::FlagSpace;
+use super::flag_space::{FlagSpace, HEIGHT, WIDTH};
+use super::row::{Conclusion, Row, counted};
+use crate::run::host::PROGRAM;
 
-const STYLE: &str = include_str!("html/style.css");
+const STYLE: &str = include_str!("style.css");
 
 /// How much of a console is shown: its end, where the cause is.
 const CONSOLE_LINES: usize = 60;
@@ -79,7 +77,7 @@ pub fn page(rows: &[Row], seed: u64, tier: &str) -> String {
             body {
                 main {
                     h1 { (title) }
-                    p.legend { (crate::host::PROGRAM) ", tier " (tier) ", seed " (seed) }
+                    p.legend { (PROGRAM) ", tier " (tier) ", seed " (seed) }
                     (summary(rows))
                     (heat_map(rows))
                     @for (number, row) in rows.iter().enumerate() { (kernel(number, row)) }
@@ -103,7 +101,7 @@ fn summary(rows: &[Row]) -> Markup {
                 @for head in ["kernel", "verdict", "passed", "failed", "timed out", "broken", "known bugs", "skipped", "time"] {
                     th scope="col" { (head) }
                 }
-                th scope="col" { "of it, by group" }
+                th scope="col" { "time by group" }
             } }
             tbody { @for (number, row) in rows.iter().enumerate() {
                 @let total = row.total();
@@ -249,7 +247,7 @@ fn cell(number: usize, mark: Option<(Mark, usize)>) -> Markup {
 }
 
 fn kernel(number: usize, row: &Row) -> Markup {
-    let told: Vec<_> = row
+    let shown: Vec<_> = row
         .plan
         .iter()
         .zip(&row.results)
@@ -264,8 +262,8 @@ fn kernel(number: usize, row: &Row) -> Markup {
         h2 id={ "kernel-" (number) } { (named(row)) }
         p { span class=(class_of(row.conclusion())) { (row.conclusion().words()) } @if row.release.as_deref() != Some(&row.kernel) { ", given as " code { (row.kernel) } } }
         @if let Some(why) = &row.why { p { (why) } }
-        @for (bug, cases) in &row.known_bugs { p { span.known { "known bug" } ", seen by " (cases) " cases: " (bug) } }
-        @for (index, case, verdict, outcome, mark) in &told { (failure(number, *index, case, verdict, outcome, *mark)) }
+        @for (bug, cases) in &row.known_bugs { p { span.known { "known bug" } ", found by " (counted(*cases)) ": " (bug) } }
+        @for (index, case, verdict, outcome, mark) in &shown { (failure(number, *index, case, verdict, outcome, *mark)) }
         (space(row))
         @if row.conclusion() != Conclusion::Conforms { (console(row)) }
     }
@@ -278,7 +276,7 @@ fn failure(number: usize, index: usize, case: &CaseInfo, verdict: &Verdict, outc
     rows.dedup_by_key(|requirement| &requirement.id);
     html! {
         details id={ "case-" (number) "-" (index) } {
-            summary { span class=(class) { (word) } " " code { (case.name) } @if let Some(check) = verdict.failed.first() { ": " (check.call) ": expected " (check.expected) ", not " (check.actual) } @else { ": " (verdict.reason) } }
+            summary { span class=(class) { (word) } " " code { (case.name) } @if let Some(check) = verdict.failed.first() { ": " (check.call) ": expected " (check.expected) ", got " (check.actual) } @else { ": " (verdict.reason) } }
             p { (case.about) }
             @if let Outcome::KnownBug { bug } | Outcome::UnexpectedPass { bug } = outcome { p { (bug) } }
             @for check in &verdict.failed {
@@ -318,21 +316,20 @@ fn space(row: &Row) -> Markup {
     };
     let (disagreeing, all) = space.share();
     let smallest: Vec<_> = space.smallest().map(|flags| flags.to_string()).collect();
-    let text = format!(
-        "{disagreeing} of {all} sets of flags hold one of the smallest sets that disagree with the model: {}",
-        smallest.join("; ")
-    );
-    let picture = base64::engine::general_purpose::STANDARD.encode(space.png());
+    let text = format!("{disagreeing} of {all} flag sets contain a minimal reproducer: {}", smallest.join("; "));
+    let size = format!("0 0 {WIDTH} {HEIGHT}");
     let (columns, lines) = FlagSpace::axes();
     let list = |flags: &[Flags]| {
         let names: Vec<_> = flags.iter().map(|flag| flag.to_string()).collect();
         names.join(", ")
     };
     html! {
-        h3 { "Where the sweeps disagree" }
+        h3 { "Where the sweeps disagree with the model" }
         figure {
-            img.flags width="512" height="256" alt=(text) src={ "data:image/png;base64," (picture) };
-            figcaption { (text) ". Each point is one set. Flags of the column, from the fastest changing: " (list(columns)) "; of the line: " (list(lines)) "." }
+            svg.flags role="img" aria-label=(text) width="512" height="256" viewBox=(size) preserveAspectRatio="none" {
+                path d=(space.path()) {}
+            }
+            figcaption { (text) ". Each point is one set of flags. Columns, fastest first: " (list(columns)) "; rows: " (list(lines)) "." }
         }
     }
 }
@@ -350,7 +347,7 @@ fn console(row: &Row) -> Markup {
         .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
         .collect();
     html! {
-        details { summary { "The end of its console (" (tail.len()) " of " (lines.len()) " lines)" } pre tabindex="0" { (text) } }
+        details { summary { "End of the console (" (tail.len()) " of " (lines.len()) " lines)" } pre tabindex="0" { (text) } }
     }
 }
 

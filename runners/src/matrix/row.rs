@@ -1,4 +1,4 @@
-//! What came of one kernel: its events, counted and with the failures kept.
+//! The results of one kernel: its events counted, its failures kept.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::guest::Boot;
 /// A group of cases, summed up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Group {
-    /// How many cases came out how.
+    /// How many cases have which result.
     #[serde(flatten)]
     pub counts: Counts,
     /// How long they took together.
@@ -31,14 +31,14 @@ pub struct Failure {
     pub status: &'static str,
     /// The first thing that went wrong, in one line.
     pub what: String,
-    /// The requirements that are not met, or that cannot be told of.
+    /// The requirements that are not met, or not decided.
     pub requirement: String,
     /// Where the check stands; empty when it is no check that failed.
     pub at: String,
 }
 
 /// One kernel of a matrix.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Row {
     /// What the user calls it.
     pub kernel: String,
@@ -52,9 +52,9 @@ pub struct Row {
     pub failures: Vec<Failure>,
     /// Known bugs that were seen, each with how many cases found it.
     pub known_bugs: BTreeMap<String, u32>,
-    /// Why nothing more could be said.
+    /// Why the run was given up.
     pub why: Option<String>,
-    /// As a run of this kernel alone would have exited; none when it could not even be tried.
+    /// The exit status of a run of this kernel alone; none if it could not even be tried.
     pub status: Option<ExitStatus>,
     /// From its opening to its guest's end.
     pub elapsed: Duration,
@@ -64,11 +64,11 @@ pub struct Row {
     pub reports: Vec<PathBuf>,
     /// The cases that were to run.
     pub plan: Vec<CaseInfo>,
-    /// What came of each of them, as far as it was told.
+    /// Their results, as far as they were reported.
     pub results: Vec<Option<(Verdict, Outcome)>>,
 }
 
-/// What a row says in the end.
+/// The verdict on a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Conclusion {
@@ -78,7 +78,7 @@ pub enum Conclusion {
     ConformsButForKnownBugs,
     /// Something failed.
     DoesNotConform,
-    /// Nothing can be said.
+    /// Inconclusive.
     NothingToSay,
     /// The run was cut short.
     Interrupted,
@@ -91,7 +91,7 @@ impl Conclusion {
             Conclusion::Conforms => "conforms",
             Conclusion::ConformsButForKnownBugs => "conforms but for known bugs",
             Conclusion::DoesNotConform => "does not conform",
-            Conclusion::NothingToSay => "nothing can be said",
+            Conclusion::NothingToSay => "inconclusive",
             Conclusion::Interrupted => "interrupted",
         }
     }
@@ -100,21 +100,7 @@ impl Conclusion {
 impl Row {
     /// A kernel of which nothing is known yet.
     pub fn new(kernel: &str) -> Self {
-        Self {
-            kernel: kernel.to_owned(),
-            release: None,
-            accelerator: None,
-            groups: BTreeMap::new(),
-            failures: Vec::new(),
-            known_bugs: BTreeMap::new(),
-            why: None,
-            status: None,
-            elapsed: Duration::ZERO,
-            console: None,
-            reports: Vec::new(),
-            plan: Vec::new(),
-            results: Vec::new(),
-        }
+        Self { kernel: kernel.to_owned(), ..Self::default() }
     }
 
     /// Takes what is known of a kernel before its guest is started.
@@ -156,7 +142,7 @@ impl Row {
             (Outcome::UnexpectedPass { bug }, _) => self.failures.push(Failure {
                 case: case.name.clone(),
                 status: "unexpected pass",
-                what: format!("passed, although the kernel is listed with it: {}", one_line(bug)),
+                what: format!("passed, although this kernel is listed with the bug: {}", one_line(bug)),
                 requirement: case.proves.join(", "),
                 at: String::new(),
             }),
@@ -180,12 +166,12 @@ impl Row {
         total
     }
 
-    /// As a run of this kernel alone would have exited.
+    /// The exit status of a run of this kernel alone.
     pub fn exit_status(&self) -> ExitStatus {
         self.status.unwrap_or(ExitStatus::NothingToSay)
     }
 
-    /// What is to be said of this kernel.
+    /// The verdict on this kernel.
     pub fn conclusion(&self) -> Conclusion {
         match self.exit_status() {
             ExitStatus::Conforms if self.known_bugs.is_empty() => Conclusion::Conforms,
@@ -200,11 +186,16 @@ impl Row {
 fn failure(case: &CaseInfo, verdict: &Verdict) -> Failure {
     let (what, requirement, at) = match verdict.failed.first() {
         Some(check) => (
-            format!("{}: expected {}, not {}", check.call, check.expected, check.actual),
+            format!("{}: expected {}, got {}", check.call, check.expected, check.actual),
             check.requirement.clone(),
             check.at.to_string(),
         ),
         None => (verdict.reason.clone(), case.proves.join(", "), String::new()),
     };
     Failure { case: case.name.clone(), status: verdict.status.word(), what: one_line(&what), requirement, at }
+}
+
+/// So many cases, in words.
+pub fn counted(cases: u32) -> String {
+    if cases == 1 { "1 case".to_owned() } else { format!("{cases} cases") }
 }

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use comfy_table::presets::{ASCII_MARKDOWN, UTF8_HORIZONTAL_ONLY};
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, Color, ContentArrangement};
 use harness::verdict::judge::Status;
 use harness::verdict::outcome::{Counts, ExitStatus};
 use serde::Serialize;
 
-use super::row::{Conclusion, Failure, Group, Row};
-use crate::cli::HowArgs;
+use super::row::{Conclusion, Failure, Group, Row, counted};
+use crate::cli::args::HowArgs;
+use crate::cli::stdout;
+use crate::results::markdown::{Document, code, escaped};
 
 /// Version of the JSON table's schema; raised when a reader of an older one would misread it.
 const SCHEMA: u32 = 1;
@@ -89,16 +91,13 @@ impl Table {
             console: row.console.as_ref(),
             reports: &row.reports,
         });
-        let table = JsonTable {
+        stdout::json(&JsonTable {
             schema: SCHEMA,
             seed: self.seed,
             tier: self.tier,
             exit_status: self.exit_status().code(),
             kernels: kernels.collect(),
-        };
-        let mut text = serde_json::to_string_pretty(&table).expect("every key is text");
-        text.push('\n');
-        text
+        })
     }
 
     /// For a browser.
@@ -106,12 +105,23 @@ impl Table {
         super::html::page(&self.rows, self.seed, self.tier)
     }
 
-    /// For people: as wide as their terminal, or as it takes when that is none.
+    /// For people: as wide as their terminal, or as it needs without one.
     pub fn pretty(&self, colour: bool) -> String {
-        let mut table = self.table("\n", str::to_owned, colour);
+        let mut table = comfy_table::Table::new();
         table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-        let mut text = table.trim_fmt();
-        text.push('\n');
+        table.set_header(self.header());
+        for row in &self.rows {
+            let mut cells: Vec<Cell> = self.cells(row, "\n").into_iter().map(Cell::new).collect();
+            if colour && let Some(verdict) = cells.pop() {
+                cells.push(verdict.fg(match row.conclusion() {
+                    Conclusion::Conforms => Color::Green,
+                    Conclusion::DoesNotConform => Color::Red,
+                    _ => Color::Yellow,
+                }));
+            }
+            table.add_row(cells);
+        }
+        let mut text = table.trim_fmt() + "\n";
         for row in &self.rows {
             let details = details(row);
             if !details.is_empty() {
@@ -125,45 +135,33 @@ impl Table {
 
     /// For the summaries of forges, and for issues.
     pub fn markdown(&self) -> String {
-        let mut table = self.table(", ", escaped, false);
-        table.load_preset(ASCII_MARKDOWN).set_content_arrangement(ContentArrangement::Disabled).force_no_tty();
-        let mut text = format!("{table}\n");
+        let mut document = Document::default();
+        let rows = self.rows.iter().map(|row| {
+            let mut cells = self.cells(row, ", ");
+            cells[0] = escaped(&cells[0]);
+            cells
+        });
+        document.table(self.header(), rows);
         for row in &self.rows {
-            let details = details(row);
+            let details: Vec<_> = details(row).iter().filter_map(Detail::markdown).collect();
             if !details.is_empty() {
-                let _ = writeln!(text, "\n**{}**\n", escaped(&named(row, ", ")));
-                details.iter().for_each(|detail| text.push_str(&detail.markdown()));
+                document.paragraph(format!("**{}**", escaped(&named(row, ", ")))).list(details);
             }
         }
-        let _ = writeln!(text, "\nSeed {}, tier {}.", self.seed, self.tier);
-        text
+        document.paragraph(format!("Seed {}, tier {}.", self.seed, self.tier));
+        document.finish()
     }
 
-    fn table(&self, separator: &str, escape: fn(&str) -> String, coloured: bool) -> comfy_table::Table {
-        let mut table = comfy_table::Table::new();
-        let header = ["kernel"].into_iter().chain(self.groups.iter().map(String::as_str)).chain(["time", "verdict"]);
-        table.set_header(header);
-        for row in &self.rows {
-            let mut cells = vec![Cell::new(escape(&named(row, separator)))];
-            cells.extend(self.groups.iter().map(|name| {
-                let text = match row.groups.get(name) {
-                    Some(group) => summed(group).join(separator),
-                    None => "-".to_owned(),
-                };
-                Cell::new(text)
-            }));
-            cells.push(Cell::new(format!("{:.1} s", row.elapsed.as_secs_f64())));
-            let conclusion = row.conclusion();
-            let colour = match conclusion {
-                Conclusion::Conforms => Color::Green,
-                Conclusion::DoesNotConform => Color::Red,
-                _ => Color::Yellow,
-            };
-            let cell = Cell::new(conclusion.words());
-            cells.push(if coloured { cell.fg(colour) } else { cell });
-            table.add_row(cells);
-        }
-        table
+    fn header(&self) -> impl Iterator<Item = &str> {
+        ["kernel"].into_iter().chain(self.groups.iter().map(String::as_str)).chain(["time", "verdict"])
+    }
+
+    fn cells(&self, row: &Row, separator: &str) -> Vec<String> {
+        let group = |name| row.groups.get(name).map_or("-".to_owned(), |group| summed(group).join(separator));
+        let mut cells = vec![named(row, separator)];
+        cells.extend(self.groups.iter().map(group));
+        cells.extend([format!("{:.1} s", row.elapsed.as_secs_f64()), row.conclusion().words().to_owned()]);
+        cells
     }
 }
 
@@ -194,7 +192,7 @@ fn summed(group: &Group) -> Vec<String> {
     parts
 }
 
-/// Something to tell below the table.
+/// An entry below the table.
 #[derive(Debug, PartialEq, Eq)]
 enum Detail<'r> {
     Failure(&'r Failure),
@@ -207,18 +205,19 @@ enum Detail<'r> {
 fn details(row: &Row) -> Vec<Detail<'_>> {
     let mut details = Vec::new();
     // A lost guest gives hundreds of cases the same reason.
-    let mut told: BTreeMap<&str, usize> = BTreeMap::new();
-    // What an interrupted run did not come to is no news.
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    // Cases that an interrupted run did not reach are no news.
     let cut_short = row.conclusion() == Conclusion::Interrupted;
     for failure in row.failures.iter().filter(|failure| !(cut_short && failure.status == Status::Broken.word())) {
-        let count = told.entry(&failure.what).or_default();
+        let count = counts.entry(&failure.what).or_default();
         *count += 1;
         if *count <= NAMED {
             details.push(Detail::Failure(failure));
         }
     }
     details.extend(
-        told.into_iter()
+        counts
+            .into_iter()
             .filter(|(_, count)| *count > NAMED)
             .map(|(what, count)| Detail::More { cases: count - NAMED, what }),
     );
@@ -244,38 +243,18 @@ impl Detail<'_> {
         }
     }
 
-    fn markdown(&self) -> String {
-        let line = match self {
-            Detail::Failure(failure) => {
-                format!("`{}` ({}): {} [{}]", failure.case, failure.status, escaped(&failure.what), failure.requirement)
+    fn markdown(&self) -> Option<String> {
+        Some(match self {
+            Detail::Failure(Failure { case, status, what, requirement, .. }) => {
+                format!("{} ({status}): {} [{requirement}]", code(case), escaped(what))
             }
             Detail::More { cases, what } => format!("and {cases} more: {}", escaped(what)),
             Detail::KnownBug { bug, cases } => format!("{}: {}", escaped(bug), counted(*cases)),
             Detail::GivenUp(why) => format!("given up: {}", escaped(why)),
-            // A path on the machine that ran it tells readers of a summary nothing.
-            Detail::Console(_) => return String::new(),
-        };
-        format!("- {line}\n")
+            // A path on the machine that ran it means nothing to readers of a summary.
+            Detail::Console(_) => return None,
+        })
     }
-}
-
-fn counted(cases: u32) -> String {
-    match cases {
-        1 => "1 case".to_owned(),
-        cases => format!("{cases} cases"),
-    }
-}
-
-/// Text that Markdown shows as it is.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if "\\`*_{}[]<>|#".contains(c) {
-            escaped.push('\\');
-        }
-        escaped.push(c);
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::driver::*;
+use crate::guest::*;
 
 // Before the suite.
 
@@ -50,7 +50,7 @@ fn a_kernel_of_which_nothing_is_heard() {
         .with(&["--kernel-arg", "8250.nr_uarts=0", "--kernel-arg", "panic=0"])
         .with(&["--kernel-arg", "rdinit=/nonexistent", "--boot-patience", "5s"])
         .outcome()
-        .never_began(125, "it took more than 5 s; it answers neither SysRq nor NMI")
+        .never_began(125, "timed out after 5 s; it responds to neither SysRq nor NMI")
         .never_began(125, "CONFIG_SERIAL_8250_CONSOLE=y")
         .console_has("RIP=");
 }
@@ -110,7 +110,7 @@ fn kernels_that_cannot_be_used_stop_a_bisection() {
         (image("text", b"obj-y += fork.o\n"), "is a text file, not a kernel"),
         ("/nonexistent/bzImage".to_owned(), "does not exist"),
         ("/dev/null".to_owned(), "is neither a file nor a directory"),
-        ("2.6.16".to_owned(), "there is no kernel 2.6.16 here: fetch it"),
+        ("2.6.16".to_owned(), "kernel 2.6.16 is not fetched: run"),
         (directory.path().display().to_string(), "is a directory without a kernel"),
     ] {
         Run::of(&kernel).outcome().refused(129, reason);

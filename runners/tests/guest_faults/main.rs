@@ -5,5 +5,7 @@
 //! one that UNSHARE_CONFORMANCE_TEST_KERNEL names; user-mode Linux where it makes a difference.
 
 mod before;
+#[path = "../driver/mod.rs"]
 mod driver;
+mod guest;
 mod running;

@@ -1,137 +1,55 @@
 //! What goes wrong while cases run.
 
-use std::time::{Duration, Instant};
-
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::driver::*;
+use crate::driver::wait_for;
+use crate::guest::*;
 
-// While cases run: the kernel's fault.
-
-#[test]
-fn a_panic() {
-    let text = "Kernel panic - not syncing: sysrq triggered crash";
-    Run::fault(&kernel(), "panic").outcome().lost(1, "fail", text).console_has("Call Trace:").tail_has("Kernel Offset");
+/// Tests of one fault each: the kernel, the fault, options, and what is expected of the outcome.
+macro_rules! faults {
+    ($($name:ident: $kernel:ident, $fault:literal $(, $option:ident($value:expr))* => $($check:ident($($argument:expr),*)),+;)*) => {
+        $(#[test]
+        fn $name() {
+            Run::fault(&$kernel(), $fault)$(.$option($value))*.outcome()$(.$check($($argument),*))+;
+        })*
+    };
 }
 
-#[test]
-fn a_panic_after_which_the_machine_stays() {
-    Run::fault(&kernel(), "panic").with(&["--kernel-arg", "panic=0"]).outcome().lost(1, "fail", "the guest panicked");
-}
+faults! {
+    a_panic: kernel, "panic" =>
+        lost(1, "fail", "Kernel panic - not syncing: sysrq triggered crash"), console_has("Call Trace:"), tail_has("Kernel Offset");
+    a_panic_after_which_the_machine_stays: kernel, "panic", with(&["--kernel-arg", "panic=0"]) =>
+        lost(1, "fail", "the guest panicked");
+    a_panic_of_user_mode_linux: user_mode, "panic" => lost(1, "fail", "the guest panicked: Kernel panic - not syncing");
+    an_oops_in_process_context: kernel, "oops" => splat("BUG: kernel NULL pointer dereference"), console_has("Oops: ");
+    a_warning: kernel, "warn" => splat("WARNING: "), console_has("Call Trace:");
+    // The stacks of tasks that are not to blame, too.
+    a_hang_with_interrupts_on: kernel, "hang" =>
+        lost(1, "timed_out", "the guest was silent for 10 s; its tasks' stacks are on the console (SysRq)"),
+        console_has("kthreadd"), console_has("RIP=");
+    a_hang_with_interrupts_off: kernel, "hang-irqs-off" =>
+        lost(1, "timed_out", "the stack of the stuck CPU is on the console (NMI)"), console_has("__x64_sys_ptrace");
+    a_hang_of_user_mode_linux: user_mode, "hang" => lost(1, "timed_out", "the guest was silent for 10 s");
+    silence: kernel, "silence", with(&["--single-serial"]) =>
+        lost(1, "timed_out", "its tasks' stacks are on the console (SysRq)");
+    a_restart: kernel, "reboot" =>
+        lost(1, "fail", "the guest restarted or powered off"), tail_has("sysrq: Resetting");
+    a_restart_of_user_mode_linux: user_mode, "reboot" => lost(1, "fail", "the guest restarted");
+    switched_off: kernel, "power-off" => lost(1, "fail", "the guest restarted or powered off");
+    init_exits: kernel, "init-exit" => lost(1, "fail", "Attempted to kill init!");
+    results_cut_off_in_a_line: kernel, "half-record" => lost(1, "fail", "the guest restarted or powered off");
 
-#[test]
-fn a_panic_of_user_mode_linux() {
-    Run::fault(&user_mode(), "panic").outcome().lost(1, "fail", "the guest panicked: Kernel panic - not syncing");
-}
-
-#[test]
-fn an_oops_in_process_context() {
-    Run::fault(&kernel(), "oops").outcome().splat("BUG: kernel NULL pointer dereference").console_has("Oops: ");
-}
-
-#[test]
-fn a_warning() {
-    Run::fault(&kernel(), "warn").outcome().splat("WARNING: ").console_has("Call Trace:");
-}
-
-#[test]
-fn a_hang_with_interrupts_on() {
-    Run::fault(&kernel(), "hang")
-        .outcome()
-        .lost(1, "timed_out", "the guest was silent for 10 s; its tasks' stacks are on the console (SysRq)")
-        // Those of tasks that are not to blame, too.
-        .console_has("kthreadd")
-        .console_has("RIP=");
-}
-
-#[test]
-fn a_hang_with_interrupts_off() {
-    Run::fault(&kernel(), "hang-irqs-off")
-        .outcome()
-        .lost(1, "timed_out", "the stack of what kept it is on the console (NMI)")
-        .console_has("__x64_sys_ptrace");
-}
-
-#[test]
-fn a_hang_of_user_mode_linux() {
-    Run::fault(&user_mode(), "hang").outcome().lost(1, "timed_out", "the guest was silent for 10 s");
-}
-
-#[test]
-fn silence() {
-    Run::fault(&kernel(), "silence").with(&["--single-serial"]).outcome().lost(
-        1,
-        "timed_out",
-        "its tasks' stacks are on the console (SysRq)",
-    );
-}
-
-#[test]
-fn a_restart() {
-    Run::fault(&kernel(), "reboot")
-        .outcome()
-        .lost(1, "fail", "the guest restarted or switched itself off")
-        .tail_has("sysrq: Resetting");
-}
-
-#[test]
-fn a_restart_of_user_mode_linux() {
-    Run::fault(&user_mode(), "reboot").outcome().lost(1, "fail", "the guest restarted");
-}
-
-#[test]
-fn switched_off() {
-    Run::fault(&kernel(), "power-off").outcome().lost(1, "fail", "the guest restarted or switched itself off");
-}
-
-#[test]
-fn init_exits() {
-    Run::fault(&kernel(), "init-exit").outcome().lost(1, "fail", "Attempted to kill init!");
-}
-
-#[test]
-fn results_cut_off_in_a_line() {
-    Run::fault(&kernel(), "half-record").outcome().lost(1, "fail", "the guest restarted or switched itself off");
-}
-
-// While cases run: not the kernel's fault.
-
-#[test]
-fn the_results_channel_hangs_up() {
-    Run::fault(&kernel(), "results-hang-up").outcome().lost(
-        125,
-        "broken",
-        "the suite in the guest gave up: cannot write the report",
-    );
-}
-
-#[test]
-fn results_that_lead_nowhere() {
-    Run::fault(&kernel(), "results-lost").outcome().lost(
-        125,
-        "broken",
-        "the suite in the guest gave up: it ended without its last event",
-    );
-}
-
-#[test]
-fn the_suite_exits() {
-    Run::fault(&user_mode(), "suite-exit").outcome().lost(
-        125,
-        "broken",
-        "the suite in the guest gave up: it ended without its last event",
-    );
-}
-
-#[test]
-fn a_guest_out_of_memory() {
-    Run::fault(&kernel(), "out-of-memory")
-        .with(&["--memory", "256"])
-        .silence("60s")
-        .outcome()
-        .lost(125, "broken", "the guest ran out of memory: give it more than --memory 256")
-        .console_has("Out of memory: Killed process");
+    // Not the kernel's fault.
+    the_results_channel_hangs_up: kernel, "results-hang-up" =>
+        lost(125, "broken", "the suite in the guest gave up: cannot write the report");
+    results_that_lead_nowhere: kernel, "results-lost" =>
+        lost(125, "broken", "the suite in the guest gave up: it exited without its last event");
+    the_suite_exits: user_mode, "suite-exit" =>
+        lost(125, "broken", "the suite in the guest gave up: it exited without its last event");
+    a_guest_out_of_memory: kernel, "out-of-memory", with(&["--memory", "256"]), silence("60s") =>
+        lost(125, "broken", "the guest ran out of memory: give it more than --memory 256"),
+        console_has("Out of memory: Killed process");
 }
 
 #[test]
@@ -140,7 +58,7 @@ fn a_machine_that_is_killed() {
         let mut run = Run::fault(&kernel, "silence").silence("600s").start();
         run.wait_for("events", "case_finished");
         kill(run.machine(), Signal::SIGKILL).expect("it can be killed");
-        run.outcome().lost(125, "broken", "signal 9 ended the machine");
+        run.outcome().lost(125, "broken", "signal 9 killed the machine");
     }
 }
 
@@ -149,7 +67,7 @@ fn a_machine_that_stops_itself() {
     let mut run = Run::fault(&kernel(), "silence").start();
     run.wait_for("events", "case_finished");
     kill(run.machine(), Signal::SIGSTOP).expect("it can be stopped");
-    run.outcome().lost(1, "timed_out", "QEMU does not answer, either");
+    run.outcome().lost(1, "timed_out", "QEMU does not respond either");
 }
 
 #[test]
@@ -179,11 +97,7 @@ fn a_runner_that_is_killed_takes_its_machine_along() {
         run.wait_for("events", "case_finished");
         run.child.kill().expect("it can be killed");
         run.child.wait().expect("it can be waited for");
-        let start = Instant::now();
-        while !processes(&run.token).is_empty() {
-            assert!(start.elapsed() < PATIENCE, "{:?}", processes(&run.token));
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_for("left running", || processes(&run.token).is_empty().then_some(()));
     }
 }
 
@@ -203,7 +117,7 @@ fn a_console_flood_of_100_megabytes() {
 fn a_disk_that_is_full_for_the_console() {
     let outcome = Run::of(&kernel()).console("/dev/full").with(&["--kernel-arg", "loglevel=7"]).outcome();
     outcome.all_passed();
-    let remark = "the console cannot be kept in /dev/full (No space left on device";
+    let remark = "the console cannot be written to /dev/full (No space left on device";
     assert!(outcome.to_string().contains(remark), "{outcome}");
 }
 

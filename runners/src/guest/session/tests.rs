@@ -2,6 +2,9 @@ use super::*;
 use harness::case::test::Tier;
 use harness::case::{Case, items};
 use harness::place::facts::Facts;
+use proptest::prelude::*;
+
+use crate::mutation::{config, mutated};
 
 fn args() -> GuestArgs {
     GuestArgs::default()
@@ -76,6 +79,19 @@ fn play(script: &[(Role, String)], how: Option<MachineEnd>) -> (Vec<Status>, u8,
     (statuses.into_iter().map(|(_, status)| status).collect(), exit.code(), events)
 }
 
+/// Plays a script, and checks what it comes to.
+fn comes_to(script: &[(Role, String)], how: Option<MachineEnd>, expected: &[Status], code: u8) -> Vec<Event> {
+    let (statuses, exit, events) = play(script, how);
+    assert_eq!((statuses.as_slice(), exit), (expected, code));
+    events
+}
+
+/// A run whose cases all passed, up to its last event.
+fn all_passed() -> Vec<(Role, String)> {
+    let cases = (0..3).flat_map(|index| [begin(index), passed(index)]);
+    [started()].into_iter().chain(cases).chain([finished()]).map(results).collect()
+}
+
 fn results(line: String) -> (Role, String) {
     (Role::Results, line)
 }
@@ -91,47 +107,26 @@ fn ended() -> Option<MachineEnd> {
 #[test]
 fn every_way_a_guest_can_end() {
     use Status::{Broken, Fail, Pass, TimedOut};
-    let all_pass = || {
-        vec![
-            results(started()),
-            results(begin(0)),
-            results(passed(0)),
-            results(begin(1)),
-            results(passed(1)),
-            results(begin(2)),
-            results(passed(2)),
-            results(finished()),
-            results(END.to_owned()),
-        ]
-    };
     let halfway = || vec![results(started()), results(begin(0)), results(passed(0)), results(begin(1))];
     let with = |mut script: Vec<(Role, String)>, more: (Role, String)| {
         script.push(more);
         script
     };
 
-    let (statuses, exit, _) = play(&all_pass(), ended());
-    assert_eq!((statuses, exit), (vec![Pass; 3], 0));
+    comes_to(&with(all_passed(), results(END.to_owned())), ended(), &[Pass; 3], 0);
     // The kernel's fault while a case ran.
-    let (statuses, exit, _) = play(&with(halfway(), console(PANIC)), ended());
-    assert_eq!((statuses, exit), (vec![Pass, Fail, Broken], 1));
-    let (statuses, exit, _) = play(&halfway(), ended());
-    assert_eq!((statuses, exit), (vec![Pass, Fail, Broken], 1));
-    let (statuses, exit, _) = play(&halfway(), None);
-    assert_eq!((statuses, exit), (vec![Pass, TimedOut, Broken], 1));
+    comes_to(&with(halfway(), console(PANIC)), ended(), &[Pass, Fail, Broken], 1);
+    comes_to(&halfway(), ended(), &[Pass, Fail, Broken], 1);
+    comes_to(&halfway(), None, &[Pass, TimedOut, Broken], 1);
     // Not the kernel's.
     let killed = Some(MachineEnd::Killed(9, String::new()));
-    let (statuses, exit, _) = play(&halfway(), killed);
-    assert_eq!((statuses, exit), (vec![Pass, Broken, Broken], 125));
+    comes_to(&halfway(), killed, &[Pass, Broken, Broken], 125);
     let refused = Some(MachineEnd::Exited(1, "no memory".to_owned()));
-    let (statuses, exit, _) = play(&halfway(), refused);
-    assert_eq!((statuses, exit), (vec![Pass, Broken, Broken], 125));
+    comes_to(&halfway(), refused, &[Pass, Broken, Broken], 125);
     let oom = console("Out of memory: Killed process 7 (init)");
-    let (statuses, exit, _) = play(&with(halfway(), oom), ended());
-    assert_eq!((statuses, exit), (vec![Pass, Broken, Broken], 125));
+    comes_to(&with(halfway(), oom), ended(), &[Pass, Broken, Broken], 125);
     // Before the suite began: nothing can be said.
-    let (statuses, exit, events) = play(&[console(PANIC)], ended());
-    assert_eq!((statuses, exit), (vec![], 125));
+    let events = comes_to(&[console(PANIC)], ended(), &[], 125);
     assert!(matches!(&events[0], Event::BailedOut { why } if why.contains("panicked")));
     let (_, exit, _) = play(&[], None);
     assert_eq!(exit, 125);
@@ -139,11 +134,8 @@ fn every_way_a_guest_can_end() {
 
 #[test]
 fn a_splat_after_the_last_case_is_red() {
-    let mut script = vec![results(started())];
-    for index in 0..3 {
-        script.extend([results(begin(index)), results(passed(index))]);
-    }
-    script.extend([results(finished()), console(WARNING), results(END.to_owned())]);
+    let mut script = all_passed();
+    script.extend([console(WARNING), results(END.to_owned())]);
     assert_eq!(play(&script, ended()).1, 1);
 }
 
@@ -155,8 +147,7 @@ fn a_splat_that_no_verdict_tells_of_is_red() {
     }
     script.push(results(finished()));
     script.push(results(END.to_owned()));
-    let (statuses, exit, events) = play(&script, ended());
-    assert_eq!((statuses, exit), (vec![Status::Pass; 3], 1));
+    let events = comes_to(&script, ended(), &[Status::Pass; 3], 1);
     assert!(events.iter().any(|event| matches!(event, Event::BailedOut { .. })));
     // At boot it is not this suite's business.
     let script = [vec![console(WARNING)], script[..2].to_vec(), script[3..].to_vec()].concat();
@@ -167,9 +158,7 @@ fn a_splat_that_no_verdict_tells_of_is_red() {
 fn results_cut_off_in_a_line_are_a_gap_and_not_a_verdict() {
     let cut = passed(0);
     let script = [results(started()), results(begin(0)), results(cut[..cut.len() / 2].to_owned())];
-    let (statuses, exit, _) = play(&script, ended());
-    assert_eq!(statuses, vec![Status::Fail, Status::Broken, Status::Broken]);
-    assert_eq!(exit, 1);
+    comes_to(&script, ended(), &[Status::Fail, Status::Broken, Status::Broken], 1);
 }
 
 #[test]
@@ -209,14 +198,9 @@ fn a_record_that_the_kernel_cut_in_two_is_put_together() {
 
 #[test]
 fn a_panic_is_red_even_when_every_case_has_its_result() {
-    let mut script = vec![results(started())];
-    for index in 0..3 {
-        script.extend([results(begin(index)), results(passed(index))]);
-    }
-    script.push(results(finished()));
+    let mut script = all_passed();
     script.push(console(PANIC));
-    let (statuses, exit, events) = play(&script, ended());
-    assert_eq!((statuses, exit), (vec![Status::Pass; 3], 1));
+    let events = comes_to(&script, ended(), &[Status::Pass; 3], 1);
     assert!(matches!(events.last(), Some(Event::BailedOut { why }) if why.contains("panicked")));
 }
 
@@ -237,18 +221,14 @@ fn how_far_a_case_had_come_is_told_with_what_repeats_it() {
 fn a_splat_stands_whoever_ended_the_guest() {
     let script = [results(started()), results(begin(0)), console(WARNING)];
     let killed = Some(MachineEnd::Killed(9, String::new()));
-    let (statuses, exit, _) = play(&script, killed);
-    assert_eq!(statuses, vec![Status::Fail, Status::Broken, Status::Broken]);
-    assert_eq!(exit, 1);
+    comes_to(&script, killed, &[Status::Fail, Status::Broken, Status::Broken], 1);
 }
 
 #[test]
 fn our_own_program_giving_up_is_no_fault_of_the_kernel() {
     let said = "unshare-conformance: cannot write the report: Input/output error";
     let script = [results(started()), results(begin(0)), console(said)];
-    let (statuses, exit, events) = play(&script, ended());
-    assert_eq!(statuses, vec![Status::Broken; 3]);
-    assert_eq!(exit, 125);
+    let events = comes_to(&script, ended(), &[Status::Broken; 3], 125);
     assert!(events.iter().any(|event| matches!(event,
         Event::CaseFinished { verdict, .. } if verdict.reason.contains("cannot write the report"))));
 }
@@ -296,7 +276,7 @@ fn a_kernel_that_never_reached_the_suite_gets_a_hint() {
         (vec![console(root)], ended(), "CONFIG_BLK_DEV_INITRD=y"),
         (vec![], ended(), "CONFIG_SERIAL_8250_CONSOLE=y"),
         (vec![], None, "CONFIG_SERIAL_8250_CONSOLE=y"),
-        (vec![console(console_line)], None, "it took more than 60 s"),
+        (vec![console(console_line)], None, "timed out after 60 s"),
         (vec![], Some(refused), "could not be started, status 1: qemu: cannot allocate memory"),
         (vec![console(gave_up)], ended(), "gave up: the guest's proc cannot be mounted"),
     ] {
@@ -328,4 +308,45 @@ fn prefixes_of_real_consoles() {
     ] {
         assert_eq!(without_prefix(line), text);
     }
+}
+
+proptest! {
+    #![proptest_config(config(500))]
+
+    /// Whatever a guest writes: no panic, and every case of the plan has one result once the suite began.
+    #[test]
+    fn any_lines_come_to_one_result_for_each_case(
+        text in mutated(
+            [
+                started(), begin(0), WARNING.to_owned(), passed(0), begin(1),
+                line(&Event::Progress { index: 1, repetition: 6, done: 37, total: 50 }),
+                PANIC.to_owned(), passed(1), finished(), END.to_owned(),
+            ]
+            .join("\n"),
+        ),
+        single_channel: bool,
+        end in 0..4_usize,
+    ) {
+        let script: Vec<_> = text
+            .lines()
+            .enumerate()
+            .map(|(at, line)| {
+                let role = if single_channel || at % 3 == 0 { Role::Console } else { Role::Results };
+                (role, line.to_owned())
+            })
+            .collect();
+        let how = [None, ended(), Some(MachineEnd::Killed(9, text.clone())), Some(MachineEnd::Exited(1, text.clone()))];
+        let (statuses, exit, events) = play(&script, how[end].clone());
+        let began = events.iter().any(|event| matches!(event, Event::RunStarted { .. }));
+        prop_assert_eq!(statuses.len(), if began { 3 } else { 0 });
+        prop_assert!(began || exit == 125);
+        prop_assert!(exit != 0 || statuses.iter().all(|status| matches!(status, Status::Pass | Status::Skip)));
+    }
+}
+
+#[test]
+fn a_flood_of_brackets_in_a_record_is_one_line_of_text() {
+    let mut session = Session::new(&plan(), &args(), false);
+    let flood = format!("{RECORD}{}", "[".repeat(1 << 20));
+    assert!(session.line(Role::Results, &flood).text.is_some());
 }

@@ -98,7 +98,7 @@ fn a_failure_is_told_with_its_requirement_and_picture() {
     let claim = &requirements::find("ATOM-01").unwrap().claim;
     let claim = html! { (claim) }.into_string();
     assert!(page.matches(&*claim).count() >= 2, "beside the map and in the failure");
-    assert!(page.contains("8192 of 32768 sets"));
+    assert!(page.contains("8192 of 32768 flag sets"));
     assert!(page.contains("EINVAL"));
 }
 

@@ -1,0 +1,251 @@
+//! Documented bugs of released kernels. A case never weakens for a buggy kernel; the list explains its failure.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use clap::Args;
+use harness::place::facts::Version;
+use harness::verdict::outcome::{ExitStatus, KnownBug};
+use serde::{Deserialize, Serialize};
+use vm::cache::Cache;
+use vm::kernel::Kernel;
+use vm::library::Library;
+
+use crate::cli::args::ListFormat;
+use crate::cli::exit::{Result, blame};
+use crate::cli::stdout;
+
+const EXAMPLES: &str = "\
+Examples:
+  unshare-conformance known-bugs                    bugs of the kernels that `kernels list` shows
+  unshare-conformance known-bugs 6.17.13 7.2
+  unshare-conformance known-bugs \"$(uname -r)\" arch/x86/boot/bzImage
+
+A release of two numbers means all of its stable releases. Distributions backport fixes without
+changing the number: only running the cases shows for certain whether a kernel has a bug.";
+
+/// The arguments of `known-bugs`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct KnownBugsArgs {
+    /// Releases or kernel images [default: those that `kernels list` shows, and the running kernel]
+    #[arg(value_name = "RELEASE|PATH")]
+    kernel: Vec<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value = "text")]
+    format: ListFormat,
+}
+
+/// Neither a release nor an image.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is neither a kernel release such as 6.17.13 nor a kernel image")]
+struct NoSuchRelease(String);
+
+blame!(NoSuchRelease: |_| true);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    #[serde(default)]
+    bug: Vec<KnownBug>,
+}
+
+/// The list that this program carries.
+///
+/// # Panics
+/// The list is not valid, which a test excludes.
+pub fn all() -> Vec<KnownBug> {
+    let list: List = toml::from_str(include_str!("../../known-bugs.toml")).expect("the list is valid TOML");
+    list.bug
+}
+
+/// A kernel as the user knows it, and the versions it may be.
+struct Suspect {
+    name: String,
+    /// From the first to the last, both inclusive.
+    versions: (Version, Version),
+}
+
+/// Whether a kernel has a bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Affected {
+    Yes,
+    /// Some of its stable releases have it.
+    Partly,
+}
+
+#[derive(Serialize)]
+struct Listed<'b> {
+    kernel: String,
+    bugs: Vec<ListedBug<'b>>,
+}
+
+#[derive(Serialize)]
+struct ListedBug<'b> {
+    affected: Affected,
+    #[serde(flatten)]
+    bug: &'b KnownBug,
+}
+
+/// Shows which kernels have which bugs.
+pub fn run(args: &KnownBugsArgs) -> Result<ExitStatus> {
+    let suspects = if args.kernel.is_empty() {
+        found()?
+    } else {
+        args.kernel.iter().map(|name| given(name)).collect::<std::result::Result<_, _>>()?
+    };
+    let bugs = all();
+    let listed: Vec<Listed> = suspects
+        .into_iter()
+        .map(|suspect| Listed {
+            bugs: bugs
+                .iter()
+                .filter_map(|bug| {
+                    let affected = affected(bug, suspect.versions)?;
+                    Some(ListedBug { affected, bug })
+                })
+                .collect(),
+            kernel: suspect.name,
+        })
+        .collect();
+    stdout::print(match args.format {
+        ListFormat::Json => stdout::json(&listed),
+        ListFormat::Text => listed.iter().map(text).collect(),
+    })
+}
+
+fn text(kernel: &Listed) -> String {
+    if kernel.bugs.is_empty() {
+        return format!("{}: no documented bug\n", kernel.kernel);
+    }
+    let mut text = format!("{}:\n", kernel.kernel);
+    for ListedBug { affected, bug } in &kernel.bugs {
+        let some = match affected {
+            Affected::Yes => "",
+            Affected::Partly => " (some of its stable releases)",
+        };
+        let ranges: Vec<_> =
+            bug.affected.iter().map(|(first, beyond)| format!("from {first} to before {beyond}")).collect();
+        let cases = match bug.cases.as_slice() {
+            // A failure that is excused for no case fails the run.
+            [] => "such a kernel does not conform".to_owned(),
+            cases => format!("found by {}", cases.join(", ")),
+        };
+        let _ = writeln!(text, "  {}: {}{some}", bug.requirement, bug.seen);
+        let _ = writeln!(text, "    releases {}\n    {}\n    {cases}", ranges.join(" and "), bug.reference);
+    }
+    text
+}
+
+fn given(name: &str) -> std::result::Result<Suspect, NoSuchRelease> {
+    let release = name.strip_prefix("uml-").unwrap_or(name);
+    let looks_like_release = release.starts_with(|c: char| c.is_ascii_digit());
+    let versions = if looks_like_release && !Path::new(name).exists() {
+        versions_of(release)
+    } else {
+        Kernel::open(Path::new(name)).ok().and_then(|kernel| versions_of(kernel.release()?))
+    };
+    match versions {
+        Some(versions) => Ok(Suspect { name: name.to_owned(), versions }),
+        None => Err(NoSuchRelease(name.to_owned())),
+    }
+}
+
+/// What a release may be: `6.17` is any of its stable releases, and so may be `6.17.0-5-generic`, since
+/// distributions write 0 for whichever it is.
+fn versions_of(release: &str) -> Option<(Version, Version)> {
+    let version = Version::parse(release)?;
+    let is_told = version.2 != 0 || release == version.to_string();
+    let last = if is_told { version.2 } else { u32::MAX };
+    Some((version, Version(version.0, version.1, last)))
+}
+
+/// The running kernel, and those that `kernels list` finds; without the archive, those that were
+/// fetched.
+fn found() -> Result<Vec<Suspect>> {
+    let facts = harness::run::pool::facts(&suite::SUITE)?;
+    let mut suspects =
+        vec![Suspect { name: format!("{} (running)", facts.release), versions: (facts.version, facts.version) }];
+    let library = Library::new(Cache::of_user()?);
+    let entries = library.list(&mut |_| ()).unwrap_or_else(|error| {
+        eprintln!("unshare-conformance: listing fetched kernels only: {}", vm::chain(&error));
+        library.fetched()
+    });
+    suspects.extend(entries.iter().filter_map(|entry| {
+        // The package's version has the stable number, which the release lacks.
+        let name = entry.release.strip_prefix("uml-").unwrap_or(&entry.release);
+        let by_package = versions_of(&entry.version).filter(|(first, last)| first == last);
+        let versions = by_package.or_else(|| versions_of(name))?;
+        let name = match by_package {
+            Some((version, _)) => format!("{} ({version})", entry.release),
+            None => entry.release.clone(),
+        };
+        Some(Suspect { name, versions })
+    }));
+    Ok(suspects)
+}
+
+fn affected(bug: &KnownBug, (first, last): (Version, Version)) -> Option<Affected> {
+    let has = |version: Version| {
+        let mut ranges = bug.affected.iter();
+        ranges.any(|(from, beyond)| *from <= version && version < *beyond)
+    };
+    let starts_within = |(from, _): &(Version, Version)| first <= *from && *from <= last;
+    match (has(first), has(last)) {
+        (true, true) => Some(Affected::Yes),
+        (true, false) | (false, true) => Some(Affected::Partly),
+        (false, false) if bug.affected.iter().any(starts_within) => Some(Affected::Partly),
+        (false, false) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bug_names_real_cases_and_requirements() {
+        let items = harness::case::items(suite::cases::all());
+        for bug in all() {
+            assert!(
+                suite::spec::requirements::find(&bug.requirement).is_some(),
+                "{} is no requirement",
+                bug.requirement
+            );
+            for name in &bug.cases {
+                assert!(items.iter().any(|item| item.name == *name), "{name} is no case");
+            }
+        }
+    }
+
+    #[test]
+    fn a_release_of_two_numbers_is_all_of_its_stable_ones() {
+        let bug = |from, beyond| KnownBug {
+            requirement: String::new(),
+            cases: Vec::new(),
+            affected: vec![(from, beyond)],
+            seen: String::new(),
+            reference: String::new(),
+        };
+        let from_5_to_7_2 = bug(Version(6, 17, 5), Version(7, 2, 0));
+        for (release, expected) in [
+            ("6.16.12", None),
+            ("6.17", Some(Affected::Partly)),
+            ("6.17.4", None),
+            ("6.17.5-generic", Some(Affected::Yes)),
+            ("6.17.0-5-generic", Some(Affected::Partly)),
+            ("6.17.0", None),
+            ("6.18", Some(Affected::Yes)),
+            ("7.1.99", Some(Affected::Yes)),
+            ("7.2", None),
+        ] {
+            let versions = versions_of(release).expect("a release");
+            assert_eq!(affected(&from_5_to_7_2, versions), expected, "{release}");
+        }
+        let short = bug(Version(6, 17, 5), Version(6, 17, 9));
+        let whole = versions_of("6.17").expect("a release");
+        assert_eq!(affected(&short, whole), Some(Affected::Partly));
+        assert!(given("linux").is_err() && given("/nonexistent").is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! From an error to an exit status.
+//!
+//! Every error type answers, through [`Blame`], whether the user's input is wrong or this machine lacks
+//! something. An error that does not answer cannot become a [`Failure`], which is what `?` makes of it.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
+
+use harness::run::pool::RunError;
+use harness::verdict::outcome::ExitStatus;
+use nix::errno::Errno;
+use vm::build::BuildError;
+use vm::cache::CacheError;
+use vm::initramfs::InitramfsError;
+use vm::kernel::KernelError;
+use vm::library::LibraryError;
+use vm::machine::MachineError;
+use vm::payload::PayloadError;
+
+/// What to say of a reader of standard output who has gone.
+const CLOSED: &str = "standard output was closed before all was written: let its reader read to the end, or write to a \
+                      file";
+
+/// What has to change before the same command can succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blamed {
+    /// The command line or an input file, whatever kernel is under test: a bisection must stop.
+    Usage,
+    /// This machine (disk, memory, QEMU): a bisection may go on.
+    Place,
+}
+
+/// An error that knows what is to blame.
+pub trait Blame: std::error::Error + Send + Sync + 'static {
+    /// What is to blame.
+    fn blame(&self) -> Blamed;
+}
+
+/// Why a command gave up.
+#[derive(Debug)]
+pub struct Failure {
+    blamed: Blamed,
+    error: anyhow::Error,
+}
+
+/// What commands return.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+impl<E: Blame> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { blamed: error.blame(), error: error.into() }
+    }
+}
+
+/// Messages made on the spot, by `anyhow!` and `context`, are about this machine.
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { blamed: Blamed::Place, error }
+    }
+}
+
+/// The message with its causes.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.error)
+    }
+}
+
+impl Failure {
+    /// What is to blame.
+    pub fn blamed(&self) -> Blamed {
+        self.blamed
+    }
+
+    /// The error, if it is of this type.
+    pub fn downcast_ref<E: Blame>(&self) -> Option<&E> {
+        self.error.downcast_ref()
+    }
+
+    /// Prints it on standard error and gives the exit status.
+    pub fn report(&self) -> ExitStatus {
+        let is_closed_pipe = self
+            .error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .any(|cause| cause.kind() == ErrorKind::BrokenPipe);
+        let _ = match self.error.downcast_ref::<clap::Error>() {
+            Some(error) => error.print(),
+            None if is_closed_pipe => writeln!(io::stderr(), "unshare-conformance: {CLOSED}"),
+            None => writeln!(io::stderr(), "unshare-conformance: {self}"),
+        };
+        match self.blamed {
+            Blamed::Usage => ExitStatus::Usage,
+            Blamed::Place => ExitStatus::NothingToSay,
+        }
+    }
+}
+
+/// Options that are valid by themselves and contradict each other.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Contradiction(pub String);
+
+/// Whether the system refused a path that no free space makes good.
+pub fn is_wrong_path(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::AlreadyExists
+            | ErrorKind::IsADirectory
+            | ErrorKind::NotADirectory
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::InvalidFilename
+            | ErrorKind::ExecutableFileBusy
+    )
+}
+
+/// Implements [`Blame`] by whether an error means wrong usage.
+macro_rules! blame {
+    ($($error:ty: |$this:pat_param| $is_usage:expr),* $(,)?) => {
+        $(impl $crate::cli::exit::Blame for $error {
+            fn blame(&self) -> $crate::cli::exit::Blamed {
+                let $this = self;
+                if $is_usage { $crate::cli::exit::Blamed::Usage } else { $crate::cli::exit::Blamed::Place }
+            }
+        })*
+    };
+}
+pub(crate) use blame;
+
+// Errors of other crates, which can only answer here.
+blame! {
+    io::Error: |_| false,
+    Errno: |_| false,
+    serde_json::Error: |_| false,
+    toml::ser::Error: |_| false,
+    RunError: |_| false,
+    CacheError: |_| false,
+    Contradiction: |_| true,
+    clap::Error: |_| true,
+    KernelError: |_| true,
+    PayloadError: |error| !matches!(error, PayloadError::Cache(_)),
+    MachineError: |error| !matches!(error, MachineError::NotInstalled { .. }),
+    BuildError: |error| {
+        use BuildError::{ConfiguredInPlace, NoFragment, NotATree};
+        matches!(error, NotATree(_) | ConfiguredInPlace(_) | NoFragment { .. })
+    },
+    LibraryError: |error| matches!(error, LibraryError::Unknown(_)),
+    InitramfsError: |error| {
+        matches!(error, InitramfsError { source, .. } if is_wrong_path(source))
+    },
+}

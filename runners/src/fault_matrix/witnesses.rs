@@ -1,0 +1,43 @@
+//! Where a sufficient matrix starts: what a complete one has shown.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+use super::caught::Caught;
+
+/// What a complete matrix has shown, and a sufficient one begins with.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Witnesses {
+    /// Faults that make every case fail that any makes fail, one after the other.
+    pub cover: Vec<String>,
+    /// A case for each fault that notices it.
+    pub witness: BTreeMap<String, String>,
+}
+
+impl Witnesses {
+    /// What is known of the suite.
+    pub fn known() -> &'static Self {
+        static KNOWN: OnceLock<Witnesses> = OnceLock::new();
+        KNOWN.get_or_init(|| toml::from_str(include_str!("witnesses.toml")).unwrap_or_default())
+    }
+
+    /// What a complete matrix shows.
+    pub fn of(caught: &Caught) -> Self {
+        // Of the cases that notice a fault the one that notices the fewest others says the most.
+        let mut noticed: BTreeMap<&str, usize> = BTreeMap::new();
+        for case in caught.rows.iter().flat_map(|row| row.caught_by.keys()) {
+            *noticed.entry(case).or_default() += 1;
+        }
+        let witness = caught.rows.iter().filter(|row| !row.fault.harmless).filter_map(|row| {
+            // Races are lost now and then, and random sets of flags change with the model.
+            let unsteady = ["races.", "storm.", "flags.random"];
+            let steady = |case: &&String| !unsteady.iter().any(|group| case.starts_with(group));
+            let cases = || row.caught_by.keys();
+            let case = cases().filter(steady).min_by_key(|case| noticed[case.as_str()]).or_else(|| cases().next())?;
+            Some((row.fault.name.to_string(), case.clone()))
+        });
+        Self { cover: caught.cover().into_iter().map(str::to_owned).collect(), witness: witness.collect() }
+    }
+}

@@ -1,0 +1,417 @@
+//! Runs cases in a guest: a kernel of the user's choice, with this very program as its init.
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`process`] | the program that runs the guest: started, its channels read, ended |
+//! | [`session`] | the results of a guest: a pure state machine from lines to events |
+//! | [`signals`] | telling every guest that a signal asked this process to end |
+//! | [`accelerator`] | whether a guest actually boots under KVM here |
+//! | [`affinity`] | keeping user-mode Linux on one processor |
+//! | [`keeper`] | ending user-mode Linux with this process |
+//! | [`monitor`] | asking a hanging guest where it stands, through QMP |
+//! | [`console`] | what the guest's kernel printed, kept in a file |
+//! | [`inside`] | the other side: being the init of a guest |
+
+pub mod accelerator;
+pub mod affinity;
+pub mod console;
+pub mod inside;
+mod keeper;
+pub mod monitor;
+pub mod process;
+pub mod session;
+pub mod signals;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use harness::case::Item;
+use harness::run::patience::{Patience, Tasks};
+use harness::verdict::event::Event;
+use harness::verdict::outcome::ExitStatus;
+use nix::unistd::Pid;
+use vm::cache::Cache;
+use vm::kernel::{Kernel, Kind};
+use vm::library::Library;
+use vm::machine::{Accelerator, MachineError, Options};
+use vm::payload::PayloadError;
+
+use crate::cli::args::{BootFailure, Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs, name_of};
+use crate::cli::exit::{Result, blame};
+use crate::run::host::{cpus, select_part};
+use crate::run::reports::Reports;
+use console::ConsoleLog;
+use process::Machine;
+use session::{Ending, Input, MachineEnd, Session};
+
+/// How much slower than real hardware cases may be in an emulated guest, as a factor of deadlines.
+const EMULATION_SLOWDOWN: u32 = 10;
+
+/// How long a machine may stay after its kernel's panic or its suite's end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long lines that arrived in time may wait to be read.
+const OVERDUE: Duration = Duration::from_secs(2);
+
+/// How many cases a second processor must share to win back, under emulation, what it adds to the
+/// start: half a second, where two share about 16 ms a case.
+const WORTH_A_CPU: usize = 64;
+
+/// Where events of a guest go.
+pub type Sink<'a> = dyn FnMut(&Event) -> std::io::Result<()> + 'a;
+
+/// A release that was not fetched.
+#[derive(Debug, thiserror::Error)]
+#[error("kernel {0} is not fetched: run `unshare-conformance kernels fetch {0}`, or give the path of an image")]
+struct NoSuchKernel(String);
+
+blame!(NoSuchKernel: |_| true);
+
+/// A kernel that a guest can boot: a path, or a release that was fetched.
+pub fn open_kernel(name: &str, cache: &Cache) -> Result<Kernel> {
+    let path = Path::new(name);
+    let found = Library::new(cache.clone()).find(name);
+    if !path.exists()
+        && let Some(image) = found.and_then(|entry| entry.image)
+    {
+        return Ok(Kernel::open(&image)?);
+    }
+    let looks_like_release = name.starts_with(|c: char| c.is_ascii_digit()) && !name.contains('/');
+    if looks_like_release && !path.exists() {
+        return Err(NoSuchKernel(name.to_owned()).into());
+    }
+    Ok(Kernel::open(path)?)
+}
+
+/// Runs the cases that were asked for in a guest with this kernel, and reports.
+pub fn run(args: &RunArgs, name: &str) -> Result<ExitStatus> {
+    signals::begin()?;
+    let items = select_part(&args.selection, args.how.shard, args.how.tier_in_guest(), suite::cases::all())?.items;
+    let mut reports = Reports::open(&args.report)?;
+    let boot = Boot::prepare(&args.guest, name)?;
+    for remark in boot.remarks() {
+        eprintln!("unshare-conformance: {remark}");
+    }
+    let status = boot.run(&items, args, &mut |event| reports.event(event))?;
+    reports.close()?;
+    if status != ExitStatus::Conforms {
+        eprintln!("unshare-conformance: the guest's console is in {}", boot.console.display());
+    }
+    Ok(status)
+}
+
+/// The arguments of the program in a guest: the same cases, the same seed, and how to report.
+pub fn arguments(
+    selection: &SelectionArgs,
+    how: &HowArgs,
+    format: Format,
+    slowdown: u32,
+    jobs: Option<u32>,
+) -> Vec<String> {
+    let mut words = vec!["run".to_owned()];
+    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+    option("--format", name_of(&format));
+    option("--tier", how.tier_in_guest().name().to_owned());
+    option("--seed", how.seed().to_string());
+    option("--repeat", how.repeat.to_string());
+    if let Some(duration) = how.duration {
+        option("--duration", humantime::format_duration(duration).to_string());
+    }
+    if let Some(shard) = how.shard {
+        option("--shard", shard.to_string());
+    }
+    if let Some(jobs) = jobs {
+        option("--jobs", jobs.to_string());
+    }
+    option("--slowdown", slowdown.to_string());
+    if let Some(timeout) = how.timeout {
+        option("--timeout", humantime::format_duration(timeout).to_string());
+    }
+    for pattern in &selection.skip {
+        option("--skip", pattern.clone());
+    }
+    if how.repeat_until_failure {
+        words.push("--repeat-until-failure".to_owned());
+    }
+    words.push("--disturb-host".to_owned());
+    if selection.exact {
+        words.push("--exact".to_owned());
+    }
+    words.push("--".to_owned());
+    words.extend(selection.filter.iter().cloned());
+    words
+}
+
+/// Everything needed to boot one kernel.
+pub struct Boot {
+    kernel: Kernel,
+    accelerator: Accelerator,
+    remarks: Vec<String>,
+    console: PathBuf,
+    image: OwnedFd,
+}
+
+impl Boot {
+    /// Opens the kernel, unpacks it if that lets it boot sooner, and chooses the accelerator.
+    pub fn prepare(args: &GuestArgs, name: &str) -> Result<Boot> {
+        // In parallel: both read and write megabytes.
+        std::thread::scope(|scope| {
+            let image = scope.spawn(inside::initramfs);
+            Self::of_kernel(args, name, || image.join().expect("it does not panic"))
+        })
+    }
+
+    fn of_kernel(args: &GuestArgs, name: &str, image: impl FnOnce() -> Result<OwnedFd>) -> Result<Boot> {
+        let cache = Cache::of_user()?;
+        let opened = open_kernel(name, &cache)?;
+        let machine = match args.on {
+            Some(Place::Uml) if opened.kind() != Kind::UserMode => Some("user-mode"),
+            Some(Place::Qemu) if opened.kind() == Kind::UserMode => Some("qemu-x86_64"),
+            _ => None,
+        };
+        if let Some(machine) = machine {
+            return Err(
+                MachineError::WrongKernel { kernel: opened.path().to_owned(), machine: machine.to_owned() }.into()
+            );
+        }
+        let mut remarks = Vec::new();
+        let kernel = match vm::payload::unpack(&opened, &cache) {
+            Ok(kernel) => kernel,
+            Err(error @ (PayloadError::Damaged { .. } | PayloadError::NotAKernel { .. })) => {
+                return Err(error.into());
+            }
+            // It can still unpack itself in the guest, more slowly.
+            Err(error) => {
+                remarks.push(vm::chain(&error));
+                opened
+            }
+        };
+        // It is booted all the same: reaching the suite decides. Options that are not even mentioned may not
+        // exist in its release.
+        remarks.extend(kernel.configuration().and_then(|configuration| {
+            let mut unmet = kernel.kind().boot_fragment().unmet(configuration);
+            unmet.retain(|option| option.found.is_some());
+            vm::kconfig::sentence(&unmet)
+        }));
+        let accelerator = match kernel.kind() {
+            Kind::UserMode => Accelerator::Tcg,
+            _ => {
+                let (accelerator, why) = accelerator::decide(args.accel, &kernel, &cache)?;
+                remarks.extend(why);
+                accelerator
+            }
+        };
+        // User-mode Linux has one, and refuses more.
+        if kernel.kind() != Kind::UserMode {
+            remarks.extend(too_many_cpus(args.cpus, cpus()));
+        }
+        let console = match &args.console {
+            Some(path) => path.clone(),
+            None => {
+                let directory = cache.directory("consoles")?;
+                console::forget_old(&directory);
+                directory.join(console::file_name(kernel.release().unwrap_or("unknown")))
+            }
+        };
+        Ok(Boot { kernel, accelerator, remarks, console, image: image()? })
+    }
+
+    /// What the user should know about how the guest is run.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// The file that keeps the guest's console.
+    pub fn console(&self) -> &Path {
+        &self.console
+    }
+
+    /// The accelerator, in a word.
+    pub fn accelerator(&self) -> &'static str {
+        match (self.kernel.kind(), self.accelerator) {
+            (Kind::UserMode, _) => "uml",
+            (_, Accelerator::Tcg) => "tcg",
+            (_, Accelerator::Kvm) => "kvm",
+        }
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// The options of a guest that runs these cases.
+    pub fn options(&self, items: &[Item], args: &RunArgs) -> Options {
+        let cpus = args.guest.cpus.unwrap_or_else(|| self.fitting_cpus(items));
+        #[cfg_attr(not(feature = "guest-faults"), expect(unused_mut))]
+        let mut arguments = arguments(
+            &args.selection,
+            &args.how,
+            Format::Wire,
+            self.slowdown().saturating_mul(args.how.slowdown),
+            Some(args.how.jobs.unwrap_or_else(|| harness::run::pool::usual_jobs(cpus))),
+        );
+        #[cfg(feature = "guest-faults")]
+        if let Some(fault) = &args.guest.guest_fault {
+            arguments.splice(1..1, ["--guest-fault".to_owned(), name_of(fault)]);
+        }
+        Options {
+            accelerator: self.accelerator,
+            memory: args.guest.memory,
+            cpus,
+            single_serial: args.guest.single_serial,
+            kernel_parameters: args.guest.kernel_arg.clone(),
+            arguments,
+            ..Options::default()
+        }
+    }
+
+    /// The number of CPUs that lets these cases end soonest: a second one delays the start.
+    fn fitting_cpus(&self, items: &[Item]) -> u32 {
+        // Races show only where tasks really run in parallel.
+        let races = items.iter().any(|item| item.case.group() == "storm");
+        if self.kernel.kind() == Kind::UserMode || (items.len() < WORTH_A_CPU && !races) { 1 } else { cpus().min(2) }
+    }
+
+    /// The slowdown of a guest on this machine.
+    fn slowdown(&self) -> u32 {
+        match (self.kernel.kind(), self.accelerator) {
+            (Kind::UserMode, _) | (_, Accelerator::Tcg) => EMULATION_SLOWDOWN,
+            (_, Accelerator::Kvm) => 2,
+        }
+    }
+
+    /// Boots the guest and follows it to its end.
+    pub fn run(&self, items: &[Item], args: &RunArgs, sink: &mut Sink) -> Result<ExitStatus> {
+        let mut console = ConsoleLog::create(&self.console)?;
+        let mut machine = Machine::start(&self.kernel, &self.image, &self.options(items, args))?;
+        let is_process = self.kernel.kind() == Kind::UserMode;
+        if is_process {
+            affinity::keep_on_one_cpu(machine.pid());
+        }
+        let mut session = Session::new(items, &args.guest, is_process);
+        let start = Instant::now();
+        let ending = follow(&mut machine, &mut session, &mut console, &args.guest, sink)?;
+        drop(machine);
+        session.lasted(start.elapsed());
+        let (mut events, status) = session.end(&ending, args.strict, console.tail());
+        if let Some(error) = console.fault() {
+            let path = self.console.display();
+            let text = format!(
+                "the console cannot be written to {path} ({error}): free space there or give another --console FILE"
+            );
+            events.insert(0, Event::Remark { text });
+        }
+        for event in &events {
+            sink(event)?;
+        }
+        let status = match (&ending, args.guest.boot_failure) {
+            (Ending::Interrupted(signal), _) => ExitStatus::Interrupted { signal: *signal },
+            (_, BootFailure::Fail) if session.never_began() && !ending.is_ours() => ExitStatus::DoesNotConform,
+            _ => status,
+        };
+        Ok(status)
+    }
+}
+
+/// A warning about more CPUs than this machine has: they take turns, and each is started while the others
+/// wait for it.
+fn too_many_cpus(asked: Option<u32>, host: u32) -> Option<String> {
+    let asked = asked.filter(|asked| *asked > host)?;
+    Some(format!(
+        "--cpus {asked} exceeds the CPUs of this machine: the guest may take minutes to boot, so use --cpus {host} unless \
+         you need more"
+    ))
+}
+
+/// Feeds the machine's output to the session until it is over.
+fn follow(
+    machine: &mut Machine,
+    session: &mut Session,
+    console: &mut ConsoleLog,
+    args: &GuestArgs,
+    sink: &mut Sink,
+) -> Result<Ending> {
+    let start = Instant::now();
+    // Kernel messages are no heartbeat: a hung kernel may print about it for ever.
+    let mut last_sign = start;
+    let guest = Tasks::From(Pid::from_raw(machine.pid() as i32));
+    let mut patience = Patience::new(args.boot_patience, guest);
+    loop {
+        let (limit, since) =
+            if session.never_began() { (args.boot_patience, start) } else { (args.silence, last_sign) };
+        // While the guest is silent, the file is complete.
+        if !machine.has_more() {
+            console.flush();
+        }
+        // If this process had to wait itself, a heartbeat may be among the lines not read yet.
+        let input = if since.elapsed() < limit + OVERDUE || !patience.is_over() {
+            let left = limit.saturating_sub(since.elapsed());
+            machine.next(left.max(patience.left()))
+        } else {
+            None
+        };
+        match input {
+            Some(Input::Line(role, line)) => {
+                let heard = session.line(role, &line);
+                if let Some(text) = heard.text {
+                    console.line(&text);
+                }
+                if heard.sign_of_life {
+                    last_sign = Instant::now();
+                    // How much CPU time the guest got is not worth reading at each heartbeat.
+                    if patience.limit() != args.silence || patience.age() >= OVERDUE {
+                        patience.renew(args.silence);
+                    }
+                }
+                for event in heard.events {
+                    sink(&event)?;
+                }
+                if session.has_restarted() {
+                    return Ok(session.ending_of(MachineEnd::Exited(0, String::new())));
+                }
+                // A kernel may stop after a panic, or after power-off, without ending the machine.
+                if session.has_panicked() || session.is_over() {
+                    machine.grace(GRACE);
+                }
+            }
+            Some(Input::Signal(signal)) => return Ok(Ending::Interrupted(signal)),
+            Some(Input::Ended(how)) => return Ok(session.ending_of(how)),
+            None if session.has_panicked() || session.is_over() => {
+                return Ok(session.ending_of(MachineEnd::Exited(0, String::new())));
+            }
+            // The host was too busy to run it.
+            None if !patience.is_over() => {}
+            None => {
+                let Some(mut stacks) = monitor::ask_for_stacks(machine, console) else {
+                    let limit = humantime::format_duration(limit);
+                    let text = format!("the guest was silent for {limit}, then continued");
+                    sink(&Event::Remark { text })?;
+                    last_sign = Instant::now();
+                    patience.renew(args.silence);
+                    continue;
+                };
+                let words = machine.words();
+                // User-mode Linux prints its boot there.
+                if machine.monitor().is_some() && !words.is_empty() {
+                    stacks.push_str(&format!("; the machine reported: {words}"));
+                }
+                return Ok(Ending::Silent { after: limit, stacks });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_that_the_machine_lacks_are_told_of() {
+        assert_eq!(too_many_cpus(None, 2), None);
+        assert_eq!(too_many_cpus(Some(2), 2), None);
+        let message = too_many_cpus(Some(99), 2).unwrap();
+        assert!(message.contains("--cpus 99") && message.contains("--cpus 2"), "{message}");
+    }
+}

@@ -1,0 +1,203 @@
+//! The shards of a run, combined into one report.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use clap::Args;
+use harness::run::shard::{Part, Shard};
+use harness::verdict::event::Event;
+use harness::verdict::outcome::{Counts, ExitStatus};
+
+use super::read::{CaseResult, Results, WrongResults, never_run};
+use crate::cli::args::ReportArgs;
+use crate::cli::exit;
+use crate::run::reports::Reports;
+
+const EXAMPLES: &str = "\
+Examples:
+  unshare-conformance --shard 1/2 --output json=1.json        on one machine
+  unshare-conformance --shard 2/2 --output json=2.json        on another
+  unshare-conformance merge 1.json 2.json
+  unshare-conformance merge *.json --format junit > all.xml
+
+Exit status: as of one run of all cases; 125 if nothing failed and a shard is missing.";
+
+/// The arguments of `merge`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct MergeArgs {
+    /// Results of `--format json`, of one kernel
+    #[arg(required = true, value_name = "RESULT.json")]
+    results: Vec<PathBuf>,
+    /// Which reports to write.
+    #[command(flatten)]
+    report: ReportArgs,
+    /// Count known kernel bugs and skipped cases as failures
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Combines them and reports.
+pub fn run(args: &MergeArgs) -> exit::Result<ExitStatus> {
+    let parts = args.results.iter().map(|path| Results::read(path)).collect::<Result<Vec<_>, _>>()?;
+    let merged = Merged::new(parts)?;
+    let mut reports = Reports::of_old_run(&args.report)?;
+    for event in merged.events() {
+        reports.event(&event)?;
+    }
+    reports.close()?;
+    for missing in &merged.missing {
+        eprintln!("unshare-conformance: {missing}");
+    }
+    Ok(merged.exit_status(args.strict))
+}
+
+/// One run, of several parts.
+#[derive(Debug)]
+pub struct Merged {
+    parts: Vec<Results>,
+    /// Every case, in the order of a whole run's plan.
+    cases: Vec<CaseResult>,
+    /// The missing shards, in words.
+    missing: Vec<String>,
+}
+
+impl Merged {
+    /// Combines parts, which must be of one run.
+    pub fn new(parts: Vec<Results>) -> Result<Self, WrongResults> {
+        for part in &parts[1..] {
+            fit(&parts[0], part)?;
+        }
+        let missing = missing(&parts)?;
+        let mut seen = BTreeMap::new();
+        for part in &parts {
+            for case in &part.cases {
+                let name = case.case.name.clone();
+                if let Some(other) = seen.insert(name.clone(), &part.path) {
+                    return Err(WrongResults(format!(
+                        "{name} is in {} and in {}: each case may occur only once",
+                        other.display(),
+                        part.path.display()
+                    )));
+                }
+            }
+        }
+        let places: BTreeMap<String, usize> = harness::case::items(suite::cases::all())
+            .into_iter()
+            .enumerate()
+            .map(|(place, item)| (item.name, place))
+            .collect();
+        let mut cases: Vec<CaseResult> = parts.iter().flat_map(|part| part.cases.iter().cloned()).collect();
+        cases.sort_by_key(|case| places.get(&case.case.name).copied().unwrap_or(usize::MAX));
+        Ok(Self { parts, cases, missing })
+    }
+
+    /// The events of one run of all cases.
+    pub fn events(&self) -> Vec<Event> {
+        let first = &self.parts[0];
+        let mut events = vec![Event::RunStarted {
+            program: first.program.clone(),
+            facts: Box::new(first.facts.clone()),
+            plan: self.cases.iter().map(|case| case.case.clone()).collect(),
+            seed: first.seed,
+            tier: first.tier,
+            repeat: first.repeat,
+            part: None,
+        }];
+        let remark = |text: String| Event::Remark { text };
+        for part in &self.parts {
+            let which = match part.part {
+                Some(Part { shard, .. }) => format!("shard {shard}"),
+                None => "results".to_owned(),
+            };
+            events.push(remark(format!(
+                "{which} from {}: {} cases, seed {}, {:.1} s",
+                part.path.display(),
+                part.cases.len(),
+                part.seed,
+                part.milliseconds as f64 / 1000.0
+            )));
+            events.extend(part.remarks.iter().cloned().map(remark));
+        }
+        events.extend(self.missing.iter().cloned().map(remark));
+        for (index, case) in self.cases.iter().enumerate() {
+            let (verdict, outcome) = case.result.clone().unwrap_or_else(never_run);
+            events.push(Event::CaseFinished { index, verdict: Box::new(verdict), outcome });
+        }
+        events.push(Event::RunFinished {
+            counts: self.counts(),
+            interrupted: None,
+            milliseconds: self.parts.iter().map(|part| part.milliseconds).sum(),
+        });
+        let given_up = self.given_up().into_iter().chain(self.missing.clone());
+        events.extend(given_up.map(|why| Event::BailedOut { why }));
+        events
+    }
+
+    fn given_up(&self) -> Vec<String> {
+        let parts = self.parts.iter();
+        parts.filter_map(|part| Some(format!("{}: {}", part.path.display(), part.given_up.as_ref()?))).collect()
+    }
+
+    fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for case in &self.cases {
+            let (verdict, outcome) = case.result.clone().unwrap_or_else(never_run);
+            counts.add(verdict.status, &outcome);
+        }
+        counts
+    }
+
+    /// As one run of all of it would have exited.
+    pub fn exit_status(&self, strict: bool) -> ExitStatus {
+        // The kernel reported a problem while no case ran: that run exited with 1.
+        if !self.given_up().is_empty() {
+            return ExitStatus::DoesNotConform;
+        }
+        match self.counts().exit_status(strict) {
+            ExitStatus::Conforms if !self.missing.is_empty() => ExitStatus::NothingToSay,
+            status => status,
+        }
+    }
+}
+
+fn fit(first: &Results, other: &Results) -> Result<(), WrongResults> {
+    let differences = [
+        ("kernel", first.kernel(), other.kernel()),
+        ("program", first.program.clone(), other.program.clone()),
+        ("tier", first.tier.name().to_owned(), other.tier.name().to_owned()),
+    ];
+    match differences.iter().find(|(_, first, other)| first != other) {
+        Some((what, theirs, others)) => Err(WrongResults(format!(
+            "{} and {} are not of one run, their {what} differs ({theirs}; {others}): use `compare` to see what changed",
+            first.path.display(),
+            other.path.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The missing shards, each in a sentence.
+fn missing(parts: &[Results]) -> Result<Vec<String>, WrongResults> {
+    let shards: Vec<Part> = parts.iter().filter_map(|part| part.part).collect();
+    let Some(first) = shards.first() else {
+        return Ok(Vec::new());
+    };
+    let same = |part: &Part| part.shard.of == first.shard.of && part.whole == first.whole;
+    if shards.len() != parts.len() || !shards.iter().all(same) {
+        return Err(WrongResults(
+            "not the shards of one run: each must be I/N with the same N, of the same cases".to_owned(),
+        ));
+    }
+    let there: BTreeSet<u32> = shards.iter().map(|part| part.shard.number).collect();
+    let have: usize = parts.iter().map(|part| part.cases.len()).sum();
+    let of = first.shard.of;
+    let missing: Vec<String> =
+        (1..=of).filter(|number| !there.contains(number)).map(|number| Shard { number, of }.to_string()).collect();
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    let lost = (first.whole as usize).saturating_sub(have);
+    let word = if missing.len() == 1 { "shard" } else { "shards" };
+    Ok(vec![format!("{word} {} missing: {lost} of {} cases have no result", missing.join(", "), first.whole)])
+}

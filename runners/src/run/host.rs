@@ -1,0 +1,140 @@
+//! Runs cases on the kernel at hand.
+
+use std::io;
+
+use anyhow::anyhow;
+use harness::case::test::Tier;
+use harness::case::{Case, Item, items};
+use harness::run::plan::Selection;
+use harness::run::pool::{RunError, RunOptions, usual_jobs};
+use harness::run::shard::{Part, Shard};
+use harness::verdict::event::Event;
+use harness::verdict::outcome::ExitStatus;
+
+use super::reports::Reports;
+use super::simulation;
+use crate::catalogue::known_bugs;
+use crate::cli::args::{HowArgs, RunArgs, SelectionArgs};
+use crate::cli::exit::Result;
+
+/// What is reported as the program's version.
+pub const PROGRAM: &str = concat!("unshare-conformance ", env!("CARGO_PKG_VERSION"));
+
+/// Cases that were asked for, in the order of the plan.
+pub struct Selected {
+    /// The cases.
+    pub items: Vec<Item>,
+    /// Which part of them it is, if it is not all.
+    pub part: Option<Part>,
+}
+
+/// The cases of this tier that were asked for, or one part of them. Fails where [`select`] does, and when the part
+/// is empty.
+pub fn select_part(args: &SelectionArgs, shard: Option<Shard>, tier: Tier, cases: &'static [Case]) -> Result<Selected> {
+    let items = select(args, tier, cases)?;
+    let Some(shard) = shard else {
+        return Ok(Selected { items, part: None });
+    };
+    let whole = items.len();
+    let items = shard.of(items, tier);
+    if items.is_empty() {
+        return Err(anyhow!("shard {shard} is empty: {whole} cases were selected, so use fewer shards").into());
+    }
+    let whole = u32::try_from(whole).unwrap_or(u32::MAX);
+    Ok(Selected { items, part: Some(Part { shard, whole }) })
+}
+
+/// The cases of this tier that were asked for, in the order of the plan. Fails when a filter matches none, and names
+/// one that exists; or when all are skipped or of a higher tier.
+pub fn select(args: &SelectionArgs, tier: Tier, cases: &'static [Case]) -> Result<Vec<Item>> {
+    let selection = Selection { filters: args.filter.clone(), exact: args.exact, skip: args.skip.clone() };
+    let mut selected = items(cases);
+    // Each of them: a misspelt name beside a good one would be a hole in the proof.
+    let idle: Vec<&String> =
+        args.filter.iter().filter(|filter| !selected.iter().any(|item| selection.means(filter, &item.name))).collect();
+    if !idle.is_empty() {
+        let example = selected.first().map_or("", |item| item.name.as_str());
+        return Err(
+            anyhow!("no case matches {idle:?}; `unshare-conformance list` shows all cases, e.g. {example}").into()
+        );
+    }
+    selected.retain(|item| selection.includes(&item.name));
+    let Some(first) = selected.first().map(|item| item.case.from) else {
+        return Err(anyhow!("--skip {:?} leaves none of the selected cases: skip fewer", args.skip).into());
+    };
+    selected.retain(|item| selection.reaches(&item.name, item.case.from, tier));
+    if selected.is_empty() {
+        let (asked, of, needed) = (&args.filter, tier.name(), first.name());
+        return Err(anyhow!("{asked:?} is not part of --tier {of}: add --tier {needed}, or give a full name").into());
+    }
+    Ok(selected)
+}
+
+/// Runs the cases that were asked for on the kernel at hand, for its user.
+pub fn run(args: &RunArgs, cases: &'static [Case]) -> Result<ExitStatus> {
+    let selected = select_part(&args.selection, args.how.shard, args.how.tier_on_host(), cases)?;
+    let reports = Reports::open(&args.report)?;
+    let options = RunOptions { heartbeat: reports.are_watched(), ..options(&args.how, args.disturb_host) };
+    let options = simulation::under(args.fault, options)?;
+    run_items(selected, options, args.strict, reports, &mut |_| Ok(()))
+}
+
+/// How many processors the program may use. Reads files.
+pub fn cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, usize::from) as u32
+}
+
+/// The options of a run on this machine, or in this guest.
+pub fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
+    RunOptions {
+        program: PROGRAM.to_owned(),
+        seed: how.seed(),
+        tier: how.tier_on_host(),
+        repeat: how.repeat,
+        duration: how.duration,
+        until_failure: how.repeat_until_failure,
+        jobs: how.jobs.unwrap_or_else(|| usual_jobs(cpus())),
+        timeout: how.timeout,
+        slowdown: how.slowdown,
+        may_disturb_host,
+        suite: &suite::SUITE,
+        known_bugs: known_bugs::all,
+        facts: None,
+        part: None,
+        heartbeat: false,
+        in_order: true,
+        before_body: None,
+        caveat: None,
+        left_out: |_| None,
+    }
+}
+
+/// Runs cases, reports them, and calls `after` with each event once it is reported.
+pub fn run_items(
+    selected: Selected,
+    options: RunOptions,
+    strict: bool,
+    mut reports: Reports,
+    after: &mut dyn FnMut(&Event) -> io::Result<()>,
+) -> Result<ExitStatus> {
+    let options = RunOptions { part: selected.part, ..options };
+    let mut sink = |event: &Event| {
+        reports.event(event)?;
+        after(event)
+    };
+    match harness::run::pool::run(selected.items, &options, &mut sink) {
+        Ok(end) => {
+            reports.close()?;
+            Ok(match end.interrupted {
+                Some(signal) => ExitStatus::Interrupted { signal },
+                None => end.counts.exit_status(strict),
+            })
+        }
+        Err(error @ RunError::Report(_)) => Err(error.into()),
+        Err(error) => {
+            let why = error.to_string();
+            let _ = reports.event(&Event::BailedOut { why }).and_then(|()| reports.close());
+            Err(error.into())
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Runs in which a fault of the kernel is simulated.
+
+use anyhow::anyhow;
+use harness::run::pool::RunOptions;
+use suite::fault::{Fault, declared, stand_in};
+
+use crate::cli::exit::Result;
+
+/// The options of a run with this fault, if there is one. Fails where [`check_place`] does.
+pub fn under(fault: Option<&'static Fault>, options: RunOptions) -> Result<RunOptions> {
+    let Some(fault) = fault else {
+        return Ok(options);
+    };
+    check_place()?;
+    stand_in::choose(fault);
+    let about = fault.about.trim_end_matches('.');
+    Ok(RunOptions {
+        before_body: Some(stand_in::install),
+        // Heads every report, so that none is taken for a verdict.
+        caveat: Some(format!("no verdict on this kernel: the fault \"{}\" is simulated ({about})", fault.name)),
+        left_out: declared::impossible,
+        ..options
+    })
+}
+
+/// Fails unless faults can be simulated here: by root, on x86-64.
+pub fn check_place() -> Result<()> {
+    let why = if !cfg!(target_arch = "x86_64") {
+        "faults can be simulated on x86-64 only"
+    } else if !nix::unistd::geteuid().is_root() {
+        "faults can be simulated by root only: an ordinary user's seccomp filter requires no_new_privs, which changes \
+         what cases observe"
+    } else {
+        return Ok(());
+    };
+    Err(anyhow!(why).into())
+}
