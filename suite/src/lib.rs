@@ -12,6 +12,7 @@ pub mod spec {
 
 /// How a task's state is read. No checks.
 pub mod observe {
+    pub mod kernel;
     pub mod mounts;
     pub mod nsfd;
     pub mod observer;
@@ -85,7 +86,7 @@ pub mod fault;
 pub mod prelude {
     pub use crate::call::check::{check_call, check_call_by, check_changes};
     pub use crate::call::raw::{unshare, unshare_ia32};
-    pub use crate::observe::{self, Ns, Observer, State};
+    pub use crate::observe::{self, Ns, Observer, State, kernel};
     pub use crate::place::privilege::become_unprivileged;
     pub use crate::spec::flags::Flags;
     pub use crate::spec::model::{self, Part, Parts};

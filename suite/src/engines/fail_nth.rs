@@ -16,7 +16,7 @@ use nix::unistd::{getpid, getppid};
 
 use crate::call::check::{Said, check_changes};
 use crate::call::raw::unshare_raw;
-use crate::observe::Observer;
+use crate::observe::{Observer, kernel};
 use crate::sharing::sibling::{find_marks, leave_marks, shared_flags};
 use crate::sharing::undo::{self, Semaphore, take_with_undo};
 use crate::spec::flags::Flags;
@@ -179,6 +179,8 @@ pub struct Ground {
     semaphore: Option<Semaphore>,
     umask: u32,
     slip: &'static Slip,
+    /// A new user namespace needs a record of what its user has in it (ERR-40).
+    users_record: bool,
     /// What is done in each caller before it is looked at.
     enter: fn(&Test) -> Done,
 }
@@ -206,7 +208,14 @@ impl Ground {
         umask(old);
         // SAFETY: zeroes are a valid slip.
         let slip = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed::<Slip>() }))?;
-        Ok(Ground { start, observer: Observer::open(t)?, semaphore, umask: old.bits(), slip, enter: |_| Ok(()) })
+        let users_record = t.facts().has(Feature::CreateUserNs) && kernel::user_namespaces_count(t)?;
+        let observer = Observer::open(t)?;
+        Ok(Ground { start, observer, semaphore, umask: old.bits(), slip, users_record, enter: |_| Ok(()) })
+    }
+
+    /// Whether one of the failing allocations of CLONE_NEWUSER must give EAGAIN (ERR-40, FI-09).
+    pub fn users_record(&self) -> bool {
+        self.users_record
     }
 
     /// The same, with a step that each caller takes first.
@@ -260,7 +269,7 @@ impl Ground {
         self.slip.left.store(outcome.left, Ordering::Release);
         let call = Call::zero_on_success(called(flags, n, outcome), outcome.register);
         let result = call.result().map(drop);
-        check_result(t, call, flags, outcome, id)?;
+        check_result(t, call, flags, outcome, self.users_record, id)?;
         let prediction = match result {
             Ok(()) => predict(&self.start, flags, &Kernel::of(t.facts())),
             Err(_) => Prediction::nothing(),
@@ -363,11 +372,18 @@ fn called(flags: Flags, n: u32, outcome: Outcome) -> String {
 }
 
 #[track_caller]
-fn check_result(t: &Test, call: Call<()>, flags: Flags, outcome: Outcome, id: &'static str) -> Done {
+fn check_result(
+    t: &Test,
+    call: Call<()>,
+    flags: Flags,
+    outcome: Outcome,
+    users_record: bool,
+    id: &'static str,
+) -> Done {
     if outcome.left > 0 {
         return t.check(call).proves(id).succeeds();
     }
-    let allowed = without_memory(flags, t.facts().version);
+    let allowed = without_memory(flags, users_record);
     let fine = match (call.result(), &allowed) {
         (Ok(()), _) => true,
         (Err(Failure::Errno(errno)), Some(allowed)) => allowed.contains(&errno),

@@ -13,9 +13,6 @@ const SOURCE: &str = "getrlimit(2), RLIMIT_NPROC; user_namespaces(7); kernel, ke
 /// A user that nobody else is in the user namespace at hand.
 const USER: u32 = 1234;
 
-/// Since this release processes are counted by user namespace.
-const COUNTED_SINCE: Version = Version(5, 14, 0);
-
 /// Whether one more process can be made. It ends at once.
 fn try_fork(when: &str) -> Call<()> {
     // SAFETY: the case is single-threaded, and the child ends at once.
@@ -44,9 +41,8 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::InitialRoot).with(Feature::CreateUserNs),
     run: |t| {
         const ID: &str = "INT-26";
-        let version = t.facts().version;
-        if version < COUNTED_SINCE {
-            return Err(t.skip(format!("processes are counted by user namespace since Linux 5.14, this is {version}")));
+        if !kernel::user_namespaces_count(t)? {
+            return Err(t.skip("this kernel does not count processes by user namespace (Linux 5.14)"));
         }
         let observer = Observer::open(t)?;
         let outside = Peer::start(t, "task outside", Flags::NONE)?;

@@ -12,10 +12,6 @@ use crate::tasks::vm;
 
 const NEEDS: Needs = Needs::ROOT.with(Feature::TimeNs);
 
-/// Since this release a task that shares the caller's memory can be made, and execve(2) moves into
-/// the new namespace (EFF-TIME-05 to EFF-TIME-08).
-const EXEC_MOVES_SINCE: Version = Version(6, 2, 0);
-
 case!(Case {
     name: "separation.time.new_thread",
     about: "After the call the caller cannot make a thread (EINVAL) until Linux 6.2; since then it can.",
@@ -24,13 +20,14 @@ case!(Case {
     needs: NEEDS,
     run: |t| {
         const ID: &str = "EFF-TIME-06";
+        let allowed = kernel::exec_enters_time_namespace(t)?;
         let observer = Observer::open(t)?;
         let start = model::Start::of(t.facts());
         check_call(t, &observer, &start, Flags::NEWTIME, ID)?;
         let own = observer.namespace_inode(Ns::Time);
         let made = std::thread::Builder::new().spawn(move || observer.namespace_inode(Ns::Time));
         let made = Call::io("pthread_create()", made);
-        if t.facts().version < EXEC_MOVES_SINCE {
+        if !allowed {
             return t.check(made.map(drop)).proves(ID).fails_with(Errno::EINVAL);
         }
         let thread = t.check(made).proves(ID).succeeds()?;
@@ -102,9 +99,8 @@ case!(Case {
     needs: NEEDS,
     run: |t| {
         const ID: &str = "EFF-TIME-08";
-        let version = t.facts().version;
-        if version < EXEC_MOVES_SINCE {
-            return Err(t.skip(format!("vfork after CLONE_NEWTIME is possible since Linux 6.2, this is {version}")));
+        if !kernel::exec_enters_time_namespace(t)? {
+            return Err(t.skip("this kernel allows no vfork after CLONE_NEWTIME (Linux 6.2)"));
         }
         let observer = Observer::open(t)?;
         let own = observer.namespace_inode(Ns::Time);

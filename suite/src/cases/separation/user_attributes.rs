@@ -227,8 +227,6 @@ case!(Case {
     needs: Needs::ROOT.with(Feature::CreateUserNs).with(Feature::InitialRoot),
     run: |t| {
         const ID: &str = "EFF-USER-14";
-        // User keyrings are a namespace's since this release.
-        const OF_A_NAMESPACE_SINCE: Version = Version(5, 3, 0);
         let observer = Observer::open(t)?;
         // In a namespace of its own, with which its user keyrings vanish.
         enter_own_user_namespace(t)?;
@@ -247,9 +245,6 @@ case!(Case {
         let start = model::Start { initial_admin: false, ..model::Start::of(t.facts()) };
         check_call(t, &observer, &start, Flags::NEWUSER, ID)?;
         t.check(id("session keyring", SESSION_KEYRING)).proves(ID).is(session)?;
-        if t.facts().version >= OF_A_NAMESPACE_SINCE {
-            t.check(id("user keyring", USER_KEYRING)).proves(ID).is_not(user)?;
-        }
-        Ok(())
+        t.check(id("user keyring", USER_KEYRING)).proves(ID).is_not(user)
     }
 });

@@ -182,10 +182,8 @@ case!(Case {
     variants: limits,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         const ID: &str = "EFF-USER-13";
-        const SINCE: Version = Version(5, 14, 0);
-        let version = t.facts().version;
-        if version < SINCE {
-            return Err(t.skip(format!("limits are ceilings of user namespaces since Linux 5.14, this is {version}")));
+        if !kernel::user_namespaces_count(t)? {
+            return Err(t.skip("on this kernel limits are no ceilings of user namespaces (Linux 5.14)"));
         }
         let (_, counted) = Counted::ALL[t.param() as usize];
         t.setup(Call::new("sigprocmask()", block_signal()))?;
