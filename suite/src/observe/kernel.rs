@@ -23,8 +23,9 @@ const NO_ANSWER: u8 = 255;
 
 /// What `look` gives in a child made by clone(2) with these flags; none where there can be no such child.
 fn in_child(flags: Flags, look: impl FnOnce() -> Option<u8>) -> Option<u8> {
-    // SAFETY: no CLONE_VM and no flag that takes a pointer; the child ends without destructors.
+    // SAFETY: no CLONE_VM and no flag that takes a pointer.
     match unsafe { fork_sharing(flags.0) }.ok()? {
+        // SAFETY: ends the child without destructors.
         pid if pid.as_raw() == 0 => unsafe { libc::_exit(look().unwrap_or(NO_ANSWER).into()) },
         pid => match waitpid(pid, Some(WaitPidFlag::__WALL)) {
             Ok(WaitStatus::Exited(_, status)) => u8::try_from(status).ok().filter(|answer| *answer != NO_ANSWER),
