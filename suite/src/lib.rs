@@ -19,6 +19,7 @@ pub mod spec {
 pub mod observe {
     pub mod fds;
     pub mod kcmp;
+    pub mod kernel;
     pub mod mounts;
     pub mod nsfd;
     pub mod observer;
@@ -102,7 +103,7 @@ pub mod prelude {
     pub use crate::call::raw::{unshare, unshare_ia32};
     pub use crate::call::variants;
     pub use crate::feature::{self, global};
-    pub use crate::observe::{self, Ns, Observer, State};
+    pub use crate::observe::{self, Ns, Observer, State, kernel};
     pub use crate::place::privilege::become_unprivileged;
     pub use crate::spec::flags::Flags;
     pub use crate::spec::model::{self, Part, Parts, Start};

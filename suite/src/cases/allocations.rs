@@ -3,7 +3,6 @@
 use crate::engines::fail_nth::{self, Fixture};
 use crate::place::limits::{self, check_room};
 use crate::prelude::*;
-use crate::spec::model::memory::gives_eagain;
 use crate::spec::model::{Kernel, Start};
 
 const SOURCE: &str = "unshare(2), ERRORS (ENOMEM); 2006 design document, 5 and 6";
@@ -97,7 +96,7 @@ case!(Case {
         fail_nth::allow(t)?;
         let ground = Fixture::of(t, Start::of(t.facts()))?;
         ground.sweep(t, Flags::NEWUSER, "FI-09")?;
-        if gives_eagain(t.facts().version) {
+        if ground.users_record() {
             ground.sweep_for(t, Flags::NEWUSER, Errno::EAGAIN, "ERR-40")?;
         }
         Ok(())

@@ -19,7 +19,7 @@ use nix::unistd::{getpid, getppid};
 use crate::call::check::{Said, check_changes};
 use crate::call::raw::unshare_raw;
 use crate::observe::kcmp::shared_flags;
-use crate::observe::{Observer, fds};
+use crate::observe::{Observer, fds, kernel};
 use crate::sharing::probe::{Trace, umask};
 use crate::sharing::undo::{self, Semaphore, take_with_undo};
 use crate::spec::flags::Flags;
@@ -168,6 +168,8 @@ pub struct Fixture {
     semaphore: Option<Semaphore>,
     umask: u32,
     report: &'static Report,
+    /// A new user namespace needs a record of what its user has in it (ERR-40).
+    users_record: bool,
     /// What is done in each caller before it is looked at.
     enter: fn(&Test) -> Done,
 }
@@ -189,7 +191,14 @@ impl Fixture {
         let semaphore = if t.facts().has(feature::SYSV_IPC) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
         // SAFETY: zeroes are a valid report.
         let report = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed::<Report>() }))?;
-        Ok(Fixture { start, observer: Observer::open(t)?, semaphore, umask: umask(), report, enter: |_| Ok(()) })
+        let users_record = t.facts().has(feature::CREATE_USER_NS) && kernel::user_namespaces_count(t)?;
+        let observer = Observer::open(t)?;
+        Ok(Fixture { start, observer, semaphore, umask: umask(), report, users_record, enter: |_| Ok(()) })
+    }
+
+    /// Whether one of the failing allocations of CLONE_NEWUSER must give EAGAIN (ERR-40, FI-09).
+    pub fn users_record(&self) -> bool {
+        self.users_record
     }
 
     /// The same, with a step that each caller takes first.
@@ -243,7 +252,7 @@ impl Fixture {
         self.report.left.store(outcome.left, Ordering::Release);
         let call = Call::zero_on_success(called(flags, n, outcome), outcome.register);
         let result = call.result().map(drop);
-        check_result(t, call, flags, outcome, id)?;
+        check_result(t, call, flags, outcome, self.users_record, id)?;
         let prediction = match result {
             Ok(()) => predict(&self.start, flags, &Kernel::of(t.facts())),
             Err(_) => Prediction::nothing(),
@@ -339,11 +348,18 @@ fn called(flags: Flags, n: u32, outcome: Outcome) -> String {
 }
 
 #[track_caller]
-fn check_result(t: &Test, call: Call<()>, flags: Flags, outcome: Outcome, id: &'static str) -> Done {
+fn check_result(
+    t: &Test,
+    call: Call<()>,
+    flags: Flags,
+    outcome: Outcome,
+    users_record: bool,
+    id: &'static str,
+) -> Done {
     if outcome.left > 0 {
         return t.check(call).proves(id).succeeds();
     }
-    let allowed = without_memory(flags, t.facts().version);
+    let allowed = without_memory(flags, users_record);
     let fine = match (call.result(), &allowed) {
         (Ok(()), _) => true,
         (Err(Failure::Errno(errno)), Some(allowed)) => allowed.contains(&errno),

@@ -12,7 +12,7 @@ mod properties;
 pub mod rows;
 
 use crate::feature;
-use harness::place::facts::{Facts, Version};
+use harness::place::facts::Facts;
 use nix::errno::Errno;
 
 pub use parts::{Part, Parts};
@@ -33,14 +33,11 @@ pub struct Kernel {
     pub user_takes_root: bool,
 }
 
-/// UNSHARE_EMPTY_MNTNS (FLAG-20).
-const EMPTY_SINCE: Version = Version(7, 1, 0);
-
 impl Kernel {
     /// What the facts say of the running kernel.
     pub fn of(facts: &Facts) -> Kernel {
         let every = Flags::KNOWN.into_iter().fold(Flags::NONE, |all, flag| all | flag);
-        let accepted = if facts.version >= EMPTY_SINCE { every } else { every & !Flags::EMPTY };
+        let accepted = if facts.has(feature::EMPTY_MNT_NS) { every } else { every & !Flags::EMPTY };
         let missing = KINDS
             .into_iter()
             .filter_map(|kind| kind.feature.map(|feature| (feature, kind.flag)))
@@ -311,23 +308,6 @@ fn may_change(done: Flags) -> Parts {
     parts
 }
 
-/// The securebits after a new user namespace was made (EFF-USER-04), as far as it is known of the
-/// release: all are cleared, but the two pairs about executing files (Linux 6.14), which 6.18
-/// clears and 7.3 keeps.
-pub fn securebits_in_new_user_namespace(before: u32, version: Version) -> Option<u32> {
-    const ABOUT_EXECUTING: u32 = 0xf00;
-    const LAST_THAT_CLEARS: Version = Version(6, 18, u32::MAX);
-    const FIRST_THAT_KEEPS: Version = Version(7, 3, 0);
-    let kept = before & ABOUT_EXECUTING;
-    if kept == 0 || version <= LAST_THAT_CLEARS {
-        Some(0)
-    } else if version >= FIRST_THAT_KEEPS {
-        Some(kept)
-    } else {
-        None
-    }
-}
-
 /// What the caller no longer shares after a successful call.
 fn separated(done: Flags) -> Flags {
     let mut separated = done & (Flags::FS | Flags::FILES | Flags::SYSVSEM);
@@ -346,10 +326,10 @@ mod tests {
 
     #[test]
     fn the_mask_is_the_catalogues() {
-        let mut facts = Facts { version: Version(6, 12, 0), ..Facts::default() };
-        assert_eq!(Kernel::of(&facts).accepted, Flags(0x7e07_0f80));
-        facts.version = Version(7, 1, 0);
+        let mut facts = Facts::default();
         assert_eq!(Kernel::of(&facts).accepted, Flags(0x7e17_0f80));
+        facts.absent.insert(feature::EMPTY_MNT_NS.name.to_owned(), "clone3(2) does not know it".to_owned());
+        assert_eq!(Kernel::of(&facts).accepted, Flags(0x7e07_0f80));
     }
 
     #[test]
@@ -394,15 +374,6 @@ mod tests {
         // PRIV-04.
         assert_eq!(result(&nobody, Flags::NEWUSER | Flags::NEWNS), Ok(()));
         assert_eq!(result(&nobody, Flags::NEWNS), Err(Errno::EPERM));
-    }
-
-    #[test]
-    fn securebits_follow_the_release() {
-        let after = securebits_in_new_user_namespace;
-        assert_eq!(after(0x2f, Version(7, 3, 4)), Some(0));
-        assert_eq!(after(0x32f, Version(6, 18, 44)), Some(0));
-        assert_eq!(after(0x300, Version(7, 0, 0)), None);
-        assert_eq!(after(0x32f, Version(7, 3, 0)), Some(0x300));
     }
 
     #[test]

@@ -65,21 +65,13 @@ pub struct Ring {
     fd: OwnedFd,
 }
 
-/// Since 5.12, and the stable release that brought the newer io_uring to 5.10, helpers are threads
-/// of the process that owns the ring; before, they were threads of the kernel.
-fn helpers_are_threads(version: Version) -> bool {
-    version >= Version(5, 12, 0) || (Version(5, 10, 162)..Version(5, 11, 0)).contains(&version)
-}
+/// The kernel's word that helpers are threads of the process that owns the ring (since 5.12, and 5.10.162 among the
+/// stable releases); before, they were threads of the kernel.
+const FEATURE_NATIVE_WORKERS: u32 = 1 << 9;
 
 impl Ring {
     #[track_caller]
     fn set_up(t: &Test, flags: u32) -> Done<(Ring, Params)> {
-        let version = t.facts().version;
-        if !helpers_are_threads(version) {
-            return Err(
-                t.skip(format!("io_uring's helpers are threads of the process since Linux 5.12, this is {version}"))
-            );
-        }
         let mut params = Params { flags, sq_thread_idle: 1, ..Params::default() };
         // SAFETY: the parameters live through the call; the descriptor it gives is ours alone.
         let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, &raw mut params) };
@@ -87,6 +79,9 @@ impl Ring {
         let fd = t.setup(Call::new(call, Errno::result(fd)))?;
         // SAFETY: as above.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        if params.features & FEATURE_NATIVE_WORKERS == 0 {
+            return Err(t.skip("on this kernel io_uring's helpers are no threads of the process (Linux 5.12)"));
+        }
         Ok((Ring { fd }, params))
     }
 

@@ -110,8 +110,6 @@ struct NamespaceQuery {
     owner: u64,
 }
 
-/// listns(2) came with this release.
-const LISTNS_SINCE: Version = Version(6, 19, 0);
 const LISTNS: libc::c_long = 470;
 
 /// The ID of the calling task's user namespace, as listns(2) takes it.
@@ -160,9 +158,8 @@ case!(Case {
     needs: limits::NEEDS.with(feature::TIME_NS).with(feature::INITIAL_ROOT),
     variants: each_type,
     run: |t| t.in_child(|t| {
-        let version = t.facts().version;
-        if version < LISTNS_SINCE {
-            return Err(t.skip(format!("listns(2) came with Linux 6.19, this is {version}")));
+        if kernel::lacks_call(LISTNS) {
+            return Err(t.skip("this kernel has no listns(2) (Linux 6.19)"));
         }
         let flag = t.param::<Flags>();
         // Who may see namespaces that it is not in itself.

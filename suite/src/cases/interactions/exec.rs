@@ -84,9 +84,6 @@ struct Before {
     umask: AtomicU64,
 }
 
-/// Since this release execve(2) enters the time namespace of the caller's children (EFF-TIME-07).
-const EXEC_MOVES_SINCE: Version = Version(6, 2, 0);
-
 /// A number for a descriptor that stays open, and one for a descriptor that closes on exec.
 const STAYS: i32 = 150;
 const CLOSES: i32 = 151;
@@ -125,7 +122,8 @@ case!(Case {
     source: "execve(2), Effect on process attributes; kernel, fs/exec.c",
     variants: each_flag,
     run: |t| {
-        let flags = t.param::<Flags>() | Flags::FS | Flags::FILES;
+        let flags = Flags(t.param()) | Flags::FS | Flags::FILES;
+        let enters = flags.contains(Flags::NEWTIME) && kernel::exec_enters_time_namespace(t)?;
         // SAFETY: zeroes are valid.
         let before = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed::<Before>() }))?;
         t.setup(Call::new("dup3()", open_both()))?;
@@ -143,8 +141,7 @@ case!(Case {
         let pid = executed.pid();
         let of = |ns: Ns| before.namespaces[ns as usize].load(Ordering::Acquire);
         for ns in Ns::ALL {
-            let moves = ns == Ns::Time && t.facts().version >= EXEC_MOVES_SINCE;
-            let expected = of(if moves { Ns::TimeForChildren } else { ns });
+            let expected = of(if ns == Ns::Time && enters { Ns::TimeForChildren } else { ns });
             // A link that leads nowhere, or that this kernel lacks.
             if expected == 0 {
                 continue;

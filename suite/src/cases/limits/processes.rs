@@ -13,9 +13,6 @@ const SOURCE: &str = "getrlimit(2), RLIMIT_NPROC; user_namespaces(7); kernel, ke
 /// A user that nobody else is in the user namespace at hand.
 const USER: u32 = 1234;
 
-/// Since this release processes are counted by user namespace.
-const COUNTED_SINCE: Version = Version(5, 14, 0);
-
 /// Whether one more process can be made. It ends at once.
 fn try_fork(when: &str) -> Call<()> {
     // SAFETY: the case is single-threaded, and the child ends at once.
@@ -43,9 +40,8 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::CREATE_USER_NS),
     run: |t| {
-        let version = t.facts().version;
-        if version < COUNTED_SINCE {
-            return Err(t.skip(format!("processes are counted by user namespace since Linux 5.14, this is {version}")));
+        if !kernel::user_namespaces_count(t)? {
+            return Err(t.skip("this kernel does not count processes by user namespace (Linux 5.14)"));
         }
         let outside = Peer::start(t, "task outside", Flags::NONE)?;
         // A user namespace in which the user's count starts from nothing, whoever runs on this

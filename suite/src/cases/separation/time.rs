@@ -14,10 +14,6 @@ const SOURCE: &str = "unshare(2), CLONE_NEWTIME; time_namespaces(7)";
 
 const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
 
-/// Until this release a child that shares the caller's memory is refused, and execve(2) leaves the
-/// caller where it is (EFF-TIME-05, EFF-TIME-07).
-const EXEC_MOVES_SINCE: Version = Version(6, 2, 0);
-
 /// How far clocks are shifted, in seconds: more than any case may last, by far.
 const SHIFT: i64 = 1_000_000;
 
@@ -174,10 +170,11 @@ case!(Case {
     needs: NEEDS,
     run: |t| {
         const ID: &str = "EFF-TIME-05";
+        let allowed = kernel::exec_enters_time_namespace(t)?;
         let before = readings(t, Side::Caller)?[0];
         separate(t, ID, &[])?;
         t.setup(write_offsets(SHIFT, SHIFT))?;
-        if t.facts().version < EXEC_MOVES_SINCE {
+        if !allowed {
             // clone(2) without a stack of its own for the child is enough to be refused.
             // SAFETY: a child, if there is one against all expectation, ends at once on the
             // caller's stack while the caller sleeps in vfork.
@@ -208,6 +205,7 @@ case!(Case {
     needs: NEEDS,
     run: |t| {
         const ID: &str = "EFF-TIME-07";
+        let moves = kernel::exec_enters_time_namespace(t)?;
         let observer = Observer::open(t)?;
         let own: Vec<_> = Ns::ALL.map(|ns| observer.namespace_inode(ns)).into();
         let (read, write) = t.setup(Call::new("pipe()", nix::unistd::pipe()))?;
@@ -221,7 +219,7 @@ case!(Case {
         t.setup(Call::new("read(pipe)", nix::unistd::read(&read, &mut bytes)))?;
         let new = u64::from_ne_bytes(bytes);
         let old = own[Ns::Time as usize];
-        let expected = if t.facts().version < EXEC_MOVES_SINCE { old } else { new };
+        let expected = if moves { new } else { old };
         for ns in Ns::ALL {
             let expected = match ns {
                 Ns::Time => expected,

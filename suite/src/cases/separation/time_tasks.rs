@@ -12,10 +12,6 @@ use crate::tasks::vm;
 
 const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
 
-/// Since this release a task that shares the caller's memory can be made, and execve(2) moves into
-/// the new namespace (EFF-TIME-05 to EFF-TIME-08).
-const EXEC_MOVES_SINCE: Version = Version(6, 2, 0);
-
 case!(Case {
     name: "separation.time.new_thread",
     about: "After the call the caller cannot make a thread (EINVAL) until Linux 6.2; since then it can.",
@@ -23,12 +19,13 @@ case!(Case {
     source: "clone(2), ERRORS (EINVAL); kernel, kernel/fork.c",
     needs: NEEDS,
     run: |t| {
+        let allowed = kernel::exec_enters_time_namespace(t)?;
         let observer = Observer::open(t)?;
         t.unshare(Flags::NEWTIME).as_predicted()?;
         let own = observer.namespace_inode(Ns::Time);
         let made = std::thread::Builder::new().spawn(move || observer.namespace_inode(Ns::Time));
         let made = Call::io("pthread_create()", made);
-        if t.facts().version < EXEC_MOVES_SINCE {
+        if !allowed {
             return t.check(made.map(drop)).fails_with(Errno::EINVAL);
         }
         let thread = t.check(made).succeeds()?;
@@ -96,9 +93,8 @@ case!(Case {
     source: "time_namespaces(7); kernel, fs/exec.c",
     needs: NEEDS,
     run: |t| {
-        let version = t.facts().version;
-        if version < EXEC_MOVES_SINCE {
-            return Err(t.skip(format!("vfork after CLONE_NEWTIME is possible since Linux 6.2, this is {version}")));
+        if !kernel::exec_enters_time_namespace(t)? {
+            return Err(t.skip("this kernel allows no vfork after CLONE_NEWTIME (Linux 6.2)"));
         }
         let observer = Observer::open(t)?;
         let own = observer.namespace_inode(Ns::Time);

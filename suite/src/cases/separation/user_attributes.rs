@@ -218,8 +218,6 @@ case!(Case {
     // Another user's quota of keys is small, and keys that are gone count until they are collected.
     needs: Needs::ROOT.with(feature::CREATE_USER_NS).with(feature::INITIAL_ROOT),
     run: |t| {
-        // User keyrings are a namespace's since this release.
-        const OF_A_NAMESPACE_SINCE: Version = Version(5, 3, 0);
         // In a namespace of its own, with which its user keyrings vanish.
         enter_own_user_namespace(t)?;
         match keyctl(JOIN_SESSION_KEYRING, 0, 0) {
@@ -237,9 +235,6 @@ case!(Case {
         let start = Start { initial_admin: false, ..Start::of(t.facts()) };
         t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
         t.check(id("session keyring", SESSION_KEYRING)).is(session)?;
-        if t.facts().version >= OF_A_NAMESPACE_SINCE {
-            t.check(id("user keyring", USER_KEYRING)).is_not(user)?;
-        }
-        Ok(())
+        t.check(id("user keyring", USER_KEYRING)).is_not(user)
     }
 });

@@ -1,0 +1,231 @@
+//! What the kernel at hand can do, where releases differ: named facts, each found when it is asked for, and none by
+//! the release that the kernel calls itself. Distributions backport features without changing the number.
+//!
+//! No fact calls unshare(2), so that a bug of the call cannot decide what is expected of it. Each costs one child at
+//! most. What no other call shows is left to the cases: whether `pid_for_children` can be opened before the first
+//! child (since 7.1, EFF-PID-03) depends on a state that only unshare(2) makes, so they accept both behaviours, and
+//! require that one kernel shows one of them throughout.
+//!
+//! Whether UNSHARE_EMPTY_MNTNS exists is asked of clone3(2) once per run: [`feature::EMPTY_MNT_NS`].
+
+use std::os::unix::fs::MetadataExt;
+
+use harness::case::task::fork_sharing;
+use harness::prelude::*;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::spec::flags::Flags;
+
+/// What a child exits with that found no answer.
+const NO_ANSWER: u8 = 255;
+
+/// What `look` gives in a child made by clone(2) with these flags; none where there can be no such child.
+fn in_child(flags: Flags, look: impl FnOnce() -> Option<u8>) -> Option<u8> {
+    // SAFETY: no CLONE_VM and no flag that takes a pointer.
+    match unsafe { fork_sharing(flags.0) }.ok()? {
+        // SAFETY: ends the child without destructors.
+        pid if pid.as_raw() == 0 => unsafe { libc::_exit(look().unwrap_or(NO_ANSWER).into()) },
+        pid => match waitpid(pid, Some(WaitPidFlag::__WALL)) {
+            Ok(WaitStatus::Exited(_, status)) => u8::try_from(status).ok().filter(|answer| *answer != NO_ANSWER),
+            _ => None,
+        },
+    }
+}
+
+#[track_caller]
+fn known<A>(t: &Test, answer: Option<A>, question: &str, asked: &str) -> Done<A> {
+    answer.ok_or_else(|| t.skip(format!("cannot find out {question}: {asked} gives no answer here; run as root")))
+}
+
+/// Whether this kernel lacks the system call of this number (ENOSYS). The call is made with arguments that no kernel
+/// accepts: zeroes.
+pub fn lacks_call(number: libc::c_long) -> bool {
+    // SAFETY: null pointers and zeroes; whatever the call is, it refuses them.
+    Errno::result(unsafe { libc::syscall(number, 0, 0, 0, 0, 0, 0) }) == Err(Errno::ENOSYS)
+}
+
+/// Whether execve(2) enters the time namespace of the caller's children, and until then a task may share memory with
+/// others although its children will be elsewhere (Linux 6.2; EFF-TIME-05 to EFF-TIME-08).
+///
+/// Asked of clone3(CLONE_NEWTIME|CLONE_VM): such a child stays in the old time namespace until it executes a program
+/// where this is so, and is in the new one at once where it is not.
+///
+/// # Errors
+/// clone3(2) is refused: the case is skipped.
+#[track_caller]
+pub fn exec_enters_time_namespace(t: &Test) -> Done<bool> {
+    let answer = sleeper_that_shares_memory(Flags::NEWTIME).ok().and_then(|child| {
+        let inode = |link: &str| std::fs::metadata(format!("/proc/{child}/ns/{link}")).ok().map(|file| file.ino());
+        let links = inode("time").zip(inode("time_for_children"));
+        let _ = kill(child, Signal::SIGKILL);
+        let _ = waitpid(child, Some(WaitPidFlag::__WALL));
+        links.map(|(own, children)| own != children)
+    });
+    known(t, answer, "whether execve(2) enters a time namespace", "clone3(CLONE_NEWTIME|CLONE_VM)")
+}
+
+/// A process made by clone3(2) that shares the caller's memory and sleeps until it is killed. It touches no memory, so
+/// that it needs no stack.
+fn sleeper_that_shares_memory(flags: Flags) -> Result<Pid, Errno> {
+    /// The part of struct clone_args of linux/sched.h that every kernel knows.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Arguments {
+        flags: u64,
+        pidfd: u64,
+        child_tid: u64,
+        parent_tid: u64,
+        exit_signal: u64,
+        stack: u64,
+        stack_size: u64,
+        tls: u64,
+    }
+    let arguments =
+        Arguments { flags: (flags | Flags::VM).0, exit_signal: libc::SIGCHLD as u64, ..Arguments::default() };
+    let result: i64;
+    // SAFETY: the arguments live through the call. The child never leaves this block, in which it dies with the
+    // caller's thread, sleeps, and uses no stack; r8 and above are the kernel's to keep.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 3f",
+            "mov eax, {prctl}",
+            "mov edi, {pdeathsig}",
+            "mov esi, {sigkill}",
+            "syscall",
+            "2:",
+            "mov eax, {pause}",
+            "syscall",
+            "jmp 2b",
+            "3:",
+            prctl = const libc::SYS_prctl,
+            pdeathsig = const libc::PR_SET_PDEATHSIG,
+            sigkill = const libc::SIGKILL,
+            pause = const libc::SYS_pause,
+            inlateout("rax") libc::SYS_clone3 => result,
+            inlateout("rdi") &raw const arguments => _,
+            inlateout("rsi") size_of::<Arguments>() => _,
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = &arguments;
+        result = -i64::from(libc::ENOSYS);
+    }
+    match result {
+        pid @ 1.. => Ok(Pid::from_raw(pid as i32)),
+        errno => Err(Errno::from_raw(-errno as i32)),
+    }
+}
+
+/// Whether a user namespace counts what its users have (processes, pending signals, locked memory, message queues) in
+/// records of its own below the ceilings of the one around it (Linux 5.14; INT-26, EFF-USER-13, ERR-40).
+///
+/// Asked of clone(CLONE_NEWUSER): while the caller has a signal pending, `SigQ` of its child in a new user namespace
+/// is 0 where this is so, and counts the caller's signal where it is not.
+///
+/// # Errors
+/// No user namespace can be made: the case is skipped.
+#[track_caller]
+pub fn user_namespaces_count(t: &Test) -> Done<bool> {
+    // SAFETY: the sets are initialized by the calls, and live through them; the signal is blocked when it is sent.
+    let pending = unsafe {
+        let mut set = std::mem::zeroed();
+        let mut old = std::mem::zeroed();
+        let signal = libc::SIGRTMIN() + 5;
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut old);
+        let sent = libc::sigqueue(libc::getpid(), signal, libc::sigval { sival_ptr: std::ptr::null_mut() });
+        let answer = (sent == 0).then(|| in_child(Flags::NEWUSER, signals_pending)).flatten();
+        if sent == 0 {
+            let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const none);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const old, std::ptr::null_mut());
+        answer
+    };
+    let counts = pending.map(|pending| pending == 0);
+    known(t, counts, "whether a user namespace counts for itself", "clone(CLONE_NEWUSER)")
+}
+
+/// The first number of `SigQ` of proc_pid_status(5), as far as 1.
+fn signals_pending() -> Option<u8> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let queued = status.lines().find_map(|line| line.strip_prefix("SigQ:"))?;
+    let (pending, _) = queued.trim().split_once('/')?;
+    pending.parse().ok().map(|pending: u64| pending.min(1) as u8)
+}
+
+/// Whether a mapping of the parent namespace's user 0 requires CAP_SETFCAP of who made the namespace (Linux 5.12;
+/// EFF-USER-18).
+///
+/// Asked of clone(CLONE_NEWUSER) by the caller, who must be user 0 and have dropped CAP_SETFCAP: whether the child is
+/// refused its own `uid_map`.
+///
+/// # Errors
+/// No user namespace can be made: the case is skipped.
+#[track_caller]
+pub fn map_of_root_requires_setfcap(t: &Test) -> Done<bool> {
+    let refused = in_child(Flags::NEWUSER, || match std::fs::write("/proc/self/uid_map", "0 0 1") {
+        Ok(()) => Some(0),
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Some(1),
+        Err(_) => None,
+    });
+    let refused = refused.map(|refused| refused == 1);
+    known(t, refused, "whether a mapping of user 0 requires CAP_SETFCAP", "clone(CLONE_NEWUSER)")
+}
+
+/// The securebits about executing files: two settings with their locks (Linux 6.14).
+pub const SECUREBITS_ABOUT_EXECUTING: u32 = 0xf00;
+
+/// What is left of the caller's securebits about executing files in a new user namespace: none up to Linux 6.18, all
+/// since 7.3 (EFF-USER-04).
+///
+/// Asked of clone(CLONE_NEWUSER), whose child reads its own. A kernel that keeps only some gives no answer.
+///
+/// # Errors
+/// No user namespace can be made: the case is skipped.
+#[track_caller]
+pub fn securebits_kept(t: &Test, before: u32) -> Done<u32> {
+    let all = before & SECUREBITS_ABOUT_EXECUTING;
+    if all == 0 {
+        return Ok(0);
+    }
+    let kept = in_child(Flags::NEWUSER, || {
+        // SAFETY: PR_GET_SECUREBITS takes nothing.
+        let bits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) } as u32;
+        match bits & SECUREBITS_ABOUT_EXECUTING {
+            0 => Some(0),
+            kept if kept == all => Some(1),
+            _ => None,
+        }
+    });
+    let kept = kept.map(|kept| if kept == 1 { all } else { 0 });
+    known(t, kept, "which securebits a user namespace keeps", "clone(CLONE_NEWUSER)")
+}
+
+/// Whether `kernel.pid_max` is a setting of each PID namespace (Linux 6.14; EFF-PID-16).
+///
+/// Asked of clone(CLONE_NEWPID): whether its child finds another file there than the caller, who keeps it open.
+/// Nothing is written, since it would be the machine's setting where this is not so.
+///
+/// # Errors
+/// No PID namespace can be made: the case is skipped.
+#[track_caller]
+pub fn pid_max_is_a_namespaces(t: &Test) -> Done<bool> {
+    const PATH: &str = "/proc/sys/kernel/pid_max";
+    let file = t.setup(Call::io(format!("open({PATH})"), std::fs::File::open(PATH)))?;
+    let own = t.setup(Call::io(format!("fstat({PATH})"), file.metadata()))?.ino();
+    let another = in_child(Flags::NEWPID, || {
+        let found = std::fs::metadata(PATH).ok()?.ino();
+        Some(u8::from(found != own))
+    });
+    known(t, another.map(|another| another == 1), "whether pid_max is a namespace's", "clone(CLONE_NEWPID)")
+}
