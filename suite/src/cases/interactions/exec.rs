@@ -122,7 +122,7 @@ case!(Case {
     source: "execve(2), Effect on process attributes; kernel, fs/exec.c",
     variants: each_flag,
     run: |t| {
-        let flags = Flags(t.param()) | Flags::FS | Flags::FILES;
+        let flags = t.param::<Flags>() | Flags::FS | Flags::FILES;
         let enters = flags.contains(Flags::NEWTIME) && kernel::exec_enters_time_namespace(t)?;
         // SAFETY: zeroes are valid.
         let before = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed::<Before>() }))?;
