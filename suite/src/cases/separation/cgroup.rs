@@ -5,14 +5,12 @@ use crate::prelude::*;
 use crate::tasks::side::Side;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWCGROUP; cgroup_namespaces(7)";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::CGROUP_NS).with(feature::CGROUP2);
 
 case!(Case {
     name: "separation.cgroup.root",
-    about: "The group the caller is in becomes the root of what it sees: its own group reads \"/\", a \
-            group further out \"/..\". The caller stays in its group: a task in the old namespace sees \
-            the path it always saw.",
+    about: "The group the caller is in becomes the root of what it sees: its own group reads \"/\", a group further \
+            out \"/..\". The caller stays in its group: a task in the old namespace sees the path it always saw.",
     proves: &["EFF-CG-01", "EFF-CG-02"],
     source: SOURCE,
     needs: NEEDS,
@@ -55,8 +53,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.cgroup.others",
-    about: "A child forked afterwards sees its group as the caller does; one forked before, and any \
-            other task, sees it as before.",
+    about: "A child forked afterwards sees its group as the caller does; one forked before, and any other task, sees \
+            it as before.",
     proves: &["EFF-CG-01", "EFF-GEN-03"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::CGROUP_NS),

@@ -1,5 +1,5 @@
-//! How far a cgroup namespace reaches: children, threads, mounts, and not the groups themselves
-//! (section 3.12 of the behaviour catalogue).
+//! How far a cgroup namespace reaches: children, threads, mounts, and not the groups themselves (section 3.12 of the
+//! behaviour catalogue).
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -14,7 +14,6 @@ use crate::prelude::*;
 use crate::tasks::side::Side;
 
 const SOURCE: &str = "cgroup_namespaces(7)";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::CGROUP_NS).with(feature::CGROUP2);
 
 /// Runs `body` as a task that is in the inner group of a pair, with a peer in the group outside.
@@ -30,22 +29,16 @@ fn in_a_group(t: &Test, body: impl FnOnce(&Test, &ControlGroup, &Observer, &Peer
     .join(t)
 }
 
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
-    t.unshare(Flags::NEWCGROUP).beside(&[peer]).proving(requirement).as_predicted()
-}
-
 case!(Case {
     name: "separation.cgroup.fixed_roots",
-    about: "The roots are fixed at the call, in all hierarchies, and for children: who is moved to a \
-            group further out reads \"/..\", who stays reads \"/\".",
+    about: "The roots are fixed at the call, in all hierarchies, and for children: who is moved to a group further out \
+            reads \"/..\", who stays reads \"/\".",
     proves: &["EFF-CG-03"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| in_a_group(t, |t, group, _, peer| {
-        const ID: &str = "EFF-CG-03";
         let before = t.setup(Call::new("read(/proc/thread-self/cgroup)", own_groups(())))?;
-        separate(t, ID, peer)?;
+        t.unshare(Flags::NEWCGROUP).beside(&[peer]).as_predicted()?;
         let child = Peer::start(t, "child", Flags::NONE)?;
         for side in [Side::Caller, Side::Peer(&child)] {
             t.check(side.ask(t, "lines of /proc/thread-self/cgroup, as seen", (), own_groups)?)
@@ -67,8 +60,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.cgroup.mounts",
-    about: "A cgroup file system mounted before the call shows what it showed; one mounted afterwards \
-            has the caller's group as its root.",
+    about: "A cgroup file system mounted before the call shows what it showed; one mounted afterwards has the caller's \
+            group as its root.",
     proves: &["EFF-CG-04"],
     source: SOURCE,
     needs: NEEDS,
@@ -82,13 +75,12 @@ case!(Case {
         };
         let (old_root, new_root) = (Path::new(&old), Path::new(&new));
         in_a_group(t, |t, group, _, peer| {
-            const ID: &str = "EFF-CG-04";
             // Mounts of its own, which vanish with it.
             t.spawn_sharing("caller", Flags::NEWNS.0, |t| {
                 t.setup(mount_at(&old))?;
                 let whole = t.setup(identity(old_root))?;
                 let inner = t.setup(identity(&group.inner()))?;
-                separate(t, ID, peer)?;
+                t.unshare(Flags::NEWCGROUP).beside(&[peer]).as_predicted()?;
                 t.check(identity(old_root)).is(whole)?;
                 t.check(identity(&group.inner())).is(inner)?;
                 t.check(mount_at(&new).called("mount(cgroup2) after the call")).succeeds()?;
@@ -105,8 +97,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.cgroup.thread",
-    about: "unshare(CLONE_NEWCGROUP) by a second thread changes what that thread sees; the first keeps \
-            its namespace and its view.",
+    about: "unshare(CLONE_NEWCGROUP) by a second thread changes what that thread sees; the first keeps its namespace \
+            and its view.",
     proves: &["EFF-CG-05"],
     source: SOURCE,
     needs: NEEDS,
@@ -137,8 +129,8 @@ fn members(group: &Path) -> Call<Vec<String>> {
 
 case!(Case {
     name: "separation.cgroup.membership",
-    about: "The caller stays in its group and under its limits: the group lists it, may still have no \
-            group within (cgroup.max.descendants), and killing the group kills the caller (Linux 5.14).",
+    about: "The caller stays in its group and under its limits: the group lists it, may still have no group within \
+            (cgroup.max.descendants), and killing the group kills the caller (Linux 5.14).",
     proves: &["EFF-CG-06"],
     source: "cgroup_namespaces(7); kernel, Documentation/admin-guide/cgroup-v2.rst",
     needs: NEEDS,

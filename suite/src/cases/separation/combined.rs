@@ -1,6 +1,5 @@
-//! Several resources in one call: every combination of the document's four (mount namespace, file
-//! system information, descriptors, memory), with the semaphore undo list beside them, and pairs
-//! of namespaces.
+//! Several resources in one call: every combination of the document's four (mount namespace, file system information,
+//! descriptors, memory), with the semaphore undo list beside them, and pairs of namespaces.
 
 use crate::observe::Shared;
 use crate::prelude::*;
@@ -63,8 +62,8 @@ fn requirement(probe: Probe) -> &'static str {
     }
 }
 
-/// One combination, by a caller that shares root, cwd, umask, descriptors and undo list with a
-/// peer and, if `memory_shared`, its memory with another process.
+/// One combination, by a caller that shares root, cwd, umask, descriptors and undo list with a peer and, if
+/// `memory_shared`, its memory with another process.
 fn judge_combination(t: &Test, memory_shared: bool) -> Done {
     let flags = t.param::<Flags>();
     let dirs = ProbeDirs::make(t)?;
@@ -110,8 +109,7 @@ fn judge_combination(t: &Test, memory_shared: bool) -> Done {
         semaphore.add_with_undo(t, other, -1)?;
         drop(sharer);
         peer.end();
-        // A list that was left to the peer is applied with the peer's last step; one still shared
-        // is not.
+        // A list that was left to the peer is applied with the peer's last step; one still shared is not.
         let left = prediction.separated.contains(Flags::SYSVSEM);
         let expected = if left { 9 } else { 3 };
         semaphore.check_value(t, "after the peer's exit", expected, "EFF-SEM-04")?;
@@ -127,9 +125,9 @@ fn in_own_mounts(t: &Test, body: fn(&Test) -> Done) -> Done {
 
 case!(Case {
     name: "separation.combined.four",
-    about: "Every combination of CLONE_NEWNS, CLONE_FS, CLONE_FILES, CLONE_VM and CLONE_SYSVSEM, by \
-            a caller that shares all but its memory: what is named or implied is apart afterwards, \
-            in both directions, what is not is shared as before, and memory is untouched.",
+    about: "Every combination of CLONE_NEWNS, CLONE_FS, CLONE_FILES, CLONE_VM and CLONE_SYSVSEM, by a caller that \
+            shares all but its memory: what is named or implied is apart afterwards, in both directions, what is not \
+            is shared as before, and memory is untouched.",
     proves: &["DIFF-13"],
     source: SOURCE,
     variants: combinations,
@@ -138,9 +136,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.combined.memory_shared",
-    about: "The same by a caller that shares its memory, too: with CLONE_VM in it every combination \
-            is refused and separates nothing; without, it separates the same as before, and memory \
-            stays shared.",
+    about: "The same by a caller that shares its memory, too: with CLONE_VM in it every combination is refused and \
+            separates nothing; without, it separates the same as before, and memory stays shared.",
     proves: &["DIFF-13", "EFF-VM-02"],
     source: SOURCE,
     from: Tier::Full,
@@ -177,8 +174,8 @@ fn pairs() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.combined.namespaces",
-    about: "Every pair of namespaces in one call, and all eight: exactly the links asked for change, \
-            and a task beside the caller keeps all of its own.",
+    about: "Every pair of namespaces in one call, and all eight: exactly the links asked for change, and a task beside \
+            the caller keeps all of its own.",
     proves: &["EFF-GEN-01"],
     source: "unshare(2), DESCRIPTION; namespaces(7)",
     // The sweeps have every pair in the quick tier, too.

@@ -1,8 +1,7 @@
-//! The empty mount namespace (UNSHARE_EMPTY_MNTNS, Linux 7.1; section 3.6 of the behaviour
-//! catalogue).
+//! The empty mount namespace (UNSHARE_EMPTY_MNTNS, Linux 7.1; section 3.6 of the behaviour catalogue).
 //!
-//! The caller loses every path with the call, /proc's, too: what is read there is read through
-//! descriptors opened before, or by a peer that stays behind.
+//! The caller loses every path with the call, /proc's, too: what is read there is read through descriptors opened
+//! before, or by a peer that stays behind.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -18,18 +17,10 @@ use crate::place::mount_api::{attach, listed_mounts, new_tmpfs, root_mount};
 use crate::prelude::*;
 
 const SOURCE: &str = "kernel, fs/namespace.c (copy_mnt_ns) and fs/nullfs.c; kselftest, filesystems/empty_mntns";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::EMPTY_MNT_NS);
 
-/// The file system that is the root of all mounts since 7.0: it has one directory, which nothing
-/// can be made in.
+/// The file system that is the root of all mounts since 7.0: it has one directory, which nothing can be made in.
 const NULL_FS_MAGIC: u64 = 0x4e55_4c4c;
-
-/// Calls as predicted, beside a peer that stays behind.
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
-    t.unshare(Flags::EMPTY).beside(&[peer]).proving(requirement).as_predicted()
-}
 
 /// The mounts of the calling task, as a peer reads them.
 #[track_caller]
@@ -38,8 +29,8 @@ fn mounts_seen_by(t: &Test, peer: &Peer) -> Done<Vec<MountLine>> {
     peer.setup(t, "read(/proc/PID/mountinfo of the caller)", own, mounts_of)
 }
 
-/// Skips what is only so where the root of all mounts is the null file system. Asked before the call,
-/// so that one which does nothing is not taken for that.
+/// Skips what is only so where the root of all mounts is the null file system. Asked before the call, so that one
+/// which does nothing is not taken for that.
 #[track_caller]
 fn root_is_null_fs(t: &Test) -> Done {
     match t.setup(root_mount())? {
@@ -53,8 +44,8 @@ fn root_is_null_fs(t: &Test) -> Done {
 
 case!(Case {
     name: "separation.empty.one_mount",
-    about: "The new namespace has one mount; root and current directory are its root, wherever the \
-            current directory was, and lie on the root file system of the old namespace.",
+    about: "The new namespace has one mount; root and current directory are its root, wherever the current directory \
+            was, and lie on the root file system of the old namespace.",
     proves: &["EFF-EMPTY-01", "EFF-EMPTY-02", "EFF-EMPTY-14"],
     source: SOURCE,
     needs: NEEDS,
@@ -63,7 +54,7 @@ case!(Case {
         t.setup(Call::new("chdir(the case's directory)", chdir(directory)))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (root, _) = t.setup(root_mount())?;
-        separate(t, "EFF-EMPTY-01", &peer)?;
+        t.unshare(Flags::EMPTY).beside(&[&peer]).proving("EFF-EMPTY-01").as_predicted()?;
         let lines = mounts_seen_by(t, &peer)?;
         let points: Vec<_> = lines.iter().map(|line| line.point().to_owned()).collect();
         t.check(Call::seen("mounts of the caller in mountinfo", points))
@@ -80,8 +71,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.empty.nothing_there",
-    about: "Old paths are gone (ENOENT). The root directory can be opened and lists nothing, and \
-            nothing can be made in it (ENOENT).",
+    about: "Old paths are gone (ENOENT). The root directory can be opened and lists nothing, and nothing can be made \
+            in it (ENOENT).",
     proves: &["EFF-EMPTY-03", "EFF-EMPTY-04", "EFF-EMPTY-05"],
     source: SOURCE,
     needs: NEEDS,
@@ -89,7 +80,7 @@ case!(Case {
         let directory = t.directory()?.to_owned();
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         root_is_null_fs(t)?;
-        separate(t, "EFF-EMPTY-03", &peer)?;
+        t.unshare(Flags::EMPTY).beside(&[&peer]).proving("EFF-EMPTY-03").as_predicted()?;
         let access = |path: &Path| {
             let found = nix::unistd::access(path, nix::unistd::AccessFlags::F_OK);
             t.check(Call::new(format!("access({}, F_OK)", path.display()), found))
@@ -121,16 +112,14 @@ fn sequences() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.empty.again",
-    about: "From the empty namespace the caller gets further ones, empty or copied: each is new and \
-            has one mount.",
+    about: "From the empty namespace the caller gets further ones, empty or copied: each is new and has one mount.",
     proves: &["EFF-EMPTY-06"],
     source: SOURCE,
     needs: NEEDS,
     variants: sequences,
     run: |t| {
-        const ID: &str = "EFF-EMPTY-06";
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::EMPTY).beside(&[&peer]).as_predicted()?;
         for flags in SEQUENCES[t.param::<u64>() as usize].1 {
             t.unshare(*flags).beside(&[&peer]).as_predicted()?;
             t.check(listed_mounts()).holds("one mount", |ids| ids.len() == 1)?;
@@ -150,8 +139,8 @@ fn ways_to_a_user_namespace() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.empty.user_namespace",
-    about: "The empty root does not count as a chroot: CLONE_NEWUSER succeeds afterwards. A caller \
-            without privilege gets EPERM, and 0 together with CLONE_NEWUSER.",
+    about: "The empty root does not count as a chroot: CLONE_NEWUSER succeeds afterwards. A caller without privilege \
+            gets EPERM, and 0 together with CLONE_NEWUSER.",
     proves: &["EFF-EMPTY-07", "EFF-EMPTY-08"],
     source: "kernel, kernel/user_namespace.c and kernel/nsproxy.c",
     needs: NEEDS.with(feature::CREATE_USER_NS),
@@ -159,7 +148,7 @@ case!(Case {
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         if t.param::<u64>() == 0 {
-            separate(t, "EFF-EMPTY-07", &peer)?;
+            t.unshare(Flags::EMPTY).beside(&[&peer]).proving("EFF-EMPTY-07").as_predicted()?;
             t.unshare(Flags::NEWUSER).beside(&[&peer]).proving("EFF-EMPTY-07").as_predicted()?;
             return Ok(());
         }
@@ -177,8 +166,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.empty.thread",
-    about: "A second thread that calls moves alone: the first keeps its namespace, root, current \
-            directory and paths.",
+    about: "A second thread that calls moves alone: the first keeps its namespace, root, current directory and paths.",
     proves: &["EFF-EMPTY-09"],
     source: SOURCE,
     needs: NEEDS,
@@ -214,16 +202,14 @@ case!(Case {
 
 case!(Case {
     name: "separation.empty.new_root",
-    about: "The caller can build itself a root: a tmpfs made with fsopen and fsmount, put over / with \
-            move_mount, then fchdir and chroot. Files can be made there, and who stayed behind sees \
-            none of it.",
+    about: "The caller can build itself a root: a tmpfs made with fsopen and fsmount, put over / with move_mount, then \
+            fchdir and chroot. Files can be made there, and who stayed behind sees none of it.",
     proves: &["EFF-EMPTY-10"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-EMPTY-10";
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::EMPTY).beside(&[&peer]).as_predicted()?;
         let root: OwnedFd = t.check(new_tmpfs()).succeeds()?;
         t.check(attach(&root, c"/")).succeeds()?;
         t.check(Call::new("fchdir(the new mount)", nix::unistd::fchdir(&root))).succeeds()?;
@@ -243,20 +229,19 @@ case!(Case {
 
 case!(Case {
     name: "separation.empty.old_descriptors",
-    about: "Descriptors opened before stay usable: calls relative to them reach the old tree, in \
-            which the caller can make, read and find files.",
+    about: "Descriptors opened before stay usable: calls relative to them reach the old tree, in which the caller can \
+            make, read and find files.",
     proves: &["EFF-EMPTY-13"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-EMPTY-13";
         let directory = t.directory()?.to_owned();
         t.setup(Call::io("mkdir(a)", std::fs::create_dir(directory.join("a"))))?;
         t.setup(Call::io("write(a/file)", std::fs::write(directory.join("a/file"), "old")))?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let old = t.setup(Call::new("open(the case's directory)", open(&directory, flags, Mode::empty())))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::EMPTY).beside(&[&peer]).as_predicted()?;
         let file = t
             .check(Call::new("openat(old directory, a/file)", openat(&old, "a/file", OFlag::O_RDONLY, Mode::empty())))
             .succeeds()?;

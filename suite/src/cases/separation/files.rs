@@ -87,16 +87,10 @@ fn read_some(fd: i32) -> Result<usize, Errno> {
     with_fd(fd, |fd| nix::unistd::read(fd, &mut [0; 64]))
 }
 
-/// Calls unshare(CLONE_FILES), judged in all its effects.
-#[track_caller]
-fn unshare_files(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
-    t.unshare(Flags::FILES).beside(&[peer]).proving(requirement).as_predicted()
-}
-
 case!(Case {
     name: "separation.files.opened",
-    about: "A descriptor opened by either of two tasks that share the table (CLONE_FILES) is open in \
-            both; after unshare(CLONE_FILES) one that either opens is absent in the other.",
+    about: "A descriptor opened by either of two tasks that share the table (CLONE_FILES) is open in both; after \
+            unshare(CLONE_FILES) one that either opens is absent in the other.",
     proves: &["EFF-FILES-01"],
     source: SOURCE,
     run: |t| {
@@ -105,7 +99,7 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let sides = (Side::Caller, Side::Peer(&peer));
         check_shared(t, &dirs, Probe::Descriptor, sides, ID)?;
-        unshare_files(t, ID, &peer)?;
+        t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         check_apart(t, &dirs, Probe::Descriptor, sides, ID)?;
         check_apart(t, &dirs, Probe::Descriptor, (sides.1, sides.0), ID)
     }
@@ -113,12 +107,11 @@ case!(Case {
 
 case!(Case {
     name: "separation.files.closed",
-    about: "A descriptor closed by either of two tasks that share the table is closed for both; \
-            after unshare(CLONE_FILES) what one closes stays open and usable in the other.",
+    about: "A descriptor closed by either of two tasks that share the table is closed for both; after \
+            unshare(CLONE_FILES) what one closes stays open and usable in the other.",
     proves: &["EFF-FILES-02"],
     source: SOURCE,
     run: |t| {
-        const ID: &str = "EFF-FILES-02";
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         for (acting, watching) in [(caller, other), (other, caller)] {
@@ -127,7 +120,7 @@ case!(Case {
             t.check(watching.ask(t, "fcntl(F_GETFD)", fd, descriptor_flags)?).fails_with(Errno::EBADF)?;
         }
         let (one, two) = (new_file(t, "one")?, new_file(t, "two")?);
-        unshare_files(t, ID, &peer)?;
+        t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         for (fd, acting, watching) in [(one, caller, other), (two, other, caller)] {
             acting.must(t, "close()", fd, close)?;
             t.check(watching.ask(t, "write(1 byte)", fd, write_byte)?).succeeds()?;
@@ -143,7 +136,6 @@ case!(Case {
     proves: &["EFF-FILES-03"],
     source: SOURCE,
     run: |t| {
-        const ID: &str = "EFF-FILES-03";
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let (set, clear) = (new_file(t, "set")?, new_file(t, "clear")?);
@@ -154,7 +146,7 @@ case!(Case {
                 t.check(seen).is(flags)?;
             }
         }
-        unshare_files(t, ID, &peer)?;
+        t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         for side in [caller, other] {
             for (fd, flags) in [(set, libc::FD_CLOEXEC), (clear, 0)] {
                 t.check(side.ask(t, "fcntl(F_GETFD) after the call", fd, descriptor_flags)?).is(flags)?;
@@ -173,12 +165,11 @@ case!(Case {
 
 case!(Case {
     name: "separation.files.numbers",
-    about: "Every descriptor is copied under its own number, with gaps and far above the others, and \
-            names the same open file in both tasks afterwards; no other number is open.",
+    about: "Every descriptor is copied under its own number, with gaps and far above the others, and names the same \
+            open file in both tasks afterwards; no other number is open.",
     proves: &["EFF-FILES-04"],
     source: SOURCE,
     run: |t| {
-        const ID: &str = "EFF-FILES-04";
         // Beside and at the boundaries of the words the kernel keeps its bit maps in.
         const NUMBERS: [i32; 8] = [31, 32, 64, 65, 127, 128, HIGH, 256];
         let peer = Peer::start(t, "peer", Flags::FILES)?;
@@ -189,7 +180,7 @@ case!(Case {
             let call = Call::new("fstat()", identity(fd));
             files.push((fd, t.setup(call)?));
         }
-        unshare_files(t, ID, &peer)?;
+        t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         for (fd, file) in files {
             for side in [Side::Caller, Side::Peer(&peer)] {
                 t.check(side.ask(t, &format!("fstat({fd})"), fd, identity)?).is(file)?;
@@ -217,16 +208,15 @@ case!(Case {
 
 case!(Case {
     name: "separation.files.offset",
-    about: "File offset and status flags belong to the open file, which both tables go on naming: \
-            they stay shared after unshare(CLONE_FILES).",
+    about: "File offset and status flags belong to the open file, which both tables go on naming: they stay shared \
+            after unshare(CLONE_FILES).",
     proves: &["EFF-FILES-05"],
     source: SOURCE,
     run: |t| {
-        const ID: &str = "EFF-FILES-05";
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let fd = new_file(t, "file")?;
         t.setup(Call::new("lseek()", seek((fd, 7))))?;
-        unshare_files(t, ID, &peer)?;
+        t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let mut expected = 7;
         t.check(other.ask(t, "lseek(SEEK_CUR)", fd, offset)?).is(expected)?;
@@ -245,15 +235,15 @@ case!(Case {
 
 case!(Case {
     name: "separation.files.kcmp",
-    about: "kcmp(2) says that two tasks share the table before unshare(CLONE_FILES) by one of them, \
-            and that they do not afterwards.",
+    about: "kcmp(2) says that two tasks share the table before unshare(CLONE_FILES) by one of them, and that they do \
+            not afterwards.",
     proves: &["EFF-FILES-06"],
     source: SOURCE,
     needs: Needs::NONE.with(feature::KCMP),
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
         check_kcmp(t, &peer, Shared::Files, true, "EFF-FILES-06")?;
-        unshare_files(t, "EFF-FILES-06", &peer)?;
+        t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         check_kcmp(t, &peer, Shared::Files, false, "EFF-FILES-06")?;
         check_kcmp(t, &peer, Shared::Fs, true, "EFF-FS-12")
     }
@@ -277,13 +267,12 @@ fn lock_with((command, fd): (i32, i32)) -> Result<(), Errno> {
 
 case!(Case {
     name: "separation.files.posix_lock",
-    about: "A POSIX record lock belongs to the table it was taken through. After \
-            unshare(CLONE_FILES) that is the other task's: the caller conflicts with the lock it \
-            took itself, and does not drop it by closing the descriptor; the other task does.",
+    about: "A POSIX record lock belongs to the table it was taken through. After unshare(CLONE_FILES) that is the \
+            other task's: the caller conflicts with the lock it took itself, and does not drop it by closing the \
+            descriptor; the other task does.",
     proves: &["EFF-FILES-07"],
     source: SOURCE,
     run: |t| {
-        const ID: &str = "EFF-FILES-07";
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let (fd, again) = (new_file(t, "locked")?, new_file(t, "locked")?);
@@ -291,7 +280,7 @@ case!(Case {
         t.setup(set(caller, fd)?)?;
         // One table is one owner.
         t.check(set(other, fd)?).succeeds()?;
-        unshare_files(t, ID, &peer)?;
+        t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         t.check(set(caller, fd)?).fails_with(Errno::EAGAIN)?;
         t.check(set(other, fd)?).succeeds()?;
         caller.must(t, "close()", fd, close)?;
@@ -316,20 +305,18 @@ fn lock_open_file((kind, fd): (u64, i32)) -> Result<(), Errno> {
 case!(Case {
     name: "separation.files.open_file_lock",
     about: "Locks owned by the open file (open file description locks, flock(2)) are not touched by \
-            unshare(CLONE_FILES): no side conflicts with them, and they last until both have closed \
-            the descriptor.",
+            unshare(CLONE_FILES): no side conflicts with them, and they last until both have closed the descriptor.",
     proves: &["EFF-FILES-08"],
     source: SOURCE,
     variants: other_locks,
     run: |t| {
-        const ID: &str = "EFF-FILES-08";
         let kind = t.param::<u64>();
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let (fd, again) = (new_file(t, "locked")?, new_file(t, "locked")?);
         let set = |side: Side, fd: i32| side.ask(t, "lock of the open file", (kind, fd), lock_open_file);
         t.setup(set(caller, fd)?)?;
-        unshare_files(t, ID, &peer)?;
+        t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         t.check(set(caller, fd)?).succeeds()?;
         t.check(set(other, fd)?).succeeds()?;
         t.check(set(caller, again)?).fails_with(Errno::EAGAIN)?;
@@ -361,12 +348,11 @@ fn ready_of(epoll: i32) -> Result<Vec<u64>, Errno> {
 
 case!(Case {
     name: "separation.files.live_objects",
-    about: "A pipe, a socket pair, an event counter and an epoll set opened before go on working, in \
-            each task and between them.",
+    about: "A pipe, a socket pair, an event counter and an epoll set opened before go on working, in each task and \
+            between them.",
     proves: &["EFF-FILES-09"],
     source: SOURCE,
     run: |t| {
-        const ID: &str = "EFF-FILES-09";
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let pipe = t.setup(Call::new("pipe2(O_NONBLOCK)", nix::unistd::pipe2(OFlag::O_NONBLOCK)))?;
         let (output, input) = (pipe.0.as_raw_fd(), pipe.1.as_raw_fd());
@@ -387,7 +373,7 @@ case!(Case {
         // SAFETY: the event lives through the call.
         let added = unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, output, &raw mut event) };
         t.setup(Call::new("epoll_ctl(ADD)", Errno::result(added)))?;
-        unshare_files(t, ID, &peer)?;
+        t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         for (acting, watching) in [(caller, other), (other, caller)] {
             for side in [acting, watching] {
@@ -411,8 +397,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.files.not_shared",
-    about: "unshare(CLONE_FILES) by a task that shares its table with nobody, or no longer, succeeds \
-            and changes nothing, however often.",
+    about: "unshare(CLONE_FILES) by a task that shares its table with nobody, or no longer, succeeds and changes \
+            nothing, however often.",
     proves: &["EFF-FILES-11", "RET-02"],
     source: SOURCE,
     run: |t| {
@@ -440,8 +426,7 @@ fn lower_nr_open(t: &Test) -> Done {
 
 case!(Case {
     name: "separation.files.beyond_nr_open",
-    about: "A shared table with a descriptor beyond fs.nr_open cannot be copied: EMFILE, and the \
-            table stays shared.",
+    about: "A shared table with a descriptor beyond fs.nr_open cannot be copied: EMFILE, and the table stays shared.",
     proves: &["ERR-36", "DIFF-09"],
     source: "man-pages do not have it; kernel, fs/file.c",
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
@@ -461,8 +446,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.files.not_shared_beyond_nr_open",
-    about: "A table that is not shared is not copied: unshare(CLONE_FILES) succeeds even with a \
-            descriptor beyond fs.nr_open, and keeps it.",
+    about: "A table that is not shared is not copied: unshare(CLONE_FILES) succeeds even with a descriptor beyond \
+            fs.nr_open, and keeps it.",
     proves: &["EFF-FILES-11", "ERR-38"],
     source: "man-pages do not have it; kernel, fs/file.c",
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
@@ -497,18 +482,16 @@ case!(Case {
 
 case!(Case {
     name: "separation.files.inherited",
-    about: "After unshare(CLONE_FILES) a child by fork(2) starts with a copy of the caller's own \
-            table, and a program by execve(2) with that table itself, less what closes on exec; \
-            neither has what the former sharer opens.",
+    about: "After unshare(CLONE_FILES) a child by fork(2) starts with a copy of the caller's own table, and a program \
+            by execve(2) with that table itself, less what closes on exec; neither has what the former sharer opens.",
     proves: &["EFF-FILES-15"],
     source: SOURCE,
     run: |t| {
-        const ID: &str = "EFF-FILES-15";
         const OWN: i32 = 150;
         const CLOSED: i32 = 151;
         const PEERS: i32 = 152;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
-        unshare_files(t, ID, &peer)?;
+        t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         let dup = |(to, flags): (i32, i32)| {
             // SAFETY: the number is not in use.
             Errno::result(unsafe { libc::dup3(0, to, flags) }).map(drop)

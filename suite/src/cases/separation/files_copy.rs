@@ -1,5 +1,5 @@
-//! Odd tables of descriptors that are copied (section 3.2 of the behaviour catalogue): a number in
-//! the making, a table that was once larger, one shared with a parent that sleeps in vfork.
+//! Odd tables of descriptors that are copied (section 3.2 of the behaviour catalogue): a number in the making, a
+//! table that was once larger, one shared with a parent that sleeps in vfork.
 
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -31,12 +31,10 @@ fn lowest_free() -> Result<i32, Errno> {
 
 case!(Case {
     name: "separation.files.open_in_flight",
-    about: "While another thread sleeps in open(2), the number that its descriptor will have is not \
-            in the copy: it names nothing there and is free. When the open comes to its end the \
-            descriptor is in the old table alone.",
+    about: "While another thread sleeps in open(2), the number that its descriptor will have is not in the copy: it \
+            names nothing there and is free. When the open comes to its end the descriptor is in the old table alone.",
     proves: &["EFF-FILES-10"],
     source: SOURCE,
-    needs: Needs::NONE,
     run: |t| {
         let fifo = t.directory()?.join("fifo");
         t.setup(Call::new("mkfifo()", nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600))))?;
@@ -134,8 +132,8 @@ fn unsound_descriptors() -> Call<Vec<i32>> {
 
 case!(Case {
     name: "separation.files.once_larger",
-    about: "A table that once had a high number is copied by the highest it still has: the call \
-            succeeds even when fs.nr_open was lowered below the high one meanwhile.",
+    about: "A table that once had a high number is copied by the highest it still has: the call succeeds even when \
+            fs.nr_open was lowered below the high one meanwhile.",
     proves: &["EFF-FILES-12"],
     source: SOURCE,
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
@@ -183,11 +181,10 @@ fn leaves_or_not() -> Vec<Variant> {
 case!(Case {
     name: "separation.files.vfork_child",
     about: "A vfork child that shares table, current directory and umask with its parent and calls \
-            unshare(CLONE_FILES|CLONE_FS) may then close descriptors and change directory: the \
-            parent's stay. Without the call the parent finds them changed.",
+            unshare(CLONE_FILES|CLONE_FS) may then close descriptors and change directory: the parent's stay. Without \
+            the call the parent finds them changed.",
     proves: &["EFF-FILES-14"],
     source: SOURCE,
-    needs: Needs::NONE,
     variants: leaves_or_not,
     run: |t| {
         let directory = t.directory()?.to_owned();

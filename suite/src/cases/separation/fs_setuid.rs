@@ -1,8 +1,6 @@
-//! A set-user-ID program and a shared root and current directory (section 3.1 of the behaviour
-//! catalogue).
+//! A set-user-ID program and a shared root and current directory (section 3.1 of the behaviour catalogue).
 //!
-//! Who shares them could move the program's ground under its feet, so execve(2) does not raise
-//! privilege then.
+//! Who shares them could move the program's ground under its feet, so execve(2) does not raise privilege then.
 
 use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt;
@@ -61,9 +59,9 @@ fn states() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.fs.set_user_id",
-    about: "While another process shares its root and current directory, an ordinary user's task does \
-            not become root by executing root's set-user-ID program. After unshare(CLONE_FS) it does, \
-            as a task that never shared them.",
+    about: "While another process shares its root and current directory, an ordinary user's task does not become root \
+            by executing root's set-user-ID program. After unshare(CLONE_FS) it does, as a task that never shared \
+            them.",
     proves: &["EFF-FS-13"],
     source: "execve(2), Effect on process attributes; kernel, fs/exec.c (check_unsafe_exec)",
     needs: Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::SECOND_USER),

@@ -1,5 +1,5 @@
-//! How long IPC objects live, and settings of the new namespace (section 3.8 of the behaviour
-//! catalogue). The old namespace is one that clone(2) made for the case.
+//! How long IPC objects live, and settings of the new namespace (section 3.8 of the behaviour catalogue). The old
+//! namespace is one that clone(2) made for the case.
 
 use std::os::fd::AsRawFd;
 
@@ -14,11 +14,6 @@ const NEEDS: Needs = Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS);
 const NEEDS_SETTINGS: Needs = NEEDS.with(feature::INITIAL_ROOT);
 
 const RMID_FORCED: &str = "/proc/sys/kernel/shm_rmid_forced";
-
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
-    t.unshare(Flags::NEWIPC).beside(&[peer]).proving(requirement).as_predicted()
-}
 
 /// A new segment without a key.
 fn new_segment((): ()) -> Result<i32, Errno> {
@@ -55,9 +50,9 @@ fn forced_or_not() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.ipc.rmid_forced",
-    about: "With kernel.shm_rmid_forced the call destroys the segments that the caller made and \
-            nobody has attached, and those attached live until they are detached. Without it all live. \
-            Segments of another task stay in either case.",
+    about: "With kernel.shm_rmid_forced the call destroys the segments that the caller made and nobody has attached, \
+            and those attached live until they are detached. Without it all live. Segments of another task stay in \
+            either case.",
     proves: &["EFF-IPC-08", "EFF-IPC-09"],
     source: "proc_sys_kernel(5), shm_rmid_forced; kernel, ipc/shm.c",
     needs: NEEDS,
@@ -82,7 +77,7 @@ case!(Case {
             false => t.check(call).proves(id).succeeds().map(drop),
         };
         gone(look("a segment before the call", alone)?, false)?;
-        separate(t, id, &peer)?;
+        t.unshare(Flags::NEWIPC).beside(&[&peer]).proving(id).as_predicted()?;
         gone(look("a segment that nobody has attached", alone)?, forced)?;
         gone(look("a segment that the caller has attached", held_here)?, false)?;
         gone(look("a segment that the peer has attached", held_there)?, false)?;
@@ -96,8 +91,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.ipc.two_namespaces",
-    about: "A task that made segments in two IPC namespaces, both with kernel.shm_rmid_forced, and \
-            then leaves by exit or by unshare(CLONE_NEWIPC), takes those of both with it.",
+    about: "A task that made segments in two IPC namespaces, both with kernel.shm_rmid_forced, and then leaves by exit \
+            or by unshare(CLONE_NEWIPC), takes those of both with it.",
     proves: &["EFF-IPC-12"],
     source: "kernel, ipc/shm.c (corrected in 5.16)",
     needs: NEEDS_SETTINGS,
@@ -165,13 +160,12 @@ fn settings((): ()) -> Result<Vec<(String, String)>, Errno> {
 
 case!(Case {
     name: "separation.ipc.limits",
-    about: "The limits of the new namespace are the kernel's defaults, whatever the old one's were \
-            set to, and each namespace keeps its own.",
+    about: "The limits of the new namespace are the kernel's defaults, whatever the old one's were set to, and each \
+            namespace keeps its own.",
     proves: &["EFF-IPC-05"],
     source: "ipc_namespaces(7); kernel, ipc/",
     needs: NEEDS_SETTINGS,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
-        const ID: &str = "EFF-IPC-05";
         sysctl::must_be_writable(t, SETTINGS[0].0)?;
         // This namespace is fresh: clone(2) made it just now.
         let defaults = t.setup(Call::new("read(settings)", settings(())))?;
@@ -187,7 +181,7 @@ case!(Case {
             );
         }
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::NEWIPC).beside(&[&peer]).as_predicted()?;
         // One by one, so that a report names those that differ.
         let new = t.setup(Call::new("read(settings)", settings(())))?;
         all(new.into_iter().zip(&defaults).map(|((path, value), (_, default))| {

@@ -1,5 +1,5 @@
-//! POSIX message queues as files, and what is left of a namespace's objects when it ends (section
-//! 3.8 of the behaviour catalogue).
+//! POSIX message queues as files, and what is left of a namespace's objects when it ends (section 3.8 of the
+//! behaviour catalogue).
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,6 @@ use crate::observe::mounts::new_directory;
 use crate::place::privilege::become_somebody_else;
 use crate::prelude::*;
 use crate::tasks::side::{Side, in_own_namespaces};
-
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
-    t.unshare(Flags::NEWIPC).beside(&[peer]).proving(requirement).as_predicted()
-}
 
 /// Makes a queue of this name for one message, of so many bytes. Gives its descriptor.
 fn make_queue((name, bytes): (String, i64)) -> Result<i32, Errno> {
@@ -40,15 +35,14 @@ fn names_in(directory: String) -> Result<Vec<String>, Errno> {
 
 case!(Case {
     name: "separation.ipc.mqueue_mount",
-    about: "A mqueue file system mounted before the call goes on showing the old namespace's queues, \
-            to both sides; one that the caller mounts afterwards shows those of the new.",
+    about: "A mqueue file system mounted before the call goes on showing the old namespace's queues, to both sides; \
+            one that the caller mounts afterwards shows those of the new.",
     proves: &["EFF-IPC-07"],
     source: "mq_overview(7); ipc_namespaces(7)",
     needs: Needs::ROOT.with(feature::POSIX_MQUEUE).with(feature::IPC_NS),
     run: |t| {
         let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
         in_own_namespaces(t, Flags::NEWIPC | Flags::NEWNS, |t| {
-            const ID: &str = "EFF-IPC-07";
             let mount_at = |path: &str| {
                 let mounted = mount(Some("mqueue"), path, Some("mqueue"), MsFlags::empty(), None::<&str>);
                 Call::new("mount(mqueue)", mounted)
@@ -61,7 +55,7 @@ case!(Case {
                 side.ask(t, &format!("queues in the mount made {which} the call, listed"), directory.clone(), names_in)
             };
             make(caller, "first")?;
-            separate(t, ID, &peer)?;
+            t.unshare(Flags::NEWIPC).beside(&[&peer]).as_predicted()?;
             make(caller, "inside")?;
             make(other, "outside")?;
             t.check(mount_at(&new).called("mount(mqueue) after the call")).succeeds()?;
@@ -83,8 +77,8 @@ enum Charged {
     Segment,
 }
 
-/// Bytes of the message of a queue: the greatest that is allowed by default. What else a queue is
-/// charged is little beside it.
+/// Bytes of the message of a queue: the greatest that is allowed by default. What else a queue is charged is little
+/// beside it.
 const MESSAGE: i64 = 8192;
 
 /// The capability that lifts the limit on locked memory.
@@ -142,9 +136,9 @@ fn lists() -> String {
 
 case!(Case {
     name: "separation.ipc.end_of_namespace",
-    about: "With its last task a new IPC namespace ends, and its objects with it: what they were \
-            charged to their maker comes back, so that the next may be made elsewhere. The lists of \
-            the old namespace's objects stay as they were.",
+    about: "With its last task a new IPC namespace ends, and its objects with it: what they were charged to their \
+            maker comes back, so that the next may be made elsewhere. The lists of the old namespace's objects stay as \
+            they were.",
     proves: &["EFF-IPC-11"],
     source: "ipc_namespaces(7); getrlimit(2), RLIMIT_MSGQUEUE and RLIMIT_MEMLOCK",
     needs: Needs::ROOT.with(feature::IPC_NS).with(feature::INITIAL_ROOT).with(feature::SECOND_USER),

@@ -46,12 +46,6 @@ fn new_mount(t: &Test, name: &str, propagation: MsFlags) -> Done<String> {
     Ok(point)
 }
 
-/// Calls unshare(2), judged in all its effects on caller and peer.
-#[track_caller]
-fn separate(t: &Test, flags: Flags, requirement: &'static str, peer: &Peer) -> Done {
-    t.unshare(flags).beside(&[peer]).proving(requirement).as_predicted()
-}
-
 /// The ID of the mount that a path leads to, by statx(2).
 fn mount_id(path: impl AsRef<Path>) -> Result<u64, Errno> {
     use std::os::unix::ffi::OsStrExt;
@@ -71,8 +65,8 @@ fn is_listed(id: u64) -> Result<bool, Errno> {
 
 case!(Case {
     name: "separation.mnt.link",
-    about: "Each call gives the caller a mount namespace that it did not have before; a task that \
-            shared the old one keeps it.",
+    about: "Each call gives the caller a mount namespace that it did not have before; a task that shared the old one \
+            keeps it.",
     proves: &["EFF-MNT-01", "RET-03"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -80,8 +74,8 @@ case!(Case {
         const ID: &str = "EFF-MNT-01";
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        // Held open, so that their inode numbers are not given to others (the kernel reuses those
-        // of namespaces that are gone).
+        // Held open, so that their inode numbers are not given to others (the kernel reuses those of namespaces that
+        // are gone).
         let hold = || t.setup(Call::new("open(ns/mnt)", open_link("thread-self", Ns::Mnt)));
         let mut held = vec![hold()?];
         let mut seen = vec![observer.namespace_inode(Ns::Mnt)];
@@ -99,9 +93,8 @@ case!(Case {
     }
 });
 
-/// Each mount with all the mounts it hangs on, up to the root: its lines without their IDs. Sorted,
-/// as the order of a list is no part of the tree: the kernel lists mounts in the order they were
-/// made, and makes a copy depth first.
+/// Each mount with all the mounts it hangs on, up to the root: its lines without their IDs. Sorted, as the order of a
+/// list is no part of the tree: the kernel lists mounts in the order they were made, and makes a copy depth first.
 fn tree(list: &[MountLine]) -> Vec<String> {
     let shown = |line: &MountLine| {
         let (place, propagation) = (line.place.join(" "), line.propagation.join(" "));
@@ -130,13 +123,12 @@ fn lacking<'a>(list: &'a [String], other: &[String]) -> Vec<&'a String> {
 
 case!(Case {
     name: "separation.mnt.copy",
-    about: "The new namespace has the same tree of mounts: each with its place, source, options and \
-            propagation, attached to the same one, and under a new ID.",
+    about: "The new namespace has the same tree of mounts: each with its place, source, options and propagation, \
+            attached to the same one, and under a new ID.",
     proves: &["EFF-MNT-02"],
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-02";
         let below = new_mount(t, "tree", MsFlags::MS_PRIVATE)?;
         new_mount(t, "tree/a", MsFlags::MS_PRIVATE)?;
         new_mount(t, "other", MsFlags::MS_PRIVATE)?;
@@ -145,7 +137,7 @@ case!(Case {
         t.setup(over)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = t.setup(Call::new("read(mountinfo)", mounts()))?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         let after = t.setup(Call::new("read(mountinfo)", mounts()))?;
         let (original, copy) = (tree(&before), tree(&after));
         let count = Call::seen("number of mounts in the copy", after.len());
@@ -161,8 +153,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.private",
-    about: "Two tasks in one mount namespace see what either mounts and unmounts; after \
-            unshare(CLONE_NEWNS) neither sees what the other does to a private mount point.",
+    about: "Two tasks in one mount namespace see what either mounts and unmounts; after unshare(CLONE_NEWNS) neither \
+            sees what the other does to a private mount point.",
     proves: &["EFF-MNT-03"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -173,7 +165,7 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let sides = (Side::Caller, Side::Peer(&peer));
         check_shared(t, &dirs, Probe::Mount, sides, ID)?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         check_apart(t, &dirs, Probe::Mount, sides, ID)?;
         check_apart(t, &dirs, Probe::Mount, (sides.1, sides.0), ID)?;
         for (point, acting, watching) in [(one, sides.0, sides.1), (two, sides.1, sides.0)] {
@@ -189,17 +181,16 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.shared",
-    about: "A shared mount and its copy are in one peer group: what is mounted or unmounted below \
-            either appears or vanishes below the other.",
+    about: "A shared mount and its copy are in one peer group: what is mounted or unmounted below either appears or \
+            vanishes below the other.",
     proves: &["EFF-MNT-04"],
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-04";
         let point = new_mount(t, "shared", MsFlags::MS_SHARED)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         let after = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
         t.check(Call::seen("propagation of the copy", after.propagation)).is(before.propagation)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
@@ -224,8 +215,8 @@ fn ways_to_a_user_namespace() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.mnt.shared_across_user_namespaces",
-    about: "The copy of a shared mount that a new user namespace gets is a slave of the original: \
-            mounts propagate to it and not from it.",
+    about: "The copy of a shared mount that a new user namespace gets is a slave of the original: mounts propagate to \
+            it and not from it.",
     proves: &["EFF-MNT-05", "DIFF-12"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -239,10 +230,10 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
         if t.param::<u64>() == 0 {
-            separate(t, Flags::NEWUSER | Flags::NEWNS, ID, &peer)?;
+            t.unshare(Flags::NEWUSER | Flags::NEWNS).beside(&[&peer]).proving(ID).as_predicted()?;
         } else {
-            separate(t, Flags::NEWUSER, ID, &peer)?;
-            separate(t, Flags::NEWNS, ID, &peer)?;
+            t.unshare(Flags::NEWUSER).beside(&[&peer]).proving(ID).as_predicted()?;
+            t.unshare(Flags::NEWNS).beside(&[&peer]).proving(ID).as_predicted()?;
         }
         let after = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
         t.check(Call::seen("peer group of the copy (shared:)", after.group("shared"))).proves(ID).is(None)?;
@@ -265,13 +256,12 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.propagation_types",
-    about: "Private mounts, slaves, and slaves that are shared themselves keep their type and their \
-            peer groups in the copy.",
+    about: "Private mounts, slaves, and slaves that are shared themselves keep their type and their peer groups in the \
+            copy.",
     proves: &["EFF-MNT-06"],
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-06";
         let mut points =
             vec![new_mount(t, "private", MsFlags::MS_PRIVATE)?, new_mount(t, "master", MsFlags::MS_SHARED)?];
         for (name, types) in [("slave", &[MsFlags::MS_SLAVE][..]), ("both", &[MsFlags::MS_SLAVE, MsFlags::MS_SHARED])] {
@@ -291,7 +281,7 @@ case!(Case {
         if kinds != [(false, false), (true, false), (false, true), (true, true)] {
             return Err(t.broken("propagation types (shared, slave) before the call", format!("{kinds:?}")));
         }
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         for (point, old) in points.iter().zip(&before) {
             let new = look(point)?;
             let name = Path::new(point).file_name().unwrap_or_default().display().to_string();
@@ -313,13 +303,12 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.unbindable",
-    about: "An unbindable mount is copied and stays unbindable: a bind mount of the copy is refused \
-            with EINVAL, as one of the original is.",
+    about: "An unbindable mount is copied and stays unbindable: a bind mount of the copy is refused with EINVAL, as \
+            one of the original is.",
     proves: &["EFF-MNT-07"],
     source: "mount_namespaces(7), MS_UNBINDABLE; unshare(2), CLONE_NEWNS",
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-07";
         let point = new_mount(t, "unbindable", MsFlags::MS_UNBINDABLE)?;
         let elsewhere = new_directory(t, "elsewhere")?;
         let bind_it = |side: Side, what: &str| {
@@ -327,7 +316,7 @@ case!(Case {
         };
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.check(bind_it(Side::Caller, "an unbindable mount")?).fails_with(Errno::EINVAL)?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         let there = Call::new("whether the unbindable mount was copied", is_mounted(point.clone()));
         t.check(there).is(true)?;
         all([
@@ -344,18 +333,17 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.cwd_and_root",
-    about: "The caller's current and root directory become the same directories of the copied \
-            mounts: their mount IDs are of the new namespace, and paths and mount(2) work there.",
+    about: "The caller's current and root directory become the same directories of the copied mounts: their mount IDs \
+            are of the new namespace, and paths and mount(2) work there.",
     proves: &["EFF-MNT-08"],
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-08";
         let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
         let below = new_directory(t, "inner/here/below")?;
         t.setup(Call::new("chdir(inner/here)", chdir(format!("{point}/here").as_str())))?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         for path in [".", "/"] {
             let id = t.check(Call::new(format!("statx({path}, STATX_MNT_ID)"), mount_id(path))).succeeds()?;
             for (side, expected) in [(Side::Caller, true), (Side::Peer(&peer), false)] {
@@ -376,20 +364,19 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.old_descriptors",
-    about: "A directory opened before the call stays one of the old mount: the caller can go there \
-            and look around, but may not mount there.",
+    about: "A directory opened before the call stays one of the old mount: the caller can go there and look around, \
+            but may not mount there.",
     proves: &["EFF-MNT-10"],
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         use std::os::fd::AsFd;
-        const ID: &str = "EFF-MNT-10";
         let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
         new_directory(t, "inner/below")?;
         let directory = t.setup(Call::io("open(inner)", std::fs::File::open(&point)))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let old = t.setup(Call::new("statx(inner)", mount_id(&point)))?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         t.check(Call::new("fchdir(opened before)", nix::unistd::fchdir(directory.as_fd()))).succeeds()?;
         t.check(Call::new("statx(., STATX_MNT_ID)", mount_id("."))).is(old)?;
         t.check(Call::io("stat(below)", std::fs::metadata("below").map(|m| m.is_dir()))).is(true)?;
@@ -402,8 +389,8 @@ case!(Case {
     })
 });
 
-/// Keeps the calling task on the CPU it is on: IDs of namespaces grow in the order of their making
-/// only there (RULE-10).
+/// Keeps the calling task on the CPU it is on: IDs of namespaces grow in the order of their making only there
+/// (RULE-10).
 fn stay_on_this_cpu() -> Result<(), Errno> {
     let mut set = nix::sched::CpuSet::new();
     set.set(nix::sched::sched_getcpu()?)?;
@@ -412,15 +399,14 @@ fn stay_on_this_cpu() -> Result<(), Errno> {
 
 case!(Case {
     name: "separation.mnt.namespace_files",
-    about: "A bind mount of a mount namespace's file is not copied, since the namespaces could hold \
-            each other; one of another namespace's file is.",
+    about: "A bind mount of a mount namespace's file is not copied, since the namespaces could hold each other; one of \
+            another namespace's file is.",
     proves: &["EFF-MNT-11"],
     source: "mount_namespaces(7); kernel, fs/namespace.c",
     needs: Needs::ROOT,
     run: |t| {
         t.setup(Call::new("sched_setaffinity(this CPU)", stay_on_this_cpu()))?;
         in_own_namespaces(t, Flags::NEWNS, |t| {
-            const ID: &str = "EFF-MNT-11";
             let peer = Peer::start(t, "peer", Flags::NONE)?;
             let younger = Peer::start(t, "task in a younger namespace", Flags::NEWNS)?;
             let mut points = Vec::new();
@@ -435,7 +421,7 @@ case!(Case {
                 t.setup(Call::new(format!("mount({link}, MS_BIND)"), bind((link, point.clone()))))?;
                 points.push((ns, point, copied));
             }
-            separate(t, Flags::NEWNS, ID, &peer)?;
+            t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
             for (ns, point, copied) in points {
                 let text = format!("whether a bind mount of ns/{} is there, as seen", ns.link());
                 for (side, expected) in [(Side::Caller, copied), (Side::Peer(&peer), true)] {
@@ -454,10 +440,9 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-14";
         let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         t.check(Call::new("umount(a copied mount)", unmount(point.clone()))).succeeds()?;
         for (side, expected) in [(Side::Caller, false), (Side::Peer(&peer), true)] {
             t.check(side.ask(t, "whether it is mounted, as seen", point.clone(), is_mounted)?).is(expected)?;
@@ -475,8 +460,8 @@ struct View {
 
 case!(Case {
     name: "separation.mnt.thread",
-    about: "unshare(CLONE_NEWNS) by a second thread moves that thread alone: the first keeps its \
-            namespace and does not see what the thread mounts.",
+    about: "unshare(CLONE_NEWNS) by a second thread moves that thread alone: the first keeps its namespace and does \
+            not see what the thread mounts.",
     proves: &["EFF-MNT-16"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -524,8 +509,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.chrooted",
-    about: "A caller whose root directory was changed may call unshare(CLONE_NEWNS); its root stays \
-            the same directory, now of the copied mount.",
+    about: "A caller whose root directory was changed may call unshare(CLONE_NEWNS); its root stays the same \
+            directory, now of the copied mount.",
     proves: &["EFF-MNT-17"],
     source: SOURCE,
     needs: Needs::ROOT,

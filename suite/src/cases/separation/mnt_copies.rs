@@ -1,5 +1,4 @@
-//! Odd trees that are copied, and what of a mount namespace outlives what (section 3.5 of the
-//! behaviour catalogue).
+//! Odd trees that are copied, and what of a mount namespace outlives what (section 3.5 of the behaviour catalogue).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,8 +24,8 @@ fn mount_tmpfs(point: &str) -> Call<()> {
 
 case!(Case {
     name: "separation.mnt.detached_cwd",
-    about: "A current directory on a mount that was detached (MNT_DETACH) has no copy: the caller \
-            stays there, and can make and read files.",
+    about: "A current directory on a mount that was detached (MNT_DETACH) has no copy: the caller stays there, and can \
+            make and read files.",
     proves: &["EFF-MNT-09"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -70,9 +69,8 @@ fn odd_trees() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.mnt.odd_trees",
-    about: "The copy is complete also when a mount covers the root, when the caller's root is on a \
-            covered mount, and with thousands of mounts: the same mounts on each other, all with new \
-            IDs.",
+    about: "The copy is complete also when a mount covers the root, when the caller's root is on a covered mount, and \
+            with thousands of mounts: the same mounts on each other, all with new IDs.",
     proves: &["EFF-MNT-21"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -124,8 +122,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.open_mountinfo",
-    about: "A mountinfo file that was opened before the call goes on listing the old namespace; one \
-            opened afterwards lists the new.",
+    about: "A mountinfo file that was opened before the call goes on listing the old namespace; one opened afterwards \
+            lists the new.",
     proves: &["EFF-MNT-20"],
     source: "kernel, fs/proc_namespace.c",
     needs: Needs::ROOT,
@@ -159,15 +157,15 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.end_of_namespace",
-    about: "A file system that is mounted only in the new namespace goes away with the namespace's \
-            last task; while a file of it is open, it stays, and the file can be read.",
+    about: "A file system that is mounted only in the new namespace goes away with the namespace's last task; while a \
+            file of it is open, it stays, and the file can be read.",
     proves: &["EFF-MNT-18"],
     source: "namespaces(7), Namespace lifetime",
     needs: Needs::ROOT,
     run: |t| {
         let point = new_directory(t, "inner")?;
-        // The watch does not hold the file system, and tells when it is gone. The caller's
-        // descriptors are this task's, too.
+        // The watch does not hold the file system, and tells when it is gone. The caller's descriptors are this
+        // task's, too.
         // SAFETY: inotify_init1 takes a number; the descriptor is new.
         let watch = unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) };
         let watch = t.setup(Call::new("inotify_init1()", Errno::result(watch)))?;

@@ -1,5 +1,5 @@
-//! Copies that a less privileged user namespace owns, and who owns a mount namespace (section 3.5 of
-//! the behaviour catalogue).
+//! Copies that a less privileged user namespace owns, and who owns a mount namespace (section 3.5 of the behaviour
+//! catalogue).
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
@@ -9,7 +9,6 @@ use crate::prelude::*;
 use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "mount_namespaces(7), Restrictions on mount namespaces";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::CREATE_USER_NS);
 
 const NONE: Option<&str> = None;
@@ -23,26 +22,18 @@ fn new_mount(t: &Test, name: &str, flags: MsFlags) -> Done<String> {
     Ok(path)
 }
 
-/// A copy of all mounts that a new user namespace owns.
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
-    let flags = Flags::NEWUSER | Flags::NEWNS;
-    t.unshare(flags).beside(&[peer]).proving(requirement).as_predicted()
-}
-
 case!(Case {
     name: "separation.mnt.locked",
-    about: "In a copy that a new user namespace owns the caller can unmount none of the copied mounts \
-            (EINVAL), one by one, and can what it mounts itself.",
+    about: "In a copy that a new user namespace owns the caller can unmount none of the copied mounts (EINVAL), one by \
+            one, and can what it mounts itself.",
     proves: &["EFF-MNT-12"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-12";
         let point = new_mount(t, "inner", MsFlags::empty())?;
         let below = new_mount(t, "inner/below", MsFlags::empty())?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::NEWUSER | Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         for path in [&below, &point] {
             for flags in [MntFlags::empty(), MntFlags::MNT_DETACH] {
                 t.check(Call::new(format!("umount(a copied mount, {flags:?})"), umount2(path.as_str(), flags)))
@@ -76,19 +67,18 @@ fn settings() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.mnt.locked_flags",
-    about: "In a copy that a new user namespace owns a setting of a copied mount (read-only, nodev, \
-            nosuid, noexec, access times) cannot be dropped by a remount (EPERM); a remount that \
-            keeps it succeeds, and so does one that drops it from the original.",
+    about: "In a copy that a new user namespace owns a setting of a copied mount (read-only, nodev, nosuid, noexec, \
+            access times) cannot be dropped by a remount (EPERM); a remount that keeps it succeeds, and so does one \
+            that drops it from the original.",
     proves: &["EFF-MNT-13"],
     source: SOURCE,
     needs: NEEDS,
     variants: settings,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-13";
         let (name, flag) = SETTINGS[t.param::<u64>() as usize];
         let point = new_mount(t, "inner", flag)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::NEWUSER | Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         // Access times are a choice of several: dropping one means asking for another.
         let dropped = if flag == MsFlags::MS_NOATIME { MsFlags::MS_STRICTATIME } else { MsFlags::empty() };
         t.check(Call::new(
@@ -116,8 +106,8 @@ fn ways_to_an_owner() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.mnt.owner",
-    about: "The new mount namespace belongs to the user namespace that the caller is in at the call, \
-            or to the new one that comes with the same call.",
+    about: "The new mount namespace belongs to the user namespace that the caller is in at the call, or to the new one \
+            that comes with the same call.",
     proves: &["EFF-MNT-15"],
     source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces; ioctl_ns(2)",
     needs: Needs::ROOT,

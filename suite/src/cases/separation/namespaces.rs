@@ -19,8 +19,8 @@ fn each_readable_at_once() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.namespaces.links",
-    about: "One flag changes the one link it names, or none if it names no namespace, and leaves the \
-            nine others, and all ten of a task beside the caller, as they are.",
+    about: "One flag changes the one link it names, or none if it names no namespace, and leaves the nine others, and \
+            all ten of a task beside the caller, as they are.",
     proves: &["EFF-GEN-01", "DIFF-11"],
     source: SOURCE,
     variants: variants::each_flag,
@@ -30,8 +30,8 @@ case!(Case {
     }
 });
 
-/// The tasks but the caller that have this inode behind their link. An inode number is nobody
-/// else's as long as its namespace exists, so this is asked while the caller is in it.
+/// The tasks but the caller that have this inode behind their link. An inode number is nobody else's as long as its
+/// namespace exists, so this is asked while the caller is in it.
 fn others_with(ns: Ns, inode: u64) -> Vec<String> {
     let own = std::process::id().to_string();
     let Ok(entries) = std::fs::read_dir("/proc") else {
@@ -108,9 +108,9 @@ case!(Case {
     }
 });
 
-/// Those that setns(2) leads back from: not a user namespace, whose parent is out of reach (INT-07).
-/// The way into a namespace takes CAP_SYS_ADMIN in the user namespace that owns it; all but time
-/// namespaces can be had by clone(2), so that the caller's own is the owner.
+/// Those that setns(2) leads back from: not a user namespace, whose parent is out of reach (INT-07). The way into a
+/// namespace takes CAP_SYS_ADMIN in the user namespace that owns it; all but time namespaces can be had by clone(2),
+/// so that the caller's own is the owner.
 fn each_with_a_way_back() -> Vec<Variant> {
     each_namespace()
         .into_iter()
@@ -124,8 +124,8 @@ fn each_with_a_way_back() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.namespaces.old_descriptor",
-    about: "A descriptor of the link, opened before the call, still names the old namespace: it has \
-            the same inode, and setns(2) leads back.",
+    about: "A descriptor of the link, opened before the call, still names the old namespace: it has the same inode, \
+            and setns(2) leads back.",
     proves: &["EFF-GEN-04", "INT-07"],
     source: "setns(2); namespaces(7)",
     variants: each_with_a_way_back,
@@ -155,8 +155,8 @@ fn kind(ns: Ns) -> &'static str {
 
 case!(Case {
     name: "separation.namespaces.link_text",
-    about: "The link's text is the type and the inode number, type:[inode], which fstat(2) of an open \
-            descriptor gives, too.",
+    about: "The link's text is the type and the inode number, type:[inode], which fstat(2) of an open descriptor \
+            gives, too.",
     proves: &["EFF-GEN-05", "INT-27"],
     source: "namespaces(7), The /proc/pid/ns/ directory",
     variants: each_readable_at_once,
@@ -187,8 +187,7 @@ fn each_other_flag() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.namespaces.after_user",
-    about: "A task without any capability that has made itself a user namespace may name every other \
-            flag afterwards.",
+    about: "A task without any capability that has made itself a user namespace may name every other flag afterwards.",
     proves: &["EFF-GEN-07", "PRIV-04"],
     source: "user_namespaces(7)",
     needs: Needs::NONE.with(feature::CREATE_USER_NS),

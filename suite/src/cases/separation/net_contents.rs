@@ -1,5 +1,5 @@
-//! What is in a new network namespace and whose it is (section 3.9 of the behaviour catalogue), seen
-//! from one that clone(2) made for the case.
+//! What is in a new network namespace and whose it is (section 3.9 of the behaviour catalogue), seen from one that
+//! clone(2) made for the case.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
@@ -14,7 +14,6 @@ use crate::prelude::*;
 use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "network_namespaces(7)";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::NET_NS);
 
 fn io_errno(error: std::io::Error) -> Errno {
@@ -88,20 +87,14 @@ fn addresses((): ()) -> Result<usize, Errno> {
     }
 }
 
-#[track_caller]
-fn separate(t: &Test, flags: Flags, requirement: &'static str, peer: &Peer) -> Done {
-    t.unshare(flags).beside(&[peer]).proving(requirement).as_predicted()
-}
-
 case!(Case {
     name: "separation.net.empty",
-    about: "The new namespace has no routes and no addresses, though the old one has, and /proc/net \
-            shows each task its own.",
+    about: "The new namespace has no routes and no addresses, though the old one has, and /proc/net shows each task \
+            its own.",
     proves: &["EFF-NET-04"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
-        const ID: &str = "EFF-NET-04";
         t.setup(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", raise_loopback(())))?;
         t.setup(Call::new("ioctl(SIOCADDRT, 10.0.0.0/8)", add_route(())))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
@@ -114,7 +107,7 @@ case!(Case {
         if routes.is_empty() || addresses == 0 {
             return Err(t.broken("routes and addresses before the call", format!("{routes:?}, {addresses}")));
         }
-        separate(t, Flags::NEWNET, ID, &peer)?;
+        t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
         all([
             t.check(list(caller, "route", 1)?).is(vec![]),
             t.check(list(caller, "if_inet6", 0)?).is(vec![]),
@@ -136,20 +129,19 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.sysctl",
-    about: "Network sysctls are the new namespace's own: one that was changed in the old starts with \
-            the kernel's default, and what either side sets the other does not see.",
+    about: "Network sysctls are the new namespace's own: one that was changed in the old starts with the kernel's \
+            default, and what either side sets the other does not see.",
     proves: &["EFF-NET-04"],
     source: "network_namespaces(7); kernel, Documentation/networking/ip-sysctl.rst",
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
-        const ID: &str = "EFF-NET-04";
         // A time to live, with a default that no setting of another namespace is copied to.
         const PATH: &str = "/proc/sys/net/ipv4/ip_default_ttl";
         sysctl::must_be_writable(t, PATH)?;
         let default = t.setup(sysctl::number(PATH))?;
         t.setup(Call::new("write(ip_default_ttl)", sysctl::write(PATH, "77")))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, Flags::NEWNET, ID, &peer)?;
+        t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let read =
             |side: Side| side.ask(t, &format!("read({PATH})"), PATH.to_owned(), |path| sysctl::read_number(&path));
@@ -165,13 +157,12 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.netfilter",
-    about: "The new namespace's packet filter is empty: a table of nftables made in the old is not in \
-            the new, and one made in the new is not in the old.",
+    about: "The new namespace's packet filter is empty: a table of nftables made in the old is not in the new, and one \
+            made in the new is not in the old.",
     proves: &["EFF-NET-04"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
-        const ID: &str = "EFF-NET-04";
         if !nft::is_there() {
             return Err(t.skip(
                 "nftables is neither built in nor loaded: run modprobe nf_tables, or boot a kernel \
@@ -183,7 +174,7 @@ case!(Case {
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let look = |side: Side| side.ask(t, "tables of nftables, listed", (), nft::tables);
         t.check(look(other)?).is(vec!["old".to_owned()])?;
-        separate(t, Flags::NEWNET, ID, &peer)?;
+        t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
         t.check(look(caller)?).is(vec![])?;
         t.check(look(other)?).is(vec!["old".to_owned()])?;
         caller.must(t, "adding a table", "new".to_owned(), nft::add_table)?;
@@ -194,16 +185,15 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.owner",
-    about: "A network namespace made with CLONE_NEWUSER belongs to the new user namespace, in which \
-            the caller administers it; sockets of the old one stay out of its reach (EPERM).",
+    about: "A network namespace made with CLONE_NEWUSER belongs to the new user namespace, in which the caller \
+            administers it; sockets of the old one stay out of its reach (EPERM).",
     proves: &["EFF-NET-05"],
     source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces",
     needs: NEEDS.with(feature::CREATE_USER_NS),
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
-        const ID: &str = "EFF-NET-05";
         let old = t.setup(Call::new("socket(AF_INET)", socket(())))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, Flags::NEWUSER | Flags::NEWNET, ID, &peer)?;
+        t.unshare(Flags::NEWUSER | Flags::NEWNET).beside(&[&peer]).as_predicted()?;
         let user =
             t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User).and_then(|file| inode_of(&file))))?;
         let owner = open_link("thread-self", Ns::Net).and_then(|file| owner_of(&file));
@@ -245,15 +235,14 @@ fn own_devices((): ()) -> Result<Vec<String>, Errno> {
 
 case!(Case {
     name: "separation.net.sysfs",
-    about: "A sysfs mounted after the call shows the new namespace's devices; one mounted before goes \
-            on showing those of the old.",
+    about: "A sysfs mounted after the call shows the new namespace's devices; one mounted before goes on showing those \
+            of the old.",
     proves: &["EFF-NET-05"],
     source: SOURCE,
     needs: NEEDS.with(feature::INITIAL_ROOT),
     run: |t| {
         let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
         in_own_namespaces(t, Flags::NEWNS | Flags::NEWNET, |t| {
-            const ID: &str = "EFF-NET-05";
             let mount_at = |path: &str| {
                 Call::new("mount(sysfs)", mount(Some("sysfs"), path, Some("sysfs"), MsFlags::empty(), None::<&str>))
             };
@@ -262,7 +251,7 @@ case!(Case {
             t.setup(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", raise_loopback(())))?;
             let before = t.setup(devices_in(Path::new(&old)))?;
             let peer = Peer::start(t, "peer", Flags::NONE)?;
-            separate(t, Flags::NEWNET, ID, &peer)?;
+            t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
             t.check(mount_at(&new).called("mount(sysfs) after the call")).succeeds()?;
             let own = t.setup(Call::new("devices of /proc/thread-self/net/dev", own_devices(())))?;
             t.check(
@@ -280,13 +269,12 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.physical_devices",
-    about: "Physical devices stay where they are: none of the old namespace's is in the new, and all \
-            are still in the old.",
+    about: "Physical devices stay where they are: none of the old namespace's is in the new, and all are still in the \
+            old.",
     proves: &["EFF-NET-06"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-NET-06";
         let is_physical = |name: &String| Path::new(&format!("/sys/class/net/{name}/device")).exists();
         let all = t.setup(Call::new("devices of /proc/thread-self/net/dev", own_devices(())))?;
         let physical: Vec<_> = all.iter().filter(|name| is_physical(name)).cloned().collect();
@@ -296,7 +284,7 @@ case!(Case {
             );
         }
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, Flags::NEWNET, ID, &peer)?;
+        t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
         let still = peer.call(t, "devices of the old namespace", (), own_devices)?;
         t.check(
             still
@@ -324,13 +312,12 @@ fn cookie_of(socket: i32) -> Result<u64, Errno> {
 
 case!(Case {
     name: "separation.net.cookie",
-    about: "SO_NETNS_COOKIE of a socket made after the call differs from that of one made before, which \
-            stays as it was; two sockets of one namespace have the same.",
+    about: "SO_NETNS_COOKIE of a socket made after the call differs from that of one made before, which stays as it \
+            was; two sockets of one namespace have the same.",
     proves: &["EFF-NET-07"],
     source: "kernel, net/core/sock.c (SO_NETNS_COOKIE, Linux 5.14)",
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
-        const ID: &str = "EFF-NET-07";
         let new_cookie = || Ok(cookie_of(t.setup(Call::new("socket(AF_INET)", socket(())))?));
         let old = t.setup(Call::new("socket(AF_INET)", socket(())))?;
         let before = match cookie_of(old) {
@@ -342,7 +329,7 @@ case!(Case {
         let text = "SO_NETNS_COOKIE of another socket made before the call";
         t.check(Call::new(text, new_cookie()?)).is(before)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, Flags::NEWNET, ID, &peer)?;
+        t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
         t.check(Call::new("SO_NETNS_COOKIE of a socket made before the call", cookie_of(old))).is(before)?;
         let after = t
             .check(Call::new("SO_NETNS_COOKIE of a socket made after the call", new_cookie()?))

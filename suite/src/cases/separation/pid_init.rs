@@ -1,5 +1,5 @@
-//! Process 1 of a new PID namespace: what its end, signals and orphans mean to the others (section
-//! 3.10 of the behaviour catalogue).
+//! Process 1 of a new PID namespace: what its end, signals and orphans mean to the others (section 3.10 of the
+//! behaviour catalogue).
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,7 @@ use crate::prelude::*;
 use crate::tasks::vm;
 
 const SOURCE: &str = "pid_namespaces(7), The namespace init process; kernel, kernel/pid_namespace.c";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::PID_NS);
-
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str) -> Done {
-    t.unshare(Flags::NEWPID).proving(requirement).as_predicted()
-}
 
 /// fork(2) of a child that ends at once with its own process ID as exit status, and that status.
 fn forked_pid() -> Call<i32> {
@@ -40,17 +34,15 @@ fn look(pid: Pid) -> Call<WaitStatus> {
     Call::new(format!("waitid({pid}, WNOHANG)"), waitid(Id::Pid(pid), flags))
 }
 
-/// Time in which a kernel that does what it must not do would have done it. One that is right may
-/// take any time.
+/// Time in which a kernel that does what it must not do would have done it. One that is right may take any time.
 fn give_it_time() {
     std::thread::sleep(Duration::from_millis(30));
 }
 
 case!(Case {
     name: "separation.pid.dead_init",
-    about: "Once process 1 of the new namespace has died, the caller can fork no more (ENOMEM), while \
-            the link pid_for_children stays readable. setns(2) to its own PID namespace makes fork \
-            work again.",
+    about: "Once process 1 of the new namespace has died, the caller can fork no more (ENOMEM), while the link \
+            pid_for_children stays readable. setns(2) to its own PID namespace makes fork work again.",
     proves: &["EFF-PID-04", "EFF-PID-05"],
     source: SOURCE,
     // setns(2) takes power over the PID namespace that the case starts in.
@@ -58,7 +50,7 @@ case!(Case {
     run: |t| {
         let observer = Observer::open(t)?;
         let own = t.setup(Call::new("open(ns/pid)", open_link("thread-self", Ns::Pid)))?;
-        separate(t, "EFF-PID-04")?;
+        t.unshare(Flags::NEWPID).proving("EFF-PID-04").as_predicted()?;
         t.check(forked_pid()).proves("EFF-PID-04").is(1)?;
         for _ in 0..3 {
             t.check(forked_pid()).proves("EFF-PID-04").fails_with(Errno::ENOMEM)?;
@@ -79,22 +71,21 @@ case!(Case {
 
 case!(Case {
     name: "separation.pid.setns_back",
-    about: "setns(2) to the caller's own PID namespace undoes the call for further children, and \
-            unshare(CLONE_NEWPID) works again: the next child is process 1 of yet another namespace.",
+    about: "setns(2) to the caller's own PID namespace undoes the call for further children, and unshare(CLONE_NEWPID) \
+            works again: the next child is process 1 of yet another namespace.",
     proves: &["EFF-PID-06"],
     source: "setns(2); kernel, kernel/pid_namespace.c",
     // setns(2) takes power over the PID namespace that the case starts in.
     needs: NEEDS.with(feature::INITIAL_ROOT),
     run: |t| {
-        const ID: &str = "EFF-PID-06";
         let observer = Observer::open(t)?;
         let own = t.setup(Call::new("open(ns/pid)", open_link("thread-self", Ns::Pid)))?;
-        separate(t, ID)?;
+        t.unshare(Flags::NEWPID).as_predicted()?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;
         let between = t.setup(observe::namespace_of(first.pid(), Ns::Pid))?;
         t.check(Call::new("setns(own PID namespace)", enter(&own))).succeeds()?;
         t.check(observer.namespace(Ns::PidForChildren)).is(observer.namespace_inode(Ns::Pid))?;
-        separate(t, ID)?;
+        t.unshare(Flags::NEWPID).as_predicted()?;
         let second = Peer::start(t, "process 1 of another namespace", Flags::NONE)?;
         let pid =
             second.call(t, "getpid() of the first child after the second call", (), |()| Ok(getpid().as_raw()))?;
@@ -112,8 +103,8 @@ fn own_pid() -> i64 {
 
 case!(Case {
     name: "separation.pid.thread",
-    about: "A second thread may call it: children of that thread are in the new namespace, those of \
-            the first thread stay in the old.",
+    about: "A second thread may call it: children of that thread are in the new namespace, those of the first thread \
+            stay in the old.",
     proves: &["EFF-PID-08"],
     source: "unshare(2), CLONE_NEWPID; pid_namespaces(7)",
     needs: NEEDS,
@@ -155,13 +146,13 @@ case!(Case {
 
 case!(Case {
     name: "separation.pid.killed_init",
-    about: "When process 1 is killed from outside, every process of its namespace is, by SIGKILL; \
-            process 1 can be reaped only after all others have been.",
+    about: "When process 1 is killed from outside, every process of its namespace is, by SIGKILL; process 1 can be \
+            reaped only after all others have been.",
     proves: &["EFF-PID-09", "EFF-PID-10"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| {
-        separate(t, "EFF-PID-09")?;
+        t.unshare(Flags::NEWPID).proving("EFF-PID-09").as_predicted()?;
         // Dropped in this order: process 1 is reaped last (RULE-09).
         let mut first = t.spawn("process 1", |_| {
             loop {
@@ -205,15 +196,14 @@ fn signals() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.pid.signals_to_init",
-    about: "Process 1 of the new namespace does not heed a signal from inside that it has no handler \
-            for, not even SIGKILL and SIGSTOP; from outside those two stop and kill it.",
+    about: "Process 1 of the new namespace does not heed a signal from inside that it has no handler for, not even \
+            SIGKILL and SIGSTOP; from outside those two stop and kill it.",
     proves: &["EFF-PID-13"],
     source: SOURCE,
     needs: NEEDS,
     variants: signals,
     run: |t| {
-        const ID: &str = "EFF-PID-13";
-        separate(t, ID)?;
+        t.unshare(Flags::NEWPID).as_predicted()?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;
         let second = Peer::start(t, "process 2", Flags::NONE)?;
         let number = t.param::<u64>() as i32;
@@ -251,8 +241,8 @@ case!(Case {
     }
 });
 
-/// Forks a child that waits until its parent has died, and ends with the process ID of its new
-/// parent as exit status. Gives its process ID.
+/// Forks a child that waits until its parent has died, and ends with the process ID of its new parent as exit status.
+/// Gives its process ID.
 fn fork_an_orphan_to_be() -> Result<i32, Errno> {
     let parent = getpid();
     // SAFETY: the process is single-threaded, and the child makes system calls only.
@@ -270,14 +260,13 @@ fn fork_an_orphan_to_be() -> Result<i32, Errno> {
 
 case!(Case {
     name: "separation.pid.orphans",
-    about: "A process of the new namespace whose parent dies becomes a child of the namespace's \
-            process 1, which can wait for it.",
+    about: "A process of the new namespace whose parent dies becomes a child of the namespace's process 1, which can \
+            wait for it.",
     proves: &["EFF-PID-14"],
     source: "pid_namespaces(7), Adoption of orphaned children",
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-PID-14";
-        separate(t, ID)?;
+        t.unshare(Flags::NEWPID).as_predicted()?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;
         let second = Peer::start(t, "process 2", Flags::NONE)?;
         let orphan = second.setup(t, "fork()", (), |()| fork_an_orphan_to_be())?;

@@ -1,16 +1,11 @@
-//! What process IDs and sysctls look like inside a new PID namespace and outside (section 3.10 of
-//! the behaviour catalogue).
+//! What process IDs and sysctls look like inside a new PID namespace and outside (section 3.10 of the behaviour
+//! catalogue).
 
 use nix::mount::{MsFlags, mount};
 
 use crate::place::sysctl;
 use crate::prelude::*;
 use crate::tasks::side::in_own_namespaces;
-
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str) -> Done {
-    t.unshare(Flags::NEWPID).proving(requirement).as_predicted()
-}
 
 /// Where `self` of a proc file system leads: the reader's process ID there.
 fn self_in(proc: String) -> Result<String, Errno> {
@@ -19,16 +14,15 @@ fn self_in(proc: String) -> Result<String, Errno> {
 
 case!(Case {
     name: "separation.pid.proc",
-    about: "A proc file system mounted before the call shows the old process IDs, to the children in \
-            the new namespace, too; one that such a child mounts shows the new.",
+    about: "A proc file system mounted before the call shows the old process IDs, to the children in the new \
+            namespace, too; one that such a child mounts shows the new.",
     proves: &["EFF-PID-15"],
     source: "pid_namespaces(7), /proc and PID namespaces",
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::INITIAL_ROOT),
     run: |t| {
         let point = t.directory()?.to_string_lossy().into_owned();
         in_own_namespaces(t, Flags::NEWNS, |t| {
-            const ID: &str = "EFF-PID-15";
-            separate(t, ID)?;
+            t.unshare(Flags::NEWPID).as_predicted()?;
             let child = Peer::start(t, "process 1", Flags::NONE)?;
             let outer = child.pid().to_string();
             let old = || child.call(t, "readlink(/proc/self) by process 1", "/proc".to_owned(), self_in);
@@ -68,15 +62,13 @@ fn sysctls() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.pid.sysctl",
-    about: "The last process ID, the greatest process ID (Linux 6.14) and the rule about executable \
-            memfds (6.3) can be set in the new namespace without touching those outside; the rule \
-            starts as the parent's.",
+    about: "The last process ID, the greatest process ID (Linux 6.14) and the rule about executable memfds (6.3) can \
+            be set in the new namespace without touching those outside; the rule starts as the parent's.",
     proves: &["EFF-PID-16"],
     source: "kernel, kernel/pid_namespace.c, kernel/pid.c and mm/memfd.c; proc_sys_kernel(5), pid_max",
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::INITIAL_ROOT),
     variants: sysctls,
     run: |t| {
-        const ID: &str = "EFF-PID-16";
         let (name, path, since) = SYSCTLS[t.param::<u64>() as usize];
         let version = t.facts().version;
         if version < since {
@@ -84,7 +76,7 @@ case!(Case {
         }
         sysctl::must_be_writable(t, path)?;
         let outside = t.setup(sysctl::number(path))?;
-        separate(t, ID)?;
+        t.unshare(Flags::NEWPID).as_predicted()?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;
         let inside =
             || first.call(t, &format!("read({path}) by process 1"), path.to_owned(), |path| sysctl::read_number(&path));

@@ -1,8 +1,7 @@
 //! The list of semaphore adjustments (section 3.4 of the behaviour catalogue).
 //!
-//! The 2006 document had this flag refused as not implemented; it has been implemented since
-//! Linux 2.6.26 (DIFF-04). A task that leaves its list behind has it applied, as at exit, unless
-//! others still use it.
+//! The 2006 document had this flag refused as not implemented; it has been implemented since Linux 2.6.26 (DIFF-04).
+//! A task that leaves its list behind has it applied, as at exit, unless others still use it.
 
 use crate::observe::Shared;
 use crate::prelude::*;
@@ -10,13 +9,12 @@ use crate::sharing::undo::Semaphore;
 use crate::tasks::side::{Side, check_kcmp};
 
 const SOURCE: &str = "unshare(2), CLONE_SYSVSEM; semop(2), SEM_UNDO";
-
 const NEEDS: Needs = Needs::NONE.with(feature::SYSV_IPC).with(feature::SANDBOX);
 
 case!(Case {
     name: "separation.sysvsem.applies",
-    about: "unshare(CLONE_SYSVSEM) by a task with adjustments of its own applies them at once, and \
-            only once; adjustments made later are applied by the next call, or at exit.",
+    about: "unshare(CLONE_SYSVSEM) by a task with adjustments of its own applies them at once, and only once; \
+            adjustments made later are applied by the next call, or at exit.",
     proves: &["EFF-SEM-01", "EFF-SEM-02", "DIFF-04"],
     source: SOURCE,
     needs: NEEDS,
@@ -52,9 +50,9 @@ fn leave_list((): ()) -> Result<(), Errno> {
 
 case!(Case {
     name: "separation.sysvsem.shared_list",
-    about: "While another task uses the list, unshare(CLONE_SYSVSEM) applies nothing: the list stays \
-            with the others. The last of them to leave, by exit or by unshare, applies the sum of \
-            what all have added, and nothing of what the caller did since.",
+    about: "While another task uses the list, unshare(CLONE_SYSVSEM) applies nothing: the list stays with the others. \
+            The last of them to leave, by exit or by unshare, applies the sum of what all have added, and nothing of \
+            what the caller did since.",
     proves: &["EFF-SEM-03", "EFF-SEM-04"],
     source: SOURCE,
     needs: NEEDS,
@@ -87,9 +85,9 @@ case!(Case {
 
 case!(Case {
     name: "separation.sysvsem.apart",
-    about: "Control and other direction: tasks that share a list have it applied when the last of \
-            them leaves; after unshare(CLONE_SYSVSEM) the caller's later operations are undone when \
-            the caller leaves, although the former sharer stays.",
+    about: "Control and other direction: tasks that share a list have it applied when the last of them leaves; after \
+            unshare(CLONE_SYSVSEM) the caller's later operations are undone when the caller leaves, although the \
+            former sharer stays.",
     proves: &["EFF-SEM-03", "EFF-SEM-04"],
     source: SOURCE,
     needs: NEEDS,
@@ -115,8 +113,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.sysvsem.kcmp",
-    about: "kcmp(2) says that two tasks share the list before unshare(CLONE_SYSVSEM) by one of them, \
-            and that they do not afterwards.",
+    about: "kcmp(2) says that two tasks share the list before unshare(CLONE_SYSVSEM) by one of them, and that they do \
+            not afterwards.",
     proves: &["EFF-SEM-05"],
     source: SOURCE,
     needs: NEEDS.with(feature::KCMP),
@@ -151,8 +149,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.sysvsem.ipc_namespace",
-    about: "unshare(CLONE_NEWIPC) makes the caller leave its list, too: a task that shared it and \
-            stays has the sum applied in the old namespace when it leaves.",
+    about: "unshare(CLONE_NEWIPC) makes the caller leave its list, too: a task that shared it and stays has the sum \
+            applied in the old namespace when it leaves.",
     proves: &["EFF-SEM-10"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS),
@@ -189,8 +187,8 @@ fn unrelated_flags() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.sysvsem.kept_by",
-    about: "A flag that neither is CLONE_SYSVSEM nor CLONE_NEWIPC leaves the list alone: nothing is \
-            applied, and it stays shared.",
+    about: "A flag that neither is CLONE_SYSVSEM nor CLONE_NEWIPC leaves the list alone: nothing is applied, and it \
+            stays shared.",
     proves: &["EFF-GEN-01"],
     source: SOURCE,
     needs: NEEDS,

@@ -1,12 +1,11 @@
-//! What becomes of a semaphore when unshare(2) applies the adjustments of an undo list (section 3.4
-//! of the behaviour catalogue): limits, sleepers, removed sets, the last operator.
+//! What becomes of a semaphore when unshare(2) applies the adjustments of an undo list (section 3.4 of the behaviour
+//! catalogue): limits, sleepers, removed sets, the last operator.
 
 use crate::prelude::*;
 use crate::sharing::undo::Semaphore;
 use crate::tasks::side::Side;
 
 const SOURCE: &str = "unshare(2), CLONE_SYSVSEM; semop(2), SEM_UNDO; kernel, ipc/sem.c";
-
 const NEEDS: Needs = Needs::NONE.with(feature::SYSV_IPC);
 
 /// The greatest value of a semaphore (semop(2), SEMVMX).
@@ -26,11 +25,6 @@ fn add((id, number, patience): (i32, i16, i64)) -> Result<(), Errno> {
 fn control(id: i32, command: i32) -> Result<i32, Errno> {
     // SAFETY: GETPID, GETNCNT and IPC_RMID take no further argument.
     Errno::result(unsafe { libc::semctl(id, 0, command) })
-}
-
-#[track_caller]
-fn leave(t: &Test, requirement: &'static str) -> Done {
-    t.unshare(Flags::SYSVSEM).proving(requirement).as_predicted()
 }
 
 case!(Case {
@@ -53,7 +47,7 @@ case!(Case {
         while t.setup(Call::new("semctl(GETNCNT)", control(id, libc::GETNCNT)))? == 0 {
             std::thread::yield_now();
         }
-        leave(t, ID)?;
+        t.unshare(Flags::SYSVSEM).as_predicted()?;
         sleeper.join(t)?;
         semaphore.check_value(t, "after the sleeper took 4 of 5", 1, ID)
     }
@@ -68,8 +62,8 @@ fn limits() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.sysvsem.limits",
-    about: "An adjustment that would take the semaphore above its greatest value or below 0 takes it \
-            just there, and the call succeeds.",
+    about: "An adjustment that would take the semaphore above its greatest value or below 0 takes it just there, and \
+            the call succeeds.",
     proves: &["EFF-SEM-07"],
     source: SOURCE,
     needs: NEEDS,
@@ -80,15 +74,15 @@ case!(Case {
         let semaphore = Semaphore::new(t, start)?;
         semaphore.add_with_undo(t, Side::Caller, undone)?;
         t.setup(Call::new(format!("semop({kept:+})"), add((semaphore.id(), kept, 0))))?;
-        leave(t, ID)?;
+        t.unshare(Flags::SYSVSEM).as_predicted()?;
         semaphore.check_value(t, &format!("after an adjustment by {}", -undone), end, ID)
     }
 });
 
 case!(Case {
     name: "separation.sysvsem.removed_set",
-    about: "The call succeeds when a set in the undo list was removed before; the adjustment of \
-            another set is applied as ever, and a set made since is left alone.",
+    about: "The call succeeds when a set in the undo list was removed before; the adjustment of another set is applied \
+            as ever, and a set made since is left alone.",
     proves: &["EFF-SEM-08"],
     source: SOURCE,
     needs: NEEDS,
@@ -100,7 +94,7 @@ case!(Case {
         }
         t.setup(Call::new("semctl(IPC_RMID)", control(removed.id(), libc::IPC_RMID)))?;
         let younger = Semaphore::new(t, 7)?;
-        leave(t, ID)?;
+        t.unshare(Flags::SYSVSEM).as_predicted()?;
         stays.check_value(t, "of the set that was not removed", 5, ID)?;
         younger.check_value(t, "of a set made after the removal", 7, ID)
     }
@@ -122,7 +116,7 @@ case!(Case {
         Side::Peer(&peer).must(t, "semop(+1)", (id, 1, 0), add)?;
         let last = || Call::new("semctl(GETPID)", control(id, libc::GETPID));
         t.check(last()).is(peer.pid().as_raw())?;
-        leave(t, ID)?;
+        t.unshare(Flags::SYSVSEM).as_predicted()?;
         semaphore.check_value(t, "after the adjustment", 6, ID)?;
         t.check(last()).is(nix::unistd::getpid().as_raw())
     }

@@ -1,5 +1,5 @@
-//! The offsets of a new time namespace (section 3.11 of the behaviour catalogue): which are
-//! refused, what a further call starts with, and which clocks follow them.
+//! The offsets of a new time namespace (section 3.11 of the behaviour catalogue): which are refused, what a further
+//! call starts with, and which clocks follow them.
 
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use crate::place::privilege::set_capabilities;
 use crate::prelude::*;
 
 const SOURCE: &str = "time_namespaces(7)";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
 
 const CAP_SYS_TIME: u64 = 1 << 25;
@@ -26,8 +25,8 @@ fn separate(t: &Test, requirement: &'static str, peers: &[&Peer]) -> Done {
 
 case!(Case {
     name: "separation.time.again",
-    about: "A second call succeeds: the newer namespace, another one, starts with the offsets last \
-            written, and the next child is in it.",
+    about: "A second call succeeds: the newer namespace, another one, starts with the offsets last written, and the \
+            next child is in it.",
     proves: &["EFF-TIME-09"],
     source: SOURCE,
     needs: NEEDS,
@@ -52,8 +51,8 @@ case!(Case {
     }
 });
 
-/// What is written, and how it is refused: beyond the greatest offset, or so far back that a clock
-/// would be negative, a value is out of range.
+/// What is written, and how it is refused: beyond the greatest offset, or so far back that a clock would be negative,
+/// a value is out of range.
 const REFUSED: [(&str, i64, i64, Errno); 6] = [
     ("monotonic", 1, 1_000_000_000, Errno::EINVAL),
     ("boottime", 1, 1_000_000_000, Errno::EINVAL),
@@ -65,9 +64,9 @@ const REFUSED: [(&str, i64, i64, Errno); 6] = [
 
 case!(Case {
     name: "separation.time.refused_offsets",
-    about: "Refused are offsets with nanoseconds above 999999999 or of another clock (EINVAL), too \
-            great a one or one that would make a clock negative (ERANGE), and all of them without \
-            CAP_SYS_TIME (EPERM). What was written before stays.",
+    about: "Refused are offsets with nanoseconds above 999999999 or of another clock (EINVAL), too great a one or one \
+            that would make a clock negative (ERANGE), and all of them without CAP_SYS_TIME (EPERM). What was written \
+            before stays.",
     proves: &["EFF-TIME-12"],
     source: "time_namespaces(7), /proc/pid/timens_offsets",
     needs: NEEDS,
@@ -154,9 +153,8 @@ fn wait_for_timer((clock, patience): (i32, u32)) -> Result<i64, Errno> {
 
 case!(Case {
     name: "separation.time.other_clocks",
-    about: "In a child the uptime of sysinfo(2) and /proc follows the boot-time offset, and sleeping \
-            to an absolute time and timer descriptors follow each clock's; real time and \
-            international atomic time are the caller's.",
+    about: "In a child the uptime of sysinfo(2) and /proc follows the boot-time offset, and sleeping to an absolute \
+            time and timer descriptors follow each clock's; real time and international atomic time are the caller's.",
     proves: &["EFF-TIME-11"],
     source: "time_namespaces(7), Description and Notes",
     needs: NEEDS,

@@ -1,5 +1,4 @@
-//! Threads, vfork and execve after unshare(CLONE_NEWTIME) (section 3.11 of the behaviour
-//! catalogue).
+//! Threads, vfork and execve after unshare(CLONE_NEWTIME) (section 3.11 of the behaviour catalogue).
 
 use std::ffi::{CStr, c_int, c_void};
 
@@ -12,8 +11,8 @@ use crate::tasks::vm;
 
 const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
 
-/// Since this release a task that shares the caller's memory can be made, and execve(2) moves into
-/// the new namespace (EFF-TIME-05 to EFF-TIME-08).
+/// Since this release a task that shares the caller's memory can be made, and execve(2) moves into the new namespace
+/// (EFF-TIME-05 to EFF-TIME-08).
 const EXEC_MOVES_SINCE: Version = Version(6, 2, 0);
 
 case!(Case {
@@ -41,8 +40,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.time.thread",
-    about: "A second thread may call it, and gets another link time_for_children than the first; \
-            setns(2) to a time namespace is refused there (EUSERS), and works in a lone task.",
+    about: "A second thread may call it, and gets another link time_for_children than the first; setns(2) to a time \
+            namespace is refused there (EUSERS), and works in a lone task.",
     proves: &["EFF-TIME-10"],
     source: "setns(2), ERRORS (EUSERS); kernel, kernel/time/namespace.c",
     needs: NEEDS,
@@ -90,8 +89,8 @@ extern "C" fn execute(program: *mut c_void) -> c_int {
 
 case!(Case {
     name: "separation.time.vfork_and_execve",
-    about: "A vfork child that executes a program is then in the new time namespace (Linux 6.2); the \
-            caller stays in the old.",
+    about: "A vfork child that executes a program is then in the new time namespace (Linux 6.2); the caller stays in \
+            the old.",
     proves: &["EFF-TIME-08"],
     source: "time_namespaces(7); kernel, fs/exec.c",
     needs: NEEDS,

@@ -8,7 +8,6 @@ use crate::prelude::*;
 use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWUSER; user_namespaces(7)";
-
 const NEEDS: Needs = Needs::NONE.with(feature::CREATE_USER_NS);
 
 /// As whom the caller calls: with what it has, or as an ordinary user.
@@ -28,8 +27,8 @@ fn become_caller(t: &Test) -> Done<Start> {
 
 case!(Case {
     name: "separation.user.link",
-    about: "The caller gets a user namespace of its own, whose parent is the old one and whose maker \
-            is the caller's effective user; a task beside it keeps the old.",
+    about: "The caller gets a user namespace of its own, whose parent is the old one and whose maker is the caller's \
+            effective user; a task beside it keeps the old.",
     proves: &["EFF-USER-01"],
     source: SOURCE,
     needs: NEEDS,
@@ -82,8 +81,7 @@ fn ids() -> Call<[u32; 4]> {
     Call::seen("getuid(), geteuid(), getgid(), getegid()", ids)
 }
 
-/// As [`callers`]; the ordinary user has to be another than root, whose ID takes a capability to
-/// map (EFF-USER-18).
+/// As [`callers`]; the ordinary user has to be another than root, whose ID takes a capability to map (EFF-USER-18).
 fn callers_with_own_ids() -> Vec<Variant> {
     let second_user = Needs::NONE.with(feature::SECOND_USER);
     callers()
@@ -97,8 +95,8 @@ fn callers_with_own_ids() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.user.ids",
-    about: "Until maps are written all IDs read as the overflow ID (65534); the caller may map its \
-            own user and group to any, and then reads those.",
+    about: "Until maps are written all IDs read as the overflow ID (65534); the caller may map its own user and group \
+            to any, and then reads those.",
     proves: &["EFF-USER-02"],
     source: SOURCE,
     needs: NEEDS,
@@ -148,8 +146,8 @@ fn capability_states() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.user.capabilities",
-    about: "The caller has all capabilities in the new namespace, whatever it had before: permitted, \
-            effective and bounding sets are full, inheritable and ambient ones empty.",
+    about: "The caller has all capabilities in the new namespace, whatever it had before: permitted, effective and \
+            bounding sets are full, inheritable and ambient ones empty.",
     proves: &["EFF-USER-03"],
     source: "user_namespaces(7), Capabilities",
     needs: NEEDS,
@@ -191,8 +189,8 @@ fn securebits() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.user.securebits",
-    about: "The new namespace starts with default securebits, even if the old were locked. Those \
-            about executing files (Linux 6.14) are cleared up to 6.18 and kept since 7.3.",
+    about: "The new namespace starts with default securebits, even if the old were locked. Those about executing files \
+            (Linux 6.14) are cleared up to 6.18 and kept since 7.3.",
     proves: &["EFF-USER-04"],
     source: "user_namespaces(7), Capabilities; capabilities(7), securebits",
     needs: NEEDS,
@@ -219,8 +217,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.no_new_privs",
-    about: "no_new_privs neither prevents the call nor the capabilities that come with it, and stays \
-            set.",
+    about: "no_new_privs neither prevents the call nor the capabilities that come with it, and stays set.",
     proves: &["EFF-USER-05", "INT-14"],
     source: "user_namespaces(7); prctl(2), PR_SET_NO_NEW_PRIVS",
     needs: NEEDS,
@@ -239,9 +236,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.no_power_outside",
-    about: "The new capabilities give no power over the old namespaces: setting the host name and \
-            mounting are refused (EPERM), and there is no way back; chroot(2), which only concerns \
-            the caller, is allowed.",
+    about: "The new capabilities give no power over the old namespaces: setting the host name and mounting are refused \
+            (EPERM), and there is no way back; chroot(2), which only concerns the caller, is allowed.",
     proves: &["EFF-USER-09", "INT-07"],
     source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -298,8 +294,8 @@ fn owned_namespaces() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.user.owns",
-    about: "The new user namespace owns the other namespaces made in the same call, and those made \
-            later by a caller in it.",
+    about: "The new user namespace owns the other namespaces made in the same call, and those made later by a caller \
+            in it.",
     proves: &["EFF-USER-10", "EFF-GEN-07"],
     source: "user_namespaces(7); ioctl_ns(2), NS_GET_USERNS",
     needs: NEEDS,

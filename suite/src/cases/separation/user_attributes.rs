@@ -1,5 +1,5 @@
-//! Attributes, groups, IDs and keyrings of a task that makes a user namespace (section 3.13 of the
-//! behaviour catalogue).
+//! Attributes, groups, IDs and keyrings of a task that makes a user namespace (section 3.13 of the behaviour
+//! catalogue).
 
 use nix::unistd::{Gid, getgroups, setgroups};
 
@@ -59,8 +59,8 @@ fn dumpable_or_not() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.user.attributes",
-    about: "The dumpable attribute, the parent-death signal and the child-subreaper attribute stay; \
-            PR_SET_KEEPCAPS, which is one of the securebits, is cleared.",
+    about: "The dumpable attribute, the parent-death signal and the child-subreaper attribute stay; PR_SET_KEEPCAPS, \
+            which is one of the securebits, is cleared.",
     proves: &["EFF-USER-06"],
     source: "prctl(2); capabilities(7), securebits",
     needs: NEEDS,
@@ -105,8 +105,8 @@ fn setgroups_file() -> Call<String> {
 
 case!(Case {
     name: "separation.user.groups",
-    about: "The supplementary groups are kept and read as the overflow ID; setgroups(2) is refused \
-            (EPERM) until gid_map is written.",
+    about: "The supplementary groups are kept and read as the overflow ID; setgroups(2) is refused (EPERM) until \
+            gid_map is written.",
     proves: &["EFF-USER-07"],
     source: "user_namespaces(7), The /proc/pid/setgroups file",
     needs: NEEDS.with(feature::INITIAL_ROOT),
@@ -137,8 +137,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.setgroups_denied",
-    about: "Where setgroups(2) is denied it is so in the user namespaces made from there: \
-            /proc/self/setgroups reads deny, and nobody there can allow it again.",
+    about: "Where setgroups(2) is denied it is so in the user namespaces made from there: /proc/self/setgroups reads \
+            deny, and nobody there can allow it again.",
     proves: &["EFF-USER-07"],
     source: "user_namespaces(7), The /proc/pid/setgroups file",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -159,8 +159,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.unmapped_ids",
-    about: "An ID without a mapping cannot be taken on: setuid(2) and seteuid(2) give EINVAL. Once \
-            the caller's own is mapped, that one can, and others still cannot.",
+    about: "An ID without a mapping cannot be taken on: setuid(2) and seteuid(2) give EINVAL. Once the caller's own is \
+            mapped, that one can, and others still cannot.",
     proves: &["EFF-USER-08"],
     source: "user_namespaces(7), Interaction with system calls that change process UIDs or GIDs",
     needs: NEEDS,
@@ -211,8 +211,7 @@ const USER_KEYRING: i32 = -4;
 
 case!(Case {
     name: "separation.user.keyrings",
-    about: "The session keyring stays the caller's; its user keyring is another one in the new \
-            namespace, made afresh.",
+    about: "The session keyring stays the caller's; its user keyring is another one in the new namespace, made afresh.",
     proves: &["EFF-USER-14"],
     source: "keyrings(7); session-keyring(7); user-keyring(7); kernel, security/keys/process_keys.c",
     // Another user's quota of keys is small, and keys that are gone count until they are collected.

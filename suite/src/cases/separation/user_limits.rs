@@ -1,5 +1,4 @@
-//! Resource limits that become ceilings of a new user namespace (section 3.13 of the behaviour
-//! catalogue).
+//! Resource limits that become ceilings of a new user namespace (section 3.13 of the behaviour catalogue).
 
 use crate::place::privilege::become_somebody_else;
 use crate::prelude::*;
@@ -37,8 +36,8 @@ impl Counted {
             Counted::Processes => (libc::RLIMIT_NPROC, [2, 4], Errno::EAGAIN),
             Counted::Signals => (libc::RLIMIT_SIGPENDING, [1, 3], Errno::EAGAIN),
             Counted::Queues => (libc::RLIMIT_MSGQUEUE, [MESSAGE * 3 / 2, MESSAGE * 7 / 2], Errno::EMFILE),
-            // The ceiling is in bytes, and what is held against it is pages, at least up to 6.18: this
-            // is a low one in either unit.
+            // The ceiling is in bytes, and what is held against it is pages, at least up to 6.18: this is a low one
+            // in either unit.
             Counted::LockedSegments => (libc::RLIMIT_MEMLOCK, [1, 3 * page_size()], Errno::ENOMEM),
         }
     }
@@ -72,8 +71,8 @@ impl Counted {
     }
 
     fn take(self, at: usize) -> Result<i32, Errno> {
-        // SAFETY: a forked child sleeps until it is killed; the calls take numbers, or strings and
-        // structures that live through them.
+        // SAFETY: a forked child sleeps until it is killed; the calls take numbers, or strings and structures that
+        // live through them.
         unsafe {
             match self {
                 Counted::Processes => match libc::fork() {
@@ -169,9 +168,9 @@ fn block_signal() -> Result<(), Errno> {
 
 case!(Case {
     name: "separation.user.ceilings",
-    about: "The caller's limits on processes, pending signals, message queues and locked memory at the \
-            call are ceilings of the new namespace (Linux 5.14): raising the soft limit afterwards \
-            gives nothing more, as it did before.",
+    about: "The caller's limits on processes, pending signals, message queues and locked memory at the call are \
+            ceilings of the new namespace (Linux 5.14): raising the soft limit afterwards gives nothing more, as it \
+            did before.",
     proves: &["EFF-USER-13"],
     source: "getrlimit(2); kernel, kernel/user_namespace.c and kernel/ucount.c",
     needs: Needs::ROOT

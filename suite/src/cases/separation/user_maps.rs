@@ -1,5 +1,4 @@
-//! Mapping IDs in a new user namespace, and what hangs on that (section 3.13 of the behaviour
-//! catalogue).
+//! Mapping IDs in a new user namespace, and what hangs on that (section 3.13 of the behaviour catalogue).
 
 use nix::unistd::{getegid, geteuid};
 
@@ -21,9 +20,8 @@ fn write(file: &str, text: &str) -> Call<()> {
 
 case!(Case {
     name: "separation.user.maps",
-    about: "Without privilege outside the caller can map its own user and group, in one line and \
-            once: two lines, another's ID, a second writing, and a gid_map before setgroups is \
-            denied give EPERM.",
+    about: "Without privilege outside the caller can map its own user and group, in one line and once: two lines, \
+            another's ID, a second writing, and a gid_map before setgroups is denied give EPERM.",
     proves: &["EFF-USER-11"],
     source: "user_namespaces(7), Defining user and group ID mappings: writing to uid_map and gid_map",
     needs: NEEDS_USER,
@@ -68,8 +66,8 @@ fn capabilities_of(pid: nix::unistd::Pid) -> Call<[String; 2]> {
 
 case!(Case {
     name: "separation.user.execve",
-    about: "Executing a program takes the new capabilities away, unless the caller's user is mapped \
-            to 0: then they stay.",
+    about: "Executing a program takes the new capabilities away, unless the caller's user is mapped to 0: then they \
+            stay.",
     proves: &["EFF-USER-17"],
     source: "user_namespaces(7), Capabilities; capabilities(7)",
     needs: NEEDS_USER,
@@ -98,8 +96,8 @@ const CAP_SETFCAP: u64 = 1 << 31;
 
 case!(Case {
     name: "separation.user.map_of_root",
-    about: "User 0 of the parent namespace can be mapped by a caller who had CAP_SETFCAP at the call; \
-            without it that is refused (EPERM), while the capabilities inside are full all the same.",
+    about: "User 0 of the parent namespace can be mapped by a caller who had CAP_SETFCAP at the call; without it that \
+            is refused (EPERM), while the capabilities inside are full all the same.",
     proves: &["EFF-USER-18"],
     source: "user_namespaces(7), Defining user and group ID mappings; kernel, kernel/user_namespace.c (5.12)",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -128,9 +126,9 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.same_user_outside",
-    about: "A task of the same user that stays in the old namespace, without privilege, can signal the \
-            caller, read its namespace links and compare itself with it by kcmp(2), as before; the \
-            caller's kcmp(2) on that task is refused now (EPERM).",
+    about: "A task of the same user that stays in the old namespace, without privilege, can signal the caller, read \
+            its namespace links and compare itself with it by kcmp(2), as before; the caller's kcmp(2) on that task is \
+            refused now (EPERM).",
     proves: &["EFF-USER-12"],
     source: "user_namespaces(7), Capabilities; kernel, kernel/ptrace.c",
     needs: NEEDS_USER.with(feature::KCMP),

@@ -1,5 +1,5 @@
-//! Host name and domain name (section 3.7 of the behaviour catalogue), in a UTS namespace that
-//! clone(2) made for the case.
+//! Host name and domain name (section 3.7 of the behaviour catalogue), in a UTS namespace that clone(2) made for the
+//! case.
 
 use nix::sys::utsname::uname;
 
@@ -8,7 +8,6 @@ use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
 use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWUTS; uts_namespaces(7)";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::UTS_NS);
 
 const NAMES: [Probe; 2] = [Probe::HostName, Probe::DomainName];
@@ -19,8 +18,8 @@ fn each_name() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.uts.private",
-    about: "Two tasks in one UTS namespace see each other set the name; unshare(CLONE_NEWUTS) keeps \
-            the name as it is, and afterwards neither sees what the other sets.",
+    about: "Two tasks in one UTS namespace see each other set the name; unshare(CLONE_NEWUTS) keeps the name as it is, \
+            and afterwards neither sees what the other sets.",
     proves: &["EFF-UTS-01", "EFF-UTS-02"],
     source: SOURCE,
     needs: NEEDS,
@@ -57,8 +56,8 @@ fn set_names(name: String) -> Result<(), Errno> {
 
 case!(Case {
     name: "separation.uts.rest",
-    about: "System, release, version and machine stay the same, and /proc/sys/kernel/hostname and \
-            domainname tell each task the names of its own namespace.",
+    about: "System, release, version and machine stay the same, and /proc/sys/kernel/hostname and domainname tell each \
+            task the names of its own namespace.",
     proves: &["EFF-UTS-03"],
     source: SOURCE,
     needs: NEEDS,

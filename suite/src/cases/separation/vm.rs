@@ -1,8 +1,7 @@
 //! Memory, signal handlers and thread group (section 3.3 of the behaviour catalogue).
 //!
-//! The 2006 document has unshare(CLONE_VM) give the caller a copy of its memory. No released
-//! kernel does (DIFF-03): the call is refused while the memory is shared, and succeeds without any
-//! effect when it is not.
+//! The 2006 document has unshare(CLONE_VM) give the caller a copy of its memory. No released kernel does (DIFF-03):
+//! the call is refused while the memory is shared, and succeeds without any effect when it is not.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -40,8 +39,8 @@ fn calls_with_vm() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.vm.shared",
-    about: "With another process on the caller's memory, CLONE_VM is refused with EINVAL; what \
-            either writes the other reads, before and after, and nothing else named is separated.",
+    about: "With another process on the caller's memory, CLONE_VM is refused with EINVAL; what either writes the other \
+            reads, before and after, and nothing else named is separated.",
     proves: &["EFF-VM-02", "DIFF-03"],
     source: SOURCE,
     variants: calls_with_vm,
@@ -71,8 +70,8 @@ fn calls_that_succeed() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.vm.kept",
-    about: "CLONE_THREAD, and CLONE_SIGHAND when handlers are not shared, succeed beside a process \
-            that shares the memory, and leave memory and handlers shared as they were.",
+    about: "CLONE_THREAD, and CLONE_SIGHAND when handlers are not shared, succeed beside a process that shares the \
+            memory, and leave memory and handlers shared as they were.",
     proves: &["EFF-VM-03", "EFF-VM-04"],
     source: SOURCE,
     variants: calls_that_succeed,
@@ -90,8 +89,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.vm.handlers_shared",
-    about: "With another process on the caller's signal handlers, CLONE_SIGHAND is refused with \
-            EINVAL; memory and handlers stay shared.",
+    about: "With another process on the caller's signal handlers, CLONE_SIGHAND is refused with EINVAL; memory and \
+            handlers stay shared.",
     proves: &["EFF-VM-04", "IMP-06"],
     source: "unshare(2), CLONE_SIGHAND",
     run: |t| {
@@ -108,8 +107,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.vm.second_thread",
-    about: "With a second thread in the caller's process, CLONE_THREAD is refused with EINVAL; the \
-            process keeps both threads. Alone again, the caller succeeds.",
+    about: "With a second thread in the caller's process, CLONE_THREAD is refused with EINVAL; the process keeps both \
+            threads. Alone again, the caller succeeds.",
     proves: &["MT-02", "EFF-VM-06"],
     source: "unshare(2), CLONE_THREAD",
     run: |t| {
@@ -158,17 +157,16 @@ fn shared_number(t: &Test) -> Done<usize> {
 
 /// Puts a number at an address and gives what was there.
 fn exchange((address, number): (usize, u32)) -> Result<u32, Errno> {
-    // SAFETY: callers pass the address of a live, aligned number of their own or of a mapping that
-    // is never undone.
+    // SAFETY: callers pass the address of a live, aligned number of their own or of a mapping that is never undone.
     let number_there = unsafe { &*(address as *const AtomicU32) };
     Ok(number_there.swap(number, Ordering::SeqCst))
 }
 
 case!(Case {
     name: "separation.vm.alone",
-    about: "A single-threaded task that shares its memory with nobody may name CLONE_VM, \
-            CLONE_SIGHAND and CLONE_THREAD: nothing changes. Memory keeps its content, shared \
-            mappings stay shared and private ones private, handlers run as before.",
+    about: "A single-threaded task that shares its memory with nobody may name CLONE_VM, CLONE_SIGHAND and \
+            CLONE_THREAD: nothing changes. Memory keeps its content, shared mappings stay shared and private ones \
+            private, handlers run as before.",
     proves: &["EFF-VM-01", "DIFF-05"],
     source: SOURCE,
     variants: lone_calls,
