@@ -12,6 +12,7 @@ use crate::observe::mounts::new_directory;
 use crate::place::cgroup::{ControlGroup, group_of, move_into, own_groups};
 use crate::prelude::*;
 use crate::tasks::side::Side;
+use crate::tasks::threads::in_second_thread;
 
 const SOURCE: &str = "cgroup_namespaces(7)";
 const NEEDS: Needs = Needs::ROOT.with(feature::CGROUP_NS).with(feature::CGROUP2);
@@ -106,14 +107,10 @@ case!(Case {
         let view = || Call::new("lines of /proc/thread-self/cgroup", own_groups(()));
         let namespace = observer.namespace_inode(Ns::Cgroup);
         let before = t.setup(view())?;
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                t.name_task("second thread");
-                let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
-                t.unshare(Flags::NEWCGROUP).from(start).beside(&[peer]).as_predicted()?;
-                t.check(view()).is(vec!["/".to_owned(); before.len()])
-            });
-            thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")))
+        in_second_thread(t, || {
+            let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+            t.unshare(Flags::NEWCGROUP).from(start).beside(&[peer]).as_predicted()?;
+            t.check(view()).is(vec!["/".to_owned(); before.len()])
         })?;
         t.check(observer.namespace(Ns::Cgroup)).is(namespace)?;
         t.check(view()).is(before.clone())

@@ -15,6 +15,7 @@ use crate::observe::mounts::{MountLine, mounts_of};
 use crate::observe::{differences, place_of};
 use crate::place::mount_api::{attach, listed_mounts, new_tmpfs, root_mount};
 use crate::prelude::*;
+use crate::tasks::threads::in_second_thread;
 
 const SOURCE: &str = "kernel, fs/namespace.c (copy_mnt_ns) and fs/nullfs.c; kselftest, filesystems/empty_mntns";
 const NEEDS: Needs = Needs::ROOT.with(feature::EMPTY_MNT_NS);
@@ -106,21 +107,17 @@ const SEQUENCES: [(&str, &[Flags]); 3] = [
     ("newns", &[Flags::NEWNS, Flags::NEWNS]),
 ];
 
-fn sequences() -> Vec<Variant> {
-    SEQUENCES.into_iter().enumerate().map(|(at, (name, _))| Variant::new(name, at as u64)).collect()
-}
-
 case!(Case {
     name: "separation.empty.again",
     about: "From the empty namespace the caller gets further ones, empty or copied: each is new and has one mount.",
     proves: &["EFF-EMPTY-06"],
     source: SOURCE,
     needs: NEEDS,
-    variants: sequences,
+    variants: || variants::named(&SEQUENCES),
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.unshare(Flags::EMPTY).beside(&[&peer]).as_predicted()?;
-        for flags in SEQUENCES[t.param::<u64>() as usize].1 {
+        for flags in t.param::<&[Flags]>() {
             t.unshare(*flags).beside(&[&peer]).as_predicted()?;
             t.check(listed_mounts()).holds("one mount", |ids| ids.len() == 1)?;
             let lines = mounts_seen_by(t, &peer)?;
@@ -132,8 +129,8 @@ case!(Case {
 
 fn ways_to_a_user_namespace() -> Vec<Variant> {
     vec![
-        Variant::new("afterwards", 0u64).proving(["EFF-EMPTY-07"]),
-        Variant::new("in_one_call", 1u64).proving(["EFF-EMPTY-08"]).needing(Needs::NONE.with(feature::SECOND_USER)),
+        Variant::new("afterwards", true).proving(["EFF-EMPTY-07"]),
+        Variant::new("in_one_call", false).proving(["EFF-EMPTY-08"]).needing(Needs::NONE.with(feature::SECOND_USER)),
     ]
 }
 
@@ -147,10 +144,9 @@ case!(Case {
     variants: ways_to_a_user_namespace,
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        if t.param::<u64>() == 0 {
+        if t.param::<bool>() {
             t.unshare(Flags::EMPTY).beside(&[&peer]).proving("EFF-EMPTY-07").as_predicted()?;
-            t.unshare(Flags::NEWUSER).beside(&[&peer]).proving("EFF-EMPTY-07").as_predicted()?;
-            return Ok(());
+            return t.unshare(Flags::NEWUSER).beside(&[&peer]).proving("EFF-EMPTY-07").as_predicted();
         }
         t.spawn("caller", |t| {
             const ID: &str = "EFF-EMPTY-08";
@@ -176,14 +172,10 @@ case!(Case {
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = observer.state();
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                t.name_task("second thread");
-                let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
-                t.unshare(Flags::EMPTY).from(start).beside(&[&peer]).as_predicted()?;
-                t.check(listed_mounts()).holds("one mount", |ids| ids.len() == 1).map(drop)
-            });
-            thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")))
+        in_second_thread(t, || {
+            let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+            t.unshare(Flags::EMPTY).from(start).beside(&[&peer]).as_predicted()?;
+            t.check(listed_mounts()).holds("one mount", |ids| ids.len() == 1).map(drop)
         })?;
         // With the first thread that it makes, the C library catches a signal.
         let changed: Vec<_> = differences(&before, &observer.state())

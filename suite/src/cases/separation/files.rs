@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, IntoRawFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag};
+use serde::{Deserialize, Serialize};
 
 use crate::observe::Shared;
 use crate::prelude::*;
@@ -49,10 +50,6 @@ fn descriptor_flags(fd: i32) -> Result<i32, Errno> {
 fn set_descriptor_flags((fd, flags): (i32, i32)) -> Result<(), Errno> {
     let flags = FdFlag::from_bits_truncate(flags);
     with_fd(fd, |fd| nix::fcntl::fcntl(fd, FcntlArg::F_SETFD(flags)).map(drop))
-}
-
-fn close(fd: i32) -> Result<(), Errno> {
-    nix::unistd::close(fd)
 }
 
 /// Device and inode of what a number names.
@@ -116,13 +113,13 @@ case!(Case {
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         for (acting, watching) in [(caller, other), (other, caller)] {
             let fd = new_file(t, "control")?;
-            acting.must(t, "close()", fd, close)?;
+            acting.must(t, "close()", fd, nix::unistd::close)?;
             t.check(watching.ask(t, "fcntl(F_GETFD)", fd, descriptor_flags)?).fails_with(Errno::EBADF)?;
         }
         let (one, two) = (new_file(t, "one")?, new_file(t, "two")?);
         t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         for (fd, acting, watching) in [(one, caller, other), (two, other, caller)] {
-            acting.must(t, "close()", fd, close)?;
+            acting.must(t, "close()", fd, nix::unistd::close)?;
             t.check(watching.ask(t, "write(1 byte)", fd, write_byte)?).succeeds()?;
             t.check(acting.ask(t, "write(1 byte)", fd, write_byte)?).fails_with(Errno::EBADF)?;
         }
@@ -283,19 +280,22 @@ case!(Case {
         t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         t.check(set(caller, fd)?).fails_with(Errno::EAGAIN)?;
         t.check(set(other, fd)?).succeeds()?;
-        caller.must(t, "close()", fd, close)?;
+        caller.must(t, "close()", fd, nix::unistd::close)?;
         t.check(set(caller, again)?).fails_with(Errno::EAGAIN)?;
-        other.must(t, "close()", fd, close)?;
+        other.must(t, "close()", fd, nix::unistd::close)?;
         t.check(set(caller, again)?).succeeds()
     }
 });
 
-fn other_locks() -> Vec<Variant> {
-    vec![Variant::new("ofd", 0u64), Variant::new("flock", 1u64)]
+/// Kinds of locks that the open file owns.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum Lock {
+    Ofd,
+    Flock,
 }
 
-fn lock_open_file((kind, fd): (u64, i32)) -> Result<(), Errno> {
-    if kind == 0 {
+fn lock_open_file((kind, fd): (Lock, i32)) -> Result<(), Errno> {
+    if let Lock::Ofd = kind {
         return lock_with((libc::F_OFD_SETLK, fd));
     }
     // SAFETY: flock takes numbers.
@@ -308,9 +308,9 @@ case!(Case {
             unshare(CLONE_FILES): no side conflicts with them, and they last until both have closed the descriptor.",
     proves: &["EFF-FILES-08"],
     source: SOURCE,
-    variants: other_locks,
+    variants: || variants::named(&[("ofd", Lock::Ofd), ("flock", Lock::Flock)]),
     run: |t| {
-        let kind = t.param::<u64>();
+        let kind: Lock = t.param();
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let (fd, again) = (new_file(t, "locked")?, new_file(t, "locked")?);
@@ -320,9 +320,9 @@ case!(Case {
         t.check(set(caller, fd)?).succeeds()?;
         t.check(set(other, fd)?).succeeds()?;
         t.check(set(caller, again)?).fails_with(Errno::EAGAIN)?;
-        caller.must(t, "close()", fd, close)?;
+        caller.must(t, "close()", fd, nix::unistd::close)?;
         t.check(set(caller, again)?).fails_with(Errno::EAGAIN)?;
-        other.must(t, "close()", fd, close)?;
+        other.must(t, "close()", fd, nix::unistd::close)?;
         t.check(set(caller, again)?).succeeds()
     }
 });

@@ -174,10 +174,6 @@ fn close_and_go(errand: &Errand) -> i64 {
     result
 }
 
-fn leaves_or_not() -> Vec<Variant> {
-    vec![Variant::new("shared", 0u64), Variant::new("unshared", 1u64)]
-}
-
 case!(Case {
     name: "separation.files.vfork_child",
     about: "A vfork child that shares table, current directory and umask with its parent and calls \
@@ -185,12 +181,12 @@ case!(Case {
             the call the parent finds them changed.",
     proves: &["EFF-FILES-14"],
     source: SOURCE,
-    variants: leaves_or_not,
+    variants: || variants::named(&[("shared", false), ("unshared", true)]),
     run: |t| {
         let directory = t.directory()?.to_owned();
         t.setup(Call::new("chdir(the case's directory)", nix::unistd::chdir(&directory)))?;
         let file = t.setup(Call::io("open(file)", std::fs::File::create(directory.join("file"))))?;
-        let leaves = t.param::<u64>() == 1;
+        let leaves: bool = t.param();
         let errand = Errand { leaves, descriptor: file.as_raw_fd() };
         let mask = || {
             let mask = nix::sys::stat::umask(Mode::empty());

@@ -53,9 +53,9 @@ fn effective_user(pid: nix::unistd::Pid) -> Call<u32> {
     Call::io("effective user after execve(a set-user-ID program of root's)", status)
 }
 
-fn states() -> Vec<Variant> {
-    vec![Variant::new("not_shared", 0u64), Variant::new("shared", 1u64), Variant::new("unshared", 2u64)]
-}
+/// What the caller shares, and whether it leaves that.
+const STATES: [(&str, (Flags, bool)); 3] =
+    [("not_shared", (Flags::NONE, false)), ("shared", (Flags::FS, false)), ("unshared", (Flags::FS, true))];
 
 case!(Case {
     name: "separation.fs.set_user_id",
@@ -65,15 +65,11 @@ case!(Case {
     proves: &["EFF-FS-13"],
     source: "execve(2), Effect on process attributes; kernel, fs/exec.c (check_unsafe_exec)",
     needs: Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::SECOND_USER),
-    variants: states,
+    variants: || variants::named(&STATES),
     run: |t| {
         let directory = t.directory()?.to_owned();
         in_own_namespaces(t, Flags::NEWNS, |t| {
-            let (sharing, leaves) = match t.param::<u64>() {
-                0 => (Flags::NONE, false),
-                1 => (Flags::FS, false),
-                _ => (Flags::FS, true),
-            };
+            let (sharing, leaves): (Flags, bool) = t.param();
             if t.facts().capabilities & CAP_SYS_PTRACE == 0 {
                 return Err(t.skip("CAP_SYS_PTRACE is missing, without which a traced task gains nothing: run as root outside containers"));
             }

@@ -21,8 +21,9 @@ enum Kind {
     Queue,
 }
 
-const KINDS: [(Kind, &str, &str); 3] =
-    [(Kind::Memory, "shm", "shmget"), (Kind::Semaphores, "sem", "semget"), (Kind::Queue, "msg", "msgget")];
+/// Each kind, with the call that makes one.
+const EACH_KIND: [(&str, (Kind, &str)); 3] =
+    [("shm", (Kind::Memory, "shmget")), ("sem", (Kind::Semaphores, "semget")), ("msg", (Kind::Queue, "msgget"))];
 
 /// Size of a segment.
 const SIZE: usize = 4096;
@@ -62,10 +63,6 @@ fn stat((kind, id): (Kind, i32)) -> Result<u64, Errno> {
     }
 }
 
-fn each_kind() -> Vec<Variant> {
-    KINDS.into_iter().enumerate().map(|(at, (_, slug, _))| Variant::new(slug, at as u64)).collect()
-}
-
 case!(Case {
     name: "separation.ipc.objects",
     about: "Two tasks in one IPC namespace find each other's objects by key and ID. After unshare(CLONE_NEWIPC) the \
@@ -74,9 +71,9 @@ case!(Case {
     proves: &["EFF-IPC-01", "EFF-IPC-02", "EFF-IPC-04"],
     source: SOURCE,
     needs: NEEDS,
-    variants: each_kind,
+    variants: || variants::named(&EACH_KIND),
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
-        let (kind, _, name) = KINDS[t.param::<u64>() as usize];
+        let (kind, name): (Kind, &str) = t.param();
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let find = |side: Side, key: i32| side.ask(t, &format!("{name}(key {key:#x})"), (kind, key, false), get);
@@ -114,16 +111,13 @@ case!(Case {
 });
 
 /// shmat(2), as a number.
-fn attach(id: i32) -> Result<usize, Errno> {
+pub(super) fn attach(id: i32) -> Result<usize, Errno> {
     // SAFETY: the kernel chooses the address.
     let address = unsafe { libc::shmat(id, std::ptr::null(), 0) };
-    if address as isize == -1 {
-        return Err(Errno::last());
-    }
-    Ok(address as usize)
+    if address as isize == -1 { Err(Errno::last()) } else { Ok(address as usize) }
 }
 
-fn detach(address: usize) -> Result<(), Errno> {
+pub(super) fn detach(address: usize) -> Result<(), Errno> {
     // SAFETY: nothing else uses the segment at this address.
     Errno::result(unsafe { libc::shmdt(address as *const libc::c_void) }).map(drop)
 }

@@ -3,6 +3,7 @@
 
 use std::os::fd::AsRawFd;
 
+use super::ipc::{attach, detach};
 use crate::observe::nsfd::open_link;
 use crate::place::sysctl;
 use crate::prelude::*;
@@ -30,21 +31,10 @@ fn attachments(id: i32) -> Result<u64, Errno> {
     }
 }
 
-fn attach(id: i32) -> Result<usize, Errno> {
-    // SAFETY: the kernel chooses the address.
-    let address = unsafe { libc::shmat(id, std::ptr::null(), 0) };
-    if address as isize == -1 { Err(Errno::last()) } else { Ok(address as usize) }
-}
-
-fn detach(address: usize) -> Result<(), Errno> {
-    // SAFETY: nothing else uses the segment at this address.
-    Errno::result(unsafe { libc::shmdt(address as *const libc::c_void) }).map(drop)
-}
-
 fn forced_or_not() -> Vec<Variant> {
     vec![
-        Variant::new("forced", 1u64).proving(["EFF-IPC-08"]).needing(NEEDS_SETTINGS),
-        Variant::new("not_forced", 0u64).proving(["EFF-IPC-09"]),
+        Variant::new("forced", true).proving(["EFF-IPC-08"]).needing(NEEDS_SETTINGS),
+        Variant::new("not_forced", false).proving(["EFF-IPC-09"]),
     ]
 }
 
@@ -58,7 +48,7 @@ case!(Case {
     needs: NEEDS,
     variants: forced_or_not,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
-        let forced = t.param::<u64>() == 1;
+        let forced: bool = t.param();
         let id = if forced { "EFF-IPC-08" } else { "EFF-IPC-09" };
         if forced {
             sysctl::must_be_writable(t, RMID_FORCED)?;
@@ -96,7 +86,7 @@ case!(Case {
     proves: &["EFF-IPC-12"],
     source: "kernel, ipc/shm.c (corrected in 5.16)",
     needs: NEEDS_SETTINGS,
-    variants: || vec![Variant::new("exit", 0u64), Variant::new("unshare", 1u64)],
+    variants: || variants::named(&[("exit", false), ("unshare", true)]),
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         sysctl::must_be_writable(t, RMID_FORCED)?;
         let near = Peer::start(t, "task in the first namespace", Flags::NONE)?;
@@ -105,7 +95,7 @@ case!(Case {
             peer.setup(t, "write(shm_rmid_forced, 1)", (), |()| sysctl::write(RMID_FORCED, "1"))?;
         }
         let second = t.setup(Call::new("open(ns/ipc)", open_link(far.pid(), Ns::Ipc)))?;
-        let by_unshare = t.param::<u64>() == 1;
+        let by_unshare: bool = t.param();
         // The one that leaves lives on, so that what unshare did is not mistaken for what exit does.
         let maker = Peer::start(t, "maker", Flags::NONE)?;
         let (a, b) = maker.setup(t, "shmget(), setns(second), shmget()", second.as_raw_fd(), |second| {

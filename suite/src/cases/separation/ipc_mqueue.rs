@@ -120,10 +120,11 @@ fn make_charged(kind: Charged) -> Result<(), Errno> {
     }
 }
 
+/// Each kind, with the errno of one too many.
 fn kinds_of_objects() -> Vec<Variant> {
     vec![
-        Variant::new("queue", 0u64).needing(Needs::NONE.with(feature::POSIX_MQUEUE)),
-        Variant::new("segment", 1u64).needing(Needs::NONE.with(feature::SYSV_IPC)),
+        Variant::new("queue", (Charged::Queue, Errno::EMFILE)).needing(Needs::NONE.with(feature::POSIX_MQUEUE)),
+        Variant::new("segment", (Charged::Segment, Errno::ENOMEM)).needing(Needs::NONE.with(feature::SYSV_IPC)),
     ]
 }
 
@@ -144,10 +145,7 @@ case!(Case {
     needs: Needs::ROOT.with(feature::IPC_NS).with(feature::INITIAL_ROOT).with(feature::SECOND_USER),
     variants: kinds_of_objects,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
-        let (kind, refusal) = match t.param::<u64>() {
-            0 => (Charged::Queue, Errno::EMFILE),
-            _ => (Charged::Segment, Errno::ENOMEM),
-        };
+        let (kind, refusal): (Charged, Errno) = t.param();
         if t.facts().has(feature::SYSV_IPC) {
             // SAFETY: shmget takes numbers.
             let own = unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o600) };

@@ -209,8 +209,10 @@ case!(Case {
     })
 });
 
+/// The calls that are made, one after the other.
 fn ways_to_a_user_namespace() -> Vec<Variant> {
-    vec![Variant::new("in_one_call", 0u64), Variant::new("one_after_the_other", 1u64)]
+    let (one, two) = (vec![Flags::NEWUSER | Flags::NEWNS], vec![Flags::NEWUSER, Flags::NEWNS]);
+    variants::named(&[("in_one_call", one), ("one_after_the_other", two)])
 }
 
 case!(Case {
@@ -229,11 +231,8 @@ case!(Case {
         }
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
-        if t.param::<u64>() == 0 {
-            t.unshare(Flags::NEWUSER | Flags::NEWNS).beside(&[&peer]).proving(ID).as_predicted()?;
-        } else {
-            t.unshare(Flags::NEWUSER).beside(&[&peer]).proving(ID).as_predicted()?;
-            t.unshare(Flags::NEWNS).beside(&[&peer]).proving(ID).as_predicted()?;
+        for flags in t.param::<Vec<Flags>>() {
+            t.unshare(flags).beside(&[&peer]).proving(ID).as_predicted()?;
         }
         let after = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
         t.check(Call::seen("peer group of the copy (shared:)", after.group("shared"))).proves(ID).is(None)?;

@@ -59,13 +59,18 @@ fn census(list: &[MountLine]) -> BTreeMap<(String, Option<String>), usize> {
     census
 }
 
-fn odd_trees() -> Vec<Variant> {
-    vec![
-        Variant::new("overmounted_root", 0u64),
-        Variant::new("root_on_covered_mount", 1u64),
-        Variant::new("thousands", 2u64),
-    ]
+#[derive(Clone, Copy)]
+enum Tree {
+    OvermountedRoot,
+    RootOnCoveredMount,
+    Thousands,
 }
+
+const TREES: [(&str, Tree); 3] = [
+    ("overmounted_root", Tree::OvermountedRoot),
+    ("root_on_covered_mount", Tree::RootOnCoveredMount),
+    ("thousands", Tree::Thousands),
+];
 
 case!(Case {
     name: "separation.mnt.odd_trees",
@@ -74,16 +79,16 @@ case!(Case {
     proves: &["EFF-MNT-21"],
     source: SOURCE,
     needs: Needs::ROOT,
-    variants: odd_trees,
+    variants: || variants::named(&TREES),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let point = new_directory(t, "inner")?;
         t.setup(mount_tmpfs(&point))?;
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
         let mut start = Start::of(t.facts());
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        match t.param::<u64>() {
-            0 => t.setup(mount_tmpfs("/"))?,
-            1 => {
+        match t.param() {
+            Tree::OvermountedRoot => t.setup(mount_tmpfs("/"))?,
+            Tree::RootOnCoveredMount => {
                 new_directory(t, "inner/below")?;
                 t.setup(mount_tmpfs(&format!("{point}/below")))?;
                 t.setup(Call::new("chdir(inner)", chdir(point.as_str())))?;
@@ -91,7 +96,7 @@ case!(Case {
                 t.setup(Call::new("chroot(.)", chroot(".")))?;
                 start.chrooted = true;
             }
-            _ => {
+            Tree::Thousands => {
                 let many = if t.tier() == Tier::Quick { 1000 } else { 3000 };
                 for at in 0..many {
                     let path = format!("{point}/{at}");

@@ -61,10 +61,6 @@ fn remount((point, settings): (String, libc::c_ulong)) -> Result<(), Errno> {
     mount(NONE, point.as_str(), NONE, flags, NONE)
 }
 
-fn settings() -> Vec<Variant> {
-    SETTINGS.into_iter().enumerate().map(|(at, (name, _))| Variant::new(name, at as u64)).collect()
-}
-
 case!(Case {
     name: "separation.mnt.locked_flags",
     about: "In a copy that a new user namespace owns a setting of a copied mount (read-only, nodev, nosuid, noexec, \
@@ -73,34 +69,30 @@ case!(Case {
     proves: &["EFF-MNT-13"],
     source: SOURCE,
     needs: NEEDS,
-    variants: settings,
+    variants: || variants::named(&SETTINGS),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        let (name, flag) = SETTINGS[t.param::<u64>() as usize];
+        let flag: MsFlags = t.param();
         let point = new_mount(t, "inner", flag)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.unshare(Flags::NEWUSER | Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         // Access times are a choice of several: dropping one means asking for another.
         let dropped = if flag == MsFlags::MS_NOATIME { MsFlags::MS_STRICTATIME } else { MsFlags::empty() };
-        t.check(Call::new(
-            format!("mount(MS_REMOUNT|MS_BIND) that keeps {name}"),
-            remount((point.clone(), flag.bits())),
-        ))
-        .succeeds()?;
-        t.check(Call::new(
-            format!("mount(MS_REMOUNT|MS_BIND) without {name}"),
-            remount((point.clone(), dropped.bits())),
-        ))
-        .fails_with(Errno::EPERM)?;
+        let keep = remount((point.clone(), flag.bits()));
+        t.check(Call::new("mount(MS_REMOUNT|MS_BIND) that keeps the setting", keep)).succeeds()?;
+        let drop = remount((point.clone(), dropped.bits()));
+        t.check(Call::new("mount(MS_REMOUNT|MS_BIND) without the setting", drop)).fails_with(Errno::EPERM)?;
         let original = peer.call(t, "the same to the original", (point, dropped.bits()), remount)?;
         t.check(original).succeeds()
     })
 });
 
+/// The calls that are made, one after the other.
 fn ways_to_an_owner() -> Vec<Variant> {
+    let way = |name: &str, calls: &[Flags]| Variant::new(name, calls.to_vec());
     vec![
-        Variant::new("same_user_namespace", 0u64),
-        Variant::new("in_one_call", 1u64).needing(NEEDS),
-        Variant::new("one_after_the_other", 2u64).needing(NEEDS),
+        way("same_user_namespace", &[Flags::NEWNS]),
+        way("in_one_call", &[Flags::NEWUSER | Flags::NEWNS]).needing(NEEDS),
+        way("one_after_the_other", &[Flags::NEWUSER, Flags::NEWNS]).needing(NEEDS),
     ]
 }
 
@@ -113,17 +105,13 @@ case!(Case {
     needs: Needs::ROOT,
     variants: ways_to_an_owner,
     run: |t| {
-        let calls: &[Flags] = match t.param::<u64>() {
-            0 => &[Flags::NEWNS],
-            1 => &[Flags(Flags::NEWUSER.0 | Flags::NEWNS.0)],
-            _ => &[Flags::NEWUSER, Flags::NEWNS],
-        };
+        let calls: Vec<Flags> = t.param();
         let user = |t: &Test| {
             t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User).and_then(|file| inode_of(&file))))
         };
         let before = user(t)?;
-        for flags in calls {
-            t.unshare(*flags).as_predicted()?;
+        for &flags in &calls {
+            t.unshare(flags).as_predicted()?;
         }
         let own = user(t)?;
         let text = "owner of ns/mnt (ioctl NS_GET_USERNS)";
@@ -131,6 +119,6 @@ case!(Case {
         t.check(owner).is(own)?;
         // The old one's where no other was made.
         t.check(Call::seen("whether the caller's user namespace is the old one", own == before))
-            .is(t.param::<u64>() == 0)
+            .is(calls == [Flags::NEWNS])
     }
 });

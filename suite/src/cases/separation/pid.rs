@@ -100,9 +100,14 @@ fn own_pid() -> i64 {
     unsafe { syscall!(Sysno::getpid) }.map_or(-1, |pid| pid as i64)
 }
 
-fn ways_to_a_child() -> Vec<Variant> {
-    vec![Variant::new("thread", 0u64), Variant::new("vfork", 1u64), Variant::new("clone_vm", 2u64)]
+#[derive(Clone, Copy)]
+enum Child {
+    Thread,
+    Vfork,
+    CloneVm,
 }
+
+const CHILDREN: [(&str, Child); 3] = [("thread", Child::Thread), ("vfork", Child::Vfork), ("clone_vm", Child::CloneVm)];
 
 case!(Case {
     name: "separation.pid.other_children",
@@ -111,20 +116,20 @@ case!(Case {
     proves: &["EFF-PID-07", "INT-04"],
     source: "clone(2), ERRORS (EINVAL); pid_namespaces(7)",
     needs: NEEDS,
-    variants: ways_to_a_child,
+    variants: || variants::named(&CHILDREN),
     run: |t| {
         const ID: &str = "EFF-PID-07";
         t.unshare(Flags::NEWPID).proving(ID).as_predicted()?;
-        match t.param::<u64>() {
-            0 => {
+        match t.param() {
+            Child::Thread => {
                 let made = std::thread::Builder::new().spawn(|| ()).map(drop);
                 t.check(Call::io("pthread_create()", made)).proves(ID).fails_with(Errno::EINVAL)
             }
-            1 => {
+            Child::Vfork => {
                 let pid = vm::in_vfork_child(t, own_pid)?;
                 t.check(Call::seen("getpid() in a vfork child", pid)).proves(ID).is(1)
             }
-            _ => {
+            Child::CloneVm => {
                 // SAFETY: the body makes one system call and takes no argument.
                 let pid = unsafe { vm::start(t, Flags::VM, exit_with_own_pid, std::ptr::null_mut())? };
                 let status = t.setup(Call::new("waitpid()", waitpid(pid, Some(WaitPidFlag::__WALL))))?;

@@ -189,9 +189,8 @@ case!(Case {
 
 fn signals() -> Vec<Variant> {
     [Signal::SIGTERM, Signal::SIGSTOP, Signal::SIGKILL]
-        .into_iter()
-        .map(|signal| Variant::new(signal.as_str().to_lowercase(), signal as u64))
-        .collect()
+        .map(|signal| Variant::new(signal.as_str().to_lowercase(), signal))
+        .into()
 }
 
 case!(Case {
@@ -206,7 +205,7 @@ case!(Case {
         t.unshare(Flags::NEWPID).as_predicted()?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;
         let second = Peer::start(t, "process 2", Flags::NONE)?;
-        let number = t.param::<u64>() as i32;
+        let number = t.param::<Signal>() as i32;
         let sent = second.call(t, &format!("kill(1, {number}) by process 2"), number, |number| {
             // SAFETY: kill takes numbers.
             Errno::result(unsafe { libc::kill(1, number) }).map(drop)

@@ -56,10 +56,6 @@ const SYSCTLS: [(&str, &str, Version); 3] = [
     ("memfd_noexec", "/proc/sys/vm/memfd_noexec", Version(6, 3, 0)),
 ];
 
-fn sysctls() -> Vec<Variant> {
-    SYSCTLS.into_iter().enumerate().map(|(at, (name, _, _))| Variant::new(name, at as u64)).collect()
-}
-
 case!(Case {
     name: "separation.pid.sysctl",
     about: "The last process ID, the greatest process ID (Linux 6.14) and the rule about executable memfds (6.3) can \
@@ -67,9 +63,9 @@ case!(Case {
     proves: &["EFF-PID-16"],
     source: "kernel, kernel/pid_namespace.c, kernel/pid.c and mm/memfd.c; proc_sys_kernel(5), pid_max",
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::INITIAL_ROOT),
-    variants: sysctls,
+    variants: || SYSCTLS.map(|row| Variant::new(row.0, row)).into(),
     run: |t| {
-        let (name, path, since) = SYSCTLS[t.param::<u64>() as usize];
+        let (name, path, since): (&str, &str, Version) = t.param();
         let version = t.facts().version;
         if version < since {
             return Err(t.skip(format!("{name} is of a PID namespace's own since Linux {since}, this is {version}")));

@@ -39,13 +39,31 @@ case!(Case {
     }
 });
 
-fn ways_to_leave() -> Vec<Variant> {
-    vec![Variant::new("by_exit", 0u64), Variant::new("by_unshare", 1u64)]
+/// How a sharer leaves the list.
+#[derive(Clone, Copy)]
+enum Leave {
+    Exit,
+    Unshare,
 }
 
-/// unshare(CLONE_SYSVSEM), for a peer.
-fn leave_list((): ()) -> Result<(), Errno> {
-    unshare(Flags::SYSVSEM).result().copied().map_err(|_| Errno::EINVAL)
+const WAYS_TO_LEAVE: [(&str, Leave); 2] = [("by_exit", Leave::Exit), ("by_unshare", Leave::Unshare)];
+
+/// Has a peer leave its list in the variant's way.
+#[track_caller]
+fn leave_list(t: &Test, peer: Peer, requirement: &'static str) -> Done<Option<Peer>> {
+    match t.param() {
+        Leave::Exit => {
+            peer.end();
+            Ok(None)
+        }
+        Leave::Unshare => {
+            let call = peer.call(t, "unshare(CLONE_SYSVSEM) by the peer", (), |()| {
+                unshare(Flags::SYSVSEM).result().copied().map_err(Failure::errno)
+            })?;
+            t.check(call).proves(requirement).succeeds()?;
+            Ok(Some(peer))
+        }
+    }
 }
 
 case!(Case {
@@ -56,7 +74,7 @@ case!(Case {
     proves: &["EFF-SEM-03", "EFF-SEM-04"],
     source: SOURCE,
     needs: NEEDS,
-    variants: ways_to_leave,
+    variants: || variants::named(&WAYS_TO_LEAVE),
     run: |t| {
         let semaphore = Semaphore::new(t, 10)?;
         let peer = Peer::start(t, "peer", Flags::SYSVSEM)?;
@@ -70,13 +88,7 @@ case!(Case {
         semaphore.add_with_undo(t, caller, -1)?;
         semaphore.add_with_undo(t, other, -1)?;
         semaphore.check_value(t, "after one more operation of each", 3, "EFF-SEM-03")?;
-        if t.param::<u64>() == 0 {
-            peer.end();
-        } else {
-            t.check(peer.call(t, "unshare(CLONE_SYSVSEM) by the peer", (), leave_list)?)
-                .proves("EFF-SEM-04")
-                .succeeds()?;
-        }
+        let _peer = leave_list(t, peer, "EFF-SEM-04")?;
         semaphore.check_value(t, "after the last user of the shared list left", 9, "EFF-SEM-04")?;
         t.unshare(Flags::SYSVSEM).proving("EFF-SEM-04").as_predicted()?;
         semaphore.check_value(t, "after the caller left its own list", 10, "EFF-SEM-04")
@@ -154,10 +166,9 @@ case!(Case {
     proves: &["EFF-SEM-10"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS),
-    variants: ways_to_leave,
+    variants: || variants::named(&WAYS_TO_LEAVE),
     run: |t| {
         const ID: &str = "EFF-SEM-10";
-        let by_exit = t.param::<u64>() == 0;
         let semaphore = Semaphore::new(t, 5)?;
         t.spawn("caller", |t| {
             let peer = Peer::start(t, "peer", Flags::SYSVSEM)?;
@@ -169,12 +180,7 @@ case!(Case {
             check_kcmp(t, &peer, Shared::Sysvsem, false, ID)?;
             let value = || semaphore.value(t, Side::Peer(&watcher));
             t.check(value()?).is(1)?;
-            if by_exit {
-                peer.end();
-            } else {
-                let call = peer.call(t, "unshare(CLONE_SYSVSEM) by the peer", (), leave_list)?;
-                t.check(call).succeeds()?;
-            }
+            let _peer = leave_list(t, peer, ID)?;
             t.check(value()?).is(5)
         })?
         .join(t)

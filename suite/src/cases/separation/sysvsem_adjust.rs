@@ -53,12 +53,10 @@ case!(Case {
     }
 });
 
-/// What is done with the undo list, and without it; and the value after the adjustment.
-const LIMITS: [(&str, i32, i16, i16, i32); 2] = [("above", 5, -2, (SEMVMX - 4) as i16, SEMVMX), ("below", 5, 2, -6, 0)];
+/// The value at the start, what is added with SEM_UNDO and without, and the value after the adjustment.
+type Limit = (i32, i16, i16, i32);
 
-fn limits() -> Vec<Variant> {
-    LIMITS.into_iter().enumerate().map(|(at, limit)| Variant::new(limit.0, at as u64)).collect()
-}
+const LIMITS: [(&str, Limit); 2] = [("above", (5, -2, (SEMVMX - 4) as i16, SEMVMX)), ("below", (5, 2, -6, 0))];
 
 case!(Case {
     name: "separation.sysvsem.limits",
@@ -67,10 +65,10 @@ case!(Case {
     proves: &["EFF-SEM-07"],
     source: SOURCE,
     needs: NEEDS,
-    variants: limits,
+    variants: || variants::named(&LIMITS),
     run: |t| {
         const ID: &str = "EFF-SEM-07";
-        let (_, start, undone, kept, end) = LIMITS[t.param::<u64>() as usize];
+        let (start, undone, kept, end): Limit = t.param();
         let semaphore = Semaphore::new(t, start)?;
         semaphore.add_with_undo(t, Side::Caller, undone)?;
         t.setup(Call::new(format!("semop({kept:+})"), add((semaphore.id(), kept, 0))))?;

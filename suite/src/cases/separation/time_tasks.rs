@@ -7,6 +7,7 @@ use syscalls::{Sysno, syscall};
 
 use crate::observe::nsfd::{enter, open_link};
 use crate::prelude::*;
+use crate::tasks::threads::in_second_thread;
 use crate::tasks::vm;
 
 const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
@@ -48,16 +49,12 @@ case!(Case {
     run: |t| {
         let observer = Observer::open(t)?;
         let old = observer.namespace_inode(Ns::TimeForChildren);
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                t.name_task("second thread");
-                let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
-                t.unshare(Flags::NEWTIME).from(start).as_predicted()?;
-                let new =
-                    t.setup(Call::new("open(ns/time_for_children)", open_link("thread-self", Ns::TimeForChildren)))?;
-                t.check(Call::new("setns(new time namespace) with two threads", enter(&new))).fails_with(Errno::EUSERS)
-            });
-            thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")))
+        in_second_thread(t, || {
+            let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+            t.unshare(Flags::NEWTIME).from(start).as_predicted()?;
+            let new =
+                t.setup(Call::new("open(ns/time_for_children)", open_link("thread-self", Ns::TimeForChildren)))?;
+            t.check(Call::new("setns(new time namespace) with two threads", enter(&new))).fails_with(Errno::EUSERS)
         })?;
         t.check(observer.namespace(Ns::TimeForChildren)).is(old)?;
         // A task of its own, with nobody else in its memory.

@@ -4,6 +4,7 @@ use nix::unistd::{getegid, geteuid, getgid, getuid};
 
 use crate::observe::nsfd::{enter, inode_of, maker_of, open_link, owner_of, parent_of};
 use crate::place::privilege::{all_capabilities, set_all_capabilities};
+use crate::place::sysctl;
 use crate::prelude::*;
 use crate::tasks::side::in_own_namespaces;
 
@@ -11,18 +12,30 @@ const SOURCE: &str = "unshare(2), CLONE_NEWUSER; user_namespaces(7)";
 const NEEDS: Needs = Needs::NONE.with(feature::CREATE_USER_NS);
 
 /// As whom the caller calls: with what it has, or as an ordinary user.
-fn callers() -> Vec<Variant> {
-    vec![Variant::new("as_is", 0u64), Variant::new("unprivileged", 1u64)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    AsIs,
+    Unprivileged,
 }
 
-/// Becomes the variant's caller and gives the start state.
+fn callers() -> Vec<Variant> {
+    variants::named(&[("as_is", Caller::AsIs), ("unprivileged", Caller::Unprivileged)])
+}
+
+/// As [`callers`]; the ordinary user has to be another than root, whose ID takes a capability to map (EFF-USER-18).
+pub(super) fn callers_with_own_ids() -> Vec<Variant> {
+    let second_user = Needs::NONE.with(feature::SECOND_USER);
+    vec![Variant::new("as_is", Caller::AsIs), Variant::new("unprivileged", Caller::Unprivileged).needing(second_user)]
+}
+
+/// Becomes this caller and gives the start state.
 #[track_caller]
-fn become_caller(t: &Test) -> Done<Start> {
-    if t.param::<u64>() == 0 {
+pub(super) fn become_caller(t: &Test, caller: Caller) -> Done<Start> {
+    if caller == Caller::AsIs {
         return Ok(Start::of(t.facts()));
     }
     become_unprivileged(t)?;
-    Ok(Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) })
+    Ok(Start::unprivileged())
 }
 
 case!(Case {
@@ -43,7 +56,7 @@ case!(Case {
 
 fn judge_link(t: &Test, observer: &Observer, peer: &Peer) -> Done {
     const ID: &str = "EFF-USER-01";
-    let start = become_caller(t)?;
+    let start = become_caller(t, t.param())?;
     let (old, maker) = (observer.namespace_inode(Ns::User), geteuid().as_raw());
     t.unshare(Flags::NEWUSER).from(start).beside(&[peer]).proving(ID).as_predicted()?;
     let new = t
@@ -67,30 +80,10 @@ fn judge_link(t: &Test, observer: &Observer, peer: &Peer) -> Done {
     t.check(still).proves(ID).is(old)
 }
 
-/// An ID as the kernel shows one that is not mapped.
-#[track_caller]
-fn overflow_id(t: &Test, kind: &str) -> Done<u32> {
-    let path = format!("/proc/sys/kernel/overflow{kind}");
-    let text = t.setup(Call::io(format!("read({path})"), std::fs::read_to_string(&path)))?;
-    t.setup(Call::new(format!("number in {path}"), text.trim().parse().map_err(|_| Errno::EINVAL)))
-}
-
 /// User and effective user, group and effective group.
 fn ids() -> Call<[u32; 4]> {
     let ids = [getuid().as_raw(), geteuid().as_raw(), getgid().as_raw(), getegid().as_raw()];
     Call::seen("getuid(), geteuid(), getgid(), getegid()", ids)
-}
-
-/// As [`callers`]; the ordinary user has to be another than root, whose ID takes a capability to map (EFF-USER-18).
-fn callers_with_own_ids() -> Vec<Variant> {
-    let second_user = Needs::NONE.with(feature::SECOND_USER);
-    callers()
-        .into_iter()
-        .map(|variant| match variant.param::<u64>() {
-            0 => variant,
-            _ => variant.needing(second_user),
-        })
-        .collect()
 }
 
 case!(Case {
@@ -103,7 +96,7 @@ case!(Case {
     variants: callers_with_own_ids,
     run: |t| {
         let observer = Observer::open(t)?;
-        let start = become_caller(t)?;
+        let start = become_caller(t, t.param())?;
         let (uid, gid) = (geteuid(), getegid());
         const CAP_SETFCAP: u64 = 1 << 31;
         if uid.is_root() && observer.state().capabilities[2] & CAP_SETFCAP == 0 {
@@ -112,7 +105,9 @@ case!(Case {
             );
         }
         t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
-        let (no_user, no_group) = (overflow_id(t, "uid")?, overflow_id(t, "gid")?);
+        let overflow = |path: &str| Ok(t.setup(sysctl::number(path))? as u32);
+        let (no_user, no_group) =
+            (overflow("/proc/sys/kernel/overflowuid")?, overflow("/proc/sys/kernel/overflowgid")?);
         t.check(ids()).is([no_user, no_user, no_group, no_group])?;
         for (file, text) in
             [("setgroups", "deny".to_owned()), ("uid_map", format!("7 {uid} 1")), ("gid_map", format!("8 {gid} 1"))]
@@ -134,13 +129,22 @@ fn check_full_capabilities(t: &Test, observer: &Observer, requirement: &'static 
         .is([0, full, full, full, 0].map(|set| format!("{set:x}")))
 }
 
+/// What the caller changes of its capabilities before the call.
+#[derive(Clone, Copy)]
+enum Change {
+    None,
+    All,
+    InheritableAndAmbient,
+    Bounding,
+}
+
 fn capability_states() -> Vec<Variant> {
     let root = Needs::NONE.with(feature::SYS_ADMIN);
     vec![
-        Variant::new("as_is", 0u64),
-        Variant::new("unprivileged", 1u64),
-        Variant::new("inheritable_and_ambient", 2u64).needing(root),
-        Variant::new("bounding_set_dropped", 3u64).needing(root),
+        Variant::new("as_is", Change::None),
+        Variant::new("unprivileged", Change::All),
+        Variant::new("inheritable_and_ambient", Change::InheritableAndAmbient).needing(root),
+        Variant::new("bounding_set_dropped", Change::Bounding).needing(root),
     ]
 }
 
@@ -157,18 +161,16 @@ case!(Case {
         let observer = Observer::open(t)?;
         let mut start = Start::of(t.facts());
         let now = observer.state().capabilities;
-        match t.param::<u64>() {
-            0 => {}
-            1 => {
-                start = become_caller(t)?;
-            }
-            2 => {
+        match t.param() {
+            Change::None => {}
+            Change::All => start = become_caller(t, Caller::Unprivileged)?,
+            Change::InheritableAndAmbient => {
                 t.setup(set_all_capabilities(now[2], now[1], CAP_CHOWN))?;
                 // SAFETY: PR_CAP_AMBIENT takes numbers.
                 let raised = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, 0, 0, 0) };
                 t.setup(Call::new("prctl(PR_CAP_AMBIENT_RAISE, CAP_CHOWN)", Errno::result(raised)))?;
             }
-            _ => {
+            Change::Bounding => {
                 for capability in 0..64u64 - u64::from(all_capabilities(t)?.leading_zeros()) {
                     // SAFETY: PR_CAPBSET_DROP takes a number.
                     let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
@@ -184,7 +186,7 @@ case!(Case {
 /// Securebits: three settings with their locks, or the settings about executing files (6.14).
 fn securebits() -> Vec<Variant> {
     let root = Needs::NONE.with(feature::SYS_ADMIN);
-    vec![Variant::new("all_locked", 0x2fu64).needing(root), Variant::new("exec", 0x300u64).needing(root)]
+    vec![Variant::new("all_locked", 0x2fu32).needing(root), Variant::new("exec", 0x300u32).needing(root)]
 }
 
 case!(Case {
@@ -197,7 +199,7 @@ case!(Case {
     variants: securebits,
     run: |t| {
         const EXEC_BITS_SINCE: Version = Version(6, 14, 0);
-        let bits = t.param::<u64>() as u32;
+        let bits: u32 = t.param();
         let version = t.facts().version;
         if bits & 0xf00 != 0 && version < EXEC_BITS_SINCE {
             return Err(t.skip(format!("securebits about executing files came with Linux 6.14, this is {version}")));
@@ -225,7 +227,7 @@ case!(Case {
     run: |t| {
         const ID: &str = "EFF-USER-05";
         let observer = Observer::open(t)?;
-        let start = become_caller(t)?;
+        let start = become_caller(t, t.param())?;
         t.setup(Call::new("prctl(PR_SET_NO_NEW_PRIVS)", nix::sys::prctl::set_no_new_privs()))?;
         t.unshare(Flags::NEWUSER).from(start).proving(ID).as_predicted()?;
         let set = Call::new("prctl(PR_GET_NO_NEW_PRIVS)", nix::sys::prctl::get_no_new_privs());
@@ -264,32 +266,15 @@ case!(Case {
     }
 });
 
-/// The other namespaces, each with the link that leads to the new one.
-const OWNED: [(Flags, Ns); 7] = [
-    (Flags::NEWNS, Ns::Mnt),
-    (Flags::NEWUTS, Ns::Uts),
-    (Flags::NEWIPC, Ns::Ipc),
-    (Flags::NEWNET, Ns::Net),
-    (Flags::NEWPID, Ns::PidForChildren),
-    (Flags::NEWCGROUP, Ns::Cgroup),
-    (Flags::NEWTIME, Ns::TimeForChildren),
-];
-
-/// What a namespace needs when CAP_SYS_ADMIN comes with the user namespace.
-fn needs_inside(flag: Flags) -> Needs {
-    NEEDS.and(needs_of(flag).without(Needs::ROOT))
-}
-
+/// Each other kind of namespace, in the same call and in a later one; CAP_SYS_ADMIN comes with the user namespace.
 fn owned_namespaces() -> Vec<Variant> {
-    OWNED
-        .into_iter()
-        .enumerate()
-        .flat_map(|(at, (flag, _))| {
-            ["in_one_call", "one_after_the_other"].into_iter().enumerate().map(move |(how, name)| {
-                Variant::new(format!("{}.{name}", flag.slug()), (at << 1 | how) as u64).needing(needs_inside(flag))
-            })
+    let others = KINDS.into_iter().filter(|kind| kind.flag != Flags::NEWUSER);
+    let both = |kind: Kind| {
+        [("in_one_call", true), ("one_after_the_other", false)].map(|(name, at_once)| {
+            Variant::new(format!("{}.{name}", kind.flag.slug()), (kind, at_once)).needing(kind.built_in())
         })
-        .collect()
+    };
+    others.flat_map(both).collect()
 }
 
 case!(Case {
@@ -302,10 +287,10 @@ case!(Case {
     variants: owned_namespaces,
     run: |t| {
         const ID: &str = "EFF-USER-10";
-        let (flag, ns) = OWNED[(t.param::<u64>() >> 1) as usize];
+        let (Kind { flag, link: ns, .. }, at_once): (Kind, bool) = t.param();
         become_unprivileged(t)?;
-        let nobody = Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) };
-        if t.param::<u64>() & 1 == 0 {
+        let nobody = Start::unprivileged();
+        if at_once {
             t.unshare(Flags::NEWUSER | flag).from(nobody).proving(ID).as_predicted()?;
         } else {
             t.unshare(Flags::NEWUSER).from(nobody).proving(ID).as_predicted()?;

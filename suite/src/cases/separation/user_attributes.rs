@@ -3,37 +3,12 @@
 
 use nix::unistd::{Gid, getgroups, setgroups};
 
+use super::user::{Caller, become_caller, callers_with_own_ids};
 use crate::place::limits::enter_own_user_namespace;
+use crate::place::sysctl;
 use crate::prelude::*;
 
 const NEEDS: Needs = Needs::NONE.with(feature::CREATE_USER_NS);
-
-fn callers() -> Vec<Variant> {
-    vec![
-        Variant::new("as_is", 0u64),
-        Variant::new("unprivileged", 1u64).needing(Needs::NONE.with(feature::SECOND_USER)),
-    ]
-}
-
-#[track_caller]
-fn become_caller(t: &Test) -> Done<Start> {
-    if t.param::<u64>() == 0 {
-        return Ok(Start::of(t.facts()));
-    }
-    become_unprivileged(t)?;
-    Ok(Start::unprivileged())
-}
-
-fn io_errno(error: std::io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
-}
-
-/// prctl(2) with one number.
-fn set_attribute(name: &'static str, option: i32, value: u64) -> Call<()> {
-    // SAFETY: the options used take numbers.
-    let set = unsafe { libc::prctl(option, value, 0, 0, 0) };
-    Call::new(format!("prctl({name}, {value})"), Errno::result(set).map(drop))
-}
 
 /// Dumpable, keep-capabilities, child subreaper and the parent-death signal.
 fn attributes() -> Call<[i32; 4]> {
@@ -49,11 +24,11 @@ fn attributes() -> Call<[i32; 4]> {
 }
 
 fn dumpable_or_not() -> Vec<Variant> {
-    let dumpable = |at: u64, name: &str, what: u64| Variant::new(name, at | what << 1);
+    let second_user = Needs::NONE.with(feature::SECOND_USER);
     vec![
-        dumpable(0, "as_is.dumpable", 1),
-        dumpable(0, "as_is.not_dumpable", 0),
-        dumpable(1, "unprivileged.dumpable", 1).needing(Needs::NONE.with(feature::SECOND_USER)),
+        Variant::new("as_is.dumpable", (Caller::AsIs, true)),
+        Variant::new("as_is.not_dumpable", (Caller::AsIs, false)),
+        Variant::new("unprivileged.dumpable", (Caller::Unprivileged, true)).needing(second_user),
     ]
 }
 
@@ -66,32 +41,26 @@ case!(Case {
     needs: NEEDS,
     variants: dumpable_or_not,
     run: |t| {
-        let (unprivileged, dumpable) = (t.param::<u64>() & 1 == 1, t.param::<u64>() >> 1);
-        let mut start = Start::of(t.facts());
-        if unprivileged {
-            become_unprivileged(t)?;
-            start = Start::unprivileged();
+        let (caller, dumpable): (Caller, bool) = t.param();
+        let (start, dumpable, signal) = (become_caller(t, caller)?, i32::from(dumpable), libc::SIGURG);
+        for (name, option, value) in [
+            ("PR_SET_DUMPABLE", libc::PR_SET_DUMPABLE, dumpable),
+            ("PR_SET_KEEPCAPS", libc::PR_SET_KEEPCAPS, 1),
+            ("PR_SET_CHILD_SUBREAPER", libc::PR_SET_CHILD_SUBREAPER, 1),
+            ("PR_SET_PDEATHSIG", libc::PR_SET_PDEATHSIG, signal),
+        ] {
+            // SAFETY: the options used take numbers.
+            let set = unsafe { libc::prctl(option, value as libc::c_ulong, 0, 0, 0) };
+            t.setup(Call::new(format!("prctl({name}, {value})"), Errno::result(set)))?;
         }
-        let signal = libc::SIGURG;
-        t.setup(set_attribute("PR_SET_DUMPABLE", libc::PR_SET_DUMPABLE, dumpable))?;
-        t.setup(set_attribute("PR_SET_KEEPCAPS", libc::PR_SET_KEEPCAPS, 1))?;
-        t.setup(set_attribute("PR_SET_CHILD_SUBREAPER", libc::PR_SET_CHILD_SUBREAPER, 1))?;
-        t.setup(set_attribute("PR_SET_PDEATHSIG", libc::PR_SET_PDEATHSIG, signal as u64))?;
         let before = t.setup(attributes())?;
-        if before != [dumpable as i32, 1, 1, signal] {
+        if before != [dumpable, 1, 1, signal] {
             return Err(t.broken("attributes before the call", format!("{before:?}")));
         }
         t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
-        t.check(attributes()).is([dumpable as i32, 0, 1, signal])
+        t.check(attributes()).is([dumpable, 0, 1, signal])
     }
 });
-
-/// The number that groups without a mapping read as.
-#[track_caller]
-fn overflow_group(t: &Test) -> Done<u32> {
-    let number = crate::place::sysctl::number("/proc/sys/kernel/overflowgid");
-    t.setup(number).map(|number| number as u32)
-}
 
 fn groups() -> Call<Vec<u32>> {
     Call::new("getgroups()", getgroups().map(|groups| groups.into_iter().map(Gid::as_raw).collect()))
@@ -116,7 +85,7 @@ case!(Case {
         t.setup(Call::new("setgroups(three)", setgroups(&own)))?;
         let allowed = t.setup(setgroups_file())?;
         t.unshare(Flags::NEWUSER).as_predicted()?;
-        let overflow = overflow_group(t)?;
+        let overflow = t.setup(sysctl::number("/proc/sys/kernel/overflowgid"))? as u32;
         t.check(groups()).is(vec![overflow; 3])?;
         t.check(setgroups_file()).is(allowed.clone())?;
         t.check(Call::new("setgroups([]) before gid_map is written", setgroups(&[]))).fails_with(Errno::EPERM)?;
@@ -124,7 +93,7 @@ case!(Case {
         // A task outside, which has the power, maps the groups.
         let own = nix::unistd::getpid().as_raw();
         outside.setup(t, "write(gid_map)", own, |pid| {
-            std::fs::write(format!("/proc/{pid}/gid_map"), "0 54321 3").map_err(io_errno)
+            std::fs::write(format!("/proc/{pid}/gid_map"), "0 54321 3").map_err(errno_of)
         })?;
         t.check(groups()).is(vec![0, 1, 2])?;
         if allowed == "allow" {
@@ -164,9 +133,9 @@ case!(Case {
     proves: &["EFF-USER-08"],
     source: "user_namespaces(7), Interaction with system calls that change process UIDs or GIDs",
     needs: NEEDS,
-    variants: callers,
+    variants: callers_with_own_ids,
     run: |t| {
-        let start = become_caller(t)?;
+        let start = become_caller(t, t.param())?;
         let uid = nix::unistd::geteuid();
         t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
         let setuid = |id: u32| {

@@ -22,13 +22,6 @@ fn page_size() -> u64 {
 }
 
 impl Counted {
-    const ALL: [(&'static str, Counted); 4] = [
-        ("nproc", Counted::Processes),
-        ("sigpending", Counted::Signals),
-        ("msgqueue", Counted::Queues),
-        ("memlock", Counted::LockedSegments),
-    ];
-
     /// The limit, a low value and one with room for three, and how a call beyond it is refused.
     fn limit(self) -> (libc::__rlimit_resource_t, [u64; 2], Errno) {
         match self {
@@ -141,18 +134,12 @@ fn queue(at: usize) -> &'static std::ffi::CStr {
 }
 
 fn limits() -> Vec<Variant> {
-    Counted::ALL
-        .into_iter()
-        .enumerate()
-        .map(|(at, (name, counted))| {
-            let variant = Variant::new(name, at as u64);
-            match counted {
-                Counted::Queues => variant.needing(Needs::NONE.with(feature::POSIX_MQUEUE)),
-                Counted::LockedSegments => variant.needing(Needs::NONE.with(feature::SYSV_IPC)),
-                _ => variant,
-            }
-        })
-        .collect()
+    vec![
+        Variant::new("nproc", Counted::Processes),
+        Variant::new("sigpending", Counted::Signals),
+        Variant::new("msgqueue", Counted::Queues).needing(Needs::NONE.with(feature::POSIX_MQUEUE)),
+        Variant::new("memlock", Counted::LockedSegments).needing(Needs::NONE.with(feature::SYSV_IPC)),
+    ]
 }
 
 /// Blocks the signal that is queued.
@@ -185,7 +172,7 @@ case!(Case {
         if version < SINCE {
             return Err(t.skip(format!("limits are ceilings of user namespaces since Linux 5.14, this is {version}")));
         }
-        let (_, counted) = Counted::ALL[t.param::<u64>() as usize];
+        let counted: Counted = t.param();
         t.setup(Call::new("sigprocmask()", block_signal()))?;
         become_somebody_else(t, 0)?;
         // How the limits work where they are no ceilings.

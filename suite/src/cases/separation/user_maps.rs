@@ -47,12 +47,6 @@ case!(Case {
     }
 });
 
-const MAPPED_TO: [(&str, Option<u32>); 3] = [("unmapped", None), ("mapped_to_0", Some(0)), ("mapped_to_7", Some(7))];
-
-fn mappings() -> Vec<Variant> {
-    MAPPED_TO.into_iter().enumerate().map(|(at, (name, _))| Variant::new(name, at as u64)).collect()
-}
-
 /// The permitted and effective capabilities of a task.
 fn capabilities_of(pid: nix::unistd::Pid) -> Call<[String; 2]> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map(|text| {
@@ -71,9 +65,9 @@ case!(Case {
     proves: &["EFF-USER-17"],
     source: "user_namespaces(7), Capabilities; capabilities(7)",
     needs: NEEDS_USER,
-    variants: mappings,
+    variants: || variants::named(&[("unmapped", None), ("mapped_to_0", Some(0u32)), ("mapped_to_7", Some(7))]),
     run: |t| {
-        let (_, mapped) = MAPPED_TO[t.param::<u64>() as usize];
+        let mapped: Option<u32> = t.param();
         let full = all_capabilities(t)?;
         let observer = Observer::open(t)?;
         let executed = Executed::after(t, "caller", |t| {
@@ -101,7 +95,7 @@ case!(Case {
     proves: &["EFF-USER-18"],
     source: "user_namespaces(7), Defining user and group ID mappings; kernel, kernel/user_namespace.c (5.12)",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
-    variants: || vec![Variant::new("with_setfcap", 1u64), Variant::new("without_setfcap", 0u64)],
+    variants: || variants::named(&[("with_setfcap", true), ("without_setfcap", false)]),
     run: |t| {
         const SINCE: Version = Version(5, 12, 0);
         let version = t.facts().version;
@@ -113,7 +107,7 @@ case!(Case {
             return Err(t.skip("the caller is not user 0 with CAP_SETFCAP: run as root outside containers"));
         }
         let observer = Observer::open(t)?;
-        let with = t.param::<u64>() == 1;
+        let with: bool = t.param();
         if !with {
             t.setup(set_capabilities(own & !CAP_SETFCAP, own & !CAP_SETFCAP))?;
         }

@@ -10,12 +10,6 @@ use crate::tasks::side::{Side, in_own_namespaces};
 const SOURCE: &str = "unshare(2), CLONE_NEWUTS; uts_namespaces(7)";
 const NEEDS: Needs = Needs::ROOT.with(feature::UTS_NS);
 
-const NAMES: [Probe; 2] = [Probe::HostName, Probe::DomainName];
-
-fn each_name() -> Vec<Variant> {
-    NAMES.into_iter().enumerate().map(|(at, probe)| Variant::new(probe.slug(), at as u64)).collect()
-}
-
 case!(Case {
     name: "separation.uts.private",
     about: "Two tasks in one UTS namespace see each other set the name; unshare(CLONE_NEWUTS) keeps the name as it is, \
@@ -23,9 +17,9 @@ case!(Case {
     proves: &["EFF-UTS-01", "EFF-UTS-02"],
     source: SOURCE,
     needs: NEEDS,
-    variants: each_name,
+    variants: || [Probe::HostName, Probe::DomainName].map(|probe| Variant::new(probe.slug(), probe)).into(),
     run: |t| in_own_namespaces(t, Flags::NEWUTS, |t| {
-        let probe = NAMES[t.param::<u64>() as usize];
+        let probe: Probe = t.param();
         let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let sides = (Side::Caller, Side::Peer(&peer));
