@@ -5,41 +5,29 @@ use crate::observe::Shared;
 use crate::prelude::*;
 use crate::sharing::probe::{Probe, ProbeDirs, check_as_predicted, check_shared};
 use crate::sharing::undo::Semaphore;
-use crate::tasks::side::{Side, check_kcmp, in_own_namespaces};
+use crate::tasks::side::{Side, check_kcmp, check_separated, in_own_namespaces};
 
 const SOURCE: &str = "2006 design document, 8 (3)";
 
-/// The document's four, and CLONE_SYSVSEM.
-const PARTS: [Flags; 5] = [Flags::NEWNS, Flags::FS, Flags::FILES, Flags::VM, Flags::SYSVSEM];
+/// The document's four, and CLONE_SYSVSEM, each with what it proves.
+const PARTS: [(Flags, &str); 5] = [
+    (Flags::NEWNS, "EFF-MNT-03"),
+    (Flags::FS, "EFF-FS-01"),
+    (Flags::FILES, "EFF-FILES-01"),
+    (Flags::VM, "EFF-VM-01"),
+    (Flags::SYSVSEM, "EFF-SEM-03"),
+];
 
 /// Every set of those flags but the empty one.
 fn combinations() -> Vec<Variant> {
-    (1u32..1 << PARTS.len())
-        .map(|bits| {
-            let flags = PARTS
-                .into_iter()
-                .enumerate()
-                .filter(|(at, _)| bits >> at & 1 == 1)
-                .fold(Flags::NONE, |flags, (_, flag)| flags | flag);
-            Variant::new(flags.slug(), flags)
-        })
+    let some = |bits: u32| PARTS.into_iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1);
+    let sets = (1..1 << PARTS.len()).map(|bits| some(bits).fold(Flags::NONE, |flags, (_, (flag, _))| flags | flag));
+    variants::succeeding(sets)
+        .into_iter()
         .map(|variant| {
-            let all = variant.param::<Flags>();
-            let needs = all.iter().map(needs_of).fold(Needs::NONE, Needs::and);
-            let separated = model::with_implied(all);
-            let proves: Vec<_> = [
-                (Flags::NEWNS, "EFF-MNT-03"),
-                (Flags::FS, "EFF-FS-01"),
-                (Flags::FILES, "EFF-FILES-01"),
-                (Flags::VM, "EFF-VM-01"),
-                (Flags::SYSVSEM, "EFF-SEM-03"),
-            ]
-            .into_iter()
-            .filter(|(flag, _)| separated.contains(*flag))
-            .map(|(_, id)| id)
-            .chain(["DIFF-13"])
-            .collect();
-            variant.proving(proves).needing(needs)
+            let separated = model::with_implied(variant.param());
+            let proved = PARTS.into_iter().filter(|(flag, _)| separated.contains(*flag)).map(|(_, id)| id);
+            variant.proving(proved.chain(["DIFF-13"]).collect::<Vec<_>>())
         })
         .collect()
 }
@@ -145,31 +133,12 @@ case!(Case {
     run: |t| in_own_mounts(t, |t| judge_combination(t, true)),
 });
 
-/// The flags that make a namespace and that every supported kernel knows.
-const NAMESPACES: [Flags; 8] = [
-    Flags::NEWNS,
-    Flags::NEWUTS,
-    Flags::NEWIPC,
-    Flags::NEWNET,
-    Flags::NEWPID,
-    Flags::NEWCGROUP,
-    Flags::NEWTIME,
-    Flags::NEWUSER,
-];
-
 fn pairs() -> Vec<Variant> {
-    let mut pairs = Vec::new();
-    for (at, one) in NAMESPACES.into_iter().enumerate() {
-        for two in NAMESPACES.into_iter().skip(at + 1) {
-            let flags = one | two;
-            let needs = needs_of(one).and(needs_of(two));
-            pairs.push(Variant::new(flags.slug(), flags).needing(needs));
-        }
-    }
-    let all = NAMESPACES.into_iter().fold(Flags::NONE, |all, flag| all | flag);
-    let needs = NAMESPACES.map(needs_of).into_iter().fold(Needs::NONE, Needs::and);
-    pairs.push(Variant::new("all_eight", all).needing(needs));
-    pairs
+    let flags = KINDS.map(|kind| kind.flag);
+    let pairs = (1..flags.len()).flat_map(|at| flags[..at].iter().map(move |one| *one | flags[at]));
+    let all = flags.into_iter().fold(Flags::NONE, |all, flag| all | flag);
+    let all = Variant::new("all_eight", all).needing(needs_of(all));
+    variants::succeeding(pairs).into_iter().chain([all]).collect()
 }
 
 case!(Case {
@@ -185,9 +154,6 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
         let flags = t.param::<Flags>();
         let prediction = t.unshare(flags).beside(&[&peer]).prediction()?;
-        for (what, flag) in [(Shared::Fs, Flags::FS), (Shared::Files, Flags::FILES)] {
-            check_kcmp(t, &peer, what, !prediction.separated.contains(flag), "EFF-GEN-01")?;
-        }
-        Ok(())
+        check_separated(t, &peer, &prediction, "EFF-GEN-01")
     }
 });

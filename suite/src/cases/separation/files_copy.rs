@@ -68,28 +68,23 @@ case!(Case {
             while !opener.is_finished() && stat.as_ref().is_ok_and(|stat| !sleeps(stat)) {
                 std::thread::yield_now();
             }
-            let number = free;
             let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
             // Kept open: closing it would give another number free.
             let stat = t.setup(Call::io(format!("open({path})"), stat));
-            let judged = stat
-                .as_ref()
-                .map_or_else(
-                    |_| Err(t.broken("second thread", "cannot be watched")),
-                    |_| match lowest_free() {
-                        Ok(next) if next != number => t.unshare(Flags::FILES).from(start).prediction(),
-                        other => {
-                            Err(t.broken("lowest free number while the thread is in open()", format!("{other:?}")))
-                        }
-                    },
-                )
-                .and_then(|_| {
-                    all([
-                        t.check(is_open(number)).is(false),
-                        t.check(Call::new("the lowest free number in the copy", lowest_free())).is(number),
-                        t.check(unsound_descriptors()).is(vec![]),
-                    ])
-                });
+            let judge = || {
+                let next = lowest_free();
+                if !next.is_ok_and(|next| next != free) {
+                    return Err(t.broken("lowest free number while the thread is in open()", format!("{next:?}")));
+                }
+                t.unshare(Flags::FILES).from(start).as_predicted()?;
+                all([
+                    t.check(is_open(free)).is(false),
+                    t.check(Call::new("the lowest free number in the copy", lowest_free())).is(free),
+                    t.check(unsound_descriptors()).is(vec![]),
+                ])
+            };
+            let judged =
+                stat.as_ref().map_err(|_| t.broken("second thread", "cannot be watched")).and_then(|_| judge());
             // Whatever came of it, the thread has to go on.
             let other_end = std::fs::File::options().read(true).write(true).open(&fifo);
             let other_end = t.setup(Call::io("open(fifo, O_RDWR)", other_end));
@@ -112,9 +107,7 @@ fn sleeps(stat: &std::fs::File) -> bool {
 /// Descriptors of the caller that are listed and do not answer fstat(2).
 fn unsound_descriptors() -> Call<Vec<i32>> {
     let listed = std::fs::read_dir("/proc/thread-self/fd").map(|entries| {
-        let numbers: Vec<i32> =
-            entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-        numbers
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect::<Vec<i32>>()
     });
     let unsound = listed.map(|numbers| {
         numbers

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::vm::exchange;
 use crate::prelude::*;
 use crate::tasks::side::{Side, in_own_namespaces};
 
@@ -82,10 +83,7 @@ case!(Case {
             side.ask(t, &format!("{name}(key {key:#x}, IPC_CREAT|IPC_EXCL)"), (kind, key, true), get)
         };
         // One object of each, so that IDs of the two namespaces differ.
-        let call = make(caller, OTHER_KEY)?;
-        let first = t.setup(call)?;
-        let call = make(other, KEY)?;
-        let id = t.setup(call)?;
+        let (first, id) = (t.setup(make(caller, OTHER_KEY)?)?, t.setup(make(other, KEY)?)?);
         t.check(find(caller, KEY)?).proves("EFF-IPC-01").is(id)?;
         t.check(find(other, OTHER_KEY)?).proves("EFF-IPC-01").is(first)?;
         t.unshare(Flags::NEWIPC).beside(&[&peer]).proving("EFF-IPC-01").as_predicted()?;
@@ -120,13 +118,6 @@ pub(super) fn attach(id: i32) -> Result<usize, Errno> {
 pub(super) fn detach(address: usize) -> Result<(), Errno> {
     // SAFETY: nothing else uses the segment at this address.
     Errno::result(unsafe { libc::shmdt(address as *const libc::c_void) }).map(drop)
-}
-
-/// Puts a number at the start of an attached segment and gives the one that was there.
-fn exchange((address, number): (usize, u32)) -> Result<u32, Errno> {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    // SAFETY: callers pass the address of an attached segment.
-    Ok(unsafe { &*(address as *const AtomicU32) }.swap(number, Ordering::SeqCst))
 }
 
 case!(Case {

@@ -17,7 +17,7 @@ const NEEDS_SETTINGS: Needs = NEEDS.with(feature::INITIAL_ROOT);
 const RMID_FORCED: &str = "/proc/sys/kernel/shm_rmid_forced";
 
 /// A new segment without a key.
-fn new_segment((): ()) -> Result<i32, Errno> {
+pub(super) fn new_segment((): ()) -> Result<i32, Errno> {
     // SAFETY: shmget takes numbers.
     Errno::result(unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o600) })
 }

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use nix::mount::{MsFlags, mount};
 use serde::{Deserialize, Serialize};
 
+use super::ipc_lives::new_segment;
 use crate::observe::mounts::new_directory;
 use crate::place::privilege::become_somebody_else;
 use crate::prelude::*;
 use crate::tasks::side::{Side, in_own_namespaces};
 
 /// Makes a queue of this name for one message, of so many bytes. Gives its descriptor.
-fn make_queue((name, bytes): (String, i64)) -> Result<i32, Errno> {
+pub(super) fn make_queue((name, bytes): (String, i64)) -> Result<i32, Errno> {
     let name = std::ffi::CString::new(name).map_err(|_| Errno::EINVAL)?;
     let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
     // SAFETY: zeroes are a valid mq_attr; name and structure live through the call.
@@ -79,12 +80,12 @@ enum Charged {
 
 /// Bytes of the message of a queue: the greatest that is allowed by default. What else a queue is charged is little
 /// beside it.
-const MESSAGE: i64 = 8192;
+pub(super) const MESSAGE: i64 = 8192;
 
 /// The capability that lifts the limit on locked memory.
 const CAP_IPC_LOCK: u64 = 1 << 14;
 
-fn page_size() -> u64 {
+pub(super) fn page_size() -> u64 {
     // SAFETY: sysconf takes a number.
     unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
 }
@@ -103,20 +104,22 @@ fn limit_to_one(kind: Charged) -> Result<(), Errno> {
 /// Makes an object that stays until it is removed, or its namespace ends.
 fn make_charged(kind: Charged) -> Result<(), Errno> {
     match kind {
-        Charged::Queue => {
-            let queue = make_queue(("charged".to_owned(), MESSAGE))?;
-            nix::unistd::close(queue)
+        Charged::Queue => nix::unistd::close(make_queue(("charged".to_owned(), MESSAGE))?),
+        Charged::Segment => make_locked_segment().map(drop),
+    }
+}
+
+/// Makes a segment of one page and locks it. Gives its ID.
+pub(super) fn make_locked_segment() -> Result<i32, Errno> {
+    // SAFETY: the calls take numbers.
+    unsafe {
+        let size = page_size() as usize;
+        let id = Errno::result(libc::shmget(libc::IPC_PRIVATE, size, libc::IPC_CREAT | 0o600))?;
+        let locked = Errno::result(libc::shmctl(id, libc::SHM_LOCK, std::ptr::null_mut()));
+        if locked.is_err() {
+            libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut());
         }
-        // SAFETY: the calls take numbers.
-        Charged::Segment => unsafe {
-            let size = page_size() as usize;
-            let id = Errno::result(libc::shmget(libc::IPC_PRIVATE, size, libc::IPC_CREAT | 0o600))?;
-            let locked = Errno::result(libc::shmctl(id, libc::SHM_LOCK, std::ptr::null_mut()));
-            if locked.is_err() {
-                libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut());
-            }
-            locked.map(drop)
-        },
+        locked.map(|_| id)
     }
 }
 
@@ -147,9 +150,7 @@ case!(Case {
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         let (kind, refusal): (Charged, Errno) = t.param();
         if t.facts().has(feature::SYSV_IPC) {
-            // SAFETY: shmget takes numbers.
-            let own = unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o600) };
-            t.setup(Call::new("shmget()", Errno::result(own)))?;
+            t.setup(Call::new("shmget()", new_segment(())))?;
         }
         let before = lists();
         become_somebody_else(t, t.facts().capabilities & !CAP_IPC_LOCK)?;

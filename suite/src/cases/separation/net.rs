@@ -25,7 +25,7 @@ enum Address {
     Path(String),
 }
 
-fn socket(family: i32, kind: i32) -> Result<OwnedFd, Errno> {
+pub(super) fn socket(family: i32, kind: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: socket takes numbers; the descriptor is new.
     unsafe {
         let fd = Errno::result(libc::socket(family, kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0))?;
@@ -128,7 +128,7 @@ fn flags_of((fd, name): (i32, String)) -> Result<i32, Errno> {
     }
 }
 
-fn raise_loopback(fd: i32) -> Result<(), Errno> {
+pub(super) fn raise_loopback(fd: i32) -> Result<(), Errno> {
     let mut request = request_for("lo");
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     // SAFETY: the request lives through the call.
@@ -136,7 +136,7 @@ fn raise_loopback(fd: i32) -> Result<(), Errno> {
 }
 
 /// The names of the devices of the caller's network namespace.
-fn devices((): ()) -> Result<Vec<String>, Errno> {
+pub(super) fn devices((): ()) -> Result<Vec<String>, Errno> {
     let text = std::fs::read_to_string("/proc/thread-self/net/dev").map_err(errno_of)?;
     Ok(text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect())
 }

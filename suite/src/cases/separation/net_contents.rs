@@ -1,11 +1,12 @@
 //! What is in a new network namespace and whose it is (section 3.9 of the behaviour catalogue), seen from one that
 //! clone(2) made for the case.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 
+use super::net;
 use crate::observe::mounts::new_directory;
 use crate::observe::nsfd::{inode_of, open_link, owner_of};
 use crate::place::nft;
@@ -16,28 +17,14 @@ use crate::tasks::side::{Side, in_own_namespaces};
 const SOURCE: &str = "network_namespaces(7)";
 const NEEDS: Needs = Needs::ROOT.with(feature::NET_NS);
 
-fn io_errno(error: std::io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
-}
-
 /// A datagram socket of IPv4, as a number.
 fn socket((): ()) -> Result<i32, Errno> {
-    // SAFETY: socket takes numbers.
-    Errno::result(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })
+    net::socket(libc::AF_INET, libc::SOCK_DGRAM).map(IntoRawFd::into_raw_fd)
 }
 
 /// Takes the loopback device up, which gives it its addresses.
 fn raise_loopback((): ()) -> Result<(), Errno> {
-    // SAFETY: zeroes are a valid ifreq; the request lives through the call; the socket is new.
-    unsafe {
-        let socket = OwnedFd::from_raw_fd(socket(())?);
-        let mut request: libc::ifreq = std::mem::zeroed();
-        for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-            *to = *from as libc::c_char;
-        }
-        request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
-        Errno::result(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request)).map(drop)
-    }
+    net::raise_loopback(net::socket(libc::AF_INET, libc::SOCK_DGRAM)?.as_raw_fd())
 }
 
 /// Adds a route to 10.0.0.0/8 by the loopback device.
@@ -69,7 +56,7 @@ fn lines_of((file, heading): (String, usize)) -> Result<Vec<String>, Errno> {
         Ok(text) => Ok(text.lines().skip(heading).map(str::to_owned).collect()),
         // IPv6 may be left out.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(io_errno(error)),
+        Err(error) => Err(errno_of(error)),
     }
 }
 
@@ -199,15 +186,8 @@ case!(Case {
         let owner = open_link("thread-self", Ns::Net).and_then(|file| owner_of(&file));
         t.check(Call::new("owner of ns/net (ioctl NS_GET_USERNS)", owner)).is(user)?;
         t.check(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP) in the new namespace", raise_loopback(()))).succeeds()?;
-        // SAFETY: zeroes are a valid ifreq, which lives through the call.
-        let refused = unsafe {
-            let mut request: libc::ifreq = std::mem::zeroed();
-            for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-                *to = *from as libc::c_char;
-            }
-            Errno::result(libc::ioctl(old, libc::SIOCSIFFLAGS as _, &raw const request)).map(drop)
-        };
-        t.check(Call::new("ioctl(SIOCSIFFLAGS, lo) by a socket of the old namespace", refused)).fails_with(Errno::EPERM)
+        t.check(Call::new("ioctl(SIOCSIFFLAGS, lo) by a socket of the old namespace", net::raise_loopback(old)))
+            .fails_with(Errno::EPERM)
     })
 });
 
@@ -225,10 +205,9 @@ fn devices_in(sysfs: &Path) -> Call<(Vec<String>, bool)> {
     Call::io("names in class/net, and whether lo is up there,", look())
 }
 
-/// The devices of the caller's network namespace.
+/// The devices of the caller's network namespace, in order.
 fn own_devices((): ()) -> Result<Vec<String>, Errno> {
-    let text = std::fs::read_to_string("/proc/thread-self/net/dev").map_err(io_errno)?;
-    let mut names: Vec<_> = text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect();
+    let mut names = net::devices(())?;
     names.sort();
     Ok(names)
 }

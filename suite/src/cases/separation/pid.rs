@@ -164,15 +164,10 @@ case!(Case {
         t.unshare(Flags::NEWPID).proving("EFF-PID-11").as_predicted()?;
         let child = Peer::start(t, "process 1", Flags::NONE)?;
         t.check(ids_of(t, &child)?).proves("EFF-PID-11").is((1, 0))?;
-        let expected = |inner: &[i32], pid: i32| {
-            let text = format!("{} IDs: …, {pid}, {inner:?}", outside + inner.len());
-            let (inner, length) = (inner.to_vec(), outside + inner.len());
-            (text, move |ids: &Vec<i32>| {
-                ids.len() == length && ids.ends_with(&inner) && ids[length - inner.len() - 1] == pid
-            })
-        };
-        let (text, holds) = expected(&[1], child.pid().as_raw());
-        t.check(ids_by_level(child.pid())).proves("EFF-PID-12").holds(&text, holds)?;
+        let (length, end) = (outside + 1, [child.pid().as_raw(), 1]);
+        t.check(ids_by_level(child.pid()))
+            .proves("EFF-PID-12")
+            .holds(&format!("{length} IDs, the last {end:?}"), |ids| ids.len() == length && ids.ends_with(&end))?;
         // One level further: process 1 calls, and forks a child that ends at once. What it has seen of the child's
         // IDs comes back.
         let call = child.call(t, "unshare(CLONE_NEWPID) by process 1", (), |()| {

@@ -16,16 +16,25 @@ const NEEDS: Needs = Needs::ROOT.with(feature::PID_NS);
 
 /// fork(2) of a child that ends at once with its own process ID as exit status, and that status.
 fn forked_pid() -> Call<i32> {
-    // SAFETY: the process is single-threaded, and the child ends at once.
-    let forked = unsafe { fork() }.and_then(|forked| match forked {
+    Call::new("fork(), and the child's getpid()", status_of_child(|| getpid().as_raw() & 0x7f))
+}
+
+/// fork(2) of a child that ends with what `body` gives as its exit status, and that status.
+pub(super) fn status_of_child(body: impl FnOnce() -> i32) -> Result<i32, Errno> {
+    // SAFETY: the process is single-threaded.
+    match unsafe { fork()? } {
         // SAFETY: ends the child without destructors.
-        ForkResult::Child => unsafe { libc::_exit(getpid().as_raw() & 0x7f) },
-        ForkResult::Parent { child } => match waitpid(child, None)? {
-            WaitStatus::Exited(_, status) => Ok(status),
-            _ => Err(Errno::EPROTO),
-        },
-    });
-    Call::new("fork(), and the child's getpid()", forked)
+        ForkResult::Child => unsafe { libc::_exit(body()) },
+        ForkResult::Parent { child } => exit_status(child),
+    }
+}
+
+/// Waits for a child; EPROTO if it did not exit.
+fn exit_status(child: Pid) -> Result<i32, Errno> {
+    match waitpid(child, None)? {
+        WaitStatus::Exited(_, status) => Ok(status),
+        _ => Err(Errno::EPROTO),
+    }
 }
 
 /// What has become of a child, without reaping it.
@@ -154,16 +163,14 @@ case!(Case {
     run: |t| {
         t.unshare(Flags::NEWPID).proving("EFF-PID-09").as_predicted()?;
         // Dropped in this order: process 1 is reaped last (RULE-09).
-        let mut first = t.spawn("process 1", |_| {
+        let sleep = |_: &Test| -> Done {
             loop {
                 nix::unistd::pause();
             }
-        })?;
-        let mut second = t.spawn("process 2", |_| {
-            loop {
-                nix::unistd::pause();
-            }
-        })?;
+        };
+        let mut first = t.spawn("process 1", sleep)?;
+        let mut second = t.spawn("process 2", sleep)?;
+        let killed = |pid| WaitStatus::Signaled(pid, Signal::SIGKILL, false);
         t.setup(Call::new("kill(process 1, SIGKILL)", kill(first.pid(), Signal::SIGKILL)))?;
         let deadline = Instant::now() + t.patience(Duration::from_secs(5));
         let mut ended = look(second.pid());
@@ -173,17 +180,13 @@ case!(Case {
         }
         t.check(ended.called("what became of process 2 when process 1 was killed"))
             .proves("EFF-PID-09")
-            .is(WaitStatus::Signaled(second.pid(), Signal::SIGKILL, false))?;
+            .is(killed(second.pid()))?;
         give_it_time();
         t.check(look(first.pid()).called("waitid(process 1, WNOHANG) while process 2 is not reaped"))
             .proves("EFF-PID-10")
             .is(WaitStatus::StillAlive)?;
         t.setup(Call::new("waitpid(process 2)", second.wait()))?;
-        t.check(Call::new("waitpid(process 1)", first.wait())).proves("EFF-PID-10").is(WaitStatus::Signaled(
-            first.pid(),
-            Signal::SIGKILL,
-            false,
-        ))
+        t.check(Call::new("waitpid(process 1)", first.wait())).proves("EFF-PID-10").is(killed(first.pid()))
     }
 });
 
@@ -216,27 +219,19 @@ case!(Case {
         let pid = first.call(t, "getpid() in process 1 afterwards", (), |()| Ok(getpid().as_raw()))?;
         t.check(pid).is(1)?;
         // From outside.
-        for (signal, expected) in [
-            (Signal::SIGSTOP, WaitStatus::Stopped(first.pid(), Signal::SIGSTOP)),
-            (Signal::SIGKILL, WaitStatus::Signaled(first.pid(), Signal::SIGKILL, false)),
-        ] {
-            if signal == Signal::SIGKILL {
-                // It goes last (RULE-09).
-                second.end();
-                t.setup(Call::new("kill(process 1, SIGKILL)", kill(first.pid(), signal)))?;
-                let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-                return t
-                    .check(Call::new(
-                        "what process 1 made of SIGKILL from outside",
-                        waitid(Id::Pid(first.pid()), flags),
-                    ))
-                    .is(expected);
-            }
-            t.setup(Call::new("kill(process 1, SIGSTOP)", kill(first.pid(), signal)))?;
-            let stopped = waitid(Id::Pid(first.pid()), WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED);
-            t.check(Call::new("what process 1 made of SIGSTOP from outside", stopped)).is(expected)?;
-        }
-        Ok(())
+        let (pid, any) = (first.pid(), WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        t.setup(Call::new("kill(process 1, SIGSTOP)", kill(pid, Signal::SIGSTOP)))?;
+        t.check(Call::new("what process 1 made of SIGSTOP from outside", waitid(Id::Pid(pid), any)))
+            .is(WaitStatus::Stopped(pid, Signal::SIGSTOP))?;
+        // Process 1 goes last (RULE-09).
+        second.end();
+        t.setup(Call::new("kill(process 1, SIGKILL)", kill(pid, Signal::SIGKILL)))?;
+        let ended = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        t.check(Call::new("what process 1 made of SIGKILL from outside", ended)).is(WaitStatus::Signaled(
+            pid,
+            Signal::SIGKILL,
+            false,
+        ))
     }
 });
 
@@ -271,10 +266,7 @@ case!(Case {
         let orphan = second.setup(t, "fork()", (), |()| fork_an_orphan_to_be())?;
         second.end();
         let waited = first.call(t, "waitpid(the orphan) by process 1, and its getppid()", orphan, |orphan| {
-            match waitpid(Pid::from_raw(orphan), None)? {
-                WaitStatus::Exited(_, parent) => Ok(parent),
-                _ => Err(Errno::EPROTO),
-            }
+            exit_status(Pid::from_raw(orphan))
         })?;
         t.check(waited).is(1)
     }

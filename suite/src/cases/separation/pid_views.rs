@@ -3,6 +3,7 @@
 
 use nix::mount::{MsFlags, mount};
 
+use super::pid_init::status_of_child;
 use crate::place::sysctl;
 use crate::prelude::*;
 use crate::tasks::side::in_own_namespaces;
@@ -81,6 +82,16 @@ case!(Case {
                 sysctl::write(&path, &value.to_string())
             })
         };
+        let set_apart = |value: i64| {
+            t.check(set(value)?).succeeds()?;
+            t.check(inside()?).is(value)?;
+            let after = sysctl::number(path);
+            if after.result() != Ok(&outside) {
+                // A kernel that shares it is put right again.
+                let _ = sysctl::write(path, &outside.to_string());
+            }
+            t.check(after).is(outside)
+        };
         match name {
             "ns_last_pid" => {
                 // Far from what is given out outside, whatever others do there meanwhile.
@@ -94,27 +105,11 @@ case!(Case {
                 t.check(sysctl::number(path))
                     .holds(&format!("little more than {outside}"), |now| (outside..outside + 6_000).contains(now))?;
             }
-            "pid_max" => {
-                let less = t.setup(inside()?)? - 1;
-                t.check(set(less)?).succeeds()?;
-                t.check(inside()?).is(less)?;
-                let after = sysctl::number(path);
-                if after.result() != Ok(&outside) {
-                    // A kernel that shares it is put right again.
-                    let _ = sysctl::write(path, &outside.to_string());
-                }
-                t.check(after).is(outside)?;
-            }
+            "pid_max" => set_apart(t.setup(inside()?)? - 1)?,
             _ => {
                 t.check(inside()?).is(outside)?;
                 let more = (outside + 1).min(2);
-                t.check(set(more)?).succeeds()?;
-                t.check(inside()?).is(more)?;
-                let after = sysctl::number(path);
-                if after.result() != Ok(&outside) {
-                    let _ = sysctl::write(path, &outside.to_string());
-                }
-                t.check(after).is(outside)?;
+                set_apart(more)?;
                 // One level further in.
                 let nested =
                     first.call(t, "the same in a PID namespace one level further in", path.to_owned(), |path| {
@@ -129,19 +124,6 @@ case!(Case {
 
 /// The number in a file, as the first child in a PID namespace of its own reads it.
 fn rule_one_level_further_in(path: &str) -> Result<i64, Errno> {
-    use nix::sys::wait::{WaitStatus, waitpid};
-    use nix::unistd::{ForkResult, fork};
     unshare(Flags::NEWPID).result().map_err(Failure::errno)?;
-    // SAFETY: the process is single-threaded; the child reads a file and ends.
-    match unsafe { fork()? } {
-        ForkResult::Child => {
-            let number = sysctl::read_number(path).unwrap_or(99);
-            // SAFETY: ends the child without destructors.
-            unsafe { libc::_exit(number as i32) }
-        }
-        ForkResult::Parent { child } => match waitpid(child, None)? {
-            WaitStatus::Exited(_, number) => Ok(number.into()),
-            _ => Err(Errno::EPROTO),
-        },
-    }
+    status_of_child(|| sysctl::read_number(path).unwrap_or(99) as i32).map(i64::from)
 }

@@ -1,10 +1,9 @@
 //! Time namespaces (section 3.11 of the behaviour catalogue): the caller's clocks stay, those of its future children
 //! are shifted.
 
-use std::os::unix::fs::MetadataExt;
-
 use syscalls::{Sysno, syscall};
 
+use crate::place::clock::SHIFT;
 use crate::prelude::*;
 use crate::tasks::executed::Executed;
 use crate::tasks::side::Side;
@@ -16,9 +15,6 @@ const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
 /// Until this release a child that shares the caller's memory is refused, and execve(2) leaves the caller where it is
 /// (EFF-TIME-05, EFF-TIME-07).
 const EXEC_MOVES_SINCE: Version = Version(6, 2, 0);
-
-/// How far clocks are shifted, in seconds: more than any case may last, by far.
-const SHIFT: i64 = 1_000_000;
 
 /// CLOCK_MONOTONIC and CLOCK_BOOTTIME, each by the system call and by the C library, which reads them in the vDSO
 /// without entering the kernel.
@@ -212,20 +208,15 @@ case!(Case {
         let mut bytes = [0; 8];
         t.setup(Call::new("read(pipe)", nix::unistd::read(&read, &mut bytes)))?;
         let new = u64::from_ne_bytes(bytes);
-        let old = own[Ns::Time as usize];
-        let expected = if t.facts().version < EXEC_MOVES_SINCE { old } else { new };
-        for ns in Ns::ALL {
-            let expected = match ns {
-                Ns::Time => expected,
-                Ns::TimeForChildren => new,
-                _ => own[ns as usize],
-            };
-            let path = format!("/proc/{}/ns/{}", executed.pid(), ns.link());
-            if expected == 0 {
-                continue;
-            }
-            let seen = std::fs::metadata(&path).map(|m| m.ino());
-            t.check(Call::io(format!("ns/{} of the caller after execve", ns.link()), seen)).proves(ID).is(expected)?;
+        let expected = |ns: Ns| match ns {
+            Ns::Time if t.facts().version >= EXEC_MOVES_SINCE => new,
+            Ns::TimeForChildren => new,
+            _ => own[ns as usize],
+        };
+        for ns in Ns::ALL.into_iter().filter(|ns| expected(*ns) != 0) {
+            let seen = observe::namespace_of(executed.pid(), ns);
+            let text = format!("ns/{} of the caller after execve", ns.link());
+            t.check(seen.called(text)).proves(ID).is(expected(ns))?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Resource limits that become ceilings of a new user namespace (section 3.13 of the behaviour catalogue).
 
+use super::ipc_mqueue::{MESSAGE, make_locked_segment, make_queue, page_size};
 use crate::place::privilege::become_somebody_else;
 use crate::prelude::*;
 use crate::tasks::side::in_own_namespaces;
@@ -13,12 +14,19 @@ enum Counted {
     LockedSegments,
 }
 
-/// Bytes of the message of a queue; what else it is charged is little beside it.
-const MESSAGE: u64 = 8192;
+/// What one queue may take, and half as much again.
+const QUEUE: u64 = MESSAGE as u64;
 
-fn page_size() -> u64 {
-    // SAFETY: sysconf takes a number.
-    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+/// The set of the one signal that is queued, a real-time one.
+fn signal() -> (i32, libc::sigset_t) {
+    let number = libc::SIGRTMIN() + 4;
+    // SAFETY: zeroes are a valid set; it lives through the calls.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, number);
+        (number, set)
+    }
 }
 
 impl Counted {
@@ -28,7 +36,7 @@ impl Counted {
             // The caller is one process itself.
             Counted::Processes => (libc::RLIMIT_NPROC, [2, 4], Errno::EAGAIN),
             Counted::Signals => (libc::RLIMIT_SIGPENDING, [1, 3], Errno::EAGAIN),
-            Counted::Queues => (libc::RLIMIT_MSGQUEUE, [MESSAGE * 3 / 2, MESSAGE * 7 / 2], Errno::EMFILE),
+            Counted::Queues => (libc::RLIMIT_MSGQUEUE, [QUEUE * 3 / 2, QUEUE * 7 / 2], Errno::EMFILE),
             // The ceiling is in bytes, and what is held against it is pages, at least up to 6.18: this is a low one
             // in either unit.
             Counted::LockedSegments => (libc::RLIMIT_MEMLOCK, [1, 3 * page_size()], Errno::ENOMEM),
@@ -77,28 +85,13 @@ impl Counted {
                 },
                 Counted::Signals => {
                     let value = libc::sigval { sival_ptr: std::ptr::null_mut() };
-                    Errno::result(libc::sigqueue(libc::getpid(), libc::SIGRTMIN() + 4, value))
+                    Errno::result(libc::sigqueue(libc::getpid(), signal().0, value))
                 }
                 Counted::Queues => {
-                    let name = queue(at);
-                    let mut attributes: libc::mq_attr = std::mem::zeroed();
-                    attributes.mq_maxmsg = 1;
-                    attributes.mq_msgsize = MESSAGE as _;
-                    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
-                    let made = libc::syscall(libc::SYS_mq_open, name.as_ptr(), flags, 0o600, &raw const attributes);
-                    let fd = Errno::result(made)?;
-                    libc::close(fd as i32);
-                    Ok(at as i32)
+                    let fd = make_queue((queue(at).to_string_lossy().into_owned(), MESSAGE))?;
+                    nix::unistd::close(fd).map(|()| at as i32)
                 }
-                Counted::LockedSegments => {
-                    let size = page_size() as usize;
-                    let id = Errno::result(libc::shmget(libc::IPC_PRIVATE, size, libc::IPC_CREAT | 0o600))?;
-                    let locked = Errno::result(libc::shmctl(id, libc::SHM_LOCK, std::ptr::null_mut()));
-                    if locked.is_err() {
-                        libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut());
-                    }
-                    locked.map(|_| id)
-                }
+                Counted::LockedSegments => make_locked_segment(),
             }
         }
     }
@@ -112,9 +105,7 @@ impl Counted {
                     libc::waitpid(one, std::ptr::null_mut(), 0);
                 }
                 Counted::Signals => {
-                    let mut set: libc::sigset_t = std::mem::zeroed();
-                    libc::sigemptyset(&raw mut set);
-                    libc::sigaddset(&raw mut set, libc::SIGRTMIN() + 4);
+                    let (_, set) = signal();
                     let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
                     libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const at_once);
                 }
@@ -144,13 +135,9 @@ fn limits() -> Vec<Variant> {
 
 /// Blocks the signal that is queued.
 fn block_signal() -> Result<(), Errno> {
-    // SAFETY: zeroes are a valid set; it lives through the calls.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, libc::SIGRTMIN() + 4);
-        Errno::result(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut())).map(drop)
-    }
+    let (_, set) = signal();
+    // SAFETY: the set lives through the call.
+    Errno::result(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) }).map(drop)
 }
 
 case!(Case {
@@ -194,14 +181,6 @@ case!(Case {
         t.setup(counted.set(false))?;
         t.unshare(Flags::NEWUSER).from(Start::unprivileged()).as_predicted()?;
         t.setup(counted.set(true))?;
-        t.check(counted.take_two())
-            .holds(
-                match with_low {
-                    1 => "1",
-                    _ => "0 or 1",
-                },
-                |taken| (with_low..=1).contains(taken),
-            )
-            .map(drop)
+        t.check(counted.take_two()).holds(&format!("{with_low} to 1"), |taken| (with_low..=1).contains(taken)).map(drop)
     })
 });

@@ -32,9 +32,8 @@ fn check_identities(t: &Test, sharer: &VmTask, shared: Flags, requirement: &'sta
 }
 
 fn calls_with_vm() -> Vec<Variant> {
-    [Flags::VM, Flags::VM | Flags::SIGHAND | Flags::THREAD, Flags::VM | Flags::FS | Flags::FILES | Flags::SYSVSEM]
-        .map(|flags| Variant::new(flags.slug(), flags))
-        .into()
+    let rest = Flags::FS | Flags::FILES | Flags::SYSVSEM;
+    variants::of_flags([Flags::VM, Flags::VM | Flags::SIGHAND | Flags::THREAD, Flags::VM | rest])
 }
 
 case!(Case {
@@ -132,31 +131,21 @@ extern "C" fn count_signal(_: libc::c_int) {
 }
 
 fn lone_calls() -> Vec<Variant> {
-    [Flags::VM, Flags::SIGHAND, Flags::THREAD, Flags::VM | Flags::SIGHAND | Flags::THREAD]
-        .map(|flags| Variant::new(flags.slug(), flags))
-        .into()
+    variants::of_flags([Flags::VM, Flags::SIGHAND, Flags::THREAD, Flags::VM | Flags::SIGHAND | Flags::THREAD])
 }
 
 /// A number in memory that stays shared with children.
 #[track_caller]
 fn shared_number(t: &Test) -> Done<usize> {
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
     // SAFETY: a fresh anonymous mapping.
-    let address = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            4096,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
+    let address = unsafe { libc::mmap(std::ptr::null_mut(), 4096, access, kind, -1, 0) };
     let result = if address == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(address as usize) };
     t.setup(Call::new("mmap(MAP_SHARED)", result))
 }
 
 /// Puts a number at an address and gives what was there.
-fn exchange((address, number): (usize, u32)) -> Result<u32, Errno> {
+pub(super) fn exchange((address, number): (usize, u32)) -> Result<u32, Errno> {
     // SAFETY: callers pass the address of a live, aligned number of their own or of a mapping that is never undone.
     let number_there = unsafe { &*(address as *const AtomicU32) };
     Ok(number_there.swap(number, Ordering::SeqCst))
