@@ -32,8 +32,8 @@ fn in_a_group(t: &Test, body: impl FnOnce(&Test, &ControlGroup, &Observer, &Peer
 
 case!(Case {
     name: "separation.cgroup.fixed_roots",
-    about: "The roots are fixed at the call, in all hierarchies, and for children: who is moved to a group further out \
-            reads \"/..\", who stays reads \"/\".",
+    about: "The call fixes the roots of all hierarchies, also for children: a task moved out reads \"/..\", others \
+            \"/\".",
     proves: &["EFF-CG-03"],
     source: SOURCE,
     needs: NEEDS,
@@ -61,8 +61,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.cgroup.mounts",
-    about: "A cgroup file system mounted before the call shows what it showed; one mounted afterwards has the caller's \
-            group as its root.",
+    about: "A cgroup mount made before the call keeps its view; one made after it has the caller's group as its root.",
     proves: &["EFF-CG-04"],
     source: SOURCE,
     needs: NEEDS,
@@ -98,8 +97,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.cgroup.thread",
-    about: "unshare(CLONE_NEWCGROUP) by a second thread changes what that thread sees; the first keeps its namespace \
-            and its view.",
+    about: "unshare(CLONE_NEWCGROUP) by a second thread changes that thread's view only.",
     proves: &["EFF-CG-05"],
     source: SOURCE,
     needs: NEEDS,
@@ -126,8 +124,8 @@ fn members(group: &Path) -> Call<Vec<String>> {
 
 case!(Case {
     name: "separation.cgroup.membership",
-    about: "The caller stays in its group and under its limits: the group lists it, may still have no group within \
-            (cgroup.max.descendants), and killing the group kills the caller (Linux 5.14).",
+    about: "The caller stays in its group and its limits: the group lists it, cgroup.max.descendants still applies, \
+            and cgroup.kill (Linux 5.14) kills the caller.",
     proves: &["EFF-CG-06"],
     source: "cgroup_namespaces(7); kernel, Documentation/admin-guide/cgroup-v2.rst",
     needs: NEEDS,

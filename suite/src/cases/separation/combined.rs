@@ -114,8 +114,7 @@ fn in_own_mounts(t: &Test, body: fn(&Test) -> Done) -> Done {
 case!(Case {
     name: "separation.combined.four",
     about: "Every combination of CLONE_NEWNS, CLONE_FS, CLONE_FILES, CLONE_VM and CLONE_SYSVSEM, by a caller that \
-            shares all but its memory: what is named or implied is apart afterwards, in both directions, what is not \
-            is shared as before, and memory is untouched.",
+            shares all but its memory, separates what is named or implied, in both directions, and nothing else.",
     proves: &["DIFF-13"],
     source: SOURCE,
     variants: combinations,
@@ -124,8 +123,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.combined.memory_shared",
-    about: "The same by a caller that shares its memory, too: with CLONE_VM in it every combination is refused and \
-            separates nothing; without, it separates the same as before, and memory stays shared.",
+    about: "With memory shared, too, every combination with CLONE_VM is refused and separates nothing; the others \
+            separate the same as before and leave the memory shared.",
     proves: &["DIFF-13", "EFF-VM-02"],
     source: SOURCE,
     from: Tier::Full,
@@ -143,8 +142,7 @@ fn pairs() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.combined.namespaces",
-    about: "Every pair of namespaces in one call, and all eight: exactly the links asked for change, and a task beside \
-            the caller keeps all of its own.",
+    about: "A call with any two namespaces, or all eight, changes exactly their links, and none of another task.",
     proves: &["EFF-GEN-01"],
     source: "unshare(2), DESCRIPTION; namespaces(7)",
     // The sweeps have every pair in the quick tier, too.

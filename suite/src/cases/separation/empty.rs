@@ -45,8 +45,8 @@ fn root_is_null_fs(t: &Test) -> Done {
 
 case!(Case {
     name: "separation.empty.one_mount",
-    about: "The new namespace has one mount; root and current directory are its root, wherever the current directory \
-            was, and lie on the root file system of the old namespace.",
+    about: "The new namespace has one mount, on the root file system of the old namespace. Its root is the caller's \
+            root and current directory, wherever that was.",
     proves: &["EFF-EMPTY-01", "EFF-EMPTY-02", "EFF-EMPTY-14"],
     source: SOURCE,
     needs: NEEDS,
@@ -72,8 +72,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.empty.nothing_there",
-    about: "Old paths are gone (ENOENT). The root directory can be opened and lists nothing, and nothing can be made \
-            in it (ENOENT).",
+    about: "Old paths are gone (ENOENT); the root directory lists nothing, and nothing can be made in it (ENOENT).",
     proves: &["EFF-EMPTY-03", "EFF-EMPTY-04", "EFF-EMPTY-05"],
     source: SOURCE,
     needs: NEEDS,
@@ -109,7 +108,8 @@ const SEQUENCES: [(&str, &[Flags]); 3] = [
 
 case!(Case {
     name: "separation.empty.again",
-    about: "From the empty namespace the caller gets further ones, empty or copied: each is new and has one mount.",
+    about: "In the empty namespace further calls succeed, with or without UNSHARE_EMPTY_MNTNS: each gives a new \
+            one-mount namespace.",
     proves: &["EFF-EMPTY-06"],
     source: SOURCE,
     needs: NEEDS,
@@ -136,8 +136,8 @@ fn ways_to_a_user_namespace() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.empty.user_namespace",
-    about: "The empty root does not count as a chroot: CLONE_NEWUSER succeeds afterwards. A caller without privilege \
-            gets EPERM, and 0 together with CLONE_NEWUSER.",
+    about: "The empty root does not count as a chroot: CLONE_NEWUSER succeeds afterwards. Without privilege the call \
+            fails (EPERM), and succeeds together with CLONE_NEWUSER.",
     proves: &["EFF-EMPTY-07", "EFF-EMPTY-08"],
     source: "kernel, kernel/user_namespace.c and kernel/nsproxy.c",
     needs: NEEDS.with(feature::CREATE_USER_NS),
@@ -162,7 +162,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.empty.thread",
-    about: "A second thread that calls moves alone: the first keeps its namespace, root, current directory and paths.",
+    about: "A call by a second thread leaves the first its namespace, root, current directory and paths.",
     proves: &["EFF-EMPTY-09"],
     source: SOURCE,
     needs: NEEDS,
@@ -194,8 +194,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.empty.new_root",
-    about: "The caller can build itself a root: a tmpfs made with fsopen and fsmount, put over / with move_mount, then \
-            fchdir and chroot. Files can be made there, and who stayed behind sees none of it.",
+    about: "The caller can build a new root: fsopen and fsmount a tmpfs, move_mount it over /, fchdir and chroot \
+            there. It can make files there, which tasks outside do not see.",
     proves: &["EFF-EMPTY-10"],
     source: SOURCE,
     needs: NEEDS,
@@ -221,8 +221,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.empty.old_descriptors",
-    about: "Descriptors opened before stay usable: calls relative to them reach the old tree, in which the caller can \
-            make, read and find files.",
+    about: "Descriptors opened before stay usable: relative to them the caller makes, reads and finds files.",
     proves: &["EFF-EMPTY-13"],
     source: SOURCE,
     needs: NEEDS,

@@ -86,8 +86,7 @@ fn read_some(fd: i32) -> Result<usize, Errno> {
 
 case!(Case {
     name: "separation.files.opened",
-    about: "A descriptor opened by either of two tasks that share the table (CLONE_FILES) is open in both; after \
-            unshare(CLONE_FILES) one that either opens is absent in the other.",
+    about: "Tasks that share the table (CLONE_FILES) see what either opens; after unshare(CLONE_FILES) they do not.",
     proves: &["EFF-FILES-01"],
     source: SOURCE,
     run: |t| {
@@ -104,8 +103,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.files.closed",
-    about: "A descriptor closed by either of two tasks that share the table is closed for both; after \
-            unshare(CLONE_FILES) what one closes stays open and usable in the other.",
+    about: "A descriptor closed by one of two sharers is closed for both; after unshare(CLONE_FILES) it stays open in \
+            the other.",
     proves: &["EFF-FILES-02"],
     source: SOURCE,
     run: |t| {
@@ -162,8 +161,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.files.numbers",
-    about: "Every descriptor is copied under its own number, with gaps and far above the others, and names the same \
-            open file in both tasks afterwards; no other number is open.",
+    about: "Every descriptor, high ones and those behind gaps included, is copied under its number and names the same \
+            open file in both tasks; no other number is open.",
     proves: &["EFF-FILES-04"],
     source: SOURCE,
     run: |t| {
@@ -205,8 +204,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.files.offset",
-    about: "File offset and status flags belong to the open file, which both tables go on naming: they stay shared \
-            after unshare(CLONE_FILES).",
+    about: "File offset and status flags belong to the open file: they stay shared after unshare(CLONE_FILES).",
     proves: &["EFF-FILES-05"],
     source: SOURCE,
     run: |t| {
@@ -232,8 +230,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.files.kcmp",
-    about: "kcmp(2) says that two tasks share the table before unshare(CLONE_FILES) by one of them, and that they do \
-            not afterwards.",
+    about: "kcmp(2) reports the table as shared before unshare(CLONE_FILES), and as not shared after it.",
     proves: &["EFF-FILES-06"],
     source: SOURCE,
     needs: Needs::NONE.with(feature::KCMP),
@@ -264,9 +261,8 @@ fn lock_with((command, fd): (i32, i32)) -> Result<(), Errno> {
 
 case!(Case {
     name: "separation.files.posix_lock",
-    about: "A POSIX record lock belongs to the table it was taken through. After unshare(CLONE_FILES) that is the \
-            other task's: the caller conflicts with the lock it took itself, and does not drop it by closing the \
-            descriptor; the other task does.",
+    about: "A POSIX record lock belongs to the table it was taken through, after unshare(CLONE_FILES) the other \
+            task's: the caller conflicts with its own lock and cannot drop it by close(2); the other task can.",
     proves: &["EFF-FILES-07"],
     source: SOURCE,
     run: |t| {
@@ -304,8 +300,8 @@ fn lock_open_file((kind, fd): (Lock, i32)) -> Result<(), Errno> {
 
 case!(Case {
     name: "separation.files.open_file_lock",
-    about: "Locks owned by the open file (open file description locks, flock(2)) are not touched by \
-            unshare(CLONE_FILES): no side conflicts with them, and they last until both have closed the descriptor.",
+    about: "unshare(CLONE_FILES) does not touch the locks of an open file (OFD locks, flock(2)): neither task \
+            conflicts with them, and they last until both have closed the descriptor.",
     proves: &["EFF-FILES-08"],
     source: SOURCE,
     variants: || variants::named(&[("ofd", Lock::Ofd), ("flock", Lock::Flock)]),
@@ -348,8 +344,7 @@ fn ready_of(epoll: i32) -> Result<Vec<u64>, Errno> {
 
 case!(Case {
     name: "separation.files.live_objects",
-    about: "A pipe, a socket pair, an event counter and an epoll set opened before go on working, in each task and \
-            between them.",
+    about: "A pipe, socket pair, event counter and epoll set opened before work on, in each task and between them.",
     proves: &["EFF-FILES-09"],
     source: SOURCE,
     run: |t| {
@@ -397,8 +392,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.files.not_shared",
-    about: "unshare(CLONE_FILES) by a task that shares its table with nobody, or no longer, succeeds and changes \
-            nothing, however often.",
+    about: "unshare(CLONE_FILES) on a table that is not, or no longer, shared succeeds and changes nothing.",
     proves: &["EFF-FILES-11", "RET-02"],
     source: SOURCE,
     run: |t| {
@@ -426,7 +420,7 @@ fn lower_nr_open(t: &Test) -> Done {
 
 case!(Case {
     name: "separation.files.beyond_nr_open",
-    about: "A shared table with a descriptor beyond fs.nr_open cannot be copied: EMFILE, and the table stays shared.",
+    about: "A shared table with a descriptor beyond fs.nr_open is not copied (EMFILE), and stays shared.",
     proves: &["ERR-36", "DIFF-09"],
     source: "man-pages do not have it; kernel, fs/file.c",
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
@@ -446,8 +440,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.files.not_shared_beyond_nr_open",
-    about: "A table that is not shared is not copied: unshare(CLONE_FILES) succeeds even with a descriptor beyond \
-            fs.nr_open, and keeps it.",
+    about: "A table that is not shared is not copied: with a descriptor beyond fs.nr_open the call succeeds.",
     proves: &["EFF-FILES-11", "ERR-38"],
     source: "man-pages do not have it; kernel, fs/file.c",
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
@@ -482,8 +475,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.files.inherited",
-    about: "After unshare(CLONE_FILES) a child by fork(2) starts with a copy of the caller's own table, and a program \
-            by execve(2) with that table itself, less what closes on exec; neither has what the former sharer opens.",
+    about: "After unshare(CLONE_FILES) fork(2) copies the caller's own table, and execve(2) keeps it but for \
+            close-on-exec; neither child has what the former sharer opens.",
     proves: &["EFF-FILES-15"],
     source: SOURCE,
     run: |t| {

@@ -31,8 +31,8 @@ fn lowest_free() -> Result<i32, Errno> {
 
 case!(Case {
     name: "separation.files.open_in_flight",
-    about: "While another thread sleeps in open(2), the number that its descriptor will have is not in the copy: it \
-            names nothing there and is free. When the open comes to its end the descriptor is in the old table alone.",
+    about: "While another thread sleeps in open(2), the number of its future descriptor is free in the copy. Once the \
+            open returns, the descriptor is in the old table alone.",
     proves: &["EFF-FILES-10"],
     source: SOURCE,
     run: |t| {
@@ -125,7 +125,7 @@ fn unsound_descriptors() -> Call<Vec<i32>> {
 
 case!(Case {
     name: "separation.files.once_larger",
-    about: "A table that once had a high number is copied by the highest it still has: the call succeeds even when \
+    about: "A table that once had a high number is copied up to its highest present one: the call succeeds even if \
             fs.nr_open was lowered below the high one meanwhile.",
     proves: &["EFF-FILES-12"],
     source: SOURCE,
@@ -169,9 +169,8 @@ fn close_and_go(errand: &Errand) -> i64 {
 
 case!(Case {
     name: "separation.files.vfork_child",
-    about: "A vfork child that shares table, current directory and umask with its parent and calls \
-            unshare(CLONE_FILES|CLONE_FS) may then close descriptors and change directory: the parent's stay. Without \
-            the call the parent finds them changed.",
+    about: "A vfork child that shares table, current directory and umask changes its parent's, but not after \
+            unshare(CLONE_FILES|CLONE_FS).",
     proves: &["EFF-FILES-14"],
     source: SOURCE,
     variants: || variants::named(&[("shared", false), ("unshared", true)]),

@@ -18,9 +18,8 @@ fn each_mark() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.fs.private",
-    about: "Current directory, umask and root directory, changed by either of two tasks that share them (CLONE_FS), \
-            change for both; after unshare(CLONE_FS) the caller has the same values, and no later change of either \
-            task is seen by the other.",
+    about: "Current directory, umask and root, changed by one of two tasks that share them (CLONE_FS), change for \
+            both. unshare(CLONE_FS) keeps their values, and later changes by either do not reach the other.",
     proves: &["EFF-FS-01", "EFF-FS-02", "EFF-FS-03", "EFF-FS-04", "EFF-FS-05", "EFF-FS-07"],
     source: SOURCE,
     variants: each_mark,
@@ -39,8 +38,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.fs.kcmp",
-    about: "kcmp(2) says that two tasks share root, current directory and umask before unshare(CLONE_FS) by one of \
-            them, and that they do not afterwards.",
+    about: "kcmp(2) reports root, cwd and umask as shared before unshare(CLONE_FS), and as not shared after it.",
     proves: &["EFF-FS-06"],
     source: "kcmp(2), KCMP_FS; unshare(2), CLONE_FS",
     needs: Needs::NONE.with(feature::KCMP),
@@ -55,8 +53,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.fs.three_sharers",
-    about: "Of three tasks that share root, current directory and umask one calls unshare(CLONE_FS): it is apart from \
-            both others, which still share.",
+    about: "Of three tasks that share root, cwd and umask, unshare(CLONE_FS) by one leaves the other two sharing.",
     proves: &["EFF-FS-08"],
     source: SOURCE,
     run: |t| {
@@ -87,8 +84,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.fs.last_sharer",
-    about: "unshare(CLONE_FS) by the last sharer, after the other has exited or has called unshare(CLONE_FS) itself, \
-            succeeds and changes nothing, however often.",
+    about: "unshare(CLONE_FS) by the last sharer, once the other has exited or unshared, succeeds and changes nothing, \
+            however often.",
     proves: &["EFF-FS-09", "RET-02"],
     source: SOURCE,
     variants: || variants::named(&[("exited", true), ("unshared", false)]),
@@ -119,8 +116,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.fs.thread",
-    about: "unshare(CLONE_FS) by a second thread detaches that thread alone: the first thread, and what /proc/self \
-            shows of the process, go on sharing with the tasks outside.",
+    about: "unshare(CLONE_FS) by a second thread detaches that thread alone: the first thread, which /proc/self shows, \
+            goes on sharing.",
     proves: &["EFF-FS-10", "DOC-10"],
     source: SOURCE,
     run: |t| {
@@ -170,8 +167,7 @@ fn unrelated_flags() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.fs.kept_by",
-    about: "A flag that neither is CLONE_FS nor implies it leaves root, current directory and umask shared with the \
-            tasks that shared them.",
+    about: "A flag that neither is CLONE_FS nor implies it leaves root, current directory and umask shared.",
     proves: &["EFF-FS-11", "EFF-FS-12"],
     source: SOURCE,
     variants: unrelated_flags,
@@ -192,8 +188,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.fs.removed_cwd",
-    about: "A current directory that has been removed does not hinder the call, and stays the caller's current \
-            directory.",
+    about: "A call from a removed current directory succeeds, and the directory stays the caller's current one.",
     proves: &["EFF-FS-14"],
     source: SOURCE,
     variants: || variants::succeeding([Flags::FS, Flags::NEWNS]),

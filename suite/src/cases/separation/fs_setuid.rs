@@ -25,9 +25,8 @@ const STATES: [(&str, (Flags, bool)); 3] =
 
 case!(Case {
     name: "separation.fs.set_user_id",
-    about: "While another process shares its root and current directory, an ordinary user's task does not become root \
-            by executing root's set-user-ID program. After unshare(CLONE_FS) it does, as a task that never shared \
-            them.",
+    about: "An ordinary user's task that shares root and cwd with another process is not raised by root's set-user-ID \
+            program. After unshare(CLONE_FS) it is, like a task that never shared them.",
     proves: &["EFF-FS-13"],
     source: "execve(2), Effect on process attributes; kernel, fs/exec.c (check_unsafe_exec)",
     needs: Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::SECOND_USER),

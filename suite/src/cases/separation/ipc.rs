@@ -66,9 +66,9 @@ fn stat((kind, id): (Kind, i32)) -> Result<u64, Errno> {
 
 case!(Case {
     name: "separation.ipc.objects",
-    about: "Two tasks in one IPC namespace find each other's objects by key and ID. After unshare(CLONE_NEWIPC) the \
-            caller finds none of the old (ENOENT by key, EINVAL by ID), the old namespace keeps them, and what the \
-            caller makes is not found there; one key then names two objects.",
+    about: "Tasks in one IPC namespace find each other's objects by key and ID. After unshare(CLONE_NEWIPC) the caller \
+            finds no old object (ENOENT by key, EINVAL by ID), the old namespace keeps them, and one key may name an \
+            object on each side.",
     proves: &["EFF-IPC-01", "EFF-IPC-02", "EFF-IPC-04"],
     source: SOURCE,
     needs: NEEDS,
@@ -122,8 +122,8 @@ pub(super) fn detach(address: usize) -> Result<(), Errno> {
 
 case!(Case {
     name: "separation.ipc.attached",
-    about: "A segment attached before the call stays attached: both tasks go on reading what the other writes, \
-            detaching works, and the old namespace then counts one attachment less.",
+    about: "A segment attached before the call stays attached and shared; it can be detached, and the old namespace \
+            then counts one attachment less.",
     proves: &["EFF-IPC-03"],
     source: SOURCE,
     needs: NEEDS,
@@ -181,8 +181,8 @@ fn receive(queue: i32) -> Result<u8, Errno> {
 
 case!(Case {
     name: "separation.ipc.posix_queue",
-    about: "A POSIX message queue opened before goes on carrying messages between the tasks; by name the caller no \
-            longer finds it (ENOENT), and a queue it makes under that name is another.",
+    about: "A POSIX message queue opened before the call works on; its name is free in the caller's new namespace \
+            (ENOENT), and names another queue when made there.",
     proves: &["EFF-IPC-04", "EFF-IPC-06"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::POSIX_MQUEUE).with(feature::IPC_NS),

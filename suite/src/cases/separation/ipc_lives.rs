@@ -40,9 +40,8 @@ fn forced_or_not() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.ipc.rmid_forced",
-    about: "With kernel.shm_rmid_forced the call destroys the segments that the caller made and nobody has attached, \
-            and those attached live until they are detached. Without it all live. Segments of another task stay in \
-            either case.",
+    about: "With kernel.shm_rmid_forced the call destroys the caller's unattached segments, and its attached ones once \
+            they are detached; without it none. Segments of another task stay.",
     proves: &["EFF-IPC-08", "EFF-IPC-09"],
     source: "proc_sys_kernel(5), shm_rmid_forced; kernel, ipc/shm.c",
     needs: NEEDS,
@@ -81,8 +80,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.ipc.two_namespaces",
-    about: "A task that made segments in two IPC namespaces, both with kernel.shm_rmid_forced, and then leaves by exit \
-            or by unshare(CLONE_NEWIPC), takes those of both with it.",
+    about: "A task that made segments in two IPC namespaces with kernel.shm_rmid_forced takes those of both with it by \
+            exit and by unshare(CLONE_NEWIPC).",
     proves: &["EFF-IPC-12"],
     source: "kernel, ipc/shm.c (corrected in 5.16)",
     needs: NEEDS_SETTINGS,
@@ -150,8 +149,7 @@ fn settings((): ()) -> Result<Vec<(String, String)>, Errno> {
 
 case!(Case {
     name: "separation.ipc.limits",
-    about: "The limits of the new namespace are the kernel's defaults, whatever the old one's were set to, and each \
-            namespace keeps its own.",
+    about: "The new namespace starts with the kernel's default limits, not the old one's, and each keeps its own.",
     proves: &["EFF-IPC-05"],
     source: "ipc_namespaces(7); kernel, ipc/",
     needs: NEEDS_SETTINGS,

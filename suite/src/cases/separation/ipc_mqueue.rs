@@ -36,8 +36,7 @@ fn names_in(directory: String) -> Result<Vec<String>, Errno> {
 
 case!(Case {
     name: "separation.ipc.mqueue_mount",
-    about: "A mqueue file system mounted before the call goes on showing the old namespace's queues, to both sides; \
-            one that the caller mounts afterwards shows those of the new.",
+    about: "A mqueue mount made before the call shows the old namespace's queues; one made after it the new one's.",
     proves: &["EFF-IPC-07"],
     source: "mq_overview(7); ipc_namespaces(7)",
     needs: Needs::ROOT.with(feature::POSIX_MQUEUE).with(feature::IPC_NS),
@@ -140,9 +139,8 @@ fn lists() -> String {
 
 case!(Case {
     name: "separation.ipc.end_of_namespace",
-    about: "With its last task a new IPC namespace ends, and its objects with it: what they were charged to their \
-            maker comes back, so that the next may be made elsewhere. The lists of the old namespace's objects stay as \
-            they were.",
+    about: "A new IPC namespace ends with its last task: its objects go, and what they were charged to their maker \
+            comes back. The old namespace's objects stay.",
     proves: &["EFF-IPC-11"],
     source: "ipc_namespaces(7); getrlimit(2), RLIMIT_MSGQUEUE and RLIMIT_MEMLOCK",
     needs: Needs::ROOT.with(feature::IPC_NS).with(feature::INITIAL_ROOT).with(feature::SECOND_USER),

@@ -65,8 +65,7 @@ fn is_listed(id: u64) -> Result<bool, Errno> {
 
 case!(Case {
     name: "separation.mnt.link",
-    about: "Each call gives the caller a mount namespace that it did not have before; a task that shared the old one \
-            keeps it.",
+    about: "Each call gives the caller another mount namespace; a task that shared the old one keeps it.",
     proves: &["EFF-MNT-01", "RET-03"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -123,8 +122,8 @@ fn lacking<'a>(list: &'a [String], other: &[String]) -> Vec<&'a String> {
 
 case!(Case {
     name: "separation.mnt.copy",
-    about: "The new namespace has the same tree of mounts: each with its place, source, options and propagation, \
-            attached to the same one, and under a new ID.",
+    about: "The new namespace has the same tree of mounts: each with its place, source, options, propagation and \
+            parent, under a new ID.",
     proves: &["EFF-MNT-02"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -153,8 +152,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.private",
-    about: "Two tasks in one mount namespace see what either mounts and unmounts; after unshare(CLONE_NEWNS) neither \
-            sees what the other does to a private mount point.",
+    about: "Tasks in one mount namespace see what either mounts; after unshare(CLONE_NEWNS) they do not, on private \
+            mounts.",
     proves: &["EFF-MNT-03"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -181,8 +180,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.shared",
-    about: "A shared mount and its copy are in one peer group: what is mounted or unmounted below either appears or \
-            vanishes below the other.",
+    about: "A shared mount and its copy are one peer group: mounts and unmounts below either reach the other.",
     proves: &["EFF-MNT-04"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -217,8 +215,7 @@ fn ways_to_a_user_namespace() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.mnt.shared_across_user_namespaces",
-    about: "The copy of a shared mount that a new user namespace gets is a slave of the original: mounts propagate to \
-            it and not from it.",
+    about: "A new user namespace's copy of a shared mount is a slave: mounts propagate to it and not from it.",
     proves: &["EFF-MNT-05", "DIFF-12"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -255,8 +252,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.propagation_types",
-    about: "Private mounts, slaves, and slaves that are shared themselves keep their type and their peer groups in the \
-            copy.",
+    about: "Private mounts, slaves and shared slaves keep their type and their peer groups in the copy.",
     proves: &["EFF-MNT-06"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -302,8 +298,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.unbindable",
-    about: "An unbindable mount is copied and stays unbindable: a bind mount of the copy is refused with EINVAL, as \
-            one of the original is.",
+    about: "An unbindable mount is copied and stays unbindable: a bind mount of the copy fails (EINVAL).",
     proves: &["EFF-MNT-07"],
     source: "mount_namespaces(7), MS_UNBINDABLE; unshare(2), CLONE_NEWNS",
     needs: Needs::ROOT,
@@ -332,8 +327,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.cwd_and_root",
-    about: "The caller's current and root directory become the same directories of the copied mounts: their mount IDs \
-            are of the new namespace, and paths and mount(2) work there.",
+    about: "The caller's cwd and root become the same directories of the copied mounts: their mount IDs are of the new \
+            namespace, and paths and mount(2) work there.",
     proves: &["EFF-MNT-08"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -363,8 +358,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.old_descriptors",
-    about: "A directory opened before the call stays one of the old mount: the caller can go there and look around, \
-            but may not mount there.",
+    about: "A directory opened before the call stays in the old mount: fchdir(2) there works, mount(2) does not.",
     proves: &["EFF-MNT-10"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -398,8 +392,8 @@ fn stay_on_this_cpu() -> Result<(), Errno> {
 
 case!(Case {
     name: "separation.mnt.namespace_files",
-    about: "A bind mount of a mount namespace's file is not copied, since the namespaces could hold each other; one of \
-            another namespace's file is.",
+    about: "A bind mount of a mount namespace's file is not copied, to avoid a loop; one of another kind of namespace \
+            is.",
     proves: &["EFF-MNT-11"],
     source: "mount_namespaces(7); kernel, fs/namespace.c",
     needs: Needs::ROOT,
@@ -459,8 +453,7 @@ struct View {
 
 case!(Case {
     name: "separation.mnt.thread",
-    about: "unshare(CLONE_NEWNS) by a second thread moves that thread alone: the first keeps its namespace and does \
-            not see what the thread mounts.",
+    about: "unshare(CLONE_NEWNS) by a second thread moves that thread alone: the first does not see what it mounts.",
     proves: &["EFF-MNT-16"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -508,8 +501,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.chrooted",
-    about: "A caller whose root directory was changed may call unshare(CLONE_NEWNS); its root stays the same \
-            directory, now of the copied mount.",
+    about: "After chroot(2) unshare(CLONE_NEWNS) succeeds; the root stays the same directory, of the copied mount.",
     proves: &["EFF-MNT-17"],
     source: SOURCE,
     needs: Needs::ROOT,

@@ -24,8 +24,7 @@ fn mount_tmpfs(point: &str) -> Call<()> {
 
 case!(Case {
     name: "separation.mnt.detached_cwd",
-    about: "A current directory on a mount that was detached (MNT_DETACH) has no copy: the caller stays there, and can \
-            make and read files.",
+    about: "A cwd on a detached mount (MNT_DETACH) has no copy: the caller stays there, and can make and read files.",
     proves: &["EFF-MNT-09"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -74,8 +73,8 @@ const TREES: [(&str, Tree); 3] = [
 
 case!(Case {
     name: "separation.mnt.odd_trees",
-    about: "The copy is complete also when a mount covers the root, when the caller's root is on a covered mount, and \
-            with thousands of mounts: the same mounts on each other, all with new IDs.",
+    about: "The copy is complete, with new IDs, if a mount covers the root, if the caller's root is on a covered \
+            mount, and with thousands of mounts.",
     proves: &["EFF-MNT-21"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -127,8 +126,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.open_mountinfo",
-    about: "A mountinfo file that was opened before the call goes on listing the old namespace; one opened afterwards \
-            lists the new.",
+    about: "A mountinfo opened before the call lists the old namespace; one opened after it lists the new.",
     proves: &["EFF-MNT-20"],
     source: "kernel, fs/proc_namespace.c",
     needs: Needs::ROOT,
@@ -162,8 +160,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.end_of_namespace",
-    about: "A file system that is mounted only in the new namespace goes away with the namespace's last task; while a \
-            file of it is open, it stays, and the file can be read.",
+    about: "A file system mounted only in the new namespace goes with its last task, or when its last open file is \
+            closed.",
     proves: &["EFF-MNT-18"],
     source: "namespaces(7), Namespace lifetime",
     needs: Needs::ROOT,

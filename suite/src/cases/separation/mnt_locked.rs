@@ -24,8 +24,7 @@ fn new_mount(t: &Test, name: &str, flags: MsFlags) -> Done<String> {
 
 case!(Case {
     name: "separation.mnt.locked",
-    about: "In a copy that a new user namespace owns the caller can unmount none of the copied mounts (EINVAL), one by \
-            one, and can what it mounts itself.",
+    about: "In a copy that a new user namespace owns no copied mount can be unmounted alone (EINVAL); own mounts can.",
     proves: &["EFF-MNT-12"],
     source: SOURCE,
     needs: NEEDS,
@@ -63,9 +62,8 @@ fn remount((point, settings): (String, libc::c_ulong)) -> Result<(), Errno> {
 
 case!(Case {
     name: "separation.mnt.locked_flags",
-    about: "In a copy that a new user namespace owns a setting of a copied mount (read-only, nodev, nosuid, noexec, \
-            access times) cannot be dropped by a remount (EPERM); a remount that keeps it succeeds, and so does one \
-            that drops it from the original.",
+    about: "In a copy that a new user namespace owns a remount cannot drop a copied mount's setting (EPERM): \
+            read-only, nodev, nosuid, noexec, access times. It can keep it, and on the original drop it.",
     proves: &["EFF-MNT-13"],
     source: SOURCE,
     needs: NEEDS,
@@ -98,8 +96,7 @@ fn ways_to_an_owner() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.mnt.owner",
-    about: "The new mount namespace belongs to the user namespace that the caller is in at the call, or to the new one \
-            that comes with the same call.",
+    about: "The new mount namespace belongs to the caller's user namespace, or to the new one from the same call.",
     proves: &["EFF-MNT-15"],
     source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces; ioctl_ns(2)",
     needs: Needs::ROOT,

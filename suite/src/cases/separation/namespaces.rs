@@ -19,8 +19,7 @@ fn each_readable_at_once() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.namespaces.links",
-    about: "One flag changes the one link it names, or none if it names no namespace, and leaves the nine others, and \
-            all ten of a task beside the caller, as they are.",
+    about: "One flag changes the one link it names, or none; the caller's others and another task's links stay.",
     proves: &["EFF-GEN-01", "DIFF-11"],
     source: SOURCE,
     variants: variants::each_flag,
@@ -124,8 +123,7 @@ fn each_with_a_way_back() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.namespaces.old_descriptor",
-    about: "A descriptor of the link, opened before the call, still names the old namespace: it has the same inode, \
-            and setns(2) leads back.",
+    about: "A descriptor of the link opened before the call names the old namespace; setns(2) leads back.",
     proves: &["EFF-GEN-04", "INT-07"],
     source: "setns(2); namespaces(7)",
     variants: each_with_a_way_back,
@@ -155,8 +153,7 @@ fn kind(ns: Ns) -> &'static str {
 
 case!(Case {
     name: "separation.namespaces.link_text",
-    about: "The link's text is the type and the inode number, type:[inode], which fstat(2) of an open descriptor \
-            gives, too.",
+    about: "The link's text is type:[inode]; fstat(2) of an open descriptor gives the same inode.",
     proves: &["EFF-GEN-05", "INT-27"],
     source: "namespaces(7), The /proc/pid/ns/ directory",
     variants: each_readable_at_once,

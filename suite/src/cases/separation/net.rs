@@ -147,8 +147,8 @@ fn unix_socket((): ()) -> Result<i32, Errno> {
 
 case!(Case {
     name: "separation.net.devices",
-    about: "The new namespace has a loopback device that is down, and no other but those that drivers put everywhere; \
-            the old keeps its devices, with loopback up.",
+    about: "The new namespace has a loopback device that is down, and only drivers' fallback devices beside it; the \
+            old one keeps its devices, with loopback up.",
     proves: &["EFF-NET-01", "EFF-NET-02"],
     source: SOURCE,
     needs: NEEDS,
@@ -188,8 +188,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.old_socket",
-    about: "A socket bound before the call stays in the old namespace and goes on receiving from there; a socket made \
-            afterwards does not reach it.",
+    about: "A socket bound before the call receives from the old namespace; a socket made after it does not reach it.",
     proves: &["EFF-NET-02"],
     source: SOURCE,
     needs: NEEDS,
@@ -212,9 +211,9 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.unix_names",
-    about: "Names in the abstract namespace of unix(7) belong to the network namespace: bound on one side they are \
-            taken for both before the call, and afterwards are neither taken nor reachable on the other. A socket with \
-            a path is reachable from both.",
+    about: "Abstract names of unix(7) belong to the network namespace: one bound by a task is taken for both before \
+            the call; after it, it is neither taken nor reachable on the other side. Socket paths stay reachable from \
+            both.",
     proves: &["EFF-NET-03"],
     source: "network_namespaces(7); unix(7)",
     needs: NEEDS,
@@ -244,7 +243,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.ports",
-    about: "A UDP port in use on one side cannot be bound by the other before the call, and can afterwards.",
+    about: "A UDP port in use by one task cannot be bound by the other before the call, and can after it.",
     proves: &["EFF-NET-03"],
     source: SOURCE,
     needs: NEEDS,

@@ -76,8 +76,7 @@ fn addresses((): ()) -> Result<usize, Errno> {
 
 case!(Case {
     name: "separation.net.empty",
-    about: "The new namespace has no routes and no addresses, though the old one has, and /proc/net shows each task \
-            its own.",
+    about: "The new namespace has no routes and no addresses, though the old one has; /proc/net shows each its own.",
     proves: &["EFF-NET-04"],
     source: SOURCE,
     needs: NEEDS,
@@ -116,8 +115,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.sysctl",
-    about: "Network sysctls are the new namespace's own: one that was changed in the old starts with the kernel's \
-            default, and what either side sets the other does not see.",
+    about: "Network sysctls start with the kernel's default, not the old namespace's value; each side has its own.",
     proves: &["EFF-NET-04"],
     source: "network_namespaces(7); kernel, Documentation/networking/ip-sysctl.rst",
     needs: NEEDS,
@@ -144,8 +142,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.netfilter",
-    about: "The new namespace's packet filter is empty: a table of nftables made in the old is not in the new, and one \
-            made in the new is not in the old.",
+    about: "The new namespace's packet filter is empty: neither side sees nftables tables of the other.",
     proves: &["EFF-NET-04"],
     source: SOURCE,
     needs: NEEDS,
@@ -172,8 +169,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.owner",
-    about: "A network namespace made with CLONE_NEWUSER belongs to the new user namespace, in which the caller \
-            administers it; sockets of the old one stay out of its reach (EPERM).",
+    about: "A network namespace made with CLONE_NEWUSER belongs to the new user namespace, whose caller administers \
+            it; sockets of the old one are out of its reach (EPERM).",
     proves: &["EFF-NET-05"],
     source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces",
     needs: NEEDS.with(feature::CREATE_USER_NS),
@@ -214,8 +211,7 @@ fn own_devices((): ()) -> Result<Vec<String>, Errno> {
 
 case!(Case {
     name: "separation.net.sysfs",
-    about: "A sysfs mounted after the call shows the new namespace's devices; one mounted before goes on showing those \
-            of the old.",
+    about: "A sysfs mounted after the call shows the new namespace's devices; one mounted before it the old one's.",
     proves: &["EFF-NET-05"],
     source: SOURCE,
     needs: NEEDS.with(feature::INITIAL_ROOT),
@@ -248,8 +244,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.physical_devices",
-    about: "Physical devices stay where they are: none of the old namespace's is in the new, and all are still in the \
-            old.",
+    about: "Physical devices stay in the old namespace: none of them is in the new one.",
     proves: &["EFF-NET-06"],
     source: SOURCE,
     needs: NEEDS,
@@ -291,8 +286,8 @@ fn cookie_of(socket: i32) -> Result<u64, Errno> {
 
 case!(Case {
     name: "separation.net.cookie",
-    about: "SO_NETNS_COOKIE of a socket made after the call differs from that of one made before, which stays as it \
-            was; two sockets of one namespace have the same.",
+    about: "SO_NETNS_COOKIE differs between sockets made before and after the call, and is the same within a \
+            namespace.",
     proves: &["EFF-NET-07"],
     source: "kernel, net/core/sock.c (SO_NETNS_COOKIE, Linux 5.14)",
     needs: NEEDS,

@@ -25,9 +25,8 @@ fn ids_of(t: &Test, peer: &Peer) -> Done<Call<(i32, i32)>> {
 
 case!(Case {
     name: "separation.pid.first_children",
-    about: "The caller keeps its IDs and its PID namespace. Its first child afterwards is process 1 of a new one and \
-            has no parent there (0); the second is process 2 of the same one; a child forked before the call stays in \
-            the old.",
+    about: "The caller keeps its IDs and its PID namespace. Its next child is process 1 of a new one, without a parent \
+            there (0), the one after it process 2; an older child stays in the old namespace.",
     proves: &["EFF-PID-01", "EFF-PID-02", "EFF-GEN-03", "DIFF-16"],
     source: SOURCE,
     needs: NEEDS,
@@ -56,8 +55,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.pid.link_before_first_child",
-    about: "Until Linux 7.1 the link pid_for_children leads nowhere (ENOENT) between the call and the first child; \
-            since then it leads to the new namespace at once.",
+    about: "The link pid_for_children leads to the new namespace only with the first child (before: ENOENT); since \
+            Linux 7.1 it does at once.",
     proves: &["EFF-PID-03", "DOC-08"],
     source: "pid_namespaces(7), /proc/pid/ns/pid_for_children; proc_pid_ns(5)",
     needs: NEEDS,
@@ -111,8 +110,8 @@ const CHILDREN: [(&str, Child); 3] = [("thread", Child::Thread), ("vfork", Child
 
 case!(Case {
     name: "separation.pid.other_children",
-    about: "After the call the caller cannot make a thread (EINVAL: a thread has the PID namespace of its process), \
-            but a child by vfork(2) or one that shares its memory is process 1.",
+    about: "After the call the caller cannot make a thread (EINVAL), which would share its process's PID namespace; a \
+            vfork(2) or CLONE_VM child is process 1.",
     proves: &["EFF-PID-07", "INT-04"],
     source: "clone(2), ERRORS (EINVAL); pid_namespaces(7)",
     needs: NEEDS,
@@ -153,8 +152,7 @@ fn ids_by_level(pid: impl std::fmt::Display) -> Call<Vec<i32>> {
 
 case!(Case {
     name: "separation.pid.nested",
-    about: "Process 1 of the new namespace can call unshare(CLONE_NEWPID) itself: its first child is process 1 one \
-            level further in, and /proc tells one ID for each level.",
+    about: "Process 1 of the new namespace can call unshare(CLONE_NEWPID), too; /proc shows one ID for each level.",
     proves: &["EFF-PID-11", "EFF-PID-12"],
     source: "pid_namespaces(7), Nesting PID namespaces; proc_pid_status(5), NSpid",
     needs: NEEDS,
@@ -209,8 +207,7 @@ fn status_of_child() -> Result<Vec<i32>, Errno> {
 
 case!(Case {
     name: "separation.pid.once",
-    about: "A task whose children already go elsewhere cannot call it again: EINVAL, and its children stay where they \
-            were to go.",
+    about: "A second call fails (EINVAL) while the children's namespace differs from the caller's; theirs stays.",
     proves: &["ERR-08", "EFF-PID-02"],
     source: "unshare(2), ERRORS (EINVAL)",
     needs: NEEDS,

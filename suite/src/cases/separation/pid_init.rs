@@ -50,8 +50,8 @@ fn give_it_time() {
 
 case!(Case {
     name: "separation.pid.dead_init",
-    about: "Once process 1 of the new namespace has died, the caller can fork no more (ENOMEM), while the link \
-            pid_for_children stays readable. setns(2) to its own PID namespace makes fork work again.",
+    about: "Once process 1 of the new namespace is dead, fork(2) fails (ENOMEM) and the link pid_for_children stays \
+            readable; setns(2) to the caller's own PID namespace makes fork work again.",
     proves: &["EFF-PID-04", "EFF-PID-05"],
     source: SOURCE,
     // setns(2) takes power over the PID namespace that the case starts in.
@@ -80,8 +80,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.pid.setns_back",
-    about: "setns(2) to the caller's own PID namespace undoes the call for further children, and unshare(CLONE_NEWPID) \
-            works again: the next child is process 1 of yet another namespace.",
+    about: "setns(2) to the caller's own PID namespace undoes the call for further children; after another call the \
+            next child is process 1 of yet another namespace.",
     proves: &["EFF-PID-06"],
     source: "setns(2); kernel, kernel/pid_namespace.c",
     // setns(2) takes power over the PID namespace that the case starts in.
@@ -112,8 +112,7 @@ fn own_pid() -> i64 {
 
 case!(Case {
     name: "separation.pid.thread",
-    about: "A second thread may call it: children of that thread are in the new namespace, those of the first thread \
-            stay in the old.",
+    about: "After a call by a second thread its children are in the new namespace, those of the first in the old.",
     proves: &["EFF-PID-08"],
     source: "unshare(2), CLONE_NEWPID; pid_namespaces(7)",
     needs: NEEDS,
@@ -155,8 +154,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.pid.killed_init",
-    about: "When process 1 is killed from outside, every process of its namespace is, by SIGKILL; process 1 can be \
-            reaped only after all others have been.",
+    about: "Killing process 1 kills every process of its namespace; process 1 can be reaped only after all others.",
     proves: &["EFF-PID-09", "EFF-PID-10"],
     source: SOURCE,
     needs: NEEDS,
@@ -198,8 +196,8 @@ fn signals() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.pid.signals_to_init",
-    about: "Process 1 of the new namespace does not heed a signal from inside that it has no handler for, not even \
-            SIGKILL and SIGSTOP; from outside those two stop and kill it.",
+    about: "Process 1 ignores signals from its namespace without a handler, SIGKILL and SIGSTOP included; from outside \
+            those two stop and kill it.",
     proves: &["EFF-PID-13"],
     source: SOURCE,
     needs: NEEDS,
@@ -254,8 +252,7 @@ fn fork_an_orphan_to_be() -> Result<i32, Errno> {
 
 case!(Case {
     name: "separation.pid.orphans",
-    about: "A process of the new namespace whose parent dies becomes a child of the namespace's process 1, which can \
-            wait for it.",
+    about: "An orphan in the new namespace becomes a child of the namespace's process 1, which can wait for it.",
     proves: &["EFF-PID-14"],
     source: "pid_namespaces(7), Adoption of orphaned children",
     needs: NEEDS,

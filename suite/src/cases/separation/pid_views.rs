@@ -15,8 +15,8 @@ fn self_in(proc: String) -> Result<String, Errno> {
 
 case!(Case {
     name: "separation.pid.proc",
-    about: "A proc file system mounted before the call shows the old process IDs, to the children in the new \
-            namespace, too; one that such a child mounts shows the new.",
+    about: "A proc mounted before the call shows the old process IDs, to the new namespace's children, too; one that \
+            such a child mounts shows the new IDs.",
     proves: &["EFF-PID-15"],
     source: "pid_namespaces(7), /proc and PID namespaces",
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::INITIAL_ROOT),
@@ -59,8 +59,8 @@ const SYSCTLS: [(&str, &str, Version); 3] = [
 
 case!(Case {
     name: "separation.pid.sysctl",
-    about: "The last process ID, the greatest process ID (Linux 6.14) and the rule about executable memfds (6.3) can \
-            be set in the new namespace without touching those outside; the rule starts as the parent's.",
+    about: "Last process ID, pid_max (Linux 6.14) and memfd_noexec (6.3), which starts as the parent's, can be set in \
+            the new namespace without touching those outside.",
     proves: &["EFF-PID-16"],
     source: "kernel, kernel/pid_namespace.c, kernel/pid.c and mm/memfd.c; proc_sys_kernel(5), pid_max",
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::INITIAL_ROOT),

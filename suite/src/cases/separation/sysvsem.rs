@@ -13,8 +13,8 @@ const NEEDS: Needs = Needs::NONE.with(feature::SYSV_IPC).with(feature::SANDBOX);
 
 case!(Case {
     name: "separation.sysvsem.applies",
-    about: "unshare(CLONE_SYSVSEM) by a task with adjustments of its own applies them at once, and only once; \
-            adjustments made later are applied by the next call, or at exit.",
+    about: "unshare(CLONE_SYSVSEM) applies the caller's own adjustments at once, and once; later ones are applied by \
+            the next call or at exit.",
     proves: &["EFF-SEM-01", "EFF-SEM-02", "DIFF-04"],
     source: SOURCE,
     needs: NEEDS,
@@ -68,9 +68,8 @@ fn leave_list(t: &Test, peer: Peer, requirement: &'static str) -> Done<Option<Pe
 
 case!(Case {
     name: "separation.sysvsem.shared_list",
-    about: "While another task uses the list, unshare(CLONE_SYSVSEM) applies nothing: the list stays with the others. \
-            The last of them to leave, by exit or by unshare, applies the sum of what all have added, and nothing of \
-            what the caller did since.",
+    about: "While another task uses the list, unshare(CLONE_SYSVSEM) applies nothing. The list's last user applies the \
+            sum of all adjustments when it leaves, by exit or unshare; the caller's later ones are not in it.",
     proves: &["EFF-SEM-03", "EFF-SEM-04"],
     source: SOURCE,
     needs: NEEDS,
@@ -97,9 +96,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.sysvsem.apart",
-    about: "Control and other direction: tasks that share a list have it applied when the last of them leaves; after \
-            unshare(CLONE_SYSVSEM) the caller's later operations are undone when the caller leaves, although the \
-            former sharer stays.",
+    about: "A shared list is applied when its last user leaves; after unshare(CLONE_SYSVSEM) the caller's later \
+            operations are undone when the caller leaves, though the former sharer stays.",
     proves: &["EFF-SEM-03", "EFF-SEM-04"],
     source: SOURCE,
     needs: NEEDS,
@@ -125,8 +123,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.sysvsem.kcmp",
-    about: "kcmp(2) says that two tasks share the list before unshare(CLONE_SYSVSEM) by one of them, and that they do \
-            not afterwards.",
+    about: "kcmp(2) reports the list as shared before unshare(CLONE_SYSVSEM), and as not shared after it.",
     proves: &["EFF-SEM-05"],
     source: SOURCE,
     needs: NEEDS.with(feature::KCMP),
@@ -161,8 +158,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.sysvsem.ipc_namespace",
-    about: "unshare(CLONE_NEWIPC) makes the caller leave its list, too: a task that shared it and stays has the sum \
-            applied in the old namespace when it leaves.",
+    about: "unshare(CLONE_NEWIPC) leaves the list, too: its last user applies the sum in the old namespace.",
     proves: &["EFF-SEM-10"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS),
@@ -193,8 +189,7 @@ fn unrelated_flags() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.sysvsem.kept_by",
-    about: "A flag that neither is CLONE_SYSVSEM nor CLONE_NEWIPC leaves the list alone: nothing is applied, and it \
-            stays shared.",
+    about: "A flag other than CLONE_SYSVSEM and CLONE_NEWIPC applies nothing, and leaves the list shared.",
     proves: &["EFF-GEN-01"],
     source: SOURCE,
     needs: NEEDS,

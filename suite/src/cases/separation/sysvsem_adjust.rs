@@ -29,8 +29,8 @@ fn control(id: i32, command: i32) -> Result<i32, Errno> {
 
 case!(Case {
     name: "separation.sysvsem.wakes_sleeper",
-    about: "A task that sleeps until the semaphore has what it wants goes on when the adjustment that \
-            unshare(CLONE_SYSVSEM) applies gives it that.",
+    about: "A task that waits for a semaphore's value wakes up when unshare(CLONE_SYSVSEM) applies an adjustment to \
+            it.",
     proves: &["EFF-SEM-06"],
     source: SOURCE,
     needs: NEEDS,
@@ -60,8 +60,7 @@ const LIMITS: [(&str, Limit); 2] = [("above", (5, -2, (SEMVMX - 4) as i16, SEMVM
 
 case!(Case {
     name: "separation.sysvsem.limits",
-    about: "An adjustment that would take the semaphore above its greatest value or below 0 takes it just there, and \
-            the call succeeds.",
+    about: "An adjustment beyond a semaphore's greatest value, or below 0, stops there, and the call succeeds.",
     proves: &["EFF-SEM-07"],
     source: SOURCE,
     needs: NEEDS,
@@ -79,8 +78,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.sysvsem.removed_set",
-    about: "The call succeeds when a set in the undo list was removed before; the adjustment of another set is applied \
-            as ever, and a set made since is left alone.",
+    about: "With a removed set in the list the call succeeds: other sets' adjustments are applied, and a newer set is \
+            left alone.",
     proves: &["EFF-SEM-08"],
     source: SOURCE,
     needs: NEEDS,
@@ -100,8 +99,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.sysvsem.last_operator",
-    about: "After the adjustment the semaphore's last operator (GETPID) is the process that called \
-            unshare(CLONE_SYSVSEM), not the one that operated on it last before.",
+    about: "The adjustment makes the process that calls unshare(CLONE_SYSVSEM) the semaphore's last operator (GETPID).",
     proves: &["EFF-SEM-11"],
     source: SOURCE,
     needs: NEEDS,

@@ -74,8 +74,8 @@ fn write_offsets(monotonic: i64, boottime: i64) -> Call<()> {
 
 case!(Case {
     name: "separation.time.caller_stays",
-    about: "The caller gets another link time_for_children, and keeps its own time namespace and clocks even when the \
-            offsets of the new one are set.",
+    about: "The caller gets another link time_for_children, and keeps its time namespace and clocks whatever the new \
+            offsets.",
     proves: &["EFF-TIME-01", "EFF-TIME-02"],
     source: SOURCE,
     needs: NEEDS,
@@ -95,8 +95,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.time.offsets",
-    about: "The offsets of the new namespace can be written, and written anew, until the first task enters it; then it \
-            is too late (EACCES).",
+    about: "The new namespace's offsets can be written repeatedly until the first task enters it (then EACCES).",
     proves: &["EFF-TIME-03", "EFF-TIME-04"],
     source: "time_namespaces(7), /proc/pid/timens_offsets",
     needs: NEEDS,
@@ -116,8 +115,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.time.forked_child",
-    about: "A child forked afterwards is in the new namespace: its monotonic and boot-time clocks are shifted by the \
-            offsets, each by its own, through the system call and the vDSO; the caller's are not.",
+    about: "A child forked after the call is in the new namespace: its monotonic and boot-time clocks are shifted by \
+            their offsets, by system call and vDSO; the caller's are not.",
     proves: &["EFF-TIME-04", "EFF-GEN-03"],
     source: "time_namespaces(7)",
     needs: NEEDS,
@@ -155,9 +154,8 @@ fn monotonic_in_vfork_child() -> i64 {
 
 case!(Case {
     name: "separation.time.memory_sharing_child",
-    about: "A child that shares the caller's memory (vfork) shares the page its clocks are read from. Until Linux 6.2 \
-            it is refused (EINVAL); since then it stays in the caller's time namespace, with clocks that are not \
-            shifted.",
+    about: "A child that shares the caller's memory (vfork) shares the page of its clocks: until Linux 6.2 it is \
+            refused (EINVAL), since then it stays in the caller's time namespace, with clocks that are not shifted.",
     proves: &["EFF-TIME-05"],
     source: "clone(2), ERRORS (EINVAL); time_namespaces(7)",
     needs: NEEDS,
@@ -189,8 +187,7 @@ extern "C" fn end_at_once(_: *mut libc::c_void) -> libc::c_int {
 
 case!(Case {
     name: "separation.time.execve",
-    about: "execve(2) by the caller itself leaves it in its old time namespace until Linux 6.2, and moves it into the \
-            new one since then; all other links stay.",
+    about: "execve(2) by the caller moves it into the new time namespace since Linux 6.2; all other links stay.",
     proves: &["EFF-TIME-07", "DOC-09", "DIFF-16"],
     source: "time_namespaces(7)",
     needs: NEEDS,

@@ -25,8 +25,7 @@ fn separate(t: &Test) -> Done {
 
 case!(Case {
     name: "separation.time.again",
-    about: "A second call succeeds: the newer namespace, another one, starts with the offsets last written, and the \
-            next child is in it.",
+    about: "A second call succeeds: the newer namespace starts with the last offsets, and the next child is in it.",
     proves: &["EFF-TIME-09"],
     source: SOURCE,
     needs: NEEDS,
@@ -63,9 +62,8 @@ const REFUSED: [(&str, i64, i64, Errno); 6] = [
 
 case!(Case {
     name: "separation.time.refused_offsets",
-    about: "Refused are offsets with nanoseconds above 999999999 or of another clock (EINVAL), too great a one or one \
-            that would make a clock negative (ERANGE), and all of them without CAP_SYS_TIME (EPERM). What was written \
-            before stays.",
+    about: "Offsets with nanoseconds above 999999999 or of another clock (EINVAL), too great or making a clock \
+            negative (ERANGE), or without CAP_SYS_TIME (EPERM) are refused and keep what was written before.",
     proves: &["EFF-TIME-12"],
     source: "time_namespaces(7), /proc/pid/timens_offsets",
     needs: NEEDS,
@@ -151,8 +149,8 @@ fn wait_for_timer((clock, patience): (i32, u32)) -> Result<i64, Errno> {
 
 case!(Case {
     name: "separation.time.other_clocks",
-    about: "In a child the uptime of sysinfo(2) and /proc follows the boot-time offset, and sleeping to an absolute \
-            time and timer descriptors follow each clock's; real time and international atomic time are the caller's.",
+    about: "In a child uptime (sysinfo(2), /proc) follows the boot-time offset, absolute sleeps and timer descriptors \
+            their clock's; real time and international atomic time are the caller's.",
     proves: &["EFF-TIME-11"],
     source: "time_namespaces(7), Description and Notes",
     needs: NEEDS,

@@ -41,8 +41,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.time.thread",
-    about: "A second thread may call it, and gets another link time_for_children than the first; setns(2) to a time \
-            namespace is refused there (EUSERS), and works in a lone task.",
+    about: "A call by a second thread leaves the first its link time_for_children; setns(2) to a time namespace is \
+            refused with two threads (EUSERS), and works in a lone task.",
     proves: &["EFF-TIME-10"],
     source: "setns(2), ERRORS (EUSERS); kernel, kernel/time/namespace.c",
     needs: NEEDS,
@@ -86,8 +86,7 @@ extern "C" fn execute(program: *mut c_void) -> c_int {
 
 case!(Case {
     name: "separation.time.vfork_and_execve",
-    about: "A vfork child that executes a program is then in the new time namespace (Linux 6.2); the caller stays in \
-            the old.",
+    about: "A vfork child enters the new time namespace by execve(2) (Linux 6.2); the caller stays in the old.",
     proves: &["EFF-TIME-08"],
     source: "time_namespaces(7); kernel, fs/exec.c",
     needs: NEEDS,

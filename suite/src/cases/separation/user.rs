@@ -40,8 +40,8 @@ pub(super) fn become_caller(t: &Test, caller: Caller) -> Done<Start> {
 
 case!(Case {
     name: "separation.user.link",
-    about: "The caller gets a user namespace of its own, whose parent is the old one and whose maker is the caller's \
-            effective user; a task beside it keeps the old.",
+    about: "The caller gets a user namespace of its own: its parent is the old one, its maker the caller's effective \
+            user; another task keeps the old one.",
     proves: &["EFF-USER-01"],
     source: SOURCE,
     needs: NEEDS,
@@ -86,8 +86,8 @@ fn ids() -> Call<[u32; 4]> {
 
 case!(Case {
     name: "separation.user.ids",
-    about: "Until maps are written all IDs read as the overflow ID (65534); the caller may map its own user and group \
-            to any, and then reads those.",
+    about: "Until maps are written all IDs read as the overflow ID (65534); the caller may map its own user and group, \
+            and then reads the IDs mapped to.",
     proves: &["EFF-USER-02"],
     source: SOURCE,
     needs: NEEDS,
@@ -149,7 +149,7 @@ fn capability_states() -> Vec<Variant> {
 case!(Case {
     name: "separation.user.capabilities",
     about: "The caller has all capabilities in the new namespace, whatever it had before: permitted, effective and \
-            bounding sets are full, inheritable and ambient ones empty.",
+            bounding set are full, inheritable and ambient set empty.",
     proves: &["EFF-USER-03"],
     source: "user_namespaces(7), Capabilities",
     needs: NEEDS,
@@ -217,7 +217,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.no_new_privs",
-    about: "no_new_privs neither prevents the call nor the capabilities that come with it, and stays set.",
+    about: "no_new_privs prevents neither the call nor the new capabilities, and stays set.",
     proves: &["EFF-USER-05", "INT-14"],
     source: "user_namespaces(7); prctl(2), PR_SET_NO_NEW_PRIVS",
     needs: NEEDS,
@@ -236,8 +236,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.no_power_outside",
-    about: "The new capabilities give no power over the old namespaces: setting the host name and mounting are refused \
-            (EPERM), and there is no way back; chroot(2), which only concerns the caller, is allowed.",
+    about: "The new capabilities give no power over the old namespaces: sethostname(2), mount(2) and the way back by \
+            setns(2) fail (EPERM); chroot(2), which concerns the caller only, succeeds.",
     proves: &["EFF-USER-09", "INT-07"],
     source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -277,8 +277,7 @@ fn owned_namespaces() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.user.owns",
-    about: "The new user namespace owns the other namespaces made in the same call, and those made later by a caller \
-            in it.",
+    about: "The new user namespace owns namespaces made in the same call, and those made later by a caller in it.",
     proves: &["EFF-USER-10", "EFF-GEN-07"],
     source: "user_namespaces(7); ioctl_ns(2), NS_GET_USERNS",
     needs: NEEDS,

@@ -34,8 +34,8 @@ fn dumpable_or_not() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.user.attributes",
-    about: "The dumpable attribute, the parent-death signal and the child-subreaper attribute stay; PR_SET_KEEPCAPS, \
-            which is one of the securebits, is cleared.",
+    about: "Dumpable attribute, parent-death signal and child-subreaper attribute stay; PR_SET_KEEPCAPS, one of the \
+            securebits, is cleared.",
     proves: &["EFF-USER-06"],
     source: "prctl(2); capabilities(7), securebits",
     needs: NEEDS,
@@ -74,8 +74,8 @@ fn setgroups_file() -> Call<String> {
 
 case!(Case {
     name: "separation.user.groups",
-    about: "The supplementary groups are kept and read as the overflow ID; setgroups(2) is refused (EPERM) until \
-            gid_map is written.",
+    about: "Supplementary groups stay and read as the overflow ID; setgroups(2) fails (EPERM) until gid_map is \
+            written.",
     proves: &["EFF-USER-07"],
     source: "user_namespaces(7), The /proc/pid/setgroups file",
     needs: NEEDS.with(feature::INITIAL_ROOT),
@@ -106,8 +106,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.setgroups_denied",
-    about: "Where setgroups(2) is denied it is so in the user namespaces made from there: /proc/self/setgroups reads \
-            deny, and nobody there can allow it again.",
+    about: "A user namespace made where setgroups(2) is denied denies it, too: /proc/self/setgroups reads deny, and \
+            nobody there can allow it again.",
     proves: &["EFF-USER-07"],
     source: "user_namespaces(7), The /proc/pid/setgroups file",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -128,8 +128,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.unmapped_ids",
-    about: "An ID without a mapping cannot be taken on: setuid(2) and seteuid(2) give EINVAL. Once the caller's own is \
-            mapped, that one can, and others still cannot.",
+    about: "setuid(2) and seteuid(2) to an unmapped ID fail (EINVAL). Once the caller's own is mapped, that one works.",
     proves: &["EFF-USER-08"],
     source: "user_namespaces(7), Interaction with system calls that change process UIDs or GIDs",
     needs: NEEDS,

@@ -143,8 +143,7 @@ fn block_signal() -> Result<(), Errno> {
 case!(Case {
     name: "separation.user.ceilings",
     about: "The caller's limits on processes, pending signals, message queues and locked memory at the call are \
-            ceilings of the new namespace (Linux 5.14): raising the soft limit afterwards gives nothing more, as it \
-            did before.",
+            ceilings of the new namespace (Linux 5.14): raising a soft limit afterwards gives nothing more.",
     proves: &["EFF-USER-13"],
     source: "getrlimit(2); kernel, kernel/user_namespace.c and kernel/ucount.c",
     needs: Needs::ROOT

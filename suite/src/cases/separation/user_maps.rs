@@ -21,7 +21,7 @@ fn write(file: &str, text: &str) -> Call<()> {
 case!(Case {
     name: "separation.user.maps",
     about: "Without privilege outside the caller can map its own user and group, in one line and once: two lines, \
-            another's ID, a second writing, and a gid_map before setgroups is denied give EPERM.",
+            another's ID, a second write, and gid_map before setgroups is denied fail (EPERM).",
     proves: &["EFF-USER-11"],
     source: "user_namespaces(7), Defining user and group ID mappings: writing to uid_map and gid_map",
     needs: NEEDS_USER,
@@ -60,8 +60,7 @@ fn capabilities_of(pid: nix::unistd::Pid) -> Call<[String; 2]> {
 
 case!(Case {
     name: "separation.user.execve",
-    about: "Executing a program takes the new capabilities away, unless the caller's user is mapped to 0: then they \
-            stay.",
+    about: "execve(2) takes the new capabilities away, unless the caller's user is mapped to 0.",
     proves: &["EFF-USER-17"],
     source: "user_namespaces(7), Capabilities; capabilities(7)",
     needs: NEEDS_USER,
@@ -90,8 +89,8 @@ const CAP_SETFCAP: u64 = 1 << 31;
 
 case!(Case {
     name: "separation.user.map_of_root",
-    about: "User 0 of the parent namespace can be mapped by a caller who had CAP_SETFCAP at the call; without it that \
-            is refused (EPERM), while the capabilities inside are full all the same.",
+    about: "User 0 of the parent namespace can be mapped only by a caller who had CAP_SETFCAP at the call (else \
+            EPERM); the capabilities inside are full in either case.",
     proves: &["EFF-USER-18"],
     source: "user_namespaces(7), Defining user and group ID mappings; kernel, kernel/user_namespace.c (5.12)",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -120,9 +119,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.same_user_outside",
-    about: "A task of the same user that stays in the old namespace, without privilege, can signal the caller, read \
-            its namespace links and compare itself with it by kcmp(2), as before; the caller's kcmp(2) on that task is \
-            refused now (EPERM).",
+    about: "An unprivileged task of the same user outside can still signal the caller, read its namespace links and \
+            compare itself with it by kcmp(2); the caller's kcmp(2) on that task now fails (EPERM).",
     proves: &["EFF-USER-12"],
     source: "user_namespaces(7), Capabilities; kernel, kernel/ptrace.c",
     needs: NEEDS_USER.with(feature::KCMP),

@@ -12,8 +12,8 @@ const NEEDS: Needs = Needs::ROOT.with(feature::UTS_NS);
 
 case!(Case {
     name: "separation.uts.private",
-    about: "Two tasks in one UTS namespace see each other set the name; unshare(CLONE_NEWUTS) keeps the name as it is, \
-            and afterwards neither sees what the other sets.",
+    about: "Tasks in one UTS namespace see each other set a name; unshare(CLONE_NEWUTS) keeps its value, and \
+            afterwards neither sees what the other sets.",
     proves: &["EFF-UTS-01", "EFF-UTS-02"],
     source: SOURCE,
     needs: NEEDS,
@@ -50,8 +50,8 @@ fn set_names(name: String) -> Result<(), Errno> {
 
 case!(Case {
     name: "separation.uts.rest",
-    about: "System, release, version and machine stay the same, and /proc/sys/kernel/hostname and domainname tell each \
-            task the names of its own namespace.",
+    about: "System, release, version and machine stay; /proc/sys/kernel/hostname and domainname show each task the \
+            names of its own namespace.",
     proves: &["EFF-UTS-03"],
     source: SOURCE,
     needs: NEEDS,

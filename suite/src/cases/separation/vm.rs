@@ -38,8 +38,8 @@ fn calls_with_vm() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.vm.shared",
-    about: "With another process on the caller's memory, CLONE_VM is refused with EINVAL; what either writes the other \
-            reads, before and after, and nothing else named is separated.",
+    about: "CLONE_VM is refused (EINVAL) while another process shares the memory: it stays shared, and nothing else \
+            named is separated.",
     proves: &["EFF-VM-02", "DIFF-03"],
     source: SOURCE,
     variants: calls_with_vm,
@@ -69,8 +69,8 @@ fn calls_that_succeed() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.vm.kept",
-    about: "CLONE_THREAD, and CLONE_SIGHAND when handlers are not shared, succeed beside a process that shares the \
-            memory, and leave memory and handlers shared as they were.",
+    about: "Beside a process that shares the memory, CLONE_THREAD, and CLONE_SIGHAND with unshared handlers, succeed \
+            and leave memory and handlers shared as they were.",
     proves: &["EFF-VM-03", "EFF-VM-04"],
     source: SOURCE,
     variants: calls_that_succeed,
@@ -88,8 +88,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.vm.handlers_shared",
-    about: "With another process on the caller's signal handlers, CLONE_SIGHAND is refused with EINVAL; memory and \
-            handlers stay shared.",
+    about: "CLONE_SIGHAND is refused (EINVAL) while another process shares the handlers; they and the memory stay \
+            shared.",
     proves: &["EFF-VM-04", "IMP-06"],
     source: "unshare(2), CLONE_SIGHAND",
     run: |t| {
@@ -106,8 +106,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.vm.second_thread",
-    about: "With a second thread in the caller's process, CLONE_THREAD is refused with EINVAL; the process keeps both \
-            threads. Alone again, the caller succeeds.",
+    about: "CLONE_THREAD is refused (EINVAL) while the process has a second thread, which stays; alone again, the \
+            caller succeeds.",
     proves: &["MT-02", "EFF-VM-06"],
     source: "unshare(2), CLONE_THREAD",
     run: |t| {
@@ -153,9 +153,8 @@ pub(super) fn exchange((address, number): (usize, u32)) -> Result<u32, Errno> {
 
 case!(Case {
     name: "separation.vm.alone",
-    about: "A single-threaded task that shares its memory with nobody may name CLONE_VM, CLONE_SIGHAND and \
-            CLONE_THREAD: nothing changes. Memory keeps its content, shared mappings stay shared and private ones \
-            private, handlers run as before.",
+    about: "CLONE_VM, CLONE_SIGHAND and CLONE_THREAD by a single-threaded task with unshared memory change nothing: \
+            memory keeps its content, shared mappings stay shared, private ones private, handlers run.",
     proves: &["EFF-VM-01", "DIFF-05"],
     source: SOURCE,
     variants: lone_calls,
