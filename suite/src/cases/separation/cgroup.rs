@@ -29,10 +29,8 @@ case!(Case {
             for side in [caller, other] {
                 let seen = look(side)?;
                 if !seen.result().is_ok_and(|path| path.ends_with(&at)) {
-                    return Err(t.broken(
-                        "group of the caller before the call",
-                        format!("{:?} instead of …{at}", seen.result()),
-                    ));
+                    let seen = format!("{:?} instead of …{at}", seen.result());
+                    return Err(t.broken("group of the caller before the call", seen));
                 }
             }
             let outside = t.setup(look(other)?)?;

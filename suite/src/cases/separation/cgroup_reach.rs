@@ -4,10 +4,10 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
+use super::mnt::mount_new;
 use crate::observe::mounts::new_directory;
 use crate::place::cgroup::{ControlGroup, group_of, move_into, own_groups};
 use crate::prelude::*;
@@ -67,9 +67,6 @@ case!(Case {
     needs: NEEDS,
     run: |t| {
         let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
-        let mount_at = |path: &str| {
-            Call::new("mount(cgroup2)", mount(Some("cgroup2"), path, Some("cgroup2"), MsFlags::empty(), None::<&str>))
-        };
         let identity = |path: &Path| {
             Call::io(format!("stat({})", path.display()), std::fs::metadata(path).map(|m| (m.dev(), m.ino())))
         };
@@ -77,13 +74,13 @@ case!(Case {
         in_a_group(t, |t, group, _, peer| {
             // Mounts of its own, which vanish with it.
             t.spawn_sharing("caller", Flags::NEWNS.0, |t| {
-                t.setup(mount_at(&old))?;
+                t.setup(mount_new("cgroup2", &old))?;
                 let whole = t.setup(identity(old_root))?;
                 let inner = t.setup(identity(&group.inner()))?;
                 t.unshare(Flags::NEWCGROUP).beside(&[peer]).as_predicted()?;
                 t.check(identity(old_root)).is(whole)?;
                 t.check(identity(&group.inner())).is(inner)?;
-                t.check(mount_at(&new).called("mount(cgroup2) after the call")).succeeds()?;
+                t.check(mount_new("cgroup2", &new).called("mount(cgroup2) after the call")).succeeds()?;
                 t.check(identity(new_root).called("root of the cgroup2 mounted after the call (device, inode)"))
                     .is(inner)?;
                 let own = std::fs::read_to_string(new_root.join("cgroup.procs"))
@@ -148,14 +145,8 @@ case!(Case {
             made.map_err(errno_of)
         };
         let below = inner.join("below").to_string_lossy().into_owned();
-        let refused = || {
-            caller.call(
-                t,
-                "mkdir(a group within), beyond cgroup.max.descendants, by the caller",
-                below.clone(),
-                make_group,
-            )
-        };
+        let text = "mkdir(a group within), beyond cgroup.max.descendants, by the caller";
+        let refused = || caller.call(t, text, below.clone(), make_group);
         t.check(refused()?).fails_with(Errno::EAGAIN)?;
         let changed = caller.call(t, "unshare(CLONE_NEWCGROUP) by the caller", observer, |observer| {
             let before = observer.namespace_inode(Ns::Cgroup);
@@ -163,8 +154,7 @@ case!(Case {
             Ok(observer.namespace_inode(Ns::Cgroup) != before)
         })?;
         t.check(changed).is(true)?;
-        let own = caller.pid().to_string();
-        t.check(members(&inner)).is(vec![own])?;
+        t.check(members(&inner)).is(vec![caller.pid().to_string()])?;
         t.check(members(&outer)).is(vec![])?;
         t.check(refused()?).fails_with(Errno::EAGAIN)?;
         // Killing all members is the group's, too (Linux 5.14); only a member is killed.
@@ -173,10 +163,7 @@ case!(Case {
         }
         t.setup(set("cgroup.kill", "1"))?;
         let ended = waitid(Id::Pid(caller.pid()), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
-        t.check(Call::new("how the caller ended after cgroup.kill", ended)).is(WaitStatus::Signaled(
-            caller.pid(),
-            Signal::SIGKILL,
-            false,
-        ))
+        let killed = WaitStatus::Signaled(caller.pid(), Signal::SIGKILL, false);
+        t.check(Call::new("how the caller ended after cgroup.kill", ended)).is(killed)
     }
 });

@@ -184,11 +184,8 @@ case!(Case {
             .map(|difference| difference.to_string())
             .collect();
         t.check(Call::seen("what changed in the first thread", changed)).is(vec![])?;
-        t.check(Call::io(
-            "stat(the case's directory) by the first thread",
-            std::fs::metadata(&directory).map(|m| m.is_dir()),
-        ))
-        .is(true)
+        let seen = std::fs::metadata(&directory).map(|m| m.is_dir());
+        t.check(Call::io("stat(the case's directory) by the first thread", seen)).is(true)
     }
 });
 

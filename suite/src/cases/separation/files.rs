@@ -6,6 +6,7 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag};
 use serde::{Deserialize, Serialize};
 
 use crate::observe::Shared;
+use crate::observe::fds::dup_to;
 use crate::prelude::*;
 use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
 use crate::tasks::side::{Side, check_kcmp};
@@ -28,11 +29,9 @@ fn new_file(t: &Test, name: &str) -> Done<i32> {
 /// dup3(2), with the number to get.
 #[track_caller]
 fn move_to(t: &Test, fd: i32, number: i32) -> Done<i32> {
-    // SAFETY: the number is not in use by the case.
-    let moved = unsafe { libc::dup3(fd, number, libc::O_CLOEXEC) };
-    let moved = t.setup(Call::new(format!("dup3({fd}, {number})"), Errno::result(moved)))?;
+    t.setup(Call::new(format!("dup3({fd}, {number})"), dup_to(fd, number, libc::O_CLOEXEC)))?;
     t.setup(Call::new("close()", nix::unistd::close(fd)))?;
-    Ok(moved)
+    Ok(number)
 }
 
 /// Runs a nix function on a bare descriptor number.
@@ -138,8 +137,7 @@ case!(Case {
         for (acting, watching) in [(caller, other), (other, caller)] {
             for (fd, flags) in [(clear, libc::FD_CLOEXEC), (clear, 0), (set, 0), (set, libc::FD_CLOEXEC)] {
                 acting.must(t, "fcntl(F_SETFD)", (fd, flags), set_descriptor_flags)?;
-                let seen = watching.ask(t, "fcntl(F_GETFD)", fd, descriptor_flags)?;
-                t.check(seen).is(flags)?;
+                t.check(watching.ask(t, "fcntl(F_GETFD)", fd, descriptor_flags)?).is(flags)?;
             }
         }
         t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
@@ -171,10 +169,8 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let mut files = Vec::new();
         for number in NUMBERS {
-            let fd = new_file(t, &number.to_string())?;
-            let fd = move_to(t, fd, number)?;
-            let call = Call::new("fstat()", identity(fd));
-            files.push((fd, t.setup(call)?));
+            let fd = move_to(t, new_file(t, &number.to_string())?, number)?;
+            files.push((fd, t.setup(Call::new("fstat()", identity(fd)))?));
         }
         t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         for (fd, file) in files {
@@ -182,8 +178,7 @@ case!(Case {
                 t.check(side.ask(t, &format!("fstat({fd})"), fd, identity)?).is(file)?;
                 let gap = fd + 2;
                 if !NUMBERS.contains(&gap) {
-                    let call = side.ask(t, &format!("fstat({gap})"), gap, identity)?;
-                    t.check(call).fails_with(Errno::EBADF)?;
+                    t.check(side.ask(t, &format!("fstat({gap})"), gap, identity)?).fails_with(Errno::EBADF)?;
                 }
             }
             // The same open file, not the same file opened anew: the offset is one.
@@ -194,8 +189,7 @@ case!(Case {
                 let (a, b) = (nix::unistd::getpid().as_raw(), peer.pid().as_raw());
                 // SAFETY: kcmp on numbers; 0 is KCMP_FILE.
                 let order = unsafe { libc::syscall(libc::SYS_kcmp, a, b, 0, fd, fd) };
-                let call = Call::new(format!("kcmp(KCMP_FILE, {fd}, {fd})"), Errno::result(order));
-                t.check(call).is(0)?;
+                t.check(Call::new(format!("kcmp(KCMP_FILE, {fd}, {fd})"), Errno::result(order))).is(0)?;
             }
         }
         Ok(())
@@ -396,8 +390,7 @@ case!(Case {
     proves: &["EFF-FILES-11", "RET-02"],
     source: SOURCE,
     run: |t| {
-        let fd = new_file(t, "file")?;
-        move_to(t, fd, HIGH)?;
+        move_to(t, new_file(t, "file")?, HIGH)?;
         t.unshare(Flags::FILES).proving("EFF-FILES-11").as_predicted()?;
         Peer::start(t, "peer", Flags::FILES)?.end();
         for _ in 0..2 {
@@ -414,8 +407,7 @@ const LOWEST_NR_OPEN: &str = "64";
 #[track_caller]
 fn lower_nr_open(t: &Test) -> Done {
     let path = global::NR_OPEN.path();
-    let call = Call::io(format!("write({path}, 64)"), std::fs::write(path, LOWEST_NR_OPEN));
-    t.setup(call)
+    t.setup(Call::io(format!("write({path}, 64)"), std::fs::write(path, LOWEST_NR_OPEN)))
 }
 
 case!(Case {
@@ -428,8 +420,7 @@ case!(Case {
         const ID: &str = "ERR-36";
         let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
-        let fd = new_file(t, "file")?;
-        move_to(t, fd, HIGH)?;
+        move_to(t, new_file(t, "file")?, HIGH)?;
         lower_nr_open(t)?;
         let start = Start { beyond_nr_open: true, ..Start::of(t.facts()) };
         t.unshare(Flags::FILES).from(start).beside(&[&peer]).proving(ID).as_predicted()?;
@@ -445,8 +436,7 @@ case!(Case {
     source: "man-pages do not have it; kernel, fs/file.c",
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     run: |t| {
-        let fd = new_file(t, "file")?;
-        move_to(t, fd, HIGH)?;
+        move_to(t, new_file(t, "file")?, HIGH)?;
         lower_nr_open(t)?;
         t.unshare(Flags::FILES).proving("EFF-FILES-11").as_predicted()
     }
@@ -485,33 +475,17 @@ case!(Case {
         const PEERS: i32 = 152;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
-        let dup = |(to, flags): (i32, i32)| {
-            // SAFETY: the number is not in use.
-            Errno::result(unsafe { libc::dup3(0, to, flags) }).map(drop)
-        };
-        for (to, flags) in [(OWN, 0), (CLOSED, libc::O_CLOEXEC)] {
-            t.setup(Call::new("dup3()", dup((to, flags))))?;
-        }
-        peer.setup(t, "dup3() by the peer", 0, |_: i32| {
-            // SAFETY: the number is not in use.
-            Errno::result(unsafe { libc::dup3(0, PEERS, 0) }).map(drop)
-        })?;
-        let fds_of = |pid: i32| {
-            let list = std::fs::read_dir(format!("/proc/{pid}/fd")).map(|entries| {
-                entries
-                    .flatten()
-                    .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-                    .filter(|fd: &i32| (OWN..=PEERS).contains(fd))
-                    .collect::<std::collections::BTreeSet<_>>()
-            });
-            Call::io("descriptors 150 to 152 of the task", list)
+        t.setup(Call::new("dup3()", dup_to(0, OWN, 0).and_then(|()| dup_to(0, CLOSED, libc::O_CLOEXEC))))?;
+        peer.setup(t, "dup3() by the peer", (), |()| dup_to(0, PEERS, 0))?;
+        let open_in = |pid: nix::unistd::Pid, whose: &str| {
+            let open = |fd: &i32| std::fs::symlink_metadata(format!("/proc/{pid}/fd/{fd}")).is_ok();
+            let list: Vec<_> = (OWN..=PEERS).filter(open).collect();
+            Call::seen(format!("descriptors 150 to 152 {whose}"), list)
         };
         let forked = Peer::start(t, "forked child", Flags::NONE)?;
-        t.check(fds_of(forked.pid().as_raw()).called("descriptors 150 to 152 of a forked child"))
-            .is([OWN, CLOSED].into())?;
+        t.check(open_in(forked.pid(), "of a forked child")).is(vec![OWN, CLOSED])?;
         let executed = crate::tasks::executed::Executed::after(t, "executed child", |_| Ok(()))?;
-        t.check(fds_of(executed.pid().as_raw()).called("descriptors 150 to 152 after fork and execve"))
-            .is([OWN].into())?;
-        t.check(fds_of(peer.pid().as_raw()).called("descriptors 150 to 152 of the former sharer")).is([PEERS].into())
+        t.check(open_in(executed.pid(), "after fork and execve")).is(vec![OWN])?;
+        t.check(open_in(peer.pid(), "of the former sharer")).is(vec![PEERS])
     }
 });

@@ -8,6 +8,7 @@ use nix::sys::stat::Mode;
 use syscalls::{Sysno, syscall};
 
 use crate::observe::Shared;
+use crate::observe::fds::dup_to;
 use crate::prelude::*;
 use crate::tasks::side::check_kcmp;
 use crate::tasks::vm::in_vfork_child_sharing;
@@ -135,15 +136,13 @@ case!(Case {
         /// Below the usual limit on open files, and above what fs.nr_open is lowered to.
         const HIGH: i32 = 1000;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
-        // SAFETY: nothing of the case has such numbers.
-        let duplicate = |number| Errno::result(unsafe { libc::dup3(0, number, libc::O_CLOEXEC) });
-        t.setup(Call::new(format!("dup3(0, {HIGH})"), duplicate(HIGH)))?;
+        t.setup(Call::new(format!("dup3(0, {HIGH})"), dup_to(0, HIGH, libc::O_CLOEXEC)))?;
         t.setup(Call::new("close()", nix::unistd::close(HIGH)))?;
         let path = global::NR_OPEN.path();
         t.setup(Call::io(format!("write({path}, 64)"), std::fs::write(path, "64")))?;
         t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         check_kcmp(t, &peer, Shared::Files, false, ID)?;
-        t.setup(Call::new("dup3(0, 50)", duplicate(50)))?;
+        t.setup(Call::new("dup3(0, 50)", dup_to(0, 50, libc::O_CLOEXEC)))?;
         let seen = peer.call(t, "fcntl(50, F_GETFD) by the peer", (), |()| Ok(observe::fds::is_open(50)))?;
         t.check(seen).is(false)
     }

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use nix::mount::{MsFlags, mount};
 use serde::{Deserialize, Serialize};
 
 use super::ipc_lives::new_segment;
+use super::mnt::mount_new;
 use crate::observe::mounts::new_directory;
 use crate::place::privilege::become_somebody_else;
 use crate::prelude::*;
@@ -43,11 +43,7 @@ case!(Case {
     run: |t| {
         let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
         in_own_namespaces(t, Flags::NEWIPC | Flags::NEWNS, |t| {
-            let mount_at = |path: &str| {
-                let mounted = mount(Some("mqueue"), path, Some("mqueue"), MsFlags::empty(), None::<&str>);
-                Call::new("mount(mqueue)", mounted)
-            };
-            t.setup(mount_at(&old))?;
+            t.setup(mount_new("mqueue", &old))?;
             let peer = Peer::start(t, "peer", Flags::NONE)?;
             let (caller, other) = (Side::Caller, Side::Peer(&peer));
             let make = |side: Side, name: &str| side.must(t, "mq_open(O_CREAT)", (name.to_owned(), 8), make_queue);
@@ -58,7 +54,7 @@ case!(Case {
             t.unshare(Flags::NEWIPC).beside(&[&peer]).as_predicted()?;
             make(caller, "inside")?;
             make(other, "outside")?;
-            t.check(mount_at(&new).called("mount(mqueue) after the call")).succeeds()?;
+            t.check(mount_new("mqueue", &new).called("mount(mqueue) after the call")).succeeds()?;
             for side in [caller, other] {
                 t.check(list(side, &old, "before")?).is(vec!["first".to_owned(), "outside".to_owned()])?;
                 t.check(list(side, &new, "after")?).is(vec!["inside".to_owned()])?;

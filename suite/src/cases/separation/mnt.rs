@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, chroot};
-use serde::{Deserialize, Serialize};
 
 use crate::observe::mounts::{MountLine, is_mounted, mount_at, mounts, new_directory};
 use crate::observe::nsfd::open_link;
@@ -18,9 +17,23 @@ const SOURCE: &str = "2006 design document, 7.2 and 8 (3); unshare(2), CLONE_NEW
 
 const NONE: Option<&str> = None;
 
-fn mount_tmpfs(point: String) -> Result<(), Errno> {
+pub(super) fn mount_tmpfs(point: String) -> Result<(), Errno> {
     let flags = MsFlags::empty();
     mount(Some("case"), point.as_str(), Some("tmpfs"), flags, Some("size=64k,mode=0777"))
+}
+
+/// Mounts a new instance of a file system that takes no options.
+pub(super) fn mount_new(kind: &str, point: &str) -> Call<()> {
+    Call::new(format!("mount({kind})"), mount(Some(kind), point, Some(kind), MsFlags::empty(), NONE))
+}
+
+/// Checks on either side whether something is mounted at a point.
+#[track_caller]
+fn check_mounted(t: &Test, what: &str, point: &str, sides: [(Side, bool); 2]) -> Done {
+    for (side, expected) in sides {
+        t.check(side.ask(t, &format!("whether {what}, as seen"), point.to_owned(), is_mounted)?).is(expected)?;
+    }
+    Ok(())
 }
 
 fn unmount(point: String) -> Result<(), Errno> {
@@ -132,8 +145,7 @@ case!(Case {
         new_mount(t, "tree/a", MsFlags::MS_PRIVATE)?;
         new_mount(t, "other", MsFlags::MS_PRIVATE)?;
         new_mount(t, "tree/b", MsFlags::MS_SHARED)?;
-        let over = Call::new("mount(tmpfs, tree/b) again", mount_tmpfs(format!("{below}/b")));
-        t.setup(over)?;
+        t.setup(Call::new("mount(tmpfs, tree/b) again", mount_tmpfs(format!("{below}/b"))))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = t.setup(Call::new("read(mountinfo)", mounts()))?;
         t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
@@ -169,10 +181,7 @@ case!(Case {
         check_apart(t, &dirs, Probe::Mount, (sides.1, sides.0), ID)?;
         for (point, acting, watching) in [(one, sides.0, sides.1), (two, sides.1, sides.0)] {
             acting.must(t, "umount()", point.clone(), unmount)?;
-            for (side, expected) in [(acting, false), (watching, true)] {
-                let text = "whether the unmounted file system is still there, as seen";
-                t.check(side.ask(t, text, point.clone(), is_mounted)?).is(expected)?;
-            }
+            check_mounted(t, "the unmounted file system is there", &point, [(acting, false), (watching, true)])?;
         }
         Ok(())
     })
@@ -348,11 +357,7 @@ case!(Case {
         let cwd = Call::new("getcwd()", nix::unistd::getcwd());
         t.check(cwd).is(PathBuf::from(format!("{point}/here")))?;
         t.check(Call::new("mount(tmpfs, ./below)", mount_tmpfs("./below".to_owned()))).succeeds()?;
-        for (side, expected) in [(Side::Caller, true), (Side::Peer(&peer), false)] {
-            let text = "whether ./below is mounted on, as seen";
-            t.check(side.ask(t, text, below.clone(), is_mounted)?).is(expected)?;
-        }
-        Ok(())
+        check_mounted(t, "./below is mounted on", &below, [(Side::Caller, true), (Side::Peer(&peer), false)])
     })
 });
 
@@ -416,10 +421,8 @@ case!(Case {
             }
             t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
             for (ns, point, copied) in points {
-                let text = format!("whether a bind mount of ns/{} is there, as seen", ns.link());
-                for (side, expected) in [(Side::Caller, copied), (Side::Peer(&peer), true)] {
-                    t.check(side.ask(t, &text, point.clone(), is_mounted)?).is(expected)?;
-                }
+                let what = format!("a bind mount of ns/{} is there", ns.link());
+                check_mounted(t, &what, &point, [(Side::Caller, copied), (Side::Peer(&peer), true)])?;
             }
             Ok(())
         })
@@ -437,19 +440,9 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         t.check(Call::new("umount(a copied mount)", unmount(point.clone()))).succeeds()?;
-        for (side, expected) in [(Side::Caller, false), (Side::Peer(&peer), true)] {
-            t.check(side.ask(t, "whether it is mounted, as seen", point.clone(), is_mounted)?).is(expected)?;
-        }
-        Ok(())
+        check_mounted(t, "it is mounted", &point, [(Side::Caller, false), (Side::Peer(&peer), true)])
     })
 });
-
-/// What a thread tells of itself.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct View {
-    namespace: u64,
-    mounted: bool,
-}
 
 case!(Case {
     name: "separation.mnt.thread",
@@ -461,9 +454,10 @@ case!(Case {
         let (theirs, ours) = (new_directory(t, "theirs")?, new_directory(t, "ours")?);
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        let view = |point: &str| View {
-            namespace: observer.namespace_inode(Ns::Mnt),
-            mounted: is_mounted(point.to_owned()).unwrap_or(true),
+        // The calling thread's namespace, and whether something is mounted there.
+        let view = |point: &str| {
+            let mounted = is_mounted(point.to_owned()).unwrap_or(true);
+            (observer.namespace_inode(Ns::Mnt), mounted)
         };
         let before = view(&theirs);
         let (tell, told) = std::sync::mpsc::channel();
@@ -476,17 +470,14 @@ case!(Case {
                 t.unshare(Flags::NEWNS).from(start).beside(&[&peer]).as_predicted()?;
                 t.check(Call::new("mount(tmpfs, theirs)", mount_tmpfs(theirs.clone()))).succeeds()?;
                 t.check(Call::seen("mount namespace of the second thread", view(&theirs)))
-                    .holds("another namespace, with the mount", |view| {
-                        view.mounted && view.namespace != before.namespace
-                    })?;
+                    .holds("another namespace, with the mount", |view| view.1 && view.0 != before.0)?;
                 let _ = tell.send(());
                 let _: Result<(), _> = answered.recv();
                 t.check(Call::new("whether what the first thread mounted is there", is_mounted(ours.clone()))).is(false)
             });
             let first = match told.recv() {
                 Ok(()) => all([
-                    t.check(Call::seen("mount namespace of the first thread", view(&theirs)))
-                        .is(View { namespace: before.namespace, mounted: false }),
+                    t.check(Call::seen("mount namespace of the first thread", view(&theirs))).is((before.0, false)),
                     t.setup(Call::new("mount(tmpfs, ours)", mount_tmpfs(ours.clone()))),
                 ]),
                 // The thread was stopped; why is on record.
@@ -514,12 +505,7 @@ case!(Case {
         let start = Start { chrooted: true, ..Start::of(t.facts()) };
         t.unshare(Flags::NEWNS).from(start).beside(&[&peer]).as_predicted()?;
         t.check(Call::new("mount(tmpfs, /below)", mount_tmpfs("/below".to_owned()))).succeeds()?;
-        let seen = peer.call(
-            t,
-            "whether jail/root/below is mounted on, as seen by the peer",
-            format!("{point}/root/below"),
-            is_mounted,
-        )?;
-        t.check(seen).is(false)
+        let text = "whether jail/root/below is mounted on, as seen by the peer";
+        t.check(peer.call(t, text, format!("{point}/root/below"), is_mounted)?).is(false)
     })
 });

@@ -11,15 +11,15 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot};
 
+use super::mnt::mount_tmpfs;
 use crate::observe::mounts::{self, MountLine, mounts_of, new_directory};
 use crate::prelude::*;
 use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWNS; mount_namespaces(7); kernel, fs/namespace.c";
 
-fn mount_tmpfs(point: &str) -> Call<()> {
-    let mounted = mount(Some("case"), point, Some("tmpfs"), MsFlags::empty(), Some("size=64k"));
-    Call::new(format!("mount(tmpfs, {point})"), mounted)
+fn new_tmpfs(point: &str) -> Call<()> {
+    Call::new(format!("mount(tmpfs, {point})"), mount_tmpfs(point.to_owned()))
 }
 
 case!(Case {
@@ -30,7 +30,7 @@ case!(Case {
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let point = new_directory(t, "inner")?;
-        t.setup(mount_tmpfs(&point))?;
+        t.setup(new_tmpfs(&point))?;
         t.setup(Call::new("chdir(inner)", chdir(point.as_str())))?;
         t.setup(Call::new("umount(inner, MNT_DETACH)", umount2(point.as_str(), MntFlags::MNT_DETACH)))?;
         t.setup(Call::io("write(./before)", std::fs::write("before", "text")))?;
@@ -81,17 +81,17 @@ case!(Case {
     variants: || variants::named(&TREES),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let point = new_directory(t, "inner")?;
-        t.setup(mount_tmpfs(&point))?;
+        t.setup(new_tmpfs(&point))?;
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
         let mut start = Start::of(t.facts());
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         match t.param() {
-            Tree::OvermountedRoot => t.setup(mount_tmpfs("/"))?,
+            Tree::OvermountedRoot => t.setup(new_tmpfs("/"))?,
             Tree::RootOnCoveredMount => {
                 new_directory(t, "inner/below")?;
-                t.setup(mount_tmpfs(&format!("{point}/below")))?;
+                t.setup(new_tmpfs(&format!("{point}/below")))?;
                 t.setup(Call::new("chdir(inner)", chdir(point.as_str())))?;
-                t.setup(mount_tmpfs(&point))?;
+                t.setup(new_tmpfs(&point))?;
                 t.setup(Call::new("chroot(.)", chroot(".")))?;
                 start.chrooted = true;
             }
@@ -141,20 +141,14 @@ case!(Case {
         };
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
-        t.setup(mount_tmpfs(&ours))?;
-        let of_peer = theirs.clone();
-        peer.setup(t, "mount(tmpfs, theirs)", of_peer, |point| {
-            mount(Some("case"), point.as_str(), Some("tmpfs"), MsFlags::empty(), Some("size=64k"))
-        })?;
+        t.setup(new_tmpfs(&ours))?;
+        peer.setup(t, "mount(tmpfs, theirs)", theirs.clone(), mount_tmpfs)?;
         let old = peer.setup(t, "read(mountinfo) in the old namespace", (), |()| mounts_of("thread-self"))?;
         t.check(read()).is(old)?;
         let new = t.setup(Call::new("read(mountinfo)", mounts_of("thread-self")))?;
         let has = |point: &String| new.iter().any(|line| line.point() == point);
-        t.check(Call::seen(
-            "mountinfo opened afterwards (whether it has the caller's mount, the peer's)",
-            (has(&ours), has(&theirs)),
-        ))
-        .is((true, false))
+        let text = "mountinfo opened afterwards (whether it has the caller's mount, the peer's)";
+        t.check(Call::seen(text, (has(&ours), has(&theirs)))).is((true, false))
     })
 });
 
@@ -178,7 +172,7 @@ case!(Case {
         const KEPT: i32 = 40;
         t.spawn_sharing("caller", Flags::FILES.0, |t| {
             t.unshare(Flags::NEWNS).as_predicted()?;
-            t.setup(mount_tmpfs(&point))?;
+            t.setup(new_tmpfs(&point))?;
             let path = std::ffi::CString::new(point.clone()).unwrap_or_default();
             // SAFETY: the path is a string.
             let added = unsafe { libc::inotify_add_watch(watch.as_raw_fd(), path.as_ptr(), libc::IN_UNMOUNT) };

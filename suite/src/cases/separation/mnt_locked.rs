@@ -3,8 +3,9 @@
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use super::mnt::mount_tmpfs;
+use super::user::{own_user_namespace, owner_of_own};
 use crate::observe::mounts::{is_mounted, new_directory};
-use crate::observe::nsfd::{inode_of, open_link, owner_of};
 use crate::prelude::*;
 use crate::tasks::side::in_own_namespaces;
 
@@ -40,8 +41,7 @@ case!(Case {
             }
             t.check(Call::new("whether it is still mounted", is_mounted(path.clone()))).is(true)?;
         }
-        let over = mount(Some("case"), below.as_str(), Some("tmpfs"), MsFlags::empty(), Some("size=64k"));
-        t.check(Call::new("mount(tmpfs) over a copied mount", over)).succeeds()?;
+        t.check(Call::new("mount(tmpfs) over a copied mount", mount_tmpfs(below.clone()))).succeeds()?;
         t.check(Call::new("umount(the caller's own mount)", umount2(below.as_str(), MntFlags::empty()))).succeeds()
     })
 });
@@ -103,17 +103,12 @@ case!(Case {
     variants: ways_to_an_owner,
     run: |t| {
         let calls: Vec<Flags> = t.param();
-        let user = |t: &Test| {
-            t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User).and_then(|file| inode_of(&file))))
-        };
-        let before = user(t)?;
+        let before = own_user_namespace(t)?;
         for &flags in &calls {
             t.unshare(flags).as_predicted()?;
         }
-        let own = user(t)?;
-        let text = "owner of ns/mnt (ioctl NS_GET_USERNS)";
-        let owner = Call::new(text, open_link("thread-self", Ns::Mnt).and_then(|file| owner_of(&file)));
-        t.check(owner).is(own)?;
+        let own = own_user_namespace(t)?;
+        t.check(owner_of_own(Ns::Mnt)).is(own)?;
         // The old one's where no other was made.
         t.check(Call::seen("whether the caller's user namespace is the old one", own == before))
             .is(calls == [Flags::NEWNS])

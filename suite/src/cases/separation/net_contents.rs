@@ -4,11 +4,10 @@
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 
-use nix::mount::{MsFlags, mount};
-
+use super::mnt::mount_new;
 use super::net;
+use super::user::{own_user_namespace, owner_of_own};
 use crate::observe::mounts::new_directory;
-use crate::observe::nsfd::{inode_of, open_link, owner_of};
 use crate::place::nft;
 use crate::place::sysctl;
 use crate::prelude::*;
@@ -178,10 +177,7 @@ case!(Case {
         let old = t.setup(Call::new("socket(AF_INET)", socket(())))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.unshare(Flags::NEWUSER | Flags::NEWNET).beside(&[&peer]).as_predicted()?;
-        let user =
-            t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User).and_then(|file| inode_of(&file))))?;
-        let owner = open_link("thread-self", Ns::Net).and_then(|file| owner_of(&file));
-        t.check(Call::new("owner of ns/net (ioctl NS_GET_USERNS)", owner)).is(user)?;
+        t.check(owner_of_own(Ns::Net)).is(own_user_namespace(t)?)?;
         t.check(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP) in the new namespace", raise_loopback(()))).succeeds()?;
         t.check(Call::new("ioctl(SIOCSIFFLAGS, lo) by a socket of the old namespace", net::raise_loopback(old)))
             .fails_with(Errno::EPERM)
@@ -218,26 +214,19 @@ case!(Case {
     run: |t| {
         let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
         in_own_namespaces(t, Flags::NEWNS | Flags::NEWNET, |t| {
-            let mount_at = |path: &str| {
-                Call::new("mount(sysfs)", mount(Some("sysfs"), path, Some("sysfs"), MsFlags::empty(), None::<&str>))
-            };
-            t.setup(mount_at(&old))?;
+            t.setup(mount_new("sysfs", &old))?;
             // Loopback is all there is in both, up in the one and down in the other.
             t.setup(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", raise_loopback(())))?;
             let before = t.setup(devices_in(Path::new(&old)))?;
             let peer = Peer::start(t, "peer", Flags::NONE)?;
             t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
-            t.check(mount_at(&new).called("mount(sysfs) after the call")).succeeds()?;
+            t.check(mount_new("sysfs", &new).called("mount(sysfs) after the call")).succeeds()?;
             let own = t.setup(Call::new("devices of /proc/thread-self/net/dev", own_devices(())))?;
-            t.check(
-                devices_in(Path::new(&new)).called("devices of the sysfs mounted after the call, and whether lo is up"),
-            )
-            .is((own, false))?;
-            t.check(
-                devices_in(Path::new(&old))
-                    .called("devices of the sysfs mounted before the call, and whether lo is up"),
-            )
-            .is(before)
+            for (path, when, expected) in [(&new, "after", (own, false)), (&old, "before", before)] {
+                let text = format!("devices of the sysfs mounted {when} the call, and whether lo is up");
+                t.check(devices_in(Path::new(path)).called(text)).is(expected)?;
+            }
+            Ok(())
         })
     }
 });

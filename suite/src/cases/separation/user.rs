@@ -264,6 +264,18 @@ case!(Case {
     }
 });
 
+/// The inode of the caller's user namespace.
+#[track_caller]
+pub(super) fn own_user_namespace(t: &Test) -> Done<u64> {
+    t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User).and_then(|file| inode_of(&file))))
+}
+
+/// The inode of the user namespace that owns another namespace of the caller's.
+pub(super) fn owner_of_own(ns: Ns) -> Call<u64> {
+    let owner = open_link("thread-self", ns).and_then(|file| owner_of(&file));
+    Call::new(format!("owner of ns/{} (ioctl NS_GET_USERNS)", ns.link()), owner)
+}
+
 /// Each other kind of namespace, in the same call and in a later one; CAP_SYS_ADMIN comes with the user namespace.
 fn owned_namespaces() -> Vec<Variant> {
     let others = KINDS.into_iter().filter(|kind| kind.flag != Flags::NEWUSER);
@@ -296,10 +308,7 @@ case!(Case {
         }
         // The link to a PID namespace leads nowhere before its first process (EFF-PID-03).
         let child = (flag == Flags::NEWPID).then(|| Peer::start(t, "first child", Flags::NONE)).transpose()?;
-        let own = t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User).and_then(|f| inode_of(&f))))?;
-        let text = format!("owner of ns/{} (ioctl NS_GET_USERNS)", ns.link());
-        let owner = Call::new(text, open_link("thread-self", ns).and_then(|file| owner_of(&file)));
-        t.check(owner).proves(ID).is(own)?;
+        t.check(owner_of_own(ns)).proves(ID).is(own_user_namespace(t)?)?;
         drop(child);
         Ok(())
     }

@@ -171,10 +171,8 @@ case!(Case {
             t.setup(counted.set(room_for_three))?;
             let taken = t.setup(counted.take_two())?;
             if taken != expected {
-                return Err(t.broken(
-                    format!("taking two of {counted:?} before the call"),
-                    format!("{taken} instead of {expected}"),
-                ));
+                let seen = format!("{taken} instead of {expected}");
+                return Err(t.broken(format!("taking two of {counted:?} before the call"), seen));
             }
         }
         t.setup(counted.set(false))?;

@@ -9,7 +9,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, si
 
 use crate::observe::{Shared, sharing};
 use crate::prelude::*;
-use crate::tasks::side::Side;
+use crate::tasks::side::{Side, check_kcmp};
 use crate::tasks::threads::{self, IdleThread};
 
 const SOURCE: &str = "2006 design document, 7.3 and 8 (3); unshare(2), CLONE_VM";
@@ -52,10 +52,7 @@ case!(Case {
         t.unshare(t.param::<Flags>()).from(start).beside(&[&peer]).proving(ID).as_predicted()?;
         sharer.check_shared(t, "after the call", ID)?;
         check_identities(t, &sharer, Flags::VM, ID)?;
-        for what in [Shared::Fs, Shared::Files, Shared::Sysvsem] {
-            crate::tasks::side::check_kcmp(t, &peer, what, true, ID)?;
-        }
-        Ok(())
+        all([Shared::Fs, Shared::Files, Shared::Sysvsem].map(|what| check_kcmp(t, &peer, what, true, ID)))
     }
 });
 
@@ -187,9 +184,6 @@ case!(Case {
         t.check(Call::seen("runs of the handler of SIGUSR1", CAUGHT.load(Ordering::SeqCst)))
             .proves(ID)
             .is(caught + 1)?;
-        for what in [Shared::Fs, Shared::Files, Shared::Sysvsem] {
-            crate::tasks::side::check_kcmp(t, &peer, what, true, ID)?;
-        }
-        Ok(())
+        all([Shared::Fs, Shared::Files, Shared::Sysvsem].map(|what| check_kcmp(t, &peer, what, true, ID)))
     }
 });
