@@ -239,8 +239,7 @@ case!(Case {
         let made = openat(&old, "a/new", flags, Mode::from_bits_truncate(0o600)).map(drop);
         t.check(Call::new("openat(old directory, a/new, O_CREAT)", made)).succeeds()?;
         let path = directory.join("a/new").to_string_lossy().into_owned();
-        let seen = peer.call(t, "whether the peer sees a/new", path, |path| Ok(Path::new(&path).exists()))?;
-        t.check(seen).is(true)?;
+        t.check(peer.call(t, "whether the peer sees a/new", path, |path| Ok(Path::new(&path).exists()))?).is(true)?;
         // By its path it is gone, and the descriptor is no way back for the paths.
         t.check(Call::new("fchdir(old directory)", nix::unistd::fchdir(&old))).succeeds()?;
         t.check(Call::io("stat(a) in it", std::fs::metadata("a").map(|m| m.is_dir()))).is(true)?;

@@ -13,8 +13,8 @@ const CAP_SYS_PTRACE: u64 = 1 << 19;
 /// The effective user of a task.
 fn effective_user(pid: nix::unistd::Pid) -> Call<u32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
-        line.split_whitespace().nth(1).and_then(|uid| uid.parse().ok()).unwrap_or(u32::MAX)
+        let uids = text.lines().find_map(|line| line.strip_prefix("Uid:"));
+        uids.and_then(|uids| uids.split_whitespace().nth(1)?.parse().ok()).unwrap_or(u32::MAX)
     });
     Call::io("effective user after execve(a set-user-ID program of root's)", status)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, chroot};
 
+use super::pid_init::in_turns;
 use crate::observe::mounts::{MountLine, is_mounted, mount_at, mounts, new_directory};
 use crate::observe::nsfd::open_link;
 use crate::prelude::*;
@@ -296,12 +297,10 @@ case!(Case {
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let below = new_directory(t, "master/below")?;
         other.must(t, "mount(tmpfs, master/below)", below, mount_tmpfs)?;
-        for (name, expected) in [("master", true), ("slave", true), ("both", true)] {
+        all(["master", "slave", "both"].map(|name| {
             let point = t.directory()?.join(name).join("below").to_string_lossy().into_owned();
-            let text = format!("whether {name}/below is mounted on, as seen");
-            t.check(caller.ask(t, &text, point, is_mounted)?).is(expected)?;
-        }
-        Ok(())
+            t.check(caller.ask(t, &format!("whether {name}/below is mounted on, as seen"), point, is_mounted)?).is(true)
+        }))
     })
 });
 
@@ -320,16 +319,13 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.check(bind_it(Side::Caller, "an unbindable mount")?).fails_with(Errno::EINVAL)?;
         t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
-        let there = Call::new("whether the unbindable mount was copied", is_mounted(point.clone()));
-        t.check(there).is(true)?;
+        t.check(Call::new("whether the unbindable mount was copied", is_mounted(point.clone()))).is(true)?;
+        let propagation = Call::new("propagation of the copy of an unbindable mount", mount_at(point.clone()))
+            .map(|line| line.propagation);
         all([
             t.check(bind_it(Side::Caller, "the copy of an unbindable mount")?).fails_with(Errno::EINVAL),
             t.check(bind_it(Side::Peer(&peer), "the original unbindable mount")?).fails_with(Errno::EINVAL),
-            t.check(
-                Call::new("propagation of the copy of an unbindable mount", mount_at(point.clone()))
-                    .map(|line| line.propagation),
-            )
-            .is(vec!["unbindable".to_owned()]),
+            t.check(propagation).is(vec!["unbindable".to_owned()]),
         ])
     })
 });
@@ -354,8 +350,7 @@ case!(Case {
                 t.check(side.ask(t, &text, id, is_listed)?).is(expected)?;
             }
         }
-        let cwd = Call::new("getcwd()", nix::unistd::getcwd());
-        t.check(cwd).is(PathBuf::from(format!("{point}/here")))?;
+        t.check(Call::new("getcwd()", nix::unistd::getcwd())).is(PathBuf::from(format!("{point}/here")))?;
         t.check(Call::new("mount(tmpfs, ./below)", mount_tmpfs("./below".to_owned()))).succeeds()?;
         check_mounted(t, "./below is mounted on", &below, [(Side::Caller, true), (Side::Peer(&peer), false)])
     })
@@ -460,32 +455,20 @@ case!(Case {
             (observer.namespace_inode(Ns::Mnt), mounted)
         };
         let before = view(&theirs);
-        let (tell, told) = std::sync::mpsc::channel();
-        let (answer, answered) = std::sync::mpsc::channel();
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                t.name_task("second thread");
-                let (answered, tell) = (answered, tell);
-                let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
-                t.unshare(Flags::NEWNS).from(start).beside(&[&peer]).as_predicted()?;
-                t.check(Call::new("mount(tmpfs, theirs)", mount_tmpfs(theirs.clone()))).succeeds()?;
-                t.check(Call::seen("mount namespace of the second thread", view(&theirs)))
-                    .holds("another namespace, with the mount", |view| view.1 && view.0 != before.0)?;
-                let _ = tell.send(());
-                let _: Result<(), _> = answered.recv();
-                t.check(Call::new("whether what the first thread mounted is there", is_mounted(ours.clone()))).is(false)
-            });
-            let first = match told.recv() {
-                Ok(()) => all([
-                    t.check(Call::seen("mount namespace of the first thread", view(&theirs))).is((before.0, false)),
-                    t.setup(Call::new("mount(tmpfs, ours)", mount_tmpfs(ours.clone()))),
-                ]),
-                // The thread was stopped; why is on record.
-                Err(_) => Ok(()),
-            };
-            let _ = answer.send(());
-            let second = thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")));
-            first.and(second)
+        let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+        let first = || {
+            all([
+                t.check(Call::seen("mount namespace of the first thread", view(&theirs))).is((before.0, false)),
+                t.setup(Call::new("mount(tmpfs, ours)", mount_tmpfs(ours.clone()))),
+            ])
+        };
+        in_turns(t, first, |first_thread| {
+            t.unshare(Flags::NEWNS).from(start).beside(&[&peer]).as_predicted()?;
+            t.check(Call::new("mount(tmpfs, theirs)", mount_tmpfs(theirs.clone()))).succeeds()?;
+            t.check(Call::seen("mount namespace of the second thread", view(&theirs)))
+                .holds("another namespace, with the mount", |view| view.1 && view.0 != before.0)?;
+            first_thread();
+            t.check(Call::new("whether what the first thread mounted is there", is_mounted(ours.clone()))).is(false)
         })
     })
 });

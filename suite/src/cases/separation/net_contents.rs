@@ -249,12 +249,8 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
         let still = peer.call(t, "devices of the old namespace", (), own_devices)?;
-        t.check(
-            still
-                .map(|names| physical.iter().all(|name| names.contains(name)))
-                .called("whether all physical devices are in the old namespace"),
-        )
-        .is(true)?;
+        let all = still.map(|names| physical.iter().all(|name| names.contains(name)));
+        t.check(all.called("whether all physical devices are in the old namespace")).is(true)?;
         let moved =
             own_devices(()).map(|names| names.into_iter().filter(|name| physical.contains(name)).collect::<Vec<_>>());
         t.check(Call::new("physical devices in the new namespace", moved)).is(vec![])
@@ -284,9 +280,7 @@ case!(Case {
         let new_cookie = || Ok(cookie_of(t.setup(Call::new("socket(AF_INET)", socket(())))?));
         let old = t.setup(Call::new("socket(AF_INET)", socket(())))?;
         let before = match cookie_of(old) {
-            Err(Errno::ENOPROTOOPT) => {
-                return Err(t.skip("SO_NETNS_COOKIE came with Linux 5.14"));
-            }
+            Err(Errno::ENOPROTOOPT) => return Err(t.skip("SO_NETNS_COOKIE came with Linux 5.14")),
             before => t.setup(Call::new("getsockopt(SO_NETNS_COOKIE)", before))?,
         };
         let text = "SO_NETNS_COOKIE of another socket made before the call";

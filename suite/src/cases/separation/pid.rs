@@ -69,8 +69,7 @@ case!(Case {
         let open = || Call::io(format!("open({LINK})"), std::fs::File::open(LINK).map(drop));
         let new = if t.facts().version >= LINK_LEADS_SOMEWHERE_SINCE {
             t.check(open()).proves(ID).succeeds()?;
-            let text = t.check(read()).proves(ID).succeeds()?;
-            Some(text)
+            Some(t.check(read()).proves(ID).succeeds()?)
         } else {
             t.check(read()).proves(ID).fails_with(Errno::ENOENT)?;
             t.check(open()).proves(ID).fails_with(Errno::ENOENT)?;
@@ -78,8 +77,7 @@ case!(Case {
         };
         let child = Peer::start(t, "first child", Flags::NONE)?;
         let inside = t.setup(observe::namespace_of(child.pid(), Ns::Pid))?;
-        let leads = Call::io(format!("stat({LINK}) after the first child"), std::fs::metadata(LINK).map(|m| m.ino()));
-        t.check(leads)
+        t.check(Call::io(format!("stat({LINK}) after the first child"), std::fs::metadata(LINK).map(|m| m.ino())))
             .proves(ID)
             .holds("the child's namespace, not the old", |inode| *inode == inside && *inode != old)?;
         if let Some(text) = new {

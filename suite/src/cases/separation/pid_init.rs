@@ -1,6 +1,7 @@
 //! Process 1 of a new PID namespace: what its end, signals and orphans mean to the others (section 3.10 of the
 //! behaviour catalogue).
 
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -106,6 +107,26 @@ case!(Case {
     }
 });
 
+/// Runs `second` in a second thread. Where that calls its argument, the first thread runs `first` meanwhile.
+#[track_caller]
+pub(super) fn in_turns(t: &Test, first: impl FnOnce() -> Done, second: impl FnOnce(&dyn Fn()) -> Done + Send) -> Done {
+    let ((tell, told), (answer, answered)) = (channel(), channel());
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            t.name_task("second thread");
+            second(&|| {
+                let _ = tell.send(());
+                let _ = answered.recv();
+            })
+        });
+        // Without a message the second thread was stopped; why is on record.
+        let first = told.recv().map_or(Ok(()), |()| first());
+        let _ = answer.send(());
+        let second = thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")));
+        first.and(second)
+    })
+}
+
 fn own_pid() -> i64 {
     i64::from(getpid().as_raw())
 }
@@ -119,35 +140,19 @@ case!(Case {
     run: |t| {
         let observer = Observer::open(t)?;
         let own = observer.namespace_inode(Ns::PidForChildren);
-        let (tell, told) = std::sync::mpsc::channel();
-        let (answer, answered) = std::sync::mpsc::channel();
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                t.name_task("second thread");
-                let (tell, answered) = (tell, answered);
-                let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
-                t.unshare(Flags::NEWPID).from(start).as_predicted()?;
-                let _ = tell.send(());
-                // The first thread forks first.
-                let _: Result<(), _> = answered.recv();
-                let pid = vm::in_vfork_child(t, own_pid)?;
-                t.check(Call::seen("getpid() in a child of the second thread", pid)).is(1)
-            });
-            let first = match told.recv() {
-                Ok(()) => vm::in_vfork_child(t, own_pid).and_then(|pid| {
-                    all([
-                        t.check(Call::seen("getpid() in a child of the first thread", pid))
-                            .holds("not 1: one of the old namespace", |pid| *pid > 1)
-                            .map(drop),
-                        t.check(observer.namespace(Ns::PidForChildren)).is(own),
-                    ])
-                }),
-                // The thread was stopped; why is on record.
-                Err(_) => Ok(()),
-            };
-            let _ = answer.send(());
-            let second = thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")));
-            first.and(second)
+        let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+        let first = || {
+            let pid = Call::seen("getpid() in a child of the first thread", vm::in_vfork_child(t, own_pid)?);
+            all([
+                t.check(pid).holds("not 1: one of the old namespace", |pid| *pid > 1).map(drop),
+                t.check(observer.namespace(Ns::PidForChildren)).is(own),
+            ])
+        };
+        in_turns(t, first, |first_thread| {
+            t.unshare(Flags::NEWPID).from(start).as_predicted()?;
+            first_thread();
+            let pid = vm::in_vfork_child(t, own_pid)?;
+            t.check(Call::seen("getpid() in a child of the second thread", pid)).is(1)
         })
     }
 });

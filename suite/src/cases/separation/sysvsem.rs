@@ -21,16 +21,16 @@ case!(Case {
     run: |t| {
         let semaphore = Semaphore::new(t, 5)?;
         t.spawn("caller", |t| {
-            let separate = |id| t.unshare(Flags::SYSVSEM).proving(id).as_predicted();
+            let unshare = |id| t.unshare(Flags::SYSVSEM).proving(id).as_predicted();
             semaphore.add_with_undo(t, Side::Caller, -2)?;
             semaphore.check_value(t, "before the call", 3, "EFF-SEM-01")?;
-            separate("EFF-SEM-01")?;
+            unshare("EFF-SEM-01")?;
             semaphore.check_value(t, "right after the call", 5, "EFF-SEM-01")?;
-            separate("EFF-SEM-02")?;
+            unshare("EFF-SEM-02")?;
             semaphore.check_value(t, "after a second call", 5, "EFF-SEM-02")?;
             semaphore.add_with_undo(t, Side::Caller, -1)?;
             semaphore.check_value(t, "after another operation", 4, "EFF-SEM-02")?;
-            separate("EFF-SEM-02")?;
+            unshare("EFF-SEM-02")?;
             semaphore.check_value(t, "after a third call", 5, "EFF-SEM-02")?;
             semaphore.add_with_undo(t, Side::Caller, -4)
         })?

@@ -16,7 +16,7 @@ const CAP_SYS_TIME: u64 = 1 << 25;
 
 /// Makes the new namespace; skips without the capability that writing offsets takes.
 #[track_caller]
-fn separate(t: &Test) -> Done {
+fn unshare_time(t: &Test) -> Done {
     if t.facts().capabilities & CAP_SYS_TIME == 0 {
         return Err(t.skip("CAP_SYS_TIME is missing, which setting offsets takes: run as root outside containers"));
     }
@@ -32,12 +32,12 @@ case!(Case {
     run: |t| {
         let observer = Observer::open(t)?;
         let before = t.setup(Call::new("clock_gettime(CLOCK_MONOTONIC)", seconds(libc::CLOCK_MONOTONIC)))?;
-        separate(t)?;
+        unshare_time(t)?;
         let first = observer.namespace_inode(Ns::TimeForChildren);
         t.setup(write_offset("monotonic", SHIFT, 5))?;
         t.setup(write_offset("boottime", 2 * SHIFT, 7))?;
         let written = t.setup(offsets())?;
-        separate(t)?;
+        unshare_time(t)?;
         t.check(offsets()).is(written)?;
         let child = Peer::start(t, "child", Flags::NONE)?;
         t.check(observe::namespace_of(child.pid(), Ns::Time).called("the child's ns/time")).is_not(first)?;
@@ -68,7 +68,7 @@ case!(Case {
     source: "time_namespaces(7), /proc/pid/timens_offsets",
     needs: NEEDS,
     run: |t| {
-        separate(t)?;
+        unshare_time(t)?;
         t.check(write_offset("monotonic", 1, 999_999_999)).succeeds()?;
         let written = t.setup(offsets())?;
         for (clock, seconds, nanoseconds, errno) in REFUSED {
@@ -155,7 +155,7 @@ case!(Case {
     source: "time_namespaces(7), Description and Notes",
     needs: NEEDS,
     run: |t| {
-        separate(t)?;
+        unshare_time(t)?;
         t.setup(write_offset("monotonic", SHIFT, 0))?;
         t.setup(write_offset("boottime", 3 * SHIFT, 0))?;
         let child = Peer::start(t, "child", Flags::NONE)?;

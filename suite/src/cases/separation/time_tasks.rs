@@ -59,13 +59,11 @@ case!(Case {
         t.check(observer.namespace(Ns::TimeForChildren)).is(old)?;
         // A task of its own, with nobody else in its memory.
         t.spawn("lone task", |t| {
-            let start = Start::of(t.facts());
-            t.unshare(Flags::NEWTIME).from(start).as_predicted()?;
+            t.unshare(Flags::NEWTIME).as_predicted()?;
             let new =
                 t.setup(Call::new("open(ns/time_for_children)", open_link("thread-self", Ns::TimeForChildren)))?;
             t.check(Call::new("setns(new time namespace) by a lone task", enter(&new))).succeeds()?;
-            let expected = observer.namespace_inode(Ns::TimeForChildren);
-            t.check(observer.namespace(Ns::Time)).is(expected)
+            t.check(observer.namespace(Ns::Time)).is(observer.namespace_inode(Ns::TimeForChildren))
         })?
         .join(t)
     }

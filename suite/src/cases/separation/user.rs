@@ -228,8 +228,7 @@ case!(Case {
         let start = become_caller(t, t.param())?;
         t.setup(Call::new("prctl(PR_SET_NO_NEW_PRIVS)", nix::sys::prctl::set_no_new_privs()))?;
         t.unshare(Flags::NEWUSER).from(start).proving(ID).as_predicted()?;
-        let set = Call::new("prctl(PR_GET_NO_NEW_PRIVS)", nix::sys::prctl::get_no_new_privs());
-        t.check(set).proves(ID).is(true)?;
+        t.check(Call::new("prctl(PR_GET_NO_NEW_PRIVS)", nix::sys::prctl::get_no_new_privs())).proves(ID).is(true)?;
         check_full_capabilities(t, &observer, ID)
     }
 });

@@ -14,10 +14,10 @@ enum Counted {
     LockedSegments,
 }
 
-/// What one queue may take, and half as much again.
+/// What one message takes of the limit on queues; what else a queue takes is little beside it.
 const QUEUE: u64 = MESSAGE as u64;
 
-/// The set of the one signal that is queued, a real-time one.
+/// The real-time signal that is queued, and the set of it alone.
 fn signal() -> (i32, libc::sigset_t) {
     let number = libc::SIGRTMIN() + 4;
     // SAFETY: zeroes are a valid set; it lives through the calls.
@@ -161,12 +161,8 @@ case!(Case {
         let counted: Counted = t.param();
         t.setup(Call::new("sigprocmask()", block_signal()))?;
         become_somebody_else(t, 0)?;
-        // How the limits work where they are no ceilings.
-        let with_low = match counted {
-            // Not one page.
-            Counted::LockedSegments => 0,
-            _ => 1,
-        };
+        // How the limits work where they are no ceilings: the low one on locked memory is less than a page.
+        let with_low = usize::from(!matches!(counted, Counted::LockedSegments));
         for (room_for_three, expected) in [(false, with_low), (true, 2)] {
             t.setup(counted.set(room_for_three))?;
             let taken = t.setup(counted.take_two())?;

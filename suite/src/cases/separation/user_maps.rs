@@ -50,10 +50,9 @@ case!(Case {
 /// The permitted and effective capabilities of a task.
 fn capabilities_of(pid: nix::unistd::Pid) -> Call<[String; 2]> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map(|text| {
-        ["CapPrm:", "CapEff:"].map(|name| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-            format!("{:x}", u64::from_str_radix(line.trim(), 16).unwrap_or(u64::MAX))
-        })
+        let field =
+            |name: &str| text.lines().find_map(|line| u64::from_str_radix(line.strip_prefix(name)?.trim(), 16).ok());
+        ["CapPrm:", "CapEff:"].map(|name| format!("{:x}", field(name).unwrap_or(u64::MAX)))
     });
     Call::io("CapPrm, CapEff after execve", status)
 }
@@ -75,10 +74,7 @@ case!(Case {
             t.unshare(Flags::NEWUSER).from(Start::unprivileged()).as_predicted()?;
             let has = observer.state().capabilities[2];
             t.check(Call::seen("CapEff before execve", format!("{has:x}"))).is(format!("{full:x}"))?;
-            match mapped {
-                Some(id) => t.setup(write("uid_map", &format!("{id} {uid} 1"))),
-                None => Ok(()),
-            }
+            mapped.map_or(Ok(()), |id| t.setup(write("uid_map", &format!("{id} {uid} 1"))))
         })?;
         let expected = if mapped == Some(0) { full } else { 0 };
         t.check(capabilities_of(executed.pid())).is([expected, expected].map(|set| format!("{set:x}")))
