@@ -81,7 +81,7 @@ def look(page, name, colours, reports, pictures):
         counts = counts_of(report)
         for column, field in COUNTS.items():
             shown = int(cells[heads.index(column)])
-            expected = counts[field] + (counts["unexpected_passes"] if field == "failed" else 0)
+            expected = counts[field] + (counts["unexpected_passes"] if field == "passed" else 0)
             check(shown == expected, f"{cells[0]}: {shown} {column}, and {expected} in {report.name}")
 
 

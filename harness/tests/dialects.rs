@@ -192,16 +192,17 @@ fn tap_word(kind: Kind) -> &'static str {
         Kind::Pass => "ok",
         Kind::Skip => "ok SKIP",
         Kind::KnownBug => "not ok TODO",
-        Kind::Fail | Kind::TimedOut | Kind::Broken | Kind::UnexpectedPass => "not ok",
+        Kind::UnexpectedPass => "ok TODO",
+        Kind::Fail | Kind::TimedOut | Kind::Broken => "not ok",
     }
 }
 
 fn ktap_word(kind: Kind) -> &'static str {
     match kind {
-        Kind::Pass => "ok",
+        Kind::Pass | Kind::UnexpectedPass => "ok",
         Kind::Skip => "ok SKIP",
         Kind::KnownBug => "ok XFAIL",
-        Kind::Fail | Kind::UnexpectedPass => "not ok",
+        Kind::Fail => "not ok",
         Kind::TimedOut => "not ok TIMEOUT",
         Kind::Broken => "not ok ERROR",
     }
@@ -209,31 +210,30 @@ fn ktap_word(kind: Kind) -> &'static str {
 
 fn junit_word(kind: Kind) -> &'static str {
     match kind {
-        Kind::Pass => "",
+        Kind::Pass | Kind::UnexpectedPass => "",
         Kind::Skip => "skipped",
         Kind::KnownBug => "skipped known kernel bug",
         Kind::Fail => "failure fail",
         Kind::TimedOut => "failure timed out",
-        Kind::UnexpectedPass => "failure unexpected pass",
         Kind::Broken => "error broken",
     }
 }
 
 fn kcidb_word(kind: Kind) -> &'static str {
     match kind {
-        Kind::Pass => "PASS",
+        Kind::Pass | Kind::UnexpectedPass => "PASS",
         Kind::KnownBug => "PASS known",
         Kind::Skip => "SKIP",
-        Kind::Fail | Kind::UnexpectedPass => "FAIL",
+        Kind::Fail => "FAIL",
         Kind::TimedOut | Kind::Broken => "ERROR",
     }
 }
 
 fn lava_word(kind: Kind) -> &'static str {
     match kind {
-        Kind::Pass | Kind::KnownBug => "pass",
+        Kind::Pass | Kind::KnownBug | Kind::UnexpectedPass => "pass",
         Kind::Skip => "skip",
-        Kind::Fail | Kind::TimedOut | Kind::UnexpectedPass => "fail",
+        Kind::Fail | Kind::TimedOut => "fail",
         Kind::Broken => "unknown",
     }
 }

@@ -93,6 +93,7 @@ impl Facts {
             taint: taint(),
             ..Facts::default()
         };
+        real_release_in_uname();
         if let Ok(uname) = nix::sys::utsname::uname() {
             facts.system = uname.sysname().to_string_lossy().into_owned();
             facts.release = uname.release().to_string_lossy().into_owned();
@@ -140,6 +141,19 @@ impl Facts {
         }
         lines.extend(self.restrictions.iter().map(|sign| format!("here: {sign}")));
         lines
+    }
+}
+
+/// Has uname(2) give this process, and the children that run cases, the kernel's own release: under
+/// `setarch --uname-2.6` it gives a 2.6 release.
+fn real_release_in_uname() {
+    const UNAME26: i32 = 0x002_0000;
+    const ASK: u64 = 0xffff_ffff;
+    // SAFETY: personality(2) takes a number.
+    let persona = unsafe { libc::personality(ASK) };
+    if persona != -1 && persona & UNAME26 != 0 {
+        // SAFETY: as above.
+        unsafe { libc::personality((persona & !UNAME26) as u64) };
     }
 }
 

@@ -39,7 +39,7 @@ impl Dialect for Ktap {
     }
 
     fn totals(counts: &Counts) -> String {
-        let failed = counts.failed + counts.unexpected_passes + counts.timed_out + counts.broken;
+        let failed = counts.failed + counts.timed_out + counts.broken;
         format!(
             "Totals: pass:{} fail:{failed} xfail:{} xpass:0 skip:{} error:0",
             counts.passed, counts.known_bugs, counts.skipped
@@ -68,8 +68,7 @@ fn harmless(text: &str) -> String {
 fn directive(verdict: &Verdict, outcome: &Outcome) -> (bool, String) {
     match (outcome, verdict.status) {
         (Outcome::KnownBug { bug }, _) => (true, format!(" # XFAIL {}", harmless(bug))),
-        (Outcome::UnexpectedPass { .. }, _) => (false, String::new()),
-        (_, Status::Pass) => (true, String::new()),
+        (Outcome::UnexpectedPass { .. }, _) | (_, Status::Pass) => (true, String::new()),
         (_, Status::Skip) => (true, format!(" # SKIP {}", harmless(&verdict.reason))),
         (_, Status::Fail) => (false, String::new()),
         (_, Status::TimedOut) => (false, format!(" # TIMEOUT {}", harmless(&verdict.reason))),

@@ -67,7 +67,7 @@ impl Pretty {
 
         let (colour, word) = match (outcome, verdict.status) {
             (Outcome::KnownBug { .. }, _) => (YELLOW, "known bug"),
-            (Outcome::UnexpectedPass { .. }, _) => (RED, "unexpected pass"),
+            (Outcome::UnexpectedPass { .. }, _) => (YELLOW, "unexpected pass"),
             (_, Status::Pass) => (GREEN, "pass"),
             (_, Status::Skip) => (YELLOW, "skip"),
             (_, status) => (RED, status.word()),
@@ -143,7 +143,7 @@ impl Pretty {
         if let Some(signal) = interrupted {
             writeln!(out, "{} by signal {signal}; everything was cleaned up", self.paint(RED, "interrupted"))?;
         }
-        let red = counts.failed + counts.timed_out + counts.unexpected_passes;
+        let red = counts.failed + counts.timed_out;
         let verdict = if let Some(caveat) = &self.caveat {
             self.paint(YELLOW, caveat)
         } else if red > 0 {
@@ -167,7 +167,7 @@ impl Pretty {
         let parts = [
             (counts.passed, "passed", GREEN),
             (counts.failed, "failed", RED),
-            (counts.unexpected_passes, "passed unexpectedly", RED),
+            (counts.unexpected_passes, "passed unexpectedly", YELLOW),
             (counts.timed_out, "timed out", RED),
             (counts.broken, "broken", RED),
             (counts.known_bugs, known_bugs(counts), YELLOW),

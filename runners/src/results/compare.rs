@@ -85,7 +85,7 @@ enum State {
 fn state(verdict: &Verdict, outcome: &Outcome) -> (State, &'static str) {
     match (outcome, verdict.status) {
         (Outcome::KnownBug { .. }, _) => (State::Known, "known bug"),
-        (Outcome::UnexpectedPass { .. }, _) => (State::Bad, "unexpected pass"),
+        (Outcome::UnexpectedPass { .. }, _) => (State::Good, "unexpected pass"),
         (_, Status::Pass) => (State::Good, "pass"),
         (_, Status::Skip) => (State::Skipped, "skip"),
         (_, Status::Broken) => (State::Silent, "broken"),

@@ -3,7 +3,7 @@
 //! A tracer would take the privilege away, so nothing traces it: the program ends at once, and its user is read from
 //! the zombie before it is reaped.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
@@ -51,6 +51,11 @@ impl Program {
         t.setup(Call::io("chmod(04755)", std::fs::set_permissions(&path, mode)))?;
         let path = CString::new(path.as_os_str().as_encoded_bytes()).unwrap_or_default();
         Ok(Program { path })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &CStr {
+        &self.path
     }
 
     /// Executes it. Its arguments make it end at once, without output.

@@ -5,14 +5,12 @@ use crate::prelude::*;
 use crate::tasks::side::Side;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWCGROUP; cgroup_namespaces(7)";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::CGROUP_NS).with(feature::CGROUP2);
 
 case!(Case {
     name: "separation.cgroup.root",
-    about: "The group the caller is in becomes the root of what it sees: its own group reads \"/\", a \
-            group further out \"/..\". The caller stays in its group: a task in the old namespace sees \
-            the path it always saw.",
+    about: "The caller's cgroup becomes its root: its own group reads \"/\", a group further out \"/..\". The caller \
+            does not move: a task in the old namespace sees the old path.",
     proves: &["EFF-CG-01", "EFF-CG-02"],
     source: SOURCE,
     needs: NEEDS,
@@ -31,10 +29,8 @@ case!(Case {
             for side in [caller, other] {
                 let seen = look(side)?;
                 if !seen.result().is_ok_and(|path| path.ends_with(&at)) {
-                    return Err(t.broken(
-                        "group of the caller before the call",
-                        format!("{:?} instead of …{at}", seen.result()),
-                    ));
+                    let seen = format!("{:?} instead of …{at}", seen.result());
+                    return Err(t.broken("group of the caller before the call", seen));
                 }
             }
             let outside = t.setup(look(other)?)?;
@@ -55,8 +51,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.cgroup.others",
-    about: "A child forked afterwards sees its group as the caller does; one forked before, and any \
-            other task, sees it as before.",
+    about: "A child forked after the call sees its cgroup as the caller does; any other task sees its own as before.",
     proves: &["EFF-CG-01", "EFF-GEN-03"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::CGROUP_NS),

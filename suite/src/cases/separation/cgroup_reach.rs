@@ -1,20 +1,20 @@
-//! How far a cgroup namespace reaches: children, threads, mounts, and not the groups themselves
-//! (section 3.12 of the behaviour catalogue).
+//! How far a cgroup namespace reaches: children, threads, mounts, and not the groups themselves (section 3.12 of the
+//! behaviour catalogue).
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
+use super::mnt::mount_new;
 use crate::observe::mounts::new_directory;
 use crate::place::cgroup::{ControlGroup, group_of, move_into, own_groups};
 use crate::prelude::*;
 use crate::tasks::side::Side;
+use crate::tasks::threads::in_second_thread;
 
 const SOURCE: &str = "cgroup_namespaces(7)";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::CGROUP_NS).with(feature::CGROUP2);
 
 /// Runs `body` as a task that is in the inner group of a pair, with a peer in the group outside.
@@ -30,22 +30,16 @@ fn in_a_group(t: &Test, body: impl FnOnce(&Test, &ControlGroup, &Observer, &Peer
     .join(t)
 }
 
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
-    t.unshare(Flags::NEWCGROUP).beside(&[peer]).proving(requirement).as_predicted()
-}
-
 case!(Case {
     name: "separation.cgroup.fixed_roots",
-    about: "The roots are fixed at the call, in all hierarchies, and for children: who is moved to a \
-            group further out reads \"/..\", who stays reads \"/\".",
+    about: "The call fixes the roots of all hierarchies, also for children: a task moved out reads \"/..\", others \
+            \"/\".",
     proves: &["EFF-CG-03"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| in_a_group(t, |t, group, _, peer| {
-        const ID: &str = "EFF-CG-03";
         let before = t.setup(Call::new("read(/proc/thread-self/cgroup)", own_groups(())))?;
-        separate(t, ID, peer)?;
+        t.unshare(Flags::NEWCGROUP).beside(&[peer]).as_predicted()?;
         let child = Peer::start(t, "child", Flags::NONE)?;
         for side in [Side::Caller, Side::Peer(&child)] {
             t.check(side.ask(t, "lines of /proc/thread-self/cgroup, as seen", (), own_groups)?)
@@ -67,31 +61,26 @@ case!(Case {
 
 case!(Case {
     name: "separation.cgroup.mounts",
-    about: "A cgroup file system mounted before the call shows what it showed; one mounted afterwards \
-            has the caller's group as its root.",
+    about: "A cgroup mount made before the call keeps its view; one made after it has the caller's group as its root.",
     proves: &["EFF-CG-04"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| {
         let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
-        let mount_at = |path: &str| {
-            Call::new("mount(cgroup2)", mount(Some("cgroup2"), path, Some("cgroup2"), MsFlags::empty(), None::<&str>))
-        };
         let identity = |path: &Path| {
             Call::io(format!("stat({})", path.display()), std::fs::metadata(path).map(|m| (m.dev(), m.ino())))
         };
         let (old_root, new_root) = (Path::new(&old), Path::new(&new));
         in_a_group(t, |t, group, _, peer| {
-            const ID: &str = "EFF-CG-04";
             // Mounts of its own, which vanish with it.
             t.spawn_sharing("caller", Flags::NEWNS.0, |t| {
-                t.setup(mount_at(&old))?;
+                t.setup(mount_new("cgroup2", &old))?;
                 let whole = t.setup(identity(old_root))?;
                 let inner = t.setup(identity(&group.inner()))?;
-                separate(t, ID, peer)?;
+                t.unshare(Flags::NEWCGROUP).beside(&[peer]).as_predicted()?;
                 t.check(identity(old_root)).is(whole)?;
                 t.check(identity(&group.inner())).is(inner)?;
-                t.check(mount_at(&new).called("mount(cgroup2) after the call")).succeeds()?;
+                t.check(mount_new("cgroup2", &new).called("mount(cgroup2) after the call")).succeeds()?;
                 t.check(identity(new_root).called("root of the cgroup2 mounted after the call (device, inode)"))
                     .is(inner)?;
                 let own = std::fs::read_to_string(new_root.join("cgroup.procs"))
@@ -105,8 +94,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.cgroup.thread",
-    about: "unshare(CLONE_NEWCGROUP) by a second thread changes what that thread sees; the first keeps \
-            its namespace and its view.",
+    about: "unshare(CLONE_NEWCGROUP) by a second thread changes that thread's view only.",
     proves: &["EFF-CG-05"],
     source: SOURCE,
     needs: NEEDS,
@@ -114,14 +102,10 @@ case!(Case {
         let view = || Call::new("lines of /proc/thread-self/cgroup", own_groups(()));
         let namespace = observer.namespace_inode(Ns::Cgroup);
         let before = t.setup(view())?;
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                t.name_task("second thread");
-                let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
-                t.unshare(Flags::NEWCGROUP).from(start).beside(&[peer]).as_predicted()?;
-                t.check(view()).is(vec!["/".to_owned(); before.len()])
-            });
-            thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")))
+        in_second_thread(t, || {
+            let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+            t.unshare(Flags::NEWCGROUP).from(start).beside(&[peer]).as_predicted()?;
+            t.check(view()).is(vec!["/".to_owned(); before.len()])
         })?;
         t.check(observer.namespace(Ns::Cgroup)).is(namespace)?;
         t.check(view()).is(before.clone())
@@ -137,8 +121,8 @@ fn members(group: &Path) -> Call<Vec<String>> {
 
 case!(Case {
     name: "separation.cgroup.membership",
-    about: "The caller stays in its group and under its limits: the group lists it, may still have no \
-            group within (cgroup.max.descendants), and killing the group kills the caller (Linux 5.14).",
+    about: "The caller stays in its group and its limits: the group lists it, cgroup.max.descendants still applies, \
+            and cgroup.kill (Linux 5.14) kills the caller.",
     proves: &["EFF-CG-06"],
     source: "cgroup_namespaces(7); kernel, Documentation/admin-guide/cgroup-v2.rst",
     needs: NEEDS,
@@ -161,14 +145,8 @@ case!(Case {
             made.map_err(errno_of)
         };
         let below = inner.join("below").to_string_lossy().into_owned();
-        let refused = || {
-            caller.call(
-                t,
-                "mkdir(a group within), beyond cgroup.max.descendants, by the caller",
-                below.clone(),
-                make_group,
-            )
-        };
+        let text = "mkdir(a group within), beyond cgroup.max.descendants, by the caller";
+        let refused = || caller.call(t, text, below.clone(), make_group);
         t.check(refused()?).fails_with(Errno::EAGAIN)?;
         let changed = caller.call(t, "unshare(CLONE_NEWCGROUP) by the caller", observer, |observer| {
             let before = observer.namespace_inode(Ns::Cgroup);
@@ -176,8 +154,7 @@ case!(Case {
             Ok(observer.namespace_inode(Ns::Cgroup) != before)
         })?;
         t.check(changed).is(true)?;
-        let own = caller.pid().to_string();
-        t.check(members(&inner)).is(vec![own])?;
+        t.check(members(&inner)).is(vec![caller.pid().to_string()])?;
         t.check(members(&outer)).is(vec![])?;
         t.check(refused()?).fails_with(Errno::EAGAIN)?;
         // Killing all members is the group's, too (Linux 5.14); only a member is killed.
@@ -186,10 +163,7 @@ case!(Case {
         }
         t.setup(set("cgroup.kill", "1"))?;
         let ended = waitid(Id::Pid(caller.pid()), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
-        t.check(Call::new("how the caller ended after cgroup.kill", ended)).is(WaitStatus::Signaled(
-            caller.pid(),
-            Signal::SIGKILL,
-            false,
-        ))
+        let killed = WaitStatus::Signaled(caller.pid(), Signal::SIGKILL, false);
+        t.check(Call::new("how the caller ended after cgroup.kill", ended)).is(killed)
     }
 });

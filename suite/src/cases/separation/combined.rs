@@ -1,46 +1,33 @@
-//! Several resources in one call: every combination of the document's four (mount namespace, file
-//! system information, descriptors, memory), with the semaphore undo list beside them, and pairs
-//! of namespaces.
+//! Several resources in one call: every combination of the document's four (mount namespace, file system information,
+//! descriptors, memory), with the semaphore undo list beside them, and pairs of namespaces.
 
 use crate::observe::Shared;
 use crate::prelude::*;
 use crate::sharing::probe::{Probe, ProbeDirs, check_as_predicted, check_shared};
 use crate::sharing::undo::Semaphore;
-use crate::tasks::side::{Side, check_kcmp, in_own_namespaces};
+use crate::tasks::side::{Side, check_kcmp, check_separated, in_own_namespaces};
 
 const SOURCE: &str = "2006 design document, 8 (3)";
 
-/// The document's four, and CLONE_SYSVSEM.
-const PARTS: [Flags; 5] = [Flags::NEWNS, Flags::FS, Flags::FILES, Flags::VM, Flags::SYSVSEM];
+/// The document's four, and CLONE_SYSVSEM, each with what it proves.
+const PARTS: [(Flags, &str); 5] = [
+    (Flags::NEWNS, "EFF-MNT-03"),
+    (Flags::FS, "EFF-FS-01"),
+    (Flags::FILES, "EFF-FILES-01"),
+    (Flags::VM, "EFF-VM-01"),
+    (Flags::SYSVSEM, "EFF-SEM-03"),
+];
 
 /// Every set of those flags but the empty one.
 fn combinations() -> Vec<Variant> {
-    (1u32..1 << PARTS.len())
-        .map(|bits| {
-            let flags = PARTS
-                .into_iter()
-                .enumerate()
-                .filter(|(at, _)| bits >> at & 1 == 1)
-                .fold(Flags::NONE, |flags, (_, flag)| flags | flag);
-            Variant::new(flags.slug(), flags)
-        })
+    let some = |bits: u32| PARTS.into_iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1);
+    let sets = (1..1 << PARTS.len()).map(|bits| some(bits).fold(Flags::NONE, |flags, (_, (flag, _))| flags | flag));
+    variants::succeeding(sets)
+        .into_iter()
         .map(|variant| {
-            let all = variant.param::<Flags>();
-            let needs = all.iter().map(needs_of).fold(Needs::NONE, Needs::and);
-            let separated = model::with_implied(all);
-            let proves: Vec<_> = [
-                (Flags::NEWNS, "EFF-MNT-03"),
-                (Flags::FS, "EFF-FS-01"),
-                (Flags::FILES, "EFF-FILES-01"),
-                (Flags::VM, "EFF-VM-01"),
-                (Flags::SYSVSEM, "EFF-SEM-03"),
-            ]
-            .into_iter()
-            .filter(|(flag, _)| separated.contains(*flag))
-            .map(|(_, id)| id)
-            .chain(["DIFF-13"])
-            .collect();
-            variant.proving(proves).needing(needs)
+            let separated = model::with_implied(variant.param());
+            let proved = PARTS.into_iter().filter(|(flag, _)| separated.contains(*flag)).map(|(_, id)| id);
+            variant.proving(proved.chain(["DIFF-13"]).collect::<Vec<_>>())
         })
         .collect()
 }
@@ -63,8 +50,8 @@ fn requirement(probe: Probe) -> &'static str {
     }
 }
 
-/// One combination, by a caller that shares root, cwd, umask, descriptors and undo list with a
-/// peer and, if `memory_shared`, its memory with another process.
+/// One combination, by a caller that shares root, cwd, umask, descriptors and undo list with a peer and, if
+/// `memory_shared`, its memory with another process.
 fn judge_combination(t: &Test, memory_shared: bool) -> Done {
     let flags = t.param::<Flags>();
     let dirs = ProbeDirs::make(t)?;
@@ -110,8 +97,7 @@ fn judge_combination(t: &Test, memory_shared: bool) -> Done {
         semaphore.add_with_undo(t, other, -1)?;
         drop(sharer);
         peer.end();
-        // A list that was left to the peer is applied with the peer's last step; one still shared
-        // is not.
+        // A list that was left to the peer is applied with the peer's last step; one still shared is not.
         let left = prediction.separated.contains(Flags::SYSVSEM);
         let expected = if left { 9 } else { 3 };
         semaphore.check_value(t, "after the peer's exit", expected, "EFF-SEM-04")?;
@@ -127,9 +113,8 @@ fn in_own_mounts(t: &Test, body: fn(&Test) -> Done) -> Done {
 
 case!(Case {
     name: "separation.combined.four",
-    about: "Every combination of CLONE_NEWNS, CLONE_FS, CLONE_FILES, CLONE_VM and CLONE_SYSVSEM, by \
-            a caller that shares all but its memory: what is named or implied is apart afterwards, \
-            in both directions, what is not is shared as before, and memory is untouched.",
+    about: "Every combination of CLONE_NEWNS, CLONE_FS, CLONE_FILES, CLONE_VM and CLONE_SYSVSEM, by a caller that \
+            shares all but its memory, separates what is named or implied, in both directions, and nothing else.",
     proves: &["DIFF-13"],
     source: SOURCE,
     variants: combinations,
@@ -138,9 +123,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.combined.memory_shared",
-    about: "The same by a caller that shares its memory, too: with CLONE_VM in it every combination \
-            is refused and separates nothing; without, it separates the same as before, and memory \
-            stays shared.",
+    about: "With memory shared, too, every combination with CLONE_VM is refused and separates nothing; the others \
+            separate the same as before and leave the memory shared.",
     proves: &["DIFF-13", "EFF-VM-02"],
     source: SOURCE,
     from: Tier::Full,
@@ -148,37 +132,17 @@ case!(Case {
     run: |t| in_own_mounts(t, |t| judge_combination(t, true)),
 });
 
-/// The flags that make a namespace and that every supported kernel knows.
-const NAMESPACES: [Flags; 8] = [
-    Flags::NEWNS,
-    Flags::NEWUTS,
-    Flags::NEWIPC,
-    Flags::NEWNET,
-    Flags::NEWPID,
-    Flags::NEWCGROUP,
-    Flags::NEWTIME,
-    Flags::NEWUSER,
-];
-
 fn pairs() -> Vec<Variant> {
-    let mut pairs = Vec::new();
-    for (at, one) in NAMESPACES.into_iter().enumerate() {
-        for two in NAMESPACES.into_iter().skip(at + 1) {
-            let flags = one | two;
-            let needs = needs_of(one).and(needs_of(two));
-            pairs.push(Variant::new(flags.slug(), flags).needing(needs));
-        }
-    }
-    let all = NAMESPACES.into_iter().fold(Flags::NONE, |all, flag| all | flag);
-    let needs = NAMESPACES.map(needs_of).into_iter().fold(Needs::NONE, Needs::and);
-    pairs.push(Variant::new("all_eight", all).needing(needs));
-    pairs
+    let flags = KINDS.map(|kind| kind.flag);
+    let pairs = (1..flags.len()).flat_map(|at| flags[..at].iter().map(move |one| *one | flags[at]));
+    let all = flags.into_iter().fold(Flags::NONE, |all, flag| all | flag);
+    let all = Variant::new("all_eight", all).needing(needs_of(all));
+    variants::succeeding(pairs).into_iter().chain([all]).collect()
 }
 
 case!(Case {
     name: "separation.combined.namespaces",
-    about: "Every pair of namespaces in one call, and all eight: exactly the links asked for change, \
-            and a task beside the caller keeps all of its own.",
+    about: "A call with any two namespaces, or all eight, changes exactly their links, and none of another task.",
     proves: &["EFF-GEN-01"],
     source: "unshare(2), DESCRIPTION; namespaces(7)",
     // The sweeps have every pair in the quick tier, too.
@@ -188,9 +152,6 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
         let flags = t.param::<Flags>();
         let prediction = t.unshare(flags).beside(&[&peer]).prediction()?;
-        for (what, flag) in [(Shared::Fs, Flags::FS), (Shared::Files, Flags::FILES)] {
-            check_kcmp(t, &peer, what, !prediction.separated.contains(flag), "EFF-GEN-01")?;
-        }
-        Ok(())
+        check_separated(t, &peer, &prediction, "EFF-GEN-01")
     }
 });

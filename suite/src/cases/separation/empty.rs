@@ -1,8 +1,7 @@
-//! The empty mount namespace (UNSHARE_EMPTY_MNTNS, Linux 7.1; section 3.6 of the behaviour
-//! catalogue).
+//! The empty mount namespace (UNSHARE_EMPTY_MNTNS, Linux 7.1; section 3.6 of the behaviour catalogue).
 //!
-//! The caller loses every path with the call, /proc's, too: what is read there is read through
-//! descriptors opened before, or by a peer that stays behind.
+//! The caller loses every path with the call, /proc's, too: what is read there is read through descriptors opened
+//! before, or by a peer that stays behind.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -16,20 +15,13 @@ use crate::observe::mounts::{MountLine, mounts_of};
 use crate::observe::{differences, place_of};
 use crate::place::mount_api::{attach, listed_mounts, new_tmpfs, root_mount};
 use crate::prelude::*;
+use crate::tasks::threads::in_second_thread;
 
 const SOURCE: &str = "kernel, fs/namespace.c (copy_mnt_ns) and fs/nullfs.c; kselftest, filesystems/empty_mntns";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::EMPTY_MNT_NS);
 
-/// The file system that is the root of all mounts since 7.0: it has one directory, which nothing
-/// can be made in.
+/// The file system that is the root of all mounts since 7.0: it has one directory, which nothing can be made in.
 const NULL_FS_MAGIC: u64 = 0x4e55_4c4c;
-
-/// Calls as predicted, beside a peer that stays behind.
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
-    t.unshare(Flags::EMPTY).beside(&[peer]).proving(requirement).as_predicted()
-}
 
 /// The mounts of the calling task, as a peer reads them.
 #[track_caller]
@@ -38,8 +30,8 @@ fn mounts_seen_by(t: &Test, peer: &Peer) -> Done<Vec<MountLine>> {
     peer.setup(t, "read(/proc/PID/mountinfo of the caller)", own, mounts_of)
 }
 
-/// Skips what is only so where the root of all mounts is the null file system. Asked before the call,
-/// so that one which does nothing is not taken for that.
+/// Skips what is only so where the root of all mounts is the null file system. Asked before the call, so that one
+/// which does nothing is not taken for that.
 #[track_caller]
 fn root_is_null_fs(t: &Test) -> Done {
     match t.setup(root_mount())? {
@@ -53,8 +45,8 @@ fn root_is_null_fs(t: &Test) -> Done {
 
 case!(Case {
     name: "separation.empty.one_mount",
-    about: "The new namespace has one mount; root and current directory are its root, wherever the \
-            current directory was, and lie on the root file system of the old namespace.",
+    about: "The new namespace has one mount, on the root file system of the old namespace. Its root is the caller's \
+            root and current directory, wherever that was.",
     proves: &["EFF-EMPTY-01", "EFF-EMPTY-02", "EFF-EMPTY-14"],
     source: SOURCE,
     needs: NEEDS,
@@ -63,7 +55,7 @@ case!(Case {
         t.setup(Call::new("chdir(the case's directory)", chdir(directory)))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (root, _) = t.setup(root_mount())?;
-        separate(t, "EFF-EMPTY-01", &peer)?;
+        t.unshare(Flags::EMPTY).beside(&[&peer]).proving("EFF-EMPTY-01").as_predicted()?;
         let lines = mounts_seen_by(t, &peer)?;
         let points: Vec<_> = lines.iter().map(|line| line.point().to_owned()).collect();
         t.check(Call::seen("mounts of the caller in mountinfo", points))
@@ -80,8 +72,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.empty.nothing_there",
-    about: "Old paths are gone (ENOENT). The root directory can be opened and lists nothing, and \
-            nothing can be made in it (ENOENT).",
+    about: "Old paths are gone (ENOENT); the root directory lists nothing, and nothing can be made in it (ENOENT).",
     proves: &["EFF-EMPTY-03", "EFF-EMPTY-04", "EFF-EMPTY-05"],
     source: SOURCE,
     needs: NEEDS,
@@ -89,7 +80,7 @@ case!(Case {
         let directory = t.directory()?.to_owned();
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         root_is_null_fs(t)?;
-        separate(t, "EFF-EMPTY-03", &peer)?;
+        t.unshare(Flags::EMPTY).beside(&[&peer]).proving("EFF-EMPTY-03").as_predicted()?;
         let access = |path: &Path| {
             let found = nix::unistd::access(path, nix::unistd::AccessFlags::F_OK);
             t.check(Call::new(format!("access({}, F_OK)", path.display()), found))
@@ -115,23 +106,18 @@ const SEQUENCES: [(&str, &[Flags]); 3] = [
     ("newns", &[Flags::NEWNS, Flags::NEWNS]),
 ];
 
-fn sequences() -> Vec<Variant> {
-    SEQUENCES.into_iter().enumerate().map(|(at, (name, _))| Variant::new(name, at as u64)).collect()
-}
-
 case!(Case {
     name: "separation.empty.again",
-    about: "From the empty namespace the caller gets further ones, empty or copied: each is new and \
-            has one mount.",
+    about: "In the empty namespace further calls succeed, with or without UNSHARE_EMPTY_MNTNS: each gives a new \
+            one-mount namespace.",
     proves: &["EFF-EMPTY-06"],
     source: SOURCE,
     needs: NEEDS,
-    variants: sequences,
+    variants: || variants::named(&SEQUENCES),
     run: |t| {
-        const ID: &str = "EFF-EMPTY-06";
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, ID, &peer)?;
-        for flags in SEQUENCES[t.param::<u64>() as usize].1 {
+        t.unshare(Flags::EMPTY).beside(&[&peer]).as_predicted()?;
+        for flags in t.param::<&[Flags]>() {
             t.unshare(*flags).beside(&[&peer]).as_predicted()?;
             t.check(listed_mounts()).holds("one mount", |ids| ids.len() == 1)?;
             let lines = mounts_seen_by(t, &peer)?;
@@ -143,25 +129,24 @@ case!(Case {
 
 fn ways_to_a_user_namespace() -> Vec<Variant> {
     vec![
-        Variant::new("afterwards", 0u64).proving(["EFF-EMPTY-07"]),
-        Variant::new("in_one_call", 1u64).proving(["EFF-EMPTY-08"]).needing(Needs::NONE.with(feature::SECOND_USER)),
+        Variant::new("afterwards", true).proving(["EFF-EMPTY-07"]),
+        Variant::new("in_one_call", false).proving(["EFF-EMPTY-08"]).needing(Needs::NONE.with(feature::SECOND_USER)),
     ]
 }
 
 case!(Case {
     name: "separation.empty.user_namespace",
-    about: "The empty root does not count as a chroot: CLONE_NEWUSER succeeds afterwards. A caller \
-            without privilege gets EPERM, and 0 together with CLONE_NEWUSER.",
+    about: "The empty root does not count as a chroot: CLONE_NEWUSER succeeds afterwards. Without privilege the call \
+            fails (EPERM), and succeeds together with CLONE_NEWUSER.",
     proves: &["EFF-EMPTY-07", "EFF-EMPTY-08"],
     source: "kernel, kernel/user_namespace.c and kernel/nsproxy.c",
     needs: NEEDS.with(feature::CREATE_USER_NS),
     variants: ways_to_a_user_namespace,
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        if t.param::<u64>() == 0 {
-            separate(t, "EFF-EMPTY-07", &peer)?;
-            t.unshare(Flags::NEWUSER).beside(&[&peer]).proving("EFF-EMPTY-07").as_predicted()?;
-            return Ok(());
+        if t.param::<bool>() {
+            t.unshare(Flags::EMPTY).beside(&[&peer]).proving("EFF-EMPTY-07").as_predicted()?;
+            return t.unshare(Flags::NEWUSER).beside(&[&peer]).proving("EFF-EMPTY-07").as_predicted();
         }
         t.spawn("caller", |t| {
             const ID: &str = "EFF-EMPTY-08";
@@ -177,8 +162,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.empty.thread",
-    about: "A second thread that calls moves alone: the first keeps its namespace, root, current \
-            directory and paths.",
+    about: "A call by a second thread leaves the first its namespace, root, current directory and paths.",
     proves: &["EFF-EMPTY-09"],
     source: SOURCE,
     needs: NEEDS,
@@ -188,14 +172,10 @@ case!(Case {
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = observer.state();
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                t.name_task("second thread");
-                let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
-                t.unshare(Flags::EMPTY).from(start).beside(&[&peer]).as_predicted()?;
-                t.check(listed_mounts()).holds("one mount", |ids| ids.len() == 1).map(drop)
-            });
-            thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")))
+        in_second_thread(t, || {
+            let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+            t.unshare(Flags::EMPTY).from(start).beside(&[&peer]).as_predicted()?;
+            t.check(listed_mounts()).holds("one mount", |ids| ids.len() == 1).map(drop)
         })?;
         // With the first thread that it makes, the C library catches a signal.
         let changed: Vec<_> = differences(&before, &observer.state())
@@ -204,26 +184,21 @@ case!(Case {
             .map(|difference| difference.to_string())
             .collect();
         t.check(Call::seen("what changed in the first thread", changed)).is(vec![])?;
-        t.check(Call::io(
-            "stat(the case's directory) by the first thread",
-            std::fs::metadata(&directory).map(|m| m.is_dir()),
-        ))
-        .is(true)
+        let seen = std::fs::metadata(&directory).map(|m| m.is_dir());
+        t.check(Call::io("stat(the case's directory) by the first thread", seen)).is(true)
     }
 });
 
 case!(Case {
     name: "separation.empty.new_root",
-    about: "The caller can build itself a root: a tmpfs made with fsopen and fsmount, put over / with \
-            move_mount, then fchdir and chroot. Files can be made there, and who stayed behind sees \
-            none of it.",
+    about: "The caller can build a new root: fsopen and fsmount a tmpfs, move_mount it over /, fchdir and chroot \
+            there. It can make files there, which tasks outside do not see.",
     proves: &["EFF-EMPTY-10"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-EMPTY-10";
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::EMPTY).beside(&[&peer]).as_predicted()?;
         let root: OwnedFd = t.check(new_tmpfs()).succeeds()?;
         t.check(attach(&root, c"/")).succeeds()?;
         t.check(Call::new("fchdir(the new mount)", nix::unistd::fchdir(&root))).succeeds()?;
@@ -243,20 +218,18 @@ case!(Case {
 
 case!(Case {
     name: "separation.empty.old_descriptors",
-    about: "Descriptors opened before stay usable: calls relative to them reach the old tree, in \
-            which the caller can make, read and find files.",
+    about: "Descriptors opened before stay usable: relative to them the caller makes, reads and finds files.",
     proves: &["EFF-EMPTY-13"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-EMPTY-13";
         let directory = t.directory()?.to_owned();
         t.setup(Call::io("mkdir(a)", std::fs::create_dir(directory.join("a"))))?;
         t.setup(Call::io("write(a/file)", std::fs::write(directory.join("a/file"), "old")))?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let old = t.setup(Call::new("open(the case's directory)", open(&directory, flags, Mode::empty())))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::EMPTY).beside(&[&peer]).as_predicted()?;
         let file = t
             .check(Call::new("openat(old directory, a/file)", openat(&old, "a/file", OFlag::O_RDONLY, Mode::empty())))
             .succeeds()?;
@@ -266,8 +239,7 @@ case!(Case {
         let made = openat(&old, "a/new", flags, Mode::from_bits_truncate(0o600)).map(drop);
         t.check(Call::new("openat(old directory, a/new, O_CREAT)", made)).succeeds()?;
         let path = directory.join("a/new").to_string_lossy().into_owned();
-        let seen = peer.call(t, "whether the peer sees a/new", path, |path| Ok(Path::new(&path).exists()))?;
-        t.check(seen).is(true)?;
+        t.check(peer.call(t, "whether the peer sees a/new", path, |path| Ok(Path::new(&path).exists()))?).is(true)?;
         // By its path it is gone, and the descriptor is no way back for the paths.
         t.check(Call::new("fchdir(old directory)", nix::unistd::fchdir(&old))).succeeds()?;
         t.check(Call::io("stat(a) in it", std::fs::metadata("a").map(|m| m.is_dir()))).is(true)?;

@@ -1,5 +1,5 @@
-//! Odd tables of descriptors that are copied (section 3.2 of the behaviour catalogue): a number in
-//! the making, a table that was once larger, one shared with a parent that sleeps in vfork.
+//! Odd tables of descriptors that are copied (section 3.2 of the behaviour catalogue): a number in the making, a
+//! table that was once larger, one shared with a parent that sleeps in vfork.
 
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -8,6 +8,7 @@ use nix::sys::stat::Mode;
 use syscalls::{Sysno, syscall};
 
 use crate::observe::Shared;
+use crate::observe::fds::dup_to;
 use crate::prelude::*;
 use crate::tasks::side::check_kcmp;
 use crate::tasks::vm::in_vfork_child_sharing;
@@ -31,12 +32,10 @@ fn lowest_free() -> Result<i32, Errno> {
 
 case!(Case {
     name: "separation.files.open_in_flight",
-    about: "While another thread sleeps in open(2), the number that its descriptor will have is not \
-            in the copy: it names nothing there and is free. When the open comes to its end the \
-            descriptor is in the old table alone.",
+    about: "While another thread sleeps in open(2), the number of its future descriptor is free in the copy. Once the \
+            open returns, the descriptor is in the old table alone.",
     proves: &["EFF-FILES-10"],
     source: SOURCE,
-    needs: Needs::NONE,
     run: |t| {
         let fifo = t.directory()?.join("fifo");
         t.setup(Call::new("mkfifo()", nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600))))?;
@@ -70,28 +69,23 @@ case!(Case {
             while !opener.is_finished() && stat.as_ref().is_ok_and(|stat| !sleeps(stat)) {
                 std::thread::yield_now();
             }
-            let number = free;
             let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
             // Kept open: closing it would give another number free.
             let stat = t.setup(Call::io(format!("open({path})"), stat));
-            let judged = stat
-                .as_ref()
-                .map_or_else(
-                    |_| Err(t.broken("second thread", "cannot be watched")),
-                    |_| match lowest_free() {
-                        Ok(next) if next != number => t.unshare(Flags::FILES).from(start).prediction(),
-                        other => {
-                            Err(t.broken("lowest free number while the thread is in open()", format!("{other:?}")))
-                        }
-                    },
-                )
-                .and_then(|_| {
-                    all([
-                        t.check(is_open(number)).is(false),
-                        t.check(Call::new("the lowest free number in the copy", lowest_free())).is(number),
-                        t.check(unsound_descriptors()).is(vec![]),
-                    ])
-                });
+            let judge = || {
+                let next = lowest_free();
+                if !next.is_ok_and(|next| next != free) {
+                    return Err(t.broken("lowest free number while the thread is in open()", format!("{next:?}")));
+                }
+                t.unshare(Flags::FILES).from(start).as_predicted()?;
+                all([
+                    t.check(is_open(free)).is(false),
+                    t.check(Call::new("the lowest free number in the copy", lowest_free())).is(free),
+                    t.check(unsound_descriptors()).is(vec![]),
+                ])
+            };
+            let judged =
+                stat.as_ref().map_err(|_| t.broken("second thread", "cannot be watched")).and_then(|_| judge());
             // Whatever came of it, the thread has to go on.
             let other_end = std::fs::File::options().read(true).write(true).open(&fifo);
             let other_end = t.setup(Call::io("open(fifo, O_RDWR)", other_end));
@@ -114,9 +108,7 @@ fn sleeps(stat: &std::fs::File) -> bool {
 /// Descriptors of the caller that are listed and do not answer fstat(2).
 fn unsound_descriptors() -> Call<Vec<i32>> {
     let listed = std::fs::read_dir("/proc/thread-self/fd").map(|entries| {
-        let numbers: Vec<i32> =
-            entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-        numbers
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect::<Vec<i32>>()
     });
     let unsound = listed.map(|numbers| {
         numbers
@@ -134,8 +126,8 @@ fn unsound_descriptors() -> Call<Vec<i32>> {
 
 case!(Case {
     name: "separation.files.once_larger",
-    about: "A table that once had a high number is copied by the highest it still has: the call \
-            succeeds even when fs.nr_open was lowered below the high one meanwhile.",
+    about: "A table that once had a high number is copied up to its highest present one: the call succeeds even if \
+            fs.nr_open was lowered below the high one meanwhile.",
     proves: &["EFF-FILES-12"],
     source: SOURCE,
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
@@ -144,17 +136,14 @@ case!(Case {
         /// Below the usual limit on open files, and above what fs.nr_open is lowered to.
         const HIGH: i32 = 1000;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
-        // SAFETY: nothing of the case has such numbers.
-        let duplicate = |number| Errno::result(unsafe { libc::dup3(0, number, libc::O_CLOEXEC) });
-        t.setup(Call::new(format!("dup3(0, {HIGH})"), duplicate(HIGH)))?;
+        t.setup(Call::new(format!("dup3(0, {HIGH})"), dup_to(0, HIGH, libc::O_CLOEXEC)))?;
         t.setup(Call::new("close()", nix::unistd::close(HIGH)))?;
         let path = global::NR_OPEN.path();
         t.setup(Call::io(format!("write({path}, 64)"), std::fs::write(path, "64")))?;
         t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         check_kcmp(t, &peer, Shared::Files, false, ID)?;
-        t.setup(Call::new("dup3(0, 50)", duplicate(50)))?;
-        let seen = peer.call(t, "fcntl(50, F_GETFD) by the peer", (), |()| Ok(observe::fds::is_open(50)))?;
-        t.check(seen).is(false)
+        t.setup(Call::new("dup3(0, 50)", dup_to(0, 50, libc::O_CLOEXEC)))?;
+        t.check(peer.call(t, "fcntl(50, F_GETFD) by the peer", (), |()| Ok(observe::fds::is_open(50)))?).is(false)
     }
 });
 
@@ -176,24 +165,18 @@ fn close_and_go(errand: &Errand) -> i64 {
     result
 }
 
-fn leaves_or_not() -> Vec<Variant> {
-    vec![Variant::new("shared", 0u64), Variant::new("unshared", 1u64)]
-}
-
 case!(Case {
     name: "separation.files.vfork_child",
-    about: "A vfork child that shares table, current directory and umask with its parent and calls \
-            unshare(CLONE_FILES|CLONE_FS) may then close descriptors and change directory: the \
-            parent's stay. Without the call the parent finds them changed.",
+    about: "A vfork child that shares table, current directory and umask changes its parent's, but not after \
+            unshare(CLONE_FILES|CLONE_FS).",
     proves: &["EFF-FILES-14"],
     source: SOURCE,
-    needs: Needs::NONE,
-    variants: leaves_or_not,
+    variants: || variants::named(&[("shared", false), ("unshared", true)]),
     run: |t| {
         let directory = t.directory()?.to_owned();
         t.setup(Call::new("chdir(the case's directory)", nix::unistd::chdir(&directory)))?;
         let file = t.setup(Call::io("open(file)", std::fs::File::create(directory.join("file"))))?;
-        let leaves = t.param::<u64>() == 1;
+        let leaves: bool = t.param();
         let errand = Errand { leaves, descriptor: file.as_raw_fd() };
         let mask = || {
             let mask = nix::sys::stat::umask(Mode::empty());

@@ -4,36 +4,27 @@ use crate::observe::Shared;
 use crate::prelude::*;
 use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_as_predicted, check_shared};
 use crate::tasks::side::{Side, check_kcmp};
+use crate::tasks::threads::in_second_thread;
 
 const SOURCE: &str = "2006 design document, 6 and 8 (3); unshare(2), CLONE_FS";
 
+/// Each of the three, with its requirement.
 fn each_mark() -> Vec<Variant> {
-    let ids = ["EFF-FS-01", "EFF-FS-02", "EFF-FS-03"];
-    Probe::FS
-        .into_iter()
-        .zip(ids)
-        .enumerate()
-        .map(|(at, (probe, id))| {
-            let variant = Variant::new(probe.slug(), at as u64).proving([id, "EFF-FS-04", "EFF-FS-05", "EFF-FS-07"]);
-            match probe {
-                Probe::Root => variant.needing(Needs::ROOT),
-                _ => variant,
-            }
-        })
-        .collect()
+    let mark =
+        |probe: Probe, id| Variant::new(probe.slug(), (probe, id)).proving([id, "EFF-FS-04", "EFF-FS-05", "EFF-FS-07"]);
+    let root = mark(Probe::Root, "EFF-FS-03").needing(Needs::ROOT);
+    vec![mark(Probe::Cwd, "EFF-FS-01"), mark(Probe::Umask, "EFF-FS-02"), root]
 }
 
 case!(Case {
     name: "separation.fs.private",
-    about: "Current directory, umask and root directory, changed by either of two tasks that share \
-            them (CLONE_FS), change for both; after unshare(CLONE_FS) the caller has the same \
-            values, and no later change of either task is seen by the other.",
+    about: "Current directory, umask and root, changed by one of two tasks that share them (CLONE_FS), change for \
+            both. unshare(CLONE_FS) keeps their values, and later changes by either do not reach the other.",
     proves: &["EFF-FS-01", "EFF-FS-02", "EFF-FS-03", "EFF-FS-04", "EFF-FS-05", "EFF-FS-07"],
     source: SOURCE,
     variants: each_mark,
     run: |t| {
-        let at = t.param::<u64>() as usize;
-        let (probe, id) = (Probe::FS[at], ["EFF-FS-01", "EFF-FS-02", "EFF-FS-03"][at]);
+        let (probe, id): (Probe, &str) = t.param();
         let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         let sides = (Side::Caller, Side::Peer(&peer));
@@ -47,8 +38,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.fs.kcmp",
-    about: "kcmp(2) says that two tasks share root, current directory and umask before \
-            unshare(CLONE_FS) by one of them, and that they do not afterwards.",
+    about: "kcmp(2) reports root, cwd and umask as shared before unshare(CLONE_FS), and as not shared after it.",
     proves: &["EFF-FS-06"],
     source: "kcmp(2), KCMP_FS; unshare(2), CLONE_FS",
     needs: Needs::NONE.with(feature::KCMP),
@@ -63,8 +53,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.fs.three_sharers",
-    about: "Of three tasks that share root, current directory and umask one calls \
-            unshare(CLONE_FS): it is apart from both others, which still share.",
+    about: "Of three tasks that share root, cwd and umask, unshare(CLONE_FS) by one leaves the other two sharing.",
     proves: &["EFF-FS-08"],
     source: SOURCE,
     run: |t| {
@@ -93,28 +82,24 @@ case!(Case {
     }
 });
 
-fn ways_to_leave() -> Vec<Variant> {
-    vec![Variant::new("exited", 0u64), Variant::new("unshared", 1u64)]
-}
-
 case!(Case {
     name: "separation.fs.last_sharer",
-    about: "unshare(CLONE_FS) by the last sharer, after the other has exited or has called \
-            unshare(CLONE_FS) itself, succeeds and changes nothing, however often.",
+    about: "unshare(CLONE_FS) by the last sharer, once the other has exited or unshared, succeeds and changes nothing, \
+            however often.",
     proves: &["EFF-FS-09", "RET-02"],
     source: SOURCE,
-    variants: ways_to_leave,
+    variants: || variants::named(&[("exited", true), ("unshared", false)]),
     run: |t| {
         const ID: &str = "EFF-FS-09";
         let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         check_shared(t, &dirs, Probe::Cwd, (Side::Caller, Side::Peer(&peer)), "EFF-FS-04")?;
-        let peer = if t.param::<u64>() == 0 {
+        let peer = if t.param::<bool>() {
             peer.end();
             None
         } else {
             let call = peer.call(t, "unshare(CLONE_FS) by the peer", (), |()| {
-                unshare(Flags::FS).result().copied().map_err(|_| Errno::EINVAL)
+                unshare(Flags::FS).result().copied().map_err(Failure::errno)
             })?;
             t.check(call).proves(ID).succeeds()?;
             Some(peer)
@@ -131,8 +116,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.fs.thread",
-    about: "unshare(CLONE_FS) by a second thread detaches that thread alone: the first thread, and \
-            what /proc/self shows of the process, go on sharing with the tasks outside.",
+    about: "unshare(CLONE_FS) by a second thread detaches that thread alone: the first thread, which /proc/self shows, \
+            goes on sharing.",
     proves: &["EFF-FS-10", "DOC-10"],
     source: SOURCE,
     run: |t| {
@@ -147,16 +132,12 @@ case!(Case {
         };
         let (start, own, apart) = (t.setup(inode("0"))?, t.setup(inode("20"))?, t.setup(inode("21"))?);
         t.check(inode("/proc/self/cwd")).proves(ID).is(start)?;
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                t.name_task("second thread");
-                let threaded = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
-                t.unshare(Flags::FS).from(threaded).beside(&[&peer]).proving(ID).as_predicted()?;
-                t.setup(Call::new("chdir(../21)", nix::unistd::chdir("../21")))?;
-                t.check(inode("/proc/thread-self/cwd")).proves(ID).is(apart)?;
-                t.check(inode("/proc/self/cwd")).proves(ID).is(start)
-            });
-            thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")))
+        in_second_thread(t, || {
+            let threaded = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+            t.unshare(Flags::FS).from(threaded).beside(&[&peer]).proving(ID).as_predicted()?;
+            t.setup(Call::new("chdir(../21)", nix::unistd::chdir("../21")))?;
+            t.check(inode("/proc/thread-self/cwd")).proves(ID).is(apart)?;
+            t.check(inode("/proc/self/cwd")).proves(ID).is(start)
         })?;
         // The first thread, and the peer that shares with it.
         t.check(inode("/proc/self/cwd")).proves(ID).is(start)?;
@@ -168,36 +149,31 @@ case!(Case {
     }
 });
 
+/// The requirement by which this flag leaves CLONE_FS's resources shared: one for namespaces, one for the rest.
+fn kept_by(flag: Flags) -> &'static str {
+    if flag.intersects(Flags::PRIVILEGED) { "EFF-FS-11" } else { "EFF-FS-12" }
+}
+
 fn unrelated_flags() -> Vec<Variant> {
-    let namespace = |flag: Flags, feature| {
-        Variant::new(flag.slug(), flag).proving(["EFF-FS-11"]).needing(Needs::ROOT.with(feature))
-    };
-    let other = |flag: Flags| Variant::new(flag.slug(), flag).proving(["EFF-FS-12"]);
-    vec![
-        namespace(Flags::NEWUTS, feature::UTS_NS),
-        namespace(Flags::NEWIPC, feature::IPC_NS),
-        namespace(Flags::NEWNET, feature::NET_NS),
-        namespace(Flags::NEWPID, feature::PID_NS),
-        namespace(Flags::NEWCGROUP, feature::CGROUP_NS),
-        namespace(Flags::NEWTIME, feature::TIME_NS),
-        other(Flags::FILES),
-        other(Flags::SYSVSEM),
-        other(Flags::SIGHAND),
-        other(Flags::THREAD),
-        other(Flags::VM),
-    ]
+    let implying = Flags::FS | Flags::NEWNS | Flags::EMPTY | Flags::NEWUSER;
+    variants::succeeding(Flags::KNOWN.into_iter().filter(|flag| !flag.intersects(implying)))
+        .into_iter()
+        .map(|variant| {
+            let id = kept_by(variant.param());
+            variant.proving([id])
+        })
+        .collect()
 }
 
 case!(Case {
     name: "separation.fs.kept_by",
-    about: "A flag that neither is CLONE_FS nor implies it leaves root, current directory and umask \
-            shared with the tasks that shared them.",
+    about: "A flag that neither is CLONE_FS nor implies it leaves root, current directory and umask shared.",
     proves: &["EFF-FS-11", "EFF-FS-12"],
     source: SOURCE,
     variants: unrelated_flags,
     run: |t| {
         let flags = t.param::<Flags>();
-        let id = if flags.intersects(Flags::PRIVILEGED) { "EFF-FS-11" } else { "EFF-FS-12" };
+        let id = kept_by(flags);
         let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         let sides = (Side::Caller, Side::Peer(&peer));
@@ -210,17 +186,12 @@ case!(Case {
     }
 });
 
-fn removed_cwd() -> Vec<Variant> {
-    vec![Variant::new("fs", Flags::FS), Variant::new("newns", Flags::NEWNS).needing(Needs::ROOT)]
-}
-
 case!(Case {
     name: "separation.fs.removed_cwd",
-    about: "A current directory that has been removed does not hinder the call, and stays the \
-            caller's current directory.",
+    about: "A call from a removed current directory succeeds, and the directory stays the caller's current one.",
     proves: &["EFF-FS-14"],
     source: SOURCE,
-    variants: removed_cwd,
+    variants: || variants::succeeding([Flags::FS, Flags::NEWNS]),
     run: |t| {
         let gone = t.directory()?.join("gone");
         t.setup(Call::io("mkdir(gone)", std::fs::create_dir(&gone)))?;

@@ -1,13 +1,13 @@
-//! System V objects and POSIX message queues (section 3.8 of the behaviour catalogue), in an IPC
-//! namespace that clone(2) made for the case, so that every object vanishes with it.
+//! System V objects and POSIX message queues (section 3.8 of the behaviour catalogue), in an IPC namespace that
+//! clone(2) made for the case, so that every object vanishes with it.
 
 use serde::{Deserialize, Serialize};
 
+use super::vm::exchange;
 use crate::prelude::*;
 use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWIPC; ipc_namespaces(7)";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS);
 
 /// Keys of the case's objects; the namespace is its own.
@@ -22,8 +22,9 @@ enum Kind {
     Queue,
 }
 
-const KINDS: [(Kind, &str, &str); 3] =
-    [(Kind::Memory, "shm", "shmget"), (Kind::Semaphores, "sem", "semget"), (Kind::Queue, "msg", "msgget")];
+/// Each kind, with the call that makes one.
+const EACH_KIND: [(&str, (Kind, &str)); 3] =
+    [("shm", (Kind::Memory, "shmget")), ("sem", (Kind::Semaphores, "semget")), ("msg", (Kind::Queue, "msgget"))];
 
 /// Size of a segment.
 const SIZE: usize = 4096;
@@ -43,8 +44,7 @@ fn get((kind, key, create): (Kind, i32, bool)) -> Result<i32, Errno> {
 
 /// IPC_STAT of an ID. For a segment it gives the number of attachments, else 0.
 fn stat((kind, id): (Kind, i32)) -> Result<u64, Errno> {
-    // SAFETY: zeroes are valid; each structure lives through its call. semctl takes a union of
-    // pointers.
+    // SAFETY: zeroes are valid; each structure lives through its call. semctl takes a union of pointers.
     unsafe {
         match kind {
             Kind::Memory => {
@@ -64,27 +64,17 @@ fn stat((kind, id): (Kind, i32)) -> Result<u64, Errno> {
     }
 }
 
-fn each_kind() -> Vec<Variant> {
-    KINDS.into_iter().enumerate().map(|(at, (_, slug, _))| Variant::new(slug, at as u64)).collect()
-}
-
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
-    t.unshare(Flags::NEWIPC).beside(&[peer]).proving(requirement).as_predicted()
-}
-
 case!(Case {
     name: "separation.ipc.objects",
-    about: "Two tasks in one IPC namespace find each other's objects by key and ID. After \
-            unshare(CLONE_NEWIPC) the caller finds none of the old (ENOENT by key, EINVAL by ID), \
-            the old namespace keeps them, and what the caller makes is not found there; one key \
-            then names two objects.",
+    about: "Tasks in one IPC namespace find each other's objects by key and ID. After unshare(CLONE_NEWIPC) the caller \
+            finds no old object (ENOENT by key, EINVAL by ID), the old namespace keeps them, and one key may name an \
+            object on each side.",
     proves: &["EFF-IPC-01", "EFF-IPC-02", "EFF-IPC-04"],
     source: SOURCE,
     needs: NEEDS,
-    variants: each_kind,
+    variants: || variants::named(&EACH_KIND),
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
-        let (kind, _, name) = KINDS[t.param::<u64>() as usize];
+        let (kind, name): (Kind, &str) = t.param();
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let find = |side: Side, key: i32| side.ask(t, &format!("{name}(key {key:#x})"), (kind, key, false), get);
@@ -93,13 +83,10 @@ case!(Case {
             side.ask(t, &format!("{name}(key {key:#x}, IPC_CREAT|IPC_EXCL)"), (kind, key, true), get)
         };
         // One object of each, so that IDs of the two namespaces differ.
-        let call = make(caller, OTHER_KEY)?;
-        let first = t.setup(call)?;
-        let call = make(other, KEY)?;
-        let id = t.setup(call)?;
+        let (first, id) = (t.setup(make(caller, OTHER_KEY)?)?, t.setup(make(other, KEY)?)?);
         t.check(find(caller, KEY)?).proves("EFF-IPC-01").is(id)?;
         t.check(find(other, OTHER_KEY)?).proves("EFF-IPC-01").is(first)?;
-        separate(t, "EFF-IPC-01", &peer)?;
+        t.unshare(Flags::NEWIPC).beside(&[&peer]).proving("EFF-IPC-01").as_predicted()?;
         for key in [KEY, OTHER_KEY] {
             t.check(find(caller, key)?).proves("EFF-IPC-01").fails_with(Errno::ENOENT)?;
         }
@@ -122,36 +109,25 @@ case!(Case {
 });
 
 /// shmat(2), as a number.
-fn attach(id: i32) -> Result<usize, Errno> {
+pub(super) fn attach(id: i32) -> Result<usize, Errno> {
     // SAFETY: the kernel chooses the address.
     let address = unsafe { libc::shmat(id, std::ptr::null(), 0) };
-    if address as isize == -1 {
-        return Err(Errno::last());
-    }
-    Ok(address as usize)
+    if address as isize == -1 { Err(Errno::last()) } else { Ok(address as usize) }
 }
 
-fn detach(address: usize) -> Result<(), Errno> {
+pub(super) fn detach(address: usize) -> Result<(), Errno> {
     // SAFETY: nothing else uses the segment at this address.
     Errno::result(unsafe { libc::shmdt(address as *const libc::c_void) }).map(drop)
 }
 
-/// Puts a number at the start of an attached segment and gives the one that was there.
-fn exchange((address, number): (usize, u32)) -> Result<u32, Errno> {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    // SAFETY: callers pass the address of an attached segment.
-    Ok(unsafe { &*(address as *const AtomicU32) }.swap(number, Ordering::SeqCst))
-}
-
 case!(Case {
     name: "separation.ipc.attached",
-    about: "A segment attached before the call stays attached: both tasks go on reading what the \
-            other writes, detaching works, and the old namespace then counts one attachment less.",
+    about: "A segment attached before the call stays attached and shared; it can be detached, and the old namespace \
+            then counts one attachment less.",
     proves: &["EFF-IPC-03"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
-        const ID: &str = "EFF-IPC-03";
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let id = t.setup(Call::new("shmget()", get((Kind::Memory, KEY, true))))?;
@@ -160,7 +136,7 @@ case!(Case {
         let attachments = || other.ask(t, "shm_nattch of IPC_STAT", (Kind::Memory, id), stat);
         t.setup(Call::new("write(segment)", exchange((here, 1))))?;
         t.check(attachments()?).is(2)?;
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::NEWIPC).beside(&[&peer]).as_predicted()?;
         t.check(attachments()?).is(2)?;
         for (side, address, new, old) in [(other, there, 2, 1), (caller, here, 3, 2), (other, there, 4, 3)] {
             t.check(side.ask(t, "what is in the segment, read", (address, new), exchange)?).is(old)?;
@@ -205,8 +181,8 @@ fn receive(queue: i32) -> Result<u8, Errno> {
 
 case!(Case {
     name: "separation.ipc.posix_queue",
-    about: "A POSIX message queue opened before goes on carrying messages between the tasks; by name \
-            the caller no longer finds it (ENOENT), and a queue it makes under that name is another.",
+    about: "A POSIX message queue opened before the call works on; its name is free in the caller's new namespace \
+            (ENOENT), and names another queue when made there.",
     proves: &["EFF-IPC-04", "EFF-IPC-06"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::POSIX_MQUEUE).with(feature::IPC_NS),
@@ -216,7 +192,7 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         other.must(t, "mq_open()", false, open_queue)?;
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::NEWIPC).beside(&[&peer]).proving(ID).as_predicted()?;
         t.check(caller.ask(t, "mq_open()", false, open_queue)?).proves(ID).fails_with(Errno::ENOENT)?;
         t.check(other.ask(t, "mq_open()", false, open_queue)?).proves(ID).succeeds()?;
         for (from, to, byte) in [(caller, other, 1), (other, caller, 2)] {

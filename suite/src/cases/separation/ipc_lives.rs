@@ -1,8 +1,9 @@
-//! How long IPC objects live, and settings of the new namespace (section 3.8 of the behaviour
-//! catalogue). The old namespace is one that clone(2) made for the case.
+//! How long IPC objects live, and settings of the new namespace (section 3.8 of the behaviour catalogue). The old
+//! namespace is one that clone(2) made for the case.
 
 use std::os::fd::AsRawFd;
 
+use super::ipc::{attach, detach};
 use crate::observe::nsfd::open_link;
 use crate::place::sysctl;
 use crate::prelude::*;
@@ -15,13 +16,8 @@ const NEEDS_SETTINGS: Needs = NEEDS.with(feature::INITIAL_ROOT);
 
 const RMID_FORCED: &str = "/proc/sys/kernel/shm_rmid_forced";
 
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
-    t.unshare(Flags::NEWIPC).beside(&[peer]).proving(requirement).as_predicted()
-}
-
 /// A new segment without a key.
-fn new_segment((): ()) -> Result<i32, Errno> {
+pub(super) fn new_segment((): ()) -> Result<i32, Errno> {
     // SAFETY: shmget takes numbers.
     Errno::result(unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o600) })
 }
@@ -35,35 +31,23 @@ fn attachments(id: i32) -> Result<u64, Errno> {
     }
 }
 
-fn attach(id: i32) -> Result<usize, Errno> {
-    // SAFETY: the kernel chooses the address.
-    let address = unsafe { libc::shmat(id, std::ptr::null(), 0) };
-    if address as isize == -1 { Err(Errno::last()) } else { Ok(address as usize) }
-}
-
-fn detach(address: usize) -> Result<(), Errno> {
-    // SAFETY: nothing else uses the segment at this address.
-    Errno::result(unsafe { libc::shmdt(address as *const libc::c_void) }).map(drop)
-}
-
 fn forced_or_not() -> Vec<Variant> {
     vec![
-        Variant::new("forced", 1u64).proving(["EFF-IPC-08"]).needing(NEEDS_SETTINGS),
-        Variant::new("not_forced", 0u64).proving(["EFF-IPC-09"]),
+        Variant::new("forced", true).proving(["EFF-IPC-08"]).needing(NEEDS_SETTINGS),
+        Variant::new("not_forced", false).proving(["EFF-IPC-09"]),
     ]
 }
 
 case!(Case {
     name: "separation.ipc.rmid_forced",
-    about: "With kernel.shm_rmid_forced the call destroys the segments that the caller made and \
-            nobody has attached, and those attached live until they are detached. Without it all live. \
-            Segments of another task stay in either case.",
+    about: "With kernel.shm_rmid_forced the call destroys the caller's unattached segments, and its attached ones once \
+            they are detached; without it none. Segments of another task stay.",
     proves: &["EFF-IPC-08", "EFF-IPC-09"],
     source: "proc_sys_kernel(5), shm_rmid_forced; kernel, ipc/shm.c",
     needs: NEEDS,
     variants: forced_or_not,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
-        let forced = t.param::<u64>() == 1;
+        let forced: bool = t.param();
         let id = if forced { "EFF-IPC-08" } else { "EFF-IPC-09" };
         if forced {
             sysctl::must_be_writable(t, RMID_FORCED)?;
@@ -82,7 +66,7 @@ case!(Case {
             false => t.check(call).proves(id).succeeds().map(drop),
         };
         gone(look("a segment before the call", alone)?, false)?;
-        separate(t, id, &peer)?;
+        t.unshare(Flags::NEWIPC).beside(&[&peer]).proving(id).as_predicted()?;
         gone(look("a segment that nobody has attached", alone)?, forced)?;
         gone(look("a segment that the caller has attached", held_here)?, false)?;
         gone(look("a segment that the peer has attached", held_there)?, false)?;
@@ -96,12 +80,12 @@ case!(Case {
 
 case!(Case {
     name: "separation.ipc.two_namespaces",
-    about: "A task that made segments in two IPC namespaces, both with kernel.shm_rmid_forced, and \
-            then leaves by exit or by unshare(CLONE_NEWIPC), takes those of both with it.",
+    about: "A task that made segments in two IPC namespaces with kernel.shm_rmid_forced takes those of both with it by \
+            exit and by unshare(CLONE_NEWIPC).",
     proves: &["EFF-IPC-12"],
     source: "kernel, ipc/shm.c (corrected in 5.16)",
     needs: NEEDS_SETTINGS,
-    variants: || vec![Variant::new("exit", 0u64), Variant::new("unshare", 1u64)],
+    variants: || variants::named(&[("exit", false), ("unshare", true)]),
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         sysctl::must_be_writable(t, RMID_FORCED)?;
         let near = Peer::start(t, "task in the first namespace", Flags::NONE)?;
@@ -110,7 +94,7 @@ case!(Case {
             peer.setup(t, "write(shm_rmid_forced, 1)", (), |()| sysctl::write(RMID_FORCED, "1"))?;
         }
         let second = t.setup(Call::new("open(ns/ipc)", open_link(far.pid(), Ns::Ipc)))?;
-        let by_unshare = t.param::<u64>() == 1;
+        let by_unshare: bool = t.param();
         // The one that leaves lives on, so that what unshare did is not mistaken for what exit does.
         let maker = Peer::start(t, "maker", Flags::NONE)?;
         let (a, b) = maker.setup(t, "shmget(), setns(second), shmget()", second.as_raw_fd(), |second| {
@@ -165,13 +149,11 @@ fn settings((): ()) -> Result<Vec<(String, String)>, Errno> {
 
 case!(Case {
     name: "separation.ipc.limits",
-    about: "The limits of the new namespace are the kernel's defaults, whatever the old one's were \
-            set to, and each namespace keeps its own.",
+    about: "The new namespace starts with the kernel's default limits, not the old one's, and each keeps its own.",
     proves: &["EFF-IPC-05"],
     source: "ipc_namespaces(7); kernel, ipc/",
     needs: NEEDS_SETTINGS,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
-        const ID: &str = "EFF-IPC-05";
         sysctl::must_be_writable(t, SETTINGS[0].0)?;
         // This namespace is fresh: clone(2) made it just now.
         let defaults = t.setup(Call::new("read(settings)", settings(())))?;
@@ -187,7 +169,7 @@ case!(Case {
             );
         }
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::NEWIPC).beside(&[&peer]).as_predicted()?;
         // One by one, so that a report names those that differ.
         let new = t.setup(Call::new("read(settings)", settings(())))?;
         all(new.into_iter().zip(&defaults).map(|((path, value), (_, default))| {

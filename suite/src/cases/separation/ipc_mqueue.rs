@@ -1,23 +1,19 @@
-//! POSIX message queues as files, and what is left of a namespace's objects when it ends (section
-//! 3.8 of the behaviour catalogue).
+//! POSIX message queues as files, and what is left of a namespace's objects when it ends (section 3.8 of the
+//! behaviour catalogue).
 
 use std::time::{Duration, Instant};
 
-use nix::mount::{MsFlags, mount};
 use serde::{Deserialize, Serialize};
 
+use super::ipc_lives::new_segment;
+use super::mnt::mount_new;
 use crate::observe::mounts::new_directory;
 use crate::place::privilege::become_somebody_else;
 use crate::prelude::*;
 use crate::tasks::side::{Side, in_own_namespaces};
 
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
-    t.unshare(Flags::NEWIPC).beside(&[peer]).proving(requirement).as_predicted()
-}
-
 /// Makes a queue of this name for one message, of so many bytes. Gives its descriptor.
-fn make_queue((name, bytes): (String, i64)) -> Result<i32, Errno> {
+pub(super) fn make_queue((name, bytes): (String, i64)) -> Result<i32, Errno> {
     let name = std::ffi::CString::new(name).map_err(|_| Errno::EINVAL)?;
     let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
     // SAFETY: zeroes are a valid mq_attr; name and structure live through the call.
@@ -40,20 +36,14 @@ fn names_in(directory: String) -> Result<Vec<String>, Errno> {
 
 case!(Case {
     name: "separation.ipc.mqueue_mount",
-    about: "A mqueue file system mounted before the call goes on showing the old namespace's queues, \
-            to both sides; one that the caller mounts afterwards shows those of the new.",
+    about: "A mqueue mount made before the call shows the old namespace's queues; one made after it the new one's.",
     proves: &["EFF-IPC-07"],
     source: "mq_overview(7); ipc_namespaces(7)",
     needs: Needs::ROOT.with(feature::POSIX_MQUEUE).with(feature::IPC_NS),
     run: |t| {
         let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
         in_own_namespaces(t, Flags::NEWIPC | Flags::NEWNS, |t| {
-            const ID: &str = "EFF-IPC-07";
-            let mount_at = |path: &str| {
-                let mounted = mount(Some("mqueue"), path, Some("mqueue"), MsFlags::empty(), None::<&str>);
-                Call::new("mount(mqueue)", mounted)
-            };
-            t.setup(mount_at(&old))?;
+            t.setup(mount_new("mqueue", &old))?;
             let peer = Peer::start(t, "peer", Flags::NONE)?;
             let (caller, other) = (Side::Caller, Side::Peer(&peer));
             let make = |side: Side, name: &str| side.must(t, "mq_open(O_CREAT)", (name.to_owned(), 8), make_queue);
@@ -61,10 +51,10 @@ case!(Case {
                 side.ask(t, &format!("queues in the mount made {which} the call, listed"), directory.clone(), names_in)
             };
             make(caller, "first")?;
-            separate(t, ID, &peer)?;
+            t.unshare(Flags::NEWIPC).beside(&[&peer]).as_predicted()?;
             make(caller, "inside")?;
             make(other, "outside")?;
-            t.check(mount_at(&new).called("mount(mqueue) after the call")).succeeds()?;
+            t.check(mount_new("mqueue", &new).called("mount(mqueue) after the call")).succeeds()?;
             for side in [caller, other] {
                 t.check(list(side, &old, "before")?).is(vec!["first".to_owned(), "outside".to_owned()])?;
                 t.check(list(side, &new, "after")?).is(vec!["inside".to_owned()])?;
@@ -83,14 +73,14 @@ enum Charged {
     Segment,
 }
 
-/// Bytes of the message of a queue: the greatest that is allowed by default. What else a queue is
-/// charged is little beside it.
-const MESSAGE: i64 = 8192;
+/// Bytes of the message of a queue: the greatest that is allowed by default. What else a queue is charged is little
+/// beside it.
+pub(super) const MESSAGE: i64 = 8192;
 
 /// The capability that lifts the limit on locked memory.
 const CAP_IPC_LOCK: u64 = 1 << 14;
 
-fn page_size() -> u64 {
+pub(super) fn page_size() -> u64 {
     // SAFETY: sysconf takes a number.
     unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
 }
@@ -109,27 +99,30 @@ fn limit_to_one(kind: Charged) -> Result<(), Errno> {
 /// Makes an object that stays until it is removed, or its namespace ends.
 fn make_charged(kind: Charged) -> Result<(), Errno> {
     match kind {
-        Charged::Queue => {
-            let queue = make_queue(("charged".to_owned(), MESSAGE))?;
-            nix::unistd::close(queue)
-        }
-        // SAFETY: the calls take numbers.
-        Charged::Segment => unsafe {
-            let size = page_size() as usize;
-            let id = Errno::result(libc::shmget(libc::IPC_PRIVATE, size, libc::IPC_CREAT | 0o600))?;
-            let locked = Errno::result(libc::shmctl(id, libc::SHM_LOCK, std::ptr::null_mut()));
-            if locked.is_err() {
-                libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut());
-            }
-            locked.map(drop)
-        },
+        Charged::Queue => nix::unistd::close(make_queue(("charged".to_owned(), MESSAGE))?),
+        Charged::Segment => make_locked_segment().map(drop),
     }
 }
 
+/// Makes a segment of one page and locks it. Gives its ID.
+pub(super) fn make_locked_segment() -> Result<i32, Errno> {
+    // SAFETY: the calls take numbers.
+    unsafe {
+        let size = page_size() as usize;
+        let id = Errno::result(libc::shmget(libc::IPC_PRIVATE, size, libc::IPC_CREAT | 0o600))?;
+        let locked = Errno::result(libc::shmctl(id, libc::SHM_LOCK, std::ptr::null_mut()));
+        if locked.is_err() {
+            libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut());
+        }
+        locked.map(|_| id)
+    }
+}
+
+/// Each kind, with the errno of one too many.
 fn kinds_of_objects() -> Vec<Variant> {
     vec![
-        Variant::new("queue", 0u64).needing(Needs::NONE.with(feature::POSIX_MQUEUE)),
-        Variant::new("segment", 1u64).needing(Needs::NONE.with(feature::SYSV_IPC)),
+        Variant::new("queue", (Charged::Queue, Errno::EMFILE)).needing(Needs::NONE.with(feature::POSIX_MQUEUE)),
+        Variant::new("segment", (Charged::Segment, Errno::ENOMEM)).needing(Needs::NONE.with(feature::SYSV_IPC)),
     ]
 }
 
@@ -142,22 +135,16 @@ fn lists() -> String {
 
 case!(Case {
     name: "separation.ipc.end_of_namespace",
-    about: "With its last task a new IPC namespace ends, and its objects with it: what they were \
-            charged to their maker comes back, so that the next may be made elsewhere. The lists of \
-            the old namespace's objects stay as they were.",
+    about: "A new IPC namespace ends with its last task: its objects go, and what they were charged to their maker \
+            comes back. The old namespace's objects stay.",
     proves: &["EFF-IPC-11"],
     source: "ipc_namespaces(7); getrlimit(2), RLIMIT_MSGQUEUE and RLIMIT_MEMLOCK",
     needs: Needs::ROOT.with(feature::IPC_NS).with(feature::INITIAL_ROOT).with(feature::SECOND_USER),
     variants: kinds_of_objects,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
-        let (kind, refusal) = match t.param::<u64>() {
-            0 => (Charged::Queue, Errno::EMFILE),
-            _ => (Charged::Segment, Errno::ENOMEM),
-        };
+        let (kind, refusal): (Charged, Errno) = t.param();
         if t.facts().has(feature::SYSV_IPC) {
-            // SAFETY: shmget takes numbers.
-            let own = unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o600) };
-            t.setup(Call::new("shmget()", Errno::result(own)))?;
+            t.setup(Call::new("shmget()", new_segment(())))?;
         }
         let before = lists();
         become_somebody_else(t, t.facts().capabilities & !CAP_IPC_LOCK)?;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, chroot};
-use serde::{Deserialize, Serialize};
 
+use super::pid_init::in_turns;
 use crate::observe::mounts::{MountLine, is_mounted, mount_at, mounts, new_directory};
 use crate::observe::nsfd::open_link;
 use crate::prelude::*;
@@ -18,9 +18,23 @@ const SOURCE: &str = "2006 design document, 7.2 and 8 (3); unshare(2), CLONE_NEW
 
 const NONE: Option<&str> = None;
 
-fn mount_tmpfs(point: String) -> Result<(), Errno> {
+pub(super) fn mount_tmpfs(point: String) -> Result<(), Errno> {
     let flags = MsFlags::empty();
     mount(Some("case"), point.as_str(), Some("tmpfs"), flags, Some("size=64k,mode=0777"))
+}
+
+/// Mounts a new instance of a file system that takes no options.
+pub(super) fn mount_new(kind: &str, point: &str) -> Call<()> {
+    Call::new(format!("mount({kind})"), mount(Some(kind), point, Some(kind), MsFlags::empty(), NONE))
+}
+
+/// Checks on either side whether something is mounted at a point.
+#[track_caller]
+fn check_mounted(t: &Test, what: &str, point: &str, sides: [(Side, bool); 2]) -> Done {
+    for (side, expected) in sides {
+        t.check(side.ask(t, &format!("whether {what}, as seen"), point.to_owned(), is_mounted)?).is(expected)?;
+    }
+    Ok(())
 }
 
 fn unmount(point: String) -> Result<(), Errno> {
@@ -46,12 +60,6 @@ fn new_mount(t: &Test, name: &str, propagation: MsFlags) -> Done<String> {
     Ok(point)
 }
 
-/// Calls unshare(2), judged in all its effects on caller and peer.
-#[track_caller]
-fn separate(t: &Test, flags: Flags, requirement: &'static str, peer: &Peer) -> Done {
-    t.unshare(flags).beside(&[peer]).proving(requirement).as_predicted()
-}
-
 /// The ID of the mount that a path leads to, by statx(2).
 fn mount_id(path: impl AsRef<Path>) -> Result<u64, Errno> {
     use std::os::unix::ffi::OsStrExt;
@@ -71,8 +79,7 @@ fn is_listed(id: u64) -> Result<bool, Errno> {
 
 case!(Case {
     name: "separation.mnt.link",
-    about: "Each call gives the caller a mount namespace that it did not have before; a task that \
-            shared the old one keeps it.",
+    about: "Each call gives the caller another mount namespace; a task that shared the old one keeps it.",
     proves: &["EFF-MNT-01", "RET-03"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -80,8 +87,8 @@ case!(Case {
         const ID: &str = "EFF-MNT-01";
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        // Held open, so that their inode numbers are not given to others (the kernel reuses those
-        // of namespaces that are gone).
+        // Held open, so that their inode numbers are not given to others (the kernel reuses those of namespaces that
+        // are gone).
         let hold = || t.setup(Call::new("open(ns/mnt)", open_link("thread-self", Ns::Mnt)));
         let mut held = vec![hold()?];
         let mut seen = vec![observer.namespace_inode(Ns::Mnt)];
@@ -99,9 +106,8 @@ case!(Case {
     }
 });
 
-/// Each mount with all the mounts it hangs on, up to the root: its lines without their IDs. Sorted,
-/// as the order of a list is no part of the tree: the kernel lists mounts in the order they were
-/// made, and makes a copy depth first.
+/// Each mount with all the mounts it hangs on, up to the root: its lines without their IDs. Sorted, as the order of a
+/// list is no part of the tree: the kernel lists mounts in the order they were made, and makes a copy depth first.
 fn tree(list: &[MountLine]) -> Vec<String> {
     let shown = |line: &MountLine| {
         let (place, propagation) = (line.place.join(" "), line.propagation.join(" "));
@@ -130,22 +136,20 @@ fn lacking<'a>(list: &'a [String], other: &[String]) -> Vec<&'a String> {
 
 case!(Case {
     name: "separation.mnt.copy",
-    about: "The new namespace has the same tree of mounts: each with its place, source, options and \
-            propagation, attached to the same one, and under a new ID.",
+    about: "The new namespace has the same tree of mounts: each with its place, source, options, propagation and \
+            parent, under a new ID.",
     proves: &["EFF-MNT-02"],
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-02";
         let below = new_mount(t, "tree", MsFlags::MS_PRIVATE)?;
         new_mount(t, "tree/a", MsFlags::MS_PRIVATE)?;
         new_mount(t, "other", MsFlags::MS_PRIVATE)?;
         new_mount(t, "tree/b", MsFlags::MS_SHARED)?;
-        let over = Call::new("mount(tmpfs, tree/b) again", mount_tmpfs(format!("{below}/b")));
-        t.setup(over)?;
+        t.setup(Call::new("mount(tmpfs, tree/b) again", mount_tmpfs(format!("{below}/b"))))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = t.setup(Call::new("read(mountinfo)", mounts()))?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         let after = t.setup(Call::new("read(mountinfo)", mounts()))?;
         let (original, copy) = (tree(&before), tree(&after));
         let count = Call::seen("number of mounts in the copy", after.len());
@@ -161,8 +165,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.private",
-    about: "Two tasks in one mount namespace see what either mounts and unmounts; after \
-            unshare(CLONE_NEWNS) neither sees what the other does to a private mount point.",
+    about: "Tasks in one mount namespace see what either mounts; after unshare(CLONE_NEWNS) they do not, on private \
+            mounts.",
     proves: &["EFF-MNT-03"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -173,15 +177,12 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let sides = (Side::Caller, Side::Peer(&peer));
         check_shared(t, &dirs, Probe::Mount, sides, ID)?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         check_apart(t, &dirs, Probe::Mount, sides, ID)?;
         check_apart(t, &dirs, Probe::Mount, (sides.1, sides.0), ID)?;
         for (point, acting, watching) in [(one, sides.0, sides.1), (two, sides.1, sides.0)] {
             acting.must(t, "umount()", point.clone(), unmount)?;
-            for (side, expected) in [(acting, false), (watching, true)] {
-                let text = "whether the unmounted file system is still there, as seen";
-                t.check(side.ask(t, text, point.clone(), is_mounted)?).is(expected)?;
-            }
+            check_mounted(t, "the unmounted file system is there", &point, [(acting, false), (watching, true)])?;
         }
         Ok(())
     })
@@ -189,17 +190,15 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.shared",
-    about: "A shared mount and its copy are in one peer group: what is mounted or unmounted below \
-            either appears or vanishes below the other.",
+    about: "A shared mount and its copy are one peer group: mounts and unmounts below either reach the other.",
     proves: &["EFF-MNT-04"],
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-04";
         let point = new_mount(t, "shared", MsFlags::MS_SHARED)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         let after = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
         t.check(Call::seen("propagation of the copy", after.propagation)).is(before.propagation)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
@@ -218,14 +217,15 @@ case!(Case {
     })
 });
 
+/// The calls that are made, one after the other.
 fn ways_to_a_user_namespace() -> Vec<Variant> {
-    vec![Variant::new("in_one_call", 0u64), Variant::new("one_after_the_other", 1u64)]
+    let (one, two) = (vec![Flags::NEWUSER | Flags::NEWNS], vec![Flags::NEWUSER, Flags::NEWNS]);
+    variants::named(&[("in_one_call", one), ("one_after_the_other", two)])
 }
 
 case!(Case {
     name: "separation.mnt.shared_across_user_namespaces",
-    about: "The copy of a shared mount that a new user namespace gets is a slave of the original: \
-            mounts propagate to it and not from it.",
+    about: "A new user namespace's copy of a shared mount is a slave: mounts propagate to it and not from it.",
     proves: &["EFF-MNT-05", "DIFF-12"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -238,11 +238,8 @@ case!(Case {
         }
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
-        if t.param::<u64>() == 0 {
-            separate(t, Flags::NEWUSER | Flags::NEWNS, ID, &peer)?;
-        } else {
-            separate(t, Flags::NEWUSER, ID, &peer)?;
-            separate(t, Flags::NEWNS, ID, &peer)?;
+        for flags in t.param::<Vec<Flags>>() {
+            t.unshare(flags).beside(&[&peer]).proving(ID).as_predicted()?;
         }
         let after = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
         t.check(Call::seen("peer group of the copy (shared:)", after.group("shared"))).proves(ID).is(None)?;
@@ -265,13 +262,11 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.propagation_types",
-    about: "Private mounts, slaves, and slaves that are shared themselves keep their type and their \
-            peer groups in the copy.",
+    about: "Private mounts, slaves and shared slaves keep their type and their peer groups in the copy.",
     proves: &["EFF-MNT-06"],
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-06";
         let mut points =
             vec![new_mount(t, "private", MsFlags::MS_PRIVATE)?, new_mount(t, "master", MsFlags::MS_SHARED)?];
         for (name, types) in [("slave", &[MsFlags::MS_SLAVE][..]), ("both", &[MsFlags::MS_SLAVE, MsFlags::MS_SHARED])] {
@@ -291,7 +286,7 @@ case!(Case {
         if kinds != [(false, false), (true, false), (false, true), (true, true)] {
             return Err(t.broken("propagation types (shared, slave) before the call", format!("{kinds:?}")));
         }
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         for (point, old) in points.iter().zip(&before) {
             let new = look(point)?;
             let name = Path::new(point).file_name().unwrap_or_default().display().to_string();
@@ -302,24 +297,20 @@ case!(Case {
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let below = new_directory(t, "master/below")?;
         other.must(t, "mount(tmpfs, master/below)", below, mount_tmpfs)?;
-        for (name, expected) in [("master", true), ("slave", true), ("both", true)] {
+        all(["master", "slave", "both"].map(|name| {
             let point = t.directory()?.join(name).join("below").to_string_lossy().into_owned();
-            let text = format!("whether {name}/below is mounted on, as seen");
-            t.check(caller.ask(t, &text, point, is_mounted)?).is(expected)?;
-        }
-        Ok(())
+            t.check(caller.ask(t, &format!("whether {name}/below is mounted on, as seen"), point, is_mounted)?).is(true)
+        }))
     })
 });
 
 case!(Case {
     name: "separation.mnt.unbindable",
-    about: "An unbindable mount is copied and stays unbindable: a bind mount of the copy is refused \
-            with EINVAL, as one of the original is.",
+    about: "An unbindable mount is copied and stays unbindable: a bind mount of the copy fails (EINVAL).",
     proves: &["EFF-MNT-07"],
     source: "mount_namespaces(7), MS_UNBINDABLE; unshare(2), CLONE_NEWNS",
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-07";
         let point = new_mount(t, "unbindable", MsFlags::MS_UNBINDABLE)?;
         let elsewhere = new_directory(t, "elsewhere")?;
         let bind_it = |side: Side, what: &str| {
@@ -327,35 +318,31 @@ case!(Case {
         };
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.check(bind_it(Side::Caller, "an unbindable mount")?).fails_with(Errno::EINVAL)?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
-        let there = Call::new("whether the unbindable mount was copied", is_mounted(point.clone()));
-        t.check(there).is(true)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
+        t.check(Call::new("whether the unbindable mount was copied", is_mounted(point.clone()))).is(true)?;
+        let propagation = Call::new("propagation of the copy of an unbindable mount", mount_at(point.clone()))
+            .map(|line| line.propagation);
         all([
             t.check(bind_it(Side::Caller, "the copy of an unbindable mount")?).fails_with(Errno::EINVAL),
             t.check(bind_it(Side::Peer(&peer), "the original unbindable mount")?).fails_with(Errno::EINVAL),
-            t.check(
-                Call::new("propagation of the copy of an unbindable mount", mount_at(point.clone()))
-                    .map(|line| line.propagation),
-            )
-            .is(vec!["unbindable".to_owned()]),
+            t.check(propagation).is(vec!["unbindable".to_owned()]),
         ])
     })
 });
 
 case!(Case {
     name: "separation.mnt.cwd_and_root",
-    about: "The caller's current and root directory become the same directories of the copied \
-            mounts: their mount IDs are of the new namespace, and paths and mount(2) work there.",
+    about: "The caller's cwd and root become the same directories of the copied mounts: their mount IDs are of the new \
+            namespace, and paths and mount(2) work there.",
     proves: &["EFF-MNT-08"],
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-08";
         let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
         let below = new_directory(t, "inner/here/below")?;
         t.setup(Call::new("chdir(inner/here)", chdir(format!("{point}/here").as_str())))?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         for path in [".", "/"] {
             let id = t.check(Call::new(format!("statx({path}, STATX_MNT_ID)"), mount_id(path))).succeeds()?;
             for (side, expected) in [(Side::Caller, true), (Side::Peer(&peer), false)] {
@@ -363,33 +350,26 @@ case!(Case {
                 t.check(side.ask(t, &text, id, is_listed)?).is(expected)?;
             }
         }
-        let cwd = Call::new("getcwd()", nix::unistd::getcwd());
-        t.check(cwd).is(PathBuf::from(format!("{point}/here")))?;
+        t.check(Call::new("getcwd()", nix::unistd::getcwd())).is(PathBuf::from(format!("{point}/here")))?;
         t.check(Call::new("mount(tmpfs, ./below)", mount_tmpfs("./below".to_owned()))).succeeds()?;
-        for (side, expected) in [(Side::Caller, true), (Side::Peer(&peer), false)] {
-            let text = "whether ./below is mounted on, as seen";
-            t.check(side.ask(t, text, below.clone(), is_mounted)?).is(expected)?;
-        }
-        Ok(())
+        check_mounted(t, "./below is mounted on", &below, [(Side::Caller, true), (Side::Peer(&peer), false)])
     })
 });
 
 case!(Case {
     name: "separation.mnt.old_descriptors",
-    about: "A directory opened before the call stays one of the old mount: the caller can go there \
-            and look around, but may not mount there.",
+    about: "A directory opened before the call stays in the old mount: fchdir(2) there works, mount(2) does not.",
     proves: &["EFF-MNT-10"],
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         use std::os::fd::AsFd;
-        const ID: &str = "EFF-MNT-10";
         let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
         new_directory(t, "inner/below")?;
         let directory = t.setup(Call::io("open(inner)", std::fs::File::open(&point)))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let old = t.setup(Call::new("statx(inner)", mount_id(&point)))?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         t.check(Call::new("fchdir(opened before)", nix::unistd::fchdir(directory.as_fd()))).succeeds()?;
         t.check(Call::new("statx(., STATX_MNT_ID)", mount_id("."))).is(old)?;
         t.check(Call::io("stat(below)", std::fs::metadata("below").map(|m| m.is_dir()))).is(true)?;
@@ -402,8 +382,8 @@ case!(Case {
     })
 });
 
-/// Keeps the calling task on the CPU it is on: IDs of namespaces grow in the order of their making
-/// only there (RULE-10).
+/// Keeps the calling task on the CPU it is on: IDs of namespaces grow in the order of their making only there
+/// (RULE-10).
 fn stay_on_this_cpu() -> Result<(), Errno> {
     let mut set = nix::sched::CpuSet::new();
     set.set(nix::sched::sched_getcpu()?)?;
@@ -412,15 +392,14 @@ fn stay_on_this_cpu() -> Result<(), Errno> {
 
 case!(Case {
     name: "separation.mnt.namespace_files",
-    about: "A bind mount of a mount namespace's file is not copied, since the namespaces could hold \
-            each other; one of another namespace's file is.",
+    about: "A bind mount of a mount namespace's file is not copied, to avoid a loop; one of another kind of namespace \
+            is.",
     proves: &["EFF-MNT-11"],
     source: "mount_namespaces(7); kernel, fs/namespace.c",
     needs: Needs::ROOT,
     run: |t| {
         t.setup(Call::new("sched_setaffinity(this CPU)", stay_on_this_cpu()))?;
         in_own_namespaces(t, Flags::NEWNS, |t| {
-            const ID: &str = "EFF-MNT-11";
             let peer = Peer::start(t, "peer", Flags::NONE)?;
             let younger = Peer::start(t, "task in a younger namespace", Flags::NEWNS)?;
             let mut points = Vec::new();
@@ -435,12 +414,10 @@ case!(Case {
                 t.setup(Call::new(format!("mount({link}, MS_BIND)"), bind((link, point.clone()))))?;
                 points.push((ns, point, copied));
             }
-            separate(t, Flags::NEWNS, ID, &peer)?;
+            t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
             for (ns, point, copied) in points {
-                let text = format!("whether a bind mount of ns/{} is there, as seen", ns.link());
-                for (side, expected) in [(Side::Caller, copied), (Side::Peer(&peer), true)] {
-                    t.check(side.ask(t, &text, point.clone(), is_mounted)?).is(expected)?;
-                }
+                let what = format!("a bind mount of ns/{} is there", ns.link());
+                check_mounted(t, &what, &point, [(Side::Caller, copied), (Side::Peer(&peer), true)])?;
             }
             Ok(())
         })
@@ -454,29 +431,17 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-14";
         let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, Flags::NEWNS, ID, &peer)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         t.check(Call::new("umount(a copied mount)", unmount(point.clone()))).succeeds()?;
-        for (side, expected) in [(Side::Caller, false), (Side::Peer(&peer), true)] {
-            t.check(side.ask(t, "whether it is mounted, as seen", point.clone(), is_mounted)?).is(expected)?;
-        }
-        Ok(())
+        check_mounted(t, "it is mounted", &point, [(Side::Caller, false), (Side::Peer(&peer), true)])
     })
 });
 
-/// What a thread tells of itself.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct View {
-    namespace: u64,
-    mounted: bool,
-}
-
 case!(Case {
     name: "separation.mnt.thread",
-    about: "unshare(CLONE_NEWNS) by a second thread moves that thread alone: the first keeps its \
-            namespace and does not see what the thread mounts.",
+    about: "unshare(CLONE_NEWNS) by a second thread moves that thread alone: the first does not see what it mounts.",
     proves: &["EFF-MNT-16"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -484,48 +449,33 @@ case!(Case {
         let (theirs, ours) = (new_directory(t, "theirs")?, new_directory(t, "ours")?);
         let observer = Observer::open(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        let view = |point: &str| View {
-            namespace: observer.namespace_inode(Ns::Mnt),
-            mounted: is_mounted(point.to_owned()).unwrap_or(true),
+        // The calling thread's namespace, and whether something is mounted there.
+        let view = |point: &str| {
+            let mounted = is_mounted(point.to_owned()).unwrap_or(true);
+            (observer.namespace_inode(Ns::Mnt), mounted)
         };
         let before = view(&theirs);
-        let (tell, told) = std::sync::mpsc::channel();
-        let (answer, answered) = std::sync::mpsc::channel();
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                t.name_task("second thread");
-                let (answered, tell) = (answered, tell);
-                let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
-                t.unshare(Flags::NEWNS).from(start).beside(&[&peer]).as_predicted()?;
-                t.check(Call::new("mount(tmpfs, theirs)", mount_tmpfs(theirs.clone()))).succeeds()?;
-                t.check(Call::seen("mount namespace of the second thread", view(&theirs)))
-                    .holds("another namespace, with the mount", |view| {
-                        view.mounted && view.namespace != before.namespace
-                    })?;
-                let _ = tell.send(());
-                let _: Result<(), _> = answered.recv();
-                t.check(Call::new("whether what the first thread mounted is there", is_mounted(ours.clone()))).is(false)
-            });
-            let first = match told.recv() {
-                Ok(()) => all([
-                    t.check(Call::seen("mount namespace of the first thread", view(&theirs)))
-                        .is(View { namespace: before.namespace, mounted: false }),
-                    t.setup(Call::new("mount(tmpfs, ours)", mount_tmpfs(ours.clone()))),
-                ]),
-                // The thread was stopped; why is on record.
-                Err(_) => Ok(()),
-            };
-            let _ = answer.send(());
-            let second = thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")));
-            first.and(second)
+        let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+        let first = || {
+            all([
+                t.check(Call::seen("mount namespace of the first thread", view(&theirs))).is((before.0, false)),
+                t.setup(Call::new("mount(tmpfs, ours)", mount_tmpfs(ours.clone()))),
+            ])
+        };
+        in_turns(t, first, |first_thread| {
+            t.unshare(Flags::NEWNS).from(start).beside(&[&peer]).as_predicted()?;
+            t.check(Call::new("mount(tmpfs, theirs)", mount_tmpfs(theirs.clone()))).succeeds()?;
+            t.check(Call::seen("mount namespace of the second thread", view(&theirs)))
+                .holds("another namespace, with the mount", |view| view.1 && view.0 != before.0)?;
+            first_thread();
+            t.check(Call::new("whether what the first thread mounted is there", is_mounted(ours.clone()))).is(false)
         })
     })
 });
 
 case!(Case {
     name: "separation.mnt.chrooted",
-    about: "A caller whose root directory was changed may call unshare(CLONE_NEWNS); its root stays \
-            the same directory, now of the copied mount.",
+    about: "After chroot(2) unshare(CLONE_NEWNS) succeeds; the root stays the same directory, of the copied mount.",
     proves: &["EFF-MNT-17"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -538,12 +488,7 @@ case!(Case {
         let start = Start { chrooted: true, ..Start::of(t.facts()) };
         t.unshare(Flags::NEWNS).from(start).beside(&[&peer]).as_predicted()?;
         t.check(Call::new("mount(tmpfs, /below)", mount_tmpfs("/below".to_owned()))).succeeds()?;
-        let seen = peer.call(
-            t,
-            "whether jail/root/below is mounted on, as seen by the peer",
-            format!("{point}/root/below"),
-            is_mounted,
-        )?;
-        t.check(seen).is(false)
+        let text = "whether jail/root/below is mounted on, as seen by the peer";
+        t.check(peer.call(t, text, format!("{point}/root/below"), is_mounted)?).is(false)
     })
 });

@@ -1,5 +1,4 @@
-//! Odd trees that are copied, and what of a mount namespace outlives what (section 3.5 of the
-//! behaviour catalogue).
+//! Odd trees that are copied, and what of a mount namespace outlives what (section 3.5 of the behaviour catalogue).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,27 +11,26 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot};
 
+use super::mnt::mount_tmpfs;
 use crate::observe::mounts::{self, MountLine, mounts_of, new_directory};
 use crate::prelude::*;
 use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWNS; mount_namespaces(7); kernel, fs/namespace.c";
 
-fn mount_tmpfs(point: &str) -> Call<()> {
-    let mounted = mount(Some("case"), point, Some("tmpfs"), MsFlags::empty(), Some("size=64k"));
-    Call::new(format!("mount(tmpfs, {point})"), mounted)
+fn new_tmpfs(point: &str) -> Call<()> {
+    Call::new(format!("mount(tmpfs, {point})"), mount_tmpfs(point.to_owned()))
 }
 
 case!(Case {
     name: "separation.mnt.detached_cwd",
-    about: "A current directory on a mount that was detached (MNT_DETACH) has no copy: the caller \
-            stays there, and can make and read files.",
+    about: "A cwd on a detached mount (MNT_DETACH) has no copy: the caller stays there, and can make and read files.",
     proves: &["EFF-MNT-09"],
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let point = new_directory(t, "inner")?;
-        t.setup(mount_tmpfs(&point))?;
+        t.setup(new_tmpfs(&point))?;
         t.setup(Call::new("chdir(inner)", chdir(point.as_str())))?;
         t.setup(Call::new("umount(inner, MNT_DETACH)", umount2(point.as_str(), MntFlags::MNT_DETACH)))?;
         t.setup(Call::io("write(./before)", std::fs::write("before", "text")))?;
@@ -60,40 +58,44 @@ fn census(list: &[MountLine]) -> BTreeMap<(String, Option<String>), usize> {
     census
 }
 
-fn odd_trees() -> Vec<Variant> {
-    vec![
-        Variant::new("overmounted_root", 0u64),
-        Variant::new("root_on_covered_mount", 1u64),
-        Variant::new("thousands", 2u64),
-    ]
+#[derive(Clone, Copy)]
+enum Tree {
+    OvermountedRoot,
+    RootOnCoveredMount,
+    Thousands,
 }
+
+const TREES: [(&str, Tree); 3] = [
+    ("overmounted_root", Tree::OvermountedRoot),
+    ("root_on_covered_mount", Tree::RootOnCoveredMount),
+    ("thousands", Tree::Thousands),
+];
 
 case!(Case {
     name: "separation.mnt.odd_trees",
-    about: "The copy is complete also when a mount covers the root, when the caller's root is on a \
-            covered mount, and with thousands of mounts: the same mounts on each other, all with new \
-            IDs.",
+    about: "The copy is complete, with new IDs, if a mount covers the root, if the caller's root is on a covered \
+            mount, and with thousands of mounts.",
     proves: &["EFF-MNT-21"],
     source: SOURCE,
     needs: Needs::ROOT,
-    variants: odd_trees,
+    variants: || variants::named(&TREES),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let point = new_directory(t, "inner")?;
-        t.setup(mount_tmpfs(&point))?;
+        t.setup(new_tmpfs(&point))?;
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
         let mut start = Start::of(t.facts());
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        match t.param::<u64>() {
-            0 => t.setup(mount_tmpfs("/"))?,
-            1 => {
+        match t.param() {
+            Tree::OvermountedRoot => t.setup(new_tmpfs("/"))?,
+            Tree::RootOnCoveredMount => {
                 new_directory(t, "inner/below")?;
-                t.setup(mount_tmpfs(&format!("{point}/below")))?;
+                t.setup(new_tmpfs(&format!("{point}/below")))?;
                 t.setup(Call::new("chdir(inner)", chdir(point.as_str())))?;
-                t.setup(mount_tmpfs(&point))?;
+                t.setup(new_tmpfs(&point))?;
                 t.setup(Call::new("chroot(.)", chroot(".")))?;
                 start.chrooted = true;
             }
-            _ => {
+            Tree::Thousands => {
                 let many = if t.tier() == Tier::Quick { 1000 } else { 3000 };
                 for at in 0..many {
                     let path = format!("{point}/{at}");
@@ -124,8 +126,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.mnt.open_mountinfo",
-    about: "A mountinfo file that was opened before the call goes on listing the old namespace; one \
-            opened afterwards lists the new.",
+    about: "A mountinfo opened before the call lists the old namespace; one opened after it lists the new.",
     proves: &["EFF-MNT-20"],
     source: "kernel, fs/proc_namespace.c",
     needs: Needs::ROOT,
@@ -140,34 +141,28 @@ case!(Case {
         };
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
-        t.setup(mount_tmpfs(&ours))?;
-        let of_peer = theirs.clone();
-        peer.setup(t, "mount(tmpfs, theirs)", of_peer, |point| {
-            mount(Some("case"), point.as_str(), Some("tmpfs"), MsFlags::empty(), Some("size=64k"))
-        })?;
+        t.setup(new_tmpfs(&ours))?;
+        peer.setup(t, "mount(tmpfs, theirs)", theirs.clone(), mount_tmpfs)?;
         let old = peer.setup(t, "read(mountinfo) in the old namespace", (), |()| mounts_of("thread-self"))?;
         t.check(read()).is(old)?;
         let new = t.setup(Call::new("read(mountinfo)", mounts_of("thread-self")))?;
         let has = |point: &String| new.iter().any(|line| line.point() == point);
-        t.check(Call::seen(
-            "mountinfo opened afterwards (whether it has the caller's mount, the peer's)",
-            (has(&ours), has(&theirs)),
-        ))
-        .is((true, false))
+        let text = "mountinfo opened afterwards (whether it has the caller's mount, the peer's)";
+        t.check(Call::seen(text, (has(&ours), has(&theirs)))).is((true, false))
     })
 });
 
 case!(Case {
     name: "separation.mnt.end_of_namespace",
-    about: "A file system that is mounted only in the new namespace goes away with the namespace's \
-            last task; while a file of it is open, it stays, and the file can be read.",
+    about: "A file system mounted only in the new namespace goes with its last task, or when its last open file is \
+            closed.",
     proves: &["EFF-MNT-18"],
     source: "namespaces(7), Namespace lifetime",
     needs: Needs::ROOT,
     run: |t| {
         let point = new_directory(t, "inner")?;
-        // The watch does not hold the file system, and tells when it is gone. The caller's
-        // descriptors are this task's, too.
+        // The watch does not hold the file system, and tells when it is gone. The caller's descriptors are this
+        // task's, too.
         // SAFETY: inotify_init1 takes a number; the descriptor is new.
         let watch = unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) };
         let watch = t.setup(Call::new("inotify_init1()", Errno::result(watch)))?;
@@ -177,7 +172,7 @@ case!(Case {
         const KEPT: i32 = 40;
         t.spawn_sharing("caller", Flags::FILES.0, |t| {
             t.unshare(Flags::NEWNS).as_predicted()?;
-            t.setup(mount_tmpfs(&point))?;
+            t.setup(new_tmpfs(&point))?;
             let path = std::ffi::CString::new(point.clone()).unwrap_or_default();
             // SAFETY: the path is a string.
             let added = unsafe { libc::inotify_add_watch(watch.as_raw_fd(), path.as_ptr(), libc::IN_UNMOUNT) };

@@ -1,15 +1,15 @@
-//! Copies that a less privileged user namespace owns, and who owns a mount namespace (section 3.5 of
-//! the behaviour catalogue).
+//! Copies that a less privileged user namespace owns, and who owns a mount namespace (section 3.5 of the behaviour
+//! catalogue).
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use super::mnt::mount_tmpfs;
+use super::user::{own_user_namespace, owner_of_own};
 use crate::observe::mounts::{is_mounted, new_directory};
-use crate::observe::nsfd::{inode_of, open_link, owner_of};
 use crate::prelude::*;
 use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "mount_namespaces(7), Restrictions on mount namespaces";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::CREATE_USER_NS);
 
 const NONE: Option<&str> = None;
@@ -23,26 +23,17 @@ fn new_mount(t: &Test, name: &str, flags: MsFlags) -> Done<String> {
     Ok(path)
 }
 
-/// A copy of all mounts that a new user namespace owns.
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
-    let flags = Flags::NEWUSER | Flags::NEWNS;
-    t.unshare(flags).beside(&[peer]).proving(requirement).as_predicted()
-}
-
 case!(Case {
     name: "separation.mnt.locked",
-    about: "In a copy that a new user namespace owns the caller can unmount none of the copied mounts \
-            (EINVAL), one by one, and can what it mounts itself.",
+    about: "In a copy that a new user namespace owns no copied mount can be unmounted alone (EINVAL); own mounts can.",
     proves: &["EFF-MNT-12"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-12";
         let point = new_mount(t, "inner", MsFlags::empty())?;
         let below = new_mount(t, "inner/below", MsFlags::empty())?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::NEWUSER | Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         for path in [&below, &point] {
             for flags in [MntFlags::empty(), MntFlags::MNT_DETACH] {
                 t.check(Call::new(format!("umount(a copied mount, {flags:?})"), umount2(path.as_str(), flags)))
@@ -50,8 +41,7 @@ case!(Case {
             }
             t.check(Call::new("whether it is still mounted", is_mounted(path.clone()))).is(true)?;
         }
-        let over = mount(Some("case"), below.as_str(), Some("tmpfs"), MsFlags::empty(), Some("size=64k"));
-        t.check(Call::new("mount(tmpfs) over a copied mount", over)).succeeds()?;
+        t.check(Call::new("mount(tmpfs) over a copied mount", mount_tmpfs(below.clone()))).succeeds()?;
         t.check(Call::new("umount(the caller's own mount)", umount2(below.as_str(), MntFlags::empty()))).succeeds()
     })
 });
@@ -70,77 +60,56 @@ fn remount((point, settings): (String, libc::c_ulong)) -> Result<(), Errno> {
     mount(NONE, point.as_str(), NONE, flags, NONE)
 }
 
-fn settings() -> Vec<Variant> {
-    SETTINGS.into_iter().enumerate().map(|(at, (name, _))| Variant::new(name, at as u64)).collect()
-}
-
 case!(Case {
     name: "separation.mnt.locked_flags",
-    about: "In a copy that a new user namespace owns a setting of a copied mount (read-only, nodev, \
-            nosuid, noexec, access times) cannot be dropped by a remount (EPERM); a remount that \
-            keeps it succeeds, and so does one that drops it from the original.",
+    about: "In a copy that a new user namespace owns a remount cannot drop a copied mount's setting (EPERM): \
+            read-only, nodev, nosuid, noexec, access times. It can keep it, and on the original drop it.",
     proves: &["EFF-MNT-13"],
     source: SOURCE,
     needs: NEEDS,
-    variants: settings,
+    variants: || variants::named(&SETTINGS),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "EFF-MNT-13";
-        let (name, flag) = SETTINGS[t.param::<u64>() as usize];
+        let flag: MsFlags = t.param();
         let point = new_mount(t, "inner", flag)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::NEWUSER | Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         // Access times are a choice of several: dropping one means asking for another.
         let dropped = if flag == MsFlags::MS_NOATIME { MsFlags::MS_STRICTATIME } else { MsFlags::empty() };
-        t.check(Call::new(
-            format!("mount(MS_REMOUNT|MS_BIND) that keeps {name}"),
-            remount((point.clone(), flag.bits())),
-        ))
-        .succeeds()?;
-        t.check(Call::new(
-            format!("mount(MS_REMOUNT|MS_BIND) without {name}"),
-            remount((point.clone(), dropped.bits())),
-        ))
-        .fails_with(Errno::EPERM)?;
-        let original = peer.call(t, "the same to the original", (point, dropped.bits()), remount)?;
-        t.check(original).succeeds()
+        let keep = remount((point.clone(), flag.bits()));
+        t.check(Call::new("mount(MS_REMOUNT|MS_BIND) that keeps the setting", keep)).succeeds()?;
+        let drop = remount((point.clone(), dropped.bits()));
+        t.check(Call::new("mount(MS_REMOUNT|MS_BIND) without the setting", drop)).fails_with(Errno::EPERM)?;
+        t.check(peer.call(t, "the same to the original", (point, dropped.bits()), remount)?).succeeds()
     })
 });
 
+/// The calls that are made, one after the other.
 fn ways_to_an_owner() -> Vec<Variant> {
+    let way = |name: &str, calls: &[Flags]| Variant::new(name, calls.to_vec());
     vec![
-        Variant::new("same_user_namespace", 0u64),
-        Variant::new("in_one_call", 1u64).needing(NEEDS),
-        Variant::new("one_after_the_other", 2u64).needing(NEEDS),
+        way("same_user_namespace", &[Flags::NEWNS]),
+        way("in_one_call", &[Flags::NEWUSER | Flags::NEWNS]).needing(NEEDS),
+        way("one_after_the_other", &[Flags::NEWUSER, Flags::NEWNS]).needing(NEEDS),
     ]
 }
 
 case!(Case {
     name: "separation.mnt.owner",
-    about: "The new mount namespace belongs to the user namespace that the caller is in at the call, \
-            or to the new one that comes with the same call.",
+    about: "The new mount namespace belongs to the caller's user namespace, or to the new one from the same call.",
     proves: &["EFF-MNT-15"],
     source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces; ioctl_ns(2)",
     needs: Needs::ROOT,
     variants: ways_to_an_owner,
     run: |t| {
-        let calls: &[Flags] = match t.param::<u64>() {
-            0 => &[Flags::NEWNS],
-            1 => &[Flags(Flags::NEWUSER.0 | Flags::NEWNS.0)],
-            _ => &[Flags::NEWUSER, Flags::NEWNS],
-        };
-        let user = |t: &Test| {
-            t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User).and_then(|file| inode_of(&file))))
-        };
-        let before = user(t)?;
-        for flags in calls {
-            t.unshare(*flags).as_predicted()?;
+        let calls: Vec<Flags> = t.param();
+        let before = own_user_namespace(t)?;
+        for &flags in &calls {
+            t.unshare(flags).as_predicted()?;
         }
-        let own = user(t)?;
-        let text = "owner of ns/mnt (ioctl NS_GET_USERNS)";
-        let owner = Call::new(text, open_link("thread-self", Ns::Mnt).and_then(|file| owner_of(&file)));
-        t.check(owner).is(own)?;
+        let own = own_user_namespace(t)?;
+        t.check(owner_of_own(Ns::Mnt)).is(own)?;
         // The old one's where no other was made.
         t.check(Call::seen("whether the caller's user namespace is the old one", own == before))
-            .is(t.param::<u64>() == 0)
+            .is(calls == [Flags::NEWNS])
     }
 });

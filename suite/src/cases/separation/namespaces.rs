@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use crate::observe::nsfd::{enter, inode_of, open_link};
 use crate::prelude::*;
-use crate::tasks::side::{Side, in_own_namespaces};
+use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "unshare(2), DESCRIPTION; namespaces(7)";
 
@@ -19,8 +19,7 @@ fn each_readable_at_once() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.namespaces.links",
-    about: "One flag changes the one link it names, or none if it names no namespace, and leaves the \
-            nine others, and all ten of a task beside the caller, as they are.",
+    about: "One flag changes the one link it names, or none; the caller's others and another task's links stay.",
     proves: &["EFF-GEN-01", "DIFF-11"],
     source: SOURCE,
     variants: variants::each_flag,
@@ -30,8 +29,8 @@ case!(Case {
     }
 });
 
-/// The tasks but the caller that have this inode behind their link. An inode number is nobody
-/// else's as long as its namespace exists, so this is asked while the caller is in it.
+/// The tasks but the caller that have this inode behind their link. An inode number is nobody else's as long as its
+/// namespace exists, so this is asked while the caller is in it.
 fn others_with(ns: Ns, inode: u64) -> Vec<String> {
     let own = std::process::id().to_string();
     let Ok(entries) = std::fs::read_dir("/proc") else {
@@ -67,12 +66,12 @@ case!(Case {
             .proves("EFF-GEN-02")
             .is(Vec::new())?;
         t.check(observer.namespace(ns)).proves("EFF-GEN-06").is_not(theirs)?;
-        t.check(Side::Peer(&peer).ask(t, "the same link", flag.0, |flag| {
+        // The peer asks: a caller in a user namespace of its own may not look at it.
+        let same = peer.call(t, "the same link by the peer", flag.0, |flag| {
             let kind = Kind::of(Flags(flag)).ok_or(Errno::EINVAL)?;
             inode_of(&open_link("thread-self", kind.link)?)
-        })?)
-        .proves("EFF-GEN-06")
-        .is(theirs)
+        })?;
+        t.check(same).proves("EFF-GEN-06").is(theirs)
     }
 });
 
@@ -108,9 +107,9 @@ case!(Case {
     }
 });
 
-/// Those that setns(2) leads back from: not a user namespace, whose parent is out of reach (INT-07).
-/// The way into a namespace takes CAP_SYS_ADMIN in the user namespace that owns it; all but time
-/// namespaces can be had by clone(2), so that the caller's own is the owner.
+/// Those that setns(2) leads back from: not a user namespace, whose parent is out of reach (INT-07). The way into a
+/// namespace takes CAP_SYS_ADMIN in the user namespace that owns it; all but time namespaces can be had by clone(2),
+/// so that the caller's own is the owner.
 fn each_with_a_way_back() -> Vec<Variant> {
     each_namespace()
         .into_iter()
@@ -124,8 +123,7 @@ fn each_with_a_way_back() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.namespaces.old_descriptor",
-    about: "A descriptor of the link, opened before the call, still names the old namespace: it has \
-            the same inode, and setns(2) leads back.",
+    about: "A descriptor of the link opened before the call names the old namespace; setns(2) leads back.",
     proves: &["EFF-GEN-04", "INT-07"],
     source: "setns(2); namespaces(7)",
     variants: each_with_a_way_back,
@@ -155,8 +153,7 @@ fn kind(ns: Ns) -> &'static str {
 
 case!(Case {
     name: "separation.namespaces.link_text",
-    about: "The link's text is the type and the inode number, type:[inode], which fstat(2) of an open \
-            descriptor gives, too.",
+    about: "The link's text is type:[inode]; fstat(2) of an open descriptor gives the same inode.",
     proves: &["EFF-GEN-05", "INT-27"],
     source: "namespaces(7), The /proc/pid/ns/ directory",
     variants: each_readable_at_once,
@@ -178,24 +175,20 @@ fn each_other_flag() -> Vec<Variant> {
     Flags::KNOWN
         .into_iter()
         .filter(|flag| *flag != Flags::NEWUSER)
-        .map(|flag| {
-            let needs = needs_of(flag).without(Needs::ROOT);
-            Variant::new(flag.slug(), flag).needing(needs)
-        })
+        .map(|flag| Variant::new(flag.slug(), flag).needing(needs_of(flag).without(Needs::ROOT)))
         .collect()
 }
 
 case!(Case {
     name: "separation.namespaces.after_user",
-    about: "A task without any capability that has made itself a user namespace may name every other \
-            flag afterwards.",
+    about: "A task without any capability that has made itself a user namespace may name every other flag afterwards.",
     proves: &["EFF-GEN-07", "PRIV-04"],
     source: "user_namespaces(7)",
     needs: Needs::NONE.with(feature::CREATE_USER_NS),
     variants: each_other_flag,
     run: |t| {
         become_unprivileged(t)?;
-        let nobody = Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) };
+        let nobody = Start::unprivileged();
         t.unshare(Flags::NEWUSER).from(nobody).proving("PRIV-04").as_predicted()?;
         let inside = Start { sys_admin: true, ids_mapped: false, ..nobody };
         t.unshare(t.param::<Flags>()).from(inside).proving("EFF-GEN-07").as_predicted()

@@ -1,5 +1,4 @@
-//! Network namespaces (section 3.9 of the behaviour catalogue), seen from one that clone(2) made
-//! for the case.
+//! Network namespaces (section 3.9 of the behaviour catalogue), seen from one that clone(2) made for the case.
 
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
@@ -9,7 +8,6 @@ use crate::prelude::*;
 use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWNET; network_namespaces(7)";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::NET_NS);
 
 /// Devices that some drivers put into every network namespace, always down.
@@ -27,7 +25,7 @@ enum Address {
     Path(String),
 }
 
-fn socket(family: i32, kind: i32) -> Result<OwnedFd, Errno> {
+pub(super) fn socket(family: i32, kind: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: socket takes numbers; the descriptor is new.
     unsafe {
         let fd = Errno::result(libc::socket(family, kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0))?;
@@ -130,7 +128,7 @@ fn flags_of((fd, name): (i32, String)) -> Result<i32, Errno> {
     }
 }
 
-fn raise_loopback(fd: i32) -> Result<(), Errno> {
+pub(super) fn raise_loopback(fd: i32) -> Result<(), Errno> {
     let mut request = request_for("lo");
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     // SAFETY: the request lives through the call.
@@ -138,7 +136,7 @@ fn raise_loopback(fd: i32) -> Result<(), Errno> {
 }
 
 /// The names of the devices of the caller's network namespace.
-fn devices((): ()) -> Result<Vec<String>, Errno> {
+pub(super) fn devices((): ()) -> Result<Vec<String>, Errno> {
     let text = std::fs::read_to_string("/proc/thread-self/net/dev").map_err(errno_of)?;
     Ok(text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect())
 }
@@ -147,15 +145,10 @@ fn unix_socket((): ()) -> Result<i32, Errno> {
     socket(libc::AF_UNIX, libc::SOCK_DGRAM).map(IntoRawFd::into_raw_fd)
 }
 
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str, peer: &Peer) -> Done {
-    t.unshare(Flags::NEWNET).beside(&[peer]).proving(requirement).as_predicted()
-}
-
 case!(Case {
     name: "separation.net.devices",
-    about: "The new namespace has a loopback device that is down, and no other but those that drivers \
-            put everywhere; the old keeps its devices, with loopback up.",
+    about: "The new namespace has a loopback device that is down, and only drivers' fallback devices beside it; the \
+            old one keeps its devices, with loopback up.",
     proves: &["EFF-NET-01", "EFF-NET-02"],
     source: SOURCE,
     needs: NEEDS,
@@ -166,7 +159,7 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let before = other.must(t, "devices", (), devices)?;
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::NEWNET).beside(&[&peer]).proving(ID).as_predicted()?;
         let found = t.check(Call::new("devices of /proc/thread-self/net/dev", devices(()))).proves(ID).holds(
             "lo, and fallback devices",
             |names| {
@@ -195,13 +188,11 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.old_socket",
-    about: "A socket bound before the call stays in the old namespace and goes on receiving from \
-            there; a socket made afterwards does not reach it.",
+    about: "A socket bound before the call receives from the old namespace; a socket made after it does not reach it.",
     proves: &["EFF-NET-02"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
-        const ID: &str = "EFF-NET-02";
         let name = || Address::Abstract("before".to_owned());
         let socket = t.setup(Call::new("bind(abstract name)", bind(name())))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
@@ -210,7 +201,7 @@ case!(Case {
             side.must(t, "sendto()", name(), send_to)?;
             t.check(caller.ask(t, "recv()", socket, receive)?).is(1)?;
         }
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
         t.check(other.ask(t, "sendto(the caller's old socket)", name(), send_to)?).succeeds()?;
         t.check(caller.ask(t, "recv(old socket)", socket, receive)?).is(1)?;
         t.check(caller.ask(t, "sendto(the caller's old socket) by a new one", name(), send_to)?)
@@ -220,14 +211,13 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.unix_names",
-    about: "Names in the abstract namespace of unix(7) belong to the network namespace: bound on one \
-            side they are taken for both before the call, and afterwards are neither taken nor \
-            reachable on the other. A socket with a path is reachable from both.",
+    about: "Abstract names of unix(7) belong to the network namespace: one bound by a task is taken for both before \
+            the call; after it, it is neither taken nor reachable on the other side. Socket paths stay reachable from \
+            both.",
     proves: &["EFF-NET-03"],
     source: "network_namespaces(7); unix(7)",
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
-        const ID: &str = "EFF-NET-03";
         let name = |name: &str| Address::Abstract(name.to_owned());
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
@@ -236,7 +226,7 @@ case!(Case {
             t.check(watching.ask(t, "bind(abstract name in use)", name(which), bind)?).fails_with(Errno::EADDRINUSE)?;
             t.check(watching.ask(t, "sendto(abstract name)", name(which), send_to)?).succeeds()?;
         }
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
         for (acting, watching, which) in [(caller, other, "c"), (other, caller, "d")] {
             t.check(acting.ask(t, "bind(abstract name)", name(which), bind)?).succeeds()?;
             t.check(watching.ask(t, "sendto(abstract name of the other)", name(which), send_to)?)
@@ -253,13 +243,11 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.ports",
-    about: "A UDP port in use on one side cannot be bound by the other before the call, and can \
-            afterwards.",
+    about: "A UDP port in use by one task cannot be bound by the other before the call, and can after it.",
     proves: &["EFF-NET-03"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
-        const ID: &str = "EFF-NET-03";
         if socket(libc::AF_INET, libc::SOCK_DGRAM).err() == Some(Errno::EAFNOSUPPORT) {
             return Err(t.skip("this kernel has no IPv4: CONFIG_INET"));
         }
@@ -272,7 +260,7 @@ case!(Case {
             t.check(watching.ask(t, "bind(port in use)", Address::Port(port), bind)?).fails_with(Errno::EADDRINUSE)?;
             ports.push((port, acting, watching));
         }
-        separate(t, ID, &peer)?;
+        t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
         for (port, acting, watching) in ports {
             // The socket that was bound stays in the old namespace, whoever made it.
             let in_old = watching.ask(t, "bind(port in use in the old namespace)", Address::Port(port), bind)?;

@@ -1,44 +1,29 @@
-//! What is in a new network namespace and whose it is (section 3.9 of the behaviour catalogue), seen
-//! from one that clone(2) made for the case.
+//! What is in a new network namespace and whose it is (section 3.9 of the behaviour catalogue), seen from one that
+//! clone(2) made for the case.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 
-use nix::mount::{MsFlags, mount};
-
+use super::mnt::mount_new;
+use super::net;
+use super::user::{own_user_namespace, owner_of_own};
 use crate::observe::mounts::new_directory;
-use crate::observe::nsfd::{inode_of, open_link, owner_of};
 use crate::place::nft;
 use crate::place::sysctl;
 use crate::prelude::*;
 use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "network_namespaces(7)";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::NET_NS);
-
-fn io_errno(error: std::io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
-}
 
 /// A datagram socket of IPv4, as a number.
 fn socket((): ()) -> Result<i32, Errno> {
-    // SAFETY: socket takes numbers.
-    Errno::result(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })
+    net::socket(libc::AF_INET, libc::SOCK_DGRAM).map(IntoRawFd::into_raw_fd)
 }
 
 /// Takes the loopback device up, which gives it its addresses.
 fn raise_loopback((): ()) -> Result<(), Errno> {
-    // SAFETY: zeroes are a valid ifreq; the request lives through the call; the socket is new.
-    unsafe {
-        let socket = OwnedFd::from_raw_fd(socket(())?);
-        let mut request: libc::ifreq = std::mem::zeroed();
-        for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-            *to = *from as libc::c_char;
-        }
-        request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
-        Errno::result(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request)).map(drop)
-    }
+    net::raise_loopback(net::socket(libc::AF_INET, libc::SOCK_DGRAM)?.as_raw_fd())
 }
 
 /// Adds a route to 10.0.0.0/8 by the loopback device.
@@ -70,7 +55,7 @@ fn lines_of((file, heading): (String, usize)) -> Result<Vec<String>, Errno> {
         Ok(text) => Ok(text.lines().skip(heading).map(str::to_owned).collect()),
         // IPv6 may be left out.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(io_errno(error)),
+        Err(error) => Err(errno_of(error)),
     }
 }
 
@@ -88,20 +73,13 @@ fn addresses((): ()) -> Result<usize, Errno> {
     }
 }
 
-#[track_caller]
-fn separate(t: &Test, flags: Flags, requirement: &'static str, peer: &Peer) -> Done {
-    t.unshare(flags).beside(&[peer]).proving(requirement).as_predicted()
-}
-
 case!(Case {
     name: "separation.net.empty",
-    about: "The new namespace has no routes and no addresses, though the old one has, and /proc/net \
-            shows each task its own.",
+    about: "The new namespace has no routes and no addresses, though the old one has; /proc/net shows each its own.",
     proves: &["EFF-NET-04"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
-        const ID: &str = "EFF-NET-04";
         t.setup(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", raise_loopback(())))?;
         t.setup(Call::new("ioctl(SIOCADDRT, 10.0.0.0/8)", add_route(())))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
@@ -114,7 +92,7 @@ case!(Case {
         if routes.is_empty() || addresses == 0 {
             return Err(t.broken("routes and addresses before the call", format!("{routes:?}, {addresses}")));
         }
-        separate(t, Flags::NEWNET, ID, &peer)?;
+        t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
         all([
             t.check(list(caller, "route", 1)?).is(vec![]),
             t.check(list(caller, "if_inet6", 0)?).is(vec![]),
@@ -136,20 +114,18 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.sysctl",
-    about: "Network sysctls are the new namespace's own: one that was changed in the old starts with \
-            the kernel's default, and what either side sets the other does not see.",
+    about: "Network sysctls start with the kernel's default, not the old namespace's value; each side has its own.",
     proves: &["EFF-NET-04"],
     source: "network_namespaces(7); kernel, Documentation/networking/ip-sysctl.rst",
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
-        const ID: &str = "EFF-NET-04";
         // A time to live, with a default that no setting of another namespace is copied to.
         const PATH: &str = "/proc/sys/net/ipv4/ip_default_ttl";
         sysctl::must_be_writable(t, PATH)?;
         let default = t.setup(sysctl::number(PATH))?;
         t.setup(Call::new("write(ip_default_ttl)", sysctl::write(PATH, "77")))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, Flags::NEWNET, ID, &peer)?;
+        t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let read =
             |side: Side| side.ask(t, &format!("read({PATH})"), PATH.to_owned(), |path| sysctl::read_number(&path));
@@ -165,13 +141,11 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.netfilter",
-    about: "The new namespace's packet filter is empty: a table of nftables made in the old is not in \
-            the new, and one made in the new is not in the old.",
+    about: "The new namespace's packet filter is empty: neither side sees nftables tables of the other.",
     proves: &["EFF-NET-04"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
-        const ID: &str = "EFF-NET-04";
         if !nft::is_there() {
             return Err(t.skip(
                 "nftables is neither built in nor loaded: run modprobe nf_tables, or boot a kernel \
@@ -183,7 +157,7 @@ case!(Case {
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let look = |side: Side| side.ask(t, "tables of nftables, listed", (), nft::tables);
         t.check(look(other)?).is(vec!["old".to_owned()])?;
-        separate(t, Flags::NEWNET, ID, &peer)?;
+        t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
         t.check(look(caller)?).is(vec![])?;
         t.check(look(other)?).is(vec!["old".to_owned()])?;
         caller.must(t, "adding a table", "new".to_owned(), nft::add_table)?;
@@ -194,30 +168,19 @@ case!(Case {
 
 case!(Case {
     name: "separation.net.owner",
-    about: "A network namespace made with CLONE_NEWUSER belongs to the new user namespace, in which \
-            the caller administers it; sockets of the old one stay out of its reach (EPERM).",
+    about: "A network namespace made with CLONE_NEWUSER belongs to the new user namespace, whose caller administers \
+            it; sockets of the old one are out of its reach (EPERM).",
     proves: &["EFF-NET-05"],
     source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces",
     needs: NEEDS.with(feature::CREATE_USER_NS),
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
-        const ID: &str = "EFF-NET-05";
         let old = t.setup(Call::new("socket(AF_INET)", socket(())))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, Flags::NEWUSER | Flags::NEWNET, ID, &peer)?;
-        let user =
-            t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User).and_then(|file| inode_of(&file))))?;
-        let owner = open_link("thread-self", Ns::Net).and_then(|file| owner_of(&file));
-        t.check(Call::new("owner of ns/net (ioctl NS_GET_USERNS)", owner)).is(user)?;
+        t.unshare(Flags::NEWUSER | Flags::NEWNET).beside(&[&peer]).as_predicted()?;
+        t.check(owner_of_own(Ns::Net)).is(own_user_namespace(t)?)?;
         t.check(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP) in the new namespace", raise_loopback(()))).succeeds()?;
-        // SAFETY: zeroes are a valid ifreq, which lives through the call.
-        let refused = unsafe {
-            let mut request: libc::ifreq = std::mem::zeroed();
-            for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-                *to = *from as libc::c_char;
-            }
-            Errno::result(libc::ioctl(old, libc::SIOCSIFFLAGS as _, &raw const request)).map(drop)
-        };
-        t.check(Call::new("ioctl(SIOCSIFFLAGS, lo) by a socket of the old namespace", refused)).fails_with(Errno::EPERM)
+        t.check(Call::new("ioctl(SIOCSIFFLAGS, lo) by a socket of the old namespace", net::raise_loopback(old)))
+            .fails_with(Errno::EPERM)
     })
 });
 
@@ -235,58 +198,46 @@ fn devices_in(sysfs: &Path) -> Call<(Vec<String>, bool)> {
     Call::io("names in class/net, and whether lo is up there,", look())
 }
 
-/// The devices of the caller's network namespace.
+/// The devices of the caller's network namespace, in order.
 fn own_devices((): ()) -> Result<Vec<String>, Errno> {
-    let text = std::fs::read_to_string("/proc/thread-self/net/dev").map_err(io_errno)?;
-    let mut names: Vec<_> = text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect();
+    let mut names = net::devices(())?;
     names.sort();
     Ok(names)
 }
 
 case!(Case {
     name: "separation.net.sysfs",
-    about: "A sysfs mounted after the call shows the new namespace's devices; one mounted before goes \
-            on showing those of the old.",
+    about: "A sysfs mounted after the call shows the new namespace's devices; one mounted before it the old one's.",
     proves: &["EFF-NET-05"],
     source: SOURCE,
     needs: NEEDS.with(feature::INITIAL_ROOT),
     run: |t| {
         let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
         in_own_namespaces(t, Flags::NEWNS | Flags::NEWNET, |t| {
-            const ID: &str = "EFF-NET-05";
-            let mount_at = |path: &str| {
-                Call::new("mount(sysfs)", mount(Some("sysfs"), path, Some("sysfs"), MsFlags::empty(), None::<&str>))
-            };
-            t.setup(mount_at(&old))?;
+            t.setup(mount_new("sysfs", &old))?;
             // Loopback is all there is in both, up in the one and down in the other.
             t.setup(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", raise_loopback(())))?;
             let before = t.setup(devices_in(Path::new(&old)))?;
             let peer = Peer::start(t, "peer", Flags::NONE)?;
-            separate(t, Flags::NEWNET, ID, &peer)?;
-            t.check(mount_at(&new).called("mount(sysfs) after the call")).succeeds()?;
+            t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
+            t.check(mount_new("sysfs", &new).called("mount(sysfs) after the call")).succeeds()?;
             let own = t.setup(Call::new("devices of /proc/thread-self/net/dev", own_devices(())))?;
-            t.check(
-                devices_in(Path::new(&new)).called("devices of the sysfs mounted after the call, and whether lo is up"),
-            )
-            .is((own, false))?;
-            t.check(
-                devices_in(Path::new(&old))
-                    .called("devices of the sysfs mounted before the call, and whether lo is up"),
-            )
-            .is(before)
+            for (path, when, expected) in [(&new, "after", (own, false)), (&old, "before", before)] {
+                let text = format!("devices of the sysfs mounted {when} the call, and whether lo is up");
+                t.check(devices_in(Path::new(path)).called(text)).is(expected)?;
+            }
+            Ok(())
         })
     }
 });
 
 case!(Case {
     name: "separation.net.physical_devices",
-    about: "Physical devices stay where they are: none of the old namespace's is in the new, and all \
-            are still in the old.",
+    about: "Physical devices stay in the old namespace: none of them is in the new one.",
     proves: &["EFF-NET-06"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-NET-06";
         let is_physical = |name: &String| Path::new(&format!("/sys/class/net/{name}/device")).exists();
         let all = t.setup(Call::new("devices of /proc/thread-self/net/dev", own_devices(())))?;
         let physical: Vec<_> = all.iter().filter(|name| is_physical(name)).cloned().collect();
@@ -296,14 +247,10 @@ case!(Case {
             );
         }
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, Flags::NEWNET, ID, &peer)?;
+        t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
         let still = peer.call(t, "devices of the old namespace", (), own_devices)?;
-        t.check(
-            still
-                .map(|names| physical.iter().all(|name| names.contains(name)))
-                .called("whether all physical devices are in the old namespace"),
-        )
-        .is(true)?;
+        let all = still.map(|names| physical.iter().all(|name| names.contains(name)));
+        t.check(all.called("whether all physical devices are in the old namespace")).is(true)?;
         let moved =
             own_devices(()).map(|names| names.into_iter().filter(|name| physical.contains(name)).collect::<Vec<_>>());
         t.check(Call::new("physical devices in the new namespace", moved)).is(vec![])
@@ -324,25 +271,22 @@ fn cookie_of(socket: i32) -> Result<u64, Errno> {
 
 case!(Case {
     name: "separation.net.cookie",
-    about: "SO_NETNS_COOKIE of a socket made after the call differs from that of one made before, which \
-            stays as it was; two sockets of one namespace have the same.",
+    about: "SO_NETNS_COOKIE differs between sockets made before and after the call, and is the same within a \
+            namespace.",
     proves: &["EFF-NET-07"],
     source: "kernel, net/core/sock.c (SO_NETNS_COOKIE, Linux 5.14)",
     needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
-        const ID: &str = "EFF-NET-07";
         let new_cookie = || Ok(cookie_of(t.setup(Call::new("socket(AF_INET)", socket(())))?));
         let old = t.setup(Call::new("socket(AF_INET)", socket(())))?;
         let before = match cookie_of(old) {
-            Err(Errno::ENOPROTOOPT) => {
-                return Err(t.skip("SO_NETNS_COOKIE came with Linux 5.14"));
-            }
+            Err(Errno::ENOPROTOOPT) => return Err(t.skip("SO_NETNS_COOKIE came with Linux 5.14")),
             before => t.setup(Call::new("getsockopt(SO_NETNS_COOKIE)", before))?,
         };
         let text = "SO_NETNS_COOKIE of another socket made before the call";
         t.check(Call::new(text, new_cookie()?)).is(before)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        separate(t, Flags::NEWNET, ID, &peer)?;
+        t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
         t.check(Call::new("SO_NETNS_COOKIE of a socket made before the call", cookie_of(old))).is(before)?;
         let after = t
             .check(Call::new("SO_NETNS_COOKIE of a socket made after the call", new_cookie()?))

@@ -1,5 +1,5 @@
-//! PID namespaces (section 3.10 of the behaviour catalogue): the caller stays where it is, its
-//! future children are in a new one.
+//! PID namespaces (section 3.10 of the behaviour catalogue): the caller stays where it is, its future children are in
+//! a new one.
 
 use std::ffi::{c_int, c_void};
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,6 @@ use crate::prelude::*;
 use crate::tasks::vm;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWPID; pid_namespaces(7)";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::PID_NS);
 
 /// What getpid(2) and getppid(2) give.
@@ -21,16 +20,10 @@ fn ids_of(t: &Test, peer: &Peer) -> Done<Call<(i32, i32)>> {
     })
 }
 
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str) -> Done {
-    t.unshare(Flags::NEWPID).proving(requirement).as_predicted()
-}
-
 case!(Case {
     name: "separation.pid.first_children",
-    about: "The caller keeps its IDs and its PID namespace. Its first child afterwards is process 1 \
-            of a new one and has no parent there (0); the second is process 2 of the same one; a \
-            child forked before the call stays in the old.",
+    about: "The caller keeps its IDs and its PID namespace. Its next child is process 1 of a new one, without a parent \
+            there (0), the one after it process 2; an older child stays in the old namespace.",
     proves: &["EFF-PID-01", "EFF-PID-02", "EFF-GEN-03", "DIFF-16"],
     source: SOURCE,
     needs: NEEDS,
@@ -59,8 +52,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.pid.link_before_first_child",
-    about: "Until Linux 7.1 the link pid_for_children leads nowhere (ENOENT) between the call and the \
-            first child; since then it leads to the new namespace at once.",
+    about: "The link pid_for_children leads to the new namespace only with the first child (before: ENOENT); since \
+            Linux 7.1 it does at once.",
     proves: &["EFF-PID-03", "DOC-08"],
     source: "pid_namespaces(7), /proc/pid/ns/pid_for_children; proc_pid_ns(5)",
     needs: NEEDS,
@@ -68,7 +61,7 @@ case!(Case {
         const ID: &str = "EFF-PID-03";
         const LINK: &str = "/proc/thread-self/ns/pid_for_children";
         let old = t.setup(Call::io("stat(pid_for_children)", std::fs::metadata(LINK).map(|m| m.ino())))?;
-        separate(t, ID)?;
+        t.unshare(Flags::NEWPID).proving(ID).as_predicted()?;
         let read = || Call::io(format!("readlink({LINK})"), std::fs::read_link(LINK));
         let open = || Call::io(format!("open({LINK})"), std::fs::File::open(LINK).map(drop));
         // No other call makes this state, so that which of the two must be seen is not known beforehand; but both ways
@@ -86,8 +79,7 @@ case!(Case {
         };
         let child = Peer::start(t, "first child", Flags::NONE)?;
         let inside = t.setup(observe::namespace_of(child.pid(), Ns::Pid))?;
-        let leads = Call::io(format!("stat({LINK}) after the first child"), std::fs::metadata(LINK).map(|m| m.ino()));
-        t.check(leads)
+        t.check(Call::io(format!("stat({LINK}) after the first child"), std::fs::metadata(LINK).map(|m| m.ino())))
             .proves(ID)
             .holds("the child's namespace, not the old", |inode| *inode == inside && *inode != old)?;
         if let Some(text) = new {
@@ -107,31 +99,36 @@ fn own_pid() -> i64 {
     unsafe { syscall!(Sysno::getpid) }.map_or(-1, |pid| pid as i64)
 }
 
-fn ways_to_a_child() -> Vec<Variant> {
-    vec![Variant::new("thread", 0u64), Variant::new("vfork", 1u64), Variant::new("clone_vm", 2u64)]
+#[derive(Clone, Copy)]
+enum Child {
+    Thread,
+    Vfork,
+    CloneVm,
 }
+
+const CHILDREN: [(&str, Child); 3] = [("thread", Child::Thread), ("vfork", Child::Vfork), ("clone_vm", Child::CloneVm)];
 
 case!(Case {
     name: "separation.pid.other_children",
-    about: "After the call the caller cannot make a thread (EINVAL: a thread has the PID namespace of \
-            its process), but a child by vfork(2) or one that shares its memory is process 1.",
+    about: "After the call the caller cannot make a thread (EINVAL), which would share its process's PID namespace; a \
+            vfork(2) or CLONE_VM child is process 1.",
     proves: &["EFF-PID-07", "INT-04"],
     source: "clone(2), ERRORS (EINVAL); pid_namespaces(7)",
     needs: NEEDS,
-    variants: ways_to_a_child,
+    variants: || variants::named(&CHILDREN),
     run: |t| {
         const ID: &str = "EFF-PID-07";
-        separate(t, ID)?;
-        match t.param::<u64>() {
-            0 => {
+        t.unshare(Flags::NEWPID).proving(ID).as_predicted()?;
+        match t.param() {
+            Child::Thread => {
                 let made = std::thread::Builder::new().spawn(|| ()).map(drop);
                 t.check(Call::io("pthread_create()", made)).proves(ID).fails_with(Errno::EINVAL)
             }
-            1 => {
+            Child::Vfork => {
                 let pid = vm::in_vfork_child(t, own_pid)?;
                 t.check(Call::seen("getpid() in a vfork child", pid)).proves(ID).is(1)
             }
-            _ => {
+            Child::CloneVm => {
                 // SAFETY: the body makes one system call and takes no argument.
                 let pid = unsafe { vm::start(t, Flags::VM, exit_with_own_pid, std::ptr::null_mut())? };
                 let status = t.setup(Call::new("waitpid()", waitpid(pid, Some(WaitPidFlag::__WALL))))?;
@@ -155,28 +152,22 @@ fn ids_by_level(pid: impl std::fmt::Display) -> Call<Vec<i32>> {
 
 case!(Case {
     name: "separation.pid.nested",
-    about: "Process 1 of the new namespace can call unshare(CLONE_NEWPID) itself: its first child is \
-            process 1 one level further in, and /proc tells one ID for each level.",
+    about: "Process 1 of the new namespace can call unshare(CLONE_NEWPID), too; /proc shows one ID for each level.",
     proves: &["EFF-PID-11", "EFF-PID-12"],
     source: "pid_namespaces(7), Nesting PID namespaces; proc_pid_status(5), NSpid",
     needs: NEEDS,
     run: |t| {
         let levels = |pid: i32| t.setup(ids_by_level(pid)).map(|ids| ids.len());
         let outside = levels(nix::unistd::getpid().as_raw())?;
-        separate(t, "EFF-PID-11")?;
+        t.unshare(Flags::NEWPID).proving("EFF-PID-11").as_predicted()?;
         let child = Peer::start(t, "process 1", Flags::NONE)?;
         t.check(ids_of(t, &child)?).proves("EFF-PID-11").is((1, 0))?;
-        let expected = |inner: &[i32], pid: i32| {
-            let text = format!("{} IDs: …, {pid}, {inner:?}", outside + inner.len());
-            let (inner, length) = (inner.to_vec(), outside + inner.len());
-            (text, move |ids: &Vec<i32>| {
-                ids.len() == length && ids.ends_with(&inner) && ids[length - inner.len() - 1] == pid
-            })
-        };
-        let (text, holds) = expected(&[1], child.pid().as_raw());
-        t.check(ids_by_level(child.pid())).proves("EFF-PID-12").holds(&text, holds)?;
-        // One level further: process 1 calls, and forks a child that ends at once. What it has
-        // seen of the child's IDs comes back.
+        let (length, end) = (outside + 1, [child.pid().as_raw(), 1]);
+        t.check(ids_by_level(child.pid()))
+            .proves("EFF-PID-12")
+            .holds(&format!("{length} IDs, the last {end:?}"), |ids| ids.len() == length && ids.ends_with(&end))?;
+        // One level further: process 1 calls, and forks a child that ends at once. What it has seen of the child's
+        // IDs comes back.
         let call = child.call(t, "unshare(CLONE_NEWPID) by process 1", (), |()| {
             unshare(Flags::NEWPID).result().copied().map_err(Failure::errno)
         })?;
@@ -189,8 +180,7 @@ case!(Case {
     }
 });
 
-/// Forks a child that reads its own NSpid from the /proc of the outermost observer and hands it
-/// over a pipe.
+/// Forks a child that reads its own NSpid from the /proc of the outermost observer and hands it over a pipe.
 fn status_of_child() -> Result<Vec<i32>, Errno> {
     use std::io::{Read, Write};
     let (output, input) = nix::unistd::pipe()?;
@@ -217,13 +207,12 @@ fn status_of_child() -> Result<Vec<i32>, Errno> {
 
 case!(Case {
     name: "separation.pid.once",
-    about: "A task whose children already go elsewhere cannot call it again: EINVAL, and its \
-            children stay where they were to go.",
+    about: "A second call fails (EINVAL) while the children's namespace differs from the caller's; theirs stays.",
     proves: &["ERR-08", "EFF-PID-02"],
     source: "unshare(2), ERRORS (EINVAL)",
     needs: NEEDS,
     run: |t| {
-        separate(t, "EFF-PID-02")?;
+        t.unshare(Flags::NEWPID).proving("EFF-PID-02").as_predicted()?;
         let again = Start { children_elsewhere: true, ..Start::of(t.facts()) };
         t.unshare(Flags::NEWPID).from(again).proving("ERR-08").as_predicted()?;
         let first = Peer::start(t, "first child", Flags::NONE)?;

@@ -1,6 +1,7 @@
-//! Process 1 of a new PID namespace: what its end, signals and orphans mean to the others (section
-//! 3.10 of the behaviour catalogue).
+//! Process 1 of a new PID namespace: what its end, signals and orphans mean to the others (section 3.10 of the
+//! behaviour catalogue).
 
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -12,26 +13,29 @@ use crate::prelude::*;
 use crate::tasks::vm;
 
 const SOURCE: &str = "pid_namespaces(7), The namespace init process; kernel, kernel/pid_namespace.c";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::PID_NS);
-
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str) -> Done {
-    t.unshare(Flags::NEWPID).proving(requirement).as_predicted()
-}
 
 /// fork(2) of a child that ends at once with its own process ID as exit status, and that status.
 fn forked_pid() -> Call<i32> {
-    // SAFETY: the process is single-threaded, and the child ends at once.
-    let forked = unsafe { fork() }.and_then(|forked| match forked {
+    Call::new("fork(), and the child's getpid()", status_of_child(|| getpid().as_raw() & 0x7f))
+}
+
+/// fork(2) of a child that ends with what `body` gives as its exit status, and that status.
+pub(super) fn status_of_child(body: impl FnOnce() -> i32) -> Result<i32, Errno> {
+    // SAFETY: the process is single-threaded.
+    match unsafe { fork()? } {
         // SAFETY: ends the child without destructors.
-        ForkResult::Child => unsafe { libc::_exit(getpid().as_raw() & 0x7f) },
-        ForkResult::Parent { child } => match waitpid(child, None)? {
-            WaitStatus::Exited(_, status) => Ok(status),
-            _ => Err(Errno::EPROTO),
-        },
-    });
-    Call::new("fork(), and the child's getpid()", forked)
+        ForkResult::Child => unsafe { libc::_exit(body()) },
+        ForkResult::Parent { child } => exit_status(child),
+    }
+}
+
+/// Waits for a child; EPROTO if it did not exit.
+fn exit_status(child: Pid) -> Result<i32, Errno> {
+    match waitpid(child, None)? {
+        WaitStatus::Exited(_, status) => Ok(status),
+        _ => Err(Errno::EPROTO),
+    }
 }
 
 /// What has become of a child, without reaping it.
@@ -40,17 +44,15 @@ fn look(pid: Pid) -> Call<WaitStatus> {
     Call::new(format!("waitid({pid}, WNOHANG)"), waitid(Id::Pid(pid), flags))
 }
 
-/// Time in which a kernel that does what it must not do would have done it. One that is right may
-/// take any time.
+/// Time in which a kernel that does what it must not do would have done it. One that is right may take any time.
 fn give_it_time() {
     std::thread::sleep(Duration::from_millis(30));
 }
 
 case!(Case {
     name: "separation.pid.dead_init",
-    about: "Once process 1 of the new namespace has died, the caller can fork no more (ENOMEM), while \
-            the link pid_for_children stays readable. setns(2) to its own PID namespace makes fork \
-            work again.",
+    about: "Once process 1 of the new namespace is dead, fork(2) fails (ENOMEM) and the link pid_for_children stays \
+            readable; setns(2) to the caller's own PID namespace makes fork work again.",
     proves: &["EFF-PID-04", "EFF-PID-05"],
     source: SOURCE,
     // setns(2) takes power over the PID namespace that the case starts in.
@@ -58,7 +60,7 @@ case!(Case {
     run: |t| {
         let observer = Observer::open(t)?;
         let own = t.setup(Call::new("open(ns/pid)", open_link("thread-self", Ns::Pid)))?;
-        separate(t, "EFF-PID-04")?;
+        t.unshare(Flags::NEWPID).proving("EFF-PID-04").as_predicted()?;
         t.check(forked_pid()).proves("EFF-PID-04").is(1)?;
         for _ in 0..3 {
             t.check(forked_pid()).proves("EFF-PID-04").fails_with(Errno::ENOMEM)?;
@@ -79,22 +81,21 @@ case!(Case {
 
 case!(Case {
     name: "separation.pid.setns_back",
-    about: "setns(2) to the caller's own PID namespace undoes the call for further children, and \
-            unshare(CLONE_NEWPID) works again: the next child is process 1 of yet another namespace.",
+    about: "setns(2) to the caller's own PID namespace undoes the call for further children; after another call the \
+            next child is process 1 of yet another namespace.",
     proves: &["EFF-PID-06"],
     source: "setns(2); kernel, kernel/pid_namespace.c",
     // setns(2) takes power over the PID namespace that the case starts in.
     needs: NEEDS.with(feature::INITIAL_ROOT),
     run: |t| {
-        const ID: &str = "EFF-PID-06";
         let observer = Observer::open(t)?;
         let own = t.setup(Call::new("open(ns/pid)", open_link("thread-self", Ns::Pid)))?;
-        separate(t, ID)?;
+        t.unshare(Flags::NEWPID).as_predicted()?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;
         let between = t.setup(observe::namespace_of(first.pid(), Ns::Pid))?;
         t.check(Call::new("setns(own PID namespace)", enter(&own))).succeeds()?;
         t.check(observer.namespace(Ns::PidForChildren)).is(observer.namespace_inode(Ns::Pid))?;
-        separate(t, ID)?;
+        t.unshare(Flags::NEWPID).as_predicted()?;
         let second = Peer::start(t, "process 1 of another namespace", Flags::NONE)?;
         let pid =
             second.call(t, "getpid() of the first child after the second call", (), |()| Ok(getpid().as_raw()))?;
@@ -106,73 +107,73 @@ case!(Case {
     }
 });
 
+/// Runs `second` in a second thread. Where that calls its argument, the first thread runs `first` meanwhile.
+#[track_caller]
+pub(super) fn in_turns(t: &Test, first: impl FnOnce() -> Done, second: impl FnOnce(&dyn Fn()) -> Done + Send) -> Done {
+    let ((tell, told), (answer, answered)) = (channel(), channel());
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            t.name_task("second thread");
+            second(&|| {
+                let _ = tell.send(());
+                let _ = answered.recv();
+            })
+        });
+        // Without a message the second thread was stopped; why is on record.
+        let first = told.recv().map_or(Ok(()), |()| first());
+        let _ = answer.send(());
+        let second = thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")));
+        first.and(second)
+    })
+}
+
 fn own_pid() -> i64 {
     i64::from(getpid().as_raw())
 }
 
 case!(Case {
     name: "separation.pid.thread",
-    about: "A second thread may call it: children of that thread are in the new namespace, those of \
-            the first thread stay in the old.",
+    about: "After a call by a second thread its children are in the new namespace, those of the first in the old.",
     proves: &["EFF-PID-08"],
     source: "unshare(2), CLONE_NEWPID; pid_namespaces(7)",
     needs: NEEDS,
     run: |t| {
         let observer = Observer::open(t)?;
         let own = observer.namespace_inode(Ns::PidForChildren);
-        let (tell, told) = std::sync::mpsc::channel();
-        let (answer, answered) = std::sync::mpsc::channel();
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                t.name_task("second thread");
-                let (tell, answered) = (tell, answered);
-                let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
-                t.unshare(Flags::NEWPID).from(start).as_predicted()?;
-                let _ = tell.send(());
-                // The first thread forks first.
-                let _: Result<(), _> = answered.recv();
-                let pid = vm::in_vfork_child(t, own_pid)?;
-                t.check(Call::seen("getpid() in a child of the second thread", pid)).is(1)
-            });
-            let first = match told.recv() {
-                Ok(()) => vm::in_vfork_child(t, own_pid).and_then(|pid| {
-                    all([
-                        t.check(Call::seen("getpid() in a child of the first thread", pid))
-                            .holds("not 1: one of the old namespace", |pid| *pid > 1)
-                            .map(drop),
-                        t.check(observer.namespace(Ns::PidForChildren)).is(own),
-                    ])
-                }),
-                // The thread was stopped; why is on record.
-                Err(_) => Ok(()),
-            };
-            let _ = answer.send(());
-            let second = thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")));
-            first.and(second)
+        let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+        let first = || {
+            let pid = Call::seen("getpid() in a child of the first thread", vm::in_vfork_child(t, own_pid)?);
+            all([
+                t.check(pid).holds("not 1: one of the old namespace", |pid| *pid > 1).map(drop),
+                t.check(observer.namespace(Ns::PidForChildren)).is(own),
+            ])
+        };
+        in_turns(t, first, |first_thread| {
+            t.unshare(Flags::NEWPID).from(start).as_predicted()?;
+            first_thread();
+            let pid = vm::in_vfork_child(t, own_pid)?;
+            t.check(Call::seen("getpid() in a child of the second thread", pid)).is(1)
         })
     }
 });
 
 case!(Case {
     name: "separation.pid.killed_init",
-    about: "When process 1 is killed from outside, every process of its namespace is, by SIGKILL; \
-            process 1 can be reaped only after all others have been.",
+    about: "Killing process 1 kills every process of its namespace; process 1 can be reaped only after all others.",
     proves: &["EFF-PID-09", "EFF-PID-10"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| {
-        separate(t, "EFF-PID-09")?;
+        t.unshare(Flags::NEWPID).proving("EFF-PID-09").as_predicted()?;
         // Dropped in this order: process 1 is reaped last (RULE-09).
-        let mut first = t.spawn("process 1", |_| {
+        let sleep = |_: &Test| -> Done {
             loop {
                 nix::unistd::pause();
             }
-        })?;
-        let mut second = t.spawn("process 2", |_| {
-            loop {
-                nix::unistd::pause();
-            }
-        })?;
+        };
+        let mut first = t.spawn("process 1", sleep)?;
+        let mut second = t.spawn("process 2", sleep)?;
+        let killed = |pid| WaitStatus::Signaled(pid, Signal::SIGKILL, false);
         t.setup(Call::new("kill(process 1, SIGKILL)", kill(first.pid(), Signal::SIGKILL)))?;
         let deadline = Instant::now() + t.patience(Duration::from_secs(5));
         let mut ended = look(second.pid());
@@ -182,41 +183,35 @@ case!(Case {
         }
         t.check(ended.called("what became of process 2 when process 1 was killed"))
             .proves("EFF-PID-09")
-            .is(WaitStatus::Signaled(second.pid(), Signal::SIGKILL, false))?;
+            .is(killed(second.pid()))?;
         give_it_time();
         t.check(look(first.pid()).called("waitid(process 1, WNOHANG) while process 2 is not reaped"))
             .proves("EFF-PID-10")
             .is(WaitStatus::StillAlive)?;
         t.setup(Call::new("waitpid(process 2)", second.wait()))?;
-        t.check(Call::new("waitpid(process 1)", first.wait())).proves("EFF-PID-10").is(WaitStatus::Signaled(
-            first.pid(),
-            Signal::SIGKILL,
-            false,
-        ))
+        t.check(Call::new("waitpid(process 1)", first.wait())).proves("EFF-PID-10").is(killed(first.pid()))
     }
 });
 
 fn signals() -> Vec<Variant> {
     [Signal::SIGTERM, Signal::SIGSTOP, Signal::SIGKILL]
-        .into_iter()
-        .map(|signal| Variant::new(signal.as_str().to_lowercase(), signal as u64))
-        .collect()
+        .map(|signal| Variant::new(signal.as_str().to_lowercase(), signal))
+        .into()
 }
 
 case!(Case {
     name: "separation.pid.signals_to_init",
-    about: "Process 1 of the new namespace does not heed a signal from inside that it has no handler \
-            for, not even SIGKILL and SIGSTOP; from outside those two stop and kill it.",
+    about: "Process 1 ignores signals from its namespace without a handler, SIGKILL and SIGSTOP included; from outside \
+            those two stop and kill it.",
     proves: &["EFF-PID-13"],
     source: SOURCE,
     needs: NEEDS,
     variants: signals,
     run: |t| {
-        const ID: &str = "EFF-PID-13";
-        separate(t, ID)?;
+        t.unshare(Flags::NEWPID).as_predicted()?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;
         let second = Peer::start(t, "process 2", Flags::NONE)?;
-        let number = t.param::<u64>() as i32;
+        let number = t.param::<Signal>() as i32;
         let sent = second.call(t, &format!("kill(1, {number}) by process 2"), number, |number| {
             // SAFETY: kill takes numbers.
             Errno::result(unsafe { libc::kill(1, number) }).map(drop)
@@ -227,32 +222,24 @@ case!(Case {
         let pid = first.call(t, "getpid() in process 1 afterwards", (), |()| Ok(getpid().as_raw()))?;
         t.check(pid).is(1)?;
         // From outside.
-        for (signal, expected) in [
-            (Signal::SIGSTOP, WaitStatus::Stopped(first.pid(), Signal::SIGSTOP)),
-            (Signal::SIGKILL, WaitStatus::Signaled(first.pid(), Signal::SIGKILL, false)),
-        ] {
-            if signal == Signal::SIGKILL {
-                // It goes last (RULE-09).
-                second.end();
-                t.setup(Call::new("kill(process 1, SIGKILL)", kill(first.pid(), signal)))?;
-                let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-                return t
-                    .check(Call::new(
-                        "what process 1 made of SIGKILL from outside",
-                        waitid(Id::Pid(first.pid()), flags),
-                    ))
-                    .is(expected);
-            }
-            t.setup(Call::new("kill(process 1, SIGSTOP)", kill(first.pid(), signal)))?;
-            let stopped = waitid(Id::Pid(first.pid()), WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED);
-            t.check(Call::new("what process 1 made of SIGSTOP from outside", stopped)).is(expected)?;
-        }
-        Ok(())
+        let (pid, any) = (first.pid(), WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        t.setup(Call::new("kill(process 1, SIGSTOP)", kill(pid, Signal::SIGSTOP)))?;
+        t.check(Call::new("what process 1 made of SIGSTOP from outside", waitid(Id::Pid(pid), any)))
+            .is(WaitStatus::Stopped(pid, Signal::SIGSTOP))?;
+        // Process 1 goes last (RULE-09).
+        second.end();
+        t.setup(Call::new("kill(process 1, SIGKILL)", kill(pid, Signal::SIGKILL)))?;
+        let ended = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        t.check(Call::new("what process 1 made of SIGKILL from outside", ended)).is(WaitStatus::Signaled(
+            pid,
+            Signal::SIGKILL,
+            false,
+        ))
     }
 });
 
-/// Forks a child that waits until its parent has died, and ends with the process ID of its new
-/// parent as exit status. Gives its process ID.
+/// Forks a child that waits until its parent has died, and ends with the process ID of its new parent as exit status.
+/// Gives its process ID.
 fn fork_an_orphan_to_be() -> Result<i32, Errno> {
     let parent = getpid();
     // SAFETY: the process is single-threaded, and the child makes system calls only.
@@ -270,23 +257,18 @@ fn fork_an_orphan_to_be() -> Result<i32, Errno> {
 
 case!(Case {
     name: "separation.pid.orphans",
-    about: "A process of the new namespace whose parent dies becomes a child of the namespace's \
-            process 1, which can wait for it.",
+    about: "An orphan in the new namespace becomes a child of the namespace's process 1, which can wait for it.",
     proves: &["EFF-PID-14"],
     source: "pid_namespaces(7), Adoption of orphaned children",
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-PID-14";
-        separate(t, ID)?;
+        t.unshare(Flags::NEWPID).as_predicted()?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;
         let second = Peer::start(t, "process 2", Flags::NONE)?;
         let orphan = second.setup(t, "fork()", (), |()| fork_an_orphan_to_be())?;
         second.end();
         let waited = first.call(t, "waitpid(the orphan) by process 1, and its getppid()", orphan, |orphan| {
-            match waitpid(Pid::from_raw(orphan), None)? {
-                WaitStatus::Exited(_, parent) => Ok(parent),
-                _ => Err(Errno::EPROTO),
-            }
+            exit_status(Pid::from_raw(orphan))
         })?;
         t.check(waited).is(1)
     }

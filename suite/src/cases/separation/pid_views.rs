@@ -1,16 +1,12 @@
-//! What process IDs and sysctls look like inside a new PID namespace and outside (section 3.10 of
-//! the behaviour catalogue).
+//! What process IDs and sysctls look like inside a new PID namespace and outside (section 3.10 of the behaviour
+//! catalogue).
 
 use nix::mount::{MsFlags, mount};
 
+use super::pid_init::status_of_child;
 use crate::place::sysctl;
 use crate::prelude::*;
 use crate::tasks::side::in_own_namespaces;
-
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str) -> Done {
-    t.unshare(Flags::NEWPID).proving(requirement).as_predicted()
-}
 
 /// Where `self` of a proc file system leads: the reader's process ID there.
 fn self_in(proc: String) -> Result<String, Errno> {
@@ -19,16 +15,15 @@ fn self_in(proc: String) -> Result<String, Errno> {
 
 case!(Case {
     name: "separation.pid.proc",
-    about: "A proc file system mounted before the call shows the old process IDs, to the children in \
-            the new namespace, too; one that such a child mounts shows the new.",
+    about: "A proc mounted before the call shows the old process IDs, to the new namespace's children, too; one that \
+            such a child mounts shows the new IDs.",
     proves: &["EFF-PID-15"],
     source: "pid_namespaces(7), /proc and PID namespaces",
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::INITIAL_ROOT),
     run: |t| {
         let point = t.directory()?.to_string_lossy().into_owned();
         in_own_namespaces(t, Flags::NEWNS, |t| {
-            const ID: &str = "EFF-PID-15";
-            separate(t, ID)?;
+            t.unshare(Flags::NEWPID).as_predicted()?;
             let child = Peer::start(t, "process 1", Flags::NONE)?;
             let outer = child.pid().to_string();
             let old = || child.call(t, "readlink(/proc/self) by process 1", "/proc".to_owned(), self_in);
@@ -62,22 +57,16 @@ const SYSCTLS: [(&str, &str); 3] = [
     ("memfd_noexec", "/proc/sys/vm/memfd_noexec"),
 ];
 
-fn sysctls() -> Vec<Variant> {
-    SYSCTLS.into_iter().enumerate().map(|(at, (name, _))| Variant::new(name, at as u64)).collect()
-}
-
 case!(Case {
     name: "separation.pid.sysctl",
-    about: "The last process ID, the greatest process ID (Linux 6.14) and the rule about executable \
-            memfds (6.3) can be set in the new namespace without touching those outside; the rule \
-            starts as the parent's.",
+    about: "Last process ID, pid_max (Linux 6.14) and memfd_noexec (6.3), which starts as the parent's, can be set in \
+            the new namespace without touching those outside.",
     proves: &["EFF-PID-16"],
     source: "kernel, kernel/pid_namespace.c, kernel/pid.c and mm/memfd.c; proc_sys_kernel(5), pid_max",
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::INITIAL_ROOT),
-    variants: sysctls,
+    variants: || SYSCTLS.map(|row| Variant::new(row.0, row)).into(),
     run: |t| {
-        const ID: &str = "EFF-PID-16";
-        let (name, path) = SYSCTLS[t.param::<u64>() as usize];
+        let (name, path): (&str, &str) = t.param();
         if name == "pid_max" && !kernel::pid_max_is_a_namespaces(t)? {
             return Err(
                 t.skip("on this kernel pid_max is the whole machine's (a PID namespace's own since Linux 6.14)")
@@ -85,7 +74,7 @@ case!(Case {
         }
         sysctl::must_be_writable(t, path)?;
         let outside = t.setup(sysctl::number(path))?;
-        separate(t, ID)?;
+        t.unshare(Flags::NEWPID).as_predicted()?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;
         let inside =
             || first.call(t, &format!("read({path}) by process 1"), path.to_owned(), |path| sysctl::read_number(&path));
@@ -93,6 +82,16 @@ case!(Case {
             first.call(t, &format!("write({path}, {value}) by process 1"), (path.to_owned(), value), |(path, value)| {
                 sysctl::write(&path, &value.to_string())
             })
+        };
+        let set_apart = |value: i64| {
+            t.check(set(value)?).succeeds()?;
+            t.check(inside()?).is(value)?;
+            let after = sysctl::number(path);
+            if after.result() != Ok(&outside) {
+                // A kernel that shares it is put right again.
+                let _ = sysctl::write(path, &outside.to_string());
+            }
+            t.check(after).is(outside)
         };
         match name {
             "ns_last_pid" => {
@@ -107,27 +106,11 @@ case!(Case {
                 t.check(sysctl::number(path))
                     .holds(&format!("little more than {outside}"), |now| (outside..outside + 6_000).contains(now))?;
             }
-            "pid_max" => {
-                let less = t.setup(inside()?)? - 1;
-                t.check(set(less)?).succeeds()?;
-                t.check(inside()?).is(less)?;
-                let after = sysctl::number(path);
-                if after.result() != Ok(&outside) {
-                    // A kernel that shares it is put right again.
-                    let _ = sysctl::write(path, &outside.to_string());
-                }
-                t.check(after).is(outside)?;
-            }
+            "pid_max" => set_apart(t.setup(inside()?)? - 1)?,
             _ => {
                 t.check(inside()?).is(outside)?;
                 let more = (outside + 1).min(2);
-                t.check(set(more)?).succeeds()?;
-                t.check(inside()?).is(more)?;
-                let after = sysctl::number(path);
-                if after.result() != Ok(&outside) {
-                    let _ = sysctl::write(path, &outside.to_string());
-                }
-                t.check(after).is(outside)?;
+                set_apart(more)?;
                 // One level further in.
                 let nested =
                     first.call(t, "the same in a PID namespace one level further in", path.to_owned(), |path| {
@@ -142,19 +125,6 @@ case!(Case {
 
 /// The number in a file, as the first child in a PID namespace of its own reads it.
 fn rule_one_level_further_in(path: &str) -> Result<i64, Errno> {
-    use nix::sys::wait::{WaitStatus, waitpid};
-    use nix::unistd::{ForkResult, fork};
     unshare(Flags::NEWPID).result().map_err(Failure::errno)?;
-    // SAFETY: the process is single-threaded; the child reads a file and ends.
-    match unsafe { fork()? } {
-        ForkResult::Child => {
-            let number = sysctl::read_number(path).unwrap_or(99);
-            // SAFETY: ends the child without destructors.
-            unsafe { libc::_exit(number as i32) }
-        }
-        ForkResult::Parent { child } => match waitpid(child, None)? {
-            WaitStatus::Exited(_, number) => Ok(number.into()),
-            _ => Err(Errno::EPROTO),
-        },
-    }
+    status_of_child(|| sysctl::read_number(path).unwrap_or(99) as i32).map(i64::from)
 }

@@ -1,8 +1,7 @@
 //! The list of semaphore adjustments (section 3.4 of the behaviour catalogue).
 //!
-//! The 2006 document had this flag refused as not implemented; it has been implemented since
-//! Linux 2.6.26 (DIFF-04). A task that leaves its list behind has it applied, as at exit, unless
-//! others still use it.
+//! The 2006 document had this flag refused as not implemented; it has been implemented since Linux 2.6.26 (DIFF-04).
+//! A task that leaves its list behind has it applied, as at exit, unless others still use it.
 
 use crate::observe::Shared;
 use crate::prelude::*;
@@ -10,29 +9,28 @@ use crate::sharing::undo::Semaphore;
 use crate::tasks::side::{Side, check_kcmp};
 
 const SOURCE: &str = "unshare(2), CLONE_SYSVSEM; semop(2), SEM_UNDO";
-
 const NEEDS: Needs = Needs::NONE.with(feature::SYSV_IPC).with(feature::SANDBOX);
 
 case!(Case {
     name: "separation.sysvsem.applies",
-    about: "unshare(CLONE_SYSVSEM) by a task with adjustments of its own applies them at once, and \
-            only once; adjustments made later are applied by the next call, or at exit.",
+    about: "unshare(CLONE_SYSVSEM) applies the caller's own adjustments at once, and once; later ones are applied by \
+            the next call or at exit.",
     proves: &["EFF-SEM-01", "EFF-SEM-02", "DIFF-04"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| {
         let semaphore = Semaphore::new(t, 5)?;
         t.spawn("caller", |t| {
-            let separate = |id| t.unshare(Flags::SYSVSEM).proving(id).as_predicted();
+            let unshare = |id| t.unshare(Flags::SYSVSEM).proving(id).as_predicted();
             semaphore.add_with_undo(t, Side::Caller, -2)?;
             semaphore.check_value(t, "before the call", 3, "EFF-SEM-01")?;
-            separate("EFF-SEM-01")?;
+            unshare("EFF-SEM-01")?;
             semaphore.check_value(t, "right after the call", 5, "EFF-SEM-01")?;
-            separate("EFF-SEM-02")?;
+            unshare("EFF-SEM-02")?;
             semaphore.check_value(t, "after a second call", 5, "EFF-SEM-02")?;
             semaphore.add_with_undo(t, Side::Caller, -1)?;
             semaphore.check_value(t, "after another operation", 4, "EFF-SEM-02")?;
-            separate("EFF-SEM-02")?;
+            unshare("EFF-SEM-02")?;
             semaphore.check_value(t, "after a third call", 5, "EFF-SEM-02")?;
             semaphore.add_with_undo(t, Side::Caller, -4)
         })?
@@ -41,24 +39,41 @@ case!(Case {
     }
 });
 
-fn ways_to_leave() -> Vec<Variant> {
-    vec![Variant::new("by_exit", 0u64), Variant::new("by_unshare", 1u64)]
+/// How a sharer leaves the list.
+#[derive(Clone, Copy)]
+enum Leave {
+    Exit,
+    Unshare,
 }
 
-/// unshare(CLONE_SYSVSEM), for a peer.
-fn leave_list((): ()) -> Result<(), Errno> {
-    unshare(Flags::SYSVSEM).result().copied().map_err(|_| Errno::EINVAL)
+const WAYS_TO_LEAVE: [(&str, Leave); 2] = [("by_exit", Leave::Exit), ("by_unshare", Leave::Unshare)];
+
+/// Has a peer leave its list in the variant's way.
+#[track_caller]
+fn leave_list(t: &Test, peer: Peer, requirement: &'static str) -> Done<Option<Peer>> {
+    match t.param() {
+        Leave::Exit => {
+            peer.end();
+            Ok(None)
+        }
+        Leave::Unshare => {
+            let call = peer.call(t, "unshare(CLONE_SYSVSEM) by the peer", (), |()| {
+                unshare(Flags::SYSVSEM).result().copied().map_err(Failure::errno)
+            })?;
+            t.check(call).proves(requirement).succeeds()?;
+            Ok(Some(peer))
+        }
+    }
 }
 
 case!(Case {
     name: "separation.sysvsem.shared_list",
-    about: "While another task uses the list, unshare(CLONE_SYSVSEM) applies nothing: the list stays \
-            with the others. The last of them to leave, by exit or by unshare, applies the sum of \
-            what all have added, and nothing of what the caller did since.",
+    about: "While another task uses the list, unshare(CLONE_SYSVSEM) applies nothing. The list's last user applies the \
+            sum of all adjustments when it leaves, by exit or unshare; the caller's later ones are not in it.",
     proves: &["EFF-SEM-03", "EFF-SEM-04"],
     source: SOURCE,
     needs: NEEDS,
-    variants: ways_to_leave,
+    variants: || variants::named(&WAYS_TO_LEAVE),
     run: |t| {
         let semaphore = Semaphore::new(t, 10)?;
         let peer = Peer::start(t, "peer", Flags::SYSVSEM)?;
@@ -72,13 +87,7 @@ case!(Case {
         semaphore.add_with_undo(t, caller, -1)?;
         semaphore.add_with_undo(t, other, -1)?;
         semaphore.check_value(t, "after one more operation of each", 3, "EFF-SEM-03")?;
-        if t.param::<u64>() == 0 {
-            peer.end();
-        } else {
-            t.check(peer.call(t, "unshare(CLONE_SYSVSEM) by the peer", (), leave_list)?)
-                .proves("EFF-SEM-04")
-                .succeeds()?;
-        }
+        let _peer = leave_list(t, peer, "EFF-SEM-04")?;
         semaphore.check_value(t, "after the last user of the shared list left", 9, "EFF-SEM-04")?;
         t.unshare(Flags::SYSVSEM).proving("EFF-SEM-04").as_predicted()?;
         semaphore.check_value(t, "after the caller left its own list", 10, "EFF-SEM-04")
@@ -87,9 +96,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.sysvsem.apart",
-    about: "Control and other direction: tasks that share a list have it applied when the last of \
-            them leaves; after unshare(CLONE_SYSVSEM) the caller's later operations are undone when \
-            the caller leaves, although the former sharer stays.",
+    about: "A shared list is applied when its last user leaves; after unshare(CLONE_SYSVSEM) the caller's later \
+            operations are undone when the caller leaves, though the former sharer stays.",
     proves: &["EFF-SEM-03", "EFF-SEM-04"],
     source: SOURCE,
     needs: NEEDS,
@@ -115,8 +123,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.sysvsem.kcmp",
-    about: "kcmp(2) says that two tasks share the list before unshare(CLONE_SYSVSEM) by one of them, \
-            and that they do not afterwards.",
+    about: "kcmp(2) reports the list as shared before unshare(CLONE_SYSVSEM), and as not shared after it.",
     proves: &["EFF-SEM-05"],
     source: SOURCE,
     needs: NEEDS.with(feature::KCMP),
@@ -151,15 +158,13 @@ case!(Case {
 
 case!(Case {
     name: "separation.sysvsem.ipc_namespace",
-    about: "unshare(CLONE_NEWIPC) makes the caller leave its list, too: a task that shared it and \
-            stays has the sum applied in the old namespace when it leaves.",
+    about: "unshare(CLONE_NEWIPC) leaves the list, too: its last user applies the sum in the old namespace.",
     proves: &["EFF-SEM-10"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS),
-    variants: ways_to_leave,
+    variants: || variants::named(&WAYS_TO_LEAVE),
     run: |t| {
         const ID: &str = "EFF-SEM-10";
-        let by_exit = t.param::<u64>() == 0;
         let semaphore = Semaphore::new(t, 5)?;
         t.spawn("caller", |t| {
             let peer = Peer::start(t, "peer", Flags::SYSVSEM)?;
@@ -171,12 +176,7 @@ case!(Case {
             check_kcmp(t, &peer, Shared::Sysvsem, false, ID)?;
             let value = || semaphore.value(t, Side::Peer(&watcher));
             t.check(value()?).is(1)?;
-            if by_exit {
-                peer.end();
-            } else {
-                let call = peer.call(t, "unshare(CLONE_SYSVSEM) by the peer", (), leave_list)?;
-                t.check(call).succeeds()?;
-            }
+            let _peer = leave_list(t, peer, ID)?;
             t.check(value()?).is(5)
         })?
         .join(t)
@@ -189,8 +189,7 @@ fn unrelated_flags() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.sysvsem.kept_by",
-    about: "A flag that neither is CLONE_SYSVSEM nor CLONE_NEWIPC leaves the list alone: nothing is \
-            applied, and it stays shared.",
+    about: "A flag other than CLONE_SYSVSEM and CLONE_NEWIPC applies nothing, and leaves the list shared.",
     proves: &["EFF-GEN-01"],
     source: SOURCE,
     needs: NEEDS,

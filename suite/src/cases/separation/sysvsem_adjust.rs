@@ -1,12 +1,11 @@
-//! What becomes of a semaphore when unshare(2) applies the adjustments of an undo list (section 3.4
-//! of the behaviour catalogue): limits, sleepers, removed sets, the last operator.
+//! What becomes of a semaphore when unshare(2) applies the adjustments of an undo list (section 3.4 of the behaviour
+//! catalogue): limits, sleepers, removed sets, the last operator.
 
 use crate::prelude::*;
 use crate::sharing::undo::Semaphore;
 use crate::tasks::side::Side;
 
 const SOURCE: &str = "unshare(2), CLONE_SYSVSEM; semop(2), SEM_UNDO; kernel, ipc/sem.c";
-
 const NEEDS: Needs = Needs::NONE.with(feature::SYSV_IPC);
 
 /// The greatest value of a semaphore (semop(2), SEMVMX).
@@ -28,15 +27,10 @@ fn control(id: i32, command: i32) -> Result<i32, Errno> {
     Errno::result(unsafe { libc::semctl(id, 0, command) })
 }
 
-#[track_caller]
-fn leave(t: &Test, requirement: &'static str) -> Done {
-    t.unshare(Flags::SYSVSEM).proving(requirement).as_predicted()
-}
-
 case!(Case {
     name: "separation.sysvsem.wakes_sleeper",
-    about: "A task that sleeps until the semaphore has what it wants goes on when the adjustment that \
-            unshare(CLONE_SYSVSEM) applies gives it that.",
+    about: "A task that waits for a semaphore's value wakes up when unshare(CLONE_SYSVSEM) applies an adjustment to \
+            it.",
     proves: &["EFF-SEM-06"],
     source: SOURCE,
     needs: NEEDS,
@@ -53,42 +47,39 @@ case!(Case {
         while t.setup(Call::new("semctl(GETNCNT)", control(id, libc::GETNCNT)))? == 0 {
             std::thread::yield_now();
         }
-        leave(t, ID)?;
+        t.unshare(Flags::SYSVSEM).as_predicted()?;
         sleeper.join(t)?;
         semaphore.check_value(t, "after the sleeper took 4 of 5", 1, ID)
     }
 });
 
-/// What is done with the undo list, and without it; and the value after the adjustment.
-const LIMITS: [(&str, i32, i16, i16, i32); 2] = [("above", 5, -2, (SEMVMX - 4) as i16, SEMVMX), ("below", 5, 2, -6, 0)];
+/// The value at the start, what is added with SEM_UNDO and without, and the value after the adjustment.
+type Limit = (i32, i16, i16, i32);
 
-fn limits() -> Vec<Variant> {
-    LIMITS.into_iter().enumerate().map(|(at, limit)| Variant::new(limit.0, at as u64)).collect()
-}
+const LIMITS: [(&str, Limit); 2] = [("above", (5, -2, (SEMVMX - 4) as i16, SEMVMX)), ("below", (5, 2, -6, 0))];
 
 case!(Case {
     name: "separation.sysvsem.limits",
-    about: "An adjustment that would take the semaphore above its greatest value or below 0 takes it \
-            just there, and the call succeeds.",
+    about: "An adjustment beyond a semaphore's greatest value, or below 0, stops there, and the call succeeds.",
     proves: &["EFF-SEM-07"],
     source: SOURCE,
     needs: NEEDS,
-    variants: limits,
+    variants: || variants::named(&LIMITS),
     run: |t| {
         const ID: &str = "EFF-SEM-07";
-        let (_, start, undone, kept, end) = LIMITS[t.param::<u64>() as usize];
+        let (start, undone, kept, end): Limit = t.param();
         let semaphore = Semaphore::new(t, start)?;
         semaphore.add_with_undo(t, Side::Caller, undone)?;
         t.setup(Call::new(format!("semop({kept:+})"), add((semaphore.id(), kept, 0))))?;
-        leave(t, ID)?;
+        t.unshare(Flags::SYSVSEM).as_predicted()?;
         semaphore.check_value(t, &format!("after an adjustment by {}", -undone), end, ID)
     }
 });
 
 case!(Case {
     name: "separation.sysvsem.removed_set",
-    about: "The call succeeds when a set in the undo list was removed before; the adjustment of \
-            another set is applied as ever, and a set made since is left alone.",
+    about: "With a removed set in the list the call succeeds: other sets' adjustments are applied, and a newer set is \
+            left alone.",
     proves: &["EFF-SEM-08"],
     source: SOURCE,
     needs: NEEDS,
@@ -100,7 +91,7 @@ case!(Case {
         }
         t.setup(Call::new("semctl(IPC_RMID)", control(removed.id(), libc::IPC_RMID)))?;
         let younger = Semaphore::new(t, 7)?;
-        leave(t, ID)?;
+        t.unshare(Flags::SYSVSEM).as_predicted()?;
         stays.check_value(t, "of the set that was not removed", 5, ID)?;
         younger.check_value(t, "of a set made after the removal", 7, ID)
     }
@@ -108,8 +99,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.sysvsem.last_operator",
-    about: "After the adjustment the semaphore's last operator (GETPID) is the process that called \
-            unshare(CLONE_SYSVSEM), not the one that operated on it last before.",
+    about: "The adjustment makes the process that calls unshare(CLONE_SYSVSEM) the semaphore's last operator (GETPID).",
     proves: &["EFF-SEM-11"],
     source: SOURCE,
     needs: NEEDS,
@@ -122,7 +112,7 @@ case!(Case {
         Side::Peer(&peer).must(t, "semop(+1)", (id, 1, 0), add)?;
         let last = || Call::new("semctl(GETPID)", control(id, libc::GETPID));
         t.check(last()).is(peer.pid().as_raw())?;
-        leave(t, ID)?;
+        t.unshare(Flags::SYSVSEM).as_predicted()?;
         semaphore.check_value(t, "after the adjustment", 6, ID)?;
         t.check(last()).is(nix::unistd::getpid().as_raw())
     }

@@ -1,24 +1,19 @@
-//! Time namespaces (section 3.11 of the behaviour catalogue): the caller's clocks stay, those of
-//! its future children are shifted.
-
-use std::os::unix::fs::MetadataExt;
+//! Time namespaces (section 3.11 of the behaviour catalogue): the caller's clocks stay, those of its future children
+//! are shifted.
 
 use syscalls::{Sysno, syscall};
 
+use crate::place::clock::SHIFT;
 use crate::prelude::*;
 use crate::tasks::executed::Executed;
 use crate::tasks::side::Side;
 use crate::tasks::vm;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWTIME; time_namespaces(7)";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
 
-/// How far clocks are shifted, in seconds: more than any case may last, by far.
-const SHIFT: i64 = 1_000_000;
-
-/// CLOCK_MONOTONIC and CLOCK_BOOTTIME, each by the system call and by the C library, which reads
-/// them in the vDSO without entering the kernel.
+/// CLOCK_MONOTONIC and CLOCK_BOOTTIME, each by the system call and by the C library, which reads them in the vDSO
+/// without entering the kernel.
 const CLOCKS: [(&str, i32, bool); 4] = [
     ("CLOCK_MONOTONIC by system call", libc::CLOCK_MONOTONIC, false),
     ("CLOCK_MONOTONIC by vDSO", libc::CLOCK_MONOTONIC, true),
@@ -50,17 +45,20 @@ fn readings(t: &Test, side: Side) -> Done<[i64; 4]> {
     Ok(all)
 }
 
-/// Checks all four readings of a task against those taken earlier, shifted by so many seconds. A
-/// case ends long before half of the shift has passed.
+/// Checks all four readings of a task against those taken earlier, shifted by so many seconds. A case ends long
+/// before half of the shift has passed.
 #[track_caller]
 fn check_shift(t: &Test, side: Side, earlier: [i64; 4], shift: i64, requirement: &'static str) -> Done {
-    for ((name, clock, vdso), earlier) in CLOCKS.into_iter().zip(earlier) {
+    check_shifts(t, side, earlier, [shift; 4], requirement)
+}
+
+/// The same with a shift for each reading.
+#[track_caller]
+fn check_shifts(t: &Test, side: Side, earlier: [i64; 4], shifts: [i64; 4], requirement: &'static str) -> Done {
+    for (((name, clock, vdso), earlier), shift) in CLOCKS.into_iter().zip(earlier).zip(shifts) {
         let since = side.ask(t, &format!("{name}, as read"), (clock, vdso), seconds)?.map(|now| now - earlier);
-        t.check(since)
-            .proves(requirement)
-            .holds(&format!("{shift} seconds and little more since it was read before the call"), |passed| {
-                (shift..shift + SHIFT / 2).contains(passed)
-            })?;
+        let expected = format!("{shift} seconds and little more since it was read before the call");
+        t.check(since).proves(requirement).holds(&expected, |passed| (shift..shift + SHIFT / 2).contains(passed))?;
     }
     Ok(())
 }
@@ -73,15 +71,10 @@ fn write_offsets(monotonic: i64, boottime: i64) -> Call<()> {
     Call::io(format!("write({path}, {text:?})"), std::fs::write(path, &text))
 }
 
-#[track_caller]
-fn separate(t: &Test, requirement: &'static str, peers: &[&Peer]) -> Done {
-    t.unshare(Flags::NEWTIME).beside(peers).proving(requirement).as_predicted()
-}
-
 case!(Case {
     name: "separation.time.caller_stays",
-    about: "The caller gets another link time_for_children, and keeps its own time namespace and \
-            clocks even when the offsets of the new one are set.",
+    about: "The caller gets another link time_for_children, and keeps its time namespace and clocks whatever the new \
+            offsets.",
     proves: &["EFF-TIME-01", "EFF-TIME-02"],
     source: SOURCE,
     needs: NEEDS,
@@ -90,7 +83,7 @@ case!(Case {
         let older = Peer::start(t, "older child", Flags::NONE)?;
         let own = observer.namespace_inode(Ns::Time);
         let (mine, its) = (readings(t, Side::Caller)?, readings(t, Side::Peer(&older))?);
-        separate(t, "EFF-TIME-01", &[&older])?;
+        t.unshare(Flags::NEWTIME).beside(&[&older]).proving("EFF-TIME-01").as_predicted()?;
         t.setup(write_offsets(SHIFT, SHIFT))?;
         t.check(observer.namespace(Ns::Time)).proves("EFF-TIME-01").is(own)?;
         t.check(observer.namespace(Ns::TimeForChildren)).proves("EFF-TIME-01").is_not(own)?;
@@ -101,15 +94,14 @@ case!(Case {
 
 case!(Case {
     name: "separation.time.offsets",
-    about: "The offsets of the new namespace can be written, and written anew, until the first task \
-            enters it; then it is too late (EACCES).",
+    about: "The new namespace's offsets can be written repeatedly until the first task enters it (then EACCES).",
     proves: &["EFF-TIME-03", "EFF-TIME-04"],
     source: "time_namespaces(7), /proc/pid/timens_offsets",
     needs: NEEDS,
     run: |t| {
         const ID: &str = "EFF-TIME-03";
         let before = readings(t, Side::Caller)?;
-        separate(t, ID, &[])?;
+        t.unshare(Flags::NEWTIME).proving(ID).as_predicted()?;
         t.check(write_offsets(7 * SHIFT, 7 * SHIFT)).proves(ID).succeeds()?;
         t.check(write_offsets(SHIFT, SHIFT)).proves(ID).succeeds()?;
         let first = Peer::start(t, "first child", Flags::NONE)?;
@@ -122,9 +114,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.time.forked_child",
-    about: "A child forked afterwards is in the new namespace: its monotonic and boot-time clocks are \
-            shifted by the offsets, each by its own, through the system call and the vDSO; the \
-            caller's are not.",
+    about: "A child forked after the call is in the new namespace: its monotonic and boot-time clocks are shifted by \
+            their offsets, by system call and vDSO; the caller's are not.",
     proves: &["EFF-TIME-04", "EFF-GEN-03"],
     source: "time_namespaces(7)",
     needs: NEEDS,
@@ -132,22 +123,15 @@ case!(Case {
         const ID: &str = "EFF-TIME-04";
         let observer = Observer::open(t)?;
         let before = readings(t, Side::Caller)?;
-        separate(t, ID, &[])?;
+        t.unshare(Flags::NEWTIME).proving(ID).as_predicted()?;
         t.setup(write_offsets(SHIFT, 3 * SHIFT))?;
         let child = Peer::start(t, "child", Flags::NONE)?;
         let new = observer.namespace_inode(Ns::TimeForChildren);
-        t.check(observe::namespace_of(child.pid(), Ns::Time).called("the child's ns/time")).proves(ID).is(new)?;
-        t.check(observe::namespace_of(child.pid(), Ns::TimeForChildren).called("the child's ns/time_for_children"))
-            .proves(ID)
-            .is(new)?;
-        for ((at, (name, clock, vdso)), shift) in CLOCKS.into_iter().enumerate().zip([1, 1, 3, 3]) {
-            let call = Side::Peer(&child).ask(t, &format!("{name}, as read"), (clock, vdso), seconds)?;
-            let since = call.map(|now| now - before[at]);
-            let shift = shift * SHIFT;
-            t.check(since).proves(ID).holds(&format!("{shift} seconds and little more"), |passed| {
-                (shift..shift + SHIFT / 2).contains(passed)
-            })?;
+        for ns in [Ns::Time, Ns::TimeForChildren] {
+            let link = observe::namespace_of(child.pid(), ns).called(format!("the child's ns/{}", ns.link()));
+            t.check(link).proves(ID).is(new)?;
         }
+        check_shifts(t, Side::Peer(&child), before, [SHIFT, SHIFT, 3 * SHIFT, 3 * SHIFT], ID)?;
         check_shift(t, Side::Caller, before, 0, "EFF-TIME-02")
     }
 });
@@ -162,22 +146,20 @@ fn monotonic_in_vfork_child() -> i64 {
 
 case!(Case {
     name: "separation.time.memory_sharing_child",
-    about: "A child that shares the caller's memory (vfork) shares the page its clocks are read from. \
-            Until Linux 6.2 it is refused (EINVAL); since then it stays in the caller's time \
-            namespace, with clocks that are not shifted.",
+    about: "A child that shares the caller's memory (vfork) shares the page of its clocks: until Linux 6.2 it is \
+            refused (EINVAL), since then it stays in the caller's time namespace, with clocks that are not shifted.",
     proves: &["EFF-TIME-05"],
     source: "clone(2), ERRORS (EINVAL); time_namespaces(7)",
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-TIME-05";
         let allowed = kernel::exec_enters_time_namespace(t)?;
         let before = readings(t, Side::Caller)?[0];
-        separate(t, ID, &[])?;
+        t.unshare(Flags::NEWTIME).as_predicted()?;
         t.setup(write_offsets(SHIFT, SHIFT))?;
         if !allowed {
             // clone(2) without a stack of its own for the child is enough to be refused.
-            // SAFETY: a child, if there is one against all expectation, ends at once on the
-            // caller's stack while the caller sleeps in vfork.
+            // SAFETY: a child, if there is one against all expectation, ends at once on the caller's stack while the
+            // caller sleeps in vfork.
             let made = unsafe {
                 let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
                 let stack = vec![0u8; 64 * 1024].leak();
@@ -198,8 +180,7 @@ extern "C" fn end_at_once(_: *mut libc::c_void) -> libc::c_int {
 
 case!(Case {
     name: "separation.time.execve",
-    about: "execve(2) by the caller itself leaves it in its old time namespace until Linux 6.2, and \
-            moves it into the new one since then; all other links stay.",
+    about: "execve(2) by the caller moves it into the new time namespace since Linux 6.2; all other links stay.",
     proves: &["EFF-TIME-07", "DOC-09", "DIFF-16"],
     source: "time_namespaces(7)",
     needs: NEEDS,
@@ -210,7 +191,7 @@ case!(Case {
         let own: Vec<_> = Ns::ALL.map(|ns| observer.namespace_inode(ns)).into();
         let (read, write) = t.setup(Call::new("pipe()", nix::unistd::pipe()))?;
         let executed = Executed::after(t, "caller", |t| {
-            separate(t, ID, &[])?;
+            t.unshare(Flags::NEWTIME).proving(ID).as_predicted()?;
             let new = observer.namespace_inode(Ns::TimeForChildren);
             let told = nix::unistd::write(&write, &new.to_ne_bytes());
             t.setup(Call::new("write(pipe)", told)).map(drop)
@@ -218,20 +199,15 @@ case!(Case {
         let mut bytes = [0; 8];
         t.setup(Call::new("read(pipe)", nix::unistd::read(&read, &mut bytes)))?;
         let new = u64::from_ne_bytes(bytes);
-        let old = own[Ns::Time as usize];
-        let expected = if moves { new } else { old };
-        for ns in Ns::ALL {
-            let expected = match ns {
-                Ns::Time => expected,
-                Ns::TimeForChildren => new,
-                _ => own[ns as usize],
-            };
-            let path = format!("/proc/{}/ns/{}", executed.pid(), ns.link());
-            if expected == 0 {
-                continue;
-            }
-            let seen = std::fs::metadata(&path).map(|m| m.ino());
-            t.check(Call::io(format!("ns/{} of the caller after execve", ns.link()), seen)).proves(ID).is(expected)?;
+        let expected = |ns: Ns| match ns {
+            Ns::Time if moves => new,
+            Ns::TimeForChildren => new,
+            _ => own[ns as usize],
+        };
+        for ns in Ns::ALL.into_iter().filter(|ns| expected(*ns) != 0) {
+            let seen = observe::namespace_of(executed.pid(), ns);
+            let text = format!("ns/{} of the caller after execve", ns.link());
+            t.check(seen.called(text)).proves(ID).is(expected(ns))?;
         }
         Ok(())
     }

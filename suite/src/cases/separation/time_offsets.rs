@@ -1,5 +1,5 @@
-//! The offsets of a new time namespace (section 3.11 of the behaviour catalogue): which are
-//! refused, what a further call starts with, and which clocks follow them.
+//! The offsets of a new time namespace (section 3.11 of the behaviour catalogue): which are refused, what a further
+//! call starts with, and which clocks follow them.
 
 use std::time::Duration;
 
@@ -10,37 +10,34 @@ use crate::place::privilege::set_capabilities;
 use crate::prelude::*;
 
 const SOURCE: &str = "time_namespaces(7)";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
 
 const CAP_SYS_TIME: u64 = 1 << 25;
 
 /// Makes the new namespace; skips without the capability that writing offsets takes.
 #[track_caller]
-fn separate(t: &Test, requirement: &'static str, peers: &[&Peer]) -> Done {
+fn unshare_time(t: &Test) -> Done {
     if t.facts().capabilities & CAP_SYS_TIME == 0 {
         return Err(t.skip("CAP_SYS_TIME is missing, which setting offsets takes: run as root outside containers"));
     }
-    t.unshare(Flags::NEWTIME).beside(peers).proving(requirement).as_predicted()
+    t.unshare(Flags::NEWTIME).as_predicted()
 }
 
 case!(Case {
     name: "separation.time.again",
-    about: "A second call succeeds: the newer namespace, another one, starts with the offsets last \
-            written, and the next child is in it.",
+    about: "A second call succeeds: the newer namespace starts with the last offsets, and the next child is in it.",
     proves: &["EFF-TIME-09"],
     source: SOURCE,
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-TIME-09";
         let observer = Observer::open(t)?;
         let before = t.setup(Call::new("clock_gettime(CLOCK_MONOTONIC)", seconds(libc::CLOCK_MONOTONIC)))?;
-        separate(t, ID, &[])?;
+        unshare_time(t)?;
         let first = observer.namespace_inode(Ns::TimeForChildren);
         t.setup(write_offset("monotonic", SHIFT, 5))?;
         t.setup(write_offset("boottime", 2 * SHIFT, 7))?;
         let written = t.setup(offsets())?;
-        separate(t, ID, &[])?;
+        unshare_time(t)?;
         t.check(offsets()).is(written)?;
         let child = Peer::start(t, "child", Flags::NONE)?;
         t.check(observe::namespace_of(child.pid(), Ns::Time).called("the child's ns/time")).is_not(first)?;
@@ -52,8 +49,8 @@ case!(Case {
     }
 });
 
-/// What is written, and how it is refused: beyond the greatest offset, or so far back that a clock
-/// would be negative, a value is out of range.
+/// What is written, and how it is refused: beyond the greatest offset, or so far back that a clock would be negative,
+/// a value is out of range.
 const REFUSED: [(&str, i64, i64, Errno); 6] = [
     ("monotonic", 1, 1_000_000_000, Errno::EINVAL),
     ("boottime", 1, 1_000_000_000, Errno::EINVAL),
@@ -65,15 +62,13 @@ const REFUSED: [(&str, i64, i64, Errno); 6] = [
 
 case!(Case {
     name: "separation.time.refused_offsets",
-    about: "Refused are offsets with nanoseconds above 999999999 or of another clock (EINVAL), too \
-            great a one or one that would make a clock negative (ERANGE), and all of them without \
-            CAP_SYS_TIME (EPERM). What was written before stays.",
+    about: "Offsets with nanoseconds above 999999999 or of another clock (EINVAL), too great or making a clock \
+            negative (ERANGE), or without CAP_SYS_TIME (EPERM) are refused and keep what was written before.",
     proves: &["EFF-TIME-12"],
     source: "time_namespaces(7), /proc/pid/timens_offsets",
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-TIME-12";
-        separate(t, ID, &[])?;
+        unshare_time(t)?;
         t.check(write_offset("monotonic", 1, 999_999_999)).succeeds()?;
         let written = t.setup(offsets())?;
         for (clock, seconds, nanoseconds, errno) in REFUSED {
@@ -154,15 +149,13 @@ fn wait_for_timer((clock, patience): (i32, u32)) -> Result<i64, Errno> {
 
 case!(Case {
     name: "separation.time.other_clocks",
-    about: "In a child the uptime of sysinfo(2) and /proc follows the boot-time offset, and sleeping \
-            to an absolute time and timer descriptors follow each clock's; real time and \
-            international atomic time are the caller's.",
+    about: "In a child uptime (sysinfo(2), /proc) follows the boot-time offset, absolute sleeps and timer descriptors \
+            their clock's; real time and international atomic time are the caller's.",
     proves: &["EFF-TIME-11"],
     source: "time_namespaces(7), Description and Notes",
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-TIME-11";
-        separate(t, ID, &[])?;
+        unshare_time(t)?;
         t.setup(write_offset("monotonic", SHIFT, 0))?;
         t.setup(write_offset("boottime", 3 * SHIFT, 0))?;
         let child = Peer::start(t, "child", Flags::NONE)?;
@@ -180,19 +173,11 @@ case!(Case {
         }
         let patience = t.patience(Duration::from_secs(3)).as_secs() as u32;
         for (name, clock) in [("CLOCK_MONOTONIC", libc::CLOCK_MONOTONIC), ("CLOCK_BOOTTIME", libc::CLOCK_BOOTTIME)] {
-            let slept = child.call(
-                t,
-                &format!("clock_nanosleep({name}, TIMER_ABSTIME) in the child"),
-                (clock, patience),
-                sleep_until,
-            )?;
+            let (sleep, timer) =
+                (format!("clock_nanosleep({name}, TIMER_ABSTIME)"), format!("timerfd({name}, TFD_TIMER_ABSTIME)"));
+            let slept = child.call(t, &format!("{sleep} in the child"), (clock, patience), sleep_until)?;
             t.check(slept).holds("at least 20 ms", |passed| *passed >= NAP)?;
-            let waited = child.call(
-                t,
-                &format!("timerfd({name}, TFD_TIMER_ABSTIME) in the child"),
-                (clock, patience),
-                wait_for_timer,
-            )?;
+            let waited = child.call(t, &format!("{timer} in the child"), (clock, patience), wait_for_timer)?;
             t.check(waited).holds("at least 20 ms", |passed| *passed >= NAP)?;
         }
         Ok(())

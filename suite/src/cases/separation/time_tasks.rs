@@ -1,5 +1,4 @@
-//! Threads, vfork and execve after unshare(CLONE_NEWTIME) (section 3.11 of the behaviour
-//! catalogue).
+//! Threads, vfork and execve after unshare(CLONE_NEWTIME) (section 3.11 of the behaviour catalogue).
 
 use std::ffi::{CStr, c_int, c_void};
 
@@ -8,6 +7,7 @@ use syscalls::{Sysno, syscall};
 
 use crate::observe::nsfd::{enter, open_link};
 use crate::prelude::*;
+use crate::tasks::threads::in_second_thread;
 use crate::tasks::vm;
 
 const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
@@ -38,35 +38,29 @@ case!(Case {
 
 case!(Case {
     name: "separation.time.thread",
-    about: "A second thread may call it, and gets another link time_for_children than the first; \
-            setns(2) to a time namespace is refused there (EUSERS), and works in a lone task.",
+    about: "A call by a second thread leaves the first its link time_for_children; setns(2) to a time namespace is \
+            refused with two threads (EUSERS), and works in a lone task.",
     proves: &["EFF-TIME-10"],
     source: "setns(2), ERRORS (EUSERS); kernel, kernel/time/namespace.c",
     needs: NEEDS,
     run: |t| {
         let observer = Observer::open(t)?;
         let old = observer.namespace_inode(Ns::TimeForChildren);
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                t.name_task("second thread");
-                let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
-                t.unshare(Flags::NEWTIME).from(start).as_predicted()?;
-                let new =
-                    t.setup(Call::new("open(ns/time_for_children)", open_link("thread-self", Ns::TimeForChildren)))?;
-                t.check(Call::new("setns(new time namespace) with two threads", enter(&new))).fails_with(Errno::EUSERS)
-            });
-            thread.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")))
+        in_second_thread(t, || {
+            let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+            t.unshare(Flags::NEWTIME).from(start).as_predicted()?;
+            let new =
+                t.setup(Call::new("open(ns/time_for_children)", open_link("thread-self", Ns::TimeForChildren)))?;
+            t.check(Call::new("setns(new time namespace) with two threads", enter(&new))).fails_with(Errno::EUSERS)
         })?;
         t.check(observer.namespace(Ns::TimeForChildren)).is(old)?;
         // A task of its own, with nobody else in its memory.
         t.spawn("lone task", |t| {
-            let start = Start::of(t.facts());
-            t.unshare(Flags::NEWTIME).from(start).as_predicted()?;
+            t.unshare(Flags::NEWTIME).as_predicted()?;
             let new =
                 t.setup(Call::new("open(ns/time_for_children)", open_link("thread-self", Ns::TimeForChildren)))?;
             t.check(Call::new("setns(new time namespace) by a lone task", enter(&new))).succeeds()?;
-            let expected = observer.namespace_inode(Ns::TimeForChildren);
-            t.check(observer.namespace(Ns::Time)).is(expected)
+            t.check(observer.namespace(Ns::Time)).is(observer.namespace_inode(Ns::TimeForChildren))
         })?
         .join(t)
     }
@@ -87,8 +81,7 @@ extern "C" fn execute(program: *mut c_void) -> c_int {
 
 case!(Case {
     name: "separation.time.vfork_and_execve",
-    about: "A vfork child that executes a program is then in the new time namespace (Linux 6.2); the \
-            caller stays in the old.",
+    about: "A vfork child enters the new time namespace by execve(2) (Linux 6.2); the caller stays in the old.",
     proves: &["EFF-TIME-08"],
     source: "time_namespaces(7); kernel, fs/exec.c",
     needs: NEEDS,

@@ -4,32 +4,44 @@ use nix::unistd::{getegid, geteuid, getgid, getuid};
 
 use crate::observe::nsfd::{enter, inode_of, maker_of, open_link, owner_of, parent_of};
 use crate::place::privilege::{all_capabilities, set_all_capabilities};
+use crate::place::sysctl;
 use crate::prelude::*;
 use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWUSER; user_namespaces(7)";
-
 const NEEDS: Needs = Needs::NONE.with(feature::CREATE_USER_NS);
 
 /// As whom the caller calls: with what it has, or as an ordinary user.
-fn callers() -> Vec<Variant> {
-    vec![Variant::new("as_is", 0u64), Variant::new("unprivileged", 1u64)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    AsIs,
+    Unprivileged,
 }
 
-/// Becomes the variant's caller and gives the start state.
+fn callers() -> Vec<Variant> {
+    variants::named(&[("as_is", Caller::AsIs), ("unprivileged", Caller::Unprivileged)])
+}
+
+/// As [`callers`]; the ordinary user has to be another than root, whose ID takes a capability to map (EFF-USER-18).
+pub(super) fn callers_with_own_ids() -> Vec<Variant> {
+    let second_user = Needs::NONE.with(feature::SECOND_USER);
+    vec![Variant::new("as_is", Caller::AsIs), Variant::new("unprivileged", Caller::Unprivileged).needing(second_user)]
+}
+
+/// Becomes this caller and gives the start state.
 #[track_caller]
-fn become_caller(t: &Test) -> Done<Start> {
-    if t.param::<u64>() == 0 {
+pub(super) fn become_caller(t: &Test, caller: Caller) -> Done<Start> {
+    if caller == Caller::AsIs {
         return Ok(Start::of(t.facts()));
     }
     become_unprivileged(t)?;
-    Ok(Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) })
+    Ok(Start::unprivileged())
 }
 
 case!(Case {
     name: "separation.user.link",
-    about: "The caller gets a user namespace of its own, whose parent is the old one and whose maker \
-            is the caller's effective user; a task beside it keeps the old.",
+    about: "The caller gets a user namespace of its own: its parent is the old one, its maker the caller's effective \
+            user; another task keeps the old one.",
     proves: &["EFF-USER-01"],
     source: SOURCE,
     needs: NEEDS,
@@ -43,37 +55,27 @@ case!(Case {
 });
 
 fn judge_link(t: &Test, observer: &Observer, peer: &Peer) -> Done {
-    const ID: &str = "EFF-USER-01";
-    let start = become_caller(t)?;
+    let start = become_caller(t, t.param())?;
     let (old, maker) = (observer.namespace_inode(Ns::User), geteuid().as_raw());
-    t.unshare(Flags::NEWUSER).from(start).beside(&[peer]).proving(ID).as_predicted()?;
+    t.unshare(Flags::NEWUSER).from(start).beside(&[peer]).as_predicted()?;
     let new = t
         .check(observer.namespace(Ns::User))
-        .proves(ID)
         .holds("another inode than before", |inode| *inode != 0 && *inode != old)?;
     let own = nix::unistd::getpid().as_raw();
     let parent = peer.call(t, "ioctl(NS_GET_PARENT) of the caller's user namespace", own, |pid| {
         parent_of(&open_link(pid, Ns::User)?)
     })?;
-    t.check(parent).proves(ID).is(old)?;
+    t.check(parent).is(old)?;
     let uid = peer.call(t, "ioctl(NS_GET_OWNER_UID) of the caller's user namespace", own, |pid| {
         maker_of(&open_link(pid, Ns::User)?)
     })?;
-    t.check(uid).proves(ID).is(maker)?;
+    t.check(uid).is(maker)?;
     let inode = peer
         .call(t, "the caller's user namespace, as the peer sees it", own, |pid| inode_of(&open_link(pid, Ns::User)?))?;
-    t.check(inode).proves(ID).is(new)?;
+    t.check(inode).is(new)?;
     let still =
         peer.call(t, "the peer's own user namespace", (), |()| inode_of(&open_link("thread-self", Ns::User)?))?;
-    t.check(still).proves(ID).is(old)
-}
-
-/// An ID as the kernel shows one that is not mapped.
-#[track_caller]
-fn overflow_id(t: &Test, kind: &str) -> Done<u32> {
-    let path = format!("/proc/sys/kernel/overflow{kind}");
-    let text = t.setup(Call::io(format!("read({path})"), std::fs::read_to_string(&path)))?;
-    t.setup(Call::new(format!("number in {path}"), text.trim().parse().map_err(|_| Errno::EINVAL)))
+    t.check(still).is(old)
 }
 
 /// User and effective user, group and effective group.
@@ -82,30 +84,17 @@ fn ids() -> Call<[u32; 4]> {
     Call::seen("getuid(), geteuid(), getgid(), getegid()", ids)
 }
 
-/// As [`callers`]; the ordinary user has to be another than root, whose ID takes a capability to
-/// map (EFF-USER-18).
-fn callers_with_own_ids() -> Vec<Variant> {
-    let second_user = Needs::NONE.with(feature::SECOND_USER);
-    callers()
-        .into_iter()
-        .map(|variant| match variant.param::<u64>() {
-            0 => variant,
-            _ => variant.needing(second_user),
-        })
-        .collect()
-}
-
 case!(Case {
     name: "separation.user.ids",
-    about: "Until maps are written all IDs read as the overflow ID (65534); the caller may map its \
-            own user and group to any, and then reads those.",
+    about: "Until maps are written all IDs read as the overflow ID (65534); the caller may map its own user and group, \
+            and then reads the IDs mapped to.",
     proves: &["EFF-USER-02"],
     source: SOURCE,
     needs: NEEDS,
     variants: callers_with_own_ids,
     run: |t| {
         let observer = Observer::open(t)?;
-        let start = become_caller(t)?;
+        let start = become_caller(t, t.param())?;
         let (uid, gid) = (geteuid(), getegid());
         const CAP_SETFCAP: u64 = 1 << 31;
         if uid.is_root() && observer.state().capabilities[2] & CAP_SETFCAP == 0 {
@@ -114,7 +103,9 @@ case!(Case {
             );
         }
         t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
-        let (no_user, no_group) = (overflow_id(t, "uid")?, overflow_id(t, "gid")?);
+        let overflow = |path: &str| Ok(t.setup(sysctl::number(path))? as u32);
+        let (no_user, no_group) =
+            (overflow("/proc/sys/kernel/overflowuid")?, overflow("/proc/sys/kernel/overflowgid")?);
         t.check(ids()).is([no_user, no_user, no_group, no_group])?;
         for (file, text) in
             [("setgroups", "deny".to_owned()), ("uid_map", format!("7 {uid} 1")), ("gid_map", format!("8 {gid} 1"))]
@@ -136,20 +127,29 @@ fn check_full_capabilities(t: &Test, observer: &Observer, requirement: &'static 
         .is([0, full, full, full, 0].map(|set| format!("{set:x}")))
 }
 
+/// What the caller changes of its capabilities before the call.
+#[derive(Clone, Copy)]
+enum Change {
+    None,
+    All,
+    InheritableAndAmbient,
+    Bounding,
+}
+
 fn capability_states() -> Vec<Variant> {
     let root = Needs::NONE.with(feature::SYS_ADMIN);
     vec![
-        Variant::new("as_is", 0u64),
-        Variant::new("unprivileged", 1u64),
-        Variant::new("inheritable_and_ambient", 2u64).needing(root),
-        Variant::new("bounding_set_dropped", 3u64).needing(root),
+        Variant::new("as_is", Change::None),
+        Variant::new("unprivileged", Change::All),
+        Variant::new("inheritable_and_ambient", Change::InheritableAndAmbient).needing(root),
+        Variant::new("bounding_set_dropped", Change::Bounding).needing(root),
     ]
 }
 
 case!(Case {
     name: "separation.user.capabilities",
-    about: "The caller has all capabilities in the new namespace, whatever it had before: permitted, \
-            effective and bounding sets are full, inheritable and ambient ones empty.",
+    about: "The caller has all capabilities in the new namespace, whatever it had before: permitted, effective and \
+            bounding set are full, inheritable and ambient set empty.",
     proves: &["EFF-USER-03"],
     source: "user_namespaces(7), Capabilities",
     needs: NEEDS,
@@ -159,18 +159,16 @@ case!(Case {
         let observer = Observer::open(t)?;
         let mut start = Start::of(t.facts());
         let now = observer.state().capabilities;
-        match t.param::<u64>() {
-            0 => {}
-            1 => {
-                start = become_caller(t)?;
-            }
-            2 => {
+        match t.param() {
+            Change::None => {}
+            Change::All => start = become_caller(t, Caller::Unprivileged)?,
+            Change::InheritableAndAmbient => {
                 t.setup(set_all_capabilities(now[2], now[1], CAP_CHOWN))?;
                 // SAFETY: PR_CAP_AMBIENT takes numbers.
                 let raised = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, 0, 0, 0) };
                 t.setup(Call::new("prctl(PR_CAP_AMBIENT_RAISE, CAP_CHOWN)", Errno::result(raised)))?;
             }
-            _ => {
+            Change::Bounding => {
                 for capability in 0..64u64 - u64::from(all_capabilities(t)?.leading_zeros()) {
                     // SAFETY: PR_CAPBSET_DROP takes a number.
                     let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
@@ -186,19 +184,19 @@ case!(Case {
 /// Securebits: three settings with their locks, or the settings about executing files (6.14).
 fn securebits() -> Vec<Variant> {
     let root = Needs::NONE.with(feature::SYS_ADMIN);
-    vec![Variant::new("all_locked", 0x2fu64).needing(root), Variant::new("exec", 0x300u64).needing(root)]
+    vec![Variant::new("all_locked", 0x2fu32).needing(root), Variant::new("exec", 0x300u32).needing(root)]
 }
 
 case!(Case {
     name: "separation.user.securebits",
-    about: "The new namespace starts with default securebits, even if the old were locked. Those \
-            about executing files (Linux 6.14) are cleared up to 6.18 and kept since 7.3.",
+    about: "The new namespace starts with default securebits, even if the old were locked. Those about executing files \
+            (Linux 6.14) are cleared up to 6.18 and kept since 7.3.",
     proves: &["EFF-USER-04"],
     source: "user_namespaces(7), Capabilities; capabilities(7), securebits",
     needs: NEEDS,
     variants: securebits,
     run: |t| {
-        let bits = t.param::<u64>() as u32;
+        let bits: u32 = t.param();
         let observer = Observer::open(t)?;
         // SAFETY: PR_SET_SECUREBITS takes a number.
         let set = unsafe { libc::prctl(libc::PR_SET_SECUREBITS, bits, 0, 0, 0) };
@@ -216,8 +214,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.no_new_privs",
-    about: "no_new_privs neither prevents the call nor the capabilities that come with it, and stays \
-            set.",
+    about: "no_new_privs prevents neither the call nor the new capabilities, and stays set.",
     proves: &["EFF-USER-05", "INT-14"],
     source: "user_namespaces(7); prctl(2), PR_SET_NO_NEW_PRIVS",
     needs: NEEDS,
@@ -225,20 +222,18 @@ case!(Case {
     run: |t| {
         const ID: &str = "EFF-USER-05";
         let observer = Observer::open(t)?;
-        let start = become_caller(t)?;
+        let start = become_caller(t, t.param())?;
         t.setup(Call::new("prctl(PR_SET_NO_NEW_PRIVS)", nix::sys::prctl::set_no_new_privs()))?;
         t.unshare(Flags::NEWUSER).from(start).proving(ID).as_predicted()?;
-        let set = Call::new("prctl(PR_GET_NO_NEW_PRIVS)", nix::sys::prctl::get_no_new_privs());
-        t.check(set).proves(ID).is(true)?;
+        t.check(Call::new("prctl(PR_GET_NO_NEW_PRIVS)", nix::sys::prctl::get_no_new_privs())).proves(ID).is(true)?;
         check_full_capabilities(t, &observer, ID)
     }
 });
 
 case!(Case {
     name: "separation.user.no_power_outside",
-    about: "The new capabilities give no power over the old namespaces: setting the host name and \
-            mounting are refused (EPERM), and there is no way back; chroot(2), which only concerns \
-            the caller, is allowed.",
+    about: "The new capabilities give no power over the old namespaces: sethostname(2), mount(2) and the way back by \
+            setns(2) fail (EPERM); chroot(2), which concerns the caller only, succeeds.",
     proves: &["EFF-USER-09", "INT-07"],
     source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -265,48 +260,42 @@ case!(Case {
     }
 });
 
-/// The other namespaces, each with the link that leads to the new one.
-const OWNED: [(Flags, Ns); 7] = [
-    (Flags::NEWNS, Ns::Mnt),
-    (Flags::NEWUTS, Ns::Uts),
-    (Flags::NEWIPC, Ns::Ipc),
-    (Flags::NEWNET, Ns::Net),
-    (Flags::NEWPID, Ns::PidForChildren),
-    (Flags::NEWCGROUP, Ns::Cgroup),
-    (Flags::NEWTIME, Ns::TimeForChildren),
-];
-
-/// What a namespace needs when CAP_SYS_ADMIN comes with the user namespace.
-fn needs_inside(flag: Flags) -> Needs {
-    NEEDS.and(needs_of(flag).without(Needs::ROOT))
+/// The inode of the caller's user namespace.
+#[track_caller]
+pub(super) fn own_user_namespace(t: &Test) -> Done<u64> {
+    t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User).and_then(|file| inode_of(&file))))
 }
 
+/// The inode of the user namespace that owns another namespace of the caller's.
+pub(super) fn owner_of_own(ns: Ns) -> Call<u64> {
+    let owner = open_link("thread-self", ns).and_then(|file| owner_of(&file));
+    Call::new(format!("owner of ns/{} (ioctl NS_GET_USERNS)", ns.link()), owner)
+}
+
+/// Each other kind of namespace, in the same call and in a later one; CAP_SYS_ADMIN comes with the user namespace.
 fn owned_namespaces() -> Vec<Variant> {
-    OWNED
-        .into_iter()
-        .enumerate()
-        .flat_map(|(at, (flag, _))| {
-            ["in_one_call", "one_after_the_other"].into_iter().enumerate().map(move |(how, name)| {
-                Variant::new(format!("{}.{name}", flag.slug()), (at << 1 | how) as u64).needing(needs_inside(flag))
-            })
+    let others = KINDS.into_iter().filter(|kind| kind.flag != Flags::NEWUSER);
+    let both = |kind: Kind| {
+        [("in_one_call", true), ("one_after_the_other", false)].map(|(name, at_once)| {
+            Variant::new(format!("{}.{name}", kind.flag.slug()), (kind, at_once)).needing(kind.built_in())
         })
-        .collect()
+    };
+    others.flat_map(both).collect()
 }
 
 case!(Case {
     name: "separation.user.owns",
-    about: "The new user namespace owns the other namespaces made in the same call, and those made \
-            later by a caller in it.",
+    about: "The new user namespace owns namespaces made in the same call, and those made later by a caller in it.",
     proves: &["EFF-USER-10", "EFF-GEN-07"],
     source: "user_namespaces(7); ioctl_ns(2), NS_GET_USERNS",
     needs: NEEDS,
     variants: owned_namespaces,
     run: |t| {
         const ID: &str = "EFF-USER-10";
-        let (flag, ns) = OWNED[(t.param::<u64>() >> 1) as usize];
+        let (Kind { flag, link: ns, .. }, at_once): (Kind, bool) = t.param();
         become_unprivileged(t)?;
-        let nobody = Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) };
-        if t.param::<u64>() & 1 == 0 {
+        let nobody = Start::unprivileged();
+        if at_once {
             t.unshare(Flags::NEWUSER | flag).from(nobody).proving(ID).as_predicted()?;
         } else {
             t.unshare(Flags::NEWUSER).from(nobody).proving(ID).as_predicted()?;
@@ -315,10 +304,7 @@ case!(Case {
         }
         // The link to a PID namespace leads nowhere before its first process (EFF-PID-03).
         let child = (flag == Flags::NEWPID).then(|| Peer::start(t, "first child", Flags::NONE)).transpose()?;
-        let own = t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User).and_then(|f| inode_of(&f))))?;
-        let text = format!("owner of ns/{} (ioctl NS_GET_USERNS)", ns.link());
-        let owner = Call::new(text, open_link("thread-self", ns).and_then(|file| owner_of(&file)));
-        t.check(owner).proves(ID).is(own)?;
+        t.check(owner_of_own(ns)).proves(ID).is(own_user_namespace(t)?)?;
         drop(child);
         Ok(())
     }

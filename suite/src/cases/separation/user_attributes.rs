@@ -1,39 +1,14 @@
-//! Attributes, groups, IDs and keyrings of a task that makes a user namespace (section 3.13 of the
-//! behaviour catalogue).
+//! Attributes, groups, IDs and keyrings of a task that makes a user namespace (section 3.13 of the behaviour
+//! catalogue).
 
 use nix::unistd::{Gid, getgroups, setgroups};
 
+use super::user::{Caller, become_caller, callers_with_own_ids};
 use crate::place::limits::enter_own_user_namespace;
+use crate::place::sysctl;
 use crate::prelude::*;
 
 const NEEDS: Needs = Needs::NONE.with(feature::CREATE_USER_NS);
-
-fn callers() -> Vec<Variant> {
-    vec![
-        Variant::new("as_is", 0u64),
-        Variant::new("unprivileged", 1u64).needing(Needs::NONE.with(feature::SECOND_USER)),
-    ]
-}
-
-#[track_caller]
-fn become_caller(t: &Test) -> Done<Start> {
-    if t.param::<u64>() == 0 {
-        return Ok(Start::of(t.facts()));
-    }
-    become_unprivileged(t)?;
-    Ok(Start::unprivileged())
-}
-
-fn io_errno(error: std::io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
-}
-
-/// prctl(2) with one number.
-fn set_attribute(name: &'static str, option: i32, value: u64) -> Call<()> {
-    // SAFETY: the options used take numbers.
-    let set = unsafe { libc::prctl(option, value, 0, 0, 0) };
-    Call::new(format!("prctl({name}, {value})"), Errno::result(set).map(drop))
-}
 
 /// Dumpable, keep-capabilities, child subreaper and the parent-death signal.
 fn attributes() -> Call<[i32; 4]> {
@@ -49,49 +24,43 @@ fn attributes() -> Call<[i32; 4]> {
 }
 
 fn dumpable_or_not() -> Vec<Variant> {
-    let dumpable = |at: u64, name: &str, what: u64| Variant::new(name, at | what << 1);
+    let second_user = Needs::NONE.with(feature::SECOND_USER);
     vec![
-        dumpable(0, "as_is.dumpable", 1),
-        dumpable(0, "as_is.not_dumpable", 0),
-        dumpable(1, "unprivileged.dumpable", 1).needing(Needs::NONE.with(feature::SECOND_USER)),
+        Variant::new("as_is.dumpable", (Caller::AsIs, true)),
+        Variant::new("as_is.not_dumpable", (Caller::AsIs, false)),
+        Variant::new("unprivileged.dumpable", (Caller::Unprivileged, true)).needing(second_user),
     ]
 }
 
 case!(Case {
     name: "separation.user.attributes",
-    about: "The dumpable attribute, the parent-death signal and the child-subreaper attribute stay; \
-            PR_SET_KEEPCAPS, which is one of the securebits, is cleared.",
+    about: "Dumpable attribute, parent-death signal and child-subreaper attribute stay; PR_SET_KEEPCAPS, one of the \
+            securebits, is cleared.",
     proves: &["EFF-USER-06"],
     source: "prctl(2); capabilities(7), securebits",
     needs: NEEDS,
     variants: dumpable_or_not,
     run: |t| {
-        let (unprivileged, dumpable) = (t.param::<u64>() & 1 == 1, t.param::<u64>() >> 1);
-        let mut start = Start::of(t.facts());
-        if unprivileged {
-            become_unprivileged(t)?;
-            start = Start::unprivileged();
+        let (caller, dumpable): (Caller, bool) = t.param();
+        let (start, dumpable, signal) = (become_caller(t, caller)?, i32::from(dumpable), libc::SIGURG);
+        for (name, option, value) in [
+            ("PR_SET_DUMPABLE", libc::PR_SET_DUMPABLE, dumpable),
+            ("PR_SET_KEEPCAPS", libc::PR_SET_KEEPCAPS, 1),
+            ("PR_SET_CHILD_SUBREAPER", libc::PR_SET_CHILD_SUBREAPER, 1),
+            ("PR_SET_PDEATHSIG", libc::PR_SET_PDEATHSIG, signal),
+        ] {
+            // SAFETY: the options used take numbers.
+            let set = unsafe { libc::prctl(option, value as libc::c_ulong, 0, 0, 0) };
+            t.setup(Call::new(format!("prctl({name}, {value})"), Errno::result(set)))?;
         }
-        let signal = libc::SIGURG;
-        t.setup(set_attribute("PR_SET_DUMPABLE", libc::PR_SET_DUMPABLE, dumpable))?;
-        t.setup(set_attribute("PR_SET_KEEPCAPS", libc::PR_SET_KEEPCAPS, 1))?;
-        t.setup(set_attribute("PR_SET_CHILD_SUBREAPER", libc::PR_SET_CHILD_SUBREAPER, 1))?;
-        t.setup(set_attribute("PR_SET_PDEATHSIG", libc::PR_SET_PDEATHSIG, signal as u64))?;
         let before = t.setup(attributes())?;
-        if before != [dumpable as i32, 1, 1, signal] {
+        if before != [dumpable, 1, 1, signal] {
             return Err(t.broken("attributes before the call", format!("{before:?}")));
         }
         t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
-        t.check(attributes()).is([dumpable as i32, 0, 1, signal])
+        t.check(attributes()).is([dumpable, 0, 1, signal])
     }
 });
-
-/// The number that groups without a mapping read as.
-#[track_caller]
-fn overflow_group(t: &Test) -> Done<u32> {
-    let number = crate::place::sysctl::number("/proc/sys/kernel/overflowgid");
-    t.setup(number).map(|number| number as u32)
-}
 
 fn groups() -> Call<Vec<u32>> {
     Call::new("getgroups()", getgroups().map(|groups| groups.into_iter().map(Gid::as_raw).collect()))
@@ -105,8 +74,8 @@ fn setgroups_file() -> Call<String> {
 
 case!(Case {
     name: "separation.user.groups",
-    about: "The supplementary groups are kept and read as the overflow ID; setgroups(2) is refused \
-            (EPERM) until gid_map is written.",
+    about: "Supplementary groups stay and read as the overflow ID; setgroups(2) fails (EPERM) until gid_map is \
+            written.",
     proves: &["EFF-USER-07"],
     source: "user_namespaces(7), The /proc/pid/setgroups file",
     needs: NEEDS.with(feature::INITIAL_ROOT),
@@ -116,7 +85,7 @@ case!(Case {
         t.setup(Call::new("setgroups(three)", setgroups(&own)))?;
         let allowed = t.setup(setgroups_file())?;
         t.unshare(Flags::NEWUSER).as_predicted()?;
-        let overflow = overflow_group(t)?;
+        let overflow = t.setup(sysctl::number("/proc/sys/kernel/overflowgid"))? as u32;
         t.check(groups()).is(vec![overflow; 3])?;
         t.check(setgroups_file()).is(allowed.clone())?;
         t.check(Call::new("setgroups([]) before gid_map is written", setgroups(&[]))).fails_with(Errno::EPERM)?;
@@ -124,7 +93,7 @@ case!(Case {
         // A task outside, which has the power, maps the groups.
         let own = nix::unistd::getpid().as_raw();
         outside.setup(t, "write(gid_map)", own, |pid| {
-            std::fs::write(format!("/proc/{pid}/gid_map"), "0 54321 3").map_err(io_errno)
+            std::fs::write(format!("/proc/{pid}/gid_map"), "0 54321 3").map_err(errno_of)
         })?;
         t.check(groups()).is(vec![0, 1, 2])?;
         if allowed == "allow" {
@@ -137,8 +106,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.setgroups_denied",
-    about: "Where setgroups(2) is denied it is so in the user namespaces made from there: \
-            /proc/self/setgroups reads deny, and nobody there can allow it again.",
+    about: "A user namespace made where setgroups(2) is denied denies it, too: /proc/self/setgroups reads deny, and \
+            nobody there can allow it again.",
     proves: &["EFF-USER-07"],
     source: "user_namespaces(7), The /proc/pid/setgroups file",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -159,14 +128,13 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.unmapped_ids",
-    about: "An ID without a mapping cannot be taken on: setuid(2) and seteuid(2) give EINVAL. Once \
-            the caller's own is mapped, that one can, and others still cannot.",
+    about: "setuid(2) and seteuid(2) to an unmapped ID fail (EINVAL). Once the caller's own is mapped, that one works.",
     proves: &["EFF-USER-08"],
     source: "user_namespaces(7), Interaction with system calls that change process UIDs or GIDs",
     needs: NEEDS,
-    variants: callers,
+    variants: callers_with_own_ids,
     run: |t| {
-        let start = become_caller(t)?;
+        let start = become_caller(t, t.param())?;
         let uid = nix::unistd::geteuid();
         t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
         let setuid = |id: u32| {
@@ -211,8 +179,7 @@ const USER_KEYRING: i32 = -4;
 
 case!(Case {
     name: "separation.user.keyrings",
-    about: "The session keyring stays the caller's; its user keyring is another one in the new \
-            namespace, made afresh.",
+    about: "The session keyring stays the caller's; its user keyring is another one in the new namespace, made afresh.",
     proves: &["EFF-USER-14"],
     source: "keyrings(7); session-keyring(7); user-keyring(7); kernel, security/keys/process_keys.c",
     // Another user's quota of keys is small, and keys that are gone count until they are collected.

@@ -1,6 +1,6 @@
-//! Resource limits that become ceilings of a new user namespace (section 3.13 of the behaviour
-//! catalogue).
+//! Resource limits that become ceilings of a new user namespace (section 3.13 of the behaviour catalogue).
 
+use super::ipc_mqueue::{MESSAGE, make_locked_segment, make_queue, page_size};
 use crate::place::privilege::become_somebody_else;
 use crate::prelude::*;
 use crate::tasks::side::in_own_namespaces;
@@ -14,31 +14,31 @@ enum Counted {
     LockedSegments,
 }
 
-/// Bytes of the message of a queue; what else it is charged is little beside it.
-const MESSAGE: u64 = 8192;
+/// What one message takes of the limit on queues; what else a queue takes is little beside it.
+const QUEUE: u64 = MESSAGE as u64;
 
-fn page_size() -> u64 {
-    // SAFETY: sysconf takes a number.
-    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+/// The real-time signal that is queued, and the set of it alone.
+fn signal() -> (i32, libc::sigset_t) {
+    let number = libc::SIGRTMIN() + 4;
+    // SAFETY: zeroes are a valid set; it lives through the calls.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, number);
+        (number, set)
+    }
 }
 
 impl Counted {
-    const ALL: [(&'static str, Counted); 4] = [
-        ("nproc", Counted::Processes),
-        ("sigpending", Counted::Signals),
-        ("msgqueue", Counted::Queues),
-        ("memlock", Counted::LockedSegments),
-    ];
-
     /// The limit, a low value and one with room for three, and how a call beyond it is refused.
     fn limit(self) -> (libc::__rlimit_resource_t, [u64; 2], Errno) {
         match self {
             // The caller is one process itself.
             Counted::Processes => (libc::RLIMIT_NPROC, [2, 4], Errno::EAGAIN),
             Counted::Signals => (libc::RLIMIT_SIGPENDING, [1, 3], Errno::EAGAIN),
-            Counted::Queues => (libc::RLIMIT_MSGQUEUE, [MESSAGE * 3 / 2, MESSAGE * 7 / 2], Errno::EMFILE),
-            // The ceiling is in bytes, and what is held against it is pages, at least up to 6.18: this
-            // is a low one in either unit.
+            Counted::Queues => (libc::RLIMIT_MSGQUEUE, [QUEUE * 3 / 2, QUEUE * 7 / 2], Errno::EMFILE),
+            // The ceiling is in bytes, and what is held against it is pages, at least up to 6.18: this is a low one
+            // in either unit.
             Counted::LockedSegments => (libc::RLIMIT_MEMLOCK, [1, 3 * page_size()], Errno::ENOMEM),
         }
     }
@@ -72,8 +72,8 @@ impl Counted {
     }
 
     fn take(self, at: usize) -> Result<i32, Errno> {
-        // SAFETY: a forked child sleeps until it is killed; the calls take numbers, or strings and
-        // structures that live through them.
+        // SAFETY: a forked child sleeps until it is killed; the calls take numbers, or strings and structures that
+        // live through them.
         unsafe {
             match self {
                 Counted::Processes => match libc::fork() {
@@ -85,28 +85,13 @@ impl Counted {
                 },
                 Counted::Signals => {
                     let value = libc::sigval { sival_ptr: std::ptr::null_mut() };
-                    Errno::result(libc::sigqueue(libc::getpid(), libc::SIGRTMIN() + 4, value))
+                    Errno::result(libc::sigqueue(libc::getpid(), signal().0, value))
                 }
                 Counted::Queues => {
-                    let name = queue(at);
-                    let mut attributes: libc::mq_attr = std::mem::zeroed();
-                    attributes.mq_maxmsg = 1;
-                    attributes.mq_msgsize = MESSAGE as _;
-                    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
-                    let made = libc::syscall(libc::SYS_mq_open, name.as_ptr(), flags, 0o600, &raw const attributes);
-                    let fd = Errno::result(made)?;
-                    libc::close(fd as i32);
-                    Ok(at as i32)
+                    let fd = make_queue((queue(at).to_string_lossy().into_owned(), MESSAGE))?;
+                    nix::unistd::close(fd).map(|()| at as i32)
                 }
-                Counted::LockedSegments => {
-                    let size = page_size() as usize;
-                    let id = Errno::result(libc::shmget(libc::IPC_PRIVATE, size, libc::IPC_CREAT | 0o600))?;
-                    let locked = Errno::result(libc::shmctl(id, libc::SHM_LOCK, std::ptr::null_mut()));
-                    if locked.is_err() {
-                        libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut());
-                    }
-                    locked.map(|_| id)
-                }
+                Counted::LockedSegments => make_locked_segment(),
             }
         }
     }
@@ -120,9 +105,7 @@ impl Counted {
                     libc::waitpid(one, std::ptr::null_mut(), 0);
                 }
                 Counted::Signals => {
-                    let mut set: libc::sigset_t = std::mem::zeroed();
-                    libc::sigemptyset(&raw mut set);
-                    libc::sigaddset(&raw mut set, libc::SIGRTMIN() + 4);
+                    let (_, set) = signal();
                     let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
                     libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const at_once);
                 }
@@ -142,36 +125,25 @@ fn queue(at: usize) -> &'static std::ffi::CStr {
 }
 
 fn limits() -> Vec<Variant> {
-    Counted::ALL
-        .into_iter()
-        .enumerate()
-        .map(|(at, (name, counted))| {
-            let variant = Variant::new(name, at as u64);
-            match counted {
-                Counted::Queues => variant.needing(Needs::NONE.with(feature::POSIX_MQUEUE)),
-                Counted::LockedSegments => variant.needing(Needs::NONE.with(feature::SYSV_IPC)),
-                _ => variant,
-            }
-        })
-        .collect()
+    vec![
+        Variant::new("nproc", Counted::Processes),
+        Variant::new("sigpending", Counted::Signals),
+        Variant::new("msgqueue", Counted::Queues).needing(Needs::NONE.with(feature::POSIX_MQUEUE)),
+        Variant::new("memlock", Counted::LockedSegments).needing(Needs::NONE.with(feature::SYSV_IPC)),
+    ]
 }
 
 /// Blocks the signal that is queued.
 fn block_signal() -> Result<(), Errno> {
-    // SAFETY: zeroes are a valid set; it lives through the calls.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, libc::SIGRTMIN() + 4);
-        Errno::result(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut())).map(drop)
-    }
+    let (_, set) = signal();
+    // SAFETY: the set lives through the call.
+    Errno::result(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) }).map(drop)
 }
 
 case!(Case {
     name: "separation.user.ceilings",
-    about: "The caller's limits on processes, pending signals, message queues and locked memory at the \
-            call are ceilings of the new namespace (Linux 5.14): raising the soft limit afterwards \
-            gives nothing more, as it did before.",
+    about: "The caller's limits on processes, pending signals, message queues and locked memory at the call are \
+            ceilings of the new namespace (Linux 5.14): raising a soft limit afterwards gives nothing more.",
     proves: &["EFF-USER-13"],
     source: "getrlimit(2); kernel, kernel/user_namespace.c and kernel/ucount.c",
     needs: Needs::ROOT
@@ -184,36 +156,22 @@ case!(Case {
         if !kernel::user_namespaces_count(t)? {
             return Err(t.skip("on this kernel limits are no ceilings of user namespaces (Linux 5.14)"));
         }
-        let (_, counted) = Counted::ALL[t.param::<u64>() as usize];
+        let counted: Counted = t.param();
         t.setup(Call::new("sigprocmask()", block_signal()))?;
         become_somebody_else(t, 0)?;
-        // How the limits work where they are no ceilings.
-        let with_low = match counted {
-            // Not one page.
-            Counted::LockedSegments => 0,
-            _ => 1,
-        };
+        // How the limits work where they are no ceilings: the low one on locked memory is less than a page.
+        let with_low = usize::from(!matches!(counted, Counted::LockedSegments));
         for (room_for_three, expected) in [(false, with_low), (true, 2)] {
             t.setup(counted.set(room_for_three))?;
             let taken = t.setup(counted.take_two())?;
             if taken != expected {
-                return Err(t.broken(
-                    format!("taking two of {counted:?} before the call"),
-                    format!("{taken} instead of {expected}"),
-                ));
+                let seen = format!("{taken} instead of {expected}");
+                return Err(t.broken(format!("taking two of {counted:?} before the call"), seen));
             }
         }
         t.setup(counted.set(false))?;
         t.unshare(Flags::NEWUSER).from(Start::unprivileged()).as_predicted()?;
         t.setup(counted.set(true))?;
-        t.check(counted.take_two())
-            .holds(
-                match with_low {
-                    1 => "1",
-                    _ => "0 or 1",
-                },
-                |taken| (with_low..=1).contains(taken),
-            )
-            .map(drop)
+        t.check(counted.take_two()).holds(&format!("{with_low} to 1"), |taken| (with_low..=1).contains(taken)).map(drop)
     })
 });

@@ -1,5 +1,4 @@
-//! Mapping IDs in a new user namespace, and what hangs on that (section 3.13 of the behaviour
-//! catalogue).
+//! Mapping IDs in a new user namespace, and what hangs on that (section 3.13 of the behaviour catalogue).
 
 use nix::unistd::{getegid, geteuid};
 
@@ -21,9 +20,8 @@ fn write(file: &str, text: &str) -> Call<()> {
 
 case!(Case {
     name: "separation.user.maps",
-    about: "Without privilege outside the caller can map its own user and group, in one line and \
-            once: two lines, another's ID, a second writing, and a gid_map before setgroups is \
-            denied give EPERM.",
+    about: "Without privilege outside the caller can map its own user and group, in one line and once: two lines, \
+            another's ID, a second write, and gid_map before setgroups is denied fail (EPERM).",
     proves: &["EFF-USER-11"],
     source: "user_namespaces(7), Defining user and group ID mappings: writing to uid_map and gid_map",
     needs: NEEDS_USER,
@@ -49,33 +47,25 @@ case!(Case {
     }
 });
 
-const MAPPED_TO: [(&str, Option<u32>); 3] = [("unmapped", None), ("mapped_to_0", Some(0)), ("mapped_to_7", Some(7))];
-
-fn mappings() -> Vec<Variant> {
-    MAPPED_TO.into_iter().enumerate().map(|(at, (name, _))| Variant::new(name, at as u64)).collect()
-}
-
 /// The permitted and effective capabilities of a task.
 fn capabilities_of(pid: nix::unistd::Pid) -> Call<[String; 2]> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map(|text| {
-        ["CapPrm:", "CapEff:"].map(|name| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-            format!("{:x}", u64::from_str_radix(line.trim(), 16).unwrap_or(u64::MAX))
-        })
+        let field =
+            |name: &str| text.lines().find_map(|line| u64::from_str_radix(line.strip_prefix(name)?.trim(), 16).ok());
+        ["CapPrm:", "CapEff:"].map(|name| format!("{:x}", field(name).unwrap_or(u64::MAX)))
     });
     Call::io("CapPrm, CapEff after execve", status)
 }
 
 case!(Case {
     name: "separation.user.execve",
-    about: "Executing a program takes the new capabilities away, unless the caller's user is mapped \
-            to 0: then they stay.",
+    about: "execve(2) takes the new capabilities away, unless the caller's user is mapped to 0.",
     proves: &["EFF-USER-17"],
     source: "user_namespaces(7), Capabilities; capabilities(7)",
     needs: NEEDS_USER,
-    variants: mappings,
+    variants: || variants::named(&[("unmapped", None), ("mapped_to_0", Some(0u32)), ("mapped_to_7", Some(7))]),
     run: |t| {
-        let (_, mapped) = MAPPED_TO[t.param::<u64>() as usize];
+        let mapped: Option<u32> = t.param();
         let full = all_capabilities(t)?;
         let observer = Observer::open(t)?;
         let executed = Executed::after(t, "caller", |t| {
@@ -84,10 +74,7 @@ case!(Case {
             t.unshare(Flags::NEWUSER).from(Start::unprivileged()).as_predicted()?;
             let has = observer.state().capabilities[2];
             t.check(Call::seen("CapEff before execve", format!("{has:x}"))).is(format!("{full:x}"))?;
-            match mapped {
-                Some(id) => t.setup(write("uid_map", &format!("{id} {uid} 1"))),
-                None => Ok(()),
-            }
+            mapped.map_or(Ok(()), |id| t.setup(write("uid_map", &format!("{id} {uid} 1"))))
         })?;
         let expected = if mapped == Some(0) { full } else { 0 };
         t.check(capabilities_of(executed.pid())).is([expected, expected].map(|set| format!("{set:x}")))
@@ -98,19 +85,19 @@ const CAP_SETFCAP: u64 = 1 << 31;
 
 case!(Case {
     name: "separation.user.map_of_root",
-    about: "User 0 of the parent namespace can be mapped by a caller who had CAP_SETFCAP at the call; \
-            without it that is refused (EPERM), while the capabilities inside are full all the same.",
+    about: "User 0 of the parent namespace can be mapped only by a caller who had CAP_SETFCAP at the call (else \
+            EPERM); the capabilities inside are full in either case.",
     proves: &["EFF-USER-18"],
     source: "user_namespaces(7), Defining user and group ID mappings; kernel, kernel/user_namespace.c (5.12)",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
-    variants: || vec![Variant::new("with_setfcap", 1u64), Variant::new("without_setfcap", 0u64)],
+    variants: || variants::named(&[("with_setfcap", true), ("without_setfcap", false)]),
     run: |t| {
         let own = t.facts().capabilities;
         if geteuid().as_raw() != 0 || own & CAP_SETFCAP == 0 {
             return Err(t.skip("the caller is not user 0 with CAP_SETFCAP: run as root outside containers"));
         }
         let observer = Observer::open(t)?;
-        let with = t.param::<u64>() == 1;
+        let with: bool = t.param();
         if !with {
             t.setup(set_capabilities(own & !CAP_SETFCAP, own & !CAP_SETFCAP))?;
             if !kernel::map_of_root_requires_setfcap(t)? {
@@ -126,9 +113,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.same_user_outside",
-    about: "A task of the same user that stays in the old namespace, without privilege, can signal the \
-            caller, read its namespace links and compare itself with it by kcmp(2), as before; the \
-            caller's kcmp(2) on that task is refused now (EPERM).",
+    about: "An unprivileged task of the same user outside can still signal the caller, read its namespace links and \
+            compare itself with it by kcmp(2); the caller's kcmp(2) on that task now fails (EPERM).",
     proves: &["EFF-USER-12"],
     source: "user_namespaces(7), Capabilities; kernel, kernel/ptrace.c",
     needs: NEEDS_USER.with(feature::KCMP),

@@ -1,5 +1,5 @@
-//! Host name and domain name (section 3.7 of the behaviour catalogue), in a UTS namespace that
-//! clone(2) made for the case.
+//! Host name and domain name (section 3.7 of the behaviour catalogue), in a UTS namespace that clone(2) made for the
+//! case.
 
 use nix::sys::utsname::uname;
 
@@ -8,25 +8,18 @@ use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
 use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWUTS; uts_namespaces(7)";
-
 const NEEDS: Needs = Needs::ROOT.with(feature::UTS_NS);
-
-const NAMES: [Probe; 2] = [Probe::HostName, Probe::DomainName];
-
-fn each_name() -> Vec<Variant> {
-    NAMES.into_iter().enumerate().map(|(at, probe)| Variant::new(probe.slug(), at as u64)).collect()
-}
 
 case!(Case {
     name: "separation.uts.private",
-    about: "Two tasks in one UTS namespace see each other set the name; unshare(CLONE_NEWUTS) keeps \
-            the name as it is, and afterwards neither sees what the other sets.",
+    about: "Tasks in one UTS namespace see each other set a name; unshare(CLONE_NEWUTS) keeps its value, and \
+            afterwards neither sees what the other sets.",
     proves: &["EFF-UTS-01", "EFF-UTS-02"],
     source: SOURCE,
     needs: NEEDS,
-    variants: each_name,
+    variants: || [Probe::HostName, Probe::DomainName].map(|probe| Variant::new(probe.slug(), probe)).into(),
     run: |t| in_own_namespaces(t, Flags::NEWUTS, |t| {
-        let probe = NAMES[t.param::<u64>() as usize];
+        let probe: Probe = t.param();
         let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let sides = (Side::Caller, Side::Peer(&peer));
@@ -57,8 +50,8 @@ fn set_names(name: String) -> Result<(), Errno> {
 
 case!(Case {
     name: "separation.uts.rest",
-    about: "System, release, version and machine stay the same, and /proc/sys/kernel/hostname and \
-            domainname tell each task the names of its own namespace.",
+    about: "System, release, version and machine stay; /proc/sys/kernel/hostname and domainname show each task the \
+            names of its own namespace.",
     proves: &["EFF-UTS-03"],
     source: SOURCE,
     needs: NEEDS,

@@ -1,5 +1,4 @@
-//! Host names and user namespaces, and what a UTS namespace does not touch (section 3.7 of the
-//! behaviour catalogue).
+//! Host names and user namespaces, and what a UTS namespace does not touch (section 3.7 of the behaviour catalogue).
 
 use nix::unistd::{gethostname, sethostname};
 
@@ -8,8 +7,8 @@ use crate::tasks::side::in_own_namespaces;
 
 case!(Case {
     name: "separation.uts.user_namespace",
-    about: "In a new user namespace the old host name may not be set (EPERM), as it belongs to the \
-            old one; after unshare(CLONE_NEWUTS) there the new host name may.",
+    about: "In a new user namespace the old host name cannot be set (EPERM); after unshare(CLONE_NEWUTS) the new one \
+            can.",
     proves: &["EFF-UTS-04"],
     source: "user_namespaces(7), Interaction of user namespaces and other types of namespaces",
     needs: Needs::ROOT.with(feature::UTS_NS).with(feature::CREATE_USER_NS),
@@ -38,8 +37,7 @@ fn personality(persona: libc::c_ulong) -> Result<libc::c_int, Errno> {
 
 case!(Case {
     name: "separation.uts.personality",
-    about: "The call does not reset the caller's personality(2): UNAME26 stays, and uname(2) goes on \
-            telling a release 2.6.",
+    about: "The call keeps the caller's personality(2): UNAME26 stays set, and uname(2) still shows a release 2.6.",
     proves: &["EFF-UTS-05"],
     source: "personality(2), UNAME26; kernel, kernel/sys.c",
     needs: Needs::ROOT.with(feature::UTS_NS),

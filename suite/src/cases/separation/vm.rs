@@ -1,8 +1,7 @@
 //! Memory, signal handlers and thread group (section 3.3 of the behaviour catalogue).
 //!
-//! The 2006 document has unshare(CLONE_VM) give the caller a copy of its memory. No released
-//! kernel does (DIFF-03): the call is refused while the memory is shared, and succeeds without any
-//! effect when it is not.
+//! The 2006 document has unshare(CLONE_VM) give the caller a copy of its memory. No released kernel does (DIFF-03):
+//! the call is refused while the memory is shared, and succeeds without any effect when it is not.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,7 +9,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, si
 
 use crate::observe::{Shared, sharing};
 use crate::prelude::*;
-use crate::tasks::side::Side;
+use crate::tasks::side::{Side, check_kcmp};
 use crate::tasks::threads::{self, IdleThread};
 
 const SOURCE: &str = "2006 design document, 7.3 and 8 (3); unshare(2), CLONE_VM";
@@ -33,15 +32,14 @@ fn check_identities(t: &Test, sharer: &VmTask, shared: Flags, requirement: &'sta
 }
 
 fn calls_with_vm() -> Vec<Variant> {
-    [Flags::VM, Flags::VM | Flags::SIGHAND | Flags::THREAD, Flags::VM | Flags::FS | Flags::FILES | Flags::SYSVSEM]
-        .map(|flags| Variant::new(flags.slug(), flags))
-        .into()
+    let rest = Flags::FS | Flags::FILES | Flags::SYSVSEM;
+    variants::of_flags([Flags::VM, Flags::VM | Flags::SIGHAND | Flags::THREAD, Flags::VM | rest])
 }
 
 case!(Case {
     name: "separation.vm.shared",
-    about: "With another process on the caller's memory, CLONE_VM is refused with EINVAL; what \
-            either writes the other reads, before and after, and nothing else named is separated.",
+    about: "CLONE_VM is refused (EINVAL) while another process shares the memory: it stays shared, and nothing else \
+            named is separated.",
     proves: &["EFF-VM-02", "DIFF-03"],
     source: SOURCE,
     variants: calls_with_vm,
@@ -54,10 +52,7 @@ case!(Case {
         t.unshare(t.param::<Flags>()).from(start).beside(&[&peer]).proving(ID).as_predicted()?;
         sharer.check_shared(t, "after the call", ID)?;
         check_identities(t, &sharer, Flags::VM, ID)?;
-        for what in [Shared::Fs, Shared::Files, Shared::Sysvsem] {
-            crate::tasks::side::check_kcmp(t, &peer, what, true, ID)?;
-        }
-        Ok(())
+        all([Shared::Fs, Shared::Files, Shared::Sysvsem].map(|what| check_kcmp(t, &peer, what, true, ID)))
     }
 });
 
@@ -71,8 +66,8 @@ fn calls_that_succeed() -> Vec<Variant> {
 
 case!(Case {
     name: "separation.vm.kept",
-    about: "CLONE_THREAD, and CLONE_SIGHAND when handlers are not shared, succeed beside a process \
-            that shares the memory, and leave memory and handlers shared as they were.",
+    about: "Beside a process that shares the memory, CLONE_THREAD, and CLONE_SIGHAND with unshared handlers, succeed \
+            and leave memory and handlers shared as they were.",
     proves: &["EFF-VM-03", "EFF-VM-04"],
     source: SOURCE,
     variants: calls_that_succeed,
@@ -90,8 +85,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.vm.handlers_shared",
-    about: "With another process on the caller's signal handlers, CLONE_SIGHAND is refused with \
-            EINVAL; memory and handlers stay shared.",
+    about: "CLONE_SIGHAND is refused (EINVAL) while another process shares the handlers; they and the memory stay \
+            shared.",
     proves: &["EFF-VM-04", "IMP-06"],
     source: "unshare(2), CLONE_SIGHAND",
     run: |t| {
@@ -108,8 +103,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.vm.second_thread",
-    about: "With a second thread in the caller's process, CLONE_THREAD is refused with EINVAL; the \
-            process keeps both threads. Alone again, the caller succeeds.",
+    about: "CLONE_THREAD is refused (EINVAL) while the process has a second thread, which stays; alone again, the \
+            caller succeeds.",
     proves: &["MT-02", "EFF-VM-06"],
     source: "unshare(2), CLONE_THREAD",
     run: |t| {
@@ -133,42 +128,30 @@ extern "C" fn count_signal(_: libc::c_int) {
 }
 
 fn lone_calls() -> Vec<Variant> {
-    [Flags::VM, Flags::SIGHAND, Flags::THREAD, Flags::VM | Flags::SIGHAND | Flags::THREAD]
-        .map(|flags| Variant::new(flags.slug(), flags))
-        .into()
+    variants::of_flags([Flags::VM, Flags::SIGHAND, Flags::THREAD, Flags::VM | Flags::SIGHAND | Flags::THREAD])
 }
 
 /// A number in memory that stays shared with children.
 #[track_caller]
 fn shared_number(t: &Test) -> Done<usize> {
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
     // SAFETY: a fresh anonymous mapping.
-    let address = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            4096,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
+    let address = unsafe { libc::mmap(std::ptr::null_mut(), 4096, access, kind, -1, 0) };
     let result = if address == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(address as usize) };
     t.setup(Call::new("mmap(MAP_SHARED)", result))
 }
 
 /// Puts a number at an address and gives what was there.
-fn exchange((address, number): (usize, u32)) -> Result<u32, Errno> {
-    // SAFETY: callers pass the address of a live, aligned number of their own or of a mapping that
-    // is never undone.
+pub(super) fn exchange((address, number): (usize, u32)) -> Result<u32, Errno> {
+    // SAFETY: callers pass the address of a live, aligned number of their own or of a mapping that is never undone.
     let number_there = unsafe { &*(address as *const AtomicU32) };
     Ok(number_there.swap(number, Ordering::SeqCst))
 }
 
 case!(Case {
     name: "separation.vm.alone",
-    about: "A single-threaded task that shares its memory with nobody may name CLONE_VM, \
-            CLONE_SIGHAND and CLONE_THREAD: nothing changes. Memory keeps its content, shared \
-            mappings stay shared and private ones private, handlers run as before.",
+    about: "CLONE_VM, CLONE_SIGHAND and CLONE_THREAD by a single-threaded task with unshared memory change nothing: \
+            memory keeps its content, shared mappings stay shared, private ones private, handlers run.",
     proves: &["EFF-VM-01", "DIFF-05"],
     source: SOURCE,
     variants: lone_calls,
@@ -201,9 +184,6 @@ case!(Case {
         t.check(Call::seen("runs of the handler of SIGUSR1", CAUGHT.load(Ordering::SeqCst)))
             .proves(ID)
             .is(caught + 1)?;
-        for what in [Shared::Fs, Shared::Files, Shared::Sysvsem] {
-            crate::tasks::side::check_kcmp(t, &peer, what, true, ID)?;
-        }
-        Ok(())
+        all([Shared::Fs, Shared::Files, Shared::Sysvsem].map(|what| check_kcmp(t, &peer, what, true, ID)))
     }
 });
