@@ -214,7 +214,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.no_new_privs",
-    about: "no_new_privs prevents neither the call nor the new capabilities, and stays set.",
+    about: "The no_new_privs attribute prevents neither the call nor the new capabilities, and stays set.",
     proves: &["EFF-USER-05", "INT-14"],
     source: "user_namespaces(7); prctl(2), PR_SET_NO_NEW_PRIVS",
     needs: NEEDS,
