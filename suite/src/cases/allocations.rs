@@ -28,9 +28,8 @@ fn row_of(flags: Flags) -> &'static str {
 
 case!(Case {
     name: "allocations.fails",
-    about: "With one of the allocations that the call makes failing, each in turn, it gives ENOMEM \
-            (CLONE_NEWNET: some error) and nothing changes and all is still shared, or it does \
-            without and succeeds in full.",
+    about: "With one of the allocations that the call makes failing, each in turn, it gives ENOMEM (CLONE_NEWNET: \
+            some error) and nothing changes and all is still shared, or it does without and succeeds in full.",
     proves: &["ERR-39", "FI-12"],
     source: SOURCE,
     needs: fail_nth::NEEDS,
@@ -49,9 +48,9 @@ case!(Case {
 
 case!(Case {
     name: "allocations.many_descriptors",
-    about: "With one of the allocations failing that CLONE_FILES makes to copy a table of more \
-            descriptors than the smallest holds, it gives ENOMEM and nothing changes and all is still \
-            shared, or it does without and succeeds in full.",
+    about: "With one of the allocations failing that CLONE_FILES makes to copy a table of more descriptors than the \
+            smallest holds, it gives ENOMEM and nothing changes and all is still shared, or it does without and \
+            succeeds in full.",
     proves: &["FI-02", "FI-12"],
     source: "kernel, fs/file.c",
     needs: fail_nth::NEEDS,
@@ -65,8 +64,7 @@ case!(Case {
 
 case!(Case {
     name: "allocations.none_by_sysvsem",
-    about: "CLONE_SYSVSEM makes no allocation that could fail, while one by CLONE_FS in the same state \
-            is counted.",
+    about: "CLONE_SYSVSEM makes no allocation that could fail, while one by CLONE_FS in the same state is counted.",
     proves: &["FI-03"],
     source: "kernel, ipc/sem.c",
     needs: fail_nth::NEEDS.with(feature::SYSV_IPC),
@@ -86,9 +84,8 @@ case!(Case {
 
 case!(Case {
     name: "allocations.user",
-    about: "With one of the allocations of CLONE_NEWUSER failing, each in turn, it gives ENOMEM, or \
-            EAGAIN where it is the record that counts for the user, once the namespace is built; \
-            nothing changes.",
+    about: "With one of the allocations of CLONE_NEWUSER failing, each in turn, it gives ENOMEM, or EAGAIN where it \
+            is the record that counts for the user, once the namespace is built; nothing changes.",
     proves: &["FI-09", "ERR-40", "ERR-39", "FI-12"],
     source: "kernel, kernel/user_namespace.c and kernel/cred.c",
     deadline: fail_nth::DEADLINE,
@@ -106,9 +103,8 @@ case!(Case {
 
 case!(Case {
     name: "allocations.first_record",
-    about: "The first namespace that is counted in a new user namespace takes a record to count it in: \
-            where that is the allocation that fails, the call gives ENOSPC and not ENOMEM, and nothing \
-            changes.",
+    about: "The first namespace that is counted in a new user namespace takes a record to count it in: where that is \
+            the allocation that fails, the call gives ENOSPC and not ENOMEM, and nothing changes.",
     proves: &["ERR-41", "FI-12"],
     source: "kernel, kernel/ucount.c",
     deadline: fail_nth::DEADLINE,
@@ -153,9 +149,9 @@ impl Mix {
 
 case!(Case {
     name: "allocations.together",
-    about: "With one of the allocations failing that a call with many flags makes, each in turn, it \
-            gives ENOMEM (with CLONE_NEWUSER also EAGAIN or ENOSPC, with CLONE_NEWNET some error) and \
-            nothing changes and all is still shared, or it does without and succeeds in full.",
+    about: "With one of the allocations failing that a call with many flags makes, each in turn, it gives ENOMEM \
+            (with CLONE_NEWUSER also EAGAIN or ENOSPC, with CLONE_NEWNET some error) and nothing changes and all is \
+            still shared, or it does without and succeeds in full.",
     proves: &["FI-12", "ERR-39"],
     source: SOURCE,
     needs: fail_nth::NEEDS,
@@ -184,8 +180,8 @@ case!(Case {
 
 case!(Case {
     name: "allocations.counts",
-    about: "After calls in which each of the allocations failed in turn, none of the namespaces that \
-            were not made is counted: where the limit has room for one, it can be made.",
+    about: "After calls in which each of the allocations failed in turn, none of the namespaces that were not made \
+            is counted: where the limit has room for one, it can be made.",
     proves: &["FI-13"],
     source: "kernel, kernel/ucount.c",
     needs: fail_nth::NEEDS.and(limits::NEEDS),

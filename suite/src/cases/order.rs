@@ -1,6 +1,6 @@
-//! Which error it is where several apply (ORD rows and ERR-35 of the behaviour catalogue, section
-//! 2.5): unknown bits, then what cannot be separated, then descriptors, then the user namespace,
-//! then privilege, then the namespaces in the order mount, UTS, IPC, PID, cgroup, network, time.
+//! Which error it is where several apply (ORD rows and ERR-35 of the behaviour catalogue, section 2.5): unknown bits,
+//! then what cannot be separated, then descriptors, then the user namespace, then privilege, then the namespaces in
+//! the order mount, UTS, IPC, PID, cgroup, network, time.
 //!
 //! Each case shows each reason alone before both together: that both errors apply is half of it.
 
@@ -24,8 +24,7 @@ fn unprivileged(t: &Test) -> Done<Start> {
 
 case!(Case {
     name: "order.flags_before_privilege",
-    about: "An unprivileged caller of CLONE_NEWNS gets EPERM, and EINVAL as soon as an unknown bit is \
-            with it.",
+    about: "An unprivileged caller of CLONE_NEWNS gets EPERM, and EINVAL as soon as an unknown bit is with it.",
     proves: &["ORD-01"],
     source: SOURCE,
     run: |t| {
@@ -40,8 +39,8 @@ case!(Case {
 
 case!(Case {
     name: "order.threads_before_privilege",
-    about: "An unprivileged caller with a second thread gets EPERM for CLONE_NEWNS, and EINVAL with \
-            CLONE_VM, CLONE_SIGHAND or CLONE_THREAD beside it.",
+    about: "An unprivileged caller with a second thread gets EPERM for CLONE_NEWNS, and EINVAL with CLONE_VM, \
+            CLONE_SIGHAND or CLONE_THREAD beside it.",
     proves: &["ORD-02"],
     source: SOURCE,
     run: |t| {
@@ -64,8 +63,8 @@ case!(Case {
 
 case!(Case {
     name: "order.privilege_before_pid_state",
-    about: "A caller whose children already go to another PID namespace gets EINVAL for CLONE_NEWPID, \
-            and EPERM once it has lost CAP_SYS_ADMIN.",
+    about: "A caller whose children already go to another PID namespace gets EINVAL for CLONE_NEWPID, and EPERM once \
+            it has lost CAP_SYS_ADMIN.",
     proves: &["ORD-06"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
@@ -90,10 +89,9 @@ fn full(flags: Flags) -> Variant {
 
 case!(Case {
     name: "order.limits_and_pid_state",
-    about: "A second CLONE_NEWPID gives EINVAL, whatever the limit on PID namespaces. With another \
-            namespace whose limit is 0 in the same call, which error it is shows which comes first: \
-            mount, UTS and IPC namespaces come before (ENOSPC), cgroup, network and time ones after \
-            (EINVAL).",
+    about: "A second CLONE_NEWPID gives EINVAL, whatever the limit on PID namespaces. With another namespace whose \
+            limit is 0 in the same call, which error it is shows which comes first: mount, UTS and IPC namespaces \
+            come before (ENOSPC), cgroup, network and time ones after (EINVAL).",
     proves: &["ORD-08", "ORD-09", "ERR-35"],
     source: "kernel, kernel/nsproxy.c and kernel/pid_namespace.c",
     needs: limits::NEEDS.with(feature::PID_NS),
@@ -130,8 +128,8 @@ case!(Case {
 
 case!(Case {
     name: "order.limits_of_two",
-    about: "CLONE_NEWNS and CLONE_NEWUTS with both limits at 0 give ENOSPC, and nothing changes, \
-            whichever of the two it is for.",
+    about: "CLONE_NEWNS and CLONE_NEWUTS with both limits at 0 give ENOSPC, and nothing changes, whichever of the \
+            two it is for.",
     proves: &["ORD-08"],
     source: "kernel, kernel/nsproxy.c",
     needs: limits::NEEDS.with(feature::UTS_NS),
@@ -154,8 +152,8 @@ case!(Case {
 /// A descriptor beyond the lowest value of fs.nr_open (LIM-03).
 const HIGH: i32 = observe::fds::HIGH;
 
-/// Opens a descriptor and lowers fs.nr_open below it; the supervisor puts that back. Whoever shares
-/// the table can then not be given a copy of it.
+/// Opens a descriptor and lowers fs.nr_open below it; the supervisor puts that back. Whoever shares the table can
+/// then not be given a copy of it.
 fn put_table_out_of_reach(t: &Test) -> Done {
     let file = t.setup(Call::io("open(/)", std::fs::File::open("/")))?.into_raw_fd();
     // SAFETY: the number is not in use, and the other is ours.
@@ -187,9 +185,9 @@ const WITH_INVALID: u64 = 2;
 
 case!(Case {
     name: "order.descriptors",
-    about: "A shared table of descriptors that cannot be copied (EMFILE) is found before a missing \
-            privilege and before a user namespace is made, and after unknown bits, which give \
-            EINVAL; nothing changes, and the table stays shared. fork(2) gives EMFILE then, too.",
+    about: "A shared table of descriptors that cannot be copied (EMFILE) is found before a missing privilege and \
+            before a user namespace is made, and after unknown bits, which give EINVAL; nothing changes, and the \
+            table stays shared. fork(2) gives EMFILE then, too.",
     proves: &["ORD-03", "ORD-04", "ORD-05", "ATOM-12", "ERR-38"],
     source: SOURCE,
     needs: Needs::NONE

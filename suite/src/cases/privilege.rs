@@ -1,6 +1,5 @@
-//! The privilege that each flag takes (PRIV rows and ERR-20 of the behaviour catalogue, section
-//! 1.3): CAP_SYS_ADMIN, effective in the caller's user namespace, for every namespace but a user
-//! namespace, and nothing else.
+//! The privilege that each flag takes (PRIV rows and ERR-20 of the behaviour catalogue, section 1.3): CAP_SYS_ADMIN,
+//! effective in the caller's user namespace, for every namespace but a user namespace, and nothing else.
 
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
@@ -38,9 +37,8 @@ fn permitted(observer: &Observer) -> u64 {
 
 case!(Case {
     name: "privilege.none_needed",
-    about: "CLONE_FS, CLONE_FILES, CLONE_SYSVSEM, CLONE_VM, CLONE_SIGHAND and CLONE_THREAD take no \
-            capability: without any each succeeds, alone and all at once, and leaves just what it \
-            names.",
+    about: "CLONE_FS, CLONE_FILES, CLONE_SYSVSEM, CLONE_VM, CLONE_SIGHAND and CLONE_THREAD take no capability: \
+            without any each succeeds, alone and all at once, and leaves just what it names.",
     proves: &["PRIV-01"],
     source: SOURCE,
     variants: || {
@@ -63,8 +61,8 @@ case!(Case {
 
 case!(Case {
     name: "privilege.sys_admin_needed",
-    about: "Without CAP_SYS_ADMIN each namespace flag but CLONE_NEWUSER gives EPERM, alone and with \
-            what needs no privilege: nothing changes, and a sibling goes on sharing all.",
+    about: "Without CAP_SYS_ADMIN each namespace flag but CLONE_NEWUSER gives EPERM, alone and with what needs no \
+            privilege: nothing changes, and a sibling goes on sharing all.",
     proves: &["PRIV-03", "ERR-20"],
     source: SOURCE,
     variants: privileged,
@@ -83,8 +81,8 @@ case!(Case {
 
 case!(Case {
     name: "privilege.user_namespace",
-    about: "CLONE_NEWUSER takes no capability: a task without any gets its user namespace, and, in \
-            one call, any other namespace with it, for which CAP_SYS_ADMIN comes with the new one.",
+    about: "CLONE_NEWUSER takes no capability: a task without any gets its user namespace, and, in one call, any \
+            other namespace with it, for which CAP_SYS_ADMIN comes with the new one.",
     proves: &["PRIV-02", "PRIV-04"],
     source: "unshare(2), CLONE_NEWUSER; user_namespaces(7)",
     needs: Needs::NONE.with(feature::CREATE_USER_NS),
@@ -102,8 +100,8 @@ case!(Case {
 
 case!(Case {
     name: "privilege.all_but_sys_admin",
-    about: "Being user 0 is no privilege, nor are the other capabilities: with all but CAP_SYS_ADMIN \
-            each namespace flag gives EPERM, while CLONE_NEWUSER succeeds.",
+    about: "Being user 0 is no privilege, nor are the other capabilities: with all but CAP_SYS_ADMIN each namespace \
+            flag gives EPERM, while CLONE_NEWUSER succeeds.",
     proves: &["PRIV-05"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -126,8 +124,7 @@ enum Caller {
 
 case!(Case {
     name: "privilege.only_sys_admin",
-    about: "CAP_SYS_ADMIN alone is enough for every namespace flag, as user 0 and as an ordinary \
-            user.",
+    about: "CAP_SYS_ADMIN alone is enough for every namespace flag, as user 0 and as an ordinary user.",
     proves: &["PRIV-06", "PRIV-03"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -164,8 +161,8 @@ fn become_nobody(t: &Test) -> Done {
 
 case!(Case {
     name: "privilege.permitted_only",
-    about: "A CAP_SYS_ADMIN that is permitted but not effective does not count: EPERM for each \
-            namespace flag, and success once it is raised.",
+    about: "A CAP_SYS_ADMIN that is permitted but not effective does not count: EPERM for each namespace flag, and \
+            success once it is raised.",
     proves: &["PRIV-07"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -185,9 +182,8 @@ case!(Case {
 
 case!(Case {
     name: "privilege.dropped_inside",
-    about: "What counts is CAP_SYS_ADMIN in the user namespace one is in: root of a user namespace \
-            of its own who has dropped it gets EPERM for each namespace flag but CLONE_NEWUSER, \
-            which gives it another one.",
+    about: "What counts is CAP_SYS_ADMIN in the user namespace one is in: root of a user namespace of its own who \
+            has dropped it gets EPERM for each namespace flag but CLONE_NEWUSER, which gives it another one.",
     proves: &["PRIV-08"],
     source: "user_namespaces(7), Capabilities",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -220,9 +216,9 @@ enum Beside {
 
 case!(Case {
     name: "privilege.nothing_else_counts",
-    about: "Neither the file system user, nor the saved or the real user, nor supplementary groups \
-            have a say: with CAP_SYS_ADMIN effective each namespace flag succeeds whatever they \
-            are, without it each gives EPERM even if they are root's.",
+    about: "Neither the file system user, nor the saved or the real user, nor supplementary groups have a say: with \
+            CAP_SYS_ADMIN effective each namespace flag succeeds whatever they are, without it each gives EPERM even \
+            if they are root's.",
     proves: &["PRIV-09"],
     source: "capabilities(7); kernel, kernel/nsproxy.c",
     needs: Needs::ROOT.with(feature::SECOND_USER),

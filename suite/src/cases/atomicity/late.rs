@@ -1,5 +1,5 @@
-//! Calls that fail late, beside sharers, again and again, and on kernels that lack something (section
-//! 5.2 of the behaviour catalogue).
+//! Calls that fail late, beside sharers, again and again, and on kernels that lack something (section 5.2 of the
+//! behaviour catalogue).
 
 use std::os::fd::AsRawFd;
 
@@ -18,8 +18,8 @@ fn each_type() -> Vec<Variant> {
 
 case!(Case {
     name: "atomicity.counts",
-    about: "Twenty calls that make a namespace of one kind and then fail leave none of it counted: \
-            where the limit has room for one, one can be made afterwards.",
+    about: "Twenty calls that make a namespace of one kind and then fail leave none of it counted: where the limit \
+            has room for one, one can be made afterwards.",
     proves: &["ATOM-18", "ATOM-S8"],
     source: "kernel, kernel/ucount.c",
     needs: limits::NEEDS.with(feature::TIME_NS),
@@ -40,8 +40,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.sharing.chrooted",
-    about: "CLONE_NEWUSER with CLONE_FS and CLONE_FILES below another root directory, beside a sibling \
-            that shares: EPERM, no capability is gained, and all is still shared.",
+    about: "CLONE_NEWUSER with CLONE_FS and CLONE_FILES below another root directory, beside a sibling that shares: \
+            EPERM, no capability is gained, and all is still shared.",
     proves: &["ATOM-08"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -60,9 +60,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.sharing.no_time_namespaces",
-    about: "On a kernel without time namespaces, CLONE_NEWTIME with everything else that can be \
-            separated is refused with EINVAL when all the rest is built; nothing changes, and all is \
-            still shared.",
+    about: "On a kernel without time namespaces, CLONE_NEWTIME with everything else that can be separated is refused \
+            with EINVAL when all the rest is built; nothing changes, and all is still shared.",
     proves: &["ATOM-11", "DOC-06"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -81,8 +80,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.sharing.beyond_nr_open",
-    about: "CLONE_FILES and CLONE_NEWNS, beside a sibling that shares a table of descriptors which \
-            cannot be copied: EMFILE, the mount namespace is the same, and all is still shared.",
+    about: "CLONE_FILES and CLONE_NEWNS, beside a sibling that shares a table of descriptors which cannot be copied: \
+            EMFILE, the mount namespace is the same, and all is still shared.",
     proves: &["ATOM-12", "DOC-06"],
     source: "kernel, kernel/fork.c and fs/file.c",
     needs: Needs::ROOT.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
@@ -153,8 +152,8 @@ fn list_namespaces((kind, owner): (u64, u64)) -> Result<Vec<u64>, Errno> {
 
 case!(Case {
     name: "atomicity.state.active_namespaces",
-    about: "Calls that make namespaces and then fail leave none active: listns(2) finds those owned by \
-            the caller's user namespace, of each kind, that were there before.",
+    about: "Calls that make namespaces and then fail leave none active: listns(2) finds those owned by the caller's \
+            user namespace, of each kind, that were there before.",
     proves: &["ATOM-S10"],
     source: "kernel, kernel/nstree.c",
     needs: limits::NEEDS.with(feature::TIME_NS).with(feature::INITIAL_ROOT),

@@ -1,9 +1,9 @@
-//! A call that fails changes nothing (section 5 of the behaviour catalogue), shown with failures
-//! that come late, when other parts have already been built.
+//! A call that fails changes nothing (section 5 of the behaviour catalogue), shown with failures that come late, when
+//! other parts have already been built.
 //!
-//! That is the 2006 document's central design claim: build everything, then switch. It did not
-//! hold for CLONE_NEWNS in a task that shares its root and cwd with nobody, from 2.6.16 until 7.0
-//! and the stable releases of March 2026 (DIFF-10).
+//! That is the 2006 document's central design claim: build everything, then switch. It did not hold for CLONE_NEWNS
+//! in a task that shares its root and cwd with nobody, from 2.6.16 until 7.0 and the stable releases of March 2026
+//! (DIFF-10).
 
 use crate::call::failing::second_pid;
 use crate::engines::thread_states::for_flags;
@@ -19,8 +19,8 @@ const SOURCE: &str = "2006 design document, 6 (duplicate everything before anyth
 /// What a sibling shares.
 const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 
-/// What must still work after a failed call: paths from the cwd and from the root, a mount, and a
-/// change of directory.
+/// What must still work after a failed call: paths from the cwd and from the root, a mount, and a change of
+/// directory.
 fn check_place(t: &Test, after: &str, requirement: &'static str) -> Done {
     let directory = t.directory()?;
     let seen = |what: &str| format!("{what} after {after}");
@@ -44,15 +44,14 @@ fn check_place(t: &Test, after: &str, requirement: &'static str) -> Done {
     ])
 }
 
-/// What everything asks for that can be separated, but for an empty mount namespace, which takes the
-/// other's place.
+/// What everything asks for that can be separated, but for an empty mount namespace, which takes the other's place.
 fn everything(t: &Test) -> Flags {
     let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
     model::Kernel::of(t.facts()).effective & !never
 }
 
-/// Calls with a CLONE_NEWPID that is refused, in a task that shares root and cwd with nobody, and
-/// checks that its place still works.
+/// Calls with a CLONE_NEWPID that is refused, in a task that shares root and cwd with nobody, and checks that its
+/// place still works.
 fn fail_alone(t: &Test, flags: Flags, requirement: &'static str) -> Done<(Observer, Start)> {
     let start = second_pid(t)?;
     // Made while paths work.
@@ -66,8 +65,8 @@ fn fail_alone(t: &Test, flags: Flags, requirement: &'static str) -> Done<(Observ
     Ok((observer, start))
 }
 
-/// Calls with a CLONE_NEWPID that is refused, beside a sibling that shares everything, and checks
-/// that it goes on sharing it.
+/// Calls with a CLONE_NEWPID that is refused, beside a sibling that shares everything, and checks that it goes on
+/// sharing it.
 fn fail_beside_sharer(t: &Test, flags: Flags, requirement: &'static str) -> Done {
     // The sibling first: it could not be made after.
     let sibling = Sibling::start(t, SHARED)?;
@@ -78,8 +77,8 @@ fn fail_beside_sharer(t: &Test, flags: Flags, requirement: &'static str) -> Done
 
 case!(Case {
     name: "atomicity.newns.refused_pid",
-    about: "CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task that shares root and \
-            cwd with nobody: EINVAL, and cwd, root and all mounts are as before and work.",
+    about: "CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task that shares root and cwd with \
+            nobody: EINVAL, and cwd, root and all mounts are as before and work.",
     proves: &["ATOM-01", "ATOM-S1", "ATOM-S3", "DIFF-10"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
@@ -88,8 +87,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.newns.refused_pid_beside_sharer",
-    about: "CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task that shares root and \
-            cwd: EINVAL, nothing changes, and they are still shared.",
+    about: "CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task that shares root and cwd: EINVAL, \
+            nothing changes, and they are still shared.",
     proves: &["ATOM-02"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
@@ -98,8 +97,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.newns.limit",
-    about: "CLONE_NEWNS together with a namespace whose limit is reached, by a task that shares root \
-            and cwd with nobody: ENOSPC, and cwd, root and all mounts are as before and work.",
+    about: "CLONE_NEWNS together with a namespace whose limit is reached, by a task that shares root and cwd with \
+            nobody: ENOSPC, and cwd, root and all mounts are as before and work.",
     proves: &["ATOM-03", "ATOM-S3", "DIFF-09", "DIFF-10"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -128,9 +127,9 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.newuser_newns.refused_pid",
-    about: "CLONE_NEWUSER and CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task \
-            that shares root and cwd with nobody: EINVAL, the mounts behind cwd and root are the same \
-            ones, a mount works, and a user namespace can still be made.",
+    about: "CLONE_NEWUSER and CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task that shares root \
+            and cwd with nobody: EINVAL, the mounts behind cwd and root are the same ones, a mount works, and a user \
+            namespace can still be made.",
     proves: &["ATOM-17"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::CREATE_USER_NS),
@@ -143,8 +142,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.empty.refused_pid",
-    about: "An empty mount namespace together with a CLONE_NEWPID that is refused: EINVAL, and mount \
-            namespace, cwd and root are as before and work.",
+    about: "An empty mount namespace together with a CLONE_NEWPID that is refused: EINVAL, and mount namespace, cwd \
+            and root are as before and work.",
     proves: &["ATOM-04", "EFF-EMPTY-12"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::EMPTY_MNT_NS),
@@ -153,8 +152,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.undo.refused",
-    about: "CLONE_SYSVSEM and CLONE_NEWIPC in a call that fails, for a refused CLONE_NEWPID or an \
-            unknown bit: the semaphore keeps its value, no adjustment is applied.",
+    about: "CLONE_SYSVSEM and CLONE_NEWIPC in a call that fails, for a refused CLONE_NEWPID or an unknown bit: the \
+            semaphore keeps its value, no adjustment is applied.",
     proves: &["ATOM-05", "ATOM-06", "ATOM-S5"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::SYSV_IPC).with(feature::IPC_NS),
@@ -179,8 +178,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.sharing.refused_pid",
-    about: "Each flag together with a CLONE_NEWPID that is refused, beside a sibling that shares cwd, \
-            umask, root, descriptors and undo list: EINVAL, nothing changes, all is still shared.",
+    about: "Each flag together with a CLONE_NEWPID that is refused, beside a sibling that shares cwd, umask, root, \
+            descriptors and undo list: EINVAL, nothing changes, all is still shared.",
     proves: &["ATOM-07", "ATOM-16"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
@@ -201,8 +200,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.sharing.everything_refused",
-    about: "All namespaces, cwd, descriptors and undo list at once, with a CLONE_NEWPID that is \
-            refused, beside a sibling that shares: EINVAL, nothing changes, all is still shared.",
+    about: "All namespaces, cwd, descriptors and undo list at once, with a CLONE_NEWPID that is refused, beside a \
+            sibling that shares: EINVAL, nothing changes, all is still shared.",
     proves: &["ATOM-20", "ATOM-S2"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::CREATE_USER_NS),
@@ -211,8 +210,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.sharing.unprivileged",
-    about: "CLONE_FS and CLONE_FILES together with a namespace that the caller may not make, beside a \
-            sibling that shares: EPERM, nothing changes, all is still shared.",
+    about: "CLONE_FS and CLONE_FILES together with a namespace that the caller may not make, beside a sibling that \
+            shares: EPERM, nothing changes, all is still shared.",
     proves: &["ATOM-13"],
     source: SOURCE,
     run: |t| {
@@ -228,8 +227,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.sharing.limit",
-    about: "Everything at once with one kind of namespace at its limit, beside a sibling that shares: \
-            ENOSPC, nothing changes, all is still shared.",
+    about: "Everything at once with one kind of namespace at its limit, beside a sibling that shares: ENOSPC, \
+            nothing changes, all is still shared.",
     proves: &["ATOM-09", "ATOM-10"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -256,8 +255,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.accounting",
-    about: "Fifty calls that make a UTS namespace and then fail leave no namespace counted: with a \
-            limit of three, two more can be made.",
+    about: "Fifty calls that make a UTS namespace and then fail leave no namespace counted: with a limit of three, \
+            two more can be made.",
     proves: &["ATOM-14", "ATOM-S8"],
     source: SOURCE,
     needs: limits::NEEDS.with(feature::UTS_NS).with(feature::PID_NS),

@@ -1,5 +1,5 @@
-//! What a failing call leaves alone, part by part (section 5.1 of the behaviour catalogue): with
-//! values that no task has by chance, and with failures that come as late as they can.
+//! What a failing call leaves alone, part by part (section 5.1 of the behaviour catalogue): with values that no task
+//! has by chance, and with failures that come as late as they can.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -17,8 +17,8 @@ const SOURCE: &str = "2006 design document, 6 (duplicate everything before anyth
 
 case!(Case {
     name: "atomicity.state.links",
-    about: "A call that asks for everything and fails late leaves all ten namespace links as they \
-            were, those of the calling thread and those of its process.",
+    about: "A call that asks for everything and fails late leaves all ten namespace links as they were, those of the \
+            calling thread and those of its process.",
     proves: &["ATOM-S1", "DIFF-10"],
     source: SOURCE,
     variants: Failing::of_everything,
@@ -43,9 +43,9 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.state.attributes",
-    about: "A call that asks for everything and fails late leaves umask, names, IDs, all five sets of \
-            capabilities, securebits, no_new_privs, groups, the dumpable attribute and the \
-            parent-death signal as they were, each at an unusual value.",
+    about: "A call that asks for everything and fails late leaves umask, names, IDs, all five sets of capabilities, \
+            securebits, no_new_privs, groups, the dumpable attribute and the parent-death signal as they were, each \
+            at an unusual value.",
     proves: &["ATOM-S4"],
     source: SOURCE,
     variants: Failing::of_everything,
@@ -93,9 +93,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.state.semaphore_waiter",
-    about: "A call that names CLONE_SYSVSEM or CLONE_NEWIPC and fails gives nothing back to a \
-            semaphore, so that a task which waits for it goes on waiting; once a call succeeds, it \
-            is woken.",
+    about: "A call that names CLONE_SYSVSEM or CLONE_NEWIPC and fails gives nothing back to a semaphore, so that a \
+            task which waits for it goes on waiting; once a call succeeds, it is woken.",
     proves: &["ATOM-S5"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::SYSV_IPC).with(feature::IPC_NS),
@@ -152,8 +151,8 @@ fn segments((): ()) -> Result<usize, Errno> {
 
 case!(Case {
     name: "atomicity.state.segments",
-    about: "With kernel.shm_rmid_forced at 1, CLONE_NEWIPC in a call that fails leaves the caller's \
-            unattached segments alive; in a call that succeeds it removes them.",
+    about: "With kernel.shm_rmid_forced at 1, CLONE_NEWIPC in a call that fails leaves the caller's unattached \
+            segments alive; in a call that succeeds it removes them.",
     proves: &["ATOM-S6", "ATOM-15"],
     source: "kernel, ipc/shm.c; proc(5), shm_rmid_forced",
     // The setting is that of the IPC namespace, but may be written in the initial user namespace alone.
@@ -199,9 +198,9 @@ fn lock(fd: i32) -> Result<(), Errno> {
 
 case!(Case {
     name: "atomicity.state.descriptors",
-    about: "CLONE_FILES in a call that fails leaves the descriptors, their close-on-exec flags and \
-            the record locks as they were: the locks are still those of the table that caller and \
-            sharer have, and no third task gets them.",
+    about: "CLONE_FILES in a call that fails leaves the descriptors, their close-on-exec flags and the record locks \
+            as they were: the locks are still those of the table that caller and sharer have, and no third task gets \
+            them.",
     proves: &["ATOM-S7"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
@@ -244,9 +243,9 @@ fn table((): ()) -> Result<Vec<MountLine>, Errno> {
 
 case!(Case {
     name: "atomicity.state.mounts",
-    about: "CLONE_NEWNS in a call that fails leaves the mounts of the caller's namespace and their peer \
-            groups as they were, and those of another namespace that is in the same peer groups: no \
-            mount comes, goes or changes.",
+    about: "CLONE_NEWNS in a call that fails leaves the mounts of the caller's namespace and their peer groups as \
+            they were, and those of another namespace that is in the same peer groups: no mount comes, goes or \
+            changes.",
     proves: &["ATOM-S9", "ATOM-S3"],
     source: SOURCE,
     variants: Failing::of_everything,

@@ -1,6 +1,6 @@
-//! Debian's switch against user namespaces of ordinary users, kernel.unprivileged_userns_clone
-//! (PRIV-02, ERR-25, ORD-10, ORD-11 of the behaviour catalogue). It is a patch to the very function
-//! under test, and its check comes before all others.
+//! Debian's switch against user namespaces of ordinary users, kernel.unprivileged_userns_clone (PRIV-02, ERR-25,
+//! ORD-10, ORD-11 of the behaviour catalogue). It is a patch to the very function under test, and its check comes
+//! before all others.
 
 use crate::prelude::*;
 use crate::spec::model::{Kernel, Start, Threads};
@@ -18,8 +18,7 @@ fn write_switch(allowed: bool) -> Result<(), Errno> {
     std::fs::write(global::USER_NS_SWITCH.path(), if allowed { "1" } else { "0" }).map_err(errno_of)
 }
 
-/// Has another task set the switch, of which the supervisor keeps the old value, and gives the
-/// kernel as it is then.
+/// Has another task set the switch, of which the supervisor keeps the old value, and gives the kernel as it is then.
 #[track_caller]
 fn switch_by(t: &Test, peer: &Peer, allowed: bool) -> Done<Kernel> {
     let text = format!("write({}, {allowed})", global::USER_NS_SWITCH.path());
@@ -32,8 +31,8 @@ const NOBODY: u64 = 0;
 const ROOT_INSIDE: u64 = 1;
 const INITIAL_ROOT: u64 = 2;
 
-/// Runs `body` in a child that is the variant's caller, made while the switch allows user
-/// namespaces, once it has been set.
+/// Runs `body` in a child that is the variant's caller, made while the switch allows user namespaces, once it has
+/// been set.
 fn as_caller(t: &Test, allowed: bool, body: impl FnOnce(&Test, &Observer, &Start, &Kernel) -> Done) -> Done {
     let observer = Observer::open(t)?;
     t.setup(Call::new("write(kernel.unprivileged_userns_clone, 1)", write_switch(true)))?;
@@ -68,10 +67,9 @@ fn callers() -> Vec<Variant> {
 
 case!(Case {
     name: "errors.eperm.debian_switch",
-    about: "With kernel.unprivileged_userns_clone at 0 a caller without CAP_SYS_ADMIN in the initial \
-            user namespace gets EPERM for CLONE_NEWUSER, root of a user namespace of its own \
-            included, and nothing changes; root outside is not refused, nor is any other flag, and \
-            with the switch at 1 nobody is.",
+    about: "With kernel.unprivileged_userns_clone at 0 a caller without CAP_SYS_ADMIN in the initial user namespace \
+            gets EPERM for CLONE_NEWUSER, root of a user namespace of its own included, and nothing changes; root \
+            outside is not refused, nor is any other flag, and with the switch at 1 nobody is.",
     proves: &["ERR-25", "PRIV-02"],
     source: SOURCE,
     needs: NEEDS,
@@ -92,8 +90,8 @@ case!(Case {
 
 case!(Case {
     name: "order.debian_switch_before_flags",
-    about: "Debian's switch at 0 comes before unknown bits are looked at: CLONE_NEWUSER with one \
-            gives EPERM to those it refuses, and EINVAL to root outside and with the switch at 1.",
+    about: "Debian's switch at 0 comes before unknown bits are looked at: CLONE_NEWUSER with one gives EPERM to \
+            those it refuses, and EINVAL to root outside and with the switch at 1.",
     proves: &["ORD-10"],
     source: SOURCE,
     needs: NEEDS,
@@ -116,9 +114,8 @@ case!(Case {
 
 case!(Case {
     name: "order.debian_switch_before_threads",
-    about: "Debian's switch at 0 comes before threads are looked at: beside a second thread \
-            CLONE_NEWUSER gives EPERM to those it refuses, and EINVAL to root outside and with the \
-            switch at 1.",
+    about: "Debian's switch at 0 comes before threads are looked at: beside a second thread CLONE_NEWUSER gives \
+            EPERM to those it refuses, and EINVAL to root outside and with the switch at 1.",
     proves: &["ORD-11"],
     source: SOURCE,
     needs: NEEDS,

@@ -1,5 +1,5 @@
-//! What is no error (ERR-37, RET-04 of the behaviour catalogue): a limit on descriptors below one
-//! that is open, and signals, however many.
+//! What is no error (ERR-37, RET-04 of the behaviour catalogue): a limit on descriptors below one that is open, and
+//! signals, however many.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,8 +17,8 @@ const HIGH: i32 = observe::fds::HIGH;
 
 case!(Case {
     name: "errors.none.rlimit_nofile",
-    about: "An RLIMIT_NOFILE below an open descriptor does not concern CLONE_FILES: the shared table \
-            is copied with the descriptor beyond the limit, which each side then has of its own.",
+    about: "An RLIMIT_NOFILE below an open descriptor does not concern CLONE_FILES: the shared table is copied with \
+            the descriptor beyond the limit, which each side then has of its own.",
     proves: &["ERR-37"],
     source: "getrlimit(2), RLIMIT_NOFILE; kernel, fs/file.c",
     run: |t| {
@@ -89,8 +89,8 @@ fn call_under_signals(t: &Test, flags: Flags, times: usize) -> Done {
 
 case!(Case {
     name: "errors.none.eintr",
-    about: "Signals do not disturb the call: under a timer that sends two thousand a second, with a \
-            handler that restarts nothing, every call gives what it gives without, and none EINTR.",
+    about: "Signals do not disturb the call: under a timer that sends two thousand a second, with a handler that \
+            restarts nothing, every call gives what it gives without, and none EINTR.",
     proves: &["RET-04", "RET-05"],
     source: "signal(7), Interruption of system calls; unshare(2), ERRORS (no EINTR)",
     variants: || [Flags::NONE]

@@ -1,6 +1,5 @@
-//! The states in which no PID namespace can be made (ERR-09, ERR-10 of the behaviour catalogue):
-//! the caller's children go elsewhere already, or it lives in one that belongs to a user namespace
-//! it is not in.
+//! The states in which no PID namespace can be made (ERR-09, ERR-10 of the behaviour catalogue): the caller's
+//! children go elsewhere already, or it lives in one that belongs to a user namespace it is not in.
 
 use crate::observe::nsfd::{enter, open_link};
 use crate::prelude::*;
@@ -10,9 +9,9 @@ const SOURCE: &str = "unshare(2), ERRORS (EINVAL); pid_namespaces(7); kernel, ke
 
 case!(Case {
     name: "errors.einval.pid_after_setns",
-    about: "A task that has sent its future children to another PID namespace by setns(2) gets \
-            EINVAL for CLONE_NEWPID, as if it had made that one itself, and nothing changes; its \
-            next child is in the entered one.",
+    about: "A task that has sent its future children to another PID namespace by setns(2) gets EINVAL for \
+            CLONE_NEWPID, as if it had made that one itself, and nothing changes; its next child is in the entered \
+            one.",
     proves: &["ERR-09", "DOC-05"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
@@ -40,9 +39,9 @@ case!(Case {
 
 case!(Case {
     name: "errors.einval.pid_of_foreign_owner",
-    about: "A task in a PID namespace that belongs to a user namespace which is neither its own nor \
-            around it gets EINVAL for CLONE_NEWPID, also together with CLONE_NEWUSER; nothing \
-            changes, and all other flags succeed. One that is in the owning user namespace may.",
+    about: "A task in a PID namespace that belongs to a user namespace which is neither its own nor around it gets \
+            EINVAL for CLONE_NEWPID, also together with CLONE_NEWUSER; nothing changes, and all other flags succeed. \
+            One that is in the owning user namespace may.",
     proves: &["ERR-10", "DOC-05"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::CREATE_USER_NS),

@@ -1,5 +1,5 @@
-//! Refusals of a user namespace that come from where the caller is: a security module (ERR-26), and
-//! the root on which everything fails (ERR-28 of the behaviour catalogue).
+//! Refusals of a user namespace that come from where the caller is: a security module (ERR-26), and the root on which
+//! everything fails (ERR-28 of the behaviour catalogue).
 
 use nix::unistd::{chroot, fchdir};
 
@@ -11,10 +11,9 @@ const NEEDS: Needs = Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::CREAT
 
 case!(Case {
     name: "errors.security_module",
-    about: "Where a security module refuses a user namespace, CLONE_NEWUSER gives the errno that the \
-            module chose, alone and with other flags, and changes nothing; other flags are not \
-            refused, and a chroot, which is looked at before, still gives EPERM. Without the module \
-            it succeeds.",
+    about: "Where a security module refuses a user namespace, CLONE_NEWUSER gives the errno that the module chose, \
+            alone and with other flags, and changes nothing; other flags are not refused, and a chroot, which is \
+            looked at before, still gives EPERM. Without the module it succeeds.",
     proves: &["ERR-26"],
     source: "kernel, security/security.c (security_create_user_ns)",
     needs: NEEDS,
@@ -54,9 +53,9 @@ const FD_FAILFS_ROOT: i32 = -10004;
 
 case!(Case {
     name: "errors.eperm.failfs_root",
-    about: "A task whose root is the one on which everything fails, set by fchroot(2), counts as \
-            chrooted: EPERM for CLONE_NEWUSER and nothing changes, while flags that make no mount \
-            namespace succeed; back in the real root it is not refused.",
+    about: "A task whose root is the one on which everything fails, set by fchroot(2), counts as chrooted: EPERM for \
+            CLONE_NEWUSER and nothing changes, while flags that make no mount namespace succeed; back in the real \
+            root it is not refused.",
     proves: &["ERR-28"],
     source: "kernel, Documentation/filesystems/failfs.rst",
     needs: NEEDS,

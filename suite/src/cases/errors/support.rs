@@ -1,6 +1,6 @@
-//! What a kernel does not have (ERR-07, ERR-11, ORD-12 of the behaviour catalogue). The cases run
-//! on every kernel: where a namespace is there, that it is not refused is the other half of the
-//! claim, and whether it is there is told by its link in /proc.
+//! What a kernel does not have (ERR-07, ERR-11, ORD-12 of the behaviour catalogue). The cases run on every kernel:
+//! where a namespace is there, that it is not refused is the other half of the claim, and whether it is there is told
+//! by its link in /proc.
 
 use crate::prelude::*;
 use crate::sharing::sibling::Sibling;
@@ -11,9 +11,9 @@ const SOURCE: &str = "unshare(2), ERRORS (EINVAL) and VERSIONS; 2006 design docu
 
 case!(Case {
     name: "errors.einval.not_built_in",
-    about: "A namespace that is not built into the kernel gives EINVAL to root, and one that is gives \
-            0. An unprivileged caller gets EPERM either way, since the privilege is looked at first; \
-            for a user namespace that takes none, it gets what root gets.",
+    about: "A namespace that is not built into the kernel gives EINVAL to root, and one that is gives 0. An \
+            unprivileged caller gets EPERM either way, since the privilege is looked at first; for a user namespace \
+            that takes none, it gets what root gets.",
     proves: &["ERR-07"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -43,9 +43,9 @@ case!(Case {
 
 case!(Case {
     name: "errors.einval.last_step",
-    about: "All namespaces, cwd, descriptors and undo list in one call with CLONE_NEWTIME, which is \
-            made last: on a kernel that has no time namespaces EINVAL, nothing changes, and all is \
-            still shared with a sibling. On one that has them the call succeeds.",
+    about: "All namespaces, cwd, descriptors and undo list in one call with CLONE_NEWTIME, which is made last: on a \
+            kernel that has no time namespaces EINVAL, nothing changes, and all is still shared with a sibling. On \
+            one that has them the call succeeds.",
     proves: &["ATOM-11", "ERR-07"],
     source: "2006 design document, 6 (duplicate everything before anything is switched)",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -67,9 +67,8 @@ const CHROOTED: u64 = 3;
 
 case!(Case {
     name: "errors.einval.empty_mntns",
-    about: "Before Linux 7.1 bit 20 (UNSHARE_EMPTY_MNTNS) is unknown and gives EINVAL to whoever \
-            calls, before privilege, threads or a chroot are looked at. Since 7.1 it takes \
-            CAP_SYS_ADMIN (EPERM) and nothing else.",
+    about: "Before Linux 7.1 bit 20 (UNSHARE_EMPTY_MNTNS) is unknown and gives EINVAL to whoever calls, before \
+            privilege, threads or a chroot are looked at. Since 7.1 it takes CAP_SYS_ADMIN (EPERM) and nothing else.",
     proves: &["ERR-11"],
     source: "kernel, include/uapi/linux/sched.h and kernel/fork.c",
     needs: Needs::ROOT,

@@ -1,5 +1,5 @@
-//! What speaks against a user namespace (ERR-21 to ERR-24, ATOM-08, ORD-07 and ORD-14 of the
-//! behaviour catalogue): a chroot, and a user or group that the current one has no name for.
+//! What speaks against a user namespace (ERR-21 to ERR-24, ATOM-08, ORD-07 and ORD-14 of the behaviour catalogue): a
+//! chroot, and a user or group that the current one has no name for.
 
 use nix::unistd::{chroot, fchdir, getegid, geteuid};
 
@@ -24,9 +24,9 @@ const BIND_OF_THE_ROOT: u64 = 2;
 
 case!(Case {
     name: "errors.eperm.chroot",
-    about: "A caller whose root directory is not that of its mount namespace gets EPERM for \
-            CLONE_NEWUSER, alone or with other flags, and nothing changes; back in the root of the \
-            mount namespace it succeeds. The root of another mount is no better than a directory.",
+    about: "A caller whose root directory is not that of its mount namespace gets EPERM for CLONE_NEWUSER, alone or \
+            with other flags, and nothing changes; back in the root of the mount namespace it succeeds. The root of \
+            another mount is no better than a directory.",
     proves: &["ERR-21", "ERR-22"],
     source: SOURCE,
     needs: NEEDS,
@@ -78,9 +78,8 @@ fn judge_chroot(t: &Test, root: &std::path::Path) -> Done {
 
 case!(Case {
     name: "errors.eperm.chroot_allows",
-    about: "A chroot speaks against CLONE_NEWUSER alone: every other flag succeeds in it and does \
-            what it does outside. chroot(\"/\") is no chroot at all, so that there even CLONE_NEWUSER \
-            succeeds.",
+    about: "A chroot speaks against CLONE_NEWUSER alone: every other flag succeeds in it and does what it does \
+            outside. chroot(\"/\") is no chroot at all, so that there even CLONE_NEWUSER succeeds.",
     proves: &["ERR-22", "ERR-21"],
     source: SOURCE,
     needs: NEEDS,
@@ -100,9 +99,8 @@ case!(Case {
 
 case!(Case {
     name: "errors.eperm.chroot_beside_sharer",
-    about: "CLONE_NEWUSER with CLONE_FS and CLONE_FILES in a chroot, beside a sibling that shares: \
-            EPERM after root, cwd and descriptors were copied, and yet nothing changes and all is \
-            still shared.",
+    about: "CLONE_NEWUSER with CLONE_FS and CLONE_FILES in a chroot, beside a sibling that shares: EPERM after root, \
+            cwd and descriptors were copied, and yet nothing changes and all is still shared.",
     proves: &["ATOM-08"],
     source: "2006 design document, 6 (duplicate everything before anything is switched)",
     needs: NEEDS,
@@ -132,9 +130,9 @@ const GID_FIRST: u64 = 2;
 
 case!(Case {
     name: "errors.eperm.unmapped",
-    about: "A second CLONE_NEWUSER gives EPERM, and changes nothing, as long as the caller's user or \
-            group has no mapping in the first: with neither map written, and with either one alone. \
-            With both it succeeds. Other namespaces take no mapping.",
+    about: "A second CLONE_NEWUSER gives EPERM, and changes nothing, as long as the caller's user or group has no \
+            mapping in the first: with neither map written, and with either one alone. With both it succeeds. Other \
+            namespaces take no mapping.",
     proves: &["ERR-23", "ERR-24"],
     source: SOURCE,
     needs: NEEDS,
@@ -164,8 +162,8 @@ case!(Case {
 
 case!(Case {
     name: "order.chroot_and_unmapped",
-    about: "In a chroot and without a mapping of its user a caller of CLONE_NEWUSER gets EPERM, which \
-            either alone gives, and nothing changes.",
+    about: "In a chroot and without a mapping of its user a caller of CLONE_NEWUSER gets EPERM, which either alone \
+            gives, and nothing changes.",
     proves: &["ORD-14"],
     source: "kernel, kernel/user_namespace.c",
     needs: NEEDS,
@@ -185,8 +183,8 @@ case!(Case {
 
 case!(Case {
     name: "order.user_limit_before_chroot",
-    about: "Where no user namespace may be made, a caller in a chroot gets ENOSPC for CLONE_NEWUSER \
-            and not EPERM, and EPERM once the limit is raised; neither changes anything.",
+    about: "Where no user namespace may be made, a caller in a chroot gets ENOSPC for CLONE_NEWUSER and not EPERM, \
+            and EPERM once the limit is raised; neither changes anything.",
     proves: &["ORD-07"],
     source: "kernel, kernel/user_namespace.c",
     needs: limits::NEEDS,

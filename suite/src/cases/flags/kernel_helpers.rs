@@ -1,9 +1,8 @@
-//! Sibling that a process did not make itself: the kernel's io_uring helpers, which are threads of
-//! the process that owns the ring, and a tracer (rows MT-11 to MT-14 of the behaviour catalogue,
-//! section 6).
+//! Sibling that a process did not make itself: the kernel's io_uring helpers, which are threads of the process that
+//! owns the ring, and a tracer (rows MT-11 to MT-14 of the behaviour catalogue, section 6).
 //!
-//! Nothing of this existed in 2006. Since Linux 5.12 (5.10.162 among the stable releases) a ring's
-//! helper is a member of the thread group, so that a process which never made a thread gets EINVAL.
+//! Nothing of this existed in 2006. Since Linux 5.12 (5.10.162 among the stable releases) a ring's helper is a member
+//! of the thread group, so that a process which never made a thread gets EINVAL.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -44,9 +43,9 @@ fn judge_beside_helpers(t: &Test, row: &'static str, witness: &Peer) -> Done {
 
 case!(Case {
     name: "flags.sqpoll_helper",
-    about: "A process with an io_uring ring that a kernel helper polls is not alone: CLONE_THREAD, \
-            CLONE_SIGHAND, CLONE_VM and CLONE_NEWUSER give EINVAL, all other flags succeed, and \
-            CLONE_FS and CLONE_FILES leave the helper behind.",
+    about: "A process with an io_uring ring that a kernel helper polls is not alone: CLONE_THREAD, CLONE_SIGHAND, \
+            CLONE_VM and CLONE_NEWUSER give EINVAL, all other flags succeed, and CLONE_FS and CLONE_FILES leave the \
+            helper behind.",
     proves: &["MT-11"],
     source: SOURCE,
     needs: Needs::NONE.with(feature::IO_URING),
@@ -60,8 +59,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.sqpoll_helper_gone",
-    about: "After the ring is closed and its helper has ended, a call that was refused because of \
-            the helper succeeds.",
+    about: "After the ring is closed and its helper has ended, a call that was refused because of the helper \
+            succeeds.",
     proves: &["MT-11"],
     source: SOURCE,
     needs: Needs::NONE.with(feature::IO_URING),
@@ -84,8 +83,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.io_worker",
-    about: "A worker thread that io_uring made for a request which blocks counts like the polling \
-            helper: the same four flags give EINVAL while it lives.",
+    about: "A worker thread that io_uring made for a request which blocks counts like the polling helper: the same \
+            four flags give EINVAL while it lives.",
     proves: &["MT-12"],
     source: SOURCE,
     needs: Needs::NONE.with(feature::IO_URING),

@@ -1,12 +1,11 @@
-//! Processes that share the caller's memory or signal handlers without being threads: every flag
-//! against CLONE_VM and CLONE_VM|CLONE_SIGHAND processes, alive, dead and reaped, and in a vfork
-//! child (rows MT-06 to MT-10 of the behaviour catalogue, section 6).
+//! Processes that share the caller's memory or signal handlers without being threads: every flag against CLONE_VM and
+//! CLONE_VM|CLONE_SIGHAND processes, alive, dead and reaped, and in a vfork child (rows MT-06 to MT-10 of the
+//! behaviour catalogue, section 6).
 //!
-//! The 2006 document meant CLONE_VM to duplicate the memory, and had CLONE_THREAD force CLONE_VM.
-//! No release ever duplicated it (DIFF-03): the call only succeeds when there is nothing to
-//! separate. CLONE_THREAD forces nothing since about Linux 4.3 (DIFF-06), although unshare(2) still
-//! says it does (DOC-02) and asks callers of all three flags to share their memory with nobody
-//! (DOC-03).
+//! The 2006 document meant CLONE_VM to duplicate the memory, and had CLONE_THREAD force CLONE_VM. No release ever
+//! duplicated it (DIFF-03): the call only succeeds when there is nothing to separate. CLONE_THREAD forces nothing
+//! since about Linux 4.3 (DIFF-06), although unshare(2) still says it does (DOC-02) and asks callers of all three
+//! flags to share their memory with nobody (DOC-03).
 
 use crate::engines::thread_states::{each_flag, judge};
 use crate::observe::State;
@@ -29,8 +28,8 @@ enum Life {
     Reaped,
 }
 
-/// Tries the variant's flags while another process shares the memory, and the handlers if `with`
-/// says so, and is alive, dead or reaped.
+/// Tries the variant's flags while another process shares the memory, and the handlers if `with` says so, and is
+/// alive, dead or reaped.
 fn judge_beside(t: &Test, row: &'static str, with: Flags, life: Life) -> Done {
     let witness = Peer::start(t, "witness", Flags::NONE)?;
     let sharing = Flags::VM | REST | with;
@@ -59,9 +58,8 @@ fn judge_beside(t: &Test, row: &'static str, with: Flags, life: Life) -> Done {
 
 case!(Case {
     name: "flags.vm_process.alive",
-    about: "While a CLONE_VM process is alive, CLONE_VM gives EINVAL and the memory stays shared, \
-            together with all else; CLONE_THREAD, CLONE_SIGHAND, CLONE_NEWUSER and every other \
-            flag succeed.",
+    about: "While a CLONE_VM process is alive, CLONE_VM gives EINVAL and the memory stays shared, together with all \
+            else; CLONE_THREAD, CLONE_SIGHAND, CLONE_NEWUSER and every other flag succeed.",
     proves: &["MT-06"],
     source: SOURCE,
     variants: || each_flag(
@@ -78,8 +76,7 @@ case!(Case {
 
 case!(Case {
     name: "flags.vm_process.zombie",
-    about: "A CLONE_VM process that has ended has let go of the memory, reaped or not: every flag \
-            succeeds.",
+    about: "A CLONE_VM process that has ended has let go of the memory, reaped or not: every flag succeeds.",
     proves: &["MT-07"],
     source: SOURCE,
     variants: || each_flag("MT-07", &[(Flags::VM, &["EFF-VM-05"])]),
@@ -97,8 +94,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.sighand_process.alive",
-    about: "While a CLONE_VM|CLONE_SIGHAND process is alive, CLONE_SIGHAND and CLONE_VM give EINVAL \
-            and all stays shared; CLONE_THREAD, CLONE_NEWUSER and every other flag succeed.",
+    about: "While a CLONE_VM|CLONE_SIGHAND process is alive, CLONE_SIGHAND and CLONE_VM give EINVAL and all stays \
+            shared; CLONE_THREAD, CLONE_NEWUSER and every other flag succeed.",
     proves: &["MT-08"],
     source: SOURCE,
     variants: || each_flag(
@@ -115,8 +112,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.sighand_process.zombie",
-    about: "A CLONE_VM|CLONE_SIGHAND process that has ended still holds the signal handlers until \
-            it is reaped: CLONE_SIGHAND and CLONE_VM give EINVAL, every other flag succeeds.",
+    about: "A CLONE_VM|CLONE_SIGHAND process that has ended still holds the signal handlers until it is reaped: \
+            CLONE_SIGHAND and CLONE_VM give EINVAL, every other flag succeeds.",
     proves: &["MT-09"],
     source: SOURCE,
     variants: || each_flag(
@@ -137,9 +134,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.sighand_process.killed",
-    about: "One caller through the life of its CLONE_VM|CLONE_SIGHAND child: CLONE_SIGHAND and \
-            CLONE_VM give EINVAL while the child lives, still give EINVAL when it has been killed, \
-            and succeed once it is reaped.",
+    about: "One caller through the life of its CLONE_VM|CLONE_SIGHAND child: CLONE_SIGHAND and CLONE_VM give EINVAL \
+            while the child lives, still give EINVAL when it has been killed, and succeed once it is reaped.",
     proves: &["ERR-05", "ERR-12", "EFF-VM-05"],
     source: SOURCE,
     run: |t| {
@@ -196,8 +192,8 @@ fn call_and_look(errand: &Errand) -> Seen {
 
 case!(Case {
     name: "flags.vfork_child",
-    about: "A vfork child shares its parent's memory: CLONE_VM gives EINVAL, and every other flag \
-            succeeds in it and leaves the parent's state alone.",
+    about: "A vfork child shares its parent's memory: CLONE_VM gives EINVAL, and every other flag succeeds in it and \
+            leaves the parent's state alone.",
     proves: &["MT-10"],
     source: SOURCE,
     variants: || each_flag(

@@ -1,8 +1,8 @@
-//! How wide the argument is and by which numbers the call is reached (FLAG-41 to FLAG-47 and
-//! FLAG-50 of the behaviour catalogue, section 1.2).
+//! How wide the argument is and by which numbers the call is reached (FLAG-41 to FLAG-47 and FLAG-50 of the behaviour
+//! catalogue, section 1.2).
 //!
-//! The 2006 document declared `unshare(int flags)`, and C libraries still do. The kernel reads an
-//! unsigned long, checks all of it, and drops nothing (DIFF-02).
+//! The 2006 document declared `unshare(int flags)`, and C libraries still do. The kernel reads an unsigned long,
+//! checks all of it, and drops nothing (DIFF-02).
 
 use crate::call::raw::{NUMBER, by_number};
 use crate::prelude::*;
@@ -33,8 +33,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.high_bit",
-    about: "A valid flag with one bit of the upper half gives EINVAL, and what the flag names stays \
-            shared: the upper half of the argument is not cut off.",
+    about: "A valid flag with one bit of the upper half gives EINVAL, and what the flag names stays shared: the \
+            upper half of the argument is not cut off.",
     proves: &["FLAG-42", "ATOM-19", "DIFF-02"],
     source: SOURCE,
     variants: || [Flags::FILES, Flags::FS, Flags::NEWUTS]
@@ -49,8 +49,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.sign_bit",
-    about: "Bit 63 gives EINVAL, alone and with a valid flag, and so does -1 as an int would have \
-            it, extended by its sign or not.",
+    about: "Bit 63 gives EINVAL, alone and with a valid flag, and so does -1 as an int would have it, extended by \
+            its sign or not.",
     proves: &["FLAG-43", "DIFF-02"],
     source: SOURCE,
     run: |t| {
@@ -62,8 +62,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.signal_number",
-    about: "The low byte, where clone(2) takes the signal of the child's exit, takes none here: \
-            SIGCHLD and every other signal number give EINVAL, alone and with valid flags.",
+    about: "The low byte, where clone(2) takes the signal of the child's exit, takes none here: SIGCHLD and every \
+            other signal number give EINVAL, alone and with valid flags.",
     proves: &["FLAG-45", "FLAG-00"],
     source: SOURCE,
     run: |t| {
@@ -75,8 +75,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.signal_128",
-    about: "Decimal 128 is CLONE_NEWTIME to unshare(2), although clone(2) would take it for part of \
-            a signal number: it acts, or is refused, just as that flag.",
+    about: "Decimal 128 is CLONE_NEWTIME to unshare(2), although clone(2) would take it for part of a signal number: \
+            it acts, or is refused, just as that flag.",
     proves: &["FLAG-47", "FLAG-07"],
     source: SOURCE,
     run: |t| {
@@ -91,13 +91,13 @@ case!(Case {
 
 case!(Case {
     name: "flags.number",
-    about: "unshare(2) has the number that its architecture gave it (272 on x86-64, 97 on arm64, \
-            riscv and all newer ones), and the kernel knows it.",
+    about: "unshare(2) has the number that its architecture gave it (272 on x86-64, 97 on arm64, riscv and all newer \
+            ones), and the kernel knows it.",
     proves: &["FLAG-50"],
     source: "2006 design document, 6 (system call numbers); syscalls(2)",
     run: |t| {
-        // Were the number another call's, 0 would not be both accepted and without effect, an
-        // invalid flag would not be EINVAL, and CLONE_FILES would not separate the descriptors.
+        // Were the number another call's, 0 would not be both accepted and without effect, an invalid flag would not
+        // be EINVAL, and CLONE_FILES would not separate the descriptors.
         let enter = |flags: Flags| by_number(NUMBER, flags);
         let sibling = Sibling::start(t, SHARED)?;
         for flags in [Flags::NONE, Flags(1 << 63), Flags::FILES] {
@@ -110,8 +110,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.ia32",
-    about: "The 32-bit entry of x86 (int 0x80, number 310) does the same as the 64-bit one, for 0, \
-            every known flag and every other of its 32 bits; bits above cannot be expressed.",
+    about: "The 32-bit entry of x86 (int 0x80, number 310) does the same as the 64-bit one, for 0, every known flag \
+            and every other of its 32 bits; bits above cannot be expressed.",
     proves: &["FLAG-44"],
     source: SOURCE,
     needs: Needs::NONE.with(feature::IA32),

@@ -1,6 +1,5 @@
-//! unshare(0): asked for nothing, it succeeds in any state and does nothing (FLAG-40). States with
-//! threads, and with sharers of memory and handlers, have a variant `none` in `flags.second_thread`
-//! and its neighbours.
+//! unshare(0): asked for nothing, it succeeds in any state and does nothing (FLAG-40). States with threads, and with
+//! sharers of memory and handlers, have a variant `none` in `flags.second_thread` and its neighbours.
 
 use crate::prelude::*;
 use crate::sharing::sibling::Sibling;
@@ -10,8 +9,8 @@ const SOURCE: &str = "2006 design document, 5 and 8 (1); unshare(2), \"If flags 
 
 case!(Case {
     name: "flags.zero.shared",
-    about: "unshare(0) beside a task that shares root, cwd, umask, descriptors and undo list \
-            succeeds and leaves all of it shared.",
+    about: "unshare(0) beside a task that shares root, cwd, umask, descriptors and undo list succeeds and leaves all \
+            of it shared.",
     proves: &["FLAG-40"],
     source: SOURCE,
     run: |t| {

@@ -1,16 +1,15 @@
-//! CLONE_NEWIPC leaves the semaphore undo list behind, as CLONE_SYSVSEM does by name: the pending
-//! adjustments are applied at the call, in the old IPC namespace (IMP-07, EFF-SEM-09 and EFF-SEM-10
-//! of the behaviour catalogue). No other flag touches them.
+//! CLONE_NEWIPC leaves the semaphore undo list behind, as CLONE_SYSVSEM does by name: the pending adjustments are
+//! applied at the call, in the old IPC namespace (IMP-07, EFF-SEM-09 and EFF-SEM-10 of the behaviour catalogue). No
+//! other flag touches them.
 //!
-//! The 2006 document had CLONE_SYSVSEM refused as not implemented; it has worked since 2.6.26
-//! (DIFF-04).
+//! The 2006 document had CLONE_SYSVSEM refused as not implemented; it has worked since 2.6.26 (DIFF-04).
 
 use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
 use crate::spec::model::{Kernel, Start, predict};
 
-const SOURCE: &str = "2006 design document, 5 (CLONE_SYSVSEM, superseded) and 8 (2); unshare(2), \
-                      CLONE_NEWIPC and CLONE_SYSVSEM";
+const SOURCE: &str = "2006 design document, 5 (CLONE_SYSVSEM, superseded) and 8 (2); unshare(2), CLONE_NEWIPC and \
+                      CLONE_SYSVSEM";
 
 const NEEDS: Needs = Needs::ROOT.with(feature::SYSV_IPC);
 
@@ -78,9 +77,9 @@ fn requirement(flags: Flags) -> &'static str {
 
 case!(Case {
     name: "implied.undo",
-    about: "A task that took from a semaphore with SEM_UNDO gives it back when it calls \
-            CLONE_NEWIPC or CLONE_SYSVSEM, at once and while it lives, as an observer in the old \
-            IPC namespace sees. Any other flag leaves the adjustment pending until exit.",
+    about: "A task that took from a semaphore with SEM_UNDO gives it back when it calls CLONE_NEWIPC or \
+            CLONE_SYSVSEM, at once and while it lives, as an observer in the old IPC namespace sees. Any other flag \
+            leaves the adjustment pending until exit.",
     proves: &["IMP-07"],
     source: SOURCE,
     needs: NEEDS,
@@ -116,9 +115,9 @@ case!(Case {
 
 case!(Case {
     name: "implied.undo_shared",
-    about: "Where the undo list is shared, CLONE_NEWIPC and CLONE_SYSVSEM by one sharer apply \
-            nothing: the list stays with the other, and what both took is given back when that one \
-            leaves it, in the old IPC namespace.",
+    about: "Where the undo list is shared, CLONE_NEWIPC and CLONE_SYSVSEM by one sharer apply nothing: the list \
+            stays with the other, and what both took is given back when that one leaves it, in the old IPC \
+            namespace.",
     proves: &["IMP-07", "EFF-SEM-03", "EFF-SEM-04", "EFF-SEM-10"],
     source: SOURCE,
     needs: NEEDS,

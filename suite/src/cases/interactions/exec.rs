@@ -1,5 +1,5 @@
-//! unshare(2) and the calls that make and end tasks and programs: clone, execve, exit (section 8 of
-//! the behaviour catalogue).
+//! unshare(2) and the calls that make and end tasks and programs: clone, execve, exit (section 8 of the behaviour
+//! catalogue).
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,8 +15,8 @@ use crate::tasks::side::{Side, check_kcmp, in_own_namespaces};
 
 case!(Case {
     name: "interactions.clone.shares_the_new",
-    about: "A task made by clone(CLONE_FS|CLONE_FILES) after unshare(CLONE_FS|CLONE_FILES) shares the \
-            caller's new root, cwd, umask and descriptors, and nothing with the former sharer.",
+    about: "A task made by clone(CLONE_FS|CLONE_FILES) after unshare(CLONE_FS|CLONE_FILES) shares the caller's new \
+            root, cwd, umask and descriptors, and nothing with the former sharer.",
     proves: &["INT-02"],
     source: "clone(2), CLONE_FS; kernel, kernel/fork.c",
     run: |t| {
@@ -64,9 +64,9 @@ fn contradictions() -> Vec<Variant> {
 
 case!(Case {
     name: "interactions.clone.contradiction",
-    about: "To clone(2) a new namespace and what must not be shared across it are a contradiction \
-            (EINVAL), since there CLONE_FS and CLONE_SYSVSEM mean to share; to unshare(2) they mean \
-            the opposite, and the same pair succeeds.",
+    about: "To clone(2) a new namespace and what must not be shared across it are a contradiction (EINVAL), since \
+            there CLONE_FS and CLONE_SYSVSEM mean to share; to unshare(2) they mean the opposite, and the same pair \
+            succeeds.",
     proves: &["INT-03"],
     source: "clone(2), ERRORS; 2006 design document, 4; kernel, kernel/fork.c",
     variants: contradictions,
@@ -118,9 +118,9 @@ fn each_flag() -> Vec<Variant> {
 
 case!(Case {
     name: "interactions.execve.keeps",
-    about: "execve(2) keeps what unshare(2) separated: all namespaces (but the time namespace, which \
-            it enters since Linux 6.2), umask and descriptors; it closes what closes on exec in the \
-            caller's table, and not in that of the former sharer.",
+    about: "execve(2) keeps what unshare(2) separated: all namespaces (but the time namespace, which it enters since \
+            Linux 6.2), umask and descriptors; it closes what closes on exec in the caller's table, and not in that \
+            of the former sharer.",
     proves: &["INT-05"],
     source: "execve(2), Effect on process attributes; kernel, fs/exec.c",
     variants: each_flag,
@@ -161,8 +161,8 @@ case!(Case {
 
 case!(Case {
     name: "interactions.execve.unshares_descriptors",
-    about: "execve(2) by a task that shares its descriptors gives it a table of its own, without any \
-            unshare(2): what closes on exec closes for it, and stays open for the sharer.",
+    about: "execve(2) by a task that shares its descriptors gives it a table of its own, without any unshare(2): \
+            what closes on exec closes for it, and stays open for the sharer.",
     proves: &["INT-18"],
     source: "execve(2), Effect on process attributes; kernel, fs/exec.c",
     run: |t| {
@@ -184,8 +184,8 @@ fn who_leaves() -> Vec<Variant> {
 
 case!(Case {
     name: "interactions.execve.set_user_id",
-    about: "A set-user-ID program is not raised while another process shares root and cwd with its \
-            caller; after unshare(CLONE_FS) by the caller, or by the sharer, it is.",
+    about: "A set-user-ID program is not raised while another process shares root and cwd with its caller; after \
+            unshare(CLONE_FS) by the caller, or by the sharer, it is.",
     proves: &["INT-19"],
     source: "execve(2); kernel, fs/exec.c",
     needs: setuid_exec::NEEDS,
@@ -228,9 +228,9 @@ fn each_kind() -> Vec<Variant> {
 
 case!(Case {
     name: "interactions.exit.releases",
-    about: "When the caller exits, its namespace goes: where the limit has room for one, there is \
-            none while the caller lives and room again afterwards. A task that shared root, cwd, \
-            descriptors and undo list with it keeps all of its state.",
+    about: "When the caller exits, its namespace goes: where the limit has room for one, there is none while the \
+            caller lives and room again afterwards. A task that shared root, cwd, descriptors and undo list with it \
+            keeps all of its state.",
     proves: &["INT-06"],
     source: "namespaces(7), Namespace lifetime; kernel, kernel/exit.c",
     needs: limits::NEEDS,

@@ -1,5 +1,5 @@
-//! What unshare(2) leaves alone, whatever its flags, and its neighbour close_range(2) (section 8 of
-//! the behaviour catalogue).
+//! What unshare(2) leaves alone, whatever its flags, and its neighbour close_range(2) (section 8 of the behaviour
+//! catalogue).
 
 use std::os::fd::AsRawFd;
 
@@ -56,9 +56,8 @@ fn ranges() -> Vec<Variant> {
 
 case!(Case {
     name: "interactions.close_range.unshares",
-    about: "close_range(2) with CLOSE_RANGE_UNSHARE first does what unshare(CLONE_FILES) does: the \
-            range is closed for the caller alone, all else is copied, and from then on the tables \
-            are apart.",
+    about: "close_range(2) with CLOSE_RANGE_UNSHARE first does what unshare(CLONE_FILES) does: the range is closed \
+            for the caller alone, all else is copied, and from then on the tables are apart.",
     proves: &["INT-17"],
     source: "close_range(2), CLOSE_RANGE_UNSHARE",
     variants: ranges,
@@ -79,9 +78,9 @@ case!(Case {
 
 case!(Case {
     name: "interactions.close_range.beyond_nr_open",
-    about: "A shared table with a descriptor beyond fs.nr_open cannot be copied by CLOSE_RANGE_UNSHARE \
-            either (EMFILE), and stays shared; but what is to be closed to the end is not copied, so \
-            that a range which takes that descriptor succeeds.",
+    about: "A shared table with a descriptor beyond fs.nr_open cannot be copied by CLOSE_RANGE_UNSHARE either \
+            (EMFILE), and stays shared; but what is to be closed to the end is not copied, so that a range which \
+            takes that descriptor succeeds.",
     proves: &["INT-17"],
     source: "close_range(2), CLOSE_RANGE_UNSHARE; kernel, fs/file.c",
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
@@ -139,8 +138,7 @@ fn set_unrelated(t: &Test) -> Done<libc::timer_t> {
     let timer = libc::itimerval { it_interval: hour, it_value: hour };
     let mut posix_timer: libc::timer_t = std::ptr::null_mut();
     let limit = libc::rlimit { rlim_cur: 300, rlim_max: 300 };
-    // SAFETY: the structures live through the calls; the alternate stack is leaked; the blocked
-    // signal stays pending.
+    // SAFETY: the structures live through the calls; the alternate stack is leaked; the blocked signal stays pending.
     let results = unsafe {
         let mut blocked: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut blocked);
@@ -180,8 +178,8 @@ fn set_unrelated(t: &Test) -> Done<libc::timer_t> {
     // Best effort, priority 6. A kernel without block devices knows none.
     // SAFETY: ioprio_set takes numbers.
     let _ = unsafe { syscall!(Sysno::ioprio_set, 1, 0, 2 << 13 | 6) };
-    // SAFETY: keyctl(KEYCTL_JOIN_SESSION_KEYRING) without a name takes a null pointer. A kernel
-    // without keys knows none.
+    // SAFETY: keyctl(KEYCTL_JOIN_SESSION_KEYRING) without a name takes a null pointer. A kernel without keys knows
+    // none.
     let _ = unsafe { syscall!(Sysno::keyctl, 1, 0) };
     Ok(posix_timer)
 }
@@ -192,8 +190,8 @@ fn look_at_unrelated(posix_timer: libc::timer_t) -> Unrelated {
         result.map_or_else(|errno| -i64::from(errno.into_raw()), |value| value as i64)
     };
     let file = |path: &str| std::fs::read_to_string(path).map_err(|error| error.raw_os_error().unwrap_or(0));
-    // SAFETY: all structures live through the calls that fill them in; the rest takes numbers. The
-    // identifiers of keyrings are asked for without making any.
+    // SAFETY: all structures live through the calls that fill them in; the rest takes numbers. The identifiers of
+    // keyrings are asked for without making any.
     unsafe {
         let mut processors = vec![0u8; 128];
         let _ = syscall!(Sysno::sched_getaffinity, 0, processors.len(), processors.as_mut_ptr());
@@ -261,9 +259,9 @@ fn changes(before: &Unrelated, after: &Unrelated) -> String {
 
 case!(Case {
     name: "interactions.unrelated",
-    about: "No flag touches keyrings, personality, nice value, scheduling, processors, I/O priority, \
-            resource limits, timers, pending signals, alternate stack, robust futex list, name, or \
-            the label that a security module has put on the caller; nor does a task come or go.",
+    about: "No flag touches keyrings, personality, nice value, scheduling, processors, I/O priority, resource \
+            limits, timers, pending signals, alternate stack, robust futex list, name, or the label that a security \
+            module has put on the caller; nor does a task come or go.",
     proves: &["INT-28", "INT-29", "INT-20"],
     source: "kernel, kernel/fork.c",
     variants: || variants::each_flag()
@@ -317,8 +315,8 @@ fn make_file(directory: &std::fs::File) -> Result<(), Errno> {
 
 case!(Case {
     name: "interactions.landlock",
-    about: "A Landlock domain survives every flag: what it forbids stays forbidden, also with all the \
-            capabilities of a new user namespace and in a new mount namespace.",
+    about: "A Landlock domain survives every flag: what it forbids stays forbidden, also with all the capabilities \
+            of a new user namespace and in a new mount namespace.",
     proves: &["INT-20"],
     source: "landlock(7)",
     variants: variants::each_flag,
@@ -356,8 +354,8 @@ case!(Case {
 
 case!(Case {
     name: "interactions.read_only",
-    about: "No flag needs a file system that can be written to: with every mount read-only all of them \
-            succeed and change what they name.",
+    about: "No flag needs a file system that can be written to: with every mount read-only all of them succeed and \
+            change what they name.",
     proves: &["INT-30"],
     source: "kernel, kernel/fork.c",
     needs: Needs::ROOT,

@@ -18,8 +18,8 @@ fn refused_to_sharers() -> Vec<Variant> {
 
 case!(Case {
     name: "interactions.setns.shared_fs",
-    about: "A task that shares root and cwd cannot enter a mount or a user namespace by setns(2) \
-            (EINVAL); after unshare(CLONE_FS) it can.",
+    about: "A task that shares root and cwd cannot enter a mount or a user namespace by setns(2) (EINVAL); after \
+            unshare(CLONE_FS) it can.",
     proves: &["INT-08"],
     source: "setns(2), DESCRIPTION; kernel, fs/namespace.c and kernel/user_namespace.c",
     variants: refused_to_sharers,
@@ -50,9 +50,8 @@ case!(Case {
 
 case!(Case {
     name: "interactions.setns.time_with_threads",
-    about: "While a second thread is alive, setns(2) into a time namespace gives EUSERS, since it \
-            would move the caller, and unshare(CLONE_NEWTIME), which does not, succeeds. Alone, the \
-            caller may do both.",
+    about: "While a second thread is alive, setns(2) into a time namespace gives EUSERS, since it would move the \
+            caller, and unshare(CLONE_NEWTIME), which does not, succeeds. Alone, the caller may do both.",
     proves: &["INT-09"],
     source: "setns(2), ERRORS; kernel, kernel/time/namespace.c",
     needs: Needs::ROOT.with(feature::TIME_NS).with(feature::INITIAL_ROOT),
@@ -71,8 +70,8 @@ case!(Case {
 
 case!(Case {
     name: "interactions.chroot",
-    about: "Below another root directory CLONE_NEWUSER gives EPERM, since privilege in a user \
-            namespace would be a way out; every other flag succeeds.",
+    about: "Below another root directory CLONE_NEWUSER gives EPERM, since privilege in a user namespace would be a \
+            way out; every other flag succeeds.",
     proves: &["INT-10"],
     source: "unshare(2), ERRORS; kernel, kernel/user_namespace.c",
     needs: Needs::ROOT,
@@ -90,8 +89,8 @@ case!(Case {
 
 case!(Case {
     name: "interactions.chroot_into_topmost_mount",
-    about: "A root directory changed to the topmost mount over \"/\" is not below another root: \
-            CLONE_NEWUSER succeeds there. In the mount that this one covers, it gives EPERM.",
+    about: "A root directory changed to the topmost mount over \"/\" is not below another root: CLONE_NEWUSER \
+            succeeds there. In the mount that this one covers, it gives EPERM.",
     proves: &["INT-10"],
     source: "kernel, fs/namespace.c",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -104,8 +103,7 @@ case!(Case {
             let covered = Start { chrooted: true, ..start };
             t.unshare(Flags::NEWUSER).from(covered).as_predicted()
         })?;
-        // "/.." crosses what is mounted on the root.
-        // The chroot hides /proc.
+        // "/.." crosses what is mounted on the root. The chroot hides /proc.
         Observer::of(t)?;
         t.setup(Call::new("chroot(/..), chdir(/)", chroot("/..").and_then(|()| chdir("/"))))?;
         t.unshare(Flags::NEWUSER).as_predicted()
@@ -120,8 +118,8 @@ fn children_stay(t: &Test) -> Done {
 
 case!(Case {
     name: "differences.newpid.again",
-    about: "The manual page allows CLONE_NEWPID once. After setns(2) to its own PID namespace the \
-            caller may use it again: its next child is process 1 of another new namespace.",
+    about: "The manual page allows CLONE_NEWPID once. After setns(2) to its own PID namespace the caller may use it \
+            again: its next child is process 1 of another new namespace.",
     proves: &["DOC-04"],
     source: "pid_namespaces(7) and unshare(2), ERRORS, against kernel/pid_namespace.c",
     needs: Needs::ROOT.with(feature::PID_NS),
@@ -159,9 +157,9 @@ fn ways_to_have_children_elsewhere() -> Vec<Variant> {
 
 case!(Case {
     name: "differences.newpid.refused",
-    about: "The manual page has CLONE_NEWPID refused with EINVAL after an earlier one. The kernel \
-            refuses it also after setns(2) to a child PID namespace, and in a PID namespace whose \
-            owner is a user namespace that the caller is not in.",
+    about: "The manual page has CLONE_NEWPID refused with EINVAL after an earlier one. The kernel refuses it also \
+            after setns(2) to a child PID namespace, and in a PID namespace whose owner is a user namespace that the \
+            caller is not in.",
     proves: &["DOC-05"],
     source: "unshare(2), ERRORS, against kernel/pid_namespace.c",
     needs: Needs::ROOT.with(feature::PID_NS),

@@ -50,8 +50,8 @@ fn syscall_info(pid: Pid) -> Result<SyscallInfo, Errno> {
     Ok(info)
 }
 
-/// Follows a tracee until it stops by SIGSTOP, and gives what is seen of its unshare calls, and all
-/// events and other signals.
+/// Follows a tracee until it stops by SIGSTOP, and gives what is seen of its unshare calls, and all events and other
+/// signals.
 fn follow(t: &Test, pid: Pid) -> Done<Vec<Stop>> {
     let mut stops = Vec::new();
     let mut inside = false;
@@ -72,8 +72,8 @@ fn follow(t: &Test, pid: Pid) -> Done<Vec<Stop>> {
             }
             WaitStatus::PtraceEvent(_, _, event) => stops.push(Stop::Event(event)),
             WaitStatus::Stopped(_, Signal::SIGSTOP) => return Ok(stops),
-            // A filter that was here before has trapped the call, which ended without having been
-            // made. The tracee makes it again when it gets the signal.
+            // A filter that was here before has trapped the call, which ended without having been made. The tracee
+            // makes it again when it gets the signal.
             WaitStatus::Stopped(_, Signal::SIGSYS) if was_trapped(pid) => {
                 stops.truncate(stops.len().saturating_sub(2));
                 deliver = Some(Signal::SIGSYS);
@@ -109,9 +109,9 @@ fn traced_calls() -> Vec<Variant> {
 
 case!(Case {
     name: "interactions.ptrace",
-    about: "A tracer stops its tracee on the way into unshare(2), where it sees all 64 bits of the \
-            argument, and on the way out with the result; no event besides. It keeps its power over \
-            the tracee, also after CLONE_NEWUSER: it reads and writes its memory, and ends it.",
+    about: "A tracer stops its tracee on the way into unshare(2), where it sees all 64 bits of the argument, and on \
+            the way out with the result; no event besides. It keeps its power over the tracee, also after \
+            CLONE_NEWUSER: it reads and writes its memory, and ends it.",
     proves: &["INT-15"],
     source: "ptrace(2); kernel, kernel/fork.c",
     variants: traced_calls,
@@ -268,9 +268,8 @@ impl Recorder {
 
 case!(Case {
     name: "interactions.perf",
-    about: "A profiler that asks for namespaces gets one record for each successful unshare(2), also \
-            for one that did nothing, with the links as they are afterwards; and none for one that \
-            failed.",
+    about: "A profiler that asks for namespaces gets one record for each successful unshare(2), also for one that \
+            did nothing, with the links as they are afterwards; and none for one that failed.",
     proves: &["INT-16"],
     source: "perf_event_open(2), PERF_RECORD_NAMESPACES; kernel, kernel/fork.c",
     needs: Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::UTS_NS),

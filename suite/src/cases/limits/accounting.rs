@@ -1,6 +1,5 @@
-//! What is counted is let go of again: after success and after every kind of failure (ATOM-18,
-//! ATOM-S8, ERR-30 of the behaviour catalogue). A count that leaks is a machine that some day makes
-//! no more namespaces.
+//! What is counted is let go of again: after success and after every kind of failure (ATOM-18, ATOM-S8, ERR-30 of the
+//! behaviour catalogue). A count that leaks is a machine that some day makes no more namespaces.
 
 use crate::call::failing::Failing;
 use crate::place::limits;
@@ -9,16 +8,16 @@ use crate::spec::model::Start;
 
 const SOURCE: &str = "2006 design document, 6 (failure leaves nothing behind); kernel, kernel/ucount.c";
 
-/// How often a call is repeated. Each that leaked would use up a place of its own, of which there is
-/// one; more find what leaks now and then.
+/// How often a call is repeated. Each that leaked would use up a place of its own, of which there is one; more find
+/// what leaks now and then.
 fn times(t: &Test) -> usize {
     if t.tier() == Tier::Quick { 4 } else { 20 }
 }
 
 case!(Case {
     name: "limits.returned.success",
-    about: "When the only task in a namespace has ended, the namespace is no longer counted: under a \
-            limit with room for one, one task after the other makes one.",
+    about: "When the only task in a namespace has ended, the namespace is no longer counted: under a limit with room \
+            for one, one task after the other makes one.",
     proves: &["ERR-30"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -50,9 +49,8 @@ fn failures() -> Vec<Variant> {
 
 case!(Case {
     name: "limits.returned.failure",
-    about: "A call that fails leaves nothing counted, whatever it had made or counted by then: after \
-            several failures there is still room for one namespace under a limit that allows one more \
-            than are in use.",
+    about: "A call that fails leaves nothing counted, whatever it had made or counted by then: after several \
+            failures there is still room for one namespace under a limit that allows one more than are in use.",
     proves: &["ATOM-18", "ATOM-S8"],
     source: SOURCE,
     needs: limits::NEEDS,

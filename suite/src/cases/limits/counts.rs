@@ -1,5 +1,5 @@
-//! A limit that is reached refuses, and what is counted are namespaces that exist (ERR-30, ERR-32,
-//! INT-23, INT-24, LIM-02 of the behaviour catalogue).
+//! A limit that is reached refuses, and what is counted are namespaces that exist (ERR-30, ERR-32, INT-23, INT-24,
+//! LIM-02 of the behaviour catalogue).
 
 use std::os::fd::AsRawFd;
 
@@ -11,8 +11,8 @@ const SOURCE: &str = "namespaces(7), The /proc/sys/user directory; unshare(2), E
 
 case!(Case {
     name: "limits.zero",
-    about: "A limit of 0 refuses even the first namespace of its kind with ENOSPC, and changes \
-            nothing; raised, it allows one.",
+    about: "A limit of 0 refuses even the first namespace of its kind with ENOSPC, and changes nothing; raised, it \
+            allows one.",
     proves: &["ERR-32"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -30,9 +30,9 @@ case!(Case {
 
 case!(Case {
     name: "limits.reached",
-    about: "While another task of the same user holds as many namespaces of a kind as its limit \
-            allows, one more is refused with ENOSPC and nothing changes, neither in the caller nor \
-            in that task; when it has ended, there is room again.",
+    about: "While another task of the same user holds as many namespaces of a kind as its limit allows, one more is \
+            refused with ENOSPC and nothing changes, neither in the caller nor in that task; when it has ended, \
+            there is room again.",
     proves: &["ERR-30"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -50,8 +50,8 @@ case!(Case {
     }
 });
 
-/// The kinds that a task can replace again and again: a user namespace is nested, and a second PID
-/// namespace is refused for another reason.
+/// The kinds that a task can replace again and again: a user namespace is nested, and a second PID namespace is
+/// refused for another reason.
 fn replaceable() -> Vec<Variant> {
     variants::each_kind()
         .into_iter()
@@ -61,9 +61,8 @@ fn replaceable() -> Vec<Variant> {
 
 case!(Case {
     name: "limits.replacing",
-    about: "A task that replaces its namespace needs room for two, since the new one is counted \
-            before the old is let go: with room for one, the second call gives ENOSPC and changes \
-            nothing.",
+    about: "A task that replaces its namespace needs room for two, since the new one is counted before the old is \
+            let go: with room for one, the second call gives ENOSPC and changes nothing.",
     proves: &["ERR-30"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -86,8 +85,8 @@ case!(Case {
 
 case!(Case {
     name: "limits.alive_not_calls",
-    about: "What is counted are namespaces that exist, not calls: a task that goes on replacing its \
-            namespace never meets a limit of two.",
+    about: "What is counted are namespaces that exist, not calls: a task that goes on replacing its namespace never \
+            meets a limit of two.",
     proves: &["INT-23"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -108,8 +107,8 @@ case!(Case {
 
 case!(Case {
     name: "limits.lowered",
-    about: "A limit can be set below what is in use: those who have a namespace keep it, and the \
-            next one is refused with ENOSPC until the limit is above the use again.",
+    about: "A limit can be set below what is in use: those who have a namespace keep it, and the next one is refused \
+            with ENOSPC until the limit is above the use again.",
     proves: &["LIM-02"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -142,16 +141,16 @@ fn kept_kinds() -> Vec<Variant> {
     let ways = [("descriptor", Kept::ByDescriptor), ("bind_mount", Kept::ByMount)];
     variants::product::<_, Flags>(&ways, &variants::each_kind())
         .into_iter()
-        // A mount namespace can be bound only in one that is older, and the order of two of them is
-        // not certain (RULE-10).
+        // A mount namespace can be bound only in one that is older, and the order of two of them is not certain
+        // (RULE-10).
         .filter(|variant| variant.param::<(Kept, Flags)>() != (Kept::ByMount, Flags::NEWNS))
         .collect()
 }
 
 case!(Case {
     name: "limits.pinned",
-    about: "A namespace whose tasks have all ended stays counted as long as an open descriptor or a \
-            bind mount keeps it: the next one is refused with ENOSPC, and allowed once that is gone.",
+    about: "A namespace whose tasks have all ended stays counted as long as an open descriptor or a bind mount keeps \
+            it: the next one is refused with ENOSPC, and allowed once that is gone.",
     proves: &["INT-24"],
     source: "namespaces(7), Namespace lifetime and The /proc/sys/user directory",
     needs: limits::NEEDS,

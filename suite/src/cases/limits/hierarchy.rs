@@ -1,5 +1,5 @@
-//! Whose limits count: every user namespace from the caller's to the initial one, for the caller's
-//! effective user (ERR-31, INT-22, INT-25 of the behaviour catalogue).
+//! Whose limits count: every user namespace from the caller's to the initial one, for the caller's effective user
+//! (ERR-31, INT-22, INT-25 of the behaviour catalogue).
 
 use nix::unistd::{Uid, setresuid};
 
@@ -18,9 +18,9 @@ fn used_by_nesting(flag: Flags) -> u32 {
 
 case!(Case {
     name: "limits.ancestor",
-    about: "A user namespace cannot give itself more than those around it have: with its own limit \
-            at 100, a namespace is refused with ENOSPC while the outer one's limit is reached, and \
-            allowed when that is raised.",
+    about: "A user namespace cannot give itself more than those around it have: with its own limit at 100, a \
+            namespace is refused with ENOSPC while the outer one's limit is reached, and allowed when that is \
+            raised.",
     proves: &["ERR-31", "ERR-30"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -42,8 +42,8 @@ case!(Case {
 
 case!(Case {
     name: "limits.counted_outwards",
-    about: "A namespace made in a nested user namespace counts in the outer one as well: there it \
-            takes the place of one that is then refused with ENOSPC, until its task has ended.",
+    about: "A namespace made in a nested user namespace counts in the outer one as well: there it takes the place of \
+            one that is then refused with ENOSPC, until its task has ended.",
     proves: &["ERR-30", "ERR-31"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -99,9 +99,9 @@ fn kinds_by_user() -> Vec<Variant> {
 
 case!(Case {
     name: "limits.per_user",
-    about: "Each user has a count of its own: when one has reached the limit and is refused with \
-            ENOSPC, another user of the same user namespace may still make a namespace, and then is \
-            refused, too. Who counts is the effective user.",
+    about: "Each user has a count of its own: when one has reached the limit and is refused with ENOSPC, another \
+            user of the same user namespace may still make a namespace, and then is refused, too. Who counts is the \
+            effective user.",
     proves: &["INT-22"],
     source: SOURCE,
     needs: limits::NEEDS.with(feature::INITIAL_ROOT),
@@ -137,9 +137,9 @@ case!(Case {
 
 case!(Case {
     name: "limits.of_the_entered",
-    about: "What counts is the user namespace that the caller is in, not where its process comes \
-            from: one that enters another by setns(2) is refused with ENOSPC by the limit there, \
-            which its parent and sibling outside do not feel.",
+    about: "What counts is the user namespace that the caller is in, not where its process comes from: one that \
+            enters another by setns(2) is refused with ENOSPC by the limit there, which its parent and sibling \
+            outside do not feel.",
     proves: &["INT-25"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -163,9 +163,8 @@ case!(Case {
 
 case!(Case {
     name: "limits.no_capability_lifts",
-    about: "CAP_SYS_RESOURCE and CAP_SYS_ADMIN, which let a task set a limit, do not let it pass \
-            one; nor does a capability less make it lower: with CAP_SYS_ADMIN alone there is room \
-            for as many.",
+    about: "CAP_SYS_RESOURCE and CAP_SYS_ADMIN, which let a task set a limit, do not let it pass one; nor does a \
+            capability less make it lower: with CAP_SYS_ADMIN alone there is room for as many.",
     proves: &["ERR-30"],
     source: SOURCE,
     needs: limits::NEEDS.with(feature::UTS_NS),

@@ -1,13 +1,13 @@
-//! How deep namespaces nest: user namespaces 33 levels below the initial one, PID namespaces 32
-//! (ERR-33, ERR-34, ORD-13, DOC-07 and INT-25 of the behaviour catalogue).
+//! How deep namespaces nest: user namespaces 33 levels below the initial one, PID namespaces 32 (ERR-33, ERR-34,
+//! ORD-13, DOC-07 and INT-25 of the behaviour catalogue).
 
 use crate::observe::nsfd::{enter, open_link};
 use crate::place::limits;
 use crate::prelude::*;
 use crate::spec::model::Start;
 
-const SOURCE: &str = "user_namespaces(7), Nested namespaces; pid_namespaces(7), Nesting PID namespaces; \
-                      unshare(2), ERRORS (ENOSPC)";
+const SOURCE: &str = "user_namespaces(7), Nested namespaces; pid_namespaces(7), Nesting PID namespaces; unshare(2), \
+                      ERRORS (ENOSPC)";
 
 /// How many user namespaces can be nested in the initial one.
 const USER_LEVELS: usize = 33;
@@ -37,9 +37,9 @@ fn nest(t: &Test) -> Done {
 
 case!(Case {
     name: "limits.nesting.user",
-    about: "33 user namespaces can be nested in the initial one, each by its caller alone; the 34th \
-            is refused with ENOSPC, however often it is tried and whatever else is asked for, and \
-            changes nothing; other namespaces can still be made.",
+    about: "33 user namespaces can be nested in the initial one, each by its caller alone; the 34th is refused with \
+            ENOSPC, however often it is tried and whatever else is asked for, and changes nothing; other namespaces \
+            can still be made.",
     proves: &["ERR-33", "DOC-07"],
     source: SOURCE,
     needs: NEEDS,
@@ -66,9 +66,9 @@ case!(Case {
 
 case!(Case {
     name: "limits.nesting.user_by_descent",
-    about: "Levels are those of the user namespace, not of the process: a task that enters the \
-            deepest one by setns(2) is refused with ENOSPC though neither it nor a parent of it ever \
-            made one, and its parent, which stayed outside, is not.",
+    about: "Levels are those of the user namespace, not of the process: a task that enters the deepest one by \
+            setns(2) is refused with ENOSPC though neither it nor a parent of it ever made one, and its parent, \
+            which stayed outside, is not.",
     proves: &["INT-25"],
     source: SOURCE,
     needs: NEEDS,
@@ -105,9 +105,8 @@ const CHROOT: u64 = 2;
 
 case!(Case {
     name: "order.user_depth",
-    about: "At the deepest level CLONE_NEWUSER gives ENOSPC also when the limit is 0, and also when \
-            the caller is in a chroot, which alone would give EPERM: depth and limit are looked at \
-            first.",
+    about: "At the deepest level CLONE_NEWUSER gives ENOSPC also when the limit is 0, and also when the caller is in \
+            a chroot, which alone would give EPERM: depth and limit are looked at first.",
     proves: &["ORD-13"],
     source: "kernel, kernel/user_namespace.c",
     needs: NEEDS,
@@ -156,8 +155,8 @@ fn nest_pid(t: &Test, level: usize) -> Done {
 
 case!(Case {
     name: "limits.nesting.pid",
-    about: "32 PID namespaces can be nested in the initial one; the 33rd is refused with ENOSPC, \
-            alone and together with other namespaces, and changes nothing.",
+    about: "32 PID namespaces can be nested in the initial one; the 33rd is refused with ENOSPC, alone and together \
+            with other namespaces, and changes nothing.",
     proves: &["ERR-34"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),

@@ -1,5 +1,5 @@
-//! RLIMIT_NPROC and user namespaces (INT-26 of the behaviour catalogue): each user namespace counts
-//! its processes itself, below the ceiling of the one around it.
+//! RLIMIT_NPROC and user namespaces (INT-26 of the behaviour catalogue): each user namespace counts its processes
+//! itself, below the ceiling of the one around it.
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{ForkResult, Uid, fork, setresuid};
@@ -36,9 +36,9 @@ fn limit_processes(t: &Test, soft: u64, hard: u64) -> Done {
 
 case!(Case {
     name: "limits.processes",
-    about: "CLONE_NEWUSER takes the caller's process out of no count: processes in the new user \
-            namespace still count against the ceiling that RLIMIT_NPROC was when it was made, while \
-            a lower limit inside does not count those outside (Linux 5.14).",
+    about: "CLONE_NEWUSER takes the caller's process out of no count: processes in the new user namespace still \
+            count against the ceiling that RLIMIT_NPROC was when it was made, while a lower limit inside does not \
+            count those outside (Linux 5.14).",
     proves: &["INT-26"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::CREATE_USER_NS),
@@ -48,8 +48,7 @@ case!(Case {
             return Err(t.skip(format!("processes are counted by user namespace since Linux 5.14, this is {version}")));
         }
         let outside = Peer::start(t, "task outside", Flags::NONE)?;
-        // A user namespace in which the user's count starts from nothing, whoever runs on this
-        // machine.
+        // A user namespace in which the user's count starts from nothing, whoever runs on this machine.
         t.setup(unshare(Flags::NEWUSER))?;
         limits::map_everybody_by(t, &outside)?;
         // While it still may be ended.

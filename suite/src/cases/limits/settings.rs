@@ -1,5 +1,5 @@
-//! The limits as settings: what they take, and whose they are (INT-21, LIM-01, LIM-03, ERR-42 of the
-//! behaviour catalogue).
+//! The limits as settings: what they take, and whose they are (INT-21, LIM-01, LIM-03, ERR-42 of the behaviour
+//! catalogue).
 
 use std::path::Path;
 
@@ -25,8 +25,8 @@ fn write(flag: Flags, text: &str) -> Call<()> {
 
 case!(Case {
     name: "limits.range",
-    about: "A limit takes the numbers from 0 to 2147483647 and reads back as what was written; any \
-            other number leaves it as it was, and one that is too large is refused with EINVAL.",
+    about: "A limit takes the numbers from 0 to 2147483647 and reads back as what was written; any other number \
+            leaves it as it was, and one that is too large is refused with EINVAL.",
     proves: &["LIM-01"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -55,9 +55,8 @@ case!(Case {
 
 case!(Case {
     name: "limits.own_set",
-    about: "Each user namespace has limits of its own, 2147483647 at first whatever those outside \
-            are: setting them changes nobody else's, and takes CAP_SYS_RESOURCE there (EACCES \
-            without).",
+    about: "Each user namespace has limits of its own, 2147483647 at first whatever those outside are: setting them \
+            changes nobody else's, and takes CAP_SYS_RESOURCE there (EACCES without).",
     proves: &["INT-21"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -108,8 +107,8 @@ fn nr_open() -> Call<String> {
 
 case!(Case {
     name: "limits.nr_open_floor",
-    about: "On a 64-bit kernel fs.nr_open cannot be set below 64: less is refused with EINVAL and \
-            leaves it as it was.",
+    about: "On a 64-bit kernel fs.nr_open cannot be set below 64: less is refused with EINVAL and leaves it as it \
+            was.",
     proves: &["LIM-03"],
     source: "kernel, fs/file.c",
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
@@ -129,8 +128,8 @@ case!(Case {
 
 case!(Case {
     name: "limits.mount_max",
-    about: "The limit fs.mount-max refuses further mounts (ENOSPC) but not CLONE_NEWNS: a copy of more mounts \
-            than it allows succeeds and is complete.",
+    about: "The limit fs.mount-max refuses further mounts (ENOSPC) but not CLONE_NEWNS: a copy of more mounts than \
+            it allows succeeds and is complete.",
     proves: &["ERR-42"],
     source: "proc_sys_fs(5), mount-max; kernel, fs/namespace.c",
     needs: Needs::ROOT.with(feature::INITIAL_ROOT).disturbing(global::MOUNT_MAX),

@@ -1,5 +1,5 @@
-//! Calls in tasks that are interrupted, stopped, frozen or killed, and beside tasks that end (section
-//! 7 of the behaviour catalogue).
+//! Calls in tasks that are interrupted, stopped, frozen or killed, and beside tasks that end (section 7 of the
+//! behaviour catalogue).
 
 use std::fs;
 use std::path::Path;
@@ -21,9 +21,8 @@ fn refused_beside_threads() -> Vec<Variant> {
 
 case!(Case {
     name: "races.thread_exit",
-    about: "While the only other thread of the process ends, CLONE_THREAD, CLONE_SIGHAND, CLONE_VM and \
-            CLONE_NEWUSER give EINVAL, and from some moment on 0: nothing else, and never EINVAL \
-            again.",
+    about: "While the only other thread of the process ends, CLONE_THREAD, CLONE_SIGHAND, CLONE_VM and CLONE_NEWUSER \
+            give EINVAL, and from some moment on 0: nothing else, and never EINVAL again.",
     proves: &["MT-15"],
     source: "2006 design document, 5 (EINVAL); kernel, kernel/exit.c and kernel/fork.c",
     deadline: DEADLINE,
@@ -88,8 +87,8 @@ fn beside_a_core_dump() -> Vec<Variant> {
 
 case!(Case {
     name: "races.core_dump",
-    about: "While a sharer of root, cwd and descriptors dumps core, unshare succeeds and separates \
-            what it separates in any other state.",
+    about: "While a sharer of root, cwd and descriptors dumps core, unshare succeeds and separates what it separates \
+            in any other state.",
     proves: &["MT-16"],
     source: "core(5); kernel, fs/coredump.c and kernel/fork.c",
     deadline: DEADLINE,
@@ -128,8 +127,7 @@ case!(Case {
 
 extern "C" fn do_nothing(_: libc::c_int) {}
 
-/// Has the calling process interrupted all the time: a caught signal every 100 microseconds, without
-/// SA_RESTART.
+/// Has the calling process interrupted all the time: a caught signal every 100 microseconds, without SA_RESTART.
 fn start_signals(t: &Test) -> Done {
     let action = SigAction::new(SigHandler::Handler(do_nothing), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does nothing.
@@ -143,8 +141,8 @@ fn start_signals(t: &Test) -> Done {
 
 case!(Case {
     name: "races.signals",
-    about: "Under a storm of timer signals that are caught without SA_RESTART, each flag succeeds and \
-            changes just what it names: never EINTR, and nothing done by half.",
+    about: "Under a storm of timer signals that are caught without SA_RESTART, each flag succeeds and changes just \
+            what it names: never EINTR, and nothing done by half.",
     proves: &["RACE-20"],
     source: SOURCE,
     deadline: DEADLINE,
@@ -194,8 +192,8 @@ fn is_frozen(group: &Path) -> bool {
 
 case!(Case {
     name: "races.stopped",
-    about: "A task that makes namespace after namespace while it is stopped by SIGSTOP or frozen by \
-            its cgroup, and let go on, again and again, completes every call.",
+    about: "A task that makes namespace after namespace while it is stopped by SIGSTOP or frozen by its cgroup, and \
+            let go on, again and again, completes every call.",
     proves: &["RACE-21"],
     source: "kernel, net/core/net_namespace.c and fs/namespace.c; signal(7); cgroups(7)",
     needs: Needs::ROOT,
@@ -247,8 +245,8 @@ fn ways_to_die() -> Vec<Variant> {
 
 case!(Case {
     name: "races.killed",
-    about: "A task that makes one set of namespaces after the other is killed, or made to dump core, \
-            at a random moment: it ends.",
+    about: "A task that makes one set of namespaces after the other is killed, or made to dump core, at a random \
+            moment: it ends.",
     proves: &["RACE-25"],
     source: "kernel, kernel/fork.c and kernel/exit.c",
     needs: Needs::ROOT,

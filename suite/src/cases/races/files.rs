@@ -1,5 +1,5 @@
-//! unshare(CLONE_FILES) against sharers that change the table meanwhile (section 7 of the behaviour
-//! catalogue). The copy must be the table as it was at one moment.
+//! unshare(CLONE_FILES) against sharers that change the table meanwhile (section 7 of the behaviour catalogue). The
+//! copy must be the table as it was at one moment.
 
 use std::collections::BTreeSet;
 use std::io::{IoSlice, IoSliceMut};
@@ -72,8 +72,7 @@ fn pass(fd: RawFd) -> Result<RawFd, Errno> {
     found.ok_or(Errno::ENOMSG)
 }
 
-/// The sharer of the first race: moves one descriptor to and fro, duplicates, passes and closes
-/// others.
+/// The sharer of the first race: moves one descriptor to and fro, duplicates, passes and closes others.
 fn change_table(t: &Test, barrier: &Barrier) -> Done {
     const ID: &str = "RACE-03";
     let mut at = (NEAR, FAR);
@@ -91,8 +90,8 @@ fn change_table(t: &Test, barrier: &Barrier) -> Done {
     t.check(Call::seen("whether the sharer has what the caller opened afterwards", is_open(OWN))).proves(ID).is(false)
 }
 
-/// Checks that the copy is the table of one moment, and that every number is either a descriptor
-/// that works or free. Gives where the moved descriptor was.
+/// Checks that the copy is the table of one moment, and that every number is either a descriptor that works or free.
+/// Gives where the moved descriptor was.
 fn check_copy(t: &Test, file: u64) -> Done<usize> {
     const ID: &str = "RACE-03";
     let places = (is_open(NEAR), is_open(FAR));
@@ -117,9 +116,9 @@ fn check_copy(t: &Test, file: u64) -> Done<usize> {
 
 case!(Case {
     name: "races.files.changed",
-    about: "While a sharer moves a descriptor by dup2 and close, and passes others to itself through \
-            a socket, unshare(CLONE_FILES) succeeds and copies the table of one moment: the moved \
-            descriptor is in it, all others work, and no number stays taken by nothing.",
+    about: "While a sharer moves a descriptor by dup2 and close, and passes others to itself through a socket, \
+            unshare(CLONE_FILES) succeeds and copies the table of one moment: the moved descriptor is in it, all \
+            others work, and no number stays taken by nothing.",
     proves: &["RACE-03"],
     source: SOURCE,
     deadline: DEADLINE,
@@ -251,9 +250,8 @@ fn draw_growth(random: &mut fastrand::Rng) -> (u32, u32) {
 
 case!(Case {
     name: "races.files.growth",
-    about: "While a sharer opens ever higher descriptors, so that the table grows, and closes them \
-            again, unshare(CLONE_FILES) succeeds, and the copy has a first part of them without a \
-            gap, all of which work.",
+    about: "While a sharer opens ever higher descriptors, so that the table grows, and closes them again, \
+            unshare(CLONE_FILES) succeeds, and the copy has a first part of them without a gap, all of which work.",
     proves: &["RACE-04"],
     source: SOURCE,
     deadline: DEADLINE,
@@ -269,8 +267,8 @@ case!(Case {
 
 case!(Case {
     name: "races.files.growth_under_nr_open",
-    about: "The same while fs.nr_open goes up and down: the call succeeds, or gives EMFILE and leaves \
-            the table shared.",
+    about: "The same while fs.nr_open goes up and down: the call succeeds, or gives EMFILE and leaves the table \
+            shared.",
     proves: &["RACE-04"],
     source: SOURCE,
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
@@ -313,9 +311,8 @@ fn with_requests_in_flight() -> Vec<Variant> {
 
 case!(Case {
     name: "races.files.request_in_flight",
-    about: "A request to open a file that the caller gave to io_uring before unshare(CLONE_FILES), \
-            and that completes afterwards, opens it in the old table: a sharer gets the descriptor, \
-            and the caller does not.",
+    about: "A request to open a file that the caller gave to io_uring before unshare(CLONE_FILES), and that \
+            completes afterwards, opens it in the old table: a sharer gets the descriptor, and the caller does not.",
     proves: &["RACE-26"],
     source: "kernel, io_uring/io_uring.c and fs/file.c",
     needs: Needs::NONE.with(feature::IO_URING),

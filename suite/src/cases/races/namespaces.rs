@@ -1,5 +1,4 @@
-//! Namespaces made, looked at, entered and counted by several tasks at once (section 7 of the
-//! behaviour catalogue).
+//! Namespaces made, looked at, entered and counted by several tasks at once (section 7 of the behaviour catalogue).
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -19,8 +18,8 @@ const ROOM: u32 = 3;
 
 case!(Case {
     name: "races.limit",
-    about: "Six tasks each ask for a namespace where the limit has room for three: three get one, the \
-            others get ENOSPC, and when all are gone there is room for three again.",
+    about: "Six tasks each ask for a namespace where the limit has room for three: three get one, the others get \
+            ENOSPC, and when all are gone there is room for three again.",
     proves: &["RACE-10"],
     source: "namespaces(7), The /proc/sys/user directory; kernel, kernel/ucount.c",
     needs: limits::NEEDS,
@@ -66,8 +65,8 @@ case!(Case {
 
 case!(Case {
     name: "races.net.killed",
-    about: "A task that makes and leaves one network namespace after the other is killed at a random \
-            moment, again and again: it dies, and no namespace stays counted.",
+    about: "A task that makes and leaves one network namespace after the other is killed at a random moment, again \
+            and again: it dies, and no namespace stays counted.",
     proves: &["RACE-11", "RACE-25"],
     source: "kernel, net/core/net_namespace.c (the lock there can be interrupted by a fatal signal)",
     needs: limits::NEEDS.with(feature::NET_NS),
@@ -157,8 +156,8 @@ fn noted(barrier: &Barrier) -> BTreeSet<(u64, u64)> {
 
 case!(Case {
     name: "races.proc.readers",
-    about: "While a task moves from namespace to namespace, another reads its files in /proc: every \
-            read succeeds, and every link it sees is one that the task had.",
+    about: "While a task moves from namespace to namespace, another reads its files in /proc: every read succeeds, \
+            and every link it sees is one that the task had.",
     proves: &["RACE-12"],
     source: "namespaces(7), The /proc/pid/ns/ directory; kernel, fs/proc/namespaces.c and fs/proc/base.c",
     needs: Needs::ROOT.with(feature::UTS_NS).with(feature::IPC_NS),
@@ -217,9 +216,9 @@ fn pidfd_open(pid: nix::unistd::Pid) -> Result<OwnedFd, Errno> {
 
 case!(Case {
     name: "races.setns.follower",
-    about: "While a task moves from namespace to namespace, another follows it by setns(2), with a \
-            descriptor of the process or of a link: it succeeds, and where it gets is where the task \
-            was; with a descriptor of the process both namespaces are those of one moment.",
+    about: "While a task moves from namespace to namespace, another follows it by setns(2), with a descriptor of the \
+            process or of a link: it succeeds, and where it gets is where the task was; with a descriptor of the \
+            process both namespaces are those of one moment.",
     proves: &["RACE-13"],
     source: "setns(2); kernel, kernel/nsproxy.c",
     needs: Needs::ROOT.with(feature::UTS_NS).with(feature::IPC_NS),
@@ -273,8 +272,8 @@ case!(Case {
     }
 });
 
-/// How many levels of user and of PID namespaces are made: nearly what the kernel allows (33 and 32),
-/// since the suite itself may run some levels down.
+/// How many levels of user and of PID namespaces are made: nearly what the kernel allows (33 and 32), since the suite
+/// itself may run some levels down.
 const USER_LEVELS: u32 = 28;
 const PID_LEVELS: u32 = 26;
 
@@ -305,8 +304,8 @@ fn nest_pids(t: &Test, level: u32) -> Done {
 
 case!(Case {
     name: "races.nesting",
-    about: "Two tasks nest user namespaces and two nest PID namespaces, nearly as deep as it goes, at \
-            the same time, and end: all of it is made and released.",
+    about: "Two tasks nest user namespaces and two nest PID namespaces, nearly as deep as it goes, at the same time, \
+            and end: all of it is made and released.",
     proves: &["RACE-23"],
     source: "kernel, kernel/user_namespace.c and kernel/pid_namespace.c (release goes up level by level)",
     needs: limits::NEEDS.with(feature::PID_NS),
@@ -357,8 +356,8 @@ fn kinds_to_hoard() -> Vec<Variant> {
 
 case!(Case {
     name: "races.mass_exit",
-    about: "Four tasks that hold many namespaces each, up to the limit, end at once: all of them are \
-            released, and as many can be made again.",
+    about: "Four tasks that hold many namespaces each, up to the limit, end at once: all of them are released, and \
+            as many can be made again.",
     proves: &["RACE-24"],
     source: "kernel, kernel/nsproxy.c and kernel/ucount.c",
     needs: limits::NEEDS,

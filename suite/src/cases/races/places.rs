@@ -1,5 +1,5 @@
-//! Root, current directory, mounts and cgroup of the caller against tasks that change them meanwhile
-//! (section 7 of the behaviour catalogue). What the caller gets must be how it was at one moment.
+//! Root, current directory, mounts and cgroup of the caller against tasks that change them meanwhile (section 7 of
+//! the behaviour catalogue). What the caller gets must be how it was at one moment.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -24,9 +24,8 @@ const NONE: Option<&str> = None;
 
 case!(Case {
     name: "races.fs.execve",
-    about: "While a sharer of root and cwd executes a set-user-ID program, unshare(CLONE_FS) succeeds \
-            and never gives EAGAIN, as clone(CLONE_FS) may; and since a third task goes on sharing, \
-            the program is not raised.",
+    about: "While a sharer of root and cwd executes a set-user-ID program, unshare(CLONE_FS) succeeds and never \
+            gives EAGAIN, as clone(CLONE_FS) may; and since a third task goes on sharing, the program is not raised.",
     proves: &["RACE-05", "MT-16"],
     source: "kernel, fs/exec.c and kernel/fork.c; execve(2)",
     needs: setuid_exec::NEEDS,
@@ -58,8 +57,8 @@ case!(Case {
 /// How deep the sharer goes.
 const DEPTH: usize = 40;
 
-/// A directory in a directory and so on, the upper half on one file system, the lower on another.
-/// Gives their inodes and devices from the top; the caller's cwd is the top one.
+/// A directory in a directory and so on, the upper half on one file system, the lower on another. Gives their inodes
+/// and devices from the top; the caller's cwd is the top one.
 #[track_caller]
 fn dig(t: &Test) -> Done<Vec<(u64, u64)>> {
     let top = t.directory()?.join("deep");
@@ -82,9 +81,8 @@ fn dig(t: &Test) -> Done<Vec<(u64, u64)>> {
     Ok(places)
 }
 
-/// Checks that the mounts behind the caller's root and cwd are mounts of its mount namespace. `proc`
-/// is an open /proc. The caller ends up at the root of its mount namespace, from where alone all of
-/// its mounts are seen.
+/// Checks that the mounts behind the caller's root and cwd are mounts of its mount namespace. `proc` is an open
+/// /proc. The caller ends up at the root of its mount namespace, from where alone all of its mounts are seen.
 #[track_caller]
 fn check_mounts(t: &Test, proc: &File, requirement: &'static str) -> Done {
     use nix::fcntl::{OFlag, openat};
@@ -111,10 +109,9 @@ fn ways_to_copy_places() -> Vec<Variant> {
 
 case!(Case {
     name: "races.fs.deeper",
-    about: "While a sharer moves, again and again, first its cwd and then its root one directory \
-            deeper, and across a mount, CLONE_FS and CLONE_NEWNS give the caller a root and a cwd of \
-            one moment: the cwd is the root or one deeper, never above, and both are in the caller's \
-            mount namespace.",
+    about: "While a sharer moves, again and again, first its cwd and then its root one directory deeper, and across \
+            a mount, CLONE_FS and CLONE_NEWNS give the caller a root and a cwd of one moment: the cwd is the root or \
+            one deeper, never above, and both are in the caller's mount namespace.",
     proves: &["RACE-06"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -173,9 +170,9 @@ fn pivot(new: &str, old: &str) -> Result<(), Errno> {
 
 case!(Case {
     name: "races.fs.pivot_root",
-    about: "While another task in the mount namespace calls pivot_root(2), which moves the root and \
-            cwd of all who had the old root, CLONE_FS and CLONE_NEWNS leave the caller with root and \
-            cwd both old or both new, and both in its mount namespace.",
+    about: "While another task in the mount namespace calls pivot_root(2), which moves the root and cwd of all who \
+            had the old root, CLONE_FS and CLONE_NEWNS leave the caller with root and cwd both old or both new, and \
+            both in its mount namespace.",
     proves: &["RACE-06"],
     source: "pivot_root(2); kernel, fs/namespace.c",
     needs: Needs::ROOT,
@@ -243,8 +240,8 @@ case!(Case {
 /// How many mount points there are.
 const POINTS: usize = 12;
 
-/// Which of the mount points below `base` the calling task sees mounted, a bit each; and how many
-/// mounts there are below `base`.
+/// Which of the mount points below `base` the calling task sees mounted, a bit each; and how many mounts there are
+/// below `base`.
 fn mounted(t: &Test, base: &str) -> Done<(u64, u64)> {
     let lines = t.setup(Call::new("read(mountinfo)", mounts()))?;
     let below: Vec<&MountLine> = lines.iter().filter(|line| line.point().starts_with(base)).collect();
@@ -277,9 +274,9 @@ fn mount_and_unmount(t: &Test, barrier: &Barrier, base: &Path, mut random: fastr
 
 case!(Case {
     name: "races.mounts.propagated",
-    about: "While another task mounts and unmounts below a shared mount, unshare(CLONE_NEWNS) gives \
-            the caller a copy in the same peer group: once all is quiet both see the same mounts \
-            below it, be it because they were copied or because they were propagated.",
+    about: "While another task mounts and unmounts below a shared mount, unshare(CLONE_NEWNS) gives the caller a \
+            copy in the same peer group: once all is quiet both see the same mounts below it, be it because they \
+            were copied or because they were propagated.",
     proves: &["RACE-07"],
     source: "mount_namespaces(7), Shared subtrees; kernel, fs/namespace.c and fs/pnode.c",
     needs: Needs::ROOT,
@@ -314,9 +311,8 @@ case!(Case {
 
 case!(Case {
     name: "races.cgroup.migrated",
-    about: "While the caller is moved from one cgroup to another, unshare(CLONE_NEWCGROUP) makes one \
-            of the two the root of what it sees: its own group then reads \"/\" or the way from the \
-            first to the second.",
+    about: "While the caller is moved from one cgroup to another, unshare(CLONE_NEWCGROUP) makes one of the two the \
+            root of what it sees: its own group then reads \"/\" or the way from the first to the second.",
     proves: &["RACE-19"],
     source: "cgroup_namespaces(7); kernel, kernel/cgroup/namespace.c",
     needs: Needs::ROOT.with(feature::CGROUP_NS).with(feature::CGROUP2),
