@@ -192,7 +192,7 @@ case!(Case {
         let flag = t.param::<Flags>();
         fail_nth::allow(t)?;
         limits::enter_own_user_namespace(t)?;
-        let start = Start { initial_admin: false, ..Start::of(t.facts()) };
+        let start = limits::start(t, Flags::NONE);
         Fixture::of(t, start)?.sweep(t, flag, ID)?;
         limits::set(t, flag, limits::used(flag) + 1)?;
         check_room(t, flag, ID)

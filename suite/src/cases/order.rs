@@ -30,10 +30,9 @@ case!(Case {
     run: |t| {
         let start = unprivileged(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
-        for flags in [Flags::NEWNS, Flags::NEWNS | INVALID, Flags::NEWNS | Flags::FILES | Flags(1)] {
-            t.unshare(flags).from(start).beside(&[&peer]).as_predicted()?;
-        }
-        Ok(())
+        [Flags::NEWNS, Flags::NEWNS | INVALID, Flags::NEWNS | Flags::FILES | Flags(1)]
+            .into_iter()
+            .try_for_each(|flags| t.unshare(flags).from(start).beside(&[&peer]).as_predicted())
     }
 });
 
@@ -75,10 +74,9 @@ case!(Case {
             t.unshare(flags).from(privileged).as_predicted()?;
         }
         let start = Start { children_elsewhere: true, ..unprivileged(t)? };
-        for flags in [Flags::NEWPID, Flags::NEWPID | Flags::FS] {
-            t.unshare(flags).from(start).as_predicted()?;
-        }
-        Ok(())
+        [Flags::NEWPID, Flags::NEWPID | Flags::FS]
+            .into_iter()
+            .try_for_each(|flags| t.unshare(flags).from(start).as_predicted())
     }
 });
 
@@ -119,10 +117,9 @@ case!(Case {
         t.setup(unshare(Flags::NEWPID))?;
         limits::set(t, flag, 0)?;
         let start = Start { initial_admin: false, children_elsewhere: true, exhausted: flag, ..Start::of(t.facts()) };
-        for flags in [Flags::NEWPID, flag, flag | Flags::NEWPID, flag | Flags::NEWPID | Flags::FILES] {
-            t.unshare(flags).from(start).beside(&[&peer]).proving(requirement).as_predicted()?;
-        }
-        Ok(())
+        [Flags::NEWPID, flag, flag | Flags::NEWPID, flag | Flags::NEWPID | Flags::FILES]
+            .into_iter()
+            .try_for_each(|flags| t.unshare(flags).from(start).beside(&[&peer]).proving(requirement).as_predicted())
     }
 });
 
@@ -142,7 +139,7 @@ case!(Case {
                 let limit = if exhausted.contains(flag) { 0 } else { limits::HIGHEST };
                 limits::set(t, flag, limit)?;
             }
-            let start = Start { initial_admin: false, exhausted, ..Start::of(t.facts()) };
+            let start = limits::start(t, exhausted);
             t.unshare(both).from(start).beside(&[&peer]).as_predicted()?;
         }
         Ok(())

@@ -47,7 +47,6 @@ case!(Case {
         flags.into_iter().chain([all]).map(for_flags).collect()
     },
     run: |t| {
-        const ID: &str = "PRIV-01";
         t.directory()?;
         become_unprivileged(t)?;
         let observer = Observer::open(t)?;
@@ -55,7 +54,7 @@ case!(Case {
         let sibling = Sibling::start(t, SHARED)?.without_root();
         let flags = t.param::<Flags>();
         let prediction = t.unshare(flags).from(without(t)).beside(&[sibling.peer()]).prediction()?;
-        sibling.check(t, prediction.separated, ID)
+        sibling.check(t, prediction.separated, "PRIV-01")
     }
 });
 
@@ -155,8 +154,7 @@ fn become_nobody(t: &Test) -> Done {
     t.setup(Call::new("setresgid(65534)", setresgid(gid, gid, gid)))?;
     t.setup(Call::new("setresuid(65534)", setresuid(uid, uid, uid)))?;
     // The change made /proc/self root's.
-    let dumpable = nix::sys::prctl::set_dumpable(true);
-    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", dumpable))
+    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", nix::sys::prctl::set_dumpable(true)))
 }
 
 case!(Case {
@@ -269,6 +267,5 @@ case!(Case {
 fn become_unprivileged_with(t: &Test, groups: &[Gid], [real, effective, saved]: [Uid; 3]) -> Done {
     t.setup(Call::new("setgroups()", setgroups(groups)))?;
     t.setup(Call::new("setresuid()", setresuid(real, effective, saved)))?;
-    let dumpable = nix::sys::prctl::set_dumpable(true);
-    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", dumpable))
+    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", nix::sys::prctl::set_dumpable(true)))
 }

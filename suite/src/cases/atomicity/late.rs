@@ -30,7 +30,7 @@ case!(Case {
         limits::enter_own_user_namespace(t)?;
         limits::set(t, Flags::NEWTIME, 0)?;
         limits::set(t, flag, 1 + used(flag))?;
-        let start = Start { initial_admin: false, exhausted: Flags::NEWTIME, ..Start::of(t.facts()) };
+        let start = limits::start(t, Flags::NEWTIME);
         for _ in 0..20 {
             t.unshare(flag | Flags::NEWTIME).from(start).proving(ID).as_predicted()?;
         }
@@ -46,7 +46,6 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     run: |t| {
-        const ID: &str = "ATOM-08";
         let shared = Flags::FS | Flags::FILES | Flags::SYSVSEM;
         let sibling = Sibling::start(t, shared)?;
         let root = t.directory()?.join("root");
@@ -54,7 +53,7 @@ case!(Case {
         t.setup(Call::new("chroot(root), chdir(/)", chroot(&root).and_then(|()| chdir("/"))))?;
         let start = Start { chrooted: true, ..Start::of(t.facts()) };
         t.unshare(Flags::NEWUSER | Flags::FS | Flags::FILES).from(start).as_predicted()?;
-        sibling.check(t, Flags::NONE, ID)
+        sibling.check(t, Flags::NONE, "ATOM-08")
     }
 });
 
@@ -168,7 +167,7 @@ case!(Case {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
         limits::enter_own_user_namespace(t)?;
         limits::set(t, Flags::NEWTIME, 0)?;
-        let start = Start { initial_admin: false, exhausted: Flags::NEWTIME, ..Start::of(t.facts()) };
+        let start = limits::start(t, Flags::NEWTIME);
         let owner = t.setup(Call::new("ioctl(NS_GET_ID)", user_namespace_id()))?;
         let list = |when: &str| {
             witness.call(t, &format!("listns({flag}) {when}"), (t.param::<Flags>().0, owner), list_namespaces)

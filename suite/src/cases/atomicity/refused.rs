@@ -116,7 +116,7 @@ case!(Case {
         t.directory()?;
         limits::enter_own_user_namespace(t)?;
         limits::set(t, full, 0)?;
-        let start = Start { initial_admin: false, exhausted: full, ..Start::of(t.facts()) };
+        let start = limits::start(t, full);
         let flags = Flags::NEWNS | full;
         all([
             t.unshare(flags).from(start).proving("ATOM-03").as_predicted(),
@@ -245,7 +245,7 @@ case!(Case {
         let full = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         limits::set(t, full, 0)?;
-        let start = Start { initial_admin: false, exhausted: full, ..Start::of(t.facts()) };
+        let start = limits::start(t, full);
         let requirement = if full == Flags::NEWTIME { "ATOM-10" } else { "ATOM-09" };
         let sibling = Sibling::start(t, SHARED)?;
         t.unshare(everything(t)).from(start).proving(requirement).as_predicted()?;
@@ -268,9 +268,6 @@ case!(Case {
             let flags = Flags::NEWUTS | Flags::NEWPID;
             t.unshare(flags).from(start).proving("ATOM-14").as_predicted()?;
         }
-        for _ in 0..2 {
-            t.unshare(Flags::NEWUTS).from(start).proving("ATOM-14").as_predicted()?;
-        }
-        Ok(())
+        (0..2).try_for_each(|_| t.unshare(Flags::NEWUTS).from(start).proving("ATOM-14").as_predicted())
     }
 });

@@ -84,10 +84,9 @@ case!(Case {
             (state.umask, state.securebits, state.dumpable, state.death_signal),
         ))
         .is((0o137, SECUREBITS as u32, 0, libc::SIGTERM as u32))?;
-        for flags in [flags, flags & !Flags::NEWNS, flags & !(Flags::NEWIPC | Flags::NEWUTS | Flags::FS)] {
-            t.unshare(flags).from(start).as_predicted()?;
-        }
-        Ok(())
+        [flags, flags & !Flags::NEWNS, flags & !(Flags::NEWIPC | Flags::NEWUTS | Flags::FS)]
+            .into_iter()
+            .try_for_each(|flags| t.unshare(flags).from(start).as_predicted())
     })
 });
 
@@ -98,7 +97,7 @@ case!(Case {
     proves: &["ATOM-S5"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::SYSV_IPC).with(feature::IPC_NS),
-    variants: || [Flags::SYSVSEM, Flags::NEWIPC].map(|flag| Variant::new(flag.slug(), flag)).into(),
+    variants: || variants::of_flags([Flags::SYSVSEM, Flags::NEWIPC]),
     run: |t| {
         const ID: &str = "ATOM-S5";
         let flag = t.param::<Flags>();
@@ -206,7 +205,6 @@ case!(Case {
     needs: Needs::ROOT.with(feature::PID_NS),
     run: |t| {
         use std::os::fd::AsRawFd;
-        const ID: &str = "ATOM-S7";
         let path = t.directory()?.join("locked");
         let file = t.setup(Call::io("open(locked)", std::fs::File::create(path)))?;
         let fd = file.as_raw_fd();
@@ -230,7 +228,7 @@ case!(Case {
             {
                 t.check(side.ask(t, &format!("fcntl(F_SETLK) after unshare({flags})"), fd, lock)?).gives(expected)?;
             }
-            check_kcmp(t, &sharer, Shared::Files, true, ID)?;
+            check_kcmp(t, &sharer, Shared::Files, true, "ATOM-S7")?;
         }
         Ok(())
     }

@@ -22,19 +22,17 @@ case!(Case {
     proves: &["ERR-37"],
     source: "getrlimit(2), RLIMIT_NOFILE; kernel, fs/file.c",
     run: |t| {
-        const ID: &str = "ERR-37";
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         // SAFETY: the number is not in use.
         let opened = unsafe { libc::dup3(libc::STDIN_FILENO, HIGH, libc::O_CLOEXEC) };
         t.setup(Call::new(format!("dup3({HIGH})"), Errno::result(opened)))?;
         let (_, hard) = t.setup(Call::new("getrlimit(NOFILE)", getrlimit(Resource::RLIMIT_NOFILE)))?;
-        let lowered = setrlimit(Resource::RLIMIT_NOFILE, 16, hard);
-        t.setup(Call::new("setrlimit(NOFILE, 16)", lowered))?;
+        t.setup(Call::new("setrlimit(NOFILE, 16)", setrlimit(Resource::RLIMIT_NOFILE, 16, hard)))?;
         // SAFETY: dup takes a number.
         let beyond = Errno::result(unsafe { libc::fcntl(libc::STDIN_FILENO, libc::F_DUPFD, 16) });
         t.check(Call::new("fcntl(F_DUPFD, 16) beyond the limit", beyond)).fails_with(Errno::EINVAL)?;
         t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
-        check_kcmp(t, &peer, Shared::Files, false, ID)?;
+        check_kcmp(t, &peer, Shared::Files, false, "ERR-37")?;
         nix::unistd::close(HIGH).ok();
         t.check(peer.call(t, "whether the peer still has descriptor 200", HIGH, |fd| Ok(observe::fds::is_open(fd)))?)
             .is(true)
@@ -103,8 +101,7 @@ case!(Case {
         let flag = t.param::<Flags>();
         let count = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler only adds to an atomic.
-        let installed = unsafe { nix::sys::signal::sigaction(Signal::SIGALRM, &count) };
-        t.setup(Call::new("sigaction(SIGALRM)", installed))?;
+        t.setup(Call::new("sigaction(SIGALRM)", unsafe { nix::sys::signal::sigaction(Signal::SIGALRM, &count) }))?;
         if ![Flags::NEWUSER, Flags::NEWPID].contains(&flag) {
             return call_under_signals(t, flag, TIMES);
         }

@@ -105,7 +105,6 @@ case!(Case {
     source: "2006 design document, 6 (duplicate everything before anything is switched)",
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "ATOM-08";
         // The sibling shares the root, and is in the chroot, too.
         let sibling = Sibling::start(t, SHARED)?.without_root();
         t.setup(Call::new("chroot(directory)", chroot(t.directory()?)))?;
@@ -114,7 +113,7 @@ case!(Case {
         for _ in 0..2 {
             t.unshare(flags).from(start).beside(&[sibling.peer()]).as_predicted()?;
         }
-        sibling.check(t, Flags::NONE, ID)
+        sibling.check(t, Flags::NONE, "ATOM-08")
     }
 });
 
@@ -140,7 +139,7 @@ case!(Case {
     run: |t| {
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
-        let before = Start { initial_admin: false, ..Start::of(t.facts()) };
+        let before = limits::start(t, Flags::NONE);
         t.unshare(Flags::NEWUSER).beside(&[&peer]).proving("ERR-23").as_predicted()?;
         let unmapped = Start { ids_mapped: false, ..before };
         let refused = |requirement| {
@@ -174,10 +173,9 @@ case!(Case {
         Observer::of(t)?;
         t.setup(Call::new("chroot(directory)", chroot(root)))?;
         let start = Start { chrooted: true, ids_mapped: false, initial_admin: false, ..Start::of(t.facts()) };
-        for flags in [Flags::NEWUSER, Flags::NEWUSER | Flags::FS, Flags::NEWUSER | Flags::NEWUTS] {
-            t.unshare(flags).from(start).as_predicted()?;
-        }
-        Ok(())
+        [Flags::NEWUSER, Flags::NEWUSER | Flags::FS, Flags::NEWUSER | Flags::NEWUTS]
+            .into_iter()
+            .try_for_each(|flags| t.unshare(flags).from(start).as_predicted())
     }
 });
 

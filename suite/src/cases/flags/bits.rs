@@ -44,8 +44,7 @@ case!(Case {
     variants: each_bit,
     run: |t| {
         let flag = t.param::<Flags>();
-        t.unshare(flag).from(Start::default()).proving(requirement(flag.0.trailing_zeros())).as_predicted()?;
-        Ok(())
+        t.unshare(flag).from(Start::default()).proving(requirement(flag.0.trailing_zeros())).as_predicted()
     }
 });
 
@@ -68,7 +67,6 @@ case!(Case {
         let flag = t.param::<Flags>();
         become_unprivileged(t)?;
         let start = Start::unprivileged();
-        t.unshare(flag).from(start).proving(requirement(flag.0.trailing_zeros())).as_predicted()?;
-        Ok(())
+        t.unshare(flag).from(start).proving(requirement(flag.0.trailing_zeros())).as_predicted()
     }
 });

@@ -152,10 +152,7 @@ case!(Case {
         }
         child.reap();
         start.handlers_shared = false;
-        for flag in both {
-            t.unshare(flag).from(start).proving("ERR-12").as_predicted()?;
-        }
-        Ok(())
+        both.into_iter().try_for_each(|flag| t.unshare(flag).from(start).proving("ERR-12").as_predicted())
     }
 });
 

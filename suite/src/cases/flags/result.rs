@@ -141,8 +141,7 @@ case!(Case {
         let flags = t.param::<Flags>();
         let count = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler only adds to an atomic.
-        let installed = unsafe { nix::sys::signal::sigaction(Signal::SIGUSR1, &count) };
-        t.setup(Call::new("sigaction(SIGUSR1)", installed))?;
+        t.setup(Call::new("sigaction(SIGUSR1)", unsafe { nix::sys::signal::sigaction(Signal::SIGUSR1, &count) }))?;
         let mut blocked = SigSet::empty();
         blocked.add(Signal::SIGUSR2);
         let masked = nix::sys::signal::sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None);
@@ -156,8 +155,7 @@ case!(Case {
 
         t.unshare(flags).proving("EFF-VM-01").as_predicted()?;
 
-        let raised = nix::sys::signal::raise(Signal::SIGUSR1);
-        t.setup(Call::new("raise(SIGUSR1)", raised))?;
+        t.setup(Call::new("raise(SIGUSR1)", nix::sys::signal::raise(Signal::SIGUSR1)))?;
         t.check(Call::seen("signals caught by the old handler", CAUGHT.load(Ordering::SeqCst))).is(1)?;
         t.check(Call::seen("private memory", own.load(Ordering::SeqCst))).is(7)?;
         common.store(8, Ordering::SeqCst);

@@ -83,8 +83,7 @@ case!(Case {
         t.unshare(Flags(128)).proving("FLAG-47").as_predicted()?;
         t.in_child(|t| {
             become_unprivileged(t)?;
-            t.unshare(Flags(128)).from(Start::unprivileged()).proving("FLAG-47").as_predicted()?;
-            Ok(())
+            t.unshare(Flags(128)).from(Start::unprivileged()).proving("FLAG-47").as_predicted()
         })
     }
 });

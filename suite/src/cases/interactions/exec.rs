@@ -245,8 +245,7 @@ case!(Case {
             let before = observer.state();
             let caller = t.spawn_sharing("caller", (Flags::FS | Flags::FILES | Flags::SYSVSEM).0, |t| {
                 t.check(unshare(flag)).succeeds()?;
-                let stop = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
-                t.setup(Call::new("raise(SIGSTOP)", stop))
+                t.setup(Call::new("raise(SIGSTOP)", nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP)))
             })?;
             use nix::sys::wait::{WaitPidFlag, waitpid};
             let flags = WaitPidFlag::WUNTRACED | WaitPidFlag::__WALL;

@@ -361,7 +361,6 @@ case!(Case {
     needs: Needs::ROOT,
     variants: variants::each_flag,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        const ID: &str = "INT-30";
         let directory = t.directory()?.join("file");
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let none: Option<&str> = None;
@@ -379,6 +378,6 @@ case!(Case {
             }
         }
         let prediction = t.unshare(t.param::<Flags>()).beside(&[&peer]).prediction()?;
-        check_separated(t, &peer, &prediction, ID)
+        check_separated(t, &peer, &prediction, "INT-30")
     })
 });

@@ -10,7 +10,7 @@ use crate::prelude::*;
 const SOURCE: &str = "seccomp(2)";
 
 fn strict_calls() -> Vec<Variant> {
-    [Flags::NONE, Flags::FS, Flags::NEWUTS, Flags(1 << 40)].map(|flags| Variant::new(flags.slug(), flags)).into()
+    variants::of_flags([Flags::NONE, Flags::FS, Flags::NEWUTS, Flags(1 << 40)])
 }
 
 case!(Case {

@@ -233,8 +233,7 @@ impl Recorder {
                 0,
             )
         };
-        let mapped = if ring == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(()) };
-        t.setup(Call::new("mmap(perf event)", mapped))?;
+        t.setup(Call::new("mmap(perf event)", if ring == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(()) }))?;
         Ok(Self { _event: event, ring: ring.cast(), page, read: 0 })
     }
 
@@ -273,16 +272,14 @@ case!(Case {
     proves: &["INT-16"],
     source: "perf_event_open(2), PERF_RECORD_NAMESPACES; kernel, kernel/fork.c",
     needs: Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::UTS_NS),
-    variants: || [
+    variants: || variants::of_flags([
         Flags::NONE,
         Flags::FS,
         Flags::NEWUTS,
         Flags::NEWUTS | Flags::NEWNS | Flags::FILES,
         Flags(1 << 63),
         Flags::NEWUTS | Flags(1 << 40),
-    ]
-    .map(|flags| Variant::new(flags.slug(), flags))
-    .into(),
+    ]),
     run: |t| {
         let flags = t.param::<Flags>();
         let observer = Observer::open(t)?;

@@ -85,8 +85,6 @@ fn fail(t: &Test, failing: Failing, flag: Flags, root: &std::path::Path) -> Done
 }
 
 fn fail_often(t: &Test, start: &Start, failing: Failing, flag: Flags) -> Done {
-    for _ in 0..times(t) {
-        t.unshare(failing.flags(flag)).from(*start).proving(requirement(failing)).as_predicted()?;
-    }
-    Ok(())
+    (0..times(t))
+        .try_for_each(|_| t.unshare(failing.flags(flag)).from(*start).proving(requirement(failing)).as_predicted())
 }

@@ -38,7 +38,6 @@ case!(Case {
     needs: limits::NEEDS,
     variants: variants::each_kind,
     run: |t| {
-        const ID: &str = "ERR-30";
         let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         let holder = Peer::start(t, "holder", Flags::NONE)?;
@@ -46,7 +45,7 @@ case!(Case {
         t.check(limits::unshare_by(t, &holder, flag)?).succeeds()?;
         t.unshare(flag).from(limits::start(t, flag)).beside(&[&holder]).as_predicted()?;
         holder.end();
-        limits::check_room(t, flag, ID)
+        limits::check_room(t, flag, "ERR-30")
     }
 });
 
@@ -92,12 +91,11 @@ case!(Case {
     needs: limits::NEEDS,
     variants: replaceable,
     run: |t| {
-        const ID: &str = "INT-23";
         let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         limits::set(t, flag, 2)?;
         for _ in 0..if t.tier() == Tier::Quick { 6 } else { 30 } {
-            limits::check_room(t, flag, ID)?;
+            limits::check_room(t, flag, "INT-23")?;
         }
         // Nobody else was there to make it succeed.
         limits::set(t, flag, 0)?;
@@ -156,7 +154,6 @@ case!(Case {
     needs: limits::NEEDS,
     variants: kept_kinds,
     run: |t| {
-        const ID: &str = "INT-24";
         let (kept, flag): (Kept, Flags) = t.param();
         let by_mount = kept == Kept::ByMount;
         let target = t.directory()?.join("namespace");
@@ -197,6 +194,6 @@ case!(Case {
         if by_mount {
             t.setup(Call::new("umount()", nix::mount::umount(&target)))?;
         }
-        limits::check_room(t, flag, ID)
+        limits::check_room(t, flag, "INT-24")
     }
 });

@@ -107,7 +107,6 @@ case!(Case {
     needs: limits::NEEDS.with(feature::INITIAL_ROOT),
     variants: kinds_by_user,
     run: |t| {
-        const ID: &str = "INT-22";
         let (which, flag): (u64, Flags) = t.param();
         let observer = Observer::open(t)?;
         let outside = Peer::start(t, "task outside", Flags::NONE)?;
@@ -131,7 +130,7 @@ case!(Case {
         t.unshare(flag).from(limits::start(t, flag)).beside(&[&first, &second]).as_predicted()?;
         // Room for one is the first's again when its own is gone, whatever the second holds.
         first.end();
-        limits::check_room(t, flag, ID)
+        limits::check_room(t, flag, "INT-22")
     }
 });
 
@@ -169,7 +168,6 @@ case!(Case {
     source: SOURCE,
     needs: limits::NEEDS.with(feature::UTS_NS),
     run: |t| {
-        const ID: &str = "ERR-30";
         limits::enter_own_user_namespace(t)?;
         limits::set(t, Flags::NEWUTS, 2)?;
         let room = limits::start(t, Flags::NONE);
@@ -181,6 +179,6 @@ case!(Case {
         t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
         t.unshare(Flags::NEWUTS).from(full).beside(&[&holder]).as_predicted()?;
         holder.end();
-        limits::check_room(t, Flags::NEWUTS, ID)
+        limits::check_room(t, Flags::NEWUTS, "ERR-30")
     }
 });

@@ -129,10 +129,9 @@ case!(Case {
             t.setup(Call::new("chroot(directory)", nix::unistd::chroot(root)))?;
             start.chrooted = true;
         }
-        for flags in [Flags::NEWUSER, Flags::NEWUSER | Flags::NEWUTS | Flags::FS] {
-            t.unshare(flags).from(start).as_predicted()?;
-        }
-        Ok(())
+        [Flags::NEWUSER, Flags::NEWUSER | Flags::NEWUTS | Flags::FS]
+            .into_iter()
+            .try_for_each(|flags| t.unshare(flags).from(start).as_predicted())
     }
 });
 

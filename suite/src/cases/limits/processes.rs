@@ -30,8 +30,7 @@ fn try_fork(when: &str) -> Call<()> {
 }
 
 fn limit_processes(t: &Test, soft: u64, hard: u64) -> Done {
-    let set = setrlimit(Resource::RLIMIT_NPROC, soft, hard);
-    t.setup(Call::new(format!("setrlimit(NPROC, {soft}, {hard})"), set))
+    t.setup(Call::new(format!("setrlimit(NPROC, {soft}, {hard})"), setrlimit(Resource::RLIMIT_NPROC, soft, hard)))
 }
 
 case!(Case {

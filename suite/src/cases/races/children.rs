@@ -258,7 +258,6 @@ case!(Case {
     needs: Needs::ROOT,
     deadline: DEADLINE,
     run: |t| {
-        const ID: &str = "RACE-17";
         let observer = Observer::open(t)?;
         let start = Start { memory_shared: true, ..Start::of(t.facts()) };
         let kernel = model::Kernel::of(t.facts());
@@ -280,7 +279,7 @@ case!(Case {
             let after = observer.state();
             t.check(Call::zero_on_success(format!("unshare({flags}) by the vfork child"), register)).succeeds()?;
             t.check(Call::seen("a word in the parent's memory", *kept)).is(word)?;
-            check_changes(t, flags, ID, &model::Prediction::nothing(), &before, &after)?;
+            check_changes(t, flags, "RACE-17", &model::Prediction::nothing(), &before, &after)?;
             Ok("of 30 calls")
         })
     }

@@ -94,7 +94,6 @@ case!(Case {
     deadline: DEADLINE,
     variants: beside_a_core_dump,
     run: |t| {
-        const ID: &str = "MT-16";
         allow_core_dump(t)?;
         let flags = t.param::<Flags>();
         let directory = t.directory()?;
@@ -110,7 +109,7 @@ case!(Case {
                 })?;
                 barrier.start(2, mine);
                 let prediction = t.unshare(flags).prediction()?;
-                check_separated(t, &third, &prediction, ID)?;
+                check_separated(t, &third, &prediction, "MT-16")?;
                 let end = t.setup(Call::new("waitpid()", sharer.wait()))?;
                 let dumped = |end: &WaitStatus| match end {
                     WaitStatus::Signaled(_, Signal::SIGSEGV, dumped) => Some(*dumped),
@@ -154,10 +153,7 @@ case!(Case {
         play(t, 8, |_, _| {
             t.in_child(|t| {
                 start_signals(t)?;
-                for _ in 0..calls {
-                    t.unshare(flag).as_predicted()?;
-                }
-                Ok(())
+                (0..calls).try_for_each(|_| t.unshare(flag).as_predicted())
             })?;
             Ok("of signals")
         })

@@ -26,7 +26,6 @@ case!(Case {
     deadline: DEADLINE,
     variants: variants::each_kind,
     run: |t| {
-        const ID: &str = "RACE-10";
         let flag = t.param::<Flags>();
         play(t, 8, |random, barrier| {
             let delays: Vec<u32> = (0..TASKS).map(|_| delay(random)).collect();
@@ -56,7 +55,7 @@ case!(Case {
                 barrier.end();
                 all(tasks.into_iter().map(|task| task.join(t)))?;
                 t.check(Call::seen(format!("tasks of {TASKS} that got a namespace"), made)).is(ROOM.into())?;
-                check_room_for(t, flag, ROOM, ID)
+                check_room_for(t, flag, ROOM, "RACE-10")
             })?;
             Ok("of six tasks")
         })
@@ -163,9 +162,8 @@ case!(Case {
     needs: Needs::ROOT.with(feature::UTS_NS).with(feature::IPC_NS),
     deadline: DEADLINE,
     run: |t| {
-        const ID: &str = "RACE-12";
         play(t, 8, |random, barrier| {
-            let task = barrier.spawn(t, "task", Flags::NONE, |t| move_on(t, barrier, ID))?;
+            let task = barrier.spawn(t, "task", Flags::NONE, |t| move_on(t, barrier, "RACE-12"))?;
             barrier.wait_until_finished(1);
             let pid = task.pid();
             let mut seen = BTreeSet::new();
@@ -225,10 +223,9 @@ case!(Case {
     deadline: DEADLINE,
     variants: ways_to_enter,
     run: |t| {
-        const ID: &str = "RACE-13";
         let by_link = t.param::<u64>() == 1;
         play(t, 8, |random, barrier| {
-            let task = barrier.spawn(t, "task", Flags::NONE, |t| move_on(t, barrier, ID))?;
+            let task = barrier.spawn(t, "task", Flags::NONE, |t| move_on(t, barrier, "RACE-13"))?;
             let pid = task.pid();
             let times = random.usize(10..60);
             let follower = barrier.spawn(t, "follower", Flags::NONE, |t| {

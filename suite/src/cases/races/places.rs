@@ -104,7 +104,7 @@ fn check_mounts(t: &Test, proc: &File, requirement: &'static str) -> Done {
 }
 
 fn ways_to_copy_places() -> Vec<Variant> {
-    [Flags::FS, Flags::NEWNS, Flags::NEWNS | Flags::NEWUTS].map(|flags| Variant::new(flags.slug(), flags)).into()
+    variants::of_flags([Flags::FS, Flags::NEWNS, Flags::NEWNS | Flags::NEWUTS])
 }
 
 case!(Case {
@@ -118,7 +118,6 @@ case!(Case {
     deadline: DEADLINE,
     variants: ways_to_copy_places,
     run: |t| {
-        const ID: &str = "RACE-06";
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
         let flags = t.param::<Flags>();
         t.directory()?;
@@ -157,7 +156,7 @@ case!(Case {
                 t.check(Call::seen("depth of the cwd when the sharer is at the bottom", depth_of(".")?.unwrap_or(0)))
                     .is(cwd)?;
                 barrier.put(0, u64::from(cwd != root) + 2 * u64::from(root == DEPTH));
-                check_mounts(t, &proc, ID)
+                check_mounts(t, &proc, "RACE-06")
             })?;
             Ok(["between two steps", "within a step", "after the last"][barrier.get(0).min(2) as usize])
         })
@@ -185,7 +184,6 @@ case!(Case {
         ])
         .collect(),
     run: |t| {
-        const ID: &str = "RACE-06";
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
         let (flags, alone): (Flags, bool) = t.param();
         let top = t.directory()?.join("root");
@@ -230,7 +228,7 @@ case!(Case {
                     .holds("that of the old or the new root", |device| [old, new].contains(device))?;
                 t.check(seen(".")).is(root)?;
                 barrier.put(0, u64::from(root == new));
-                check_mounts(t, &proc, ID)
+                check_mounts(t, &proc, "RACE-06")
             })?;
             Ok(["at the old root", "at the new root"][barrier.get(0) as usize])
         })
