@@ -3,8 +3,8 @@
 use crate::engines::fail_nth::{self, Fixture};
 use crate::place::limits::{self, check_room};
 use crate::prelude::*;
+use crate::spec::model::Kernel;
 use crate::spec::model::memory::gives_eagain;
-use crate::spec::model::{Kernel, Start};
 
 const SOURCE: &str = "unshare(2), ERRORS (ENOMEM); 2006 design document, 5 and 6";
 
@@ -35,9 +35,7 @@ case!(Case {
     needs: fail_nth::NEEDS,
     deadline: fail_nth::DEADLINE,
     variants: || ROWS
-        .map(|(flag, row)| {
-            Variant::new(flag.slug(), flag).needing(needs_of(flag)).proving([row, "ERR-39", "FI-12"])
-        })
+        .map(|(flag, row)| Variant::new(flag.slug(), flag).needing(needs_of(flag)).proving([row, "ERR-39", "FI-12"]))
         .into(),
     run: |t| {
         let flags = t.param::<Flags>();
@@ -76,8 +74,8 @@ case!(Case {
             let count = ground.count(t, flags, ID)?;
             t.check(Call::seen(format!("allocations by unshare({flags})"), count)).is(0)?;
         }
-        let count = ground.count(t, Flags::FS | Flags::SYSVSEM, ID)?;
-        let text = format!("allocations by unshare({})", Flags::FS | Flags::SYSVSEM);
+        let both = Flags::FS | Flags::SYSVSEM;
+        let (count, text) = (ground.count(t, both, ID)?, format!("allocations by unshare({both})"));
         t.check(Call::seen(text, count)).proves("FI-01").holds("one at least", |count| *count > 0).map(drop)
     }
 });
@@ -109,9 +107,10 @@ case!(Case {
     source: "kernel, kernel/ucount.c",
     deadline: fail_nth::DEADLINE,
     needs: fail_nth::NEEDS.with(feature::CREATE_USER_NS).with(feature::NAMESPACE_LIMITS),
-    variants: || [Flags::NEWNS, Flags::NEWUTS, Flags::NEWIPC, Flags::NEWPID, Flags::NEWCGROUP, Flags::NEWTIME,]
-        .map(|flag| Variant::new(flag.slug(), flag).needing(needs_of(flag)))
-        .into(),
+    variants: || {
+        let kinds = [Flags::NEWNS, Flags::NEWUTS, Flags::NEWIPC, Flags::NEWPID, Flags::NEWCGROUP, Flags::NEWTIME];
+        variants::succeeding(kinds)
+    },
     run: |t| {
         let flags = Flags::NEWUSER | t.param::<Flags>();
         fail_nth::allow(t)?;
@@ -129,13 +128,6 @@ enum Mix {
 }
 
 impl Mix {
-    const ALL: [(Mix, &'static str); 4] = [
-        (Mix::Filesystem, "filesystem"),
-        (Mix::Namespaces, "namespaces"),
-        (Mix::UserAndNamespaces, "user_and_namespaces"),
-        (Mix::Everything, "everything"),
-    ];
-
     fn flags(self, t: &Test) -> Flags {
         let all = Kernel::of(t.facts()).effective & !(Flags::EMPTY | Flags::VM | Flags::SIGHAND | Flags::THREAD);
         match self {
@@ -156,22 +148,18 @@ case!(Case {
     source: SOURCE,
     needs: fail_nth::NEEDS,
     deadline: fail_nth::DEADLINE,
-    variants: || Mix::ALL
-        .into_iter()
-        .enumerate()
-        .map(|(index, (mix, name))| {
-            let variant = Variant::new(name, index as u64);
-            match mix {
-                Mix::Filesystem | Mix::Namespaces => variant,
-                Mix::UserAndNamespaces => {
-                    variant.needing(Needs::NONE.with(feature::CREATE_USER_NS)).proving(["FI-10", "FI-12", "ERR-39"])
-                }
-                Mix::Everything => variant.needing(Needs::NONE.with(feature::CREATE_USER_NS)),
-            }
-        })
-        .collect(),
+    variants: || {
+        let user = Needs::NONE.with(feature::CREATE_USER_NS);
+        let both = Variant::new("user_and_namespaces", Mix::UserAndNamespaces);
+        vec![
+            Variant::new("filesystem", Mix::Filesystem),
+            Variant::new("namespaces", Mix::Namespaces),
+            both.needing(user).proving(["FI-10", "FI-12", "ERR-39"]),
+            Variant::new("everything", Mix::Everything).needing(user),
+        ]
+    },
     run: |t| {
-        let (mix, _) = Mix::ALL[t.param::<u64>() as usize];
+        let mix: Mix = t.param();
         let id = if matches!(mix, Mix::UserAndNamespaces) { "FI-10" } else { "FI-12" };
         fail_nth::allow(t)?;
         Fixture::of(t, Start::of(t.facts()))?.sweep(t, mix.flags(t), id).map(drop)

@@ -9,7 +9,7 @@ use std::os::fd::IntoRawFd;
 use crate::place::limits;
 use crate::prelude::*;
 use crate::sharing::sibling::{SharingTask, check_seen, check_shared};
-use crate::spec::model::{Start, Threads};
+use crate::spec::model::Threads;
 use crate::tasks::threads::IdleThread;
 
 const SOURCE: &str = "2006 design document, 5 and 6; kernel, kernel/fork.c (ksys_unshare)";
@@ -80,9 +80,13 @@ case!(Case {
     }
 });
 
-/// A reason why a namespace cannot be made: its limit, or for CLONE_NEWPID a second call.
-fn full(flags: Flags) -> Variant {
-    Variant::new(flags.slug(), flags)
+/// What this kind of namespace, with its limit at 0, shows beside a second CLONE_NEWPID.
+fn for_limit_and_pid_state(flag: Flags) -> &'static str {
+    match flag {
+        Flags::NEWPID => "ERR-35",
+        Flags::NEWNS | Flags::NEWUTS | Flags::NEWIPC => "ORD-08",
+        _ => "ORD-09",
+    }
 }
 
 case!(Case {
@@ -93,24 +97,17 @@ case!(Case {
     proves: &["ORD-08", "ORD-09", "ERR-35"],
     source: "kernel, kernel/nsproxy.c and kernel/pid_namespace.c",
     needs: limits::NEEDS.with(feature::PID_NS),
-    variants: || [
-        (Flags::NEWPID, feature::PID_NS, "ERR-35"),
-        (Flags::NEWNS, feature::PID_NS, "ORD-08"),
-        (Flags::NEWUTS, feature::UTS_NS, "ORD-08"),
-        (Flags::NEWIPC, feature::IPC_NS, "ORD-08"),
-        (Flags::NEWCGROUP, feature::CGROUP_NS, "ORD-09"),
-        (Flags::NEWNET, feature::NET_NS, "ORD-09"),
-        (Flags::NEWTIME, feature::TIME_NS, "ORD-09"),
-    ]
-    .map(|(flag, feature, id)| full(flag).proving([id]).needing(Needs::NONE.with(feature)))
-    .into(),
+    variants: || variants::each_kind()
+        .into_iter()
+        .filter(|variant| variant.param::<Flags>() != Flags::NEWUSER)
+        .map(|variant| {
+            let id = for_limit_and_pid_state(variant.param());
+            variant.proving([id])
+        })
+        .collect(),
     run: |t| {
         let flag = t.param::<Flags>();
-        let requirement = match flag {
-            Flags::NEWPID => "ERR-35",
-            Flags::NEWNS | Flags::NEWUTS | Flags::NEWIPC => "ORD-08",
-            _ => "ORD-09",
-        };
+        let requirement = for_limit_and_pid_state(flag);
         limits::enter_own_user_namespace(t)?;
         // Before: a child by clone(2) would no longer share with the caller.
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
@@ -175,11 +172,6 @@ fn try_fork() -> Call<()> {
     Call::new("fork()", result)
 }
 
-/// What is tried with the descriptors out of reach.
-const WITH_PRIVILEGED: u64 = 0;
-const WITH_USER: u64 = 1;
-const WITH_INVALID: u64 = 2;
-
 case!(Case {
     name: "order.descriptors",
     about: "A shared table of descriptors that cannot be copied (EMFILE) is found before a missing privilege and \
@@ -193,9 +185,9 @@ case!(Case {
         .with(feature::CREATE_USER_NS)
         .disturbing(global::NR_OPEN),
     variants: || vec![
-        Variant::new("before_privilege", WITH_PRIVILEGED).proving(["ORD-03", "ATOM-12", "ERR-38"]),
-        Variant::new("before_user", WITH_USER).proving(["ORD-04"]),
-        Variant::new("after_flags", WITH_INVALID).proving(["ORD-05"]),
+        Variant::new("before_privilege", (Flags::NEWNS, "ORD-03")).proving(["ORD-03", "ATOM-12", "ERR-38"]),
+        Variant::new("before_user", (Flags::NEWUSER | Flags::NEWNS, "ORD-04")).proving(["ORD-04"]),
+        Variant::new("after_flags", (INVALID, "ORD-05")).proving(["ORD-05"]),
     ],
     run: |t| {
         // Both stay privileged and outlive the caller, which could not end them.
@@ -207,11 +199,7 @@ case!(Case {
 });
 
 fn judge_descriptors(t: &Test, witness: &Peer, sharer: SharingTask) -> Done {
-    let (flags, requirement) = match t.param::<u64>() {
-        WITH_PRIVILEGED => (Flags::NEWNS, "ORD-03"),
-        WITH_USER => (Flags::NEWUSER | Flags::NEWNS, "ORD-04"),
-        _ => (INVALID, "ORD-05"),
-    };
+    let (flags, requirement): (Flags, &str) = t.param();
     put_table_out_of_reach(t)?;
     t.check(try_fork()).proves("ERR-38").fails_with(Errno::EMFILE)?;
     let root = Start { beyond_nr_open: true, ..Start::of(t.facts()) };

@@ -8,7 +8,6 @@ use crate::place::limits::enter_own_user_namespace;
 use crate::place::privilege::{CAP_SYS_ADMIN, NOBODY, set_capabilities};
 use crate::prelude::*;
 use crate::sharing::sibling::Sibling;
-use crate::spec::model::Start;
 
 const SOURCE: &str = "unshare(2), ERRORS (EPERM); 2006 design document, 5 (EPERM); capabilities(7)";
 

@@ -47,6 +47,6 @@ case!(Case {
     needs: NEEDS.with(feature::INITIAL_ROOT),
     deadline: LAST_RESORT,
     work: |tier| if tier == Tier::Quick { 10 } else { 200 },
-    variants: || Theme::ALL.into_iter().enumerate().map(|(at, (_, name))| Variant::new(name, at as u64)).collect(),
-    run: |t| deep_storm(t, Theme::ALL[t.param::<u64>() as usize].0),
+    variants: || Theme::ALL.map(|(theme, name)| Variant::new(name, theme)).into(),
+    run: |t| deep_storm(t, t.param()),
 });

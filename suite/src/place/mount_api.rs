@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use harness::prelude::*;
 use rustix::fs::CWD;
@@ -86,6 +87,13 @@ pub fn listed_mounts() -> Call<Vec<u64>> {
     let listed = unsafe { libc::syscall(LISTMOUNT, &raw const request, ids.as_mut_ptr(), ids.len(), 0u32) };
     let listed = Errno::result(listed).map(|count| ids[..count as usize].to_vec());
     Call::new("mounts by listmount(LSMT_ROOT)", listed)
+}
+
+/// Mounts a new tmpfs on a directory.
+pub fn mount_tmpfs(directory: &Path) -> Call<()> {
+    let none = None::<&str>;
+    let mounted = nix::mount::mount(none, directory, Some("tmpfs"), nix::mount::MsFlags::empty(), none);
+    Call::new(format!("mount(tmpfs, {})", directory.display()), mounted)
 }
 
 /// A tmpfs that is mounted nowhere (fsopen(2), fsmount(2)).

@@ -8,10 +8,10 @@
 use crate::call::failing::second_pid;
 use crate::engines::thread_states::for_flags;
 use crate::place::limits;
+use crate::place::mount_api::mount_tmpfs;
 use crate::prelude::*;
 use crate::sharing::sibling::Sibling;
 use crate::sharing::undo::Semaphore;
-use crate::spec::model::Start;
 use crate::tasks::side::Side;
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
@@ -25,10 +25,8 @@ fn check_place(t: &Test, after: &str, requirement: &'static str) -> Done {
     let directory = t.directory()?;
     let seen = |what: &str| format!("{what} after {after}");
     let stat = |path: &str| nix::sys::stat::stat(path).map(drop);
-    let none: Option<&str> = None;
-    let flags = nix::mount::MsFlags::empty();
-    let mounted = nix::mount::mount(Some("tmpfs"), directory, Some("tmpfs"), flags, none);
-    if mounted.is_ok() {
+    let mounted = mount_tmpfs(directory).called(seen("mount(tmpfs)"));
+    if mounted.result().is_ok() {
         t.setup(Call::new("umount()", nix::mount::umount(directory)))?;
     }
     let entered = nix::unistd::chdir(directory);
@@ -39,7 +37,7 @@ fn check_place(t: &Test, after: &str, requirement: &'static str) -> Done {
         t.check(Call::new(seen("stat(.)"), stat("."))).proves(requirement).succeeds(),
         t.check(Call::new(seen("stat(/proc/self)"), stat("/proc/self"))).proves(requirement).succeeds(),
         t.check(Call::new(seen("getcwd()"), nix::unistd::getcwd())).proves(requirement).succeeds().map(drop),
-        t.check(Call::new(seen("mount(tmpfs)"), mounted)).proves(requirement).succeeds(),
+        t.check(mounted).proves(requirement).succeeds(),
         t.check(Call::new(seen("chdir()"), entered)).proves(requirement).succeeds(),
     ])
 }
@@ -95,6 +93,12 @@ case!(Case {
     run: |t| fail_beside_sharer(t, Flags::NEWNS, "ATOM-02")
 });
 
+/// The kinds of namespace that a call makes after the mount namespace, but for the PID namespace.
+fn late_kinds() -> Vec<Variant> {
+    let early = [Flags::NEWUSER, Flags::NEWNS, Flags::NEWPID];
+    variants::each_kind().into_iter().filter(|variant| !early.contains(&variant.param())).collect()
+}
+
 case!(Case {
     name: "atomicity.newns.limit",
     about: "CLONE_NEWNS together with a namespace whose limit is reached, by a task that shares root and cwd with \
@@ -102,15 +106,7 @@ case!(Case {
     proves: &["ATOM-03", "ATOM-S3", "DIFF-09", "DIFF-10"],
     source: SOURCE,
     needs: limits::NEEDS,
-    variants: || [
-        (Flags::NEWUTS, feature::UTS_NS),
-        (Flags::NEWIPC, feature::IPC_NS),
-        (Flags::NEWCGROUP, feature::CGROUP_NS),
-        (Flags::NEWNET, feature::NET_NS),
-        (Flags::NEWTIME, feature::TIME_NS),
-    ]
-    .map(|(flag, feature)| for_flags(flag).needing(Needs::NONE.with(feature)))
-    .into(),
+    variants: late_kinds,
     run: |t| {
         let full = t.param::<Flags>();
         t.directory()?;
@@ -232,15 +228,13 @@ case!(Case {
     proves: &["ATOM-09", "ATOM-10"],
     source: SOURCE,
     needs: limits::NEEDS,
-    variants: || [
-        (Flags::NEWUTS, feature::UTS_NS, "ATOM-09"),
-        (Flags::NEWIPC, feature::IPC_NS, "ATOM-09"),
-        (Flags::NEWCGROUP, feature::CGROUP_NS, "ATOM-09"),
-        (Flags::NEWNET, feature::NET_NS, "ATOM-09"),
-        (Flags::NEWTIME, feature::TIME_NS, "ATOM-10"),
-    ]
-    .map(|(flag, feature, id)| for_flags(flag).proving([id]).needing(Needs::NONE.with(feature)))
-    .into(),
+    variants: || late_kinds()
+        .into_iter()
+        .map(|variant| match variant.param() {
+            Flags::NEWTIME => variant.proving(["ATOM-10"]),
+            _ => variant.proving(["ATOM-09"]),
+        })
+        .collect(),
     run: |t| {
         let full = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;

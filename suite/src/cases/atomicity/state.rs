@@ -8,6 +8,7 @@ use nix::mount::{MsFlags, mount};
 use crate::call::failing::Failing;
 use crate::observe::mounts::{MountLine, mounts};
 use crate::observe::{Shared, namespace_of};
+use crate::place::mount_api::mount_tmpfs;
 use crate::place::privilege::{CAP_SYS_ADMIN, set_all_capabilities};
 use crate::prelude::*;
 use crate::sharing::undo::Semaphore;
@@ -250,13 +251,15 @@ case!(Case {
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "ATOM-S9";
         let base = t.directory()?.join("shared");
-        let none: Option<&str> = None;
         t.setup(Call::io("mkdir(shared)", std::fs::create_dir(&base)))?;
-        t.setup(Call::new("mount(tmpfs)", mount(none, &base, Some("tmpfs"), MsFlags::empty(), none)))?;
-        t.setup(Call::new("mount(MS_SHARED)", mount(none, &base, none, MsFlags::MS_SHARED, none)))?;
+        t.setup(mount_tmpfs(&base))?;
+        t.setup(Call::new(
+            "mount(MS_SHARED)",
+            mount(None::<&str>, &base, None::<&str>, MsFlags::MS_SHARED, None::<&str>),
+        ))?;
         let below = base.join("below");
         t.setup(Call::io("mkdir(below)", std::fs::create_dir(&below)))?;
-        t.setup(Call::new("mount(tmpfs, below)", mount(none, &below, Some("tmpfs"), MsFlags::empty(), none)))?;
+        t.setup(mount_tmpfs(&below))?;
         let beside = Peer::start(t, "task in the same mount namespace", Flags::NONE)?;
         let other = Peer::start(t, "task in a peer mount namespace", Flags::NEWNS)?;
         // In a mount namespace of its own user namespace the caller leaves this one.

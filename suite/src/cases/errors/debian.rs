@@ -2,8 +2,9 @@
 //! ORD-10, ORD-11 of the behaviour catalogue). It is a patch to the very function under test, and its check comes
 //! before all others.
 
+use crate::place::limits;
 use crate::prelude::*;
-use crate::spec::model::{Kernel, Start, Threads};
+use crate::spec::model::{Kernel, Threads};
 use crate::tasks::threads::IdleThread;
 
 const SOURCE: &str = "Debian's kernel patch \"add sysctl to disallow unprivileged CLONE_NEWUSER by default\"";
@@ -27,42 +28,45 @@ fn switch_by(t: &Test, peer: &Peer, allowed: bool) -> Done<Kernel> {
 }
 
 /// Who calls.
-const NOBODY: u64 = 0;
-const ROOT_INSIDE: u64 = 1;
-const INITIAL_ROOT: u64 = 2;
+#[derive(Clone, Copy)]
+enum Caller {
+    Nobody,
+    RootInside,
+    InitialRoot,
+}
 
 /// Runs `body` in a child that is the variant's caller, made while the switch allows user namespaces, once it has
 /// been set.
-fn as_caller(t: &Test, allowed: bool, body: impl FnOnce(&Test, &Observer, &Start, &Kernel) -> Done) -> Done {
-    let observer = Observer::open(t)?;
+fn as_caller(t: &Test, allowed: bool, body: impl FnOnce(&Test, &Start, &Kernel) -> Done) -> Done {
+    // Before the caller loses what it takes to open it.
+    Observer::of(t)?;
     t.setup(Call::new("write(kernel.unprivileged_userns_clone, 1)", write_switch(true)))?;
     // Root outside throws the switch: root inside may not.
     let outside = Peer::start(t, "root outside", Flags::NONE)?;
     t.in_child(|t| {
         let mut start = Start::of(t.facts());
-        match t.param::<u64>() {
-            NOBODY => {
+        match t.param() {
+            Caller::Nobody => {
                 become_unprivileged(t)?;
-                start.sys_admin = false;
+                (start.sys_admin, start.initial_admin) = (false, false);
+            }
+            Caller::RootInside => {
+                limits::enter_own_user_namespace(t)?;
                 start.initial_admin = false;
             }
-            ROOT_INSIDE => {
-                crate::place::limits::enter_own_user_namespace(t)?;
-                start.initial_admin = false;
-            }
-            _ => {}
+            Caller::InitialRoot => {}
         }
         let kernel = switch_by(t, &outside, allowed)?;
-        body(t, &observer, &start, &kernel)
+        body(t, &start, &kernel)
     })
 }
 
 fn callers() -> Vec<Variant> {
-    vec![
-        Variant::new("unprivileged", NOBODY),
-        Variant::new("root_inside", ROOT_INSIDE),
-        Variant::new("initial_root", INITIAL_ROOT),
-    ]
+    variants::named(&[
+        ("unprivileged", Caller::Nobody),
+        ("root_inside", Caller::RootInside),
+        ("initial_root", Caller::InitialRoot),
+    ])
 }
 
 case!(Case {
@@ -79,7 +83,7 @@ case!(Case {
             for flags in
                 [Flags::NEWUSER, Flags::NEWUSER | Flags::NEWUTS | Flags::FS, Flags::FS | Flags::FILES | Flags::SYSVSEM]
             {
-                as_caller(t, allowed, |t, _, start, kernel| {
+                as_caller(t, allowed, |t, start, kernel| {
                     t.unshare(flags).from(*start).on(kernel).proving("ERR-25").as_predicted()
                 })?;
             }
@@ -98,7 +102,7 @@ case!(Case {
     variants: callers,
     run: |t| {
         for allowed in [false, true] {
-            as_caller(t, allowed, |t, _, start, kernel| {
+            as_caller(t, allowed, |t, start, kernel| {
                 for invalid in [Flags(1), Flags(1 << 31), Flags(1 << 63)] {
                     let flags = Flags::NEWUSER | invalid;
                     t.unshare(flags).from(*start).on(kernel).as_predicted()?;
@@ -122,7 +126,7 @@ case!(Case {
     variants: callers,
     run: |t| {
         for allowed in [false, true] {
-            as_caller(t, allowed, |t, _, start, kernel| {
+            as_caller(t, allowed, |t, start, kernel| {
                 let second = IdleThread::start(t)?;
                 let threaded = Start { threads: Threads::Others, ..*start };
                 for flags in [Flags::NEWUSER, Flags::NEWUSER | Flags::VM] {

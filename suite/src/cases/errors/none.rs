@@ -9,7 +9,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use crate::engines::thread_states::for_flags;
 use crate::observe::Shared;
 use crate::prelude::*;
-use crate::spec::model::{Kernel, Start, predict};
+use crate::spec::model::{Kernel, predict};
 use crate::tasks::side::check_kcmp;
 
 /// A descriptor beyond the limit that is set.

@@ -3,7 +3,6 @@
 
 use crate::observe::nsfd::{enter, open_link};
 use crate::prelude::*;
-use crate::spec::model::Start;
 
 const SOURCE: &str = "unshare(2), ERRORS (EINVAL); pid_namespaces(7); kernel, kernel/pid_namespace.c";
 

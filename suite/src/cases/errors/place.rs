@@ -5,7 +5,6 @@ use nix::unistd::{chroot, fchdir};
 
 use crate::place::lsm::Refusal;
 use crate::prelude::*;
-use crate::spec::model::Start;
 
 const NEEDS: Needs = Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::CREATE_USER_NS);
 
@@ -18,10 +17,10 @@ case!(Case {
     source: "kernel, security/security.c (security_create_user_ns)",
     needs: NEEDS,
     variants: || [Errno::EPERM, Errno::EACCES, Errno::ENOLINK]
-        .map(|errno| Variant::new(format!("{errno:?}").to_lowercase(), errno as u64))
+        .map(|errno| Variant::new(format!("{errno:?}").to_lowercase(), errno))
         .into(),
     run: |t| {
-        let errno = Errno::from_raw(t.param::<u64>() as i32);
+        let errno: Errno = t.param();
         let root = t.directory()?;
         let outside = t.setup(Call::io("open(/)", std::fs::File::open("/")))?;
         // Before: it would keep the refusal's descriptors.

@@ -4,7 +4,6 @@
 
 use crate::prelude::*;
 use crate::sharing::sibling::Sibling;
-use crate::spec::model::Start;
 use crate::tasks::threads::IdleThread;
 
 const SOURCE: &str = "unshare(2), ERRORS (EINVAL) and VERSIONS; 2006 design document, 5 (EINVAL)";
@@ -18,9 +17,9 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT,
     variants: || [Flags::NEWUSER, Flags::NEWUTS, Flags::NEWIPC, Flags::NEWPID, Flags::NEWNET, Flags::NEWTIME,]
-        .map(|flag| match flag {
-            Flags::NEWTIME => Variant::new(flag.slug(), flag).proving(["ERR-07", "ORD-12"]),
-            _ => Variant::new(flag.slug(), flag),
+        .map(|flag| {
+            let variant = Variant::new(flag.slug(), flag);
+            if flag == Flags::NEWTIME { variant.proving(["ERR-07", "ORD-12"]) } else { variant }
         })
         .into(),
     run: |t| {
@@ -60,10 +59,13 @@ case!(Case {
 });
 
 /// Who calls.
-const ROOT: u64 = 0;
-const NOBODY: u64 = 1;
-const THREADED: u64 = 2;
-const CHROOTED: u64 = 3;
+#[derive(Clone, Copy)]
+enum Caller {
+    Root,
+    Nobody,
+    Threaded,
+    Chrooted,
+}
 
 case!(Case {
     name: "errors.einval.empty_mntns",
@@ -72,32 +74,31 @@ case!(Case {
     proves: &["ERR-11"],
     source: "kernel, include/uapi/linux/sched.h and kernel/fork.c",
     needs: Needs::ROOT,
-    variants: || vec![
-        Variant::new("root", ROOT),
-        Variant::new("unprivileged", NOBODY),
-        Variant::new("second_thread", THREADED),
-        Variant::new("chroot", CHROOTED),
-    ],
+    variants: || variants::named(&[
+        ("root", Caller::Root),
+        ("unprivileged", Caller::Nobody),
+        ("second_thread", Caller::Threaded),
+        ("chroot", Caller::Chrooted),
+    ]),
     run: |t| {
         let mut start = Start::of(t.facts());
         let mut second = None;
-        match t.param::<u64>() {
-            NOBODY => {
+        match t.param() {
+            Caller::Root => {}
+            Caller::Nobody => {
                 become_unprivileged(t)?;
-                start.sys_admin = false;
-                start.initial_admin = false;
+                (start.sys_admin, start.initial_admin) = (false, false);
             }
-            THREADED => {
+            Caller::Threaded => {
                 start.threads = model::Threads::Others;
                 second = Some(IdleThread::start(t)?);
             }
-            CHROOTED => {
+            Caller::Chrooted => {
                 start.chrooted = true;
                 // The chroot hides /proc.
                 Observer::of(t)?;
                 t.setup(Call::new("chroot(directory)", nix::unistd::chroot(t.directory()?)))?;
             }
-            _ => {}
         }
         t.unshare(Flags::EMPTY).from(start).as_predicted()?;
         drop(second);

@@ -1,13 +1,13 @@
 //! What speaks against a user namespace (ERR-21 to ERR-24, ATOM-08, ORD-07 and ORD-14 of the behaviour catalogue): a
 //! chroot, and a user or group that the current one has no name for.
 
+use nix::mount::{MsFlags, mount};
 use nix::unistd::{chroot, fchdir, getegid, geteuid};
 
-use crate::engines::thread_states::for_flags;
 use crate::place::limits;
+use crate::place::mount_api::mount_tmpfs;
 use crate::prelude::*;
 use crate::sharing::sibling::Sibling;
-use crate::spec::model::Start;
 use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "unshare(2), ERRORS (EPERM); user_namespaces(7)";
@@ -18,9 +18,12 @@ const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 const NEEDS: Needs = Needs::ROOT.with(feature::CREATE_USER_NS);
 
 /// The kinds of root directory.
-const DIRECTORY: u64 = 0;
-const ROOT_OF_A_MOUNT: u64 = 1;
-const BIND_OF_THE_ROOT: u64 = 2;
+#[derive(Clone, Copy)]
+enum Root {
+    Directory,
+    Mount,
+    BindOfTheRoot,
+}
 
 case!(Case {
     name: "errors.eperm.chroot",
@@ -30,11 +33,11 @@ case!(Case {
     proves: &["ERR-21", "ERR-22"],
     source: SOURCE,
     needs: NEEDS,
-    variants: || vec![
-        Variant::new("directory", DIRECTORY),
-        Variant::new("root_of_a_mount", ROOT_OF_A_MOUNT),
-        Variant::new("bind_mount_of_the_root", BIND_OF_THE_ROOT),
-    ],
+    variants: || variants::named(&[
+        ("directory", Root::Directory),
+        ("root_of_a_mount", Root::Mount),
+        ("bind_mount_of_the_root", Root::BindOfTheRoot),
+    ]),
     run: |t| {
         let root = t.directory()?;
         in_own_namespaces(t, Flags::NEWNS, |t| judge_chroot(t, root))
@@ -42,29 +45,23 @@ case!(Case {
 });
 
 fn judge_chroot(t: &Test, root: &std::path::Path) -> Done {
-    const ID: &str = "ERR-21";
-    let none: Option<&str> = None;
-    let mounted = match t.param::<u64>() {
-        DIRECTORY => Ok(()),
-        ROOT_OF_A_MOUNT => {
-            let flags = nix::mount::MsFlags::empty();
-            nix::mount::mount(none, root, Some("tmpfs"), flags, none)
+    match t.param() {
+        Root::Directory => {}
+        Root::Mount => t.setup(mount_tmpfs(root))?,
+        // With what is mounted below: in a user namespace that may not be taken off.
+        Root::BindOfTheRoot => {
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+            t.setup(Call::new("mount(MS_BIND)", mount(Some("/"), root, None::<&str>, flags, None::<&str>)))?;
         }
-        _ => {
-            // With what is mounted below: in a user namespace that may not be taken off.
-            let flags = nix::mount::MsFlags::MS_BIND | nix::mount::MsFlags::MS_REC;
-            nix::mount::mount(Some("/"), root, none, flags, none)
-        }
-    };
-    t.setup(Call::new("mount()", mounted))?;
+    }
     let peer = Peer::start(t, "peer", Flags::FILES)?;
     let outside = t.setup(Call::io("open(/)", std::fs::File::open("/")))?;
     t.setup(Call::new("chroot()", chroot(root)))?;
     let start = Start { chrooted: true, ..Start::of(t.facts()) };
     for (flags, requirement) in [
-        (Flags::NEWUSER, ID),
-        (Flags::NEWUSER, ID),
-        (Flags::NEWUSER | Flags::FS | Flags::FILES, ID),
+        (Flags::NEWUSER, "ERR-21"),
+        (Flags::NEWUSER, "ERR-21"),
+        (Flags::NEWUSER | Flags::FS | Flags::FILES, "ERR-21"),
         (Flags::NEWUSER | Flags::NEWNS, "ERR-22"),
         (Flags::NEWUSER | Flags::NEWNS | Flags::NEWUTS, "ERR-22"),
     ] {
@@ -73,7 +70,7 @@ fn judge_chroot(t: &Test, root: &std::path::Path) -> Done {
     t.setup(Call::new("fchdir(/)", fchdir(&outside)))?;
     t.setup(Call::new("chroot(.)", chroot(".")))?;
     drop(outside);
-    t.unshare(Flags::NEWUSER).beside(&[&peer]).proving(ID).as_predicted()
+    t.unshare(Flags::NEWUSER).beside(&[&peer]).proving("ERR-21").as_predicted()
 }
 
 case!(Case {
@@ -83,7 +80,7 @@ case!(Case {
     proves: &["ERR-22", "ERR-21"],
     source: SOURCE,
     needs: NEEDS,
-    variants: || Flags::KNOWN.into_iter().map(|flag| for_flags(flag).needing(needs_of(flag))).collect(),
+    variants: variants::each_flag,
     run: |t| {
         let flag = t.param::<Flags>();
         let root = t.directory()?;
@@ -119,13 +116,8 @@ case!(Case {
 
 fn write_map(t: &Test, file: &str, text: String) -> Done {
     let path = format!("/proc/self/{file}");
-    let written = std::fs::write(&path, &text);
-    t.setup(Call::io(format!("write({path}, {text:?})"), written))
+    t.setup(Call::io(format!("write({path}, {text:?})"), std::fs::write(&path, &text)))
 }
-
-/// Which map is written first.
-const UID_FIRST: u64 = 1;
-const GID_FIRST: u64 = 2;
 
 case!(Case {
     name: "errors.eperm.unmapped",
@@ -135,7 +127,8 @@ case!(Case {
     proves: &["ERR-23", "ERR-24"],
     source: SOURCE,
     needs: NEEDS,
-    variants: || vec![Variant::new("gid", UID_FIRST), Variant::new("uid", GID_FIRST).proving(["ERR-23"]),],
+    // The parameter says whether the map of users is written first.
+    variants: || vec![Variant::new("gid", true), Variant::new("uid", false).proving(["ERR-23"])],
     run: |t| {
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
@@ -143,17 +136,18 @@ case!(Case {
         t.unshare(Flags::NEWUSER).beside(&[&peer]).proving("ERR-23").as_predicted()?;
         let unmapped = Start { ids_mapped: false, ..before };
         let refused = |requirement| {
-            all([Flags::NEWUSER, Flags::NEWUSER | Flags::FS | Flags::FILES, Flags::NEWUSER | Flags::NEWNS]
-                .into_iter()
-                .map(|flags| t.unshare(flags).from(unmapped).beside(&[&peer]).proving(requirement).as_predicted()))
+            let sets = [Flags::NEWUSER, Flags::NEWUSER | Flags::FS | Flags::FILES, Flags::NEWUSER | Flags::NEWNS];
+            let call = |flags| t.unshare(flags).from(unmapped).beside(&[&peer]).proving(requirement).as_predicted();
+            all(sets.map(call))
         };
         refused("ERR-23")?;
         t.unshare(Flags::NEWNS).from(unmapped).proving("ERR-23").as_predicted()?;
         write_map(t, "setgroups", "deny".to_owned())?;
-        let maps = [("uid_map", uid), ("gid_map", gid)];
-        let (first, second) = if t.param::<u64>() == UID_FIRST { (maps[0], maps[1]) } else { (maps[1], maps[0]) };
+        let uid_first: bool = t.param();
+        let (users, groups) = (("uid_map", uid), ("gid_map", gid));
+        let (first, second) = if uid_first { (users, groups) } else { (groups, users) };
         write_map(t, first.0, format!("7 {} 1", first.1))?;
-        refused(if t.param::<u64>() == UID_FIRST { "ERR-24" } else { "ERR-23" })?;
+        refused(if uid_first { "ERR-24" } else { "ERR-23" })?;
         write_map(t, second.0, format!("8 {} 1", second.1))?;
         t.unshare(Flags::NEWUSER).from(before).beside(&[&peer]).proving("ERR-23").as_predicted()
     }

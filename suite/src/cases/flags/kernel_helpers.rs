@@ -10,7 +10,7 @@ use crate::engines::thread_states::{each_flag, judge};
 use crate::place::seccomp::wait_for_stop;
 use crate::prelude::*;
 use crate::sharing::sibling::SharingTask;
-use crate::spec::model::{Start, Threads};
+use crate::spec::model::Threads;
 use crate::tasks::io_uring::Ring;
 use crate::tasks::threads::{others, wait_until_alone};
 

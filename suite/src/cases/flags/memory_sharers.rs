@@ -12,7 +12,7 @@ use crate::observe::State;
 use crate::prelude::*;
 use crate::sharing::probe::Trace;
 use crate::sharing::sibling::{SharingTask, askable, shared_flags};
-use crate::spec::model::{Prediction, Start};
+use crate::spec::model::Prediction;
 use crate::tasks::vm::in_vfork_child_sharing;
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL), 6 and 8 (1); unshare(2), CLONE_VM";

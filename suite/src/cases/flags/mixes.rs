@@ -8,7 +8,7 @@
 use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
 use crate::sharing::sibling::Sibling;
-use crate::spec::model::{Kernel, Start, predict};
+use crate::spec::model::{Kernel, predict};
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL) and 8 (1); unshare(2), ERRORS";
 

@@ -10,7 +10,6 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 
 use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::spec::model::Start;
 use crate::tasks::shm::map_zeroed;
 
 const SOURCE: &str = "2006 design document, 5 (return value) and 8 (1); unshare(2), RETURN VALUE";

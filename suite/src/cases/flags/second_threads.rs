@@ -8,7 +8,7 @@
 
 use crate::engines::thread_states::{each_flag, judge, this_thread, thread};
 use crate::prelude::*;
-use crate::spec::model::{Start, Threads};
+use crate::spec::model::Threads;
 use crate::tasks::threads::{FinishedThread, IdleThread, in_second_thread, without_leader};
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL) and 8 (1); unshare(2), CLONE_THREAD";

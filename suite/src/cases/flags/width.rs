@@ -7,7 +7,6 @@
 use crate::call::raw::{NUMBER, by_number};
 use crate::prelude::*;
 use crate::sharing::sibling::Sibling;
-use crate::spec::model::Start;
 
 const SOURCE: &str = "2006 design document, 5 (unshare(int flags), superseded; EINVAL) and 8 (1)";
 

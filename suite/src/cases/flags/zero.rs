@@ -3,7 +3,6 @@
 
 use crate::prelude::*;
 use crate::sharing::sibling::Sibling;
-use crate::spec::model::Start;
 
 const SOURCE: &str = "2006 design document, 5 and 8 (1); unshare(2), \"If flags is specified as zero\"";
 

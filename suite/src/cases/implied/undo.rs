@@ -6,7 +6,7 @@
 
 use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::spec::model::{Kernel, Start, predict};
+use crate::spec::model::{Kernel, predict};
 
 const SOURCE: &str = "2006 design document, 5 (CLONE_SYSVSEM, superseded) and 8 (2); unshare(2), CLONE_NEWIPC and \
                       CLONE_SYSVSEM";

@@ -52,16 +52,6 @@ fn clone(flags: Flags) -> Call<()> {
     Call::new(format!("clone({flags}|SIGCHLD)"), result.map(drop))
 }
 
-fn contradictions() -> Vec<Variant> {
-    [
-        (Flags::NEWNS | Flags::FS, Needs::ROOT),
-        (Flags::NEWUSER | Flags::FS, Needs::NONE.with(feature::CREATE_USER_NS)),
-        (Flags::NEWIPC | Flags::SYSVSEM, Needs::ROOT.with(feature::IPC_NS).with(feature::SYSV_IPC)),
-    ]
-    .map(|(flags, needs)| Variant::new(flags.slug(), flags).needing(needs))
-    .into()
-}
-
 case!(Case {
     name: "interactions.clone.contradiction",
     about: "To clone(2) a new namespace and what must not be shared across it are a contradiction (EINVAL), since \
@@ -69,7 +59,14 @@ case!(Case {
             succeeds.",
     proves: &["INT-03"],
     source: "clone(2), ERRORS; 2006 design document, 4; kernel, kernel/fork.c",
-    variants: contradictions,
+    variants: || {
+        let pairs = [Flags::NEWNS | Flags::FS, Flags::NEWUSER | Flags::FS, Flags::NEWIPC | Flags::SYSVSEM];
+        let undo = |variant: Variant| match variant.param::<Flags>().contains(Flags::SYSVSEM) {
+            true => variant.needing(Needs::NONE.with(feature::SYSV_IPC)),
+            false => variant,
+        };
+        variants::succeeding(pairs).into_iter().map(undo).collect()
+    },
     run: |t| {
         let flags = t.param::<Flags>();
         t.check(clone(flags)).fails_with(Errno::EINVAL)?;
@@ -178,8 +175,12 @@ case!(Case {
     }
 });
 
-fn who_leaves() -> Vec<Variant> {
-    vec![Variant::new("shared", 0u64), Variant::new("caller_left", 1u64), Variant::new("sharer_left", 2u64)]
+/// Who leaves the sharing of root and cwd.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaver {
+    Nobody,
+    Caller,
+    Sharer,
 }
 
 case!(Case {
@@ -189,22 +190,27 @@ case!(Case {
     proves: &["INT-19"],
     source: "execve(2); kernel, fs/exec.c",
     needs: setuid_exec::NEEDS,
-    variants: who_leaves,
+    variants: || variants::named(&[
+        ("shared", Leaver::Nobody),
+        ("caller_left", Leaver::Caller),
+        ("sharer_left", Leaver::Sharer),
+    ]),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        let leaver: Leaver = t.param();
         let program = Program::new(t)?;
         let mut caller = t.spawn_sharing("caller", Flags::FS.0, |t| {
             become_unprivileged(t)?;
-            match t.param::<u64>() {
-                1 => t.check(unshare(Flags::FS)).succeeds()?,
-                2 => {
+            match leaver {
+                Leaver::Nobody => {}
+                Leaver::Caller => t.check(unshare(Flags::FS)).succeeds()?,
+                Leaver::Sharer => {
                     // The case's first task is the sharer: it leaves before this one goes on.
                     t.setup(Call::new("raise(SIGSTOP)", nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP)))?;
                 }
-                _ => {}
             }
             t.setup(program.execute())
         })?;
-        if t.param::<u64>() == 2 {
+        if leaver == Leaver::Sharer {
             use nix::sys::wait::{WaitPidFlag, waitpid};
             let flags = WaitPidFlag::WUNTRACED | WaitPidFlag::__WALL;
             t.setup(Call::new("waitpid(WUNTRACED)", waitpid(caller.pid(), Some(flags))))?;
@@ -214,11 +220,8 @@ case!(Case {
         }
         let user = effective_user(t, caller.pid())?;
         caller.kill();
-        t.check(Call::seen("effective user of the set-user-ID program", user)).is(if t.param::<u64>() == 0 {
-            setuid_exec::ORDINARY
-        } else {
-            0
-        })
+        let expected = if leaver == Leaver::Nobody { setuid_exec::ORDINARY } else { 0 };
+        t.check(Call::seen("effective user of the set-user-ID program", user)).is(expected)
     })
 });
 

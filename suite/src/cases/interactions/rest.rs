@@ -50,24 +50,20 @@ fn check_open(t: &Test, side: Side, expected: [bool; 4], requirement: &'static s
     t.check(open).proves(requirement).is(expected)
 }
 
-fn ranges() -> Vec<Variant> {
-    vec![Variant::new("middle", 150u64), Variant::new("all_above", u64::from(u32::MAX))]
-}
-
 case!(Case {
     name: "interactions.close_range.unshares",
     about: "close_range(2) with CLOSE_RANGE_UNSHARE first does what unshare(CLONE_FILES) does: the range is closed \
             for the caller alone, all else is copied, and from then on the tables are apart.",
     proves: &["INT-17"],
     source: "close_range(2), CLOSE_RANGE_UNSHARE",
-    variants: ranges,
+    variants: || variants::named(&[("middle", 150), ("all_above", u32::MAX)]),
     run: |t| {
         const ID: &str = "INT-17";
         let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "sharer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         open_all(t)?;
-        let last = t.param::<u64>() as u32;
+        let last: u32 = t.param();
         t.check(close_range(90, last)).succeeds()?;
         check_open(t, caller, [true, false, false, last == 150], ID)?;
         check_open(t, other, [true; 4], ID)?;

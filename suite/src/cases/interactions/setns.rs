@@ -1,20 +1,13 @@
 //! unshare(2) beside its siblings setns(2) and chroot(2) (section 8 of the behaviour catalogue).
 
-use nix::mount::{MsFlags, mount};
 use nix::unistd::{chdir, chroot};
 
 use crate::observe::nsfd::{enter, inode_of, open_link};
+use crate::place::mount_api::mount_tmpfs;
 use crate::prelude::*;
-use crate::spec::model::{Start, Threads};
+use crate::spec::model::Threads;
 use crate::tasks::side::{check_separated, in_own_namespaces};
 use crate::tasks::threads::{IdleThread, wait_until_alone};
-
-fn refused_to_sharers() -> Vec<Variant> {
-    vec![
-        Variant::new("newns", Flags::NEWNS).needing(Needs::ROOT),
-        Variant::new("newuser", Flags::NEWUSER).needing(Needs::NONE.with(feature::CREATE_USER_NS)),
-    ]
-}
 
 case!(Case {
     name: "interactions.setns.shared_fs",
@@ -22,10 +15,10 @@ case!(Case {
             unshare(CLONE_FS) it can.",
     proves: &["INT-08"],
     source: "setns(2), DESCRIPTION; kernel, fs/namespace.c and kernel/user_namespace.c",
-    variants: refused_to_sharers,
+    variants: || variants::succeeding([Flags::NEWNS, Flags::NEWUSER]),
     run: |t| {
         let flag = t.param::<Flags>();
-        let ns = if flag == Flags::NEWNS { Ns::Mnt } else { Ns::User };
+        let ns = Kind::of(flag).expect("a kind of namespace").link;
         // Whoever is in the namespace to be entered: made by clone(2).
         let inside = Peer::start(t, "task in the other namespace", flag)?;
         t.in_child(|t| {
@@ -95,8 +88,7 @@ case!(Case {
     source: "kernel, fs/namespace.c",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        let none: Option<&str> = None;
-        t.setup(Call::new("mount(tmpfs, /)", mount(none, "/", Some("tmpfs"), MsFlags::empty(), none)))?;
+        t.setup(mount_tmpfs("/".as_ref()))?;
         let start = Start::of(t.facts());
         t.in_child(|t| {
             // Its root is now the covered one, which is the top no more.
@@ -148,13 +140,6 @@ case!(Case {
         .join(t)
 });
 
-fn ways_to_have_children_elsewhere() -> Vec<Variant> {
-    vec![
-        Variant::new("setns", 0u64),
-        Variant::new("foreign_owner", 1u64).needing(Needs::NONE.with(feature::CREATE_USER_NS)),
-    ]
-}
-
 case!(Case {
     name: "differences.newpid.refused",
     about: "The manual page has CLONE_NEWPID refused with EINVAL after an earlier one. The kernel refuses it also \
@@ -163,20 +148,24 @@ case!(Case {
     proves: &["DOC-05"],
     source: "unshare(2), ERRORS, against kernel/pid_namespace.c",
     needs: Needs::ROOT.with(feature::PID_NS),
-    variants: ways_to_have_children_elsewhere,
+    // The parameter is what the task in the other PID namespace has of its own.
+    variants: || vec![
+        Variant::new("setns", Flags::NEWPID),
+        Variant::new("foreign_owner", Flags::NEWUSER | Flags::NEWPID)
+            .needing(Needs::NONE.with(feature::CREATE_USER_NS)),
+    ],
     run: |t| {
         // The model has one word for both: the caller may not make a PID namespace here.
         let refused = Start { children_elsewhere: true, ..Start::of(t.facts()) };
-        if t.param::<u64>() == 0 {
-            let child = Peer::start(t, "task in a child PID namespace", Flags::NEWPID)?;
-            let file = t.setup(Call::new("open(ns/pid of the child)", open_link(child.pid(), Ns::Pid)))?;
-            t.setup(Call::new("setns(ns/pid of the child)", enter(&file)))?;
-            return t.unshare(Flags::NEWPID).from(refused).as_predicted();
+        let own: Flags = t.param();
+        let child = Peer::start(t, "task in a child PID namespace", own)?;
+        let file = t.setup(Call::new("open(ns/pid of the child)", open_link(child.pid(), Ns::Pid)))?;
+        t.setup(Call::new("setns(ns/pid of the child)", enter(&file)))?;
+        // A PID namespace that belongs to another user namespace counts once the caller is in it.
+        if own.contains(Flags::NEWUSER) {
+            t.in_child(|t| t.unshare(Flags::NEWPID).from(refused).as_predicted())
+        } else {
+            t.unshare(Flags::NEWPID).from(refused).as_predicted()
         }
-        // A PID namespace that belongs to another user namespace, entered from outside of that.
-        let child = Peer::start(t, "owner", Flags::NEWUSER | Flags::NEWPID)?;
-        let file = t.setup(Call::new("open(ns/pid of the owner)", open_link(child.pid(), Ns::Pid)))?;
-        t.setup(Call::new("setns(ns/pid of the owner)", enter(&file)))?;
-        t.in_child(|t| t.unshare(Flags::NEWPID).from(refused).as_predicted())
     }
 });

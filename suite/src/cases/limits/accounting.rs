@@ -4,7 +4,6 @@
 use crate::call::failing::Failing;
 use crate::place::limits;
 use crate::prelude::*;
-use crate::spec::model::Start;
 
 const SOURCE: &str = "2006 design document, 6 (failure leaves nothing behind); kernel, kernel/ucount.c";
 

@@ -7,7 +7,6 @@ use crate::observe::nsfd::{enter, open_link};
 use crate::place::limits;
 use crate::place::privilege::{CAP_SYS_ADMIN, set_capabilities};
 use crate::prelude::*;
-use crate::spec::model::Start;
 
 const SOURCE: &str = "namespaces(7), The /proc/sys/user directory; kernel, kernel/ucount.c";
 
@@ -70,31 +69,20 @@ case!(Case {
 /// Who is the second user of a user namespace.
 const SECOND: u32 = 1234;
 
-/// Which of its user IDs the second caller changes.
-const ALL_IDS: u64 = 0;
-const EFFECTIVE_ONLY: u64 = 1;
-
-fn become_second((which, capabilities): (u64, u64)) -> Result<(), Errno> {
-    let second = Uid::from_raw(SECOND);
-    let root = Uid::from_raw(0);
+/// Becomes the second user, in all of its user IDs or in the effective one alone, with these capabilities.
+fn become_second((all_ids, capabilities): (bool, u64)) -> Result<(), Errno> {
+    let (second, root) = (Uid::from_raw(SECOND), Uid::from_raw(0));
     nix::sys::prctl::set_keepcaps(true)?;
-    match which {
-        ALL_IDS => setresuid(second, second, second)?,
-        _ => setresuid(root, second, root)?,
-    }
-    let raised = set_capabilities(capabilities, capabilities);
-    match raised.result() {
-        Ok(()) => Ok(()),
-        Err(Failure::Errno(errno)) => Err(errno),
-        Err(Failure::Returned(_)) => Err(Errno::EPROTO),
-    }
+    let other = if all_ids { second } else { root };
+    setresuid(other, second, other)?;
+    set_capabilities(capabilities, capabilities).answer()
 }
 
 /// Kinds of which a task can make two in a row, by who the second user is.
 fn kinds_by_user() -> Vec<Variant> {
     let kinds: Vec<_> =
         variants::each_kind().into_iter().filter(|variant| variant.param::<Flags>() != Flags::NEWUSER).collect();
-    variants::product::<_, Flags>(&[("user", ALL_IDS), ("effective_user", EFFECTIVE_ONLY)], &kinds)
+    variants::product::<_, Flags>(&[("user", true), ("effective_user", false)], &kinds)
 }
 
 case!(Case {
@@ -107,7 +95,7 @@ case!(Case {
     needs: limits::NEEDS.with(feature::INITIAL_ROOT),
     variants: kinds_by_user,
     run: |t| {
-        let (which, flag): (u64, Flags) = t.param();
+        let (all_ids, flag): (bool, Flags) = t.param();
         let observer = Observer::open(t)?;
         let outside = Peer::start(t, "task outside", Flags::NONE)?;
         t.setup(unshare(Flags::NEWUSER))?;
@@ -118,7 +106,7 @@ case!(Case {
         let third = Peer::start(t, "second user again", Flags::NONE)?;
         for peer in [&second, &third] {
             let text = format!("setresuid({SECOND}) by the {}", peer.name());
-            peer.setup(t, &text, (which, all), become_second)?;
+            peer.setup(t, &text, (all_ids, all), become_second)?;
         }
         limits::set(t, flag, 1)?;
         // In a task of its own: a second CLONE_NEWPID by the same would be refused anyhow.

@@ -4,7 +4,6 @@
 use crate::observe::nsfd::{enter, open_link};
 use crate::place::limits;
 use crate::prelude::*;
-use crate::spec::model::Start;
 
 const SOURCE: &str = "user_namespaces(7), Nested namespaces; pid_namespaces(7), Nesting PID namespaces; unshare(2), \
                       ERRORS (ENOSPC)";
@@ -99,10 +98,6 @@ case!(Case {
     }
 });
 
-/// Further reasons to refuse.
-const LIMIT: u64 = 1;
-const CHROOT: u64 = 2;
-
 case!(Case {
     name: "order.user_depth",
     about: "At the deepest level CLONE_NEWUSER gives ENOSPC also when the limit is 0, and also when the caller is in \
@@ -110,20 +105,22 @@ case!(Case {
     proves: &["ORD-13"],
     source: "kernel, kernel/user_namespace.c",
     needs: NEEDS,
-    variants: || vec![
-        Variant::new("limit", LIMIT),
-        Variant::new("chroot", CHROOT),
-        Variant::new("limit_and_chroot", LIMIT | CHROOT),
-    ],
+    // The parameters say whether the limit is 0, and whether there is a chroot.
+    variants: || variants::named(&[
+        ("limit", (true, false)),
+        ("chroot", (false, true)),
+        ("limit_and_chroot", (true, true)),
+    ]),
     run: |t| {
+        let (limited, chrooted): (bool, bool) = t.param();
         let root = t.directory()?;
         nest(t)?;
         let mut start = deepest(t);
-        if t.param::<u64>() & LIMIT != 0 {
+        if limited {
             limits::set(t, Flags::NEWUSER, 0)?;
             start.exhausted = Flags::NEWUSER;
         }
-        if t.param::<u64>() & CHROOT != 0 {
+        if chrooted {
             // The chroot hides /proc.
             Observer::of(t)?;
             t.setup(Call::new("chroot(directory)", nix::unistd::chroot(root)))?;

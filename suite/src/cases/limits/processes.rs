@@ -6,7 +6,6 @@ use nix::unistd::{ForkResult, Uid, fork, setresuid};
 
 use crate::place::limits;
 use crate::prelude::*;
-use crate::spec::model::Start;
 
 const SOURCE: &str = "getrlimit(2), RLIMIT_NPROC; user_namespaces(7); kernel, kernel/ucount.c";
 

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::place::limits;
+use crate::place::mount_api::mount_tmpfs;
 use crate::place::privilege::set_capabilities;
 use crate::prelude::*;
 use crate::tasks::side::in_own_namespaces;
@@ -141,12 +142,7 @@ case!(Case {
 
 fn judge_copy_beyond_mount_max(t: &Test, target: &Path) -> Done {
     const ID: &str = "ERR-42";
-    let mount = || {
-        let none: Option<&str> = None;
-        let flags = nix::mount::MsFlags::empty();
-        let mounted = nix::mount::mount(none, target, Some("tmpfs"), flags, none);
-        Call::new("mount(tmpfs)", mounted)
-    };
+    let mount = || mount_tmpfs(target);
     // In the order of their names: that of the list is nobody's promise.
     let points = || -> Done<Vec<String>> {
         let mounts = t.setup(Call::new("read(mountinfo)", observe::mounts::mounts()))?;

@@ -15,10 +15,6 @@ use crate::tasks::side::check_separated;
 
 const SOURCE: &str = "2006 design document, 8 (4); kernel, kernel/fork.c";
 
-fn refused_beside_threads() -> Vec<Variant> {
-    [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER].map(for_flags).into()
-}
-
 case!(Case {
     name: "races.thread_exit",
     about: "While the only other thread of the process ends, CLONE_THREAD, CLONE_SIGHAND, CLONE_VM and CLONE_NEWUSER \
@@ -26,7 +22,7 @@ case!(Case {
     proves: &["MT-15"],
     source: "2006 design document, 5 (EINVAL); kernel, kernel/exit.c and kernel/fork.c",
     deadline: DEADLINE,
-    variants: refused_beside_threads,
+    variants: || [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER].map(for_flags).into(),
     run: |t| {
         let flag = t.param::<Flags>();
         play(t, 1, |random, barrier| {
@@ -77,14 +73,6 @@ fn allow_core_dump(t: &Test) -> Done {
     Ok(())
 }
 
-fn beside_a_core_dump() -> Vec<Variant> {
-    [Flags::FS, Flags::FILES, Flags::FS | Flags::FILES, Flags::NEWNS]
-        .map(|flags| Variant::new(flags.slug(), flags))
-        .into_iter()
-        .map(|variant| if variant.param::<Flags>() == Flags::NEWNS { variant.needing(Needs::ROOT) } else { variant })
-        .collect()
-}
-
 case!(Case {
     name: "races.core_dump",
     about: "While a sharer of root, cwd and descriptors dumps core, unshare succeeds and separates what it separates \
@@ -92,7 +80,7 @@ case!(Case {
     proves: &["MT-16"],
     source: "core(5); kernel, fs/coredump.c and kernel/fork.c",
     deadline: DEADLINE,
-    variants: beside_a_core_dump,
+    variants: || variants::succeeding([Flags::FS, Flags::FILES, Flags::FS | Flags::FILES, Flags::NEWNS]),
     run: |t| {
         allow_core_dump(t)?;
         let flags = t.param::<Flags>();
@@ -235,10 +223,6 @@ case!(Case {
     }
 });
 
-fn ways_to_die() -> Vec<Variant> {
-    vec![Variant::new("killed", Signal::SIGKILL as u64), Variant::new("core_dump", Signal::SIGSEGV as u64)]
-}
-
 case!(Case {
     name: "races.killed",
     about: "A task that makes one set of namespaces after the other is killed, or made to dump core, at a random \
@@ -247,9 +231,9 @@ case!(Case {
     source: "kernel, kernel/fork.c and kernel/exit.c",
     needs: Needs::ROOT,
     deadline: DEADLINE,
-    variants: ways_to_die,
+    variants: || variants::named(&[("killed", Signal::SIGKILL), ("core_dump", Signal::SIGSEGV)]),
     run: |t| {
-        let signal = t.setup(Call::new("signal", Signal::try_from(t.param::<u64>() as i32)))?;
+        let signal: Signal = t.param();
         if signal == Signal::SIGSEGV {
             allow_core_dump(t)?;
         }

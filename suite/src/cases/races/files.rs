@@ -301,14 +301,6 @@ fn descriptors((): ()) -> Result<BTreeSet<i32>, Errno> {
     Ok((3..256).filter(|fd| is_open(*fd)).collect())
 }
 
-fn with_requests_in_flight() -> Vec<Variant> {
-    vec![
-        Variant::new("files", Flags::FILES),
-        Variant::new("files-fs", Flags::FILES | Flags::FS),
-        Variant::new("files-newns", Flags::FILES | Flags::NEWNS).needing(Needs::ROOT),
-    ]
-}
-
 case!(Case {
     name: "races.files.request_in_flight",
     about: "A request to open a file that the caller gave to io_uring before unshare(CLONE_FILES), and that \
@@ -316,7 +308,11 @@ case!(Case {
     proves: &["RACE-26"],
     source: "kernel, io_uring/io_uring.c and fs/file.c",
     needs: Needs::NONE.with(feature::IO_URING),
-    variants: with_requests_in_flight,
+    variants: || vec![
+        Variant::new("files", Flags::FILES),
+        Variant::new("files-fs", Flags::FILES | Flags::FS),
+        Variant::new("files-newns", Flags::FILES | Flags::NEWNS).needing(Needs::ROOT),
+    ],
     run: |t| {
         let fifo = t.directory()?.join("fifo");
         let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);

@@ -199,10 +199,6 @@ case!(Case {
     }
 });
 
-fn ways_to_enter() -> Vec<Variant> {
-    vec![Variant::new("pidfd", 0u64), Variant::new("link", 1u64)]
-}
-
 /// Opens a process as a descriptor.
 fn pidfd_open(pid: nix::unistd::Pid) -> Result<OwnedFd, Errno> {
     // SAFETY: takes numbers; the descriptor it gives is nobody else's.
@@ -221,9 +217,10 @@ case!(Case {
     source: "setns(2); kernel, kernel/nsproxy.c",
     needs: Needs::ROOT.with(feature::UTS_NS).with(feature::IPC_NS),
     deadline: DEADLINE,
-    variants: ways_to_enter,
+    // The parameter says whether it is by a link.
+    variants: || vec![Variant::new("pidfd", false), Variant::new("link", true)],
     run: |t| {
-        let by_link = t.param::<u64>() == 1;
+        let by_link: bool = t.param();
         play(t, 8, |random, barrier| {
             let task = barrier.spawn(t, "task", Flags::NONE, |t| move_on(t, barrier, "RACE-13"))?;
             let pid = task.pid();
@@ -345,12 +342,6 @@ fn hoard(tier: Tier) -> u32 {
     }
 }
 
-fn kinds_to_hoard() -> Vec<Variant> {
-    [Flags::NEWUTS, Flags::NEWIPC, Flags::NEWNS]
-        .map(|flag| Variant::new(flag.slug(), flag).needing(needs_of(flag)))
-        .into()
-}
-
 case!(Case {
     name: "races.mass_exit",
     about: "Four tasks that hold many namespaces each, up to the limit, end at once: all of them are released, and \
@@ -359,15 +350,11 @@ case!(Case {
     source: "kernel, kernel/nsproxy.c and kernel/ucount.c",
     needs: limits::NEEDS,
     deadline: DEADLINE,
-    variants: kinds_to_hoard,
+    variants: || variants::succeeding([Flags::NEWUTS, Flags::NEWIPC, Flags::NEWNS]),
     run: |t| {
         const HOLDERS: u32 = 4;
         let flag = t.param::<Flags>();
-        let link = match flag {
-            Flags::NEWUTS => Ns::Uts,
-            Flags::NEWIPC => Ns::Ipc,
-            _ => Ns::Mnt,
-        };
+        let link = Kind::of(flag).expect("a kind of namespace").link;
         let each = hoard(t.tier());
         t.in_child(|t| {
             limits::enter_own_user_namespace(t)?;

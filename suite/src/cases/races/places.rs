@@ -14,6 +14,7 @@ use crate::observe::mounts::{MountLine, mounts};
 use crate::observe::nsfd::enter;
 use crate::observe::{Shared, place_of, sharing as sharing_by_kcmp};
 use crate::place::cgroup::{ControlGroup, group_of, move_into};
+use crate::place::mount_api::mount_tmpfs;
 use crate::prelude::*;
 use crate::tasks::setuid_exec::{self, Program, effective_user};
 use crate::tasks::side::{check_kcmp, in_own_namespaces};
@@ -65,12 +66,12 @@ fn dig(t: &Test) -> Done<Vec<(u64, u64)>> {
     if !top.exists() {
         t.setup(Call::io("mkdir(deep)", std::fs::create_dir(&top)))?;
     }
-    t.setup(Call::new("mount(tmpfs)", mount(NONE, &top, Some("tmpfs"), MsFlags::empty(), NONE)))?;
+    t.setup(mount_tmpfs(&top))?;
     let mut path = top.clone();
     let mut places = Vec::new();
     for depth in 0..=DEPTH {
         if depth == DEPTH / 2 {
-            t.setup(Call::new("mount(tmpfs)", mount(NONE, &path, Some("tmpfs"), MsFlags::empty(), NONE)))?;
+            t.setup(mount_tmpfs(&path))?;
         }
         let stat = t.setup(Call::io("stat()", std::fs::metadata(&path)))?;
         places.push((stat.ino(), stat.dev()));
@@ -103,10 +104,6 @@ fn check_mounts(t: &Test, proc: &File, requirement: &'static str) -> Done {
     Ok(())
 }
 
-fn ways_to_copy_places() -> Vec<Variant> {
-    variants::of_flags([Flags::FS, Flags::NEWNS, Flags::NEWNS | Flags::NEWUTS])
-}
-
 case!(Case {
     name: "races.fs.deeper",
     about: "While a sharer moves, again and again, first its cwd and then its root one directory deeper, and across \
@@ -116,7 +113,7 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: DEADLINE,
-    variants: ways_to_copy_places,
+    variants: || variants::of_flags([Flags::FS, Flags::NEWNS, Flags::NEWNS | Flags::NEWUTS]),
     run: |t| {
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
         let flags = t.param::<Flags>();
@@ -163,10 +160,6 @@ case!(Case {
     }
 });
 
-fn pivot(new: &str, old: &str) -> Result<(), Errno> {
-    nix::unistd::pivot_root(new, old)
-}
-
 case!(Case {
     name: "races.fs.pivot_root",
     about: "While another task in the mount namespace calls pivot_root(2), which moves the root and cwd of all who \
@@ -192,9 +185,9 @@ case!(Case {
             let (mine, its) = (delay(random), delay(random));
             in_own_namespaces(t, Flags::NEWNS, |t| {
                 let new = top.join("new");
-                t.setup(Call::new("mount(tmpfs)", mount(NONE, &top, Some("tmpfs"), MsFlags::empty(), NONE)))?;
+                t.setup(mount_tmpfs(&top))?;
                 t.setup(Call::io("mkdir(new)", std::fs::create_dir(&new)))?;
-                t.setup(Call::new("mount(tmpfs)", mount(NONE, &new, Some("tmpfs"), MsFlags::empty(), NONE)))?;
+                t.setup(mount_tmpfs(&new))?;
                 t.setup(Call::io("mkdir(new/old)", std::fs::create_dir(new.join("old"))))?;
                 let inode = |path: &Path| t.setup(Call::io("stat()", std::fs::metadata(path).map(|stat| stat.dev())));
                 let (old, new) = (inode(&top)?, inode(&new)?);
@@ -204,7 +197,7 @@ case!(Case {
                 let sharing = if alone { Flags::NONE } else { Flags::FS };
                 let other = barrier.spawn(t, "other task", sharing, |t| {
                     barrier.start(2, its);
-                    let pivoted = pivot("new", "new/old");
+                    let pivoted = nix::unistd::pivot_root("new", "new/old");
                     barrier.wait_until_finished(1);
                     t.check(Call::new("pivot_root(new, new/old)", pivoted)).succeeds()?;
                     if t.facts().has(feature::KCMP) {
@@ -285,7 +278,7 @@ case!(Case {
         play(t, 2, |random, barrier| {
             let (mine, steps, its) = (delay(random), random.u32(0..30), fastrand::Rng::with_seed(random.u64(..)));
             in_own_namespaces(t, Flags::NEWNS, |t| {
-                t.setup(Call::new("mount(tmpfs)", mount(NONE, &base, Some("tmpfs"), MsFlags::empty(), NONE)))?;
+                t.setup(mount_tmpfs(&base))?;
                 t.setup(Call::new("mount(MS_SHARED)", mount(NONE, &base, NONE, MsFlags::MS_SHARED, NONE)))?;
                 for at in 0..POINTS {
                     t.setup(Call::io("mkdir()", std::fs::create_dir(base.join(at.to_string()))))?;
