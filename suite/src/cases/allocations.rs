@@ -53,8 +53,7 @@ case!(Case {
     source: "kernel, fs/file.c",
     needs: fail_nth::NEEDS,
     run: |t| {
-        // SAFETY: the number is not in use.
-        t.setup(Call::new("dup2(0, 1000)", Errno::result(unsafe { libc::dup2(0, 1000) })))?;
+        t.setup(Call::new("dup2(0, 1000)", observe::fds::dup_to(0, 1000, 0)))?;
         fail_nth::allow(t)?;
         Fixture::of(t, Start::of(t.facts()))?.sweep(t, Flags::FILES, "FI-02").map(drop)
     }

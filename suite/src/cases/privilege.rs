@@ -4,29 +4,16 @@
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use crate::engines::thread_states::for_flags;
-use crate::place::limits::enter_own_user_namespace;
+use crate::place::limits;
 use crate::place::privilege::{CAP_SYS_ADMIN, NOBODY, set_capabilities};
 use crate::prelude::*;
-use crate::sharing::sibling::Sibling;
+use crate::sharing::sibling::{SHARED, Sibling};
 
 const SOURCE: &str = "unshare(2), ERRORS (EPERM); 2006 design document, 5 (EPERM); capabilities(7)";
 
-/// What a sibling shares.
-const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
-
-/// A lone task whose CAP_SYS_ADMIN is not effective.
-fn without(t: &Test) -> Start {
-    Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) }
-}
-
-/// The flags that take CAP_SYS_ADMIN, whether this kernel has them or not.
-fn privileged() -> Vec<Variant> {
-    Flags::PRIVILEGED.iter().map(for_flags).collect()
-}
-
-/// Those that this kernel can carry out.
+/// The flags that take CAP_SYS_ADMIN, those that this kernel can carry out.
 fn possible() -> Vec<Variant> {
-    Flags::PRIVILEGED.iter().map(|flag| for_flags(flag).needing(needs_of(flag))).collect()
+    variants::succeeding(Flags::PRIVILEGED.iter())
 }
 
 /// The permitted capabilities of the task at hand.
@@ -52,7 +39,7 @@ case!(Case {
         t.check(Call::seen("CapEff", observer.state().capabilities[2])).is(0)?;
         let sibling = Sibling::start(t, SHARED)?.without_root();
         let flags = t.param::<Flags>();
-        let prediction = t.unshare(flags).from(without(t)).beside(&[sibling.peer()]).prediction()?;
+        let prediction = t.unshare(flags).from(Start::unprivileged()).beside(&[sibling.peer()]).prediction()?;
         sibling.check(t, prediction.separated, "PRIV-01")
     }
 });
@@ -63,7 +50,7 @@ case!(Case {
             privilege: nothing changes, and a sibling goes on sharing all.",
     proves: &["PRIV-03", "ERR-20"],
     source: SOURCE,
-    variants: privileged,
+    variants: || variants::of_flags(Flags::PRIVILEGED.iter()),
     run: |t| {
         const ID: &str = "ERR-20";
         t.directory()?;
@@ -71,7 +58,7 @@ case!(Case {
         let sibling = Sibling::start(t, SHARED)?.without_root();
         let flag = t.param::<Flags>();
         for flags in [flag, flag, flag | Flags::FS | Flags::FILES | Flags::SYSVSEM] {
-            t.unshare(flags).from(without(t)).beside(&[sibling.peer()]).proving(ID).as_predicted()?;
+            t.unshare(flags).from(Start::unprivileged()).beside(&[sibling.peer()]).proving(ID).as_predicted()?;
         }
         sibling.check(t, Flags::NONE, ID)
     }
@@ -92,7 +79,7 @@ case!(Case {
     run: |t| {
         become_unprivileged(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        t.unshare(t.param::<Flags>()).from(without(t)).beside(&[&peer]).proving("PRIV-04").as_predicted()
+        t.unshare(t.param::<Flags>()).from(Start::unprivileged()).beside(&[&peer]).proving("PRIV-04").as_predicted()
     }
 });
 
@@ -103,13 +90,13 @@ case!(Case {
     proves: &["PRIV-05"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
-    variants: || privileged().into_iter().chain([for_flags(Flags::NEWUSER)]).collect(),
+    variants: || variants::of_flags(Flags::PRIVILEGED.iter().chain([Flags::NEWUSER])),
     run: |t| {
         let observer = Observer::open(t)?;
         let rest = permitted(&observer) & !CAP_SYS_ADMIN;
         t.setup(set_capabilities(rest, rest))?;
         t.check(Call::seen("geteuid()", nix::unistd::geteuid().as_raw())).is(0)?;
-        t.unshare(t.param::<Flags>()).from(without(t)).as_predicted()
+        t.unshare(t.param::<Flags>()).from(Start::unprivileged()).as_predicted()
     }
 });
 
@@ -169,9 +156,9 @@ case!(Case {
         let observer = Observer::open(t)?;
         let all = permitted(&observer);
         t.setup(set_capabilities(all & !CAP_SYS_ADMIN, all))?;
-        t.unshare(flag).from(without(t)).as_predicted()?;
+        t.unshare(flag).from(Start::unprivileged()).as_predicted()?;
         t.setup(set_capabilities(0, CAP_SYS_ADMIN))?;
-        t.unshare(flag).from(without(t)).as_predicted()?;
+        t.unshare(flag).from(Start::unprivileged()).as_predicted()?;
         t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
         t.unshare(flag).as_predicted()
     }
@@ -187,9 +174,9 @@ case!(Case {
     variants: || possible().into_iter().chain([for_flags(Flags::NEWUSER)]).collect(),
     run: |t| {
         let flag = t.param::<Flags>();
-        enter_own_user_namespace(t)?;
+        limits::enter_own_user_namespace(t)?;
         let observer = Observer::open(t)?;
-        let inside = Start { initial_admin: false, ..Start::of(t.facts()) };
+        let inside = limits::start(t, Flags::NONE);
         let dropped = Start { sys_admin: false, ..inside };
         t.in_child(|t| {
             let rest = permitted(&observer) & !CAP_SYS_ADMIN;
@@ -244,27 +231,19 @@ case!(Case {
                 t.setup(Call::new("setgroups([65534])", setgroups(&[Gid::from_raw(NOBODY)])))?;
                 with
             }
-            Beside::GroupsOfNobody => {
-                become_unprivileged_with(t, &[root_group], [nobody; 3])?;
-                without(t)
-            }
             // With its effective user the caller gives up its effective capabilities.
-            Beside::SavedUser => {
-                become_unprivileged_with(t, &[], [nobody, nobody, root])?;
-                without(t)
-            }
-            Beside::RealUser => {
-                become_unprivileged_with(t, &[], [root, nobody, nobody])?;
-                without(t)
-            }
+            Beside::GroupsOfNobody => become_unprivileged_with(t, &[root_group], [nobody; 3])?,
+            Beside::SavedUser => become_unprivileged_with(t, &[], [nobody, nobody, root])?,
+            Beside::RealUser => become_unprivileged_with(t, &[], [root, nobody, nobody])?,
         };
         t.unshare(flag).from(start).as_predicted()
     }
 });
 
-/// Changes groups, then real, effective and saved user.
-fn become_unprivileged_with(t: &Test, groups: &[Gid], [real, effective, saved]: [Uid; 3]) -> Done {
+/// Changes groups, then real, effective and saved user. Gives the state that the task is then in.
+fn become_unprivileged_with(t: &Test, groups: &[Gid], [real, effective, saved]: [Uid; 3]) -> Done<Start> {
     t.setup(Call::new("setgroups()", setgroups(groups)))?;
     t.setup(Call::new("setresuid()", setresuid(real, effective, saved)))?;
-    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", nix::sys::prctl::set_dumpable(true)))
+    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", nix::sys::prctl::set_dumpable(true)))?;
+    Ok(Start::unprivileged())
 }

@@ -91,6 +91,20 @@ pub fn enter_nested_user_namespace(t: &Test) -> Done {
     enter(t, Flags::NEWUSER)
 }
 
+/// How many user namespaces can be nested in the initial one (ERR-33).
+pub const USER_LEVELS: usize = 33;
+
+/// Nests the caller in as many user namespaces as can be.
+#[track_caller]
+pub fn nest(t: &Test) -> Done {
+    (0..USER_LEVELS).try_for_each(|_| enter_nested_user_namespace(t))
+}
+
+/// A task that is as deep in user namespaces as can be.
+pub fn deepest(t: &Test) -> Start {
+    Start { too_deep: Flags::NEWUSER, ..start(t, Flags::NONE) }
+}
+
 /// How many namespaces of a kind are counted in the user namespace at hand right after
 /// [`enter_own_user_namespace`].
 pub fn used(flag: Flags) -> u32 {

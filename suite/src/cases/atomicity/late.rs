@@ -8,7 +8,7 @@ use nix::unistd::{chdir, chroot};
 use crate::observe::nsfd::open_link;
 use crate::place::limits::{self, check_room_for, used};
 use crate::prelude::*;
-use crate::sharing::sibling::Sibling;
+use crate::sharing::sibling::{SHARED, Sibling};
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
 
@@ -46,8 +46,7 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     run: |t| {
-        let shared = Flags::FS | Flags::FILES | Flags::SYSVSEM;
-        let sibling = Sibling::start(t, shared)?;
+        let sibling = Sibling::start(t, SHARED)?;
         let root = t.directory()?.join("root");
         t.setup(Call::io("mkdir(root)", std::fs::create_dir(&root)))?;
         t.setup(Call::new("chroot(root), chdir(/)", chroot(&root).and_then(|()| chdir("/"))))?;
@@ -69,7 +68,7 @@ case!(Case {
         if t.facts().has(feature::TIME_NS) {
             return Err(t.skip("this kernel has time namespaces; it takes one without CONFIG_TIME_NS"));
         }
-        let sibling = Sibling::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let sibling = Sibling::start(t, SHARED)?;
         let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
         let everything = model::Kernel::of(t.facts()).effective & !never;
         t.unshare(everything | Flags::NEWTIME).proving(ID).as_predicted()?;
@@ -86,9 +85,8 @@ case!(Case {
     needs: Needs::ROOT.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     run: |t| {
         const ID: &str = "ATOM-12";
-        let sibling = Sibling::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-        // SAFETY: the number is not in use.
-        t.setup(Call::new("dup2(0, 200)", Errno::result(unsafe { libc::dup2(0, 200) })))?;
+        let sibling = Sibling::start(t, SHARED)?;
+        t.setup(Call::new("dup2(0, 200)", observe::fds::dup_to(0, 200, 0)))?;
         let path = global::NR_OPEN.path();
         t.setup(Call::io("write(64) to fs.nr_open", std::fs::write(path, "64")))?;
         let start = Start { beyond_nr_open: true, ..Start::of(t.facts()) };

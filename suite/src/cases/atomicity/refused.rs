@@ -10,14 +10,11 @@ use crate::engines::thread_states::for_flags;
 use crate::place::limits;
 use crate::place::mount_api::mount_tmpfs;
 use crate::prelude::*;
-use crate::sharing::sibling::Sibling;
+use crate::sharing::sibling::{SHARED, Sibling};
 use crate::sharing::undo::Semaphore;
 use crate::tasks::side::Side;
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
-
-/// What a sibling shares.
-const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 
 /// What must still work after a failed call: paths from the cwd and from the root, a mount, and a change of
 /// directory.

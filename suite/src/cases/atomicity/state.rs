@@ -210,8 +210,7 @@ case!(Case {
         let file = t.setup(Call::io("open(locked)", std::fs::File::create(path)))?;
         let fd = file.as_raw_fd();
         for (number, flags) in [(100, 0), (101, libc::O_CLOEXEC)] {
-            // SAFETY: the numbers are not in use.
-            t.setup(Call::new("dup3()", Errno::result(unsafe { libc::dup3(fd, number, flags) })))?;
+            t.setup(Call::new("dup3()", observe::fds::dup_to(fd, number, flags)))?;
         }
         let sharer = Peer::start(t, "sharer", Flags::FILES)?;
         let third = Peer::start(t, "third task", Flags::NONE)?;

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 
-use crate::engines::thread_states::for_flags;
 use crate::observe::Shared;
 use crate::prelude::*;
 use crate::spec::model::{Kernel, predict};
@@ -23,9 +22,7 @@ case!(Case {
     source: "getrlimit(2), RLIMIT_NOFILE; kernel, fs/file.c",
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FILES)?;
-        // SAFETY: the number is not in use.
-        let opened = unsafe { libc::dup3(libc::STDIN_FILENO, HIGH, libc::O_CLOEXEC) };
-        t.setup(Call::new(format!("dup3({HIGH})"), Errno::result(opened)))?;
+        t.setup(Call::new(format!("dup2({HIGH})"), observe::fds::dup_to(0, HIGH, libc::O_CLOEXEC)))?;
         let (_, hard) = t.setup(Call::new("getrlimit(NOFILE)", getrlimit(Resource::RLIMIT_NOFILE)))?;
         t.setup(Call::new("setrlimit(NOFILE, 16)", setrlimit(Resource::RLIMIT_NOFILE, 16, hard)))?;
         // SAFETY: dup takes a number.
@@ -91,11 +88,7 @@ case!(Case {
             restarts nothing, every call gives what it gives without, and none EINTR.",
     proves: &["RET-04", "RET-05"],
     source: "signal(7), Interruption of system calls; unshare(2), ERRORS (no EINTR)",
-    variants: || [Flags::NONE]
-        .into_iter()
-        .chain(Flags::KNOWN)
-        .map(|flag| for_flags(flag).needing(needs_of(flag)))
-        .collect(),
+    variants: || variants::succeeding([Flags::NONE].into_iter().chain(Flags::KNOWN)),
     run: |t| {
         const TIMES: usize = 30;
         let flag = t.param::<Flags>();

@@ -3,7 +3,7 @@
 //! by its link in /proc.
 
 use crate::prelude::*;
-use crate::sharing::sibling::Sibling;
+use crate::sharing::sibling::{SHARED, Sibling};
 use crate::tasks::threads::IdleThread;
 
 const SOURCE: &str = "unshare(2), ERRORS (EINVAL) and VERSIONS; 2006 design document, 5 (EINVAL)";
@@ -33,7 +33,7 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         t.in_child(|t| {
             become_unprivileged(t)?;
-            let nobody = Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) };
+            let nobody = Start::unprivileged();
             t.unshare(flag).from(nobody).beside(&[&peer]).proving(requirement).as_predicted()
         })?;
         t.unshare(flag).beside(&[&peer]).proving(requirement).as_predicted()
@@ -52,7 +52,7 @@ case!(Case {
         const ID: &str = "ATOM-11";
         let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
         let flags = (model::Kernel::of(t.facts()).effective & !never) | Flags::NEWTIME;
-        let sibling = Sibling::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let sibling = Sibling::start(t, SHARED)?;
         let prediction = t.unshare(flags).beside(&[sibling.peer()]).proving(ID).prediction()?;
         sibling.check(t, prediction.separated, ID)
     }

@@ -7,13 +7,10 @@ use nix::unistd::{chroot, fchdir, getegid, geteuid};
 use crate::place::limits;
 use crate::place::mount_api::mount_tmpfs;
 use crate::prelude::*;
-use crate::sharing::sibling::Sibling;
+use crate::sharing::sibling::{SHARED, Sibling};
 use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "unshare(2), ERRORS (EPERM); user_namespaces(7)";
-
-/// What a sibling shares.
-const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 
 const NEEDS: Needs = Needs::ROOT.with(feature::CREATE_USER_NS);
 
@@ -150,46 +147,5 @@ case!(Case {
         refused(if uid_first { "ERR-24" } else { "ERR-23" })?;
         write_map(t, second.0, format!("8 {} 1", second.1))?;
         t.unshare(Flags::NEWUSER).from(before).beside(&[&peer]).proving("ERR-23").as_predicted()
-    }
-});
-
-case!(Case {
-    name: "order.chroot_and_unmapped",
-    about: "In a chroot and without a mapping of its user a caller of CLONE_NEWUSER gets EPERM, which either alone \
-            gives, and nothing changes.",
-    proves: &["ORD-14"],
-    source: "kernel, kernel/user_namespace.c",
-    needs: NEEDS,
-    run: |t| {
-        let root = t.directory()?;
-        t.setup(unshare(Flags::NEWUSER))?;
-        // The chroot hides /proc.
-        Observer::of(t)?;
-        t.setup(Call::new("chroot(directory)", chroot(root)))?;
-        let start = Start { chrooted: true, ids_mapped: false, initial_admin: false, ..Start::of(t.facts()) };
-        [Flags::NEWUSER, Flags::NEWUSER | Flags::FS, Flags::NEWUSER | Flags::NEWUTS]
-            .into_iter()
-            .try_for_each(|flags| t.unshare(flags).from(start).as_predicted())
-    }
-});
-
-case!(Case {
-    name: "order.user_limit_before_chroot",
-    about: "Where no user namespace may be made, a caller in a chroot gets ENOSPC for CLONE_NEWUSER and not EPERM, \
-            and EPERM once the limit is raised; neither changes anything.",
-    proves: &["ORD-07"],
-    source: "kernel, kernel/user_namespace.c",
-    needs: limits::NEEDS,
-    run: |t| {
-        let root = t.directory()?;
-        limits::enter_own_user_namespace(t)?;
-        let outside = Peer::start(t, "task outside the chroot", Flags::NONE)?;
-        limits::set(t, Flags::NEWUSER, 0)?;
-        t.setup(Call::new("chroot(directory)", chroot(root)))?;
-        let chrooted = Start { chrooted: true, initial_admin: false, ..Start::of(t.facts()) };
-        let full = Start { exhausted: Flags::NEWUSER, ..chrooted };
-        t.unshare(Flags::NEWUSER).from(full).beside(&[&outside]).as_predicted()?;
-        limits::set_by(t, &outside, Flags::NEWUSER, 1)?;
-        t.unshare(Flags::NEWUSER).from(chrooted).beside(&[&outside]).as_predicted()
     }
 });

@@ -6,7 +6,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use crate::engines::thread_states::{each_flag, judge};
+use crate::engines::thread_states::{each_flag, for_flags, judge};
 use crate::place::seccomp::wait_for_stop;
 use crate::prelude::*;
 use crate::sharing::sibling::SharingTask;
@@ -64,10 +64,7 @@ case!(Case {
     proves: &["MT-11"],
     source: SOURCE,
     needs: Needs::NONE.with(feature::IO_URING),
-    variants: || [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER]
-        .into_iter()
-        .map(crate::engines::thread_states::for_flags)
-        .collect(),
+    variants: || [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER].map(for_flags).into(),
     run: |t| {
         let flags = t.param::<Flags>();
         let ring = Ring::with_poller(t)?;

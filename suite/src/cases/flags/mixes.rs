@@ -7,12 +7,10 @@
 
 use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::sharing::sibling::Sibling;
+use crate::sharing::sibling::{SHARED, Sibling};
 use crate::spec::model::{Kernel, predict};
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL) and 8 (1); unshare(2), ERRORS";
-
-const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 
 /// Every flag that some kernel accepts.
 fn every() -> Flags {
@@ -83,7 +81,7 @@ case!(Case {
             out: nothing changes, and cwd, umask, root, descriptors and undo list stay shared with a sibling.",
     proves: &["FLAG-49", "ERR-01"],
     source: SOURCE,
-    variants: || Flags::KNOWN.into_iter().map(|flag| Variant::new(flag.slug(), flag)).collect(),
+    variants: || variants::of_flags(Flags::KNOWN),
     run: |t| {
         let valid = t.param::<Flags>();
         let kernel = Kernel::of(t.facts());

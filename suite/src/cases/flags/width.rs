@@ -5,12 +5,11 @@
 //! checks all of it, and drops nothing (DIFF-02).
 
 use crate::call::raw::{NUMBER, by_number};
+use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::sharing::sibling::Sibling;
+use crate::sharing::sibling::{SHARED, Sibling};
 
 const SOURCE: &str = "2006 design document, 5 (unshare(int flags), superseded; EINVAL) and 8 (1)";
-
-const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 
 /// Tries each set of flags beside a sharer: all must be refused, and everything stay shared.
 fn check_refused(t: &Test, sets: impl IntoIterator<Item = Flags>, requirement: &'static str) -> Done {
@@ -36,10 +35,7 @@ case!(Case {
             upper half of the argument is not cut off.",
     proves: &["FLAG-42", "ATOM-19", "DIFF-02"],
     source: SOURCE,
-    variants: || [Flags::FILES, Flags::FS, Flags::NEWUTS]
-        .into_iter()
-        .map(crate::engines::thread_states::for_flags)
-        .collect(),
+    variants: || variants::of_flags([Flags::FILES, Flags::FS, Flags::NEWUTS]),
     run: |t| {
         let flag = t.param::<Flags>();
         check_refused(t, (32..64).map(|bit| flag | Flags(1 << bit)), "FLAG-42")
@@ -116,11 +112,10 @@ case!(Case {
     variants: || [Flags::NONE, SHARED]
         .into_iter()
         .chain((0..32).map(|bit| Flags(1 << bit)))
-        .map(|flags| crate::engines::thread_states::for_flags(flags).proving(if flags == Flags::NONE {
-            vec!["FLAG-44", "FLAG-40", "FLAG-50"]
-        } else {
-            vec!["FLAG-44"]
-        }))
+        .map(|flags| match flags {
+            Flags::NONE => for_flags(flags).proving(["FLAG-44", "FLAG-40", "FLAG-50"]),
+            _ => for_flags(flags).proving(["FLAG-44"]),
+        })
         .collect(),
     run: |t| {
         let flags = t.param::<Flags>();

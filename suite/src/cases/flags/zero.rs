@@ -2,7 +2,7 @@
 //! sharers of memory and handlers, have a variant `none` in `flags.second_thread` and its neighbours.
 
 use crate::prelude::*;
-use crate::sharing::sibling::Sibling;
+use crate::sharing::sibling::{SHARED, Sibling};
 
 const SOURCE: &str = "2006 design document, 5 and 8 (1); unshare(2), \"If flags is specified as zero\"";
 
@@ -13,7 +13,7 @@ case!(Case {
     proves: &["FLAG-40"],
     source: SOURCE,
     run: |t| {
-        let sibling = Sibling::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let sibling = Sibling::start(t, SHARED)?;
         t.unshare(Flags::NONE).as_predicted()?;
         sibling.check(t, Flags::NONE, "FLAG-40")
     }

@@ -9,18 +9,15 @@
 
 use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::sharing::sibling::{Sibling, askable, shared_flags};
+use crate::sharing::sibling::{SHARED, Sibling, askable, shared_flags};
 
 const SOURCE: &str = "2006 design document, 6 and 7.2 (flags that force others) and 8 (2); unshare(2), CLONE_NEWNS \
                       and CLONE_NEWUSER";
 
-/// What the sibling shares.
-const ALL: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
-
 /// Calls unshare(2) beside a sibling that shares everything, and finds out by experiment and by kcmp(2) what it still
 /// shares.
 fn call_in_company(t: &Test, flags: Flags, requirement: &'static str) -> Done {
-    let sibling = Sibling::start(t, ALL)?;
+    let sibling = Sibling::start(t, SHARED)?;
     sibling.check(t, Flags::NONE, requirement)?;
     let prediction = t.unshare(flags).proving(requirement).prediction()?;
     sibling.check(t, prediction.separated, requirement)
@@ -143,7 +140,7 @@ struct Outcome {
 
 /// Has a sharer of the case's own task make the call.
 fn outcome(t: &Test, flags: Flags) -> Done<Outcome> {
-    let sibling = Sibling::start(t, ALL)?;
+    let sibling = Sibling::start(t, SHARED)?;
     let observer = Observer::open(t)?;
     let question = (observer, flags.0);
     let (before, register, after) =
@@ -155,7 +152,7 @@ fn outcome(t: &Test, flags: Flags) -> Done<Outcome> {
     let still_seen = sibling.seen(t)?;
     let still_shared = if t.facts().has(feature::KCMP) {
         let (own, other) = (std::process::id() as i32, sibling.peer().pid().as_raw());
-        let shared = shared_flags(own, other, askable(t, ALL));
+        let shared = shared_flags(own, other, askable(t, SHARED));
         Some(t.setup(Call::new("kcmp()", shared))?)
     } else {
         None

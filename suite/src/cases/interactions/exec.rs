@@ -101,11 +101,8 @@ fn descriptors_of(task: impl std::fmt::Display, whose: &str) -> Call<BTreeSet<i3
 }
 
 fn open_both() -> Result<(), Errno> {
-    for (fd, flags) in [(STAYS, 0), (CLOSES, libc::O_CLOEXEC)] {
-        // SAFETY: the numbers are not in use.
-        Errno::result(unsafe { libc::dup3(0, fd, flags) })?;
-    }
-    Ok(())
+    observe::fds::dup_to(0, STAYS, 0)?;
+    observe::fds::dup_to(0, CLOSES, libc::O_CLOEXEC)
 }
 
 fn each_flag() -> Vec<Variant> {

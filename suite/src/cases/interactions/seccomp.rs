@@ -9,17 +9,13 @@ use crate::prelude::*;
 
 const SOURCE: &str = "seccomp(2)";
 
-fn strict_calls() -> Vec<Variant> {
-    variants::of_flags([Flags::NONE, Flags::FS, Flags::NEWUTS, Flags(1 << 40)])
-}
-
 case!(Case {
     name: "interactions.seccomp.strict",
     about: "In seccomp's strict mode every unshare(2), also one that would do nothing or be refused, kills the \
             caller with SIGKILL. To exit is allowed.",
     proves: &["INT-11"],
     source: "seccomp(2), SECCOMP_SET_MODE_STRICT",
-    variants: strict_calls,
+    variants: || variants::of_flags([Flags::NONE, Flags::FS, Flags::NEWUTS, Flags(1 << 40)]),
     run: |t| {
         expect_filters(t)?;
         // Raw calls from here on: the mode allows read, write, exit and the return from handlers.
@@ -83,8 +79,7 @@ case!(Case {
         crate::tasks::side::check_kcmp(t, &peer, observe::Shared::Fs, true, ID)?;
         // Other values in the same half, and the same value in the other.
         for other in [Flags::FILES, Flags::FS | Flags::FILES, Flags(1 << 41), Flags(flags.0.rotate_left(32))] {
-            let call = t.unshare(other).prediction();
-            call?;
+            t.unshare(other).as_predicted()?;
         }
         Ok(())
     }

@@ -3,9 +3,12 @@
 
 use std::os::fd::AsRawFd;
 
+use nix::mount::{MsFlags, mount};
+
 use crate::observe::nsfd::open_link;
 use crate::place::limits;
 use crate::prelude::*;
+use crate::tasks::end::try_fork;
 
 const SOURCE: &str = "namespaces(7), The /proc/sys/user directory; unshare(2), ERRORS (ENOSPC)";
 
@@ -164,23 +167,14 @@ case!(Case {
         t.setup(limits::unshare_by(t, &maker, flag)?)?;
         if flag == Flags::NEWPID {
             // Before its first process, the link leads nowhere (EFF-PID-03).
-            maker.setup(t, "fork()", (), |()| {
-                // SAFETY: the peer is single-threaded; its child ends at once.
-                if let nix::unistd::ForkResult::Parent { child } = unsafe { nix::unistd::fork()? } {
-                    nix::sys::wait::waitpid(child, None)?;
-                    return Ok(());
-                }
-                // SAFETY: ends the child without destructors.
-                unsafe { libc::_exit(0) }
-            })?;
+            maker.setup(t, "fork()", (), |()| try_fork().answer())?;
         }
         let link = Kind::of(flag).expect("a kind of namespace").link;
         let file = t.setup(Call::new(format!("open({})", link.link()), open_link(maker.pid(), link)))?;
         let mut kept = Some(file);
         if by_mount {
             let from = format!("/proc/self/fd/{}", kept.as_ref().map_or(-1, AsRawFd::as_raw_fd));
-            let none: Option<&str> = None;
-            let bound = nix::mount::mount(Some(from.as_str()), &target, none, nix::mount::MsFlags::MS_BIND, none);
+            let bound = mount(Some(from.as_str()), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>);
             t.setup(Call::new("mount(MS_BIND)", bound))?;
             kept = None;
         }

@@ -1,15 +1,12 @@
 //! How deep namespaces nest: user namespaces 33 levels below the initial one, PID namespaces 32 (ERR-33, ERR-34,
-//! ORD-13, DOC-07 and INT-25 of the behaviour catalogue).
+//! DOC-07 and INT-25 of the behaviour catalogue).
 
 use crate::observe::nsfd::{enter, open_link};
-use crate::place::limits;
+use crate::place::limits::{self, USER_LEVELS, deepest};
 use crate::prelude::*;
 
 const SOURCE: &str = "user_namespaces(7), Nested namespaces; pid_namespaces(7), Nesting PID namespaces; unshare(2), \
                       ERRORS (ENOSPC)";
-
-/// How many user namespaces can be nested in the initial one.
-const USER_LEVELS: usize = 33;
 
 /// How many PID namespaces can be nested in the initial one.
 const PID_LEVELS: usize = 32;
@@ -19,20 +16,6 @@ const INITIAL_PID_NS: u64 = 0xeffffffc;
 
 /// Depth is counted from the initial user namespace.
 const NEEDS: Needs = limits::NEEDS.with(feature::INITIAL_ROOT);
-
-/// A task that is as deep in user namespaces as can be.
-fn deepest(t: &Test) -> Start {
-    Start { initial_admin: false, too_deep: Flags::NEWUSER, ..Start::of(t.facts()) }
-}
-
-/// Nests the caller in as many user namespaces as can be.
-#[track_caller]
-fn nest(t: &Test) -> Done {
-    for _ in 0..USER_LEVELS {
-        limits::enter_nested_user_namespace(t)?;
-    }
-    Ok(())
-}
 
 case!(Case {
     name: "limits.nesting.user",
@@ -47,8 +30,8 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         for level in 1..=USER_LEVELS {
             let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
-            let call = unshare(Flags::NEWUSER);
-            t.check(call.called(format!("unshare(CLONE_NEWUSER) at level {level}"))).proves(ID).succeeds()?;
+            let call = unshare(Flags::NEWUSER).called(format!("unshare(CLONE_NEWUSER) at level {level}"));
+            t.check(call).proves(ID).succeeds()?;
             limits::map_ids(t, uid.as_raw(), gid.as_raw())?;
         }
         for flags in [
@@ -95,40 +78,6 @@ case!(Case {
         })?;
         // The caller is its parent, and at the initial level.
         t.unshare(Flags::NEWUSER).beside(&[&deep]).as_predicted()
-    }
-});
-
-case!(Case {
-    name: "order.user_depth",
-    about: "At the deepest level CLONE_NEWUSER gives ENOSPC also when the limit is 0, and also when the caller is in \
-            a chroot, which alone would give EPERM: depth and limit are looked at first.",
-    proves: &["ORD-13"],
-    source: "kernel, kernel/user_namespace.c",
-    needs: NEEDS,
-    // The parameters say whether the limit is 0, and whether there is a chroot.
-    variants: || variants::named(&[
-        ("limit", (true, false)),
-        ("chroot", (false, true)),
-        ("limit_and_chroot", (true, true)),
-    ]),
-    run: |t| {
-        let (limited, chrooted): (bool, bool) = t.param();
-        let root = t.directory()?;
-        nest(t)?;
-        let mut start = deepest(t);
-        if limited {
-            limits::set(t, Flags::NEWUSER, 0)?;
-            start.exhausted = Flags::NEWUSER;
-        }
-        if chrooted {
-            // The chroot hides /proc.
-            Observer::of(t)?;
-            t.setup(Call::new("chroot(directory)", nix::unistd::chroot(root)))?;
-            start.chrooted = true;
-        }
-        [Flags::NEWUSER, Flags::NEWUSER | Flags::NEWUTS | Flags::FS]
-            .into_iter()
-            .try_for_each(|flags| t.unshare(flags).from(start).as_predicted())
     }
 });
 
