@@ -26,6 +26,12 @@ fn row_of(flags: Flags) -> &'static str {
     ROWS.iter().find(|(flag, _)| *flag == flags).map_or("FI-12", |(_, row)| row)
 }
 
+/// Has allocations fail for a lone task, which calls beside sharers.
+fn fixture(t: &Test) -> Done<Fixture> {
+    fail_nth::allow(t)?;
+    Fixture::of(t, Start::of(t.facts()))
+}
+
 case!(Case {
     name: "allocations.fails",
     about: "With one of the allocations that the call makes failing, each in turn, it gives ENOMEM (CLONE_NEWNET: \
@@ -39,8 +45,7 @@ case!(Case {
         .into(),
     run: |t| {
         let flags = t.param::<Flags>();
-        fail_nth::allow(t)?;
-        Fixture::of(t, Start::of(t.facts()))?.sweep(t, flags, row_of(flags)).map(drop)
+        fixture(t)?.sweep(t, flags, row_of(flags)).map(drop)
     }
 });
 
@@ -54,8 +59,7 @@ case!(Case {
     needs: fail_nth::NEEDS,
     run: |t| {
         t.setup(Call::new("dup2(0, 1000)", observe::fds::dup_to(0, 1000, 0)))?;
-        fail_nth::allow(t)?;
-        Fixture::of(t, Start::of(t.facts()))?.sweep(t, Flags::FILES, "FI-02").map(drop)
+        fixture(t)?.sweep(t, Flags::FILES, "FI-02").map(drop)
     }
 });
 
@@ -67,8 +71,7 @@ case!(Case {
     needs: fail_nth::NEEDS.with(feature::SYSV_IPC),
     run: |t| {
         const ID: &str = "FI-03";
-        fail_nth::allow(t)?;
-        let ground = Fixture::of(t, Start::of(t.facts()))?;
+        let ground = fixture(t)?;
         for flags in [Flags::NONE, Flags::SYSVSEM] {
             let count = ground.count(t, flags, ID)?;
             t.check(Call::seen(format!("allocations by unshare({flags})"), count)).is(0)?;
@@ -88,8 +91,7 @@ case!(Case {
     deadline: fail_nth::DEADLINE,
     needs: fail_nth::NEEDS.with(feature::CREATE_USER_NS),
     run: |t| {
-        fail_nth::allow(t)?;
-        let ground = Fixture::of(t, Start::of(t.facts()))?;
+        let ground = fixture(t)?;
         ground.sweep(t, Flags::NEWUSER, "FI-09")?;
         if gives_eagain(t.facts().version) {
             ground.sweep_for(t, Flags::NEWUSER, Errno::EAGAIN, "ERR-40")?;
@@ -112,8 +114,7 @@ case!(Case {
     },
     run: |t| {
         let flags = Flags::NEWUSER | t.param::<Flags>();
-        fail_nth::allow(t)?;
-        Fixture::of(t, Start::of(t.facts()))?.sweep_for(t, flags, Errno::ENOSPC, "ERR-41")
+        fixture(t)?.sweep_for(t, flags, Errno::ENOSPC, "ERR-41")
     }
 });
 
@@ -160,8 +161,7 @@ case!(Case {
     run: |t| {
         let mix: Mix = t.param();
         let id = if matches!(mix, Mix::UserAndNamespaces) { "FI-10" } else { "FI-12" };
-        fail_nth::allow(t)?;
-        Fixture::of(t, Start::of(t.facts()))?.sweep(t, mix.flags(t), id).map(drop)
+        fixture(t)?.sweep(t, mix.flags(t), id).map(drop)
     }
 });
 

@@ -42,12 +42,16 @@ enum Caller {
     InitialRoot,
 }
 
-/// Runs `body` in a child that is the variant's caller, made while the switch allows user namespaces, once it has
-/// been set.
+/// Runs `body` with the switch at 0, then at 1, each time in a child that is the variant's caller and was made while
+/// the switch allowed user namespaces.
 ///
 /// # Errors
 /// A step of the preparation, or `body`, failed.
-pub fn as_caller(t: &Test, allowed: bool, body: impl FnOnce(&Test, &Start, &Kernel) -> Done) -> Done {
+pub fn as_caller(t: &Test, body: impl Fn(&Test, &Start, &Kernel) -> Done) -> Done {
+    [false, true].into_iter().try_for_each(|allowed| as_caller_when(t, allowed, &body))
+}
+
+fn as_caller_when(t: &Test, allowed: bool, body: impl Fn(&Test, &Start, &Kernel) -> Done) -> Done {
     // Before the caller loses what it takes to open it.
     Observer::of(t)?;
     t.setup(Call::new("write(kernel.unprivileged_userns_clone, 1)", write_switch(true)))?;

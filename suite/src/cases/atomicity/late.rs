@@ -12,10 +12,6 @@ use crate::sharing::sibling::{SHARED, Sibling};
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
 
-fn each_type() -> Vec<Variant> {
-    variants::each_kind().into_iter().filter(|variant| variant.param::<Flags>() != Flags::NEWTIME).collect()
-}
-
 case!(Case {
     name: "atomicity.counts",
     about: "Twenty calls that make a namespace of one kind and then fail leave none of it counted: where the limit \
@@ -23,7 +19,7 @@ case!(Case {
     proves: &["ATOM-18", "ATOM-S8"],
     source: "kernel, kernel/ucount.c",
     needs: limits::NEEDS.with(feature::TIME_NS),
-    variants: each_type,
+    variants: || variants::each_kind_but(&[Flags::NEWTIME]),
     run: |t| t.in_child(|t| {
         const ID: &str = "ATOM-18";
         let flag = t.param::<Flags>();
@@ -154,7 +150,7 @@ case!(Case {
     proves: &["ATOM-S10"],
     source: "kernel, kernel/nstree.c",
     needs: limits::NEEDS.with(feature::TIME_NS).with(feature::INITIAL_ROOT),
-    variants: each_type,
+    variants: || variants::each_kind_but(&[Flags::NEWTIME]),
     run: |t| t.in_child(|t| {
         let version = t.facts().version;
         if version < LISTNS_SINCE {

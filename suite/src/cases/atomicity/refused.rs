@@ -92,8 +92,7 @@ case!(Case {
 
 /// The kinds of namespace that a call makes after the mount namespace, but for the PID namespace.
 fn late_kinds() -> Vec<Variant> {
-    let early = [Flags::NEWUSER, Flags::NEWNS, Flags::NEWPID];
-    variants::each_kind().into_iter().filter(|variant| !early.contains(&variant.param())).collect()
+    variants::each_kind_but(&[Flags::NEWUSER, Flags::NEWNS, Flags::NEWPID])
 }
 
 case!(Case {

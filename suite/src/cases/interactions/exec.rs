@@ -4,6 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::sys::signal::{Signal, kill, raise};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+
 use crate::observe::{Shared, namespace_of};
 use crate::place::limits::{self, check_room_for, used};
 use crate::prelude::*;
@@ -47,7 +51,7 @@ fn clone(flags: Flags) -> Call<()> {
             // SAFETY: ends the child.
             unsafe { libc::_exit(0) };
         }
-        let _ = nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::__WALL));
+        let _ = waitpid(pid, Some(WaitPidFlag::__WALL));
     }
     Call::new(format!("clone({flags}|SIGCHLD)"), result.map(drop))
 }
@@ -105,11 +109,6 @@ fn open_both() -> Result<(), Errno> {
     observe::fds::dup_to(0, CLOSES, libc::O_CLOEXEC)
 }
 
-fn each_flag() -> Vec<Variant> {
-    // In an empty mount namespace there is nothing to execute.
-    variants::succeeding(Flags::KNOWN.into_iter().filter(|flag| *flag != Flags::EMPTY))
-}
-
 case!(Case {
     name: "interactions.execve.keeps",
     about: "execve(2) keeps what unshare(2) separated: all namespaces (but the time namespace, which it enters since \
@@ -117,7 +116,8 @@ case!(Case {
             of the former sharer.",
     proves: &["INT-05"],
     source: "execve(2), Effect on process attributes; kernel, fs/exec.c",
-    variants: each_flag,
+    // In an empty mount namespace there is nothing to execute.
+    variants: || variants::succeeding(Flags::KNOWN.into_iter().filter(|flag| *flag != Flags::EMPTY)),
     run: |t| {
         let flags = t.param::<Flags>() | Flags::FS | Flags::FILES;
         // SAFETY: zeroes are valid.
@@ -172,6 +172,16 @@ case!(Case {
     }
 });
 
+/// Stops the calling task until it gets SIGCONT.
+fn stop_here(t: &Test) -> Done {
+    t.setup(Call::new("raise(SIGSTOP)", raise(Signal::SIGSTOP)))
+}
+
+fn wait_until_stopped(t: &Test, task: Pid) -> Done {
+    let flags = WaitPidFlag::WUNTRACED | WaitPidFlag::__WALL;
+    t.setup(Call::new("waitpid(WUNTRACED)", waitpid(task, Some(flags)))).map(drop)
+}
+
 /// Who leaves the sharing of root and cwd.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Leaver {
@@ -202,18 +212,15 @@ case!(Case {
                 Leaver::Caller => t.check(unshare(Flags::FS)).succeeds()?,
                 Leaver::Sharer => {
                     // The case's first task is the sharer: it leaves before this one goes on.
-                    t.setup(Call::new("raise(SIGSTOP)", nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP)))?;
+                    stop_here(t)?;
                 }
             }
             t.setup(program.execute())
         })?;
         if leaver == Leaver::Sharer {
-            use nix::sys::wait::{WaitPidFlag, waitpid};
-            let flags = WaitPidFlag::WUNTRACED | WaitPidFlag::__WALL;
-            t.setup(Call::new("waitpid(WUNTRACED)", waitpid(caller.pid(), Some(flags))))?;
+            wait_until_stopped(t, caller.pid())?;
             t.check(unshare(Flags::FS)).succeeds()?;
-            let go_on = nix::sys::signal::kill(caller.pid(), nix::sys::signal::Signal::SIGCONT);
-            t.setup(Call::new("kill(SIGCONT)", go_on))?;
+            t.setup(Call::new("kill(SIGCONT)", kill(caller.pid(), Signal::SIGCONT)))?;
         }
         let user = effective_user(t, caller.pid())?;
         caller.kill();
@@ -221,10 +228,6 @@ case!(Case {
         t.check(Call::seen("effective user of the set-user-ID program", user)).is(expected)
     })
 });
-
-fn each_kind() -> Vec<Variant> {
-    variants::each_kind().into_iter().filter(|variant| variant.param::<Flags>() != Flags::NEWUSER).collect()
-}
 
 case!(Case {
     name: "interactions.exit.releases",
@@ -234,7 +237,7 @@ case!(Case {
     proves: &["INT-06"],
     source: "namespaces(7), Namespace lifetime; kernel, kernel/exit.c",
     needs: limits::NEEDS,
-    variants: each_kind,
+    variants: || variants::each_kind_but(&[Flags::NEWUSER]),
     run: |t| {
         const ID: &str = "INT-06";
         let flag = t.param::<Flags>();
@@ -245,17 +248,14 @@ case!(Case {
             let before = observer.state();
             let caller = t.spawn_sharing("caller", (Flags::FS | Flags::FILES | Flags::SYSVSEM).0, |t| {
                 t.check(unshare(flag)).succeeds()?;
-                t.setup(Call::new("raise(SIGSTOP)", nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP)))
+                stop_here(t)
             })?;
-            use nix::sys::wait::{WaitPidFlag, waitpid};
-            let flags = WaitPidFlag::WUNTRACED | WaitPidFlag::__WALL;
-            t.setup(Call::new("waitpid(WUNTRACED)", waitpid(caller.pid(), Some(flags))))?;
+            wait_until_stopped(t, caller.pid())?;
             t.in_child(|t| {
                 let call = unshare(flag).called(format!("unshare({flag}) while the caller lives"));
                 t.check(call).fails_with(Errno::ENOSPC)
             })?;
-            let go_on = nix::sys::signal::kill(caller.pid(), nix::sys::signal::Signal::SIGCONT);
-            t.setup(Call::new("kill(SIGCONT)", go_on))?;
+            t.setup(Call::new("kill(SIGCONT)", kill(caller.pid(), Signal::SIGCONT)))?;
             caller.join(t)?;
             check_room_for(t, flag, 1, ID)?;
             check_changes(t, flag, ID, &model::Prediction::nothing(), &before, &observer.state())

@@ -55,10 +55,7 @@ case!(Case {
 /// The kinds that a task can replace again and again: a user namespace is nested, and a second PID namespace is
 /// refused for another reason.
 fn replaceable() -> Vec<Variant> {
-    variants::each_kind()
-        .into_iter()
-        .filter(|variant| ![Flags::NEWUSER, Flags::NEWPID].contains(&variant.param()))
-        .collect()
+    variants::each_kind_but(&[Flags::NEWUSER, Flags::NEWPID])
 }
 
 case!(Case {

@@ -80,9 +80,10 @@ fn become_second((all_ids, capabilities): (bool, u64)) -> Result<(), Errno> {
 
 /// Kinds of which a task can make two in a row, by who the second user is.
 fn kinds_by_user() -> Vec<Variant> {
-    let kinds: Vec<_> =
-        variants::each_kind().into_iter().filter(|variant| variant.param::<Flags>() != Flags::NEWUSER).collect();
-    variants::product::<_, Flags>(&[("user", true), ("effective_user", false)], &kinds)
+    variants::product::<_, Flags>(
+        &[("user", true), ("effective_user", false)],
+        &variants::each_kind_but(&[Flags::NEWUSER]),
+    )
 }
 
 case!(Case {

@@ -14,20 +14,14 @@ case!(Case {
     source: SOURCE,
     needs: NEEDS,
     variants: callers,
-    run: |t| {
-        for allowed in [false, true] {
-            as_caller(t, allowed, |t, start, kernel| {
-                for invalid in [Flags(1), Flags(1 << 31), Flags(1 << 63)] {
-                    let flags = Flags::NEWUSER | invalid;
-                    t.unshare(flags).from(*start).on(kernel).as_predicted()?;
-                    // Without CLONE_NEWUSER the switch has no say.
-                    t.unshare(invalid).from(*start).on(kernel).as_predicted()?;
-                }
-                Ok(())
-            })?;
+    run: |t| as_caller(t, |t, start, kernel| {
+        for invalid in [Flags(1), Flags(1 << 31), Flags(1 << 63)] {
+            t.unshare(Flags::NEWUSER | invalid).from(*start).on(kernel).as_predicted()?;
+            // Without CLONE_NEWUSER the switch has no say.
+            t.unshare(invalid).from(*start).on(kernel).as_predicted()?;
         }
         Ok(())
-    }
+    })
 });
 
 case!(Case {
@@ -38,18 +32,13 @@ case!(Case {
     source: SOURCE,
     needs: NEEDS,
     variants: callers,
-    run: |t| {
-        for allowed in [false, true] {
-            as_caller(t, allowed, |t, start, kernel| {
-                let second = IdleThread::start(t)?;
-                let threaded = Start { threads: Threads::Others, ..*start };
-                for flags in [Flags::NEWUSER, Flags::NEWUSER | Flags::VM] {
-                    t.unshare(flags).from(threaded).on(kernel).as_predicted()?;
-                }
-                second.end();
-                Ok(())
-            })?;
+    run: |t| as_caller(t, |t, start, kernel| {
+        let second = IdleThread::start(t)?;
+        let threaded = Start { threads: Threads::Others, ..*start };
+        for flags in [Flags::NEWUSER, Flags::NEWUSER | Flags::VM] {
+            t.unshare(flags).from(threaded).on(kernel).as_predicted()?;
         }
+        second.end();
         Ok(())
-    }
+    })
 });

@@ -74,40 +74,36 @@ fn pass(fd: RawFd) -> Result<RawFd, Errno> {
 
 /// The sharer of the first race: moves one descriptor to and fro, duplicates, passes and closes others.
 fn change_table(t: &Test, barrier: &Barrier) -> Done {
-    const ID: &str = "RACE-03";
     let mut at = (NEAR, FAR);
     while !barrier.is_over() {
-        t.check(Call::new("dup2() by the sharer", dup2(at.0, at.1))).proves(ID).succeeds()?;
-        t.check(Call::new("close() by the sharer", close(at.0))).proves(ID).succeeds()?;
+        t.check(Call::new("dup2() by the sharer", dup2(at.0, at.1))).succeeds()?;
+        t.check(Call::new("close() by the sharer", close(at.0))).succeeds()?;
         at = (at.1, at.0);
-        let passed = t.check(Call::new("sendmsg(SCM_RIGHTS), recvmsg()", pass(FILE))).proves(ID).succeeds()?;
-        t.check(Call::new("close(received descriptor)", close(passed))).proves(ID).succeeds()?;
+        let passed = t.check(Call::new("sendmsg(SCM_RIGHTS), recvmsg()", pass(FILE))).succeeds()?;
+        t.check(Call::new("close(received descriptor)", close(passed))).succeeds()?;
         barrier.finish();
     }
     t.check(Call::seen("whether the moved descriptor is at its two places", (is_open(at.0), is_open(at.1))))
-        .proves(ID)
         .is((true, false))?;
-    t.check(Call::seen("whether the sharer has what the caller opened afterwards", is_open(OWN))).proves(ID).is(false)
+    t.check(Call::seen("whether the sharer has what the caller opened afterwards", is_open(OWN))).is(false)
 }
 
 /// Checks that the copy is the table of one moment, and that every number is either a descriptor that works or free.
 /// Gives where the moved descriptor was.
 fn check_copy(t: &Test, file: u64) -> Done<usize> {
-    const ID: &str = "RACE-03";
     let places = (is_open(NEAR), is_open(FAR));
     t.check(Call::seen("whether a descriptor that is always at one of two places is in the copy", places))
-        .proves(ID)
         .is_not((false, false))?;
     for fd in 3..END {
         if [SOCKETS.0, SOCKETS.1, OWN].contains(&fd) {
-            t.check(Call::seen(format!("whether {fd} is open"), is_open(fd))).proves(ID).is(true)?;
+            t.check(Call::seen(format!("whether {fd} is open"), is_open(fd))).is(true)?;
         } else if fd == FILE || is_open(fd) {
-            t.check(Call::new(format!("inode by fstat({fd})"), inode(fd))).proves(ID).is(file)?;
+            t.check(Call::new(format!("inode by fstat({fd})"), inode(fd))).is(file)?;
         } else {
             // A number that the sharer had reserved but not filled must not stay taken.
             // SAFETY: F_DUPFD takes a number.
             let free = Errno::result(unsafe { libc::fcntl(FILE, libc::F_DUPFD, fd) });
-            t.check(Call::new(format!("fcntl(F_DUPFD, {fd}) where nothing is open"), free)).proves(ID).is(fd)?;
+            t.check(Call::new(format!("fcntl(F_DUPFD, {fd}) where nothing is open"), free)).is(fd)?;
             t.setup(Call::new("close()", close(fd)))?;
         }
     }
@@ -185,7 +181,6 @@ fn top(t: &Test) -> Done<RawFd> {
 
 /// Grows the table step by step, and shrinks what is open, until the race is over.
 fn grow_and_shrink(t: &Test, barrier: &Barrier, most: RawFd, may_fail: bool) -> Done {
-    const ID: &str = "RACE-04";
     while !barrier.is_over() {
         let mut top = BASE;
         while top < most {
@@ -194,12 +189,12 @@ fn grow_and_shrink(t: &Test, barrier: &Barrier, most: RawFd, may_fail: bool) -> 
             if may_fail && grown == Err(Errno::EBADF) {
                 break;
             }
-            t.check(Call::new(format!("dup2({FILE}, {top}) by the sharer"), grown)).proves(ID).succeeds()?;
+            t.check(Call::new(format!("dup2({FILE}, {top}) by the sharer"), grown)).succeeds()?;
             top += 1;
             barrier.finish();
         }
         for fd in (BASE..top).rev() {
-            t.check(Call::new(format!("close({fd}) by the sharer"), close(fd))).proves(ID).succeeds()?;
+            t.check(Call::new(format!("close({fd}) by the sharer"), close(fd))).succeeds()?;
         }
     }
     Ok(())
@@ -207,7 +202,6 @@ fn grow_and_shrink(t: &Test, barrier: &Barrier, most: RawFd, may_fail: bool) -> 
 
 /// One round: unshare(CLONE_FILES) while a sharer grows the table. Gives whether it succeeded.
 fn race_growth(t: &Test, barrier: &'static Barrier, files: (u64, RawFd), delays: (u32, u32), limited: bool) -> Done {
-    const ID: &str = "RACE-04";
     let (file, most) = files;
     for fd in BASE..most {
         let _ = close(fd);
@@ -225,20 +219,16 @@ fn race_growth(t: &Test, barrier: &'static Barrier, files: (u64, RawFd), delays:
     barrier.end();
     let refused = call.result() == Err(Failure::Errno(Errno::EMFILE));
     if !(limited && refused) {
-        t.check(call).proves(ID).succeeds()?;
+        t.check(call).succeeds()?;
     }
     t.setup(Call::new("dup2(file)", own))?;
     sharer.join(t)?;
-    t.check(Call::seen("whether the sharer has what the caller opened afterwards", barrier.get(1) == 1))
-        .proves(ID)
-        .is(refused)?;
+    t.check(Call::seen("whether the sharer has what the caller opened afterwards", barrier.get(1) == 1)).is(refused)?;
     let open: Vec<_> = (BASE..most).filter(|fd| is_open(*fd)).collect();
     let expected: Vec<_> = (BASE..most).take(open.len()).collect();
-    t.check(Call::seen("descriptors in the copy of a table that grows one by one", open.clone()))
-        .proves(ID)
-        .is(expected)?;
+    t.check(Call::seen("descriptors in the copy of a table that grows one by one", open.clone())).is(expected)?;
     for fd in open {
-        t.check(Call::new(format!("inode by fstat({fd})"), inode(fd))).proves(ID).is(file)?;
+        t.check(Call::new(format!("inode by fstat({fd})"), inode(fd))).is(file)?;
     }
     barrier.put(0, if refused { 2 } else { 1 });
     Ok(())
