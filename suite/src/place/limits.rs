@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::feature;
+use crate::feature::{self, global};
 use harness::prelude::*;
 
 use crate::call::raw::unshare;
@@ -175,4 +175,9 @@ pub fn check_room_for(t: &Test, flag: Flags, count: u32, requirement: &'static s
         })
         .collect::<Done<Vec<_>>>()?;
     all(holders.into_iter().map(|holder| holder.join(t)))
+}
+
+/// Sets fs.nr_open, which the supervisor puts back (LIM-03). The case disturbs [`global::NR_OPEN`].
+pub fn set_nr_open(value: &str) -> Call<()> {
+    Call::io(format!("write({value}) to fs.nr_open"), std::fs::write(global::NR_OPEN.path(), value))
 }

@@ -3,10 +3,11 @@
 
 use std::os::fd::AsRawFd;
 
-use nix::unistd::{chdir, chroot};
+use nix::unistd::chdir;
 
 use crate::observe::nsfd::open_link;
 use crate::place::limits::{self, check_room_for, used};
+use crate::place::mount_api::enter_chroot;
 use crate::prelude::*;
 use crate::sharing::sibling::{SHARED, Sibling};
 
@@ -45,8 +46,8 @@ case!(Case {
         let sibling = Sibling::start(t, SHARED)?;
         let root = t.directory()?.join("root");
         t.setup(Call::io("mkdir(root)", std::fs::create_dir(&root)))?;
-        t.setup(Call::new("chroot(root), chdir(/)", chroot(&root).and_then(|()| chdir("/"))))?;
-        let start = Start { chrooted: true, ..Start::of(t.facts()) };
+        let start = enter_chroot(t, &root)?;
+        t.setup(Call::new("chdir(/)", chdir("/")))?;
         t.unshare(Flags::NEWUSER | Flags::FS | Flags::FILES).from(start).as_predicted()?;
         sibling.check(t, Flags::NONE, "ATOM-08")
     }
@@ -83,8 +84,7 @@ case!(Case {
         const ID: &str = "ATOM-12";
         let sibling = Sibling::start(t, SHARED)?;
         t.setup(Call::new("dup2(0, 200)", observe::fds::dup_to(0, 200, 0)))?;
-        let path = global::NR_OPEN.path();
-        t.setup(Call::io("write(64) to fs.nr_open", std::fs::write(path, "64")))?;
+        t.setup(limits::set_nr_open("64"))?;
         let start = Start { beyond_nr_open: true, ..Start::of(t.facts()) };
         t.unshare(Flags::FILES | Flags::NEWNS).from(start).proving(ID).as_predicted()?;
         sibling.check(t, Flags::NONE, ID)

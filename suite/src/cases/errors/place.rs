@@ -1,9 +1,8 @@
 //! Refusals of a user namespace that come from where the caller is: a security module (ERR-26), and the root on which
 //! everything fails (ERR-28 of the behaviour catalogue).
 
-use nix::unistd::{chroot, fchdir};
-
 use crate::place::lsm::Refusal;
+use crate::place::mount_api::{enter_chroot, leave_chroot};
 use crate::prelude::*;
 
 const NEEDS: Needs = Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::CREATE_USER_NS);
@@ -36,11 +35,9 @@ case!(Case {
         ] {
             t.unshare(flags).from(start).beside(&[&witness]).as_predicted()?;
         }
-        t.setup(Call::new("chroot(directory)", chroot(root)))?;
-        let chrooted = Start { chrooted: true, ..start };
-        t.unshare(Flags::NEWUSER).from(chrooted).beside(&[&witness]).as_predicted()?;
-        t.setup(Call::new("fchdir(/)", fchdir(&outside)))?;
-        t.setup(Call::new("chroot(.)", chroot(".")))?;
+        let chrooted = enter_chroot(t, root)?.chrooted;
+        t.unshare(Flags::NEWUSER).from(Start { chrooted, ..start }).beside(&[&witness]).as_predicted()?;
+        leave_chroot(t, &outside)?;
         drop(refusal);
         t.unshare(Flags::NEWUSER).as_predicted()
     }
@@ -68,15 +65,11 @@ case!(Case {
             return Err(t.skip(format!("fchroot(2) came with Linux 7.3, this is {version}")));
         }
         t.setup(Call::new("fchroot(FD_FAILFS_ROOT)", entered))?;
-        let stat = nix::sys::stat::stat("/").map(drop);
-        t.setup(Call::new(
-            "stat(/) fails with EOPNOTSUPP",
-            match stat {
-                Err(Errno::EOPNOTSUPP) => Ok(()),
-                Err(errno) => Err(errno),
-                Ok(()) => Err(Errno::EEXIST),
-            },
-        ))?;
+        let failed = match nix::sys::stat::stat("/") {
+            Err(Errno::EOPNOTSUPP) => Ok(()),
+            other => Err(other.err().unwrap_or(Errno::EEXIST)),
+        };
+        t.setup(Call::new("stat(/) fails with EOPNOTSUPP", failed))?;
         let start = Start { chrooted: true, ..Start::of(t.facts()) };
         for flags in [
             Flags::NEWUSER,
@@ -86,8 +79,7 @@ case!(Case {
         ] {
             t.unshare(flags).from(start).beside(&[&peer]).as_predicted()?;
         }
-        t.setup(Call::new("fchdir(/)", fchdir(&outside)))?;
-        t.setup(Call::new("chroot(.)", chroot(".")))?;
+        leave_chroot(t, &outside)?;
         t.unshare(Flags::NEWUSER).beside(&[&peer]).as_predicted()
     }
 });

@@ -2,6 +2,7 @@
 //! where a namespace is there, that it is not refused is the other half of the claim, and whether it is there is told
 //! by its link in /proc.
 
+use crate::place::mount_api::enter_chroot;
 use crate::prelude::*;
 use crate::sharing::sibling::{SHARED, Sibling};
 use crate::tasks::threads::IdleThread;
@@ -33,8 +34,7 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         t.in_child(|t| {
             become_unprivileged(t)?;
-            let nobody = Start::unprivileged();
-            t.unshare(flag).from(nobody).beside(&[&peer]).proving(requirement).as_predicted()
+            t.unshare(flag).from(Start::unprivileged()).beside(&[&peer]).proving(requirement).as_predicted()
         })?;
         t.unshare(flag).beside(&[&peer]).proving(requirement).as_predicted()
     }
@@ -87,17 +87,14 @@ case!(Case {
             Caller::Root => {}
             Caller::Nobody => {
                 become_unprivileged(t)?;
-                (start.sys_admin, start.initial_admin) = (false, false);
+                start = Start::unprivileged();
             }
             Caller::Threaded => {
                 start.threads = model::Threads::Others;
                 second = Some(IdleThread::start(t)?);
             }
             Caller::Chrooted => {
-                start.chrooted = true;
-                // The chroot hides /proc.
-                Observer::of(t)?;
-                t.setup(Call::new("chroot(directory)", nix::unistd::chroot(t.directory()?)))?;
+                start = enter_chroot(t, t.directory()?)?;
             }
         }
         t.unshare(Flags::EMPTY).from(start).as_predicted()?;

@@ -2,10 +2,10 @@
 //! chroot, and a user or group that the current one has no name for.
 
 use nix::mount::{MsFlags, mount};
-use nix::unistd::{chroot, fchdir, getegid, geteuid};
+use nix::unistd::{getegid, geteuid};
 
 use crate::place::limits;
-use crate::place::mount_api::mount_tmpfs;
+use crate::place::mount_api::{enter_chroot, leave_chroot, mount_tmpfs};
 use crate::prelude::*;
 use crate::sharing::sibling::{SHARED, Sibling};
 use crate::tasks::side::in_own_namespaces;
@@ -53,8 +53,7 @@ fn judge_chroot(t: &Test, root: &std::path::Path) -> Done {
     }
     let peer = Peer::start(t, "peer", Flags::FILES)?;
     let outside = t.setup(Call::io("open(/)", std::fs::File::open("/")))?;
-    t.setup(Call::new("chroot()", chroot(root)))?;
-    let start = Start { chrooted: true, ..Start::of(t.facts()) };
+    let start = enter_chroot(t, root)?;
     for (flags, requirement) in [
         (Flags::NEWUSER, "ERR-21"),
         (Flags::NEWUSER, "ERR-21"),
@@ -64,8 +63,7 @@ fn judge_chroot(t: &Test, root: &std::path::Path) -> Done {
     ] {
         t.unshare(flags).from(start).beside(&[&peer]).proving(requirement).as_predicted()?;
     }
-    t.setup(Call::new("fchdir(/)", fchdir(&outside)))?;
-    t.setup(Call::new("chroot(.)", chroot(".")))?;
+    leave_chroot(t, &outside)?;
     drop(outside);
     t.unshare(Flags::NEWUSER).beside(&[&peer]).proving("ERR-21").as_predicted()
 }
@@ -83,10 +81,7 @@ case!(Case {
         let root = t.directory()?;
         let (to, requirement) =
             if flag == Flags::NEWUSER { (std::path::Path::new("/"), "ERR-21") } else { (root, "ERR-22") };
-        // The chroot hides /proc.
-        Observer::of(t)?;
-        t.setup(Call::new(format!("chroot({})", to.display()), chroot(to)))?;
-        let start = Start { chrooted: flag != Flags::NEWUSER, ..Start::of(t.facts()) };
+        let start = Start { chrooted: flag != Flags::NEWUSER, ..enter_chroot(t, to)? };
         t.unshare(flag).from(start).proving(requirement).as_predicted()
     }
 });
@@ -101,8 +96,7 @@ case!(Case {
     run: |t| {
         // The sibling shares the root, and is in the chroot, too.
         let sibling = Sibling::start(t, SHARED)?.without_root();
-        t.setup(Call::new("chroot(directory)", chroot(t.directory()?)))?;
-        let start = Start { chrooted: true, ..Start::of(t.facts()) };
+        let start = enter_chroot(t, t.directory()?)?;
         let flags = Flags::NEWUSER | Flags::FS | Flags::FILES;
         for _ in 0..2 {
             t.unshare(flags).from(start).beside(&[sibling.peer()]).as_predicted()?;

@@ -24,12 +24,9 @@ fn beside_a_helper(row: &'static str) -> Vec<Variant> {
     each_flag(
         row,
         &[
-            (Flags::THREAD, &["ERR-02"]),
-            (Flags::SIGHAND, &["ERR-02"]),
-            (Flags::VM, &["ERR-02"]),
+            (Flags::THREAD | Flags::SIGHAND | Flags::VM, &["ERR-02"]),
             (Flags::NEWUSER, &["ERR-03"]),
-            (Flags::FS, &["MT-13"]),
-            (Flags::FILES, &["MT-13"]),
+            (Flags::FS | Flags::FILES, &["MT-13"]),
         ],
     )
 }

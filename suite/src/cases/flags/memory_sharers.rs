@@ -116,10 +116,7 @@ case!(Case {
             CLONE_SIGHAND and CLONE_VM give EINVAL, every other flag succeeds.",
     proves: &["MT-09"],
     source: SOURCE,
-    variants: || each_flag(
-        "MT-09",
-        &[(Flags::SIGHAND, &["ERR-12", "EFF-VM-05"]), (Flags::VM, &["ERR-12", "EFF-VM-05"]),]
-    ),
+    variants: || each_flag("MT-09", &[(Flags::SIGHAND | Flags::VM, &["ERR-12", "EFF-VM-05"])]),
     run: |t| judge_beside(t, "MT-09", Flags::SIGHAND, Life::Zombie)
 });
 
@@ -141,18 +138,15 @@ case!(Case {
     run: |t| {
         let mut child = VmTask::start(t, Flags::SIGHAND)?;
         let both = [Flags::SIGHAND, Flags::VM];
-        let mut start = Start { memory_shared: true, handlers_shared: true, ..Start::of(t.facts()) };
-        for flag in both {
-            t.unshare(flag).from(start).proving("ERR-05").as_predicted()?;
-        }
+        let start = Start { memory_shared: true, handlers_shared: true, ..Start::of(t.facts()) };
+        let call_both = |start: Start, requirement| {
+            both.into_iter().try_for_each(|flag| t.unshare(flag).from(start).proving(requirement).as_predicted())
+        };
+        call_both(start, "ERR-05")?;
         child.be_killed(t)?;
-        start.memory_shared = false;
-        for flag in both {
-            t.unshare(flag).from(start).proving("ERR-12").as_predicted()?;
-        }
+        call_both(Start { memory_shared: false, ..start }, "ERR-12")?;
         child.reap();
-        start.handlers_shared = false;
-        both.into_iter().try_for_each(|flag| t.unshare(flag).from(start).proving("ERR-12").as_predicted())
+        call_both(Start::of(t.facts()), "ERR-12")
     }
 });
 
@@ -197,10 +191,7 @@ case!(Case {
         "MT-10",
         &[
             (Flags::VM, &["ERR-06", "EFF-VM-02", "EFF-VM-07"]),
-            (Flags::SIGHAND, &["EFF-VM-07"]),
-            (Flags::FILES, &["EFF-VM-07"]),
-            (Flags::FS, &["EFF-VM-07"]),
-            (Flags::NEWUSER, &["EFF-VM-07"]),
+            (Flags::SIGHAND | Flags::FILES | Flags::FS | Flags::NEWUSER, &["EFF-VM-07"]),
         ]
     ),
     run: |t| {
@@ -233,12 +224,8 @@ case!(Case {
             check_changes(t, flags, "MT-10", &prediction, &seen.before, &seen.after),
             t.check(kcmp("after", seen.shared_after)).is(shared & !prediction.separated & errand.asked_after),
             t.check(Call::seen("the child's writes are the parent's", end.memory_shared)).is(true),
-            t.check(Call::seen(
-                "the child's umask (CLONE_FS) and descriptors (CLONE_FILES) \
-                                are the parent's",
-                probes,
-            ))
-            .is(REST & !prediction.separated & !Flags::SYSVSEM),
+            t.check(Call::seen("the child's umask (CLONE_FS) and descriptors (CLONE_FILES) are the parent's", probes))
+                .is(REST & !prediction.separated & !Flags::SYSVSEM),
             check_changes(t, flags, "MT-10", &Prediction::nothing(), &before, &after),
         ])
     }

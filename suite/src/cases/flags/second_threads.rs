@@ -68,15 +68,7 @@ case!(Case {
             CLONE_SIGHAND, CLONE_VM and CLONE_NEWUSER: the dead leader still counts.",
     proves: &["MT-04"],
     source: SOURCE,
-    variants: || each_flag(
-        "MT-04",
-        &[
-            (Flags::THREAD, &["ERR-04"]),
-            (Flags::SIGHAND, &["ERR-04"]),
-            (Flags::VM, &["ERR-04"]),
-            (Flags::NEWUSER, &["ERR-04"]),
-        ]
-    ),
+    variants: || each_flag("MT-04", &[(Flags::THREAD | Flags::SIGHAND | Flags::VM | Flags::NEWUSER, &["ERR-04"])]),
     run: |t| t.in_child(|t| without_leader(t, || {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
         let start = Start { threads: Threads::LeaderGone, ..Start::of(t.facts()) };
@@ -89,10 +81,7 @@ case!(Case {
     about: "A second thread that has ended is gone for the kernel even if nobody has joined it: every flag succeeds.",
     proves: &["MT-05"],
     source: SOURCE,
-    variants: || each_flag(
-        "MT-05",
-        &[(Flags::THREAD, &["EFF-VM-06"]), (Flags::VM, &["EFF-VM-06"]), (Flags::NEWUSER, &["EFF-VM-06"]),]
-    ),
+    variants: || each_flag("MT-05", &[(Flags::THREAD | Flags::VM | Flags::NEWUSER, &["EFF-VM-06"])]),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
         let _unjoined = FinishedThread::start(t)?;

@@ -1,6 +1,7 @@
 //! unshare(0): asked for nothing, it succeeds in any state and does nothing (FLAG-40). States with threads, and with
 //! sharers of memory and handlers, have a variant `none` in `flags.second_thread` and its neighbours.
 
+use crate::place::mount_api::enter_chroot;
 use crate::prelude::*;
 use crate::sharing::sibling::{SHARED, Sibling};
 
@@ -37,11 +38,8 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| {
-        // The chroot hides /proc.
-        Observer::of(t)?;
-        t.setup(Call::new("chroot()", nix::unistd::chroot(t.directory()?)))?;
+        let start = enter_chroot(t, t.directory()?)?;
         t.setup(Call::new("chdir(/)", nix::unistd::chdir("/")))?;
-        let start = Start { chrooted: true, ..Start::of(t.facts()) };
         t.unshare(Flags::NONE).from(start).as_predicted()
     }
 });

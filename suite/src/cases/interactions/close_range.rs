@@ -1,6 +1,7 @@
 //! close_range(2), which unshares descriptors as well (section 8 of the behaviour catalogue).
 
 use crate::observe::Shared;
+use crate::place::limits;
 use crate::prelude::*;
 use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
 use crate::tasks::side::{Side, check_kcmp};
@@ -70,8 +71,7 @@ case!(Case {
         let peer = Peer::start(t, "sharer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         open_all(t)?;
-        let path = global::NR_OPEN.path();
-        t.setup(Call::io("write(64) to fs.nr_open", std::fs::write(path, "64")))?;
+        t.setup(limits::set_nr_open("64"))?;
         t.check(close_range(90, 150)).fails_with(Errno::EMFILE)?;
         check_open(t, caller, [true; 4], ID)?;
         check_shared(t, &dirs, Probe::Descriptor, (caller, other), ID)?;

@@ -3,7 +3,7 @@
 use nix::unistd::{chdir, chroot};
 
 use crate::observe::nsfd::{enter, inode_of, open_link};
-use crate::place::mount_api::mount_tmpfs;
+use crate::place::mount_api::{enter_chroot, mount_tmpfs};
 use crate::prelude::*;
 use crate::spec::model::Threads;
 use crate::tasks::side::{check_separated, in_own_namespaces};
@@ -73,8 +73,8 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let root = t.directory()?.join("root");
         t.setup(Call::io("mkdir(root)", std::fs::create_dir(&root)))?;
-        t.setup(Call::new("chroot(root), chdir(/)", chroot(&root).and_then(|()| chdir("/"))))?;
-        let start = Start { chrooted: true, ..Start::of(t.facts()) };
+        let start = enter_chroot(t, &root)?;
+        t.setup(Call::new("chdir(/)", chdir("/")))?;
         let prediction = t.unshare(t.param::<Flags>()).from(start).beside(&[&peer]).prediction()?;
         check_separated(t, &peer, &prediction, "INT-10")
     }

@@ -1,5 +1,6 @@
 //! Which error it is where descriptors cannot be copied (ORD-03 to ORD-05 of the behaviour catalogue).
 
+use crate::place::limits::set_nr_open;
 use crate::prelude::*;
 use crate::sharing::sibling::{SharingTask, check_seen, check_shared};
 use crate::tasks::end::try_fork;
@@ -16,8 +17,7 @@ const HIGH: i32 = observe::fds::HIGH;
 /// then not be given a copy of it.
 fn put_table_out_of_reach(t: &Test) -> Done {
     t.setup(Call::new(format!("dup2({HIGH})"), observe::fds::dup_to(libc::STDIN_FILENO, HIGH, libc::O_CLOEXEC)))?;
-    let path = global::NR_OPEN.path();
-    t.setup(Call::io(format!("write({path}, 64)"), std::fs::write(path, "64")))
+    t.setup(set_nr_open("64"))
 }
 
 case!(Case {

@@ -1,9 +1,8 @@
 //! Which error it is where several things speak against a user namespace (ORD-07, ORD-13 and ORD-14 of the behaviour
 //! catalogue).
 
-use nix::unistd::chroot;
-
 use crate::place::limits;
+use crate::place::mount_api::enter_chroot;
 use crate::prelude::*;
 
 const SOURCE: &str = "kernel, kernel/user_namespace.c";
@@ -18,10 +17,7 @@ case!(Case {
     run: |t| {
         let root = t.directory()?;
         t.setup(unshare(Flags::NEWUSER))?;
-        // The chroot hides /proc.
-        Observer::of(t)?;
-        t.setup(Call::new("chroot(directory)", chroot(root)))?;
-        let start = Start { chrooted: true, ids_mapped: false, ..limits::start(t, Flags::NONE) };
+        let start = Start { ids_mapped: false, initial_admin: false, ..enter_chroot(t, root)? };
         [Flags::NEWUSER, Flags::NEWUSER | Flags::FS, Flags::NEWUSER | Flags::NEWUTS]
             .into_iter()
             .try_for_each(|flags| t.unshare(flags).from(start).as_predicted())
@@ -40,8 +36,7 @@ case!(Case {
         limits::enter_own_user_namespace(t)?;
         let outside = Peer::start(t, "task outside the chroot", Flags::NONE)?;
         limits::set(t, Flags::NEWUSER, 0)?;
-        t.setup(Call::new("chroot(directory)", chroot(root)))?;
-        let chrooted = Start { chrooted: true, ..limits::start(t, Flags::NONE) };
+        let chrooted = Start { initial_admin: false, ..enter_chroot(t, root)? };
         let full = Start { exhausted: Flags::NEWUSER, ..chrooted };
         t.unshare(Flags::NEWUSER).from(full).beside(&[&outside]).as_predicted()?;
         limits::set_by(t, &outside, Flags::NEWUSER, 1)?;
@@ -72,10 +67,7 @@ case!(Case {
             start.exhausted = Flags::NEWUSER;
         }
         if chrooted {
-            // The chroot hides /proc.
-            Observer::of(t)?;
-            t.setup(Call::new("chroot(directory)", chroot(root)))?;
-            start.chrooted = true;
+            start.chrooted = enter_chroot(t, root)?.chrooted;
         }
         [Flags::NEWUSER, Flags::NEWUSER | Flags::NEWUTS | Flags::FS]
             .into_iter()

@@ -10,6 +10,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 
 use crate::engines::race::{Barrier, DEADLINE, delay, play};
 use crate::observe::fds::is_open;
+use crate::place::limits::set_nr_open;
 use crate::prelude::*;
 use crate::tasks::io_uring::Ring;
 use crate::tasks::threads::others;
@@ -268,12 +269,9 @@ case!(Case {
         play(t, 4, |random, barrier| {
             let delays = draw_growth(random);
             let limiter = barrier.spawn(t, "limiter", Flags::NONE, |t| {
-                let set = |value: &str| {
-                    Call::io(format!("write({value}) to fs.nr_open"), std::fs::write(global::NR_OPEN.path(), value))
-                };
                 while !barrier.is_over() {
-                    t.setup(set("512"))?;
-                    t.setup(set("1048576"))?;
+                    t.setup(set_nr_open("512"))?;
+                    t.setup(set_nr_open("1048576"))?;
                 }
                 Ok(())
             })?;
