@@ -85,8 +85,8 @@ case!(Case {
 
 case!(Case {
     name: "privilege.all_but_sys_admin",
-    about: "Being user 0 is no privilege, nor are the other capabilities: with all but CAP_SYS_ADMIN each namespace \
-            flag gives EPERM, while CLONE_NEWUSER succeeds.",
+    about: "User 0 has no privilege of its own, and the other capabilities do not help: with all but CAP_SYS_ADMIN \
+            each namespace flag gives EPERM, while CLONE_NEWUSER succeeds.",
     proves: &["PRIV-05"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -183,7 +183,7 @@ case!(Case {
             t.setup(set_capabilities(rest, rest))?;
             t.unshare(flag).from(dropped).as_predicted()
         })?;
-        // With it, there is nothing else in the way.
+        // With the capability the call succeeds.
         t.unshare(flag).from(inside).as_predicted()
     }
 });
@@ -200,7 +200,7 @@ enum Beside {
 
 case!(Case {
     name: "privilege.nothing_else_counts",
-    about: "Neither the file system user, nor the saved or the real user, nor supplementary groups have a say: with \
+    about: "The file system user, the saved and the real user, and supplementary groups do not matter: with \
             CAP_SYS_ADMIN effective each namespace flag succeeds whatever they are, without it each gives EPERM even \
             if they are root's.",
     proves: &["PRIV-09"],

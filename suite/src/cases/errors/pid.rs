@@ -19,7 +19,7 @@ case!(Case {
         let observer = Observer::open(t)?;
         // By clone(2): the caller has never called unshare.
         let init = Peer::start(t, "process 1 of another namespace", Flags::NEWPID)?;
-        // Before, there is nothing in the way.
+        // Before setns(2) the call succeeds.
         t.in_child(|t| t.unshare(Flags::NEWPID).beside(&[&init]).proving(ID).as_predicted())?;
         let other = t.setup(Call::new("open(its ns/pid)", open_link(init.pid(), Ns::Pid)))?;
         t.setup(Call::new("setns(its PID namespace)", enter(&other)))?;

@@ -11,7 +11,7 @@ case!(Case {
     name: "errors.security_module",
     about: "Where a security module refuses a user namespace, CLONE_NEWUSER gives the errno that the module chose, \
             alone and with other flags, and changes nothing; other flags are not refused, and a chroot, which is \
-            looked at before, still gives EPERM. Without the module it succeeds.",
+            checked before, still gives EPERM. Without the module it succeeds.",
     proves: &["ERR-26"],
     source: "kernel, security/security.c (security_create_user_ns)",
     needs: NEEDS,

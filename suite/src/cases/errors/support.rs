@@ -1,6 +1,5 @@
 //! What a kernel does not have (ERR-07, ERR-11, ORD-12 of the behaviour catalogue). The cases run on every kernel:
-//! where a namespace is there, that it is not refused is the other half of the claim, and whether it is there is told
-//! by its link in /proc.
+//! where it has the namespace, which its link in /proc shows, the call must not be refused.
 
 use crate::place::mount_api::enter_chroot;
 use crate::prelude::*;
@@ -12,8 +11,8 @@ const SOURCE: &str = "unshare(2), ERRORS (EINVAL) and VERSIONS; 2006 design docu
 case!(Case {
     name: "errors.einval.not_built_in",
     about: "A namespace that is not built into the kernel gives EINVAL to root, and one that is gives 0. An \
-            unprivileged caller gets EPERM either way, since the privilege is looked at first; for a user namespace \
-            that takes none, it gets what root gets.",
+            unprivileged caller gets EPERM either way, since the privilege is checked first; for a user namespace, \
+            which requires none, it gets what root gets.",
     proves: &["ERR-07"],
     source: SOURCE,
     needs: Needs::ROOT,

@@ -1,5 +1,5 @@
-//! What speaks against a user namespace (ERR-21 to ERR-24, ATOM-08, ORD-07 and ORD-14 of the behaviour catalogue): a
-//! chroot, and a user or group that the current one has no name for.
+//! The reasons to refuse a user namespace (ERR-21 to ERR-24, ATOM-08 of the behaviour catalogue): a chroot, and a
+//! user or group that has no mapping in the current one.
 
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{getegid, geteuid};
@@ -70,8 +70,8 @@ fn judge_chroot(t: &Test, root: &std::path::Path) -> Done {
 
 case!(Case {
     name: "errors.eperm.chroot_allows",
-    about: "A chroot speaks against CLONE_NEWUSER alone: every other flag succeeds in it and does what it does \
-            outside. chroot(\"/\") is no chroot at all, so that there even CLONE_NEWUSER succeeds.",
+    about: "A chroot concerns CLONE_NEWUSER alone: every other flag succeeds in it and does what it does outside. \
+            After chroot(\"/\") even CLONE_NEWUSER succeeds, since that is no other root.",
     proves: &["ERR-22", "ERR-21"],
     source: SOURCE,
     needs: NEEDS,

@@ -92,7 +92,7 @@ case!(Case {
             }
             t.unshare(valid | bit).proving("FLAG-49").as_predicted()?;
         }
-        // What one of the calls had separated would stay so: one look, which is dear, is enough.
+        // What a call separates stays separate: one look at the end, which is expensive, is enough.
         sibling.check(t, Flags::NONE, "FLAG-49")
     }
 });
@@ -135,8 +135,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.random",
-    about: "Random sets of flags, drawn from the seed, each in a task of its own beside a sharer: result and whole \
-            state are the model's, so that no errno comes that is documented nowhere.",
+    about: "Random sets of flags, drawn from the seed, each in a task of its own beside a sharer, have the result \
+            and the whole state that the model predicts, so that no undocumented errno comes.",
     proves: &["RET-05", "FLAG-48"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),

@@ -93,7 +93,7 @@ case!(Case {
 
 case!(Case {
     name: "flags.repeat.namespace",
-    about: "A namespace can be left as often as one likes: each call gives 0 and another namespace than the one \
+    about: "A task can leave a namespace any number of times: each call gives 0 and another namespace than the one \
             before. CLONE_NEWPID is the exception: its second call gives EINVAL.",
     proves: &["RET-03"],
     source: SOURCE,

@@ -17,7 +17,7 @@ fn check_refused(t: &Test, sets: impl IntoIterator<Item = Flags>, requirement: &
     for flags in sets {
         t.unshare(flags).proving(requirement).as_predicted()?;
     }
-    // What one of the calls had separated would stay so: one look, which is dear, is enough.
+    // What a call separates stays separate: one look at the end, which is expensive, is enough.
     sibling.check(t, Flags::NONE, requirement)
 }
 

@@ -104,8 +104,8 @@ const REDUNDANT: [(Flags, Flags); 9] = [
 
 case!(Case {
     name: "implied.redundant",
-    about: "To name what is implied anyway changes nothing: CLONE_NEWNS|CLONE_FS does what CLONE_NEWNS does, in \
-            result, in what changes and in what stays shared.",
+    about: "Naming a flag that is implied anyway changes nothing: CLONE_NEWNS|CLONE_FS does what CLONE_NEWNS does, \
+            in result, in what changes and in what stays shared.",
     proves: &["IMP-11"],
     source: SOURCE,
     needs: Needs::ROOT,

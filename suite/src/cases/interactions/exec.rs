@@ -58,9 +58,8 @@ fn clone(flags: Flags) -> Call<()> {
 
 case!(Case {
     name: "interactions.clone.contradiction",
-    about: "To clone(2) a new namespace and what must not be shared across it are a contradiction (EINVAL), since \
-            there CLONE_FS and CLONE_SYSVSEM mean to share; to unshare(2) they mean the opposite, and the same pair \
-            succeeds.",
+    about: "clone(2) refuses a new namespace together with what must not be shared across it (EINVAL), since its \
+            CLONE_FS and CLONE_SYSVSEM share; those of unshare(2) separate, and the same pair succeeds.",
     proves: &["INT-03"],
     source: "clone(2), ERRORS; 2006 design document, 4; kernel, kernel/fork.c",
     variants: || {

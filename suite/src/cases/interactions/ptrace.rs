@@ -97,9 +97,9 @@ fn all_events() -> ptrace::Options {
 
 case!(Case {
     name: "interactions.ptrace",
-    about: "A tracer stops its tracee on the way into unshare(2), where it sees all 64 bits of the argument, and on \
-            the way out with the result; no event besides. It keeps its power over the tracee, also after \
-            CLONE_NEWUSER: it reads and writes its memory, and ends it.",
+    about: "A tracer stops its tracee on entry to unshare(2), where it sees all 64 bits of the argument, and on exit \
+            with the result; no other event comes. It keeps its power over the tracee, also after CLONE_NEWUSER: it \
+            reads and writes its memory, and ends it.",
     proves: &["INT-15"],
     source: "ptrace(2); kernel, kernel/fork.c",
     variants: || {

@@ -1,4 +1,4 @@
-//! seccomp(2) in the way of unshare(2) (section 8 of the behaviour catalogue).
+//! unshare(2) under seccomp(2) (section 8 of the behaviour catalogue).
 
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
@@ -12,7 +12,7 @@ const SOURCE: &str = "seccomp(2)";
 case!(Case {
     name: "interactions.seccomp.strict",
     about: "In seccomp's strict mode every unshare(2), also one that would do nothing or be refused, kills the \
-            caller with SIGKILL. To exit is allowed.",
+            caller with SIGKILL; exit(2) is allowed.",
     proves: &["INT-11"],
     source: "seccomp(2), SECCOMP_SET_MODE_STRICT",
     variants: || variants::of_flags([Flags::NONE, Flags::FS, Flags::NEWUTS, Flags(1 << 40)]),

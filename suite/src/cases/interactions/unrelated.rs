@@ -29,7 +29,7 @@ struct Unrelated {
 const PENDING: libc::c_int = libc::SIGUSR2;
 const ALTERNATE_STACK: usize = 64 * 1024;
 
-/// Gives the calling task values that none has by chance.
+/// Gives the calling task values that differ from every default.
 #[track_caller]
 fn set_unrelated(t: &Test) -> Done<libc::timer_t> {
     let stack = Box::leak(vec![0u8; ALTERNATE_STACK].into_boxed_slice());
@@ -160,8 +160,8 @@ fn changes(before: &Unrelated, after: &Unrelated) -> String {
 case!(Case {
     name: "interactions.unrelated",
     about: "No flag touches keyrings, personality, nice value, scheduling, processors, I/O priority, resource \
-            limits, timers, pending signals, alternate stack, robust futex list, name, or the label that a security \
-            module has put on the caller; nor does a task come or go.",
+            limits, timers, pending signals, alternate stack, robust futex list, name, or the security label of the \
+            caller; no task starts or ends.",
     proves: &["INT-28", "INT-29", "INT-20"],
     source: "kernel, kernel/fork.c",
     variants: || variants::each_flag()

@@ -59,7 +59,7 @@ case!(Case {
         let requirement = requirement(failing);
         let root = t.directory()?;
         limits::enter_own_user_namespace(t)?;
-        // What speaks against the call goes away with the task, but for limits.
+        // Only limits outlive the task in which the call fails.
         t.in_child(|t| fail(t, failing, flag, root))?;
         if failing == Failing::TimeLimit {
             limits::set(t, Flags::NEWTIME, limits::HIGHEST)?;

@@ -84,7 +84,7 @@ case!(Case {
 
 case!(Case {
     name: "limits.alive_not_calls",
-    about: "What is counted are namespaces that exist, not calls: a task that goes on replacing its namespace never \
+    about: "The limit counts namespaces that exist, not calls: a task that goes on replacing its namespace never \
             meets a limit of two.",
     proves: &["INT-23"],
     source: SOURCE,

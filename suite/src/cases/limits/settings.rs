@@ -136,7 +136,7 @@ case!(Case {
 
 fn judge_copy_beyond_mount_max(t: &Test, target: &Path) -> Done {
     let mount = || mount_tmpfs(target);
-    // In the order of their names: that of the list is nobody's promise.
+    // Sorted by name: the order of the list is not guaranteed.
     let points = || -> Done<Vec<String>> {
         let mounts = t.setup(Call::new("read(mountinfo)", observe::mounts::mounts()))?;
         let mut points: Vec<_> = mounts.iter().map(|mount| mount.point().to_owned()).collect();

@@ -8,8 +8,8 @@ use crate::tasks::threads::IdleThread;
 
 case!(Case {
     name: "order.debian_switch_before_flags",
-    about: "Debian's switch at 0 comes before unknown bits are looked at: CLONE_NEWUSER with one gives EPERM to \
-            those it refuses, and EINVAL to root outside and with the switch at 1.",
+    about: "Debian's switch at 0 is checked before unknown bits: CLONE_NEWUSER with one gives EPERM to the callers \
+            that the switch refuses, and EINVAL to root outside and with the switch at 1.",
     proves: &["ORD-10"],
     source: SOURCE,
     needs: NEEDS,
@@ -17,7 +17,7 @@ case!(Case {
     run: |t| as_caller(t, |t, start, kernel| {
         for invalid in [Flags(1), Flags(1 << 31), Flags(1 << 63)] {
             t.unshare(Flags::NEWUSER | invalid).from(*start).on(kernel).as_predicted()?;
-            // Without CLONE_NEWUSER the switch has no say.
+            // The switch applies to CLONE_NEWUSER alone.
             t.unshare(invalid).from(*start).on(kernel).as_predicted()?;
         }
         Ok(())
@@ -26,8 +26,8 @@ case!(Case {
 
 case!(Case {
     name: "order.debian_switch_before_threads",
-    about: "Debian's switch at 0 comes before threads are looked at: beside a second thread CLONE_NEWUSER gives \
-            EPERM to those it refuses, and EINVAL to root outside and with the switch at 1.",
+    about: "Debian's switch at 0 is checked before threads: beside a second thread CLONE_NEWUSER gives EPERM to the \
+            callers that the switch refuses, and EINVAL to root outside and with the switch at 1.",
     proves: &["ORD-11"],
     source: SOURCE,
     needs: NEEDS,

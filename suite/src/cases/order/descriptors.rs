@@ -22,9 +22,9 @@ fn put_table_out_of_reach(t: &Test) -> Done {
 
 case!(Case {
     name: "order.descriptors",
-    about: "A shared table of descriptors that cannot be copied (EMFILE) is found before a missing privilege and \
-            before a user namespace is made, and after unknown bits, which give EINVAL; nothing changes, and the \
-            table stays shared. fork(2) gives EMFILE then, too.",
+    about: "A shared table of descriptors that cannot be copied gives EMFILE before a missing privilege is checked \
+            and before a user namespace is made, but after unknown bits, which give EINVAL; nothing changes, and the \
+            table stays shared. fork(2) gives EMFILE as well.",
     proves: &["ORD-03", "ORD-04", "ORD-05", "ATOM-12", "ERR-38"],
     source: SOURCE,
     needs: Needs::NONE

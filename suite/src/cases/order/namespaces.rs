@@ -14,9 +14,9 @@ fn for_limit_and_pid_state(flag: Flags) -> &'static str {
 
 case!(Case {
     name: "order.limits_and_pid_state",
-    about: "A second CLONE_NEWPID gives EINVAL, whatever the limit on PID namespaces. With another namespace whose \
-            limit is 0 in the same call, which error it is shows which comes first: mount, UTS and IPC namespaces \
-            come before (ENOSPC), cgroup, network and time ones after (EINVAL).",
+    about: "A second CLONE_NEWPID gives EINVAL, whatever the limit on PID namespaces. Together with another \
+            namespace whose limit is 0, the error shows which is made first: mount, UTS and IPC namespaces come \
+            before (ENOSPC), cgroup, network and time namespaces after (EINVAL).",
     proves: &["ORD-08", "ORD-09", "ERR-35"],
     source: "kernel, kernel/nsproxy.c and kernel/pid_namespace.c",
     needs: limits::NEEDS.with(feature::PID_NS),

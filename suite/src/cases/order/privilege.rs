@@ -2,7 +2,7 @@
 //! then what cannot be separated, then descriptors, then the user namespace, then privilege, then the namespaces in
 //! the order mount, UTS, IPC, PID, cgroup, network, time.
 //!
-//! Each case shows each reason alone before both together: that both errors apply is half of it.
+//! Each case shows each reason alone before both together, which proves that both errors apply.
 
 use crate::prelude::*;
 use crate::spec::model::Threads;

@@ -1,5 +1,4 @@
-//! Which error it is where several things speak against a user namespace (ORD-07, ORD-13 and ORD-14 of the behaviour
-//! catalogue).
+//! Which error CLONE_NEWUSER gives where several apply (ORD-07, ORD-13 and ORD-14 of the behaviour catalogue).
 
 use crate::place::limits;
 use crate::place::mount_api::enter_chroot;
@@ -9,8 +8,8 @@ const SOURCE: &str = "kernel, kernel/user_namespace.c";
 
 case!(Case {
     name: "order.chroot_and_unmapped",
-    about: "In a chroot and without a mapping of its user a caller of CLONE_NEWUSER gets EPERM, which either alone \
-            gives, and nothing changes.",
+    about: "A caller of CLONE_NEWUSER that is in a chroot and has no mapping of its user gets EPERM, which either \
+            reason alone gives, and nothing changes.",
     proves: &["ORD-14"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -46,8 +45,8 @@ case!(Case {
 
 case!(Case {
     name: "order.user_depth",
-    about: "At the deepest level CLONE_NEWUSER gives ENOSPC also when the limit is 0, and also when the caller is in \
-            a chroot, which alone would give EPERM: depth and limit are looked at first.",
+    about: "At the deepest level CLONE_NEWUSER gives ENOSPC also when the limit is 0, and also in a chroot, which \
+            alone gives EPERM: depth and limit are checked first.",
     proves: &["ORD-13"],
     source: SOURCE,
     needs: limits::NEEDS.with(feature::INITIAL_ROOT),
