@@ -19,7 +19,7 @@ const NEEDS: Needs = Needs::ROOT.with(feature::CREATE_USER_NS);
 enum Root {
     Directory,
     Mount,
-    BindOfTheRoot,
+    Bind,
 }
 
 case!(Case {
@@ -33,7 +33,7 @@ case!(Case {
     variants: || variants::named(&[
         ("directory", Root::Directory),
         ("root_of_a_mount", Root::Mount),
-        ("bind_mount_of_the_root", Root::BindOfTheRoot),
+        ("bind_mount_of_the_root", Root::Bind),
     ]),
     run: |t| {
         let root = t.directory()?;
@@ -46,7 +46,7 @@ fn judge_chroot(t: &Test, root: &std::path::Path) -> Done {
         Root::Directory => {}
         Root::Mount => t.setup(mount_tmpfs(root))?,
         // With what is mounted below: in a user namespace that may not be taken off.
-        Root::BindOfTheRoot => {
+        Root::Bind => {
             let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
             t.setup(Call::new("mount(MS_BIND)", mount(Some("/"), root, None::<&str>, flags, None::<&str>)))?;
         }
