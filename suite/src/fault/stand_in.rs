@@ -19,65 +19,23 @@
 //! may run in a task that shares its memory, even its thread-local storage, with others.
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use harness::prelude::*;
 
-use super::Fault;
-use super::lie::Lie;
+use super::lie::Fault;
+use super::trapped::{Ledger, root_inode};
 use crate::tasks::shm::map_zeroed;
 
-/// The sixth argument of a call that is let through.
-const MAGIC: u32 = 0x5ee_f001;
 /// What the filter's traps carry, so that they are not mistaken for those of a case's own filter.
 const MARK: u16 = 0x5eef;
 
-/// What all tasks of a case know of its fault.
-#[repr(C)]
-#[derive(Debug)]
-pub(super) struct Ledger {
-    /// Calls that were trapped so far.
-    pub(super) calls: AtomicU32,
-    /// Calls that have not returned yet.
-    pub(super) under_way: AtomicU32,
-    /// The inode of the case's root directory.
-    pub(super) root: AtomicU64,
-}
-
-static LIE: AtomicPtr<Lie> = AtomicPtr::new(std::ptr::null_mut());
+static FAULT: AtomicPtr<Fault> = AtomicPtr::new(std::ptr::null_mut());
 static LEDGER: AtomicPtr<Ledger> = AtomicPtr::new(std::ptr::null_mut());
-
-/// The entry by which the kernel was called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// `syscall`, by this number: 272, or that with the bit of x32.
-    Syscall(u32),
-    /// `int 0x80`.
-    Ia32,
-}
-
-/// A call that the filter has trapped.
-#[derive(Debug)]
-pub struct Trapped<'a> {
-    /// Its argument.
-    pub flags: u64,
-    /// How it came in.
-    pub entry: Entry,
-    pub(super) ledger: &'a Ledger,
-    /// The signal mask that the task goes on with.
-    pub(super) mask: &'a mut u64,
-}
-
-impl Trapped<'_> {
-    /// Makes the call after all, with these flags. Gives what the kernel left in the register.
-    pub fn issue(&self, flags: u64) -> i64 {
-        issue(self.entry, flags)
-    }
-}
 
 /// Chooses the fault of the cases that run from now on.
 pub fn choose(fault: &'static Fault) {
-    LIE.store(std::ptr::from_ref(&fault.lie).cast_mut(), Ordering::Release);
+    FAULT.store(std::ptr::from_ref(fault).cast_mut(), Ordering::Release);
 }
 
 /// Puts the stand-in between the kernel and the process at hand, with all its descendants. Does
@@ -86,13 +44,13 @@ pub fn choose(fault: &'static Fault) {
 /// # Errors
 /// This kernel has no filters, or the caller may not install one.
 pub fn install() -> Result<(), Errno> {
-    if LIE.load(Ordering::Acquire).is_null() {
+    if FAULT.load(Ordering::Acquire).is_null() {
         return Ok(());
     }
     // SAFETY: zeroes are a valid ledger.
     let ledger = unsafe { map_zeroed::<Ledger>() };
     let ledger: &'static Ledger = ledger.map_err(|_| Errno::ENOMEM)?;
-    ledger.root.store(super::lie::root_inode(), Ordering::Release);
+    ledger.root.store(root_inode(), Ordering::Release);
     LEDGER.store(std::ptr::from_ref(ledger).cast_mut(), Ordering::Release);
     trap()
 }
@@ -102,22 +60,17 @@ fn trap() -> Result<(), Errno> {
     Err(Errno::ENOSYS)
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn issue(_: Entry, _: u64) -> i64 {
-    -i64::from(libc::ENOSYS)
-}
-
 #[cfg(target_arch = "x86_64")]
-use x86::{issue, trap};
+use x86::trap;
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use super::super::trapped::{Entry, MAGIC, Trapped, UNSHARE_IA32, issue};
     use super::*;
 
     const AUDIT_ARCH_I386: u32 = 0x4000_0003;
     const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
     const UNSHARE: u32 = 272;
-    const UNSHARE_IA32: u32 = 310;
     const X32: u32 = 0x4000_0000;
     const RET_TRAP: u32 = 0x0003_0000;
     const RET_ALLOW: u32 = 0x7fff_0000;
@@ -188,15 +141,15 @@ mod x86 {
         } else {
             (Entry::Syscall(info.number as u32), registers[libc::REG_RDI as usize] as u64)
         };
-        let (lie, ledger) = (LIE.load(Ordering::Acquire), LEDGER.load(Ordering::Acquire));
+        let (fault, ledger) = (FAULT.load(Ordering::Acquire), LEDGER.load(Ordering::Acquire));
         let ours = info.code == SYS_SECCOMP && info.data == i32::from(MARK);
-        let result = if ours && !lie.is_null() && !ledger.is_null() {
+        let result = if ours && !fault.is_null() && !ledger.is_null() {
             let mask = (&raw mut context.uc_sigmask).cast::<u64>();
             // SAFETY: both were set from references that live for ever; the kernel's signal mask
             // is one word.
-            let (lie, ledger, mask) = unsafe { (&*lie, &*ledger, &mut *mask) };
+            let (fault, ledger, mask) = unsafe { (&*fault, &*ledger, &mut *mask) };
             let call = ledger.calls.fetch_add(1, Ordering::Relaxed);
-            lie.answer(&mut Trapped { flags, entry, ledger, mask }, call)
+            fault.answer(&mut Trapped { flags, entry, ledger, mask }, call)
         } else {
             // A case's own filter has trapped the call: it does so again, and SIGSYS, which is
             // blocked here, ends the task as it would have.
@@ -207,34 +160,5 @@ mod x86 {
             Entry::Ia32 => i64::from(result as u32),
             Entry::Syscall(_) => result,
         };
-    }
-
-    pub(super) fn issue(entry: Entry, flags: u64) -> i64 {
-        match entry {
-            // SAFETY: unshare(2) takes a number. What it does to the caller is what that asked for.
-            Entry::Syscall(number) => unsafe {
-                syscalls::raw::syscall6(number as usize, flags as usize, 0, 0, 0, 0, MAGIC as usize) as i64
-            },
-            Entry::Ia32 => {
-                let result: u64;
-                // SAFETY: as above. LLVM reserves rbx and rbp; the 32-bit entry may clobber r8 to
-                // r11, and takes its sixth argument from ebp.
-                unsafe {
-                    std::arch::asm!(
-                        "push rbp",
-                        "xchg rbx, {argument}",
-                        "mov ebp, {magic:e}",
-                        "int 0x80",
-                        "xchg rbx, {argument}",
-                        "pop rbp",
-                        argument = inout(reg) flags & 0xffff_ffff => _,
-                        magic = in(reg) MAGIC,
-                        inlateout("rax") u64::from(UNSHARE_IA32) => result,
-                        out("r8") _, out("r9") _, out("r10") _, out("r11") _,
-                    );
-                }
-                i64::from(result as u32 as i32)
-            }
-        }
     }
 }
