@@ -1,7 +1,7 @@
 //! Stand-ins for broken kernels: what proves that every check can fail.
 //!
-//! A fault is a named lie about unshare(2). While one is active, a seccomp filter traps every call
-//! that a case makes, and a handler of SIGSYS answers as a kernel with that fault would.
+//! A fault is a named way in which a kernel gets unshare(2) wrong. While one is active, a seccomp filter traps every
+//! call that a case makes, and a handler of SIGSYS answers as a kernel with that fault would.
 //!
 //! | module | answers |
 //! |---|---|

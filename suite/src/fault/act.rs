@@ -1,6 +1,6 @@
 //! What a faulty kernel changes besides what it was asked for, by the names that `table.toml` uses.
 //!
-//! As all that a fault does, this runs in a handler of SIGSYS: raw system calls only.
+//! All of this runs in a handler of SIGSYS: raw system calls only.
 
 use std::ffi::CStr;
 
@@ -10,10 +10,13 @@ use syscalls::{Sysno, syscall};
 use super::trapped::Trapped;
 use crate::spec::flags::Flags;
 
-/// A change. One that the caller may not make is left out.
+/// A change. One that the kernel does not let the caller make is left out.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Act(fn(&mut Trapped) -> Result);
+pub(super) struct Act(Change);
+
+type Change = fn(&mut Trapped) -> Result;
+type Result = std::result::Result<usize, syscalls::Errno>;
 
 impl Act {
     /// Makes the change.
@@ -43,7 +46,7 @@ macro_rules! call {
 const NONE: usize = 0;
 const KEPT: usize = usize::MAX;
 
-const ACTS: &[(&str, fn(&mut Trapped) -> Result)] = &[
+const ACTS: &[(&str, Change)] = &[
     ("umask", |_| call!(umask, 0o123)),
     ("cwd", |_| call!(chdir, c"/".as_ptr())),
     ("root", |_| call!(chroot, c".".as_ptr())),
@@ -69,7 +72,7 @@ const ACTS: &[(&str, fn(&mut Trapped) -> Result)] = &[
     ("ignored-signal", |_| call!(rt_sigaction, libc::SIGURG, [libc::SIG_IGN, 0, 0, 0].as_ptr(), NONE, 8)),
     ("process-group", |_| call!(setpgid, 0, 0)),
     ("child", |_| child(Flags::NONE, 0)),
-    // A child that stays in the caller's namespaces for as long as a test takes, and one that shares with the caller.
+    // A child that stays in the caller's namespaces while the case runs; one that also shares its resources.
     ("keeper", |_| child(Flags::NONE, 20)),
     ("sharing-keeper", |_| child(Flags::FS | Flags::FILES | Flags::SYSVSEM, 20)),
     ("descriptor-lost", |_| call!(close, last_descriptor())),
@@ -98,7 +101,7 @@ const ACTS: &[(&str, fn(&mut Trapped) -> Result)] = &[
     ("name", |_| call!(prctl, libc::PR_SET_NAME, c"liar".as_ptr(), 0, 0, 0)),
     ("slack", |_| call!(prctl, libc::PR_SET_TIMERSLACK, 777, 0, 0, 0)),
     ("robust-list", |_| call!(set_robust_list, NONE, 24)),
-    // The best-effort class, one level up.
+    // Level 1 of the best-effort class.
     ("io-priority", |_| call!(ioprio_set, 1, 0, 2 << 13 | 1)),
     ("scheduling", |_| call!(sched_setscheduler, 0, libc::SCHED_BATCH, [0i32].as_ptr())),
     // A session keyring without a name.
@@ -109,9 +112,7 @@ const ACTS: &[(&str, fn(&mut Trapped) -> Result)] = &[
     }),
 ];
 
-type Result = std::result::Result<usize, syscalls::Errno>;
-
-/// Makes a child that shares so much with the caller, and ends after these seconds.
+/// Makes a child that shares this with the caller and exits after this many seconds.
 fn child(sharing: Flags, seconds: i64) -> Result {
     let child = call!(clone, sharing.0 | libc::SIGCHLD as u64, 0, 0, 0, 0);
     if child == Ok(0) {

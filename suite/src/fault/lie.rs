@@ -1,7 +1,7 @@
 //! A fault: what the table says of it, and how a task of a case acts it.
 //!
-//! It is acted in a handler of SIGSYS, in a task that may share its memory with others: raw system
-//! calls only, nothing is allocated, no errno is written.
+//! It is acted in a handler of SIGSYS, in a task that may share its memory with others: raw system calls only, nothing
+//! is allocated, no errno is written.
 
 use std::sync::atomic::Ordering;
 
@@ -29,8 +29,8 @@ pub struct Fault {
     /// No check may fail with it: a correct kernel may be like that.
     #[serde(default)]
     pub harmless: bool,
-    /// It refuses what is asked, or never answers: that a case notices this says little of its other
-    /// checks, and is not enough for it.
+    /// It refuses what is asked, or never answers: that a case notices this says little of its other checks, and is not
+    /// enough for it.
     #[serde(default)]
     pub blunt: bool,
     /// A case that times out has noticed it, too.
@@ -244,16 +244,9 @@ fn perform(what: What, call: &mut Trapped) -> i64 {
             }
             call.issue(asked)
         }
-        What::AndThen(act) => {
+        What::AndThen(act) | What::OrElse(act) => {
             let result = call.issue(asked);
-            if result == 0 {
-                act.perform(call);
-            }
-            result
-        }
-        What::OrElse(act) => {
-            let result = call.issue(asked);
-            if result != 0 {
+            if (result == 0) == matches!(what, What::AndThen(_)) {
                 act.perform(call);
             }
             result

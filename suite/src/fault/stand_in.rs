@@ -1,22 +1,20 @@
-//! How the call under test is taken from the kernel, and made after all.
+//! How the call under test is taken from the kernel.
 //!
-//! A seccomp filter, installed in each case's child before its body, traps unshare(2) by each of
-//! its entries unless the sixth argument, which the call does not have, is a [`MAGIC`] number. The
-//! handler of SIGSYS runs in the calling task itself: it lies with the task's own identity, may
-//! make the call as often as it likes, by the entry it came through, and change whatever the task
-//! could. Threads, vfork children and all other descendants inherit both filter and handler.
+//! A seccomp filter, installed in each case's child before its body, traps unshare(2) by each of its entries unless the
+//! sixth argument, which the call does not have, is a magic number. The handler of SIGSYS runs in the calling task
+//! itself: it has the task's identity, makes the call as often as the fault requires, by the entry it came through, and
+//! changes whatever the task could. Threads, vfork children and all other descendants inherit both filter and handler.
 //!
-//! Why not seccomp's user notification: a supervisor can answer for the kernel, but cannot make the
-//! call for the caller. Why not ptrace(2): a task has one tracer, and cases are tracers themselves.
-//! SECCOMP_RET_TRAP comes before all that the filters of cases answer (errno, notification), and a
-//! call that the handler makes meets these. A tracer sees the trapped call end, then SIGSYS, which
-//! it has to pass on, then the call that the handler makes.
+//! Why not seccomp's user notification: a supervisor can answer for the kernel, but cannot make the call for the
+//! caller. Why not ptrace(2): a task has one tracer, and cases are tracers themselves. SECCOMP_RET_TRAP comes before
+//! all that the filters of cases answer (errno, notification), and a call that the handler makes meets these. A tracer
+//! sees the trapped call end, then SIGSYS, which it has to pass on, then the call that the handler makes.
 //!
-//! execve(2) keeps the filter and forgets the handler. No program that a case executes calls
-//! unshare(2); one that did would be ended by SIGSYS, which no case takes for a success.
+//! execve(2) keeps the filter and forgets the handler. No program that a case executes calls unshare(2); one that did
+//! would be ended by SIGSYS, which no case takes for a success.
 //!
-//! The handler makes raw system calls and touches its own stack and shared memory, nothing else: it
-//! may run in a task that shares its memory, even its thread-local storage, with others.
+//! The handler makes raw system calls and touches its own stack and shared memory, nothing else: it may run in a task
+//! that shares its memory, even its thread-local storage, with others.
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -38,8 +36,8 @@ pub fn choose(fault: &'static Fault) {
     FAULT.store(std::ptr::from_ref(fault).cast_mut(), Ordering::Release);
 }
 
-/// Puts the stand-in between the kernel and the process at hand, with all its descendants. Does
-/// nothing if no fault was chosen.
+/// Puts the stand-in between the kernel and the process at hand, with all its descendants. Does nothing if no fault was
+/// chosen.
 ///
 /// # Errors
 /// This kernel has no filters, or the caller may not install one.
@@ -90,8 +88,7 @@ mod x86 {
 
     /// Installs handler and filter.
     pub(super) fn trap() -> Result<(), Errno> {
-        // SAFETY: the handler keeps to the rules of this module; the structures live through the
-        // calls.
+        // SAFETY: the handler keeps to the rules of this module; the structures live through the calls.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = handle as *const () as usize;
@@ -145,14 +142,13 @@ mod x86 {
         let ours = info.code == SYS_SECCOMP && info.data == i32::from(MARK);
         let result = if ours && !fault.is_null() && !ledger.is_null() {
             let mask = (&raw mut context.uc_sigmask).cast::<u64>();
-            // SAFETY: both were set from references that live for ever; the kernel's signal mask
-            // is one word.
+            // SAFETY: both were set from references that live for ever; the kernel's signal mask is one word.
             let (fault, ledger, mask) = unsafe { (&*fault, &*ledger, &mut *mask) };
             let call = ledger.calls.fetch_add(1, Ordering::Relaxed);
             fault.answer(&mut Trapped { flags, entry, ledger, mask }, call)
         } else {
-            // A case's own filter has trapped the call: it does so again, and SIGSYS, which is
-            // blocked here, ends the task as it would have.
+            // A case's own filter has trapped the call: it does so again, and SIGSYS, which is blocked here, ends the
+            // task as it would have.
             issue(entry, flags)
         };
         registers[libc::REG_RAX as usize] = match entry {

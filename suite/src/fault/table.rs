@@ -102,9 +102,8 @@ mod tests {
     fn every_flag_can_be_ignored_added_and_refused() {
         for flag in crate::spec::flags::Flags::KNOWN {
             let slug = flag.slug().replace('_', "-");
-            let of_it = |name: &str| all().iter().filter(|fault| fault.name.ends_with(name)).count();
             for start in ["drops", "adds", "refuses", "claims"] {
-                assert_eq!(of_it(&format!("{start}-{slug}")), 1, "{start}-{slug}");
+                assert!(find(&format!("{start}-{slug}")).is_some(), "{start}-{slug}");
             }
         }
     }

@@ -81,8 +81,8 @@ pub(super) fn issue(entry: Entry, flags: u64) -> i64 {
         },
         Entry::Ia32 => {
             let result: u64;
-            // SAFETY: as above. LLVM reserves rbx and rbp; the 32-bit entry may clobber r8 to
-            // r11, and takes its sixth argument from ebp.
+            // SAFETY: as above. LLVM reserves rbx and rbp; the 32-bit entry may clobber r8 to r11, and takes its sixth
+            // argument from ebp.
             unsafe {
                 std::arch::asm!(
                     "push rbp",
