@@ -1,17 +1,37 @@
 # shellcheck shell=bash
-# What ci/consumers and ci/engines share: a cache, installing what is missing, and telling of what cannot be
-# checked. Sourced, not run.
+# What the scripts here share: steps, a cache, installing what is missing, and saying what cannot be checked. Sourced,
+# not run.
 
 # What was fetched stays here from run to run.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/unshare-conformance/ci
 mkdir -p "$cache"
 skipped=()
 
-step() { printf '\n== %s\n' "$*"; }
+# step TITLE: begins a step, and says how long the one before took.
+step_began=
+step() {
+    step_ends
+    printf '\n== %s\n' "$*"
+    step_began=$SECONDS
+}
+step_ends() {
+    [ -z "$step_began" ] || printf '   (%s s)\n' $((SECONDS - step_began))
+    step_began=
+}
 
-# Says what is not checked, and why.
+# not_run REASON: what was announced last is left out on this machine.
+not_run() { echo "not run: $1"; }
+# not_here REASON: the same, for want of root or of Debian's packages. CI=true promises both.
+not_here() {
+    not_run "$1"
+    if [ "${CI-}" = true ]; then
+        echo "$0: CI=true promises root and Debian's packages" >&2
+        exit 1
+    fi
+}
+# skip NAME REASON: what is not checked here; `end` names it again.
 skip() {
-    printf 'SKIPPED %s: %s\n' "$1" "$2"
+    not_run "$1: $2"
     skipped+=("$1")
 }
 
@@ -79,19 +99,26 @@ python_with() {
     echo "$python"
 }
 
+# built PROFILE…: the newest program that was built with one of these profiles (release, debug).
+built() {
+    local target profile
+    target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+    # shellcheck disable=SC2012 # the names are ours
+    for profile; do ls "$target"/*/"$profile"/unshare-conformance; done 2>/dev/null | xargs -r ls -t | head -n 1
+}
+
 # The program under test: the one given, else the newest that was built.
 program_or_built() {
     if [ -n "${1-}" ]; then
         realpath "$1"
-        return
+    else
+        built release debug
     fi
-    local target
-    target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-    # shellcheck disable=SC2012 # the names are ours
-    ls -t "$target"/*/{release,debug}/unshare-conformance 2>/dev/null | head -n 1
 }
 
+# Ends a script: how long its last step took, and what was not checked.
 end() {
+    step_ends
     if [ "${#skipped[@]}" -gt 0 ]; then
         printf '\n%s not checked: %s\n' "${#skipped[@]}" "$(IFS=,; echo "${skipped[*]}")"
     fi

@@ -490,7 +490,8 @@ impl Session {
                 words.push_str(&format!("; {hint}"));
             } else if !self.console_heard {
                 words.push_str(
-                    "; no console output: it died before the console was up, or has none, which requires CONFIG_SERIAL_8250_CONSOLE=y",
+                    "; no console output: it died before the console was up, or has none, \
+                     which requires CONFIG_SERIAL_8250_CONSOLE=y",
                 );
             }
         }

@@ -36,7 +36,10 @@ case!(Case {
         in_own_namespaces(t, Flags::NEWNS, |t| {
             let (sharing, leaves): (Flags, bool) = t.param();
             if t.facts().capabilities & CAP_SYS_PTRACE == 0 {
-                return Err(t.skip("CAP_SYS_PTRACE is missing, without which a traced task gains nothing: run as root outside containers"));
+                return Err(t.skip(
+                    "CAP_SYS_PTRACE is missing, without which a traced task gains nothing: \
+                     run as root outside containers",
+                ));
             }
             let program = Program::new(t)?;
             let executed = Executed::of(t, "caller", sharing, program.path(), |t| {
