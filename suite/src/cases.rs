@@ -13,6 +13,7 @@ mod atomicity {
     mod refused;
     mod state;
 }
+mod differences;
 mod errors {
     mod debian;
     mod none;
@@ -36,11 +37,15 @@ mod implied {
     mod undo;
 }
 mod interactions {
+    mod close_range;
     mod exec;
-    mod rest;
+    mod landlock;
+    mod perf;
+    mod ptrace;
+    mod read_only;
     mod seccomp;
     mod setns;
-    mod watched;
+    mod unrelated;
 }
 mod leaks;
 mod limits {
@@ -51,7 +56,13 @@ mod limits {
     mod processes;
     mod settings;
 }
-mod order;
+mod order {
+    mod debian;
+    mod descriptors;
+    mod namespaces;
+    mod privilege;
+    mod user;
+}
 mod privilege;
 mod races {
     mod children;

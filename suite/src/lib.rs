@@ -80,6 +80,7 @@ pub mod place {
     pub mod privilege;
     pub mod seccomp;
     pub mod sysctl;
+    pub mod user_ns_switch;
 }
 
 /// Cases that are programs.

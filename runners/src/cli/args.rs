@@ -333,7 +333,7 @@ pub fn parse_fault(name: &str) -> Result<&'static Fault, String> {
     find(name).ok_or_else(|| {
         let alike: Vec<_> = table::all()
             .iter()
-            .map(|fault| fault.name.as_ref())
+            .map(|fault| fault.name.as_str())
             .filter(|other| other.split('-').any(|word| name.split('-').any(|part| part == word)))
             .take(5)
             .collect();

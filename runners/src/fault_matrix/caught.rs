@@ -101,7 +101,7 @@ impl Caught {
         let mut lines = Vec::new();
         let faults = self.unnoticed_faults();
         if !self.all_cases && !faults.is_empty() {
-            let names: Vec<&str> = faults.iter().map(|fault| fault.name.as_ref()).collect();
+            let names: Vec<&str> = faults.iter().map(|fault| fault.name.as_str()).collect();
             lines.push(format!("none of the selected cases notices {}", some_of(&names)));
         }
         let cases = self.undeclared_silent_cases();
@@ -149,7 +149,7 @@ impl Caught {
             for case in best.caught_by.keys() {
                 left.remove(case.as_str());
             }
-            cover.push(best.fault.name.as_ref());
+            cover.push(best.fault.name.as_str());
         }
     }
 }

@@ -244,7 +244,7 @@ impl<'a> Matrix<'a> {
             let unnoticed = |matrix: &Self| {
                 matrix.caught.rows[index].caught_by.is_empty() && !fault.harmless && !declared::unnoticed(&fault.name)
             };
-            let witness = known.witness.get(fault.name.as_ref());
+            let witness = known.witness.get(fault.name.as_str());
             if let Some(case) = witness.filter(|case| unnoticed(self) && self.caught.passing.contains(*case)) {
                 self.run_row(index, std::slice::from_ref(case))?;
             }
@@ -311,7 +311,7 @@ impl<'a> Matrix<'a> {
                     verdicts.push((*index, Verdict::clone(verdict)));
                 }
                 Event::Alive => {
-                    let name = fault.map_or("no fault", |fault| fault.name.as_ref());
+                    let name = fault.map_or("no fault", |fault| fault.name.as_str());
                     bar.set_message(format!("{name} {finished}/{}", cases.len()));
                 }
                 _ => {}

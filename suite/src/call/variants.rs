@@ -31,6 +31,11 @@ pub fn each_kind() -> Vec<Variant> {
     KINDS.map(|kind| Variant::new(kind.flag.slug(), kind.flag).needing(kind.built_in())).into()
 }
 
+/// The same but for these kinds.
+pub fn each_kind_but(left_out: &[Flags]) -> Vec<Variant> {
+    each_kind().into_iter().filter(|variant| !left_out.contains(&variant.param())).collect()
+}
+
 /// Every variant of `outer` with every one of `inner`: named `OUTER.INNER`, with both parameters as a pair.
 pub fn product<A, B>(outer: &[(&str, A)], inner: &[Variant]) -> Vec<Variant>
 where

@@ -3,7 +3,7 @@
 use crate::engines::fail_nth::{self, Fixture};
 use crate::place::limits::{self, check_room};
 use crate::prelude::*;
-use crate::spec::model::{Kernel, Start};
+use crate::spec::model::Kernel;
 
 const SOURCE: &str = "unshare(2), ERRORS (ENOMEM); 2006 design document, 5 and 6";
 
@@ -25,76 +25,72 @@ fn row_of(flags: Flags) -> &'static str {
     ROWS.iter().find(|(flag, _)| *flag == flags).map_or("FI-12", |(_, row)| row)
 }
 
+/// Has allocations fail for a lone task, which calls beside sharers.
+fn fixture(t: &Test) -> Done<Fixture> {
+    fail_nth::allow(t)?;
+    Fixture::of(t, Start::of(t.facts()))
+}
+
 case!(Case {
     name: "allocations.fails",
-    about: "With one of the allocations that the call makes failing, each in turn, it gives ENOMEM \
-            (CLONE_NEWNET: some error) and nothing changes and all is still shared, or it does \
-            without and succeeds in full.",
+    about: "With one of the allocations that the call makes failing, each in turn, it gives ENOMEM (CLONE_NEWNET: \
+            some error) and nothing changes and all is still shared, or it does without and succeeds in full.",
     proves: &["ERR-39", "FI-12"],
     source: SOURCE,
     needs: fail_nth::NEEDS,
     deadline: fail_nth::DEADLINE,
     variants: || ROWS
-        .map(|(flag, row)| {
-            Variant::new(flag.slug(), flag).needing(needs_of(flag)).proving([row, "ERR-39", "FI-12"])
-        })
+        .map(|(flag, row)| Variant::new(flag.slug(), flag).needing(needs_of(flag)).proving([row, "ERR-39", "FI-12"]))
         .into(),
     run: |t| {
         let flags = t.param::<Flags>();
-        fail_nth::allow(t)?;
-        Fixture::of(t, Start::of(t.facts()))?.sweep(t, flags, row_of(flags)).map(drop)
+        fixture(t)?.sweep(t, flags, row_of(flags)).map(drop)
     }
 });
 
 case!(Case {
     name: "allocations.many_descriptors",
-    about: "With one of the allocations failing that CLONE_FILES makes to copy a table of more \
-            descriptors than the smallest holds, it gives ENOMEM and nothing changes and all is still \
-            shared, or it does without and succeeds in full.",
+    about: "With one of the allocations failing that CLONE_FILES makes to copy a table of more descriptors than the \
+            smallest holds, it gives ENOMEM and nothing changes and all is still shared, or it does without and \
+            succeeds in full.",
     proves: &["FI-02", "FI-12"],
     source: "kernel, fs/file.c",
     needs: fail_nth::NEEDS,
     run: |t| {
-        // SAFETY: the number is not in use.
-        t.setup(Call::new("dup2(0, 1000)", Errno::result(unsafe { libc::dup2(0, 1000) })))?;
-        fail_nth::allow(t)?;
-        Fixture::of(t, Start::of(t.facts()))?.sweep(t, Flags::FILES, "FI-02").map(drop)
+        t.setup(Call::new("dup2(0, 1000)", observe::fds::dup_to(0, 1000, 0)))?;
+        fixture(t)?.sweep(t, Flags::FILES, "FI-02").map(drop)
     }
 });
 
 case!(Case {
     name: "allocations.none_by_sysvsem",
-    about: "CLONE_SYSVSEM makes no allocation that could fail, while one by CLONE_FS in the same state \
-            is counted.",
+    about: "CLONE_SYSVSEM makes no allocation that could fail, while one by CLONE_FS in the same state is counted.",
     proves: &["FI-03"],
     source: "kernel, ipc/sem.c",
     needs: fail_nth::NEEDS.with(feature::SYSV_IPC),
     run: |t| {
         const ID: &str = "FI-03";
-        fail_nth::allow(t)?;
-        let ground = Fixture::of(t, Start::of(t.facts()))?;
+        let ground = fixture(t)?;
         for flags in [Flags::NONE, Flags::SYSVSEM] {
             let count = ground.count(t, flags, ID)?;
             t.check(Call::seen(format!("allocations by unshare({flags})"), count)).is(0)?;
         }
-        let count = ground.count(t, Flags::FS | Flags::SYSVSEM, ID)?;
-        let text = format!("allocations by unshare({})", Flags::FS | Flags::SYSVSEM);
+        let both = Flags::FS | Flags::SYSVSEM;
+        let (count, text) = (ground.count(t, both, ID)?, format!("allocations by unshare({both})"));
         t.check(Call::seen(text, count)).proves("FI-01").holds("one at least", |count| *count > 0).map(drop)
     }
 });
 
 case!(Case {
     name: "allocations.user",
-    about: "With one of the allocations of CLONE_NEWUSER failing, each in turn, it gives ENOMEM, or \
-            EAGAIN where it is the record that counts for the user, once the namespace is built; \
-            nothing changes.",
+    about: "With one of the allocations of CLONE_NEWUSER failing, each in turn, it gives ENOMEM, or EAGAIN where it \
+            is the record that counts for the user, once the namespace is built; nothing changes.",
     proves: &["FI-09", "ERR-40", "ERR-39", "FI-12"],
     source: "kernel, kernel/user_namespace.c and kernel/cred.c",
     deadline: fail_nth::DEADLINE,
     needs: fail_nth::NEEDS.with(feature::CREATE_USER_NS),
     run: |t| {
-        fail_nth::allow(t)?;
-        let ground = Fixture::of(t, Start::of(t.facts()))?;
+        let ground = fixture(t)?;
         ground.sweep(t, Flags::NEWUSER, "FI-09")?;
         if ground.users_record() {
             ground.sweep_for(t, Flags::NEWUSER, Errno::EAGAIN, "ERR-40")?;
@@ -105,20 +101,19 @@ case!(Case {
 
 case!(Case {
     name: "allocations.first_record",
-    about: "The first namespace that is counted in a new user namespace takes a record to count it in: \
-            where that is the allocation that fails, the call gives ENOSPC and not ENOMEM, and nothing \
-            changes.",
+    about: "The first namespace that is counted in a new user namespace takes a record to count it in: where that is \
+            the allocation that fails, the call gives ENOSPC and not ENOMEM, and nothing changes.",
     proves: &["ERR-41", "FI-12"],
     source: "kernel, kernel/ucount.c",
     deadline: fail_nth::DEADLINE,
     needs: fail_nth::NEEDS.with(feature::CREATE_USER_NS).with(feature::NAMESPACE_LIMITS),
-    variants: || [Flags::NEWNS, Flags::NEWUTS, Flags::NEWIPC, Flags::NEWPID, Flags::NEWCGROUP, Flags::NEWTIME,]
-        .map(|flag| Variant::new(flag.slug(), flag).needing(needs_of(flag)))
-        .into(),
+    variants: || {
+        let kinds = [Flags::NEWNS, Flags::NEWUTS, Flags::NEWIPC, Flags::NEWPID, Flags::NEWCGROUP, Flags::NEWTIME];
+        variants::succeeding(kinds)
+    },
     run: |t| {
         let flags = Flags::NEWUSER | t.param::<Flags>();
-        fail_nth::allow(t)?;
-        Fixture::of(t, Start::of(t.facts()))?.sweep_for(t, flags, Errno::ENOSPC, "ERR-41")
+        fixture(t)?.sweep_for(t, flags, Errno::ENOSPC, "ERR-41")
     }
 });
 
@@ -132,13 +127,6 @@ enum Mix {
 }
 
 impl Mix {
-    const ALL: [(Mix, &'static str); 4] = [
-        (Mix::Filesystem, "filesystem"),
-        (Mix::Namespaces, "namespaces"),
-        (Mix::UserAndNamespaces, "user_and_namespaces"),
-        (Mix::Everything, "everything"),
-    ];
-
     fn flags(self, t: &Test) -> Flags {
         let all = Kernel::of(t.facts()).effective & !(Flags::EMPTY | Flags::VM | Flags::SIGHAND | Flags::THREAD);
         match self {
@@ -152,39 +140,34 @@ impl Mix {
 
 case!(Case {
     name: "allocations.together",
-    about: "With one of the allocations failing that a call with many flags makes, each in turn, it \
-            gives ENOMEM (with CLONE_NEWUSER also EAGAIN or ENOSPC, with CLONE_NEWNET some error) and \
-            nothing changes and all is still shared, or it does without and succeeds in full.",
+    about: "With one of the allocations failing that a call with many flags makes, each in turn, it gives ENOMEM \
+            (with CLONE_NEWUSER also EAGAIN or ENOSPC, with CLONE_NEWNET some error) and nothing changes and all is \
+            still shared, or it does without and succeeds in full.",
     proves: &["FI-12", "ERR-39"],
     source: SOURCE,
     needs: fail_nth::NEEDS,
     deadline: fail_nth::DEADLINE,
-    variants: || Mix::ALL
-        .into_iter()
-        .enumerate()
-        .map(|(index, (mix, name))| {
-            let variant = Variant::new(name, index as u64);
-            match mix {
-                Mix::Filesystem | Mix::Namespaces => variant,
-                Mix::UserAndNamespaces => {
-                    variant.needing(Needs::NONE.with(feature::CREATE_USER_NS)).proving(["FI-10", "FI-12", "ERR-39"])
-                }
-                Mix::Everything => variant.needing(Needs::NONE.with(feature::CREATE_USER_NS)),
-            }
-        })
-        .collect(),
+    variants: || {
+        let user = Needs::NONE.with(feature::CREATE_USER_NS);
+        let both = Variant::new("user_and_namespaces", Mix::UserAndNamespaces);
+        vec![
+            Variant::new("filesystem", Mix::Filesystem),
+            Variant::new("namespaces", Mix::Namespaces),
+            both.needing(user).proving(["FI-10", "FI-12", "ERR-39"]),
+            Variant::new("everything", Mix::Everything).needing(user),
+        ]
+    },
     run: |t| {
-        let (mix, _) = Mix::ALL[t.param::<u64>() as usize];
+        let mix: Mix = t.param();
         let id = if matches!(mix, Mix::UserAndNamespaces) { "FI-10" } else { "FI-12" };
-        fail_nth::allow(t)?;
-        Fixture::of(t, Start::of(t.facts()))?.sweep(t, mix.flags(t), id).map(drop)
+        fixture(t)?.sweep(t, mix.flags(t), id).map(drop)
     }
 });
 
 case!(Case {
     name: "allocations.counts",
-    about: "After calls in which each of the allocations failed in turn, none of the namespaces that \
-            were not made is counted: where the limit has room for one, it can be made.",
+    about: "After calls in which each of the allocations failed in turn, none of the namespaces that were not made \
+            is counted: where the limit has room for one, it can be made.",
     proves: &["FI-13"],
     source: "kernel, kernel/ucount.c",
     needs: fail_nth::NEEDS.and(limits::NEEDS),
@@ -195,7 +178,7 @@ case!(Case {
         let flag = t.param::<Flags>();
         fail_nth::allow(t)?;
         limits::enter_own_user_namespace(t)?;
-        let start = Start { initial_admin: false, ..Start::of(t.facts()) };
+        let start = limits::start(t, Flags::NONE);
         Fixture::of(t, start)?.sweep(t, flag, ID)?;
         limits::set(t, flag, limits::used(flag) + 1)?;
         check_room(t, flag, ID)

@@ -1,9 +1,8 @@
-//! What calls made, the kernel lets go of again: after success when the last task has left it, after a
-//! failure at once. Told by the number of the kernel's own objects, which nobody sees from outside
-//! until the memory is gone.
+//! What calls made, the kernel lets go of again: after success when the last task has left it, after a failure at
+//! once. Told by the number of the kernel's own objects, which nobody sees from outside until the memory is gone.
 //!
-//! Each case first has tasks hold what the call makes, and so learns which kinds of objects this
-//! kernel makes of it, and that it would see them: held or leaked, they look the same.
+//! Each case first has tasks hold what the call makes, and so learns which kinds of objects this kernel makes of it,
+//! and that it would see them: held or leaked, they look the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -23,22 +22,20 @@ const SOURCE: &str =
 
 const NEEDS: Needs = Needs::ROOT.with(feature::OBJECT_COUNTS).with(feature::INITIAL_ROOT).alone();
 
-/// What callers share with the task that makes them. An undo list that is to go with the call is their
-/// own.
+/// What callers share with the task that makes them. An undo list that is to go with the call is their own.
 fn sharing(flags: Flags) -> Flags {
     (Flags::FS | Flags::FILES | Flags::SYSVSEM) & !(flags & Flags::SYSVSEM)
 }
 
-/// How long the kernel mostly takes at most to let go of what nobody uses any more (RULE-05), on real
-/// hardware.
+/// How long the kernel mostly takes at most to let go of what nobody uses any more (RULE-05), on real hardware.
 const RELEASE: Duration = Duration::from_secs(1);
 
-/// How long it may take in the worst case, on real hardware, where [`late_free`] cannot hurry it. Only what
-/// seems to leak is waited for that long.
+/// How long it may take in the worst case, on real hardware, where [`late_free`] cannot hurry it. Only what seems to
+/// leak is waited for that long.
 const LATEST: Duration = Duration::from_secs(12);
 
-/// How many calls more are made for the kernel to let go of what it put aside: since 6.12 it frees a
-/// network namespace when the next one goes.
+/// How many calls more are made for the kernel to let go of what it put aside: since 6.12 it frees a network
+/// namespace when the next one goes.
 const NUDGES: u32 = 2;
 
 /// How many tasks hold what a call makes while that is learnt, at first.
@@ -76,8 +73,8 @@ fn unit(name: &str, held: f64) -> f64 {
 /// How often so many holders more are compared with how it was before them.
 const STEPS: usize = 2;
 
-/// Measures what is gained by so many tasks that did `act` and live on, again and again. Nobody ends
-/// meanwhile: what the kernel frees later would seem to be lost.
+/// Measures what is gained by so many tasks that did `act` and live on, again and again. Nobody ends meanwhile: what
+/// the kernel frees later would seem to be lost.
 #[track_caller]
 fn gained_by_holders(
     t: &Test,
@@ -148,8 +145,8 @@ fn essential(flags: Flags) -> Vec<&'static str> {
     by_flags.into_iter().filter(|(some, _)| flags.intersects(*some)).map(|(_, cache)| cache).collect()
 }
 
-/// Learns what a call holds, by tasks that make it and live on beside tasks that live without it. Only
-/// what all steps agree on counts: the rest is somebody else's.
+/// Learns what a call holds, by tasks that make it and live on beside tasks that live without it. Only what all steps
+/// agree on counts: the rest is somebody else's.
 #[track_caller]
 fn learn(
     t: &Test,
@@ -217,8 +214,8 @@ fn left_by(
     }
 }
 
-/// Waits until of what seemed to grow by so many calls nothing is left, or the kernel had all the time
-/// that it may take, and says of which kinds something stays.
+/// Waits until of what seemed to grow by so many calls nothing is left, or the kernel had all the time that it may
+/// take, and says of which kinds something stays.
 #[track_caller]
 fn staying<'a>(
     t: &Test,
@@ -239,8 +236,8 @@ fn staying<'a>(
     }
 }
 
-/// Has batches of ever more calls made until it is clear of each kind of object whether calls leave
-/// one. `batch` makes so many calls, or does all the same without them.
+/// Has batches of ever more calls made until it is clear of each kind of object whether calls leave one. `batch`
+/// makes so many calls, or does all the same without them.
 #[track_caller]
 fn check_nothing_left(
     t: &Test,
@@ -386,9 +383,8 @@ fn success(t: &Test, flags: Flags) -> Done {
 
 case!(Case {
     name: "leaks.success",
-    about: "When the tasks have ended that got something of their own by the call, the kernel has let go \
-            of it: the number of its objects of each kind that the call makes does not grow with the \
-            number of calls.",
+    about: "When the tasks have ended that got something of their own by the call, the kernel has let go of it: the \
+            number of its objects of each kind that the call makes does not grow with the number of calls.",
     proves: &["LEAK-01"],
     source: SOURCE,
     needs: NEEDS,
@@ -441,9 +437,8 @@ fn failure(t: &Test, failing: Failing, flag: Flags) -> Done {
 
 case!(Case {
     name: "leaks.failure",
-    about: "A call that fails late, when it has made what other flags ask for, lets go of that: the number \
-            of the kernel's objects of each kind that those flags make does not grow with the number of \
-            calls.",
+    about: "A call that fails late, when it has made what other flags ask for, lets go of that: the number of the \
+            kernel's objects of each kind that those flags make does not grow with the number of calls.",
     proves: &["LEAK-02"],
     source: SOURCE,
     needs: NEEDS.and(limits::NEEDS),

@@ -1,34 +1,19 @@
-//! The privilege that each flag takes (PRIV rows and ERR-20 of the behaviour catalogue, section
-//! 1.3): CAP_SYS_ADMIN, effective in the caller's user namespace, for every namespace but a user
-//! namespace, and nothing else.
+//! The privilege that each flag takes (PRIV rows and ERR-20 of the behaviour catalogue, section 1.3): CAP_SYS_ADMIN,
+//! effective in the caller's user namespace, for every namespace but a user namespace, and nothing else.
 
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use crate::engines::thread_states::for_flags;
-use crate::place::limits::enter_own_user_namespace;
+use crate::place::limits;
 use crate::place::privilege::{CAP_SYS_ADMIN, NOBODY, set_capabilities};
 use crate::prelude::*;
-use crate::sharing::sibling::Sibling;
-use crate::spec::model::Start;
+use crate::sharing::sibling::{SHARED, Sibling};
 
 const SOURCE: &str = "unshare(2), ERRORS (EPERM); 2006 design document, 5 (EPERM); capabilities(7)";
 
-/// What a sibling shares.
-const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
-
-/// A lone task whose CAP_SYS_ADMIN is not effective.
-fn without(t: &Test) -> Start {
-    Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) }
-}
-
-/// The flags that take CAP_SYS_ADMIN, whether this kernel has them or not.
-fn privileged() -> Vec<Variant> {
-    Flags::PRIVILEGED.iter().map(for_flags).collect()
-}
-
-/// Those that this kernel can carry out.
+/// The flags that take CAP_SYS_ADMIN, those that this kernel can carry out.
 fn possible() -> Vec<Variant> {
-    Flags::PRIVILEGED.iter().map(|flag| for_flags(flag).needing(needs_of(flag))).collect()
+    variants::succeeding(Flags::PRIVILEGED.iter())
 }
 
 /// The permitted capabilities of the task at hand.
@@ -38,9 +23,8 @@ fn permitted(observer: &Observer) -> u64 {
 
 case!(Case {
     name: "privilege.none_needed",
-    about: "CLONE_FS, CLONE_FILES, CLONE_SYSVSEM, CLONE_VM, CLONE_SIGHAND and CLONE_THREAD take no \
-            capability: without any each succeeds, alone and all at once, and leaves just what it \
-            names.",
+    about: "CLONE_FS, CLONE_FILES, CLONE_SYSVSEM, CLONE_VM, CLONE_SIGHAND and CLONE_THREAD take no capability: \
+            without any each succeeds, alone and all at once, and leaves just what it names.",
     proves: &["PRIV-01"],
     source: SOURCE,
     variants: || {
@@ -49,25 +33,24 @@ case!(Case {
         flags.into_iter().chain([all]).map(for_flags).collect()
     },
     run: |t| {
-        const ID: &str = "PRIV-01";
         t.directory()?;
         become_unprivileged(t)?;
         let observer = Observer::open(t)?;
         t.check(Call::seen("CapEff", observer.state().capabilities[2])).is(0)?;
         let sibling = Sibling::start(t, SHARED)?.without_root();
         let flags = t.param::<Flags>();
-        let prediction = t.unshare(flags).from(without(t)).beside(&[sibling.peer()]).prediction()?;
-        sibling.check(t, prediction.separated, ID)
+        let prediction = t.unshare(flags).from(Start::unprivileged()).beside(&[sibling.peer()]).prediction()?;
+        sibling.check(t, prediction.separated, "PRIV-01")
     }
 });
 
 case!(Case {
     name: "privilege.sys_admin_needed",
-    about: "Without CAP_SYS_ADMIN each namespace flag but CLONE_NEWUSER gives EPERM, alone and with \
-            what needs no privilege: nothing changes, and a sibling goes on sharing all.",
+    about: "Without CAP_SYS_ADMIN each namespace flag but CLONE_NEWUSER gives EPERM, alone and with what needs no \
+            privilege: nothing changes, and a sibling goes on sharing all.",
     proves: &["PRIV-03", "ERR-20"],
     source: SOURCE,
-    variants: privileged,
+    variants: || variants::of_flags(Flags::PRIVILEGED.iter()),
     run: |t| {
         const ID: &str = "ERR-20";
         t.directory()?;
@@ -75,7 +58,7 @@ case!(Case {
         let sibling = Sibling::start(t, SHARED)?.without_root();
         let flag = t.param::<Flags>();
         for flags in [flag, flag, flag | Flags::FS | Flags::FILES | Flags::SYSVSEM] {
-            t.unshare(flags).from(without(t)).beside(&[sibling.peer()]).proving(ID).as_predicted()?;
+            t.unshare(flags).from(Start::unprivileged()).beside(&[sibling.peer()]).proving(ID).as_predicted()?;
         }
         sibling.check(t, Flags::NONE, ID)
     }
@@ -83,8 +66,8 @@ case!(Case {
 
 case!(Case {
     name: "privilege.user_namespace",
-    about: "CLONE_NEWUSER takes no capability: a task without any gets its user namespace, and, in \
-            one call, any other namespace with it, for which CAP_SYS_ADMIN comes with the new one.",
+    about: "CLONE_NEWUSER takes no capability: a task without any gets its user namespace, and, in one call, any \
+            other namespace with it, for which CAP_SYS_ADMIN comes with the new one.",
     proves: &["PRIV-02", "PRIV-04"],
     source: "unshare(2), CLONE_NEWUSER; user_namespaces(7)",
     needs: Needs::NONE.with(feature::CREATE_USER_NS),
@@ -96,24 +79,24 @@ case!(Case {
     run: |t| {
         become_unprivileged(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        t.unshare(t.param::<Flags>()).from(without(t)).beside(&[&peer]).proving("PRIV-04").as_predicted()
+        t.unshare(t.param::<Flags>()).from(Start::unprivileged()).beside(&[&peer]).proving("PRIV-04").as_predicted()
     }
 });
 
 case!(Case {
     name: "privilege.all_but_sys_admin",
-    about: "Being user 0 is no privilege, nor are the other capabilities: with all but CAP_SYS_ADMIN \
+    about: "User 0 has no privilege of its own, and the other capabilities do not help: with all but CAP_SYS_ADMIN \
             each namespace flag gives EPERM, while CLONE_NEWUSER succeeds.",
     proves: &["PRIV-05"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
-    variants: || privileged().into_iter().chain([for_flags(Flags::NEWUSER)]).collect(),
+    variants: || variants::of_flags(Flags::PRIVILEGED.iter().chain([Flags::NEWUSER])),
     run: |t| {
         let observer = Observer::open(t)?;
         let rest = permitted(&observer) & !CAP_SYS_ADMIN;
         t.setup(set_capabilities(rest, rest))?;
         t.check(Call::seen("geteuid()", nix::unistd::geteuid().as_raw())).is(0)?;
-        t.unshare(t.param::<Flags>()).from(without(t)).as_predicted()
+        t.unshare(t.param::<Flags>()).from(Start::unprivileged()).as_predicted()
     }
 });
 
@@ -126,8 +109,7 @@ enum Caller {
 
 case!(Case {
     name: "privilege.only_sys_admin",
-    about: "CAP_SYS_ADMIN alone is enough for every namespace flag, as user 0 and as an ordinary \
-            user.",
+    about: "CAP_SYS_ADMIN alone is enough for every namespace flag, as user 0 and as an ordinary user.",
     proves: &["PRIV-06", "PRIV-03"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -158,14 +140,13 @@ fn become_nobody(t: &Test) -> Done {
     t.setup(Call::new("setresgid(65534)", setresgid(gid, gid, gid)))?;
     t.setup(Call::new("setresuid(65534)", setresuid(uid, uid, uid)))?;
     // The change made /proc/self root's.
-    let dumpable = nix::sys::prctl::set_dumpable(true);
-    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", dumpable))
+    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", nix::sys::prctl::set_dumpable(true)))
 }
 
 case!(Case {
     name: "privilege.permitted_only",
-    about: "A CAP_SYS_ADMIN that is permitted but not effective does not count: EPERM for each \
-            namespace flag, and success once it is raised.",
+    about: "A CAP_SYS_ADMIN that is permitted but not effective does not count: EPERM for each namespace flag, and \
+            success once it is raised.",
     proves: &["PRIV-07"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -175,9 +156,9 @@ case!(Case {
         let observer = Observer::open(t)?;
         let all = permitted(&observer);
         t.setup(set_capabilities(all & !CAP_SYS_ADMIN, all))?;
-        t.unshare(flag).from(without(t)).as_predicted()?;
+        t.unshare(flag).from(Start::unprivileged()).as_predicted()?;
         t.setup(set_capabilities(0, CAP_SYS_ADMIN))?;
-        t.unshare(flag).from(without(t)).as_predicted()?;
+        t.unshare(flag).from(Start::unprivileged()).as_predicted()?;
         t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
         t.unshare(flag).as_predicted()
     }
@@ -185,25 +166,24 @@ case!(Case {
 
 case!(Case {
     name: "privilege.dropped_inside",
-    about: "What counts is CAP_SYS_ADMIN in the user namespace one is in: root of a user namespace \
-            of its own who has dropped it gets EPERM for each namespace flag but CLONE_NEWUSER, \
-            which gives it another one.",
+    about: "What counts is CAP_SYS_ADMIN in the user namespace one is in: root of a user namespace of its own who \
+            has dropped it gets EPERM for each namespace flag but CLONE_NEWUSER, which gives it another one.",
     proves: &["PRIV-08"],
     source: "user_namespaces(7), Capabilities",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     variants: || possible().into_iter().chain([for_flags(Flags::NEWUSER)]).collect(),
     run: |t| {
         let flag = t.param::<Flags>();
-        enter_own_user_namespace(t)?;
+        limits::enter_own_user_namespace(t)?;
         let observer = Observer::open(t)?;
-        let inside = Start { initial_admin: false, ..Start::of(t.facts()) };
+        let inside = limits::start(t, Flags::NONE);
         let dropped = Start { sys_admin: false, ..inside };
         t.in_child(|t| {
             let rest = permitted(&observer) & !CAP_SYS_ADMIN;
             t.setup(set_capabilities(rest, rest))?;
             t.unshare(flag).from(dropped).as_predicted()
         })?;
-        // With it, there is nothing else in the way.
+        // With the capability the call succeeds.
         t.unshare(flag).from(inside).as_predicted()
     }
 });
@@ -220,9 +200,9 @@ enum Beside {
 
 case!(Case {
     name: "privilege.nothing_else_counts",
-    about: "Neither the file system user, nor the saved or the real user, nor supplementary groups \
-            have a say: with CAP_SYS_ADMIN effective each namespace flag succeeds whatever they \
-            are, without it each gives EPERM even if they are root's.",
+    about: "The file system user, the saved and the real user, and supplementary groups do not matter: with \
+            CAP_SYS_ADMIN effective each namespace flag succeeds whatever they are, without it each gives EPERM even \
+            if they are root's.",
     proves: &["PRIV-09"],
     source: "capabilities(7); kernel, kernel/nsproxy.c",
     needs: Needs::ROOT.with(feature::SECOND_USER),
@@ -251,28 +231,19 @@ case!(Case {
                 t.setup(Call::new("setgroups([65534])", setgroups(&[Gid::from_raw(NOBODY)])))?;
                 with
             }
-            Beside::GroupsOfNobody => {
-                become_unprivileged_with(t, &[root_group], [nobody; 3])?;
-                without(t)
-            }
             // With its effective user the caller gives up its effective capabilities.
-            Beside::SavedUser => {
-                become_unprivileged_with(t, &[], [nobody, nobody, root])?;
-                without(t)
-            }
-            Beside::RealUser => {
-                become_unprivileged_with(t, &[], [root, nobody, nobody])?;
-                without(t)
-            }
+            Beside::GroupsOfNobody => become_unprivileged_with(t, &[root_group], [nobody; 3])?,
+            Beside::SavedUser => become_unprivileged_with(t, &[], [nobody, nobody, root])?,
+            Beside::RealUser => become_unprivileged_with(t, &[], [root, nobody, nobody])?,
         };
         t.unshare(flag).from(start).as_predicted()
     }
 });
 
-/// Changes groups, then real, effective and saved user.
-fn become_unprivileged_with(t: &Test, groups: &[Gid], [real, effective, saved]: [Uid; 3]) -> Done {
+/// Changes groups, then real, effective and saved user. Gives the state that the task is then in.
+fn become_unprivileged_with(t: &Test, groups: &[Gid], [real, effective, saved]: [Uid; 3]) -> Done<Start> {
     t.setup(Call::new("setgroups()", setgroups(groups)))?;
     t.setup(Call::new("setresuid()", setresuid(real, effective, saved)))?;
-    let dumpable = nix::sys::prctl::set_dumpable(true);
-    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", dumpable))
+    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", nix::sys::prctl::set_dumpable(true)))?;
+    Ok(Start::unprivileged())
 }

@@ -25,7 +25,7 @@ const MIXED: [Flags; 4] = [
 ];
 
 /// A variant for 0, for every known flag and for some mixes. Each proves the row's requirement,
-/// and what `more` says of its flags.
+/// and that of one flag also what `more` says of sets that have it.
 pub fn each_flag(row: &'static str, more: &[(Flags, &'static [&'static str])]) -> Vec<Variant> {
     [Flags::NONE]
         .into_iter()
@@ -36,7 +36,11 @@ pub fn each_flag(row: &'static str, more: &[(Flags, &'static [&'static str])]) -
             let proves: Vec<_> = [row]
                 .into_iter()
                 .chain(zero.iter().copied())
-                .chain(more.iter().filter(|(flag, _)| *flag == flags).flat_map(|(_, ids)| ids.iter().copied()))
+                .chain(
+                    more.iter()
+                        .filter(|(set, _)| flags.0.is_power_of_two() && set.contains(flags))
+                        .flat_map(|(_, ids)| ids.iter().copied()),
+                )
                 .collect();
             for_flags(flags).proving(proves)
         })

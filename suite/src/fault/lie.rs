@@ -1,29 +1,64 @@
-//! What a faulty kernel does instead of the call, as data, and how it is done.
+//! A fault: what the table says of it, and how a task of a case acts it.
 //!
-//! All of this runs in a handler of SIGSYS, in a task that may share its memory with others: raw
-//! system calls only, nothing is allocated, no errno is written.
+//! It is acted in a handler of SIGSYS, in a task that may share its memory with others: raw system calls only, nothing
+//! is allocated, no errno is written.
 
 use std::sync::atomic::Ordering;
 
+use serde::de::{Deserializer, Error};
+use serde::{Deserialize, Serialize};
 use syscalls::{Sysno, syscall};
 
 use super::act::Act;
-use super::stand_in::{Entry, Trapped};
+use super::trapped::{Entry, Trapped, capabilities, root_inode};
 use crate::spec::flags::Flags;
 
-/// When a faulty kernel shows its fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    /// Always.
-    Always,
+/// A named way in which a kernel gets unshare(2) wrong.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// What `--fault` takes: words with hyphens.
+    pub name: String,
+    /// What the faulty kernel does, in one sentence.
+    pub about: String,
+    /// The bug of a kernel that looks like this.
+    pub imitates: String,
+    /// Requirements that it breaks, for example.
+    #[serde(default)]
+    pub breaks: Vec<String>,
+    /// No check may fail with it: a correct kernel may be like that.
+    #[serde(default)]
+    pub harmless: bool,
+    /// It refuses what is asked, or never answers: that a case notices this says little of its other checks, and is not
+    /// enough for it.
+    #[serde(default)]
+    pub blunt: bool,
+    /// A case that times out has noticed it, too.
+    #[serde(default)]
+    pub hangs: bool,
+    /// Where a case takes long to notice it: only those whose names begin so are tried. Empty: all.
+    #[serde(default)]
+    pub tried_on: Vec<String>,
+    /// All of these must hold.
+    #[serde(default, skip_serializing)]
+    when: Vec<When>,
+    /// What is done then instead of the call.
+    #[serde(skip_serializing)]
+    what: What,
+}
+
+/// When a fault shows.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum When {
     /// One of these flags was given.
     Any(Flags),
     /// All of these flags were given.
     All(Flags),
-    /// None of these flags was given.
-    Without(Flags),
-    /// Exactly these flags were given.
-    Exactly(u64),
+    /// The argument was 0.
+    NoFlag,
+    /// A known flag was given.
+    Known,
     /// At least two known flags were given.
     Several,
     /// A bit was given that means nothing to unshare(2).
@@ -36,8 +71,6 @@ pub enum When {
     NotLeader,
     /// The caller does not have CAP_SYS_ADMIN.
     Unprivileged,
-    /// The caller has CAP_SYS_ADMIN.
-    Privileged,
     /// The caller's root directory is not the one that its case began with.
     Chrooted,
     /// The case has made this many calls before.
@@ -47,57 +80,103 @@ pub enum When {
 }
 
 /// What a faulty kernel does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    /// What was asked for.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum What {
+    /// The call.
     Honest,
     /// Nothing, and leaves this in the register.
-    Answer(i64),
-    /// What was asked for, and leaves this in the register where that was a success.
-    DoAndAnswer(i64),
-    /// What was asked for, and tells one error as another.
-    Swap(i32, i32),
-    /// What was asked for; this error it tells as a success.
-    Forget(i32),
-    /// The call without some flags, and with others.
-    Change(Flags, Flags),
+    Answer(Answer),
+    /// The call, and leaves this in the register if that succeeds.
+    DoAndAnswer(Answer),
+    /// The call, and reports the first error as the second.
+    Swap(Code, Code),
+    /// The call, and reports this error as success.
+    Forget(Code),
+    /// The call without these flags.
+    Drop(Flags),
+    /// The call with these flags as well.
+    Add(Flags),
     /// The call with these bits only.
-    Mask(u64),
-    /// What was asked for; where that is refused, as much of these flags as was asked for.
+    Mask(Flags),
+    /// The call, and if that is refused, as much of these flags as was asked for.
     Half(Flags),
-    /// What was asked for, and where that is refused, all the rest: flag by flag, as far as it goes.
+    /// The call, and if that is refused, each of its flags by itself.
     Rest,
-    /// These flags first, then what was asked for.
+    /// These flags first, then the call.
     First(Flags),
-    /// The call twice; the second one tells.
+    /// The call twice; the result is the second one's.
     Twice,
-    /// What was asked for, later.
+    /// The call, half a millisecond late.
     Later,
     /// Nothing, and never returns.
     Never,
-    /// Nothing, and ends the caller by this signal.
-    Kill(i32),
-    /// What was asked for, and where that was a success something besides.
+    /// Kills the caller.
+    Kill,
+    /// The call, and if that succeeds, something besides.
     AndThen(Act),
-    /// What was asked for, and where that was refused something besides.
+    /// The call, and if that is refused, something besides.
     OrElse(Act),
 }
 
-/// A fault's lie.
-#[derive(Clone, Copy, Debug)]
-pub struct Lie {
-    /// All of these must hold.
-    pub when: [When; 2],
-    /// What is done then.
-    pub what: What,
+/// What is left in the register: a number, or an error.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(untagged)]
+enum Answer {
+    Number(i64),
+    Error(Code),
 }
 
-impl Lie {
+impl Answer {
+    fn register(self) -> i64 {
+        match self {
+            Answer::Number(number) => number,
+            Answer::Error(code) => code.register(),
+        }
+    }
+}
+
+/// An errno, or the kernel's internal code of a restart.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Code {
+    Eacces = libc::EACCES as isize,
+    Eagain = libc::EAGAIN as isize,
+    Eintr = libc::EINTR as isize,
+    Einval = libc::EINVAL as isize,
+    Emfile = libc::EMFILE as isize,
+    Enomem = libc::ENOMEM as isize,
+    Enospc = libc::ENOSPC as isize,
+    Enosys = libc::ENOSYS as isize,
+    Eperm = libc::EPERM as isize,
+    Erestartsys = 512,
+    Eusers = libc::EUSERS as isize,
+}
+
+impl Code {
+    fn register(self) -> i64 {
+        -(self as i64)
+    }
+}
+
+impl<'de> Deserialize<'de> for Flags {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Flags::parse(&text).ok_or_else(|| D::Error::custom(format!("{text:?} is no set of flags")))
+    }
+}
+
+impl Fault {
+    /// Whether a case of this name is tried.
+    pub fn is_tried_on(&self, case: &str) -> bool {
+        self.tried_on.is_empty() || self.tried_on.iter().any(|name| case.starts_with(name))
+    }
+
     /// Answers a call that the filter has trapped; `before` is how many there were before it.
     pub(super) fn answer(&self, call: &mut Trapped, before: u32) -> i64 {
         // A task that is killed in a call stays counted: such a kernel does not recover either.
         call.ledger.under_way.fetch_add(1, Ordering::AcqRel);
-        let applies = self.when.iter().all(|when| holds(*when, call, before));
+        let applies = self.when.iter().all(|when| when.holds(call, before));
         let what = if applies { self.what } else { What::Honest };
         let result = perform(what, call);
         call.ledger.under_way.fetch_sub(1, Ordering::AcqRel);
@@ -109,21 +188,22 @@ fn perform(what: What, call: &mut Trapped) -> i64 {
     let asked = call.flags;
     match what {
         What::Honest => call.issue(asked),
-        What::Answer(answer) => answer,
+        What::Answer(answer) => answer.register(),
         What::DoAndAnswer(answer) => match call.issue(asked) {
-            0 => answer,
+            0 => answer.register(),
             refused => refused,
         },
         What::Swap(from, to) => match call.issue(asked) {
-            result if result == -i64::from(from) => -i64::from(to),
+            result if result == from.register() => to.register(),
             result => result,
         },
-        What::Forget(errno) => match call.issue(asked) {
-            result if result == -i64::from(errno) => 0,
+        What::Forget(code) => match call.issue(asked) {
+            result if result == code.register() => 0,
             result => result,
         },
-        What::Change(without, with) => call.issue(asked & !without.0 | with.0),
-        What::Mask(bits) => call.issue(asked & bits),
+        What::Drop(flags) => call.issue(asked & !flags.0),
+        What::Add(flags) => call.issue(asked | flags.0),
+        What::Mask(bits) => call.issue(asked & bits.0),
         What::Half(flags) => {
             let result = call.issue(asked);
             if result != 0 && asked & flags.0 != 0 {
@@ -134,10 +214,8 @@ fn perform(what: What, call: &mut Trapped) -> i64 {
         What::Rest => {
             let result = call.issue(asked);
             if result != 0 {
-                for flag in Flags::KNOWN {
-                    if asked & flag.0 != 0 {
-                        call.issue(flag.0);
-                    }
+                for flag in Flags::KNOWN.into_iter().filter(|flag| asked & flag.0 != 0) {
+                    call.issue(flag.0);
                 }
             }
             result
@@ -157,25 +235,18 @@ fn perform(what: What, call: &mut Trapped) -> i64 {
         What::Never => loop {
             sleep(999_999_999);
         },
-        What::Kill(signal) => {
+        What::Kill => {
             // SAFETY: takes numbers.
             unsafe {
                 if let (Ok(process), Ok(thread)) = (syscall!(Sysno::getpid), syscall!(Sysno::gettid)) {
-                    let _ = syscall!(Sysno::tgkill, process, thread, signal);
+                    let _ = syscall!(Sysno::tgkill, process, thread, libc::SIGKILL);
                 }
             }
             call.issue(asked)
         }
-        What::AndThen(act) => {
+        What::AndThen(act) | What::OrElse(act) => {
             let result = call.issue(asked);
-            if result == 0 {
-                act.perform(call);
-            }
-            result
-        }
-        What::OrElse(act) => {
-            let result = call.issue(asked);
-            if result != 0 {
+            if (result == 0) == matches!(what, What::AndThen(_)) {
                 act.perform(call);
             }
             result
@@ -183,67 +254,39 @@ fn perform(what: What, call: &mut Trapped) -> i64 {
     }
 }
 
-fn holds(when: When, call: &Trapped, before: u32) -> bool {
-    let flags = Flags(call.flags);
-    match when {
-        When::Always => true,
-        When::Any(of) => flags.intersects(of),
-        When::All(of) => flags.contains(of),
-        When::Without(of) => !flags.intersects(of),
-        When::Exactly(these) => flags.0 == these,
-        When::Several => (flags.0 & KNOWN).count_ones() > 1,
-        When::Unknown => flags.0 & !KNOWN != 0,
-        When::Ia32 => call.entry == Entry::Ia32,
-        // These flags change nothing: they only look.
-        When::InCompany => call.issue((Flags::VM).0) != 0,
-        // SAFETY: no arguments.
-        When::NotLeader => unsafe { syscall!(Sysno::getpid) != syscall!(Sysno::gettid) },
-        When::Unprivileged => !has_sys_admin(),
-        When::Privileged => has_sys_admin(),
-        When::Chrooted => root_inode() != call.ledger.root.load(Ordering::Relaxed),
-        When::After(calls) => before >= calls,
-        When::BesideAnother => {
-            // As long as a call that has much to copy.
-            sleep(300_000);
-            call.ledger.under_way.load(Ordering::Acquire) > 1
+impl When {
+    fn holds(self, call: &Trapped, before: u32) -> bool {
+        let flags = Flags(call.flags);
+        let known = || Flags::KNOWN.into_iter().filter(|flag| flags.intersects(*flag));
+        match self {
+            When::Any(of) => flags.intersects(of),
+            When::All(of) => flags.contains(of),
+            When::NoFlag => flags == Flags::NONE,
+            When::Known => known().next().is_some(),
+            When::Several => known().nth(1).is_some(),
+            When::Unknown => known().fold(flags.0, |rest, flag| rest & !flag.0) != 0,
+            When::Ia32 => call.entry == Entry::Ia32,
+            // These flags change nothing: they only look.
+            When::InCompany => call.issue(Flags::VM.0) != 0,
+            // SAFETY: no arguments.
+            When::NotLeader => unsafe { syscall!(Sysno::getpid) != syscall!(Sysno::gettid) },
+            When::Unprivileged => {
+                const SYS_ADMIN: u32 = 21;
+                !capabilities().is_ok_and(|(_, sets)| sets[0] & 1 << SYS_ADMIN != 0)
+            }
+            When::Chrooted => root_inode() != call.ledger.root.load(Ordering::Relaxed),
+            When::After(calls) => before >= calls,
+            When::BesideAnother => {
+                // As long as a call that has much to copy.
+                sleep(300_000);
+                call.ledger.under_way.load(Ordering::Acquire) > 1
+            }
         }
     }
 }
-
-/// All flags that some kernel accepts.
-pub(super) const KNOWN: u64 = {
-    let (mut known, mut at) = (0, 0);
-    while at < Flags::KNOWN.len() {
-        known |= Flags::KNOWN[at].0;
-        at += 1;
-    }
-    known
-};
 
 fn sleep(nanoseconds: i64) {
     let time = libc::timespec { tv_sec: 0, tv_nsec: nanoseconds };
     // SAFETY: reads a live structure.
     let _ = unsafe { syscall!(Sysno::nanosleep, &raw const time, 0) };
-}
-
-fn has_sys_admin() -> bool {
-    const VERSION_3: u32 = 0x2008_0522;
-    const SYS_ADMIN: u32 = 21;
-    let header = [VERSION_3, 0];
-    let mut sets = [0u32; 6];
-    // SAFETY: both live through the call and have the sizes of this version.
-    let asked = unsafe { syscall!(Sysno::capget, header.as_ptr(), sets.as_mut_ptr()) };
-    asked.is_ok() && sets[0] & 1 << SYS_ADMIN != 0
-}
-
-/// The inode of the caller's root directory; 0 where it cannot be looked at.
-pub(super) fn root_inode() -> u64 {
-    // SAFETY: zeroes are valid; the structure lives through the call.
-    unsafe {
-        let mut stat: libc::stat = std::mem::zeroed();
-        match syscall!(Sysno::stat, c"/".as_ptr(), &raw mut stat) {
-            Ok(_) => stat.st_ino,
-            Err(_) => 0,
-        }
-    }
 }

@@ -1,98 +1,54 @@
-//! How the call under test is taken from the kernel, and made after all.
+//! How the call under test is taken from the kernel.
 //!
-//! A seccomp filter, installed in each case's child before its body, traps unshare(2) by each of
-//! its entries unless the sixth argument, which the call does not have, is a [`MAGIC`] number. The
-//! handler of SIGSYS runs in the calling task itself: it lies with the task's own identity, may
-//! make the call as often as it likes, by the entry it came through, and change whatever the task
-//! could. Threads, vfork children and all other descendants inherit both filter and handler.
+//! A seccomp filter, installed in each case's child before its body, traps unshare(2) by each of its entries unless the
+//! sixth argument, which the call does not have, is a magic number. The handler of SIGSYS runs in the calling task
+//! itself: it has the task's identity, makes the call as often as the fault requires, by the entry it came through, and
+//! changes whatever the task could. Threads, vfork children and all other descendants inherit both filter and handler.
 //!
-//! Why not seccomp's user notification: a supervisor can answer for the kernel, but cannot make the
-//! call for the caller. Why not ptrace(2): a task has one tracer, and cases are tracers themselves.
-//! SECCOMP_RET_TRAP comes before all that the filters of cases answer (errno, notification), and a
-//! call that the handler makes meets these. A tracer sees the trapped call end, then SIGSYS, which
-//! it has to pass on, then the call that the handler makes.
+//! Why not seccomp's user notification: a supervisor can answer for the kernel, but cannot make the call for the
+//! caller. Why not ptrace(2): a task has one tracer, and cases are tracers themselves. SECCOMP_RET_TRAP comes before
+//! all that the filters of cases answer (errno, notification), and a call that the handler makes meets these. A tracer
+//! sees the trapped call end, then SIGSYS, which it has to pass on, then the call that the handler makes.
 //!
-//! execve(2) keeps the filter and forgets the handler. No program that a case executes calls
-//! unshare(2); one that did would be ended by SIGSYS, which no case takes for a success.
+//! execve(2) keeps the filter and forgets the handler. No program that a case executes calls unshare(2); one that did
+//! would be ended by SIGSYS, which no case takes for a success.
 //!
-//! The handler makes raw system calls and touches its own stack and shared memory, nothing else: it
-//! may run in a task that shares its memory, even its thread-local storage, with others.
+//! The handler makes raw system calls and touches its own stack and shared memory, nothing else: it may run in a task
+//! that shares its memory, even its thread-local storage, with others.
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use harness::prelude::*;
 
-use super::Fault;
-use super::lie::Lie;
+use super::lie::Fault;
+use super::trapped::{Ledger, root_inode};
 use crate::tasks::shm::map_zeroed;
 
-/// The sixth argument of a call that is let through.
-const MAGIC: u32 = 0x5ee_f001;
 /// What the filter's traps carry, so that they are not mistaken for those of a case's own filter.
 const MARK: u16 = 0x5eef;
 
-/// What all tasks of a case know of its fault.
-#[repr(C)]
-#[derive(Debug)]
-pub(super) struct Ledger {
-    /// Calls that were trapped so far.
-    pub(super) calls: AtomicU32,
-    /// Calls that have not returned yet.
-    pub(super) under_way: AtomicU32,
-    /// The inode of the case's root directory.
-    pub(super) root: AtomicU64,
-}
-
-static LIE: AtomicPtr<Lie> = AtomicPtr::new(std::ptr::null_mut());
+static FAULT: AtomicPtr<Fault> = AtomicPtr::new(std::ptr::null_mut());
 static LEDGER: AtomicPtr<Ledger> = AtomicPtr::new(std::ptr::null_mut());
-
-/// The entry by which the kernel was called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// `syscall`, by this number: 272, or that with the bit of x32.
-    Syscall(u32),
-    /// `int 0x80`.
-    Ia32,
-}
-
-/// A call that the filter has trapped.
-#[derive(Debug)]
-pub struct Trapped<'a> {
-    /// Its argument.
-    pub flags: u64,
-    /// How it came in.
-    pub entry: Entry,
-    pub(super) ledger: &'a Ledger,
-    /// The signal mask that the task goes on with.
-    pub(super) mask: &'a mut u64,
-}
-
-impl Trapped<'_> {
-    /// Makes the call after all, with these flags. Gives what the kernel left in the register.
-    pub fn issue(&self, flags: u64) -> i64 {
-        issue(self.entry, flags)
-    }
-}
 
 /// Chooses the fault of the cases that run from now on.
 pub fn choose(fault: &'static Fault) {
-    LIE.store(std::ptr::from_ref(&fault.lie).cast_mut(), Ordering::Release);
+    FAULT.store(std::ptr::from_ref(fault).cast_mut(), Ordering::Release);
 }
 
-/// Puts the stand-in between the kernel and the process at hand, with all its descendants. Does
-/// nothing if no fault was chosen.
+/// Puts the stand-in between the kernel and the process at hand, with all its descendants. Does nothing if no fault was
+/// chosen.
 ///
 /// # Errors
 /// This kernel has no filters, or the caller may not install one.
 pub fn install() -> Result<(), Errno> {
-    if LIE.load(Ordering::Acquire).is_null() {
+    if FAULT.load(Ordering::Acquire).is_null() {
         return Ok(());
     }
     // SAFETY: zeroes are a valid ledger.
     let ledger = unsafe { map_zeroed::<Ledger>() };
     let ledger: &'static Ledger = ledger.map_err(|_| Errno::ENOMEM)?;
-    ledger.root.store(super::lie::root_inode(), Ordering::Release);
+    ledger.root.store(root_inode(), Ordering::Release);
     LEDGER.store(std::ptr::from_ref(ledger).cast_mut(), Ordering::Release);
     trap()
 }
@@ -102,22 +58,17 @@ fn trap() -> Result<(), Errno> {
     Err(Errno::ENOSYS)
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn issue(_: Entry, _: u64) -> i64 {
-    -i64::from(libc::ENOSYS)
-}
-
 #[cfg(target_arch = "x86_64")]
-use x86::{issue, trap};
+use x86::trap;
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use super::super::trapped::{Entry, MAGIC, Trapped, UNSHARE_IA32, issue};
     use super::*;
 
     const AUDIT_ARCH_I386: u32 = 0x4000_0003;
     const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
     const UNSHARE: u32 = 272;
-    const UNSHARE_IA32: u32 = 310;
     const X32: u32 = 0x4000_0000;
     const RET_TRAP: u32 = 0x0003_0000;
     const RET_ALLOW: u32 = 0x7fff_0000;
@@ -137,8 +88,7 @@ mod x86 {
 
     /// Installs handler and filter.
     pub(super) fn trap() -> Result<(), Errno> {
-        // SAFETY: the handler keeps to the rules of this module; the structures live through the
-        // calls.
+        // SAFETY: the handler keeps to the rules of this module; the structures live through the calls.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = handle as *const () as usize;
@@ -188,18 +138,17 @@ mod x86 {
         } else {
             (Entry::Syscall(info.number as u32), registers[libc::REG_RDI as usize] as u64)
         };
-        let (lie, ledger) = (LIE.load(Ordering::Acquire), LEDGER.load(Ordering::Acquire));
+        let (fault, ledger) = (FAULT.load(Ordering::Acquire), LEDGER.load(Ordering::Acquire));
         let ours = info.code == SYS_SECCOMP && info.data == i32::from(MARK);
-        let result = if ours && !lie.is_null() && !ledger.is_null() {
+        let result = if ours && !fault.is_null() && !ledger.is_null() {
             let mask = (&raw mut context.uc_sigmask).cast::<u64>();
-            // SAFETY: both were set from references that live for ever; the kernel's signal mask
-            // is one word.
-            let (lie, ledger, mask) = unsafe { (&*lie, &*ledger, &mut *mask) };
+            // SAFETY: both were set from references that live for ever; the kernel's signal mask is one word.
+            let (fault, ledger, mask) = unsafe { (&*fault, &*ledger, &mut *mask) };
             let call = ledger.calls.fetch_add(1, Ordering::Relaxed);
-            lie.answer(&mut Trapped { flags, entry, ledger, mask }, call)
+            fault.answer(&mut Trapped { flags, entry, ledger, mask }, call)
         } else {
-            // A case's own filter has trapped the call: it does so again, and SIGSYS, which is
-            // blocked here, ends the task as it would have.
+            // A case's own filter has trapped the call: it does so again, and SIGSYS, which is blocked here, ends the
+            // task as it would have.
             issue(entry, flags)
         };
         registers[libc::REG_RAX as usize] = match entry {
@@ -207,34 +156,5 @@ mod x86 {
             Entry::Ia32 => i64::from(result as u32),
             Entry::Syscall(_) => result,
         };
-    }
-
-    pub(super) fn issue(entry: Entry, flags: u64) -> i64 {
-        match entry {
-            // SAFETY: unshare(2) takes a number. What it does to the caller is what that asked for.
-            Entry::Syscall(number) => unsafe {
-                syscalls::raw::syscall6(number as usize, flags as usize, 0, 0, 0, 0, MAGIC as usize) as i64
-            },
-            Entry::Ia32 => {
-                let result: u64;
-                // SAFETY: as above. LLVM reserves rbx and rbp; the 32-bit entry may clobber r8 to
-                // r11, and takes its sixth argument from ebp.
-                unsafe {
-                    std::arch::asm!(
-                        "push rbp",
-                        "xchg rbx, {argument}",
-                        "mov ebp, {magic:e}",
-                        "int 0x80",
-                        "xchg rbx, {argument}",
-                        "pop rbp",
-                        argument = inout(reg) flags & 0xffff_ffff => _,
-                        magic = in(reg) MAGIC,
-                        inlateout("rax") u64::from(UNSHARE_IA32) => result,
-                        out("r8") _, out("r9") _, out("r10") _, out("r11") _,
-                    );
-                }
-                i64::from(result as u32 as i32)
-            }
-        }
     }
 }

@@ -1,88 +1,74 @@
-//! Which faults there are.
-
-mod beside;
-mod errnos;
-mod flags;
-mod leftovers;
-mod results;
-mod state;
-mod work;
+//! The faults: the data in `table.toml`, read when a fault is asked for.
 
 use std::sync::OnceLock;
 
-use super::Fault;
-use super::lie::{Lie, What, When};
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::lie::Fault;
+
+/// Faults that are alike: the same for each row, with the row's columns filled in.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Group {
+    #[serde(default = "one_row")]
+    row: Vec<Table>,
+    fault: Vec<Value>,
+}
+
+fn one_row() -> Vec<Table> {
+    vec![Table::new()]
+}
 
 /// All faults, those that do the least first.
+///
+/// # Panics
+/// The data built into this program is not valid, which a test excludes.
 pub fn all() -> &'static [Fault] {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        group: Vec<Group>,
+    }
     static ALL: OnceLock<Vec<Fault>> = OnceLock::new();
     ALL.get_or_init(|| {
-        let parts = [
-            results::faults(),
-            work::faults(),
-            flags::faults(),
-            errnos::faults(),
-            state::faults(),
-            leftovers::faults(),
-            beside::faults(),
-        ];
-        parts.into_iter().flatten().collect()
+        let file: File = toml::from_str(include_str!("table.toml")).expect("the table is valid TOML");
+        file.group.iter().flat_map(faults_of).collect()
     })
 }
 
-/// A fault that is there whatever is asked for.
-fn always(
-    name: impl Into<std::borrow::Cow<'static, str>>,
-    about: impl Into<std::borrow::Cow<'static, str>>,
-    imitates: impl Into<std::borrow::Cow<'static, str>>,
-    breaks: &'static [&'static str],
-    what: What,
-) -> Fault {
-    Fault {
-        name: name.into(),
-        about: about.into(),
-        imitates: imitates.into(),
-        breaks,
-        harmless: false,
-        blunt: false,
-        hangs: false,
-        tried_on: &[],
-        lie: Lie { when: [When::Always; 2], what },
-    }
+/// The fault of this name.
+pub fn find(name: &str) -> Option<&'static Fault> {
+    all().iter().find(|fault| fault.name == name)
 }
 
-impl Fault {
-    /// The same, only then.
-    fn when(mut self, when: When) -> Self {
-        let [first, second] = &mut self.lie.when;
-        let place = if *first == When::Always { first } else { second };
-        *place = when;
-        self
-    }
+fn faults_of(group: &Group) -> impl Iterator<Item = Fault> {
+    let filled = group.row.iter().flat_map(|row| group.fault.iter().filter_map(|fault| filled(fault, row)));
+    filled.map(|fault| fault.clone().try_into().unwrap_or_else(|error| panic!("{fault}: {error}")))
+}
 
-    /// The same, which no case may notice.
-    fn harmless(mut self) -> Self {
-        self.harmless = true;
-        self
-    }
-
-    /// The same, which refuses and does nothing else.
-    fn blunt(mut self) -> Self {
-        self.blunt = true;
-        self
-    }
-
-    /// The same, tried with these cases only.
-    fn tried_on(mut self, cases: &'static [&'static str]) -> Self {
-        self.tried_on = cases;
-        self
-    }
-
-    /// The same, which a case notices by never coming to its end.
-    fn hanging(mut self) -> Self {
-        self.hangs = true;
-        self
-    }
+/// The value with each {column} replaced by the row's; nothing if the row lacks one.
+fn filled(value: &Value, row: &Table) -> Option<Value> {
+    Some(match value {
+        Value::String(text) => {
+            let whole = row.iter().find(|(column, _)| *text == format!("{{{column}}}"));
+            if let Some((_, cell)) = whole {
+                return Some(cell.clone());
+            }
+            let cells = row.iter().filter_map(|(column, cell)| Some((format!("{{{column}}}"), cell.as_str()?)));
+            let text = cells.fold(text.clone(), |text, (column, cell)| text.replace(&column, cell));
+            if text.contains('{') {
+                return None;
+            }
+            Value::String(text)
+        }
+        Value::Array(values) => Value::Array(values.iter().map(|value| filled(value, row)).collect::<Option<_>>()?),
+        Value::Table(table) => {
+            let fields = table.iter().map(|(key, value)| Some((key.clone(), filled(value, row)?)));
+            Value::Table(fields.collect::<Option<_>>()?)
+        }
+        other => other.clone(),
+    })
 }
 
 #[cfg(test)]
@@ -106,8 +92,18 @@ mod tests {
     fn what_they_break_is_in_the_catalogue() {
         for fault in all() {
             assert!(fault.harmless == fault.breaks.is_empty(), "{}", fault.name);
-            for id in fault.breaks {
+            for id in &fault.breaks {
                 assert!(crate::spec::requirements::find(id).is_some(), "{}: {id}", fault.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_flag_can_be_ignored_added_and_refused() {
+        for flag in crate::spec::flags::Flags::KNOWN {
+            let slug = flag.slug().replace('_', "-");
+            for start in ["drops", "adds", "refuses", "claims"] {
+                assert!(find(&format!("{start}-{slug}")).is_some(), "{start}-{slug}");
             }
         }
     }

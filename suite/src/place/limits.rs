@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::feature;
+use crate::feature::{self, global};
 use harness::prelude::*;
 
 use crate::call::raw::unshare;
@@ -91,6 +91,20 @@ pub fn enter_nested_user_namespace(t: &Test) -> Done {
     enter(t, Flags::NEWUSER)
 }
 
+/// How many user namespaces can be nested in the initial one (ERR-33).
+pub const USER_LEVELS: usize = 33;
+
+/// Nests the caller in as many user namespaces as can be.
+#[track_caller]
+pub fn nest(t: &Test) -> Done {
+    (0..USER_LEVELS).try_for_each(|_| enter_nested_user_namespace(t))
+}
+
+/// A task that is as deep in user namespaces as can be.
+pub fn deepest(t: &Test) -> Start {
+    Start { too_deep: Flags::NEWUSER, ..start(t, Flags::NONE) }
+}
+
 /// How many namespaces of a kind are counted in the user namespace at hand right after
 /// [`enter_own_user_namespace`].
 pub fn used(flag: Flags) -> u32 {
@@ -161,4 +175,9 @@ pub fn check_room_for(t: &Test, flag: Flags, count: u32, requirement: &'static s
         })
         .collect::<Done<Vec<_>>>()?;
     all(holders.into_iter().map(|holder| holder.join(t)))
+}
+
+/// Sets fs.nr_open, which the supervisor puts back (LIM-03). The case disturbs [`global::NR_OPEN`].
+pub fn set_nr_open(value: &str) -> Call<()> {
+    Call::io(format!("write({value}) to fs.nr_open"), std::fs::write(global::NR_OPEN.path(), value))
 }

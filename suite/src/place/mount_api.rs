@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use harness::prelude::*;
 use rustix::fs::CWD;
@@ -10,7 +11,8 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsmount, fsopen, move_mount,
 };
 
-use crate::observe::statx;
+use crate::observe::{Observer, statx};
+use crate::spec::model::Start;
 
 /// C libraries lack these two. The numbers are the same on every architecture but alpha.
 const STATMOUNT: libc::c_long = 457;
@@ -86,6 +88,29 @@ pub fn listed_mounts() -> Call<Vec<u64>> {
     let listed = unsafe { libc::syscall(LISTMOUNT, &raw const request, ids.as_mut_ptr(), ids.len(), 0u32) };
     let listed = Errno::result(listed).map(|count| ids[..count as usize].to_vec());
     Call::new("mounts by listmount(LSMT_ROOT)", listed)
+}
+
+/// Mounts a new tmpfs on a directory.
+pub fn mount_tmpfs(directory: &Path) -> Call<()> {
+    let none = None::<&str>;
+    let mounted = nix::mount::mount(none, directory, Some("tmpfs"), nix::mount::MsFlags::empty(), none);
+    Call::new(format!("mount(tmpfs, {})", directory.display()), mounted)
+}
+
+/// Makes a directory the root of the calling task, whose cwd stays, and gives its state. What is observed later goes
+/// through a /proc that is opened before: the chroot hides it.
+#[track_caller]
+pub fn enter_chroot(t: &Test, root: &Path) -> Done<Start> {
+    Observer::of(t)?;
+    t.setup(Call::new(format!("chroot({})", root.display()), nix::unistd::chroot(root)))?;
+    Ok(Start { chrooted: true, ..Start::of(t.facts()) })
+}
+
+/// Goes back to the root directory that `outside` is.
+#[track_caller]
+pub fn leave_chroot(t: &Test, outside: &std::fs::File) -> Done {
+    let left = nix::unistd::fchdir(outside).and_then(|()| nix::unistd::chroot("."));
+    t.setup(Call::new("fchdir(/), chroot(.)", left))
 }
 
 /// A tmpfs that is mounted nowhere (fsopen(2), fsmount(2)).

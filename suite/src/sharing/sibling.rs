@@ -15,6 +15,9 @@ use crate::spec::flags::Flags;
 use crate::tasks::peer::Peer;
 use crate::tasks::side::Side;
 
+/// Everything that a sibling which is no thread can share with the caller, but for the memory.
+pub const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
+
 /// Somebody the caller shares with: its task ID, and what was shared when it was made.
 #[derive(Clone, Copy, Debug)]
 pub struct SharingTask {

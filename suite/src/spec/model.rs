@@ -5,6 +5,8 @@
 //! The order of the steps in [`predict`] is the kernel's (`ksys_unshare` in kernel/fork.c): where
 //! several errors apply, the first step that refuses decides (ORD rows).
 
+#[cfg(test)]
+mod bits;
 pub mod memory;
 mod parts;
 #[cfg(test)]

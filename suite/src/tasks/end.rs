@@ -1,6 +1,6 @@
 //! The end of a task, seen before it is reaped.
 
-use nix::errno::Errno;
+use harness::prelude::*;
 use nix::sys::signal::kill;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
@@ -25,4 +25,18 @@ pub fn wait_unreaped(pid: Pid) -> Result<WaitStatus, Errno> {
 
 fn look(pid: Pid, how: WaitPidFlag) -> Result<WaitStatus, Errno> {
     waitid(Id::Pid(pid), how | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL)
+}
+
+/// Forks a child that ends at once. For a process with one thread.
+pub fn try_fork() -> Call<()> {
+    use nix::unistd::{ForkResult, fork};
+    // SAFETY: the case is single-threaded, and the child ends at once.
+    let result = unsafe { fork() }.map(|fork| match fork {
+        // SAFETY: ends the child without destructors.
+        ForkResult::Child => unsafe { libc::_exit(0) },
+        ForkResult::Parent { child } => {
+            let _ = nix::sys::wait::waitpid(child, None);
+        }
+    });
+    Call::new("fork()", result)
 }

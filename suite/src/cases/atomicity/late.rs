@@ -1,36 +1,33 @@
-//! Calls that fail late, beside sharers, again and again, and on kernels that lack something (section
-//! 5.2 of the behaviour catalogue).
+//! Calls that fail late, beside sharers, again and again, and on kernels that lack something (section 5.2 of the
+//! behaviour catalogue).
 
 use std::os::fd::AsRawFd;
 
-use nix::unistd::{chdir, chroot};
+use nix::unistd::chdir;
 
 use crate::observe::nsfd::open_link;
 use crate::place::limits::{self, check_room_for, used};
+use crate::place::mount_api::enter_chroot;
 use crate::prelude::*;
-use crate::sharing::sibling::Sibling;
+use crate::sharing::sibling::{SHARED, Sibling};
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
 
-fn each_type() -> Vec<Variant> {
-    variants::each_kind().into_iter().filter(|variant| variant.param::<Flags>() != Flags::NEWTIME).collect()
-}
-
 case!(Case {
     name: "atomicity.counts",
-    about: "Twenty calls that make a namespace of one kind and then fail leave none of it counted: \
-            where the limit has room for one, one can be made afterwards.",
+    about: "Twenty calls that make a namespace of one kind and then fail leave none of it counted: where the limit \
+            has room for one, one can be made afterwards.",
     proves: &["ATOM-18", "ATOM-S8"],
     source: "kernel, kernel/ucount.c",
     needs: limits::NEEDS.with(feature::TIME_NS),
-    variants: each_type,
+    variants: || variants::each_kind_but(&[Flags::NEWTIME]),
     run: |t| t.in_child(|t| {
         const ID: &str = "ATOM-18";
         let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         limits::set(t, Flags::NEWTIME, 0)?;
         limits::set(t, flag, 1 + used(flag))?;
-        let start = Start { initial_admin: false, exhausted: Flags::NEWTIME, ..Start::of(t.facts()) };
+        let start = limits::start(t, Flags::NEWTIME);
         for _ in 0..20 {
             t.unshare(flag | Flags::NEWTIME).from(start).proving(ID).as_predicted()?;
         }
@@ -40,29 +37,26 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.sharing.chrooted",
-    about: "CLONE_NEWUSER with CLONE_FS and CLONE_FILES below another root directory, beside a sibling \
-            that shares: EPERM, no capability is gained, and all is still shared.",
+    about: "CLONE_NEWUSER with CLONE_FS and CLONE_FILES below another root directory, beside a sibling that shares: \
+            EPERM, no capability is gained, and all is still shared.",
     proves: &["ATOM-08"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     run: |t| {
-        const ID: &str = "ATOM-08";
-        let shared = Flags::FS | Flags::FILES | Flags::SYSVSEM;
-        let sibling = Sibling::start(t, shared)?;
+        let sibling = Sibling::start(t, SHARED)?;
         let root = t.directory()?.join("root");
         t.setup(Call::io("mkdir(root)", std::fs::create_dir(&root)))?;
-        t.setup(Call::new("chroot(root), chdir(/)", chroot(&root).and_then(|()| chdir("/"))))?;
-        let start = Start { chrooted: true, ..Start::of(t.facts()) };
+        let start = enter_chroot(t, &root)?;
+        t.setup(Call::new("chdir(/)", chdir("/")))?;
         t.unshare(Flags::NEWUSER | Flags::FS | Flags::FILES).from(start).as_predicted()?;
-        sibling.check(t, Flags::NONE, ID)
+        sibling.check(t, Flags::NONE, "ATOM-08")
     }
 });
 
 case!(Case {
     name: "atomicity.sharing.no_time_namespaces",
-    about: "On a kernel without time namespaces, CLONE_NEWTIME with everything else that can be \
-            separated is refused with EINVAL when all the rest is built; nothing changes, and all is \
-            still shared.",
+    about: "On a kernel without time namespaces, CLONE_NEWTIME with everything else that can be separated is refused \
+            with EINVAL when all the rest is built; nothing changes, and all is still shared.",
     proves: &["ATOM-11", "DOC-06"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -71,7 +65,7 @@ case!(Case {
         if t.facts().has(feature::TIME_NS) {
             return Err(t.skip("this kernel has time namespaces; it takes one without CONFIG_TIME_NS"));
         }
-        let sibling = Sibling::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let sibling = Sibling::start(t, SHARED)?;
         let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
         let everything = model::Kernel::of(t.facts()).effective & !never;
         t.unshare(everything | Flags::NEWTIME).proving(ID).as_predicted()?;
@@ -81,18 +75,16 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.sharing.beyond_nr_open",
-    about: "CLONE_FILES and CLONE_NEWNS, beside a sibling that shares a table of descriptors which \
-            cannot be copied: EMFILE, the mount namespace is the same, and all is still shared.",
+    about: "CLONE_FILES and CLONE_NEWNS, beside a sibling that shares a table of descriptors which cannot be copied: \
+            EMFILE, the mount namespace is the same, and all is still shared.",
     proves: &["ATOM-12", "DOC-06"],
     source: "kernel, kernel/fork.c and fs/file.c",
     needs: Needs::ROOT.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     run: |t| {
         const ID: &str = "ATOM-12";
-        let sibling = Sibling::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-        // SAFETY: the number is not in use.
-        t.setup(Call::new("dup2(0, 200)", Errno::result(unsafe { libc::dup2(0, 200) })))?;
-        let path = global::NR_OPEN.path();
-        t.setup(Call::io("write(64) to fs.nr_open", std::fs::write(path, "64")))?;
+        let sibling = Sibling::start(t, SHARED)?;
+        t.setup(Call::new("dup2(0, 200)", observe::fds::dup_to(0, 200, 0)))?;
+        t.setup(limits::set_nr_open("64"))?;
         let start = Start { beyond_nr_open: true, ..Start::of(t.facts()) };
         t.unshare(Flags::FILES | Flags::NEWNS).from(start).proving(ID).as_predicted()?;
         sibling.check(t, Flags::NONE, ID)
@@ -151,12 +143,12 @@ fn list_namespaces((kind, owner): (u64, u64)) -> Result<Vec<u64>, Errno> {
 
 case!(Case {
     name: "atomicity.state.active_namespaces",
-    about: "Calls that make namespaces and then fail leave none active: listns(2) finds those owned by \
-            the caller's user namespace, of each kind, that were there before.",
+    about: "Calls that make namespaces and then fail leave none active: listns(2) finds those owned by the caller's \
+            user namespace, of each kind, that were there before.",
     proves: &["ATOM-S10"],
     source: "kernel, kernel/nstree.c",
     needs: limits::NEEDS.with(feature::TIME_NS).with(feature::INITIAL_ROOT),
-    variants: each_type,
+    variants: || variants::each_kind_but(&[Flags::NEWTIME]),
     run: |t| t.in_child(|t| {
         if kernel::lacks_call(LISTNS) {
             return Err(t.skip("this kernel has no listns(2) (Linux 6.19)"));
@@ -166,7 +158,7 @@ case!(Case {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
         limits::enter_own_user_namespace(t)?;
         limits::set(t, Flags::NEWTIME, 0)?;
-        let start = Start { initial_admin: false, exhausted: Flags::NEWTIME, ..Start::of(t.facts()) };
+        let start = limits::start(t, Flags::NEWTIME);
         let owner = t.setup(Call::new("ioctl(NS_GET_ID)", user_namespace_id()))?;
         let list = |when: &str| {
             witness.call(t, &format!("listns({flag}) {when}"), (t.param::<Flags>().0, owner), list_namespaces)

@@ -1,34 +1,29 @@
-//! A call that fails changes nothing (section 5 of the behaviour catalogue), shown with failures
-//! that come late, when other parts have already been built.
+//! A call that fails changes nothing (section 5 of the behaviour catalogue), shown with failures that come late, when
+//! other parts have already been built.
 //!
-//! That is the 2006 document's central design claim: build everything, then switch. It did not
-//! hold for CLONE_NEWNS in a task that shares its root and cwd with nobody, from 2.6.16 until 7.0
-//! and the stable releases of March 2026 (DIFF-10).
+//! That is the 2006 document's central design claim: build everything, then switch. It did not hold for CLONE_NEWNS
+//! in a task that shares its root and cwd with nobody, from 2.6.16 until 7.0 and the stable releases of March 2026
+//! (DIFF-10).
 
 use crate::call::failing::second_pid;
 use crate::engines::thread_states::for_flags;
 use crate::place::limits;
+use crate::place::mount_api::mount_tmpfs;
 use crate::prelude::*;
-use crate::sharing::sibling::Sibling;
+use crate::sharing::sibling::{SHARED, Sibling};
 use crate::sharing::undo::Semaphore;
-use crate::spec::model::Start;
 use crate::tasks::side::Side;
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
 
-/// What a sibling shares.
-const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
-
-/// What must still work after a failed call: paths from the cwd and from the root, a mount, and a
-/// change of directory.
+/// What must still work after a failed call: paths from the cwd and from the root, a mount, and a change of
+/// directory.
 fn check_place(t: &Test, after: &str, requirement: &'static str) -> Done {
     let directory = t.directory()?;
     let seen = |what: &str| format!("{what} after {after}");
     let stat = |path: &str| nix::sys::stat::stat(path).map(drop);
-    let none: Option<&str> = None;
-    let flags = nix::mount::MsFlags::empty();
-    let mounted = nix::mount::mount(Some("tmpfs"), directory, Some("tmpfs"), flags, none);
-    if mounted.is_ok() {
+    let mounted = mount_tmpfs(directory).called(seen("mount(tmpfs)"));
+    if mounted.result().is_ok() {
         t.setup(Call::new("umount()", nix::mount::umount(directory)))?;
     }
     let entered = nix::unistd::chdir(directory);
@@ -39,20 +34,19 @@ fn check_place(t: &Test, after: &str, requirement: &'static str) -> Done {
         t.check(Call::new(seen("stat(.)"), stat("."))).proves(requirement).succeeds(),
         t.check(Call::new(seen("stat(/proc/self)"), stat("/proc/self"))).proves(requirement).succeeds(),
         t.check(Call::new(seen("getcwd()"), nix::unistd::getcwd())).proves(requirement).succeeds().map(drop),
-        t.check(Call::new(seen("mount(tmpfs)"), mounted)).proves(requirement).succeeds(),
+        t.check(mounted).proves(requirement).succeeds(),
         t.check(Call::new(seen("chdir()"), entered)).proves(requirement).succeeds(),
     ])
 }
 
-/// What everything asks for that can be separated, but for an empty mount namespace, which takes the
-/// other's place.
+/// What everything asks for that can be separated, but for an empty mount namespace, which takes the other's place.
 fn everything(t: &Test) -> Flags {
     let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
     model::Kernel::of(t.facts()).effective & !never
 }
 
-/// Calls with a CLONE_NEWPID that is refused, in a task that shares root and cwd with nobody, and
-/// checks that its place still works.
+/// Calls with a CLONE_NEWPID that is refused, in a task that shares root and cwd with nobody, and checks that its
+/// place still works.
 fn fail_alone(t: &Test, flags: Flags, requirement: &'static str) -> Done<(Observer, Start)> {
     let start = second_pid(t)?;
     // Made while paths work.
@@ -66,8 +60,8 @@ fn fail_alone(t: &Test, flags: Flags, requirement: &'static str) -> Done<(Observ
     Ok((observer, start))
 }
 
-/// Calls with a CLONE_NEWPID that is refused, beside a sibling that shares everything, and checks
-/// that it goes on sharing it.
+/// Calls with a CLONE_NEWPID that is refused, beside a sibling that shares everything, and checks that it goes on
+/// sharing it.
 fn fail_beside_sharer(t: &Test, flags: Flags, requirement: &'static str) -> Done {
     // The sibling first: it could not be made after.
     let sibling = Sibling::start(t, SHARED)?;
@@ -78,8 +72,8 @@ fn fail_beside_sharer(t: &Test, flags: Flags, requirement: &'static str) -> Done
 
 case!(Case {
     name: "atomicity.newns.refused_pid",
-    about: "CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task that shares root and \
-            cwd with nobody: EINVAL, and cwd, root and all mounts are as before and work.",
+    about: "CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task that shares root and cwd with \
+            nobody: EINVAL, and cwd, root and all mounts are as before and work.",
     proves: &["ATOM-01", "ATOM-S1", "ATOM-S3", "DIFF-10"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
@@ -88,36 +82,33 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.newns.refused_pid_beside_sharer",
-    about: "CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task that shares root and \
-            cwd: EINVAL, nothing changes, and they are still shared.",
+    about: "CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task that shares root and cwd: EINVAL, \
+            nothing changes, and they are still shared.",
     proves: &["ATOM-02"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
     run: |t| fail_beside_sharer(t, Flags::NEWNS, "ATOM-02")
 });
 
+/// The kinds of namespace that a call makes after the mount namespace, but for the PID namespace.
+fn late_kinds() -> Vec<Variant> {
+    variants::each_kind_but(&[Flags::NEWUSER, Flags::NEWNS, Flags::NEWPID])
+}
+
 case!(Case {
     name: "atomicity.newns.limit",
-    about: "CLONE_NEWNS together with a namespace whose limit is reached, by a task that shares root \
-            and cwd with nobody: ENOSPC, and cwd, root and all mounts are as before and work.",
+    about: "CLONE_NEWNS together with a namespace whose limit is reached, by a task that shares root and cwd with \
+            nobody: ENOSPC, and cwd, root and all mounts are as before and work.",
     proves: &["ATOM-03", "ATOM-S3", "DIFF-09", "DIFF-10"],
     source: SOURCE,
     needs: limits::NEEDS,
-    variants: || [
-        (Flags::NEWUTS, feature::UTS_NS),
-        (Flags::NEWIPC, feature::IPC_NS),
-        (Flags::NEWCGROUP, feature::CGROUP_NS),
-        (Flags::NEWNET, feature::NET_NS),
-        (Flags::NEWTIME, feature::TIME_NS),
-    ]
-    .map(|(flag, feature)| for_flags(flag).needing(Needs::NONE.with(feature)))
-    .into(),
+    variants: late_kinds,
     run: |t| {
         let full = t.param::<Flags>();
         t.directory()?;
         limits::enter_own_user_namespace(t)?;
         limits::set(t, full, 0)?;
-        let start = Start { initial_admin: false, exhausted: full, ..Start::of(t.facts()) };
+        let start = limits::start(t, full);
         let flags = Flags::NEWNS | full;
         all([
             t.unshare(flags).from(start).proving("ATOM-03").as_predicted(),
@@ -128,9 +119,9 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.newuser_newns.refused_pid",
-    about: "CLONE_NEWUSER and CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task \
-            that shares root and cwd with nobody: EINVAL, the mounts behind cwd and root are the same \
-            ones, a mount works, and a user namespace can still be made.",
+    about: "CLONE_NEWUSER and CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task that shares root \
+            and cwd with nobody: EINVAL, the mounts behind cwd and root are the same ones, a mount works, and a user \
+            namespace can still be made.",
     proves: &["ATOM-17"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::CREATE_USER_NS),
@@ -143,8 +134,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.empty.refused_pid",
-    about: "An empty mount namespace together with a CLONE_NEWPID that is refused: EINVAL, and mount \
-            namespace, cwd and root are as before and work.",
+    about: "An empty mount namespace together with a CLONE_NEWPID that is refused: EINVAL, and mount namespace, cwd \
+            and root are as before and work.",
     proves: &["ATOM-04", "EFF-EMPTY-12"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::EMPTY_MNT_NS),
@@ -153,8 +144,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.undo.refused",
-    about: "CLONE_SYSVSEM and CLONE_NEWIPC in a call that fails, for a refused CLONE_NEWPID or an \
-            unknown bit: the semaphore keeps its value, no adjustment is applied.",
+    about: "CLONE_SYSVSEM and CLONE_NEWIPC in a call that fails, for a refused CLONE_NEWPID or an unknown bit: the \
+            semaphore keeps its value, no adjustment is applied.",
     proves: &["ATOM-05", "ATOM-06", "ATOM-S5"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::SYSV_IPC).with(feature::IPC_NS),
@@ -179,8 +170,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.sharing.refused_pid",
-    about: "Each flag together with a CLONE_NEWPID that is refused, beside a sibling that shares cwd, \
-            umask, root, descriptors and undo list: EINVAL, nothing changes, all is still shared.",
+    about: "Each flag together with a CLONE_NEWPID that is refused, beside a sibling that shares cwd, umask, root, \
+            descriptors and undo list: EINVAL, nothing changes, all is still shared.",
     proves: &["ATOM-07", "ATOM-16"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
@@ -201,8 +192,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.sharing.everything_refused",
-    about: "All namespaces, cwd, descriptors and undo list at once, with a CLONE_NEWPID that is \
-            refused, beside a sibling that shares: EINVAL, nothing changes, all is still shared.",
+    about: "All namespaces, cwd, descriptors and undo list at once, with a CLONE_NEWPID that is refused, beside a \
+            sibling that shares: EINVAL, nothing changes, all is still shared.",
     proves: &["ATOM-20", "ATOM-S2"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::CREATE_USER_NS),
@@ -211,8 +202,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.sharing.unprivileged",
-    about: "CLONE_FS and CLONE_FILES together with a namespace that the caller may not make, beside a \
-            sibling that shares: EPERM, nothing changes, all is still shared.",
+    about: "CLONE_FS and CLONE_FILES together with a namespace that the caller may not make, beside a sibling that \
+            shares: EPERM, nothing changes, all is still shared.",
     proves: &["ATOM-13"],
     source: SOURCE,
     run: |t| {
@@ -228,25 +219,23 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.sharing.limit",
-    about: "Everything at once with one kind of namespace at its limit, beside a sibling that shares: \
-            ENOSPC, nothing changes, all is still shared.",
+    about: "Everything at once with one kind of namespace at its limit, beside a sibling that shares: ENOSPC, \
+            nothing changes, all is still shared.",
     proves: &["ATOM-09", "ATOM-10"],
     source: SOURCE,
     needs: limits::NEEDS,
-    variants: || [
-        (Flags::NEWUTS, feature::UTS_NS, "ATOM-09"),
-        (Flags::NEWIPC, feature::IPC_NS, "ATOM-09"),
-        (Flags::NEWCGROUP, feature::CGROUP_NS, "ATOM-09"),
-        (Flags::NEWNET, feature::NET_NS, "ATOM-09"),
-        (Flags::NEWTIME, feature::TIME_NS, "ATOM-10"),
-    ]
-    .map(|(flag, feature, id)| for_flags(flag).proving([id]).needing(Needs::NONE.with(feature)))
-    .into(),
+    variants: || late_kinds()
+        .into_iter()
+        .map(|variant| match variant.param() {
+            Flags::NEWTIME => variant.proving(["ATOM-10"]),
+            _ => variant.proving(["ATOM-09"]),
+        })
+        .collect(),
     run: |t| {
         let full = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         limits::set(t, full, 0)?;
-        let start = Start { initial_admin: false, exhausted: full, ..Start::of(t.facts()) };
+        let start = limits::start(t, full);
         let requirement = if full == Flags::NEWTIME { "ATOM-10" } else { "ATOM-09" };
         let sibling = Sibling::start(t, SHARED)?;
         t.unshare(everything(t)).from(start).proving(requirement).as_predicted()?;
@@ -256,8 +245,8 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.accounting",
-    about: "Fifty calls that make a UTS namespace and then fail leave no namespace counted: with a \
-            limit of three, two more can be made.",
+    about: "Fifty calls that make a UTS namespace and then fail leave no namespace counted: with a limit of three, \
+            two more can be made.",
     proves: &["ATOM-14", "ATOM-S8"],
     source: SOURCE,
     needs: limits::NEEDS.with(feature::UTS_NS).with(feature::PID_NS),
@@ -269,9 +258,6 @@ case!(Case {
             let flags = Flags::NEWUTS | Flags::NEWPID;
             t.unshare(flags).from(start).proving("ATOM-14").as_predicted()?;
         }
-        for _ in 0..2 {
-            t.unshare(Flags::NEWUTS).from(start).proving("ATOM-14").as_predicted()?;
-        }
-        Ok(())
+        (0..2).try_for_each(|_| t.unshare(Flags::NEWUTS).from(start).proving("ATOM-14").as_predicted())
     }
 });

@@ -1,5 +1,5 @@
-//! What a failing call leaves alone, part by part (section 5.1 of the behaviour catalogue): with
-//! values that no task has by chance, and with failures that come as late as they can.
+//! What a failing call leaves alone, part by part (section 5.1 of the behaviour catalogue): with values that no task
+//! has by chance, and with failures that come as late as they can.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -8,6 +8,7 @@ use nix::mount::{MsFlags, mount};
 use crate::call::failing::Failing;
 use crate::observe::mounts::{MountLine, mounts};
 use crate::observe::{Shared, namespace_of};
+use crate::place::mount_api::mount_tmpfs;
 use crate::place::privilege::{CAP_SYS_ADMIN, set_all_capabilities};
 use crate::prelude::*;
 use crate::sharing::undo::Semaphore;
@@ -17,8 +18,8 @@ const SOURCE: &str = "2006 design document, 6 (duplicate everything before anyth
 
 case!(Case {
     name: "atomicity.state.links",
-    about: "A call that asks for everything and fails late leaves all ten namespace links as they \
-            were, those of the calling thread and those of its process.",
+    about: "A call that asks for everything and fails late leaves all ten namespace links as they were, those of the \
+            calling thread and those of its process.",
     proves: &["ATOM-S1", "DIFF-10"],
     source: SOURCE,
     variants: Failing::of_everything,
@@ -43,9 +44,9 @@ case!(Case {
 
 case!(Case {
     name: "atomicity.state.attributes",
-    about: "A call that asks for everything and fails late leaves umask, names, IDs, all five sets of \
-            capabilities, securebits, no_new_privs, groups, the dumpable attribute and the \
-            parent-death signal as they were, each at an unusual value.",
+    about: "A call that asks for everything and fails late leaves umask, names, IDs, all five sets of capabilities, \
+            securebits, no_new_privs, groups, the dumpable attribute and the parent-death signal as they were, each \
+            at an unusual value.",
     proves: &["ATOM-S4"],
     source: SOURCE,
     variants: Failing::of_everything,
@@ -84,22 +85,20 @@ case!(Case {
             (state.umask, state.securebits, state.dumpable, state.death_signal),
         ))
         .is((0o137, SECUREBITS as u32, 0, libc::SIGTERM as u32))?;
-        for flags in [flags, flags & !Flags::NEWNS, flags & !(Flags::NEWIPC | Flags::NEWUTS | Flags::FS)] {
-            t.unshare(flags).from(start).as_predicted()?;
-        }
-        Ok(())
+        [flags, flags & !Flags::NEWNS, flags & !(Flags::NEWIPC | Flags::NEWUTS | Flags::FS)]
+            .into_iter()
+            .try_for_each(|flags| t.unshare(flags).from(start).as_predicted())
     })
 });
 
 case!(Case {
     name: "atomicity.state.semaphore_waiter",
-    about: "A call that names CLONE_SYSVSEM or CLONE_NEWIPC and fails gives nothing back to a \
-            semaphore, so that a task which waits for it goes on waiting; once a call succeeds, it \
-            is woken.",
+    about: "A call that names CLONE_SYSVSEM or CLONE_NEWIPC and fails gives nothing back to a semaphore, so that a \
+            task which waits for it goes on waiting; once a call succeeds, it is woken.",
     proves: &["ATOM-S5"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::SYSV_IPC).with(feature::IPC_NS),
-    variants: || [Flags::SYSVSEM, Flags::NEWIPC].map(|flag| Variant::new(flag.slug(), flag)).into(),
+    variants: || variants::of_flags([Flags::SYSVSEM, Flags::NEWIPC]),
     run: |t| {
         const ID: &str = "ATOM-S5";
         let flag = t.param::<Flags>();
@@ -152,8 +151,8 @@ fn segments((): ()) -> Result<usize, Errno> {
 
 case!(Case {
     name: "atomicity.state.segments",
-    about: "With kernel.shm_rmid_forced at 1, CLONE_NEWIPC in a call that fails leaves the caller's \
-            unattached segments alive; in a call that succeeds it removes them.",
+    about: "With kernel.shm_rmid_forced at 1, CLONE_NEWIPC in a call that fails leaves the caller's unattached \
+            segments alive; in a call that succeeds it removes them.",
     proves: &["ATOM-S6", "ATOM-15"],
     source: "kernel, ipc/shm.c; proc(5), shm_rmid_forced",
     // The setting is that of the IPC namespace, but may be written in the initial user namespace alone.
@@ -199,21 +198,19 @@ fn lock(fd: i32) -> Result<(), Errno> {
 
 case!(Case {
     name: "atomicity.state.descriptors",
-    about: "CLONE_FILES in a call that fails leaves the descriptors, their close-on-exec flags and \
-            the record locks as they were: the locks are still those of the table that caller and \
-            sharer have, and no third task gets them.",
+    about: "CLONE_FILES in a call that fails leaves the descriptors, their close-on-exec flags and the record locks \
+            as they were: the locks are still those of the table that caller and sharer have, and no third task gets \
+            them.",
     proves: &["ATOM-S7"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
     run: |t| {
         use std::os::fd::AsRawFd;
-        const ID: &str = "ATOM-S7";
         let path = t.directory()?.join("locked");
         let file = t.setup(Call::io("open(locked)", std::fs::File::create(path)))?;
         let fd = file.as_raw_fd();
         for (number, flags) in [(100, 0), (101, libc::O_CLOEXEC)] {
-            // SAFETY: the numbers are not in use.
-            t.setup(Call::new("dup3()", Errno::result(unsafe { libc::dup3(fd, number, flags) })))?;
+            t.setup(Call::new("dup3()", observe::fds::dup_to(fd, number, flags)))?;
         }
         let sharer = Peer::start(t, "sharer", Flags::FILES)?;
         let third = Peer::start(t, "third task", Flags::NONE)?;
@@ -231,7 +228,7 @@ case!(Case {
             {
                 t.check(side.ask(t, &format!("fcntl(F_SETLK) after unshare({flags})"), fd, lock)?).gives(expected)?;
             }
-            check_kcmp(t, &sharer, Shared::Files, true, ID)?;
+            check_kcmp(t, &sharer, Shared::Files, true, "ATOM-S7")?;
         }
         Ok(())
     }
@@ -244,22 +241,24 @@ fn table((): ()) -> Result<Vec<MountLine>, Errno> {
 
 case!(Case {
     name: "atomicity.state.mounts",
-    about: "CLONE_NEWNS in a call that fails leaves the mounts of the caller's namespace and their peer \
-            groups as they were, and those of another namespace that is in the same peer groups: no \
-            mount comes, goes or changes.",
+    about: "CLONE_NEWNS in a call that fails leaves the mounts of the caller's namespace and their peer groups as \
+            they were, and those of another namespace that is in the same peer groups: no mount comes, goes or \
+            changes.",
     proves: &["ATOM-S9", "ATOM-S3"],
     source: SOURCE,
     variants: Failing::of_everything,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "ATOM-S9";
         let base = t.directory()?.join("shared");
-        let none: Option<&str> = None;
         t.setup(Call::io("mkdir(shared)", std::fs::create_dir(&base)))?;
-        t.setup(Call::new("mount(tmpfs)", mount(none, &base, Some("tmpfs"), MsFlags::empty(), none)))?;
-        t.setup(Call::new("mount(MS_SHARED)", mount(none, &base, none, MsFlags::MS_SHARED, none)))?;
+        t.setup(mount_tmpfs(&base))?;
+        t.setup(Call::new(
+            "mount(MS_SHARED)",
+            mount(None::<&str>, &base, None::<&str>, MsFlags::MS_SHARED, None::<&str>),
+        ))?;
         let below = base.join("below");
         t.setup(Call::io("mkdir(below)", std::fs::create_dir(&below)))?;
-        t.setup(Call::new("mount(tmpfs, below)", mount(none, &below, Some("tmpfs"), MsFlags::empty(), none)))?;
+        t.setup(mount_tmpfs(&below))?;
         let beside = Peer::start(t, "task in the same mount namespace", Flags::NONE)?;
         let other = Peer::start(t, "task in a peer mount namespace", Flags::NEWNS)?;
         // In a mount namespace of its own user namespace the caller leaves this one.

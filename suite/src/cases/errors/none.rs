@@ -1,15 +1,14 @@
-//! What is no error (ERR-37, RET-04 of the behaviour catalogue): a limit on descriptors below one
-//! that is open, and signals, however many.
+//! What is no error (ERR-37, RET-04 of the behaviour catalogue): a limit on descriptors below one that is open, and
+//! signals, however many.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 
-use crate::engines::thread_states::for_flags;
 use crate::observe::Shared;
 use crate::prelude::*;
-use crate::spec::model::{Kernel, Start, predict};
+use crate::spec::model::{Kernel, predict};
 use crate::tasks::side::check_kcmp;
 
 /// A descriptor beyond the limit that is set.
@@ -17,24 +16,20 @@ const HIGH: i32 = observe::fds::HIGH;
 
 case!(Case {
     name: "errors.none.rlimit_nofile",
-    about: "An RLIMIT_NOFILE below an open descriptor does not concern CLONE_FILES: the shared table \
-            is copied with the descriptor beyond the limit, which each side then has of its own.",
+    about: "An RLIMIT_NOFILE below an open descriptor does not concern CLONE_FILES: the shared table is copied with \
+            the descriptor beyond the limit, which each side then has of its own.",
     proves: &["ERR-37"],
     source: "getrlimit(2), RLIMIT_NOFILE; kernel, fs/file.c",
     run: |t| {
-        const ID: &str = "ERR-37";
         let peer = Peer::start(t, "peer", Flags::FILES)?;
-        // SAFETY: the number is not in use.
-        let opened = unsafe { libc::dup3(libc::STDIN_FILENO, HIGH, libc::O_CLOEXEC) };
-        t.setup(Call::new(format!("dup3({HIGH})"), Errno::result(opened)))?;
+        t.setup(Call::new(format!("dup2({HIGH})"), observe::fds::dup_to(0, HIGH, libc::O_CLOEXEC)))?;
         let (_, hard) = t.setup(Call::new("getrlimit(NOFILE)", getrlimit(Resource::RLIMIT_NOFILE)))?;
-        let lowered = setrlimit(Resource::RLIMIT_NOFILE, 16, hard);
-        t.setup(Call::new("setrlimit(NOFILE, 16)", lowered))?;
+        t.setup(Call::new("setrlimit(NOFILE, 16)", setrlimit(Resource::RLIMIT_NOFILE, 16, hard)))?;
         // SAFETY: dup takes a number.
         let beyond = Errno::result(unsafe { libc::fcntl(libc::STDIN_FILENO, libc::F_DUPFD, 16) });
         t.check(Call::new("fcntl(F_DUPFD, 16) beyond the limit", beyond)).fails_with(Errno::EINVAL)?;
         t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
-        check_kcmp(t, &peer, Shared::Files, false, ID)?;
+        check_kcmp(t, &peer, Shared::Files, false, "ERR-37")?;
         nix::unistd::close(HIGH).ok();
         t.check(peer.call(t, "whether the peer still has descriptor 200", HIGH, |fd| Ok(observe::fds::is_open(fd)))?)
             .is(true)
@@ -89,22 +84,17 @@ fn call_under_signals(t: &Test, flags: Flags, times: usize) -> Done {
 
 case!(Case {
     name: "errors.none.eintr",
-    about: "Signals do not disturb the call: under a timer that sends two thousand a second, with a \
-            handler that restarts nothing, every call gives what it gives without, and none EINTR.",
+    about: "Signals do not disturb the call: under a timer that sends two thousand a second, with a handler that \
+            restarts nothing, every call gives what it gives without, and none EINTR.",
     proves: &["RET-04", "RET-05"],
     source: "signal(7), Interruption of system calls; unshare(2), ERRORS (no EINTR)",
-    variants: || [Flags::NONE]
-        .into_iter()
-        .chain(Flags::KNOWN)
-        .map(|flag| for_flags(flag).needing(needs_of(flag)))
-        .collect(),
+    variants: || variants::succeeding([Flags::NONE].into_iter().chain(Flags::KNOWN)),
     run: |t| {
         const TIMES: usize = 30;
         let flag = t.param::<Flags>();
         let count = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler only adds to an atomic.
-        let installed = unsafe { nix::sys::signal::sigaction(Signal::SIGALRM, &count) };
-        t.setup(Call::new("sigaction(SIGALRM)", installed))?;
+        t.setup(Call::new("sigaction(SIGALRM)", unsafe { nix::sys::signal::sigaction(Signal::SIGALRM, &count) }))?;
         if ![Flags::NEWUSER, Flags::NEWPID].contains(&flag) {
             return call_under_signals(t, flag, TIMES);
         }

@@ -1,18 +1,16 @@
-//! The states in which no PID namespace can be made (ERR-09, ERR-10 of the behaviour catalogue):
-//! the caller's children go elsewhere already, or it lives in one that belongs to a user namespace
-//! it is not in.
+//! The states in which no PID namespace can be made (ERR-09, ERR-10 of the behaviour catalogue): the caller's
+//! children go elsewhere already, or it lives in one that belongs to a user namespace it is not in.
 
 use crate::observe::nsfd::{enter, open_link};
 use crate::prelude::*;
-use crate::spec::model::Start;
 
 const SOURCE: &str = "unshare(2), ERRORS (EINVAL); pid_namespaces(7); kernel, kernel/pid_namespace.c";
 
 case!(Case {
     name: "errors.einval.pid_after_setns",
-    about: "A task that has sent its future children to another PID namespace by setns(2) gets \
-            EINVAL for CLONE_NEWPID, as if it had made that one itself, and nothing changes; its \
-            next child is in the entered one.",
+    about: "A task that has sent its future children to another PID namespace by setns(2) gets EINVAL for \
+            CLONE_NEWPID, as if it had made that one itself, and nothing changes; its next child is in the entered \
+            one.",
     proves: &["ERR-09", "DOC-05"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
@@ -21,7 +19,7 @@ case!(Case {
         let observer = Observer::open(t)?;
         // By clone(2): the caller has never called unshare.
         let init = Peer::start(t, "process 1 of another namespace", Flags::NEWPID)?;
-        // Before, there is nothing in the way.
+        // Before setns(2) the call succeeds.
         t.in_child(|t| t.unshare(Flags::NEWPID).beside(&[&init]).proving(ID).as_predicted())?;
         let other = t.setup(Call::new("open(its ns/pid)", open_link(init.pid(), Ns::Pid)))?;
         t.setup(Call::new("setns(its PID namespace)", enter(&other)))?;
@@ -40,9 +38,9 @@ case!(Case {
 
 case!(Case {
     name: "errors.einval.pid_of_foreign_owner",
-    about: "A task in a PID namespace that belongs to a user namespace which is neither its own nor \
-            around it gets EINVAL for CLONE_NEWPID, also together with CLONE_NEWUSER; nothing \
-            changes, and all other flags succeed. One that is in the owning user namespace may.",
+    about: "A task in a PID namespace that belongs to a user namespace which is neither its own nor around it gets \
+            EINVAL for CLONE_NEWPID, also together with CLONE_NEWUSER; nothing changes, and all other flags succeed. \
+            One that is in the owning user namespace may.",
     proves: &["ERR-10", "DOC-05"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::CREATE_USER_NS),

@@ -1,28 +1,25 @@
-//! Refusals of a user namespace that come from where the caller is: a security module (ERR-26), and
-//! the root on which everything fails (ERR-28 of the behaviour catalogue).
-
-use nix::unistd::{chroot, fchdir};
+//! Refusals of a user namespace that come from where the caller is: a security module (ERR-26), and the root on which
+//! everything fails (ERR-28 of the behaviour catalogue).
 
 use crate::place::lsm::Refusal;
+use crate::place::mount_api::{enter_chroot, leave_chroot};
 use crate::prelude::*;
-use crate::spec::model::Start;
 
 const NEEDS: Needs = Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::CREATE_USER_NS);
 
 case!(Case {
     name: "errors.security_module",
-    about: "Where a security module refuses a user namespace, CLONE_NEWUSER gives the errno that the \
-            module chose, alone and with other flags, and changes nothing; other flags are not \
-            refused, and a chroot, which is looked at before, still gives EPERM. Without the module \
-            it succeeds.",
+    about: "Where a security module refuses a user namespace, CLONE_NEWUSER gives the errno that the module chose, \
+            alone and with other flags, and changes nothing; other flags are not refused, and a chroot, which is \
+            checked before, still gives EPERM. Without the module it succeeds.",
     proves: &["ERR-26"],
     source: "kernel, security/security.c (security_create_user_ns)",
     needs: NEEDS,
     variants: || [Errno::EPERM, Errno::EACCES, Errno::ENOLINK]
-        .map(|errno| Variant::new(format!("{errno:?}").to_lowercase(), errno as u64))
+        .map(|errno| Variant::new(format!("{errno:?}").to_lowercase(), errno))
         .into(),
     run: |t| {
-        let errno = Errno::from_raw(t.param::<u64>() as i32);
+        let errno: Errno = t.param();
         let root = t.directory()?;
         let outside = t.setup(Call::io("open(/)", std::fs::File::open("/")))?;
         // Before: it would keep the refusal's descriptors.
@@ -38,11 +35,9 @@ case!(Case {
         ] {
             t.unshare(flags).from(start).beside(&[&witness]).as_predicted()?;
         }
-        t.setup(Call::new("chroot(directory)", chroot(root)))?;
-        let chrooted = Start { chrooted: true, ..start };
-        t.unshare(Flags::NEWUSER).from(chrooted).beside(&[&witness]).as_predicted()?;
-        t.setup(Call::new("fchdir(/)", fchdir(&outside)))?;
-        t.setup(Call::new("chroot(.)", chroot(".")))?;
+        let chrooted = enter_chroot(t, root)?.chrooted;
+        t.unshare(Flags::NEWUSER).from(Start { chrooted, ..start }).beside(&[&witness]).as_predicted()?;
+        leave_chroot(t, &outside)?;
         drop(refusal);
         t.unshare(Flags::NEWUSER).as_predicted()
     }
@@ -54,9 +49,9 @@ const FD_FAILFS_ROOT: i32 = -10004;
 
 case!(Case {
     name: "errors.eperm.failfs_root",
-    about: "A task whose root is the one on which everything fails, set by fchroot(2), counts as \
-            chrooted: EPERM for CLONE_NEWUSER and nothing changes, while flags that make no mount \
-            namespace succeed; back in the real root it is not refused.",
+    about: "A task whose root is the one on which everything fails, set by fchroot(2), counts as chrooted: EPERM for \
+            CLONE_NEWUSER and nothing changes, while flags that make no mount namespace succeed; back in the real \
+            root it is not refused.",
     proves: &["ERR-28"],
     source: "kernel, Documentation/filesystems/failfs.rst",
     needs: NEEDS,
@@ -69,15 +64,11 @@ case!(Case {
             return Err(t.skip("this kernel has no fchroot(2) (Linux 7.3)"));
         }
         t.setup(Call::new("fchroot(FD_FAILFS_ROOT)", entered))?;
-        let stat = nix::sys::stat::stat("/").map(drop);
-        t.setup(Call::new(
-            "stat(/) fails with EOPNOTSUPP",
-            match stat {
-                Err(Errno::EOPNOTSUPP) => Ok(()),
-                Err(errno) => Err(errno),
-                Ok(()) => Err(Errno::EEXIST),
-            },
-        ))?;
+        let failed = match nix::sys::stat::stat("/") {
+            Err(Errno::EOPNOTSUPP) => Ok(()),
+            other => Err(other.err().unwrap_or(Errno::EEXIST)),
+        };
+        t.setup(Call::new("stat(/) fails with EOPNOTSUPP", failed))?;
         let start = Start { chrooted: true, ..Start::of(t.facts()) };
         for flags in [
             Flags::NEWUSER,
@@ -87,8 +78,7 @@ case!(Case {
         ] {
             t.unshare(flags).from(start).beside(&[&peer]).as_predicted()?;
         }
-        t.setup(Call::new("fchdir(/)", fchdir(&outside)))?;
-        t.setup(Call::new("chroot(.)", chroot(".")))?;
+        leave_chroot(t, &outside)?;
         t.unshare(Flags::NEWUSER).beside(&[&peer]).as_predicted()
     }
 });

@@ -1,26 +1,25 @@
-//! What a kernel does not have (ERR-07, ERR-11, ORD-12 of the behaviour catalogue). The cases run
-//! on every kernel: where a namespace is there, that it is not refused is the other half of the
-//! claim, and whether it is there is told by its link in /proc.
+//! What a kernel does not have (ERR-07, ERR-11, ORD-12 of the behaviour catalogue). The cases run on every kernel:
+//! where it has the namespace, which its link in /proc shows, the call must not be refused.
 
+use crate::place::mount_api::enter_chroot;
 use crate::prelude::*;
-use crate::sharing::sibling::Sibling;
-use crate::spec::model::Start;
+use crate::sharing::sibling::{SHARED, Sibling};
 use crate::tasks::threads::IdleThread;
 
 const SOURCE: &str = "unshare(2), ERRORS (EINVAL) and VERSIONS; 2006 design document, 5 (EINVAL)";
 
 case!(Case {
     name: "errors.einval.not_built_in",
-    about: "A namespace that is not built into the kernel gives EINVAL to root, and one that is gives \
-            0. An unprivileged caller gets EPERM either way, since the privilege is looked at first; \
-            for a user namespace that takes none, it gets what root gets.",
+    about: "A namespace that is not built into the kernel gives EINVAL to root, and one that is gives 0. An \
+            unprivileged caller gets EPERM either way, since the privilege is checked first; for a user namespace, \
+            which requires none, it gets what root gets.",
     proves: &["ERR-07"],
     source: SOURCE,
     needs: Needs::ROOT,
     variants: || [Flags::NEWUSER, Flags::NEWUTS, Flags::NEWIPC, Flags::NEWPID, Flags::NEWNET, Flags::NEWTIME,]
-        .map(|flag| match flag {
-            Flags::NEWTIME => Variant::new(flag.slug(), flag).proving(["ERR-07", "ORD-12"]),
-            _ => Variant::new(flag.slug(), flag),
+        .map(|flag| {
+            let variant = Variant::new(flag.slug(), flag);
+            if flag == Flags::NEWTIME { variant.proving(["ERR-07", "ORD-12"]) } else { variant }
         })
         .into(),
     run: |t| {
@@ -34,8 +33,7 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         t.in_child(|t| {
             become_unprivileged(t)?;
-            let nobody = Start { sys_admin: false, initial_admin: false, ..Start::of(t.facts()) };
-            t.unshare(flag).from(nobody).beside(&[&peer]).proving(requirement).as_predicted()
+            t.unshare(flag).from(Start::unprivileged()).beside(&[&peer]).proving(requirement).as_predicted()
         })?;
         t.unshare(flag).beside(&[&peer]).proving(requirement).as_predicted()
     }
@@ -43,9 +41,9 @@ case!(Case {
 
 case!(Case {
     name: "errors.einval.last_step",
-    about: "All namespaces, cwd, descriptors and undo list in one call with CLONE_NEWTIME, which is \
-            made last: on a kernel that has no time namespaces EINVAL, nothing changes, and all is \
-            still shared with a sibling. On one that has them the call succeeds.",
+    about: "All namespaces, cwd, descriptors and undo list in one call with CLONE_NEWTIME, which is made last: on a \
+            kernel that has no time namespaces EINVAL, nothing changes, and all is still shared with a sibling. On \
+            one that has them the call succeeds.",
     proves: &["ATOM-11", "ERR-07"],
     source: "2006 design document, 6 (duplicate everything before anything is switched)",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
@@ -53,52 +51,50 @@ case!(Case {
         const ID: &str = "ATOM-11";
         let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
         let flags = (model::Kernel::of(t.facts()).effective & !never) | Flags::NEWTIME;
-        let sibling = Sibling::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let sibling = Sibling::start(t, SHARED)?;
         let prediction = t.unshare(flags).beside(&[sibling.peer()]).proving(ID).prediction()?;
         sibling.check(t, prediction.separated, ID)
     }
 });
 
 /// Who calls.
-const ROOT: u64 = 0;
-const NOBODY: u64 = 1;
-const THREADED: u64 = 2;
-const CHROOTED: u64 = 3;
+#[derive(Clone, Copy)]
+enum Caller {
+    Root,
+    Nobody,
+    Threaded,
+    Chrooted,
+}
 
 case!(Case {
     name: "errors.einval.empty_mntns",
-    about: "Before Linux 7.1 bit 20 (UNSHARE_EMPTY_MNTNS) is unknown and gives EINVAL to whoever \
-            calls, before privilege, threads or a chroot are looked at. Since 7.1 it takes \
-            CAP_SYS_ADMIN (EPERM) and nothing else.",
+    about: "Before Linux 7.1 bit 20 (UNSHARE_EMPTY_MNTNS) is unknown and gives EINVAL to whoever calls, before \
+            privilege, threads or a chroot are looked at. Since 7.1 it takes CAP_SYS_ADMIN (EPERM) and nothing else.",
     proves: &["ERR-11"],
     source: "kernel, include/uapi/linux/sched.h and kernel/fork.c",
     needs: Needs::ROOT,
-    variants: || vec![
-        Variant::new("root", ROOT),
-        Variant::new("unprivileged", NOBODY),
-        Variant::new("second_thread", THREADED),
-        Variant::new("chroot", CHROOTED),
-    ],
+    variants: || variants::named(&[
+        ("root", Caller::Root),
+        ("unprivileged", Caller::Nobody),
+        ("second_thread", Caller::Threaded),
+        ("chroot", Caller::Chrooted),
+    ]),
     run: |t| {
         let mut start = Start::of(t.facts());
         let mut second = None;
-        match t.param::<u64>() {
-            NOBODY => {
+        match t.param() {
+            Caller::Root => {}
+            Caller::Nobody => {
                 become_unprivileged(t)?;
-                start.sys_admin = false;
-                start.initial_admin = false;
+                start = Start::unprivileged();
             }
-            THREADED => {
+            Caller::Threaded => {
                 start.threads = model::Threads::Others;
                 second = Some(IdleThread::start(t)?);
             }
-            CHROOTED => {
-                start.chrooted = true;
-                // The chroot hides /proc.
-                Observer::of(t)?;
-                t.setup(Call::new("chroot(directory)", nix::unistd::chroot(t.directory()?)))?;
+            Caller::Chrooted => {
+                start = enter_chroot(t, t.directory()?)?;
             }
-            _ => {}
         }
         t.unshare(Flags::EMPTY).from(start).as_predicted()?;
         drop(second);

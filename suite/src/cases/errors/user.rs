@@ -1,40 +1,40 @@
-//! What speaks against a user namespace (ERR-21 to ERR-24, ATOM-08, ORD-07 and ORD-14 of the
-//! behaviour catalogue): a chroot, and a user or group that the current one has no name for.
+//! The reasons to refuse a user namespace (ERR-21 to ERR-24, ATOM-08 of the behaviour catalogue): a chroot, and a
+//! user or group that has no mapping in the current one.
 
-use nix::unistd::{chroot, fchdir, getegid, geteuid};
+use nix::mount::{MsFlags, mount};
+use nix::unistd::{getegid, geteuid};
 
-use crate::engines::thread_states::for_flags;
 use crate::place::limits;
+use crate::place::mount_api::{enter_chroot, leave_chroot, mount_tmpfs};
 use crate::prelude::*;
-use crate::sharing::sibling::Sibling;
-use crate::spec::model::Start;
+use crate::sharing::sibling::{SHARED, Sibling};
 use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "unshare(2), ERRORS (EPERM); user_namespaces(7)";
 
-/// What a sibling shares.
-const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
-
 const NEEDS: Needs = Needs::ROOT.with(feature::CREATE_USER_NS);
 
 /// The kinds of root directory.
-const DIRECTORY: u64 = 0;
-const ROOT_OF_A_MOUNT: u64 = 1;
-const BIND_OF_THE_ROOT: u64 = 2;
+#[derive(Clone, Copy)]
+enum Root {
+    Directory,
+    Mount,
+    Bind,
+}
 
 case!(Case {
     name: "errors.eperm.chroot",
-    about: "A caller whose root directory is not that of its mount namespace gets EPERM for \
-            CLONE_NEWUSER, alone or with other flags, and nothing changes; back in the root of the \
-            mount namespace it succeeds. The root of another mount is no better than a directory.",
+    about: "A caller whose root directory is not that of its mount namespace gets EPERM for CLONE_NEWUSER, alone or \
+            with other flags, and nothing changes; back in the root of the mount namespace it succeeds. The root of \
+            another mount is no better than a directory.",
     proves: &["ERR-21", "ERR-22"],
     source: SOURCE,
     needs: NEEDS,
-    variants: || vec![
-        Variant::new("directory", DIRECTORY),
-        Variant::new("root_of_a_mount", ROOT_OF_A_MOUNT),
-        Variant::new("bind_mount_of_the_root", BIND_OF_THE_ROOT),
-    ],
+    variants: || variants::named(&[
+        ("directory", Root::Directory),
+        ("root_of_a_mount", Root::Mount),
+        ("bind_mount_of_the_root", Root::Bind),
+    ]),
     run: |t| {
         let root = t.directory()?;
         in_own_namespaces(t, Flags::NEWNS, |t| judge_chroot(t, root))
@@ -42,164 +42,104 @@ case!(Case {
 });
 
 fn judge_chroot(t: &Test, root: &std::path::Path) -> Done {
-    const ID: &str = "ERR-21";
-    let none: Option<&str> = None;
-    let mounted = match t.param::<u64>() {
-        DIRECTORY => Ok(()),
-        ROOT_OF_A_MOUNT => {
-            let flags = nix::mount::MsFlags::empty();
-            nix::mount::mount(none, root, Some("tmpfs"), flags, none)
+    match t.param() {
+        Root::Directory => {}
+        Root::Mount => t.setup(mount_tmpfs(root))?,
+        // With what is mounted below: in a user namespace that may not be taken off.
+        Root::Bind => {
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+            t.setup(Call::new("mount(MS_BIND)", mount(Some("/"), root, None::<&str>, flags, None::<&str>)))?;
         }
-        _ => {
-            // With what is mounted below: in a user namespace that may not be taken off.
-            let flags = nix::mount::MsFlags::MS_BIND | nix::mount::MsFlags::MS_REC;
-            nix::mount::mount(Some("/"), root, none, flags, none)
-        }
-    };
-    t.setup(Call::new("mount()", mounted))?;
+    }
     let peer = Peer::start(t, "peer", Flags::FILES)?;
     let outside = t.setup(Call::io("open(/)", std::fs::File::open("/")))?;
-    t.setup(Call::new("chroot()", chroot(root)))?;
-    let start = Start { chrooted: true, ..Start::of(t.facts()) };
+    let start = enter_chroot(t, root)?;
     for (flags, requirement) in [
-        (Flags::NEWUSER, ID),
-        (Flags::NEWUSER, ID),
-        (Flags::NEWUSER | Flags::FS | Flags::FILES, ID),
+        (Flags::NEWUSER, "ERR-21"),
+        (Flags::NEWUSER, "ERR-21"),
+        (Flags::NEWUSER | Flags::FS | Flags::FILES, "ERR-21"),
         (Flags::NEWUSER | Flags::NEWNS, "ERR-22"),
         (Flags::NEWUSER | Flags::NEWNS | Flags::NEWUTS, "ERR-22"),
     ] {
         t.unshare(flags).from(start).beside(&[&peer]).proving(requirement).as_predicted()?;
     }
-    t.setup(Call::new("fchdir(/)", fchdir(&outside)))?;
-    t.setup(Call::new("chroot(.)", chroot(".")))?;
+    leave_chroot(t, &outside)?;
     drop(outside);
-    t.unshare(Flags::NEWUSER).beside(&[&peer]).proving(ID).as_predicted()
+    t.unshare(Flags::NEWUSER).beside(&[&peer]).proving("ERR-21").as_predicted()
 }
 
 case!(Case {
     name: "errors.eperm.chroot_allows",
-    about: "A chroot speaks against CLONE_NEWUSER alone: every other flag succeeds in it and does \
-            what it does outside. chroot(\"/\") is no chroot at all, so that there even CLONE_NEWUSER \
-            succeeds.",
+    about: "A chroot concerns CLONE_NEWUSER alone: every other flag succeeds in it and does what it does outside. \
+            After chroot(\"/\") even CLONE_NEWUSER succeeds, since that is no other root.",
     proves: &["ERR-22", "ERR-21"],
     source: SOURCE,
     needs: NEEDS,
-    variants: || Flags::KNOWN.into_iter().map(|flag| for_flags(flag).needing(needs_of(flag))).collect(),
+    variants: variants::each_flag,
     run: |t| {
         let flag = t.param::<Flags>();
         let root = t.directory()?;
         let (to, requirement) =
             if flag == Flags::NEWUSER { (std::path::Path::new("/"), "ERR-21") } else { (root, "ERR-22") };
-        // The chroot hides /proc.
-        Observer::of(t)?;
-        t.setup(Call::new(format!("chroot({})", to.display()), chroot(to)))?;
-        let start = Start { chrooted: flag != Flags::NEWUSER, ..Start::of(t.facts()) };
+        let start = Start { chrooted: flag != Flags::NEWUSER, ..enter_chroot(t, to)? };
         t.unshare(flag).from(start).proving(requirement).as_predicted()
     }
 });
 
 case!(Case {
     name: "errors.eperm.chroot_beside_sharer",
-    about: "CLONE_NEWUSER with CLONE_FS and CLONE_FILES in a chroot, beside a sibling that shares: \
-            EPERM after root, cwd and descriptors were copied, and yet nothing changes and all is \
-            still shared.",
+    about: "CLONE_NEWUSER with CLONE_FS and CLONE_FILES in a chroot, beside a sibling that shares: EPERM after root, \
+            cwd and descriptors were copied, and yet nothing changes and all is still shared.",
     proves: &["ATOM-08"],
     source: "2006 design document, 6 (duplicate everything before anything is switched)",
     needs: NEEDS,
     run: |t| {
-        const ID: &str = "ATOM-08";
         // The sibling shares the root, and is in the chroot, too.
         let sibling = Sibling::start(t, SHARED)?.without_root();
-        t.setup(Call::new("chroot(directory)", chroot(t.directory()?)))?;
-        let start = Start { chrooted: true, ..Start::of(t.facts()) };
+        let start = enter_chroot(t, t.directory()?)?;
         let flags = Flags::NEWUSER | Flags::FS | Flags::FILES;
         for _ in 0..2 {
             t.unshare(flags).from(start).beside(&[sibling.peer()]).as_predicted()?;
         }
-        sibling.check(t, Flags::NONE, ID)
+        sibling.check(t, Flags::NONE, "ATOM-08")
     }
 });
 
 fn write_map(t: &Test, file: &str, text: String) -> Done {
     let path = format!("/proc/self/{file}");
-    let written = std::fs::write(&path, &text);
-    t.setup(Call::io(format!("write({path}, {text:?})"), written))
+    t.setup(Call::io(format!("write({path}, {text:?})"), std::fs::write(&path, &text)))
 }
-
-/// Which map is written first.
-const UID_FIRST: u64 = 1;
-const GID_FIRST: u64 = 2;
 
 case!(Case {
     name: "errors.eperm.unmapped",
-    about: "A second CLONE_NEWUSER gives EPERM, and changes nothing, as long as the caller's user or \
-            group has no mapping in the first: with neither map written, and with either one alone. \
-            With both it succeeds. Other namespaces take no mapping.",
+    about: "A second CLONE_NEWUSER gives EPERM, and changes nothing, as long as the caller's user or group has no \
+            mapping in the first: with neither map written, and with either one alone. With both it succeeds. Other \
+            namespaces take no mapping.",
     proves: &["ERR-23", "ERR-24"],
     source: SOURCE,
     needs: NEEDS,
-    variants: || vec![Variant::new("gid", UID_FIRST), Variant::new("uid", GID_FIRST).proving(["ERR-23"]),],
+    // The parameter says whether the map of users is written first.
+    variants: || vec![Variant::new("gid", true), Variant::new("uid", false).proving(["ERR-23"])],
     run: |t| {
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
-        let before = Start { initial_admin: false, ..Start::of(t.facts()) };
+        let before = limits::start(t, Flags::NONE);
         t.unshare(Flags::NEWUSER).beside(&[&peer]).proving("ERR-23").as_predicted()?;
         let unmapped = Start { ids_mapped: false, ..before };
         let refused = |requirement| {
-            all([Flags::NEWUSER, Flags::NEWUSER | Flags::FS | Flags::FILES, Flags::NEWUSER | Flags::NEWNS]
-                .into_iter()
-                .map(|flags| t.unshare(flags).from(unmapped).beside(&[&peer]).proving(requirement).as_predicted()))
+            let sets = [Flags::NEWUSER, Flags::NEWUSER | Flags::FS | Flags::FILES, Flags::NEWUSER | Flags::NEWNS];
+            let call = |flags| t.unshare(flags).from(unmapped).beside(&[&peer]).proving(requirement).as_predicted();
+            all(sets.map(call))
         };
         refused("ERR-23")?;
         t.unshare(Flags::NEWNS).from(unmapped).proving("ERR-23").as_predicted()?;
         write_map(t, "setgroups", "deny".to_owned())?;
-        let maps = [("uid_map", uid), ("gid_map", gid)];
-        let (first, second) = if t.param::<u64>() == UID_FIRST { (maps[0], maps[1]) } else { (maps[1], maps[0]) };
+        let uid_first: bool = t.param();
+        let (users, groups) = (("uid_map", uid), ("gid_map", gid));
+        let (first, second) = if uid_first { (users, groups) } else { (groups, users) };
         write_map(t, first.0, format!("7 {} 1", first.1))?;
-        refused(if t.param::<u64>() == UID_FIRST { "ERR-24" } else { "ERR-23" })?;
+        refused(if uid_first { "ERR-24" } else { "ERR-23" })?;
         write_map(t, second.0, format!("8 {} 1", second.1))?;
         t.unshare(Flags::NEWUSER).from(before).beside(&[&peer]).proving("ERR-23").as_predicted()
-    }
-});
-
-case!(Case {
-    name: "order.chroot_and_unmapped",
-    about: "In a chroot and without a mapping of its user a caller of CLONE_NEWUSER gets EPERM, which \
-            either alone gives, and nothing changes.",
-    proves: &["ORD-14"],
-    source: "kernel, kernel/user_namespace.c",
-    needs: NEEDS,
-    run: |t| {
-        let root = t.directory()?;
-        t.setup(unshare(Flags::NEWUSER))?;
-        // The chroot hides /proc.
-        Observer::of(t)?;
-        t.setup(Call::new("chroot(directory)", chroot(root)))?;
-        let start = Start { chrooted: true, ids_mapped: false, initial_admin: false, ..Start::of(t.facts()) };
-        for flags in [Flags::NEWUSER, Flags::NEWUSER | Flags::FS, Flags::NEWUSER | Flags::NEWUTS] {
-            t.unshare(flags).from(start).as_predicted()?;
-        }
-        Ok(())
-    }
-});
-
-case!(Case {
-    name: "order.user_limit_before_chroot",
-    about: "Where no user namespace may be made, a caller in a chroot gets ENOSPC for CLONE_NEWUSER \
-            and not EPERM, and EPERM once the limit is raised; neither changes anything.",
-    proves: &["ORD-07"],
-    source: "kernel, kernel/user_namespace.c",
-    needs: limits::NEEDS,
-    run: |t| {
-        let root = t.directory()?;
-        limits::enter_own_user_namespace(t)?;
-        let outside = Peer::start(t, "task outside the chroot", Flags::NONE)?;
-        limits::set(t, Flags::NEWUSER, 0)?;
-        t.setup(Call::new("chroot(directory)", chroot(root)))?;
-        let chrooted = Start { chrooted: true, initial_admin: false, ..Start::of(t.facts()) };
-        let full = Start { exhausted: Flags::NEWUSER, ..chrooted };
-        t.unshare(Flags::NEWUSER).from(full).beside(&[&outside]).as_predicted()?;
-        limits::set_by(t, &outside, Flags::NEWUSER, 1)?;
-        t.unshare(Flags::NEWUSER).from(chrooted).beside(&[&outside]).as_predicted()
     }
 });

@@ -1,17 +1,16 @@
-//! Sibling that a process did not make itself: the kernel's io_uring helpers, which are threads of
-//! the process that owns the ring, and a tracer (rows MT-11 to MT-14 of the behaviour catalogue,
-//! section 6).
+//! Sibling that a process did not make itself: the kernel's io_uring helpers, which are threads of the process that
+//! owns the ring, and a tracer (rows MT-11 to MT-14 of the behaviour catalogue, section 6).
 //!
-//! Nothing of this existed in 2006. Since Linux 5.12 (5.10.162 among the stable releases) a ring's
-//! helper is a member of the thread group, so that a process which never made a thread gets EINVAL.
+//! Nothing of this existed in 2006. Since Linux 5.12 (5.10.162 among the stable releases) a ring's helper is a member
+//! of the thread group, so that a process which never made a thread gets EINVAL.
 
 use std::os::unix::ffi::OsStrExt;
 
-use crate::engines::thread_states::{each_flag, judge};
+use crate::engines::thread_states::{each_flag, for_flags, judge};
 use crate::place::seccomp::wait_for_stop;
 use crate::prelude::*;
 use crate::sharing::sibling::SharingTask;
-use crate::spec::model::{Start, Threads};
+use crate::spec::model::Threads;
 use crate::tasks::io_uring::Ring;
 use crate::tasks::threads::{others, wait_until_alone};
 
@@ -25,12 +24,9 @@ fn beside_a_helper(row: &'static str) -> Vec<Variant> {
     each_flag(
         row,
         &[
-            (Flags::THREAD, &["ERR-02"]),
-            (Flags::SIGHAND, &["ERR-02"]),
-            (Flags::VM, &["ERR-02"]),
+            (Flags::THREAD | Flags::SIGHAND | Flags::VM, &["ERR-02"]),
             (Flags::NEWUSER, &["ERR-03"]),
-            (Flags::FS, &["MT-13"]),
-            (Flags::FILES, &["MT-13"]),
+            (Flags::FS | Flags::FILES, &["MT-13"]),
         ],
     )
 }
@@ -44,9 +40,9 @@ fn judge_beside_helpers(t: &Test, row: &'static str, witness: &Peer) -> Done {
 
 case!(Case {
     name: "flags.sqpoll_helper",
-    about: "A process with an io_uring ring that a kernel helper polls is not alone: CLONE_THREAD, \
-            CLONE_SIGHAND, CLONE_VM and CLONE_NEWUSER give EINVAL, all other flags succeed, and \
-            CLONE_FS and CLONE_FILES leave the helper behind.",
+    about: "A process with an io_uring ring that a kernel helper polls is not alone: CLONE_THREAD, CLONE_SIGHAND, \
+            CLONE_VM and CLONE_NEWUSER give EINVAL, all other flags succeed, and CLONE_FS and CLONE_FILES leave the \
+            helper behind.",
     proves: &["MT-11"],
     source: SOURCE,
     needs: Needs::NONE.with(feature::IO_URING),
@@ -60,15 +56,12 @@ case!(Case {
 
 case!(Case {
     name: "flags.sqpoll_helper_gone",
-    about: "After the ring is closed and its helper has ended, a call that was refused because of \
-            the helper succeeds.",
+    about: "After the ring is closed and its helper has ended, a call that was refused because of the helper \
+            succeeds.",
     proves: &["MT-11"],
     source: SOURCE,
     needs: Needs::NONE.with(feature::IO_URING),
-    variants: || [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER]
-        .into_iter()
-        .map(crate::engines::thread_states::for_flags)
-        .collect(),
+    variants: || [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER].map(for_flags).into(),
     run: |t| {
         let flags = t.param::<Flags>();
         let ring = Ring::with_poller(t)?;
@@ -77,15 +70,14 @@ case!(Case {
         t.unshare(flags).from(accompanied).as_predicted()?;
         drop(ring);
         wait_until_alone();
-        t.unshare(flags).as_predicted()?;
-        Ok(())
+        t.unshare(flags).as_predicted()
     }
 });
 
 case!(Case {
     name: "flags.io_worker",
-    about: "A worker thread that io_uring made for a request which blocks counts like the polling \
-            helper: the same four flags give EINVAL while it lives.",
+    about: "A worker thread that io_uring made for a request which blocks counts like the polling helper: the same \
+            four flags give EINVAL while it lives.",
     proves: &["MT-12"],
     source: SOURCE,
     needs: Needs::NONE.with(feature::IO_URING),

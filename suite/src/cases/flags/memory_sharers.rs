@@ -1,19 +1,18 @@
-//! Processes that share the caller's memory or signal handlers without being threads: every flag
-//! against CLONE_VM and CLONE_VM|CLONE_SIGHAND processes, alive, dead and reaped, and in a vfork
-//! child (rows MT-06 to MT-10 of the behaviour catalogue, section 6).
+//! Processes that share the caller's memory or signal handlers without being threads: every flag against CLONE_VM and
+//! CLONE_VM|CLONE_SIGHAND processes, alive, dead and reaped, and in a vfork child (rows MT-06 to MT-10 of the
+//! behaviour catalogue, section 6).
 //!
-//! The 2006 document meant CLONE_VM to duplicate the memory, and had CLONE_THREAD force CLONE_VM.
-//! No release ever duplicated it (DIFF-03): the call only succeeds when there is nothing to
-//! separate. CLONE_THREAD forces nothing since about Linux 4.3 (DIFF-06), although unshare(2) still
-//! says it does (DOC-02) and asks callers of all three flags to share their memory with nobody
-//! (DOC-03).
+//! The 2006 document meant CLONE_VM to duplicate the memory, and had CLONE_THREAD force CLONE_VM. No release ever
+//! duplicated it (DIFF-03): the call only succeeds when there is nothing to separate. CLONE_THREAD forces nothing
+//! since about Linux 4.3 (DIFF-06), although unshare(2) still says it does (DOC-02) and asks callers of all three
+//! flags to share their memory with nobody (DOC-03).
 
 use crate::engines::thread_states::{each_flag, judge};
 use crate::observe::State;
 use crate::prelude::*;
 use crate::sharing::probe::Trace;
 use crate::sharing::sibling::{SharingTask, askable, shared_flags};
-use crate::spec::model::{Prediction, Start};
+use crate::spec::model::Prediction;
 use crate::tasks::vm::in_vfork_child_sharing;
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL), 6 and 8 (1); unshare(2), CLONE_VM";
@@ -29,8 +28,8 @@ enum Life {
     Reaped,
 }
 
-/// Tries the variant's flags while another process shares the memory, and the handlers if `with`
-/// says so, and is alive, dead or reaped.
+/// Tries the variant's flags while another process shares the memory, and the handlers if `with` says so, and is
+/// alive, dead or reaped.
 fn judge_beside(t: &Test, row: &'static str, with: Flags, life: Life) -> Done {
     let witness = Peer::start(t, "witness", Flags::NONE)?;
     let sharing = Flags::VM | REST | with;
@@ -59,9 +58,8 @@ fn judge_beside(t: &Test, row: &'static str, with: Flags, life: Life) -> Done {
 
 case!(Case {
     name: "flags.vm_process.alive",
-    about: "While a CLONE_VM process is alive, CLONE_VM gives EINVAL and the memory stays shared, \
-            together with all else; CLONE_THREAD, CLONE_SIGHAND, CLONE_NEWUSER and every other \
-            flag succeed.",
+    about: "While a CLONE_VM process is alive, CLONE_VM gives EINVAL and the memory stays shared, together with all \
+            else; CLONE_THREAD, CLONE_SIGHAND, CLONE_NEWUSER and every other flag succeed.",
     proves: &["MT-06"],
     source: SOURCE,
     variants: || each_flag(
@@ -78,8 +76,7 @@ case!(Case {
 
 case!(Case {
     name: "flags.vm_process.zombie",
-    about: "A CLONE_VM process that has ended has let go of the memory, reaped or not: every flag \
-            succeeds.",
+    about: "A CLONE_VM process that has ended has let go of the memory, reaped or not: every flag succeeds.",
     proves: &["MT-07"],
     source: SOURCE,
     variants: || each_flag("MT-07", &[(Flags::VM, &["EFF-VM-05"])]),
@@ -97,8 +94,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.sighand_process.alive",
-    about: "While a CLONE_VM|CLONE_SIGHAND process is alive, CLONE_SIGHAND and CLONE_VM give EINVAL \
-            and all stays shared; CLONE_THREAD, CLONE_NEWUSER and every other flag succeed.",
+    about: "While a CLONE_VM|CLONE_SIGHAND process is alive, CLONE_SIGHAND and CLONE_VM give EINVAL and all stays \
+            shared; CLONE_THREAD, CLONE_NEWUSER and every other flag succeed.",
     proves: &["MT-08"],
     source: SOURCE,
     variants: || each_flag(
@@ -115,14 +112,11 @@ case!(Case {
 
 case!(Case {
     name: "flags.sighand_process.zombie",
-    about: "A CLONE_VM|CLONE_SIGHAND process that has ended still holds the signal handlers until \
-            it is reaped: CLONE_SIGHAND and CLONE_VM give EINVAL, every other flag succeeds.",
+    about: "A CLONE_VM|CLONE_SIGHAND process that has ended still holds the signal handlers until it is reaped: \
+            CLONE_SIGHAND and CLONE_VM give EINVAL, every other flag succeeds.",
     proves: &["MT-09"],
     source: SOURCE,
-    variants: || each_flag(
-        "MT-09",
-        &[(Flags::SIGHAND, &["ERR-12", "EFF-VM-05"]), (Flags::VM, &["ERR-12", "EFF-VM-05"]),]
-    ),
+    variants: || each_flag("MT-09", &[(Flags::SIGHAND | Flags::VM, &["ERR-12", "EFF-VM-05"])]),
     run: |t| judge_beside(t, "MT-09", Flags::SIGHAND, Life::Zombie)
 });
 
@@ -137,29 +131,22 @@ case!(Case {
 
 case!(Case {
     name: "flags.sighand_process.killed",
-    about: "One caller through the life of its CLONE_VM|CLONE_SIGHAND child: CLONE_SIGHAND and \
-            CLONE_VM give EINVAL while the child lives, still give EINVAL when it has been killed, \
-            and succeed once it is reaped.",
+    about: "One caller through the life of its CLONE_VM|CLONE_SIGHAND child: CLONE_SIGHAND and CLONE_VM give EINVAL \
+            while the child lives, still give EINVAL when it has been killed, and succeed once it is reaped.",
     proves: &["ERR-05", "ERR-12", "EFF-VM-05"],
     source: SOURCE,
     run: |t| {
         let mut child = VmTask::start(t, Flags::SIGHAND)?;
         let both = [Flags::SIGHAND, Flags::VM];
-        let mut start = Start { memory_shared: true, handlers_shared: true, ..Start::of(t.facts()) };
-        for flag in both {
-            t.unshare(flag).from(start).proving("ERR-05").as_predicted()?;
-        }
+        let start = Start { memory_shared: true, handlers_shared: true, ..Start::of(t.facts()) };
+        let call_both = |start: Start, requirement| {
+            both.into_iter().try_for_each(|flag| t.unshare(flag).from(start).proving(requirement).as_predicted())
+        };
+        call_both(start, "ERR-05")?;
         child.be_killed(t)?;
-        start.memory_shared = false;
-        for flag in both {
-            t.unshare(flag).from(start).proving("ERR-12").as_predicted()?;
-        }
+        call_both(Start { memory_shared: false, ..start }, "ERR-12")?;
         child.reap();
-        start.handlers_shared = false;
-        for flag in both {
-            t.unshare(flag).from(start).proving("ERR-12").as_predicted()?;
-        }
-        Ok(())
+        call_both(Start::of(t.facts()), "ERR-12")
     }
 });
 
@@ -196,18 +183,15 @@ fn call_and_look(errand: &Errand) -> Seen {
 
 case!(Case {
     name: "flags.vfork_child",
-    about: "A vfork child shares its parent's memory: CLONE_VM gives EINVAL, and every other flag \
-            succeeds in it and leaves the parent's state alone.",
+    about: "A vfork child shares its parent's memory: CLONE_VM gives EINVAL, and every other flag succeeds in it and \
+            leaves the parent's state alone.",
     proves: &["MT-10"],
     source: SOURCE,
     variants: || each_flag(
         "MT-10",
         &[
             (Flags::VM, &["ERR-06", "EFF-VM-02", "EFF-VM-07"]),
-            (Flags::SIGHAND, &["EFF-VM-07"]),
-            (Flags::FILES, &["EFF-VM-07"]),
-            (Flags::FS, &["EFF-VM-07"]),
-            (Flags::NEWUSER, &["EFF-VM-07"]),
+            (Flags::SIGHAND | Flags::FILES | Flags::FS | Flags::NEWUSER, &["EFF-VM-07"]),
         ]
     ),
     run: |t| {
@@ -240,12 +224,8 @@ case!(Case {
             check_changes(t, flags, "MT-10", &prediction, &seen.before, &seen.after),
             t.check(kcmp("after", seen.shared_after)).is(shared & !prediction.separated & errand.asked_after),
             t.check(Call::seen("the child's writes are the parent's", end.memory_shared)).is(true),
-            t.check(Call::seen(
-                "the child's umask (CLONE_FS) and descriptors (CLONE_FILES) \
-                                are the parent's",
-                probes,
-            ))
-            .is(REST & !prediction.separated & !Flags::SYSVSEM),
+            t.check(Call::seen("the child's umask (CLONE_FS) and descriptors (CLONE_FILES) are the parent's", probes))
+                .is(REST & !prediction.separated & !Flags::SYSVSEM),
             check_changes(t, flags, "MT-10", &Prediction::nothing(), &before, &after),
         ])
     }

@@ -1,18 +1,16 @@
-//! Flags together: valid ones in pairs and all at once, and valid ones with invalid bits (FLAG-46,
-//! FLAG-48, FLAG-49 and FLAG-51 of the behaviour catalogue, section 1.2).
+//! Flags together: valid ones in pairs and all at once, and valid ones with invalid bits (FLAG-46, FLAG-48, FLAG-49
+//! and FLAG-51 of the behaviour catalogue, section 1.2).
 //!
-//! The 2006 document knew four flags and tried them all together; the fifteen of today make 105
-//! pairs. That an unknown bit spoils the whole call with EINVAL, so that old kernels refuse new
-//! flags, holds as it did (DIFF-15), though one bit that was refused before 7.1 has a meaning since.
+//! The 2006 document knew four flags and tried them all together; the fifteen of today make 105 pairs. That an
+//! unknown bit spoils the whole call with EINVAL, so that old kernels refuse new flags, holds as it did (DIFF-15),
+//! though one bit that was refused before 7.1 has a meaning since.
 
 use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::sharing::sibling::Sibling;
-use crate::spec::model::{Kernel, Start, predict};
+use crate::sharing::sibling::{SHARED, Sibling};
+use crate::spec::model::{Kernel, predict};
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL) and 8 (1); unshare(2), ERRORS";
-
-const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 
 /// Every flag that some kernel accepts.
 fn every() -> Flags {
@@ -34,8 +32,8 @@ fn pairs() -> Vec<Variant> {
 
 case!(Case {
     name: "flags.pair",
-    about: "Two valid flags in one call, as root and alone, succeed and do what both name, no more \
-            and no less; beside a sharer each leaves just what it names.",
+    about: "Two valid flags in one call, as root and alone, succeed and do what both name, no more and no less; \
+            beside a sharer each leaves just what it names.",
     proves: &["FLAG-48"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -53,8 +51,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.all_valid",
-    about: "All flags that the kernel accepts, in one call as root, succeed and do what all of them \
-            name; with CLONE_NEWTIME and UNSHARE_EMPTY_MNTNS, and without.",
+    about: "All flags that the kernel accepts, in one call as root, succeed and do what all of them name; with \
+            CLONE_NEWTIME and UNSHARE_EMPTY_MNTNS, and without.",
     proves: &["FLAG-46"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -79,12 +77,11 @@ case!(Case {
 
 case!(Case {
     name: "flags.valid_and_invalid",
-    about: "A valid flag with any one invalid bit, low or high, gives EINVAL, and no part of the \
-            call is carried out: nothing changes, and cwd, umask, root, descriptors and undo list \
-            stay shared with a sibling.",
+    about: "A valid flag with any one invalid bit, low or high, gives EINVAL, and no part of the call is carried \
+            out: nothing changes, and cwd, umask, root, descriptors and undo list stay shared with a sibling.",
     proves: &["FLAG-49", "ERR-01"],
     source: SOURCE,
-    variants: || Flags::KNOWN.into_iter().map(|flag| Variant::new(flag.slug(), flag)).collect(),
+    variants: || variants::of_flags(Flags::KNOWN),
     run: |t| {
         let valid = t.param::<Flags>();
         let kernel = Kernel::of(t.facts());
@@ -95,7 +92,7 @@ case!(Case {
             }
             t.unshare(valid | bit).proving("FLAG-49").as_predicted()?;
         }
-        // What one of the calls had separated would stay so: one look, which is dear, is enough.
+        // What a call separates stays separate: one look at the end, which is expensive, is enough.
         sibling.check(t, Flags::NONE, "FLAG-49")
     }
 });
@@ -112,8 +109,8 @@ impl std::fmt::Debug for Mask {
 
 case!(Case {
     name: "flags.mask",
-    about: "The bits that an unprivileged caller is not refused with EINVAL are those of the \
-            kernel's version: 0x7e070f80 since 5.6, 0x7e170f80 since 7.1.",
+    about: "The bits that an unprivileged caller is not refused with EINVAL are those of the kernel's version: \
+            0x7e070f80 since 5.6, 0x7e170f80 since 7.1.",
     proves: &["FLAG-51", "DIFF-01", "DIFF-15"],
     source: SOURCE,
     run: |t| {
@@ -123,8 +120,8 @@ case!(Case {
         let expected = bits()
             .filter(|bit| predict(&Start::unprivileged(), *bit, &kernel).result != Err(Errno::EINVAL))
             .fold(Flags::NONE, |mask, bit| mask | bit);
-        // All in one task: a flag that succeeds here leaves it as alone as it was, but for the
-        // user namespace, which therefore comes last.
+        // All in one task: a flag that succeeds here leaves it as alone as it was, but for the user namespace, which
+        // therefore comes last.
         let mut mask = Flags::NONE;
         for bit in bits().filter(|bit| *bit != Flags::NEWUSER).chain([Flags::NEWUSER]) {
             let call = unshare(bit);
@@ -138,9 +135,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.random",
-    about: "Random sets of flags, drawn from the seed, each in a task of its own beside a sharer: \
-            result and whole state are the model's, so that no errno comes that is documented \
-            nowhere.",
+    about: "Random sets of flags, drawn from the seed, each in a task of its own beside a sharer, have the result \
+            and the whole state that the model predicts, so that no undocumented errno comes.",
     proves: &["RET-05", "FLAG-48"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),

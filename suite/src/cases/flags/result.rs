@@ -1,9 +1,8 @@
-//! What a successful call returns, how often, and what doing it again gives (RET-01 to RET-03 of
-//! the behaviour catalogue, section 2.1); and what CLONE_THREAD, CLONE_SIGHAND and CLONE_VM do for
-//! a task that is alone, which is nothing (EFF-VM-01).
+//! What a successful call returns, how often, and what doing it again gives (RET-01 to RET-03 of the behaviour
+//! catalogue, section 2.1); and what CLONE_THREAD, CLONE_SIGHAND and CLONE_VM do for a task that is alone, which is
+//! nothing (EFF-VM-01).
 //!
-//! That unshare(2) makes no new process and acts on its caller only holds as the 2006 document has
-//! it (DIFF-16).
+//! That unshare(2) makes no new process and acts on its caller only holds as the 2006 document has it (DIFF-16).
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -11,7 +10,6 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 
 use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::spec::model::Start;
 use crate::tasks::shm::map_zeroed;
 
 const SOURCE: &str = "2006 design document, 5 (return value) and 8 (1); unshare(2), RETURN VALUE";
@@ -53,9 +51,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.repeat.nothing_shared",
-    about: "CLONE_FS, CLONE_FILES and CLONE_SYSVSEM give 0 however often they are called by a task \
-            that shares nothing, and change nothing: its record locks, which belong to the table of \
-            descriptors, stay its own.",
+    about: "CLONE_FS, CLONE_FILES and CLONE_SYSVSEM give 0 however often they are called by a task that shares \
+            nothing, and change nothing: its record locks, which belong to the table of descriptors, stay its own.",
     proves: &["RET-02", "EFF-FS-09", "EFF-SEM-12"],
     source: SOURCE,
     variants: || [
@@ -96,8 +93,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.repeat.namespace",
-    about: "A namespace can be left as often as one likes: each call gives 0 and another namespace \
-            than the one before. CLONE_NEWPID is the exception: its second call gives EINVAL.",
+    about: "A task can leave a namespace any number of times: each call gives 0 and another namespace than the one \
+            before. CLONE_NEWPID is the exception: its second call gives EINVAL.",
     proves: &["RET-03"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -130,9 +127,9 @@ extern "C" fn count_signal(_: i32) {
 
 case!(Case {
     name: "flags.alone",
-    about: "For a task that is alone CLONE_THREAD, CLONE_SIGHAND and CLONE_VM succeed and do \
-            nothing: its handlers still run, its blocked signals stay blocked, its memory keeps \
-            what was written, and memory it shares by mmap(2) stays shared.",
+    about: "For a task that is alone CLONE_THREAD, CLONE_SIGHAND and CLONE_VM succeed and do nothing: its handlers \
+            still run, its blocked signals stay blocked, its memory keeps what was written, and memory it shares by \
+            mmap(2) stays shared.",
     proves: &["EFF-VM-01", "MT-01"],
     source: "2006 design document, 5 (CLONE_VM, superseded) and 8 (1); unshare(2), CLONE_VM",
     variants: || [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::THREAD | Flags::SIGHAND | Flags::VM]
@@ -143,8 +140,7 @@ case!(Case {
         let flags = t.param::<Flags>();
         let count = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler only adds to an atomic.
-        let installed = unsafe { nix::sys::signal::sigaction(Signal::SIGUSR1, &count) };
-        t.setup(Call::new("sigaction(SIGUSR1)", installed))?;
+        t.setup(Call::new("sigaction(SIGUSR1)", unsafe { nix::sys::signal::sigaction(Signal::SIGUSR1, &count) }))?;
         let mut blocked = SigSet::empty();
         blocked.add(Signal::SIGUSR2);
         let masked = nix::sys::signal::sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None);
@@ -158,8 +154,7 @@ case!(Case {
 
         t.unshare(flags).proving("EFF-VM-01").as_predicted()?;
 
-        let raised = nix::sys::signal::raise(Signal::SIGUSR1);
-        t.setup(Call::new("raise(SIGUSR1)", raised))?;
+        t.setup(Call::new("raise(SIGUSR1)", nix::sys::signal::raise(Signal::SIGUSR1)))?;
         t.check(Call::seen("signals caught by the old handler", CAUGHT.load(Ordering::SeqCst))).is(1)?;
         t.check(Call::seen("private memory", own.load(Ordering::SeqCst))).is(7)?;
         common.store(8, Ordering::SeqCst);

@@ -1,15 +1,14 @@
-//! Threads: every flag in a process that has, or had, more than one (rows MT-02 to MT-05 of the
-//! behaviour catalogue, section 6).
+//! Threads: every flag in a process that has, or had, more than one (rows MT-02 to MT-05 of the behaviour catalogue,
+//! section 6).
 //!
-//! The 2006 document had CLONE_THREAD and CLONE_SIGHAND refused with EINVAL always, as not
-//! implemented, and its first test group checked that. Since about Linux 4.3 they succeed, as does
-//! CLONE_VM, when there is nothing to separate, and EINVAL is left for a caller that really shares
-//! (DIFF-05). CLONE_NEWUSER (3.8) checks the same; CLONE_NEWPID did from 3.8 to about 3.11, and no
-//! longer does, whatever unshare(2) says (DOC-01).
+//! The 2006 document had CLONE_THREAD and CLONE_SIGHAND refused with EINVAL always, as not implemented, and its first
+//! test group checked that. Since about Linux 4.3 they succeed, as does CLONE_VM, when there is nothing to separate,
+//! and EINVAL is left for a caller that really shares (DIFF-05). CLONE_NEWUSER (3.8) checks the same; CLONE_NEWPID
+//! did from 3.8 to about 3.11, and no longer does, whatever unshare(2) says (DOC-01).
 
 use crate::engines::thread_states::{each_flag, judge, this_thread, thread};
 use crate::prelude::*;
-use crate::spec::model::{Start, Threads};
+use crate::spec::model::Threads;
 use crate::tasks::threads::{FinishedThread, IdleThread, in_second_thread, without_leader};
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL) and 8 (1); unshare(2), CLONE_THREAD";
@@ -25,9 +24,9 @@ const NOT_ALONE: &[(Flags, &[&str])] = &[
 
 case!(Case {
     name: "flags.second_thread.leader",
-    about: "While a second thread is alive, the thread group leader gets EINVAL for CLONE_THREAD, \
-            CLONE_SIGHAND, CLONE_VM and CLONE_NEWUSER, and all other flags succeed, CLONE_NEWPID \
-            included. A refused call leaves all as it was and everything shared.",
+    about: "While a second thread is alive, the thread group leader gets EINVAL for CLONE_THREAD, CLONE_SIGHAND, \
+            CLONE_VM and CLONE_NEWUSER, and all other flags succeed, CLONE_NEWPID included. A refused call leaves \
+            all as it was and everything shared.",
     proves: &["MT-02"],
     source: SOURCE,
     variants: || each_flag("MT-02", NOT_ALONE),
@@ -43,8 +42,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.second_thread.other",
-    about: "The same when the call comes from a thread that is not the leader. Whatever it does to \
-            the caller, the leader's own state stays as it was.",
+    about: "The same when the call comes from a thread that is not the leader. Whatever it does to the caller, the \
+            leader's own state stays as it was.",
     proves: &["MT-03"],
     source: SOURCE,
     variants: || each_flag("MT-03", NOT_ALONE),
@@ -65,19 +64,11 @@ case!(Case {
 
 case!(Case {
     name: "flags.dead_leader",
-    about: "The last thread of a process whose leader has ended is alone, yet gets EINVAL for \
-            CLONE_THREAD, CLONE_SIGHAND, CLONE_VM and CLONE_NEWUSER: the dead leader still counts.",
+    about: "The last thread of a process whose leader has ended is alone, yet gets EINVAL for CLONE_THREAD, \
+            CLONE_SIGHAND, CLONE_VM and CLONE_NEWUSER: the dead leader still counts.",
     proves: &["MT-04"],
     source: SOURCE,
-    variants: || each_flag(
-        "MT-04",
-        &[
-            (Flags::THREAD, &["ERR-04"]),
-            (Flags::SIGHAND, &["ERR-04"]),
-            (Flags::VM, &["ERR-04"]),
-            (Flags::NEWUSER, &["ERR-04"]),
-        ]
-    ),
+    variants: || each_flag("MT-04", &[(Flags::THREAD | Flags::SIGHAND | Flags::VM | Flags::NEWUSER, &["ERR-04"])]),
     run: |t| t.in_child(|t| without_leader(t, || {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
         let start = Start { threads: Threads::LeaderGone, ..Start::of(t.facts()) };
@@ -87,14 +78,10 @@ case!(Case {
 
 case!(Case {
     name: "flags.unjoined_thread",
-    about: "A second thread that has ended is gone for the kernel even if nobody has joined it: \
-            every flag succeeds.",
+    about: "A second thread that has ended is gone for the kernel even if nobody has joined it: every flag succeeds.",
     proves: &["MT-05"],
     source: SOURCE,
-    variants: || each_flag(
-        "MT-05",
-        &[(Flags::THREAD, &["EFF-VM-06"]), (Flags::VM, &["EFF-VM-06"]), (Flags::NEWUSER, &["EFF-VM-06"]),]
-    ),
+    variants: || each_flag("MT-05", &[(Flags::THREAD | Flags::VM | Flags::NEWUSER, &["EFF-VM-06"])]),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
         let _unjoined = FinishedThread::start(t)?;

@@ -1,17 +1,15 @@
-//! How wide the argument is and by which numbers the call is reached (FLAG-41 to FLAG-47 and
-//! FLAG-50 of the behaviour catalogue, section 1.2).
+//! How wide the argument is and by which numbers the call is reached (FLAG-41 to FLAG-47 and FLAG-50 of the behaviour
+//! catalogue, section 1.2).
 //!
-//! The 2006 document declared `unshare(int flags)`, and C libraries still do. The kernel reads an
-//! unsigned long, checks all of it, and drops nothing (DIFF-02).
+//! The 2006 document declared `unshare(int flags)`, and C libraries still do. The kernel reads an unsigned long,
+//! checks all of it, and drops nothing (DIFF-02).
 
 use crate::call::raw::{NUMBER, by_number};
+use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::sharing::sibling::Sibling;
-use crate::spec::model::Start;
+use crate::sharing::sibling::{SHARED, Sibling};
 
 const SOURCE: &str = "2006 design document, 5 (unshare(int flags), superseded; EINVAL) and 8 (1)";
-
-const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 
 /// Tries each set of flags beside a sharer: all must be refused, and everything stay shared.
 fn check_refused(t: &Test, sets: impl IntoIterator<Item = Flags>, requirement: &'static str) -> Done {
@@ -19,7 +17,7 @@ fn check_refused(t: &Test, sets: impl IntoIterator<Item = Flags>, requirement: &
     for flags in sets {
         t.unshare(flags).proving(requirement).as_predicted()?;
     }
-    // What one of the calls had separated would stay so: one look, which is dear, is enough.
+    // What a call separates stays separate: one look at the end, which is expensive, is enough.
     sibling.check(t, Flags::NONE, requirement)
 }
 
@@ -33,14 +31,11 @@ case!(Case {
 
 case!(Case {
     name: "flags.high_bit",
-    about: "A valid flag with one bit of the upper half gives EINVAL, and what the flag names stays \
-            shared: the upper half of the argument is not cut off.",
+    about: "A valid flag with one bit of the upper half gives EINVAL, and what the flag names stays shared: the \
+            upper half of the argument is not cut off.",
     proves: &["FLAG-42", "ATOM-19", "DIFF-02"],
     source: SOURCE,
-    variants: || [Flags::FILES, Flags::FS, Flags::NEWUTS]
-        .into_iter()
-        .map(crate::engines::thread_states::for_flags)
-        .collect(),
+    variants: || variants::of_flags([Flags::FILES, Flags::FS, Flags::NEWUTS]),
     run: |t| {
         let flag = t.param::<Flags>();
         check_refused(t, (32..64).map(|bit| flag | Flags(1 << bit)), "FLAG-42")
@@ -49,8 +44,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.sign_bit",
-    about: "Bit 63 gives EINVAL, alone and with a valid flag, and so does -1 as an int would have \
-            it, extended by its sign or not.",
+    about: "Bit 63 gives EINVAL, alone and with a valid flag, and so does -1 as an int would have it, extended by \
+            its sign or not.",
     proves: &["FLAG-43", "DIFF-02"],
     source: SOURCE,
     run: |t| {
@@ -62,8 +57,8 @@ case!(Case {
 
 case!(Case {
     name: "flags.signal_number",
-    about: "The low byte, where clone(2) takes the signal of the child's exit, takes none here: \
-            SIGCHLD and every other signal number give EINVAL, alone and with valid flags.",
+    about: "The low byte, where clone(2) takes the signal of the child's exit, takes none here: SIGCHLD and every \
+            other signal number give EINVAL, alone and with valid flags.",
     proves: &["FLAG-45", "FLAG-00"],
     source: SOURCE,
     run: |t| {
@@ -75,29 +70,28 @@ case!(Case {
 
 case!(Case {
     name: "flags.signal_128",
-    about: "Decimal 128 is CLONE_NEWTIME to unshare(2), although clone(2) would take it for part of \
-            a signal number: it acts, or is refused, just as that flag.",
+    about: "Decimal 128 is CLONE_NEWTIME to unshare(2), although clone(2) would take it for part of a signal number: \
+            it acts, or is refused, just as that flag.",
     proves: &["FLAG-47", "FLAG-07"],
     source: SOURCE,
     run: |t| {
         t.unshare(Flags(128)).proving("FLAG-47").as_predicted()?;
         t.in_child(|t| {
             become_unprivileged(t)?;
-            t.unshare(Flags(128)).from(Start::unprivileged()).proving("FLAG-47").as_predicted()?;
-            Ok(())
+            t.unshare(Flags(128)).from(Start::unprivileged()).proving("FLAG-47").as_predicted()
         })
     }
 });
 
 case!(Case {
     name: "flags.number",
-    about: "unshare(2) has the number that its architecture gave it (272 on x86-64, 97 on arm64, \
-            riscv and all newer ones), and the kernel knows it.",
+    about: "unshare(2) has the number that its architecture gave it (272 on x86-64, 97 on arm64, riscv and all newer \
+            ones), and the kernel knows it.",
     proves: &["FLAG-50"],
     source: "2006 design document, 6 (system call numbers); syscalls(2)",
     run: |t| {
-        // Were the number another call's, 0 would not be both accepted and without effect, an
-        // invalid flag would not be EINVAL, and CLONE_FILES would not separate the descriptors.
+        // Were the number another call's, 0 would not be both accepted and without effect, an invalid flag would not
+        // be EINVAL, and CLONE_FILES would not separate the descriptors.
         let enter = |flags: Flags| by_number(NUMBER, flags);
         let sibling = Sibling::start(t, SHARED)?;
         for flags in [Flags::NONE, Flags(1 << 63), Flags::FILES] {
@@ -110,19 +104,18 @@ case!(Case {
 
 case!(Case {
     name: "flags.ia32",
-    about: "The 32-bit entry of x86 (int 0x80, number 310) does the same as the 64-bit one, for 0, \
-            every known flag and every other of its 32 bits; bits above cannot be expressed.",
+    about: "The 32-bit entry of x86 (int 0x80, number 310) does the same as the 64-bit one, for 0, every known flag \
+            and every other of its 32 bits; bits above cannot be expressed.",
     proves: &["FLAG-44"],
     source: SOURCE,
     needs: Needs::NONE.with(feature::IA32),
     variants: || [Flags::NONE, SHARED]
         .into_iter()
         .chain((0..32).map(|bit| Flags(1 << bit)))
-        .map(|flags| crate::engines::thread_states::for_flags(flags).proving(if flags == Flags::NONE {
-            vec!["FLAG-44", "FLAG-40", "FLAG-50"]
-        } else {
-            vec!["FLAG-44"]
-        }))
+        .map(|flags| match flags {
+            Flags::NONE => for_flags(flags).proving(["FLAG-44", "FLAG-40", "FLAG-50"]),
+            _ => for_flags(flags).proving(["FLAG-44"]),
+        })
         .collect(),
     run: |t| {
         let flags = t.param::<Flags>();

@@ -1,21 +1,20 @@
-//! unshare(0): asked for nothing, it succeeds in any state and does nothing (FLAG-40). States with
-//! threads, and with sharers of memory and handlers, have a variant `none` in `flags.second_thread`
-//! and its neighbours.
+//! unshare(0): asked for nothing, it succeeds in any state and does nothing (FLAG-40). States with threads, and with
+//! sharers of memory and handlers, have a variant `none` in `flags.second_thread` and its neighbours.
 
+use crate::place::mount_api::enter_chroot;
 use crate::prelude::*;
-use crate::sharing::sibling::Sibling;
-use crate::spec::model::Start;
+use crate::sharing::sibling::{SHARED, Sibling};
 
 const SOURCE: &str = "2006 design document, 5 and 8 (1); unshare(2), \"If flags is specified as zero\"";
 
 case!(Case {
     name: "flags.zero.shared",
-    about: "unshare(0) beside a task that shares root, cwd, umask, descriptors and undo list \
-            succeeds and leaves all of it shared.",
+    about: "unshare(0) beside a task that shares root, cwd, umask, descriptors and undo list succeeds and leaves all \
+            of it shared.",
     proves: &["FLAG-40"],
     source: SOURCE,
     run: |t| {
-        let sibling = Sibling::start(t, Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
+        let sibling = Sibling::start(t, SHARED)?;
         t.unshare(Flags::NONE).as_predicted()?;
         sibling.check(t, Flags::NONE, "FLAG-40")
     }
@@ -28,8 +27,7 @@ case!(Case {
     source: SOURCE,
     run: |t| {
         become_unprivileged(t)?;
-        t.unshare(Flags::NONE).from(Start::unprivileged()).as_predicted()?;
-        Ok(())
+        t.unshare(Flags::NONE).from(Start::unprivileged()).as_predicted()
     }
 });
 
@@ -40,12 +38,8 @@ case!(Case {
     source: SOURCE,
     needs: Needs::ROOT,
     run: |t| {
-        // The chroot hides /proc.
-        Observer::of(t)?;
-        t.setup(Call::new("chroot()", nix::unistd::chroot(t.directory()?)))?;
+        let start = enter_chroot(t, t.directory()?)?;
         t.setup(Call::new("chdir(/)", nix::unistd::chdir("/")))?;
-        let start = Start { chrooted: true, ..Start::of(t.facts()) };
-        t.unshare(Flags::NONE).from(start).as_predicted()?;
-        Ok(())
+        t.unshare(Flags::NONE).from(start).as_predicted()
     }
 });

@@ -1,27 +1,23 @@
-//! What a flag separates beyond its name, seen through a sibling that shares root, cwd, umask,
-//! descriptors and undo list with the caller (section 4 of the behaviour catalogue).
+//! What a flag separates beyond its name, seen through a sibling that shares root, cwd, umask, descriptors and undo
+//! list with the caller (section 4 of the behaviour catalogue).
 //!
-//! Of the 2006 document's implications one is left as it was: CLONE_NEWNS forces CLONE_FS. Since
-//! then CLONE_NEWUSER forces CLONE_FS and CLONE_THREAD (3.9 and 3.8), UNSHARE_EMPTY_MNTNS forces
-//! CLONE_NEWNS (7.1), and CLONE_NEWIPC leaves the undo list (2.6.26 and later); CLONE_THREAD no
-//! longer forces CLONE_VM (about 4.3; DIFF-06, DIFF-07). What CLONE_VM, CLONE_SIGHAND,
-//! CLONE_THREAD and CLONE_NEWUSER force on threads is checked by `flags.second_thread` and
-//! `flags.sighand_process`.
+//! Of the 2006 document's implications one is left as it was: CLONE_NEWNS forces CLONE_FS. Since then CLONE_NEWUSER
+//! forces CLONE_FS and CLONE_THREAD (3.9 and 3.8), UNSHARE_EMPTY_MNTNS forces CLONE_NEWNS (7.1), and CLONE_NEWIPC
+//! leaves the undo list (2.6.26 and later); CLONE_THREAD no longer forces CLONE_VM (about 4.3; DIFF-06, DIFF-07).
+//! What CLONE_VM, CLONE_SIGHAND, CLONE_THREAD and CLONE_NEWUSER force on threads is checked by `flags.second_thread`
+//! and `flags.sighand_process`.
 
 use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::sharing::sibling::{Sibling, askable, shared_flags};
+use crate::sharing::sibling::{SHARED, Sibling, askable, shared_flags};
 
-const SOURCE: &str = "2006 design document, 6 and 7.2 (flags that force others) and 8 (2); \
-                      unshare(2), CLONE_NEWNS and CLONE_NEWUSER";
+const SOURCE: &str = "2006 design document, 6 and 7.2 (flags that force others) and 8 (2); unshare(2), CLONE_NEWNS \
+                      and CLONE_NEWUSER";
 
-/// What the sibling shares.
-const ALL: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
-
-/// Calls unshare(2) beside a sibling that shares everything, and finds out by experiment and by
-/// kcmp(2) what it still shares.
+/// Calls unshare(2) beside a sibling that shares everything, and finds out by experiment and by kcmp(2) what it still
+/// shares.
 fn call_in_company(t: &Test, flags: Flags, requirement: &'static str) -> Done {
-    let sibling = Sibling::start(t, ALL)?;
+    let sibling = Sibling::start(t, SHARED)?;
     sibling.check(t, Flags::NONE, requirement)?;
     let prediction = t.unshare(flags).proving(requirement).prediction()?;
     sibling.check(t, prediction.separated, requirement)
@@ -42,9 +38,9 @@ fn requirement(flags: Flags) -> &'static str {
 
 case!(Case {
     name: "implied.fs",
-    about: "A new mount namespace, full or empty, and a new user namespace give the caller its own \
-            cwd, umask and root: its sibling sees no change of them any more, nor the caller the \
-            sibling's. The table of descriptors stays shared.",
+    about: "A new mount namespace, full or empty, and a new user namespace give the caller its own cwd, umask and \
+            root: its sibling sees no change of them any more, nor the caller the sibling's. The table of \
+            descriptors stays shared.",
     proves: &["IMP-01"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -64,9 +60,9 @@ case!(Case {
 
 case!(Case {
     name: "implied.nothing",
-    about: "A UTS, IPC, network, PID, cgroup or time namespace, CLONE_VM, CLONE_SIGHAND and \
-            CLONE_THREAD leave cwd, umask, root and descriptors shared, and CLONE_FS, CLONE_FILES \
-            and CLONE_SYSVSEM separate only what they name.",
+    about: "A UTS, IPC, network, PID, cgroup or time namespace, CLONE_VM, CLONE_SIGHAND and CLONE_THREAD leave cwd, \
+            umask, root and descriptors shared, and CLONE_FS, CLONE_FILES and CLONE_SYSVSEM separate only what they \
+            name.",
     proves: &["IMP-10"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -108,8 +104,8 @@ const REDUNDANT: [(Flags, Flags); 9] = [
 
 case!(Case {
     name: "implied.redundant",
-    about: "To name what is implied anyway changes nothing: CLONE_NEWNS|CLONE_FS does what \
-            CLONE_NEWNS does, in result, in what changes and in what stays shared.",
+    about: "Naming a flag that is implied anyway changes nothing: CLONE_NEWNS|CLONE_FS does what CLONE_NEWNS does, \
+            in result, in what changes and in what stays shared.",
     proves: &["IMP-11"],
     source: SOURCE,
     needs: Needs::ROOT,
@@ -144,7 +140,7 @@ struct Outcome {
 
 /// Has a sharer of the case's own task make the call.
 fn outcome(t: &Test, flags: Flags) -> Done<Outcome> {
-    let sibling = Sibling::start(t, ALL)?;
+    let sibling = Sibling::start(t, SHARED)?;
     let observer = Observer::open(t)?;
     let question = (observer, flags.0);
     let (before, register, after) =
@@ -156,7 +152,7 @@ fn outcome(t: &Test, flags: Flags) -> Done<Outcome> {
     let still_seen = sibling.seen(t)?;
     let still_shared = if t.facts().has(feature::KCMP) {
         let (own, other) = (std::process::id() as i32, sibling.peer().pid().as_raw());
-        let shared = shared_flags(own, other, askable(t, ALL));
+        let shared = shared_flags(own, other, askable(t, SHARED));
         Some(t.setup(Call::new("kcmp()", shared))?)
     } else {
         None

@@ -1,8 +1,12 @@
-//! unshare(2) and the calls that make and end tasks and programs: clone, execve, exit (section 8 of
-//! the behaviour catalogue).
+//! unshare(2) and the calls that make and end tasks and programs: clone, execve, exit (section 8 of the behaviour
+//! catalogue).
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::sys::signal::{Signal, kill, raise};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
 
 use crate::observe::{Shared, namespace_of};
 use crate::place::limits::{self, check_room_for, used};
@@ -15,8 +19,8 @@ use crate::tasks::side::{Side, check_kcmp, in_own_namespaces};
 
 case!(Case {
     name: "interactions.clone.shares_the_new",
-    about: "A task made by clone(CLONE_FS|CLONE_FILES) after unshare(CLONE_FS|CLONE_FILES) shares the \
-            caller's new root, cwd, umask and descriptors, and nothing with the former sharer.",
+    about: "A task made by clone(CLONE_FS|CLONE_FILES) after unshare(CLONE_FS|CLONE_FILES) shares the caller's new \
+            root, cwd, umask and descriptors, and nothing with the former sharer.",
     proves: &["INT-02"],
     source: "clone(2), CLONE_FS; kernel, kernel/fork.c",
     run: |t| {
@@ -47,29 +51,25 @@ fn clone(flags: Flags) -> Call<()> {
             // SAFETY: ends the child.
             unsafe { libc::_exit(0) };
         }
-        let _ = nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::__WALL));
+        let _ = waitpid(pid, Some(WaitPidFlag::__WALL));
     }
     Call::new(format!("clone({flags}|SIGCHLD)"), result.map(drop))
 }
 
-fn contradictions() -> Vec<Variant> {
-    [
-        (Flags::NEWNS | Flags::FS, Needs::ROOT),
-        (Flags::NEWUSER | Flags::FS, Needs::NONE.with(feature::CREATE_USER_NS)),
-        (Flags::NEWIPC | Flags::SYSVSEM, Needs::ROOT.with(feature::IPC_NS).with(feature::SYSV_IPC)),
-    ]
-    .map(|(flags, needs)| Variant::new(flags.slug(), flags).needing(needs))
-    .into()
-}
-
 case!(Case {
     name: "interactions.clone.contradiction",
-    about: "To clone(2) a new namespace and what must not be shared across it are a contradiction \
-            (EINVAL), since there CLONE_FS and CLONE_SYSVSEM mean to share; to unshare(2) they mean \
-            the opposite, and the same pair succeeds.",
+    about: "clone(2) refuses a new namespace together with what must not be shared across it (EINVAL), since its \
+            CLONE_FS and CLONE_SYSVSEM share; those of unshare(2) separate, and the same pair succeeds.",
     proves: &["INT-03"],
     source: "clone(2), ERRORS; 2006 design document, 4; kernel, kernel/fork.c",
-    variants: contradictions,
+    variants: || {
+        let pairs = [Flags::NEWNS | Flags::FS, Flags::NEWUSER | Flags::FS, Flags::NEWIPC | Flags::SYSVSEM];
+        let undo = |variant: Variant| match variant.param::<Flags>().contains(Flags::SYSVSEM) {
+            true => variant.needing(Needs::NONE.with(feature::SYSV_IPC)),
+            false => variant,
+        };
+        variants::succeeding(pairs).into_iter().map(undo).collect()
+    },
     run: |t| {
         let flags = t.param::<Flags>();
         t.check(clone(flags)).fails_with(Errno::EINVAL)?;
@@ -101,26 +101,19 @@ fn descriptors_of(task: impl std::fmt::Display, whose: &str) -> Call<BTreeSet<i3
 }
 
 fn open_both() -> Result<(), Errno> {
-    for (fd, flags) in [(STAYS, 0), (CLOSES, libc::O_CLOEXEC)] {
-        // SAFETY: the numbers are not in use.
-        Errno::result(unsafe { libc::dup3(0, fd, flags) })?;
-    }
-    Ok(())
-}
-
-fn each_flag() -> Vec<Variant> {
-    // In an empty mount namespace there is nothing to execute.
-    variants::succeeding(Flags::KNOWN.into_iter().filter(|flag| *flag != Flags::EMPTY))
+    observe::fds::dup_to(0, STAYS, 0)?;
+    observe::fds::dup_to(0, CLOSES, libc::O_CLOEXEC)
 }
 
 case!(Case {
     name: "interactions.execve.keeps",
-    about: "execve(2) keeps what unshare(2) separated: all namespaces (but the time namespace, which \
-            it enters since Linux 6.2), umask and descriptors; it closes what closes on exec in the \
-            caller's table, and not in that of the former sharer.",
+    about: "execve(2) keeps what unshare(2) separated: all namespaces (but the time namespace, which it enters since \
+            Linux 6.2), umask and descriptors; it closes what closes on exec in the caller's table, and not in that \
+            of the former sharer.",
     proves: &["INT-05"],
     source: "execve(2), Effect on process attributes; kernel, fs/exec.c",
-    variants: each_flag,
+    // In an empty mount namespace there is nothing to execute.
+    variants: || variants::succeeding(Flags::KNOWN.into_iter().filter(|flag| *flag != Flags::EMPTY)),
     run: |t| {
         let flags = t.param::<Flags>() | Flags::FS | Flags::FILES;
         let enters = flags.contains(Flags::NEWTIME) && kernel::exec_enters_time_namespace(t)?;
@@ -158,8 +151,8 @@ case!(Case {
 
 case!(Case {
     name: "interactions.execve.unshares_descriptors",
-    about: "execve(2) by a task that shares its descriptors gives it a table of its own, without any \
-            unshare(2): what closes on exec closes for it, and stays open for the sharer.",
+    about: "execve(2) by a task that shares its descriptors gives it a table of its own, without any unshare(2): \
+            what closes on exec closes for it, and stays open for the sharer.",
     proves: &["INT-18"],
     source: "execve(2), Effect on process attributes; kernel, fs/exec.c",
     run: |t| {
@@ -175,63 +168,72 @@ case!(Case {
     }
 });
 
-fn who_leaves() -> Vec<Variant> {
-    vec![Variant::new("shared", 0u64), Variant::new("caller_left", 1u64), Variant::new("sharer_left", 2u64)]
+/// Stops the calling task until it gets SIGCONT.
+fn stop_here(t: &Test) -> Done {
+    t.setup(Call::new("raise(SIGSTOP)", raise(Signal::SIGSTOP)))
+}
+
+fn wait_until_stopped(t: &Test, task: Pid) -> Done {
+    let flags = WaitPidFlag::WUNTRACED | WaitPidFlag::__WALL;
+    t.setup(Call::new("waitpid(WUNTRACED)", waitpid(task, Some(flags)))).map(drop)
+}
+
+/// Who leaves the sharing of root and cwd.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaver {
+    Nobody,
+    Caller,
+    Sharer,
 }
 
 case!(Case {
     name: "interactions.execve.set_user_id",
-    about: "A set-user-ID program is not raised while another process shares root and cwd with its \
-            caller; after unshare(CLONE_FS) by the caller, or by the sharer, it is.",
+    about: "A set-user-ID program is not raised while another process shares root and cwd with its caller; after \
+            unshare(CLONE_FS) by the caller, or by the sharer, it is.",
     proves: &["INT-19"],
     source: "execve(2); kernel, fs/exec.c",
     needs: setuid_exec::NEEDS,
-    variants: who_leaves,
+    variants: || variants::named(&[
+        ("shared", Leaver::Nobody),
+        ("caller_left", Leaver::Caller),
+        ("sharer_left", Leaver::Sharer),
+    ]),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        let leaver: Leaver = t.param();
         let program = Program::new(t)?;
         let mut caller = t.spawn_sharing("caller", Flags::FS.0, |t| {
             become_unprivileged(t)?;
-            match t.param::<u64>() {
-                1 => t.check(unshare(Flags::FS)).succeeds()?,
-                2 => {
+            match leaver {
+                Leaver::Nobody => {}
+                Leaver::Caller => t.check(unshare(Flags::FS)).succeeds()?,
+                Leaver::Sharer => {
                     // The case's first task is the sharer: it leaves before this one goes on.
-                    t.setup(Call::new("raise(SIGSTOP)", nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP)))?;
+                    stop_here(t)?;
                 }
-                _ => {}
             }
             t.setup(program.execute())
         })?;
-        if t.param::<u64>() == 2 {
-            use nix::sys::wait::{WaitPidFlag, waitpid};
-            let flags = WaitPidFlag::WUNTRACED | WaitPidFlag::__WALL;
-            t.setup(Call::new("waitpid(WUNTRACED)", waitpid(caller.pid(), Some(flags))))?;
+        if leaver == Leaver::Sharer {
+            wait_until_stopped(t, caller.pid())?;
             t.check(unshare(Flags::FS)).succeeds()?;
-            let go_on = nix::sys::signal::kill(caller.pid(), nix::sys::signal::Signal::SIGCONT);
-            t.setup(Call::new("kill(SIGCONT)", go_on))?;
+            t.setup(Call::new("kill(SIGCONT)", kill(caller.pid(), Signal::SIGCONT)))?;
         }
         let user = effective_user(t, caller.pid())?;
         caller.kill();
-        t.check(Call::seen("effective user of the set-user-ID program", user)).is(if t.param::<u64>() == 0 {
-            setuid_exec::ORDINARY
-        } else {
-            0
-        })
+        let expected = if leaver == Leaver::Nobody { setuid_exec::ORDINARY } else { 0 };
+        t.check(Call::seen("effective user of the set-user-ID program", user)).is(expected)
     })
 });
 
-fn each_kind() -> Vec<Variant> {
-    variants::each_kind().into_iter().filter(|variant| variant.param::<Flags>() != Flags::NEWUSER).collect()
-}
-
 case!(Case {
     name: "interactions.exit.releases",
-    about: "When the caller exits, its namespace goes: where the limit has room for one, there is \
-            none while the caller lives and room again afterwards. A task that shared root, cwd, \
-            descriptors and undo list with it keeps all of its state.",
+    about: "When the caller exits, its namespace goes: where the limit has room for one, there is none while the \
+            caller lives and room again afterwards. A task that shared root, cwd, descriptors and undo list with it \
+            keeps all of its state.",
     proves: &["INT-06"],
     source: "namespaces(7), Namespace lifetime; kernel, kernel/exit.c",
     needs: limits::NEEDS,
-    variants: each_kind,
+    variants: || variants::each_kind_but(&[Flags::NEWUSER]),
     run: |t| {
         const ID: &str = "INT-06";
         let flag = t.param::<Flags>();
@@ -242,18 +244,14 @@ case!(Case {
             let before = observer.state();
             let caller = t.spawn_sharing("caller", (Flags::FS | Flags::FILES | Flags::SYSVSEM).0, |t| {
                 t.check(unshare(flag)).succeeds()?;
-                let stop = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
-                t.setup(Call::new("raise(SIGSTOP)", stop))
+                stop_here(t)
             })?;
-            use nix::sys::wait::{WaitPidFlag, waitpid};
-            let flags = WaitPidFlag::WUNTRACED | WaitPidFlag::__WALL;
-            t.setup(Call::new("waitpid(WUNTRACED)", waitpid(caller.pid(), Some(flags))))?;
+            wait_until_stopped(t, caller.pid())?;
             t.in_child(|t| {
                 let call = unshare(flag).called(format!("unshare({flag}) while the caller lives"));
                 t.check(call).fails_with(Errno::ENOSPC)
             })?;
-            let go_on = nix::sys::signal::kill(caller.pid(), nix::sys::signal::Signal::SIGCONT);
-            t.setup(Call::new("kill(SIGCONT)", go_on))?;
+            t.setup(Call::new("kill(SIGCONT)", kill(caller.pid(), Signal::SIGCONT)))?;
             caller.join(t)?;
             check_room_for(t, flag, 1, ID)?;
             check_changes(t, flag, ID, &model::Prediction::nothing(), &before, &observer.state())

@@ -1,4 +1,4 @@
-//! seccomp(2) in the way of unshare(2) (section 8 of the behaviour catalogue).
+//! unshare(2) under seccomp(2) (section 8 of the behaviour catalogue).
 
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
@@ -9,17 +9,13 @@ use crate::prelude::*;
 
 const SOURCE: &str = "seccomp(2)";
 
-fn strict_calls() -> Vec<Variant> {
-    [Flags::NONE, Flags::FS, Flags::NEWUTS, Flags(1 << 40)].map(|flags| Variant::new(flags.slug(), flags)).into()
-}
-
 case!(Case {
     name: "interactions.seccomp.strict",
-    about: "In seccomp's strict mode every unshare(2), also one that would do nothing or be refused, \
-            kills the caller with SIGKILL. To exit is allowed.",
+    about: "In seccomp's strict mode every unshare(2), also one that would do nothing or be refused, kills the \
+            caller with SIGKILL; exit(2) is allowed.",
     proves: &["INT-11"],
     source: "seccomp(2), SECCOMP_SET_MODE_STRICT",
-    variants: strict_calls,
+    variants: || variants::of_flags([Flags::NONE, Flags::FS, Flags::NEWUTS, Flags(1 << 40)]),
     run: |t| {
         expect_filters(t)?;
         // Raw calls from here on: the mode allows read, write, exit and the return from handlers.
@@ -63,8 +59,8 @@ fn half_of(flags: u64) -> (Half, u32) {
 
 case!(Case {
     name: "interactions.seccomp.errno",
-    about: "A filter that looks at either half of the argument answers for the kernel with an errno \
-            of its own, and nothing is done; calls that it does not mean are not touched.",
+    about: "A filter that looks at either half of the argument answers for the kernel with an errno of its own, and \
+            nothing is done; calls that it does not mean are not touched.",
     proves: &["INT-12"],
     source: SOURCE,
     variants: halves,
@@ -83,8 +79,7 @@ case!(Case {
         crate::tasks::side::check_kcmp(t, &peer, observe::Shared::Fs, true, ID)?;
         // Other values in the same half, and the same value in the other.
         for other in [Flags::FILES, Flags::FS | Flags::FILES, Flags(1 << 41), Flags(flags.0.rotate_left(32))] {
-            let call = t.unshare(other).prediction();
-            call?;
+            t.unshare(other).as_predicted()?;
         }
         Ok(())
     }
@@ -92,8 +87,7 @@ case!(Case {
 
 case!(Case {
     name: "interactions.seccomp.trap",
-    about: "A filter that looks at either half of the argument has the caller get SIGSYS instead of \
-            the call.",
+    about: "A filter that looks at either half of the argument has the caller get SIGSYS instead of the call.",
     proves: &["INT-12"],
     source: SOURCE,
     variants: halves,
@@ -117,8 +111,8 @@ case!(Case {
 
 case!(Case {
     name: "interactions.seccomp.notify",
-    about: "A filter that looks at either half of the argument has a supervisor decide: it hears the \
-            whole argument, and the caller gets the errno that it says.",
+    about: "A filter that looks at either half of the argument has a supervisor decide: it hears the whole argument, \
+            and the caller gets the errno that it says.",
     proves: &["INT-12"],
     source: "seccomp_unotify(2)",
     variants: halves,
@@ -150,9 +144,9 @@ case!(Case {
 
 case!(Case {
     name: "interactions.seccomp.user_namespace",
-    about: "A filter stays when its task calls unshare(CLONE_NEWUSER). With the capabilities that come \
-            with the new namespace the task may install a further filter without no_new_privs, \
-            which it might not before (EACCES), and both act.",
+    about: "A filter stays when its task calls unshare(CLONE_NEWUSER). With the capabilities that come with the new \
+            namespace the task may install a further filter without no_new_privs, which it might not before \
+            (EACCES), and both act.",
     proves: &["INT-13"],
     source: "seccomp(2), SECCOMP_SET_MODE_FILTER and ERRORS; kernel, kernel/seccomp.c",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS).with(feature::UTS_NS),

@@ -1,24 +1,22 @@
-//! What is counted is let go of again: after success and after every kind of failure (ATOM-18,
-//! ATOM-S8, ERR-30 of the behaviour catalogue). A count that leaks is a machine that some day makes
-//! no more namespaces.
+//! What is counted is let go of again: after success and after every kind of failure (ATOM-18, ATOM-S8, ERR-30 of the
+//! behaviour catalogue). A count that leaks is a machine that some day makes no more namespaces.
 
 use crate::call::failing::Failing;
 use crate::place::limits;
 use crate::prelude::*;
-use crate::spec::model::Start;
 
 const SOURCE: &str = "2006 design document, 6 (failure leaves nothing behind); kernel, kernel/ucount.c";
 
-/// How often a call is repeated. Each that leaked would use up a place of its own, of which there is
-/// one; more find what leaks now and then.
+/// How often a call is repeated. Each that leaked would use up a place of its own, of which there is one; more find
+/// what leaks now and then.
 fn times(t: &Test) -> usize {
     if t.tier() == Tier::Quick { 4 } else { 20 }
 }
 
 case!(Case {
     name: "limits.returned.success",
-    about: "When the only task in a namespace has ended, the namespace is no longer counted: under a \
-            limit with room for one, one task after the other makes one.",
+    about: "When the only task in a namespace has ended, the namespace is no longer counted: under a limit with room \
+            for one, one task after the other makes one.",
     proves: &["ERR-30"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -50,9 +48,8 @@ fn failures() -> Vec<Variant> {
 
 case!(Case {
     name: "limits.returned.failure",
-    about: "A call that fails leaves nothing counted, whatever it had made or counted by then: after \
-            several failures there is still room for one namespace under a limit that allows one more \
-            than are in use.",
+    about: "A call that fails leaves nothing counted, whatever it had made or counted by then: after several \
+            failures there is still room for one namespace under a limit that allows one more than are in use.",
     proves: &["ATOM-18", "ATOM-S8"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -62,7 +59,7 @@ case!(Case {
         let requirement = requirement(failing);
         let root = t.directory()?;
         limits::enter_own_user_namespace(t)?;
-        // What speaks against the call goes away with the task, but for limits.
+        // Only limits outlive the task in which the call fails.
         t.in_child(|t| fail(t, failing, flag, root))?;
         if failing == Failing::TimeLimit {
             limits::set(t, Flags::NEWTIME, limits::HIGHEST)?;
@@ -87,8 +84,6 @@ fn fail(t: &Test, failing: Failing, flag: Flags, root: &std::path::Path) -> Done
 }
 
 fn fail_often(t: &Test, start: &Start, failing: Failing, flag: Flags) -> Done {
-    for _ in 0..times(t) {
-        t.unshare(failing.flags(flag)).from(*start).proving(requirement(failing)).as_predicted()?;
-    }
-    Ok(())
+    (0..times(t))
+        .try_for_each(|_| t.unshare(failing.flags(flag)).from(*start).proving(requirement(failing)).as_predicted())
 }

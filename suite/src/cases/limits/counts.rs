@@ -1,18 +1,21 @@
-//! A limit that is reached refuses, and what is counted are namespaces that exist (ERR-30, ERR-32,
-//! INT-23, INT-24, LIM-02 of the behaviour catalogue).
+//! A limit that is reached refuses, and what is counted are namespaces that exist (ERR-30, ERR-32, INT-23, INT-24,
+//! LIM-02 of the behaviour catalogue).
 
 use std::os::fd::AsRawFd;
+
+use nix::mount::{MsFlags, mount};
 
 use crate::observe::nsfd::open_link;
 use crate::place::limits;
 use crate::prelude::*;
+use crate::tasks::end::try_fork;
 
 const SOURCE: &str = "namespaces(7), The /proc/sys/user directory; unshare(2), ERRORS (ENOSPC)";
 
 case!(Case {
     name: "limits.zero",
-    about: "A limit of 0 refuses even the first namespace of its kind with ENOSPC, and changes \
-            nothing; raised, it allows one.",
+    about: "A limit of 0 refuses even the first namespace of its kind with ENOSPC, and changes nothing; raised, it \
+            allows one.",
     proves: &["ERR-32"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -30,15 +33,14 @@ case!(Case {
 
 case!(Case {
     name: "limits.reached",
-    about: "While another task of the same user holds as many namespaces of a kind as its limit \
-            allows, one more is refused with ENOSPC and nothing changes, neither in the caller nor \
-            in that task; when it has ended, there is room again.",
+    about: "While another task of the same user holds as many namespaces of a kind as its limit allows, one more is \
+            refused with ENOSPC and nothing changes, neither in the caller nor in that task; when it has ended, \
+            there is room again.",
     proves: &["ERR-30"],
     source: SOURCE,
     needs: limits::NEEDS,
     variants: variants::each_kind,
     run: |t| {
-        const ID: &str = "ERR-30";
         let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         let holder = Peer::start(t, "holder", Flags::NONE)?;
@@ -46,24 +48,20 @@ case!(Case {
         t.check(limits::unshare_by(t, &holder, flag)?).succeeds()?;
         t.unshare(flag).from(limits::start(t, flag)).beside(&[&holder]).as_predicted()?;
         holder.end();
-        limits::check_room(t, flag, ID)
+        limits::check_room(t, flag, "ERR-30")
     }
 });
 
-/// The kinds that a task can replace again and again: a user namespace is nested, and a second PID
-/// namespace is refused for another reason.
+/// The kinds that a task can replace again and again: a user namespace is nested, and a second PID namespace is
+/// refused for another reason.
 fn replaceable() -> Vec<Variant> {
-    variants::each_kind()
-        .into_iter()
-        .filter(|variant| ![Flags::NEWUSER, Flags::NEWPID].contains(&variant.param()))
-        .collect()
+    variants::each_kind_but(&[Flags::NEWUSER, Flags::NEWPID])
 }
 
 case!(Case {
     name: "limits.replacing",
-    about: "A task that replaces its namespace needs room for two, since the new one is counted \
-            before the old is let go: with room for one, the second call gives ENOSPC and changes \
-            nothing.",
+    about: "A task that replaces its namespace needs room for two, since the new one is counted before the old is \
+            let go: with room for one, the second call gives ENOSPC and changes nothing.",
     proves: &["ERR-30"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -86,19 +84,18 @@ case!(Case {
 
 case!(Case {
     name: "limits.alive_not_calls",
-    about: "What is counted are namespaces that exist, not calls: a task that goes on replacing its \
-            namespace never meets a limit of two.",
+    about: "The limit counts namespaces that exist, not calls: a task that goes on replacing its namespace never \
+            meets a limit of two.",
     proves: &["INT-23"],
     source: SOURCE,
     needs: limits::NEEDS,
     variants: replaceable,
     run: |t| {
-        const ID: &str = "INT-23";
         let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         limits::set(t, flag, 2)?;
         for _ in 0..if t.tier() == Tier::Quick { 6 } else { 30 } {
-            limits::check_room(t, flag, ID)?;
+            limits::check_room(t, flag, "INT-23")?;
         }
         // Nobody else was there to make it succeed.
         limits::set(t, flag, 0)?;
@@ -108,8 +105,8 @@ case!(Case {
 
 case!(Case {
     name: "limits.lowered",
-    about: "A limit can be set below what is in use: those who have a namespace keep it, and the \
-            next one is refused with ENOSPC until the limit is above the use again.",
+    about: "A limit can be set below what is in use: those who have a namespace keep it, and the next one is refused \
+            with ENOSPC until the limit is above the use again.",
     proves: &["LIM-02"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -142,22 +139,21 @@ fn kept_kinds() -> Vec<Variant> {
     let ways = [("descriptor", Kept::ByDescriptor), ("bind_mount", Kept::ByMount)];
     variants::product::<_, Flags>(&ways, &variants::each_kind())
         .into_iter()
-        // A mount namespace can be bound only in one that is older, and the order of two of them is
-        // not certain (RULE-10).
+        // A mount namespace can be bound only in one that is older, and the order of two of them is not certain
+        // (RULE-10).
         .filter(|variant| variant.param::<(Kept, Flags)>() != (Kept::ByMount, Flags::NEWNS))
         .collect()
 }
 
 case!(Case {
     name: "limits.pinned",
-    about: "A namespace whose tasks have all ended stays counted as long as an open descriptor or a \
-            bind mount keeps it: the next one is refused with ENOSPC, and allowed once that is gone.",
+    about: "A namespace whose tasks have all ended stays counted as long as an open descriptor or a bind mount keeps \
+            it: the next one is refused with ENOSPC, and allowed once that is gone.",
     proves: &["INT-24"],
     source: "namespaces(7), Namespace lifetime and The /proc/sys/user directory",
     needs: limits::NEEDS,
     variants: kept_kinds,
     run: |t| {
-        const ID: &str = "INT-24";
         let (kept, flag): (Kept, Flags) = t.param();
         let by_mount = kept == Kept::ByMount;
         let target = t.directory()?.join("namespace");
@@ -168,23 +164,14 @@ case!(Case {
         t.setup(limits::unshare_by(t, &maker, flag)?)?;
         if flag == Flags::NEWPID {
             // Before its first process, the link leads nowhere (EFF-PID-03).
-            maker.setup(t, "fork()", (), |()| {
-                // SAFETY: the peer is single-threaded; its child ends at once.
-                if let nix::unistd::ForkResult::Parent { child } = unsafe { nix::unistd::fork()? } {
-                    nix::sys::wait::waitpid(child, None)?;
-                    return Ok(());
-                }
-                // SAFETY: ends the child without destructors.
-                unsafe { libc::_exit(0) }
-            })?;
+            maker.setup(t, "fork()", (), |()| try_fork().answer())?;
         }
         let link = Kind::of(flag).expect("a kind of namespace").link;
         let file = t.setup(Call::new(format!("open({})", link.link()), open_link(maker.pid(), link)))?;
         let mut kept = Some(file);
         if by_mount {
             let from = format!("/proc/self/fd/{}", kept.as_ref().map_or(-1, AsRawFd::as_raw_fd));
-            let none: Option<&str> = None;
-            let bound = nix::mount::mount(Some(from.as_str()), &target, none, nix::mount::MsFlags::MS_BIND, none);
+            let bound = mount(Some(from.as_str()), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>);
             t.setup(Call::new("mount(MS_BIND)", bound))?;
             kept = None;
         }
@@ -198,6 +185,6 @@ case!(Case {
         if by_mount {
             t.setup(Call::new("umount()", nix::mount::umount(&target)))?;
         }
-        limits::check_room(t, flag, ID)
+        limits::check_room(t, flag, "INT-24")
     }
 });

@@ -1,5 +1,5 @@
-//! Whose limits count: every user namespace from the caller's to the initial one, for the caller's
-//! effective user (ERR-31, INT-22, INT-25 of the behaviour catalogue).
+//! Whose limits count: every user namespace from the caller's to the initial one, for the caller's effective user
+//! (ERR-31, INT-22, INT-25 of the behaviour catalogue).
 
 use nix::unistd::{Uid, setresuid};
 
@@ -7,7 +7,6 @@ use crate::observe::nsfd::{enter, open_link};
 use crate::place::limits;
 use crate::place::privilege::{CAP_SYS_ADMIN, set_capabilities};
 use crate::prelude::*;
-use crate::spec::model::Start;
 
 const SOURCE: &str = "namespaces(7), The /proc/sys/user directory; kernel, kernel/ucount.c";
 
@@ -18,9 +17,9 @@ fn used_by_nesting(flag: Flags) -> u32 {
 
 case!(Case {
     name: "limits.ancestor",
-    about: "A user namespace cannot give itself more than those around it have: with its own limit \
-            at 100, a namespace is refused with ENOSPC while the outer one's limit is reached, and \
-            allowed when that is raised.",
+    about: "A user namespace cannot give itself more than those around it have: with its own limit at 100, a \
+            namespace is refused with ENOSPC while the outer one's limit is reached, and allowed when that is \
+            raised.",
     proves: &["ERR-31", "ERR-30"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -42,8 +41,8 @@ case!(Case {
 
 case!(Case {
     name: "limits.counted_outwards",
-    about: "A namespace made in a nested user namespace counts in the outer one as well: there it \
-            takes the place of one that is then refused with ENOSPC, until its task has ended.",
+    about: "A namespace made in a nested user namespace counts in the outer one as well: there it takes the place of \
+            one that is then refused with ENOSPC, until its task has ended.",
     proves: &["ERR-30", "ERR-31"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -70,45 +69,34 @@ case!(Case {
 /// Who is the second user of a user namespace.
 const SECOND: u32 = 1234;
 
-/// Which of its user IDs the second caller changes.
-const ALL_IDS: u64 = 0;
-const EFFECTIVE_ONLY: u64 = 1;
-
-fn become_second((which, capabilities): (u64, u64)) -> Result<(), Errno> {
-    let second = Uid::from_raw(SECOND);
-    let root = Uid::from_raw(0);
+/// Becomes the second user, in all of its user IDs or in the effective one alone, with these capabilities.
+fn become_second((all_ids, capabilities): (bool, u64)) -> Result<(), Errno> {
+    let (second, root) = (Uid::from_raw(SECOND), Uid::from_raw(0));
     nix::sys::prctl::set_keepcaps(true)?;
-    match which {
-        ALL_IDS => setresuid(second, second, second)?,
-        _ => setresuid(root, second, root)?,
-    }
-    let raised = set_capabilities(capabilities, capabilities);
-    match raised.result() {
-        Ok(()) => Ok(()),
-        Err(Failure::Errno(errno)) => Err(errno),
-        Err(Failure::Returned(_)) => Err(Errno::EPROTO),
-    }
+    let other = if all_ids { second } else { root };
+    setresuid(other, second, other)?;
+    set_capabilities(capabilities, capabilities).answer()
 }
 
 /// Kinds of which a task can make two in a row, by who the second user is.
 fn kinds_by_user() -> Vec<Variant> {
-    let kinds: Vec<_> =
-        variants::each_kind().into_iter().filter(|variant| variant.param::<Flags>() != Flags::NEWUSER).collect();
-    variants::product::<_, Flags>(&[("user", ALL_IDS), ("effective_user", EFFECTIVE_ONLY)], &kinds)
+    variants::product::<_, Flags>(
+        &[("user", true), ("effective_user", false)],
+        &variants::each_kind_but(&[Flags::NEWUSER]),
+    )
 }
 
 case!(Case {
     name: "limits.per_user",
-    about: "Each user has a count of its own: when one has reached the limit and is refused with \
-            ENOSPC, another user of the same user namespace may still make a namespace, and then is \
-            refused, too. Who counts is the effective user.",
+    about: "Each user has a count of its own: when one has reached the limit and is refused with ENOSPC, another \
+            user of the same user namespace may still make a namespace, and then is refused, too. Who counts is the \
+            effective user.",
     proves: &["INT-22"],
     source: SOURCE,
     needs: limits::NEEDS.with(feature::INITIAL_ROOT),
     variants: kinds_by_user,
     run: |t| {
-        const ID: &str = "INT-22";
-        let (which, flag): (u64, Flags) = t.param();
+        let (all_ids, flag): (bool, Flags) = t.param();
         let observer = Observer::open(t)?;
         let outside = Peer::start(t, "task outside", Flags::NONE)?;
         t.setup(unshare(Flags::NEWUSER))?;
@@ -119,7 +107,7 @@ case!(Case {
         let third = Peer::start(t, "second user again", Flags::NONE)?;
         for peer in [&second, &third] {
             let text = format!("setresuid({SECOND}) by the {}", peer.name());
-            peer.setup(t, &text, (which, all), become_second)?;
+            peer.setup(t, &text, (all_ids, all), become_second)?;
         }
         limits::set(t, flag, 1)?;
         // In a task of its own: a second CLONE_NEWPID by the same would be refused anyhow.
@@ -131,15 +119,15 @@ case!(Case {
         t.unshare(flag).from(limits::start(t, flag)).beside(&[&first, &second]).as_predicted()?;
         // Room for one is the first's again when its own is gone, whatever the second holds.
         first.end();
-        limits::check_room(t, flag, ID)
+        limits::check_room(t, flag, "INT-22")
     }
 });
 
 case!(Case {
     name: "limits.of_the_entered",
-    about: "What counts is the user namespace that the caller is in, not where its process comes \
-            from: one that enters another by setns(2) is refused with ENOSPC by the limit there, \
-            which its parent and sibling outside do not feel.",
+    about: "What counts is the user namespace that the caller is in, not where its process comes from: one that \
+            enters another by setns(2) is refused with ENOSPC by the limit there, which its parent and sibling \
+            outside do not feel.",
     proves: &["INT-25"],
     source: SOURCE,
     needs: limits::NEEDS,
@@ -163,14 +151,12 @@ case!(Case {
 
 case!(Case {
     name: "limits.no_capability_lifts",
-    about: "CAP_SYS_RESOURCE and CAP_SYS_ADMIN, which let a task set a limit, do not let it pass \
-            one; nor does a capability less make it lower: with CAP_SYS_ADMIN alone there is room \
-            for as many.",
+    about: "CAP_SYS_RESOURCE and CAP_SYS_ADMIN, which let a task set a limit, do not let it pass one; nor does a \
+            capability less make it lower: with CAP_SYS_ADMIN alone there is room for as many.",
     proves: &["ERR-30"],
     source: SOURCE,
     needs: limits::NEEDS.with(feature::UTS_NS),
     run: |t| {
-        const ID: &str = "ERR-30";
         limits::enter_own_user_namespace(t)?;
         limits::set(t, Flags::NEWUTS, 2)?;
         let room = limits::start(t, Flags::NONE);
@@ -182,6 +168,6 @@ case!(Case {
         t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
         t.unshare(Flags::NEWUTS).from(full).beside(&[&holder]).as_predicted()?;
         holder.end();
-        limits::check_room(t, Flags::NEWUTS, ID)
+        limits::check_room(t, Flags::NEWUTS, "ERR-30")
     }
 });

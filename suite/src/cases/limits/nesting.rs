@@ -1,16 +1,12 @@
-//! How deep namespaces nest: user namespaces 33 levels below the initial one, PID namespaces 32
-//! (ERR-33, ERR-34, ORD-13, DOC-07 and INT-25 of the behaviour catalogue).
+//! How deep namespaces nest: user namespaces 33 levels below the initial one, PID namespaces 32 (ERR-33, ERR-34,
+//! DOC-07 and INT-25 of the behaviour catalogue).
 
 use crate::observe::nsfd::{enter, open_link};
-use crate::place::limits;
+use crate::place::limits::{self, USER_LEVELS, deepest};
 use crate::prelude::*;
-use crate::spec::model::Start;
 
-const SOURCE: &str = "user_namespaces(7), Nested namespaces; pid_namespaces(7), Nesting PID namespaces; \
-                      unshare(2), ERRORS (ENOSPC)";
-
-/// How many user namespaces can be nested in the initial one.
-const USER_LEVELS: usize = 33;
+const SOURCE: &str = "user_namespaces(7), Nested namespaces; pid_namespaces(7), Nesting PID namespaces; unshare(2), \
+                      ERRORS (ENOSPC)";
 
 /// How many PID namespaces can be nested in the initial one.
 const PID_LEVELS: usize = 32;
@@ -21,25 +17,11 @@ const INITIAL_PID_NS: u64 = 0xeffffffc;
 /// Depth is counted from the initial user namespace.
 const NEEDS: Needs = limits::NEEDS.with(feature::INITIAL_ROOT);
 
-/// A task that is as deep in user namespaces as can be.
-fn deepest(t: &Test) -> Start {
-    Start { initial_admin: false, too_deep: Flags::NEWUSER, ..Start::of(t.facts()) }
-}
-
-/// Nests the caller in as many user namespaces as can be.
-#[track_caller]
-fn nest(t: &Test) -> Done {
-    for _ in 0..USER_LEVELS {
-        limits::enter_nested_user_namespace(t)?;
-    }
-    Ok(())
-}
-
 case!(Case {
     name: "limits.nesting.user",
-    about: "33 user namespaces can be nested in the initial one, each by its caller alone; the 34th \
-            is refused with ENOSPC, however often it is tried and whatever else is asked for, and \
-            changes nothing; other namespaces can still be made.",
+    about: "33 user namespaces can be nested in the initial one, each by its caller alone; the 34th is refused with \
+            ENOSPC, however often it is tried and whatever else is asked for, and changes nothing; other namespaces \
+            can still be made.",
     proves: &["ERR-33", "DOC-07"],
     source: SOURCE,
     needs: NEEDS,
@@ -48,8 +30,8 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         for level in 1..=USER_LEVELS {
             let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
-            let call = unshare(Flags::NEWUSER);
-            t.check(call.called(format!("unshare(CLONE_NEWUSER) at level {level}"))).proves(ID).succeeds()?;
+            let call = unshare(Flags::NEWUSER).called(format!("unshare(CLONE_NEWUSER) at level {level}"));
+            t.check(call).proves(ID).succeeds()?;
             limits::map_ids(t, uid.as_raw(), gid.as_raw())?;
         }
         for flags in [
@@ -66,9 +48,9 @@ case!(Case {
 
 case!(Case {
     name: "limits.nesting.user_by_descent",
-    about: "Levels are those of the user namespace, not of the process: a task that enters the \
-            deepest one by setns(2) is refused with ENOSPC though neither it nor a parent of it ever \
-            made one, and its parent, which stayed outside, is not.",
+    about: "Levels are those of the user namespace, not of the process: a task that enters the deepest one by \
+            setns(2) is refused with ENOSPC though neither it nor a parent of it ever made one, and its parent, \
+            which stayed outside, is not.",
     proves: &["INT-25"],
     source: SOURCE,
     needs: NEEDS,
@@ -99,65 +81,26 @@ case!(Case {
     }
 });
 
-/// Further reasons to refuse.
-const LIMIT: u64 = 1;
-const CHROOT: u64 = 2;
-
-case!(Case {
-    name: "order.user_depth",
-    about: "At the deepest level CLONE_NEWUSER gives ENOSPC also when the limit is 0, and also when \
-            the caller is in a chroot, which alone would give EPERM: depth and limit are looked at \
-            first.",
-    proves: &["ORD-13"],
-    source: "kernel, kernel/user_namespace.c",
-    needs: NEEDS,
-    variants: || vec![
-        Variant::new("limit", LIMIT),
-        Variant::new("chroot", CHROOT),
-        Variant::new("limit_and_chroot", LIMIT | CHROOT),
-    ],
-    run: |t| {
-        let root = t.directory()?;
-        nest(t)?;
-        let mut start = deepest(t);
-        if t.param::<u64>() & LIMIT != 0 {
-            limits::set(t, Flags::NEWUSER, 0)?;
-            start.exhausted = Flags::NEWUSER;
-        }
-        if t.param::<u64>() & CHROOT != 0 {
-            // The chroot hides /proc.
-            Observer::of(t)?;
-            t.setup(Call::new("chroot(directory)", nix::unistd::chroot(root)))?;
-            start.chrooted = true;
-        }
-        for flags in [Flags::NEWUSER, Flags::NEWUSER | Flags::NEWUTS | Flags::FS] {
-            t.unshare(flags).from(start).as_predicted()?;
-        }
-        Ok(())
-    }
-});
-
 /// Nests PID namespaces, one task in each, and tries one too many in the innermost.
 fn nest_pid(t: &Test, level: usize) -> Done {
-    const ID: &str = "ERR-34";
     let mut start = Start::of(t.facts());
     if level < PID_LEVELS {
-        t.unshare(Flags::NEWPID).from(start).proving(ID).as_predicted()?;
+        t.unshare(Flags::NEWPID).from(start).as_predicted()?;
         return t.in_child(|t| nest_pid(t, level + 1));
     }
     start.too_deep = Flags::NEWPID;
     for flags in [Flags::NEWPID, Flags::NEWPID | Flags::NEWUTS, Flags::NEWPID | Flags::FS | Flags::FILES] {
-        t.unshare(flags).from(start).proving(ID).as_predicted()?;
+        t.unshare(flags).from(start).as_predicted()?;
     }
     // As deep as it is, everything else works, and so does a child.
-    t.unshare(Flags::NEWNS).from(start).proving(ID).as_predicted()?;
+    t.unshare(Flags::NEWNS).from(start).as_predicted()?;
     t.in_child(|_| Ok(()))
 }
 
 case!(Case {
     name: "limits.nesting.pid",
-    about: "32 PID namespaces can be nested in the initial one; the 33rd is refused with ENOSPC, \
-            alone and together with other namespaces, and changes nothing.",
+    about: "32 PID namespaces can be nested in the initial one; the 33rd is refused with ENOSPC, alone and together \
+            with other namespaces, and changes nothing.",
     proves: &["ERR-34"],
     source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),

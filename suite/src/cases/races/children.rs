@@ -1,5 +1,5 @@
-//! Namespaces that only the caller's children enter, and new user namespaces, raced for by those who
-//! make, enter and set them up (section 7 of the behaviour catalogue).
+//! Namespaces that only the caller's children enter, and new user namespaces, raced for by those who make, enter and
+//! set them up (section 7 of the behaviour catalogue).
 
 use std::io::Write;
 
@@ -12,8 +12,8 @@ use crate::observe::nsfd::{enter, open_link};
 use crate::prelude::*;
 use crate::tasks::vm::in_vfork_child_sharing;
 
-/// Forks a child that ends at once with its own process ID as exit status, and gives that. Raw
-/// calls: the caller may have further threads.
+/// Forks a child that ends at once with its own process ID as exit status, and gives that. Raw calls: the caller may
+/// have further threads.
 fn pid_of_child() -> Result<i32, Errno> {
     // SAFETY: clone(2) as fork(2). The child makes two raw calls on its copy of the memory.
     let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
@@ -33,8 +33,8 @@ fn pid_of_child() -> Result<i32, Errno> {
 
 case!(Case {
     name: "races.pid.two_threads",
-    about: "Two threads of one process call unshare(CLONE_NEWPID) and fork at the same time: each \
-            gets a PID namespace of its own, in which its first child is process 1.",
+    about: "Two threads of one process call unshare(CLONE_NEWPID) and fork at the same time: each gets a PID \
+            namespace of its own, in which its first child is process 1.",
     proves: &["RACE-14"],
     source: "pid_namespaces(7); kernel, kernel/nsproxy.c and kernel/pid_namespace.c",
     needs: Needs::ROOT.with(feature::PID_NS),
@@ -73,9 +73,9 @@ case!(Case {
 
 case!(Case {
     name: "races.pid.first_child",
-    about: "Two tasks whose children go to the same new PID namespace fork at the same time: one of \
-            the children is process 1, the other is process 2 or cannot be made, since process 1 is \
-            not there yet (EINVAL) or has ended (ENOMEM).",
+    about: "Two tasks whose children go to the same new PID namespace fork at the same time: one of the children is \
+            process 1, the other is process 2 or cannot be made, since process 1 is not there yet (EINVAL) or has \
+            ended (ENOMEM).",
     proves: &["RACE-15"],
     source: "pid_namespaces(7); kernel, kernel/pid.c",
     needs: Needs::ROOT.with(feature::PID_NS),
@@ -154,8 +154,8 @@ fn attach_and_detach(task: u32) -> Result<(), Errno> {
 
 case!(Case {
     name: "races.user.maps",
-    about: "While a task calls unshare(CLONE_NEWUSER), two others write its uid_map and gid_map, and one attaches \
-            to it by ptrace(2): each map is written once and is the one whose write succeeded, and the task has no \
+    about: "While a task calls unshare(CLONE_NEWUSER), two others write its uid_map and gid_map, and one attaches to \
+            it by ptrace(2): each map is written once and is the one whose write succeeded, and the task has no \
             power over its old namespaces.",
     proves: &["RACE-16"],
     source: "user_namespaces(7); kernel, kernel/user_namespace.c and kernel/ptrace.c",
@@ -259,12 +259,11 @@ case!(Case {
     needs: Needs::ROOT,
     deadline: DEADLINE,
     run: |t| {
-        const ID: &str = "RACE-17";
         let observer = Observer::open(t)?;
         let start = Start { memory_shared: true, ..Start::of(t.facts()) };
         let kernel = model::Kernel::of(t.facts());
-        // A second CLONE_NEWPID is refused; an empty mount namespace and a user namespace would
-        // have later calls refused.
+        // A second CLONE_NEWPID is refused; an empty mount namespace and a user namespace would have later calls
+        // refused.
         let pool: Vec<Flags> = Flags::KNOWN
             .into_iter()
             .filter(|flag| ![Flags::NEWPID, Flags::NEWUSER, Flags::EMPTY].contains(flag))
@@ -281,7 +280,7 @@ case!(Case {
             let after = observer.state();
             t.check(Call::zero_on_success(format!("unshare({flags}) by the vfork child"), register)).succeeds()?;
             t.check(Call::seen("a word in the parent's memory", *kept)).is(word)?;
-            check_changes(t, flags, ID, &model::Prediction::nothing(), &before, &after)?;
+            check_changes(t, flags, "RACE-17", &model::Prediction::nothing(), &before, &after)?;
             Ok("of 30 calls")
         })
     }

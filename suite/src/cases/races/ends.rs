@@ -1,5 +1,5 @@
-//! Calls in tasks that are interrupted, stopped, frozen or killed, and beside tasks that end (section
-//! 7 of the behaviour catalogue).
+//! Calls in tasks that are interrupted, stopped, frozen or killed, and beside tasks that end (section 7 of the
+//! behaviour catalogue).
 
 use std::fs;
 use std::path::Path;
@@ -15,19 +15,14 @@ use crate::tasks::side::check_separated;
 
 const SOURCE: &str = "2006 design document, 8 (4); kernel, kernel/fork.c";
 
-fn refused_beside_threads() -> Vec<Variant> {
-    [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER].map(for_flags).into()
-}
-
 case!(Case {
     name: "races.thread_exit",
-    about: "While the only other thread of the process ends, CLONE_THREAD, CLONE_SIGHAND, CLONE_VM and \
-            CLONE_NEWUSER give EINVAL, and from some moment on 0: nothing else, and never EINVAL \
-            again.",
+    about: "While the only other thread of the process ends, CLONE_THREAD, CLONE_SIGHAND, CLONE_VM and CLONE_NEWUSER \
+            give EINVAL, and from some moment on 0: nothing else, and never EINVAL again.",
     proves: &["MT-15"],
     source: "2006 design document, 5 (EINVAL); kernel, kernel/exit.c and kernel/fork.c",
     deadline: DEADLINE,
-    variants: refused_beside_threads,
+    variants: || [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER].map(for_flags).into(),
     run: |t| {
         let flag = t.param::<Flags>();
         play(t, 1, |random, barrier| {
@@ -78,24 +73,15 @@ fn allow_core_dump(t: &Test) -> Done {
     Ok(())
 }
 
-fn beside_a_core_dump() -> Vec<Variant> {
-    [Flags::FS, Flags::FILES, Flags::FS | Flags::FILES, Flags::NEWNS]
-        .map(|flags| Variant::new(flags.slug(), flags))
-        .into_iter()
-        .map(|variant| if variant.param::<Flags>() == Flags::NEWNS { variant.needing(Needs::ROOT) } else { variant })
-        .collect()
-}
-
 case!(Case {
     name: "races.core_dump",
-    about: "While a sharer of root, cwd and descriptors dumps core, unshare succeeds and separates \
-            what it separates in any other state.",
+    about: "While a sharer of root, cwd and descriptors dumps core, unshare succeeds and separates what it separates \
+            in any other state.",
     proves: &["MT-16"],
     source: "core(5); kernel, fs/coredump.c and kernel/fork.c",
     deadline: DEADLINE,
-    variants: beside_a_core_dump,
+    variants: || variants::succeeding([Flags::FS, Flags::FILES, Flags::FS | Flags::FILES, Flags::NEWNS]),
     run: |t| {
-        const ID: &str = "MT-16";
         allow_core_dump(t)?;
         let flags = t.param::<Flags>();
         let directory = t.directory()?;
@@ -111,7 +97,7 @@ case!(Case {
                 })?;
                 barrier.start(2, mine);
                 let prediction = t.unshare(flags).prediction()?;
-                check_separated(t, &third, &prediction, ID)?;
+                check_separated(t, &third, &prediction, "MT-16")?;
                 let end = t.setup(Call::new("waitpid()", sharer.wait()))?;
                 let dumped = |end: &WaitStatus| match end {
                     WaitStatus::Signaled(_, Signal::SIGSEGV, dumped) => Some(*dumped),
@@ -128,8 +114,7 @@ case!(Case {
 
 extern "C" fn do_nothing(_: libc::c_int) {}
 
-/// Has the calling process interrupted all the time: a caught signal every 100 microseconds, without
-/// SA_RESTART.
+/// Has the calling process interrupted all the time: a caught signal every 100 microseconds, without SA_RESTART.
 fn start_signals(t: &Test) -> Done {
     let action = SigAction::new(SigHandler::Handler(do_nothing), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does nothing.
@@ -143,8 +128,8 @@ fn start_signals(t: &Test) -> Done {
 
 case!(Case {
     name: "races.signals",
-    about: "Under a storm of timer signals that are caught without SA_RESTART, each flag succeeds and \
-            changes just what it names: never EINTR, and nothing done by half.",
+    about: "Under a storm of timer signals that are caught without SA_RESTART, each flag succeeds and changes just \
+            what it names: never EINTR, and nothing done by half.",
     proves: &["RACE-20"],
     source: SOURCE,
     deadline: DEADLINE,
@@ -156,10 +141,7 @@ case!(Case {
         play(t, 8, |_, _| {
             t.in_child(|t| {
                 start_signals(t)?;
-                for _ in 0..calls {
-                    t.unshare(flag).as_predicted()?;
-                }
-                Ok(())
+                (0..calls).try_for_each(|_| t.unshare(flag).as_predicted())
             })?;
             Ok("of signals")
         })
@@ -194,8 +176,8 @@ fn is_frozen(group: &Path) -> bool {
 
 case!(Case {
     name: "races.stopped",
-    about: "A task that makes namespace after namespace while it is stopped by SIGSTOP or frozen by \
-            its cgroup, and let go on, again and again, completes every call.",
+    about: "A task that makes namespace after namespace while it is stopped by SIGSTOP or frozen by its cgroup, and \
+            let go on, again and again, completes every call.",
     proves: &["RACE-21"],
     source: "kernel, net/core/net_namespace.c and fs/namespace.c; signal(7); cgroups(7)",
     needs: Needs::ROOT,
@@ -241,21 +223,17 @@ case!(Case {
     }
 });
 
-fn ways_to_die() -> Vec<Variant> {
-    vec![Variant::new("killed", Signal::SIGKILL as u64), Variant::new("core_dump", Signal::SIGSEGV as u64)]
-}
-
 case!(Case {
     name: "races.killed",
-    about: "A task that makes one set of namespaces after the other is killed, or made to dump core, \
-            at a random moment: it ends.",
+    about: "A task that makes one set of namespaces after the other is killed, or made to dump core, at a random \
+            moment: it ends.",
     proves: &["RACE-25"],
     source: "kernel, kernel/fork.c and kernel/exit.c",
     needs: Needs::ROOT,
     deadline: DEADLINE,
-    variants: ways_to_die,
+    variants: || variants::named(&[("killed", Signal::SIGKILL), ("core_dump", Signal::SIGSEGV)]),
     run: |t| {
-        let signal = t.setup(Call::new("signal", Signal::try_from(t.param::<u64>() as i32)))?;
+        let signal: Signal = t.param();
         if signal == Signal::SIGSEGV {
             allow_core_dump(t)?;
         }

@@ -1,5 +1,5 @@
-//! unshare(CLONE_FILES) against sharers that change the table meanwhile (section 7 of the behaviour
-//! catalogue). The copy must be the table as it was at one moment.
+//! unshare(CLONE_FILES) against sharers that change the table meanwhile (section 7 of the behaviour catalogue). The
+//! copy must be the table as it was at one moment.
 
 use std::collections::BTreeSet;
 use std::io::{IoSlice, IoSliceMut};
@@ -10,6 +10,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 
 use crate::engines::race::{Barrier, DEADLINE, delay, play};
 use crate::observe::fds::is_open;
+use crate::place::limits::set_nr_open;
 use crate::prelude::*;
 use crate::tasks::io_uring::Ring;
 use crate::tasks::threads::others;
@@ -72,43 +73,38 @@ fn pass(fd: RawFd) -> Result<RawFd, Errno> {
     found.ok_or(Errno::ENOMSG)
 }
 
-/// The sharer of the first race: moves one descriptor to and fro, duplicates, passes and closes
-/// others.
+/// The sharer of the first race: moves one descriptor to and fro, duplicates, passes and closes others.
 fn change_table(t: &Test, barrier: &Barrier) -> Done {
-    const ID: &str = "RACE-03";
     let mut at = (NEAR, FAR);
     while !barrier.is_over() {
-        t.check(Call::new("dup2() by the sharer", dup2(at.0, at.1))).proves(ID).succeeds()?;
-        t.check(Call::new("close() by the sharer", close(at.0))).proves(ID).succeeds()?;
+        t.check(Call::new("dup2() by the sharer", dup2(at.0, at.1))).succeeds()?;
+        t.check(Call::new("close() by the sharer", close(at.0))).succeeds()?;
         at = (at.1, at.0);
-        let passed = t.check(Call::new("sendmsg(SCM_RIGHTS), recvmsg()", pass(FILE))).proves(ID).succeeds()?;
-        t.check(Call::new("close(received descriptor)", close(passed))).proves(ID).succeeds()?;
+        let passed = t.check(Call::new("sendmsg(SCM_RIGHTS), recvmsg()", pass(FILE))).succeeds()?;
+        t.check(Call::new("close(received descriptor)", close(passed))).succeeds()?;
         barrier.finish();
     }
     t.check(Call::seen("whether the moved descriptor is at its two places", (is_open(at.0), is_open(at.1))))
-        .proves(ID)
         .is((true, false))?;
-    t.check(Call::seen("whether the sharer has what the caller opened afterwards", is_open(OWN))).proves(ID).is(false)
+    t.check(Call::seen("whether the sharer has what the caller opened afterwards", is_open(OWN))).is(false)
 }
 
-/// Checks that the copy is the table of one moment, and that every number is either a descriptor
-/// that works or free. Gives where the moved descriptor was.
+/// Checks that the copy is the table of one moment, and that every number is either a descriptor that works or free.
+/// Gives where the moved descriptor was.
 fn check_copy(t: &Test, file: u64) -> Done<usize> {
-    const ID: &str = "RACE-03";
     let places = (is_open(NEAR), is_open(FAR));
     t.check(Call::seen("whether a descriptor that is always at one of two places is in the copy", places))
-        .proves(ID)
         .is_not((false, false))?;
     for fd in 3..END {
         if [SOCKETS.0, SOCKETS.1, OWN].contains(&fd) {
-            t.check(Call::seen(format!("whether {fd} is open"), is_open(fd))).proves(ID).is(true)?;
+            t.check(Call::seen(format!("whether {fd} is open"), is_open(fd))).is(true)?;
         } else if fd == FILE || is_open(fd) {
-            t.check(Call::new(format!("inode by fstat({fd})"), inode(fd))).proves(ID).is(file)?;
+            t.check(Call::new(format!("inode by fstat({fd})"), inode(fd))).is(file)?;
         } else {
             // A number that the sharer had reserved but not filled must not stay taken.
             // SAFETY: F_DUPFD takes a number.
             let free = Errno::result(unsafe { libc::fcntl(FILE, libc::F_DUPFD, fd) });
-            t.check(Call::new(format!("fcntl(F_DUPFD, {fd}) where nothing is open"), free)).proves(ID).is(fd)?;
+            t.check(Call::new(format!("fcntl(F_DUPFD, {fd}) where nothing is open"), free)).is(fd)?;
             t.setup(Call::new("close()", close(fd)))?;
         }
     }
@@ -117,9 +113,9 @@ fn check_copy(t: &Test, file: u64) -> Done<usize> {
 
 case!(Case {
     name: "races.files.changed",
-    about: "While a sharer moves a descriptor by dup2 and close, and passes others to itself through \
-            a socket, unshare(CLONE_FILES) succeeds and copies the table of one moment: the moved \
-            descriptor is in it, all others work, and no number stays taken by nothing.",
+    about: "While a sharer moves a descriptor by dup2 and close, and passes others to itself through a socket, \
+            unshare(CLONE_FILES) succeeds and copies the table of one moment: the moved descriptor is in it, all \
+            others work, and no number stays taken by nothing.",
     proves: &["RACE-03"],
     source: SOURCE,
     deadline: DEADLINE,
@@ -186,7 +182,6 @@ fn top(t: &Test) -> Done<RawFd> {
 
 /// Grows the table step by step, and shrinks what is open, until the race is over.
 fn grow_and_shrink(t: &Test, barrier: &Barrier, most: RawFd, may_fail: bool) -> Done {
-    const ID: &str = "RACE-04";
     while !barrier.is_over() {
         let mut top = BASE;
         while top < most {
@@ -195,12 +190,12 @@ fn grow_and_shrink(t: &Test, barrier: &Barrier, most: RawFd, may_fail: bool) -> 
             if may_fail && grown == Err(Errno::EBADF) {
                 break;
             }
-            t.check(Call::new(format!("dup2({FILE}, {top}) by the sharer"), grown)).proves(ID).succeeds()?;
+            t.check(Call::new(format!("dup2({FILE}, {top}) by the sharer"), grown)).succeeds()?;
             top += 1;
             barrier.finish();
         }
         for fd in (BASE..top).rev() {
-            t.check(Call::new(format!("close({fd}) by the sharer"), close(fd))).proves(ID).succeeds()?;
+            t.check(Call::new(format!("close({fd}) by the sharer"), close(fd))).succeeds()?;
         }
     }
     Ok(())
@@ -208,7 +203,6 @@ fn grow_and_shrink(t: &Test, barrier: &Barrier, most: RawFd, may_fail: bool) -> 
 
 /// One round: unshare(CLONE_FILES) while a sharer grows the table. Gives whether it succeeded.
 fn race_growth(t: &Test, barrier: &'static Barrier, files: (u64, RawFd), delays: (u32, u32), limited: bool) -> Done {
-    const ID: &str = "RACE-04";
     let (file, most) = files;
     for fd in BASE..most {
         let _ = close(fd);
@@ -226,20 +220,16 @@ fn race_growth(t: &Test, barrier: &'static Barrier, files: (u64, RawFd), delays:
     barrier.end();
     let refused = call.result() == Err(Failure::Errno(Errno::EMFILE));
     if !(limited && refused) {
-        t.check(call).proves(ID).succeeds()?;
+        t.check(call).succeeds()?;
     }
     t.setup(Call::new("dup2(file)", own))?;
     sharer.join(t)?;
-    t.check(Call::seen("whether the sharer has what the caller opened afterwards", barrier.get(1) == 1))
-        .proves(ID)
-        .is(refused)?;
+    t.check(Call::seen("whether the sharer has what the caller opened afterwards", barrier.get(1) == 1)).is(refused)?;
     let open: Vec<_> = (BASE..most).filter(|fd| is_open(*fd)).collect();
     let expected: Vec<_> = (BASE..most).take(open.len()).collect();
-    t.check(Call::seen("descriptors in the copy of a table that grows one by one", open.clone()))
-        .proves(ID)
-        .is(expected)?;
+    t.check(Call::seen("descriptors in the copy of a table that grows one by one", open.clone())).is(expected)?;
     for fd in open {
-        t.check(Call::new(format!("inode by fstat({fd})"), inode(fd))).proves(ID).is(file)?;
+        t.check(Call::new(format!("inode by fstat({fd})"), inode(fd))).is(file)?;
     }
     barrier.put(0, if refused { 2 } else { 1 });
     Ok(())
@@ -251,9 +241,8 @@ fn draw_growth(random: &mut fastrand::Rng) -> (u32, u32) {
 
 case!(Case {
     name: "races.files.growth",
-    about: "While a sharer opens ever higher descriptors, so that the table grows, and closes them \
-            again, unshare(CLONE_FILES) succeeds, and the copy has a first part of them without a \
-            gap, all of which work.",
+    about: "While a sharer opens ever higher descriptors, so that the table grows, and closes them again, \
+            unshare(CLONE_FILES) succeeds, and the copy has a first part of them without a gap, all of which work.",
     proves: &["RACE-04"],
     source: SOURCE,
     deadline: DEADLINE,
@@ -269,8 +258,8 @@ case!(Case {
 
 case!(Case {
     name: "races.files.growth_under_nr_open",
-    about: "The same while fs.nr_open goes up and down: the call succeeds, or gives EMFILE and leaves \
-            the table shared.",
+    about: "The same while fs.nr_open goes up and down: the call succeeds, or gives EMFILE and leaves the table \
+            shared.",
     proves: &["RACE-04"],
     source: SOURCE,
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
@@ -280,12 +269,9 @@ case!(Case {
         play(t, 4, |random, barrier| {
             let delays = draw_growth(random);
             let limiter = barrier.spawn(t, "limiter", Flags::NONE, |t| {
-                let set = |value: &str| {
-                    Call::io(format!("write({value}) to fs.nr_open"), std::fs::write(global::NR_OPEN.path(), value))
-                };
                 while !barrier.is_over() {
-                    t.setup(set("512"))?;
-                    t.setup(set("1048576"))?;
+                    t.setup(set_nr_open("512"))?;
+                    t.setup(set_nr_open("1048576"))?;
                 }
                 Ok(())
             })?;
@@ -303,23 +289,18 @@ fn descriptors((): ()) -> Result<BTreeSet<i32>, Errno> {
     Ok((3..256).filter(|fd| is_open(*fd)).collect())
 }
 
-fn with_requests_in_flight() -> Vec<Variant> {
-    vec![
-        Variant::new("files", Flags::FILES),
-        Variant::new("files-fs", Flags::FILES | Flags::FS),
-        Variant::new("files-newns", Flags::FILES | Flags::NEWNS).needing(Needs::ROOT),
-    ]
-}
-
 case!(Case {
     name: "races.files.request_in_flight",
-    about: "A request to open a file that the caller gave to io_uring before unshare(CLONE_FILES), \
-            and that completes afterwards, opens it in the old table: a sharer gets the descriptor, \
-            and the caller does not.",
+    about: "A request to open a file that the caller gave to io_uring before unshare(CLONE_FILES), and that \
+            completes afterwards, opens it in the old table: a sharer gets the descriptor, and the caller does not.",
     proves: &["RACE-26"],
     source: "kernel, io_uring/io_uring.c and fs/file.c",
     needs: Needs::NONE.with(feature::IO_URING),
-    variants: with_requests_in_flight,
+    variants: || vec![
+        Variant::new("files", Flags::FILES),
+        Variant::new("files-fs", Flags::FILES | Flags::FS),
+        Variant::new("files-newns", Flags::FILES | Flags::NEWNS).needing(Needs::ROOT),
+    ],
     run: |t| {
         let fifo = t.directory()?.join("fifo");
         let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);

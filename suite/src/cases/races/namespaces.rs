@@ -1,10 +1,10 @@
-//! Namespaces made, looked at, entered and counted by several tasks at once (section 7 of the
-//! behaviour catalogue).
+//! Namespaces made, looked at, entered and counted by several tasks at once (section 7 of the behaviour catalogue).
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::WaitStatus;
 
 use crate::engines::race::{Barrier, DEADLINE, WORDS, delay, play};
@@ -19,15 +19,14 @@ const ROOM: u32 = 3;
 
 case!(Case {
     name: "races.limit",
-    about: "Six tasks each ask for a namespace where the limit has room for three: three get one, the \
-            others get ENOSPC, and when all are gone there is room for three again.",
+    about: "Six tasks each ask for a namespace where the limit has room for three: three get one, the others get \
+            ENOSPC, and when all are gone there is room for three again.",
     proves: &["RACE-10"],
     source: "namespaces(7), The /proc/sys/user directory; kernel, kernel/ucount.c",
     needs: limits::NEEDS,
     deadline: DEADLINE,
     variants: variants::each_kind,
     run: |t| {
-        const ID: &str = "RACE-10";
         let flag = t.param::<Flags>();
         play(t, 8, |random, barrier| {
             let delays: Vec<u32> = (0..TASKS).map(|_| delay(random)).collect();
@@ -57,7 +56,7 @@ case!(Case {
                 barrier.end();
                 all(tasks.into_iter().map(|task| task.join(t)))?;
                 t.check(Call::seen(format!("tasks of {TASKS} that got a namespace"), made)).is(ROOM.into())?;
-                check_room_for(t, flag, ROOM, ID)
+                check_room_for(t, flag, ROOM, "RACE-10")
             })?;
             Ok("of six tasks")
         })
@@ -66,8 +65,8 @@ case!(Case {
 
 case!(Case {
     name: "races.net.killed",
-    about: "A task that makes and leaves one network namespace after the other is killed at a random \
-            moment, again and again: it dies, and no namespace stays counted.",
+    about: "A task that makes and leaves one network namespace after the other is killed at a random moment, again \
+            and again: it dies, and no namespace stays counted.",
     proves: &["RACE-11", "RACE-25"],
     source: "kernel, net/core/net_namespace.c (the lock there can be interrupted by a fatal signal)",
     needs: limits::NEEDS.with(feature::NET_NS),
@@ -92,14 +91,11 @@ case!(Case {
                 })?;
                 barrier.wait_until_finished(calls);
                 barrier.start(1, wait);
-                t.setup(Call::new(
-                    "kill(SIGKILL)",
-                    nix::sys::signal::kill(task.pid(), nix::sys::signal::Signal::SIGKILL),
-                ))?;
+                t.setup(Call::new("kill(SIGKILL)", kill(task.pid(), Signal::SIGKILL)))?;
                 let end = t.setup(Call::new("waitpid()", task.wait()))?;
-                t.check(Call::seen("end of the task", end)).proves("RACE-25").holds("death by SIGKILL", |end| {
-                    matches!(end, WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGKILL, _))
-                })?;
+                t.check(Call::seen("end of the task", end))
+                    .proves("RACE-25")
+                    .holds("death by SIGKILL", |end| matches!(end, WaitStatus::Signaled(_, Signal::SIGKILL, _)))?;
                 Ok("killed")
             })?;
             check_room_for(t, Flags::NEWNET, ROOM, ID)
@@ -118,7 +114,7 @@ const CALLS: usize = WORDS / 2 - 2;
 const MOVED: usize = WORDS - 1;
 
 /// Moves on from one UTS and IPC namespace to the next until the race is over, and stays there.
-fn move_on(t: &Test, barrier: &Barrier, requirement: &'static str) -> Done {
+fn move_on(t: &Test, barrier: &Barrier) -> Done {
     let observer = Observer::open(t)?;
     note_links(barrier, &observer, 0);
     barrier.finish();
@@ -131,9 +127,8 @@ fn move_on(t: &Test, barrier: &Barrier, requirement: &'static str) -> Done {
         note_links(barrier, &observer, at);
         let moved = [0, 1].map(|kind| barrier.get(2 * at + kind) != barrier.get(2 * at - 2 + kind));
         done = all([
-            t.check(call).proves(requirement).succeeds(),
+            t.check(call).succeeds(),
             t.check(Call::seen("whether the task is in other UTS and IPC namespaces than before", moved))
-                .proves(requirement)
                 .is([true, true]),
         ]);
     }
@@ -157,16 +152,15 @@ fn noted(barrier: &Barrier) -> BTreeSet<(u64, u64)> {
 
 case!(Case {
     name: "races.proc.readers",
-    about: "While a task moves from namespace to namespace, another reads its files in /proc: every \
-            read succeeds, and every link it sees is one that the task had.",
+    about: "While a task moves from namespace to namespace, another reads its files in /proc: every read succeeds, \
+            and every link it sees is one that the task had.",
     proves: &["RACE-12"],
     source: "namespaces(7), The /proc/pid/ns/ directory; kernel, fs/proc/namespaces.c and fs/proc/base.c",
     needs: Needs::ROOT.with(feature::UTS_NS).with(feature::IPC_NS),
     deadline: DEADLINE,
     run: |t| {
-        const ID: &str = "RACE-12";
         play(t, 8, |random, barrier| {
-            let task = barrier.spawn(t, "task", Flags::NONE, |t| move_on(t, barrier, ID))?;
+            let task = barrier.spawn(t, "task", Flags::NONE, |t| move_on(t, barrier))?;
             barrier.wait_until_finished(1);
             let pid = task.pid();
             let mut seen = BTreeSet::new();
@@ -202,10 +196,6 @@ case!(Case {
     }
 });
 
-fn ways_to_enter() -> Vec<Variant> {
-    vec![Variant::new("pidfd", 0u64), Variant::new("link", 1u64)]
-}
-
 /// Opens a process as a descriptor.
 fn pidfd_open(pid: nix::unistd::Pid) -> Result<OwnedFd, Errno> {
     // SAFETY: takes numbers; the descriptor it gives is nobody else's.
@@ -217,19 +207,19 @@ fn pidfd_open(pid: nix::unistd::Pid) -> Result<OwnedFd, Errno> {
 
 case!(Case {
     name: "races.setns.follower",
-    about: "While a task moves from namespace to namespace, another follows it by setns(2), with a \
-            descriptor of the process or of a link: it succeeds, and where it gets is where the task \
-            was; with a descriptor of the process both namespaces are those of one moment.",
+    about: "While a task moves from namespace to namespace, another follows it by setns(2), with a descriptor of the \
+            process or of a link: it succeeds, and where it gets is where the task was; with a descriptor of the \
+            process both namespaces are those of one moment.",
     proves: &["RACE-13"],
     source: "setns(2); kernel, kernel/nsproxy.c",
     needs: Needs::ROOT.with(feature::UTS_NS).with(feature::IPC_NS),
     deadline: DEADLINE,
-    variants: ways_to_enter,
+    // The parameter says whether it is by a link.
+    variants: || vec![Variant::new("pidfd", false), Variant::new("link", true)],
     run: |t| {
-        const ID: &str = "RACE-13";
-        let by_link = t.param::<u64>() == 1;
+        let by_link: bool = t.param();
         play(t, 8, |random, barrier| {
-            let task = barrier.spawn(t, "task", Flags::NONE, |t| move_on(t, barrier, ID))?;
+            let task = barrier.spawn(t, "task", Flags::NONE, |t| move_on(t, barrier))?;
             let pid = task.pid();
             let times = random.usize(10..60);
             let follower = barrier.spawn(t, "follower", Flags::NONE, |t| {
@@ -273,8 +263,8 @@ case!(Case {
     }
 });
 
-/// How many levels of user and of PID namespaces are made: nearly what the kernel allows (33 and 32),
-/// since the suite itself may run some levels down.
+/// How many levels of user and of PID namespaces are made: nearly what the kernel allows (33 and 32), since the suite
+/// itself may run some levels down.
 const USER_LEVELS: u32 = 28;
 const PID_LEVELS: u32 = 26;
 
@@ -305,8 +295,8 @@ fn nest_pids(t: &Test, level: u32) -> Done {
 
 case!(Case {
     name: "races.nesting",
-    about: "Two tasks nest user namespaces and two nest PID namespaces, nearly as deep as it goes, at \
-            the same time, and end: all of it is made and released.",
+    about: "Two tasks nest user namespaces and two nest PID namespaces, nearly as deep as it goes, at the same time, \
+            and end: all of it is made and released.",
     proves: &["RACE-23"],
     source: "kernel, kernel/user_namespace.c and kernel/pid_namespace.c (release goes up level by level)",
     needs: limits::NEEDS.with(feature::PID_NS),
@@ -349,29 +339,19 @@ fn hoard(tier: Tier) -> u32 {
     }
 }
 
-fn kinds_to_hoard() -> Vec<Variant> {
-    [Flags::NEWUTS, Flags::NEWIPC, Flags::NEWNS]
-        .map(|flag| Variant::new(flag.slug(), flag).needing(needs_of(flag)))
-        .into()
-}
-
 case!(Case {
     name: "races.mass_exit",
-    about: "Four tasks that hold many namespaces each, up to the limit, end at once: all of them are \
-            released, and as many can be made again.",
+    about: "Four tasks that hold many namespaces each, up to the limit, end at once: all of them are released, and \
+            as many can be made again.",
     proves: &["RACE-24"],
     source: "kernel, kernel/nsproxy.c and kernel/ucount.c",
     needs: limits::NEEDS,
     deadline: DEADLINE,
-    variants: kinds_to_hoard,
+    variants: || variants::succeeding([Flags::NEWUTS, Flags::NEWIPC, Flags::NEWNS]),
     run: |t| {
         const HOLDERS: u32 = 4;
         let flag = t.param::<Flags>();
-        let link = match flag {
-            Flags::NEWUTS => Ns::Uts,
-            Flags::NEWIPC => Ns::Ipc,
-            _ => Ns::Mnt,
-        };
+        let link = Kind::of(flag).expect("a kind of namespace").link;
         let each = hoard(t.tier());
         t.in_child(|t| {
             limits::enter_own_user_namespace(t)?;

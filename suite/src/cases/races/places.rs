@@ -1,5 +1,5 @@
-//! Root, current directory, mounts and cgroup of the caller against tasks that change them meanwhile
-//! (section 7 of the behaviour catalogue). What the caller gets must be how it was at one moment.
+//! Root, current directory, mounts and cgroup of the caller against tasks that change them meanwhile (section 7 of
+//! the behaviour catalogue). What the caller gets must be how it was at one moment.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -14,6 +14,7 @@ use crate::observe::mounts::{MountLine, mounts};
 use crate::observe::nsfd::enter;
 use crate::observe::{Shared, place_of, sharing as sharing_by_kcmp};
 use crate::place::cgroup::{ControlGroup, group_of, move_into};
+use crate::place::mount_api::mount_tmpfs;
 use crate::prelude::*;
 use crate::tasks::setuid_exec::{self, Program, effective_user};
 use crate::tasks::side::{check_kcmp, in_own_namespaces};
@@ -24,9 +25,8 @@ const NONE: Option<&str> = None;
 
 case!(Case {
     name: "races.fs.execve",
-    about: "While a sharer of root and cwd executes a set-user-ID program, unshare(CLONE_FS) succeeds \
-            and never gives EAGAIN, as clone(CLONE_FS) may; and since a third task goes on sharing, \
-            the program is not raised.",
+    about: "While a sharer of root and cwd executes a set-user-ID program, unshare(CLONE_FS) succeeds and never \
+            gives EAGAIN, as clone(CLONE_FS) may; and since a third task goes on sharing, the program is not raised.",
     proves: &["RACE-05", "MT-16"],
     source: "kernel, fs/exec.c and kernel/fork.c; execve(2)",
     needs: setuid_exec::NEEDS,
@@ -58,20 +58,20 @@ case!(Case {
 /// How deep the sharer goes.
 const DEPTH: usize = 40;
 
-/// A directory in a directory and so on, the upper half on one file system, the lower on another.
-/// Gives their inodes and devices from the top; the caller's cwd is the top one.
+/// A directory in a directory and so on, the upper half on one file system, the lower on another. Gives their inodes
+/// and devices from the top; the caller's cwd is the top one.
 #[track_caller]
 fn dig(t: &Test) -> Done<Vec<(u64, u64)>> {
     let top = t.directory()?.join("deep");
     if !top.exists() {
         t.setup(Call::io("mkdir(deep)", std::fs::create_dir(&top)))?;
     }
-    t.setup(Call::new("mount(tmpfs)", mount(NONE, &top, Some("tmpfs"), MsFlags::empty(), NONE)))?;
+    t.setup(mount_tmpfs(&top))?;
     let mut path = top.clone();
     let mut places = Vec::new();
     for depth in 0..=DEPTH {
         if depth == DEPTH / 2 {
-            t.setup(Call::new("mount(tmpfs)", mount(NONE, &path, Some("tmpfs"), MsFlags::empty(), NONE)))?;
+            t.setup(mount_tmpfs(&path))?;
         }
         let stat = t.setup(Call::io("stat()", std::fs::metadata(&path)))?;
         places.push((stat.ino(), stat.dev()));
@@ -82,11 +82,10 @@ fn dig(t: &Test) -> Done<Vec<(u64, u64)>> {
     Ok(places)
 }
 
-/// Checks that the mounts behind the caller's root and cwd are mounts of its mount namespace. `proc`
-/// is an open /proc. The caller ends up at the root of its mount namespace, from where alone all of
-/// its mounts are seen.
+/// Checks that the mounts behind the caller's root and cwd are mounts of its mount namespace. `proc` is an open
+/// /proc. The caller ends up at the root of its mount namespace, from where alone all of its mounts are seen.
 #[track_caller]
-fn check_mounts(t: &Test, proc: &File, requirement: &'static str) -> Done {
+fn check_mounts(t: &Test, proc: &File) -> Done {
     use nix::fcntl::{OFlag, openat};
     let ids = [("root", place_of(c"/").mount), ("cwd", place_of(c".").mount)];
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
@@ -95,33 +94,23 @@ fn check_mounts(t: &Test, proc: &File, requirement: &'static str) -> Done {
     t.setup(Call::new("setns(own mount namespace)", enter(&File::from(own))))?;
     let mounts: Vec<u64> = t.setup(Call::new("read(mountinfo)", mounts()))?.iter().map(|line| line.id).collect();
     for (what, id) in ids {
-        t.check(Call::seen(
-            format!("whether the mount behind the {what}, {id}, is one of the namespace's"),
-            mounts.contains(&id),
-        ))
-        .proves(requirement)
-        .is(true)?;
+        let text = format!("whether the mount behind the {what}, {id}, is one of the namespace's");
+        t.check(Call::seen(text, mounts.contains(&id))).is(true)?;
     }
     Ok(())
 }
 
-fn ways_to_copy_places() -> Vec<Variant> {
-    [Flags::FS, Flags::NEWNS, Flags::NEWNS | Flags::NEWUTS].map(|flags| Variant::new(flags.slug(), flags)).into()
-}
-
 case!(Case {
     name: "races.fs.deeper",
-    about: "While a sharer moves, again and again, first its cwd and then its root one directory \
-            deeper, and across a mount, CLONE_FS and CLONE_NEWNS give the caller a root and a cwd of \
-            one moment: the cwd is the root or one deeper, never above, and both are in the caller's \
-            mount namespace.",
+    about: "While a sharer moves, again and again, first its cwd and then its root one directory deeper, and across \
+            a mount, CLONE_FS and CLONE_NEWNS give the caller a root and a cwd of one moment: the cwd is the root or \
+            one deeper, never above, and both are in the caller's mount namespace.",
     proves: &["RACE-06"],
     source: SOURCE,
     needs: Needs::ROOT,
     deadline: DEADLINE,
-    variants: ways_to_copy_places,
+    variants: || variants::of_flags([Flags::FS, Flags::NEWNS, Flags::NEWNS | Flags::NEWUTS]),
     run: |t| {
-        const ID: &str = "RACE-06";
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
         let flags = t.param::<Flags>();
         t.directory()?;
@@ -160,22 +149,18 @@ case!(Case {
                 t.check(Call::seen("depth of the cwd when the sharer is at the bottom", depth_of(".")?.unwrap_or(0)))
                     .is(cwd)?;
                 barrier.put(0, u64::from(cwd != root) + 2 * u64::from(root == DEPTH));
-                check_mounts(t, &proc, ID)
+                check_mounts(t, &proc)
             })?;
             Ok(["between two steps", "within a step", "after the last"][barrier.get(0).min(2) as usize])
         })
     }
 });
 
-fn pivot(new: &str, old: &str) -> Result<(), Errno> {
-    nix::unistd::pivot_root(new, old)
-}
-
 case!(Case {
     name: "races.fs.pivot_root",
-    about: "While another task in the mount namespace calls pivot_root(2), which moves the root and \
-            cwd of all who had the old root, CLONE_FS and CLONE_NEWNS leave the caller with root and \
-            cwd both old or both new, and both in its mount namespace.",
+    about: "While another task in the mount namespace calls pivot_root(2), which moves the root and cwd of all who \
+            had the old root, CLONE_FS and CLONE_NEWNS leave the caller with root and cwd both old or both new, and \
+            both in its mount namespace.",
     proves: &["RACE-06"],
     source: "pivot_root(2); kernel, fs/namespace.c",
     needs: Needs::ROOT,
@@ -188,7 +173,6 @@ case!(Case {
         ])
         .collect(),
     run: |t| {
-        const ID: &str = "RACE-06";
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
         let (flags, alone): (Flags, bool) = t.param();
         let top = t.directory()?.join("root");
@@ -197,9 +181,9 @@ case!(Case {
             let (mine, its) = (delay(random), delay(random));
             in_own_namespaces(t, Flags::NEWNS, |t| {
                 let new = top.join("new");
-                t.setup(Call::new("mount(tmpfs)", mount(NONE, &top, Some("tmpfs"), MsFlags::empty(), NONE)))?;
+                t.setup(mount_tmpfs(&top))?;
                 t.setup(Call::io("mkdir(new)", std::fs::create_dir(&new)))?;
-                t.setup(Call::new("mount(tmpfs)", mount(NONE, &new, Some("tmpfs"), MsFlags::empty(), NONE)))?;
+                t.setup(mount_tmpfs(&new))?;
                 t.setup(Call::io("mkdir(new/old)", std::fs::create_dir(new.join("old"))))?;
                 let inode = |path: &Path| t.setup(Call::io("stat()", std::fs::metadata(path).map(|stat| stat.dev())));
                 let (old, new) = (inode(&top)?, inode(&new)?);
@@ -209,7 +193,7 @@ case!(Case {
                 let sharing = if alone { Flags::NONE } else { Flags::FS };
                 let other = barrier.spawn(t, "other task", sharing, |t| {
                     barrier.start(2, its);
-                    let pivoted = pivot("new", "new/old");
+                    let pivoted = nix::unistd::pivot_root("new", "new/old");
                     barrier.wait_until_finished(1);
                     t.check(Call::new("pivot_root(new, new/old)", pivoted)).succeeds()?;
                     if t.facts().has(feature::KCMP) {
@@ -233,7 +217,7 @@ case!(Case {
                     .holds("that of the old or the new root", |device| [old, new].contains(device))?;
                 t.check(seen(".")).is(root)?;
                 barrier.put(0, u64::from(root == new));
-                check_mounts(t, &proc, ID)
+                check_mounts(t, &proc)
             })?;
             Ok(["at the old root", "at the new root"][barrier.get(0) as usize])
         })
@@ -243,8 +227,8 @@ case!(Case {
 /// How many mount points there are.
 const POINTS: usize = 12;
 
-/// Which of the mount points below `base` the calling task sees mounted, a bit each; and how many
-/// mounts there are below `base`.
+/// Which of the mount points below `base` the calling task sees mounted, a bit each; and how many mounts there are
+/// below `base`.
 fn mounted(t: &Test, base: &str) -> Done<(u64, u64)> {
     let lines = t.setup(Call::new("read(mountinfo)", mounts()))?;
     let below: Vec<&MountLine> = lines.iter().filter(|line| line.point().starts_with(base)).collect();
@@ -255,16 +239,15 @@ fn mounted(t: &Test, base: &str) -> Done<(u64, u64)> {
 
 /// Mounts and unmounts below a shared mount as drawn, and leaves some mounted.
 fn mount_and_unmount(t: &Test, barrier: &Barrier, base: &Path, mut random: fastrand::Rng) -> Done {
-    const ID: &str = "RACE-07";
     let mut up = [false; POINTS];
     for _ in 0..40 {
         let at = random.usize(..POINTS);
         let point = base.join(at.to_string());
         if up[at] {
-            t.check(Call::new("umount()", umount2(&point, MntFlags::MNT_DETACH))).proves(ID).succeeds()?;
+            t.check(Call::new("umount()", umount2(&point, MntFlags::MNT_DETACH))).succeeds()?;
         } else {
             let done = mount(NONE, &point, Some("tmpfs"), MsFlags::empty(), Some("size=4k"));
-            t.check(Call::new("mount(tmpfs)", done)).proves(ID).succeeds()?;
+            t.check(Call::new("mount(tmpfs)", done)).succeeds()?;
         }
         up[at] = !up[at];
         barrier.finish();
@@ -277,9 +260,9 @@ fn mount_and_unmount(t: &Test, barrier: &Barrier, base: &Path, mut random: fastr
 
 case!(Case {
     name: "races.mounts.propagated",
-    about: "While another task mounts and unmounts below a shared mount, unshare(CLONE_NEWNS) gives \
-            the caller a copy in the same peer group: once all is quiet both see the same mounts \
-            below it, be it because they were copied or because they were propagated.",
+    about: "While another task mounts and unmounts below a shared mount, unshare(CLONE_NEWNS) gives the caller a \
+            copy in the same peer group: once all is quiet both see the same mounts below it, be it because they \
+            were copied or because they were propagated.",
     proves: &["RACE-07"],
     source: "mount_namespaces(7), Shared subtrees; kernel, fs/namespace.c and fs/pnode.c",
     needs: Needs::ROOT,
@@ -290,7 +273,7 @@ case!(Case {
         play(t, 2, |random, barrier| {
             let (mine, steps, its) = (delay(random), random.u32(0..30), fastrand::Rng::with_seed(random.u64(..)));
             in_own_namespaces(t, Flags::NEWNS, |t| {
-                t.setup(Call::new("mount(tmpfs)", mount(NONE, &base, Some("tmpfs"), MsFlags::empty(), NONE)))?;
+                t.setup(mount_tmpfs(&base))?;
                 t.setup(Call::new("mount(MS_SHARED)", mount(NONE, &base, NONE, MsFlags::MS_SHARED, NONE)))?;
                 for at in 0..POINTS {
                     t.setup(Call::io("mkdir()", std::fs::create_dir(base.join(at.to_string()))))?;
@@ -314,9 +297,8 @@ case!(Case {
 
 case!(Case {
     name: "races.cgroup.migrated",
-    about: "While the caller is moved from one cgroup to another, unshare(CLONE_NEWCGROUP) makes one \
-            of the two the root of what it sees: its own group then reads \"/\" or the way from the \
-            first to the second.",
+    about: "While the caller is moved from one cgroup to another, unshare(CLONE_NEWCGROUP) makes one of the two the \
+            root of what it sees: its own group then reads \"/\" or the way from the first to the second.",
     proves: &["RACE-19"],
     source: "cgroup_namespaces(7); kernel, kernel/cgroup/namespace.c",
     needs: Needs::ROOT.with(feature::CGROUP_NS).with(feature::CGROUP2),
