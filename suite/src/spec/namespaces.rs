@@ -76,7 +76,7 @@ pub struct Kind {
     pub privileged: bool,
 }
 
-/// All eight kinds, in the order in which a call makes them (section 2.5 of docs/behaviour.md).
+/// All eight kinds, in the order in which a call makes them (section 2.5 of the behaviour catalogue).
 pub const KINDS: [Kind; 8] = [
     kind(Flags::NEWUSER, Ns::User, "max_user_namespaces", Some(feature::USER_NS)),
     kind(Flags::NEWNS, Ns::Mnt, "max_mnt_namespaces", None),
