@@ -13,8 +13,9 @@ const CATALOGUE: &str = "docs/behaviour.md";
 /// observations of gVisor, none of which a case can prove.
 const ONLY_IN_DOCUMENT: [&str; 3] = ["RULE", "HIST", "GV"];
 
-/// What looks like a family of IDs and is none: the harness's own selftest, and made-up IDs of tests.
-const NO_FAMILIES: [&str; 4] = ["SELF", "NEW", "EFF", "DEP"];
+/// What looks like a family of IDs and is none: the harness's own selftest, benchmark and examples, and made-up IDs of
+/// tests.
+const NO_FAMILIES: [&str; 6] = ["SELF", "BENCH", "DIR", "NEW", "EFF", "DEP"];
 
 /// Documents whose sections are their own or those of the 2006 document.
 const OTHER_SECTIONS: [&str; 1] = ["docs/2006-document.md"];
