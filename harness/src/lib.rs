@@ -1,6 +1,9 @@
 //! How a conformance case is run, isolated, judged and reported. Nothing here knows which system call is under test.
 //!
 //! All data flows one way: case → isolated child → records → verdict → event → report.
+//!
+//! `case`, `place` and `suite` import each other, and nothing else does: the probe of a feature reads the facts, the
+//! facts say which features are absent, and `Test`, whose verbs stand in `check` and `task`, gives a case both.
 
 /// What a case consists of and what its body can do.
 pub mod case {
