@@ -18,8 +18,20 @@ pub struct Suite {
     pub every_case: Needs,
     /// Finds signs of a sandbox or of local policy that changes results, each as one line.
     pub signs: fn(&Facts) -> Vec<String>,
+    /// Why this place, and not the kernel, made a case go wrong, as controls show that do not depend on the call under
+    /// test; none if nothing here explains it.
+    pub refused: fn(&Facts, &Wrong) -> Option<String>,
     /// Further facts that results carry.
     pub facts: &'static [FurtherFact],
+}
+
+/// How a case went wrong.
+#[derive(Debug)]
+pub struct Wrong<'a> {
+    /// Its first step that did: as written in C, and what it gave.
+    pub step: Option<(&'a str, &'a str)>,
+    /// What its tasks [set aside](crate::run::record::set_aside).
+    pub aside: [u64; 2],
 }
 
 /// The name of a fact in results, and its probe.
@@ -34,6 +46,7 @@ impl Suite {
         globals: &[],
         every_case: Needs::NONE,
         signs: |_| Vec::new(),
+        refused: |_, _| None,
         facts: &[],
     };
 

@@ -27,8 +27,9 @@ pub static SUITE: Suite = Suite {
     kcidb_root: "unshare",
     features: FEATURES,
     globals: global::GLOBALS,
-    every_case: Needs::NONE.with(UNFILTERED),
+    every_case: Needs::NONE.with(UNFILTERED).with(Feature::OWN_PROC),
     signs,
+    refused: crate::place::refused::refused,
     facts: &[(TAKES_ROOT, || number_in(global::USER_NS_SWITCH.path()) == Some(0))],
 };
 
@@ -66,6 +67,8 @@ table! { Feature in FEATURES:
     /// unshare(2) reaches the kernel: no seccomp filter or limit of the place answers instead. Every
     /// case needs it.
     UNFILTERED("unfiltered", |_| filtered());
+    /// No seccomp filter is attached.
+    NO_FILTER("no_filter", |_| a_filter());
     /// The initial user namespace, with the real root's powers.
     INITIAL_ROOT("initial_root", no_initial_root);
     /// A second user and group ID (65534) that the caller may become.
@@ -223,15 +226,6 @@ fn signs(facts: &Facts) -> Vec<String> {
 /// says that there is a filter, and unshare(0) is a call that no kernel refuses (FLAG-40), so that
 /// no broken kernel can hide behind it.
 fn filtered() -> Option<String> {
-    // A place that forbids a kind of namespace gives ENOSPC where cases expect one. That of user
-    // namespaces is common, and a need of its own.
-    let forbidden = ["mnt", "uts", "ipc", "pid", "cgroup", "net", "time"]
-        .into_iter()
-        .map(|kind| format!("/proc/sys/user/max_{kind}_namespaces"))
-        .find(|path| number_in(path) == Some(0));
-    if let Some(path) = forbidden {
-        return Some(format!("{path} is 0, so unshare(2) is restricted here: raise it"));
-    }
     if status_field("Seccomp").as_deref() != Some("2") {
         return None;
     }
@@ -242,6 +236,13 @@ fn filtered() -> Option<String> {
         "a seccomp filter answers unshare(2) in the kernel's place (unshare(0): {errno:?}): \
          run outside the container, or with a profile that allows unshare"
     ))
+}
+
+fn a_filter() -> Option<String> {
+    let filter = status_field("Seccomp").as_deref() == Some("2");
+    filter.then(|| {
+        "a seccomp filter is attached, beside which strict mode cannot be entered: run outside containers".to_owned()
+    })
 }
 
 /// Whether a task can have the nth allocation of its next system call fail.

@@ -78,6 +78,7 @@ pub mod place {
     pub mod mount_api;
     pub mod nft;
     pub mod privilege;
+    pub mod refused;
     pub mod seccomp;
     pub mod sysctl;
     pub mod user_ns_switch;

@@ -3,6 +3,7 @@
 //! Needs are decided from [`Facts`], never by trying the call under test.
 
 use crate::place::facts::{Facts, has_capability};
+use crate::place::inherited::proc_is_ours;
 use crate::place::sandbox::Sandbox;
 use crate::suite::Suite;
 
@@ -28,7 +29,10 @@ impl Feature {
     /// System V semaphores, shared memory and message queues.
     pub const SYSV_IPC: Feature = Feature::of_bit(2, "sysv_ipc", no_sysv_ipc).built_in_by("SYSVIPC");
 
-    pub(crate) const OWN: [Feature; 3] = [Feature::SYS_ADMIN, Feature::SANDBOX, Feature::SYSV_IPC];
+    /// A /proc that shows this PID namespace.
+    pub const OWN_PROC: Feature = Feature::of_bit(3, "own_proc", no_own_proc);
+
+    pub(crate) const OWN: [Feature; 4] = [Feature::SYS_ADMIN, Feature::SANDBOX, Feature::SYSV_IPC, Feature::OWN_PROC];
 
     /// The feature at this index of a suite's table.
     pub const fn new(index: u8, name: &'static str, missing: fn(&Facts) -> Option<String>) -> Feature {
@@ -60,6 +64,10 @@ fn no_sandbox(facts: &Facts) -> Option<String> {
         Sandbox::None { why } => Some(format!("needs mount, IPC and UTS namespaces of its own ({why}): run as root")),
         _ => None,
     }
+}
+
+fn no_own_proc(_: &Facts) -> Option<String> {
+    (!proc_is_ours()).then(|| "/proc is that of another PID namespace: mount -t proc proc /proc".to_owned())
 }
 
 fn no_sysv_ipc(_: &Facts) -> Option<String> {

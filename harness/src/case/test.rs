@@ -197,6 +197,7 @@ fn seed_for(seed: u64, name: &str) -> u64 {
 /// Runs a case in this process, which its supervisor has just forked, and exits.
 pub(crate) fn run_and_exit(test: &Test, supervisor: Pid) -> ! {
     prepare_process(supervisor);
+    test.log.adopt();
     run_body(test, || {
         if let Some(prepare) = test.setting.before_body {
             test.setup(Call::new("preparation of the body", prepare()))?;

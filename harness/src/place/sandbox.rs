@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::case::task::fork_sharing;
+use crate::place::inherited;
 
 /// What kind of sandbox a supervisor has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +82,7 @@ pub(crate) fn fork_into(sandbox: &Sandbox) -> Result<Pid, Errno> {
 /// # Errors
 /// A step failed; the text names it.
 pub(crate) fn furnish(sandbox: &Sandbox, name: &str, ids: (u32, u32), fallback: &Path) -> io::Result<PathBuf> {
+    inherited::normalise();
     let step = |what: &str| {
         let what = what.to_owned();
         move |error: io::Error| io::Error::other(format!("{what}: {error}"))
@@ -94,6 +96,8 @@ pub(crate) fn furnish(sandbox: &Sandbox, name: &str, ids: (u32, u32), fallback: 
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
         .map_err(io::Error::from)
         .map_err(step("making the mounts of the sandbox private"))?;
+    // Where it is refused, the facts tell of the /proc there is.
+    let _ = inherited::mount_own_proc();
     // The base hides a directory of the host, in this namespace only: nothing is left however the run ends.
     let cover = ["/tmp", "/var/tmp", "/mnt", "/run"].into_iter().find(|path| Path::new(path).is_dir()).unwrap_or("/");
     mount(Some(name), cover, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755,size=256m"))

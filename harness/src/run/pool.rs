@@ -345,6 +345,7 @@ fn lost(how: String) -> Observation {
         ending: Ending::SupervisorLost { how },
         leaks: Vec::new(),
         output: String::new(),
+        refused: None,
         splats: Vec::new(),
         duration: Duration::ZERO,
     }

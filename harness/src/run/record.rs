@@ -6,8 +6,9 @@
 
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 /// A line of source code.
@@ -94,6 +95,23 @@ pub struct Records {
     pub dropped: u32,
 }
 
+impl Records {
+    /// The first step that went wrong and what it gave.
+    pub fn first_error(&self) -> Option<(String, String)> {
+        self.records.iter().find_map(|record| match record {
+            Record::Failed(check) => Some((check.call.clone(), check.actual.clone())),
+            Record::SetupFailed { call, actual, .. } => Some((call.clone(), actual.clone())),
+            // A library that has no way to return the error, such as that of a thread.
+            Record::Panicked { message } => {
+                let (_, code) = message.split_once("Os { code: ")?;
+                let errno = Errno::from_raw(code.split(',').next()?.parse().ok()?);
+                Some((message.split_once(": ")?.1.to_owned(), format!("{errno:?}")))
+            }
+            _ => None,
+        })
+    }
+}
+
 /// Size of the log in bytes, header included. A record is a few hundred bytes.
 const LOG_SIZE: usize = 256 * 1024;
 
@@ -110,6 +128,18 @@ struct Header {
     directory: AtomicU32,
     done: AtomicU32,
     total: AtomicU32,
+    aside: [AtomicU64; 2],
+}
+
+/// The log of the case that this process belongs to.
+static OWN: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Adds bits to one of two words that the supervisor hands to [`Suite::refused`](crate::suite::Suite::refused). Does
+/// nothing outside a case. Touches nothing but shared memory.
+pub fn set_aside(word: usize, bits: u64) {
+    if let Some(base) = NonNull::new(OWN.load(Ordering::Relaxed)) {
+        RecordLog { base }.header().aside[word].fetch_or(bits, Ordering::Relaxed);
+    }
 }
 
 #[repr(C)]
@@ -168,7 +198,18 @@ impl RecordLog {
         header.directory.store(0, Ordering::Relaxed);
         header.total.store(0, Ordering::Relaxed);
         header.done.store(0, Ordering::Relaxed);
+        header.aside.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         header.used.store(0, Ordering::Release);
+    }
+
+    /// Makes it the log of this process.
+    pub(crate) fn adopt(&self) {
+        OWN.store(self.base.as_ptr(), Ordering::Relaxed);
+    }
+
+    /// What its tasks [set aside](set_aside).
+    pub(crate) fn aside(&self) -> [u64; 2] {
+        self.header().aside.each_ref().map(|word| word.load(Ordering::Relaxed))
     }
 
     pub(crate) fn count_check(&self) {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -19,7 +20,7 @@ use crate::case::test::{Setting, Test, run_and_exit};
 use crate::run::leftovers::{Leak, LeakKind, LeakWatch, where_it_hangs};
 use crate::run::patience::{Patience, Tasks};
 use crate::run::record::{RecordLog, Records};
-use crate::suite::Suite;
+use crate::suite::{Suite, Wrong};
 
 /// How a case's process ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +68,8 @@ pub struct Observation {
     pub leaks: Vec<Leak>,
     /// What it printed to its standard output and error.
     pub output: String,
+    /// Why its first step that went wrong says nothing of the kernel: the place, as a control shows, refuses it.
+    pub refused: Option<String>,
     /// What the kernel log said while it ran.
     pub splats: Vec<String>,
     /// From fork to the end of cleaning up.
@@ -103,8 +106,8 @@ impl Supervisor {
         }
         let leaks = LeakWatch::start(&setting.base, own_ipc)?;
         let output = capture_output()?;
-        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_FSIZE, FILE_SIZE_LIMIT, FILE_SIZE_LIMIT)?;
-        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+        let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE)?;
+        setrlimit(Resource::RLIMIT_FSIZE, FILE_SIZE_LIMIT.min(hard), FILE_SIZE_LIMIT.min(hard))?;
         nix::unistd::chdir(&setting.base)?;
         Ok(Self { setting: Arc::new(setting), log, leaks, output })
     }
@@ -124,14 +127,34 @@ impl Supervisor {
         };
         let mut leaks = self.leaks.sweep(self.log.has_directory());
         leaks.extend(restore_globals(&kept));
+        let records = self.log.read();
         Observation {
-            records: self.log.read(),
+            refused: self.refused(&records, &ending),
+            records,
             ending,
             leaks,
             output: self.take_output(),
             splats: Vec::new(),
             duration: start.elapsed(),
         }
+    }
+
+    /// Why the place made the case go wrong, if it did.
+    fn refused(&self, records: &Records, ending: &Ending) -> Option<String> {
+        let step = records.first_error().or(match ending {
+            Ending::SupervisorLost { how } => {
+                how.split_once(": ").map(|(call, gave)| (call.to_owned(), gave.to_owned()))
+            }
+            _ => None,
+        });
+        let step = step.as_ref().map(|(call, actual)| (call.as_str(), actual.as_str()));
+        let went_wrong = step.is_some() || !records.finished || *ending != (Ending::Exited { status: 0 });
+        let wrong = Wrong { step, aside: self.log.aside() };
+        let why = went_wrong.then(|| (self.setting.suite.refused)(&self.setting.facts, &wrong))??;
+        Some(match step {
+            Some((call, actual)) => format!("{why} ({call}: {actual})"),
+            None => why,
+        })
     }
 
     fn take_output(&mut self) -> String {

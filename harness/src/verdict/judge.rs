@@ -156,6 +156,10 @@ pub fn judge(observation: &Observation) -> Verdict {
     let nothing_failed = failed.is_empty() && broken.is_empty() && timed_out.is_none();
     let (status, reason) = if let Some(splat) = of_kernel.first() {
         (Status::Fail, format!("kernel log: {splat}"))
+    } else if let Some(why) = &observation.refused {
+        // What came after a step that the place refused is its consequence.
+        failed.clear();
+        (Status::Skip, why.clone())
     } else if let (Some(splat), false) = (of_memory.first(), nothing_failed) {
         notes.extend(timed_out);
         notes.append(&mut broken);
@@ -270,6 +274,7 @@ mod tests {
             ending: Ending::Exited { status: 0 },
             leaks: Vec::new(),
             output: String::new(),
+            refused: None,
             splats: Vec::new(),
             duration: Duration::ZERO,
         }

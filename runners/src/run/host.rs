@@ -5,6 +5,7 @@ use std::io;
 use anyhow::anyhow;
 use harness::case::test::Tier;
 use harness::case::{Case, Item, items};
+use harness::place::inherited::go_on_with_own_proc;
 use harness::run::plan::Selection;
 use harness::run::pool::{RunError, RunOptions, usual_jobs};
 use harness::run::shard::{Part, Shard};
@@ -72,6 +73,7 @@ pub fn select(args: &SelectionArgs, tier: Tier, cases: &'static [Case]) -> Resul
 
 /// Runs the cases that were asked for on the kernel at hand, for its user.
 pub fn run(args: &RunArgs, cases: &'static [Case]) -> Result<ExitStatus> {
+    go_on_with_own_proc();
     let selected = select_part(&args.selection, args.how.shard, args.how.tier_on_host(), cases)?;
     let reports = Reports::open(&args.report)?;
     let options = RunOptions { heartbeat: reports.are_watched(), ..options(&args.how, args.disturb_host) };

@@ -10,7 +10,20 @@ use crate::spec::flags::Flags;
 pub fn unshare_raw(flags: Flags) -> i64 {
     // SAFETY: unshare(2) takes a number. What it may do to the caller is the caller's wish.
     let result = unsafe { syscalls::raw::syscall1(Sysno::unshare as usize, flags.0 as usize) };
-    result as i64
+    noted(flags, result as i64)
+}
+
+/// Words that calls set aside for [`refused`](crate::place::refused): flags that got ENOSPC, and any other errno.
+pub const FULL: usize = 0;
+/// See [`FULL`].
+pub const REFUSED: usize = 1;
+
+fn noted(flags: Flags, result: i64) -> i64 {
+    if result < 0 {
+        let word = if result == -i64::from(libc::ENOSPC) { FULL } else { REFUSED };
+        harness::run::record::set_aside(word, flags.0);
+    }
+    result
 }
 
 /// unshare(2)'s number by the kernel's own entry, written out here instead of taken from a header
@@ -32,7 +45,7 @@ pub const NUMBER: i64 = if cfg!(target_arch = "x86_64") {
 pub fn by_number(number: i64, flags: Flags) -> Call<()> {
     // SAFETY: the caller means unshare(2), which takes a number.
     let result = unsafe { syscalls::raw::syscall1(number as usize, flags.0 as usize) };
-    Call::zero_on_success(format!("syscall({number}, {flags})"), result as i64)
+    Call::zero_on_success(format!("syscall({number}, {flags})"), noted(flags, result as i64))
 }
 
 /// unshare(2) by its 64-bit entry, as a call that can be judged.
@@ -59,7 +72,7 @@ pub fn unshare_ia32(flags: u32) -> Call<()> {
     }
     let text = format!("unshare({}) by int 0x80", Flags(flags.into()));
     // The 32-bit entry leaves a 32-bit result.
-    Call::zero_on_success(text, i64::from(result as i32))
+    Call::zero_on_success(text, noted(Flags(flags.into()), i64::from(result as i32)))
 }
 
 /// Where there is no such entry; cases that need it are skipped.

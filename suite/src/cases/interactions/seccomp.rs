@@ -15,6 +15,7 @@ case!(Case {
             caller with SIGKILL; exit(2) is allowed.",
     proves: &["INT-11"],
     source: "seccomp(2), SECCOMP_SET_MODE_STRICT",
+    needs: Needs::NONE.with(feature::NO_FILTER),
     variants: || variants::of_flags([Flags::NONE, Flags::FS, Flags::NEWUTS, Flags(1 << 40)]),
     run: |t| {
         expect_filters(t)?;

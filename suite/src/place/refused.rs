@@ -1,0 +1,180 @@
+//! Whether this place, and not the kernel, refused a step of a case.
+//!
+//! Asked by a supervisor, which has never made the call under test, once a step has failed with an errno. Each answer
+//! rests on a control: a capability that is missing, a limit, a read-only mount, a call that a filter answers, a
+//! namespace that clone(2) may not make either. Where no control finds anything, the failure stands.
+
+use std::path::Path;
+
+use harness::case::task::fork_sharing;
+use harness::place::facts::{Facts, has_capability, in_initial_user_namespace, status_field};
+use harness::prelude::*;
+use harness::suite::Wrong;
+use nix::mount::{MsFlags, mount};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::sys::wait::{WaitStatus, waitpid};
+use syscalls::Sysno;
+
+use crate::call::raw::{FULL, REFUSED, unshare};
+use crate::spec::flags::Flags;
+use crate::spec::namespaces::{KINDS, Kind};
+
+/// Why this place made a case go wrong; none if nothing here explains it.
+pub fn refused(facts: &Facts, wrong: &Wrong) -> Option<String> {
+    let named = |text: &str| {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '<');
+        words.filter_map(Flags::parse).fold(Flags::NONE, |all, flag| all | flag)
+    };
+    let step = wrong.step.and_then(|(call, actual)| Some((call, errno_named(actual)?)));
+    let of_step = step.and_then(|(call, errno)| {
+        missing_capability(facts, call, errno)
+            .or_else(|| read_only(call, errno))
+            .or_else(|| filtered_call(call, errno))
+            .or_else(|| mount_refused(call, errno))
+            .or_else(|| (errno == Errno::ENOSPC).then(|| no_room(named(call)))?)
+            .or_else(|| filtered_flags(named(call)))
+            .or_else(|| limit(call, errno))
+    });
+    of_step.or_else(|| no_room(Flags(wrong.aside[FULL]))).or_else(|| filtered_flags(Flags(wrong.aside[REFUSED])))
+}
+
+fn errno_named(name: &str) -> Option<Errno> {
+    (1..=i32::from(u8::MAX)).map(Errno::from_raw).find(|errno| format!("{errno:?}") == name)
+}
+
+/// Capabilities that steps of cases take, by words of the step. A kernel that refuses what the capability allows fails
+/// wherever the capability is there.
+const TAKEN: &[(&str, u32, &[&str])] = &[
+    ("CAP_NET_ADMIN", 12, &["SIOCSIF", "adding a table", "netlink", "RTM_"]),
+    ("CAP_SYS_PTRACE", 19, &["NS_GET_PARENT", "NS_GET_USERNS", "ptrace", "process_vm", "/proc/"]),
+    ("CAP_SYS_RESOURCE", 24, &["prlimit", "setrlimit", "/proc/sys/user/"]),
+    ("CAP_SYS_TIME", 25, &["timens_offsets", "clock_settime"]),
+];
+
+fn missing_capability(facts: &Facts, call: &str, errno: Errno) -> Option<String> {
+    let refusal = matches!(errno, Errno::EPERM | Errno::EACCES);
+    let (name, ..) = TAKEN
+        .iter()
+        .filter(|_| refusal)
+        .find(|(_, number, words)| !has_capability(facts, *number) && words.iter().any(|word| call.contains(word)))?;
+    Some(format!("{name} is missing: run as root, in a container with --cap-add"))
+}
+
+/// Whether a file that the step names is on a read-only mount.
+fn read_only(call: &str, errno: Errno) -> Option<String> {
+    if errno != Errno::EROFS {
+        return None;
+    }
+    let paths = call.split([' ', '(', ')', ',', '"', ':']).filter(|word| word.starts_with('/')).map(Path::new);
+    let path = paths
+        .flat_map(Path::ancestors)
+        .find(|path| statvfs(*path).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY)))?;
+    Some(format!("{} is mounted read-only", path.display()))
+}
+
+/// System calls that a filter may answer, by the word of a step. The first is the step's own, others are made by it.
+const CALLS: &[(&str, &[Sysno])] = &[
+    ("bpf", &[Sysno::bpf]),
+    ("kcmp", &[Sysno::kcmp]),
+    ("keyctl", &[Sysno::keyctl, Sysno::add_key]),
+    ("perf_event_open", &[Sysno::perf_event_open]),
+    ("personality", &[Sysno::personality]),
+    ("ptrace", &[Sysno::ptrace]),
+    ("setns", &[Sysno::setns]),
+    ("mount", &[Sysno::mount]),
+    ("umount", &[Sysno::umount2]),
+    ("io_uring", &[Sysno::io_uring_setup, Sysno::io_uring_enter, Sysno::io_uring_register]),
+];
+
+fn filtered_call(call: &str, errno: Errno) -> Option<String> {
+    has_filter().then_some(())?;
+    let (_, numbers) = CALLS.iter().find(|(word, _)| call.contains(word))?;
+    let number = numbers.iter().find(|number| answer_to_nonsense(**number) == Err(errno))?;
+    Some(format!("a seccomp filter refuses {number}(2): run with a profile that allows it"))
+}
+
+/// Whether a seccomp filter is attached to this process.
+fn has_filter() -> bool {
+    status_field("Seccomp").as_deref() == Some("2")
+}
+
+/// What the call gives for arguments that no kernel accepts.
+fn answer_to_nonsense(number: Sysno) -> Result<usize, Errno> {
+    const NONSENSE: usize = usize::MAX;
+    // SAFETY: no address is valid, and no number or descriptor either.
+    let result = unsafe { syscalls::raw_syscall!(number, NONSENSE, NONSENSE, NONSENSE, NONSENSE, NONSENSE, NONSENSE) };
+    match result as isize {
+        error @ -4095..0 => Err(Errno::from_raw(-error as i32)),
+        _ => Ok(result),
+    }
+}
+
+/// Flags that a filter answers by. It sees a flag whatever else is asked for; the kernel refuses the unknown bit beside
+/// it, for which its answer is EINVAL to everybody (FLAG-02).
+fn filtered_flags(flags: Flags) -> Option<String> {
+    const UNKNOWN: Flags = Flags(1 << 63);
+    has_filter().then_some(())?;
+    let filtered = flags.iter().find(|flag| unshare(*flag | UNKNOWN).answer() != Err(Errno::EINVAL))?;
+    Some(format!("a seccomp filter refuses {filtered}: run outside the container, or allow it (RestrictNamespaces=)"))
+}
+
+/// Kinds of namespace of which an ancestor of this user namespace allows no more: clone(2) cannot make one either. In
+/// the initial user namespace there is no ancestor, and the limit can be read.
+fn no_room(flags: Flags) -> Option<String> {
+    let full = |kind: &&Kind| {
+        let zero = std::fs::read_to_string(Path::new("/proc/sys/user").join(kind.limit)).is_ok_and(|n| n.trim() == "0");
+        zero || !in_initial_user_namespace() && clone_gives(kind.flag) == Err(Errno::ENOSPC)
+    };
+    let kind = KINDS.iter().filter(|kind| flags.contains(kind.flag)).find(full)?;
+    Some(format!("this user namespace or an ancestor has reached /proc/sys/user/{}: raise it there", kind.limit))
+}
+
+/// What clone(2) with this flag gives.
+fn clone_gives(flag: Flags) -> Result<(), Errno> {
+    in_child(flag, || Ok(()))
+}
+
+/// What a step gives in a child that clone(2) makes with these flags.
+fn in_child(flags: Flags, step: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+    // SAFETY: no CLONE_VM; a supervisor is single-threaded; the child ends at once.
+    match unsafe { fork_sharing(flags.0) }? {
+        // SAFETY: as above.
+        pid if pid.as_raw() == 0 => unsafe { libc::_exit(step().err().map_or(0, |errno| errno as i32)) },
+        pid => match waitpid(pid, None)? {
+            WaitStatus::Exited(_, 0) => Ok(()),
+            WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno)),
+            _ => Err(Errno::EINTR),
+        },
+    }
+}
+
+/// Whether this type of file system cannot be mounted in a mount namespace made by clone(2) either.
+fn mount_refused(call: &str, errno: Errno) -> Option<String> {
+    const NONE: Option<&str> = None;
+    let (_, rest) = call.split_once("mount(")?;
+    let kind = rest.split([',', ')']).next()?;
+    let tried = in_child(Flags::NEWNS, || mount(NONE, ".", Some(kind), MsFlags::empty(), NONE));
+    (tried == Err(errno)).then(|| format!("a {kind} cannot be mounted here: run as root outside containers"))
+}
+
+/// Limits low enough to be why a step had none left: cases need less than these.
+const ENOUGH: [(Errno, Resource, u64, &str); 6] = [
+    (Errno::EMFILE, Resource::RLIMIT_NOFILE, 4096, "RLIMIT_NOFILE (ulimit -Hn)"),
+    (Errno::EBADF, Resource::RLIMIT_NOFILE, 4096, "RLIMIT_NOFILE (ulimit -Hn)"),
+    (Errno::EAGAIN, Resource::RLIMIT_NPROC, 1024, "RLIMIT_NPROC (ulimit -Hu)"),
+    (Errno::EAGAIN, Resource::RLIMIT_SIGPENDING, 1024, "RLIMIT_SIGPENDING (ulimit -Hi)"),
+    (Errno::ENOMEM, Resource::RLIMIT_AS, 1 << 40, "RLIMIT_AS (ulimit -Hv)"),
+    (Errno::ENOMEM, Resource::RLIMIT_DATA, 1 << 40, "RLIMIT_DATA (ulimit -Hd)"),
+];
+
+fn limit(call: &str, errno: Errno) -> Option<String> {
+    // A number that the limit rules out, as the target of a copy, gives what a closed descriptor gives.
+    if errno == Errno::EBADF && !["dup", "Descriptors", "F_DUPFD", "traces of"].iter().any(|word| call.contains(word)) {
+        return None;
+    }
+    let (_, _, enough, name) = ENOUGH.iter().find(|(gives, resource, enough, _)| {
+        *gives == errno && getrlimit(*resource).is_ok_and(|(soft, _)| soft < *enough)
+    })?;
+    Some(format!("{name} is below {enough}: raise it"))
+}
