@@ -6,12 +6,9 @@
 mod driver;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::Command;
 
-use driver::{PROGRAM, conclude, errors, text, trials};
+use driver::*;
 
 const NOBODY: u32 = 65534;
 
@@ -100,9 +97,8 @@ fn unharmed(arguments: &[&str], uid: Option<u32>, status: i32, expected: &str) {
     if let Some(id) = uid {
         command.uid(id).gid(id);
     }
-    let output = command.output().expect("the program runs");
+    let output = exited(status, command.output().expect("the program runs"), arguments);
     let report = text(&output) + &errors(&output);
-    assert_eq!(output.status.code(), Some(status), "{report}");
     assert!(report.contains(expected), "{report}");
     assert_eq!(Host::look(), before);
 }

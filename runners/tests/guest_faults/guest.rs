@@ -1,14 +1,8 @@
 //! Runs the program with a guest, disturbs both, and looks at what they leave.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::unistd::Pid;
-use serde_json::Value;
-
-pub use crate::driver::{PROGRAM, processes};
-use crate::driver::{fetched, need_qemu, wait_for};
+pub use crate::driver::*;
 
 /// The first passes, the second is running when a fault happens, the third is never reached.
 pub const CASES: [&str; 3] = ["flags.root.09_fs", "flags.root.10_files", "flags.root.18_sysvsem"];
@@ -64,7 +58,7 @@ impl Run {
         let token = format!("guest_faults.token={}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let directory = tempfile::tempdir().expect("a directory");
         let temporary = directory.path().join("tmp");
-        std::fs::create_dir(&temporary).expect("a directory");
+        fs::create_dir(&temporary).expect("a directory");
         let mut command = Command::new(PROGRAM);
         command
             .args(["--kernel", kernel, "--accel", "tcg", "--seed", "1"])
@@ -106,13 +100,13 @@ impl Run {
     }
 }
 
-pub fn file(path: &Path) -> std::fs::File {
-    std::fs::File::create(path).expect("a file")
+pub fn file(path: &Path) -> fs::File {
+    fs::File::create(path).expect("a file")
 }
 
 impl Running {
     pub fn text(&self, name: &str) -> String {
-        let bytes = std::fs::read(self.directory.path().join(name)).unwrap_or_default();
+        let bytes = fs::read(self.directory.path().join(name)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -133,7 +127,7 @@ impl Running {
         let status = wait_for("no end", || self.child.try_wait().expect("it can be waited for"));
         // The processes of user-mode Linux are killed with it, and may take a moment to vanish.
         wait_for("left running", || processes(&self.token).is_empty().then_some(()));
-        let left: Vec<PathBuf> = std::fs::read_dir(self.directory.path().join("tmp"))
+        let left: Vec<PathBuf> = fs::read_dir(self.directory.path().join("tmp"))
             .expect("a directory")
             .flatten()
             .map(|entry| entry.path())
