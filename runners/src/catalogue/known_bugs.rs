@@ -1,19 +1,10 @@
 //! Documented bugs of released kernels. A case never weakens for a buggy kernel; the list explains its failure.
 
 use std::fmt::Write;
-use std::path::Path;
 
-use clap::Args;
 use harness::place::facts::Version;
-use harness::verdict::outcome::{ExitStatus, KnownBug};
-use serde::{Deserialize, Serialize};
-use vm::cache::Cache;
-use vm::kernel::Kernel;
-use vm::library::Library;
 
-use crate::cli::args::ListFormat;
-use crate::cli::exit::{Result, blame};
-use crate::cli::stdout;
+use crate::prelude::*;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -93,7 +84,7 @@ pub fn run(args: &KnownBugsArgs) -> Result<ExitStatus> {
     let suspects = if args.kernel.is_empty() {
         found()?
     } else {
-        args.kernel.iter().map(|name| given(name)).collect::<std::result::Result<_, _>>()?
+        args.kernel.iter().map(|name| given(name)).collect::<Result<_, _>>()?
     };
     let bugs = all();
     let listed: Vec<Listed> = suspects
@@ -138,7 +129,7 @@ fn text(kernel: &Listed) -> String {
     text
 }
 
-fn given(name: &str) -> std::result::Result<Suspect, NoSuchRelease> {
+fn given(name: &str) -> Result<Suspect, NoSuchRelease> {
     let release = name.strip_prefix("uml-").unwrap_or(name);
     let looks_like_release = release.starts_with(|c: char| c.is_ascii_digit());
     let versions = if looks_like_release && !Path::new(name).exists() {

@@ -4,11 +4,9 @@
 //! something. An error that does not answer cannot become a [`Failure`], which is what `?` makes of it.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Write};
+use std::io::{ErrorKind, Write};
 
 use harness::run::pool::RunError;
-use harness::verdict::outcome::ExitStatus;
-use nix::errno::Errno;
 use vm::build::BuildError;
 use vm::cache::CacheError;
 use vm::initramfs::InitramfsError;
@@ -17,45 +15,39 @@ use vm::library::LibraryError;
 use vm::machine::MachineError;
 use vm::payload::PayloadError;
 
+use crate::prelude::*;
+
 /// What to say of a reader of standard output who has gone.
 const CLOSED: &str = "standard output was closed before all was written: let its reader read to the end, or write to a \
                       file";
 
-/// What has to change before the same command can succeed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blamed {
-    /// The command line or an input file, whatever kernel is under test: a bisection must stop.
-    Usage,
-    /// This machine (disk, memory, QEMU): a bisection may go on.
-    Place,
-}
-
 /// An error that knows what is to blame.
 pub trait Blame: std::error::Error + Send + Sync + 'static {
-    /// What is to blame.
-    fn blame(&self) -> Blamed;
+    /// [`ExitStatus::Usage`] if the command line or an input file is, whatever kernel is under test: a bisection must
+    /// stop. [`ExitStatus::NothingToSay`] if this machine is (disk, memory, QEMU): a bisection may go on.
+    fn blame(&self) -> ExitStatus;
 }
 
 /// Why a command gave up.
 #[derive(Debug)]
 pub struct Failure {
-    blamed: Blamed,
+    status: ExitStatus,
     error: anyhow::Error,
 }
 
 /// What commands return.
-pub type Result<T> = std::result::Result<T, Failure>;
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl<E: Blame> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { blamed: error.blame(), error: error.into() }
+        Self { status: error.blame(), error: error.into() }
     }
 }
 
 /// Messages made on the spot, by `anyhow!` and `context`, are about this machine.
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self { blamed: Blamed::Place, error }
+        Self { status: ExitStatus::NothingToSay, error }
     }
 }
 
@@ -67,9 +59,9 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// What is to blame.
-    pub fn blamed(&self) -> Blamed {
-        self.blamed
+    /// The exit status, which says what is to blame.
+    pub fn status(&self) -> ExitStatus {
+        self.status
     }
 
     /// The error, if it is of this type.
@@ -89,10 +81,7 @@ impl Failure {
             None if is_closed_pipe => writeln!(io::stderr(), "unshare-conformance: {CLOSED}"),
             None => writeln!(io::stderr(), "unshare-conformance: {self}"),
         };
-        match self.blamed {
-            Blamed::Usage => ExitStatus::Usage,
-            Blamed::Place => ExitStatus::NothingToSay,
-        }
+        self.status
     }
 }
 
@@ -120,9 +109,9 @@ pub fn is_wrong_path(error: &io::Error) -> bool {
 macro_rules! blame {
     ($($error:ty: |$this:pat_param| $is_usage:expr),* $(,)?) => {
         $(impl $crate::cli::exit::Blame for $error {
-            fn blame(&self) -> $crate::cli::exit::Blamed {
+            fn blame(&self) -> ExitStatus {
                 let $this = self;
-                if $is_usage { $crate::cli::exit::Blamed::Usage } else { $crate::cli::exit::Blamed::Place }
+                if $is_usage { ExitStatus::Usage } else { ExitStatus::NothingToSay }
             }
         })*
     };

@@ -7,13 +7,11 @@ pub mod args;
 pub mod exit;
 pub mod stdout;
 
-use std::path::PathBuf;
+use clap::{CommandFactory, Parser};
 
-use clap::{CommandFactory, Parser, Subcommand};
-use harness::verdict::outcome::ExitStatus;
-
-use crate::catalogue::{coverage, documents, known_bugs, list};
+use crate::catalogue::{coverage, documents, list};
 use crate::kernels::{self, image};
+use crate::prelude::*;
 use crate::results::{self, merge};
 use crate::run::{host, rerun};
 use crate::{fault_matrix, guest, matrix};

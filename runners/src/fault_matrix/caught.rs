@@ -1,10 +1,6 @@
 //! The results of cases under faults, and whether they prove what they should.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use harness::verdict::judge::{Status, Verdict};
-use serde::Serialize;
-use suite::fault::{Fault, declared};
+use crate::prelude::*;
 
 /// The results of the cases under one fault.
 #[derive(Clone, Debug, Serialize)]

@@ -1,32 +1,14 @@
 //! Runs cases under faults, one fault after the other, each with all processors.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IsTerminal};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
-use anyhow::anyhow;
-use clap::Args;
-use harness::case::Item;
-use harness::case::test::Tier;
-use harness::place::facts::Facts;
-use harness::report::one_line;
-use harness::run::pool::{RunOptions, usual_jobs};
-use harness::verdict::event::Event;
-use harness::verdict::judge::{Status, Verdict};
-use harness::verdict::outcome::{ExitStatus, KnownBug, Outcome, expect};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use suite::fault::{Fault, declared, table};
+use harness::verdict::outcome::expect;
+use suite::fault::table;
 
 use super::caught::{Caught, Row};
 use super::document;
 use super::witnesses::Witnesses;
-use crate::catalogue::known_bugs;
-use crate::cli::args::{HowArgs, SelectionArgs, SurveyFormat, parse_duration, parse_fault};
-use crate::cli::exit::{Contradiction, Result};
-use crate::cli::stdout;
+use crate::prelude::*;
 use crate::run::files::Draft;
-use crate::run::host::{cpus, options, select};
+use crate::run::progress::bar_of;
 use crate::run::simulation::{check_place, under};
 
 const EXAMPLES: &str = "\
@@ -125,10 +107,8 @@ pub fn run(args: &FaultMatrixArgs) -> Result<ExitStatus> {
         file.finish(&serde_json::to_string(&caught)?)?;
     }
     if let Some(file) = witnesses {
-        file.finish(&format!(
-            "# Written by `faults matrix --witnesses`.\n{}",
-            toml::to_string(&Witnesses::of(&caught))?
-        ))?;
+        let pairs = toml::to_string(&Witnesses::of(&caught))?;
+        file.finish(&format!("# Written by `faults matrix --witnesses`.\n{pairs}"))?;
     }
     stdout::print(match args.format {
         SurveyFormat::Text => document::text(&caught),
@@ -166,11 +146,7 @@ struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     /// Runs the cases without any fault, and begins with those that pass.
     fn begin(args: &'a FaultMatrixArgs, items: Vec<Item>, faults: Vec<&'static Fault>) -> Result<Self> {
-        let target = ProgressDrawTarget::stderr();
-        let bar = ProgressBar::with_draw_target(Some(faults.len() as u64), target);
-        let style =
-            ProgressStyle::with_template("{pos:>4}/{len:<4} {bar:24} {eta} {wide_msg}").expect("the template is valid");
-        bar.set_style(style);
+        let bar = bar_of(faults.len() as u64, "{pos:>4}/{len:<4} {bar:24} {eta} {wide_msg}");
         bar.set_message("no fault");
         // Refuses where faults cannot be simulated, before anything has run.
         check_place()?;

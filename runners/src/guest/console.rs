@@ -1,16 +1,12 @@
 //! The guest's console, kept in a file: the whole of it, or beginning and end of a flood.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io::{BufWriter, Write};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::SystemTime;
 
 use vm::cache::older_files;
 
-use crate::cli::exit::Result;
-use crate::run::files::Unwritable;
+use crate::prelude::*;
 
 /// How many bytes of a console are written as they come.
 const KEPT: u64 = 16 * 1024 * 1024;

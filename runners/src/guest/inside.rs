@@ -1,26 +1,18 @@
 //! Being the init of a guest: this very program, started by a kernel and nothing else.
 
-use std::fs::File;
-use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
-use clap::{Args, FromArgMatches};
-use harness::place::facts::Facts;
-use harness::run::pool::RunOptions;
-use harness::verdict::event::Event;
-use harness::verdict::outcome::ExitStatus;
-use vm::initramfs::{Initramfs, read_stripped};
+use clap::Parser;
+use vm::initramfs::read_stripped;
 
 use super::process::in_memory;
-use crate::cli::args::{Format, HowArgs, SelectionArgs};
-use crate::cli::exit::{Failure, Result};
-use crate::run::host::{Selected, options, run_items, select_part};
-use crate::run::reports::Reports;
+use crate::cli::exit::Failure;
+use crate::prelude::*;
+use crate::run::host::{Selected, run_items};
 
 /// What the suite in a guest understands: of `run`, all but what concerns places and files.
-#[derive(Debug, Args)]
+#[derive(Debug, Parser)]
+#[command(name = "run")]
 struct InGuestArgs {
     #[command(flatten)]
     selection: SelectionArgs,
@@ -47,9 +39,7 @@ impl InGuest {
     /// Reads the arguments, `run` and its options, and chooses the cases.
     fn prepare(arguments: &[String]) -> Result<Self> {
         // Only this one command: describing all of them takes an emulated guest as long as many cases.
-        let command = InGuestArgs::augment_args(clap::Command::new("run"));
-        let matches = command.try_get_matches_from(arguments)?;
-        let mut args = InGuestArgs::from_arg_matches(&matches)?;
+        let mut args = InGuestArgs::try_parse_from(arguments)?;
         args.how = args.how.settled();
         let tier = args.how.tier_in_guest();
         Ok(Self { selected: select_part(&args.selection, args.how.shard, tier, suite::cases::all())?, args })
@@ -103,16 +93,9 @@ pub fn run_if_init() -> Option<ExitCode> {
             guest.supervise(|guest| {
                 // Facts that could not be gathered or read back are gathered by the run, which reports why it cannot.
                 let facts = serde_json::from_slice(&scouted).ok();
-                match guest.results() {
-                    Ok(results) => {
-                        let ended = prepared.and_then(|prepared| prepared.run(facts, results));
-                        ended.unwrap_or_else(|failure: Failure| failure.report()).code()
-                    }
-                    Err(error) => {
-                        eprintln!("unshare-conformance: no results channel: {error}");
-                        ExitStatus::NothingToSay.code()
-                    }
-                }
+                let results = guest.results().context("no results channel").map_err(Failure::from);
+                let ended = results.and_then(|results| prepared?.run(facts, results));
+                ended.unwrap_or_else(|failure| failure.report()).code()
             })
         }
         Err(error) => vm::init::give_up(&vm::chain(&error)),

@@ -22,28 +22,15 @@ pub mod process;
 pub mod session;
 pub mod signals;
 
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-use harness::case::Item;
 use harness::run::patience::{Patience, Tasks};
-use harness::verdict::event::Event;
-use harness::verdict::outcome::ExitStatus;
-use nix::unistd::Pid;
-use vm::cache::Cache;
-use vm::kernel::{Kernel, Kind};
-use vm::library::Library;
-use vm::machine::{Accelerator, MachineError, Options};
+use vm::machine::{Accelerator, MachineError};
 use vm::payload::PayloadError;
 
-use crate::cli::args::{BootFailure, Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs, name_of};
-use crate::cli::exit::{Result, blame};
-use crate::run::host::{cpus, select_part};
-use crate::run::reports::Reports;
 use console::ConsoleLog;
 use process::Machine;
 use session::{Ending, Input, MachineEnd, Session};
+
+use crate::prelude::*;
 
 /// How much slower than real hardware cases may be in an emulated guest, as a factor of deadlines.
 const EMULATION_SLOWDOWN: u32 = 10;
@@ -59,7 +46,7 @@ const OVERDUE: Duration = Duration::from_secs(2);
 const WORTH_A_CPU: usize = 64;
 
 /// Where events of a guest go.
-pub type Sink<'a> = dyn FnMut(&Event) -> std::io::Result<()> + 'a;
+pub type Sink<'a> = dyn FnMut(&Event) -> io::Result<()> + 'a;
 
 /// A release that was not fetched.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +77,7 @@ pub fn run(args: &RunArgs, name: &str) -> Result<ExitStatus> {
     let items = select_part(&args.selection, args.how.shard, args.how.tier_in_guest(), suite::cases::all())?.items;
     let mut reports = Reports::open(&args.report)?;
     let boot = Boot::prepare(&args.guest, name)?;
-    for remark in boot.remarks() {
+    for remark in &boot.remarks {
         eprintln!("unshare-conformance: {remark}");
     }
     let status = boot.run(&items, args, &mut |event| reports.event(event))?;
@@ -109,46 +96,34 @@ pub fn arguments(
     slowdown: u32,
     jobs: Option<u32>,
 ) -> Vec<String> {
-    let mut words = vec!["run".to_owned()];
-    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
-    option("--format", name_of(&format));
-    option("--tier", how.tier_in_guest().name().to_owned());
-    option("--seed", how.seed().to_string());
-    option("--repeat", how.repeat.to_string());
-    if let Some(duration) = how.duration {
-        option("--duration", humantime::format_duration(duration).to_string());
-    }
-    if let Some(shard) = how.shard {
-        option("--shard", shard.to_string());
-    }
-    if let Some(jobs) = jobs {
-        option("--jobs", jobs.to_string());
-    }
-    option("--slowdown", slowdown.to_string());
-    if let Some(timeout) = how.timeout {
-        option("--timeout", humantime::format_duration(timeout).to_string());
-    }
-    for pattern in &selection.skip {
-        option("--skip", pattern.clone());
-    }
-    if how.repeat_until_failure {
-        words.push("--repeat-until-failure".to_owned());
-    }
-    words.push("--disturb-host".to_owned());
-    if selection.exact {
-        words.push("--exact".to_owned());
-    }
-    words.push("--".to_owned());
-    words.extend(selection.filter.iter().cloned());
-    words
+    let mut words = Words(vec!["run".to_owned()]);
+    words.options("--format", [name_of(&format)]);
+    words.options("--tier", [how.tier_in_guest().name()]);
+    words.options("--seed", [how.seed()]);
+    words.options("--repeat", [how.repeat]);
+    words.options("--duration", how.duration.map(humantime::format_duration));
+    words.options("--shard", how.shard);
+    words.options("--jobs", jobs);
+    words.options("--slowdown", [slowdown]);
+    words.options("--timeout", how.timeout.map(humantime::format_duration));
+    words.options("--skip", &selection.skip);
+    words.flag("--repeat-until-failure", how.repeat_until_failure);
+    words.flag("--disturb-host", true);
+    words.flag("--exact", selection.exact);
+    words.flag("--", true);
+    words.0.extend(selection.filter.iter().cloned());
+    words.0
 }
 
 /// Everything needed to boot one kernel.
 pub struct Boot {
-    kernel: Kernel,
+    /// The kernel.
+    pub kernel: Kernel,
     accelerator: Accelerator,
-    remarks: Vec<String>,
-    console: PathBuf,
+    /// What the user should know about how the guest is run.
+    pub remarks: Vec<String>,
+    /// The file that keeps the guest's console.
+    pub console: PathBuf,
     image: OwnedFd,
 }
 
@@ -194,17 +169,12 @@ impl Boot {
             unmet.retain(|option| option.found.is_some());
             vm::kconfig::sentence(&unmet)
         }));
-        let accelerator = match kernel.kind() {
-            Kind::UserMode => Accelerator::Tcg,
-            _ => {
-                let (accelerator, why) = accelerator::decide(args.accel, &kernel, &cache)?;
-                remarks.extend(why);
-                accelerator
-            }
-        };
-        // User-mode Linux has one, and refuses more.
+        let mut accelerator = Accelerator::Tcg;
+        // User-mode Linux is not emulated; it has one processor, and refuses more.
         if kernel.kind() != Kind::UserMode {
-            remarks.extend(too_many_cpus(args.cpus, cpus()));
+            let why;
+            (accelerator, why) = accelerator::decide(args.accel, &kernel, &cache)?;
+            remarks.extend(why.into_iter().chain(too_many_cpus(args.cpus, cpus())));
         }
         let console = match &args.console {
             Some(path) => path.clone(),
@@ -217,16 +187,6 @@ impl Boot {
         Ok(Boot { kernel, accelerator, remarks, console, image: image()? })
     }
 
-    /// What the user should know about how the guest is run.
-    pub fn remarks(&self) -> &[String] {
-        &self.remarks
-    }
-
-    /// The file that keeps the guest's console.
-    pub fn console(&self) -> &Path {
-        &self.console
-    }
-
     /// The accelerator, in a word.
     pub fn accelerator(&self) -> &'static str {
         match (self.kernel.kind(), self.accelerator) {
@@ -234,11 +194,6 @@ impl Boot {
             (_, Accelerator::Tcg) => "tcg",
             (_, Accelerator::Kvm) => "kvm",
         }
-    }
-
-    /// The kernel.
-    pub fn kernel(&self) -> &Kernel {
-        &self.kernel
     }
 
     /// The options of a guest that runs these cases.
@@ -250,7 +205,7 @@ impl Boot {
             &args.how,
             Format::Wire,
             self.slowdown().saturating_mul(args.how.slowdown),
-            Some(args.how.jobs.unwrap_or_else(|| harness::run::pool::usual_jobs(cpus))),
+            Some(args.how.jobs.unwrap_or_else(|| usual_jobs(cpus))),
         );
         #[cfg(feature = "guest-faults")]
         if let Some(fault) = &args.guest.guest_fault {
@@ -372,15 +327,13 @@ fn follow(
                     return Ok(session.ending_of(MachineEnd::Exited(0, String::new())));
                 }
                 // A kernel may stop after a panic, or after power-off, without ending the machine.
-                if session.has_panicked() || session.is_over() {
+                if session.is_ending() {
                     machine.grace(GRACE);
                 }
             }
             Some(Input::Signal(signal)) => return Ok(Ending::Interrupted(signal)),
             Some(Input::Ended(how)) => return Ok(session.ending_of(how)),
-            None if session.has_panicked() || session.is_over() => {
-                return Ok(session.ending_of(MachineEnd::Exited(0, String::new())));
-            }
+            None if session.is_ending() => return Ok(session.ending_of(MachineEnd::Exited(0, String::new()))),
             // The host was too busy to run it.
             None if !patience.is_over() => {}
             None => {

@@ -1,14 +1,14 @@
 //! Files and directories that the user named, to be written: errors that name them, and files that are
 //! written at the end of a long run and tried before it begins.
 
-use std::fs::{File, Permissions};
-use std::io::{self, ErrorKind, Write};
+use std::fs::Permissions;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::cli::exit::{blame, is_wrong_path};
+use crate::cli::exit::is_wrong_path;
+use crate::prelude::*;
 
 /// One that cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +107,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::exit::{Blame, Blamed};
+    use crate::cli::exit::Blame;
 
     #[test]
     fn an_old_file_stays_until_there_is_a_new_one() {
@@ -130,12 +130,12 @@ mod tests {
     fn an_unwritable_file_is_reported_once() {
         for path in ["/nonexistent/x", "/dev/null/x", "/"] {
             let error = Draft::begin(Path::new(path)).expect_err("it cannot be");
-            assert_eq!(error.blame(), Blamed::Usage, "{error}");
+            assert_eq!(error.blame(), ExitStatus::Usage, "{error}");
             let message = format!("{:#}", anyhow::Error::from(error));
             assert_eq!(message.matches("os error").count(), 1, "{message}");
         }
         let draft = Draft::begin(Path::new("/dev/full")).expect("it can be opened");
         let error = draft.finish("text").expect_err("it is full");
-        assert_eq!(error.blame(), Blamed::Place, "{error}");
+        assert_eq!(error.blame(), ExitStatus::NothingToSay, "{error}");
     }
 }

@@ -1,13 +1,12 @@
 use super::*;
-use harness::case::test::Tier;
-use harness::case::{Case, items};
-use harness::place::facts::Facts;
+use harness::case::items;
 use proptest::prelude::*;
 
+use crate::fixtures::run_started;
 use crate::mutation::{config, mutated};
 
 fn args() -> GuestArgs {
-    GuestArgs::default()
+    clap::Parser::parse_from([""])
 }
 
 fn plan() -> Vec<Item> {
@@ -25,15 +24,7 @@ fn line(event: &Event) -> String {
 }
 
 fn started() -> String {
-    line(&Event::RunStarted {
-        program: "p".to_owned(),
-        facts: Box::new(Facts::default()),
-        plan: Vec::new(),
-        seed: 1,
-        tier: Tier::Quick,
-        repeat: 1,
-        part: None,
-    })
+    line(&run_started("", Tier::Quick, Vec::new()))
 }
 
 fn begin(index: usize) -> String {
@@ -173,9 +164,9 @@ fn records_and_the_console_are_told_apart_on_every_channel() {
         assert!(!session.never_began());
         let heard = session.line(role, PANIC);
         assert_eq!(heard.text.unwrap(), PANIC);
-        assert!(!heard.sign_of_life && session.has_panicked());
+        assert!(!heard.sign_of_life && session.is_ending());
         session.line(role, END);
-        assert!(session.is_over());
+        assert!(session.end_status.is_some());
     }
 }
 
