@@ -60,7 +60,7 @@ mod prelude {
 
     pub use crate::catalogue::known_bugs;
     pub use crate::cli::args::*;
-    pub use crate::cli::exit::{Contradiction, Result};
+    pub use crate::cli::exit::{Contradiction, Result, WrongInput};
     pub use crate::cli::stdout;
     pub use crate::results::markdown::{Document, code, escaped};
     pub use crate::run::files::Unwritable;

@@ -36,13 +36,6 @@ pub struct CoverageArgs {
     format: SurveyFormat,
 }
 
-/// An ID that no requirement has.
-#[derive(Debug, thiserror::Error)]
-#[error("there is no requirement {0:?}: `unshare-conformance coverage` lists all of them")]
-struct NoSuchRequirement(String);
-
-blame!(NoSuchRequirement: |_| true);
-
 /// A requirement, and the cases that prove it.
 #[derive(Serialize)]
 struct Row<'c> {
@@ -128,7 +121,8 @@ pub fn run(args: &CoverageArgs, cases: &'static [Case]) -> Result<ExitStatus> {
     let items = harness::case::items(cases);
     let mut rows = rows(requirements::all(), &items);
     if let Some(id) = args.id.iter().find(|id| !rows.iter().any(|row| row.is_meant(id))) {
-        return Err(NoSuchRequirement(id.clone()).into());
+        let why = format!("there is no requirement {id:?}: `unshare-conformance coverage` lists all of them");
+        return Err(WrongInput(why).into());
     }
     rows.retain(|row| args.id.is_empty() || args.id.iter().any(|id| row.is_meant(id)));
     let text = match args.format {

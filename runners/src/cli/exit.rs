@@ -90,6 +90,11 @@ impl Failure {
 #[error("{0}")]
 pub struct Contradiction(pub String);
 
+/// A file or a name that the user gave and that is none, in one sentence.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongInput(pub String);
+
 /// Whether the system refused a path that no free space makes good.
 pub fn is_wrong_path(error: &io::Error) -> bool {
     matches!(
@@ -127,6 +132,7 @@ blame! {
     RunError: |_| false,
     CacheError: |_| false,
     Contradiction: |_| true,
+    WrongInput: |_| true,
     clap::Error: |_| true,
     KernelError: |_| true,
     PayloadError: |error| !matches!(error, PayloadError::Cache(_)),

@@ -110,19 +110,13 @@ impl Caught {
     /// What is wrong: each line is a bug of the suite or of its declarations.
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
-        for row in &self.rows {
-            let name = &row.fault.name;
-            if row.fault.harmless {
-                complaints
-                    .extend(row.changed.iter().map(|case| format!("under the harmless stand-in \"{name}\": {case}")));
-            }
+        for Row { fault, changed, .. } in self.rows.iter().filter(|row| row.fault.harmless) {
+            let told = |case| format!("under the harmless stand-in \"{}\": {case}", fault.name);
+            complaints.extend(changed.iter().map(told));
         }
         if self.all_cases {
-            complaints.extend(
-                self.unnoticed_faults()
-                    .iter()
-                    .map(|fault| format!("no case notices \"{}\": {}", fault.name, fault.about)),
-            );
+            let told = |fault: &Fault| format!("no case notices \"{}\": {}", fault.name, fault.about);
+            complaints.extend(self.unnoticed_faults().into_iter().map(told));
         }
         if self.all_faults {
             let silent = self.undeclared_silent_cases();
@@ -137,14 +131,11 @@ impl Caught {
         let mut cover = Vec::new();
         loop {
             let gain = |row: &&Row| row.caught_by.keys().filter(|case| left.contains(case.as_str())).count();
-            let Some(best) =
-                self.rows.iter().filter(|row| !row.fault.blunt).max_by_key(gain).filter(|row| gain(row) > 0)
-            else {
+            let sharp = self.rows.iter().filter(|row| !row.fault.blunt);
+            let Some(best) = sharp.max_by_key(gain).filter(|row| gain(row) > 0) else {
                 return cover;
             };
-            for case in best.caught_by.keys() {
-                left.remove(case.as_str());
-            }
+            left.retain(|case| !best.caught_by.contains_key(*case));
             cover.push(best.fault.name.as_str());
         }
     }

@@ -48,27 +48,21 @@ const WORTH_A_CPU: usize = 64;
 /// Where events of a guest go.
 pub type Sink<'a> = dyn FnMut(&Event) -> io::Result<()> + 'a;
 
-/// A release that was not fetched.
-#[derive(Debug, thiserror::Error)]
-#[error("kernel {0} is not fetched: run `unshare-conformance kernels fetch {0}`, or give the path of an image")]
-struct NoSuchKernel(String);
-
-blame!(NoSuchKernel: |_| true);
-
 /// A kernel that a guest can boot: a path, or a release that was fetched.
 pub fn open_kernel(name: &str, cache: &Cache) -> Result<Kernel> {
-    let path = Path::new(name);
-    let found = Library::new(cache.clone()).find(name);
-    if !path.exists()
-        && let Some(image) = found.and_then(|entry| entry.image)
-    {
-        return Ok(Kernel::open(&image)?);
-    }
+    let found = || Library::new(cache.clone()).find(name)?.image;
+    let path = match Path::new(name) {
+        path if path.exists() => path.to_owned(),
+        path => found().unwrap_or_else(|| path.to_owned()),
+    };
     let looks_like_release = name.starts_with(|c: char| c.is_ascii_digit()) && !name.contains('/');
     if looks_like_release && !path.exists() {
-        return Err(NoSuchKernel(name.to_owned()).into());
+        return Err(WrongInput(format!(
+            "kernel {name} is not fetched: run `unshare-conformance kernels fetch {name}`, or give the path of an image"
+        ))
+        .into());
     }
-    Ok(Kernel::open(path)?)
+    Ok(Kernel::open(&path)?)
 }
 
 /// Runs the cases that were asked for in a guest with this kernel, and reports.

@@ -98,7 +98,8 @@ pub fn is_sign_of_life(line: &str) -> bool {
 
 /// A console line in which the kernel reports a problem.
 struct Splat {
-    kind: SplatKind,
+    /// Whether it blames the kernel: running out of memory does not.
+    blames_kernel: bool,
     line: String,
     /// The cases that were running.
     running: Vec<usize>,
@@ -106,14 +107,10 @@ struct Splat {
     after_first: bool,
 }
 
-impl Splat {
-    fn blames_kernel(&self) -> bool {
-        self.kind != SplatKind::OutOfMemory
-    }
+/// Whether a panic is one of a kernel that is out of memory.
+fn is_memory_panic(line: &str) -> bool {
+    line.contains("deadlocked on memory") || line.contains("Out of memory")
 }
-
-/// Panics of a kernel that is out of memory.
-const MEMORY_PANICS: [&str; 2] = ["deadlocked on memory", "Out of memory"];
 
 /// Follows one guest.
 #[derive(Default)]
@@ -229,17 +226,14 @@ impl Session {
         {
             self.hint.get_or_insert(hint);
         }
-        let Some(mut kind) = recognise(line) else {
+        let Some(kind) = recognise(line) else {
             return;
         };
         if kind == SplatKind::Panic {
             self.panic.get_or_insert_with(|| line.to_owned());
-            if MEMORY_PANICS.iter().any(|text| line.contains(text)) {
-                kind = SplatKind::OutOfMemory;
-            }
         }
         self.splats.push(Splat {
-            kind,
+            blames_kernel: kind != SplatKind::OutOfMemory && !(kind == SplatKind::Panic && is_memory_panic(line)),
             line: line.to_owned(),
             running: self.running.iter().copied().collect(),
             after_first: self.started,
@@ -300,8 +294,7 @@ impl Session {
             return Ending::Complete(status);
         }
         if let Some(panic) = &self.panic {
-            let for_memory = MEMORY_PANICS.iter().any(|text| panic.contains(text));
-            return if for_memory { Ending::OutOfMemory } else { Ending::Panicked };
+            return if is_memory_panic(panic) { Ending::OutOfMemory } else { Ending::Panicked };
         }
         let with = |what: String, words: String| {
             if words.is_empty() { what } else { format!("{what}: {words}") }
@@ -331,7 +324,7 @@ impl Session {
     }
 
     fn ran_out_of_memory(&self) -> bool {
-        self.splats.iter().any(|splat| !splat.blames_kernel() && !splat.line.contains("cgroup"))
+        self.splats.iter().any(|splat| !splat.blames_kernel && !splat.line.contains("cgroup"))
     }
 
     /// The events that end the report, and the exit status.
@@ -381,18 +374,13 @@ impl Session {
         }
     }
 
-    /// Splats while or after cases ran that no verdict has reported or will report. Running out of memory is
-    /// not the kernel's fault.
+    /// Splats while or after cases ran that no verdict has reported or will report.
     fn untold_splats(&self) -> Vec<String> {
-        self.splats
-            .iter()
-            .filter(|splat| {
-                let is_told = splat.running.iter().any(|case| self.running.contains(case))
-                    || self.reported_log.contains(splat.line.as_str());
-                splat.blames_kernel() && splat.after_first && !is_told
-            })
-            .map(|splat| splat.line.clone())
-            .collect()
+        let is_told = |splat: &Splat| {
+            splat.running.iter().any(|case| self.running.contains(case)) || self.reported_log.contains(&splat.line)
+        };
+        let late = self.splats.iter().filter(|splat| splat.blames_kernel && splat.after_first);
+        late.filter(|splat| !is_told(splat)).map(|splat| splat.line.clone()).collect()
     }
 
     /// Gives every case without a result one: a failure for cases that were running when the kernel failed.
@@ -408,7 +396,7 @@ impl Session {
                 Ending::Panicked | Ending::Vanished | Ending::Crashed(_) => Status::Fail,
                 Ending::Silent { .. } => Status::TimedOut,
                 // However the guest was lost, earlier splats stand.
-                _ if splats().any(Splat::blames_kernel) => Status::Fail,
+                _ if splats().any(|splat| splat.blames_kernel) => Status::Fail,
                 _ => Status::Broken,
             };
             // An interrupted case was not lost with its guest.

@@ -181,8 +181,8 @@ fn details(row: &Row) -> Vec<Detail<'_>> {
             details.push(Detail::Failure(failure));
         }
     }
-    let more = |(what, count): (_, usize)| Some(Detail::More { cases: count.checked_sub(NAMED + 1)? + 1, what });
-    details.extend(counts.into_iter().filter_map(more));
+    let counts = counts.into_iter().filter(|(_, count)| *count > NAMED);
+    details.extend(counts.map(|(what, count)| Detail::More { cases: count - NAMED, what }));
     details.extend(row.known_bugs.iter().map(|(bug, &cases)| Detail::KnownBug { bug, cases }));
     details.extend(row.why.as_deref().map(Detail::GivenUp));
     if row.exit_status() != ExitStatus::Conforms && !cut_short {

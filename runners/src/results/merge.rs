@@ -1,6 +1,6 @@
 //! The shards of a run, combined into one report.
 
-use super::read::{CaseResult, Results, WrongResults};
+use super::read::{CaseResult, Results};
 use crate::prelude::*;
 
 const EXAMPLES: &str = "\
@@ -54,7 +54,7 @@ pub struct Merged {
 
 impl Merged {
     /// Combines parts, which must be of one run.
-    pub fn new(parts: Vec<Results>) -> Result<Self, WrongResults> {
+    pub fn new(parts: Vec<Results>) -> Result<Self, WrongInput> {
         for part in &parts[1..] {
             fit(&parts[0], part)?;
         }
@@ -64,7 +64,7 @@ impl Merged {
             let name = &case.case.name;
             if let Some(other) = seen.insert(name, path.to_string()) {
                 let why = format!("{name} is in {other} and in {path}: each case may occur only once");
-                return Err(WrongResults(why));
+                return Err(WrongInput(why));
             }
         }
         let items = harness::case::items(suite::cases::all()).into_iter().enumerate();
@@ -143,14 +143,14 @@ impl Merged {
     }
 }
 
-fn fit(first: &Results, other: &Results) -> Result<(), WrongResults> {
+fn fit(first: &Results, other: &Results) -> Result<(), WrongInput> {
     let differences = [
         ("kernel", first.kernel(), other.kernel()),
         ("program", first.program.clone(), other.program.clone()),
         ("tier", first.tier.name().to_owned(), other.tier.name().to_owned()),
     ];
     match differences.iter().find(|(_, first, other)| first != other) {
-        Some((what, theirs, others)) => Err(WrongResults(format!(
+        Some((what, theirs, others)) => Err(WrongInput(format!(
             "{} and {} are not of one run, their {what} differs ({theirs}; {others}): use `compare` to see what changed",
             first.path.display(),
             other.path.display()
@@ -160,14 +160,14 @@ fn fit(first: &Results, other: &Results) -> Result<(), WrongResults> {
 }
 
 /// The missing shards, each in a sentence.
-fn missing(parts: &[Results]) -> Result<Vec<String>, WrongResults> {
+fn missing(parts: &[Results]) -> Result<Vec<String>, WrongInput> {
     let shards: Vec<Part> = parts.iter().filter_map(|part| part.part).collect();
     let Some(first) = shards.first() else {
         return Ok(Vec::new());
     };
     let same = |part: &Part| part.shard.of == first.shard.of && part.whole == first.whole;
     if shards.len() != parts.len() || !shards.iter().all(same) {
-        return Err(WrongResults(
+        return Err(WrongInput(
             "not the shards of one run: each must be I/N with the same N, of the same cases".to_owned(),
         ));
     }

@@ -4,13 +4,6 @@ use harness::report::SCHEMA;
 
 use crate::prelude::*;
 
-/// Why files cannot be used, in one sentence for the user.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct WrongResults(pub String);
-
-blame!(WrongResults: |_| true);
-
 /// A case and its result.
 #[derive(Clone, Debug)]
 pub struct CaseResult {
@@ -60,17 +53,17 @@ pub struct Results {
 
 impl Results {
     /// Reads a file.
-    pub fn read(path: &Path) -> Result<Results, WrongResults> {
+    pub fn read(path: &Path) -> Result<Results, WrongInput> {
         let bytes =
-            std::fs::read(path).map_err(|error| WrongResults(format!("cannot read {}: {error}", path.display())))?;
+            std::fs::read(path).map_err(|error| WrongInput(format!("cannot read {}: {error}", path.display())))?;
         Self::parse(path, &String::from_utf8_lossy(&bytes))
     }
 
     /// Reads the text of a file; `path` is for messages.
-    pub fn parse(path: &Path, text: &str) -> Result<Results, WrongResults> {
+    pub fn parse(path: &Path, text: &str) -> Result<Results, WrongInput> {
         let name = path.display();
         let wrong = |line: usize, what: &str| {
-            Err(WrongResults(format!("{name} is not a `--format json` report: line {line} is {what}")))
+            Err(WrongInput(format!("{name} is not a `--format json` report: line {line} is {what}")))
         };
         let count = text.lines().count();
         let mut lines = text.lines().enumerate();
@@ -82,7 +75,7 @@ impl Results {
             return wrong(1, "not {\"schema\":…}");
         };
         if found != u64::from(SCHEMA) {
-            return Err(WrongResults(format!(
+            return Err(WrongInput(format!(
                 "{name} has schema {found}, this program reads schema {SCHEMA}: use the version that wrote it"
             )));
         }
@@ -118,7 +111,7 @@ impl Results {
                 }
                 (Event::RunStarted { .. }, Some(_)) => return wrong(at + 1, "the start of a second run"),
                 (Event::BailedOut { why }, None) => {
-                    return Err(WrongResults(format!("{name} has no results: {why}")));
+                    return Err(WrongInput(format!("{name} has no results: {why}")));
                 }
                 // Remarks from before a guest's suite began.
                 (Event::Remark { .. }, None) => {}
@@ -144,7 +137,7 @@ impl Results {
         }
         match results {
             Some(results) if is_over => Ok(results),
-            _ => Err(WrongResults(format!(
+            _ => Err(WrongInput(format!(
                 "{name} is incomplete: it ends after line {count}, before the end of the run (was the run killed, or is \
                  it still going on?)"
             ))),

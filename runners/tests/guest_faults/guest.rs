@@ -127,11 +127,8 @@ impl Running {
         let status = wait_for("no end", || self.child.try_wait().expect("it can be waited for"));
         // The processes of user-mode Linux are killed with it, and may take a moment to vanish.
         wait_for("left running", || processes(&self.token).is_empty().then_some(()));
-        let left: Vec<PathBuf> = fs::read_dir(self.directory.path().join("tmp"))
-            .expect("a directory")
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
+        let left = fs::read_dir(self.directory.path().join("tmp")).expect("a directory").flatten();
+        let left: Vec<PathBuf> = left.map(|entry| entry.path()).collect();
         assert!(left.is_empty(), "left behind: {left:?}");
         Outcome {
             status: status.code(),
@@ -152,24 +149,14 @@ impl Drop for Running {
 impl Outcome {
     /// Status and reason of every case that has a result, by its place in the plan.
     pub fn verdicts(&self) -> Vec<(String, String)> {
-        let mut verdicts: Vec<(u64, String, String)> = self
-            .events
-            .iter()
-            .filter(|event| event["event"] == "case_finished")
-            .map(|event| {
-                let verdict = &event["verdict"];
-                (
-                    event["index"].as_u64().expect("a place"),
-                    verdict["status"].as_str().expect("a status").to_owned(),
-                    verdict["reason"].as_str().unwrap_or_default().to_owned(),
-                )
-            })
-            .collect();
-        verdicts.sort();
-        let places: Vec<u64> = verdicts.iter().map(|(place, ..)| *place).collect();
-        let all: Vec<u64> = (0..CASES.len() as u64).collect();
-        assert_eq!(places, all, "every case has one result: {self}");
-        verdicts.into_iter().map(|(_, status, reason)| (status, reason)).collect()
+        let verdict_of = |index| {
+            let is_meant = |event: &&Value| event["event"] == "case_finished" && event["index"] == index;
+            let verdicts: Vec<&Value> = self.events.iter().filter(is_meant).map(|event| &event["verdict"]).collect();
+            assert_eq!(verdicts.len(), 1, "every case has one result: {self}");
+            let text = |member| verdicts[0][member].as_str().unwrap_or_default().to_owned();
+            (text("status"), text("reason"))
+        };
+        (0..CASES.len()).map(verdict_of).collect()
     }
 
     /// The case that was running came out so, for this reason; the last one was not run.
@@ -202,12 +189,8 @@ impl Outcome {
     /// It never came to a plan, for this reason.
     pub fn never_began(&self, exit: i32, reason: &str) -> &Self {
         assert!(self.events.iter().all(|event| event["event"] != "case_finished"), "{self}");
-        let why = self
-            .events
-            .iter()
-            .find(|event| event["event"] == "bailed_out")
-            .map(|event| event["why"].to_string())
-            .unwrap_or_default();
+        let last = self.events.iter().find(|event| event["event"] == "bailed_out");
+        let why = last.map(|event| event["why"].to_string()).unwrap_or_default();
         assert!(why.contains("the kernel never reached the suite"), "{self}");
         assert!(why.contains(reason), "{self}");
         self.exited(exit)
