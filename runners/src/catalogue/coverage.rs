@@ -72,7 +72,7 @@ impl Row<'_> {
     fn by(&self, names: usize) -> String {
         match self.standing() {
             Standing::Proved => {
-                let shown = self.cases.iter().take(names).map(Proof::to_string);
+                let shown = self.cases.iter().take(names).map(Proof::words);
                 let more = self.cases.len().checked_sub(names).filter(|more| *more > 0);
                 shown.chain(more.map(|more| format!("{more} more"))).collect::<Vec<_>>().join(", ")
             }
@@ -107,11 +107,11 @@ pub fn kind(requirement: &Requirement) -> &str {
     id.rsplit_once('-').map_or(id, |(kind, _)| kind)
 }
 
-impl std::fmt::Display for Proof {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Proof {
+    fn words(&self) -> String {
         match self.variants {
-            1 => f.write_str(self.name),
-            many => write!(f, "{} ({many})", self.name),
+            1 => self.name.to_owned(),
+            many => format!("{} ({many})", self.name),
         }
     }
 }

@@ -169,9 +169,8 @@ fn affected(bug: &KnownBug, (first, last): (Version, Version)) -> Option<Affecte
     let starts_within = |(from, _): &(Version, Version)| first <= *from && *from <= last;
     match (has(first), has(last)) {
         (true, true) => Some(Affected::Yes),
-        (true, false) | (false, true) => Some(Affected::Partly),
-        (false, false) if bug.affected.iter().any(starts_within) => Some(Affected::Partly),
-        (false, false) => None,
+        (false, false) if !bug.affected.iter().any(starts_within) => None,
+        _ => Some(Affected::Partly),
     }
 }
 

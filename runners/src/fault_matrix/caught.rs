@@ -48,7 +48,7 @@ impl Row {
 }
 
 /// The results of a matrix.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Caught {
     /// `uname -r` and more.
     pub kernel: String,
@@ -160,15 +160,11 @@ mod tests {
     fn what_was_not_tried_is_not_wrong() {
         let fault = suite::fault::find("drops-fs").expect("there is this fault");
         let mut caught = Caught {
-            kernel: String::new(),
-            date: String::new(),
-            seconds: 0,
-            complete: true,
             all_faults: true,
             all_cases: true,
             passing: BTreeSet::from(["a.case".to_owned()]),
-            not_passing: BTreeMap::new(),
             rows: vec![Row::new(fault)],
+            ..Caught::default()
         };
         let unnoticed = format!("no case notices \"drops-fs\": {}", fault.about);
         let silent = "no fault makes a.case fail".to_owned();

@@ -115,14 +115,9 @@ pub fn run(args: &FaultMatrixArgs) -> Result<ExitStatus> {
         SurveyFormat::Markdown => document::markdown(&caught),
         SurveyFormat::Json => serde_json::to_string(&caught)? + "\n",
     })?;
-    let complaints = caught.complaints();
-    if args.check {
-        complaints.iter().for_each(|complaint| eprintln!("unshare-conformance: {complaint}"));
-        if !complaints.is_empty() {
-            return Ok(ExitStatus::DoesNotConform);
-        }
-    }
-    Ok(ExitStatus::Conforms)
+    let complaints = if args.check { caught.complaints() } else { Vec::new() };
+    complaints.iter().for_each(|complaint| eprintln!("unshare-conformance: {complaint}"));
+    Ok(if complaints.is_empty() { ExitStatus::Conforms } else { ExitStatus::DoesNotConform })
 }
 
 /// Why a case shows nothing: it does not pass on this kernel even without a fault.
@@ -157,13 +152,11 @@ impl<'a> Matrix<'a> {
             caught: Caught {
                 kernel: format!("{} {} {}", facts.system, facts.release, facts.machine),
                 date: document::today(),
-                seconds: 0,
                 complete: !args.sufficient,
                 all_faults: args.has_all_faults(),
                 all_cases: args.has_all_cases(),
-                passing: BTreeSet::new(),
-                not_passing: BTreeMap::new(),
                 rows: faults.into_iter().map(Row::new).collect(),
+                ..Caught::default()
             },
             facts,
             bar,
@@ -172,16 +165,15 @@ impl<'a> Matrix<'a> {
         let (bugs, version) = (known_bugs::all(), matrix.facts.version);
         let all: Vec<String> = matrix.items.keys().cloned().collect();
         for (name, verdict) in matrix.verdicts(None, &all)? {
-            let left_out = declared::left_out(&name);
-            if verdict.status == Status::Pass && left_out.is_none() {
-                matrix.caught.passing.insert(name);
-            } else {
-                let why = match left_out {
-                    Some(entry) => entry.reason.clone(),
-                    None => why_not_tried(&verdict, KnownBug::expected(&bugs, &name, version)),
-                };
-                matrix.caught.not_passing.insert(name, why);
-            }
+            let why = match declared::left_out(&name) {
+                Some(entry) => entry.reason.clone(),
+                None if verdict.status == Status::Pass => {
+                    matrix.caught.passing.insert(name);
+                    continue;
+                }
+                None => why_not_tried(&verdict, KnownBug::expected(&bugs, &name, version)),
+            };
+            matrix.caught.not_passing.insert(name, why);
         }
         if matrix.caught.passing.is_empty() && matrix.interrupted.is_none() {
             return Err(anyhow!("none of these cases passes on this kernel without a fault: they show nothing").into());

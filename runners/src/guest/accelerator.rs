@@ -60,9 +60,8 @@ fn try_kvm(kernel: &Kernel) -> Result<Option<bool>> {
         match machine.next(end.saturating_duration_since(Instant::now())) {
             Some(Input::Line(_, line)) if line.contains("Linux version") => return Ok(Some(true)),
             Some(Input::Signal(_)) => return Ok(None),
-            Some(Input::Ended(_)) | None => return Ok(Some(false)),
-            Some(Input::Line(..)) if Instant::now() >= end => return Ok(Some(false)),
-            Some(Input::Line(..)) => {}
+            Some(Input::Line(..)) if Instant::now() < end => {}
+            Some(Input::Line(..) | Input::Ended(_)) | None => return Ok(Some(false)),
         }
     }
 }

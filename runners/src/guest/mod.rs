@@ -26,11 +26,10 @@ use harness::run::patience::{Patience, Tasks};
 use vm::machine::{Accelerator, MachineError};
 use vm::payload::PayloadError;
 
+use crate::prelude::*;
 use console::ConsoleLog;
 use process::Machine;
 use session::{Ending, Input, MachineEnd, Session};
-
-use crate::prelude::*;
 
 /// How much slower than real hardware cases may be in an emulated guest, as a factor of deadlines.
 const EMULATION_SLOWDOWN: u32 = 10;
@@ -51,10 +50,10 @@ pub type Sink<'a> = dyn FnMut(&Event) -> io::Result<()> + 'a;
 /// A kernel that a guest can boot: a path, or a release that was fetched.
 pub fn open_kernel(name: &str, cache: &Cache) -> Result<Kernel> {
     let found = || Library::new(cache.clone()).find(name)?.image;
-    let path = match Path::new(name) {
-        path if path.exists() => path.to_owned(),
-        path => found().unwrap_or_else(|| path.to_owned()),
-    };
+    let mut path = PathBuf::from(name);
+    if !path.exists() {
+        path = found().unwrap_or(path);
+    }
     let looks_like_release = name.starts_with(|c: char| c.is_ascii_digit()) && !name.contains('/');
     if looks_like_release && !path.exists() {
         return Err(WrongInput(format!(
@@ -257,7 +256,7 @@ impl Boot {
         }
         let status = match (&ending, args.guest.boot_failure) {
             (Ending::Interrupted(signal), _) => ExitStatus::Interrupted { signal: *signal },
-            (_, BootFailure::Fail) if session.never_began() && !ending.is_ours() => ExitStatus::DoesNotConform,
+            (_, BootFailure::Fail) if !session.began && !ending.is_ours() => ExitStatus::DoesNotConform,
             _ => status,
         };
         Ok(status)
@@ -288,8 +287,7 @@ fn follow(
     let guest = Tasks::From(Pid::from_raw(machine.pid() as i32));
     let mut patience = Patience::new(args.boot_patience, guest);
     loop {
-        let (limit, since) =
-            if session.never_began() { (args.boot_patience, start) } else { (args.silence, last_sign) };
+        let (limit, since) = if session.began { (args.silence, last_sign) } else { (args.boot_patience, start) };
         // While the guest is silent, the file is complete.
         if !machine.has_more() {
             console.flush();
@@ -317,7 +315,7 @@ fn follow(
                 for event in heard.events {
                     sink(&event)?;
                 }
-                if session.has_restarted() {
+                if session.restarted {
                     return Ok(session.ending_of(MachineEnd::Exited(0, String::new())));
                 }
                 // A kernel may stop after a panic, or after power-off, without ending the machine.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
@@ -65,11 +65,11 @@ impl Machine {
         let invocation = machine.invocation(kernel, &initramfs, place, options)?;
 
         let (sender, inputs) = bounded(BATCHES_AHEAD);
-        let mut places = vec![(duplicate(image.as_raw_fd())?, IMAGE_FD)];
+        let mut places = vec![(duplicate(image)?, IMAGE_FD)];
         let mut ours = Vec::new();
         for Channel { role, fd } in &invocation.channels {
             let (near, far) = UnixStream::pair().context("cannot create a channel for the guest")?;
-            places.push((duplicate(far.as_raw_fd())?, *fd));
+            places.push((duplicate(&far)?, *fd));
             ours.push((*role, near));
         }
         let lifeline = is_process.then(keeper::Lifeline::new).transpose();
@@ -228,13 +228,10 @@ impl Drop for Machine {
 }
 
 /// A copy of a descriptor out of the way of the low numbers that the program expects.
-fn duplicate(fd: i32) -> Result<OwnedFd> {
-    use std::os::fd::{BorrowedFd, FromRawFd};
-    // SAFETY: the caller's descriptor is open; the copy is ours alone.
-    unsafe {
-        let copy = fcntl(BorrowedFd::borrow_raw(fd), FcntlArg::F_DUPFD_CLOEXEC(64))?;
-        Ok(OwnedFd::from_raw_fd(copy))
-    }
+fn duplicate(fd: impl AsFd) -> Result<OwnedFd> {
+    let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(64))?;
+    // SAFETY: the copy is ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 fn spawn(

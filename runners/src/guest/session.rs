@@ -119,10 +119,12 @@ pub struct Session {
     memory: u32,
     /// The kernel is a process of this machine, as user-mode Linux is.
     is_process: bool,
-    began: bool,
+    /// Whether the suite in the guest has begun.
+    pub began: bool,
     /// Whether any case has started.
     started: bool,
-    restarted: bool,
+    /// Whether the guest has begun once more, instead of ending.
+    pub restarted: bool,
     finished: bool,
     end_status: Option<u8>,
     running: BTreeSet<usize>,
@@ -157,16 +159,6 @@ impl Session {
             reported: vec![false; items.len()],
             ..Self::default()
         }
-    }
-
-    /// Whether the suite in the guest has not begun.
-    pub fn never_began(&self) -> bool {
-        !self.began
-    }
-
-    /// Whether the guest has begun once more, instead of ending.
-    pub fn has_restarted(&self) -> bool {
-        self.restarted
     }
 
     /// Whether only the machine's end is left to come, or the kernel has panicked.

@@ -235,10 +235,7 @@ mod tests {
     }
 
     fn row(kernel: &str, status: Option<ExitStatus>) -> Row {
-        let mut row = Row::new(kernel);
-        row.status = status;
-        row.elapsed = Duration::from_millis(1500);
-        row
+        Row { status, elapsed: Duration::from_millis(1500), ..Row::new(kernel) }
     }
 
     fn table(rows: Vec<Row>) -> Table {

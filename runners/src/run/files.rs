@@ -67,12 +67,9 @@ const WHAT: &str = "the file";
 impl Place {
     fn of(path: &Path) -> io::Result<Self> {
         let old = match std::fs::metadata(path) {
-            Ok(old) if !old.is_file() => {
-                return File::options().write(true).open(path).map(Self::Open);
-            }
-            Ok(old) => Some(old),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
+            Ok(old) if !old.is_file() => return File::options().write(true).open(path).map(Self::Open),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            old => old.ok(),
         };
         let target = match old {
             // Behind a symbolic link, which stays. What may not be written is not replaced, either.

@@ -31,8 +31,8 @@ pub fn user_mode() -> String {
 pub struct Run {
     pub command: Command,
     pub silence: &'static str,
-    pub console: PathBuf,
-    pub directory: tempfile::TempDir,
+    pub console: String,
+    pub place: Place,
     /// A word by which the guest's processes are known.
     pub token: String,
 }
@@ -48,7 +48,7 @@ pub struct Outcome {
 /// A run that goes on.
 pub struct Running {
     pub child: Child,
-    pub directory: tempfile::TempDir,
+    pub place: Place,
     pub token: String,
 }
 
@@ -56,20 +56,20 @@ impl Run {
     pub fn of(kernel: &str) -> Run {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let token = format!("guest_faults.token={}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let directory = tempfile::tempdir().expect("a directory");
-        let temporary = directory.path().join("tmp");
-        fs::create_dir(&temporary).expect("a directory");
+        let place = Place::new();
+        fs::create_dir(place.file("tmp")).expect("a directory");
+        let output = |name| fs::File::create(place.file(name)).expect("a file");
         let mut command = Command::new(PROGRAM);
         command
             .args(["--kernel", kernel, "--accel", "tcg", "--seed", "1"])
             .args(["--format", "json"])
             .args(["--kernel-arg", &token, "--jobs", "1", "--exact"])
             .args(CASES)
-            .env("TMPDIR", &temporary)
+            .env("TMPDIR", place.file("tmp"))
             .stdin(Stdio::null())
-            .stdout(Stdio::from(file(&directory.path().join("events"))))
-            .stderr(Stdio::from(file(&directory.path().join("errors"))));
-        Run { command, silence: SILENCE, console: directory.path().join("console"), directory, token }
+            .stdout(output("events"))
+            .stderr(output("errors"));
+        Run { command, silence: SILENCE, console: place.file("console"), place, token }
     }
 
     pub fn fault(kernel: &str, fault: &str) -> Run {
@@ -90,9 +90,8 @@ impl Run {
     }
 
     pub fn start(mut self) -> Running {
-        self.command.args(["--silence", self.silence]);
-        self.command.arg("--console").arg(&self.console);
-        Running { child: self.command.spawn().expect("the program runs"), directory: self.directory, token: self.token }
+        self.command.args(["--silence", self.silence, "--console", &self.console]);
+        Running { child: self.command.spawn().expect("the program runs"), place: self.place, token: self.token }
     }
 
     pub fn outcome(self) -> Outcome {
@@ -100,13 +99,9 @@ impl Run {
     }
 }
 
-pub fn file(path: &Path) -> fs::File {
-    fs::File::create(path).expect("a file")
-}
-
 impl Running {
     pub fn text(&self, name: &str) -> String {
-        let bytes = fs::read(self.directory.path().join(name)).unwrap_or_default();
+        let bytes = fs::read(self.place.file(name)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -127,7 +122,7 @@ impl Running {
         let status = wait_for("no end", || self.child.try_wait().expect("it can be waited for"));
         // The processes of user-mode Linux are killed with it, and may take a moment to vanish.
         wait_for("left running", || processes(&self.token).is_empty().then_some(()));
-        let left = fs::read_dir(self.directory.path().join("tmp")).expect("a directory").flatten();
+        let left = fs::read_dir(self.place.file("tmp")).expect("a directory").flatten();
         let left: Vec<PathBuf> = left.map(|entry| entry.path()).collect();
         assert!(left.is_empty(), "left behind: {left:?}");
         Outcome {

@@ -161,7 +161,7 @@ fn records_and_the_console_are_told_apart_on_every_channel() {
         assert_eq!(heard.events.len(), 1);
         assert!(heard.sign_of_life);
         assert_eq!(heard.text.unwrap(), "[    0.5] random: crng init done");
-        assert!(!session.never_began());
+        assert!(session.began);
         let heard = session.line(role, PANIC);
         assert_eq!(heard.text.unwrap(), PANIC);
         assert!(!heard.sign_of_life && session.is_ending());
@@ -230,7 +230,7 @@ fn a_second_beginning_is_a_restart() {
     session.line(Role::Results, &started());
     session.line(Role::Results, &begin(0));
     assert!(session.line(Role::Results, &started()).events.is_empty());
-    assert!(session.has_restarted());
+    assert!(session.restarted);
     let ending = session.ending_of(MachineEnd::Exited(0, String::new()));
     assert_eq!(ending, Ending::Vanished);
     assert_eq!(session.end(&ending, false, Vec::new()).1.code(), 1);
