@@ -66,6 +66,4 @@ mod prelude {
     pub use crate::run::files::Unwritable;
     pub use crate::run::host::{cpus, options, select, select_part};
     pub use crate::run::reports::Reports;
-
-    pub(crate) use crate::cli::exit::blame;
 }

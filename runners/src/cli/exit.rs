@@ -31,8 +31,10 @@ pub trait Blame: std::error::Error + Send + Sync + 'static {
 /// Why a command gave up.
 #[derive(Debug)]
 pub struct Failure {
-    status: ExitStatus,
-    error: anyhow::Error,
+    /// The exit status, which says what is to blame.
+    pub status: ExitStatus,
+    /// What went wrong.
+    pub error: anyhow::Error,
 }
 
 /// What commands return.
@@ -59,16 +61,6 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// The exit status, which says what is to blame.
-    pub fn status(&self) -> ExitStatus {
-        self.status
-    }
-
-    /// The error, if it is of this type.
-    pub fn downcast_ref<E: Blame>(&self) -> Option<&E> {
-        self.error.downcast_ref()
-    }
-
     /// Prints it on standard error and gives the exit status.
     pub fn report(&self) -> ExitStatus {
         let is_closed_pipe = self
@@ -113,7 +105,7 @@ pub fn is_wrong_path(error: &io::Error) -> bool {
 /// Implements [`Blame`] by whether an error means wrong usage.
 macro_rules! blame {
     ($($error:ty: |$this:pat_param| $is_usage:expr),* $(,)?) => {
-        $(impl $crate::cli::exit::Blame for $error {
+        $(impl Blame for $error {
             fn blame(&self) -> ExitStatus {
                 let $this = self;
                 if $is_usage { ExitStatus::Usage } else { ExitStatus::NothingToSay }
@@ -121,9 +113,8 @@ macro_rules! blame {
         })*
     };
 }
-pub(crate) use blame;
 
-// Errors of other crates, which can only answer here.
+// Most are errors of other crates, which can only answer here.
 blame! {
     io::Error: |_| false,
     Errno: |_| false,
@@ -133,6 +124,7 @@ blame! {
     CacheError: |_| false,
     Contradiction: |_| true,
     WrongInput: |_| true,
+    Unwritable: |error| is_wrong_path(&error.source),
     clap::Error: |_| true,
     KernelError: |_| true,
     PayloadError: |error| !matches!(error, PayloadError::Cache(_)),

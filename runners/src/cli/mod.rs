@@ -134,7 +134,7 @@ pub fn main() -> ExitStatus {
         Command::Man { directory } => documents::man(directory.as_deref(), command()),
         Command::Image(args) => image::run(&args),
     };
-    result.unwrap_or_else(|failure| match failure.downcast_ref::<Contradiction>() {
+    result.unwrap_or_else(|failure| match failure.error.downcast_ref::<Contradiction>() {
         // With the usage, as clap reports the contradictions that it finds itself.
         Some(contradiction) => {
             let _ = command().error(clap::error::ErrorKind::ArgumentConflict, contradiction).print();

@@ -244,7 +244,7 @@ impl Boot {
         drop(machine);
         session.lasted(start.elapsed());
         let (mut events, status) = session.end(&ending, args.strict, console.tail());
-        if let Some(error) = console.fault() {
+        if let Some(error) = &console.fault {
             let path = self.console.display();
             let text = format!(
                 "the console cannot be written to {path} ({error}): free space there or give another --console FILE"
@@ -339,7 +339,7 @@ fn follow(
                 };
                 let words = machine.words();
                 // User-mode Linux prints its boot there.
-                if machine.monitor().is_some() && !words.is_empty() {
+                if machine.monitor.is_some() && !words.is_empty() {
                     stacks.push_str(&format!("; the machine reported: {words}"));
                 }
                 return Ok(Ending::Silent { after: limit, stacks });

@@ -27,7 +27,7 @@ const REQUESTS: [char; 4] = ['8', 't', 'w', 'l'];
 /// Makes the guest print the stacks of its tasks into the console file. Describes the outcome; `None` if the
 /// guest went on after all, and its output is back in the machine's queue.
 pub fn ask_for_stacks(machine: &mut Machine, console: &mut ConsoleLog) -> Option<String> {
-    let Some(stream) = machine.monitor().map(|stream| stream.try_clone()) else {
+    let Some(stream) = machine.monitor.as_ref().map(UnixStream::try_clone) else {
         return Some("this machine cannot dump its tasks' stacks".to_owned());
     };
     match stream.and_then(Monitor::connect) {

@@ -44,7 +44,8 @@ pub struct Machine {
     readers: Vec<JoinHandle<()>>,
     /// The ends by which characters reach the guest's ports.
     keyboards: Vec<(Role, UnixStream)>,
-    monitor: Option<UnixStream>,
+    /// The control channel, where the machine has one.
+    pub monitor: Option<UnixStream>,
     words: Arc<Mutex<Vec<u8>>>,
     /// When a machine that is known to be lost is given up.
     give_up: Option<Instant>,
@@ -146,11 +147,6 @@ impl Machine {
     /// Limits the remaining time of a machine that is known to be lost.
     pub fn grace(&mut self, patience: Duration) {
         self.give_up.get_or_insert(Instant::now() + patience);
-    }
-
-    /// The control channel, where the machine has one.
-    pub fn monitor(&mut self) -> Option<&mut UnixStream> {
-        self.monitor.as_mut()
     }
 
     /// Where characters can be sent to a port, if there is this one.

@@ -136,10 +136,7 @@ fn list(fetched: bool, format: ListFormat) -> Result<ExitStatus> {
 /// Aligned for people, and still three words a line for programs: a path has no blanks unless the
 /// user's cache has.
 fn aligned(entries: &[Entry]) -> String {
-    let width = |text: fn(&Entry) -> &str| {
-        let widths = entries.iter().map(|entry| text(entry).len());
-        widths.max().unwrap_or_default()
-    };
+    let width = |text: fn(&Entry) -> &str| entries.iter().map(|entry| text(entry).len()).max().unwrap_or_default();
     let (release, version) = (width(|entry| &entry.release), width(|entry| &entry.version));
     let line = |entry: &Entry| {
         let image = entry.image.as_deref().map_or("-".into(), |image| image.to_string_lossy());

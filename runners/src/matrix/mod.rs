@@ -71,8 +71,7 @@ enum TableFormat {
 pub fn run(args: MatrixArgs) -> Result<ExitStatus> {
     check(&args)?;
     let items = select_part(&args.selection, args.how.shard, args.how.tier_in_guest(), suite::cases::all())?.items;
-    let reports = args.reports.clone();
-    if let Some(directory) = &reports {
+    if let Some(directory) = &args.reports {
         std::fs::create_dir_all(directory).map_err(Unwritable::new("the directory", directory))?;
     }
     let format = args.format;
@@ -81,7 +80,7 @@ pub fn run(args: MatrixArgs) -> Result<ExitStatus> {
     signals::begin()?;
     let rows = guests.run(&items);
     let table = Table::new(&guests.args.how, rows);
-    if let Some(directory) = &reports {
+    if let Some(directory) = &guests.reports {
         for (name, text) in
             [("matrix.json", table.json()), ("matrix.md", table.markdown()), ("matrix.html", table.html())]
         {
@@ -184,7 +183,7 @@ impl Guests {
             None => match self.boot(entrant, items, &mut row) {
                 Ok(status) => row.status = Some(status),
                 Err(failure) => {
-                    row.status = Some(failure.status());
+                    row.status = Some(failure.status);
                     row.why = Some(failure.to_string());
                 }
             },

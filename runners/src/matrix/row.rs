@@ -148,13 +148,10 @@ impl Row {
         group.milliseconds += u64::try_from(verdict.duration.as_millis()).unwrap_or(u64::MAX);
         match (outcome, verdict.status) {
             (Outcome::KnownBug { bug }, _) => *self.known_bugs.entry(one_line(bug)).or_default() += 1,
-            (Outcome::UnexpectedPass { bug }, _) => self.failures.push(Failure {
-                case: case.name.clone(),
-                status: "unexpected pass",
-                what: format!("passed, although this kernel is listed with the bug: {}", one_line(bug)),
-                requirement: case.proves.join(", "),
-                at: String::new(),
-            }),
+            (Outcome::UnexpectedPass { bug }, _) => {
+                let what = format!("passed, although this kernel is listed with the bug: {}", one_line(bug));
+                self.failures.push(Failure { status: "unexpected pass", what, ..failure(case, verdict) });
+            }
             (Outcome::AsJudged, Status::Pass | Status::Skip) => {}
             (Outcome::AsJudged, _) => self.failures.push(failure(case, verdict)),
         }

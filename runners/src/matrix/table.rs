@@ -238,10 +238,6 @@ mod tests {
         Row { status, elapsed: Duration::from_millis(1500), ..Row::new(kernel) }
     }
 
-    fn table(rows: Vec<Row>) -> Table {
-        Table::new(&HowArgs::of_seed(7), rows)
-    }
-
     fn good(kernel: &str) -> Row {
         let mut row = row(kernel, Some(ExitStatus::Conforms));
         let group = row.groups.entry("flags".to_owned()).or_default();
@@ -259,7 +255,7 @@ mod tests {
             (vec![Some(signal), Some(ExitStatus::DoesNotConform)], 130),
         ] {
             let rows = statuses.into_iter().map(|status| row("k", status));
-            assert_eq!(table(rows.collect()).exit_status().code(), code);
+            assert_eq!(Table::new(&HowArgs::of_seed(7), rows.collect()).exit_status().code(), code);
         }
     }
 
@@ -271,7 +267,7 @@ mod tests {
         bad.failures.extend((0..9).map(|index| failure(&format!("flags.{index}"), "not run")));
         let mut lost = row("gone", None);
         lost.why = Some("gone does not exist".to_owned());
-        let table = table(vec![good("6.1"), bad, lost]);
+        let table = Table::new(&HowArgs::of_seed(7), vec![good("6.1"), bad, lost]);
 
         let pretty = table.pretty(false);
         for expected in [

@@ -16,7 +16,8 @@ use crate::prelude::*;
 pub struct Unwritable {
     what: &'static str,
     path: PathBuf,
-    source: io::Error,
+    /// What the system said.
+    pub source: io::Error,
 }
 
 impl Unwritable {
@@ -30,8 +31,6 @@ impl Unwritable {
         if is_wrong_path(&self.source) { "give another path" } else { "free space there or give another path" }
     }
 }
-
-blame!(Unwritable: |error| is_wrong_path(&error.source));
 
 /// A file that will be written; the old file of its name stays until then.
 #[derive(Debug)]
