@@ -4,7 +4,7 @@ mod driver;
 
 use driver::*;
 
-/// Fails on 5.10.223, where a call that fails late leaves traces, and passes on 6.1.
+/// Fails on [`OLD`], where a call that fails late leaves traces, and passes on 6.1.
 const CASE: &str = "atomicity.newns.refused_pid";
 
 fn git(repository: &Path, arguments: &[&str]) -> String {
@@ -23,7 +23,7 @@ fn git(repository: &Path, arguments: &[&str]) -> String {
 fn a_bisection_ends_at_the_commit_that_broke_it() {
     need_qemu();
     let good = fetched("6.1");
-    let bad = fetched("5.10");
+    let bad = fetched(OLD);
     let place = Place::new();
     let repository = PathBuf::from(place.file("."));
 

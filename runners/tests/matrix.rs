@@ -10,7 +10,7 @@ use vm::parameters::Parameters;
 /// A case that passes everywhere.
 const GOOD: &str = "flags.root.09_fs";
 /// A case that fails on the older of the two kernels: a call that fails late leaves traces.
-const BAD_ON_5_10: &str = "atomicity.newns.refused_pid";
+const BAD_ON_OLD: &str = "atomicity.newns.refused_pid";
 
 /// The files of an initramfs: mode and content.
 fn unpacked(archive: &[u8]) -> BTreeMap<String, (u32, Vec<u8>)> {
@@ -187,25 +187,25 @@ fn a_wrong_command_line_stops_a_bisection() {
 #[test]
 fn two_kernels_and_one_that_is_none_in_one_table() {
     need_qemu();
-    for release in ["6.1", "5.10"] {
+    for release in ["6.1", OLD] {
         fetched(release);
     }
     let place = Place::new();
     let reports = place.file("reports");
-    let kernels = ["--kernel", "6.1", "--kernel", "no/such/bzImage", "--kernel", "5.10"];
-    let how = ["--exact", GOOD, BAD_ON_5_10, "--seed", "77", "--format", "json"];
+    let kernels = ["--kernel", "6.1", "--kernel", "no/such/bzImage", "--kernel", OLD];
+    let how = ["--exact", GOOD, BAD_ON_OLD, "--seed", "77", "--format", "json"];
     // One does not conform, which is worse than one that is no kernel.
     let table = json(&exits(1, &[&["matrix"], &kernels[..], &how, &["--reports", &reports]].concat()));
     let kernels = table["kernels"].as_array().expect("an array");
     let told: Vec<_> = kernels.iter().map(|row| (row["kernel"].as_str(), row["exit_status"].as_u64())).collect();
-    assert_eq!(told, [(Some("6.1"), Some(0)), (Some("no/such/bzImage"), Some(129)), (Some("5.10"), Some(1))]);
+    assert_eq!(told, [(Some("6.1"), Some(0)), (Some("no/such/bzImage"), Some(129)), (Some(OLD), Some(1))]);
     assert!(kernels[1]["why"].as_str().is_some_and(|why| why.contains("does not exist")));
     assert_eq!(kernels[0]["groups"]["atomicity"]["passed"], 1);
     let failure = &kernels[2]["failures"][0];
-    assert_eq!(failure["case"], BAD_ON_5_10);
+    assert_eq!(failure["case"], BAD_ON_OLD);
     assert!(failure["requirement"].as_str().is_some_and(|id| id.starts_with("ATOM-")));
 
-    for kernel in ["6.1", "5.10"] {
+    for kernel in ["6.1", OLD] {
         let tap = place.read(&format!("reports/{kernel}.tap"));
         assert!(tap.contains("\n1..2\n") && tap.contains("seed 77"), "{tap}");
         assert!(place.read(&format!("reports/{kernel}.json")).contains("run_finished"));
@@ -224,14 +224,14 @@ fn what_is_no_kernel_is_wrong_input() {
 #[test]
 fn an_interrupted_matrix_ends_every_guest() {
     need_qemu();
-    for release in ["6.1", "5.10"] {
+    for release in ["6.1", OLD] {
         fetched(release);
     }
     let place = Place::new();
     // Guests have the seed on their kernel command lines, and nobody else has this one.
     let seed = format!("9{}", std::process::id());
     let mut matrix = Command::new(PROGRAM)
-        .args(["matrix", "--kernel", "6.1", "--kernel", "5.10", "--kernel", "6.1"])
+        .args(["matrix", "--kernel", "6.1", "--kernel", OLD, "--kernel", "6.1"])
         .args(["--guests", "2", "--repeat", "1000", "--exact", GOOD, "--seed", &seed, "--reports", &place.file("")])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -243,7 +243,7 @@ fn an_interrupted_matrix_ends_every_guest() {
     };
     wait_for("the guests never began", || {
         assert_eq!(matrix.try_wait().expect("waited for"), None, "it ended by itself");
-        (began("6.1") && began("5.10")).then_some(())
+        (began("6.1") && began(OLD)).then_some(())
     });
     let guest = format!("--seed,{seed}");
     assert_eq!(processes(&guest).len(), 2);
