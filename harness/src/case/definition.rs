@@ -112,8 +112,13 @@ impl Case {
 
     /// The first component of the name.
     pub fn group(&self) -> &'static str {
-        self.name.split('.').next().unwrap_or(self.name)
+        group(self.name)
     }
+}
+
+/// The first component of a case's name.
+pub(crate) fn group(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
 }
 
 /// One thing to run: a case, with one of its variants if it has any.
