@@ -121,7 +121,7 @@ pub fn main() -> ExitStatus {
     };
     let result = match cli.command.unwrap_or(Command::Run(Box::new(cli.run))) {
         Command::Run(args) => run(*args),
-        Command::Selftest(args) => host::run(&settled(*args, Some("selftest")), &harness::case::SELFTEST_CASES),
+        Command::Selftest(args) => host::run(&settled(*args, Some("selftest")), harness::selftest::CASES),
         Command::List(args) => list::run(&args),
         Command::Coverage(args) => coverage::run(&args, suite::cases::all()),
         Command::Kernels(args) => kernels::run(&args),

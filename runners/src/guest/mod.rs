@@ -139,9 +139,7 @@ impl Boot {
             _ => None,
         };
         if let Some(machine) = machine {
-            return Err(
-                MachineError::WrongKernel { kernel: opened.path().to_owned(), machine: machine.to_owned() }.into()
-            );
+            return Err(MachineError::WrongKernel(opened.path().to_owned(), machine.to_owned()).into());
         }
         let mut remarks = Vec::new();
         let kernel = match vm::payload::unpack(&opened, &cache) {
