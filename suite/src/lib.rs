@@ -95,21 +95,6 @@ pub mod engines {
 pub mod cases;
 pub mod fault;
 pub mod feature;
+pub mod prelude;
 
 pub use feature::SUITE;
-
-/// What a file of cases needs: `use crate::prelude::*;`.
-pub mod prelude {
-    pub use crate::call::check::{Judged, Unshare, check_changes};
-    pub use crate::call::raw::{unshare, unshare_ia32};
-    pub use crate::call::variants;
-    pub use crate::feature::{self, global};
-    pub use crate::observe::{self, Ns, Observer, State, kernel};
-    pub use crate::place::privilege::become_unprivileged;
-    pub use crate::spec::flags::Flags;
-    pub use crate::spec::model::{self, Part, Parts, Start};
-    pub use crate::spec::namespaces::{KINDS, Kind, needs_of};
-    pub use crate::tasks::peer::Peer;
-    pub use crate::tasks::vm::VmTask;
-    pub use harness::prelude::*;
-}

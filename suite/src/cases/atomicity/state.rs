@@ -1,18 +1,7 @@
 //! What a failing call leaves alone, part by part (section 5.1 of the behaviour catalogue): with values that no task
 //! has by chance, and with failures that come as late as they can.
 
-use std::os::unix::fs::MetadataExt;
-
-use nix::mount::{MsFlags, mount};
-
-use crate::call::failing::Failing;
-use crate::observe::mounts::{MountLine, mounts};
-use crate::observe::{Shared, namespace_of};
-use crate::place::mount_api::mount_tmpfs;
-use crate::place::privilege::{CAP_SYS_ADMIN, set_all_capabilities};
 use crate::prelude::*;
-use crate::sharing::undo::Semaphore;
-use crate::tasks::side::{Side, check_kcmp, in_own_namespaces};
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
 
@@ -21,7 +10,6 @@ case!(Case {
     about: "A call that asks for everything and fails late leaves all ten namespace links as they were, those of the \
             calling thread and those of its process.",
     proves: &["ATOM-S1", "DIFF-10"],
-    source: SOURCE,
     variants: Failing::of_everything,
     run: |t| t.in_child(|t| {
         const ID: &str = "ATOM-S1";
@@ -48,20 +36,19 @@ case!(Case {
             securebits, no_new_privs, groups, the dumpable attribute and the parent-death signal as they were, each \
             at an unusual value.",
     proves: &["ATOM-S4"],
-    source: SOURCE,
     variants: Failing::of_everything,
     run: |t| t.in_child(|t| {
         let (late, start, flags) = Failing::enter(t)?;
-        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o137));
+        umask(Mode::from_bits_truncate(0o137));
         // SECBIT_NO_SETUID_FIXUP, and an ambient, inheritable CAP_CHOWN.
         const SECUREBITS: libc::c_ulong = 1 << 2;
         let kept = t.facts().capabilities;
         let kept = if late == Failing::Privilege { kept & !CAP_SYS_ADMIN } else { kept };
         t.setup(set_all_capabilities(kept, kept, 1))?;
-        let groups: Vec<_> = [3, 4, 5].map(nix::unistd::Gid::from_raw).into();
+        let groups: Vec<_> = [3, 4, 5].map(Gid::from_raw).into();
         // A user namespace in which setgroups(2) was given up keeps its groups.
         if late != Failing::TimeLimit && t.facts().has(feature::SECOND_USER) {
-            t.setup(Call::new("setgroups(3, 4, 5)", nix::unistd::setgroups(&groups)))?;
+            t.setup(Call::new("setgroups(3, 4, 5)", setgroups(&groups)))?;
         }
         // SAFETY: prctl takes numbers.
         let results = unsafe {
@@ -96,7 +83,6 @@ case!(Case {
     about: "A call that names CLONE_SYSVSEM or CLONE_NEWIPC and fails gives nothing back to a semaphore, so that a \
             task which waits for it goes on waiting; once a call succeeds, it is woken.",
     proves: &["ATOM-S5"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::SYSV_IPC).with(feature::IPC_NS),
     variants: || variants::of_flags([Flags::SYSVSEM, Flags::NEWIPC]),
     run: |t| {
@@ -146,7 +132,7 @@ fn new_segment() -> Call<i32> {
 
 /// How many segments there are in the calling task's IPC namespace.
 fn segments((): ()) -> Result<usize, Errno> {
-    std::fs::read_to_string("/proc/sysvipc/shm").map(|text| text.lines().count() - 1).map_err(errno_of)
+    fs::read_to_string("/proc/sysvipc/shm").map(|text| text.lines().count() - 1).map_err(errno_of)
 }
 
 case!(Case {
@@ -160,7 +146,7 @@ case!(Case {
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         const ID: &str = "ATOM-15";
         let path = "/proc/sys/kernel/shm_rmid_forced";
-        t.setup(Call::io("write(1) to shm_rmid_forced", std::fs::write(path, "1")))?;
+        t.setup(Call::io("write(1) to shm_rmid_forced", fs::write(path, "1")))?;
         let witness = Peer::start(t, "witness", Flags::NONE)?;
         for _ in 0..2 {
             t.setup(new_segment())?;
@@ -202,15 +188,13 @@ case!(Case {
             as they were: the locks are still those of the table that caller and sharer have, and no third task gets \
             them.",
     proves: &["ATOM-S7"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
     run: |t| {
-        use std::os::fd::AsRawFd;
         let path = t.directory()?.join("locked");
-        let file = t.setup(Call::io("open(locked)", std::fs::File::create(path)))?;
+        let file = t.setup(Call::io("open(locked)", File::create(path)))?;
         let fd = file.as_raw_fd();
         for (number, flags) in [(100, 0), (101, libc::O_CLOEXEC)] {
-            t.setup(Call::new("dup3()", observe::fds::dup_to(fd, number, flags)))?;
+            t.setup(Call::new("dup3()", dup_to(fd, number, flags)))?;
         }
         let sharer = Peer::start(t, "sharer", Flags::FILES)?;
         let third = Peer::start(t, "third task", Flags::NONE)?;
@@ -245,19 +229,18 @@ case!(Case {
             they were, and those of another namespace that is in the same peer groups: no mount comes, goes or \
             changes.",
     proves: &["ATOM-S9", "ATOM-S3"],
-    source: SOURCE,
     variants: Failing::of_everything,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "ATOM-S9";
         let base = t.directory()?.join("shared");
-        t.setup(Call::io("mkdir(shared)", std::fs::create_dir(&base)))?;
+        t.setup(Call::io("mkdir(shared)", fs::create_dir(&base)))?;
         t.setup(mount_tmpfs(&base))?;
         t.setup(Call::new(
             "mount(MS_SHARED)",
             mount(None::<&str>, &base, None::<&str>, MsFlags::MS_SHARED, None::<&str>),
         ))?;
         let below = base.join("below");
-        t.setup(Call::io("mkdir(below)", std::fs::create_dir(&below)))?;
+        t.setup(Call::io("mkdir(below)", fs::create_dir(&below)))?;
         t.setup(mount_tmpfs(&below))?;
         let beside = Peer::start(t, "task in the same mount namespace", Flags::NONE)?;
         let other = Peer::start(t, "task in a peer mount namespace", Flags::NEWNS)?;
@@ -265,7 +248,7 @@ case!(Case {
         let (_, start, flags) = Failing::enter(t)?;
         let look = |peer: &Peer| peer.setup(t, "read(mountinfo)", (), table);
         let before = (t.setup(Call::new("read(mountinfo)", mounts()))?, look(&beside)?, look(&other)?);
-        let here = |path: &str| Call::io(format!("inode of {path}"), std::fs::metadata(path).map(|stat| stat.ino()));
+        let here = |path: &str| Call::io(format!("inode of {path}"), fs::metadata(path).map(|stat| stat.ino()));
         let places = (t.setup(here("."))?, t.setup(here("/"))?);
         for flags in [flags | Flags::NEWNS, flags] {
             t.unshare(flags).from(start).proving(ID).as_predicted()?;

@@ -1,18 +1,12 @@
 //! What is no error (ERR-37, RET-04 of the behaviour catalogue): a limit on descriptors below one that is open, and
 //! signals, however many.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 
-use crate::observe::Shared;
 use crate::prelude::*;
-use crate::spec::model::{Kernel, predict};
-use crate::tasks::side::check_kcmp;
 
 /// A descriptor beyond the limit that is set.
-const HIGH: i32 = observe::fds::HIGH;
+const HIGH: i32 = fds::HIGH;
 
 case!(Case {
     name: "errors.none.rlimit_nofile",
@@ -22,7 +16,7 @@ case!(Case {
     source: "getrlimit(2), RLIMIT_NOFILE; kernel, fs/file.c",
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FILES)?;
-        t.setup(Call::new(format!("dup2({HIGH})"), observe::fds::dup_to(0, HIGH, libc::O_CLOEXEC)))?;
+        t.setup(Call::new(format!("dup2({HIGH})"), dup_to(0, HIGH, libc::O_CLOEXEC)))?;
         let (_, hard) = t.setup(Call::new("getrlimit(NOFILE)", getrlimit(Resource::RLIMIT_NOFILE)))?;
         t.setup(Call::new("setrlimit(NOFILE, 16)", setrlimit(Resource::RLIMIT_NOFILE, 16, hard)))?;
         // SAFETY: dup takes a number.
@@ -31,8 +25,7 @@ case!(Case {
         t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         check_kcmp(t, &peer, Shared::Files, false, "ERR-37")?;
         nix::unistd::close(HIGH).ok();
-        t.check(peer.call(t, "whether the peer still has descriptor 200", HIGH, |fd| Ok(observe::fds::is_open(fd)))?)
-            .is(true)
+        t.check(peer.call(t, "whether the peer still has descriptor 200", HIGH, |fd| Ok(fds::is_open(fd)))?).is(true)
     }
 });
 
@@ -94,7 +87,7 @@ case!(Case {
         let flag = t.param::<Flags>();
         let count = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler only adds to an atomic.
-        t.setup(Call::new("sigaction(SIGALRM)", unsafe { nix::sys::signal::sigaction(Signal::SIGALRM, &count) }))?;
+        t.setup(Call::new("sigaction(SIGALRM)", unsafe { sigaction(Signal::SIGALRM, &count) }))?;
         if ![Flags::NEWUSER, Flags::NEWPID].contains(&flag) {
             return call_under_signals(t, flag, TIMES);
         }

@@ -4,19 +4,14 @@
 //!
 //! That unshare(2) makes no new process and acts on its caller only holds as the 2006 document has it (DIFF-16).
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use nix::sys::signal::SigmaskHow;
 
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
-
-use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::tasks::shm::map_zeroed;
 
 const SOURCE: &str = "2006 design document, 5 (return value) and 8 (1); unshare(2), RETURN VALUE";
 
 /// Looks for a child of any kind, alive or dead, without waiting for it.
 fn any_child() -> Call<()> {
-    use nix::sys::wait::{Id, WaitPidFlag, waitid};
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
     Call::new("waitid(P_ALL, …, WNOHANG)", waitid(Id::All, flags).map(drop))
 }
@@ -25,7 +20,6 @@ case!(Case {
     name: "flags.returns_once",
     about: "A successful call returns 0, once, in its caller: no further task comes out of it.",
     proves: &["RET-01", "DIFF-16"],
-    source: SOURCE,
     variants: || [Flags::NONE].into_iter().chain(Flags::KNOWN).map(for_flags).collect(),
     run: |t| {
         let flags = t.param::<Flags>();
@@ -54,7 +48,6 @@ case!(Case {
     about: "CLONE_FS, CLONE_FILES and CLONE_SYSVSEM give 0 however often they are called by a task that shares \
             nothing, and change nothing: its record locks, which belong to the table of descriptors, stay its own.",
     proves: &["RET-02", "EFF-FS-09", "EFF-SEM-12"],
-    source: SOURCE,
     variants: || [
         for_flags(Flags::FS).proving(["RET-02", "EFF-FS-09"]),
         for_flags(Flags::FILES).proving(["RET-02"]),
@@ -65,8 +58,8 @@ case!(Case {
     run: |t| {
         let flags = t.param::<Flags>();
         let path = t.directory()?.join("locked");
-        let file = t.setup(Call::io("open(locked)", std::fs::File::create(&path)))?;
-        let lock = |file: &std::fs::File| {
+        let file = t.setup(Call::io("open(locked)", File::create(&path)))?;
+        let lock = |file: &File| {
             let whole = libc::flock {
                 l_type: libc::F_WRLCK as i16,
                 l_whence: libc::SEEK_SET as i16,
@@ -96,7 +89,6 @@ case!(Case {
     about: "A task can leave a namespace any number of times: each call gives 0 and another namespace than the one \
             before. CLONE_NEWPID is the exception: its second call gives EINVAL.",
     proves: &["RET-03"],
-    source: SOURCE,
     needs: Needs::ROOT,
     variants: || Flags::PRIVILEGED
         .iter()
@@ -140,7 +132,7 @@ case!(Case {
         let flags = t.param::<Flags>();
         let count = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler only adds to an atomic.
-        t.setup(Call::new("sigaction(SIGUSR1)", unsafe { nix::sys::signal::sigaction(Signal::SIGUSR1, &count) }))?;
+        t.setup(Call::new("sigaction(SIGUSR1)", unsafe { sigaction(Signal::SIGUSR1, &count) }))?;
         let mut blocked = SigSet::empty();
         blocked.add(Signal::SIGUSR2);
         let masked = nix::sys::signal::sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None);
@@ -154,7 +146,7 @@ case!(Case {
 
         t.unshare(flags).proving("EFF-VM-01").as_predicted()?;
 
-        t.setup(Call::new("raise(SIGUSR1)", nix::sys::signal::raise(Signal::SIGUSR1)))?;
+        t.setup(Call::new("raise(SIGUSR1)", raise(Signal::SIGUSR1)))?;
         t.check(Call::seen("signals caught by the old handler", CAUGHT.load(Ordering::SeqCst))).is(1)?;
         t.check(Call::seen("private memory", own.load(Ordering::SeqCst))).is(7)?;
         common.store(8, Ordering::SeqCst);

@@ -1,14 +1,10 @@
 //! unshare(CLONE_FILES) against sharers that change the table meanwhile (section 7 of the behaviour catalogue). The
 //! copy must be the table as it was at one moment.
 
-use std::collections::BTreeSet;
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
-use crate::engines::race::{Barrier, DEADLINE, delay, play};
 use crate::observe::fds::is_open;
 use crate::place::limits::set_nr_open;
 use crate::prelude::*;
@@ -52,7 +48,7 @@ fn inode(fd: RawFd) -> Result<u64, Errno> {
 #[track_caller]
 fn open_file(t: &Test) -> Done<u64> {
     let path = t.directory()?.join("file");
-    let file = t.setup(Call::io("open(file)", std::fs::File::create(path)))?;
+    let file = t.setup(Call::io("open(file)", File::create(path)))?;
     t.setup(Call::new("dup2(file)", dup2(file.as_raw_fd(), FILE)))?;
     t.setup(Call::new("fstat(file)", inode(FILE)))
 }
@@ -117,8 +113,7 @@ case!(Case {
             unshare(CLONE_FILES) succeeds and copies the table of one moment: the moved descriptor is in it, all \
             others work, and no number stays taken by nothing.",
     proves: &["RACE-03"],
-    source: SOURCE,
-    deadline: DEADLINE,
+    deadline: race::DEADLINE,
     run: |t| {
         let file = open_file(t)?;
         let (a, b) = t.setup(Call::new(
@@ -168,7 +163,7 @@ const TOP: RawFd = 1000;
 fn top(t: &Test) -> Done<RawFd> {
     use nix::sys::resource::{Resource, getrlimit};
     let limit = t.setup(Call::new("getrlimit(RLIMIT_NOFILE)", getrlimit(Resource::RLIMIT_NOFILE)))?;
-    let ceiling = std::fs::read_to_string(global::NR_OPEN.path());
+    let ceiling = fs::read_to_string(global::NR_OPEN.path());
     let ceiling = t.setup(Call::io("read(fs.nr_open)", ceiling))?.trim().parse().unwrap_or(0);
     let top = limit.0.min(ceiling).min(TOP as u64) as RawFd;
     // At least one step of growth.
@@ -244,8 +239,7 @@ case!(Case {
     about: "While a sharer opens ever higher descriptors, so that the table grows, and closes them again, \
             unshare(CLONE_FILES) succeeds, and the copy has a first part of them without a gap, all of which work.",
     proves: &["RACE-04"],
-    source: SOURCE,
-    deadline: DEADLINE,
+    deadline: race::DEADLINE,
     run: |t| {
         let files = (open_file(t)?, top(t)?);
         play(t, 2, |random, barrier| {
@@ -261,9 +255,8 @@ case!(Case {
     about: "The same while fs.nr_open goes up and down: the call succeeds, or gives EMFILE and leaves the table \
             shared.",
     proves: &["RACE-04"],
-    source: SOURCE,
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
-    deadline: DEADLINE,
+    deadline: race::DEADLINE,
     run: |t| {
         let files = (open_file(t)?, top(t)?);
         play(t, 4, |random, barrier| {
@@ -303,9 +296,9 @@ case!(Case {
     ],
     run: |t| {
         let fifo = t.directory()?.join("fifo");
-        let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+        let mode = Mode::from_bits_truncate(0o600);
         t.setup(Call::new("mkfifo()", nix::unistd::mkfifo(&fifo, mode)))?;
-        let path = std::ffi::CString::new(fifo.as_os_str().as_bytes()).unwrap_or_default();
+        let path = CString::new(fifo.as_os_str().as_bytes()).unwrap_or_default();
         let peer = Peer::start(t, "sharer", Flags::FILES)?;
         let _ring = Ring::with_worker(t, &path)?;
         while others().is_empty() {
@@ -317,10 +310,10 @@ case!(Case {
         t.check(Call::seen("descriptors of the caller, copied", own.clone())).is(before.clone())?;
         // The writer that the request waits for. It opens nothing while nobody reads (ENXIO).
         let writer = t.spawn("writer", |t| {
-            use nix::fcntl::{OFlag, open};
+            use nix::fcntl::open;
             let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK;
             loop {
-                match open(&fifo, flags, nix::sys::stat::Mode::empty()) {
+                match open(&fifo, flags, Mode::empty()) {
                     Err(Errno::ENXIO) => std::thread::yield_now(),
                     other => return t.setup(Call::new("open(fifo, O_WRONLY)", other)).map(drop),
                 }

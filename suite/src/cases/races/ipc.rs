@@ -1,10 +1,8 @@
 //! Tasks that leave semaphore adjustments and shared memory segments behind at the same time (section 7 of the
 //! behaviour catalogue).
 
-use crate::engines::race::{Barrier, DEADLINE, delay, play};
+use crate::engines::race::DEADLINE;
 use crate::prelude::*;
-use crate::sharing::undo::Semaphore;
-use crate::tasks::side::{Side, in_own_namespaces};
 
 /// How many tasks share an undo list.
 const SHARERS: u32 = 4;
@@ -26,7 +24,6 @@ case!(Case {
     proves: &["RACE-08"],
     source: "2006 design document, 8 (4); semop(2), SEM_UNDO; kernel, ipc/sem.c",
     needs: Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS),
-    deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-08";
         play(t, 2, |random, barrier| {
@@ -91,7 +88,7 @@ fn remove_segment(id: i32) -> Result<(), Errno> {
 
 /// The segments of the calling task's IPC namespace.
 fn segments() -> Call<usize> {
-    let read = std::fs::read_to_string("/proc/sysvipc/shm");
+    let read = fs::read_to_string("/proc/sysvipc/shm");
     Call::io("lines of /proc/sysvipc/shm, less its head", read.map(|text| text.lines().count() - 1))
 }
 
@@ -104,10 +101,9 @@ case!(Case {
     source: "kernel, ipc/shm.c; proc(5), shm_rmid_forced",
     // The setting is that of the IPC namespace, but may be written in the initial user namespace alone.
     needs: Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS).with(feature::INITIAL_ROOT),
-    deadline: DEADLINE,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         let path = "/proc/sys/kernel/shm_rmid_forced";
-        t.setup(Call::io("write(1) to shm_rmid_forced", std::fs::write(path, "1")))?;
+        t.setup(Call::io("write(1) to shm_rmid_forced", fs::write(path, "1")))?;
         play(t, 1, |random, barrier| {
             let (mine, its) = (delay(random), delay(random));
             let maker = barrier.spawn(t, "maker", Flags::NONE, |t| {

@@ -1,13 +1,8 @@
 //! How long IPC objects live, and settings of the new namespace (section 3.8 of the behaviour catalogue). The old
 //! namespace is one that clone(2) made for the case.
 
-use std::os::fd::AsRawFd;
-
 use super::ipc::{attach, detach};
-use crate::observe::nsfd::open_link;
-use crate::place::sysctl;
 use crate::prelude::*;
-use crate::tasks::side::{Side, in_own_namespaces};
 
 const NEEDS: Needs = Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS);
 
@@ -44,7 +39,6 @@ case!(Case {
             they are detached; without it none. Segments of another task stay.",
     proves: &["EFF-IPC-08", "EFF-IPC-09"],
     source: "proc_sys_kernel(5), shm_rmid_forced; kernel, ipc/shm.c",
-    needs: NEEDS,
     variants: forced_or_not,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         let forced: bool = t.param();

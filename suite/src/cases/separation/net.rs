@@ -1,11 +1,6 @@
 //! Network namespaces (section 3.9 of the behaviour catalogue), seen from one that clone(2) made for the case.
 
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-
-use serde::{Deserialize, Serialize};
-
 use crate::prelude::*;
-use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWNET; network_namespaces(7)";
 const NEEDS: Needs = Needs::ROOT.with(feature::NET_NS);
@@ -137,7 +132,7 @@ pub(super) fn raise_loopback(fd: i32) -> Result<(), Errno> {
 
 /// The names of the devices of the caller's network namespace.
 pub(super) fn devices((): ()) -> Result<Vec<String>, Errno> {
-    let text = std::fs::read_to_string("/proc/thread-self/net/dev").map_err(errno_of)?;
+    let text = fs::read_to_string("/proc/thread-self/net/dev").map_err(errno_of)?;
     Ok(text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect())
 }
 
@@ -150,8 +145,6 @@ case!(Case {
     about: "The new namespace has a loopback device that is down, and only drivers' fallback devices beside it; the \
             old one keeps its devices, with loopback up.",
     proves: &["EFF-NET-01", "EFF-NET-02"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
         const ID: &str = "EFF-NET-01";
         let old = t.setup(Call::new("socket(AF_UNIX)", unix_socket(())))?;
@@ -190,8 +183,6 @@ case!(Case {
     name: "separation.net.old_socket",
     about: "A socket bound before the call receives from the old namespace; a socket made after it does not reach it.",
     proves: &["EFF-NET-02"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
         let name = || Address::Abstract("before".to_owned());
         let socket = t.setup(Call::new("bind(abstract name)", bind(name())))?;
@@ -216,7 +207,6 @@ case!(Case {
             both.",
     proves: &["EFF-NET-03"],
     source: "network_namespaces(7); unix(7)",
-    needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
         let name = |name: &str| Address::Abstract(name.to_owned());
         let peer = Peer::start(t, "peer", Flags::NONE)?;
@@ -245,8 +235,6 @@ case!(Case {
     name: "separation.net.ports",
     about: "A UDP port in use by one task cannot be bound by the other before the call, and can after it.",
     proves: &["EFF-NET-03"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
         if socket(libc::AF_INET, libc::SOCK_DGRAM).err() == Some(Errno::EAFNOSUPPORT) {
             return Err(t.skip("this kernel has no IPv4: CONFIG_INET"));

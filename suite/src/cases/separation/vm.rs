@@ -3,14 +3,9 @@
 //! The 2006 document has unshare(CLONE_VM) give the caller a copy of its memory. No released kernel does (DIFF-03):
 //! the call is refused while the memory is shared, and succeeds without any effect when it is not.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
-
-use crate::observe::{Shared, sharing};
+use crate::observe::sharing;
 use crate::prelude::*;
-use crate::tasks::side::{Side, check_kcmp};
-use crate::tasks::threads::{self, IdleThread};
+use crate::tasks::threads;
 
 const SOURCE: &str = "2006 design document, 7.3 and 8 (3); unshare(2), CLONE_VM";
 
@@ -22,7 +17,7 @@ fn check_identities(t: &Test, sharer: &VmTask, shared: Flags, requirement: &'sta
     if !t.facts().has(feature::KCMP) {
         return Ok(());
     }
-    let (own, other) = (nix::unistd::getpid().as_raw(), sharer.pid().as_raw());
+    let (own, other) = (getpid().as_raw(), sharer.pid().as_raw());
     for (flag, what) in [(Flags::VM, Shared::Vm), (Flags::SIGHAND, Shared::Sighand)] {
         if shared.contains(flag) {
             t.check(sharing(what, own, other)).proves(requirement).is(true)?;
@@ -41,7 +36,6 @@ case!(Case {
     about: "CLONE_VM is refused (EINVAL) while another process shares the memory: it stays shared, and nothing else \
             named is separated.",
     proves: &["EFF-VM-02", "DIFF-03"],
-    source: SOURCE,
     variants: calls_with_vm,
     run: |t| {
         const ID: &str = "EFF-VM-02";
@@ -69,7 +63,6 @@ case!(Case {
     about: "Beside a process that shares the memory, CLONE_THREAD, and CLONE_SIGHAND with unshared handlers, succeed \
             and leave memory and handlers shared as they were.",
     proves: &["EFF-VM-03", "EFF-VM-04"],
-    source: SOURCE,
     variants: calls_that_succeed,
     run: |t| {
         let (flags, handlers_shared): (Flags, bool) = t.param();
@@ -109,12 +102,12 @@ case!(Case {
     source: "unshare(2), CLONE_THREAD",
     run: |t| {
         let thread = IdleThread::start(t)?;
-        let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+        let start = Start { threads: Threads::Others, ..Start::of(t.facts()) };
         t.unshare(Flags::THREAD).from(start).proving("MT-02").as_predicted()?;
         let threads = Call::seen("threads of the process", threads::count());
         t.check(threads).proves("MT-02").is(2)?;
         thread.end();
-        threads::wait_until_alone();
+        wait_until_alone();
         t.unshare(Flags::THREAD).proving("EFF-VM-06").as_predicted()?;
         Ok(())
     }
@@ -123,7 +116,7 @@ case!(Case {
 /// How often the handler below has run.
 static CAUGHT: AtomicU32 = AtomicU32::new(0);
 
-extern "C" fn count_signal(_: libc::c_int) {
+extern "C" fn count_signal(_: c_int) {
     CAUGHT.fetch_add(1, Ordering::SeqCst);
 }
 
@@ -153,7 +146,6 @@ case!(Case {
     about: "CLONE_VM, CLONE_SIGHAND and CLONE_THREAD by a single-threaded task with unshared memory change nothing: \
             memory keeps its content, shared mappings stay shared, private ones private, handlers run.",
     proves: &["EFF-VM-01", "DIFF-05"],
-    source: SOURCE,
     variants: lone_calls,
     run: |t| {
         const ID: &str = "EFF-VM-01";
