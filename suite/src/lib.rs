@@ -58,6 +58,7 @@ pub mod tasks {
     pub mod setuid_exec;
     pub mod shm;
     pub mod side;
+    pub mod signals;
     pub mod threads;
     pub mod vm;
 }

@@ -14,7 +14,7 @@ pub use harness::prelude::{Call, Done, Errno, Failure, Needs, Task, Test, Tier, 
 pub use nix::fcntl::{OFlag, openat};
 pub use nix::mount::{MntFlags, MsFlags, mount, umount2};
 pub use nix::sys::prctl;
-pub use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, raise, sigaction};
+pub use nix::sys::signal::{Signal, kill, raise};
 pub use nix::sys::stat::{Mode, umask};
 pub use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 pub use nix::unistd::{
@@ -54,6 +54,7 @@ pub use crate::tasks::executed::Executed;
 pub use crate::tasks::peer::Peer;
 pub use crate::tasks::shm::map_zeroed;
 pub use crate::tasks::side::{Side, check_kcmp, check_separated, in_own_namespaces};
+pub use crate::tasks::signals;
 pub use crate::tasks::threads::{FinishedThread, IdleThread, in_second_thread, wait_until_alone};
 pub use crate::tasks::vm::{self, VmTask, in_vfork_child_sharing};
 

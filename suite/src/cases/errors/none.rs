@@ -29,26 +29,10 @@ case!(Case {
     }
 });
 
-/// How many signals came.
-static CAUGHT: AtomicUsize = AtomicUsize::new(0);
-
-extern "C" fn count_signal(_: i32) {
-    CAUGHT.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Sets the interval of the caller's real-time timer; 0 stops it.
-fn set_timer(microseconds: i64) -> Result<(), Errno> {
-    let interval = libc::timeval { tv_sec: 0, tv_usec: microseconds };
-    let value = libc::itimerval { it_interval: interval, it_value: interval };
-    // SAFETY: the new value lives through the call, and the old one is not asked for.
-    let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const value, std::ptr::null_mut()) };
-    Errno::result(set).map(drop)
-}
-
 /// Waits until another signal has come.
 fn wait_for_signal() {
-    let before = CAUGHT.load(Ordering::Relaxed);
-    while CAUGHT.load(Ordering::Relaxed) == before {
+    let before = signals::caught();
+    while signals::caught() == before {
         std::hint::spin_loop();
     }
 }
@@ -57,8 +41,7 @@ fn wait_for_signal() {
 fn call_under_signals(t: &Test, flags: Flags, times: usize) -> Done {
     let kernel = Kernel::of(t.facts());
     let mut start = Start::of(t.facts());
-    CAUGHT.store(0, Ordering::Relaxed);
-    t.setup(Call::new("setitimer(ITIMER_REAL, 500 µs)", set_timer(500)))?;
+    t.setup(signals::set_timer(500))?;
     let mut done = Ok(());
     for number in 1..=times {
         wait_for_signal();
@@ -71,7 +54,7 @@ fn call_under_signals(t: &Test, flags: Flags, times: usize) -> Done {
             break;
         }
     }
-    t.setup(Call::new("setitimer(ITIMER_REAL, 0)", set_timer(0)))?;
+    t.setup(signals::set_timer(0))?;
     done
 }
 
@@ -85,9 +68,7 @@ case!(Case {
     run: |t| {
         const TIMES: usize = 30;
         let flag = t.param::<Flags>();
-        let count = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
-        // SAFETY: the handler only adds to an atomic.
-        t.setup(Call::new("sigaction(SIGALRM)", unsafe { sigaction(Signal::SIGALRM, &count) }))?;
+        t.setup(signals::catch(Signal::SIGALRM))?;
         if ![Flags::NEWUSER, Flags::NEWPID].contains(&flag) {
             return call_under_signals(t, flag, TIMES);
         }

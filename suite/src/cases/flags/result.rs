@@ -4,8 +4,6 @@
 //!
 //! That unshare(2) makes no new process and acts on its caller only holds as the 2006 document has it (DIFF-16).
 
-use nix::sys::signal::SigmaskHow;
-
 use crate::prelude::*;
 
 const SOURCE: &str = "2006 design document, 5 (return value) and 8 (1); unshare(2), RETURN VALUE";
@@ -110,13 +108,6 @@ case!(Case {
     }
 });
 
-/// How often the handler ran.
-static CAUGHT: AtomicUsize = AtomicUsize::new(0);
-
-extern "C" fn count_signal(_: i32) {
-    CAUGHT.fetch_add(1, Ordering::SeqCst);
-}
-
 case!(Case {
     name: "flags.alone",
     about: "For a task that is alone CLONE_THREAD, CLONE_SIGHAND and CLONE_VM succeed and do nothing: its handlers \
@@ -130,13 +121,8 @@ case!(Case {
         .collect(),
     run: |t| {
         let flags = t.param::<Flags>();
-        let count = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
-        // SAFETY: the handler only adds to an atomic.
-        t.setup(Call::new("sigaction(SIGUSR1)", unsafe { sigaction(Signal::SIGUSR1, &count) }))?;
-        let mut blocked = SigSet::empty();
-        blocked.add(Signal::SIGUSR2);
-        let masked = nix::sys::signal::sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None);
-        t.setup(Call::new("sigprocmask(SIGUSR2)", masked))?;
+        t.setup(signals::catch(Signal::SIGUSR1))?;
+        t.setup(signals::block(Signal::SIGUSR2))?;
         // SAFETY: zeroes are a valid counter.
         let mapped = unsafe { map_zeroed::<AtomicU32>() };
         let common = t.setup(Call::io("mmap(MAP_SHARED)", mapped))?;
@@ -147,7 +133,7 @@ case!(Case {
         t.unshare(flags).proving("EFF-VM-01").as_predicted()?;
 
         t.setup(Call::new("raise(SIGUSR1)", raise(Signal::SIGUSR1)))?;
-        t.check(Call::seen("signals caught by the old handler", CAUGHT.load(Ordering::SeqCst))).is(1)?;
+        t.check(Call::seen("signals caught by the old handler", signals::caught())).is(1)?;
         t.check(Call::seen("private memory", own.load(Ordering::SeqCst))).is(7)?;
         common.store(8, Ordering::SeqCst);
         let seen = sibling.setup(t, "read(shared mapping)", address, |address: usize| {

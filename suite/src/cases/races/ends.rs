@@ -101,20 +101,6 @@ case!(Case {
     }
 });
 
-extern "C" fn do_nothing(_: c_int) {}
-
-/// Has the calling process interrupted all the time: a caught signal every 100 microseconds, without SA_RESTART.
-fn start_signals(t: &Test) -> Done {
-    let action = SigAction::new(SigHandler::Handler(do_nothing), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler does nothing.
-    t.setup(Call::new("sigaction(SIGALRM)", unsafe { sigaction(Signal::SIGALRM, &action) }))?;
-    let every = libc::timeval { tv_sec: 0, tv_usec: 100 };
-    let timer = libc::itimerval { it_interval: every, it_value: every };
-    // SAFETY: the structure lives through the call.
-    let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
-    t.setup(Call::new("setitimer(ITIMER_REAL)", Errno::result(set)).map(drop))
-}
-
 case!(Case {
     name: "races.signals",
     about: "Under a storm of timer signals that are caught without SA_RESTART, each flag succeeds and changes just \
@@ -127,7 +113,8 @@ case!(Case {
         let calls = if flag.intersects(Flags::NEWPID | Flags::NEWUSER | Flags::EMPTY) { 1 } else { 20 };
         play(t, 8, |_, _| {
             t.in_child(|t| {
-                start_signals(t)?;
+                t.setup(signals::catch(Signal::SIGALRM))?;
+                t.setup(signals::set_timer(100))?;
                 (0..calls).try_for_each(|_| t.unshare(flag).as_predicted())
             })?;
             Ok("of signals")

@@ -89,13 +89,9 @@ fn uptime_by_proc((): ()) -> Result<i64, Errno> {
     text.split('.').next().and_then(|whole| whole.parse().ok()).ok_or(Errno::EINVAL)
 }
 
-extern "C" fn nothing(_: c_int) {}
-
 /// Has a system call that would sleep too long end with EINTR.
 fn limit(seconds: u32) -> Result<(), Errno> {
-    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler does nothing.
-    unsafe { sigaction(Signal::SIGALRM, &action)? };
+    signals::catch(Signal::SIGALRM).answer()?;
     nix::unistd::alarm::set(seconds);
     Ok(())
 }

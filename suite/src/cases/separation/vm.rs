@@ -113,25 +113,8 @@ case!(Case {
     }
 });
 
-/// How often the handler below has run.
-static CAUGHT: AtomicU32 = AtomicU32::new(0);
-
-extern "C" fn count_signal(_: c_int) {
-    CAUGHT.fetch_add(1, Ordering::SeqCst);
-}
-
 fn lone_calls() -> Vec<Variant> {
     variants::of_flags([Flags::VM, Flags::SIGHAND, Flags::THREAD, Flags::VM | Flags::SIGHAND | Flags::THREAD])
-}
-
-/// A number in memory that stays shared with children.
-#[track_caller]
-fn shared_number(t: &Test) -> Done<usize> {
-    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
-    // SAFETY: a fresh anonymous mapping.
-    let address = unsafe { libc::mmap(std::ptr::null_mut(), 4096, access, kind, -1, 0) };
-    let result = if address == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(address as usize) };
-    t.setup(Call::new("mmap(MAP_SHARED)", result))
 }
 
 /// Puts a number at an address and gives what was there.
@@ -149,16 +132,13 @@ case!(Case {
     variants: lone_calls,
     run: |t| {
         const ID: &str = "EFF-VM-01";
-        let shared = shared_number(t)?;
+        // SAFETY: zeroes are a valid number.
+        let mapped = unsafe { map_zeroed::<AtomicU32>() };
+        let shared = std::ptr::from_ref(t.setup(Call::io("mmap(MAP_SHARED)", mapped))?) as usize;
         let private = Box::new(AtomicU32::new(11));
         let private_at = std::ptr::from_ref(&*private) as usize;
-        let action = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
-        // SAFETY: the handler counts, and no more.
-        let set = unsafe { sigaction(Signal::SIGUSR1, &action) };
-        t.setup(Call::new("sigaction(SIGUSR1)", set))?;
-        let mut blocked = SigSet::empty();
-        blocked.add(Signal::SIGUSR2);
-        t.setup(Call::new("sigprocmask(SIGUSR2)", blocked.thread_block()))?;
+        t.setup(signals::catch(Signal::SIGUSR1))?;
+        t.setup(signals::block(Signal::SIGUSR2))?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
         t.setup(Call::new("write(shared memory)", exchange((shared, 21))))?;
         t.unshare(t.param::<Flags>()).beside(&[&peer]).proving(ID).as_predicted()?;
@@ -171,11 +151,8 @@ case!(Case {
         for (side, new, old) in [(caller, 12, 11), (other, 13, 11), (caller, 14, 12), (other, 15, 13)] {
             t.check(side.ask(t, "what is in private memory, read", (private_at, new), exchange)?).proves(ID).is(old)?;
         }
-        let caught = CAUGHT.load(Ordering::SeqCst);
         t.setup(Call::new("raise(SIGUSR1)", raise(Signal::SIGUSR1)))?;
-        t.check(Call::seen("runs of the handler of SIGUSR1", CAUGHT.load(Ordering::SeqCst)))
-            .proves(ID)
-            .is(caught + 1)?;
+        t.check(Call::seen("runs of the handler of SIGUSR1", signals::caught())).proves(ID).is(1)?;
         all([Shared::Fs, Shared::Files, Shared::Sysvsem].map(|what| check_kcmp(t, &peer, what, true, ID)))
     }
 });
