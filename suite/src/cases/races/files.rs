@@ -2,6 +2,7 @@
 //! copy must be the table as it was at one moment.
 
 use std::io::{IoSlice, IoSliceMut};
+use std::os::unix::net::UnixStream;
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
@@ -116,15 +117,7 @@ case!(Case {
     deadline: race::DEADLINE,
     run: |t| {
         let file = open_file(t)?;
-        let (a, b) = t.setup(Call::new(
-            "socketpair()",
-            nix::sys::socket::socketpair(
-                nix::sys::socket::AddressFamily::Unix,
-                nix::sys::socket::SockType::Stream,
-                None,
-                nix::sys::socket::SockFlag::empty(),
-            ),
-        ))?;
+        let (a, b) = t.setup(Call::io("socketpair()", UnixStream::pair()))?;
         for (from, to) in [(a.as_raw_fd(), SOCKETS.0), (b.as_raw_fd(), SOCKETS.1)] {
             t.setup(Call::new("dup2(socket)", dup2(from, to)))?;
         }

@@ -1,6 +1,8 @@
 //! What is in a new network namespace and whose it is (section 3.9 of the behaviour catalogue), seen from one that
 //! clone(2) made for the case.
 
+use nix::sys::socket::AddressFamily;
+
 use super::mnt::mount_new;
 use super::net;
 use super::user::{own_user_namespace, owner_of_own};
@@ -12,12 +14,12 @@ const NEEDS: Needs = Needs::ROOT.with(feature::NET_NS);
 
 /// A datagram socket of IPv4, as a number.
 fn socket((): ()) -> Result<i32, Errno> {
-    net::socket(libc::AF_INET, libc::SOCK_DGRAM).map(IntoRawFd::into_raw_fd)
+    net::datagrams(AddressFamily::Inet).map(IntoRawFd::into_raw_fd)
 }
 
 /// Takes the loopback device up, which gives it its addresses.
 fn raise_loopback((): ()) -> Result<(), Errno> {
-    net::raise_loopback(net::socket(libc::AF_INET, libc::SOCK_DGRAM)?.as_raw_fd())
+    net::raise_loopback(net::datagrams(AddressFamily::Inet)?.as_raw_fd())
 }
 
 /// Adds a route to 10.0.0.0/8 by the loopback device.
