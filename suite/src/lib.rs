@@ -75,11 +75,13 @@ pub mod place {
     pub mod cgroup;
     pub mod clock;
     pub mod limits;
+    pub mod lock;
     pub mod lsm;
     pub mod mount_api;
     pub mod nft;
     pub mod privilege;
     pub mod seccomp;
+    pub mod segments;
     pub mod sysctl;
     pub mod user_ns_switch;
 }

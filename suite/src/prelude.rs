@@ -25,7 +25,7 @@ pub use serde::{Deserialize, Serialize};
 pub use syscalls::{Sysno, syscall};
 
 pub use crate::call::check::{Judged, Unshare, check_changes};
-pub use crate::call::failing::Failing;
+pub use crate::call::failing::{Failing, second_pid};
 pub use crate::call::raw::{unshare, unshare_ia32, unshare_raw};
 pub use crate::call::variants;
 pub use crate::engines::race::{self, Barrier, delay, play};
@@ -37,11 +37,13 @@ pub use crate::observe::nsfd::{enter, inode_of, open_link};
 pub use crate::observe::{self, Ns, Observer, Shared, State, kernel, namespace_of, place_of};
 pub use crate::place::cgroup::{ControlGroup, group_of, move_into, own_groups};
 pub use crate::place::limits::{self, check_room, check_room_for};
+pub use crate::place::lock::write_lock;
 pub use crate::place::mount_api::{enter_chroot, leave_chroot, mount_tmpfs};
 pub use crate::place::privilege::{
     CAP_SYS_ADMIN, NOBODY, all_capabilities, become_somebody_else, become_unprivileged, set_all_capabilities,
     set_capabilities,
 };
+pub use crate::place::segments::{self, new_segment};
 pub use crate::place::sysctl;
 pub use crate::sharing::probe::{Probe, ProbeDirs, Trace, check_apart, check_as_predicted, check_shared};
 pub use crate::sharing::sibling::{SHARED, Sibling};

@@ -33,8 +33,8 @@ case!(Case {
         let observer = Observer::open(t)?;
         t.check(Call::seen("CapEff", observer.state().capabilities[2])).is(0)?;
         let sibling = Sibling::start(t, SHARED)?.without_root();
-        let flags = t.param::<Flags>();
-        let prediction = t.unshare(flags).from(Start::unprivileged()).beside(&[sibling.peer()]).prediction()?;
+        let prediction =
+            t.unshare(t.param::<Flags>()).from(Start::unprivileged()).beside(&[sibling.peer()]).prediction()?;
         sibling.check(t, prediction.separated, "PRIV-01")
     }
 });

@@ -5,7 +5,6 @@
 //! in a task that shares its root and cwd with nobody, from 2.6.16 until 7.0 and the stable releases of March 2026
 //! (DIFF-10).
 
-use crate::call::failing::second_pid;
 use crate::prelude::*;
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";

@@ -107,8 +107,7 @@ case!(Case {
             while t.setup(waiters())? == 0 {
                 std::thread::yield_now();
             }
-            t.setup(unshare(Flags::NEWPID))?;
-            let start = Start { children_elsewhere: true, ..Start::of(t.facts()) };
+            let start = second_pid(t)?;
             for flags in [flag | Flags::NEWPID, flag | Flags(1 << 63), flag | Flags::FILES | Flags::FS | Flags::NEWPID]
             {
                 t.unshare(flags).from(start).as_predicted()?;
@@ -124,17 +123,6 @@ case!(Case {
     }
 });
 
-/// A new segment that nobody attaches.
-fn new_segment() -> Call<i32> {
-    // SAFETY: shmget takes numbers.
-    Call::new("shmget(IPC_PRIVATE)", Errno::result(unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, 0o600) }))
-}
-
-/// How many segments there are in the calling task's IPC namespace.
-fn segments((): ()) -> Result<usize, Errno> {
-    fs::read_to_string("/proc/sysvipc/shm").map(|text| text.lines().count() - 1).map_err(errno_of)
-}
-
 case!(Case {
     name: "atomicity.state.segments",
     about: "With kernel.shm_rmid_forced at 1, CLONE_NEWIPC in a call that fails leaves the caller's unattached \
@@ -145,15 +133,14 @@ case!(Case {
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::SYSV_IPC).with(feature::IPC_NS).with(feature::INITIAL_ROOT),
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         const ID: &str = "ATOM-15";
-        let path = "/proc/sys/kernel/shm_rmid_forced";
-        t.setup(Call::io("write(1) to shm_rmid_forced", fs::write(path, "1")))?;
+        t.setup(segments::force_removal())?;
         let witness = Peer::start(t, "witness", Flags::NONE)?;
         for _ in 0..2 {
-            t.setup(new_segment())?;
+            t.setup(Call::new("shmget(IPC_PRIVATE)", new_segment(())))?;
         }
-        t.setup(unshare(Flags::NEWPID))?;
-        let start = Start { children_elsewhere: true, ..Start::of(t.facts()) };
-        let seen = |when: &str| witness.call(t, &format!("segments in the old IPC namespace {when}"), (), segments);
+        let start = second_pid(t)?;
+        let seen =
+            |when: &str| witness.call(t, &format!("segments in the old IPC namespace {when}"), (), segments::count);
         for flags in [
             Flags::NEWIPC | Flags::NEWPID,
             Flags::NEWIPC | Flags::SYSVSEM | Flags::NEWPID,
@@ -166,21 +153,6 @@ case!(Case {
         t.check(seen("after unshare(CLONE_NEWIPC)")?).proves(ID).is(0)
     })
 });
-
-/// A write lock on a whole file.
-fn lock(fd: i32) -> Result<(), Errno> {
-    // SAFETY: zeroes are a valid flock; the structure lives through the call.
-    let result = unsafe {
-        let mut lock: libc::flock = std::mem::zeroed();
-        lock.l_type = libc::F_WRLCK as libc::c_short;
-        libc::fcntl(fd, libc::F_SETLK, &raw mut lock)
-    };
-    match Errno::result(result) {
-        // Both mean that somebody else has it.
-        Err(Errno::EACCES) => Err(Errno::EAGAIN),
-        other => other.map(drop),
-    }
-}
 
 case!(Case {
     name: "atomicity.state.descriptors",
@@ -198,9 +170,8 @@ case!(Case {
         }
         let sharer = Peer::start(t, "sharer", Flags::FILES)?;
         let third = Peer::start(t, "third task", Flags::NONE)?;
-        t.setup(Call::new("fcntl(F_SETLK)", lock(fd)))?;
-        t.setup(unshare(Flags::NEWPID))?;
-        let start = Start { children_elsewhere: true, ..Start::of(t.facts()) };
+        t.setup(Call::new("fcntl(F_SETLK)", write_lock((libc::F_SETLK, fd))))?;
+        let start = second_pid(t)?;
         for flags in [
             Flags::FILES | Flags::NEWPID,
             Flags::FILES | Flags(1 << 40),
@@ -210,7 +181,8 @@ case!(Case {
             for (side, expected) in
                 [(Side::Caller, Ok(())), (Side::Peer(&sharer), Ok(())), (Side::Peer(&third), Err(Errno::EAGAIN))]
             {
-                t.check(side.ask(t, &format!("fcntl(F_SETLK) after unshare({flags})"), fd, lock)?).gives(expected)?;
+                let text = format!("fcntl(F_SETLK) after unshare({flags})");
+                t.check(side.ask(t, &text, (libc::F_SETLK, fd), write_lock)?).gives(expected)?;
             }
             check_kcmp(t, &sharer, Shared::Files, true, "ATOM-S7")?;
         }

@@ -49,7 +49,6 @@ case!(Case {
     ],
     run: |t| {
         const ID: &str = "ERR-10";
-        let flags = t.param::<Flags>();
         let owner = Peer::start(t, "process 1, of another user", Flags::NEWUSER | Flags::NEWPID)?;
         let inside = t.setup(Call::new("open(its ns/pid)", open_link(owner.pid(), Ns::Pid)))?;
         t.setup(Call::new("setns(its PID namespace)", enter(&inside)))?;
@@ -57,7 +56,7 @@ case!(Case {
         let foreign = Start { pid_ns_foreign: true, ..Start::of(t.facts()) };
         // Process 1 is no peer of this child, which has no name for it: another PID namespace.
         t.in_child(|t| {
-            t.unshare(flags).from(foreign).proving(ID).as_predicted()?;
+            t.unshare(t.param::<Flags>()).from(foreign).proving(ID).as_predicted()?;
             t.unshare(Flags::NONE).from(foreign).proving(ID).as_predicted()
         })?;
         let owned = owner.call(t, "unshare(CLONE_NEWPID) by its process 1", (), |()| {

@@ -64,8 +64,7 @@ case!(Case {
     },
     run: |t| {
         let sibling = Sibling::start(t, SHARED)?;
-        let flags = t.param::<Flags>();
-        let prediction = t.unshare(flags).prediction()?;
+        let prediction = t.unshare(t.param::<Flags>()).prediction()?;
         sibling.check(t, prediction.separated, "FLAG-46")
     }
 });

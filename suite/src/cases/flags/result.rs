@@ -54,23 +54,12 @@ case!(Case {
     ]
     .into(),
     run: |t| {
-        let flags = t.param::<Flags>();
         let path = t.directory()?.join("locked");
         let file = t.setup(Call::io("open(locked)", File::create(&path)))?;
-        let lock = |file: &File| {
-            let whole = libc::flock {
-                l_type: libc::F_WRLCK as i16,
-                l_whence: libc::SEEK_SET as i16,
-                l_start: 0,
-                l_len: 0,
-                l_pid: 0,
-            };
-            let locked = nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_SETLK(&whole));
-            Call::new("fcntl(F_SETLK, F_WRLCK)", locked.map(drop))
-        };
+        let lock = |file: &File| Call::new("fcntl(F_SETLK, F_WRLCK)", write_lock((libc::F_SETLK, file.as_raw_fd())));
         t.setup(lock(&file))?;
         for _ in 0..3 {
-            t.unshare(flags).proving("RET-02").as_predicted()?;
+            t.unshare(t.param::<Flags>()).proving("RET-02").as_predicted()?;
             // Another process, whose table is another one, finds the lock held.
             t.in_child(|t| {
                 let held = lock(&file).called("fcntl(F_SETLK) by a child on the caller's lock");
@@ -120,7 +109,6 @@ case!(Case {
         .map(for_flags)
         .collect(),
     run: |t| {
-        let flags = t.param::<Flags>();
         t.setup(signals::catch(Signal::SIGUSR1))?;
         t.setup(signals::block(Signal::SIGUSR2))?;
         // SAFETY: zeroes are a valid counter.
@@ -130,7 +118,7 @@ case!(Case {
         let address = std::ptr::from_ref(common) as usize;
         let own = Box::new(AtomicU32::new(7));
 
-        t.unshare(flags).proving("EFF-VM-01").as_predicted()?;
+        t.unshare(t.param::<Flags>()).proving("EFF-VM-01").as_predicted()?;
 
         t.setup(Call::new("raise(SIGUSR1)", raise(Signal::SIGUSR1)))?;
         t.check(Call::seen("signals caught by the old handler", signals::caught())).is(1)?;

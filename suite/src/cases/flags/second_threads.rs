@@ -54,8 +54,7 @@ case!(Case {
         let start = Start { threads: Threads::Others, ..Start::of(t.facts()) };
         in_second_thread(t, || judge(t, "MT-03", &start, &witness, &[leader]).map(drop))?;
         let untouched = Prediction::nothing();
-        let flags = t.param::<Flags>();
-        check_changes(t, flags, "MT-03", &untouched, &before, &observer.state())
+        check_changes(t, t.param::<Flags>(), "MT-03", &untouched, &before, &observer.state())
     }
 });
 

@@ -72,7 +72,6 @@ case!(Case {
     variants: || variants::succeeding([Flags::FS, Flags::FILES, Flags::FS | Flags::FILES, Flags::NEWNS]),
     run: |t| {
         allow_core_dump(t)?;
-        let flags = t.param::<Flags>();
         let directory = t.directory()?;
         play(t, 8, |random, barrier| {
             let (mine, its) = (delay(random) * 8, delay(random));
@@ -85,7 +84,7 @@ case!(Case {
                     Ok(())
                 })?;
                 barrier.start(2, mine);
-                let prediction = t.unshare(flags).prediction()?;
+                let prediction = t.unshare(t.param::<Flags>()).prediction()?;
                 check_separated(t, &third, &prediction, "MT-16")?;
                 let end = t.setup(Call::new("waitpid()", sharer.wait()))?;
                 let dumped = |end: &WaitStatus| match end {

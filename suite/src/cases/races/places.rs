@@ -95,7 +95,6 @@ case!(Case {
     variants: || variants::of_flags([Flags::FS, Flags::NEWNS, Flags::NEWNS | Flags::NEWUTS]),
     run: |t| {
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
-        let flags = t.param::<Flags>();
         t.directory()?;
         play(t, 2, |random, barrier| {
             let (mine, its, steps) = (random.u32(0..500), delay(random), random.u32(0..2 * DEPTH as u32));
@@ -117,7 +116,7 @@ case!(Case {
                 barrier.start(2, 0);
                 barrier.wait_until_finished(steps);
                 (0..mine).for_each(|_| std::hint::spin_loop());
-                t.check(unshare(flags)).succeeds()?;
+                t.check(unshare(t.param::<Flags>())).succeeds()?;
                 let depth_of = |path: &str| {
                     let stat = fs::metadata(path);
                     let depth = stat.map(|stat| places.iter().position(|place| *place == (stat.ino(), stat.dev())));

@@ -144,8 +144,7 @@ case!(Case {
     variants: pairs,
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-        let flags = t.param::<Flags>();
-        let prediction = t.unshare(flags).beside(&[&peer]).prediction()?;
+        let prediction = t.unshare(t.param::<Flags>()).beside(&[&peer]).prediction()?;
         check_separated(t, &peer, &prediction, "EFF-GEN-01")
     }
 });

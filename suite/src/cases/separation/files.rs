@@ -224,22 +224,6 @@ case!(Case {
     }
 });
 
-/// A write lock on the whole file: F_SETLK by this command of fcntl(2).
-fn lock_with((command, fd): (i32, i32)) -> Result<(), Errno> {
-    // SAFETY: zeroes are a valid flock; the structure lives through the call.
-    let result = unsafe {
-        let mut lock: libc::flock = std::mem::zeroed();
-        lock.l_type = libc::F_WRLCK as libc::c_short;
-        lock.l_whence = libc::SEEK_SET as libc::c_short;
-        libc::fcntl(fd, command, &raw mut lock)
-    };
-    // Both errnos mean that somebody else has it (fcntl_locking(2)).
-    match Errno::result(result) {
-        Err(Errno::EACCES) => Err(Errno::EAGAIN),
-        other => other.map(drop),
-    }
-}
-
 case!(Case {
     name: "separation.files.posix_lock",
     about: "A POSIX record lock belongs to the table it was taken through, after unshare(CLONE_FILES) the other \
@@ -249,7 +233,7 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let (fd, again) = (new_file(t, "locked")?, new_file(t, "locked")?);
-        let set = |side: Side, fd: i32| side.ask(t, "fcntl(F_SETLK, F_WRLCK)", (libc::F_SETLK, fd), lock_with);
+        let set = |side: Side, fd: i32| side.ask(t, "fcntl(F_SETLK, F_WRLCK)", (libc::F_SETLK, fd), write_lock);
         t.setup(set(caller, fd)?)?;
         // One table is one owner.
         t.check(set(other, fd)?).succeeds()?;
@@ -272,7 +256,7 @@ enum Lock {
 
 fn lock_open_file((kind, fd): (Lock, i32)) -> Result<(), Errno> {
     if let Lock::Ofd = kind {
-        return lock_with((libc::F_OFD_SETLK, fd));
+        return write_lock((libc::F_OFD_SETLK, fd));
     }
     // SAFETY: flock takes numbers.
     Errno::result(unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) }).map(drop)

@@ -120,7 +120,6 @@ case!(Case {
     proves: &["EFF-FILES-12"],
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     run: |t| {
-        const ID: &str = "EFF-FILES-12";
         /// Below the usual limit on open files, and above what fs.nr_open is lowered to.
         const HIGH: i32 = 1000;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
@@ -129,7 +128,7 @@ case!(Case {
         let path = global::NR_OPEN.path();
         t.setup(Call::io(format!("write({path}, 64)"), fs::write(path, "64")))?;
         t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
-        check_kcmp(t, &peer, Shared::Files, false, ID)?;
+        check_kcmp(t, &peer, Shared::Files, false, "EFF-FILES-12")?;
         t.setup(Call::new("dup3(0, 50)", dup_to(0, 50, libc::O_CLOEXEC)))?;
         t.check(peer.call(t, "fcntl(50, F_GETFD) by the peer", (), |()| Ok(fds::is_open(50)))?).is(false)
     }

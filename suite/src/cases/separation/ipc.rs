@@ -44,11 +44,7 @@ fn stat((kind, id): (Kind, i32)) -> Result<u64, Errno> {
     // SAFETY: zeroes are valid; each structure lives through its call. semctl takes a union of pointers.
     unsafe {
         match kind {
-            Kind::Memory => {
-                let mut data: libc::shmid_ds = std::mem::zeroed();
-                let result = libc::shmctl(id, libc::IPC_STAT, &raw mut data);
-                Errno::result(result).map(|_| data.shm_nattch)
-            }
+            Kind::Memory => segments::attachments(id),
             Kind::Semaphores => {
                 let mut data: libc::semid_ds = std::mem::zeroed();
                 Errno::result(libc::semctl(id, 0, libc::IPC_STAT, &raw mut data)).map(|_| 0)

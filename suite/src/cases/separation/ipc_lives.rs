@@ -2,29 +2,13 @@
 //! namespace is one that clone(2) made for the case.
 
 use super::ipc::{attach, detach};
+use crate::place::segments::{RMID_FORCED, attachments};
 use crate::prelude::*;
 
 const NEEDS: Needs = Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS);
 
 /// Settings of an IPC namespace could be written in a user namespace's only since 5.19.
 const NEEDS_SETTINGS: Needs = NEEDS.with(feature::INITIAL_ROOT);
-
-const RMID_FORCED: &str = "/proc/sys/kernel/shm_rmid_forced";
-
-/// A new segment without a key.
-pub(super) fn new_segment((): ()) -> Result<i32, Errno> {
-    // SAFETY: shmget takes numbers.
-    Errno::result(unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o600) })
-}
-
-/// Whether a segment is there: the number of its attachments.
-fn attachments(id: i32) -> Result<u64, Errno> {
-    // SAFETY: zeroes are valid; the structure lives through the call.
-    unsafe {
-        let mut data: libc::shmid_ds = std::mem::zeroed();
-        Errno::result(libc::shmctl(id, libc::IPC_STAT, &raw mut data)).map(|_| data.shm_nattch)
-    }
-}
 
 fn forced_or_not() -> Vec<Variant> {
     vec![

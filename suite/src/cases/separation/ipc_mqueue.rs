@@ -1,7 +1,6 @@
 //! POSIX message queues as files, and what is left of a namespace's objects when it ends (section 3.8 of the
 //! behaviour catalogue).
 
-use super::ipc_lives::new_segment;
 use super::mnt::mount_new;
 use crate::prelude::*;
 

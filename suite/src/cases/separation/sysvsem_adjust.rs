@@ -31,7 +31,6 @@ case!(Case {
             it.",
     proves: &["EFF-SEM-06"],
     run: |t| {
-        const ID: &str = "EFF-SEM-06";
         let semaphore = Semaphore::new(t, 5)?;
         let id = semaphore.id();
         semaphore.add_with_undo(t, Side::Caller, -2)?;
@@ -45,7 +44,7 @@ case!(Case {
         }
         t.unshare(Flags::SYSVSEM).as_predicted()?;
         sleeper.join(t)?;
-        semaphore.check_value(t, "after the sleeper took 4 of 5", 1, ID)
+        semaphore.check_value(t, "after the sleeper took 4 of 5", 1, "EFF-SEM-06")
     }
 });
 
@@ -60,13 +59,12 @@ case!(Case {
     proves: &["EFF-SEM-07"],
     variants: || variants::named(&LIMITS),
     run: |t| {
-        const ID: &str = "EFF-SEM-07";
         let (start, undone, kept, end): Limit = t.param();
         let semaphore = Semaphore::new(t, start)?;
         semaphore.add_with_undo(t, Side::Caller, undone)?;
         t.setup(Call::new(format!("semop({kept:+})"), add((semaphore.id(), kept, 0))))?;
         t.unshare(Flags::SYSVSEM).as_predicted()?;
-        semaphore.check_value(t, &format!("after an adjustment by {}", -undone), end, ID)
+        semaphore.check_value(t, &format!("after an adjustment by {}", -undone), end, "EFF-SEM-07")
     }
 });
 
@@ -94,7 +92,6 @@ case!(Case {
     about: "The adjustment makes the process that calls unshare(CLONE_SYSVSEM) the semaphore's last operator (GETPID).",
     proves: &["EFF-SEM-11"],
     run: |t| {
-        const ID: &str = "EFF-SEM-11";
         let semaphore = Semaphore::new(t, 5)?;
         let id = semaphore.id();
         let peer = Peer::start(t, "peer", Flags::NONE)?;
@@ -103,7 +100,7 @@ case!(Case {
         let last = || Call::new("semctl(GETPID)", control(id, libc::GETPID));
         t.check(last()).is(peer.pid().as_raw())?;
         t.unshare(Flags::SYSVSEM).as_predicted()?;
-        semaphore.check_value(t, "after the adjustment", 6, ID)?;
+        semaphore.check_value(t, "after the adjustment", 6, "EFF-SEM-11")?;
         t.check(last()).is(getpid().as_raw())
     }
 });
