@@ -25,7 +25,7 @@ pub use serde::{Deserialize, Serialize};
 pub use syscalls::{Sysno, syscall};
 
 pub use crate::call::check::{Judged, Unshare, check_changes};
-pub use crate::call::failing::{Failing, second_pid};
+pub use crate::call::failing::{Failing, everything, second_pid};
 pub use crate::call::raw::{unshare, unshare_ia32, unshare_raw};
 pub use crate::call::variants;
 pub use crate::engines::race::{self, Barrier, delay, play};
@@ -36,7 +36,7 @@ pub use crate::observe::mounts::{MountLine, is_mounted, mounts, new_directory};
 pub use crate::observe::nsfd::{enter, inode_of, open_link};
 pub use crate::observe::{self, Ns, Observer, Shared, State, kernel, namespace_of, place_of};
 pub use crate::place::cgroup::{ControlGroup, group_of, move_into, own_groups};
-pub use crate::place::limits::{self, check_room, check_room_for};
+pub use crate::place::limits::{self, check_room, check_room_for, unshare_by};
 pub use crate::place::lock::write_lock;
 pub use crate::place::mount_api::{enter_chroot, leave_chroot, mount_tmpfs};
 pub use crate::place::privilege::{
@@ -57,7 +57,7 @@ pub use crate::tasks::peer::Peer;
 pub use crate::tasks::shm::map_zeroed;
 pub use crate::tasks::side::{Side, check_kcmp, check_separated, in_own_namespaces};
 pub use crate::tasks::signals;
-pub use crate::tasks::threads::{FinishedThread, IdleThread, in_second_thread, wait_until_alone};
+pub use crate::tasks::threads::{FinishedThread, IdleThread, in_second_thread, wait_until_alone, yield_until};
 pub use crate::tasks::vm::{self, VmTask, in_vfork_child_sharing};
 
 /// The source of a case that names none. A file whose cases have one in common has a constant of this name of its own.

@@ -124,7 +124,7 @@ enum Mix {
 
 impl Mix {
     fn flags(self, t: &Test) -> Flags {
-        let all = Kernel::of(t.facts()).effective & !(Flags::EMPTY | Flags::VM | Flags::SIGHAND | Flags::THREAD);
+        let all = everything(t);
         match self {
             Mix::Filesystem => Flags::FS | Flags::FILES | Flags::NEWNS,
             Mix::Namespaces => all & !(Flags::NEWUSER | Flags::NEWNET),

@@ -36,9 +36,8 @@ case!(Case {
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     run: |t| {
         let sibling = Sibling::start(t, SHARED)?;
-        let root = t.directory()?.join("root");
-        t.setup(Call::io("mkdir(root)", fs::create_dir(&root)))?;
-        let start = enter_chroot(t, &root)?;
+        let root = new_directory(t, "root")?;
+        let start = enter_chroot(t, root.as_ref())?;
         t.setup(Call::new("chdir(/)", chdir("/")))?;
         t.unshare(Flags::NEWUSER | Flags::FS | Flags::FILES).from(start).as_predicted()?;
         sibling.check(t, Flags::NONE, "ATOM-08")
@@ -57,9 +56,7 @@ case!(Case {
             return Err(t.skip("this kernel has time namespaces; it takes one without CONFIG_TIME_NS"));
         }
         let sibling = Sibling::start(t, SHARED)?;
-        let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
-        let everything = Kernel::of(t.facts()).effective & !never;
-        t.unshare(everything | Flags::NEWTIME).proving(ID).as_predicted()?;
+        t.unshare(everything(t) | Flags::NEWTIME).proving(ID).as_predicted()?;
         sibling.check(t, Flags::NONE, ID)
     }
 });
@@ -84,6 +81,7 @@ case!(Case {
 
 /// struct ns_id_req of linux/nsfs.h.
 #[repr(C)]
+#[derive(Default)]
 struct NamespaceQuery {
     size: u32,
     reserved: u32,
@@ -108,14 +106,8 @@ fn user_namespace_id() -> Result<u64, Errno> {
 /// The active namespaces of one kind that a user namespace owns, by listns(2).
 fn list_namespaces((kind, owner): (u64, u64)) -> Result<Vec<u64>, Errno> {
     let mut all = Vec::new();
-    let mut query = NamespaceQuery {
-        size: size_of::<NamespaceQuery>() as u32,
-        reserved: 0,
-        after: 0,
-        kind: kind as u32,
-        reserved_too: 0,
-        owner,
-    };
+    let size = size_of::<NamespaceQuery>() as u32;
+    let mut query = NamespaceQuery { size, kind: kind as u32, owner, ..NamespaceQuery::default() };
     loop {
         let mut ids = [0u64; 64];
         // SAFETY: both structures live through the call and have the sizes given.

@@ -32,12 +32,6 @@ fn check_place(t: &Test, after: &str, requirement: &'static str) -> Done {
     ])
 }
 
-/// What everything asks for that can be separated, but for an empty mount namespace, which takes the other's place.
-fn everything(t: &Test) -> Flags {
-    let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
-    Kernel::of(t.facts()).effective & !never
-}
-
 /// Calls with a CLONE_NEWPID that is refused, in a task that shares root and cwd with nobody, and checks that its
 /// place still works.
 fn fail_alone(t: &Test, flags: Flags, requirement: &'static str) -> Done<(Observer, Start)> {

@@ -204,13 +204,10 @@ case!(Case {
     variants: Failing::of_everything,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "ATOM-S9";
-        let base = t.directory()?.join("shared");
-        t.setup(Call::io("mkdir(shared)", fs::create_dir(&base)))?;
+        let base = PathBuf::from(new_directory(t, "shared")?);
         t.setup(mount_tmpfs(&base))?;
-        t.setup(Call::new(
-            "mount(MS_SHARED)",
-            mount(None::<&str>, &base, None::<&str>, MsFlags::MS_SHARED, None::<&str>),
-        ))?;
+        let none = None::<&str>;
+        t.setup(Call::new("mount(MS_SHARED)", mount(none, &base, none, MsFlags::MS_SHARED, none)))?;
         let below = base.join("below");
         t.setup(Call::io("mkdir(below)", fs::create_dir(&below)))?;
         t.setup(mount_tmpfs(&below))?;

@@ -59,9 +59,7 @@ case!(Case {
             t.unshare(t.param::<Flags>()).from(foreign).proving(ID).as_predicted()?;
             t.unshare(Flags::NONE).from(foreign).proving(ID).as_predicted()
         })?;
-        let owned = owner.call(t, "unshare(CLONE_NEWPID) by its process 1", (), |()| {
-            unshare(Flags::NEWPID).result().copied().map_err(Failure::errno)
-        })?;
+        let owned = unshare_by(t, &owner, Flags::NEWPID)?.called("unshare(CLONE_NEWPID) by its process 1");
         t.check(owned).proves(ID).succeeds()
     }
 });

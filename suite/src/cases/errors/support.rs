@@ -45,8 +45,7 @@ case!(Case {
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     run: |t| {
         const ID: &str = "ATOM-11";
-        let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
-        let flags = (Kernel::of(t.facts()).effective & !never) | Flags::NEWTIME;
+        let flags = everything(t) | Flags::NEWTIME;
         let sibling = Sibling::start(t, SHARED)?;
         let prediction = t.unshare(flags).beside(&[sibling.peer()]).proving(ID).prediction()?;
         sibling.check(t, prediction.separated, ID)

@@ -78,14 +78,7 @@ case!(Case {
     variants: || beside_a_helper("MT-12"),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
-        let fifo = t.directory()?.join("fifo");
-        let mode = Mode::from_bits_truncate(0o600);
-        t.setup(Call::new("mkfifo()", nix::unistd::mkfifo(&fifo, mode)))?;
-        let path = CString::new(fifo.as_os_str().as_bytes());
-        let _ring = Ring::with_worker(t, &path.expect("a path without a zero byte"))?;
-        while others().is_empty() {
-            std::thread::yield_now();
-        }
+        let _ring = Ring::with_worker(t)?;
         judge_beside_helpers(t, "MT-12", &witness)
     }
 });

@@ -63,9 +63,8 @@ case!(Case {
     variants: variants::each_flag,
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
-        let root = t.directory()?.join("root");
-        t.setup(Call::io("mkdir(root)", fs::create_dir(&root)))?;
-        let start = enter_chroot(t, &root)?;
+        let root = new_directory(t, "root")?;
+        let start = enter_chroot(t, root.as_ref())?;
         t.setup(Call::new("chdir(/)", chdir("/")))?;
         let prediction = t.unshare(t.param::<Flags>()).from(start).beside(&[&peer]).prediction()?;
         check_separated(t, &peer, &prediction, "INT-10")

@@ -35,7 +35,7 @@ case!(Case {
         limits::enter_own_user_namespace(t)?;
         let holder = Peer::start(t, "holder", Flags::NONE)?;
         limits::set(t, flag, limits::used(flag) + 1)?;
-        t.check(limits::unshare_by(t, &holder, flag)?).succeeds()?;
+        t.check(unshare_by(t, &holder, flag)?).succeeds()?;
         t.unshare(flag).from(limits::start(t, flag)).beside(&[&holder]).as_predicted()?;
         holder.end();
         check_room(t, flag, "ERR-30")
@@ -100,7 +100,7 @@ case!(Case {
         limits::enter_own_user_namespace(t)?;
         let holders = [Peer::start(t, "first holder", Flags::NONE)?, Peer::start(t, "second holder", Flags::NONE)?];
         for holder in &holders {
-            t.setup(limits::unshare_by(t, holder, flag)?)?;
+            t.setup(unshare_by(t, holder, flag)?)?;
         }
         let both: Vec<_> = holders.iter().collect();
         for limit in [1, 0, limits::used(flag) + 2] {
@@ -144,7 +144,7 @@ case!(Case {
         limits::enter_own_user_namespace(t)?;
         limits::set(t, flag, limits::used(flag) + 1)?;
         let maker = Peer::start(t, "maker", Flags::NONE)?;
-        t.setup(limits::unshare_by(t, &maker, flag)?)?;
+        t.setup(unshare_by(t, &maker, flag)?)?;
         if flag == Flags::NEWPID {
             // Before its first process, the link leads nowhere (EFF-PID-03).
             maker.setup(t, "fork()", (), |()| try_fork().answer())?;

@@ -44,13 +44,13 @@ case!(Case {
         let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         let inner = Peer::start(t, "task further in", Flags::NONE)?;
-        t.setup(limits::unshare_by(t, &inner, Flags::NEWUSER)?)?;
+        t.setup(unshare_by(t, &inner, Flags::NEWUSER)?)?;
         if flag == Flags::NEWUSER {
             // The nested one is the one that counts.
             limits::set(t, flag, 1)?;
         } else {
             limits::set(t, flag, limits::used(flag) + 1)?;
-            t.check(limits::unshare_by(t, &inner, flag)?).proves(ID).succeeds()?;
+            t.check(unshare_by(t, &inner, flag)?).proves(ID).succeeds()?;
         }
         t.unshare(flag).from(limits::start(t, flag)).beside(&[&inner]).proving(ID).as_predicted()?;
         inner.end();
@@ -103,10 +103,10 @@ case!(Case {
         limits::set(t, flag, 1)?;
         // In a task of its own: a second CLONE_NEWPID by the same would be refused anyhow.
         let first = Peer::start(t, "first user", Flags::NONE)?;
-        t.check(limits::unshare_by(t, &first, flag)?).succeeds()?;
+        t.check(unshare_by(t, &first, flag)?).succeeds()?;
         t.unshare(flag).from(limits::start(t, flag)).beside(&[&first, &second]).as_predicted()?;
-        t.check(limits::unshare_by(t, &second, flag)?).succeeds()?;
-        t.check(limits::unshare_by(t, &third, flag)?).fails_with(Errno::ENOSPC)?;
+        t.check(unshare_by(t, &second, flag)?).succeeds()?;
+        t.check(unshare_by(t, &third, flag)?).fails_with(Errno::ENOSPC)?;
         t.unshare(flag).from(limits::start(t, flag)).beside(&[&first, &second]).as_predicted()?;
         // Room for one is the first's again when its own is gone, whatever the second holds.
         first.end();
@@ -133,7 +133,7 @@ case!(Case {
             let entered = Start { ids_mapped: false, ..limits::start(t, flag) };
             t.unshare(flag).from(entered).beside(&[&inside]).as_predicted()
         })?;
-        t.check(limits::unshare_by(t, &sibling, flag)?).succeeds()?;
+        t.check(unshare_by(t, &sibling, flag)?).succeeds()?;
         t.unshare(flag).beside(&[&inside]).as_predicted()
     }
 });
@@ -150,7 +150,7 @@ case!(Case {
         let room = limits::start(t, Flags::NONE);
         t.unshare(Flags::NEWUTS).from(room).as_predicted()?;
         let holder = Peer::start(t, "holder", Flags::NONE)?;
-        t.setup(limits::unshare_by(t, &holder, Flags::NEWUTS)?)?;
+        t.setup(unshare_by(t, &holder, Flags::NEWUTS)?)?;
         let full = limits::start(t, Flags::NEWUTS);
         t.unshare(Flags::NEWUTS).from(full).beside(&[&holder]).as_predicted()?;
         t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;

@@ -177,9 +177,7 @@ case!(Case {
                 let wait = delay(random);
                 if let Some(group) = &group {
                     t.setup(freeze(&group.inner(), true))?;
-                    while !is_frozen(&group.inner()) && !barrier.is_finished(1) {
-                        std::thread::yield_now();
-                    }
+                    yield_until(|| is_frozen(&group.inner()) || barrier.is_finished(1));
                     t.setup(freeze(&group.inner(), false))?;
                 } else {
                     t.setup(Call::new("kill(SIGSTOP)", kill(task.pid(), Signal::SIGSTOP)))?;

@@ -2,15 +2,16 @@
 //! copy must be the table as it was at one moment.
 
 use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::unistd::close;
 
 use crate::observe::fds::is_open;
 use crate::place::limits::set_nr_open;
 use crate::prelude::*;
 use crate::tasks::io_uring::Ring;
-use crate::tasks::threads::others;
 
 const SOURCE: &str = "2006 design document, 6 and 8 (4); kernel, fs/file.c";
 
@@ -32,17 +33,9 @@ fn dup2(from: RawFd, to: RawFd) -> Result<(), Errno> {
     Errno::result(unsafe { libc::dup2(from, to) }).map(drop)
 }
 
-fn close(fd: RawFd) -> Result<(), Errno> {
-    // SAFETY: takes a number; the cases close what they opened.
-    Errno::result(unsafe { libc::close(fd) }).map(drop)
-}
-
 fn inode(fd: RawFd) -> Result<u64, Errno> {
-    // SAFETY: zeroes are a valid stat, which lives through the call.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: as above.
-    Errno::result(unsafe { libc::fstat(fd, &raw mut stat) })?;
-    Ok(stat.st_ino)
+    // SAFETY: used for one call; a number that is not open gives EBADF, which is what is judged.
+    nix::sys::stat::fstat(unsafe { BorrowedFd::borrow_raw(fd) }).map(|stat| stat.st_ino)
 }
 
 /// Opens a file as [`FILE`] and gives its inode.
@@ -288,15 +281,8 @@ case!(Case {
         Variant::new("files-newns", Flags::FILES | Flags::NEWNS).needing(Needs::ROOT),
     ],
     run: |t| {
-        let fifo = t.directory()?.join("fifo");
-        let mode = Mode::from_bits_truncate(0o600);
-        t.setup(Call::new("mkfifo()", nix::unistd::mkfifo(&fifo, mode)))?;
-        let path = CString::new(fifo.as_os_str().as_bytes()).unwrap_or_default();
         let peer = Peer::start(t, "sharer", Flags::FILES)?;
-        let _ring = Ring::with_worker(t, &path)?;
-        while others().is_empty() {
-            std::thread::yield_now();
-        }
+        let (_ring, fifo) = Ring::with_worker(t)?;
         let before = peer.setup(t, "descriptors", (), descriptors)?;
         t.check(unshare(t.param::<Flags>())).succeeds()?;
         let own = t.setup(Call::new("descriptors", descriptors(())))?;

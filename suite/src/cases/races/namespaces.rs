@@ -129,9 +129,7 @@ fn move_on(t: &Test, barrier: &Barrier) -> Done {
 /// Ends the race, and waits until the task has noted the last of its links.
 fn stop_moving(barrier: &Barrier) {
     barrier.end();
-    while barrier.get(MOVED) == 0 {
-        std::thread::yield_now();
-    }
+    yield_until(|| barrier.get(MOVED) != 0);
 }
 
 /// The pairs of links that the task has had.

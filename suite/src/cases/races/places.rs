@@ -49,10 +49,7 @@ const DEPTH: usize = 40;
 /// and devices from the top; the caller's cwd is the top one.
 #[track_caller]
 fn dig(t: &Test) -> Done<Vec<(u64, u64)>> {
-    let top = t.directory()?.join("deep");
-    if !top.exists() {
-        t.setup(Call::io("mkdir(deep)", fs::create_dir(&top)))?;
-    }
+    let top = PathBuf::from(new_directory(t, "deep")?);
     t.setup(mount_tmpfs(&top))?;
     let mut path = top.clone();
     let mut places = Vec::new();
@@ -155,8 +152,7 @@ case!(Case {
     run: |t| {
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
         let (flags, alone): (Flags, bool) = t.param();
-        let top = t.directory()?.join("root");
-        t.setup(Call::io("mkdir(root)", fs::create_dir(&top)))?;
+        let top = PathBuf::from(new_directory(t, "root")?);
         play(t, 2, |random, barrier| {
             let (mine, its) = (delay(random), delay(random));
             in_own_namespaces(t, Flags::NEWNS, |t| {
@@ -246,8 +242,7 @@ case!(Case {
     proves: &["RACE-07"],
     source: "mount_namespaces(7), Shared subtrees; kernel, fs/namespace.c and fs/pnode.c",
     run: |t| {
-        let base = t.directory()?.join("shared");
-        t.setup(Call::io("mkdir(shared)", fs::create_dir(&base)))?;
+        let base = PathBuf::from(new_directory(t, "shared")?);
         play(t, 2, |random, barrier| {
             let (mine, steps, its) = (delay(random), random.u32(0..30), fastrand::Rng::with_seed(random.u64(..)));
             in_own_namespaces(t, Flags::NEWNS, |t| {

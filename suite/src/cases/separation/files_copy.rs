@@ -35,9 +35,7 @@ case!(Case {
                 t.name_task("second thread");
                 thread.store(gettid().as_raw(), Ordering::Release);
                 // Awake all the time, so that once it sleeps it does in open(2).
-                while !go.load(Ordering::Acquire) {
-                    std::thread::yield_now();
-                }
+                yield_until(|| go.load(Ordering::Acquire));
                 // Sleeps until somebody opens the other end.
                 let opened = File::open(&fifo).map(IntoRawFd::into_raw_fd);
                 let fd = t.setup(Call::io("open(fifo)", opened))?;
@@ -46,18 +44,14 @@ case!(Case {
                     t.check(is_open(fd)).is(true),
                 ])
             });
-            while thread.load(Ordering::Acquire) == 0 {
-                std::thread::yield_now();
-            }
+            yield_until(|| thread.load(Ordering::Acquire) != 0);
             // From here on nothing else is opened: the thread gets the lowest number.
             let path = format!("/proc/self/task/{}/stat", thread.load(Ordering::Acquire));
             let stat = File::open(&path);
             let free = lowest_free().unwrap_or(-1);
             number.store(free, Ordering::Release);
             go.store(true, Ordering::Release);
-            while !opener.is_finished() && stat.as_ref().is_ok_and(|stat| !sleeps(stat)) {
-                std::thread::yield_now();
-            }
+            yield_until(|| opener.is_finished() || !stat.as_ref().is_ok_and(|stat| !sleeps(stat)));
             let start = Start { threads: Threads::Others, ..Start::of(t.facts()) };
             // Kept open: closing it would give another number free.
             let stat = t.setup(Call::io(format!("open({path})"), stat));

@@ -91,10 +91,7 @@ case!(Case {
             peer.end();
             None
         } else {
-            let call = peer.call(t, "unshare(CLONE_FS) by the peer", (), |()| {
-                unshare(Flags::FS).result().copied().map_err(Failure::errno)
-            })?;
-            t.check(call).proves(ID).succeeds()?;
+            t.check(unshare_by(t, &peer, Flags::FS)?).proves(ID).succeeds()?;
             Some(peer)
         };
         let peers: Vec<_> = peer.iter().collect();

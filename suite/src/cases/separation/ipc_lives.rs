@@ -87,10 +87,7 @@ case!(Case {
         t.check(look(&near, a)?).is(0)?;
         t.check(look(&far, b)?).is(0)?;
         if by_unshare {
-            let call = maker.call(t, "unshare(CLONE_NEWIPC) by the maker", (), |()| {
-                unshare(Flags::NEWIPC).result().copied().map_err(Failure::errno)
-            })?;
-            t.check(call).succeeds()?;
+            t.check(unshare_by(t, &maker, Flags::NEWIPC)?).succeeds()?;
         } else {
             maker.end();
         }

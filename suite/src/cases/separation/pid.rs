@@ -156,9 +156,7 @@ case!(Case {
             .holds(&format!("{length} IDs, the last {end:?}"), |ids| ids.len() == length && ids.ends_with(&end))?;
         // One level further: process 1 calls, and forks a child that ends at once. What it has seen of the child's
         // IDs comes back.
-        let call = child.call(t, "unshare(CLONE_NEWPID) by process 1", (), |()| {
-            unshare(Flags::NEWPID).result().copied().map_err(Failure::errno)
-        })?;
+        let call = unshare_by(t, &child, Flags::NEWPID)?.called("unshare(CLONE_NEWPID) by process 1");
         t.check(call).proves("EFF-PID-11").succeeds()?;
         let call = child.call(t, "NSpid of a child of process 1, as the child reads it", (), |()| status_of_child())?;
         t.check(call).proves("EFF-PID-12").holds("process 2 there, process 1 one level further in", |ids| {

@@ -52,10 +52,7 @@ fn leave_list(t: &Test, peer: Peer, requirement: &'static str) -> Done<Option<Pe
             Ok(None)
         }
         Leave::Unshare => {
-            let call = peer.call(t, "unshare(CLONE_SYSVSEM) by the peer", (), |()| {
-                unshare(Flags::SYSVSEM).result().copied().map_err(Failure::errno)
-            })?;
-            t.check(call).proves(requirement).succeeds()?;
+            t.check(unshare_by(t, &peer, Flags::SYSVSEM)?).proves(requirement).succeeds()?;
             Ok(Some(peer))
         }
     }
