@@ -1,11 +1,15 @@
 //! Threads that the kernel itself adds to a process: the helpers of io_uring(7), by raw system
 //! calls.
 
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use harness::prelude::*;
+
+use crate::tasks::threads::{others, yield_until};
 
 /// struct io_uring_params of linux/io_uring.h.
 #[repr(C)]
@@ -95,13 +99,17 @@ impl Ring {
         Ring::set_up(t, SETUP_SQPOLL).map(|(ring, _)| ring)
     }
 
-    /// A ring with a request that keeps a worker of the kernel's busy: to open this FIFO, which
-    /// nobody writes to.
+    /// A ring with a request that keeps a worker of the kernel's busy: to open a FIFO, which nobody
+    /// writes to. Gives the FIFO, too, once the worker is there.
     ///
     /// # Errors
     /// As [`with_poller`](Self::with_poller).
     #[track_caller]
-    pub fn with_worker(t: &Test, fifo: &CStr) -> Done<Ring> {
+    pub fn with_worker(t: &Test) -> Done<(Ring, PathBuf)> {
+        let fifo = t.directory()?.join("fifo");
+        let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+        t.setup(Call::new("mkfifo()", nix::unistd::mkfifo(&fifo, mode)))?;
+        let path = CString::new(fifo.as_os_str().as_bytes()).expect("a path without a zero byte");
         let (ring, params) = Ring::set_up(t, 0)?;
         let length = params.sq.array as usize + size_of::<u32>();
         let queue = ring.map(t, length, OFFSET_SQ_RING)?;
@@ -110,7 +118,7 @@ impl Ring {
             opcode: OP_OPENAT,
             flags: SQE_ASYNC,
             fd: libc::AT_FDCWD,
-            address: fifo.as_ptr() as u64,
+            address: path.as_ptr() as u64,
             open_flags: libc::O_RDONLY as u32,
             ..Request::default()
         };
@@ -126,7 +134,8 @@ impl Ring {
         // SAFETY: io_uring_enter(2) without a signal mask; the request's path is copied at once.
         let submitted = unsafe { libc::syscall(libc::SYS_io_uring_enter, ring.fd.as_raw_fd(), 1, 0, 0, 0, 0) };
         t.setup(Call::new("io_uring_enter()", Errno::result(submitted)))?;
-        Ok(ring)
+        yield_until(|| !others().is_empty());
+        Ok((ring, fifo))
     }
 
     /// Maps a part of the ring. The mapping is never undone.
