@@ -12,6 +12,7 @@ pub mod spec {
     pub mod flags;
     pub mod model;
     pub mod namespaces;
+    pub mod prelude;
     pub mod requirements;
 }
 

@@ -2,12 +2,10 @@
 
 use std::fmt;
 
-use harness::prelude::*;
-
 use crate::call::raw::unshare;
 use crate::observe::{Ns, Observer, State, differences};
-use crate::spec::flags::Flags;
-use crate::spec::model::{Kernel, Parts, Prediction, Start, predict};
+use crate::spec::model::Parts;
+use crate::spec::prelude::*;
 use crate::tasks::peer::Peer;
 
 /// Text that diagnostics show as it is.

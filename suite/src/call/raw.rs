@@ -1,10 +1,7 @@
 //! The system call under test, raw: no C library truncates its argument (RULE-01), and no errno is
 //! written, which tasks that share memory would share too.
 
-use harness::case::call::Call;
-use syscalls::Sysno;
-
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 
 /// unshare(2) by its 64-bit entry. Gives what the kernel left in the register: 0, or −errno.
 pub fn unshare_raw(flags: Flags) -> i64 {

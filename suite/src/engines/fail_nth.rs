@@ -11,20 +11,18 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::feature;
 use crate::feature::global;
-use harness::prelude::*;
 use nix::unistd::{getpid, getppid};
 
-use crate::call::check::{Said, check_changes};
+use crate::call::check::Said;
 use crate::call::raw::unshare_raw;
+use crate::observe::fds;
 use crate::observe::kcmp::shared_flags;
-use crate::observe::{Observer, fds, kernel};
+use crate::prelude::*;
 use crate::sharing::probe::{Trace, umask};
 use crate::sharing::undo::{self, Semaphore, take_with_undo};
-use crate::spec::flags::Flags;
 use crate::spec::model::memory::without_memory;
-use crate::spec::model::{Kernel, Prediction, Start, predict};
+use crate::spec::prelude::*;
 use crate::tasks::shm::map_zeroed;
 
 /// What a case of failing allocations needs.
@@ -188,7 +186,7 @@ impl Fixture {
     /// The state that the task at hand is in.
     #[track_caller]
     pub fn of(t: &Test, start: Start) -> Done<Fixture> {
-        let semaphore = if t.facts().has(feature::SYSV_IPC) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
+        let semaphore = Semaphore::where_there(t, SEMAPHORE)?;
         // SAFETY: zeroes are a valid report.
         let report = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed::<Report>() }))?;
         let users_record = t.facts().has(feature::CREATE_USER_NS) && kernel::user_namespaces_count(t)?;

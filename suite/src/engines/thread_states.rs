@@ -1,15 +1,11 @@
 //! A row of the table of thread and sharing states (section 6 of the behaviour catalogue): every
 //! flag is tried in the row's state, each in a process of its own.
 
-use crate::feature;
-use harness::prelude::*;
 use nix::unistd::gettid;
 
-use crate::call::check::Unshare;
+use crate::prelude::*;
 use crate::sharing::sibling::{SharingTask, check_seen, check_shared};
-use crate::spec::flags::Flags;
-use crate::spec::model::{Prediction, Start};
-use crate::tasks::peer::Peer;
+use crate::spec::prelude::*;
 
 /// What threads share with each other.
 pub const THREADS_SHARE: Flags =

@@ -11,12 +11,10 @@
 use std::os::unix::fs::MetadataExt;
 
 use harness::case::task::fork_sharing;
-use harness::prelude::*;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 
 /// What a child exits with that found no answer.
 const NO_ANSWER: u8 = 255;

@@ -1,8 +1,8 @@
 //! Becoming less.
 
-use crate::feature;
-use harness::prelude::*;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+
+use crate::spec::prelude::*;
 
 /// The user and group that stand for an ordinary user.
 pub const NOBODY: u32 = 65534;

@@ -2,11 +2,10 @@
 
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use crate::spec::flags::Flags;
-use harness::prelude::*;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
+
+use crate::spec::prelude::*;
 
 /// What a filter says instead of letting the call through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

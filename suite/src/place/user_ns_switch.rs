@@ -2,14 +2,12 @@
 //! very function under test, and its check comes before all others.
 
 use crate::feature::{self, global};
-use harness::prelude::*;
 
 use crate::call::variants;
 use crate::observe::Observer;
 use crate::place::limits;
 use crate::place::privilege::become_unprivileged;
-use crate::spec::flags::Flags;
-use crate::spec::model::{Kernel, Start};
+use crate::spec::prelude::*;
 use crate::tasks::peer::Peer;
 
 /// Where the switch comes from.

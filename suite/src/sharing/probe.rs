@@ -6,17 +6,14 @@
 
 use std::cell::Cell;
 
-use crate::feature;
-use harness::prelude::*;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::stat;
 use nix::unistd::{chdir, chroot, sethostname};
 use serde::{Deserialize, Serialize};
-use syscalls::{Sysno, syscall};
 
 use crate::observe::{Shared, fds};
-use crate::spec::flags::Flags;
-use crate::spec::model::{Part, Prediction};
+use crate::spec::model::Part;
+use crate::spec::prelude::*;
 use crate::tasks::side::Side;
 
 /// What can be probed.

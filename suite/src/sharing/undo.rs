@@ -3,17 +3,15 @@
 //! The undo list is what CLONE_SYSVSEM shares. It cannot be read; it shows when its last user
 //! leaves it: then all its adjustments are applied.
 
-use harness::prelude::*;
-use syscalls::{Sysno, syscall};
-
 use crate::observe::fds;
+use crate::spec::prelude::*;
 use crate::tasks::side::Side;
 
 /// A set of one semaphore, removed when dropped by the task that made it.
 #[derive(Debug)]
 pub struct Semaphore {
     id: i32,
-    owner: nix::unistd::Pid,
+    owner: Pid,
 }
 
 fn get(key: i32, flags: i32) -> Result<i32, Errno> {
@@ -69,6 +67,12 @@ impl Semaphore {
         let semaphore = Self { id, owner: nix::unistd::getpid() };
         t.setup(Call::new("semctl(SETVAL)", set(id, start)))?;
         Ok(semaphore)
+    }
+
+    /// The same; nothing where the kernel has no semaphores.
+    #[track_caller]
+    pub fn where_there(t: &Test, start: i32) -> Done<Option<Self>> {
+        t.facts().has(feature::SYSV_IPC).then(|| Self::new(t, start)).transpose()
     }
 
     /// Its ID.

@@ -2,10 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use harness::prelude::*;
-use syscalls::Sysno;
-
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 use crate::tasks::shm::map_zeroed;
 
 /// How many words a barrier has for the tasks to exchange.

@@ -1,9 +1,9 @@
 //! The end of a task, seen before it is reaped.
 
-use harness::prelude::*;
 use nix::sys::signal::kill;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
+
+use crate::spec::prelude::*;
 
 /// Whether a task has ended: a zombie, or gone.
 pub fn has_ended(pid: Pid) -> bool {

@@ -5,12 +5,10 @@
 
 use std::ffi::{CStr, CString};
 
-use harness::prelude::*;
 use nix::sys::wait::WaitStatus;
-use nix::unistd::Pid;
 
 use crate::place::seccomp::wait_for_stop;
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 
 /// Has the calling task stop where execve(2) ends.
 #[track_caller]

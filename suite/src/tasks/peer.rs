@@ -8,13 +8,11 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use harness::prelude::*;
-use nix::unistd::Pid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::observe::Observer;
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 use crate::tasks::end::has_ended;
 use crate::tasks::shm::{Word, map_zeroed};
 

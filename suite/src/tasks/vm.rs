@@ -9,12 +9,10 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use harness::prelude::*;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 use crate::tasks::end::{has_ended, wait_unreaped};
 use crate::tasks::shm::{Word, map_zeroed};
 

@@ -4,8 +4,6 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use crate::feature;
-use harness::prelude::*;
 use harness::run::patience::Patience;
 
 use super::exec_probe::Arguments;
@@ -14,10 +12,10 @@ use super::plan::{Action, Plan, unsharers};
 use super::report::Figures;
 use super::rounds;
 use super::segment::{MOST_TASKS, Mapping, Segment, Slot};
-use crate::call::check::check_changes;
-use crate::observe::{Observer, Place, State, place_of};
-use crate::spec::flags::Flags;
-use crate::spec::model::{Kernel, Prediction};
+use super::verdicts::check_is;
+use crate::observe::{Place, place_of};
+use crate::prelude::*;
+use crate::spec::prelude::*;
 
 /// How long a round may take before it counts as hanging, on real hardware. Rounds take
 /// milliseconds.
@@ -97,7 +95,7 @@ pub fn pool(t: &Test) -> Vec<Flags> {
 /// The CPUs that the calling task may run on.
 #[track_caller]
 fn cpus(t: &Test) -> Done<Vec<usize>> {
-    let set = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0));
+    let set = nix::sched::sched_getaffinity(Pid::from_raw(0));
     let set = t.setup(Call::new("sched_getaffinity()", set))?;
     let all = 0..nix::sched::CpuSet::count();
     Ok(all.filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect())
@@ -163,10 +161,8 @@ impl Health {
 
     fn check_unchanged(self, t: &Test) -> Done {
         let now = Health::of_kernel();
-        t.check(Call::seen("/proc/sys/kernel/tainted after the round", now.taint)).proves("RACE-01").is(self.taint)?;
-        t.check(Call::seen("whether lockdep complained in the round", now.lockdep_gave_up))
-            .proves("RACE-01")
-            .is(self.lockdep_gave_up)
+        check_is(t, "/proc/sys/kernel/tainted after the round", now.taint, self.taint)?;
+        check_is(t, "whether lockdep complained in the round", now.lockdep_gave_up, self.lockdep_gave_up)
     }
 }
 
@@ -215,7 +211,7 @@ impl Starter {
         let now = fixture.observer.state();
         let nothing = Prediction::nothing();
         check_changes(t, Flags::NONE, "RACE-01", &nothing, &self.state, &now)?;
-        t.check(Call::seen("mount that the starter sees", place_of(fixture.directory))).proves("RACE-01").is(self.mount)
+        check_is(t, "mount that the starter sees", place_of(fixture.directory), self.mount)
     }
 }
 
@@ -235,10 +231,7 @@ pub(super) fn wait_until(
             return Ok(());
         }
         if ended() || patience.is_over() {
-            return t
-                .check(Call::seen(format!("whether {what}"), missing.join("; ")))
-                .proves("RACE-01")
-                .is(String::new());
+            return check_is(t, format!("whether {what}"), missing.join("; "), String::new());
         }
         segment.progress.wait_for(seen, Duration::from_millis(50));
     }

@@ -4,10 +4,10 @@ use std::cell::UnsafeCell;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use harness::prelude::*;
-use syscalls::{Sysno, syscall};
-
-use crate::observe::{Place, State, fds};
+use crate::observe::{Place, fds};
+use crate::place::clock::nanoseconds;
+use crate::prelude::*;
+use crate::spec::prelude::*;
 use crate::tasks::shm::{Word, map_file};
 
 /// Room for the largest storm.
@@ -31,14 +31,7 @@ pub enum Stage {
     Executed,
 }
 
-impl Stage {
-    fn from_number(number: u32) -> Stage {
-        [Stage::None, Stage::Ready, Stage::Acting, Stage::Done, Stage::Settled, Stage::Executed]
-            .into_iter()
-            .find(|stage| *stage as u32 == number)
-            .unwrap_or(Stage::None)
-    }
-}
+const STAGES: [Stage; 6] = [Stage::None, Stage::Ready, Stage::Acting, Stage::Done, Stage::Settled, Stage::Executed];
 
 /// What a task looks like from its own side at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,15 +60,14 @@ pub struct Slot {
     pub threads: AtomicU32,
     /// Whether leaving the traces worked: −errno of the first step that did not.
     pub leaving: AtomicI64,
-    before: UnsafeCell<View>,
-    after: UnsafeCell<View>,
-    settled: UnsafeCell<View>,
+    /// One for each [`Which`].
+    views: [UnsafeCell<View>; 3],
 }
 
 impl Slot {
     /// How far the task has come.
     pub fn stage(&self) -> Stage {
-        Stage::from_number(self.stage.load(Ordering::Acquire))
+        STAGES.get(self.stage.load(Ordering::Acquire) as usize).copied().unwrap_or(Stage::None)
     }
 
     /// Says how far the task has come.
@@ -86,21 +78,13 @@ impl Slot {
     /// Leaves a view; the stage that follows publishes it.
     pub fn leave(&self, which: Which, view: View) {
         // SAFETY: only the slot's own task writes, before the stage that lets others read.
-        unsafe { *self.cell(which).get() = view };
+        unsafe { *self.views[which as usize].get() = view };
     }
 
     /// A view that was left.
     pub fn view(&self, which: Which) -> View {
         // SAFETY: read after the stage that published it; plain data, any bit pattern is valid.
-        unsafe { *self.cell(which).get() }
-    }
-
-    fn cell(&self, which: Which) -> &UnsafeCell<View> {
-        match which {
-            Which::Before => &self.before,
-            Which::After => &self.after,
-            Which::Settled => &self.settled,
-        }
+        unsafe { *self.views[which as usize].get() }
     }
 }
 
@@ -140,7 +124,7 @@ unsafe impl Sync for Segment {}
 impl Segment {
     /// Says that a task has reached a stage.
     pub fn reach(&self, slot: &Slot, stage: Stage) {
-        slot.stage.store(stage as u32, Ordering::Release);
+        slot.reach(stage);
         self.progress.advance();
     }
 }
@@ -182,20 +166,7 @@ impl Mapping {
     }
 }
 
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: all tasks that used the mapping are gone.
-        unsafe {
-            let start = std::ptr::from_ref(self.segment).cast_mut().cast();
-            libc::munmap(start, size_of::<Segment>());
-        }
-    }
-}
-
-/// Nanoseconds of CLOCK_MONOTONIC, without the C library.
+/// Nanoseconds of CLOCK_MONOTONIC.
 pub fn now() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes to a live structure.
-    let _ = unsafe { syscall!(Sysno::clock_gettime, libc::CLOCK_MONOTONIC, &raw mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    nanoseconds(libc::CLOCK_MONOTONIC).map_or(0, |now| now as u64)
 }

@@ -3,9 +3,6 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::errno::Errno;
-use syscalls::{Sysno, syscall};
-
 use super::orders::Orders;
 use super::plan::Action;
 use super::segment::{Stage, View, Which, now};
@@ -13,8 +10,8 @@ use crate::call::raw::unshare_raw;
 use crate::observe::{fds, place_of};
 use crate::sharing::probe::Trace;
 use crate::sharing::undo::take_with_undo;
-use crate::spec::flags::Flags;
 use crate::spec::model::with_implied;
+use crate::spec::prelude::*;
 
 /// The exit status of a task that calls _exit.
 pub const fn exit_status(number: usize) -> i32 {

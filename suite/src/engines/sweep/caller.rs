@@ -5,10 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use harness::case::task::fork_sharing;
-use harness::prelude::*;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 
 use super::child::{
     DONE, LOOK, LOOKED, Looks, NOTHING, Orders, Plain, Slot, beside_a_thread, beside_a_zombie, perform, serve,
@@ -17,10 +15,10 @@ use super::child::{
 use super::compare::{End, SEMAPHORE, Seen, Undo};
 use super::states::{Fixture, Making};
 use crate::observe::kcmp::shared_flags;
-use crate::observe::{Observer, State};
+use crate::prelude::*;
 use crate::sharing::probe::Trace;
 use crate::sharing::undo;
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 use crate::tasks::end::has_ended;
 use crate::tasks::shm::{Word, map_zeroed};
 use crate::tasks::vm::{Stack, start_on};

@@ -8,18 +8,16 @@ use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use harness::prelude::*;
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
-use syscalls::{Sysno, syscall};
 
 use super::compare::Undo;
 use crate::call::raw::unshare_raw;
 use crate::engines::thread_states::THREADS_SHARE;
 use crate::observe::kcmp::shared_flags;
-use crate::observe::{Observer, State};
+use crate::prelude::*;
 use crate::sharing::probe::Trace;
 use crate::sharing::undo;
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 use crate::tasks::shm::Word;
 use crate::tasks::vm::{Stack, start_on};
 

@@ -1,10 +1,9 @@
 //! What of one call differs from the model.
 
-use nix::errno::Errno;
-
-use crate::observe::{State, differences};
-use crate::spec::flags::Flags;
-use crate::spec::model::{Kernel, Part, Parts, Prediction, Start, predict, rows};
+use crate::observe::differences;
+use crate::prelude::*;
+use crate::spec::model::rows;
+use crate::spec::prelude::*;
 
 /// What the caller shares with whom, and what is looked at to tell whether it still does.
 #[derive(Clone, Copy, Debug, Default)]

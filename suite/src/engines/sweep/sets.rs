@@ -2,10 +2,7 @@
 
 use std::collections::HashSet;
 
-use harness::prelude::*;
-
-use crate::spec::flags::Flags;
-use crate::spec::model::{Kernel, Start, predict};
+use crate::spec::prelude::*;
 
 /// The sets to try, without repetition, in an order that only the arguments decide. Each tier has
 /// all of the one before it. `each_alone` asks for every flag by itself in the quick tier, too: where

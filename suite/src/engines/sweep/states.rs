@@ -8,20 +8,18 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 
 use crate::feature::global;
-use harness::prelude::*;
 
 use super::compare::{SEMAPHORE, Sharing, Undo};
-use crate::call::raw::unshare;
 use crate::engines::thread_states::THREADS_SHARE;
+use crate::observe::fds;
 use crate::observe::kcmp::askable;
 use crate::observe::nsfd::open_link;
-use crate::observe::{Ns, Observer, fds};
 use crate::place::limits;
-use crate::place::privilege::{CAP_SYS_ADMIN, become_unprivileged, set_capabilities};
+use crate::place::privilege::{CAP_SYS_ADMIN, set_capabilities};
+use crate::prelude::*;
 use crate::sharing::undo::Semaphore;
-use crate::spec::flags::Flags;
-use crate::spec::model::{Start, Threads};
-use crate::tasks::peer::Peer;
+use crate::spec::model::Threads;
+use crate::spec::prelude::*;
 
 /// How a calling process is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
