@@ -45,6 +45,7 @@ const fn instruction(code: u8, offset: i16, immediate: i32) -> Instruction {
 
 /// What bpf(2) takes to load a program, up to the last field that is used.
 #[repr(C)]
+#[derive(Default)]
 struct Load {
     kind: u32,
     count: u32,
@@ -179,28 +180,16 @@ impl Refusal {
 
 fn load(hook: u32, errno: Errno) -> Result<OwnedFd, Errno> {
     let instructions = program(std::process::id(), errno);
-    let licence = c"Dual MIT/GPL";
-    let mut name = [0; 16];
-    name[..12].copy_from_slice(b"unshare_conf");
-    let load = Load {
+    let mut load = Load {
         kind: TYPE_LSM,
         count: instructions.len() as u32,
         instructions: instructions.as_ptr() as u64,
-        licence: licence.as_ptr() as u64,
-        log: [0; 2],
-        kernel_and_flags: [0; 2],
-        name,
-        interface: 0,
+        licence: c"Dual MIT/GPL".as_ptr() as u64,
         attach_type: ATTACH_LSM,
-        types: 0,
-        function_size: 0,
-        functions: 0,
-        function_count: 0,
-        line_size: 0,
-        lines: 0,
-        line_count: 0,
         attach_to: hook,
+        ..Load::default()
     };
+    load.name[..12].copy_from_slice(b"unshare_conf");
     bpf(PROG_LOAD, &load)
 }
 

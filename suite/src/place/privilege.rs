@@ -55,14 +55,19 @@ pub fn set_all_capabilities(effective: u64, permitted: u64, inheritable: u64) ->
 #[track_caller]
 pub fn become_unprivileged(t: &Test) -> Done {
     if t.facts().has(feature::SECOND_USER) {
-        let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
-        t.setup(Call::new("setgroups([])", setgroups(&[])))?;
-        t.setup(Call::new("setresgid(65534)", setresgid(gid, gid, gid)))?;
-        t.setup(Call::new("setresuid(65534)", setresuid(uid, uid, uid)))?;
-        // The change made /proc/self root's, and kcmp(2) on this task refuse.
-        t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", nix::sys::prctl::set_dumpable(true)))?;
+        become_user(t, NOBODY)?;
     }
     t.setup(set_capabilities(0, 0))
+}
+
+#[track_caller]
+fn become_user(t: &Test, id: u32) -> Done {
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    t.setup(Call::new("setgroups([])", setgroups(&[])))?;
+    t.setup(Call::new(format!("setresgid({gid})"), setresgid(gid, gid, gid)))?;
+    t.setup(Call::new(format!("setresuid({uid})"), setresuid(uid, uid, uid)))?;
+    // The change made /proc/self root's, and kcmp(2) on this task refuse.
+    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", nix::sys::prctl::set_dumpable(true)))
 }
 
 /// Becomes a user that no other process is, so that only the calling task and its children are
@@ -71,13 +76,9 @@ pub fn become_unprivileged(t: &Test) -> Done {
 pub fn become_somebody_else(t: &Test, capabilities: u64) -> Done {
     // Process IDs end far below, and the IDs that systems give to users and containers as well.
     let id = 0x7000_0000 + nix::unistd::getpid().as_raw() as u32;
-    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-    t.setup(Call::new("setgroups([])", setgroups(&[])))?;
-    t.setup(Call::new(format!("setresgid({gid})"), setresgid(gid, gid, gid)))?;
     t.setup(Call::new("prctl(PR_SET_KEEPCAPS)", nix::sys::prctl::set_keepcaps(true)))?;
-    t.setup(Call::new(format!("setresuid({uid})"), setresuid(uid, uid, uid)))?;
+    become_user(t, id)?;
     t.setup(Call::new("prctl(PR_SET_KEEPCAPS)", nix::sys::prctl::set_keepcaps(false)))?;
-    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", nix::sys::prctl::set_dumpable(true)))?;
     t.setup(set_capabilities(capabilities, capabilities))
 }
 

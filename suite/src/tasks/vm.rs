@@ -54,12 +54,6 @@ struct Memory {
 /// The order to exit.
 const EXIT: u32 = u32::MAX;
 
-impl std::fmt::Debug for VmTask {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "VmTask({})", self.pid)
-    }
-}
-
 extern "C" fn obey(memory: *mut c_void) -> c_int {
     // SAFETY: the argument is leaked by the VmTask that runs this.
     let Memory { control, word } = unsafe { &*memory.cast::<Memory>() };

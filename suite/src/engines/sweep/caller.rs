@@ -40,12 +40,6 @@ pub struct Caller<'a> {
     umask: u32,
 }
 
-impl std::fmt::Debug for Caller<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Caller")
-    }
-}
-
 /// Has the signal that ends a caller that hangs end it.
 fn let_alarms_kill() -> Result<(), Errno> {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
