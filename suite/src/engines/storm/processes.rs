@@ -18,12 +18,10 @@ use super::rounds::{Fixture, PATIENCE, missing, play_rounds, wait_until};
 use super::segment::{MOST_TASKS, Segment, Slot, Stage};
 use super::task::{EXECUTED, UNSHARED, exit_status};
 use super::verdicts::{check_is, check_success, judge_one, judge_sharing};
+use crate::engines::thread_states::THREADS_SHARE;
 use crate::sharing::undo::Semaphore;
 use crate::spec::prelude::*;
 use crate::tasks::vm::{Stack, start_on};
-
-/// What the tasks share.
-const SHARING: Flags = Flags(Flags::VM.0 | Flags::FS.0 | Flags::FILES.0 | Flags::SIGHAND.0 | Flags::SYSVSEM.0);
 
 /// The value the semaphore starts from; each task takes one from it, to be undone.
 const SEMAPHORE: i32 = 100;
@@ -111,7 +109,7 @@ impl<'o> Group<'o> {
             let argument = std::ptr::from_ref(order).cast_mut().cast();
             // SAFETY: the stack is used by this task alone until it is reaped; the orders and the
             // segment outlive it; its body allocates nothing and writes no errno.
-            tasks.pids.push(unsafe { start_on(t, SHARING, stack, carry_out, argument)? });
+            tasks.pids.push(unsafe { start_on(t, THREADS_SHARE, stack, carry_out, argument)? });
         }
         Ok(tasks)
     }

@@ -22,9 +22,10 @@ use crate::spec::model::Threads;
 use crate::spec::prelude::*;
 
 /// How a calling process is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Making {
     /// A copy of the maker that shares what its fixture says.
+    #[default]
     Fork,
     /// It shares the maker's memory, and its signal handlers if this says so.
     Memory {
@@ -45,7 +46,7 @@ pub enum Making {
 }
 
 /// A prepared state.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Fixture {
     /// Who calls, for diagnostics: "a task that …".
     pub by: String,
@@ -74,17 +75,7 @@ impl Fixture {
     fn of(t: &Test, by: &str, change: impl FnOnce(&mut Start)) -> Self {
         let mut start = Start::of(t.facts());
         change(&mut start);
-        Self {
-            by: by.to_owned(),
-            start,
-            making: Making::Fork,
-            sharing: Sharing::default(),
-            semaphore: None,
-            observer: None,
-            children_ns: None,
-            _held: None,
-            _init: None,
-        }
+        Self { by: by.to_owned(), start, ..Self::default() }
     }
 
     /// Whether the state shows what flags imply, so that each has to be tried by itself, too.

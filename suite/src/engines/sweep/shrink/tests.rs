@@ -7,7 +7,7 @@ use crate::engines::sweep::sets::sets;
 use crate::observe::{Ns, State};
 use crate::spec::model::{Kernel, Part, Start, Threads, predict};
 
-const KERNEL: Kernel = Kernel { accepted: Flags(0x7e17_0f80), effective: Flags(0x7e17_0f80), user_takes_root: false };
+const KERNEL: Kernel = Kernel::FULL;
 
 const IDS: [i32; 3] = [7, 7, 1];
 
