@@ -10,7 +10,6 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use harness::case::task::fork_sharing;
 use harness::place::facts::status_field;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -20,14 +19,9 @@ use crate::spec::prelude::*;
 /// What `look` gives in a child made by clone(2) with these flags; none where there can be no such child.
 fn in_child(flags: Flags, look: impl FnOnce() -> Option<bool>) -> Option<bool> {
     const NO_ANSWER: i32 = 255;
-    // SAFETY: no CLONE_VM and no flag that takes a pointer.
-    match unsafe { fork_sharing(flags.0) }.ok()? {
-        // SAFETY: ends the child without destructors.
-        pid if pid.as_raw() == 0 => unsafe { libc::_exit(look().map_or(NO_ANSWER, i32::from)) },
-        pid => match waitpid(pid, Some(WaitPidFlag::__WALL)) {
-            Ok(WaitStatus::Exited(_, answer @ 0..=1)) => Some(answer == 1),
-            _ => None,
-        },
+    match feature::in_child(flags.0, || look().map_or(NO_ANSWER, i32::from)) {
+        Ok(WaitStatus::Exited(_, answer @ 0..=1)) => Some(answer == 1),
+        _ => None,
     }
 }
 

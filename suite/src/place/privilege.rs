@@ -1,29 +1,12 @@
 //! Becoming less.
 
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::spec::prelude::*;
 
 /// The user and group that stand for an ordinary user.
 pub const NOBODY: u32 = 65534;
-
-const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
-
-/// The header that capset(2) takes.
-#[repr(C)]
-struct CapHeader {
-    version: u32,
-    pid: i32,
-}
-
-/// One half (32 capabilities) of what capset(2) takes.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct CapData {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
-}
 
 /// CAP_SYS_ADMIN's bit.
 pub const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -35,19 +18,10 @@ pub fn set_capabilities(effective: u64, permitted: u64) -> Call<()> {
 
 /// Sets the caller's effective, permitted and inheritable capabilities.
 pub fn set_all_capabilities(effective: u64, permitted: u64, inheritable: u64) -> Call<()> {
-    let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
-    let half = |shift: u32| CapData {
-        effective: (effective >> shift) as u32,
-        permitted: (permitted >> shift) as u32,
-        inheritable: (inheritable >> shift) as u32,
-    };
-    let data = [half(0), half(32)];
-    // SAFETY: both structures live through the call and are laid out as capset(2) has them.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &header, data.as_ptr()) };
-    Call::new(
-        format!("capset(effective {effective:#x}, permitted {permitted:#x}, inheritable {inheritable:#x})"),
-        Errno::result(result).map(drop),
-    )
+    let [effective, permitted, inheritable] = [effective, permitted, inheritable].map(CapabilitySet::from_bits_retain);
+    let text = format!("capset(effective {effective:#x}, permitted {permitted:#x}, inheritable {inheritable:#x})");
+    let set = rustix::thread::set_capabilities(None, CapabilitySets { effective, permitted, inheritable });
+    Call::io(text, set.map_err(std::io::Error::from))
 }
 
 /// Becomes a task without any capability: user 65534 where the caller may change its user, else

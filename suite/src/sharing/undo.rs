@@ -19,19 +19,13 @@ fn get(key: i32, flags: i32) -> Result<i32, Errno> {
     Errno::result(unsafe { libc::semget(key, 1, flags) })
 }
 
-/// The value of a set's semaphore.
+/// The value of a set's semaphore. Writes no errno.
 ///
 /// # Errors
 /// As semctl(2).
 pub fn value(id: i32) -> Result<i32, Errno> {
     // SAFETY: GETVAL takes no further argument.
-    Errno::result(unsafe { libc::semctl(id, 0, libc::GETVAL) })
-}
-
-/// The value of a set's semaphore, or −1. Writes no errno.
-pub fn value_raw(id: i32) -> i32 {
-    // SAFETY: GETVAL takes no further argument.
-    unsafe { syscall!(Sysno::semctl, id, 0, libc::GETVAL, 0) }.map_or(-1, |value| value as i32)
+    unsafe { syscall!(Sysno::semctl, id, 0, libc::GETVAL, 0) }.map(|value| value as i32).map_err(fds::errno)
 }
 
 /// Sets the value, and clears what undo lists remember of the semaphore.
