@@ -18,8 +18,8 @@ const CAP_SETUID: u32 = 7;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SYS_RESOURCE: u32 = 24;
 
-/// The user and group that stand for "an ordinary user" when the suite runs as root.
-const NOBODY: u32 = 65534;
+/// The user and group that stand for an ordinary user when the suite runs as root.
+pub const NOBODY: u32 = 65534;
 
 /// This suite, as the harness runs it.
 pub static SUITE: Suite = Suite {

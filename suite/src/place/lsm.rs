@@ -7,6 +7,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use harness::prelude::*;
 
+use crate::observe::Ns;
+use crate::observe::nsfd::{inode_of, open_link};
+
 /// The kernel's type information.
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
 
@@ -156,10 +159,7 @@ impl Refusal {
                  and lsm=…,bpf"
             )));
         }
-        if crate::observe::nsfd::open_link("self", crate::observe::Ns::Pid)
-            .and_then(|file| crate::observe::nsfd::inode_of(&file))
-            != Ok(INITIAL_PID_NS)
-        {
+        if open_link("self", Ns::Pid).and_then(|file| inode_of(&file)) != Ok(INITIAL_PID_NS) {
             return Err(t.skip("not in the initial PID namespace: run outside containers"));
         }
         let hook = std::fs::read(TYPES).ok().and_then(|types| find_function(&types, HOOK));

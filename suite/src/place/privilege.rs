@@ -5,8 +5,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::spec::prelude::*;
 
-/// The user and group that stand for an ordinary user.
-pub const NOBODY: u32 = 65534;
+pub use crate::feature::NOBODY;
 
 /// CAP_SYS_ADMIN's bit.
 pub const CAP_SYS_ADMIN: u64 = 1 << 21;

@@ -178,12 +178,11 @@ impl Probe {
 
     /// Whether this probe can be made here: some take CAP_SYS_ADMIN and the like.
     pub fn is_possible(self, facts: &Facts) -> bool {
+        let privileged = facts.has(feature::SYS_ADMIN) && facts.has(feature::SANDBOX);
         match self {
             Probe::Cwd | Probe::Umask | Probe::Descriptor => true,
-            Probe::Root | Probe::Mount => facts.has(feature::SYS_ADMIN) && facts.has(feature::SANDBOX),
-            Probe::HostName | Probe::DomainName => {
-                facts.has(feature::SYS_ADMIN) && facts.has(feature::SANDBOX) && facts.has(feature::UTS_NS)
-            }
+            Probe::Root | Probe::Mount => privileged,
+            Probe::HostName | Probe::DomainName => privileged && facts.has(feature::UTS_NS),
         }
     }
 

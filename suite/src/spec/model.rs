@@ -284,19 +284,9 @@ pub fn predict(start: &Start, flags: Flags, kernel: &Kernel) -> Prediction {
 
 /// Parts that a successful call changes.
 fn must_change(done: Flags) -> Parts {
-    [
-        (Flags::NEWNS, Parts::of(&[Part::MntNs, Part::CwdMount, Part::RootMount])),
-        (Flags::NEWUTS, Parts::of(&[Part::UtsNs])),
-        (Flags::NEWIPC, Parts::of(&[Part::IpcNs])),
-        (Flags::NEWPID, Parts::of(&[Part::PidForChildrenNs])),
-        (Flags::NEWNET, Parts::of(&[Part::NetNs])),
-        (Flags::NEWCGROUP, Parts::of(&[Part::CgroupNs])),
-        (Flags::NEWTIME, Parts::of(&[Part::TimeForChildrenNs])),
-        (Flags::NEWUSER, Parts::of(&[Part::UserNs])),
-    ]
-    .into_iter()
-    .filter(|(flag, _)| done.contains(*flag))
-    .fold(Parts::NONE, |parts, (_, more)| parts | more)
+    let links = KINDS.into_iter().filter(|kind| done.contains(kind.flag)).map(|kind| Part::ALL[kind.link as usize]);
+    let mounts: &[Part] = if done.contains(Flags::NEWNS) { &[Part::CwdMount, Part::RootMount] } else { &[] };
+    links.fold(Parts::of(mounts), Parts::with)
 }
 
 /// Parts that a successful call may change, depending on their values before.

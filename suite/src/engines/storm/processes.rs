@@ -61,7 +61,7 @@ fn play(fixture: &Fixture, stacks: &[Stack], plan: &Plan, figures: &mut Figures)
     let actions: &'static [Action] = Box::leak(plan.actions.clone().into_boxed_slice());
     let orders: Vec<Orders> =
         (0..actions.len()).map(|number| fixture.orders(number, actions, plan.spread, semaphore_id)).collect();
-    let mut tasks = Group::start(t, fixture.mapping.segment, &orders, stacks)?;
+    let mut tasks = Group::start(t, fixture.segment, &orders, stacks)?;
     tasks.run_round(t)?;
     judge_unsharers(t, &tasks, &orders)?;
     tasks.end_round(t)?;

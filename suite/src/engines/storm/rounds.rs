@@ -11,9 +11,9 @@ use super::orders::Orders;
 use super::plan::{Action, Plan, unsharers};
 use super::report::Figures;
 use super::rounds;
-use super::segment::{MOST_TASKS, Mapping, Segment, Slot};
+use super::segment::{MOST_TASKS, Segment, Slot};
 use super::verdicts::check_is;
-use crate::observe::{Place, place_of};
+use crate::observe::{Place, fds, place_of};
 use crate::prelude::*;
 use crate::spec::prelude::*;
 
@@ -24,7 +24,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// What does not change from round to round.
 pub(super) struct Fixture<'t> {
     pub(super) t: &'t Test,
-    pub(super) mapping: Mapping,
+    pub(super) segment: &'static Segment,
     pub(super) observer: Observer,
     pub(super) directory: &'static CStr,
     pub(super) disturbed: Vec<&'static CStr>,
@@ -46,7 +46,6 @@ impl<'t> Fixture<'t> {
         let disturbed = disturbed.collect::<Done<Vec<_>>>()?;
         let observer = Observer::open(t)?;
         let program = std::fs::File::open("/proc/self/exe");
-        let mapping = Mapping::make(t)?;
         Ok(Self {
             t,
             umask: observer.state().umask,
@@ -54,10 +53,10 @@ impl<'t> Fixture<'t> {
             directory,
             disturbed,
             program: t.setup(Call::io("open(/proc/self/exe)", program))?.into(),
-            arguments: Arguments::prepare(mapping.fd(), MOST_TASKS),
+            segment: Segment::make(t)?,
+            arguments: Arguments::prepare(fds::SEGMENT, MOST_TASKS),
             pool: pool(t),
             cpus: cpus(t)?,
-            mapping,
         })
     }
 
@@ -65,7 +64,7 @@ impl<'t> Fixture<'t> {
     pub(super) fn orders(&self, number: usize, actions: &'static [Action], spread: bool, semaphores: i32) -> Orders {
         let cpus = self.cpus.len();
         Orders {
-            segment: self.mapping.segment,
+            segment: self.segment,
             number,
             action: actions[number],
             actions,
@@ -125,7 +124,7 @@ pub(super) fn play_rounds(
         let plan = draw(&mut random, &fixture.pool);
         t.name_task(format!("round {round}, repeat with --seed {}", t.run_seed()));
         let mut play_once = |plan: &Plan| -> Done {
-            fixture.mapping.clear();
+            fixture.segment.clear();
             let starter = Starter::look(&fixture);
             let health = Health::of_kernel();
             play(&fixture, plan, &mut figures)?;

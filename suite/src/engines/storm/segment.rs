@@ -1,7 +1,7 @@
 //! The shared memory segment: the futexes that start a round, and what each task leaves there.
 
 use std::cell::UnsafeCell;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use crate::observe::{Place, fds};
@@ -122,47 +122,27 @@ pub struct Segment {
 unsafe impl Sync for Segment {}
 
 impl Segment {
+    /// Makes one. Its descriptor, [`fds::SEGMENT`], survives execve.
+    #[track_caller]
+    pub fn make(t: &Test) -> Done<&'static Segment> {
+        let made = nix::sys::memfd::memfd_create(c"storm", nix::sys::memfd::MFdFlags::MFD_CLOEXEC);
+        let file = t.setup(Call::new("memfd_create()", made))?;
+        t.setup(Call::new("dup3(segment)", fds::dup_to(file.as_raw_fd(), fds::SEGMENT, 0)))?;
+        t.setup(Call::new("ftruncate(segment)", nix::unistd::ftruncate(&file, size_of::<Segment>() as i64)))?;
+        // SAFETY: the file has just been made as large, of zeroes.
+        t.setup(Call::io("mmap(segment)", unsafe { map_file(file.as_fd()) }))
+    }
+
+    /// Forgets the last round.
+    pub fn clear(&'static self) {
+        // SAFETY: all tasks of the last round are gone; zeroes are a valid segment.
+        unsafe { std::ptr::from_ref(self).cast_mut().write_bytes(0, 1) };
+    }
+
     /// Says that a task has reached a stage.
     pub fn reach(&self, slot: &Slot, stage: Stage) {
         slot.reach(stage);
         self.progress.advance();
-    }
-}
-
-/// A mapping of the segment and the memory file behind it.
-pub struct Mapping {
-    /// The segment.
-    pub segment: &'static Segment,
-    file: OwnedFd,
-}
-
-impl Mapping {
-    /// Makes a segment. Its descriptor survives execve.
-    #[track_caller]
-    pub fn make(t: &Test) -> Done<Mapping> {
-        let made = nix::sys::memfd::memfd_create(c"storm", nix::sys::memfd::MFdFlags::MFD_CLOEXEC);
-        let low = t.setup(Call::new("memfd_create()", made))?;
-        t.setup(Call::new("dup3(segment)", fds::dup_to(low.as_raw_fd(), fds::SEGMENT, 0)))?;
-        // SAFETY: the number is this mapping's.
-        let file = unsafe { OwnedFd::from_raw_fd(fds::SEGMENT) };
-        t.setup(Call::new("ftruncate(segment)", nix::unistd::ftruncate(&file, size_of::<Segment>() as i64)))?;
-        // SAFETY: the file has just been made as large, of zeroes.
-        let mapped = t.setup(Call::io("mmap(segment)", unsafe { map_file(file.as_fd()) }))?;
-        Ok(Mapping { segment: mapped, file })
-    }
-
-    /// The number of the memory file's descriptor.
-    pub fn fd(&self) -> i32 {
-        self.file.as_raw_fd()
-    }
-
-    /// Forgets the last round.
-    pub fn clear(&self) {
-        // SAFETY: all tasks of the last round are gone; zeroes are a valid segment.
-        unsafe {
-            let start = std::ptr::from_ref(self.segment).cast_mut().cast::<u8>();
-            std::ptr::write_bytes(start, 0, size_of::<Segment>());
-        }
     }
 }
 

@@ -36,13 +36,13 @@ fn play(fixture: &Fixture, plan: &Plan, figures: &mut Figures) -> Done {
     let mut group = t.spawn("thread group", |t| lead(t, fixture, plan))?;
     let mut round = Round { t, fixture, plan, patience: Patience::new(t.patience(PATIENCE), Tasks::Descendants) };
     round.run(&mut group)?;
-    figures.add(plan.actions.iter().copied().zip(&fixture.mapping.segment.slots));
+    figures.add(plan.actions.iter().copied().zip(&fixture.segment.slots));
     Ok(())
 }
 
 /// The life of the process's first thread.
 fn lead(t: &Test, fixture: &Fixture, plan: &Plan) -> Done {
-    let segment = fixture.mapping.segment;
+    let segment = fixture.segment;
     let actions: &'static [Action] = Box::leak(plan.actions.clone().into_boxed_slice());
     let leader = fixture.orders(0, actions, plan.spread, -1);
     let slot = &segment.slots[LEADER];
@@ -81,7 +81,7 @@ struct Round<'a> {
 
 impl Round<'_> {
     fn run(&mut self, group: &mut Task) -> Done {
-        let segment = self.fixture.mapping.segment;
+        let segment = self.fixture.segment;
         let ended = || has_ended(group.pid());
         self.wait_until("all threads are ready", ended, |_, slot| slot.stage() >= Stage::Ready)?;
         self.wait_for_leader(Stage::Ready)?;
@@ -111,13 +111,13 @@ impl Round<'_> {
     }
 
     fn wait_until(&mut self, what: &str, ended: impl Fn() -> bool, reached: impl Fn(Action, &Slot) -> bool) -> Done {
-        let (segment, actions) = (self.fixture.mapping.segment, &self.plan.actions);
+        let (segment, actions) = (self.fixture.segment, &self.plan.actions);
         let threads = || actions.iter().copied().zip(&segment.slots);
         wait_until(self.t, segment, &mut self.patience, what, ended, || missing("thread", threads(), &reached))
     }
 
     fn wait_for_leader(&mut self, stage: Stage) -> Done {
-        let segment = self.fixture.mapping.segment;
+        let segment = self.fixture.segment;
         let what = format!("the thread group's leader is {stage:?}");
         let missing = || {
             let now = segment.slots[LEADER].stage();
@@ -131,7 +131,7 @@ impl Round<'_> {
     }
 
     fn unsharers(&self) -> impl Iterator<Item = (usize, Flags, &'static Slot)> {
-        let slots = &self.fixture.mapping.segment.slots;
+        let slots = &self.fixture.segment.slots;
         self.plan.actions.iter().zip(slots).enumerate().filter_map(|(number, (action, slot))| match action {
             Action::Unshare(flags) => Some((number, *flags, slot)),
             _ => None,
@@ -161,7 +161,7 @@ impl Round<'_> {
             Ok(WaitStatus::Exited(_, status)) => status,
             other => return check_is(t, "end of the thread group", format!("{other:?}"), "an exit".to_owned()),
         };
-        let slots = &self.fixture.mapping.segment.slots;
+        let slots = &self.fixture.segment.slots;
         let mut legal = Vec::new();
         for (number, (action, slot)) in self.plan.actions.iter().zip(slots).enumerate() {
             match action {
@@ -202,7 +202,7 @@ impl Round<'_> {
 
     /// The first thread unshared nothing: it looks as before.
     fn judge_leader(&self) -> Done {
-        let slot = &self.fixture.mapping.segment.slots[LEADER];
+        let slot = &self.fixture.segment.slots[LEADER];
         let (before, now): (View, View) = (slot.view(Which::Before), slot.view(Which::Settled));
         let nothing = Prediction::nothing();
         check_changes(self.t, Flags::NONE, "RACE-01", &nothing, &before.state, &now.state)?;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use harness::case::task::fork_sharing;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::child::{
@@ -40,21 +40,13 @@ pub struct Caller<'a> {
     umask: u32,
 }
 
-/// Has the signal that ends a caller that hangs end it.
-fn let_alarms_kill() -> Result<(), Errno> {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // SAFETY: installs the default action.
-    unsafe { sigaction(Signal::SIGALRM, &default) }.map(drop)
-}
-
 impl<'a> Caller<'a> {
     /// Prepares what all callers need.
     pub fn prepare(t: &Test, fixture: &'a Fixture) -> Done<Self> {
-        let observer = match fixture.observer {
-            Some(observer) => observer,
-            None => Observer::open(t)?,
-        };
-        t.setup(Call::new("sigaction(SIGALRM)", let_alarms_kill()))?;
+        let observer = fixture.observer.map_or_else(|| Observer::open(t), Ok)?;
+        // The signal that ends a caller that hangs.
+        // SAFETY: installs the default action.
+        t.setup(Call::new("sigaction(SIGALRM)", unsafe { signal(Signal::SIGALRM, SigHandler::SigDfl) }))?;
         // SAFETY: zeroes are a valid slot.
         let mapped = unsafe { map_zeroed::<Slot>() };
         let sharing = &fixture.sharing;

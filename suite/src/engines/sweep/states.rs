@@ -112,16 +112,12 @@ impl Fixture {
 
     /// A task that shares its memory with its maker, and its signal handlers if `with` says so.
     pub fn memory_sharer(t: &Test, with: Flags) -> Self {
-        let handlers_shared = with.contains(Flags::SIGHAND);
-        let by = if handlers_shared {
-            "a task that shares memory and signal handlers with a living process"
-        } else {
-            "a task that shares its memory with a living process"
-        };
+        let by = format!("a task that shares {} with a living process", memory_and(with));
+        let shares = (true, with.contains(Flags::SIGHAND));
         Self {
             making: Making::Memory { with },
             sharing: sharing(t, with | Flags::VM),
-            ..Self::of(t, by, |start| (start.memory_shared, start.handlers_shared) = (true, handlers_shared))
+            ..Self::of(t, &by, |start| (start.memory_shared, start.handlers_shared) = shares)
         }
     }
 
@@ -136,13 +132,9 @@ impl Fixture {
 
     /// A task whose child shared its memory, and more, and is a zombie.
     pub fn beside_zombie(t: &Test, with: Flags) -> Self {
-        let handlers_shared = with.contains(Flags::SIGHAND);
-        let by = if handlers_shared {
-            "a task that shared memory and signal handlers with a zombie"
-        } else {
-            "a task that shared its memory with a zombie"
-        };
-        Self { making: Making::Zombie { with }, ..Self::of(t, by, |start| start.handlers_shared = handlers_shared) }
+        let by = format!("a task that shared {} with a zombie", memory_and(with));
+        let making = Making::Zombie { with };
+        Self { making, ..Self::of(t, &by, |start| start.handlers_shared = with.contains(Flags::SIGHAND)) }
     }
 
     /// The leader of a process with a second thread.
@@ -257,6 +249,11 @@ impl Fixture {
         fixture.start.exhausted = kind;
         Ok(fixture)
     }
+}
+
+/// The memory and what else is shared with it, in words.
+fn memory_and(with: Flags) -> &'static str {
+    if with.contains(Flags::SIGHAND) { "memory and signal handlers" } else { "its memory" }
 }
 
 /// What a task that was made to share this shares, and how that is looked at.

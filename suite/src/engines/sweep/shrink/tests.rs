@@ -94,6 +94,13 @@ fn flags_and_rows(found: &Findings) -> Vec<(Flags, &'static str)> {
     found.list.iter().map(first).collect()
 }
 
+fn assert_all_are_pairs(found: &Findings, row: &str) {
+    assert!(!found.list.is_empty());
+    for (flags, requirement) in flags_and_rows(found) {
+        assert_eq!((flags.0.count_ones(), requirement), (2, row), "{flags}");
+    }
+}
+
 #[test]
 fn nothing_is_said_of_a_kernel_that_does_what_the_model_says() {
     for state in states() {
@@ -211,10 +218,7 @@ fn a_failing_call_that_separates_is_found() {
             seen.traces = Flags::NONE;
         }
     });
-    assert!(!found.list.is_empty());
-    for (flags, requirement) in flags_and_rows(&found) {
-        assert_eq!((flags.0.count_ones(), requirement), (2, "ATOM-S2"), "{flags}");
-    }
+    assert_all_are_pairs(&found, "ATOM-S2");
 }
 
 #[test]
@@ -227,10 +231,7 @@ fn adjustments_that_are_applied_by_a_failing_call_are_found() {
             seen.semaphore = Some(SEMAPHORE);
         }
     });
-    assert!(!found.list.is_empty());
-    for (flags, requirement) in flags_and_rows(&found) {
-        assert_eq!((flags.0.count_ones(), requirement), (2, "ATOM-S5"), "{flags}");
-    }
+    assert_all_are_pairs(&found, "ATOM-S5");
 }
 
 #[test]
