@@ -17,8 +17,6 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Since 5.12, and 5.10.162 among the stable releases, helpers are threads of the process that owns the ring;
-    /// before, they were threads of the kernel.
     #[track_caller]
     fn set_up(t: &Test, flags: IoringSetupFlags) -> Done<(Ring, io_uring_params)> {
         let mut params = io_uring_params::default();
@@ -27,6 +25,8 @@ impl Ring {
         // SAFETY: the parameters ask for nothing that lies in memory.
         let fd = unsafe { io_uring_setup(1, &mut params) }.map_err(io::Error::from);
         let fd = t.setup(Call::io(call, fd))?;
+        // Since 5.12, and 5.10.162 among the stable releases, helpers are threads of the process that owns the ring;
+        // before, they were threads of the kernel.
         if !params.features.contains(IoringFeatureFlags::NATIVE_WORKERS) {
             return Err(t.skip("on this kernel io_uring's helpers are no threads of the process (Linux 5.12)"));
         }
