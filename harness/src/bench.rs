@@ -26,6 +26,7 @@ pub fn case(name: &'static str, proves: &'static [&'static str], run: Body) -> I
 }
 
 /// A supervisor of the full tier in this process, whose output it captures: see [`in_child`].
+#[derive(Debug)]
 pub struct Bench {
     supervisor: Supervisor,
     _directory: tempfile::TempDir,
@@ -55,12 +56,6 @@ impl Bench {
         let verdict = judge(&observation);
         assert_eq!(verdict.status, Status::Pass, "{}: {verdict:?}", case.name);
         start.elapsed()
-    }
-}
-
-impl std::fmt::Debug for Bench {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Bench")
     }
 }
 

@@ -54,6 +54,7 @@ pub mod selftest;
 
 /// What a file of cases needs: `use harness::prelude::*;`.
 pub mod prelude {
+    pub use crate::case;
     pub use crate::case::Variant;
     pub use crate::case::call::{Call, Failure, errno_of};
     pub use crate::case::check::{Check, Done, Stop, all};
@@ -61,7 +62,6 @@ pub mod prelude {
     pub use crate::case::task::Task;
     pub use crate::case::test::{Test, Tier};
     pub use crate::place::facts::{Facts, Version};
-    pub use crate::{case, selftest_case};
     pub use nix::errno::Errno;
 }
 

@@ -17,7 +17,8 @@ mod wire;
 use std::io::{self, Write};
 
 use crate::verdict::event::{CaseInfo, Event};
-use crate::verdict::outcome::Counts;
+use crate::verdict::judge::Verdict;
+use crate::verdict::outcome::{Counts, Outcome};
 
 pub use json::{Json, SCHEMA};
 pub use junit::Junit;
@@ -47,36 +48,25 @@ pub trait Reporter {
     }
 }
 
-/// The plan, from the first event, and the number of results so far.
-#[derive(Debug, Default)]
-struct Progress {
-    plan: Vec<CaseInfo>,
-    reported: usize,
+/// A case of the plan and its result.
+#[derive(Clone, Copy)]
+pub struct Entry<'a> {
+    index: usize,
+    case: &'a CaseInfo,
+    verdict: &'a Verdict,
+    outcome: &'a Outcome,
 }
 
-impl Progress {
-    fn case(&self, index: usize) -> &CaseInfo {
-        &self.plan[index]
-    }
-
-    /// The groups, each with the indices of its cases, in the order of the plan.
-    fn groups(&self) -> Vec<(String, Vec<usize>)> {
-        let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
-        for (index, case) in self.plan.iter().enumerate() {
-            let name = case.name.split('.').next().unwrap_or(&case.name);
-            match groups.iter_mut().find(|(group, _)| group == name) {
-                Some((_, cases)) => cases.push(index),
-                None => groups.push((name.to_owned(), vec![index])),
-            }
+/// The groups of a plan, each with the indices of its cases, in the order of the plan.
+fn groups(plan: &[CaseInfo]) -> Vec<(String, Vec<usize>)> {
+    let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
+    for (index, case) in plan.iter().enumerate() {
+        match groups.iter_mut().find(|(group, _)| group == case.group()) {
+            Some((_, cases)) => cases.push(index),
+            None => groups.push((case.group().to_owned(), vec![index])),
         }
-        groups
     }
-
-    /// The number of the next result line.
-    fn next_number(&mut self) -> usize {
-        self.reported += 1;
-        self.reported
-    }
+    groups
 }
 
 /// The head of a report: what runs, where, and what reproduces it.

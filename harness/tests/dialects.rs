@@ -17,44 +17,44 @@ use harness::verdict::judge::{Status, Verdict};
 use harness::verdict::outcome::{Counts, Outcome};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 use readers::Read;
 
-/// What a result was, independent of dialect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Pass,
-    Skip,
-    Fail,
-    TimedOut,
-    Broken,
-    KnownBug,
-    UnexpectedPass,
+/// A dialect, as a column of [`KINDS`].
+#[derive(Clone, Copy)]
+enum Dialect {
+    Tap,
+    Ktap,
+    Junit,
+    Kcidb,
+    Lava,
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::Pass, Kind::Skip, Kind::Fail, Kind::TimedOut, Kind::Broken, Kind::KnownBug, Kind::UnexpectedPass];
+/// What can become of a case: its status, whether a bug is documented, and the words of TAP, KTAP, JUnit, KCIDB, LAVA.
+#[derive(Debug)]
+struct Kind(Status, bool, [&'static str; 5]);
 
-/// Text that some reader takes for something else.
-const SNIPPETS: [&str; 34] = [
-    "\n",
-    "\r",
+const KINDS: [Kind; 7] = [
+    Kind(Status::Pass, false, ["ok", "ok", "", "PASS", "pass"]),
+    Kind(Status::Skip, false, ["ok SKIP", "ok SKIP", "skipped", "SKIP", "skip"]),
+    Kind(Status::Fail, false, ["not ok", "not ok", "failure fail", "FAIL", "fail"]),
+    Kind(Status::TimedOut, false, ["not ok", "not ok TIMEOUT", "failure timed out", "ERROR", "fail"]),
+    Kind(Status::Broken, false, ["not ok", "not ok ERROR", "error broken", "ERROR", "unknown"]),
+    Kind(Status::Fail, true, ["not ok TODO", "ok XFAIL", "skipped known kernel bug", "PASS known", "pass"]),
+    Kind(Status::Pass, true, ["ok TODO", "ok", "", "PASS", "pass"]),
+];
+
+/// Characters that some reader takes for something else.
+const CHARACTERS: [char; 14] =
+    ['\n', '\r', '\t', ' ', '\0', '\u{85}', '\u{2028}', '\u{202e}', '\u{fffe}', '\u{1ffff}', '"', '\'', '\\', '#'];
+
+/// The same of whole texts.
+const SNIPPETS: [&str; 20] = [
     "\r\n",
-    "\t",
-    " ",
-    "\0",
     "\u{1b}[31m",
-    "\u{85}",
-    "\u{2028}",
-    "\u{202e}",
-    "\u{fffe}",
-    "\u{1ffff}",
-    "\"",
-    "'",
-    "\\",
     " # SKIP it",
     " # TODO it",
     " # XFAIL",
-    "#",
     "ok 1 - a.b",
     "not ok 2 - c # SKIP",
     "1..0",
@@ -74,47 +74,47 @@ const SNIPPETS: [&str; 34] = [
 
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
-        proptest::sample::select(&SNIPPETS[..]).prop_map(str::to_owned),
+        select(&CHARACTERS[..]).prop_map(String::from),
+        select(&SNIPPETS[..]).prop_map(str::to_owned),
         ".{0,8}",
         vec(any::<u8>(), 0..8).prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
     ];
     vec(piece, 0..6).prop_map(|pieces| pieces.concat())
 }
 
-fn check() -> impl Strategy<Value = FailedCheck> {
-    (hostile(), hostile(), hostile(), proptest::option::of(hostile())).prop_map(|(call, expected, actual, task)| {
-        FailedCheck {
-            call,
-            expected,
-            actual,
-            requirement: "EFF-01".to_owned(),
-            task,
-            at: At { file: "suite/src/x.rs".to_owned(), line: 7 },
-        }
-    })
+fn failed(call: String, expected: String, actual: String, task: Option<String>) -> FailedCheck {
+    let at = At { file: "suite/src/x.rs".to_owned(), line: 7 };
+    FailedCheck { call, expected, actual, requirement: "EFF-01".to_owned(), task, at }
 }
+
+fn check() -> impl Strategy<Value = FailedCheck> {
+    (hostile(), hostile(), hostile(), proptest::option::of(hostile()))
+        .prop_map(|(call, expected, actual, task)| failed(call, expected, actual, task))
+}
+
+fn info(name: String, about: String, source: String) -> CaseInfo {
+    CaseInfo { name, about: about.into(), proves: vec!["EFF-01".into()], source: source.into(), work: [1; 3] }
+}
+
+type Case = (CaseInfo, &'static Kind, Verdict, Outcome);
 
 #[derive(Clone, Debug)]
 struct Run {
-    cases: Vec<(CaseInfo, Kind, Verdict, Outcome)>,
+    cases: Vec<Case>,
     remarks: Vec<String>,
     release: String,
 }
 
-fn result() -> impl Strategy<Value = (CaseInfo, Kind, Verdict, Outcome)> {
+fn result() -> impl Strategy<Value = Case> {
     let texts = (hostile(), hostile(), hostile(), hostile());
-    let kind = proptest::sample::select(&KINDS[..]);
     let name = "[a-c][a-z0-9_-]{0,3}(\\.[a-z0-9_-]{1,4}){1,2}";
-    (name, kind, texts, vec(check(), 0..3), vec(hostile(), 0..3)).prop_map(
+    (name, 0..KINDS.len(), texts, vec(check(), 0..3), vec(hostile(), 0..3)).prop_map(
         |(name, kind, (about, source, reason, bug), failed, notes)| {
-            let (status, outcome) = match kind {
-                Kind::Pass => (Status::Pass, Outcome::AsJudged),
-                Kind::Skip => (Status::Skip, Outcome::AsJudged),
-                Kind::Fail => (Status::Fail, Outcome::AsJudged),
-                Kind::TimedOut => (Status::TimedOut, Outcome::AsJudged),
-                Kind::Broken => (Status::Broken, Outcome::AsJudged),
-                Kind::KnownBug => (Status::Fail, Outcome::KnownBug { bug }),
-                Kind::UnexpectedPass => (Status::Pass, Outcome::UnexpectedPass { bug }),
+            let kind @ &Kind(status, documented, _) = &KINDS[kind];
+            let outcome = match (documented, status) {
+                (false, _) => Outcome::AsJudged,
+                (true, Status::Pass) => Outcome::UnexpectedPass { bug },
+                (true, _) => Outcome::KnownBug { bug },
             };
             let mut verdict = Verdict::not_run(status, reason);
             if status == Status::Fail {
@@ -122,14 +122,7 @@ fn result() -> impl Strategy<Value = (CaseInfo, Kind, Verdict, Outcome)> {
             }
             verdict.notes = notes;
             verdict.duration = Duration::from_micros(1500);
-            let case = CaseInfo {
-                name,
-                about: about.into(),
-                proves: vec!["EFF-01".into()],
-                source: source.into(),
-                work: [1; 3],
-            };
-            (case, kind, verdict, outcome)
+            (info(name, about, source), kind, verdict, outcome)
         },
     )
 }
@@ -171,71 +164,24 @@ impl Run {
         events
     }
 
-    fn report(&self, reporter: &mut dyn Reporter) -> String {
-        let mut out = Vec::new();
-        for event in self.events() {
-            reporter.event(&event, &mut out).expect("written");
-        }
-        reporter.close(&mut out).expect("written");
-        String::from_utf8(out).expect("reports are UTF-8")
+    fn report(&self, mut reporter: impl Reporter) -> String {
+        written(&self.events(), &mut reporter)
     }
 
     /// The names, each with what a dialect makes of its kind.
-    fn expected(&self, word: impl Fn(Kind) -> &'static str) -> Vec<Read> {
+    fn expected(&self, dialect: Dialect) -> Vec<Read> {
         let cases = self.cases.iter();
-        cases.map(|(case, kind, ..)| Read::new(&case.name, word(*kind))).collect()
+        cases.map(|(case, kind, ..)| Read::new(&case.name, kind.2[dialect as usize])).collect()
     }
 }
 
-fn tap_word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Pass => "ok",
-        Kind::Skip => "ok SKIP",
-        Kind::KnownBug => "not ok TODO",
-        Kind::UnexpectedPass => "ok TODO",
-        Kind::Fail | Kind::TimedOut | Kind::Broken => "not ok",
+fn written(events: &[Event], reporter: &mut dyn Reporter) -> String {
+    let mut out = Vec::new();
+    for event in events {
+        reporter.event(event, &mut out).expect("written");
     }
-}
-
-fn ktap_word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Pass | Kind::UnexpectedPass => "ok",
-        Kind::Skip => "ok SKIP",
-        Kind::KnownBug => "ok XFAIL",
-        Kind::Fail => "not ok",
-        Kind::TimedOut => "not ok TIMEOUT",
-        Kind::Broken => "not ok ERROR",
-    }
-}
-
-fn junit_word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Pass | Kind::UnexpectedPass => "",
-        Kind::Skip => "skipped",
-        Kind::KnownBug => "skipped known kernel bug",
-        Kind::Fail => "failure fail",
-        Kind::TimedOut => "failure timed out",
-        Kind::Broken => "error broken",
-    }
-}
-
-fn kcidb_word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Pass | Kind::UnexpectedPass => "PASS",
-        Kind::KnownBug => "PASS known",
-        Kind::Skip => "SKIP",
-        Kind::Fail => "FAIL",
-        Kind::TimedOut | Kind::Broken => "ERROR",
-    }
-}
-
-fn lava_word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Pass | Kind::KnownBug | Kind::UnexpectedPass => "pass",
-        Kind::Skip => "skip",
-        Kind::Fail | Kind::TimedOut => "fail",
-        Kind::Broken => "unknown",
-    }
+    reporter.close(&mut out).expect("written");
+    String::from_utf8(out).expect("reports are UTF-8")
 }
 
 fn kcidb() -> Kcidb {
@@ -247,15 +193,15 @@ proptest! {
 
     #[test]
     fn tap(run in run()) {
-        let report = run.report(&mut Tap::default());
+        let report = run.report(Tap::default());
         let (read, blocks) = readers::tap(&report, "TAP version 13");
-        prop_assert_eq!(read, run.expected(tap_word), "{}", report);
+        prop_assert_eq!(read, run.expected(Dialect::Tap), "{}", report);
         prop_assert!(readers::all_are_mappings(&blocks), "{}", report);
     }
 
     #[test]
     fn failed_checks_survive_yaml(run in run()) {
-        let report = run.report(&mut Tap::default());
+        let report = run.report(Tap::default());
         let (_, blocks) = readers::tap(&report, "TAP version 13");
         let actuals: Vec<_> = run
             .cases
@@ -268,39 +214,39 @@ proptest! {
 
     #[test]
     fn tap14(run in run()) {
-        let report = run.report(&mut Tap14::default());
+        let report = run.report(Tap14::default());
         let (read, blocks) = readers::tap14(&report);
-        prop_assert_eq!(read, run.expected(tap_word), "{}", report);
+        prop_assert_eq!(read, run.expected(Dialect::Tap), "{}", report);
         prop_assert!(readers::all_are_mappings(&blocks), "{}", report);
     }
 
     #[test]
     fn ktap(run in run()) {
-        let report = run.report(&mut Ktap::default());
-        prop_assert_eq!(readers::ktap(&report), run.expected(ktap_word), "{}", report);
+        let report = run.report(Ktap::default());
+        prop_assert_eq!(readers::ktap(&report), run.expected(Dialect::Ktap), "{}", report);
     }
 
     #[test]
     fn junit(run in run()) {
-        let report = run.report(&mut Junit::new("harness"));
-        prop_assert_eq!(readers::junit(&report), run.expected(junit_word), "{}", report);
+        let report = run.report(Junit::new("harness"));
+        prop_assert_eq!(readers::junit(&report), run.expected(Dialect::Junit), "{}", report);
     }
 
     #[test]
     fn kcidb_submissions(run in run()) {
-        let report = run.report(&mut kcidb());
-        prop_assert_eq!(readers::kcidb(&report), run.expected(kcidb_word), "{}", report);
+        let report = run.report(kcidb());
+        prop_assert_eq!(readers::kcidb(&report), run.expected(Dialect::Kcidb), "{}", report);
     }
 
     #[test]
     fn lava(run in run()) {
-        let report = run.report(&mut Lava::default());
-        prop_assert_eq!(readers::lava(&report), run.expected(lava_word), "{}", report);
+        let report = run.report(Lava::default());
+        prop_assert_eq!(readers::lava(&report), run.expected(Dialect::Lava), "{}", report);
     }
 
     #[test]
     fn json_says_all_and_comes_back(run in run()) {
-        let report = run.report(&mut Json::default());
+        let report = run.report(Json::default());
         let read: Vec<Event> = report
             .lines()
             .skip(1)
@@ -320,31 +266,23 @@ fn verbose() -> Run {
     let long = "é# SKIP \"x\"\n".repeat(1 << 17);
     let mut verdict = Verdict::not_run(Status::Fail, long.clone());
     verdict.notes = vec![long.clone()];
-    verdict.failed = vec![FailedCheck {
-        call: "f()".to_owned(),
-        expected: "0".to_owned(),
-        actual: long,
-        requirement: "EFF-01".to_owned(),
-        task: None,
-        at: At { file: "x.rs".to_owned(), line: 1 },
-    }];
-    let case =
-        CaseInfo { name: "a.b".to_owned(), about: "x".into(), proves: Vec::new(), source: "y".into(), work: [1; 3] };
-    Run { cases: vec![(case, Kind::Fail, verdict, Outcome::AsJudged)], remarks: Vec::new(), release: "6.1".to_owned() }
+    verdict.failed = vec![failed("f()".to_owned(), "0".to_owned(), long, None)];
+    let case = info("a.b".to_owned(), "x".to_owned(), "y".to_owned());
+    Run { cases: vec![(case, &KINDS[2], verdict, Outcome::AsJudged)], remarks: Vec::new(), release: "6.1".to_owned() }
 }
 
 #[test]
 fn a_megabyte_of_diagnostics_is_one_result() {
     let run = verbose();
-    let (read, blocks) = readers::tap(&run.report(&mut Tap::default()), "TAP version 13");
-    assert!(read == run.expected(tap_word) && blocks[0].len() > 1 << 20);
-    let (read, _) = readers::tap14(&run.report(&mut Tap14::default()));
-    assert!(read == run.expected(tap_word));
-    assert!(readers::ktap(&run.report(&mut Ktap::default())) == run.expected(ktap_word));
-    assert!(readers::junit(&run.report(&mut Junit::new("harness"))) == run.expected(junit_word));
-    assert!(readers::lava(&run.report(&mut Lava::default())) == run.expected(lava_word));
-    let report = run.report(&mut kcidb());
-    assert!(readers::kcidb(&report) == run.expected(kcidb_word));
+    let (read, blocks) = readers::tap(&run.report(Tap::default()), "TAP version 13");
+    assert!(read == run.expected(Dialect::Tap) && blocks[0].len() > 1 << 20);
+    let (read, _) = readers::tap14(&run.report(Tap14::default()));
+    assert!(read == run.expected(Dialect::Tap));
+    assert!(readers::ktap(&run.report(Ktap::default())) == run.expected(Dialect::Ktap));
+    assert!(readers::junit(&run.report(Junit::new("harness"))) == run.expected(Dialect::Junit));
+    assert!(readers::lava(&run.report(Lava::default())) == run.expected(Dialect::Lava));
+    let report = run.report(kcidb());
+    assert!(readers::kcidb(&report) == run.expected(Dialect::Kcidb));
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     let excerpt = report["tests"][0]["log_excerpt"].as_str().unwrap();
     assert_eq!(excerpt.chars().count(), 16384);
@@ -354,19 +292,11 @@ fn a_megabyte_of_diagnostics_is_one_result() {
 fn results_that_never_came_are_no_success() {
     let mut run = verbose();
     run.cases[0].2 = Verdict::not_run(Status::Pass, "");
-    run.cases[0].1 = Kind::Pass;
+    run.cases[0].1 = &KINDS[0];
     let mut events = run.events();
     events.remove(1);
-    let report = |reporter: &mut dyn Reporter| {
-        let mut out = Vec::new();
-        for event in &events {
-            reporter.event(event, &mut out).unwrap();
-        }
-        reporter.close(&mut out).unwrap();
-        String::from_utf8(out).unwrap()
-    };
-    assert_eq!(readers::junit(&report(&mut Junit::new("harness"))), [Read::new("a.b", "error broken")]);
-    assert_eq!(readers::kcidb(&report(&mut kcidb())), [Read::new("a.b", "MISS")]);
+    assert_eq!(readers::junit(&written(&events, &mut Junit::new("harness"))), [Read::new("a.b", "error broken")]);
+    assert_eq!(readers::kcidb(&written(&events, &mut kcidb())), [Read::new("a.b", "MISS")]);
     // The plan of TAP is not met.
-    assert!(readers::lines_with(&report(&mut Tap14::default()), "ok ").is_empty());
+    assert!(readers::lines_with(&written(&events, &mut Tap14::default()), "ok ").is_empty());
 }

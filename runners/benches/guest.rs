@@ -92,22 +92,21 @@ fn suite(kernel: &str) -> Command {
 
 /// From the start of this program to the first verdict on its standard output, and to the first
 /// that is no skip: cases that this kernel cannot run come before any that it can.
-fn first_verdicts(kernel: &str) -> [Duration; 2] {
+fn first_verdicts(kernel: &str, whats: [&'static str; 2], keep: &mut impl FnMut(&'static str, Duration)) {
     let start = Instant::now();
     let mut child = suite(kernel).spawn().expect("the program starts");
     let output = BufReader::new(child.stdout.take().expect("piped"));
     let mut verdicts =
         output.lines().map_while(Result::ok).filter(|line| line.starts_with("ok ") || line.starts_with("not ok "));
     verdicts.next().expect("the suite gives a verdict");
-    let first = start.elapsed();
+    keep(whats[0], start.elapsed());
     verdicts.find(|line| !line.contains("# SKIP")).expect("a case runs");
-    let first_run = start.elapsed();
+    keep(whats[1], start.elapsed());
     // Told to end, it waits until its guest is gone, which would disturb the next measurement.
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process ID"));
     kill(pid, Signal::SIGTERM).expect("it runs");
     drop(verdicts);
     let _ = child.wait();
-    [first, first_run]
 }
 
 /// From the start of this program to its end, with the quick tier of these groups; none means all.
@@ -172,16 +171,13 @@ fn main() {
             }
         };
         keep("trivial init, unpacked", trivial(&unpacked, &image, &options(cpus)));
-        let [first, first_run] = first_verdicts(&name);
-        keep("first verdict", first);
-        keep("first case that ran", first_run);
+        first_verdicts(&name, ["first verdict", "first case that ran"], &mut keep);
         if unpacked.path() != as_is.path() {
             keep("trivial init, bzImage", trivial(&as_is, &image, &options(cpus)));
         }
         keep("trivial init, user-mode", trivial(&uml, &image, &options(1)));
-        let [first, first_run] = first_verdicts(&uml_name);
-        keep("first verdict, user-mode", first);
-        keep("first case that ran, user-mode", first_run);
+        let whats = ["first verdict, user-mode", "first case that ran, user-mode"];
+        first_verdicts(&uml_name, whats, &mut keep);
         if let Ok(vng) = std::env::var("BENCH_VNG") {
             keep("quick tier of the document", quick_tier(&name, &DOCUMENT));
             keep("quick tier", quick_tier(&name, &[]));

@@ -2,19 +2,10 @@
 
 mod driver;
 
-use std::path::Path;
-use std::process::Command;
+use driver::*;
 
-use driver::{PROGRAM, errors, fetched, need_qemu, text};
-
-/// Fails on 5.10.223, where a call that fails late leaves traces, and passes on 6.1.
+/// Fails on [`OLD`], where a call that fails late leaves traces, and passes on 6.1.
 const CASE: &str = "atomicity.newns.refused_pid";
-
-/// What a commit holds: the kernel, and a word for its command line.
-struct Commit {
-    kernel: String,
-    parameter: &'static str,
-}
 
 fn git(repository: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
@@ -32,34 +23,25 @@ fn git(repository: &Path, arguments: &[&str]) -> String {
 fn a_bisection_ends_at_the_commit_that_broke_it() {
     need_qemu();
     let good = fetched("6.1");
-    let bad = fetched("5.10");
-    let directory = tempfile::tempdir().expect("a directory");
-    let repository = directory.path().join("linux");
-    std::fs::create_dir(&repository).expect("a directory");
+    let bad = fetched(OLD);
+    let place = Place::new();
+    let repository = PathBuf::from(place.file("."));
 
-    let commit = |kernel: &Path, parameter| Commit { kernel: kernel.to_str().expect("UTF-8").to_owned(), parameter };
+    // What a commit holds: the kernel, and a word for its command line.
     let works = "nothing.special";
-    let commits = [
-        commit(&good, works),
-        commit(&good, works),
-        commit(&good, works),
-        // Kernels that find no init, and panic.
-        commit(&good, "rdinit=/nowhere"),
-        commit(&good, "rdinit=/elsewhere"),
-        commit(&good, works),
-        commit(&bad, works),
-        commit(&bad, works),
-        commit(&bad, works),
-    ];
+    let mut commits = [(&good, works); 9];
     let first_bad = 6;
+    commits[first_bad..].fill((&bad, works));
+    // Kernels that find no init, and panic.
     let unbootable = [3, 4];
+    (commits[3].1, commits[4].1) = ("rdinit=/nowhere", "rdinit=/elsewhere");
 
     git(&repository, &["init", "-q"]);
     let mut hashes = Vec::new();
-    for (index, Commit { kernel, parameter }) in commits.iter().enumerate() {
-        for (name, content) in [("kernel", kernel.as_str()), ("parameter", parameter), ("number", &index.to_string())] {
-            std::fs::write(repository.join(name), content).expect("written");
-        }
+    for (index, (kernel, parameter)) in commits.iter().enumerate() {
+        place.write("kernel", kernel.display().to_string());
+        place.write("parameter", parameter);
+        place.write("number", index.to_string());
         git(&repository, &["add", "."]);
         git(&repository, &["commit", "-qm", &format!("commit {index}")]);
         hashes.push(git(&repository, &["rev-parse", "HEAD"]).trim().to_owned());

@@ -2,14 +2,9 @@
 
 mod driver;
 
-use std::io::Read;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::time::Duration;
+use std::process::ChildStdout;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
-use driver::{PROGRAM, errors, expect, processes, run, text, wait_for};
+use driver::*;
 
 #[test]
 fn a_wrong_command_line_stops_a_bisection() {
@@ -32,9 +27,7 @@ fn a_wrong_command_line_stops_a_bisection() {
         &["--boot-patience", "0s"],
         &["faults", "matrix", "--timeout", "0s"],
     ] {
-        let output = run(arguments);
-        assert_eq!(output.status.code(), Some(129), "{arguments:?}");
-        assert!(!errors(&output).is_empty());
+        assert!(!errors(&exits(129, arguments)).is_empty());
     }
 }
 
@@ -77,18 +70,11 @@ fn a_report_that_cannot_be_created_is_named() {
 
 #[test]
 fn two_reports_in_one_file_are_refused() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("a.out");
+    let place = Place::new();
     for other in ["a.out", "./a.out"] {
-        let output = Command::new(PROGRAM)
-            .current_dir(&directory)
-            .args(["flags.root.09_fs", "--output", "json=a.out"])
-            .args(["--output", &format!("tap={other}")])
-            .output()
-            .expect("the program runs");
-        assert_eq!(output.status.code(), Some(129), "{other}");
-        assert!(errors(&output).contains("a.out: give each"), "{}", errors(&output));
-        assert!(!path.exists());
+        let outputs = [format!("json={}", place.file("a.out")), format!("tap={}", place.file(other))];
+        expect(&["flags.root.09_fs", "--output", &outputs[0], "--output", &outputs[1]], 129, "a.out: give each");
+        assert!(!Path::new(&place.file("a.out")).exists());
     }
 }
 
@@ -99,23 +85,15 @@ fn a_full_disk_is_no_verdict() {
 
 #[test]
 fn what_the_system_said_is_told_once() {
-    let output = run(&["image", "--output", "/dev/full"]);
-    assert_eq!(output.status.code(), Some(125));
-    let image = errors(&output);
-    let output = run(&["--kernel", "/proc/self/mem", "flags.root.09_fs"]);
-    assert_eq!(output.status.code(), Some(129));
-    let kernel = errors(&output);
-    let output = Command::new(PROGRAM)
-        .args(["kernels", "list"])
-        .env("XDG_CACHE_HOME", "/dev/null/cache")
-        .output()
-        .expect("the program runs");
-    let cache = errors(&output);
-    for (said, expected) in [
+    let image = exits(125, &["image", "--output", "/dev/full"]);
+    let kernel = exits(129, &["--kernel", "/proc/self/mem", "flags.root.09_fs"]);
+    let cache = Command::new(PROGRAM).args(["kernels", "list"]).env("XDG_CACHE_HOME", "/dev/null/cache").output();
+    for (output, expected) in [
         (image, "(free space there or choose another place): No space"),
         (kernel, "/proc/self/mem cannot be read"),
-        (cache, "XDG_CACHE_HOME to another place): Not a directory"),
+        (cache.expect("the program runs"), "XDG_CACHE_HOME to another place): Not a directory"),
     ] {
+        let said = errors(&output);
         assert!(said.contains(expected), "{said}");
         assert_eq!(said.matches("(os error ").count(), 1, "{said}");
     }
@@ -123,41 +101,26 @@ fn what_the_system_said_is_told_once() {
 
 #[test]
 fn a_closed_pipe_is_no_verdict_and_is_told_of() {
-    let mut child = Command::new(PROGRAM)
-        .args(["flags.", "--format", "tap"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program runs");
-    let mut first = [0; 4];
-    child.stdout.take().expect("piped").read_exact(&mut first).expect("TAP begins");
-    let output = child.wait_with_output().expect("it ends");
-    assert_closed_is_told(&output);
+    let mut child = piped(&["flags.", "--format", "tap"]);
+    child.stdout.take().expect("piped").read_exact(&mut [0; 4]).expect("TAP begins");
+    assert_closed_is_told(child.wait_with_output().expect("it ends"));
 }
 
 #[test]
 fn results_that_nobody_reads_to_their_end_are_told_of() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("full.json");
-    let file = path.to_str().expect("UTF-8");
-    let output = run(&["flags.root.09_fs", "--output", &format!("json={file}")]);
-    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
-    for arguments in [&["merge", file][..], &["list"], &["coverage"]] {
+    let place = Place::new();
+    let file = place.file("full.json");
+    exits(0, &["flags.root.09_fs", "--output", &format!("json={file}")]);
+    for arguments in [&["merge", &file][..], &["list"], &["coverage"]] {
         // Nobody reads: the other end is closed before the program begins.
         let (_, closed) = std::io::pipe().expect("a pipe");
-        let output = Command::new(PROGRAM)
-            .args(arguments)
-            .stdout(closed)
-            .stderr(Stdio::piped())
-            .output()
-            .expect("the program runs");
-        assert_closed_is_told(&output);
+        let output = Command::new(PROGRAM).args(arguments).stdout(closed).stderr(Stdio::piped()).output();
+        assert_closed_is_told(output.expect("the program runs"));
     }
 }
 
-fn assert_closed_is_told(output: &Output) {
-    let errors = errors(output);
-    assert_eq!(output.status.code(), Some(125), "{errors}");
+fn assert_closed_is_told(output: Output) {
+    let errors = errors(&exited(125, output, "closed"));
     let told = "standard output was closed before all was written";
     assert_eq!(errors.lines().count(), 1, "{errors}");
     assert!(errors.contains(told), "{errors}");
@@ -165,14 +128,11 @@ fn assert_closed_is_told(output: &Output) {
 
 #[test]
 fn further_reports_are_written_beside_standard_output() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("results.json");
-    let output =
-        run(&["--exact", "flags.root.09_fs", "--format", "tap", "--output", &format!("json={}", path.display())]);
-    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
-    let lines = std::fs::read_to_string(path).expect("the report is there");
-    let events: Vec<serde_json::Value> =
-        lines.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
+    let place = Place::new();
+    let output = format!("json={}", place.file("results.json"));
+    exits(0, &["--exact", "flags.root.09_fs", "--format", "tap", "--output", &output]);
+    let lines = place.read("results.json");
+    let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
     assert_eq!(events.first().expect("a first line")["schema"], 1);
     assert_eq!(events.last().expect("a last line")["event"], "run_finished");
 }
@@ -184,11 +144,7 @@ fn a_seed_is_reported_and_taken() {
 
 /// A run that hangs, soon after its start.
 fn hanging(timeout: &str) -> (Child, ChildStdout) {
-    let mut child = Command::new(PROGRAM)
-        .args(["selftest", "--exact", "selftest.hang", "--timeout", timeout, "--format", "tap"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program runs");
+    let mut child = piped(&["selftest", "--exact", "selftest.hang", "--timeout", timeout, "--format", "tap"]);
     let mut out = child.stdout.take().expect("piped");
     out.read_exact(&mut [0; 16]).expect("TAP begins");
     // The case may or may not have begun; both must end well.
@@ -198,9 +154,9 @@ fn hanging(timeout: &str) -> (Child, ChildStdout) {
 
 #[test]
 fn interrupted_runs_clean_up_and_say_so() {
-    for (signal, status) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+    for (ending, status) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         let (mut child, mut out) = hanging("1h");
-        kill(Pid::from_raw(child.id() as i32), signal).expect("it is running");
+        signal(&child, ending);
         let ended = child.wait().expect("it ends");
         assert_eq!(ended.code(), Some(status));
         let mut rest = String::new();
@@ -212,17 +168,10 @@ fn interrupted_runs_clean_up_and_say_so() {
 
 /// The TAP of a run that is interrupted after a while.
 fn interrupted(after: Duration, arguments: &[&str]) -> String {
-    let child = Command::new(PROGRAM)
-        .args(arguments)
-        .args(["--jobs", "1", "--format", "tap"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program runs");
+    let child = piped(&[arguments, &["--jobs", "1", "--format", "tap"]].concat());
     std::thread::sleep(after);
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).expect("it is running");
-    let output = child.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(130));
-    text(&output)
+    signal(&child, Signal::SIGINT);
+    text(&exited(130, child.wait_with_output().expect("it ends"), arguments))
 }
 
 #[test]
@@ -256,8 +205,7 @@ fn a_killed_run_leaves_no_process() {
 
 #[test]
 fn the_list_has_what_a_case_has() {
-    let output = run(&["list", "--format", "json", "flags.root.09"]);
-    let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let list = json(&run(&["list", "--format", "json", "flags.root.09"]));
     assert_eq!(list[0]["name"], "flags.root.09_fs");
     assert_eq!(list[0]["proves"][0], "FLAG-09");
 }

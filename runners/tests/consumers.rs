@@ -2,19 +2,15 @@
 
 mod driver;
 
-use std::process::Command;
-
-use driver::run;
+use driver::*;
 
 /// Test::Harness reads a report and gives its own summary and exit status.
 fn prove(report: &[u8]) -> (String, bool) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let file = directory.path().join("report.tap");
-    std::fs::write(&file, report).expect("written");
-    let output =
-        Command::new("prove").args(["--exec", "cat"]).arg(&file).output().expect("prove is installed (Debian: perl)");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    (text, output.status.success())
+    let place = Place::new();
+    let file = place.write("report.tap", report);
+    let output = Command::new("prove").args(["--exec", "cat", &file]).output();
+    let output = output.expect("prove is installed (Debian: perl)");
+    (text(&output), output.status.success())
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 mod driver;
 
-use driver::{as_root, conclude, run, text};
+use driver::*;
 
 /// A fault, and a case that notices it.
 const SAID: [(&str, &str); 24] = [
@@ -75,17 +75,11 @@ fn steady(line: &str) -> String {
         return format!("{head} at: {file}:LINE");
     }
     let mut steady = String::new();
-    let mut rest = line;
-    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
-        let (head, tail) = rest.split_at(start);
-        let end = tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
-        let (number, tail) = tail.split_at(end);
-        steady.push_str(head);
+    for run in line.as_bytes().chunk_by(|one, next| one.is_ascii_digit() == next.is_ascii_digit()) {
         // Inodes of namespaces, and IDs of mounts.
-        let of_mount = line.contains("mount ID");
-        let varies = number.len() >= 7 || (of_mount && (head.ends_with("from ") || head.ends_with(" to ")));
-        steady.push_str(if varies { "N" } else { number });
-        rest = tail;
+        let of_mount = line.contains("mount ID") && (steady.ends_with("from ") || steady.ends_with(" to "));
+        let varies = run[0].is_ascii_digit() && (run.len() >= 7 || of_mount);
+        steady.push_str(if varies { "N" } else { str::from_utf8(run).expect("whole characters") });
     }
-    steady + rest
+    steady
 }

@@ -2,8 +2,7 @@
 
 mod driver;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use driver::{Path, PathBuf, fs};
 
 /// A command of a document: where it stands, and its words.
 struct Example {
@@ -17,17 +16,16 @@ fn root() -> &'static Path {
 
 /// All documents of the project that a user reads.
 fn documents() -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for directory in ["", "docs", "ci/engines"] {
-        let entries = fs::read_dir(root().join(directory)).expect("a directory of the project");
-        found.extend(
-            entries
-                .map(|entry| entry.expect("readable").path())
-                .filter(|path| path.extension().is_some_and(|extension| extension == "md")),
-        );
-    }
+    let mut found: Vec<_> = ["", "docs", "ci/engines"].into_iter().flat_map(entries).collect();
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     found.sort();
     found
+}
+
+/// What a directory of the project has.
+fn entries(directory: impl AsRef<Path>) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join(directory)).expect("a directory of the project");
+    entries.map(|entry| entry.expect("readable").path()).collect()
 }
 
 /// The words of our program's calls in a line of shell: without comments, redirections and whatever it
@@ -55,11 +53,10 @@ fn examples() -> Vec<Example> {
             match line.trim() {
                 "```sh" => in_shell = true,
                 "```" => in_shell = false,
-                line if in_shell => examples.extend(
-                    calls(line)
-                        .into_iter()
-                        .map(|words| Example { place: format!("{}:{}", path.display(), number + 1), words }),
-                ),
+                line if in_shell => {
+                    let place = format!("{}:{}", path.display(), number + 1);
+                    examples.extend(calls(line).into_iter().map(|words| Example { place: place.clone(), words }));
+                }
                 _ => {}
             }
         }
@@ -99,12 +96,8 @@ fn cheap_examples_work() {
     for Example { place, words } in cheap {
         // As it stands, placeholders and all.
         let words: Vec<_> = words.into_iter().filter(|word| !word.starts_with('[')).collect();
-        let output = driver::run(&words);
-        assert!(
-            output.status.success() && !output.stdout.is_empty(),
-            "{place}: {words:?}: {}",
-            driver::errors(&output)
-        );
+        let output = driver::exited(0, driver::run(&words), (&place, &words));
+        assert!(!output.stdout.is_empty(), "{place}: {words:?}");
     }
 }
 
@@ -127,12 +120,8 @@ fn places_in_documents_are_of_checks() {
 /// What a document shows of the suite's own code is in it, word for word.
 #[test]
 fn cases_in_documents_are_real() {
-    let entries = |directory: &Path| -> Vec<PathBuf> {
-        fs::read_dir(directory).expect("a directory").flatten().map(|entry| entry.path()).collect()
-    };
-    let files = entries(&root().join("suite/src/cases"))
-        .into_iter()
-        .flat_map(|path| if path.is_dir() { entries(&path) } else { vec![path] });
+    let groups = entries("suite/src/cases").into_iter();
+    let files = groups.flat_map(|path| if path.is_dir() { entries(path) } else { vec![path] });
     let sources: Vec<String> = files.map(|path| fs::read_to_string(path).expect("readable")).collect();
     let mut shown = 0;
     for path in documents() {

@@ -3,12 +3,11 @@
 mod driver;
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use harness::verdict::event::Event;
 use harness::verdict::judge::Status;
 
-use driver::{PROGRAM, conclude, errors, expect, run, text, trials};
+use driver::*;
 
 fn main() {
     conclude(
@@ -86,7 +85,7 @@ fn an_ordinary_user_is_told_why_not() {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new("/proc/self/fd/9");
     // An ordinary user may not reach the program by its path.
-    let program = std::fs::File::open(PROGRAM).expect("the program is there");
+    let program = fs::File::open(PROGRAM).expect("the program is there");
     let fd = std::os::fd::AsRawFd::as_raw_fd(&program);
     // SAFETY: dup2(2) is async-signal-safe.
     unsafe {
@@ -99,14 +98,13 @@ fn an_ordinary_user_is_told_why_not() {
         .gid(65534)
         .output()
         .expect("the program runs");
-    assert_eq!(output.status.code(), Some(125));
-    assert!(errors(&output).contains("by root only"), "{}", errors(&output));
+    let said = errors(&exited(125, output, "as nobody"));
+    assert!(said.contains("by root only"), "{said}");
 }
 
 fn every_fault_is_listed() {
     let text = text(&run(&["faults", "list"]));
-    let json: serde_json::Value =
-        serde_json::from_slice(&run(&["faults", "list", "--format", "json"]).stdout).expect("JSON");
+    let json = json(&run(&["faults", "list", "--format", "json"]));
     let faults = json.as_array().expect("an array");
     assert!(faults.len() > 100);
     for fault in faults {
@@ -116,13 +114,10 @@ fn every_fault_is_listed() {
 }
 
 fn a_part_of_a_matrix_says_what_it_does_not_show() {
-    let matrix = |arguments: &[&str]| run(&[&["faults", "matrix", "--check"], arguments].concat());
-    let good = matrix(&["flags.root.09_fs", "--fault", "changes-umask", "--fault", "none"]);
-    assert_eq!(good.status.code(), Some(0), "{}", errors(&good));
+    let matrix = |arguments: &[&str]| text(&exits(0, &[&["faults", "matrix", "--check"], arguments].concat()));
+    matrix(&["flags.root.09_fs", "--fault", "changes-umask", "--fault", "none"]);
     // What was not chosen may show it: nothing is wrong.
-    let silent = matrix(&["flags.root.09_fs", "--fault", "drops-files"]);
-    assert_eq!(silent.status.code(), Some(0), "{}", errors(&silent));
-    let said = text(&silent);
+    let said = matrix(&["flags.root.09_fs", "--fault", "drops-files"]);
     for expected in [
         "none of the selected cases notices drops-files",
         "none of the selected faults makes these fail: flags.root.09_fs",

@@ -5,27 +5,15 @@
 
 mod driver;
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::Command;
 
-use driver::{PROGRAM, conclude, errors, text, trials};
+use driver::*;
 
 const NOBODY: u32 = 65534;
 
-/// What a run could leave behind or change.
-#[derive(Debug, PartialEq, Eq)]
-struct Host {
-    mounts: BTreeSet<String>,
-    ipc: BTreeSet<String>,
-    temporary: BTreeSet<String>,
-    cgroups: BTreeSet<String>,
-    settings: BTreeSet<String>,
-    processes: BTreeSet<String>,
-    namespaces: BTreeSet<String>,
-}
+/// What a run could leave behind or change, by its kind.
+type Host = BTreeMap<&'static str, BTreeSet<String>>;
 
 fn lines(path: impl AsRef<Path>) -> BTreeSet<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
@@ -45,43 +33,42 @@ fn directories_below(path: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
-impl Host {
-    fn look() -> Host {
-        let mut settings = BTreeSet::new();
-        for directory in ["kernel", "fs", "fs/mqueue", "user"] {
-            for file in entries(Path::new("/proc/sys").join(directory)) {
-                // Counters and random numbers are no settings.
-                let counter = ["dentry-state", "file-nr", "inode-nr", "inode-state", "aio-nr", "ns_last_pid", "pty"];
-                if !counter.iter().any(|name| file.contains(name)) && Path::new(&file).is_file() {
-                    settings.insert(format!("{file}: {:?}", lines(&file)));
-                }
+fn look() -> Host {
+    let mut settings = BTreeSet::new();
+    for directory in ["kernel", "fs", "fs/mqueue", "user"] {
+        for file in entries(Path::new("/proc/sys").join(directory)) {
+            // Counters and random numbers are no settings.
+            let counter = ["dentry-state", "file-nr", "inode-nr", "inode-state", "aio-nr", "ns_last_pid", "pty"];
+            if !counter.iter().any(|name| file.contains(name)) && Path::new(&file).is_file() {
+                settings.insert(format!("{file}: {:?}", lines(&file)));
             }
-        }
-        let ipc = ["shm", "sem", "msg"].into_iter().flat_map(|kind| lines(format!("/proc/sysvipc/{kind}"))).collect();
-        let mut cgroups = BTreeSet::new();
-        directories_below(Path::new("/sys/fs/cgroup"), &mut cgroups);
-        let (mut processes, mut namespaces) = (BTreeSet::new(), BTreeSet::new());
-        for process in entries("/proc") {
-            let command = fs::read_to_string(format!("{process}/cmdline")).unwrap_or_default();
-            if ["unshare-conformance", "host-unharmed-"].iter().any(|name| command.contains(name)) {
-                processes.insert(command);
-            }
-            for link in entries(format!("{process}/ns")) {
-                if let Ok(target) = fs::read_link(link) {
-                    namespaces.insert(target.display().to_string());
-                }
-            }
-        }
-        Host {
-            mounts: lines("/proc/self/mountinfo"),
-            ipc,
-            temporary: entries("/tmp").into_iter().filter(|path| path.contains("unshare-conformance")).collect(),
-            cgroups,
-            settings,
-            processes,
-            namespaces,
         }
     }
+    let ipc = ["shm", "sem", "msg"].into_iter().flat_map(|kind| lines(format!("/proc/sysvipc/{kind}"))).collect();
+    let mut cgroups = BTreeSet::new();
+    directories_below(Path::new("/sys/fs/cgroup"), &mut cgroups);
+    let (mut processes, mut namespaces) = (BTreeSet::new(), BTreeSet::new());
+    for process in entries("/proc") {
+        let command = fs::read_to_string(format!("{process}/cmdline")).unwrap_or_default();
+        if ["unshare-conformance", "host-unharmed-"].iter().any(|name| command.contains(name)) {
+            processes.insert(command);
+        }
+        for link in entries(format!("{process}/ns")) {
+            if let Ok(target) = fs::read_link(link) {
+                namespaces.insert(target.display().to_string());
+            }
+        }
+    }
+    let temporary = entries("/tmp").into_iter().filter(|path| path.contains("unshare-conformance"));
+    BTreeMap::from([
+        ("mounts", lines("/proc/self/mountinfo")),
+        ("ipc", ipc),
+        ("temporary", temporary.collect()),
+        ("cgroups", cgroups),
+        ("settings", settings),
+        ("processes", processes),
+        ("namespaces", namespaces),
+    ])
 }
 
 /// Runs the program, from where an ordinary user can execute it too, and compares.
@@ -93,18 +80,17 @@ fn unharmed(arguments: &[&str], uid: Option<u32>, status: i32, expected: &str) {
         .expect("a directory");
     let program = directory.path().join("program");
     fs::copy(PROGRAM, &program).expect("copied");
-    let before = Host::look();
-    assert_eq!(before.processes, BTreeSet::new(), "a run is still going on");
+    let before = look();
+    assert_eq!(before["processes"], BTreeSet::new(), "a run is still going on");
     let mut command = Command::new(&program);
     command.args(arguments).args(["--format", "tap"]).current_dir("/");
     if let Some(id) = uid {
         command.uid(id).gid(id);
     }
-    let output = command.output().expect("the program runs");
+    let output = exited(status, command.output().expect("the program runs"), arguments);
     let report = text(&output) + &errors(&output);
-    assert_eq!(output.status.code(), Some(status), "{report}");
     assert!(report.contains(expected), "{report}");
-    assert_eq!(Host::look(), before);
+    assert_eq!(look(), before);
 }
 
 fn a_run_changes_nothing() {

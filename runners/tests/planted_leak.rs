@@ -3,7 +3,7 @@
 
 mod driver;
 
-use driver::{conclude, run, text, trials};
+use driver::*;
 
 fn main() {
     conclude(trials![as_root planted_leaks_are_found], false);

@@ -2,7 +2,7 @@
 
 mod driver;
 
-use serde_json::Value;
+use driver::Value;
 
 const SCHEMA: &str = include_str!("../../harness/schema/results-1.schema.json");
 

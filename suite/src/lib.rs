@@ -59,6 +59,7 @@ pub mod tasks {
     pub mod setuid_exec;
     pub mod shm;
     pub mod side;
+    pub mod signals;
     pub mod threads;
     pub mod vm;
 }
@@ -75,11 +76,13 @@ pub mod place {
     pub mod cgroup;
     pub mod clock;
     pub mod limits;
+    pub mod lock;
     pub mod lsm;
     pub mod mount_api;
     pub mod nft;
     pub mod privilege;
     pub mod seccomp;
+    pub mod segments;
     pub mod sysctl;
     pub mod user_ns_switch;
 }
@@ -96,21 +99,6 @@ pub mod engines {
 pub mod cases;
 pub mod fault;
 pub mod feature;
+pub mod prelude;
 
 pub use feature::SUITE;
-
-/// What a file of cases needs: `use crate::prelude::*;`.
-pub mod prelude {
-    pub use crate::call::check::{Judged, Unshare, check_changes};
-    pub use crate::call::raw::{unshare, unshare_ia32};
-    pub use crate::call::variants;
-    pub use crate::feature::{self, global};
-    pub use crate::observe::{self, Ns, Observer, State, kernel};
-    pub use crate::place::privilege::become_unprivileged;
-    pub use crate::spec::flags::Flags;
-    pub use crate::spec::model::{self, Part, Parts, Start};
-    pub use crate::spec::namespaces::{KINDS, Kind, needs_of};
-    pub use crate::tasks::peer::Peer;
-    pub use crate::tasks::vm::VmTask;
-    pub use harness::prelude::*;
-}

@@ -1,7 +1,5 @@
 //! The texts of the cases, as `list` and reports show them, have one form.
 
-use harness::case::SELFTEST_CASES;
-
 /// What is wrong with the form of a text, if anything.
 fn fault(about: &str) -> Option<&'static str> {
     // A flag or a call: `CLONE_FS`, `unshare(0)`, `setns(2)`.
@@ -24,7 +22,7 @@ fn fault(about: &str) -> Option<&'static str> {
 fn every_text_about_a_case_has_the_form_of_a_sentence() {
     let faults: Vec<String> = suite::cases::all()
         .iter()
-        .chain(SELFTEST_CASES.iter())
+        .chain(harness::selftest::CASES)
         .filter_map(|case| {
             Some(format!("{}:{}: {}: {:?} {}", case.file, case.line, case.name, case.about, fault(case.about)?))
         })

@@ -298,13 +298,10 @@ pub fn parse_end_record(line: &str) -> Option<u8> {
 fn reap_until(child: Pid) -> u8 {
     loop {
         match waitpid(None, None) {
-            Ok(status) if status.pid() == Some(child) => match status {
-                WaitStatus::Exited(_, code) => return u8::try_from(code).unwrap_or(u8::MAX),
-                WaitStatus::Signaled(_, signal, _) => {
-                    return 128_u8.saturating_add(signal as i32 as u8);
-                }
-                _ => {}
-            },
+            Ok(WaitStatus::Exited(pid, code)) if pid == child => return u8::try_from(code).unwrap_or(u8::MAX),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
+                return 128_u8.saturating_add(signal as i32 as u8);
+            }
             Ok(_) | Err(Errno::EINTR) => {}
             // The child was there and cannot be any more.
             Err(_) => return u8::MAX,
@@ -349,12 +346,8 @@ mod tests {
         for (index, inner) in MOUNTS.iter().enumerate() {
             assert!(inner.target.starts_with('/'));
             for outer in &MOUNTS[index + 1..] {
-                assert!(
-                    !inner.target.starts_with(&format!("{}/", outer.target)),
-                    "{} hides {}",
-                    outer.target,
-                    inner.target
-                );
+                let hidden = inner.target.starts_with(&format!("{}/", outer.target));
+                assert!(!hidden, "{} hides {}", outer.target, inner.target);
             }
         }
         assert!(MOUNTS.iter().any(|entry| entry.kind == "proc" && entry.need == Need::Required));

@@ -8,10 +8,12 @@ use std::process::{Command, ExitStatus, Stdio};
 pub type Progress<'p> = &'p mut dyn FnMut(&str);
 
 /// Why a program did not succeed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    NotStarted(io::Error),
+    #[error("{0}")]
+    NotStarted(#[from] io::Error),
     /// It failed. With the line that is most likely the reason.
+    #[error("{0}")]
     Failed(String),
 }
 
@@ -29,9 +31,9 @@ pub(crate) fn run(
     is_reason: impl Fn(&str) -> bool,
     progress: Progress<'_>,
 ) -> Result<(), Failure> {
-    let (reader, writer) = io::pipe().map_err(Failure::NotStarted)?;
-    command.stdin(Stdio::null()).stdout(writer.try_clone().map_err(Failure::NotStarted)?).stderr(writer);
-    let mut child = command.spawn().map_err(Failure::NotStarted)?;
+    let (reader, writer) = io::pipe()?;
+    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    let mut child = command.spawn()?;
     // The command holds the write ends of the pipe.
     drop(command);
     let (mut reason, mut last) = (None, None);
@@ -43,13 +45,13 @@ pub(crate) fn run(
         }
         last = Some(line).filter(|line| !line.is_empty()).or(last);
     }
-    judge(child.wait().map_err(Failure::NotStarted)?, reason.or(last))
+    judge(child.wait()?, reason.or(last))
 }
 
 /// Runs a command and returns its standard output, unless that is redirected. If it fails, the reason is the last line
 /// of its standard error.
 pub(crate) fn output(mut command: Command) -> Result<String, Failure> {
-    let output = command.stdin(Stdio::null()).output().map_err(Failure::NotStarted)?;
+    let output = command.stdin(Stdio::null()).output()?;
     let errors = String::from_utf8_lossy(&output.stderr);
     judge(output.status, errors.lines().rfind(|line| !line.trim().is_empty()).map(str::to_owned))?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())

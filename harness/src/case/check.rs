@@ -64,10 +64,14 @@ impl<'t, V: Debug> Check<'t, V> {
         Err(Stop(()))
     }
 
+    fn value(self, expected: impl FnOnce() -> String, condition: impl FnOnce(&V) -> bool) -> Done<V> {
+        let value = self.judge(expected, |result| result.ok().is_some_and(condition))?;
+        Ok(value.expect("a condition that holds has a value"))
+    }
+
     /// The call must succeed; returns its value.
     pub fn succeeds(self) -> Done<V> {
-        let value = self.judge(|| "success".to_owned(), |result| result.is_ok())?;
-        Ok(value.expect("a call that succeeded has a value"))
+        self.value(|| "success".to_owned(), |_| true)
     }
 
     /// The call must fail with exactly this errno.
@@ -88,7 +92,7 @@ impl<'t, V: Debug> Check<'t, V> {
     where
         V: PartialEq,
     {
-        self.judge(|| shown(&expected), |result| result.ok().is_some_and(|value| *value == expected)).map(drop)
+        self.value(|| shown(&expected), |value| *value == expected).map(drop)
     }
 
     /// The value must differ from this one.
@@ -96,17 +100,12 @@ impl<'t, V: Debug> Check<'t, V> {
     where
         V: PartialEq,
     {
-        self.judge(
-            || format!("anything but {}", shown(&other)),
-            |result| result.ok().is_some_and(|value| *value != other),
-        )
-        .map(drop)
+        self.value(|| format!("anything but {}", shown(&other)), |value| *value != other).map(drop)
     }
 
     /// The value must satisfy the condition, which `expected` describes.
     pub fn holds(self, expected: &str, condition: impl FnOnce(&V) -> bool) -> Done<V> {
-        let value = self.judge(|| expected.to_owned(), |result| result.ok().is_some_and(condition))?;
-        Ok(value.expect("a condition that holds has a value"))
+        self.value(|| expected.to_owned(), condition)
     }
 }
 
@@ -137,22 +136,15 @@ impl Test {
     /// It failed: the case is broken, which is recorded.
     #[track_caller]
     pub fn setup<V>(&self, call: Call<V>) -> Done<V> {
-        let at = Location::caller();
-        let (call, result) = call.into_parts();
-        result.map_err(|failure| {
-            self.log().write(&Record::SetupFailed {
-                call: call.into_owned(),
-                actual: format!("{failure:?}"),
-                task: self.task_name(),
-                at: at.into(),
-            });
-            Stop(())
-        })
+        match call.into_parts() {
+            (_, Ok(value)) => Ok(value),
+            (call, Err(failure)) => Err(self.broken(call, format!("{failure:?}"))),
+        }
     }
 
     /// Skips the case for a reason its needs could not express.
     pub fn skip(&self, reason: impl Into<String>) -> Stop {
-        self.log().write(&Record::Skip { reason: reason.into() });
+        self.log().write(&Record::Skip(reason.into()));
         Stop(())
     }
 
@@ -170,7 +162,7 @@ impl Test {
 
     /// Records information for the reader of the verdict.
     pub fn note(&self, text: impl Into<String>) {
-        self.log().write(&Record::Note { text: text.into() });
+        self.log().write(&Record::Note(text.into()));
     }
 }
 
@@ -179,9 +171,5 @@ impl Test {
 /// # Errors
 /// At least one of them stopped.
 pub fn all(steps: impl IntoIterator<Item = Done>) -> Done {
-    let mut done = Ok(());
-    for step in steps {
-        done = done.and(step);
-    }
-    done
+    steps.into_iter().fold(Ok(()), Result::and)
 }

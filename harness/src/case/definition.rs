@@ -1,7 +1,6 @@
 //! A conformance case: one constant with everything a runner has to know.
 
 use std::any::{Any, type_name};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +13,6 @@ use crate::case::test::{Test, Tier};
 /// Every case linked into this program. Filled by [`case!`](crate::case!); no list is kept by hand.
 #[distributed_slice]
 pub static CASES: [Case];
-
-/// Deliberately bad cases that test the harness itself. Filled by `selftest_case!`.
-#[distributed_slice]
-pub static SELFTEST_CASES: [Case];
 
 /// The body of a case.
 pub type Body = fn(&Test) -> Done;
@@ -52,7 +47,7 @@ pub struct Case {
 }
 
 /// The same body with a named parameter of any type.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Variant {
     /// Added to the case's name after a dot.
     pub name: String,
@@ -61,12 +56,6 @@ pub struct Variant {
     /// What this variant needs beyond the case's needs.
     pub needs: Needs,
     param: Arc<dyn Any + Send + Sync>,
-}
-
-impl fmt::Debug for Variant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Variant").field("name", &self.name).field("proves", &self.proves).finish_non_exhaustive()
-    }
 }
 
 impl Variant {
@@ -123,8 +112,13 @@ impl Case {
 
     /// The first component of the name.
     pub fn group(&self) -> &'static str {
-        self.name.split('.').next().unwrap_or(self.name)
+        group(self.name)
     }
+}
+
+/// The first component of a case's name.
+pub(crate) fn group(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
 }
 
 /// One thing to run: a case, with one of its variants if it has any.
@@ -192,25 +186,8 @@ pub fn items(cases: &'static [Case]) -> Vec<Item> {
 #[macro_export]
 macro_rules! case {
     (Case { $($field:ident : $value:expr),* $(,)? }) => {
-        $crate::case_in! { $crate::case::CASES; $($field: $value),* }
-    };
-}
-
-/// Declares a deliberately bad case that tests the harness.
-#[macro_export]
-macro_rules! selftest_case {
-    (Case { $($field:ident : $value:expr),* $(,)? }) => {
-        $crate::case_in! { $crate::case::SELFTEST_CASES; $($field: $value),* }
-    };
-}
-
-/// Puts a case into one of the slices, for `case!` and `selftest_case!`.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! case_in {
-    ($slice:path; $($field:ident : $value:expr),* $(,)?) => {
         const _: () = {
-            #[$crate::linkme::distributed_slice($slice)]
+            #[$crate::linkme::distributed_slice($crate::case::CASES)]
             #[linkme(crate = $crate::linkme)]
             static CASE: $crate::case::Case = $crate::case::Case {
                 $($field: $value,)*

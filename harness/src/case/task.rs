@@ -108,7 +108,7 @@ impl Test {
             Ok(Ok(())) => COMPLETE,
             Ok(Err(Stop(()))) => STOPPED,
             Err(message) => {
-                self.log().write(&Record::Panicked { message });
+                self.log().write(&Record::Panicked(message));
                 STOPPED
             }
         };

@@ -240,7 +240,7 @@ fn run_body(test: &Test, body: impl FnOnce() -> Done) {
     match catch(body) {
         // Stop has its own record; the body completed all the same.
         Ok(Ok(()) | Err(_)) => test.log.finish(),
-        Err(message) => test.log.write(&Record::Panicked { message }),
+        Err(message) => test.log.write(&Record::Panicked(message)),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Diagnostics of a result, as YAML that people read unaided: the failed call first.
 
+use super::Entry;
 use super::text::{one_line, yaml_scalar};
 use crate::run::record::FailedCheck;
-use crate::verdict::event::CaseInfo;
-use crate::verdict::judge::{Status, Verdict};
+use crate::verdict::judge::Status;
 use crate::verdict::outcome::Outcome;
 
 /// The lines of a YAML mapping, without indentation; empty if there is nothing to report.
-pub(super) fn yaml(verdict: &Verdict, outcome: &Outcome, case: &CaseInfo) -> Vec<String> {
+pub(super) fn yaml(&Entry { case, verdict, outcome, .. }: &Entry) -> Vec<String> {
     let mut lines = Vec::new();
     if verdict.status == Status::Skip {
         return lines;
@@ -36,11 +36,8 @@ pub(super) fn yaml(verdict: &Verdict, outcome: &Outcome, case: &CaseInfo) -> Vec
     if verdict.failed.len() > 1 {
         lines.push("also:".to_owned());
         for check in &verdict.failed[1..] {
-            let fields = check_fields(check);
-            for (at, line) in fields.into_iter().enumerate() {
-                let lead = if at == 0 { "  - " } else { "    " };
-                lines.push(format!("{lead}{line}"));
-            }
+            let leads = std::iter::once("  - ").chain(std::iter::repeat("    "));
+            lines.extend(leads.zip(check_fields(check)).map(|(lead, line)| format!("{lead}{line}")));
         }
     }
     if !verdict.notes.is_empty() {

@@ -1,6 +1,6 @@
 //! Shared by dialects that consist of one document: collects a run, which is written at the end.
 
-use super::Progress;
+use super::{Entry, groups};
 use crate::verdict::event::{CaseInfo, Event};
 use crate::verdict::judge::Verdict;
 use crate::verdict::outcome::Outcome;
@@ -8,7 +8,7 @@ use crate::verdict::outcome::Outcome;
 /// A collected run.
 #[derive(Debug, Default)]
 pub(super) struct Document {
-    progress: Progress,
+    plan: Vec<CaseInfo>,
     /// The first event.
     pub started: Option<Event>,
     results: Vec<Option<(Verdict, Outcome)>>,
@@ -20,19 +20,12 @@ pub(super) struct Document {
     pub milliseconds: u64,
 }
 
-/// A case of the plan and its result.
-pub(super) struct Entry<'d> {
-    pub case: &'d CaseInfo,
-    pub verdict: &'d Verdict,
-    pub outcome: &'d Outcome,
-}
-
 impl Document {
     pub fn event(&mut self, event: &Event) {
         match event {
             Event::RunStarted { plan, .. } => {
                 self.results = vec![None; plan.len()];
-                self.progress.plan.clone_from(plan);
+                self.plan.clone_from(plan);
                 self.started = Some(event.clone());
             }
             Event::CaseFinished { index, verdict, outcome } => {
@@ -53,10 +46,7 @@ impl Document {
     /// Gives every case of the plan a result, since silence could be read as success.
     pub fn complete(&mut self) {
         for result in &mut self.results {
-            result.get_or_insert_with(|| {
-                let verdict = Verdict::never_reached("the run ended before");
-                (verdict, Outcome::AsJudged)
-            });
+            result.get_or_insert_with(|| (Verdict::never_reached("the run ended before"), Outcome::AsJudged));
         }
     }
 
@@ -65,12 +55,9 @@ impl Document {
     pub fn groups(&self) -> Vec<(String, Vec<Entry<'_>>)> {
         let entry = |index: usize| {
             let (verdict, outcome) = self.results[index].as_ref()?;
-            Some(Entry { case: self.progress.case(index), verdict, outcome })
+            Some(Entry { index, case: &self.plan[index], verdict, outcome })
         };
-        self.progress
-            .groups()
-            .into_iter()
-            .map(|(name, cases)| (name, cases.into_iter().filter_map(entry).collect()))
-            .collect()
+        let groups = groups(&self.plan).into_iter();
+        groups.map(|(name, cases)| (name, cases.into_iter().filter_map(entry).collect())).collect()
     }
 }

@@ -1,65 +1,106 @@
-//! Shared by TAP and KTAP: a version, the plan, comments, one result line per case.
+//! Shared by the dialects that are written line by line.
 
 use std::io::{self, Write};
 
 use super::text::{comment, one_line};
-use super::{Progress, head};
+use super::{Entry, Reporter, head, known_bugs};
 use crate::verdict::event::{CaseInfo, Event};
-use crate::verdict::judge::Verdict;
-use crate::verdict::outcome::{Counts, Outcome};
+use crate::verdict::outcome::Counts;
 
-/// Input of a result line and its diagnostics.
-pub(super) struct CaseResult<'a> {
-    pub number: usize,
-    pub case: &'a CaseInfo,
-    pub verdict: &'a Verdict,
-    pub outcome: &'a Outcome,
+/// Writes events in a dialect.
+#[derive(Debug, Default)]
+pub struct Flat<D> {
+    dialect: D,
+    plan: Vec<CaseInfo>,
+    /// The number of results so far.
+    reported: usize,
 }
 
 /// The differences between the dialects.
-pub(super) trait Dialect {
-    /// The first line.
-    const VERSION: &'static str;
+pub trait Dialect {
+    /// How the line begins that says why a run was given up.
+    const GIVEN_UP: &'static str = "Bail out!";
 
-    /// Writes a result line with its diagnostics.
-    fn result(result: &CaseResult, out: &mut dyn Write) -> io::Result<()>;
+    /// Writes what comes before the head.
+    fn begin(&mut self, plan: &[CaseInfo], out: &mut dyn Write) -> io::Result<()>;
 
-    /// Text as a comment has it.
-    fn comment(text: &str) -> String {
-        comment(text)
+    /// Writes a result and its diagnostics.
+    fn result(&mut self, number: usize, entry: &Entry, out: &mut dyn Write) -> io::Result<()>;
+
+    /// Writes the results that were held back.
+    fn end(&mut self, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
     }
 
-    /// The comment that ends a report.
-    fn totals(counts: &Counts) -> String;
+    /// Text as part of a line.
+    fn text(text: &str) -> String {
+        one_line(text)
+    }
+
+    /// Text as a line that is no result.
+    fn remark(text: &str) -> String {
+        format!("# {}", comment(text))
+    }
+
+    /// What the last line says.
+    fn totals(counts: &Counts) -> String {
+        format!(
+            "{} passed, {} failed, {} timed out, {} broken, {} skipped, {} {}",
+            counts.passed + counts.unexpected_passes,
+            counts.failed,
+            counts.timed_out,
+            counts.broken,
+            counts.skipped,
+            counts.known_bugs,
+            known_bugs(counts)
+        )
+    }
 }
 
-/// Writes one event in a dialect.
-pub(super) fn write<D: Dialect>(progress: &mut Progress, event: &Event, out: &mut dyn Write) -> io::Result<()> {
-    match event {
-        Event::RunStarted { plan, .. } => {
-            writeln!(out, "{}", D::VERSION)?;
-            // "1..0" would say that everything was skipped on purpose.
-            if plan.is_empty() {
-                writeln!(out, "Bail out! no case was selected")?;
-            } else {
-                writeln!(out, "1..{}", plan.len())?;
+impl<D: Dialect> Reporter for Flat<D> {
+    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        match event {
+            Event::RunStarted { plan, .. } => {
+                self.dialect.begin(plan, out)?;
+                for line in head(event) {
+                    writeln!(out, "{}", D::remark(&line))?;
+                }
+                self.plan.clone_from(plan);
             }
-            for line in head(event) {
-                writeln!(out, "# {}", D::comment(&line))?;
+            Event::CaseStarted { .. } | Event::Alive | Event::Progress { .. } => {}
+            &Event::CaseFinished { index, ref verdict, ref outcome } => {
+                self.reported += 1;
+                let entry = Entry { index, case: &self.plan[index], verdict, outcome };
+                self.dialect.result(self.reported, &entry, out)?;
             }
-            progress.plan.clone_from(plan);
+            Event::Remark { text } => writeln!(out, "{}", D::remark(text))?,
+            Event::BailedOut { why } => {
+                self.dialect.end(out)?;
+                writeln!(out, "{} {}", D::GIVEN_UP, D::text(why))?;
+            }
+            Event::RunFinished { counts, interrupted, .. } => {
+                self.dialect.end(out)?;
+                match interrupted {
+                    Some(signal) => writeln!(out, "{} interrupted by signal {signal}", D::GIVEN_UP)?,
+                    None => writeln!(out, "{}", D::remark(&D::totals(counts)))?,
+                }
+            }
         }
-        Event::CaseStarted { .. } | Event::Alive | Event::Progress { .. } => {}
-        Event::CaseFinished { index, verdict, outcome } => {
-            let result = CaseResult { number: progress.next_number(), case: progress.case(*index), verdict, outcome };
-            D::result(&result, out)?;
-        }
-        Event::Remark { text } => writeln!(out, "# {}", D::comment(text))?,
-        Event::BailedOut { why } => writeln!(out, "Bail out! {}", one_line(why))?,
-        Event::RunFinished { interrupted: Some(signal), .. } => {
-            writeln!(out, "Bail out! interrupted by signal {signal}")?
-        }
-        Event::RunFinished { counts, .. } => writeln!(out, "# {}", D::totals(counts))?,
+        out.flush()
     }
-    out.flush()
+}
+
+/// Writes the version of a dialect of TAP, and a plan of this many results.
+pub(super) fn plan(version: &str, results: usize, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{version}")?;
+    match results {
+        // "1..0" would say that everything was skipped on purpose.
+        0 => writeln!(out, "Bail out! no case was selected"),
+        _ => writeln!(out, "1..{results}"),
+    }
+}
+
+/// How a result line begins.
+pub(super) fn word(ok: bool) -> &'static str {
+    if ok { "ok" } else { "not ok" }
 }

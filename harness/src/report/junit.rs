@@ -7,11 +7,11 @@ use std::io::{self, Write};
 
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::document::{Document, Entry};
+use super::document::Document;
 use super::text::one_line;
-use super::{Reporter, diagnostics, head};
+use super::{Entry, Reporter, diagnostics, head};
 use crate::verdict::event::Event;
-use crate::verdict::judge::{Status, Verdict};
+use crate::verdict::judge::Status;
 use crate::verdict::outcome::Outcome;
 
 /// Writes JUnit's XML.
@@ -37,18 +37,11 @@ impl Reporter for Junit {
 }
 
 /// Removes the total of skipped cases at the root: Jenkins' schema has it for suites only.
-fn as_jenkins_has_it(mut xml: String) -> String {
-    let root = xml.find("<testsuites ").and_then(|start| Some(start..start + xml[start..].find('>')?));
-    if let Some(root) = root
-        && let Some(at) = xml[root.clone()].find(" skipped=\"")
-    {
-        let start = root.start + at;
-        let value = start + " skipped=\"".len();
-        if let Some(length) = xml[value..root.end].find('"') {
-            xml.replace_range(start..=value + length, "");
-        }
-    }
-    xml
+fn as_jenkins_has_it(xml: String) -> String {
+    let root = xml.split_once("<testsuites ").and_then(|(before, rest)| Some((before, rest.split_once('>')?)));
+    let Some((before, (root, after))) = root else { return xml };
+    let kept: Vec<_> = root.split(' ').filter(|attribute| !attribute.starts_with("skipped=")).collect();
+    format!("{before}<testsuites {}>{after}", kept.join(" "))
 }
 
 impl Junit {
@@ -70,19 +63,15 @@ impl Junit {
             report.add_test_suite(suite);
         }
         // What belongs to no case, and a run that says nothing of any.
-        let told = document.remarks.iter().map(|text| one_line(text));
-        if let Some(why) = &document.given_up {
-            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-            status.set_type("given up").set_message(one_line(why));
-            let mut case = TestCase::new("run", status);
-            case.set_classname("run");
+        if document.given_up.is_some() || !document.remarks.is_empty() {
             let mut suite = TestSuite::new("run");
-            suite.add_test_case(case);
-            suite.set_system_out(told.collect::<Vec<_>>().join("\n"));
-            report.add_test_suite(suite);
-        } else if !document.remarks.is_empty() {
-            let mut suite = TestSuite::new("run");
-            suite.set_system_out(told.collect::<Vec<_>>().join("\n"));
+            if let Some(why) = &document.given_up {
+                let mut case = TestCase::new("run", failure(NonSuccessKind::Error, "given up", why));
+                case.set_classname("run");
+                suite.add_test_case(case);
+            }
+            let told: Vec<_> = document.remarks.iter().map(|text| one_line(text)).collect();
+            suite.set_system_out(told.join("\n"));
             report.add_test_suite(suite);
         }
         report
@@ -90,16 +79,11 @@ impl Junit {
 }
 
 fn properties(started: Option<&Event>) -> Vec<Property> {
-    let Some(event) = started else {
-        return Vec::new();
+    let property = |line: String| {
+        let (name, value) = line.split_once(": ").unwrap_or(("run", &line));
+        Property::new(one_line(name), one_line(value))
     };
-    head(event)
-        .into_iter()
-        .map(|line| match line.split_once(": ") {
-            Some((name, value)) => Property::new(one_line(name), one_line(value)),
-            None => Property::new("run", one_line(&line)),
-        })
-        .collect()
+    started.into_iter().flat_map(head).map(property).collect()
 }
 
 fn test_case(group: &str, entry: &Entry) -> TestCase {
@@ -121,7 +105,7 @@ fn system_out(entry: &Entry) -> String {
 }
 
 fn status(entry: &Entry) -> TestCaseStatus {
-    let Entry { case, verdict, outcome } = entry;
+    let &Entry { verdict, outcome, .. } = entry;
     let mut status = match (outcome, verdict.status) {
         (Outcome::KnownBug { bug }, _) => {
             let mut status = TestCaseStatus::skipped();
@@ -135,16 +119,17 @@ fn status(entry: &Entry) -> TestCaseStatus {
             status.set_message(one_line(&verdict.reason));
             return status;
         }
-        (_, Status::Fail) => failure(NonSuccessKind::Failure, verdict),
-        (_, Status::TimedOut) => failure(NonSuccessKind::Failure, verdict),
-        (_, Status::Broken) => failure(NonSuccessKind::Error, verdict),
+        (_, Status::Fail | Status::TimedOut) => {
+            failure(NonSuccessKind::Failure, verdict.status.word(), &verdict.reason)
+        }
+        (_, Status::Broken) => failure(NonSuccessKind::Error, verdict.status.word(), &verdict.reason),
     };
-    status.set_description(diagnostics::yaml(verdict, outcome, case).join("\n"));
+    status.set_description(diagnostics::yaml(entry).join("\n"));
     status
 }
 
-fn failure(kind: NonSuccessKind, verdict: &Verdict) -> TestCaseStatus {
+fn failure(kind: NonSuccessKind, what: &str, why: &str) -> TestCaseStatus {
     let mut status = TestCaseStatus::non_success(kind);
-    status.set_type(verdict.status.word()).set_message(one_line(&verdict.reason));
+    status.set_type(what).set_message(one_line(why));
     status
 }

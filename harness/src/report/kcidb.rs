@@ -7,9 +7,9 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::document::{Document, Entry};
+use super::document::Document;
 use super::text::one_line;
-use super::{Reporter, diagnostics};
+use super::{Entry, Reporter, diagnostics};
 use crate::verdict::event::Event;
 use crate::verdict::judge::Status;
 use crate::verdict::outcome::Outcome;
@@ -144,7 +144,7 @@ fn misc(entry: &Entry) -> Value {
 
 /// The beginning of the diagnostics, as much as fits.
 fn excerpt(entry: &Entry) -> String {
-    let mut text = diagnostics::yaml(entry.verdict, entry.outcome, entry.case).join("\n");
+    let mut text = diagnostics::yaml(entry).join("\n");
     if let Some((end, _)) = text.char_indices().nth(EXCERPT) {
         text.truncate(end);
     }

@@ -3,39 +3,34 @@
 
 use std::io::{self, Write};
 
-use super::flat::{CaseResult, Dialect, write};
-use super::text;
-use super::{Progress, Reporter, diagnostics};
-use crate::verdict::event::Event;
-use crate::verdict::judge::{Status, Verdict};
+use super::flat::{Dialect, Flat, plan, word};
+use super::{Entry, diagnostics, text};
+use crate::verdict::event::CaseInfo;
+use crate::verdict::judge::Status;
 use crate::verdict::outcome::{Counts, Outcome};
 
 /// Writes KTAP version 1.
+pub type Ktap = Flat<Ktap1>;
+
+/// KTAP version 1.
 #[derive(Debug, Default)]
-pub struct Ktap {
-    progress: Progress,
-}
+pub struct Ktap1;
 
-impl Reporter for Ktap {
-    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
-        write::<Self>(&mut self.progress, event, out)
+impl Dialect for Ktap1 {
+    fn begin(&mut self, cases: &[CaseInfo], out: &mut dyn Write) -> io::Result<()> {
+        plan("KTAP version 1", cases.len(), out)
     }
-}
 
-impl Dialect for Ktap {
-    const VERSION: &'static str = "KTAP version 1";
-
-    fn result(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
-        for line in diagnostics::yaml(result.verdict, result.outcome, result.case) {
+    fn result(&mut self, number: usize, entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
+        for line in diagnostics::yaml(entry) {
             writeln!(out, "# {}", without_ends(line))?;
         }
-        let (ok, directive) = directive(result.verdict, result.outcome);
-        let ok = if ok { "ok" } else { "not ok" };
-        writeln!(out, "{ok} {} {}{directive}", result.number, result.case.name)
+        let (ok, directive) = directive(entry);
+        writeln!(out, "{} {number} {}{directive}", word(ok), entry.case.name)
     }
 
-    fn comment(text: &str) -> String {
-        without_ends(text::comment(text))
+    fn remark(text: &str) -> String {
+        format!("# {}", without_ends(text::comment(text)))
     }
 
     fn totals(counts: &Counts) -> String {
@@ -65,7 +60,7 @@ fn harmless(text: &str) -> String {
 
 /// Whether the result line says ok, and its directive. A known bug is `ok … # XFAIL`: the kernel's parser counts `not
 /// ok … # XFAIL` as a failure.
-fn directive(verdict: &Verdict, outcome: &Outcome) -> (bool, String) {
+fn directive(&Entry { verdict, outcome, .. }: &Entry) -> (bool, String) {
     match (outcome, verdict.status) {
         (Outcome::KnownBug { bug }, _) => (true, format!(" # XFAIL {}", harmless(bug))),
         (Outcome::UnexpectedPass { .. }, _) | (_, Status::Pass) => (true, String::new()),

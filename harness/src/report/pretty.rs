@@ -5,16 +5,16 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::text::one_line;
-use super::{Progress, Reporter, diagnostics, head, known_bugs};
+use super::{Entry, Reporter, diagnostics, head, known_bugs};
 use crate::case::test::seed_of_repetition;
-use crate::verdict::event::Event;
+use crate::verdict::event::{CaseInfo, Event};
 use crate::verdict::judge::{Status, Verdict};
 use crate::verdict::outcome::{Counts, Outcome};
 
 /// Writes for people.
 #[derive(Debug, Default)]
 pub struct Pretty {
-    progress: Progress,
+    plan: Vec<CaseInfo>,
     colour: bool,
     verbosity: Verbosity,
     groups: BTreeMap<String, (Counts, Duration)>,
@@ -59,9 +59,8 @@ impl Pretty {
     }
 
     fn finished(&mut self, index: usize, verdict: &Verdict, outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
-        let case = self.progress.case(index);
-        let group = case.name.split('.').next().unwrap_or_default().to_owned();
-        let (counts, duration) = self.groups.entry(group).or_default();
+        let case = &self.plan[index];
+        let (counts, duration) = self.groups.entry(case.group().to_owned()).or_default();
         counts.add(verdict.status, outcome);
         *duration += verdict.duration;
 
@@ -72,43 +71,31 @@ impl Pretty {
             (_, Status::Skip) => (YELLOW, "skip"),
             (_, status) => (RED, status.word()),
         };
-        let name = case.name.clone();
-        match (outcome, verdict.status) {
-            (Outcome::KnownBug { bug }, _) => {
-                if self.verbosity >= Verbosity::Normal {
-                    writeln!(out, "{} {name}", self.paint(colour, &format!("{word:>9}")))?;
-                    writeln!(out, "          {}", one_line(bug))?;
-                }
-                return Ok(());
-            }
+        let (shown_from, lines) = match (outcome, verdict.status) {
+            (Outcome::KnownBug { bug }, _) => (Verbosity::Normal, vec![one_line(bug)]),
             (Outcome::AsJudged, Status::Pass) => {
-                if self.verbosity >= Verbosity::Verbose {
-                    writeln!(out, "{} {name}", self.paint(colour, &format!("{word:>9}")))?;
-                    for note in &verdict.notes {
-                        writeln!(out, "          {}", self.paint(DIM, &one_line(note)))?;
-                    }
-                }
-                return Ok(());
+                let notes = verdict.notes.iter().map(|note| self.paint(DIM, &one_line(note)));
+                (Verbosity::Verbose, notes.collect())
             }
             (Outcome::AsJudged, Status::Skip) => {
                 *self.skip_reasons.entry(verdict.reason.clone()).or_default() += 1;
-                if self.verbosity >= Verbosity::Verbose {
-                    writeln!(out, "{} {name}", self.paint(colour, &format!("{word:>9}")))?;
-                    writeln!(out, "          {}", one_line(&verdict.reason))?;
-                }
-                return Ok(());
+                (Verbosity::Verbose, vec![one_line(&verdict.reason)])
             }
             (Outcome::AsJudged, _) if verdict.was_never_reached() => {
                 *self.never_reached.entry(verdict.reason.clone()).or_default() += 1;
                 return Ok(());
             }
-            _ => {}
-        }
-        let seed = seed_of_repetition(self.seed, verdict.repetition);
-        self.first_failure.get_or_insert_with(|| (name.clone(), seed));
-        writeln!(out, "{} {name}", self.paint(colour, &format!("{word:>9}")))?;
-        for line in diagnostics::yaml(verdict, outcome, self.progress.case(index)) {
-            writeln!(out, "          {line}")?;
+            _ => {
+                let seed = seed_of_repetition(self.seed, verdict.repetition);
+                self.first_failure.get_or_insert_with(|| (case.name.clone(), seed));
+                (Verbosity::Quiet, diagnostics::yaml(&Entry { index, case, verdict, outcome }))
+            }
+        };
+        if self.verbosity >= shown_from {
+            writeln!(out, "{} {}", self.paint(colour, &format!("{word:>9}")), case.name)?;
+            for line in lines {
+                writeln!(out, "          {line}")?;
+            }
         }
         Ok(())
     }
@@ -216,7 +203,7 @@ impl Reporter for Pretty {
         match event {
             Event::RunStarted { plan, facts, seed, .. } => {
                 self.seed = *seed;
-                self.progress.plan.clone_from(plan);
+                self.plan.clone_from(plan);
                 self.caveat.clone_from(&facts.caveat);
                 if let (Some(caveat), Verbosity::Quiet) = (&self.caveat, self.verbosity) {
                     writeln!(out, "{}", one_line(caveat))?;

@@ -2,44 +2,35 @@
 
 use std::io::{self, Write};
 
-use super::flat::{CaseResult, Dialect, write};
+use super::flat::{Dialect, Flat, plan, word};
 use super::text::directive_text;
-use super::{Progress, Reporter, diagnostics, known_bugs};
-use crate::verdict::event::Event;
-use crate::verdict::judge::{Status, Verdict};
-use crate::verdict::outcome::{Counts, Outcome};
+use super::{Entry, diagnostics};
+use crate::verdict::event::CaseInfo;
+use crate::verdict::judge::Status;
+use crate::verdict::outcome::Outcome;
 
 /// Writes TAP version 13.
+pub type Tap = Flat<Tap13>;
+
+/// TAP version 13.
 #[derive(Debug, Default)]
-pub struct Tap {
-    progress: Progress,
-}
+pub struct Tap13;
 
-impl Reporter for Tap {
-    fn event(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
-        write::<Self>(&mut self.progress, event, out)
-    }
-}
-
-impl Dialect for Tap {
-    const VERSION: &'static str = "TAP version 13";
-
-    fn result(result: &CaseResult, out: &mut dyn Write) -> io::Result<()> {
-        write_result(result, "", out)
+impl Dialect for Tap13 {
+    fn begin(&mut self, cases: &[CaseInfo], out: &mut dyn Write) -> io::Result<()> {
+        plan("TAP version 13", cases.len(), out)
     }
 
-    fn totals(counts: &Counts) -> String {
-        totals(counts)
+    fn result(&mut self, number: usize, entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
+        write_result(number, entry, "", out)
     }
 }
 
 /// Writes a result line and its diagnostics, as TAP 13 and 14 have both.
-pub(super) fn write_result(result: &CaseResult, indent: &str, out: &mut dyn Write) -> io::Result<()> {
-    let (ok, directive) = directive(result.verdict, result.outcome);
-    let ok = if ok { "ok" } else { "not ok" };
-    let (number, name) = (result.number, &result.case.name);
-    writeln!(out, "{indent}{ok} {number} - {name}{directive}")?;
-    let lines = diagnostics::yaml(result.verdict, result.outcome, result.case);
+pub(super) fn write_result(number: usize, entry: &Entry, indent: &str, out: &mut dyn Write) -> io::Result<()> {
+    let (ok, directive) = directive(entry);
+    writeln!(out, "{indent}{} {number} - {}{directive}", word(ok), entry.case.name)?;
+    let lines = diagnostics::yaml(entry);
     if !lines.is_empty() {
         writeln!(out, "{indent}  ---")?;
         for line in lines {
@@ -50,28 +41,14 @@ pub(super) fn write_result(result: &CaseResult, indent: &str, out: &mut dyn Writ
     Ok(())
 }
 
-/// The comment that ends a report.
-pub(super) fn totals(counts: &Counts) -> String {
-    format!(
-        "{} passed, {} failed, {} timed out, {} broken, {} skipped, {} {}",
-        counts.passed + counts.unexpected_passes,
-        counts.failed,
-        counts.timed_out,
-        counts.broken,
-        counts.skipped,
-        counts.known_bugs,
-        known_bugs(counts)
-    )
-}
-
 /// Whether the result line says ok, and its directive.
-fn directive(verdict: &Verdict, outcome: &Outcome) -> (bool, String) {
-    match (outcome, verdict.status) {
+fn directive(entry: &Entry) -> (bool, String) {
+    match (entry.outcome, entry.verdict.status) {
         (Outcome::KnownBug { bug }, _) => (false, format!(" # TODO {}", directive_text(bug))),
         // TAP harnesses report "ok … # TODO" as a bonus: the entry is stale, and nothing is wrong with the kernel.
         (Outcome::UnexpectedPass { bug }, _) => (true, format!(" # TODO {}", directive_text(bug))),
         (_, Status::Pass) => (true, String::new()),
-        (_, Status::Skip) => (true, format!(" # SKIP {}", directive_text(&verdict.reason))),
+        (_, Status::Skip) => (true, format!(" # SKIP {}", directive_text(&entry.verdict.reason))),
         _ => (false, String::new()),
     }
 }

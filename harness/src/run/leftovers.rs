@@ -89,11 +89,13 @@ impl LeakWatch {
 
     /// Finds, names and removes what outlived the last case.
     pub fn sweep(&mut self, had_directory: bool) -> Vec<Leak> {
-        let mut leaks = kill_leaked_processes();
-        leaks.extend(self.remove_leaked_mounts());
-        leaks.extend(self.remove_leaked_ipc());
-        leaks.extend(self.remove_files(had_directory));
-        leaks
+        let found = [
+            (LeakKind::Process, kill_leaked_processes()),
+            (LeakKind::Mount, self.remove_leaked_mounts()),
+            (LeakKind::Ipc, self.remove_leaked_ipc()),
+            (LeakKind::File, self.remove_files(had_directory)),
+        ];
+        found.into_iter().flat_map(|(kind, names)| names.into_iter().map(move |what| Leak { kind, what })).collect()
     }
 
     /// Whether the mount table changed since it was last read: then an open mountinfo polls as POLLPRI
@@ -107,17 +109,14 @@ impl LeakWatch {
         let mut text = String::new();
         self.mountinfo.rewind()?;
         self.mountinfo.read_to_string(&mut text)?;
-        Ok(text
-            .lines()
-            .filter_map(|line| {
-                let mut fields = line.split(' ');
-                let id = fields.next()?.parse().ok()?;
-                Some((id, fields.nth(3)?.to_owned()))
-            })
-            .collect())
+        let mount = |line: &str| {
+            let mut fields = line.split(' ');
+            Some((fields.next()?.parse().ok()?, fields.nth(3)?.to_owned()))
+        };
+        Ok(text.lines().filter_map(mount).collect())
     }
 
-    fn remove_leaked_mounts(&mut self) -> Vec<Leak> {
+    fn remove_leaked_mounts(&mut self) -> Vec<String> {
         if !self.mounts_changed() {
             return Vec::new();
         }
@@ -125,23 +124,14 @@ impl LeakWatch {
             return Vec::new();
         };
         // Newest first: a mount can be on top of an older leaked one.
-        let leaks: Vec<_> = now
-            .iter()
-            .rev()
-            .filter(|(id, _)| !self.mounts.contains_key(id))
-            .map(|(_, path)| Leak {
-                kind: LeakKind::Mount,
-                what: match umount2(path.as_str(), MntFlags::MNT_DETACH) {
-                    Ok(()) => path.clone(),
-                    Err(errno) => format!("{path} (cannot be unmounted: {errno:?})"),
-                },
-            })
-            .collect();
-        let lost = self.mounts.iter().filter(|(id, _)| !now.contains_key(id)).map(|(_, path)| Leak {
-            kind: LeakKind::Mount,
-            what: format!("{path} disappeared from the supervisor's namespace"),
+        let new = now.iter().rev().filter(|(id, _)| !self.mounts.contains_key(id));
+        let unmounted = new.map(|(_, path)| match umount2(path.as_str(), MntFlags::MNT_DETACH) {
+            Ok(()) => path.clone(),
+            Err(errno) => format!("{path} (cannot be unmounted: {errno:?})"),
         });
-        let leaks = leaks.into_iter().chain(lost).collect();
+        let lost = self.mounts.iter().filter(|(id, _)| !now.contains_key(id));
+        let lost = lost.map(|(_, path)| format!("{path} disappeared from the supervisor's namespace"));
+        let leaks = unmounted.chain(lost).collect();
         self.mounts_changed();
         if let Ok(after) = self.read_mounts() {
             self.mounts = after;
@@ -149,51 +139,43 @@ impl LeakWatch {
         leaks
     }
 
-    fn remove_leaked_ipc(&mut self) -> Vec<Leak> {
-        let Some(before) = self.ipc else {
-            return Vec::new();
-        };
-        if ipc_counts() == Some(before) {
-            return Vec::new();
-        }
+    fn remove_leaked_ipc(&mut self) -> Vec<String> {
         let mut leaks = Vec::new();
+        if self.ipc.is_none() || ipc_counts() == self.ipc {
+            return leaks;
+        }
         for (file, name) in [("shm", "shared memory segment"), ("sem", "semaphore set"), ("msg", "message queue")] {
             let text = fs::read_to_string(format!("/proc/sysvipc/{file}")).unwrap_or_default();
             for line in text.lines().skip(1) {
                 let mut fields = line.split_whitespace();
-                let (Some(key), Some(id)) = (fields.next(), fields.next()) else {
+                let (Some(key), Some(Ok(id))) = (fields.next(), fields.next().map(str::parse)) else {
                     continue;
                 };
-                if let Ok(id) = id.parse() {
-                    // SAFETY: IPC_RMID takes no pointer.
-                    unsafe {
-                        match file {
-                            "shm" => libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()),
-                            "sem" => libc::semctl(id, 0, libc::IPC_RMID),
-                            _ => libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()),
-                        };
-                    }
-                    leaks.push(Leak { kind: LeakKind::Ipc, what: format!("{name} {id} with key {key}") });
+                // SAFETY: IPC_RMID takes no pointer.
+                unsafe {
+                    match file {
+                        "shm" => libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()),
+                        "sem" => libc::semctl(id, 0, libc::IPC_RMID),
+                        _ => libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()),
+                    };
                 }
+                leaks.push(format!("{name} {id} with key {key}"));
             }
         }
         self.ipc = ipc_counts();
         leaks
     }
 
-    fn remove_files(&self, had_directory: bool) -> Vec<Leak> {
+    fn remove_files(&self, had_directory: bool) -> Vec<String> {
         let private = self.base.join(DIRECTORY);
         let mut leaks = Vec::new();
         if had_directory && let Err(error) = remove_tree(&private) {
-            leaks.push(Leak {
-                kind: LeakKind::File,
-                what: format!("{} (cannot be removed: {error})", private.display()),
-            });
+            leaks.push(format!("{} (cannot be removed: {error})", private.display()));
         }
         for entry in fs::read_dir(&self.base).into_iter().flatten().flatten() {
             let path = entry.path();
             let _ = remove_tree(&path);
-            leaks.push(Leak { kind: LeakKind::File, what: path.display().to_string() });
+            leaks.push(path.display().to_string());
         }
         leaks
     }
@@ -215,7 +197,7 @@ fn remove_tree(path: &Path) -> io::Result<()> {
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Kills all descendants of this process, which is a child subreaper.
-fn kill_leaked_processes() -> Vec<Leak> {
+fn kill_leaked_processes() -> Vec<String> {
     let any = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
     // The common case takes one system call.
     if waitid(Id::All, any).is_err() {
@@ -226,11 +208,10 @@ fn kill_leaked_processes() -> Vec<Leak> {
 
 /// Kills and reaps this process's children except `spared` and, since it is a subreaper, all their descendants. Returns
 /// those that were still running.
-pub(crate) fn kill_children_but(spared: &[Pid]) -> Vec<Leak> {
+pub(crate) fn kill_children_but(spared: &[Pid]) -> Vec<String> {
     let mut named: BTreeMap<Pid, String> = BTreeMap::new();
     let start = Instant::now();
-    let mut stubborn = false;
-    loop {
+    let stubborn = loop {
         let mut alive = false;
         for child in children().into_iter().filter(|pid| !spared.contains(pid)) {
             // A process that has already exited is reaped here and is no leak.
@@ -242,21 +223,16 @@ pub(crate) fn kill_children_but(spared: &[Pid]) -> Vec<Leak> {
             }
         }
         if !alive {
-            break;
+            break false;
         }
         if start.elapsed() > KILL_PATIENCE {
-            stubborn = true;
-            break;
+            break true;
         }
-        wait_a_little();
-    }
+        // Nothing depends on the duration.
+        std::thread::sleep(Duration::from_micros(200));
+    };
     let remark = if stubborn { " (survived SIGKILL and may still run)" } else { "" };
-    named.into_values().map(|what| Leak { kind: LeakKind::Process, what: format!("{what}{remark}") }).collect()
-}
-
-/// Sleeps while killed processes die; nothing depends on the duration.
-fn wait_a_little() {
-    std::thread::sleep(Duration::from_micros(200));
+    named.into_values().map(|what| what + remark).collect()
 }
 
 fn describe_process(pid: Pid) -> String {
@@ -283,23 +259,17 @@ fn children() -> Vec<Pid> {
 const SHM_INFO: i32 = 14;
 
 fn ipc_counts() -> Option<IpcCounts> {
-    let mut shm: [u64; 16] = [0; 16];
+    let [mut shm, mut sem, mut msg] = [[0_i32; 32]; 3];
     // SAFETY: SHM_INFO, SEM_INFO and MSG_INFO fill structures of less than 128 bytes; the buffers outlive the calls.
-    let (shared, semaphores, queues) = unsafe {
-        let shared = libc::shmctl(0, SHM_INFO, shm.as_mut_ptr().cast());
-        let mut sem: [i32; 32] = [0; 32];
-        let semaphores = libc::semctl(0, 0, libc::SEM_INFO, sem.as_mut_ptr());
-        let mut msg: [i32; 32] = [0; 32];
-        let queues = libc::msgctl(0, libc::MSG_INFO, msg.as_mut_ptr().cast());
-        (
-            (shared, shm[0] as i32),
-            // struct seminfo: semusz, the eighth field, holds the number of sets.
-            (semaphores, sem[7]),
-            // struct msginfo: msgpool, the first field, holds the number of queues.
-            (queues, msg[0]),
-        )
+    let results = unsafe {
+        [
+            libc::shmctl(0, SHM_INFO, shm.as_mut_ptr().cast()),
+            libc::semctl(0, 0, libc::SEM_INFO, sem.as_mut_ptr()),
+            libc::msgctl(0, libc::MSG_INFO, msg.as_mut_ptr().cast()),
+        ]
     };
-    (shared.0 >= 0 && semaphores.0 >= 0 && queues.0 >= 0).then_some([shared.1, semaphores.1, queues.1])
+    // The first field of shm_info and msginfo and the eighth of seminfo (semusz) hold how many there are.
+    results.iter().all(|result| *result >= 0).then_some([shm[0], sem[7], msg[0]])
 }
 
 /// Where a process hangs, according to /proc.

@@ -36,7 +36,7 @@ use crate::verdict::outcome::{Counts, KnownBug};
 pub use options::{RunEnd, RunError, RunOptions, Sink, usual_jobs};
 pub use scout::{facts, facts_as_json};
 use signals::Signals;
-use wire::{Job, receive_observation, send_job};
+use wire::{Job, receive, send};
 use worker::Worker;
 
 /// Runs the items and sends events to `sink`.
@@ -228,7 +228,7 @@ impl Run<'_, '_> {
                 queue.pop_front();
                 let worker = &mut self.workers[at];
                 // A dead supervisor is noticed when its answer is read.
-                let _ = send_job(&mut worker.stream, job);
+                let _ = send(&mut worker.stream, &job);
                 worker.jobs.push_back(job);
                 if worker.jobs.len() == 1 {
                     self.announce(job)?;
@@ -285,7 +285,7 @@ impl Run<'_, '_> {
     }
 
     fn take_answer(&mut self, at: usize, queue: &mut VecDeque<Job>) -> Result<(), RunError> {
-        let (job, mut observation) = match receive_observation(&mut self.workers[at].stream) {
+        let (job, mut observation) = match receive(&mut self.workers[at].stream) {
             Ok(observation) => {
                 let Some(job) = self.workers[at].jobs.pop_front() else {
                     return Err(RunError::Supervisor("unexpected answer".to_owned()));

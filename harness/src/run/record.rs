@@ -5,13 +5,15 @@
 //! tasks that share the case's memory.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use serde::{Deserialize, Serialize};
 
 /// A line of source code.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct At {
     /// Path of the file, relative to the workspace.
     pub file: String,
@@ -32,7 +34,7 @@ impl std::fmt::Display for At {
 }
 
 /// A check that the kernel failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedCheck {
     /// The call as written in C.
     pub call: String,
@@ -64,21 +66,12 @@ pub enum Record {
         /// Where the step is in the source.
         at: At,
     },
-    /// The case found that it cannot run here.
-    Skip {
-        /// Why, and what the user can do about it.
-        reason: String,
-    },
-    /// The case's own code panicked.
-    Panicked {
-        /// The panic's message and place.
-        message: String,
-    },
-    /// Information for the reader of the verdict.
-    Note {
-        /// The text, one line.
-        text: String,
-    },
+    /// The case found that it cannot run here: why, and what the user can do about it.
+    Skip(String),
+    /// The case's own code panicked, with this message and place.
+    Panicked(String),
+    /// Information for the reader of the verdict, one line.
+    Note(String),
 }
 
 /// Everything recorded by one run of a case.
@@ -135,22 +128,11 @@ impl RecordLog {
     /// # Errors
     /// The mapping was refused (ENOMEM).
     pub fn map() -> io::Result<Self> {
+        let size = NonZeroUsize::new(LOG_SIZE).expect("the log has a size");
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a fresh anonymous mapping, no address asked for.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                LOG_SIZE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = NonNull::new(address.cast()).expect("mmap gives no null address");
-        Ok(Self { base })
+        let base = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_SHARED) }?;
+        Ok(Self { base: base.cast() })
     }
 
     fn header(&self) -> &Header {
@@ -162,12 +144,10 @@ impl RecordLog {
     /// Discards what the last case wrote.
     pub(crate) fn clear(&self) {
         let header = self.header();
-        header.checks.store(0, Ordering::Relaxed);
-        header.finished.store(0, Ordering::Relaxed);
-        header.dropped.store(0, Ordering::Relaxed);
-        header.directory.store(0, Ordering::Relaxed);
-        header.total.store(0, Ordering::Relaxed);
-        header.done.store(0, Ordering::Relaxed);
+        let Header { checks, finished, dropped, directory, done, total, .. } = header;
+        for number in [checks, finished, dropped, directory, done, total] {
+            number.store(0, Ordering::Relaxed);
+        }
         header.used.store(0, Ordering::Release);
     }
 
@@ -258,16 +238,13 @@ impl RecordLog {
                 dropped += 1;
                 break;
             }
-            if head.state.load(Ordering::Acquire) == READY {
-                // SAFETY: in the mapping; the writer is done with it. Copied before it is parsed, since a wild writer
-                // could still change it.
-                let bytes = unsafe { std::slice::from_raw_parts(self.at(body), length) }.to_vec();
-                match serde_json::from_slice(&bytes) {
-                    Ok(record) => records.push(record),
-                    Err(_) => dropped += 1,
-                }
-            } else {
-                dropped += 1;
+            let ready = head.state.load(Ordering::Acquire) == READY;
+            // SAFETY: in the mapping; the writer is done with it. Copied before it is parsed, since a wild writer could
+            // still change it.
+            let bytes = ready.then(|| unsafe { std::slice::from_raw_parts(self.at(body), length) }.to_vec());
+            match bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+                Some(record) => records.push(record),
+                None => dropped += 1,
             }
             offset = (body + length).next_multiple_of(8);
         }
@@ -292,13 +269,12 @@ mod tests {
     use super::*;
 
     fn note(text: &str) -> Record {
-        Record::Note { text: text.to_owned() }
+        Record::Note(text.to_owned())
     }
 
     #[test]
     fn records_come_back_in_order() {
         let log = RecordLog::map().unwrap();
-        log.clear();
         for text in ["a", "a longer one", ""] {
             log.write(&note(text));
         }
@@ -314,7 +290,6 @@ mod tests {
     #[test]
     fn a_flood_is_counted_not_lost_silently() {
         let log = RecordLog::map().unwrap();
-        log.clear();
         let text = "x".repeat(1000);
         for _ in 0..1000 {
             log.write(&note(&text));
@@ -327,7 +302,6 @@ mod tests {
     #[test]
     fn threads_write_side_by_side() {
         let log = RecordLog::map().unwrap();
-        log.clear();
         std::thread::scope(|scope| {
             for thread in 0..8 {
                 scope.spawn(move || {

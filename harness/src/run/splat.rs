@@ -90,16 +90,7 @@ pub fn recognise(line: &str) -> Option<SplatKind> {
     }
     PATTERNS
         .iter()
-        .find(|(_, fragments)| {
-            let mut rest = line;
-            fragments.iter().all(|fragment| match rest.split_once(fragment) {
-                Some((_, after)) => {
-                    rest = after;
-                    true
-                }
-                None => false,
-            })
-        })
+        .find(|(_, fragments)| fragments.iter().try_fold(line, |rest, part| Some(rest.split_once(part)?.1)).is_some())
         .map(|(kind, _)| *kind)
         .filter(|kind| !is_harmless(*kind, line))
 }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::Item;
 use crate::case::test::Tier;
+use crate::case::{Item, group};
 use crate::place::facts::Facts;
 use crate::run::shard::Part;
 use crate::verdict::judge::Verdict;
@@ -25,6 +25,13 @@ pub struct CaseInfo {
     /// Its [work](crate::case::Case::work) by tier.
     #[serde(skip)]
     pub work: [u32; 3],
+}
+
+impl CaseInfo {
+    /// The first component of the name.
+    pub fn group(&self) -> &str {
+        group(&self.name)
+    }
 }
 
 impl From<&Item> for CaseInfo {

@@ -106,11 +106,11 @@ pub fn judge(observation: &Observation) -> Verdict {
                 let task = task.as_ref().map_or(String::new(), |task| format!(" in {task}"));
                 broken.push(format!("setup{task}: {call}: {actual} (at {at})"));
             }
-            Record::Skip { reason } => {
+            Record::Skip(reason) => {
                 skipped.get_or_insert_with(|| reason.clone());
             }
-            Record::Panicked { message } => broken.push(format!("the case panicked: {message}")),
-            Record::Note { text } => notes.push(text.clone()),
+            Record::Panicked(message) => broken.push(format!("the case panicked: {message}")),
+            Record::Note(text) => notes.push(text.clone()),
         }
     }
     let mut timed_out = None;
@@ -241,27 +241,22 @@ mod tests {
     use crate::run::leftovers::{Leak, LeakKind};
     use crate::run::record::{At, Records};
 
-    fn at() -> At {
-        At { file: "suite/src/x.rs".to_owned(), line: 1 }
-    }
-
     fn failed() -> Record {
         Record::Failed(FailedCheck {
             call: "mkdir(/x)".to_owned(),
             expected: "0".to_owned(),
             actual: "EPERM".to_owned(),
-            requirement: "DIR-09".to_owned(),
-            task: None,
-            at: at(),
+            ..FailedCheck::default()
         })
     }
 
     fn setup_failed() -> Record {
-        Record::SetupFailed { call: "mkdir".to_owned(), actual: "ENOSPC".to_owned(), task: None, at: at() }
+        let at = At { file: "suite/src/x.rs".to_owned(), line: 1 };
+        Record::SetupFailed { call: "mkdir".to_owned(), actual: "ENOSPC".to_owned(), task: None, at }
     }
 
     fn skip() -> Record {
-        Record::Skip { reason: "no kcmp".to_owned() }
+        Record::Skip("no kcmp".to_owned())
     }
 
     fn observed(checks: u32, finished: bool, records: Vec<Record>) -> Observation {
@@ -275,9 +270,8 @@ mod tests {
         }
     }
 
-    fn ending(mut observation: Observation, ending: Ending) -> Observation {
-        observation.ending = ending;
-        observation
+    fn ending(observation: Observation, ending: Ending) -> Observation {
+        Observation { ending, ..observation }
     }
 
     #[test]
@@ -285,31 +279,17 @@ mod tests {
         let second = Duration::from_secs(1);
         let killed = || Ending::Killed { signal: "SIGSEGV".to_owned() };
         let timed_out = || Ending::TimedOut { after: second, hints: vec!["state S".to_owned()] };
-        let leaky = {
-            let mut observation = observed(1, true, vec![]);
-            observation.leaks.push(Leak { kind: LeakKind::Mount, what: "/x".to_owned() });
-            observation
-        };
-        let flooded = {
-            let mut observation = observed(1, true, vec![]);
-            observation.records.dropped = 3;
-            observation
-        };
-        let splat = {
-            let mut observation = observed(1, true, vec![]);
-            observation.splats.push("BUG: x".to_owned());
-            observation
-        };
-        let out_of_memory = |how| {
-            let mut observation = ending(observed(1, true, vec![]), how);
-            let line = "Out of memory: Killed process 7 (init)";
-            observation.splats.push(line.to_owned());
-            observation
-        };
-        let panicked = Record::Panicked { message: "index".to_owned() };
+        let fine = || observed(1, true, vec![]);
+        let leaky = Observation { leaks: vec![Leak { kind: LeakKind::Mount, what: "/x".to_owned() }], ..fine() };
+        let mut flooded = fine();
+        flooded.records.dropped = 3;
+        let logged = |line: &str, ending| Observation { splats: vec![line.to_owned()], ending, ..fine() };
+        let splat = logged("BUG: x", Ending::Exited { status: 0 });
+        let out_of_memory = |ending| logged("Out of memory: Killed process 7 (init)", ending);
+        let panicked = Record::Panicked("index".to_owned());
         use Status::{Broken, Fail, Pass, Skip, TimedOut};
         let table = [
-            (observed(1, true, vec![]), Pass, ""),
+            (fine(), Pass, ""),
             (observed(0, true, vec![]), Broken, "no checks were made"),
             (observed(1, false, vec![]), Broken, "exited early with status 0"),
             (observed(0, true, vec![skip()]), Skip, "no kcmp"),
@@ -320,9 +300,9 @@ mod tests {
             (observed(1, true, vec![setup_failed(), failed()]), Fail, "mkdir(/x): expected 0, got EPERM"),
             (observed(1, true, vec![skip(), failed()]), Fail, "mkdir(/x): expected 0, got EPERM"),
             (observed(1, false, vec![panicked]), Broken, "the case panicked: index"),
-            (ending(observed(1, true, vec![]), killed()), Broken, "killed by SIGSEGV"),
+            (ending(fine(), killed()), Broken, "killed by SIGSEGV"),
             (ending(observed(1, false, vec![failed()]), killed()), Fail, "mkdir(/x): expected 0, got EPERM"),
-            (ending(observed(1, true, vec![]), Ending::Exited { status: 3 }), Broken, "exited early with status 3"),
+            (ending(fine(), Ending::Exited { status: 3 }), Broken, "exited early with status 3"),
             (ending(observed(1, false, vec![]), timed_out()), TimedOut, "timed out after 1 s"),
             (ending(observed(1, false, vec![failed()]), timed_out()), Fail, "mkdir(/x): expected 0, got EPERM"),
             (ending(observed(1, false, vec![setup_failed()]), timed_out()), TimedOut, "timed out after 1 s"),

@@ -155,7 +155,7 @@ impl ExitStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::record::{At, FailedCheck};
+    use crate::run::record::FailedCheck;
 
     fn bug() -> KnownBug {
         KnownBug {
@@ -169,17 +169,8 @@ mod tests {
 
     fn failing(requirements: &[&str]) -> Verdict {
         let mut verdict = Verdict::not_run(Status::Fail, "x");
-        verdict.failed = requirements
-            .iter()
-            .map(|requirement| FailedCheck {
-                call: String::new(),
-                expected: String::new(),
-                actual: String::new(),
-                requirement: (*requirement).to_owned(),
-                task: None,
-                at: At { file: String::new(), line: 0 },
-            })
-            .collect();
+        let check = |requirement: &&str| FailedCheck { requirement: requirement.to_string(), ..FailedCheck::default() };
+        verdict.failed = requirements.iter().map(check).collect();
         verdict
     }
 
@@ -209,42 +200,21 @@ mod tests {
 
     #[test]
     fn exit_statuses() {
-        let ran = |change: fn(&mut Counts)| {
-            let mut counts = Counts { passed: 1, ..Counts::default() };
-            change(&mut counts);
-            counts
-        };
-        for (counts, strict, code) in [
-            (Counts::default(), false, 125),
-            (ran(|_| {}), false, 0),
-            (ran(|_| {}), true, 0),
-            (ran(|c| c.skipped = 1), false, 0),
-            (ran(|c| c.skipped = 1), true, 1),
-            (ran(|c| c.known_bugs = 1), false, 0),
-            (ran(|c| c.known_bugs = 1), true, 1),
-            (ran(|c| c.unexpected_passes = 1), false, 0),
-            (ran(|c| c.unexpected_passes = 1), true, 1),
-            (ran(|c| c.failed = 1), false, 1),
-            (ran(|c| c.timed_out = 1), false, 1),
-            (ran(|c| c.broken = 1), false, 125),
-            (
-                ran(|c| {
-                    c.broken = 1;
-                    c.failed = 1;
-                }),
-                false,
-                1,
-            ),
-            (
-                ran(|c| {
-                    c.passed = 0;
-                    c.skipped = 5;
-                }),
-                false,
-                125,
-            ),
+        let none = Counts::default();
+        let one = Counts { passed: 1, ..none };
+        for (counts, expected) in [
+            (none, [125, 125]),
+            (one, [0, 0]),
+            (Counts { skipped: 1, ..one }, [0, 1]),
+            (Counts { known_bugs: 1, ..one }, [0, 1]),
+            (Counts { unexpected_passes: 1, ..one }, [0, 1]),
+            (Counts { failed: 1, ..one }, [1, 1]),
+            (Counts { timed_out: 1, ..one }, [1, 1]),
+            (Counts { broken: 1, ..one }, [125, 125]),
+            (Counts { broken: 1, failed: 1, ..one }, [1, 1]),
+            (Counts { skipped: 5, ..none }, [125, 1]),
         ] {
-            assert_eq!(counts.exit_status(strict).code(), code, "{counts:?} {strict}");
+            assert_eq!([false, true].map(|strict| counts.exit_status(strict).code()), expected, "{counts:?}");
         }
         assert_eq!(ExitStatus::Interrupted { signal: 2 }.code(), 130);
         assert_eq!(ExitStatus::Interrupted { signal: 15 }.code(), 143);

@@ -1,18 +1,10 @@
 //! Requirements × cases: which requirements are proved by which cases, and why the others are not.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use clap::Args;
-use harness::case::{Case, Item};
-use harness::verdict::outcome::ExitStatus;
-use serde::Serialize;
 use suite::spec::requirements::{self, Requirement};
 
-use crate::cli::args::SurveyFormat;
-use crate::cli::exit::{Result, blame};
-use crate::cli::stdout;
-use crate::results::markdown::Document;
+use crate::prelude::*;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,13 +35,6 @@ pub struct CoverageArgs {
     #[arg(long, value_enum, default_value = "text")]
     format: SurveyFormat,
 }
-
-/// An ID that no requirement has.
-#[derive(Debug, thiserror::Error)]
-#[error("there is no requirement {0:?}: `unshare-conformance coverage` lists all of them")]
-struct NoSuchRequirement(String);
-
-blame!(NoSuchRequirement: |_| true);
 
 /// A requirement, and the cases that prove it.
 #[derive(Serialize)]
@@ -87,12 +72,9 @@ impl Row<'_> {
     fn by(&self, names: usize) -> String {
         match self.standing() {
             Standing::Proved => {
-                let shown = self.cases.iter().take(names).map(Proof::to_string);
-                let mut text: Vec<String> = shown.collect();
-                if self.cases.len() > names {
-                    text.push(format!("{} more", self.cases.len() - names));
-                }
-                text.join(", ")
+                let shown = self.cases.iter().take(names).map(Proof::words);
+                let more = self.cases.len().checked_sub(names).filter(|more| *more > 0);
+                shown.chain(more.map(|more| format!("{more} more"))).collect::<Vec<_>>().join(", ")
             }
             Standing::Untestable => {
                 let why = self.requirement.untestable.as_deref();
@@ -100,12 +82,6 @@ impl Row<'_> {
             }
             Standing::Missing => "NO CASE".to_owned(),
         }
-    }
-
-    /// Its kind: the ID without the number.
-    fn kind(&self) -> &str {
-        let id = self.requirement.id.as_str();
-        id.rsplit_once('-').map_or(id, |(kind, _)| kind)
     }
 
     /// The releases its claim is limited to, in brackets.
@@ -125,11 +101,17 @@ impl Row<'_> {
     }
 }
 
-impl std::fmt::Display for Proof {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// The kind of a requirement: its ID without the number.
+pub fn kind(requirement: &Requirement) -> &str {
+    let id = requirement.id.as_str();
+    id.rsplit_once('-').map_or(id, |(kind, _)| kind)
+}
+
+impl Proof {
+    fn words(&self) -> String {
         match self.variants {
-            1 => f.write_str(self.name),
-            many => write!(f, "{} ({many})", self.name),
+            1 => self.name.to_owned(),
+            many => format!("{} ({many})", self.name),
         }
     }
 }
@@ -138,10 +120,9 @@ impl std::fmt::Display for Proof {
 pub fn run(args: &CoverageArgs, cases: &'static [Case]) -> Result<ExitStatus> {
     let items = harness::case::items(cases);
     let mut rows = rows(requirements::all(), &items);
-    for id in &args.id {
-        if !rows.iter().any(|row| row.is_meant(id)) {
-            return Err(NoSuchRequirement(id.clone()).into());
-        }
+    if let Some(id) = args.id.iter().find(|id| !rows.iter().any(|row| row.is_meant(id))) {
+        let why = format!("there is no requirement {id:?}: `unshare-conformance coverage` lists all of them");
+        return Err(WrongInput(why).into());
     }
     rows.retain(|row| args.id.is_empty() || args.id.iter().any(|id| row.is_meant(id)));
     let text = match args.format {
@@ -207,12 +188,12 @@ fn markdown(rows: &[Row], args: &CoverageArgs) -> String {
     let mut document = Document::default();
     document.heading(1, "Requirements and cases").paragraph(summary(rows));
     let shown: Vec<&Row> = shown(rows, args).collect();
-    for rows in shown.chunk_by(|one, next| one.kind() == next.kind()) {
+    for rows in shown.chunk_by(|one, next| kind(one.requirement) == kind(next.requirement)) {
         let lines = rows.iter().map(|row| {
             let claim = cell(&row.requirement.claim) + &row.releases();
             [row.requirement.id.clone(), claim, cell(&row.by(names(args)))]
         });
-        document.heading(2, rows[0].kind()).table(["ID", "Claim", "Cases"], lines);
+        document.heading(2, kind(rows[0].requirement)).table(["ID", "Claim", "Cases"], lines);
     }
     document.finish()
 }

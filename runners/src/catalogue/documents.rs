@@ -1,14 +1,9 @@
 //! What packages install beside the program: completions and manual pages, made from its command line.
 
-use std::path::Path;
-
 use clap::Command;
 use clap_complete::Shell;
-use harness::verdict::outcome::ExitStatus;
 
-use crate::cli::exit::Result;
-use crate::cli::stdout;
-use crate::run::files::Unwritable;
+use crate::prelude::*;
 
 /// Prints the completions of a shell.
 pub fn completions(shell: Shell, mut command: Command) -> Result<ExitStatus> {

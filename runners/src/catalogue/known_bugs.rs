@@ -1,19 +1,10 @@
 //! Documented bugs of released kernels. A case never weakens for a buggy kernel; the list explains its failure.
 
 use std::fmt::Write;
-use std::path::Path;
 
-use clap::Args;
 use harness::place::facts::Version;
-use harness::verdict::outcome::{ExitStatus, KnownBug};
-use serde::{Deserialize, Serialize};
-use vm::cache::Cache;
-use vm::kernel::Kernel;
-use vm::library::Library;
 
-use crate::cli::args::ListFormat;
-use crate::cli::exit::{Result, blame};
-use crate::cli::stdout;
+use crate::prelude::*;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,13 +26,6 @@ pub struct KnownBugsArgs {
     #[arg(long, value_enum, default_value = "text")]
     format: ListFormat,
 }
-
-/// Neither a release nor an image.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is neither a kernel release such as 6.17.13 nor a kernel image")]
-struct NoSuchRelease(String);
-
-blame!(NoSuchRelease: |_| true);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,22 +77,14 @@ pub fn run(args: &KnownBugsArgs) -> Result<ExitStatus> {
     let suspects = if args.kernel.is_empty() {
         found()?
     } else {
-        args.kernel.iter().map(|name| given(name)).collect::<std::result::Result<_, _>>()?
+        args.kernel.iter().map(|name| given(name)).collect::<Result<_, _>>()?
     };
     let bugs = all();
-    let listed: Vec<Listed> = suspects
-        .into_iter()
-        .map(|suspect| Listed {
-            bugs: bugs
-                .iter()
-                .filter_map(|bug| {
-                    let affected = affected(bug, suspect.versions)?;
-                    Some(ListedBug { affected, bug })
-                })
-                .collect(),
-            kernel: suspect.name,
-        })
-        .collect();
+    let list = |Suspect { name: kernel, versions }| {
+        let bugs = bugs.iter().filter_map(|bug| Some(ListedBug { affected: affected(bug, versions)?, bug }));
+        Listed { kernel, bugs: bugs.collect() }
+    };
+    let listed: Vec<Listed> = suspects.into_iter().map(list).collect();
     stdout::print(match args.format {
         ListFormat::Json => stdout::json(&listed),
         ListFormat::Text => listed.iter().map(text).collect(),
@@ -138,7 +114,7 @@ fn text(kernel: &Listed) -> String {
     text
 }
 
-fn given(name: &str) -> std::result::Result<Suspect, NoSuchRelease> {
+fn given(name: &str) -> Result<Suspect, WrongInput> {
     let release = name.strip_prefix("uml-").unwrap_or(name);
     let looks_like_release = release.starts_with(|c: char| c.is_ascii_digit());
     let versions = if looks_like_release && !Path::new(name).exists() {
@@ -146,10 +122,9 @@ fn given(name: &str) -> std::result::Result<Suspect, NoSuchRelease> {
     } else {
         Kernel::open(Path::new(name)).ok().and_then(|kernel| versions_of(kernel.release()?))
     };
-    match versions {
-        Some(versions) => Ok(Suspect { name: name.to_owned(), versions }),
-        None => Err(NoSuchRelease(name.to_owned())),
-    }
+    let suspect = versions.map(|versions| Suspect { name: name.to_owned(), versions });
+    let why = || format!("{name:?} is neither a kernel release such as 6.17.13 nor a kernel image");
+    suspect.ok_or_else(|| WrongInput(why()))
 }
 
 /// What a release may be: `6.17` is any of its stable releases, and so may be `6.17.0-5-generic`, since
@@ -194,9 +169,8 @@ fn affected(bug: &KnownBug, (first, last): (Version, Version)) -> Option<Affecte
     let starts_within = |(from, _): &(Version, Version)| first <= *from && *from <= last;
     match (has(first), has(last)) {
         (true, true) => Some(Affected::Yes),
-        (true, false) | (false, true) => Some(Affected::Partly),
-        (false, false) if bug.affected.iter().any(starts_within) => Some(Affected::Partly),
-        (false, false) => None,
+        (false, false) if !bug.affected.iter().any(starts_within) => None,
+        _ => Some(Affected::Partly),
     }
 }
 
@@ -208,11 +182,8 @@ mod tests {
     fn every_bug_names_real_cases_and_requirements() {
         let items = harness::case::items(suite::cases::all());
         for bug in all() {
-            assert!(
-                suite::spec::requirements::find(&bug.requirement).is_some(),
-                "{} is no requirement",
-                bug.requirement
-            );
+            let requirement = suite::spec::requirements::find(&bug.requirement);
+            assert!(requirement.is_some(), "{} is no requirement", bug.requirement);
             for name in &bug.cases {
                 assert!(items.iter().any(|item| item.name == *name), "{name} is no case");
             }

@@ -1,14 +1,6 @@
 //! Lists the cases.
 
-use clap::Args;
-use harness::case::test::Tier;
-use harness::verdict::outcome::ExitStatus;
-use serde::Serialize;
-
-use crate::cli::args::{ListFormat, SelectionArgs};
-use crate::cli::exit::Result;
-use crate::cli::stdout;
-use crate::run::host::select;
+use crate::prelude::*;
 
 /// The arguments of `list`.
 #[derive(Debug, Args)]

@@ -1,13 +1,10 @@
 //! Arguments that several commands share. Those of one command stand beside it.
 
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
-
-use clap::{Args, ValueEnum};
-use harness::case::test::Tier;
+use clap::Parser;
 use harness::report::Submission;
-use harness::run::shard::Shard;
-use suite::fault::{Fault, find, table};
+use suite::fault::{find, table};
+
+use crate::prelude::*;
 
 /// Which cases.
 #[derive(Clone, Debug, Args)]
@@ -24,7 +21,7 @@ pub struct SelectionArgs {
 }
 
 /// A whole run: which cases, where, how, and which reports.
-#[derive(Debug, Args)]
+#[derive(Debug, Parser)]
 pub struct RunArgs {
     /// Which cases to run.
     #[command(flatten)]
@@ -50,7 +47,7 @@ pub struct RunArgs {
 }
 
 /// How cases are run, on the host as in a guest.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Parser)]
 pub struct HowArgs {
     /// How much of the flag space to cover and how many storm rounds to run [default: full on the host,
     /// quick in a guest]
@@ -86,18 +83,7 @@ pub struct HowArgs {
 impl HowArgs {
     /// Each case once, with this seed.
     pub fn of_seed(seed: u64) -> Self {
-        let (tier, jobs, shard, duration, timeout) = (None, None, None, None, None);
-        Self {
-            tier,
-            jobs,
-            shard,
-            repeat: 1,
-            duration,
-            repeat_until_failure: false,
-            seed: Some(seed),
-            timeout,
-            slowdown: 1,
-        }
+        Self { seed: Some(seed), ..Self::parse_from([""]) }
     }
 
     /// Draws the seed, if none was given.
@@ -161,7 +147,7 @@ impl ReportArgs {
 }
 
 /// Where the kernel under test is, and how a guest with it is made.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Parser)]
 #[command(next_help_heading = "Guest")]
 pub struct GuestArgs {
     /// Where to run [default: host, or a guest if --kernel is given]
@@ -202,16 +188,6 @@ pub struct GuestArgs {
     #[cfg(feature = "guest-faults")]
     #[arg(long, value_enum, hide = true)]
     pub guest_fault: Option<crate::guest_faults::GuestFault>,
-}
-
-#[cfg(test)]
-impl Default for GuestArgs {
-    fn default() -> Self {
-        use clap::FromArgMatches;
-        let command = GuestArgs::augment_args(clap::Command::new("test"));
-        let matches = command.get_matches_from(["test"]);
-        GuestArgs::from_arg_matches(&matches).expect("defaults are valid")
-    }
 }
 
 /// Where cases run.
@@ -319,6 +295,21 @@ pub fn name_of(value: &impl ValueEnum) -> String {
     value.to_possible_value().expect("every value has a name").get_name().to_owned()
 }
 
+/// A command line of this program that grows.
+pub struct Words(pub Vec<String>);
+
+impl Words {
+    /// Adds an option once for each of its values.
+    pub fn options(&mut self, name: &str, values: impl IntoIterator<Item: ToString>) {
+        self.0.extend(values.into_iter().flat_map(|value| [name.to_owned(), value.to_string()]));
+    }
+
+    /// Adds a word if it is meant.
+    pub fn flag(&mut self, name: &str, meant: bool) {
+        self.0.extend(meant.then(|| name.to_owned()));
+    }
+}
+
 /// Reads a duration. Zero would fail every kernel.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
@@ -331,15 +322,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// Finds a fault by its name.
 pub fn parse_fault(name: &str) -> Result<&'static Fault, String> {
     find(name).ok_or_else(|| {
-        let alike: Vec<_> = table::all()
-            .iter()
-            .map(|fault| fault.name.as_str())
-            .filter(|other| other.split('-').any(|word| name.split('-').any(|part| part == word)))
-            .take(5)
-            .collect();
-        match alike.as_slice() {
-            [] => "see `unshare-conformance faults list`".to_owned(),
-            alike => format!("similar: {}; see `unshare-conformance faults list`", alike.join(", ")),
+        let names = table::all().iter().map(|fault| fault.name.as_str());
+        let alike = names.filter(|other| other.split('-').any(|word| name.split('-').any(|part| part == word)));
+        let see = "see `unshare-conformance faults list`".to_owned();
+        match alike.take(5).collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => see,
+            alike => format!("similar: {alike}; {see}"),
         }
     })
 }
@@ -350,10 +338,8 @@ fn is_origin(text: &str) -> bool {
 }
 
 fn parse_origin(text: &str) -> Result<String, String> {
-    match is_origin(text) {
-        true => Ok(text.to_owned()),
-        false => Err("KCIDB allows only lowercase letters, digits and _".to_owned()),
-    }
+    let wrong = "KCIDB allows only lowercase letters, digits and _";
+    is_origin(text).then(|| text.to_owned()).ok_or_else(|| wrong.to_owned())
 }
 
 fn parse_build(text: &str) -> Result<String, String> {

@@ -4,11 +4,9 @@
 //! something. An error that does not answer cannot become a [`Failure`], which is what `?` makes of it.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Write};
+use std::io::{ErrorKind, Write};
 
 use harness::run::pool::RunError;
-use harness::verdict::outcome::ExitStatus;
-use nix::errno::Errno;
 use vm::build::BuildError;
 use vm::cache::CacheError;
 use vm::initramfs::InitramfsError;
@@ -17,45 +15,41 @@ use vm::library::LibraryError;
 use vm::machine::MachineError;
 use vm::payload::PayloadError;
 
+use crate::prelude::*;
+
 /// What to say of a reader of standard output who has gone.
 const CLOSED: &str = "standard output was closed before all was written: let its reader read to the end, or write to a \
                       file";
 
-/// What has to change before the same command can succeed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blamed {
-    /// The command line or an input file, whatever kernel is under test: a bisection must stop.
-    Usage,
-    /// This machine (disk, memory, QEMU): a bisection may go on.
-    Place,
-}
-
 /// An error that knows what is to blame.
 pub trait Blame: std::error::Error + Send + Sync + 'static {
-    /// What is to blame.
-    fn blame(&self) -> Blamed;
+    /// [`ExitStatus::Usage`] if the command line or an input file is, whatever kernel is under test: a bisection must
+    /// stop. [`ExitStatus::NothingToSay`] if this machine is (disk, memory, QEMU): a bisection may go on.
+    fn blame(&self) -> ExitStatus;
 }
 
 /// Why a command gave up.
 #[derive(Debug)]
 pub struct Failure {
-    blamed: Blamed,
-    error: anyhow::Error,
+    /// The exit status, which says what is to blame.
+    pub status: ExitStatus,
+    /// What went wrong.
+    pub error: anyhow::Error,
 }
 
 /// What commands return.
-pub type Result<T> = std::result::Result<T, Failure>;
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl<E: Blame> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { blamed: error.blame(), error: error.into() }
+        Self { status: error.blame(), error: error.into() }
     }
 }
 
 /// Messages made on the spot, by `anyhow!` and `context`, are about this machine.
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self { blamed: Blamed::Place, error }
+        Self { status: ExitStatus::NothingToSay, error }
     }
 }
 
@@ -67,16 +61,6 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// What is to blame.
-    pub fn blamed(&self) -> Blamed {
-        self.blamed
-    }
-
-    /// The error, if it is of this type.
-    pub fn downcast_ref<E: Blame>(&self) -> Option<&E> {
-        self.error.downcast_ref()
-    }
-
     /// Prints it on standard error and gives the exit status.
     pub fn report(&self) -> ExitStatus {
         let is_closed_pipe = self
@@ -89,10 +73,7 @@ impl Failure {
             None if is_closed_pipe => writeln!(io::stderr(), "unshare-conformance: {CLOSED}"),
             None => writeln!(io::stderr(), "unshare-conformance: {self}"),
         };
-        match self.blamed {
-            Blamed::Usage => ExitStatus::Usage,
-            Blamed::Place => ExitStatus::NothingToSay,
-        }
+        self.status
     }
 }
 
@@ -100,6 +81,11 @@ impl Failure {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Contradiction(pub String);
+
+/// A file or a name that the user gave and that is none, in one sentence.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongInput(pub String);
 
 /// Whether the system refused a path that no free space makes good.
 pub fn is_wrong_path(error: &io::Error) -> bool {
@@ -119,17 +105,16 @@ pub fn is_wrong_path(error: &io::Error) -> bool {
 /// Implements [`Blame`] by whether an error means wrong usage.
 macro_rules! blame {
     ($($error:ty: |$this:pat_param| $is_usage:expr),* $(,)?) => {
-        $(impl $crate::cli::exit::Blame for $error {
-            fn blame(&self) -> $crate::cli::exit::Blamed {
+        $(impl Blame for $error {
+            fn blame(&self) -> ExitStatus {
                 let $this = self;
-                if $is_usage { $crate::cli::exit::Blamed::Usage } else { $crate::cli::exit::Blamed::Place }
+                if $is_usage { ExitStatus::Usage } else { ExitStatus::NothingToSay }
             }
         })*
     };
 }
-pub(crate) use blame;
 
-// Errors of other crates, which can only answer here.
+// Most are errors of other crates, which can only answer here.
 blame! {
     io::Error: |_| false,
     Errno: |_| false,
@@ -138,6 +123,8 @@ blame! {
     RunError: |_| false,
     CacheError: |_| false,
     Contradiction: |_| true,
+    WrongInput: |_| true,
+    Unwritable: |error| is_wrong_path(&error.source),
     clap::Error: |_| true,
     KernelError: |_| true,
     PayloadError: |error| !matches!(error, PayloadError::Cache(_)),

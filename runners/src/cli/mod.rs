@@ -7,13 +7,11 @@ pub mod args;
 pub mod exit;
 pub mod stdout;
 
-use std::path::PathBuf;
+use clap::{CommandFactory, Parser};
 
-use clap::{CommandFactory, Parser, Subcommand};
-use harness::verdict::outcome::ExitStatus;
-
-use crate::catalogue::{coverage, documents, known_bugs, list};
+use crate::catalogue::{coverage, documents, list};
 use crate::kernels::{self, image};
+use crate::prelude::*;
 use crate::results::{self, merge};
 use crate::run::{host, rerun};
 use crate::{fault_matrix, guest, matrix};
@@ -123,7 +121,7 @@ pub fn main() -> ExitStatus {
     };
     let result = match cli.command.unwrap_or(Command::Run(Box::new(cli.run))) {
         Command::Run(args) => run(*args),
-        Command::Selftest(args) => host::run(&settled(*args, Some("selftest")), &harness::case::SELFTEST_CASES),
+        Command::Selftest(args) => host::run(&settled(*args, Some("selftest")), harness::selftest::CASES),
         Command::List(args) => list::run(&args),
         Command::Coverage(args) => coverage::run(&args, suite::cases::all()),
         Command::Kernels(args) => kernels::run(&args),
@@ -136,7 +134,7 @@ pub fn main() -> ExitStatus {
         Command::Man { directory } => documents::man(directory.as_deref(), command()),
         Command::Image(args) => image::run(&args),
     };
-    result.unwrap_or_else(|failure| match failure.downcast_ref::<Contradiction>() {
+    result.unwrap_or_else(|failure| match failure.error.downcast_ref::<Contradiction>() {
         // With the usage, as clap reports the contradictions that it finds itself.
         Some(contradiction) => {
             let _ = command().error(clap::error::ErrorKind::ArgumentConflict, contradiction).print();

@@ -1,11 +1,8 @@
 //! Standard output, written whole and flushed, so that a reader who has gone is noticed.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 
-use harness::verdict::outcome::ExitStatus;
-use serde::Serialize;
-
-use super::exit::Result;
+use crate::prelude::*;
 
 /// Prints a text. The exit status is that of a command which has nothing else to do.
 pub fn print(text: impl AsRef<[u8]>) -> Result<ExitStatus> {

@@ -1,10 +1,6 @@
 //! The results of cases under faults, and whether they prove what they should.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use harness::verdict::judge::{Status, Verdict};
-use serde::Serialize;
-use suite::fault::{Fault, declared};
+use crate::prelude::*;
 
 /// The results of the cases under one fault.
 #[derive(Clone, Debug, Serialize)]
@@ -52,7 +48,7 @@ impl Row {
 }
 
 /// The results of a matrix.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Caught {
     /// `uname -r` and more.
     pub kernel: String,
@@ -114,19 +110,13 @@ impl Caught {
     /// What is wrong: each line is a bug of the suite or of its declarations.
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
-        for row in &self.rows {
-            let name = &row.fault.name;
-            if row.fault.harmless {
-                complaints
-                    .extend(row.changed.iter().map(|case| format!("under the harmless stand-in \"{name}\": {case}")));
-            }
+        for Row { fault, changed, .. } in self.rows.iter().filter(|row| row.fault.harmless) {
+            let told = |case| format!("under the harmless stand-in \"{}\": {case}", fault.name);
+            complaints.extend(changed.iter().map(told));
         }
         if self.all_cases {
-            complaints.extend(
-                self.unnoticed_faults()
-                    .iter()
-                    .map(|fault| format!("no case notices \"{}\": {}", fault.name, fault.about)),
-            );
+            let told = |fault: &Fault| format!("no case notices \"{}\": {}", fault.name, fault.about);
+            complaints.extend(self.unnoticed_faults().into_iter().map(told));
         }
         if self.all_faults {
             let silent = self.undeclared_silent_cases();
@@ -141,14 +131,11 @@ impl Caught {
         let mut cover = Vec::new();
         loop {
             let gain = |row: &&Row| row.caught_by.keys().filter(|case| left.contains(case.as_str())).count();
-            let Some(best) =
-                self.rows.iter().filter(|row| !row.fault.blunt).max_by_key(gain).filter(|row| gain(row) > 0)
-            else {
+            let sharp = self.rows.iter().filter(|row| !row.fault.blunt);
+            let Some(best) = sharp.max_by_key(gain).filter(|row| gain(row) > 0) else {
                 return cover;
             };
-            for case in best.caught_by.keys() {
-                left.remove(case.as_str());
-            }
+            left.retain(|case| !best.caught_by.contains_key(*case));
             cover.push(best.fault.name.as_str());
         }
     }
@@ -173,15 +160,11 @@ mod tests {
     fn what_was_not_tried_is_not_wrong() {
         let fault = suite::fault::find("drops-fs").expect("there is this fault");
         let mut caught = Caught {
-            kernel: String::new(),
-            date: String::new(),
-            seconds: 0,
-            complete: true,
             all_faults: true,
             all_cases: true,
             passing: BTreeSet::from(["a.case".to_owned()]),
-            not_passing: BTreeMap::new(),
             rows: vec![Row::new(fault)],
+            ..Caught::default()
         };
         let unnoticed = format!("no case notices \"drops-fs\": {}", fault.about);
         let silent = "no fault makes a.case fail".to_owned();

@@ -1,12 +1,9 @@
 //! A matrix of faults as text and as a Markdown document.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use suite::fault::declared;
-
 use super::caught::{Caught, Row, some_of};
-use crate::results::markdown::{Document, code, escaped};
+use crate::prelude::*;
 
 /// A line for each fault, and what is wrong.
 pub fn text(caught: &Caught) -> String {
@@ -152,7 +149,7 @@ fn examples(row: &Row) -> String {
 
 /// The day in UTC, as ISO 8601 has it.
 pub fn today() -> String {
-    let mut day = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+    let mut day = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     day.truncate("YYYY-MM-DD".len());
     day
 }

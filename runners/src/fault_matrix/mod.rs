@@ -12,13 +12,9 @@ pub mod document;
 pub mod pairs;
 pub mod witnesses;
 
-use clap::{Args, Subcommand};
-use harness::verdict::outcome::ExitStatus;
 use suite::fault::table;
 
-use crate::cli::args::ListFormat;
-use crate::cli::exit::Result;
-use crate::cli::stdout;
+use crate::prelude::*;
 
 /// The arguments of `faults`.
 #[derive(Debug, Args)]

@@ -1,32 +1,14 @@
 //! Runs cases under faults, one fault after the other, each with all processors.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IsTerminal};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
-use anyhow::anyhow;
-use clap::Args;
-use harness::case::Item;
-use harness::case::test::Tier;
-use harness::place::facts::Facts;
-use harness::report::one_line;
-use harness::run::pool::{RunOptions, usual_jobs};
-use harness::verdict::event::Event;
-use harness::verdict::judge::{Status, Verdict};
-use harness::verdict::outcome::{ExitStatus, KnownBug, Outcome, expect};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use suite::fault::{Fault, declared, table};
+use harness::verdict::outcome::expect;
+use suite::fault::table;
 
 use super::caught::{Caught, Row};
 use super::document;
 use super::witnesses::Witnesses;
-use crate::catalogue::known_bugs;
-use crate::cli::args::{HowArgs, SelectionArgs, SurveyFormat, parse_duration, parse_fault};
-use crate::cli::exit::{Contradiction, Result};
-use crate::cli::stdout;
+use crate::prelude::*;
 use crate::run::files::Draft;
-use crate::run::host::{cpus, options, select};
+use crate::run::progress::bar_of;
 use crate::run::simulation::{check_place, under};
 
 const EXAMPLES: &str = "\
@@ -125,24 +107,17 @@ pub fn run(args: &FaultMatrixArgs) -> Result<ExitStatus> {
         file.finish(&serde_json::to_string(&caught)?)?;
     }
     if let Some(file) = witnesses {
-        file.finish(&format!(
-            "# Written by `faults matrix --witnesses`.\n{}",
-            toml::to_string(&Witnesses::of(&caught))?
-        ))?;
+        let pairs = toml::to_string(&Witnesses::of(&caught))?;
+        file.finish(&format!("# Written by `faults matrix --witnesses`.\n{pairs}"))?;
     }
     stdout::print(match args.format {
         SurveyFormat::Text => document::text(&caught),
         SurveyFormat::Markdown => document::markdown(&caught),
         SurveyFormat::Json => serde_json::to_string(&caught)? + "\n",
     })?;
-    let complaints = caught.complaints();
-    if args.check {
-        complaints.iter().for_each(|complaint| eprintln!("unshare-conformance: {complaint}"));
-        if !complaints.is_empty() {
-            return Ok(ExitStatus::DoesNotConform);
-        }
-    }
-    Ok(ExitStatus::Conforms)
+    let complaints = if args.check { caught.complaints() } else { Vec::new() };
+    complaints.iter().for_each(|complaint| eprintln!("unshare-conformance: {complaint}"));
+    Ok(if complaints.is_empty() { ExitStatus::Conforms } else { ExitStatus::DoesNotConform })
 }
 
 /// Why a case shows nothing: it does not pass on this kernel even without a fault.
@@ -166,11 +141,7 @@ struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     /// Runs the cases without any fault, and begins with those that pass.
     fn begin(args: &'a FaultMatrixArgs, items: Vec<Item>, faults: Vec<&'static Fault>) -> Result<Self> {
-        let target = ProgressDrawTarget::stderr();
-        let bar = ProgressBar::with_draw_target(Some(faults.len() as u64), target);
-        let style =
-            ProgressStyle::with_template("{pos:>4}/{len:<4} {bar:24} {eta} {wide_msg}").expect("the template is valid");
-        bar.set_style(style);
+        let bar = bar_of(faults.len() as u64, "{pos:>4}/{len:<4} {bar:24} {eta} {wide_msg}");
         bar.set_message("no fault");
         // Refuses where faults cannot be simulated, before anything has run.
         check_place()?;
@@ -181,13 +152,11 @@ impl<'a> Matrix<'a> {
             caught: Caught {
                 kernel: format!("{} {} {}", facts.system, facts.release, facts.machine),
                 date: document::today(),
-                seconds: 0,
                 complete: !args.sufficient,
                 all_faults: args.has_all_faults(),
                 all_cases: args.has_all_cases(),
-                passing: BTreeSet::new(),
-                not_passing: BTreeMap::new(),
                 rows: faults.into_iter().map(Row::new).collect(),
+                ..Caught::default()
             },
             facts,
             bar,
@@ -196,16 +165,15 @@ impl<'a> Matrix<'a> {
         let (bugs, version) = (known_bugs::all(), matrix.facts.version);
         let all: Vec<String> = matrix.items.keys().cloned().collect();
         for (name, verdict) in matrix.verdicts(None, &all)? {
-            let left_out = declared::left_out(&name);
-            if verdict.status == Status::Pass && left_out.is_none() {
-                matrix.caught.passing.insert(name);
-            } else {
-                let why = match left_out {
-                    Some(entry) => entry.reason.clone(),
-                    None => why_not_tried(&verdict, KnownBug::expected(&bugs, &name, version)),
-                };
-                matrix.caught.not_passing.insert(name, why);
-            }
+            let why = match declared::left_out(&name) {
+                Some(entry) => entry.reason.clone(),
+                None if verdict.status == Status::Pass => {
+                    matrix.caught.passing.insert(name);
+                    continue;
+                }
+                None => why_not_tried(&verdict, KnownBug::expected(&bugs, &name, version)),
+            };
+            matrix.caught.not_passing.insert(name, why);
         }
         if matrix.caught.passing.is_empty() && matrix.interrupted.is_none() {
             return Err(anyhow!("none of these cases passes on this kernel without a fault: they show nothing").into());

@@ -1,11 +1,9 @@
 //! Where a sufficient matrix starts: what a complete one has shown.
 
-use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use serde::{Deserialize, Serialize};
-
 use super::caught::Caught;
+use crate::prelude::*;
 
 /// What a complete matrix has shown, and a sufficient one begins with.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -1,17 +1,11 @@
 //! Whether a guest actually boots under KVM here. That /dev/kvm opens says little: nested and restricted
 //! hosts accept the ioctls and then stop the guest with an internal error, or never enter it.
 
-use std::time::{Duration, Instant};
-
-use vm::cache::Cache;
-use vm::initramfs::Initramfs;
-use vm::kernel::Kernel;
-use vm::machine::{Accelerator, Options};
+use vm::machine::Accelerator;
 
 use super::process::{Machine, in_memory};
 use super::session::Input;
-use crate::cli::args::AccelArg;
-use crate::cli::exit::Result;
+use crate::prelude::*;
 
 /// How long a kernel under KVM may take to print its first line; usually a tenth of that.
 const PATIENCE: Duration = Duration::from_millis(2500);
@@ -22,16 +16,11 @@ pub fn decide(asked: AccelArg, kernel: &Kernel, cache: &Cache) -> Result<(Accele
     match asked {
         AccelArg::Kvm => Ok((Accelerator::Kvm, None)),
         AccelArg::Tcg => Ok((Accelerator::Tcg, None)),
-        AccelArg::Auto => {
-            if std::fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
-                return Ok((Accelerator::Tcg, slow("/dev/kvm cannot be opened")));
-            }
-            if runs_under_kvm(kernel, cache)? {
-                Ok((Accelerator::Kvm, None))
-            } else {
-                Ok((Accelerator::Tcg, slow("no guest boots under KVM here")))
-            }
+        AccelArg::Auto if File::options().read(true).write(true).open("/dev/kvm").is_err() => {
+            Ok((Accelerator::Tcg, slow("/dev/kvm cannot be opened")))
         }
+        AccelArg::Auto if runs_under_kvm(kernel, cache)? => Ok((Accelerator::Kvm, None)),
+        AccelArg::Auto => Ok((Accelerator::Tcg, slow("no guest boots under KVM here"))),
     }
 }
 
@@ -71,9 +60,8 @@ fn try_kvm(kernel: &Kernel) -> Result<Option<bool>> {
         match machine.next(end.saturating_duration_since(Instant::now())) {
             Some(Input::Line(_, line)) if line.contains("Linux version") => return Ok(Some(true)),
             Some(Input::Signal(_)) => return Ok(None),
-            Some(Input::Ended(_)) | None => return Ok(Some(false)),
-            Some(Input::Line(..)) if Instant::now() >= end => return Ok(Some(false)),
-            Some(Input::Line(..)) => {}
+            Some(Input::Line(..)) if Instant::now() < end => {}
+            Some(Input::Line(..) | Input::Ended(_)) | None => return Ok(Some(false)),
         }
     }
 }

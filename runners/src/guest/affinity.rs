@@ -7,7 +7,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
+
+use crate::prelude::*;
 
 /// Keeps a process, and all that it starts from now on, on one of the processors that this one may
 /// use. Guests of one run get theirs in turn. Where that is not possible, they are merely slower.

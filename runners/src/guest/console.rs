@@ -1,16 +1,12 @@
 //! The guest's console, kept in a file: the whole of it, or beginning and end of a flood.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io::{BufWriter, Write};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::SystemTime;
 
 use vm::cache::older_files;
 
-use crate::cli::exit::Result;
-use crate::run::files::Unwritable;
+use crate::prelude::*;
 
 /// How many bytes of a console are written as they come.
 const KEPT: u64 = 16 * 1024 * 1024;
@@ -46,8 +42,8 @@ pub struct ConsoleLog {
     written: u64,
     dropped: u64,
     tail: VecDeque<String>,
-    /// Why nothing more is written.
-    fault: Option<io::Error>,
+    /// Why nothing more is written, and the file is not complete.
+    pub fault: Option<io::Error>,
 }
 
 impl ConsoleLog {
@@ -92,11 +88,6 @@ impl ConsoleLog {
         }
     }
 
-    /// Why the file is not complete, if it is not.
-    pub fn fault(&self) -> Option<&io::Error> {
-        self.fault.as_ref()
-    }
-
     /// The last lines, and after a flood the file's end.
     pub fn tail(&mut self) -> Vec<String> {
         if self.dropped > 0 {
@@ -138,11 +129,11 @@ mod tests {
     #[test]
     fn a_full_disk_keeps_the_last_lines() {
         let mut log = ConsoleLog::create(Path::new("/dev/full")).unwrap();
-        assert!(log.fault().is_none());
+        assert!(log.fault.is_none());
         log.line("first");
         log.line("last");
         log.flush();
-        assert_eq!(log.fault().unwrap().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(log.fault.as_ref().unwrap().kind(), io::ErrorKind::StorageFull);
         assert_eq!(log.tail(), ["first", "last"]);
     }
 }

@@ -1,26 +1,18 @@
 //! Being the init of a guest: this very program, started by a kernel and nothing else.
 
-use std::fs::File;
-use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
-use clap::{Args, FromArgMatches};
-use harness::place::facts::Facts;
-use harness::run::pool::RunOptions;
-use harness::verdict::event::Event;
-use harness::verdict::outcome::ExitStatus;
-use vm::initramfs::{Initramfs, read_stripped};
+use clap::Parser;
+use vm::initramfs::read_stripped;
 
 use super::process::in_memory;
-use crate::cli::args::{Format, HowArgs, SelectionArgs};
-use crate::cli::exit::{Failure, Result};
-use crate::run::host::{Selected, options, run_items, select_part};
-use crate::run::reports::Reports;
+use crate::cli::exit::Failure;
+use crate::prelude::*;
+use crate::run::host::{Selected, run_items};
 
 /// What the suite in a guest understands: of `run`, all but what concerns places and files.
-#[derive(Debug, Args)]
+#[derive(Debug, Parser)]
+#[command(name = "run")]
 struct InGuestArgs {
     #[command(flatten)]
     selection: SelectionArgs,
@@ -37,46 +29,36 @@ struct InGuestArgs {
     guest_fault: Option<crate::guest_faults::GuestFault>,
 }
 
-/// The suite of a guest, ready to run.
-struct InGuest {
-    args: InGuestArgs,
-    selected: Selected,
+/// Reads the arguments, `run` and its options, and chooses the cases.
+fn prepare(arguments: &[String]) -> Result<(InGuestArgs, Selected)> {
+    // Only this one command: describing all of them takes an emulated guest as long as many cases.
+    let mut args = InGuestArgs::try_parse_from(arguments)?;
+    args.how = args.how.settled();
+    let tier = args.how.tier_in_guest();
+    let selected = select_part(&args.selection, args.how.shard, tier, suite::cases::all())?;
+    Ok((args, selected))
 }
 
-impl InGuest {
-    /// Reads the arguments, `run` and its options, and chooses the cases.
-    fn prepare(arguments: &[String]) -> Result<Self> {
-        // Only this one command: describing all of them takes an emulated guest as long as many cases.
-        let command = InGuestArgs::augment_args(clap::Command::new("run"));
-        let matches = command.try_get_matches_from(arguments)?;
-        let mut args = InGuestArgs::from_arg_matches(&matches)?;
-        args.how = args.how.settled();
-        let tier = args.how.tier_in_guest();
-        Ok(Self { selected: select_part(&args.selection, args.how.shard, tier, suite::cases::all())?, args })
-    }
-
-    /// Runs them: for the runner outside when it asks for events, else for whoever reads the guest's
-    /// console.
-    fn run(self, facts: Option<Facts>, results: File) -> Result<ExitStatus> {
-        let args = &self.args;
+/// Runs them: for the runner outside when it asks for events, else for whoever reads the guest's
+/// console.
+fn run(args: &InGuestArgs, selected: Selected, facts: Option<Facts>, results: File) -> Result<ExitStatus> {
+    #[cfg(feature = "guest-faults")]
+    let mut trigger = crate::guest_faults::Trigger::new(args.guest_fault, &results);
+    let mut after = |_event: &Event| {
         #[cfg(feature = "guest-faults")]
-        let mut trigger = crate::guest_faults::Trigger::new(args.guest_fault, &results);
-        let mut after = |_event: &Event| {
-            #[cfg(feature = "guest-faults")]
-            trigger.after(_event)?;
-            Ok(())
-        };
-        let reports = Reports::to_channel(args.format, results);
-        let for_runner = args.format == Format::Wire;
-        let options = RunOptions {
-            facts,
-            heartbeat: for_runner,
-            // A runner must know at once what is done and what is not: the guest may die.
-            in_order: !for_runner,
-            ..options(&args.how, args.disturb_host)
-        };
-        run_items(self.selected, options, args.strict, reports, &mut after)
-    }
+        trigger.after(_event)?;
+        Ok(())
+    };
+    let reports = Reports::to_channel(args.format, results);
+    let for_runner = args.format == Format::Wire;
+    let options = RunOptions {
+        facts,
+        heartbeat: for_runner,
+        // A runner must know at once what is done and what is not: the guest may die.
+        in_order: !for_runner,
+        ..options(&args.how, args.disturb_host)
+    };
+    run_items(selected, options, args.strict, reports, &mut after)
 }
 
 /// The guest's image: this program as `/init`, without symbols.
@@ -96,23 +78,19 @@ pub fn run_if_init() -> Option<ExitCode> {
     }
     // Gathering the facts takes an emulated guest as long as reading its command line and choosing its cases.
     let scout = || harness::run::pool::facts_as_json(&suite::SUITE).unwrap_or_default();
-    match vm::init::set_up(scout, InGuest::prepare) {
+    match vm::init::set_up(scout, prepare) {
         Ok((guest, scouted, prepared)) => {
             #[cfg(feature = "guest-faults")]
             crate::guest_faults::prepare(guest.arguments());
             guest.supervise(|guest| {
                 // Facts that could not be gathered or read back are gathered by the run, which reports why it cannot.
                 let facts = serde_json::from_slice(&scouted).ok();
-                match guest.results() {
-                    Ok(results) => {
-                        let ended = prepared.and_then(|prepared| prepared.run(facts, results));
-                        ended.unwrap_or_else(|failure: Failure| failure.report()).code()
-                    }
-                    Err(error) => {
-                        eprintln!("unshare-conformance: no results channel: {error}");
-                        ExitStatus::NothingToSay.code()
-                    }
-                }
+                let results = guest.results().context("no results channel").map_err(Failure::from);
+                let ended = results.and_then(|results| {
+                    let (args, selected) = prepared?;
+                    run(&args, selected, facts, results)
+                });
+                ended.unwrap_or_else(|failure| failure.report()).code()
             })
         }
         Err(error) => vm::init::give_up(&vm::chain(&error)),

@@ -5,12 +5,12 @@
 //! waits for the end of a pipe whose other end only this process holds, and then kills the group.
 //! When the guest ends before, the group is killed with the keeper in it.
 
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
+
+use crate::prelude::*;
 
 /// A pipe that ends when this process does.
 pub struct Lifeline {
@@ -19,29 +19,22 @@ pub struct Lifeline {
     theirs: OwnedFd,
 }
 
-/// The numbers of a lifeline's ends: this process's, the keeper's.
-#[derive(Clone, Copy)]
-pub struct Descriptors {
-    ours: i32,
-    theirs: i32,
-}
-
-/// Makes a lifeline.
-pub fn lifeline() -> nix::Result<Lifeline> {
-    let (theirs, ours) = pipe2(OFlag::O_CLOEXEC)?;
-    Ok(Lifeline { ours, theirs })
-}
-
 impl Lifeline {
-    /// The arguments of [`start`]: numbers, which can be copied into another process.
-    pub fn descriptors(&self) -> Descriptors {
-        Descriptors { ours: self.ours.as_raw_fd(), theirs: self.theirs.as_raw_fd() }
+    /// Makes one.
+    pub fn new() -> nix::Result<Self> {
+        pipe2(OFlag::O_CLOEXEC).map(|(theirs, ours)| Self { ours, theirs })
+    }
+
+    /// The arguments of [`start`]: numbers of this process's and the keeper's end, which can be copied into another
+    /// process.
+    pub fn descriptors(&self) -> [i32; 2] {
+        [self.ours.as_raw_fd(), self.theirs.as_raw_fd()]
     }
 }
 
 /// Starts the keeper of the calling process's group, between fork and exec: only system calls are
 /// made. It is nobody's child, so that the program need not wait for it.
-pub fn start(lifeline: Descriptors) -> io::Result<()> {
+pub fn start(lifeline: [i32; 2]) -> io::Result<()> {
     // SAFETY: the copies of this process make system calls and end.
     unsafe {
         let between = Errno::result(libc::fork())?;
@@ -62,8 +55,8 @@ pub fn start(lifeline: Descriptors) -> io::Result<()> {
 }
 
 /// Waits for the end of the pipe, then kills the group, this process with it.
-fn keep(lifeline: Descriptors) -> ! {
-    let pipe = lifeline.theirs as u32;
+fn keep([ours, theirs]: [i32; 2]) -> ! {
+    let pipe = theirs as u32;
     let mut byte = 0_u8;
     // SAFETY: system calls; all descriptors of this copy are its own.
     unsafe {
@@ -71,8 +64,8 @@ fn keep(lifeline: Descriptors) -> ! {
         // is no such call; then the other end of the pipe is closed at least.
         libc::syscall(libc::SYS_close_range, 0, pipe - 1, 0);
         libc::syscall(libc::SYS_close_range, pipe + 1, u32::MAX, 0);
-        libc::close(lifeline.ours);
-        while Errno::result(libc::read(lifeline.theirs, (&raw mut byte).cast(), 1)) == Err(Errno::EINTR) {}
+        libc::close(ours);
+        while Errno::result(libc::read(theirs, (&raw mut byte).cast(), 1)) == Err(Errno::EINTR) {}
         libc::kill(0, libc::SIGKILL);
         libc::_exit(0)
     }

@@ -22,25 +22,11 @@ pub mod process;
 pub mod session;
 pub mod signals;
 
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-use harness::case::Item;
 use harness::run::patience::{Patience, Tasks};
-use harness::verdict::event::Event;
-use harness::verdict::outcome::ExitStatus;
-use nix::unistd::Pid;
-use vm::cache::Cache;
-use vm::kernel::{Kernel, Kind};
-use vm::library::Library;
-use vm::machine::{Accelerator, MachineError, Options};
+use vm::machine::{Accelerator, MachineError};
 use vm::payload::PayloadError;
 
-use crate::cli::args::{BootFailure, Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs, name_of};
-use crate::cli::exit::{Result, blame};
-use crate::run::host::{cpus, select_part};
-use crate::run::reports::Reports;
+use crate::prelude::*;
 use console::ConsoleLog;
 use process::Machine;
 use session::{Ending, Input, MachineEnd, Session};
@@ -59,29 +45,23 @@ const OVERDUE: Duration = Duration::from_secs(2);
 const WORTH_A_CPU: usize = 64;
 
 /// Where events of a guest go.
-pub type Sink<'a> = dyn FnMut(&Event) -> std::io::Result<()> + 'a;
-
-/// A release that was not fetched.
-#[derive(Debug, thiserror::Error)]
-#[error("kernel {0} is not fetched: run `unshare-conformance kernels fetch {0}`, or give the path of an image")]
-struct NoSuchKernel(String);
-
-blame!(NoSuchKernel: |_| true);
+pub type Sink<'a> = dyn FnMut(&Event) -> io::Result<()> + 'a;
 
 /// A kernel that a guest can boot: a path, or a release that was fetched.
 pub fn open_kernel(name: &str, cache: &Cache) -> Result<Kernel> {
-    let path = Path::new(name);
-    let found = Library::new(cache.clone()).find(name);
-    if !path.exists()
-        && let Some(image) = found.and_then(|entry| entry.image)
-    {
-        return Ok(Kernel::open(&image)?);
+    let found = || Library::new(cache.clone()).find(name)?.image;
+    let mut path = PathBuf::from(name);
+    if !path.exists() {
+        path = found().unwrap_or(path);
     }
     let looks_like_release = name.starts_with(|c: char| c.is_ascii_digit()) && !name.contains('/');
     if looks_like_release && !path.exists() {
-        return Err(NoSuchKernel(name.to_owned()).into());
+        return Err(WrongInput(format!(
+            "kernel {name} is not fetched: run `unshare-conformance kernels fetch {name}`, or give the path of an image"
+        ))
+        .into());
     }
-    Ok(Kernel::open(path)?)
+    Ok(Kernel::open(&path)?)
 }
 
 /// Runs the cases that were asked for in a guest with this kernel, and reports.
@@ -90,7 +70,7 @@ pub fn run(args: &RunArgs, name: &str) -> Result<ExitStatus> {
     let items = select_part(&args.selection, args.how.shard, args.how.tier_in_guest(), suite::cases::all())?.items;
     let mut reports = Reports::open(&args.report)?;
     let boot = Boot::prepare(&args.guest, name)?;
-    for remark in boot.remarks() {
+    for remark in &boot.remarks {
         eprintln!("unshare-conformance: {remark}");
     }
     let status = boot.run(&items, args, &mut |event| reports.event(event))?;
@@ -109,46 +89,34 @@ pub fn arguments(
     slowdown: u32,
     jobs: Option<u32>,
 ) -> Vec<String> {
-    let mut words = vec!["run".to_owned()];
-    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
-    option("--format", name_of(&format));
-    option("--tier", how.tier_in_guest().name().to_owned());
-    option("--seed", how.seed().to_string());
-    option("--repeat", how.repeat.to_string());
-    if let Some(duration) = how.duration {
-        option("--duration", humantime::format_duration(duration).to_string());
-    }
-    if let Some(shard) = how.shard {
-        option("--shard", shard.to_string());
-    }
-    if let Some(jobs) = jobs {
-        option("--jobs", jobs.to_string());
-    }
-    option("--slowdown", slowdown.to_string());
-    if let Some(timeout) = how.timeout {
-        option("--timeout", humantime::format_duration(timeout).to_string());
-    }
-    for pattern in &selection.skip {
-        option("--skip", pattern.clone());
-    }
-    if how.repeat_until_failure {
-        words.push("--repeat-until-failure".to_owned());
-    }
-    words.push("--disturb-host".to_owned());
-    if selection.exact {
-        words.push("--exact".to_owned());
-    }
-    words.push("--".to_owned());
-    words.extend(selection.filter.iter().cloned());
-    words
+    let mut words = Words(vec!["run".to_owned()]);
+    words.options("--format", [name_of(&format)]);
+    words.options("--tier", [how.tier_in_guest().name()]);
+    words.options("--seed", [how.seed()]);
+    words.options("--repeat", [how.repeat]);
+    words.options("--duration", how.duration.map(humantime::format_duration));
+    words.options("--shard", how.shard);
+    words.options("--jobs", jobs);
+    words.options("--slowdown", [slowdown]);
+    words.options("--timeout", how.timeout.map(humantime::format_duration));
+    words.options("--skip", &selection.skip);
+    words.flag("--repeat-until-failure", how.repeat_until_failure);
+    words.flag("--disturb-host", true);
+    words.flag("--exact", selection.exact);
+    words.flag("--", true);
+    words.0.extend(selection.filter.iter().cloned());
+    words.0
 }
 
 /// Everything needed to boot one kernel.
 pub struct Boot {
-    kernel: Kernel,
+    /// The kernel.
+    pub kernel: Kernel,
     accelerator: Accelerator,
-    remarks: Vec<String>,
-    console: PathBuf,
+    /// What the user should know about how the guest is run.
+    pub remarks: Vec<String>,
+    /// The file that keeps the guest's console.
+    pub console: PathBuf,
     image: OwnedFd,
 }
 
@@ -171,9 +139,7 @@ impl Boot {
             _ => None,
         };
         if let Some(machine) = machine {
-            return Err(
-                MachineError::WrongKernel { kernel: opened.path().to_owned(), machine: machine.to_owned() }.into()
-            );
+            return Err(MachineError::WrongKernel(opened.path().to_owned(), machine.to_owned()).into());
         }
         let mut remarks = Vec::new();
         let kernel = match vm::payload::unpack(&opened, &cache) {
@@ -194,17 +160,12 @@ impl Boot {
             unmet.retain(|option| option.found.is_some());
             vm::kconfig::sentence(&unmet)
         }));
-        let accelerator = match kernel.kind() {
-            Kind::UserMode => Accelerator::Tcg,
-            _ => {
-                let (accelerator, why) = accelerator::decide(args.accel, &kernel, &cache)?;
-                remarks.extend(why);
-                accelerator
-            }
-        };
-        // User-mode Linux has one, and refuses more.
+        let mut accelerator = Accelerator::Tcg;
+        // User-mode Linux is not emulated; it has one processor, and refuses more.
         if kernel.kind() != Kind::UserMode {
-            remarks.extend(too_many_cpus(args.cpus, cpus()));
+            let why;
+            (accelerator, why) = accelerator::decide(args.accel, &kernel, &cache)?;
+            remarks.extend(why.into_iter().chain(too_many_cpus(args.cpus, cpus())));
         }
         let console = match &args.console {
             Some(path) => path.clone(),
@@ -217,16 +178,6 @@ impl Boot {
         Ok(Boot { kernel, accelerator, remarks, console, image: image()? })
     }
 
-    /// What the user should know about how the guest is run.
-    pub fn remarks(&self) -> &[String] {
-        &self.remarks
-    }
-
-    /// The file that keeps the guest's console.
-    pub fn console(&self) -> &Path {
-        &self.console
-    }
-
     /// The accelerator, in a word.
     pub fn accelerator(&self) -> &'static str {
         match (self.kernel.kind(), self.accelerator) {
@@ -234,11 +185,6 @@ impl Boot {
             (_, Accelerator::Tcg) => "tcg",
             (_, Accelerator::Kvm) => "kvm",
         }
-    }
-
-    /// The kernel.
-    pub fn kernel(&self) -> &Kernel {
-        &self.kernel
     }
 
     /// The options of a guest that runs these cases.
@@ -250,7 +196,7 @@ impl Boot {
             &args.how,
             Format::Wire,
             self.slowdown().saturating_mul(args.how.slowdown),
-            Some(args.how.jobs.unwrap_or_else(|| harness::run::pool::usual_jobs(cpus))),
+            Some(args.how.jobs.unwrap_or_else(|| usual_jobs(cpus))),
         );
         #[cfg(feature = "guest-faults")]
         if let Some(fault) = &args.guest.guest_fault {
@@ -296,7 +242,7 @@ impl Boot {
         drop(machine);
         session.lasted(start.elapsed());
         let (mut events, status) = session.end(&ending, args.strict, console.tail());
-        if let Some(error) = console.fault() {
+        if let Some(error) = &console.fault {
             let path = self.console.display();
             let text = format!(
                 "the console cannot be written to {path} ({error}): free space there or give another --console FILE"
@@ -308,7 +254,7 @@ impl Boot {
         }
         let status = match (&ending, args.guest.boot_failure) {
             (Ending::Interrupted(signal), _) => ExitStatus::Interrupted { signal: *signal },
-            (_, BootFailure::Fail) if session.never_began() && !ending.is_ours() => ExitStatus::DoesNotConform,
+            (_, BootFailure::Fail) if !session.began && !ending.is_ours() => ExitStatus::DoesNotConform,
             _ => status,
         };
         Ok(status)
@@ -339,8 +285,7 @@ fn follow(
     let guest = Tasks::From(Pid::from_raw(machine.pid() as i32));
     let mut patience = Patience::new(args.boot_patience, guest);
     loop {
-        let (limit, since) =
-            if session.never_began() { (args.boot_patience, start) } else { (args.silence, last_sign) };
+        let (limit, since) = if session.began { (args.silence, last_sign) } else { (args.boot_patience, start) };
         // While the guest is silent, the file is complete.
         if !machine.has_more() {
             console.flush();
@@ -368,19 +313,17 @@ fn follow(
                 for event in heard.events {
                     sink(&event)?;
                 }
-                if session.has_restarted() {
+                if session.restarted {
                     return Ok(session.ending_of(MachineEnd::Exited(0, String::new())));
                 }
                 // A kernel may stop after a panic, or after power-off, without ending the machine.
-                if session.has_panicked() || session.is_over() {
+                if session.is_ending() {
                     machine.grace(GRACE);
                 }
             }
             Some(Input::Signal(signal)) => return Ok(Ending::Interrupted(signal)),
             Some(Input::Ended(how)) => return Ok(session.ending_of(how)),
-            None if session.has_panicked() || session.is_over() => {
-                return Ok(session.ending_of(MachineEnd::Exited(0, String::new())));
-            }
+            None if session.is_ending() => return Ok(session.ending_of(MachineEnd::Exited(0, String::new()))),
             // The host was too busy to run it.
             None if !patience.is_over() => {}
             None => {
@@ -394,7 +337,7 @@ fn follow(
                 };
                 let words = machine.words();
                 // User-mode Linux prints its boot there.
-                if machine.monitor().is_some() && !words.is_empty() {
+                if machine.monitor.is_some() && !words.is_empty() {
                     stacks.push_str(&format!("; the machine reported: {words}"));
                 }
                 return Ok(Ending::Silent { after: limit, stacks });

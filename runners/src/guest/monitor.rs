@@ -4,16 +4,15 @@
 //! interrupts are served. Then a non-maskable interrupt: a kernel with `unknown_nmi_panic` panics and prints
 //! the stack of the stuck CPU. Both through QMP, QEMU's control protocol, which also reports the registers.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use vm::machine::Role;
 
 use super::console::ConsoleLog;
 use super::process::Machine;
 use super::session::{self, Input};
+use crate::prelude::*;
 
 /// How long QEMU may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -28,7 +27,7 @@ const REQUESTS: [char; 4] = ['8', 't', 'w', 'l'];
 /// Makes the guest print the stacks of its tasks into the console file. Describes the outcome; `None` if the
 /// guest went on after all, and its output is back in the machine's queue.
 pub fn ask_for_stacks(machine: &mut Machine, console: &mut ConsoleLog) -> Option<String> {
-    let Some(stream) = machine.monitor().map(|stream| stream.try_clone()) else {
+    let Some(stream) = machine.monitor.as_ref().map(UnixStream::try_clone) else {
         return Some("this machine cannot dump its tasks' stacks".to_owned());
     };
     match stream.and_then(Monitor::connect) {
@@ -76,14 +75,9 @@ fn sysrq(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog,
 }
 
 fn request(machine: &mut Machine, monitor: &mut Monitor, port: Role, letter: char) -> io::Result<()> {
-    let id = match port {
-        Role::Results => "results",
-        _ => "console",
-    };
+    let id = if port == Role::Results { "results" } else { "console" };
     monitor.execute("chardev-send-break", &json!({"id": id}))?;
-    let mut keyboards = machine.keyboards();
-    let (_, keyboard) = keyboards.find(|(role, _)| *role == port).ok_or(io::ErrorKind::NotFound)?;
-    write!(keyboard, "{letter}")
+    write!(machine.keyboard(port).ok_or(io::ErrorKind::NotFound)?, "{letter}")
 }
 
 /// Keeps the guest's output until it pauses; returns whether any line of it is an answer. `news` gets heartbeats,

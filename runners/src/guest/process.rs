@@ -1,31 +1,23 @@
 //! The program that runs a guest: starts it, reads its channels, and ends it whatever happens.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use nix::errno::Errno;
+use crossbeam::channel::{Receiver, Sender, bounded};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
-use vm::initramfs::Initramfs;
-use vm::kernel::{Kernel, Kind};
-use vm::machine::{Channel, Options, Role};
+use vm::machine::Channel;
 
 use super::session::{Input, MachineEnd};
 use super::{keeper, signals};
-use crate::cli::exit::Result;
+use crate::prelude::*;
 
 /// The longest line; what exceeds it is the next line.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -52,7 +44,8 @@ pub struct Machine {
     readers: Vec<JoinHandle<()>>,
     /// The ends by which characters reach the guest's ports.
     keyboards: Vec<(Role, UnixStream)>,
-    monitor: Option<UnixStream>,
+    /// The control channel, where the machine has one.
+    pub monitor: Option<UnixStream>,
     words: Arc<Mutex<Vec<u8>>>,
     /// When a machine that is known to be lost is given up.
     give_up: Option<Instant>,
@@ -65,33 +58,23 @@ impl Machine {
     pub fn start(kernel: &Kernel, image: &OwnedFd, options: &Options) -> Result<Machine> {
         let machine = vm::machine::Machine::for_kernel(kernel);
         machine.check_installed()?;
-        let directory = match kernel.kind() {
-            Kind::UserMode => Some(
-                tempfile::Builder::new()
-                    .prefix("unshare-conformance-")
-                    .tempdir()
-                    .context("cannot create a directory for the guest")?,
-            ),
-            Kind::BzImage | Kind::Vmlinux => None,
-        };
+        let is_process = kernel.kind() == Kind::UserMode;
+        let directory = is_process.then(|| tempfile::Builder::new().prefix("unshare-conformance-").tempdir());
+        let directory = directory.transpose().context("cannot create a directory for the guest")?;
         let place = directory.as_ref().map_or(Path::new("/nonexistent"), |directory| directory.path());
         let initramfs = PathBuf::from(format!("/proc/self/fd/{IMAGE_FD}"));
         let invocation = machine.invocation(kernel, &initramfs, place, options)?;
 
         let (sender, inputs) = bounded(BATCHES_AHEAD);
-        let mut places = vec![(duplicate(image.as_raw_fd())?, IMAGE_FD)];
+        let mut places = vec![(duplicate(image)?, IMAGE_FD)];
         let mut ours = Vec::new();
         for Channel { role, fd } in &invocation.channels {
             let (near, far) = UnixStream::pair().context("cannot create a channel for the guest")?;
-            places.push((duplicate(far.as_raw_fd())?, *fd));
+            places.push((duplicate(&far)?, *fd));
             ours.push((*role, near));
         }
-        let lifeline = match kernel.kind() {
-            Kind::UserMode => {
-                Some(keeper::lifeline().context("cannot create the pipe that ends the guest with this process")?)
-            }
-            Kind::BzImage | Kind::Vmlinux => None,
-        };
+        let lifeline = is_process.then(keeper::Lifeline::new).transpose();
+        let lifeline = lifeline.context("cannot create the pipe that ends the guest with this process")?;
         let mut child = spawn(&invocation.program, &invocation.arguments, &places, lifeline.as_ref())
             .with_context(|| format!("cannot start {}", invocation.program.to_string_lossy()))?;
         drop(places);
@@ -136,12 +119,9 @@ impl Machine {
             }
             // Short turns: the end of the program is looked for between them.
             let turn = end.saturating_duration_since(Instant::now()).min(Duration::from_millis(100));
-            match self.inputs.recv_timeout(turn) {
-                Ok(batch) => {
-                    self.waiting.extend(batch);
-                    continue;
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            if let Ok(batch) = self.inputs.recv_timeout(turn) {
+                self.waiting.extend(batch);
+                continue;
             }
             if self.has_ended() {
                 return Some(self.last_words());
@@ -169,14 +149,9 @@ impl Machine {
         self.give_up.get_or_insert(Instant::now() + patience);
     }
 
-    /// The control channel, where the machine has one.
-    pub fn monitor(&mut self) -> Option<&mut UnixStream> {
-        self.monitor.as_mut()
-    }
-
-    /// The ports that characters can be sent to.
-    pub fn keyboards(&mut self) -> impl Iterator<Item = (Role, &mut UnixStream)> {
-        self.keyboards.iter_mut().map(|(role, stream)| (*role, stream))
+    /// Where characters can be sent to a port, if there is this one.
+    pub fn keyboard(&mut self, port: Role) -> Option<&mut UnixStream> {
+        self.keyboards.iter_mut().find(|(role, _)| *role == port).map(|(_, stream)| stream)
     }
 
     /// The process ID of the program that makes the guest.
@@ -249,13 +224,10 @@ impl Drop for Machine {
 }
 
 /// A copy of a descriptor out of the way of the low numbers that the program expects.
-fn duplicate(fd: i32) -> Result<OwnedFd> {
-    use std::os::fd::{BorrowedFd, FromRawFd};
-    // SAFETY: the caller's descriptor is open; the copy is ours alone.
-    unsafe {
-        let copy = fcntl(BorrowedFd::borrow_raw(fd), FcntlArg::F_DUPFD_CLOEXEC(64))?;
-        Ok(OwnedFd::from_raw_fd(copy))
-    }
+fn duplicate(fd: impl AsFd) -> Result<OwnedFd> {
+    let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(64))?;
+    // SAFETY: the copy is ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 fn spawn(
@@ -263,7 +235,7 @@ fn spawn(
     arguments: &[std::ffi::OsString],
     places: &[(OwnedFd, i32)],
     lifeline: Option<&keeper::Lifeline>,
-) -> std::io::Result<Child> {
+) -> io::Result<Child> {
     let places: Vec<(i32, i32)> = places.iter().map(|(fd, place)| (fd.as_raw_fd(), *place)).collect();
     let mut command = Command::new(program);
     command
@@ -283,10 +255,7 @@ fn spawn(
                 None => Errno::result(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)).map(drop)?,
             }
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-            places.iter().try_for_each(|&(from, to)| match libc::dup2(from, to) {
-                -1 => Err(std::io::Error::last_os_error()),
-                _ => Ok(()),
-            })
+            places.iter().try_for_each(|&(from, to)| Ok(Errno::result(libc::dup2(from, to)).map(drop)?))
         });
     }
     command.spawn()

@@ -3,18 +3,10 @@
 //! Whatever happens to the guest, every case of the plan gets a result: those that were reported,
 //! the ones that were running when it was lost, and the rest as not run.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-use harness::case::Item;
 use harness::case::test::seed_of_repetition;
 use harness::run::splat::{SplatKind, recognise};
-use harness::verdict::event::{CaseInfo, Event};
-use harness::verdict::judge::{Status, Verdict};
-use harness::verdict::outcome::{Counts, ExitStatus, Outcome};
-use vm::machine::Role;
 
-use crate::cli::args::GuestArgs;
+use crate::prelude::*;
 use crate::results::read::bounded;
 
 /// Output of a guest, or of the program that runs it.
@@ -106,7 +98,8 @@ pub fn is_sign_of_life(line: &str) -> bool {
 
 /// A console line in which the kernel reports a problem.
 struct Splat {
-    kind: SplatKind,
+    /// Whether it blames the kernel: running out of memory does not.
+    blames_kernel: bool,
     line: String,
     /// The cases that were running.
     running: Vec<usize>,
@@ -114,20 +107,9 @@ struct Splat {
     after_first: bool,
 }
 
-impl Splat {
-    fn blames_kernel(&self) -> bool {
-        self.kind != SplatKind::OutOfMemory
-    }
-}
-
-/// Panics of a kernel that is out of memory.
-const MEMORY_PANICS: [&str; 2] = ["deadlocked on memory", "Out of memory"];
-
-/// The progress of a long case.
-struct Far {
-    repetition: u32,
-    done: u32,
-    total: u32,
+/// Whether a panic is one of a kernel that is out of memory.
+fn is_memory_panic(line: &str) -> bool {
+    line.contains("deadlocked on memory") || line.contains("Out of memory")
 }
 
 /// Follows one guest.
@@ -137,15 +119,17 @@ pub struct Session {
     memory: u32,
     /// The kernel is a process of this machine, as user-mode Linux is.
     is_process: bool,
-    began: bool,
+    /// Whether the suite in the guest has begun.
+    pub began: bool,
     /// Whether any case has started.
     started: bool,
-    restarted: bool,
+    /// Whether the guest has begun once more, instead of ending.
+    pub restarted: bool,
     finished: bool,
     end_status: Option<u8>,
     running: BTreeSet<usize>,
-    /// The last progress of the long ones among them.
-    progress: BTreeMap<usize, Far>,
+    /// The last progress of the long ones among them: the repetition, how much of it is done, of how much.
+    progress: BTreeMap<usize, [u32; 3]>,
     /// The random seed.
     seed: u64,
     reported: Vec<bool>,
@@ -177,24 +161,9 @@ impl Session {
         }
     }
 
-    /// Whether the suite in the guest has not begun.
-    pub fn never_began(&self) -> bool {
-        !self.began
-    }
-
-    /// Whether the kernel has panicked.
-    pub fn has_panicked(&self) -> bool {
-        self.panic.is_some()
-    }
-
-    /// Whether the guest has begun once more, instead of ending.
-    pub fn has_restarted(&self) -> bool {
-        self.restarted
-    }
-
-    /// Whether only the machine's end is left to come.
-    pub fn is_over(&self) -> bool {
-        self.end_status.is_some()
+    /// Whether only the machine's end is left to come, or the kernel has panicked.
+    pub fn is_ending(&self) -> bool {
+        self.panic.is_some() || self.end_status.is_some()
     }
 
     /// Handles a line of either channel: results arrive on the console's if the kernel has one port, and the
@@ -249,17 +218,14 @@ impl Session {
         {
             self.hint.get_or_insert(hint);
         }
-        let Some(mut kind) = recognise(line) else {
+        let Some(kind) = recognise(line) else {
             return;
         };
         if kind == SplatKind::Panic {
             self.panic.get_or_insert_with(|| line.to_owned());
-            if MEMORY_PANICS.iter().any(|text| line.contains(text)) {
-                kind = SplatKind::OutOfMemory;
-            }
         }
         self.splats.push(Splat {
-            kind,
+            blames_kernel: kind != SplatKind::OutOfMemory && !(kind == SplatKind::Panic && is_memory_panic(line)),
             line: line.to_owned(),
             running: self.running.iter().copied().collect(),
             after_first: self.started,
@@ -281,17 +247,16 @@ impl Session {
             Event::Remark { .. } | Event::BailedOut { .. } => {}
             // Without its start there is no run that this could belong to.
             _ if !self.began => return Vec::new(),
+            Event::CaseStarted { index } | Event::CaseFinished { index, .. }
+                if self.reported.get(*index) != Some(&false) =>
+            {
+                return Vec::new();
+            }
             Event::CaseStarted { index } => {
-                if self.reported.get(*index) != Some(&false) {
-                    return Vec::new();
-                }
                 self.running.insert(*index);
                 self.started = true;
             }
             Event::CaseFinished { index, verdict, outcome } => {
-                if self.reported.get(*index) != Some(&false) {
-                    return Vec::new();
-                }
                 bounded(verdict);
                 self.reported[*index] = true;
                 self.running.remove(index);
@@ -309,8 +274,7 @@ impl Session {
             Event::Alive => return Vec::new(),
             Event::Progress { index, .. } if !self.running.contains(index) => return Vec::new(),
             &mut Event::Progress { index, repetition, done, total } => {
-                let far = Far { repetition, done, total };
-                self.progress.insert(index, far);
+                self.progress.insert(index, [repetition, done, total]);
             }
         }
         vec![event]
@@ -322,32 +286,25 @@ impl Session {
             return Ending::Complete(status);
         }
         if let Some(panic) = &self.panic {
-            return if MEMORY_PANICS.iter().any(|text| panic.contains(text)) {
-                Ending::OutOfMemory
-            } else {
-                Ending::Panicked
-            };
+            return if is_memory_panic(panic) { Ending::OutOfMemory } else { Ending::Panicked };
         }
         let with = |what: String, words: String| {
             if words.is_empty() { what } else { format!("{what}: {words}") }
         };
+        use libc::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP};
         match how {
             _ if self.restarted => Ending::Vanished,
-            MachineEnd::Killed(signal, said)
-                if self.is_process
-                    && [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP]
-                        .contains(&signal) =>
+            MachineEnd::Killed(signal @ (SIGSEGV | SIGBUS | SIGILL | SIGFPE | SIGABRT | SIGTRAP), said)
+                if self.is_process =>
             {
                 Ending::Crashed(with(format!("the guest's kernel crashed with signal {signal}"), said))
             }
             MachineEnd::Killed(signal, said) => {
                 Ending::MachineLost(with(format!("signal {signal} killed the machine"), said))
             }
-            MachineEnd::Exited(status, said) if status != 0 && !self.console_heard => {
-                Ending::MachineLost(with(format!("the machine could not be started, status {status}"), said))
-            }
             MachineEnd::Exited(status, said) if status != 0 => {
-                Ending::MachineLost(with(format!("the machine exited with status {status}"), said))
+                let how = if self.console_heard { "exited with" } else { "could not be started," };
+                Ending::MachineLost(with(format!("the machine {how} status {status}"), said))
             }
             MachineEnd::Exited(..) if self.ran_out_of_memory() => Ending::OutOfMemory,
             MachineEnd::Exited(..) => match (&self.said, self.end_status) {
@@ -359,7 +316,7 @@ impl Session {
     }
 
     fn ran_out_of_memory(&self) -> bool {
-        self.splats.iter().any(|splat| !splat.blames_kernel() && !splat.line.contains("cgroup"))
+        self.splats.iter().any(|splat| !splat.blames_kernel && !splat.line.contains("cgroup"))
     }
 
     /// The events that end the report, and the exit status.
@@ -384,7 +341,8 @@ impl Session {
             Ending::Complete(status) if *status > 128 => Some(i32::from(*status - 128)),
             _ => None,
         };
-        events.push(self.finish(interrupted));
+        let (counts, milliseconds) = (self.counts, self.milliseconds);
+        events.push(Event::RunFinished { counts, interrupted, milliseconds });
         // What no verdict reports.
         let blame = if !ending.is_ours() && !was_running {
             Some(why)
@@ -408,22 +366,13 @@ impl Session {
         }
     }
 
-    fn finish(&self, interrupted: Option<i32>) -> Event {
-        Event::RunFinished { counts: self.counts, interrupted, milliseconds: self.milliseconds }
-    }
-
-    /// Splats while or after cases ran that no verdict has reported or will report. Running out of memory is
-    /// not the kernel's fault.
+    /// Splats while or after cases ran that no verdict has reported or will report.
     fn untold_splats(&self) -> Vec<String> {
-        self.splats
-            .iter()
-            .filter(|splat| {
-                let is_told = splat.running.iter().any(|case| self.running.contains(case))
-                    || self.reported_log.contains(splat.line.as_str());
-                splat.blames_kernel() && splat.after_first && !is_told
-            })
-            .map(|splat| splat.line.clone())
-            .collect()
+        let is_told = |splat: &Splat| {
+            splat.running.iter().any(|case| self.running.contains(case)) || self.reported_log.contains(&splat.line)
+        };
+        let late = self.splats.iter().filter(|splat| splat.blames_kernel && splat.after_first);
+        late.filter(|splat| !is_told(splat)).map(|splat| splat.line.clone()).collect()
     }
 
     /// Gives every case without a result one: a failure for cases that were running when the kernel failed.
@@ -439,7 +388,7 @@ impl Session {
                 Ending::Panicked | Ending::Vanished | Ending::Crashed(_) => Status::Fail,
                 Ending::Silent { .. } => Status::TimedOut,
                 // However the guest was lost, earlier splats stand.
-                _ if splats().any(Splat::blames_kernel) => Status::Fail,
+                _ if splats().any(|splat| splat.blames_kernel) => Status::Fail,
                 _ => Status::Broken,
             };
             // An interrupted case was not lost with its guest.
@@ -449,14 +398,10 @@ impl Session {
                 Verdict::never_reached(why)
             };
             verdict.notes = splats().map(|splat| format!("kernel log: {}", splat.line)).collect();
-            if let (true, Some(far)) = (running, self.progress.get(&index)) {
-                verdict.repetition = far.repetition;
-                verdict.notes.push(format!(
-                    "last progress: {} of {}; --seed {} repeats it",
-                    far.done,
-                    far.total,
-                    seed_of_repetition(self.seed, far.repetition)
-                ));
+            if let (true, Some(&[repetition, done, total])) = (running, self.progress.get(&index)) {
+                verdict.repetition = repetition;
+                let seed = seed_of_repetition(self.seed, repetition);
+                verdict.notes.push(format!("last progress: {done} of {total}; --seed {seed} repeats it"));
             }
             self.counts.add(status, &Outcome::AsJudged);
             self.reported[index] = true;
@@ -474,11 +419,9 @@ impl Session {
             Ending::Vanished => "the guest restarted or powered off".to_owned(),
             Ending::Crashed(how) | Ending::MachineLost(how) => how.clone(),
             Ending::GaveUp(said) => format!("the suite in the guest gave up: {said}"),
-            Ending::Silent { after, stacks } if self.began => {
-                format!("the guest was silent for {} s; {stacks}", after.as_secs_f64())
-            }
             Ending::Silent { after, stacks } => {
-                format!("timed out after {} s; {stacks}", after.as_secs_f64())
+                let how = if self.began { "the guest was silent for" } else { "timed out after" };
+                format!("{how} {} s; {stacks}", after.as_secs_f64())
             }
             Ending::Interrupted(signal) => return format!("interrupted by signal {signal}"),
         };

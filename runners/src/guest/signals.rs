@@ -2,13 +2,14 @@
 //!
 //! Only one reader gets a signal, so there is one for the whole process, however many guests run.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use crossbeam::channel::Sender;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::session::Input;
+use crate::prelude::*;
 
 /// The signals that end a program.
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];

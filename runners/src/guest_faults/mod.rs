@@ -10,17 +10,15 @@
 #[cfg(target_arch = "x86_64")]
 mod patch;
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::time::Duration;
+use std::io::Write;
 
-use clap::ValueEnum;
 use harness::report::{Reporter, Wire};
-use harness::verdict::event::Event;
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::{ForkResult, fork};
+
+use crate::prelude::*;
 
 /// What goes wrong in the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -130,7 +128,7 @@ fn happen(fault: GuestFault, results: Option<File>) -> io::Result<()> {
             // TIOCVHANGUP of asm-generic/ioctls.h, which neither crate has.
             const HANG_UP: libc::Ioctl = 0x5437;
             // SAFETY: this request takes no argument.
-            nix::errno::Errno::result(unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&results), HANG_UP) })?;
+            Errno::result(unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&results), HANG_UP) })?;
             Ok(())
         }
         GuestFault::ResultsLost => lose(&results),
@@ -163,46 +161,42 @@ enum Patch {
 
 /// Has a process execute a patch, or else gives the kernel's log the text of what it would say.
 fn patched(patch: Patch, text: &str) -> io::Result<()> {
+    let child = in_child(|| {
+        #[cfg(target_arch = "x86_64")]
+        let executed = patch::execute(patch);
+        #[cfg(not(target_arch = "x86_64"))]
+        let executed: io::Result<()> = {
+            let (Patch::Oops | Patch::Warn | Patch::Stop) = patch;
+            Err(io::Error::other("no patches for this architecture"))
+        };
+        if let Err(error) = executed {
+            eprintln!("guest fault: only its text ({error})");
+            let _ = std::fs::write("/dev/kmsg", format!("<4>{text}\n"));
+        }
+    })?;
+    let _ = waitpid(child, None);
+    Ok(())
+}
+
+/// Has a process of its own do this.
+fn in_child(work: impl FnOnce()) -> io::Result<Pid> {
     // SAFETY: the suite's process is single-threaded.
-    match unsafe { fork() }? {
-        ForkResult::Child => {
-            #[cfg(target_arch = "x86_64")]
-            let executed = patch::execute(patch);
-            #[cfg(not(target_arch = "x86_64"))]
-            let executed: io::Result<()> = {
-                let (Patch::Oops | Patch::Warn | Patch::Stop) = patch;
-                Err(io::Error::other("no patches for this architecture"))
-            };
-            if let Err(error) = executed {
-                eprintln!("guest fault: only its text ({error})");
-                let _ = std::fs::write("/dev/kmsg", format!("<4>{text}\n"));
-            }
-            // SAFETY: ends the child without the parent's exit handlers.
-            unsafe { libc::_exit(0) }
-        }
-        ForkResult::Parent { child } => {
-            let _ = waitpid(child, None);
-            Ok(())
-        }
+    if let ForkResult::Parent { child } = unsafe { fork() }? {
+        return Ok(child);
     }
+    work();
+    // SAFETY: ends the child without the parent's exit handlers.
+    unsafe { libc::_exit(0) }
 }
 
 /// Floods the console while the suite gives signs of life, as it does while a case runs.
 fn flood(results: &mut File) -> io::Result<()> {
-    // SAFETY: the suite's process is single-threaded.
-    let child = match unsafe { fork() }? {
-        ForkResult::Parent { child } => child,
-        ForkResult::Child => {
-            let line = format!("{}\n", "flood ".repeat(13));
-            let block = line.repeat(100);
-            if let Ok(mut console) = File::options().write(true).open("/dev/console") {
-                let blocks = FLOOD / block.len();
-                let _ = (0..blocks).try_for_each(|_| console.write_all(block.as_bytes()));
-            }
-            // SAFETY: ends the child without the parent's exit handlers.
-            unsafe { libc::_exit(0) }
+    let child = in_child(|| {
+        let block = format!("{}\n", "flood ".repeat(13)).repeat(100);
+        if let Ok(mut console) = File::options().write(true).open("/dev/console") {
+            let _ = (0..FLOOD / block.len()).try_for_each(|_| console.write_all(block.as_bytes()));
         }
-    };
+    })?;
     while let WaitStatus::StillAlive = waitpid(child, Some(WaitPidFlag::WNOHANG))? {
         Wire.event(&Event::Alive, results)?;
         std::thread::sleep(Duration::from_secs(1));
@@ -242,7 +236,7 @@ fn spin() -> io::Result<()> {
     }
     let highest = libc::sched_param { sched_priority: 99 };
     // SAFETY: the parameter outlives the call.
-    nix::errno::Errno::result(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &highest) })?;
+    Errno::result(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &highest) })?;
     loop {
         std::hint::spin_loop();
     }
@@ -260,7 +254,7 @@ fn lose(results: &File) -> io::Result<()> {
         };
         if std::fs::metadata(entry.path()).is_ok_and(|there| there.rdev() == device) {
             // SAFETY: the descriptor stays open and its owner's; only what it leads to changes.
-            nix::errno::Errno::result(unsafe { libc::dup2(null.as_raw_fd(), fd) })?;
+            Errno::result(unsafe { libc::dup2(null.as_raw_fd(), fd) })?;
         }
     }
     Ok(())

@@ -5,12 +5,10 @@
 //! where the kernel's code lies, and so may put any byte there.
 
 use std::arch::asm;
-use std::io;
 use std::os::unix::fs::FileExt;
 
-use nix::errno::Errno;
-
 use super::Patch;
+use crate::prelude::*;
 
 const SELECTOR_PORT: u64 = 0x510;
 const PORTS: u64 = 12;
@@ -205,7 +203,7 @@ impl Device {
 
 /// Where a page of this process lies in physical memory.
 fn physical(address: u64) -> io::Result<u64> {
-    let pagemap = std::fs::File::open("/proc/self/pagemap")?;
+    let pagemap = File::open("/proc/self/pagemap")?;
     let mut entry = [0; 8];
     pagemap.read_exact_at(&mut entry, address / PAGE as u64 * 8)?;
     let frame = u64::from_le_bytes(entry) & ((1 << 55) - 1);

@@ -1,18 +1,10 @@
 //! The guest's image as a file, for boards and third-party boot loaders.
 
-use std::path::PathBuf;
-
-use clap::Args;
-use harness::verdict::outcome::ExitStatus;
-use vm::initramfs::Initramfs;
 use vm::machine::one_word;
 use vm::parameters::Parameters;
 
-use crate::cli::args::{Format, HowArgs, SelectionArgs};
-use crate::cli::exit::Result;
-use crate::cli::stdout;
 use crate::guest::{arguments, inside};
-use crate::run::host::select;
+use crate::prelude::*;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -2,25 +2,13 @@
 
 pub mod image;
 
-use std::fmt::Write;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use anyhow::{Context, anyhow};
-use clap::{Args, Subcommand, ValueEnum};
-use harness::verdict::outcome::ExitStatus;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
-use serde::Serialize;
-use vm::cache::Cache;
+use indicatif::ProgressFinish;
 use vm::kconfig::{Configuration, Fragment, Unmet, sentence};
-use vm::kernel::{Kernel, Kind};
-use vm::library::{Entry, Library};
+use vm::library::Entry;
 
-use crate::cli::args::{ListFormat, name_of};
-use crate::cli::exit::Result;
-use crate::cli::stdout;
 use crate::guest::open_kernel;
-use crate::run::files::Unwritable;
+use crate::prelude::*;
+use crate::run::progress::style;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,11 +30,22 @@ pub struct KernelsArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List the fetched kernels and those in Debian's archive, oldest first
-    List(ListArgs),
+    List {
+        /// Only fetched kernels; does not use the network
+        #[arg(long)]
+        fetched: bool,
+        /// Output format
+        #[arg(long, value_enum, default_value = "text")]
+        format: ListFormat,
+    },
     /// Fetch kernels from Debian's archive and print the paths of their images
     ///
     /// Nothing is installed, and this machine's apt is not touched. A fetched kernel is not fetched again.
-    Fetch(FetchArgs),
+    Fetch {
+        /// A release as `list` shows it, or a prefix, which means the newest match
+        #[arg(required = true)]
+        release: Vec<String>,
+    },
     /// Build a kernel for guests from a source tree and print the path of its image
     ///
     /// The tree is not changed. A second build of the same tree is incremental.
@@ -55,24 +54,11 @@ enum Command {
     ///
     /// The missing options are printed as a fragment to merge. Exits with 125 if such a kernel cannot reach
     /// the suite at all.
-    Config(ConfigArgs),
-}
-
-#[derive(Debug, Args)]
-struct ListArgs {
-    /// Only fetched kernels; does not use the network
-    #[arg(long)]
-    fetched: bool,
-    /// Output format
-    #[arg(long, value_enum, default_value = "text")]
-    format: ListFormat,
-}
-
-#[derive(Debug, Args)]
-struct FetchArgs {
-    /// A release as `list` shows it, or a prefix, which means the newest match
-    #[arg(required = true)]
-    release: Vec<String>,
+    Config {
+        /// A kernel image, a build tree, a fetched release, or a .config
+        #[arg(value_name = "PATH|RELEASE")]
+        kernel: Option<String>,
+    },
 }
 
 /// The fragments of `vm/kconfig` that are not for every kernel.
@@ -111,52 +97,38 @@ struct BuildArgs {
     output: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
-struct ConfigArgs {
-    /// A kernel image, a build tree, a fetched release, or a .config
-    #[arg(value_name = "PATH|RELEASE")]
-    kernel: Option<String>,
-}
-
 /// Runs a command of `kernels`.
 pub fn run(args: &KernelsArgs) -> Result<ExitStatus> {
     match &args.command {
-        Command::List(args) => list(args),
-        Command::Fetch(args) => fetch(args),
+        Command::List { fetched, format } => list(*fetched, *format),
+        Command::Fetch { release } => fetch(release),
         Command::Build(args) => build(args),
-        Command::Config(args) => config(args),
+        Command::Config { kernel } => config(kernel.as_deref()),
     }
 }
 
 /// A kernel as a list shows it.
 #[derive(Serialize)]
-struct Listed<'e> {
-    release: &'e str,
-    version: &'e str,
-    image: Option<&'e Path>,
+struct Listed {
+    release: String,
+    version: String,
+    image: Option<PathBuf>,
 }
 
-fn list(args: &ListArgs) -> Result<ExitStatus> {
+fn list(fetched: bool, format: ListFormat) -> Result<ExitStatus> {
     let library = Library::new(Cache::of_user()?);
     // Without the archive the fetched kernels are still listed.
-    let (entries, unreached) = if args.fetched {
-        (library.fetched(), None)
-    } else {
-        let activity = activity();
-        match library.list(&mut |line| activity.set_message(line.trim().to_owned())) {
-            Ok(entries) => (entries, None),
-            Err(error) => (library.fetched(), Some(error)),
-        }
+    let found = if fetched { Ok(library.fetched()) } else { shown(|step| library.list(step)) };
+    let (entries, unreached) = match found {
+        Ok(entries) => (entries, None),
+        Err(error) => (library.fetched(), Some(error)),
     };
-    let listed = || -> Vec<_> {
-        entries
-            .iter()
-            .map(|entry| Listed { release: &entry.release, version: &entry.version, image: entry.image.as_deref() })
-            .collect()
-    };
-    let status = stdout::print(match args.format {
+    let status = stdout::print(match format {
         ListFormat::Text => aligned(&entries),
-        ListFormat::Json => stdout::json(&listed()),
+        ListFormat::Json => {
+            let listed = |Entry { release, version, image }| Listed { release, version, image };
+            stdout::json(&entries.into_iter().map(listed).collect::<Vec<_>>())
+        }
     })?;
     unreached.map_or(Ok(status), |error| Err(error.into()))
 }
@@ -164,10 +136,7 @@ fn list(args: &ListArgs) -> Result<ExitStatus> {
 /// Aligned for people, and still three words a line for programs: a path has no blanks unless the
 /// user's cache has.
 fn aligned(entries: &[Entry]) -> String {
-    let width = |text: fn(&Entry) -> &str| {
-        let widths = entries.iter().map(|entry| text(entry).len());
-        widths.max().unwrap_or_default()
-    };
+    let width = |text: fn(&Entry) -> &str| entries.iter().map(|entry| text(entry).len()).max().unwrap_or_default();
     let (release, version) = (width(|entry| &entry.release), width(|entry| &entry.version));
     let line = |entry: &Entry| {
         let image = entry.image.as_deref().map_or("-".into(), |image| image.to_string_lossy());
@@ -177,12 +146,10 @@ fn aligned(entries: &[Entry]) -> String {
     entries.iter().map(line).collect()
 }
 
-fn fetch(args: &FetchArgs) -> Result<ExitStatus> {
+fn fetch(releases: &[String]) -> Result<ExitStatus> {
     let library = Library::new(Cache::of_user()?);
-    for release in &args.release {
-        let activity = activity();
-        let entry = library.fetch(release, &mut |line| activity.set_message(line.trim().to_owned()))?;
-        drop(activity);
+    for release in releases {
+        let entry = shown(|step| library.fetch(release, step))?;
         let image = entry.image.context("the fetched kernel has no image")?;
         if entry.release != *release {
             eprintln!("unshare-conformance: {release} is {} ({})", entry.release, entry.version);
@@ -194,12 +161,8 @@ fn fetch(args: &FetchArgs) -> Result<ExitStatus> {
 
 fn build(args: &BuildArgs) -> Result<ExitStatus> {
     let cache = Cache::of_user()?;
-    let activity = activity();
     let additions: Vec<Fragment> = args.with.iter().filter_map(|addition| addition.fragment()).collect();
-    let built = vm::build::build(&args.tree, &additions, &args.fragment, &cache, &mut |line| {
-        activity.set_message(line.trim().to_owned());
-    })?;
-    drop(activity);
+    let built = shown(|step| vm::build::build(&args.tree, &additions, &args.fragment, &cache, step))?;
     if let Some(sentence) = sentence(&built.unmet) {
         eprintln!("unshare-conformance: {sentence}; cases that require it are skipped");
     }
@@ -223,8 +186,8 @@ fn put(kernel: &Kernel, built_in: &Path, directory: &Path) -> Result<PathBuf> {
     copy(kernel.path(), format!("vmlinuz-{release}"))
 }
 
-fn config(args: &ConfigArgs) -> Result<ExitStatus> {
-    let Some(name) = &args.kernel else {
+fn config(kernel: Option<&str>) -> Result<ExitStatus> {
+    let Some(name) = kernel else {
         let text = |fragment: Fragment| format!("# {}\n{}\n", fragment.name(), fragment.text().trim_end());
         return stdout::print(text(Kind::BzImage.boot_fragment()) + &text(Fragment::guest()));
     };
@@ -240,13 +203,8 @@ fn config(args: &ConfigArgs) -> Result<ExitStatus> {
 
 /// A fragment, which can be merged as it is.
 fn fragment(unmet: &[Unmet], why: &str) -> String {
-    if unmet.is_empty() {
-        return String::new();
-    }
-    unmet.iter().fold(format!("# {why}\n"), |mut text, option| {
-        let _ = writeln!(text, "{option}");
-        text
-    })
+    let heading = (!unmet.is_empty()).then(|| format!("# {why}\n"));
+    heading.into_iter().chain(unmet.iter().map(|option| format!("{option}\n"))).collect()
 }
 
 /// The configuration of a kernel, and its kind of guest.
@@ -280,26 +238,26 @@ fn configuration_file(path: &Path) -> Option<Configuration> {
     has_options.then_some(configuration)
 }
 
-/// The current step, on the last line of a terminal until it is dropped; nothing elsewhere.
-fn activity() -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}").expect("the template is valid");
+/// Does work that tells its steps, and shows the current one on the last line of a terminal; nothing elsewhere.
+fn shown<T>(work: impl FnOnce(&mut dyn FnMut(&str)) -> T) -> T {
+    let style = style("{spinner} {elapsed} {wide_msg}");
     let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
     spinner.enable_steady_tick(Duration::from_millis(100));
-    spinner.with_finish(ProgressFinish::AndClear)
+    let spinner = spinner.with_finish(ProgressFinish::AndClear);
+    work(&mut |line| spinner.set_message(line.trim().to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn every_addition_has_its_fragment() {
-        use clap::ValueEnum;
         for addition in Addition::value_variants() {
             assert!(addition.fragment().is_some(), "{addition:?}");
         }
         assert_eq!(Addition::value_variants().len(), Fragment::additions().len());
     }
-
-    use super::*;
 
     #[test]
     fn a_list_is_aligned_and_has_three_words_a_line() {

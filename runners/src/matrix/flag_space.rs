@@ -1,9 +1,10 @@
 //! The space of flags as a picture: which of its 2^15 subsets disagree.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use suite::spec::flags::Flags;
+
+use crate::prelude::*;
 
 /// How many of the flags choose the column of a subset; the others choose its row.
 const COLUMN_BITS: usize = 8;
@@ -33,34 +34,24 @@ impl FlagSpace {
         self.smallest.iter().map(|&flags| Flags(flags))
     }
 
-    fn disagrees(&self, subset: u64) -> bool {
+    /// Whether the subset with the flags of these bits of the index disagrees.
+    fn disagrees(&self, index: usize) -> bool {
+        let flags = Flags::KNOWN.iter().enumerate().filter(|(bit, _)| index >> bit & 1 == 1);
+        let subset = flags.fold(0, |subset, (_, flag)| subset | flag.0);
         self.smallest.iter().any(|set| subset & set == *set)
-    }
-
-    /// The subset at a place of the picture.
-    fn subset(column: usize, row: usize) -> u64 {
-        let index = column | row << COLUMN_BITS;
-        Flags::KNOWN
-            .iter()
-            .enumerate()
-            .filter(|(bit, _)| index >> bit & 1 == 1)
-            .fold(0, |subset, (_, flag)| subset | flag.0)
     }
 
     /// How many of the subsets disagree, and of how many.
     pub fn share(&self) -> (usize, usize) {
-        let disagreeing = (0..HEIGHT)
-            .flat_map(|row| (0..WIDTH).map(move |column| (column, row)))
-            .filter(|&(column, row)| self.disagrees(Self::subset(column, row)))
-            .count();
-        (disagreeing, WIDTH * HEIGHT)
+        let all = WIDTH * HEIGHT;
+        ((0..all).filter(|&index| self.disagrees(index)).count(), all)
     }
 
     /// The picture as the path of an SVG: one unit square for each subset that disagrees, joined to runs.
     pub fn path(&self) -> String {
         let mut path = String::new();
         for row in 0..HEIGHT {
-            let cells: Vec<bool> = (0..WIDTH).map(|column| self.disagrees(Self::subset(column, row))).collect();
+            let cells: Vec<bool> = (0..WIDTH).map(|column| self.disagrees(column | row << COLUMN_BITS)).collect();
             let mut column = 0;
             for run in cells.chunk_by(|one, next| one == next) {
                 if run[0] {

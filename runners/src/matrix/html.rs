@@ -3,17 +3,15 @@
 //! One file with nothing outside it: no script, no font, no picture that is fetched. It follows the
 //! reader's light or dark setting, everything opens by keyboard, and every colour has a word beside it.
 
-use std::collections::BTreeMap;
-
-use harness::verdict::event::CaseInfo;
-use harness::verdict::judge::{Status, Verdict};
-use harness::verdict::outcome::Outcome;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use suite::spec::flags::Flags;
 use suite::spec::requirements::{self, Requirement};
 
 use super::flag_space::{FlagSpace, HEIGHT, WIDTH};
 use super::row::{Conclusion, Row, counted};
+use crate::catalogue::coverage::kind;
+use crate::prelude::*;
+use crate::results::read::Judged;
 use crate::run::host::PROGRAM;
 
 const STYLE: &str = include_str!("style.css");
@@ -131,23 +129,21 @@ fn class_of(conclusion: Conclusion) -> &'static str {
 fn timing(row: &Row, slowest: f64) -> Markup {
     let sum: u64 = row.groups.values().map(|group| group.milliseconds).sum();
     let scale = row.elapsed.as_secs_f64() / slowest.max(0.001) * 1000.0 / (sum.max(1) as f64);
-    let mut parts = Vec::new();
-    let mut from = 0.0;
-    for (name, group) in &row.groups {
-        let width = group.milliseconds as f64 * scale;
-        parts.push((name, group.milliseconds, from, width));
-        from += width;
-    }
-    let label = parts
+    let parts: Vec<_> = row
+        .groups
         .iter()
-        .map(|(name, milliseconds, ..)| format!("{name} {:.1} s", *milliseconds as f64 / 1000.0))
-        .collect::<Vec<_>>()
-        .join(", ");
+        .scan(0.0, |end, (name, group)| {
+            let (from, width) = (*end, group.milliseconds as f64 * scale);
+            *end += width;
+            Some((name, group.seconds(), from, width))
+        })
+        .collect();
+    let label: Vec<_> = parts.iter().map(|(name, seconds, ..)| format!("{name} {seconds}")).collect();
     html! {
-        svg.bar role="img" aria-label=(label) viewBox="0 0 1000 14" preserveAspectRatio="none" {
-            @for (index, (name, milliseconds, from, width)) in parts.iter().enumerate() {
+        svg.bar role="img" aria-label=(label.join(", ")) viewBox="0 0 1000 14" preserveAspectRatio="none" {
+            @for (index, (name, seconds, from, width)) in parts.iter().enumerate() {
                 rect x=(from) width=(width) y="0" height="14" opacity=(0.35 + 0.5 * (index % 2) as f64) {
-                    title { (name) ": " (format!("{:.1} s", *milliseconds as f64 / 1000.0)) }
+                    title { (name) ": " (seconds) }
                 }
             }
         }
@@ -157,21 +153,13 @@ fn timing(row: &Row, slowest: f64) -> Markup {
 /// The mark of each requirement on one kernel, and the first case that says so.
 fn marks(row: &Row) -> BTreeMap<&str, (Mark, usize)> {
     let mut marks = BTreeMap::new();
-    for (index, (case, result)) in row.plan.iter().zip(&row.results).enumerate() {
-        let Some((verdict, outcome)) = result else {
-            continue;
-        };
+    for (index, case, (verdict, outcome)) in row.judged() {
         let mark = Mark::of(verdict, outcome);
         let failed = verdict.failed.iter().flat_map(|check| check.requirement.split(", "));
         // A failed check may contradict another requirement than those its case is there for.
-        for (id, mark) in case
-            .proves
-            .iter()
-            .map(|id| &**id)
-            .filter(|id| mark != Mark::Fail || verdict.failed.is_empty() || failed.clone().any(|failed| failed == *id))
-            .chain(failed.clone())
-            .map(|id| (id, mark))
-        {
+        let is_meant =
+            |id: &&str| mark != Mark::Fail || verdict.failed.is_empty() || failed.clone().any(|failed| failed == *id);
+        for id in case.proves.iter().map(|id| &**id).filter(is_meant).chain(failed.clone()) {
             let worst = marks.entry(id).or_insert((Mark::NotRun, index));
             if worst.0 < mark {
                 *worst = (mark, index);
@@ -183,14 +171,6 @@ fn marks(row: &Row) -> BTreeMap<&str, (Mark, usize)> {
 
 fn heat_map(rows: &[Row]) -> Markup {
     let marks: Vec<_> = rows.iter().map(marks).collect();
-    let mut areas: Vec<(&str, Vec<&Requirement>)> = Vec::new();
-    for requirement in requirements::all() {
-        let area = requirement.id.rsplit_once('-').map_or(&*requirement.id, |(area, _)| area);
-        match areas.last_mut() {
-            Some((last, list)) if *last == area => list.push(requirement),
-            _ => areas.push((area, vec![requirement])),
-        }
-    }
     html! {
         h2 id="requirements" { "Requirements" }
         p.legend {
@@ -200,10 +180,10 @@ fn heat_map(rows: &[Row]) -> Markup {
                 span class=(class) { (sign) " " (word) } " "
             }
         }
-        @for (area, list) in &areas {
+        @for list in requirements::all().chunk_by(|one, next| kind(one) == kind(next)) {
             @let bad = list.iter().any(|requirement| marks.iter().any(|marks| marks.get(&*requirement.id).is_some_and(|(mark, _)| *mark >= Mark::Known)));
             details open[bad] {
-                summary { strong { (area) } " " (list.len()) " requirements" @for (row, marks) in rows.iter().zip(&marks) { (tally(named(row), list, marks)) } }
+                summary { strong { (kind(&list[0])) } " " (list.len()) " requirements" @for (row, marks) in rows.iter().zip(&marks) { (tally(named(row), list, marks)) } }
                 div.wide { table {
                     thead { tr { th scope="col" { "requirement" } @for row in rows { th scope="col" { (named(row)) } } th scope="col" { "claim" } } }
                     tbody { @for requirement in list {
@@ -220,7 +200,7 @@ fn heat_map(rows: &[Row]) -> Markup {
 }
 
 /// What a closed area says of a kernel: nothing when all is well.
-fn tally(kernel: &str, list: &[&Requirement], marks: &BTreeMap<&str, (Mark, usize)>) -> Markup {
+fn tally(kernel: &str, list: &[Requirement], marks: &BTreeMap<&str, (Mark, usize)>) -> Markup {
     let mut counts: BTreeMap<Mark, usize> = BTreeMap::new();
     for requirement in list {
         if let Some((mark, _)) = marks.get(&*requirement.id) {
@@ -247,29 +227,23 @@ fn cell(number: usize, mark: Option<(Mark, usize)>) -> Markup {
 }
 
 fn kernel(number: usize, row: &Row) -> Markup {
-    let shown: Vec<_> = row
-        .plan
-        .iter()
-        .zip(&row.results)
-        .enumerate()
-        .filter_map(|(index, (case, result))| {
-            let (verdict, outcome) = result.as_ref()?;
-            let mark = Mark::of(verdict, outcome);
-            (mark >= Mark::Known).then_some((index, case, verdict, outcome, mark))
-        })
-        .collect();
     html! {
         h2 id={ "kernel-" (number) } { (named(row)) }
         p { span class=(class_of(row.conclusion())) { (row.conclusion().words()) } @if row.release.as_deref() != Some(&row.kernel) { ", given as " code { (row.kernel) } } }
         @if let Some(why) = &row.why { p { (why) } }
         @for (bug, cases) in &row.known_bugs { p { span.known { "known bug" } ", found by " (counted(*cases)) ": " (bug) } }
-        @for (index, case, verdict, outcome, mark) in &shown { (failure(number, *index, case, verdict, outcome, *mark)) }
+        @for (index, case, judged) in row.judged() { (failure(number, index, case, judged)) }
         (space(row))
         @if row.conclusion() != Conclusion::Conforms { (console(row)) }
     }
 }
 
-fn failure(number: usize, index: usize, case: &CaseInfo, verdict: &Verdict, outcome: &Outcome, mark: Mark) -> Markup {
+/// What is known of a case; nothing when all is well.
+fn failure(number: usize, index: usize, case: &CaseInfo, (verdict, outcome): &Judged) -> Markup {
+    let mark = Mark::of(verdict, outcome);
+    if mark < Mark::Known {
+        return html! {};
+    }
     let (class, _, word) = mark.shown();
     let cited: Vec<_> = verdict.failed.iter().flat_map(|check| check.requirement.split(", ")).collect();
     let mut rows: Vec<_> = cited.iter().filter_map(|id| requirements::find(id)).collect();
@@ -300,13 +274,8 @@ fn failure(number: usize, index: usize, case: &CaseInfo, verdict: &Verdict, outc
 
 /// The space of flags as the sweeps saw it.
 fn space(row: &Row) -> Markup {
-    let failed = row
-        .plan
-        .iter()
-        .zip(&row.results)
-        .filter(|(case, _)| case.name.starts_with("sweep."))
-        .filter_map(|(_, result)| result.as_ref())
-        .flat_map(|(verdict, _)| &verdict.failed);
+    let sweeps = row.judged().filter(|(_, case, _)| case.name.starts_with("sweep."));
+    let failed = sweeps.flat_map(|(.., (verdict, _))| &verdict.failed);
     let sets = failed.filter_map(|check| {
         let (_, rest) = check.call.split_once("unshare(")?;
         Flags::parse(rest.split_once(')')?.0)
@@ -319,10 +288,7 @@ fn space(row: &Row) -> Markup {
     let text = format!("{disagreeing} of {all} flag sets contain a minimal reproducer: {}", smallest.join("; "));
     let size = format!("0 0 {WIDTH} {HEIGHT}");
     let (columns, lines) = FlagSpace::axes();
-    let list = |flags: &[Flags]| {
-        let names: Vec<_> = flags.iter().map(|flag| flag.to_string()).collect();
-        names.join(", ")
-    };
+    let list = |flags: &[Flags]| flags.iter().map(Flags::to_string).collect::<Vec<_>>().join(", ");
     html! {
         h3 { "Where the sweeps disagree with the model" }
         figure {
@@ -341,11 +307,7 @@ fn console(row: &Row) -> Markup {
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<_> = text.lines().collect();
     let tail = &lines[lines.len().saturating_sub(CONSOLE_LINES)..];
-    let text: String = tail
-        .join("\n")
-        .chars()
-        .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
-        .collect();
+    let text = tail.join("\n").replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}");
     html! {
         details { summary { "End of the console (" (tail.len()) " of " (lines.len()) " lines)" } pre tabindex="0" { (text) } }
     }

@@ -12,25 +12,9 @@ pub mod html;
 pub mod row;
 pub mod table;
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
-
-use clap::{Args, ValueEnum};
-use harness::case::Item;
-use harness::verdict::outcome::ExitStatus;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use crate::cli::args::{Format, GuestArgs, HowArgs, Place, RunArgs, SelectionArgs};
-use crate::cli::exit::{Blamed, Contradiction, Result};
-use crate::cli::stdout;
 use crate::guest::{Boot, signals};
-use crate::run::files::Unwritable;
-use crate::run::host::{cpus, select_part};
-use crate::run::progress::ProgressLine;
-use crate::run::reports::Reports;
+use crate::prelude::*;
+use crate::run::progress::{ProgressLine, style};
 use row::Row;
 use table::Table;
 
@@ -87,8 +71,7 @@ enum TableFormat {
 pub fn run(args: MatrixArgs) -> Result<ExitStatus> {
     check(&args)?;
     let items = select_part(&args.selection, args.how.shard, args.how.tier_in_guest(), suite::cases::all())?.items;
-    let reports = args.reports.clone();
-    if let Some(directory) = &reports {
+    if let Some(directory) = &args.reports {
         std::fs::create_dir_all(directory).map_err(Unwritable::new("the directory", directory))?;
     }
     let format = args.format;
@@ -97,7 +80,7 @@ pub fn run(args: MatrixArgs) -> Result<ExitStatus> {
     signals::begin()?;
     let rows = guests.run(&items);
     let table = Table::new(&guests.args.how, rows);
-    if let Some(directory) = &reports {
+    if let Some(directory) = &guests.reports {
         for (name, text) in
             [("matrix.json", table.json()), ("matrix.md", table.markdown()), ("matrix.html", table.html())]
         {
@@ -173,19 +156,13 @@ impl Guests {
     /// What came of each kernel, in the order they were given.
     fn run(&self, items: &[Item]) -> Vec<Row> {
         let overall = self.lines.add(ProgressBar::new(self.entrants.len() as u64));
-        overall.set_style(
-            ProgressStyle::with_template("{pos} of {len} kernels, {elapsed}").expect("the template is valid"),
-        );
-        let next = AtomicUsize::new(0);
-        let rows = Mutex::new(Vec::new());
+        overall.set_style(style("{pos} of {len} kernels, {elapsed}"));
+        let (queue, rows) = (Mutex::new(self.entrants.iter().enumerate()), Mutex::new(BTreeMap::new()));
+        let next = || locked(&queue).next();
         let work = || {
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(entrant) = self.entrants.get(index) else {
-                    break;
-                };
+            while let Some((index, entrant)) = next() {
                 let row = self.row(entrant, items);
-                rows.lock().unwrap_or_else(PoisonError::into_inner).push((index, row));
+                locked(&rows).insert(index, row);
                 overall.inc(1);
             }
         };
@@ -195,9 +172,7 @@ impl Guests {
             }
         });
         overall.finish_and_clear();
-        let mut rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
-        rows.sort_by_key(|(index, _)| *index);
-        rows.into_iter().map(|(_, row)| row).collect()
+        rows.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
     }
 
     fn row(&self, entrant: &Entrant, items: &[Item]) -> Row {
@@ -208,7 +183,7 @@ impl Guests {
             None => match self.boot(entrant, items, &mut row) {
                 Ok(status) => row.status = Some(status),
                 Err(failure) => {
-                    row.status = (failure.blamed() == Blamed::Usage).then_some(ExitStatus::Usage);
+                    row.status = Some(failure.status);
                     row.why = Some(failure.to_string());
                 }
             },
@@ -226,19 +201,14 @@ impl Guests {
             ..self.args.guest.clone()
         };
         let boot = {
-            let _one = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+            let _one = locked(&self.preparing);
             Boot::prepare(&guest, &entrant.name)?
         };
-        boot.remarks().iter().for_each(|remark| self.say_once(remark));
+        boot.remarks.iter().for_each(|remark| self.say_once(remark));
         row.booted(&boot);
-        let files: Vec<_> = self
-            .reports
-            .iter()
-            .flat_map(|directory| {
-                [(Format::Tap, "tap"), (Format::Json, "json")]
-                    .map(|(format, ending)| (format, directory.join(file(ending))))
-            })
-            .collect();
+        let kinds = [(Format::Tap, "tap"), (Format::Json, "json")];
+        let files_in = |directory: &PathBuf| kinds.map(|(format, ending)| (format, directory.join(file(ending))));
+        let files: Vec<_> = self.reports.iter().flat_map(files_in).collect();
         let mut reports = Reports::to_files(&files)?;
         row.reports = files.into_iter().map(|(_, path)| path).collect();
         let status = boot.run(items, &self.args, &mut |event| {
@@ -252,38 +222,35 @@ impl Guests {
 
     /// Prints a remark that may hold for several guests.
     fn say_once(&self, remark: &str) {
-        let mut said = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.insert(remark.to_owned()) {
+        if locked(&self.remarks).insert(remark.to_owned()) {
             self.lines.suspend(|| eprintln!("unshare-conformance: {remark}"));
         }
     }
 }
 
+/// What a guest that panicked left is still good.
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Each kernel with a unique name for its files.
 fn entrants(kernels: &[String]) -> Vec<Entrant> {
     let mut taken = BTreeSet::new();
-    kernels
-        .iter()
-        .map(|name| {
-            let plain = plain(name);
-            let file_name = (1..)
-                .map(|count| match count {
-                    1 => plain.clone(),
-                    _ => format!("{plain}-{count}"),
-                })
-                .find(|candidate| taken.insert(candidate.clone()))
-                .expect("there is always a next number");
-            Entrant { name: name.clone(), file_name }
-        })
-        .collect()
+    let entrant = |name: &String| {
+        let plain = plain(name);
+        let numbered = (2..).map(|count| format!("{plain}-{count}"));
+        let mut candidates = std::iter::once(plain.clone()).chain(numbered);
+        let file_name = candidates.find(|candidate| taken.insert(candidate.clone()));
+        Entrant { name: name.clone(), file_name: file_name.expect("there is always a next number") }
+    };
+    kernels.iter().map(entrant).collect()
 }
 
 /// A kernel's name, as part of a file name.
 fn plain(name: &str) -> String {
     let usual = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
     let plain: String = name.chars().map(|c| if usual(c) { c } else { '_' }).collect();
-    let plain = plain.trim_start_matches(['.', '_', '-']);
-    match plain {
+    match plain.trim_start_matches(['.', '_', '-']) {
         "" => "kernel".to_owned(),
         plain => plain.to_owned(),
     }

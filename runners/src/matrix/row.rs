@@ -1,16 +1,8 @@
 //! The results of one kernel: its events counted, its failures kept.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use harness::report::one_line;
-use harness::verdict::event::{CaseInfo, Event};
-use harness::verdict::judge::{Status, Verdict};
-use harness::verdict::outcome::{Counts, ExitStatus, Outcome};
-use serde::Serialize;
-
 use crate::guest::Boot;
+use crate::prelude::*;
+use crate::results::read::Judged;
 
 /// A group of cases, summed up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -20,6 +12,13 @@ pub struct Group {
     pub counts: Counts,
     /// How long they took together.
     pub milliseconds: u64,
+}
+
+impl Group {
+    /// How long they took together, in words.
+    pub fn seconds(&self) -> String {
+        format!("{:.1} s", self.milliseconds as f64 / 1000.0)
+    }
 }
 
 /// A case that did not come out as it should.
@@ -38,7 +37,7 @@ pub struct Failure {
 }
 
 /// One kernel of a matrix.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Row {
     /// What the user calls it.
     pub kernel: String,
@@ -53,19 +52,29 @@ pub struct Row {
     /// Known bugs that were seen, each with how many cases found it.
     pub known_bugs: BTreeMap<String, u32>,
     /// Why the run was given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// The exit status of a run of this kernel alone; none if it could not even be tried.
+    #[serde(skip)]
     pub status: Option<ExitStatus>,
     /// From its opening to its guest's end.
+    #[serde(rename = "milliseconds", serialize_with = "milliseconds")]
     pub elapsed: Duration,
     /// The file that keeps its console, once there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub console: Option<PathBuf>,
     /// Its reports.
     pub reports: Vec<PathBuf>,
     /// The cases that were to run.
+    #[serde(skip)]
     pub plan: Vec<CaseInfo>,
     /// Their results, as far as they were reported.
-    pub results: Vec<Option<(Verdict, Outcome)>>,
+    #[serde(skip)]
+    pub results: Vec<Option<Judged>>,
+}
+
+fn milliseconds<S: serde::Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u128(elapsed.as_millis())
 }
 
 /// The verdict on a kernel.
@@ -105,9 +114,9 @@ impl Row {
 
     /// Takes what is known of a kernel before its guest is started.
     pub fn booted(&mut self, boot: &Boot) {
-        self.release = boot.kernel().release().map(str::to_owned);
+        self.release = boot.kernel.release().map(str::to_owned);
         self.accelerator = Some(boot.accelerator());
-        self.console = Some(boot.console().to_owned());
+        self.console = Some(boot.console.clone());
     }
 
     /// Takes an event of its run.
@@ -139,30 +148,25 @@ impl Row {
         group.milliseconds += u64::try_from(verdict.duration.as_millis()).unwrap_or(u64::MAX);
         match (outcome, verdict.status) {
             (Outcome::KnownBug { bug }, _) => *self.known_bugs.entry(one_line(bug)).or_default() += 1,
-            (Outcome::UnexpectedPass { bug }, _) => self.failures.push(Failure {
-                case: case.name.clone(),
-                status: "unexpected pass",
-                what: format!("passed, although this kernel is listed with the bug: {}", one_line(bug)),
-                requirement: case.proves.join(", "),
-                at: String::new(),
-            }),
+            (Outcome::UnexpectedPass { bug }, _) => {
+                let what = format!("passed, although this kernel is listed with the bug: {}", one_line(bug));
+                self.failures.push(Failure { status: "unexpected pass", what, ..failure(case, verdict) });
+            }
             (Outcome::AsJudged, Status::Pass | Status::Skip) => {}
             (Outcome::AsJudged, _) => self.failures.push(failure(case, verdict)),
         }
     }
 
+    /// Its cases that have a result, each with its place in the plan.
+    pub fn judged(&self) -> impl Iterator<Item = (usize, &CaseInfo, &Judged)> {
+        let cases = self.plan.iter().zip(&self.results).enumerate();
+        cases.filter_map(|(index, (case, result))| Some((index, case, result.as_ref()?)))
+    }
+
     /// All groups together.
     pub fn total(&self) -> Counts {
         let mut total = Counts::default();
-        for Group { counts, .. } in self.groups.values() {
-            total.passed += counts.passed;
-            total.failed += counts.failed;
-            total.timed_out += counts.timed_out;
-            total.known_bugs += counts.known_bugs;
-            total.unexpected_passes += counts.unexpected_passes;
-            total.broken += counts.broken;
-            total.skipped += counts.skipped;
-        }
+        self.judged().for_each(|(.., (verdict, outcome))| total.add(verdict.status, outcome));
         total
     }
 

@@ -1,19 +1,12 @@
 //! Kernels side by side: a table for people, Markdown for summaries, JSON for programs.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, Color, ContentArrangement};
-use harness::verdict::judge::Status;
-use harness::verdict::outcome::{Counts, ExitStatus};
-use serde::Serialize;
 
 use super::row::{Conclusion, Failure, Group, Row, counted};
-use crate::cli::args::HowArgs;
-use crate::cli::stdout;
-use crate::results::markdown::{Document, code, escaped};
+use crate::prelude::*;
 
 /// Version of the JSON table's schema; raised when a reader of an older one would misread it.
 const SCHEMA: u32 = 1;
@@ -40,20 +33,10 @@ struct JsonTable<'t> {
 
 #[derive(Serialize)]
 struct JsonRow<'t> {
-    kernel: &'t str,
-    release: Option<&'t str>,
-    accelerator: Option<&'t str>,
+    #[serde(flatten)]
+    row: &'t Row,
     verdict: Conclusion,
     exit_status: u8,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<&'t str>,
-    milliseconds: u128,
-    groups: &'t BTreeMap<String, Group>,
-    known_bugs: &'t BTreeMap<String, u32>,
-    failures: &'t [Failure],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    console: Option<&'t PathBuf>,
-    reports: &'t [PathBuf],
 }
 
 impl Table {
@@ -77,26 +60,13 @@ impl Table {
 
     /// For programs.
     pub fn json(&self) -> String {
-        let kernels = self.rows.iter().map(|row| JsonRow {
-            kernel: &row.kernel,
-            release: row.release.as_deref(),
-            accelerator: row.accelerator,
-            verdict: row.conclusion(),
-            exit_status: row.exit_status().code(),
-            why: row.why.as_deref(),
-            milliseconds: row.elapsed.as_millis(),
-            groups: &row.groups,
-            known_bugs: &row.known_bugs,
-            failures: &row.failures,
-            console: row.console.as_ref(),
-            reports: &row.reports,
-        });
+        let json = |row| JsonRow { row, verdict: row.conclusion(), exit_status: row.exit_status().code() };
         stdout::json(&JsonTable {
             schema: SCHEMA,
             seed: self.seed,
             tier: self.tier,
             exit_status: self.exit_status().code(),
-            kernels: kernels.collect(),
+            kernels: self.rows.iter().map(json).collect(),
         })
     }
 
@@ -175,7 +145,7 @@ fn named(row: &Row, separator: &str) -> String {
 
 fn summed(group: &Group) -> Vec<String> {
     let Counts { passed, failed, timed_out, known_bugs, unexpected_passes, broken, skipped } = group.counts;
-    let mut parts: Vec<String> = [
+    let counts = [
         (passed, "passed"),
         (failed, "failed"),
         (unexpected_passes, "unexpected"),
@@ -183,13 +153,9 @@ fn summed(group: &Group) -> Vec<String> {
         (broken, "broken"),
         (known_bugs, "known"),
         (skipped, "skipped"),
-    ]
-    .into_iter()
-    .filter(|(count, _)| *count > 0)
-    .map(|(count, word)| format!("{count} {word}"))
-    .collect();
-    parts.push(format!("{:.1} s", group.milliseconds as f64 / 1000.0));
-    parts
+    ];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}"));
+    counts.chain([group.seconds()]).collect()
 }
 
 /// An entry below the table.
@@ -215,12 +181,8 @@ fn details(row: &Row) -> Vec<Detail<'_>> {
             details.push(Detail::Failure(failure));
         }
     }
-    details.extend(
-        counts
-            .into_iter()
-            .filter(|(_, count)| *count > NAMED)
-            .map(|(what, count)| Detail::More { cases: count - NAMED, what }),
-    );
+    let counts = counts.into_iter().filter(|(_, count)| *count > NAMED);
+    details.extend(counts.map(|(what, count)| Detail::More { cases: count - NAMED, what }));
     details.extend(row.known_bugs.iter().map(|(bug, &cases)| Detail::KnownBug { bug, cases }));
     details.extend(row.why.as_deref().map(Detail::GivenUp));
     if row.exit_status() != ExitStatus::Conforms && !cut_short {
@@ -259,7 +221,6 @@ impl Detail<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
 
@@ -274,15 +235,7 @@ mod tests {
     }
 
     fn row(kernel: &str, status: Option<ExitStatus>) -> Row {
-        let mut row = Row::new(kernel);
-        row.status = status;
-        row.elapsed = Duration::from_millis(1500);
-        row
-    }
-
-    fn table(rows: Vec<Row>) -> Table {
-        let groups = rows.iter().flat_map(|row| row.groups.keys().cloned());
-        Table { seed: 7, tier: "quick", groups: groups.collect(), rows }
+        Row { status, elapsed: Duration::from_millis(1500), ..Row::new(kernel) }
     }
 
     fn good(kernel: &str) -> Row {
@@ -302,7 +255,7 @@ mod tests {
             (vec![Some(signal), Some(ExitStatus::DoesNotConform)], 130),
         ] {
             let rows = statuses.into_iter().map(|status| row("k", status));
-            assert_eq!(table(rows.collect()).exit_status().code(), code);
+            assert_eq!(Table::new(&HowArgs::of_seed(7), rows.collect()).exit_status().code(), code);
         }
     }
 
@@ -314,7 +267,7 @@ mod tests {
         bad.failures.extend((0..9).map(|index| failure(&format!("flags.{index}"), "not run")));
         let mut lost = row("gone", None);
         lost.why = Some("gone does not exist".to_owned());
-        let table = table(vec![good("6.1"), bad, lost]);
+        let table = Table::new(&HowArgs::of_seed(7), vec![good("6.1"), bad, lost]);
 
         let pretty = table.pretty(false);
         for expected in [

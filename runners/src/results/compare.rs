@@ -1,14 +1,7 @@
 //! What changed between two runs, the worst first.
 
-use std::collections::BTreeMap;
-
-use harness::place::facts::Facts;
-use harness::report::one_line;
-use harness::verdict::judge::{Status, Verdict};
-use harness::verdict::outcome::{ExitStatus, Outcome};
-use serde::Serialize;
-
-use super::read::{CaseResult, Results, never_run};
+use super::read::{Judged, Results};
+use crate::prelude::*;
 
 /// What a change means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -82,7 +75,7 @@ enum State {
     Bad,
 }
 
-fn state(verdict: &Verdict, outcome: &Outcome) -> (State, &'static str) {
+fn state((verdict, outcome): &Judged) -> (State, &'static str) {
     match (outcome, verdict.status) {
         (Outcome::KnownBug { .. }, _) => (State::Known, "known bug"),
         (Outcome::UnexpectedPass { .. }, _) => (State::Good, "unexpected pass"),
@@ -107,15 +100,14 @@ fn change(old: Option<State>, new: Option<State>) -> Option<Change> {
         (Some(Good | Known | Bad), Some(Skipped)) => Change::Skipped,
         (Some(Bad), Some(Good | Known)) | (Some(Known), Some(Good)) => Change::Fixed,
         (Some(Skipped), Some(Good | Known)) | (Some(Silent), Some(Good | Known | Skipped)) => Change::Checked,
-        (Some(Bad), Some(Bad))
-        | (Some(Skipped), Some(Skipped))
-        | (Some(Silent), Some(Silent))
-        | (Some(Known), Some(Known)) => Change::Reason,
         (Some(Good), Some(Good)) => return None,
+        // As before.
+        (Some(Bad | Skipped | Silent | Known), Some(_)) => Change::Reason,
     })
 }
 
-fn side(verdict: &Verdict, outcome: &Outcome) -> Side {
+fn side(judged: &Judged) -> Side {
+    let (verdict, outcome) = judged;
     let why = match (outcome, verdict.failed.first()) {
         (Outcome::KnownBug { bug } | Outcome::UnexpectedPass { bug }, _) => bug.clone(),
         (_, Some(check)) => {
@@ -123,34 +115,29 @@ fn side(verdict: &Verdict, outcome: &Outcome) -> Side {
         }
         (_, None) => verdict.reason.clone(),
     };
-    Side { result: state(verdict, outcome).1, why: one_line(&why) }
+    Side { result: state(judged).1, why: one_line(&why) }
 }
 
 /// What must be the same for a failure to be the same one. Numbers of two digits and more are process
 /// IDs, inodes and times, which differ from run to run; a check may have moved in its file. And a reason
 /// that names the running kernel is the same one on another.
-fn essence(facts: &Facts, verdict: &Verdict, outcome: &Outcome) -> (&'static str, Vec<String>) {
+fn essence(facts: &Facts, judged: &Judged) -> (&'static str, Vec<String>) {
     let without_numbers = |text: &str| without_numbers(&without_release(text, facts));
-    let failed = verdict.failed.iter();
-    let mut texts: Vec<String> = failed
-        .map(|check| {
-            let seen = without_numbers(&format!("{} | {} | {}", check.call, check.expected, check.actual));
-            format!("{} | {seen}", check.requirement)
-        })
-        .collect();
+    let failed = judged.0.failed.iter().map(|check| {
+        let seen = without_numbers(&format!("{} | {} | {}", check.call, check.expected, check.actual));
+        format!("{} | {seen}", check.requirement)
+    });
+    let mut texts: Vec<String> = failed.collect();
     if texts.is_empty() {
-        texts.push(without_numbers(&side(verdict, outcome).why));
+        texts.push(without_numbers(&side(judged).why));
     }
-    (state(verdict, outcome).1, texts)
+    (state(judged).1, texts)
 }
 
 /// The text with a stand-in for the release of the kernel that it was said of.
 fn without_release(text: &str, facts: &Facts) -> String {
     let mut text = text.to_owned();
-    for name in [facts.release.clone(), facts.version.to_string()] {
-        if name.is_empty() {
-            continue;
-        }
+    for name in [facts.release.clone(), facts.version.to_string()].into_iter().filter(|name| !name.is_empty()) {
         let mut kept = String::with_capacity(text.len());
         let mut rest = text.as_str();
         while let Some(at) = rest.find(&name) {
@@ -169,62 +156,38 @@ fn without_release(text: &str, facts: &Facts) -> String {
 }
 
 fn without_numbers(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut digits = String::new();
-    for c in text.chars().chain(['\0']) {
-        if c.is_ascii_digit() {
-            digits.push(c);
-            continue;
-        }
-        match digits.len() {
-            0 | 1 => kept.push_str(&digits),
-            _ => kept.push('…'),
-        }
-        digits.clear();
-        kept.push(c);
-    }
-    kept
+    let runs = text.as_bytes().chunk_by(|one, next| one.is_ascii_digit() == next.is_ascii_digit());
+    let kept = runs.map(|run| match run {
+        [first, _, ..] if first.is_ascii_digit() => "…".into(),
+        run => String::from_utf8_lossy(run),
+    });
+    kept.collect()
 }
 
 impl Comparison {
     /// Compares two runs.
     pub fn new(old: Results, new: Results) -> Self {
-        let before: BTreeMap<&str, &CaseResult> = by_name(&old);
-        let after: BTreeMap<&str, &CaseResult> = by_name(&new);
-        let (old_facts, new_facts) = (&old.facts, &new.facts);
+        let (before, after) = (by_name(&old), by_name(&new));
         let mut changes = Vec::new();
         let mut unchanged = BTreeMap::new();
         let vanished = old.cases.iter().filter(|case| !after.contains_key(case.case.name.as_str()));
         for case in new.cases.iter().chain(vanished) {
             let name = case.case.name.as_str();
-            let result = |runs: &BTreeMap<&str, &CaseResult>| {
-                let case = runs.get(name)?;
-                Some(case.result.clone().unwrap_or_else(never_run))
+            let (was, is) = (before.get(name), after.get(name));
+            let state_of = |judged: Option<&Judged>| judged.map(|judged| state(judged).0);
+            let is_news = |change: &Change| {
+                let essence_of =
+                    |run: &Results, judged: Option<&Judged>| judged.map(|judged| essence(&run.facts, judged));
+                *change != Change::Reason || essence_of(&old, was) != essence_of(&new, is)
             };
-            let (old, new) = (result(&before), result(&after));
-            let state_of = |result: &Option<(Verdict, Outcome)>| {
-                result.as_ref().map(|(verdict, outcome)| state(verdict, outcome).0)
-            };
-            let mut change = change(state_of(&old), state_of(&new));
-            if let (Some(Change::Reason), Some(old), Some(new)) = (change, &old, &new)
-                && essence(old_facts, &old.0, &old.1) == essence(new_facts, &new.0, &new.1)
-            {
-                change = None;
-            }
-            let side = |result: Option<(Verdict, Outcome)>| result.map(|(verdict, outcome)| side(&verdict, &outcome));
-            let (old, new) = (side(old), side(new));
+            let change = change(state_of(was), state_of(is)).filter(is_news);
+            let (old, new) = (was.map(side), is.map(side));
             match change {
-                Some(change) => changes.push(Changed {
-                    case: name.to_owned(),
-                    change,
-                    old,
-                    new,
-                    requirements: case.case.proves.join(", "),
-                }),
-                None => {
-                    let result = new.map_or("", |side| side.result);
-                    *unchanged.entry(result).or_default() += 1;
+                Some(change) => {
+                    let (case, requirements) = (name.to_owned(), case.case.proves.join(", "));
+                    changes.push(Changed { case, change, old, new, requirements });
                 }
+                None => *unchanged.entry(new.map_or("", |side| side.result)).or_default() += 1,
             }
         }
         // The run as a whole: the kernel reported a problem while no case ran.
@@ -250,10 +213,7 @@ impl Comparison {
 
     /// The exit status, for CI.
     pub fn exit_status(&self, strict: bool) -> ExitStatus {
-        let any = |kinds: &[Change]| {
-            let mut changes = self.changes.iter();
-            changes.any(|changed| kinds.contains(&changed.change))
-        };
+        let any = |kinds: &[Change]| self.changes.iter().any(|changed| kinds.contains(&changed.change));
         let stricter = [Change::KnownBug, Change::Skipped, Change::Vanished];
         let in_common = self.changes.iter().any(|changed| changed.old.is_some() && changed.new.is_some())
             || !self.unchanged.is_empty();
@@ -285,9 +245,9 @@ impl Comparison {
     }
 }
 
-fn by_name(results: &Results) -> BTreeMap<&str, &CaseResult> {
+fn by_name(results: &Results) -> BTreeMap<&str, Judged> {
     let cases = results.cases.iter();
-    cases.map(|case| (case.case.name.as_str(), case)).collect()
+    cases.map(|case| (case.case.name.as_str(), case.judged())).collect()
 }
 
 #[cfg(test)]

@@ -11,12 +11,14 @@ pub struct Document {
 impl Document {
     /// A paragraph.
     pub fn paragraph(&mut self, text: impl Display) -> &mut Self {
-        self.block(text)
+        self.gap();
+        let _ = writeln!(self.text, "{text}");
+        self
     }
 
     /// A heading of this level.
     pub fn heading(&mut self, level: usize, text: impl Display) -> &mut Self {
-        self.block(format_args!("{} {text}", "#".repeat(level)))
+        self.paragraph(format_args!("{} {text}", "#".repeat(level)))
     }
 
     /// A list, one item a line. Items of an inner list begin with two blanks.
@@ -59,12 +61,6 @@ impl Document {
         let _ = writeln!(self.text, "| {} |", cells.join(" | "));
     }
 
-    fn block(&mut self, text: impl Display) -> &mut Self {
-        self.gap();
-        let _ = writeln!(self.text, "{text}");
-        self
-    }
-
     fn gap(&mut self) {
         if !self.text.is_empty() {
             self.text.push('\n');
@@ -74,14 +70,8 @@ impl Document {
 
 /// Text with the characters escaped that Markdown would take for its own.
 pub fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if "\\`*_{}[]<>|#".contains(c) {
-            escaped.push('\\');
-        }
-        escaped.push(c);
-    }
-    escaped
+    let special = |c: char| "\\`*_{}[]<>|#".contains(c);
+    text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
 /// A name as code.

@@ -1,17 +1,7 @@
 //! The shards of a run, combined into one report.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-
-use clap::Args;
-use harness::run::shard::{Part, Shard};
-use harness::verdict::event::Event;
-use harness::verdict::outcome::{Counts, ExitStatus};
-
-use super::read::{CaseResult, Results, WrongResults, never_run};
-use crate::cli::args::ReportArgs;
-use crate::cli::exit;
-use crate::run::reports::Reports;
+use super::read::{CaseResult, Results};
+use crate::prelude::*;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,7 +28,7 @@ pub struct MergeArgs {
 }
 
 /// Combines them and reports.
-pub fn run(args: &MergeArgs) -> exit::Result<ExitStatus> {
+pub fn run(args: &MergeArgs) -> Result<ExitStatus> {
     let parts = args.results.iter().map(|path| Results::read(path)).collect::<Result<Vec<_>, _>>()?;
     let merged = Merged::new(parts)?;
     let mut reports = Reports::of_old_run(&args.report)?;
@@ -64,29 +54,21 @@ pub struct Merged {
 
 impl Merged {
     /// Combines parts, which must be of one run.
-    pub fn new(parts: Vec<Results>) -> Result<Self, WrongResults> {
+    pub fn new(parts: Vec<Results>) -> Result<Self, WrongInput> {
         for part in &parts[1..] {
             fit(&parts[0], part)?;
         }
         let missing = missing(&parts)?;
         let mut seen = BTreeMap::new();
-        for part in &parts {
-            for case in &part.cases {
-                let name = case.case.name.clone();
-                if let Some(other) = seen.insert(name.clone(), &part.path) {
-                    return Err(WrongResults(format!(
-                        "{name} is in {} and in {}: each case may occur only once",
-                        other.display(),
-                        part.path.display()
-                    )));
-                }
+        for (path, case) in parts.iter().flat_map(|part| part.cases.iter().map(|case| (part.path.display(), case))) {
+            let name = &case.case.name;
+            if let Some(other) = seen.insert(name, path.to_string()) {
+                let why = format!("{name} is in {other} and in {path}: each case may occur only once");
+                return Err(WrongInput(why));
             }
         }
-        let places: BTreeMap<String, usize> = harness::case::items(suite::cases::all())
-            .into_iter()
-            .enumerate()
-            .map(|(place, item)| (item.name, place))
-            .collect();
+        let items = harness::case::items(suite::cases::all()).into_iter().enumerate();
+        let places: BTreeMap<String, usize> = items.map(|(place, item)| (item.name, place)).collect();
         let mut cases: Vec<CaseResult> = parts.iter().flat_map(|part| part.cases.iter().cloned()).collect();
         cases.sort_by_key(|case| places.get(&case.case.name).copied().unwrap_or(usize::MAX));
         Ok(Self { parts, cases, missing })
@@ -121,7 +103,7 @@ impl Merged {
         }
         events.extend(self.missing.iter().cloned().map(remark));
         for (index, case) in self.cases.iter().enumerate() {
-            let (verdict, outcome) = case.result.clone().unwrap_or_else(never_run);
+            let (verdict, outcome) = case.judged();
             events.push(Event::CaseFinished { index, verdict: Box::new(verdict), outcome });
         }
         events.push(Event::RunFinished {
@@ -142,7 +124,7 @@ impl Merged {
     fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for case in &self.cases {
-            let (verdict, outcome) = case.result.clone().unwrap_or_else(never_run);
+            let (verdict, outcome) = case.judged();
             counts.add(verdict.status, &outcome);
         }
         counts
@@ -161,14 +143,14 @@ impl Merged {
     }
 }
 
-fn fit(first: &Results, other: &Results) -> Result<(), WrongResults> {
+fn fit(first: &Results, other: &Results) -> Result<(), WrongInput> {
     let differences = [
         ("kernel", first.kernel(), other.kernel()),
         ("program", first.program.clone(), other.program.clone()),
         ("tier", first.tier.name().to_owned(), other.tier.name().to_owned()),
     ];
     match differences.iter().find(|(_, first, other)| first != other) {
-        Some((what, theirs, others)) => Err(WrongResults(format!(
+        Some((what, theirs, others)) => Err(WrongInput(format!(
             "{} and {} are not of one run, their {what} differs ({theirs}; {others}): use `compare` to see what changed",
             first.path.display(),
             other.path.display()
@@ -178,14 +160,14 @@ fn fit(first: &Results, other: &Results) -> Result<(), WrongResults> {
 }
 
 /// The missing shards, each in a sentence.
-fn missing(parts: &[Results]) -> Result<Vec<String>, WrongResults> {
+fn missing(parts: &[Results]) -> Result<Vec<String>, WrongInput> {
     let shards: Vec<Part> = parts.iter().filter_map(|part| part.part).collect();
     let Some(first) = shards.first() else {
         return Ok(Vec::new());
     };
     let same = |part: &Part| part.shard.of == first.shard.of && part.whole == first.whole;
     if shards.len() != parts.len() || !shards.iter().all(same) {
-        return Err(WrongResults(
+        return Err(WrongInput(
             "not the shards of one run: each must be I/N with the same N, of the same cases".to_owned(),
         ));
     }
@@ -195,7 +177,7 @@ fn missing(parts: &[Results]) -> Result<Vec<String>, WrongResults> {
     let missing: Vec<String> =
         (1..=of).filter(|number| !there.contains(number)).map(|number| Shard { number, of }.to_string()).collect();
     if missing.is_empty() {
-        return Ok(Vec::new());
+        return Ok(missing);
     }
     let lost = (first.whole as usize).saturating_sub(have);
     let word = if missing.len() == 1 { "shard" } else { "shards" };

@@ -14,15 +14,10 @@ pub mod merge;
 pub mod read;
 pub mod render;
 
-use std::path::PathBuf;
-
-use clap::{Args, ValueEnum};
-use harness::verdict::outcome::ExitStatus;
-
-use crate::cli::exit::Result;
-use crate::cli::stdout;
 use compare::Comparison;
 use read::Results;
+
+use crate::prelude::*;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,14 +72,12 @@ pub fn run(args: &CompareArgs) -> Result<ExitStatus> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
 
-    use harness::report::{Json, Junit, Kcidb, Ktap, Lava, Pretty, Reporter, Submission, Tap, Tap14, Verbosity};
-    use harness::verdict::event::Event;
     use proptest::prelude::*;
 
     use super::*;
     use crate::mutation::{config, mutated};
+    use crate::run::reports::reporter;
 
     /// Two shards of a run, with every kind of result.
     fn valid(shard: u32) -> String {
@@ -123,17 +116,9 @@ mod tests {
     }
 
     fn show(events: &[Event]) {
-        let reporters: [Box<dyn Reporter>; 8] = [
-            Box::new(Pretty::new(true, Verbosity::Verbose, String::new())),
-            Box::new(Tap::default()),
-            Box::new(Tap14::default()),
-            Box::new(Ktap::default()),
-            Box::new(Junit::new(suite::SUITE.name)),
-            Box::new(Json::default()),
-            Box::new(Kcidb::new(Submission { root: "test", origin: "local".to_owned(), build: None, start: None })),
-            Box::new(Lava::default()),
-        ];
-        for mut reporter in reporters {
+        let args = ReportArgs { verbose: true, ..ReportArgs::default() };
+        for &format in Format::value_variants() {
+            let mut reporter = reporter(format, true, &args, &args.submission(None));
             let mut out = Vec::new();
             events.iter().for_each(|event| reporter.event(event, &mut out).expect("memory takes it"));
             reporter.close(&mut out).expect("memory takes it");

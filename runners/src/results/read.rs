@@ -1,25 +1,8 @@
 //! A file of `--format json`, read back.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use harness::case::test::Tier;
-use harness::place::facts::Facts;
 use harness::report::SCHEMA;
-use harness::run::shard::Part;
-use harness::verdict::event::{CaseInfo, Event};
-use harness::verdict::judge::Verdict;
-use harness::verdict::outcome::Outcome;
-use serde::Deserialize;
 
-use crate::cli::exit::blame;
-
-/// Why files cannot be used, in one sentence for the user.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct WrongResults(pub String);
-
-blame!(WrongResults: |_| true);
+use crate::prelude::*;
 
 /// A case and its result.
 #[derive(Clone, Debug)]
@@ -27,7 +10,18 @@ pub struct CaseResult {
     /// The case.
     pub case: CaseInfo,
     /// The verdict; none if the run was cut short before.
-    pub result: Option<(Verdict, Outcome)>,
+    pub result: Option<Judged>,
+}
+
+/// A verdict, and whether it is a documented one.
+pub type Judged = (Verdict, Outcome);
+
+impl CaseResult {
+    /// The verdict, also on a case that the run never came to.
+    pub fn judged(&self) -> Judged {
+        let never_run = || (Verdict::never_reached("the run was cut short"), Outcome::AsJudged);
+        self.result.clone().unwrap_or_else(never_run)
+    }
 }
 
 /// A run that is over.
@@ -53,40 +47,35 @@ pub struct Results {
     pub remarks: Vec<String>,
     /// Why the run was given up.
     pub given_up: Option<String>,
-    /// The signal that cut it short.
-    pub interrupted: Option<i32>,
     /// Wall time.
     pub milliseconds: u64,
 }
 
-#[derive(Deserialize)]
-struct Head {
-    schema: u64,
-}
-
 impl Results {
     /// Reads a file.
-    pub fn read(path: &Path) -> Result<Results, WrongResults> {
+    pub fn read(path: &Path) -> Result<Results, WrongInput> {
         let bytes =
-            std::fs::read(path).map_err(|error| WrongResults(format!("cannot read {}: {error}", path.display())))?;
+            std::fs::read(path).map_err(|error| WrongInput(format!("cannot read {}: {error}", path.display())))?;
         Self::parse(path, &String::from_utf8_lossy(&bytes))
     }
 
     /// Reads the text of a file; `path` is for messages.
-    pub fn parse(path: &Path, text: &str) -> Result<Results, WrongResults> {
+    pub fn parse(path: &Path, text: &str) -> Result<Results, WrongInput> {
         let name = path.display();
-        let wrong = |line: usize, what: String| {
-            WrongResults(format!("{name} is not a `--format json` report: line {line} is {what}"))
+        let wrong = |line: usize, what: &str| {
+            Err(WrongInput(format!("{name} is not a `--format json` report: line {line} is {what}")))
         };
         let count = text.lines().count();
         let mut lines = text.lines().enumerate();
         let Some((_, head)) = lines.next() else {
-            return Err(wrong(1, "missing, the file is empty".to_owned()));
+            return wrong(1, "missing, the file is empty");
         };
-        let head: Head = serde_json::from_str(head).map_err(|_| wrong(1, "not {\"schema\":…}".to_owned()))?;
-        if head.schema != u64::from(SCHEMA) {
-            let found = head.schema;
-            return Err(WrongResults(format!(
+        let head: serde_json::Value = serde_json::from_str(head).unwrap_or_default();
+        let Some(found) = head["schema"].as_u64() else {
+            return wrong(1, "not {\"schema\":…}");
+        };
+        if found != u64::from(SCHEMA) {
+            return Err(WrongInput(format!(
                 "{name} has schema {found}, this program reads schema {SCHEMA}: use the version that wrote it"
             )));
         }
@@ -97,14 +86,14 @@ impl Results {
             let event: Event = match serde_json::from_str(line) {
                 Ok(event) => event,
                 Err(_) if last => break,
-                Err(error) => return Err(wrong(at + 1, format!("not an event ({error})"))),
+                Err(error) => return wrong(at + 1, &format!("not an event ({error})")),
             };
             match (event, &mut results) {
                 (Event::RunStarted { program, facts, plan, seed, tier, repeat, part }, None) => {
                     if let Some(Part { shard, .. }) = part
                         && shard.to_string().parse() != Ok(shard)
                     {
-                        return Err(wrong(at + 1, format!("the start of shard {shard}, which cannot exist")));
+                        return wrong(at + 1, &format!("the start of shard {shard}, which cannot exist"));
                     }
                     results = Some(Results {
                         path: path.to_owned(),
@@ -117,26 +106,21 @@ impl Results {
                         cases: plan.into_iter().map(|case| CaseResult { case, result: None }).collect(),
                         remarks: Vec::new(),
                         given_up: None,
-                        interrupted: None,
                         milliseconds: 0,
                     });
                 }
-                (Event::RunStarted { .. }, Some(_)) => {
-                    return Err(wrong(at + 1, "the start of a second run".to_owned()));
-                }
+                (Event::RunStarted { .. }, Some(_)) => return wrong(at + 1, "the start of a second run"),
                 (Event::BailedOut { why }, None) => {
-                    return Err(WrongResults(format!("{name} has no results: {why}")));
+                    return Err(WrongInput(format!("{name} has no results: {why}")));
                 }
                 // Remarks from before a guest's suite began.
                 (Event::Remark { .. }, None) => {}
-                (_, None) => return Err(wrong(at + 1, "before the start of a run".to_owned())),
+                (_, None) => return wrong(at + 1, "before the start of a run"),
                 (Event::CaseFinished { index, mut verdict, outcome }, Some(results)) => {
                     bounded(&mut verdict);
                     match results.cases.get_mut(index) {
                         Some(case) => case.result = Some((*verdict, outcome)),
-                        None => {
-                            return Err(wrong(at + 1, format!("for case {index}, which is not in the plan")));
-                        }
+                        None => return wrong(at + 1, &format!("for case {index}, which is not in the plan")),
                     }
                 }
                 (Event::Remark { text }, Some(results)) => results.remarks.push(text),
@@ -144,8 +128,7 @@ impl Results {
                     results.given_up = Some(why);
                     is_over = true;
                 }
-                (Event::RunFinished { interrupted, milliseconds, .. }, Some(results)) => {
-                    results.interrupted = interrupted;
+                (Event::RunFinished { milliseconds, .. }, Some(results)) => {
                     results.milliseconds = milliseconds.min(LONGEST.as_millis() as u64);
                     is_over = true;
                 }
@@ -154,7 +137,7 @@ impl Results {
         }
         match results {
             Some(results) if is_over => Ok(results),
-            _ => Err(WrongResults(format!(
+            _ => Err(WrongInput(format!(
                 "{name} is incomplete: it ends after line {count}, before the end of the run (was the run killed, or is \
                  it still going on?)"
             ))),
@@ -174,12 +157,6 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Bounds the duration of a verdict that came from outside, so that durations can be summed up.
 pub fn bounded(verdict: &mut Verdict) {
     verdict.duration = verdict.duration.min(LONGEST);
-}
-
-/// The verdict on a case that a run never came to.
-pub fn never_run() -> (Verdict, Outcome) {
-    let verdict = Verdict::never_reached("the run was cut short");
-    (verdict, Outcome::AsJudged)
 }
 
 #[cfg(test)]

@@ -1,15 +1,10 @@
 //! How a comparison is shown: to people, to programs, in a mail.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
-
-use serde::Serialize;
 
 use super::compare::{Change, Changed, Comparison, Side};
-use super::markdown::{Document, code, escaped};
 use super::read::Results;
-use crate::cli::stdout;
+use crate::prelude::*;
 
 /// Version of the JSON form; raised when a reader of an older one would misread it.
 const SCHEMA: u32 = 1;

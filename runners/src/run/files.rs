@@ -1,14 +1,14 @@
 //! Files and directories that the user named, to be written: errors that name them, and files that are
 //! written at the end of a long run and tried before it begins.
 
-use std::fs::{File, Permissions};
-use std::io::{self, ErrorKind, Write};
+use std::fs::Permissions;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::cli::exit::{blame, is_wrong_path};
+use crate::cli::exit::is_wrong_path;
+use crate::prelude::*;
 
 /// One that cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +16,8 @@ use crate::cli::exit::{blame, is_wrong_path};
 pub struct Unwritable {
     what: &'static str,
     path: PathBuf,
-    source: io::Error,
+    /// What the system said.
+    pub source: io::Error,
 }
 
 impl Unwritable {
@@ -30,8 +31,6 @@ impl Unwritable {
         if is_wrong_path(&self.source) { "give another path" } else { "free space there or give another path" }
     }
 }
-
-blame!(Unwritable: |error| is_wrong_path(&error.source));
 
 /// A file that will be written; the old file of its name stays until then.
 #[derive(Debug)]
@@ -67,12 +66,9 @@ const WHAT: &str = "the file";
 impl Place {
     fn of(path: &Path) -> io::Result<Self> {
         let old = match std::fs::metadata(path) {
-            Ok(old) if !old.is_file() => {
-                return File::options().write(true).open(path).map(Self::Open);
-            }
-            Ok(old) => Some(old),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
+            Ok(old) if !old.is_file() => return File::options().write(true).open(path).map(Self::Open),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            old => old.ok(),
         };
         let target = match old {
             // Behind a symbolic link, which stays. What may not be written is not replaced, either.
@@ -107,7 +103,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::exit::{Blame, Blamed};
+    use crate::cli::exit::Blame;
 
     #[test]
     fn an_old_file_stays_until_there_is_a_new_one() {
@@ -130,12 +126,12 @@ mod tests {
     fn an_unwritable_file_is_reported_once() {
         for path in ["/nonexistent/x", "/dev/null/x", "/"] {
             let error = Draft::begin(Path::new(path)).expect_err("it cannot be");
-            assert_eq!(error.blame(), Blamed::Usage, "{error}");
+            assert_eq!(error.blame(), ExitStatus::Usage, "{error}");
             let message = format!("{:#}", anyhow::Error::from(error));
             assert_eq!(message.matches("os error").count(), 1, "{message}");
         }
         let draft = Draft::begin(Path::new("/dev/full")).expect("it can be opened");
         let error = draft.finish("text").expect_err("it is full");
-        assert_eq!(error.blame(), Blamed::Place, "{error}");
+        assert_eq!(error.blame(), ExitStatus::NothingToSay, "{error}");
     }
 }

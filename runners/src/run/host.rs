@@ -1,21 +1,11 @@
 //! Runs cases on the kernel at hand.
 
-use std::io;
-
-use anyhow::anyhow;
-use harness::case::test::Tier;
-use harness::case::{Case, Item, items};
+use harness::case::items;
 use harness::run::plan::Selection;
-use harness::run::pool::{RunError, RunOptions, usual_jobs};
-use harness::run::shard::{Part, Shard};
-use harness::verdict::event::Event;
-use harness::verdict::outcome::ExitStatus;
+use harness::run::pool::RunError;
 
-use super::reports::Reports;
 use super::simulation;
-use crate::catalogue::known_bugs;
-use crate::cli::args::{HowArgs, RunArgs, SelectionArgs};
-use crate::cli::exit::Result;
+use crate::prelude::*;
 
 /// What is reported as the program's version.
 pub const PROGRAM: &str = concat!("unshare-conformance ", env!("CARGO_PKG_VERSION"));

@@ -1,9 +1,6 @@
 //! Progress on a terminal: how far, what is running, how much longer.
 
-use std::collections::BTreeMap;
-
-use harness::verdict::event::Event;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::prelude::*;
 
 /// The last line of a terminal while cases run; nothing elsewhere.
 ///
@@ -26,11 +23,8 @@ impl ProgressLine {
     }
 
     /// A line on standard error, if that is a terminal.
-    pub fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{prefix} {bar:24} {eta} {wide_msg}").expect("the template is valid");
-        bar.set_style(style);
-        Self::on(bar, String::new())
+    pub fn on_terminal() -> Self {
+        Self::on(bar_of(0, "{prefix} {bar:24} {eta} {wide_msg}"), String::new())
     }
 
     /// An invisible line.
@@ -41,8 +35,7 @@ impl ProgressLine {
     /// One of several lines on standard error, for runs at the same time; it begins with `label`.
     pub fn among(lines: &MultiProgress, label: String) -> Self {
         let bar = lines.add(ProgressBar::new(0));
-        let style = ProgressStyle::with_template("{prefix} {bar:24} {wide_msg}").expect("the template is valid");
-        bar.set_style(style);
+        bar.set_style(style("{prefix} {bar:24} {wide_msg}"));
         bar.set_prefix(format!("{label}    0/0   "));
         bar.set_message("starting");
         Self::on(bar, format!("{label} "))
@@ -102,44 +95,35 @@ impl ProgressLine {
     }
 }
 
+/// A bar of this length on standard error, if that is a terminal.
+pub fn bar_of(length: u64, template: &str) -> ProgressBar {
+    ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr()).with_style(style(template))
+}
+
+/// How a line of progress looks.
+///
+/// # Panics
+/// The template is none; ours are.
+pub fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is valid")
+}
+
 impl Drop for ProgressLine {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }
 
-impl Default for ProgressLine {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use harness::case::test::Tier;
-    use harness::place::facts::Facts;
-    use harness::verdict::event::CaseInfo;
+    use crate::fixtures::{case, run_started};
 
     #[test]
     fn the_bar_goes_by_work_and_follows_long_cases() {
-        let case = |name: &str, work| CaseInfo {
-            name: name.to_owned(),
-            about: Default::default(),
-            proves: Vec::new(),
-            source: Default::default(),
-            work: [1, 1, work],
-        };
+        let case = |name: &str, work| case(name, "", &[], [1, 1, work]);
         let mut line = ProgressLine::hidden();
-        line.event(&Event::RunStarted {
-            program: String::new(),
-            facts: Box::new(Facts::default()),
-            plan: vec![case("short", 1), case("long", 999)],
-            seed: 0,
-            tier: Tier::Exhaustive,
-            repeat: 1,
-            part: None,
-        });
+        line.event(&run_started("", Tier::Exhaustive, vec![case("short", 1), case("long", 999)]));
         assert_eq!(line.bar.length(), Some(1000));
         line.event(&Event::CaseStarted { index: 1 });
         line.event(&Event::Progress { repetition: 0, index: 1, done: 50, total: 100 });

@@ -1,19 +1,11 @@
 //! Every report that was asked for, fed with the events of a run.
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::io::{BufWriter, Write};
 
 use harness::report::{Json, Junit, Kcidb, Ktap, Lava, Pretty, Reporter, Submission, Tap, Tap14, Verbosity, Wire};
-use harness::verdict::event::Event;
 
-use super::files::Unwritable;
 use super::progress::ProgressLine;
-use crate::cli::args::{Format, ReportArgs};
-use crate::cli::exit::{Contradiction, Result};
-use crate::cli::stdout;
+use crate::prelude::*;
 
 /// What standard output is called in errors.
 const STANDARD_OUTPUT: &str = "standard output";
@@ -47,47 +39,28 @@ impl Reports {
         check_apart(&args.output)?;
         let usual = || if io::stdout().is_terminal() { Format::Pretty } else { Format::Tap };
         let format = args.format.unwrap_or_else(usual);
-        let verbosity = if args.verbose {
-            Verbosity::Verbose
-        } else if args.quiet {
-            Verbosity::Quiet
-        } else {
-            Verbosity::Normal
-        };
-        let colour = stdout::is_coloured();
-        let mut reports = vec![Report {
-            reporter: reporter(format, colour, verbosity, args, submission),
-            out: Box::new(io::stdout()),
-            name: STANDARD_OUTPUT.to_owned(),
-        }];
+        let reporter = reporter(format, stdout::is_coloured(), args, submission);
+        let mut reports = vec![Report { reporter, out: Box::new(io::stdout()), name: STANDARD_OUTPUT.to_owned() }];
         for (format, path) in &args.output {
-            reports.push(to_file(*format, path, verbosity, args, submission)?);
+            reports.push(to_file(*format, path, args, submission)?);
         }
-        Ok(Self { reports, progress: ProgressLine::new() })
+        Ok(Self { reports, progress: ProgressLine::on_terminal() })
     }
 
     /// Opens reports that all go to files, without progress on a terminal.
     pub fn to_files(files: &[(Format, PathBuf)]) -> Result<Self> {
         let args = ReportArgs::default();
         let submission = args.submission(Some(SystemTime::now()));
-        let reports = files
-            .iter()
-            .map(|(format, path)| to_file(*format, path, Verbosity::Normal, &args, &submission))
-            .collect::<Result<_>>()?;
-        Ok(Self { reports, progress: ProgressLine::hidden() })
+        let reports = files.iter().map(|(format, path)| to_file(*format, path, &args, &submission));
+        Ok(Self { reports: reports.collect::<Result<_>>()?, progress: ProgressLine::hidden() })
     }
 
     /// The one report of a run in a guest, to its results channel.
     pub fn to_channel(format: Format, results: File) -> Self {
         let args = ReportArgs::default();
-        Self {
-            reports: vec![Report {
-                reporter: reporter(format, false, Verbosity::Normal, &args, &args.submission(None)),
-                out: Box::new(results),
-                name: "the results channel".to_owned(),
-            }],
-            progress: ProgressLine::hidden(),
-        }
+        let reporter = reporter(format, false, &args, &args.submission(None));
+        let report = Report { reporter, out: Box::new(results), name: "the results channel".to_owned() };
+        Self { reports: vec![report], progress: ProgressLine::hidden() }
     }
 
     /// Whether somebody watches while cases run.
@@ -138,30 +111,21 @@ fn check_apart(outputs: &[(Format, PathBuf)]) -> Result<()> {
     Ok(())
 }
 
-fn to_file(
-    format: Format,
-    path: &Path,
-    verbosity: Verbosity,
-    args: &ReportArgs,
-    submission: &Submission,
-) -> Result<Report> {
+fn to_file(format: Format, path: &Path, args: &ReportArgs, submission: &Submission) -> Result<Report> {
     let file = File::create(path).map_err(Unwritable::new("the report", path))?;
-    Ok(Report {
-        reporter: reporter(format, false, verbosity, args, submission),
-        out: Box::new(BufWriter::new(file)),
-        name: path.display().to_string(),
-    })
+    let reporter = reporter(format, false, args, submission);
+    Ok(Report { reporter, out: Box::new(BufWriter::new(file)), name: path.display().to_string() })
 }
 
-fn reporter(
-    format: Format,
-    colour: bool,
-    verbosity: Verbosity,
-    args: &ReportArgs,
-    submission: &Submission,
-) -> Box<dyn Reporter> {
+/// What writes this format.
+pub fn reporter(format: Format, colour: bool, args: &ReportArgs, submission: &Submission) -> Box<dyn Reporter> {
     match format {
         Format::Pretty => {
+            let verbosity = match (args.verbose, args.quiet) {
+                (true, _) => Verbosity::Verbose,
+                (_, true) => Verbosity::Quiet,
+                _ => Verbosity::Normal,
+            };
             let rerun = args.rerun.as_deref().unwrap_or("unshare-conformance");
             Box::new(Pretty::new(colour, verbosity, rerun.to_owned()))
         }

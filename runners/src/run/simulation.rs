@@ -1,10 +1,8 @@
 //! Runs in which a fault of the kernel is simulated.
 
-use anyhow::anyhow;
-use harness::run::pool::RunOptions;
-use suite::fault::{Fault, declared, stand_in};
+use suite::fault::stand_in;
 
-use crate::cli::exit::Result;
+use crate::prelude::*;
 
 /// The options of a run with this fault, if there is one. Fails where [`check_place`] does.
 pub fn under(fault: Option<&'static Fault>, options: RunOptions) -> Result<RunOptions> {

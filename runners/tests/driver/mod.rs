@@ -2,12 +2,17 @@
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test target uses its own part")]
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
-use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::fmt::Debug;
+pub use std::fs;
+pub use std::io::{Read, Write};
+pub use std::path::{Path, PathBuf};
+pub use std::process::{Child, Command, Output, Stdio};
+pub use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
-use nix::unistd::Pid;
+pub use nix::sys::signal::Signal;
+pub use nix::unistd::Pid;
+pub use serde_json::Value;
 use vm::cache::Cache;
 use vm::library::Library;
 
@@ -29,12 +34,68 @@ pub fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Runs it, and checks the exit status.
+pub fn exits<S: AsRef<OsStr> + Debug>(status: i32, arguments: &[S]) -> Output {
+    exited(status, run(arguments), arguments)
+}
+
+/// Checks the exit status of a run of it.
+pub fn exited(status: i32, output: Output, what: impl Debug) -> Output {
+    assert_eq!(output.status.code(), Some(status), "{what:?}: {}{}", text(&output), errors(&output));
+    output
+}
+
 /// Runs it, and checks the exit status and what one of the two outputs contains.
-pub fn expect<S: AsRef<OsStr> + std::fmt::Debug>(arguments: &[S], status: i32, expected: &str) {
-    let output = run(arguments);
+pub fn expect<S: AsRef<OsStr> + Debug>(arguments: &[S], status: i32, expected: &str) {
+    let output = exits(status, arguments);
     let both = text(&output) + &errors(&output);
-    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {both}");
     assert!(both.contains(expected), "{arguments:?}: {expected:?} in {both}");
+}
+
+/// What it wrote to standard output, which is JSON.
+pub fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Starts it with standard output in a pipe.
+pub fn piped(arguments: &[&str]) -> Child {
+    Command::new(PROGRAM)
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs")
+}
+
+/// Sends a signal to a run of it.
+pub fn signal(child: &Child, signal: Signal) {
+    nix::sys::signal::kill(Pid::from_raw(child.id() as i32), signal).expect("it is running");
+}
+
+/// A directory that is gone after the test.
+pub struct Place(tempfile::TempDir);
+
+impl Place {
+    /// Makes it.
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
+    }
+
+    /// The name of a file in it.
+    pub fn file(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    /// Writes a file in it.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        fs::write(self.file(name), content).expect("written");
+        self.file(name)
+    }
+
+    /// Reads a file in it.
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
 }
 
 /// The image of a fetched kernel.
@@ -45,6 +106,9 @@ pub fn fetched(release: &str) -> PathBuf {
         panic!("this test boots kernel {release}: run ci/test or `unshare-conformance kernels fetch {release}`")
     })
 }
+
+/// A kernel that has ATOM-01. The newest of 5.10 has it no longer.
+pub const OLD: &str = "5.10.223";
 
 /// Fails unless QEMU can be started.
 pub fn need_qemu() {
@@ -58,15 +122,15 @@ pub fn need_qemu() {
 /// The processes with this word on their command line, each with its parent; zombies have none.
 pub fn processes(token: &str) -> Vec<(Pid, Pid)> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         if !String::from_utf8_lossy(&command).contains(token) {
             continue;
         }
-        let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
         let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok());
         found.push((Pid::from_raw(pid), Pid::from_raw(parent.unwrap_or(0))));
     }

@@ -1,12 +1,8 @@
 //! What goes wrong before the suite runs.
 
-use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use crate::guest::*;
-
-// Before the suite.
 
 /// As of a kernel without CONFIG_BLK_DEV_INITRD: it finds no init in its initramfs and no root.
 #[test]
@@ -21,16 +17,19 @@ fn a_panic_before_the_suite() {
     }
 }
 
+/// The kernel, open.
+fn opened() -> vm::kernel::Kernel {
+    let cache = vm::cache::Cache::of_user().expect("a cache");
+    runners::guest::open_kernel(&kernel(), &cache).expect("a kernel")
+}
+
 #[test]
 fn a_configuration_that_cannot_boot_is_said_beforehand() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let image = directory.path().join("vmlinuz-6.1");
-    let cache = vm::cache::Cache::of_user().expect("a cache");
-    let kernel = runners::guest::open_kernel(&kernel(), &cache).expect("a kernel");
-    std::os::unix::fs::symlink(kernel.path(), &image).expect("a link");
-    let configuration = "CONFIG_64BIT=y\n# CONFIG_BLK_DEV_INITRD is not set\n";
-    std::fs::write(directory.path().join("config-6.1"), configuration).expect("a file");
-    let outcome = Run::of(&image.display().to_string()).with(&["--kernel-arg", "rdinit=/nonexistent"]).outcome();
+    let place = Place::new();
+    let image = place.file("vmlinuz-6.1");
+    std::os::unix::fs::symlink(opened().path(), &image).expect("a link");
+    place.write("config-6.1", "CONFIG_64BIT=y\n# CONFIG_BLK_DEV_INITRD is not set\n");
+    let outcome = Run::of(&image).with(&["--kernel-arg", "rdinit=/nonexistent"]).outcome();
     outcome.never_began(125, "Unable to mount root fs");
     let said = "the kernel was built without CONFIG_BLK_DEV_INITRD=y";
     assert!(outcome.errors.contains(said), "{outcome}");
@@ -87,15 +86,9 @@ fn a_console_that_cannot_be_created() {
 
 #[test]
 fn kernels_that_cannot_be_used_stop_a_bisection() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let image = |name: &str, bytes: &[u8]| {
-        let path = directory.path().join(name);
-        std::fs::write(&path, bytes).expect("an image");
-        path.display().to_string()
-    };
-    let cache = vm::cache::Cache::of_user().expect("a cache");
-    let whole = runners::guest::open_kernel(&kernel(), &cache).expect("a kernel");
-    let whole = std::fs::read(whole.path()).expect("an image");
+    let place = Place::new();
+    let image = |name: &str, bytes: &[u8]| place.write(name, bytes);
+    let whole = fs::read(opened().path()).expect("an image");
     let mut damaged = whole.clone();
     let middle = damaged.len() / 2;
     damaged[middle..middle + 4096].fill(0);
@@ -111,7 +104,7 @@ fn kernels_that_cannot_be_used_stop_a_bisection() {
         ("/nonexistent/bzImage".to_owned(), "does not exist"),
         ("/dev/null".to_owned(), "is neither a file nor a directory"),
         ("2.6.16".to_owned(), "kernel 2.6.16 is not fetched: run"),
-        (directory.path().display().to_string(), "is a directory without a kernel"),
+        (place.file(""), "is a directory without a kernel"),
     ] {
         Run::of(&kernel).outcome().refused(129, reason);
     }
@@ -119,43 +112,25 @@ fn kernels_that_cannot_be_used_stop_a_bisection() {
 
 #[test]
 fn a_kernel_that_may_not_be_read() {
-    if !nix::unistd::geteuid().is_root() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("bzImage");
-        let mut image = file(&path);
-        image.write_all(b"MZ").expect("an image");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o000);
-        image.set_permissions(mode).expect("its owner may");
-        Run::of(&path.display().to_string())
-            .outcome()
-            .refused(129, "(check its permissions and the disk): Permission denied");
-        return;
-    }
     // Root may read everything, so somebody else is to try; and somewhere they can execute this.
-    let directory = tempfile::Builder::new()
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .tempdir()
-        .expect("a directory");
-    let program = directory.path().join("unshare-conformance");
-    std::fs::copy(PROGRAM, &program).expect("a copy");
-    let image = directory.path().join("bzImage");
-    std::fs::write(&image, "MZ").expect("an image");
-    std::fs::set_permissions(&image, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("its owner may");
-    let output = Command::new(&program)
-        .arg("--kernel")
-        .arg(&image)
-        .env("XDG_CACHE_HOME", directory.path().join("cache"))
-        .uid(65534)
-        .gid(65534)
-        .output()
-        .expect("the program runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        errors.contains("(check its permissions and the disk): Permission denied")
-            && errors.matches("Permission denied").count() == 1,
-        "{errors}"
-    );
-    assert_eq!(output.status.code(), Some(129));
+    let place = Place::new();
+    let allow = |file: &str, mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(place.file(file), mode).expect("its owner may");
+    };
+    fs::copy(PROGRAM, place.file("unshare-conformance")).expect("a copy");
+    let image = place.write("bzImage", "MZ");
+    allow("", 0o755);
+    allow("bzImage", 0o000);
+    let mut command = Command::new(place.file("unshare-conformance"));
+    command.args(["--kernel", &image]).env("XDG_CACHE_HOME", place.file("cache"));
+    if nix::unistd::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    let output = exited(129, command.output().expect("the program runs"), &image);
+    let errors = errors(&output);
+    assert!(errors.contains("(check its permissions and the disk): Permission denied"), "{errors}");
+    assert_eq!(errors.matches("Permission denied").count(), 1, "{errors}");
 }
 
 #[test]

@@ -1,14 +1,8 @@
 //! Runs the program with a guest, disturbs both, and looks at what they leave.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::unistd::Pid;
-use serde_json::Value;
-
-pub use crate::driver::{PROGRAM, processes};
-use crate::driver::{fetched, need_qemu, wait_for};
+pub use crate::driver::*;
 
 /// The first passes, the second is running when a fault happens, the third is never reached.
 pub const CASES: [&str; 3] = ["flags.root.09_fs", "flags.root.10_files", "flags.root.18_sysvsem"];
@@ -37,8 +31,8 @@ pub fn user_mode() -> String {
 pub struct Run {
     pub command: Command,
     pub silence: &'static str,
-    pub console: PathBuf,
-    pub directory: tempfile::TempDir,
+    pub console: String,
+    pub place: Place,
     /// A word by which the guest's processes are known.
     pub token: String,
 }
@@ -54,7 +48,7 @@ pub struct Outcome {
 /// A run that goes on.
 pub struct Running {
     pub child: Child,
-    pub directory: tempfile::TempDir,
+    pub place: Place,
     pub token: String,
 }
 
@@ -62,20 +56,20 @@ impl Run {
     pub fn of(kernel: &str) -> Run {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let token = format!("guest_faults.token={}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let directory = tempfile::tempdir().expect("a directory");
-        let temporary = directory.path().join("tmp");
-        std::fs::create_dir(&temporary).expect("a directory");
+        let place = Place::new();
+        fs::create_dir(place.file("tmp")).expect("a directory");
+        let output = |name| fs::File::create(place.file(name)).expect("a file");
         let mut command = Command::new(PROGRAM);
         command
             .args(["--kernel", kernel, "--accel", "tcg", "--seed", "1"])
             .args(["--format", "json"])
             .args(["--kernel-arg", &token, "--jobs", "1", "--exact"])
             .args(CASES)
-            .env("TMPDIR", &temporary)
+            .env("TMPDIR", place.file("tmp"))
             .stdin(Stdio::null())
-            .stdout(Stdio::from(file(&directory.path().join("events"))))
-            .stderr(Stdio::from(file(&directory.path().join("errors"))));
-        Run { command, silence: SILENCE, console: directory.path().join("console"), directory, token }
+            .stdout(output("events"))
+            .stderr(output("errors"));
+        Run { command, silence: SILENCE, console: place.file("console"), place, token }
     }
 
     pub fn fault(kernel: &str, fault: &str) -> Run {
@@ -96,9 +90,8 @@ impl Run {
     }
 
     pub fn start(mut self) -> Running {
-        self.command.args(["--silence", self.silence]);
-        self.command.arg("--console").arg(&self.console);
-        Running { child: self.command.spawn().expect("the program runs"), directory: self.directory, token: self.token }
+        self.command.args(["--silence", self.silence, "--console", &self.console]);
+        Running { child: self.command.spawn().expect("the program runs"), place: self.place, token: self.token }
     }
 
     pub fn outcome(self) -> Outcome {
@@ -106,13 +99,9 @@ impl Run {
     }
 }
 
-pub fn file(path: &Path) -> std::fs::File {
-    std::fs::File::create(path).expect("a file")
-}
-
 impl Running {
     pub fn text(&self, name: &str) -> String {
-        let bytes = std::fs::read(self.directory.path().join(name)).unwrap_or_default();
+        let bytes = fs::read(self.place.file(name)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -133,11 +122,8 @@ impl Running {
         let status = wait_for("no end", || self.child.try_wait().expect("it can be waited for"));
         // The processes of user-mode Linux are killed with it, and may take a moment to vanish.
         wait_for("left running", || processes(&self.token).is_empty().then_some(()));
-        let left: Vec<PathBuf> = std::fs::read_dir(self.directory.path().join("tmp"))
-            .expect("a directory")
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
+        let left = fs::read_dir(self.place.file("tmp")).expect("a directory").flatten();
+        let left: Vec<PathBuf> = left.map(|entry| entry.path()).collect();
         assert!(left.is_empty(), "left behind: {left:?}");
         Outcome {
             status: status.code(),
@@ -158,24 +144,14 @@ impl Drop for Running {
 impl Outcome {
     /// Status and reason of every case that has a result, by its place in the plan.
     pub fn verdicts(&self) -> Vec<(String, String)> {
-        let mut verdicts: Vec<(u64, String, String)> = self
-            .events
-            .iter()
-            .filter(|event| event["event"] == "case_finished")
-            .map(|event| {
-                let verdict = &event["verdict"];
-                (
-                    event["index"].as_u64().expect("a place"),
-                    verdict["status"].as_str().expect("a status").to_owned(),
-                    verdict["reason"].as_str().unwrap_or_default().to_owned(),
-                )
-            })
-            .collect();
-        verdicts.sort();
-        let places: Vec<u64> = verdicts.iter().map(|(place, ..)| *place).collect();
-        let all: Vec<u64> = (0..CASES.len() as u64).collect();
-        assert_eq!(places, all, "every case has one result: {self}");
-        verdicts.into_iter().map(|(_, status, reason)| (status, reason)).collect()
+        let verdict_of = |index| {
+            let is_meant = |event: &&Value| event["event"] == "case_finished" && event["index"] == index;
+            let verdicts: Vec<&Value> = self.events.iter().filter(is_meant).map(|event| &event["verdict"]).collect();
+            assert_eq!(verdicts.len(), 1, "every case has one result: {self}");
+            let text = |member| verdicts[0][member].as_str().unwrap_or_default().to_owned();
+            (text("status"), text("reason"))
+        };
+        (0..CASES.len()).map(verdict_of).collect()
     }
 
     /// The case that was running came out so, for this reason; the last one was not run.
@@ -208,12 +184,8 @@ impl Outcome {
     /// It never came to a plan, for this reason.
     pub fn never_began(&self, exit: i32, reason: &str) -> &Self {
         assert!(self.events.iter().all(|event| event["event"] != "case_finished"), "{self}");
-        let why = self
-            .events
-            .iter()
-            .find(|event| event["event"] == "bailed_out")
-            .map(|event| event["why"].to_string())
-            .unwrap_or_default();
+        let last = self.events.iter().find(|event| event["event"] == "bailed_out");
+        let why = last.map(|event| event["why"].to_string()).unwrap_or_default();
         assert!(why.contains("the kernel never reached the suite"), "{self}");
         assert!(why.contains(reason), "{self}");
         self.exited(exit)

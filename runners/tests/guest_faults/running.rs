@@ -1,9 +1,7 @@
 //! What goes wrong while cases run.
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::kill;
 
-use crate::driver::wait_for;
 use crate::guest::*;
 
 /// Tests of one fault each: the kernel, the fault, options, and what is expected of the outcome.
@@ -72,13 +70,11 @@ fn a_machine_that_stops_itself() {
 
 #[test]
 fn an_interrupted_run() {
-    for (kernel, signal, exit) in [(kernel(), Signal::SIGINT, 130), (user_mode(), Signal::SIGTERM, 143)] {
+    for (kernel, ending, exit) in [(kernel(), Signal::SIGINT, 130), (user_mode(), Signal::SIGTERM, 143)] {
         let mut run = Run::fault(&kernel, "silence").silence("600s").start();
         run.wait_for("events", "case_finished");
-        kill(Pid::from_raw(run.child.id() as i32), signal).expect("it can be interrupted");
-        let outcome = run.outcome();
-        let reason = format!("interrupted by signal {}", signal as i32);
-        outcome.lost(exit, "broken", &reason);
+        signal(&run.child, ending);
+        run.outcome().lost(exit, "broken", &format!("interrupted by signal {}", ending as i32));
     }
 }
 
@@ -86,7 +82,7 @@ fn an_interrupted_run() {
 fn an_interrupted_boot() {
     let run = Run::of(&kernel()).start();
     run.machine();
-    kill(Pid::from_raw(run.child.id() as i32), Signal::SIGINT).expect("it can be interrupted");
+    signal(&run.child, Signal::SIGINT);
     run.outcome().never_began(130, "interrupted by signal 2");
 }
 

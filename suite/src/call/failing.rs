@@ -113,8 +113,7 @@ impl Failing {
             start.initial_admin = false;
         }
         failing.bring_about(t, &mut start, Flags::NONE, Path::new("/"))?;
-        let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY | Flags::NEWUSER;
-        Ok((failing, start, Kernel::of(t.facts()).effective & !never))
+        Ok((failing, start, everything(t) & !Flags::NEWUSER))
     }
 
     /// Brings the task at hand, root in a user namespace of its own, into a state in which the call
@@ -165,6 +164,11 @@ impl Failing {
         }
         Ok(None)
     }
+}
+
+/// All that a lone call can separate here, but for an empty mount namespace, which takes the other's place.
+pub fn everything(t: &Test) -> Flags {
+    Kernel::of(t.facts()).effective & !(Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY)
 }
 
 /// Brings the task at hand into the state in which CLONE_NEWPID is refused with EINVAL, late: its children go to

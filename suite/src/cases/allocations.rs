@@ -1,11 +1,10 @@
 //! The kernel's own allocations fail, one after the other (section 5.3 of the behaviour catalogue).
 
 use crate::engines::fail_nth::{self, Fixture};
-use crate::place::limits::{self, check_room};
 use crate::prelude::*;
-use crate::spec::model::Kernel;
 
 const SOURCE: &str = "unshare(2), ERRORS (ENOMEM); 2006 design document, 5 and 6";
+const NEEDS: Needs = fail_nth::NEEDS;
 
 /// The requirement on each flag alone.
 const ROWS: [(Flags, &str); 10] = [
@@ -36,8 +35,6 @@ case!(Case {
     about: "With one of the allocations that the call makes failing, each in turn, it gives ENOMEM (CLONE_NEWNET: \
             some error) and nothing changes and all is still shared, or it does without and succeeds in full.",
     proves: &["ERR-39", "FI-12"],
-    source: SOURCE,
-    needs: fail_nth::NEEDS,
     deadline: fail_nth::DEADLINE,
     variants: || ROWS
         .map(|(flag, row)| Variant::new(flag.slug(), flag).needing(needs_of(flag)).proving([row, "ERR-39", "FI-12"]))
@@ -55,9 +52,8 @@ case!(Case {
             succeeds in full.",
     proves: &["FI-02", "FI-12"],
     source: "kernel, fs/file.c",
-    needs: fail_nth::NEEDS,
     run: |t| {
-        t.setup(Call::new("dup2(0, 1000)", observe::fds::dup_to(0, 1000, 0)))?;
+        t.setup(Call::new("dup2(0, 1000)", dup_to(0, 1000, 0)))?;
         fixture(t)?.sweep(t, Flags::FILES, "FI-02").map(drop)
     }
 });
@@ -67,7 +63,7 @@ case!(Case {
     about: "CLONE_SYSVSEM makes no allocation that could fail, while one by CLONE_FS in the same state is counted.",
     proves: &["FI-03"],
     source: "kernel, ipc/sem.c",
-    needs: fail_nth::NEEDS.with(feature::SYSV_IPC),
+    needs: NEEDS.with(feature::SYSV_IPC),
     run: |t| {
         const ID: &str = "FI-03";
         let ground = fixture(t)?;
@@ -88,7 +84,7 @@ case!(Case {
     proves: &["FI-09", "ERR-40", "ERR-39", "FI-12"],
     source: "kernel, kernel/user_namespace.c and kernel/cred.c",
     deadline: fail_nth::DEADLINE,
-    needs: fail_nth::NEEDS.with(feature::CREATE_USER_NS),
+    needs: NEEDS.with(feature::CREATE_USER_NS),
     run: |t| {
         let ground = fixture(t)?;
         ground.sweep(t, Flags::NEWUSER, "FI-09")?;
@@ -106,7 +102,7 @@ case!(Case {
     proves: &["ERR-41", "FI-12"],
     source: "kernel, kernel/ucount.c",
     deadline: fail_nth::DEADLINE,
-    needs: fail_nth::NEEDS.with(feature::CREATE_USER_NS).with(feature::NAMESPACE_LIMITS),
+    needs: NEEDS.with(feature::CREATE_USER_NS).with(feature::NAMESPACE_LIMITS),
     variants: || {
         let kinds = [Flags::NEWNS, Flags::NEWUTS, Flags::NEWIPC, Flags::NEWPID, Flags::NEWCGROUP, Flags::NEWTIME];
         variants::succeeding(kinds)
@@ -128,7 +124,7 @@ enum Mix {
 
 impl Mix {
     fn flags(self, t: &Test) -> Flags {
-        let all = Kernel::of(t.facts()).effective & !(Flags::EMPTY | Flags::VM | Flags::SIGHAND | Flags::THREAD);
+        let all = everything(t);
         match self {
             Mix::Filesystem => Flags::FS | Flags::FILES | Flags::NEWNS,
             Mix::Namespaces => all & !(Flags::NEWUSER | Flags::NEWNET),
@@ -144,8 +140,6 @@ case!(Case {
             (with CLONE_NEWUSER also EAGAIN or ENOSPC, with CLONE_NEWNET some error) and nothing changes and all is \
             still shared, or it does without and succeeds in full.",
     proves: &["FI-12", "ERR-39"],
-    source: SOURCE,
-    needs: fail_nth::NEEDS,
     deadline: fail_nth::DEADLINE,
     variants: || {
         let user = Needs::NONE.with(feature::CREATE_USER_NS);
@@ -170,7 +164,7 @@ case!(Case {
             is counted: where the limit has room for one, it can be made.",
     proves: &["FI-13"],
     source: "kernel, kernel/ucount.c",
-    needs: fail_nth::NEEDS.and(limits::NEEDS),
+    needs: NEEDS.and(limits::NEEDS),
     deadline: fail_nth::DEADLINE,
     variants: variants::each_kind,
     run: |t| {

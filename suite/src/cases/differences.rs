@@ -1,6 +1,5 @@
 //! Where the manual page and the kernel differ on CLONE_NEWPID (DOC-04, DOC-05 of the behaviour catalogue).
 
-use crate::observe::nsfd::{enter, open_link};
 use crate::prelude::*;
 
 /// Sends the calling task's children back to its own PID namespace.
@@ -27,7 +26,7 @@ case!(Case {
                 t.unshare(Flags::NEWPID).as_predicted()?;
                 t.unshare(Flags::NEWPID).from(elsewhere).as_predicted()?;
                 let child = Peer::start(t, "first child", Flags::NONE)?;
-                let pid = child.call(t, "getpid() of the first child", (), |()| Ok(nix::unistd::getpid().as_raw()))?;
+                let pid = child.call(t, "getpid() of the first child", (), |()| Ok(getpid().as_raw()))?;
                 t.check(pid).is(1)?;
                 namespaces.push(observer.namespace_inode(Ns::PidForChildren));
                 // It keeps its namespace's number from being given again.

@@ -4,18 +4,12 @@
 //! Each case first has tasks hold what the call makes, and so learns which kinds of objects this kernel makes of it,
 //! and that it would see them: held or leaked, they look the same.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
-
-use crate::call::failing::Failing;
-use crate::engines::race::{Barrier, DEADLINE};
+use crate::engines::race::DEADLINE;
 use crate::observe::objects::gauges::{Gauges, LEAST_MEMORY, Reading, is_memory, is_of};
 use crate::observe::objects::growth::{Finding, GROWING, Pair, STEADY, judge, may_grow, stays};
 use crate::observe::objects::late_free;
-use crate::place::limits;
 use crate::prelude::*;
-use crate::sharing::undo::{Semaphore, take_with_undo};
-use crate::spec::model::{Kernel, predict};
+use crate::sharing::undo::take_with_undo;
 
 const SOURCE: &str =
     "2006 design document, 6 (failure leaves nothing behind); kernel, kernel/nsproxy.c and kernel/fork.c";
@@ -386,10 +380,7 @@ case!(Case {
     about: "When the tasks have ended that got something of their own by the call, the kernel has let go of it: the \
             number of its objects of each kind that the call makes does not grow with the number of calls.",
     proves: &["LEAK-01"],
-    source: SOURCE,
-    needs: NEEDS,
     from: Tier::Exhaustive,
-    deadline: DEADLINE,
     work: |_| 100,
     variants: making,
     run: |t| success(t, t.param::<Flags>())
@@ -399,10 +390,8 @@ case!(Case {
     name: "leaks.success.all",
     about: "The same with all flags in one call.",
     proves: &["LEAK-01"],
-    source: SOURCE,
     needs: NEEDS.with(feature::CREATE_USER_NS),
     from: Tier::Full,
-    deadline: DEADLINE,
     work: |_| 200,
     run: |t| success(t, all_making(t))
 });
@@ -440,10 +429,8 @@ case!(Case {
     about: "A call that fails late, when it has made what other flags ask for, lets go of that: the number of the \
             kernel's objects of each kind that those flags make does not grow with the number of calls.",
     proves: &["LEAK-02"],
-    source: SOURCE,
     needs: NEEDS.and(limits::NEEDS),
     from: Tier::Exhaustive,
-    deadline: DEADLINE,
     work: |_| 60,
     variants: failures,
     run: |t| {
@@ -456,10 +443,8 @@ case!(Case {
     name: "leaks.failure.all",
     about: "The same with all flags in one call, which fails at the last.",
     proves: &["LEAK-02"],
-    source: SOURCE,
     needs: NEEDS.and(limits::NEEDS).with(feature::TIME_NS),
     from: Tier::Full,
-    deadline: DEADLINE,
     work: |_| 100,
     run: |t| failure(t, Failing::TimeLimit, all_making(t) & !Flags::NEWTIME)
 });

@@ -1,13 +1,9 @@
 //! The privilege that each flag takes (PRIV rows and ERR-20 of the behaviour catalogue, section 1.3): CAP_SYS_ADMIN,
 //! effective in the caller's user namespace, for every namespace but a user namespace, and nothing else.
 
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use nix::unistd::setresgid;
 
-use crate::engines::thread_states::for_flags;
-use crate::place::limits;
-use crate::place::privilege::{CAP_SYS_ADMIN, NOBODY, set_capabilities};
 use crate::prelude::*;
-use crate::sharing::sibling::{SHARED, Sibling};
 
 const SOURCE: &str = "unshare(2), ERRORS (EPERM); 2006 design document, 5 (EPERM); capabilities(7)";
 
@@ -26,7 +22,6 @@ case!(Case {
     about: "CLONE_FS, CLONE_FILES, CLONE_SYSVSEM, CLONE_VM, CLONE_SIGHAND and CLONE_THREAD take no capability: \
             without any each succeeds, alone and all at once, and leaves just what it names.",
     proves: &["PRIV-01"],
-    source: SOURCE,
     variants: || {
         let flags = [Flags::FS, Flags::FILES, Flags::SYSVSEM, Flags::VM, Flags::SIGHAND, Flags::THREAD];
         let all = flags.into_iter().fold(Flags::NONE, |all, flag| all | flag);
@@ -38,8 +33,8 @@ case!(Case {
         let observer = Observer::open(t)?;
         t.check(Call::seen("CapEff", observer.state().capabilities[2])).is(0)?;
         let sibling = Sibling::start(t, SHARED)?.without_root();
-        let flags = t.param::<Flags>();
-        let prediction = t.unshare(flags).from(Start::unprivileged()).beside(&[sibling.peer()]).prediction()?;
+        let prediction =
+            t.unshare(t.param::<Flags>()).from(Start::unprivileged()).beside(&[sibling.peer()]).prediction()?;
         sibling.check(t, prediction.separated, "PRIV-01")
     }
 });
@@ -49,7 +44,6 @@ case!(Case {
     about: "Without CAP_SYS_ADMIN each namespace flag but CLONE_NEWUSER gives EPERM, alone and with what needs no \
             privilege: nothing changes, and a sibling goes on sharing all.",
     proves: &["PRIV-03", "ERR-20"],
-    source: SOURCE,
     variants: || variants::of_flags(Flags::PRIVILEGED.iter()),
     run: |t| {
         const ID: &str = "ERR-20";
@@ -88,14 +82,13 @@ case!(Case {
     about: "User 0 has no privilege of its own, and the other capabilities do not help: with all but CAP_SYS_ADMIN \
             each namespace flag gives EPERM, while CLONE_NEWUSER succeeds.",
     proves: &["PRIV-05"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     variants: || variants::of_flags(Flags::PRIVILEGED.iter().chain([Flags::NEWUSER])),
     run: |t| {
         let observer = Observer::open(t)?;
         let rest = permitted(&observer) & !CAP_SYS_ADMIN;
         t.setup(set_capabilities(rest, rest))?;
-        t.check(Call::seen("geteuid()", nix::unistd::geteuid().as_raw())).is(0)?;
+        t.check(Call::seen("geteuid()", geteuid().as_raw())).is(0)?;
         t.unshare(t.param::<Flags>()).from(Start::unprivileged()).as_predicted()
     }
 });
@@ -111,7 +104,6 @@ case!(Case {
     name: "privilege.only_sys_admin",
     about: "CAP_SYS_ADMIN alone is enough for every namespace flag, as user 0 and as an ordinary user.",
     proves: &["PRIV-06", "PRIV-03"],
-    source: SOURCE,
     needs: Needs::ROOT,
     variants: || {
         let all = variants::product::<_, Flags>(&[("root", Caller::Root), ("nobody", Caller::Nobody)], &possible());
@@ -125,7 +117,7 @@ case!(Case {
     run: |t| {
         let (caller, flag): (Caller, Flags) = t.param();
         if caller == Caller::Nobody {
-            t.setup(Call::new("prctl(PR_SET_KEEPCAPS)", nix::sys::prctl::set_keepcaps(true)))?;
+            t.setup(Call::new("prctl(PR_SET_KEEPCAPS)", prctl::set_keepcaps(true)))?;
             become_nobody(t)?;
         }
         t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
@@ -140,7 +132,7 @@ fn become_nobody(t: &Test) -> Done {
     t.setup(Call::new("setresgid(65534)", setresgid(gid, gid, gid)))?;
     t.setup(Call::new("setresuid(65534)", setresuid(uid, uid, uid)))?;
     // The change made /proc/self root's.
-    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", nix::sys::prctl::set_dumpable(true)))
+    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", prctl::set_dumpable(true)))
 }
 
 case!(Case {
@@ -148,7 +140,6 @@ case!(Case {
     about: "A CAP_SYS_ADMIN that is permitted but not effective does not count: EPERM for each namespace flag, and \
             success once it is raised.",
     proves: &["PRIV-07"],
-    source: SOURCE,
     needs: Needs::ROOT,
     variants: possible,
     run: |t| {
@@ -244,6 +235,6 @@ case!(Case {
 fn become_unprivileged_with(t: &Test, groups: &[Gid], [real, effective, saved]: [Uid; 3]) -> Done<Start> {
     t.setup(Call::new("setgroups()", setgroups(groups)))?;
     t.setup(Call::new("setresuid()", setresuid(real, effective, saved)))?;
-    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", nix::sys::prctl::set_dumpable(true)))?;
+    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", prctl::set_dumpable(true)))?;
     Ok(Start::unprivileged())
 }

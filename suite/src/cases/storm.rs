@@ -1,7 +1,5 @@
 //! The document's fourth test group: concurrent execution (RACE-01, DIFF-14).
 
-use std::time::Duration;
-
 use crate::engines::storm::{Theme, deep_storm, process_storm, thread_storm};
 use crate::prelude::*;
 
@@ -10,7 +8,7 @@ const SOURCE: &str = "2006 design document, 8 (4)";
 /// Beside another case the tasks of a round get a CPU one after the other, and few calls meet.
 const NEEDS: Needs = Needs::ROOT.alone();
 /// The storms watch their own rounds, and say what hangs; this is only the last resort.
-const LAST_RESORT: Duration = Duration::from_secs(900);
+const DEADLINE: Duration = Duration::from_secs(900);
 
 case!(Case {
     name: "storm.processes",
@@ -18,9 +16,6 @@ case!(Case {
             start together; two run execve, two _exit, six unshare flags drawn from the seed. Each ends in a state \
             its flags allow, and the starter is untouched.",
     proves: &["RACE-01", "EFF-SEM-03", "EFF-SEM-04", "DIFF-14"],
-    source: SOURCE,
-    needs: NEEDS,
-    deadline: LAST_RESORT,
     run: process_storm,
 });
 
@@ -30,9 +25,6 @@ case!(Case {
             or _exit, which end all others. What unshared is in a state its flags allow, the rest of the process is \
             untouched, and the process ends as one of them said.",
     proves: &["RACE-01", "RACE-02", "DIFF-14"],
-    source: SOURCE,
-    needs: NEEDS,
-    deadline: LAST_RESORT,
     run: thread_storm,
 });
 
@@ -45,7 +37,6 @@ case!(Case {
     source: "2006 design document, 8 (4); kernel, kernel/fork.c",
     // Some follow others into namespaces that the initial user namespace owns (INT-07).
     needs: NEEDS.with(feature::INITIAL_ROOT),
-    deadline: LAST_RESORT,
     work: |tier| if tier == Tier::Quick { 10 } else { 200 },
     variants: || Theme::ALL.map(|(theme, name)| Variant::new(name, theme)).into(),
     run: |t| deep_storm(t, t.param()),

@@ -2,17 +2,15 @@
 //! bits that no kernel knows, as many of them as the tier says. Each call is compared in its result, in all that it
 //! changes and must not change, and in what is still shared.
 
-use std::time::Duration;
-
 use crate::engines::sweep::states::Fixture;
 use crate::engines::sweep::sweep;
-use crate::place::limits;
 use crate::prelude::*;
 
 const SOURCE: &str = "unshare(2); kernel/fork.c, ksys_unshare()";
+const NEEDS: Needs = Needs::ROOT;
 
 /// Callers that hang are found one by one; this is only the last resort.
-const LAST_RESORT: Duration = Duration::from_secs(3600);
+const DEADLINE: Duration = Duration::from_secs(3600);
 
 /// About as long as this many ordinary cases.
 fn work(tier: Tier) -> u32 {
@@ -26,7 +24,7 @@ fn work(tier: Tier) -> u32 {
 /// A case that sweeps: it declares what tells it from the other sweeps.
 macro_rules! sweep_case {
     (Case { $($field:ident : $value:expr),* $(,)? }) => {
-        case!(Case { $($field: $value,)* source: SOURCE, deadline: LAST_RESORT, work: work });
+        case!(Case { $($field: $value,)* work: work });
     };
 }
 
@@ -37,7 +35,6 @@ sweep_case!(Case {
     about: "Sets of flags, by a lone task with CAP_SYS_ADMIN: each call has the result, changes the parts of the \
             task's state and leaves alone the others as the model says.",
     proves: &["FLAG-48", "FLAG-49", "FLAG-51", "MT-01", "EFF-GEN-01", "IMP-11"],
-    needs: Needs::ROOT,
     run: |t| sweep(t, &Fixture::lone(t)),
 });
 
@@ -46,7 +43,6 @@ sweep_case!(Case {
     about: "Sets of flags, by a task that shares root, cwd and umask with another: they are apart after a call that \
             names or implies CLONE_FS, and shared after every other; the other task is not touched.",
     proves: &["IMP-01", "IMP-02", "IMP-03", "IMP-10", "EFF-FS-06", "EFF-FS-11", "ATOM-S2"],
-    needs: Needs::ROOT,
     run: |t| sweep(t, &Fixture::sharer(t, Flags::FS, "a task that shares root, cwd and umask")),
 });
 
@@ -55,7 +51,6 @@ sweep_case!(Case {
     about: "Sets of flags, by a task that shares its table of descriptors with another: only a call that names \
             CLONE_FILES, and succeeds, takes them apart.",
     proves: &["IMP-10", "EFF-FILES-06", "EFF-FILES-13", "ATOM-S2"],
-    needs: Needs::ROOT,
     run: |t| sweep(t, &Fixture::sharer(t, Flags::FILES, "a task that shares its descriptors")),
 });
 
@@ -83,7 +78,6 @@ sweep_case!(Case {
     about: "Sets of flags, by a task that shares its memory with a living process: those with CLONE_VM are refused, \
             and memory stays shared.",
     proves: &["MT-06", "ERR-06", "EFF-VM-02", "IMP-08", "IMP-12"],
-    needs: Needs::ROOT,
     run: |t| sweep(t, &Fixture::memory_sharer(t, Flags::NONE)),
 });
 
@@ -92,7 +86,6 @@ sweep_case!(Case {
     about: "Sets of flags, by a task whose memory was shared by a process that has ended and is not reaped: as if \
             there were none.",
     proves: &["MT-07"],
-    needs: Needs::ROOT,
     run: |t| sweep(t, &Fixture::beside_zombie(t, Flags::NONE)),
 });
 
@@ -101,7 +94,6 @@ sweep_case!(Case {
     about: "Sets of flags, by a task that shares memory and signal handlers with a living process: those with \
             CLONE_SIGHAND or CLONE_VM are refused, and both stay shared.",
     proves: &["MT-08", "ERR-05", "EFF-VM-02", "IMP-05", "IMP-08"],
-    needs: Needs::ROOT,
     run: |t| sweep(t, &Fixture::memory_sharer(t, Flags::SIGHAND)),
 });
 
@@ -110,7 +102,6 @@ sweep_case!(Case {
     about: "Sets of flags, by a task whose memory and signal handlers were shared by a process that has ended and is \
             not reaped: those with CLONE_SIGHAND or CLONE_VM are refused.",
     proves: &["MT-09", "ERR-12"],
-    needs: Needs::ROOT,
     run: |t| sweep(t, &Fixture::beside_zombie(t, Flags::SIGHAND)),
 });
 
@@ -119,7 +110,6 @@ sweep_case!(Case {
     about: "Sets of flags, by a thread that is not alone in its process: those that name or imply CLONE_THREAD are \
             refused, and what the others separate is apart from the other thread.",
     proves: &["MT-02", "ERR-02", "ERR-03", "IMP-04", "IMP-05", "IMP-06", "IMP-09"],
-    needs: Needs::ROOT,
     run: |t| sweep(t, &Fixture::second_thread(t)),
 });
 
@@ -128,7 +118,6 @@ sweep_case!(Case {
     about: "Sets of flags, by the last thread of a process whose leader has ended: those that name or imply \
             CLONE_THREAD are refused.",
     proves: &["MT-04", "ERR-04"],
-    needs: Needs::ROOT,
     run: |t| sweep(t, &Fixture::dead_leader(t)),
 });
 
@@ -137,7 +126,6 @@ sweep_case!(Case {
     about: "Sets of flags, by a vfork child: those with CLONE_VM are refused, and the parent wakes up with its \
             memory shared and its state as it was.",
     proves: &["MT-10", "ERR-06", "EFF-VM-07"],
-    needs: Needs::ROOT,
     run: |t| sweep(t, &Fixture::vfork_child(t)),
 });
 
@@ -146,6 +134,7 @@ sweep_case!(Case {
     about: "Sets of flags, by a task without any capability: those that make a namespace are refused, unless \
             CLONE_NEWUSER is among them.",
     proves: &["PRIV-01", "PRIV-02", "PRIV-03", "PRIV-04", "ERR-20", "ORD-01"],
+    needs: Needs::NONE,
     run: |t| sweep(t, &Fixture::unprivileged(t)?),
 });
 
@@ -153,7 +142,6 @@ sweep_case!(Case {
     name: "sweep.only_sys_admin",
     about: "Sets of flags, by a task with CAP_SYS_ADMIN and no other capability: as with all of them.",
     proves: &["PRIV-06"],
-    needs: Needs::ROOT,
     run: |t| sweep(t, &Fixture::only_sys_admin(t)?),
 });
 
@@ -161,7 +149,6 @@ sweep_case!(Case {
     name: "sweep.all_but_sys_admin",
     about: "Sets of flags, by a task with all capabilities but CAP_SYS_ADMIN: as with none.",
     proves: &["PRIV-05", "ERR-20"],
-    needs: Needs::ROOT,
     run: |t| sweep(t, &Fixture::all_but_sys_admin(t)?),
 });
 
@@ -169,7 +156,7 @@ sweep_case!(Case {
     name: "sweep.user_namespace.mapped",
     about: "Sets of flags, by root of a user namespace of its own: all that root may.",
     proves: &["PRIV-03", "EFF-GEN-07"],
-    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
+    needs: NEEDS.with(feature::CREATE_USER_NS),
     run: |t| sweep(t, &Fixture::user_namespace(t)?),
 });
 
@@ -177,7 +164,7 @@ sweep_case!(Case {
     name: "sweep.user_namespace.unmapped",
     about: "Sets of flags, by a task in a user namespace that maps no IDs: those with CLONE_NEWUSER are refused.",
     proves: &["ERR-23"],
-    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
+    needs: NEEDS.with(feature::CREATE_USER_NS),
     run: |t| sweep(t, &Fixture::unmapped(t)?),
 });
 
@@ -186,7 +173,7 @@ sweep_case!(Case {
     about: "Sets of flags, by a task in a user namespace of its own that has given CAP_SYS_ADMIN up: those that make \
             a namespace are refused, unless CLONE_NEWUSER is among them.",
     proves: &["PRIV-08"],
-    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
+    needs: NEEDS.with(feature::CREATE_USER_NS),
     run: |t| sweep(t, &Fixture::user_namespace(t)?.without_sys_admin(t)?),
 });
 
@@ -195,7 +182,6 @@ sweep_case!(Case {
     about: "Sets of flags, by a task in a chroot: those with CLONE_NEWUSER are refused, and root and cwd are in the \
             chroot after every other.",
     proves: &["ERR-21", "ERR-22", "INT-10"],
-    needs: Needs::ROOT,
     run: |t| sweep(t, &Fixture::chrooted(t)?),
 });
 
@@ -204,7 +190,7 @@ sweep_case!(Case {
     about: "Sets of flags, by a task whose children go to another PID namespace than its own: those with \
             CLONE_NEWPID are refused, and have changed nothing.",
     proves: &["ERR-09", "ATOM-16", "ATOM-S1", "ATOM-S3", "ATOM-S4", "ATOM-S7"],
-    needs: Needs::ROOT.with(feature::PID_NS),
+    needs: NEEDS.with(feature::PID_NS),
     run: |t| sweep(t, &Fixture::children_elsewhere(t)?),
 });
 
@@ -213,7 +199,7 @@ sweep_case!(Case {
     about: "Sets of flags, by a task that shares descriptors, one of them beyond fs.nr_open: those with CLONE_FILES \
             are refused with EMFILE, but for an unknown bit.",
     proves: &["ERR-36", "ORD-04", "ORD-05", "ATOM-12"],
-    needs: Needs::ROOT.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
+    needs: NEEDS.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     run: |t| sweep(t, &Fixture::beyond_nr_open(t)?),
 });
 

@@ -46,7 +46,7 @@ pub fn allow(t: &Test) -> Done {
         // A report of each would flood the log in which the supervisor looks for the kernel's own.
         (global::FAILED_ALLOCATIONS_LOG, "0"),
     ] {
-        let written = std::fs::write(global.path(), value);
+        let written = fs::write(global.path(), value);
         let text = format!("write({value}) to {}", global.path());
         t.setup(Call::io(text, written))?;
     }
@@ -74,9 +74,9 @@ impl FailNth {
     #[track_caller]
     pub fn open(t: &Test) -> Done<FailNth> {
         let path = "/proc/thread-self/fail-nth";
-        let file = std::fs::File::options().read(true).write(true).open(path);
+        let file = File::options().read(true).write(true).open(path);
         let file = t.setup(Call::io(format!("open({path})"), file))?;
-        t.setup(Call::new("dup3(fail-nth)", fds::dup_to(file.as_raw_fd(), fds::FAIL_NTH, libc::O_CLOEXEC)))?;
+        t.setup(Call::new("dup3(fail-nth)", dup_to(file.as_raw_fd(), fds::FAIL_NTH, libc::O_CLOEXEC)))?;
         // Whatever the two writes and the read touch for the first time is touched here.
         FailNth.write(0);
         FailNth.left();

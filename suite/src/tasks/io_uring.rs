@@ -1,14 +1,18 @@
 //! Threads that the kernel itself adds to a process: the helpers of io_uring(7).
 
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use harness::prelude::*;
 use rustix::fs::{CWD, OFlags};
 use rustix::io_uring::*;
 use rustix::mm::{MapFlags, ProtFlags, mmap};
+
+use crate::tasks::threads::{others, yield_until};
 
 /// A ring with a helper thread, until it is dropped and the helper has noticed.
 #[derive(Debug)]
@@ -43,13 +47,17 @@ impl Ring {
         Ring::set_up(t, IoringSetupFlags::SQPOLL).map(|(ring, _)| ring)
     }
 
-    /// A ring with a request that keeps a worker of the kernel's busy: to open this FIFO, which
-    /// nobody writes to.
+    /// A ring with a request that keeps a worker of the kernel's busy: to open a FIFO, which nobody
+    /// writes to. Gives the FIFO, too, once the worker is there.
     ///
     /// # Errors
     /// As [`with_poller`](Self::with_poller).
     #[track_caller]
-    pub fn with_worker(t: &Test, fifo: &CStr) -> Done<Ring> {
+    pub fn with_worker(t: &Test) -> Done<(Ring, PathBuf)> {
+        let fifo = t.directory()?.join("fifo");
+        let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+        t.setup(Call::new("mkfifo()", nix::unistd::mkfifo(&fifo, mode)))?;
+        let path = CString::new(fifo.as_os_str().as_bytes()).expect("a path without a zero byte");
         let (ring, params) = Ring::set_up(t, IoringSetupFlags::empty())?;
         let (tail, array) = (params.sq_off.tail as usize, params.sq_off.array as usize);
         let queue = ring.map(t, array + size_of::<u32>(), IORING_OFF_SQ_RING)?;
@@ -58,7 +66,7 @@ impl Ring {
             opcode: IoringOp::Openat,
             flags: IoringSqeFlags::ASYNC,
             fd: CWD.as_raw_fd(),
-            addr_or_splice_off_in: addr_or_splice_off_in_union { addr: io_uring_ptr::new(fifo.as_ptr() as *mut _) },
+            addr_or_splice_off_in: addr_or_splice_off_in_union { addr: io_uring_ptr::new(path.as_ptr() as *mut _) },
             op_flags: op_flags_union { open_flags: OFlags::RDONLY },
             ..io_uring_sqe::default()
         };
@@ -72,7 +80,8 @@ impl Ring {
         // SAFETY: the request's path is copied at once.
         let submitted = unsafe { io_uring_enter(&ring.fd, 1, 0, IoringEnterFlags::empty()) };
         t.setup(Call::io("io_uring_enter()", submitted.map_err(io::Error::from)))?;
-        Ok(ring)
+        yield_until(|| !others().is_empty());
+        Ok((ring, fifo))
     }
 
     /// Maps a part of the ring. The mapping is never undone.

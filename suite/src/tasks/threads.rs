@@ -110,11 +110,10 @@ fn wait_until_leader_is_gone() {
     let pid = std::process::id();
     let path = format!("/proc/self/task/{pid}/stat");
     // The state follows the command, which is in parentheses and may hold anything.
-    while !std::fs::read_to_string(&path)
-        .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
-    {
-        std::thread::yield_now();
-    }
+    yield_until(|| {
+        std::fs::read_to_string(&path)
+            .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
+    });
 }
 
 /// The threads of the caller's process, but for the caller.
@@ -133,10 +132,15 @@ pub fn count() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count())
 }
 
+/// Waits for a condition and leaves the processor to others meanwhile.
+pub fn yield_until(condition: impl Fn() -> bool) {
+    while !condition() {
+        std::thread::yield_now();
+    }
+}
+
 /// Waits until the caller is the only thread of its process: a thread that ended is counted until
 /// the kernel has released it. A kernel that never does is found by the case's deadline.
 pub fn wait_until_alone() {
-    while count() > 1 {
-        std::thread::yield_now();
-    }
+    yield_until(|| count() <= 1);
 }

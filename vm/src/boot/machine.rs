@@ -103,16 +103,9 @@ pub enum MachineError {
     /// A vmlinux without the note that QEMU starts it by.
     #[error("{0} has no PVH note, so QEMU cannot boot it: give the bzImage of the same build, or set CONFIG_PVH=y")]
     NoPvh(PathBuf),
-    /// The machine cannot run this kind of kernel.
-    #[error(
-        "{kernel} cannot be booted on {machine}: user-mode Linux is a program of its own, every other kernel needs QEMU"
-    )]
-    WrongKernel {
-        /// The image.
-        kernel: PathBuf,
-        /// The machine.
-        machine: String,
-    },
+    /// The machine cannot run this kind of kernel. With the image and the machine.
+    #[error("{0} cannot be booted on {1}: user-mode Linux is a program of its own, every other kernel needs QEMU")]
+    WrongKernel(PathBuf, String),
     /// More processors than the machine can have, or none. With the machine, its maximum and what was asked.
     #[error("{0} can have 1 to {1} processors, not {2}")]
     Processors(String, u32, u32),
@@ -204,7 +197,7 @@ impl Machine {
         options: &Options,
     ) -> Result<Invocation, MachineError> {
         if !self.kernels.contains(&kernel.kind()) {
-            return Err(MachineError::WrongKernel { kernel: kernel.path().to_owned(), machine: self.name.clone() });
+            return Err(MachineError::WrongKernel(kernel.path().to_owned(), self.name.clone()));
         }
         if kernel.kind() == Kind::Vmlinux && kernel.image.pvh_entry.is_none() {
             return Err(MachineError::NoPvh(kernel.path().to_owned()));
@@ -255,8 +248,8 @@ impl Machine {
     fn command_line(&self, options: &Options) -> Result<Vec<String>, MachineError> {
         let results = if options.single_serial { &self.console.device } else { &self.results.device };
         let parameters = Parameters { results: Some(results.clone()), arguments: options.arguments.clone() };
-        let mut words = vec![format!("console={}", self.console.device)];
-        words.push(format!("loglevel={}", options.console_level.min(8)));
+        let level = options.console_level.min(8);
+        let mut words = vec![format!("console={}", self.console.device), format!("loglevel={level}")];
         words.extend(self.command_line.iter().cloned());
         words.extend(parameters.to_command_line().split(' ').map(str::to_owned));
         for parameter in &options.kernel_parameters {

@@ -211,13 +211,7 @@ fn extract_from(stream: impl Read, place: Place<'_>) -> Result<(), SourceError> 
 }
 
 fn failed(program: &str) -> impl FnOnce(Failure) -> SourceError {
-    move |failure| {
-        let why = match failure {
-            Failure::NotStarted(error) => error.to_string(),
-            Failure::Failed(why) => why,
-        };
-        SourceError::Failed(program.to_owned(), why)
-    }
+    move |failure| SourceError::Failed(program.to_owned(), failure.to_string())
 }
 
 fn output(program: &str, command: Command) -> Result<String, SourceError> {

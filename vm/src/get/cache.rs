@@ -83,9 +83,7 @@ impl Cache {
     /// [`CacheError::Unusable`] when it cannot be made.
     pub fn directory(&self, name: &str) -> Result<PathBuf, CacheError> {
         let path = self.root.join(name);
-        match std::fs::create_dir_all(&path) {
-            Ok(()) => Ok(path),
-            Err(source) => Err(CacheError::Unusable(path, source)),
-        }
+        std::fs::create_dir_all(&path).map_err(CacheError::at(&path))?;
+        Ok(path)
     }
 }

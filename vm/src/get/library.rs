@@ -10,7 +10,7 @@ use std::process::Command;
 use super::apt::Debian;
 use super::cache::{Cache, CacheError};
 use super::source::{Offer, Source, SourceError};
-use crate::programs::{self, Failure, Progress};
+use crate::programs::{self, Progress};
 
 /// A kernel that can be named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,15 +155,12 @@ fn make_executable(image: &Path) -> std::io::Result<()> {
 fn tells_its_version(image: &Path) -> Result<(), String> {
     let mut command = Command::new(image);
     command.arg("--version");
-    match programs::output(command) {
-        Ok(_) => Ok(()),
-        Err(Failure::NotStarted(error)) => Err(error.to_string()),
+    programs::output(command).map(drop).map_err(|failure| {
         // "PATH: library: version `X' not found (required by PATH)"
-        Err(Failure::Failed(line)) => {
-            let why = line.split_once(": ").map_or(&*line, |(_, why)| why);
-            Err(why.split(" (required by").next().unwrap_or(why).to_owned())
-        }
-    }
+        let line = failure.to_string();
+        let why = line.split_once(": ").map_or(&*line, |(_, why)| why);
+        why.split(" (required by").next().unwrap_or(why).to_owned()
+    })
 }
 
 /// The newest of `entries` that `release` names.
@@ -271,9 +268,8 @@ mod tests {
         let fetched = library.fetch("6.12", &mut |_| ()).unwrap();
         assert_eq!(library.find("6.12.117"), Some(fetched.clone()));
         assert_eq!(library.fetch("6.12", &mut |_| ()).unwrap(), fetched);
-        assert!(
-            directory.path().join("kernels/6.12.117+deb13-cloud-amd64/config-6.12.117+deb13-cloud-amd64").is_file()
-        );
+        let config = "kernels/6.12.117+deb13-cloud-amd64/config-6.12.117+deb13-cloud-amd64";
+        assert!(directory.path().join(config).is_file());
         assert!(matches!(library.fetch("6.11", &mut |_| ()), Err(LibraryError::Unknown(_))));
         assert!(matches!(library.fetch("linux", &mut |_| ()), Err(LibraryError::Unknown(_))));
     }

@@ -35,8 +35,8 @@ impl Kind {
     /// The options without which a kernel of this kind cannot start our init, or cannot be heard.
     pub fn boot_fragment(self) -> Fragment {
         match self {
-            Kind::BzImage | Kind::Vmlinux => Fragment::boot(),
-            Kind::UserMode => Fragment::boot_user_mode(),
+            Kind::BzImage | Kind::Vmlinux => Fragment::BOOT,
+            Kind::UserMode => Fragment::BOOT_USER_MODE,
         }
     }
 }
@@ -215,13 +215,8 @@ fn read_bzimage(file: &File, length: u64, head: &[u8]) -> Result<Image, Flaw> {
         0 => None,
         offset => first_word(&read_at(file, u64::from(offset) + 0x200, 256)?),
     };
-    Ok(Image {
-        kind: Kind::BzImage,
-        release,
-        payload: Some(offset..offset + size),
-        pvh_entry: None,
-        configuration: None,
-    })
+    let payload = Some(offset..offset + size);
+    Ok(Image { kind: Kind::BzImage, release, payload, pvh_entry: None, configuration: None })
 }
 
 /// The printable text up to the first blank or NUL.

@@ -15,7 +15,7 @@ use super::elf::{LARGEST, elf_extent, loaded_extent};
 use super::format::{self, Flaw, Image};
 use super::kconfig::{Configuration, UML_MARKER};
 use super::payload::{WORKING_MEMORY, decompress};
-use super::samples::{PAYLOADS, bytes_of, bzimage, elf};
+use super::samples::{PAYLOADS, PVH_NOTE, bytes_of, bzimage, elf};
 
 /// The system's allocator, counting the bytes that each thread holds.
 struct Counting;
@@ -115,8 +115,7 @@ fn configurations() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn kernels() -> impl Strategy<Value = Vec<u8>> {
-    let note = b"\x04\0\0\0\x08\0\0\0\x12\0\0\0Xen\0\x50\x03\0\x01\0\0\0\0";
-    let vmlinux = elf(62, 0xffff_ffff_8100_0000, b"Linux version 6.12.0 (b@h)", Some(note));
+    let vmlinux = elf(62, 0xffff_ffff_8100_0000, b"Linux version 6.12.0 (b@h)", Some(PVH_NOTE));
     let user_mode = elf(62, 0x6000_0000, b"Linux version 6.1\0CONFIG_UML=y\n\0CONFIG_PID_NS=y\n", None);
     prop_oneof![
         anything(),

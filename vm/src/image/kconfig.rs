@@ -111,14 +111,10 @@ macro_rules! fragment {
 
 impl Fragment {
     /// What a kernel needs to start our init and to print on a PC's serial port.
-    pub(crate) fn boot() -> Fragment {
-        fragment!("boot.config")
-    }
+    pub(crate) const BOOT: Fragment = fragment!("boot.config");
 
     /// The same for user-mode Linux.
-    pub(crate) fn boot_user_mode() -> Fragment {
-        fragment!("boot-user-mode.config")
-    }
+    pub(crate) const BOOT_USER_MODE: Fragment = fragment!("boot-user-mode.config");
 
     /// What a kernel needs so that no case is skipped.
     pub fn guest() -> Fragment {
@@ -219,14 +215,14 @@ mod tests {
         let unmet = Fragment::guest().unmet(&all);
         assert_eq!(unmet, [Unmet { option: "KCMP".into(), wanted: "y".into(), found: Some("m".into()) }]);
         assert!(sentence(&unmet).unwrap().contains("without CONFIG_KCMP=y: set it"));
-        let unmet = Fragment::boot().unmet(&Configuration::default());
+        let unmet = Fragment::BOOT.unmet(&Configuration::default());
         assert!(sentence(&unmet).unwrap().contains(" and CONFIG_TTY=y: set them"));
         assert_eq!(sentence(&[]), None);
     }
 
     #[test]
     fn fragments_name_each_option_once() {
-        for fragment in [Fragment::guest(), Fragment::boot(), Fragment::boot_user_mode()] {
+        for fragment in [Fragment::guest(), Fragment::BOOT, Fragment::BOOT_USER_MODE] {
             let lines = fragment.text().lines().filter(|line| parse_line(line).is_some()).count();
             assert_eq!(Configuration::parse(fragment.text()).iter().count(), lines, "{}", fragment.name());
         }

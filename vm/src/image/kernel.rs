@@ -100,10 +100,8 @@ impl Kernel {
     /// A kernel without a file.
     #[cfg(test)]
     pub(crate) fn for_test(path: &str, kind: Kind, pvh_entry: Option<u32>) -> Kernel {
-        Kernel {
-            path: path.into(),
-            image: Image { kind, release: None, payload: None, pvh_entry, configuration: None },
-        }
+        let image = Image { kind, release: None, payload: None, pvh_entry, configuration: None };
+        Kernel { path: path.into(), image }
     }
 }
 

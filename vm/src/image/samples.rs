@@ -21,6 +21,9 @@ pub(crate) fn bzimage(payload: &[u8]) -> Vec<u8> {
     image
 }
 
+/// The note of a vmlinux that is entered at 0x1000350.
+pub(crate) const PVH_NOTE: &[u8] = b"\x04\0\0\0\x08\0\0\0\x12\0\0\0Xen\0\x50\x03\0\x01\0\0\0\0";
+
 /// An ELF executable for `machine` with one loaded segment at `address` holding `data`.
 pub(crate) fn elf(machine: u16, address: u64, data: &[u8], note: Option<&[u8]>) -> Vec<u8> {
     let count = 1 + usize::from(note.is_some());

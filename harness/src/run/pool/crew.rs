@@ -16,12 +16,11 @@ use crate::run::record::RecordLog;
 
 impl Run<'_, '_> {
     pub(super) fn add_worker(&mut self) -> Result<(), RunError> {
-        let failed = |what: String| RunError::Supervisor(what);
         let (ours, theirs) = UnixStream::pair()?;
         let log = RecordLog::map()?;
         let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
         let sandbox = &self.setting.facts.sandbox;
-        let pid = sandbox::fork_into(sandbox).map_err(|errno| failed(format!("{errno:?}")))?;
+        let pid = sandbox::fork_into(sandbox).map_err(|errno| RunError::Supervisor(format!("{errno:?}")))?;
         if pid.as_raw() == 0 {
             drop(ours);
             // With their sockets open here, the other supervisors would not notice that the parent died.

@@ -3,10 +3,11 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
-use crate::run::supervise::Observation;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// One run of one entry of the plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Job {
     /// Place in the plan.
     pub index: u32,
@@ -14,37 +15,25 @@ pub(super) struct Job {
     pub repetition: u32,
 }
 
-/// Limit on an answer in bytes: more than a full record log and output need in JSON.
-const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
+/// Limit on a message in bytes: more than a full record log and output need in JSON.
+const LONGEST: usize = 16 * 1024 * 1024;
 
-pub(super) fn send_job(stream: &mut UnixStream, job: Job) -> io::Result<()> {
-    let mut message = [0; 8];
-    message[..4].copy_from_slice(&job.index.to_ne_bytes());
-    message[4..].copy_from_slice(&job.repetition.to_ne_bytes());
-    stream.write_all(&message)
-}
-
-pub(super) fn receive_job(stream: &mut UnixStream) -> io::Result<Job> {
-    let (mut index, mut repetition) = ([0; 4], [0; 4]);
-    stream.read_exact(&mut index)?;
-    stream.read_exact(&mut repetition)?;
-    Ok(Job { index: u32::from_ne_bytes(index), repetition: u32::from_ne_bytes(repetition) })
-}
-
-pub(super) fn send_observation(stream: &mut UnixStream, observation: &Observation) -> io::Result<()> {
+/// Sends a job or an observation.
+pub(super) fn send(stream: &mut UnixStream, what: &impl Serialize) -> io::Result<()> {
     let mut message = vec![0; 4];
-    serde_json::to_writer(&mut message, observation)?;
+    serde_json::to_writer(&mut message, what)?;
     let length = (message.len() - 4) as u32;
     message[..4].copy_from_slice(&length.to_ne_bytes());
     stream.write_all(&message)
 }
 
-pub(super) fn receive_observation(stream: &mut UnixStream) -> io::Result<Observation> {
+/// Receives what the other side sent.
+pub(super) fn receive<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<T> {
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let length = u32::from_ne_bytes(length) as usize;
-    if length > LONGEST_ANSWER {
-        return Err(io::Error::other("answer too long"));
+    if length > LONGEST {
+        return Err(io::Error::other("message too long"));
     }
     let mut message = vec![0; length];
     stream.read_exact(&mut message)?;
@@ -54,13 +43,14 @@ pub(super) fn receive_observation(stream: &mut UnixStream) -> io::Result<Observa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::supervise::Observation;
 
     #[test]
     fn jobs_arrive_as_they_were_sent() {
         let (mut a, mut b) = UnixStream::pair().unwrap();
         let job = Job { index: 7, repetition: 99 };
-        send_job(&mut a, job).unwrap();
-        assert_eq!(receive_job(&mut b).unwrap(), job);
+        send(&mut a, &job).unwrap();
+        assert_eq!(receive::<Job>(&mut b).unwrap(), job);
     }
 
     proptest::proptest! {
@@ -72,8 +62,8 @@ mod tests {
             a.write_all(&[&length.to_ne_bytes(), bytes.as_slice()].concat()).unwrap();
             a.write_all(&bytes).unwrap();
             drop(a);
-            proptest::prop_assert!(receive_observation(&mut b).is_err());
-            proptest::prop_assert!(receive_observation(&mut b).is_err());
+            proptest::prop_assert!(receive::<Observation>(&mut b).is_err());
+            proptest::prop_assert!(receive::<Observation>(&mut b).is_err());
         }
     }
 
@@ -83,6 +73,6 @@ mod tests {
         a.write_all(&100u32.to_ne_bytes()).unwrap();
         a.write_all(b"{").unwrap();
         drop(a);
-        assert!(receive_observation(&mut b).is_err());
+        assert!(receive::<Observation>(&mut b).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 
 use nix::unistd::Pid;
 
-use super::wire::{Job, receive_job, send_observation};
+use super::wire::{Job, receive, send};
 use super::{Entry, RunOptions};
 use crate::case::test::Setting;
 use crate::place::sandbox::{self, Sandbox};
@@ -37,18 +37,14 @@ pub(super) fn serve(
     // SAFETY: PR_SET_PDEATHSIG takes a number. A supervisor never outlives the run.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     let sandbox = &setting.facts.sandbox;
-    let fallback = if matches!(sandbox, Sandbox::None { .. }) {
-        setting.base.join(std::process::id().to_string())
-    } else {
-        setting.base.clone()
-    };
-    if matches!(sandbox, Sandbox::None { .. }) && std::fs::create_dir(&fallback).is_err() {
+    let has_sandbox = !matches!(sandbox, Sandbox::None { .. });
+    let fallback = setting.base.join(std::process::id().to_string());
+    if !has_sandbox && std::fs::create_dir(&fallback).is_err() {
         return 2;
     }
     let supervisor = sandbox::furnish(sandbox, setting.suite.name, ids, &fallback).and_then(|base| {
         let setting = Setting { base, ..setting.clone() };
-        let own_ipc = !matches!(sandbox, Sandbox::None { .. });
-        Supervisor::start(setting, log, own_ipc)
+        Supervisor::start(setting, log, has_sandbox)
     });
     let mut supervisor = match supervisor {
         Ok(supervisor) => supervisor,
@@ -57,11 +53,11 @@ pub(super) fn serve(
             return 3;
         }
     };
-    while let Ok(job) = receive_job(&mut stream) {
+    while let Ok(job) = receive::<Job>(&mut stream) {
         let item = &entries[job.index as usize].item;
         let deadline = options.timeout.unwrap_or(item.case.deadline) * options.slowdown.max(1);
         let observation = supervisor.run(item, job.repetition, deadline);
-        if send_observation(&mut stream, &observation).is_err() {
+        if send(&mut stream, &observation).is_err() {
             break;
         }
     }

@@ -1,13 +1,12 @@
 use super::*;
-use harness::case::test::Tier;
-use harness::case::{Case, items};
-use harness::place::facts::Facts;
+use harness::case::items;
 use proptest::prelude::*;
 
+use crate::fixtures::run_started;
 use crate::mutation::{config, mutated};
 
 fn args() -> GuestArgs {
-    GuestArgs::default()
+    clap::Parser::parse_from([""])
 }
 
 fn plan() -> Vec<Item> {
@@ -25,15 +24,7 @@ fn line(event: &Event) -> String {
 }
 
 fn started() -> String {
-    line(&Event::RunStarted {
-        program: "p".to_owned(),
-        facts: Box::new(Facts::default()),
-        plan: Vec::new(),
-        seed: 1,
-        tier: Tier::Quick,
-        repeat: 1,
-        part: None,
-    })
+    line(&run_started("", Tier::Quick, Vec::new()))
 }
 
 fn begin(index: usize) -> String {
@@ -170,12 +161,12 @@ fn records_and_the_console_are_told_apart_on_every_channel() {
         assert_eq!(heard.events.len(), 1);
         assert!(heard.sign_of_life);
         assert_eq!(heard.text.unwrap(), "[    0.5] random: crng init done");
-        assert!(!session.never_began());
+        assert!(session.began);
         let heard = session.line(role, PANIC);
         assert_eq!(heard.text.unwrap(), PANIC);
-        assert!(!heard.sign_of_life && session.has_panicked());
+        assert!(!heard.sign_of_life && session.is_ending());
         session.line(role, END);
-        assert!(session.is_over());
+        assert!(session.end_status.is_some());
     }
 }
 
@@ -239,7 +230,7 @@ fn a_second_beginning_is_a_restart() {
     session.line(Role::Results, &started());
     session.line(Role::Results, &begin(0));
     assert!(session.line(Role::Results, &started()).events.is_empty());
-    assert!(session.has_restarted());
+    assert!(session.restarted);
     let ending = session.ending_of(MachineEnd::Exited(0, String::new()));
     assert_eq!(ending, Ending::Vanished);
     assert_eq!(session.end(&ending, false, Vec::new()).1.code(), 1);

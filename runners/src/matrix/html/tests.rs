@@ -1,24 +1,12 @@
-use std::collections::BTreeSet;
-use std::time::Duration;
-
-use harness::place::facts::Facts;
 use harness::run::record::{At, FailedCheck};
-use harness::verdict::event::Event;
-use harness::verdict::judge::Verdict;
-use harness::verdict::outcome::ExitStatus;
 
 use super::*;
+use crate::fixtures::{self, run_started};
 
 const HOSTILE: &str = "<script>alert(1)</script> & \"quotes\" \u{1b}[31m";
 
 fn case(name: &str, id: &'static str) -> CaseInfo {
-    CaseInfo {
-        name: name.to_owned(),
-        about: HOSTILE.into(),
-        proves: vec![id.into()],
-        source: "unshare(2)".into(),
-        work: [1; 3],
-    }
+    fixtures::case(name, HOSTILE, &[id], [1; 3])
 }
 
 fn verdict(status: Status, call: &str, id: &str) -> Verdict {
@@ -42,15 +30,7 @@ fn row(release: &str, statuses: [Status; 3]) -> Row {
     let cases = [case("flags.fs", "FLAG-09"), case("sweep.lone", "ATOM-01"), case("separation.mnt", "EFF-MNT-03")];
     let calls = ["unshare(CLONE_FS)", "unshare(CLONE_NEWNS|CLONE_NEWPID) by root", "mount()"];
     let mut row = Row::new("arch/x86/boot/bzImage");
-    row.event(&Event::RunStarted {
-        program: String::new(),
-        facts: Box::new(Facts { release: release.to_owned(), ..Facts::default() }),
-        plan: cases.to_vec(),
-        seed: 1,
-        tier: harness::case::test::Tier::Quick,
-        repeat: 1,
-        part: None,
-    });
+    row.event(&run_started(release, Tier::Quick, cases.to_vec()));
     for (index, status) in statuses.into_iter().enumerate() {
         row.event(&Event::CaseFinished {
             index,

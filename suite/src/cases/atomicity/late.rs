@@ -1,15 +1,8 @@
 //! Calls that fail late, beside sharers, again and again, and on kernels that lack something (section 5.2 of the
 //! behaviour catalogue).
 
-use std::os::fd::AsRawFd;
-
-use nix::unistd::chdir;
-
-use crate::observe::nsfd::open_link;
-use crate::place::limits::{self, check_room_for, used};
-use crate::place::mount_api::enter_chroot;
+use crate::place::limits::used;
 use crate::prelude::*;
-use crate::sharing::sibling::{SHARED, Sibling};
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
 
@@ -40,13 +33,11 @@ case!(Case {
     about: "CLONE_NEWUSER with CLONE_FS and CLONE_FILES below another root directory, beside a sibling that shares: \
             EPERM, no capability is gained, and all is still shared.",
     proves: &["ATOM-08"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     run: |t| {
         let sibling = Sibling::start(t, SHARED)?;
-        let root = t.directory()?.join("root");
-        t.setup(Call::io("mkdir(root)", std::fs::create_dir(&root)))?;
-        let start = enter_chroot(t, &root)?;
+        let root = new_directory(t, "root")?;
+        let start = enter_chroot(t, root.as_ref())?;
         t.setup(Call::new("chdir(/)", chdir("/")))?;
         t.unshare(Flags::NEWUSER | Flags::FS | Flags::FILES).from(start).as_predicted()?;
         sibling.check(t, Flags::NONE, "ATOM-08")
@@ -58,7 +49,6 @@ case!(Case {
     about: "On a kernel without time namespaces, CLONE_NEWTIME with everything else that can be separated is refused \
             with EINVAL when all the rest is built; nothing changes, and all is still shared.",
     proves: &["ATOM-11", "DOC-06"],
-    source: SOURCE,
     needs: Needs::ROOT,
     run: |t| {
         const ID: &str = "ATOM-11";
@@ -66,9 +56,7 @@ case!(Case {
             return Err(t.skip("this kernel has time namespaces; it takes one without CONFIG_TIME_NS"));
         }
         let sibling = Sibling::start(t, SHARED)?;
-        let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
-        let everything = model::Kernel::of(t.facts()).effective & !never;
-        t.unshare(everything | Flags::NEWTIME).proving(ID).as_predicted()?;
+        t.unshare(everything(t) | Flags::NEWTIME).proving(ID).as_predicted()?;
         sibling.check(t, Flags::NONE, ID)
     }
 });
@@ -83,7 +71,7 @@ case!(Case {
     run: |t| {
         const ID: &str = "ATOM-12";
         let sibling = Sibling::start(t, SHARED)?;
-        t.setup(Call::new("dup2(0, 200)", observe::fds::dup_to(0, 200, 0)))?;
+        t.setup(Call::new("dup2(0, 200)", dup_to(0, 200, 0)))?;
         t.setup(limits::set_nr_open("64"))?;
         let start = Start { beyond_nr_open: true, ..Start::of(t.facts()) };
         t.unshare(Flags::FILES | Flags::NEWNS).from(start).proving(ID).as_predicted()?;
@@ -93,6 +81,7 @@ case!(Case {
 
 /// struct ns_id_req of linux/nsfs.h.
 #[repr(C)]
+#[derive(Default)]
 struct NamespaceQuery {
     size: u32,
     reserved: u32,
@@ -117,14 +106,8 @@ fn user_namespace_id() -> Result<u64, Errno> {
 /// The active namespaces of one kind that a user namespace owns, by listns(2).
 fn list_namespaces((kind, owner): (u64, u64)) -> Result<Vec<u64>, Errno> {
     let mut all = Vec::new();
-    let mut query = NamespaceQuery {
-        size: size_of::<NamespaceQuery>() as u32,
-        reserved: 0,
-        after: 0,
-        kind: kind as u32,
-        reserved_too: 0,
-        owner,
-    };
+    let size = size_of::<NamespaceQuery>() as u32;
+    let mut query = NamespaceQuery { size, kind: kind as u32, owner, ..NamespaceQuery::default() };
     loop {
         let mut ids = [0u64; 64];
         // SAFETY: both structures live through the call and have the sizes given.

@@ -5,14 +5,7 @@
 //! in a task that shares its root and cwd with nobody, from 2.6.16 until 7.0 and the stable releases of March 2026
 //! (DIFF-10).
 
-use crate::call::failing::second_pid;
-use crate::engines::thread_states::for_flags;
-use crate::place::limits;
-use crate::place::mount_api::mount_tmpfs;
 use crate::prelude::*;
-use crate::sharing::sibling::{SHARED, Sibling};
-use crate::sharing::undo::Semaphore;
-use crate::tasks::side::Side;
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
 
@@ -26,23 +19,17 @@ fn check_place(t: &Test, after: &str, requirement: &'static str) -> Done {
     if mounted.result().is_ok() {
         t.setup(Call::new("umount()", nix::mount::umount(directory)))?;
     }
-    let entered = nix::unistd::chdir(directory);
+    let entered = chdir(directory);
     if entered.is_ok() {
-        t.setup(Call::new("chdir(..)", nix::unistd::chdir("..")))?;
+        t.setup(Call::new("chdir(..)", chdir("..")))?;
     }
     all([
         t.check(Call::new(seen("stat(.)"), stat("."))).proves(requirement).succeeds(),
         t.check(Call::new(seen("stat(/proc/self)"), stat("/proc/self"))).proves(requirement).succeeds(),
-        t.check(Call::new(seen("getcwd()"), nix::unistd::getcwd())).proves(requirement).succeeds().map(drop),
+        t.check(Call::new(seen("getcwd()"), getcwd())).proves(requirement).succeeds().map(drop),
         t.check(mounted).proves(requirement).succeeds(),
         t.check(Call::new(seen("chdir()"), entered)).proves(requirement).succeeds(),
     ])
-}
-
-/// What everything asks for that can be separated, but for an empty mount namespace, which takes the other's place.
-fn everything(t: &Test) -> Flags {
-    let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
-    model::Kernel::of(t.facts()).effective & !never
 }
 
 /// Calls with a CLONE_NEWPID that is refused, in a task that shares root and cwd with nobody, and checks that its
@@ -75,7 +62,6 @@ case!(Case {
     about: "CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task that shares root and cwd with \
             nobody: EINVAL, and cwd, root and all mounts are as before and work.",
     proves: &["ATOM-01", "ATOM-S1", "ATOM-S3", "DIFF-10"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
     run: |t| fail_alone(t, Flags::NEWNS, "ATOM-01").map(drop)
 });
@@ -85,7 +71,6 @@ case!(Case {
     about: "CLONE_NEWNS together with a CLONE_NEWPID that is refused, by a task that shares root and cwd: EINVAL, \
             nothing changes, and they are still shared.",
     proves: &["ATOM-02"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
     run: |t| fail_beside_sharer(t, Flags::NEWNS, "ATOM-02")
 });
@@ -100,7 +85,6 @@ case!(Case {
     about: "CLONE_NEWNS together with a namespace whose limit is reached, by a task that shares root and cwd with \
             nobody: ENOSPC, and cwd, root and all mounts are as before and work.",
     proves: &["ATOM-03", "ATOM-S3", "DIFF-09", "DIFF-10"],
-    source: SOURCE,
     needs: limits::NEEDS,
     variants: late_kinds,
     run: |t| {
@@ -123,7 +107,6 @@ case!(Case {
             and cwd with nobody: EINVAL, the mounts behind cwd and root are the same ones, a mount works, and a user \
             namespace can still be made.",
     proves: &["ATOM-17"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::CREATE_USER_NS),
     run: |t| {
         let flags = Flags::NEWUSER | Flags::NEWNS;
@@ -137,7 +120,6 @@ case!(Case {
     about: "An empty mount namespace together with a CLONE_NEWPID that is refused: EINVAL, and mount namespace, cwd \
             and root are as before and work.",
     proves: &["ATOM-04", "EFF-EMPTY-12"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::EMPTY_MNT_NS),
     run: |t| fail_alone(t, Flags::EMPTY, "ATOM-04").map(drop)
 });
@@ -147,7 +129,6 @@ case!(Case {
     about: "CLONE_SYSVSEM and CLONE_NEWIPC in a call that fails, for a refused CLONE_NEWPID or an unknown bit: the \
             semaphore keeps its value, no adjustment is applied.",
     proves: &["ATOM-05", "ATOM-06", "ATOM-S5"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::SYSV_IPC).with(feature::IPC_NS),
     run: |t| {
         let semaphore = Semaphore::new(t, 5)?;
@@ -173,7 +154,6 @@ case!(Case {
     about: "Each flag together with a CLONE_NEWPID that is refused, beside a sibling that shares cwd, umask, root, \
             descriptors and undo list: EINVAL, nothing changes, all is still shared.",
     proves: &["ATOM-07", "ATOM-16"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
     variants: || Flags::KNOWN
         .into_iter()
@@ -195,7 +175,6 @@ case!(Case {
     about: "All namespaces, cwd, descriptors and undo list at once, with a CLONE_NEWPID that is refused, beside a \
             sibling that shares: EINVAL, nothing changes, all is still shared.",
     proves: &["ATOM-20", "ATOM-S2"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::CREATE_USER_NS),
     run: |t| fail_beside_sharer(t, everything(t), "ATOM-20")
 });
@@ -205,7 +184,6 @@ case!(Case {
     about: "CLONE_FS and CLONE_FILES together with a namespace that the caller may not make, beside a sibling that \
             shares: EPERM, nothing changes, all is still shared.",
     proves: &["ATOM-13"],
-    source: SOURCE,
     run: |t| {
         // While the directory of it can still be written to.
         t.directory()?;
@@ -222,7 +200,6 @@ case!(Case {
     about: "Everything at once with one kind of namespace at its limit, beside a sibling that shares: ENOSPC, \
             nothing changes, all is still shared.",
     proves: &["ATOM-09", "ATOM-10"],
-    source: SOURCE,
     needs: limits::NEEDS,
     variants: || late_kinds()
         .into_iter()
@@ -248,7 +225,6 @@ case!(Case {
     about: "Fifty calls that make a UTS namespace and then fail leave no namespace counted: with a limit of three, \
             two more can be made.",
     proves: &["ATOM-14", "ATOM-S8"],
-    source: SOURCE,
     needs: limits::NEEDS.with(feature::UTS_NS).with(feature::PID_NS),
     run: |t| {
         limits::enter_own_user_namespace(t)?;

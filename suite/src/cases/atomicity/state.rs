@@ -1,18 +1,7 @@
 //! What a failing call leaves alone, part by part (section 5.1 of the behaviour catalogue): with values that no task
 //! has by chance, and with failures that come as late as they can.
 
-use std::os::unix::fs::MetadataExt;
-
-use nix::mount::{MsFlags, mount};
-
-use crate::call::failing::Failing;
-use crate::observe::mounts::{MountLine, mounts};
-use crate::observe::{Shared, namespace_of};
-use crate::place::mount_api::mount_tmpfs;
-use crate::place::privilege::{CAP_SYS_ADMIN, set_all_capabilities};
 use crate::prelude::*;
-use crate::sharing::undo::Semaphore;
-use crate::tasks::side::{Side, check_kcmp, in_own_namespaces};
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
 
@@ -21,7 +10,6 @@ case!(Case {
     about: "A call that asks for everything and fails late leaves all ten namespace links as they were, those of the \
             calling thread and those of its process.",
     proves: &["ATOM-S1", "DIFF-10"],
-    source: SOURCE,
     variants: Failing::of_everything,
     run: |t| t.in_child(|t| {
         const ID: &str = "ATOM-S1";
@@ -48,20 +36,19 @@ case!(Case {
             securebits, no_new_privs, groups, the dumpable attribute and the parent-death signal as they were, each \
             at an unusual value.",
     proves: &["ATOM-S4"],
-    source: SOURCE,
     variants: Failing::of_everything,
     run: |t| t.in_child(|t| {
         let (late, start, flags) = Failing::enter(t)?;
-        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o137));
+        umask(Mode::from_bits_truncate(0o137));
         // SECBIT_NO_SETUID_FIXUP, and an ambient, inheritable CAP_CHOWN.
         const SECUREBITS: libc::c_ulong = 1 << 2;
         let kept = t.facts().capabilities;
         let kept = if late == Failing::Privilege { kept & !CAP_SYS_ADMIN } else { kept };
         t.setup(set_all_capabilities(kept, kept, 1))?;
-        let groups: Vec<_> = [3, 4, 5].map(nix::unistd::Gid::from_raw).into();
+        let groups: Vec<_> = [3, 4, 5].map(Gid::from_raw).into();
         // A user namespace in which setgroups(2) was given up keeps its groups.
         if late != Failing::TimeLimit && t.facts().has(feature::SECOND_USER) {
-            t.setup(Call::new("setgroups(3, 4, 5)", nix::unistd::setgroups(&groups)))?;
+            t.setup(Call::new("setgroups(3, 4, 5)", setgroups(&groups)))?;
         }
         // SAFETY: prctl takes numbers.
         let results = unsafe {
@@ -96,7 +83,6 @@ case!(Case {
     about: "A call that names CLONE_SYSVSEM or CLONE_NEWIPC and fails gives nothing back to a semaphore, so that a \
             task which waits for it goes on waiting; once a call succeeds, it is woken.",
     proves: &["ATOM-S5"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::SYSV_IPC).with(feature::IPC_NS),
     variants: || variants::of_flags([Flags::SYSVSEM, Flags::NEWIPC]),
     run: |t| {
@@ -121,8 +107,7 @@ case!(Case {
             while t.setup(waiters())? == 0 {
                 std::thread::yield_now();
             }
-            t.setup(unshare(Flags::NEWPID))?;
-            let start = Start { children_elsewhere: true, ..Start::of(t.facts()) };
+            let start = second_pid(t)?;
             for flags in [flag | Flags::NEWPID, flag | Flags(1 << 63), flag | Flags::FILES | Flags::FS | Flags::NEWPID]
             {
                 t.unshare(flags).from(start).as_predicted()?;
@@ -138,17 +123,6 @@ case!(Case {
     }
 });
 
-/// A new segment that nobody attaches.
-fn new_segment() -> Call<i32> {
-    // SAFETY: shmget takes numbers.
-    Call::new("shmget(IPC_PRIVATE)", Errno::result(unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, 0o600) }))
-}
-
-/// How many segments there are in the calling task's IPC namespace.
-fn segments((): ()) -> Result<usize, Errno> {
-    std::fs::read_to_string("/proc/sysvipc/shm").map(|text| text.lines().count() - 1).map_err(errno_of)
-}
-
 case!(Case {
     name: "atomicity.state.segments",
     about: "With kernel.shm_rmid_forced at 1, CLONE_NEWIPC in a call that fails leaves the caller's unattached \
@@ -159,15 +133,14 @@ case!(Case {
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::SYSV_IPC).with(feature::IPC_NS).with(feature::INITIAL_ROOT),
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         const ID: &str = "ATOM-15";
-        let path = "/proc/sys/kernel/shm_rmid_forced";
-        t.setup(Call::io("write(1) to shm_rmid_forced", std::fs::write(path, "1")))?;
+        t.setup(segments::force_removal())?;
         let witness = Peer::start(t, "witness", Flags::NONE)?;
         for _ in 0..2 {
-            t.setup(new_segment())?;
+            t.setup(Call::new("shmget(IPC_PRIVATE)", new_segment(())))?;
         }
-        t.setup(unshare(Flags::NEWPID))?;
-        let start = Start { children_elsewhere: true, ..Start::of(t.facts()) };
-        let seen = |when: &str| witness.call(t, &format!("segments in the old IPC namespace {when}"), (), segments);
+        let start = second_pid(t)?;
+        let seen =
+            |when: &str| witness.call(t, &format!("segments in the old IPC namespace {when}"), (), segments::count);
         for flags in [
             Flags::NEWIPC | Flags::NEWPID,
             Flags::NEWIPC | Flags::SYSVSEM | Flags::NEWPID,
@@ -181,42 +154,24 @@ case!(Case {
     })
 });
 
-/// A write lock on a whole file.
-fn lock(fd: i32) -> Result<(), Errno> {
-    // SAFETY: zeroes are a valid flock; the structure lives through the call.
-    let result = unsafe {
-        let mut lock: libc::flock = std::mem::zeroed();
-        lock.l_type = libc::F_WRLCK as libc::c_short;
-        libc::fcntl(fd, libc::F_SETLK, &raw mut lock)
-    };
-    match Errno::result(result) {
-        // Both mean that somebody else has it.
-        Err(Errno::EACCES) => Err(Errno::EAGAIN),
-        other => other.map(drop),
-    }
-}
-
 case!(Case {
     name: "atomicity.state.descriptors",
     about: "CLONE_FILES in a call that fails leaves the descriptors, their close-on-exec flags and the record locks \
             as they were: the locks are still those of the table that caller and sharer have, and no third task gets \
             them.",
     proves: &["ATOM-S7"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
     run: |t| {
-        use std::os::fd::AsRawFd;
         let path = t.directory()?.join("locked");
-        let file = t.setup(Call::io("open(locked)", std::fs::File::create(path)))?;
+        let file = t.setup(Call::io("open(locked)", File::create(path)))?;
         let fd = file.as_raw_fd();
         for (number, flags) in [(100, 0), (101, libc::O_CLOEXEC)] {
-            t.setup(Call::new("dup3()", observe::fds::dup_to(fd, number, flags)))?;
+            t.setup(Call::new("dup3()", dup_to(fd, number, flags)))?;
         }
         let sharer = Peer::start(t, "sharer", Flags::FILES)?;
         let third = Peer::start(t, "third task", Flags::NONE)?;
-        t.setup(Call::new("fcntl(F_SETLK)", lock(fd)))?;
-        t.setup(unshare(Flags::NEWPID))?;
-        let start = Start { children_elsewhere: true, ..Start::of(t.facts()) };
+        t.setup(Call::new("fcntl(F_SETLK)", write_lock((libc::F_SETLK, fd))))?;
+        let start = second_pid(t)?;
         for flags in [
             Flags::FILES | Flags::NEWPID,
             Flags::FILES | Flags(1 << 40),
@@ -226,7 +181,8 @@ case!(Case {
             for (side, expected) in
                 [(Side::Caller, Ok(())), (Side::Peer(&sharer), Ok(())), (Side::Peer(&third), Err(Errno::EAGAIN))]
             {
-                t.check(side.ask(t, &format!("fcntl(F_SETLK) after unshare({flags})"), fd, lock)?).gives(expected)?;
+                let text = format!("fcntl(F_SETLK) after unshare({flags})");
+                t.check(side.ask(t, &text, (libc::F_SETLK, fd), write_lock)?).gives(expected)?;
             }
             check_kcmp(t, &sharer, Shared::Files, true, "ATOM-S7")?;
         }
@@ -245,19 +201,15 @@ case!(Case {
             they were, and those of another namespace that is in the same peer groups: no mount comes, goes or \
             changes.",
     proves: &["ATOM-S9", "ATOM-S3"],
-    source: SOURCE,
     variants: Failing::of_everything,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "ATOM-S9";
-        let base = t.directory()?.join("shared");
-        t.setup(Call::io("mkdir(shared)", std::fs::create_dir(&base)))?;
+        let base = PathBuf::from(new_directory(t, "shared")?);
         t.setup(mount_tmpfs(&base))?;
-        t.setup(Call::new(
-            "mount(MS_SHARED)",
-            mount(None::<&str>, &base, None::<&str>, MsFlags::MS_SHARED, None::<&str>),
-        ))?;
+        let none = None::<&str>;
+        t.setup(Call::new("mount(MS_SHARED)", mount(none, &base, none, MsFlags::MS_SHARED, none)))?;
         let below = base.join("below");
-        t.setup(Call::io("mkdir(below)", std::fs::create_dir(&below)))?;
+        t.setup(Call::io("mkdir(below)", fs::create_dir(&below)))?;
         t.setup(mount_tmpfs(&below))?;
         let beside = Peer::start(t, "task in the same mount namespace", Flags::NONE)?;
         let other = Peer::start(t, "task in a peer mount namespace", Flags::NEWNS)?;
@@ -265,7 +217,7 @@ case!(Case {
         let (_, start, flags) = Failing::enter(t)?;
         let look = |peer: &Peer| peer.setup(t, "read(mountinfo)", (), table);
         let before = (t.setup(Call::new("read(mountinfo)", mounts()))?, look(&beside)?, look(&other)?);
-        let here = |path: &str| Call::io(format!("inode of {path}"), std::fs::metadata(path).map(|stat| stat.ino()));
+        let here = |path: &str| Call::io(format!("inode of {path}"), fs::metadata(path).map(|stat| stat.ino()));
         let places = (t.setup(here("."))?, t.setup(here("/"))?);
         for flags in [flags | Flags::NEWNS, flags] {
             t.unshare(flags).from(start).proving(ID).as_predicted()?;

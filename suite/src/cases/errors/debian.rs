@@ -9,8 +9,6 @@ case!(Case {
             gets EPERM for CLONE_NEWUSER, root of a user namespace of its own included, and nothing changes; root \
             outside is not refused, nor is any other flag, and with the switch at 1 nobody is.",
     proves: &["ERR-25", "PRIV-02"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: callers,
     run: |t| {
         let sets =

@@ -1,18 +1,12 @@
 //! What is no error (ERR-37, RET-04 of the behaviour catalogue): a limit on descriptors below one that is open, and
 //! signals, however many.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 
-use crate::observe::Shared;
 use crate::prelude::*;
-use crate::spec::model::{Kernel, predict};
-use crate::tasks::side::check_kcmp;
 
 /// A descriptor beyond the limit that is set.
-const HIGH: i32 = observe::fds::HIGH;
+const HIGH: i32 = fds::HIGH;
 
 case!(Case {
     name: "errors.none.rlimit_nofile",
@@ -22,7 +16,7 @@ case!(Case {
     source: "getrlimit(2), RLIMIT_NOFILE; kernel, fs/file.c",
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FILES)?;
-        t.setup(Call::new(format!("dup2({HIGH})"), observe::fds::dup_to(0, HIGH, libc::O_CLOEXEC)))?;
+        t.setup(Call::new(format!("dup2({HIGH})"), dup_to(0, HIGH, libc::O_CLOEXEC)))?;
         let (_, hard) = t.setup(Call::new("getrlimit(NOFILE)", getrlimit(Resource::RLIMIT_NOFILE)))?;
         t.setup(Call::new("setrlimit(NOFILE, 16)", setrlimit(Resource::RLIMIT_NOFILE, 16, hard)))?;
         // SAFETY: dup takes a number.
@@ -31,31 +25,14 @@ case!(Case {
         t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         check_kcmp(t, &peer, Shared::Files, false, "ERR-37")?;
         nix::unistd::close(HIGH).ok();
-        t.check(peer.call(t, "whether the peer still has descriptor 200", HIGH, |fd| Ok(observe::fds::is_open(fd)))?)
-            .is(true)
+        t.check(peer.call(t, "whether the peer still has descriptor 200", HIGH, |fd| Ok(fds::is_open(fd)))?).is(true)
     }
 });
 
-/// How many signals came.
-static CAUGHT: AtomicUsize = AtomicUsize::new(0);
-
-extern "C" fn count_signal(_: i32) {
-    CAUGHT.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Sets the interval of the caller's real-time timer; 0 stops it.
-fn set_timer(microseconds: i64) -> Result<(), Errno> {
-    let interval = libc::timeval { tv_sec: 0, tv_usec: microseconds };
-    let value = libc::itimerval { it_interval: interval, it_value: interval };
-    // SAFETY: the new value lives through the call, and the old one is not asked for.
-    let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const value, std::ptr::null_mut()) };
-    Errno::result(set).map(drop)
-}
-
 /// Waits until another signal has come.
 fn wait_for_signal() {
-    let before = CAUGHT.load(Ordering::Relaxed);
-    while CAUGHT.load(Ordering::Relaxed) == before {
+    let before = signals::caught();
+    while signals::caught() == before {
         std::hint::spin_loop();
     }
 }
@@ -64,8 +41,7 @@ fn wait_for_signal() {
 fn call_under_signals(t: &Test, flags: Flags, times: usize) -> Done {
     let kernel = Kernel::of(t.facts());
     let mut start = Start::of(t.facts());
-    CAUGHT.store(0, Ordering::Relaxed);
-    t.setup(Call::new("setitimer(ITIMER_REAL, 500 µs)", set_timer(500)))?;
+    t.setup(signals::set_timer(500))?;
     let mut done = Ok(());
     for number in 1..=times {
         wait_for_signal();
@@ -78,7 +54,7 @@ fn call_under_signals(t: &Test, flags: Flags, times: usize) -> Done {
             break;
         }
     }
-    t.setup(Call::new("setitimer(ITIMER_REAL, 0)", set_timer(0)))?;
+    t.setup(signals::set_timer(0))?;
     done
 }
 
@@ -92,9 +68,7 @@ case!(Case {
     run: |t| {
         const TIMES: usize = 30;
         let flag = t.param::<Flags>();
-        let count = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
-        // SAFETY: the handler only adds to an atomic.
-        t.setup(Call::new("sigaction(SIGALRM)", unsafe { nix::sys::signal::sigaction(Signal::SIGALRM, &count) }))?;
+        t.setup(signals::catch(Signal::SIGALRM))?;
         if ![Flags::NEWUSER, Flags::NEWPID].contains(&flag) {
             return call_under_signals(t, flag, TIMES);
         }

@@ -1,7 +1,6 @@
 //! The states in which no PID namespace can be made (ERR-09, ERR-10 of the behaviour catalogue): the caller's
 //! children go elsewhere already, or it lives in one that belongs to a user namespace it is not in.
 
-use crate::observe::nsfd::{enter, open_link};
 use crate::prelude::*;
 
 const SOURCE: &str = "unshare(2), ERRORS (EINVAL); pid_namespaces(7); kernel, kernel/pid_namespace.c";
@@ -12,7 +11,6 @@ case!(Case {
             CLONE_NEWPID, as if it had made that one itself, and nothing changes; its next child is in the entered \
             one.",
     proves: &["ERR-09", "DOC-05"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
     run: |t| {
         const ID: &str = "ERR-09";
@@ -23,7 +21,7 @@ case!(Case {
         t.in_child(|t| t.unshare(Flags::NEWPID).beside(&[&init]).proving(ID).as_predicted())?;
         let other = t.setup(Call::new("open(its ns/pid)", open_link(init.pid(), Ns::Pid)))?;
         t.setup(Call::new("setns(its PID namespace)", enter(&other)))?;
-        let inside = t.setup(observe::namespace_of(init.pid(), Ns::Pid))?;
+        let inside = t.setup(namespace_of(init.pid(), Ns::Pid))?;
         let elsewhere = Start { children_elsewhere: true, ..Start::of(t.facts()) };
         for flags in
             [Flags::NEWPID, Flags::NEWPID, Flags::NEWPID | Flags::FS | Flags::FILES, Flags::NEWPID | Flags::NEWUTS]
@@ -32,7 +30,7 @@ case!(Case {
         }
         t.check(observer.namespace(Ns::PidForChildren)).proves(ID).is(inside)?;
         let child = Peer::start(t, "child", Flags::NONE)?;
-        t.check(observe::namespace_of(child.pid(), Ns::Pid)).proves(ID).is(inside)
+        t.check(namespace_of(child.pid(), Ns::Pid)).proves(ID).is(inside)
     }
 });
 
@@ -42,7 +40,6 @@ case!(Case {
             EINVAL for CLONE_NEWPID, also together with CLONE_NEWUSER; nothing changes, and all other flags succeed. \
             One that is in the owning user namespace may.",
     proves: &["ERR-10", "DOC-05"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS).with(feature::CREATE_USER_NS),
     variants: || vec![
         Variant::new("newpid", Flags::NEWPID),
@@ -52,7 +49,6 @@ case!(Case {
     ],
     run: |t| {
         const ID: &str = "ERR-10";
-        let flags = t.param::<Flags>();
         let owner = Peer::start(t, "process 1, of another user", Flags::NEWUSER | Flags::NEWPID)?;
         let inside = t.setup(Call::new("open(its ns/pid)", open_link(owner.pid(), Ns::Pid)))?;
         t.setup(Call::new("setns(its PID namespace)", enter(&inside)))?;
@@ -60,12 +56,10 @@ case!(Case {
         let foreign = Start { pid_ns_foreign: true, ..Start::of(t.facts()) };
         // Process 1 is no peer of this child, which has no name for it: another PID namespace.
         t.in_child(|t| {
-            t.unshare(flags).from(foreign).proving(ID).as_predicted()?;
+            t.unshare(t.param::<Flags>()).from(foreign).proving(ID).as_predicted()?;
             t.unshare(Flags::NONE).from(foreign).proving(ID).as_predicted()
         })?;
-        let owned = owner.call(t, "unshare(CLONE_NEWPID) by its process 1", (), |()| {
-            unshare(Flags::NEWPID).result().copied().map_err(Failure::errno)
-        })?;
+        let owned = unshare_by(t, &owner, Flags::NEWPID)?.called("unshare(CLONE_NEWPID) by its process 1");
         t.check(owned).proves(ID).succeeds()
     }
 });

@@ -2,7 +2,6 @@
 //! everything fails (ERR-28 of the behaviour catalogue).
 
 use crate::place::lsm::Refusal;
-use crate::place::mount_api::{enter_chroot, leave_chroot};
 use crate::prelude::*;
 
 const NEEDS: Needs = Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::CREATE_USER_NS);
@@ -14,14 +13,13 @@ case!(Case {
             checked before, still gives EPERM. Without the module it succeeds.",
     proves: &["ERR-26"],
     source: "kernel, security/security.c (security_create_user_ns)",
-    needs: NEEDS,
     variants: || [Errno::EPERM, Errno::EACCES, Errno::ENOLINK]
         .map(|errno| Variant::new(format!("{errno:?}").to_lowercase(), errno))
         .into(),
     run: |t| {
         let errno: Errno = t.param();
         let root = t.directory()?;
-        let outside = t.setup(Call::io("open(/)", std::fs::File::open("/")))?;
+        let outside = t.setup(Call::io("open(/)", File::open("/")))?;
         // Before: it would keep the refusal's descriptors.
         let witness = Peer::start(t, "witness", Flags::NONE)?;
         let refusal = Refusal::install(t, errno)?;
@@ -54,10 +52,9 @@ case!(Case {
             root it is not refused.",
     proves: &["ERR-28"],
     source: "kernel, Documentation/filesystems/failfs.rst",
-    needs: NEEDS,
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FILES)?;
-        let outside = t.setup(Call::io("open(/)", std::fs::File::open("/")))?;
+        let outside = t.setup(Call::io("open(/)", File::open("/")))?;
         // SAFETY: fchroot(2) takes numbers.
         let entered = Errno::result(unsafe { libc::syscall(FCHROOT, FD_FAILFS_ROOT, 0) });
         if entered == Err(Errno::ENOSYS) {

@@ -1,10 +1,7 @@
 //! What a kernel does not have (ERR-07, ERR-11, ORD-12 of the behaviour catalogue). The cases run on every kernel:
 //! where it has the namespace, which its link in /proc shows, the call must not be refused.
 
-use crate::place::mount_api::enter_chroot;
 use crate::prelude::*;
-use crate::sharing::sibling::{SHARED, Sibling};
-use crate::tasks::threads::IdleThread;
 
 const SOURCE: &str = "unshare(2), ERRORS (EINVAL) and VERSIONS; 2006 design document, 5 (EINVAL)";
 
@@ -14,7 +11,6 @@ case!(Case {
             unprivileged caller gets EPERM either way, since the privilege is checked first; for a user namespace, \
             which requires none, it gets what root gets.",
     proves: &["ERR-07"],
-    source: SOURCE,
     needs: Needs::ROOT,
     variants: || [Flags::NEWUSER, Flags::NEWUTS, Flags::NEWIPC, Flags::NEWPID, Flags::NEWNET, Flags::NEWTIME,]
         .map(|flag| {
@@ -49,8 +45,7 @@ case!(Case {
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     run: |t| {
         const ID: &str = "ATOM-11";
-        let never = Flags::VM | Flags::SIGHAND | Flags::THREAD | Flags::EMPTY;
-        let flags = (model::Kernel::of(t.facts()).effective & !never) | Flags::NEWTIME;
+        let flags = everything(t) | Flags::NEWTIME;
         let sibling = Sibling::start(t, SHARED)?;
         let prediction = t.unshare(flags).beside(&[sibling.peer()]).proving(ID).prediction()?;
         sibling.check(t, prediction.separated, ID)
@@ -89,7 +84,7 @@ case!(Case {
                 start = Start::unprivileged();
             }
             Caller::Threaded => {
-                start.threads = model::Threads::Others;
+                start.threads = Threads::Others;
                 second = Some(IdleThread::start(t)?);
             }
             Caller::Chrooted => {

@@ -1,14 +1,7 @@
 //! The reasons to refuse a user namespace (ERR-21 to ERR-24, ATOM-08 of the behaviour catalogue): a chroot, and a
 //! user or group that has no mapping in the current one.
 
-use nix::mount::{MsFlags, mount};
-use nix::unistd::{getegid, geteuid};
-
-use crate::place::limits;
-use crate::place::mount_api::{enter_chroot, leave_chroot, mount_tmpfs};
 use crate::prelude::*;
-use crate::sharing::sibling::{SHARED, Sibling};
-use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "unshare(2), ERRORS (EPERM); user_namespaces(7)";
 
@@ -28,8 +21,6 @@ case!(Case {
             with other flags, and nothing changes; back in the root of the mount namespace it succeeds. The root of \
             another mount is no better than a directory.",
     proves: &["ERR-21", "ERR-22"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: || variants::named(&[
         ("directory", Root::Directory),
         ("root_of_a_mount", Root::Mount),
@@ -41,7 +32,7 @@ case!(Case {
     }
 });
 
-fn judge_chroot(t: &Test, root: &std::path::Path) -> Done {
+fn judge_chroot(t: &Test, root: &Path) -> Done {
     match t.param() {
         Root::Directory => {}
         Root::Mount => t.setup(mount_tmpfs(root))?,
@@ -52,7 +43,7 @@ fn judge_chroot(t: &Test, root: &std::path::Path) -> Done {
         }
     }
     let peer = Peer::start(t, "peer", Flags::FILES)?;
-    let outside = t.setup(Call::io("open(/)", std::fs::File::open("/")))?;
+    let outside = t.setup(Call::io("open(/)", File::open("/")))?;
     let start = enter_chroot(t, root)?;
     for (flags, requirement) in [
         (Flags::NEWUSER, "ERR-21"),
@@ -73,14 +64,11 @@ case!(Case {
     about: "A chroot concerns CLONE_NEWUSER alone: every other flag succeeds in it and does what it does outside. \
             After chroot(\"/\") even CLONE_NEWUSER succeeds, since that is no other root.",
     proves: &["ERR-22", "ERR-21"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: variants::each_flag,
     run: |t| {
         let flag = t.param::<Flags>();
         let root = t.directory()?;
-        let (to, requirement) =
-            if flag == Flags::NEWUSER { (std::path::Path::new("/"), "ERR-21") } else { (root, "ERR-22") };
+        let (to, requirement) = if flag == Flags::NEWUSER { (Path::new("/"), "ERR-21") } else { (root, "ERR-22") };
         let start = Start { chrooted: flag != Flags::NEWUSER, ..enter_chroot(t, to)? };
         t.unshare(flag).from(start).proving(requirement).as_predicted()
     }
@@ -92,7 +80,6 @@ case!(Case {
             cwd and descriptors were copied, and yet nothing changes and all is still shared.",
     proves: &["ATOM-08"],
     source: "2006 design document, 6 (duplicate everything before anything is switched)",
-    needs: NEEDS,
     run: |t| {
         // The sibling shares the root, and is in the chroot, too.
         let sibling = Sibling::start(t, SHARED)?.without_root();
@@ -107,7 +94,7 @@ case!(Case {
 
 fn write_map(t: &Test, file: &str, text: String) -> Done {
     let path = format!("/proc/self/{file}");
-    t.setup(Call::io(format!("write({path}, {text:?})"), std::fs::write(&path, &text)))
+    t.setup(Call::io(format!("write({path}, {text:?})"), fs::write(&path, &text)))
 }
 
 case!(Case {
@@ -116,8 +103,6 @@ case!(Case {
             mapping in the first: with neither map written, and with either one alone. With both it succeeds. Other \
             namespaces take no mapping.",
     proves: &["ERR-23", "ERR-24"],
-    source: SOURCE,
-    needs: NEEDS,
     // The parameter says whether the map of users is written first.
     variants: || vec![Variant::new("gid", true), Variant::new("uid", false).proving(["ERR-23"])],
     run: |t| {

@@ -39,7 +39,6 @@ case!(Case {
     about: "One bit alone, as root: a flag the kernel knows succeeds and changes just what it names; any other bit \
             is refused with EINVAL and changes nothing.",
     proves: &["FLAG-51"],
-    source: SOURCE,
     needs: Needs::ROOT,
     variants: each_bit,
     run: |t| {
@@ -53,7 +52,6 @@ case!(Case {
     about: "One bit alone, without any capability: namespaces give EPERM (CLONE_NEWUSER excepted), other known flags \
             succeed, unknown bits give EINVAL as for root.",
     proves: &["FLAG-51", "PRIV-01", "PRIV-03"],
-    source: SOURCE,
     variants: || each_bit()
         .into_iter()
         .map(|mut variant| {

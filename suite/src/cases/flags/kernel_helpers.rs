@@ -4,15 +4,12 @@
 //! Nothing of this existed in 2006. Since Linux 5.12 (5.10.162 among the stable releases) a ring's helper is a member
 //! of the thread group, so that a process which never made a thread gets EINVAL.
 
-use std::os::unix::ffi::OsStrExt;
-
-use crate::engines::thread_states::{each_flag, for_flags, judge};
+use crate::engines::thread_states::{each_flag, judge};
 use crate::place::seccomp::wait_for_stop;
 use crate::prelude::*;
 use crate::sharing::sibling::SharingTask;
-use crate::spec::model::Threads;
 use crate::tasks::io_uring::Ring;
-use crate::tasks::threads::{others, wait_until_alone};
+use crate::tasks::threads::others;
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL) and 8 (1); unshare(2), CLONE_THREAD";
 
@@ -44,7 +41,6 @@ case!(Case {
             CLONE_VM and CLONE_NEWUSER give EINVAL, all other flags succeed, and CLONE_FS and CLONE_FILES leave the \
             helper behind.",
     proves: &["MT-11"],
-    source: SOURCE,
     needs: Needs::NONE.with(feature::IO_URING),
     variants: || beside_a_helper("MT-11"),
     run: |t| {
@@ -59,7 +55,6 @@ case!(Case {
     about: "After the ring is closed and its helper has ended, a call that was refused because of the helper \
             succeeds.",
     proves: &["MT-11"],
-    source: SOURCE,
     needs: Needs::NONE.with(feature::IO_URING),
     variants: || [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER].map(for_flags).into(),
     run: |t| {
@@ -79,19 +74,11 @@ case!(Case {
     about: "A worker thread that io_uring made for a request which blocks counts like the polling helper: the same \
             four flags give EINVAL while it lives.",
     proves: &["MT-12"],
-    source: SOURCE,
     needs: Needs::NONE.with(feature::IO_URING),
     variants: || beside_a_helper("MT-12"),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
-        let fifo = t.directory()?.join("fifo");
-        let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
-        t.setup(Call::new("mkfifo()", nix::unistd::mkfifo(&fifo, mode)))?;
-        let path = std::ffi::CString::new(fifo.as_os_str().as_bytes());
-        let _ring = Ring::with_worker(t, &path.expect("a path without a zero byte"))?;
-        while others().is_empty() {
-            std::thread::yield_now();
-        }
+        let _ring = Ring::with_worker(t)?;
         judge_beside_helpers(t, "MT-12", &witness)
     }
 });
@@ -100,7 +87,6 @@ case!(Case {
     name: "flags.ptraced",
     about: "A tracer shares nothing with the task it traces: every flag succeeds.",
     proves: &["MT-14"],
-    source: SOURCE,
     variants: || each_flag("MT-14", &[]),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;

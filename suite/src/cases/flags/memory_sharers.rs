@@ -8,12 +8,8 @@
 //! flags to share their memory with nobody (DOC-03).
 
 use crate::engines::thread_states::{each_flag, judge};
-use crate::observe::State;
 use crate::prelude::*;
-use crate::sharing::probe::Trace;
 use crate::sharing::sibling::{SharingTask, askable, shared_flags};
-use crate::spec::model::Prediction;
-use crate::tasks::vm::in_vfork_child_sharing;
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL), 6 and 8 (1); unshare(2), CLONE_VM";
 
@@ -61,7 +57,6 @@ case!(Case {
     about: "While a CLONE_VM process is alive, CLONE_VM gives EINVAL and the memory stays shared, together with all \
             else; CLONE_THREAD, CLONE_SIGHAND, CLONE_NEWUSER and every other flag succeed.",
     proves: &["MT-06"],
-    source: SOURCE,
     variants: || each_flag(
         "MT-06",
         &[
@@ -78,7 +73,6 @@ case!(Case {
     name: "flags.vm_process.zombie",
     about: "A CLONE_VM process that has ended has let go of the memory, reaped or not: every flag succeeds.",
     proves: &["MT-07"],
-    source: SOURCE,
     variants: || each_flag("MT-07", &[(Flags::VM, &["EFF-VM-05"])]),
     run: |t| judge_beside(t, "MT-07", Flags::NONE, Life::Zombie)
 });
@@ -87,7 +81,6 @@ case!(Case {
     name: "flags.vm_process.reaped",
     about: "After a CLONE_VM process has been reaped every flag succeeds: nothing is left over.",
     proves: &["MT-07"],
-    source: SOURCE,
     variants: || each_flag("MT-07", &[]),
     run: |t| judge_beside(t, "MT-07", Flags::NONE, Life::Reaped)
 });
@@ -97,7 +90,6 @@ case!(Case {
     about: "While a CLONE_VM|CLONE_SIGHAND process is alive, CLONE_SIGHAND and CLONE_VM give EINVAL and all stays \
             shared; CLONE_THREAD, CLONE_NEWUSER and every other flag succeed.",
     proves: &["MT-08"],
-    source: SOURCE,
     variants: || each_flag(
         "MT-08",
         &[
@@ -115,7 +107,6 @@ case!(Case {
     about: "A CLONE_VM|CLONE_SIGHAND process that has ended still holds the signal handlers until it is reaped: \
             CLONE_SIGHAND and CLONE_VM give EINVAL, every other flag succeeds.",
     proves: &["MT-09"],
-    source: SOURCE,
     variants: || each_flag("MT-09", &[(Flags::SIGHAND | Flags::VM, &["ERR-12", "EFF-VM-05"])]),
     run: |t| judge_beside(t, "MT-09", Flags::SIGHAND, Life::Zombie)
 });
@@ -124,7 +115,6 @@ case!(Case {
     name: "flags.sighand_process.reaped",
     about: "Once a CLONE_VM|CLONE_SIGHAND process has been reaped every flag succeeds.",
     proves: &["ERR-12"],
-    source: SOURCE,
     variants: || each_flag("ERR-12", &[]),
     run: |t| judge_beside(t, "ERR-12", Flags::SIGHAND, Life::Reaped)
 });
@@ -134,7 +124,6 @@ case!(Case {
     about: "One caller through the life of its CLONE_VM|CLONE_SIGHAND child: CLONE_SIGHAND and CLONE_VM give EINVAL \
             while the child lives, still give EINVAL when it has been killed, and succeed once it is reaped.",
     proves: &["ERR-05", "ERR-12", "EFF-VM-05"],
-    source: SOURCE,
     run: |t| {
         let mut child = VmTask::start(t, Flags::SIGHAND)?;
         let both = [Flags::SIGHAND, Flags::VM];
@@ -174,7 +163,7 @@ fn call_and_look(errand: &Errand) -> Seen {
     let before = errand.observer.state();
     let [pid, ..] = before.ids;
     let shared_before = shared_flags(pid, errand.parent, errand.asked);
-    let register = crate::call::raw::unshare_raw(errand.flags);
+    let register = unshare_raw(errand.flags);
     let after = errand.observer.state();
     let shared_after = shared_flags(pid, errand.parent, errand.asked_after);
     let _ = Trace::CALLER.leave(Flags::FS | Flags::FILES);
@@ -186,7 +175,6 @@ case!(Case {
     about: "A vfork child shares its parent's memory: CLONE_VM gives EINVAL, and every other flag succeeds in it and \
             leaves the parent's state alone.",
     proves: &["MT-10"],
-    source: SOURCE,
     variants: || each_flag(
         "MT-10",
         &[
@@ -197,7 +185,7 @@ case!(Case {
     run: |t| {
         let flags = t.param::<Flags>();
         let start = Start { memory_shared: true, ..Start::of(t.facts()) };
-        let prediction = model::predict(&start, flags, &model::Kernel::of(t.facts()));
+        let prediction = predict(&start, flags, &Kernel::of(t.facts()));
         let asked = if t.facts().has(feature::KCMP) { askable(t, REST) } else { Flags::NONE };
         let observer = Observer::open(t)?;
         let errand = Errand {

@@ -5,10 +5,7 @@
 //! unknown bit spoils the whole call with EINVAL, so that old kernels refuse new flags, holds as it did (DIFF-15),
 //! though one bit that was refused before 7.1 has a meaning since.
 
-use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::sharing::sibling::{SHARED, Sibling};
-use crate::spec::model::{Kernel, predict};
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL) and 8 (1); unshare(2), ERRORS";
 
@@ -35,7 +32,6 @@ case!(Case {
     about: "Two valid flags in one call, as root and alone, succeed and do what both name, no more and no less; \
             beside a sharer each leaves just what it names.",
     proves: &["FLAG-48"],
-    source: SOURCE,
     needs: Needs::ROOT,
     // The sweeps have every pair in the quick tier, too.
     from: Tier::Full,
@@ -54,7 +50,6 @@ case!(Case {
     about: "All flags that the kernel accepts, in one call as root, succeed and do what all of them name; with \
             CLONE_NEWTIME and UNSHARE_EMPTY_MNTNS, and without.",
     proves: &["FLAG-46"],
-    source: SOURCE,
     needs: Needs::ROOT,
     variants: || {
         let old = every() & !Flags::NEWTIME & !Flags::EMPTY;
@@ -69,8 +64,7 @@ case!(Case {
     },
     run: |t| {
         let sibling = Sibling::start(t, SHARED)?;
-        let flags = t.param::<Flags>();
-        let prediction = t.unshare(flags).prediction()?;
+        let prediction = t.unshare(t.param::<Flags>()).prediction()?;
         sibling.check(t, prediction.separated, "FLAG-46")
     }
 });
@@ -80,7 +74,6 @@ case!(Case {
     about: "A valid flag with any one invalid bit, low or high, gives EINVAL, and no part of the call is carried \
             out: nothing changes, and cwd, umask, root, descriptors and undo list stay shared with a sibling.",
     proves: &["FLAG-49", "ERR-01"],
-    source: SOURCE,
     variants: || variants::of_flags(Flags::KNOWN),
     run: |t| {
         let valid = t.param::<Flags>();
@@ -112,7 +105,6 @@ case!(Case {
     about: "The bits that an unprivileged caller is not refused with EINVAL are those of the kernel's version: \
             0x7e070f80 since 5.6, 0x7e170f80 since 7.1.",
     proves: &["FLAG-51", "DIFF-01", "DIFF-15"],
-    source: SOURCE,
     run: |t| {
         become_unprivileged(t)?;
         let kernel = Kernel::of(t.facts());
@@ -138,9 +130,8 @@ case!(Case {
     about: "Random sets of flags, drawn from the seed, each in a task of its own beside a sharer, have the result \
             and the whole state that the model predicts, so that no undocumented errno comes.",
     proves: &["RET-05", "FLAG-48"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
-    deadline: std::time::Duration::from_secs(120),
+    deadline: Duration::from_secs(120),
     run: |t| {
         let sets = match t.tier() {
             Tier::Quick => 16,

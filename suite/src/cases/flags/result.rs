@@ -4,19 +4,12 @@
 //!
 //! That unshare(2) makes no new process and acts on its caller only holds as the 2006 document has it (DIFF-16).
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
-
-use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::tasks::shm::map_zeroed;
 
 const SOURCE: &str = "2006 design document, 5 (return value) and 8 (1); unshare(2), RETURN VALUE";
 
 /// Looks for a child of any kind, alive or dead, without waiting for it.
 fn any_child() -> Call<()> {
-    use nix::sys::wait::{Id, WaitPidFlag, waitid};
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
     Call::new("waitid(P_ALL, …, WNOHANG)", waitid(Id::All, flags).map(drop))
 }
@@ -25,7 +18,6 @@ case!(Case {
     name: "flags.returns_once",
     about: "A successful call returns 0, once, in its caller: no further task comes out of it.",
     proves: &["RET-01", "DIFF-16"],
-    source: SOURCE,
     variants: || [Flags::NONE].into_iter().chain(Flags::KNOWN).map(for_flags).collect(),
     run: |t| {
         let flags = t.param::<Flags>();
@@ -54,7 +46,6 @@ case!(Case {
     about: "CLONE_FS, CLONE_FILES and CLONE_SYSVSEM give 0 however often they are called by a task that shares \
             nothing, and change nothing: its record locks, which belong to the table of descriptors, stay its own.",
     proves: &["RET-02", "EFF-FS-09", "EFF-SEM-12"],
-    source: SOURCE,
     variants: || [
         for_flags(Flags::FS).proving(["RET-02", "EFF-FS-09"]),
         for_flags(Flags::FILES).proving(["RET-02"]),
@@ -63,23 +54,12 @@ case!(Case {
     ]
     .into(),
     run: |t| {
-        let flags = t.param::<Flags>();
         let path = t.directory()?.join("locked");
-        let file = t.setup(Call::io("open(locked)", std::fs::File::create(&path)))?;
-        let lock = |file: &std::fs::File| {
-            let whole = libc::flock {
-                l_type: libc::F_WRLCK as i16,
-                l_whence: libc::SEEK_SET as i16,
-                l_start: 0,
-                l_len: 0,
-                l_pid: 0,
-            };
-            let locked = nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_SETLK(&whole));
-            Call::new("fcntl(F_SETLK, F_WRLCK)", locked.map(drop))
-        };
+        let file = t.setup(Call::io("open(locked)", File::create(&path)))?;
+        let lock = |file: &File| Call::new("fcntl(F_SETLK, F_WRLCK)", write_lock((libc::F_SETLK, file.as_raw_fd())));
         t.setup(lock(&file))?;
         for _ in 0..3 {
-            t.unshare(flags).proving("RET-02").as_predicted()?;
+            t.unshare(t.param::<Flags>()).proving("RET-02").as_predicted()?;
             // Another process, whose table is another one, finds the lock held.
             t.in_child(|t| {
                 let held = lock(&file).called("fcntl(F_SETLK) by a child on the caller's lock");
@@ -96,7 +76,6 @@ case!(Case {
     about: "A task can leave a namespace any number of times: each call gives 0 and another namespace than the one \
             before. CLONE_NEWPID is the exception: its second call gives EINVAL.",
     proves: &["RET-03"],
-    source: SOURCE,
     needs: Needs::ROOT,
     variants: || Flags::PRIVILEGED
         .iter()
@@ -118,13 +97,6 @@ case!(Case {
     }
 });
 
-/// How often the handler ran.
-static CAUGHT: AtomicUsize = AtomicUsize::new(0);
-
-extern "C" fn count_signal(_: i32) {
-    CAUGHT.fetch_add(1, Ordering::SeqCst);
-}
-
 case!(Case {
     name: "flags.alone",
     about: "For a task that is alone CLONE_THREAD, CLONE_SIGHAND and CLONE_VM succeed and do nothing: its handlers \
@@ -137,14 +109,8 @@ case!(Case {
         .map(for_flags)
         .collect(),
     run: |t| {
-        let flags = t.param::<Flags>();
-        let count = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
-        // SAFETY: the handler only adds to an atomic.
-        t.setup(Call::new("sigaction(SIGUSR1)", unsafe { nix::sys::signal::sigaction(Signal::SIGUSR1, &count) }))?;
-        let mut blocked = SigSet::empty();
-        blocked.add(Signal::SIGUSR2);
-        let masked = nix::sys::signal::sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None);
-        t.setup(Call::new("sigprocmask(SIGUSR2)", masked))?;
+        t.setup(signals::catch(Signal::SIGUSR1))?;
+        t.setup(signals::block(Signal::SIGUSR2))?;
         // SAFETY: zeroes are a valid counter.
         let mapped = unsafe { map_zeroed::<AtomicU32>() };
         let common = t.setup(Call::io("mmap(MAP_SHARED)", mapped))?;
@@ -152,10 +118,10 @@ case!(Case {
         let address = std::ptr::from_ref(common) as usize;
         let own = Box::new(AtomicU32::new(7));
 
-        t.unshare(flags).proving("EFF-VM-01").as_predicted()?;
+        t.unshare(t.param::<Flags>()).proving("EFF-VM-01").as_predicted()?;
 
-        t.setup(Call::new("raise(SIGUSR1)", nix::sys::signal::raise(Signal::SIGUSR1)))?;
-        t.check(Call::seen("signals caught by the old handler", CAUGHT.load(Ordering::SeqCst))).is(1)?;
+        t.setup(Call::new("raise(SIGUSR1)", raise(Signal::SIGUSR1)))?;
+        t.check(Call::seen("signals caught by the old handler", signals::caught())).is(1)?;
         t.check(Call::seen("private memory", own.load(Ordering::SeqCst))).is(7)?;
         common.store(8, Ordering::SeqCst);
         let seen = sibling.setup(t, "read(shared mapping)", address, |address: usize| {

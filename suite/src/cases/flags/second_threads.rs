@@ -8,8 +8,7 @@
 
 use crate::engines::thread_states::{each_flag, judge, this_thread, thread};
 use crate::prelude::*;
-use crate::spec::model::Threads;
-use crate::tasks::threads::{FinishedThread, IdleThread, in_second_thread, without_leader};
+use crate::tasks::threads::without_leader;
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL) and 8 (1); unshare(2), CLONE_THREAD";
 
@@ -28,7 +27,6 @@ case!(Case {
             CLONE_VM and CLONE_NEWUSER, and all other flags succeed, CLONE_NEWPID included. A refused call leaves \
             all as it was and everything shared.",
     proves: &["MT-02"],
-    source: SOURCE,
     variants: || each_flag("MT-02", NOT_ALONE),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
@@ -45,7 +43,6 @@ case!(Case {
     about: "The same when the call comes from a thread that is not the leader. Whatever it does to the caller, the \
             leader's own state stays as it was.",
     proves: &["MT-03"],
-    source: SOURCE,
     variants: || each_flag("MT-03", NOT_ALONE),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
@@ -56,9 +53,8 @@ case!(Case {
         let before = observer.state();
         let start = Start { threads: Threads::Others, ..Start::of(t.facts()) };
         in_second_thread(t, || judge(t, "MT-03", &start, &witness, &[leader]).map(drop))?;
-        let untouched = model::Prediction::nothing();
-        let flags = t.param::<Flags>();
-        check_changes(t, flags, "MT-03", &untouched, &before, &observer.state())
+        let untouched = Prediction::nothing();
+        check_changes(t, t.param::<Flags>(), "MT-03", &untouched, &before, &observer.state())
     }
 });
 
@@ -67,7 +63,6 @@ case!(Case {
     about: "The last thread of a process whose leader has ended is alone, yet gets EINVAL for CLONE_THREAD, \
             CLONE_SIGHAND, CLONE_VM and CLONE_NEWUSER: the dead leader still counts.",
     proves: &["MT-04"],
-    source: SOURCE,
     variants: || each_flag("MT-04", &[(Flags::THREAD | Flags::SIGHAND | Flags::VM | Flags::NEWUSER, &["ERR-04"])]),
     run: |t| t.in_child(|t| without_leader(t, || {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
@@ -80,7 +75,6 @@ case!(Case {
     name: "flags.unjoined_thread",
     about: "A second thread that has ended is gone for the kernel even if nobody has joined it: every flag succeeds.",
     proves: &["MT-05"],
-    source: SOURCE,
     variants: || each_flag("MT-05", &[(Flags::THREAD | Flags::VM | Flags::NEWUSER, &["EFF-VM-06"])]),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;

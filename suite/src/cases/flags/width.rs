@@ -5,9 +5,7 @@
 //! checks all of it, and drops nothing (DIFF-02).
 
 use crate::call::raw::{NUMBER, by_number};
-use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::sharing::sibling::{SHARED, Sibling};
 
 const SOURCE: &str = "2006 design document, 5 (unshare(int flags), superseded; EINVAL) and 8 (1)";
 
@@ -25,7 +23,6 @@ case!(Case {
     name: "flags.all_bits",
     about: "All 64 bits set give EINVAL and change nothing.",
     proves: &["FLAG-41", "ERR-01"],
-    source: SOURCE,
     run: |t| check_refused(t, [Flags(u64::MAX)], "FLAG-41")
 });
 
@@ -34,7 +31,6 @@ case!(Case {
     about: "A valid flag with one bit of the upper half gives EINVAL, and what the flag names stays shared: the \
             upper half of the argument is not cut off.",
     proves: &["FLAG-42", "ATOM-19", "DIFF-02"],
-    source: SOURCE,
     variants: || variants::of_flags([Flags::FILES, Flags::FS, Flags::NEWUTS]),
     run: |t| {
         let flag = t.param::<Flags>();
@@ -47,7 +43,6 @@ case!(Case {
     about: "Bit 63 gives EINVAL, alone and with a valid flag, and so does -1 as an int would have it, extended by \
             its sign or not.",
     proves: &["FLAG-43", "DIFF-02"],
-    source: SOURCE,
     run: |t| {
         let sign = Flags(1 << 63);
         let sets = [sign, sign | Flags::FILES, sign | SHARED, Flags(u64::MAX << 31), Flags(u32::MAX.into())];
@@ -60,7 +55,6 @@ case!(Case {
     about: "The low byte, where clone(2) takes the signal of the child's exit, takes none here: SIGCHLD and every \
             other signal number give EINVAL, alone and with valid flags.",
     proves: &["FLAG-45", "FLAG-00"],
-    source: SOURCE,
     run: |t| {
         // Numbers up to 127 are what clone(2) can take; 64 is the last signal.
         let signals = (1..=64).map(Flags);
@@ -73,7 +67,6 @@ case!(Case {
     about: "Decimal 128 is CLONE_NEWTIME to unshare(2), although clone(2) would take it for part of a signal number: \
             it acts, or is refused, just as that flag.",
     proves: &["FLAG-47", "FLAG-07"],
-    source: SOURCE,
     run: |t| {
         t.unshare(Flags(128)).proving("FLAG-47").as_predicted()?;
         t.in_child(|t| {
@@ -107,7 +100,6 @@ case!(Case {
     about: "The 32-bit entry of x86 (int 0x80, number 310) does the same as the 64-bit one, for 0, every known flag \
             and every other of its 32 bits; bits above cannot be expressed.",
     proves: &["FLAG-44"],
-    source: SOURCE,
     needs: Needs::NONE.with(feature::IA32),
     variants: || [Flags::NONE, SHARED]
         .into_iter()

@@ -7,12 +7,12 @@
 //! What CLONE_VM, CLONE_SIGHAND, CLONE_THREAD and CLONE_NEWUSER force on threads is checked by `flags.second_thread`
 //! and `flags.sighand_process`.
 
-use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::sharing::sibling::{SHARED, Sibling, askable, shared_flags};
+use crate::sharing::sibling::{askable, shared_flags};
 
 const SOURCE: &str = "2006 design document, 6 and 7.2 (flags that force others) and 8 (2); unshare(2), CLONE_NEWNS \
                       and CLONE_NEWUSER";
+const NEEDS: Needs = Needs::ROOT;
 
 /// Calls unshare(2) beside a sibling that shares everything, and finds out by experiment and by kcmp(2) what it still
 /// shares.
@@ -42,8 +42,6 @@ case!(Case {
             root: its sibling sees no change of them any more, nor the caller the sibling's. The table of \
             descriptors stays shared.",
     proves: &["IMP-01"],
-    source: SOURCE,
-    needs: Needs::ROOT,
     variants: || [
         for_flags(Flags::NEWNS).proving(["IMP-01", "IMP-10", "DIFF-07"]),
         for_flags(Flags::EMPTY)
@@ -64,8 +62,6 @@ case!(Case {
             umask, root and descriptors shared, and CLONE_FS, CLONE_FILES and CLONE_SYSVSEM separate only what they \
             name.",
     proves: &["IMP-10"],
-    source: SOURCE,
-    needs: Needs::ROOT,
     variants: || [
         (Flags::NEWUTS, &["IMP-10", "EFF-FS-11"][..]),
         (Flags::NEWIPC, &["IMP-07", "EFF-FS-11"]),
@@ -107,8 +103,6 @@ case!(Case {
     about: "Naming a flag that is implied anyway changes nothing: CLONE_NEWNS|CLONE_FS does what CLONE_NEWNS does, \
             in result, in what changes and in what stays shared.",
     proves: &["IMP-11"],
-    source: SOURCE,
-    needs: Needs::ROOT,
     variants: || REDUNDANT
         .into_iter()
         .map(|(flags, implied)| {
@@ -146,7 +140,7 @@ fn outcome(t: &Test, flags: Flags) -> Done<Outcome> {
     let (before, register, after) =
         sibling.peer().setup(t, "unshare()", question, |(observer, flags): (Observer, u64)| {
             let before = observer.state();
-            let register = crate::call::raw::unshare_raw(Flags(flags));
+            let register = unshare_raw(Flags(flags));
             Ok((before, register, observer.state()))
         })?;
     let still_seen = sibling.seen(t)?;

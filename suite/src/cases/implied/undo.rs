@@ -4,11 +4,7 @@
 //!
 //! The 2006 document had CLONE_SYSVSEM refused as not implemented; it has worked since 2.6.26 (DIFF-04).
 
-use crate::engines::thread_states::for_flags;
 use crate::prelude::*;
-use crate::sharing::undo::Semaphore;
-use crate::spec::model::{Kernel, predict};
-use crate::tasks::side::Side;
 
 const SOURCE: &str = "2006 design document, 5 (CLONE_SYSVSEM, superseded) and 8 (2); unshare(2), CLONE_NEWIPC and \
                       CLONE_SYSVSEM";
@@ -23,7 +19,7 @@ const TAKEN: i32 = 2;
 #[track_caller]
 fn unshare_in(t: &Test, caller: &Peer, flags: Flags) -> Done<Call<()>> {
     let text = format!("unshare({flags})");
-    let register = caller.setup(t, &text, flags.0, |flags| Ok(crate::call::raw::unshare_raw(Flags(flags))))?;
+    let register = caller.setup(t, &text, flags.0, |flags| Ok(unshare_raw(Flags(flags))))?;
     Ok(Call::zero_on_success(text, register))
 }
 
@@ -45,8 +41,6 @@ case!(Case {
             CLONE_SYSVSEM, at once and while it lives, as an observer in the old IPC namespace sees. Any other flag \
             leaves the adjustment pending until exit.",
     proves: &["IMP-07"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: || Flags::KNOWN
         .into_iter()
         .chain([Flags::NEWIPC | Flags::SYSVSEM])
@@ -83,8 +77,6 @@ case!(Case {
             stays with the other, and what both took is given back when that one leaves it, in the old IPC \
             namespace.",
     proves: &["IMP-07", "EFF-SEM-03", "EFF-SEM-04", "EFF-SEM-10"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: || [
         for_flags(Flags::NEWIPC).proving(["IMP-07", "EFF-SEM-10"]),
         for_flags(Flags::SYSVSEM).proving(["EFF-SEM-03", "EFF-SEM-04"]),
@@ -104,7 +96,7 @@ case!(Case {
         t.check(semaphore.value(t, Side::Caller)?).is(both_taken)?;
         if t.facts().has(feature::KCMP) {
             let (own, other) = (std::process::id() as i32, caller.pid().as_raw());
-            t.check(observe::sharing(observe::Shared::Sysvsem, own, other)).is(false)?;
+            t.check(observe::sharing(Shared::Sysvsem, own, other)).is(false)?;
         }
         // This task was the last to hold the list.
         t.check(unshare(Flags::SYSVSEM)).succeeds()?;

@@ -1,10 +1,6 @@
 //! close_range(2), which unshares descriptors as well (section 8 of the behaviour catalogue).
 
-use crate::observe::Shared;
-use crate::place::limits;
 use crate::prelude::*;
-use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
-use crate::tasks::side::{Side, check_kcmp};
 
 /// close_range(2) with CLOSE_RANGE_UNSHARE.
 fn close_range(first: u32, last: u32) -> Call<()> {
@@ -21,16 +17,16 @@ const ABOVE: i32 = 200;
 
 #[track_caller]
 fn open_all(t: &Test) -> Done {
-    [BELOW, WITHIN[0], WITHIN[1], ABOVE].into_iter().try_for_each(|fd| {
-        t.setup(Call::new(format!("dup2(0, {fd})"), observe::fds::dup_to(libc::STDIN_FILENO, fd, 0)))
-    })
+    [BELOW, WITHIN[0], WITHIN[1], ABOVE]
+        .into_iter()
+        .try_for_each(|fd| t.setup(Call::new(format!("dup2(0, {fd})"), dup_to(libc::STDIN_FILENO, fd, 0))))
 }
 
 /// Which of the descriptors one side has.
 #[track_caller]
 fn check_open(t: &Test, side: Side, expected: [bool; 4], requirement: &'static str) -> Done {
     let open = side.ask(t, "which of 40, 100, 120 and 200 are open", (), |()| {
-        Ok([BELOW, WITHIN[0], WITHIN[1], ABOVE].map(observe::fds::is_open))
+        Ok([BELOW, WITHIN[0], WITHIN[1], ABOVE].map(fds::is_open))
     })?;
     t.check(open).proves(requirement).is(expected)
 }

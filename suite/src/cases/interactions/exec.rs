@@ -1,21 +1,9 @@
 //! unshare(2) and the calls that make and end tasks and programs: clone, execve, exit (section 8 of the behaviour
 //! catalogue).
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use nix::sys::signal::{Signal, kill, raise};
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::Pid;
-
-use crate::observe::{Shared, namespace_of};
-use crate::place::limits::{self, check_room_for, used};
+use crate::place::limits::used;
 use crate::prelude::*;
-use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
-use crate::tasks::executed::Executed;
 use crate::tasks::setuid_exec::{self, Program, effective_user};
-use crate::tasks::shm::map_zeroed;
-use crate::tasks::side::{Side, check_kcmp, in_own_namespaces};
 
 case!(Case {
     name: "interactions.clone.shares_the_new",
@@ -45,7 +33,7 @@ case!(Case {
 /// clone(2) with these flags. A child, which no conforming kernel makes here, ends at once.
 fn clone(flags: Flags) -> Call<()> {
     // SAFETY: no CLONE_VM and no flag that takes a pointer; the process has one thread.
-    let result = unsafe { case::task::fork_sharing(flags.0) };
+    let result = unsafe { harness::case::task::fork_sharing(flags.0) };
     if let Ok(pid) = result {
         if pid.as_raw() == 0 {
             // SAFETY: ends the child.
@@ -90,7 +78,7 @@ const CLOSES: i32 = 151;
 
 /// The descriptors [`STAYS`] and [`CLOSES`] of a task, those that are open.
 fn descriptors_of(task: impl std::fmt::Display, whose: &str) -> Call<BTreeSet<i32>> {
-    let list = std::fs::read_dir(format!("/proc/{task}/fd")).map(|entries| {
+    let list = fs::read_dir(format!("/proc/{task}/fd")).map(|entries| {
         entries
             .flatten()
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -101,8 +89,8 @@ fn descriptors_of(task: impl std::fmt::Display, whose: &str) -> Call<BTreeSet<i3
 }
 
 fn open_both() -> Result<(), Errno> {
-    observe::fds::dup_to(0, STAYS, 0)?;
-    observe::fds::dup_to(0, CLOSES, libc::O_CLOEXEC)
+    dup_to(0, STAYS, 0)?;
+    dup_to(0, CLOSES, libc::O_CLOEXEC)
 }
 
 case!(Case {
@@ -123,7 +111,7 @@ case!(Case {
         let executed = Executed::sharing(t, "caller", Flags::FS | Flags::FILES, |t| {
             let observer = Observer::open(t)?;
             t.unshare(flags).as_predicted()?;
-            nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o031));
+            umask(Mode::from_bits_truncate(0o031));
             let state = observer.state();
             for (word, ns) in before.namespaces.iter().zip(Ns::ALL) {
                 word.store(state.namespace(ns), Ordering::Release);
@@ -141,7 +129,7 @@ case!(Case {
             }
             t.check(namespace_of(pid, ns).called(format!("ns/{} after execve()", ns.link()))).is(expected)?;
         }
-        let status = t.setup(Call::io("read(status)", std::fs::read_to_string(format!("/proc/{pid}/status"))))?;
+        let status = t.setup(Call::io("read(status)", fs::read_to_string(format!("/proc/{pid}/status"))))?;
         let umask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("Umask:")?.trim(), 8).ok());
         t.check(Call::seen("umask after execve()", umask)).is(Some(before.umask.load(Ordering::Acquire)))?;
         t.check(descriptors_of(pid, "the executed program")).is([STAYS].into())?;
@@ -254,7 +242,7 @@ case!(Case {
             t.setup(Call::new("kill(SIGCONT)", kill(caller.pid(), Signal::SIGCONT)))?;
             caller.join(t)?;
             check_room_for(t, flag, 1, ID)?;
-            check_changes(t, flag, ID, &model::Prediction::nothing(), &before, &observer.state())
+            check_changes(t, flag, ID, &Prediction::nothing(), &before, &observer.state())
         })
     }
 });

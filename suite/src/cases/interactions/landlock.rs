@@ -1,7 +1,5 @@
 //! unshare(2) in a Landlock domain (section 8 of the behaviour catalogue).
 
-use std::os::fd::AsRawFd;
-
 use crate::prelude::*;
 
 /// struct landlock_ruleset_attr in its first form: rights to files that are taken away.
@@ -16,7 +14,7 @@ const LANDLOCK_RESTRICT_SELF: libc::c_long = 446;
 const MAKE_FILES: u64 = 1 << 8;
 
 /// Makes a file in an open directory, and removes it.
-fn make_file(directory: &std::fs::File) -> Result<(), Errno> {
+fn make_file(directory: &File) -> Result<(), Errno> {
     let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC;
     // SAFETY: the name lives through the calls; the descriptor is closed where it was opened.
     unsafe {
@@ -35,7 +33,7 @@ case!(Case {
     variants: variants::each_flag,
     run: |t| {
         let flags = t.param::<Flags>();
-        let directory = t.setup(Call::io("open(private directory)", std::fs::File::open(t.directory()?)))?;
+        let directory = t.setup(Call::io("open(private directory)", File::open(t.directory()?)))?;
         let ruleset = Ruleset { handled: MAKE_FILES };
         // SAFETY: the rules live through the call; a new descriptor comes of it.
         let made = unsafe { libc::syscall(LANDLOCK_CREATE_RULESET, &raw const ruleset, size_of::<Ruleset>(), 0) };

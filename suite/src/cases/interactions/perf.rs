@@ -1,8 +1,5 @@
 //! unshare(2) as a profiler sees it (section 8 of the behaviour catalogue).
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::prelude::*;
 
 /// struct perf_event_attr of linux/perf_event.h in its first form, which is enough.

@@ -1,11 +1,6 @@
 //! unshare(2) as a tracer sees it (section 8 of the behaviour catalogue).
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use nix::sys::ptrace;
-use nix::sys::signal::{Signal, kill, raise};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 
 use crate::place::seccomp::was_trapped;
 use crate::prelude::*;
@@ -113,7 +108,7 @@ case!(Case {
     },
     run: |t| {
         let flags = t.param::<Flags>();
-        let prediction = model::predict(&Start::of(t.facts()), flags, &model::Kernel::of(t.facts()));
+        let prediction = predict(&Start::of(t.facts()), flags, &Kernel::of(t.facts()));
         // In the tracee this is at the same address.
         let word = Box::new(AtomicU64::new(77));
         let address = std::ptr::from_ref::<AtomicU64>(&word).cast_mut().cast();
@@ -126,7 +121,7 @@ case!(Case {
                 )));
             }
             t.setup(Call::new("raise(SIGSTOP)", raise(Signal::SIGSTOP)))?;
-            let register = crate::call::raw::unshare_raw(flags);
+            let register = unshare_raw(flags);
             t.setup(Call::new("raise(SIGSTOP)", raise(Signal::SIGSTOP)))?;
             t.check(Call::zero_on_success(format!("unshare({flags}) by a tracee"), register))
                 .gives(prediction.result)?;

@@ -1,10 +1,6 @@
 //! unshare(2) where no file system can be written to (section 8 of the behaviour catalogue).
 
-use nix::mount::{MsFlags, mount};
-
-use crate::observe::mounts::mounts;
 use crate::prelude::*;
-use crate::tasks::side::{check_separated, in_own_namespaces};
 
 case!(Case {
     name: "interactions.read_only",
@@ -26,7 +22,7 @@ case!(Case {
         for (what, path) in
             [("private directory", directory.as_path()), ("root directory", "/unshare-conformance".as_ref())]
         {
-            let written = Call::io(format!("open(O_CREAT) in the {what}"), std::fs::File::create(path).map(drop));
+            let written = Call::io(format!("open(O_CREAT) in the {what}"), File::create(path).map(drop));
             if written.result() != Err(Failure::Errno(Errno::EROFS)) {
                 return Err(t.broken("remount of all mounts read-only", format!("{written:?}")));
             }

@@ -1,9 +1,5 @@
 //! unshare(2) under seccomp(2) (section 8 of the behaviour catalogue).
 
-use nix::sys::signal::Signal;
-use nix::sys::wait::WaitStatus;
-
-use crate::engines::race::Barrier;
 use crate::place::seccomp::{self, Half, Heard, Verdict, expect_filters, install, set_no_new_privs};
 use crate::prelude::*;
 
@@ -27,7 +23,7 @@ case!(Case {
                         libc::_exit(3);
                     }
                     if let Some(flags) = flags {
-                        crate::call::raw::unshare_raw(flags);
+                        unshare_raw(flags);
                     }
                     loop {
                         libc::syscall(libc::SYS_exit, 7);
@@ -62,7 +58,6 @@ case!(Case {
     about: "A filter that looks at either half of the argument answers for the kernel with an errno of its own, and \
             nothing is done; calls that it does not mean are not touched.",
     proves: &["INT-12"],
-    source: SOURCE,
     variants: halves,
     run: |t| {
         const ID: &str = "INT-12";
@@ -75,8 +70,8 @@ case!(Case {
         t.setup(Call::new("seccomp(filter)", install(half, value, Verdict::Errno(Errno::EXDEV))))?;
         let before = observer.state();
         t.check(unshare(flags)).fails_with(Errno::EXDEV)?;
-        check_changes(t, flags, ID, &model::Prediction::nothing(), &before, &observer.state())?;
-        crate::tasks::side::check_kcmp(t, &peer, observe::Shared::Fs, true, ID)?;
+        check_changes(t, flags, ID, &Prediction::nothing(), &before, &observer.state())?;
+        check_kcmp(t, &peer, Shared::Fs, true, ID)?;
         // Other values in the same half, and the same value in the other.
         for other in [Flags::FILES, Flags::FS | Flags::FILES, Flags(1 << 41), Flags(flags.0.rotate_left(32))] {
             t.unshare(other).as_predicted()?;
@@ -89,7 +84,6 @@ case!(Case {
     name: "interactions.seccomp.trap",
     about: "A filter that looks at either half of the argument has the caller get SIGSYS instead of the call.",
     proves: &["INT-12"],
-    source: SOURCE,
     variants: halves,
     run: |t| {
         expect_filters(t)?;
@@ -122,7 +116,6 @@ case!(Case {
         let barrier = Barrier::new(t)?;
         // The listener is a descriptor, which the two share.
         let caller = t.spawn_sharing("caller", Flags::FILES.0, |t| {
-            use std::os::fd::AsRawFd;
             let (half, value) = half_of(flags.0);
             t.setup(set_no_new_privs())?;
             let listener = install(half, value, Verdict::Notify);
@@ -152,7 +145,7 @@ case!(Case {
     needs: Needs::ROOT.with(feature::CREATE_USER_NS).with(feature::UTS_NS),
     run: |t| {
         expect_filters(t)?;
-        if t.setup(Call::new("prctl(PR_GET_NO_NEW_PRIVS)", nix::sys::prctl::get_no_new_privs()))? {
+        if t.setup(Call::new("prctl(PR_GET_NO_NEW_PRIVS)", prctl::get_no_new_privs()))? {
             return Err(t.skip("no_new_privs is set here already, and cannot be taken back"));
         }
         let filter = |value: Flags, errno| {
@@ -170,7 +163,7 @@ case!(Case {
                 .called("seccomp(filter) with CAP_SYS_ADMIN in the new user namespace"),
         )
         .succeeds()?;
-        t.check(Call::new("no_new_privs", nix::sys::prctl::get_no_new_privs())).is(false)?;
+        t.check(Call::new("no_new_privs", prctl::get_no_new_privs())).is(false)?;
         t.check(unshare(Flags::FILES)).fails_with(Errno::ENOTEMPTY)?;
         t.check(unshare(Flags::NEWUTS)).fails_with(Errno::EXDEV)?;
         t.check(unshare(Flags::FS)).succeeds()

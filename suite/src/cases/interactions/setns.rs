@@ -1,13 +1,6 @@
 //! unshare(2) beside its siblings setns(2) and chroot(2) (section 8 of the behaviour catalogue).
 
-use nix::unistd::{chdir, chroot};
-
-use crate::observe::nsfd::{enter, inode_of, open_link};
-use crate::place::mount_api::{enter_chroot, mount_tmpfs};
 use crate::prelude::*;
-use crate::spec::model::Threads;
-use crate::tasks::side::{check_separated, in_own_namespaces};
-use crate::tasks::threads::{IdleThread, wait_until_alone};
 
 case!(Case {
     name: "interactions.setns.shared_fs",
@@ -33,8 +26,7 @@ case!(Case {
             t.check(Call::new("setns() after unshare(CLONE_FS)", enter(&file))).succeeds()?;
             t.check(observer.namespace(ns)).is(other)?;
             let seen = sharer.call(t, "inode of the sharer's link", ns.link().to_owned(), |link| {
-                use std::os::unix::fs::MetadataExt;
-                std::fs::metadata(format!("/proc/self/ns/{link}")).map(|link| link.ino()).map_err(errno_of)
+                fs::metadata(format!("/proc/self/ns/{link}")).map(|link| link.ino()).map_err(errno_of)
             })?;
             t.check(seen).is(own)
         })
@@ -71,9 +63,8 @@ case!(Case {
     variants: variants::each_flag,
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
-        let root = t.directory()?.join("root");
-        t.setup(Call::io("mkdir(root)", std::fs::create_dir(&root)))?;
-        let start = enter_chroot(t, &root)?;
+        let root = new_directory(t, "root")?;
+        let start = enter_chroot(t, root.as_ref())?;
         t.setup(Call::new("chdir(/)", chdir("/")))?;
         let prediction = t.unshare(t.param::<Flags>()).from(start).beside(&[&peer]).prediction()?;
         check_separated(t, &peer, &prediction, "INT-10")

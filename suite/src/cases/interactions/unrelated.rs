@@ -1,7 +1,5 @@
 //! What unshare(2) leaves alone, whatever its flags (section 8 of the behaviour catalogue).
 
-use syscalls::{Sysno, syscall};
-
 use crate::prelude::*;
 
 /// What no flag names.
@@ -26,7 +24,7 @@ struct Unrelated {
     label: Result<String, i32>,
 }
 
-const PENDING: libc::c_int = libc::SIGUSR2;
+const PENDING: c_int = libc::SIGUSR2;
 const ALTERNATE_STACK: usize = 64 * 1024;
 
 /// Gives the calling task values that differ from every default.
@@ -89,7 +87,7 @@ fn look_at_unrelated(posix_timer: libc::timer_t) -> Unrelated {
     let or_errno = |result: Result<usize, syscalls::Errno>| {
         result.map_or_else(|errno| -i64::from(errno.into_raw()), |value| value as i64)
     };
-    let file = |path: &str| std::fs::read_to_string(path).map_err(|error| error.raw_os_error().unwrap_or(0));
+    let file = |path: &str| fs::read_to_string(path).map_err(|error| error.raw_os_error().unwrap_or(0));
     // SAFETY: all structures live through the calls that fill them in; the rest takes numbers. The identifiers of
     // keyrings are asked for without making any.
     unsafe {
@@ -135,7 +133,7 @@ fn look_at_unrelated(posix_timer: libc::timer_t) -> Unrelated {
             score: file("/proc/self/oom_score_adj").unwrap_or_default(),
             // Thread, process and session keyring.
             keyrings: [-1i32, -2, -3].map(|id| or_errno(syscall!(Sysno::keyctl, 0, id, 0))),
-            tasks: std::fs::read_dir("/proc/self/task").map_or_else(
+            tasks: fs::read_dir("/proc/self/task").map_or_else(
                 |_| Vec::new(),
                 |tasks| tasks.flatten().filter_map(|task| task.file_name().into_string().ok()).collect(),
             ),

@@ -1,11 +1,10 @@
 //! What is counted is let go of again: after success and after every kind of failure (ATOM-18, ATOM-S8, ERR-30 of the
 //! behaviour catalogue). A count that leaks is a machine that some day makes no more namespaces.
 
-use crate::call::failing::Failing;
-use crate::place::limits;
 use crate::prelude::*;
 
 const SOURCE: &str = "2006 design document, 6 (failure leaves nothing behind); kernel, kernel/ucount.c";
+const NEEDS: Needs = limits::NEEDS;
 
 /// How often a call is repeated. Each that leaked would use up a place of its own, of which there is one; more find
 /// what leaks now and then.
@@ -18,15 +17,13 @@ case!(Case {
     about: "When the only task in a namespace has ended, the namespace is no longer counted: under a limit with room \
             for one, one task after the other makes one.",
     proves: &["ERR-30"],
-    source: SOURCE,
-    needs: limits::NEEDS,
     variants: variants::each_kind,
     run: |t| {
         let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         limits::set(t, flag, limits::used(flag) + 1)?;
         for _ in 0..times(t) {
-            t.in_child(|t| limits::check_room(t, flag, "ERR-30"))?;
+            t.in_child(|t| check_room(t, flag, "ERR-30"))?;
         }
         Ok(())
     }
@@ -51,8 +48,6 @@ case!(Case {
     about: "A call that fails leaves nothing counted, whatever it had made or counted by then: after several \
             failures there is still room for one namespace under a limit that allows one more than are in use.",
     proves: &["ATOM-18", "ATOM-S8"],
-    source: SOURCE,
-    needs: limits::NEEDS,
     variants: failures,
     run: |t| {
         let (failing, flag) = t.param::<(Failing, Flags)>();
@@ -65,12 +60,12 @@ case!(Case {
             limits::set(t, Flags::NEWTIME, limits::HIGHEST)?;
         }
         limits::set(t, flag, limits::used(flag) + 1)?;
-        limits::check_room(t, flag, requirement)
+        check_room(t, flag, requirement)
     }
 });
 
 /// Brings the task at hand into a state in which the call fails, and calls again and again.
-fn fail(t: &Test, failing: Failing, flag: Flags, root: &std::path::Path) -> Done {
+fn fail(t: &Test, failing: Failing, flag: Flags, root: &Path) -> Done {
     // With somebody to share root and cwd with, as atomicity.newns has it without.
     let prepared = failing.prepare(t, flag, Flags::FS, root)?;
     fail_often(t, &prepared.start, failing, flag)?;
@@ -78,7 +73,7 @@ fn fail(t: &Test, failing: Failing, flag: Flags, root: &std::path::Path) -> Done
         // Neither inside nor outside is anything left.
         limits::set_by(t, outside, flag, limit + 1)?;
         limits::set(t, flag, 1)?;
-        limits::check_room(t, flag, requirement(failing))?;
+        check_room(t, flag, requirement(failing))?;
     }
     Ok(())
 }

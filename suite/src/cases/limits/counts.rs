@@ -1,24 +1,16 @@
 //! A limit that is reached refuses, and what is counted are namespaces that exist (ERR-30, ERR-32, INT-23, INT-24,
 //! LIM-02 of the behaviour catalogue).
 
-use std::os::fd::AsRawFd;
-
-use nix::mount::{MsFlags, mount};
-
-use crate::observe::nsfd::open_link;
-use crate::place::limits;
 use crate::prelude::*;
-use crate::tasks::end::try_fork;
 
 const SOURCE: &str = "namespaces(7), The /proc/sys/user directory; unshare(2), ERRORS (ENOSPC)";
+const NEEDS: Needs = limits::NEEDS;
 
 case!(Case {
     name: "limits.zero",
     about: "A limit of 0 refuses even the first namespace of its kind with ENOSPC, and changes nothing; raised, it \
             allows one.",
     proves: &["ERR-32"],
-    source: SOURCE,
-    needs: limits::NEEDS,
     variants: variants::each_kind,
     run: |t| {
         let flag = t.param::<Flags>();
@@ -37,18 +29,16 @@ case!(Case {
             refused with ENOSPC and nothing changes, neither in the caller nor in that task; when it has ended, \
             there is room again.",
     proves: &["ERR-30"],
-    source: SOURCE,
-    needs: limits::NEEDS,
     variants: variants::each_kind,
     run: |t| {
         let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         let holder = Peer::start(t, "holder", Flags::NONE)?;
         limits::set(t, flag, limits::used(flag) + 1)?;
-        t.check(limits::unshare_by(t, &holder, flag)?).succeeds()?;
+        t.check(unshare_by(t, &holder, flag)?).succeeds()?;
         t.unshare(flag).from(limits::start(t, flag)).beside(&[&holder]).as_predicted()?;
         holder.end();
-        limits::check_room(t, flag, "ERR-30")
+        check_room(t, flag, "ERR-30")
     }
 });
 
@@ -63,8 +53,6 @@ case!(Case {
     about: "A task that replaces its namespace needs room for two, since the new one is counted before the old is \
             let go: with room for one, the second call gives ENOSPC and changes nothing.",
     proves: &["ERR-30"],
-    source: SOURCE,
-    needs: limits::NEEDS,
     variants: replaceable,
     run: |t| {
         let flag = t.param::<Flags>();
@@ -87,15 +75,13 @@ case!(Case {
     about: "The limit counts namespaces that exist, not calls: a task that goes on replacing its namespace never \
             meets a limit of two.",
     proves: &["INT-23"],
-    source: SOURCE,
-    needs: limits::NEEDS,
     variants: replaceable,
     run: |t| {
         let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         limits::set(t, flag, 2)?;
         for _ in 0..if t.tier() == Tier::Quick { 6 } else { 30 } {
-            limits::check_room(t, flag, "INT-23")?;
+            check_room(t, flag, "INT-23")?;
         }
         // Nobody else was there to make it succeed.
         limits::set(t, flag, 0)?;
@@ -108,15 +94,13 @@ case!(Case {
     about: "A limit can be set below what is in use: those who have a namespace keep it, and the next one is refused \
             with ENOSPC until the limit is above the use again.",
     proves: &["LIM-02"],
-    source: SOURCE,
-    needs: limits::NEEDS,
     variants: variants::each_kind,
     run: |t| {
         let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         let holders = [Peer::start(t, "first holder", Flags::NONE)?, Peer::start(t, "second holder", Flags::NONE)?];
         for holder in &holders {
-            t.setup(limits::unshare_by(t, holder, flag)?)?;
+            t.setup(unshare_by(t, holder, flag)?)?;
         }
         let both: Vec<_> = holders.iter().collect();
         for limit in [1, 0, limits::used(flag) + 2] {
@@ -151,17 +135,16 @@ case!(Case {
             it: the next one is refused with ENOSPC, and allowed once that is gone.",
     proves: &["INT-24"],
     source: "namespaces(7), Namespace lifetime and The /proc/sys/user directory",
-    needs: limits::NEEDS,
     variants: kept_kinds,
     run: |t| {
         let (kept, flag): (Kept, Flags) = t.param();
         let by_mount = kept == Kept::ByMount;
         let target = t.directory()?.join("namespace");
-        t.setup(Call::io("open(O_CREAT)", std::fs::File::create(&target)))?;
+        t.setup(Call::io("open(O_CREAT)", File::create(&target)))?;
         limits::enter_own_user_namespace(t)?;
         limits::set(t, flag, limits::used(flag) + 1)?;
         let maker = Peer::start(t, "maker", Flags::NONE)?;
-        t.setup(limits::unshare_by(t, &maker, flag)?)?;
+        t.setup(unshare_by(t, &maker, flag)?)?;
         if flag == Flags::NEWPID {
             // Before its first process, the link leads nowhere (EFF-PID-03).
             maker.setup(t, "fork()", (), |()| try_fork().answer())?;
@@ -177,7 +160,7 @@ case!(Case {
         }
         maker.end();
         // Long enough for what is let go late to be let go.
-        std::thread::sleep(t.patience(std::time::Duration::from_millis(30)));
+        std::thread::sleep(t.patience(Duration::from_millis(30)));
         for _ in 0..3 {
             t.unshare(flag).from(limits::start(t, flag)).as_predicted()?;
         }
@@ -185,6 +168,6 @@ case!(Case {
         if by_mount {
             t.setup(Call::new("umount()", nix::mount::umount(&target)))?;
         }
-        limits::check_room(t, flag, "INT-24")
+        check_room(t, flag, "INT-24")
     }
 });

@@ -1,14 +1,10 @@
 //! Whose limits count: every user namespace from the caller's to the initial one, for the caller's effective user
 //! (ERR-31, INT-22, INT-25 of the behaviour catalogue).
 
-use nix::unistd::{Uid, setresuid};
-
-use crate::observe::nsfd::{enter, open_link};
-use crate::place::limits;
-use crate::place::privilege::{CAP_SYS_ADMIN, set_capabilities};
 use crate::prelude::*;
 
 const SOURCE: &str = "namespaces(7), The /proc/sys/user directory; kernel, kernel/ucount.c";
+const NEEDS: Needs = limits::NEEDS;
 
 /// The two kinds of which the nested user namespace uses one up itself.
 fn used_by_nesting(flag: Flags) -> u32 {
@@ -21,8 +17,6 @@ case!(Case {
             namespace is refused with ENOSPC while the outer one's limit is reached, and allowed when that is \
             raised.",
     proves: &["ERR-31", "ERR-30"],
-    source: SOURCE,
-    needs: limits::NEEDS,
     variants: variants::each_kind,
     run: |t| {
         const ID: &str = "ERR-31";
@@ -44,25 +38,23 @@ case!(Case {
     about: "A namespace made in a nested user namespace counts in the outer one as well: there it takes the place of \
             one that is then refused with ENOSPC, until its task has ended.",
     proves: &["ERR-30", "ERR-31"],
-    source: SOURCE,
-    needs: limits::NEEDS,
     variants: variants::each_kind,
     run: |t| {
         const ID: &str = "ERR-30";
         let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         let inner = Peer::start(t, "task further in", Flags::NONE)?;
-        t.setup(limits::unshare_by(t, &inner, Flags::NEWUSER)?)?;
+        t.setup(unshare_by(t, &inner, Flags::NEWUSER)?)?;
         if flag == Flags::NEWUSER {
             // The nested one is the one that counts.
             limits::set(t, flag, 1)?;
         } else {
             limits::set(t, flag, limits::used(flag) + 1)?;
-            t.check(limits::unshare_by(t, &inner, flag)?).proves(ID).succeeds()?;
+            t.check(unshare_by(t, &inner, flag)?).proves(ID).succeeds()?;
         }
         t.unshare(flag).from(limits::start(t, flag)).beside(&[&inner]).proving(ID).as_predicted()?;
         inner.end();
-        limits::check_room(t, flag, ID)
+        check_room(t, flag, ID)
     }
 });
 
@@ -72,7 +64,7 @@ const SECOND: u32 = 1234;
 /// Becomes the second user, in all of its user IDs or in the effective one alone, with these capabilities.
 fn become_second((all_ids, capabilities): (bool, u64)) -> Result<(), Errno> {
     let (second, root) = (Uid::from_raw(SECOND), Uid::from_raw(0));
-    nix::sys::prctl::set_keepcaps(true)?;
+    prctl::set_keepcaps(true)?;
     let other = if all_ids { second } else { root };
     setresuid(other, second, other)?;
     set_capabilities(capabilities, capabilities).answer()
@@ -92,8 +84,7 @@ case!(Case {
             user of the same user namespace may still make a namespace, and then is refused, too. Who counts is the \
             effective user.",
     proves: &["INT-22"],
-    source: SOURCE,
-    needs: limits::NEEDS.with(feature::INITIAL_ROOT),
+    needs: NEEDS.with(feature::INITIAL_ROOT),
     variants: kinds_by_user,
     run: |t| {
         let (all_ids, flag): (bool, Flags) = t.param();
@@ -112,14 +103,14 @@ case!(Case {
         limits::set(t, flag, 1)?;
         // In a task of its own: a second CLONE_NEWPID by the same would be refused anyhow.
         let first = Peer::start(t, "first user", Flags::NONE)?;
-        t.check(limits::unshare_by(t, &first, flag)?).succeeds()?;
+        t.check(unshare_by(t, &first, flag)?).succeeds()?;
         t.unshare(flag).from(limits::start(t, flag)).beside(&[&first, &second]).as_predicted()?;
-        t.check(limits::unshare_by(t, &second, flag)?).succeeds()?;
-        t.check(limits::unshare_by(t, &third, flag)?).fails_with(Errno::ENOSPC)?;
+        t.check(unshare_by(t, &second, flag)?).succeeds()?;
+        t.check(unshare_by(t, &third, flag)?).fails_with(Errno::ENOSPC)?;
         t.unshare(flag).from(limits::start(t, flag)).beside(&[&first, &second]).as_predicted()?;
         // Room for one is the first's again when its own is gone, whatever the second holds.
         first.end();
-        limits::check_room(t, flag, "INT-22")
+        check_room(t, flag, "INT-22")
     }
 });
 
@@ -129,8 +120,6 @@ case!(Case {
             enters another by setns(2) is refused with ENOSPC by the limit there, which its parent and sibling \
             outside do not feel.",
     proves: &["INT-25"],
-    source: SOURCE,
-    needs: limits::NEEDS,
     variants: variants::each_kind,
     run: |t| {
         let flag = t.param::<Flags>();
@@ -144,7 +133,7 @@ case!(Case {
             let entered = Start { ids_mapped: false, ..limits::start(t, flag) };
             t.unshare(flag).from(entered).beside(&[&inside]).as_predicted()
         })?;
-        t.check(limits::unshare_by(t, &sibling, flag)?).succeeds()?;
+        t.check(unshare_by(t, &sibling, flag)?).succeeds()?;
         t.unshare(flag).beside(&[&inside]).as_predicted()
     }
 });
@@ -154,20 +143,19 @@ case!(Case {
     about: "CAP_SYS_RESOURCE and CAP_SYS_ADMIN, which let a task set a limit, do not let it pass one; nor does a \
             capability less make it lower: with CAP_SYS_ADMIN alone there is room for as many.",
     proves: &["ERR-30"],
-    source: SOURCE,
-    needs: limits::NEEDS.with(feature::UTS_NS),
+    needs: NEEDS.with(feature::UTS_NS),
     run: |t| {
         limits::enter_own_user_namespace(t)?;
         limits::set(t, Flags::NEWUTS, 2)?;
         let room = limits::start(t, Flags::NONE);
         t.unshare(Flags::NEWUTS).from(room).as_predicted()?;
         let holder = Peer::start(t, "holder", Flags::NONE)?;
-        t.setup(limits::unshare_by(t, &holder, Flags::NEWUTS)?)?;
+        t.setup(unshare_by(t, &holder, Flags::NEWUTS)?)?;
         let full = limits::start(t, Flags::NEWUTS);
         t.unshare(Flags::NEWUTS).from(full).beside(&[&holder]).as_predicted()?;
         t.setup(set_capabilities(CAP_SYS_ADMIN, CAP_SYS_ADMIN))?;
         t.unshare(Flags::NEWUTS).from(full).beside(&[&holder]).as_predicted()?;
         holder.end();
-        limits::check_room(t, Flags::NEWUTS, "ERR-30")
+        check_room(t, Flags::NEWUTS, "ERR-30")
     }
 });

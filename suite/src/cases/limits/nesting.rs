@@ -1,8 +1,7 @@
 //! How deep namespaces nest: user namespaces 33 levels below the initial one, PID namespaces 32 (ERR-33, ERR-34,
 //! DOC-07 and INT-25 of the behaviour catalogue).
 
-use crate::observe::nsfd::{enter, open_link};
-use crate::place::limits::{self, USER_LEVELS, deepest};
+use crate::place::limits::{USER_LEVELS, deepest};
 use crate::prelude::*;
 
 const SOURCE: &str = "user_namespaces(7), Nested namespaces; pid_namespaces(7), Nesting PID namespaces; unshare(2), \
@@ -23,13 +22,11 @@ case!(Case {
             ENOSPC, however often it is tried and whatever else is asked for, and changes nothing; other namespaces \
             can still be made.",
     proves: &["ERR-33", "DOC-07"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         const ID: &str = "ERR-33";
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         for level in 1..=USER_LEVELS {
-            let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+            let (uid, gid) = (geteuid(), getegid());
             let call = unshare(Flags::NEWUSER).called(format!("unshare(CLONE_NEWUSER) at level {level}"));
             t.check(call).proves(ID).succeeds()?;
             limits::map_ids(t, uid.as_raw(), gid.as_raw())?;
@@ -52,20 +49,18 @@ case!(Case {
             setns(2) is refused with ENOSPC though neither it nor a parent of it ever made one, and its parent, \
             which stayed outside, is not.",
     proves: &["INT-25"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         let deep = Peer::start(t, "deepest task", Flags::NONE)?;
         for _ in 0..USER_LEVELS {
             deep.setup(t, "unshare(CLONE_NEWUSER), write(maps)", (), |()| {
-                let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+                let (uid, gid) = (geteuid(), getegid());
                 unshare(Flags::NEWUSER).result().map_err(|_| Errno::EPROTO)?;
                 for (file, text) in [
                     ("setgroups", "deny".to_owned()),
                     ("uid_map", format!("0 {uid} 1")),
                     ("gid_map", format!("0 {gid} 1")),
                 ] {
-                    std::fs::write(format!("/proc/self/{file}"), text).map_err(errno_of)?;
+                    fs::write(format!("/proc/self/{file}"), text).map_err(errno_of)?;
                 }
                 Ok(())
             })?;
@@ -102,7 +97,6 @@ case!(Case {
     about: "32 PID namespaces can be nested in the initial one; the 33rd is refused with ENOSPC, alone and together \
             with other namespaces, and changes nothing.",
     proves: &["ERR-34"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
     run: |t| {
         let observer = Observer::open(t)?;

@@ -2,11 +2,8 @@
 //! itself, below the ceiling of the one around it.
 
 use nix::sys::resource::{Resource, setrlimit};
-use nix::unistd::{Uid, setresuid};
 
-use crate::place::limits;
 use crate::prelude::*;
-use crate::tasks::end::try_fork;
 
 const SOURCE: &str = "getrlimit(2), RLIMIT_NPROC; user_namespaces(7); kernel, kernel/ucount.c";
 
@@ -23,7 +20,6 @@ case!(Case {
             count against the ceiling that RLIMIT_NPROC was when it was made, while a lower limit inside does not \
             count those outside (Linux 5.14).",
     proves: &["INT-26"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::CREATE_USER_NS),
     run: |t| {
         if !kernel::user_namespaces_count(t)? {
@@ -37,7 +33,7 @@ case!(Case {
         outside.end();
         let user = Uid::from_raw(USER);
         t.setup(Call::new(format!("setresuid({USER})"), setresuid(user, user, user)))?;
-        t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", nix::sys::prctl::set_dumpable(true)))?;
+        t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", prctl::set_dumpable(true)))?;
         let sleeper = Peer::start(t, "process of the same user", Flags::NONE)?;
         limit_processes(t, 2, 3)?;
         t.check(try_fork().called(concat!("fork() ", "as the third process, with the limit at 2")))

@@ -1,26 +1,20 @@
 //! The limits as settings: what they take, and whose they are (INT-21, LIM-01, LIM-03, ERR-42 of the behaviour
 //! catalogue).
 
-use std::path::Path;
-
-use crate::place::limits;
-use crate::place::mount_api::mount_tmpfs;
-use crate::place::privilege::set_capabilities;
 use crate::prelude::*;
-use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "namespaces(7), The /proc/sys/user directory";
 
 /// The limit as it reads.
 fn value(flag: Flags) -> Call<String> {
     let path = limits::path(flag);
-    let text = std::fs::read_to_string(&path).map(|text| text.trim().to_owned());
+    let text = fs::read_to_string(&path).map(|text| text.trim().to_owned());
     Call::io(format!("read({})", path.display()), text)
 }
 
 fn write(flag: Flags, text: &str) -> Call<()> {
     let path = limits::path(flag);
-    Call::io(format!("write({text:?}) to {}", path.display()), std::fs::write(&path, text))
+    Call::io(format!("write({text:?}) to {}", path.display()), fs::write(&path, text))
 }
 
 case!(Case {
@@ -28,7 +22,6 @@ case!(Case {
     about: "A limit takes the numbers from 0 to 2147483647 and reads back as what was written; any other number \
             leaves it as it was, and one that is too large is refused with EINVAL.",
     proves: &["LIM-01"],
-    source: SOURCE,
     needs: limits::NEEDS,
     variants: variants::each_kind,
     run: |t| {
@@ -58,7 +51,6 @@ case!(Case {
     about: "Each user namespace has limits of its own, 2147483647 at first whatever those outside are: setting them \
             changes nobody else's, and takes CAP_SYS_RESOURCE there (EACCES without).",
     proves: &["INT-21"],
-    source: SOURCE,
     needs: limits::NEEDS,
     run: |t| {
         const CAP_SYS_RESOURCE: u64 = 1 << 24;
@@ -87,7 +79,7 @@ case!(Case {
                 t.check(write(flag, "8")).fails_with(Errno::EACCES)?;
                 t.check(value(flag)).is("1000".to_owned())?;
                 // Not for lack of a way to the file.
-                t.check(Call::io("open(O_RDONLY)", std::fs::File::open(path).map(drop))).succeeds()?;
+                t.check(Call::io("open(O_RDONLY)", File::open(path).map(drop))).succeeds()?;
             }
             Ok(())
         })
@@ -96,7 +88,7 @@ case!(Case {
 
 fn nr_open() -> Call<String> {
     let path = global::NR_OPEN.path();
-    let text = std::fs::read_to_string(path).map(|text| text.trim().to_owned());
+    let text = fs::read_to_string(path).map(|text| text.trim().to_owned());
     Call::io(format!("read({path})"), text)
 }
 
@@ -138,7 +130,7 @@ fn judge_copy_beyond_mount_max(t: &Test, target: &Path) -> Done {
     let mount = || mount_tmpfs(target);
     // Sorted by name: the order of the list is not guaranteed.
     let points = || -> Done<Vec<String>> {
-        let mounts = t.setup(Call::new("read(mountinfo)", observe::mounts::mounts()))?;
+        let mounts = t.setup(Call::new("read(mountinfo)", mounts()))?;
         let mut points: Vec<_> = mounts.iter().map(|mount| mount.point().to_owned()).collect();
         points.sort();
         Ok(points)
@@ -148,7 +140,7 @@ fn judge_copy_beyond_mount_max(t: &Test, target: &Path) -> Done {
     }
     let before = points()?;
     let path = global::MOUNT_MAX.path();
-    t.setup(Call::io(format!("write({path}, 2)"), std::fs::write(path, "2")))?;
+    t.setup(Call::io(format!("write({path}, 2)"), fs::write(path, "2")))?;
     t.check(mount()).fails_with(Errno::ENOSPC)?;
     for _ in 0..2 {
         t.unshare(Flags::NEWNS).as_predicted()?;

@@ -3,16 +3,12 @@
 
 use crate::place::user_ns_switch::{NEEDS, SOURCE, as_caller, callers};
 use crate::prelude::*;
-use crate::spec::model::Threads;
-use crate::tasks::threads::IdleThread;
 
 case!(Case {
     name: "order.debian_switch_before_flags",
     about: "Debian's switch at 0 is checked before unknown bits: CLONE_NEWUSER with one gives EPERM to the callers \
             that the switch refuses, and EINVAL to root outside and with the switch at 1.",
     proves: &["ORD-10"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: callers,
     run: |t| as_caller(t, |t, start, kernel| {
         for invalid in [Flags(1), Flags(1 << 31), Flags(1 << 63)] {
@@ -29,8 +25,6 @@ case!(Case {
     about: "Debian's switch at 0 is checked before threads: beside a second thread CLONE_NEWUSER gives EPERM to the \
             callers that the switch refuses, and EINVAL to root outside and with the switch at 1.",
     proves: &["ORD-11"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: callers,
     run: |t| as_caller(t, |t, start, kernel| {
         let second = IdleThread::start(t)?;

@@ -3,7 +3,6 @@
 use crate::place::limits::set_nr_open;
 use crate::prelude::*;
 use crate::sharing::sibling::{SharingTask, check_seen, check_shared};
-use crate::tasks::end::try_fork;
 
 const SOURCE: &str = "2006 design document, 5 and 6; kernel, kernel/fork.c (ksys_unshare)";
 
@@ -11,12 +10,12 @@ const SOURCE: &str = "2006 design document, 5 and 6; kernel, kernel/fork.c (ksys
 const INVALID: Flags = Flags(1 << 40);
 
 /// A descriptor beyond the lowest value of fs.nr_open (LIM-03).
-const HIGH: i32 = observe::fds::HIGH;
+const HIGH: i32 = fds::HIGH;
 
 /// Opens a descriptor and lowers fs.nr_open below it; the supervisor puts that back. Whoever shares the table can
 /// then not be given a copy of it.
 fn put_table_out_of_reach(t: &Test) -> Done {
-    t.setup(Call::new(format!("dup2({HIGH})"), observe::fds::dup_to(libc::STDIN_FILENO, HIGH, libc::O_CLOEXEC)))?;
+    t.setup(Call::new(format!("dup2({HIGH})"), dup_to(libc::STDIN_FILENO, HIGH, libc::O_CLOEXEC)))?;
     t.setup(set_nr_open("64"))
 }
 
@@ -26,7 +25,6 @@ case!(Case {
             and before a user namespace is made, but after unknown bits, which give EINVAL; nothing changes, and the \
             table stays shared. fork(2) gives EMFILE as well.",
     proves: &["ORD-03", "ORD-04", "ORD-05", "ATOM-12", "ERR-38"],
-    source: SOURCE,
     needs: Needs::NONE
         .with(feature::INITIAL_ROOT)
         .with(feature::SECOND_USER)
@@ -40,7 +38,7 @@ case!(Case {
     run: |t| {
         // Both stay privileged and outlive the caller, which could not end them.
         let witness = Peer::start(t, "witness", Flags::NONE)?;
-        let sharer = SharingTask { tid: nix::unistd::getpid().as_raw(), made_with: Flags::FS | Flags::FILES };
+        let sharer = SharingTask { tid: getpid().as_raw(), made_with: Flags::FS | Flags::FILES };
         t.spawn_sharing("caller", sharer.made_with.0, |t| judge_descriptors(t, &witness, sharer))?.join(t)
     }
 });

@@ -1,6 +1,5 @@
 //! Which error it is where several namespaces cannot be made (ORD-08, ORD-09, ERR-35 of the behaviour catalogue).
 
-use crate::place::limits;
 use crate::prelude::*;
 
 /// What this kind of namespace, with its limit at 0, shows beside a second CLONE_NEWPID.

@@ -5,8 +5,6 @@
 //! Each case shows each reason alone before both together, which proves that both errors apply.
 
 use crate::prelude::*;
-use crate::spec::model::Threads;
-use crate::tasks::threads::IdleThread;
 
 /// No kernel accepts it.
 const INVALID: Flags = Flags(1 << 40);
@@ -17,7 +15,6 @@ case!(Case {
     name: "order.flags_before_privilege",
     about: "An unprivileged caller of CLONE_NEWNS gets EPERM, and EINVAL as soon as an unknown bit is with it.",
     proves: &["ORD-01"],
-    source: SOURCE,
     run: |t| {
         become_unprivileged(t)?;
         let start = Start::unprivileged();
@@ -33,7 +30,6 @@ case!(Case {
     about: "An unprivileged caller with a second thread gets EPERM for CLONE_NEWNS, and EINVAL with CLONE_VM, \
             CLONE_SIGHAND or CLONE_THREAD beside it.",
     proves: &["ORD-02"],
-    source: SOURCE,
     run: |t| {
         become_unprivileged(t)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
@@ -57,7 +53,6 @@ case!(Case {
     about: "A caller whose children already go to another PID namespace gets EINVAL for CLONE_NEWPID, and EPERM once \
             it has lost CAP_SYS_ADMIN.",
     proves: &["ORD-06"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::PID_NS),
     run: |t| {
         t.setup(unshare(Flags::NEWPID))?;

@@ -1,7 +1,5 @@
 //! Which error CLONE_NEWUSER gives where several apply (ORD-07, ORD-13 and ORD-14 of the behaviour catalogue).
 
-use crate::place::limits;
-use crate::place::mount_api::enter_chroot;
 use crate::prelude::*;
 
 const SOURCE: &str = "kernel, kernel/user_namespace.c";
@@ -11,7 +9,6 @@ case!(Case {
     about: "A caller of CLONE_NEWUSER that is in a chroot and has no mapping of its user gets EPERM, which either \
             reason alone gives, and nothing changes.",
     proves: &["ORD-14"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
     run: |t| {
         let root = t.directory()?;
@@ -28,7 +25,6 @@ case!(Case {
     about: "Where no user namespace may be made, a caller in a chroot gets ENOSPC for CLONE_NEWUSER and not EPERM, \
             and EPERM once the limit is raised; neither changes anything.",
     proves: &["ORD-07"],
-    source: SOURCE,
     needs: limits::NEEDS,
     run: |t| {
         let root = t.directory()?;
@@ -48,7 +44,6 @@ case!(Case {
     about: "At the deepest level CLONE_NEWUSER gives ENOSPC also when the limit is 0, and also in a chroot, which \
             alone gives EPERM: depth and limit are checked first.",
     proves: &["ORD-13"],
-    source: SOURCE,
     needs: limits::NEEDS.with(feature::INITIAL_ROOT),
     // The parameters say whether the limit is 0, and whether there is a chroot.
     variants: || variants::named(&[

@@ -4,13 +4,9 @@
 use std::io::Write;
 
 use nix::sys::ptrace;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use syscalls::{Sysno, syscall};
 
-use crate::engines::race::{DEADLINE, delay, play};
-use crate::observe::nsfd::{enter, open_link};
+use crate::engines::race::DEADLINE;
 use crate::prelude::*;
-use crate::tasks::vm::in_vfork_child_sharing;
 
 /// Forks a child that ends at once with its own process ID as exit status, and gives that. Raw calls: the caller may
 /// have further threads.
@@ -25,7 +21,7 @@ fn pid_of_child() -> Result<i32, Errno> {
             libc::syscall(libc::SYS_exit_group, own);
         }
     }
-    match waitpid(nix::unistd::Pid::from_raw(pid as i32), Some(WaitPidFlag::__WALL))? {
+    match waitpid(Pid::from_raw(pid as i32), Some(WaitPidFlag::__WALL))? {
         WaitStatus::Exited(_, own) => Ok(own),
         _ => Err(Errno::ECHILD),
     }
@@ -38,7 +34,6 @@ case!(Case {
     proves: &["RACE-14"],
     source: "pid_namespaces(7); kernel, kernel/nsproxy.c and kernel/pid_namespace.c",
     needs: Needs::ROOT.with(feature::PID_NS),
-    deadline: DEADLINE,
     run: |t| {
         play(t, 1, |random, barrier| {
             let delays = [delay(random), delay(random)];
@@ -79,7 +74,6 @@ case!(Case {
     proves: &["RACE-15"],
     source: "pid_namespaces(7); kernel, kernel/pid.c",
     needs: Needs::ROOT.with(feature::PID_NS),
-    deadline: DEADLINE,
     run: |t| {
         // No other call makes this state. That the link leads nowhere is judged elsewhere (EFF-PID-03); here it only
         // means that no second task gets there.
@@ -139,14 +133,14 @@ const ERRNO: u64 = 1000;
 
 /// Writes to one of the files that set up another task's user namespace.
 fn write_map(task: u32, file: &str, text: &str) -> Result<(), Errno> {
-    let opened = std::fs::OpenOptions::new().write(true).open(format!("/proc/{task}/{file}"));
+    let opened = fs::OpenOptions::new().write(true).open(format!("/proc/{task}/{file}"));
     let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(errno_of)
 }
 
 /// Attaches to a task and lets it go on.
 fn attach_and_detach(task: u32) -> Result<(), Errno> {
-    let pid = nix::unistd::Pid::from_raw(task as i32);
+    let pid = Pid::from_raw(task as i32);
     ptrace::attach(pid)?;
     waitpid(pid, Some(WaitPidFlag::__WALL))?;
     ptrace::detach(pid, None)
@@ -160,7 +154,6 @@ case!(Case {
     proves: &["RACE-16"],
     source: "user_namespaces(7); kernel, kernel/user_namespace.c and kernel/ptrace.c",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS).with(feature::UTS_NS),
-    deadline: DEADLINE,
     run: |t| {
         play(t, 2, |random, barrier| {
             let delays: Vec<u32> = (0..4).map(|_| delay(random)).collect();
@@ -213,14 +206,14 @@ case!(Case {
             barrier.start(4, delays[3]);
             let attached = attach_and_detach(target);
             writers.into_iter().chain([denier]).try_for_each(|writer| writer.join(t))?;
-            let setgroups = std::fs::read_to_string(format!("/proc/{target}/setgroups")).unwrap_or_default();
+            let setgroups = fs::read_to_string(format!("/proc/{target}/setgroups")).unwrap_or_default();
             let maps = ["uid_map", "gid_map"]
-                .map(|file| std::fs::read_to_string(format!("/proc/{target}/{file}")).unwrap_or_default());
+                .map(|file| fs::read_to_string(format!("/proc/{target}/{file}")).unwrap_or_default());
             barrier.end();
             caller.join(t)?;
             t.check(Call::new("ptrace(PTRACE_ATTACH)", attached)).succeeds()?;
             // A user namespace inherits that setgroups(2) is denied.
-            let inherited = std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
+            let inherited = fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
             let denied = inherited || barrier.get(3) == 1;
             t.check(Call::seen("setgroups", setgroups.trim().to_owned()))
                 .is(if denied { "deny" } else { "allow" }.to_owned())?;
@@ -242,7 +235,7 @@ struct Calls(Vec<Flags>);
 /// Makes all calls; gives the first that fails, and its result.
 fn call_all(calls: &Calls) -> (Flags, i64) {
     for flags in &calls.0 {
-        let register = crate::call::raw::unshare_raw(*flags);
+        let register = unshare_raw(*flags);
         if register != 0 {
             return (*flags, register);
         }
@@ -257,17 +250,16 @@ case!(Case {
     proves: &["RACE-17"],
     source: "vfork(2); kernel, kernel/fork.c",
     needs: Needs::ROOT,
-    deadline: DEADLINE,
     run: |t| {
         let observer = Observer::open(t)?;
         let start = Start { memory_shared: true, ..Start::of(t.facts()) };
-        let kernel = model::Kernel::of(t.facts());
+        let kernel = Kernel::of(t.facts());
         // A second CLONE_NEWPID is refused; an empty mount namespace and a user namespace would have later calls
         // refused.
         let pool: Vec<Flags> = Flags::KNOWN
             .into_iter()
             .filter(|flag| ![Flags::NEWPID, Flags::NEWUSER, Flags::EMPTY].contains(flag))
-            .filter(|flag| model::predict(&start, *flag, &kernel).result.is_ok())
+            .filter(|flag| predict(&start, *flag, &kernel).result.is_ok())
             .collect();
         play(t, 4, |random, _| {
             let mut one = || pool[random.usize(..pool.len())];
@@ -280,7 +272,7 @@ case!(Case {
             let after = observer.state();
             t.check(Call::zero_on_success(format!("unshare({flags}) by the vfork child"), register)).succeeds()?;
             t.check(Call::seen("a word in the parent's memory", *kept)).is(word)?;
-            check_changes(t, flags, "RACE-17", &model::Prediction::nothing(), &before, &after)?;
+            check_changes(t, flags, "RACE-17", &Prediction::nothing(), &before, &after)?;
             Ok("of 30 calls")
         })
     }
@@ -302,7 +294,6 @@ case!(Case {
     proves: &["RACE-18"],
     source: "time_namespaces(7); kernel, kernel/time/namespace.c",
     needs: Needs::ROOT.with(feature::TIME_NS),
-    deadline: DEADLINE,
     run: |t| {
         play(t, 1, |random, barrier| {
             let (mine, its) = (4 * delay(random), delay(random));
@@ -319,7 +310,7 @@ case!(Case {
                 barrier.end();
                 child.join(t)?;
                 barrier.put(2, t.setup(Call::new("clock_gettime()", monotonic()))? as u64);
-                let offsets = std::fs::read_to_string("/proc/self/timens_offsets");
+                let offsets = fs::read_to_string("/proc/self/timens_offsets");
                 let offsets = t.setup(Call::io("read(timens_offsets)", offsets))?;
                 let offset = offsets
                     .lines()

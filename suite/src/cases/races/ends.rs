@@ -1,17 +1,8 @@
 //! Calls in tasks that are interrupted, stopped, frozen or killed, and beside tasks that end (section 7 of the
 //! behaviour catalogue).
 
-use std::fs;
-use std::path::Path;
-
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
-use nix::sys::wait::WaitStatus;
-
-use crate::engines::race::{DEADLINE, delay, play};
-use crate::engines::thread_states::for_flags;
-use crate::place::cgroup::{ControlGroup, move_into};
+use crate::engines::race::DEADLINE;
 use crate::prelude::*;
-use crate::tasks::side::check_separated;
 
 const SOURCE: &str = "2006 design document, 8 (4); kernel, kernel/fork.c";
 
@@ -21,7 +12,6 @@ case!(Case {
             give EINVAL, and from some moment on 0: nothing else, and never EINVAL again.",
     proves: &["MT-15"],
     source: "2006 design document, 5 (EINVAL); kernel, kernel/exit.c and kernel/fork.c",
-    deadline: DEADLINE,
     variants: || [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER].map(for_flags).into(),
     run: |t| {
         let flag = t.param::<Flags>();
@@ -79,24 +69,22 @@ case!(Case {
             in any other state.",
     proves: &["MT-16"],
     source: "core(5); kernel, fs/coredump.c and kernel/fork.c",
-    deadline: DEADLINE,
     variants: || variants::succeeding([Flags::FS, Flags::FILES, Flags::FS | Flags::FILES, Flags::NEWNS]),
     run: |t| {
         allow_core_dump(t)?;
-        let flags = t.param::<Flags>();
         let directory = t.directory()?;
         play(t, 8, |random, barrier| {
             let (mine, its) = (delay(random) * 8, delay(random));
             t.in_child(|t| {
-                t.setup(Call::new("chdir(private directory)", nix::unistd::chdir(directory)))?;
+                t.setup(Call::new("chdir(private directory)", chdir(directory)))?;
                 let third = Peer::start(t, "third task", Flags::FS | Flags::FILES)?;
                 let mut sharer = barrier.spawn(t, "sharer", Flags::FS | Flags::FILES, |_| {
                     barrier.start(2, its);
-                    let _ = kill(nix::unistd::getpid(), Signal::SIGSEGV);
+                    let _ = kill(getpid(), Signal::SIGSEGV);
                     Ok(())
                 })?;
                 barrier.start(2, mine);
-                let prediction = t.unshare(flags).prediction()?;
+                let prediction = t.unshare(t.param::<Flags>()).prediction()?;
                 check_separated(t, &third, &prediction, "MT-16")?;
                 let end = t.setup(Call::new("waitpid()", sharer.wait()))?;
                 let dumped = |end: &WaitStatus| match end {
@@ -112,27 +100,11 @@ case!(Case {
     }
 });
 
-extern "C" fn do_nothing(_: libc::c_int) {}
-
-/// Has the calling process interrupted all the time: a caught signal every 100 microseconds, without SA_RESTART.
-fn start_signals(t: &Test) -> Done {
-    let action = SigAction::new(SigHandler::Handler(do_nothing), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler does nothing.
-    t.setup(Call::new("sigaction(SIGALRM)", unsafe { sigaction(Signal::SIGALRM, &action) }))?;
-    let every = libc::timeval { tv_sec: 0, tv_usec: 100 };
-    let timer = libc::itimerval { it_interval: every, it_value: every };
-    // SAFETY: the structure lives through the call.
-    let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
-    t.setup(Call::new("setitimer(ITIMER_REAL)", Errno::result(set)).map(drop))
-}
-
 case!(Case {
     name: "races.signals",
     about: "Under a storm of timer signals that are caught without SA_RESTART, each flag succeeds and changes just \
             what it names: never EINTR, and nothing done by half.",
     proves: &["RACE-20"],
-    source: SOURCE,
-    deadline: DEADLINE,
     variants: variants::each_flag,
     run: |t| {
         let flag = t.param::<Flags>();
@@ -140,7 +112,8 @@ case!(Case {
         let calls = if flag.intersects(Flags::NEWPID | Flags::NEWUSER | Flags::EMPTY) { 1 } else { 20 };
         play(t, 8, |_, _| {
             t.in_child(|t| {
-                start_signals(t)?;
+                t.setup(signals::catch(Signal::SIGALRM))?;
+                t.setup(signals::set_timer(100))?;
                 (0..calls).try_for_each(|_| t.unshare(flag).as_predicted())
             })?;
             Ok("of signals")
@@ -181,7 +154,6 @@ case!(Case {
     proves: &["RACE-21"],
     source: "kernel, net/core/net_namespace.c and fs/namespace.c; signal(7); cgroups(7)",
     needs: Needs::ROOT,
-    deadline: DEADLINE,
     variants: ways_to_stop,
     run: |t| {
         let (flag, by_group): (Flags, bool) = t.param();
@@ -205,9 +177,7 @@ case!(Case {
                 let wait = delay(random);
                 if let Some(group) = &group {
                     t.setup(freeze(&group.inner(), true))?;
-                    while !is_frozen(&group.inner()) && !barrier.is_finished(1) {
-                        std::thread::yield_now();
-                    }
+                    yield_until(|| is_frozen(&group.inner()) || barrier.is_finished(1));
                     t.setup(freeze(&group.inner(), false))?;
                 } else {
                     t.setup(Call::new("kill(SIGSTOP)", kill(task.pid(), Signal::SIGSTOP)))?;
@@ -230,7 +200,6 @@ case!(Case {
     proves: &["RACE-25"],
     source: "kernel, kernel/fork.c and kernel/exit.c",
     needs: Needs::ROOT,
-    deadline: DEADLINE,
     variants: || variants::named(&[("killed", Signal::SIGKILL), ("core_dump", Signal::SIGSEGV)]),
     run: |t| {
         let signal: Signal = t.param();
@@ -238,7 +207,7 @@ case!(Case {
             allow_core_dump(t)?;
         }
         let directory = t.directory()?;
-        let kernel = model::Kernel::of(t.facts());
+        let kernel = Kernel::of(t.facts());
         let pool: Vec<Flags> = Flags::KNOWN
             .into_iter()
             .filter(|flag| {
@@ -249,7 +218,7 @@ case!(Case {
             let flags = (0..6).fold(Flags::NONE, |flags, _| flags | pool[random.usize(..pool.len())]);
             let (calls, wait) = (random.u32(1..4), 8 * delay(random));
             let mut task = barrier.spawn(t, "task", Flags::FS | Flags::FILES, |t| {
-                t.setup(Call::new("chdir(private directory)", nix::unistd::chdir(directory)))?;
+                t.setup(Call::new("chdir(private directory)", chdir(directory)))?;
                 loop {
                     barrier.finish();
                     t.check(unshare(flags)).succeeds()?;

@@ -1,19 +1,17 @@
 //! unshare(CLONE_FILES) against sharers that change the table meanwhile (section 7 of the behaviour catalogue). The
 //! copy must be the table as it was at one moment.
 
-use std::collections::BTreeSet;
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::unistd::close;
 
-use crate::engines::race::{Barrier, DEADLINE, delay, play};
 use crate::observe::fds::is_open;
 use crate::place::limits::set_nr_open;
 use crate::prelude::*;
 use crate::tasks::io_uring::Ring;
-use crate::tasks::threads::others;
 
 const SOURCE: &str = "2006 design document, 6 and 8 (4); kernel, fs/file.c";
 
@@ -35,24 +33,16 @@ fn dup2(from: RawFd, to: RawFd) -> Result<(), Errno> {
     Errno::result(unsafe { libc::dup2(from, to) }).map(drop)
 }
 
-fn close(fd: RawFd) -> Result<(), Errno> {
-    // SAFETY: takes a number; the cases close what they opened.
-    Errno::result(unsafe { libc::close(fd) }).map(drop)
-}
-
 fn inode(fd: RawFd) -> Result<u64, Errno> {
-    // SAFETY: zeroes are a valid stat, which lives through the call.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: as above.
-    Errno::result(unsafe { libc::fstat(fd, &raw mut stat) })?;
-    Ok(stat.st_ino)
+    // SAFETY: used for one call; a number that is not open gives EBADF, which is what is judged.
+    nix::sys::stat::fstat(unsafe { BorrowedFd::borrow_raw(fd) }).map(|stat| stat.st_ino)
 }
 
 /// Opens a file as [`FILE`] and gives its inode.
 #[track_caller]
 fn open_file(t: &Test) -> Done<u64> {
     let path = t.directory()?.join("file");
-    let file = t.setup(Call::io("open(file)", std::fs::File::create(path)))?;
+    let file = t.setup(Call::io("open(file)", File::create(path)))?;
     t.setup(Call::new("dup2(file)", dup2(file.as_raw_fd(), FILE)))?;
     t.setup(Call::new("fstat(file)", inode(FILE)))
 }
@@ -117,19 +107,10 @@ case!(Case {
             unshare(CLONE_FILES) succeeds and copies the table of one moment: the moved descriptor is in it, all \
             others work, and no number stays taken by nothing.",
     proves: &["RACE-03"],
-    source: SOURCE,
-    deadline: DEADLINE,
+    deadline: race::DEADLINE,
     run: |t| {
         let file = open_file(t)?;
-        let (a, b) = t.setup(Call::new(
-            "socketpair()",
-            nix::sys::socket::socketpair(
-                nix::sys::socket::AddressFamily::Unix,
-                nix::sys::socket::SockType::Stream,
-                None,
-                nix::sys::socket::SockFlag::empty(),
-            ),
-        ))?;
+        let (a, b) = t.setup(Call::io("socketpair()", UnixStream::pair()))?;
         for (from, to) in [(a.as_raw_fd(), SOCKETS.0), (b.as_raw_fd(), SOCKETS.1)] {
             t.setup(Call::new("dup2(socket)", dup2(from, to)))?;
         }
@@ -168,7 +149,7 @@ const TOP: RawFd = 1000;
 fn top(t: &Test) -> Done<RawFd> {
     use nix::sys::resource::{Resource, getrlimit};
     let limit = t.setup(Call::new("getrlimit(RLIMIT_NOFILE)", getrlimit(Resource::RLIMIT_NOFILE)))?;
-    let ceiling = std::fs::read_to_string(global::NR_OPEN.path());
+    let ceiling = fs::read_to_string(global::NR_OPEN.path());
     let ceiling = t.setup(Call::io("read(fs.nr_open)", ceiling))?.trim().parse().unwrap_or(0);
     let top = limit.0.min(ceiling).min(TOP as u64) as RawFd;
     // At least one step of growth.
@@ -244,8 +225,7 @@ case!(Case {
     about: "While a sharer opens ever higher descriptors, so that the table grows, and closes them again, \
             unshare(CLONE_FILES) succeeds, and the copy has a first part of them without a gap, all of which work.",
     proves: &["RACE-04"],
-    source: SOURCE,
-    deadline: DEADLINE,
+    deadline: race::DEADLINE,
     run: |t| {
         let files = (open_file(t)?, top(t)?);
         play(t, 2, |random, barrier| {
@@ -261,9 +241,8 @@ case!(Case {
     about: "The same while fs.nr_open goes up and down: the call succeeds, or gives EMFILE and leaves the table \
             shared.",
     proves: &["RACE-04"],
-    source: SOURCE,
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
-    deadline: DEADLINE,
+    deadline: race::DEADLINE,
     run: |t| {
         let files = (open_file(t)?, top(t)?);
         play(t, 4, |random, barrier| {
@@ -302,25 +281,18 @@ case!(Case {
         Variant::new("files-newns", Flags::FILES | Flags::NEWNS).needing(Needs::ROOT),
     ],
     run: |t| {
-        let fifo = t.directory()?.join("fifo");
-        let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
-        t.setup(Call::new("mkfifo()", nix::unistd::mkfifo(&fifo, mode)))?;
-        let path = std::ffi::CString::new(fifo.as_os_str().as_bytes()).unwrap_or_default();
         let peer = Peer::start(t, "sharer", Flags::FILES)?;
-        let _ring = Ring::with_worker(t, &path)?;
-        while others().is_empty() {
-            std::thread::yield_now();
-        }
+        let (_ring, fifo) = Ring::with_worker(t)?;
         let before = peer.setup(t, "descriptors", (), descriptors)?;
         t.check(unshare(t.param::<Flags>())).succeeds()?;
         let own = t.setup(Call::new("descriptors", descriptors(())))?;
         t.check(Call::seen("descriptors of the caller, copied", own.clone())).is(before.clone())?;
         // The writer that the request waits for. It opens nothing while nobody reads (ENXIO).
         let writer = t.spawn("writer", |t| {
-            use nix::fcntl::{OFlag, open};
+            use nix::fcntl::open;
             let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK;
             loop {
-                match open(&fifo, flags, nix::sys::stat::Mode::empty()) {
+                match open(&fifo, flags, Mode::empty()) {
                     Err(Errno::ENXIO) => std::thread::yield_now(),
                     other => return t.setup(Call::new("open(fifo, O_WRONLY)", other)).map(drop),
                 }

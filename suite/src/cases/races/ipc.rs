@@ -1,10 +1,8 @@
 //! Tasks that leave semaphore adjustments and shared memory segments behind at the same time (section 7 of the
 //! behaviour catalogue).
 
-use crate::engines::race::{Barrier, DEADLINE, delay, play};
+use crate::engines::race::DEADLINE;
 use crate::prelude::*;
-use crate::sharing::undo::Semaphore;
-use crate::tasks::side::{Side, in_own_namespaces};
 
 /// How many tasks share an undo list.
 const SHARERS: u32 = 4;
@@ -26,7 +24,6 @@ case!(Case {
     proves: &["RACE-08"],
     source: "2006 design document, 8 (4); semop(2), SEM_UNDO; kernel, ipc/sem.c",
     needs: Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS),
-    deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-08";
         play(t, 2, |random, barrier| {
@@ -78,21 +75,9 @@ case!(Case {
 const SEGMENTS: usize = 6;
 const REMOVED: usize = SEGMENTS / 2;
 
-fn new_segment() -> Call<i32> {
-    // SAFETY: shmget takes numbers.
-    let id = unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, 0o600) };
-    Call::new("shmget(IPC_PRIVATE)", Errno::result(id))
-}
-
 fn remove_segment(id: i32) -> Result<(), Errno> {
     // SAFETY: IPC_RMID takes no further argument.
     Errno::result(unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) }).map(drop)
-}
-
-/// The segments of the calling task's IPC namespace.
-fn segments() -> Call<usize> {
-    let read = std::fs::read_to_string("/proc/sysvipc/shm");
-    Call::io("lines of /proc/sysvipc/shm, less its head", read.map(|text| text.lines().count() - 1))
 }
 
 case!(Case {
@@ -104,21 +89,20 @@ case!(Case {
     source: "kernel, ipc/shm.c; proc(5), shm_rmid_forced",
     // The setting is that of the IPC namespace, but may be written in the initial user namespace alone.
     needs: Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS).with(feature::INITIAL_ROOT),
-    deadline: DEADLINE,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
-        let path = "/proc/sys/kernel/shm_rmid_forced";
-        t.setup(Call::io("write(1) to shm_rmid_forced", std::fs::write(path, "1")))?;
+        t.setup(segments::force_removal())?;
+        let make = || Call::new("shmget(IPC_PRIVATE)", new_segment(()));
         play(t, 1, |random, barrier| {
             let (mine, its) = (delay(random), delay(random));
             let maker = barrier.spawn(t, "maker", Flags::NONE, |t| {
                 for at in 0..SEGMENTS {
-                    barrier.put(at, t.setup(new_segment())? as u64);
+                    barrier.put(at, t.setup(make())? as u64);
                 }
                 barrier.start(2, its);
                 t.check(unshare(Flags::NEWIPC)).succeeds()?;
-                t.check(segments().called("segments in the new IPC namespace")).is(0)?;
+                t.check(Call::new("segments in the new IPC namespace", segments::count(()))).is(0)?;
                 for _ in 0..2 {
-                    t.setup(new_segment())?;
+                    t.setup(make())?;
                 }
                 Ok(())
             })?;
@@ -136,7 +120,7 @@ case!(Case {
                 }
             }
             maker.join(t)?;
-            t.check(segments().called("segments left when their maker is gone")).is(0)?;
+            t.check(Call::new("segments left when their maker is gone", segments::count(()))).is(0)?;
             Ok(match removed {
                 0 => "with none found",
                 REMOVED => "with all found",

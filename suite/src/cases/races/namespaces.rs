@@ -1,16 +1,7 @@
 //! Namespaces made, looked at, entered and counted by several tasks at once (section 7 of the behaviour catalogue).
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::WaitStatus;
-
-use crate::engines::race::{Barrier, DEADLINE, WORDS, delay, play};
-use crate::observe::namespace_of;
-use crate::observe::nsfd::{enter, open_link};
-use crate::place::limits::{self, check_room_for, used};
+use crate::engines::race::{DEADLINE, WORDS};
+use crate::place::limits::used;
 use crate::prelude::*;
 
 /// How many tasks race for how many namespaces.
@@ -24,7 +15,6 @@ case!(Case {
     proves: &["RACE-10"],
     source: "namespaces(7), The /proc/sys/user directory; kernel, kernel/ucount.c",
     needs: limits::NEEDS,
-    deadline: DEADLINE,
     variants: variants::each_kind,
     run: |t| {
         let flag = t.param::<Flags>();
@@ -40,7 +30,7 @@ case!(Case {
                             barrier.start(TASKS, *wait);
                             let call = unshare(flag);
                             if call.result().is_ok() {
-                                barrier.words[0].fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+                                barrier.words[0].fetch_add(1, Ordering::AcqRel);
                             }
                             barrier.finish();
                             barrier.wait_until_over();
@@ -70,7 +60,6 @@ case!(Case {
     proves: &["RACE-11", "RACE-25"],
     source: "kernel, net/core/net_namespace.c (the lock there can be interrupted by a fatal signal)",
     needs: limits::NEEDS.with(feature::NET_NS),
-    deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-11";
         t.in_child(|t| {
@@ -140,9 +129,7 @@ fn move_on(t: &Test, barrier: &Barrier) -> Done {
 /// Ends the race, and waits until the task has noted the last of its links.
 fn stop_moving(barrier: &Barrier) {
     barrier.end();
-    while barrier.get(MOVED) == 0 {
-        std::thread::yield_now();
-    }
+    yield_until(|| barrier.get(MOVED) != 0);
 }
 
 /// The pairs of links that the task has had.
@@ -157,7 +144,6 @@ case!(Case {
     proves: &["RACE-12"],
     source: "namespaces(7), The /proc/pid/ns/ directory; kernel, fs/proc/namespaces.c and fs/proc/base.c",
     needs: Needs::ROOT.with(feature::UTS_NS).with(feature::IPC_NS),
-    deadline: DEADLINE,
     run: |t| {
         play(t, 8, |random, barrier| {
             let task = barrier.spawn(t, "task", Flags::NONE, |t| move_on(t, barrier))?;
@@ -173,14 +159,14 @@ case!(Case {
                     seen.insert((kind, t.check(namespace_of(pid, ns)).succeeds()?));
                 }
                 let file = files[random.usize(..files.len())];
-                let read = std::fs::read_to_string(format!("/proc/{pid}/{file}"));
+                let read = fs::read_to_string(format!("/proc/{pid}/{file}"));
                 t.check(Call::io(format!("read(/proc/PID/{file})"), read.map(|text| text.len()))).succeeds()?;
                 for link in ["cwd", "root", "exe", "ns/mnt"] {
-                    let read = std::fs::read_link(format!("/proc/{pid}/{link}"));
+                    let read = fs::read_link(format!("/proc/{pid}/{link}"));
                     t.check(Call::io(format!("readlink(/proc/PID/{link})"), read)).succeeds()?;
                 }
                 for directory in ["fd", "fdinfo", "task"] {
-                    let read = std::fs::read_dir(format!("/proc/{pid}/{directory}")).map(Iterator::count);
+                    let read = fs::read_dir(format!("/proc/{pid}/{directory}")).map(Iterator::count);
                     t.check(Call::io(format!("readdir(/proc/PID/{directory})"), read)).succeeds()?;
                 }
             }
@@ -197,7 +183,7 @@ case!(Case {
 });
 
 /// Opens a process as a descriptor.
-fn pidfd_open(pid: nix::unistd::Pid) -> Result<OwnedFd, Errno> {
+fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
     // SAFETY: takes numbers; the descriptor it gives is nobody else's.
     unsafe {
         let fd = Errno::result(libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0))?;
@@ -213,7 +199,6 @@ case!(Case {
     proves: &["RACE-13"],
     source: "setns(2); kernel, kernel/nsproxy.c",
     needs: Needs::ROOT.with(feature::UTS_NS).with(feature::IPC_NS),
-    deadline: DEADLINE,
     // The parameter says whether it is by a link.
     variants: || vec![Variant::new("pidfd", false), Variant::new("link", true)],
     run: |t| {
@@ -275,7 +260,7 @@ fn nest_users(t: &Test) -> Done {
             .proves("RACE-23")
             .succeeds()?;
         for (file, text) in [("setgroups", "deny"), ("uid_map", "0 0 1"), ("gid_map", "0 0 1")] {
-            let written = std::fs::write(format!("/proc/self/{file}"), text);
+            let written = fs::write(format!("/proc/self/{file}"), text);
             t.setup(Call::io(format!("write({text:?}) to {file}"), written))?;
         }
     }
@@ -300,7 +285,6 @@ case!(Case {
     proves: &["RACE-23"],
     source: "kernel, kernel/user_namespace.c and kernel/pid_namespace.c (release goes up level by level)",
     needs: limits::NEEDS.with(feature::PID_NS),
-    deadline: DEADLINE,
     run: |t| {
         const ID: &str = "RACE-23";
         play(t, 20, |random, barrier| {
@@ -346,7 +330,6 @@ case!(Case {
     proves: &["RACE-24"],
     source: "kernel, kernel/nsproxy.c and kernel/ucount.c",
     needs: limits::NEEDS,
-    deadline: DEADLINE,
     variants: || variants::succeeding([Flags::NEWUTS, Flags::NEWIPC, Flags::NEWNS]),
     run: |t| {
         const HOLDERS: u32 = 4;
@@ -356,12 +339,12 @@ case!(Case {
         t.in_child(|t| {
             limits::enter_own_user_namespace(t)?;
             limits::set(t, flag, HOLDERS * each + used(flag))?;
-            let patience = t.patience(std::time::Duration::from_secs(20));
+            let patience = t.patience(Duration::from_secs(20));
             play(t, 40, |_, barrier| {
                 let holders = (0..HOLDERS)
                     .map(|_| {
                         barrier.spawn(t, "holder", Flags::NONE, |t| {
-                            let deadline = std::time::Instant::now() + patience;
+                            let deadline = Instant::now() + patience;
                             let mut held: Vec<File> = Vec::new();
                             while held.len() < each as usize {
                                 // Those of the round before may still be on their way out.

@@ -1,25 +1,13 @@
 //! Root, current directory, mounts and cgroup of the caller against tasks that change them meanwhile (section 7 of
 //! the behaviour catalogue). What the caller gets must be how it was at one moment.
 
-use std::fs::File;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::unistd::{chdir, chroot};
-
-use crate::engines::race::{Barrier, DEADLINE, delay, play};
-use crate::observe::mounts::{MountLine, mounts};
-use crate::observe::nsfd::enter;
+use crate::engines::race::DEADLINE;
 use crate::observe::{Shared, place_of, sharing as sharing_by_kcmp};
-use crate::place::cgroup::{ControlGroup, group_of, move_into};
-use crate::place::mount_api::mount_tmpfs;
 use crate::prelude::*;
 use crate::tasks::setuid_exec::{self, Program, effective_user};
-use crate::tasks::side::{check_kcmp, in_own_namespaces};
 
 const SOURCE: &str = "2006 design document, 6 and 8 (4); kernel, fs/fs_struct.c and fs/namespace.c";
+const NEEDS: Needs = Needs::ROOT;
 
 const NONE: Option<&str> = None;
 
@@ -30,7 +18,6 @@ case!(Case {
     proves: &["RACE-05", "MT-16"],
     source: "kernel, fs/exec.c and kernel/fork.c; execve(2)",
     needs: setuid_exec::NEEDS,
-    deadline: DEADLINE,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let program = Program::new(t)?;
         play(t, 2, |random, barrier| {
@@ -62,10 +49,7 @@ const DEPTH: usize = 40;
 /// and devices from the top; the caller's cwd is the top one.
 #[track_caller]
 fn dig(t: &Test) -> Done<Vec<(u64, u64)>> {
-    let top = t.directory()?.join("deep");
-    if !top.exists() {
-        t.setup(Call::io("mkdir(deep)", std::fs::create_dir(&top)))?;
-    }
+    let top = PathBuf::from(new_directory(t, "deep")?);
     t.setup(mount_tmpfs(&top))?;
     let mut path = top.clone();
     let mut places = Vec::new();
@@ -73,10 +57,10 @@ fn dig(t: &Test) -> Done<Vec<(u64, u64)>> {
         if depth == DEPTH / 2 {
             t.setup(mount_tmpfs(&path))?;
         }
-        let stat = t.setup(Call::io("stat()", std::fs::metadata(&path)))?;
+        let stat = t.setup(Call::io("stat()", fs::metadata(&path)))?;
         places.push((stat.ino(), stat.dev()));
         path.push("deeper");
-        t.setup(Call::io("mkdir(deeper)", std::fs::create_dir(&path)))?;
+        t.setup(Call::io("mkdir(deeper)", fs::create_dir(&path)))?;
     }
     t.setup(Call::new("chdir(deep), chroot(.)", chdir(&top).and_then(|()| chroot("."))))?;
     Ok(places)
@@ -86,10 +70,9 @@ fn dig(t: &Test) -> Done<Vec<(u64, u64)>> {
 /// /proc. The caller ends up at the root of its mount namespace, from where alone all of its mounts are seen.
 #[track_caller]
 fn check_mounts(t: &Test, proc: &File) -> Done {
-    use nix::fcntl::{OFlag, openat};
     let ids = [("root", place_of(c"/").mount), ("cwd", place_of(c".").mount)];
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    let opened = openat(proc.as_fd(), "thread-self/ns/mnt", flags, nix::sys::stat::Mode::empty());
+    let opened = openat(proc.as_fd(), "thread-self/ns/mnt", flags, Mode::empty());
     let own = t.setup(Call::new("open(thread-self/ns/mnt)", opened))?;
     t.setup(Call::new("setns(own mount namespace)", enter(&File::from(own))))?;
     let mounts: Vec<u64> = t.setup(Call::new("read(mountinfo)", mounts()))?.iter().map(|line| line.id).collect();
@@ -106,13 +89,9 @@ case!(Case {
             a mount, CLONE_FS and CLONE_NEWNS give the caller a root and a cwd of one moment: the cwd is the root or \
             one deeper, never above, and both are in the caller's mount namespace.",
     proves: &["RACE-06"],
-    source: SOURCE,
-    needs: Needs::ROOT,
-    deadline: DEADLINE,
     variants: || variants::of_flags([Flags::FS, Flags::NEWNS, Flags::NEWNS | Flags::NEWUTS]),
     run: |t| {
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
-        let flags = t.param::<Flags>();
         t.directory()?;
         play(t, 2, |random, barrier| {
             let (mine, its, steps) = (random.u32(0..500), delay(random), random.u32(0..2 * DEPTH as u32));
@@ -134,9 +113,9 @@ case!(Case {
                 barrier.start(2, 0);
                 barrier.wait_until_finished(steps);
                 (0..mine).for_each(|_| std::hint::spin_loop());
-                t.check(unshare(flags)).succeeds()?;
+                t.check(unshare(t.param::<Flags>())).succeeds()?;
                 let depth_of = |path: &str| {
-                    let stat = std::fs::metadata(path);
+                    let stat = fs::metadata(path);
                     let depth = stat.map(|stat| places.iter().position(|place| *place == (stat.ino(), stat.dev())));
                     t.check(Call::io(format!("depth of {path}"), depth))
                         .holds("one of the directories", Option::is_some)
@@ -163,8 +142,6 @@ case!(Case {
             both in its mount namespace.",
     proves: &["RACE-06"],
     source: "pivot_root(2); kernel, fs/namespace.c",
-    needs: Needs::ROOT,
-    deadline: DEADLINE,
     variants: || [Flags::FS, Flags::NEWNS]
         .into_iter()
         .flat_map(|flags| [
@@ -175,17 +152,16 @@ case!(Case {
     run: |t| {
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
         let (flags, alone): (Flags, bool) = t.param();
-        let top = t.directory()?.join("root");
-        t.setup(Call::io("mkdir(root)", std::fs::create_dir(&top)))?;
+        let top = PathBuf::from(new_directory(t, "root")?);
         play(t, 2, |random, barrier| {
             let (mine, its) = (delay(random), delay(random));
             in_own_namespaces(t, Flags::NEWNS, |t| {
                 let new = top.join("new");
                 t.setup(mount_tmpfs(&top))?;
-                t.setup(Call::io("mkdir(new)", std::fs::create_dir(&new)))?;
+                t.setup(Call::io("mkdir(new)", fs::create_dir(&new)))?;
                 t.setup(mount_tmpfs(&new))?;
-                t.setup(Call::io("mkdir(new/old)", std::fs::create_dir(new.join("old"))))?;
-                let inode = |path: &Path| t.setup(Call::io("stat()", std::fs::metadata(path).map(|stat| stat.dev())));
+                t.setup(Call::io("mkdir(new/old)", fs::create_dir(new.join("old"))))?;
+                let inode = |path: &Path| t.setup(Call::io("stat()", fs::metadata(path).map(|stat| stat.dev())));
                 let (old, new) = (inode(&top)?, inode(&new)?);
                 let observer = Observer::open(t)?;
                 let (own, namespace) = (std::process::id() as i32, observer.namespace_inode(Ns::Mnt));
@@ -211,7 +187,7 @@ case!(Case {
                 t.check(Call::seen("whether the caller is in another mount namespace", changed))
                     .is(flags.contains(Flags::NEWNS))?;
                 let seen =
-                    |path: &str| Call::io(format!("device of {path}"), std::fs::metadata(path).map(|stat| stat.dev()));
+                    |path: &str| Call::io(format!("device of {path}"), fs::metadata(path).map(|stat| stat.dev()));
                 let root = t
                     .check(seen("/"))
                     .holds("that of the old or the new root", |device| [old, new].contains(device))?;
@@ -265,18 +241,15 @@ case!(Case {
             were copied or because they were propagated.",
     proves: &["RACE-07"],
     source: "mount_namespaces(7), Shared subtrees; kernel, fs/namespace.c and fs/pnode.c",
-    needs: Needs::ROOT,
-    deadline: DEADLINE,
     run: |t| {
-        let base = t.directory()?.join("shared");
-        t.setup(Call::io("mkdir(shared)", std::fs::create_dir(&base)))?;
+        let base = PathBuf::from(new_directory(t, "shared")?);
         play(t, 2, |random, barrier| {
             let (mine, steps, its) = (delay(random), random.u32(0..30), fastrand::Rng::with_seed(random.u64(..)));
             in_own_namespaces(t, Flags::NEWNS, |t| {
                 t.setup(mount_tmpfs(&base))?;
                 t.setup(Call::new("mount(MS_SHARED)", mount(NONE, &base, NONE, MsFlags::MS_SHARED, NONE)))?;
                 for at in 0..POINTS {
-                    t.setup(Call::io("mkdir()", std::fs::create_dir(base.join(at.to_string()))))?;
+                    t.setup(Call::io("mkdir()", fs::create_dir(base.join(at.to_string()))))?;
                 }
                 let observer = Observer::open(t)?;
                 let old = observer.namespace_inode(Ns::Mnt);
@@ -301,8 +274,7 @@ case!(Case {
             root of what it sees: its own group then reads \"/\" or the way from the first to the second.",
     proves: &["RACE-19"],
     source: "cgroup_namespaces(7); kernel, kernel/cgroup/namespace.c",
-    needs: Needs::ROOT.with(feature::CGROUP_NS).with(feature::CGROUP2),
-    deadline: DEADLINE,
+    needs: NEEDS.with(feature::CGROUP_NS).with(feature::CGROUP2),
     run: |t| {
         let group = ControlGroup::new(t)?;
         play(t, 2, |random, barrier| {

@@ -1,8 +1,6 @@
 //! Cgroup namespaces (section 3.12 of the behaviour catalogue).
 
-use crate::place::cgroup::{ControlGroup, group_of, move_into, own_groups};
 use crate::prelude::*;
-use crate::tasks::side::Side;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWCGROUP; cgroup_namespaces(7)";
 const NEEDS: Needs = Needs::ROOT.with(feature::CGROUP_NS).with(feature::CGROUP2);
@@ -12,15 +10,13 @@ case!(Case {
     about: "The caller's cgroup becomes its root: its own group reads \"/\", a group further out \"/..\". The caller \
             does not move: a task in the old namespace sees the old path.",
     proves: &["EFF-CG-01", "EFF-CG-02"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         let group = ControlGroup::new(t)?;
         // Outside: it moves the caller, which may no longer see the directories in the end.
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let at = group.path_of_inner();
         t.spawn("caller", |t| {
-            let own = nix::unistd::getpid();
+            let own = getpid();
             let (caller, other) = (Side::Caller, Side::Peer(&peer));
             let look = |side: Side| {
                 side.ask(t, "the caller's line 0:: of /proc/PID/cgroup, as seen", own.to_string(), group_of)
@@ -53,7 +49,6 @@ case!(Case {
     name: "separation.cgroup.others",
     about: "A child forked after the call sees its cgroup as the caller does; any other task sees its own as before.",
     proves: &["EFF-CG-01", "EFF-GEN-03"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::CGROUP_NS),
     run: |t| {
         let older = Peer::start(t, "older child", Flags::NONE)?;

@@ -1,18 +1,8 @@
 //! How far a cgroup namespace reaches: children, threads, mounts, and not the groups themselves (section 3.12 of the
 //! behaviour catalogue).
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-
-use nix::sys::signal::Signal;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-
 use super::mnt::mount_new;
-use crate::observe::mounts::new_directory;
-use crate::place::cgroup::{ControlGroup, group_of, move_into, own_groups};
 use crate::prelude::*;
-use crate::tasks::side::Side;
-use crate::tasks::threads::in_second_thread;
 
 const SOURCE: &str = "cgroup_namespaces(7)";
 const NEEDS: Needs = Needs::ROOT.with(feature::CGROUP_NS).with(feature::CGROUP2);
@@ -24,7 +14,7 @@ fn in_a_group(t: &Test, body: impl FnOnce(&Test, &ControlGroup, &Observer, &Peer
     let observer = Observer::open(t)?;
     let peer = Peer::start(t, "peer", Flags::NONE)?;
     t.spawn("caller", |t| {
-        t.setup(move_into(&group.inner(), nix::unistd::getpid()))?;
+        t.setup(move_into(&group.inner(), getpid()))?;
         body(t, &group, &observer, &peer)
     })?
     .join(t)
@@ -35,8 +25,6 @@ case!(Case {
     about: "The call fixes the roots of all hierarchies, also for children: a task moved out reads \"/..\", others \
             \"/\".",
     proves: &["EFF-CG-03"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| in_a_group(t, |t, group, _, peer| {
         let before = t.setup(Call::new("read(/proc/thread-self/cgroup)", own_groups(())))?;
         t.unshare(Flags::NEWCGROUP).beside(&[peer]).as_predicted()?;
@@ -48,7 +36,7 @@ case!(Case {
         let look = |side: Side| {
             side.ask(t, "line 0:: of /proc/thread-self/cgroup, as seen", "thread-self".to_owned(), group_of)
         };
-        t.setup(move_into(group.outer(), nix::unistd::getpid()))?;
+        t.setup(move_into(group.outer(), getpid()))?;
         t.check(look(Side::Caller)?).is("/..".to_owned())?;
         t.check(look(Side::Peer(&child))?).is("/".to_owned())?;
         // The child's root does not move with it, nor does that of its own children.
@@ -63,13 +51,10 @@ case!(Case {
     name: "separation.cgroup.mounts",
     about: "A cgroup mount made before the call keeps its view; one made after it has the caller's group as its root.",
     proves: &["EFF-CG-04"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
-        let identity = |path: &Path| {
-            Call::io(format!("stat({})", path.display()), std::fs::metadata(path).map(|m| (m.dev(), m.ino())))
-        };
+        let identity =
+            |path: &Path| Call::io(format!("stat({})", path.display()), fs::metadata(path).map(|m| (m.dev(), m.ino())));
         let (old_root, new_root) = (Path::new(&old), Path::new(&new));
         in_a_group(t, |t, group, _, peer| {
             // Mounts of its own, which vanish with it.
@@ -83,8 +68,8 @@ case!(Case {
                 t.check(mount_new("cgroup2", &new).called("mount(cgroup2) after the call")).succeeds()?;
                 t.check(identity(new_root).called("root of the cgroup2 mounted after the call (device, inode)"))
                     .is(inner)?;
-                let own = std::fs::read_to_string(new_root.join("cgroup.procs"))
-                    .map(|text| text.lines().any(|line| line == nix::unistd::getpid().to_string()));
+                let own = fs::read_to_string(new_root.join("cgroup.procs"))
+                    .map(|text| text.lines().any(|line| line == getpid().to_string()));
                 t.check(Call::io("whether the caller is in that root's cgroup.procs", own)).is(true)
             })?
             .join(t)
@@ -96,14 +81,12 @@ case!(Case {
     name: "separation.cgroup.thread",
     about: "unshare(CLONE_NEWCGROUP) by a second thread changes that thread's view only.",
     proves: &["EFF-CG-05"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| in_a_group(t, |t, _, observer, peer| {
         let view = || Call::new("lines of /proc/thread-self/cgroup", own_groups(()));
         let namespace = observer.namespace_inode(Ns::Cgroup);
         let before = t.setup(view())?;
         in_second_thread(t, || {
-            let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+            let start = Start { threads: Threads::Others, ..Start::of(t.facts()) };
             t.unshare(Flags::NEWCGROUP).from(start).beside(&[peer]).as_predicted()?;
             t.check(view()).is(vec!["/".to_owned(); before.len()])
         })?;
@@ -115,7 +98,7 @@ case!(Case {
 /// The processes in a group.
 fn members(group: &Path) -> Call<Vec<String>> {
     let file = group.join("cgroup.procs");
-    let text = std::fs::read_to_string(&file);
+    let text = fs::read_to_string(&file);
     Call::io(format!("read({})", file.display()), text.map(|text| text.lines().map(str::to_owned).collect()))
 }
 
@@ -125,23 +108,22 @@ case!(Case {
             and cgroup.kill (Linux 5.14) kills the caller.",
     proves: &["EFF-CG-06"],
     source: "cgroup_namespaces(7); kernel, Documentation/admin-guide/cgroup-v2.rst",
-    needs: NEEDS,
     run: |t| {
         let group = ControlGroup::new(t)?;
         let (inner, outer) = (group.inner(), group.outer().to_owned());
         let observer = Observer::open(t)?;
         let set = |file: &str, value: &str| {
             let path = inner.join(file);
-            Call::io(format!("write({file}, {value})"), std::fs::write(path, value))
+            Call::io(format!("write({file}, {value})"), fs::write(path, value))
         };
         // Which the case's first task asks, and kills.
         let caller = Peer::start(t, "caller", Flags::NONE)?;
         t.setup(move_into(&inner, caller.pid()))?;
         t.setup(set("cgroup.max.descendants", "0"))?;
         let make_group = |path: String| {
-            let made = std::fs::create_dir(&path);
+            let made = fs::create_dir(&path);
             // One that should not be there is not left behind.
-            let _ = std::fs::remove_dir(path);
+            let _ = fs::remove_dir(path);
             made.map_err(errno_of)
         };
         let below = inner.join("below").to_string_lossy().into_owned();

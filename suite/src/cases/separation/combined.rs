@@ -1,11 +1,7 @@
 //! Several resources in one call: every combination of the document's four (mount namespace, file system information,
 //! descriptors, memory), with the semaphore undo list beside them, and pairs of namespaces.
 
-use crate::observe::Shared;
 use crate::prelude::*;
-use crate::sharing::probe::{Probe, ProbeDirs, check_as_predicted, check_shared};
-use crate::sharing::undo::Semaphore;
-use crate::tasks::side::{Side, check_kcmp, check_separated, in_own_namespaces};
 
 const SOURCE: &str = "2006 design document, 8 (3)";
 
@@ -116,7 +112,6 @@ case!(Case {
     about: "Every combination of CLONE_NEWNS, CLONE_FS, CLONE_FILES, CLONE_VM and CLONE_SYSVSEM, by a caller that \
             shares all but its memory, separates what is named or implied, in both directions, and nothing else.",
     proves: &["DIFF-13"],
-    source: SOURCE,
     variants: combinations,
     run: |t| in_own_mounts(t, |t| judge_combination(t, false)),
 });
@@ -126,7 +121,6 @@ case!(Case {
     about: "With memory shared, too, every combination with CLONE_VM is refused and separates nothing; the others \
             separate the same as before and leave the memory shared.",
     proves: &["DIFF-13", "EFF-VM-02"],
-    source: SOURCE,
     from: Tier::Full,
     variants: combinations,
     run: |t| in_own_mounts(t, |t| judge_combination(t, true)),
@@ -150,8 +144,7 @@ case!(Case {
     variants: pairs,
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
-        let flags = t.param::<Flags>();
-        let prediction = t.unshare(flags).beside(&[&peer]).prediction()?;
+        let prediction = t.unshare(t.param::<Flags>()).beside(&[&peer]).prediction()?;
         check_separated(t, &peer, &prediction, "EFF-GEN-01")
     }
 });

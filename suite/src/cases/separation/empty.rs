@@ -3,19 +3,12 @@
 //! The caller loses every path with the call, /proc's, too: what is read there is read through descriptors opened
 //! before, or by a peer that stays behind.
 
-use std::fs::File;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use nix::fcntl::open;
 
-use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::Mode;
-use nix::unistd::{chdir, getcwd};
-
-use crate::observe::mounts::{MountLine, mounts_of};
-use crate::observe::{differences, place_of};
+use crate::observe::differences;
+use crate::observe::mounts::mounts_of;
 use crate::place::mount_api::{attach, listed_mounts, new_tmpfs, root_mount};
 use crate::prelude::*;
-use crate::tasks::threads::in_second_thread;
 
 const SOURCE: &str = "kernel, fs/namespace.c (copy_mnt_ns) and fs/nullfs.c; kselftest, filesystems/empty_mntns";
 const NEEDS: Needs = Needs::ROOT.with(feature::EMPTY_MNT_NS);
@@ -26,7 +19,7 @@ const NULL_FS_MAGIC: u64 = 0x4e55_4c4c;
 /// The mounts of the calling task, as a peer reads them.
 #[track_caller]
 fn mounts_seen_by(t: &Test, peer: &Peer) -> Done<Vec<MountLine>> {
-    let own = nix::unistd::gettid().as_raw();
+    let own = gettid().as_raw();
     peer.setup(t, "read(/proc/PID/mountinfo of the caller)", own, mounts_of)
 }
 
@@ -48,8 +41,6 @@ case!(Case {
     about: "The new namespace has one mount, on the root file system of the old namespace. Its root is the caller's \
             root and current directory, wherever that was.",
     proves: &["EFF-EMPTY-01", "EFF-EMPTY-02", "EFF-EMPTY-14"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         let directory = t.directory()?;
         t.setup(Call::new("chdir(the case's directory)", chdir(directory)))?;
@@ -74,8 +65,6 @@ case!(Case {
     name: "separation.empty.nothing_there",
     about: "Old paths are gone (ENOENT); the root directory lists nothing, and nothing can be made in it (ENOENT).",
     proves: &["EFF-EMPTY-03", "EFF-EMPTY-04", "EFF-EMPTY-05"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         let directory = t.directory()?.to_owned();
         let peer = Peer::start(t, "peer", Flags::NONE)?;
@@ -88,7 +77,7 @@ case!(Case {
                 .fails_with(Errno::ENOENT)
         };
         let made = File::options().write(true).create(true).truncate(true).open("/file").map(drop);
-        let names = std::fs::read_dir("/").and_then(|entries| {
+        let names = fs::read_dir("/").and_then(|entries| {
             entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<Vec<_>, _>>()
         });
         all([
@@ -111,8 +100,6 @@ case!(Case {
     about: "In the empty namespace further calls succeed, with or without UNSHARE_EMPTY_MNTNS: each gives a new \
             one-mount namespace.",
     proves: &["EFF-EMPTY-06"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: || variants::named(&SEQUENCES),
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
@@ -164,8 +151,6 @@ case!(Case {
     name: "separation.empty.thread",
     about: "A call by a second thread leaves the first its namespace, root, current directory and paths.",
     proves: &["EFF-EMPTY-09"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         let directory = t.directory()?.to_owned();
         t.setup(Call::new("chdir(the case's directory)", chdir(&directory)))?;
@@ -173,7 +158,7 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = observer.state();
         in_second_thread(t, || {
-            let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+            let start = Start { threads: Threads::Others, ..Start::of(t.facts()) };
             t.unshare(Flags::EMPTY).from(start).beside(&[&peer]).as_predicted()?;
             t.check(listed_mounts()).holds("one mount", |ids| ids.len() == 1).map(drop)
         })?;
@@ -184,7 +169,7 @@ case!(Case {
             .map(|difference| difference.to_string())
             .collect();
         t.check(Call::seen("what changed in the first thread", changed)).is(vec![])?;
-        let seen = std::fs::metadata(&directory).map(|m| m.is_dir());
+        let seen = fs::metadata(&directory).map(|m| m.is_dir());
         t.check(Call::io("stat(the case's directory) by the first thread", seen)).is(true)
     }
 });
@@ -194,17 +179,15 @@ case!(Case {
     about: "The caller can build a new root: fsopen and fsmount a tmpfs, move_mount it over /, fchdir and chroot \
             there. It can make files there, which tasks outside do not see.",
     proves: &["EFF-EMPTY-10"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.unshare(Flags::EMPTY).beside(&[&peer]).as_predicted()?;
         let root: OwnedFd = t.check(new_tmpfs()).succeeds()?;
         t.check(attach(&root, c"/")).succeeds()?;
         t.check(Call::new("fchdir(the new mount)", nix::unistd::fchdir(&root))).succeeds()?;
-        t.check(Call::new("chroot(.)", nix::unistd::chroot("."))).succeeds()?;
-        t.check(Call::io("write(/file)", std::fs::write("/file", "here"))).succeeds()?;
-        t.check(Call::io("read(/file)", std::fs::read_to_string("/file"))).is("here".to_owned())?;
+        t.check(Call::new("chroot(.)", chroot("."))).succeeds()?;
+        t.check(Call::io("write(/file)", fs::write("/file", "here"))).succeeds()?;
+        t.check(Call::io("read(/file)", fs::read_to_string("/file"))).is("here".to_owned())?;
         let mounts: Vec<_> = mounts_seen_by(t, &peer)?
             .iter()
             .map(|line| (line.point().to_owned(), line.source.starts_with("tmpfs ")))
@@ -220,12 +203,10 @@ case!(Case {
     name: "separation.empty.old_descriptors",
     about: "Descriptors opened before stay usable: relative to them the caller makes, reads and finds files.",
     proves: &["EFF-EMPTY-13"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         let directory = t.directory()?.to_owned();
-        t.setup(Call::io("mkdir(a)", std::fs::create_dir(directory.join("a"))))?;
-        t.setup(Call::io("write(a/file)", std::fs::write(directory.join("a/file"), "old")))?;
+        t.setup(Call::io("mkdir(a)", fs::create_dir(directory.join("a"))))?;
+        t.setup(Call::io("write(a/file)", fs::write(directory.join("a/file"), "old")))?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let old = t.setup(Call::new("open(the case's directory)", open(&directory, flags, Mode::empty())))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
@@ -242,8 +223,8 @@ case!(Case {
         t.check(peer.call(t, "whether the peer sees a/new", path, |path| Ok(Path::new(&path).exists()))?).is(true)?;
         // By its path it is gone, and the descriptor is no way back for the paths.
         t.check(Call::new("fchdir(old directory)", nix::unistd::fchdir(&old))).succeeds()?;
-        t.check(Call::io("stat(a) in it", std::fs::metadata("a").map(|m| m.is_dir()))).is(true)?;
-        t.check(Call::io("stat(the directory's absolute path)", std::fs::metadata(&directory).map(drop)))
+        t.check(Call::io("stat(a) in it", fs::metadata("a").map(|m| m.is_dir()))).is(true)?;
+        t.check(Call::io("stat(the directory's absolute path)", fs::metadata(&directory).map(drop)))
             .fails_with(Errno::ENOENT)
     }
 });

@@ -1,26 +1,19 @@
 //! The table of file descriptors (section 3.2 of the behaviour catalogue).
 
-use std::os::fd::{AsRawFd, IntoRawFd};
+use nix::fcntl::{FcntlArg, FdFlag};
 
-use nix::fcntl::{FcntlArg, FdFlag, OFlag};
-use serde::{Deserialize, Serialize};
-
-use crate::observe::Shared;
-use crate::observe::fds::dup_to;
 use crate::prelude::*;
-use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
-use crate::tasks::side::{Side, check_kcmp};
 
 const SOURCE: &str = "2006 design document, 6 and 8 (3); unshare(2), CLONE_FILES";
 
 /// Number of a descriptor above any that a case gets by itself.
-const HIGH: i32 = observe::fds::HIGH;
+const HIGH: i32 = fds::HIGH;
 
 /// A file of the case's own, open for reading and writing, in the caller's table.
 #[track_caller]
 fn new_file(t: &Test, name: &str) -> Done<i32> {
     let path = t.directory()?.join(name);
-    let mut options = std::fs::File::options();
+    let mut options = File::options();
     options.read(true).write(true).create(true).truncate(true);
     let file = t.setup(Call::io(format!("open({name})"), options.open(path)))?;
     Ok(file.into_raw_fd())
@@ -87,7 +80,6 @@ case!(Case {
     name: "separation.files.opened",
     about: "Tasks that share the table (CLONE_FILES) see what either opens; after unshare(CLONE_FILES) they do not.",
     proves: &["EFF-FILES-01"],
-    source: SOURCE,
     run: |t| {
         const ID: &str = "EFF-FILES-01";
         let dirs = ProbeDirs::make(t)?;
@@ -105,7 +97,6 @@ case!(Case {
     about: "A descriptor closed by one of two sharers is closed for both; after unshare(CLONE_FILES) it stays open in \
             the other.",
     proves: &["EFF-FILES-02"],
-    source: SOURCE,
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
@@ -129,7 +120,6 @@ case!(Case {
     name: "separation.files.close_on_exec",
     about: "Close-on-exec flags are copied as they are, and from then on are each task's own.",
     proves: &["EFF-FILES-03"],
-    source: SOURCE,
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
@@ -162,7 +152,6 @@ case!(Case {
     about: "Every descriptor, high ones and those behind gaps included, is copied under its number and names the same \
             open file in both tasks; no other number is open.",
     proves: &["EFF-FILES-04"],
-    source: SOURCE,
     run: |t| {
         // Beside and at the boundaries of the words the kernel keeps its bit maps in.
         const NUMBERS: [i32; 8] = [31, 32, 64, 65, 127, 128, HIGH, 256];
@@ -186,7 +175,7 @@ case!(Case {
             Side::Peer(&peer).must(t, "lseek()", (fd, to), seek)?;
             t.check(Call::new(format!("lseek({fd}, 0, SEEK_CUR)"), offset(fd))).is(to)?;
             if t.facts().has(feature::KCMP) {
-                let (a, b) = (nix::unistd::getpid().as_raw(), peer.pid().as_raw());
+                let (a, b) = (getpid().as_raw(), peer.pid().as_raw());
                 // SAFETY: kcmp on numbers; 0 is KCMP_FILE.
                 let order = unsafe { libc::syscall(libc::SYS_kcmp, a, b, 0, fd, fd) };
                 t.check(Call::new(format!("kcmp(KCMP_FILE, {fd}, {fd})"), Errno::result(order))).is(0)?;
@@ -200,7 +189,6 @@ case!(Case {
     name: "separation.files.offset",
     about: "File offset and status flags belong to the open file: they stay shared after unshare(CLONE_FILES).",
     proves: &["EFF-FILES-05"],
-    source: SOURCE,
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let fd = new_file(t, "file")?;
@@ -226,7 +214,6 @@ case!(Case {
     name: "separation.files.kcmp",
     about: "kcmp(2) reports the table as shared before unshare(CLONE_FILES), and as not shared after it.",
     proves: &["EFF-FILES-06"],
-    source: SOURCE,
     needs: Needs::NONE.with(feature::KCMP),
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
@@ -237,33 +224,16 @@ case!(Case {
     }
 });
 
-/// A write lock on the whole file: F_SETLK by this command of fcntl(2).
-fn lock_with((command, fd): (i32, i32)) -> Result<(), Errno> {
-    // SAFETY: zeroes are a valid flock; the structure lives through the call.
-    let result = unsafe {
-        let mut lock: libc::flock = std::mem::zeroed();
-        lock.l_type = libc::F_WRLCK as libc::c_short;
-        lock.l_whence = libc::SEEK_SET as libc::c_short;
-        libc::fcntl(fd, command, &raw mut lock)
-    };
-    // Both errnos mean that somebody else has it (fcntl_locking(2)).
-    match Errno::result(result) {
-        Err(Errno::EACCES) => Err(Errno::EAGAIN),
-        other => other.map(drop),
-    }
-}
-
 case!(Case {
     name: "separation.files.posix_lock",
     about: "A POSIX record lock belongs to the table it was taken through, after unshare(CLONE_FILES) the other \
             task's: the caller conflicts with its own lock and cannot drop it by close(2); the other task can.",
     proves: &["EFF-FILES-07"],
-    source: SOURCE,
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let (fd, again) = (new_file(t, "locked")?, new_file(t, "locked")?);
-        let set = |side: Side, fd: i32| side.ask(t, "fcntl(F_SETLK, F_WRLCK)", (libc::F_SETLK, fd), lock_with);
+        let set = |side: Side, fd: i32| side.ask(t, "fcntl(F_SETLK, F_WRLCK)", (libc::F_SETLK, fd), write_lock);
         t.setup(set(caller, fd)?)?;
         // One table is one owner.
         t.check(set(other, fd)?).succeeds()?;
@@ -286,7 +256,7 @@ enum Lock {
 
 fn lock_open_file((kind, fd): (Lock, i32)) -> Result<(), Errno> {
     if let Lock::Ofd = kind {
-        return lock_with((libc::F_OFD_SETLK, fd));
+        return write_lock((libc::F_OFD_SETLK, fd));
     }
     // SAFETY: flock takes numbers.
     Errno::result(unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
@@ -297,7 +267,6 @@ case!(Case {
     about: "unshare(CLONE_FILES) does not touch the locks of an open file (OFD locks, flock(2)): neither task \
             conflicts with them, and they last until both have closed the descriptor.",
     proves: &["EFF-FILES-08"],
-    source: SOURCE,
     variants: || variants::named(&[("ofd", Lock::Ofd), ("flock", Lock::Flock)]),
     run: |t| {
         let kind: Lock = t.param();
@@ -340,7 +309,6 @@ case!(Case {
     name: "separation.files.live_objects",
     about: "A pipe, socket pair, event counter and epoll set opened before work on, in each task and between them.",
     proves: &["EFF-FILES-09"],
-    source: SOURCE,
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let pipe = t.setup(Call::new("pipe2(O_NONBLOCK)", nix::unistd::pipe2(OFlag::O_NONBLOCK)))?;
@@ -388,7 +356,6 @@ case!(Case {
     name: "separation.files.not_shared",
     about: "unshare(CLONE_FILES) on a table that is not, or no longer, shared succeeds and changes nothing.",
     proves: &["EFF-FILES-11", "RET-02"],
-    source: SOURCE,
     run: |t| {
         move_to(t, new_file(t, "file")?, HIGH)?;
         t.unshare(Flags::FILES).proving("EFF-FILES-11").as_predicted()?;
@@ -407,7 +374,7 @@ const LOWEST_NR_OPEN: &str = "64";
 #[track_caller]
 fn lower_nr_open(t: &Test) -> Done {
     let path = global::NR_OPEN.path();
-    t.setup(Call::io(format!("write({path}, 64)"), std::fs::write(path, LOWEST_NR_OPEN)))
+    t.setup(Call::io(format!("write({path}, 64)"), fs::write(path, LOWEST_NR_OPEN)))
 }
 
 case!(Case {
@@ -450,7 +417,6 @@ case!(Case {
     name: "separation.files.kept_by",
     about: "No flag but CLONE_FILES gives the caller a table of its own.",
     proves: &["EFF-FILES-13"],
-    source: SOURCE,
     variants: unrelated_flags,
     run: |t| {
         const ID: &str = "EFF-FILES-13";
@@ -468,7 +434,6 @@ case!(Case {
     about: "After unshare(CLONE_FILES) fork(2) copies the caller's own table, and execve(2) keeps it but for \
             close-on-exec; neither child has what the former sharer opens.",
     proves: &["EFF-FILES-15"],
-    source: SOURCE,
     run: |t| {
         const OWN: i32 = 150;
         const CLOSED: i32 = 151;
@@ -477,14 +442,14 @@ case!(Case {
         t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         t.setup(Call::new("dup3()", dup_to(0, OWN, 0).and_then(|()| dup_to(0, CLOSED, libc::O_CLOEXEC))))?;
         peer.setup(t, "dup3() by the peer", (), |()| dup_to(0, PEERS, 0))?;
-        let open_in = |pid: nix::unistd::Pid, whose: &str| {
-            let open = |fd: &i32| std::fs::symlink_metadata(format!("/proc/{pid}/fd/{fd}")).is_ok();
+        let open_in = |pid: Pid, whose: &str| {
+            let open = |fd: &i32| fs::symlink_metadata(format!("/proc/{pid}/fd/{fd}")).is_ok();
             let list: Vec<_> = (OWN..=PEERS).filter(open).collect();
             Call::seen(format!("descriptors 150 to 152 {whose}"), list)
         };
         let forked = Peer::start(t, "forked child", Flags::NONE)?;
         t.check(open_in(forked.pid(), "of a forked child")).is(vec![OWN, CLOSED])?;
-        let executed = crate::tasks::executed::Executed::after(t, "executed child", |_| Ok(()))?;
+        let executed = Executed::after(t, "executed child", |_| Ok(()))?;
         t.check(open_in(executed.pid(), "after fork and execve")).is(vec![OWN])?;
         t.check(open_in(peer.pid(), "of the former sharer")).is(vec![PEERS])
     }

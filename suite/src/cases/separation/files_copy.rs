@@ -1,23 +1,13 @@
 //! Odd tables of descriptors that are copied (section 3.2 of the behaviour catalogue): a number in the making, a
 //! table that was once larger, one shared with a parent that sleeps in vfork.
 
-use std::os::fd::{AsRawFd, IntoRawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-
-use nix::sys::stat::Mode;
-use syscalls::{Sysno, syscall};
-
-use crate::observe::Shared;
-use crate::observe::fds::dup_to;
 use crate::prelude::*;
-use crate::tasks::side::check_kcmp;
-use crate::tasks::vm::in_vfork_child_sharing;
 
 const SOURCE: &str = "unshare(2), CLONE_FILES; kernel, fs/file.c";
 
 /// Whether a number names an open descriptor.
 fn is_open(fd: i32) -> Call<bool> {
-    Call::seen(format!("fcntl({fd}, F_GETFD)"), observe::fds::is_open(fd))
+    Call::seen(format!("fcntl({fd}, F_GETFD)"), fds::is_open(fd))
 }
 
 /// The lowest number that is free.
@@ -35,7 +25,6 @@ case!(Case {
     about: "While another thread sleeps in open(2), the number of its future descriptor is free in the copy. Once the \
             open returns, the descriptor is in the old table alone.",
     proves: &["EFF-FILES-10"],
-    source: SOURCE,
     run: |t| {
         let fifo = t.directory()?.join("fifo");
         t.setup(Call::new("mkfifo()", nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600))))?;
@@ -44,32 +33,26 @@ case!(Case {
         std::thread::scope(|scope| {
             let opener = scope.spawn(|| {
                 t.name_task("second thread");
-                thread.store(nix::unistd::gettid().as_raw(), Ordering::Release);
+                thread.store(gettid().as_raw(), Ordering::Release);
                 // Awake all the time, so that once it sleeps it does in open(2).
-                while !go.load(Ordering::Acquire) {
-                    std::thread::yield_now();
-                }
+                yield_until(|| go.load(Ordering::Acquire));
                 // Sleeps until somebody opens the other end.
-                let opened = std::fs::File::open(&fifo).map(IntoRawFd::into_raw_fd);
+                let opened = File::open(&fifo).map(IntoRawFd::into_raw_fd);
                 let fd = t.setup(Call::io("open(fifo)", opened))?;
                 all([
                     t.check(Call::seen("the number that open() gave", fd)).is(number.load(Ordering::Acquire)),
                     t.check(is_open(fd)).is(true),
                 ])
             });
-            while thread.load(Ordering::Acquire) == 0 {
-                std::thread::yield_now();
-            }
+            yield_until(|| thread.load(Ordering::Acquire) != 0);
             // From here on nothing else is opened: the thread gets the lowest number.
             let path = format!("/proc/self/task/{}/stat", thread.load(Ordering::Acquire));
-            let stat = std::fs::File::open(&path);
+            let stat = File::open(&path);
             let free = lowest_free().unwrap_or(-1);
             number.store(free, Ordering::Release);
             go.store(true, Ordering::Release);
-            while !opener.is_finished() && stat.as_ref().is_ok_and(|stat| !sleeps(stat)) {
-                std::thread::yield_now();
-            }
-            let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+            yield_until(|| opener.is_finished() || !stat.as_ref().is_ok_and(|stat| !sleeps(stat)));
+            let start = Start { threads: Threads::Others, ..Start::of(t.facts()) };
             // Kept open: closing it would give another number free.
             let stat = t.setup(Call::io(format!("open({path})"), stat));
             let judge = || {
@@ -87,7 +70,7 @@ case!(Case {
             let judged =
                 stat.as_ref().map_err(|_| t.broken("second thread", "cannot be watched")).and_then(|_| judge());
             // Whatever came of it, the thread has to go on.
-            let other_end = std::fs::File::options().read(true).write(true).open(&fifo);
+            let other_end = File::options().read(true).write(true).open(&fifo);
             let other_end = t.setup(Call::io("open(fifo, O_RDWR)", other_end));
             let opened = opener.join().unwrap_or_else(|_| Err(t.broken("thread", "panicked")));
             judged.and(opened).and(other_end.map(drop))
@@ -96,7 +79,7 @@ case!(Case {
 });
 
 /// Whether a thread, by its file stat of /proc, sleeps.
-fn sleeps(stat: &std::fs::File) -> bool {
+fn sleeps(stat: &File) -> bool {
     use std::os::unix::fs::FileExt;
     let mut text = [0; 512];
     let length = stat.read_at(&mut text, 0).unwrap_or(0);
@@ -107,7 +90,7 @@ fn sleeps(stat: &std::fs::File) -> bool {
 
 /// Descriptors of the caller that are listed and do not answer fstat(2).
 fn unsound_descriptors() -> Call<Vec<i32>> {
-    let listed = std::fs::read_dir("/proc/thread-self/fd").map(|entries| {
+    let listed = fs::read_dir("/proc/thread-self/fd").map(|entries| {
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect::<Vec<i32>>()
     });
     let unsound = listed.map(|numbers| {
@@ -129,21 +112,19 @@ case!(Case {
     about: "A table that once had a high number is copied up to its highest present one: the call succeeds even if \
             fs.nr_open was lowered below the high one meanwhile.",
     proves: &["EFF-FILES-12"],
-    source: SOURCE,
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     run: |t| {
-        const ID: &str = "EFF-FILES-12";
         /// Below the usual limit on open files, and above what fs.nr_open is lowered to.
         const HIGH: i32 = 1000;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         t.setup(Call::new(format!("dup3(0, {HIGH})"), dup_to(0, HIGH, libc::O_CLOEXEC)))?;
         t.setup(Call::new("close()", nix::unistd::close(HIGH)))?;
         let path = global::NR_OPEN.path();
-        t.setup(Call::io(format!("write({path}, 64)"), std::fs::write(path, "64")))?;
+        t.setup(Call::io(format!("write({path}, 64)"), fs::write(path, "64")))?;
         t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
-        check_kcmp(t, &peer, Shared::Files, false, ID)?;
+        check_kcmp(t, &peer, Shared::Files, false, "EFF-FILES-12")?;
         t.setup(Call::new("dup3(0, 50)", dup_to(0, 50, libc::O_CLOEXEC)))?;
-        t.check(peer.call(t, "fcntl(50, F_GETFD) by the peer", (), |()| Ok(observe::fds::is_open(50)))?).is(false)
+        t.check(peer.call(t, "fcntl(50, F_GETFD) by the peer", (), |()| Ok(fds::is_open(50)))?).is(false)
     }
 });
 
@@ -155,7 +136,7 @@ struct Errand {
 
 /// Raw system calls only: the memory is the parent's.
 fn close_and_go(errand: &Errand) -> i64 {
-    let result = if errand.leaves { crate::call::raw::unshare_raw(Flags::FILES | Flags::FS) } else { 0 };
+    let result = if errand.leaves { unshare_raw(Flags::FILES | Flags::FS) } else { 0 };
     // SAFETY: the calls take a number and a string.
     unsafe {
         let _ = syscall!(Sysno::close, errand.descriptor);
@@ -170,17 +151,16 @@ case!(Case {
     about: "A vfork child that shares table, current directory and umask changes its parent's, but not after \
             unshare(CLONE_FILES|CLONE_FS).",
     proves: &["EFF-FILES-14"],
-    source: SOURCE,
     variants: || variants::named(&[("shared", false), ("unshared", true)]),
     run: |t| {
         let directory = t.directory()?.to_owned();
-        t.setup(Call::new("chdir(the case's directory)", nix::unistd::chdir(&directory)))?;
-        let file = t.setup(Call::io("open(file)", std::fs::File::create(directory.join("file"))))?;
+        t.setup(Call::new("chdir(the case's directory)", chdir(&directory)))?;
+        let file = t.setup(Call::io("open(file)", File::create(directory.join("file"))))?;
         let leaves: bool = t.param();
         let errand = Errand { leaves, descriptor: file.as_raw_fd() };
         let mask = || {
-            let mask = nix::sys::stat::umask(Mode::empty());
-            nix::sys::stat::umask(mask);
+            let mask = umask(Mode::empty());
+            umask(mask);
             mask.bits()
         };
         let before = mask();
@@ -189,7 +169,7 @@ case!(Case {
         let expected = if leaves { (true, directory, before) } else { (false, "/".into(), 0o123) };
         let fd = file.into_raw_fd();
         let open = t.setup(is_open(fd))?;
-        let cwd = t.setup(Call::new("getcwd()", nix::unistd::getcwd()))?;
+        let cwd = t.setup(Call::new("getcwd()", getcwd()))?;
         t.check(Call::seen("the parent's descriptor (whether open), cwd and umask", (open, cwd, mask()))).is(expected)
     }
 });

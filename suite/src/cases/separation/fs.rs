@@ -1,10 +1,6 @@
 //! Root, current directory and umask (section 3.1 of the behaviour catalogue).
 
-use crate::observe::Shared;
 use crate::prelude::*;
-use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_as_predicted, check_shared};
-use crate::tasks::side::{Side, check_kcmp};
-use crate::tasks::threads::in_second_thread;
 
 const SOURCE: &str = "2006 design document, 6 and 8 (3); unshare(2), CLONE_FS";
 
@@ -21,7 +17,6 @@ case!(Case {
     about: "Current directory, umask and root, changed by one of two tasks that share them (CLONE_FS), change for \
             both. unshare(CLONE_FS) keeps their values, and later changes by either do not reach the other.",
     proves: &["EFF-FS-01", "EFF-FS-02", "EFF-FS-03", "EFF-FS-04", "EFF-FS-05", "EFF-FS-07"],
-    source: SOURCE,
     variants: each_mark,
     run: |t| {
         let (probe, id): (Probe, &str) = t.param();
@@ -55,7 +50,6 @@ case!(Case {
     name: "separation.fs.three_sharers",
     about: "Of three tasks that share root, cwd and umask, unshare(CLONE_FS) by one leaves the other two sharing.",
     proves: &["EFF-FS-08"],
-    source: SOURCE,
     run: |t| {
         const ID: &str = "EFF-FS-08";
         let dirs = ProbeDirs::make(t)?;
@@ -87,7 +81,6 @@ case!(Case {
     about: "unshare(CLONE_FS) by the last sharer, once the other has exited or unshared, succeeds and changes nothing, \
             however often.",
     proves: &["EFF-FS-09", "RET-02"],
-    source: SOURCE,
     variants: || variants::named(&[("exited", true), ("unshared", false)]),
     run: |t| {
         const ID: &str = "EFF-FS-09";
@@ -98,10 +91,7 @@ case!(Case {
             peer.end();
             None
         } else {
-            let call = peer.call(t, "unshare(CLONE_FS) by the peer", (), |()| {
-                unshare(Flags::FS).result().copied().map_err(Failure::errno)
-            })?;
-            t.check(call).proves(ID).succeeds()?;
+            t.check(unshare_by(t, &peer, Flags::FS)?).proves(ID).succeeds()?;
             Some(peer)
         };
         let peers: Vec<_> = peer.iter().collect();
@@ -119,29 +109,27 @@ case!(Case {
     about: "unshare(CLONE_FS) by a second thread detaches that thread alone: the first thread, which /proc/self shows, \
             goes on sharing.",
     proves: &["EFF-FS-10", "DOC-10"],
-    source: SOURCE,
     run: |t| {
-        use std::os::unix::fs::MetadataExt;
         const ID: &str = "EFF-FS-10";
         let dirs = ProbeDirs::make(t)?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         let base = t.directory()?.join("cwd");
         let inode = |name: &str| {
             let path = if name.starts_with('/') { name.into() } else { base.join(name) };
-            Call::io(format!("stat({name})"), std::fs::metadata(path).map(|m| m.ino()))
+            Call::io(format!("stat({name})"), fs::metadata(path).map(|m| m.ino()))
         };
         let (start, own, apart) = (t.setup(inode("0"))?, t.setup(inode("20"))?, t.setup(inode("21"))?);
         t.check(inode("/proc/self/cwd")).proves(ID).is(start)?;
         in_second_thread(t, || {
-            let threaded = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+            let threaded = Start { threads: Threads::Others, ..Start::of(t.facts()) };
             t.unshare(Flags::FS).from(threaded).beside(&[&peer]).proving(ID).as_predicted()?;
-            t.setup(Call::new("chdir(../21)", nix::unistd::chdir("../21")))?;
+            t.setup(Call::new("chdir(../21)", chdir("../21")))?;
             t.check(inode("/proc/thread-self/cwd")).proves(ID).is(apart)?;
             t.check(inode("/proc/self/cwd")).proves(ID).is(start)
         })?;
         // The first thread, and the peer that shares with it.
         t.check(inode("/proc/self/cwd")).proves(ID).is(start)?;
-        t.setup(Call::new("chdir(../20)", nix::unistd::chdir("../20")))?;
+        t.setup(Call::new("chdir(../20)", chdir("../20")))?;
         t.check(inode("/proc/self/cwd")).proves(ID).is(own)?;
         check_shared(t, &dirs, Probe::Cwd, (Side::Caller, Side::Peer(&peer)), ID)?;
         check_shared(t, &dirs, Probe::Umask, (Side::Caller, Side::Peer(&peer)), ID)?;
@@ -169,7 +157,6 @@ case!(Case {
     name: "separation.fs.kept_by",
     about: "A flag that neither is CLONE_FS nor implies it leaves root, current directory and umask shared.",
     proves: &["EFF-FS-11", "EFF-FS-12"],
-    source: SOURCE,
     variants: unrelated_flags,
     run: |t| {
         let flags = t.param::<Flags>();
@@ -190,21 +177,20 @@ case!(Case {
     name: "separation.fs.removed_cwd",
     about: "A call from a removed current directory succeeds, and the directory stays the caller's current one.",
     proves: &["EFF-FS-14"],
-    source: SOURCE,
     variants: || variants::succeeding([Flags::FS, Flags::NEWNS]),
     run: |t| {
         let gone = t.directory()?.join("gone");
-        t.setup(Call::io("mkdir(gone)", std::fs::create_dir(&gone)))?;
-        t.setup(Call::new("chdir(gone)", nix::unistd::chdir(&gone)))?;
-        t.setup(Call::io("rmdir(gone)", std::fs::remove_dir(&gone)))?;
+        t.setup(Call::io("mkdir(gone)", fs::create_dir(&gone)))?;
+        t.setup(Call::new("chdir(gone)", chdir(&gone)))?;
+        t.setup(Call::io("rmdir(gone)", fs::remove_dir(&gone)))?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         // The whole state is compared, and with it the inode of the current directory.
         t.unshare(t.param::<Flags>()).beside(&[&peer]).as_predicted()?;
-        let cwd = || Call::new("getcwd()", nix::unistd::getcwd());
+        let cwd = || Call::new("getcwd()", getcwd());
         t.check(cwd()).fails_with(Errno::ENOENT)?;
         // It is the caller's own now.
-        t.setup(Call::new("chdir(/)", nix::unistd::chdir("/")))?;
-        let call = peer.call(t, "getcwd() by the peer", (), |()| nix::unistd::getcwd().map(drop))?;
+        t.setup(Call::new("chdir(/)", chdir("/")))?;
+        let call = peer.call(t, "getcwd() by the peer", (), |()| getcwd().map(drop))?;
         t.check(call).fails_with(Errno::ENOENT)
     }
 });

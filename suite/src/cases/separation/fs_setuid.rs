@@ -2,17 +2,14 @@
 //!
 //! Who shares them could move the program's ground under its feet, so execve(2) does not raise privilege then.
 
-use crate::place::privilege::NOBODY;
 use crate::prelude::*;
-use crate::tasks::executed::Executed;
 use crate::tasks::setuid_exec::Program;
-use crate::tasks::side::in_own_namespaces;
 
 const CAP_SYS_PTRACE: u64 = 1 << 19;
 
 /// The effective user of a task.
-fn effective_user(pid: nix::unistd::Pid) -> Call<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map(|text| {
+fn effective_user(pid: Pid) -> Call<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).map(|text| {
         let uids = text.lines().find_map(|line| line.strip_prefix("Uid:"));
         uids.and_then(|uids| uids.split_whitespace().nth(1)?.parse().ok()).unwrap_or(u32::MAX)
     });

@@ -1,11 +1,8 @@
 //! System V objects and POSIX message queues (section 3.8 of the behaviour catalogue), in an IPC namespace that
 //! clone(2) made for the case, so that every object vanishes with it.
 
-use serde::{Deserialize, Serialize};
-
 use super::vm::exchange;
 use crate::prelude::*;
-use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWIPC; ipc_namespaces(7)";
 const NEEDS: Needs = Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS);
@@ -47,11 +44,7 @@ fn stat((kind, id): (Kind, i32)) -> Result<u64, Errno> {
     // SAFETY: zeroes are valid; each structure lives through its call. semctl takes a union of pointers.
     unsafe {
         match kind {
-            Kind::Memory => {
-                let mut data: libc::shmid_ds = std::mem::zeroed();
-                let result = libc::shmctl(id, libc::IPC_STAT, &raw mut data);
-                Errno::result(result).map(|_| data.shm_nattch)
-            }
+            Kind::Memory => segments::attachments(id),
             Kind::Semaphores => {
                 let mut data: libc::semid_ds = std::mem::zeroed();
                 Errno::result(libc::semctl(id, 0, libc::IPC_STAT, &raw mut data)).map(|_| 0)
@@ -70,8 +63,6 @@ case!(Case {
             finds no old object (ENOENT by key, EINVAL by ID), the old namespace keeps them, and one key may name an \
             object on each side.",
     proves: &["EFF-IPC-01", "EFF-IPC-02", "EFF-IPC-04"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: || variants::named(&EACH_KIND),
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         let (kind, name): (Kind, &str) = t.param();
@@ -117,7 +108,7 @@ pub(super) fn attach(id: i32) -> Result<usize, Errno> {
 
 pub(super) fn detach(address: usize) -> Result<(), Errno> {
     // SAFETY: nothing else uses the segment at this address.
-    Errno::result(unsafe { libc::shmdt(address as *const libc::c_void) }).map(drop)
+    Errno::result(unsafe { libc::shmdt(address as *const c_void) }).map(drop)
 }
 
 case!(Case {
@@ -125,8 +116,6 @@ case!(Case {
     about: "A segment attached before the call stays attached and shared; it can be detached, and the old namespace \
             then counts one attachment less.",
     proves: &["EFF-IPC-03"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
@@ -149,7 +138,7 @@ case!(Case {
 });
 
 /// Name of a queue, for the system call, which takes it without the slash.
-const QUEUE: &std::ffi::CStr = c"unshare-conformance";
+const QUEUE: &CStr = c"unshare-conformance";
 
 /// mq_open(2).
 fn open_queue(create: bool) -> Result<i32, Errno> {
@@ -184,7 +173,6 @@ case!(Case {
     about: "A POSIX message queue opened before the call works on; its name is free in the caller's new namespace \
             (ENOENT), and names another queue when made there.",
     proves: &["EFF-IPC-04", "EFF-IPC-06"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::POSIX_MQUEUE).with(feature::IPC_NS),
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         const ID: &str = "EFF-IPC-06";

@@ -1,35 +1,14 @@
 //! How long IPC objects live, and settings of the new namespace (section 3.8 of the behaviour catalogue). The old
 //! namespace is one that clone(2) made for the case.
 
-use std::os::fd::AsRawFd;
-
 use super::ipc::{attach, detach};
-use crate::observe::nsfd::open_link;
-use crate::place::sysctl;
+use crate::place::segments::{RMID_FORCED, attachments};
 use crate::prelude::*;
-use crate::tasks::side::{Side, in_own_namespaces};
 
 const NEEDS: Needs = Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS);
 
 /// Settings of an IPC namespace could be written in a user namespace's only since 5.19.
 const NEEDS_SETTINGS: Needs = NEEDS.with(feature::INITIAL_ROOT);
-
-const RMID_FORCED: &str = "/proc/sys/kernel/shm_rmid_forced";
-
-/// A new segment without a key.
-pub(super) fn new_segment((): ()) -> Result<i32, Errno> {
-    // SAFETY: shmget takes numbers.
-    Errno::result(unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, libc::IPC_CREAT | 0o600) })
-}
-
-/// Whether a segment is there: the number of its attachments.
-fn attachments(id: i32) -> Result<u64, Errno> {
-    // SAFETY: zeroes are valid; the structure lives through the call.
-    unsafe {
-        let mut data: libc::shmid_ds = std::mem::zeroed();
-        Errno::result(libc::shmctl(id, libc::IPC_STAT, &raw mut data)).map(|_| data.shm_nattch)
-    }
-}
 
 fn forced_or_not() -> Vec<Variant> {
     vec![
@@ -44,7 +23,6 @@ case!(Case {
             they are detached; without it none. Segments of another task stay.",
     proves: &["EFF-IPC-08", "EFF-IPC-09"],
     source: "proc_sys_kernel(5), shm_rmid_forced; kernel, ipc/shm.c",
-    needs: NEEDS,
     variants: forced_or_not,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         let forced: bool = t.param();
@@ -109,10 +87,7 @@ case!(Case {
         t.check(look(&near, a)?).is(0)?;
         t.check(look(&far, b)?).is(0)?;
         if by_unshare {
-            let call = maker.call(t, "unshare(CLONE_NEWIPC) by the maker", (), |()| {
-                unshare(Flags::NEWIPC).result().copied().map_err(Failure::errno)
-            })?;
-            t.check(call).succeeds()?;
+            t.check(unshare_by(t, &maker, Flags::NEWIPC)?).succeeds()?;
         } else {
             maker.end();
         }

@@ -1,20 +1,12 @@
 //! POSIX message queues as files, and what is left of a namespace's objects when it ends (section 3.8 of the
 //! behaviour catalogue).
 
-use std::time::{Duration, Instant};
-
-use serde::{Deserialize, Serialize};
-
-use super::ipc_lives::new_segment;
 use super::mnt::mount_new;
-use crate::observe::mounts::new_directory;
-use crate::place::privilege::become_somebody_else;
 use crate::prelude::*;
-use crate::tasks::side::{Side, in_own_namespaces};
 
 /// Makes a queue of this name for one message, of so many bytes. Gives its descriptor.
 pub(super) fn make_queue((name, bytes): (String, i64)) -> Result<i32, Errno> {
-    let name = std::ffi::CString::new(name).map_err(|_| Errno::EINVAL)?;
+    let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
     let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
     // SAFETY: zeroes are a valid mq_attr; name and structure live through the call.
     let queue = unsafe {
@@ -28,7 +20,7 @@ pub(super) fn make_queue((name, bytes): (String, i64)) -> Result<i32, Errno> {
 
 /// The names in a directory, in order.
 fn names_in(directory: String) -> Result<Vec<String>, Errno> {
-    let entries = std::fs::read_dir(directory).map_err(errno_of)?;
+    let entries = fs::read_dir(directory).map_err(errno_of)?;
     let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     Ok(names)
@@ -128,9 +120,7 @@ fn kinds_of_objects() -> Vec<Variant> {
 
 /// The lists of objects that a task sees.
 fn lists() -> String {
-    ["shm", "sem", "msg"]
-        .map(|kind| std::fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap_or_default())
-        .concat()
+    ["shm", "sem", "msg"].map(|kind| fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap_or_default()).concat()
 }
 
 case!(Case {

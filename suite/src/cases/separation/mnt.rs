@@ -2,19 +2,12 @@
 //!
 //! Each case mounts in a namespace that clone(2) made for it, so that nothing stays behind.
 
-use std::path::{Path, PathBuf};
-
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::unistd::{chdir, chroot};
-
 use super::pid_init::in_turns;
-use crate::observe::mounts::{MountLine, is_mounted, mount_at, mounts, new_directory};
-use crate::observe::nsfd::open_link;
+use crate::observe::mounts::mount_at;
 use crate::prelude::*;
-use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
-use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "2006 design document, 7.2 and 8 (3); unshare(2), CLONE_NEWNS; mount_namespaces(7)";
+const NEEDS: Needs = Needs::ROOT;
 
 const NONE: Option<&str> = None;
 
@@ -62,8 +55,7 @@ fn new_mount(t: &Test, name: &str, propagation: MsFlags) -> Done<String> {
 
 /// The ID of the mount that a path leads to, by statx(2).
 fn mount_id(path: impl AsRef<Path>) -> Result<u64, Errno> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(path.as_ref().as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let path = CString::new(path.as_ref().as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
     // SAFETY: zeroes are a valid statx; path and structure live through the call.
     unsafe {
         let mut stat: libc::statx = std::mem::zeroed();
@@ -81,8 +73,6 @@ case!(Case {
     name: "separation.mnt.link",
     about: "Each call gives the caller another mount namespace; a task that shared the old one keeps it.",
     proves: &["EFF-MNT-01", "RET-03"],
-    source: SOURCE,
-    needs: Needs::ROOT,
     run: |t| {
         const ID: &str = "EFF-MNT-01";
         let observer = Observer::open(t)?;
@@ -102,7 +92,7 @@ case!(Case {
             seen.push(new);
             held.push(hold()?);
         }
-        t.check(observe::namespace_of(peer.pid(), Ns::Mnt)).proves(ID).is(seen[0])
+        t.check(namespace_of(peer.pid(), Ns::Mnt)).proves(ID).is(seen[0])
     }
 });
 
@@ -139,8 +129,6 @@ case!(Case {
     about: "The new namespace has the same tree of mounts: each with its place, source, options, propagation and \
             parent, under a new ID.",
     proves: &["EFF-MNT-02"],
-    source: SOURCE,
-    needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let below = new_mount(t, "tree", MsFlags::MS_PRIVATE)?;
         new_mount(t, "tree/a", MsFlags::MS_PRIVATE)?;
@@ -168,8 +156,6 @@ case!(Case {
     about: "Tasks in one mount namespace see what either mounts; after unshare(CLONE_NEWNS) they do not, on private \
             mounts.",
     proves: &["EFF-MNT-03"],
-    source: SOURCE,
-    needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "EFF-MNT-03";
         let dirs = ProbeDirs::make(t)?;
@@ -192,8 +178,6 @@ case!(Case {
     name: "separation.mnt.shared",
     about: "A shared mount and its copy are one peer group: mounts and unmounts below either reach the other.",
     proves: &["EFF-MNT-04"],
-    source: SOURCE,
-    needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let point = new_mount(t, "shared", MsFlags::MS_SHARED)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
@@ -227,8 +211,7 @@ case!(Case {
     name: "separation.mnt.shared_across_user_namespaces",
     about: "A new user namespace's copy of a shared mount is a slave: mounts propagate to it and not from it.",
     proves: &["EFF-MNT-05", "DIFF-12"],
-    source: SOURCE,
-    needs: Needs::ROOT.with(feature::CREATE_USER_NS),
+    needs: NEEDS.with(feature::CREATE_USER_NS),
     variants: ways_to_a_user_namespace,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "EFF-MNT-05";
@@ -264,8 +247,6 @@ case!(Case {
     name: "separation.mnt.propagation_types",
     about: "Private mounts, slaves and shared slaves keep their type and their peer groups in the copy.",
     proves: &["EFF-MNT-06"],
-    source: SOURCE,
-    needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let mut points =
             vec![new_mount(t, "private", MsFlags::MS_PRIVATE)?, new_mount(t, "master", MsFlags::MS_SHARED)?];
@@ -309,7 +290,6 @@ case!(Case {
     about: "An unbindable mount is copied and stays unbindable: a bind mount of the copy fails (EINVAL).",
     proves: &["EFF-MNT-07"],
     source: "mount_namespaces(7), MS_UNBINDABLE; unshare(2), CLONE_NEWNS",
-    needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let point = new_mount(t, "unbindable", MsFlags::MS_UNBINDABLE)?;
         let elsewhere = new_directory(t, "elsewhere")?;
@@ -335,8 +315,6 @@ case!(Case {
     about: "The caller's cwd and root become the same directories of the copied mounts: their mount IDs are of the new \
             namespace, and paths and mount(2) work there.",
     proves: &["EFF-MNT-08"],
-    source: SOURCE,
-    needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
         let below = new_directory(t, "inner/here/below")?;
@@ -350,7 +328,7 @@ case!(Case {
                 t.check(side.ask(t, &text, id, is_listed)?).is(expected)?;
             }
         }
-        t.check(Call::new("getcwd()", nix::unistd::getcwd())).is(PathBuf::from(format!("{point}/here")))?;
+        t.check(Call::new("getcwd()", getcwd())).is(PathBuf::from(format!("{point}/here")))?;
         t.check(Call::new("mount(tmpfs, ./below)", mount_tmpfs("./below".to_owned()))).succeeds()?;
         check_mounted(t, "./below is mounted on", &below, [(Side::Caller, true), (Side::Peer(&peer), false)])
     })
@@ -360,19 +338,16 @@ case!(Case {
     name: "separation.mnt.old_descriptors",
     about: "A directory opened before the call stays in the old mount: fchdir(2) there works, mount(2) does not.",
     proves: &["EFF-MNT-10"],
-    source: SOURCE,
-    needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        use std::os::fd::AsFd;
         let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
         new_directory(t, "inner/below")?;
-        let directory = t.setup(Call::io("open(inner)", std::fs::File::open(&point)))?;
+        let directory = t.setup(Call::io("open(inner)", File::open(&point)))?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let old = t.setup(Call::new("statx(inner)", mount_id(&point)))?;
         t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         t.check(Call::new("fchdir(opened before)", nix::unistd::fchdir(directory.as_fd()))).succeeds()?;
         t.check(Call::new("statx(., STATX_MNT_ID)", mount_id("."))).is(old)?;
-        t.check(Call::io("stat(below)", std::fs::metadata("below").map(|m| m.is_dir()))).is(true)?;
+        t.check(Call::io("stat(below)", fs::metadata("below").map(|m| m.is_dir()))).is(true)?;
         t.check(Call::new("mount(tmpfs, below) on the old mount", mount_tmpfs("below".to_owned())))
             .fails_with(Errno::EINVAL)?;
         // By its path it is the new one.
@@ -387,7 +362,7 @@ case!(Case {
 fn stay_on_this_cpu() -> Result<(), Errno> {
     let mut set = nix::sched::CpuSet::new();
     set.set(nix::sched::sched_getcpu()?)?;
-    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set)
+    nix::sched::sched_setaffinity(Pid::from_raw(0), &set)
 }
 
 case!(Case {
@@ -396,7 +371,6 @@ case!(Case {
             is.",
     proves: &["EFF-MNT-11"],
     source: "mount_namespaces(7); kernel, fs/namespace.c",
-    needs: Needs::ROOT,
     run: |t| {
         t.setup(Call::new("sched_setaffinity(this CPU)", stay_on_this_cpu()))?;
         in_own_namespaces(t, Flags::NEWNS, |t| {
@@ -409,7 +383,7 @@ case!(Case {
                     continue;
                 }
                 let point = t.directory()?.join(ns.link());
-                t.setup(Call::io("open(O_CREAT)", std::fs::write(&point, "")))?;
+                t.setup(Call::io("open(O_CREAT)", fs::write(&point, "")))?;
                 let point = point.to_string_lossy().into_owned();
                 t.setup(Call::new(format!("mount({link}, MS_BIND)"), bind((link, point.clone()))))?;
                 points.push((ns, point, copied));
@@ -428,8 +402,6 @@ case!(Case {
     name: "separation.mnt.unmount_copy",
     about: "Within one user namespace the caller may unmount a copied mount; the original stays.",
     proves: &["EFF-MNT-14"],
-    source: SOURCE,
-    needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let point = new_mount(t, "inner", MsFlags::MS_PRIVATE)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
@@ -443,8 +415,6 @@ case!(Case {
     name: "separation.mnt.thread",
     about: "unshare(CLONE_NEWNS) by a second thread moves that thread alone: the first does not see what it mounts.",
     proves: &["EFF-MNT-16"],
-    source: SOURCE,
-    needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let (theirs, ours) = (new_directory(t, "theirs")?, new_directory(t, "ours")?);
         let observer = Observer::open(t)?;
@@ -455,7 +425,7 @@ case!(Case {
             (observer.namespace_inode(Ns::Mnt), mounted)
         };
         let before = view(&theirs);
-        let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+        let start = Start { threads: Threads::Others, ..Start::of(t.facts()) };
         let first = || {
             all([
                 t.check(Call::seen("mount namespace of the first thread", view(&theirs))).is((before.0, false)),
@@ -477,8 +447,6 @@ case!(Case {
     name: "separation.mnt.chrooted",
     about: "After chroot(2) unshare(CLONE_NEWNS) succeeds; the root stays the same directory, of the copied mount.",
     proves: &["EFF-MNT-17"],
-    source: SOURCE,
-    needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let point = new_mount(t, "jail", MsFlags::MS_PRIVATE)?;
         new_directory(t, "jail/root/below")?;

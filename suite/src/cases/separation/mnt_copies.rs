@@ -1,22 +1,13 @@
 //! Odd trees that are copied, and what of a mount namespace outlives what (section 3.5 of the behaviour catalogue).
 
-use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read, Seek};
-use std::os::fd::{AsRawFd, FromRawFd};
-use std::time::Duration;
-
-use nix::fcntl::{OFlag, openat};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::Mode;
-use nix::unistd::{chdir, chroot};
 
 use super::mnt::mount_tmpfs;
-use crate::observe::mounts::{self, MountLine, mounts_of, new_directory};
+use crate::observe::mounts::{self, mounts_of};
 use crate::prelude::*;
-use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWNS; mount_namespaces(7); kernel, fs/namespace.c";
+const NEEDS: Needs = Needs::ROOT;
 
 fn new_tmpfs(point: &str) -> Call<()> {
     Call::new(format!("mount(tmpfs, {point})"), mount_tmpfs(point.to_owned()))
@@ -26,19 +17,17 @@ case!(Case {
     name: "separation.mnt.detached_cwd",
     about: "A cwd on a detached mount (MNT_DETACH) has no copy: the caller stays there, and can make and read files.",
     proves: &["EFF-MNT-09"],
-    source: SOURCE,
-    needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let point = new_directory(t, "inner")?;
         t.setup(new_tmpfs(&point))?;
         t.setup(Call::new("chdir(inner)", chdir(point.as_str())))?;
         t.setup(Call::new("umount(inner, MNT_DETACH)", umount2(point.as_str(), MntFlags::MNT_DETACH)))?;
-        t.setup(Call::io("write(./before)", std::fs::write("before", "text")))?;
+        t.setup(Call::io("write(./before)", fs::write("before", "text")))?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         let start = Start { cwd_detached: true, ..Start::of(t.facts()) };
         t.unshare(Flags::NEWNS).from(start).beside(&[&peer]).as_predicted()?;
-        t.check(Call::io("read(./before)", std::fs::read_to_string("before"))).is("text".to_owned())?;
-        t.check(Call::io("write(./after)", std::fs::write("after", "text"))).succeeds()
+        t.check(Call::io("read(./before)", fs::read_to_string("before"))).is("text".to_owned())?;
+        t.check(Call::io("write(./after)", fs::write("after", "text"))).succeeds()
     })
 });
 
@@ -76,8 +65,6 @@ case!(Case {
     about: "The copy is complete, with new IDs, if a mount covers the root, if the caller's root is on a covered \
             mount, and with thousands of mounts.",
     proves: &["EFF-MNT-21"],
-    source: SOURCE,
-    needs: Needs::ROOT,
     variants: || variants::named(&TREES),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let point = new_directory(t, "inner")?;
@@ -99,7 +86,7 @@ case!(Case {
                 let many = if t.tier() == Tier::Quick { 1000 } else { 3000 };
                 for at in 0..many {
                     let path = format!("{point}/{at}");
-                    t.setup(Call::io("mkdir()", std::fs::create_dir(&path)))?;
+                    t.setup(Call::io("mkdir()", fs::create_dir(&path)))?;
                     let bound = mount(Some(path.as_str()), path.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>);
                     t.setup(Call::new("mount(MS_BIND)", bound))?;
                 }
@@ -118,7 +105,7 @@ case!(Case {
         let (old, new) = (census(&before), census(&after));
         let differing: Vec<_> = old.iter().filter(|(what, count)| new.get(what) != Some(count)).take(3).collect();
         t.check(Call::seen("mounts that the copy lacks", differing)).is(vec![])?;
-        let ids: std::collections::BTreeSet<u64> = before.iter().map(|line| line.id).collect();
+        let ids: BTreeSet<u64> = before.iter().map(|line| line.id).collect();
         let reused = after.iter().filter(|line| ids.contains(&line.id)).count();
         t.check(Call::seen("mounts of the copy with an ID of the original", reused)).is(0)
     })
@@ -129,7 +116,6 @@ case!(Case {
     about: "A mountinfo opened before the call lists the old namespace; one opened after it lists the new.",
     proves: &["EFF-MNT-20"],
     source: "kernel, fs/proc_namespace.c",
-    needs: Needs::ROOT,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let (theirs, ours) = (new_directory(t, "theirs")?, new_directory(t, "ours")?);
         let path = "/proc/thread-self/mountinfo";
@@ -158,7 +144,6 @@ case!(Case {
             closed.",
     proves: &["EFF-MNT-18"],
     source: "namespaces(7), Namespace lifetime",
-    needs: Needs::ROOT,
     run: |t| {
         let point = new_directory(t, "inner")?;
         // The watch does not hold the file system, and tells when it is gone. The caller's descriptors are this
@@ -173,11 +158,11 @@ case!(Case {
         t.spawn_sharing("caller", Flags::FILES.0, |t| {
             t.unshare(Flags::NEWNS).as_predicted()?;
             t.setup(new_tmpfs(&point))?;
-            let path = std::ffi::CString::new(point.clone()).unwrap_or_default();
+            let path = CString::new(point.clone()).unwrap_or_default();
             // SAFETY: the path is a string.
             let added = unsafe { libc::inotify_add_watch(watch.as_raw_fd(), path.as_ptr(), libc::IN_UNMOUNT) };
             t.setup(Call::new("inotify_add_watch(inner)", Errno::result(added)))?;
-            t.setup(Call::io("write(inner/file)", std::fs::write(format!("{point}/file"), "kept")))?;
+            t.setup(Call::io("write(inner/file)", fs::write(format!("{point}/file"), "kept")))?;
             let file = t.setup(Call::io("open(inner/file)", File::open(format!("{point}/file"))))?;
             // SAFETY: nothing else of the case has this number.
             let kept = unsafe { libc::dup3(file.as_raw_fd(), KEPT, libc::O_CLOEXEC) };
@@ -203,9 +188,9 @@ case!(Case {
         t.check(Call::io("read(file of the namespace that ended)", read.map(|_| text))).is("kept".to_owned())?;
         t.check(Call::seen("whether the file system is gone (IN_UNMOUNT) while a file is open", gone())).is(false)?;
         drop(kept);
-        let deadline = std::time::Instant::now() + t.patience(Duration::from_secs(5));
+        let deadline = Instant::now() + t.patience(Duration::from_secs(5));
         let mut is_gone = gone();
-        while !is_gone && std::time::Instant::now() < deadline {
+        while !is_gone && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(2));
             is_gone = gone();
         }

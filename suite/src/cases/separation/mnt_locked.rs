@@ -1,13 +1,9 @@
 //! Copies that a less privileged user namespace owns, and who owns a mount namespace (section 3.5 of the behaviour
 //! catalogue).
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-
 use super::mnt::mount_tmpfs;
 use super::user::{own_user_namespace, owner_of_own};
-use crate::observe::mounts::{is_mounted, new_directory};
 use crate::prelude::*;
-use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "mount_namespaces(7), Restrictions on mount namespaces";
 const NEEDS: Needs = Needs::ROOT.with(feature::CREATE_USER_NS);
@@ -27,8 +23,6 @@ case!(Case {
     name: "separation.mnt.locked",
     about: "In a copy that a new user namespace owns no copied mount can be unmounted alone (EINVAL); own mounts can.",
     proves: &["EFF-MNT-12"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let point = new_mount(t, "inner", MsFlags::empty())?;
         let below = new_mount(t, "inner/below", MsFlags::empty())?;
@@ -65,8 +59,6 @@ case!(Case {
     about: "In a copy that a new user namespace owns a remount cannot drop a copied mount's setting (EPERM): \
             read-only, nodev, nosuid, noexec, access times. It can keep it, and on the original drop it.",
     proves: &["EFF-MNT-13"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: || variants::named(&SETTINGS),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let flag: MsFlags = t.param();

@@ -1,10 +1,6 @@
 //! What holds of every namespace (section 3.0 of the behaviour catalogue).
 
-use std::os::unix::fs::MetadataExt;
-
-use crate::observe::nsfd::{enter, inode_of, open_link};
 use crate::prelude::*;
-use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "unshare(2), DESCRIPTION; namespaces(7)";
 
@@ -21,7 +17,6 @@ case!(Case {
     name: "separation.namespaces.links",
     about: "One flag changes the one link it names, or none; the caller's others and another task's links stay.",
     proves: &["EFF-GEN-01", "DIFF-11"],
-    source: SOURCE,
     variants: variants::each_flag,
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
@@ -33,14 +28,14 @@ case!(Case {
 /// namespace exists, so this is asked while the caller is in it.
 fn others_with(ns: Ns, inode: u64) -> Vec<String> {
     let own = std::process::id().to_string();
-    let Ok(entries) = std::fs::read_dir("/proc") else {
+    let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|name| name.starts_with(|c: char| c.is_ascii_digit()) && *name != own)
-        .filter(|pid| std::fs::metadata(format!("/proc/{pid}/ns/{}", ns.link())).is_ok_and(|link| link.ino() == inode))
+        .filter(|pid| fs::metadata(format!("/proc/{pid}/ns/{}", ns.link())).is_ok_and(|link| link.ino() == inode))
         .collect()
 }
 
@@ -48,7 +43,6 @@ case!(Case {
     name: "separation.namespaces.unique",
     about: "A new namespace is none that any task has; two tasks that call get two.",
     proves: &["EFF-GEN-02", "EFF-GEN-06"],
-    source: SOURCE,
     variants: each_readable_at_once,
     run: |t| {
         let Kind { flag, link: ns, .. } = t.param();
@@ -79,7 +73,6 @@ case!(Case {
     name: "separation.namespaces.inherited",
     about: "A child forked after the call is in the new namespace, one forked before stays in the old.",
     proves: &["EFF-GEN-03", "INT-01"],
-    source: SOURCE,
     variants: each_namespace,
     run: |t| {
         const ID: &str = "EFF-GEN-03";
@@ -98,7 +91,7 @@ case!(Case {
         let new = observer.namespace_inode(for_children);
         let link = |peer: &Peer| {
             peer.call(t, &format!("ns/{} of the {}", ns.link(), peer.name()), ns.link().to_owned(), |link| {
-                std::fs::metadata(format!("/proc/thread-self/ns/{link}")).map(|link| link.ino()).map_err(errno_of)
+                fs::metadata(format!("/proc/thread-self/ns/{link}")).map(|link| link.ino()).map_err(errno_of)
             })
         };
         t.check(link(&older)?).proves(ID).is(old)?;
@@ -166,7 +159,7 @@ case!(Case {
         let inode = observer.namespace_inode(ns);
         let opened = open_link("thread-self", ns).and_then(|file| inode_of(&file));
         t.check(Call::new(format!("fstat({path})"), opened)).proves(ID).is(inode)?;
-        let text = std::fs::read_link(&path).map(|text| text.to_string_lossy().into_owned());
+        let text = fs::read_link(&path).map(|text| text.to_string_lossy().into_owned());
         t.check(Call::io(format!("readlink({path})"), text)).proves(ID).is(format!("{}:[{inode}]", kind(ns)))
     }
 });

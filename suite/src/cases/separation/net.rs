@@ -1,11 +1,11 @@
 //! Network namespaces (section 3.9 of the behaviour catalogue), seen from one that clone(2) made for the case.
 
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::net::{Ipv4Addr, UdpSocket};
 
-use serde::{Deserialize, Serialize};
+use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
 
 use crate::prelude::*;
-use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWNET; network_namespaces(7)";
 const NEEDS: Needs = Needs::ROOT.with(feature::NET_NS);
@@ -14,94 +14,58 @@ const NEEDS: Needs = Needs::ROOT.with(feature::NET_NS);
 const FALLBACK_DEVICES: [&str; 9] =
     ["tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0"];
 
-/// A kind of address for sockets.
+/// A kind of address of unix(7).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Address {
-    /// UDP, any address, this port; 0 has the kernel choose.
-    Port(u16),
-    /// A datagram socket by a name in the abstract namespace of unix(7).
+    /// A name in the abstract namespace.
     Abstract(String),
-    /// A datagram socket by a path.
+    /// A path.
     Path(String),
 }
 
-pub(super) fn socket(family: i32, kind: i32) -> Result<OwnedFd, Errno> {
-    // SAFETY: socket takes numbers; the descriptor is new.
-    unsafe {
-        let fd = Errno::result(libc::socket(family, kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0))?;
-        Ok(OwnedFd::from_raw_fd(fd))
-    }
+/// A new socket for datagrams.
+pub(super) fn datagrams(family: AddressFamily) -> Result<OwnedFd, Errno> {
+    socket::socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)
 }
 
 impl Address {
-    fn socket(&self) -> Result<OwnedFd, Errno> {
-        match self {
-            Address::Port(_) => socket(libc::AF_INET, libc::SOCK_DGRAM),
-            Address::Abstract(_) | Address::Path(_) => socket(libc::AF_UNIX, libc::SOCK_DGRAM),
-        }
-    }
-
-    /// The address as bind(2) and connect(2) take it.
-    fn with<V>(&self, function: impl FnOnce(*const libc::sockaddr, libc::socklen_t) -> V) -> V {
-        match self {
-            Address::Port(port) => {
-                // SAFETY: zeroes are a valid address, of any interface.
-                let mut address: libc::sockaddr_in = unsafe { std::mem::zeroed() };
-                address.sin_family = libc::AF_INET as libc::sa_family_t;
-                address.sin_port = port.to_be();
-                function((&raw const address).cast(), size_of_val(&address) as libc::socklen_t)
-            }
-            Address::Abstract(name) | Address::Path(name) => {
-                // SAFETY: zeroes are a valid address.
-                let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
-                address.sun_family = libc::AF_UNIX as libc::sa_family_t;
-                // A name in the abstract namespace starts with a zero byte.
-                let start = usize::from(matches!(self, Address::Abstract(_)));
-                for (to, from) in address.sun_path[start..].iter_mut().zip(name.bytes()) {
-                    *to = from as libc::c_char;
-                }
-                let length = std::mem::offset_of!(libc::sockaddr_un, sun_path) + start + name.len();
-                function((&raw const address).cast(), length as libc::socklen_t)
-            }
-        }
+    /// A new socket, and the address as bind(2) and sendto(2) take it.
+    fn open(&self) -> Result<(OwnedFd, UnixAddr), Errno> {
+        let address = match self {
+            Address::Abstract(name) => UnixAddr::new_abstract(name.as_bytes()),
+            Address::Path(path) => UnixAddr::new(path.as_str()),
+        };
+        Ok((datagrams(AddressFamily::Unix)?, address?))
     }
 }
 
 /// Binds a new socket and leaves it open. Gives its descriptor.
 fn bind(address: Address) -> Result<i32, Errno> {
-    let socket = address.socket()?;
-    // SAFETY: the address lives through the call and has the length given.
-    let bound = address.with(|at, length| unsafe { libc::bind(socket.as_raw_fd(), at, length) });
-    Errno::result(bound)?;
+    let (socket, address) = address.open()?;
+    socket::bind(socket.as_raw_fd(), &address)?;
     Ok(socket.into_raw_fd())
+}
+
+/// The same for UDP, at any address and this port; 0 has the kernel choose.
+fn bind_port(port: u16) -> Result<i32, Errno> {
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).map(IntoRawFd::into_raw_fd).map_err(errno_of)
 }
 
 /// The port that a socket was bound to.
 fn port_of(fd: i32) -> Result<u16, Errno> {
-    // SAFETY: address and length live through the call.
-    unsafe {
-        let mut address: libc::sockaddr_in = std::mem::zeroed();
-        let mut length = size_of_val(&address) as libc::socklen_t;
-        Errno::result(libc::getsockname(fd, (&raw mut address).cast(), &raw mut length))?;
-        Ok(u16::from_be(address.sin_port))
-    }
+    // SAFETY: the descriptor is open, and not closed here.
+    let socket = ManuallyDrop::new(unsafe { UdpSocket::from_raw_fd(fd) });
+    socket.local_addr().map(|address| address.port()).map_err(errno_of)
 }
 
-/// Sends a datagram of one byte to an address of unix(7).
+/// Sends a datagram of one byte.
 fn send_to(address: Address) -> Result<(), Errno> {
-    let socket = address.socket()?;
-    let sent = address.with(|at, length| {
-        // SAFETY: the byte and the address live through the call.
-        unsafe { libc::sendto(socket.as_raw_fd(), b"x".as_ptr().cast(), 1, 0, at, length) }
-    });
-    Errno::result(sent).map(drop)
+    let (socket, address) = address.open()?;
+    socket::sendto(socket.as_raw_fd(), b"x", &address, MsgFlags::empty()).map(drop)
 }
 
 fn receive(fd: i32) -> Result<usize, Errno> {
-    let mut byte = [0u8; 8];
-    // SAFETY: the buffer lives through the call.
-    let read = unsafe { libc::recv(fd, byte.as_mut_ptr().cast(), byte.len(), libc::MSG_DONTWAIT) };
-    Errno::result(read).map(|length| length as usize)
+    socket::recv(fd, &mut [0; 8], MsgFlags::MSG_DONTWAIT)
 }
 
 /// Whether the loopback device is up, as a socket's own network namespace has it.
@@ -137,12 +101,12 @@ pub(super) fn raise_loopback(fd: i32) -> Result<(), Errno> {
 
 /// The names of the devices of the caller's network namespace.
 pub(super) fn devices((): ()) -> Result<Vec<String>, Errno> {
-    let text = std::fs::read_to_string("/proc/thread-self/net/dev").map_err(errno_of)?;
+    let text = fs::read_to_string("/proc/thread-self/net/dev").map_err(errno_of)?;
     Ok(text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect())
 }
 
 fn unix_socket((): ()) -> Result<i32, Errno> {
-    socket(libc::AF_UNIX, libc::SOCK_DGRAM).map(IntoRawFd::into_raw_fd)
+    datagrams(AddressFamily::Unix).map(IntoRawFd::into_raw_fd)
 }
 
 case!(Case {
@@ -150,8 +114,6 @@ case!(Case {
     about: "The new namespace has a loopback device that is down, and only drivers' fallback devices beside it; the \
             old one keeps its devices, with loopback up.",
     proves: &["EFF-NET-01", "EFF-NET-02"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
         const ID: &str = "EFF-NET-01";
         let old = t.setup(Call::new("socket(AF_UNIX)", unix_socket(())))?;
@@ -190,8 +152,6 @@ case!(Case {
     name: "separation.net.old_socket",
     about: "A socket bound before the call receives from the old namespace; a socket made after it does not reach it.",
     proves: &["EFF-NET-02"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
         let name = || Address::Abstract("before".to_owned());
         let socket = t.setup(Call::new("bind(abstract name)", bind(name())))?;
@@ -216,7 +176,6 @@ case!(Case {
             both.",
     proves: &["EFF-NET-03"],
     source: "network_namespaces(7); unix(7)",
-    needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
         let name = |name: &str| Address::Abstract(name.to_owned());
         let peer = Peer::start(t, "peer", Flags::NONE)?;
@@ -245,31 +204,29 @@ case!(Case {
     name: "separation.net.ports",
     about: "A UDP port in use by one task cannot be bound by the other before the call, and can after it.",
     proves: &["EFF-NET-03"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
-        if socket(libc::AF_INET, libc::SOCK_DGRAM).err() == Some(Errno::EAFNOSUPPORT) {
+        if datagrams(AddressFamily::Inet).err() == Some(Errno::EAFNOSUPPORT) {
             return Err(t.skip("this kernel has no IPv4: CONFIG_INET"));
         }
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let mut ports = Vec::new();
         for (acting, watching) in [(caller, other), (other, caller)] {
-            let socket = acting.must(t, "bind(port 0)", Address::Port(0), bind)?;
+            let socket = acting.must(t, "bind(port 0)", 0, bind_port)?;
             let port = acting.must(t, "getsockname()", socket, port_of)?;
-            t.check(watching.ask(t, "bind(port in use)", Address::Port(port), bind)?).fails_with(Errno::EADDRINUSE)?;
+            t.check(watching.ask(t, "bind(port in use)", port, bind_port)?).fails_with(Errno::EADDRINUSE)?;
             ports.push((port, acting, watching));
         }
         t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
         for (port, acting, watching) in ports {
             // The socket that was bound stays in the old namespace, whoever made it.
-            let in_old = watching.ask(t, "bind(port in use in the old namespace)", Address::Port(port), bind)?;
+            let in_old = watching.ask(t, "bind(port in use in the old namespace)", port, bind_port)?;
             match watching {
                 Side::Caller => t.check(in_old).succeeds().map(drop)?,
                 Side::Peer(_) => t.check(in_old).fails_with(Errno::EADDRINUSE)?,
             }
             if let Side::Caller = acting {
-                t.check(acting.ask(t, "bind(port of its own old socket)", Address::Port(port), bind)?).succeeds()?;
+                t.check(acting.ask(t, "bind(port of its own old socket)", port, bind_port)?).succeeds()?;
             }
         }
         Ok(())

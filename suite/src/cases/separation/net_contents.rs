@@ -1,29 +1,25 @@
 //! What is in a new network namespace and whose it is (section 3.9 of the behaviour catalogue), seen from one that
 //! clone(2) made for the case.
 
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::path::Path;
+use nix::sys::socket::AddressFamily;
 
 use super::mnt::mount_new;
 use super::net;
 use super::user::{own_user_namespace, owner_of_own};
-use crate::observe::mounts::new_directory;
 use crate::place::nft;
-use crate::place::sysctl;
 use crate::prelude::*;
-use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "network_namespaces(7)";
 const NEEDS: Needs = Needs::ROOT.with(feature::NET_NS);
 
 /// A datagram socket of IPv4, as a number.
 fn socket((): ()) -> Result<i32, Errno> {
-    net::socket(libc::AF_INET, libc::SOCK_DGRAM).map(IntoRawFd::into_raw_fd)
+    net::datagrams(AddressFamily::Inet).map(IntoRawFd::into_raw_fd)
 }
 
 /// Takes the loopback device up, which gives it its addresses.
 fn raise_loopback((): ()) -> Result<(), Errno> {
-    net::raise_loopback(net::socket(libc::AF_INET, libc::SOCK_DGRAM)?.as_raw_fd())
+    net::raise_loopback(net::datagrams(AddressFamily::Inet)?.as_raw_fd())
 }
 
 /// Adds a route to 10.0.0.0/8 by the loopback device.
@@ -51,7 +47,7 @@ fn add_route((): ()) -> Result<(), Errno> {
 
 /// What a file of /proc/net lists, without its heading.
 fn lines_of((file, heading): (String, usize)) -> Result<Vec<String>, Errno> {
-    match std::fs::read_to_string(format!("/proc/thread-self/net/{file}")) {
+    match fs::read_to_string(format!("/proc/thread-self/net/{file}")) {
         Ok(text) => Ok(text.lines().skip(heading).map(str::to_owned).collect()),
         // IPv6 may be left out.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -77,8 +73,6 @@ case!(Case {
     name: "separation.net.empty",
     about: "The new namespace has no routes and no addresses, though the old one has; /proc/net shows each its own.",
     proves: &["EFF-NET-04"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
         t.setup(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", raise_loopback(())))?;
         t.setup(Call::new("ioctl(SIOCADDRT, 10.0.0.0/8)", add_route(())))?;
@@ -117,7 +111,6 @@ case!(Case {
     about: "Network sysctls start with the kernel's default, not the old namespace's value; each side has its own.",
     proves: &["EFF-NET-04"],
     source: "network_namespaces(7); kernel, Documentation/networking/ip-sysctl.rst",
-    needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
         // A time to live, with a default that no setting of another namespace is copied to.
         const PATH: &str = "/proc/sys/net/ipv4/ip_default_ttl";
@@ -143,8 +136,6 @@ case!(Case {
     name: "separation.net.netfilter",
     about: "The new namespace's packet filter is empty: neither side sees nftables tables of the other.",
     proves: &["EFF-NET-04"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
         if !nft::is_there() {
             return Err(t.skip(
@@ -187,11 +178,11 @@ case!(Case {
 /// The names that a sysfs shows, and whether it shows loopback as up.
 fn devices_in(sysfs: &Path) -> Call<(Vec<String>, bool)> {
     let look = || {
-        let entries = std::fs::read_dir(sysfs.join("class/net"))?;
+        let entries = fs::read_dir(sysfs.join("class/net"))?;
         let mut names: Vec<_> =
             entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         names.sort();
-        let flags = std::fs::read_to_string(sysfs.join("class/net/lo/flags"))?;
+        let flags = fs::read_to_string(sysfs.join("class/net/lo/flags"))?;
         let flags = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).unwrap_or(0);
         Ok((names, flags & libc::IFF_UP as u32 != 0))
     };
@@ -209,7 +200,6 @@ case!(Case {
     name: "separation.net.sysfs",
     about: "A sysfs mounted after the call shows the new namespace's devices; one mounted before it the old one's.",
     proves: &["EFF-NET-05"],
-    source: SOURCE,
     needs: NEEDS.with(feature::INITIAL_ROOT),
     run: |t| {
         let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
@@ -235,8 +225,6 @@ case!(Case {
     name: "separation.net.physical_devices",
     about: "Physical devices stay in the old namespace: none of them is in the new one.",
     proves: &["EFF-NET-06"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         let is_physical = |name: &String| Path::new(&format!("/sys/class/net/{name}/device")).exists();
         let all = t.setup(Call::new("devices of /proc/thread-self/net/dev", own_devices(())))?;
@@ -259,7 +247,7 @@ case!(Case {
 
 /// The number that tells a socket's network namespace from all others (SO_NETNS_COOKIE).
 fn cookie_of(socket: i32) -> Result<u64, Errno> {
-    const SO_NETNS_COOKIE: libc::c_int = 71;
+    const SO_NETNS_COOKIE: c_int = 71;
     let mut cookie = 0u64;
     let mut length = size_of::<u64>() as libc::socklen_t;
     // SAFETY: number and length live through the call.
@@ -275,7 +263,6 @@ case!(Case {
             namespace.",
     proves: &["EFF-NET-07"],
     source: "kernel, net/core/sock.c (SO_NETNS_COOKIE, Linux 5.14)",
-    needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
         let new_cookie = || Ok(cookie_of(t.setup(Call::new("socket(AF_INET)", socket(())))?));
         let old = t.setup(Call::new("socket(AF_INET)", socket(())))?;

@@ -2,15 +2,8 @@
 //! behaviour catalogue).
 
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
-
-use crate::observe::nsfd::{enter, open_link};
 use crate::prelude::*;
-use crate::tasks::vm;
 
 const SOURCE: &str = "pid_namespaces(7), The namespace init process; kernel, kernel/pid_namespace.c";
 const NEEDS: Needs = Needs::ROOT.with(feature::PID_NS);
@@ -54,7 +47,6 @@ case!(Case {
     about: "Once process 1 of the new namespace is dead, fork(2) fails (ENOMEM) and the link pid_for_children stays \
             readable; setns(2) to the caller's own PID namespace makes fork work again.",
     proves: &["EFF-PID-04", "EFF-PID-05"],
-    source: SOURCE,
     // setns(2) takes power over the PID namespace that the case starts in.
     needs: NEEDS.with(feature::INITIAL_ROOT),
     run: |t| {
@@ -66,12 +58,12 @@ case!(Case {
             t.check(forked_pid()).proves("EFF-PID-04").fails_with(Errno::ENOMEM)?;
         }
         let link = "/proc/thread-self/ns/pid_for_children";
-        t.check(Call::io(format!("readlink({link})"), std::fs::read_link(link)))
+        t.check(Call::io(format!("readlink({link})"), fs::read_link(link)))
             .proves("EFF-PID-04")
             .holds("pid:[…]", |text| text.to_string_lossy().starts_with("pid:["))?;
         t.check(Call::new("setns(own PID namespace)", enter(&own))).proves("EFF-PID-05").succeeds()?;
         let child = Peer::start(t, "child afterwards", Flags::NONE)?;
-        t.check(observe::namespace_of(child.pid(), Ns::Pid).called("ns/pid of a child afterwards"))
+        t.check(namespace_of(child.pid(), Ns::Pid).called("ns/pid of a child afterwards"))
             .proves("EFF-PID-05")
             .is(observer.namespace_inode(Ns::Pid))?;
         let parent = child.call(t, "getppid() of that child", (), |()| Ok(getppid().as_raw()))?;
@@ -92,7 +84,7 @@ case!(Case {
         let own = t.setup(Call::new("open(ns/pid)", open_link("thread-self", Ns::Pid)))?;
         t.unshare(Flags::NEWPID).as_predicted()?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;
-        let between = t.setup(observe::namespace_of(first.pid(), Ns::Pid))?;
+        let between = t.setup(namespace_of(first.pid(), Ns::Pid))?;
         t.check(Call::new("setns(own PID namespace)", enter(&own))).succeeds()?;
         t.check(observer.namespace(Ns::PidForChildren)).is(observer.namespace_inode(Ns::Pid))?;
         t.unshare(Flags::NEWPID).as_predicted()?;
@@ -101,7 +93,7 @@ case!(Case {
             second.call(t, "getpid() of the first child after the second call", (), |()| Ok(getpid().as_raw()))?;
         t.check(pid).is(1)?;
         let own = observer.namespace_inode(Ns::Pid);
-        t.check(observe::namespace_of(second.pid(), Ns::Pid).called("its PID namespace"))
+        t.check(namespace_of(second.pid(), Ns::Pid).called("its PID namespace"))
             .holds(&format!("neither {own} nor {between}"), |inode| ![own, between].contains(inode))
             .map(drop)
     }
@@ -136,11 +128,10 @@ case!(Case {
     about: "After a call by a second thread its children are in the new namespace, those of the first in the old.",
     proves: &["EFF-PID-08"],
     source: "unshare(2), CLONE_NEWPID; pid_namespaces(7)",
-    needs: NEEDS,
     run: |t| {
         let observer = Observer::open(t)?;
         let own = observer.namespace_inode(Ns::PidForChildren);
-        let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+        let start = Start { threads: Threads::Others, ..Start::of(t.facts()) };
         let first = || {
             let pid = Call::seen("getpid() in a child of the first thread", vm::in_vfork_child(t, own_pid)?);
             all([
@@ -161,8 +152,6 @@ case!(Case {
     name: "separation.pid.killed_init",
     about: "Killing process 1 kills every process of its namespace; process 1 can be reaped only after all others.",
     proves: &["EFF-PID-09", "EFF-PID-10"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         t.unshare(Flags::NEWPID).proving("EFF-PID-09").as_predicted()?;
         // Dropped in this order: process 1 is reaped last (RULE-09).
@@ -204,8 +193,6 @@ case!(Case {
     about: "Process 1 ignores signals from its namespace without a handler, SIGKILL and SIGSTOP included; from outside \
             those two stop and kill it.",
     proves: &["EFF-PID-13"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: signals,
     run: |t| {
         t.unshare(Flags::NEWPID).as_predicted()?;
@@ -260,7 +247,6 @@ case!(Case {
     about: "An orphan in the new namespace becomes a child of the namespace's process 1, which can wait for it.",
     proves: &["EFF-PID-14"],
     source: "pid_namespaces(7), Adoption of orphaned children",
-    needs: NEEDS,
     run: |t| {
         t.unshare(Flags::NEWPID).as_predicted()?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;

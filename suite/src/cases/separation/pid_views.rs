@@ -1,16 +1,12 @@
 //! What process IDs and sysctls look like inside a new PID namespace and outside (section 3.10 of the behaviour
 //! catalogue).
 
-use nix::mount::{MsFlags, mount};
-
 use super::pid_init::status_of_child;
-use crate::place::sysctl;
 use crate::prelude::*;
-use crate::tasks::side::in_own_namespaces;
 
 /// Where `self` of a proc file system leads: the reader's process ID there.
 fn self_in(proc: String) -> Result<String, Errno> {
-    std::fs::read_link(format!("{proc}/self")).map(|target| target.to_string_lossy().into_owned()).map_err(errno_of)
+    fs::read_link(format!("{proc}/self")).map(|target| target.to_string_lossy().into_owned()).map_err(errno_of)
 }
 
 case!(Case {
@@ -35,7 +31,7 @@ case!(Case {
                 child.call(t, "readlink(self) in a proc file system that process 1 mounted", point.clone(), self_in)?;
             t.check(new).is("1".to_owned())?;
             t.check(old()?).is(outer.clone())?;
-            let names = std::fs::read_dir(&point).map(|entries| {
+            let names = fs::read_dir(&point).map(|entries| {
                 let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
                 names.filter(|name| name.bytes().all(|b| b.is_ascii_digit())).collect::<Vec<_>>()
             });
@@ -45,7 +41,7 @@ case!(Case {
             t.check(Call::new("readlink(self) in it by the caller", self_in(point.clone())))
                 .fails_with(Errno::ENOENT)?;
             t.check(Call::new("readlink(/proc/self) by the caller", self_in("/proc".to_owned())))
-                .is(nix::unistd::getpid().to_string())
+                .is(getpid().to_string())
         })
     }
 });
@@ -99,8 +95,7 @@ case!(Case {
                 let far = if outside < 12_000 { 20_000 } else { 2_000 };
                 t.check(set(far)?).succeeds()?;
                 let second = Peer::start(t, "next process", Flags::NONE)?;
-                let pid = second
-                    .call(t, "getpid() of the next process", (), |()| Ok(i64::from(nix::unistd::getpid().as_raw())))?;
+                let pid = second.call(t, "getpid() of the next process", (), |()| Ok(i64::from(getpid().as_raw())))?;
                 t.check(pid).is(far + 1)?;
                 t.check(inside()?).is(far + 1)?;
                 t.check(sysctl::number(path))

@@ -3,10 +3,7 @@
 //! The 2006 document had this flag refused as not implemented; it has been implemented since Linux 2.6.26 (DIFF-04).
 //! A task that leaves its list behind has it applied, as at exit, unless others still use it.
 
-use crate::observe::Shared;
 use crate::prelude::*;
-use crate::sharing::undo::Semaphore;
-use crate::tasks::side::{Side, check_kcmp};
 
 const SOURCE: &str = "unshare(2), CLONE_SYSVSEM; semop(2), SEM_UNDO";
 const NEEDS: Needs = Needs::NONE.with(feature::SYSV_IPC).with(feature::SANDBOX);
@@ -16,8 +13,6 @@ case!(Case {
     about: "unshare(CLONE_SYSVSEM) applies the caller's own adjustments at once, and once; later ones are applied by \
             the next call or at exit.",
     proves: &["EFF-SEM-01", "EFF-SEM-02", "DIFF-04"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         let semaphore = Semaphore::new(t, 5)?;
         t.spawn("caller", |t| {
@@ -57,10 +52,7 @@ fn leave_list(t: &Test, peer: Peer, requirement: &'static str) -> Done<Option<Pe
             Ok(None)
         }
         Leave::Unshare => {
-            let call = peer.call(t, "unshare(CLONE_SYSVSEM) by the peer", (), |()| {
-                unshare(Flags::SYSVSEM).result().copied().map_err(Failure::errno)
-            })?;
-            t.check(call).proves(requirement).succeeds()?;
+            t.check(unshare_by(t, &peer, Flags::SYSVSEM)?).proves(requirement).succeeds()?;
             Ok(Some(peer))
         }
     }
@@ -71,8 +63,6 @@ case!(Case {
     about: "While another task uses the list, unshare(CLONE_SYSVSEM) applies nothing. The list's last user applies the \
             sum of all adjustments when it leaves, by exit or unshare; the caller's later ones are not in it.",
     proves: &["EFF-SEM-03", "EFF-SEM-04"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: || variants::named(&WAYS_TO_LEAVE),
     run: |t| {
         let semaphore = Semaphore::new(t, 10)?;
@@ -99,8 +89,6 @@ case!(Case {
     about: "A shared list is applied when its last user leaves; after unshare(CLONE_SYSVSEM) the caller's later \
             operations are undone when the caller leaves, though the former sharer stays.",
     proves: &["EFF-SEM-03", "EFF-SEM-04"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         let semaphore = Semaphore::new(t, 10)?;
         let stays = Peer::start(t, "peer", Flags::SYSVSEM)?;
@@ -125,7 +113,6 @@ case!(Case {
     name: "separation.sysvsem.kcmp",
     about: "kcmp(2) reports the list as shared before unshare(CLONE_SYSVSEM), and as not shared after it.",
     proves: &["EFF-SEM-05"],
-    source: SOURCE,
     needs: NEEDS.with(feature::KCMP),
     run: |t| {
         const ID: &str = "EFF-SEM-05";
@@ -142,8 +129,6 @@ case!(Case {
     name: "separation.sysvsem.no_list",
     about: "A task without any adjustments may name CLONE_SYSVSEM; no semaphore changes.",
     proves: &["EFF-SEM-12"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         const ID: &str = "EFF-SEM-12";
         let semaphore = Semaphore::new(t, 5)?;
@@ -160,7 +145,6 @@ case!(Case {
     name: "separation.sysvsem.ipc_namespace",
     about: "unshare(CLONE_NEWIPC) leaves the list, too: its last user applies the sum in the old namespace.",
     proves: &["EFF-SEM-10"],
-    source: SOURCE,
     needs: Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS),
     variants: || variants::named(&WAYS_TO_LEAVE),
     run: |t| {
@@ -191,8 +175,6 @@ case!(Case {
     name: "separation.sysvsem.kept_by",
     about: "A flag other than CLONE_SYSVSEM and CLONE_NEWIPC applies nothing, and leaves the list shared.",
     proves: &["EFF-GEN-01"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: unrelated_flags,
     run: |t| {
         const ID: &str = "EFF-GEN-01";

@@ -2,8 +2,6 @@
 //! catalogue): limits, sleepers, removed sets, the last operator.
 
 use crate::prelude::*;
-use crate::sharing::undo::Semaphore;
-use crate::tasks::side::Side;
 
 const SOURCE: &str = "unshare(2), CLONE_SYSVSEM; semop(2), SEM_UNDO; kernel, ipc/sem.c";
 const NEEDS: Needs = Needs::NONE.with(feature::SYSV_IPC);
@@ -32,14 +30,11 @@ case!(Case {
     about: "A task that waits for a semaphore's value wakes up when unshare(CLONE_SYSVSEM) applies an adjustment to \
             it.",
     proves: &["EFF-SEM-06"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-SEM-06";
         let semaphore = Semaphore::new(t, 5)?;
         let id = semaphore.id();
         semaphore.add_with_undo(t, Side::Caller, -2)?;
-        let patience = t.patience(std::time::Duration::from_secs(5)).as_secs() as i64;
+        let patience = t.patience(Duration::from_secs(5)).as_secs() as i64;
         let sleeper = t.spawn("sleeper", |t| {
             let text = "semtimedop(-4) of a semaphore that is 3, and 5 after the caller's adjustment";
             t.check(Call::new(text, add((id, -4, patience)))).succeeds()
@@ -49,7 +44,7 @@ case!(Case {
         }
         t.unshare(Flags::SYSVSEM).as_predicted()?;
         sleeper.join(t)?;
-        semaphore.check_value(t, "after the sleeper took 4 of 5", 1, ID)
+        semaphore.check_value(t, "after the sleeper took 4 of 5", 1, "EFF-SEM-06")
     }
 });
 
@@ -62,17 +57,14 @@ case!(Case {
     name: "separation.sysvsem.limits",
     about: "An adjustment beyond a semaphore's greatest value, or below 0, stops there, and the call succeeds.",
     proves: &["EFF-SEM-07"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: || variants::named(&LIMITS),
     run: |t| {
-        const ID: &str = "EFF-SEM-07";
         let (start, undone, kept, end): Limit = t.param();
         let semaphore = Semaphore::new(t, start)?;
         semaphore.add_with_undo(t, Side::Caller, undone)?;
         t.setup(Call::new(format!("semop({kept:+})"), add((semaphore.id(), kept, 0))))?;
         t.unshare(Flags::SYSVSEM).as_predicted()?;
-        semaphore.check_value(t, &format!("after an adjustment by {}", -undone), end, ID)
+        semaphore.check_value(t, &format!("after an adjustment by {}", -undone), end, "EFF-SEM-07")
     }
 });
 
@@ -81,8 +73,6 @@ case!(Case {
     about: "With a removed set in the list the call succeeds: other sets' adjustments are applied, and a newer set is \
             left alone.",
     proves: &["EFF-SEM-08"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         const ID: &str = "EFF-SEM-08";
         let (removed, stays) = (Semaphore::new(t, 5)?, Semaphore::new(t, 5)?);
@@ -101,10 +91,7 @@ case!(Case {
     name: "separation.sysvsem.last_operator",
     about: "The adjustment makes the process that calls unshare(CLONE_SYSVSEM) the semaphore's last operator (GETPID).",
     proves: &["EFF-SEM-11"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
-        const ID: &str = "EFF-SEM-11";
         let semaphore = Semaphore::new(t, 5)?;
         let id = semaphore.id();
         let peer = Peer::start(t, "peer", Flags::NONE)?;
@@ -113,7 +100,7 @@ case!(Case {
         let last = || Call::new("semctl(GETPID)", control(id, libc::GETPID));
         t.check(last()).is(peer.pid().as_raw())?;
         t.unshare(Flags::SYSVSEM).as_predicted()?;
-        semaphore.check_value(t, "after the adjustment", 6, ID)?;
-        t.check(last()).is(nix::unistd::getpid().as_raw())
+        semaphore.check_value(t, "after the adjustment", 6, "EFF-SEM-11")?;
+        t.check(last()).is(getpid().as_raw())
     }
 });

@@ -1,13 +1,8 @@
 //! Time namespaces (section 3.11 of the behaviour catalogue): the caller's clocks stay, those of its future children
 //! are shifted.
 
-use syscalls::{Sysno, syscall};
-
 use crate::place::clock::SHIFT;
 use crate::prelude::*;
-use crate::tasks::executed::Executed;
-use crate::tasks::side::Side;
-use crate::tasks::vm;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWTIME; time_namespaces(7)";
 const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
@@ -68,7 +63,7 @@ fn write_offsets(monotonic: i64, boottime: i64) -> Call<()> {
     let path = "/proc/self/timens_offsets";
     // proc_pid_timens_offsets(5): names since 5.6, numbers as well; each line seconds, nanoseconds.
     let text = format!("monotonic {monotonic} 0\nboottime {boottime} 0\n");
-    Call::io(format!("write({path}, {text:?})"), std::fs::write(path, &text))
+    Call::io(format!("write({path}, {text:?})"), fs::write(path, &text))
 }
 
 case!(Case {
@@ -76,8 +71,6 @@ case!(Case {
     about: "The caller gets another link time_for_children, and keeps its time namespace and clocks whatever the new \
             offsets.",
     proves: &["EFF-TIME-01", "EFF-TIME-02"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         let observer = Observer::open(t)?;
         let older = Peer::start(t, "older child", Flags::NONE)?;
@@ -97,7 +90,6 @@ case!(Case {
     about: "The new namespace's offsets can be written repeatedly until the first task enters it (then EACCES).",
     proves: &["EFF-TIME-03", "EFF-TIME-04"],
     source: "time_namespaces(7), /proc/pid/timens_offsets",
-    needs: NEEDS,
     run: |t| {
         const ID: &str = "EFF-TIME-03";
         let before = readings(t, Side::Caller)?;
@@ -118,7 +110,6 @@ case!(Case {
             their offsets, by system call and vDSO; the caller's are not.",
     proves: &["EFF-TIME-04", "EFF-GEN-03"],
     source: "time_namespaces(7)",
-    needs: NEEDS,
     run: |t| {
         const ID: &str = "EFF-TIME-04";
         let observer = Observer::open(t)?;
@@ -128,7 +119,7 @@ case!(Case {
         let child = Peer::start(t, "child", Flags::NONE)?;
         let new = observer.namespace_inode(Ns::TimeForChildren);
         for ns in [Ns::Time, Ns::TimeForChildren] {
-            let link = observe::namespace_of(child.pid(), ns).called(format!("the child's ns/{}", ns.link()));
+            let link = namespace_of(child.pid(), ns).called(format!("the child's ns/{}", ns.link()));
             t.check(link).proves(ID).is(new)?;
         }
         check_shifts(t, Side::Peer(&child), before, [SHIFT, SHIFT, 3 * SHIFT, 3 * SHIFT], ID)?;
@@ -150,7 +141,6 @@ case!(Case {
             refused (EINVAL), since then it stays in the caller's time namespace, with clocks that are not shifted.",
     proves: &["EFF-TIME-05"],
     source: "clone(2), ERRORS (EINVAL); time_namespaces(7)",
-    needs: NEEDS,
     run: |t| {
         let allowed = kernel::exec_enters_time_namespace(t)?;
         let before = readings(t, Side::Caller)?[0];
@@ -174,7 +164,7 @@ case!(Case {
     }
 });
 
-extern "C" fn end_at_once(_: *mut libc::c_void) -> libc::c_int {
+extern "C" fn end_at_once(_: *mut c_void) -> c_int {
     0
 }
 
@@ -183,7 +173,6 @@ case!(Case {
     about: "execve(2) by the caller moves it into the new time namespace since Linux 6.2; all other links stay.",
     proves: &["EFF-TIME-07", "DOC-09", "DIFF-16"],
     source: "time_namespaces(7)",
-    needs: NEEDS,
     run: |t| {
         const ID: &str = "EFF-TIME-07";
         let moves = kernel::exec_enters_time_namespace(t)?;
@@ -205,7 +194,7 @@ case!(Case {
             _ => own[ns as usize],
         };
         for ns in Ns::ALL.into_iter().filter(|ns| expected(*ns) != 0) {
-            let seen = observe::namespace_of(executed.pid(), ns);
+            let seen = namespace_of(executed.pid(), ns);
             let text = format!("ns/{} of the caller after execve", ns.link());
             t.check(seen.called(text)).proves(ID).is(expected(ns))?;
         }

@@ -1,12 +1,7 @@
 //! The offsets of a new time namespace (section 3.11 of the behaviour catalogue): which are refused, what a further
 //! call starts with, and which clocks follow them.
 
-use std::time::Duration;
-
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-
 use crate::place::clock::{SHIFT, nanoseconds, offsets, seconds, write_offset};
-use crate::place::privilege::set_capabilities;
 use crate::prelude::*;
 
 const SOURCE: &str = "time_namespaces(7)";
@@ -27,8 +22,6 @@ case!(Case {
     name: "separation.time.again",
     about: "A second call succeeds: the newer namespace starts with the last offsets, and the next child is in it.",
     proves: &["EFF-TIME-09"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| {
         let observer = Observer::open(t)?;
         let before = t.setup(Call::new("clock_gettime(CLOCK_MONOTONIC)", seconds(libc::CLOCK_MONOTONIC)))?;
@@ -40,7 +33,7 @@ case!(Case {
         unshare_time(t)?;
         t.check(offsets()).is(written)?;
         let child = Peer::start(t, "child", Flags::NONE)?;
-        t.check(observe::namespace_of(child.pid(), Ns::Time).called("the child's ns/time")).is_not(first)?;
+        t.check(namespace_of(child.pid(), Ns::Time).called("the child's ns/time")).is_not(first)?;
         let now =
             child.call(t, "CLOCK_MONOTONIC of the child, since before the calls", libc::CLOCK_MONOTONIC, seconds)?;
         t.check(now.map(|now| now - before))
@@ -66,7 +59,6 @@ case!(Case {
             negative (ERANGE), or without CAP_SYS_TIME (EPERM) are refused and keep what was written before.",
     proves: &["EFF-TIME-12"],
     source: "time_namespaces(7), /proc/pid/timens_offsets",
-    needs: NEEDS,
     run: |t| {
         unshare_time(t)?;
         t.check(write_offset("monotonic", 1, 999_999_999)).succeeds()?;
@@ -93,17 +85,13 @@ fn uptime_by_sysinfo((): ()) -> Result<i64, Errno> {
 
 /// /proc/uptime, the first number.
 fn uptime_by_proc((): ()) -> Result<i64, Errno> {
-    let text = std::fs::read_to_string("/proc/uptime").map_err(|_| Errno::EIO)?;
+    let text = fs::read_to_string("/proc/uptime").map_err(|_| Errno::EIO)?;
     text.split('.').next().and_then(|whole| whole.parse().ok()).ok_or(Errno::EINVAL)
 }
 
-extern "C" fn nothing(_: libc::c_int) {}
-
 /// Has a system call that would sleep too long end with EINTR.
 fn limit(seconds: u32) -> Result<(), Errno> {
-    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler does nothing.
-    unsafe { sigaction(Signal::SIGALRM, &action)? };
+    signals::catch(Signal::SIGALRM).answer()?;
     nix::unistd::alarm::set(seconds);
     Ok(())
 }
@@ -130,7 +118,6 @@ fn sleep_until((clock, patience): (i32, u32)) -> Result<i64, Errno> {
 
 /// The same by a timer descriptor.
 fn wait_for_timer((clock, patience): (i32, u32)) -> Result<i64, Errno> {
-    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
     limit(patience)?;
     let start = nanoseconds(clock)?;
     let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -153,7 +140,6 @@ case!(Case {
             their clock's; real time and international atomic time are the caller's.",
     proves: &["EFF-TIME-11"],
     source: "time_namespaces(7), Description and Notes",
-    needs: NEEDS,
     run: |t| {
         unshare_time(t)?;
         t.setup(write_offset("monotonic", SHIFT, 0))?;

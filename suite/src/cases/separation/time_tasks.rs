@@ -1,14 +1,6 @@
 //! Threads, vfork and execve after unshare(CLONE_NEWTIME) (section 3.11 of the behaviour catalogue).
 
-use std::ffi::{CStr, c_int, c_void};
-
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use syscalls::{Sysno, syscall};
-
-use crate::observe::nsfd::{enter, open_link};
 use crate::prelude::*;
-use crate::tasks::threads::in_second_thread;
-use crate::tasks::vm;
 
 const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
 
@@ -17,7 +9,6 @@ case!(Case {
     about: "After the call the caller cannot make a thread (EINVAL) until Linux 6.2; since then it can.",
     proves: &["EFF-TIME-06"],
     source: "clone(2), ERRORS (EINVAL); kernel, kernel/fork.c",
-    needs: NEEDS,
     run: |t| {
         let allowed = kernel::exec_enters_time_namespace(t)?;
         let observer = Observer::open(t)?;
@@ -42,12 +33,11 @@ case!(Case {
             refused with two threads (EUSERS), and works in a lone task.",
     proves: &["EFF-TIME-10"],
     source: "setns(2), ERRORS (EUSERS); kernel, kernel/time/namespace.c",
-    needs: NEEDS,
     run: |t| {
         let observer = Observer::open(t)?;
         let old = observer.namespace_inode(Ns::TimeForChildren);
         in_second_thread(t, || {
-            let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+            let start = Start { threads: Threads::Others, ..Start::of(t.facts()) };
             t.unshare(Flags::NEWTIME).from(start).as_predicted()?;
             let new =
                 t.setup(Call::new("open(ns/time_for_children)", open_link("thread-self", Ns::TimeForChildren)))?;
@@ -84,7 +74,6 @@ case!(Case {
     about: "A vfork child enters the new time namespace by execve(2) (Linux 6.2); the caller stays in the old.",
     proves: &["EFF-TIME-08"],
     source: "time_namespaces(7); kernel, fs/exec.c",
-    needs: NEEDS,
     run: |t| {
         if !kernel::exec_enters_time_namespace(t)? {
             return Err(t.skip("this kernel allows no vfork after CLONE_NEWTIME (Linux 6.2)"));
@@ -100,7 +89,7 @@ case!(Case {
         let until = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
         let seen = match waitid(Id::Pid(child), until) {
             Ok(WaitStatus::Stopped(..) | WaitStatus::PtraceEvent(..)) => {
-                Ok(observe::namespace_of(child, Ns::Time).called("ns/time of a vfork child after execve"))
+                Ok(namespace_of(child, Ns::Time).called("ns/time of a vfork child after execve"))
             }
             Ok(WaitStatus::Exited(_, 1)) => Err(t.skip(
                 "ptrace(2) is refused here: allow it in the container's seccomp profile, or set \
@@ -108,7 +97,7 @@ case!(Case {
             )),
             other => Err(t.broken("execve() in a vfork child", format!("{other:?}"))),
         };
-        let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
+        let _ = kill(child, Signal::SIGKILL);
         let _ = waitpid(child, None);
         t.check(seen?).is(new)?;
         t.check(observer.namespace(Ns::Time)).is(own)

@@ -1,12 +1,9 @@
 //! User namespaces (section 3.13 of the behaviour catalogue).
 
-use nix::unistd::{getegid, geteuid, getgid, getuid};
+use nix::unistd::{getgid, getuid};
 
-use crate::observe::nsfd::{enter, inode_of, maker_of, open_link, owner_of, parent_of};
-use crate::place::privilege::{all_capabilities, set_all_capabilities};
-use crate::place::sysctl;
+use crate::observe::nsfd::{maker_of, owner_of, parent_of};
 use crate::prelude::*;
-use crate::tasks::side::in_own_namespaces;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWUSER; user_namespaces(7)";
 const NEEDS: Needs = Needs::NONE.with(feature::CREATE_USER_NS);
@@ -43,8 +40,6 @@ case!(Case {
     about: "The caller gets a user namespace of its own: its parent is the old one, its maker the caller's effective \
             user; another task keeps the old one.",
     proves: &["EFF-USER-01"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: callers,
     run: |t| {
         // Who looks from outside keeps its powers, and is ended by one who has them, too.
@@ -61,7 +56,7 @@ fn judge_link(t: &Test, observer: &Observer, peer: &Peer) -> Done {
     let new = t
         .check(observer.namespace(Ns::User))
         .holds("another inode than before", |inode| *inode != 0 && *inode != old)?;
-    let own = nix::unistd::getpid().as_raw();
+    let own = getpid().as_raw();
     let parent = peer.call(t, "ioctl(NS_GET_PARENT) of the caller's user namespace", own, |pid| {
         parent_of(&open_link(pid, Ns::User)?)
     })?;
@@ -89,8 +84,6 @@ case!(Case {
     about: "Until maps are written all IDs read as the overflow ID (65534); the caller may map its own user and group, \
             and then reads the IDs mapped to.",
     proves: &["EFF-USER-02"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: callers_with_own_ids,
     run: |t| {
         let observer = Observer::open(t)?;
@@ -111,7 +104,7 @@ case!(Case {
             [("setgroups", "deny".to_owned()), ("uid_map", format!("7 {uid} 1")), ("gid_map", format!("8 {gid} 1"))]
         {
             let path = format!("/proc/self/{file}");
-            t.check(Call::io(format!("write({path}, {text:?})"), std::fs::write(&path, &text))).succeeds()?;
+            t.check(Call::io(format!("write({path}, {text:?})"), fs::write(&path, &text))).succeeds()?;
         }
         t.check(ids()).is([7, 7, 8, 8])
     }
@@ -152,7 +145,6 @@ case!(Case {
             bounding set are full, inheritable and ambient set empty.",
     proves: &["EFF-USER-03"],
     source: "user_namespaces(7), Capabilities",
-    needs: NEEDS,
     variants: capability_states,
     run: |t| {
         const CAP_CHOWN: u64 = 1;
@@ -193,7 +185,6 @@ case!(Case {
             (Linux 6.14) are cleared up to 6.18 and kept since 7.3.",
     proves: &["EFF-USER-04"],
     source: "user_namespaces(7), Capabilities; capabilities(7), securebits",
-    needs: NEEDS,
     variants: securebits,
     run: |t| {
         let bits: u32 = t.param();
@@ -217,15 +208,14 @@ case!(Case {
     about: "The no_new_privs attribute prevents neither the call nor the new capabilities, and stays set.",
     proves: &["EFF-USER-05", "INT-14"],
     source: "user_namespaces(7); prctl(2), PR_SET_NO_NEW_PRIVS",
-    needs: NEEDS,
     variants: callers,
     run: |t| {
         const ID: &str = "EFF-USER-05";
         let observer = Observer::open(t)?;
         let start = become_caller(t, t.param())?;
-        t.setup(Call::new("prctl(PR_SET_NO_NEW_PRIVS)", nix::sys::prctl::set_no_new_privs()))?;
+        t.setup(Call::new("prctl(PR_SET_NO_NEW_PRIVS)", prctl::set_no_new_privs()))?;
         t.unshare(Flags::NEWUSER).from(start).proving(ID).as_predicted()?;
-        t.check(Call::new("prctl(PR_GET_NO_NEW_PRIVS)", nix::sys::prctl::get_no_new_privs())).proves(ID).is(true)?;
+        t.check(Call::new("prctl(PR_GET_NO_NEW_PRIVS)", prctl::get_no_new_privs())).proves(ID).is(true)?;
         check_full_capabilities(t, &observer, ID)
     }
 });
@@ -245,9 +235,9 @@ case!(Case {
             let name = t.setup(Call::new("gethostname()", nix::unistd::gethostname()))?;
             let set_name = || Call::new("sethostname(the same name)", nix::unistd::sethostname(&name));
             let mount = || {
-                let flags = nix::mount::MsFlags::empty();
+                let flags = MsFlags::empty();
                 let none: Option<&str> = None;
-                Call::new("mount(tmpfs)", nix::mount::mount(none, target, Some("tmpfs"), flags, none))
+                Call::new("mount(tmpfs)", mount(none, target, Some("tmpfs"), flags, none))
             };
             t.setup(set_name())?;
             t.setup(mount())?;
@@ -255,7 +245,7 @@ case!(Case {
             t.check(set_name()).proves(ID).fails_with(Errno::EPERM)?;
             t.check(mount()).proves(ID).fails_with(Errno::EPERM)?;
             t.check(Call::new("setns(old user namespace)", enter(&old))).proves("INT-07").fails_with(Errno::EPERM)?;
-            t.check(Call::new("chroot()", nix::unistd::chroot(target))).proves(ID).succeeds()
+            t.check(Call::new("chroot()", chroot(target))).proves(ID).succeeds()
         })
     }
 });
@@ -288,7 +278,6 @@ case!(Case {
     about: "The new user namespace owns namespaces made in the same call, and those made later by a caller in it.",
     proves: &["EFF-USER-10", "EFF-GEN-07"],
     source: "user_namespaces(7); ioctl_ns(2), NS_GET_USERNS",
-    needs: NEEDS,
     variants: owned_namespaces,
     run: |t| {
         const ID: &str = "EFF-USER-10";

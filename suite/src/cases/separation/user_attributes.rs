@@ -1,11 +1,10 @@
 //! Attributes, groups, IDs and keyrings of a task that makes a user namespace (section 3.13 of the behaviour
 //! catalogue).
 
-use nix::unistd::{Gid, getgroups, setgroups};
+use nix::unistd::getgroups;
 
 use super::user::{Caller, become_caller, callers_with_own_ids};
 use crate::place::limits::enter_own_user_namespace;
-use crate::place::sysctl;
 use crate::prelude::*;
 
 const NEEDS: Needs = Needs::NONE.with(feature::CREATE_USER_NS);
@@ -38,7 +37,6 @@ case!(Case {
             securebits, is cleared.",
     proves: &["EFF-USER-06"],
     source: "prctl(2); capabilities(7), securebits",
-    needs: NEEDS,
     variants: dumpable_or_not,
     run: |t| {
         let (caller, dumpable): (Caller, bool) = t.param();
@@ -68,7 +66,7 @@ fn groups() -> Call<Vec<u32>> {
 
 /// allow or deny.
 fn setgroups_file() -> Call<String> {
-    let text = std::fs::read_to_string("/proc/self/setgroups");
+    let text = fs::read_to_string("/proc/self/setgroups");
     Call::io("read(/proc/self/setgroups)", text.map(|text| text.trim().to_owned()))
 }
 
@@ -91,9 +89,9 @@ case!(Case {
         t.check(Call::new("setgroups([]) before gid_map is written", setgroups(&[]))).fails_with(Errno::EPERM)?;
         t.check(groups()).is(vec![overflow; 3])?;
         // A task outside, which has the power, maps the groups.
-        let own = nix::unistd::getpid().as_raw();
+        let own = getpid().as_raw();
         outside.setup(t, "write(gid_map)", own, |pid| {
-            std::fs::write(format!("/proc/{pid}/gid_map"), "0 54321 3").map_err(errno_of)
+            fs::write(format!("/proc/{pid}/gid_map"), "0 54321 3").map_err(errno_of)
         })?;
         t.check(groups()).is(vec![0, 1, 2])?;
         if allowed == "allow" {
@@ -120,7 +118,7 @@ case!(Case {
         let start = Start { initial_admin: false, ..Start::of(t.facts()) };
         t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
         t.check(setgroups_file()).is("deny".to_owned())?;
-        let allow = std::fs::write("/proc/self/setgroups", "allow");
+        let allow = fs::write("/proc/self/setgroups", "allow");
         t.check(Call::io("write(/proc/self/setgroups, allow)", allow)).fails_with(Errno::EPERM)?;
         t.check(Call::new("setgroups([])", setgroups(&[]))).fails_with(Errno::EPERM)
     }
@@ -131,11 +129,10 @@ case!(Case {
     about: "setuid(2) and seteuid(2) to an unmapped ID fail (EINVAL). Once the caller's own is mapped, that one works.",
     proves: &["EFF-USER-08"],
     source: "user_namespaces(7), Interaction with system calls that change process UIDs or GIDs",
-    needs: NEEDS,
     variants: callers_with_own_ids,
     run: |t| {
         let start = become_caller(t, t.param())?;
-        let uid = nix::unistd::geteuid();
+        let uid = geteuid();
         t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
         let setuid = |id: u32| {
             // The system call: the C library has all threads call it.
@@ -158,7 +155,7 @@ case!(Case {
             return Ok(());
         }
         let map = format!("7 {uid} 1");
-        t.setup(Call::io("write(/proc/self/uid_map)", std::fs::write("/proc/self/uid_map", map)))?;
+        t.setup(Call::io("write(/proc/self/uid_map)", fs::write("/proc/self/uid_map", map)))?;
         t.check(seteuid(7)).succeeds()?;
         t.check(setuid(7)).succeeds()?;
         t.check(setuid(0)).fails_with(Errno::EINVAL)

@@ -1,9 +1,7 @@
 //! Resource limits that become ceilings of a new user namespace (section 3.13 of the behaviour catalogue).
 
 use super::ipc_mqueue::{MESSAGE, make_locked_segment, make_queue, page_size};
-use crate::place::privilege::become_somebody_else;
 use crate::prelude::*;
-use crate::tasks::side::in_own_namespaces;
 
 /// What a limit counts by user.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +118,7 @@ impl Counted {
     }
 }
 
-fn queue(at: usize) -> &'static std::ffi::CStr {
+fn queue(at: usize) -> &'static CStr {
     [c"first", c"second"][at]
 }
 

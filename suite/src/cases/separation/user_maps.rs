@@ -1,11 +1,7 @@
 //! Mapping IDs in a new user namespace, and what hangs on that (section 3.13 of the behaviour catalogue).
 
-use nix::unistd::{getegid, geteuid};
-
-use crate::observe::{Shared, shares};
-use crate::place::privilege::{all_capabilities, set_capabilities};
+use crate::observe::shares;
 use crate::prelude::*;
-use crate::tasks::executed::Executed;
 
 const NEEDS: Needs = Needs::NONE.with(feature::CREATE_USER_NS);
 
@@ -14,7 +10,7 @@ const NEEDS_USER: Needs = NEEDS.with(feature::SECOND_USER);
 
 /// Writes one of the caller's files below /proc/self.
 fn write(file: &str, text: &str) -> Call<()> {
-    let written = std::fs::write(format!("/proc/self/{file}"), text);
+    let written = fs::write(format!("/proc/self/{file}"), text);
     Call::io(format!("write(/proc/self/{file}, {text:?})"), written)
 }
 
@@ -48,8 +44,8 @@ case!(Case {
 });
 
 /// The permitted and effective capabilities of a task.
-fn capabilities_of(pid: nix::unistd::Pid) -> Call<[String; 2]> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map(|text| {
+fn capabilities_of(pid: Pid) -> Call<[String; 2]> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).map(|text| {
         let field =
             |name: &str| text.lines().find_map(|line| u64::from_str_radix(line.strip_prefix(name)?.trim(), 16).ok());
         ["CapPrm:", "CapEff:"].map(|name| format!("{:x}", field(name).unwrap_or(u64::MAX)))
@@ -123,18 +119,16 @@ case!(Case {
             become_unprivileged(t)?;
             let observer = Observer::open(t)?;
             let peer = Peer::start(t, "peer", Flags::FS)?;
-            let (own, other) = (nix::unistd::getpid().as_raw(), peer.pid().as_raw());
+            let (own, other) = (getpid().as_raw(), peer.pid().as_raw());
             let kcmp = || Call::new("kcmp(caller, peer, KCMP_VM) by the caller", shares(Shared::Vm, own, other));
             t.check(kcmp()).is(false)?;
             t.unshare(Flags::NEWUSER).from(Start::unprivileged()).as_predicted()?;
             // 0 only asks whether it may.
-            let signal = peer.call(t, "kill(caller, 0) by the peer", own, |pid| {
-                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None)
-            })?;
+            let signal = peer.call(t, "kill(caller, 0) by the peer", own, |pid| kill(Pid::from_raw(pid), None))?;
             let compared = peer
                 .call(t, "kcmp(caller, peer, KCMP_VM) by the peer", (own, other), |(a, b)| shares(Shared::Vm, a, b))?;
             let link = peer.call(t, "the caller's ns/user, as the peer reads it", own, |pid| {
-                observe::namespace_of(pid, Ns::User).result().copied().map_err(Failure::errno)
+                namespace_of(pid, Ns::User).result().copied().map_err(Failure::errno)
             })?;
             all([
                 t.check(signal).succeeds(),

@@ -4,8 +4,6 @@
 use nix::sys::utsname::uname;
 
 use crate::prelude::*;
-use crate::sharing::probe::{Probe, ProbeDirs, check_apart, check_shared};
-use crate::tasks::side::{Side, in_own_namespaces};
 
 const SOURCE: &str = "unshare(2), CLONE_NEWUTS; uts_namespaces(7)";
 const NEEDS: Needs = Needs::ROOT.with(feature::UTS_NS);
@@ -15,8 +13,6 @@ case!(Case {
     about: "Tasks in one UTS namespace see each other set a name; unshare(CLONE_NEWUTS) keeps its value, and \
             afterwards neither sees what the other sets.",
     proves: &["EFF-UTS-01", "EFF-UTS-02"],
-    source: SOURCE,
-    needs: NEEDS,
     variants: || [Probe::HostName, Probe::DomainName].map(|probe| Variant::new(probe.slug(), probe)).into(),
     run: |t| in_own_namespaces(t, Flags::NEWUTS, |t| {
         let probe: Probe = t.param();
@@ -39,7 +35,7 @@ fn fixed_names((): ()) -> Result<[String; 4], Errno> {
 }
 
 fn name_in_proc(file: String) -> Result<String, Errno> {
-    std::fs::read_to_string(format!("/proc/sys/kernel/{file}")).map(|text| text.trim_end().to_owned()).map_err(errno_of)
+    fs::read_to_string(format!("/proc/sys/kernel/{file}")).map(|text| text.trim_end().to_owned()).map_err(errno_of)
 }
 
 fn set_names(name: String) -> Result<(), Errno> {
@@ -53,8 +49,6 @@ case!(Case {
     about: "System, release, version and machine stay; /proc/sys/kernel/hostname and domainname show each task the \
             names of its own namespace.",
     proves: &["EFF-UTS-03"],
-    source: SOURCE,
-    needs: NEEDS,
     run: |t| in_own_namespaces(t, Flags::NEWUTS, |t| {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let sides = [(Side::Caller, "inside"), (Side::Peer(&peer), "outside")];

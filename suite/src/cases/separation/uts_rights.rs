@@ -3,7 +3,6 @@
 use nix::unistd::{gethostname, sethostname};
 
 use crate::prelude::*;
-use crate::tasks::side::in_own_namespaces;
 
 case!(Case {
     name: "separation.uts.user_namespace",
@@ -30,7 +29,7 @@ case!(Case {
 });
 
 /// The execution domain, as personality(2) takes and gives it.
-fn personality(persona: libc::c_ulong) -> Result<libc::c_int, Errno> {
+fn personality(persona: libc::c_ulong) -> Result<c_int, Errno> {
     // SAFETY: personality takes a number.
     Errno::result(unsafe { libc::personality(persona) })
 }

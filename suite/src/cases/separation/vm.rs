@@ -3,14 +3,9 @@
 //! The 2006 document has unshare(CLONE_VM) give the caller a copy of its memory. No released kernel does (DIFF-03):
 //! the call is refused while the memory is shared, and succeeds without any effect when it is not.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
-
-use crate::observe::{Shared, sharing};
+use crate::observe::sharing;
 use crate::prelude::*;
-use crate::tasks::side::{Side, check_kcmp};
-use crate::tasks::threads::{self, IdleThread};
+use crate::tasks::threads;
 
 const SOURCE: &str = "2006 design document, 7.3 and 8 (3); unshare(2), CLONE_VM";
 
@@ -22,7 +17,7 @@ fn check_identities(t: &Test, sharer: &VmTask, shared: Flags, requirement: &'sta
     if !t.facts().has(feature::KCMP) {
         return Ok(());
     }
-    let (own, other) = (nix::unistd::getpid().as_raw(), sharer.pid().as_raw());
+    let (own, other) = (getpid().as_raw(), sharer.pid().as_raw());
     for (flag, what) in [(Flags::VM, Shared::Vm), (Flags::SIGHAND, Shared::Sighand)] {
         if shared.contains(flag) {
             t.check(sharing(what, own, other)).proves(requirement).is(true)?;
@@ -41,7 +36,6 @@ case!(Case {
     about: "CLONE_VM is refused (EINVAL) while another process shares the memory: it stays shared, and nothing else \
             named is separated.",
     proves: &["EFF-VM-02", "DIFF-03"],
-    source: SOURCE,
     variants: calls_with_vm,
     run: |t| {
         const ID: &str = "EFF-VM-02";
@@ -69,7 +63,6 @@ case!(Case {
     about: "Beside a process that shares the memory, CLONE_THREAD, and CLONE_SIGHAND with unshared handlers, succeed \
             and leave memory and handlers shared as they were.",
     proves: &["EFF-VM-03", "EFF-VM-04"],
-    source: SOURCE,
     variants: calls_that_succeed,
     run: |t| {
         let (flags, handlers_shared): (Flags, bool) = t.param();
@@ -109,36 +102,19 @@ case!(Case {
     source: "unshare(2), CLONE_THREAD",
     run: |t| {
         let thread = IdleThread::start(t)?;
-        let start = Start { threads: model::Threads::Others, ..Start::of(t.facts()) };
+        let start = Start { threads: Threads::Others, ..Start::of(t.facts()) };
         t.unshare(Flags::THREAD).from(start).proving("MT-02").as_predicted()?;
         let threads = Call::seen("threads of the process", threads::count());
         t.check(threads).proves("MT-02").is(2)?;
         thread.end();
-        threads::wait_until_alone();
+        wait_until_alone();
         t.unshare(Flags::THREAD).proving("EFF-VM-06").as_predicted()?;
         Ok(())
     }
 });
 
-/// How often the handler below has run.
-static CAUGHT: AtomicU32 = AtomicU32::new(0);
-
-extern "C" fn count_signal(_: libc::c_int) {
-    CAUGHT.fetch_add(1, Ordering::SeqCst);
-}
-
 fn lone_calls() -> Vec<Variant> {
     variants::of_flags([Flags::VM, Flags::SIGHAND, Flags::THREAD, Flags::VM | Flags::SIGHAND | Flags::THREAD])
-}
-
-/// A number in memory that stays shared with children.
-#[track_caller]
-fn shared_number(t: &Test) -> Done<usize> {
-    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
-    // SAFETY: a fresh anonymous mapping.
-    let address = unsafe { libc::mmap(std::ptr::null_mut(), 4096, access, kind, -1, 0) };
-    let result = if address == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(address as usize) };
-    t.setup(Call::new("mmap(MAP_SHARED)", result))
 }
 
 /// Puts a number at an address and gives what was there.
@@ -153,20 +129,16 @@ case!(Case {
     about: "CLONE_VM, CLONE_SIGHAND and CLONE_THREAD by a single-threaded task with unshared memory change nothing: \
             memory keeps its content, shared mappings stay shared, private ones private, handlers run.",
     proves: &["EFF-VM-01", "DIFF-05"],
-    source: SOURCE,
     variants: lone_calls,
     run: |t| {
         const ID: &str = "EFF-VM-01";
-        let shared = shared_number(t)?;
+        // SAFETY: zeroes are a valid number.
+        let mapped = unsafe { map_zeroed::<AtomicU32>() };
+        let shared = std::ptr::from_ref(t.setup(Call::io("mmap(MAP_SHARED)", mapped))?) as usize;
         let private = Box::new(AtomicU32::new(11));
         let private_at = std::ptr::from_ref(&*private) as usize;
-        let action = SigAction::new(SigHandler::Handler(count_signal), SaFlags::empty(), SigSet::empty());
-        // SAFETY: the handler counts, and no more.
-        let set = unsafe { sigaction(Signal::SIGUSR1, &action) };
-        t.setup(Call::new("sigaction(SIGUSR1)", set))?;
-        let mut blocked = SigSet::empty();
-        blocked.add(Signal::SIGUSR2);
-        t.setup(Call::new("sigprocmask(SIGUSR2)", blocked.thread_block()))?;
+        t.setup(signals::catch(Signal::SIGUSR1))?;
+        t.setup(signals::block(Signal::SIGUSR2))?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
         t.setup(Call::new("write(shared memory)", exchange((shared, 21))))?;
         t.unshare(t.param::<Flags>()).beside(&[&peer]).proving(ID).as_predicted()?;
@@ -179,11 +151,8 @@ case!(Case {
         for (side, new, old) in [(caller, 12, 11), (other, 13, 11), (caller, 14, 12), (other, 15, 13)] {
             t.check(side.ask(t, "what is in private memory, read", (private_at, new), exchange)?).proves(ID).is(old)?;
         }
-        let caught = CAUGHT.load(Ordering::SeqCst);
         t.setup(Call::new("raise(SIGUSR1)", raise(Signal::SIGUSR1)))?;
-        t.check(Call::seen("runs of the handler of SIGUSR1", CAUGHT.load(Ordering::SeqCst)))
-            .proves(ID)
-            .is(caught + 1)?;
+        t.check(Call::seen("runs of the handler of SIGUSR1", signals::caught())).proves(ID).is(1)?;
         all([Shared::Fs, Shared::Files, Shared::Sysvsem].map(|what| check_kcmp(t, &peer, what, true, ID)))
     }
 });

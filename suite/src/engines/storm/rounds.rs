@@ -45,7 +45,7 @@ impl<'t> Fixture<'t> {
         let disturbed = (0..MOST_TASKS).map(|number| make_directory(t, &format!("disturbed-{number}")));
         let disturbed = disturbed.collect::<Done<Vec<_>>>()?;
         let observer = Observer::open(t)?;
-        let program = std::fs::File::open("/proc/self/exe");
+        let program = File::open("/proc/self/exe");
         Ok(Self {
             t,
             umask: observer.state().umask,
@@ -103,7 +103,7 @@ fn cpus(t: &Test) -> Done<Vec<usize>> {
 #[track_caller]
 fn make_directory(t: &Test, name: &str) -> Done<&'static CStr> {
     let path = t.directory()?.join(name);
-    t.setup(Call::io(format!("mkdir({name})"), std::fs::create_dir(&path)))?;
+    t.setup(Call::io(format!("mkdir({name})"), fs::create_dir(&path)))?;
     let path = CString::new(path.as_os_str().as_encoded_bytes()).unwrap_or_default();
     Ok(Box::leak(path.into_boxed_c_str()))
 }
@@ -150,7 +150,7 @@ struct Health {
 
 impl Health {
     fn of_kernel() -> Self {
-        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
         // After its first complaint lockdep says nothing more; it sets no taint.
         let lockdep_gave_up = read("/proc/lockdep_stats")
             .lines()
@@ -174,12 +174,12 @@ const MOST_PLAYED: usize = 400;
 fn shrink(t: &Test, mut plan: Plan, mut play: impl FnMut(&Plan) -> Done) {
     let mut played = 0;
     let drawn = plan.actions.len();
-    let deadline = std::time::Instant::now() + t.patience(PATIENCE);
+    let deadline = Instant::now() + t.patience(PATIENCE);
     loop {
         let fails = |plan: &Plan| {
             (0..PLAYED).any(|_| {
                 played += 1;
-                played < MOST_PLAYED && std::time::Instant::now() < deadline && !t.attempt(|_| play(plan))
+                played < MOST_PLAYED && Instant::now() < deadline && !t.attempt(|_| play(plan))
             })
         };
         match plan.smaller().into_iter().find(fails) {

@@ -199,8 +199,8 @@ impl Fixture {
     pub fn chrooted(t: &Test) -> Done<Self> {
         let observer = Observer::open(t)?;
         let directory = t.directory()?;
-        t.setup(Call::new("chdir()", nix::unistd::chdir(directory)))?;
-        t.setup(Call::new("chroot(.)", nix::unistd::chroot(".")))?;
+        t.setup(Call::new("chdir()", chdir(directory)))?;
+        t.setup(Call::new("chroot(.)", chroot(".")))?;
         Ok(Self { observer: Some(observer), ..Self::of(t, "a task in a chroot", |start| start.chrooted = true) })
     }
 
@@ -222,10 +222,10 @@ impl Fixture {
 
     /// A task that shares a table of descriptors with one beyond fs.nr_open.
     pub fn beyond_nr_open(t: &Test) -> Done<Self> {
-        let high = fds::dup_to(libc::STDIN_FILENO, fds::HIGH, libc::O_CLOEXEC);
+        let high = dup_to(libc::STDIN_FILENO, fds::HIGH, libc::O_CLOEXEC);
         t.setup(Call::new("dup3(0, 200)", high))?;
         let path = global::NR_OPEN.path();
-        t.setup(Call::io(format!("write(64) to {path}"), std::fs::write(path, "64")))?;
+        t.setup(Call::io(format!("write(64) to {path}"), fs::write(path, "64")))?;
         let by = "a task that shares descriptors, one of them beyond fs.nr_open";
         let mut fixture = Self::sharer(t, Flags::FILES, by);
         fixture.start.beyond_nr_open = true;

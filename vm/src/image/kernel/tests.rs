@@ -1,5 +1,5 @@
 use super::*;
-use crate::image::samples::{bzimage, elf};
+use crate::image::samples::{PVH_NOTE, bzimage, elf};
 
 fn opened(name: &str, content: &[u8]) -> Result<Kernel, KernelError> {
     let directory = tempfile::tempdir().unwrap();
@@ -35,16 +35,8 @@ fn a_bzimage_cut_anywhere_is_said_to_be_cut() {
 
 #[test]
 fn a_vmlinux_gives_its_banner_and_pvh_entry() {
-    let note = [
-        &4_u32.to_le_bytes()[..],
-        &8_u32.to_le_bytes(),
-        &18_u32.to_le_bytes(),
-        b"Xen\0",
-        &0x100_0350_u64.to_le_bytes(),
-    ]
-    .concat();
     let data = b"Linux version %s\0Linux version 6.12.0+deb13 (builder@host) #1\0";
-    let image = elf(62, 0xffff_ffff_8100_0000, data, Some(&note));
+    let image = elf(62, 0xffff_ffff_8100_0000, data, Some(PVH_NOTE));
     let kernel = opened("vmlinux", &image).unwrap();
     assert_eq!(kernel.kind(), Kind::Vmlinux);
     assert_eq!(kernel.release(), Some("6.12.0+deb13"));
