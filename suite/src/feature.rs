@@ -11,15 +11,15 @@ use harness::place::facts::{Facts, Version, has_capability, in_initial_user_name
 use harness::place::sandbox::Sandbox;
 use harness::suite::Suite;
 use nix::errno::Errno;
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SYS_RESOURCE: u32 = 24;
 
-/// The user and group that stand for "an ordinary user" when the suite runs as root.
-const NOBODY: u32 = 65534;
+/// The user and group that stand for an ordinary user when the suite runs as root.
+pub const NOBODY: u32 = 65534;
 
 /// This suite, as the harness runs it.
 pub static SUITE: Suite = Suite {
@@ -205,12 +205,7 @@ fn signs(facts: &Facts) -> Vec<String> {
             signs.push(format!("{path} is {value} ({meaning})"));
         }
     }
-    for kind in ["user", "mnt", "uts", "ipc", "pid", "cgroup", "net", "time"] {
-        let path = format!("/proc/sys/user/max_{kind}_namespaces");
-        if number_in(&path) == Some(0) {
-            signs.push(format!("{path} is 0: no such namespace can be made"));
-        }
-    }
+    signs.extend(forbidden_namespaces().map(|path| format!("{path} is 0: no such namespace can be made")));
     if let Ok(modules) = std::fs::read_to_string("/sys/kernel/security/lsm") {
         let strict: Vec<_> =
             modules.trim().split(',').filter(|lsm| ["selinux", "apparmor", "smack", "tomoyo"].contains(lsm)).collect();
@@ -219,6 +214,14 @@ fn signs(facts: &Facts) -> Vec<String> {
         }
     }
     signs
+}
+
+/// The limits of this place that forbid a kind of namespace.
+fn forbidden_namespaces() -> impl Iterator<Item = String> {
+    ["user", "mnt", "uts", "ipc", "pid", "cgroup", "net", "time"]
+        .into_iter()
+        .map(|kind| format!("/proc/sys/user/max_{kind}_namespaces"))
+        .filter(|path| number_in(path) == Some(0))
 }
 
 /// Whether a limit of the place, or a seccomp filter, answers unshare(2) instead of the kernel, as
@@ -299,23 +302,22 @@ fn second_user(facts: &Facts) -> Option<String> {
         .then(|| "needs a second user (65534) to become: run as root".to_owned())
 }
 
+/// How a child made by clone(2) with these flags ends, which exits with what `look` gives.
+pub(crate) fn in_child(flags: u64, look: impl FnOnce() -> i32) -> Result<WaitStatus, Errno> {
+    // SAFETY: no CLONE_VM and no flag that takes a pointer; the process is single-threaded.
+    match unsafe { fork_sharing(flags) }? {
+        // SAFETY: ends the child without destructors.
+        pid if pid.as_raw() == 0 => unsafe { libc::_exit(look()) },
+        pid => waitpid(pid, Some(WaitPidFlag::__WALL)),
+    }
+}
+
 /// Whether clone(2), not the call under test, may make a user namespace here.
 fn create_user_namespace() -> Option<String> {
     if let Some(reason) = no_namespace("user", "USER_NS") {
         return Some(reason);
     }
-    // SAFETY: no CLONE_VM; the process is single-threaded; the child ends at once.
-    let errno = match unsafe { fork_sharing(libc::CLONE_NEWUSER as u64) } {
-        Ok(pid) if pid.as_raw() == 0 => {
-            // SAFETY: ends the probe.
-            unsafe { libc::_exit(0) }
-        }
-        Ok(pid) => {
-            let _ = waitpid(pid, None);
-            return None;
-        }
-        Err(errno) => errno,
-    };
+    let errno = in_child(libc::CLONE_NEWUSER as u64, || 0).err()?;
     Some(format!(
         "no user namespace can be made here (clone(CLONE_NEWUSER): {errno:?}): {}",
         match errno {
@@ -355,24 +357,21 @@ fn io_uring() -> Option<String> {
 #[cfg(target_arch = "x86_64")]
 fn ia32() -> Option<String> {
     // A kernel without the entry delivers SIGSEGV, so a child tries it.
-    // SAFETY: no CLONE_VM; the process is single-threaded.
-    match unsafe { fork_sharing(0) } {
-        Ok(pid) if pid.as_raw() == 0 => {
-            const GETPID: i32 = 20;
-            let result: i32;
-            // SAFETY: getpid through the 32-bit entry touches no memory; r8–r11 may be clobbered.
-            unsafe {
-                std::arch::asm!("int 0x80", inlateout("eax") GETPID => result,
-                    out("r8") _, out("r9") _, out("r10") _, out("r11") _);
-                libc::_exit(i32::from(result <= 0));
-            }
+    let tried = in_child(0, || {
+        const GETPID: i32 = 20;
+        let result: i32;
+        // SAFETY: getpid through the 32-bit entry touches no memory; r8–r11 may be clobbered.
+        unsafe {
+            std::arch::asm!("int 0x80", inlateout("eax") GETPID => result,
+                out("r8") _, out("r9") _, out("r10") _, out("r11") _);
         }
-        Ok(pid) => match waitpid(pid, None) {
-            Ok(WaitStatus::Exited(_, 0)) => None,
-            _ => Some(
-                "this kernel has no 32-bit entry (int 0x80): CONFIG_IA32_EMULATION, or ia32_emulation=on".to_owned(),
-            ),
-        },
+        i32::from(result <= 0)
+    });
+    match tried {
+        Ok(WaitStatus::Exited(_, 0)) => None,
+        Ok(_) => {
+            Some("this kernel has no 32-bit entry (int 0x80): CONFIG_IA32_EMULATION, or ia32_emulation=on".to_owned())
+        }
         Err(errno) => Some(format!("fork: {errno:?}")),
     }
 }

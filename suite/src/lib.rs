@@ -12,6 +12,7 @@ pub mod spec {
     pub mod flags;
     pub mod model;
     pub mod namespaces;
+    pub mod prelude;
     pub mod requirements;
 }
 
@@ -37,7 +38,7 @@ pub mod observe {
     pub use kcmp::{Shared, shares, sharing};
     pub use observer::*;
     pub use proc_file::statx;
-    pub use state::{Difference, Place, State, differences};
+    pub use state::{Difference, Place, State, differences, ids, place_of};
 }
 
 /// The call under test, and its one verb.

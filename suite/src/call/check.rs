@@ -2,12 +2,10 @@
 
 use std::fmt;
 
-use harness::prelude::*;
-
 use crate::call::raw::unshare;
 use crate::observe::{Ns, Observer, State, differences};
-use crate::spec::flags::Flags;
-use crate::spec::model::{Kernel, Parts, Prediction, Start, predict};
+use crate::spec::model::Parts;
+use crate::spec::prelude::*;
 use crate::tasks::peer::Peer;
 
 /// Text that diagnostics show as it is.
@@ -124,7 +122,7 @@ impl<'a> Judged<'a> {
         };
         let judged = all([
             proving(t.check(call), requirement).gives(prediction.result),
-            changed_as_predicted(t, flags, requirement, &changes, &before, &after),
+            check_changes(t, flags, requirement, &changes, &before, &after),
         ]);
         let peers_after = look(&peers)?;
         for ((peer, before), after) in peers.iter().zip(peers_before).zip(peers_after) {
@@ -163,19 +161,7 @@ fn listed(before: &State, after: &State) -> Option<String> {
 pub fn check_changes(
     t: &Test,
     flags: Flags,
-    requirement: &'static str,
-    prediction: &Prediction,
-    before: &State,
-    after: &State,
-) -> Done {
-    changed_as_predicted(t, flags, Some(requirement), prediction, before, after)
-}
-
-#[track_caller]
-fn changed_as_predicted(
-    t: &Test,
-    flags: Flags,
-    requirement: Option<&'static str>,
+    requirement: impl Into<Option<&'static str>>,
     prediction: &Prediction,
     before: &State,
     after: &State,
@@ -196,7 +182,7 @@ fn changed_as_predicted(
         (must, may) => format!("{must}, perhaps {may}, and nothing else"),
     };
     let what = format!("what unshare({flags}) changed");
-    proving(t.check(Call::seen(what, Said(actual.join("; ")))), requirement)
+    proving(t.check(Call::seen(what, Said(actual.join("; ")))), requirement.into())
         .holds(&expected, |_| missing == Parts::NONE && uncalled == Parts::NONE)
         .map(drop)
 }

@@ -2,15 +2,11 @@
 
 use std::path::Path;
 
-use crate::feature;
-use harness::prelude::*;
-
 use crate::call::raw::unshare;
 use crate::call::variants;
 use crate::place::limits;
 use crate::place::privilege::{CAP_SYS_ADMIN, set_all_capabilities};
-use crate::spec::flags::Flags;
-use crate::spec::model::{Kernel, Start};
+use crate::spec::prelude::*;
 use crate::tasks::peer::Peer;
 
 /// Why a call that would have made a namespace fails.

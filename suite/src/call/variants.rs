@@ -1,9 +1,7 @@
 //! Variants of a case, named after their parameters.
 
-use harness::prelude::*;
-
-use crate::spec::flags::Flags;
 use crate::spec::namespaces::{KINDS, needs_of};
+use crate::spec::prelude::*;
 
 /// A variant for each of these named parameters: the body reads its own with `t.param()`.
 pub fn named<P: Clone + Send + Sync + 'static>(params: &[(&str, P)]) -> Vec<Variant> {

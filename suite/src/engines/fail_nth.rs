@@ -7,24 +7,24 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::feature;
 use crate::feature::global;
-use harness::prelude::*;
 use nix::unistd::{getpid, getppid};
 
-use crate::call::check::{Said, check_changes};
+use crate::call::check::Said;
 use crate::call::raw::unshare_raw;
+use crate::observe::fds;
 use crate::observe::kcmp::shared_flags;
-use crate::observe::{Observer, fds, kernel};
+use crate::prelude::*;
 use crate::sharing::probe::{Trace, umask};
+use crate::sharing::sibling::SHARED;
 use crate::sharing::undo::{self, Semaphore, take_with_undo};
-use crate::spec::flags::Flags;
 use crate::spec::model::memory::without_memory;
-use crate::spec::model::{Kernel, Prediction, Start, predict};
+use crate::spec::prelude::*;
 use crate::tasks::shm::map_zeroed;
 
 /// What a case of failing allocations needs.
@@ -37,9 +37,6 @@ pub const NEEDS: Needs = Needs::ROOT
 /// A sweep over all sites of a network namespace makes many hundreds, and drops them.
 pub const DEADLINE: Duration = Duration::from_secs(300);
 
-/// What a caller shares with the process that makes it.
-pub const SHARED: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
-
 /// Has the allocations of the machine that may sleep fail, too, when a task asks for it: those are
 /// nearly all. The supervisor puts it back.
 #[track_caller]
@@ -49,7 +46,7 @@ pub fn allow(t: &Test) -> Done {
         // A report of each would flood the log in which the supervisor looks for the kernel's own.
         (global::FAILED_ALLOCATIONS_LOG, "0"),
     ] {
-        let written = std::fs::write(global.path(), value);
+        let written = fs::write(global.path(), value);
         let text = format!("write({value}) to {}", global.path());
         t.setup(Call::io(text, written))?;
     }
@@ -77,9 +74,9 @@ impl FailNth {
     #[track_caller]
     pub fn open(t: &Test) -> Done<FailNth> {
         let path = "/proc/thread-self/fail-nth";
-        let file = std::fs::File::options().read(true).write(true).open(path);
+        let file = File::options().read(true).write(true).open(path);
         let file = t.setup(Call::io(format!("open({path})"), file))?;
-        t.setup(Call::new("dup3(fail-nth)", fds::dup_to(file.as_raw_fd(), fds::FAIL_NTH, libc::O_CLOEXEC)))?;
+        t.setup(Call::new("dup3(fail-nth)", dup_to(file.as_raw_fd(), fds::FAIL_NTH, libc::O_CLOEXEC)))?;
         // Whatever the two writes and the read touch for the first time is touched here.
         FailNth.write(0);
         FailNth.left();
@@ -87,18 +84,14 @@ impl FailNth {
     }
 
     fn write(self, n: u32) -> bool {
-        let mut text = *b"0000000";
-        let mut rest = n;
-        for digit in text.iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        // A leading zero would make it octal.
-        let skip = text.iter().take(6).take_while(|digit| **digit == b'0');
-        let text = &text[skip.count()..];
+        // Without a leading zero, which would make it octal.
+        let mut text = [0u8; 10];
+        let mut rest = &mut text[..];
+        let _ = write!(rest, "{n}");
+        let length = 10 - rest.len();
         // SAFETY: the buffer lives through the call.
-        let written = unsafe { libc::pwrite(fds::FAIL_NTH, text.as_ptr().cast(), text.len(), 0) };
-        written == text.len() as isize
+        let written = unsafe { libc::pwrite(fds::FAIL_NTH, text.as_ptr().cast(), length, 0) };
+        written == length as isize
     }
 
     fn left(self) -> u32 {
@@ -188,7 +181,7 @@ impl Fixture {
     /// The state that the task at hand is in.
     #[track_caller]
     pub fn of(t: &Test, start: Start) -> Done<Fixture> {
-        let semaphore = if t.facts().has(feature::SYSV_IPC) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
+        let semaphore = Semaphore::where_there(t, SEMAPHORE)?;
         // SAFETY: zeroes are a valid report.
         let report = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed::<Report>() }))?;
         let users_record = t.facts().has(feature::CREATE_USER_NS) && kernel::user_namespaces_count(t)?;
@@ -218,11 +211,7 @@ impl Fixture {
             register: self.report.register.load(Ordering::Acquire),
             left: self.report.left.load(Ordering::Acquire),
         };
-        let separated = if outcome.register == 0 {
-            predict(&self.start, flags, &Kernel::of(t.facts())).separated
-        } else {
-            Flags::NONE
-        };
+        let separated = self.prediction(t, flags, outcome.register == 0).separated;
         let text = format!(
             "what its maker still shares with the caller after {} (its umask: CLONE_FS, its descriptors: CLONE_FILES)",
             called(flags, n, outcome)
@@ -235,6 +224,11 @@ impl Fixture {
             t.setup(Call::new("semctl(SETVAL)", undo::set(semaphore.id(), SEMAPHORE)))?;
         }
         Ok(outcome)
+    }
+
+    /// What the model says of a call that did or did not succeed.
+    fn prediction(&self, t: &Test, flags: Flags, success: bool) -> Prediction {
+        if success { predict(&self.start, flags, &Kernel::of(t.facts())) } else { Prediction::nothing() }
     }
 
     /// The caller's life.
@@ -252,11 +246,8 @@ impl Fixture {
         self.report.left.store(outcome.left, Ordering::Release);
         let call = Call::zero_on_success(called(flags, n, outcome), outcome.register);
         let result = call.result().map(drop);
-        check_result(t, call, flags, outcome, self.users_record, id)?;
-        let prediction = match result {
-            Ok(()) => predict(&self.start, flags, &Kernel::of(t.facts())),
-            Err(_) => Prediction::nothing(),
-        };
+        self.check_result(t, call, flags, outcome, id)?;
+        let prediction = self.prediction(t, flags, result.is_ok());
         check_changes(t, flags, id, &prediction, &before, &after)?;
         if result.is_err() && t.facts().has(feature::KCMP) {
             let asked = if self.semaphore.is_some() { SHARED } else { SHARED & !Flags::SYSVSEM };
@@ -265,6 +256,28 @@ impl Fixture {
             t.check(Call::new(text, shared)).proves(id).is(asked)?;
         }
         t.setup(Call::new("umask(), dup3()", Trace::CALLER.leave(SHARED)))
+    }
+
+    #[track_caller]
+    fn check_result(&self, t: &Test, call: Call<()>, flags: Flags, outcome: Outcome, id: &'static str) -> Done {
+        if outcome.left > 0 {
+            return t.check(call).proves(id).succeeds();
+        }
+        let allowed = without_memory(flags, self.users_record);
+        let (fine, said) = match call.result() {
+            Ok(()) => (true, "0".to_owned()),
+            Err(failure @ Failure::Errno(errno)) => {
+                (allowed.as_ref().is_none_or(|allowed| allowed.contains(&errno)), format!("{failure:?}"))
+            }
+            Err(failure) => (false, format!("{failure:?}")),
+        };
+        let names =
+            |allowed: Vec<Errno>| allowed.iter().map(|errno| format!("{errno:?}")).collect::<Vec<_>>().join(" or ");
+        let errors = allowed.map_or("an errno".to_owned(), names);
+        t.check(Call::seen(call.text().to_owned(), Said(said)))
+            .proves(id)
+            .holds(&format!("{errors}, or 0 where the call does without"), |_| fine)
+            .map(drop)
     }
 
     /// Has the allocations of these calls fail one after the other: all of them, or in the quick
@@ -345,40 +358,4 @@ fn called(flags: Flags, n: u32, outcome: Outcome) -> String {
         0 => format!("unshare({flags}) with allocation {n} failing"),
         _ => format!("unshare({flags}) with no allocation failing"),
     }
-}
-
-#[track_caller]
-fn check_result(
-    t: &Test,
-    call: Call<()>,
-    flags: Flags,
-    outcome: Outcome,
-    users_record: bool,
-    id: &'static str,
-) -> Done {
-    if outcome.left > 0 {
-        return t.check(call).proves(id).succeeds();
-    }
-    let allowed = without_memory(flags, users_record);
-    let fine = match (call.result(), &allowed) {
-        (Ok(()), _) => true,
-        (Err(Failure::Errno(errno)), Some(allowed)) => allowed.contains(&errno),
-        (Err(Failure::Errno(errno)), None) => errno != Errno::UnknownErrno,
-        (Err(Failure::Returned(_)), _) => false,
-    };
-    let errors = match &allowed {
-        None => "an errno".to_owned(),
-        Some(allowed) => {
-            let names: Vec<_> = allowed.iter().map(|errno| format!("{errno:?}")).collect();
-            names.join(" or ")
-        }
-    };
-    let said = match call.result() {
-        Ok(()) => "0".to_owned(),
-        Err(failure) => format!("{failure:?}"),
-    };
-    t.check(Call::seen(call.text().to_owned(), Said(said)))
-        .proves(id)
-        .holds(&format!("{errors}, or 0 where the call does without"), |_| fine)
-        .map(drop)
 }

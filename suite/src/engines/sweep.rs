@@ -22,14 +22,10 @@ pub mod sets;
 pub mod shrink;
 pub mod states;
 
-use crate::feature;
-use harness::prelude::*;
-use nix::errno::Errno;
 use std::time::{Duration, Instant};
 
 use crate::call::check::Said;
-use crate::spec::flags::Flags;
-use crate::spec::model::Kernel;
+use crate::spec::prelude::*;
 use caller::Caller;
 use compare::{Judge, Seen};
 use shrink::{Findings, find};

@@ -1,15 +1,11 @@
 //! A row of the table of thread and sharing states (section 6 of the behaviour catalogue): every
 //! flag is tried in the row's state, each in a process of its own.
 
-use crate::feature;
-use harness::prelude::*;
 use nix::unistd::gettid;
 
-use crate::call::check::Unshare;
+use crate::prelude::*;
 use crate::sharing::sibling::{SharingTask, check_seen, check_shared};
-use crate::spec::flags::Flags;
-use crate::spec::model::{Prediction, Start};
-use crate::tasks::peer::Peer;
+use crate::spec::prelude::*;
 
 /// What threads share with each other.
 pub const THREADS_SHARE: Flags =
@@ -27,24 +23,15 @@ const MIXED: [Flags; 4] = [
 /// A variant for 0, for every known flag and for some mixes. Each proves the row's requirement,
 /// and that of one flag also what `more` says of sets that have it.
 pub fn each_flag(row: &'static str, more: &[(Flags, &'static [&'static str])]) -> Vec<Variant> {
-    [Flags::NONE]
-        .into_iter()
-        .chain(Flags::KNOWN)
-        .chain(MIXED)
-        .map(|flags| {
-            let zero = if flags == Flags::NONE { &["FLAG-40"][..] } else { &[] };
-            let proves: Vec<_> = [row]
-                .into_iter()
-                .chain(zero.iter().copied())
-                .chain(
-                    more.iter()
-                        .filter(|(set, _)| flags.0.is_power_of_two() && set.contains(flags))
-                        .flat_map(|(_, ids)| ids.iter().copied()),
-                )
-                .collect();
-            for_flags(flags).proving(proves)
-        })
-        .collect()
+    let sets = [Flags::NONE].into_iter().chain(Flags::KNOWN).chain(MIXED);
+    let variant = |flags: Flags| {
+        let mut proves = vec![row];
+        proves.extend((flags == Flags::NONE).then_some("FLAG-40"));
+        let of_flag = more.iter().filter(|(set, _)| flags.0.is_power_of_two() && set.contains(flags));
+        proves.extend(of_flag.flat_map(|(_, ids)| *ids));
+        for_flags(flags).proving(proves)
+    };
+    sets.map(variant).collect()
 }
 
 /// A variant named after its flags, with what they need of the machine.

@@ -1,13 +1,13 @@
 //! What a faulty kernel changes besides what it was asked for, by the names that `table.toml` uses.
 //!
-//! All of this runs in a handler of SIGSYS: raw system calls only.
+//! All of this runs in a handler of SIGSYS: raw system calls only, with what [`call!`] allows as arguments.
 
 use std::ffi::CStr;
 
 use serde::Deserialize;
-use syscalls::{Sysno, syscall};
 
 use super::trapped::Trapped;
+use crate::call::raw::call;
 use crate::spec::flags::Flags;
 
 /// A change. One that the kernel does not let the caller make is left out.
@@ -32,15 +32,6 @@ impl TryFrom<String> for Act {
         let act = ACTS.iter().find(|(known, _)| *known == name);
         act.map(|(_, act)| Act(*act)).ok_or_else(|| format!("suite/src/fault/act.rs has no {name:?}"))
     }
-}
-
-/// A system call, by its name.
-macro_rules! call {
-    ($name:ident $(, $argument:expr)*) => {
-        // SAFETY: all arguments below are numbers, constant strings, or structures on this stack that are valid for
-        // this call and live through it.
-        unsafe { syscall!(Sysno::$name $(, $argument)*) }
-    };
 }
 
 const NONE: usize = 0;

@@ -189,37 +189,21 @@ fn perform(what: What, call: &mut Trapped) -> i64 {
     match what {
         What::Honest => call.issue(asked),
         What::Answer(answer) => answer.register(),
-        What::DoAndAnswer(answer) => match call.issue(asked) {
-            0 => answer.register(),
-            refused => refused,
-        },
-        What::Swap(from, to) => match call.issue(asked) {
-            result if result == from.register() => to.register(),
-            result => result,
-        },
-        What::Forget(code) => match call.issue(asked) {
-            result if result == code.register() => 0,
-            result => result,
-        },
+        What::DoAndAnswer(answer) => swap(call.issue(asked), 0, answer.register()),
+        What::Swap(from, to) => swap(call.issue(asked), from.register(), to.register()),
+        What::Forget(code) => swap(call.issue(asked), code.register(), 0),
         What::Drop(flags) => call.issue(asked & !flags.0),
         What::Add(flags) => call.issue(asked | flags.0),
         What::Mask(bits) => call.issue(asked & bits.0),
-        What::Half(flags) => {
-            let result = call.issue(asked);
-            if result != 0 && asked & flags.0 != 0 {
-                call.issue(asked & flags.0);
+        What::Half(flags) if asked & flags.0 == 0 => call.issue(asked),
+        What::Half(flags) => or_else(call, |call| {
+            call.issue(asked & flags.0);
+        }),
+        What::Rest => or_else(call, |call| {
+            for flag in Flags::KNOWN.into_iter().filter(|flag| asked & flag.0 != 0) {
+                call.issue(flag.0);
             }
-            result
-        }
-        What::Rest => {
-            let result = call.issue(asked);
-            if result != 0 {
-                for flag in Flags::KNOWN.into_iter().filter(|flag| asked & flag.0 != 0) {
-                    call.issue(flag.0);
-                }
-            }
-            result
-        }
+        }),
         What::First(flags) => {
             call.issue(flags.0);
             call.issue(asked)
@@ -244,14 +228,27 @@ fn perform(what: What, call: &mut Trapped) -> i64 {
             }
             call.issue(asked)
         }
-        What::AndThen(act) | What::OrElse(act) => {
+        What::AndThen(act) => {
             let result = call.issue(asked);
-            if (result == 0) == matches!(what, What::AndThen(_)) {
+            if result == 0 {
                 act.perform(call);
             }
             result
         }
+        What::OrElse(act) => or_else(call, |call| act.perform(call)),
     }
+}
+
+fn swap(result: i64, from: i64, to: i64) -> i64 {
+    if result == from { to } else { result }
+}
+
+fn or_else(call: &mut Trapped, deed: impl FnOnce(&mut Trapped)) -> i64 {
+    let result = call.issue(call.flags);
+    if result != 0 {
+        deed(call);
+    }
+    result
 }
 
 impl When {

@@ -65,13 +65,12 @@ use x86::trap;
 mod x86 {
     use super::super::trapped::{Entry, MAGIC, Trapped, UNSHARE_IA32, issue};
     use super::*;
+    use crate::place::seccomp::{give, if_equal, load, set_filter, statement};
 
     const AUDIT_ARCH_I386: u32 = 0x4000_0003;
     const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
     const UNSHARE: u32 = 272;
     const X32: u32 = 0x4000_0000;
-    const RET_TRAP: u32 = 0x0003_0000;
-    const RET_ALLOW: u32 = 0x7fff_0000;
     const SYS_SECCOMP: i32 = 1;
 
     /// struct siginfo of SIGSYS.
@@ -94,12 +93,8 @@ mod x86 {
             action.sa_sigaction = handle as *const () as usize;
             action.sa_flags = libc::SA_SIGINFO;
             Errno::result(libc::sigaction(libc::SIGSYS, &raw const action, std::ptr::null_mut()))?;
-            let mut program = filter();
-            let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-            const SET_MODE_FILTER: libc::c_ulong = 1;
-            Errno::result(libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, 0, &raw const program))?;
         }
-        Ok(())
+        set_filter(&mut filter(), 0).map(drop)
     }
 
     fn filter() -> [libc::sock_filter; 14] {
@@ -107,25 +102,21 @@ mod x86 {
         const NUMBER: u32 = 0;
         const ARCHITECTURE: u32 = 4;
         const SIXTH: u32 = 56;
-        let step = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
-        let load = |at: u32| step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at, 0, 0);
-        let equal = |k: u32, jt: u8, jf: u8| step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, k, jt, jf);
-        let give = |k: u32| step(libc::BPF_RET | libc::BPF_K, k, 0, 0);
         [
             load(ARCHITECTURE),
-            equal(AUDIT_ARCH_I386, 0, 2),
+            if_equal(AUDIT_ARCH_I386, 0, 2),
             load(NUMBER),
-            equal(UNSHARE_IA32, 4, 9),
-            equal(AUDIT_ARCH_X86_64, 0, 8),
+            if_equal(UNSHARE_IA32, 4, 9),
+            if_equal(AUDIT_ARCH_X86_64, 0, 8),
             load(NUMBER),
-            step(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, !X32, 0, 0),
-            equal(UNSHARE, 0, 5),
+            statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, !X32),
+            if_equal(UNSHARE, 0, 5),
             load(SIXTH),
-            equal(MAGIC, 0, 2),
+            if_equal(MAGIC, 0, 2),
             load(SIXTH + 4),
-            equal(0, 1, 0),
-            give(RET_TRAP | MARK as u32),
-            give(RET_ALLOW),
+            if_equal(0, 1, 0),
+            give(libc::SECCOMP_RET_TRAP | MARK as u32),
+            give(libc::SECCOMP_RET_ALLOW),
         ]
     }
 

@@ -7,8 +7,7 @@
 //! `races.files` 30 to 33 and from 40 on, `interactions.close_range` 40, 100 and 120, `atomicity.state.descriptors` 100
 //! and 101, `separation.files` 31 to 256 and 150 to 152, `separation.files_copy` 50 and 1000, `allocations` 1000.
 
-use nix::errno::Errno;
-use syscalls::{Sysno, syscall};
+use crate::spec::prelude::*;
 
 /// `/proc` of an [`Observer`](super::Observer). It and all below fit into a table of 64 descriptors, which is the
 /// smallest that a case leaves (`fs.nr_open`).

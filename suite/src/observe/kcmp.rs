@@ -1,12 +1,9 @@
 //! What two tasks share, by kcmp(2).
 
-use crate::feature;
-use harness::prelude::*;
 use serde::{Deserialize, Serialize};
-use syscalls::{Sysno, syscall};
 
 use super::fds;
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 
 /// What two tasks can share, by its number for kcmp(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,27 +10,18 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use harness::case::task::fork_sharing;
-use harness::prelude::*;
+use harness::place::facts::status_field;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 
-use crate::spec::flags::Flags;
-
-/// What a child exits with that found no answer.
-const NO_ANSWER: u8 = 255;
+use crate::spec::prelude::*;
 
 /// What `look` gives in a child made by clone(2) with these flags; none where there can be no such child.
-fn in_child(flags: Flags, look: impl FnOnce() -> Option<u8>) -> Option<u8> {
-    // SAFETY: no CLONE_VM and no flag that takes a pointer.
-    match unsafe { fork_sharing(flags.0) }.ok()? {
-        // SAFETY: ends the child without destructors.
-        pid if pid.as_raw() == 0 => unsafe { libc::_exit(look().unwrap_or(NO_ANSWER).into()) },
-        pid => match waitpid(pid, Some(WaitPidFlag::__WALL)) {
-            Ok(WaitStatus::Exited(_, status)) => u8::try_from(status).ok().filter(|answer| *answer != NO_ANSWER),
-            _ => None,
-        },
+fn in_child(flags: Flags, look: impl FnOnce() -> Option<bool>) -> Option<bool> {
+    const NO_ANSWER: i32 = 255;
+    match feature::in_child(flags.0, || look().map_or(NO_ANSWER, i32::from)) {
+        Ok(WaitStatus::Exited(_, answer @ 0..=1)) => Some(answer == 1),
+        _ => None,
     }
 }
 
@@ -69,21 +60,8 @@ pub fn exec_enters_time_namespace(t: &Test) -> Done<bool> {
 /// A process made by clone3(2) that shares the caller's memory and sleeps until it is killed. It touches no memory, so
 /// that it needs no stack.
 fn sleeper_that_shares_memory(flags: Flags) -> Result<Pid, Errno> {
-    /// The part of struct clone_args of linux/sched.h that every kernel knows.
-    #[repr(C)]
-    #[derive(Default)]
-    struct Arguments {
-        flags: u64,
-        pidfd: u64,
-        child_tid: u64,
-        parent_tid: u64,
-        exit_signal: u64,
-        stack: u64,
-        stack_size: u64,
-        tls: u64,
-    }
-    let arguments =
-        Arguments { flags: (flags | Flags::VM).0, exit_signal: libc::SIGCHLD as u64, ..Arguments::default() };
+    // struct clone_args of linux/sched.h: flags, three unused words, the exit signal, three more.
+    let arguments = [(flags | Flags::VM).0, 0, 0, 0, libc::SIGCHLD as u64, 0, 0, 0];
     let result: i64;
     // SAFETY: the arguments live through the call. The child never leaves this block, in which it dies with the
     // caller's thread, sleeps, and uses no stack; r8 and above are the kernel's to keep.
@@ -108,7 +86,7 @@ fn sleeper_that_shares_memory(flags: Flags) -> Result<Pid, Errno> {
             pause = const libc::SYS_pause,
             inlateout("rax") libc::SYS_clone3 => result,
             inlateout("rdi") &raw const arguments => _,
-            inlateout("rsi") size_of::<Arguments>() => _,
+            inlateout("rsi") size_of_val(&arguments) => _,
             out("rcx") _,
             out("r11") _,
         );
@@ -135,7 +113,7 @@ fn sleeper_that_shares_memory(flags: Flags) -> Result<Pid, Errno> {
 #[track_caller]
 pub fn user_namespaces_count(t: &Test) -> Done<bool> {
     // SAFETY: the sets are initialized by the calls, and live through them; the signal is blocked when it is sent.
-    let pending = unsafe {
+    let counts = unsafe {
         let mut set = std::mem::zeroed();
         let mut old = std::mem::zeroed();
         let signal = libc::SIGRTMIN() + 5;
@@ -143,7 +121,7 @@ pub fn user_namespaces_count(t: &Test) -> Done<bool> {
         libc::sigaddset(&raw mut set, signal);
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut old);
         let sent = libc::sigqueue(libc::getpid(), signal, libc::sigval { sival_ptr: std::ptr::null_mut() });
-        let answer = (sent == 0).then(|| in_child(Flags::NEWUSER, signals_pending)).flatten();
+        let answer = (sent == 0).then(|| in_child(Flags::NEWUSER, no_signals_pending)).flatten();
         if sent == 0 {
             let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
             libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const none);
@@ -151,16 +129,14 @@ pub fn user_namespaces_count(t: &Test) -> Done<bool> {
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const old, std::ptr::null_mut());
         answer
     };
-    let counts = pending.map(|pending| pending == 0);
     known(t, counts, "whether a user namespace counts for itself", "clone(CLONE_NEWUSER)")
 }
 
-/// The first number of `SigQ` of proc_pid_status(5), as far as 1.
-fn signals_pending() -> Option<u8> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let queued = status.lines().find_map(|line| line.strip_prefix("SigQ:"))?;
-    let (pending, _) = queued.trim().split_once('/')?;
-    pending.parse().ok().map(|pending: u64| pending.min(1) as u8)
+/// Whether the first number of `SigQ` of proc_pid_status(5) is 0.
+fn no_signals_pending() -> Option<bool> {
+    let queued = status_field("SigQ")?;
+    let (pending, _) = queued.split_once('/')?;
+    Some(pending.parse::<u64>().ok()? == 0)
 }
 
 /// Whether a mapping of the parent namespace's user 0 requires CAP_SETFCAP of who made the namespace (Linux 5.12;
@@ -174,11 +150,10 @@ fn signals_pending() -> Option<u8> {
 #[track_caller]
 pub fn map_of_root_requires_setfcap(t: &Test) -> Done<bool> {
     let refused = in_child(Flags::NEWUSER, || match std::fs::write("/proc/self/uid_map", "0 0 1") {
-        Ok(()) => Some(0),
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Some(1),
+        Ok(()) => Some(false),
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Some(true),
         Err(_) => None,
     });
-    let refused = refused.map(|refused| refused == 1);
     known(t, refused, "whether a mapping of user 0 requires CAP_SETFCAP", "clone(CLONE_NEWUSER)")
 }
 
@@ -202,12 +177,12 @@ pub fn securebits_kept(t: &Test, before: u32) -> Done<u32> {
         // SAFETY: PR_GET_SECUREBITS takes nothing.
         let bits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) } as u32;
         match bits & SECUREBITS_ABOUT_EXECUTING {
-            0 => Some(0),
-            kept if kept == all => Some(1),
+            0 => Some(false),
+            kept if kept == all => Some(true),
             _ => None,
         }
     });
-    let kept = kept.map(|kept| if kept == 1 { all } else { 0 });
+    let kept = kept.map(|kept| if kept { all } else { 0 });
     known(t, kept, "which securebits a user namespace keeps", "clone(CLONE_NEWUSER)")
 }
 
@@ -223,9 +198,6 @@ pub fn pid_max_is_a_namespaces(t: &Test) -> Done<bool> {
     const PATH: &str = "/proc/sys/kernel/pid_max";
     let file = t.setup(Call::io(format!("open({PATH})"), std::fs::File::open(PATH)))?;
     let own = t.setup(Call::io(format!("fstat({PATH})"), file.metadata()))?.ino();
-    let another = in_child(Flags::NEWPID, || {
-        let found = std::fs::metadata(PATH).ok()?.ino();
-        Some(u8::from(found != own))
-    });
-    known(t, another.map(|another| another == 1), "whether pid_max is a namespace's", "clone(CLONE_NEWPID)")
+    let another = in_child(Flags::NEWPID, || Some(std::fs::metadata(PATH).ok()?.ino() != own));
+    known(t, another, "whether pid_max is a namespace's", "clone(CLONE_NEWPID)")
 }

@@ -8,10 +8,6 @@ use harness::prelude::*;
 
 use crate::observe::Ns;
 
-const NS_GET_USERNS: libc::c_ulong = 0xb701;
-const NS_GET_PARENT: libc::c_ulong = 0xb702;
-const NS_GET_OWNER_UID: libc::c_ulong = 0xb704;
-
 /// Opens a namespace link of a task; `thread-self` is the calling one.
 ///
 /// # Errors
@@ -28,7 +24,7 @@ pub fn inode_of(file: &File) -> Result<u64, Errno> {
     file.metadata().map(|m| m.ino()).map_err(errno_of)
 }
 
-fn related(file: &File, request: libc::c_ulong) -> Result<u64, Errno> {
+fn related(file: &File, request: libc::Ioctl) -> Result<u64, Errno> {
     // SAFETY: both requests take no argument and give a new descriptor.
     let fd = Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), request) })?;
     // SAFETY: the descriptor is new and nobody else's.
@@ -40,7 +36,7 @@ fn related(file: &File, request: libc::c_ulong) -> Result<u64, Errno> {
 /// # Errors
 /// As ioctl(2) with NS_GET_USERNS.
 pub fn owner_of(file: &File) -> Result<u64, Errno> {
-    related(file, NS_GET_USERNS)
+    related(file, libc::NS_GET_USERNS)
 }
 
 /// The inode of a namespace's parent.
@@ -48,7 +44,7 @@ pub fn owner_of(file: &File) -> Result<u64, Errno> {
 /// # Errors
 /// As ioctl(2) with NS_GET_PARENT.
 pub fn parent_of(file: &File) -> Result<u64, Errno> {
-    related(file, NS_GET_PARENT)
+    related(file, libc::NS_GET_PARENT)
 }
 
 /// The user who made a user namespace.
@@ -58,7 +54,7 @@ pub fn parent_of(file: &File) -> Result<u64, Errno> {
 pub fn maker_of(file: &File) -> Result<u32, Errno> {
     let mut uid: libc::uid_t = 0;
     // SAFETY: the number lives through the call.
-    Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_OWNER_UID, &raw mut uid) })?;
+    Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), libc::NS_GET_OWNER_UID, &raw mut uid) })?;
     Ok(uid)
 }
 

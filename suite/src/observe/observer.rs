@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fds;
 use super::proc_file::{FdList, leader_has_ended, statx};
-use super::state::{self, Place, State};
+use super::state::{State, place_of};
 use crate::spec::namespaces::Ns;
 
 /// Reads the state of the task that uses it.
@@ -61,8 +61,8 @@ impl Observer {
         for ns in Ns::ALL {
             state.namespaces[ns as usize] = self.namespace_inode(ns);
         }
-        state.cwd = Place::of(c".");
-        state.root = Place::of(c"/");
+        state.cwd = place_of(c".");
+        state.root = place_of(c"/");
         state.read_status(self.proc);
         state.read_by_syscalls();
         state
@@ -74,11 +74,6 @@ impl Observer {
         statx(self.proc, ns.path(), libc::STATX_INO).map_or(0, |stat| stat.stx_ino)
     }
 
-    /// The caller's process ID, thread ID and process group, as [`State::ids`] has them.
-    pub fn ids() -> [i32; 3] {
-        state::ids()
-    }
-
     /// Whether the leader of the caller's thread group has ended.
     pub fn leader_has_ended(&self) -> bool {
         leader_has_ended(self.proc)
@@ -88,11 +83,6 @@ impl Observer {
     pub fn namespace(&self, ns: Ns) -> Call<u64> {
         Call::seen(format!("inode of /proc/thread-self/ns/{}", ns.link()), self.namespace_inode(ns))
     }
-}
-
-/// What a path leads to, and through which mount. Allocates nothing and writes no errno.
-pub fn place_of(path: &std::ffi::CStr) -> Place {
-    Place::of(path)
 }
 
 /// The inode of a namespace link of any task, by path: `stat` follows the link.

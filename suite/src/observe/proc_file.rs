@@ -2,10 +2,8 @@
 
 use std::ffi::CStr;
 
-use nix::errno::Errno;
-use syscalls::{Sysno, syscall};
-
 use super::fds::{self, close};
+use crate::spec::prelude::*;
 
 /// Opens a file below an open /proc for reading.
 fn open_at(proc: i32, path: &CStr, flags: i32) -> Option<i32> {

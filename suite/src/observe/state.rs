@@ -22,15 +22,14 @@ pub struct Place {
     pub mount: u64,
 }
 
-impl Place {
-    pub(super) fn of(path: &CStr) -> Place {
-        let mask = libc::STATX_INO | libc::STATX_MNT_ID;
-        statx(libc::AT_FDCWD, path, mask).map_or(Place::default(), |stat| Place {
-            device: (stat.stx_dev_major, stat.stx_dev_minor),
-            inode: stat.stx_ino,
-            mount: stat.stx_mnt_id,
-        })
-    }
+/// What a path leads to, and through which mount. Allocates nothing and writes no errno.
+pub fn place_of(path: &CStr) -> Place {
+    let mask = libc::STATX_INO | libc::STATX_MNT_ID;
+    statx(libc::AT_FDCWD, path, mask).map_or(Place::default(), |stat| Place {
+        device: (stat.stx_dev_major, stat.stx_dev_minor),
+        inode: stat.stx_ino,
+        mount: stat.stx_mnt_id,
+    })
 }
 
 /// The state of one task at one moment. Plain data: it can be written to shared memory as it is.
@@ -134,8 +133,8 @@ impl State {
     }
 }
 
-/// The caller's process ID, thread ID and process group.
-pub(super) fn ids() -> [i32; 3] {
+/// The caller's process ID, thread ID and process group, as [`State::ids`] has them.
+pub fn ids() -> [i32; 3] {
     // SAFETY: the calls take numbers.
     unsafe {
         [

@@ -1,6 +1,7 @@
 //! Clocks of a time namespace: reading them, and the offsets of the next one.
 
-use harness::prelude::*;
+use crate::observe::fds;
+use crate::spec::prelude::*;
 
 /// How far cases shift clocks, in seconds: more than any may last, by far.
 pub const SHIFT: i64 = 1_000_000;
@@ -8,15 +9,16 @@ pub const SHIFT: i64 = 1_000_000;
 /// The caller's offsets file, of the namespace that its children will be in.
 const OFFSETS: &str = "/proc/self/timens_offsets";
 
-/// A clock in nanoseconds, by the system call.
+/// A clock in nanoseconds, by the system call. Writes no errno.
 ///
 /// # Errors
 /// As clock_gettime(2).
 pub fn nanoseconds(clock: i32) -> Result<i64, Errno> {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the structure lives through the call.
-    let result = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, &raw mut now) };
-    Errno::result(result).map(|_| now.tv_sec * 1_000_000_000 + now.tv_nsec)
+    unsafe { syscall!(Sysno::clock_gettime, clock, &raw mut now) }
+        .map(|_| now.tv_sec * 1_000_000_000 + now.tv_nsec)
+        .map_err(fds::errno)
 }
 
 /// A clock in seconds, by the system call.

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::feature::{self, global};
-use harness::prelude::*;
 
 use crate::call::raw::unshare;
-use crate::spec::flags::Flags;
-use crate::spec::model::Start;
 use crate::spec::namespaces::{KINDS, Kind};
+use crate::spec::prelude::*;
 use crate::tasks::barrier::Barrier;
 use crate::tasks::peer::Peer;
 

@@ -7,6 +7,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use harness::prelude::*;
 
+use crate::observe::Ns;
+use crate::observe::nsfd::{inode_of, open_link};
+
 /// The kernel's type information.
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
 
@@ -45,6 +48,7 @@ const fn instruction(code: u8, offset: i16, immediate: i32) -> Instruction {
 
 /// What bpf(2) takes to load a program, up to the last field that is used.
 #[repr(C)]
+#[derive(Default)]
 struct Load {
     kind: u32,
     count: u32,
@@ -155,10 +159,7 @@ impl Refusal {
                  and lsm=…,bpf"
             )));
         }
-        if crate::observe::nsfd::open_link("self", crate::observe::Ns::Pid)
-            .and_then(|file| crate::observe::nsfd::inode_of(&file))
-            != Ok(INITIAL_PID_NS)
-        {
+        if open_link("self", Ns::Pid).and_then(|file| inode_of(&file)) != Ok(INITIAL_PID_NS) {
             return Err(t.skip("not in the initial PID namespace: run outside containers"));
         }
         let hook = std::fs::read(TYPES).ok().and_then(|types| find_function(&types, HOOK));
@@ -179,28 +180,16 @@ impl Refusal {
 
 fn load(hook: u32, errno: Errno) -> Result<OwnedFd, Errno> {
     let instructions = program(std::process::id(), errno);
-    let licence = c"Dual MIT/GPL";
-    let mut name = [0; 16];
-    name[..12].copy_from_slice(b"unshare_conf");
-    let load = Load {
+    let mut load = Load {
         kind: TYPE_LSM,
         count: instructions.len() as u32,
         instructions: instructions.as_ptr() as u64,
-        licence: licence.as_ptr() as u64,
-        log: [0; 2],
-        kernel_and_flags: [0; 2],
-        name,
-        interface: 0,
+        licence: c"Dual MIT/GPL".as_ptr() as u64,
         attach_type: ATTACH_LSM,
-        types: 0,
-        function_size: 0,
-        functions: 0,
-        function_count: 0,
-        line_size: 0,
-        lines: 0,
-        line_count: 0,
         attach_to: hook,
+        ..Load::default()
     };
+    load.name[..12].copy_from_slice(b"unshare_conf");
     bpf(PROG_LOAD, &load)
 }
 

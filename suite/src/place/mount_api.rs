@@ -5,14 +5,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use harness::prelude::*;
 use rustix::fs::CWD;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsmount, fsopen, move_mount,
 };
 
 use crate::observe::{Observer, statx};
-use crate::spec::model::Start;
+use crate::spec::prelude::*;
 
 /// C libraries lack these two. The numbers are the same on every architecture but alpha.
 const STATMOUNT: libc::c_long = 457;

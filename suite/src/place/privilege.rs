@@ -1,29 +1,11 @@
 //! Becoming less.
 
-use crate::feature;
-use harness::prelude::*;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 
-/// The user and group that stand for an ordinary user.
-pub const NOBODY: u32 = 65534;
+use crate::spec::prelude::*;
 
-const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
-
-/// The header that capset(2) takes.
-#[repr(C)]
-struct CapHeader {
-    version: u32,
-    pid: i32,
-}
-
-/// One half (32 capabilities) of what capset(2) takes.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct CapData {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
-}
+pub use crate::feature::NOBODY;
 
 /// CAP_SYS_ADMIN's bit.
 pub const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -35,19 +17,10 @@ pub fn set_capabilities(effective: u64, permitted: u64) -> Call<()> {
 
 /// Sets the caller's effective, permitted and inheritable capabilities.
 pub fn set_all_capabilities(effective: u64, permitted: u64, inheritable: u64) -> Call<()> {
-    let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
-    let half = |shift: u32| CapData {
-        effective: (effective >> shift) as u32,
-        permitted: (permitted >> shift) as u32,
-        inheritable: (inheritable >> shift) as u32,
-    };
-    let data = [half(0), half(32)];
-    // SAFETY: both structures live through the call and are laid out as capset(2) has them.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &header, data.as_ptr()) };
-    Call::new(
-        format!("capset(effective {effective:#x}, permitted {permitted:#x}, inheritable {inheritable:#x})"),
-        Errno::result(result).map(drop),
-    )
+    let [effective, permitted, inheritable] = [effective, permitted, inheritable].map(CapabilitySet::from_bits_retain);
+    let text = format!("capset(effective {effective:#x}, permitted {permitted:#x}, inheritable {inheritable:#x})");
+    let set = rustix::thread::set_capabilities(None, CapabilitySets { effective, permitted, inheritable });
+    Call::io(text, set.map_err(std::io::Error::from))
 }
 
 /// Becomes a task without any capability: user 65534 where the caller may change its user, else
@@ -55,14 +28,19 @@ pub fn set_all_capabilities(effective: u64, permitted: u64, inheritable: u64) ->
 #[track_caller]
 pub fn become_unprivileged(t: &Test) -> Done {
     if t.facts().has(feature::SECOND_USER) {
-        let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
-        t.setup(Call::new("setgroups([])", setgroups(&[])))?;
-        t.setup(Call::new("setresgid(65534)", setresgid(gid, gid, gid)))?;
-        t.setup(Call::new("setresuid(65534)", setresuid(uid, uid, uid)))?;
-        // The change made /proc/self root's, and kcmp(2) on this task refuse.
-        t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", nix::sys::prctl::set_dumpable(true)))?;
+        become_user(t, NOBODY)?;
     }
     t.setup(set_capabilities(0, 0))
+}
+
+#[track_caller]
+fn become_user(t: &Test, id: u32) -> Done {
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    t.setup(Call::new("setgroups([])", setgroups(&[])))?;
+    t.setup(Call::new(format!("setresgid({gid})"), setresgid(gid, gid, gid)))?;
+    t.setup(Call::new(format!("setresuid({uid})"), setresuid(uid, uid, uid)))?;
+    // The change made /proc/self root's, and kcmp(2) on this task refuse.
+    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", nix::sys::prctl::set_dumpable(true)))
 }
 
 /// Becomes a user that no other process is, so that only the calling task and its children are
@@ -71,13 +49,9 @@ pub fn become_unprivileged(t: &Test) -> Done {
 pub fn become_somebody_else(t: &Test, capabilities: u64) -> Done {
     // Process IDs end far below, and the IDs that systems give to users and containers as well.
     let id = 0x7000_0000 + nix::unistd::getpid().as_raw() as u32;
-    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-    t.setup(Call::new("setgroups([])", setgroups(&[])))?;
-    t.setup(Call::new(format!("setresgid({gid})"), setresgid(gid, gid, gid)))?;
     t.setup(Call::new("prctl(PR_SET_KEEPCAPS)", nix::sys::prctl::set_keepcaps(true)))?;
-    t.setup(Call::new(format!("setresuid({uid})"), setresuid(uid, uid, uid)))?;
+    become_user(t, id)?;
     t.setup(Call::new("prctl(PR_SET_KEEPCAPS)", nix::sys::prctl::set_keepcaps(false)))?;
-    t.setup(Call::new("prctl(PR_SET_DUMPABLE, 1)", nix::sys::prctl::set_dumpable(true)))?;
     t.setup(set_capabilities(capabilities, capabilities))
 }
 

@@ -2,11 +2,10 @@
 
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use crate::spec::flags::Flags;
-use harness::prelude::*;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
+
+use crate::spec::prelude::*;
 
 /// What a filter says instead of letting the call through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,25 +27,37 @@ pub enum Half {
     High,
 }
 
-const RET_ALLOW: u32 = 0x7fff_0000;
-const RET_ERRNO: u32 = 0x0005_0000;
-const RET_TRAP: u32 = 0x0003_0000;
-const RET_NOTIFY: u32 = 0x7fc0_0000;
-const SET_MODE_FILTER: libc::c_ulong = 1;
-const NEW_LISTENER: libc::c_ulong = 1 << 3;
-
 /// Where struct seccomp_data has the number of the call, and the argument's halves on a
 /// little-endian machine.
 const NUMBER: u32 = 0;
 const ARGUMENT: u32 = 16;
 
-fn statement(code: u32, k: u32) -> libc::sock_filter {
+/// An instruction of a filter.
+pub(crate) fn statement(code: u32, k: u32) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt: 0, jf: 0, k }
 }
 
-/// Jumps over `otherwise` instructions if what is loaded is not `k`.
-fn unless_equal(k: u32, otherwise: u8) -> libc::sock_filter {
-    libc::sock_filter { code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, jt: 0, jf: otherwise, k }
+/// Loads a word of struct seccomp_data.
+pub(crate) fn load(at: u32) -> libc::sock_filter {
+    statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at)
+}
+
+/// Jumps over `then` instructions if what is loaded is `k`, else over `otherwise`.
+pub(crate) fn if_equal(k: u32, then: u8, otherwise: u8) -> libc::sock_filter {
+    libc::sock_filter { jt: then, jf: otherwise, ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, k) }
+}
+
+/// Ends the filter with this verdict.
+pub(crate) fn give(verdict: u32) -> libc::sock_filter {
+    statement(libc::BPF_RET | libc::BPF_K, verdict)
+}
+
+/// Installs a filter for the calling task: seccomp(2) with these flags.
+pub(crate) fn set_filter(program: &mut [libc::sock_filter], flags: libc::c_ulong) -> Result<i32, Errno> {
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    let mode = libc::SECCOMP_SET_MODE_FILTER;
+    // SAFETY: the program lives through the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) }).map(|fd| fd as i32)
 }
 
 /// Installs a filter for the calling task: unshare(2) with this value in this half of its argument
@@ -56,25 +67,21 @@ fn unless_equal(k: u32, otherwise: u8) -> libc::sock_filter {
 /// As seccomp(2).
 pub fn install(half: Half, value: u32, verdict: Verdict) -> Result<Option<OwnedFd>, Errno> {
     let high = (half == Half::High) ^ cfg!(target_endian = "big");
-    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     let verdict_value = match verdict {
-        Verdict::Errno(errno) => RET_ERRNO | errno as u32,
-        Verdict::Trap => RET_TRAP,
-        Verdict::Notify => RET_NOTIFY,
+        Verdict::Errno(errno) => libc::SECCOMP_RET_ERRNO | errno as u32,
+        Verdict::Trap => libc::SECCOMP_RET_TRAP,
+        Verdict::Notify => libc::SECCOMP_RET_USER_NOTIF,
     };
     let mut program = [
-        statement(load, NUMBER),
-        unless_equal(libc::SYS_unshare as u32, 3),
-        statement(load, ARGUMENT + 4 * u32::from(high)),
-        unless_equal(value, 1),
-        statement(libc::BPF_RET | libc::BPF_K, verdict_value),
-        statement(libc::BPF_RET | libc::BPF_K, RET_ALLOW),
+        load(NUMBER),
+        if_equal(libc::SYS_unshare as u32, 0, 3),
+        load(ARGUMENT + 4 * u32::from(high)),
+        if_equal(value, 0, 1),
+        give(verdict_value),
+        give(libc::SECCOMP_RET_ALLOW),
     ];
-    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    let flags = if verdict == Verdict::Notify { NEW_LISTENER } else { 0 };
-    // SAFETY: the program lives through the call.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const program) };
-    let fd = Errno::result(result)? as i32;
+    let flags = if verdict == Verdict::Notify { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
+    let fd = set_filter(&mut program, flags)?;
     // SAFETY: with this flag the result is a new descriptor, nobody else's.
     Ok((verdict == Verdict::Notify).then(|| unsafe { OwnedFd::from_raw_fd(fd) }))
 }
@@ -98,16 +105,14 @@ pub struct Heard {
 /// # Errors
 /// As ioctl(2) with SECCOMP_IOCTL_NOTIF_RECV and SECCOMP_IOCTL_NOTIF_SEND.
 pub fn answer(listener: i32, errno: Errno) -> Result<Heard, Errno> {
-    const RECEIVE: libc::c_ulong = 0xc050_2100;
-    const SEND: libc::c_ulong = 0xc018_2101;
     // SAFETY: zeroes are valid, and asked for; both structures live through the calls.
     unsafe {
         let mut heard: libc::seccomp_notif = std::mem::zeroed();
-        Errno::result(libc::ioctl(listener, RECEIVE, &raw mut heard))?;
+        Errno::result(libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut heard))?;
         let mut answer: libc::seccomp_notif_resp = std::mem::zeroed();
         answer.id = heard.id;
         answer.error = -(errno as i32);
-        Errno::result(libc::ioctl(listener, SEND, &raw mut answer))?;
+        Errno::result(libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer))?;
         Ok(Heard { number: heard.data.nr.into(), argument: Flags(heard.data.args[0]) })
     }
 }

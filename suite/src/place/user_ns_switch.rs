@@ -2,14 +2,12 @@
 //! very function under test, and its check comes before all others.
 
 use crate::feature::{self, global};
-use harness::prelude::*;
 
 use crate::call::variants;
 use crate::observe::Observer;
 use crate::place::limits;
 use crate::place::privilege::become_unprivileged;
-use crate::spec::flags::Flags;
-use crate::spec::model::{Kernel, Start};
+use crate::spec::prelude::*;
 use crate::tasks::peer::Peer;
 
 /// Where the switch comes from.
@@ -48,30 +46,28 @@ enum Caller {
 /// # Errors
 /// A step of the preparation, or `body`, failed.
 pub fn as_caller(t: &Test, body: impl Fn(&Test, &Start, &Kernel) -> Done) -> Done {
-    [false, true].into_iter().try_for_each(|allowed| as_caller_when(t, allowed, &body))
-}
-
-fn as_caller_when(t: &Test, allowed: bool, body: impl Fn(&Test, &Start, &Kernel) -> Done) -> Done {
-    // Before the caller loses what it takes to open it.
-    Observer::of(t)?;
-    t.setup(Call::new("write(kernel.unprivileged_userns_clone, 1)", write_switch(true)))?;
-    // Root outside throws the switch: root inside may not.
-    let outside = Peer::start(t, "root outside", Flags::NONE)?;
-    t.in_child(|t| {
-        let mut start = Start::of(t.facts());
-        match t.param() {
-            Caller::Nobody => {
-                become_unprivileged(t)?;
-                (start.sys_admin, start.initial_admin) = (false, false);
+    [false, true].into_iter().try_for_each(|allowed| {
+        // Before the caller loses what it takes to open it.
+        Observer::of(t)?;
+        t.setup(Call::new("write(kernel.unprivileged_userns_clone, 1)", write_switch(true)))?;
+        // Root outside throws the switch: root inside may not.
+        let outside = Peer::start(t, "root outside", Flags::NONE)?;
+        t.in_child(|t| {
+            let mut start = Start::of(t.facts());
+            match t.param() {
+                Caller::Nobody => {
+                    become_unprivileged(t)?;
+                    (start.sys_admin, start.initial_admin) = (false, false);
+                }
+                Caller::RootInside => {
+                    limits::enter_own_user_namespace(t)?;
+                    start.initial_admin = false;
+                }
+                Caller::InitialRoot => {}
             }
-            Caller::RootInside => {
-                limits::enter_own_user_namespace(t)?;
-                start.initial_admin = false;
-            }
-            Caller::InitialRoot => {}
-        }
-        let kernel = switch_by(t, &outside, allowed)?;
-        body(t, &start, &kernel)
+            let kernel = switch_by(t, &outside, allowed)?;
+            body(t, &start, &kernel)
+        })
     })
 }
 

@@ -6,17 +6,14 @@
 
 use std::cell::Cell;
 
-use crate::feature;
-use harness::prelude::*;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::stat;
 use nix::unistd::{chdir, chroot, sethostname};
 use serde::{Deserialize, Serialize};
-use syscalls::{Sysno, syscall};
 
 use crate::observe::{Shared, fds};
-use crate::spec::flags::Flags;
-use crate::spec::model::{Part, Prediction};
+use crate::spec::model::Part;
+use crate::spec::prelude::*;
 use crate::tasks::side::Side;
 
 /// What can be probed.
@@ -181,12 +178,11 @@ impl Probe {
 
     /// Whether this probe can be made here: some take CAP_SYS_ADMIN and the like.
     pub fn is_possible(self, facts: &Facts) -> bool {
+        let privileged = facts.has(feature::SYS_ADMIN) && facts.has(feature::SANDBOX);
         match self {
             Probe::Cwd | Probe::Umask | Probe::Descriptor => true,
-            Probe::Root | Probe::Mount => facts.has(feature::SYS_ADMIN) && facts.has(feature::SANDBOX),
-            Probe::HostName | Probe::DomainName => {
-                facts.has(feature::SYS_ADMIN) && facts.has(feature::SANDBOX) && facts.has(feature::UTS_NS)
-            }
+            Probe::Root | Probe::Mount => privileged,
+            Probe::HostName | Probe::DomainName => privileged && facts.has(feature::UTS_NS),
         }
     }
 

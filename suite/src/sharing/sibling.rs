@@ -3,15 +3,13 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use crate::feature;
-use harness::prelude::*;
 use nix::unistd::{chroot, gettid};
 use serde::{Deserialize, Serialize};
 
 use crate::observe::fds;
 pub use crate::observe::kcmp::{askable, shared_flags};
 use crate::sharing::probe::{Trace, set_umask, umask};
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 use crate::tasks::peer::Peer;
 use crate::tasks::side::Side;
 

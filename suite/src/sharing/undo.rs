@@ -3,17 +3,15 @@
 //! The undo list is what CLONE_SYSVSEM shares. It cannot be read; it shows when its last user
 //! leaves it: then all its adjustments are applied.
 
-use harness::prelude::*;
-use syscalls::{Sysno, syscall};
-
 use crate::observe::fds;
+use crate::spec::prelude::*;
 use crate::tasks::side::Side;
 
 /// A set of one semaphore, removed when dropped by the task that made it.
 #[derive(Debug)]
 pub struct Semaphore {
     id: i32,
-    owner: nix::unistd::Pid,
+    owner: Pid,
 }
 
 fn get(key: i32, flags: i32) -> Result<i32, Errno> {
@@ -21,19 +19,13 @@ fn get(key: i32, flags: i32) -> Result<i32, Errno> {
     Errno::result(unsafe { libc::semget(key, 1, flags) })
 }
 
-/// The value of a set's semaphore.
+/// The value of a set's semaphore. Writes no errno.
 ///
 /// # Errors
 /// As semctl(2).
 pub fn value(id: i32) -> Result<i32, Errno> {
     // SAFETY: GETVAL takes no further argument.
-    Errno::result(unsafe { libc::semctl(id, 0, libc::GETVAL) })
-}
-
-/// The value of a set's semaphore, or −1. Writes no errno.
-pub fn value_raw(id: i32) -> i32 {
-    // SAFETY: GETVAL takes no further argument.
-    unsafe { syscall!(Sysno::semctl, id, 0, libc::GETVAL, 0) }.map_or(-1, |value| value as i32)
+    unsafe { syscall!(Sysno::semctl, id, 0, libc::GETVAL, 0) }.map(|value| value as i32).map_err(fds::errno)
 }
 
 /// Sets the value, and clears what undo lists remember of the semaphore.
@@ -69,6 +61,12 @@ impl Semaphore {
         let semaphore = Self { id, owner: nix::unistd::getpid() };
         t.setup(Call::new("semctl(SETVAL)", set(id, start)))?;
         Ok(semaphore)
+    }
+
+    /// The same; nothing where the kernel has no semaphores.
+    #[track_caller]
+    pub fn where_there(t: &Test, start: i32) -> Done<Option<Self>> {
+        t.facts().has(feature::SYSV_IPC).then(|| Self::new(t, start)).transpose()
     }
 
     /// Its ID.

@@ -88,23 +88,23 @@ impl Flags {
     pub const NONE: Flags = Flags(0);
 
     /// The fifteen flags that some kernel accepts, in the order of their bits.
-    pub const KNOWN: [Flags; 15] = [
-        Flags::NEWTIME,
-        Flags::VM,
-        Flags::FS,
-        Flags::FILES,
-        Flags::SIGHAND,
-        Flags::THREAD,
-        Flags::NEWNS,
-        Flags::SYSVSEM,
-        Flags::EMPTY,
-        Flags::NEWCGROUP,
-        Flags::NEWUTS,
-        Flags::NEWIPC,
-        Flags::NEWUSER,
-        Flags::NEWPID,
-        Flags::NEWNET,
-    ];
+    pub const KNOWN: [Flags; 15] = {
+        let mut known = [Flags::NONE; 15];
+        let mut at = 0;
+        while at < known.len() {
+            known[at] = *<Flags as bitflags::Flags>::FLAGS[at].value();
+            at += 1;
+        }
+        known
+    };
+
+    /// All sets of known flags.
+    pub fn every_set() -> impl Iterator<Item = Flags> {
+        (0..1u32 << Flags::KNOWN.len()).map(|bits| {
+            let chosen = Flags::KNOWN.into_iter().enumerate();
+            chosen.filter_map(|(at, flag)| (bits >> at & 1 == 1).then_some(flag)).collect()
+        })
+    }
 
     /// The flags that make a namespace, CLONE_NEWUSER excepted: those that need CAP_SYS_ADMIN
     /// (PRIV-03).

@@ -36,18 +36,22 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// One that offers all there is (7.1 and later).
+    #[cfg(test)]
+    pub(crate) const FULL: Kernel =
+        Kernel { accepted: Flags(0x7e17_0f80), effective: Flags(0x7e17_0f80), user_takes_root: false };
+
     /// What the facts say of the running kernel.
     pub fn of(facts: &Facts) -> Kernel {
-        let every = Flags::KNOWN.into_iter().fold(Flags::NONE, |all, flag| all | flag);
+        let every: Flags = Flags::KNOWN.into_iter().collect();
         let accepted = if facts.has(feature::EMPTY_MNT_NS) { every } else { every & !Flags::EMPTY };
-        let missing = KINDS
+        let missing: Flags = KINDS
             .into_iter()
             .filter_map(|kind| kind.feature.map(|feature| (feature, kind.flag)))
             .chain([(feature::SYSV_IPC, Flags::SYSVSEM)])
-            .filter(|(feature, _)| !facts.has(*feature))
-            .fold(Flags::NONE, |missing, (_, flag)| missing | flag);
-        let effective = accepted & !missing;
-        Kernel { accepted, effective, user_takes_root: feature::user_namespace_takes_root(facts) }
+            .filter_map(|(feature, flag)| (!facts.has(feature)).then_some(flag))
+            .collect();
+        Kernel { accepted, effective: accepted & !missing, user_takes_root: feature::user_namespace_takes_root(facts) }
     }
 }
 
@@ -280,19 +284,9 @@ pub fn predict(start: &Start, flags: Flags, kernel: &Kernel) -> Prediction {
 
 /// Parts that a successful call changes.
 fn must_change(done: Flags) -> Parts {
-    [
-        (Flags::NEWNS, Parts::of(&[Part::MntNs, Part::CwdMount, Part::RootMount])),
-        (Flags::NEWUTS, Parts::of(&[Part::UtsNs])),
-        (Flags::NEWIPC, Parts::of(&[Part::IpcNs])),
-        (Flags::NEWPID, Parts::of(&[Part::PidForChildrenNs])),
-        (Flags::NEWNET, Parts::of(&[Part::NetNs])),
-        (Flags::NEWCGROUP, Parts::of(&[Part::CgroupNs])),
-        (Flags::NEWTIME, Parts::of(&[Part::TimeForChildrenNs])),
-        (Flags::NEWUSER, Parts::of(&[Part::UserNs])),
-    ]
-    .into_iter()
-    .filter(|(flag, _)| done.contains(*flag))
-    .fold(Parts::NONE, |parts, (_, more)| parts | more)
+    let links = KINDS.into_iter().filter(|kind| done.contains(kind.flag)).map(|kind| Part::ALL[kind.link as usize]);
+    let mounts: &[Part] = if done.contains(Flags::NEWNS) { &[Part::CwdMount, Part::RootMount] } else { &[] };
+    links.fold(Parts::of(mounts), Parts::with)
 }
 
 /// Parts that a successful call may change, depending on their values before.
@@ -324,8 +318,6 @@ fn separated(done: Flags) -> Flags {
 mod tests {
     use super::*;
 
-    const ALL: Kernel = Kernel { accepted: Flags(0x7e17_0f80), effective: Flags(0x7e17_0f80), user_takes_root: false };
-
     #[test]
     fn the_mask_is_the_catalogues() {
         let mut facts = Facts::default();
@@ -351,8 +343,8 @@ mod tests {
 
     #[test]
     fn the_first_refusal_decides() {
-        let nobody = Start { sys_admin: false, initial_admin: false, ..Start::default() };
-        let result = |start: &Start, flags: Flags| predict(start, flags, &ALL).result;
+        let nobody = Start::unprivileged();
+        let result = |start: &Start, flags: Flags| predict(start, flags, &Kernel::FULL).result;
         // ORD-01, ORD-02, ORD-06.
         assert_eq!(result(&nobody, Flags::NEWNS | Flags(1)), Err(Errno::EINVAL));
         let threaded = Start { threads: Threads::Others, ..nobody };
@@ -399,12 +391,12 @@ mod tests {
         ] {
             for (flag, expected) in [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER].into_iter().zip(expected)
             {
-                assert_eq!(predict(&start, flag, &ALL).result, expected, "{row} {flag}");
+                assert_eq!(predict(&start, flag, &Kernel::FULL).result, expected, "{row} {flag}");
             }
             for flag in Flags::KNOWN {
                 let checked = Flags::THREAD | Flags::SIGHAND | Flags::VM | Flags::NEWUSER;
                 if !checked.contains(flag) {
-                    assert_eq!(predict(&start, flag, &ALL).result, YES, "{row} {flag}");
+                    assert_eq!(predict(&start, flag, &Kernel::FULL).result, YES, "{row} {flag}");
                 }
             }
         }
@@ -421,7 +413,7 @@ mod tests {
             let start = Start::default();
             let because = "";
             let [plain, redundant] =
-                [plain, redundant].map(|flags| Prediction { because, ..predict(&start, flags, &ALL) });
+                [plain, redundant].map(|flags| Prediction { because, ..predict(&start, flags, &Kernel::FULL) });
             assert_eq!(plain, redundant);
         }
     }

@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_kinds_are_the_flags_that_make_namespaces() {
-        let made = KINDS.into_iter().fold(Flags::NONE, |all, kind| all | kind.flag);
+        let made: Flags = KINDS.into_iter().map(|kind| kind.flag).collect();
         assert_eq!(made | Flags::EMPTY, Flags::PRIVILEGED | Flags::NEWUSER);
     }
 }

@@ -2,10 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use harness::prelude::*;
-use syscalls::Sysno;
-
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 use crate::tasks::shm::map_zeroed;
 
 /// How many words a barrier has for the tasks to exchange.
@@ -19,12 +16,6 @@ pub struct Barrier {
     over: AtomicU32,
     /// What tasks leave for each other and for the judge.
     pub words: [AtomicU64; WORDS],
-}
-
-impl std::fmt::Debug for Barrier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Barrier")
-    }
 }
 
 /// How often a waiting task looks before it yields: who yields comes late.
@@ -66,9 +57,7 @@ impl Barrier {
 
     /// Makes it as new, when no task uses it.
     pub fn clear(&self) {
-        for counter in [&self.arrived, &self.finished, &self.over] {
-            counter.store(0, Ordering::Release);
-        }
+        self.set_counters(0);
         for word in &self.words {
             word.store(0, Ordering::Release);
         }
@@ -110,16 +99,16 @@ impl Barrier {
         t.spawn_sharing(name, sharing.0, |t| {
             let done = body(t);
             if done.is_err() {
-                self.abandon();
+                // Lets all go on who wait, whatever for.
+                self.set_counters(u32::MAX / 2);
             }
             done
         })
     }
 
-    /// Lets all go on who wait, whatever for.
-    fn abandon(&self) {
+    fn set_counters(&self, value: u32) {
         for counter in [&self.arrived, &self.finished, &self.over] {
-            counter.store(u32::MAX / 2, Ordering::Release);
+            counter.store(value, Ordering::Release);
         }
     }
 

@@ -1,9 +1,9 @@
 //! The end of a task, seen before it is reaped.
 
-use harness::prelude::*;
 use nix::sys::signal::kill;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
+
+use crate::spec::prelude::*;
 
 /// Whether a task has ended: a zombie, or gone.
 pub fn has_ended(pid: Pid) -> bool {
@@ -29,14 +29,5 @@ fn look(pid: Pid, how: WaitPidFlag) -> Result<WaitStatus, Errno> {
 
 /// Forks a child that ends at once. For a process with one thread.
 pub fn try_fork() -> Call<()> {
-    use nix::unistd::{ForkResult, fork};
-    // SAFETY: the case is single-threaded, and the child ends at once.
-    let result = unsafe { fork() }.map(|fork| match fork {
-        // SAFETY: ends the child without destructors.
-        ForkResult::Child => unsafe { libc::_exit(0) },
-        ForkResult::Parent { child } => {
-            let _ = nix::sys::wait::waitpid(child, None);
-        }
-    });
-    Call::new("fork()", result)
+    Call::new("fork()", feature::in_child(0, || 0).map(drop))
 }

@@ -5,25 +5,20 @@
 
 use std::ffi::{CStr, CString};
 
-use harness::prelude::*;
 use nix::sys::wait::WaitStatus;
-use nix::unistd::Pid;
 
 use crate::place::seccomp::wait_for_stop;
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 
 /// Has the calling task stop where execve(2) ends.
 #[track_caller]
 fn be_traced(t: &Test) -> Done {
-    // SAFETY: PTRACE_TRACEME takes no pointers.
-    let traced = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
-    match Errno::result(traced) {
-        Ok(_) => Ok(()),
-        Err(errno) => Err(t.skip(format!(
+    nix::sys::ptrace::traceme().map_err(|errno| {
+        t.skip(format!(
             "ptrace(2) is refused here ({errno:?}): allow it in the container's seccomp \
              profile, or set kernel.yama.ptrace_scope to 1"
-        ))),
-    }
+        ))
+    })
 }
 
 /// Such a task. Killed when dropped.

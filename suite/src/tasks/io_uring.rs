@@ -1,67 +1,18 @@
-//! Threads that the kernel itself adds to a process: the helpers of io_uring(7), by raw system
-//! calls.
+//! Threads that the kernel itself adds to a process: the helpers of io_uring(7).
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use harness::prelude::*;
+use rustix::fs::{CWD, OFlags};
+use rustix::io_uring::*;
+use rustix::mm::{MapFlags, ProtFlags, mmap};
 
 use crate::tasks::threads::{others, yield_until};
-
-/// struct io_uring_params of linux/io_uring.h.
-#[repr(C)]
-#[derive(Default)]
-struct Params {
-    sq_entries: u32,
-    cq_entries: u32,
-    flags: u32,
-    sq_thread_cpu: u32,
-    sq_thread_idle: u32,
-    features: u32,
-    wq_fd: u32,
-    reserved: [u32; 3],
-    sq: Offsets,
-    cq: Offsets,
-}
-
-/// struct io_sqring_offsets; that of the completion ring has the same size.
-#[repr(C)]
-#[derive(Default)]
-struct Offsets {
-    head: u32,
-    tail: u32,
-    ring_mask: u32,
-    ring_entries: u32,
-    flags: u32,
-    dropped: u32,
-    array: u32,
-    reserved: [u32; 3],
-}
-
-/// The beginning of struct io_uring_sqe, and its size.
-#[repr(C)]
-#[derive(Default)]
-struct Request {
-    opcode: u8,
-    flags: u8,
-    ioprio: u16,
-    fd: i32,
-    offset: u64,
-    address: u64,
-    length: u32,
-    open_flags: u32,
-    user_data: u64,
-    rest: [u64; 3],
-}
-
-const SETUP_SQPOLL: u32 = 1 << 1;
-const OP_OPENAT: u8 = 18;
-const SQE_ASYNC: u8 = 1 << 4;
-const OFFSET_SQ_RING: i64 = 0;
-const OFFSET_REQUESTS: i64 = 0x1000_0000;
 
 /// A ring with a helper thread, until it is dropped and the helper has noticed.
 #[derive(Debug)]
@@ -69,21 +20,18 @@ pub struct Ring {
     fd: OwnedFd,
 }
 
-/// The kernel's word that helpers are threads of the process that owns the ring (since 5.12, and 5.10.162 among the
-/// stable releases); before, they were threads of the kernel.
-const FEATURE_NATIVE_WORKERS: u32 = 1 << 9;
-
 impl Ring {
     #[track_caller]
-    fn set_up(t: &Test, flags: u32) -> Done<(Ring, Params)> {
-        let mut params = Params { flags, sq_thread_idle: 1, ..Params::default() };
-        // SAFETY: the parameters live through the call; the descriptor it gives is ours alone.
-        let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, &raw mut params) };
-        let call = format!("io_uring_setup(1, {flags:#x})");
-        let fd = t.setup(Call::new(call, Errno::result(fd)))?;
-        // SAFETY: as above.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-        if params.features & FEATURE_NATIVE_WORKERS == 0 {
+    fn set_up(t: &Test, flags: IoringSetupFlags) -> Done<(Ring, io_uring_params)> {
+        let mut params = io_uring_params::default();
+        (params.flags, params.sq_thread_idle) = (flags, 1);
+        let call = format!("io_uring_setup(1, {:#x})", flags.bits());
+        // SAFETY: the parameters ask for nothing that lies in memory.
+        let fd = unsafe { io_uring_setup(1, &mut params) }.map_err(io::Error::from);
+        let fd = t.setup(Call::io(call, fd))?;
+        // Since 5.12, and 5.10.162 among the stable releases, helpers are threads of the process that owns the ring;
+        // before, they were threads of the kernel.
+        if !params.features.contains(IoringFeatureFlags::NATIVE_WORKERS) {
             return Err(t.skip("on this kernel io_uring's helpers are no threads of the process (Linux 5.12)"));
         }
         Ok((Ring { fd }, params))
@@ -96,7 +44,7 @@ impl Ring {
     /// process.
     #[track_caller]
     pub fn with_poller(t: &Test) -> Done<Ring> {
-        Ring::set_up(t, SETUP_SQPOLL).map(|(ring, _)| ring)
+        Ring::set_up(t, IoringSetupFlags::SQPOLL).map(|(ring, _)| ring)
     }
 
     /// A ring with a request that keeps a worker of the kernel's busy: to open a FIFO, which nobody
@@ -110,49 +58,39 @@ impl Ring {
         let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
         t.setup(Call::new("mkfifo()", nix::unistd::mkfifo(&fifo, mode)))?;
         let path = CString::new(fifo.as_os_str().as_bytes()).expect("a path without a zero byte");
-        let (ring, params) = Ring::set_up(t, 0)?;
-        let length = params.sq.array as usize + size_of::<u32>();
-        let queue = ring.map(t, length, OFFSET_SQ_RING)?;
-        let requests = ring.map(t, size_of::<Request>(), OFFSET_REQUESTS)?;
-        let request = Request {
-            opcode: OP_OPENAT,
-            flags: SQE_ASYNC,
-            fd: libc::AT_FDCWD,
-            address: path.as_ptr() as u64,
-            open_flags: libc::O_RDONLY as u32,
-            ..Request::default()
+        let (ring, params) = Ring::set_up(t, IoringSetupFlags::empty())?;
+        let (tail, array) = (params.sq_off.tail as usize, params.sq_off.array as usize);
+        let queue = ring.map(t, array + size_of::<u32>(), IORING_OFF_SQ_RING)?;
+        let requests = ring.map(t, size_of::<io_uring_sqe>(), IORING_OFF_SQES)?;
+        let request = io_uring_sqe {
+            opcode: IoringOp::Openat,
+            flags: IoringSqeFlags::ASYNC,
+            fd: CWD.as_raw_fd(),
+            addr_or_splice_off_in: addr_or_splice_off_in_union { addr: io_uring_ptr::new(path.as_ptr() as *mut _) },
+            op_flags: op_flags_union { open_flags: OFlags::RDONLY },
+            ..io_uring_sqe::default()
         };
         // SAFETY: both mappings have room for what is written, at the offsets the kernel gave. The
         // request is one of one, and its index is 0.
         unsafe {
-            requests.cast::<Request>().write(request);
-            let array = queue.add(params.sq.array as usize);
-            array.cast::<u32>().write(0);
-            let tail = &*queue.add(params.sq.tail as usize).cast::<AtomicU32>();
-            tail.fetch_add(1, Ordering::Release);
+            requests.cast::<io_uring_sqe>().write(request);
+            queue.add(array).cast::<u32>().write(0);
+            (*queue.add(tail).cast::<AtomicU32>()).fetch_add(1, Ordering::Release);
         }
-        // SAFETY: io_uring_enter(2) without a signal mask; the request's path is copied at once.
-        let submitted = unsafe { libc::syscall(libc::SYS_io_uring_enter, ring.fd.as_raw_fd(), 1, 0, 0, 0, 0) };
-        t.setup(Call::new("io_uring_enter()", Errno::result(submitted)))?;
+        // SAFETY: the request's path is copied at once.
+        let submitted = unsafe { io_uring_enter(&ring.fd, 1, 0, IoringEnterFlags::empty()) };
+        t.setup(Call::io("io_uring_enter()", submitted.map_err(io::Error::from)))?;
         yield_until(|| !others().is_empty());
         Ok((ring, fifo))
     }
 
     /// Maps a part of the ring. The mapping is never undone.
     #[track_caller]
-    fn map(&self, t: &Test, length: usize, offset: i64) -> Done<*mut u8> {
+    fn map(&self, t: &Test, length: usize, offset: u64) -> Done<*mut u8> {
+        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::POPULATE);
         // SAFETY: a fresh mapping of a descriptor of ours.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_POPULATE,
-                self.fd.as_raw_fd(),
-                offset,
-            )
-        };
-        let result = if address == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(address.cast()) };
-        t.setup(Call::new(format!("mmap(ring, {offset:#x})"), result))
+        let address = unsafe { mmap(std::ptr::null_mut(), length, protection, flags, &self.fd, offset) };
+        let address = address.map(|address| address.cast()).map_err(io::Error::from);
+        t.setup(Call::io(format!("mmap(ring, {offset:#x})"), address))
     }
 }

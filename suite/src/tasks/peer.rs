@@ -8,13 +8,11 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use harness::prelude::*;
-use nix::unistd::Pid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::observe::Observer;
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 use crate::tasks::end::has_ended;
 use crate::tasks::shm::{Word, map_zeroed};
 
@@ -25,6 +23,7 @@ const ROOM: usize = 60 * 1024;
 const PATIENCE: Duration = Duration::from_millis(200);
 
 #[repr(C)]
+#[derive(Debug)]
 struct Mailbox {
     /// Number of the last question asked.
     asked: Word,
@@ -39,6 +38,7 @@ struct Mailbox {
 type Answerer = fn(&mut [u8], usize) -> usize;
 
 /// A task that shares what its flags name, and answers questions. Killed when dropped.
+#[derive(Debug)]
 pub struct Peer {
     task: Task,
     name: String,
@@ -47,12 +47,6 @@ pub struct Peer {
 
 // SAFETY: the text is written by one side at a time; the futexes order the turns.
 unsafe impl Sync for Mailbox {}
-
-impl std::fmt::Debug for Peer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Peer({}, {})", self.name, self.pid())
-    }
-}
 
 impl Mailbox {
     /// The question or answer, for the side whose turn it is.

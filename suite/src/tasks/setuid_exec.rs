@@ -7,12 +7,10 @@ use std::ffi::{CStr, CString};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use crate::feature;
-use harness::prelude::*;
 use nix::sys::wait::WaitStatus;
-use nix::unistd::Pid;
 
 use crate::place::privilege::NOBODY;
+use crate::spec::prelude::*;
 use crate::tasks::end::wait_unreaped;
 
 /// What a case of set-user-ID programs needs.

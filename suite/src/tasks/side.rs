@@ -6,14 +6,11 @@
 
 use std::fmt;
 
-use crate::feature;
-use harness::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::observe::{Shared, shares};
-use crate::spec::flags::Flags;
-use crate::spec::model::Prediction;
+use crate::spec::prelude::*;
 use crate::tasks::peer::Peer;
 
 /// One of the tasks of a case.

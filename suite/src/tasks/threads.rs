@@ -1,7 +1,6 @@
 //! Further threads of the calling process.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use harness::prelude::*;
@@ -10,7 +9,8 @@ use harness::prelude::*;
 #[derive(Debug)]
 pub struct IdleThread {
     tid: i32,
-    end: Arc<AtomicBool>,
+    /// It ends when this is dropped.
+    life: Option<Sender<()>>,
     handle: Option<JoinHandle<()>>,
 }
 
@@ -18,18 +18,15 @@ impl IdleThread {
     /// Starts one and waits until the kernel counts it.
     #[track_caller]
     pub fn start(t: &Test) -> Done<Self> {
-        let end = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&end);
-        let (send, receive) = mpsc::sync_channel(1);
+        let (life, ended) = channel();
+        let (send, receive) = channel();
         let spawned = std::thread::Builder::new().spawn(move || {
             let _ = send.send(nix::unistd::gettid().as_raw());
-            while !ended.load(Ordering::Acquire) {
-                std::thread::park();
-            }
+            let _ = ended.recv();
         });
         let handle = t.setup(Call::io("pthread_create()", spawned))?;
         let tid = receive.recv().expect("the thread sends its ID before all else");
-        Ok(Self { tid, end, handle: Some(handle) })
+        Ok(Self { tid, life: Some(life), handle: Some(handle) })
     }
 
     /// Its thread ID.
@@ -41,22 +38,13 @@ impl IdleThread {
     ///
     /// pthread_join returns when the kernel clears the thread's TID, which is a moment before the
     /// thread leaves its group: wait with [`wait_until_alone`] where that matters.
-    pub fn end(mut self) {
-        self.stop();
-    }
-
-    fn stop(&mut self) {
-        self.end.store(true, Ordering::Release);
-        if let Some(handle) = self.handle.take() {
-            handle.thread().unpark();
-            let _ = handle.join();
-        }
-    }
+    pub fn end(self) {}
 }
 
 impl Drop for IdleThread {
     fn drop(&mut self) {
-        self.stop();
+        self.life = None;
+        let _ = self.handle.take().map(JoinHandle::join);
     }
 }
 

@@ -9,12 +9,10 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use harness::prelude::*;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 use crate::tasks::end::{has_ended, wait_unreaped};
 use crate::tasks::shm::{Word, map_zeroed};
 
@@ -55,12 +53,6 @@ struct Memory {
 
 /// The order to exit.
 const EXIT: u32 = u32::MAX;
-
-impl std::fmt::Debug for VmTask {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "VmTask({})", self.pid)
-    }
-}
 
 extern "C" fn obey(memory: *mut c_void) -> c_int {
     // SAFETY: the argument is leaked by the VmTask that runs this.

@@ -2,15 +2,17 @@
 //! counts (section 7 of the behaviour catalogue), again and again until the calls have returned.
 //!
 //! Nothing of it can be seen when it is over, in whatever order it came: so the unsharers are judged as
-//! exactly as without it. Raw system calls alone: these tasks share memory, and with it errno.
+//! exactly as without it. Raw system calls alone, with what [`call!`] allows: these
+//! tasks share memory, and with it errno.
 
 use std::io::Write;
 use std::sync::atomic::Ordering;
 
-use syscalls::{Errno, Sysno, syscall};
+use syscalls::Errno;
 
 use super::orders::Orders;
 use super::plan::{Action, Role};
+use crate::call::raw::call;
 use crate::observe::fds;
 
 /// What a task that disturbs ends with.
@@ -88,80 +90,64 @@ impl Orders {
     }
 
     fn set_places(&self) -> Result<(), Errno> {
-        // SAFETY: strings that live on; the numbers are what they are already.
-        unsafe {
-            syscall!(Sysno::chdir, c".".as_ptr())?;
-            syscall!(Sysno::chroot, c"/".as_ptr())?;
-            syscall!(Sysno::umask, self.umask)?;
-        }
+        // To what they are already.
+        call!(chdir, c".".as_ptr())?;
+        call!(chroot, c"/".as_ptr())?;
+        call!(umask, self.umask)?;
         Ok(())
     }
 
     fn change_descriptors(&self) -> Result<(), Errno> {
         let own = own_descriptor(self.number);
-        // SAFETY: the descriptors are this task's own, the calls take numbers.
-        unsafe {
-            syscall!(Sysno::dup2, 0, own)?;
-            syscall!(Sysno::dup2, own, own + 1)?;
-            syscall!(Sysno::dup2, own + 1, own + 2)?;
-            syscall!(Sysno::close, own)?;
-            syscall!(Sysno::close_range, own, own + 3, 0)?;
-        }
+        call!(dup2, 0, own)?;
+        call!(dup2, own, own + 1)?;
+        call!(dup2, own + 1, own + 2)?;
+        call!(close, own)?;
+        call!(close_range, own, own + 3, 0)?;
         Ok(())
     }
 
     fn change_mounts(&self) -> Result<(), Errno> {
         let (kind, directory, none) = (c"tmpfs".as_ptr(), self.disturbed.as_ptr(), std::ptr::null::<u8>());
-        // SAFETY: strings that live on.
-        unsafe {
-            patiently(|| syscall!(Sysno::mount, kind, directory, kind, 0, none))?;
-            patiently(|| syscall!(Sysno::umount2, directory, libc::MNT_DETACH))?;
-        }
+        patiently(|| call!(mount, kind, directory, kind, 0, none))?;
+        patiently(|| call!(umount2, directory, libc::MNT_DETACH))?;
         Ok(())
+    }
+
+    /// The next task that unshares. Not one that traces: of two that trace each other, neither would go on.
+    fn unsharer(&self, turn: usize) -> Option<u32> {
+        self.target(turn, |action| matches!(action, Action::Unshare(_)))
     }
 
     fn follow(&self, turn: usize) -> Result<(), Errno> {
         // Not those that share root and cwd, or handlers, with others: into these nobody may go.
         const LINKS: [&str; 4] = ["/ns/uts", "/ns/ipc", "/ns/net", "/ns/cgroup"];
-        let Some(tid) = self.target(turn, |action| matches!(action, Action::Unshare(_))) else {
+        let Some(tid) = self.unsharer(turn) else {
             return Ok(());
         };
-        let path = of_task(tid, LINKS[turn % LINKS.len()]);
-        // SAFETY: the path lives through the call; the descriptor is closed again.
-        unsafe {
-            let opened = syscall!(Sysno::open, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
-            if let Some(fd) = unless(&GONE, opened)? {
-                let entered = patiently(|| syscall!(Sysno::setns, fd, 0));
-                syscall!(Sysno::close, fd)?;
-                entered?;
-            }
+        if let Some(fd) = open_of_task(&GONE, tid, LINKS[turn % LINKS.len()])? {
+            let entered = patiently(|| call!(setns, fd, 0));
+            call!(close, fd)?;
+            entered?;
         }
         Ok(())
     }
 
     fn trace(&self, turn: usize) -> Result<(), Errno> {
-        // Of two that trace each other, neither would go on.
-        let Some(tid) = self.target(turn, |action| matches!(action, Action::Unshare(_))) else {
+        let Some(tid) = self.unsharer(turn) else {
             return Ok(());
         };
         let mut status = 0i32;
-        // SAFETY: the calls take numbers, and write to a live one.
-        unsafe {
-            let seized = syscall!(Sysno::ptrace, libc::PTRACE_SEIZE, tid, 0, 0);
-            // Somebody else traces it, or it is gone.
-            if unless(&[Errno::EPERM, Errno::ESRCH], seized)?.is_none() {
-                return Ok(());
-            }
-            unless(&GONE, syscall!(Sysno::ptrace, libc::PTRACE_INTERRUPT, tid, 0, 0))?;
-            patiently(|| syscall!(Sysno::wait4, tid, &raw mut status, libc::__WALL, 0))?;
-            let mut signal = 0;
+        // Somebody else traces it, or it is gone.
+        if unless(&[Errno::EPERM, Errno::ESRCH], call!(ptrace, libc::PTRACE_SEIZE, tid, 0, 0))?.is_none() {
+            return Ok(());
+        }
+        unless(&GONE, call!(ptrace, libc::PTRACE_INTERRUPT, tid, 0, 0))?;
+        patiently(|| call!(wait4, tid, &raw mut status, libc::__WALL, 0))?;
+        if libc::WIFSTOPPED(status) {
             // Stopped for a signal, which is its own.
-            if libc::WIFSTOPPED(status) && status >> 16 == 0 {
-                signal = libc::WSTOPSIG(status);
-            }
-            if libc::WIFSTOPPED(status) {
-                unless(&GONE, syscall!(Sysno::ptrace, libc::PTRACE_DETACH, tid, 0, signal))?;
-            }
+            let signal = if status >> 16 == 0 { libc::WSTOPSIG(status) } else { 0 };
+            unless(&GONE, call!(ptrace, libc::PTRACE_DETACH, tid, 0, signal))?;
         }
         Ok(())
     }
@@ -169,11 +155,9 @@ impl Orders {
     fn signal(&self, turn: usize) -> Result<(), Errno> {
         let pause = [0i64, 1_000_000 / self.actions.len().max(1) as i64];
         if let Some(tid) = self.target(turn, |_| true) {
-            // SAFETY: takes numbers.
-            unless(&GONE, unsafe { syscall!(Sysno::tkill, tid, SIGNAL) })?;
+            unless(&GONE, call!(tkill, tid, SIGNAL))?;
         }
-        // SAFETY: reads seconds and nanoseconds.
-        unless(&[Errno::EINTR], unsafe { syscall!(Sysno::nanosleep, pause.as_ptr(), 0) })?;
+        unless(&[Errno::EINTR], call!(nanosleep, pause.as_ptr(), 0))?;
         Ok(())
     }
 
@@ -186,63 +170,52 @@ impl Orders {
         let mut read = [0u8; 1024];
         for link in LINKS {
             let path = of_task(tid, link);
-            // SAFETY: the path and the buffer live through the call.
-            unless(&GONE, unsafe { syscall!(Sysno::readlink, path.as_ptr(), read.as_mut_ptr(), read.len()) })?;
+            unless(&GONE, call!(readlink, path.as_ptr(), read.as_mut_ptr(), read.len()))?;
         }
         for file in FILES {
-            let path = of_task(tid, file);
-            // SAFETY: the path and the buffer live through the calls; the descriptor is closed again.
-            unsafe {
-                let opened = syscall!(Sysno::open, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
-                // It has no mount namespace or no root any more.
-                let Some(fd) = unless(&[GONE[0], GONE[1], GONE[2], Errno::EINVAL], opened)? else {
-                    continue;
-                };
-                let number = if file == "/fdinfo" { Sysno::getdents64 } else { Sysno::read };
-                let result = patiently(|| syscall!(number, fd, read.as_mut_ptr(), read.len()));
-                syscall!(Sysno::close, fd)?;
-                unless(&GONE, result)?;
-            }
+            // It has no mount namespace or no root any more.
+            let allowed = [GONE[0], GONE[1], GONE[2], Errno::EINVAL];
+            let Some(fd) = open_of_task(&allowed, tid, file)? else {
+                continue;
+            };
+            let result = patiently(|| match file {
+                "/fdinfo" => call!(getdents64, fd, read.as_mut_ptr(), read.len()),
+                _ => call!(read, fd, read.as_mut_ptr(), read.len()),
+            });
+            call!(close, fd)?;
+            unless(&GONE, result)?;
         }
         Ok(())
     }
 }
 
+/// A descriptor of a file below `/proc/TID`, unless that cannot be opened for one of these errors.
+fn open_of_task(allowed: &[Errno], tid: u32, rest: &str) -> Result<Option<usize>, Errno> {
+    let path = of_task(tid, rest);
+    unless(allowed, call!(open, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC))
+}
+
 /// Makes a task that shares root and cwd, which exits at once.
 fn share_and_exit() -> Result<(), Errno> {
     let mut status = 0i32;
-    // SAFETY: without CLONE_VM the child has a copy of the memory; it ends at once. It is reaped.
-    unsafe {
-        let made = syscall!(Sysno::clone, libc::CLONE_FS | libc::SIGCHLD, 0, 0, 0, 0);
-        match unless(&[Errno::EAGAIN], made)? {
-            Some(0) => {
-                let _ = syscall!(Sysno::exit_group, 0);
-            }
-            Some(child) => {
-                patiently(|| syscall!(Sysno::wait4, child, &raw mut status, libc::__WALL, 0))?;
-            }
-            None => {}
-        }
+    // Without CLONE_VM the child has a copy of the memory.
+    match unless(&[Errno::EAGAIN], call!(clone, libc::CLONE_FS | libc::SIGCHLD, 0, 0, 0, 0))? {
+        Some(0) => call!(exit_group, 0).map(drop),
+        Some(child) => patiently(|| call!(wait4, child, &raw mut status, libc::__WALL, 0)).map(drop),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Takes from a set of its own, to be undone, and removes the set.
 fn use_semaphores() -> Result<(), Errno> {
-    // SAFETY: the operations live through the call; the set is this task's own.
-    unsafe {
-        let set = match syscall!(Sysno::semget, libc::IPC_PRIVATE, 1, 0o600) {
-            Ok(set) => set,
-            // Not built in, or as many as may be are there.
-            Err(Errno::ENOSYS | Errno::ENOSPC) => return Ok(()),
-            Err(errno) => return Err(errno),
-        };
-        let operation =
-            |number| libc::sembuf { sem_num: 0, sem_op: number, sem_flg: (libc::SEM_UNDO | libc::IPC_NOWAIT) as i16 };
-        let mut operations = [operation(2), operation(-1)];
-        let done = syscall!(Sysno::semop, set, operations.as_mut_ptr(), 2);
-        syscall!(Sysno::semctl, set, 0, libc::IPC_RMID, 0)?;
-        done?;
-    }
-    Ok(())
+    // Not built in, or as many as may be are there.
+    let Some(set) = unless(&[Errno::ENOSYS, Errno::ENOSPC], call!(semget, libc::IPC_PRIVATE, 1, 0o600))? else {
+        return Ok(());
+    };
+    let operation =
+        |number| libc::sembuf { sem_num: 0, sem_op: number, sem_flg: (libc::SEM_UNDO | libc::IPC_NOWAIT) as i16 };
+    let mut operations = [operation(2), operation(-1)];
+    let done = call!(semop, set, operations.as_mut_ptr(), 2);
+    call!(semctl, set, 0, libc::IPC_RMID, 0)?;
+    done.map(drop)
 }

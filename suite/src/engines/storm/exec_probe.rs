@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use super::segment::{MOST_TASKS, Segment, Stage};
 use super::task::EXECUTED;
 use crate::tasks::shm::map_file;
+use crate::tasks::threads;
 
 /// The argument that tells such a task from a user's call.
 const ARGUMENT: &str = "--storm-task";
@@ -26,17 +27,8 @@ impl Arguments {
         let mut strings =
             vec![string("unshare-conformance".to_owned()), string(ARGUMENT.to_owned()), string(segment.to_string())];
         strings.extend((0..tasks).map(|number| string(number.to_string())));
-        let vectors = (0..tasks)
-            .map(|number| {
-                [
-                    strings[0].as_ptr(),
-                    strings[1].as_ptr(),
-                    strings[2].as_ptr(),
-                    strings[3 + number].as_ptr(),
-                    std::ptr::null(),
-                ]
-            })
-            .collect();
+        let at = |index: usize| strings[index].as_ptr();
+        let vectors = (0..tasks).map(|number| [at(0), at(1), at(2), at(3 + number), std::ptr::null()]).collect();
         Arguments { _strings: strings, vectors }
     }
 
@@ -65,8 +57,7 @@ pub fn run_if_executed() -> Option<ExitCode> {
         return failed;
     };
     let slot = &segment.slots[task];
-    let threads = std::fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count());
-    slot.threads.store(threads as u32, Ordering::Release);
+    slot.threads.store(threads::count() as u32, Ordering::Release);
     segment.reach(slot, Stage::Executed);
     Some(ExitCode::from(EXECUTED as u8))
 }

@@ -5,13 +5,9 @@ use std::ffi::{c_int, c_void};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::feature;
-use harness::prelude::*;
 use harness::run::patience::{Patience, Tasks};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
-use syscalls::{Sysno, syscall};
 
 use super::TASKS;
 use super::disturb::{DISTURBED, SIGNAL};
@@ -21,14 +17,11 @@ use super::report::Figures;
 use super::rounds::{Fixture, PATIENCE, missing, play_rounds, wait_until};
 use super::segment::{MOST_TASKS, Segment, Slot, Stage};
 use super::task::{EXECUTED, UNSHARED, exit_status};
-use super::verdicts::{judge_one, judge_sharing};
+use super::verdicts::{check_is, check_success, judge_one, judge_sharing};
+use crate::engines::thread_states::THREADS_SHARE;
 use crate::sharing::undo::Semaphore;
-use crate::spec::flags::Flags;
-use crate::spec::model::Start;
+use crate::spec::prelude::*;
 use crate::tasks::vm::{Stack, start_on};
-
-/// What the tasks share.
-const SHARING: Flags = Flags(Flags::VM.0 | Flags::FS.0 | Flags::FILES.0 | Flags::SIGHAND.0 | Flags::SYSVSEM.0);
 
 /// The value the semaphore starts from; each task takes one from it, to be undone.
 const SEMAPHORE: i32 = 100;
@@ -62,27 +55,19 @@ pub fn deep_storm(t: &Test, theme: Theme) -> Done {
 
 fn play(fixture: &Fixture, stacks: &[Stack], plan: &Plan, figures: &mut Figures) -> Done {
     let t = fixture.t;
-    let semaphore = if t.facts().has(feature::SYSV_IPC) { Some(Semaphore::new(t, SEMAPHORE)?) } else { None };
+    let semaphore = Semaphore::where_there(t, SEMAPHORE)?;
     let semaphore_id = semaphore.as_ref().map_or(-1, Semaphore::id);
     // Kept: nothing may be known of a task that was not seen to end.
     let actions: &'static [Action] = Box::leak(plan.actions.clone().into_boxed_slice());
     let orders: Vec<Orders> =
         (0..actions.len()).map(|number| fixture.orders(number, actions, plan.spread, semaphore_id)).collect();
-    let mut tasks = Group::start(t, fixture.mapping.segment, &orders, stacks)?;
-    let result =
-        tasks.run_round(t).and_then(|()| judge_unsharers(t, &tasks, &orders)).and_then(|()| tasks.end_round(t));
-    if result.is_err() {
-        tasks.kill_all();
-        return result;
-    }
+    let mut tasks = Group::start(t, fixture.segment, &orders, stacks)?;
+    tasks.run_round(t)?;
+    judge_unsharers(t, &tasks, &orders)?;
+    tasks.end_round(t)?;
     judge_endings(t, &tasks, &orders)?;
-    let actions = orders.iter().map(|order| order.action);
-    let tasks: Vec<_> = actions.zip(tasks.slots()).collect();
-    figures.add(&tasks);
-    match semaphore {
-        Some(semaphore) => judge_semaphore(t, &semaphore, plan.actions.len()),
-        None => Ok(()),
-    }
+    figures.add(actions.iter().copied().zip(tasks.slots()));
+    semaphore.map_or(Ok(()), |semaphore| judge_semaphore(t, &semaphore, actions.len()))
 }
 
 /// All tasks are gone but the starter, which shares their undo list: nothing may have been undone
@@ -94,7 +79,7 @@ fn judge_semaphore(t: &Test, semaphore: &Semaphore, tasks: usize) -> Done {
     semaphore.check_value(t, "when the last sharer has left", SEMAPHORE, "EFF-SEM-04")
 }
 
-/// The tasks of a round, seen from their starter.
+/// The tasks of a round, seen from their starter. Those that have not ended are killed when it is dropped.
 struct Group<'o> {
     segment: &'static Segment,
     orders: &'o [Orders],
@@ -124,13 +109,7 @@ impl<'o> Group<'o> {
             let argument = std::ptr::from_ref(order).cast_mut().cast();
             // SAFETY: the stack is used by this task alone until it is reaped; the orders and the
             // segment outlive it; its body allocates nothing and writes no errno.
-            match unsafe { start_on(t, SHARING, stack, carry_out, argument) } {
-                Ok(pid) => tasks.pids.push(pid),
-                Err(stop) => {
-                    tasks.kill_all();
-                    return Err(stop);
-                }
-            }
+            tasks.pids.push(unsafe { start_on(t, THREADS_SHARE, stack, carry_out, argument)? });
         }
         Ok(tasks)
     }
@@ -163,25 +142,18 @@ impl<'o> Group<'o> {
             if self.patience.is_over() {
                 let missing = self.pids.iter().zip(&self.endings).filter(|(_, e)| e.is_none());
                 let missing: Vec<_> = missing.map(|(pid, _)| pid.to_string()).collect();
-                return t
-                    .check(Call::seen("tasks that have not ended", missing.join(", ")))
-                    .proves("RACE-01")
-                    .is(String::new());
+                return check_is(t, "tasks that have not ended", missing.join(", "), String::new());
             }
             std::thread::sleep(Duration::from_micros(100));
         }
     }
 
     fn reap(&mut self) {
-        for (pid, ending) in self.pids.iter().zip(&mut self.endings) {
-            if ending.is_none() {
-                let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
-                match waitpid(*pid, Some(flags)) {
-                    Ok(WaitStatus::StillAlive) => {}
-                    Ok(status) => *ending = Some(status),
-                    Err(_) => *ending = Some(WaitStatus::StillAlive),
-                }
-            }
+        for (pid, ending) in self.pids.iter().zip(&mut self.endings).filter(|(_, ending)| ending.is_none()) {
+            *ending = match waitpid(*pid, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL)) {
+                Ok(WaitStatus::StillAlive) => None,
+                other => Some(other.unwrap_or(WaitStatus::StillAlive)),
+            };
         }
     }
 
@@ -190,13 +162,13 @@ impl<'o> Group<'o> {
         let tasks = || orders.iter().map(|order| order.action).zip(&segment.slots);
         wait_until(t, segment, &mut self.patience, what, || false, || missing("task", tasks(), &reached))
     }
+}
 
-    fn kill_all(&mut self) {
-        for (pid, ending) in self.pids.iter().zip(&self.endings) {
-            if ending.is_none() {
-                let _ = kill(*pid, Signal::SIGKILL);
-                let _ = waitpid(*pid, Some(WaitPidFlag::__WALL));
-            }
+impl Drop for Group<'_> {
+    fn drop(&mut self) {
+        for (pid, _) in self.pids.iter().zip(&self.endings).filter(|(_, ending)| ending.is_none()) {
+            let _ = kill(*pid, Signal::SIGKILL);
+            let _ = waitpid(*pid, Some(WaitPidFlag::__WALL));
         }
     }
 }
@@ -219,39 +191,26 @@ fn judge_unsharers(t: &Test, tasks: &Group, orders: &[Orders]) -> Done {
 fn judge_endings(t: &Test, tasks: &Group, orders: &[Orders]) -> Done {
     for ((order, slot), ending) in orders.iter().zip(tasks.slots()).zip(&tasks.endings) {
         let number = order.number;
-        if let Action::Disturb(role) = order.action {
-            t.check(Call::zero_on_success(
-                format!("what task {number} did beside, {role:?}"),
-                slot.result.load(Ordering::Acquire),
-            ))
-            .proves("RACE-01")
-            .succeeds()?;
-        }
-        if order.action == Action::Exec {
-            t.check(Call::zero_on_success(format!("execve by task {number}"), slot.result.load(Ordering::Acquire)))
-                .proves("RACE-01")
-                .succeeds()?;
-        }
         let expected = match order.action {
-            Action::Exec => EXECUTED,
+            Action::Exec => {
+                check_success(t, format!("execve by task {number}"), &slot.result)?;
+                EXECUTED
+            }
             Action::Exit | Action::ExitThread => exit_status(number),
             Action::Unshare(_) => UNSHARED,
-            Action::Disturb(_) => DISTURBED,
+            Action::Disturb(role) => {
+                check_success(t, format!("what task {number} did beside, {role:?}"), &slot.result)?;
+                DISTURBED
+            }
         };
         let status = match ending {
             Some(WaitStatus::Exited(_, status)) => format!("status {status}"),
             other => format!("{other:?}"),
         };
-        t.check(Call::seen(format!("end of task {number}, {:?}", order.action), status))
-            .proves("RACE-01")
-            .is(format!("status {expected}"))?;
+        check_is(t, format!("end of task {number}, {:?}", order.action), status, format!("status {expected}"))?;
         if order.action == Action::Exec {
-            t.check(Call::seen(
-                format!("threads of the program that task {number} executed"),
-                slot.threads.load(Ordering::Acquire),
-            ))
-            .proves("RACE-01")
-            .is(1)?;
+            let threads = slot.threads.load(Ordering::Acquire);
+            check_is(t, format!("threads of the program that task {number} executed"), threads, 1)?;
         }
     }
     Ok(())

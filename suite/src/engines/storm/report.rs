@@ -18,26 +18,28 @@ pub(super) struct Figures {
 
 impl Figures {
     /// Counts a finished round.
-    pub(super) fn add(&mut self, tasks: &[(Action, &Slot)]) {
+    pub(super) fn add<'s>(&mut self, tasks: impl Iterator<Item = (Action, &'s Slot)>) {
         self.rounds += 1;
-        let began: Vec<u64> =
-            tasks.iter().map(|(_, slot)| slot.began.load(Ordering::Acquire)).filter(|began| *began != 0).collect();
-        if let (Some(first), Some(last)) = (began.iter().min(), began.iter().max()) {
-            self.skews.push(last - first);
-        }
-        let mut calls = Vec::new();
+        let (mut starts, mut calls) = (Vec::new(), Vec::new());
         for (action, slot) in tasks {
+            let began = slot.began.load(Ordering::Acquire);
+            starts.extend((began != 0).then_some(began));
             if !matches!(action, Action::Unshare(_)) {
                 continue;
             }
-            if slot.stage() < Stage::Done {
-                self.unfinished += 1;
-                continue;
-            }
-            let result = slot.result.load(Ordering::Acquire);
-            let count = if result == 0 { &mut self.succeeded } else { &mut self.refused };
+            let count = match slot.result.load(Ordering::Acquire) {
+                _ if slot.stage() < Stage::Done => {
+                    self.unfinished += 1;
+                    continue;
+                }
+                0 => &mut self.succeeded,
+                _ => &mut self.refused,
+            };
             *count += 1;
-            calls.push((slot.began.load(Ordering::Acquire), slot.ended.load(Ordering::Acquire)));
+            calls.push((began, slot.ended.load(Ordering::Acquire)));
+        }
+        if let (Some(first), Some(last)) = (starts.iter().min(), starts.iter().max()) {
+            self.skews.push(last - first);
         }
         calls.sort_unstable();
         if calls.windows(2).any(|pair| pair[1].0 < pair[0].1) {

@@ -4,8 +4,6 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use crate::feature;
-use harness::prelude::*;
 use harness::run::patience::Patience;
 
 use super::exec_probe::Arguments;
@@ -13,11 +11,11 @@ use super::orders::Orders;
 use super::plan::{Action, Plan, unsharers};
 use super::report::Figures;
 use super::rounds;
-use super::segment::{MOST_TASKS, Mapping, Segment, Slot};
-use crate::call::check::check_changes;
-use crate::observe::{Observer, Place, State, place_of};
-use crate::spec::flags::Flags;
-use crate::spec::model::{Kernel, Prediction};
+use super::segment::{MOST_TASKS, Segment, Slot};
+use super::verdicts::check_is;
+use crate::observe::{Place, fds, place_of};
+use crate::prelude::*;
+use crate::spec::prelude::*;
 
 /// How long a round may take before it counts as hanging, on real hardware. Rounds take
 /// milliseconds.
@@ -26,7 +24,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// What does not change from round to round.
 pub(super) struct Fixture<'t> {
     pub(super) t: &'t Test,
-    pub(super) mapping: Mapping,
+    pub(super) segment: &'static Segment,
     pub(super) observer: Observer,
     pub(super) directory: &'static CStr,
     pub(super) disturbed: Vec<&'static CStr>,
@@ -47,8 +45,7 @@ impl<'t> Fixture<'t> {
         let disturbed = (0..MOST_TASKS).map(|number| make_directory(t, &format!("disturbed-{number}")));
         let disturbed = disturbed.collect::<Done<Vec<_>>>()?;
         let observer = Observer::open(t)?;
-        let program = std::fs::File::open("/proc/self/exe");
-        let mapping = Mapping::make(t)?;
+        let program = File::open("/proc/self/exe");
         Ok(Self {
             t,
             umask: observer.state().umask,
@@ -56,10 +53,10 @@ impl<'t> Fixture<'t> {
             directory,
             disturbed,
             program: t.setup(Call::io("open(/proc/self/exe)", program))?.into(),
-            arguments: Arguments::prepare(mapping.fd(), MOST_TASKS),
+            segment: Segment::make(t)?,
+            arguments: Arguments::prepare(fds::SEGMENT, MOST_TASKS),
             pool: pool(t),
             cpus: cpus(t)?,
-            mapping,
         })
     }
 
@@ -67,7 +64,7 @@ impl<'t> Fixture<'t> {
     pub(super) fn orders(&self, number: usize, actions: &'static [Action], spread: bool, semaphores: i32) -> Orders {
         let cpus = self.cpus.len();
         Orders {
-            segment: self.mapping.segment,
+            segment: self.segment,
             number,
             action: actions[number],
             actions,
@@ -97,7 +94,7 @@ pub fn pool(t: &Test) -> Vec<Flags> {
 /// The CPUs that the calling task may run on.
 #[track_caller]
 fn cpus(t: &Test) -> Done<Vec<usize>> {
-    let set = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0));
+    let set = nix::sched::sched_getaffinity(Pid::from_raw(0));
     let set = t.setup(Call::new("sched_getaffinity()", set))?;
     let all = 0..nix::sched::CpuSet::count();
     Ok(all.filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect())
@@ -106,7 +103,7 @@ fn cpus(t: &Test) -> Done<Vec<usize>> {
 #[track_caller]
 fn make_directory(t: &Test, name: &str) -> Done<&'static CStr> {
     let path = t.directory()?.join(name);
-    t.setup(Call::io(format!("mkdir({name})"), std::fs::create_dir(&path)))?;
+    t.setup(Call::io(format!("mkdir({name})"), fs::create_dir(&path)))?;
     let path = CString::new(path.as_os_str().as_encoded_bytes()).unwrap_or_default();
     Ok(Box::leak(path.into_boxed_c_str()))
 }
@@ -127,7 +124,7 @@ pub(super) fn play_rounds(
         let plan = draw(&mut random, &fixture.pool);
         t.name_task(format!("round {round}, repeat with --seed {}", t.run_seed()));
         let mut play_once = |plan: &Plan| -> Done {
-            fixture.mapping.clear();
+            fixture.segment.clear();
             let starter = Starter::look(&fixture);
             let health = Health::of_kernel();
             play(&fixture, plan, &mut figures)?;
@@ -153,7 +150,7 @@ struct Health {
 
 impl Health {
     fn of_kernel() -> Self {
-        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
         // After its first complaint lockdep says nothing more; it sets no taint.
         let lockdep_gave_up = read("/proc/lockdep_stats")
             .lines()
@@ -163,10 +160,8 @@ impl Health {
 
     fn check_unchanged(self, t: &Test) -> Done {
         let now = Health::of_kernel();
-        t.check(Call::seen("/proc/sys/kernel/tainted after the round", now.taint)).proves("RACE-01").is(self.taint)?;
-        t.check(Call::seen("whether lockdep complained in the round", now.lockdep_gave_up))
-            .proves("RACE-01")
-            .is(self.lockdep_gave_up)
+        check_is(t, "/proc/sys/kernel/tainted after the round", now.taint, self.taint)?;
+        check_is(t, "whether lockdep complained in the round", now.lockdep_gave_up, self.lockdep_gave_up)
     }
 }
 
@@ -179,12 +174,12 @@ const MOST_PLAYED: usize = 400;
 fn shrink(t: &Test, mut plan: Plan, mut play: impl FnMut(&Plan) -> Done) {
     let mut played = 0;
     let drawn = plan.actions.len();
-    let deadline = std::time::Instant::now() + t.patience(PATIENCE);
+    let deadline = Instant::now() + t.patience(PATIENCE);
     loop {
         let fails = |plan: &Plan| {
             (0..PLAYED).any(|_| {
                 played += 1;
-                played < MOST_PLAYED && std::time::Instant::now() < deadline && !t.attempt(|_| play(plan))
+                played < MOST_PLAYED && Instant::now() < deadline && !t.attempt(|_| play(plan))
             })
         };
         match plan.smaller().into_iter().find(fails) {
@@ -215,7 +210,7 @@ impl Starter {
         let now = fixture.observer.state();
         let nothing = Prediction::nothing();
         check_changes(t, Flags::NONE, "RACE-01", &nothing, &self.state, &now)?;
-        t.check(Call::seen("mount that the starter sees", place_of(fixture.directory))).proves("RACE-01").is(self.mount)
+        check_is(t, "mount that the starter sees", place_of(fixture.directory), self.mount)
     }
 }
 
@@ -235,10 +230,7 @@ pub(super) fn wait_until(
             return Ok(());
         }
         if ended() || patience.is_over() {
-            return t
-                .check(Call::seen(format!("whether {what}"), missing.join("; ")))
-                .proves("RACE-01")
-                .is(String::new());
+            return check_is(t, format!("whether {what}"), missing.join("; "), String::new());
         }
         segment.progress.wait_for(seen, Duration::from_millis(50));
     }

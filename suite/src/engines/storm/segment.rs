@@ -1,13 +1,13 @@
 //! The shared memory segment: the futexes that start a round, and what each task leaves there.
 
 use std::cell::UnsafeCell;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use harness::prelude::*;
-use syscalls::{Sysno, syscall};
-
-use crate::observe::{Place, State, fds};
+use crate::observe::{Place, fds};
+use crate::place::clock::nanoseconds;
+use crate::prelude::*;
+use crate::spec::prelude::*;
 use crate::tasks::shm::{Word, map_file};
 
 /// Room for the largest storm.
@@ -31,14 +31,7 @@ pub enum Stage {
     Executed,
 }
 
-impl Stage {
-    fn from_number(number: u32) -> Stage {
-        [Stage::None, Stage::Ready, Stage::Acting, Stage::Done, Stage::Settled, Stage::Executed]
-            .into_iter()
-            .find(|stage| *stage as u32 == number)
-            .unwrap_or(Stage::None)
-    }
-}
+const STAGES: [Stage; 6] = [Stage::None, Stage::Ready, Stage::Acting, Stage::Done, Stage::Settled, Stage::Executed];
 
 /// What a task looks like from its own side at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,15 +60,14 @@ pub struct Slot {
     pub threads: AtomicU32,
     /// Whether leaving the traces worked: −errno of the first step that did not.
     pub leaving: AtomicI64,
-    before: UnsafeCell<View>,
-    after: UnsafeCell<View>,
-    settled: UnsafeCell<View>,
+    /// One for each [`Which`].
+    views: [UnsafeCell<View>; 3],
 }
 
 impl Slot {
     /// How far the task has come.
     pub fn stage(&self) -> Stage {
-        Stage::from_number(self.stage.load(Ordering::Acquire))
+        STAGES.get(self.stage.load(Ordering::Acquire) as usize).copied().unwrap_or(Stage::None)
     }
 
     /// Says how far the task has come.
@@ -86,21 +78,13 @@ impl Slot {
     /// Leaves a view; the stage that follows publishes it.
     pub fn leave(&self, which: Which, view: View) {
         // SAFETY: only the slot's own task writes, before the stage that lets others read.
-        unsafe { *self.cell(which).get() = view };
+        unsafe { *self.views[which as usize].get() = view };
     }
 
     /// A view that was left.
     pub fn view(&self, which: Which) -> View {
         // SAFETY: read after the stage that published it; plain data, any bit pattern is valid.
-        unsafe { *self.cell(which).get() }
-    }
-
-    fn cell(&self, which: Which) -> &UnsafeCell<View> {
-        match which {
-            Which::Before => &self.before,
-            Which::After => &self.after,
-            Which::Settled => &self.settled,
-        }
+        unsafe { *self.views[which as usize].get() }
     }
 }
 
@@ -138,64 +122,31 @@ pub struct Segment {
 unsafe impl Sync for Segment {}
 
 impl Segment {
+    /// Makes one. Its descriptor, [`fds::SEGMENT`], survives execve.
+    #[track_caller]
+    pub fn make(t: &Test) -> Done<&'static Segment> {
+        let made = nix::sys::memfd::memfd_create(c"storm", nix::sys::memfd::MFdFlags::MFD_CLOEXEC);
+        let file = t.setup(Call::new("memfd_create()", made))?;
+        t.setup(Call::new("dup3(segment)", dup_to(file.as_raw_fd(), fds::SEGMENT, 0)))?;
+        t.setup(Call::new("ftruncate(segment)", nix::unistd::ftruncate(&file, size_of::<Segment>() as i64)))?;
+        // SAFETY: the file has just been made as large, of zeroes.
+        t.setup(Call::io("mmap(segment)", unsafe { map_file(file.as_fd()) }))
+    }
+
+    /// Forgets the last round.
+    pub fn clear(&'static self) {
+        // SAFETY: all tasks of the last round are gone; zeroes are a valid segment.
+        unsafe { std::ptr::from_ref(self).cast_mut().write_bytes(0, 1) };
+    }
+
     /// Says that a task has reached a stage.
     pub fn reach(&self, slot: &Slot, stage: Stage) {
-        slot.stage.store(stage as u32, Ordering::Release);
+        slot.reach(stage);
         self.progress.advance();
     }
 }
 
-/// A mapping of the segment and the memory file behind it.
-pub struct Mapping {
-    /// The segment.
-    pub segment: &'static Segment,
-    file: OwnedFd,
-}
-
-impl Mapping {
-    /// Makes a segment. Its descriptor survives execve.
-    #[track_caller]
-    pub fn make(t: &Test) -> Done<Mapping> {
-        let made = nix::sys::memfd::memfd_create(c"storm", nix::sys::memfd::MFdFlags::MFD_CLOEXEC);
-        let low = t.setup(Call::new("memfd_create()", made))?;
-        t.setup(Call::new("dup3(segment)", fds::dup_to(low.as_raw_fd(), fds::SEGMENT, 0)))?;
-        // SAFETY: the number is this mapping's.
-        let file = unsafe { OwnedFd::from_raw_fd(fds::SEGMENT) };
-        t.setup(Call::new("ftruncate(segment)", nix::unistd::ftruncate(&file, size_of::<Segment>() as i64)))?;
-        // SAFETY: the file has just been made as large, of zeroes.
-        let mapped = t.setup(Call::io("mmap(segment)", unsafe { map_file(file.as_fd()) }))?;
-        Ok(Mapping { segment: mapped, file })
-    }
-
-    /// The number of the memory file's descriptor.
-    pub fn fd(&self) -> i32 {
-        self.file.as_raw_fd()
-    }
-
-    /// Forgets the last round.
-    pub fn clear(&self) {
-        // SAFETY: all tasks of the last round are gone; zeroes are a valid segment.
-        unsafe {
-            let start = std::ptr::from_ref(self.segment).cast_mut().cast::<u8>();
-            std::ptr::write_bytes(start, 0, size_of::<Segment>());
-        }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: all tasks that used the mapping are gone.
-        unsafe {
-            let start = std::ptr::from_ref(self.segment).cast_mut().cast();
-            libc::munmap(start, size_of::<Segment>());
-        }
-    }
-}
-
-/// Nanoseconds of CLOCK_MONOTONIC, without the C library.
+/// Nanoseconds of CLOCK_MONOTONIC.
 pub fn now() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes to a live structure.
-    let _ = unsafe { syscall!(Sysno::clock_gettime, libc::CLOCK_MONOTONIC, &raw mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    nanoseconds(libc::CLOCK_MONOTONIC).map_or(0, |now| now as u64)
 }

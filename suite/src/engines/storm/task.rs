@@ -3,18 +3,15 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::errno::Errno;
-use syscalls::{Sysno, syscall};
-
 use super::orders::Orders;
 use super::plan::Action;
 use super::segment::{Stage, View, Which, now};
-use crate::call::raw::unshare_raw;
+use crate::call::raw::{call, unshare_raw};
 use crate::observe::{fds, place_of};
 use crate::sharing::probe::Trace;
 use crate::sharing::undo::take_with_undo;
-use crate::spec::flags::Flags;
 use crate::spec::model::with_implied;
+use crate::spec::prelude::*;
 
 /// The exit status of a task that calls _exit.
 pub const fn exit_status(number: usize) -> i32 {
@@ -48,8 +45,7 @@ impl Orders {
             // That it was not taken shows in the end.
             let _ = take_with_undo(self.semaphores);
         }
-        // SAFETY: gettid takes nothing.
-        let tid = unsafe { syscall!(Sysno::gettid) }.unwrap_or(0);
+        let tid = call!(gettid).unwrap_or(0);
         slot.tid.store(tid as u32, Ordering::Release);
         if let Some(cpu) = self.cpu {
             stay_on(cpu);
@@ -66,14 +62,13 @@ impl Orders {
         match self.action {
             Action::Exec => self.execute(),
             Action::Exit => {
-                // SAFETY: ends the process.
-                let _ = unsafe { syscall!(Sysno::exit_group, exit_status(self.number)) };
+                let _ = call!(exit_group, exit_status(self.number));
                 EXEC_FAILED
             }
             Action::ExitThread => {
                 self.segment.reach(slot, Stage::Done);
-                // SAFETY: ends the thread at hand alone; nobody joins it.
-                let _ = unsafe { syscall!(Sysno::exit, 0) };
+                // Ends the thread at hand alone; nobody joins it.
+                let _ = call!(exit, 0);
                 EXEC_FAILED
             }
             Action::Unshare(flags) => self.unshare(flags),
@@ -83,20 +78,9 @@ impl Orders {
 
     fn execute(&self) -> i32 {
         let environment: [*const libc::c_char; 1] = [std::ptr::null()];
-        // SAFETY: the arguments outlive the call, the environment is empty.
-        let failed = unsafe {
-            syscall!(
-                Sysno::execveat,
-                self.program,
-                c"".as_ptr(),
-                self.arguments,
-                environment.as_ptr(),
-                libc::AT_EMPTY_PATH
-            )
-        };
-        if let Err(errno) = failed {
-            let errno = -i64::from(errno.into_raw());
-            self.slot().result.store(errno, Ordering::Release);
+        let (path, environment) = (c"".as_ptr(), environment.as_ptr());
+        if let Err(errno) = call!(execveat, self.program, path, self.arguments, environment, libc::AT_EMPTY_PATH) {
+            self.slot().result.store(-i64::from(errno.into_raw()), Ordering::Release);
         }
         EXEC_FAILED
     }
@@ -127,14 +111,12 @@ impl Orders {
             Trace::of_task(self.number).leave(all)?;
             let name = [b's', b'-', b'0' + self.number as u8];
             if all.contains(Flags::NEWUTS) {
-                // SAFETY: the name lives through the call.
-                unsafe { syscall!(Sysno::sethostname, name.as_ptr(), name.len()) }.map_err(fds::errno)?;
+                call!(sethostname, name.as_ptr(), name.len()).map_err(fds::errno)?;
             }
             // An empty mount namespace has no directory to mount on.
             if all.contains(Flags::NEWNS) && !all.contains(Flags::EMPTY) {
                 let (kind, none, directory) = (c"tmpfs".as_ptr(), std::ptr::null::<u8>(), self.directory.as_ptr());
-                // SAFETY: strings that live on.
-                unsafe { syscall!(Sysno::mount, kind, directory, kind, 0, none) }.map_err(fds::errno)?;
+                call!(mount, kind, directory, kind, 0, none).map_err(fds::errno)?;
             }
             Ok(())
         };
@@ -146,13 +128,10 @@ impl Orders {
 fn stay_on(cpu: usize) {
     // SAFETY: an empty set is a valid one.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the set lives through the call, which reads it; 0 is the calling task. A CPU that was taken
-    // away meanwhile is no failure: the task then runs where it may.
-    unsafe {
-        libc::CPU_SET(cpu, &mut set);
-        let size = size_of::<libc::cpu_set_t>();
-        let _ = syscall!(Sysno::sched_setaffinity, 0, size, &raw const set);
-    }
+    // SAFETY: writes to a live set.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // A CPU that was taken away meanwhile is no failure: the task then runs where it may.
+    let _ = call!(sched_setaffinity, 0, size_of_val(&set), &raw const set);
 }
 
 /// Counts the task at hand and lets others run until all are counted.
@@ -167,7 +146,6 @@ fn give_way_until(counter: &AtomicU32, all: u32) {
         if counter.load(Ordering::Acquire) >= all {
             break;
         }
-        // SAFETY: sched_yield takes nothing.
-        let _ = unsafe { syscall!(Sysno::sched_yield) };
+        let _ = call!(sched_yield);
     }
 }

@@ -4,7 +4,6 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use harness::prelude::*;
 use harness::run::patience::{Patience, Tasks};
 use nix::sys::wait::WaitStatus;
 
@@ -14,10 +13,10 @@ use super::report::Figures;
 use super::rounds::{Fixture, PATIENCE, missing, play_rounds, wait_until};
 use super::segment::{MOST_TASKS, Slot, Stage, View, Which};
 use super::task::{EXECUTED, UNSHARED, exit_status};
-use super::verdicts::{judge_one, judge_sharing};
-use crate::call::check::check_changes;
-use crate::spec::flags::Flags;
-use crate::spec::model::{Prediction, Start, Threads};
+use super::verdicts::{check_is, check_success, judge_one, judge_sharing};
+use crate::prelude::*;
+use crate::spec::model::Threads;
+use crate::spec::prelude::*;
 use crate::tasks::end::has_ended;
 
 /// The slot of the process's first thread, which starts the others and waits.
@@ -37,15 +36,13 @@ fn play(fixture: &Fixture, plan: &Plan, figures: &mut Figures) -> Done {
     let mut group = t.spawn("thread group", |t| lead(t, fixture, plan))?;
     let mut round = Round { t, fixture, plan, patience: Patience::new(t.patience(PATIENCE), Tasks::Descendants) };
     round.run(&mut group)?;
-    let slots = &fixture.mapping.segment.slots;
-    let tasks: Vec<_> = plan.actions.iter().copied().zip(slots).collect();
-    figures.add(&tasks);
+    figures.add(plan.actions.iter().copied().zip(&fixture.segment.slots));
     Ok(())
 }
 
 /// The life of the process's first thread.
 fn lead(t: &Test, fixture: &Fixture, plan: &Plan) -> Done {
-    let segment = fixture.mapping.segment;
+    let segment = fixture.segment;
     let actions: &'static [Action] = Box::leak(plan.actions.clone().into_boxed_slice());
     let leader = fixture.orders(0, actions, plan.spread, -1);
     let slot = &segment.slots[LEADER];
@@ -84,7 +81,7 @@ struct Round<'a> {
 
 impl Round<'_> {
     fn run(&mut self, group: &mut Task) -> Done {
-        let segment = self.fixture.mapping.segment;
+        let segment = self.fixture.segment;
         let ended = || has_ended(group.pid());
         self.wait_until("all threads are ready", ended, |_, slot| slot.stage() >= Stage::Ready)?;
         self.wait_for_leader(Stage::Ready)?;
@@ -114,25 +111,19 @@ impl Round<'_> {
     }
 
     fn wait_until(&mut self, what: &str, ended: impl Fn() -> bool, reached: impl Fn(Action, &Slot) -> bool) -> Done {
-        let (segment, actions) = (self.fixture.mapping.segment, &self.plan.actions);
+        let (segment, actions) = (self.fixture.segment, &self.plan.actions);
         let threads = || actions.iter().copied().zip(&segment.slots);
         wait_until(self.t, segment, &mut self.patience, what, ended, || missing("thread", threads(), &reached))
     }
 
     fn wait_for_leader(&mut self, stage: Stage) -> Done {
-        let segment = self.fixture.mapping.segment;
+        let segment = self.fixture.segment;
         let what = format!("the thread group's leader is {stage:?}");
-        wait_until(
-            self.t,
-            segment,
-            &mut self.patience,
-            &what,
-            || false,
-            || {
-                let now = segment.slots[LEADER].stage();
-                if now < stage { vec![format!("it is {now:?}")] } else { Vec::new() }
-            },
-        )
+        let missing = || {
+            let now = segment.slots[LEADER].stage();
+            if now < stage { vec![format!("it is {now:?}")] } else { Vec::new() }
+        };
+        wait_until(self.t, segment, &mut self.patience, &what, || false, missing)
     }
 
     fn start_state(&self) -> Start {
@@ -140,7 +131,7 @@ impl Round<'_> {
     }
 
     fn unsharers(&self) -> impl Iterator<Item = (usize, Flags, &'static Slot)> {
-        let slots = &self.fixture.mapping.segment.slots;
+        let slots = &self.fixture.segment.slots;
         self.plan.actions.iter().zip(slots).enumerate().filter_map(|(number, (action, slot))| match action {
             Action::Unshare(flags) => Some((number, *flags, slot)),
             _ => None,
@@ -162,45 +153,34 @@ impl Round<'_> {
         let t = self.t;
         while !has_ended(group.pid()) {
             if self.patience.is_over() {
-                return t.check(Call::seen("whether the thread group has ended", false)).proves("RACE-01").is(true);
+                return check_is(t, "whether the thread group has ended", false, true);
             }
             std::thread::sleep(Duration::from_micros(100));
         }
         let status = match group.wait() {
             Ok(WaitStatus::Exited(_, status)) => status,
-            other => {
-                return t
-                    .check(Call::seen("end of the thread group", format!("{other:?}")))
-                    .proves("RACE-01")
-                    .is("an exit".to_owned());
-            }
+            other => return check_is(t, "end of the thread group", format!("{other:?}"), "an exit".to_owned()),
         };
-        for (number, (action, slot)) in self.plan.actions.iter().zip(&self.fixture.mapping.segment.slots).enumerate() {
-            if *action == Action::Exec {
-                let result = slot.result.load(Ordering::Acquire);
-                t.check(Call::zero_on_success(format!("execve by thread {number}"), result))
-                    .proves("RACE-01")
-                    .succeeds()?;
+        let slots = &self.fixture.segment.slots;
+        let mut legal = Vec::new();
+        for (number, (action, slot)) in self.plan.actions.iter().zip(slots).enumerate() {
+            match action {
+                Action::Exec => {
+                    check_success(t, format!("execve by thread {number}"), &slot.result)?;
+                    legal.push(EXECUTED);
+                }
+                Action::Exit => legal.push(exit_status(number)),
+                _ => {}
             }
         }
-        let legal: Vec<i32> = if self.plan.ends_the_process() {
-            let of = |(number, action): (usize, &Action)| match action {
-                Action::Exec => Some(EXECUTED),
-                Action::Exit => Some(exit_status(number)),
-                _ => None,
-            };
-            self.plan.actions.iter().enumerate().filter_map(of).collect()
-        } else {
-            vec![UNSHARED]
-        };
+        if legal.is_empty() {
+            legal.push(UNSHARED);
+        }
         t.check(Call::seen("exit status of the thread group", status))
             .proves("RACE-01")
             .holds(&format!("one of {legal:?}"), |status| legal.contains(status))?;
-        let executed: Vec<_> =
-            self.fixture.mapping.segment.slots.iter().filter(|slot| slot.stage() == Stage::Executed).collect();
-        t.check(Call::seen("programs that ran by execve", executed.len()))
-            .proves("RACE-01")
-            .is(usize::from(status == EXECUTED))?;
+        let executed: Vec<_> = slots.iter().filter(|slot| slot.stage() == Stage::Executed).collect();
+        check_is(t, "programs that ran by execve", executed.len(), usize::from(status == EXECUTED))?;
         for slot in executed {
             t.check(Call::seen("threads of the executed program", slot.threads.load(Ordering::Acquire)))
                 .proves("RACE-02")
@@ -222,14 +202,11 @@ impl Round<'_> {
 
     /// The first thread unshared nothing: it looks as before.
     fn judge_leader(&self) -> Done {
-        let slot = &self.fixture.mapping.segment.slots[LEADER];
+        let slot = &self.fixture.segment.slots[LEADER];
         let (before, now): (View, View) = (slot.view(Which::Before), slot.view(Which::Settled));
         let nothing = Prediction::nothing();
         check_changes(self.t, Flags::NONE, "RACE-01", &nothing, &before.state, &now.state)?;
-        self.t
-            .check(Call::seen("mount that the first thread sees", now.directory))
-            .proves("RACE-01")
-            .is(before.directory)?;
-        self.t.check(Call::seen("trace descriptors of the first thread", now.traces)).proves("RACE-01").is(0)
+        check_is(self.t, "mount that the first thread sees", now.directory, before.directory)?;
+        check_is(self.t, "trace descriptors of the first thread", now.traces, 0)
     }
 }

@@ -5,10 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use harness::case::task::fork_sharing;
-use harness::prelude::*;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 
 use super::child::{
     DONE, LOOK, LOOKED, Looks, NOTHING, Orders, Plain, Slot, beside_a_thread, beside_a_zombie, perform, serve,
@@ -17,10 +15,10 @@ use super::child::{
 use super::compare::{End, SEMAPHORE, Seen, Undo};
 use super::states::{Fixture, Making};
 use crate::observe::kcmp::shared_flags;
-use crate::observe::{Observer, State};
+use crate::prelude::*;
 use crate::sharing::probe::Trace;
 use crate::sharing::undo;
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 use crate::tasks::end::has_ended;
 use crate::tasks::shm::{Word, map_zeroed};
 use crate::tasks::vm::{Stack, start_on};
@@ -42,27 +40,13 @@ pub struct Caller<'a> {
     umask: u32,
 }
 
-impl std::fmt::Debug for Caller<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Caller")
-    }
-}
-
-/// Has the signal that ends a caller that hangs end it.
-fn let_alarms_kill() -> Result<(), Errno> {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // SAFETY: installs the default action.
-    unsafe { sigaction(Signal::SIGALRM, &default) }.map(drop)
-}
-
 impl<'a> Caller<'a> {
     /// Prepares what all callers need.
     pub fn prepare(t: &Test, fixture: &'a Fixture) -> Done<Self> {
-        let observer = match fixture.observer {
-            Some(observer) => observer,
-            None => Observer::open(t)?,
-        };
-        t.setup(Call::new("sigaction(SIGALRM)", let_alarms_kill()))?;
+        let observer = fixture.observer.map_or_else(|| Observer::open(t), Ok)?;
+        // The signal that ends a caller that hangs.
+        // SAFETY: installs the default action.
+        t.setup(Call::new("sigaction(SIGALRM)", unsafe { signal(Signal::SIGALRM, SigHandler::SigDfl) }))?;
         // SAFETY: zeroes are a valid slot.
         let mapped = unsafe { map_zeroed::<Slot>() };
         let sharing = &fixture.sharing;

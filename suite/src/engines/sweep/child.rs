@@ -8,18 +8,16 @@ use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use harness::prelude::*;
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
-use syscalls::{Sysno, syscall};
 
 use super::compare::Undo;
-use crate::call::raw::unshare_raw;
+use crate::call::raw::{call, unshare_raw};
 use crate::engines::thread_states::THREADS_SHARE;
 use crate::observe::kcmp::shared_flags;
-use crate::observe::{Observer, State};
+use crate::prelude::*;
 use crate::sharing::probe::Trace;
 use crate::sharing::undo;
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 use crate::tasks::shm::Word;
 use crate::tasks::vm::{Stack, start_on};
 
@@ -121,8 +119,7 @@ pub(super) extern "C" fn serve(orders: *mut c_void) -> c_int {
 pub(super) fn beside_a_thread(t: &Test, orders: &Orders) -> Done {
     extern "C" fn idle(_: *mut c_void) -> c_int {
         loop {
-            // SAFETY: waits for nothing, without end.
-            let _ = unsafe { syscall!(Sysno::ppoll, 0, 0, 0, 0) };
+            let _ = call!(ppoll, 0, 0, 0, 0);
         }
     }
     let thread = THREADS_SHARE | Flags::THREAD;
@@ -140,8 +137,7 @@ pub(super) fn without_leader(t: &Test, orders: &Orders) -> Done {
         // The kernel clears this late in the leader's exit; it may need this very processor for it.
         orders.leader.wait_while(1);
         while !orders.observer.leader_has_ended() {
-            // SAFETY: no arguments.
-            let _ = unsafe { syscall!(Sysno::sched_yield) };
+            let _ = call!(sched_yield);
         }
         perform(orders, 0);
         // SAFETY: ends the process and nothing else.
@@ -175,8 +171,7 @@ pub(super) fn beside_a_zombie(t: &Test, orders: &Orders, with: Flags) -> Done {
 fn set_alarm(seconds: i64) {
     const ONCE: libc::timeval = libc::timeval { tv_sec: 0, tv_usec: 0 };
     let timer = libc::itimerval { it_interval: ONCE, it_value: libc::timeval { tv_sec: seconds, tv_usec: 0 } };
-    // SAFETY: reads a live structure.
-    let _ = unsafe { syscall!(Sysno::setitimer, libc::ITIMER_REAL, &raw const timer, 0) };
+    let _ = call!(setitimer, libc::ITIMER_REAL, &raw const timer, 0);
 }
 
 /// What every caller does. Raw system calls and plain memory only.
@@ -187,8 +182,7 @@ pub(super) fn perform(orders: &Orders, sharer: i32) {
     written.failed = 0;
     set_alarm(fixture.patience);
     if fixture.children_ns >= 0 {
-        // SAFETY: setns(2) takes numbers.
-        let moved = unsafe { syscall!(Sysno::setns, fixture.children_ns, libc::CLONE_NEWPID) };
+        let moved = call!(setns, fixture.children_ns, libc::CLONE_NEWPID);
         written.failed |= moved.err().map_or(0, |errno| errno.into_raw());
     }
     if fixture.undo != Undo::None {
@@ -196,7 +190,7 @@ pub(super) fn perform(orders: &Orders, sharer: i32) {
         written.failed |= taken.err().map_or(0, |errno| errno as i32);
     }
     written.sharer = sharer;
-    written.ids = Observer::ids();
+    written.ids = observe::ids();
     let [_, caller, _] = written.ids;
     written.register = orders.call.map_or(0, unshare_raw);
     written.after = observer.state();
@@ -215,7 +209,7 @@ pub(super) fn perform(orders: &Orders, sharer: i32) {
         Err(errno) => (0, errno as i32),
     };
     let readable = fixture.undo != Undo::Own || {
-        written.semaphore = undo::value_raw(fixture.semaphore);
+        written.semaphore = undo::value(fixture.semaphore).unwrap_or(-1);
         written.semaphore >= 0
     };
     orders.touched.store(1, Ordering::Release);

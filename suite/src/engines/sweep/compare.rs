@@ -1,10 +1,9 @@
 //! What of one call differs from the model.
 
-use nix::errno::Errno;
-
-use crate::observe::{State, differences};
-use crate::spec::flags::Flags;
-use crate::spec::model::{Kernel, Part, Parts, Prediction, Start, predict, rows};
+use crate::observe::differences;
+use crate::prelude::*;
+use crate::spec::model::rows;
+use crate::spec::prelude::*;
 
 /// What the caller shares with whom, and what is looked at to tell whether it still does.
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,14 +126,14 @@ impl Judge<'_> {
     pub fn mismatches(&self, flags: Flags, seen: &Seen) -> Vec<Mismatch> {
         let prediction = self.prediction(flags);
         let call = Compared { sharing: self.sharing, flags, prediction: &prediction, seen };
-        let unexpected = match &seen.end {
-            End::Exited => None,
-            End::Died(how) => Some((Kind::Death, how.clone())),
-            End::Hung => Some((Kind::Hang, "no return, until the caller was killed".to_owned())),
+        let instead = |kind, actual: &str| {
+            let (expected, actual) = (result_text(prediction.result), actual.to_owned());
+            vec![Mismatch { kind, expected, actual, requirement: prediction.because }]
         };
-        if let Some((kind, actual)) = unexpected {
-            let expected = result_text(prediction.result);
-            return vec![call.mismatch(kind, expected, actual, prediction.because)];
+        match &seen.end {
+            End::Exited => {}
+            End::Died(how) => return instead(Kind::Death, how),
+            End::Hung => return instead(Kind::Hang, "no return, until the caller was killed"),
         }
         let before = State { ids: seen.ids, ..*self.before };
         if let Some(wrong) = call.result() {
@@ -173,23 +172,14 @@ struct Compared<'a> {
 }
 
 impl Compared<'_> {
-    fn mismatch(&self, kind: Kind, expected: String, actual: String, requirement: &'static str) -> Mismatch {
-        Mismatch { kind, expected, actual, requirement }
-    }
-
     fn result(&self) -> Option<Mismatch> {
         let register = self.seen.register;
-        let expected = match self.prediction.result {
-            Ok(()) => 0,
-            Err(errno) => -i64::from(errno as i32),
-        };
-        (register != expected).then(|| {
-            self.mismatch(
-                Kind::Result(register),
-                result_text(self.prediction.result),
-                register_text(register),
-                self.prediction.because,
-            )
+        let expected = self.prediction.result.map_or_else(|errno| -i64::from(errno as i32), |()| 0);
+        (register != expected).then(|| Mismatch {
+            kind: Kind::Result(register),
+            expected: result_text(self.prediction.result),
+            actual: register_text(register),
+            requirement: self.prediction.because,
         })
     }
 
@@ -199,7 +189,12 @@ impl Compared<'_> {
         let missing = prediction.must_change - changed;
         let uncalled = changed - (prediction.must_change | prediction.may_change);
         let first = |parts: Parts| parts.iter().next().unwrap_or(Part::MntNs);
-        let row = |parts| rows::of_part(first(parts), prediction, self.flags);
+        let differs = |kind, parts, expected: String, actual: String| Mismatch {
+            kind,
+            expected: format!("{}, {expected}", result_text(prediction.result)),
+            actual: format!("{}, and {actual}", register_text(self.seen.register)),
+            requirement: rows::of_part(first(parts), prediction, self.flags),
+        };
         if uncalled != Parts::NONE {
             let changes: Vec<_> = differences(before, &self.seen.after)
                 .into_iter()
@@ -210,15 +205,10 @@ impl Compared<'_> {
                 Parts::NONE => "no change".to_owned(),
                 parts => format!("no change but of {parts}"),
             };
-            let expected = format!("{}, {named}", result_text(prediction.result));
-            let actual = format!("{}, and {}", register_text(self.seen.register), changes.join("; "));
-            return Some(self.mismatch(Kind::Changed, expected, actual, row(uncalled)));
+            return Some(differs(Kind::Changed, uncalled, named, changes.join("; ")));
         }
-        (missing != Parts::NONE).then(|| {
-            let expected = format!("{}, and a change of {missing}", result_text(prediction.result));
-            let actual = format!("{}, and no such change", register_text(self.seen.register));
-            self.mismatch(Kind::Unchanged, expected, actual, row(missing))
-        })
+        let expected = || format!("and a change of {missing}");
+        (missing != Parts::NONE).then(|| differs(Kind::Unchanged, missing, expected(), "no such change".to_owned()))
     }
 
     fn sharing(&self) -> Option<Mismatch> {
@@ -231,32 +221,23 @@ impl Compared<'_> {
             let shown = |flags| format!("still shared afterwards: {}", named(flags));
             let expected = format!("{}, {}", result_text(self.prediction.result), shown(expected));
             let actual = format!("{}, {} ({how})", register_text(self.seen.register), shown(seen));
-            Some(self.mismatch(Kind::Sharing, expected, actual, requirement))
+            Some(Mismatch { kind: Kind::Sharing, expected, actual, requirement })
         };
-        if let Some(shared) = self.seen.shared {
-            let expected = made_with & asked & !left;
-            match shared {
-                Ok(shared) => {
-                    if let Some(mismatch) = wrong(expected, shared, "by kcmp") {
-                        return Some(mismatch);
-                    }
-                }
-                Err(errno) => {
-                    let text = format!("kcmp(2) on the caller gives {errno:?}");
-                    let expected = format!("still shared afterwards: {}", named(expected));
-                    let row = rows::of_sharing(Flags::NONE, self.prediction, self.flags);
-                    return Some(self.mismatch(Kind::Sharing, expected, text, row));
-                }
-            }
-        }
-        let how = "by umask and descriptors";
-        if let Some(mismatch) = wrong(traceable & made_with & !left, self.seen.traces, how) {
-            return Some(mismatch);
-        }
-        if self.seen.memory == Some(false) {
-            return wrong(Flags::VM, Flags::NONE, "by a write to memory");
-        }
-        None
+        let expected = made_with & asked & !left;
+        let by_kcmp = self.seen.shared.and_then(|shared| match shared {
+            Ok(shared) => wrong(expected, shared, "by kcmp"),
+            Err(errno) => Some(Mismatch {
+                kind: Kind::Sharing,
+                expected: format!("still shared afterwards: {}", named(expected)),
+                actual: format!("kcmp(2) on the caller gives {errno:?}"),
+                requirement: rows::of_sharing(Flags::NONE, self.prediction, self.flags),
+            }),
+        });
+        let by_traces = || wrong(traceable & made_with & !left, self.seen.traces, "by umask and descriptors");
+        let by_memory = || {
+            self.seen.memory.filter(|seen| !seen).and_then(|_| wrong(Flags::VM, Flags::NONE, "by a write to memory"))
+        };
+        by_kcmp.or_else(by_traces).or_else(by_memory)
     }
 
     fn semaphore(&self) -> Option<Mismatch> {
@@ -270,22 +251,23 @@ impl Compared<'_> {
             Undo::Shared if left => (None, SEMAPHORE - 1),
             Undo::Shared => (None, SEMAPHORE - 2),
         };
-        let row = rows::of_semaphore(self.prediction, self.flags);
-        let value = |when: &str, value: Option<i32>| match value {
-            Some(value) => format!("semaphore {when}: {value}"),
-            None => format!("semaphore {when}: unreadable"),
-        };
-        for (when, expected, seen) in [
+        let looks = [
             ("after the call", after, self.seen.semaphore),
             ("after the caller's end", Some(at_end), self.seen.semaphore_at_end),
-        ] {
-            if expected.is_some() && expected != seen {
-                let result = result_text(self.prediction.result);
-                let expected = format!("{result}, {}", value(when, expected));
-                return Some(self.mismatch(Kind::Semaphore, expected, value(when, seen), row));
-            }
-        }
-        None
+        ];
+        looks.into_iter().find(|(_, expected, seen)| expected.is_some() && expected != seen).map(
+            |(when, expected, seen)| {
+                let shown = |value: Option<i32>| {
+                    format!("semaphore {when}: {}", value.map_or("unreadable".to_owned(), |value| value.to_string()))
+                };
+                Mismatch {
+                    kind: Kind::Semaphore,
+                    expected: format!("{}, {}", result_text(self.prediction.result), shown(expected)),
+                    actual: shown(seen),
+                    requirement: rows::of_semaphore(self.prediction, self.flags),
+                }
+            },
+        )
     }
 
     fn sharer(&self) -> Option<Mismatch> {
@@ -294,7 +276,8 @@ impl Compared<'_> {
         (!changed.is_empty()).then(|| {
             let changes: Vec<_> = changed.iter().map(|difference| difference.to_string()).collect();
             let expected = "no change of the task that the caller shares with".to_owned();
-            self.mismatch(Kind::Sharer, expected, format!("its {}", changes.join("; ")), rows::OF_OTHERS)
+            let actual = format!("its {}", changes.join("; "));
+            Mismatch { kind: Kind::Sharer, expected, actual, requirement: rows::OF_OTHERS }
         })
     }
 }

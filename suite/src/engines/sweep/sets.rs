@@ -2,10 +2,7 @@
 
 use std::collections::HashSet;
 
-use harness::prelude::*;
-
-use crate::spec::flags::Flags;
-use crate::spec::model::{Kernel, Start, predict};
+use crate::spec::prelude::*;
 
 /// The sets to try, without repetition, in an order that only the arguments decide. Each tier has
 /// all of the one before it. `each_alone` asks for every flag by itself in the quick tier, too: where
@@ -26,7 +23,7 @@ pub fn sets(tier: Tier, seed: u64, start: &Start, kernel: &Kernel, each_alone: b
         }
     }
     if tier == Tier::Exhaustive {
-        sets.extend(every());
+        sets.extend(Flags::every_set());
         let known = || [Flags::NONE].into_iter().chain(Flags::KNOWN);
         sets.extend(unknown_bits().flat_map(|bit| known().map(move |flag| bit | flag)));
     }
@@ -59,15 +56,7 @@ fn quick(random: &mut fastrand::Rng, start: &Start, kernel: &Kernel) -> Vec<Flag
 }
 
 fn every_flag() -> Flags {
-    Flags::KNOWN.into_iter().fold(Flags::NONE, |all, flag| all | flag)
-}
-
-/// All sets of known flags.
-fn every() -> impl Iterator<Item = Flags> {
-    (0..1u32 << Flags::KNOWN.len()).map(|bits| {
-        let chosen = Flags::KNOWN.into_iter().enumerate();
-        chosen.filter(|(at, _)| bits >> at & 1 == 1).fold(Flags::NONE, |flags, (_, flag)| flags | flag)
-    })
+    Flags::KNOWN.into_iter().collect()
 }
 
 /// The bits of the argument that are no known flag.
@@ -132,8 +121,7 @@ mod tests {
     use super::*;
     use crate::spec::model::Threads;
 
-    const KERNEL: Kernel =
-        Kernel { accepted: Flags(0x7e17_0f80), effective: Flags(0x7e17_0f80), user_takes_root: false };
+    const KERNEL: Kernel = Kernel::FULL;
 
     fn states() -> Vec<Start> {
         let lone = Start::default();
@@ -168,7 +156,7 @@ mod tests {
         assert!((1500..3000).contains(&full.len()), "{}", full.len());
         let exhaustive: HashSet<_> = exhaustive.into_iter().collect();
         assert!(full.iter().filter(|set| set.0 & !0x7e17_0f80 == 0).all(|set| exhaustive.contains(set)));
-        assert!(every().all(|set| exhaustive.contains(&set)));
+        assert!(Flags::every_set().all(|set| exhaustive.contains(&set)));
         for bit in (0..64).map(|bit| Flags(1 << bit)) {
             assert!(exhaustive.contains(&bit));
             assert!(Flags::KNOWN.into_iter().all(|flag| exhaustive.contains(&(bit | flag))));

@@ -1,10 +1,7 @@
 //! From many differing calls to the few causes behind them, each with the fewest flags that show it.
 
-use harness::prelude::*;
-use nix::errno::Errno;
-
 use super::compare::{End, Judge, Kind, Mismatch, Seen};
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 
 /// One cause.
 #[derive(Clone, Debug)]

@@ -8,25 +8,24 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 
 use crate::feature::global;
-use harness::prelude::*;
 
 use super::compare::{SEMAPHORE, Sharing, Undo};
-use crate::call::raw::unshare;
 use crate::engines::thread_states::THREADS_SHARE;
+use crate::observe::fds;
 use crate::observe::kcmp::askable;
 use crate::observe::nsfd::open_link;
-use crate::observe::{Ns, Observer, fds};
 use crate::place::limits;
-use crate::place::privilege::{CAP_SYS_ADMIN, become_unprivileged, set_capabilities};
+use crate::place::privilege::{CAP_SYS_ADMIN, set_capabilities};
+use crate::prelude::*;
 use crate::sharing::undo::Semaphore;
-use crate::spec::flags::Flags;
-use crate::spec::model::{Start, Threads};
-use crate::tasks::peer::Peer;
+use crate::spec::model::Threads;
+use crate::spec::prelude::*;
 
 /// How a calling process is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Making {
     /// A copy of the maker that shares what its fixture says.
+    #[default]
     Fork,
     /// It shares the maker's memory, and its signal handlers if this says so.
     Memory {
@@ -47,7 +46,7 @@ pub enum Making {
 }
 
 /// A prepared state.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Fixture {
     /// Who calls, for diagnostics: "a task that …".
     pub by: String,
@@ -76,17 +75,7 @@ impl Fixture {
     fn of(t: &Test, by: &str, change: impl FnOnce(&mut Start)) -> Self {
         let mut start = Start::of(t.facts());
         change(&mut start);
-        Self {
-            by: by.to_owned(),
-            start,
-            making: Making::Fork,
-            sharing: Sharing::default(),
-            semaphore: None,
-            observer: None,
-            children_ns: None,
-            _held: None,
-            _init: None,
-        }
+        Self { by: by.to_owned(), start, ..Self::default() }
     }
 
     /// Whether the state shows what flags imply, so that each has to be tried by itself, too.
@@ -123,16 +112,12 @@ impl Fixture {
 
     /// A task that shares its memory with its maker, and its signal handlers if `with` says so.
     pub fn memory_sharer(t: &Test, with: Flags) -> Self {
-        let handlers_shared = with.contains(Flags::SIGHAND);
-        let by = if handlers_shared {
-            "a task that shares memory and signal handlers with a living process"
-        } else {
-            "a task that shares its memory with a living process"
-        };
+        let by = format!("a task that shares {} with a living process", memory_and(with));
+        let shares = (true, with.contains(Flags::SIGHAND));
         Self {
             making: Making::Memory { with },
             sharing: sharing(t, with | Flags::VM),
-            ..Self::of(t, by, |start| (start.memory_shared, start.handlers_shared) = (true, handlers_shared))
+            ..Self::of(t, &by, |start| (start.memory_shared, start.handlers_shared) = shares)
         }
     }
 
@@ -147,13 +132,9 @@ impl Fixture {
 
     /// A task whose child shared its memory, and more, and is a zombie.
     pub fn beside_zombie(t: &Test, with: Flags) -> Self {
-        let handlers_shared = with.contains(Flags::SIGHAND);
-        let by = if handlers_shared {
-            "a task that shared memory and signal handlers with a zombie"
-        } else {
-            "a task that shared its memory with a zombie"
-        };
-        Self { making: Making::Zombie { with }, ..Self::of(t, by, |start| start.handlers_shared = handlers_shared) }
+        let by = format!("a task that shared {} with a zombie", memory_and(with));
+        let making = Making::Zombie { with };
+        Self { making, ..Self::of(t, &by, |start| start.handlers_shared = with.contains(Flags::SIGHAND)) }
     }
 
     /// The leader of a process with a second thread.
@@ -218,8 +199,8 @@ impl Fixture {
     pub fn chrooted(t: &Test) -> Done<Self> {
         let observer = Observer::open(t)?;
         let directory = t.directory()?;
-        t.setup(Call::new("chdir()", nix::unistd::chdir(directory)))?;
-        t.setup(Call::new("chroot(.)", nix::unistd::chroot(".")))?;
+        t.setup(Call::new("chdir()", chdir(directory)))?;
+        t.setup(Call::new("chroot(.)", chroot(".")))?;
         Ok(Self { observer: Some(observer), ..Self::of(t, "a task in a chroot", |start| start.chrooted = true) })
     }
 
@@ -241,10 +222,10 @@ impl Fixture {
 
     /// A task that shares a table of descriptors with one beyond fs.nr_open.
     pub fn beyond_nr_open(t: &Test) -> Done<Self> {
-        let high = fds::dup_to(libc::STDIN_FILENO, fds::HIGH, libc::O_CLOEXEC);
+        let high = dup_to(libc::STDIN_FILENO, fds::HIGH, libc::O_CLOEXEC);
         t.setup(Call::new("dup3(0, 200)", high))?;
         let path = global::NR_OPEN.path();
-        t.setup(Call::io(format!("write(64) to {path}"), std::fs::write(path, "64")))?;
+        t.setup(Call::io(format!("write(64) to {path}"), fs::write(path, "64")))?;
         let by = "a task that shares descriptors, one of them beyond fs.nr_open";
         let mut fixture = Self::sharer(t, Flags::FILES, by);
         fixture.start.beyond_nr_open = true;
@@ -268,6 +249,11 @@ impl Fixture {
         fixture.start.exhausted = kind;
         Ok(fixture)
     }
+}
+
+/// The memory and what else is shared with it, in words.
+fn memory_and(with: Flags) -> &'static str {
+    if with.contains(Flags::SIGHAND) { "memory and signal handlers" } else { "its memory" }
 }
 
 /// What a task that was made to share this shares, and how that is looked at.

@@ -82,13 +82,11 @@ impl Gauges {
     /// gauges.
     #[track_caller]
     pub fn read(&self, t: &Test, caches: Option<&[String]>) -> Done<Reading> {
-        let of_all;
         let caches = match caches {
-            Some(caches) => caches,
+            Some(caches) => caches.to_vec(),
             None => {
                 let read = t.setup(Call::io("read(/proc/slabinfo)", text_of(&self.slabs)))?;
-                of_all = objects(&read).filter(|(_, count)| *count > 0).map(|(name, _)| name).collect::<Vec<_>>();
-                &of_all
+                objects(&read).filter(|(_, count)| *count > 0).map(|(name, _)| name).collect()
             }
         };
         for cache in caches.iter().filter(|name| !is_memory(name)) {

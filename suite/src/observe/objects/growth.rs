@@ -93,7 +93,9 @@ mod tests {
 
     /// Measures as a case does, until there is an answer, on a machine where this comes on top of
     /// each measurement.
-    fn measure(leak: f64, first: u32, mut noise: impl FnMut() -> f64) -> Finding {
+    fn measure(leak: f64, first: u32, seed: u64, noise: impl Fn(&mut fastrand::Rng) -> f64) -> Finding {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut noise = || noise(&mut random);
         let mut pairs = Vec::new();
         for stage in 0..20 {
             let calls = first << stage;
@@ -112,33 +114,30 @@ mod tests {
         /// Noise of any size, even far above what is looked for, is never taken for a leak.
         #[test]
         fn noise_never_fails(seed: u64, first in 4u32..64, size in 0.0..5000f64) {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let finding = measure(0.0, first, || (random.f64() - 0.5) * size);
+            let finding = measure(0.0, first, seed, |random| (random.f64() - 0.5) * size);
             prop_assert_eq!(finding, Finding::Steady);
         }
 
         /// Nor is noise that comes in rare, large pieces.
         #[test]
         fn bursts_never_fail(seed: u64, first in 4u32..64, size in 0.0..5000f64) {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let finding = measure(0.0, first, || if random.u32(..4) == 0 { size * random.f64() } else { 0.0 });
+            let burst = |random: &mut fastrand::Rng| if random.u32(..4) == 0 { size * random.f64() } else { 0.0 };
+            let finding = measure(0.0, first, seed, burst);
             prop_assert!(!matches!(finding, Finding::Grows(_)), "{:?}", finding);
         }
 
         /// Nor a machine on which everything grows all the time: it does so without the calls, too.
         #[test]
         fn growth_of_others_never_fails(seed: u64, first in 4u32..64, speed in 0.0..500f64) {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let finding = measure(0.0, first, || speed * (0.9 + 0.2 * random.f64()));
+            let finding = measure(0.0, first, seed, |random| speed * (0.9 + 0.2 * random.f64()));
             prop_assert!(!matches!(finding, Finding::Grows(_)), "{:?}", finding);
         }
 
         /// One object per call, or a few, always shows, with as much noise as that.
         #[test]
         fn a_leak_always_fails(seed: u64, first in 4u32..64, leak in 1u32..6, size in 0.0..1f64) {
-            let mut random = fastrand::Rng::with_seed(seed);
             let size = size * f64::from(first * leak) / 4.0;
-            let finding = measure(f64::from(leak), first, || (random.f64() - 0.5) * size);
+            let finding = measure(f64::from(leak), first, seed, |random| (random.f64() - 0.5) * size);
             let Finding::Grows(per_call) = finding else { return Err(TestCaseError::fail(format!("{finding:?}"))) };
             prop_assert!((per_call - f64::from(leak)).abs() < 0.5);
         }
@@ -146,13 +145,8 @@ mod tests {
 
     #[test]
     fn noise_far_above_a_leak_hardly_ever_hides_it() {
-        let hidden = (0..10_000)
-            .filter(|seed| {
-                let mut random = fastrand::Rng::with_seed(*seed);
-                let finding = measure(1.0, 8, || (random.f64() - 0.5) * 100.0);
-                !matches!(finding, Finding::Grows(_))
-            })
-            .count();
+        let grows = |seed| matches!(measure(1.0, 8, seed, |random| (random.f64() - 0.5) * 100.0), Finding::Grows(_));
+        let hidden = (0..10_000).filter(|seed| !grows(*seed)).count();
         assert!(hidden < 100, "{hidden} of 10000");
     }
 

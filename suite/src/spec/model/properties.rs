@@ -8,8 +8,7 @@ const FEATURES: u64 = 0x7e17_0f80;
 
 /// Kernels that differ in what the model looks at.
 const KERNELS: [Kernel; 5] = [
-    // All there is (7.1 and later).
-    kernel(FEATURES, FEATURES, false),
+    Kernel::FULL,
     // Before 7.1.
     kernel(0x7e07_0f80, 0x7e07_0f80, false),
     // Debian's switch.
@@ -22,25 +21,6 @@ const KERNELS: [Kernel; 5] = [
 
 const fn kernel(accepted: u64, effective: u64, user_takes_root: bool) -> Kernel {
     Kernel { accepted: Flags(accepted), effective: Flags(effective), user_takes_root }
-}
-
-/// Every set of known flags.
-fn every_set() -> Vec<Flags> {
-    (0..1u32 << Flags::KNOWN.len())
-        .map(|bits| {
-            Flags::KNOWN
-                .into_iter()
-                .enumerate()
-                .filter(|(at, _)| bits >> at & 1 == 1)
-                .fold(Flags::NONE, |flags, (_, flag)| flags | flag)
-        })
-        .collect()
-}
-
-fn small_sets() -> Vec<Flags> {
-    let mut sets = every_set();
-    sets.retain(|flags| flags.0.count_ones() <= 3);
-    sets
 }
 
 /// What makes a state other than a lone root's.
@@ -61,36 +41,28 @@ const WAYS: [fn(&mut Start); 14] = [
     |s| s.exhausted |= Flags::NEWTIME,
 ];
 
-fn simple_states() -> Vec<Start> {
-    let mut states = vec![Start::default()];
-    states.extend(WAYS.map(|way| {
-        let mut start = Start::default();
-        way(&mut start);
-        start
-    }));
-    states
+fn state(ways: &[fn(&mut Start)]) -> Start {
+    let mut start = Start::default();
+    ways.iter().for_each(|way| way(&mut start));
+    start
 }
 
-fn states_of_two_ways() -> Vec<Start> {
-    let mut states = Vec::new();
-    for (at, one) in WAYS.iter().enumerate() {
-        for two in &WAYS[at + 1..] {
-            let mut start = Start::default();
-            one(&mut start);
-            two(&mut start);
-            states.push(start);
-        }
-    }
-    states
+fn simple_states() -> impl Iterator<Item = Start> {
+    [Start::default()].into_iter().chain(WAYS.map(|way| state(&[way])))
+}
+
+/// Those, and states of two ways.
+fn all_states() -> impl Iterator<Item = Start> {
+    let pairs = |(at, one)| WAYS[at + 1..].iter().map(move |two| state(&[one, *two]));
+    simple_states().chain(WAYS.into_iter().enumerate().flat_map(pairs))
 }
 
 fn for_small_sets(mut holds: impl FnMut(&Start, Flags, &Kernel, &Prediction)) {
-    let sets = small_sets();
-    let states: Vec<_> = simple_states().into_iter().chain(states_of_two_ways()).collect();
+    let sets: Vec<Flags> = Flags::every_set().filter(|flags| flags.0.count_ones() <= 3).collect();
     for kernel in &KERNELS {
-        for start in &states {
+        for start in all_states() {
             for flags in &sets {
-                holds(start, *flags, kernel, &predict(start, *flags, kernel));
+                holds(&start, *flags, kernel, &predict(&start, *flags, kernel));
             }
         }
     }
@@ -98,10 +70,9 @@ fn for_small_sets(mut holds: impl FnMut(&Start, Flags, &Kernel, &Prediction)) {
 
 fn for_all(mut holds: impl FnMut(&Start, Flags, &Kernel, &Prediction)) {
     let [kernel, ..] = &KERNELS;
-    let sets = every_set();
     for start in simple_states() {
-        for flags in &sets {
-            holds(&start, *flags, kernel, &predict(&start, *flags, kernel));
+        for flags in Flags::every_set() {
+            holds(&start, flags, kernel, &predict(&start, flags, kernel));
         }
     }
     for_small_sets(holds);
@@ -120,7 +91,7 @@ fn a_refused_call_changes_nothing() {
 #[test]
 fn an_unknown_bit_spoils_every_call() {
     for kernel in KERNELS {
-        for start in simple_states().into_iter().chain(states_of_two_ways()) {
+        for start in all_states() {
             for bit in (0..64).map(|bit| Flags(1 << bit)) {
                 if kernel.accepted.contains(bit) {
                     continue;
@@ -138,7 +109,7 @@ fn an_unknown_bit_spoils_every_call() {
 
 #[test]
 fn implied_flags_imply_nothing_more() {
-    for flags in every_set() {
+    for flags in Flags::every_set() {
         let all = with_implied(flags);
         assert_eq!(with_implied(all), all);
         assert!(all.contains(flags));
