@@ -297,6 +297,13 @@ fn second_user(facts: &Facts) -> Option<String> {
             })
         })
     };
+    // SAFETY: takes numbers.
+    let securebits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS) };
+    if securebits > 0 {
+        return Some(format!(
+            "securebits are locked ({securebits:#x}), so a change of user is none of capabilities: unlock them"
+        ));
+    }
     let able = has_capability(facts, CAP_SETUID) && has_capability(facts, CAP_SETGID);
     (!(able && mapped("/proc/self/uid_map") && mapped("/proc/self/gid_map")))
         .then(|| "needs a second user (65534) to become: run as root".to_owned())

@@ -29,6 +29,7 @@ pub fn refused(facts: &Facts, wrong: &Wrong) -> Option<String> {
     let step = wrong.step.and_then(|(call, actual)| Some((call, errno_named(actual)?)));
     let of_step = step.and_then(|(call, errno)| {
         missing_capability(facts, call, errno)
+            .or_else(|| locked_securebits(call, errno))
             .or_else(|| read_only(call, errno))
             .or_else(|| filtered_call(call, errno))
             .or_else(|| mount_refused(call, errno))
@@ -59,6 +60,14 @@ fn missing_capability(facts: &Facts, call: &str, errno: Errno) -> Option<String>
         .filter(|_| refusal)
         .find(|(_, number, words)| !has_capability(facts, *number) && words.iter().any(|word| call.contains(word)))?;
     Some(format!("{name} is missing: run as root, in a container with --cap-add"))
+}
+
+/// Securebits that are locked, and that children inherit.
+fn locked_securebits(call: &str, errno: Errno) -> Option<String> {
+    // SAFETY: takes numbers.
+    let bits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS) };
+    (errno == Errno::EPERM && call.contains("SECUREBITS") && bits > 0)
+        .then(|| format!("securebits are locked ({bits:#x}): unlock them"))
 }
 
 /// Whether a file that the step names is on a read-only mount.
@@ -158,23 +167,25 @@ fn mount_refused(call: &str, errno: Errno) -> Option<String> {
     (tried == Err(errno)).then(|| format!("a {kind} cannot be mounted here: run as root outside containers"))
 }
 
-/// Limits low enough to be why a step had none left: cases need less than these.
-const ENOUGH: [(Errno, Resource, u64, &str); 6] = [
-    (Errno::EMFILE, Resource::RLIMIT_NOFILE, 4096, "RLIMIT_NOFILE (ulimit -Hn)"),
-    (Errno::EBADF, Resource::RLIMIT_NOFILE, 4096, "RLIMIT_NOFILE (ulimit -Hn)"),
-    (Errno::EAGAIN, Resource::RLIMIT_NPROC, 1024, "RLIMIT_NPROC (ulimit -Hu)"),
-    (Errno::EAGAIN, Resource::RLIMIT_SIGPENDING, 1024, "RLIMIT_SIGPENDING (ulimit -Hi)"),
-    (Errno::ENOMEM, Resource::RLIMIT_AS, 1 << 40, "RLIMIT_AS (ulimit -Hv)"),
-    (Errno::ENOMEM, Resource::RLIMIT_DATA, 1 << 40, "RLIMIT_DATA (ulimit -Hd)"),
+/// Limits low enough to be why a step had none left, since cases need less than these: what they make a step give, and
+/// words of the steps that are meant, if not all are.
+const ENOUGH: [(Errno, &[&str], Resource, u64, &str); 8] = [
+    (Errno::EMFILE, &[], Resource::RLIMIT_NOFILE, 4096, "RLIMIT_NOFILE (ulimit -Hn)"),
+    // A number beyond the limit, as the target of a copy, gives what a closed descriptor gives.
+    (Errno::EBADF, &["dup", "Descriptors", "F_DUPFD", "traces of"], Resource::RLIMIT_NOFILE, 4096, "RLIMIT_NOFILE"),
+    (Errno::EPERM, &["RLIMIT_NOFILE"], Resource::RLIMIT_NOFILE, 4096, "RLIMIT_NOFILE (ulimit -Hn)"),
+    (Errno::EINVAL, &["F_DUPFD"], Resource::RLIMIT_NOFILE, 4096, "RLIMIT_NOFILE (ulimit -Hn)"),
+    (Errno::EAGAIN, &[], Resource::RLIMIT_NPROC, 1024, "RLIMIT_NPROC (ulimit -Hu)"),
+    (Errno::EAGAIN, &[], Resource::RLIMIT_SIGPENDING, 1024, "RLIMIT_SIGPENDING (ulimit -Hi)"),
+    (Errno::ENOMEM, &[], Resource::RLIMIT_AS, 1 << 40, "RLIMIT_AS (ulimit -Hv)"),
+    (Errno::ENOMEM, &[], Resource::RLIMIT_DATA, 1 << 40, "RLIMIT_DATA (ulimit -Hd)"),
 ];
 
 fn limit(call: &str, errno: Errno) -> Option<String> {
-    // A number that the limit rules out, as the target of a copy, gives what a closed descriptor gives.
-    if errno == Errno::EBADF && !["dup", "Descriptors", "F_DUPFD", "traces of"].iter().any(|word| call.contains(word)) {
-        return None;
-    }
-    let (_, _, enough, name) = ENOUGH.iter().find(|(gives, resource, enough, _)| {
-        *gives == errno && getrlimit(*resource).is_ok_and(|(soft, _)| soft < *enough)
+    let (.., enough, name) = ENOUGH.iter().find(|(gives, words, resource, enough, _)| {
+        *gives == errno
+            && (words.is_empty() || words.iter().any(|word| call.contains(word)))
+            && getrlimit(*resource).is_ok_and(|(_, hard)| hard < *enough)
     })?;
     Some(format!("{name} is below {enough}: raise it"))
 }
