@@ -1,6 +1,7 @@
 //! A matrix of faults as text and as a Markdown document.
 
 use std::fmt::Write;
+use std::ops::RangeInclusive;
 
 use super::caught::{Caught, Row, some_of};
 use crate::prelude::*;
@@ -68,6 +69,8 @@ pub fn markdown(caught: &Caught) -> String {
                 [code(&fault.name), fault.about.to_string(), fault.breaks.join(", "), by, examples(row)]
             }),
         )
+        .heading(2, "How many cases notice a fault")
+        .table(["cases", "faults:", "which"], spread(caught))
         .heading(2, "No fault, no failure")
         .paragraph("Under these every verdict is the one without them.")
         .table(
@@ -115,6 +118,24 @@ pub fn markdown(caught: &Caught) -> String {
     }
     document.heading(2, "Cases that could not be tried on this kernel").list(not_tried(&caught.not_passing));
     document.finish()
+}
+
+/// How many faults are noticed by how many cases; the names of those that few notice.
+fn spread(caught: &Caught) -> Vec<[String; 3]> {
+    let bins = [
+        ("none", 0..=0),
+        ("1 or 2", 1..=2),
+        ("3 to 9", 3..=9),
+        ("10 to 99", 10..=99),
+        ("100 and more", 100..=usize::MAX),
+    ];
+    let row = |(text, range): (&str, RangeInclusive<usize>)| {
+        let faults = caught.rows.iter().filter(|row| !row.fault.harmless && range.contains(&row.caught_by.len()));
+        let names: Vec<_> = faults.map(|row| code(&row.fault.name)).collect();
+        let shown = if *range.end() < 10 { names.join(", ") } else { String::new() };
+        [text.to_owned(), names.len().to_string(), shown]
+    };
+    bins.map(row).into()
 }
 
 /// Cases by the reason why they could not be tried.
