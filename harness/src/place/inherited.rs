@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::getpid;
@@ -19,6 +19,9 @@ use crate::case::test::die_with_parent;
 
 /// Size in bytes that the stack gets by default on most systems. A larger one may change how memory is laid out.
 const STACK: u64 = 8 * 1024 * 1024;
+
+/// Size in bytes that files of cases stay below.
+const FILES: u64 = 64 * 1024 * 1024;
 
 /// Limits that are raised as far as the hard ones allow.
 const RAISED: [Resource; 8] = [
@@ -49,9 +52,14 @@ pub(crate) fn normalise() {
         libc::prctl(libc::PR_SET_SECUREBITS, 0, 0, 0, 0);
     }
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    for signal in Signal::iterator().filter(|signal| ![Signal::SIGKILL, Signal::SIGSTOP].contains(signal)) {
+    for number in Signal::iterator().filter(|number| ![Signal::SIGKILL, Signal::SIGSTOP].contains(number)) {
         // SAFETY: installs the default action.
-        let _ = unsafe { sigaction(signal, &default) };
+        let _ = unsafe { sigaction(number, &default) };
+    }
+    // A write beyond a limit that cannot be raised gives EFBIG, which tells more than a task that is gone.
+    if getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(_, hard)| hard < FILES) {
+        // SAFETY: ignores a signal.
+        let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
@@ -104,10 +112,10 @@ pub fn go_on_with_own_proc() {
         return;
     }
     CHILD.store(child.as_raw(), Ordering::Relaxed);
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+    for number in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let pass_on = SigAction::new(SigHandler::Handler(pass_on), SaFlags::SA_RESTART, SigSet::empty());
         // SAFETY: the handler makes one call that is safe in handlers.
-        let _ = unsafe { sigaction(signal, &pass_on) };
+        let _ = unsafe { sigaction(number, &pass_on) };
     }
     let status = loop {
         match waitpid(child, None) {

@@ -60,7 +60,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
     });
     // Only a run without a sandbox needs a directory on the host.
     let directory = match facts.sandbox {
-        Sandbox::None { .. } => Some(tempfile::Builder::new().prefix(&format!("{}-", options.suite.name)).tempdir()?),
+        Sandbox::None { .. } => Some(writable_directory(options.suite.name)?),
         _ => None,
     };
     let base = directory.as_ref().map_or(Path::new("/"), |directory| directory.path());
@@ -337,6 +337,14 @@ fn report_progress(workers: &[Worker], sink: &mut Sink) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A temporary directory in the first place that takes one: in containers the usual place may be read-only.
+fn writable_directory(name: &str) -> io::Result<tempfile::TempDir> {
+    let prefix = format!("{name}-");
+    let make = |place: &Path| tempfile::Builder::new().prefix(&prefix).tempdir_in(place);
+    let others = ["/dev/shm", "/var/tmp", "/run", "."].map(Path::new);
+    make(&std::env::temp_dir()).or_else(|error| others.into_iter().find_map(|place| make(place).ok()).ok_or(error))
 }
 
 fn lost(how: String) -> Observation {

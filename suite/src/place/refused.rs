@@ -17,6 +17,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use syscalls::Sysno;
 
 use crate::call::raw::{FULL, REFUSED, unshare};
+use crate::place::privilege::NOBODY;
 use crate::spec::flags::Flags;
 use crate::spec::namespaces::{KINDS, Kind};
 
@@ -33,6 +34,7 @@ pub fn refused(facts: &Facts, wrong: &Wrong) -> Option<String> {
             .or_else(|| read_only(call, errno))
             .or_else(|| filtered_call(call, errno))
             .or_else(|| mount_refused(call, errno))
+            .or_else(|| withheld(errno))
             .or_else(|| (errno == Errno::ENOSPC).then(|| no_room(named(call)))?)
             .or_else(|| filtered_flags(named(call)))
             .or_else(|| limit(call, errno))
@@ -167,9 +169,32 @@ fn mount_refused(call: &str, errno: Errno) -> Option<String> {
     (tried == Err(errno)).then(|| format!("a {kind} cannot be mounted here: run as root outside containers"))
 }
 
+/// Whether a security module withholds capabilities in the user namespace that an ordinary user makes by clone(2), as
+/// AppArmor does where `apparmor_restrict_unprivileged_userns` is 1. Without such a module nothing is excused.
+fn withheld(errno: Errno) -> Option<String> {
+    let modules = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    let module =
+        modules.trim().split(',').find(|module| ["apparmor", "bpf", "selinux", "smack", "tomoyo"].contains(module));
+    let module = module.filter(|_| matches!(errno, Errno::EPERM | Errno::EACCES))?;
+    let by_user = in_child(Flags::NONE, || {
+        if nix::unistd::geteuid().is_root() {
+            nix::unistd::setresuid(NOBODY.into(), NOBODY.into(), NOBODY.into())?;
+        }
+        in_child(Flags::NEWUSER | Flags::NEWUTS, || nix::unistd::sethostname("control"))
+    });
+    matches!(by_user, Err(Errno::EPERM | Errno::EACCES)).then(|| {
+        format!(
+            "a security module ({module}) withholds the capabilities of an ordinary user's namespace: \
+                 sysctl kernel.apparmor_restrict_unprivileged_userns=0, or a profile that allows userns"
+        )
+    })
+}
+
 /// Limits low enough to be why a step had none left, since cases need less than these: what they make a step give, and
 /// words of the steps that are meant, if not all are.
-const ENOUGH: [(Errno, &[&str], Resource, u64, &str); 8] = [
+const ENOUGH: [(Errno, &[&str], Resource, u64, &str); 10] = [
+    (Errno::EMFILE, &["mq_open"], Resource::RLIMIT_MSGQUEUE, 819_200, "RLIMIT_MSGQUEUE (ulimit -Hq)"),
+    (Errno::EFBIG, &[], Resource::RLIMIT_FSIZE, 64 << 20, "RLIMIT_FSIZE (ulimit -Hf)"),
     (Errno::EMFILE, &[], Resource::RLIMIT_NOFILE, 4096, "RLIMIT_NOFILE (ulimit -Hn)"),
     // A number beyond the limit, as the target of a copy, gives what a closed descriptor gives.
     (Errno::EBADF, &["dup", "Descriptors", "F_DUPFD", "traces of"], Resource::RLIMIT_NOFILE, 4096, "RLIMIT_NOFILE"),
