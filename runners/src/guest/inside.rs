@@ -53,6 +53,7 @@ fn run(args: &InGuestArgs, selected: Selected, facts: Option<Facts>, results: Fi
     let for_runner = args.format == Format::Wire;
     let options = RunOptions {
         facts,
+        own_kernel: true,
         heartbeat: for_runner,
         // A runner must know at once what is done and what is not: the guest may die.
         in_order: !for_runner,

@@ -89,6 +89,7 @@ pub fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
         timeout: how.timeout,
         slowdown: how.slowdown,
         may_disturb_host,
+        own_kernel: false,
         suite: &suite::SUITE,
         known_bugs: known_bugs::all,
         facts: None,
