@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::case::needs::PLACE;
 use crate::run::kernel_log::News;
 use crate::run::record::{FailedCheck, Record};
 use crate::run::splat::{SplatKind, recognise};
@@ -46,6 +47,9 @@ pub struct Verdict {
     /// Why, in one line; empty for a pass.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// Names of the needs for want of which the case was not run, or [`PLACE`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
     /// The checks that failed, in the order they were made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedCheck>,
@@ -71,6 +75,7 @@ impl Verdict {
         Self {
             status,
             reason: reason.into(),
+            needs: Vec::new(),
             failed: Vec::new(),
             notes: Vec::new(),
             repetition: 0,
@@ -157,11 +162,13 @@ pub fn judge(observation: &Observation) -> Verdict {
     let (of_memory, of_kernel): (Vec<&String>, Vec<&String>) =
         splats.iter().partition(|line| recognise(line) == Some(SplatKind::OutOfMemory));
     let nothing_failed = failed.is_empty() && broken.is_empty() && timed_out.is_none();
+    let mut needs = Vec::new();
     let (status, reason) = if let Some(splat) = of_kernel.first() {
         (Status::Fail, format!("kernel log: {splat}"))
     } else if let Some(why) = &observation.refused {
         // What came after a step that the place refused is its consequence.
         failed.clear();
+        needs.push(PLACE.to_owned());
         (Status::Skip, why.clone())
     } else if let (Some(splat), false) = (of_memory.first(), nothing_failed) {
         notes.extend(timed_out);
@@ -183,7 +190,8 @@ pub fn judge(observation: &Observation) -> Verdict {
     } else {
         (Status::Pass, String::new())
     };
-    Verdict { status, reason, failed, notes, repetition: 0, checks: records.checks, duration: observation.duration }
+    let (checks, duration) = (records.checks, observation.duration);
+    Verdict { status, reason, needs, failed, notes, repetition: 0, checks, duration }
 }
 
 /// How many leaks, notes, remarks on others and lines of output a verdict lists.
@@ -336,6 +344,7 @@ mod tests {
         for (observation, status, reason) in table {
             let verdict = judge(&observation);
             assert_eq!((verdict.status, verdict.reason.as_str()), (status, reason), "{observation:#?}");
+            assert_eq!(verdict.needs == [PLACE], reason == "no room");
         }
     }
 
