@@ -56,7 +56,9 @@ fn a_missing_need_that_was_demanded_fails_the_run() {
     for demanded in ["no_filter", "sysv_ipc,no_filter", "all"] {
         for format in ["tap", "ktap", "pretty", "junit", "json"] {
             let output = exited(1, with_filter(demanded, format), demanded);
+            let last = text(&output).lines().last().map(str::to_owned).unwrap_or_default();
             assert!(text(&output).contains(told), "{}", text(&output));
+            assert!(format != "pretty" || last == format!("failed: {told}"), "{last}");
         }
     }
     for demanded in ["sysv_ipc", "place"] {

@@ -29,6 +29,8 @@ pub struct Pretty {
     /// How many cases the run did not reach, by reason.
     never_reached: BTreeMap<String, u32>,
     caveat: Option<String>,
+    /// Whether every case was told of.
+    is_over: bool,
 }
 
 /// How much is reported.
@@ -211,9 +213,11 @@ impl Reporter for Pretty {
             Event::CaseFinished { index, verdict, outcome } => self.finished(*index, verdict, outcome, out)?,
             Event::Remark { text } => writeln!(out, "{}", one_line(text))?,
             Event::BailedOut { why } => {
-                writeln!(out, "{}: {}", self.paint(RED, "given up"), one_line(why))?;
+                let what = if self.is_over { "failed" } else { "given up" };
+                writeln!(out, "{}: {}", self.paint(RED, what), one_line(why))?;
             }
             Event::RunFinished { counts, interrupted, milliseconds } => {
+                self.is_over = true;
                 self.summary(counts, *interrupted, *milliseconds, out)?
             }
         }

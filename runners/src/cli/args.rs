@@ -40,7 +40,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub strict: bool,
     /// Fail if a case cannot run for want of one of these needs: names as in `absent` of JSON results, `place` for
-    /// steps that the place refuses, or `all`
+    /// steps that the place refuses, or `all`. What a case alone finds missing counts under --strict only
     #[arg(long, value_name = "NEED,…", value_delimiter = ',', value_parser = strict_needs::parse)]
     pub strict_needs: Vec<String>,
     /// Also run cases that change settings of the whole machine (fs.nr_open, fs.mount-max); the old values are restored
