@@ -127,8 +127,8 @@ struct Reports {
 impl Reports {
     /// Takes one record of /dev/kmsg.
     fn record(&mut self, record: &str, news: &mut News) {
-        let Record { priority, caller, text } = parse(record);
-        if priority >> 3 != 0 {
+        let (facility, caller, text) = parse(record);
+        if facility != 0 {
             return;
         }
         let kind = recognise(text);
@@ -168,22 +168,13 @@ impl Reports {
     }
 }
 
-struct Record<'r> {
-    /// Level and facility, as in syslog(2).
-    priority: u32,
-    caller: &'r str,
-    text: &'r str,
-}
-
-/// The parts of a record of /dev/kmsg: `priority,sequence,time,flags[,caller=…];text\n KEY=value…`. A line that is none
-/// is taken for the kernel's.
-fn parse(record: &str) -> Record<'_> {
+/// Facility, caller and text of a record of /dev/kmsg: `priority,sequence,time,flags[,caller=…];text\n KEY=value…`. A
+/// line that is none is taken for the kernel's.
+fn parse(record: &str) -> (u32, &str, &str) {
     let (head, text) = record.split_once(';').unwrap_or(("", record));
-    Record {
-        priority: head.split(',').next().and_then(|priority| priority.parse().ok()).unwrap_or(0),
-        caller: head.split(',').find_map(|field| field.strip_prefix("caller=")).unwrap_or(""),
-        text: text.lines().next().unwrap_or(""),
-    }
+    let priority: u32 = head.split(',').next().and_then(|priority| priority.parse().ok()).unwrap_or(0);
+    let caller = head.split(',').find_map(|field| field.strip_prefix("caller=")).unwrap_or("");
+    (priority >> 3, caller, text.lines().next().unwrap_or(""))
 }
 
 #[cfg(test)]
@@ -220,7 +211,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_record_is_one_line_of_text(record in "[0-9,;-]{0,12}.{0,40}(\n.{0,20})?") {
-            let line = parse(&record).text;
+            let (.., line) = parse(&record);
             prop_assert!(record.contains(line) && !line.contains('\n'));
             let _ = recognise(line);
         }
@@ -235,9 +226,8 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_record() {
-        let Record { priority, caller, text } = parse("12,1,2,-,caller=T7;WARNING: x\n SUBSYSTEM=a\n");
-        assert_eq!((priority, caller, text), (12, "T7", "WARNING: x"));
-        assert_eq!(parse("odd").text, "odd");
+        assert_eq!(parse("12,1,2,-,caller=T7;WARNING: x\n SUBSYSTEM=a\n"), (1, "T7", "WARNING: x"));
+        assert_eq!(parse("odd"), (0, "", "odd"));
     }
 
     #[test]
