@@ -43,6 +43,7 @@ impl Bench {
             tier: Tier::Full,
             base: directory.path().to_owned(),
             slowdown: 1,
+            own_kernel: false,
             before_body: None,
         };
         let log = RecordLog::map().expect("memory");

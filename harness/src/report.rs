@@ -9,6 +9,7 @@ mod kcidb;
 mod ktap;
 mod lava;
 mod pretty;
+mod skips;
 mod tap;
 mod tap14;
 mod text;

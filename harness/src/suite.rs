@@ -16,6 +16,8 @@ pub struct Suite {
     pub globals: &'static [Global],
     /// What every case needs.
     pub every_case: Needs,
+    /// Names, besides the program's, that cases give to their tasks.
+    pub task_names: &'static [&'static str],
     /// Finds signs of a sandbox or of local policy that changes results, each as one line.
     pub signs: fn(&Facts) -> Vec<String>,
     /// Why this place, and not the kernel, made a case go wrong, as controls show that do not depend on the call under
@@ -45,6 +47,7 @@ impl Suite {
         features: &[],
         globals: &[],
         every_case: Needs::NONE,
+        task_names: &[],
         signs: |_| Vec::new(),
         refused: |_, _| None,
         facts: &[],

@@ -66,4 +66,5 @@ mod prelude {
     pub use crate::run::files::Unwritable;
     pub use crate::run::host::{cpus, options, select, select_part};
     pub use crate::run::reports::Reports;
+    pub use crate::run::strict_needs::StrictNeeds;
 }

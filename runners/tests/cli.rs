@@ -2,6 +2,7 @@
 
 mod driver;
 
+use std::os::unix::process::CommandExt;
 use std::process::ChildStdout;
 
 use driver::*;
@@ -26,9 +27,58 @@ fn a_wrong_command_line_stops_a_bisection() {
         &["--silence", "0ms"],
         &["--boot-patience", "0s"],
         &["faults", "matrix", "--timeout", "0s"],
+        &["--strict-needs", ""],
     ] {
         assert!(!errors(&exits(129, arguments)).is_empty());
     }
+}
+
+#[test]
+fn an_unknown_need_is_answered_with_all_names() {
+    for arguments in [&["--strict-needs", "root"][..], &["run", "--strict-needs", "sys_admin,root"]] {
+        let said = errors(&exits(129, arguments));
+        assert!(said.contains("sys_admin, ") && said.contains("place, all"), "{said}");
+    }
+}
+
+#[test]
+fn a_missing_need_that_was_demanded_fails_the_run() {
+    // Beside a filter, which allows everything, a task cannot enter seccomp's strict mode.
+    let with_filter = |demanded: &str, format: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["--exact", "flags.zero.shared", "interactions.seccomp.strict.none", "--format", format]);
+        command.args(["--strict-needs", demanded]);
+        // SAFETY: only system calls between fork and execve.
+        unsafe { command.pre_exec(attach_filter) };
+        command.output().expect("the program runs")
+    };
+    let told = "needs are missing that --strict-needs demands: no_filter cost 1 case";
+    for demanded in ["no_filter", "sysv_ipc,no_filter", "all"] {
+        for format in ["tap", "ktap", "pretty", "junit", "json"] {
+            let output = exited(1, with_filter(demanded, format), demanded);
+            let last = text(&output).lines().last().map(str::to_owned).unwrap_or_default();
+            assert!(text(&output).contains(told), "{}", text(&output));
+            assert!(format != "pretty" || last == format!("failed: {told}"), "{last}");
+        }
+    }
+    for demanded in ["sysv_ipc", "place"] {
+        let output = exited(0, with_filter(demanded, "json"), demanded);
+        assert!(text(&output).contains("\"needs\":[\"no_filter\"]"), "{}", text(&output));
+    }
+}
+
+/// Attaches a seccomp filter that allows everything.
+fn attach_filter() -> std::io::Result<()> {
+    const RET_ALLOW: libc::sock_filter = libc::sock_filter { code: 6, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW };
+    let mut allow = RET_ALLOW;
+    let program = libc::sock_fprog { len: 1, filter: &raw mut allow };
+    // SAFETY: prctl(2) takes numbers, and a program that outlives the call.
+    let attached = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+    };
+    nix::errno::Errno::result(attached)?;
+    Ok(())
 }
 
 #[test]

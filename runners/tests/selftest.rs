@@ -108,6 +108,22 @@ fn strict_counts_skips_as_failures() {
 }
 
 #[test]
+fn a_run_that_skipped_much_says_so_in_its_last_line() {
+    let skipped = "1 of 2 cases were skipped: 1 × there is no moon tonight";
+    for (format, line) in
+        [("tap", format!("# {skipped}")), ("ktap", format!("# {skipped}")), ("pretty", skipped.into())]
+    {
+        let selected = ["selftest.pass", "selftest.skip", "--exact", "--format", format];
+        let (report, status) = run(&selected);
+        assert_eq!((report.lines().last(), status), (Some(line.as_str()), Some(0)), "{report}");
+        // A quarter is not worth a line.
+        let more = ["selftest.private_directory_vanishes", "selftest.survives_all_that"];
+        let (report, status) = run(&[&selected[..], &more].concat());
+        assert!(!report.contains("were skipped:") && status == Some(0), "{report}");
+    }
+}
+
+#[test]
 fn repetitions_are_told_as_one_result() {
     let (report, status) = run(&["--exact", "selftest.fail", "--repeat", "3", "--format", "tap"]);
     assert_eq!(status, Some(1));

@@ -28,6 +28,7 @@ pub static SUITE: Suite = Suite {
     features: FEATURES,
     globals: global::GLOBALS,
     every_case: Needs::NONE.with(UNFILTERED).with(Feature::OWN_PROC),
+    task_names: &["unrelated"],
     signs,
     refused: crate::place::refused::refused,
     facts: &[(TAKES_ROOT, || number_in(global::USER_NS_SWITCH.path()) == Some(0))],

@@ -7,6 +7,9 @@ use crate::place::inherited::proc_is_ours;
 use crate::place::sandbox::Sandbox;
 use crate::suite::Suite;
 
+/// The need that a case lacks when the place refused one of its steps: see [`Suite::refused`].
+pub const PLACE: &str = "place";
+
 /// Something that a kernel, or the place a suite runs in, may lack.
 #[derive(Clone, Copy, Debug)]
 pub struct Feature {

@@ -55,6 +55,8 @@ pub struct Setting {
     pub base: PathBuf,
     /// Factor for deadlines: how much slower than real hardware this machine is.
     pub slowdown: u32,
+    /// The kernel runs nothing but this run.
+    pub own_kernel: bool,
     /// Runs in each case's child before the body, if set.
     pub before_body: Option<BeforeBody>,
 }
@@ -108,6 +110,11 @@ impl Test {
     /// Facts about the kernel and the place.
     pub fn facts(&self) -> &Facts {
         &self.setting.facts
+    }
+
+    /// Whether the kernel runs nothing but this run, so that whatever it says of itself is of these cases.
+    pub fn has_own_kernel(&self) -> bool {
+        self.setting.own_kernel
     }
 
     /// The parameter of the variant that runs.

@@ -169,6 +169,11 @@ fn stable_version(release: &str, build: &str) -> Version {
     [debian, ubuntu].into_iter().flatten().find(|full| (full.0, full.1) == (named.0, named.1)).unwrap_or(named)
 }
 
+/// Taint bits that unshare(2) cannot cause: a module that is proprietary, forced, staging, out of tree, unsigned, a test
+/// or a live patch, a CPU out of its specification, what the distribution or the build says of itself.
+pub const TAINT_OF_OTHERS: u64 =
+    1 | 1 << 1 | 1 << 2 | 1 << 10 | 1 << 12 | 1 << 13 | 1 << 15 | 1 << 16 | 1 << 17 | 1 << 18;
+
 /// `/proc/sys/kernel/tainted`; 0 when it cannot be read.
 pub fn taint() -> u64 {
     number_in("/proc/sys/kernel/tainted").unwrap_or(0)

@@ -2,9 +2,11 @@
 
 use std::io::{self, Write};
 
+use super::skips::Skips;
 use super::text::{comment, one_line};
 use super::{Entry, Reporter, head, known_bugs};
 use crate::verdict::event::{CaseInfo, Event};
+use crate::verdict::judge::Status;
 use crate::verdict::outcome::Counts;
 
 /// Writes events in a dialect.
@@ -14,6 +16,7 @@ pub struct Flat<D> {
     plan: Vec<CaseInfo>,
     /// The number of results so far.
     reported: usize,
+    skips: Skips,
 }
 
 /// The differences between the dialects.
@@ -70,6 +73,9 @@ impl<D: Dialect> Reporter for Flat<D> {
             Event::CaseStarted { .. } | Event::Alive | Event::Progress { .. } => {}
             &Event::CaseFinished { index, ref verdict, ref outcome } => {
                 self.reported += 1;
+                if verdict.status == Status::Skip {
+                    self.skips.add(verdict);
+                }
                 let entry = Entry { index, case: &self.plan[index], verdict, outcome };
                 self.dialect.result(self.reported, &entry, out)?;
             }
@@ -82,7 +88,12 @@ impl<D: Dialect> Reporter for Flat<D> {
                 self.dialect.end(out)?;
                 match interrupted {
                     Some(signal) => writeln!(out, "{} interrupted by signal {signal}", D::GIVEN_UP)?,
-                    None => writeln!(out, "{}", D::remark(&D::totals(counts)))?,
+                    None => {
+                        let skips = self.skips.sentence(counts);
+                        for line in [D::totals(counts)].into_iter().chain(skips) {
+                            writeln!(out, "{}", D::remark(&line))?;
+                        }
+                    }
                 }
             }
         }

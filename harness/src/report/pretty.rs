@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use super::skips::{Skips, by_first_need};
 use super::text::one_line;
 use super::{Entry, Reporter, diagnostics, head, known_bugs};
 use crate::case::test::seed_of_repetition;
@@ -24,10 +25,12 @@ pub struct Pretty {
     again: String,
     /// Seed of the first repetition.
     seed: u64,
-    skip_reasons: BTreeMap<String, u32>,
+    skips: Skips,
     /// How many cases the run did not reach, by reason.
     never_reached: BTreeMap<String, u32>,
     caveat: Option<String>,
+    /// Whether every case was told of.
+    is_over: bool,
 }
 
 /// How much is reported.
@@ -78,7 +81,7 @@ impl Pretty {
                 (Verbosity::Verbose, notes.collect())
             }
             (Outcome::AsJudged, Status::Skip) => {
-                *self.skip_reasons.entry(verdict.reason.clone()).or_default() += 1;
+                self.skips.add(verdict);
                 (Verbosity::Verbose, vec![one_line(&verdict.reason)])
             }
             (Outcome::AsJudged, _) if verdict.was_never_reached() => {
@@ -117,9 +120,9 @@ impl Pretty {
                     self.paint(DIM, &format!("{:.1} s", duration.as_secs_f64()))
                 )?;
             }
-            let reasons = [(&self.never_reached, RED, ""), (&self.skip_reasons, YELLOW, " skipped:")];
-            for (reasons, colour, word) in reasons {
-                for (reason, cases) in by_first_need(reasons) {
+            let never_reached = by_first_need(&self.never_reached);
+            for (reasons, colour, word) in [(never_reached, RED, ""), (self.skips.by_reason(), YELLOW, " skipped:")] {
+                for (reason, cases) in reasons {
                     let cases = format!("{cases:>5}{word}");
                     let reason = cut(&one_line(reason), columns().saturating_sub(cases.len() + 1));
                     writeln!(out, "{} {reason}", self.paint(colour, &cases))?;
@@ -147,6 +150,9 @@ impl Pretty {
             let again = &self.again;
             writeln!(out, "next: {again} --seed {seed} --exact {name} -v")?;
         }
+        if let (Some(skips), None) = (self.skips.sentence(counts), interrupted) {
+            writeln!(out, "{}", self.paint(YELLOW, &one_line(&skips)))?;
+        }
         Ok(())
     }
 
@@ -165,18 +171,6 @@ impl Pretty {
             shown.map(|(count, word, colour)| self.paint(colour, &format!("{count} {word}"))).collect();
         painted.join(", ")
     }
-}
-
-/// Reasons with how many cases each has, the most frequent first. A case with several unmet needs counts for the
-/// first of them; `-v` shows all.
-fn by_first_need(reasons: &BTreeMap<String, u32>) -> Vec<(&str, u32)> {
-    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-    for (reason, cases) in reasons {
-        *counts.entry(reason.split("; ").next().unwrap_or_default()).or_default() += cases;
-    }
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by_key(|(_, cases)| std::cmp::Reverse(*cases));
-    counts
 }
 
 /// At most so many characters of a text.
@@ -219,9 +213,11 @@ impl Reporter for Pretty {
             Event::CaseFinished { index, verdict, outcome } => self.finished(*index, verdict, outcome, out)?,
             Event::Remark { text } => writeln!(out, "{}", one_line(text))?,
             Event::BailedOut { why } => {
-                writeln!(out, "{}: {}", self.paint(RED, "given up"), one_line(why))?;
+                let what = if self.is_over { "failed" } else { "given up" };
+                writeln!(out, "{}: {}", self.paint(RED, what), one_line(why))?;
             }
             Event::RunFinished { counts, interrupted, milliseconds } => {
+                self.is_over = true;
                 self.summary(counts, *interrupted, *milliseconds, out)?
             }
         }
@@ -234,10 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn skips_are_grouped_by_their_first_need_and_cut() {
-        let reasons = [("requires a; requires b", 2), ("requires a", 3), ("requires c", 4)];
-        let reasons = reasons.map(|(reason, cases)| (reason.to_owned(), cases)).into();
-        assert_eq!(by_first_need(&reasons), [("requires a", 5), ("requires c", 4)]);
+    fn long_reasons_are_cut() {
         assert_eq!((cut("äöü", 3).as_str(), cut("äöü", 2).as_str(), cut("", 0).as_str()), ("äöü", "ä…", ""));
     }
 }

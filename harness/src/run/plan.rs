@@ -75,12 +75,14 @@ fn unmet_verdict(unmet: &[Unmet], promised: &[String]) -> Verdict {
         reasons.join("; ")
     };
     let broken: Vec<_> = unmet.iter().filter(is_promised).collect();
-    if broken.is_empty() {
+    let verdict = if broken.is_empty() {
         Verdict::not_run(Status::Skip, reasons(unmet.iter().collect()))
     } else {
         let reason = format!("promised but missing: {}", reasons(broken));
         Verdict::not_run(Status::Broken, reason)
-    }
+    };
+    let needs = unmet.iter().filter_map(|unmet| Some(unmet.feature?.to_owned())).collect();
+    Verdict { needs, ..verdict }
 }
 
 #[cfg(test)]
@@ -110,7 +112,10 @@ mod tests {
         case.needs = Needs::NONE.with(Feature::SYSV_IPC);
         let status = |facts: &Facts| {
             let plan = plan(&Suite::PLAIN, crate::case::items(Box::leak(Box::new([case]))), facts, false);
-            plan[0].verdict.as_ref().map(|verdict| verdict.status)
+            plan[0].verdict.as_ref().map(|verdict| {
+                assert_eq!(verdict.needs, ["sysv_ipc"]);
+                verdict.status
+            })
         };
         let mut facts = Facts::default();
         facts.absent.insert("sysv_ipc".to_owned(), "no IPC".to_owned());

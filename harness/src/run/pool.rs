@@ -25,7 +25,7 @@ use crate::case::Item;
 use crate::case::needs::{Global, Needs};
 use crate::case::test::{Setting, seed_of_repetition};
 use crate::place::sandbox::Sandbox;
-use crate::run::kernel_log::KernelLog;
+use crate::run::kernel_log::{KernelLog, News};
 use crate::run::leftovers::become_subreaper;
 use crate::run::plan::{Planned, plan};
 use crate::run::supervise::{Ending, Observation, restore_globals, save_globals};
@@ -72,6 +72,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
             tier: options.tier,
             base: base.to_owned(),
             slowdown: options.slowdown,
+            own_kernel: options.own_kernel,
             before_body: options.before_body,
         },
         entries: entries.collect(),
@@ -79,7 +80,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         cut_short: false,
         counts: Counts::default(),
         workers: Vec::new(),
-        kernel_log: KernelLog::watch(),
+        kernel_log: KernelLog::watch(options.own_kernel, options.suite.task_names),
         last_alive: Instant::now(),
         known_bugs: LazyLock::new(options.known_bugs),
         options,
@@ -297,7 +298,7 @@ impl Run<'_, '_> {
                 (job, lost(how))
             }
         };
-        self.attribute_splats(at, &mut observation);
+        self.attribute_news(at, &mut observation);
         let mut verdict = judge(&observation);
         if !matches!(verdict.status, Status::Pass | Status::Skip) {
             self.failed |= self.known_bug(job.index as usize).is_none();
@@ -354,7 +355,7 @@ fn lost(how: String) -> Observation {
         leaks: Vec::new(),
         output: String::new(),
         refused: None,
-        splats: Vec::new(),
+        kernel: News::default(),
         duration: Duration::ZERO,
     }
 }

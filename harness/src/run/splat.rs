@@ -31,6 +31,8 @@ pub enum SplatKind {
     HungTask,
     /// Memory ran out and a process was killed.
     OutOfMemory,
+    /// Memory or a device was never freed. The kernel does not say by whom.
+    Leak,
 }
 
 /// Patterns in the order they are tried; all of a row's fragments must occur, in this order.
@@ -45,6 +47,8 @@ const PATTERNS: &[(SplatKind, &[&str])] = &[
     (SplatKind::Lockup, &["hard LOCKUP"]),
     (SplatKind::RcuStall, &["rcu", "stall"]),
     (SplatKind::HungTask, &["INFO: task ", "blocked for more than"]),
+    // From 7.1.
+    (SplatKind::HungTask, &["INFO: task ", "blocked in I/O wait for more than"]),
     (SplatKind::Locking, &["BUG: sleeping function called from invalid context"]),
     (SplatKind::Locking, &["BUG: scheduling while atomic"]),
     (SplatKind::Locking, &["BUG: Invalid wait context"]),
@@ -61,6 +65,8 @@ const PATTERNS: &[(SplatKind, &[&str])] = &[
     (SplatKind::Corruption, &["list_add corruption"]),
     (SplatKind::Corruption, &["list_del corruption"]),
     (SplatKind::Corruption, &["Slab corruption"]),
+    // SLUB: "BUG kmalloc-64 (Not tainted): Poison overwritten".
+    (SplatKind::Corruption, &["BUG ", "ainted", "): "]),
     (SplatKind::Bug, &["kernel BUG at "]),
     (SplatKind::Oops, &["BUG: unable to handle"]),
     (SplatKind::Oops, &["BUG: kernel NULL pointer dereference"]),
@@ -68,11 +74,16 @@ const PATTERNS: &[(SplatKind, &[&str])] = &[
     (SplatKind::Oops, &["general protection fault"]),
     (SplatKind::Oops, &["Oops: "]),
     (SplatKind::Oops, &["double fault: "]),
+    // Before 6.10 without "Oops: ", as in "divide error: 0000 [#1] PREEMPT SMP".
+    (SplatKind::Oops, &["divide error: ", " [#"]),
+    (SplatKind::Oops, &["invalid opcode: ", " [#"]),
+    (SplatKind::Oops, &["stack segment: ", " [#"]),
     (SplatKind::Oops, &["Internal error: "]),
     (SplatKind::Bug, &["BUG: "]),
     // "WARNING: CPU: 0 PID: 1 at kernel/x.c:1 f+0x1/0x2", from 7.0 "WARNING: kernel/x.c:1 at f+…".
     (SplatKind::Warning, &["WARNING: ", " at "]),
-    (SplatKind::Warning, &["unregister_netdevice: waiting for "]),
+    (SplatKind::Leak, &["unregister_netdevice: waiting for "]),
+    (SplatKind::Leak, &["kmemleak: ", " new suspected memory leaks"]),
     (SplatKind::OutOfMemory, &["Out of memory: "]),
     (SplatKind::OutOfMemory, &["Memory cgroup out of memory: "]),
 ];
@@ -106,6 +117,25 @@ fn is_harmless(kind: SplatKind, line: &str) -> bool {
     }
 }
 
+/// Whether a line says which task its report is about, and if so, whether that is one of these.
+///
+/// Lines that do: `CPU: 1 PID: 77 Comm: NAME Not tainted …`, `INFO: task NAME:77 blocked …`, `task:NAME state:D …`, and
+/// from 7.0 `WARNING: … at f+0x1/0x2, CPU#0: NAME/77`.
+pub fn names_task(line: &str, names: &[String]) -> Option<bool> {
+    let cpu = line
+        .split_once(" CPU#")
+        .and_then(|(_, rest)| rest.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix(": "));
+    let named = [
+        (line.split_once("Comm:").map(|(_, rest)| rest.trim_start()), ' '),
+        (line.split_once("INFO: task ").map(|(_, rest)| rest), ':'),
+        (line.strip_prefix("task:"), ' '),
+        (cpu, '/'),
+    ];
+    let (rest, end) = named.into_iter().find_map(|(rest, end)| Some((rest?, end)))?;
+    let is = |name: &String| rest.strip_prefix(name.as_str()).is_some_and(|after| after.starts_with(end));
+    Some(names.iter().any(is))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +162,19 @@ mod tests {
             ("NMI watchdog: Watchdog detected hard LOCKUP on cpu 1", Some(Lockup)),
             ("INFO: task umount:77 blocked for more than 120 seconds.", Some(HungTask)),
             ("refcount_t: underflow; use-after-free.", Some(Corruption)),
+            ("INFO: task umount:77 blocked in I/O wait for more than 122 seconds.", Some(HungTask)),
+            ("BUG kmalloc-64 (Not tainted): Poison overwritten", Some(Corruption)),
+            ("BUG nsproxy (Tainted: G    B   W         ): Object already free", Some(Corruption)),
+            ("kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)", Some(Leak)),
+            ("unregister_netdevice: waiting for lo to become free. Usage count = 2", Some(Leak)),
+            ("divide error: 0000 [#1] PREEMPT SMP PTI", Some(Oops)),
+            ("invalid opcode: 0000 [#1] PREEMPT SMP NOPTI", Some(Oops)),
+            ("general protection fault: 0000 [#1] SMP", Some(Oops)),
+            ("general protection fault, probably for non-canonical address 0xdead: 0000 [#1] SMP", Some(Oops)),
+            ("stack segment: 0000 [#1] PREEMPT SMP", Some(Oops)),
+            ("traps: a[77] trap divide error ip:1 sp:2 error:0 in a[3]", None),
+            ("traps: a[77] trap invalid opcode ip:1 sp:2 error:0 in a[3]", None),
+            ("kmemleak: Kernel memory leak detector initialized (mem pool available: 15679)", None),
             ("Out of memory: Killed process 77 (init) total-vm:1kB", Some(OutOfMemory)),
             ("traps: a[77] general protection fault ip:1 sp:2 error:0 in a[3]", None),
             ("a[77]: segfault at 0 ip 1 sp 2 error 4 in a[3]", None),

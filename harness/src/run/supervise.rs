@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::case::Item;
 use crate::case::needs::{Global, Needs};
 use crate::case::test::{Setting, Test, run_and_exit};
+use crate::run::kernel_log::News;
 use crate::run::leftovers::{Leak, LeakKind, LeakWatch, where_it_hangs};
 use crate::run::patience::{Patience, Tasks};
 use crate::run::record::{RecordLog, Records};
@@ -70,8 +71,8 @@ pub struct Observation {
     pub output: String,
     /// Why its first step that went wrong says nothing of the kernel: the place, as a control shows, refuses it.
     pub refused: Option<String>,
-    /// What the kernel log said while it ran.
-    pub splats: Vec<String>,
+    /// What the kernel said while it ran.
+    pub kernel: News,
     /// From fork to the end of cleaning up.
     pub duration: Duration,
 }
@@ -134,7 +135,7 @@ impl Supervisor {
             ending,
             leaks,
             output: self.take_output(),
-            splats: Vec::new(),
+            kernel: News::default(),
             duration: start.elapsed(),
         }
     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::case::needs::PLACE;
+use crate::run::kernel_log::News;
 use crate::run::record::{FailedCheck, Record};
 use crate::run::splat::{SplatKind, recognise};
 use crate::run::supervise::{Ending, Observation};
@@ -45,6 +47,9 @@ pub struct Verdict {
     /// Why, in one line; empty for a pass.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// Names of the needs for want of which the case was not run, or [`PLACE`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
     /// The checks that failed, in the order they were made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedCheck>,
@@ -70,6 +75,7 @@ impl Verdict {
         Self {
             status,
             reason: reason.into(),
+            needs: Vec::new(),
             failed: Vec::new(),
             notes: Vec::new(),
             repetition: 0,
@@ -149,16 +155,20 @@ pub fn judge(observation: &Observation) -> Verdict {
     }
     notes.extend(printed(&observation.output));
 
-    notes.extend(observation.splats.iter().map(|line| format!("kernel log: {line}")));
+    let News { splats, remarks } = &observation.kernel;
+    notes.extend(splats.iter().map(|line| format!("kernel log: {line}")));
+    notes.extend(remarks.iter().take(REMARKS_SHOWN).map(|line| format!("kernel log, not of this run: {line}")));
     // Running out of memory is no kernel bug, and may be why a check failed.
     let (of_memory, of_kernel): (Vec<&String>, Vec<&String>) =
-        observation.splats.iter().partition(|line| recognise(line) == Some(SplatKind::OutOfMemory));
+        splats.iter().partition(|line| recognise(line) == Some(SplatKind::OutOfMemory));
     let nothing_failed = failed.is_empty() && broken.is_empty() && timed_out.is_none();
+    let mut needs = Vec::new();
     let (status, reason) = if let Some(splat) = of_kernel.first() {
         (Status::Fail, format!("kernel log: {splat}"))
     } else if let Some(why) = &observation.refused {
         // What came after a step that the place refused is its consequence.
         failed.clear();
+        needs.push(PLACE.to_owned());
         (Status::Skip, why.clone())
     } else if let (Some(splat), false) = (of_memory.first(), nothing_failed) {
         notes.extend(timed_out);
@@ -180,12 +190,14 @@ pub fn judge(observation: &Observation) -> Verdict {
     } else {
         (Status::Pass, String::new())
     };
-    Verdict { status, reason, failed, notes, repetition: 0, checks: records.checks, duration: observation.duration }
+    let (checks, duration) = (records.checks, observation.duration);
+    Verdict { status, reason, needs, failed, notes, repetition: 0, checks, duration }
 }
 
-/// How many leaks, notes and lines of output a verdict lists.
+/// How many leaks, notes, remarks on others and lines of output a verdict lists.
 const LEAKS_SHOWN: usize = 5;
 const NOTES_SHOWN: usize = 50;
+const REMARKS_SHOWN: usize = 5;
 const LINES_SHOWN: usize = 20;
 /// How many characters of a printed line a verdict shows.
 const LINE_SHOWN: usize = 200;
@@ -270,7 +282,7 @@ mod tests {
             leaks: Vec::new(),
             output: String::new(),
             refused: None,
-            splats: Vec::new(),
+            kernel: News::default(),
             duration: Duration::ZERO,
         }
     }
@@ -288,7 +300,11 @@ mod tests {
         let leaky = Observation { leaks: vec![Leak { kind: LeakKind::Mount, what: "/x".to_owned() }], ..fine() };
         let mut flooded = fine();
         flooded.records.dropped = 3;
-        let logged = |line: &str, ending| Observation { splats: vec![line.to_owned()], ending, ..fine() };
+        let logged = |line: &str, ending| {
+            let kernel = News { splats: vec![line.to_owned()], ..News::default() };
+            Observation { kernel, ending, ..fine() }
+        };
+        let of_others = News { remarks: vec!["BUG: x".to_owned()], ..News::default() };
         let splat = logged("BUG: x", Ending::Exited { status: 0 });
         let out_of_memory = |ending| logged("Out of memory: Killed process 7 (init)", ending);
         let refused = |records| Observation { refused: Some("no room".to_owned()), ..observed(1, true, records) };
@@ -321,12 +337,14 @@ mod tests {
             (leaky, Broken, "leaked: mount /x"),
             (flooded, Broken, "3 records did not fit in the log"),
             (splat, Fail, "kernel log: BUG: x"),
+            (Observation { kernel: of_others, ..fine() }, Pass, ""),
             (out_of_memory(Ending::Exited { status: 0 }), Pass, ""),
             (out_of_memory(killed()), Broken, "ran out of memory: Out of memory: Killed process 7 (init)"),
         ];
         for (observation, status, reason) in table {
             let verdict = judge(&observation);
             assert_eq!((verdict.status, verdict.reason.as_str()), (status, reason), "{observation:#?}");
+            assert_eq!(verdict.needs == [PLACE], reason == "no room");
         }
     }
 

@@ -5,6 +5,7 @@ use harness::report::Submission;
 use suite::fault::{find, table};
 
 use crate::prelude::*;
+use crate::run::strict_needs;
 
 /// Which cases.
 #[derive(Clone, Debug, Args)]
@@ -38,6 +39,10 @@ pub struct RunArgs {
     /// Count known kernel bugs and skipped cases as failures
     #[arg(long)]
     pub strict: bool,
+    /// Fail if a case cannot run for want of one of these needs: names as in `absent` of JSON results, `place` for
+    /// steps that the place refuses, or `all`. What a case alone finds missing counts under --strict only
+    #[arg(long, value_name = "NEED,…", value_delimiter = ',', value_parser = strict_needs::parse)]
+    pub strict_needs: Vec<String>,
     /// Also run cases that change settings of the whole machine (fs.nr_open, fs.mount-max); the old values are restored
     #[arg(long)]
     pub disturb_host: bool,

@@ -9,6 +9,7 @@ use super::process::in_memory;
 use crate::cli::exit::Failure;
 use crate::prelude::*;
 use crate::run::host::{Selected, run_items};
+use crate::run::strict_needs;
 
 /// What the suite in a guest understands: of `run`, all but what concerns places and files.
 #[derive(Debug, Parser)]
@@ -22,6 +23,8 @@ struct InGuestArgs {
     format: Format,
     #[arg(long)]
     strict: bool,
+    #[arg(long, value_delimiter = ',', value_parser = strict_needs::parse)]
+    strict_needs: Vec<String>,
     #[arg(long)]
     disturb_host: bool,
     #[cfg(feature = "guest-faults")]
@@ -53,12 +56,14 @@ fn run(args: &InGuestArgs, selected: Selected, facts: Option<Facts>, results: Fi
     let for_runner = args.format == Format::Wire;
     let options = RunOptions {
         facts,
+        own_kernel: true,
         heartbeat: for_runner,
         // A runner must know at once what is done and what is not: the guest may die.
         in_order: !for_runner,
         ..options(&args.how, args.disturb_host)
     };
-    run_items(selected, options, args.strict, reports, &mut after)
+    let strict_needs = StrictNeeds::new(&args.strict_needs);
+    run_items(selected, options, (args.strict, strict_needs), reports, &mut after)
 }
 
 /// The guest's image: this program as `/init`, without symbols.

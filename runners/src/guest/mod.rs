@@ -237,11 +237,16 @@ impl Boot {
             affinity::keep_on_one_cpu(machine.pid());
         }
         let mut session = Session::new(items, &args.guest, is_process);
+        let mut needs = StrictNeeds::new(&args.strict_needs);
+        let mut tell = |event: &Event| {
+            needs.event(event);
+            sink(event)
+        };
         let start = Instant::now();
-        let ending = follow(&mut machine, &mut session, &mut console, &args.guest, sink)?;
+        let ending = follow(&mut machine, &mut session, &mut console, &args.guest, &mut tell)?;
         drop(machine);
         session.lasted(start.elapsed());
-        let (mut events, status) = session.end(&ending, args.strict, console.tail());
+        let (mut events, mut status) = session.end(&ending, args.strict, console.tail());
         if let Some(error) = &console.fault {
             let path = self.console.display();
             let text = format!(
@@ -250,7 +255,13 @@ impl Boot {
             events.insert(0, Event::Remark { text });
         }
         for event in &events {
-            sink(event)?;
+            tell(event)?;
+        }
+        let is_over =
+            matches!(ending, Ending::Interrupted(_)) || matches!(events.last(), Some(Event::BailedOut { .. }));
+        if let (Some(why), false) = (needs.missing(), is_over) {
+            sink(&Event::BailedOut { why })?;
+            status = ExitStatus::DoesNotConform;
         }
         let status = match (&ending, args.guest.boot_failure) {
             (Ending::Interrupted(signal), _) => ExitStatus::Interrupted { signal: *signal },

@@ -5,7 +5,8 @@
 //! another one is announced as running; then the fault happens. Faults of the kernel are real ones where
 //! the machine gives a way to have them: QEMU's fw_cfg device writes to any physical address that root
 //! asks it to, so kernel code can be replaced by what stops, oopses or warns ([`patch`]). Elsewhere, as
-//! in user-mode Linux, the kernel's log is given the text and the rest does not happen.
+//! in user-mode Linux, the kernel's log is given the text and the rest does not happen. The runner outside reads that on
+//! the console; the suite in the guest knows that the kernel did not say it.
 
 #[cfg(target_arch = "x86_64")]
 mod patch;

@@ -144,6 +144,7 @@ impl Guests {
                 how: args.how.settled(),
                 report: Default::default(),
                 strict: args.strict,
+                strict_needs: Vec::new(),
                 disturb_host: false,
                 fault: None,
             },

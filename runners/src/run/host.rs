@@ -68,7 +68,8 @@ pub fn run(args: &RunArgs, cases: &'static [Case]) -> Result<ExitStatus> {
     let reports = Reports::open(&args.report)?;
     let options = RunOptions { heartbeat: reports.are_watched(), ..options(&args.how, args.disturb_host) };
     let options = simulation::under(args.fault, options)?;
-    run_items(selected, options, args.strict, reports, &mut |_| Ok(()))
+    let strict = (args.strict, StrictNeeds::new(&args.strict_needs));
+    run_items(selected, options, strict, reports, &mut |_| Ok(()))
 }
 
 /// How many processors the program may use. Reads files.
@@ -89,6 +90,7 @@ pub fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
         timeout: how.timeout,
         slowdown: how.slowdown,
         may_disturb_host,
+        own_kernel: false,
         suite: &suite::SUITE,
         known_bugs: known_bugs::all,
         facts: None,
@@ -101,26 +103,33 @@ pub fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
     }
 }
 
-/// Runs cases, reports them, and calls `after` with each event once it is reported.
+/// Runs cases, reports them, and calls `after` with each event once it is reported. `strict` are the options `--strict`
+/// and `--strict-needs`.
 pub fn run_items(
     selected: Selected,
     options: RunOptions,
-    strict: bool,
+    (strict, mut needs): (bool, StrictNeeds),
     mut reports: Reports,
     after: &mut dyn FnMut(&Event) -> io::Result<()>,
 ) -> Result<ExitStatus> {
     let options = RunOptions { part: selected.part, ..options };
     let mut sink = |event: &Event| {
         reports.event(event)?;
+        needs.event(event);
         after(event)
     };
     match harness::run::pool::run(selected.items, &options, &mut sink) {
         Ok(end) => {
+            let status = match (end.interrupted, needs.missing()) {
+                (Some(signal), _) => ExitStatus::Interrupted { signal },
+                (None, Some(why)) => {
+                    reports.event(&Event::BailedOut { why })?;
+                    ExitStatus::DoesNotConform
+                }
+                (None, None) => end.counts.exit_status(strict),
+            };
             reports.close()?;
-            Ok(match end.interrupted {
-                Some(signal) => ExitStatus::Interrupted { signal },
-                None => end.counts.exit_status(strict),
-            })
+            Ok(status)
         }
         Err(error @ RunError::Report(_)) => Err(error.into()),
         Err(error) => {

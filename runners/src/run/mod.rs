@@ -6,3 +6,4 @@ pub mod progress;
 pub mod reports;
 pub mod rerun;
 pub mod simulation;
+pub mod strict_needs;

@@ -11,6 +11,7 @@ use super::wire::Job;
 use super::worker::{Worker, serve};
 use super::{Run, RunError};
 use crate::place::sandbox;
+use crate::run::kernel_log::News;
 use crate::run::leftovers::kill_children_but;
 use crate::run::record::RecordLog;
 
@@ -29,7 +30,7 @@ impl Run<'_, '_> {
             // SAFETY: ends the supervisor without the parent's exit handlers.
             unsafe { libc::_exit(status) }
         }
-        self.workers.push(Worker { pid, stream: ours, jobs: VecDeque::new(), log, splats: Vec::new() });
+        self.workers.push(Worker { pid, stream: ours, jobs: VecDeque::new(), log, news: News::default() });
         Ok(())
     }
 

@@ -41,6 +41,9 @@ pub struct RunOptions {
     pub slowdown: u32,
     /// Cases may change global state of the machine.
     pub may_disturb_host: bool,
+    /// The kernel runs nothing but this run, as in a guest of its own: whatever it reports counts. On a shared host only
+    /// what it reports of the run's own tasks does.
+    pub own_kernel: bool,
     /// Documented kernel bugs; called after the first case.
     pub known_bugs: fn() -> Vec<KnownBug>,
     /// Result of an earlier [`facts`](super::facts).

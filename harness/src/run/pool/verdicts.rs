@@ -49,19 +49,18 @@ impl Run<'_, '_> {
         KnownBug::expected(&self.known_bugs, &self.entries[index].item.name, self.setting.facts.version)
     }
 
-    /// Attributes what the kernel logged since the last answer to every case that was running.
-    pub(super) fn attribute_splats(&mut self, at: usize, observation: &mut Observation) {
-        let mut new = self.kernel_log.splats();
-        new.extend(self.kernel_log.new_taint());
+    /// Attributes what the kernel said since the last answer to every case that was running.
+    pub(super) fn attribute_news(&mut self, at: usize, observation: &mut Observation) {
+        let new = self.kernel_log.news();
         for (other, worker) in self.workers.iter_mut().enumerate() {
             if other != at && !worker.jobs.is_empty() {
-                worker.splats.extend(new.iter().cloned());
+                worker.news.add(&new);
             }
         }
         if let Some(worker) = self.workers.get_mut(at) {
-            observation.splats.append(&mut worker.splats);
+            observation.kernel.add(&std::mem::take(&mut worker.news));
         }
-        observation.splats.append(&mut new);
+        observation.kernel.add(&new);
     }
 
     pub(super) fn report_finished(&mut self) -> Result<(), RunError> {

@@ -9,6 +9,7 @@ use super::wire::{Job, receive, send};
 use super::{Entry, RunOptions};
 use crate::case::test::Setting;
 use crate::place::sandbox::{self, Sandbox};
+use crate::run::kernel_log::News;
 use crate::run::record::RecordLog;
 use crate::run::supervise::Supervisor;
 
@@ -20,8 +21,8 @@ pub(super) struct Worker {
     pub(super) jobs: VecDeque<Job>,
     /// The log of its cases.
     pub(super) log: RecordLog,
-    /// Splats seen while its first job ran but reported with another one.
-    pub(super) splats: Vec<String>,
+    /// What the kernel said while its first job ran, if it was read when another one ended.
+    pub(super) news: News,
 }
 
 /// Main function of a supervisor: prepares, then answers jobs until the reporting process hangs up. Returns the exit
