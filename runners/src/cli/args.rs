@@ -38,7 +38,8 @@ pub struct RunArgs {
     /// Count known kernel bugs and skipped cases as failures
     #[arg(long)]
     pub strict: bool,
-    /// Also run cases that change settings of the whole machine (fs.nr_open, fs.mount-max); the old values are restored
+    /// Also run cases that others on this machine may notice: they change its settings (fs.nr_open, fs.mount-max; the
+    /// old values are restored), shrink its slab caches, make control groups, or attach a BPF program for a moment
     #[arg(long)]
     pub disturb_host: bool,
     /// Simulate a broken kernel (for developers of the suite); `faults list` names the faults
