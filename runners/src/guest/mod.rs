@@ -5,7 +5,7 @@
 //! | [`process`] | the program that runs the guest: started, its channels read, ended |
 //! | [`session`] | the results of a guest: a pure state machine from lines to events |
 //! | [`signals`] | telling every guest that a signal asked this process to end |
-//! | [`accelerator`] | whether a guest actually boots under KVM here |
+//! | [`accelerator`] | whether guests run under KVM here |
 //! | [`affinity`] | keeping user-mode Linux on one processor |
 //! | [`keeper`] | ending user-mode Linux with this process |
 //! | [`monitor`] | asking a hanging guest where it stands, through QMP |
@@ -164,7 +164,7 @@ impl Boot {
         // User-mode Linux is not emulated; it has one processor, and refuses more.
         if kernel.kind() != Kind::UserMode {
             let why;
-            (accelerator, why) = accelerator::decide(args.accel, &kernel, &cache)?;
+            (accelerator, why) = accelerator::decide(args.accel, &cache)?;
             remarks.extend(why.into_iter().chain(too_many_cpus(args.cpus, cpus())));
         }
         let console = match &args.console {
