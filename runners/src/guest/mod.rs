@@ -153,6 +153,13 @@ impl Boot {
                 opened
             }
         };
+        // A user-mode kernel is heard without either.
+        if kernel.kind() != Kind::UserMode
+            && let Some(why) = kernel.configuration().and_then(vm::kconfig::mute)
+        {
+            return Err(WrongInput(format!("{}: {why}", kernel.path().display())).into());
+        }
+        remarks.extend(kernel.configuration().and_then(vm::kconfig::deaf));
         // It is booted all the same: reaching the suite decides. Options that are not even mentioned may not
         // exist in its release.
         remarks.extend(kernel.configuration().and_then(|configuration| {
