@@ -37,6 +37,10 @@ const EMULATION_SLOWDOWN: u32 = 10;
 /// How long a machine may stay after its kernel's panic or its suite's end.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// For how long after a standstill of this process lockups and stalls of the guest's kernel are no news: it looks for
+/// them in up to 21 s, and prints them once somebody reads.
+const AFTERMATH: Duration = Duration::from_secs(30);
+
 /// How long lines that arrived in time may wait to be read.
 const OVERDUE: Duration = Duration::from_secs(2);
 
@@ -286,7 +290,8 @@ fn follow(
     args: &GuestArgs,
     sink: &mut Sink,
 ) -> Result<Ending> {
-    let start = Instant::now();
+    let mut start = Instant::now();
+    let mut aftermath = start;
     // Kernel messages are no heartbeat: a hung kernel may print about it for ever.
     let mut last_sign = start;
     let guest = Tasks::From(Pid::from_raw(machine.pid() as i32));
@@ -304,6 +309,19 @@ fn follow(
         } else {
             None
         };
+        if let Some(how_long) = machine.stood_still.take() {
+            session.stood_still = Some(how_long);
+            let text = format!("this process stood still for {} s, stopped or suspended", how_long.as_secs());
+            sink(&Event::Remark { text })?;
+            let now = Instant::now();
+            (start, last_sign, aftermath) = (now, now, now + AFTERMATH);
+            patience.renew(limit);
+            if input.is_none() {
+                continue;
+            }
+        } else if Instant::now() >= aftermath {
+            session.stood_still = None;
+        }
         match input {
             Some(Input::Line(role, line)) => {
                 let heard = session.line(role, &line);

@@ -112,6 +112,20 @@ fn is_memory_panic(line: &str) -> bool {
     line.contains("deadlocked on memory") || line.contains("Out of memory")
 }
 
+/// Whether a kernel whose ports nobody reads may say so of itself.
+fn comes_of_standstill(kind: SplatKind) -> bool {
+    matches!(kind, SplatKind::Lockup | SplatKind::RcuStall)
+}
+
+/// Whether nothing but such reports made a case fail.
+fn of_standstill_alone(verdict: &Verdict) -> bool {
+    let logged = |text: &str| text.strip_prefix("kernel log: ").and_then(recognise);
+    verdict.status == Status::Fail
+        && verdict.failed.is_empty()
+        && logged(&verdict.reason).is_some_and(comes_of_standstill)
+        && verdict.notes.iter().filter_map(|note| logged(note)).all(comes_of_standstill)
+}
+
 /// Follows one guest.
 #[derive(Default)]
 pub struct Session {
@@ -146,6 +160,8 @@ pub struct Session {
     hint: Option<&'static str>,
     /// Beginnings of records that a line of the kernel cut in two, by channel.
     torn: Vec<(Role, String)>,
+    /// How long the ports of the guest were not read, which its kernel may report as a lockup. None in normal times.
+    pub stood_still: Option<Duration>,
     /// How many records could not be put together.
     lost: u32,
 }
@@ -208,7 +224,7 @@ impl Session {
                 }
             }
             heard.sign_of_life = true;
-            heard.events = self.record(event);
+            heard.events.extend(self.record(event));
         } else if let Some(at) = cut {
             self.text(&record[at..], &mut heard);
             self.torn.push((role, record[..at].to_owned()));
@@ -250,6 +266,11 @@ impl Session {
         let Some(kind) = recognise(line) else {
             return;
         };
+        if let Some(how_long) = self.stood_still.filter(|_| comes_of_standstill(kind)) {
+            let text = format!("of a guest that stood still for {} s: kernel log: {line}", how_long.as_secs());
+            heard.events.push(Event::Remark { text });
+            return;
+        }
         if kind == SplatKind::Panic {
             self.panic.get_or_insert_with(|| line.to_owned());
         }
@@ -287,6 +308,13 @@ impl Session {
             }
             Event::CaseFinished { index, verdict, outcome } => {
                 bounded(verdict);
+                if let Some(how_long) = self.stood_still
+                    && of_standstill_alone(verdict)
+                {
+                    verdict.status = Status::Skip;
+                    verdict.reason =
+                        format!("not judged: the guest stood still for {} s; {}", how_long.as_secs(), verdict.reason);
+                }
                 self.reported[*index] = true;
                 self.running.remove(index);
                 self.counts.add(verdict.status, outcome);

@@ -187,6 +187,37 @@ fn a_record_that_the_kernel_cut_in_two_is_put_together() {
     assert!(matches!(heard.events.as_slice(), [Event::CaseFinished { index: 0, .. }]));
 }
 
+#[test]
+fn lockups_of_a_guest_that_nobody_read_are_remarks() {
+    const LOCKUP: &str = "[   40.1] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [unshare-conform:7]";
+    let failed = |text: &str| {
+        let mut verdict = Verdict::not_run(Status::Fail, format!("kernel log: {text}"));
+        verdict.notes = vec![format!("kernel log: {text}")];
+        line(&Event::CaseFinished { index: 0, verdict: Box::new(verdict), outcome: Outcome::AsJudged })
+    };
+    for (stood_still, text, expected, code) in
+        [(true, LOCKUP, Status::Skip, 0), (true, WARNING, Status::Fail, 1), (false, LOCKUP, Status::Fail, 1)]
+    {
+        let mut session = Session::new(&plan(), &args(), false);
+        session.stood_still = stood_still.then_some(Duration::from_secs(20));
+        let mut events = Vec::new();
+        let lines =
+            [started(), begin(0), text.to_owned(), failed(text), begin(1), passed(1), begin(2), passed(2), finished()];
+        for line in lines.iter().map(String::as_str).chain([END]) {
+            events.extend(session.line(Role::Console, line).events);
+        }
+        let (last, exit) = session.end(&Ending::Complete(0), false, Vec::new());
+        let verdict = events.iter().chain(&last).find_map(|event| match event {
+            Event::CaseFinished { index: 0, verdict, .. } => Some(verdict.status),
+            _ => None,
+        });
+        assert_eq!((verdict, exit.code()), (Some(expected), code), "{text}, {stood_still}");
+        let remarked =
+            events.iter().any(|event| matches!(event, Event::Remark { text } if text.contains("soft lockup")));
+        assert_eq!(remarked, stood_still && text == LOCKUP);
+    }
+}
+
 proptest! {
     #![proptest_config(config(300))]
 
