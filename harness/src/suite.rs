@@ -23,6 +23,9 @@ pub struct Suite {
     /// Why this place, and not the kernel, made a case go wrong, as controls show that do not depend on the call under
     /// test; none if nothing here explains it.
     pub refused: fn(&Facts, &Wrong) -> Option<String>,
+    /// Removes what an earlier run left on the machine because all of it was killed. Runs before the first case and
+    /// after the last.
+    pub remove_stale: fn(),
     /// Further facts that results carry.
     pub facts: &'static [FurtherFact],
 }
@@ -50,6 +53,7 @@ impl Suite {
         task_names: &[],
         signs: |_| Vec::new(),
         refused: |_, _| None,
+        remove_stale: || (),
         facts: &[],
     };
 

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::CommandExt;
 
 use driver::*;
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 const NOBODY: u32 = 65534;
 
@@ -71,6 +73,52 @@ fn look() -> Host {
     ])
 }
 
+/// Where cgroup2 is mounted.
+fn cgroup2() -> Option<PathBuf> {
+    let mounts = lines("/proc/self/mountinfo");
+    let mount = mounts.iter().find(|line| line.contains(" - cgroup2 "))?;
+    Some(PathBuf::from(mount.split(' ').nth(4)?))
+}
+
+/// The control groups that runs of the program made and did not remove.
+fn our_groups() -> BTreeSet<String> {
+    cgroup2()
+        .map(entries)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|path| path.contains("/unshare-conformance."))
+        .collect()
+}
+
+/// What a run could do to others and undo before it ends.
+struct Passing(Inotify);
+
+impl Passing {
+    fn watch() -> Self {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).expect("inotify");
+        let slab_caches = entries("/sys/kernel/slab").into_iter().map(|path| (path, AddWatchFlags::IN_CLOSE_WRITE));
+        let groups = cgroup2().map(|path| (path.display().to_string(), AddWatchFlags::IN_CREATE));
+        for (path, what) in slab_caches.chain(groups) {
+            inotify.add_watch(path.as_str(), what).expect("a watch");
+        }
+        Self(inotify)
+    }
+
+    fn seen(&self) -> BTreeSet<String> {
+        let mut seen = BTreeSet::new();
+        loop {
+            match self.0.read_events() {
+                Ok(events) => seen.extend(events.iter().map(|event| format!("{:?}: {:?}", event.mask, event.name))),
+                Err(errno) => {
+                    assert_eq!(errno, Errno::EAGAIN);
+                    seen.retain(|event| event.contains("shrink") || event.contains("unshare-conformance"));
+                    return seen;
+                }
+            }
+        }
+    }
+}
+
 /// Runs the program, from where an ordinary user can execute it too, and compares.
 fn unharmed(arguments: &[&str], uid: Option<u32>, status: i32, expected: &str) {
     let directory = tempfile::Builder::new()
@@ -82,6 +130,7 @@ fn unharmed(arguments: &[&str], uid: Option<u32>, status: i32, expected: &str) {
     fs::copy(PROGRAM, &program).expect("copied");
     let before = look();
     assert_eq!(before["processes"], BTreeSet::new(), "a run is still going on");
+    let passing = Passing::watch();
     let mut command = Command::new(&program);
     command.args(arguments).args(["--format", "tap"]).current_dir("/");
     if let Some(id) = uid {
@@ -91,6 +140,7 @@ fn unharmed(arguments: &[&str], uid: Option<u32>, status: i32, expected: &str) {
     let report = text(&output) + &errors(&output);
     assert!(report.contains(expected), "{report}");
     assert_eq!(look(), before);
+    assert_eq!(passing.seen(), BTreeSet::new());
 }
 
 fn a_run_changes_nothing() {
@@ -105,12 +155,43 @@ fn the_selftest_changes_nothing() {
     unharmed(&["selftest"], None, 1, "not ok");
 }
 
+fn groups_of_a_killed_run_are_removed_by_the_next() {
+    let making = ["run", "--disturb-host", "--exact", "races.stopped.mount_namespaces_frozen", "--repeat", "100000"];
+    exits(0, &["run", "--exact", "flags.zero.shared"]);
+    assert_eq!(our_groups(), BTreeSet::new(), "groups of a run that goes on");
+    let mut killed = piped(&making);
+    let end = Instant::now() + Duration::from_secs(20);
+    while our_groups().is_empty() {
+        if killed.try_wait().expect("a child").is_some() || Instant::now() > end {
+            killed.kill().expect("killed");
+            eprintln!("no control groups can be made here: {}", text(&killed.wait_with_output().expect("ended")));
+            return;
+        }
+    }
+    killed.kill().expect("killed");
+    killed.wait().expect("ended");
+    // What it started ends with it, a moment later.
+    let is_populated = |group: &String| {
+        fs::read_to_string(Path::new(group).join("cgroup.events")).is_ok_and(|text| text.contains("populated 1"))
+    };
+    let maker_lives =
+        |group: &String| group.rsplit('.').nth(1).is_some_and(|pid| Path::new("/proc").join(pid).exists());
+    while our_groups().iter().any(|group| is_populated(group) || maker_lives(group)) {
+        assert!(Instant::now() < end, "processes of the killed run are left");
+    }
+    let left = our_groups();
+    exits(0, &["run", "--exact", "flags.zero.shared"]);
+    assert_eq!(our_groups(), BTreeSet::new(), "of {left:?}");
+    assert!(!left.is_empty(), "the killed run had no group: nothing is shown");
+}
+
 fn main() {
     conclude(
         trials![
             anywhere a_run_changes_nothing,
             as_root a_run_of_an_ordinary_user_changes_nothing,
             as_root the_selftest_changes_nothing,
+            as_root groups_of_a_killed_run_are_removed_by_the_next,
         ],
         false,
     );

@@ -20,7 +20,7 @@ const LEAKS: [(&str, &[&str]); 2] = [
 
 /// The lines of TAP that tell results of these cases under a fault, with what was said of each below.
 fn results(fault: &str, cases: &[String]) -> Vec<String> {
-    let mut arguments = vec!["run", "--fault", fault, "--format", "tap", "--exact"];
+    let mut arguments = vec!["run", "--disturb-host", "--fault", fault, "--format", "tap", "--exact"];
     arguments.extend(cases.iter().map(String::as_str));
     let report = text(&run(&arguments));
     let mut results: Vec<String> = Vec::new();

@@ -31,6 +31,7 @@ pub static SUITE: Suite = Suite {
     task_names: &["unrelated"],
     signs,
     refused: crate::place::refused::refused,
+    remove_stale: crate::place::cgroup::remove_stale,
     facts: &[(TAKES_ROOT, || number_in(global::USER_NS_SWITCH.path()) == Some(0))],
 };
 
@@ -116,19 +117,27 @@ table! { Feature in FEATURES:
 
 /// Kernel state outside any namespace that cases change.
 pub mod global {
+    use harness::case::needs::Change::{Passing, Value};
+
     use super::Global;
 
     table! { Global in GLOBALS:
         /// `fs.nr_open`, the ceiling of file descriptor numbers.
-        NR_OPEN("/proc/sys/fs/nr_open");
+        NR_OPEN("/proc/sys/fs/nr_open", Value);
         /// `fs.mount-max`, the number of mounts that a mount namespace may hold.
-        MOUNT_MAX("/proc/sys/fs/mount-max");
+        MOUNT_MAX("/proc/sys/fs/mount-max", Value);
         /// `kernel.unprivileged_userns_clone`, Debian's switch against user namespaces of ordinary users.
-        USER_NS_SWITCH("/proc/sys/kernel/unprivileged_userns_clone");
+        USER_NS_SWITCH("/proc/sys/kernel/unprivileged_userns_clone", Value);
         /// Whether fault injection spares allocations that may sleep, as nearly all do.
-        SPARED_ALLOCATIONS("/sys/kernel/debug/failslab/ignore-gfp-wait");
+        SPARED_ALLOCATIONS("/sys/kernel/debug/failslab/ignore-gfp-wait", Value);
         /// How much fault injection writes to the kernel's log.
-        FAILED_ALLOCATIONS_LOG("/sys/kernel/debug/failslab/verbose");
+        FAILED_ALLOCATIONS_LOG("/sys/kernel/debug/failslab/verbose", Value);
+        /// The hook before a new user namespace: a program there is called for every process, until it is taken off.
+        USER_NS_HOOK("the security hook bpf_lsm_userns_create", Passing);
+        /// The kernel's caches of objects: on every processor they give back what they keep at hand.
+        SLAB_CACHES("the slab caches (/sys/kernel/slab/*/shrink)", Passing);
+        /// The hierarchy of control groups, in which everybody sees a case's own.
+        CONTROL_GROUPS("the cgroup2 hierarchy", Passing);
     }
 }
 

@@ -294,6 +294,12 @@ pub fn parse_end_record(line: &str) -> Option<u8> {
     line.trim().strip_prefix(END_RECORD)?.parse().ok()
 }
 
+/// Whether a text can be where the end record begins, cut off anywhere.
+pub fn begins_end_record(text: &str) -> bool {
+    let digits = text.strip_prefix(END_RECORD);
+    END_RECORD.starts_with(text) || digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// Reaps every child that ends until `child` does; its status as a shell would give it.
 fn reap_until(child: Pid) -> u8 {
     loop {

@@ -11,6 +11,7 @@ mod image {
     pub mod kconfig;
     pub mod kernel;
     pub mod payload;
+    pub mod trial;
 
     #[cfg(test)]
     mod hostile;
@@ -39,7 +40,7 @@ mod programs;
 
 pub use boot::{initramfs, machine, parameters};
 pub use get::{build, cache, library};
-pub use image::{kconfig, kernel, payload};
+pub use image::{kconfig, kernel, payload, trial};
 
 /// An error and its causes in one line. Our messages never repeat their cause, so nothing is said twice.
 pub fn chain(error: &dyn std::error::Error) -> String {

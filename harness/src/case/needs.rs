@@ -88,15 +88,31 @@ pub fn no_file(path: &str, what: &str, options: &str) -> Option<String> {
 pub struct Global {
     bit: u32,
     path: &'static str,
+    change: Change,
+}
+
+/// How cases change global state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// They write another value to its file. No other case runs meanwhile, and the supervisor restores the old one.
+    Value,
+    /// What they do to it has no value, and ends by itself or by their hand.
+    Passing,
 }
 
 impl Global {
-    /// The state at this index of a suite's table, read from and written to this file.
-    pub const fn new(index: u8, path: &'static str) -> Global {
-        Global { bit: 1 << index, path }
+    /// The state at this index of a suite's table, with the file its value is read from and written to, or, where it
+    /// has none, what it is called.
+    pub const fn new(index: u8, path: &'static str, change: Change) -> Global {
+        Global { bit: 1 << index, path, change }
     }
 
-    /// The file its value is read from and written to.
+    /// Whether there is a value to keep and restore.
+    pub(crate) fn has_value(self) -> bool {
+        self.change == Change::Value
+    }
+
+    /// The file its value is read from and written to, or what it is called.
     pub fn path(self) -> &'static str {
         self.path
     }
@@ -127,10 +143,11 @@ impl Needs {
         Needs { features: self.features & !other.features, ..self }
     }
 
-    /// These needs, and the case changes `global`: it then runs alone, in a guest or with `--disturb-host`, and the
-    /// supervisor restores the old value.
+    /// These needs, and the case changes `global`: it then runs in a guest or with `--disturb-host`, and alone if others
+    /// would see another [value](Change::Value).
     pub const fn disturbing(self, global: Global) -> Needs {
-        Needs { disturbs: self.disturbs | global.bit, ..self }
+        let alone = self.alone || matches!(global.change, Change::Value);
+        Needs { disturbs: self.disturbs | global.bit, alone, ..self }
     }
 
     /// These needs, and no other case runs meanwhile: the case measures the whole machine, or depends on what other
@@ -141,7 +158,7 @@ impl Needs {
 
     /// Whether no other case may run at the same time.
     pub const fn is_alone(self) -> bool {
-        self.alone || self.disturbs != 0
+        self.alone
     }
 
     /// Both sets of needs together.
@@ -197,9 +214,14 @@ mod tests {
     fn every_unmet_need_is_reported_at_once() {
         const MOON: Feature = Feature::new(0, "moon", |_| None);
         const TIDE: Feature = Feature::new(1, "tide", |_| None);
-        const SEA: Global = Global::new(0, "/proc/sea");
-        let suite =
-            Suite { features: &[MOON, TIDE], globals: &[SEA], every_case: Needs::NONE.with(TIDE), ..Suite::PLAIN };
+        const SEA: Global = Global::new(0, "/proc/sea", Change::Value);
+        const WIND: Global = Global::new(1, "the wind", Change::Passing);
+        let suite = Suite {
+            features: &[MOON, TIDE],
+            globals: &[SEA, WIND],
+            every_case: Needs::NONE.with(TIDE),
+            ..Suite::PLAIN
+        };
         let mut facts = Facts::default();
         facts.absent.insert("moon".to_owned(), "no moon".to_owned());
         facts.absent.insert("tide".to_owned(), "no tide".to_owned());
@@ -209,5 +231,10 @@ mod tests {
         assert!(reasons[2].contains("--disturb-host"));
         assert_eq!(needs.unmet(&suite, &facts, true).len(), 2);
         assert_eq!(needs.without(Needs::NONE.with(MOON)), Needs::ROOT.disturbing(SEA));
+        let passing = Needs::NONE.disturbing(WIND);
+        assert!(needs.is_alone() && !passing.is_alone());
+        assert!(
+            passing.unmet(&suite, &Facts::default(), false)[0].reason.contains("changes the wind for every process")
+        );
     }
 }

@@ -47,6 +47,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
     let start = Instant::now();
     let signals = Signals::block()?;
     become_subreaper().map_err(io::Error::from)?;
+    (options.suite.remove_stale)();
     let mut facts = match &options.facts {
         Some(facts) => facts.clone(),
         None => facts(options.suite)?,
@@ -90,6 +91,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
     let result = run.work(&signals);
     run.stop_workers();
     restore_globals(&globals);
+    (options.suite.remove_stale)();
     let interrupted = result?;
     let counts = run.counts;
     (run.sink)(&Event::RunFinished { counts, interrupted, milliseconds: start.elapsed().as_millis() as u64 })?;

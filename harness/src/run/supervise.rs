@@ -263,7 +263,7 @@ fn reap(child: Pid) -> Ending {
 /// The value of each global setting that these needs allow to change.
 pub(crate) fn save_globals(suite: &Suite, needs: Needs) -> Vec<(Global, String)> {
     let value = |global: Global| Some((global, std::fs::read_to_string(global.path()).ok()?));
-    needs.disturbed(suite).filter_map(value).collect()
+    needs.disturbed(suite).filter(|global| global.has_value()).filter_map(value).collect()
 }
 
 /// Restores global settings. A setting that a case left changed is no leak, since the case may have been killed; one

@@ -43,7 +43,8 @@ pub struct RunArgs {
     /// steps that the place refuses, or `all`. What a case alone finds missing counts under --strict only
     #[arg(long, value_name = "NEED,…", value_delimiter = ',', value_parser = strict_needs::parse)]
     pub strict_needs: Vec<String>,
-    /// Also run cases that change settings of the whole machine (fs.nr_open, fs.mount-max); the old values are restored
+    /// Also run cases that others on this machine may notice: they change its settings (fs.nr_open, fs.mount-max; the
+    /// old values are restored), shrink its slab caches, make control groups, or attach a BPF program for a moment
     #[arg(long)]
     pub disturb_host: bool,
     /// Simulate a broken kernel (for developers of the suite); `faults list` names the faults

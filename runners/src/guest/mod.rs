@@ -5,7 +5,7 @@
 //! | [`process`] | the program that runs the guest: started, its channels read, ended |
 //! | [`session`] | the results of a guest: a pure state machine from lines to events |
 //! | [`signals`] | telling every guest that a signal asked this process to end |
-//! | [`accelerator`] | whether a guest actually boots under KVM here |
+//! | [`accelerator`] | whether guests run under KVM here |
 //! | [`affinity`] | keeping user-mode Linux on one processor |
 //! | [`keeper`] | ending user-mode Linux with this process |
 //! | [`monitor`] | asking a hanging guest where it stands, through QMP |
@@ -36,6 +36,10 @@ const EMULATION_SLOWDOWN: u32 = 10;
 
 /// How long a machine may stay after its kernel's panic or its suite's end.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// For how long after a standstill of this process lockups and stalls of the guest's kernel are no news: it looks for
+/// them in up to 21 s, and prints them once somebody reads.
+const AFTERMATH: Duration = Duration::from_secs(30);
 
 /// How long lines that arrived in time may wait to be read.
 const OVERDUE: Duration = Duration::from_secs(2);
@@ -153,6 +157,13 @@ impl Boot {
                 opened
             }
         };
+        // A user-mode kernel is heard without either.
+        if kernel.kind() != Kind::UserMode
+            && let Some(why) = kernel.configuration().and_then(vm::kconfig::mute)
+        {
+            return Err(WrongInput(format!("{}: {why}", kernel.path().display())).into());
+        }
+        remarks.extend(kernel.configuration().and_then(vm::kconfig::deaf));
         // It is booted all the same: reaching the suite decides. Options that are not even mentioned may not
         // exist in its release.
         remarks.extend(kernel.configuration().and_then(|configuration| {
@@ -164,7 +175,7 @@ impl Boot {
         // User-mode Linux is not emulated; it has one processor, and refuses more.
         if kernel.kind() != Kind::UserMode {
             let why;
-            (accelerator, why) = accelerator::decide(args.accel, &kernel, &cache)?;
+            (accelerator, why) = accelerator::decide(args.accel, &cache)?;
             remarks.extend(why.into_iter().chain(too_many_cpus(args.cpus, cpus())));
         }
         let console = match &args.console {
@@ -290,7 +301,8 @@ fn follow(
     args: &GuestArgs,
     sink: &mut Sink,
 ) -> Result<Ending> {
-    let start = Instant::now();
+    let mut start = Instant::now();
+    let mut aftermath = start;
     // Kernel messages are no heartbeat: a hung kernel may print about it for ever.
     let mut last_sign = start;
     let guest = Tasks::From(Pid::from_raw(machine.pid() as i32));
@@ -308,6 +320,19 @@ fn follow(
         } else {
             None
         };
+        if let Some(how_long) = machine.stood_still.take() {
+            session.stood_still = Some(how_long);
+            let text = format!("this process stood still for {} s, stopped or suspended", how_long.as_secs());
+            sink(&Event::Remark { text })?;
+            let now = Instant::now();
+            (start, last_sign, aftermath) = (now, now, now + AFTERMATH);
+            patience.renew(limit);
+            if input.is_none() {
+                continue;
+            }
+        } else if Instant::now() >= aftermath {
+            session.stood_still = None;
+        }
         match input {
             Some(Input::Line(role, line)) => {
                 let heard = session.line(role, &line);

@@ -25,6 +25,9 @@ const LONGEST_LINE: u64 = 1 << 20;
 const READ_AT_ONCE: usize = 64 * 1024;
 /// How many such batches may wait to be read; a guest that prints faster is throttled, not cut.
 const BATCHES_AHEAD: usize = 16;
+/// How long this process must have stood still, beyond what it waited for, to say so. No scheduler keeps a task waiting
+/// that long, and no kernel reports a lockup that is much shorter.
+const STANDSTILL: Duration = Duration::from_secs(5);
 /// How long reading the last output of an ended machine may take.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How many of the last lines of the program's standard error are quoted.
@@ -47,6 +50,9 @@ pub struct Machine {
     /// The control channel, where the machine has one.
     pub monitor: Option<UnixStream>,
     words: Arc<Mutex<Vec<u8>>>,
+    clock: Clock,
+    /// How long this process stood still since this was last taken, and with it the guest, whose ports nobody read.
+    pub stood_still: Option<Duration>,
     /// When a machine that is known to be lost is given up.
     give_up: Option<Instant>,
     /// Working files of the program; user-mode Linux only.
@@ -92,6 +98,8 @@ impl Machine {
             keyboards: Vec::new(),
             monitor: None,
             words: Arc::clone(&words),
+            clock: Clock::new(now()),
+            stood_still: None,
             give_up: None,
             _directory: directory,
         };
@@ -113,12 +121,14 @@ impl Machine {
     pub fn next(&mut self, patience: Duration) -> Option<Input> {
         let end = Instant::now() + patience;
         let end = self.give_up.map_or(end, |give_up| give_up.min(end));
+        let mut turn = Duration::ZERO;
         loop {
+            self.stood_still = self.clock.stood_still(now(), turn).or(self.stood_still);
             if let Some(input) = self.waiting.pop_front() {
                 return Some(input);
             }
             // Short turns: the end of the program is looked for between them.
-            let turn = end.saturating_duration_since(Instant::now()).min(Duration::from_millis(100));
+            turn = end.saturating_duration_since(Instant::now()).min(Duration::from_millis(100));
             if let Ok(batch) = self.inputs.recv_timeout(turn) {
                 self.waiting.extend(batch);
                 continue;
@@ -127,6 +137,7 @@ impl Machine {
                 return Some(self.last_words());
             }
             if Instant::now() >= end {
+                self.stood_still = self.clock.stood_still(now(), turn).or(self.stood_still);
                 return None;
             }
         }
@@ -220,6 +231,27 @@ impl Drop for Machine {
             self.kill();
             let _ = self.child.wait();
         }
+    }
+}
+
+/// The time since boot, which goes on while the machine is suspended.
+fn now() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+}
+
+/// When this process was last seen running.
+struct Clock(Duration);
+
+impl Clock {
+    fn new(now: Duration) -> Self {
+        Self(now)
+    }
+
+    /// For how long it did not run since it was last asked, beyond the time for which it wanted to wait.
+    fn stood_still(&mut self, now: Duration, waited: Duration) -> Option<Duration> {
+        let over = now.saturating_sub(self.0).saturating_sub(waited);
+        self.0 = now;
+        (over > STANDSTILL).then_some(over)
     }
 }
 
@@ -322,6 +354,15 @@ mod tests {
     use super::*;
     use crate::guest::console::ConsoleLog;
     use crate::mutation::config;
+
+    #[test]
+    fn a_process_that_was_stopped_notices() {
+        let second = Duration::from_secs(1);
+        let mut clock = Clock(second);
+        assert_eq!(clock.stood_still(2 * second, second), None);
+        assert_eq!(clock.stood_still(22 * second, Duration::ZERO), Some(20 * second));
+        assert_eq!(clock.stood_still(22 * second, Duration::ZERO), None);
+    }
 
     proptest! {
         #![proptest_config(config(40))]

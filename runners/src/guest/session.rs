@@ -112,6 +112,20 @@ fn is_memory_panic(line: &str) -> bool {
     line.contains("deadlocked on memory") || line.contains("Out of memory")
 }
 
+/// Whether a kernel whose ports nobody reads may say so of itself.
+fn comes_of_standstill(kind: SplatKind) -> bool {
+    matches!(kind, SplatKind::Lockup | SplatKind::RcuStall)
+}
+
+/// Whether nothing but such reports made a case fail.
+fn of_standstill_alone(verdict: &Verdict) -> bool {
+    let logged = |text: &str| text.strip_prefix("kernel log: ").and_then(recognise);
+    verdict.status == Status::Fail
+        && verdict.failed.is_empty()
+        && logged(&verdict.reason).is_some_and(comes_of_standstill)
+        && verdict.notes.iter().filter_map(|note| logged(note)).all(comes_of_standstill)
+}
+
 /// Follows one guest.
 #[derive(Default)]
 pub struct Session {
@@ -146,6 +160,10 @@ pub struct Session {
     hint: Option<&'static str>,
     /// Beginnings of records that a line of the kernel cut in two, by channel.
     torn: Vec<(Role, String)>,
+    /// How long the ports of the guest were not read, which its kernel may report as a lockup. None in normal times.
+    pub stood_still: Option<Duration>,
+    /// How many records could not be put together.
+    lost: u32,
 }
 
 impl Session {
@@ -170,44 +188,71 @@ impl Session {
     /// console on the results' if it uses the second port as its first.
     pub fn line(&mut self, role: Role, line: &str) -> Heard {
         let mut heard = Heard::default();
-        if let Some(status) = vm::init::parse_end_record(line) {
+        let torn = self.torn.iter().position(|(channel, _)| *channel == role);
+        // The rest of a record that kernel lines cut in two.
+        let joined = match torn {
+            Some(at) if cut_by_kernel(line) != Some(0) => {
+                let beginning = self.torn.remove(at).1;
+                let is_next = line.starts_with(RECORD) || vm::init::parse_end_record(line).is_some();
+                self.lost += u32::from(is_next);
+                if is_next { line.to_owned() } else { beginning + line }
+            }
+            _ => line.to_owned(),
+        };
+        if let Some(status) = vm::init::parse_end_record(&joined) {
             self.end_status = Some(status);
             heard.sign_of_life = true;
             return heard;
         }
-        let torn = self.torn.iter().position(|(channel, _)| *channel == role);
-        // The rest of a record that kernel lines cut in two.
-        let joined = match torn {
-            Some(at) if !line.starts_with('[') => self.torn.remove(at).1 + line,
-            _ => line.to_owned(),
-        };
         let Some(start) = joined.find(RECORD) else {
-            self.text(&joined, &mut heard);
+            self.without_record(role, &joined, &mut heard);
             return heard;
         };
         let (before, record) = joined.split_at(start);
-        match serde_json::from_str::<Event>(record) {
-            Ok(event) => {
-                // The terminal may have been in the middle of a line of the kernel's.
-                if !before.trim().is_empty() {
-                    self.text(before, &mut heard);
+        let cut = cut_by_kernel(record);
+        let whole = |text: &str| serde_json::from_str::<Event>(text).ok();
+        // A cut at the very end leaves it whole, and its line goes on with the kernel's.
+        let event = whole(record).map(|event| (event, "")).or_else(|| {
+            let (record, rest) = record.split_at(cut?);
+            Some((whole(record)?, rest))
+        });
+        if let Some((event, rest)) = event {
+            // The terminal may have been in the middle of a line of the kernel's.
+            for text in [before, rest] {
+                if !text.trim().is_empty() {
+                    self.text(text, &mut heard);
                 }
-                heard.sign_of_life = true;
-                heard.events = self.record(event);
             }
-            Err(_) => match cut_by_kernel(record) {
-                Some(at) => {
-                    self.text(&record[at..], &mut heard);
-                    self.torn.push((role, record[..at].to_owned()));
-                }
-                None => self.text(&joined, &mut heard),
-            },
+            heard.sign_of_life = true;
+            heard.events.extend(self.record(event));
+        } else if let Some(at) = cut {
+            self.text(&record[at..], &mut heard);
+            self.torn.push((role, record[..at].to_owned()));
+        } else {
+            self.lost += 1;
+            self.text(&joined, &mut heard);
         }
         heard
     }
 
+    /// Handles a line without the beginning of a record, unless the kernel cut just that in two.
+    fn without_record(&mut self, role: Role, line: &str, heard: &mut Heard) {
+        if let Some(at) = cut_by_kernel(line) {
+            let (before, kernels) = line.split_at(at);
+            let is_cut = |start: &usize| {
+                let text = &before[*start..];
+                RECORD.starts_with(text) || vm::init::begins_end_record(text)
+            };
+            if let Some(start) = before.char_indices().map(|(start, _)| start).find(is_cut) {
+                self.torn.push((role, before[start..].to_owned()));
+                return self.text(&[&before[..start], kernels].concat(), heard);
+            }
+        }
+        self.text(line, heard);
+    }
+
     fn text(&mut self, line: &str, heard: &mut Heard) {
-        heard.text = Some(line.to_owned());
+        heard.text = Some(heard.text.take().map_or_else(String::new, |text| text + "\n") + line);
         self.console_heard = true;
         let line = without_prefix(line);
         if let Some(words) = line.strip_prefix(OURS) {
@@ -221,6 +266,11 @@ impl Session {
         let Some(kind) = recognise(line) else {
             return;
         };
+        if let Some(how_long) = self.stood_still.filter(|_| comes_of_standstill(kind)) {
+            let text = format!("of a guest that stood still for {} s: kernel log: {line}", how_long.as_secs());
+            heard.events.push(Event::Remark { text });
+            return;
+        }
         if kind == SplatKind::Panic {
             self.panic.get_or_insert_with(|| line.to_owned());
         }
@@ -258,6 +308,13 @@ impl Session {
             }
             Event::CaseFinished { index, verdict, outcome } => {
                 bounded(verdict);
+                if let Some(how_long) = self.stood_still
+                    && of_standstill_alone(verdict)
+                {
+                    verdict.status = Status::Skip;
+                    verdict.reason =
+                        format!("not judged: the guest stood still for {} s; {}", how_long.as_secs(), verdict.reason);
+                }
                 self.reported[*index] = true;
                 self.running.remove(index);
                 self.counts.add(verdict.status, outcome);
@@ -282,7 +339,10 @@ impl Session {
 
     /// The meaning of the end of the program that runs the guest.
     pub fn ending_of(&self, how: MachineEnd) -> Ending {
-        if let (Some(status), true) = (self.end_status, self.finished) {
+        // Nothing comes behind the last record that would say where it ends.
+        let end_status =
+            self.end_status.or_else(|| self.torn.iter().find_map(|(_, text)| vm::init::parse_end_record(text)));
+        if let (Some(status), true) = (end_status, self.finished) {
             return Ending::Complete(status);
         }
         if let Some(panic) = &self.panic {
@@ -425,6 +485,12 @@ impl Session {
             }
             Ending::Interrupted(signal) => return format!("interrupted by signal {signal}"),
         };
+        if let (Ending::Complete(_) | Ending::GaveUp(_) | Ending::Vanished, 1..) = (ending, self.lost) {
+            words.push_str(&format!(
+                "; {} of its lines were cut by the kernel's: give it a port for each (no --single-serial)",
+                self.lost
+            ));
+        }
         if let (Ending::Vanished | Ending::Silent { .. }, Some(splat)) = (ending, self.splats.last()) {
             words.push_str(&format!("; last: {}", splat.line));
         }

@@ -14,7 +14,8 @@ use crate::sharing::undo::take_with_undo;
 const SOURCE: &str =
     "2006 design document, 6 (failure leaves nothing behind); kernel, kernel/nsproxy.c and kernel/fork.c";
 
-const NEEDS: Needs = Needs::ROOT.with(feature::OBJECT_COUNTS).with(feature::INITIAL_ROOT).alone();
+const NEEDS: Needs =
+    Needs::ROOT.with(feature::OBJECT_COUNTS).with(feature::INITIAL_ROOT).disturbing(global::SLAB_CACHES).alone();
 
 /// What callers share with the task that makes them. An undo list that is to go with the call is their own.
 fn sharing(flags: Flags) -> Flags {

@@ -1,13 +1,19 @@
 //! Control groups of a case's own, in a cgroup2 hierarchy.
 //!
-//! A cgroup is seen by everybody and outlives the processes that made it, so its name says whose it
-//! is: whoever comes next removes those whose maker is gone.
+//! A cgroup is seen by everybody and outlives the processes that made it, so its maker and their children hold a lock
+//! on it: whoever comes next removes those that nobody holds.
 
+use std::fs::{File, create_dir};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use harness::prelude::*;
 
-/// How the names of our groups begin; the process ID of the maker follows.
+use crate::feature::{self, global};
+use crate::observe::Ns;
+use crate::observe::nsfd::{inode_of, open_link};
+
+/// How the names of our groups begin. The process ID of the maker follows, and its PID namespace.
 const PREFIX: &str = "unshare-conformance.";
 
 /// A group of the case's own with one inside it. Both are removed when dropped by their maker.
@@ -15,6 +21,7 @@ const PREFIX: &str = "unshare-conformance.";
 pub struct ControlGroup {
     outer: PathBuf,
     maker: u32,
+    _held: File,
 }
 
 /// Where the hierarchy is mounted, writable.
@@ -27,17 +34,34 @@ fn hierarchy() -> Result<PathBuf, Errno> {
         .ok_or(Errno::ENOENT)
 }
 
-/// Removes groups whose maker no longer exists. One that is in use cannot be removed.
-fn remove_stale(hierarchy: &Path) {
-    let Ok(entries) = std::fs::read_dir(hierarchy) else {
-        return;
-    };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        let maker = path.file_name().and_then(|name| name.to_str()?.strip_prefix(PREFIX)?.parse::<u32>().ok());
-        if maker.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+/// Removes the groups of earlier runs and cases that nobody holds any more. One with a process in it stays.
+pub fn remove_stale() {
+    if let Ok(hierarchy) = hierarchy() {
+        remove_stale_in(&hierarchy);
+    }
+}
+
+fn remove_stale_in(hierarchy: &Path) {
+    for entry in std::fs::read_dir(hierarchy).into_iter().flatten().flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let path = entry.path();
+        // The lock is held until the group is gone: nobody may take it up meanwhile.
+        if ours
+            && let Ok(directory) = File::open(&path)
+            && directory.try_lock().is_ok()
+        {
             remove(&path);
         }
     }
+}
+
+/// Makes a group that is held, with one inside it.
+fn make(outer: &Path) -> io::Result<File> {
+    create_dir(outer)?;
+    let held = File::open(outer)?;
+    held.lock_shared()?;
+    create_dir(outer.join("inner"))?;
+    Ok(held)
 }
 
 fn remove(outer: &Path) {
@@ -46,16 +70,26 @@ fn remove(outer: &Path) {
 }
 
 impl ControlGroup {
+    /// What a case needs to make one.
+    pub const NEEDS: Needs = Needs::NONE.with(feature::CGROUP2).disturbing(global::CONTROL_GROUPS);
+
     /// Makes a group and one inside it.
     #[track_caller]
     pub fn new(t: &Test) -> Done<Self> {
         let hierarchy = t.setup(Call::new("find(writable cgroup2)", hierarchy()))?;
-        remove_stale(&hierarchy);
         let maker = std::process::id();
-        let outer = hierarchy.join(format!("{PREFIX}{maker}"));
-        let group = Self { outer, maker };
-        t.setup(Call::io("mkdir(cgroup)", std::fs::create_dir_all(group.inner())))?;
-        Ok(group)
+        // Groups of containers that see no more than their own process IDs are side by side.
+        let namespace =
+            t.setup(Call::new("stat(/proc/self/ns/pid)", open_link("self", Ns::Pid).and_then(|link| inode_of(&link))))?;
+        let outer = hierarchy.join(format!("{PREFIX}{maker}.{namespace}"));
+        remove_stale_in(&hierarchy);
+        // Between mkdir(2) and flock(2) another run may take it for stale.
+        let made = make(&outer).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => make(&outer),
+            _ => Err(error),
+        });
+        let held = t.setup(Call::io("mkdir(cgroup)", made))?;
+        Ok(Self { outer, maker, _held: held })
     }
 
     /// The outer group's directory.
@@ -110,4 +144,28 @@ pub fn group_of(task: String) -> Result<String, Errno> {
 pub fn own_groups((): ()) -> Result<Vec<String>, Errno> {
     let text = std::fs::read_to_string("/proc/thread-self/cgroup").map_err(errno_of)?;
     Ok(text.lines().filter_map(|line| Some(line.splitn(3, ':').nth(2)?.to_owned())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_that_nobody_holds_are_removed() {
+        let hierarchy = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| hierarchy.path().join(name);
+        let held = make(&path("unshare-conformance.1.2")).expect("made");
+        drop(make(&path("unshare-conformance.3.4")).expect("made"));
+        create_dir(path("unshare-conformance.5")).expect("made by an earlier version");
+        create_dir(path("system.slice")).expect("made by others");
+        remove_stale_in(hierarchy.path());
+        let left = || {
+            let entries = std::fs::read_dir(hierarchy.path()).expect("readable").flatten();
+            entries.map(|entry| entry.file_name()).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(left(), ["system.slice".into(), "unshare-conformance.1.2".into()].into());
+        drop(held);
+        remove_stale_in(hierarchy.path());
+        assert_eq!(left(), ["system.slice".into()].into());
+    }
 }

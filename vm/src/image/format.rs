@@ -77,6 +77,17 @@ pub(crate) enum Flaw {
     /// What it is instead, with its article.
     #[error("is {0}, not a kernel: give a bzImage, a vmlinux, a user-mode Linux executable or a kernel build tree")]
     NotAKernel(&'static str),
+    #[error(
+        "is a unified kernel image: take the kernel out of it with \
+         `objcopy -O binary --only-section=.linux IMAGE vmlinuz`, and give that"
+    )]
+    Unified,
+    /// What it is, with its article, how to unpack it, and the file in it.
+    #[error("is {0}: unpack it with `{1}` and give {2}")]
+    Package(&'static str, &'static str, &'static str),
+    /// The release that its name tells.
+    #[error("holds the modules of a kernel, not the kernel: give /boot/vmlinuz-{0}")]
+    Modules(String),
     #[error("is a directory without a kernel: no arch/x86/boot/bzImage, vmlinux or linux in it")]
     NotATree,
     #[error(
@@ -102,6 +113,12 @@ pub(crate) fn read(mut file: &File) -> Result<Image, Flaw> {
     if bytes(&head, 0x202) == Some(*b"HdrS") {
         return read_bzimage(file, length, &head);
     }
+    if is_unified(&head) {
+        return Err(Flaw::Unified);
+    }
+    if let Some((_, flaw)) = packages().into_iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Err(flaw);
+    }
     if head.starts_with(b"MZ") && length < BOOT_HEADER_END {
         return Err(Flaw::Truncated { expected: BOOT_HEADER_END, found: length });
     }
@@ -115,6 +132,33 @@ pub(crate) fn pvh_entry_of(file: &File) -> Result<Option<u32>, Flaw> {
         return Err(Flaw::NotAKernel(describe(&head)));
     }
     Ok(pvh_entry(file, &segments_within(file, file.metadata()?.len(), &head)?)?)
+}
+
+/// Whether a file is a PE program with a section `.linux`, as systemd-stub(7) has it.
+fn is_unified(head: &[u8]) -> bool {
+    let is_linux = || {
+        let header = usize::try_from(u32_at(head, 0x3c)?).ok().filter(|at| *at < head.len())?;
+        let sections = usize::from(u16_at(head, header + 6)?);
+        // The table follows the optional header; a row has 40 bytes and begins with the name.
+        let table = head.get(header + 24 + usize::from(u16_at(head, header + 20)?)..)?;
+        let is_pe = head[header..].starts_with(b"PE\0\0");
+        Some(is_pe && table.chunks_exact(40).take(sections).any(|section| section.starts_with(b".linux\0\0")))
+    };
+    head.starts_with(b"MZ") && is_linux() == Some(true)
+}
+
+/// How packages begin that distributions put kernels in, and what to do with them.
+fn packages() -> [(&'static [u8], Flaw); 2] {
+    [
+        (
+            b"!<arch>\ndebian-binary",
+            Flaw::Package("a Debian package", "dpkg-deb -x PACKAGE DIRECTORY", "DIRECTORY/boot/vmlinuz-RELEASE"),
+        ),
+        (
+            b"\xed\xab\xee\xdb",
+            Flaw::Package("an RPM package", "rpm2cpio PACKAGE | cpio -id", "./lib/modules/RELEASE/vmlinuz"),
+        ),
+    ]
 }
 
 /// The architecture of a raw kernel image that is not x86's.
@@ -159,7 +203,7 @@ fn describe(head: &[u8]) -> &'static str {
         (b"\x28\xb5\x2f\xfd", "a zstd file (unpack it first)"),
         (b"\x02\x21\x4c\x18", "an lz4 file (unpack it first)"),
         (b"BZh", "a bzip2 file (unpack it first)"),
-        (b"!<arch>", "an archive (a Debian package or a library)"),
+        (b"!<arch>", "an archive (a library)"),
         (b"070701", "an initramfs"),
         (b"QFI\xfb", "a disk image"),
         (b"#!", "a script"),

@@ -169,6 +169,32 @@ fn value_of<'a>(configuration: &'a Configuration, option: &str) -> &'a str {
     configuration.value(option).or_else(renamed).unwrap_or("n")
 }
 
+/// The sentence on a kernel that puts another command line in place of the one it is given, and so never learns from us
+/// which cases to run; `None` for all others.
+pub fn deaf(configuration: &Configuration) -> Option<String> {
+    // x86 has the first; arm, arm64, powerpc, riscv and others one of the second.
+    let option = ["CMDLINE_OVERRIDE", "CMDLINE_FORCE"].into_iter().find(|name| configuration.is_built_in(name))?;
+    Some(format!(
+        "the kernel ignores the command line that it is given (CONFIG_{option}=y), by which its init learns what to run: \
+         switch it off and build the kernel again"
+    ))
+}
+
+/// The sentence on a kernel that nobody can hear, because it prints to no serial port of a PC; `None` for all others,
+/// also where the options are not mentioned.
+pub fn mute(configuration: &Configuration) -> Option<String> {
+    let lacks = |name: &str| matches!(configuration.value(name), Some("n" | "m"));
+    if !(lacks("SERIAL_8250") || lacks("SERIAL_8250_CONSOLE")) {
+        return None;
+    }
+    let instead =
+        if configuration.is_built_in("VIRTIO_CONSOLE") { ", and CONFIG_VIRTIO_CONSOLE is not used" } else { "" };
+    Some(format!(
+        "the kernel cannot be heard: its console must be a PC's serial port (CONFIG_SERIAL_8250=y and \
+         CONFIG_SERIAL_8250_CONSOLE=y{instead}): set them and build the kernel again"
+    ))
+}
+
 /// The sentence that names missing options and says what to do; `None` when none is missing.
 pub fn sentence(unmet: &[Unmet]) -> Option<String> {
     let names: Vec<String> = unmet.iter().map(Unmet::to_string).collect();
@@ -218,6 +244,23 @@ mod tests {
         let unmet = Fragment::BOOT.unmet(&Configuration::default());
         assert!(sentence(&unmet).unwrap().contains(" and CONFIG_TTY=y: set them"));
         assert_eq!(sentence(&[]), None);
+    }
+
+    #[test]
+    fn kernels_that_are_deaf_or_mute_are_told() {
+        let of = |text: &str| Configuration::parse(text);
+        assert!(
+            deaf(&of("CONFIG_CMDLINE=\"quiet\"\nCONFIG_CMDLINE_OVERRIDE=y\n"))
+                .unwrap()
+                .contains("CONFIG_CMDLINE_OVERRIDE=y")
+        );
+        assert_eq!(deaf(&of("CONFIG_CMDLINE_BOOL=y\n# CONFIG_CMDLINE_OVERRIDE is not set\n")), None);
+        let kata = of("# CONFIG_SERIAL_8250 is not set\nCONFIG_VIRTIO_CONSOLE=y\n");
+        let sentence = mute(&kata).unwrap();
+        assert!(sentence.contains("CONFIG_SERIAL_8250_CONSOLE=y") && sentence.contains("CONFIG_VIRTIO_CONSOLE"));
+        assert!(mute(&of("CONFIG_SERIAL_8250=m\n")).is_some());
+        assert_eq!(mute(&of("CONFIG_SERIAL_8250=y\nCONFIG_SERIAL_8250_CONSOLE=y\n")), None);
+        assert_eq!(mute(&of("CONFIG_64BIT=y\n")), None);
     }
 
     #[test]

@@ -114,11 +114,13 @@ fn open_image(path: &Path) -> Result<Kernel, KernelError> {
 fn open_tree(tree: &Path) -> Result<Kernel, KernelError> {
     let configuration = configuration_file(&tree.join(".config"))?;
     // A user-mode tree has a `vmlinux` too, which is the same program as `linux`.
-    for candidate in ["arch/x86/boot/bzImage", "arch/x86_64/boot/bzImage", "linux", "vmlinux"] {
+    for candidate in ["arch/x86/boot/bzImage", "arch/x86_64/boot/bzImage", "linux", "vmlinux", "vmlinuz"] {
         let image = tree.join(candidate);
         if image.is_file() {
+            // Distributions put it beside a `vmlinuz` in /usr/lib/modules/RELEASE.
+            let beside = configuration_beside(&image)?;
             let Kernel { path, mut image } = open_image(&image)?;
-            image.configuration = configuration.or(image.configuration);
+            image.configuration = configuration.or(beside).or(image.configuration);
             if let Ok(release) = std::fs::read_to_string(tree.join("include/config/kernel.release")) {
                 image.release = image.release.or(Some(release.trim().to_owned()));
             }
@@ -136,6 +138,10 @@ fn open_tree(tree: &Path) -> Result<Kernel, KernelError> {
         if tree.join(image).is_file() {
             return Err(KernelError::at(&tree.join(image))(Flaw::OtherArchitecture(architecture.to_owned())));
         }
+    }
+    if tree.join("modules.builtin").is_file() && configuration.is_none() {
+        let release = tree.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Err(KernelError::at(tree)(Flaw::Modules(release)));
     }
     let is_source = tree.join("Kbuild").is_file() || tree.join("scripts/kconfig").exists() || configuration.is_some();
     Err(KernelError::at(tree)(if is_source { Flaw::NotBuilt } else { Flaw::NotATree }))

@@ -188,6 +188,76 @@ fn a_record_that_the_kernel_cut_in_two_is_put_together() {
 }
 
 #[test]
+fn lockups_of_a_guest_that_nobody_read_are_remarks() {
+    const LOCKUP: &str = "[   40.1] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [unshare-conform:7]";
+    let failed = |text: &str| {
+        let mut verdict = Verdict::not_run(Status::Fail, format!("kernel log: {text}"));
+        verdict.notes = vec![format!("kernel log: {text}")];
+        line(&Event::CaseFinished { index: 0, verdict: Box::new(verdict), outcome: Outcome::AsJudged })
+    };
+    for (stood_still, text, expected, code) in
+        [(true, LOCKUP, Status::Skip, 0), (true, WARNING, Status::Fail, 1), (false, LOCKUP, Status::Fail, 1)]
+    {
+        let mut session = Session::new(&plan(), &args(), false);
+        session.stood_still = stood_still.then_some(Duration::from_secs(20));
+        let mut events = Vec::new();
+        let lines =
+            [started(), begin(0), text.to_owned(), failed(text), begin(1), passed(1), begin(2), passed(2), finished()];
+        for line in lines.iter().map(String::as_str).chain([END]) {
+            events.extend(session.line(Role::Console, line).events);
+        }
+        let (last, exit) = session.end(&Ending::Complete(0), false, Vec::new());
+        let verdict = events.iter().chain(&last).find_map(|event| match event {
+            Event::CaseFinished { index: 0, verdict, .. } => Some(verdict.status),
+            _ => None,
+        });
+        assert_eq!((verdict, exit.code()), (Some(expected), code), "{text}, {stood_still}");
+        let remarked =
+            events.iter().any(|event| matches!(event, Event::Remark { text } if text.contains("soft lockup")));
+        assert_eq!(remarked, stood_still && text == LOCKUP);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    /// Lines of the kernel's on a console that carries the results, too: wherever they fall, nothing is lost.
+    #[test]
+    fn records_are_put_together_wherever_the_kernel_cuts(
+        cuts in proptest::collection::vec((any::<proptest::sample::Index>(), any::<bool>()), 0..6),
+    ) {
+        let lines: Vec<String> = all_passed().into_iter().map(|(_, line)| line).chain([END.to_owned()]).collect();
+        let mut text = lines.join("\n") + "\n";
+        let mut at: Vec<_> = cuts.iter().map(|(index, by_task)| (index.index(text.len()), by_task)).collect();
+        // From the last on: no line of the kernel's is cut itself.
+        at.sort();
+        for (at, by_task) in at.into_iter().rev() {
+            text.insert_str(at, if *by_task { "[    1.234567][    T1] eth0: up\n" } else { "[   12.345678] eth0: up\n" });
+        }
+        let script: Vec<_> = text.lines().filter(|line| !line.is_empty()).map(console).collect();
+        let (statuses, exit, _) = play(&script, ended());
+        prop_assert_eq!((statuses, exit), (vec![Status::Pass; 3], 0), "{}", text);
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_put_together_is_named_and_no_verdict() {
+    // No time stamp tells where the kernel's line begins (printk.time=0).
+    let mut script: Vec<_> = all_passed().into_iter().map(|(_, line)| console(&line)).collect();
+    let record = passed(1);
+    let (first, second) = record.split_at(30);
+    script[4] = console(&format!("{first}eth0: up"));
+    script.insert(5, console(second));
+    script.push(console(END));
+    let events = comes_to(&script, ended(), &[Status::Pass, Status::Broken, Status::Pass], 125);
+    let reason = events.iter().find_map(|event| match event {
+        Event::CaseFinished { index: 1, verdict, .. } => Some(verdict.reason.clone()),
+        _ => None,
+    });
+    assert!(reason.is_some_and(|reason| reason.contains("1 of its lines were cut by the kernel's")));
+}
+
+#[test]
 fn a_panic_is_red_even_when_every_case_has_its_result() {
     let mut script = all_passed();
     script.push(console(PANIC));

@@ -13,6 +13,7 @@ case!(Case {
             checked before, still gives EPERM. Without the module it succeeds.",
     proves: &["ERR-26"],
     source: "kernel, security/security.c (security_create_user_ns)",
+    needs: NEEDS.disturbing(global::USER_NS_HOOK),
     variants: || [Errno::EPERM, Errno::EACCES, Errno::ENOLINK]
         .map(|errno| Variant::new(format!("{errno:?}").to_lowercase(), errno))
         .into(),

@@ -130,7 +130,7 @@ fn ways_to_stop() -> Vec<Variant> {
         .flat_map(|(name, flag)| {
             [
                 Variant::new(format!("{name}_stopped"), (flag, false)).needing(needs_of(flag)),
-                Variant::new(format!("{name}_frozen"), (flag, true)).needing(needs_of(flag).with(feature::CGROUP2)),
+                Variant::new(format!("{name}_frozen"), (flag, true)).needing(needs_of(flag).and(ControlGroup::NEEDS)),
             ]
         })
         .collect()

@@ -274,7 +274,7 @@ case!(Case {
             root of what it sees: its own group then reads \"/\" or the way from the first to the second.",
     proves: &["RACE-19"],
     source: "cgroup_namespaces(7); kernel, kernel/cgroup/namespace.c",
-    needs: NEEDS.with(feature::CGROUP_NS).with(feature::CGROUP2),
+    needs: NEEDS.with(feature::CGROUP_NS).and(ControlGroup::NEEDS),
     run: |t| {
         let group = ControlGroup::new(t)?;
         play(t, 2, |random, barrier| {

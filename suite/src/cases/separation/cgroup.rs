@@ -3,7 +3,7 @@
 use crate::prelude::*;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWCGROUP; cgroup_namespaces(7)";
-const NEEDS: Needs = Needs::ROOT.with(feature::CGROUP_NS).with(feature::CGROUP2);
+const NEEDS: Needs = Needs::ROOT.with(feature::CGROUP_NS).and(ControlGroup::NEEDS);
 
 case!(Case {
     name: "separation.cgroup.root",

@@ -5,7 +5,7 @@ use super::mnt::mount_new;
 use crate::prelude::*;
 
 const SOURCE: &str = "cgroup_namespaces(7)";
-const NEEDS: Needs = Needs::ROOT.with(feature::CGROUP_NS).with(feature::CGROUP2);
+const NEEDS: Needs = Needs::ROOT.with(feature::CGROUP_NS).and(ControlGroup::NEEDS);
 
 /// Runs `body` as a task that is in the inner group of a pair, with a peer in the group outside.
 #[track_caller]

@@ -77,6 +77,36 @@ fn what_is_no_kernel_is_named() {
 }
 
 #[test]
+fn what_distributions_ship_is_told_how_to_use() {
+    let mut unified = vec![0; 4096];
+    unified[..2].copy_from_slice(b"MZ");
+    unified[0x3c] = 0x80;
+    unified[0x80..0x84].copy_from_slice(b"PE\0\0");
+    // Two sections, and an optional header of 16 bytes.
+    (unified[0x86], unified[0x94]) = (2, 16);
+    unified[0xa8..0xad].copy_from_slice(b".text");
+    assert!(sentence(&unified).contains("a PE (EFI) program without a Linux boot header"));
+    unified[0xd0..0xd6].copy_from_slice(b".linux");
+    assert!(sentence(&unified).contains("objcopy -O binary --only-section=.linux"));
+    assert!(
+        sentence(b"!<arch>\ndebian-binary   1").contains("dpkg-deb -x PACKAGE DIRECTORY` and give DIRECTORY/boot/")
+    );
+    assert!(sentence(b"!<arch>\nlib.o/").contains("an archive (a library)"));
+    assert!(sentence(b"\xed\xab\xee\xdb\x03").contains("rpm2cpio PACKAGE"));
+
+    let modules = tempfile::tempdir().unwrap();
+    let directory = modules.path().join("6.1.0-9-amd64");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("modules.builtin"), "").unwrap();
+    let error = Kernel::open(&directory).unwrap_err().to_string();
+    assert!(error.contains("give /boot/vmlinuz-6.1.0-9-amd64"), "{error}");
+    std::fs::write(directory.join("vmlinuz"), bzimage(b"payload")).unwrap();
+    std::fs::write(directory.join("config"), "CONFIG_IPC_NS=y\n").unwrap();
+    let kernel = Kernel::open(&directory).unwrap();
+    assert!(kernel.configuration().unwrap().is_built_in("IPC_NS"));
+}
+
+#[test]
 fn no_prefix_of_an_image_panics() {
     let images = [bzimage(&[1; 64]), elf(62, 0xffff_ffff_8100_0000, b"Linux version 6", Some(&[4; 20]))];
     for image in &images {
