@@ -89,12 +89,8 @@ impl Patience {
         }
         let share = Share::of(self.tasks);
         self.count(share);
-        // A remainder this small is not worth another check.
-        if self.limit.saturating_sub(self.passed) < self.limit / 10 || self.waited >= self.limit * MOST {
-            return true;
-        }
         self.end = now + self.step;
-        false
+        self.passed >= self.limit || self.waited >= self.limit * MOST
     }
 
     /// Counts a step.

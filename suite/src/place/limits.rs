@@ -210,25 +210,37 @@ impl Control {
     /// for one, and waits until there is room again. It then holds one, for which the caller's limit
     /// is raised until it ends. None where the caller may not set the limit, or another stands above.
     fn wait(t: &Test, flag: Flags) -> Option<Self> {
+        if flag == Flags::NEWTIME {
+            // Not one of clone(2)'s; its count is down at once.
+            return None;
+        }
         let (path, ids) = (path(flag), (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()));
         let before = std::fs::read_to_string(&path).ok()?;
+        // With the user namespace that it is in.
         let held = 1 + u32::from(flag == Flags::NEWUSER);
         let raised = before.trim().parse::<u32>().ok()?.checked_add(held)?;
-        std::fs::write(&path, raised.to_string()).ok()?;
+        std::fs::write(&path, HIGHEST.to_string()).ok()?;
         let mut started = None;
         let done = t.attempt(|t| {
             let barrier = Barrier::new(t)?;
             let task = barrier.spawn(t, "control", Flags::NEWUSER, |t| {
                 map_ids(t, ids.0, ids.1)?;
                 set(t, flag, 1)?;
-                t.setup(Call::new("clone()", feature::in_child(flag.0, || 0).map(drop)))?;
-                while unshare(flag).result() == Err(Failure::Errno(Errno::ENOSPC)) {
+                let hold = || {
+                    barrier.put(0, 1);
+                    barrier.finish();
+                    barrier.wait_until_over();
+                    0
+                };
+                let mut made = feature::in_child(flag.0, || 0);
+                t.setup(Call::new("clone(), the first", made))?;
+                loop {
+                    made = feature::in_child(flag.0, hold);
+                    if made != Err(Errno::ENOSPC) {
+                        return t.setup(Call::new("clone(), the second", made)).map(drop);
+                    }
                     std::thread::sleep(Duration::from_millis(1));
                 }
-                barrier.put(0, 1);
-                barrier.finish();
-                barrier.wait_until_over();
-                Ok(())
             })?;
             barrier.wait_until_finished(1);
             started = Some((task, barrier));
@@ -236,6 +248,7 @@ impl Control {
         });
         match started {
             Some((task, barrier)) if done && barrier.get(0) == 1 => {
+                std::fs::write(&path, raised.to_string()).ok()?;
                 Some(Self { task, barrier, file: (path, before) })
             }
             _ => {
