@@ -63,6 +63,7 @@ pub mod prelude {
     pub use crate::case::task::Task;
     pub use crate::case::test::{Test, Tier};
     pub use crate::place::facts::{Facts, Version};
+    pub use crate::run::patience::TimeLimit;
     pub use nix::errno::Errno;
 }
 

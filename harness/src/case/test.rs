@@ -14,6 +14,7 @@ use crate::case::Item;
 use crate::case::call::Call;
 use crate::case::check::Done;
 use crate::place::facts::Facts;
+use crate::run::patience::TimeLimit;
 use crate::run::record::{Record, RecordLog};
 use crate::suite::Suite;
 
@@ -144,6 +145,31 @@ impl Test {
     /// Scales a time limit for real hardware to this machine.
     pub fn patience(&self, on_hardware: Duration) -> Duration {
         on_hardware * self.setting.slowdown.max(1)
+    }
+
+    /// A limit on what the calling task waits for, given for real hardware.
+    pub fn time_limit(&self, on_hardware: Duration) -> TimeLimit {
+        TimeLimit::new(self.patience(on_hardware))
+    }
+
+    /// Waits until a condition holds, which is looked at every millisecond, and says whether it does within a limit
+    /// for real hardware. Only time counts in which the calling task could run.
+    pub fn wait_until(&self, on_hardware: Duration, mut holds: impl FnMut() -> bool) -> bool {
+        let mut limit = self.time_limit(on_hardware);
+        loop {
+            if holds() {
+                return true;
+            }
+            if !limit.pause(Duration::from_millis(1)) {
+                return holds();
+            }
+        }
+    }
+
+    /// How much of its deadline the case has used so far, to about a second: what a task cannot measure in which the
+    /// clock may have jumped.
+    pub fn passed(&self) -> Duration {
+        self.log.passed()
     }
 
     /// Reports the progress of a long case.

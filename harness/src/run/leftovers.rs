@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::case::test::DIRECTORY;
+use crate::run::patience::TimeLimit;
 use crate::run::proc_stat::{Stat, numbers};
 
 /// Something that outlived its case. It was removed unless the text says otherwise.
@@ -210,7 +211,7 @@ fn kill_leaked_processes() -> Vec<String> {
 /// those that were still running.
 pub(crate) fn kill_children_but(spared: &[Pid]) -> Vec<String> {
     let mut named: BTreeMap<Pid, String> = BTreeMap::new();
-    let start = Instant::now();
+    let mut limit = TimeLimit::new(KILL_PATIENCE);
     let stubborn = loop {
         let mut alive = false;
         for child in children().into_iter().filter(|pid| !spared.contains(pid)) {
@@ -225,11 +226,10 @@ pub(crate) fn kill_children_but(spared: &[Pid]) -> Vec<String> {
         if !alive {
             break false;
         }
-        if start.elapsed() > KILL_PATIENCE {
+        // Nothing depends on the duration.
+        if !limit.pause(Duration::from_micros(200)) {
             break true;
         }
-        // Nothing depends on the duration.
-        std::thread::sleep(Duration::from_micros(200));
     };
     let remark = if stubborn { " (survived SIGKILL and may still run)" } else { "" };
     named.into_values().map(|what| what + remark).collect()

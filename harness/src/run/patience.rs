@@ -1,7 +1,9 @@
 //! Deadlines towards which only time counts in which the tasks could run.
 //!
 //! On a busy machine, or in a guest of one, a late task says nothing about the kernel: it waits for a CPU. A task that
-//! hangs sleeps, or has a CPU all the time.
+//! hangs sleeps, or has a CPU all the time. Nor does a jump of the clock say anything: a machine was suspended, a
+//! guest's CPUs were taken away, all processes were stopped. So time is counted in short steps, each by the one who
+//! waits, and a step counts as long as it was meant to take.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -19,8 +21,14 @@ pub enum Tasks {
     From(Pid),
 }
 
-/// The wall time of a deadline is at most this many times its limit: every run ends.
+/// A deadline waits at most this many times its limit, jumps of the clock not counted: every run ends.
 const MOST: u32 = 20;
+
+/// A deadline is counted in steps of this part of its limit, so that a jump counts as no more.
+const STEPS: u32 = 20;
+
+/// No step is longer.
+const LONGEST_STEP: Duration = Duration::from_secs(1);
 
 /// A deadline.
 #[derive(Debug)]
@@ -28,21 +36,24 @@ pub struct Patience {
     limit: Duration,
     tasks: Tasks,
     begin: Instant,
-    /// When to check the CPU time of the tasks next.
+    /// How long the step at hand takes.
+    step: Duration,
+    /// When it ends: then the CPU time of the tasks is checked next.
     end: Instant,
-    /// When it was last checked.
-    seen: Instant,
-    /// Their CPU time at that check.
+    /// Their CPU time at the last check.
     had: Duration,
     /// How much of the limit was used.
     passed: Duration,
+    /// The steps so far, counted or not.
+    waited: Duration,
 }
 
 impl Patience {
     /// Gives `limit` of time to tasks that start now.
     pub fn new(limit: Duration, tasks: Tasks) -> Self {
-        let now = Instant::now();
-        Self { limit, tasks, begin: now, end: now + limit, seen: now, had: Duration::ZERO, passed: Duration::ZERO }
+        let (begin, step) = (Instant::now(), LONGEST_STEP.min(limit / STEPS));
+        let (end, none) = (begin + step, Duration::ZERO);
+        Self { limit, tasks, begin, step, end, had: none, passed: none, waited: none }
     }
 
     /// Gives the same tasks, which have already run, `limit` of time from now on.
@@ -60,33 +71,73 @@ impl Patience {
         self.begin.elapsed()
     }
 
-    /// How long [`is_over`](Self::is_over) stays false for sure.
+    /// How much of the limit the tasks have used so far.
+    pub fn passed(&self) -> Duration {
+        self.passed
+    }
+
+    /// How long until [`is_over`](Self::is_over) is to be called again, for the time to be counted.
     pub fn left(&self) -> Duration {
         self.end.saturating_duration_since(Instant::now())
     }
 
-    /// Whether the time is used up.
+    /// Whether the time is used up. Counts nothing unless it is called at the end of each step.
     pub fn is_over(&mut self) -> bool {
         let now = Instant::now();
         if now < self.end {
             return false;
         }
         let share = Share::of(self.tasks);
-        self.count(now - self.seen, share);
-        self.seen = now;
-        let left = self.limit.saturating_sub(self.passed);
-        // A remainder this small is not worth another check.
-        if left < self.limit / 10 || now - self.begin >= self.limit * MOST {
-            return true;
-        }
-        self.end = now + left;
-        false
+        self.count(share);
+        self.end = now + self.step;
+        self.passed >= self.limit || self.waited >= self.limit * MOST
     }
 
-    fn count(&mut self, elapsed: Duration, share: Share) {
+    /// Counts a step.
+    fn count(&mut self, share: Share) {
         let had = share.had.saturating_sub(self.had);
         self.had = share.had;
-        self.passed += if share.wants_to_run { had.min(elapsed) } else { elapsed };
+        self.waited += self.step;
+        self.passed += if share.wants_to_run { had.min(self.step) } else { self.step };
+    }
+}
+
+/// How much more than the pause it asked for a round of a wait may count.
+const ROUND: Duration = Duration::from_millis(4);
+
+/// The time limit of a task that waits in rounds: it looks, and pauses. Of a round only the pause counts and a few
+/// milliseconds for the look, however long the task had to wait for a CPU or was stopped.
+#[derive(Debug)]
+pub struct TimeLimit {
+    left: Duration,
+    seen: Instant,
+}
+
+impl TimeLimit {
+    /// Gives the calling task this much time from now on.
+    pub fn new(limit: Duration) -> Self {
+        Self { left: limit, seen: Instant::now() }
+    }
+
+    /// Ends a round: pauses, and says whether there is time left for another.
+    pub fn pause(&mut self, pause: Duration) -> bool {
+        if self.left.is_zero() {
+            return false;
+        }
+        std::thread::sleep(pause);
+        self.round_ended(pause, Instant::now())
+    }
+
+    /// Ends a round that the caller spent with a call that was to last this long at most.
+    pub fn spend(&mut self, pause: Duration) -> bool {
+        self.round_ended(pause, Instant::now())
+    }
+
+    fn round_ended(&mut self, pause: Duration, now: Instant) -> bool {
+        let round = now.saturating_duration_since(self.seen).min(pause + ROUND);
+        self.left = self.left.saturating_sub(round);
+        self.seen = now;
+        !self.left.is_zero()
     }
 }
 
@@ -140,26 +191,60 @@ impl Share {
 mod tests {
     use super::*;
 
-    fn after(looks: &[(u64, u64, bool)]) -> Duration {
-        let mut patience = Patience::new(Duration::from_secs(10), Tasks::Descendants);
-        for &(elapsed, had, wants_to_run) in looks {
-            let had = Duration::from_secs(had);
-            patience.count(Duration::from_secs(elapsed), Share { had, wants_to_run });
+    const STEP: Duration = Duration::from_secs(1);
+
+    /// What is counted after such steps: the CPU time had so far in milliseconds, and whether more is wanted.
+    fn after(steps: &[(u64, bool)]) -> Duration {
+        let mut patience = Patience::new(STEP * STEPS, Tasks::Descendants);
+        for &(had, wants_to_run) in steps {
+            patience.count(Share { had: Duration::from_millis(had), wants_to_run });
         }
         patience.passed
     }
 
     #[test]
     fn time_counts_in_which_tasks_sleep_or_run() {
-        assert_eq!(after(&[(10, 0, false)]), Duration::from_secs(10));
-        assert_eq!(after(&[(10, 20, true)]), Duration::from_secs(10));
+        assert_eq!(after(&[(0, false)]), STEP);
+        assert_eq!(after(&[(2000, true)]), STEP);
     }
 
     #[test]
     fn time_does_not_count_in_which_they_wait_for_a_cpu() {
-        assert_eq!(after(&[(10, 1, true)]), Duration::from_secs(1));
-        assert_eq!(after(&[(10, 1, true), (9, 3, true)]), Duration::from_secs(3));
-        assert_eq!(after(&[(10, 1, true), (9, 1, false)]), Duration::from_secs(10));
+        assert_eq!(after(&[(100, true)]), STEP / 10);
+        assert_eq!(after(&[(100, true), (300, true)]), STEP * 3 / 10);
+        assert_eq!(after(&[(100, true), (100, false)]), STEP * 11 / 10);
+    }
+
+    #[test]
+    fn a_jump_of_the_clock_counts_as_one_step_of_a_deadline() {
+        let mut patience = Patience::new(STEP * STEPS, Tasks::Descendants);
+        // As after an hour in which the machine stood still.
+        patience.begin -= STEP * 3600;
+        patience.end -= STEP * 3600;
+        assert!(!patience.is_over());
+        assert_eq!((patience.passed, patience.waited), (STEP, STEP));
+    }
+
+    #[test]
+    fn a_deadline_passes_even_if_nobody_gets_a_cpu() {
+        let mut patience = Patience::new(STEP * STEPS, Tasks::Descendants);
+        let starved = Share { had: Duration::ZERO, wants_to_run: true };
+        (1..STEPS * MOST).for_each(|_| patience.count(starved));
+        patience.end = Instant::now();
+        assert!(patience.is_over());
+    }
+
+    #[test]
+    fn a_jump_of_the_clock_counts_as_one_round_of_a_wait() {
+        let pause = Duration::from_millis(1);
+        let mut limit = TimeLimit::new(Duration::from_secs(1));
+        assert!(limit.round_ended(pause, limit.seen + pause));
+        assert_eq!(limit.left, Duration::from_millis(999));
+        assert!(limit.round_ended(pause, limit.seen + Duration::from_secs(3600)));
+        assert_eq!(limit.left, Duration::from_millis(994));
+        let long = Duration::from_secs(1);
+        assert!(!limit.round_ended(long, limit.seen + long));
+        assert!(!limit.pause(long), "no pause once it is over");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
@@ -122,6 +123,7 @@ struct Header {
     done: AtomicU32,
     total: AtomicU32,
     aside: [AtomicU64; 2],
+    passed: AtomicU64,
 }
 
 /// The log of the case that this process belongs to.
@@ -179,6 +181,7 @@ impl RecordLog {
             number.store(0, Ordering::Relaxed);
         }
         header.aside.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        header.passed.store(0, Ordering::Relaxed);
         header.used.store(0, Ordering::Release);
     }
 
@@ -210,6 +213,16 @@ impl RecordLog {
         let total = self.header().total.load(Ordering::Relaxed);
         let done = self.header().done.load(Ordering::Relaxed);
         (total > 0).then_some((done.min(total), total))
+    }
+
+    /// Says how much of its deadline the case has used.
+    pub(crate) fn set_passed(&self, passed: Duration) {
+        self.header().passed.store(passed.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// How much that was, when it was last said.
+    pub(crate) fn passed(&self) -> Duration {
+        Duration::from_millis(self.header().passed.load(Ordering::Relaxed))
     }
 
     pub(crate) fn directory_made(&self) {

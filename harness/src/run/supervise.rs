@@ -123,7 +123,7 @@ impl Supervisor {
         // SAFETY: the process is single-threaded.
         let ending = match unsafe { fork() } {
             Ok(ForkResult::Child) => run_and_exit(&test, supervisor),
-            Ok(ForkResult::Parent { child }) => watch(child, deadline),
+            Ok(ForkResult::Parent { child }) => watch(child, deadline, self.log),
             Err(errno) => Ending::SupervisorLost { how: format!("fork: {errno:?}") },
         };
         let mut leaks = self.leaks.sweep(self.log.has_directory());
@@ -193,7 +193,7 @@ fn capture_output() -> io::Result<File> {
 }
 
 /// Waits for a case's process until its deadline, then kills its process group.
-fn watch(child: Pid, deadline: Duration) -> Ending {
+fn watch(child: Pid, deadline: Duration, log: RecordLog) -> Ending {
     // The child does the same: whoever is first, the group exists before it is killed.
     let _ = nix::unistd::setpgid(child, child);
     let pidfd = pidfd_open(child);
@@ -202,12 +202,16 @@ fn watch(child: Pid, deadline: Duration) -> Ending {
         if wait_until_dead(child, pidfd.as_ref(), patience.left()) {
             return reap(child);
         }
+        log.set_passed(patience.passed());
     }
     let hints = where_it_hangs(child);
     let _ = killpg(child, Signal::SIGKILL);
-    if wait_until_dead(child, pidfd.as_ref(), KILL_PATIENCE) {
-        reap(child);
-        return Ending::TimedOut { after: deadline, hints };
+    patience.renew(KILL_PATIENCE);
+    while !patience.is_over() {
+        if wait_until_dead(child, pidfd.as_ref(), patience.left()) {
+            reap(child);
+            return Ending::TimedOut { after: deadline, hints };
+        }
     }
     Ending::Unkillable { after: deadline, hints }
 }

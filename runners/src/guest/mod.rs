@@ -314,9 +314,9 @@ fn follow(
             console.flush();
         }
         // If this process had to wait itself, a heartbeat may be among the lines not read yet.
-        let input = if since.elapsed() < limit + OVERDUE || !patience.is_over() {
-            let left = limit.saturating_sub(since.elapsed());
-            machine.next(left.max(patience.left()))
+        let over = patience.is_over();
+        let input = if !over || since.elapsed() < limit + OVERDUE {
+            machine.next(if over { limit.saturating_sub(since.elapsed()) } else { patience.left() })
         } else {
             None
         };
@@ -361,7 +361,7 @@ fn follow(
             Some(Input::Ended(how)) => return Ok(session.ending_of(how)),
             None if session.is_ending() => return Ok(session.ending_of(MachineEnd::Exited(0, String::new()))),
             // The host was too busy to run it.
-            None if !patience.is_over() => {}
+            None if !over => {}
             None => {
                 let Some(mut stacks) = monitor::ask_for_stacks(machine, console) else {
                     let limit = humantime::format_duration(limit);

@@ -188,7 +188,7 @@ fn left_by(
     let before = gauges.read(t, Some(&names))?;
     batch(calls, with)?;
     let mut nudges = 0;
-    let deadline = Instant::now() + t.patience(RELEASE);
+    let mut limit = t.time_limit(RELEASE);
     let mut pause = Duration::from_micros(500);
     loop {
         let after = gauges.read(t, Some(&names))?;
@@ -196,10 +196,9 @@ fn left_by(
             .iter()
             .filter(|name| !is_memory(name))
             .any(|name| 4 * gain(&before, &after, name) >= i64::from(calls));
-        if !remains || Instant::now() > deadline {
+        if !remains || !limit.pause(pause) {
             return Ok(names.iter().map(|name| (name.clone(), gain(&before, &after, name))).collect());
         }
-        std::thread::sleep(pause);
         if nudges < NUDGES && pause > Duration::from_millis(10) {
             nudges += 1;
             batch(1, true)?;
@@ -219,15 +218,14 @@ fn staying<'a>(
     (start, calls): (&Reading, u32),
     mut growing: Vec<&'a String>,
 ) -> Done<Vec<&'a String>> {
-    let deadline = Instant::now() + t.patience(LATEST);
+    let mut limit = t.time_limit(LATEST);
     loop {
         let names: Vec<String> = growing.iter().copied().cloned().collect();
         let now = gauges.read(t, Some(&names))?;
         growing.retain(|name| stays(gain(start, &now, name) as f64 / unit(name, held[*name]), calls));
-        if growing.is_empty() || Instant::now() > deadline {
+        if growing.is_empty() || !limit.pause(Duration::from_millis(100)) {
             return Ok(growing);
         }
-        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

@@ -22,7 +22,7 @@ pub mod sets;
 pub mod shrink;
 pub mod states;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::call::check::Said;
 use crate::spec::prelude::*;
@@ -86,7 +86,7 @@ const CLEARED_AWAY: Duration = Duration::from_secs(10);
 
 impl PiledUp {
     fn call(&mut self, t: &Test, judge: &Judge, caller: &Caller, flags: Flags) -> Done<Seen> {
-        let end = Instant::now() + t.patience(CLEARED_AWAY);
+        let mut limit = t.time_limit(CLEARED_AWAY);
         loop {
             let seen = caller.call(t, flags)?;
             let expected = judge.prediction(flags).result;
@@ -98,8 +98,7 @@ impl PiledUp {
                 }
                 return Ok(seen);
             }
-            self.in_vain = Instant::now() > end;
-            std::thread::sleep(Duration::from_millis(20));
+            self.in_vain = !limit.pause(Duration::from_millis(20));
         }
     }
 }

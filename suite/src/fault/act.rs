@@ -64,7 +64,7 @@ const ACTS: &[(&str, Change)] = &[
     ("process-group", |_| call!(setpgid, 0, 0)),
     ("child", |_| child(Flags::NONE, 0)),
     // A child that stays in the caller's namespaces while the case runs; one that also shares its resources.
-    ("keeper", |_| child(Flags::NONE, 20)),
+    ("keeper", |_| child(Flags::NONE, 60)),
     ("sharing-keeper", |_| child(Flags::FS | Flags::FILES | Flags::SYSVSEM, 20)),
     ("descriptor-lost", |_| call!(close, last_descriptor())),
     ("descriptor-replaced", |_| call!(dup2, 0, last_descriptor())),

@@ -2,7 +2,7 @@
 //! the machine are left alone.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::feature::{self, global};
 
@@ -134,15 +134,14 @@ pub fn unshare_by(t: &Test, peer: &Peer, flags: Flags) -> Done<Call<()>> {
 }
 
 /// unshare(2) with one flag that makes a namespace, again and again as long as ENOSPC says that those
-/// on their way out are still counted (RULE-05), and before the deadline.
-pub fn unshare_until(flag: Flags, deadline: Instant) -> Call<()> {
+/// on their way out are still counted (RULE-05), and within the limit.
+pub fn unshare_within(flag: Flags, limit: &mut TimeLimit) -> Call<()> {
     loop {
         let call = unshare(flag);
         let full = call.result() == Err(Failure::Errno(Errno::ENOSPC));
-        if !full || Instant::now() > deadline {
+        if !full || !limit.pause(Duration::from_millis(1)) {
             return call;
         }
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -150,29 +149,123 @@ pub fn unshare_until(flag: Flags, deadline: Instant) -> Call<()> {
 /// counted: that may take the kernel a moment (RULE-05), and ENOSPC is taken for it that long.
 #[track_caller]
 pub fn check_room(t: &Test, flag: Flags, requirement: &'static str) -> Done {
-    let call = unshare_until(flag, Instant::now() + t.patience(RELEASE));
-    t.check(call).proves(requirement).succeeds()
+    let call = unshare_within(flag, &mut t.time_limit(RELEASE));
+    let full = call.result() == Err(Failure::Errno(Errno::ENOSPC));
+    match full.then(|| Control::wait(t, flag)).flatten() {
+        Some(control) => {
+            let call = unshare_within(flag, &mut t.time_limit(AFTER_CONTROL));
+            control.end(t)?;
+            t.check(call).proves(requirement).succeeds()
+        }
+        None => t.check(call).proves(requirement).succeeds(),
+    }
 }
 
 /// Checks that `count` tasks can have a namespace of this kind at the same time. Namespaces that are
 /// on their way out may take the room for a moment, lost counts take it for good.
 #[track_caller]
 pub fn check_room_for(t: &Test, flag: Flags, count: u32, requirement: &'static str) -> Done {
-    let barrier = Barrier::new(t)?;
-    let deadline = Instant::now() + t.patience(RELEASE);
-    let holders = (0..count)
-        .map(|_| {
-            barrier.spawn(t, "holder of a namespace", Flags::NONE, |t| {
-                let call = unshare_until(flag, deadline);
-                barrier.finish();
-                barrier.wait_until_finished(count);
-                t.check(call.called(format!("unshare({flag}) by one of {count} tasks that the limit has room for")))
-                    .proves(requirement)
-                    .succeeds()
+    let hold = |t: &Test, limit| {
+        let barrier = Barrier::new(t)?;
+        let holders = (0..count)
+            .map(|_| {
+                barrier.spawn(t, "holder of a namespace", Flags::NONE, |t| {
+                    let call = unshare_within(flag, &mut t.time_limit(limit));
+                    barrier.finish();
+                    barrier.wait_until_finished(count);
+                    t.check(call.called(format!("unshare({flag}) by one of {count} tasks that the limit has room for")))
+                        .proves(requirement)
+                        .succeeds()
+                })
             })
-        })
-        .collect::<Done<Vec<_>>>()?;
-    all(holders.into_iter().map(|holder| holder.join(t)))
+            .collect::<Done<Vec<_>>>()?;
+        all(holders.into_iter().map(|holder| holder.join(t)))
+    };
+    if t.attempt(|t| hold(t, RELEASE)) {
+        return Ok(());
+    }
+    let Some(control) = Control::wait(t, flag) else {
+        return hold(t, AFTER_CONTROL);
+    };
+    let held = hold(t, AFTER_CONTROL);
+    control.end(t)?;
+    held
+}
+
+/// How long a namespace may still be counted when one that ended after it is not, on real hardware.
+const AFTER_CONTROL: Duration = Duration::from_secs(2);
+
+/// A worker of the kernel takes namespaces out of the count, in turn: a machine on which others end
+/// many, or that is short of CPUs, is late by any time. The control says when it is the turn of one
+/// that ended later. Until then, ENOSPC says nothing.
+struct Control {
+    task: Task,
+    barrier: &'static Barrier,
+    /// The file of the limit, and what it contained.
+    file: (PathBuf, String),
+}
+
+impl Control {
+    /// Makes a namespace of this kind by clone(2), which ends at once, in a user namespace with room
+    /// for one, and waits until there is room again. It then holds one, for which the caller's limit
+    /// is raised until it ends. None where the caller may not set the limit, or another stands above.
+    fn wait(t: &Test, flag: Flags) -> Option<Self> {
+        if flag == Flags::NEWTIME {
+            // Not one of clone(2)'s; its count is down at once.
+            return None;
+        }
+        let (path, ids) = (path(flag), (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()));
+        let before = std::fs::read_to_string(&path).ok()?;
+        // With the user namespace that it is in.
+        let held = 1 + u32::from(flag == Flags::NEWUSER);
+        let raised = before.trim().parse::<u32>().ok()?.checked_add(held)?;
+        std::fs::write(&path, HIGHEST.to_string()).ok()?;
+        let mut started = None;
+        let done = t.attempt(|t| {
+            let barrier = Barrier::new(t)?;
+            let task = barrier.spawn(t, "control", Flags::NEWUSER, |t| {
+                map_ids(t, ids.0, ids.1)?;
+                set(t, flag, 1)?;
+                let hold = || {
+                    barrier.put(0, 1);
+                    barrier.finish();
+                    barrier.wait_until_over();
+                    0
+                };
+                let mut made = feature::in_child(flag.0, || 0);
+                t.setup(Call::new("clone(), the first", made))?;
+                loop {
+                    made = feature::in_child(flag.0, hold);
+                    if made != Err(Errno::ENOSPC) {
+                        return t.setup(Call::new("clone(), the second", made)).map(drop);
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            })?;
+            barrier.wait_until_finished(1);
+            started = Some((task, barrier));
+            Ok(())
+        });
+        match started {
+            Some((task, barrier)) if done && barrier.get(0) == 1 => {
+                std::fs::write(&path, raised.to_string()).ok()?;
+                Some(Self { task, barrier, file: (path, before) })
+            }
+            _ => {
+                let _ = std::fs::write(&path, before);
+                None
+            }
+        }
+    }
+
+    /// Ends it, and sets the limit back.
+    #[track_caller]
+    fn end(self, t: &Test) -> Done {
+        self.barrier.end();
+        self.task.join(t)?;
+        let (path, before) = self.file;
+        t.setup(Call::io(format!("write({}) to {}", before.trim(), path.display()), std::fs::write(&path, &before)))
+    }
 }
 
 /// Sets fs.nr_open, which the supervisor puts back (LIM-03). The case disturbs [`global::NR_OPEN`].

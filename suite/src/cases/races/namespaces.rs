@@ -339,16 +339,15 @@ case!(Case {
         t.in_child(|t| {
             limits::enter_own_user_namespace(t)?;
             limits::set(t, flag, HOLDERS * each + used(flag))?;
-            let patience = t.patience(Duration::from_secs(20));
             play(t, 40, |_, barrier| {
                 let holders = (0..HOLDERS)
                     .map(|_| {
                         barrier.spawn(t, "holder", Flags::NONE, |t| {
-                            let deadline = Instant::now() + patience;
+                            let mut limit = t.time_limit(Duration::from_secs(20));
                             let mut held: Vec<File> = Vec::new();
                             while held.len() < each as usize {
                                 // Those of the round before may still be on their way out.
-                                t.check(limits::unshare_until(flag, deadline)).succeeds()?;
+                                t.check(limits::unshare_within(flag, &mut limit)).succeeds()?;
                                 held.push(t.setup(Call::new("open(link)", open_link("thread-self", link)))?);
                             }
                             barrier.finish();

@@ -151,11 +151,10 @@ case!(Case {
         })?;
         inside.join(t)?;
         // A namespace is taken apart a little later than its last task ends (RULE-05).
-        let deadline = Instant::now() + t.patience(Duration::from_secs(5));
+        let mut limit = t.time_limit(Duration::from_secs(5));
         let make = || elsewhere.call(t, "making another elsewhere, after the new namespace's end", kind, make_charged);
         let mut made = make()?;
-        while made.result().is_err() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(2));
+        while made.result().is_err() && limit.pause(Duration::from_millis(2)) {
             made = make()?;
         }
         t.check(made).succeeds()?;

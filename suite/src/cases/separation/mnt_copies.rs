@@ -188,12 +188,7 @@ case!(Case {
         t.check(Call::io("read(file of the namespace that ended)", read.map(|_| text))).is("kept".to_owned())?;
         t.check(Call::seen("whether the file system is gone (IN_UNMOUNT) while a file is open", gone())).is(false)?;
         drop(kept);
-        let deadline = Instant::now() + t.patience(Duration::from_secs(5));
-        let mut is_gone = gone();
-        while !is_gone && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(2));
-            is_gone = gone();
-        }
+        let is_gone = t.wait_until(Duration::from_secs(5), gone);
         t.check(Call::seen("whether the file system is gone (IN_UNMOUNT) after its last file was closed", is_gone))
             .is(true)
     }

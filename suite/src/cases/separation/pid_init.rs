@@ -164,13 +164,8 @@ case!(Case {
         let mut second = t.spawn("process 2", sleep)?;
         let killed = |pid| WaitStatus::Signaled(pid, Signal::SIGKILL, false);
         t.setup(Call::new("kill(process 1, SIGKILL)", kill(first.pid(), Signal::SIGKILL)))?;
-        let deadline = Instant::now() + t.patience(Duration::from_secs(5));
-        let mut ended = look(second.pid());
-        while ended.result() == Ok(&WaitStatus::StillAlive) && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
-            ended = look(second.pid());
-        }
-        t.check(ended.called("what became of process 2 when process 1 was killed"))
+        t.wait_until(Duration::from_secs(5), || look(second.pid()).result() != Ok(&WaitStatus::StillAlive));
+        t.check(look(second.pid()).called("what became of process 2 when process 1 was killed"))
             .proves("EFF-PID-09")
             .is(killed(second.pid()))?;
         give_it_time();

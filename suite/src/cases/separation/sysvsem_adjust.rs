@@ -2,6 +2,7 @@
 //! catalogue): limits, sleepers, removed sets, the last operator.
 
 use crate::prelude::*;
+use crate::tasks::end::has_ended;
 
 const SOURCE: &str = "unshare(2), CLONE_SYSVSEM; semop(2), SEM_UNDO; kernel, ipc/sem.c";
 const NEEDS: Needs = Needs::NONE.with(feature::SYSV_IPC);
@@ -9,14 +10,18 @@ const NEEDS: Needs = Needs::NONE.with(feature::SYSV_IPC);
 /// The greatest value of a semaphore (semop(2), SEMVMX).
 const SEMVMX: i32 = 32767;
 
-/// Adds a number without SEM_UNDO; a negative one waits so many seconds for its turn (0: not at all).
-fn add((id, number, patience): (i32, i16, i64)) -> Result<(), Errno> {
-    let flags = if patience == 0 { libc::IPC_NOWAIT } else { 0 };
+/// Adds a number without SEM_UNDO; a negative one waits for its turn, or fails.
+fn add((id, number, waits): (i32, i16, bool)) -> Result<(), Errno> {
+    let flags = if waits { 0 } else { libc::IPC_NOWAIT };
     let mut operation = libc::sembuf { sem_num: 0, sem_op: number, sem_flg: flags as i16 };
-    let timeout = libc::timespec { tv_sec: patience, tv_nsec: 0 };
-    // SAFETY: one operation and a time that live through the call.
-    Errno::result(unsafe { libc::syscall(libc::SYS_semtimedop, id, &raw mut operation, 1, &raw const timeout) })
-        .map(drop)
+    loop {
+        // SAFETY: one operation that lives through the call.
+        match Errno::result(unsafe { libc::semop(id, &raw mut operation, 1) }) {
+            // The process was stopped and continued.
+            Err(Errno::EINTR) => {}
+            result => return result.map(drop),
+        }
+    }
 }
 
 /// semctl(2) with a command that only takes the number of the semaphore.
@@ -34,15 +39,15 @@ case!(Case {
         let semaphore = Semaphore::new(t, 5)?;
         let id = semaphore.id();
         semaphore.add_with_undo(t, Side::Caller, -2)?;
-        let patience = t.patience(Duration::from_secs(5)).as_secs() as i64;
-        let sleeper = t.spawn("sleeper", |t| {
-            let text = "semtimedop(-4) of a semaphore that is 3, and 5 after the caller's adjustment";
-            t.check(Call::new(text, add((id, -4, patience)))).succeeds()
-        })?;
+        let text = "semop(-4) of a semaphore that is 3, and 5 after the caller's adjustment";
+        let sleeper = t.spawn("sleeper", |t| t.check(Call::new(text, add((id, -4, true)))).succeeds())?;
         while t.setup(Call::new("semctl(GETNCNT)", control(id, libc::GETNCNT)))? == 0 {
             std::thread::yield_now();
         }
         t.unshare(Flags::SYSVSEM).as_predicted()?;
+        // No second try could tell a sleeper that was woken up from one that looks again.
+        let awake = t.wait_until(Duration::from_secs(5), || has_ended(sleeper.pid()));
+        t.check(Call::seen(format!("whether the sleeper woke up in {text}"), awake)).is(true)?;
         sleeper.join(t)?;
         semaphore.check_value(t, "after the sleeper took 4 of 5", 1, "EFF-SEM-06")
     }
@@ -62,7 +67,7 @@ case!(Case {
         let (start, undone, kept, end): Limit = t.param();
         let semaphore = Semaphore::new(t, start)?;
         semaphore.add_with_undo(t, Side::Caller, undone)?;
-        t.setup(Call::new(format!("semop({kept:+})"), add((semaphore.id(), kept, 0))))?;
+        t.setup(Call::new(format!("semop({kept:+})"), add((semaphore.id(), kept, false))))?;
         t.unshare(Flags::SYSVSEM).as_predicted()?;
         semaphore.check_value(t, &format!("after an adjustment by {}", -undone), end, "EFF-SEM-07")
     }
@@ -96,7 +101,7 @@ case!(Case {
         let id = semaphore.id();
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         semaphore.add_with_undo(t, Side::Caller, -2)?;
-        Side::Peer(&peer).must(t, "semop(+1)", (id, 1, 0), add)?;
+        Side::Peer(&peer).must(t, "semop(+1)", (id, 1, false), add)?;
         let last = || Call::new("semctl(GETPID)", control(id, libc::GETPID));
         t.check(last()).is(peer.pid().as_raw())?;
         t.unshare(Flags::SYSVSEM).as_predicted()?;

@@ -1,6 +1,8 @@
 //! The offsets of a new time namespace (section 3.11 of the behaviour catalogue): which are refused, what a further
 //! call starts with, and which clocks follow them.
 
+use harness::prelude::TimeLimit;
+
 use crate::place::clock::{SHIFT, nanoseconds, offsets, seconds, write_offset};
 use crate::prelude::*;
 
@@ -89,11 +91,22 @@ fn uptime_by_proc((): ()) -> Result<i64, Errno> {
     text.split('.').next().and_then(|whole| whole.parse().ok()).ok_or(Errno::EINVAL)
 }
 
-/// Has a system call that would sleep too long end with EINTR.
-fn limit(seconds: u32) -> Result<(), Errno> {
+/// How often a system call that sleeps too long is interrupted to count the time.
+const ROUND: Duration = Duration::from_millis(250);
+
+/// Repeats a system call that sleeps to an absolute time, and may be interrupted: within the limit, in milliseconds.
+fn within<V>(limit: u64, mut sleep: impl FnMut() -> Result<V, Errno>) -> Result<V, Errno> {
+    let mut limit = TimeLimit::new(Duration::from_millis(limit));
     signals::catch(Signal::SIGALRM).answer()?;
-    nix::unistd::alarm::set(seconds);
-    Ok(())
+    signals::set_timer(ROUND.as_micros() as i64).answer()?;
+    let result = loop {
+        match sleep() {
+            Err(Errno::EINTR) if limit.spend(ROUND) => {}
+            result => break result,
+        }
+    };
+    signals::set_timer(0).answer()?;
+    result
 }
 
 /// How long the tasks sleep.
@@ -104,21 +117,20 @@ fn in_timespec(nanoseconds: i64) -> libc::timespec {
 }
 
 /// Sleeps to an absolute time of the task's own clock (clock_nanosleep) and gives how long that was.
-fn sleep_until((clock, patience): (i32, u32)) -> Result<i64, Errno> {
-    limit(patience)?;
+fn sleep_until((clock, limit): (i32, u64)) -> Result<i64, Errno> {
     let start = nanoseconds(clock)?;
     let until = in_timespec(start + NAP);
     let none = std::ptr::null_mut();
     // SAFETY: the time lives through the call. This function gives the errno itself.
-    match unsafe { libc::clock_nanosleep(clock, libc::TIMER_ABSTIME, &raw const until, none) } {
-        0 => Ok(nanoseconds(clock)? - start),
+    within(limit, || match unsafe { libc::clock_nanosleep(clock, libc::TIMER_ABSTIME, &raw const until, none) } {
+        0 => Ok(()),
         errno => Err(Errno::from_raw(errno)),
-    }
+    })?;
+    Ok(nanoseconds(clock)? - start)
 }
 
 /// The same by a timer descriptor.
-fn wait_for_timer((clock, patience): (i32, u32)) -> Result<i64, Errno> {
-    limit(patience)?;
+fn wait_for_timer((clock, limit): (i32, u64)) -> Result<i64, Errno> {
     let start = nanoseconds(clock)?;
     let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     let until = libc::itimerspec { it_interval: none, it_value: in_timespec(start + NAP) };
@@ -129,7 +141,7 @@ fn wait_for_timer((clock, patience): (i32, u32)) -> Result<i64, Errno> {
         let fd = timer.as_raw_fd();
         let set = libc::timerfd_settime(fd, libc::TFD_TIMER_ABSTIME, &raw const until, std::ptr::null_mut());
         Errno::result(set)?;
-        Errno::result(libc::read(fd, (&raw mut expirations).cast(), size_of::<u64>()))?;
+        within(limit, || Errno::result(libc::read(fd, (&raw mut expirations).cast(), size_of::<u64>())))?;
     }
     Ok(nanoseconds(clock)? - start)
 }
@@ -157,13 +169,13 @@ case!(Case {
             t.check(call.map(|there| there - here))
                 .holds(&format!("about {}", 3 * SHIFT), |apart| (apart - 3 * SHIFT).abs() < SHIFT / 2)?;
         }
-        let patience = t.patience(Duration::from_secs(3)).as_secs() as u32;
+        let limit = t.patience(Duration::from_secs(3)).as_millis() as u64;
         for (name, clock) in [("CLOCK_MONOTONIC", libc::CLOCK_MONOTONIC), ("CLOCK_BOOTTIME", libc::CLOCK_BOOTTIME)] {
             let (sleep, timer) =
                 (format!("clock_nanosleep({name}, TIMER_ABSTIME)"), format!("timerfd({name}, TFD_TIMER_ABSTIME)"));
-            let slept = child.call(t, &format!("{sleep} in the child"), (clock, patience), sleep_until)?;
+            let slept = child.call(t, &format!("{sleep} in the child"), (clock, limit), sleep_until)?;
             t.check(slept).holds("at least 20 ms", |passed| *passed >= NAP)?;
-            let waited = child.call(t, &format!("{timer} in the child"), (clock, patience), wait_for_timer)?;
+            let waited = child.call(t, &format!("{timer} in the child"), (clock, limit), wait_for_timer)?;
             t.check(waited).holds("at least 20 ms", |passed| *passed >= NAP)?;
         }
         Ok(())

@@ -182,6 +182,7 @@ const MOST_PLAYED: usize = 400;
 fn shrink(t: &Test, mut plan: Plan, mut play: impl FnMut(&Plan) -> Done) {
     let mut played = 0;
     let drawn = plan.actions.len();
+    // By the clock: how far it comes is no verdict.
     let deadline = Instant::now() + t.patience(PATIENCE);
     loop {
         let fails = |plan: &Plan| {
