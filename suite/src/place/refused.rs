@@ -122,7 +122,7 @@ fn answer_to_nonsense(number: Sysno) -> Result<usize, Errno> {
 }
 
 /// Flags that a filter answers by. It sees a flag whatever else is asked for; the kernel refuses the unknown bit beside
-/// it, for which its answer is EINVAL to everybody (FLAG-02).
+/// it, for which its answer is EINVAL to everybody (ERR-01).
 fn filtered_flags(flags: Flags) -> Option<String> {
     const UNKNOWN: Flags = Flags(1 << 63);
     has_filter().then_some(())?;
