@@ -189,8 +189,8 @@ pub fn mute(configuration: &Configuration) -> Option<String> {
     }
     let other = if configuration.is_built_in("VIRTIO_CONSOLE") { ", not that of CONFIG_VIRTIO_CONSOLE" } else { "" };
     Some(format!(
-        "the kernel cannot be heard: guests print to a PC's serial port{other}, which requires CONFIG_SERIAL_8250=y and \
-         CONFIG_SERIAL_8250_CONSOLE=y: set them and build the kernel again"
+        "the kernel cannot be heard: guests print to a PC's serial port{other}; set CONFIG_SERIAL_8250=y and \
+         CONFIG_SERIAL_8250_CONSOLE=y and build the kernel again"
     ))
 }
 
