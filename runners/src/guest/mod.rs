@@ -161,7 +161,7 @@ impl Boot {
         if kernel.kind() != Kind::UserMode
             && let Some(why) = kernel.configuration().and_then(vm::kconfig::mute)
         {
-            return Err(WrongInput(format!("{}: {why}", kernel.path().display())).into());
+            return Err(WrongInput(format!("{name}: {why}")).into());
         }
         remarks.extend(kernel.configuration().and_then(vm::kconfig::deaf));
         // It is booted all the same: reaching the suite decides. Options that are not even mentioned may not

@@ -187,11 +187,10 @@ pub fn mute(configuration: &Configuration) -> Option<String> {
     if !(lacks("SERIAL_8250") || lacks("SERIAL_8250_CONSOLE")) {
         return None;
     }
-    let instead =
-        if configuration.is_built_in("VIRTIO_CONSOLE") { ", and CONFIG_VIRTIO_CONSOLE is not used" } else { "" };
+    let other = if configuration.is_built_in("VIRTIO_CONSOLE") { ", not that of CONFIG_VIRTIO_CONSOLE" } else { "" };
     Some(format!(
-        "the kernel cannot be heard: its console must be a PC's serial port (CONFIG_SERIAL_8250=y and \
-         CONFIG_SERIAL_8250_CONSOLE=y{instead}): set them and build the kernel again"
+        "the kernel cannot be heard: guests print to a PC's serial port{other}; set CONFIG_SERIAL_8250=y and \
+         CONFIG_SERIAL_8250_CONSOLE=y and build the kernel again"
     ))
 }
 
