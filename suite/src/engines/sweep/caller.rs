@@ -89,19 +89,24 @@ impl<'a> Caller<'a> {
         Ok(a)
     }
 
-    /// Has a fresh process make the call. Its alarm goes by the clock: where that jumped, or the process had to wait
-    /// for a CPU, nothing was seen of the call, and another makes it.
+    /// Has a fresh process make the call.
     pub fn call(&self, t: &Test, flags: Flags) -> Done<Seen> {
+        self.run(t, Some(flags))
+    }
+
+    /// The alarm of a process goes by the clock: where that jumped, or the process had to wait for a CPU, nothing was
+    /// seen of the call, and another process makes it.
+    fn run(&self, t: &Test, call: Option<Flags>) -> Done<Seen> {
         loop {
             let start = t.passed();
-            let seen = self.run(t, Some(flags))?;
-            if seen.end != End::Hung || t.passed() - start >= t.patience(PATIENCE) / 2 {
+            let seen = self.run_once(t, call)?;
+            if seen.end != End::Hung || t.passed().saturating_sub(start) >= t.patience(PATIENCE) / 2 {
                 return Ok(seen);
             }
         }
     }
 
-    fn run(&self, t: &Test, call: Option<Flags>) -> Done<Seen> {
+    fn run_once(&self, t: &Test, call: Option<Flags>) -> Done<Seen> {
         let slot = self.slot;
         slot.turn.reset(NOTHING);
         let orders = Orders {
