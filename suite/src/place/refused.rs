@@ -84,24 +84,26 @@ fn read_only(call: &str, errno: Errno) -> Option<String> {
     Some(format!("{} is mounted read-only", path.display()))
 }
 
-/// System calls that a filter may answer, by the word of a step. The first is the step's own, others are made by it.
-const CALLS: &[(&str, &[Sysno])] = &[
-    ("bpf", &[Sysno::bpf]),
-    ("kcmp", &[Sysno::kcmp]),
-    ("keyctl", &[Sysno::keyctl, Sysno::add_key]),
-    ("perf_event_open", &[Sysno::perf_event_open]),
-    ("personality", &[Sysno::personality]),
-    ("ptrace", &[Sysno::ptrace]),
-    ("setns", &[Sysno::setns]),
-    ("mount", &[Sysno::mount]),
-    ("umount", &[Sysno::umount2]),
-    ("io_uring", &[Sysno::io_uring_setup, Sysno::io_uring_enter, Sysno::io_uring_register]),
+/// System calls behind words of steps that are not their names.
+const MEANT: [(&str, Sysno); 4] = [
+    ("umount", Sysno::umount2),
+    ("io_uring", Sysno::io_uring_setup),
+    ("uring", Sysno::io_uring_enter),
+    ("keyctl", Sysno::add_key),
 ];
+
+/// Calls that are not made with nonsense, since they do not return or do something without arguments.
+const NEVER_MADE: [Sysno; 7] =
+    [Sysno::exit, Sysno::exit_group, Sysno::fork, Sysno::vfork, Sysno::clone, Sysno::pause, Sysno::rt_sigreturn];
 
 fn filtered_call(call: &str, errno: Errno) -> Option<String> {
     has_filter().then_some(())?;
-    let (_, numbers) = CALLS.iter().find(|(word, _)| call.contains(word))?;
-    let number = numbers.iter().find(|number| answer_to_nonsense(**number) == Err(errno))?;
+    let words = call.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let meant = MEANT.iter().filter(|(word, _)| call.contains(word)).map(|(_, number)| *number);
+    let mut named =
+        words.filter_map(|word| word.parse().ok()).chain(meant).filter(|number| !NEVER_MADE.contains(number));
+    // In a child: what the call does to its caller, such as umask(2), does not matter there.
+    let number = named.find(|number| in_child(Flags::NONE, || answer_to_nonsense(*number).map(drop)) == Err(errno))?;
     Some(format!("a seccomp filter refuses {number}(2): run with a profile that allows it"))
 }
 
