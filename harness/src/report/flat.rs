@@ -1,13 +1,6 @@
 //! Shared by the dialects that are written line by line.
 
-use std::io::{self, Write};
-
-use super::skips::Skips;
-use super::text::{comment, one_line};
-use super::{Entry, Reporter, head, known_bugs};
-use crate::verdict::event::{CaseInfo, Event};
-use crate::verdict::judge::Status;
-use crate::verdict::outcome::Counts;
+use super::*;
 
 /// Writes events in a dialect.
 #[derive(Debug, Default)]

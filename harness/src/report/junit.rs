@@ -3,16 +3,9 @@
 //! A documented bug is `skipped` with its reference, as pytest writes an expected failure; a case that is broken or was
 //! not run is an `error`.
 
-use std::io::{self, Write};
-
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::document::Document;
-use super::text::one_line;
-use super::{Entry, Reporter, diagnostics, head};
-use crate::verdict::event::Event;
-use crate::verdict::judge::Status;
-use crate::verdict::outcome::Outcome;
+use super::*;
 
 /// Writes JUnit's XML.
 #[derive(Debug)]

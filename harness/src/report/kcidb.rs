@@ -3,16 +3,9 @@
 //! KCIDB has no expected failures: a documented bug is PASS, with its reference in `misc`. A case that was not run is
 //! MISS; one that is broken or timed out is ERROR.
 
-use std::io::{self, Write};
-
 use serde_json::{Value, json};
 
-use super::document::Document;
-use super::text::one_line;
-use super::{Entry, Reporter, diagnostics};
-use crate::verdict::event::Event;
-use crate::verdict::judge::Status;
-use crate::verdict::outcome::Outcome;
+use super::*;
 
 /// Maximum length of a log excerpt in characters.
 const EXCERPT: usize = 16384;

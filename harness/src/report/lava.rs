@@ -1,14 +1,7 @@
 //! Signals that LAVA's dispatcher finds in a job's output: one for each case, after its diagnostics. LAVA knows pass,
 //! fail, skip and unknown, and no reasons.
 
-use std::io::{self, Write};
-
-use super::flat::{Dialect, Flat};
-use super::text::one_line;
-use super::{Entry, diagnostics};
-use crate::verdict::event::CaseInfo;
-use crate::verdict::judge::Status;
-use crate::verdict::outcome::Outcome;
+use super::*;
 
 /// Writes LAVA's signals for test cases.
 pub type Lava = Flat<Signals>;

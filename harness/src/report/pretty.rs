@@ -1,16 +1,9 @@
 //! For people at a terminal: failures in full, the rest in a table.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::time::Duration;
 
-use super::skips::{Skips, by_first_need};
-use super::text::one_line;
-use super::{Entry, Reporter, diagnostics, head, known_bugs};
 use crate::case::test::seed_of_repetition;
-use crate::verdict::event::{CaseInfo, Event};
-use crate::verdict::judge::{Status, Verdict};
-use crate::verdict::outcome::{Counts, Outcome};
+use super::*;
 
 /// Writes for people.
 #[derive(Debug, Default)]

@@ -3,15 +3,7 @@
 //! Results of a guest arrive in the order in which cases end, and a subtest is one block: a group is written when it is
 //! complete.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
-
-use super::flat::{Dialect, Flat, plan, word};
-use super::tap::write_result;
-use super::{Entry, groups};
-use crate::verdict::event::CaseInfo;
-use crate::verdict::judge::Status;
-use crate::verdict::outcome::Outcome;
+use super::*;
 
 /// Writes TAP version 14.
 pub type Tap14 = Flat<Nested>;
