@@ -53,6 +53,37 @@ pub mod suite;
 pub mod bench;
 pub mod selftest;
 
+/// What most files of this crate use.
+mod common {
+    pub(crate) use std::collections::{BTreeMap, VecDeque};
+    pub(crate) use std::fs;
+    pub(crate) use std::io::{self, Read, Seek, Write};
+    pub(crate) use std::os::fd::AsFd;
+    pub(crate) use std::os::unix::net::UnixStream;
+    pub(crate) use std::path::{Path, PathBuf};
+    pub(crate) use std::time::{Duration, Instant};
+
+    pub(crate) use nix::errno::Errno;
+    pub(crate) use nix::mount::{MsFlags, mount};
+    pub(crate) use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    pub(crate) use nix::sys::signal::{Signal, kill, killpg};
+    pub(crate) use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    pub(crate) use nix::unistd::{ForkResult, Pid, fork};
+    pub(crate) use serde::{Deserialize, Serialize};
+
+    pub(crate) use crate::case::Item;
+    pub(crate) use crate::case::needs::{Global, Needs};
+    pub(crate) use crate::case::test::{Setting, Test, Tier};
+    pub(crate) use crate::place::facts::Facts;
+    pub(crate) use crate::place::sandbox::Sandbox;
+    pub(crate) use crate::run::kernel_log::News;
+    pub(crate) use crate::run::record::{Record, RecordLog};
+    pub(crate) use crate::suite::Suite;
+    pub(crate) use crate::verdict::event::Event;
+    pub(crate) use crate::verdict::judge::{Status, Verdict};
+    pub(crate) use crate::verdict::outcome::Counts;
+}
+
 /// What a file of cases needs: `use harness::prelude::*;`.
 pub mod prelude {
     pub use crate::case;

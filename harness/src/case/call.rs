@@ -5,9 +5,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io;
 
-use nix::errno::Errno;
+use crate::common::*;
 
 /// How a call failed.
 #[derive(Clone, Copy, PartialEq, Eq)]

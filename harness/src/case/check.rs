@@ -3,11 +3,9 @@
 use std::fmt::Debug;
 use std::panic::Location;
 
-use nix::errno::Errno;
-
 use crate::case::call::{Call, Failure};
-use crate::case::test::Test;
-use crate::run::record::{FailedCheck, Record};
+use crate::common::*;
+use crate::run::record::FailedCheck;
 
 /// The case must stop; the reason is already recorded.
 ///

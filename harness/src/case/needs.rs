@@ -2,10 +2,9 @@
 //!
 //! Needs are decided from [`Facts`], never by trying the call under test.
 
-use crate::place::facts::{Facts, has_capability};
+use crate::common::*;
+use crate::place::facts::has_capability;
 use crate::place::inherited::proc_is_ours;
-use crate::place::sandbox::Sandbox;
-use crate::suite::Suite;
 
 /// The need that a case lacks when the place refused one of its steps: see [`Suite::refused`].
 pub const PLACE: &str = "place";
@@ -79,7 +78,7 @@ fn no_sysv_ipc(_: &Facts) -> Option<String> {
 
 /// Why `what` is missing, if `path` does not exist; `options` are the kernel options that would help.
 pub fn no_file(path: &str, what: &str, options: &str) -> Option<String> {
-    let missing = !std::path::Path::new(path).exists();
+    let missing = !Path::new(path).exists();
     missing.then(|| format!("this kernel has no {what} ({path} is missing): CONFIG_{options}"))
 }
 

@@ -1,14 +1,9 @@
 //! Further tasks of a case: children that share what their flags name.
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
-
 use crate::case::call::Call;
 use crate::case::check::{Done, Stop};
-use crate::case::test::{Test, catch, die_with_parent};
-use crate::run::record::Record;
+use crate::case::test::{catch, die_with_parent};
+use crate::common::*;
 
 /// Exit status of a task whose body completed. Not 0, so that an early `exit(0)` is not mistaken for it.
 const COMPLETE: i32 = 90;

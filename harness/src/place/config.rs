@@ -1,10 +1,6 @@
 //! The running kernel's build configuration, where it can be read.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::Read;
-
-use serde::{Deserialize, Serialize};
+use crate::common::*;
 
 /// A kernel configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,16 +2,9 @@
 //!
 //! Nothing here makes the call under test: a fact that decides whether a case runs must not depend on it.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::Read;
-
-use serde::{Deserialize, Serialize};
-
 use crate::case::needs::Feature;
+use crate::common::*;
 use crate::place::config::Config;
-use crate::place::sandbox::Sandbox;
-use crate::suite::Suite;
 
 /// A kernel version; the third number is the stable release.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -2,20 +2,16 @@
 //!
 //! Each step is best effort: what a place refuses to change stays, and shows in what the cases find.
 
-use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, signal, sigprocmask};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, sigaction, signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::getpid;
 
 use crate::case::task::fork_sharing;
 use crate::case::test::die_with_parent;
+use crate::common::*;
 
 /// Size in bytes that the stack gets by default on most systems. A larger one may change how memory is laid out.
 const STACK: u64 = 8 * 1024 * 1024;

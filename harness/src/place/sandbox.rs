@@ -4,16 +4,8 @@
 //! It is made by clone(2), for an ordinary user inside a user namespace. If that fails, the cases that need it are
 //! skipped.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-
-use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
-use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
-
 use crate::case::task::fork_sharing;
+use crate::common::*;
 use crate::place::inherited;
 
 /// What kind of sandbox a supervisor has.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::case::test::seed_of_repetition;
 use super::*;
+use crate::case::test::seed_of_repetition;
 
 /// Writes for people.
 #[derive(Debug, Default)]

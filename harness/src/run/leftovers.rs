@@ -2,22 +2,11 @@
 //!
 //! Costs one or two system calls per case if nothing leaked.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Read, Seek};
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
+use nix::sys::wait::{Id, waitid};
 
 use crate::case::test::DIRECTORY;
+use crate::common::*;
 use crate::run::patience::TimeLimit;
 use crate::run::proc_stat::{Stat, numbers};
 

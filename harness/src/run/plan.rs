@@ -1,11 +1,7 @@
 //! What runs, in which order, and what is skipped and why.
 
-use crate::case::Item;
 use crate::case::needs::Unmet;
-use crate::case::test::Tier;
-use crate::place::facts::Facts;
-use crate::suite::Suite;
-use crate::verdict::judge::{Status, Verdict};
+use crate::common::*;
 
 /// The cases that a user asked for.
 ///

@@ -11,33 +11,25 @@ mod verdicts;
 mod wire;
 mod worker;
 
-use std::collections::VecDeque;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::os::fd::BorrowedFd;
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use crate::case::Item;
-use crate::case::needs::{Global, Needs};
-use crate::case::test::{Setting, seed_of_repetition};
-use crate::place::sandbox::Sandbox;
-use crate::run::kernel_log::{KernelLog, News};
-use crate::run::leftovers::become_subreaper;
+use crate::case::test::seed_of_repetition;
+use crate::common::*;
+use crate::place::sandbox;
+use crate::run::kernel_log::KernelLog;
+use crate::run::leftovers::{become_subreaper, kill_children_but};
 use crate::run::plan::{Planned, plan};
-use crate::run::supervise::{Ending, Observation, restore_globals, save_globals};
-use crate::verdict::event::{CaseInfo, Event};
-use crate::verdict::judge::{Status, Verdict, judge};
-use crate::verdict::outcome::{Counts, KnownBug};
+use crate::run::supervise::{Ending, Observation, Supervisor, restore_globals, save_globals};
+use crate::verdict::event::CaseInfo;
+use crate::verdict::judge::{judge, worst_of};
+use crate::verdict::outcome::{KnownBug, expect};
 
 pub use options::{RunEnd, RunError, RunOptions, Sink, usual_jobs};
 pub use scout::{facts, facts_as_json};
 use signals::Signals;
 use wire::{Job, receive, send};
-use worker::Worker;
+use worker::{Worker, serve};
 
 /// Runs the items and sends events to `sink`.
 ///

@@ -4,15 +4,13 @@
 //! descriptors, credentials, mount or network namespace can still write to it, and so can grandchildren, threads and
 //! tasks that share the case's memory.
 
-use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
-use serde::{Deserialize, Serialize};
+
+use crate::common::*;
 
 /// A line of source code.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

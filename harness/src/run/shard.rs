@@ -5,10 +5,7 @@ use std::collections::BinaryHeap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
-use crate::case::Item;
-use crate::case::test::Tier;
+use crate::common::*;
 
 /// One of several parts of equal work.
 ///

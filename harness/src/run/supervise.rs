@@ -1,27 +1,17 @@
 //! The supervisor's side of one case: forks it, watches it, and observes how it ends.
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork};
-use serde::{Deserialize, Serialize};
 
-use crate::case::Item;
-use crate::case::needs::{Global, Needs};
-use crate::case::test::{Setting, Test, run_and_exit};
-use crate::run::kernel_log::News;
+use crate::case::test::run_and_exit;
+use crate::common::*;
 use crate::run::leftovers::{Leak, LeakKind, LeakWatch, where_it_hangs};
 use crate::run::patience::{Patience, Tasks};
-use crate::run::record::{RecordLog, Records};
-use crate::suite::{Suite, Wrong};
+use crate::run::record::Records;
+use crate::suite::Wrong;
 
 /// How a case's process ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,7 +256,7 @@ fn reap(child: Pid) -> Ending {
 
 /// The value of each global setting that these needs allow to change.
 pub(crate) fn save_globals(suite: &Suite, needs: Needs) -> Vec<(Global, String)> {
-    let value = |global: Global| Some((global, std::fs::read_to_string(global.path()).ok()?));
+    let value = |global: Global| Some((global, fs::read_to_string(global.path()).ok()?));
     needs.disturbed(suite).filter(|global| global.has_value()).filter_map(value).collect()
 }
 
@@ -274,9 +264,9 @@ pub(crate) fn save_globals(suite: &Suite, needs: Needs) -> Vec<(Global, String)>
 /// that cannot be restored is.
 pub(crate) fn restore_globals(kept: &[(Global, String)]) -> Vec<Leak> {
     kept.iter()
-        .filter(|(global, value)| std::fs::read_to_string(global.path()).ok().as_ref() != Some(value))
+        .filter(|(global, value)| fs::read_to_string(global.path()).ok().as_ref() != Some(value))
         .filter_map(|(global, value)| {
-            let error = std::fs::write(global.path(), value).err()?;
+            let error = fs::write(global.path(), value).err()?;
             Some(Leak {
                 kind: LeakKind::Setting,
                 what: format!("{} cannot be restored to {}: {error}", global.path(), value.trim()),

@@ -1,12 +1,8 @@
 //! From an observation to a verdict: a pure function, tested by a table.
 
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-
 use crate::case::needs::PLACE;
-use crate::run::kernel_log::News;
-use crate::run::record::{FailedCheck, Record};
+use crate::common::*;
+use crate::run::record::FailedCheck;
 use crate::run::splat::{SplatKind, recognise};
 use crate::run::supervise::{Ending, Observation};
 

@@ -1,19 +1,6 @@
 //! Starts, replaces and stops the supervisors of a run.
 
-use std::collections::VecDeque;
-use std::os::unix::net::UnixStream;
-
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::Pid;
-
-use super::wire::Job;
-use super::worker::{Worker, serve};
-use super::{Run, RunError};
-use crate::place::sandbox;
-use crate::run::kernel_log::News;
-use crate::run::leftovers::kill_children_but;
-use crate::run::record::RecordLog;
+use super::*;
 
 impl Run<'_, '_> {
     pub(super) fn add_worker(&mut self) -> Result<(), RunError> {

@@ -1,14 +1,8 @@
 //! Options of a run, its result, and its errors.
 
-use std::io;
-use std::time::Duration;
-
-use crate::case::test::{BeforeBody, Tier};
-use crate::place::facts::Facts;
+use super::*;
+use crate::case::test::BeforeBody;
 use crate::run::shard::Part;
-use crate::suite::Suite;
-use crate::verdict::event::Event;
-use crate::verdict::outcome::{Counts, KnownBug};
 
 /// Default number of supervisors: two for each CPU, since making and leaving namespaces waits for RCU grace periods
 /// half of the time.
