@@ -14,11 +14,9 @@
 //! never calls unshare(2) and never changes a namespace itself: a guest whose first process did would have nothing
 //! left to compare with, and recent kernels warn about it.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::OpenOptions;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -31,6 +29,7 @@ use nix::unistd::{ForkResult, Pid, fork, getpid, sethostname, setsid};
 
 use crate::boot::initramfs::MARKER;
 use crate::boot::parameters::Parameters;
+use crate::common::*;
 
 /// Whether a guest can do without a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,15 +5,10 @@
 //! the machine's keyrings, by apt. Proxies and the like are read from the machine's apt.conf.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use super::cache::{Cache, CacheError, write_whole};
-use super::source::{Offer, Place, Source, SourceError};
-use crate::programs::{self, Failure, Progress, in_path};
+use super::cache::write_whole;
+use crate::common::*;
 
 /// A version of a package that the mirror has.
 #[derive(Clone, Debug, PartialEq, Eq)]

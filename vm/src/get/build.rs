@@ -1,16 +1,10 @@
 //! Builds a kernel for guests from a source tree: tinyconfig and our fragments, out of the tree, with the tree's own
 //! scripts (Documentation/kbuild/kconfig.rst).
 
-use std::ffi::OsString;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use super::cache::{Cache, CacheError};
-use crate::image::kconfig::{Configuration, Fragment, Unmet, sentence};
-use crate::image::kernel::{Kernel, KernelError, Kind};
-use crate::programs::{self, Failure, Progress, in_path};
+use crate::common::*;
+use crate::image::kconfig::{Unmet, sentence};
 
 /// A kernel that was built.
 #[derive(Debug)]

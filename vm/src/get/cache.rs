@@ -1,9 +1,6 @@
 //! The directory where fetched, unpacked and built kernels are kept between runs.
 
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use crate::common::*;
 
 /// A directory of things that can be made again: it may be deleted at any time between runs.
 #[derive(Clone, Debug)]

@@ -4,13 +4,8 @@
 //! the same kernels as ordinary programs, named `uml-VERSION` here. A release may be shortened at any point that ends a
 //! number: `6.12` is the newest 6.12, `5.10.223` the kernel packaged from that version.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use super::apt::Debian;
-use super::cache::{Cache, CacheError};
-use super::source::{Offer, Source, SourceError};
-use crate::programs::{self, Progress};
+use crate::common::*;
 
 /// A kernel that can be named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,7 +141,7 @@ fn image_in(directory: &Path, release: &str) -> PathBuf {
     if is_user_mode(release) { directory.join("linux.uml") } else { directory.join(format!("vmlinuz-{release}")) }
 }
 
-fn make_executable(image: &Path) -> std::io::Result<()> {
+fn make_executable(image: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(image, std::fs::Permissions::from_mode(0o755))
 }

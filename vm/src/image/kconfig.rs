@@ -1,9 +1,8 @@
 //! Kernel configurations, and the fragments under `vm/kconfig/` that say which options a guest's kernel needs.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io::{self, Read};
-use std::path::Path;
+
+use crate::common::*;
 
 /// A line in the configuration that every user-mode Linux carries.
 pub(crate) const UML_MARKER: &[u8] = b"\0CONFIG_UML=y\n\0";

@@ -2,13 +2,10 @@
 //! build tree that holds one.
 
 use std::error::Error;
-use std::fmt;
-use std::fs::File;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 
-use super::format::{self, Flaw, Image};
-use super::kconfig::Configuration;
+use super::format::{self, Image};
+use crate::common::*;
 
 pub use super::format::Kind;
 

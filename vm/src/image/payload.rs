@@ -8,17 +8,10 @@
 //! Formats: Documentation/arch/x86/boot.rst (`payload_offset`, `payload_length`); scripts/Makefile.lib of the kernel
 //! for what each compressor is asked for. All but gzip are followed by the unpacked size in four bytes.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
-
-use super::elf::{LARGEST, elf_extent, read_at};
-use super::format::{Flaw, pvh_entry_of};
-use super::kconfig::Configuration;
-use super::kernel::{Kernel, KernelError};
-use crate::get::cache::{Cache, CacheError, older_files, write_whole};
+use super::elf::read_at;
+use super::format::pvh_entry_of;
+use crate::common::*;
+use crate::get::cache::{older_files, write_whole};
 
 /// Why a bzImage's kernel cannot be unpacked. None of them keeps the bzImage itself from being booted.
 #[derive(Debug, thiserror::Error)]
@@ -245,7 +238,7 @@ mod tests {
         let mut input = tempfile::tempfile().unwrap();
         input.write_all(data).unwrap();
         input.rewind().unwrap();
-        let Ok(output) = std::process::Command::new(program).args(arguments).stdin(input).output() else {
+        let Ok(output) = Command::new(program).args(arguments).stdin(input).output() else {
             eprintln!("{program} is not installed: its format is not checked here");
             return None;
         };
