@@ -188,9 +188,12 @@ fn kcidb() -> Kcidb {
     Kcidb::new(Submission { root: "harness", origin: "local".to_owned(), build: None, start: None })
 }
 
-/// A run's report in every dialect with results, and what a reader finds there: results and blocks of YAML.
-fn reports(run: &Run) -> [(Dialect, String, (Vec<Read>, Vec<String>)); 6] {
-    let of = |dialect, report: String, read: fn(&str) -> (Vec<Read>, Vec<String>)| {
+/// What a reader finds in a report: results and blocks of YAML.
+type Found = (Vec<Read>, Vec<String>);
+
+/// A run's report in every dialect with results, and what a reader finds there.
+fn reports(run: &Run) -> [(Dialect, String, Found); 6] {
+    let of = |dialect, report: String, read: fn(&str) -> Found| {
         let found = read(&report);
         (dialect, report, found)
     };

@@ -70,7 +70,7 @@ impl Drop for Task {
 }
 
 /// waitpid(2) without EINTR, also for children that end without a signal (`__WALL`).
-fn wait_for(pid: Pid) -> Result<WaitStatus, Errno> {
+pub(crate) fn wait_for(pid: Pid) -> Result<WaitStatus, Errno> {
     loop {
         match waitpid(pid, Some(WaitPidFlag::__WALL)) {
             Err(Errno::EINTR) => {}

@@ -9,7 +9,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, sigac
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::getpid;
 
-use crate::case::task::fork_sharing;
+use crate::case::task::{fork_sharing, wait_for};
 use crate::case::test::die_with_parent;
 use crate::common::*;
 
@@ -113,15 +113,11 @@ pub fn go_on_with_own_proc() {
         // SAFETY: the handler makes one call that is safe in handlers.
         let _ = unsafe { sigaction(number, &pass_on) };
     }
-    let status = loop {
-        match waitpid(child, None) {
-            Ok(WaitStatus::Exited(_, status)) => break status,
-            Ok(WaitStatus::Signaled(_, signal, _)) => break 128 + signal as i32,
-            Err(Errno::EINTR) | Ok(_) => {}
-            Err(_) => break 125,
-        }
-    };
-    std::process::exit(status)
+    std::process::exit(match wait_for(child) {
+        Ok(WaitStatus::Exited(_, status)) => status,
+        Ok(WaitStatus::Signaled(_, signal, _)) => 128 + signal as i32,
+        _ => 125,
+    })
 }
 
 static CHILD: AtomicI32 = AtomicI32::new(0);

@@ -289,7 +289,7 @@ impl Run<'_, '_> {
             }
             Err(_) => {
                 let (job, how) = self.replace_worker(at, queue)?;
-                (job, lost(how))
+                (job, Observation::new(Ending::SupervisorLost { how }))
             }
         };
         self.attribute_news(at, &mut observation);
@@ -340,16 +340,4 @@ fn writable_directory(name: &str) -> io::Result<tempfile::TempDir> {
     let make = |place: &Path| tempfile::Builder::new().prefix(&prefix).tempdir_in(place);
     let others = ["/dev/shm", "/var/tmp", "/run", "."].map(Path::new);
     make(&std::env::temp_dir()).or_else(|error| others.into_iter().find_map(|place| make(place).ok()).ok_or(error))
-}
-
-fn lost(how: String) -> Observation {
-    Observation {
-        records: Default::default(),
-        ending: Ending::SupervisorLost { how },
-        leaks: Vec::new(),
-        output: String::new(),
-        refused: None,
-        kernel: News::default(),
-        duration: Duration::ZERO,
-    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::case::task::wait_for;
 use crate::case::test::run_and_exit;
 use crate::common::*;
 use crate::run::leftovers::{Leak, LeakKind, LeakWatch, where_it_hangs};
@@ -67,6 +68,21 @@ pub struct Observation {
     pub duration: Duration,
 }
 
+impl Observation {
+    /// Nothing but how a case ended.
+    pub(crate) fn new(ending: Ending) -> Self {
+        Self {
+            records: Records::default(),
+            ending,
+            leaks: Vec::new(),
+            output: String::new(),
+            refused: None,
+            kernel: News::default(),
+            duration: Duration::ZERO,
+        }
+    }
+}
+
 /// How many bytes of output are kept.
 const OUTPUT_KEPT: u64 = 16 * 1024;
 /// Size limit in bytes for each file a case writes, including its output. SIGXFSZ kills a case that exceeds it.
@@ -116,22 +132,18 @@ impl Supervisor {
             Ok(ForkResult::Parent { child }) => watch(child, deadline, self.log),
             Err(errno) => Ending::SupervisorLost { how: format!("fork: {errno:?}") },
         };
-        let mut leaks = self.leaks.sweep(self.log.has_directory());
-        leaks.extend(restore_globals(&kept));
-        let records = self.log.read();
-        Observation {
-            refused: self.refused(&records, &ending),
-            records,
-            ending,
-            leaks,
-            output: self.take_output(),
-            kernel: News::default(),
-            duration: start.elapsed(),
-        }
+        let mut observation = Observation::new(ending);
+        observation.leaks = self.leaks.sweep(self.log.has_directory());
+        observation.leaks.extend(restore_globals(&kept));
+        observation.records = self.log.read();
+        observation.refused = self.refused(&observation);
+        observation.output = self.take_output();
+        observation.duration = start.elapsed();
+        observation
     }
 
     /// Why the place made the case go wrong, if it did.
-    fn refused(&self, records: &Records, ending: &Ending) -> Option<String> {
+    fn refused(&self, Observation { records, ending, .. }: &Observation) -> Option<String> {
         let step = records.first_error().or(match ending {
             Ending::SupervisorLost { how } => {
                 how.split_once(": ").map(|(call, gave)| (call.to_owned(), gave.to_owned()))
@@ -240,17 +252,11 @@ fn wait_until_dead(child: Pid, pidfd: Option<&OwnedFd>, patience: Duration) -> b
 }
 
 fn reap(child: Pid) -> Ending {
-    loop {
-        match waitpid(child, None) {
-            Ok(WaitStatus::Exited(_, status)) => break Ending::Exited { status },
-            Ok(WaitStatus::Signaled(_, signal, _)) => {
-                break Ending::Killed { signal: signal.as_str().to_owned() };
-            }
-            Err(Errno::EINTR) | Ok(_) => {}
-            Err(errno) => {
-                break Ending::SupervisorLost { how: format!("waitpid: {errno:?}") };
-            }
-        }
+    match wait_for(child) {
+        Ok(WaitStatus::Exited(_, status)) => Ending::Exited { status },
+        Ok(WaitStatus::Signaled(_, signal, _)) => Ending::Killed { signal: signal.as_str().to_owned() },
+        Ok(other) => Ending::SupervisorLost { how: format!("waitpid: {other:?}") },
+        Err(errno) => Ending::SupervisorLost { how: format!("waitpid: {errno:?}") },
     }
 }
 

@@ -7,7 +7,7 @@ use crate::run::splat::{SplatKind, recognise};
 use crate::run::supervise::{Ending, Observation};
 
 /// A verdict in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Every check held, and there was at least one.
@@ -15,6 +15,7 @@ pub enum Status {
     /// The case could not run here.
     Skip,
     /// Inconclusive: the case, the harness or the surroundings went wrong.
+    #[default]
     Broken,
     /// The case did not end within its deadline.
     TimedOut,
@@ -36,7 +37,7 @@ impl Status {
 }
 
 /// The result of running a case, or the reason why it was not run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// In one word.
     pub status: Status,
@@ -68,16 +69,7 @@ fn is_zero(number: &u32) -> bool {
 impl Verdict {
     /// A verdict on a case that was not run.
     pub fn not_run(status: Status, reason: impl Into<String>) -> Self {
-        Self {
-            status,
-            reason: reason.into(),
-            needs: Vec::new(),
-            failed: Vec::new(),
-            notes: Vec::new(),
-            repetition: 0,
-            checks: 0,
-            duration: Duration::ZERO,
-        }
+        Self { status, reason: reason.into(), ..Self::default() }
     }
 
     /// The verdict on a case that the run ended before, or in the middle of.
@@ -118,16 +110,11 @@ pub fn judge(observation: &Observation) -> Verdict {
     let mut timed_out = None;
     match &observation.ending {
         Ending::Exited { status: 0 } if records.finished => {}
-        Ending::Exited { status } => {
-            broken.push(format!("exited early with status {status}"));
-        }
+        Ending::Exited { status } => broken.push(format!("exited early with status {status}")),
         Ending::Killed { signal } => broken.push(format!("killed by {signal}")),
-        Ending::TimedOut { after, hints } => {
-            timed_out = Some(format!("timed out after {}", seconds(*after)));
-            notes.extend(hints.iter().cloned());
-        }
-        Ending::Unkillable { after, hints } => {
-            timed_out = Some(format!("timed out after {} and survived SIGKILL", seconds(*after)));
+        ending @ (Ending::TimedOut { after, hints } | Ending::Unkillable { after, hints }) => {
+            let survived = if matches!(ending, Ending::Unkillable { .. }) { " and survived SIGKILL" } else { "" };
+            timed_out = Some(format!("timed out after {} s{survived}", after.as_secs_f64()));
             notes.extend(hints.iter().cloned());
         }
         Ending::SupervisorLost { how } => broken.push(format!("the supervisor died: {how}")),
@@ -140,8 +127,7 @@ pub fn judge(observation: &Observation) -> Verdict {
     if records.dropped > 0 {
         broken.push(format!("{} records did not fit in the log", records.dropped));
     }
-    let nothing_else = failed.is_empty() && broken.is_empty() && timed_out.is_none();
-    if records.checks == 0 && skipped.is_none() && nothing_else {
+    if records.checks == 0 && skipped.is_none() && failed.is_empty() && broken.is_empty() && timed_out.is_none() {
         broken.push("no checks were made".to_owned());
     }
     if notes.len() > NOTES_SHOWN {
@@ -216,10 +202,6 @@ fn printed(output: &str) -> Vec<String> {
     shown
 }
 
-fn seconds(duration: Duration) -> String {
-    format!("{} s", duration.as_secs_f64())
-}
-
 /// One verdict for a case that was run several times: the worst, and how often it occurred.
 ///
 /// # Panics
@@ -254,12 +236,8 @@ mod tests {
     use crate::run::record::{At, Records};
 
     fn failed() -> Record {
-        Record::Failed(FailedCheck {
-            call: "mkdir(/x)".to_owned(),
-            expected: "0".to_owned(),
-            actual: "EPERM".to_owned(),
-            ..FailedCheck::default()
-        })
+        let [call, expected, actual] = ["mkdir(/x)", "0", "EPERM"].map(str::to_owned);
+        Record::Failed(FailedCheck { call, expected, actual, ..FailedCheck::default() })
     }
 
     fn setup_failed() -> Record {
@@ -272,15 +250,8 @@ mod tests {
     }
 
     fn observed(checks: u32, finished: bool, records: Vec<Record>) -> Observation {
-        Observation {
-            records: Records { checks, finished, records, dropped: 0 },
-            ending: Ending::Exited { status: 0 },
-            leaks: Vec::new(),
-            output: String::new(),
-            refused: None,
-            kernel: News::default(),
-            duration: Duration::ZERO,
-        }
+        let records = Records { checks, finished, records, dropped: 0 };
+        Observation { records, ..Observation::new(Ending::Exited { status: 0 }) }
     }
 
     fn ending(observation: Observation, ending: Ending) -> Observation {
