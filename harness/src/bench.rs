@@ -2,10 +2,8 @@
 //!
 //! Everything panics on errors.
 
-use crate::case::{Body, Case, items};
+use crate::case::items;
 use crate::common::*;
-use crate::run::supervise::Supervisor;
-use crate::verdict::judge::judge;
 
 /// A case to measure. Its name is part of its seed.
 pub fn case(name: &'static str, proves: &'static [&'static str], run: Body) -> Item {

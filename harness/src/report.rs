@@ -15,19 +15,13 @@ mod tap14;
 mod text;
 mod wire;
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
-
 use document::Document;
 use flat::{Dialect, Flat, plan, word};
 use skips::{Skips, by_first_need};
 use tap::write_result;
 use text::{comment, directive_text, yaml_scalar};
 
-use crate::case::needs::PLACE;
-use crate::verdict::event::{CaseInfo, Event};
-use crate::verdict::judge::{Status, Verdict};
-use crate::verdict::outcome::{Counts, Outcome};
+use crate::common::*;
 
 pub use json::{Json, SCHEMA};
 pub use junit::Junit;

@@ -40,7 +40,6 @@ enum Need {
     Optional,
 }
 
-/// One row of the mount table.
 struct Mount {
     /// The file system, which is its source as well: none of them has a device.
     kind: &'static str,
@@ -314,14 +313,12 @@ fn reap_until(child: Pid) -> u8 {
     }
 }
 
-/// Ends the machine.
 fn end() -> ! {
     let _ = io::stdout().flush();
     for stream in [io::stdout().as_fd(), io::stderr().as_fd()] {
         let _ = termios::tcdrain(stream);
     }
-    // SAFETY: sync(2) takes nothing and only writes caches back.
-    unsafe { libc::sync() };
+    nix::unistd::sync();
     // A PC without ACPI cannot switch itself off: the kernel would halt and leave the machine running. A restart ends
     // it too (`-no-reboot`). User-mode Linux restarts into itself, and needs nothing to power off.
     let user_mode = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("User Mode Linux"));

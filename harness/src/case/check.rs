@@ -1,11 +1,9 @@
 //! The verbs of a case: `check` judges the kernel, `setup` must succeed.
 
 use std::fmt::Debug;
-use std::panic::Location;
 
-use crate::case::call::{Call, Failure};
+use crate::case::call::Failure;
 use crate::common::*;
-use crate::run::record::FailedCheck;
 
 /// The case must stop; the reason is already recorded.
 ///

@@ -1,8 +1,6 @@
 //! Further tasks of a case: children that share what their flags name.
 
-use crate::case::call::Call;
-use crate::case::check::{Done, Stop};
-use crate::case::test::{catch, die_with_parent};
+use crate::case::test::catch;
 use crate::common::*;
 
 /// Exit status of a task whose body completed. Not 0, so that an early `exit(0)` is not mistaken for it.

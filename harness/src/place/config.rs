@@ -33,7 +33,7 @@ impl Config {
 
 fn from_proc() -> Option<(String, String)> {
     let path = "/proc/config.gz";
-    let file = fs::File::open(path).ok()?;
+    let file = File::open(path).ok()?;
     let mut text = String::new();
     flate2::read::GzDecoder::new(file).read_to_string(&mut text).ok()?;
     Some((text, path.to_owned()))

@@ -2,7 +2,6 @@
 //!
 //! Nothing here makes the call under test: a fact that decides whether a case runs must not depend on it.
 
-use crate::case::needs::Feature;
 use crate::common::*;
 use crate::place::config::Config;
 
@@ -22,8 +21,8 @@ impl Version {
     }
 }
 
-impl std::fmt::Display for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.0, self.1, self.2)
     }
 }
@@ -181,7 +180,7 @@ pub fn number_in(path: &str) -> Option<u64> {
 /// are slow in user-mode Linux.
 fn small_file(path: &str) -> Option<String> {
     let mut content = Vec::with_capacity(4096);
-    fs::File::open(path).ok()?.take(4096).read_to_end(&mut content).ok()?;
+    File::open(path).ok()?.take(4096).read_to_end(&mut content).ok()?;
     String::from_utf8(content).ok()
 }
 

@@ -4,13 +4,10 @@
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, sigaction, signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::getpid;
 
-use crate::case::task::{fork_sharing, wait_for};
-use crate::case::test::die_with_parent;
 use crate::common::*;
 
 /// Size in bytes that the stack gets by default on most systems. A larger one may change how memory is laid out.

@@ -4,7 +4,6 @@
 //! It is made by clone(2), for an ordinary user inside a user namespace. If that fails, the cases that need it are
 //! skipped.
 
-use crate::case::task::fork_sharing;
 use crate::common::*;
 use crate::place::inherited;
 
@@ -29,8 +28,8 @@ impl Default for Sandbox {
     }
 }
 
-impl std::fmt::Display for Sandbox {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Sandbox::Privileged => f.write_str("own mount, IPC and UTS namespaces"),
             Sandbox::UserNamespace => {

@@ -1,7 +1,6 @@
 //! Diagnostics of a result, as YAML that people read unaided: the failed call first.
 
 use super::*;
-use crate::run::record::FailedCheck;
 
 /// The lines of a YAML mapping, without indentation; empty if there is nothing to report.
 pub(super) fn yaml(&Entry { case, verdict, outcome, .. }: &Entry) -> Vec<String> {

@@ -46,7 +46,7 @@ impl Junit {
     fn report(&self) -> Report {
         let document = &self.document;
         let mut report = Report::new(self.name);
-        report.set_time(std::time::Duration::from_millis(document.milliseconds));
+        report.set_time(Duration::from_millis(document.milliseconds));
         let properties = properties(document.started.as_ref());
         for (name, entries) in document.groups() {
             let mut suite = TestSuite::new(name.as_str());

@@ -1,7 +1,5 @@
 //! For people at a terminal: failures in full, the rest in a table.
 
-use std::time::Duration;
-
 use super::*;
 use crate::case::test::seed_of_repetition;
 

@@ -4,13 +4,12 @@
 //! guest of the run's own every report of it is the run's business. A shared host has other tenants: there a report
 //! counts if it names a task of this program, and is a remark else.
 
-use std::fs::File;
 use std::io::SeekFrom;
 use std::os::unix::fs::OpenOptionsExt;
 
 use crate::common::*;
 use crate::place::facts::{TAINT_OF_OTHERS, taint};
-use crate::run::splat::{SplatKind, names_task, recognise};
+use crate::run::splat::names_task;
 
 /// What the kernel said of itself, one line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

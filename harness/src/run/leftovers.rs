@@ -35,8 +35,8 @@ pub enum LeakKind {
     Setting,
 }
 
-impl std::fmt::Display for Leak {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Leak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             LeakKind::Process => "process",
             LeakKind::Mount => "mount",
@@ -52,7 +52,7 @@ impl std::fmt::Display for Leak {
 #[derive(Debug)]
 pub struct LeakWatch {
     base: PathBuf,
-    mountinfo: fs::File,
+    mountinfo: File,
     mounts: BTreeMap<u64, String>,
     ipc: Option<IpcCounts>,
 }
@@ -66,8 +66,8 @@ impl LeakWatch {
     /// # Errors
     /// /proc/self/mountinfo cannot be read.
     pub fn start(base: &Path, own_ipc: bool) -> io::Result<Self> {
-        let mountinfo = fs::File::open("/proc/self/mountinfo")
-            .map_err(|e| io::Error::other(format!("/proc/self/mountinfo: {e}")))?;
+        let mountinfo =
+            File::open("/proc/self/mountinfo").map_err(|e| io::Error::other(format!("/proc/self/mountinfo: {e}")))?;
         let mut watch = Self { base: base.to_owned(), mountinfo, mounts: BTreeMap::new(), ipc: None };
         watch.mounts_changed();
         watch.mounts = watch.read_mounts()?;
@@ -226,7 +226,6 @@ fn describe_process(pid: Pid) -> String {
     format!("{pid} ({}: {})", name.trim(), command.trim())
 }
 
-/// The children of this process.
 fn children() -> Vec<Pid> {
     let own = std::process::id() as i32;
     if let Ok(list) = fs::read_to_string(format!("/proc/{own}/task/{own}/children")) {
@@ -270,10 +269,4 @@ pub(crate) fn where_it_hangs(pid: Pid) -> Vec<String> {
         .filter(|(_, text)| !text.is_empty() && text != "0")
         .map(|(what, text)| format!("hanging process {pid}: {what} {text}"))
         .collect()
-}
-
-/// Makes this process the one that adopts orphaned descendants.
-pub(crate) fn become_subreaper() -> Result<(), Errno> {
-    // SAFETY: PR_SET_CHILD_SUBREAPER takes a number.
-    Errno::result(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
 }

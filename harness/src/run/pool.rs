@@ -12,18 +12,16 @@ mod wire;
 mod worker;
 
 use std::os::fd::BorrowedFd;
-use std::sync::LazyLock;
 
 use crate::case::test::seed_of_repetition;
 use crate::common::*;
 use crate::place::sandbox;
 use crate::run::kernel_log::KernelLog;
-use crate::run::leftovers::{become_subreaper, kill_children_but};
+use crate::run::leftovers::kill_children_but;
 use crate::run::plan::{Planned, plan};
-use crate::run::supervise::{Ending, Observation, Supervisor, restore_globals, save_globals};
-use crate::verdict::event::CaseInfo;
-use crate::verdict::judge::{judge, worst_of};
-use crate::verdict::outcome::{KnownBug, expect};
+use crate::run::supervise::{restore_globals, save_globals};
+use crate::verdict::judge::worst_of;
+use crate::verdict::outcome::expect;
 
 pub use options::{RunEnd, RunError, RunOptions, Sink, usual_jobs};
 pub use scout::{facts, facts_as_json};
@@ -38,7 +36,7 @@ use worker::{Worker, serve};
 pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<RunEnd, RunError> {
     let start = Instant::now();
     let signals = Signals::block()?;
-    become_subreaper().map_err(io::Error::from)?;
+    set_child_subreaper(true).map_err(io::Error::from)?;
     (options.suite.remove_stale)();
     let mut facts = match &options.facts {
         Some(facts) => facts.clone(),
@@ -90,7 +88,6 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
     Ok(RunEnd { counts, interrupted })
 }
 
-/// Interval of heartbeat events.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// How many jobs a supervisor is given, so that it need not wait for the next one.
@@ -105,7 +102,6 @@ struct Entry {
     attempts: Vec<Verdict>,
     /// How many repetitions were queued so far.
     asked: usize,
-    /// Whether its verdict was reported.
     reported: bool,
 }
 
@@ -117,13 +113,11 @@ struct Run<'a, 's> {
     entries: Vec<Entry>,
     /// Whether a case failed, other than by a known bug.
     failed: bool,
-    /// Whether a signal ended the run.
     cut_short: bool,
     counts: Counts,
     workers: Vec<Worker>,
     kernel_log: KernelLog,
     last_alive: Instant,
-    /// Documented kernel bugs.
     known_bugs: LazyLock<Vec<KnownBug>>,
 }
 

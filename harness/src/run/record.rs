@@ -21,14 +21,14 @@ pub struct At {
     pub line: u32,
 }
 
-impl From<&'static std::panic::Location<'static>> for At {
-    fn from(location: &'static std::panic::Location<'static>) -> Self {
+impl From<&'static Location<'static>> for At {
+    fn from(location: &'static Location<'static>) -> Self {
         Self { file: location.file().to_owned(), line: location.line() }
     }
 }
 
-impl std::fmt::Display for At {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
 }

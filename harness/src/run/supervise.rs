@@ -1,12 +1,10 @@
 //! The supervisor's side of one case: forks it, watches it, and observes how it ends.
 
-use std::fs::File;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::{FromRawFd, OwnedFd};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
-use crate::case::task::wait_for;
 use crate::case::test::run_and_exit;
 use crate::common::*;
 use crate::run::leftovers::{Leak, LeakKind, LeakWatch, where_it_hangs};
@@ -28,19 +26,14 @@ pub enum Ending {
         /// The signal's name.
         signal: String,
     },
-    /// It ran past its deadline and was killed.
+    /// It ran past its deadline.
     TimedOut {
         /// The deadline.
         after: Duration,
         /// Where it hung, according to /proc.
         hints: Vec<String>,
-    },
-    /// It ran past its deadline and survived SIGKILL.
-    Unkillable {
-        /// The deadline.
-        after: Duration,
-        /// Where it hung, according to /proc.
-        hints: Vec<String>,
+        /// Whether it survived SIGKILL.
+        survived: bool,
     },
     /// The supervisor died while the case ran.
     SupervisorLost {
@@ -106,7 +99,7 @@ impl Supervisor {
     /// # Errors
     /// A step failed; the text names it.
     pub fn start(setting: Setting, log: RecordLog, own_ipc: bool) -> io::Result<Self> {
-        match crate::run::leftovers::become_subreaper() {
+        match set_child_subreaper(true) {
             // gVisor has no subreapers: process 1 adopts leaked processes there, and they are not found.
             Ok(()) | Err(Errno::EINVAL) => {}
             Err(errno) => return Err(errno.into()),
@@ -179,19 +172,13 @@ impl Supervisor {
 
 /// Redirects standard output and error to a memory file, which is read after each case.
 fn capture_output() -> io::Result<File> {
-    let null = File::open("/dev/null")?;
-    // SAFETY: memfd_create copies the name; the descriptor it gives is ours alone.
-    let output = unsafe {
-        let fd = libc::memfd_create(c"output".as_ptr(), libc::MFD_CLOEXEC);
-        File::from(OwnedFd::from_raw_fd(Errno::result(fd)?))
-    };
+    let output = memfd_create(c"output", MFdFlags::MFD_CLOEXEC)?;
     // Several processes write to it: none may overwrite the other.
     nix::fcntl::fcntl(&output, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_APPEND))?;
-    for (from, to) in [(null.as_raw_fd(), 0), (output.as_raw_fd(), 1), (output.as_raw_fd(), 2)] {
-        // SAFETY: dup2 onto the standard descriptors, which nothing in a supervisor owns.
-        Errno::result(unsafe { libc::dup2(from, to) })?;
-    }
-    Ok(output)
+    dup2_stdin(File::open("/dev/null")?)?;
+    dup2_stdout(&output)?;
+    dup2_stderr(&output)?;
+    Ok(output.into())
 }
 
 /// Waits for a case's process until its deadline, then kills its process group.
@@ -212,10 +199,10 @@ fn watch(child: Pid, deadline: Duration, log: RecordLog) -> Ending {
     while !patience.is_over() {
         if wait_until_dead(child, pidfd.as_ref(), patience.left()) {
             reap(child);
-            return Ending::TimedOut { after: deadline, hints };
+            return Ending::TimedOut { after: deadline, hints, survived: false };
         }
     }
-    Ending::Unkillable { after: deadline, hints }
+    Ending::TimedOut { after: deadline, hints, survived: true }
 }
 
 fn pidfd_open(pid: Pid) -> Option<OwnedFd> {

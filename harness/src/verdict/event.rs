@@ -1,11 +1,7 @@
 //! Events: the only interface between running and reporting.
 
-use std::borrow::Cow;
-
 use crate::case::group;
 use crate::common::*;
-use crate::run::shard::Part;
-use crate::verdict::outcome::Outcome;
 
 /// A case as reports show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

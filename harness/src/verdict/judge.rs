@@ -1,10 +1,6 @@
 //! From an observation to a verdict: a pure function, tested by a table.
 
-use crate::case::needs::PLACE;
 use crate::common::*;
-use crate::run::record::FailedCheck;
-use crate::run::splat::{SplatKind, recognise};
-use crate::run::supervise::{Ending, Observation};
 
 /// A verdict in one word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -112,8 +108,8 @@ pub fn judge(observation: &Observation) -> Verdict {
         Ending::Exited { status: 0 } if records.finished => {}
         Ending::Exited { status } => broken.push(format!("exited early with status {status}")),
         Ending::Killed { signal } => broken.push(format!("killed by {signal}")),
-        ending @ (Ending::TimedOut { after, hints } | Ending::Unkillable { after, hints }) => {
-            let survived = if matches!(ending, Ending::Unkillable { .. }) { " and survived SIGKILL" } else { "" };
+        Ending::TimedOut { after, hints, survived } => {
+            let survived = if *survived { " and survived SIGKILL" } else { "" };
             timed_out = Some(format!("timed out after {} s{survived}", after.as_secs_f64()));
             notes.extend(hints.iter().cloned());
         }
@@ -262,7 +258,7 @@ mod tests {
     fn the_table() {
         let second = Duration::from_secs(1);
         let killed = || Ending::Killed { signal: "SIGSEGV".to_owned() };
-        let timed_out = || Ending::TimedOut { after: second, hints: vec!["state S".to_owned()] };
+        let timed_out = || Ending::TimedOut { after: second, hints: vec!["state S".to_owned()], survived: false };
         let fine = || observed(1, true, vec![]);
         let leaky = Observation { leaks: vec![Leak { kind: LeakKind::Mount, what: "/x".to_owned() }], ..fine() };
         let mut flooded = fine();

@@ -1,7 +1,6 @@
 //! A verdict compared with the documented bugs of the kernel.
 
 use crate::common::*;
-use crate::place::facts::Version;
 
 /// A documented bug of some kernels that a case finds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -73,14 +73,10 @@ unshare_conformance_trial:
     # The interrupt controller: vectors from 32 on, all masked but the timer's.
     mov $0x11, %al
     out %al, $0x20
-    mov $32, %al
+    .irp value, 32, 4, 1, 0xfe
+    mov $\value, %al
     out %al, $0x21
-    mov $4, %al
-    out %al, $0x21
-    mov $1, %al
-    out %al, $0x21
-    mov $0xfe, %al
-    out %al, $0x21
+    .endr
     # The timer: 291 times a second.
     mov $0x34, %al
     out %al, $0x43

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::case::test::BeforeBody;
-use crate::run::shard::Part;
 
 /// Default number of supervisors: two for each CPU, since making and leaving namespaces waits for RCU grace periods
 /// half of the time.

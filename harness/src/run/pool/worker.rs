@@ -24,8 +24,8 @@ pub(super) fn serve(
     log: RecordLog,
     ids: (u32, u32),
 ) -> i32 {
-    // SAFETY: PR_SET_PDEATHSIG takes a number. A supervisor never outlives the run.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    // A supervisor never outlives the run.
+    let _ = set_pdeathsig(Signal::SIGKILL);
     let sandbox = &setting.facts.sandbox;
     let has_sandbox = !matches!(sandbox, Sandbox::None { .. });
     let fallback = setting.base.join(std::process::id().to_string());
