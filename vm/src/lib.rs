@@ -16,7 +16,7 @@ mod image {
     #[cfg(test)]
     mod hostile;
     #[cfg(test)]
-    mod samples;
+    pub mod samples;
 }
 
 /// Where kernels come from, and where they are kept.

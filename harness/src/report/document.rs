@@ -2,7 +2,6 @@
 
 use super::*;
 
-/// A collected run.
 #[derive(Debug, Default)]
 pub(super) struct Document {
     plan: Vec<CaseInfo>,

@@ -7,7 +7,6 @@ use super::*;
 pub struct Flat<D> {
     dialect: D,
     plan: Vec<CaseInfo>,
-    /// The number of results so far.
     reported: usize,
     skips: Skips,
 }
@@ -104,7 +103,6 @@ pub(super) fn plan(version: &str, results: usize, out: &mut dyn Write) -> io::Re
     }
 }
 
-/// How a result line begins.
 pub(super) fn word(ok: bool) -> &'static str {
     if ok { "ok" } else { "not ok" }
 }

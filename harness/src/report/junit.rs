@@ -10,7 +10,6 @@ use super::*;
 /// Writes JUnit's XML.
 #[derive(Debug)]
 pub struct Junit {
-    /// The name of the whole report.
     name: &'static str,
     document: Document,
 }

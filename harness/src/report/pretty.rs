@@ -10,7 +10,6 @@ pub struct Pretty {
     colour: bool,
     verbosity: Verbosity,
     groups: BTreeMap<String, (Counts, Duration)>,
-    /// The first failure's name and seed.
     first_failure: Option<(String, u64)>,
     /// Beginning of the command that reruns one case.
     again: String,

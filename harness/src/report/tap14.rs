@@ -23,9 +23,8 @@ struct Group {
     cases: Vec<usize>,
     /// The lines of each result so far, by its place in the group.
     results: BTreeMap<usize, Vec<u8>>,
-    /// Whether all results so far leave the group ok.
+    /// Whether all results so far leave the group ok, and whether all are skips.
     ok: bool,
-    /// Whether all of them are skips.
     skipped: bool,
 }
 

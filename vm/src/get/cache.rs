@@ -63,13 +63,11 @@ impl Cache {
         Ok(Cache { root: base.ok_or(CacheError::NoPlace)?.join("unshare-conformance") })
     }
 
-    /// A cache at `root`, for tests.
     #[cfg(test)]
     pub(crate) fn at(root: impl Into<PathBuf>) -> Cache {
         Cache { root: root.into() }
     }
 
-    /// The path of the cache.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

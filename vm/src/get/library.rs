@@ -158,7 +158,6 @@ fn tells_its_version(image: &Path) -> Result<(), String> {
     })
 }
 
-/// The newest of `entries` that `release` names.
 fn newest(entries: Vec<Entry>, release: &str) -> Option<Entry> {
     // A bare version never means a user-mode kernel.
     let by_version = |entry: &Entry| !is_user_mode(&entry.release) && begins(&entry.version, release);
@@ -279,10 +278,9 @@ mod tests {
 
     #[test]
     fn fetched_kernels_are_found_without_a_source() {
-        let (directory, library) = library();
+        let (_directory, library) = library();
         assert_eq!(library.find("6.1"), None);
-        let kernel = directory.path().join("kernels/6.1.0-53-cloud-amd64");
-        std::fs::create_dir_all(&kernel).unwrap();
+        let kernel = library.cache.directory("kernels/6.1.0-53-cloud-amd64").unwrap();
         assert_eq!(library.find("6.1"), None);
         std::fs::write(kernel.join("vmlinuz-6.1.0-53-cloud-amd64"), "").unwrap();
         std::fs::write(kernel.join("version"), "6.1.187-1").unwrap();

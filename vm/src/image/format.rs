@@ -90,7 +90,6 @@ pub(crate) enum Flaw {
     NotBuilt,
 }
 
-/// Recognises the image in a file.
 pub(crate) fn read(mut file: &File) -> Result<Image, Flaw> {
     let length = file.seek(io::SeekFrom::End(0))?;
     if length == 0 {

@@ -21,7 +21,6 @@ impl Configuration {
         Configuration { options: options.collect() }
     }
 
-    /// Reads the file at `path`.
     pub(crate) fn read(path: &Path) -> io::Result<Configuration> {
         Ok(Configuration::parse(&String::from_utf8_lossy(&std::fs::read(path)?)))
     }

@@ -94,7 +94,6 @@ impl Kernel {
         Kernel { path: elf, image }
     }
 
-    /// A kernel without a file.
     #[cfg(test)]
     pub(crate) fn for_test(path: &str, kind: Kind, pvh_entry: Option<u32>) -> Kernel {
         let image = Image { kind, release: None, payload: None, pvh_entry, configuration: None };
