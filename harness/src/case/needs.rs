@@ -179,9 +179,8 @@ impl Needs {
         let missing = [suite.every_case, self.without(suite.every_case)].into_iter().flat_map(|needs| {
             let needed = suite.features().filter(move |feature| needs.features & feature.bit != 0);
             needed.filter_map(|feature| {
-                facts
-                    .reason_without(feature)
-                    .map(|reason| Unmet { feature: Some(feature.name), reason: reason.clone() })
+                let reason = facts.reason_without(feature)?.clone();
+                Some(Unmet { feature: Some(feature.name), reason })
             })
         });
         let disturbed = self.disturbed(suite).filter(|_| !may_disturb_host).map(|global| Unmet {
@@ -232,8 +231,7 @@ mod tests {
         assert_eq!(needs.without(Needs::NONE.with(MOON)), Needs::ROOT.disturbing(SEA));
         let passing = Needs::NONE.disturbing(WIND);
         assert!(needs.is_alone() && !passing.is_alone());
-        assert!(
-            passing.unmet(&suite, &Facts::default(), false)[0].reason.contains("changes the wind for every process")
-        );
+        let reason = &passing.unmet(&suite, &Facts::default(), false)[0].reason;
+        assert!(reason.contains("changes the wind for every process"));
     }
 }

@@ -178,8 +178,8 @@ fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-/// How long to wait for leaked processes to die after SIGKILL.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for processes to die after SIGKILL.
+pub(crate) const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Kills all descendants of this process, which is a child subreaper.
 fn kill_leaked_processes() -> Vec<String> {

@@ -7,7 +7,7 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use crate::case::test::run_and_exit;
 use crate::common::*;
-use crate::run::leftovers::{Leak, LeakKind, LeakWatch, where_it_hangs};
+use crate::run::leftovers::{KILL_PATIENCE, Leak, LeakKind, LeakWatch, where_it_hangs};
 use crate::run::patience::{Patience, Tasks};
 use crate::run::record::Records;
 use crate::suite::Wrong;
@@ -80,8 +80,6 @@ impl Observation {
 const OUTPUT_KEPT: u64 = 16 * 1024;
 /// Size limit in bytes for each file a case writes, including its output. SIGXFSZ kills a case that exceeds it.
 const FILE_SIZE_LIMIT: u64 = 64 * 1024 * 1024;
-/// How long to wait for a killed case to die.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs cases one after the other, each in its own child of a single-threaded process.
 #[derive(Debug)]
@@ -196,13 +194,14 @@ fn watch(child: Pid, deadline: Duration, log: RecordLog) -> Ending {
     let hints = where_it_hangs(child);
     let _ = killpg(child, Signal::SIGKILL);
     patience.renew(KILL_PATIENCE);
-    while !patience.is_over() {
-        if wait_until_dead(child, pidfd.as_ref(), patience.left()) {
-            reap(child);
-            return Ending::TimedOut { after: deadline, hints, survived: false };
-        }
+    let mut survived = true;
+    while survived && !patience.is_over() {
+        survived = !wait_until_dead(child, pidfd.as_ref(), patience.left());
     }
-    Ending::TimedOut { after: deadline, hints, survived: true }
+    if !survived {
+        reap(child);
+    }
+    Ending::TimedOut { after: deadline, hints, survived }
 }
 
 fn pidfd_open(pid: Pid) -> Option<OwnedFd> {

@@ -182,16 +182,13 @@ const LINE_SHOWN: usize = 200;
 
 /// What a case printed, cut to a length that people read.
 fn printed(output: &str) -> Vec<String> {
+    let printed = |line: &str| {
+        let cut: String = line.chars().take(LINE_SHOWN).collect();
+        let dots = if cut.len() < line.len() { "…" } else { "" };
+        format!("printed: {cut}{dots}")
+    };
     let lines = output.lines().count();
-    let mut shown: Vec<String> = output
-        .lines()
-        .take(LINES_SHOWN)
-        .map(|line| {
-            let cut: String = line.chars().take(LINE_SHOWN).collect();
-            let dots = if cut.len() < line.len() { "…" } else { "" };
-            format!("printed: {cut}{dots}")
-        })
-        .collect();
+    let mut shown: Vec<String> = output.lines().take(LINES_SHOWN).map(printed).collect();
     if lines > LINES_SHOWN {
         shown.push(format!("printed {} more lines", lines - LINES_SHOWN));
     }
@@ -208,11 +205,9 @@ pub fn worst_of(verdicts: Vec<Verdict>) -> Verdict {
     let duration = verdicts.iter().map(|verdict| verdict.duration).sum();
     let status = verdicts.iter().map(|verdict| verdict.status).max().expect("a case was run at least once");
     let times = verdicts.iter().filter(|verdict| verdict.status == status).count();
-    let (index, mut worst) = verdicts
-        .into_iter()
-        .enumerate()
-        .find(|(_, verdict)| verdict.status == status)
-        .expect("the maximum is one of them");
+    let mut verdicts = verdicts.into_iter().enumerate();
+    let (index, mut worst) =
+        verdicts.find(|(_, verdict)| verdict.status == status).expect("the maximum is one of them");
     worst.checks = checks;
     worst.duration = duration;
     if runs > 1 && status != Status::Pass && status != Status::Skip {
@@ -259,6 +254,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let killed = || Ending::Killed { signal: "SIGSEGV".to_owned() };
         let timed_out = || Ending::TimedOut { after: second, hints: vec!["state S".to_owned()], survived: false };
+        let lost = Ending::SupervisorLost { how: "gone".to_owned() };
         let fine = || observed(1, true, vec![]);
         let leaky = Observation { leaks: vec![Leak { kind: LeakKind::Mount, what: "/x".to_owned() }], ..fine() };
         let mut flooded = fine();
@@ -291,11 +287,7 @@ mod tests {
             (ending(observed(1, false, vec![]), timed_out()), TimedOut, "timed out after 1 s"),
             (ending(observed(1, false, vec![failed()]), timed_out()), Fail, "mkdir(/x): expected 0, got EPERM"),
             (ending(observed(1, false, vec![setup_failed()]), timed_out()), TimedOut, "timed out after 1 s"),
-            (
-                ending(observed(0, false, vec![]), Ending::SupervisorLost { how: "gone".to_owned() }),
-                Broken,
-                "the supervisor died: gone",
-            ),
+            (ending(observed(0, false, vec![]), lost), Broken, "the supervisor died: gone"),
             (refused(vec![setup_failed(), failed()]), Skip, "no room"),
             (leaky, Broken, "leaked: mount /x"),
             (flooded, Broken, "3 records did not fit in the log"),

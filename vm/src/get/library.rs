@@ -4,6 +4,9 @@
 //! the same kernels as ordinary programs, named `uml-VERSION` here. A release may be shortened at any point that ends a
 //! number: `6.12` is the newest 6.12, `5.10.223` the kernel packaged from that version.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use super::apt::Debian;
 use crate::common::*;
 
@@ -111,7 +114,7 @@ impl<S: Source> Library<S> {
             return Err(LibraryError::NoKernel(entry.release));
         }
         if is_user_mode(&entry.release) {
-            make_executable(&image).map_err(CacheError::at(&image))?;
+            std::fs::set_permissions(&image, Permissions::from_mode(0o755)).map_err(CacheError::at(&image))?;
             if let Err(why) = tells_its_version(&image) {
                 let _ = std::fs::remove_dir_all(&directory);
                 return Err(LibraryError::DoesNotRun(entry.release, why));
@@ -139,11 +142,6 @@ fn is_user_mode(release: &str) -> bool {
 
 fn image_in(directory: &Path, release: &str) -> PathBuf {
     if is_user_mode(release) { directory.join("linux.uml") } else { directory.join(format!("vmlinuz-{release}")) }
-}
-
-fn make_executable(image: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(image, std::fs::Permissions::from_mode(0o755))
 }
 
 /// Whether user-mode Linux runs here at all: it is an ordinary program of this machine.

@@ -182,26 +182,21 @@ fn lz4(mut chunks: &[u8], size: usize) -> io::Result<Vec<u8>> {
 /// The format of lzop: a header, then blocks with their lengths and, as its flags say, checksums, which are passed
 /// over: an ELF that does not start is noticed.
 fn lzo(mut stream: &[u8], size: usize) -> Option<Vec<u8>> {
-    fn take<'a>(stream: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = stream.split_at_checked(count)?;
-        *stream = rest;
-        Some(taken)
-    }
     fn number(stream: &mut &[u8]) -> Option<u32> {
-        Some(u32::from_be_bytes(take(stream, 4)?.try_into().ok()?))
+        Some(u32::from_be_bytes(stream.split_off(..4)?.try_into().ok()?))
     }
-    let version = u16::from_be_bytes(take(&mut stream, 2)?.try_into().ok()?);
+    let version = u16::from_be_bytes(stream.split_off(..2)?.try_into().ok()?);
     let modern = version >= 0x0940;
     // The library's version, the version needed to unpack, method and level.
-    take(&mut stream, if modern { 2 + 2 + 1 + 1 } else { 2 + 1 })?;
+    stream.split_off(..if modern { 2 + 2 + 1 + 1 } else { 2 + 1 })?;
     let flags = number(&mut stream)?;
     if flags & 0x800 != 0 {
         number(&mut stream)?;
     }
     // Mode and time, the name, the header's checksum.
-    take(&mut stream, if modern { 12 } else { 8 })?;
-    let name = take(&mut stream, 1)?[0];
-    take(&mut stream, usize::from(name) + 4)?;
+    stream.split_off(..if modern { 12 } else { 8 })?;
+    let name = stream.split_off_first()?;
+    stream.split_off(..usize::from(*name) + 4)?;
 
     let mut unpacked = vec![0; size];
     let mut filled = 0;
@@ -211,8 +206,8 @@ fn lzo(mut stream: &[u8], size: usize) -> Option<Vec<u8>> {
         let checksums = |unpacked_flag: u32, packed_flag: u32| {
             usize::from(flags & unpacked_flag != 0) + usize::from(packed < block && flags & packed_flag != 0)
         };
-        take(&mut stream, 4 * (checksums(1, 2) + checksums(0x100, 0x200)))?;
-        let data = take(&mut stream, packed)?;
+        stream.split_off(..4 * (checksums(1, 2) + checksums(0x100, 0x200)))?;
+        let data = stream.split_off(..packed)?;
         let target = unpacked.get_mut(filled..filled.checked_add(block)?)?;
         if block == 0 {
             return None;
@@ -242,11 +237,8 @@ mod tests {
             eprintln!("{program} is not installed: its format is not checked here");
             return None;
         };
-        let mut packed = output.stdout;
-        if size_follows {
-            packed.extend_from_slice(&u32::try_from(data.len()).unwrap().to_le_bytes());
-        }
-        Some(packed)
+        let size = (data.len() as u32).to_le_bytes();
+        Some([&output.stdout, &size[..if size_follows { 4 } else { 0 }]].concat())
     }
 
     /// Like a kernel in that some of it repeats, some does not, and it spans more than one lz4 chunk.
@@ -278,8 +270,7 @@ mod tests {
             };
             let unpacked = decompress(&packed, path).unwrap_or_else(|error| panic!("{program}: {error}"));
             assert!(unpacked == data, "{program} gave other bytes");
-            let mut cut = packed[..packed.len() / 2].to_vec();
-            cut.extend_from_slice(&u32::try_from(data.len()).unwrap().to_le_bytes());
+            let cut = [&packed[..packed.len() / 2], &(data.len() as u32).to_le_bytes()].concat();
             assert!(decompress(&cut, path).is_err(), "{program} cut in half is taken");
             // Whatever a damaged stream unpacks to, it must not bring the runner down.
             let mut damaged = packed_by(program, arguments, &data[..20_000], size_follows).unwrap();
