@@ -80,11 +80,8 @@ fn head(event: &Event) -> Vec<String> {
     let mut lines: Vec<String> = facts.caveat.iter().cloned().collect();
     lines.push(program.clone());
     lines.extend(facts.lines());
-    lines.push(format!(
-        "seed {seed}, tier {}{}",
-        tier.name(),
-        if *repeat > 1 { format!(", each case {repeat} times") } else { String::new() }
-    ));
+    let times = if *repeat > 1 { format!(", each case {repeat} times") } else { String::new() };
+    lines.push(format!("seed {seed}, tier {}{times}", tier.name()));
     if let Some(part) = part {
         lines.push(format!("shard {} of {} cases", part.shard, part.whole));
     }

@@ -45,10 +45,7 @@ impl<'t, V: Debug> Check<'t, V> {
             return Ok(self.call.into_parts().1.ok());
         }
         let (call, result) = self.call.into_parts();
-        let actual = match result {
-            Ok(value) => shown(&value),
-            Err(failure) => format!("{failure:?}"),
-        };
+        let actual = result.map_or_else(|failure| format!("{failure:?}"), |value| shown(&value));
         self.test.log().write(&Record::Failed(FailedCheck {
             call: call.into_owned(),
             expected: expected(),

@@ -99,11 +99,7 @@ fn system_out(entry: &Entry) -> String {
 fn status(entry: &Entry) -> TestCaseStatus {
     let &Entry { verdict, outcome, .. } = entry;
     let mut status = match (outcome, verdict.status) {
-        (Outcome::KnownBug { bug }, _) => {
-            let mut status = TestCaseStatus::skipped();
-            status.set_type("known kernel bug").set_message(one_line(bug));
-            status
-        }
+        (Outcome::KnownBug { bug }, _) => told(TestCaseStatus::skipped(), "known kernel bug", bug),
         (Outcome::UnexpectedPass { .. }, _) => TestCaseStatus::success(),
         (_, Status::Pass) => return TestCaseStatus::success(),
         (_, Status::Skip) => {
@@ -121,7 +117,10 @@ fn status(entry: &Entry) -> TestCaseStatus {
 }
 
 fn failure(kind: NonSuccessKind, what: &str, why: &str) -> TestCaseStatus {
-    let mut status = TestCaseStatus::non_success(kind);
+    told(TestCaseStatus::non_success(kind), what, why)
+}
+
+fn told(mut status: TestCaseStatus, what: &str, why: &str) -> TestCaseStatus {
     status.set_type(what).set_message(one_line(why));
     status
 }

@@ -103,12 +103,8 @@ impl Pretty {
         if self.verbosity >= Verbosity::Normal {
             writeln!(out)?;
             for (group, (counts, duration)) in &self.groups {
-                writeln!(
-                    out,
-                    "{group:>12}  {}  {}",
-                    self.by_result(counts),
-                    self.paint(DIM, &format!("{:.1} s", duration.as_secs_f64()))
-                )?;
+                let duration = self.paint(DIM, &format!("{:.1} s", duration.as_secs_f64()));
+                writeln!(out, "{group:>12}  {}  {duration}", self.by_result(counts))?;
             }
             let never_reached = by_first_need(&self.never_reached);
             for (reasons, colour, word) in [(never_reached, RED, ""), (self.skips.by_reason(), YELLOW, " skipped:")] {
@@ -137,8 +133,7 @@ impl Pretty {
         };
         writeln!(out, "{verdict}: {} in {:.1} s", self.by_result(counts), milliseconds as f64 / 1000.0)?;
         if let Some((name, seed)) = &self.first_failure {
-            let again = &self.again;
-            writeln!(out, "next: {again} --seed {seed} --exact {name} -v")?;
+            writeln!(out, "next: {} --seed {seed} --exact {name} -v", self.again)?;
         }
         if let (Some(skips), None) = (self.skips.sentence(counts), interrupted) {
             writeln!(out, "{}", self.paint(YELLOW, &one_line(&skips)))?;

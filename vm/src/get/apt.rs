@@ -91,10 +91,10 @@ impl Debian {
         Ok(std::fs::write(&path, content).map_err(CacheError::at(&path))?)
     }
 
-    fn command(&self, program: &str) -> Command {
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         // After the machine's own settings, so that ours count.
-        command.arg("-c").arg(self.root().join("apt.conf")).env("LC_ALL", "C.UTF-8");
+        command.arg("-c").arg(self.root().join("apt.conf")).env("LC_ALL", "C.UTF-8").args(arguments);
         command
     }
 
@@ -111,9 +111,8 @@ impl Debian {
         let held = File::create(&lock).map_err(CacheError::at(&lock))?;
         held.lock().map_err(CacheError::at(&lock))?;
 
-        let mut command = self.command("apt-get");
-        command.args(["-q", "update"]);
-        let updated = programs::run(command, |line| line.starts_with("E:"), progress);
+        let updated =
+            programs::run(self.command("apt-get", &["-q", "update"]), |line| line.starts_with("E:"), progress);
         // A suite that the mirror lacks, or that this machine has no key for, fails the whole; what matters is whether
         // any could be fetched.
         let any = std::fs::read_dir(self.root().join("lists")).is_ok_and(|entries| {
@@ -127,16 +126,13 @@ impl Debian {
 
     /// The packages with kernels, in all their versions, metapackages left out.
     fn packages(&self) -> Result<Vec<Package>, SourceError> {
-        let mut search = self.command("apt-cache");
-        search.args(["search", "--names-only", PATTERN]);
-        let found = output("apt-cache search", search)?;
+        let found = output("apt-cache search", self.command("apt-cache", &["search", "--names-only", PATTERN]))?;
         let lines = found.lines().filter(|line| !line.contains("(meta-package)"));
         let names: Vec<&str> = lines.filter_map(|line| Some(line.split_once(" - ")?.0)).collect();
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let mut versions = self.command("apt-cache");
-        versions.arg("madison").args(names);
+        let versions = self.command("apt-cache", &[&["madison"], &names[..]].concat());
         Ok(output("apt-cache madison", versions)?.lines().filter_map(parse_madison).collect())
     }
 
@@ -144,8 +140,8 @@ impl Debian {
     fn extract(&self, package: &str, place: Place<'_>) -> Result<(), SourceError> {
         let root = self.root();
         let scratch = tempfile::tempdir_in(&root).map_err(CacheError::at(&root))?;
-        let mut download = self.command("apt-get");
-        download.args(["-q", "download", package]).current_dir(scratch.path());
+        let mut download = self.command("apt-get", &["-q", "download", package]);
+        download.current_dir(scratch.path());
         output("apt-get download", download)?;
         let mut files = std::fs::read_dir(scratch.path()).into_iter().flatten().flatten().map(|entry| entry.path());
         let archive = files
