@@ -198,7 +198,7 @@ fn reports(run: &Run) -> [(Dialect, String, Found); 6] {
         (dialect, report, found)
     };
     [
-        of(Dialect::Tap, run.report(Tap::default()), |report| readers::tap(report, "TAP version 13")),
+        of(Dialect::Tap, run.report(Tap::default()), readers::tap),
         of(Dialect::Tap, run.report(Tap14::default()), readers::tap14),
         of(Dialect::Ktap, run.report(Ktap::default()), |report| (readers::ktap(report), Vec::new())),
         of(Dialect::Junit, run.report(Junit::new("harness")), |report| (readers::junit(report), Vec::new())),
@@ -221,7 +221,7 @@ proptest! {
     #[test]
     fn failed_checks_survive_yaml(run in run()) {
         let report = run.report(Tap::default());
-        let (_, blocks) = readers::tap(&report, "TAP version 13");
+        let (_, blocks) = readers::tap(&report);
         let checks = run.cases.iter().filter_map(|(_, _, verdict, _)| verdict.failed.first());
         let actuals: Vec<_> = checks.map(|check| check.actual.clone()).collect();
         prop_assert_eq!(readers::fields(&blocks, "actual"), actuals, "{}", report);

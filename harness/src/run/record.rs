@@ -173,14 +173,12 @@ impl RecordLog {
 
     /// Discards what the last case wrote.
     pub(crate) fn clear(&self) {
-        let header = self.header();
-        let Header { checks, finished, dropped, directory, done, total, .. } = header;
+        let Header { checks, finished, used, dropped, directory, done, total, aside, passed } = self.header();
         for number in [checks, finished, dropped, directory, done, total] {
             number.store(0, Ordering::Relaxed);
         }
-        header.aside.iter().for_each(|word| word.store(0, Ordering::Relaxed));
-        header.passed.store(0, Ordering::Relaxed);
-        header.used.store(0, Ordering::Release);
+        aside.iter().chain([passed]).for_each(|number| number.store(0, Ordering::Relaxed));
+        used.store(0, Ordering::Release);
     }
 
     /// Makes it the log of this process.

@@ -33,7 +33,8 @@ const LISTS_LAST: Duration = Duration::from_secs(24 * 3600);
 /// Debian's archive.
 #[derive(Clone, Debug)]
 pub struct Debian {
-    cache: Cache,
+    /// Has the private root.
+    pub(crate) cache: Cache,
 }
 
 impl Source for Debian {
@@ -52,11 +53,6 @@ impl Source for Debian {
 }
 
 impl Debian {
-    /// Debian's archive, with the private root in `cache`.
-    pub(crate) fn new(cache: Cache) -> Debian {
-        Debian { cache }
-    }
-
     fn root(&self) -> PathBuf {
         self.cache.root().join("apt")
     }

@@ -52,7 +52,7 @@ pub struct Library<S = Debian> {
 impl Library {
     /// The library in `cache`, with Debian's archive as its source.
     pub fn new(cache: Cache) -> Library {
-        Library { source: Debian::new(cache.clone()), cache }
+        Library { source: Debian { cache: cache.clone() }, cache }
     }
 }
 

@@ -247,11 +247,8 @@ mod tests {
     #[test]
     fn kernels_that_are_deaf_or_mute_are_told() {
         let of = |text: &str| Configuration::parse(text);
-        assert!(
-            deaf(&of("CONFIG_CMDLINE=\"quiet\"\nCONFIG_CMDLINE_OVERRIDE=y\n"))
-                .unwrap()
-                .contains("CONFIG_CMDLINE_OVERRIDE=y")
-        );
+        let sentence = deaf(&of("CONFIG_CMDLINE=\"quiet\"\nCONFIG_CMDLINE_OVERRIDE=y\n")).unwrap();
+        assert!(sentence.contains("CONFIG_CMDLINE_OVERRIDE=y"));
         assert_eq!(deaf(&of("CONFIG_CMDLINE_BOOL=y\n# CONFIG_CMDLINE_OVERRIDE is not set\n")), None);
         let kata = of("# CONFIG_SERIAL_8250 is not set\nCONFIG_VIRTIO_CONSOLE=y\n");
         let sentence = mute(&kata).unwrap();

@@ -89,9 +89,8 @@ fn what_distributions_ship_is_told_how_to_use() {
     assert!(sentence(&unified).contains("a PE (EFI) program without a Linux boot header"));
     unified[0xd0..0xd6].copy_from_slice(b".linux");
     assert!(sentence(&unified).contains("objcopy -O binary --only-section=.linux"));
-    assert!(
-        sentence(b"!<arch>\ndebian-binary   1").contains("dpkg-deb -x PACKAGE DIRECTORY` and give DIRECTORY/boot/")
-    );
+    let debian = sentence(b"!<arch>\ndebian-binary   1");
+    assert!(debian.contains("dpkg-deb -x PACKAGE DIRECTORY` and give DIRECTORY/boot/"));
     assert!(sentence(b"!<arch>\nlib.o/").contains("an archive (a library)"));
     assert!(sentence(b"\xed\xab\xee\xdb\x03").contains("rpm2cpio PACKAGE"));
 
