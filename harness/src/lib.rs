@@ -67,7 +67,6 @@ mod common {
     pub(crate) use std::sync::{Arc, LazyLock};
     pub(crate) use std::time::{Duration, Instant};
 
-    pub(crate) use nix::errno::Errno;
     pub(crate) use nix::mount::{MsFlags, mount};
     pub(crate) use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     pub(crate) use nix::sys::prctl::{set_child_subreaper, set_pdeathsig};
@@ -77,14 +76,12 @@ mod common {
     pub(crate) use nix::unistd::{ForkResult, Pid, fork};
     pub(crate) use serde::{Deserialize, Serialize};
 
-    pub(crate) use crate::case::call::Call;
-    pub(crate) use crate::case::check::{Done, Stop};
-    pub(crate) use crate::case::needs::{Feature, Global, Needs, PLACE};
-    pub(crate) use crate::case::task::{fork_sharing, wait_for};
-    pub(crate) use crate::case::test::{Setting, Test, Tier, die_with_parent};
+    pub(crate) use crate::case::needs::{Feature, Global, PLACE};
+    pub(crate) use crate::case::task::{exit_now, fork_sharing, wait_for};
+    pub(crate) use crate::case::test::{Setting, die_with_parent};
     pub(crate) use crate::case::{Body, Case, Item};
-    pub(crate) use crate::place::facts::{Facts, Version};
     pub(crate) use crate::place::sandbox::Sandbox;
+    pub(crate) use crate::prelude::*;
     pub(crate) use crate::run::kernel_log::News;
     pub(crate) use crate::run::record::{FailedCheck, Record, RecordLog};
     pub(crate) use crate::run::shard::Part;

@@ -6,18 +6,12 @@ use nix::sys::signal::{SigHandler, raise, signal};
 use nix::unistd::{getpgrp, getppid, pause, setsid};
 
 use crate::common::*;
-use crate::prelude::*;
 
 /// A short deadline for the cases that never end.
 const SOON: Duration = Duration::from_millis(300);
 
 fn one() -> Call<u32> {
     Call::seen("one", 1)
-}
-
-fn exit(status: i32) -> ! {
-    // SAFETY: ends the process as the case under test is meant to.
-    unsafe { libc::_exit(status) }
 }
 
 /// Forks a process that runs `body`, which never returns.
@@ -77,15 +71,15 @@ pub static CASES: &[Case] = &[
     }),
     bad("selftest.exit_0_early", "exit(0) in the middle is no pass.", |t| {
         t.check(one()).is(1)?;
-        exit(0)
+        exit_now(0)
     }),
     bad("selftest.grandchild_exits_0_early", "exit(0) in the middle of a grandchild is no pass.", |t| {
         t.check(one()).is(1)?;
-        t.in_child(|_| exit(0))
+        t.in_child(|_| exit_now(0))
     }),
     bad("selftest.exit_3", "An exit status of the case's own is no pass.", |t| {
         t.check(one()).is(1)?;
-        exit(3)
+        exit_now(3)
     }),
     bad("selftest.no_check", "A case that checks nothing is no pass.", |_| Ok(())),
     bad("selftest.signal", "A case that a signal ends is no pass.", |t| {

@@ -7,7 +7,6 @@ use nix::sys::wait::{Id, waitid};
 
 use crate::case::test::DIRECTORY;
 use crate::common::*;
-use crate::run::patience::TimeLimit;
 use crate::run::proc_stat::{Stat, numbers};
 
 /// Something that outlived its case. It was removed unless the text says otherwise.

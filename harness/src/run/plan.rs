@@ -100,7 +100,7 @@ mod tests {
         case.name = "a.b";
         case.needs = Needs::NONE.with(Feature::SYSV_IPC);
         let status = |facts: &Facts| {
-            let plan = plan(&Suite::PLAIN, crate::case::items(Box::leak(Box::new([case]))), facts, false);
+            let plan = plan(&Suite::PLAIN, case::items(Box::leak(Box::new([case]))), facts, false);
             plan[0].verdict.as_ref().map(|verdict| {
                 assert_eq!(verdict.needs, ["sysv_ipc"]);
                 verdict.status

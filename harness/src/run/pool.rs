@@ -11,8 +11,6 @@ mod verdicts;
 mod wire;
 mod worker;
 
-use std::os::fd::BorrowedFd;
-
 use crate::case::test::seed_of_repetition;
 use crate::common::*;
 use crate::place::sandbox;
@@ -243,14 +241,10 @@ impl Run<'_, '_> {
     /// Waits for an answer or a signal.
     fn wait(&mut self, signals: &Signals, queue: &mut VecDeque<Job>) -> Result<Option<i32>, RunError> {
         let ready: Vec<usize> = {
-            let fds: Vec<BorrowedFd> = self.workers.iter().map(|worker| worker.stream.as_fd()).collect();
-            let mut polled: Vec<PollFd> =
-                fds.iter().chain([&signals.fd.as_fd()]).map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
-            let timeout = if self.options.heartbeat {
-                PollTimeout::try_from(HEARTBEAT).unwrap_or(PollTimeout::MAX)
-            } else {
-                PollTimeout::NONE
-            };
+            let fds = self.workers.iter().map(|worker| worker.stream.as_fd()).chain([signals.fd.as_fd()]);
+            let mut polled: Vec<PollFd> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+            let heartbeat = PollTimeout::from(HEARTBEAT.as_millis() as u16);
+            let timeout = if self.options.heartbeat { heartbeat } else { PollTimeout::NONE };
             match poll(&mut polled, timeout) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(io::Error::from(errno).into()),
@@ -261,7 +255,9 @@ impl Run<'_, '_> {
                 report_progress(&self.workers, self.sink)?;
                 self.last_alive = Instant::now();
             }
-            (0..fds.len()).filter(|&at| polled[at].revents().is_some_and(|events| !events.is_empty())).collect()
+            (0..self.workers.len())
+                .filter(|&at| polled[at].revents().is_some_and(|events| !events.is_empty()))
+                .collect()
         };
         if let Some(signal) = signals.pending() {
             return Ok(Some(signal));

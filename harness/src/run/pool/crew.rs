@@ -14,8 +14,7 @@ impl Run<'_, '_> {
             // With their sockets open here, the other supervisors would not notice that the parent died.
             self.workers.clear();
             let status = serve(theirs, &self.entries, &self.setting, self.options, log, ids);
-            // SAFETY: ends the supervisor without the parent's exit handlers.
-            unsafe { libc::_exit(status) }
+            exit_now(status)
         }
         self.workers.push(Worker { pid, stream: ours, jobs: VecDeque::new(), log, news: News::default() });
         Ok(())
