@@ -126,10 +126,8 @@ impl Run<'_, '_> {
         let (alone, together): (Vec<_>, Vec<_>) =
             to_run.partition(|&index| self.entries[index].item.needs().is_alone());
         let repeat = self.options.repeat.max(1);
-        let most = match self.runs_on() {
-            true => usize::MAX,
-            false => (together.len() + alone.len()) * repeat as usize,
-        };
+        let runs = (together.len() + alone.len()) * repeat as usize;
+        let most = if self.runs_on() { usize::MAX } else { runs };
         let wanted = (self.options.jobs.max(1) as usize).min(most);
         let added = (0..wanted).try_for_each(|_| self.add_worker());
         // Reported while the supervisors make their sandboxes.
@@ -272,10 +270,8 @@ impl Run<'_, '_> {
     fn take_answer(&mut self, at: usize, queue: &mut VecDeque<Job>) -> Result<(), RunError> {
         let (job, mut observation) = match receive(&mut self.workers[at].stream) {
             Ok(observation) => {
-                let Some(job) = self.workers[at].jobs.pop_front() else {
-                    return Err(RunError::Supervisor("unexpected answer".to_owned()));
-                };
-                (job, observation)
+                let job = self.workers[at].jobs.pop_front();
+                (job.ok_or_else(|| RunError::Supervisor("unexpected answer".to_owned()))?, observation)
             }
             Err(_) => {
                 let (job, how) = self.replace_worker(at, queue)?;

@@ -35,9 +35,7 @@ impl Run<'_, '_> {
         let Some(job) = worker.jobs.pop_front() else {
             return Err(RunError::Supervisor(how));
         };
-        while let Some(job) = worker.jobs.pop_back() {
-            queue.push_front(job);
-        }
+        worker.jobs.into_iter().rev().for_each(|job| queue.push_front(job));
         self.add_worker()?;
         Ok((job, how))
     }
