@@ -2,21 +2,8 @@
 //!
 //! Everything panics on errors.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
-
-use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, fork};
-
-use crate::case::test::{Setting, Tier};
-use crate::case::{Body, Case, Item, items};
-use crate::place::facts::Facts;
-use crate::place::sandbox::Sandbox;
-use crate::run::record::RecordLog;
-use crate::run::supervise::Supervisor;
-use crate::suite::Suite;
-use crate::verdict::judge::{Status, judge};
+use crate::case::items;
+use crate::common::*;
 
 /// A case to measure. Its name is part of its seed.
 pub fn case(name: &'static str, proves: &'static [&'static str], run: Body) -> Item {

@@ -53,6 +53,46 @@ pub mod suite;
 pub mod bench;
 pub mod selftest;
 
+/// What most files of this crate use.
+mod common {
+    pub(crate) use std::borrow::Cow;
+    pub(crate) use std::collections::{BTreeMap, VecDeque};
+    pub(crate) use std::fmt;
+    pub(crate) use std::fs::{self, File};
+    pub(crate) use std::io::{self, Read, Seek, Write};
+    pub(crate) use std::os::fd::AsFd;
+    pub(crate) use std::os::unix::net::UnixStream;
+    pub(crate) use std::panic::Location;
+    pub(crate) use std::path::{Path, PathBuf};
+    pub(crate) use std::sync::{Arc, LazyLock};
+    pub(crate) use std::time::{Duration, Instant};
+
+    pub(crate) use nix::mount::{MsFlags, mount};
+    pub(crate) use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    pub(crate) use nix::sys::prctl::{set_child_subreaper, set_pdeathsig};
+    pub(crate) use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    pub(crate) use nix::sys::signal::{Signal, kill, killpg};
+    pub(crate) use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    pub(crate) use nix::unistd::{ForkResult, Pid, fork};
+    pub(crate) use serde::{Deserialize, Serialize};
+
+    pub(crate) use crate::case::needs::{Feature, Global, PLACE};
+    pub(crate) use crate::case::task::{exit_now, fork_sharing, wait_for};
+    pub(crate) use crate::case::test::{Setting, die_with_parent};
+    pub(crate) use crate::case::{Body, Case, Item};
+    pub(crate) use crate::place::sandbox::Sandbox;
+    pub(crate) use crate::prelude::*;
+    pub(crate) use crate::run::kernel_log::News;
+    pub(crate) use crate::run::record::{FailedCheck, Record, RecordLog};
+    pub(crate) use crate::run::shard::Part;
+    pub(crate) use crate::run::splat::{SplatKind, recognise};
+    pub(crate) use crate::run::supervise::{Ending, Observation, Supervisor};
+    pub(crate) use crate::suite::Suite;
+    pub(crate) use crate::verdict::event::{CaseInfo, Event};
+    pub(crate) use crate::verdict::judge::{Status, Verdict, judge};
+    pub(crate) use crate::verdict::outcome::{Counts, KnownBug, Outcome};
+}
+
 /// What a file of cases needs: `use harness::prelude::*;`.
 pub mod prelude {
     pub use crate::case;

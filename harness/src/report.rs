@@ -15,11 +15,13 @@ mod tap14;
 mod text;
 mod wire;
 
-use std::io::{self, Write};
+use document::Document;
+use flat::{Dialect, Flat, plan, word};
+use skips::{Skips, by_first_need};
+use tap::write_result;
+use text::{comment, directive_text, yaml_scalar};
 
-use crate::verdict::event::{CaseInfo, Event};
-use crate::verdict::judge::Verdict;
-use crate::verdict::outcome::{Counts, Outcome};
+use crate::common::*;
 
 pub use json::{Json, SCHEMA};
 pub use junit::Junit;
@@ -78,11 +80,8 @@ fn head(event: &Event) -> Vec<String> {
     let mut lines: Vec<String> = facts.caveat.iter().cloned().collect();
     lines.push(program.clone());
     lines.extend(facts.lines());
-    lines.push(format!(
-        "seed {seed}, tier {}{}",
-        tier.name(),
-        if *repeat > 1 { format!(", each case {repeat} times") } else { String::new() }
-    ));
+    let times = if *repeat > 1 { format!(", each case {repeat} times") } else { String::new() };
+    lines.push(format!("seed {seed}, tier {}{times}", tier.name()));
     if let Some(part) = part {
         lines.push(format!("shard {} of {} cases", part.shard, part.whole));
     }

@@ -2,27 +2,16 @@
 //!
 //! A golden file pins their verdicts: `runners/tests/selftest.rs`.
 
-use std::panic::Location;
-use std::time::Duration;
+use nix::sys::signal::{SigHandler, raise, signal};
+use nix::unistd::{getpgrp, getppid, pause, setsid};
 
-use nix::mount::{MsFlags, mount};
-use nix::sys::signal::{SigHandler, Signal, kill, killpg, raise, signal};
-use nix::unistd::{ForkResult, Pid, fork, getpgrp, getppid, pause, setsid};
-
-use crate::case::needs::Feature;
-use crate::case::{Body, Case};
-use crate::prelude::*;
+use crate::common::*;
 
 /// A short deadline for the cases that never end.
 const SOON: Duration = Duration::from_millis(300);
 
 fn one() -> Call<u32> {
     Call::seen("one", 1)
-}
-
-fn exit(status: i32) -> ! {
-    // SAFETY: ends the process as the case under test is meant to.
-    unsafe { libc::_exit(status) }
 }
 
 /// Forks a process that runs `body`, which never returns.
@@ -48,6 +37,12 @@ const fn bad(name: &'static str, about: &'static str, run: Body) -> Case {
     Case { name, about, proves: &["SELF-01"], run, ..Case::declared_at(at.file(), at.line()) }
 }
 
+/// A case that never ends.
+#[track_caller]
+const fn endless(name: &'static str, about: &'static str, run: Body) -> Case {
+    Case { deadline: SOON, ..bad(name, about, run) }
+}
+
 /// The cases, in the order in which they run.
 pub static CASES: &[Case] = &[
     bad("selftest.pass", "One check that holds.", |t| t.check(one()).is(1)),
@@ -66,7 +61,7 @@ pub static CASES: &[Case] = &[
         Err(t.skip("too late"))
     }),
     bad("selftest.setup_fails", "A step that must work does not.", |t| {
-        let nowhere = std::fs::File::open("/nonexistent");
+        let nowhere = File::open("/nonexistent");
         t.setup(Call::io("open(/nonexistent)", nowhere))?;
         t.check(one()).is(1)
     }),
@@ -76,15 +71,15 @@ pub static CASES: &[Case] = &[
     }),
     bad("selftest.exit_0_early", "exit(0) in the middle is no pass.", |t| {
         t.check(one()).is(1)?;
-        exit(0)
+        exit_now(0)
     }),
     bad("selftest.grandchild_exits_0_early", "exit(0) in the middle of a grandchild is no pass.", |t| {
         t.check(one()).is(1)?;
-        t.in_child(|_| exit(0))
+        t.in_child(|_| exit_now(0))
     }),
     bad("selftest.exit_3", "An exit status of the case's own is no pass.", |t| {
         t.check(one()).is(1)?;
-        exit(3)
+        exit_now(3)
     }),
     bad("selftest.no_check", "A case that checks nothing is no pass.", |_| Ok(())),
     bad("selftest.signal", "A case that a signal ends is no pass.", |t| {
@@ -93,26 +88,20 @@ pub static CASES: &[Case] = &[
         Ok(())
     }),
     bad("selftest.abort", "A case that aborts is no pass.", |_| std::process::abort()),
-    Case {
-        deadline: SOON,
-        ..bad("selftest.hang", "A case that never ends is killed at its deadline.", |_| sleep_for_ever())
-    },
-    Case {
-        deadline: SOON,
-        ..bad(
-            "selftest.hang_busy_ignoring_signals",
-            "A busy case that ignores SIGTERM and SIGINT is killed at its deadline.",
-            |_| {
-                for ignored in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-                    // SAFETY: ignores a signal.
-                    let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
-                }
-                loop {
-                    std::hint::spin_loop();
-                }
-            },
-        )
-    },
+    endless("selftest.hang", "A case that never ends is killed at its deadline.", |_| sleep_for_ever()),
+    endless(
+        "selftest.hang_busy_ignoring_signals",
+        "A busy case that ignores SIGTERM and SIGINT is killed at its deadline.",
+        |_| {
+            for ignored in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+                // SAFETY: ignores a signal.
+                let _ = unsafe { signal(ignored, SigHandler::SigIgn) };
+            }
+            loop {
+                std::hint::spin_loop();
+            }
+        },
+    ),
     bad("selftest.leaked_grandchild", "A grandchild in a session of its own outlives the case.", |t| {
         forked(|| {
             let _ = setsid();
@@ -139,7 +128,7 @@ pub static CASES: &[Case] = &[
         })
     },
     bad("selftest.leaked_file", "A file outside the private directory outlives the case.", |t| {
-        t.setup(Call::io("write(stray)", std::fs::write("stray", "x")))?;
+        t.setup(Call::io("write(stray)", fs::write("stray", "x")))?;
         t.check(one()).is(1)
     }),
     bad(
@@ -147,8 +136,8 @@ pub static CASES: &[Case] = &[
         "What a case leaves in its private directory is no leak, read-only or not.",
         |t| {
             let inner = t.directory()?.join("a/b");
-            t.setup(Call::io("mkdir", std::fs::create_dir_all(&inner)))?;
-            t.setup(Call::io("write", std::fs::write(inner.join("c"), "x")))?;
+            t.setup(Call::io("mkdir", fs::create_dir_all(&inner)))?;
+            t.setup(Call::io("write", fs::write(inner.join("c"), "x")))?;
             t.check(one()).is(1)
         },
     ),
@@ -170,22 +159,19 @@ pub static CASES: &[Case] = &[
         }
         t.check(one()).is(1)
     }),
-    Case {
-        deadline: SOON,
-        ..bad("selftest.fork_bomb", "Processes that keep forking are all found and killed.", |_| {
-            // Three generations of eight; the last one stays.
-            for _ in 0..8 {
-                forked(|| {
-                    let _ = setsid();
-                    for _ in 0..8 {
-                        forked(sleep_for_ever);
-                    }
-                    sleep_for_ever()
-                });
-            }
-            sleep_for_ever()
-        })
-    },
+    endless("selftest.fork_bomb", "Processes that keep forking are all found and killed.", |_| {
+        // Three generations of eight; the last one stays.
+        for _ in 0..8 {
+            forked(|| {
+                let _ = setsid();
+                for _ in 0..8 {
+                    forked(sleep_for_ever);
+                }
+                sleep_for_ever()
+            });
+        }
+        sleep_for_ever()
+    }),
     bad("selftest.kills_its_group", "A case that kills its process group ends only itself.", |_| {
         let _ = killpg(getpgrp(), Signal::SIGKILL);
         Ok(())

@@ -1,7 +1,6 @@
 //! What the harness is told about the suite that it runs.
 
-use crate::case::needs::{Feature, Global, Needs};
-use crate::place::facts::Facts;
+use crate::common::*;
 
 /// A suite of cases: its name, and what its cases may need of a machine.
 #[derive(Debug)]

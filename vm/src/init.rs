@@ -14,11 +14,9 @@
 //! never calls unshare(2) and never changes a namespace itself: a guest whose first process did would have nothing
 //! left to compare with, and recent kernels warn about it.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::OpenOptions;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -31,24 +29,20 @@ use nix::unistd::{ForkResult, Pid, fork, getpid, sethostname, setsid};
 
 use crate::boot::initramfs::MARKER;
 use crate::boot::parameters::Parameters;
+use crate::common::*;
 
-/// Whether a guest can do without a mount.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Need {
-    /// Nothing can be judged without it.
-    Required,
-    /// Kernels are built without it; the cases that need it say so.
-    Optional,
-}
+/// Nothing can be judged without such a mount.
+const REQUIRED: bool = true;
+/// Kernels are built without it; the cases that need it say so.
+const OPTIONAL: bool = false;
 
-/// One row of the mount table.
 struct Mount {
     /// The file system, which is its source as well: none of them has a device.
     kind: &'static str,
     target: &'static str,
     flags: MsFlags,
     options: &'static str,
-    need: Need,
+    required: bool,
 }
 
 impl Mount {
@@ -62,26 +56,26 @@ const PLAIN: MsFlags = MsFlags::empty();
 const SAFE: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
 const NO_DEVICES: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 
-const fn row(kind: &'static str, target: &'static str, flags: MsFlags, options: &'static str, need: Need) -> Mount {
-    Mount { kind, target, flags, options, need }
+const fn row(kind: &'static str, target: &'static str, flags: MsFlags, options: &'static str, required: bool) -> Mount {
+    Mount { kind, target, flags, options, required }
 }
 
 /// What is mounted in a guest, in this order.
 #[rustfmt::skip]
 const MOUNTS: [Mount; 13] = [
-    row("proc",       "/proc",                SAFE,       "",                 Need::Required),
-    row("sysfs",      "/sys",                 SAFE,       "",                 Need::Optional),
-    row("devtmpfs",   "/dev",                 PLAIN,      "mode=0755",        Need::Optional),
-    row("devpts",     "/dev/pts",             PLAIN,      "mode=620,ptmxmode=666", Need::Optional),
-    row("tmpfs",      "/dev/shm",             NO_DEVICES, "mode=1777",        Need::Optional),
-    row("mqueue",     "/dev/mqueue",          SAFE,       "",                 Need::Optional),
-    row("tmpfs",      "/tmp",                 NO_DEVICES, "mode=1777",        Need::Required),
-    row("tmpfs",      "/run",                 NO_DEVICES, "mode=0755",        Need::Optional),
-    row("cgroup2",    "/sys/fs/cgroup",       SAFE,       "",                 Need::Optional),
-    row("securityfs", "/sys/kernel/security", SAFE,       "",                 Need::Optional),
-    row("debugfs",    "/sys/kernel/debug",    SAFE,       "",                 Need::Optional),
-    row("tracefs",    "/sys/kernel/tracing",  SAFE,       "",                 Need::Optional),
-    row("bpf",        "/sys/fs/bpf",          SAFE,       "",                 Need::Optional),
+    row("proc",       "/proc",                SAFE,       "",                 REQUIRED),
+    row("sysfs",      "/sys",                 SAFE,       "",                 OPTIONAL),
+    row("devtmpfs",   "/dev",                 PLAIN,      "mode=0755",        OPTIONAL),
+    row("devpts",     "/dev/pts",             PLAIN,      "mode=620,ptmxmode=666", OPTIONAL),
+    row("tmpfs",      "/dev/shm",             NO_DEVICES, "mode=1777",        OPTIONAL),
+    row("mqueue",     "/dev/mqueue",          SAFE,       "",                 OPTIONAL),
+    row("tmpfs",      "/tmp",                 NO_DEVICES, "mode=1777",        REQUIRED),
+    row("tmpfs",      "/run",                 NO_DEVICES, "mode=0755",        OPTIONAL),
+    row("cgroup2",    "/sys/fs/cgroup",       SAFE,       "",                 OPTIONAL),
+    row("securityfs", "/sys/kernel/security", SAFE,       "",                 OPTIONAL),
+    row("debugfs",    "/sys/kernel/debug",    SAFE,       "",                 OPTIONAL),
+    row("tracefs",    "/sys/kernel/tracing",  SAFE,       "",                 OPTIONAL),
+    row("bpf",        "/sys/fs/bpf",          SAFE,       "",                 OPTIONAL),
 ];
 
 /// Links that every user space makes in /dev and programs count on: link, target. A security module
@@ -159,7 +153,7 @@ pub fn set_up<T>(
     let scouted = errors.split_off(errors.len().min(others.len()));
     // A child that could not be started mounted nothing, for want of memory.
     let unmounted = read.err().and_then(|error| error.raw_os_error()).unwrap_or(libc::ENOMEM);
-    for (index, row) in others.iter().enumerate().filter(|(_, row)| row.need == Need::Required) {
+    for (index, row) in others.iter().enumerate().filter(|(_, row)| row.required) {
         match errors.get(index).map_or(unmounted, |errno| i32::from(*errno)) {
             0 => {}
             errno => return Err(row.failed()(Errno::from_raw(errno))),
@@ -315,14 +309,12 @@ fn reap_until(child: Pid) -> u8 {
     }
 }
 
-/// Ends the machine.
 fn end() -> ! {
     let _ = io::stdout().flush();
     for stream in [io::stdout().as_fd(), io::stderr().as_fd()] {
         let _ = termios::tcdrain(stream);
     }
-    // SAFETY: sync(2) takes nothing and only writes caches back.
-    unsafe { libc::sync() };
+    nix::unistd::sync();
     // A PC without ACPI cannot switch itself off: the kernel would halt and leave the machine running. A restart ends
     // it too (`-no-reboot`). User-mode Linux restarts into itself, and needs nothing to power off.
     let user_mode = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("User Mode Linux"));
@@ -356,7 +348,7 @@ mod tests {
                 assert!(!hidden, "{} hides {}", outer.target, inner.target);
             }
         }
-        assert!(MOUNTS.iter().any(|entry| entry.kind == "proc" && entry.need == Need::Required));
+        assert!(MOUNTS.iter().any(|entry| entry.kind == "proc" && entry.required));
     }
 
     #[test]

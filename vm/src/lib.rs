@@ -7,7 +7,7 @@
 /// them ends, and takes bounded memory.
 mod image {
     pub mod elf;
-    mod format;
+    pub mod format;
     pub mod kconfig;
     pub mod kernel;
     pub mod payload;
@@ -16,7 +16,7 @@ mod image {
     #[cfg(test)]
     mod hostile;
     #[cfg(test)]
-    mod samples;
+    pub mod samples;
 }
 
 /// Where kernels come from, and where they are kept.
@@ -33,6 +33,28 @@ mod boot {
     pub mod initramfs;
     pub mod machine;
     pub mod parameters;
+}
+
+/// What most files of this crate use.
+mod common {
+    pub(crate) use std::ffi::OsString;
+    pub(crate) use std::fmt;
+    pub(crate) use std::fs::File;
+    pub(crate) use std::io::{self, Read, Seek, Write};
+    pub(crate) use std::ops::Range;
+    pub(crate) use std::path::{Path, PathBuf};
+    pub(crate) use std::process::Command;
+    pub(crate) use std::time::SystemTime;
+
+    pub(crate) use serde::Deserialize;
+
+    pub(crate) use crate::get::cache::{Cache, CacheError};
+    pub(crate) use crate::get::source::{Offer, Place, Source, SourceError};
+    pub(crate) use crate::image::elf::{LARGEST, PT_LOAD, PT_NOTE, elf_extent, loaded_extent};
+    pub(crate) use crate::image::format::Flaw;
+    pub(crate) use crate::image::kconfig::{Configuration, Fragment, UML_MARKER};
+    pub(crate) use crate::image::kernel::{Kernel, KernelError, Kind};
+    pub(crate) use crate::programs::{self, Failure, Progress, in_path};
 }
 
 pub mod init;

@@ -7,7 +7,6 @@ use std::process::{Command, ExitStatus, Stdio};
 /// Receives progress messages, one line at a time.
 pub type Progress<'p> = &'p mut dyn FnMut(&str);
 
-/// Why a program did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("{0}")]

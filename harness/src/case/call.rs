@@ -3,11 +3,7 @@
 //! Every observation a case judges is a [`Call`], so that a failing check can always say which call it was about, in
 //! the words a kernel developer would use.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::io;
-
-use nix::errno::Errno;
+use crate::common::*;
 
 /// How a call failed.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,13 +1,9 @@
 //! The verbs of a case: `check` judges the kernel, `setup` must succeed.
 
 use std::fmt::Debug;
-use std::panic::Location;
 
-use nix::errno::Errno;
-
-use crate::case::call::{Call, Failure};
-use crate::case::test::Test;
-use crate::run::record::{FailedCheck, Record};
+use crate::case::call::Failure;
+use crate::common::*;
 
 /// The case must stop; the reason is already recorded.
 ///
@@ -49,10 +45,7 @@ impl<'t, V: Debug> Check<'t, V> {
             return Ok(self.call.into_parts().1.ok());
         }
         let (call, result) = self.call.into_parts();
-        let actual = match result {
-            Ok(value) => shown(&value),
-            Err(failure) => format!("{failure:?}"),
-        };
+        let actual = result.map_or_else(|failure| format!("{failure:?}"), |value| shown(&value));
         self.test.log().write(&Record::Failed(FailedCheck {
             call: call.into_owned(),
             expected: expected(),

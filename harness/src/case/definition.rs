@@ -1,14 +1,10 @@
 //! A conformance case: one constant with everything a runner has to know.
 
 use std::any::{Any, type_name};
-use std::sync::Arc;
-use std::time::Duration;
 
 use linkme::distributed_slice;
 
-use crate::case::check::Done;
-use crate::case::needs::Needs;
-use crate::case::test::{Test, Tier};
+use crate::common::*;
 
 /// Every case linked into this program. Filled by [`case!`](crate::case!); no list is kept by hand.
 #[distributed_slice]

@@ -2,10 +2,9 @@
 //!
 //! Needs are decided from [`Facts`], never by trying the call under test.
 
-use crate::place::facts::{Facts, has_capability};
+use crate::common::*;
+use crate::place::facts::has_capability;
 use crate::place::inherited::proc_is_ours;
-use crate::place::sandbox::Sandbox;
-use crate::suite::Suite;
 
 /// The need that a case lacks when the place refused one of its steps: see [`Suite::refused`].
 pub const PLACE: &str = "place";
@@ -79,7 +78,7 @@ fn no_sysv_ipc(_: &Facts) -> Option<String> {
 
 /// Why `what` is missing, if `path` does not exist; `options` are the kernel options that would help.
 pub fn no_file(path: &str, what: &str, options: &str) -> Option<String> {
-    let missing = !std::path::Path::new(path).exists();
+    let missing = !Path::new(path).exists();
     missing.then(|| format!("this kernel has no {what} ({path} is missing): CONFIG_{options}"))
 }
 
@@ -180,9 +179,8 @@ impl Needs {
         let missing = [suite.every_case, self.without(suite.every_case)].into_iter().flat_map(|needs| {
             let needed = suite.features().filter(move |feature| needs.features & feature.bit != 0);
             needed.filter_map(|feature| {
-                facts
-                    .reason_without(feature)
-                    .map(|reason| Unmet { feature: Some(feature.name), reason: reason.clone() })
+                let reason = facts.reason_without(feature)?.clone();
+                Some(Unmet { feature: Some(feature.name), reason })
             })
         });
         let disturbed = self.disturbed(suite).filter(|_| !may_disturb_host).map(|global| Unmet {
@@ -233,8 +231,7 @@ mod tests {
         assert_eq!(needs.without(Needs::NONE.with(MOON)), Needs::ROOT.disturbing(SEA));
         let passing = Needs::NONE.disturbing(WIND);
         assert!(needs.is_alone() && !passing.is_alone());
-        assert!(
-            passing.unmet(&suite, &Facts::default(), false)[0].reason.contains("changes the wind for every process")
-        );
+        let reason = &passing.unmet(&suite, &Facts::default(), false)[0].reason;
+        assert!(reason.contains("changes the wind for every process"));
     }
 }

@@ -1,14 +1,7 @@
 //! Further tasks of a case: children that share what their flags name.
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
-
-use crate::case::call::Call;
-use crate::case::check::{Done, Stop};
-use crate::case::test::{Test, catch, die_with_parent};
-use crate::run::record::Record;
+use crate::case::test::catch;
+use crate::common::*;
 
 /// Exit status of a task whose body completed. Not 0, so that an early `exit(0)` is not mistaken for it.
 const COMPLETE: i32 = 90;
@@ -75,13 +68,19 @@ impl Drop for Task {
 }
 
 /// waitpid(2) without EINTR, also for children that end without a signal (`__WALL`).
-fn wait_for(pid: Pid) -> Result<WaitStatus, Errno> {
+pub(crate) fn wait_for(pid: Pid) -> Result<WaitStatus, Errno> {
     loop {
         match waitpid(pid, Some(WaitPidFlag::__WALL)) {
             Err(Errno::EINTR) => {}
             other => return other,
         }
     }
+}
+
+/// Ends this process without the destructors and exit handlers of its parent's.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: no memory is touched.
+    unsafe { libc::_exit(status) }
 }
 
 /// clone(2) used like fork(2): the child continues with a copy of the caller's memory and shares what `flags` name.
@@ -112,8 +111,7 @@ impl Test {
                 STOPPED
             }
         };
-        // SAFETY: no destructors or exit handlers of the parent's may run here.
-        unsafe { libc::_exit(status) }
+        exit_now(status)
     }
 
     /// Starts a task that shares what `flags` (of clone(2), without CLONE_VM) name, and runs `body` in it. Diagnostics

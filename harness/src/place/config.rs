@@ -1,10 +1,6 @@
 //! The running kernel's build configuration, where it can be read.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::Read;
-
-use serde::{Deserialize, Serialize};
+use crate::common::*;
 
 /// A kernel configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +33,7 @@ impl Config {
 
 fn from_proc() -> Option<(String, String)> {
     let path = "/proc/config.gz";
-    let file = fs::File::open(path).ok()?;
+    let file = File::open(path).ok()?;
     let mut text = String::new();
     flate2::read::GzDecoder::new(file).read_to_string(&mut text).ok()?;
     Some((text, path.to_owned()))

@@ -2,16 +2,8 @@
 //!
 //! Nothing here makes the call under test: a fact that decides whether a case runs must not depend on it.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::Read;
-
-use serde::{Deserialize, Serialize};
-
-use crate::case::needs::Feature;
+use crate::common::*;
 use crate::place::config::Config;
-use crate::place::sandbox::Sandbox;
-use crate::suite::Suite;
 
 /// A kernel version; the third number is the stable release.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,8 +21,8 @@ impl Version {
     }
 }
 
-impl std::fmt::Display for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.0, self.1, self.2)
     }
 }
@@ -187,25 +179,15 @@ pub fn number_in(path: &str) -> Option<u64> {
 /// Content of one of the kernel's small files. Their size is unknown, so that std would make ten system calls, which
 /// are slow in user-mode Linux.
 fn small_file(path: &str) -> Option<String> {
-    let mut file = fs::File::open(path).ok()?;
-    let mut content = [0; 4096];
-    let mut length = 0;
-    loop {
-        match file.read(content.get_mut(length..)?).ok()? {
-            0 => break,
-            more => length += more,
-        }
-    }
-    String::from_utf8(content[..length].to_vec()).ok()
+    let mut content = Vec::with_capacity(4096);
+    File::open(path).ok()?.take(4096).read_to_end(&mut content).ok()?;
+    String::from_utf8(content).ok()
 }
 
 /// A field of `/proc/self/status`, by its name before the colon.
 pub fn status_field(name: &str) -> Option<String> {
     let status = small_file("/proc/self/status")?;
-    status.lines().find_map(|line| {
-        let value = line.strip_prefix(name)?.strip_prefix(':')?;
-        Some(value.trim().to_owned())
-    })
+    status.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned()))
 }
 
 /// Whether a capability, by its number, is effective.

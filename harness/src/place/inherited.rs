@@ -2,20 +2,13 @@
 //!
 //! Each step is best effort: what a place refuses to change stays, and shows in what the cases find.
 
-use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, signal, sigprocmask};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, sigaction, signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::getpid;
 
-use crate::case::task::fork_sharing;
-use crate::case::test::die_with_parent;
+use crate::common::*;
 
 /// Size in bytes that the stack gets by default on most systems. A larger one may change how memory is laid out.
 const STACK: u64 = 8 * 1024 * 1024;
@@ -117,15 +110,11 @@ pub fn go_on_with_own_proc() {
         // SAFETY: the handler makes one call that is safe in handlers.
         let _ = unsafe { sigaction(number, &pass_on) };
     }
-    let status = loop {
-        match waitpid(child, None) {
-            Ok(WaitStatus::Exited(_, status)) => break status,
-            Ok(WaitStatus::Signaled(_, signal, _)) => break 128 + signal as i32,
-            Err(Errno::EINTR) | Ok(_) => {}
-            Err(_) => break 125,
-        }
-    };
-    std::process::exit(status)
+    std::process::exit(match wait_for(child) {
+        Ok(WaitStatus::Exited(_, status)) => status,
+        Ok(WaitStatus::Signaled(_, signal, _)) => 128 + signal as i32,
+        _ => 125,
+    })
 }
 
 static CHILD: AtomicI32 = AtomicI32::new(0);

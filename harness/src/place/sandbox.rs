@@ -4,16 +4,7 @@
 //! It is made by clone(2), for an ordinary user inside a user namespace. If that fails, the cases that need it are
 //! skipped.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-
-use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
-use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
-
-use crate::case::task::fork_sharing;
+use crate::common::*;
 use crate::place::inherited;
 
 /// What kind of sandbox a supervisor has.
@@ -37,8 +28,8 @@ impl Default for Sandbox {
     }
 }
 
-impl std::fmt::Display for Sandbox {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Sandbox::Privileged => f.write_str("own mount, IPC and UTS namespaces"),
             Sandbox::UserNamespace => {
@@ -83,10 +74,9 @@ pub(crate) fn fork_into(sandbox: &Sandbox) -> Result<Pid, Errno> {
 /// A step failed; the text names it.
 pub(crate) fn furnish(sandbox: &Sandbox, name: &str, ids: (u32, u32), fallback: &Path) -> io::Result<PathBuf> {
     inherited::normalise();
-    let step = |what: &str| {
-        let what = what.to_owned();
-        move |error: io::Error| io::Error::other(format!("{what}: {error}"))
-    };
+    fn step<E: Into<io::Error>>(what: &str) -> impl FnOnce(E) -> io::Error {
+        move |error| io::Error::other(format!("{what}: {}", error.into()))
+    }
     match sandbox {
         Sandbox::None { .. } => return Ok(fallback.to_owned()),
         Sandbox::UserNamespace => map_ids(ids).map_err(step("mapping the user"))?,
@@ -94,14 +84,12 @@ pub(crate) fn furnish(sandbox: &Sandbox, name: &str, ids: (u32, u32), fallback: 
     }
     const NONE: Option<&str> = None;
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
-        .map_err(io::Error::from)
         .map_err(step("making the mounts of the sandbox private"))?;
     // Where it is refused, the facts tell of the /proc there is.
     let _ = inherited::mount_own_proc();
     // The base hides a directory of the host, in this namespace only: nothing is left however the run ends.
     let cover = ["/tmp", "/var/tmp", "/mnt", "/run"].into_iter().find(|path| Path::new(path).is_dir()).unwrap_or("/");
     mount(Some(name), cover, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755,size=256m"))
-        .map_err(io::Error::from)
         .map_err(step("mounting a tmpfs for the sandbox"))?;
     let base = Path::new(cover).join(name);
     fs::create_dir(&base).map_err(step("making the base directory"))?;

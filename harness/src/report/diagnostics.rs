@@ -1,10 +1,6 @@
 //! Diagnostics of a result, as YAML that people read unaided: the failed call first.
 
-use super::Entry;
-use super::text::{one_line, yaml_scalar};
-use crate::run::record::FailedCheck;
-use crate::verdict::judge::Status;
-use crate::verdict::outcome::Outcome;
+use super::*;
 
 /// The lines of a YAML mapping, without indentation; empty if there is nothing to report.
 pub(super) fn yaml(&Entry { case, verdict, outcome, .. }: &Entry) -> Vec<String> {

@@ -1,11 +1,7 @@
 //! Shared by dialects that consist of one document: collects a run, which is written at the end.
 
-use super::{Entry, groups};
-use crate::verdict::event::{CaseInfo, Event};
-use crate::verdict::judge::Verdict;
-use crate::verdict::outcome::Outcome;
+use super::*;
 
-/// A collected run.
 #[derive(Debug, Default)]
 pub(super) struct Document {
     plan: Vec<CaseInfo>,

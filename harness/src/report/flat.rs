@@ -1,20 +1,12 @@
 //! Shared by the dialects that are written line by line.
 
-use std::io::{self, Write};
-
-use super::skips::Skips;
-use super::text::{comment, one_line};
-use super::{Entry, Reporter, head, known_bugs};
-use crate::verdict::event::{CaseInfo, Event};
-use crate::verdict::judge::Status;
-use crate::verdict::outcome::Counts;
+use super::*;
 
 /// Writes events in a dialect.
 #[derive(Debug, Default)]
 pub struct Flat<D> {
     dialect: D,
     plan: Vec<CaseInfo>,
-    /// The number of results so far.
     reported: usize,
     skips: Skips,
 }
@@ -111,7 +103,6 @@ pub(super) fn plan(version: &str, results: usize, out: &mut dyn Write) -> io::Re
     }
 }
 
-/// How a result line begins.
 pub(super) fn word(ok: bool) -> &'static str {
     if ok { "ok" } else { "not ok" }
 }

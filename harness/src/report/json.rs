@@ -1,9 +1,6 @@
 //! One event per line, complete: the input of comparisons and of other reports.
 
-use std::io::{self, Write};
-
-use super::Reporter;
-use crate::verdict::event::Event;
+use super::*;
 
 /// Version of the schema; raised when a reader of an older version would misread events.
 pub const SCHEMA: u32 = 1;

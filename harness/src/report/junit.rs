@@ -3,21 +3,13 @@
 //! A documented bug is `skipped` with its reference, as pytest writes an expected failure; a case that is broken or was
 //! not run is an `error`.
 
-use std::io::{self, Write};
-
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::document::Document;
-use super::text::one_line;
-use super::{Entry, Reporter, diagnostics, head};
-use crate::verdict::event::Event;
-use crate::verdict::judge::Status;
-use crate::verdict::outcome::Outcome;
+use super::*;
 
 /// Writes JUnit's XML.
 #[derive(Debug)]
 pub struct Junit {
-    /// The name of the whole report.
     name: &'static str,
     document: Document,
 }
@@ -53,7 +45,7 @@ impl Junit {
     fn report(&self) -> Report {
         let document = &self.document;
         let mut report = Report::new(self.name);
-        report.set_time(std::time::Duration::from_millis(document.milliseconds));
+        report.set_time(Duration::from_millis(document.milliseconds));
         let properties = properties(document.started.as_ref());
         for (name, entries) in document.groups() {
             let mut suite = TestSuite::new(name.as_str());
@@ -107,11 +99,7 @@ fn system_out(entry: &Entry) -> String {
 fn status(entry: &Entry) -> TestCaseStatus {
     let &Entry { verdict, outcome, .. } = entry;
     let mut status = match (outcome, verdict.status) {
-        (Outcome::KnownBug { bug }, _) => {
-            let mut status = TestCaseStatus::skipped();
-            status.set_type("known kernel bug").set_message(one_line(bug));
-            status
-        }
+        (Outcome::KnownBug { bug }, _) => told(TestCaseStatus::skipped(), "known kernel bug", bug),
         (Outcome::UnexpectedPass { .. }, _) => TestCaseStatus::success(),
         (_, Status::Pass) => return TestCaseStatus::success(),
         (_, Status::Skip) => {
@@ -129,7 +117,10 @@ fn status(entry: &Entry) -> TestCaseStatus {
 }
 
 fn failure(kind: NonSuccessKind, what: &str, why: &str) -> TestCaseStatus {
-    let mut status = TestCaseStatus::non_success(kind);
+    told(TestCaseStatus::non_success(kind), what, why)
+}
+
+fn told(mut status: TestCaseStatus, what: &str, why: &str) -> TestCaseStatus {
     status.set_type(what).set_message(one_line(why));
     status
 }

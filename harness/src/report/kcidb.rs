@@ -3,16 +3,9 @@
 //! KCIDB has no expected failures: a documented bug is PASS, with its reference in `misc`. A case that was not run is
 //! MISS; one that is broken or timed out is ERROR.
 
-use std::io::{self, Write};
-
 use serde_json::{Value, json};
 
-use super::document::Document;
-use super::text::one_line;
-use super::{Entry, Reporter, diagnostics};
-use crate::verdict::event::Event;
-use crate::verdict::judge::Status;
-use crate::verdict::outcome::Outcome;
+use super::*;
 
 /// Maximum length of a log excerpt in characters.
 const EXCERPT: usize = 16384;
@@ -50,10 +43,7 @@ impl Kcidb {
         let Submission { root, origin, build, start } = &self.submission;
         let build =
             build.clone().unwrap_or_else(|| format!("{origin}:{}_{}", plain(&facts.release), plain(&facts.build)));
-        let run = match start {
-            Some(start) => format!("{origin}:{}-{seed}", plain(start)),
-            None => format!("{origin}:{}-{seed}", plain(&facts.release)),
-        };
+        let run = format!("{origin}:{}-{seed}", plain(start.as_ref().unwrap_or(&facts.release)));
         let environment = json!({
             "comment": one_line(&format!("{} {}", facts.release, facts.machine)),
             "misc": {
@@ -104,10 +94,7 @@ impl Reporter for Kcidb {
 
     fn close(&mut self, out: &mut dyn Write) -> io::Result<()> {
         self.document.complete();
-        let submission = json!({
-            "version": { "major": 5, "minor": 3 },
-            "tests": self.tests(),
-        });
+        let submission = json!({ "version": { "major": 5, "minor": 3 }, "tests": self.tests() });
         serde_json::to_writer_pretty(&mut *out, &submission)?;
         writeln!(out)?;
         out.flush()
@@ -116,8 +103,7 @@ impl Reporter for Kcidb {
 
 fn status(entry: &Entry) -> &'static str {
     match (entry.outcome, entry.verdict.status) {
-        (Outcome::KnownBug { .. } | Outcome::UnexpectedPass { .. }, _) => "PASS",
-        (_, Status::Pass) => "PASS",
+        (Outcome::KnownBug { .. } | Outcome::UnexpectedPass { .. }, _) | (_, Status::Pass) => "PASS",
         (_, Status::Skip) => "SKIP",
         (_, Status::Fail) => "FAIL",
         (_, Status::Broken) if entry.verdict.was_never_reached() => "MISS",

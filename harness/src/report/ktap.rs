@@ -1,13 +1,7 @@
 //! KTAP version 1 (Documentation/dev-tools/ktap.rst), flat, so that prove and kunit.py agree. Diagnostics precede the
 //! result line.
 
-use std::io::{self, Write};
-
-use super::flat::{Dialect, Flat, plan, word};
-use super::{Entry, diagnostics, text};
-use crate::verdict::event::CaseInfo;
-use crate::verdict::judge::Status;
-use crate::verdict::outcome::{Counts, Outcome};
+use super::*;
 
 /// Writes KTAP version 1.
 pub type Ktap = Flat<Ktap1>;
@@ -30,7 +24,7 @@ impl Dialect for Ktap1 {
     }
 
     fn remark(text: &str) -> String {
-        format!("# {}", without_ends(text::comment(text)))
+        format!("# {}", without_ends(comment(text)))
     }
 
     fn totals(counts: &Counts) -> String {
@@ -55,7 +49,7 @@ fn without_ends(text: String) -> String {
 }
 
 fn harmless(text: &str) -> String {
-    without_ends(text::directive_text(text))
+    without_ends(directive_text(text))
 }
 
 /// Whether the result line says ok, and its directive. A known bug is `ok … # XFAIL`: the kernel's parser counts `not

@@ -1,14 +1,7 @@
 //! Signals that LAVA's dispatcher finds in a job's output: one for each case, after its diagnostics. LAVA knows pass,
 //! fail, skip and unknown, and no reasons.
 
-use std::io::{self, Write};
-
-use super::flat::{Dialect, Flat};
-use super::text::one_line;
-use super::{Entry, diagnostics};
-use crate::verdict::event::CaseInfo;
-use crate::verdict::judge::Status;
-use crate::verdict::outcome::Outcome;
+use super::*;
 
 /// Writes LAVA's signals for test cases.
 pub type Lava = Flat<Signals>;
@@ -20,8 +13,7 @@ pub struct Signals;
 /// LAVA's result. A documented bug is expected; an inconclusive case is neither pass nor fail.
 fn result(entry: &Entry) -> &'static str {
     match (entry.outcome, entry.verdict.status) {
-        (Outcome::KnownBug { .. } | Outcome::UnexpectedPass { .. }, _) => "pass",
-        (_, Status::Pass) => "pass",
+        (Outcome::KnownBug { .. } | Outcome::UnexpectedPass { .. }, _) | (_, Status::Pass) => "pass",
         (_, Status::Skip) => "skip",
         (_, Status::Fail | Status::TimedOut) => "fail",
         (_, Status::Broken) => "unknown",

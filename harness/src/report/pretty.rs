@@ -1,16 +1,7 @@
 //! For people at a terminal: failures in full, the rest in a table.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::time::Duration;
-
-use super::skips::{Skips, by_first_need};
-use super::text::one_line;
-use super::{Entry, Reporter, diagnostics, head, known_bugs};
+use super::*;
 use crate::case::test::seed_of_repetition;
-use crate::verdict::event::{CaseInfo, Event};
-use crate::verdict::judge::{Status, Verdict};
-use crate::verdict::outcome::{Counts, Outcome};
 
 /// Writes for people.
 #[derive(Debug, Default)]
@@ -19,7 +10,6 @@ pub struct Pretty {
     colour: bool,
     verbosity: Verbosity,
     groups: BTreeMap<String, (Counts, Duration)>,
-    /// The first failure's name and seed.
     first_failure: Option<(String, u64)>,
     /// Beginning of the command that reruns one case.
     again: String,
@@ -113,12 +103,8 @@ impl Pretty {
         if self.verbosity >= Verbosity::Normal {
             writeln!(out)?;
             for (group, (counts, duration)) in &self.groups {
-                writeln!(
-                    out,
-                    "{group:>12}  {}  {}",
-                    self.by_result(counts),
-                    self.paint(DIM, &format!("{:.1} s", duration.as_secs_f64()))
-                )?;
+                let duration = self.paint(DIM, &format!("{:.1} s", duration.as_secs_f64()));
+                writeln!(out, "{group:>12}  {}  {duration}", self.by_result(counts))?;
             }
             let never_reached = by_first_need(&self.never_reached);
             for (reasons, colour, word) in [(never_reached, RED, ""), (self.skips.by_reason(), YELLOW, " skipped:")] {
@@ -147,8 +133,7 @@ impl Pretty {
         };
         writeln!(out, "{verdict}: {} in {:.1} s", self.by_result(counts), milliseconds as f64 / 1000.0)?;
         if let Some((name, seed)) = &self.first_failure {
-            let again = &self.again;
-            writeln!(out, "next: {again} --seed {seed} --exact {name} -v")?;
+            writeln!(out, "next: {} --seed {seed} --exact {name} -v", self.again)?;
         }
         if let (Some(skips), None) = (self.skips.sentence(counts), interrupted) {
             writeln!(out, "{}", self.paint(YELLOW, &one_line(&skips)))?;

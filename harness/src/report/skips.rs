@@ -1,10 +1,6 @@
 //! Why cases were skipped, in sum.
 
-use std::collections::BTreeMap;
-
-use crate::case::needs::PLACE;
-use crate::verdict::judge::Verdict;
-use crate::verdict::outcome::Counts;
+use super::*;
 
 /// How many reasons the last line of a report names.
 const NAMED: usize = 3;

@@ -1,13 +1,6 @@
 //! TAP version 13 (Test::Harness up to 3.44 refuses 14): flat, plan first, YAML diagnostics.
 
-use std::io::{self, Write};
-
-use super::flat::{Dialect, Flat, plan, word};
-use super::text::directive_text;
-use super::{Entry, diagnostics};
-use crate::verdict::event::CaseInfo;
-use crate::verdict::judge::Status;
-use crate::verdict::outcome::Outcome;
+use super::*;
 
 /// Writes TAP version 13.
 pub type Tap = Flat<Tap13>;

@@ -3,15 +3,7 @@
 //! Results of a guest arrive in the order in which cases end, and a subtest is one block: a group is written when it is
 //! complete.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
-
-use super::flat::{Dialect, Flat, plan, word};
-use super::tap::write_result;
-use super::{Entry, groups};
-use crate::verdict::event::CaseInfo;
-use crate::verdict::judge::Status;
-use crate::verdict::outcome::Outcome;
+use super::*;
 
 /// Writes TAP version 14.
 pub type Tap14 = Flat<Nested>;
@@ -31,9 +23,8 @@ struct Group {
     cases: Vec<usize>,
     /// The lines of each result so far, by its place in the group.
     results: BTreeMap<usize, Vec<u8>>,
-    /// Whether all results so far leave the group ok.
+    /// Whether all results so far leave the group ok, and whether all are skips.
     ok: bool,
-    /// Whether all of them are skips.
     skipped: bool,
 }
 

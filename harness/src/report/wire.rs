@@ -2,10 +2,7 @@
 //!
 //! A serial port carries a few kilobytes in the time a case takes. So the plan, which the runner knows, is left out.
 
-use std::io::{self, Write};
-
-use super::Reporter;
-use crate::verdict::event::Event;
+use super::*;
 
 /// Writes events for a runner on the other side of a serial port.
 #[derive(Debug, Default)]

@@ -4,14 +4,12 @@
 //! guest of the run's own every report of it is the run's business. A shared host has other tenants: there a report
 //! counts if it names a task of this program, and is a remark else.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::SeekFrom;
 use std::os::unix::fs::OpenOptionsExt;
 
-use serde::{Deserialize, Serialize};
-
+use crate::common::*;
 use crate::place::facts::{TAINT_OF_OTHERS, taint};
-use crate::run::splat::{SplatKind, names_task, recognise};
+use crate::run::splat::names_task;
 
 /// What the kernel said of itself, one line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,17 +194,15 @@ mod tests {
         [news.splats, news.remarks]
     }
 
-    /// A WARN_ON of 6.1 in a task of this name.
-    fn warning(name: &str) -> Vec<String> {
-        vec![
-            "------------[ cut here ]------------".to_owned(),
-            "WARNING: CPU: 1 PID: 77 at kernel/fork.c:3000 ksys_unshare+0x3f0/0x410".to_owned(),
-            "Modules linked in: virtio_net overlay".to_owned(),
-            format!("CPU: 1 PID: 77 Comm: {name} Not tainted 6.1.0-56-cloud-amd64 #1  Debian 6.1.192-2"),
-            "RIP: 0010:ksys_unshare+0x3f0/0x410".to_owned(),
-            "---[ end trace 0000000000000000 ]---".to_owned(),
-        ]
-    }
+    /// A WARN_ON of 6.1 in a task of ours.
+    const WARNING: [&str; 6] = [
+        "------------[ cut here ]------------",
+        "WARNING: CPU: 1 PID: 77 at kernel/fork.c:3000 ksys_unshare+0x3f0/0x410",
+        "Modules linked in: virtio_net overlay",
+        "CPU: 1 PID: 77 Comm: unshare-conform Not tainted 6.1.0-56-cloud-amd64 #1  Debian 6.1.192-2",
+        "RIP: 0010:ksys_unshare+0x3f0/0x410",
+        "---[ end trace 0000000000000000 ]---",
+    ];
 
     proptest! {
         #[test]
@@ -245,10 +241,8 @@ mod tests {
 
     #[test]
     fn a_report_of_a_task_of_ours_counts_everywhere() {
-        let ours = warning("unshare-conform");
-        let ours: Vec<&str> = ours.iter().map(String::as_str).collect();
         for lines in [
-            &ours[..],
+            &WARNING[..],
             &["WARNING: fs/fs_struct.c:90 at copy_fs_struct+0x5/0x90, CPU#0: unshare-conform/77"],
             &["INFO: task unshare-conform:77 blocked for more than 120 seconds."],
             &["INFO: task unshare-conform:77 blocked in I/O wait for more than 122 seconds."],
@@ -268,8 +262,8 @@ mod tests {
 
     #[test]
     fn a_report_of_others_is_a_remark_on_a_shared_host() {
-        let theirs = warning("modprobe");
-        let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
+        let theirs =
+            WARNING.map(|line| if line.contains("Comm:") { "CPU: 1 PID: 77 Comm: modprobe Not tainted" } else { line });
         for lines in [
             &theirs[..],
             &["WARNING: drivers/x.c:90 at x_probe+0x5/0x90, CPU#0: unshare-conformist/77"],
@@ -341,8 +335,7 @@ mod tests {
     #[test]
     fn a_report_that_was_read_half_counts_once_it_names_us() {
         let (mut reports, mut news) = (reports(false), News::default());
-        let warning = warning("unshare-conform");
-        for part in warning.chunks(2) {
+        for part in WARNING.chunks(2) {
             part.iter().for_each(|line| reports.record(&format!("4,1,2,-;{line}\n"), &mut news));
             reports.pause(&mut news);
         }

@@ -2,23 +2,11 @@
 //!
 //! Costs one or two system calls per case if nothing leaked.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Read, Seek};
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
+use nix::sys::wait::{Id, waitid};
 
 use crate::case::test::DIRECTORY;
-use crate::run::patience::TimeLimit;
+use crate::common::*;
 use crate::run::proc_stat::{Stat, numbers};
 
 /// Something that outlived its case. It was removed unless the text says otherwise.
@@ -46,8 +34,8 @@ pub enum LeakKind {
     Setting,
 }
 
-impl std::fmt::Display for Leak {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Leak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             LeakKind::Process => "process",
             LeakKind::Mount => "mount",
@@ -63,7 +51,7 @@ impl std::fmt::Display for Leak {
 #[derive(Debug)]
 pub struct LeakWatch {
     base: PathBuf,
-    mountinfo: fs::File,
+    mountinfo: File,
     mounts: BTreeMap<u64, String>,
     ipc: Option<IpcCounts>,
 }
@@ -77,8 +65,8 @@ impl LeakWatch {
     /// # Errors
     /// /proc/self/mountinfo cannot be read.
     pub fn start(base: &Path, own_ipc: bool) -> io::Result<Self> {
-        let mountinfo = fs::File::open("/proc/self/mountinfo")
-            .map_err(|e| io::Error::other(format!("/proc/self/mountinfo: {e}")))?;
+        let mountinfo =
+            File::open("/proc/self/mountinfo").map_err(|e| io::Error::other(format!("/proc/self/mountinfo: {e}")))?;
         let mut watch = Self { base: base.to_owned(), mountinfo, mounts: BTreeMap::new(), ipc: None };
         watch.mounts_changed();
         watch.mounts = watch.read_mounts()?;
@@ -183,19 +171,14 @@ impl LeakWatch {
 }
 
 fn remove_tree(path: &Path) -> io::Result<()> {
-    let result = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match result {
+    match fs::remove_file(path).or_else(|_| fs::remove_dir_all(path)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }
 
-/// How long to wait for leaked processes to die after SIGKILL.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for processes to die after SIGKILL.
+pub(crate) const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Kills all descendants of this process, which is a child subreaper.
 fn kill_leaked_processes() -> Vec<String> {
@@ -242,7 +225,6 @@ fn describe_process(pid: Pid) -> String {
     format!("{pid} ({}: {})", name.trim(), command.trim())
 }
 
-/// The children of this process.
 fn children() -> Vec<Pid> {
     let own = std::process::id() as i32;
     if let Ok(list) = fs::read_to_string(format!("/proc/{own}/task/{own}/children")) {
@@ -286,10 +268,4 @@ pub(crate) fn where_it_hangs(pid: Pid) -> Vec<String> {
         .filter(|(_, text)| !text.is_empty() && text != "0")
         .map(|(what, text)| format!("hanging process {pid}: {what} {text}"))
         .collect()
-}
-
-/// Makes this process the one that adopts orphaned descendants.
-pub(crate) fn become_subreaper() -> Result<(), Errno> {
-    // SAFETY: PR_SET_CHILD_SUBREAPER takes a number.
-    Errno::result(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
 }

@@ -1,11 +1,7 @@
 //! What runs, in which order, and what is skipped and why.
 
-use crate::case::Item;
 use crate::case::needs::Unmet;
-use crate::case::test::Tier;
-use crate::place::facts::Facts;
-use crate::suite::Suite;
-use crate::verdict::judge::{Status, Verdict};
+use crate::common::*;
 
 /// The cases that a user asked for.
 ///
@@ -58,28 +54,21 @@ pub struct Planned {
 /// Decides for each item whether it can run here. If a feature is missing that the kernel's configuration promises, its
 /// cases are broken rather than skipped: a skip that nobody expects is a hole in the proof.
 pub fn plan(suite: &Suite, items: Vec<Item>, facts: &Facts, may_disturb_host: bool) -> Vec<Planned> {
-    items
-        .into_iter()
-        .map(|item| {
-            let unmet = item.needs().unmet(suite, facts, may_disturb_host);
-            let verdict = (!unmet.is_empty()).then(|| unmet_verdict(&unmet, &facts.configured));
-            Planned { item, verdict }
-        })
-        .collect()
+    let planned = |item: Item| {
+        let unmet = item.needs().unmet(suite, facts, may_disturb_host);
+        let verdict = (!unmet.is_empty()).then(|| unmet_verdict(&unmet, &facts.configured));
+        Planned { item, verdict }
+    };
+    items.into_iter().map(planned).collect()
 }
 
 fn unmet_verdict(unmet: &[Unmet], promised: &[String]) -> Verdict {
     let is_promised = |unmet: &&Unmet| unmet.feature.is_some_and(|feature| promised.iter().any(|name| name == feature));
-    let reasons = |unmet: Vec<&Unmet>| {
-        let reasons: Vec<_> = unmet.iter().map(|unmet| unmet.reason.as_str()).collect();
-        reasons.join("; ")
-    };
+    let reasons = |unmet: Vec<&Unmet>| unmet.iter().map(|unmet| &*unmet.reason).collect::<Vec<_>>().join("; ");
     let broken: Vec<_> = unmet.iter().filter(is_promised).collect();
-    let verdict = if broken.is_empty() {
-        Verdict::not_run(Status::Skip, reasons(unmet.iter().collect()))
-    } else {
-        let reason = format!("promised but missing: {}", reasons(broken));
-        Verdict::not_run(Status::Broken, reason)
+    let verdict = match broken.is_empty() {
+        true => Verdict::not_run(Status::Skip, reasons(unmet.iter().collect())),
+        false => Verdict::not_run(Status::Broken, format!("promised but missing: {}", reasons(broken))),
     };
     let needs = unmet.iter().filter_map(|unmet| Some(unmet.feature?.to_owned())).collect();
     Verdict { needs, ..verdict }
@@ -111,7 +100,7 @@ mod tests {
         case.name = "a.b";
         case.needs = Needs::NONE.with(Feature::SYSV_IPC);
         let status = |facts: &Facts| {
-            let plan = plan(&Suite::PLAIN, crate::case::items(Box::leak(Box::new([case]))), facts, false);
+            let plan = plan(&Suite::PLAIN, case::items(Box::leak(Box::new([case]))), facts, false);
             plan[0].verdict.as_ref().map(|verdict| {
                 assert_eq!(verdict.needs, ["sysv_ipc"]);
                 verdict.status

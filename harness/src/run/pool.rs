@@ -11,33 +11,21 @@ mod verdicts;
 mod wire;
 mod worker;
 
-use std::collections::VecDeque;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
-use std::sync::LazyLock;
-use std::time::{Duration, Instant};
-
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use crate::case::Item;
-use crate::case::needs::{Global, Needs};
-use crate::case::test::{Setting, seed_of_repetition};
-use crate::place::sandbox::Sandbox;
-use crate::run::kernel_log::{KernelLog, News};
-use crate::run::leftovers::become_subreaper;
+use crate::case::test::seed_of_repetition;
+use crate::common::*;
+use crate::place::sandbox;
+use crate::run::kernel_log::KernelLog;
+use crate::run::leftovers::kill_children_but;
 use crate::run::plan::{Planned, plan};
-use crate::run::supervise::{Ending, Observation, restore_globals, save_globals};
-use crate::verdict::event::{CaseInfo, Event};
-use crate::verdict::judge::{Status, Verdict, judge};
-use crate::verdict::outcome::{Counts, KnownBug};
+use crate::run::supervise::{restore_globals, save_globals};
+use crate::verdict::judge::worst_of;
+use crate::verdict::outcome::expect;
 
 pub use options::{RunEnd, RunError, RunOptions, Sink, usual_jobs};
 pub use scout::{facts, facts_as_json};
 use signals::Signals;
 use wire::{Job, receive, send};
-use worker::Worker;
+use worker::{Worker, serve};
 
 /// Runs the items and sends events to `sink`.
 ///
@@ -46,7 +34,7 @@ use worker::Worker;
 pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<RunEnd, RunError> {
     let start = Instant::now();
     let signals = Signals::block()?;
-    become_subreaper().map_err(io::Error::from)?;
+    set_child_subreaper(true).map_err(io::Error::from)?;
     (options.suite.remove_stale)();
     let mut facts = match &options.facts {
         Some(facts) => facts.clone(),
@@ -98,7 +86,6 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
     Ok(RunEnd { counts, interrupted })
 }
 
-/// Interval of heartbeat events.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// How many jobs a supervisor is given, so that it need not wait for the next one.
@@ -113,7 +100,6 @@ struct Entry {
     attempts: Vec<Verdict>,
     /// How many repetitions were queued so far.
     asked: usize,
-    /// Whether its verdict was reported.
     reported: bool,
 }
 
@@ -125,13 +111,11 @@ struct Run<'a, 's> {
     entries: Vec<Entry>,
     /// Whether a case failed, other than by a known bug.
     failed: bool,
-    /// Whether a signal ended the run.
     cut_short: bool,
     counts: Counts,
     workers: Vec<Worker>,
     kernel_log: KernelLog,
     last_alive: Instant,
-    /// Documented kernel bugs.
     known_bugs: LazyLock<Vec<KnownBug>>,
 }
 
@@ -142,10 +126,8 @@ impl Run<'_, '_> {
         let (alone, together): (Vec<_>, Vec<_>) =
             to_run.partition(|&index| self.entries[index].item.needs().is_alone());
         let repeat = self.options.repeat.max(1);
-        let most = match self.runs_on() {
-            true => usize::MAX,
-            false => (together.len() + alone.len()) * repeat as usize,
-        };
+        let runs = (together.len() + alone.len()) * repeat as usize;
+        let most = if self.runs_on() { usize::MAX } else { runs };
         let wanted = (self.options.jobs.max(1) as usize).min(most);
         let added = (0..wanted).try_for_each(|_| self.add_worker());
         // Reported while the supervisors make their sandboxes.
@@ -257,14 +239,10 @@ impl Run<'_, '_> {
     /// Waits for an answer or a signal.
     fn wait(&mut self, signals: &Signals, queue: &mut VecDeque<Job>) -> Result<Option<i32>, RunError> {
         let ready: Vec<usize> = {
-            let fds: Vec<BorrowedFd> = self.workers.iter().map(|worker| worker.stream.as_fd()).collect();
-            let mut polled: Vec<PollFd> =
-                fds.iter().chain([&signals.fd.as_fd()]).map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
-            let timeout = if self.options.heartbeat {
-                PollTimeout::try_from(HEARTBEAT).unwrap_or(PollTimeout::MAX)
-            } else {
-                PollTimeout::NONE
-            };
+            let fds = self.workers.iter().map(|worker| worker.stream.as_fd()).chain([signals.fd.as_fd()]);
+            let mut polled: Vec<PollFd> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+            let heartbeat = PollTimeout::from(HEARTBEAT.as_millis() as u16);
+            let timeout = if self.options.heartbeat { heartbeat } else { PollTimeout::NONE };
             match poll(&mut polled, timeout) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(io::Error::from(errno).into()),
@@ -275,7 +253,9 @@ impl Run<'_, '_> {
                 report_progress(&self.workers, self.sink)?;
                 self.last_alive = Instant::now();
             }
-            (0..fds.len()).filter(|&at| polled[at].revents().is_some_and(|events| !events.is_empty())).collect()
+            (0..self.workers.len())
+                .filter(|&at| polled[at].revents().is_some_and(|events| !events.is_empty()))
+                .collect()
         };
         if let Some(signal) = signals.pending() {
             return Ok(Some(signal));
@@ -290,14 +270,12 @@ impl Run<'_, '_> {
     fn take_answer(&mut self, at: usize, queue: &mut VecDeque<Job>) -> Result<(), RunError> {
         let (job, mut observation) = match receive(&mut self.workers[at].stream) {
             Ok(observation) => {
-                let Some(job) = self.workers[at].jobs.pop_front() else {
-                    return Err(RunError::Supervisor("unexpected answer".to_owned()));
-                };
-                (job, observation)
+                let job = self.workers[at].jobs.pop_front();
+                (job.ok_or_else(|| RunError::Supervisor("unexpected answer".to_owned()))?, observation)
             }
             Err(_) => {
                 let (job, how) = self.replace_worker(at, queue)?;
-                (job, lost(how))
+                (job, Observation::new(Ending::SupervisorLost { how }))
             }
         };
         self.attribute_news(at, &mut observation);
@@ -348,16 +326,4 @@ fn writable_directory(name: &str) -> io::Result<tempfile::TempDir> {
     let make = |place: &Path| tempfile::Builder::new().prefix(&prefix).tempdir_in(place);
     let others = ["/dev/shm", "/var/tmp", "/run", "."].map(Path::new);
     make(&std::env::temp_dir()).or_else(|error| others.into_iter().find_map(|place| make(place).ok()).ok_or(error))
-}
-
-fn lost(how: String) -> Observation {
-    Observation {
-        records: Default::default(),
-        ending: Ending::SupervisorLost { how },
-        leaks: Vec::new(),
-        output: String::new(),
-        refused: None,
-        kernel: News::default(),
-        duration: Duration::ZERO,
-    }
 }

@@ -1,9 +1,8 @@
 //! The file `stat` of a task in /proc (proc_pid_stat(5)).
 
-use std::fs;
-use std::time::Duration;
-
 use nix::unistd::{SysconfVar, sysconf};
+
+use crate::common::*;
 
 /// The fields used here.
 pub(crate) struct Stat {

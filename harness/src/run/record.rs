@@ -4,15 +4,13 @@
 //! descriptors, credentials, mount or network namespace can still write to it, and so can grandchildren, threads and
 //! tasks that share the case's memory.
 
-use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
-use serde::{Deserialize, Serialize};
+
+use crate::common::*;
 
 /// A line of source code.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,14 +21,14 @@ pub struct At {
     pub line: u32,
 }
 
-impl From<&'static std::panic::Location<'static>> for At {
-    fn from(location: &'static std::panic::Location<'static>) -> Self {
+impl From<&'static Location<'static>> for At {
+    fn from(location: &'static Location<'static>) -> Self {
         Self { file: location.file().to_owned(), line: location.line() }
     }
 }
 
-impl std::fmt::Display for At {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
 }
@@ -175,14 +173,12 @@ impl RecordLog {
 
     /// Discards what the last case wrote.
     pub(crate) fn clear(&self) {
-        let header = self.header();
-        let Header { checks, finished, dropped, directory, done, total, .. } = header;
+        let Header { checks, finished, used, dropped, directory, done, total, aside, passed } = self.header();
         for number in [checks, finished, dropped, directory, done, total] {
             number.store(0, Ordering::Relaxed);
         }
-        header.aside.iter().for_each(|word| word.store(0, Ordering::Relaxed));
-        header.passed.store(0, Ordering::Relaxed);
-        header.used.store(0, Ordering::Release);
+        aside.iter().chain([passed]).for_each(|number| number.store(0, Ordering::Relaxed));
+        used.store(0, Ordering::Release);
     }
 
     /// Makes it the log of this process.

@@ -2,13 +2,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
-use crate::case::Item;
-use crate::case::test::Tier;
+use crate::common::*;
 
 /// One of several parts of equal work.
 ///

@@ -1,9 +1,8 @@
 //! Recognises kernel messages that report a failure of the kernel.
 
-use std::sync::LazyLock;
-
 use aho_corasick::AhoCorasick;
-use serde::{Deserialize, Serialize};
+
+use crate::common::*;
 
 /// Kinds of kernel message that report a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,27 +1,16 @@
 //! The supervisor's side of one case: forks it, watches it, and observes how it ends.
 
-use std::fs::File;
-use std::io::{self, Read, Seek};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::os::fd::{FromRawFd, OwnedFd};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork};
-use serde::{Deserialize, Serialize};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
-use crate::case::Item;
-use crate::case::needs::{Global, Needs};
-use crate::case::test::{Setting, Test, run_and_exit};
-use crate::run::kernel_log::News;
-use crate::run::leftovers::{Leak, LeakKind, LeakWatch, where_it_hangs};
+use crate::case::test::run_and_exit;
+use crate::common::*;
+use crate::run::leftovers::{KILL_PATIENCE, Leak, LeakKind, LeakWatch, where_it_hangs};
 use crate::run::patience::{Patience, Tasks};
-use crate::run::record::{RecordLog, Records};
-use crate::suite::{Suite, Wrong};
+use crate::run::record::Records;
+use crate::suite::Wrong;
 
 /// How a case's process ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,19 +26,14 @@ pub enum Ending {
         /// The signal's name.
         signal: String,
     },
-    /// It ran past its deadline and was killed.
+    /// It ran past its deadline.
     TimedOut {
         /// The deadline.
         after: Duration,
         /// Where it hung, according to /proc.
         hints: Vec<String>,
-    },
-    /// It ran past its deadline and survived SIGKILL.
-    Unkillable {
-        /// The deadline.
-        after: Duration,
-        /// Where it hung, according to /proc.
-        hints: Vec<String>,
+        /// Whether it survived SIGKILL.
+        survived: bool,
     },
     /// The supervisor died while the case ran.
     SupervisorLost {
@@ -77,12 +61,25 @@ pub struct Observation {
     pub duration: Duration,
 }
 
+impl Observation {
+    /// Nothing but how a case ended.
+    pub(crate) fn new(ending: Ending) -> Self {
+        Self {
+            records: Records::default(),
+            ending,
+            leaks: Vec::new(),
+            output: String::new(),
+            refused: None,
+            kernel: News::default(),
+            duration: Duration::ZERO,
+        }
+    }
+}
+
 /// How many bytes of output are kept.
 const OUTPUT_KEPT: u64 = 16 * 1024;
 /// Size limit in bytes for each file a case writes, including its output. SIGXFSZ kills a case that exceeds it.
 const FILE_SIZE_LIMIT: u64 = 64 * 1024 * 1024;
-/// How long to wait for a killed case to die.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs cases one after the other, each in its own child of a single-threaded process.
 #[derive(Debug)]
@@ -100,7 +97,7 @@ impl Supervisor {
     /// # Errors
     /// A step failed; the text names it.
     pub fn start(setting: Setting, log: RecordLog, own_ipc: bool) -> io::Result<Self> {
-        match crate::run::leftovers::become_subreaper() {
+        match set_child_subreaper(true) {
             // gVisor has no subreapers: process 1 adopts leaked processes there, and they are not found.
             Ok(()) | Err(Errno::EINVAL) => {}
             Err(errno) => return Err(errno.into()),
@@ -126,22 +123,18 @@ impl Supervisor {
             Ok(ForkResult::Parent { child }) => watch(child, deadline, self.log),
             Err(errno) => Ending::SupervisorLost { how: format!("fork: {errno:?}") },
         };
-        let mut leaks = self.leaks.sweep(self.log.has_directory());
-        leaks.extend(restore_globals(&kept));
-        let records = self.log.read();
-        Observation {
-            refused: self.refused(&records, &ending),
-            records,
-            ending,
-            leaks,
-            output: self.take_output(),
-            kernel: News::default(),
-            duration: start.elapsed(),
-        }
+        let mut observation = Observation::new(ending);
+        observation.leaks = self.leaks.sweep(self.log.has_directory());
+        observation.leaks.extend(restore_globals(&kept));
+        observation.records = self.log.read();
+        observation.refused = self.refused(&observation);
+        observation.output = self.take_output();
+        observation.duration = start.elapsed();
+        observation
     }
 
     /// Why the place made the case go wrong, if it did.
-    fn refused(&self, records: &Records, ending: &Ending) -> Option<String> {
+    fn refused(&self, Observation { records, ending, .. }: &Observation) -> Option<String> {
         let step = records.first_error().or(match ending {
             Ending::SupervisorLost { how } => {
                 how.split_once(": ").map(|(call, gave)| (call.to_owned(), gave.to_owned()))
@@ -177,19 +170,13 @@ impl Supervisor {
 
 /// Redirects standard output and error to a memory file, which is read after each case.
 fn capture_output() -> io::Result<File> {
-    let null = File::open("/dev/null")?;
-    // SAFETY: memfd_create copies the name; the descriptor it gives is ours alone.
-    let output = unsafe {
-        let fd = libc::memfd_create(c"output".as_ptr(), libc::MFD_CLOEXEC);
-        File::from(OwnedFd::from_raw_fd(Errno::result(fd)?))
-    };
+    let output = memfd_create(c"output", MFdFlags::MFD_CLOEXEC)?;
     // Several processes write to it: none may overwrite the other.
     nix::fcntl::fcntl(&output, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_APPEND))?;
-    for (from, to) in [(null.as_raw_fd(), 0), (output.as_raw_fd(), 1), (output.as_raw_fd(), 2)] {
-        // SAFETY: dup2 onto the standard descriptors, which nothing in a supervisor owns.
-        Errno::result(unsafe { libc::dup2(from, to) })?;
-    }
-    Ok(output)
+    dup2_stdin(File::open("/dev/null")?)?;
+    dup2_stdout(&output)?;
+    dup2_stderr(&output)?;
+    Ok(output.into())
 }
 
 /// Waits for a case's process until its deadline, then kills its process group.
@@ -207,13 +194,14 @@ fn watch(child: Pid, deadline: Duration, log: RecordLog) -> Ending {
     let hints = where_it_hangs(child);
     let _ = killpg(child, Signal::SIGKILL);
     patience.renew(KILL_PATIENCE);
-    while !patience.is_over() {
-        if wait_until_dead(child, pidfd.as_ref(), patience.left()) {
-            reap(child);
-            return Ending::TimedOut { after: deadline, hints };
-        }
+    let mut survived = true;
+    while survived && !patience.is_over() {
+        survived = !wait_until_dead(child, pidfd.as_ref(), patience.left());
     }
-    Ending::Unkillable { after: deadline, hints }
+    if !survived {
+        reap(child);
+    }
+    Ending::TimedOut { after: deadline, hints, survived }
 }
 
 fn pidfd_open(pid: Pid) -> Option<OwnedFd> {
@@ -250,23 +238,17 @@ fn wait_until_dead(child: Pid, pidfd: Option<&OwnedFd>, patience: Duration) -> b
 }
 
 fn reap(child: Pid) -> Ending {
-    loop {
-        match waitpid(child, None) {
-            Ok(WaitStatus::Exited(_, status)) => break Ending::Exited { status },
-            Ok(WaitStatus::Signaled(_, signal, _)) => {
-                break Ending::Killed { signal: signal.as_str().to_owned() };
-            }
-            Err(Errno::EINTR) | Ok(_) => {}
-            Err(errno) => {
-                break Ending::SupervisorLost { how: format!("waitpid: {errno:?}") };
-            }
-        }
+    match wait_for(child) {
+        Ok(WaitStatus::Exited(_, status)) => Ending::Exited { status },
+        Ok(WaitStatus::Signaled(_, signal, _)) => Ending::Killed { signal: signal.as_str().to_owned() },
+        Ok(other) => Ending::SupervisorLost { how: format!("waitpid: {other:?}") },
+        Err(errno) => Ending::SupervisorLost { how: format!("waitpid: {errno:?}") },
     }
 }
 
 /// The value of each global setting that these needs allow to change.
 pub(crate) fn save_globals(suite: &Suite, needs: Needs) -> Vec<(Global, String)> {
-    let value = |global: Global| Some((global, std::fs::read_to_string(global.path()).ok()?));
+    let value = |global: Global| Some((global, fs::read_to_string(global.path()).ok()?));
     needs.disturbed(suite).filter(|global| global.has_value()).filter_map(value).collect()
 }
 
@@ -274,9 +256,9 @@ pub(crate) fn save_globals(suite: &Suite, needs: Needs) -> Vec<(Global, String)>
 /// that cannot be restored is.
 pub(crate) fn restore_globals(kept: &[(Global, String)]) -> Vec<Leak> {
     kept.iter()
-        .filter(|(global, value)| std::fs::read_to_string(global.path()).ok().as_ref() != Some(value))
+        .filter(|(global, value)| fs::read_to_string(global.path()).ok().as_ref() != Some(value))
         .filter_map(|(global, value)| {
-            let error = std::fs::write(global.path(), value).err()?;
+            let error = fs::write(global.path(), value).err()?;
             Some(Leak {
                 kind: LeakKind::Setting,
                 what: format!("{} cannot be restored to {}: {error}", global.path(), value.trim()),

@@ -1,15 +1,7 @@
 //! Events: the only interface between running and reporting.
 
-use std::borrow::Cow;
-
-use serde::{Deserialize, Serialize};
-
-use crate::case::test::Tier;
-use crate::case::{Item, group};
-use crate::place::facts::Facts;
-use crate::run::shard::Part;
-use crate::verdict::judge::Verdict;
-use crate::verdict::outcome::{Counts, Outcome};
+use crate::case::group;
+use crate::common::*;
 
 /// A case as reports show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,17 +1,9 @@
 //! From an observation to a verdict: a pure function, tested by a table.
 
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-
-use crate::case::needs::PLACE;
-use crate::run::kernel_log::News;
-use crate::run::record::{FailedCheck, Record};
-use crate::run::splat::{SplatKind, recognise};
-use crate::run::supervise::{Ending, Observation};
+use crate::common::*;
 
 /// A verdict in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Every check held, and there was at least one.
@@ -19,6 +11,7 @@ pub enum Status {
     /// The case could not run here.
     Skip,
     /// Inconclusive: the case, the harness or the surroundings went wrong.
+    #[default]
     Broken,
     /// The case did not end within its deadline.
     TimedOut,
@@ -40,7 +33,7 @@ impl Status {
 }
 
 /// The result of running a case, or the reason why it was not run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// In one word.
     pub status: Status,
@@ -72,16 +65,7 @@ fn is_zero(number: &u32) -> bool {
 impl Verdict {
     /// A verdict on a case that was not run.
     pub fn not_run(status: Status, reason: impl Into<String>) -> Self {
-        Self {
-            status,
-            reason: reason.into(),
-            needs: Vec::new(),
-            failed: Vec::new(),
-            notes: Vec::new(),
-            repetition: 0,
-            checks: 0,
-            duration: Duration::ZERO,
-        }
+        Self { status, reason: reason.into(), ..Self::default() }
     }
 
     /// The verdict on a case that the run ended before, or in the middle of.
@@ -122,16 +106,11 @@ pub fn judge(observation: &Observation) -> Verdict {
     let mut timed_out = None;
     match &observation.ending {
         Ending::Exited { status: 0 } if records.finished => {}
-        Ending::Exited { status } => {
-            broken.push(format!("exited early with status {status}"));
-        }
+        Ending::Exited { status } => broken.push(format!("exited early with status {status}")),
         Ending::Killed { signal } => broken.push(format!("killed by {signal}")),
-        Ending::TimedOut { after, hints } => {
-            timed_out = Some(format!("timed out after {}", seconds(*after)));
-            notes.extend(hints.iter().cloned());
-        }
-        Ending::Unkillable { after, hints } => {
-            timed_out = Some(format!("timed out after {} and survived SIGKILL", seconds(*after)));
+        Ending::TimedOut { after, hints, survived } => {
+            let survived = if *survived { " and survived SIGKILL" } else { "" };
+            timed_out = Some(format!("timed out after {} s{survived}", after.as_secs_f64()));
             notes.extend(hints.iter().cloned());
         }
         Ending::SupervisorLost { how } => broken.push(format!("the supervisor died: {how}")),
@@ -144,8 +123,7 @@ pub fn judge(observation: &Observation) -> Verdict {
     if records.dropped > 0 {
         broken.push(format!("{} records did not fit in the log", records.dropped));
     }
-    let nothing_else = failed.is_empty() && broken.is_empty() && timed_out.is_none();
-    if records.checks == 0 && skipped.is_none() && nothing_else {
+    if records.checks == 0 && skipped.is_none() && failed.is_empty() && broken.is_empty() && timed_out.is_none() {
         broken.push("no checks were made".to_owned());
     }
     if notes.len() > NOTES_SHOWN {
@@ -204,24 +182,17 @@ const LINE_SHOWN: usize = 200;
 
 /// What a case printed, cut to a length that people read.
 fn printed(output: &str) -> Vec<String> {
+    let printed = |line: &str| {
+        let cut: String = line.chars().take(LINE_SHOWN).collect();
+        let dots = if cut.len() < line.len() { "…" } else { "" };
+        format!("printed: {cut}{dots}")
+    };
     let lines = output.lines().count();
-    let mut shown: Vec<String> = output
-        .lines()
-        .take(LINES_SHOWN)
-        .map(|line| {
-            let cut: String = line.chars().take(LINE_SHOWN).collect();
-            let dots = if cut.len() < line.len() { "…" } else { "" };
-            format!("printed: {cut}{dots}")
-        })
-        .collect();
+    let mut shown: Vec<String> = output.lines().take(LINES_SHOWN).map(printed).collect();
     if lines > LINES_SHOWN {
         shown.push(format!("printed {} more lines", lines - LINES_SHOWN));
     }
     shown
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{} s", duration.as_secs_f64())
 }
 
 /// One verdict for a case that was run several times: the worst, and how often it occurred.
@@ -234,11 +205,9 @@ pub fn worst_of(verdicts: Vec<Verdict>) -> Verdict {
     let duration = verdicts.iter().map(|verdict| verdict.duration).sum();
     let status = verdicts.iter().map(|verdict| verdict.status).max().expect("a case was run at least once");
     let times = verdicts.iter().filter(|verdict| verdict.status == status).count();
-    let (index, mut worst) = verdicts
-        .into_iter()
-        .enumerate()
-        .find(|(_, verdict)| verdict.status == status)
-        .expect("the maximum is one of them");
+    let mut verdicts = verdicts.into_iter().enumerate();
+    let (index, mut worst) =
+        verdicts.find(|(_, verdict)| verdict.status == status).expect("the maximum is one of them");
     worst.checks = checks;
     worst.duration = duration;
     if runs > 1 && status != Status::Pass && status != Status::Skip {
@@ -258,12 +227,8 @@ mod tests {
     use crate::run::record::{At, Records};
 
     fn failed() -> Record {
-        Record::Failed(FailedCheck {
-            call: "mkdir(/x)".to_owned(),
-            expected: "0".to_owned(),
-            actual: "EPERM".to_owned(),
-            ..FailedCheck::default()
-        })
+        let [call, expected, actual] = ["mkdir(/x)", "0", "EPERM"].map(str::to_owned);
+        Record::Failed(FailedCheck { call, expected, actual, ..FailedCheck::default() })
     }
 
     fn setup_failed() -> Record {
@@ -276,15 +241,8 @@ mod tests {
     }
 
     fn observed(checks: u32, finished: bool, records: Vec<Record>) -> Observation {
-        Observation {
-            records: Records { checks, finished, records, dropped: 0 },
-            ending: Ending::Exited { status: 0 },
-            leaks: Vec::new(),
-            output: String::new(),
-            refused: None,
-            kernel: News::default(),
-            duration: Duration::ZERO,
-        }
+        let records = Records { checks, finished, records, dropped: 0 };
+        Observation { records, ..Observation::new(Ending::Exited { status: 0 }) }
     }
 
     fn ending(observation: Observation, ending: Ending) -> Observation {
@@ -295,7 +253,8 @@ mod tests {
     fn the_table() {
         let second = Duration::from_secs(1);
         let killed = || Ending::Killed { signal: "SIGSEGV".to_owned() };
-        let timed_out = || Ending::TimedOut { after: second, hints: vec!["state S".to_owned()] };
+        let timed_out = || Ending::TimedOut { after: second, hints: vec!["state S".to_owned()], survived: false };
+        let lost = Ending::SupervisorLost { how: "gone".to_owned() };
         let fine = || observed(1, true, vec![]);
         let leaky = Observation { leaks: vec![Leak { kind: LeakKind::Mount, what: "/x".to_owned() }], ..fine() };
         let mut flooded = fine();
@@ -328,11 +287,7 @@ mod tests {
             (ending(observed(1, false, vec![]), timed_out()), TimedOut, "timed out after 1 s"),
             (ending(observed(1, false, vec![failed()]), timed_out()), Fail, "mkdir(/x): expected 0, got EPERM"),
             (ending(observed(1, false, vec![setup_failed()]), timed_out()), TimedOut, "timed out after 1 s"),
-            (
-                ending(observed(0, false, vec![]), Ending::SupervisorLost { how: "gone".to_owned() }),
-                Broken,
-                "the supervisor died: gone",
-            ),
+            (ending(observed(0, false, vec![]), lost), Broken, "the supervisor died: gone"),
             (refused(vec![setup_failed(), failed()]), Skip, "no room"),
             (leaky, Broken, "leaked: mount /x"),
             (flooded, Broken, "3 records did not fit in the log"),

@@ -1,9 +1,6 @@
 //! A verdict compared with the documented bugs of the kernel.
 
-use serde::{Deserialize, Serialize};
-
-use crate::place::facts::Version;
-use crate::verdict::judge::{Status, Verdict};
+use crate::common::*;
 
 /// A documented bug of some kernels that a case finds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -46,9 +46,9 @@ fn result(line: &str, number: usize, dash: &str) -> Option<Read> {
 }
 
 /// TAP 13, and the YAML blocks.
-pub fn tap(report: &str, version: &str) -> (Vec<Read>, Vec<String>) {
+pub fn tap(report: &str) -> (Vec<Read>, Vec<String>) {
     let lines = lines(report);
-    assert_eq!(lines[0], version);
+    assert_eq!(lines[0], "TAP version 13");
     block(&lines[1..], "")
 }
 
@@ -204,10 +204,8 @@ pub fn fields(blocks: &[String], name: &str) -> Vec<String> {
         .iter()
         .filter_map(|block| match &parsed(block)[name] {
             yaml_rust2::Yaml::BadValue => None,
-            yaml_rust2::Yaml::String(text) => Some(text.clone()),
-            // Plain numbers.
+            yaml_rust2::Yaml::String(text) | yaml_rust2::Yaml::Real(text) => Some(text.clone()),
             yaml_rust2::Yaml::Integer(number) => Some(number.to_string()),
-            yaml_rust2::Yaml::Real(text) => Some(text.clone()),
             other => panic!("{other:?}"),
         })
         .collect()

@@ -7,12 +7,10 @@
 //! compression.
 
 use std::borrow::Cow;
-use std::io::{self, Read, Seek, Write};
-use std::path::{Path, PathBuf};
 
 use cpio::newc;
 
-use crate::image::elf::loaded_extent;
+use crate::common::*;
 
 /// The file whose presence tells our binary, when it is process 1, that it is the init of a guest and not merely the
 /// first process of a container. [`crate::init::set_up`] removes it.
@@ -74,7 +72,7 @@ impl<'a> Initramfs<'a> {
     /// # Errors
     /// The file cannot be written.
     pub fn write_file(&self, path: &Path) -> Result<(), InitramfsError> {
-        let written = std::fs::File::create(path).and_then(|file| {
+        let written = File::create(path).and_then(|file| {
             let written = self.write_to(io::BufWriter::new(&file));
             if written.is_err() {
                 // Only what we made: /dev/full and its like stay.
@@ -129,7 +127,7 @@ fn strip(mut elf: Vec<u8>) -> Option<Vec<u8>> {
 pub fn read_stripped(path: &Path) -> io::Result<Vec<u8>> {
     // Compilers put the program headers right behind the ELF header.
     const HEAD: u64 = 4096;
-    let mut file = std::fs::File::open(path)?;
+    let mut file = File::open(path)?;
     let mut program = Vec::new();
     (&file).take(HEAD).read_to_end(&mut program)?;
     if let Some(end) = loaded_extent(&program).filter(|&end| end as u64 <= u64::from(u32::MAX)) {
@@ -207,7 +205,7 @@ mod tests {
         let program = directory.path().join("program");
         std::fs::write(&program, stripped).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let output = std::process::Command::new(&program).arg("--list").output().unwrap();
+        let output = Command::new(&program).arg("--list").output().unwrap();
         assert!(output.status.success(), "{output:?}");
         assert_eq!(strip(b"#!/bin/sh".to_vec()), None);
         assert_eq!(strip(whole[..60].to_vec()), None);

@@ -5,15 +5,10 @@
 //! a file system, nothing to connect to, nothing left behind, and an end of file however the program ends. QEMU and
 //! user-mode Linux both take them.
 
-use std::ffi::OsString;
 use std::os::fd::RawFd;
-use std::path::{Path, PathBuf};
-
-use serde::Deserialize;
 
 use super::parameters::Parameters;
-use crate::image::kernel::{Kernel, Kind};
-use crate::programs::in_path;
+use crate::common::*;
 
 /// What executes the guest's instructions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -35,15 +35,10 @@ impl Parameters {
     /// Arguments are separated by commas; what a command line or that list could misread is written `%XX`, as in a
     /// URL.
     pub fn to_command_line(&self) -> String {
-        let mut words = Vec::new();
-        if let Some(results) = &self.results {
-            words.push(format!("{RESULTS}{}", quoted(results)));
-        }
-        if !self.arguments.is_empty() {
-            let arguments: Vec<String> = self.arguments.iter().map(|argument| quoted(argument)).collect();
-            words.push(format!("{ARGUMENTS}{}", arguments.join(",")));
-        }
-        words.join(" ")
+        let results = self.results.as_ref().map(|results| format!("{RESULTS}{}", quoted(results)));
+        let arguments: Vec<String> = self.arguments.iter().map(|argument| quoted(argument)).collect();
+        let arguments = (!arguments.is_empty()).then(|| format!("{ARGUMENTS}{}", arguments.join(",")));
+        results.into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
     }
 
     /// Reads them from a whole kernel command line, as `/proc/cmdline` has it. Of a repeated parameter the last

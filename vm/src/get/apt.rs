@@ -5,15 +5,10 @@
 //! the machine's keyrings, by apt. Proxies and the like are read from the machine's apt.conf.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use super::cache::{Cache, CacheError, write_whole};
-use super::source::{Offer, Place, Source, SourceError};
-use crate::programs::{self, Failure, Progress, in_path};
+use super::cache::write_whole;
+use crate::common::*;
 
 /// A version of a package that the mirror has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +33,8 @@ const LISTS_LAST: Duration = Duration::from_secs(24 * 3600);
 /// Debian's archive.
 #[derive(Clone, Debug)]
 pub struct Debian {
-    cache: Cache,
+    /// Has the private root.
+    pub(crate) cache: Cache,
 }
 
 impl Source for Debian {
@@ -57,11 +53,6 @@ impl Source for Debian {
 }
 
 impl Debian {
-    /// Debian's archive, with the private root in `cache`.
-    pub(crate) fn new(cache: Cache) -> Debian {
-        Debian { cache }
-    }
-
     fn root(&self) -> PathBuf {
         self.cache.root().join("apt")
     }
@@ -96,10 +87,10 @@ impl Debian {
         Ok(std::fs::write(&path, content).map_err(CacheError::at(&path))?)
     }
 
-    fn command(&self, program: &str) -> Command {
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         // After the machine's own settings, so that ours count.
-        command.arg("-c").arg(self.root().join("apt.conf")).env("LC_ALL", "C.UTF-8");
+        command.arg("-c").arg(self.root().join("apt.conf")).env("LC_ALL", "C.UTF-8").args(arguments);
         command
     }
 
@@ -116,9 +107,8 @@ impl Debian {
         let held = File::create(&lock).map_err(CacheError::at(&lock))?;
         held.lock().map_err(CacheError::at(&lock))?;
 
-        let mut command = self.command("apt-get");
-        command.args(["-q", "update"]);
-        let updated = programs::run(command, |line| line.starts_with("E:"), progress);
+        let updated =
+            programs::run(self.command("apt-get", &["-q", "update"]), |line| line.starts_with("E:"), progress);
         // A suite that the mirror lacks, or that this machine has no key for, fails the whole; what matters is whether
         // any could be fetched.
         let any = std::fs::read_dir(self.root().join("lists")).is_ok_and(|entries| {
@@ -132,16 +122,13 @@ impl Debian {
 
     /// The packages with kernels, in all their versions, metapackages left out.
     fn packages(&self) -> Result<Vec<Package>, SourceError> {
-        let mut search = self.command("apt-cache");
-        search.args(["search", "--names-only", PATTERN]);
-        let found = output("apt-cache search", search)?;
+        let found = output("apt-cache search", self.command("apt-cache", &["search", "--names-only", PATTERN]))?;
         let lines = found.lines().filter(|line| !line.contains("(meta-package)"));
         let names: Vec<&str> = lines.filter_map(|line| Some(line.split_once(" - ")?.0)).collect();
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let mut versions = self.command("apt-cache");
-        versions.arg("madison").args(names);
+        let versions = self.command("apt-cache", &[&["madison"], &names[..]].concat());
         Ok(output("apt-cache madison", versions)?.lines().filter_map(parse_madison).collect())
     }
 
@@ -149,8 +136,8 @@ impl Debian {
     fn extract(&self, package: &str, place: Place<'_>) -> Result<(), SourceError> {
         let root = self.root();
         let scratch = tempfile::tempdir_in(&root).map_err(CacheError::at(&root))?;
-        let mut download = self.command("apt-get");
-        download.args(["-q", "download", package]).current_dir(scratch.path());
+        let mut download = self.command("apt-get", &["-q", "download", package]);
+        download.current_dir(scratch.path());
         output("apt-get download", download)?;
         let mut files = std::fs::read_dir(scratch.path()).into_iter().flatten().flatten().map(|entry| entry.path());
         let archive = files

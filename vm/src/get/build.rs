@@ -1,16 +1,10 @@
 //! Builds a kernel for guests from a source tree: tinyconfig and our fragments, out of the tree, with the tree's own
 //! scripts (Documentation/kbuild/kconfig.rst).
 
-use std::ffi::OsString;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use super::cache::{Cache, CacheError};
-use crate::image::kconfig::{Configuration, Fragment, Unmet, sentence};
-use crate::image::kernel::{Kernel, KernelError, Kind};
-use crate::programs::{self, Failure, Progress, in_path};
+use crate::common::*;
+use crate::image::kconfig::{Unmet, sentence};
 
 /// A kernel that was built.
 #[derive(Debug)]
@@ -150,20 +144,17 @@ impl Make<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::samples::directory;
 
     /// A tree that goes through the motions: its `make` leaves what `bzImage` says, its merge concatenates.
     fn pretend_tree(bzimage: &str) -> tempfile::TempDir {
-        let tree = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(tree.path().join("scripts/kconfig")).unwrap();
-        std::fs::write(tree.path().join("Kbuild"), "").unwrap();
         let makefile = format!(
             "tinyconfig:\n\techo CONFIG_HZ=100 > $(O)/.config\nolddefconfig:\n\tsed -i /CONFIG_KCMP/d $(O)/.config\n\
              bzImage:\n\t{bzimage}\n"
         );
-        std::fs::write(tree.path().join("Makefile"), makefile).unwrap();
         let merge = "o=$3; base=$4; shift 4; cat \"$base\" \"$@\" > \"$o/new\"; mv \"$o/new\" \"$o/.config\"\n";
-        std::fs::write(tree.path().join("scripts/kconfig/merge_config.sh"), merge).unwrap();
-        tree
+        let script = ("scripts/kconfig/merge_config.sh", merge.as_bytes());
+        directory(&[("Kbuild", &b""[..]), ("Makefile", makefile.as_bytes()), script])
     }
 
     fn built(tree: &Path) -> (Result<Built, BuildError>, Vec<String>) {
@@ -179,20 +170,16 @@ mod tests {
         std::fs::write(tree.path().join("Kbuild"), "text").unwrap();
         let (result, lines) = built(tree.path());
         // Everything went through; only the image is none.
-        assert!(
-            matches!(&result, Err(BuildError::Kernel(error)) if error.to_string().contains("a text file")),
-            "{result:?}"
-        );
+        let is_text = matches!(&result, Err(BuildError::Kernel(error)) if error.to_string().contains("a text file"));
+        assert!(is_text, "{result:?}");
         assert!(lines.iter().any(|line| line.contains("CONFIG_HZ=100")), "{lines:?}");
     }
 
     #[test]
     fn a_fragment_that_is_not_there_is_named() {
-        let tree = pretend_tree("true");
-        let cache = tempfile::tempdir().unwrap();
-        let missing = [PathBuf::from("/nonexistent/x.config")];
-        let cache = Cache::at(cache.path());
-        let error = build(tree.path(), &[], &missing, &cache, &mut |_: &str| {}).unwrap_err();
+        let (tree, cache) = (pretend_tree("true"), tempfile::tempdir().unwrap());
+        let missing = ["/nonexistent/x.config".into()];
+        let error = build(tree.path(), &[], &missing, &Cache::at(cache.path()), &mut |_: &str| {}).unwrap_err();
         assert!(matches!(error, BuildError::NoFragment { .. }), "{error}");
         assert!(error.to_string().contains("/nonexistent/x.config"), "{error}");
     }

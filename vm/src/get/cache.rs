@@ -1,9 +1,6 @@
 //! The directory where fetched, unpacked and built kernels are kept between runs.
 
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use crate::common::*;
 
 /// A directory of things that can be made again: it may be deleted at any time between runs.
 #[derive(Clone, Debug)]
@@ -66,13 +63,11 @@ impl Cache {
         Ok(Cache { root: base.ok_or(CacheError::NoPlace)?.join("unshare-conformance") })
     }
 
-    /// A cache at `root`, for tests.
     #[cfg(test)]
     pub(crate) fn at(root: impl Into<PathBuf>) -> Cache {
         Cache { root: root.into() }
     }
 
-    /// The path of the cache.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

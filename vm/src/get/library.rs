@@ -4,13 +4,11 @@
 //! the same kernels as ordinary programs, named `uml-VERSION` here. A release may be shortened at any point that ends a
 //! number: `6.12` is the newest 6.12, `5.10.223` the kernel packaged from that version.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 
 use super::apt::Debian;
-use super::cache::{Cache, CacheError};
-use super::source::{Offer, Source, SourceError};
-use crate::programs::{self, Progress};
+use crate::common::*;
 
 /// A kernel that can be named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +52,7 @@ pub struct Library<S = Debian> {
 impl Library {
     /// The library in `cache`, with Debian's archive as its source.
     pub fn new(cache: Cache) -> Library {
-        Library { source: Debian::new(cache.clone()), cache }
+        Library { source: Debian { cache: cache.clone() }, cache }
     }
 }
 
@@ -116,7 +114,7 @@ impl<S: Source> Library<S> {
             return Err(LibraryError::NoKernel(entry.release));
         }
         if is_user_mode(&entry.release) {
-            make_executable(&image).map_err(CacheError::at(&image))?;
+            std::fs::set_permissions(&image, Permissions::from_mode(0o755)).map_err(CacheError::at(&image))?;
             if let Err(why) = tells_its_version(&image) {
                 let _ = std::fs::remove_dir_all(&directory);
                 return Err(LibraryError::DoesNotRun(entry.release, why));
@@ -146,11 +144,6 @@ fn image_in(directory: &Path, release: &str) -> PathBuf {
     if is_user_mode(release) { directory.join("linux.uml") } else { directory.join(format!("vmlinuz-{release}")) }
 }
 
-fn make_executable(image: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(image, std::fs::Permissions::from_mode(0o755))
-}
-
 /// Whether user-mode Linux runs here at all: it is an ordinary program of this machine.
 fn tells_its_version(image: &Path) -> Result<(), String> {
     let mut command = Command::new(image);
@@ -163,7 +156,6 @@ fn tells_its_version(image: &Path) -> Result<(), String> {
     })
 }
 
-/// The newest of `entries` that `release` names.
 fn newest(entries: Vec<Entry>, release: &str) -> Option<Entry> {
     // A bare version never means a user-mode kernel.
     let by_version = |entry: &Entry| !is_user_mode(&entry.release) && begins(&entry.version, release);
@@ -284,10 +276,9 @@ mod tests {
 
     #[test]
     fn fetched_kernels_are_found_without_a_source() {
-        let (directory, library) = library();
+        let (_directory, library) = library();
         assert_eq!(library.find("6.1"), None);
-        let kernel = directory.path().join("kernels/6.1.0-53-cloud-amd64");
-        std::fs::create_dir_all(&kernel).unwrap();
+        let kernel = library.cache.directory("kernels/6.1.0-53-cloud-amd64").unwrap();
         assert_eq!(library.find("6.1"), None);
         std::fs::write(kernel.join("vmlinuz-6.1.0-53-cloud-amd64"), "").unwrap();
         std::fs::write(kernel.join("version"), "6.1.187-1").unwrap();

@@ -1,9 +1,6 @@
 //! What can list kernels and fetch their files.
 
-use std::path::{Path, PathBuf};
-
-use super::cache::CacheError;
-use crate::programs::Progress;
+use crate::common::*;
 
 /// A kernel that a source has.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -115,6 +115,30 @@ pub(crate) fn loaded_extent(image: &[u8]) -> Option<usize> {
     usize::try_from(parse(headers)?.iter().map(Segment::end).max()?).ok()
 }
 
+/// An executable for `machine`: one loaded segment, `data` at `address`, and perhaps a note. It is entered at the
+/// segment's beginning, by the physical address.
+pub(crate) fn executable(machine: u16, address: u64, data: &[u8], note: Option<&[u8]>) -> Vec<u8> {
+    let count = 1 + u16::from(note.is_some());
+    let start = 64 + usize::from(ENTRY * count);
+    let physical = address & 0x7fff_ffff;
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(16, 0);
+    file.extend([2, machine].map(u16::to_le_bytes).concat());
+    file.extend(1_u32.to_le_bytes());
+    // The program headers come next, and there are no sections.
+    file.extend([physical, 64, 0].map(u64::to_le_bytes).concat());
+    file.extend(0_u32.to_le_bytes());
+    file.extend([64, ENTRY, count, 64, 0, 0].map(u16::to_le_bytes).concat());
+    let note = note.unwrap_or_default();
+    let segments = [(PT_LOAD, start, data), (PT_NOTE, start + data.len(), note)];
+    for (kind, offset, content) in segments.into_iter().take(count.into()) {
+        let (offset, length) = (offset as u64, content.len() as u64);
+        file.extend([kind, 7].map(u32::to_le_bytes).concat());
+        file.extend([offset, address, physical, length, length, 1].map(u64::to_le_bytes).concat());
+    }
+    [&file, data, note].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

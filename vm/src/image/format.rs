@@ -3,14 +3,8 @@
 //! Formats: Documentation/arch/x86/boot.rst (the boot protocol header), the ELF specification, and
 //! Documentation/arch/arm64/booting.rst and arch/riscv/boot-image-header.rst for telling other architectures apart.
 
-use std::fs::File;
-use std::io::{self, Seek};
-use std::ops::Range;
-
-use serde::Deserialize;
-
-use super::elf::{LARGEST, PT_LOAD, PT_NOTE, Segment, bytes, pvh_entry, read_at, segments, u16_at, u32_at};
-use super::kconfig::{Configuration, Fragment, UML_MARKER};
+use super::elf::{Segment, bytes, pvh_entry, read_at, segments, u16_at, u32_at};
+use crate::common::*;
 
 /// Bytes of the start of a file that tell its format; the boot protocol header ends well before.
 const HEAD: u64 = 4096;
@@ -96,7 +90,6 @@ pub(crate) enum Flaw {
     NotBuilt,
 }
 
-/// Recognises the image in a file.
 pub(crate) fn read(mut file: &File) -> Result<Image, Flaw> {
     let length = file.seek(io::SeekFrom::End(0))?;
     if length == 0 {

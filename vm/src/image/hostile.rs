@@ -3,19 +3,15 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::elf::{LARGEST, elf_extent, loaded_extent};
-use super::format::{self, Flaw, Image};
-use super::kconfig::{Configuration, UML_MARKER};
+use super::format::{self, Image};
 use super::payload::{WORKING_MEMORY, decompress};
 use super::samples::{PAYLOADS, PVH_NOTE, bytes_of, bzimage, elf};
+use crate::common::*;
 
 /// The system's allocator, counting the bytes that each thread holds.
 struct Counting;

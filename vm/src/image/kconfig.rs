@@ -1,9 +1,8 @@
 //! Kernel configurations, and the fragments under `vm/kconfig/` that say which options a guest's kernel needs.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io::{self, Read};
-use std::path::Path;
+
+use crate::common::*;
 
 /// A line in the configuration that every user-mode Linux carries.
 pub(crate) const UML_MARKER: &[u8] = b"\0CONFIG_UML=y\n\0";
@@ -22,7 +21,6 @@ impl Configuration {
         Configuration { options: options.collect() }
     }
 
-    /// Reads the file at `path`.
     pub(crate) fn read(path: &Path) -> io::Result<Configuration> {
         Ok(Configuration::parse(&String::from_utf8_lossy(&std::fs::read(path)?)))
     }
@@ -248,11 +246,8 @@ mod tests {
     #[test]
     fn kernels_that_are_deaf_or_mute_are_told() {
         let of = |text: &str| Configuration::parse(text);
-        assert!(
-            deaf(&of("CONFIG_CMDLINE=\"quiet\"\nCONFIG_CMDLINE_OVERRIDE=y\n"))
-                .unwrap()
-                .contains("CONFIG_CMDLINE_OVERRIDE=y")
-        );
+        let sentence = deaf(&of("CONFIG_CMDLINE=\"quiet\"\nCONFIG_CMDLINE_OVERRIDE=y\n")).unwrap();
+        assert!(sentence.contains("CONFIG_CMDLINE_OVERRIDE=y"));
         assert_eq!(deaf(&of("CONFIG_CMDLINE_BOOL=y\n# CONFIG_CMDLINE_OVERRIDE is not set\n")), None);
         let kata = of("# CONFIG_SERIAL_8250 is not set\nCONFIG_VIRTIO_CONSOLE=y\n");
         let sentence = mute(&kata).unwrap();

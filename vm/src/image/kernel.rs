@@ -2,13 +2,10 @@
 //! build tree that holds one.
 
 use std::error::Error;
-use std::fmt;
-use std::fs::File;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 
-use super::format::{self, Flaw, Image};
-use super::kconfig::Configuration;
+use super::format::{self, Image};
+use crate::common::*;
 
 pub use super::format::Kind;
 
@@ -97,7 +94,6 @@ impl Kernel {
         Kernel { path: elf, image }
     }
 
-    /// A kernel without a file.
     #[cfg(test)]
     pub(crate) fn for_test(path: &str, kind: Kind, pvh_entry: Option<u32>) -> Kernel {
         let image = Image { kind, release: None, payload: None, pvh_entry, configuration: None };

@@ -8,17 +8,10 @@
 //! Formats: Documentation/arch/x86/boot.rst (`payload_offset`, `payload_length`); scripts/Makefile.lib of the kernel
 //! for what each compressor is asked for. All but gzip are followed by the unpacked size in four bytes.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
-
-use super::elf::{LARGEST, elf_extent, read_at};
-use super::format::{Flaw, pvh_entry_of};
-use super::kconfig::Configuration;
-use super::kernel::{Kernel, KernelError};
-use crate::get::cache::{Cache, CacheError, older_files, write_whole};
+use super::elf::read_at;
+use super::format::pvh_entry_of;
+use crate::common::*;
+use crate::get::cache::{older_files, write_whole};
 
 /// Why a bzImage's kernel cannot be unpacked. None of them keeps the bzImage itself from being booted.
 #[derive(Debug, thiserror::Error)]
@@ -189,26 +182,21 @@ fn lz4(mut chunks: &[u8], size: usize) -> io::Result<Vec<u8>> {
 /// The format of lzop: a header, then blocks with their lengths and, as its flags say, checksums, which are passed
 /// over: an ELF that does not start is noticed.
 fn lzo(mut stream: &[u8], size: usize) -> Option<Vec<u8>> {
-    fn take<'a>(stream: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = stream.split_at_checked(count)?;
-        *stream = rest;
-        Some(taken)
-    }
     fn number(stream: &mut &[u8]) -> Option<u32> {
-        Some(u32::from_be_bytes(take(stream, 4)?.try_into().ok()?))
+        Some(u32::from_be_bytes(stream.split_off(..4)?.try_into().ok()?))
     }
-    let version = u16::from_be_bytes(take(&mut stream, 2)?.try_into().ok()?);
+    let version = u16::from_be_bytes(stream.split_off(..2)?.try_into().ok()?);
     let modern = version >= 0x0940;
     // The library's version, the version needed to unpack, method and level.
-    take(&mut stream, if modern { 2 + 2 + 1 + 1 } else { 2 + 1 })?;
+    stream.split_off(..if modern { 2 + 2 + 1 + 1 } else { 2 + 1 })?;
     let flags = number(&mut stream)?;
     if flags & 0x800 != 0 {
         number(&mut stream)?;
     }
     // Mode and time, the name, the header's checksum.
-    take(&mut stream, if modern { 12 } else { 8 })?;
-    let name = take(&mut stream, 1)?[0];
-    take(&mut stream, usize::from(name) + 4)?;
+    stream.split_off(..if modern { 12 } else { 8 })?;
+    let name = stream.split_off_first()?;
+    stream.split_off(..usize::from(*name) + 4)?;
 
     let mut unpacked = vec![0; size];
     let mut filled = 0;
@@ -218,8 +206,8 @@ fn lzo(mut stream: &[u8], size: usize) -> Option<Vec<u8>> {
         let checksums = |unpacked_flag: u32, packed_flag: u32| {
             usize::from(flags & unpacked_flag != 0) + usize::from(packed < block && flags & packed_flag != 0)
         };
-        take(&mut stream, 4 * (checksums(1, 2) + checksums(0x100, 0x200)))?;
-        let data = take(&mut stream, packed)?;
+        stream.split_off(..4 * (checksums(1, 2) + checksums(0x100, 0x200)))?;
+        let data = stream.split_off(..packed)?;
         let target = unpacked.get_mut(filled..filled.checked_add(block)?)?;
         if block == 0 {
             return None;
@@ -245,15 +233,12 @@ mod tests {
         let mut input = tempfile::tempfile().unwrap();
         input.write_all(data).unwrap();
         input.rewind().unwrap();
-        let Ok(output) = std::process::Command::new(program).args(arguments).stdin(input).output() else {
+        let Ok(output) = Command::new(program).args(arguments).stdin(input).output() else {
             eprintln!("{program} is not installed: its format is not checked here");
             return None;
         };
-        let mut packed = output.stdout;
-        if size_follows {
-            packed.extend_from_slice(&u32::try_from(data.len()).unwrap().to_le_bytes());
-        }
-        Some(packed)
+        let size = (data.len() as u32).to_le_bytes();
+        Some([&output.stdout, &size[..if size_follows { 4 } else { 0 }]].concat())
     }
 
     /// Like a kernel in that some of it repeats, some does not, and it spans more than one lz4 chunk.
@@ -285,8 +270,7 @@ mod tests {
             };
             let unpacked = decompress(&packed, path).unwrap_or_else(|error| panic!("{program}: {error}"));
             assert!(unpacked == data, "{program} gave other bytes");
-            let mut cut = packed[..packed.len() / 2].to_vec();
-            cut.extend_from_slice(&u32::try_from(data.len()).unwrap().to_le_bytes());
+            let cut = [&packed[..packed.len() / 2], &(data.len() as u32).to_le_bytes()].concat();
             assert!(decompress(&cut, path).is_err(), "{program} cut in half is taken");
             // Whatever a damaged stream unpacks to, it must not bring the runner down.
             let mut damaged = packed_by(program, arguments, &data[..20_000], size_follows).unwrap();

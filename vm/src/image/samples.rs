@@ -1,6 +1,6 @@
 //! The smallest well-formed images, for tests.
 
-use super::elf::{PT_LOAD, PT_NOTE};
+pub(crate) use super::elf::executable as elf;
 
 /// The smallest bzImage that is well formed: one setup sector and `payload` as the whole of its system.
 pub(crate) fn bzimage(payload: &[u8]) -> Vec<u8> {
@@ -23,33 +23,6 @@ pub(crate) fn bzimage(payload: &[u8]) -> Vec<u8> {
 
 /// The note of a vmlinux that is entered at 0x1000350.
 pub(crate) const PVH_NOTE: &[u8] = b"\x04\0\0\0\x08\0\0\0\x12\0\0\0Xen\0\x50\x03\0\x01\0\0\0\0";
-
-/// An ELF executable for `machine` with one loaded segment at `address` holding `data`.
-pub(crate) fn elf(machine: u16, address: u64, data: &[u8], note: Option<&[u8]>) -> Vec<u8> {
-    let count = 1 + usize::from(note.is_some());
-    let start = 64 + 56 * count;
-    let mut file = vec![0; start];
-    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    file[16] = 2;
-    file[18..20].copy_from_slice(&machine.to_le_bytes());
-    file[32] = 64;
-    file[54] = 56;
-    file[56] = u8::try_from(count).unwrap();
-    let mut header = |index: usize, kind: u32, offset: usize, length: usize| {
-        let at = 64 + 56 * index;
-        file[at..at + 4].copy_from_slice(&kind.to_le_bytes());
-        file[at + 8..at + 16].copy_from_slice(&(offset as u64).to_le_bytes());
-        file[at + 16..at + 24].copy_from_slice(&address.to_le_bytes());
-        file[at + 32..at + 40].copy_from_slice(&(length as u64).to_le_bytes());
-    };
-    header(0, PT_LOAD, start, data.len());
-    if let Some(note) = note {
-        header(1, PT_NOTE, start + data.len(), note.len());
-    }
-    file.extend_from_slice(data);
-    file.extend_from_slice(note.unwrap_or_default());
-    file
-}
 
 /// What all of [`PAYLOADS`] unpack to.
 pub(crate) fn unpacked() -> Vec<u8> {
@@ -79,8 +52,18 @@ pub(crate) const PAYLOADS: [(&str, &str); 7] = [
     ("zstd", "28b52ffd0448cd000060746865206b65726e656c202104008b220062d0a95c7fc50be6677a0466000000"),
 ];
 
-/// Decodes hexadecimal.
 pub(crate) fn bytes_of(hexadecimal: &str) -> Vec<u8> {
     let digit = |digit: u8| char::from(digit).to_digit(16).unwrap() as u8;
     hexadecimal.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}
+
+/// A directory with these files.
+pub(crate) fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    directory
 }

@@ -3,7 +3,7 @@
 //! QEMU's firmware (real mode) enters it through its PVH note in 32-bit mode. It makes page tables, goes to long mode,
 //! returns from an exception, waits with interrupts on for the timer's, and writes [`LINE`] to the first serial port.
 
-use super::elf::{PT_LOAD, PT_NOTE};
+use super::elf::executable;
 
 macro_rules! line {
     () => {
@@ -73,14 +73,10 @@ unshare_conformance_trial:
     # The interrupt controller: vectors from 32 on, all masked but the timer's.
     mov $0x11, %al
     out %al, $0x20
-    mov $32, %al
+    .irp value, 32, 4, 1, 0xfe
+    mov $\value, %al
     out %al, $0x21
-    mov $4, %al
-    out %al, $0x21
-    mov $1, %al
-    out %al, $0x21
-    mov $0xfe, %al
-    out %al, $0x21
+    .endr
     # The timer: 291 times a second.
     mov $0x34, %al
     out %al, $0x43
@@ -131,27 +127,8 @@ pub fn image() -> Vec<u8> {
         let (start, end) = (&raw const unshare_conformance_trial, &raw const unshare_conformance_trial_end);
         std::slice::from_raw_parts(start, end.addr() - start.addr())
     };
-    let mut note = Vec::new();
-    for word in [4, 4, 18, u32::from_le_bytes(*b"Xen\0"), ADDRESS] {
-        note.extend(word.to_le_bytes());
-    }
-    const START: usize = 64 + 2 * 56;
-    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
-    file.resize(16, 0);
-    // An executable for x86-64; its program headers come next, and there are no sections.
-    file.extend([2, 62].map(u16::to_le_bytes).concat());
-    file.extend(1_u32.to_le_bytes());
-    file.extend([u64::from(ADDRESS), 64, 0].map(u64::to_le_bytes).concat());
-    file.extend(0_u32.to_le_bytes());
-    file.extend([64, 56, 2, 64, 0, 0].map(u16::to_le_bytes).concat());
-    let parts = [(PT_LOAD, START, code.len()), (PT_NOTE, START + code.len(), note.len())];
-    for (kind, offset, length) in parts {
-        let (offset, length) = (offset as u64, length as u64);
-        let virtual_address = 0xffff_ffff_8000_0000 + u64::from(ADDRESS);
-        file.extend([kind, 7].map(u32::to_le_bytes).concat());
-        file.extend([offset, virtual_address, u64::from(ADDRESS), length, length, 1].map(u64::to_le_bytes).concat());
-    }
-    [&file, code, &note].concat()
+    let note = [4, 4, 18, u32::from_le_bytes(*b"Xen\0"), ADDRESS].map(u32::to_le_bytes).concat();
+    executable(62, 0xffff_ffff_8000_0000 + u64::from(ADDRESS), code, Some(&note))
 }
 
 #[cfg(test)]

@@ -1,19 +1,6 @@
 //! Starts, replaces and stops the supervisors of a run.
 
-use std::collections::VecDeque;
-use std::os::unix::net::UnixStream;
-
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::Pid;
-
-use super::wire::Job;
-use super::worker::{Worker, serve};
-use super::{Run, RunError};
-use crate::place::sandbox;
-use crate::run::kernel_log::News;
-use crate::run::leftovers::kill_children_but;
-use crate::run::record::RecordLog;
+use super::*;
 
 impl Run<'_, '_> {
     pub(super) fn add_worker(&mut self) -> Result<(), RunError> {
@@ -27,8 +14,7 @@ impl Run<'_, '_> {
             // With their sockets open here, the other supervisors would not notice that the parent died.
             self.workers.clear();
             let status = serve(theirs, &self.entries, &self.setting, self.options, log, ids);
-            // SAFETY: ends the supervisor without the parent's exit handlers.
-            unsafe { libc::_exit(status) }
+            exit_now(status)
         }
         self.workers.push(Worker { pid, stream: ours, jobs: VecDeque::new(), log, news: News::default() });
         Ok(())
@@ -49,9 +35,7 @@ impl Run<'_, '_> {
         let Some(job) = worker.jobs.pop_front() else {
             return Err(RunError::Supervisor(how));
         };
-        while let Some(job) = worker.jobs.pop_back() {
-            queue.push_front(job);
-        }
+        worker.jobs.into_iter().rev().for_each(|job| queue.push_front(job));
         self.add_worker()?;
         Ok((job, how))
     }

@@ -1,14 +1,7 @@
 //! Options of a run, its result, and its errors.
 
-use std::io;
-use std::time::Duration;
-
-use crate::case::test::{BeforeBody, Tier};
-use crate::place::facts::Facts;
-use crate::run::shard::Part;
-use crate::suite::Suite;
-use crate::verdict::event::Event;
-use crate::verdict::outcome::{Counts, KnownBug};
+use super::*;
+use crate::case::test::BeforeBody;
 
 /// Default number of supervisors: two for each CPU, since making and leaving namespaces waits for RCU grace periods
 /// half of the time.

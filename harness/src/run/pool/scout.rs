@@ -1,15 +1,6 @@
 //! Gathers facts before a run, in a child inside a sandbox as cases will have.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-
-use nix::sys::wait::waitpid;
-
-use super::RunError;
-use crate::place::facts::Facts;
-use crate::place::sandbox::{self, Sandbox};
-use crate::suite::Suite;
+use super::*;
 
 /// Gathers the facts about the place that cases will run in.
 ///
@@ -66,8 +57,7 @@ fn scout(kind: &Sandbox, suite: &Suite) -> Result<Vec<u8>, String> {
             answer.push(END);
             let _ = (&writer).write_all(&answer);
         }
-        // SAFETY: ends the scout without the parent's exit handlers.
-        unsafe { libc::_exit(0) }
+        exit_now(0)
     }
     drop(writer);
     let mut answer = Vec::new();

@@ -1,9 +1,9 @@
 //! The signals that interrupt a run.
 
-use std::io;
-
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::*;
 
 /// The blocked signals, read from a descriptor.
 pub(super) struct Signals {

@@ -1,10 +1,6 @@
 //! Verdicts of a case: combined over its repetitions, compared with documented bugs, reported in order.
 
-use super::{Run, RunError};
-use crate::run::supervise::Observation;
-use crate::verdict::event::Event;
-use crate::verdict::judge::{Status, Verdict, worst_of};
-use crate::verdict::outcome::{KnownBug, expect};
+use super::*;
 
 impl Run<'_, '_> {
     /// Reports every case when a signal ends the run: with its results so far, or as not run.

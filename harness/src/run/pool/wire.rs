@@ -1,10 +1,8 @@
 //! Messages between the reporting process and its supervisors, over a socket pair.
 
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
-
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+
+use super::*;
 
 /// One run of one entry of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +41,6 @@ pub(super) fn receive<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::supervise::Observation;
 
     #[test]
     fn jobs_arrive_as_they_were_sent() {

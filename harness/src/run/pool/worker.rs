@@ -1,17 +1,6 @@
 //! A supervisor process, from both sides.
 
-use std::collections::VecDeque;
-use std::os::unix::net::UnixStream;
-
-use nix::unistd::Pid;
-
-use super::wire::{Job, receive, send};
-use super::{Entry, RunOptions};
-use crate::case::test::Setting;
-use crate::place::sandbox::{self, Sandbox};
-use crate::run::kernel_log::News;
-use crate::run::record::RecordLog;
-use crate::run::supervise::Supervisor;
+use super::*;
 
 /// A supervisor, seen from the reporting process.
 pub(super) struct Worker {
@@ -35,12 +24,12 @@ pub(super) fn serve(
     log: RecordLog,
     ids: (u32, u32),
 ) -> i32 {
-    // SAFETY: PR_SET_PDEATHSIG takes a number. A supervisor never outlives the run.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    // A supervisor never outlives the run.
+    let _ = set_pdeathsig(Signal::SIGKILL);
     let sandbox = &setting.facts.sandbox;
     let has_sandbox = !matches!(sandbox, Sandbox::None { .. });
     let fallback = setting.base.join(std::process::id().to_string());
-    if !has_sandbox && std::fs::create_dir(&fallback).is_err() {
+    if !has_sandbox && fs::create_dir(&fallback).is_err() {
         return 2;
     }
     let supervisor = sandbox::furnish(sandbox, setting.suite.name, ids, &fallback).and_then(|base| {

@@ -1,15 +1,16 @@
 use super::*;
-use crate::image::samples::{PVH_NOTE, bzimage, elf};
+use crate::image::samples::{PVH_NOTE, bzimage, directory, elf};
 
 fn opened(name: &str, content: &[u8]) -> Result<Kernel, KernelError> {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join(name);
-    std::fs::write(&path, content).unwrap();
-    Kernel::open(&path)
+    Kernel::open(&directory(&[(name, content)]).path().join(name))
 }
 
 fn flaw(path: &Path) -> Flaw {
     Kernel::open(path).unwrap_err().flaw
+}
+
+fn is_built_in(path: &Path, option: &str) -> bool {
+    Kernel::open(path).unwrap().configuration().unwrap().is_built_in(option)
 }
 
 fn sentence(content: &[u8]) -> String {
@@ -88,22 +89,18 @@ fn what_distributions_ship_is_told_how_to_use() {
     assert!(sentence(&unified).contains("a PE (EFI) program without a Linux boot header"));
     unified[0xd0..0xd6].copy_from_slice(b".linux");
     assert!(sentence(&unified).contains("objcopy -O binary --only-section=.linux"));
-    assert!(
-        sentence(b"!<arch>\ndebian-binary   1").contains("dpkg-deb -x PACKAGE DIRECTORY` and give DIRECTORY/boot/")
-    );
+    let debian = sentence(b"!<arch>\ndebian-binary   1");
+    assert!(debian.contains("dpkg-deb -x PACKAGE DIRECTORY` and give DIRECTORY/boot/"));
     assert!(sentence(b"!<arch>\nlib.o/").contains("an archive (a library)"));
     assert!(sentence(b"\xed\xab\xee\xdb\x03").contains("rpm2cpio PACKAGE"));
 
-    let modules = tempfile::tempdir().unwrap();
-    let directory = modules.path().join("6.1.0-9-amd64");
-    std::fs::create_dir(&directory).unwrap();
-    std::fs::write(directory.join("modules.builtin"), "").unwrap();
-    let error = Kernel::open(&directory).unwrap_err().to_string();
+    let modules = directory(&[("6.1.0-9-amd64/modules.builtin", b"")]);
+    let modules = modules.path().join("6.1.0-9-amd64");
+    let error = Kernel::open(&modules).unwrap_err().to_string();
     assert!(error.contains("give /boot/vmlinuz-6.1.0-9-amd64"), "{error}");
-    std::fs::write(directory.join("vmlinuz"), bzimage(b"payload")).unwrap();
-    std::fs::write(directory.join("config"), "CONFIG_IPC_NS=y\n").unwrap();
-    let kernel = Kernel::open(&directory).unwrap();
-    assert!(kernel.configuration().unwrap().is_built_in("IPC_NS"));
+    std::fs::write(modules.join("vmlinuz"), bzimage(b"payload")).unwrap();
+    std::fs::write(modules.join("config"), "CONFIG_IPC_NS=y\n").unwrap();
+    assert!(is_built_in(&modules, "IPC_NS"));
 }
 
 #[test]
@@ -125,16 +122,12 @@ fn a_build_tree_gives_its_image_and_configuration() {
     let boot = tree.path().join("arch/x86/boot");
     std::fs::create_dir_all(&boot).unwrap();
     std::fs::write(boot.join("bzImage"), bzimage(b"payload")).unwrap();
-    let kernel = Kernel::open(tree.path()).unwrap();
-    assert_eq!(kernel.path(), boot.join("bzImage"));
-    assert!(kernel.configuration().unwrap().is_built_in("USER_NS"));
+    assert_eq!(Kernel::open(tree.path()).unwrap().path(), boot.join("bzImage"));
+    assert!(is_built_in(tree.path(), "USER_NS"));
 }
 
 #[test]
 fn the_configuration_beside_an_image_is_found() {
-    let boot = tempfile::tempdir().unwrap();
-    std::fs::write(boot.path().join("config-6.1"), "CONFIG_IPC_NS=y\n").unwrap();
-    let image = boot.path().join("vmlinuz-6.1");
-    std::fs::write(&image, bzimage(b"payload")).unwrap();
-    assert!(Kernel::open(&image).unwrap().configuration().unwrap().is_built_in("IPC_NS"));
+    let boot = directory(&[("config-6.1", b"CONFIG_IPC_NS=y\n"), ("vmlinuz-6.1", &bzimage(b"payload"))]);
+    assert!(is_built_in(&boot.path().join("vmlinuz-6.1"), "IPC_NS"));
 }
