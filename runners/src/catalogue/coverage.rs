@@ -1,9 +1,5 @@
 //! Requirements × cases: which requirements are proved by which cases, and why the others are not.
 
-use std::fmt::Write as _;
-
-use suite::spec::requirements::{self, Requirement};
-
 use crate::prelude::*;
 
 const EXAMPLES: &str = "\

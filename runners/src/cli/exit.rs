@@ -4,16 +4,12 @@
 //! something. An error that does not answer cannot become a [`Failure`], which is what `?` makes of it.
 
 use std::fmt;
-use std::io::{ErrorKind, Write};
 
-use harness::run::pool::RunError;
 use vm::build::BuildError;
 use vm::cache::CacheError;
 use vm::initramfs::InitramfsError;
 use vm::kernel::KernelError;
 use vm::library::LibraryError;
-use vm::machine::MachineError;
-use vm::payload::PayloadError;
 
 use crate::prelude::*;
 

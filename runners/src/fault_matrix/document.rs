@@ -1,6 +1,5 @@
 //! A matrix of faults as text and as a Markdown document.
 
-use std::fmt::Write;
 use std::ops::RangeInclusive;
 
 use super::caught::{Caught, Row, some_of};

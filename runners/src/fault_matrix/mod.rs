@@ -12,8 +12,6 @@ pub mod document;
 pub mod pairs;
 pub mod witnesses;
 
-use suite::fault::table;
-
 use crate::prelude::*;
 
 /// The arguments of `faults`.

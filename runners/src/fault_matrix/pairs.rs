@@ -1,7 +1,6 @@
 //! Runs cases under faults, one fault after the other, each with all processors.
 
 use harness::verdict::outcome::expect;
-use suite::fault::table;
 
 use super::caught::{Caught, Row};
 use super::document;

@@ -2,8 +2,6 @@
 //! then stop the guest with an internal error, or never enter it. A [trial kernel](vm::trial) tells, never the kernel
 //! under test: one that does not boot would be slow ever after.
 
-use harness::run::patience::{Patience, Tasks};
-use vm::machine::Accelerator;
 use vm::trial;
 
 use super::process::{Machine, in_memory};
@@ -44,7 +42,7 @@ pub fn decide(asked: AccelArg, cache: &Cache) -> Result<(Accelerator, Option<Str
 fn runs_under_kvm(cache: &Cache) -> Result<bool> {
     // Kernels of a matrix are opened in parallel.
     static LAST: Mutex<Option<bool>> = Mutex::new(None);
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut last = locked(&LAST);
     if let Some(answer) = *last {
         return Ok(answer);
     }

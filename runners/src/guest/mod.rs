@@ -22,10 +22,6 @@ pub mod process;
 pub mod session;
 pub mod signals;
 
-use harness::run::patience::{Patience, Tasks};
-use vm::machine::{Accelerator, MachineError};
-use vm::payload::PayloadError;
-
 use crate::prelude::*;
 use console::ConsoleLog;
 use process::Machine;

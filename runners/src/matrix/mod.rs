@@ -229,11 +229,6 @@ impl Guests {
     }
 }
 
-/// What a guest that panicked left is still good.
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Each kernel with a unique name for its files.
 fn entrants(kernels: &[String]) -> Vec<Entrant> {
     let mut taken = BTreeSet::new();

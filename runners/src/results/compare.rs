@@ -1,6 +1,6 @@
 //! What changed between two runs, the worst first.
 
-use super::read::{Judged, Results};
+use super::read::Results;
 use crate::prelude::*;
 
 /// What a change means.

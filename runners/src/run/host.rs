@@ -3,7 +3,6 @@
 use harness::case::items;
 use harness::place::inherited::go_on_with_own_proc;
 use harness::run::plan::Selection;
-use harness::run::pool::RunError;
 
 use super::simulation;
 use crate::prelude::*;

@@ -1,7 +1,5 @@
 //! Every report that was asked for, fed with the events of a run.
 
-use std::io::{BufWriter, Write};
-
 use harness::report::{Json, Junit, Kcidb, Ktap, Lava, Pretty, Reporter, Submission, Tap, Tap14, Verbosity, Wire};
 
 use super::progress::ProgressLine;
@@ -88,7 +86,7 @@ impl Reports {
                 // Only on standard output does a broken pipe mean that the reader has gone.
                 let kind = match name.as_str() {
                     STANDARD_OUTPUT => error.kind(),
-                    _ => io::ErrorKind::Other,
+                    _ => ErrorKind::Other,
                 };
                 io::Error::new(kind, format!("{name}: {error}"))
             })?;

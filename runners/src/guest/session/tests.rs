@@ -6,7 +6,7 @@ use crate::fixtures::run_started;
 use crate::mutation::{config, mutated};
 
 fn args() -> GuestArgs {
-    clap::Parser::parse_from([""])
+    Parser::parse_from([""])
 }
 
 fn plan() -> Vec<Item> {
