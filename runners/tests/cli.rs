@@ -2,7 +2,6 @@
 
 mod driver;
 
-use std::os::unix::process::CommandExt;
 use std::process::ChildStdout;
 
 use driver::*;
@@ -84,7 +83,7 @@ fn attach_filter() -> std::io::Result<()> {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
         libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
     };
-    nix::errno::Errno::result(attached)?;
+    Errno::result(attached)?;
     Ok(())
 }
 
@@ -238,8 +237,7 @@ fn a_killed_run_leaves_no_process() {
     // A time that no other test gives: theirs run at the same time.
     const TIME: &str = "61m17s";
     let (mut child, _out) = hanging(TIME);
-    child.kill().expect("it is running");
-    child.wait().expect("it ends");
+    kill(&mut child);
     // The kernel kills the supervisor and its case when their parent is gone, one after the other.
     wait_for("left running", || processes(TIME).is_empty().then_some(()));
 }

@@ -5,11 +5,7 @@
 
 mod driver;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::process::CommandExt;
-
 use driver::*;
-use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 const NOBODY: u32 = 65534;
@@ -82,12 +78,9 @@ fn cgroup2() -> Option<PathBuf> {
 
 /// The control groups that runs of the program made and did not remove.
 fn our_groups() -> BTreeSet<String> {
-    cgroup2()
-        .map(entries)
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|path| path.contains("/unshare-conformance."))
-        .collect()
+    let mut groups = cgroup2().map(entries).unwrap_or_default();
+    groups.retain(|path| path.contains("/unshare-conformance."));
+    groups
 }
 
 /// What a run could do to others and undo before it ends.
@@ -168,8 +161,7 @@ fn groups_of_a_killed_run_are_removed_by_the_next() {
             return;
         }
     }
-    killed.kill().expect("killed");
-    killed.wait().expect("ended");
+    kill(&mut killed);
     // What it started ends with it, a moment later.
     let is_populated = |group: &String| {
         fs::read_to_string(Path::new(group).join("cgroup.events")).is_ok_and(|text| text.contains("populated 1"))

@@ -2,8 +2,6 @@
 
 mod driver;
 
-use std::collections::BTreeMap;
-
 use driver::*;
 use vm::parameters::Parameters;
 

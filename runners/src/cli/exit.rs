@@ -100,37 +100,27 @@ pub fn is_wrong_path(error: &io::Error) -> bool {
 
 /// Implements [`Blame`] by whether an error means wrong usage.
 macro_rules! blame {
-    ($($error:ty: |$this:pat_param| $is_usage:expr),* $(,)?) => {
-        $(impl Blame for $error {
+    ($($($error:ty),+ => |$this:pat_param| $is_usage:expr;)*) => {
+        $($(impl Blame for $error {
             fn blame(&self) -> ExitStatus {
                 let $this = self;
                 if $is_usage { ExitStatus::Usage } else { ExitStatus::NothingToSay }
             }
-        })*
+        })+)*
     };
 }
 
 // Most are errors of other crates, which can only answer here.
 blame! {
-    io::Error: |_| false,
-    Errno: |_| false,
-    serde_json::Error: |_| false,
-    toml::ser::Error: |_| false,
-    RunError: |_| false,
-    CacheError: |_| false,
-    Contradiction: |_| true,
-    WrongInput: |_| true,
-    Unwritable: |error| is_wrong_path(&error.source),
-    clap::Error: |_| true,
-    KernelError: |_| true,
-    PayloadError: |error| !matches!(error, PayloadError::Cache(_)),
-    MachineError: |error| !matches!(error, MachineError::NotInstalled { .. }),
-    BuildError: |error| {
+    io::Error, Errno, serde_json::Error, toml::ser::Error, RunError, CacheError => |_| false;
+    Contradiction, WrongInput, clap::Error, KernelError => |_| true;
+    Unwritable => |error| is_wrong_path(&error.source);
+    PayloadError => |error| !matches!(error, PayloadError::Cache(_));
+    MachineError => |error| !matches!(error, MachineError::NotInstalled { .. });
+    BuildError => |error| {
         use BuildError::{ConfiguredInPlace, NoFragment, NotATree};
         matches!(error, NotATree(_) | ConfiguredInPlace(_) | NoFragment { .. })
-    },
-    LibraryError: |error| matches!(error, LibraryError::Unknown(_)),
-    InitramfsError: |error| {
-        matches!(error, InitramfsError { source, .. } if is_wrong_path(source))
-    },
+    };
+    LibraryError => |error| matches!(error, LibraryError::Unknown(_));
+    InitramfsError => |error| matches!(error, InitramfsError { source, .. } if is_wrong_path(source));
 }

@@ -142,11 +142,8 @@ impl Guests {
                 selection: args.selection,
                 guest: args.guest,
                 how: args.how.settled(),
-                report: Default::default(),
                 strict: args.strict,
-                strict_needs: Vec::new(),
-                disturb_host: false,
-                fault: None,
+                ..RunArgs::parse_from([""])
             },
             preparing: Mutex::new(()),
             remarks: Mutex::new(BTreeSet::new()),

@@ -129,11 +129,7 @@ impl Row {
             }
             Event::CaseFinished { index, verdict, outcome } => self.finished(*index, verdict, outcome),
             Event::BailedOut { why } => self.why = Some(one_line(why)),
-            Event::CaseStarted { .. }
-            | Event::Alive
-            | Event::Progress { .. }
-            | Event::Remark { .. }
-            | Event::RunFinished { .. } => {}
+            _ => {}
         }
     }
 

@@ -237,11 +237,8 @@ impl Comparison {
             ("caller", format!("uid {}", old.facts.uid_outside), format!("uid {}", new.facts.uid_outside)),
             ("sandbox", old.facts.sandbox.to_string(), new.facts.sandbox.to_string()),
         ];
-        pairs
-            .into_iter()
-            .filter(|(_, old, new)| old != new)
-            .map(|(what, old, new)| format!("{what}: {old} → {new}"))
-            .collect()
+        let differ = pairs.into_iter().filter(|(_, old, new)| old != new);
+        differ.map(|(what, old, new)| format!("{what}: {old} → {new}")).collect()
     }
 }
 

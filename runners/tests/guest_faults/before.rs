@@ -1,7 +1,5 @@
 //! What goes wrong before the suite runs.
 
-use std::os::unix::process::CommandExt;
-
 use crate::guest::*;
 
 /// As of a kernel without CONFIG_BLK_DEV_INITRD: it finds no init in its initramfs and no root.

@@ -82,8 +82,7 @@ fn a_runner_that_is_killed_takes_its_machine_along() {
     for kernel in [kernel(), user_mode()] {
         let mut run = Run::of(&kernel).fault("silence").silence("600s").start();
         run.wait_for("events", "case_finished");
-        run.child.kill().expect("it can be killed");
-        run.child.wait().expect("it can be waited for");
+        crate::driver::kill(&mut run.child);
         wait_for("left running", || processes(&run.token).is_empty().then_some(()));
     }
 }
