@@ -112,7 +112,6 @@ impl Proof {
     }
 }
 
-/// Shows what is covered.
 pub fn run(args: &CoverageArgs, cases: &'static [Case]) -> Result<ExitStatus> {
     let items = harness::case::items(cases);
     let mut rows = rows(requirements::all(), &items);

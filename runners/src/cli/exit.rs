@@ -3,8 +3,6 @@
 //! Every error type answers, through [`Blame`], whether the user's input is wrong or this machine lacks
 //! something. An error that does not answer cannot become a [`Failure`], which is what `?` makes of it.
 
-use std::fmt;
-
 use vm::build::BuildError;
 use vm::cache::CacheError;
 use vm::initramfs::InitramfsError;
@@ -24,8 +22,9 @@ pub trait Blame: std::error::Error + Send + Sync + 'static {
     fn blame(&self) -> ExitStatus;
 }
 
-/// Why a command gave up.
-#[derive(Debug)]
+/// Why a command gave up. Shown with its causes.
+#[derive(Debug, thiserror::Error)]
+#[error("{error:#}")]
 pub struct Failure {
     /// The exit status, which says what is to blame.
     pub status: ExitStatus,
@@ -49,21 +48,11 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-/// The message with its causes.
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.error)
-    }
-}
-
 impl Failure {
     /// Prints it on standard error and gives the exit status.
     pub fn report(&self) -> ExitStatus {
-        let is_closed_pipe = self
-            .error
-            .chain()
-            .filter_map(|cause| cause.downcast_ref::<io::Error>())
-            .any(|cause| cause.kind() == ErrorKind::BrokenPipe);
+        let mut system = self.error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+        let is_closed_pipe = system.any(|error| error.kind() == ErrorKind::BrokenPipe);
         let _ = match self.error.downcast_ref::<clap::Error>() {
             Some(error) => error.print(),
             None if is_closed_pipe => writeln!(io::stderr(), "unshare-conformance: {CLOSED}"),

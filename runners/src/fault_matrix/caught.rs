@@ -22,7 +22,6 @@ pub struct Row {
 }
 
 impl Row {
-    /// Nothing has been run yet.
     pub fn new(fault: &'static Fault) -> Self {
         Self { fault, caught_by: BTreeMap::new(), tried: 0, broken: 0, timed_out: 0, changed: Vec::new() }
     }
@@ -66,7 +65,6 @@ pub struct Caught {
     pub passing: BTreeSet<String>,
     /// Cases that do not, each with why.
     pub not_passing: BTreeMap<String, String>,
-    /// The faults.
     pub rows: Vec<Row>,
 }
 
@@ -87,9 +85,9 @@ impl Caught {
     }
 
     /// Cases that no fault makes fail, without a declared reason.
-    pub fn undeclared_silent_cases(&self) -> Vec<&str> {
-        let silent = self.silent_cases().into_iter();
-        silent.filter(|case| declared::uncaught(case).is_none()).collect()
+    pub fn undeclared_silent_cases(&self) -> Vec<String> {
+        let silent = self.silent_cases().into_iter().filter(|case| declared::uncaught(case).is_none());
+        silent.map(str::to_owned).collect()
     }
 
     /// What the selected faults and cases do not show, without anything being wrong: others may show it.

@@ -42,7 +42,6 @@ fn figures(caught: &Caught) -> String {
     )
 }
 
-/// The document.
 pub fn markdown(caught: &Caught) -> String {
     let declared = declared::all();
     let mut document = Document::default();

@@ -197,7 +197,7 @@ impl<'a> Matrix<'a> {
         // Every case: under the faults that are known to make most of them fail first.
         let cover: Vec<usize> = known.cover.iter().filter_map(|name| row_of(self, name)).collect();
         for index in cover {
-            let silent = self.undeclared_silent();
+            let silent = self.caught.undeclared_silent_cases();
             self.run_row(index, &silent)?;
         }
         // Every fault: on its witness, then on all cases.
@@ -222,7 +222,7 @@ impl<'a> Matrix<'a> {
         }
         // Cases that are still silent: under all other faults.
         for index in 0..self.caught.rows.len() {
-            let silent = self.undeclared_silent();
+            let silent = self.caught.undeclared_silent_cases();
             if silent.is_empty() {
                 break;
             }
@@ -231,11 +231,6 @@ impl<'a> Matrix<'a> {
             }
         }
         Ok(())
-    }
-
-    fn undeclared_silent(&self) -> Vec<String> {
-        let silent = self.caught.undeclared_silent_cases();
-        silent.into_iter().map(str::to_owned).collect()
     }
 
     fn run_row(&mut self, index: usize, cases: &[String]) -> Result<()> {

@@ -97,7 +97,6 @@ struct BuildArgs {
     output: Option<PathBuf>,
 }
 
-/// Runs a command of `kernels`.
 pub fn run(args: &KernelsArgs) -> Result<ExitStatus> {
     match &args.command {
         Command::List { fetched, format } => list(*fetched, *format),

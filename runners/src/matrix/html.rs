@@ -55,7 +55,6 @@ impl Mark {
     }
 }
 
-/// The page.
 pub fn page(rows: &[Row], seed: u64, tier: &str) -> String {
     let title = match rows {
         [row] => format!("unshare(2) of Linux {}", named(row)),

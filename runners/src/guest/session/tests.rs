@@ -2,7 +2,7 @@ use super::*;
 use harness::case::items;
 use proptest::prelude::*;
 
-use crate::fixtures::run_started;
+use crate::fixtures::{self, run_started};
 use crate::mutation::{config, mutated};
 
 fn args() -> GuestArgs {
@@ -32,11 +32,7 @@ fn begin(index: usize) -> String {
 }
 
 fn passed(index: usize) -> String {
-    line(&Event::CaseFinished {
-        index,
-        verdict: Box::new(Verdict::not_run(Status::Pass, "")),
-        outcome: Outcome::AsJudged,
-    })
+    line(&fixtures::finished(index, Verdict::not_run(Status::Pass, "")))
 }
 
 fn finished() -> String {
@@ -198,7 +194,7 @@ fn lockups_of_a_guest_that_nobody_read_are_remarks() {
     let failed = |text: &str| {
         let mut verdict = Verdict::not_run(Status::Fail, format!("kernel log: {text}"));
         verdict.notes = vec![format!("kernel log: {text}")];
-        line(&Event::CaseFinished { index: 0, verdict: Box::new(verdict), outcome: Outcome::AsJudged })
+        line(&fixtures::finished(0, verdict))
     };
     for (stood_still, text, expected, code) in
         [(true, LOCKUP, Status::Skip, 0), (true, WARNING, Status::Fail, 1), (false, LOCKUP, Status::Fail, 1)]
