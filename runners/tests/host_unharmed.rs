@@ -136,18 +136,6 @@ fn unharmed(arguments: &[&str], uid: Option<u32>, status: i32, expected: &str) {
     assert_eq!(passing.seen(), BTreeSet::new());
 }
 
-fn a_run_changes_nothing() {
-    unharmed(&["run"], None, 0, "ok 1 - ");
-}
-
-fn a_run_of_an_ordinary_user_changes_nothing() {
-    unharmed(&["run"], Some(NOBODY), 0, "\nok 1 - ");
-}
-
-fn the_selftest_changes_nothing() {
-    unharmed(&["selftest"], None, 1, "not ok");
-}
-
 fn groups_of_a_killed_run_are_removed_by_the_next() {
     let making = ["run", "--disturb-host", "--exact", "races.stopped.mount_namespaces_frozen", "--repeat", "100000"];
     exits(0, &["run", "--exact", "flags.zero.shared"]);
@@ -179,11 +167,11 @@ fn groups_of_a_killed_run_are_removed_by_the_next() {
 
 fn main() {
     conclude(
-        trials![
-            anywhere a_run_changes_nothing,
-            as_root a_run_of_an_ordinary_user_changes_nothing,
-            as_root the_selftest_changes_nothing,
-            as_root groups_of_a_killed_run_are_removed_by_the_next,
+        vec![
+            anywhere("a_run_changes_nothing", || unharmed(&["run"], None, 0, "ok 1 - ")),
+            as_root("a_run_of_an_ordinary_user_changes_nothing", || unharmed(&["run"], Some(NOBODY), 0, "\nok 1 - ")),
+            as_root("the_selftest_changes_nothing", || unharmed(&["selftest"], None, 1, "not ok")),
+            as_root("groups_of_a_killed_run_are_removed_by_the_next", groups_of_a_killed_run_are_removed_by_the_next),
         ],
         false,
     );

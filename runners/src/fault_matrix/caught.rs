@@ -26,6 +26,11 @@ impl Row {
         Self { fault, caught_by: BTreeMap::new(), tried: 0, broken: 0, timed_out: 0, changed: Vec::new() }
     }
 
+    /// Whether no case notices the fault, without a declared reason.
+    pub fn is_unnoticed(&self) -> bool {
+        self.caught_by.is_empty() && !self.fault.harmless && !declared::unnoticed(&self.fault.name)
+    }
+
     /// Adds the verdict on a case that passes without the fault.
     pub fn add(&mut self, case: &str, verdict: &Verdict) {
         self.tried += 1;
@@ -78,10 +83,7 @@ impl Caught {
 
     /// Faults that no case notices, without a declared reason.
     fn unnoticed_faults(&self) -> Vec<&'static Fault> {
-        let unnoticed =
-            |row: &&Row| row.caught_by.is_empty() && !row.fault.harmless && !declared::unnoticed(&row.fault.name);
-        let rows = self.rows.iter().filter(unnoticed);
-        rows.map(|row| row.fault).collect()
+        self.rows.iter().filter(|row| row.is_unnoticed()).map(|row| row.fault).collect()
     }
 
     /// Cases that no fault makes fail, without a declared reason.

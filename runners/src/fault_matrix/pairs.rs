@@ -208,9 +208,7 @@ impl<'a> Matrix<'a> {
             if fault.harmless {
                 self.run_row(index, &passing)?;
             }
-            let unnoticed = |matrix: &Self| {
-                matrix.caught.rows[index].caught_by.is_empty() && !fault.harmless && !declared::unnoticed(&fault.name)
-            };
+            let unnoticed = |matrix: &Self| matrix.caught.rows[index].is_unnoticed();
             let witness = known.witness.get(fault.name.as_str());
             if let Some(case) = witness.filter(|case| unnoticed(self) && self.caught.passing.contains(*case)) {
                 self.run_row(index, std::slice::from_ref(case))?;

@@ -270,12 +270,11 @@ impl Boot {
             sink(&Event::BailedOut { why })?;
             status = ExitStatus::DoesNotConform;
         }
-        let status = match (&ending, args.guest.boot_failure) {
+        Ok(match (&ending, args.guest.boot_failure) {
             (Ending::Interrupted(signal), _) => ExitStatus::Interrupted { signal: *signal },
             (_, BootFailure::Fail) if !session.began && !ending.is_ours() => ExitStatus::DoesNotConform,
             _ => status,
-        };
-        Ok(status)
+        })
     }
 }
 
