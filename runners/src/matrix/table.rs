@@ -219,7 +219,6 @@ impl Detail<'_> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn failure(case: &str, what: &str) -> Failure {
