@@ -32,13 +32,10 @@ worse than 125 (inconclusive).";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct MatrixArgs {
-    /// Which cases to run.
     #[command(flatten)]
     selection: SelectionArgs,
-    /// The kernels, and how their guests are made.
     #[command(flatten)]
     guest: GuestArgs,
-    /// How cases are run.
     #[command(flatten)]
     how: HowArgs,
     /// Run this many guests in parallel [default: one per CPU of this machine]

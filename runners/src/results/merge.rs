@@ -19,7 +19,6 @@ pub struct MergeArgs {
     /// Results of `--format json`, of one kernel
     #[arg(required = true, value_name = "RESULT.json")]
     results: Vec<PathBuf>,
-    /// Which reports to write.
     #[command(flatten)]
     report: ReportArgs,
     /// Count known kernel bugs and skipped cases as failures
