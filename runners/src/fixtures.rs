@@ -15,6 +15,11 @@ pub fn run_started(release: &str, tier: Tier, plan: Vec<CaseInfo>) -> Event {
     }
 }
 
+/// The end of a case whose verdict is no documented bug.
+pub fn finished(index: usize, verdict: Verdict) -> Event {
+    Event::CaseFinished { index, verdict: Box::new(verdict), outcome: Outcome::AsJudged }
+}
+
 /// A case, as a plan has it.
 pub fn case(name: &str, about: &'static str, proves: &[&'static str], work: [u32; 3]) -> CaseInfo {
     let proves = proves.iter().map(|&id| id.into()).collect();

@@ -28,43 +28,56 @@ mod run;
 
 /// What most rooms need: the words of the harness, of guests and of the command line.
 mod prelude {
-    pub use std::collections::{BTreeMap, BTreeSet};
+    pub use std::collections::{BTreeMap, BTreeSet, VecDeque};
+    pub use std::fmt::Write as _;
     pub use std::fs::File;
-    pub use std::io::{self, IsTerminal};
-    pub use std::os::fd::OwnedFd;
+    pub use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, IsTerminal, Read, Write};
+    pub use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+    pub use std::os::unix::net::UnixStream;
     pub use std::path::{Path, PathBuf};
-    pub use std::sync::{Mutex, PoisonError};
+    pub use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
     pub use std::time::{Duration, Instant, SystemTime};
 
     pub use anyhow::{Context, anyhow};
-    pub use clap::{Args, Subcommand, ValueEnum};
+    pub use clap::{Args, Parser, Subcommand, ValueEnum};
     pub use harness::case::test::Tier;
     pub use harness::case::{Case, Item};
     pub use harness::place::facts::Facts;
     pub use harness::report::one_line;
-    pub use harness::run::pool::{RunOptions, usual_jobs};
+    pub use harness::run::patience::{Patience, Tasks};
+    pub use harness::run::pool::{RunError, RunOptions, usual_jobs};
     pub use harness::run::shard::{Part, Shard};
     pub use harness::verdict::event::{CaseInfo, Event};
     pub use harness::verdict::judge::{Status, Verdict};
     pub use harness::verdict::outcome::{Counts, ExitStatus, KnownBug, Outcome};
     pub use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
     pub use nix::errno::Errno;
+    pub use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
     pub use nix::unistd::Pid;
     pub use serde::{Deserialize, Serialize};
-    pub use suite::fault::{Fault, declared};
+    pub use suite::fault::{Fault, declared, table};
+    pub use suite::spec::flags::Flags;
+    pub use suite::spec::requirements::{self, Requirement};
     pub use vm::cache::Cache;
     pub use vm::initramfs::Initramfs;
     pub use vm::kernel::{Kernel, Kind};
     pub use vm::library::Library;
-    pub use vm::machine::{Options, Role};
+    pub use vm::machine::{Accelerator, MachineError, Options, Role};
+    pub use vm::payload::PayloadError;
 
     pub use crate::catalogue::known_bugs;
     pub use crate::cli::args::*;
     pub use crate::cli::exit::{Contradiction, Result, WrongInput};
     pub use crate::cli::stdout;
     pub use crate::results::markdown::{Document, code, escaped};
+    pub use crate::results::read::Judged;
     pub use crate::run::files::Unwritable;
     pub use crate::run::host::{cpus, options, select, select_part};
     pub use crate::run::reports::Reports;
     pub use crate::run::strict_needs::StrictNeeds;
+
+    /// What a mutex keeps, whoever has panicked while it had it.
+    pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

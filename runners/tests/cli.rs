@@ -2,7 +2,6 @@
 
 mod driver;
 
-use std::os::unix::process::CommandExt;
 use std::process::ChildStdout;
 
 use driver::*;
@@ -28,16 +27,23 @@ fn a_wrong_command_line_stops_a_bisection() {
         &["--boot-patience", "0s"],
         &["faults", "matrix", "--timeout", "0s"],
         &["--strict-needs", ""],
+        &["matrix"],
+        &["matrix", "--kernel", "6.1", "--on", "host"],
+        &["matrix", "--kernel", "6.1", "--console", "x"],
+        &["matrix", "--kernel", "6.1", "--guests", "0"],
+        &["matrix", "--kernel", "6.1", "--format", "tap"],
+        &["kernels"],
+        &["kernels", "fetch"],
+        &["kernels", "fetch", "nosuch"],
+        &["kernels", "build", "/nonexistent"],
+        &["kernels", "build", "/dev"],
+        &["matrix", "--kernel", "6.1", "--reports", "/dev/null/x"],
+        &["--kernel", "6.1", "--kernel", "6.2"],
+        &["--kernel", "6.1", "--on", "host"],
+        &["--on", "qemu"],
     ] {
-        assert!(!errors(&exits(129, arguments)).is_empty());
-    }
-}
-
-#[test]
-fn an_unknown_need_is_answered_with_all_names() {
-    for arguments in [&["--strict-needs", "root"][..], &["run", "--strict-needs", "sys_admin,root"]] {
-        let said = errors(&exits(129, arguments));
-        assert!(said.contains("sys_admin, ") && said.contains("place, all"), "{said}");
+        let output = exits(129, arguments);
+        assert!(!errors(&output).is_empty() && text(&output).is_empty());
     }
 }
 
@@ -77,44 +83,38 @@ fn attach_filter() -> std::io::Result<()> {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
         libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
     };
-    nix::errno::Errno::result(attached)?;
+    Errno::result(attached)?;
     Ok(())
 }
 
 #[test]
-fn help_and_version_succeed() {
-    expect(&["--help"], 0, "Exit status");
-    expect(&["--version"], 0, "unshare-conformance");
-}
-
-#[test]
-fn a_filter_that_matches_nothing_says_what_does() {
-    expect(&["flagz"], 125, "no case matches [\"flagz\"]; `unshare-conformance list` shows all cases");
-}
-
-#[test]
-fn every_filter_matches_something() {
-    for arguments in [
-        &["--exact", "flags.zero.shared", "no.such"][..],
-        &["flags.zero", "no.such"],
-        &["list", "flags.zero", "no.such", "--skip", "flags."],
-        &["image", "-o", "/dev/null", "flags.zero", "no.such"],
-        &["matrix", "--kernel", "/dev/null", "flags.zero", "no.such"],
-        &["faults", "matrix", "flags.zero", "no.such"],
+fn each_command_line_is_answered_in_its_own_words() {
+    let one = ["--exact", "flags.root.09_fs"];
+    for (arguments, status, expected) in [
+        (&["--help"][..], 0, "Exit status"),
+        (&["--version"], 0, "unshare-conformance"),
+        (&[one[0], one[1], "--format", "tap", "--seed", "77"], 0, "# seed 77"),
+        (&["flagz"], 125, "no case matches [\"flagz\"]; `unshare-conformance list` shows all cases"),
+        // Every filter matches something.
+        (&["--exact", "flags.zero.shared", "no.such"], 125, "no case matches [\"no.such\"]"),
+        (&["flags.zero", "no.such"], 125, "no case matches [\"no.such\"]"),
+        (&["list", "flags.zero", "no.such", "--skip", "flags."], 125, "no case matches [\"no.such\"]"),
+        (&["image", "-o", "/dev/null", "flags.zero", "no.such"], 125, "no case matches [\"no.such\"]"),
+        (&["matrix", "--kernel", "/dev/null", "flags.zero", "no.such"], 125, "no case matches [\"no.such\"]"),
+        (&["faults", "matrix", "flags.zero", "no.such"], 125, "no case matches [\"no.such\"]"),
+        (&["list", "flags.", "--skip", "flags."], 125, "--skip [\"flags.\"] leaves none"),
+        // Reports that cannot be written.
+        (&[one[0], one[1], "--output", "json=/nonexistent/x.json"], 129, "/nonexistent/x.json"),
+        (&[one[0], one[1], "--output", "json=/tmp"], 129, "/tmp"),
+        (&[one[0], one[1], "--output", "json=/dev/null/x"], 129, "/dev/null/x"),
+        (&["flags.root", "--output", "json=/dev/full"], 125, "/dev/full"),
+        // What is no need, no kernel, no source tree.
+        (&["--strict-needs", "root"], 129, "sys_admin, "),
+        (&["run", "--strict-needs", "sys_admin,root"], 129, "place, all"),
+        (&["matrix", "--kernel", "no/such/bzImage"], 129, "no/such/bzImage does not exist"),
+        (&["kernels", "build", "/dev"], 129, "not a kernel source tree"),
     ] {
-        expect(arguments, 125, "no case matches [\"no.such\"]");
-    }
-}
-
-#[test]
-fn cases_that_are_all_skipped_were_found() {
-    expect(&["list", "flags.", "--skip", "flags."], 125, "--skip [\"flags.\"] leaves none");
-}
-
-#[test]
-fn a_report_that_cannot_be_created_is_named() {
-    for path in ["/nonexistent/x.json", "/tmp", "/dev/null/x"] {
-        expect(&["--exact", "flags.root.09_fs", "--output", &format!("json={path}")], 129, path);
+        expect(arguments, status, expected);
     }
 }
 
@@ -126,11 +126,6 @@ fn two_reports_in_one_file_are_refused() {
         expect(&["flags.root.09_fs", "--output", &outputs[0], "--output", &outputs[1]], 129, "a.out: give each");
         assert!(!Path::new(&place.file("a.out")).exists());
     }
-}
-
-#[test]
-fn a_full_disk_is_no_verdict() {
-    expect(&["flags.root", "--output", "json=/dev/full"], 125, "/dev/full");
 }
 
 #[test]
@@ -185,11 +180,6 @@ fn further_reports_are_written_beside_standard_output() {
     let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
     assert_eq!(events.first().expect("a first line")["schema"], 1);
     assert_eq!(events.last().expect("a last line")["event"], "run_finished");
-}
-
-#[test]
-fn a_seed_is_reported_and_taken() {
-    expect(&["--exact", "flags.root.09_fs", "--format", "tap", "--seed", "77"], 0, "# seed 77");
 }
 
 /// A run that hangs, soon after its start.
@@ -247,8 +237,7 @@ fn a_killed_run_leaves_no_process() {
     // A time that no other test gives: theirs run at the same time.
     const TIME: &str = "61m17s";
     let (mut child, _out) = hanging(TIME);
-    child.kill().expect("it is running");
-    child.wait().expect("it ends");
+    kill(&mut child);
     // The kernel kills the supervisor and its case when their parent is gone, one after the other.
     wait_for("left running", || processes(TIME).is_empty().then_some(()));
 }

@@ -14,12 +14,12 @@ fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// All documents of the project that a user reads.
-fn documents() -> Vec<PathBuf> {
+/// All documents of the project that a user reads, each with its text.
+fn documents() -> impl Iterator<Item = (PathBuf, String)> {
     let mut found: Vec<_> = ["", "docs", "ci/engines"].into_iter().flat_map(entries).collect();
     found.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     found.sort();
-    found
+    found.into_iter().map(|path| (path.clone(), fs::read_to_string(path).expect("readable")))
 }
 
 /// What a directory of the project has.
@@ -46,8 +46,7 @@ fn calls(line: &str) -> Vec<Vec<String>> {
 
 fn examples() -> Vec<Example> {
     let mut examples = Vec::new();
-    for path in documents() {
-        let text = fs::read_to_string(&path).expect("readable");
+    for (path, text) in documents() {
         let mut in_shell = false;
         for (number, line) in text.lines().enumerate() {
             match line.trim() {
@@ -104,8 +103,7 @@ fn cheap_examples_work() {
 /// Where a document shows what a case said, the case still says it there.
 #[test]
 fn places_in_documents_are_of_checks() {
-    for path in documents() {
-        let text = fs::read_to_string(&path).expect("readable");
+    for (path, text) in documents() {
         for place in text.lines().filter_map(|line| line.trim().strip_prefix("at: ")) {
             let (file, line) = place.split_once(':').expect("a line");
             let source = fs::read_to_string(root().join(file)).expect("a file of the project");
@@ -124,8 +122,7 @@ fn cases_in_documents_are_real() {
     let files = groups.flat_map(|path| if path.is_dir() { entries(path) } else { vec![path] });
     let sources: Vec<String> = files.map(|path| fs::read_to_string(path).expect("readable")).collect();
     let mut shown = 0;
-    for path in documents() {
-        let text = fs::read_to_string(&path).expect("readable");
+    for (path, text) in documents() {
         for block in text.split("```rust\n").skip(1) {
             let code = block.split("```").next().unwrap_or_default();
             assert!(

@@ -2,8 +2,6 @@
 
 mod driver;
 
-use std::collections::BTreeMap;
-
 use harness::verdict::event::Event;
 use harness::verdict::judge::Status;
 
@@ -82,15 +80,12 @@ fn a_wrong_fault_is_reported() {
 }
 
 fn an_ordinary_user_is_told_why_not() {
-    use std::os::unix::process::CommandExt;
     let mut command = Command::new("/proc/self/fd/9");
     // An ordinary user may not reach the program by its path.
     let program = fs::File::open(PROGRAM).expect("the program is there");
     let fd = std::os::fd::AsRawFd::as_raw_fd(&program);
     // SAFETY: dup2(2) is async-signal-safe.
-    unsafe {
-        command.pre_exec(move || if libc::dup2(fd, 9) < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) });
-    }
+    unsafe { command.pre_exec(move || Ok(Errno::result(libc::dup2(fd, 9)).map(drop)?)) };
     let output = command
         .args(["run", "--fault", "none", "flags.root.09_fs"])
         .current_dir("/")

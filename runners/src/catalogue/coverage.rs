@@ -1,9 +1,5 @@
 //! Requirements × cases: which requirements are proved by which cases, and why the others are not.
 
-use std::fmt::Write as _;
-
-use suite::spec::requirements::{self, Requirement};
-
 use crate::prelude::*;
 
 const EXAMPLES: &str = "\
@@ -116,7 +112,6 @@ impl Proof {
     }
 }
 
-/// Shows what is covered.
 pub fn run(args: &CoverageArgs, cases: &'static [Case]) -> Result<ExitStatus> {
     let items = harness::case::items(cases);
     let mut rows = rows(requirements::all(), &items);

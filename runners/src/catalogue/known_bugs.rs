@@ -1,7 +1,5 @@
 //! Documented bugs of released kernels. A case never weakens for a buggy kernel; the list explains its failure.
 
-use std::fmt::Write;
-
 use harness::place::facts::Version;
 
 use crate::prelude::*;
@@ -182,7 +180,7 @@ mod tests {
     fn every_bug_names_real_cases_and_requirements() {
         let items = harness::case::items(suite::cases::all());
         for bug in all() {
-            let requirement = suite::spec::requirements::find(&bug.requirement);
+            let requirement = requirements::find(&bug.requirement);
             assert!(requirement.is_some(), "{} is no requirement", bug.requirement);
             for name in &bug.cases {
                 assert!(items.iter().any(|item| item.name == *name), "{name} is no case");

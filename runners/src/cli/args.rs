@@ -1,6 +1,5 @@
 //! Arguments that several commands share. Those of one command stand beside it.
 
-use clap::Parser;
 use harness::report::Submission;
 use suite::fault::{find, table};
 

@@ -3,17 +3,11 @@
 //! Every error type answers, through [`Blame`], whether the user's input is wrong or this machine lacks
 //! something. An error that does not answer cannot become a [`Failure`], which is what `?` makes of it.
 
-use std::fmt;
-use std::io::{ErrorKind, Write};
-
-use harness::run::pool::RunError;
 use vm::build::BuildError;
 use vm::cache::CacheError;
 use vm::initramfs::InitramfsError;
 use vm::kernel::KernelError;
 use vm::library::LibraryError;
-use vm::machine::MachineError;
-use vm::payload::PayloadError;
 
 use crate::prelude::*;
 
@@ -28,8 +22,9 @@ pub trait Blame: std::error::Error + Send + Sync + 'static {
     fn blame(&self) -> ExitStatus;
 }
 
-/// Why a command gave up.
-#[derive(Debug)]
+/// Why a command gave up. Shown with its causes.
+#[derive(Debug, thiserror::Error)]
+#[error("{error:#}")]
 pub struct Failure {
     /// The exit status, which says what is to blame.
     pub status: ExitStatus,
@@ -53,21 +48,11 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-/// The message with its causes.
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.error)
-    }
-}
-
 impl Failure {
     /// Prints it on standard error and gives the exit status.
     pub fn report(&self) -> ExitStatus {
-        let is_closed_pipe = self
-            .error
-            .chain()
-            .filter_map(|cause| cause.downcast_ref::<io::Error>())
-            .any(|cause| cause.kind() == ErrorKind::BrokenPipe);
+        let mut system = self.error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+        let is_closed_pipe = system.any(|error| error.kind() == ErrorKind::BrokenPipe);
         let _ = match self.error.downcast_ref::<clap::Error>() {
             Some(error) => error.print(),
             None if is_closed_pipe => writeln!(io::stderr(), "unshare-conformance: {CLOSED}"),
@@ -104,37 +89,27 @@ pub fn is_wrong_path(error: &io::Error) -> bool {
 
 /// Implements [`Blame`] by whether an error means wrong usage.
 macro_rules! blame {
-    ($($error:ty: |$this:pat_param| $is_usage:expr),* $(,)?) => {
-        $(impl Blame for $error {
+    ($($($error:ty),+ => |$this:pat_param| $is_usage:expr;)*) => {
+        $($(impl Blame for $error {
             fn blame(&self) -> ExitStatus {
                 let $this = self;
                 if $is_usage { ExitStatus::Usage } else { ExitStatus::NothingToSay }
             }
-        })*
+        })+)*
     };
 }
 
 // Most are errors of other crates, which can only answer here.
 blame! {
-    io::Error: |_| false,
-    Errno: |_| false,
-    serde_json::Error: |_| false,
-    toml::ser::Error: |_| false,
-    RunError: |_| false,
-    CacheError: |_| false,
-    Contradiction: |_| true,
-    WrongInput: |_| true,
-    Unwritable: |error| is_wrong_path(&error.source),
-    clap::Error: |_| true,
-    KernelError: |_| true,
-    PayloadError: |error| !matches!(error, PayloadError::Cache(_)),
-    MachineError: |error| !matches!(error, MachineError::NotInstalled { .. }),
-    BuildError: |error| {
+    io::Error, Errno, serde_json::Error, toml::ser::Error, RunError, CacheError => |_| false;
+    Contradiction, WrongInput, clap::Error, KernelError => |_| true;
+    Unwritable => |error| is_wrong_path(&error.source);
+    PayloadError => |error| !matches!(error, PayloadError::Cache(_));
+    MachineError => |error| !matches!(error, MachineError::NotInstalled { .. });
+    BuildError => |error| {
         use BuildError::{ConfiguredInPlace, NoFragment, NotATree};
         matches!(error, NotATree(_) | ConfiguredInPlace(_) | NoFragment { .. })
-    },
-    LibraryError: |error| matches!(error, LibraryError::Unknown(_)),
-    InitramfsError: |error| {
-        matches!(error, InitramfsError { source, .. } if is_wrong_path(source))
-    },
+    };
+    LibraryError => |error| matches!(error, LibraryError::Unknown(_));
+    InitramfsError => |error| matches!(error, InitramfsError { source, .. } if is_wrong_path(source));
 }

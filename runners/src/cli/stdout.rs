@@ -1,7 +1,5 @@
 //! Standard output, written whole and flushed, so that a reader who has gone is noticed.
 
-use std::io::Write;
-
 use crate::prelude::*;
 
 /// Prints a text. The exit status is that of a command which has nothing else to do.

@@ -22,9 +22,13 @@ pub struct Row {
 }
 
 impl Row {
-    /// Nothing has been run yet.
     pub fn new(fault: &'static Fault) -> Self {
         Self { fault, caught_by: BTreeMap::new(), tried: 0, broken: 0, timed_out: 0, changed: Vec::new() }
+    }
+
+    /// Whether no case notices the fault, without a declared reason.
+    pub fn is_unnoticed(&self) -> bool {
+        self.caught_by.is_empty() && !self.fault.harmless && !declared::unnoticed(&self.fault.name)
     }
 
     /// Adds the verdict on a case that passes without the fault.
@@ -66,7 +70,6 @@ pub struct Caught {
     pub passing: BTreeSet<String>,
     /// Cases that do not, each with why.
     pub not_passing: BTreeMap<String, String>,
-    /// The faults.
     pub rows: Vec<Row>,
 }
 
@@ -80,16 +83,13 @@ impl Caught {
 
     /// Faults that no case notices, without a declared reason.
     fn unnoticed_faults(&self) -> Vec<&'static Fault> {
-        let unnoticed =
-            |row: &&Row| row.caught_by.is_empty() && !row.fault.harmless && !declared::unnoticed(&row.fault.name);
-        let rows = self.rows.iter().filter(unnoticed);
-        rows.map(|row| row.fault).collect()
+        self.rows.iter().filter(|row| row.is_unnoticed()).map(|row| row.fault).collect()
     }
 
     /// Cases that no fault makes fail, without a declared reason.
-    pub fn undeclared_silent_cases(&self) -> Vec<&str> {
-        let silent = self.silent_cases().into_iter();
-        silent.filter(|case| declared::uncaught(case).is_none()).collect()
+    pub fn undeclared_silent_cases(&self) -> Vec<String> {
+        let silent = self.silent_cases().into_iter().filter(|case| declared::uncaught(case).is_none());
+        silent.map(str::to_owned).collect()
     }
 
     /// What the selected faults and cases do not show, without anything being wrong: others may show it.

@@ -1,6 +1,5 @@
 //! A matrix of faults as text and as a Markdown document.
 
-use std::fmt::Write;
 use std::ops::RangeInclusive;
 
 use super::caught::{Caught, Row, some_of};
@@ -43,7 +42,6 @@ fn figures(caught: &Caught) -> String {
     )
 }
 
-/// The document.
 pub fn markdown(caught: &Caught) -> String {
     let declared = declared::all();
     let mut document = Document::default();

@@ -12,8 +12,6 @@ pub mod document;
 pub mod pairs;
 pub mod witnesses;
 
-use suite::fault::table;
-
 use crate::prelude::*;
 
 /// The arguments of `faults`.
@@ -35,7 +33,6 @@ enum Command {
     Matrix(Box<pairs::FaultMatrixArgs>),
 }
 
-/// Runs a command of `faults`.
 pub fn run(args: &FaultsArgs) -> Result<ExitStatus> {
     let faults = table::all();
     match &args.command {

@@ -1,7 +1,6 @@
 //! Runs cases under faults, one fault after the other, each with all processors.
 
 use harness::verdict::outcome::expect;
-use suite::fault::table;
 
 use super::caught::{Caught, Row};
 use super::document;
@@ -198,7 +197,7 @@ impl<'a> Matrix<'a> {
         // Every case: under the faults that are known to make most of them fail first.
         let cover: Vec<usize> = known.cover.iter().filter_map(|name| row_of(self, name)).collect();
         for index in cover {
-            let silent = self.undeclared_silent();
+            let silent = self.caught.undeclared_silent_cases();
             self.run_row(index, &silent)?;
         }
         // Every fault: on its witness, then on all cases.
@@ -209,9 +208,7 @@ impl<'a> Matrix<'a> {
             if fault.harmless {
                 self.run_row(index, &passing)?;
             }
-            let unnoticed = |matrix: &Self| {
-                matrix.caught.rows[index].caught_by.is_empty() && !fault.harmless && !declared::unnoticed(&fault.name)
-            };
+            let unnoticed = |matrix: &Self| matrix.caught.rows[index].is_unnoticed();
             let witness = known.witness.get(fault.name.as_str());
             if let Some(case) = witness.filter(|case| unnoticed(self) && self.caught.passing.contains(*case)) {
                 self.run_row(index, std::slice::from_ref(case))?;
@@ -223,7 +220,7 @@ impl<'a> Matrix<'a> {
         }
         // Cases that are still silent: under all other faults.
         for index in 0..self.caught.rows.len() {
-            let silent = self.undeclared_silent();
+            let silent = self.caught.undeclared_silent_cases();
             if silent.is_empty() {
                 break;
             }
@@ -232,11 +229,6 @@ impl<'a> Matrix<'a> {
             }
         }
         Ok(())
-    }
-
-    fn undeclared_silent(&self) -> Vec<String> {
-        let silent = self.caught.undeclared_silent_cases();
-        silent.into_iter().map(str::to_owned).collect()
     }
 
     fn run_row(&mut self, index: usize, cases: &[String]) -> Result<()> {

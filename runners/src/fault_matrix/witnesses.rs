@@ -1,7 +1,5 @@
 //! Where a sufficient matrix starts: what a complete one has shown.
 
-use std::sync::OnceLock;
-
 use super::caught::Caught;
 use crate::prelude::*;
 

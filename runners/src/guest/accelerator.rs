@@ -2,8 +2,6 @@
 //! then stop the guest with an internal error, or never enter it. A [trial kernel](vm::trial) tells, never the kernel
 //! under test: one that does not boot would be slow ever after.
 
-use harness::run::patience::{Patience, Tasks};
-use vm::machine::Accelerator;
 use vm::trial;
 
 use super::process::{Machine, in_memory};
@@ -12,19 +10,6 @@ use crate::prelude::*;
 
 /// How long the trial kernel may take to say its line, of the time in which it could run; usually a tenth of that.
 const PATIENCE: Duration = Duration::from_millis(2500);
-
-/// What a trial said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    /// Guests run.
-    Yes,
-    /// The machine was there and nothing happened in it, which took its time to find out.
-    Silence,
-    /// The machine ended: it will say so again at once, or not, if what it lacked was memory or a free /dev/kvm.
-    Ended,
-    /// A signal asks this process to end.
-    Interrupted,
-}
 
 /// Chooses the accelerator of a guest, and explains a choice that the user would not expect.
 pub fn decide(asked: AccelArg, cache: &Cache) -> Result<(Accelerator, Option<String>)> {
@@ -44,7 +29,7 @@ pub fn decide(asked: AccelArg, cache: &Cache) -> Result<(Accelerator, Option<Str
 fn runs_under_kvm(cache: &Cache) -> Result<bool> {
     // Kernels of a matrix are opened in parallel.
     static LAST: Mutex<Option<bool>> = Mutex::new(None);
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut last = locked(&LAST);
     if let Some(answer) = *last {
         return Ok(answer);
     }
@@ -54,16 +39,12 @@ fn runs_under_kvm(cache: &Cache) -> Result<bool> {
         return Ok(*last.insert(answer));
     }
     let answer = try_it(Accelerator::Kvm)?;
-    let word = match answer {
-        Answer::Yes => Some("yes"),
-        Answer::Silence => Some("no"),
-        Answer::Ended | Answer::Interrupted => None,
-    };
-    if let Some(word) = word {
+    if let Some(runs) = answer {
+        let word = if runs { "yes" } else { "no" };
         // A cache that cannot be written costs the next run a moment.
         let _ = std::fs::write(&memory, format!("{word}\n{causes}"));
     }
-    Ok(*last.insert(answer == Answer::Yes))
+    Ok(*last.insert(answer == Some(true)))
 }
 
 /// The answer that was written down, if it came of the same causes.
@@ -99,8 +80,9 @@ fn causes() -> String {
     causes
 }
 
-/// Boots the trial kernel and waits for its line.
-fn try_it(accelerator: Accelerator) -> Result<Answer> {
+/// Boots the trial kernel and waits for its line: whether guests run. None if that is not worth keeping: a machine that
+/// ended will say so again at once, or not, if what it lacked was memory or a free /dev/kvm; or a signal came.
+fn try_it(accelerator: Accelerator) -> Result<Option<bool>> {
     let file = tempfile::NamedTempFile::new().context("cannot create a file for the trial kernel")?;
     std::fs::write(file.path(), trial::image()).context("cannot write the trial kernel")?;
     let kernel = Kernel::open(file.path())?;
@@ -109,12 +91,11 @@ fn try_it(accelerator: Accelerator) -> Result<Answer> {
     let mut patience = Patience::new(PATIENCE, Tasks::From(Pid::from_raw(machine.pid() as i32)));
     loop {
         match machine.next(patience.left()) {
-            Some(Input::Line(_, line)) if line.contains(trial::LINE) => return Ok(Answer::Yes),
-            Some(Input::Line(..)) => {}
-            Some(Input::Signal(_)) => return Ok(Answer::Interrupted),
-            Some(Input::Ended(_)) => return Ok(Answer::Ended),
-            None if patience.is_over() => return Ok(Answer::Silence),
-            None => {}
+            Some(Input::Line(_, line)) if line.contains(trial::LINE) => return Ok(Some(true)),
+            Some(Input::Signal(_) | Input::Ended(_)) => return Ok(None),
+            // The machine is there and nothing happens in it.
+            None if patience.is_over() => return Ok(Some(false)),
+            Some(Input::Line(..)) | None => {}
         }
     }
 }
@@ -141,7 +122,7 @@ mod tests {
     fn the_trial_kernel_runs_where_guests_do() {
         match try_it(Accelerator::Tcg) {
             Err(_) => eprintln!("there is no QEMU here"),
-            Ok(answer) => assert_eq!(answer, Answer::Yes),
+            Ok(answer) => assert_eq!(answer, Some(true)),
         }
     }
 }

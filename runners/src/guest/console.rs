@@ -1,7 +1,5 @@
 //! The guest's console, kept in a file: the whole of it, or beginning and end of a flood.
 
-use std::collections::VecDeque;
-use std::io::{BufWriter, Write};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use vm::cache::older_files;
@@ -133,7 +131,7 @@ mod tests {
         log.line("first");
         log.line("last");
         log.flush();
-        assert_eq!(log.fault.as_ref().unwrap().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(log.fault.as_ref().unwrap().kind(), ErrorKind::StorageFull);
         assert_eq!(log.tail(), ["first", "last"]);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use vm::initramfs::read_stripped;
 
 use super::process::in_memory;

@@ -5,8 +5,6 @@
 //! waits for the end of a pipe whose other end only this process holds, and then kills the group.
 //! When the guest ends before, the group is killed with the keeper in it.
 
-use std::os::fd::AsRawFd;
-
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 

@@ -22,10 +22,6 @@ pub mod process;
 pub mod session;
 pub mod signals;
 
-use harness::run::patience::{Patience, Tasks};
-use vm::machine::{Accelerator, MachineError};
-use vm::payload::PayloadError;
-
 use crate::prelude::*;
 use console::ConsoleLog;
 use process::Machine;
@@ -274,12 +270,11 @@ impl Boot {
             sink(&Event::BailedOut { why })?;
             status = ExitStatus::DoesNotConform;
         }
-        let status = match (&ending, args.guest.boot_failure) {
+        Ok(match (&ending, args.guest.boot_failure) {
             (Ending::Interrupted(signal), _) => ExitStatus::Interrupted { signal: *signal },
             (_, BootFailure::Fail) if !session.began && !ending.is_ours() => ExitStatus::DoesNotConform,
             _ => status,
-        };
-        Ok(status)
+        })
     }
 }
 

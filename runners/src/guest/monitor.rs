@@ -4,9 +4,6 @@
 //! interrupts are served. Then a non-maskable interrupt: a kernel with `unknown_nmi_panic` panics and prints
 //! the stack of the stuck CPU. Both through QMP, QEMU's control protocol, which also reports the registers.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
-
 use serde_json::{Value, json};
 
 use super::console::ConsoleLog;
@@ -77,7 +74,7 @@ fn sysrq(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog,
 fn request(machine: &mut Machine, monitor: &mut Monitor, port: Role, letter: char) -> io::Result<()> {
     let id = if port == Role::Results { "results" } else { "console" };
     monitor.execute("chardev-send-break", &json!({"id": id}))?;
-    write!(machine.keyboard(port).ok_or(io::ErrorKind::NotFound)?, "{letter}")
+    write!(machine.keyboard(port).ok_or(ErrorKind::NotFound)?, "{letter}")
 }
 
 /// Keeps the guest's output until it pauses; returns whether any line of it is an answer. `news` gets heartbeats,

@@ -1,17 +1,13 @@
 //! The program that runs a guest: starts it, reads its channels, and ends it whatever happens.
 
-use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::FromRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg, sigprocmask};
+use nix::sys::signal::killpg;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use vm::machine::Channel;
 
@@ -98,7 +94,7 @@ impl Machine {
             keyboards: Vec::new(),
             monitor: None,
             words: Arc::clone(&words),
-            clock: Clock::new(now()),
+            clock: Clock(now()),
             stood_still: None,
             give_up: None,
             _directory: directory,
@@ -172,7 +168,7 @@ impl Machine {
 
     /// The last lines of the program's standard error, as one line.
     pub fn words(&self) -> String {
-        let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        let words = locked(&self.words);
         let text = String::from_utf8_lossy(&words);
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         lines[lines.len().saturating_sub(WORDS_QUOTED)..].join("; ")
@@ -243,10 +239,6 @@ fn now() -> Duration {
 struct Clock(Duration);
 
 impl Clock {
-    fn new(now: Duration) -> Self {
-        Self(now)
-    }
-
     /// For how long it did not run since it was last asked, beyond the time for which it wanted to wait.
     fn stood_still(&mut self, now: Duration, waited: Duration) -> Option<Duration> {
         let over = now.saturating_sub(self.0).saturating_sub(waited);
@@ -327,7 +319,7 @@ fn read_words(mut errors: impl Read + Send + 'static, words: Arc<Mutex<Vec<u8>>>
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(length @ 1..) = errors.read(&mut buffer) {
-            let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut words = locked(&words);
             words.extend_from_slice(&buffer[..length]);
             let surplus = words.len().saturating_sub(KEPT);
             words.drain(..surplus);
@@ -346,8 +338,6 @@ pub fn in_memory(image: &Initramfs) -> Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use proptest::collection::vec;
     use proptest::prelude::*;
 

@@ -2,10 +2,7 @@
 //!
 //! Only one reader gets a signal, so there is one for the whole process, however many guests run.
 
-use std::sync::OnceLock;
-
 use crossbeam::channel::Sender;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::session::Input;
@@ -22,10 +19,6 @@ struct Watch {
 
 static WATCH: Mutex<Watch> = Mutex::new(Watch { received: None, subscribers: Vec::new() });
 
-fn watch() -> std::sync::MutexGuard<'static, Watch> {
-    WATCH.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// From now on, signals that would end this process are kept for [`received`] and subscribers. Call it
 /// before starting threads that must survive one.
 pub fn begin() -> nix::Result<()> {
@@ -39,7 +32,7 @@ pub fn begin() -> nix::Result<()> {
             while let Ok(Some(signal)) = fd.read_signal() {
                 let signal = signal.ssi_signo as i32;
                 let subscribers = {
-                    let mut watch = watch();
+                    let mut watch = locked(&WATCH);
                     watch.received.get_or_insert(signal);
                     std::mem::take(&mut watch.subscribers)
                 };
@@ -55,13 +48,13 @@ pub fn begin() -> nix::Result<()> {
 
 /// The first signal received.
 pub fn received() -> Option<i32> {
-    watch().received
+    locked(&WATCH).received
 }
 
 /// Sends the first signal to a guest, even if it has already come.
 pub(super) fn subscribe(sender: Sender<Vec<Input>>) -> nix::Result<()> {
     begin()?;
-    let mut watch = watch();
+    let mut watch = locked(&WATCH);
     match watch.received {
         Some(signal) => {
             let _ = sender.send(vec![Input::Signal(signal)]);

@@ -11,8 +11,6 @@
 #[cfg(target_arch = "x86_64")]
 mod patch;
 
-use std::io::Write;
-
 use harness::report::{Reporter, Wire};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
@@ -129,7 +127,7 @@ fn happen(fault: GuestFault, results: Option<File>) -> io::Result<()> {
             // TIOCVHANGUP of asm-generic/ioctls.h, which neither crate has.
             const HANG_UP: libc::Ioctl = 0x5437;
             // SAFETY: this request takes no argument.
-            Errno::result(unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&results), HANG_UP) })?;
+            Errno::result(unsafe { libc::ioctl(results.as_raw_fd(), HANG_UP) })?;
             Ok(())
         }
         GuestFault::ResultsLost => lose(&results),
@@ -245,7 +243,6 @@ fn spin() -> io::Result<()> {
 
 /// Points every descriptor of this process for the same terminal at nothing.
 fn lose(results: &File) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
     use std::os::unix::fs::MetadataExt;
     let device = results.metadata()?.rdev();
     let null = File::options().write(true).open("/dev/null")?;

@@ -19,7 +19,6 @@ The kernel command line is printed on standard output. The last line that the su
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ImageArgs {
-    /// Which cases the suite is to run.
     #[command(flatten)]
     selection: SelectionArgs,
     /// File to write, a cpio archive in newc format
@@ -34,7 +33,6 @@ pub struct ImageArgs {
     /// Device that the suite reports to, e.g. ttyS1 [default: the console]
     #[arg(long, value_name = "DEVICE", value_parser = one_word)]
     results: Option<String>,
-    /// How cases are run.
     #[command(flatten)]
     how: HowArgs,
 }

@@ -76,12 +76,6 @@ enum Addition {
     Kcsan,
 }
 
-impl Addition {
-    fn fragment(self) -> Option<Fragment> {
-        Fragment::addition(&name_of(&self))
-    }
-}
-
 #[derive(Debug, Args)]
 struct BuildArgs {
     /// A kernel source tree
@@ -97,7 +91,6 @@ struct BuildArgs {
     output: Option<PathBuf>,
 }
 
-/// Runs a command of `kernels`.
 pub fn run(args: &KernelsArgs) -> Result<ExitStatus> {
     match &args.command {
         Command::List { fetched, format } => list(*fetched, *format),
@@ -161,7 +154,8 @@ fn fetch(releases: &[String]) -> Result<ExitStatus> {
 
 fn build(args: &BuildArgs) -> Result<ExitStatus> {
     let cache = Cache::of_user()?;
-    let additions: Vec<Fragment> = args.with.iter().filter_map(|addition| addition.fragment()).collect();
+    let additions: Vec<Fragment> =
+        args.with.iter().filter_map(|addition| Fragment::addition(&name_of(addition))).collect();
     let built = shown(|step| vm::build::build(&args.tree, &additions, &args.fragment, &cache, step))?;
     if let Some(sentence) = sentence(&built.unmet) {
         eprintln!("unshare-conformance: {sentence}; cases that require it are skipped");
@@ -233,9 +227,7 @@ fn configuration_of(name: &str) -> Result<(Kind, Configuration)> {
 fn configuration_file(path: &Path) -> Option<Configuration> {
     // Text throughout, and at least one option: no image is.
     let text = path.is_file().then(|| std::fs::read_to_string(path).ok())??;
-    let configuration = Configuration::parse(&text);
-    let has_options = configuration.iter().next().is_some();
-    has_options.then_some(configuration)
+    Some(Configuration::parse(&text)).filter(|configuration| configuration.iter().next().is_some())
 }
 
 /// Does work that tells its steps, and shows the current one on the last line of a terminal; nothing elsewhere.
@@ -254,7 +246,7 @@ mod tests {
     #[test]
     fn every_addition_has_its_fragment() {
         for addition in Addition::value_variants() {
-            assert!(addition.fragment().is_some(), "{addition:?}");
+            assert!(Fragment::addition(&name_of(addition)).is_some(), "{addition:?}");
         }
         assert_eq!(Addition::value_variants().len(), Fragment::additions().len());
     }

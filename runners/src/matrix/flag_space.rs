@@ -1,9 +1,5 @@
 //! The space of flags as a picture: which of its 2^15 subsets disagree.
 
-use std::fmt::Write as _;
-
-use suite::spec::flags::Flags;
-
 use crate::prelude::*;
 
 /// How many of the flags choose the column of a subset; the others choose its row.
@@ -29,7 +25,6 @@ impl FlagSpace {
         (!smallest.is_empty()).then_some(Self { smallest })
     }
 
-    /// The smallest sets.
     pub fn smallest(&self) -> impl Iterator<Item = Flags> {
         self.smallest.iter().map(|&flags| Flags(flags))
     }

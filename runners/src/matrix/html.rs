@@ -4,8 +4,6 @@
 //! reader's light or dark setting, everything opens by keyboard, and every colour has a word beside it.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use suite::spec::flags::Flags;
-use suite::spec::requirements::{self, Requirement};
 
 use super::flag_space::{FlagSpace, HEIGHT, WIDTH};
 use super::row::{Conclusion, Row, counted};
@@ -57,7 +55,6 @@ impl Mark {
     }
 }
 
-/// The page.
 pub fn page(rows: &[Row], seed: u64, tier: &str) -> String {
     let title = match rows {
         [row] => format!("unshare(2) of Linux {}", named(row)),

@@ -32,13 +32,10 @@ worse than 125 (inconclusive).";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct MatrixArgs {
-    /// Which cases to run.
     #[command(flatten)]
     selection: SelectionArgs,
-    /// The kernels, and how their guests are made.
     #[command(flatten)]
     guest: GuestArgs,
-    /// How cases are run.
     #[command(flatten)]
     how: HowArgs,
     /// Run this many guests in parallel [default: one per CPU of this machine]
@@ -142,11 +139,8 @@ impl Guests {
                 selection: args.selection,
                 guest: args.guest,
                 how: args.how.settled(),
-                report: Default::default(),
                 strict: args.strict,
-                strict_needs: Vec::new(),
-                disturb_host: false,
-                fault: None,
+                ..RunArgs::parse_from([""])
             },
             preparing: Mutex::new(()),
             remarks: Mutex::new(BTreeSet::new()),
@@ -227,11 +221,6 @@ impl Guests {
             self.lines.suspend(|| eprintln!("unshare-conformance: {remark}"));
         }
     }
-}
-
-/// What a guest that panicked left is still good.
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Each kernel with a unique name for its files.

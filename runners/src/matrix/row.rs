@@ -24,7 +24,6 @@ impl Group {
 /// A case that did not come out as it should.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// The case.
     pub case: String,
     /// What it is, in a word or two.
     pub status: &'static str,
@@ -63,7 +62,6 @@ pub struct Row {
     /// The file that keeps its console, once there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub console: Option<PathBuf>,
-    /// Its reports.
     pub reports: Vec<PathBuf>,
     /// The cases that were to run.
     #[serde(skip)]
@@ -81,20 +79,14 @@ fn milliseconds<S: serde::Serializer>(elapsed: &Duration, serializer: S) -> Resu
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Conclusion {
-    /// Everything passed.
     Conforms,
-    /// Everything passed but for documented bugs.
     ConformsButForKnownBugs,
-    /// Something failed.
     DoesNotConform,
-    /// Inconclusive.
     NothingToSay,
-    /// The run was cut short.
     Interrupted,
 }
 
 impl Conclusion {
-    /// In words.
     pub fn words(self) -> &'static str {
         match self {
             Conclusion::Conforms => "conforms",
@@ -129,11 +121,7 @@ impl Row {
             }
             Event::CaseFinished { index, verdict, outcome } => self.finished(*index, verdict, outcome),
             Event::BailedOut { why } => self.why = Some(one_line(why)),
-            Event::CaseStarted { .. }
-            | Event::Alive
-            | Event::Progress { .. }
-            | Event::Remark { .. }
-            | Event::RunFinished { .. } => {}
+            _ => {}
         }
     }
 
@@ -170,12 +158,10 @@ impl Row {
         total
     }
 
-    /// The exit status of a run of this kernel alone.
     pub fn exit_status(&self) -> ExitStatus {
         self.status.unwrap_or(ExitStatus::NothingToSay)
     }
 
-    /// The verdict on this kernel.
     pub fn conclusion(&self) -> Conclusion {
         match self.exit_status() {
             ExitStatus::Conforms if self.known_bugs.is_empty() => Conclusion::Conforms,

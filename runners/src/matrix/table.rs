@@ -1,7 +1,5 @@
 //! Kernels side by side: a table for people, Markdown for summaries, JSON for programs.
 
-use std::fmt::Write as _;
-
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, Color, ContentArrangement};
 
@@ -221,7 +219,6 @@ impl Detail<'_> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn failure(case: &str, what: &str) -> Failure {

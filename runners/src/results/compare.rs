@@ -1,6 +1,6 @@
 //! What changed between two runs, the worst first.
 
-use super::read::{Judged, Results};
+use super::read::Results;
 use crate::prelude::*;
 
 /// What a change means.
@@ -40,7 +40,6 @@ pub struct Side {
 /// A case that changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Changed {
-    /// The case.
     pub case: String,
     /// What that means.
     pub change: Change,
@@ -136,23 +135,19 @@ fn essence(facts: &Facts, judged: &Judged) -> (&'static str, Vec<String>) {
 
 /// The text with a stand-in for the release of the kernel that it was said of.
 fn without_release(text: &str, facts: &Facts) -> String {
-    let mut text = text.to_owned();
-    for name in [facts.release.clone(), facts.version.to_string()].into_iter().filter(|name| !name.is_empty()) {
-        let mut kept = String::with_capacity(text.len());
-        let mut rest = text.as_str();
-        while let Some(at) = rest.find(&name) {
-            let (before, after) = (&rest[..at], &rest[at + name.len()..]);
+    let names = [facts.release.clone(), facts.version.to_string()].into_iter().filter(|name| !name.is_empty());
+    names.fold(text.to_owned(), |text, name| {
+        let mut pieces = text.split(&name);
+        let mut kept = pieces.next().unwrap_or_default().to_owned();
+        for after in pieces {
             // 6.1.1 is not in 6.1.192, and not in 16.1.1.
             let goes_on = after.starts_with(|c: char| c.is_ascii_digit())
-                || before.ends_with(|c: char| c.is_ascii_digit() || c == '.');
-            kept.push_str(before);
+                || kept.ends_with(|c: char| c.is_ascii_digit() || c == '.');
             kept.push_str(if goes_on { &name } else { "RELEASE" });
-            rest = after;
+            kept.push_str(after);
         }
-        kept.push_str(rest);
-        text = kept;
-    }
-    text
+        kept
+    })
 }
 
 fn without_numbers(text: &str) -> String {
@@ -165,7 +160,6 @@ fn without_numbers(text: &str) -> String {
 }
 
 impl Comparison {
-    /// Compares two runs.
     pub fn new(old: Results, new: Results) -> Self {
         let (before, after) = (by_name(&old), by_name(&new));
         let mut changes = Vec::new();
@@ -205,7 +199,6 @@ impl Comparison {
         Self { old, new, changes, unchanged }
     }
 
-    /// The changes of this kind.
     pub fn of(&self, change: Change) -> Vec<&Changed> {
         let changes = self.changes.iter();
         changes.filter(|changed| changed.change == change).collect()
@@ -237,11 +230,8 @@ impl Comparison {
             ("caller", format!("uid {}", old.facts.uid_outside), format!("uid {}", new.facts.uid_outside)),
             ("sandbox", old.facts.sandbox.to_string(), new.facts.sandbox.to_string()),
         ];
-        pairs
-            .into_iter()
-            .filter(|(_, old, new)| old != new)
-            .map(|(what, old, new)| format!("{what}: {old} → {new}"))
-            .collect()
+        let differ = pairs.into_iter().filter(|(_, old, new)| old != new);
+        differ.map(|(what, old, new)| format!("{what}: {old} → {new}")).collect()
     }
 }
 

@@ -19,7 +19,6 @@ pub struct MergeArgs {
     /// Results of `--format json`, of one kernel
     #[arg(required = true, value_name = "RESULT.json")]
     results: Vec<PathBuf>,
-    /// Which reports to write.
     #[command(flatten)]
     report: ReportArgs,
     /// Count known kernel bugs and skipped cases as failures
@@ -27,7 +26,6 @@ pub struct MergeArgs {
     strict: bool,
 }
 
-/// Combines them and reports.
 pub fn run(args: &MergeArgs) -> Result<ExitStatus> {
     let parts = args.results.iter().map(|path| Results::read(path)).collect::<Result<Vec<_>, _>>()?;
     let merged = Merged::new(parts)?;

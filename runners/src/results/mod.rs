@@ -72,7 +72,6 @@ pub fn run(args: &CompareArgs) -> Result<ExitStatus> {
 
 #[cfg(test)]
 mod tests {
-
     use proptest::prelude::*;
 
     use super::*;

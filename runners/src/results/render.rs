@@ -1,7 +1,5 @@
 //! How a comparison is shown: to people, to programs, in a mail.
 
-use std::fmt::Write as _;
-
 use super::compare::{Change, Changed, Comparison, Side};
 use super::read::Results;
 use crate::prelude::*;

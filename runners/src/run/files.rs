@@ -2,7 +2,6 @@
 //! written at the end of a long run and tried before it begins.
 
 use std::fs::Permissions;
-use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 
 use tempfile::NamedTempFile;

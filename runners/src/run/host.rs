@@ -3,7 +3,6 @@
 use harness::case::items;
 use harness::place::inherited::go_on_with_own_proc;
 use harness::run::plan::Selection;
-use harness::run::pool::RunError;
 
 use super::simulation;
 use crate::prelude::*;
@@ -13,7 +12,6 @@ pub const PROGRAM: &str = concat!("unshare-conformance ", env!("CARGO_PKG_VERSIO
 
 /// Cases that were asked for, in the order of the plan.
 pub struct Selected {
-    /// The cases.
     pub items: Vec<Item>,
     /// Which part of them it is, if it is not all.
     pub part: Option<Part>,

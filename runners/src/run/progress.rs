@@ -27,7 +27,6 @@ impl ProgressLine {
         Self::on(bar_of(0, "{prefix} {bar:24} {eta} {wide_msg}"), String::new())
     }
 
-    /// An invisible line.
     pub fn hidden() -> Self {
         Self::on(ProgressBar::hidden(), String::new())
     }
@@ -41,7 +40,6 @@ impl ProgressLine {
         Self::on(bar, format!("{label} "))
     }
 
-    /// Whether it is visible.
     pub fn is_seen(&self) -> bool {
         !self.bar.is_hidden()
     }
@@ -53,7 +51,6 @@ impl ProgressLine {
         }
     }
 
-    /// Follows a run.
     pub fn event(&mut self, event: &Event) {
         match event {
             Event::RunStarted { plan, tier, .. } => {

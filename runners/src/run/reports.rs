@@ -1,7 +1,5 @@
 //! Every report that was asked for, fed with the events of a run.
 
-use std::io::{BufWriter, Write};
-
 use harness::report::{Json, Junit, Kcidb, Ktap, Lava, Pretty, Reporter, Submission, Tap, Tap14, Verbosity, Wire};
 
 use super::progress::ProgressLine;
@@ -17,14 +15,12 @@ struct Report {
     name: String,
 }
 
-/// Every report of a run.
 pub struct Reports {
     reports: Vec<Report>,
     progress: ProgressLine,
 }
 
 impl Reports {
-    /// Opens them.
     pub fn open(args: &ReportArgs) -> Result<Self> {
         Self::of_run(args, &args.submission(Some(SystemTime::now())))
     }
@@ -76,7 +72,6 @@ impl Reports {
         Ok(())
     }
 
-    /// Ends every report.
     pub fn close(&mut self) -> io::Result<()> {
         self.progress.clear();
         self.each(|reporter, out| reporter.close(out))
@@ -88,7 +83,7 @@ impl Reports {
                 // Only on standard output does a broken pipe mean that the reader has gone.
                 let kind = match name.as_str() {
                     STANDARD_OUTPUT => error.kind(),
-                    _ => io::ErrorKind::Other,
+                    _ => ErrorKind::Other,
                 };
                 io::Error::new(kind, format!("{name}: {error}"))
             })?;

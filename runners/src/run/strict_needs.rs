@@ -2,6 +2,7 @@
 
 use harness::case::needs::PLACE;
 
+use crate::matrix::row::counted;
 use crate::prelude::*;
 
 /// The name that stands for every need.
@@ -32,7 +33,6 @@ impl StrictNeeds {
         Self { demanded: demanded.to_vec(), cost: BTreeMap::new() }
     }
 
-    /// Follows a run.
     pub fn event(&mut self, event: &Event) {
         let Event::CaseFinished { verdict, .. } = event else {
             return;
@@ -46,8 +46,7 @@ impl StrictNeeds {
 
     /// The needs that were missing and how many cases each cost, in one sentence; none if none was.
     pub fn missing(&self) -> Option<String> {
-        let cases = |cases: u32| if cases == 1 { "1 case".to_owned() } else { format!("{cases} cases") };
-        let cost: Vec<_> = self.cost.iter().map(|(need, cost)| format!("{need} cost {}", cases(*cost))).collect();
+        let cost: Vec<_> = self.cost.iter().map(|(need, cost)| format!("{need} cost {}", counted(*cost))).collect();
         (!cost.is_empty()).then(|| format!("needs are missing that --strict-needs demands: {}", cost.join(", ")))
     }
 }
@@ -55,6 +54,7 @@ impl StrictNeeds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::finished;
 
     fn missing(demanded: &[&str], cases: &[&[&str]]) -> Option<String> {
         let demanded: Vec<_> = demanded.iter().map(|need| parse(need).unwrap()).collect();
@@ -62,7 +62,7 @@ mod tests {
         for (index, case) in cases.iter().enumerate() {
             let mut verdict = Verdict::not_run(Status::Skip, "");
             verdict.needs = case.iter().map(|need| (*need).to_owned()).collect();
-            needs.event(&Event::CaseFinished { index, verdict: Box::new(verdict), outcome: Outcome::AsJudged });
+            needs.event(&finished(index, verdict));
         }
         needs.missing()
     }

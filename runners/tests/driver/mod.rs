@@ -1,15 +1,18 @@
 //! The program under test, run as a user runs it, and what tests of it share.
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test target uses its own part")]
 
+pub use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt::Debug;
 pub use std::fs;
 pub use std::io::{Read, Write};
+pub use std::os::unix::process::CommandExt;
 pub use std::path::{Path, PathBuf};
 pub use std::process::{Child, Command, Output, Stdio};
 pub use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
+pub use nix::errno::Errno;
 pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 pub use serde_json::Value;
@@ -70,6 +73,12 @@ pub fn piped(arguments: &[&str]) -> Child {
 /// Sends a signal to a run of it.
 pub fn signal(child: &Child, signal: Signal) {
     nix::sys::signal::kill(Pid::from_raw(child.id() as i32), signal).expect("it is running");
+}
+
+/// Kills a run of it.
+pub fn kill(child: &mut Child) {
+    child.kill().expect("it is running");
+    child.wait().expect("it ends");
 }
 
 /// A directory that is gone after the test.

@@ -1,7 +1,5 @@
 //! What goes wrong before the suite runs.
 
-use std::os::unix::process::CommandExt;
-
 use crate::guest::*;
 
 /// As of a kernel without CONFIG_BLK_DEV_INITRD: it finds no init in its initramfs and no root.
@@ -35,53 +33,29 @@ fn a_configuration_that_cannot_boot_is_said_beforehand() {
     assert!(outcome.errors.contains(said), "{outcome}");
 }
 
-#[test]
-fn a_kernel_without_a_serial_console() {
-    Run::of(&kernel())
-        .with(&["--kernel-arg", "8250.nr_uarts=0"])
-        .outcome()
-        .never_began(125, "CONFIG_SERIAL_8250_CONSOLE=y");
-}
+guests! {
+    a_kernel_without_a_serial_console: kernel, with(&["--kernel-arg", "8250.nr_uarts=0"]) =>
+        never_began(125, "CONFIG_SERIAL_8250_CONSOLE=y");
+    a_kernel_of_which_nothing_is_heard: kernel,
+        with(&["--kernel-arg", "8250.nr_uarts=0", "--kernel-arg", "panic=0"]),
+        with(&["--kernel-arg", "rdinit=/nonexistent", "--boot-patience", "5s"]) =>
+        never_began(125, "timed out after 5 s; it responds to neither SysRq nor NMI"),
+        never_began(125, "CONFIG_SERIAL_8250_CONSOLE=y"), console_has("RIP=");
+    too_little_memory_to_boot: kernel, with(&["--memory", "64", "--boot-patience", "20s"]) => never_began(125, "");
+    more_memory_than_there_is: kernel, with(&["--memory", "1000000000"]) =>
+        never_began(125, "could not be started, status 1: qemu-system-x86_64: ");
 
-#[test]
-fn a_kernel_of_which_nothing_is_heard() {
-    Run::of(&kernel())
-        .with(&["--kernel-arg", "8250.nr_uarts=0", "--kernel-arg", "panic=0"])
-        .with(&["--kernel-arg", "rdinit=/nonexistent", "--boot-patience", "5s"])
-        .outcome()
-        .never_began(125, "timed out after 5 s; it responds to neither SysRq nor NMI")
-        .never_began(125, "CONFIG_SERIAL_8250_CONSOLE=y")
-        .console_has("RIP=");
+    // What is no guest at all.
+    a_console_that_cannot_be_created: kernel, console("/nonexistent/console") =>
+        refused(129, "the console /nonexistent/console cannot be written");
+    a_report_on_a_full_disk_ends_the_guest: user_mode, with(&["--output", "json=/dev/full"]) => refused(125, "/dev/full");
 }
-
-#[test]
-fn too_little_memory_to_boot() {
-    Run::of(&kernel()).with(&["--memory", "64", "--boot-patience", "20s"]).outcome().never_began(125, "");
-}
-
-#[test]
-fn more_memory_than_there_is() {
-    Run::of(&kernel())
-        .with(&["--memory", "1000000000"])
-        .outcome()
-        .never_began(125, "could not be started, status 1: qemu-system-x86_64: ");
-}
-
-// What is no guest at all.
 
 #[test]
 fn a_machine_without_qemu() {
     let mut run = Run::of(&kernel());
     run.command.env("PATH", "/nonexistent");
     run.outcome().refused(125, "qemu-system-x86_64 is not installed: install it");
-}
-
-#[test]
-fn a_console_that_cannot_be_created() {
-    Run::of(&kernel())
-        .console("/nonexistent/console")
-        .outcome()
-        .refused(129, "the console /nonexistent/console cannot be written");
 }
 
 #[test]
@@ -143,9 +117,4 @@ fn options_that_do_not_go_together_are_a_wrong_command_line() {
     ] {
         Run::of(&kernel).with(arguments).outcome().refused(129, reason);
     }
-}
-
-#[test]
-fn a_report_on_a_full_disk_ends_the_guest() {
-    Run::of(&user_mode()).with(&["--output", "json=/dev/full"]).outcome().refused(125, "/dev/full");
 }

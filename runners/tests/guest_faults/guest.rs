@@ -72,8 +72,8 @@ impl Run {
         Run { command, silence: SILENCE, console: place.file("console"), place, token }
     }
 
-    pub fn fault(kernel: &str, fault: &str) -> Run {
-        Run::of(kernel).with(&["--guest-fault", fault])
+    pub fn fault(self, fault: &str) -> Run {
+        self.with(&["--guest-fault", fault])
     }
 
     pub fn with(mut self, arguments: &[&str]) -> Run {
@@ -229,3 +229,14 @@ impl std::fmt::Display for Outcome {
         tail.iter().rev().try_for_each(|line| writeln!(f, "{line}"))
     }
 }
+
+/// Tests of one guest each: the kernel, the fault if there is one, options, and what is expected of the outcome.
+macro_rules! guests {
+    ($($name:ident: $kernel:ident $(, $fault:literal)? $(, $option:ident($value:expr))* => $($check:ident($($argument:expr),*)),+;)*) => {
+        $(#[test]
+        fn $name() {
+            Run::of(&$kernel())$(.fault($fault))?$(.$option($value))*.outcome()$(.$check($($argument),*))+;
+        })*
+    };
+}
+pub(crate) use guests;

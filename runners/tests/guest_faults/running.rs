@@ -4,17 +4,7 @@ use nix::sys::signal::kill;
 
 use crate::guest::*;
 
-/// Tests of one fault each: the kernel, the fault, options, and what is expected of the outcome.
-macro_rules! faults {
-    ($($name:ident: $kernel:ident, $fault:literal $(, $option:ident($value:expr))* => $($check:ident($($argument:expr),*)),+;)*) => {
-        $(#[test]
-        fn $name() {
-            Run::fault(&$kernel(), $fault)$(.$option($value))*.outcome()$(.$check($($argument),*))+;
-        })*
-    };
-}
-
-faults! {
+guests! {
     a_panic: kernel, "panic" =>
         lost(1, "fail", "Kernel panic - not syncing: sysrq triggered crash"), console_has("Call Trace:"), tail_has("Kernel Offset");
     a_panic_after_which_the_machine_stays: kernel, "panic", with(&["--kernel-arg", "panic=0"]) =>
@@ -48,12 +38,13 @@ faults! {
     a_guest_out_of_memory: kernel, "out-of-memory", with(&["--memory", "256"]), silence("60s") =>
         lost(125, "broken", "the guest ran out of memory: give it more than --memory 256"),
         console_has("Out of memory: Killed process");
+    a_kernel_with_one_serial_port: kernel, with(&["--kernel-arg", "8250.nr_uarts=1"]) => all_passed();
 }
 
 #[test]
 fn a_machine_that_is_killed() {
     for kernel in [kernel(), user_mode()] {
-        let mut run = Run::fault(&kernel, "silence").silence("600s").start();
+        let mut run = Run::of(&kernel).fault("silence").silence("600s").start();
         run.wait_for("events", "case_finished");
         kill(run.machine(), Signal::SIGKILL).expect("it can be killed");
         run.outcome().lost(125, "broken", "signal 9 killed the machine");
@@ -62,7 +53,7 @@ fn a_machine_that_is_killed() {
 
 #[test]
 fn a_machine_that_stops_itself() {
-    let mut run = Run::fault(&kernel(), "silence").start();
+    let mut run = Run::of(&kernel()).fault("silence").start();
     run.wait_for("events", "case_finished");
     kill(run.machine(), Signal::SIGSTOP).expect("it can be stopped");
     run.outcome().lost(1, "timed_out", "QEMU does not respond either");
@@ -71,7 +62,7 @@ fn a_machine_that_stops_itself() {
 #[test]
 fn an_interrupted_run() {
     for (kernel, ending, exit) in [(kernel(), Signal::SIGINT, 130), (user_mode(), Signal::SIGTERM, 143)] {
-        let mut run = Run::fault(&kernel, "silence").silence("600s").start();
+        let mut run = Run::of(&kernel).fault("silence").silence("600s").start();
         run.wait_for("events", "case_finished");
         signal(&run.child, ending);
         run.outcome().lost(exit, "broken", &format!("interrupted by signal {}", ending as i32));
@@ -89,10 +80,9 @@ fn an_interrupted_boot() {
 #[test]
 fn a_runner_that_is_killed_takes_its_machine_along() {
     for kernel in [kernel(), user_mode()] {
-        let mut run = Run::fault(&kernel, "silence").silence("600s").start();
+        let mut run = Run::of(&kernel).fault("silence").silence("600s").start();
         run.wait_for("events", "case_finished");
-        run.child.kill().expect("it can be killed");
-        run.child.wait().expect("it can be waited for");
+        crate::driver::kill(&mut run.child);
         wait_for("left running", || processes(&run.token).is_empty().then_some(()));
     }
 }
@@ -101,7 +91,7 @@ fn a_runner_that_is_killed_takes_its_machine_along() {
 
 #[test]
 fn a_console_flood_of_100_megabytes() {
-    let run = Run::fault(&user_mode(), "flood").silence("60s");
+    let run = Run::of(&user_mode()).fault("flood").silence("60s");
     let outcome = run.outcome();
     outcome.all_passed();
     let size = outcome.console.len();
@@ -115,11 +105,6 @@ fn a_disk_that_is_full_for_the_console() {
     outcome.all_passed();
     let remark = "the console cannot be written to /dev/full (No space left on device";
     assert!(outcome.to_string().contains(remark), "{outcome}");
-}
-
-#[test]
-fn a_kernel_with_one_serial_port() {
-    Run::of(&kernel()).with(&["--kernel-arg", "8250.nr_uarts=1"]).outcome().all_passed();
 }
 
 #[test]

@@ -2,11 +2,11 @@ use super::*;
 use harness::case::items;
 use proptest::prelude::*;
 
-use crate::fixtures::run_started;
+use crate::fixtures::{self, run_started};
 use crate::mutation::{config, mutated};
 
 fn args() -> GuestArgs {
-    clap::Parser::parse_from([""])
+    Parser::parse_from([""])
 }
 
 fn plan() -> Vec<Item> {
@@ -32,11 +32,7 @@ fn begin(index: usize) -> String {
 }
 
 fn passed(index: usize) -> String {
-    line(&Event::CaseFinished {
-        index,
-        verdict: Box::new(Verdict::not_run(Status::Pass, "")),
-        outcome: Outcome::AsJudged,
-    })
+    line(&fixtures::finished(index, Verdict::not_run(Status::Pass, "")))
 }
 
 fn finished() -> String {
@@ -45,29 +41,31 @@ fn finished() -> String {
 
 const PANIC: &str = "[    1.5][    T1] Kernel panic - not syncing: Fatal exception";
 const WARNING: &str = "[    1.4] WARNING: CPU: 0 PID: 7 at kernel/fork.c:1 f+0x1/0x2";
+const DEADLOCK: &str = "Kernel panic - not syncing: System is deadlocked on memory";
+const GAVE_UP: &str = "unshare-conformance: cannot write the report: Input/output error";
 const END: &str = "unshare-conformance: end status 0";
+
+/// The verdicts among these events, in the order of the plan.
+fn verdicts(events: &[Event]) -> Vec<&Verdict> {
+    let finished = events.iter().filter_map(|event| match event {
+        Event::CaseFinished { index, verdict, .. } => Some((*index, &**verdict)),
+        _ => None,
+    });
+    let mut verdicts: Vec<_> = finished.collect();
+    verdicts.sort_by_key(|(index, _)| *index);
+    verdicts.into_iter().map(|(_, verdict)| verdict).collect()
+}
 
 /// What a script of channel lines and an ending comes to: statuses in the order of the plan,
 /// and the exit status.
 fn play(script: &[(Role, String)], how: Option<MachineEnd>) -> (Vec<Status>, u8, Vec<Event>) {
     let mut session = Session::new(&plan(), &args(), false);
-    let mut events = Vec::new();
-    for (role, line) in script {
-        events.extend(session.line(*role, line).events);
-    }
+    let mut events: Vec<_> = script.iter().flat_map(|(role, line)| session.line(*role, line).events).collect();
     let ending = how
         .map_or(Ending::Silent { after: Duration::from_secs(60), stacks: String::new() }, |how| session.ending_of(how));
     let (last, exit) = session.end(&ending, false, Vec::new());
     events.extend(last);
-    let mut statuses: Vec<(usize, Status)> = events
-        .iter()
-        .filter_map(|event| match event {
-            Event::CaseFinished { index, verdict, .. } => Some((*index, verdict.status)),
-            _ => None,
-        })
-        .collect();
-    statuses.sort();
-    (statuses.into_iter().map(|(_, status)| status).collect(), exit.code(), events)
+    (verdicts(&events).iter().map(|verdict| verdict.status).collect(), exit.code(), events)
 }
 
 /// Plays a script, and checks what it comes to.
@@ -83,12 +81,17 @@ fn all_passed() -> Vec<(Role, String)> {
     [started()].into_iter().chain(cases).chain([finished()]).map(results).collect()
 }
 
-fn results(line: String) -> (Role, String) {
-    (Role::Results, line)
+fn results(line: impl Into<String>) -> (Role, String) {
+    (Role::Results, line.into())
 }
 
-fn console(line: &str) -> (Role, String) {
-    (Role::Console, line.to_owned())
+fn console(line: impl Into<String>) -> (Role, String) {
+    (Role::Console, line.into())
+}
+
+/// A run whose first case has begun, and what is heard then.
+fn in_first_case(then: (Role, String)) -> Vec<(Role, String)> {
+    vec![results(started()), results(begin(0)), then]
 }
 
 fn ended() -> Option<MachineEnd> {
@@ -98,58 +101,56 @@ fn ended() -> Option<MachineEnd> {
 #[test]
 fn every_way_a_guest_can_end() {
     use Status::{Broken, Fail, Pass, TimedOut};
-    let halfway = || vec![results(started()), results(begin(0)), results(passed(0)), results(begin(1))];
-    let with = |mut script: Vec<(Role, String)>, more: (Role, String)| {
-        script.push(more);
-        script
-    };
-
-    comes_to(&with(all_passed(), results(END.to_owned())), ended(), &[Pass; 3], 0);
-    // The kernel's fault while a case ran.
-    comes_to(&with(halfway(), console(PANIC)), ended(), &[Pass, Fail, Broken], 1);
-    comes_to(&halfway(), ended(), &[Pass, Fail, Broken], 1);
-    comes_to(&halfway(), None, &[Pass, TimedOut, Broken], 1);
-    // Not the kernel's.
-    let killed = Some(MachineEnd::Killed(9, String::new()));
-    comes_to(&halfway(), killed, &[Pass, Broken, Broken], 125);
+    let halfway = || [in_first_case(results(passed(0))), vec![results(begin(1))]].concat();
+    let with = |script: Vec<_>, more: &[(Role, String)]| [script, more.to_vec()].concat();
+    let killed = || Some(MachineEnd::Killed(9, String::new()));
     let refused = Some(MachineEnd::Exited(1, "no memory".to_owned()));
-    comes_to(&halfway(), refused, &[Pass, Broken, Broken], 125);
-    let oom = console("Out of memory: Killed process 7 (init)");
-    comes_to(&with(halfway(), oom), ended(), &[Pass, Broken, Broken], 125);
+    let cut = passed(0);
+    for (script, how, expected, code, told) in [
+        (with(all_passed(), &[results(END)]), ended(), [Pass; 3], 0, ""),
+        // The kernel's fault while a case ran.
+        (with(halfway(), &[console(PANIC)]), ended(), [Pass, Fail, Broken], 1, ""),
+        (halfway(), ended(), [Pass, Fail, Broken], 1, ""),
+        (halfway(), None, [Pass, TimedOut, Broken], 1, ""),
+        // A splat stands whoever ended the guest.
+        (in_first_case(console(WARNING)), killed(), [Fail, Broken, Broken], 1, ""),
+        // Results cut off in a line are a gap and not a verdict.
+        (in_first_case(results(&cut[..cut.len() / 2])), ended(), [Fail, Broken, Broken], 1, ""),
+        // Red even when every case has its result.
+        (with(all_passed(), &[console(WARNING), results(END)]), ended(), [Pass; 3], 1, ""),
+        (with(all_passed(), &[console(PANIC)]), ended(), [Pass; 3], 1, "the guest panicked"),
+        // Not the kernel's.
+        (halfway(), killed(), [Pass, Broken, Broken], 125, ""),
+        (halfway(), refused, [Pass, Broken, Broken], 125, ""),
+        (
+            with(halfway(), &[console("Out of memory: Killed process 7 (init)")]),
+            ended(),
+            [Pass, Broken, Broken],
+            125,
+            "",
+        ),
+        (in_first_case(console(GAVE_UP)), ended(), [Broken; 3], 125, "gave up: cannot write the report"),
+        // The panic is the kernel's, and told; but the ending says what to do.
+        (in_first_case(console(DEADLOCK)), ended(), [Broken; 3], 125, ""),
+    ] {
+        let events = comes_to(&script, how, &expected, code);
+        assert!(events.iter().any(|event| line(event).contains(told)), "{told}");
+    }
     // Before the suite began: nothing can be said.
     let events = comes_to(&[console(PANIC)], ended(), &[], 125);
     assert!(matches!(&events[0], Event::BailedOut { why } if why.contains("panicked")));
-    let (_, exit, _) = play(&[], None);
-    assert_eq!(exit, 125);
-}
-
-#[test]
-fn a_splat_after_the_last_case_is_red() {
-    let mut script = all_passed();
-    script.extend([console(WARNING), results(END.to_owned())]);
-    assert_eq!(play(&script, ended()).1, 1);
+    assert_eq!(play(&[], None).1, 125);
 }
 
 #[test]
 fn a_splat_that_no_verdict_tells_of_is_red() {
-    let mut script = vec![results(started()), results(begin(0)), console(WARNING)];
-    for index in 0..3 {
-        script.push(results(passed(index)));
-    }
-    script.push(results(finished()));
-    script.push(results(END.to_owned()));
+    let rest = [passed(0), passed(1), passed(2), finished(), END.to_owned()].map(results);
+    let script = [in_first_case(console(WARNING)), rest.to_vec()].concat();
     let events = comes_to(&script, ended(), &[Status::Pass; 3], 1);
     assert!(events.iter().any(|event| matches!(event, Event::BailedOut { .. })));
     // At boot it is not this suite's business.
     let script = [vec![console(WARNING)], script[..2].to_vec(), script[3..].to_vec()].concat();
     assert_eq!(play(&script, ended()).1, 0);
-}
-
-#[test]
-fn results_cut_off_in_a_line_are_a_gap_and_not_a_verdict() {
-    let cut = passed(0);
-    let script = [results(started()), results(begin(0)), results(cut[..cut.len() / 2].to_owned())];
-    comes_to(&script, ended(), &[Status::Fail, Status::Broken, Status::Broken], 1);
 }
 
 #[test]
@@ -193,25 +194,18 @@ fn lockups_of_a_guest_that_nobody_read_are_remarks() {
     let failed = |text: &str| {
         let mut verdict = Verdict::not_run(Status::Fail, format!("kernel log: {text}"));
         verdict.notes = vec![format!("kernel log: {text}")];
-        line(&Event::CaseFinished { index: 0, verdict: Box::new(verdict), outcome: Outcome::AsJudged })
+        line(&fixtures::finished(0, verdict))
     };
     for (stood_still, text, expected, code) in
         [(true, LOCKUP, Status::Skip, 0), (true, WARNING, Status::Fail, 1), (false, LOCKUP, Status::Fail, 1)]
     {
         let mut session = Session::new(&plan(), &args(), false);
         session.stood_still = stood_still.then_some(Duration::from_secs(20));
-        let mut events = Vec::new();
-        let lines =
-            [started(), begin(0), text.to_owned(), failed(text), begin(1), passed(1), begin(2), passed(2), finished()];
-        for line in lines.iter().map(String::as_str).chain([END]) {
-            events.extend(session.line(Role::Console, line).events);
-        }
-        let (last, exit) = session.end(&Ending::Complete(0), false, Vec::new());
-        let verdict = events.iter().chain(&last).find_map(|event| match event {
-            Event::CaseFinished { index: 0, verdict, .. } => Some(verdict.status),
-            _ => None,
-        });
-        assert_eq!((verdict, exit.code()), (Some(expected), code), "{text}, {stood_still}");
+        let lines = [started(), begin(0), text.to_owned(), failed(text), begin(1), passed(1), begin(2), passed(2)];
+        let lines = lines.into_iter().chain([finished(), END.to_owned()]);
+        let events: Vec<_> = lines.flat_map(|line| session.line(Role::Console, &line).events).collect();
+        let (_, exit) = session.end(&Ending::Complete(0), false, Vec::new());
+        assert_eq!((verdicts(&events)[0].status, exit.code()), (expected, code), "{text}, {stood_still}");
         let remarked =
             events.iter().any(|event| matches!(event, Event::Remark { text } if text.contains("soft lockup")));
         assert_eq!(remarked, stood_still && text == LOCKUP);
@@ -243,55 +237,23 @@ proptest! {
 #[test]
 fn a_record_that_cannot_be_put_together_is_named_and_no_verdict() {
     // No time stamp tells where the kernel's line begins (printk.time=0).
-    let mut script: Vec<_> = all_passed().into_iter().map(|(_, line)| console(&line)).collect();
+    let mut script: Vec<_> = all_passed().into_iter().map(|(_, line)| console(line)).collect();
     let record = passed(1);
     let (first, second) = record.split_at(30);
-    script[4] = console(&format!("{first}eth0: up"));
+    script[4] = console(format!("{first}eth0: up"));
     script.insert(5, console(second));
     script.push(console(END));
     let events = comes_to(&script, ended(), &[Status::Pass, Status::Broken, Status::Pass], 125);
-    let reason = events.iter().find_map(|event| match event {
-        Event::CaseFinished { index: 1, verdict, .. } => Some(verdict.reason.clone()),
-        _ => None,
-    });
-    assert!(reason.is_some_and(|reason| reason.contains("1 of its lines were cut by the kernel's")));
-}
-
-#[test]
-fn a_panic_is_red_even_when_every_case_has_its_result() {
-    let mut script = all_passed();
-    script.push(console(PANIC));
-    let events = comes_to(&script, ended(), &[Status::Pass; 3], 1);
-    assert!(matches!(events.last(), Some(Event::BailedOut { why }) if why.contains("panicked")));
+    assert!(verdicts(&events)[1].reason.contains("1 of its lines were cut by the kernel's"));
 }
 
 #[test]
 fn how_far_a_case_had_come_is_told_with_what_repeats_it() {
     let progress = line(&Event::Progress { index: 0, repetition: 6, done: 37, total: 50 });
-    let script = [results(started()), results(begin(0)), results(progress), console(PANIC)];
+    let script = [in_first_case(results(progress)), vec![console(PANIC)]].concat();
     let (.., events) = play(&script, ended());
-    let notes = events.iter().find_map(|event| match event {
-        Event::CaseFinished { index: 0, verdict, .. } => Some(verdict.notes.join("; ")),
-        _ => None,
-    });
-    let notes = notes.unwrap();
+    let notes = verdicts(&events)[0].notes.join("; ");
     assert!(notes.contains("37 of 50") && notes.contains("--seed 7 "), "{notes}");
-}
-
-#[test]
-fn a_splat_stands_whoever_ended_the_guest() {
-    let script = [results(started()), results(begin(0)), console(WARNING)];
-    let killed = Some(MachineEnd::Killed(9, String::new()));
-    comes_to(&script, killed, &[Status::Fail, Status::Broken, Status::Broken], 1);
-}
-
-#[test]
-fn our_own_program_giving_up_is_no_fault_of_the_kernel() {
-    let said = "unshare-conformance: cannot write the report: Input/output error";
-    let script = [results(started()), results(begin(0)), console(said)];
-    let events = comes_to(&script, ended(), &[Status::Broken; 3], 125);
-    assert!(events.iter().any(|event| matches!(event,
-        Event::CaseFinished { verdict, .. } if verdict.reason.contains("cannot write the report"))));
 }
 
 #[test]
@@ -317,16 +279,6 @@ fn a_kernel_that_is_a_process_can_crash() {
     assert!(other.ending_of(crash()).is_ours());
 }
 
-/// The last sentence of a guest that never reached the suite.
-fn never_reached(script: &[(Role, String)], how: Option<MachineEnd>) -> String {
-    let (_, exit, events) = play(script, how);
-    assert_eq!(exit, 125);
-    match events.last() {
-        Some(Event::BailedOut { why }) => why.clone(),
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn a_kernel_that_never_reached_the_suite_gets_a_hint() {
     let root = "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)";
@@ -341,21 +293,11 @@ fn a_kernel_that_never_reached_the_suite_gets_a_hint() {
         (vec![], Some(refused), "could not be started, status 1: qemu: cannot allocate memory"),
         (vec![console(gave_up)], ended(), "gave up: the guest's proc cannot be mounted"),
     ] {
-        let why = never_reached(&script, how);
-        assert!(why.contains(expected), "{why}");
+        let events = comes_to(&script, how, &[], 125);
+        assert!(matches!(events.last(), Some(Event::BailedOut { why }) if why.contains(expected)), "{events:?}");
     }
-    let why = never_reached(&[console(console_line)], ended());
-    assert!(!why.contains("CONFIG"), "{why}");
-}
-
-#[test]
-fn a_kernel_that_gives_up_for_want_of_memory_is_not_to_blame() {
-    let panic = "Kernel panic - not syncing: System is deadlocked on memory";
-    let script = [results(started()), results(begin(0)), console(panic)];
-    let (statuses, exit, _) = play(&script, ended());
-    // The panic is the kernel's, and told; but the ending says what to do.
-    assert_eq!(statuses, vec![Status::Broken; 3]);
-    assert_eq!(exit, 125);
+    let (.., events) = play(&[console(console_line)], ended());
+    assert!(matches!(events.last(), Some(Event::BailedOut { why }) if !why.contains("CONFIG")), "{events:?}");
 }
 
 #[test]
