@@ -112,6 +112,7 @@ impl Proof {
     }
 }
 
+/// Shows what is covered.
 pub fn run(args: &CoverageArgs, cases: &'static [Case]) -> Result<ExitStatus> {
     let items = harness::case::items(cases);
     let mut rows = rows(requirements::all(), &items);

@@ -22,6 +22,7 @@ pub struct Row {
 }
 
 impl Row {
+    /// Nothing has been run yet.
     pub fn new(fault: &'static Fault) -> Self {
         Self { fault, caught_by: BTreeMap::new(), tried: 0, broken: 0, timed_out: 0, changed: Vec::new() }
     }
@@ -70,6 +71,7 @@ pub struct Caught {
     pub passing: BTreeSet<String>,
     /// Cases that do not, each with why.
     pub not_passing: BTreeMap<String, String>,
+    /// The faults.
     pub rows: Vec<Row>,
 }
 

@@ -42,6 +42,7 @@ fn figures(caught: &Caught) -> String {
     )
 }
 
+/// The document.
 pub fn markdown(caught: &Caught) -> String {
     let declared = declared::all();
     let mut document = Document::default();

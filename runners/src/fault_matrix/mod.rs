@@ -33,6 +33,7 @@ enum Command {
     Matrix(Box<pairs::FaultMatrixArgs>),
 }
 
+/// Runs a command of `faults`.
 pub fn run(args: &FaultsArgs) -> Result<ExitStatus> {
     let faults = table::all();
     match &args.command {

@@ -91,6 +91,7 @@ struct BuildArgs {
     output: Option<PathBuf>,
 }
 
+/// Runs a command of `kernels`.
 pub fn run(args: &KernelsArgs) -> Result<ExitStatus> {
     match &args.command {
         Command::List { fetched, format } => list(*fetched, *format),

@@ -25,6 +25,7 @@ impl FlagSpace {
         (!smallest.is_empty()).then_some(Self { smallest })
     }
 
+    /// The smallest sets.
     pub fn smallest(&self) -> impl Iterator<Item = Flags> {
         self.smallest.iter().map(|&flags| Flags(flags))
     }

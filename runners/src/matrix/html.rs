@@ -55,6 +55,7 @@ impl Mark {
     }
 }
 
+/// The page.
 pub fn page(rows: &[Row], seed: u64, tier: &str) -> String {
     let title = match rows {
         [row] => format!("unshare(2) of Linux {}", named(row)),

@@ -24,6 +24,7 @@ impl Group {
 /// A case that did not come out as it should.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
+    /// The case.
     pub case: String,
     /// What it is, in a word or two.
     pub status: &'static str,
@@ -62,6 +63,7 @@ pub struct Row {
     /// The file that keeps its console, once there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub console: Option<PathBuf>,
+    /// Its reports.
     pub reports: Vec<PathBuf>,
     /// The cases that were to run.
     #[serde(skip)]
@@ -87,6 +89,7 @@ pub enum Conclusion {
 }
 
 impl Conclusion {
+    /// In words.
     pub fn words(self) -> &'static str {
         match self {
             Conclusion::Conforms => "conforms",
@@ -158,10 +161,12 @@ impl Row {
         total
     }
 
+    /// The exit status of a run of this kernel alone.
     pub fn exit_status(&self) -> ExitStatus {
         self.status.unwrap_or(ExitStatus::NothingToSay)
     }
 
+    /// The verdict on this kernel.
     pub fn conclusion(&self) -> Conclusion {
         match self.exit_status() {
             ExitStatus::Conforms if self.known_bugs.is_empty() => Conclusion::Conforms,

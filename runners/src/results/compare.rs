@@ -40,6 +40,7 @@ pub struct Side {
 /// A case that changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Changed {
+    /// The case.
     pub case: String,
     /// What that means.
     pub change: Change,
@@ -160,6 +161,7 @@ fn without_numbers(text: &str) -> String {
 }
 
 impl Comparison {
+    /// Compares two runs.
     pub fn new(old: Results, new: Results) -> Self {
         let (before, after) = (by_name(&old), by_name(&new));
         let mut changes = Vec::new();
@@ -199,6 +201,7 @@ impl Comparison {
         Self { old, new, changes, unchanged }
     }
 
+    /// The changes of this kind.
     pub fn of(&self, change: Change) -> Vec<&Changed> {
         let changes = self.changes.iter();
         changes.filter(|changed| changed.change == change).collect()

@@ -9,12 +9,14 @@ pub struct Document {
 }
 
 impl Document {
+    /// A paragraph.
     pub fn paragraph(&mut self, text: impl Display) -> &mut Self {
         self.gap();
         let _ = writeln!(self.text, "{text}");
         self
     }
 
+    /// A heading of this level.
     pub fn heading(&mut self, level: usize, text: impl Display) -> &mut Self {
         self.paragraph(format_args!("{} {text}", "#".repeat(level)))
     }
@@ -49,6 +51,7 @@ impl Document {
         self
     }
 
+    /// The text.
     pub fn finish(self) -> String {
         self.text
     }
@@ -71,6 +74,7 @@ pub fn escaped(text: &str) -> String {
     text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
+/// A name as code.
 pub fn code(name: impl Display) -> String {
     format!("`{name}`")
 }

@@ -26,6 +26,7 @@ pub struct MergeArgs {
     strict: bool,
 }
 
+/// Combines them and reports.
 pub fn run(args: &MergeArgs) -> Result<ExitStatus> {
     let parts = args.results.iter().map(|path| Results::read(path)).collect::<Result<Vec<_>, _>>()?;
     let merged = Merged::new(parts)?;

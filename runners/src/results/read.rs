@@ -7,6 +7,7 @@ use crate::prelude::*;
 /// A case and its result.
 #[derive(Clone, Debug)]
 pub struct CaseResult {
+    /// The case.
     pub case: CaseInfo,
     /// The verdict; none if the run was cut short before.
     pub result: Option<Judged>,
@@ -28,12 +29,15 @@ impl CaseResult {
 pub struct Results {
     /// The file it was read from.
     pub path: PathBuf,
+    /// What ran it.
     pub program: String,
+    /// Where.
     pub facts: Facts,
     /// What reproduces it.
     pub seed: u64,
     /// How much was looked at.
     pub tier: Tier,
+    /// How often.
     pub repeat: u32,
     /// Which part of a larger run it is.
     pub part: Option<Part>,
@@ -48,6 +52,7 @@ pub struct Results {
 }
 
 impl Results {
+    /// Reads a file.
     pub fn read(path: &Path) -> Result<Results, WrongInput> {
         let bytes =
             std::fs::read(path).map_err(|error| WrongInput(format!("cannot read {}: {error}", path.display())))?;

@@ -12,6 +12,7 @@ pub const PROGRAM: &str = concat!("unshare-conformance ", env!("CARGO_PKG_VERSIO
 
 /// Cases that were asked for, in the order of the plan.
 pub struct Selected {
+    /// The cases.
     pub items: Vec<Item>,
     /// Which part of them it is, if it is not all.
     pub part: Option<Part>,

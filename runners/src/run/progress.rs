@@ -27,6 +27,7 @@ impl ProgressLine {
         Self::on(bar_of(0, "{prefix} {bar:24} {eta} {wide_msg}"), String::new())
     }
 
+    /// An invisible line.
     pub fn hidden() -> Self {
         Self::on(ProgressBar::hidden(), String::new())
     }
@@ -40,6 +41,7 @@ impl ProgressLine {
         Self::on(bar, format!("{label} "))
     }
 
+    /// Whether it is visible.
     pub fn is_seen(&self) -> bool {
         !self.bar.is_hidden()
     }
@@ -51,6 +53,7 @@ impl ProgressLine {
         }
     }
 
+    /// Follows a run.
     pub fn event(&mut self, event: &Event) {
         match event {
             Event::RunStarted { plan, tier, .. } => {

@@ -15,12 +15,14 @@ struct Report {
     name: String,
 }
 
+/// Every report of a run.
 pub struct Reports {
     reports: Vec<Report>,
     progress: ProgressLine,
 }
 
 impl Reports {
+    /// Opens them.
     pub fn open(args: &ReportArgs) -> Result<Self> {
         Self::of_run(args, &args.submission(Some(SystemTime::now())))
     }
@@ -72,6 +74,7 @@ impl Reports {
         Ok(())
     }
 
+    /// Ends every report.
     pub fn close(&mut self) -> io::Result<()> {
         self.progress.clear();
         self.each(|reporter, out| reporter.close(out))

@@ -33,6 +33,7 @@ impl StrictNeeds {
         Self { demanded: demanded.to_vec(), cost: BTreeMap::new() }
     }
 
+    /// Follows a run.
     pub fn event(&mut self, event: &Event) {
         let Event::CaseFinished { verdict, .. } = event else {
             return;
