@@ -3,15 +3,11 @@
 //! It is acted in a handler of SIGSYS, in a task that may share its memory with others: raw system calls only, nothing
 //! is allocated, no errno is written.
 
-use std::sync::atomic::Ordering;
-
 use serde::de::{Deserializer, Error};
-use serde::{Deserialize, Serialize};
-use syscalls::{Sysno, syscall};
 
 use super::act::Act;
 use super::trapped::{Entry, Trapped, capabilities, root_inode};
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 
 /// A named way in which a kernel gets unshare(2) wrong.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,7 +1,5 @@
 //! What two tasks share, by kcmp(2).
 
-use serde::{Deserialize, Serialize};
-
 use super::fds;
 use crate::spec::prelude::*;
 

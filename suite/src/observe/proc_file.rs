@@ -1,7 +1,5 @@
 //! Files of /proc, read into the stack and parsed without allocating.
 
-use std::ffi::CStr;
-
 use super::fds::{self, close};
 use crate::spec::prelude::*;
 
@@ -86,8 +84,8 @@ pub struct FdList {
     pub closing: u64,
 }
 
-impl std::fmt::Display for FdList {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for FdList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bits = |set: u64| (0..64).filter(move |bit| set >> bit & 1 == 1);
         let list = |set: u64| {
             let numbers: Vec<_> = bits(set).map(|bit| bit.to_string()).collect();

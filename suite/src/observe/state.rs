@@ -1,14 +1,9 @@
 //! One look at a task, and what differs between two looks.
 
-use std::ffi::CStr;
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-use syscalls::{Sysno, syscall};
+use syscalls::syscall;
 
 use super::proc_file::{FdList, four, hash, number, read_file, statx};
-use crate::spec::model::{Part, Parts};
-use crate::spec::namespaces::Ns;
+use crate::spec::prelude::*;
 
 /// A directory as its identity: the file system, the inode, and the mount it is reached through
 /// (RULE-12: a path alone hides damage).

@@ -32,12 +32,12 @@ pub fn seconds(clock: i32) -> Result<i64, Errno> {
 /// Writes offsets as one line: a clock, seconds and nanoseconds.
 pub fn write_offset(clock: &str, seconds: i64, nanoseconds: i64) -> Call<()> {
     let text = format!("{clock} {seconds} {nanoseconds}\n");
-    Call::io(format!("write({OFFSETS}, {text:?})"), std::fs::write(OFFSETS, &text))
+    Call::io(format!("write({OFFSETS}, {text:?})"), fs::write(OFFSETS, &text))
 }
 
 /// The offsets of the namespace that the caller's children will be in: clock, seconds, nanoseconds.
 pub fn offsets() -> Call<Vec<String>> {
-    let text = std::fs::read_to_string(OFFSETS).map(|text| {
+    let text = fs::read_to_string(OFFSETS).map(|text| {
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         text.lines().map(words).collect()
     });

@@ -8,11 +8,9 @@ use std::cell::Cell;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::stat;
-use nix::unistd::{chdir, chroot, sethostname};
-use serde::{Deserialize, Serialize};
+use nix::unistd::sethostname;
 
 use crate::observe::{Shared, fds};
-use crate::spec::model::Part;
 use crate::spec::prelude::*;
 use crate::tasks::side::Side;
 
@@ -135,7 +133,7 @@ impl ProbeDirs {
     pub fn make(t: &Test) -> Done<Self> {
         use std::os::unix::fs::DirBuilderExt;
         let base = t.directory()?;
-        let mut builder = std::fs::DirBuilder::new();
+        let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o777);
         for kind in ["cwd", "root", "mnt"] {
             for n in 0..PROBES {

@@ -58,7 +58,7 @@ impl Semaphore {
     #[track_caller]
     pub fn new(t: &Test, start: i32) -> Done<Self> {
         let id = t.setup(Call::new("semget(IPC_PRIVATE, 1)", get(libc::IPC_PRIVATE, 0o666)))?;
-        let semaphore = Self { id, owner: nix::unistd::getpid() };
+        let semaphore = Self { id, owner: getpid() };
         t.setup(Call::new("semctl(SETVAL)", set(id, start)))?;
         Ok(semaphore)
     }
@@ -97,7 +97,7 @@ impl Semaphore {
 
 impl Drop for Semaphore {
     fn drop(&mut self) {
-        if self.owner == nix::unistd::getpid() {
+        if self.owner == getpid() {
             // SAFETY: IPC_RMID takes no further argument.
             unsafe { libc::semctl(self.id, 0, libc::IPC_RMID) };
         }

@@ -3,14 +3,7 @@
 //! Such a task runs on a stack of its own but with the caller's thread-local storage. Its body must
 //! not allocate, panic, or use libc calls that write errno: raw system calls and atomics only.
 
-use std::cell::UnsafeCell;
-use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
-
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use crate::spec::prelude::*;
 use crate::tasks::end::{has_ended, wait_unreaped};

@@ -1,8 +1,6 @@
 //! What is no error (ERR-37, RET-04 of the behaviour catalogue): a limit on descriptors below one that is open, and
 //! signals, however many.
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
 use crate::prelude::*;
 
 /// A descriptor beyond the limit that is set.

@@ -7,9 +7,7 @@
 //! since about Linux 4.3 (DIFF-06), although unshare(2) still says it does (DOC-02) and asks callers of all three
 //! flags to share their memory with nobody (DOC-03).
 
-use crate::engines::thread_states::{each_flag, judge};
 use crate::prelude::*;
-use crate::sharing::sibling::{SharingTask, askable, shared_flags};
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL), 6 and 8 (1); unshare(2), CLONE_VM";
 

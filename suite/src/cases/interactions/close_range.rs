@@ -67,7 +67,7 @@ case!(Case {
         let peer = Peer::start(t, "sharer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         open_all(t)?;
-        t.setup(limits::set_nr_open("64"))?;
+        t.setup(set_nr_open("64"))?;
         t.check(close_range(90, 150)).fails_with(Errno::EMFILE)?;
         check_open(t, caller, [true; 4], ID)?;
         check_shared(t, &dirs, Probe::Descriptor, (caller, other), ID)?;

@@ -3,8 +3,6 @@
 
 use std::io::Write;
 
-use nix::sys::ptrace;
-
 use crate::engines::race::DEADLINE;
 use crate::prelude::*;
 
@@ -163,9 +161,8 @@ case!(Case {
                 barrier.finish();
                 t.check(call).succeeds()?;
                 barrier.wait_until_over();
-                let name = nix::unistd::gethostname().unwrap_or_default();
-                t.check(Call::new("sethostname() in the old UTS namespace", nix::unistd::sethostname(name)))
-                    .fails_with(Errno::EPERM)
+                let name = gethostname().unwrap_or_default();
+                t.check(Call::new("sethostname() in the old UTS namespace", sethostname(name))).fails_with(Errno::EPERM)
             })?;
             let target = caller.pid().as_raw() as u32;
             let writers = (1..3)

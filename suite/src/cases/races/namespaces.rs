@@ -1,7 +1,6 @@
 //! Namespaces made, looked at, entered and counted by several tasks at once (section 7 of the behaviour catalogue).
 
 use crate::engines::race::{DEADLINE, WORDS};
-use crate::place::limits::used;
 use crate::prelude::*;
 
 /// How many tasks race for how many namespaces.

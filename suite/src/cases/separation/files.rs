@@ -28,9 +28,9 @@ fn move_to(t: &Test, fd: i32, number: i32) -> Done<i32> {
 }
 
 /// Runs a nix function on a bare descriptor number.
-fn with_fd<V>(fd: i32, function: impl FnOnce(std::os::fd::BorrowedFd) -> V) -> V {
+fn with_fd<V>(fd: i32, function: impl FnOnce(BorrowedFd) -> V) -> V {
     // SAFETY: used for one call; a number that is not open gives EBADF, which is what is judged.
-    function(unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) })
+    function(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 /// Whether a number names an open descriptor: its flags.

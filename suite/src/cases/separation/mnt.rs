@@ -3,7 +3,6 @@
 //! Each case mounts in a namespace that clone(2) made for it, so that nothing stays behind.
 
 use super::pid_init::in_turns;
-use crate::observe::mounts::mount_at;
 use crate::prelude::*;
 
 const SOURCE: &str = "2006 design document, 7.2 and 8 (3); unshare(2), CLONE_NEWNS; mount_namespaces(7)";

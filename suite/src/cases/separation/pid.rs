@@ -130,7 +130,7 @@ case!(Case {
 });
 
 /// The NSpid field of a task's status: its IDs from the observer's namespace inwards.
-fn ids_by_level(pid: impl std::fmt::Display) -> Call<Vec<i32>> {
+fn ids_by_level(pid: impl fmt::Display) -> Call<Vec<i32>> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).map(|text| {
         text.lines()
             .find_map(|line| line.strip_prefix("NSpid:"))

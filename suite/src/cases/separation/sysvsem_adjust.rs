@@ -2,7 +2,6 @@
 //! catalogue): limits, sleepers, removed sets, the last operator.
 
 use crate::prelude::*;
-use crate::tasks::end::has_ended;
 
 const SOURCE: &str = "unshare(2), CLONE_SYSVSEM; semop(2), SEM_UNDO; kernel, ipc/sem.c";
 const NEEDS: Needs = Needs::NONE.with(feature::SYSV_IPC);

@@ -1,8 +1,6 @@
 //! The offsets of a new time namespace (section 3.11 of the behaviour catalogue): which are refused, what a further
 //! call starts with, and which clocks follow them.
 
-use harness::prelude::TimeLimit;
-
 use crate::place::clock::{SHIFT, nanoseconds, offsets, seconds, write_offset};
 use crate::prelude::*;
 

@@ -1,7 +1,5 @@
 //! User namespaces (section 3.13 of the behaviour catalogue).
 
-use nix::unistd::{getgid, getuid};
-
 use crate::observe::nsfd::{maker_of, owner_of, parent_of};
 use crate::prelude::*;
 
@@ -232,8 +230,8 @@ case!(Case {
         in_own_namespaces(t, Flags::NEWNS, |t| {
             const ID: &str = "EFF-USER-09";
             let old = t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User)))?;
-            let name = t.setup(Call::new("gethostname()", nix::unistd::gethostname()))?;
-            let set_name = || Call::new("sethostname(the same name)", nix::unistd::sethostname(&name));
+            let name = t.setup(Call::new("gethostname()", gethostname()))?;
+            let set_name = || Call::new("sethostname(the same name)", sethostname(&name));
             let mount = || {
                 let flags = MsFlags::empty();
                 let none: Option<&str> = None;

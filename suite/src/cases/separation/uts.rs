@@ -39,7 +39,7 @@ fn name_in_proc(file: String) -> Result<String, Errno> {
 }
 
 fn set_names(name: String) -> Result<(), Errno> {
-    nix::unistd::sethostname(&name)?;
+    sethostname(&name)?;
     // SAFETY: the name is read, and lives through the call.
     Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
 }

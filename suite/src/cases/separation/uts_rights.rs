@@ -1,7 +1,5 @@
 //! Host names and user namespaces, and what a UTS namespace does not touch (section 3.7 of the behaviour catalogue).
 
-use nix::unistd::{gethostname, sethostname};
-
 use crate::prelude::*;
 
 case!(Case {

@@ -1,6 +1,6 @@
 //! Which task does what in a round: drawn from a seed, so that a failure can be repeated.
 
-use crate::spec::flags::Flags;
+use super::*;
 
 /// What a task does when the round begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn thread_rounds_come_in_all_kinds() {
-        let kinds: std::collections::BTreeSet<_> = (0..100)
+        let kinds: BTreeSet<_> = (0..100)
             .map(|seed| {
                 let mut random = fastrand::Rng::with_seed(seed);
                 let plan = Plan::of_threads(&mut random, 10, &Flags::KNOWN);
