@@ -20,7 +20,6 @@ pub use processes::{deep_storm, process_storm};
 pub use rounds::pool;
 pub use threads::thread_storm;
 
-use crate::call::raw::call;
 use crate::prelude::*;
 use disturb::{DISTURBED, SIGNAL};
 use harness::run::patience::{Patience, Tasks};

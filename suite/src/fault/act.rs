@@ -3,7 +3,6 @@
 //! All of this runs in a handler of SIGSYS: raw system calls only, with what [`call!`] allows as arguments.
 
 use super::trapped::Trapped;
-use crate::call::raw::call;
 use crate::spec::prelude::*;
 
 /// A change. One that the kernel does not let the caller make is left out.

@@ -130,14 +130,7 @@ impl State {
 
 /// The caller's process ID, thread ID and process group, as [`State::ids`] has them.
 pub fn ids() -> [i32; 3] {
-    // SAFETY: the calls take numbers.
-    unsafe {
-        [
-            syscall!(Sysno::getpid).unwrap_or(0) as i32,
-            syscall!(Sysno::gettid).unwrap_or(0) as i32,
-            syscall!(Sysno::getpgid, 0).unwrap_or(0) as i32,
-        ]
-    }
+    [call!(getpid), call!(gettid), call!(getpgid, 0)].map(|id| id.unwrap_or(0) as i32)
 }
 
 fn beginning(name: &[libc::c_char; 65]) -> [u8; 32] {

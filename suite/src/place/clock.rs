@@ -15,10 +15,7 @@ const OFFSETS: &str = "/proc/self/timens_offsets";
 /// As clock_gettime(2).
 pub fn nanoseconds(clock: i32) -> Result<i64, Errno> {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure lives through the call.
-    unsafe { syscall!(Sysno::clock_gettime, clock, &raw mut now) }
-        .map(|_| now.tv_sec * 1_000_000_000 + now.tv_nsec)
-        .map_err(fds::errno)
+    call!(clock_gettime, clock, &raw mut now).map(|_| now.tv_sec * 1_000_000_000 + now.tv_nsec).map_err(fds::errno)
 }
 
 /// A clock in seconds, by the system call.

@@ -110,8 +110,7 @@ impl Trace {
 
 /// Sets the calling task's umask and gives the one it had. Writes no errno.
 pub fn set_umask(mask: u32) -> u32 {
-    // SAFETY: takes a number, and cannot fail.
-    unsafe { syscall!(Sysno::umask, mask) }.unwrap_or(0) as u32
+    call!(umask, mask).unwrap_or(0) as u32
 }
 
 /// The calling task's umask. The only call that tells it also sets it.

@@ -157,8 +157,7 @@ fn identity(path: &str) -> Result<Identity, Errno> {
 }
 
 fn go_to(directory: i32) -> Result<(), Errno> {
-    // SAFETY: fchdir(2) takes a number.
-    Errno::result(unsafe { libc::fchdir(directory) }).map(drop)
+    call!(fchdir, directory).map(drop).map_err(fds::errno)
 }
 
 fn make_root(directory: i32) -> Result<(), Errno> {

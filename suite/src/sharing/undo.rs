@@ -24,8 +24,7 @@ fn get(key: i32, flags: i32) -> Result<i32, Errno> {
 /// # Errors
 /// As semctl(2).
 pub fn value(id: i32) -> Result<i32, Errno> {
-    // SAFETY: GETVAL takes no further argument.
-    unsafe { syscall!(Sysno::semctl, id, 0, libc::GETVAL, 0) }.map(|value| value as i32).map_err(fds::errno)
+    call!(semctl, id, 0, libc::GETVAL, 0).map(|value| value as i32).map_err(fds::errno)
 }
 
 /// Sets the value, and clears what undo lists remember of the semaphore.
@@ -49,8 +48,7 @@ pub fn take_with_undo(id: i32) -> Result<(), Errno> {
 fn add_with_undo((id, number): (i32, i16)) -> Result<(), Errno> {
     let mut operation =
         libc::sembuf { sem_num: 0, sem_op: number, sem_flg: (libc::SEM_UNDO | libc::IPC_NOWAIT) as i16 };
-    // SAFETY: one operation that lives through the call.
-    unsafe { syscall!(Sysno::semop, id, &raw mut operation, 1) }.map(drop).map_err(fds::errno)
+    call!(semop, id, &raw mut operation, 1).map(drop).map_err(fds::errno)
 }
 
 impl Semaphore {

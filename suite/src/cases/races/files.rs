@@ -26,8 +26,7 @@ const WHERE: [&str; 4] = ["without it", "with it at the first place", "with it a
 const END: RawFd = 128;
 
 fn dup2(from: RawFd, to: RawFd) -> Result<(), Errno> {
-    // SAFETY: takes numbers; the cases keep nothing at `to`.
-    Errno::result(unsafe { libc::dup2(from, to) }).map(drop)
+    call!(dup2, from, to).map(drop).map_err(fds::errno)
 }
 
 fn inode(fd: RawFd) -> Result<u64, Errno> {

@@ -258,8 +258,7 @@ fn lock_open_file((kind, fd): (Lock, i32)) -> Result<(), Errno> {
     if let Lock::Ofd = kind {
         return write_lock((libc::F_OFD_SETLK, fd));
     }
-    // SAFETY: flock takes numbers.
-    Errno::result(unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
+    call!(flock, fd, libc::LOCK_EX | libc::LOCK_NB).map(drop).map_err(fds::errno)
 }
 
 case!(Case {

@@ -70,8 +70,7 @@ struct Group<'o> {
 extern "C" fn carry_out(orders: *mut c_void) -> c_int {
     // SAFETY: the orders outlive every task of the round.
     let orders = unsafe { &*orders.cast::<Orders>() };
-    // SAFETY: takes a signal number: no task outlives the case.
-    let _ = unsafe { syscall!(Sysno::prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+    let _ = call!(prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
     orders.carry_out()
 }
 

@@ -5,7 +5,6 @@
 //! its end there are raw system calls and plain memory only.
 
 use super::*;
-use crate::call::raw::call;
 
 /// What a calling process writes down. Lives in memory that stays shared whatever it calls.
 #[repr(C)]
