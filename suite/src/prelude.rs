@@ -21,7 +21,7 @@ pub use crate::observe::mounts::{self, MountLine, is_mounted, mount_at, mounts, 
 pub use crate::observe::nsfd::{enter, inode_of, open_link};
 pub use crate::observe::{self, Observer, Place, Shared, State, differences, kernel, namespace_of, place_of};
 pub use crate::place::cgroup::{ControlGroup, group_of, move_into, own_groups};
-pub use crate::place::limits::{self, check_room, check_room_for, set_nr_open, unshare_by, used};
+pub use crate::place::limits::{self, check_room, check_room_for, set_nr_open, unshare_by, used, write_own};
 pub use crate::place::lock::write_lock;
 pub use crate::place::mount_api::{enter_chroot, leave_chroot, mount_tmpfs};
 pub use crate::place::privilege::{
@@ -31,7 +31,9 @@ pub use crate::place::privilege::{
 pub use crate::place::seccomp::{self, wait_for_stop, was_trapped};
 pub use crate::place::segments::{self, new_segment};
 pub use crate::place::sysctl;
-pub use crate::sharing::probe::{Probe, ProbeDirs, Trace, check_apart, check_as_predicted, check_shared};
+pub use crate::sharing::probe::{
+    Probe, ProbeDirs, Trace, check_apart, check_as_predicted, check_shared, set_domain_name,
+};
 pub use crate::sharing::sibling::{SHARED, SharingTask, Sibling};
 pub use crate::sharing::undo::{self, Semaphore, take_with_undo};
 pub use crate::spec::prelude::*;

@@ -15,7 +15,7 @@ mod threads;
 mod verdicts;
 
 pub use exec_probe::run_if_executed;
-pub use plan::{Action, Plan, Theme};
+pub use plan::{Action, Plan, THEMES, Theme};
 pub use processes::{deep_storm, process_storm};
 pub use rounds::pool;
 pub use threads::thread_storm;

@@ -31,6 +31,12 @@ pub fn path(flag: Flags) -> PathBuf {
     PathBuf::from("/proc/sys/user").join(kind.limit)
 }
 
+/// Writes one of the caller's files below /proc/self.
+pub fn write_own(file: &str, text: &str) -> Call<()> {
+    let written = fs::write(format!("/proc/self/{file}"), text);
+    Call::io(format!("write(/proc/self/{file}, {text:?})"), written)
+}
+
 /// Maps user and group 0 of the caller's new user namespace to `uid` and `gid`, which it was
 /// before.
 #[track_caller]

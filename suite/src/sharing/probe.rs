@@ -243,9 +243,9 @@ fn directory(kind: &str, n: u32) -> String {
     format!("../../{kind}/{n}")
 }
 
-fn set_domain_name(name: &str) -> Result<(), Errno> {
-    // SAFETY: the name is read, and lives through the call.
-    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
+/// Sets the NIS domain name.
+pub fn set_domain_name(name: &str) -> Result<(), Errno> {
+    call!(setdomainname, name.as_ptr(), name.len()).map(drop).map_err(fds::errno)
 }
 
 /// The NIS domain name of the caller.

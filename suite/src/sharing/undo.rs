@@ -51,6 +51,26 @@ fn add_with_undo((id, number): (i32, i16)) -> Result<(), Errno> {
     call!(semop, id, &raw mut operation, 1).map(drop).map_err(fds::errno)
 }
 
+/// Adds a number without SEM_UNDO; a negative one waits for its turn, or fails.
+pub fn add((id, number, waits): (i32, i16, bool)) -> Result<(), Errno> {
+    let flags = if waits { 0 } else { libc::IPC_NOWAIT };
+    let mut operation = libc::sembuf { sem_num: 0, sem_op: number, sem_flg: flags as i16 };
+    loop {
+        // SAFETY: one operation that lives through the call.
+        match Errno::result(unsafe { libc::semop(id, &raw mut operation, 1) }) {
+            // The process was stopped and continued.
+            Err(Errno::EINTR) => {}
+            result => return result.map(drop),
+        }
+    }
+}
+
+/// semctl(2) with a command that only takes the number of the semaphore.
+pub fn control(id: i32, command: i32) -> Result<i32, Errno> {
+    // SAFETY: GETPID, GETNCNT and IPC_RMID take no further argument.
+    Errno::result(unsafe { libc::semctl(id, 0, command) })
+}
+
 impl Semaphore {
     /// Makes one with this value.
     #[track_caller]

@@ -164,9 +164,7 @@ case!(Case {
 
 /// keyctl(2) that takes two numbers.
 fn keyctl(operation: u32, key: i32, number: usize) -> Result<i32, Errno> {
-    // SAFETY: the operations used take numbers, or a null name.
-    let id = unsafe { libc::syscall(libc::SYS_keyctl, operation, key, number, 0, 0) };
-    Errno::result(id).map(|id| id as i32)
+    call!(keyctl, operation, key, number, 0, 0).map(|id| id as i32).map_err(fds::errno)
 }
 
 const GET_KEYRING_ID: u32 = 0;

@@ -40,8 +40,7 @@ fn name_in_proc(file: String) -> Result<String, Errno> {
 
 fn set_names(name: String) -> Result<(), Errno> {
     sethostname(&name)?;
-    // SAFETY: the name is read, and lives through the call.
-    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
+    set_domain_name(&name)
 }
 
 case!(Case {

@@ -11,7 +11,7 @@ const SEMAPHORE: i32 = 100;
 /// # Errors
 /// A round showed what a conforming kernel does not do.
 pub fn process_storm(t: &Test) -> Done {
-    let stacks: Vec<Stack> = (0..TASKS).map(|_| Stack::new()).collect();
+    let stacks: Vec<Stack> = (0..TASKS).map(|_| Stack::default()).collect();
     let draw = |random: &mut fastrand::Rng, pool: &[Flags]| Plan::of_processes(random, TASKS, pool);
     play_rounds(t, draw, |fixture, plan, figures| play(fixture, &stacks, plan, figures))
 }
@@ -27,7 +27,7 @@ pub fn deep_storm(t: &Test, theme: Theme) -> Done {
     let signal = t.setup(Call::new("signal", Signal::try_from(SIGNAL)))?;
     // SAFETY: the handler does nothing.
     t.setup(Call::new("sigaction(SIGURG)", unsafe { sigaction(signal, &noticed) }))?;
-    let stacks: Vec<Stack> = (0..MOST_TASKS).map(|_| Stack::new()).collect();
+    let stacks: Vec<Stack> = (0..MOST_TASKS).map(|_| Stack::default()).collect();
     let draw = |random: &mut fastrand::Rng, pool: &[Flags]| Plan::of_theme(theme, random, pool);
     play_rounds(t, draw, |fixture, plan, figures| play(fixture, &stacks, plan, figures))
 }

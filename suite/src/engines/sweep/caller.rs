@@ -52,8 +52,8 @@ impl<'a> Caller<'a> {
             fixture,
             observer,
             slot: t.setup(Call::io("mmap(MAP_SHARED)", mapped))?,
-            stack: Stack::new(),
-            second_stack: Stack::new(),
+            stack: Stack::default(),
+            second_stack: Stack::default(),
             sharer_before: shares_with_maker.then_some(before),
             umask: before.umask,
         })
