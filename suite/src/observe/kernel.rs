@@ -170,9 +170,8 @@ pub fn securebits_kept(t: &Test, before: u32) -> Done<u32> {
         return Ok(0);
     }
     let kept = in_child(Flags::NEWUSER, || {
-        // SAFETY: PR_GET_SECUREBITS takes nothing.
-        let bits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) } as u32;
-        match bits & SECUREBITS_ABOUT_EXECUTING {
+        let bits = call!(prctl, libc::PR_GET_SECUREBITS, 0, 0, 0, 0).ok()?;
+        match bits as u32 & SECUREBITS_ABOUT_EXECUTING {
             0 => Some(false),
             kept if kept == all => Some(true),
             _ => None,

@@ -5,9 +5,8 @@ use crate::prelude::*;
 /// close_range(2) with CLOSE_RANGE_UNSHARE.
 fn close_range(first: u32, last: u32) -> Call<()> {
     const UNSHARE: u32 = 1 << 1;
-    // SAFETY: closes what the cases opened there.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, UNSHARE) };
-    Call::new(format!("close_range({first}, {last}, CLOSE_RANGE_UNSHARE)"), Errno::result(result).map(drop))
+    let result = call!(close_range, first, last, UNSHARE).map(drop).map_err(fds::errno);
+    Call::new(format!("close_range({first}, {last}, CLOSE_RANGE_UNSHARE)"), result)
 }
 
 /// Descriptors that a range takes in the middle, and others on both sides of it.

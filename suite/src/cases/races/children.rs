@@ -9,15 +9,11 @@ use crate::prelude::*;
 /// Forks a child that ends at once with its own process ID as exit status, and gives that. Raw calls: the caller may
 /// have further threads.
 fn pid_of_child() -> Result<i32, Errno> {
-    // SAFETY: clone(2) as fork(2). The child makes two raw calls on its copy of the memory.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
-    let pid = Errno::result(pid)?;
+    // As fork(2). The child makes two raw calls on its copy of the memory, and ends.
+    let pid = call!(clone, libc::SIGCHLD, 0, 0, 0, 0).map_err(fds::errno)?;
     if pid == 0 {
-        // SAFETY: both calls take numbers; the child ends here.
-        unsafe {
-            let own = syscall!(Sysno::getpid).unwrap_or(255);
-            libc::syscall(libc::SYS_exit_group, own);
-        }
+        let own = call!(getpid).unwrap_or(255);
+        let _ = call!(exit_group, own);
     }
     match waitpid(Pid::from_raw(pid as i32), Some(WaitPidFlag::__WALL))? {
         WaitStatus::Exited(_, own) => Ok(own),

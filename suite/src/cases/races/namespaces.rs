@@ -220,8 +220,7 @@ case!(Case {
                         }
                     } else {
                         let kinds = libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-                        // SAFETY: setns takes numbers.
-                        let entered = Errno::result(unsafe { libc::setns(process.as_raw_fd(), kinds) });
+                        let entered = call!(setns, process.as_raw_fd(), kinds).map_err(fds::errno);
                         t.check(Call::new("setns(pidfd, CLONE_NEWUTS|CLONE_NEWIPC)", entered)).succeeds()?;
                     }
                     places.insert((observer.namespace_inode(Ns::Uts), observer.namespace_inode(Ns::Ipc)));

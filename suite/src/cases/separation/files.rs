@@ -35,8 +35,7 @@ fn with_fd<V>(fd: i32, function: impl FnOnce(BorrowedFd) -> V) -> V {
 
 /// Whether a number names an open descriptor: its flags.
 fn descriptor_flags(fd: i32) -> Result<i32, Errno> {
-    // SAFETY: F_GETFD takes no pointer.
-    Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFD) })
+    call!(fcntl, fd, libc::F_GETFD).map(|flags| flags as i32).map_err(fds::errno)
 }
 
 fn set_descriptor_flags((fd, flags): (i32, i32)) -> Result<(), Errno> {

@@ -153,15 +153,13 @@ case!(Case {
             Change::All => start = become_caller(t, Caller::Unprivileged)?,
             Change::InheritableAndAmbient => {
                 t.setup(set_all_capabilities(now[2], now[1], CAP_CHOWN))?;
-                // SAFETY: PR_CAP_AMBIENT takes numbers.
-                let raised = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, 0, 0, 0) };
-                t.setup(Call::new("prctl(PR_CAP_AMBIENT_RAISE, CAP_CHOWN)", Errno::result(raised)))?;
+                let raised = call!(prctl, libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, 0, 0, 0);
+                t.setup(Call::new("prctl(PR_CAP_AMBIENT_RAISE, CAP_CHOWN)", raised.map_err(fds::errno)))?;
             }
             Change::Bounding => {
                 for capability in 0..64u64 - u64::from(all_capabilities(t)?.leading_zeros()) {
-                    // SAFETY: PR_CAPBSET_DROP takes a number.
-                    let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
-                    t.setup(Call::new(format!("prctl(PR_CAPBSET_DROP, {capability})"), Errno::result(dropped)))?;
+                    let dropped = call!(prctl, libc::PR_CAPBSET_DROP, capability, 0, 0, 0).map_err(fds::errno);
+                    t.setup(Call::new(format!("prctl(PR_CAPBSET_DROP, {capability})"), dropped))?;
                 }
             }
         }
@@ -186,9 +184,7 @@ case!(Case {
     run: |t| {
         let bits: u32 = t.param();
         let observer = Observer::open(t)?;
-        // SAFETY: PR_SET_SECUREBITS takes a number.
-        let set = unsafe { libc::prctl(libc::PR_SET_SECUREBITS, bits, 0, 0, 0) };
-        let set = Errno::result(set);
+        let set = call!(prctl, libc::PR_SET_SECUREBITS, bits, 0, 0, 0).map_err(fds::errno);
         if bits & kernel::SECUREBITS_ABOUT_EXECUTING != 0 && set == Err(Errno::EPERM) {
             return Err(t.skip("this kernel has no securebits about executing files (Linux 6.14)"));
         }

@@ -28,8 +28,7 @@ case!(Case {
 
 /// The execution domain, as personality(2) takes and gives it.
 fn personality(persona: libc::c_ulong) -> Result<c_int, Errno> {
-    // SAFETY: personality takes a number.
-    Errno::result(unsafe { libc::personality(persona) })
+    call!(personality, persona).map(|old| old as c_int).map_err(fds::errno)
 }
 
 case!(Case {
