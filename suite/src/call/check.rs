@@ -1,10 +1,7 @@
 //! The verb of a case: one call to unshare(2), compared with the model in its result and in all its effects.
 
-use std::fmt;
-
 use crate::call::raw::unshare;
-use crate::observe::{Ns, Observer, State, differences};
-use crate::spec::model::Parts;
+use crate::observe::{Observer, State, differences};
 use crate::spec::prelude::*;
 use crate::tasks::peer::Peer;
 

@@ -1,7 +1,5 @@
 //! Ways for a call to fail late: once it has made, or counted, what it was asked for.
 
-use std::path::Path;
-
 use crate::call::raw::unshare;
 use crate::call::variants;
 use crate::place::limits;
@@ -148,7 +146,7 @@ impl Failing {
                 start.children_elsewhere = true;
             }
             Failing::Chroot => {
-                t.setup(Call::new("chroot(directory)", nix::unistd::chroot(root)))?;
+                t.setup(Call::new("chroot(directory)", chroot(root)))?;
                 start.chrooted = true;
             }
             Failing::Unmapped => {

@@ -3,16 +3,6 @@
 
 use crate::spec::prelude::*;
 
-/// A raw system call, by its name. Only for arguments that are numbers, strings that live on, or structures on the
-/// caller's stack that are valid for this call and live through it.
-macro_rules! call {
-    ($name:ident $(, $argument:expr)*) => {
-        // SAFETY: the arguments are what the macro's users keep to.
-        unsafe { syscalls::syscall!(syscalls::Sysno::$name $(, $argument)*) }
-    };
-}
-pub(crate) use call;
-
 /// unshare(2) by its 64-bit entry. Gives what the kernel left in the register: 0, or −errno.
 pub fn unshare_raw(flags: Flags) -> i64 {
     // SAFETY: unshare(2) takes a number. What it may do to the caller is the caller's wish.

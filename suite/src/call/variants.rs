@@ -1,6 +1,5 @@
 //! Variants of a case, named after their parameters.
 
-use crate::spec::namespaces::{KINDS, needs_of};
 use crate::spec::prelude::*;
 
 /// A variant for each of these named parameters: the body reads its own with `t.param()`.

@@ -174,7 +174,7 @@ case!(Case {
         limits::enter_own_user_namespace(t)?;
         let start = limits::start(t, Flags::NONE);
         Fixture::of(t, start)?.sweep(t, flag, ID)?;
-        limits::set(t, flag, limits::used(flag) + 1)?;
+        limits::set(t, flag, used(flag) + 1)?;
         check_room(t, flag, ID)
     }
 });

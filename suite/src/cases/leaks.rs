@@ -9,7 +9,6 @@ use crate::observe::objects::gauges::{Gauges, LEAST_MEMORY, Reading, is_memory, 
 use crate::observe::objects::growth::{Finding, GROWING, Pair, STEADY, judge, may_grow, stays};
 use crate::observe::objects::late_free;
 use crate::prelude::*;
-use crate::sharing::undo::take_with_undo;
 
 const SOURCE: &str =
     "2006 design document, 6 (failure leaves nothing behind); kernel, kernel/nsproxy.c and kernel/fork.c";

@@ -1,8 +1,6 @@
 //! The privilege that each flag takes (PRIV rows and ERR-20 of the behaviour catalogue, section 1.3): CAP_SYS_ADMIN,
 //! effective in the caller's user namespace, for every namespace but a user namespace, and nothing else.
 
-use nix::unistd::setresgid;
-
 use crate::prelude::*;
 
 const SOURCE: &str = "unshare(2), ERRORS (EPERM); 2006 design document, 5 (EPERM); capabilities(7)";

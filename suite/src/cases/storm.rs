@@ -1,6 +1,6 @@
 //! The document's fourth test group: concurrent execution (RACE-01, DIFF-14).
 
-use crate::engines::storm::{Theme, deep_storm, process_storm, thread_storm};
+use crate::engines::storm::{THEMES, deep_storm, process_storm, thread_storm};
 use crate::prelude::*;
 
 const SOURCE: &str = "2006 design document, 8 (4)";
@@ -38,6 +38,6 @@ case!(Case {
     // Some follow others into namespaces that the initial user namespace owns (INT-07).
     needs: NEEDS.with(feature::INITIAL_ROOT),
     work: |tier| if tier == Tier::Quick { 10 } else { 200 },
-    variants: || Theme::ALL.map(|(theme, name)| Variant::new(name, theme)).into(),
+    variants: || THEMES.map(|theme| Variant::new(theme.name, theme)).into(),
     run: |t| deep_storm(t, t.param()),
 });

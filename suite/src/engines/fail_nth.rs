@@ -5,27 +5,11 @@
 //! call came that far. Nothing is known of the sites beforehand: they differ with the release and
 //! the configuration.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::io::Write;
-use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
-use std::time::Duration;
 
-use crate::feature::global;
-use nix::unistd::{getpid, getppid};
-
-use crate::call::check::Said;
-use crate::call::raw::unshare_raw;
-use crate::observe::fds;
-use crate::observe::kcmp::shared_flags;
 use crate::prelude::*;
-use crate::sharing::probe::{Trace, umask};
-use crate::sharing::sibling::SHARED;
-use crate::sharing::undo::{self, Semaphore, take_with_undo};
+use crate::sharing::probe::umask;
 use crate::spec::model::memory::without_memory;
-use crate::spec::prelude::*;
-use crate::tasks::shm::map_zeroed;
 
 /// What a case of failing allocations needs.
 pub const NEEDS: Needs = Needs::ROOT

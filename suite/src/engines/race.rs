@@ -4,10 +4,7 @@
 //! A race has no time in it. Who is first is left to chance and to delays drawn from the seed, a
 //! check accepts every outcome that some order allows, and nothing else.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use harness::prelude::*;
+use crate::prelude::*;
 
 pub use crate::tasks::barrier::{Barrier, WORDS};
 

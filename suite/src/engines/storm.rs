@@ -15,12 +15,21 @@ mod threads;
 mod verdicts;
 
 pub use exec_probe::run_if_executed;
-pub use plan::{Action, Plan, Theme};
+pub use plan::{Action, Plan, THEMES, Theme};
 pub use processes::{deep_storm, process_storm};
 pub use rounds::pool;
 pub use threads::thread_storm;
 
-use harness::case::test::Tier;
+use crate::prelude::*;
+use disturb::{DISTURBED, SIGNAL};
+use harness::run::patience::{Patience, Tasks};
+use orders::Orders;
+use plan::{Role, unsharers};
+use report::Figures;
+use rounds::{Fixture, PATIENCE, missing, play_rounds, wait_until};
+use segment::{MOST_TASKS, Segment, Slot, Stage, View, Which};
+use task::{EXECUTED, UNSHARED, exit_status};
+use verdicts::{check_is, check_success, judge_one, judge_sharing};
 
 /// How many tasks a storm has, as the document has it.
 pub const TASKS: usize = 10;

@@ -22,14 +22,11 @@ pub mod sets;
 pub mod shrink;
 pub mod states;
 
-use std::time::Duration;
-
-use crate::call::check::Said;
-use crate::spec::prelude::*;
+use crate::prelude::*;
 use caller::Caller;
-use compare::{Judge, Seen};
+use compare::{End, Judge, Kind, Mismatch, SEMAPHORE, Seen, Sharing, Undo};
 use shrink::{Findings, find};
-use states::Fixture;
+use states::{Fixture, Making};
 
 /// How many causes are reported one by one.
 const REPORTED: usize = 4;

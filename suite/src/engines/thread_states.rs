@@ -1,11 +1,8 @@
 //! A row of the table of thread and sharing states (section 6 of the behaviour catalogue): every
 //! flag is tried in the row's state, each in a process of its own.
 
-use nix::unistd::gettid;
-
 use crate::prelude::*;
-use crate::sharing::sibling::{SharingTask, check_seen, check_shared};
-use crate::spec::prelude::*;
+use crate::sharing::sibling::{check_seen, check_shared};
 
 /// What threads share with each other.
 pub const THREADS_SHARE: Flags =

@@ -2,13 +2,8 @@
 //!
 //! All of this runs in a handler of SIGSYS: raw system calls only, with what [`call!`] allows as arguments.
 
-use std::ffi::CStr;
-
-use serde::Deserialize;
-
 use super::trapped::Trapped;
-use crate::call::raw::call;
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 
 /// A change. One that the kernel does not let the caller make is left out.
 #[derive(Clone, Copy, Debug, Deserialize)]

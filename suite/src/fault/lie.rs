@@ -3,15 +3,11 @@
 //! It is acted in a handler of SIGSYS, in a task that may share its memory with others: raw system calls only, nothing
 //! is allocated, no errno is written.
 
-use std::sync::atomic::Ordering;
-
 use serde::de::{Deserializer, Error};
-use serde::{Deserialize, Serialize};
-use syscalls::{Sysno, syscall};
 
 use super::act::Act;
 use super::trapped::{Entry, Trapped, capabilities, root_inode};
-use crate::spec::flags::Flags;
+use crate::spec::prelude::*;
 
 /// A named way in which a kernel gets unshare(2) wrong.
 #[derive(Debug, Serialize, Deserialize)]
@@ -220,11 +216,8 @@ fn perform(what: What, call: &mut Trapped) -> i64 {
             sleep(999_999_999);
         },
         What::Kill => {
-            // SAFETY: takes numbers.
-            unsafe {
-                if let (Ok(process), Ok(thread)) = (syscall!(Sysno::getpid), syscall!(Sysno::gettid)) {
-                    let _ = syscall!(Sysno::tgkill, process, thread, libc::SIGKILL);
-                }
+            if let (Ok(process), Ok(thread)) = (call!(getpid), call!(gettid)) {
+                let _ = call!(tgkill, process, thread, libc::SIGKILL);
             }
             call.issue(asked)
         }
@@ -265,8 +258,7 @@ impl When {
             When::Ia32 => call.entry == Entry::Ia32,
             // These flags change nothing: they only look.
             When::InCompany => call.issue(Flags::VM.0) != 0,
-            // SAFETY: no arguments.
-            When::NotLeader => unsafe { syscall!(Sysno::getpid) != syscall!(Sysno::gettid) },
+            When::NotLeader => call!(getpid) != call!(gettid),
             When::Unprivileged => {
                 const SYS_ADMIN: u32 = 21;
                 !capabilities().is_ok_and(|(_, sets)| sets[0] & 1 << SYS_ADMIN != 0)
@@ -284,6 +276,5 @@ impl When {
 
 fn sleep(nanoseconds: i64) {
     let time = libc::timespec { tv_sec: 0, tv_nsec: nanoseconds };
-    // SAFETY: reads a live structure.
-    let _ = unsafe { syscall!(Sysno::nanosleep, &raw const time, 0) };
+    let _ = call!(nanosleep, &raw const time, 0);
 }

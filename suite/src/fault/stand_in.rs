@@ -17,9 +17,9 @@
 //! that shares its memory, even its thread-local storage, with others.
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::Ordering;
 
-use harness::prelude::*;
+use crate::spec::prelude::*;
 
 use super::lie::Fault;
 use super::trapped::{Ledger, root_inode};

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use syscalls::{Errno, Sysno, syscall};
 
+use crate::spec::prelude::call;
+
 /// The sixth argument of a call that the filter lets through. The call itself has none.
 pub(super) const MAGIC: u32 = 0x5ee_f001;
 /// The number of the 32-bit entry.
@@ -53,8 +55,7 @@ impl Trapped<'_> {
 pub(super) fn capabilities() -> Result<([u32; 2], [u32; 6]), Errno> {
     const VERSION_3: u32 = 0x2008_0522;
     let (header, mut sets) = ([VERSION_3, 0], [0; 6]);
-    // SAFETY: both live through the call and have the sizes of this version.
-    unsafe { syscall!(Sysno::capget, header.as_ptr(), sets.as_mut_ptr()) }?;
+    call!(capget, header.as_ptr(), sets.as_mut_ptr())?;
     Ok((header, sets))
 }
 

@@ -43,8 +43,7 @@ pub fn is_open(fd: i32) -> bool {
 
 /// The flags of an open descriptor (F_GETFD).
 pub(super) fn flags(fd: i32) -> Option<u32> {
-    // SAFETY: F_GETFD takes no pointer.
-    unsafe { syscall!(Sysno::fcntl, fd, libc::F_GETFD) }.ok().map(|flags| flags as u32)
+    call!(fcntl, fd, libc::F_GETFD).ok().map(|flags| flags as u32)
 }
 
 /// Makes a number another name of an open descriptor: dup3(2) with these flags (0 or O_CLOEXEC).
@@ -52,14 +51,12 @@ pub(super) fn flags(fd: i32) -> Option<u32> {
 /// # Errors
 /// As dup3(2).
 pub fn dup_to(fd: i32, number: i32, flags: i32) -> Result<(), Errno> {
-    // SAFETY: the numbers that this module lists belong to nobody else; the call takes no pointer.
-    unsafe { syscall!(Sysno::dup3, fd, number, flags) }.map(drop).map_err(errno)
+    call!(dup3, fd, number, flags).map(drop).map_err(errno)
 }
 
 /// Closes a number; that it is not open is no error.
 pub fn close(fd: i32) {
-    // SAFETY: as for `dup_to`.
-    let _ = unsafe { syscall!(Sysno::close, fd) };
+    let _ = call!(close, fd);
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! What two tasks share, by kcmp(2).
 
-use serde::{Deserialize, Serialize};
-
 use super::fds;
 use crate::spec::prelude::*;
 
@@ -43,8 +41,7 @@ impl Shared {
 /// # Errors
 /// As kcmp(2).
 pub fn shares(what: Shared, a: i32, b: i32) -> Result<bool, Errno> {
-    // SAFETY: kcmp(2) on two process IDs takes no pointers.
-    unsafe { syscall!(Sysno::kcmp, a, b, what as u8, 0, 0) }.map(|order| order == 0).map_err(fds::errno)
+    call!(kcmp, a, b, what as u8, 0, 0).map(|order| order == 0).map_err(fds::errno)
 }
 
 /// Whether two tasks share this resource, as a call that can be judged.

@@ -8,11 +8,7 @@
 //!
 //! Whether UNSHARE_EMPTY_MNTNS exists is asked of clone3(2) once per run: [`feature::EMPTY_MNT_NS`].
 
-use std::os::unix::fs::MetadataExt;
-
 use harness::place::facts::status_field;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use crate::spec::prelude::*;
 
@@ -48,7 +44,7 @@ pub fn lacks_call(number: libc::c_long) -> bool {
 #[track_caller]
 pub fn exec_enters_time_namespace(t: &Test) -> Done<bool> {
     let answer = sleeper_that_shares_memory(Flags::NEWTIME).ok().and_then(|child| {
-        let inode = |link: &str| std::fs::metadata(format!("/proc/{child}/ns/{link}")).ok().map(|file| file.ino());
+        let inode = |link: &str| fs::metadata(format!("/proc/{child}/ns/{link}")).ok().map(|file| file.ino());
         let links = inode("time").zip(inode("time_for_children"));
         let _ = kill(child, Signal::SIGKILL);
         let _ = waitpid(child, Some(WaitPidFlag::__WALL));
@@ -149,7 +145,7 @@ fn no_signals_pending() -> Option<bool> {
 /// No user namespace can be made: the case is skipped.
 #[track_caller]
 pub fn map_of_root_requires_setfcap(t: &Test) -> Done<bool> {
-    let refused = in_child(Flags::NEWUSER, || match std::fs::write("/proc/self/uid_map", "0 0 1") {
+    let refused = in_child(Flags::NEWUSER, || match fs::write("/proc/self/uid_map", "0 0 1") {
         Ok(()) => Some(false),
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => Some(true),
         Err(_) => None,
@@ -174,9 +170,8 @@ pub fn securebits_kept(t: &Test, before: u32) -> Done<u32> {
         return Ok(0);
     }
     let kept = in_child(Flags::NEWUSER, || {
-        // SAFETY: PR_GET_SECUREBITS takes nothing.
-        let bits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) } as u32;
-        match bits & SECUREBITS_ABOUT_EXECUTING {
+        let bits = call!(prctl, libc::PR_GET_SECUREBITS, 0, 0, 0, 0).ok()?;
+        match bits as u32 & SECUREBITS_ABOUT_EXECUTING {
             0 => Some(false),
             kept if kept == all => Some(true),
             _ => None,
@@ -196,8 +191,8 @@ pub fn securebits_kept(t: &Test, before: u32) -> Done<u32> {
 #[track_caller]
 pub fn pid_max_is_a_namespaces(t: &Test) -> Done<bool> {
     const PATH: &str = "/proc/sys/kernel/pid_max";
-    let file = t.setup(Call::io(format!("open({PATH})"), std::fs::File::open(PATH)))?;
+    let file = t.setup(Call::io(format!("open({PATH})"), File::open(PATH)))?;
     let own = t.setup(Call::io(format!("fstat({PATH})"), file.metadata()))?.ino();
-    let another = in_child(Flags::NEWPID, || Some(std::fs::metadata(PATH).ok()?.ino() != own));
+    let another = in_child(Flags::NEWPID, || Some(fs::metadata(PATH).ok()?.ino() != own));
     known(t, another, "whether pid_max is a namespace's", "clone(CLONE_NEWPID)")
 }

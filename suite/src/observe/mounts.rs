@@ -1,13 +1,12 @@
 //! The mounts of a task's mount namespace, as proc_pid_mountinfo(5) lists them.
 
-use harness::prelude::*;
-use serde::{Deserialize, Serialize};
+use crate::spec::prelude::*;
 
 /// Makes a directory of the case's own, to mount something on, and gives its absolute path.
 #[track_caller]
 pub fn new_directory(t: &Test, name: &str) -> Done<String> {
     let path = t.directory()?.join(name);
-    let made = std::fs::create_dir_all(&path);
+    let made = fs::create_dir_all(&path);
     t.setup(Call::io(format!("mkdir({name})"), made))?;
     Ok(path.to_string_lossy().into_owned())
 }
@@ -64,8 +63,8 @@ pub fn mounts() -> Result<Vec<MountLine>, Errno> {
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn mounts_of(task: impl std::fmt::Display) -> Result<Vec<MountLine>, Errno> {
-    let text = std::fs::read_to_string(format!("/proc/{task}/mountinfo")).map_err(errno_of)?;
+pub fn mounts_of(task: impl fmt::Display) -> Result<Vec<MountLine>, Errno> {
+    let text = fs::read_to_string(format!("/proc/{task}/mountinfo")).map_err(errno_of)?;
     Ok(parse(&text))
 }
 

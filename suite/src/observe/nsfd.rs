@@ -1,18 +1,12 @@
 //! Namespaces by a descriptor, as ioctl_ns(2) and setns(2) take them.
 
-use std::fs::File;
-use std::os::fd::{AsRawFd, FromRawFd};
-use std::os::unix::fs::MetadataExt;
-
-use harness::prelude::*;
-
-use crate::observe::Ns;
+use crate::spec::prelude::*;
 
 /// Opens a namespace link of a task; `thread-self` is the calling one.
 ///
 /// # Errors
 /// As open(2).
-pub fn open_link(task: impl std::fmt::Display, ns: Ns) -> Result<File, Errno> {
+pub fn open_link(task: impl fmt::Display, ns: Ns) -> Result<File, Errno> {
     File::open(format!("/proc/{task}/ns/{}", ns.link())).map_err(errno_of)
 }
 

@@ -5,15 +5,11 @@
 //! others can do it, too. It goes through a descriptor of /proc opened before the call under test:
 //! the call may take every path away.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use harness::prelude::*;
-use serde::{Deserialize, Serialize};
+use crate::spec::prelude::*;
 
 use super::fds;
 use super::proc_file::{FdList, leader_has_ended, statx};
 use super::state::{State, place_of};
-use crate::spec::namespaces::Ns;
 
 /// Reads the state of the task that uses it.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -29,7 +25,6 @@ impl Observer {
     #[track_caller]
     pub fn open(t: &Test) -> Done<Self> {
         use nix::fcntl::{OFlag, open};
-        use std::os::fd::AsRawFd;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let opened = open("/proc", flags, nix::sys::stat::Mode::empty());
         let low = t.setup(Call::new("open(/proc, O_PATH)", opened))?;
@@ -86,8 +81,7 @@ impl Observer {
 }
 
 /// The inode of a namespace link of any task, by path: `stat` follows the link.
-pub fn namespace_of(pid: impl std::fmt::Display, ns: Ns) -> Call<u64> {
-    use std::os::unix::fs::MetadataExt;
+pub fn namespace_of(pid: impl fmt::Display, ns: Ns) -> Call<u64> {
     let path = format!("/proc/{pid}/ns/{}", ns.link());
-    Call::io(format!("stat({path})"), std::fs::metadata(&path).map(|m| m.ino()))
+    Call::io(format!("stat({path})"), fs::metadata(&path).map(|m| m.ino()))
 }

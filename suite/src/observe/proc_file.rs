@@ -1,14 +1,11 @@
 //! Files of /proc, read into the stack and parsed without allocating.
 
-use std::ffi::CStr;
-
 use super::fds::{self, close};
 use crate::spec::prelude::*;
 
 /// Opens a file below an open /proc for reading.
 fn open_at(proc: i32, path: &CStr, flags: i32) -> Option<i32> {
-    // SAFETY: the path is a live C string.
-    unsafe { syscall!(Sysno::openat, proc, path.as_ptr(), flags | libc::O_CLOEXEC, 0) }.ok().map(|fd| fd as i32)
+    call!(openat, proc, path.as_ptr(), flags | libc::O_CLOEXEC, 0).ok().map(|fd| fd as i32)
 }
 
 /// As much of a file below an open /proc as fits into the buffer; none when it cannot be opened.
@@ -16,8 +13,7 @@ pub(super) fn read_file<'b>(proc: i32, path: &CStr, buffer: &'b mut [u8]) -> Opt
     let fd = open_at(proc, path, libc::O_RDONLY)?;
     let mut length = 0;
     while length < buffer.len() {
-        // SAFETY: reads into the rest of a live buffer.
-        let read = unsafe { syscall!(Sysno::read, fd, buffer[length..].as_mut_ptr(), buffer.len() - length) };
+        let read = call!(read, fd, buffer[length..].as_mut_ptr(), buffer.len() - length);
         match read {
             Ok(0) | Err(_) => break,
             Ok(more) => length += more,
@@ -43,10 +39,7 @@ pub(super) fn leader_has_ended(proc: i32) -> bool {
 pub fn statx(directory: i32, path: &CStr, mask: u32) -> Result<libc::statx, Errno> {
     // SAFETY: zeroes are a valid statx.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
-    // SAFETY: the path and the structure live through the call.
-    unsafe { syscall!(Sysno::statx, directory, path.as_ptr(), 0, mask, &raw mut stat) }
-        .map(|_| stat)
-        .map_err(fds::errno)
+    call!(statx, directory, path.as_ptr(), 0, mask, &raw mut stat).map(|_| stat).map_err(fds::errno)
 }
 
 /// The digits of a text as a number of this base; all else in it is passed over.
@@ -86,8 +79,8 @@ pub struct FdList {
     pub closing: u64,
 }
 
-impl std::fmt::Display for FdList {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for FdList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bits = |set: u64| (0..64).filter(move |bit| set >> bit & 1 == 1);
         let list = |set: u64| {
             let numbers: Vec<_> = bits(set).map(|bit| bit.to_string()).collect();
@@ -111,8 +104,7 @@ impl FdList {
         };
         let mut buffer = [0u8; 4096];
         loop {
-            // SAFETY: getdents64 fills a live buffer.
-            let read = unsafe { syscall!(Sysno::getdents64, directory, buffer.as_mut_ptr(), buffer.len()) };
+            let read = call!(getdents64, directory, buffer.as_mut_ptr(), buffer.len());
             let Ok(length @ 1..) = read else {
                 break;
             };

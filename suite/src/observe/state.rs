@@ -1,14 +1,9 @@
 //! One look at a task, and what differs between two looks.
 
-use std::ffi::CStr;
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-use syscalls::{Sysno, syscall};
+use syscalls::syscall;
 
 use super::proc_file::{FdList, four, hash, number, read_file, statx};
-use crate::spec::model::{Part, Parts};
-use crate::spec::namespaces::Ns;
+use crate::spec::prelude::*;
 
 /// A directory as its identity: the file system, the inode, and the mount it is reached through
 /// (RULE-12: a path alone hides damage).
@@ -135,14 +130,7 @@ impl State {
 
 /// The caller's process ID, thread ID and process group, as [`State::ids`] has them.
 pub fn ids() -> [i32; 3] {
-    // SAFETY: the calls take numbers.
-    unsafe {
-        [
-            syscall!(Sysno::getpid).unwrap_or(0) as i32,
-            syscall!(Sysno::gettid).unwrap_or(0) as i32,
-            syscall!(Sysno::getpgid, 0).unwrap_or(0) as i32,
-        ]
-    }
+    [call!(getpid), call!(gettid), call!(getpgid, 0)].map(|id| id.unwrap_or(0) as i32)
 }
 
 fn beginning(name: &[libc::c_char; 65]) -> [u8; 32] {

@@ -3,14 +3,10 @@
 //! A cgroup is seen by everybody and outlives the processes that made it, so its maker and their children hold a lock
 //! on it: whoever comes next removes those that nobody holds.
 
-use std::fs::{File, create_dir};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::fs::create_dir;
 
-use harness::prelude::*;
+use crate::spec::prelude::*;
 
-use crate::feature::{self, global};
-use crate::observe::Ns;
 use crate::observe::nsfd::{inode_of, open_link};
 
 /// How the names of our groups begin. The process ID of the maker follows, and its PID namespace.
@@ -42,7 +38,7 @@ pub fn remove_stale() {
 }
 
 fn remove_stale_in(hierarchy: &Path) {
-    for entry in std::fs::read_dir(hierarchy).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(hierarchy).into_iter().flatten().flatten() {
         let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
         let path = entry.path();
         // The lock is held until the group is gone: nobody may take it up meanwhile.
@@ -65,8 +61,8 @@ fn make(outer: &Path) -> io::Result<File> {
 }
 
 fn remove(outer: &Path) {
-    let _ = std::fs::remove_dir(outer.join("inner"));
-    let _ = std::fs::remove_dir(outer);
+    let _ = fs::remove_dir(outer.join("inner"));
+    let _ = fs::remove_dir(outer);
 }
 
 impl ControlGroup {
@@ -122,9 +118,9 @@ impl Drop for ControlGroup {
 ///
 /// # Errors
 /// As write(2) to cgroup.procs.
-pub fn move_into(group: &Path, pid: nix::unistd::Pid) -> Call<()> {
+pub fn move_into(group: &Path, pid: Pid) -> Call<()> {
     let file = group.join("cgroup.procs");
-    let moved = std::fs::write(&file, pid.to_string());
+    let moved = fs::write(&file, pid.to_string());
     Call::io(format!("write({}, {pid})", file.display()), moved)
 }
 
@@ -133,7 +129,7 @@ pub fn move_into(group: &Path, pid: nix::unistd::Pid) -> Call<()> {
 /// # Errors
 /// /proc/PID/cgroup cannot be read.
 pub fn group_of(task: String) -> Result<String, Errno> {
-    let text = std::fs::read_to_string(format!("/proc/{task}/cgroup")).map_err(errno_of)?;
+    let text = fs::read_to_string(format!("/proc/{task}/cgroup")).map_err(errno_of)?;
     text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned).ok_or(Errno::ENOENT)
 }
 
@@ -142,7 +138,7 @@ pub fn group_of(task: String) -> Result<String, Errno> {
 /// # Errors
 /// /proc/thread-self/cgroup cannot be read.
 pub fn own_groups((): ()) -> Result<Vec<String>, Errno> {
-    let text = std::fs::read_to_string("/proc/thread-self/cgroup").map_err(errno_of)?;
+    let text = fs::read_to_string("/proc/thread-self/cgroup").map_err(errno_of)?;
     Ok(text.lines().filter_map(|line| Some(line.splitn(3, ':').nth(2)?.to_owned())).collect())
 }
 
@@ -160,8 +156,8 @@ mod tests {
         create_dir(path("system.slice")).expect("made by others");
         remove_stale_in(hierarchy.path());
         let left = || {
-            let entries = std::fs::read_dir(hierarchy.path()).expect("readable").flatten();
-            entries.map(|entry| entry.file_name()).collect::<std::collections::BTreeSet<_>>()
+            let entries = fs::read_dir(hierarchy.path()).expect("readable").flatten();
+            entries.map(|entry| entry.file_name()).collect::<BTreeSet<_>>()
         };
         assert_eq!(left(), ["system.slice".into(), "unshare-conformance.1.2".into()].into());
         drop(held);

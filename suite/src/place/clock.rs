@@ -15,10 +15,7 @@ const OFFSETS: &str = "/proc/self/timens_offsets";
 /// As clock_gettime(2).
 pub fn nanoseconds(clock: i32) -> Result<i64, Errno> {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure lives through the call.
-    unsafe { syscall!(Sysno::clock_gettime, clock, &raw mut now) }
-        .map(|_| now.tv_sec * 1_000_000_000 + now.tv_nsec)
-        .map_err(fds::errno)
+    call!(clock_gettime, clock, &raw mut now).map(|_| now.tv_sec * 1_000_000_000 + now.tv_nsec).map_err(fds::errno)
 }
 
 /// A clock in seconds, by the system call.
@@ -32,12 +29,12 @@ pub fn seconds(clock: i32) -> Result<i64, Errno> {
 /// Writes offsets as one line: a clock, seconds and nanoseconds.
 pub fn write_offset(clock: &str, seconds: i64, nanoseconds: i64) -> Call<()> {
     let text = format!("{clock} {seconds} {nanoseconds}\n");
-    Call::io(format!("write({OFFSETS}, {text:?})"), std::fs::write(OFFSETS, &text))
+    Call::io(format!("write({OFFSETS}, {text:?})"), fs::write(OFFSETS, &text))
 }
 
 /// The offsets of the namespace that the caller's children will be in: clock, seconds, nanoseconds.
 pub fn offsets() -> Call<Vec<String>> {
-    let text = std::fs::read_to_string(OFFSETS).map(|text| {
+    let text = fs::read_to_string(OFFSETS).map(|text| {
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         text.lines().map(words).collect()
     });

@@ -1,13 +1,7 @@
 //! Limits on the number of namespaces, in a user namespace of the caller's own (RULE-11): those of
 //! the machine are left alone.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use crate::feature::{self, global};
-
 use crate::call::raw::unshare;
-use crate::spec::namespaces::{KINDS, Kind};
 use crate::spec::prelude::*;
 use crate::tasks::barrier::Barrier;
 use crate::tasks::peer::Peer;
@@ -37,6 +31,12 @@ pub fn path(flag: Flags) -> PathBuf {
     PathBuf::from("/proc/sys/user").join(kind.limit)
 }
 
+/// Writes one of the caller's files below /proc/self.
+pub fn write_own(file: &str, text: &str) -> Call<()> {
+    let written = fs::write(format!("/proc/self/{file}"), text);
+    Call::io(format!("write(/proc/self/{file}, {text:?})"), written)
+}
+
 /// Maps user and group 0 of the caller's new user namespace to `uid` and `gid`, which it was
 /// before.
 #[track_caller]
@@ -46,7 +46,7 @@ pub fn map_ids(t: &Test, uid: u32, gid: u32) -> Done {
         [("setgroups", "deny".to_owned()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))]
     {
         let path = format!("/proc/self/{file}");
-        let written = std::fs::write(&path, &text);
+        let written = fs::write(&path, &text);
         t.setup(Call::io(format!("write({text:?}) to {path}"), written))?;
     }
     Ok(())
@@ -59,7 +59,7 @@ pub fn map_everybody_by(t: &Test, outside: &Peer) -> Done {
     outside.setup(t, "write(maps)", std::process::id(), |pid| {
         ["uid_map", "gid_map"]
             .into_iter()
-            .try_for_each(|map| std::fs::write(format!("/proc/{pid}/{map}"), "0 0 65536").map_err(errno_of))
+            .try_for_each(|map| fs::write(format!("/proc/{pid}/{map}"), "0 0 65536").map_err(errno_of))
     })
 }
 
@@ -70,7 +70,7 @@ pub fn start(t: &Test, exhausted: Flags) -> Start {
 
 #[track_caller]
 fn enter(t: &Test, flags: Flags) -> Done {
-    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    let (uid, gid) = (geteuid(), getegid());
     t.setup(unshare(flags))?;
     map_ids(t, uid.as_raw(), gid.as_raw())
 }
@@ -113,7 +113,7 @@ pub fn used(flag: Flags) -> u32 {
 #[track_caller]
 pub fn set(t: &Test, flag: Flags, limit: u32) -> Done {
     let path = path(flag);
-    let written = std::fs::write(&path, limit.to_string());
+    let written = fs::write(&path, limit.to_string());
     t.setup(Call::io(format!("write({limit}) to {}", path.display()), written))
 }
 
@@ -122,7 +122,7 @@ pub fn set(t: &Test, flag: Flags, limit: u32) -> Done {
 pub fn set_by(t: &Test, peer: &Peer, flag: Flags, limit: u32) -> Done {
     let text = format!("write({limit}) to {} by the {}", path(flag).display(), peer.name());
     peer.setup(t, &text, (flag.0, limit), |(flag, limit)| {
-        std::fs::write(path(Flags(flag)), limit.to_string()).map_err(errno_of)
+        fs::write(path(Flags(flag)), limit.to_string()).map_err(errno_of)
     })
 }
 
@@ -214,12 +214,12 @@ impl Control {
             // Not one of clone(2)'s; its count is down at once.
             return None;
         }
-        let (path, ids) = (path(flag), (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()));
-        let before = std::fs::read_to_string(&path).ok()?;
+        let (path, ids) = (path(flag), (geteuid().as_raw(), getegid().as_raw()));
+        let before = fs::read_to_string(&path).ok()?;
         // With the user namespace that it is in.
         let held = 1 + u32::from(flag == Flags::NEWUSER);
         let raised = before.trim().parse::<u32>().ok()?.checked_add(held)?;
-        std::fs::write(&path, HIGHEST.to_string()).ok()?;
+        fs::write(&path, HIGHEST.to_string()).ok()?;
         let mut started = None;
         let done = t.attempt(|t| {
             let barrier = Barrier::new(t)?;
@@ -248,11 +248,11 @@ impl Control {
         });
         match started {
             Some((task, barrier)) if done && barrier.get(0) == 1 => {
-                std::fs::write(&path, raised.to_string()).ok()?;
+                fs::write(&path, raised.to_string()).ok()?;
                 Some(Self { task, barrier, file: (path, before) })
             }
             _ => {
-                let _ = std::fs::write(&path, before);
+                let _ = fs::write(&path, before);
                 None
             }
         }
@@ -264,11 +264,11 @@ impl Control {
         self.barrier.end();
         self.task.join(t)?;
         let (path, before) = self.file;
-        t.setup(Call::io(format!("write({}) to {}", before.trim(), path.display()), std::fs::write(&path, &before)))
+        t.setup(Call::io(format!("write({}) to {}", before.trim(), path.display()), fs::write(&path, &before)))
     }
 }
 
 /// Sets fs.nr_open, which the supervisor puts back (LIM-03). The case disturbs [`global::NR_OPEN`].
 pub fn set_nr_open(value: &str) -> Call<()> {
-    Call::io(format!("write({value}) to fs.nr_open"), std::fs::write(global::NR_OPEN.path(), value))
+    Call::io(format!("write({value}) to fs.nr_open"), fs::write(global::NR_OPEN.path(), value))
 }

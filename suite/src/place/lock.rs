@@ -1,6 +1,6 @@
 //! Record locks.
 
-use harness::prelude::*;
+use crate::spec::prelude::*;
 
 /// A write lock on the whole file, by this command of fcntl(2).
 ///

@@ -3,11 +3,8 @@
 //!
 //! It is made of bpf(2) alone: where the hook is, the kernel tells by its type information.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use crate::spec::prelude::*;
 
-use harness::prelude::*;
-
-use crate::observe::Ns;
 use crate::observe::nsfd::{inode_of, open_link};
 
 /// The kernel's type information.
@@ -19,8 +16,8 @@ const HOOK: &[u8] = b"bpf_lsm_userns_create";
 /// The inode of the initial PID namespace, the same on every kernel (include/linux/proc_ns.h).
 const INITIAL_PID_NS: u64 = 0xeffffffc;
 
-const PROG_LOAD: libc::c_int = 5;
-const RAW_TRACEPOINT_OPEN: libc::c_int = 17;
+const PROG_LOAD: c_int = 5;
+const RAW_TRACEPOINT_OPEN: c_int = 17;
 const TYPE_LSM: u32 = 29;
 const ATTACH_LSM: u32 = 27;
 const GET_CURRENT_PID_TGID: i32 = 14;
@@ -77,7 +74,7 @@ struct Attach {
     padding: u32,
 }
 
-fn bpf<T>(command: libc::c_int, attributes: &T) -> Result<OwnedFd, Errno> {
+fn bpf<T>(command: c_int, attributes: &T) -> Result<OwnedFd, Errno> {
     let size = size_of::<T>();
     // SAFETY: the attributes, and what they point to, live through the call.
     let fd = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size) };
@@ -152,7 +149,7 @@ impl Refusal {
     /// This kernel has no such hook, or the place does not allow it: the case is skipped.
     pub fn install(t: &Test, errno: Errno) -> Done<Self> {
         const MODULES: &str = "/sys/kernel/security/lsm";
-        let modules = std::fs::read_to_string(MODULES).unwrap_or_default();
+        let modules = fs::read_to_string(MODULES).unwrap_or_default();
         if !modules.trim().split(',').any(|module| module == "bpf") {
             return Err(t.skip(format!(
                 "the security module \"bpf\" is not active ({MODULES}): boot with CONFIG_BPF_LSM \
@@ -162,7 +159,7 @@ impl Refusal {
         if open_link("self", Ns::Pid).and_then(|file| inode_of(&file)) != Ok(INITIAL_PID_NS) {
             return Err(t.skip("not in the initial PID namespace: run outside containers"));
         }
-        let hook = std::fs::read(TYPES).ok().and_then(|types| find_function(&types, HOOK));
+        let hook = fs::read(TYPES).ok().and_then(|types| find_function(&types, HOOK));
         let Some(hook) = hook else {
             return Err(
                 t.skip(format!("{TYPES} knows no hook for user namespaces: Linux 6.1 with CONFIG_DEBUG_INFO_BTF"))

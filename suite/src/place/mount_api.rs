@@ -1,10 +1,5 @@
 //! The system calls that make and list mounts without paths.
 
-use std::ffi::CStr;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::path::Path;
-
 use rustix::fs::CWD;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsmount, fsopen, move_mount,
@@ -101,14 +96,14 @@ pub fn mount_tmpfs(directory: &Path) -> Call<()> {
 #[track_caller]
 pub fn enter_chroot(t: &Test, root: &Path) -> Done<Start> {
     Observer::of(t)?;
-    t.setup(Call::new(format!("chroot({})", root.display()), nix::unistd::chroot(root)))?;
+    t.setup(Call::new(format!("chroot({})", root.display()), chroot(root)))?;
     Ok(Start { chrooted: true, ..Start::of(t.facts()) })
 }
 
 /// Goes back to the root directory that `outside` is.
 #[track_caller]
-pub fn leave_chroot(t: &Test, outside: &std::fs::File) -> Done {
-    let left = nix::unistd::fchdir(outside).and_then(|()| nix::unistd::chroot("."));
+pub fn leave_chroot(t: &Test, outside: &File) -> Done {
+    let left = nix::unistd::fchdir(outside).and_then(|()| chroot("."));
     t.setup(Call::new("fchdir(/), chroot(.)", left))
 }
 

@@ -1,9 +1,7 @@
 //! Tables of nftables, by netlink: the least that tells whether a packet filter is empty.
 
-use std::os::fd::AsRawFd;
-
+use crate::spec::prelude::*;
 use harness::place::config::Config;
-use harness::prelude::*;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
 /// Numbers from linux/netfilter/nfnetlink.h and nf_tables.h.
@@ -27,7 +25,7 @@ const DONE: u16 = 3;
 pub fn is_there() -> bool {
     let built_in =
         || Config::read().and_then(|config| config.options.get("NF_TABLES").cloned()).is_some_and(|value| value == "y");
-    std::path::Path::new("/sys/module/nf_tables").exists() || built_in()
+    Path::new("/sys/module/nf_tables").exists() || built_in()
 }
 
 /// A message: header, the family, and attributes.

@@ -1,6 +1,5 @@
 //! Becoming less.
 
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::spec::prelude::*;
@@ -20,7 +19,7 @@ pub fn set_all_capabilities(effective: u64, permitted: u64, inheritable: u64) ->
     let [effective, permitted, inheritable] = [effective, permitted, inheritable].map(CapabilitySet::from_bits_retain);
     let text = format!("capset(effective {effective:#x}, permitted {permitted:#x}, inheritable {inheritable:#x})");
     let set = rustix::thread::set_capabilities(None, CapabilitySets { effective, permitted, inheritable });
-    Call::io(text, set.map_err(std::io::Error::from))
+    Call::io(text, set.map_err(io::Error::from))
 }
 
 /// Becomes a task without any capability: user 65534 where the caller may change its user, else
@@ -48,7 +47,7 @@ fn become_user(t: &Test, id: u32) -> Done {
 #[track_caller]
 pub fn become_somebody_else(t: &Test, capabilities: u64) -> Done {
     // Process IDs end far below, and the IDs that systems give to users and containers as well.
-    let id = 0x7000_0000 + nix::unistd::getpid().as_raw() as u32;
+    let id = 0x7000_0000 + getpid().as_raw() as u32;
     t.setup(Call::new("prctl(PR_SET_KEEPCAPS)", nix::sys::prctl::set_keepcaps(true)))?;
     become_user(t, id)?;
     t.setup(Call::new("prctl(PR_SET_KEEPCAPS)", nix::sys::prctl::set_keepcaps(false)))?;
@@ -59,7 +58,7 @@ pub fn become_somebody_else(t: &Test, capabilities: u64) -> Done {
 #[track_caller]
 pub fn all_capabilities(t: &Test) -> Done<u64> {
     let path = "/proc/sys/kernel/cap_last_cap";
-    let text = std::fs::read_to_string(path);
+    let text = fs::read_to_string(path);
     let text = t.setup(Call::io(format!("read({path})"), text))?;
     let last: Result<u32, Errno> = text.trim().parse().map_err(|_| Errno::EINVAL);
     let last = t.setup(Call::new("number of capabilities", last))?;

@@ -1,10 +1,5 @@
 //! seccomp(2) filters on unshare(2)'s argument, as classic BPF programs.
 
-use std::os::fd::{FromRawFd, OwnedFd};
-
-use nix::sys::signal::Signal;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-
 use crate::spec::prelude::*;
 
 /// What a filter says instead of letting the call through.

@@ -1,13 +1,13 @@
 //! Shared memory segments of System V.
 
-use harness::prelude::*;
+use crate::spec::prelude::*;
 
 /// The setting of an IPC namespace by which segments go with the last task that has attached them.
 pub const RMID_FORCED: &str = "/proc/sys/kernel/shm_rmid_forced";
 
 /// Turns that setting on.
 pub fn force_removal() -> Call<()> {
-    Call::io("write(1) to shm_rmid_forced", std::fs::write(RMID_FORCED, "1"))
+    Call::io("write(1) to shm_rmid_forced", fs::write(RMID_FORCED, "1"))
 }
 
 /// A new segment that has no key and nobody attaches.
@@ -36,5 +36,5 @@ pub fn attachments(id: i32) -> Result<u64, Errno> {
 /// # Errors
 /// /proc/sysvipc/shm cannot be read.
 pub fn count((): ()) -> Result<usize, Errno> {
-    std::fs::read_to_string("/proc/sysvipc/shm").map(|text| text.lines().count() - 1).map_err(errno_of)
+    fs::read_to_string("/proc/sysvipc/shm").map(|text| text.lines().count() - 1).map_err(errno_of)
 }

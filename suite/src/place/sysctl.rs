@@ -1,13 +1,13 @@
 //! Kernel settings below /proc/sys. Cases change only those of a namespace of their own.
 
-use harness::prelude::*;
+use crate::spec::prelude::*;
 
 /// The text of a setting, without the end of its line.
 ///
 /// # Errors
 /// As open(2) and read(2).
 pub fn read(path: &str) -> Result<String, Errno> {
-    let text = std::fs::read_to_string(path).map_err(errno_of)?;
+    let text = fs::read_to_string(path).map_err(errno_of)?;
     Ok(text.trim_end().to_owned())
 }
 
@@ -29,7 +29,7 @@ pub fn number(path: &str) -> Call<i64> {
 /// # Errors
 /// As open(2) and write(2).
 pub fn write(path: &str, value: &str) -> Result<(), Errno> {
-    std::fs::write(path, value).map_err(errno_of)
+    fs::write(path, value).map_err(errno_of)
 }
 
 /// Skips a case where a setting does not exist or is out of reach.
@@ -38,9 +38,9 @@ pub fn write(path: &str, value: &str) -> Result<(), Errno> {
 /// It does not or is: the case is skipped.
 #[track_caller]
 pub fn must_be_writable(t: &Test, path: &str) -> Done {
-    match std::fs::File::options().write(true).open(path) {
+    match File::options().write(true).open(path) {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(t.skip(format!("{path} does not exist: the kernel was built without it")))
         }
         Err(error) => {

@@ -1,8 +1,6 @@
 //! Debian's switch against user namespaces of ordinary users, kernel.unprivileged_userns_clone. It is a patch to the
 //! very function under test, and its check comes before all others.
 
-use crate::feature::{self, global};
-
 use crate::call::variants;
 use crate::observe::Observer;
 use crate::place::limits;
@@ -21,7 +19,7 @@ pub const NEEDS: Needs = Needs::ROOT
     .disturbing(global::USER_NS_SWITCH);
 
 fn write_switch(allowed: bool) -> Result<(), Errno> {
-    std::fs::write(global::USER_NS_SWITCH.path(), if allowed { "1" } else { "0" }).map_err(errno_of)
+    fs::write(global::USER_NS_SWITCH.path(), if allowed { "1" } else { "0" }).map_err(errno_of)
 }
 
 /// Has another task set the switch, of which the supervisor keeps the old value, and gives the kernel as it is then.

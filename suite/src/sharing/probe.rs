@@ -8,11 +8,9 @@ use std::cell::Cell;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::stat;
-use nix::unistd::{chdir, chroot, sethostname};
-use serde::{Deserialize, Serialize};
+use nix::unistd::sethostname;
 
 use crate::observe::{Shared, fds};
-use crate::spec::model::Part;
 use crate::spec::prelude::*;
 use crate::tasks::side::Side;
 
@@ -112,8 +110,7 @@ impl Trace {
 
 /// Sets the calling task's umask and gives the one it had. Writes no errno.
 pub fn set_umask(mask: u32) -> u32 {
-    // SAFETY: takes a number, and cannot fail.
-    unsafe { syscall!(Sysno::umask, mask) }.unwrap_or(0) as u32
+    call!(umask, mask).unwrap_or(0) as u32
 }
 
 /// The calling task's umask. The only call that tells it also sets it.
@@ -135,7 +132,7 @@ impl ProbeDirs {
     pub fn make(t: &Test) -> Done<Self> {
         use std::os::unix::fs::DirBuilderExt;
         let base = t.directory()?;
-        let mut builder = std::fs::DirBuilder::new();
+        let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o777);
         for kind in ["cwd", "root", "mnt"] {
             for n in 0..PROBES {
@@ -246,9 +243,9 @@ fn directory(kind: &str, n: u32) -> String {
     format!("../../{kind}/{n}")
 }
 
-fn set_domain_name(name: &str) -> Result<(), Errno> {
-    // SAFETY: the name is read, and lives through the call.
-    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
+/// Sets the NIS domain name.
+pub fn set_domain_name(name: &str) -> Result<(), Errno> {
+    call!(setdomainname, name.as_ptr(), name.len()).map(drop).map_err(fds::errno)
 }
 
 /// The NIS domain name of the caller.

@@ -1,11 +1,6 @@
 //! What the caller shares with another task, seen in two ways: by kcmp(2) where the kernel has it,
 //! and by what one of them does and the other sees, always.
 
-use std::os::fd::{AsRawFd, OwnedFd};
-
-use nix::unistd::{chroot, gettid};
-use serde::{Deserialize, Serialize};
-
 use crate::observe::fds;
 pub use crate::observe::kcmp::{askable, shared_flags};
 use crate::sharing::probe::{Trace, set_umask, umask};
@@ -58,12 +53,12 @@ pub fn check_seen(t: &Test, witness: &Peer, sibling: SharingTask, separated: Fla
     let left = Trace::CALLER.leave(Flags::FS | Flags::FILES);
     t.setup(Call::new("umask(), dup3()", left))?;
     let (umask, descriptor) = witness.setup(t, "read(/proc/…)", tid, |tid: i32| {
-        let status = std::fs::read_to_string(format!("/proc/{tid}/status"));
+        let status = fs::read_to_string(format!("/proc/{tid}/status"));
         let umask = status.ok().and_then(|status| {
             let line = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
             u32::from_str_radix(line.trim(), 8).ok()
         });
-        let link = std::fs::symlink_metadata(format!("/proc/{tid}/fd/{}", Trace::CALLER.descriptor));
+        let link = fs::symlink_metadata(format!("/proc/{tid}/fd/{}", Trace::CALLER.descriptor));
         Ok((umask, link.is_ok()))
     })?;
     Trace::CALLER.find(old);
@@ -162,8 +157,7 @@ fn identity(path: &str) -> Result<Identity, Errno> {
 }
 
 fn go_to(directory: i32) -> Result<(), Errno> {
-    // SAFETY: fchdir(2) takes a number.
-    Errno::result(unsafe { libc::fchdir(directory) }).map(drop)
+    call!(fchdir, directory).map(drop).map_err(fds::errno)
 }
 
 fn make_root(directory: i32) -> Result<(), Errno> {
@@ -176,7 +170,7 @@ impl Sibling {
     #[track_caller]
     pub fn start(t: &Test, sharing: Flags) -> Done<Self> {
         let base = t.directory()?;
-        let open = |path: &std::path::Path| {
+        let open = |path: &Path| {
             use nix::fcntl::{OFlag, open};
             let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
             let opened = open(path, flags, nix::sys::stat::Mode::empty());
@@ -184,7 +178,7 @@ impl Sibling {
         };
         let make = |name: &str| {
             let path = base.join(name);
-            t.setup(Call::io(format!("mkdir({name})"), std::fs::create_dir_all(&path)))?;
+            t.setup(Call::io(format!("mkdir({name})"), fs::create_dir_all(&path)))?;
             open(&path)
         };
         let places = Places { a: make("a")?, b: make("b")?, cwd: open(".".as_ref())?, root: open("/".as_ref())? };

@@ -24,8 +24,7 @@ fn get(key: i32, flags: i32) -> Result<i32, Errno> {
 /// # Errors
 /// As semctl(2).
 pub fn value(id: i32) -> Result<i32, Errno> {
-    // SAFETY: GETVAL takes no further argument.
-    unsafe { syscall!(Sysno::semctl, id, 0, libc::GETVAL, 0) }.map(|value| value as i32).map_err(fds::errno)
+    call!(semctl, id, 0, libc::GETVAL, 0).map(|value| value as i32).map_err(fds::errno)
 }
 
 /// Sets the value, and clears what undo lists remember of the semaphore.
@@ -49,8 +48,27 @@ pub fn take_with_undo(id: i32) -> Result<(), Errno> {
 fn add_with_undo((id, number): (i32, i16)) -> Result<(), Errno> {
     let mut operation =
         libc::sembuf { sem_num: 0, sem_op: number, sem_flg: (libc::SEM_UNDO | libc::IPC_NOWAIT) as i16 };
-    // SAFETY: one operation that lives through the call.
-    unsafe { syscall!(Sysno::semop, id, &raw mut operation, 1) }.map(drop).map_err(fds::errno)
+    call!(semop, id, &raw mut operation, 1).map(drop).map_err(fds::errno)
+}
+
+/// Adds a number without SEM_UNDO; a negative one waits for its turn, or fails.
+pub fn add((id, number, waits): (i32, i16, bool)) -> Result<(), Errno> {
+    let flags = if waits { 0 } else { libc::IPC_NOWAIT };
+    let mut operation = libc::sembuf { sem_num: 0, sem_op: number, sem_flg: flags as i16 };
+    loop {
+        // SAFETY: one operation that lives through the call.
+        match Errno::result(unsafe { libc::semop(id, &raw mut operation, 1) }) {
+            // The process was stopped and continued.
+            Err(Errno::EINTR) => {}
+            result => return result.map(drop),
+        }
+    }
+}
+
+/// semctl(2) with a command that only takes the number of the semaphore.
+pub fn control(id: i32, command: i32) -> Result<i32, Errno> {
+    // SAFETY: GETPID, GETNCNT and IPC_RMID take no further argument.
+    Errno::result(unsafe { libc::semctl(id, 0, command) })
 }
 
 impl Semaphore {
@@ -58,7 +76,7 @@ impl Semaphore {
     #[track_caller]
     pub fn new(t: &Test, start: i32) -> Done<Self> {
         let id = t.setup(Call::new("semget(IPC_PRIVATE, 1)", get(libc::IPC_PRIVATE, 0o666)))?;
-        let semaphore = Self { id, owner: nix::unistd::getpid() };
+        let semaphore = Self { id, owner: getpid() };
         t.setup(Call::new("semctl(SETVAL)", set(id, start)))?;
         Ok(semaphore)
     }
@@ -97,7 +115,7 @@ impl Semaphore {
 
 impl Drop for Semaphore {
     fn drop(&mut self) {
-        if self.owner == nix::unistd::getpid() {
+        if self.owner == getpid() {
             // SAFETY: IPC_RMID takes no further argument.
             unsafe { libc::semctl(self.id, 0, libc::IPC_RMID) };
         }

@@ -1,7 +1,5 @@
 //! Where tasks meet to begin together, and the words that they exchange.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
 use crate::spec::prelude::*;
 use crate::tasks::shm::map_zeroed;
 

@@ -1,8 +1,5 @@
 //! The end of a task, seen before it is reaped.
 
-use nix::sys::signal::kill;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-
 use crate::spec::prelude::*;
 
 /// Whether a task has ended: a zombie, or gone.

@@ -3,10 +3,6 @@
 //! It is traced, so that it stops where execve(2) ends; what execve changed is then read from
 //! outside. The program is the suite's own unless said otherwise; nothing of it runs.
 
-use std::ffi::{CStr, CString};
-
-use nix::sys::wait::WaitStatus;
-
 use crate::place::seccomp::wait_for_stop;
 use crate::spec::prelude::*;
 

@@ -1,14 +1,7 @@
 //! Threads that the kernel itself adds to a process: the helpers of io_uring(7).
 
-use std::ffi::CString;
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use harness::prelude::*;
-use rustix::fs::{CWD, OFlags};
+use crate::spec::prelude::*;
+use rustix::fs::CWD;
 use rustix::io_uring::*;
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 

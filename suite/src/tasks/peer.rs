@@ -4,13 +4,6 @@
 //! what its flags name. Questions and answers go through a shared mapping and two futexes, so a
 //! peer may lose its descriptors, mounts or credentials and still answer.
 
-use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use crate::observe::Observer;
 use crate::spec::prelude::*;
 use crate::tasks::end::has_ended;
@@ -32,7 +25,7 @@ struct Mailbox {
     /// The address of the function that answers; the peer runs the same program image.
     answer: AtomicUsize,
     length: AtomicUsize,
-    text: std::cell::UnsafeCell<[u8; ROOM]>,
+    text: UnsafeCell<[u8; ROOM]>,
 }
 
 type Answerer = fn(&mut [u8], usize) -> usize;

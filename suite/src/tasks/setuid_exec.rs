@@ -3,11 +3,7 @@
 //! A tracer would take the privilege away, so nothing traces it: the program ends at once, and its user is read from
 //! the zombie before it is reaped.
 
-use std::ffi::{CStr, CString};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-
-use nix::sys::wait::WaitStatus;
 
 use crate::place::privilege::NOBODY;
 use crate::spec::prelude::*;
@@ -37,7 +33,7 @@ impl Program {
             ));
         }
         let point = t.directory()?.join("programs");
-        t.setup(Call::io("mkdir(programs)", std::fs::create_dir(&point)))?;
+        t.setup(Call::io("mkdir(programs)", fs::create_dir(&point)))?;
         let none: Option<&str> = None;
         let flags = nix::mount::MsFlags::empty();
         let mounted = nix::mount::mount(Some("programs"), &point, Some("tmpfs"), flags, none);
@@ -45,8 +41,8 @@ impl Program {
         let path: PathBuf = point.join("raise");
         let copied = copy_loaded_part(&path);
         t.setup(Call::io("copy(/proc/self/exe)", copied))?;
-        let mode = std::fs::Permissions::from_mode(0o4755);
-        t.setup(Call::io("chmod(04755)", std::fs::set_permissions(&path, mode)))?;
+        let mode = fs::Permissions::from_mode(0o4755);
+        t.setup(Call::io("chmod(04755)", fs::set_permissions(&path, mode)))?;
         let path = CString::new(path.as_os_str().as_encoded_bytes()).unwrap_or_default();
         Ok(Program { path })
     }
@@ -67,7 +63,7 @@ impl Program {
 }
 
 /// Copies the part of this program that the kernel loads, without what only a debugger reads.
-fn copy_loaded_part(to: &std::path::Path) -> std::io::Result<()> {
+fn copy_loaded_part(to: &Path) -> io::Result<()> {
     use std::io::Read;
     // SAFETY: reads the program headers that the kernel mapped for this process, as getauxval(3)
     // gives their address and number.
@@ -76,8 +72,8 @@ fn copy_loaded_part(to: &std::path::Path) -> std::io::Result<()> {
         std::slice::from_raw_parts(start as *const libc::Elf64_Phdr, count as usize)
     };
     let end = headers.iter().map(|header| header.p_offset + header.p_filesz).max();
-    let mut program = std::fs::File::open("/proc/self/exe")?.take(end.unwrap_or(u64::MAX));
-    std::io::copy(&mut program, &mut std::fs::File::create(to)?).map(drop)
+    let mut program = File::open("/proc/self/exe")?.take(end.unwrap_or(u64::MAX));
+    io::copy(&mut program, &mut File::create(to)?).map(drop)
 }
 
 /// Waits until the task has ended, and gives the effective user it ended as: 0 if the program was
@@ -88,7 +84,7 @@ pub fn effective_user(t: &Test, pid: Pid) -> Done<u32> {
         Ok(WaitStatus::Exited(_, 1)) => {}
         other => return Err(t.broken("execve(set-user-ID program)", format!("{other:?}"))),
     }
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+    let status = fs::read_to_string(format!("/proc/{pid}/status"));
     let status = t.setup(Call::io("read(/proc/PID/status)", status))?;
     let user = status.lines().find_map(|line| {
         let (_, ids) = line.split_once("Uid:")?;

@@ -2,13 +2,9 @@
 //!
 //! Tasks that share their memory share thread-local storage too, and with it errno: [`Word`] never writes it.
 
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
 use futex::{Futex, Shared};
-use syscalls::{Sysno, syscall};
+
+use crate::spec::prelude::*;
 
 /// Maps a `T` of zeroes that the caller shares with every process forked from it later. The
 /// mapping is never undone.
@@ -141,11 +137,11 @@ mod tests {
     #[test]
     fn a_wait_writes_no_errno() {
         let word = Word::new(0);
-        nix::errno::Errno::EDOM.set();
+        Errno::EDOM.set();
         // Once for a wrong value, once for a timeout.
         word.wait(1, None);
         word.wait(0, Some(Duration::from_micros(1)));
         word.advance();
-        assert_eq!(nix::errno::Errno::last(), nix::errno::Errno::EDOM);
+        assert_eq!(Errno::last(), Errno::EDOM);
     }
 }

@@ -4,11 +4,6 @@
 //! that has to be looked at in both directions. So whatever one side can be asked to do or to look
 //! at, the other can, too.
 
-use std::fmt;
-
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use crate::observe::{Shared, shares};
 use crate::spec::prelude::*;
 use crate::tasks::peer::Peer;
@@ -68,9 +63,9 @@ pub fn check_kcmp(t: &Test, peer: &Peer, what: Shared, shared: bool, requirement
     if !t.facts().has(feature::KCMP) {
         return Ok(());
     }
-    let own = nix::unistd::getpid().as_raw();
+    let own = getpid().as_raw();
     let text = format!("whether the {} shares with the caller what {} names, by kcmp", peer.name(), what.clone_flag());
-    let call = peer.call(t, &text, (what, own), |(what, other)| shares(what, nix::unistd::getpid().as_raw(), other))?;
+    let call = peer.call(t, &text, (what, own), |(what, other)| shares(what, getpid().as_raw(), other))?;
     t.check(call).proves(requirement).is(shared)
 }
 

@@ -1,13 +1,10 @@
 //! Signals that the calling process catches and counts.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use harness::prelude::*;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use crate::spec::prelude::*;
 
 static CAUGHT: AtomicUsize = AtomicUsize::new(0);
 
-extern "C" fn count(_: libc::c_int) {
+extern "C" fn count(_: c_int) {
     CAUGHT.fetch_add(1, Ordering::SeqCst);
 }
 

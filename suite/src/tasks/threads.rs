@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
-use harness::prelude::*;
+use crate::spec::prelude::*;
 
 /// A thread that does nothing until its end.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl IdleThread {
         let (life, ended) = channel();
         let (send, receive) = channel();
         let spawned = std::thread::Builder::new().spawn(move || {
-            let _ = send.send(nix::unistd::gettid().as_raw());
+            let _ = send.send(gettid().as_raw());
             let _ = ended.recv();
         });
         let handle = t.setup(Call::io("pthread_create()", spawned))?;
@@ -111,15 +111,15 @@ fn wait_until_leader_is_gone() {
     let path = format!("/proc/self/task/{pid}/stat");
     // The state follows the command, which is in parentheses and may hold anything.
     yield_until(|| {
-        std::fs::read_to_string(&path)
+        fs::read_to_string(&path)
             .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
     });
 }
 
 /// The threads of the caller's process, but for the caller.
 pub fn others() -> Vec<i32> {
-    let caller = nix::unistd::gettid().as_raw();
-    std::fs::read_dir("/proc/self/task")
+    let caller = gettid().as_raw();
+    fs::read_dir("/proc/self/task")
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -129,7 +129,7 @@ pub fn others() -> Vec<i32> {
 
 /// How many threads the kernel counts in the caller's process.
 pub fn count() -> usize {
-    std::fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count())
+    fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count())
 }
 
 /// Waits for a condition and leaves the processor to others meanwhile.

@@ -3,14 +3,7 @@
 //! Such a task runs on a stack of its own but with the caller's thread-local storage. Its body must
 //! not allocate, panic, or use libc calls that write errno: raw system calls and atomics only.
 
-use std::cell::UnsafeCell;
-use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
-
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use crate::spec::prelude::*;
 use crate::tasks::end::{has_ended, wait_unreaped};
@@ -155,11 +148,6 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// A stack of the usual size.
-    pub fn new() -> Self {
-        Self { memory: vec![0; STACK_SIZE].into() }
-    }
-
     /// The address it grows down from, aligned to 16 bytes.
     fn top(&self) -> *mut c_void {
         let start = self.memory.get();
@@ -171,7 +159,7 @@ impl Stack {
 
 impl Default for Stack {
     fn default() -> Self {
-        Self::new()
+        Self { memory: vec![0; STACK_SIZE].into() }
     }
 }
 
@@ -182,7 +170,7 @@ impl Default for Stack {
 /// runs.
 #[track_caller]
 pub unsafe fn start(t: &Test, flags: Flags, body: VmBody, argument: *mut c_void) -> Done<Pid> {
-    let stack: &'static Stack = Box::leak(Box::new(Stack::new()));
+    let stack: &'static Stack = Box::leak(Box::new(Stack::default()));
     // SAFETY: by this function's own conditions; the stack is fresh and leaked.
     unsafe { start_on(t, flags, stack, body, argument) }
 }

@@ -1,7 +1,6 @@
 //! Calls that fail late, beside sharers, again and again, and on kernels that lack something (section 5.2 of the
 //! behaviour catalogue).
 
-use crate::place::limits::used;
 use crate::prelude::*;
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
@@ -72,7 +71,7 @@ case!(Case {
         const ID: &str = "ATOM-12";
         let sibling = Sibling::start(t, SHARED)?;
         t.setup(Call::new("dup2(0, 200)", dup_to(0, 200, 0)))?;
-        t.setup(limits::set_nr_open("64"))?;
+        t.setup(set_nr_open("64"))?;
         let start = Start { beyond_nr_open: true, ..Start::of(t.facts()) };
         t.unshare(Flags::FILES | Flags::NEWNS).from(start).proving(ID).as_predicted()?;
         sibling.check(t, Flags::NONE, ID)

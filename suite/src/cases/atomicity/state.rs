@@ -90,20 +90,10 @@ case!(Case {
         let flag = t.param::<Flags>();
         let semaphore = Semaphore::new(t, 1)?;
         let id = semaphore.id();
-        // SAFETY: GETNCNT takes no further argument.
-        let waiters = || Call::new("semctl(GETNCNT)", Errno::result(unsafe { libc::semctl(id, 0, libc::GETNCNT) }));
+        let waiters = || Call::new("semctl(GETNCNT)", undo::control(id, libc::GETNCNT));
         t.spawn("caller", |t| {
             semaphore.add_with_undo(t, Side::Caller, -1)?;
-            let waiter = t.spawn("waiter", |t| {
-                let mut operation = libc::sembuf { sem_num: 0, sem_op: -1, sem_flg: 0 };
-                loop {
-                    // SAFETY: one operation that lives through the call.
-                    match Errno::result(unsafe { libc::semop(id, &raw mut operation, 1) }) {
-                        Err(Errno::EINTR) => {}
-                        other => return t.setup(Call::new("semop(-1)", other)).map(drop),
-                    }
-                }
-            })?;
+            let waiter = t.spawn("waiter", |t| t.setup(Call::new("semop(-1)", undo::add((id, -1, true)))))?;
             while t.setup(waiters())? == 0 {
                 std::thread::yield_now();
             }

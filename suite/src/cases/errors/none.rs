@@ -1,8 +1,6 @@
 //! What is no error (ERR-37, RET-04 of the behaviour catalogue): a limit on descriptors below one that is open, and
 //! signals, however many.
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
 use crate::prelude::*;
 
 /// A descriptor beyond the limit that is set.
@@ -19,8 +17,7 @@ case!(Case {
         t.setup(Call::new(format!("dup2({HIGH})"), dup_to(0, HIGH, libc::O_CLOEXEC)))?;
         let (_, hard) = t.setup(Call::new("getrlimit(NOFILE)", getrlimit(Resource::RLIMIT_NOFILE)))?;
         t.setup(Call::new("setrlimit(NOFILE, 16)", setrlimit(Resource::RLIMIT_NOFILE, 16, hard)))?;
-        // SAFETY: dup takes a number.
-        let beyond = Errno::result(unsafe { libc::fcntl(libc::STDIN_FILENO, libc::F_DUPFD, 16) });
+        let beyond = call!(fcntl, libc::STDIN_FILENO, libc::F_DUPFD, 16).map_err(fds::errno);
         t.check(Call::new("fcntl(F_DUPFD, 16) beyond the limit", beyond)).fails_with(Errno::EINVAL)?;
         t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         check_kcmp(t, &peer, Shared::Files, false, "ERR-37")?;

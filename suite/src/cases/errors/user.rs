@@ -92,11 +92,6 @@ case!(Case {
     }
 });
 
-fn write_map(t: &Test, file: &str, text: String) -> Done {
-    let path = format!("/proc/self/{file}");
-    t.setup(Call::io(format!("write({path}, {text:?})"), fs::write(&path, &text)))
-}
-
 case!(Case {
     name: "errors.eperm.unmapped",
     about: "A second CLONE_NEWUSER gives EPERM, and changes nothing, as long as the caller's user or group has no \
@@ -118,13 +113,13 @@ case!(Case {
         };
         refused("ERR-23")?;
         t.unshare(Flags::NEWNS).from(unmapped).proving("ERR-23").as_predicted()?;
-        write_map(t, "setgroups", "deny".to_owned())?;
+        t.setup(write_own("setgroups", "deny"))?;
         let uid_first: bool = t.param();
         let (users, groups) = (("uid_map", uid), ("gid_map", gid));
         let (first, second) = if uid_first { (users, groups) } else { (groups, users) };
-        write_map(t, first.0, format!("7 {} 1", first.1))?;
+        t.setup(write_own(first.0, &format!("7 {} 1", first.1)))?;
         refused(if uid_first { "ERR-24" } else { "ERR-23" })?;
-        write_map(t, second.0, format!("8 {} 1", second.1))?;
+        t.setup(write_own(second.0, &format!("8 {} 1", second.1)))?;
         t.unshare(Flags::NEWUSER).from(before).beside(&[&peer]).proving("ERR-23").as_predicted()
     }
 });

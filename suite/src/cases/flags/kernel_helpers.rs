@@ -4,12 +4,7 @@
 //! Nothing of this existed in 2006. Since Linux 5.12 (5.10.162 among the stable releases) a ring's helper is a member
 //! of the thread group, so that a process which never made a thread gets EINVAL.
 
-use crate::engines::thread_states::{each_flag, judge};
-use crate::place::seccomp::wait_for_stop;
 use crate::prelude::*;
-use crate::sharing::sibling::SharingTask;
-use crate::tasks::io_uring::Ring;
-use crate::tasks::threads::others;
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL) and 8 (1); unshare(2), CLONE_THREAD";
 

@@ -7,14 +7,9 @@
 //! since about Linux 4.3 (DIFF-06), although unshare(2) still says it does (DOC-02) and asks callers of all three
 //! flags to share their memory with nobody (DOC-03).
 
-use crate::engines::thread_states::{each_flag, judge};
 use crate::prelude::*;
-use crate::sharing::sibling::{SharingTask, askable, shared_flags};
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL), 6 and 8 (1); unshare(2), CLONE_VM";
-
-/// What a process shares with the caller beside its memory.
-const REST: Flags = Flags(Flags::FS.0 | Flags::FILES.0 | Flags::SYSVSEM.0);
 
 /// How far the life of the other process has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,7 +23,7 @@ enum Life {
 /// alive, dead or reaped.
 fn judge_beside(t: &Test, row: &'static str, with: Flags, life: Life) -> Done {
     let witness = Peer::start(t, "witness", Flags::NONE)?;
-    let sharing = Flags::VM | REST | with;
+    let sharing = Flags::VM | SHARED | with;
     let mut process = VmTask::start(t, sharing)?;
     if life != Life::Alive {
         process.become_zombie(t)?;
@@ -186,7 +181,7 @@ case!(Case {
         let flags = t.param::<Flags>();
         let start = Start { memory_shared: true, ..Start::of(t.facts()) };
         let prediction = predict(&start, flags, &Kernel::of(t.facts()));
-        let asked = if t.facts().has(feature::KCMP) { askable(t, REST) } else { Flags::NONE };
+        let asked = if t.facts().has(feature::KCMP) { askable(t, SHARED) } else { Flags::NONE };
         let observer = Observer::open(t)?;
         let errand = Errand {
             observer,
@@ -197,11 +192,11 @@ case!(Case {
             asked_after: if flags.contains(Flags::NEWUSER) { Flags::NONE } else { asked },
         };
         let before = observer.state();
-        let end = in_vfork_child_sharing(t, REST, &errand, call_and_look)?;
+        let end = in_vfork_child_sharing(t, SHARED, &errand, call_and_look)?;
         let probes = Trace::CALLER.find(before.umask);
         let after = observer.state();
         let seen = end.result;
-        let shared = (Flags::VM | REST) & asked;
+        let shared = (Flags::VM | SHARED) & asked;
         let kcmp = |when: &str, result| {
             Call::new(format!("what the vfork child and its parent share {when}, by kcmp"), result)
         };
@@ -213,7 +208,7 @@ case!(Case {
             t.check(kcmp("after", seen.shared_after)).is(shared & !prediction.separated & errand.asked_after),
             t.check(Call::seen("the child's writes are the parent's", end.memory_shared)).is(true),
             t.check(Call::seen("the child's umask (CLONE_FS) and descriptors (CLONE_FILES) are the parent's", probes))
-                .is(REST & !prediction.separated & !Flags::SYSVSEM),
+                .is(SHARED & !prediction.separated & !Flags::SYSVSEM),
             check_changes(t, flags, "MT-10", &Prediction::nothing(), &before, &after),
         ])
     }

@@ -6,9 +6,7 @@
 //! and EINVAL is left for a caller that really shares (DIFF-05). CLONE_NEWUSER (3.8) checks the same; CLONE_NEWPID
 //! did from 3.8 to about 3.11, and no longer does, whatever unshare(2) says (DOC-01).
 
-use crate::engines::thread_states::{each_flag, judge, this_thread, thread};
 use crate::prelude::*;
-use crate::tasks::threads::without_leader;
 
 const SOURCE: &str = "2006 design document, 5 (EINVAL) and 8 (1); unshare(2), CLONE_THREAD";
 

@@ -8,7 +8,6 @@
 //! and `flags.sighand_process`.
 
 use crate::prelude::*;
-use crate::sharing::sibling::{askable, shared_flags};
 
 const SOURCE: &str = "2006 design document, 6 and 7.2 (flags that force others) and 8 (2); unshare(2), CLONE_NEWNS \
                       and CLONE_NEWUSER";

@@ -5,9 +5,8 @@ use crate::prelude::*;
 /// close_range(2) with CLOSE_RANGE_UNSHARE.
 fn close_range(first: u32, last: u32) -> Call<()> {
     const UNSHARE: u32 = 1 << 1;
-    // SAFETY: closes what the cases opened there.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, UNSHARE) };
-    Call::new(format!("close_range({first}, {last}, CLOSE_RANGE_UNSHARE)"), Errno::result(result).map(drop))
+    let result = call!(close_range, first, last, UNSHARE).map(drop).map_err(fds::errno);
+    Call::new(format!("close_range({first}, {last}, CLOSE_RANGE_UNSHARE)"), result)
 }
 
 /// Descriptors that a range takes in the middle, and others on both sides of it.
@@ -67,7 +66,7 @@ case!(Case {
         let peer = Peer::start(t, "sharer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         open_all(t)?;
-        t.setup(limits::set_nr_open("64"))?;
+        t.setup(set_nr_open("64"))?;
         t.check(close_range(90, 150)).fails_with(Errno::EMFILE)?;
         check_open(t, caller, [true; 4], ID)?;
         check_shared(t, &dirs, Probe::Descriptor, (caller, other), ID)?;

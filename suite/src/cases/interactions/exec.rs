@@ -1,9 +1,7 @@
 //! unshare(2) and the calls that make and end tasks and programs: clone, execve, exit (section 8 of the behaviour
 //! catalogue).
 
-use crate::place::limits::used;
 use crate::prelude::*;
-use crate::tasks::setuid_exec::{self, Program, effective_user};
 
 case!(Case {
     name: "interactions.clone.shares_the_new",
@@ -33,7 +31,7 @@ case!(Case {
 /// clone(2) with these flags. A child, which no conforming kernel makes here, ends at once.
 fn clone(flags: Flags) -> Call<()> {
     // SAFETY: no CLONE_VM and no flag that takes a pointer; the process has one thread.
-    let result = unsafe { harness::case::task::fork_sharing(flags.0) };
+    let result = unsafe { fork_sharing(flags.0) };
     if let Ok(pid) = result {
         if pid.as_raw() == 0 {
             // SAFETY: ends the child.
@@ -77,7 +75,7 @@ const STAYS: i32 = 150;
 const CLOSES: i32 = 151;
 
 /// The descriptors [`STAYS`] and [`CLOSES`] of a task, those that are open.
-fn descriptors_of(task: impl std::fmt::Display, whose: &str) -> Call<BTreeSet<i32>> {
+fn descriptors_of(task: impl fmt::Display, whose: &str) -> Call<BTreeSet<i32>> {
     let list = fs::read_dir(format!("/proc/{task}/fd")).map(|entries| {
         entries
             .flatten()

@@ -48,7 +48,7 @@ case!(Case {
             Err(errno) => return t.setup(Call::new("landlock_create_ruleset()", Err(errno))),
         };
         t.setup(Call::new("openat(O_CREAT)", make_file(&directory)))?;
-        t.setup(crate::place::seccomp::set_no_new_privs())?;
+        t.setup(seccomp::set_no_new_privs())?;
         // SAFETY: takes numbers.
         let restricted = unsafe { libc::syscall(LANDLOCK_RESTRICT_SELF, ruleset, 0) };
         t.setup(Call::new("landlock_restrict_self()", Errno::result(restricted)))?;

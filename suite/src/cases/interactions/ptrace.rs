@@ -1,8 +1,5 @@
 //! unshare(2) as a tracer sees it (section 8 of the behaviour catalogue).
 
-use nix::sys::ptrace;
-
-use crate::place::seccomp::was_trapped;
 use crate::prelude::*;
 
 /// struct ptrace_syscall_info of linux/ptrace.h, as far as it is read.

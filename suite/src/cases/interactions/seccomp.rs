@@ -1,6 +1,6 @@
 //! unshare(2) under seccomp(2) (section 8 of the behaviour catalogue).
 
-use crate::place::seccomp::{self, Half, Heard, Verdict, expect_filters, install, set_no_new_privs};
+use crate::place::seccomp::{Half, Heard, Verdict, expect_filters, install, set_no_new_privs};
 use crate::prelude::*;
 
 const SOURCE: &str = "seccomp(2)";

@@ -71,12 +71,10 @@ fn set_unrelated(t: &Test) -> Done<libc::timer_t> {
     // An empty list, whose head leads to itself: a forked task has none.
     let head = Box::leak(Box::new([0usize; 3]));
     head[0] = head.as_ptr() as usize;
-    // SAFETY: the head is leaked, and has the size that is given.
-    let listed = unsafe { syscall!(Sysno::set_robust_list, head.as_ptr(), 24) };
+    let listed = call!(set_robust_list, head.as_ptr(), 24);
     t.setup(Call::new("set_robust_list()", listed.map(drop).map_err(|errno| Errno::from_raw(errno.into_raw()))))?;
     // Best effort, priority 6. A kernel without block devices knows none.
-    // SAFETY: ioprio_set takes numbers.
-    let _ = unsafe { syscall!(Sysno::ioprio_set, 1, 0, 2 << 13 | 6) };
+    let _ = call!(ioprio_set, 1, 0, 2 << 13 | 6);
     // SAFETY: keyctl(KEYCTL_JOIN_SESSION_KEYRING) without a name takes a null pointer. A kernel without keys knows
     // none.
     let _ = unsafe { syscall!(Sysno::keyctl, 1, 0) };

@@ -21,7 +21,7 @@ case!(Case {
     run: |t| {
         let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
-        limits::set(t, flag, limits::used(flag) + 1)?;
+        limits::set(t, flag, used(flag) + 1)?;
         for _ in 0..times(t) {
             t.in_child(|t| check_room(t, flag, "ERR-30"))?;
         }
@@ -59,7 +59,7 @@ case!(Case {
         if failing == Failing::TimeLimit {
             limits::set(t, Flags::NEWTIME, limits::HIGHEST)?;
         }
-        limits::set(t, flag, limits::used(flag) + 1)?;
+        limits::set(t, flag, used(flag) + 1)?;
         check_room(t, flag, requirement)
     }
 });

@@ -18,7 +18,7 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         limits::set(t, flag, 0)?;
         t.unshare(flag).from(limits::start(t, flag)).beside(&[&peer]).as_predicted()?;
-        limits::set(t, flag, limits::used(flag) + 1)?;
+        limits::set(t, flag, used(flag) + 1)?;
         t.unshare(flag).from(limits::start(t, Flags::NONE)).beside(&[&peer]).as_predicted()
     }
 });
@@ -34,7 +34,7 @@ case!(Case {
         let flag = t.param::<Flags>();
         limits::enter_own_user_namespace(t)?;
         let holder = Peer::start(t, "holder", Flags::NONE)?;
-        limits::set(t, flag, limits::used(flag) + 1)?;
+        limits::set(t, flag, used(flag) + 1)?;
         t.check(unshare_by(t, &holder, flag)?).succeeds()?;
         t.unshare(flag).from(limits::start(t, flag)).beside(&[&holder]).as_predicted()?;
         holder.end();
@@ -103,11 +103,11 @@ case!(Case {
             t.setup(unshare_by(t, holder, flag)?)?;
         }
         let both: Vec<_> = holders.iter().collect();
-        for limit in [1, 0, limits::used(flag) + 2] {
+        for limit in [1, 0, used(flag) + 2] {
             limits::set(t, flag, limit)?;
             t.unshare(flag).from(limits::start(t, flag)).beside(&both).as_predicted()?;
         }
-        limits::set(t, flag, limits::used(flag) + 3)?;
+        limits::set(t, flag, used(flag) + 3)?;
         t.unshare(flag).from(limits::start(t, Flags::NONE)).beside(&both).as_predicted()
     }
 });
@@ -142,7 +142,7 @@ case!(Case {
         let target = t.directory()?.join("namespace");
         t.setup(Call::io("open(O_CREAT)", File::create(&target)))?;
         limits::enter_own_user_namespace(t)?;
-        limits::set(t, flag, limits::used(flag) + 1)?;
+        limits::set(t, flag, used(flag) + 1)?;
         let maker = Peer::start(t, "maker", Flags::NONE)?;
         t.setup(unshare_by(t, &maker, flag)?)?;
         if flag == Flags::NEWPID {

@@ -8,7 +8,7 @@ const NEEDS: Needs = limits::NEEDS;
 
 /// The two kinds of which the nested user namespace uses one up itself.
 fn used_by_nesting(flag: Flags) -> u32 {
-    limits::used(flag) + u32::from(flag == Flags::NEWUSER)
+    used(flag) + u32::from(flag == Flags::NEWUSER)
 }
 
 case!(Case {
@@ -49,7 +49,7 @@ case!(Case {
             // The nested one is the one that counts.
             limits::set(t, flag, 1)?;
         } else {
-            limits::set(t, flag, limits::used(flag) + 1)?;
+            limits::set(t, flag, used(flag) + 1)?;
             t.check(unshare_by(t, &inner, flag)?).proves(ID).succeeds()?;
         }
         t.unshare(flag).from(limits::start(t, flag)).beside(&[&inner]).proving(ID).as_predicted()?;

@@ -1,8 +1,6 @@
 //! RLIMIT_NPROC and user namespaces (INT-26 of the behaviour catalogue): each user namespace counts its processes
 //! itself, below the ceiling of the one around it.
 
-use nix::sys::resource::{Resource, setrlimit};
-
 use crate::prelude::*;
 
 const SOURCE: &str = "getrlimit(2), RLIMIT_NPROC; user_namespaces(7); kernel, kernel/ucount.c";

@@ -103,12 +103,12 @@ case!(Case {
         if usize::BITS != 64 {
             return Err(t.skip("the claim is about 64-bit kernels: run the suite's 64-bit build"));
         }
-        t.check(limits::set_nr_open("128")).succeeds()?;
+        t.check(set_nr_open("128")).succeeds()?;
         for low in ["63", "1", "0"] {
-            t.check(limits::set_nr_open(low)).fails_with(Errno::EINVAL)?;
+            t.check(set_nr_open(low)).fails_with(Errno::EINVAL)?;
             t.check(nr_open()).is("128".to_owned())?;
         }
-        t.check(limits::set_nr_open("64")).succeeds()?;
+        t.check(set_nr_open("64")).succeeds()?;
         t.check(nr_open()).is("64".to_owned())
     }
 });

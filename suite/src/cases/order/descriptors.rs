@@ -1,8 +1,7 @@
 //! Which error it is where descriptors cannot be copied (ORD-03 to ORD-05 of the behaviour catalogue).
 
-use crate::place::limits::set_nr_open;
 use crate::prelude::*;
-use crate::sharing::sibling::{SharingTask, check_seen, check_shared};
+use crate::sharing::sibling::{check_seen, check_shared};
 
 const SOURCE: &str = "2006 design document, 5 and 6; kernel, kernel/fork.c (ksys_unshare)";
 

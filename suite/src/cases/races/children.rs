@@ -3,23 +3,17 @@
 
 use std::io::Write;
 
-use nix::sys::ptrace;
-
 use crate::engines::race::DEADLINE;
 use crate::prelude::*;
 
 /// Forks a child that ends at once with its own process ID as exit status, and gives that. Raw calls: the caller may
 /// have further threads.
 fn pid_of_child() -> Result<i32, Errno> {
-    // SAFETY: clone(2) as fork(2). The child makes two raw calls on its copy of the memory.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
-    let pid = Errno::result(pid)?;
+    // As fork(2). The child makes two raw calls on its copy of the memory, and ends.
+    let pid = call!(clone, libc::SIGCHLD, 0, 0, 0, 0).map_err(fds::errno)?;
     if pid == 0 {
-        // SAFETY: both calls take numbers; the child ends here.
-        unsafe {
-            let own = syscall!(Sysno::getpid).unwrap_or(255);
-            libc::syscall(libc::SYS_exit_group, own);
-        }
+        let own = call!(getpid).unwrap_or(255);
+        let _ = call!(exit_group, own);
     }
     match waitpid(Pid::from_raw(pid as i32), Some(WaitPidFlag::__WALL))? {
         WaitStatus::Exited(_, own) => Ok(own),
@@ -163,9 +157,8 @@ case!(Case {
                 barrier.finish();
                 t.check(call).succeeds()?;
                 barrier.wait_until_over();
-                let name = nix::unistd::gethostname().unwrap_or_default();
-                t.check(Call::new("sethostname() in the old UTS namespace", nix::unistd::sethostname(name)))
-                    .fails_with(Errno::EPERM)
+                let name = gethostname().unwrap_or_default();
+                t.check(Call::new("sethostname() in the old UTS namespace", sethostname(name))).fails_with(Errno::EPERM)
             })?;
             let target = caller.pid().as_raw() as u32;
             let writers = (1..3)

@@ -49,7 +49,6 @@ const CORE: u64 = 1 << 20;
 
 /// Lets the calling task dump core into its current directory, where dumps go there.
 fn allow_core_dump(t: &Test) -> Done {
-    use nix::sys::resource::{Resource, setrlimit};
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
     if pattern.starts_with(['|', '@']) || pattern.contains('/') {
         return Err(t.skip(format!(

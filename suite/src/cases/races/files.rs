@@ -2,16 +2,13 @@
 //! copy must be the table as it was at one moment.
 
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::unistd::close;
 
 use crate::observe::fds::is_open;
-use crate::place::limits::set_nr_open;
 use crate::prelude::*;
-use crate::tasks::io_uring::Ring;
 
 const SOURCE: &str = "2006 design document, 6 and 8 (4); kernel, fs/file.c";
 
@@ -29,8 +26,7 @@ const WHERE: [&str; 4] = ["without it", "with it at the first place", "with it a
 const END: RawFd = 128;
 
 fn dup2(from: RawFd, to: RawFd) -> Result<(), Errno> {
-    // SAFETY: takes numbers; the cases keep nothing at `to`.
-    Errno::result(unsafe { libc::dup2(from, to) }).map(drop)
+    call!(dup2, from, to).map(drop).map_err(fds::errno)
 }
 
 fn inode(fd: RawFd) -> Result<u64, Errno> {
@@ -147,7 +143,6 @@ const TOP: RawFd = 1000;
 
 /// How far up the table of this place may grow, at most to [`TOP`].
 fn top(t: &Test) -> Done<RawFd> {
-    use nix::sys::resource::{Resource, getrlimit};
     let limit = t.setup(Call::new("getrlimit(RLIMIT_NOFILE)", getrlimit(Resource::RLIMIT_NOFILE)))?;
     let ceiling = fs::read_to_string(global::NR_OPEN.path());
     let ceiling = t.setup(Call::io("read(fs.nr_open)", ceiling))?.trim().parse().unwrap_or(0);

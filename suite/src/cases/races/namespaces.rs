@@ -1,7 +1,6 @@
 //! Namespaces made, looked at, entered and counted by several tasks at once (section 7 of the behaviour catalogue).
 
 use crate::engines::race::{DEADLINE, WORDS};
-use crate::place::limits::used;
 use crate::prelude::*;
 
 /// How many tasks race for how many namespaces.
@@ -221,8 +220,7 @@ case!(Case {
                         }
                     } else {
                         let kinds = libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-                        // SAFETY: setns takes numbers.
-                        let entered = Errno::result(unsafe { libc::setns(process.as_raw_fd(), kinds) });
+                        let entered = call!(setns, process.as_raw_fd(), kinds).map_err(fds::errno);
                         t.check(Call::new("setns(pidfd, CLONE_NEWUTS|CLONE_NEWIPC)", entered)).succeeds()?;
                     }
                     places.insert((observer.namespace_inode(Ns::Uts), observer.namespace_inode(Ns::Ipc)));

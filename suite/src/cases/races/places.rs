@@ -2,9 +2,8 @@
 //! the behaviour catalogue). What the caller gets must be how it was at one moment.
 
 use crate::engines::race::DEADLINE;
-use crate::observe::{Shared, place_of, sharing as sharing_by_kcmp};
+use crate::observe::sharing as sharing_by_kcmp;
 use crate::prelude::*;
-use crate::tasks::setuid_exec::{self, Program, effective_user};
 
 const SOURCE: &str = "2006 design document, 6 and 8 (4); kernel, fs/fs_struct.c and fs/namespace.c";
 const NEEDS: Needs = Needs::ROOT;

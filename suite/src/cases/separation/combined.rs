@@ -21,7 +21,7 @@ fn combinations() -> Vec<Variant> {
     variants::succeeding(sets)
         .into_iter()
         .map(|variant| {
-            let separated = model::with_implied(variant.param());
+            let separated = with_implied(variant.param());
             let proved = PARTS.into_iter().filter(|(flag, _)| separated.contains(*flag)).map(|(_, id)| id);
             variant.proving(proved.chain(["DIFF-13"]).collect::<Vec<_>>())
         })

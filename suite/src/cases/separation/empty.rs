@@ -5,8 +5,6 @@
 
 use nix::fcntl::open;
 
-use crate::observe::differences;
-use crate::observe::mounts::mounts_of;
 use crate::place::mount_api::{attach, listed_mounts, new_tmpfs, root_mount};
 use crate::prelude::*;
 
@@ -214,7 +212,7 @@ case!(Case {
         let file = t
             .check(Call::new("openat(old directory, a/file)", openat(&old, "a/file", OFlag::O_RDONLY, Mode::empty())))
             .succeeds()?;
-        let text = std::io::read_to_string(File::from(file));
+        let text = io::read_to_string(File::from(file));
         t.check(Call::io("read(a/file)", text)).is("old".to_owned())?;
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY;
         let made = openat(&old, "a/new", flags, Mode::from_bits_truncate(0o600)).map(drop);

@@ -28,15 +28,14 @@ fn move_to(t: &Test, fd: i32, number: i32) -> Done<i32> {
 }
 
 /// Runs a nix function on a bare descriptor number.
-fn with_fd<V>(fd: i32, function: impl FnOnce(std::os::fd::BorrowedFd) -> V) -> V {
+fn with_fd<V>(fd: i32, function: impl FnOnce(BorrowedFd) -> V) -> V {
     // SAFETY: used for one call; a number that is not open gives EBADF, which is what is judged.
-    function(unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) })
+    function(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 /// Whether a number names an open descriptor: its flags.
 fn descriptor_flags(fd: i32) -> Result<i32, Errno> {
-    // SAFETY: F_GETFD takes no pointer.
-    Errno::result(unsafe { libc::fcntl(fd, libc::F_GETFD) })
+    call!(fcntl, fd, libc::F_GETFD).map(|flags| flags as i32).map_err(fds::errno)
 }
 
 fn set_descriptor_flags((fd, flags): (i32, i32)) -> Result<(), Errno> {
@@ -258,8 +257,7 @@ fn lock_open_file((kind, fd): (Lock, i32)) -> Result<(), Errno> {
     if let Lock::Ofd = kind {
         return write_lock((libc::F_OFD_SETLK, fd));
     }
-    // SAFETY: flock takes numbers.
-    Errno::result(unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
+    call!(flock, fd, libc::LOCK_EX | libc::LOCK_NB).map(drop).map_err(fds::errno)
 }
 
 case!(Case {

@@ -3,7 +3,6 @@
 //! Who shares them could move the program's ground under its feet, so execve(2) does not raise privilege then.
 
 use crate::prelude::*;
-use crate::tasks::setuid_exec::Program;
 
 const CAP_SYS_PTRACE: u64 = 1 << 19;
 

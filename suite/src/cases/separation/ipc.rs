@@ -1,6 +1,7 @@
 //! System V objects and POSIX message queues (section 3.8 of the behaviour catalogue), in an IPC namespace that
 //! clone(2) made for the case, so that every object vanishes with it.
 
+use super::ipc_mqueue::mq_open;
 use super::vm::exchange;
 use crate::prelude::*;
 
@@ -140,32 +141,20 @@ case!(Case {
 /// Name of a queue, for the system call, which takes it without the slash.
 const QUEUE: &CStr = c"unshare-conformance";
 
-/// mq_open(2).
+/// Opens the case's queue.
 fn open_queue(create: bool) -> Result<i32, Errno> {
     let flags = if create { libc::O_CREAT | libc::O_EXCL } else { 0 } | libc::O_RDWR | libc::O_NONBLOCK;
-    // SAFETY: zeroes are a valid mq_attr; name and structure live through the call.
-    let queue = unsafe {
-        let mut attributes: libc::mq_attr = std::mem::zeroed();
-        attributes.mq_maxmsg = 4;
-        attributes.mq_msgsize = 8;
-        libc::syscall(libc::SYS_mq_open, QUEUE.as_ptr(), flags, 0o600, &raw const attributes)
-    };
-    Errno::result(queue).map(|queue| queue as i32)
+    mq_open(QUEUE, flags, 4, 8)
 }
 
 fn send((queue, byte): (i32, u8)) -> Result<(), Errno> {
-    let message = [byte];
-    // SAFETY: the message lives through the call; there is no timeout.
-    let sent = unsafe { libc::syscall(libc::SYS_mq_timedsend, queue, message.as_ptr(), 1usize, 0u32, 0usize) };
-    Errno::result(sent).map(drop)
+    call!(mq_timedsend, queue, [byte].as_ptr(), 1, 0, 0).map(drop).map_err(fds::errno)
 }
 
 fn receive(queue: i32) -> Result<u8, Errno> {
     let mut message = [0u8; 8];
-    // SAFETY: the buffer has the size of the queue's messages; priority and timeout are null.
-    let received =
-        unsafe { libc::syscall(libc::SYS_mq_timedreceive, queue, message.as_mut_ptr(), 8usize, 0usize, 0usize) };
-    Errno::result(received).map(|_| message[0])
+    call!(mq_timedreceive, queue, message.as_mut_ptr(), message.len(), 0, 0).map_err(fds::errno)?;
+    Ok(message[0])
 }
 
 case!(Case {

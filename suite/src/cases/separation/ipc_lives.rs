@@ -77,8 +77,7 @@ case!(Case {
         let maker = Peer::start(t, "maker", Flags::NONE)?;
         let (a, b) = maker.setup(t, "shmget(), setns(second), shmget()", second.as_raw_fd(), |second| {
             let first = new_segment(())?;
-            // SAFETY: setns takes numbers.
-            Errno::result(unsafe { libc::setns(second, libc::CLONE_NEWIPC) })?;
+            call!(setns, second, libc::CLONE_NEWIPC).map_err(fds::errno)?;
             Ok((first, new_segment(())?))
         })?;
         let look = |peer: &Peer, id: i32| {

@@ -8,14 +8,15 @@ use crate::prelude::*;
 pub(super) fn make_queue((name, bytes): (String, i64)) -> Result<i32, Errno> {
     let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
     let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
-    // SAFETY: zeroes are a valid mq_attr; name and structure live through the call.
-    let queue = unsafe {
-        let mut attributes: libc::mq_attr = std::mem::zeroed();
-        attributes.mq_maxmsg = 1;
-        attributes.mq_msgsize = bytes;
-        libc::syscall(libc::SYS_mq_open, name.as_ptr(), flags, 0o600, &raw const attributes)
-    };
-    Errno::result(queue).map(|queue| queue as i32)
+    mq_open(&name, flags, 1, bytes)
+}
+
+/// mq_open(2) of a queue for so many messages, of so many bytes. Gives its descriptor.
+pub(super) fn mq_open(name: &CStr, flags: i32, messages: i64, bytes: i64) -> Result<i32, Errno> {
+    // SAFETY: zeroes are a valid mq_attr.
+    let mut attributes: libc::mq_attr = unsafe { std::mem::zeroed() };
+    (attributes.mq_maxmsg, attributes.mq_msgsize) = (messages, bytes);
+    call!(mq_open, name.as_ptr(), flags, 0o600, &raw const attributes).map(|queue| queue as i32).map_err(fds::errno)
 }
 
 /// The names in a directory, in order.
@@ -80,12 +81,10 @@ pub(super) fn page_size() -> u64 {
 /// Sets a limit that one object keeps to, and two do not.
 fn limit_to_one(kind: Charged) -> Result<(), Errno> {
     let (limit, bytes) = match kind {
-        Charged::Queue => (libc::RLIMIT_MSGQUEUE, MESSAGE as u64 * 3 / 2),
-        Charged::Segment => (libc::RLIMIT_MEMLOCK, page_size()),
+        Charged::Queue => (Resource::RLIMIT_MSGQUEUE, MESSAGE as u64 * 3 / 2),
+        Charged::Segment => (Resource::RLIMIT_MEMLOCK, page_size()),
     };
-    let bytes = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
-    // SAFETY: the structure lives through the call.
-    Errno::result(unsafe { libc::setrlimit(limit, &raw const bytes) }).map(drop)
+    setrlimit(limit, bytes, bytes)
 }
 
 /// Makes an object that stays until it is removed, or its namespace ends.

@@ -3,7 +3,6 @@
 //! Each case mounts in a namespace that clone(2) made for it, so that nothing stays behind.
 
 use super::pid_init::in_turns;
-use crate::observe::mounts::mount_at;
 use crate::prelude::*;
 
 const SOURCE: &str = "2006 design document, 7.2 and 8 (3); unshare(2), CLONE_NEWNS; mount_namespaces(7)";
@@ -56,12 +55,7 @@ fn new_mount(t: &Test, name: &str, propagation: MsFlags) -> Done<String> {
 /// The ID of the mount that a path leads to, by statx(2).
 fn mount_id(path: impl AsRef<Path>) -> Result<u64, Errno> {
     let path = CString::new(path.as_ref().as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: zeroes are a valid statx; path and structure live through the call.
-    unsafe {
-        let mut stat: libc::statx = std::mem::zeroed();
-        let result = libc::statx(libc::AT_FDCWD, path.as_ptr(), 0, libc::STATX_MNT_ID, &raw mut stat);
-        Errno::result(result).map(|_| stat.stx_mnt_id)
-    }
+    observe::statx(libc::AT_FDCWD, &path, libc::STATX_MNT_ID).map(|stat| stat.stx_mnt_id)
 }
 
 /// Whether the namespace of the caller has a mount with this ID.

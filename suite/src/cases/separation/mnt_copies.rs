@@ -3,7 +3,6 @@
 use std::io::{Read, Seek};
 
 use super::mnt::mount_tmpfs;
-use crate::observe::mounts::{self, mounts_of};
 use crate::prelude::*;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWNS; mount_namespaces(7); kernel, fs/namespace.c";
@@ -95,7 +94,7 @@ case!(Case {
         let table = || -> Result<Vec<MountLine>, Errno> {
             // The caller may have no /proc below its root.
             let file = openat(&proc, "thread-self/mountinfo", OFlag::O_RDONLY, Mode::empty())?;
-            let text = std::io::read_to_string(File::from(file)).map_err(|_| Errno::EIO)?;
+            let text = io::read_to_string(File::from(file)).map_err(|_| Errno::EIO)?;
             Ok(mounts::parse(&text))
         };
         let before = t.setup(Call::new("read(mountinfo)", table()))?;

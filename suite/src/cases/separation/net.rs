@@ -3,7 +3,7 @@
 use std::mem::ManuallyDrop;
 use std::net::{Ipv4Addr, UdpSocket};
 
-use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
+use nix::sys::socket::{self, MsgFlags, UnixAddr};
 
 use crate::prelude::*;
 

@@ -1,8 +1,6 @@
 //! What is in a new network namespace and whose it is (section 3.9 of the behaviour catalogue), seen from one that
 //! clone(2) made for the case.
 
-use nix::sys::socket::AddressFamily;
-
 use super::mnt::mount_new;
 use super::net;
 use super::user::{own_user_namespace, owner_of_own};
@@ -50,7 +48,7 @@ fn lines_of((file, heading): (String, usize)) -> Result<Vec<String>, Errno> {
     match fs::read_to_string(format!("/proc/thread-self/net/{file}")) {
         Ok(text) => Ok(text.lines().skip(heading).map(str::to_owned).collect()),
         // IPv6 may be left out.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(errno_of(error)),
     }
 }

@@ -80,13 +80,11 @@ case!(Case {
 });
 
 extern "C" fn exit_with_own_pid(_: *mut c_void) -> c_int {
-    // SAFETY: getpid takes nothing and touches no memory.
-    unsafe { syscall!(Sysno::getpid) }.unwrap_or(255) as c_int
+    call!(getpid).unwrap_or(255) as c_int
 }
 
 fn own_pid() -> i64 {
-    // SAFETY: getpid takes nothing and touches no memory.
-    unsafe { syscall!(Sysno::getpid) }.map_or(-1, |pid| pid as i64)
+    call!(getpid).map_or(-1, |pid| pid as i64)
 }
 
 #[derive(Clone, Copy)]
@@ -130,7 +128,7 @@ case!(Case {
 });
 
 /// The NSpid field of a task's status: its IDs from the observer's namespace inwards.
-fn ids_by_level(pid: impl std::fmt::Display) -> Call<Vec<i32>> {
+fn ids_by_level(pid: impl fmt::Display) -> Call<Vec<i32>> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).map(|text| {
         text.lines()
             .find_map(|line| line.strip_prefix("NSpid:"))

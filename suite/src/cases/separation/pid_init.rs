@@ -195,8 +195,7 @@ case!(Case {
         let second = Peer::start(t, "process 2", Flags::NONE)?;
         let number = t.param::<Signal>() as i32;
         let sent = second.call(t, &format!("kill(1, {number}) by process 2"), number, |number| {
-            // SAFETY: kill takes numbers.
-            Errno::result(unsafe { libc::kill(1, number) }).map(drop)
+            call!(kill, 1, number).map(drop).map_err(fds::errno)
         })?;
         t.check(sent).succeeds()?;
         give_it_time();

@@ -2,33 +2,12 @@
 //! catalogue): limits, sleepers, removed sets, the last operator.
 
 use crate::prelude::*;
-use crate::tasks::end::has_ended;
 
 const SOURCE: &str = "unshare(2), CLONE_SYSVSEM; semop(2), SEM_UNDO; kernel, ipc/sem.c";
 const NEEDS: Needs = Needs::NONE.with(feature::SYSV_IPC);
 
 /// The greatest value of a semaphore (semop(2), SEMVMX).
 const SEMVMX: i32 = 32767;
-
-/// Adds a number without SEM_UNDO; a negative one waits for its turn, or fails.
-fn add((id, number, waits): (i32, i16, bool)) -> Result<(), Errno> {
-    let flags = if waits { 0 } else { libc::IPC_NOWAIT };
-    let mut operation = libc::sembuf { sem_num: 0, sem_op: number, sem_flg: flags as i16 };
-    loop {
-        // SAFETY: one operation that lives through the call.
-        match Errno::result(unsafe { libc::semop(id, &raw mut operation, 1) }) {
-            // The process was stopped and continued.
-            Err(Errno::EINTR) => {}
-            result => return result.map(drop),
-        }
-    }
-}
-
-/// semctl(2) with a command that only takes the number of the semaphore.
-fn control(id: i32, command: i32) -> Result<i32, Errno> {
-    // SAFETY: GETPID, GETNCNT and IPC_RMID take no further argument.
-    Errno::result(unsafe { libc::semctl(id, 0, command) })
-}
 
 case!(Case {
     name: "separation.sysvsem.wakes_sleeper",
@@ -40,8 +19,8 @@ case!(Case {
         let id = semaphore.id();
         semaphore.add_with_undo(t, Side::Caller, -2)?;
         let text = "semop(-4) of a semaphore that is 3, and 5 after the caller's adjustment";
-        let sleeper = t.spawn("sleeper", |t| t.check(Call::new(text, add((id, -4, true)))).succeeds())?;
-        while t.setup(Call::new("semctl(GETNCNT)", control(id, libc::GETNCNT)))? == 0 {
+        let sleeper = t.spawn("sleeper", |t| t.check(Call::new(text, undo::add((id, -4, true)))).succeeds())?;
+        while t.setup(Call::new("semctl(GETNCNT)", undo::control(id, libc::GETNCNT)))? == 0 {
             std::thread::yield_now();
         }
         t.unshare(Flags::SYSVSEM).as_predicted()?;
@@ -67,7 +46,7 @@ case!(Case {
         let (start, undone, kept, end): Limit = t.param();
         let semaphore = Semaphore::new(t, start)?;
         semaphore.add_with_undo(t, Side::Caller, undone)?;
-        t.setup(Call::new(format!("semop({kept:+})"), add((semaphore.id(), kept, false))))?;
+        t.setup(Call::new(format!("semop({kept:+})"), undo::add((semaphore.id(), kept, false))))?;
         t.unshare(Flags::SYSVSEM).as_predicted()?;
         semaphore.check_value(t, &format!("after an adjustment by {}", -undone), end, "EFF-SEM-07")
     }
@@ -84,7 +63,7 @@ case!(Case {
         for semaphore in [&removed, &stays] {
             semaphore.add_with_undo(t, Side::Caller, -2)?;
         }
-        t.setup(Call::new("semctl(IPC_RMID)", control(removed.id(), libc::IPC_RMID)))?;
+        t.setup(Call::new("semctl(IPC_RMID)", undo::control(removed.id(), libc::IPC_RMID)))?;
         let younger = Semaphore::new(t, 7)?;
         t.unshare(Flags::SYSVSEM).as_predicted()?;
         stays.check_value(t, "of the set that was not removed", 5, ID)?;
@@ -101,8 +80,8 @@ case!(Case {
         let id = semaphore.id();
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         semaphore.add_with_undo(t, Side::Caller, -2)?;
-        Side::Peer(&peer).must(t, "semop(+1)", (id, 1, false), add)?;
-        let last = || Call::new("semctl(GETPID)", control(id, libc::GETPID));
+        Side::Peer(&peer).must(t, "semop(+1)", (id, 1, false), undo::add)?;
+        let last = || Call::new("semctl(GETPID)", undo::control(id, libc::GETPID));
         t.check(last()).is(peer.pid().as_raw())?;
         t.unshare(Flags::SYSVSEM).as_predicted()?;
         semaphore.check_value(t, "after the adjustment", 6, "EFF-SEM-11")?;

@@ -130,8 +130,7 @@ case!(Case {
 /// CLOCK_MONOTONIC, for a task that shares the caller's memory: nothing but the system call.
 fn monotonic_in_vfork_child() -> i64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure lives through the call.
-    let result = unsafe { syscall!(Sysno::clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now) };
+    let result = call!(clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now);
     result.map_or(-1, |_| now.tv_sec)
 }
 

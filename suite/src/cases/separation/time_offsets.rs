@@ -1,7 +1,9 @@
 //! The offsets of a new time namespace (section 3.11 of the behaviour catalogue): which are refused, what a further
 //! call starts with, and which clocks follow them.
 
-use harness::prelude::TimeLimit;
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{self, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::time::{ClockNanosleepFlags, clock_nanosleep};
 
 use crate::place::clock::{SHIFT, nanoseconds, offsets, seconds, write_offset};
 use crate::prelude::*;
@@ -78,11 +80,7 @@ case!(Case {
 
 /// sysinfo(2)'s uptime.
 fn uptime_by_sysinfo((): ()) -> Result<i64, Errno> {
-    // SAFETY: zeroes are a valid sysinfo, which lives through the call.
-    unsafe {
-        let mut info: libc::sysinfo = std::mem::zeroed();
-        Errno::result(libc::sysinfo(&raw mut info)).map(|_| info.uptime)
-    }
+    nix::sys::sysinfo::sysinfo().map(|info| info.uptime().as_secs() as i64)
 }
 
 /// /proc/uptime, the first number.
@@ -112,37 +110,29 @@ fn within<V>(limit: u64, mut sleep: impl FnMut() -> Result<V, Errno>) -> Result<
 /// How long the tasks sleep.
 const NAP: i64 = 20_000_000;
 
-fn in_timespec(nanoseconds: i64) -> libc::timespec {
-    libc::timespec { tv_sec: nanoseconds / 1_000_000_000, tv_nsec: nanoseconds % 1_000_000_000 }
+fn in_timespec(nanoseconds: i64) -> TimeSpec {
+    TimeSpec::from_duration(Duration::from_nanos(nanoseconds as u64))
 }
 
 /// Sleeps to an absolute time of the task's own clock (clock_nanosleep) and gives how long that was.
 fn sleep_until((clock, limit): (i32, u64)) -> Result<i64, Errno> {
     let start = nanoseconds(clock)?;
     let until = in_timespec(start + NAP);
-    let none = std::ptr::null_mut();
-    // SAFETY: the time lives through the call. This function gives the errno itself.
-    within(limit, || match unsafe { libc::clock_nanosleep(clock, libc::TIMER_ABSTIME, &raw const until, none) } {
-        0 => Ok(()),
-        errno => Err(Errno::from_raw(errno)),
-    })?;
+    within(limit, || clock_nanosleep(clock.into(), ClockNanosleepFlags::TIMER_ABSTIME, &until))?;
     Ok(nanoseconds(clock)? - start)
 }
 
 /// The same by a timer descriptor.
 fn wait_for_timer((clock, limit): (i32, u64)) -> Result<i64, Errno> {
     let start = nanoseconds(clock)?;
-    let none = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let until = libc::itimerspec { it_interval: none, it_value: in_timespec(start + NAP) };
-    let mut expirations = 0u64;
-    // SAFETY: the descriptor is new; times and number live through the calls.
-    unsafe {
-        let timer = OwnedFd::from_raw_fd(Errno::result(libc::timerfd_create(clock, 0))?);
-        let fd = timer.as_raw_fd();
-        let set = libc::timerfd_settime(fd, libc::TFD_TIMER_ABSTIME, &raw const until, std::ptr::null_mut());
-        Errno::result(set)?;
-        within(limit, || Errno::result(libc::read(fd, (&raw mut expirations).cast(), size_of::<u64>())))?;
-    }
+    let kind = if clock == libc::CLOCK_BOOTTIME {
+        timerfd::ClockId::CLOCK_BOOTTIME
+    } else {
+        timerfd::ClockId::CLOCK_MONOTONIC
+    };
+    let timer = TimerFd::new(kind, TimerFlags::empty())?;
+    timer.set(Expiration::OneShot(in_timespec(start + NAP)), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+    within(limit, || nix::unistd::read(&timer, &mut [0; 8]))?;
     Ok(nanoseconds(clock)? - start)
 }
 

@@ -1,7 +1,5 @@
 //! User namespaces (section 3.13 of the behaviour catalogue).
 
-use nix::unistd::{getgid, getuid};
-
 use crate::observe::nsfd::{maker_of, owner_of, parent_of};
 use crate::prelude::*;
 
@@ -103,8 +101,7 @@ case!(Case {
         for (file, text) in
             [("setgroups", "deny".to_owned()), ("uid_map", format!("7 {uid} 1")), ("gid_map", format!("8 {gid} 1"))]
         {
-            let path = format!("/proc/self/{file}");
-            t.check(Call::io(format!("write({path}, {text:?})"), fs::write(&path, &text))).succeeds()?;
+            t.check(write_own(file, &text)).succeeds()?;
         }
         t.check(ids()).is([7, 7, 8, 8])
     }
@@ -156,15 +153,13 @@ case!(Case {
             Change::All => start = become_caller(t, Caller::Unprivileged)?,
             Change::InheritableAndAmbient => {
                 t.setup(set_all_capabilities(now[2], now[1], CAP_CHOWN))?;
-                // SAFETY: PR_CAP_AMBIENT takes numbers.
-                let raised = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, 0, 0, 0) };
-                t.setup(Call::new("prctl(PR_CAP_AMBIENT_RAISE, CAP_CHOWN)", Errno::result(raised)))?;
+                let raised = call!(prctl, libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, 0, 0, 0);
+                t.setup(Call::new("prctl(PR_CAP_AMBIENT_RAISE, CAP_CHOWN)", raised.map_err(fds::errno)))?;
             }
             Change::Bounding => {
                 for capability in 0..64u64 - u64::from(all_capabilities(t)?.leading_zeros()) {
-                    // SAFETY: PR_CAPBSET_DROP takes a number.
-                    let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
-                    t.setup(Call::new(format!("prctl(PR_CAPBSET_DROP, {capability})"), Errno::result(dropped)))?;
+                    let dropped = call!(prctl, libc::PR_CAPBSET_DROP, capability, 0, 0, 0).map_err(fds::errno);
+                    t.setup(Call::new(format!("prctl(PR_CAPBSET_DROP, {capability})"), dropped))?;
                 }
             }
         }
@@ -189,9 +184,7 @@ case!(Case {
     run: |t| {
         let bits: u32 = t.param();
         let observer = Observer::open(t)?;
-        // SAFETY: PR_SET_SECUREBITS takes a number.
-        let set = unsafe { libc::prctl(libc::PR_SET_SECUREBITS, bits, 0, 0, 0) };
-        let set = Errno::result(set);
+        let set = call!(prctl, libc::PR_SET_SECUREBITS, bits, 0, 0, 0).map_err(fds::errno);
         if bits & kernel::SECUREBITS_ABOUT_EXECUTING != 0 && set == Err(Errno::EPERM) {
             return Err(t.skip("this kernel has no securebits about executing files (Linux 6.14)"));
         }
@@ -232,8 +225,8 @@ case!(Case {
         in_own_namespaces(t, Flags::NEWNS, |t| {
             const ID: &str = "EFF-USER-09";
             let old = t.setup(Call::new("open(ns/user)", open_link("thread-self", Ns::User)))?;
-            let name = t.setup(Call::new("gethostname()", nix::unistd::gethostname()))?;
-            let set_name = || Call::new("sethostname(the same name)", nix::unistd::sethostname(&name));
+            let name = t.setup(Call::new("gethostname()", gethostname()))?;
+            let set_name = || Call::new("sethostname(the same name)", sethostname(&name));
             let mount = || {
                 let flags = MsFlags::empty();
                 let none: Option<&str> = None;

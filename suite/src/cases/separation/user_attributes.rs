@@ -47,9 +47,8 @@ case!(Case {
             ("PR_SET_CHILD_SUBREAPER", libc::PR_SET_CHILD_SUBREAPER, 1),
             ("PR_SET_PDEATHSIG", libc::PR_SET_PDEATHSIG, signal),
         ] {
-            // SAFETY: the options used take numbers.
-            let set = unsafe { libc::prctl(option, value as libc::c_ulong, 0, 0, 0) };
-            t.setup(Call::new(format!("prctl({name}, {value})"), Errno::result(set)))?;
+            let set = call!(prctl, option, value, 0, 0, 0).map_err(fds::errno);
+            t.setup(Call::new(format!("prctl({name}, {value})"), set))?;
         }
         let before = t.setup(attributes())?;
         if before != [dumpable, 1, 1, signal] {
@@ -134,16 +133,12 @@ case!(Case {
         let start = become_caller(t, t.param())?;
         let uid = geteuid();
         t.unshare(Flags::NEWUSER).from(start).as_predicted()?;
-        let setuid = |id: u32| {
-            // The system call: the C library has all threads call it.
-            // SAFETY: takes a number.
-            let set = unsafe { libc::syscall(libc::SYS_setuid, id) };
-            Call::new(format!("setuid({id})"), Errno::result(set).map(drop))
-        };
+        // The system call: the C library has all threads call it.
+        let setuid = |id: u32| Call::new(format!("setuid({id})"), call!(setuid, id).map(drop).map_err(fds::errno));
         let seteuid = |id: u32| {
-            // SAFETY: takes numbers; -1 leaves an ID as it is.
-            let set = unsafe { libc::syscall(libc::SYS_setresuid, -1i32, id, -1i32) };
-            Call::new(format!("seteuid({id})"), Errno::result(set).map(drop))
+            // -1 leaves an ID as it is.
+            let set = call!(setresuid, usize::MAX, id, usize::MAX).map(drop).map_err(fds::errno);
+            Call::new(format!("seteuid({id})"), set)
         };
         for id in [0, 1, 7, uid.as_raw(), 65534] {
             t.check(setuid(id)).fails_with(Errno::EINVAL)?;
@@ -164,9 +159,7 @@ case!(Case {
 
 /// keyctl(2) that takes two numbers.
 fn keyctl(operation: u32, key: i32, number: usize) -> Result<i32, Errno> {
-    // SAFETY: the operations used take numbers, or a null name.
-    let id = unsafe { libc::syscall(libc::SYS_keyctl, operation, key, number, 0, 0) };
-    Errno::result(id).map(|id| id as i32)
+    call!(keyctl, operation, key, number, 0, 0).map(|id| id as i32).map_err(fds::errno)
 }
 
 const GET_KEYRING_ID: u32 = 0;

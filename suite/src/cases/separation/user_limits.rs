@@ -29,25 +29,23 @@ fn signal() -> (i32, libc::sigset_t) {
 
 impl Counted {
     /// The limit, a low value and one with room for three, and how a call beyond it is refused.
-    fn limit(self) -> (libc::__rlimit_resource_t, [u64; 2], Errno) {
+    fn limit(self) -> (Resource, [u64; 2], Errno) {
         match self {
             // The caller is one process itself.
-            Counted::Processes => (libc::RLIMIT_NPROC, [2, 4], Errno::EAGAIN),
-            Counted::Signals => (libc::RLIMIT_SIGPENDING, [1, 3], Errno::EAGAIN),
-            Counted::Queues => (libc::RLIMIT_MSGQUEUE, [QUEUE * 3 / 2, QUEUE * 7 / 2], Errno::EMFILE),
+            Counted::Processes => (Resource::RLIMIT_NPROC, [2, 4], Errno::EAGAIN),
+            Counted::Signals => (Resource::RLIMIT_SIGPENDING, [1, 3], Errno::EAGAIN),
+            Counted::Queues => (Resource::RLIMIT_MSGQUEUE, [QUEUE * 3 / 2, QUEUE * 7 / 2], Errno::EMFILE),
             // The ceiling is in bytes, and what is held against it is pages, at least up to 6.18: this is a low one
             // in either unit.
-            Counted::LockedSegments => (libc::RLIMIT_MEMLOCK, [1, 3 * page_size()], Errno::ENOMEM),
+            Counted::LockedSegments => (Resource::RLIMIT_MEMLOCK, [1, 3 * page_size()], Errno::ENOMEM),
         }
     }
 
     /// Sets the caller's limit. The hard limit is the greater of both.
     fn set(self, room_for_three: bool) -> Call<()> {
         let (resource, values, _) = self.limit();
-        let limit = libc::rlimit { rlim_cur: values[usize::from(room_for_three)], rlim_max: values[1] };
-        // SAFETY: the structure lives through the call.
-        let set = unsafe { libc::setrlimit(resource, &raw const limit) };
-        Call::new(format!("setrlimit({self:?}, {})", limit.rlim_cur), Errno::result(set).map(drop))
+        let limit = values[usize::from(room_for_three)];
+        Call::new(format!("setrlimit({self:?}, {limit})"), setrlimit(resource, limit, values[1]))
     }
 
     /// Takes two, as far as the limit lets it; gives how many that was, and gives them back.

@@ -8,12 +8,6 @@ const NEEDS: Needs = Needs::NONE.with(feature::CREATE_USER_NS);
 /// An ordinary user, other than root.
 const NEEDS_USER: Needs = NEEDS.with(feature::SECOND_USER);
 
-/// Writes one of the caller's files below /proc/self.
-fn write(file: &str, text: &str) -> Call<()> {
-    let written = fs::write(format!("/proc/self/{file}"), text);
-    Call::io(format!("write(/proc/self/{file}, {text:?})"), written)
-}
-
 case!(Case {
     name: "separation.user.maps",
     about: "Without privilege outside the caller can map its own user and group, in one line and once: two lines, \
@@ -25,8 +19,8 @@ case!(Case {
         become_unprivileged(t)?;
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
         t.unshare(Flags::NEWUSER).from(Start::unprivileged()).as_predicted()?;
-        let refused = |file: &str, text: String| t.check(write(file, &text)).fails_with(Errno::EPERM);
-        let allowed = |file: &str, text: String| t.check(write(file, &text)).succeeds();
+        let refused = |file: &str, text: String| t.check(write_own(file, &text)).fails_with(Errno::EPERM);
+        let allowed = |file: &str, text: String| t.check(write_own(file, &text)).succeeds();
         refused("uid_map", format!("0 {} 1", uid - 1))?;
         refused("uid_map", format!("0 {uid} 2"))?;
         refused("uid_map", format!("0 {uid} 1\n1 {} 1", uid - 1))?;
@@ -70,7 +64,7 @@ case!(Case {
             t.unshare(Flags::NEWUSER).from(Start::unprivileged()).as_predicted()?;
             let has = observer.state().capabilities[2];
             t.check(Call::seen("CapEff before execve", format!("{has:x}"))).is(format!("{full:x}"))?;
-            mapped.map_or(Ok(()), |id| t.setup(write("uid_map", &format!("{id} {uid} 1"))))
+            mapped.map_or(Ok(()), |id| t.setup(write_own("uid_map", &format!("{id} {uid} 1"))))
         })?;
         let expected = if mapped == Some(0) { full } else { 0 };
         t.check(capabilities_of(executed.pid())).is([expected, expected].map(|set| format!("{set:x}")))
@@ -103,7 +97,7 @@ case!(Case {
         t.unshare(Flags::NEWUSER).as_predicted()?;
         let has = observer.state().capabilities[2] & CAP_SETFCAP;
         t.check(Call::seen("CAP_SETFCAP inside", has)).is(CAP_SETFCAP)?;
-        t.check(write("uid_map", "0 0 1")).gives(if with { Ok(()) } else { Err(Errno::EPERM) })
+        t.check(write_own("uid_map", "0 0 1")).gives(if with { Ok(()) } else { Err(Errno::EPERM) })
     }
 });
 

@@ -39,9 +39,8 @@ fn name_in_proc(file: String) -> Result<String, Errno> {
 }
 
 fn set_names(name: String) -> Result<(), Errno> {
-    nix::unistd::sethostname(&name)?;
-    // SAFETY: the name is read, and lives through the call.
-    Errno::result(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }).map(drop)
+    sethostname(&name)?;
+    set_domain_name(&name)
 }
 
 case!(Case {

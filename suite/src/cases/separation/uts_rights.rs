@@ -1,7 +1,5 @@
 //! Host names and user namespaces, and what a UTS namespace does not touch (section 3.7 of the behaviour catalogue).
 
-use nix::unistd::{gethostname, sethostname};
-
 use crate::prelude::*;
 
 case!(Case {
@@ -30,8 +28,7 @@ case!(Case {
 
 /// The execution domain, as personality(2) takes and gives it.
 fn personality(persona: libc::c_ulong) -> Result<c_int, Errno> {
-    // SAFETY: personality takes a number.
-    Errno::result(unsafe { libc::personality(persona) })
+    call!(personality, persona).map(|old| old as c_int).map_err(fds::errno)
 }
 
 case!(Case {

@@ -5,7 +5,6 @@
 
 use crate::observe::sharing;
 use crate::prelude::*;
-use crate::tasks::threads;
 
 const SOURCE: &str = "2006 design document, 7.3 and 8 (3); unshare(2), CLONE_VM";
 

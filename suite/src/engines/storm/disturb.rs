@@ -6,14 +6,9 @@
 //! tasks share memory, and with it errno.
 
 use std::io::Write;
-use std::sync::atomic::Ordering;
-
 use syscalls::Errno;
 
-use super::orders::Orders;
-use super::plan::{Action, Role};
-use crate::call::raw::call;
-use crate::observe::fds;
+use super::*;
 
 /// What a task that disturbs ends with.
 pub const DISTURBED: i32 = 43;

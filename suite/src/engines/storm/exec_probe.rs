@@ -1,14 +1,10 @@
 //! The program that a task of the storm executes: this one. It finds the segment through a
 //! descriptor it inherited, says that it runs, and ends.
 
-use std::ffi::{CString, c_char};
-use std::os::fd::BorrowedFd;
+use std::ffi::c_char;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 
-use super::segment::{MOST_TASKS, Segment, Stage};
-use super::task::EXECUTED;
-use crate::tasks::shm::map_file;
+use super::*;
 use crate::tasks::threads;
 
 /// The argument that tells such a task from a user's call.

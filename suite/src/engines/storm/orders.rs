@@ -1,11 +1,6 @@
 //! What a task of the storm has to know before it starts: from then on nobody may allocate.
 
-use std::ffi::CStr;
-use std::sync::atomic::Ordering;
-
-use super::plan::Action;
-use super::segment::{Segment, Slot, Stage};
-use crate::observe::Observer;
+use super::*;
 
 /// The orders of one task.
 #[derive(Clone, Copy)]

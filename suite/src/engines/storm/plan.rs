@@ -1,6 +1,7 @@
 //! Which task does what in a round: drawn from a seed, so that a failure can be repeated.
 
-use crate::spec::flags::Flags;
+use super::*;
+use Action::Disturb;
 
 /// What a task does when the round begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +98,7 @@ impl Plan {
     pub fn of_theme(theme: Theme, random: &mut fastrand::Rng, pool: &[Flags]) -> Plan {
         let most = [4, 8, 16, 32, 64][random.usize(..5)];
         let tasks = random.usize(2..=most);
-        let subject: Vec<Flags> = theme.flags().iter().filter(|flag| pool.contains(flag)).copied().collect();
+        let subject: Vec<Flags> = theme.flags.iter().filter(|flag| pool.contains(flag)).copied().collect();
         let mut actions = vec![Action::Unshare(draw_flags(random, pool))];
         while actions.len() < tasks {
             actions.push(match random.u32(..20) {
@@ -107,7 +108,7 @@ impl Plan {
                     Action::Unshare(flag | more)
                 }
                 0..9 => Action::Unshare(draw_flags(random, pool)),
-                9..17 => theme.roles()[random.usize(..theme.roles().len())],
+                9..17 => theme.roles[random.usize(..theme.roles.len())],
                 17 => Action::Exec,
                 18 => Action::Exit,
                 _ => ROLES[random.usize(..ROLES.len())],
@@ -148,72 +149,42 @@ impl Plan {
 }
 
 /// What the tasks of a storm quarrel about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Theme {
-    /// Root, cwd and umask; execve, and who shares them last.
-    Places,
-    /// Tables of descriptors.
-    Descriptors,
-    /// Mounts.
-    Mounts,
-    /// Semaphores and IPC namespaces.
-    Semaphores,
-    /// Namespaces that others enter.
-    Namespaces,
-    /// Who is looked at, stopped and interrupted.
-    Watched,
-    /// All of it.
-    All,
+#[derive(Clone, Copy, Debug)]
+pub struct Theme {
+    /// What cases call it.
+    pub name: &'static str,
+    flags: &'static [Flags],
+    roles: &'static [Action],
 }
 
-impl Theme {
-    /// Every theme, and what cases call it.
-    pub const ALL: [(Theme, &str); 7] = [
-        (Theme::Places, "places"),
-        (Theme::Descriptors, "descriptors"),
-        (Theme::Mounts, "mounts"),
-        (Theme::Semaphores, "semaphores"),
-        (Theme::Namespaces, "namespaces"),
-        (Theme::Watched, "watched"),
-        (Theme::All, "all"),
-    ];
-
-    fn flags(self) -> &'static [Flags] {
-        match self {
-            Theme::Places => &[Flags::FS],
-            Theme::Descriptors => &[Flags::FILES],
-            Theme::Mounts => &[Flags::NEWNS, Flags::EMPTY],
-            Theme::Semaphores => &[Flags::SYSVSEM, Flags::NEWIPC],
-            Theme::Namespaces => &[Flags::NEWUTS, Flags::NEWIPC, Flags::NEWCGROUP, Flags::NEWNET],
-            Theme::Watched | Theme::All => &[],
-        }
-    }
-
-    fn roles(self) -> &'static [Action] {
-        match self {
-            Theme::Places => &[Action::Disturb(Role::Places), Action::Disturb(Role::Sharer), Action::Exec],
-            Theme::Descriptors => &[Action::Disturb(Role::Descriptors)],
-            Theme::Mounts => &[Action::Disturb(Role::Mounts), Action::Disturb(Role::Places)],
-            Theme::Semaphores => &[Action::Disturb(Role::Semaphores), Action::Exit],
-            Theme::Namespaces => &[Action::Disturb(Role::Follower)],
-            Theme::Watched => {
-                &[Action::Disturb(Role::Tracer), Action::Disturb(Role::Signals), Action::Disturb(Role::Reader)]
-            }
-            Theme::All => &ROLES,
-        }
-    }
+const fn theme(name: &'static str, flags: &'static [Flags], roles: &'static [Action]) -> Theme {
+    Theme { name, flags, roles }
 }
+
+/// Every theme.
+pub const THEMES: [Theme; 7] = [
+    // With execve: who shares them last.
+    theme("places", &[Flags::FS], &[Disturb(Role::Places), Disturb(Role::Sharer), Action::Exec]),
+    theme("descriptors", &[Flags::FILES], &[Disturb(Role::Descriptors)]),
+    theme("mounts", &[Flags::NEWNS, Flags::EMPTY], &[Disturb(Role::Mounts), Disturb(Role::Places)]),
+    theme("semaphores", &[Flags::SYSVSEM, Flags::NEWIPC], &[Disturb(Role::Semaphores), Action::Exit]),
+    // Others enter them.
+    theme("namespaces", &[Flags::NEWUTS, Flags::NEWIPC, Flags::NEWCGROUP, Flags::NEWNET], &[Disturb(Role::Follower)]),
+    // Who is looked at, stopped and interrupted.
+    theme("watched", &[], &[Disturb(Role::Tracer), Disturb(Role::Signals), Disturb(Role::Reader)]),
+    theme("all", &[], &ROLES),
+];
 
 const ROLES: [Action; 9] = [
-    Action::Disturb(Role::Places),
-    Action::Disturb(Role::Sharer),
-    Action::Disturb(Role::Descriptors),
-    Action::Disturb(Role::Mounts),
-    Action::Disturb(Role::Semaphores),
-    Action::Disturb(Role::Follower),
-    Action::Disturb(Role::Tracer),
-    Action::Disturb(Role::Signals),
-    Action::Disturb(Role::Reader),
+    Disturb(Role::Places),
+    Disturb(Role::Sharer),
+    Disturb(Role::Descriptors),
+    Disturb(Role::Mounts),
+    Disturb(Role::Semaphores),
+    Disturb(Role::Follower),
+    Disturb(Role::Tracer),
+    Disturb(Role::Signals),
+    Disturb(Role::Reader),
 ];
 
 /// In three rounds of four calls are made to meet; in the fourth tasks move from CPU to CPU.
@@ -260,7 +231,7 @@ mod tests {
     #[test]
     fn themes_have_2_to_64_tasks_and_plans_shrink_to_one() {
         let mut random = fastrand::Rng::with_seed(1);
-        for (theme, _) in Theme::ALL {
+        for theme in THEMES {
             for _ in 0..100 {
                 let plan = Plan::of_theme(theme, &mut random, &Flags::KNOWN);
                 assert!((2..=64).contains(&plan.actions.len()) && plan.unsharers() > 0);
@@ -272,7 +243,7 @@ mod tests {
 
     #[test]
     fn thread_rounds_come_in_all_kinds() {
-        let kinds: std::collections::BTreeSet<_> = (0..100)
+        let kinds: BTreeSet<_> = (0..100)
             .map(|seed| {
                 let mut random = fastrand::Rng::with_seed(seed);
                 let plan = Plan::of_threads(&mut random, 10, &Flags::KNOWN);

@@ -1,27 +1,7 @@
 //! The storm of processes: tasks made by clone(2) that share memory, root and cwd, descriptors,
 //! signal handlers and semaphore undo list with their starter and with each other.
 
-use std::ffi::{c_int, c_void};
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-use harness::run::patience::{Patience, Tasks};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-
-use super::TASKS;
-use super::disturb::{DISTURBED, SIGNAL};
-use super::orders::Orders;
-use super::plan::{Action, Plan, Theme};
-use super::report::Figures;
-use super::rounds::{Fixture, PATIENCE, missing, play_rounds, wait_until};
-use super::segment::{MOST_TASKS, Segment, Slot, Stage};
-use super::task::{EXECUTED, UNSHARED, exit_status};
-use super::verdicts::{check_is, check_success, judge_one, judge_sharing};
-use crate::engines::thread_states::THREADS_SHARE;
-use crate::sharing::undo::Semaphore;
-use crate::spec::prelude::*;
-use crate::tasks::vm::{Stack, start_on};
+use super::*;
 
 /// The value the semaphore starts from; each task takes one from it, to be undone.
 const SEMAPHORE: i32 = 100;
@@ -31,7 +11,7 @@ const SEMAPHORE: i32 = 100;
 /// # Errors
 /// A round showed what a conforming kernel does not do.
 pub fn process_storm(t: &Test) -> Done {
-    let stacks: Vec<Stack> = (0..TASKS).map(|_| Stack::new()).collect();
+    let stacks: Vec<Stack> = (0..TASKS).map(|_| Stack::default()).collect();
     let draw = |random: &mut fastrand::Rng, pool: &[Flags]| Plan::of_processes(random, TASKS, pool);
     play_rounds(t, draw, |fixture, plan, figures| play(fixture, &stacks, plan, figures))
 }
@@ -41,14 +21,13 @@ pub fn process_storm(t: &Test) -> Done {
 /// # Errors
 /// A round showed what a conforming kernel does not do.
 pub fn deep_storm(t: &Test, theme: Theme) -> Done {
-    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
     extern "C" fn nothing(_: c_int) {}
     // Without SA_RESTART, so that it would show if a call gave up for it (RACE-20).
     let noticed = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
     let signal = t.setup(Call::new("signal", Signal::try_from(SIGNAL)))?;
     // SAFETY: the handler does nothing.
     t.setup(Call::new("sigaction(SIGURG)", unsafe { sigaction(signal, &noticed) }))?;
-    let stacks: Vec<Stack> = (0..MOST_TASKS).map(|_| Stack::new()).collect();
+    let stacks: Vec<Stack> = (0..MOST_TASKS).map(|_| Stack::default()).collect();
     let draw = |random: &mut fastrand::Rng, pool: &[Flags]| Plan::of_theme(theme, random, pool);
     play_rounds(t, draw, |fixture, plan, figures| play(fixture, &stacks, plan, figures))
 }
@@ -75,7 +54,7 @@ fn play(fixture: &Fixture, stacks: &[Stack], plan: &Plan, figures: &mut Figures)
 fn judge_semaphore(t: &Test, semaphore: &Semaphore, tasks: usize) -> Done {
     let taken = SEMAPHORE - tasks as i32;
     semaphore.check_value(t, "with the last sharer alive", taken, "EFF-SEM-03")?;
-    t.check(crate::call::raw::unshare(Flags::SYSVSEM)).proves("RACE-01").succeeds()?;
+    t.check(unshare(Flags::SYSVSEM)).proves("RACE-01").succeeds()?;
     semaphore.check_value(t, "when the last sharer has left", SEMAPHORE, "EFF-SEM-04")
 }
 
@@ -91,8 +70,7 @@ struct Group<'o> {
 extern "C" fn carry_out(orders: *mut c_void) -> c_int {
     // SAFETY: the orders outlive every task of the round.
     let orders = unsafe { &*orders.cast::<Orders>() };
-    // SAFETY: takes a signal number: no task outlives the case.
-    let _ = unsafe { syscall!(Sysno::prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+    let _ = call!(prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
     orders.carry_out()
 }
 
@@ -176,7 +154,7 @@ impl Drop for Group<'_> {
 /// Compares every task that unshared with the model.
 fn judge_unsharers(t: &Test, tasks: &Group, orders: &[Orders]) -> Done {
     let start = Start { handlers_shared: true, memory_shared: true, ..Start::of(t.facts()) };
-    let own = nix::unistd::getpid().as_raw();
+    let own = getpid().as_raw();
     for ((order, slot), pid) in orders.iter().zip(tasks.slots()).zip(&tasks.pids) {
         let (Action::Unshare(flags), number) = (order.action, order.number) else {
             continue;

@@ -1,9 +1,7 @@
 //! Figures of a storm: how many rounds, how close together the tasks began, how many rounds truly
 //! had calls side by side in the kernel.
 
-use super::plan::Action;
-use super::segment::{Slot, Stage};
-use std::sync::atomic::Ordering;
+use super::*;
 
 /// What is counted over the rounds of a storm.
 #[derive(Debug, Default)]

@@ -1,22 +1,9 @@
 //! The rounds of a storm, and the fixture that they have in common.
 
-use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Duration;
-
 use harness::place::facts::{TAINT_OF_OTHERS, taint};
-use harness::run::patience::Patience;
 
 use super::exec_probe::Arguments;
-use super::orders::Orders;
-use super::plan::{Action, Plan, unsharers};
-use super::report::Figures;
-use super::rounds;
-use super::segment::{MOST_TASKS, Segment, Slot};
-use super::verdicts::check_is;
-use crate::observe::{Place, fds, place_of};
-use crate::prelude::*;
-use crate::spec::prelude::*;
+use super::*;
 
 /// How long a round may take before it counts as hanging, on real hardware. Rounds take
 /// milliseconds.

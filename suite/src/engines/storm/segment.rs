@@ -1,14 +1,7 @@
 //! The shared memory segment: the futexes that start a round, and what each task leaves there.
 
-use std::cell::UnsafeCell;
-use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
-
-use crate::observe::{Place, fds};
+use super::*;
 use crate::place::clock::nanoseconds;
-use crate::prelude::*;
-use crate::spec::prelude::*;
-use crate::tasks::shm::{Word, map_file};
 
 /// Room for the largest storm.
 pub const MOST_TASKS: usize = fds::STORM_TASKS as usize;

@@ -1,17 +1,8 @@
 //! What a task of the storm does. It allocates nothing and writes no errno: the tasks of one kind
 //! of storm share their memory, and with it the C library's state.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use super::orders::Orders;
-use super::plan::Action;
-use super::segment::{Stage, View, Which, now};
-use crate::call::raw::{call, unshare_raw};
-use crate::observe::{fds, place_of};
-use crate::sharing::probe::Trace;
-use crate::sharing::undo::take_with_undo;
-use crate::spec::model::with_implied;
-use crate::spec::prelude::*;
+use super::segment::now;
+use super::*;
 
 /// The exit status of a task that calls _exit.
 pub const fn exit_status(number: usize) -> i32 {

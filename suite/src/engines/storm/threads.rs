@@ -1,23 +1,7 @@
 //! The storm of threads: one process, whose threads run unshare while some of them run execve or
 //! _exit, which end all the others.
 
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-use harness::run::patience::{Patience, Tasks};
-use nix::sys::wait::WaitStatus;
-
-use super::orders::Orders;
-use super::plan::{Action, Plan};
-use super::report::Figures;
-use super::rounds::{Fixture, PATIENCE, missing, play_rounds, wait_until};
-use super::segment::{MOST_TASKS, Slot, Stage, View, Which};
-use super::task::{EXECUTED, UNSHARED, exit_status};
-use super::verdicts::{check_is, check_success, judge_one, judge_sharing};
-use crate::prelude::*;
-use crate::spec::model::Threads;
-use crate::spec::prelude::*;
-use crate::tasks::end::has_ended;
+use super::*;
 
 /// The slot of the process's first thread, which starts the others and waits.
 const LEADER: usize = MOST_TASKS - 1;
@@ -27,7 +11,7 @@ const LEADER: usize = MOST_TASKS - 1;
 /// # Errors
 /// A round showed what a conforming kernel does not do.
 pub fn thread_storm(t: &Test) -> Done {
-    let draw = |random: &mut fastrand::Rng, pool: &[Flags]| Plan::of_threads(random, super::TASKS, pool);
+    let draw = |random: &mut fastrand::Rng, pool: &[Flags]| Plan::of_threads(random, TASKS, pool);
     play_rounds(t, draw, play)
 }
 

@@ -2,14 +2,9 @@
 //! it has to itself and nobody else's.
 
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::segment::{Slot, Stage, View, Which};
-use crate::observe::{Place, Shared, sharing};
-use crate::prelude::*;
-use crate::sharing::probe::Trace;
-use crate::spec::model::with_implied;
-use crate::spec::prelude::*;
+use super::*;
+use crate::observe::sharing;
 
 /// Checks that what was seen is what it must be.
 #[track_caller]

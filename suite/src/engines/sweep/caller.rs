@@ -1,27 +1,13 @@
 //! Makes the processes that call, each by one bare clone(2) from the prepared one, and gathers what
 //! they saw.
 
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-use harness::case::task::fork_sharing;
-use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::signal;
 
 use super::child::{
     DONE, LOOK, LOOKED, Looks, NOTHING, Orders, Plain, Slot, beside_a_thread, beside_a_zombie, perform, serve,
     without_leader,
 };
-use super::compare::{End, SEMAPHORE, Seen, Undo};
-use super::states::{Fixture, Making};
-use crate::observe::kcmp::shared_flags;
-use crate::prelude::*;
-use crate::sharing::probe::Trace;
-use crate::sharing::undo;
-use crate::spec::prelude::*;
-use crate::tasks::end::has_ended;
-use crate::tasks::shm::{Word, map_zeroed};
-use crate::tasks::vm::{Stack, start_on};
+use super::*;
 
 /// How long a call may take before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -66,8 +52,8 @@ impl<'a> Caller<'a> {
             fixture,
             observer,
             slot: t.setup(Call::io("mmap(MAP_SHARED)", mapped))?,
-            stack: Stack::new(),
-            second_stack: Stack::new(),
+            stack: Stack::default(),
+            second_stack: Stack::default(),
             sharer_before: shares_with_maker.then_some(before),
             umask: before.umask,
         })

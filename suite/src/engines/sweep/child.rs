@@ -4,22 +4,7 @@
 //! It runs on its maker's memory or a copy of it, perhaps beside other tasks in it: from its call to
 //! its end there are raw system calls and plain memory only.
 
-use std::cell::UnsafeCell;
-use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
-
-use super::compare::Undo;
-use crate::call::raw::{call, unshare_raw};
-use crate::engines::thread_states::THREADS_SHARE;
-use crate::observe::kcmp::shared_flags;
-use crate::prelude::*;
-use crate::sharing::probe::Trace;
-use crate::sharing::undo;
-use crate::spec::prelude::*;
-use crate::tasks::shm::Word;
-use crate::tasks::vm::{Stack, start_on};
+use super::*;
 
 /// What a calling process writes down. Lives in memory that stays shared whatever it calls.
 #[repr(C)]
@@ -186,7 +171,7 @@ pub(super) fn perform(orders: &Orders, sharer: i32) {
         written.failed |= moved.err().map_or(0, |errno| errno.into_raw());
     }
     if fixture.undo != Undo::None {
-        let taken = undo::take_with_undo(fixture.semaphore);
+        let taken = take_with_undo(fixture.semaphore);
         written.failed |= taken.err().map_or(0, |errno| errno as i32);
     }
     written.sharer = sharer;
@@ -196,7 +181,7 @@ pub(super) fn perform(orders: &Orders, sharer: i32) {
     written.after = observer.state();
     if fixture.undo == Undo::Shared {
         // Fails in an IPC namespace of its own.
-        let _ = undo::take_with_undo(fixture.semaphore);
+        let _ = take_with_undo(fixture.semaphore);
     }
     // Not everywhere there is a descriptor to leave: its table is full, or beyond its limit.
     let _ = Trace::CALLER.leave(fixture.traceable);

@@ -1,9 +1,7 @@
 //! What of one call differs from the model.
 
-use crate::observe::differences;
 use crate::prelude::*;
 use crate::spec::model::rows;
-use crate::spec::prelude::*;
 
 /// What the caller shares with whom, and what is looked at to tell whether it still does.
 #[derive(Clone, Copy, Debug, Default)]

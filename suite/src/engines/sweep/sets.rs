@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::spec::prelude::*;
+use crate::prelude::*;
 
 /// The sets to try, without repetition, in an order that only the arguments decide. Each tier has
 /// all of the one before it. `each_alone` asks for every flag by itself in the quick tier, too: where
@@ -119,7 +119,6 @@ fn pairs() -> impl Iterator<Item = Flags> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::model::Threads;
 
     const KERNEL: Kernel = Kernel::FULL;
 

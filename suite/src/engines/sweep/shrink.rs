@@ -1,7 +1,6 @@
 //! From many differing calls to the few causes behind them, each with the fewest flags that show it.
 
-use super::compare::{End, Judge, Kind, Mismatch, Seen};
-use crate::spec::prelude::*;
+use super::*;
 
 /// One cause.
 #[derive(Clone, Debug)]

@@ -4,22 +4,7 @@
 //! in it. What cannot be inherited (threads, zombies, shared memory) is made for each call by
 //! [`caller`](super::caller), as [`Making`] says.
 
-use std::fs::File;
-use std::os::fd::AsRawFd;
-
-use crate::feature::global;
-
-use super::compare::{SEMAPHORE, Sharing, Undo};
-use crate::engines::thread_states::THREADS_SHARE;
-use crate::observe::fds;
-use crate::observe::kcmp::askable;
-use crate::observe::nsfd::open_link;
-use crate::place::limits;
-use crate::place::privilege::{CAP_SYS_ADMIN, set_capabilities};
-use crate::prelude::*;
-use crate::sharing::undo::Semaphore;
-use crate::spec::model::Threads;
-use crate::spec::prelude::*;
+use super::*;
 
 /// How a calling process is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,11 +4,9 @@
 //! The kernel counts objects by whole slabs where a processor has one at hand, free or not. Asked to
 //! shrink a cache it hands those back, and then the count is exact.
 
-use std::collections::BTreeMap;
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use harness::prelude::*;
+use crate::spec::prelude::*;
 
 /// Gauges by name and what they show: numbers of objects, or KiB.
 pub type Reading = BTreeMap<String, i64>;
@@ -35,13 +33,13 @@ pub fn is_memory(name: &str) -> bool {
 /// Whether a gauge counts the objects of this cache. The kernel merges caches of objects of one size,
 /// and counts them under one of their names.
 pub fn is_of(gauge: &str, cache: &str) -> bool {
-    let place = |name: &str| std::fs::canonicalize(format!("/sys/kernel/slab/{name}"));
+    let place = |name: &str| fs::canonicalize(format!("/sys/kernel/slab/{name}"));
     gauge == cache || matches!((place(gauge), place(cache)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// The whole of a file that is made as it is read, from its start. Reads by offset: the descriptor is
 /// shared with forked tasks.
-fn text_of(file: &File) -> std::io::Result<String> {
+fn text_of(file: &File) -> io::Result<String> {
     let mut text = Vec::new();
     let mut part = vec![0; 64 * 1024];
     loop {
@@ -91,7 +89,7 @@ impl Gauges {
         };
         for cache in caches.iter().filter(|name| !is_memory(name)) {
             // Some caches cannot be asked; their count stays a whole number of slabs.
-            let _ = std::fs::write(format!("/sys/kernel/slab/{cache}/shrink"), "1");
+            let _ = fs::write(format!("/sys/kernel/slab/{cache}/shrink"), "1");
         }
         let slabs = t.setup(Call::io("read(/proc/slabinfo)", text_of(&self.slabs)))?;
         let meminfo = t.setup(Call::io("read(/proc/meminfo)", text_of(&self.memory)))?;

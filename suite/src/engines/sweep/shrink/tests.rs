@@ -2,10 +2,7 @@
 //! not. The kernel is played by the model itself.
 
 use super::*;
-use crate::engines::sweep::compare::{End, SEMAPHORE, Sharing, Undo};
 use crate::engines::sweep::sets::sets;
-use crate::observe::{Ns, State};
-use crate::spec::model::{Kernel, Part, Start, Threads, predict};
 
 const KERNEL: Kernel = Kernel::FULL;
 
