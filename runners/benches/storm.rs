@@ -79,7 +79,7 @@ extern "C" fn act(act: *mut c_void) -> c_int {
 /// Rounds of ten tasks that wait for the word and then do what `draw` says.
 fn play(t: &Test, mut draw: impl FnMut() -> Plan) -> Done {
     let sharing = Flags::VM | Flags::FS | Flags::FILES | Flags::SIGHAND | Flags::SYSVSEM;
-    let stacks: Vec<Stack> = (0..TASKS).map(|_| Stack::new()).collect();
+    let stacks: Vec<Stack> = (0..TASKS).map(|_| Stack::default()).collect();
     let program = std::fs::File::open("/proc/self/exe");
     let program = t.setup(Call::io("open(/proc/self/exe)", program))?;
     for _ in 0..rounds(t.tier()) {
