@@ -76,6 +76,11 @@ mod prelude {
     pub use crate::run::reports::Reports;
     pub use crate::run::strict_needs::StrictNeeds;
 
+    /// So many cases, in words.
+    pub fn counted(cases: u32) -> String {
+        if cases == 1 { "1 case".to_owned() } else { format!("{cases} cases") }
+    }
+
     /// What a mutex keeps, whoever has panicked while it had it.
     pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock().unwrap_or_else(PoisonError::into_inner)

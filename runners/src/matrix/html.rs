@@ -6,7 +6,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::flag_space::{FlagSpace, HEIGHT, WIDTH};
-use super::row::{Conclusion, Row, counted};
+use super::row::{Conclusion, Row};
 use crate::catalogue::coverage::kind;
 use crate::prelude::*;
 use crate::results::read::Judged;

@@ -189,8 +189,3 @@ fn failure(case: &CaseInfo, verdict: &Verdict) -> Failure {
     };
     Failure { case: case.name.clone(), status: verdict.status.word(), what: one_line(&what), requirement, at }
 }
-
-/// So many cases, in words.
-pub fn counted(cases: u32) -> String {
-    if cases == 1 { "1 case".to_owned() } else { format!("{cases} cases") }
-}

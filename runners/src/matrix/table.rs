@@ -3,7 +3,7 @@
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, Color, ContentArrangement};
 
-use super::row::{Conclusion, Failure, Group, Row, counted};
+use super::row::{Conclusion, Failure, Group, Row};
 use crate::prelude::*;
 
 /// Version of the JSON table's schema; raised when a reader of an older one would misread it.

@@ -2,7 +2,6 @@
 
 use harness::case::needs::PLACE;
 
-use crate::matrix::row::counted;
 use crate::prelude::*;
 
 /// The name that stands for every need.
