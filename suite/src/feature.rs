@@ -11,6 +11,7 @@ use harness::place::facts::{Facts, Version, has_capability, in_initial_user_name
 use harness::place::sandbox::Sandbox;
 use harness::suite::Suite;
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 const CAP_SETGID: u32 = 6;
@@ -278,7 +279,7 @@ fn no_object_counts() -> Option<String> {
     let shrink = "/sys/kernel/slab/nsproxy/shrink";
     let missing = if std::fs::read("/proc/slabinfo").is_err() {
         "/proc/slabinfo cannot be read"
-    } else if std::fs::File::options().write(true).open(shrink).is_err() {
+    } else if nix::unistd::access(shrink, nix::unistd::AccessFlags::W_OK).is_err() {
         "/sys/kernel/slab/nsproxy/shrink cannot be written"
     } else {
         return None;
@@ -360,6 +361,11 @@ fn kcmp() -> Option<String> {
 }
 
 fn io_uring() -> Option<String> {
+    const ENOUGH: u64 = 64;
+    // The kernel counts its workers as the user's processes, and starts them later if it cannot now.
+    if getrlimit(Resource::RLIMIT_NPROC).is_ok_and(|(_, hard)| hard < ENOUGH) {
+        return Some(format!("RLIMIT_NPROC is below {ENOUGH}, so workers of io_uring may not start: raise it"));
+    }
     // SAFETY: no entries and no parameters: the kernel refuses before it touches memory.
     let result = unsafe { libc::syscall(libc::SYS_io_uring_setup, 0u64, 0u64) };
     match Errno::result(result) {

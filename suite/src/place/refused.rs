@@ -92,9 +92,19 @@ const MEANT: [(&str, Sysno); 4] = [
     ("keyctl", Sysno::add_key),
 ];
 
-/// Calls that are not made with nonsense, since they do not return or do something without arguments.
-const NEVER_MADE: [Sysno; 7] =
-    [Sysno::exit, Sysno::exit_group, Sysno::fork, Sysno::vfork, Sysno::clone, Sysno::pause, Sysno::rt_sigreturn];
+/// Calls that are not made with nonsense: those that a filter answers by their flags ([`filtered_flags`] finds them),
+/// that do not return, or that do something without arguments.
+const NEVER_MADE: [Sysno; 9] = [
+    Sysno::unshare,
+    Sysno::clone3,
+    Sysno::exit,
+    Sysno::exit_group,
+    Sysno::fork,
+    Sysno::vfork,
+    Sysno::clone,
+    Sysno::pause,
+    Sysno::rt_sigreturn,
+];
 
 fn filtered_call(call: &str, errno: Errno) -> Option<String> {
     has_filter().then_some(())?;
