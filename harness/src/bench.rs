@@ -4,6 +4,7 @@
 
 use crate::case::items;
 use crate::common::*;
+use crate::place::inherited::normalise;
 
 /// A case to measure. Its name is part of its seed.
 pub fn case(name: &'static str, proves: &'static [&'static str], run: Body) -> Item {
@@ -34,6 +35,7 @@ impl Bench {
             before_body: None,
         };
         let log = RecordLog::map().expect("memory");
+        normalise();
         Self { supervisor: Supervisor::start(setting, log, true).expect("a supervisor"), _directory: directory }
     }
 

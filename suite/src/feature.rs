@@ -194,7 +194,7 @@ fn no_switch() -> Option<String> {
 /// Signs of a sandbox or local policy (RULE-08), in words.
 fn signs(facts: &Facts) -> Vec<String> {
     let mut signs = Vec::new();
-    if status_field("Seccomp").as_deref() == Some("2") {
+    if has_filter() {
         signs.push("a seccomp filter is active and may refuse system calls (container runtime?)".to_owned());
     }
     if status_field("NoNewPrivs").as_deref() == Some("1") {
@@ -235,14 +235,16 @@ fn forbidden_namespaces() -> impl Iterator<Item = String> {
         .filter(|path| number_in(path) == Some(0))
 }
 
-/// Whether a limit of the place, or a seccomp filter, answers unshare(2) instead of the kernel, as
-/// container runtimes have it. This is the one fact that requires a try of the call under test. It is tried only if /proc
-/// says that there is a filter, and unshare(0) is a call that no kernel refuses (FLAG-40), so that
-/// no broken kernel can hide behind it.
+/// Whether a seccomp filter is attached to this process.
+pub(crate) fn has_filter() -> bool {
+    status_field("Seccomp").as_deref() == Some("2")
+}
+
+/// Whether a seccomp filter answers unshare(2) instead of the kernel, as container runtimes have it. This is the one
+/// fact that requires a try of the call under test. It is tried only if /proc says that there is a filter, and
+/// unshare(0) is a call that no kernel refuses (FLAG-40), so that no broken kernel can hide behind it.
 fn filtered() -> Option<String> {
-    if status_field("Seccomp").as_deref() != Some("2") {
-        return None;
-    }
+    has_filter().then_some(())?;
     // SAFETY: unshare(2) takes a number, and 0 changes nothing.
     let result = unsafe { libc::syscall(libc::SYS_unshare, 0u64) };
     let errno = Errno::result(result).err()?;
@@ -253,8 +255,7 @@ fn filtered() -> Option<String> {
 }
 
 fn a_filter() -> Option<String> {
-    let filter = status_field("Seccomp").as_deref() == Some("2");
-    filter.then(|| {
+    has_filter().then(|| {
         "a seccomp filter is attached, beside which strict mode cannot be entered: run outside containers".to_owned()
     })
 }

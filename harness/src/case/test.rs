@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::Pid;
 
 use crate::case::Item;
@@ -241,17 +241,11 @@ pub(crate) fn run_and_exit(test: &Test, supervisor: Pid) -> ! {
     unsafe { libc::_exit(0) }
 }
 
-/// Sets up a process group, default signal handling, only the three standard descriptors, and death with the
-/// supervisor.
+/// Sets up a process group, no blocked signals, only the three standard descriptors, and death with the supervisor,
+/// which has [all else](crate::place::inherited) in order.
 fn prepare_process(supervisor: Pid) {
     let _ = nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0));
     die_with_parent(supervisor);
-    // Rust's start-up ignores SIGPIPE and catches SIGSEGV and SIGBUS to report stack overflows.
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    for changed in [Signal::SIGPIPE, Signal::SIGSEGV, Signal::SIGBUS] {
-        // SAFETY: installs the default action.
-        let _ = unsafe { nix::sys::signal::sigaction(changed, &default) };
-    }
     let _ = nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     // SAFETY: closes what belongs to the supervisor; this process never uses it.
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };

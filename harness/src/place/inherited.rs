@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, sigaction, signal, sigprocmask};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction, signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::getpid;
 
@@ -13,8 +13,8 @@ use crate::common::*;
 /// Size in bytes that the stack gets by default on most systems. A larger one may change how memory is laid out.
 const STACK: u64 = 8 * 1024 * 1024;
 
-/// Size in bytes that files of cases stay below.
-const FILES: u64 = 64 * 1024 * 1024;
+/// Size limit in bytes for each file a case writes, including its output. SIGXFSZ kills a case that exceeds it.
+pub const FILE_SIZE_LIMIT: u64 = 64 * 1024 * 1024;
 
 /// Limits that are raised as far as the hard ones allow.
 const RAISED: [Resource; 8] = [
@@ -29,7 +29,9 @@ const RAISED: [Resource; 8] = [
 ];
 
 /// Has this process, and all that it forks, start from: umask 022, no core files, soft limits as high as the hard ones,
-/// all signals at their defaults and none blocked, the ordinary scheduling policy, nice 0, no securebits.
+/// all signals at their defaults, the ordinary scheduling policy, nice 0, no securebits. The signals that are blocked
+/// stay so, since a supervisor leaves those that interrupt a run to the process that reports; a case's child unblocks
+/// them all.
 pub(crate) fn normalise() {
     umask(Mode::from_bits_truncate(0o022));
     for resource in RAISED {
@@ -44,17 +46,17 @@ pub(crate) fn normalise() {
         libc::setpriority(libc::PRIO_PROCESS, 0, 0);
         libc::prctl(libc::PR_SET_SECUREBITS, 0, 0, 0, 0);
     }
+    // Besides what is inherited: Rust's start-up ignores SIGPIPE, and catches SIGSEGV and SIGBUS to report stack overflows.
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     for number in Signal::iterator().filter(|number| ![Signal::SIGKILL, Signal::SIGSTOP].contains(number)) {
         // SAFETY: installs the default action.
         let _ = unsafe { sigaction(number, &default) };
     }
     // A write beyond a limit that cannot be raised gives EFBIG, which tells more than a task that is gone.
-    if getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(_, hard)| hard < FILES) {
+    if getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(_, hard)| hard < FILE_SIZE_LIMIT) {
         // SAFETY: ignores a signal.
         let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
     }
-    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
 /// Whether /proc is the one of this process's PID namespace.

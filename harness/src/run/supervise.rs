@@ -7,6 +7,7 @@ use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use crate::case::test::run_and_exit;
 use crate::common::*;
+use crate::place::inherited::FILE_SIZE_LIMIT;
 use crate::run::leftovers::{KILL_PATIENCE, Leak, LeakKind, LeakWatch, where_it_hangs};
 use crate::run::patience::{Patience, Tasks};
 use crate::run::record::Records;
@@ -78,8 +79,6 @@ impl Observation {
 
 /// How many bytes of output are kept.
 const OUTPUT_KEPT: u64 = 16 * 1024;
-/// Size limit in bytes for each file a case writes, including its output. SIGXFSZ kills a case that exceeds it.
-const FILE_SIZE_LIMIT: u64 = 64 * 1024 * 1024;
 
 /// Runs cases one after the other, each in its own child of a single-threaded process.
 #[derive(Debug)]

@@ -1,22 +1,25 @@
 //! Whether this place, and not the kernel, refused a step of a case.
 //!
-//! Asked by a supervisor, which has never made the call under test, once a step has failed with an errno. Each answer
-//! rests on a control: a capability that is missing, a limit, a read-only mount, a call that a filter answers, a
-//! namespace that clone(2) may not make either. Where no control finds anything, the failure stands.
+//! Asked by a supervisor once a step of a case has failed. Each answer rests on a control: a capability that is missing,
+//! a limit, a read-only mount, a call that a filter answers, a namespace that clone(2) may not make either. Where no
+//! control finds anything, the failure stands. One control makes the call under test, beside an unknown bit and only
+//! where a filter is attached: [`filtered_flags`].
 
 use std::path::Path;
 
-use harness::case::task::fork_sharing;
-use harness::place::facts::{Facts, has_capability, in_initial_user_namespace, status_field};
+use harness::place::facts::{Facts, has_capability, in_initial_user_namespace, number_in};
+use harness::place::inherited::FILE_SIZE_LIMIT;
 use harness::prelude::*;
 use harness::suite::Wrong;
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::WaitStatus;
 use syscalls::Sysno;
 
 use crate::call::raw::{FULL, REFUSED, unshare};
+use crate::feature::{self, has_filter};
+use crate::observe::fds;
 use crate::place::privilege::NOBODY;
 use crate::spec::flags::Flags;
 use crate::spec::namespaces::{KINDS, Kind};
@@ -50,7 +53,7 @@ fn errno_named(name: &str) -> Option<Errno> {
 /// wherever the capability is there.
 const TAKEN: &[(&str, u32, &[&str])] = &[
     ("CAP_NET_ADMIN", 12, &["SIOCSIF", "adding a table", "netlink", "RTM_"]),
-    ("CAP_SYS_PTRACE", 19, &["NS_GET_PARENT", "NS_GET_USERNS", "ptrace", "process_vm", "/proc/"]),
+    ("CAP_SYS_PTRACE", 19, &["NS_GET_PARENT", "NS_GET_USERNS", "ptrace", "process_vm"]),
     ("CAP_SYS_RESOURCE", 24, &["prlimit", "setrlimit", "/proc/sys/user/"]),
     ("CAP_SYS_TIME", 25, &["timens_offsets", "clock_settime"]),
 ];
@@ -117,20 +120,12 @@ fn filtered_call(call: &str, errno: Errno) -> Option<String> {
     Some(format!("a seccomp filter refuses {number}(2): run with a profile that allows it"))
 }
 
-/// Whether a seccomp filter is attached to this process.
-fn has_filter() -> bool {
-    status_field("Seccomp").as_deref() == Some("2")
-}
-
 /// What the call gives for arguments that no kernel accepts.
 fn answer_to_nonsense(number: Sysno) -> Result<usize, Errno> {
     const NONSENSE: usize = usize::MAX;
     // SAFETY: no address is valid, and no number or descriptor either.
-    let result = unsafe { syscalls::raw_syscall!(number, NONSENSE, NONSENSE, NONSENSE, NONSENSE, NONSENSE, NONSENSE) };
-    match result as isize {
-        error @ -4095..0 => Err(Errno::from_raw(-error as i32)),
-        _ => Ok(result),
-    }
+    let result = unsafe { syscalls::syscall!(number, NONSENSE, NONSENSE, NONSENSE, NONSENSE, NONSENSE, NONSENSE) };
+    result.map_err(fds::errno)
 }
 
 /// Flags that a filter answers by. It sees a flag whatever else is asked for; the kernel refuses the unknown bit beside
@@ -146,29 +141,19 @@ fn filtered_flags(flags: Flags) -> Option<String> {
 /// the initial user namespace there is no ancestor, and the limit can be read.
 fn no_room(flags: Flags) -> Option<String> {
     let full = |kind: &&Kind| {
-        let zero = std::fs::read_to_string(Path::new("/proc/sys/user").join(kind.limit)).is_ok_and(|n| n.trim() == "0");
-        zero || !in_initial_user_namespace() && clone_gives(kind.flag) == Err(Errno::ENOSPC)
+        number_in(&format!("/proc/sys/user/{}", kind.limit)) == Some(0)
+            || !in_initial_user_namespace() && in_child(kind.flag, || Ok(())) == Err(Errno::ENOSPC)
     };
     let kind = KINDS.iter().filter(|kind| flags.contains(kind.flag)).find(full)?;
     Some(format!("this user namespace or an ancestor has reached /proc/sys/user/{}: raise it there", kind.limit))
 }
 
-/// What clone(2) with this flag gives.
-fn clone_gives(flag: Flags) -> Result<(), Errno> {
-    in_child(flag, || Ok(()))
-}
-
 /// What a step gives in a child that clone(2) makes with these flags.
 fn in_child(flags: Flags, step: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
-    // SAFETY: no CLONE_VM; a supervisor is single-threaded; the child ends at once.
-    match unsafe { fork_sharing(flags.0) }? {
-        // SAFETY: as above.
-        pid if pid.as_raw() == 0 => unsafe { libc::_exit(step().err().map_or(0, |errno| errno as i32)) },
-        pid => match waitpid(pid, None)? {
-            WaitStatus::Exited(_, 0) => Ok(()),
-            WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno)),
-            _ => Err(Errno::EINTR),
-        },
+    match feature::in_child(flags.0, || step().err().map_or(0, |errno| errno as i32))? {
+        WaitStatus::Exited(_, 0) => Ok(()),
+        WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno)),
+        _ => Err(Errno::EINTR),
     }
 }
 
@@ -206,7 +191,7 @@ fn withheld(errno: Errno) -> Option<String> {
 /// words of the steps that are meant, if not all are.
 const ENOUGH: [(Errno, &[&str], Resource, u64, &str); 10] = [
     (Errno::EMFILE, &["mq_open"], Resource::RLIMIT_MSGQUEUE, 819_200, "RLIMIT_MSGQUEUE (ulimit -Hq)"),
-    (Errno::EFBIG, &[], Resource::RLIMIT_FSIZE, 64 << 20, "RLIMIT_FSIZE (ulimit -Hf)"),
+    (Errno::EFBIG, &[], Resource::RLIMIT_FSIZE, FILE_SIZE_LIMIT, "RLIMIT_FSIZE (ulimit -Hf)"),
     (Errno::EMFILE, &[], Resource::RLIMIT_NOFILE, 4096, "RLIMIT_NOFILE (ulimit -Hn)"),
     // A number beyond the limit, as the target of a copy, gives what a closed descriptor gives.
     (Errno::EBADF, &["dup", "Descriptors", "F_DUPFD", "traces of"], Resource::RLIMIT_NOFILE, 4096, "RLIMIT_NOFILE"),
