@@ -88,11 +88,13 @@ fn read_only(call: &str, errno: Errno) -> Option<String> {
 }
 
 /// System calls behind words of steps that are not their names.
-const MEANT: [(&str, Sysno); 4] = [
+const MEANT: [(&str, Sysno); 5] = [
     ("umount", Sysno::umount2),
     ("io_uring", Sysno::io_uring_setup),
     ("uring", Sysno::io_uring_enter),
     ("keyctl", Sysno::add_key),
+    // A storm's task names its new host.
+    ("traces of", Sysno::sethostname),
 ];
 
 /// Calls that are not made with nonsense: those that a filter answers by their flags ([`filtered_flags`] finds them),
