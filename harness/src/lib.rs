@@ -21,6 +21,7 @@ pub mod case {
 pub mod place {
     pub mod config;
     pub mod facts;
+    pub mod filter;
     pub mod inherited;
     pub mod sandbox;
 }

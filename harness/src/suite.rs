@@ -34,6 +34,8 @@ pub struct Suite {
 pub struct Wrong<'a> {
     /// Its first step that did: as written in C, and what it gave.
     pub step: Option<(&'a str, &'a str)>,
+    /// Whether that step only prepared what is judged.
+    pub is_setup: bool,
     /// What its tasks [set aside](crate::run::record::set_aside).
     pub aside: [u64; 2],
 }

@@ -8,15 +8,18 @@ use std::path::Path;
 use harness::case::needs::{Feature, Global, Needs, no_file};
 use harness::case::task::fork_sharing;
 use harness::place::facts::{Facts, Version, has_capability, in_initial_user_namespace, number_in, status_field};
+use harness::place::filter::has_filter;
 use harness::place::sandbox::Sandbox;
 use harness::suite::Suite;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
+const CAP_KILL: u32 = 5;
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SETFCAP: u32 = 31;
 const CAP_SYS_RESOURCE: u32 = 24;
 
 /// The user and group that stand for an ordinary user when the suite runs as root.
@@ -76,6 +79,8 @@ table! { Feature in FEATURES:
     INITIAL_ROOT("initial_root", no_initial_root);
     /// A second user and group ID (65534) that the caller may become.
     SECOND_USER("second_user", second_user);
+    /// IDs of the caller may be mapped in another's user namespace.
+    MAP_IDS("map_ids", may_not_map_ids);
     /// A new user namespace may be created here.
     CREATE_USER_NS("create_user_ns", |_| create_user_namespace());
     /// kcmp(2), which tells whether two tasks share a resource.
@@ -235,11 +240,6 @@ fn forbidden_namespaces() -> impl Iterator<Item = String> {
         .filter(|path| number_in(path) == Some(0))
 }
 
-/// Whether a seccomp filter is attached to this process.
-pub(crate) fn has_filter() -> bool {
-    status_field("Seccomp").as_deref() == Some("2")
-}
-
 /// Whether a seccomp filter answers unshare(2) instead of the kernel, as container runtimes have it. This is the one
 /// fact that requires a try of the call under test. It is tried only if /proc says that there is a filter, and
 /// unshare(0) is a call that no kernel refuses (FLAG-40), so that no broken kernel can hide behind it.
@@ -316,9 +316,15 @@ fn second_user(facts: &Facts) -> Option<String> {
             "securebits are locked ({securebits:#x}), so a change of user is none of capabilities: unlock them"
         ));
     }
-    let able = has_capability(facts, CAP_SETUID) && has_capability(facts, CAP_SETGID);
+    // Nor could what ran as that user be ended, without CAP_KILL.
+    let able = [CAP_KILL, CAP_SETGID, CAP_SETUID].into_iter().all(|capability| has_capability(facts, capability));
     (!(able && mapped("/proc/self/uid_map") && mapped("/proc/self/gid_map")))
-        .then(|| "needs a second user (65534) to become: run as root".to_owned())
+        .then(|| "needs a second user (65534) to become (CAP_SETUID, CAP_SETGID, CAP_KILL): run as root".to_owned())
+}
+
+fn may_not_map_ids(facts: &Facts) -> Option<String> {
+    let able = [CAP_SETGID, CAP_SETUID, CAP_SETFCAP].into_iter().all(|capability| has_capability(facts, capability));
+    (!able).then(|| "may not map IDs (CAP_SETUID, CAP_SETGID, CAP_SETFCAP): run as root".to_owned())
 }
 
 /// How a child made by clone(2) with these flags ends, which exits with what `look` gives.

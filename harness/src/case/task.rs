@@ -94,8 +94,17 @@ pub(crate) fn exit_now(status: i32) -> ! {
 /// pointer. The caller must be the only thread of its process.
 pub unsafe fn fork_sharing(flags: u64) -> Result<Pid, Errno> {
     debug_assert_eq!(flags & libc::CLONE_VM as u64, 0);
-    // SAFETY: without CLONE_VM a null stack means a copy of the caller's; no pointers are passed.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD as u64, 0u64, 0u64, 0u64, 0u64) };
+    const SIGNAL: u64 = 0xff;
+    let ending = libc::SIGCHLD as u64;
+    let pid = if flags & SIGNAL == 0 {
+        // SAFETY: without CLONE_VM a null stack means a copy of the caller's; no pointers are passed.
+        unsafe { libc::syscall(libc::SYS_clone, flags | ending, 0u64, 0u64, 0u64, 0u64) }
+    } else {
+        // clone(2) has the signal of the child's end where CLONE_NEWTIME is.
+        let arguments = [flags, 0, 0, 0, ending, 0, 0, 0];
+        // SAFETY: as above; the arguments live through the call.
+        unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), size_of_val(&arguments)) }
+    };
     Errno::result(pid).map(|pid| Pid::from_raw(pid as i32))
 }
 

@@ -13,6 +13,7 @@ mod worker;
 
 use crate::case::test::seed_of_repetition;
 use crate::common::*;
+use crate::place::filter;
 use crate::place::sandbox;
 use crate::run::kernel_log::KernelLog;
 use crate::run::leftovers::kill_children_but;
@@ -33,6 +34,7 @@ use worker::{Worker, serve};
 /// See [`RunError`]; everything that was started is cleaned up.
 pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<RunEnd, RunError> {
     let start = Instant::now();
+    filter::refused_to_all().map_or(Ok(()), |call| Err(RunError::Filtered(call)))?;
     let signals = Signals::block()?;
     set_child_subreaper(true).map_err(io::Error::from)?;
     (options.suite.remove_stale)();
@@ -132,7 +134,11 @@ impl Run<'_, '_> {
         let added = (0..wanted).try_for_each(|_| self.add_worker());
         // Reported while the supervisors make their sandboxes.
         self.report_start()?;
-        added?;
+        // Where a limit on processes or namespaces leaves room for fewer, the cases take longer.
+        let wanted = match (added, self.workers.len()) {
+            (Err(error), 0) => return Err(error),
+            (_, started) => started,
+        };
         self.report_finished()?;
         // Cases that change or measure global state run alone, one at a time.
         let parts = [(together, JOBS_AHEAD, wanted), (alone, 1, 1)];

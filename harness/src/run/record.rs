@@ -88,16 +88,16 @@ pub struct Records {
 }
 
 impl Records {
-    /// The first step that went wrong and what it gave.
-    pub fn first_error(&self) -> Option<(String, String)> {
+    /// The first step that went wrong, what it gave, and whether it only prepared what is judged.
+    pub fn first_error(&self) -> Option<(String, String, bool)> {
         self.records.iter().find_map(|record| match record {
-            Record::Failed(check) => Some((check.call.clone(), check.actual.clone())),
-            Record::SetupFailed { call, actual, .. } => Some((call.clone(), actual.clone())),
+            Record::Failed(check) => Some((check.call.clone(), check.actual.clone(), false)),
+            Record::SetupFailed { call, actual, .. } => Some((call.clone(), actual.clone(), true)),
             // A library that has no way to return the error, such as that of a thread.
             Record::Panicked(message) => {
                 let (_, code) = message.split_once("Os { code: ")?;
                 let errno = Errno::from_raw(code.split(',').next()?.parse().ok()?);
-                Some((message.split_once(": ")?.1.to_owned(), format!("{errno:?}")))
+                Some((message.split_once(": ")?.1.to_owned(), format!("{errno:?}"), true))
             }
             _ => None,
         })

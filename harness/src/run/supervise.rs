@@ -136,13 +136,14 @@ impl Supervisor {
     fn refused(&self, Observation { records, ending, .. }: &Observation) -> Option<String> {
         let step = records.first_error().or(match ending {
             Ending::SupervisorLost { how } => {
-                how.split_once(": ").map(|(call, gave)| (call.to_owned(), gave.to_owned()))
+                how.split_once(": ").map(|(call, gave)| (call.to_owned(), gave.to_owned(), true))
             }
             _ => None,
         });
-        let step = step.as_ref().map(|(call, actual)| (call.as_str(), actual.as_str()));
+        let is_setup = step.as_ref().is_some_and(|(.., setup)| *setup);
+        let step = step.as_ref().map(|(call, actual, _)| (call.as_str(), actual.as_str()));
         let went_wrong = step.is_some() || !records.finished || *ending != (Ending::Exited { status: 0 });
-        let wrong = Wrong { step, aside: self.log.aside() };
+        let wrong = Wrong { step, is_setup, aside: self.log.aside() };
         let why = went_wrong.then(|| (self.setting.suite.refused)(&self.setting.facts, &wrong))??;
         Some(match step {
             Some((call, actual)) => format!("{why} ({call}: {actual})"),
@@ -169,7 +170,11 @@ impl Supervisor {
 
 /// Redirects standard output and error to a memory file, which is read after each case.
 fn capture_output() -> io::Result<File> {
-    let output = memfd_create(c"output", MFdFlags::MFD_CLOEXEC)?;
+    let output = match memfd_create(c"output", MFdFlags::MFD_CLOEXEC) {
+        Ok(output) => output,
+        // A filter refuses it.
+        Err(_) => tempfile::tempfile()?.into(),
+    };
     // Several processes write to it: none may overwrite the other.
     nix::fcntl::fcntl(&output, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_APPEND))?;
     dup2_stdin(File::open("/dev/null")?)?;

@@ -52,6 +52,8 @@ pub enum GuestFault {
     Flood,
     /// The suite takes all memory
     OutOfMemory,
+    /// No fault: from the start, a security module withholds capabilities in user namespaces of ordinary users
+    WithholdCapabilities,
 }
 
 /// How much a flood is.
@@ -93,6 +95,13 @@ impl Trigger {
 pub fn prepare(arguments: &[String]) {
     if !arguments.iter().any(|word| word == "--guest-fault") {
         return;
+    }
+    if arguments.iter().any(|word| word == "withhold-capabilities") {
+        match suite::place::lsm::Hooked::withhold_capabilities() {
+            // As long as process 1 lives.
+            Ok(hooked) => std::mem::forget(hooked),
+            Err(without) => eprintln!("guest fault: {without}"),
+        }
     }
     extern "C" fn exit(_: i32) {
         // SAFETY: _exit may be called in a signal handler.
@@ -137,6 +146,7 @@ fn happen(fault: GuestFault, results: Option<File>) -> io::Result<()> {
             off()
         }
         GuestFault::Flood => flood(&mut results),
+        GuestFault::WithholdCapabilities => Ok(()),
         GuestFault::OutOfMemory => {
             let mut taken = Vec::new();
             loop {

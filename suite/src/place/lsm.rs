@@ -1,7 +1,8 @@
-//! A security module of the case's own: a BPF program at the hook that is asked before a user
-//! namespace is made (Linux 6.1), which refuses one process and nobody else.
+//! Security modules of the suite's own: BPF programs at the hooks of such modules.
 //!
-//! It is made of bpf(2) alone: where the hook is, the kernel tells by its type information.
+//! They are made of bpf(2) alone: where a hook is, the kernel tells by its type information.
+
+use std::fmt;
 
 use crate::spec::prelude::*;
 
@@ -10,8 +11,14 @@ use crate::observe::nsfd::{inode_of, open_link};
 /// The kernel's type information.
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
 
-/// The function that stands for the hook.
-const HOOK: &[u8] = b"bpf_lsm_userns_create";
+/// The active security modules.
+const MODULES: &str = "/sys/kernel/security/lsm";
+
+/// The function that stands for the hook before a user namespace is made (Linux 6.1).
+const USERNS_CREATE: &[u8] = b"bpf_lsm_userns_create";
+
+/// The function that stands for the hook before a capability is granted.
+const CAPABLE: &[u8] = b"bpf_lsm_capable";
 
 /// The inode of the initial PID namespace, the same on every kernel (include/linux/proc_ns.h).
 const INITIAL_PID_NS: u64 = 0xeffffffc;
@@ -22,25 +29,40 @@ const TYPE_LSM: u32 = 29;
 const ATTACH_LSM: u32 = 27;
 const GET_CURRENT_PID_TGID: i32 = 14;
 
-/// The program at its hook. It is gone when this is dropped, or its process ends.
+/// A program at its hook. It is gone when this is dropped, or its process ends.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct Hooked {
     _program: OwnedFd,
     _link: OwnedFd,
 }
 
 /// One instruction: opcode, registers, offset, immediate.
 #[repr(C)]
+#[derive(Clone, Copy, Default)]
 struct Instruction {
     code: u8,
+    /// The target in the lower half, the source in the upper.
     registers: u8,
     offset: i16,
     immediate: i32,
 }
 
+const CALL: u8 = 0x85;
+const EXIT: Instruction = Instruction { code: 0x95, registers: 0, offset: 0, immediate: 0 };
+const JUMP_IF_EQUAL: u8 = 0x15;
+const LOAD_32: u8 = 0x61;
+const LOAD_64: u8 = 0x79;
+const MOVE: u8 = 0xb7;
+const SHIFT_RIGHT: u8 = 0x77;
+
+/// On register 0.
 const fn instruction(code: u8, offset: i16, immediate: i32) -> Instruction {
-    // Register 0 is the only one used.
     Instruction { code, registers: 0, offset, immediate }
+}
+
+/// From where register 1 points to, into register 1.
+const fn load_by_1(code: u8, offset: i16) -> Instruction {
+    Instruction { code, registers: 0x11, offset, immediate: 0 }
 }
 
 /// What bpf(2) takes to load a program, up to the last field that is used.
@@ -74,109 +96,220 @@ struct Attach {
     padding: u32,
 }
 
-fn bpf<T>(command: c_int, attributes: &T) -> Result<OwnedFd, Errno> {
+fn raw_bpf<T>(command: c_int, attributes: &mut T) -> Result<i64, Errno> {
     let size = size_of::<T>();
     // SAFETY: the attributes, and what they point to, live through the call.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size) };
-    let fd = Errno::result(fd)? as i32;
+    Errno::result(unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size) })
+}
+
+fn bpf<T>(command: c_int, attributes: &mut T) -> Result<OwnedFd, Errno> {
+    let fd = raw_bpf(command, attributes)? as i32;
     // SAFETY: the descriptor is new and nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// A program that gives `-errno` to the process `pid` and 0 to all others.
-fn program(pid: u32, errno: Errno) -> [Instruction; 7] {
-    const CALL: u8 = 0x85;
-    const SHIFT_RIGHT: u8 = 0x77;
-    const JUMP_IF_EQUAL: u8 = 0x15;
-    const MOVE: u8 = 0xb7;
-    const EXIT: u8 = 0x95;
+fn refusing(pid: u32, errno: Errno) -> [Instruction; 7] {
     [
         instruction(CALL, 0, GET_CURRENT_PID_TGID),
         instruction(SHIFT_RIGHT, 0, 32),
         instruction(JUMP_IF_EQUAL, 2, pid as i32),
         instruction(MOVE, 0, 0),
-        instruction(EXIT, 0, 0),
+        EXIT,
         instruction(MOVE, 0, -(errno as i32)),
-        instruction(EXIT, 0, 0),
+        EXIT,
     ]
 }
 
-/// The number of a function in the kernel's type information (Documentation/bpf/btf.rst).
-fn find_function(types: &[u8], name: &[u8]) -> Option<u32> {
+/// A program that gives EPERM to credentials in a user namespace that somebody else than root owns, and 0 to all others.
+/// `user_ns` and `owner` are where struct cred and struct user_namespace have them.
+fn withholding(user_ns: i16, owner: i16) -> [Instruction; 8] {
+    [
+        // The hook's first argument: the credentials.
+        load_by_1(LOAD_64, 0),
+        load_by_1(LOAD_64, user_ns),
+        load_by_1(LOAD_32, owner),
+        Instruction { code: JUMP_IF_EQUAL, registers: 1, offset: 2, immediate: 0 },
+        instruction(MOVE, 0, -libc::EPERM),
+        EXIT,
+        instruction(MOVE, 0, 0),
+        EXIT,
+    ]
+}
+
+/// One type of the kernel (Documentation/bpf/btf.rst).
+struct Type<'a> {
+    number: u32,
+    /// What its name begins: the rest of all names.
+    name: &'a [u8],
+    kind: u32,
+    /// Members of a structure: three words each.
+    members: &'a [u8],
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// Whether a name among all names is this one.
+fn is_named(names: &[u8], name: &[u8]) -> bool {
+    names.starts_with(name) && names.get(name.len()) == Some(&0)
+}
+
+const FUNCTION: u32 = 12;
+const STRUCTURE: u32 = 4;
+
+/// All types, and all names.
+fn types(file: &[u8]) -> Option<(impl Iterator<Item = Type<'_>>, &[u8])> {
     const HEADER: usize = 24;
-    const FUNCTION: u32 = 12;
-    let word = |at: usize| {
-        let bytes = types.get(at..at + 4)?;
-        Some(u32::from_le_bytes(bytes.try_into().ok()?))
-    };
-    let header = word(4)? as usize;
+    let header = word(file, 4)? as usize;
     if header < HEADER {
         return None;
     }
-    let (first, length) = (header + word(8)? as usize, word(12)? as usize);
-    let strings = header + word(16)? as usize;
-    let mut at = first;
-    let mut number = 1;
-    while at < first + length {
-        let (name_at, info) = (word(at)? as usize, word(at + 4)?);
+    let (first, length) = (header + word(file, 8)? as usize, word(file, 12)? as usize);
+    let names = file.get(header + word(file, 16)? as usize..)?;
+    let (mut at, mut number) = (first, 0);
+    let next = move || {
+        (at < first + length).then_some(())?;
+        let (name_at, info) = (word(file, at)? as usize, word(file, at + 4)?);
         let (kind, members) = (info >> 24 & 0x7f, (info & 0xff_ffff) as usize);
-        if kind == FUNCTION {
-            let text = types.get(strings + name_at..)?;
-            if text.starts_with(name) && text.get(name.len()) == Some(&0) {
-                return Some(number);
-            }
-        }
         let rest = match kind {
             // Integers, variables, tags of declarations.
             1 | 14 | 17 => 4,
             3 => 12,
             // Structures, unions, sections, 64-bit enumerations.
-            4 | 5 | 15 | 19 => 12 * members,
+            STRUCTURE | 5 | 15 | 19 => 12 * members,
             // Enumerations, parameters of functions.
             6 | 13 => 8 * members,
             _ => 0,
         };
+        let members = file.get(at + 12..at + 12 + rest)?;
         at += 12 + rest;
         number += 1;
-    }
-    None
+        Some(Type { number, name: names.get(name_at..)?, kind, members })
+    };
+    Some((std::iter::from_fn(next), names))
 }
 
-impl Refusal {
+/// The number of a function.
+fn find_function(file: &[u8], name: &[u8]) -> Option<u32> {
+    let (mut types, _) = types(file)?;
+    Some(types.find(|at| at.kind == FUNCTION && is_named(at.name, name))?.number)
+}
+
+/// Where a structure has a member, in bytes.
+fn find_member(file: &[u8], structure: &[u8], name: &[u8]) -> Option<i16> {
+    let (mut types, names) = types(file)?;
+    let found = types.find(|at| at.kind == STRUCTURE && is_named(at.name, structure))?;
+    let member = found.members.chunks_exact(12).find(|member| {
+        word(member, 0).and_then(|at| names.get(at as usize..)).is_some_and(|names| is_named(names, name))
+    })?;
+    // The upper byte is the size of a bit field, which neither is.
+    i16::try_from((word(member, 8)? & 0xff_ffff) / 8).ok()
+}
+
+/// What stands against a program at a hook, in words.
+#[derive(Debug)]
+pub enum Without {
+    /// The security module "bpf" is not active.
+    Module,
+    /// The type information does not have what is looked for.
+    Type,
+    /// This call is refused.
+    Call(&'static str, Errno),
+}
+
+impl Hooked {
     /// Has the kernel refuse the calling process user namespaces with `errno`.
     ///
     /// # Errors
     /// This kernel has no such hook, or the place does not allow it: the case is skipped.
-    pub fn install(t: &Test, errno: Errno) -> Done<Self> {
-        const MODULES: &str = "/sys/kernel/security/lsm";
-        let modules = fs::read_to_string(MODULES).unwrap_or_default();
-        if !modules.trim().split(',').any(|module| module == "bpf") {
-            return Err(t.skip(format!(
-                "the security module \"bpf\" is not active ({MODULES}): boot with CONFIG_BPF_LSM \
-                 and lsm=…,bpf"
-            )));
-        }
+    pub fn refuse_user_namespaces(t: &Test, errno: Errno) -> Done<Self> {
         if open_link("self", Ns::Pid).and_then(|file| inode_of(&file)) != Ok(INITIAL_PID_NS) {
             return Err(t.skip("not in the initial PID namespace: run outside containers"));
         }
-        let hook = fs::read(TYPES).ok().and_then(|types| find_function(&types, HOOK));
-        let Some(hook) = hook else {
-            return Err(
-                t.skip(format!("{TYPES} knows no hook for user namespaces: Linux 6.1 with CONFIG_DEBUG_INFO_BTF"))
-            );
-        };
-        let refused = |what: &str, errno: Errno| {
-            t.skip(format!("{what} is refused here ({errno:?}): run as root, with CONFIG_BPF_JIT"))
-        };
-        let program = load(hook, errno).map_err(|errno| refused("bpf(BPF_PROG_LOAD)", errno))?;
-        let attach = Attach { name: 0, program: program.as_raw_fd() as u32, padding: 0 };
-        let link = bpf(RAW_TRACEPOINT_OPEN, &attach).map_err(|errno| refused("bpf(BPF_RAW_TRACEPOINT_OPEN)", errno))?;
+        let hooked = Self::install(USERNS_CREATE, |_| Some(refusing(std::process::id(), errno).into()));
+        hooked.map_err(|without| t.skip(without.to_string()))
+    }
+
+    /// Has the kernel withhold capabilities from everybody in user namespaces that ordinary users made, as AppArmor does
+    /// with `apparmor_restrict_unprivileged_userns`.
+    ///
+    /// # Errors
+    /// This kernel has no such hook, or the place does not allow it.
+    pub fn withhold_capabilities() -> Result<Self, Without> {
+        Self::install(CAPABLE, |file| {
+            let user_ns = find_member(file, b"cred", b"user_ns")?;
+            Some(withholding(user_ns, find_member(file, b"user_namespace", b"owner")?).into())
+        })
+    }
+
+    fn install(hook: &[u8], program: impl Fn(&[u8]) -> Option<Vec<Instruction>>) -> Result<Self, Without> {
+        let modules = fs::read_to_string(MODULES).unwrap_or_default();
+        if !modules.trim().split(',').any(|module| module == "bpf") {
+            return Err(Without::Module);
+        }
+        let file = fs::read(TYPES).map_err(|_| Without::Type)?;
+        let found = find_function(&file, hook).zip(program(&file)).ok_or(Without::Type)?;
+        let program = load(found.0, &found.1).map_err(|errno| Without::Call("BPF_PROG_LOAD", errno))?;
+        let mut attach = Attach { name: 0, program: program.as_raw_fd() as u32, padding: 0 };
+        let link = bpf(RAW_TRACEPOINT_OPEN, &mut attach);
+        let link = link.map_err(|errno| Without::Call("BPF_RAW_TRACEPOINT_OPEN", errno))?;
         Ok(Self { _program: program, _link: link })
     }
 }
 
-fn load(hook: u32, errno: Errno) -> Result<OwnedFd, Errno> {
-    let instructions = program(std::process::id(), errno);
+impl fmt::Display for Without {
+    fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Without::Module => {
+                write!(
+                    to,
+                    "the security module \"bpf\" is not active ({MODULES}): boot with CONFIG_BPF_LSM and lsm=…,bpf"
+                )
+            }
+            Without::Type => {
+                write!(to, "{TYPES} knows no hook for user namespaces: Linux 6.1 with CONFIG_DEBUG_INFO_BTF")
+            }
+            Without::Call(command, errno) => {
+                write!(to, "bpf({command}) is refused here ({errno:?}): run as root, with CONFIG_BPF_JIT")
+            }
+        }
+    }
+}
+
+/// Whether a program is at a hook of security modules; nothing if the caller may not ask.
+pub fn is_any_loaded() -> Option<bool> {
+    const PROG_GET_NEXT_ID: c_int = 11;
+    const PROG_GET_FD_BY_ID: c_int = 13;
+    const OBJ_GET_INFO_BY_FD: c_int = 15;
+    #[repr(C)]
+    struct Info {
+        program: u32,
+        size: u32,
+        address: u64,
+    }
+    let mut id = 0u32;
+    loop {
+        let mut ids = [id, 0, 0];
+        match raw_bpf(PROG_GET_NEXT_ID, &mut ids) {
+            Ok(_) => id = ids[1],
+            Err(Errno::ENOENT) => return Some(false),
+            Err(_) => return None,
+        }
+        // It may be gone by now. Its type comes first.
+        let Ok(program) = bpf(PROG_GET_FD_BY_ID, &mut [id, 0, 0]) else {
+            continue;
+        };
+        let mut kind = 0u32;
+        let mut info = Info { program: program.as_raw_fd() as u32, size: 4, address: (&raw mut kind) as u64 };
+        if raw_bpf(OBJ_GET_INFO_BY_FD, &mut info).is_ok() && kind == TYPE_LSM {
+            return Some(true);
+        }
+    }
+}
+
+fn load(hook: u32, instructions: &[Instruction]) -> Result<OwnedFd, Errno> {
     let mut load = Load {
         kind: TYPE_LSM,
         count: instructions.len() as u32,
@@ -187,7 +320,7 @@ fn load(hook: u32, errno: Errno) -> Result<OwnedFd, Errno> {
         ..Load::default()
     };
     load.name[..12].copy_from_slice(b"unshare_conf");
-    bpf(PROG_LOAD, &load)
+    bpf(PROG_LOAD, &mut load)
 }
 
 #[cfg(test)]
@@ -195,7 +328,7 @@ mod tests {
     use super::*;
 
     /// Type information with these types, each with what follows it.
-    fn types(entries: &[(u32, u32, usize)], strings: &[u8]) -> Vec<u8> {
+    fn file(entries: &[(u32, u32, usize)], strings: &[u8]) -> Vec<u8> {
         let body: Vec<u8> = entries
             .iter()
             .flat_map(|(name, info, rest)| {
@@ -228,7 +361,7 @@ mod tests {
             (0, 19 << 24 | 1, 12),
             (5, 12 << 24 | 1, 0),
         ];
-        let file = types(&entries, strings);
+        let file = file(&entries, strings);
         assert_eq!(find_function(&file, b"hook"), Some(6));
         assert_eq!(find_function(&file, b"hook_more"), Some(4));
         assert_eq!(find_function(&file, b"int"), None);

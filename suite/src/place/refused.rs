@@ -6,8 +6,10 @@
 //! where a filter is attached: [`filtered_flags`].
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use harness::place::facts::{Facts, has_capability, in_initial_user_namespace, number_in};
+use harness::place::filter::{answer_to_nonsense, has_filter};
 use harness::place::inherited::FILE_SIZE_LIMIT;
 use harness::prelude::*;
 use harness::suite::Wrong;
@@ -18,8 +20,8 @@ use nix::sys::wait::WaitStatus;
 use syscalls::Sysno;
 
 use crate::call::raw::{FULL, REFUSED, unshare};
-use crate::feature::{self, has_filter};
-use crate::observe::fds;
+use crate::feature;
+use crate::place::lsm;
 use crate::place::privilege::NOBODY;
 use crate::spec::flags::Flags;
 use crate::spec::namespaces::{KINDS, Kind};
@@ -35,7 +37,7 @@ pub fn refused(facts: &Facts, wrong: &Wrong) -> Option<String> {
         missing_capability(facts, call, errno)
             .or_else(|| locked_securebits(call, errno))
             .or_else(|| read_only(call, errno))
-            .or_else(|| filtered_call(call, errno))
+            .or_else(|| filtered_call(call, errno, wrong.is_setup))
             .or_else(|| mount_refused(call, errno))
             .or_else(|| withheld(errno))
             .or_else(|| (errno == Errno::ENOSPC).then(|| no_room(named(call)))?)
@@ -52,7 +54,12 @@ fn errno_named(name: &str) -> Option<Errno> {
 /// Capabilities that steps of cases take, by words of the step. A kernel that refuses what the capability allows fails
 /// wherever the capability is there.
 const TAKEN: &[(&str, u32, &[&str])] = &[
+    ("CAP_CHOWN", 0, &["inheritable 0x1", "PR_CAP_AMBIENT_RAISE"]),
+    ("CAP_SETGID", 6, &["maps", "gid_map", "setgroups"]),
+    ("CAP_SETPCAP", 8, &["PR_SET_SECUREBITS", "PR_CAPBSET_DROP"]),
+    ("CAP_SETFCAP", 31, &["maps", "uid_map"]),
     ("CAP_NET_ADMIN", 12, &["SIOCSIF", "adding a table", "netlink", "RTM_"]),
+    ("CAP_SYS_CHROOT", 18, &["chroot", "caller's root", "beside, Places", "setns"]),
     ("CAP_SYS_PTRACE", 19, &["NS_GET_PARENT", "NS_GET_USERNS", "ptrace", "process_vm"]),
     ("CAP_SYS_RESOURCE", 24, &["prlimit", "setrlimit", "/proc/sys/user/"]),
     ("CAP_SYS_TIME", 25, &["timens_offsets", "clock_settime"]),
@@ -88,20 +95,91 @@ fn read_only(call: &str, errno: Errno) -> Option<String> {
 }
 
 /// System calls behind words of steps that are not their names.
-const MEANT: [(&str, Sysno); 5] = [
-    ("umount", Sysno::umount2),
-    ("io_uring", Sysno::io_uring_setup),
-    ("uring", Sysno::io_uring_enter),
-    ("keyctl", Sysno::add_key),
-    // A storm's task names its new host.
-    ("traces of", Sysno::sethostname),
+const MEANT: &[(&str, &[Sysno])] = &[
+    ("umount", &[Sysno::umount2]),
+    ("io_uring", &[Sysno::io_uring_setup]),
+    ("uring", &[Sysno::io_uring_enter]),
+    ("keyctl", &[Sysno::add_key]),
+    ("pthread_create", &[Sysno::clone3]),
+    ("seteuid", &[Sysno::setresuid]),
+    ("NSpid of a child", &[Sysno::pipe2]),
+    ("clock_nanosleep(", &[Sysno::setitimer]),
+    ("IPC_STAT", &[Sysno::semctl, Sysno::shmctl, Sysno::msgctl]),
+    ("spawn", &[Sysno::clone3]),
+    // A storm's task names its new host; what its other tasks do.
+    ("traces of", &[Sysno::sethostname]),
+    ("beside, Places", &[Sysno::chdir, Sysno::chroot, Sysno::umask]),
+    ("beside, Descriptors", &[Sysno::dup2, Sysno::close, Sysno::close_range]),
+    ("beside, Mounts", &[Sysno::mount, Sysno::umount2]),
+    ("beside, Semaphores", &[Sysno::semget, Sysno::semop, Sysno::semctl]),
+    ("beside, Follower", &[Sysno::setns]),
+    ("beside, Tracer", &[Sysno::ptrace]),
+    ("beside, Signals", &[Sysno::tkill, Sysno::nanosleep]),
+    ("beside, Reader", &[Sysno::readlink, Sysno::open]),
+];
+
+/// What set-up steps call whose words name no call.
+const SET_UP_BY: &[Sysno] = &[
+    Sysno::access,
+    Sysno::bind,
+    Sysno::capset,
+    Sysno::chdir,
+    Sysno::chroot,
+    Sysno::close_range,
+    Sysno::dup2,
+    Sysno::dup3,
+    Sysno::epoll_create1,
+    Sysno::eventfd2,
+    Sysno::fchdir,
+    Sysno::getcwd,
+    Sysno::inotify_init1,
+    Sysno::kcmp,
+    Sysno::kill,
+    Sysno::memfd_create,
+    Sysno::mkdir,
+    Sysno::mknodat,
+    Sysno::mount,
+    Sysno::mq_open,
+    Sysno::msgget,
+    Sysno::open,
+    Sysno::personality,
+    Sysno::pipe2,
+    Sysno::pivot_root,
+    Sysno::prctl,
+    Sysno::ptrace,
+    Sysno::readlink,
+    Sysno::rmdir,
+    Sysno::sched_setscheduler,
+    Sysno::seccomp,
+    Sysno::semctl,
+    Sysno::semget,
+    Sysno::semop,
+    Sysno::sendmsg,
+    Sysno::setgroups,
+    Sysno::setitimer,
+    Sysno::sethostname,
+    Sysno::setns,
+    Sysno::setpriority,
+    Sysno::setresgid,
+    Sysno::setresuid,
+    Sysno::shmget,
+    Sysno::sigaltstack,
+    Sysno::socket,
+    Sysno::socketpair,
+    Sysno::tgkill,
+    Sysno::timer_create,
+    Sysno::tkill,
+    Sysno::umask,
+    Sysno::umount2,
+    Sysno::unlink,
+    Sysno::unlinkat,
+    Sysno::waitid,
 ];
 
 /// Calls that are not made with nonsense: those that a filter answers by their flags ([`filtered_flags`] finds them),
 /// that do not return, or that do something without arguments.
-const NEVER_MADE: [Sysno; 9] = [
+const NEVER_MADE: [Sysno; 8] = [
     Sysno::unshare,
-    Sysno::clone3,
     Sysno::exit,
     Sysno::exit_group,
     Sysno::fork,
@@ -111,23 +189,16 @@ const NEVER_MADE: [Sysno; 9] = [
     Sysno::rt_sigreturn,
 ];
 
-fn filtered_call(call: &str, errno: Errno) -> Option<String> {
+fn filtered_call(call: &str, errno: Errno, setup: bool) -> Option<String> {
     has_filter().then_some(())?;
     let words = call.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let meant = MEANT.iter().filter(|(word, _)| call.contains(word)).map(|(_, number)| *number);
-    let mut named =
-        words.filter_map(|word| word.parse().ok()).chain(meant).filter(|number| !NEVER_MADE.contains(number));
+    let named = words.filter_map(|word| word.parse().ok());
+    let meant = MEANT.iter().filter(|(word, _)| call.contains(word)).flat_map(|(_, numbers)| *numbers).copied();
+    let unnamed = SET_UP_BY.iter().filter(|_| setup).copied();
+    let mut asked = named.chain(meant).chain(unnamed).filter(|number| !NEVER_MADE.contains(number));
     // In a child: what the call does to its caller, such as umask(2), does not matter there.
-    let number = named.find(|number| in_child(Flags::NONE, || answer_to_nonsense(*number).map(drop)) == Err(errno))?;
+    let number = asked.find(|number| in_child(Flags::NONE, || answer_to_nonsense(*number)) == Err(errno))?;
     Some(format!("a seccomp filter refuses {number}(2): run with a profile that allows it"))
-}
-
-/// What the call gives for arguments that no kernel accepts.
-fn answer_to_nonsense(number: Sysno) -> Result<usize, Errno> {
-    const NONSENSE: usize = usize::MAX;
-    // SAFETY: no address is valid, and no number or descriptor either.
-    let result = unsafe { syscalls::syscall!(number, NONSENSE, NONSENSE, NONSENSE, NONSENSE, NONSENSE, NONSENSE) };
-    result.map_err(fds::errno)
 }
 
 /// Flags that a filter answers by. It sees a flag whatever else is asked for; the kernel refuses the unknown bit beside
@@ -139,15 +210,32 @@ fn filtered_flags(flags: Flags) -> Option<String> {
     Some(format!("a seccomp filter refuses {filtered}: run outside the container, or allow it (RestrictNamespaces=)"))
 }
 
-/// Kinds of namespace of which an ancestor of this user namespace allows no more: clone(2) cannot make one either. In
-/// the initial user namespace there is no ancestor, and the limit can be read.
+/// Kinds of namespace of which an ancestor of this user namespace allows too few: clone(2) cannot make as many either.
+/// In the initial user namespace there is no ancestor, and the limit can be read.
 fn no_room(flags: Flags) -> Option<String> {
+    // Found once, it holds for the whole run: to look for it costs as much as a case.
+    static KNOWN: AtomicU64 = AtomicU64::new(0);
     let full = |kind: &&Kind| {
-        number_in(&format!("/proc/sys/user/{}", kind.limit)) == Some(0)
-            || !in_initial_user_namespace() && in_child(kind.flag, || Ok(())) == Err(Errno::ENOSPC)
+        Flags(KNOWN.load(Ordering::Relaxed)).contains(kind.flag)
+            || number_in(&format!("/proc/sys/user/{}", kind.limit)) == Some(0)
+            || !in_initial_user_namespace() && !is_room_for(kind.flag, ROOM)
     };
     let kind = KINDS.iter().filter(|kind| flags.contains(kind.flag)).find(full)?;
-    Some(format!("this user namespace or an ancestor has reached /proc/sys/user/{}: raise it there", kind.limit))
+    KNOWN.fetch_or(kind.flag.0, Ordering::Relaxed);
+    Some(format!(
+        "this user namespace or an ancestor allows fewer than {ROOM} namespaces more by /proc/sys/user/{}: raise it there",
+        kind.limit
+    ))
+}
+
+/// As many namespaces of a kind as cases that run side by side have alive.
+const ROOM: u32 = 64;
+
+/// Whether clone(2) can make so many namespaces one within the other task's life: each waits for the next one's end.
+fn is_room_for(flag: Flags, more: u32) -> bool {
+    more == 0
+        || feature::in_child(flag.0, || if is_room_for(flag, more - 1) { 0 } else { 1 })
+            .is_ok_and(|end| matches!(end, WaitStatus::Exited(_, 0)))
 }
 
 /// What a step gives in a child that clone(2) makes with these flags.
@@ -169,12 +257,18 @@ fn mount_refused(call: &str, errno: Errno) -> Option<String> {
 }
 
 /// Whether a security module withholds capabilities in the user namespace that an ordinary user makes by clone(2), as
-/// AppArmor does where `apparmor_restrict_unprivileged_userns` is 1. Without such a module nothing is excused.
+/// AppArmor does where `apparmor_restrict_unprivileged_userns` is 1. Without a module that was told to, nothing is
+/// excused.
 fn withheld(errno: Errno) -> Option<String> {
     let modules = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
-    let module =
-        modules.trim().split(',').find(|module| ["apparmor", "bpf", "selinux", "smack", "tomoyo"].contains(module));
-    let module = module.filter(|_| matches!(errno, Errno::EPERM | Errno::EACCES))?;
+    let module = modules.trim().split(',').filter(|_| matches!(errno, Errno::EPERM | Errno::EACCES)).find(
+        |module| match *module {
+            "apparmor" => number_in("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1),
+            "bpf" => lsm::is_any_loaded() != Some(false),
+            "selinux" => number_in("/sys/fs/selinux/enforce") == Some(1),
+            _ => false,
+        },
+    )?;
     let by_user = in_child(Flags::NONE, || {
         if nix::unistd::geteuid().is_root() {
             nix::unistd::setresuid(NOBODY.into(), NOBODY.into(), NOBODY.into())?;

@@ -73,6 +73,11 @@ pub enum RunError {
     /// /proc is not mounted.
     #[error("/proc is not mounted, and nothing can be observed without it: mount -t proc proc /proc")]
     NoProc,
+    /// A seccomp filter refuses this call, which nothing runs without.
+    #[error(
+        "a seccomp filter refuses {0}(2), which this program needs: run outside the container, or with a profile that allows it"
+    )]
+    Filtered(syscalls::Sysno),
     /// No process can be forked or prepared.
     #[error("cannot start a supervisor: {0}")]
     Supervisor(String),

@@ -1,7 +1,7 @@
 //! Refusals of a user namespace that come from where the caller is: a security module (ERR-26), and the root on which
 //! everything fails (ERR-28 of the behaviour catalogue).
 
-use crate::place::lsm::Refusal;
+use crate::place::lsm::Hooked;
 use crate::prelude::*;
 
 const NEEDS: Needs = Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::CREATE_USER_NS);
@@ -23,7 +23,7 @@ case!(Case {
         let outside = t.setup(Call::io("open(/)", File::open("/")))?;
         // Before: it would keep the refusal's descriptors.
         let witness = Peer::start(t, "witness", Flags::NONE)?;
-        let refusal = Refusal::install(t, errno)?;
+        let refusal = Hooked::refuse_user_namespaces(t, errno)?;
         let start = Start { module_refuses: Some(errno), ..Start::of(t.facts()) };
         for flags in [
             Flags::NEWUSER,

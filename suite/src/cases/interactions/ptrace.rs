@@ -125,10 +125,12 @@ case!(Case {
             t.check(Call::seen("word that the tracer wrote", word.load(Ordering::Acquire))).is(78)
         })?;
         let pid = tracee.pid();
-        match t.setup(Call::new("waitpid()", waitpid(pid, Some(WaitPidFlag::__WALL))))? {
-            WaitStatus::Stopped(_, Signal::SIGSTOP) => {}
-            _ => return tracee.join(t),
+        // Left to be waited for: a tracee that is none has ended.
+        let look = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
+        if let WaitStatus::Exited(..) = t.setup(Call::new("waitid()", waitid(Id::Pid(pid), look)))? {
+            return tracee.join(t);
         }
+        t.setup(Call::new("waitpid()", waitpid(pid, Some(WaitPidFlag::__WALL))))?;
         t.setup(Call::new("ptrace(PTRACE_SETOPTIONS)", ptrace::setoptions(pid, all_events())))?;
         match syscall_info(pid) {
             Err(errno @ (Errno::EIO | Errno::ENOSYS | Errno::EINVAL)) => {

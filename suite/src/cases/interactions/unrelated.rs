@@ -36,30 +36,37 @@ fn set_unrelated(t: &Test) -> Done<libc::timer_t> {
     let timer = libc::itimerval { it_interval: hour, it_value: hour };
     let mut posix_timer: libc::timer_t = std::ptr::null_mut();
     let limit = libc::rlimit { rlim_cur: 300, rlim_max: 300 };
+    let result = Errno::result::<c_int>;
     // SAFETY: the structures live through the calls; the alternate stack is leaked; the blocked signal stays pending.
     let results = unsafe {
         let mut blocked: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut blocked);
         libc::sigaddset(&raw mut blocked, PENDING);
         [
-            ("personality(ADDR_NO_RANDOMIZE)", libc::personality(0x0004_0000)),
+            ("personality(ADDR_NO_RANDOMIZE)", result(libc::personality(0x0004_0000))),
             // The one value that every task may take, however nice it was started.
-            ("setpriority(19)", libc::setpriority(libc::PRIO_PROCESS, 0, 19)),
-            ("prctl(PR_SET_TIMERSLACK)", libc::prctl(libc::PR_SET_TIMERSLACK, 12345)),
-            ("prctl(PR_SET_NAME)", libc::prctl(libc::PR_SET_NAME, c"unrelated".as_ptr())),
-            ("setrlimit(RLIMIT_NOFILE)", libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit)),
+            ("setpriority(19)", result(libc::setpriority(libc::PRIO_PROCESS, 0, 19))),
+            ("prctl(PR_SET_TIMERSLACK)", result(libc::prctl(libc::PR_SET_TIMERSLACK, 12345))),
+            ("prctl(PR_SET_NAME)", result(libc::prctl(libc::PR_SET_NAME, c"unrelated".as_ptr()))),
+            ("setrlimit(RLIMIT_NOFILE)", result(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))),
             (
                 "setitimer(ITIMER_VIRTUAL)",
-                libc::setitimer(libc::ITIMER_VIRTUAL, &raw const timer, std::ptr::null_mut()),
+                result(libc::setitimer(libc::ITIMER_VIRTUAL, &raw const timer, std::ptr::null_mut())),
             ),
-            ("timer_create()", libc::timer_create(libc::CLOCK_MONOTONIC, std::ptr::null_mut(), &raw mut posix_timer)),
-            ("sigprocmask(SIGUSR2)", libc::sigprocmask(libc::SIG_BLOCK, &raw const blocked, std::ptr::null_mut())),
-            ("raise(SIGUSR2)", libc::raise(PENDING)),
-            ("sigaltstack()", libc::sigaltstack(&raw const stack, std::ptr::null_mut())),
+            (
+                "timer_create()",
+                result(libc::timer_create(libc::CLOCK_MONOTONIC, std::ptr::null_mut(), &raw mut posix_timer)),
+            ),
+            (
+                "sigprocmask(SIGUSR2)",
+                result(libc::sigprocmask(libc::SIG_BLOCK, &raw const blocked, std::ptr::null_mut())),
+            ),
+            ("raise(SIGUSR2)", result(libc::raise(PENDING))),
+            ("sigaltstack()", result(libc::sigaltstack(&raw const stack, std::ptr::null_mut()))),
         ]
     };
     for (text, result) in results {
-        t.setup(Call::new(text, Errno::result(result)))?;
+        t.setup(Call::new(text, result))?;
     }
     let long = libc::itimerspec {
         it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },

@@ -147,7 +147,7 @@ case!(Case {
             power over its old namespaces.",
     proves: &["RACE-16"],
     source: "user_namespaces(7); kernel, kernel/user_namespace.c and kernel/ptrace.c",
-    needs: Needs::ROOT.with(feature::CREATE_USER_NS).with(feature::UTS_NS),
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS).with(feature::UTS_NS).with(feature::MAP_IDS),
     run: |t| {
         play(t, 2, |random, barrier| {
             let delays: Vec<u32> = (0..4).map(|_| delay(random)).collect();
