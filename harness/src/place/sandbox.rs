@@ -73,7 +73,6 @@ pub(crate) fn fork_into(sandbox: &Sandbox) -> Result<Pid, Errno> {
 /// # Errors
 /// A step failed; the text names it.
 pub(crate) fn furnish(sandbox: &Sandbox, name: &str, ids: (u32, u32), fallback: &Path) -> io::Result<PathBuf> {
-    inherited::normalise();
     fn step<E: Into<io::Error>>(what: &str) -> impl FnOnce(E) -> io::Error {
         move |error| io::Error::other(format!("{what}: {}", error.into()))
     }

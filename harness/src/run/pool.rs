@@ -14,6 +14,7 @@ mod worker;
 use crate::case::test::seed_of_repetition;
 use crate::common::*;
 use crate::place::filter;
+use crate::place::inherited;
 use crate::place::sandbox;
 use crate::run::kernel_log::KernelLog;
 use crate::run::leftovers::kill_children_but;
@@ -329,7 +330,11 @@ fn report_progress(workers: &[Worker], sink: &mut Sink) -> io::Result<()> {
 /// A temporary directory in the first place that takes one: in containers the usual place may be read-only.
 fn writable_directory(name: &str) -> io::Result<tempfile::TempDir> {
     let prefix = format!("{name}-");
-    let make = |place: &Path| tempfile::Builder::new().prefix(&prefix).tempdir_in(place);
+    let make = |place: &Path| {
+        let directory = tempfile::Builder::new().prefix(&prefix).tempdir_in(place)?;
+        // Whatever the umask is: tasks of ordinary users pass through.
+        fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map(|()| directory)
+    };
     let others = ["/dev/shm", "/var/tmp", "/run", "."].map(Path::new);
     make(&std::env::temp_dir()).or_else(|error| others.into_iter().find_map(|place| make(place).ok()).ok_or(error))
 }

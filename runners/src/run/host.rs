@@ -1,6 +1,7 @@
 //! Runs cases on the kernel at hand.
 
 use harness::case::items;
+use harness::place::filter::refused_to_all;
 use harness::place::inherited::go_on_with_own_proc;
 use harness::run::plan::Selection;
 
@@ -62,6 +63,9 @@ pub fn select(args: &SelectionArgs, tier: Tier, cases: &'static [Case]) -> Resul
 
 /// Runs the cases that were asked for on the kernel at hand, for its user.
 pub fn run(args: &RunArgs, cases: &'static [Case]) -> Result<ExitStatus> {
+    if let Some(call) = refused_to_all().filter(|call| call.name() == "getrandom") {
+        return Err(RunError::Filtered(call).into());
+    }
     go_on_with_own_proc();
     let selected = select_part(&args.selection, args.how.shard, args.how.tier_on_host(), cases)?;
     let reports = Reports::open(&args.report)?;

@@ -285,7 +285,7 @@ fn withheld(errno: Errno) -> Option<String> {
 
 /// Limits low enough to be why a step had none left, since cases need less than these: what they make a step give, and
 /// words of the steps that are meant, if not all are.
-const ENOUGH: [(Errno, &[&str], Resource, u64, &str); 10] = [
+const ENOUGH: [(Errno, &[&str], Resource, u64, &str); 11] = [
     (Errno::EMFILE, &["mq_open"], Resource::RLIMIT_MSGQUEUE, 819_200, "RLIMIT_MSGQUEUE (ulimit -Hq)"),
     (Errno::EFBIG, &[], Resource::RLIMIT_FSIZE, FILE_SIZE_LIMIT, "RLIMIT_FSIZE (ulimit -Hf)"),
     (Errno::EMFILE, &[], Resource::RLIMIT_NOFILE, 4096, "RLIMIT_NOFILE (ulimit -Hn)"),
@@ -295,6 +295,7 @@ const ENOUGH: [(Errno, &[&str], Resource, u64, &str); 10] = [
     (Errno::EINVAL, &["F_DUPFD"], Resource::RLIMIT_NOFILE, 4096, "RLIMIT_NOFILE (ulimit -Hn)"),
     (Errno::EAGAIN, &[], Resource::RLIMIT_NPROC, 1024, "RLIMIT_NPROC (ulimit -Hu)"),
     (Errno::EAGAIN, &[], Resource::RLIMIT_SIGPENDING, 1024, "RLIMIT_SIGPENDING (ulimit -Hi)"),
+    (Errno::ENOMEM, &["io_uring"], Resource::RLIMIT_MEMLOCK, 8 << 20, "RLIMIT_MEMLOCK (ulimit -Hl)"),
     (Errno::ENOMEM, &[], Resource::RLIMIT_AS, 1 << 40, "RLIMIT_AS (ulimit -Hv)"),
     (Errno::ENOMEM, &[], Resource::RLIMIT_DATA, 1 << 40, "RLIMIT_DATA (ulimit -Hd)"),
 ];

@@ -45,6 +45,7 @@ fn scout(kind: &Sandbox, suite: &Suite) -> Result<Vec<u8>, String> {
     let pid = sandbox::fork_into(kind).map_err(|errno| format!("clone for {kind}: {errno:?}"))?;
     if pid.as_raw() == 0 {
         drop(reader);
+        inherited::normalise();
         let answer = match sandbox::furnish(kind, suite.name, ids, Path::new("/")) {
             Ok(_) => {
                 let mut answer = vec![FACTS];

@@ -24,6 +24,8 @@ pub(super) fn serve(
     log: RecordLog,
     ids: (u32, u32),
 ) -> i32 {
+    // Before anything is made: whatever the umask is.
+    inherited::normalise();
     // A supervisor never outlives the run.
     let _ = set_pdeathsig(Signal::SIGKILL);
     let sandbox = &setting.facts.sandbox;
