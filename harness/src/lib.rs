@@ -35,6 +35,7 @@ pub mod run {
     pub mod pool;
     mod proc_stat;
     pub mod record;
+    mod settings;
     pub mod shard;
     pub mod splat;
     pub mod supervise;

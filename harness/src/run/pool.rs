@@ -19,7 +19,7 @@ use crate::place::sandbox;
 use crate::run::kernel_log::KernelLog;
 use crate::run::leftovers::kill_children_but;
 use crate::run::plan::{Planned, plan};
-use crate::run::supervise::{restore_globals, save_globals};
+use crate::run::settings::{Kept, restore_stale};
 use crate::verdict::judge::worst_of;
 use crate::verdict::outcome::expect;
 
@@ -38,6 +38,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
     filter::refused_to_all().map_or(Ok(()), |call| Err(RunError::Filtered(call)))?;
     let signals = Signals::block()?;
     set_child_subreaper(true).map_err(io::Error::from)?;
+    restore_stale(options.suite);
     (options.suite.remove_stale)();
     let mut facts = match &options.facts {
         Some(facts) => facts.clone(),
@@ -78,10 +79,10 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         options,
         sink,
     };
-    let globals = run.save_globals();
+    let kept = Kept::save(options.suite, run.needs());
     let result = run.work(&signals);
     run.stop_workers();
-    restore_globals(&globals);
+    kept.restore();
     (options.suite.remove_stale)();
     let interrupted = result?;
     let counts = run.counts;
@@ -309,11 +310,10 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// The value of each global setting that a case of the plan may change.
-    fn save_globals(&self) -> Vec<(Global, String)> {
+    /// What the cases of the plan that are run need, together.
+    fn needs(&self) -> Needs {
         let to_run = self.entries.iter().filter(|entry| entry.verdict.is_none());
-        let needs = to_run.fold(Needs::NONE, |needs, entry| needs.and(entry.item.needs()));
-        save_globals(self.options.suite, needs)
+        to_run.fold(Needs::NONE, |needs, entry| needs.and(entry.item.needs()))
     }
 }
 

@@ -115,3 +115,18 @@ fn console_and_results_on_one_port() {
         assert!(!outcome.console.contains("case_finished"), "{outcome}");
     }
 }
+
+/// As AppArmor does on Ubuntu: the place, not the kernel, refuses.
+#[test]
+fn capabilities_that_a_security_module_withholds() {
+    const WITHHELD: [&str; 3] =
+        ["separation.user.ids.unprivileged", "separation.user.maps", "separation.namespaces.after_user.newuts"];
+    let outcome = Run::of(&kernel()).with(&WITHHELD).fault("withhold-capabilities").outcome();
+    outcome.exited(0);
+    let verdicts = outcome.verdicts();
+    let skipped = |(status, reason): &&(String, String)| status == "skip" && reason.contains("security module (bpf)");
+    assert_eq!(verdicts.iter().filter(skipped).count(), WITHHELD.len(), "{outcome}");
+    assert_eq!(verdicts.iter().filter(|(status, _)| status == "pass").count(), CASES.len(), "{outcome}");
+    // Without, each of them passes there.
+    Run::of(&kernel()).with(&WITHHELD).outcome().all_passed();
+}
