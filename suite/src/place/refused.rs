@@ -8,6 +8,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use harness::case::task::fork_sharing;
 use harness::place::facts::{Facts, has_capability, in_initial_user_namespace, number_in};
 use harness::place::filter::{answer_to_nonsense, has_filter};
 use harness::place::inherited::FILE_SIZE_LIMIT;
@@ -15,8 +16,9 @@ use harness::prelude::*;
 use harness::suite::Wrong;
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::sys::wait::WaitStatus;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use syscalls::Sysno;
 
 use crate::call::raw::{FULL, REFUSED, unshare};
@@ -218,7 +220,7 @@ fn no_room(flags: Flags) -> Option<String> {
     let full = |kind: &&Kind| {
         Flags(KNOWN.load(Ordering::Relaxed)).contains(kind.flag)
             || number_in(&format!("/proc/sys/user/{}", kind.limit)) == Some(0)
-            || !in_initial_user_namespace() && !is_room_for(kind.flag, ROOM)
+            || !in_initial_user_namespace() && !is_room_for(kind.flag)
     };
     let kind = KINDS.iter().filter(|kind| flags.contains(kind.flag)).find(full)?;
     KNOWN.fetch_or(kind.flag.0, Ordering::Relaxed);
@@ -229,13 +231,27 @@ fn no_room(flags: Flags) -> Option<String> {
 }
 
 /// As many namespaces of a kind as cases that run side by side have alive.
-const ROOM: u32 = 64;
+const ROOM: usize = 64;
 
-/// Whether clone(2) can make so many namespaces one within the other task's life: each waits for the next one's end.
-fn is_room_for(flag: Flags, more: u32) -> bool {
-    more == 0
-        || feature::in_child(flag.0, || if is_room_for(flag, more - 1) { 0 } else { 1 })
-            .is_ok_and(|end| matches!(end, WaitStatus::Exited(_, 0)))
+/// Whether clone(2) can make so many namespaces of a kind, side by side: one within another meets the greatest depth.
+fn is_room_for(flag: Flags) -> bool {
+    let mut children = Vec::new();
+    let mut made = Ok(());
+    while made.is_ok() && children.len() < ROOM {
+        // SAFETY: no CLONE_VM and no flag that takes a pointer; a supervisor is single-threaded.
+        made = unsafe { fork_sharing(flag.0) }.map(|child| match child.as_raw() {
+            // SAFETY: takes nothing; the parent ends the child.
+            0 => loop {
+                unsafe { libc::pause() };
+            },
+            _ => children.push(child),
+        });
+    }
+    for child in children {
+        let _ = kill(child, Signal::SIGKILL);
+        let _ = waitpid(child, Some(WaitPidFlag::__WALL));
+    }
+    made != Err(Errno::ENOSPC)
 }
 
 /// What a step gives in a child that clone(2) makes with these flags.

@@ -37,7 +37,10 @@ fn wait_for(counter: &AtomicU32, value: u32) {
 
 /// The same where nothing is lost by coming late: it leaves the processor to those it waits for.
 fn wait_calmly_for(counter: &AtomicU32, value: u32) {
-    while !look_for(counter, value) {
+    if look_for(counter, value) {
+        return;
+    }
+    while counter.load(Ordering::Acquire) < value {
         // Without the C library: tasks of a race may share memory, and with it errno.
         let pause = [0i64, 100_000];
         // SAFETY: nanosleep(2) reads seconds and nanoseconds, which live across the call.
