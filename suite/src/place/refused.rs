@@ -39,6 +39,7 @@ pub fn refused(facts: &Facts, wrong: &Wrong) -> Option<String> {
         missing_capability(facts, call, errno)
             .or_else(|| locked_securebits(call, errno))
             .or_else(|| read_only(call, errno))
+            .or_else(|| hidden(errno))
             .or_else(|| filtered_call(call, errno, wrong.is_setup))
             .or_else(|| mount_refused(call, errno))
             .or_else(|| withheld(errno))
@@ -94,6 +95,12 @@ fn read_only(call: &str, errno: Errno) -> Option<String> {
         .flat_map(Path::ancestors)
         .find(|path| statvfs(*path).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY)))?;
     Some(format!("{} is mounted read-only", path.display()))
+}
+
+/// Whether /proc shows processes only, without the settings that steps read and write.
+fn hidden(errno: Errno) -> Option<String> {
+    (errno == Errno::ENOENT && !Path::new("/proc/sys/kernel").exists())
+        .then(|| "/proc shows processes only (subset=pid): mount a whole one".to_owned())
 }
 
 /// System calls behind words of steps that are not their names.
