@@ -28,15 +28,21 @@ const RAISED: [Resource; 8] = [
     Resource::RLIMIT_SIGPENDING,
 ];
 
+/// Raises the soft limits of this process as far as the hard ones allow: it may have inherited more descriptors than the
+/// soft limit allows.
+pub fn raise_limits() {
+    for resource in RAISED {
+        let _ = getrlimit(resource).map(|(_, hard)| setrlimit(resource, hard, hard));
+    }
+}
+
 /// Has this process, and all that it forks, start from: umask 022, no core files, soft limits as high as the hard ones,
 /// all signals at their defaults, the ordinary scheduling policy, nice 0, no securebits. The signals that are blocked
 /// stay so, since a supervisor leaves those that interrupt a run to the process that reports; a case's child unblocks
 /// them all.
 pub(crate) fn normalise() {
     umask(Mode::from_bits_truncate(0o022));
-    for resource in RAISED {
-        let _ = getrlimit(resource).map(|(_, hard)| setrlimit(resource, hard, hard));
-    }
+    raise_limits();
     let _ = getrlimit(Resource::RLIMIT_CORE).map(|(_, hard)| setrlimit(Resource::RLIMIT_CORE, 0, hard));
     let _ = getrlimit(Resource::RLIMIT_STACK).map(|(_, hard)| setrlimit(Resource::RLIMIT_STACK, STACK.min(hard), hard));
     // SAFETY: these calls take numbers, and a structure that lives through the call.

@@ -2,7 +2,7 @@
 
 use harness::case::items;
 use harness::place::filter::refused_to_all;
-use harness::place::inherited::go_on_with_own_proc;
+use harness::place::inherited::{go_on_with_own_proc, raise_limits};
 use harness::run::plan::Selection;
 
 use super::simulation;
@@ -66,6 +66,7 @@ pub fn run(args: &RunArgs, cases: &'static [Case]) -> Result<ExitStatus> {
     if let Some(call) = refused_to_all().filter(|call| call.name() == "getrandom") {
         return Err(RunError::Filtered(call).into());
     }
+    raise_limits();
     go_on_with_own_proc();
     let selected = select_part(&args.selection, args.how.shard, args.how.tier_on_host(), cases)?;
     let reports = Reports::open(&args.report)?;

@@ -26,6 +26,7 @@ pub fn facts_as_json(suite: &Suite) -> Result<Vec<u8>, RunError> {
         };
         match scout(&kind, suite) {
             Ok(facts) => return Ok(facts),
+            Err(error) if why.contains(&error) => {}
             Err(error) => why.push(error),
         }
     }
@@ -40,7 +41,10 @@ const END: u8 = b'\n';
 
 /// Sends a child into a sandbox of this kind to gather facts there.
 fn scout(kind: &Sandbox, suite: &Suite) -> Result<Vec<u8>, String> {
-    let (mut reader, writer) = UnixStream::pair().map_err(|e| format!("socketpair: {e}"))?;
+    let (mut reader, writer) = UnixStream::pair().map_err(|error| match error.raw_os_error() {
+        Some(libc::EMFILE) => format!("{error}: close inherited descriptors, or raise the limit (ulimit -Hn)"),
+        _ => format!("socketpair: {error}"),
+    })?;
     let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let pid = sandbox::fork_into(kind).map_err(|errno| format!("clone for {kind}: {errno:?}"))?;
     if pid.as_raw() == 0 {
