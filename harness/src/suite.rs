@@ -37,7 +37,7 @@ pub struct Wrong<'a> {
     /// Whether that step only prepared what is judged.
     pub is_setup: bool,
     /// What its tasks [set aside](crate::run::record::set_aside).
-    pub aside: [u64; 2],
+    pub aside: [u64; 3],
 }
 
 /// The name of a fact in results, and its probe.

@@ -324,7 +324,7 @@ fn second_user(facts: &Facts) -> Option<String> {
 
 fn may_not_map_ids(facts: &Facts) -> Option<String> {
     let able = [CAP_SETGID, CAP_SETUID, CAP_SETFCAP].into_iter().all(|capability| has_capability(facts, capability));
-    (!able).then(|| "may not map IDs (CAP_SETUID, CAP_SETGID, CAP_SETFCAP): run as root".to_owned())
+    (!able).then(|| "lacks CAP_SETUID, CAP_SETGID or CAP_SETFCAP to write ID maps: run as root".to_owned())
 }
 
 /// How a child made by clone(2) with these flags ends, which exits with what `look` gives.

@@ -75,6 +75,7 @@ pub mod sharing {
 pub mod place {
     pub mod cgroup;
     pub mod clock;
+    mod filtered;
     pub mod limits;
     pub mod lock;
     pub mod lsm;

@@ -100,7 +100,7 @@ pub unsafe fn fork_sharing(flags: u64) -> Result<Pid, Errno> {
         // SAFETY: without CLONE_VM a null stack means a copy of the caller's; no pointers are passed.
         unsafe { libc::syscall(libc::SYS_clone, flags | ending, 0u64, 0u64, 0u64, 0u64) }
     } else {
-        // clone(2) has the signal of the child's end where CLONE_NEWTIME is.
+        // CLONE_NEWTIME (0x80) lies within CSIGNAL: only clone3(2) takes it.
         let arguments = [flags, 0, 0, 0, ending, 0, 0, 0];
         // SAFETY: as above; the arguments live through the call.
         unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), size_of_val(&arguments)) }

@@ -139,7 +139,11 @@ impl Run<'_, '_> {
         // Where a limit on processes or namespaces leaves room for fewer, the cases take longer.
         let wanted = match (added, self.workers.len()) {
             (Err(error), 0) => return Err(error),
-            (_, started) => started,
+            (Err(error), started) => {
+                eprintln!("{}: {started} of {wanted} supervisors started: {error}", self.options.suite.name);
+                started
+            }
+            (Ok(()), started) => started,
         };
         self.report_finished()?;
         // Cases that change or measure global state run alone, one at a time.

@@ -120,14 +120,14 @@ struct Header {
     directory: AtomicU32,
     done: AtomicU32,
     total: AtomicU32,
-    aside: [AtomicU64; 2],
+    aside: [AtomicU64; 3],
     passed: AtomicU64,
 }
 
 /// The log of the case that this process belongs to.
 static OWN: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Adds bits to one of two words that the supervisor hands to [`Suite::refused`](crate::suite::Suite::refused). Does
+/// Adds bits to one of three words that the supervisor hands to [`Suite::refused`](crate::suite::Suite::refused). Does
 /// nothing outside a case. Touches nothing but shared memory.
 pub fn set_aside(word: usize, bits: u64) {
     if let Some(base) = NonNull::new(OWN.load(Ordering::Relaxed)) {
@@ -187,7 +187,7 @@ impl RecordLog {
     }
 
     /// What its tasks [set aside](set_aside).
-    pub(crate) fn aside(&self) -> [u64; 2] {
+    pub(crate) fn aside(&self) -> [u64; 3] {
         self.header().aside.each_ref().map(|word| word.load(Ordering::Relaxed))
     }
 

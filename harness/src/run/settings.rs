@@ -1,7 +1,7 @@
 //! Machine-wide settings that cases change: kept for the time of a run, and restored after it, or by the next run if
 //! this one is killed.
 
-use std::fs::TryLockError;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 
 use crate::case::needs::{Global, Needs};
 use crate::common::*;
@@ -9,8 +9,8 @@ use crate::suite::Suite;
 
 use super::supervise::{restore_globals, save_globals};
 
-/// Where the next run finds what a killed one left: one file of the suite, one line for each setting, its path and its
-/// value. Root alone writes there.
+/// Where the next run finds what a killed one left: one file of the suite, a `path value` line for each setting. Root
+/// alone writes there, and a boot clears it, as it does the settings.
 const DIRECTORY: &str = "/run";
 
 /// The settings that a run may change, as they were before.
@@ -28,16 +28,16 @@ impl Kept {
     }
 
     fn save_in(directory: &Path, suite: &Suite, needs: Needs) -> Kept {
-        let globals = save_globals(suite, needs);
-        if globals.is_empty() {
+        if save_globals(suite, needs).is_empty() {
             return Kept::default();
         }
+        let path = file_in(directory, suite);
+        // Without the lock, another live run owns the file.
+        let file = open_locked(&path, true).filter(|file| restore_from(file, suite));
+        let globals = save_globals(suite, needs);
         let lines: String =
             globals.iter().map(|(global, value)| format!("{} {}\n", global.path(), value.trim())).collect();
-        let path = file_in(directory, suite);
-        // Another run that is alive has the values, or has changed them.
-        let file = open(&path).filter(|file| file.try_lock().is_ok());
-        let written = file.filter(|file| file.set_len(0).and_then(|()| (&*file).write_all(lines.as_bytes())).is_ok());
+        let written = file.filter(|file| file.set_len(0).and_then(|()| file.write_all_at(lines.as_bytes(), 0)).is_ok());
         Kept { globals, file: written.map(|file| (path, file)) }
     }
 
@@ -57,30 +57,52 @@ pub(crate) fn restore_stale(suite: &Suite) {
 
 fn restore_stale_in(directory: &Path, suite: &Suite) {
     let path = file_in(directory, suite);
-    let Ok(mut file) = File::open(&path) else {
-        return;
-    };
+    if open_locked(&path, false).is_some_and(|file| restore_from(&file, suite)) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Restores what the file says. Whether all of it is as it was.
+fn restore_from(file: &File, suite: &Suite) -> bool {
     let mut lines = String::new();
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => return,
-        Ok(()) if file.read_to_string(&mut lines).is_err() => return,
-        Ok(()) => {}
+    if (&mut &*file).read_to_string(&mut lines).is_err() {
+        return false;
     }
-    for (path, value) in lines.lines().filter_map(|line| line.split_once(' ')) {
-        // Nothing but a setting of this suite is written, whatever the file says.
-        if suite.globals.iter().any(|global| global.has_value() && global.path() == path) {
-            let _ = fs::write(path, value);
-        }
-    }
-    let _ = fs::remove_file(path);
+    // Nothing but a setting of this suite is written, whatever the file says.
+    let is_ours = |path: &str| suite.globals.iter().any(|global| global.has_value() && global.path() == path);
+    let settings = lines.lines().filter_map(|line| line.split_once(' ')).filter(|(path, _)| is_ours(path));
+    settings.fold(true, |all, (path, value)| {
+        let is_restored =
+            fs::read_to_string(path).is_ok_and(|now| now.trim() == value) || fs::write(path, value).is_ok();
+        all && is_restored
+    })
 }
 
 fn file_in(directory: &Path, suite: &Suite) -> PathBuf {
     directory.join(format!("{}.settings", suite.name))
 }
 
-fn open(path: &Path) -> Option<File> {
-    File::options().create(true).write(true).truncate(false).open(path).ok()
+/// The file, locked by this process alone: children do not inherit such a lock, so that no orphan of a killed run holds
+/// it.
+fn open_locked(path: &Path, make: bool) -> Option<File> {
+    loop {
+        let mut options = File::options();
+        options.read(true).write(true).create(make).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let file = options.open(path).ok()?;
+        let whole = libc::flock {
+            l_type: libc::F_WRLCK as i16,
+            l_whence: libc::SEEK_SET as i16,
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        };
+        nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETLK(&whole)).ok()?;
+        // It may have been removed before it was locked.
+        let number = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        if file.metadata().map(number).ok() == fs::metadata(path).map(number).ok() {
+            return Some(file);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -99,15 +121,18 @@ mod tests {
         let needs = Needs::NONE.disturbing(global);
         let value = || fs::read_to_string(&setting).expect("a setting");
 
-        let alive = Kept::save_in(directory.path(), &suite, needs);
+        // As if its run were killed: its lock is gone, its file is not.
+        drop(Kept::save_in(directory.path(), &suite, needs));
         fs::write(&setting, "2").expect("a change");
-        restore_stale_in(directory.path(), &suite);
-        assert_eq!(value(), "2", "while the run is alive");
-        // As if it were killed: its lock is gone, its file is not.
-        drop(alive);
         restore_stale_in(directory.path(), &suite);
         assert_eq!(value(), "1");
         assert!(!file_in(directory.path(), &suite).exists());
+
+        // Another run is killed, and the next one keeps the old value, not the one that was left.
+        drop(Kept::save_in(directory.path(), &suite, needs));
+        fs::write(&setting, "2").expect("a change");
+        Kept::save_in(directory.path(), &suite, needs).restore();
+        assert_eq!(value(), "1");
 
         let ended = Kept::save_in(directory.path(), &suite, needs);
         fs::write(&setting, "3").expect("a change");

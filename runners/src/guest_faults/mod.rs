@@ -52,7 +52,7 @@ pub enum GuestFault {
     Flood,
     /// The suite takes all memory
     OutOfMemory,
-    /// No fault: from the start, a security module withholds capabilities in user namespaces of ordinary users
+    /// Not a fault: a BPF LSM denies capabilities in user namespaces owned by ordinary users
     WithholdCapabilities,
 }
 

@@ -10,16 +10,20 @@ pub fn unshare_raw(flags: Flags) -> i64 {
     noted(flags, result as i64)
 }
 
-/// Words that calls set aside for [`refused`](crate::place::refused): flags that got ENOSPC, and any other errno.
+/// Words that calls set aside for [`refused`](crate::place::refused): flags that got ENOSPC, any other errno, or success.
 pub const FULL: usize = 0;
 /// See [`FULL`].
 pub const REFUSED: usize = 1;
+/// See [`FULL`].
+pub const MADE: usize = 2;
 
 fn noted(flags: Flags, result: i64) -> i64 {
-    if result < 0 {
-        let word = if result == -i64::from(libc::ENOSPC) { FULL } else { REFUSED };
-        harness::run::record::set_aside(word, flags.0);
-    }
+    let word = match result {
+        0.. => MADE,
+        _ if result == -i64::from(libc::ENOSPC) => FULL,
+        _ => REFUSED,
+    };
+    harness::run::record::set_aside(word, flags.0);
     result
 }
 

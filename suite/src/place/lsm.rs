@@ -1,6 +1,5 @@
-//! Security modules of the suite's own: BPF programs at the hooks of such modules.
-//!
-//! They are made of bpf(2) alone: where a hook is, the kernel tells by its type information.
+//! BPF LSM programs that the suite attaches, with bpf(2) alone. BTF IDs and offsets in structures come from the kernel's
+//! type information.
 
 use std::fmt;
 
@@ -137,7 +136,7 @@ fn withholding(user_ns: i16, owner: i16) -> [Instruction; 8] {
     ]
 }
 
-/// One type of the kernel (Documentation/bpf/btf.rst).
+/// A BTF type (Documentation/bpf/btf.rst).
 struct Type<'a> {
     number: u32,
     /// What its name begins: the rest of all names.
@@ -191,13 +190,13 @@ fn types(file: &[u8]) -> Option<(impl Iterator<Item = Type<'_>>, &[u8])> {
     Some((std::iter::from_fn(next), names))
 }
 
-/// The number of a function.
+/// The BTF ID of a function.
 fn find_function(file: &[u8], name: &[u8]) -> Option<u32> {
     let (mut types, _) = types(file)?;
     Some(types.find(|at| at.kind == FUNCTION && is_named(at.name, name))?.number)
 }
 
-/// Where a structure has a member, in bytes.
+/// The offset of a structure's member, in bytes.
 fn find_member(file: &[u8], structure: &[u8], name: &[u8]) -> Option<i16> {
     let (mut types, names) = types(file)?;
     let found = types.find(|at| at.kind == STRUCTURE && is_named(at.name, structure))?;
@@ -208,7 +207,7 @@ fn find_member(file: &[u8], structure: &[u8], name: &[u8]) -> Option<i16> {
     i16::try_from((word(member, 8)? & 0xff_ffff) / 8).ok()
 }
 
-/// What stands against a program at a hook, in words.
+/// Why a program cannot be attached to a hook, in words.
 #[derive(Debug)]
 pub enum Without {
     /// The security module "bpf" is not active.
@@ -269,7 +268,7 @@ impl fmt::Display for Without {
                 )
             }
             Without::Type => {
-                write!(to, "{TYPES} knows no hook for user namespaces: Linux 6.1 with CONFIG_DEBUG_INFO_BTF")
+                write!(to, "{TYPES} does not have the hook: Linux 6.1 with CONFIG_DEBUG_INFO_BTF")
             }
             Without::Call(command, errno) => {
                 write!(to, "bpf({command}) is refused here ({errno:?}): run as root, with CONFIG_BPF_JIT")
@@ -278,17 +277,22 @@ impl fmt::Display for Without {
     }
 }
 
-/// Whether a program is at a hook of security modules; nothing if the caller may not ask.
-pub fn is_any_loaded() -> Option<bool> {
+/// Whether a BPF program is loaded for a hook that may withhold capabilities or refuse user namespaces; nothing without
+/// the privilege to ask.
+pub fn is_any_hooked() -> Option<bool> {
     const PROG_GET_NEXT_ID: c_int = 11;
     const PROG_GET_FD_BY_ID: c_int = 13;
     const OBJ_GET_INFO_BY_FD: c_int = 15;
+    /// Where struct bpf_prog_info has attach_btf_id (Linux 5.18), in words.
+    const ATTACHED_TO: usize = 56;
     #[repr(C)]
     struct Info {
         program: u32,
         size: u32,
         address: u64,
     }
+    let file = fs::read(TYPES).unwrap_or_default();
+    let hooks = [CAPABLE, USERNS_CREATE].map(|name| find_function(&file, name));
     let mut id = 0u32;
     loop {
         let mut ids = [id, 0, 0];
@@ -297,13 +301,22 @@ pub fn is_any_loaded() -> Option<bool> {
             Err(Errno::ENOENT) => return Some(false),
             Err(_) => return None,
         }
-        // It may be gone by now. Its type comes first.
-        let Ok(program) = bpf(PROG_GET_FD_BY_ID, &mut [id, 0, 0]) else {
-            continue;
+        let program = match bpf(PROG_GET_FD_BY_ID, &mut [id, 0, 0]) {
+            Ok(program) => program,
+            // Gone by now.
+            Err(Errno::ENOENT) => continue,
+            Err(_) => return None,
         };
-        let mut kind = 0u32;
-        let mut info = Info { program: program.as_raw_fd() as u32, size: 4, address: (&raw mut kind) as u64 };
-        if raw_bpf(OBJ_GET_INFO_BY_FD, &mut info).is_ok() && kind == TYPE_LSM {
+        let mut known = [0u32; ATTACHED_TO + 1];
+        let mut info = Info {
+            program: program.as_raw_fd() as u32,
+            size: size_of_val(&known) as u32,
+            address: known.as_mut_ptr() as u64,
+        };
+        raw_bpf(OBJ_GET_INFO_BY_FD, &mut info).ok()?;
+        // Older kernels do not tell the hook.
+        let hook = Some(known[ATTACHED_TO]).filter(|hook| *hook != 0);
+        if known[0] == TYPE_LSM && (hook.is_none() || hooks.contains(&hook)) {
             return Some(true);
         }
     }

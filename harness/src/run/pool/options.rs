@@ -75,7 +75,7 @@ pub enum RunError {
     NoProc,
     /// A seccomp filter refuses this call, which nothing runs without.
     #[error(
-        "a seccomp filter refuses {0}(2), which this program needs: run outside the container, or with a profile that allows it"
+        "a seccomp filter refuses {0}(2), which the runner itself needs: run outside the container, or allow it in the profile"
     )]
     Filtered(syscalls::Sysno),
     /// No process can be forked or prepared.

@@ -42,7 +42,7 @@ const END: u8 = b'\n';
 /// Sends a child into a sandbox of this kind to gather facts there.
 fn scout(kind: &Sandbox, suite: &Suite) -> Result<Vec<u8>, String> {
     let (mut reader, writer) = UnixStream::pair().map_err(|error| match error.raw_os_error() {
-        Some(libc::EMFILE) => format!("{error}: close inherited descriptors, or raise the limit (ulimit -Hn)"),
+        Some(libc::EMFILE) => format!("{error}: close inherited descriptors, or raise RLIMIT_NOFILE (ulimit -Hn)"),
         _ => format!("socketpair: {error}"),
     })?;
     let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());

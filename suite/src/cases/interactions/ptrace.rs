@@ -127,10 +127,17 @@ case!(Case {
         let pid = tracee.pid();
         // Left to be waited for: a tracee that is none has ended.
         let look = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
-        if let WaitStatus::Exited(..) = t.setup(Call::new("waitid()", waitid(Id::Pid(pid), look)))? {
+        if matches!(
+            t.setup(Call::new("waitid()", waitid(Id::Pid(pid), look)))?,
+            WaitStatus::Exited(..) | WaitStatus::Signaled(..)
+        ) {
             return tracee.join(t);
         }
-        t.setup(Call::new("waitpid()", waitpid(pid, Some(WaitPidFlag::__WALL))))?;
+        let stopped = t.setup(Call::new("waitpid()", waitpid(pid, Some(WaitPidFlag::__WALL))))?;
+        if !matches!(stopped, WaitStatus::Stopped(_, Signal::SIGSTOP)) {
+            tracee.kill();
+            return Err(t.broken("the tracee", format!("{stopped:?}")));
+        }
         t.setup(Call::new("ptrace(PTRACE_SETOPTIONS)", ptrace::setoptions(pid, all_events())))?;
         match syscall_info(pid) {
             Err(errno @ (Errno::EIO | Errno::ENOSYS | Errno::EINVAL)) => {

@@ -20,7 +20,8 @@ case!(Case {
             let own = observer.namespace_inode(ns);
             let file = t.setup(Call::new("open(link)", open_link(inside.pid(), ns)))?;
             let other = t.setup(Call::new("fstat(link)", inode_of(&file)))?;
-            t.check(Call::new("setns() while root and cwd are shared", enter(&file))).fails_with(Errno::EINVAL)?;
+            t.check(Call::new(format!("setns(ns/{}) while root and cwd are shared", ns.link()), enter(&file)))
+                .fails_with(Errno::EINVAL)?;
             t.check(observer.namespace(ns)).is(own)?;
             t.unshare(Flags::FS).beside(&[&sharer]).as_predicted()?;
             t.check(Call::new("setns() after unshare(CLONE_FS)", enter(&file))).succeeds()?;

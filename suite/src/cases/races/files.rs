@@ -145,7 +145,7 @@ const TOP: RawFd = 1000;
 fn top(t: &Test) -> Done<RawFd> {
     let limit = t.setup(Call::new("getrlimit(RLIMIT_NOFILE)", getrlimit(Resource::RLIMIT_NOFILE)))?;
     let ceiling = fs::read_to_string(global::NR_OPEN.path());
-    let ceiling = t.setup(Call::io("read(fs.nr_open)", ceiling))?.trim().parse().unwrap_or(0);
+    let ceiling = t.setup(Call::io("read(/proc/sys/fs/nr_open)", ceiling))?.trim().parse().unwrap_or(0);
     let top = limit.0.min(ceiling).min(TOP as u64) as RawFd;
     // At least one step of growth.
     if top <= 2 * BASE {

@@ -129,7 +129,9 @@ case!(Case {
             let file = t.setup(Call::new(format!("open(ns/{})", link.link()), open_link("thread-self", link)))?;
             t.unshare(flag).proving(ID).as_predicted()?;
             t.check(Call::new("fstat(descriptor of the old link)", inode_of(&file))).proves(ID).is(before)?;
-            t.check(Call::new("setns(descriptor of the old link)", enter(&file))).proves("INT-07").succeeds()?;
+            t.check(Call::new(format!("setns(ns/{}) of before", link.link()), enter(&file)))
+                .proves("INT-07")
+                .succeeds()?;
             t.check(observer.namespace(link).called(format!("ns/{} after setns", link.link()))).proves(ID).is(before)
         })
     }
