@@ -218,7 +218,7 @@ const ENOUGH: [(Errno, &[&str], Resource, u64, &str); 11] = [
 
 fn limit(call: &str, errno: Errno) -> Option<String> {
     // The call under test is held to none of them.
-    (!call.contains("unshare(")).then_some(())?;
+    (!call.starts_with("unshare(")).then_some(())?;
     let (.., enough, name) = ENOUGH.iter().find(|(gives, words, resource, enough, _)| {
         *gives == errno
             && (words.is_empty() || words.iter().any(|word| call.contains(word)))
