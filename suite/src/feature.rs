@@ -8,12 +8,13 @@ use std::path::Path;
 use harness::case::needs::{Feature, Global, Needs, no_file};
 use harness::case::task::fork_sharing;
 use harness::place::facts::{Facts, Version, has_capability, in_initial_user_namespace, number_in, status_field};
-use harness::place::filter::has_filter;
+use harness::place::filter::{REFUSALS, answer_in_child, has_filter};
 use harness::place::sandbox::Sandbox;
 use harness::suite::Suite;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use syscalls::Sysno;
 
 const CAP_KILL: u32 = 5;
 const CAP_SETGID: u32 = 6;
@@ -247,11 +248,15 @@ fn filtered() -> Option<String> {
     has_filter().then_some(())?;
     // SAFETY: unshare(2) takes a number, and 0 changes nothing.
     let result = unsafe { libc::syscall(libc::SYS_unshare, 0u64) };
-    let errno = Errno::result(result).err()?;
-    Some(format!(
-        "a seccomp filter answers unshare(2) in the kernel's place (unshare(0): {errno:?}): \
-         run outside the container, or with a profile that allows unshare"
-    ))
+    if let Err(errno) = Errno::result(result) {
+        return Some(format!(
+            "a seccomp filter answers unshare(2) in the kernel's place (unshare(0): {errno:?}): \
+             run outside the container, or with a profile that allows unshare"
+        ));
+    }
+    // What cases mount could not be taken away again.
+    let errno = answer_in_child(Sysno::umount2).err().filter(|errno| REFUSALS.contains(errno))?;
+    Some(format!("a seccomp filter refuses umount2(2) ({errno:?}): run with a profile that allows it"))
 }
 
 fn a_filter() -> Option<String> {
