@@ -101,11 +101,11 @@ fn paths(call: &str) -> impl Iterator<Item = &Path> {
     call.split([' ', '(', ')', ',', '"', ':']).filter(|word| word.starts_with('/')).map(Path::new)
 }
 
-/// Whether a setting that the step names is not there because /proc shows processes only.
+/// Whether a file that the step names is not there because /proc shows processes only.
 fn hidden(call: &str, errno: Errno) -> Option<String> {
     let is_hidden = errno == Errno::ENOENT
         && !Path::new("/proc/sys/kernel").exists()
-        && paths(call).any(|path| path.starts_with("/proc/sys"));
+        && paths(call).any(|path| ["/proc/sys", "/proc/uptime"].iter().any(|hidden| path.starts_with(hidden)));
     is_hidden.then(|| "/proc shows processes only (subset=pid): mount a whole one".to_owned())
 }
 

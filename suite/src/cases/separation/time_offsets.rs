@@ -85,7 +85,8 @@ fn uptime_by_sysinfo((): ()) -> Result<i64, Errno> {
 
 /// /proc/uptime, the first number.
 fn uptime_by_proc((): ()) -> Result<i64, Errno> {
-    let text = fs::read_to_string("/proc/uptime").map_err(|_| Errno::EIO)?;
+    let text = fs::read_to_string("/proc/uptime")
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
     text.split('.').next().and_then(|whole| whole.parse().ok()).ok_or(Errno::EINVAL)
 }
 
