@@ -57,11 +57,12 @@ pub(super) fn call(facts: &Facts, step: &str, errno: Errno, is_setup: bool) -> O
     Some(format!("a seccomp filter refuses {number}(2): run with a profile that allows it"))
 }
 
-/// The calls that a step names, by their own names or by other words.
+/// The calls that a step names, by their own names or by other words. The C library makes the newer forms of some.
 fn named(step: &str) -> Vec<Sysno> {
     let words = step.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let meant = MEANT.iter().filter(|(word, _)| step.contains(word)).flat_map(|(_, names)| *names).copied();
-    words.chain(meant).filter_map(|name| name.parse().ok()).collect()
+    let forms = |name| ["", "1", "2", "3", "4", "at"].map(|form| format!("{name}{form}"));
+    words.chain(meant).flat_map(forms).filter_map(|name| name.parse().ok()).collect()
 }
 
 /// Whether a filter gives this error for the call.
