@@ -19,6 +19,7 @@ const MEANT: &[(&str, &[&str])] = &[
     ("keyctl", &["add_key"]),
     ("pthread_create", &["clone3"]),
     ("seteuid", &["setresuid"]),
+    ("by the second user", &["capset", "setresuid", "setgroups"]),
     ("NSpid of a child", &["pipe2"]),
     ("clock_nanosleep(", &["setitimer"]),
     ("IPC_STAT", &["semctl", "shmctl", "msgctl"]),
