@@ -17,9 +17,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use syscalls::Sysno;
 
 const CAP_KILL: u32 = 5;
-const CAP_SETGID: u32 = 6;
+pub(crate) const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
-const CAP_SYS_ADMIN: u32 = 21;
+pub(crate) const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SETFCAP: u32 = 31;
 const CAP_SYS_RESOURCE: u32 = 24;
 

@@ -10,8 +10,7 @@ use crate::common::*;
 /// Errors that filters answer with.
 pub const REFUSALS: [Errno; 3] = [Errno::EPERM, Errno::EACCES, Errno::ENOSYS];
 
-/// System calls that the runner itself needs, by name: an architecture may lack some. The first, without which not even
-/// a report can be opened.
+/// System calls that the runner itself needs, by name: an architecture may lack some.
 const RUNS_BY: &str = "getrandom fcntl getdents64 kill mkdir mkdirat open openat pipe2 prctl prlimit64 readlink \
      readlinkat rmdir signalfd4 socketpair statx unlink unlinkat wait4 waitid";
 
@@ -55,12 +54,18 @@ pub fn answer_in_child(number: Sysno) -> Result<(), Errno> {
 
 /// The call that a filter refuses and that nothing runs without.
 pub fn refused_to_all() -> Option<Sysno> {
-    has_filter().then_some(())?;
-    let refused = |number: &Sysno| {
-        let errno = answer_in_child(*number).err().filter(|errno| REFUSALS.contains(errno));
-        errno.is_some_and(|errno| !BYPASSED.contains(&(number.name(), errno)))
-    };
-    RUNS_BY.split_whitespace().filter_map(|name| name.parse().ok()).find(refused)
+    has_filter().then(|| RUNS_BY.split_whitespace().filter_map(|name| name.parse().ok()).find(is_fatal))?
+}
+
+/// getrandom(2), if a filter refuses it so that not even a report can be opened.
+pub fn refused_randomness() -> Option<Sysno> {
+    has_filter().then_some(Sysno::getrandom).filter(is_fatal)
+}
+
+/// Whether a filter refuses this call with an error that the runner has no other way for.
+fn is_fatal(number: &Sysno) -> bool {
+    let errno = answer_in_child(*number).err().filter(|errno| REFUSALS.contains(errno));
+    errno.is_some_and(|errno| !BYPASSED.contains(&(number.name(), errno)))
 }
 
 #[cfg(test)]

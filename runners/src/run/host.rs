@@ -1,7 +1,7 @@
 //! Runs cases on the kernel at hand.
 
 use harness::case::items;
-use harness::place::filter::refused_to_all;
+use harness::place::filter::refused_randomness;
 use harness::place::inherited::{go_on_with_own_proc, raise_limits};
 use harness::run::plan::Selection;
 
@@ -63,7 +63,7 @@ pub fn select(args: &SelectionArgs, tier: Tier, cases: &'static [Case]) -> Resul
 
 /// Runs the cases that were asked for on the kernel at hand, for its user.
 pub fn run(args: &RunArgs, cases: &'static [Case]) -> Result<ExitStatus> {
-    if let Some(call) = refused_to_all().filter(|call| call.name() == "getrandom") {
+    if let Some(call) = refused_randomness() {
         return Err(RunError::Filtered(call).into());
     }
     raise_limits();

@@ -10,16 +10,19 @@ pub fn unshare_raw(flags: Flags) -> i64 {
     noted(flags, result as i64)
 }
 
-/// Words that calls set aside for [`refused`](crate::place::refused): flags that got ENOSPC, any other errno, or success.
+/// Words that calls set aside for [`refused`](crate::place::refused): flags that got ENOSPC, any other errno, and
+/// those with which a user namespace was made.
 pub const FULL: usize = 0;
 /// See [`FULL`].
 pub const REFUSED: usize = 1;
 /// See [`FULL`].
-pub const MADE: usize = 2;
+pub const MADE_USER: usize = 2;
 
 fn noted(flags: Flags, result: i64) -> i64 {
     let word = match result {
-        0.. => MADE,
+        0.. if flags.contains(Flags::NEWUSER) => MADE_USER,
+        // Nothing to set aside: sweeps and storms make many.
+        0.. => return result,
         _ if result == -i64::from(libc::ENOSPC) => FULL,
         _ => REFUSED,
     };

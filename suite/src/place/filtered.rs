@@ -6,10 +6,8 @@ use harness::prelude::*;
 use syscalls::Sysno;
 
 use crate::call::raw::unshare;
+use crate::feature::{CAP_SETGID, CAP_SYS_ADMIN};
 use crate::spec::flags::Flags;
-
-const CAP_SETGID: u32 = 6;
-const CAP_SYS_ADMIN: u32 = 21;
 
 /// System calls behind words of steps that are not their names. By name: an architecture may lack some.
 const MEANT: &[(&str, &[&str])] = &[

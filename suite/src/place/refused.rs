@@ -20,7 +20,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use syscalls::Sysno;
 
-use crate::call::raw::{FULL, MADE, REFUSED};
+use crate::call::raw::{FULL, MADE_USER, REFUSED};
 use crate::feature;
 use crate::place::privilege::NOBODY;
 use crate::place::{filtered, lsm};
@@ -38,7 +38,7 @@ pub fn refused(facts: &Facts, wrong: &Wrong) -> Option<String> {
         // A check of something else than an error, after calls that the place may have refused.
         return no_room(Flags(wrong.aside[FULL])).or_else(|| filtered::flags(Flags(wrong.aside[REFUSED]), None));
     };
-    let has_user_namespace = Flags(wrong.aside[MADE]).contains(Flags::NEWUSER);
+    let has_user_namespace = wrong.aside[MADE_USER] != 0;
     missing_capability(facts, call, errno, wrong.is_setup)
         .or_else(|| locked_securebits(call, errno))
         .or_else(|| read_only(call, errno))
@@ -162,11 +162,10 @@ fn in_child(flags: Flags, step: impl FnOnce() -> Result<(), Errno>) -> Option<Re
 
 /// Whether this type of file system cannot be mounted in a mount namespace made by clone(2) either.
 fn mount_refused(facts: &Facts, call: &str, errno: Errno) -> Option<String> {
-    const CAP_SYS_ADMIN: u32 = 21;
     const NONE: Option<&str> = None;
     let (_, rest) = call.split_once("mount(")?;
     let kind = rest.split([',', ')']).next()?;
-    let user = if has_capability(facts, CAP_SYS_ADMIN) { Flags::NONE } else { Flags::NEWUSER };
+    let user = if has_capability(facts, feature::CAP_SYS_ADMIN) { Flags::NONE } else { Flags::NEWUSER };
     let tried = in_child(Flags::NEWNS | user, || mount(NONE, ".", Some(kind), MsFlags::empty(), NONE));
     (tried == Some(Err(errno))).then(|| format!("a {kind} cannot be mounted here: run as root outside containers"))
 }
