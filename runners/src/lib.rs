@@ -74,7 +74,7 @@ mod prelude {
     pub use crate::run::files::Unwritable;
     pub use crate::run::host::{cpus, options, select, select_part};
     pub use crate::run::reports::Reports;
-    pub use crate::run::strict_needs::StrictNeeds;
+    pub use crate::run::strict_needs::{StrictArgs, StrictNeeds};
 
     /// So many cases, in words.
     pub fn counted(cases: u32) -> String {

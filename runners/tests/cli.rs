@@ -70,6 +70,12 @@ fn a_missing_need_that_was_demanded_fails_the_run() {
     for demanded in ["sysv_ipc", "place"] {
         let output = exited(0, with_filter(demanded, "json"), demanded);
         assert!(text(&output).contains("\"needs\":[\"no_filter\"]"), "{}", text(&output));
+        let place = Place::new();
+        let file = place.write("results.json", &output.stdout);
+        for (more, status) in [("all", 1), ("no_filter", 1), ("place", 0)] {
+            let output = exits(status, &["merge", file.as_str(), "--strict-needs", more]);
+            assert_eq!(text(&output).contains(told), status == 1, "{}", text(&output));
+        }
     }
 }
 

@@ -12,9 +12,13 @@ use harness::place::filter::{REFUSALS, answer_in_child, has_filter};
 use harness::place::sandbox::Sandbox;
 use harness::suite::Suite;
 use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::fchdir;
 use syscalls::Sysno;
+
+use crate::observe::{mounts, place_of};
 
 const CAP_KILL: u32 = 5;
 pub(crate) const CAP_SETGID: u32 = 6;
@@ -109,6 +113,8 @@ table! { Feature in FEATURES:
     IO_URING("io_uring", |_| io_uring());
     /// The 32-bit system call entry of x86 (int 0x80) usable from a 64-bit process.
     IA32("ia32", |_| ia32());
+    /// The root directory of the mount namespace sees the mount that the caller's own is on.
+    ROOT_IN_SIGHT("root_in_sight", |_| root_out_of_sight());
     /// A cgroup2 hierarchy in which the caller may create groups.
     CGROUP2("cgroup2", |_| cgroup2());
     /// `/proc/sys/user/max_*_namespaces` of a fresh user namespace.
@@ -414,6 +420,28 @@ fn ia32() -> Option<String> {
 #[cfg(not(target_arch = "x86_64"))]
 fn ia32() -> Option<String> {
     Some("the 32-bit entry under test is x86's".to_owned())
+}
+
+/// A task that enters a mount namespace, its own included, gets the topmost root, and its mountinfo lists what can be
+/// reached from there.
+fn root_out_of_sight() -> Option<String> {
+    let mount = place_of(c"/").mount;
+    let own = std::fs::File::open("/proc/self/ns/mnt").ok()?;
+    // What is mounted over the root need not have a /proc.
+    let proc = std::fs::File::open("/proc").ok()?;
+    let listed = || {
+        setns(&own, CloneFlags::CLONE_NEWNS)?;
+        fchdir(&proc)?;
+        std::fs::read_to_string("self/mountinfo").map_err(|_| Errno::EIO)
+    };
+    let unseen = in_child(0, || {
+        i32::from(listed().is_ok_and(|lines| mounts::parse(&lines).iter().all(|line| line.id != mount)))
+    });
+    matches!(unseen, Ok(WaitStatus::Exited(_, 1))).then(|| {
+        "another file system is mounted over this process's root directory: run it where the root is that of the \
+         mount namespace, as nsenter -m does"
+            .to_owned()
+    })
 }
 
 fn cgroup2() -> Option<String> {

@@ -79,7 +79,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         options,
         sink,
     };
-    let kept = Kept::save(options.suite, run.needs());
+    let kept = Kept::save(options.suite, run.needs())?;
     let result = run.work(&signals);
     run.stop_workers();
     kept.restore();

@@ -7,6 +7,7 @@ use crate::case::needs::{Global, Needs};
 use crate::common::*;
 use crate::suite::Suite;
 
+use super::pool::RunError;
 use super::supervise::{restore_globals, save_globals};
 
 /// Where the next run finds what a killed one left: one file of the suite, a `path value` line for each setting. Root
@@ -23,22 +24,27 @@ pub(crate) struct Kept {
 
 impl Kept {
     /// Keeps what these needs allow to change.
-    pub(crate) fn save(suite: &Suite, needs: Needs) -> Kept {
+    ///
+    /// # Errors
+    /// [`RunError::Disturbed`]: what would be kept may be what another run made of it.
+    pub(crate) fn save(suite: &Suite, needs: Needs) -> Result<Kept, RunError> {
         Kept::save_in(Path::new(DIRECTORY), suite, needs)
     }
 
-    fn save_in(directory: &Path, suite: &Suite, needs: Needs) -> Kept {
+    fn save_in(directory: &Path, suite: &Suite, needs: Needs) -> Result<Kept, RunError> {
         if save_globals(suite, needs).is_empty() {
-            return Kept::default();
+            return Ok(Kept::default());
         }
         let path = file_in(directory, suite);
-        // Without the lock, another live run owns the file.
-        let file = open_locked(&path, true).filter(|file| restore_from(file, suite));
+        let file = match open_locked(&path, true) {
+            Err(Errno::EAGAIN) => return Err(RunError::Disturbed),
+            file => file.ok().filter(|file| restore_from(file, suite)),
+        };
         let globals = save_globals(suite, needs);
         let lines: String =
             globals.iter().map(|(global, value)| format!("{} {}\n", global.path(), value.trim())).collect();
         let written = file.filter(|file| file.set_len(0).and_then(|()| file.write_all_at(lines.as_bytes(), 0)).is_ok());
-        Kept { globals, file: written.map(|file| (path, file)) }
+        Ok(Kept { globals, file: written.map(|file| (path, file)) })
     }
 
     /// Restores them.
@@ -57,7 +63,7 @@ pub(crate) fn restore_stale(suite: &Suite) {
 
 fn restore_stale_in(directory: &Path, suite: &Suite) {
     let path = file_in(directory, suite);
-    if open_locked(&path, false).is_some_and(|file| restore_from(&file, suite)) {
+    if open_locked(&path, false).is_ok_and(|file| restore_from(&file, suite)) {
         let _ = fs::remove_file(path);
     }
 }
@@ -83,12 +89,12 @@ fn file_in(directory: &Path, suite: &Suite) -> PathBuf {
 }
 
 /// The file, locked by this process alone: children do not inherit such a lock, so that no orphan of a killed run holds
-/// it.
-fn open_locked(path: &Path, make: bool) -> Option<File> {
+/// it. EAGAIN if another process does.
+fn open_locked(path: &Path, make: bool) -> Result<File, Errno> {
     loop {
         let mut options = File::options();
         options.read(true).write(true).create(make).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        let file = options.open(path).ok()?;
+        let file = options.open(path).map_err(errno_of)?;
         let whole = libc::flock {
             l_type: libc::F_WRLCK as i16,
             l_whence: libc::SEEK_SET as i16,
@@ -96,11 +102,11 @@ fn open_locked(path: &Path, make: bool) -> Option<File> {
             l_len: 0,
             l_pid: 0,
         };
-        nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETLK(&whole)).ok()?;
+        nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETLK(&whole))?;
         // It may have been removed before it was locked.
         let number = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
         if file.metadata().map(number).ok() == fs::metadata(path).map(number).ok() {
-            return Some(file);
+            return Ok(file);
         }
     }
 }
@@ -119,22 +125,23 @@ mod tests {
         let global = Global::new(0, path, Change::Value);
         let suite = Suite { globals: vec![global].leak(), ..Suite::PLAIN };
         let needs = Needs::NONE.disturbing(global);
+        let kept = || Kept::save_in(directory.path(), &suite, needs).expect("the only run");
         let value = || fs::read_to_string(&setting).expect("a setting");
 
         // As if its run were killed: its lock is gone, its file is not.
-        drop(Kept::save_in(directory.path(), &suite, needs));
+        drop(kept());
         fs::write(&setting, "2").expect("a change");
         restore_stale_in(directory.path(), &suite);
         assert_eq!(value(), "1");
         assert!(!file_in(directory.path(), &suite).exists());
 
         // Another run is killed, and the next one keeps the old value, not the one that was left.
-        drop(Kept::save_in(directory.path(), &suite, needs));
+        drop(kept());
         fs::write(&setting, "2").expect("a change");
-        Kept::save_in(directory.path(), &suite, needs).restore();
+        kept().restore();
         assert_eq!(value(), "1");
 
-        let ended = Kept::save_in(directory.path(), &suite, needs);
+        let ended = kept();
         fs::write(&setting, "3").expect("a change");
         ended.restore();
         assert_eq!(value(), "1");

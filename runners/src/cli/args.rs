@@ -4,7 +4,7 @@ use harness::report::Submission;
 use suite::fault::{find, table};
 
 use crate::prelude::*;
-use crate::run::strict_needs;
+use crate::run::strict_needs::StrictArgs;
 
 /// Which cases.
 #[derive(Clone, Debug, Args)]
@@ -35,13 +35,9 @@ pub struct RunArgs {
     /// Which reports to write.
     #[command(flatten)]
     pub report: ReportArgs,
-    /// Count known kernel bugs and skipped cases as failures
-    #[arg(long)]
-    pub strict: bool,
-    /// Fail if a case cannot run for want of one of these needs: names as in `absent` of JSON results, `place` for
-    /// steps that the place refuses, or `all`. What a case alone finds missing counts under --strict only
-    #[arg(long, value_name = "NEED,…", value_delimiter = ',', value_parser = strict_needs::parse)]
-    pub strict_needs: Vec<String>,
+    /// What counts as a failure.
+    #[command(flatten)]
+    pub strict: StrictArgs,
     /// Also run cases that others on this machine may notice: they change its settings (fs.nr_open, fs.mount-max; the
     /// old values are restored), shrink its slab caches, make control groups, or attach a BPF program for a moment
     #[arg(long)]

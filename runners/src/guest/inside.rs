@@ -8,7 +8,6 @@ use super::process::in_memory;
 use crate::cli::exit::Failure;
 use crate::prelude::*;
 use crate::run::host::{Selected, run_items};
-use crate::run::strict_needs;
 
 /// What the suite in a guest understands: of `run`, all but what concerns places and files.
 #[derive(Debug, Parser)]
@@ -20,10 +19,8 @@ struct InGuestArgs {
     how: HowArgs,
     #[arg(long, value_enum, default_value = "ktap")]
     format: Format,
-    #[arg(long)]
-    strict: bool,
-    #[arg(long, value_delimiter = ',', value_parser = strict_needs::parse)]
-    strict_needs: Vec<String>,
+    #[command(flatten)]
+    strict: StrictArgs,
     #[arg(long)]
     disturb_host: bool,
     #[cfg(feature = "guest-faults")]
@@ -61,8 +58,7 @@ fn run(args: &InGuestArgs, selected: Selected, facts: Option<Facts>, results: Fi
         in_order: !for_runner,
         ..options(&args.how, args.disturb_host)
     };
-    let strict_needs = StrictNeeds::new(&args.strict_needs);
-    run_items(selected, options, (args.strict, strict_needs), reports, &mut after)
+    run_items(selected, options, &args.strict, reports, &mut after)
 }
 
 /// The guest's image: this program as `/init`, without symbols.

@@ -244,7 +244,7 @@ impl Boot {
             affinity::keep_on_one_cpu(machine.pid());
         }
         let mut session = Session::new(items, &args.guest, is_process);
-        let mut needs = StrictNeeds::new(&args.strict_needs);
+        let mut needs = StrictNeeds::new(&args.strict.strict_needs);
         let mut tell = |event: &Event| {
             needs.event(event);
             sink(event)
@@ -253,7 +253,7 @@ impl Boot {
         let ending = follow(&mut machine, &mut session, &mut console, &args.guest, &mut tell)?;
         drop(machine);
         session.lasted(start.elapsed());
-        let (mut events, mut status) = session.end(&ending, args.strict, console.tail());
+        let (mut events, mut status) = session.end(&ending, args.strict.strict, console.tail());
         if let Some(error) = &console.fault {
             let path = self.console.display();
             let text = format!(

@@ -1,6 +1,7 @@
 //! The program that runs a guest: starts it, reads its channels, and ends it whatever happens.
 
 use std::os::fd::FromRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -30,6 +31,13 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const WORDS_QUOTED: usize = 3;
 /// The descriptor at which the program inherits the guest's image.
 const IMAGE_FD: i32 = 9;
+
+/// A directory that this user may write to, whatever the umask is.
+fn working_directory() -> io::Result<tempfile::TempDir> {
+    let directory = tempfile::Builder::new().prefix("unshare-conformance-").tempdir()?;
+    std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o700))?;
+    Ok(directory)
+}
 
 /// A running guest. Killed when dropped.
 pub struct Machine {
@@ -61,7 +69,7 @@ impl Machine {
         let machine = vm::machine::Machine::for_kernel(kernel);
         machine.check_installed()?;
         let is_process = kernel.kind() == Kind::UserMode;
-        let directory = is_process.then(|| tempfile::Builder::new().prefix("unshare-conformance-").tempdir());
+        let directory = is_process.then(working_directory);
         let directory = directory.transpose().context("cannot create a directory for the guest")?;
         let place = directory.as_ref().map_or(Path::new("/nonexistent"), |directory| directory.path());
         let initramfs = PathBuf::from(format!("/proc/self/fd/{IMAGE_FD}"));

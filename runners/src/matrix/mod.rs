@@ -47,9 +47,8 @@ pub struct MatrixArgs {
     /// Format of the table on standard output
     #[arg(long, value_enum, default_value = "pretty")]
     format: TableFormat,
-    /// Count known kernel bugs and skipped cases as failures
-    #[arg(long)]
-    strict: bool,
+    #[command(flatten)]
+    strict: StrictArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -21,9 +21,8 @@ pub struct MergeArgs {
     results: Vec<PathBuf>,
     #[command(flatten)]
     report: ReportArgs,
-    /// Count known kernel bugs and skipped cases as failures
-    #[arg(long)]
-    strict: bool,
+    #[command(flatten)]
+    strict: StrictArgs,
 }
 
 /// Combines them and reports.
@@ -31,14 +30,23 @@ pub fn run(args: &MergeArgs) -> Result<ExitStatus> {
     let parts = args.results.iter().map(|path| Results::read(path)).collect::<Result<Vec<_>, _>>()?;
     let merged = Merged::new(parts)?;
     let mut reports = Reports::of_old_run(&args.report)?;
+    let mut needs = StrictNeeds::new(&args.strict.strict_needs);
     for event in merged.events() {
+        needs.event(&event);
         reports.event(&event)?;
+    }
+    let why_not = needs.missing();
+    if let Some(why) = why_not.clone() {
+        reports.event(&Event::BailedOut { why })?;
     }
     reports.close()?;
     for missing in &merged.missing {
         eprintln!("unshare-conformance: {missing}");
     }
-    Ok(merged.exit_status(args.strict))
+    Ok(match why_not {
+        Some(_) => ExitStatus::DoesNotConform,
+        None => merged.exit_status(args.strict.strict),
+    })
 }
 
 /// One run, of several parts.

@@ -72,8 +72,7 @@ pub fn run(args: &RunArgs, cases: &'static [Case]) -> Result<ExitStatus> {
     let reports = Reports::open(&args.report)?;
     let options = RunOptions { heartbeat: reports.are_watched(), ..options(&args.how, args.disturb_host) };
     let options = simulation::under(args.fault, options)?;
-    let strict = (args.strict, StrictNeeds::new(&args.strict_needs));
-    run_items(selected, options, strict, reports, &mut |_| Ok(()))
+    run_items(selected, options, &args.strict, reports, &mut |_| Ok(()))
 }
 
 /// How many processors the program may use. Reads files.
@@ -107,16 +106,16 @@ pub fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
     }
 }
 
-/// Runs cases, reports them, and calls `after` with each event once it is reported. `strict` are the options `--strict`
-/// and `--strict-needs`.
+/// Runs cases, reports them, and calls `after` with each event once it is reported.
 pub fn run_items(
     selected: Selected,
     options: RunOptions,
-    (strict, mut needs): (bool, StrictNeeds),
+    strict: &StrictArgs,
     mut reports: Reports,
     after: &mut dyn FnMut(&Event) -> io::Result<()>,
 ) -> Result<ExitStatus> {
     let options = RunOptions { part: selected.part, ..options };
+    let mut needs = StrictNeeds::new(&strict.strict_needs);
     let mut sink = |event: &Event| {
         reports.event(event)?;
         needs.event(event);
@@ -130,7 +129,7 @@ pub fn run_items(
                     reports.event(&Event::BailedOut { why })?;
                     ExitStatus::DoesNotConform
                 }
-                (None, None) => end.counts.exit_status(strict),
+                (None, None) => end.counts.exit_status(strict.strict),
             };
             reports.close()?;
             Ok(status)

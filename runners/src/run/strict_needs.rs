@@ -18,6 +18,18 @@ pub fn parse(name: &str) -> Result<String, String> {
     }
 }
 
+/// What counts as a failure, beside a kernel that fails.
+#[derive(Args, Debug, Clone, Default)]
+pub struct StrictArgs {
+    /// Count known kernel bugs and skipped cases as failures
+    #[arg(long)]
+    pub strict: bool,
+    /// Fail if a case cannot run for want of one of these needs: names as in `absent` of JSON results, `place` for
+    /// steps that the place refuses, or `all`. What a case alone finds missing counts under --strict only
+    #[arg(long, value_name = "NEED,…", value_delimiter = ',', value_parser = parse)]
+    pub strict_needs: Vec<String>,
+}
+
 /// Counts the cases that the want of a demanded need cost.
 #[derive(Debug)]
 pub struct StrictNeeds {

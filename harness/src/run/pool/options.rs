@@ -78,6 +78,9 @@ pub enum RunError {
         "a seccomp filter refuses {0}(2), which the runner itself needs: run outside the container, or allow it in the profile"
     )]
     Filtered(syscalls::Sysno),
+    /// Another run changes the settings of this machine.
+    #[error("another run with --disturb-host changes this machine's settings: start this one when that one has ended")]
+    Disturbed,
     /// No process can be forked or prepared.
     #[error("cannot start a supervisor: {0}")]
     Supervisor(String),

@@ -88,6 +88,7 @@ case!(Case {
             a mount, CLONE_FS and CLONE_NEWNS give the caller a root and a cwd of one moment: the cwd is the root or \
             one deeper, never above, and both are in the caller's mount namespace.",
     proves: &["RACE-06"],
+    needs: NEEDS.with(feature::ROOT_IN_SIGHT),
     variants: || variants::of_flags([Flags::FS, Flags::NEWNS, Flags::NEWNS | Flags::NEWUTS]),
     run: |t| {
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
@@ -141,6 +142,7 @@ case!(Case {
             both in its mount namespace.",
     proves: &["RACE-06"],
     source: "pivot_root(2); kernel, fs/namespace.c",
+    needs: NEEDS.with(feature::ROOT_IN_SIGHT),
     variants: || [Flags::FS, Flags::NEWNS]
         .into_iter()
         .flat_map(|flags| [
