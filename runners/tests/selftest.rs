@@ -100,6 +100,22 @@ fn each_kind_of_ending_has_its_exit_status_and_words() {
 }
 
 #[test]
+fn a_run_stops_after_its_first_failures() {
+    let cases =
+        ["selftest.pass", "selftest.fail", "selftest.fail_in_grandchild", "selftest.hang", "--exact", "--jobs", "1"];
+    for (option, stopped) in [("--fail-fast=1", 2), ("--fail-fast", 2), ("--fail-fast=2", 1), ("--fail-fast=9", 0)] {
+        let more = [option, "--order", "as-listed", "--timeout", "50ms", "--format", "tap"];
+        let (report, status) = run(&[&cases[..], &more].concat());
+        assert_eq!(status, Some(1), "{report}");
+        assert!(report.contains("1..4") && report.matches("ok ").count() >= 4, "{report}");
+        let told = report.matches("# SKIP not run: stopped after a failure").count();
+        assert_eq!(told, stopped, "{option}\n{report}");
+    }
+    let (_, status) = run(&["selftest.pass", "--exact", "--fail-fast"]);
+    assert_eq!(status, Some(0));
+}
+
+#[test]
 fn a_run_that_skipped_much_says_so_in_its_last_line() {
     let skipped = "1 of 2 cases were skipped: 1 × there is no moon tonight";
     for (format, line) in

@@ -104,9 +104,9 @@ impl Reporter for Kcidb {
 fn status(entry: &Entry) -> &'static str {
     match (entry.outcome, entry.verdict.status) {
         (Outcome::KnownBug { .. } | Outcome::UnexpectedPass { .. }, _) | (_, Status::Pass) => "PASS",
+        _ if entry.verdict.was_never_reached() => "MISS",
         (_, Status::Skip) => "SKIP",
         (_, Status::Fail) => "FAIL",
-        (_, Status::Broken) if entry.verdict.was_never_reached() => "MISS",
         (_, Status::TimedOut | Status::Broken) => "ERROR",
     }
 }

@@ -70,6 +70,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         },
         entries: entries.collect(),
         failed: false,
+        failures: 0,
         cut_short: false,
         counts: Counts::default(),
         workers: Vec::new(),
@@ -115,6 +116,8 @@ struct Run<'a, 's> {
     entries: Vec<Entry>,
     /// Whether a case failed, other than by a known bug.
     failed: bool,
+    /// How many results are failures, other than by a known bug.
+    failures: u32,
     cut_short: bool,
     counts: Counts,
     workers: Vec<Worker>,
@@ -126,9 +129,11 @@ struct Run<'a, 's> {
 impl Run<'_, '_> {
     /// Runs everything; returns the signal that interrupted it, if one did.
     fn work(&mut self, signals: &Signals) -> Result<Option<i32>, RunError> {
-        let to_run = (0..self.entries.len()).filter(|&index| self.entries[index].verdict.is_none());
+        let mut to_run: Vec<usize> =
+            (0..self.entries.len()).filter(|&index| self.entries[index].verdict.is_none()).collect();
+        to_run.sort_by_cached_key(|&index| (self.options.rank)(&self.entries[index].item.name));
         let (alone, together): (Vec<_>, Vec<_>) =
-            to_run.partition(|&index| self.entries[index].item.needs().is_alone());
+            to_run.into_iter().partition(|&index| self.entries[index].item.needs().is_alone());
         let repeat = self.options.repeat.max(1);
         let runs = (together.len() + alone.len()) * repeat as usize;
         let most = if self.runs_on() { usize::MAX } else { runs };
@@ -176,8 +181,13 @@ impl Run<'_, '_> {
                     break;
                 }
                 if let Some(signal) = self.wait(signals, queue)? {
-                    self.cut_short(signal)?;
+                    self.cut_short(Some(Verdict::never_reached(&format!("interrupted by signal {signal}"))))?;
                     return Ok(Some(signal));
+                }
+                if self.options.fail_fast.is_some_and(|most| self.failures >= most) {
+                    // A runner that gets the results in any order knows what it lacks.
+                    self.cut_short(self.options.in_order.then(Verdict::stopped_before))?;
+                    return Ok(None);
                 }
             }
             for index in cases {
@@ -293,7 +303,9 @@ impl Run<'_, '_> {
         self.attribute_news(at, &mut observation);
         let mut verdict = judge(&observation);
         if !matches!(verdict.status, Status::Pass | Status::Skip) {
-            self.failed |= self.known_bug(job.index as usize).is_none();
+            let is_new = self.known_bug(job.index as usize).is_none();
+            self.failed |= is_new;
+            self.failures += u32::from(is_new && matches!(verdict.status, Status::Fail | Status::TimedOut));
             verdict.repetition = job.repetition;
             if job.repetition > 0 {
                 let seed = seed_of_repetition(self.options.seed, job.repetition);

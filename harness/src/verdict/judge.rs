@@ -73,9 +73,14 @@ impl Verdict {
         Self::not_run(Status::Broken, format!("{NOT_RUN}{why}"))
     }
 
+    /// The verdict on a case that a run did not come to, since it was to stop after a failure.
+    pub fn stopped_before() -> Self {
+        Self::not_run(Status::Skip, format!("{NOT_RUN}stopped after a failure"))
+    }
+
     /// Whether the run ended before the case did: nothing is known about it.
     pub fn was_never_reached(&self) -> bool {
-        self.status == Status::Broken && self.reason.starts_with(NOT_RUN)
+        matches!(self.status, Status::Broken | Status::Skip) && self.reason.starts_with(NOT_RUN)
     }
 }
 

@@ -3,6 +3,7 @@
 use harness::report::Submission;
 use suite::fault::{find, table};
 
+use crate::fault_matrix::witnesses::Witnesses;
 use crate::prelude::*;
 use crate::run::strict_needs::StrictArgs;
 
@@ -70,6 +71,13 @@ pub struct HowArgs {
     /// Repeat the cases, each time with the next seed, until one fails
     #[arg(long)]
     pub repeat_until_failure: bool,
+    /// Stop after the first failure, or the Nth; the other cases are skipped, and exit statuses stay the same
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub fail_fast: Option<u32>,
+    /// Which cases start first
+    #[arg(long, value_enum, default_value = "found-most")]
+    pub order: Order,
     /// Random seed; each repetition uses the next one [default: random, and reported]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
@@ -79,6 +87,25 @@ pub struct HowArgs {
     /// Multiply all deadlines by N, for slow machines (emulation is accounted for automatically)
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub slowdown: u32,
+}
+
+/// Which cases start first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Order {
+    /// Those that notice what no others do, of the faults that the suite knows
+    FoundMost,
+    /// As `list` shows them
+    AsListed,
+}
+
+impl Order {
+    /// The rank of a case: the lowest ones start first.
+    pub fn rank(self) -> fn(&str) -> u32 {
+        match self {
+            Order::FoundMost => |name| u32::MAX - Witnesses::faults_of(name),
+            Order::AsListed => |_| 0,
+        }
+    }
 }
 
 impl HowArgs {

@@ -19,6 +19,17 @@ impl Witnesses {
         KNOWN.get_or_init(|| toml::from_str(include_str!("witnesses.toml")).unwrap_or_default())
     }
 
+    /// For how many faults this case is the witness, as far as is known.
+    pub fn faults_of(case: &str) -> u32 {
+        static FAULTS: OnceLock<BTreeMap<&str, u32>> = OnceLock::new();
+        let faults = FAULTS.get_or_init(|| {
+            let mut faults = BTreeMap::new();
+            Witnesses::known().witness.values().for_each(|case| *faults.entry(case.as_str()).or_default() += 1);
+            faults
+        });
+        faults.get(case).copied().unwrap_or_default()
+    }
+
     /// What a complete matrix shows.
     pub fn of(caught: &Caught) -> Self {
         // Of the cases that notice a fault the one that notices the fewest others says the most.

@@ -101,6 +101,8 @@ pub fn arguments(
     words.options("--timeout", how.timeout.map(humantime::format_duration));
     words.options("--skip", &selection.skip);
     words.flag("--repeat-until-failure", how.repeat_until_failure);
+    words.0.extend(how.fail_fast.map(|most| format!("--fail-fast={most}")));
+    words.options("--order", (how.order != Order::FoundMost).then(|| name_of(&how.order)));
     words.flag("--disturb-host", true);
     words.flag("--exact", selection.exact);
     words.flag("--", true);
@@ -244,6 +246,7 @@ impl Boot {
             affinity::keep_on_one_cpu(machine.pid());
         }
         let mut session = Session::new(items, &args.guest, is_process);
+        session.fail_fast = args.how.fail_fast;
         let mut needs = StrictNeeds::new(&args.strict.strict_needs);
         let mut tell = |event: &Event| {
             needs.event(event);

@@ -131,6 +131,8 @@ fn of_standstill_alone(verdict: &Verdict) -> bool {
 pub struct Session {
     plan: Vec<CaseInfo>,
     memory: u32,
+    /// After how many failures the guest was to stop.
+    pub fail_fast: Option<u32>,
     /// The kernel is a process of this machine, as user-mode Linux is.
     is_process: bool,
     /// Whether the suite in the guest has begun.
@@ -451,8 +453,12 @@ impl Session {
                 _ if splats().any(|splat| splat.blames_kernel) => Status::Fail,
                 _ => Status::Broken,
             };
+            let failures = self.counts.failed + self.counts.timed_out;
+            let stopped = matches!(ending, Ending::Complete(_)) && self.fail_fast.is_some_and(|most| failures >= most);
             // An interrupted case was not lost with its guest.
-            let mut verdict = if running && !matches!(ending, Ending::Interrupted(_)) {
+            let mut verdict = if stopped {
+                Verdict::stopped_before()
+            } else if running && !matches!(ending, Ending::Interrupted(_)) {
                 Verdict::not_run(status, why)
             } else {
                 Verdict::never_reached(why)
@@ -463,7 +469,7 @@ impl Session {
                 let seed = seed_of_repetition(self.seed, repetition);
                 verdict.notes.push(format!("last progress: {done} of {total}; --seed {seed} repeats it"));
             }
-            self.counts.add(status, &Outcome::AsJudged);
+            self.counts.add(verdict.status, &Outcome::AsJudged);
             self.reported[index] = true;
             events.push(Event::CaseFinished { index, verdict: Box::new(verdict), outcome: Outcome::AsJudged });
         }

@@ -89,6 +89,8 @@ pub fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
         repeat: how.repeat,
         duration: how.duration,
         until_failure: how.repeat_until_failure,
+        fail_fast: how.fail_fast,
+        rank: how.order.rank(),
         jobs: how.jobs.unwrap_or_else(|| usual_jobs(cpus())),
         timeout: how.timeout,
         slowdown: how.slowdown,

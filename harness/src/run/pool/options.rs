@@ -26,6 +26,10 @@ pub struct RunOptions {
     pub duration: Option<Duration>,
     /// Repeat the cases until one fails.
     pub until_failure: bool,
+    /// Stop after so many failures.
+    pub fail_fast: Option<u32>,
+    /// The rank of a case of this name: the lowest ones start first, those of one rank as they are planned.
+    pub rank: fn(&str) -> u32,
     /// Number of supervisors; at least one.
     pub jobs: u32,
     /// The deadline of every case, instead of its own.

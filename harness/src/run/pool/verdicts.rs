@@ -3,18 +3,18 @@
 use super::*;
 
 impl Run<'_, '_> {
-    /// Reports every case when a signal ends the run: with its results so far, or as not run.
-    pub(super) fn cut_short(&mut self, signal: i32) -> Result<(), RunError> {
+    /// Reports every case when the run ends before its time: with its results so far, or this one if
+    /// any.
+    pub(super) fn cut_short(&mut self, others: Option<Verdict>) -> Result<(), RunError> {
         self.cut_short = true;
         for index in 0..self.entries.len() {
             self.close(index)?;
         }
-        let why = format!("interrupted by signal {signal}");
         for index in 0..self.entries.len() {
             let entry = &mut self.entries[index];
             // Silence could be read as success.
             if !entry.reported {
-                entry.verdict.get_or_insert_with(|| Verdict::never_reached(&why));
+                entry.verdict = entry.verdict.take().or_else(|| others.clone());
             }
             self.report(index)?;
         }

@@ -212,6 +212,22 @@ fn lockups_of_a_guest_that_nobody_read_are_remarks() {
     }
 }
 
+#[test]
+fn what_a_guest_did_not_come_to_before_it_stopped_is_skipped() {
+    let verdict = || line(&fixtures::finished(0, Verdict::not_run(Status::Fail, "expected 0, got EINVAL")));
+    for (fail_fast, rest) in [(Some(1), Status::Skip), (Some(2), Status::Broken), (None, Status::Broken)] {
+        let mut session = Session::new(&plan(), &args(), false);
+        session.fail_fast = fail_fast;
+        // The second was running, and was killed.
+        for line in [started(), begin(0), begin(1), verdict(), finished(), END.to_owned()] {
+            session.line(Role::Results, &line);
+        }
+        let (events, exit) = session.end(&Ending::Complete(1), false, Vec::new());
+        let statuses: Vec<_> = verdicts(&events).iter().map(|verdict| verdict.status).collect();
+        assert_eq!((statuses, exit.code()), (vec![rest; 2], 1), "{fail_fast:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(config(300))]
 
