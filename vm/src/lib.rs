@@ -57,6 +57,7 @@ mod common {
     pub(crate) use crate::programs::{self, Failure, Progress, in_path};
 }
 
+pub mod huge_text;
 pub mod init;
 mod programs;
 

@@ -82,6 +82,7 @@ pub fn run_if_init() -> Option<ExitCode> {
         Ok((guest, scouted, prepared)) => {
             #[cfg(feature = "guest-faults")]
             crate::guest_faults::prepare(guest.arguments());
+            vm::huge_text::move_to_huge_pages();
             guest.supervise(|guest| {
                 // Facts that could not be gathered or read back are gathered by the run, which reports why it cannot.
                 let facts = serde_json::from_slice(&scouted).ok();

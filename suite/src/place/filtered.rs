@@ -34,7 +34,7 @@ const MEANT: &[(&str, &[&str])] = &[
     ("beside, Reader", &["readlink", "readlinkat", "open", "openat"]),
 ];
 
-/// What set-up steps call whose words name no call.
+/// What set-up steps call that their words do not name.
 const SET_UP_BY: &str = "access faccessat bind capset chdir chroot close_range dup2 dup3 epoll_create1 eventfd2 fchdir \
      getcwd inotify_init1 kcmp kill memfd_create mkdir mkdirat mknodat mount mq_open msgget open openat personality \
      pipe2 pivot_root prctl ptrace readlink readlinkat rmdir sched_setscheduler seccomp semctl semget semop sendmsg \
@@ -48,11 +48,11 @@ const NEVER_MADE: [&str; 8] = ["unshare", "exit", "exit_group", "fork", "vfork",
 /// Whether a filter refuses a call that this step makes, with the error that it gave.
 pub(super) fn call(facts: &Facts, step: &str, errno: Errno, is_setup: bool) -> Option<String> {
     (has_filter() && REFUSALS.contains(&errno)).then_some(())?;
-    let mut calls = named(step);
-    if calls.is_empty() && is_setup && !step.contains("unshare") {
-        calls = SET_UP_BY.split_whitespace().filter_map(|name| name.parse().ok()).collect();
-    }
-    let number = calls.into_iter().find(|number| is_refused(facts, *number, errno))?;
+    let refused = |number: &Sysno| is_refused(facts, *number, errno);
+    // A set-up step makes more calls than it names: a socket before it is bound.
+    let unnamed = (is_setup && !step.contains("unshare")).then(|| SET_UP_BY.split_whitespace());
+    let unnamed = || unnamed.into_iter().flatten().filter_map(|name| name.parse().ok());
+    let number = named(step).into_iter().find(refused).or_else(|| unnamed().find(refused))?;
     Some(format!("a seccomp filter refuses {number}(2): run with a profile that allows it"))
 }
 
