@@ -32,7 +32,7 @@ pub use pretty::{Pretty, Verbosity};
 pub use tap::Tap;
 pub use tap14::Tap14;
 pub use text::one_line;
-pub use wire::Wire;
+pub use wire::{Wire, read as read_wire};
 
 /// Turns events into one dialect.
 pub trait Reporter {

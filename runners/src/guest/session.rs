@@ -4,6 +4,7 @@
 //! the ones that were running when it was lost, and the rest as not run.
 
 use harness::case::test::seed_of_repetition;
+use harness::report::read_wire;
 use harness::run::splat::{SplatKind, recognise};
 
 use crate::prelude::*;
@@ -212,7 +213,7 @@ impl Session {
         };
         let (before, record) = joined.split_at(start);
         let cut = cut_by_kernel(record);
-        let whole = |text: &str| serde_json::from_str::<Event>(text).ok();
+        let whole = read_wire;
         // A cut at the very end leaves it whole, and its line goes on with the kernel's.
         let event = whole(record).map(|event| (event, "")).or_else(|| {
             let (record, rest) = record.split_at(cut?);
