@@ -113,6 +113,9 @@ fn a_run_stops_after_its_first_failures() {
     }
     let (_, status) = run(&["selftest.pass", "--exact", "--fail-fast"]);
     assert_eq!(status, Some(0));
+    // One case that fails twice is one failure.
+    let (report, _) = run(&[&cases[..], &["--fail-fast=2", "--order", "as-listed", "--repeat", "2"]].concat());
+    assert_eq!(report.matches("\nnot ok ").count(), 2, "{report}");
 }
 
 #[test]

@@ -305,7 +305,10 @@ impl Run<'_, '_> {
         if !matches!(verdict.status, Status::Pass | Status::Skip) {
             let is_new = self.known_bug(job.index as usize).is_none();
             self.failed |= is_new;
-            self.failures += u32::from(is_new && matches!(verdict.status, Status::Fail | Status::TimedOut));
+            // A case fails once, however often it is repeated.
+            let fails = |verdict: &Verdict| matches!(verdict.status, Status::Fail | Status::TimedOut);
+            let failed_before = self.entries[job.index as usize].attempts.iter().any(fails);
+            self.failures += u32::from(is_new && fails(&verdict) && !failed_before);
             verdict.repetition = job.repetition;
             if job.repetition > 0 {
                 let seed = seed_of_repetition(self.options.seed, job.repetition);
