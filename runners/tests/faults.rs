@@ -14,6 +14,7 @@ fn main() {
             as_root a_planted_race_is_found,
             as_root no_report_can_be_taken_for_a_verdict,
             anywhere a_wrong_fault_is_reported,
+            anywhere a_guest_with_a_fault_stops_at_its_first_failure,
             as_root an_ordinary_user_is_told_why_not,
             anywhere every_fault_is_listed,
             as_root a_part_of_a_matrix_says_what_it_does_not_show,
@@ -76,7 +77,17 @@ fn no_report_can_be_taken_for_a_verdict() {
 
 fn a_wrong_fault_is_reported() {
     expect(&["run", "--fault", "drops-everything", "flags.root.09_fs"], 129, "similar: drops-");
-    expect(&["run", "--fault", "none", "--kernel", "6.1", "flags.root.09_fs"], 129, "--fault simulates");
+}
+
+fn a_guest_with_a_fault_stops_at_its_first_failure() {
+    need_qemu();
+    let kernel = fetched("6.1");
+    let kernel = kernel.to_str().expect("text");
+    let report = text(&exits(1, &["--kernel", kernel, "--fault", "returns-one", "--fail-fast", "--format", "tap"]));
+    assert!(report.contains("# no verdict on this kernel: the fault \"returns-one\" is simulated"), "{report}");
+    let stopped = report.matches("# SKIP not run: stopped after a failure").count();
+    let plan: usize = report.lines().find_map(|line| line.strip_prefix("1..")?.parse().ok()).expect("a plan");
+    assert!(stopped > plan / 2 && report.matches("\nnot ok ").count() < 10, "{stopped} of {plan}\n{report}");
 }
 
 fn an_ordinary_user_is_told_why_not() {

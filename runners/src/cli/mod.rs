@@ -102,7 +102,6 @@ fn run(args: RunArgs) -> Result<ExitStatus> {
     let why = match (args.guest.on, args.guest.kernel.as_slice()) {
         (None | Some(Place::Host), []) => return host::run(&args, suite::cases::all()),
         (Some(Place::Qemu | Place::Uml), []) => "a guest requires a kernel: give --kernel PATH or --kernel RELEASE",
-        _ if args.fault.is_some() => "--fault simulates faults on this machine's kernel only: leave out --kernel",
         (Some(Place::Host), _) => "--kernel boots a guest and --on host does not: give one of them",
         (_, [kernel]) => return guest::run(&args, kernel),
         (_, _) => "`run` accepts one --kernel; use `matrix` for several",

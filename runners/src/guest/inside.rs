@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use vm::initramfs::read_stripped;
 
 use super::process::in_memory;
+use crate::cli::args::parse_fault;
 use crate::cli::exit::Failure;
 use crate::prelude::*;
 use crate::run::host::{Selected, run_items};
+use crate::run::simulation;
 
 /// What the suite in a guest understands: of `run`, all but what concerns places and files.
 #[derive(Debug, Parser)]
@@ -23,6 +25,8 @@ struct InGuestArgs {
     strict: StrictArgs,
     #[arg(long)]
     disturb_host: bool,
+    #[arg(long, value_parser = parse_fault)]
+    fault: Option<&'static Fault>,
     #[cfg(feature = "guest-faults")]
     #[arg(long, value_enum)]
     guest_fault: Option<crate::guest_faults::GuestFault>,
@@ -58,6 +62,7 @@ fn run(args: &InGuestArgs, selected: Selected, facts: Option<Facts>, results: Fi
         in_order: !for_runner,
         ..options(&args.how, args.disturb_host)
     };
+    let options = simulation::under(args.fault, options)?;
     run_items(selected, options, &args.strict, reports, &mut after)
 }
 

@@ -199,7 +199,6 @@ impl Boot {
     /// The options of a guest that runs these cases.
     pub fn options(&self, items: &[Item], args: &RunArgs) -> Options {
         let cpus = args.guest.cpus.unwrap_or_else(|| self.fitting_cpus(items));
-        #[cfg_attr(not(feature = "guest-faults"), expect(unused_mut))]
         let mut arguments = arguments(
             &args.selection,
             &args.how,
@@ -207,6 +206,9 @@ impl Boot {
             self.slowdown().saturating_mul(args.how.slowdown),
             Some(args.how.jobs.unwrap_or_else(|| usual_jobs(cpus))),
         );
+        if let Some(fault) = args.fault {
+            arguments.splice(1..1, ["--fault".to_owned(), fault.name.to_string()]);
+        }
         #[cfg(feature = "guest-faults")]
         if let Some(fault) = &args.guest.guest_fault {
             arguments.splice(1..1, ["--guest-fault".to_owned(), name_of(fault)]);
