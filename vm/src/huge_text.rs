@@ -78,8 +78,8 @@ fn whole(mapping: &Mapping, all: &[Mapping]) -> Option<(usize, usize)> {
 unsafe fn replace(mapping: &Mapping, start: usize, end: usize) {
     let size = end - start;
     let rights = PROT_READ | if mapping.executable { PROT_EXEC } else { 0 };
-    // SAFETY: the new memory is twice what is used of it, so that a part of it is aligned; the copy stays within both
-    // mappings; the last call replaces, at once, what the caller vouches for, with the same content.
+    // SAFETY: the new memory is a huge page larger than what is used of it, so that this can be aligned; the copy stays
+    // within both mappings; mremap(2) replaces, at once, what the caller vouches for, with the same content.
     unsafe {
         let memory = libc::mmap(null_mut(), size + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if memory == MAP_FAILED {
@@ -91,13 +91,11 @@ unsafe fn replace(mapping: &Mapping, start: usize, end: usize) {
         let length = mapping.end - mapping.start;
         let content = (aligned + mapping.start - start) as *mut u8;
         std::ptr::copy_nonoverlapping(mapping.start as *const u8, content, length);
-        let moved = libc::mprotect(copy, size, rights) == 0
-            && libc::mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, start as *mut c_void) != MAP_FAILED;
-        let (before, after) = (aligned - memory as usize, memory as usize + HUGE - aligned);
-        libc::munmap(memory, if moved { before } else { size + HUGE });
-        if moved {
-            libc::munmap((aligned + size) as *mut c_void, after);
+        if libc::mprotect(copy, size, rights) == 0 {
+            libc::mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, start as *mut c_void);
         }
+        // Whatever was not moved.
+        libc::munmap(memory, size + HUGE);
     }
 }
 

@@ -45,11 +45,10 @@ impl Numbers {
     fn of(event: &Event) -> Option<Self> {
         let event = match event {
             Event::CaseStarted { index } => vec![*index as u64],
-            Event::CaseFinished { index, verdict, outcome: Outcome::AsJudged } => {
-                let microseconds = verdict.duration.as_micros() as u64;
-                let told = passed(u64::from(verdict.checks), microseconds);
-                let exactly = Verdict { duration: told.duration, ..(**verdict).clone() };
-                (told == exactly).then(|| vec![*index as u64, told.checks.into(), microseconds])?
+            Event::CaseFinished { index, verdict, outcome: Outcome::AsJudged }
+                if **verdict == passed(verdict.checks, verdict.duration) =>
+            {
+                vec![*index as u64, verdict.checks.into(), verdict.duration.as_micros() as u64]
             }
             _ => return None,
         };
@@ -61,7 +60,7 @@ impl Numbers {
             [index] => Some(Event::CaseStarted { index: index.try_into().ok()? }),
             [index, checks, microseconds] => Some(Event::CaseFinished {
                 index: index.try_into().ok()?,
-                verdict: Box::new(passed(checks, microseconds)),
+                verdict: Box::new(passed(checks.try_into().ok()?, Duration::from_micros(microseconds))),
                 outcome: Outcome::AsJudged,
             }),
             _ => None,
@@ -69,9 +68,8 @@ impl Numbers {
     }
 }
 
-fn passed(checks: u64, microseconds: u64) -> Verdict {
-    let duration = Duration::from_micros(microseconds);
-    Verdict { status: Status::Pass, checks: checks as u32, duration, ..Verdict::default() }
+fn passed(checks: u32, duration: Duration) -> Verdict {
+    Verdict { status: Status::Pass, checks, duration, ..Verdict::default() }
 }
 
 /// The event that a line tells, if it is one.
@@ -86,17 +84,19 @@ pub fn read(line: &str) -> Option<Event> {
 mod tests {
     use super::*;
 
+    const DURATION: Duration = Duration::from_micros(1500);
+
     #[test]
     fn what_is_written_is_read() {
         let finished =
             |verdict: Verdict, outcome| Event::CaseFinished { index: 7, verdict: Box::new(verdict), outcome };
-        let noted = Verdict { notes: vec!["a note".to_owned()], ..passed(3, 1500) };
+        let noted = Verdict { notes: vec!["a note".to_owned()], ..passed(3, DURATION) };
         let bug = Outcome::UnexpectedPass { bug: "X".to_owned() };
         for (event, expected) in [
             (Event::CaseStarted { index: 1553 }, Some("{\"event\":[1553]}\n")),
-            (finished(passed(3, 1500), Outcome::AsJudged), Some("{\"event\":[7,3,1500]}\n")),
+            (finished(passed(3, DURATION), Outcome::AsJudged), Some("{\"event\":[7,3,1500]}\n")),
             (finished(noted, Outcome::AsJudged), None),
-            (finished(passed(3, 1500), bug), None),
+            (finished(passed(3, DURATION), bug), None),
             (finished(Verdict::not_run(Status::Skip, "no time namespaces"), Outcome::AsJudged), None),
             (Event::Alive, None),
         ] {

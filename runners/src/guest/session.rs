@@ -440,6 +440,8 @@ impl Session {
 
     /// Gives every case without a result one: a failure for cases that were running when the kernel failed.
     fn report_rest(&mut self, ending: &Ending, why: &str, events: &mut Vec<Event>) {
+        let failures = self.counts.failed + self.counts.timed_out;
+        let stopped = matches!(ending, Ending::Complete(_)) && self.fail_fast.is_some_and(|most| failures >= most);
         for index in 0..self.plan.len() {
             if self.reported[index] {
                 continue;
@@ -454,8 +456,6 @@ impl Session {
                 _ if splats().any(|splat| splat.blames_kernel) => Status::Fail,
                 _ => Status::Broken,
             };
-            let failures = self.counts.failed + self.counts.timed_out;
-            let stopped = matches!(ending, Ending::Complete(_)) && self.fail_fast.is_some_and(|most| failures >= most);
             // An interrupted case was not lost with its guest.
             let mut verdict = if stopped {
                 Verdict::stopped_before()

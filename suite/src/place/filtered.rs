@@ -48,11 +48,12 @@ const NEVER_MADE: [&str; 8] = ["unshare", "exit", "exit_group", "fork", "vfork",
 /// Whether a filter refuses a call that this step makes, with the error that it gave.
 pub(super) fn call(facts: &Facts, step: &str, errno: Errno, is_setup: bool) -> Option<String> {
     (has_filter() && REFUSALS.contains(&errno)).then_some(())?;
-    let refused = |number: &Sysno| is_refused(facts, *number, errno);
-    // A set-up step makes more calls than it names: a socket before it is bound.
-    let unnamed = (is_setup && !step.contains("unshare")).then(|| SET_UP_BY.split_whitespace());
-    let unnamed = || unnamed.into_iter().flatten().filter_map(|name| name.parse().ok());
-    let number = named(step).into_iter().find(refused).or_else(|| unnamed().find(refused))?;
+    let mut calls = named(step);
+    if is_setup && !step.contains("unshare") {
+        // It makes more calls than it names: a socket before it is bound.
+        calls.extend(SET_UP_BY.split_whitespace().filter_map(|name| name.parse::<Sysno>().ok()));
+    }
+    let number = calls.into_iter().find(|number| is_refused(facts, *number, errno))?;
     Some(format!("a seccomp filter refuses {number}(2): run with a profile that allows it"))
 }
 
@@ -68,12 +69,12 @@ fn named(step: &str) -> Vec<Sysno> {
 pub(super) fn is_refused(facts: &Facts, number: Sysno, errno: Errno) -> bool {
     // The kernel looks at the caller's privilege before it looks at the arguments of these: its EPERM says nothing of a
     // filter then, other errors do.
+    let tells = errno != Errno::EPERM;
     let may_ask = match number.name() {
-        "sethostname" | "setdomainname" | "pivot_root" | "setgroups" if errno != Errno::EPERM => true,
-        "sethostname" | "setdomainname" | "pivot_root" => has_capability(facts, CAP_SYS_ADMIN),
+        "sethostname" | "setdomainname" | "pivot_root" => tells || has_capability(facts, CAP_SYS_ADMIN),
         "setgroups" => {
             let denied = std::fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
-            has_capability(facts, CAP_SETGID) && !denied
+            tells || has_capability(facts, CAP_SETGID) && !denied
         }
         name => !NEVER_MADE.contains(&name),
     };

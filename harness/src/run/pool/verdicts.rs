@@ -3,8 +3,7 @@
 use super::*;
 
 impl Run<'_, '_> {
-    /// Reports every case when the run ends before its time: with its results so far, or this one if
-    /// any.
+    /// Reports every case when the run ends before its time: with its results so far, or this one.
     pub(super) fn cut_short(&mut self, others: Option<Verdict>) -> Result<(), RunError> {
         self.cut_short = true;
         for index in 0..self.entries.len() {
