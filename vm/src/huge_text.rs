@@ -7,7 +7,7 @@ use std::ffi::c_void;
 use std::fs;
 use std::ptr::null_mut;
 
-use libc::{MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, MREMAP_FIXED, MREMAP_MAYMOVE};
+use libc::{MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, MREMAP_FIXED, MREMAP_MAYMOVE};
 use libc::{PROT_EXEC, PROT_READ, PROT_WRITE};
 
 /// The size of a huge page, to which the linker aligns segments (.cargo/config.toml).
@@ -33,7 +33,8 @@ struct Mapping {
 pub fn move_to_huge_pages() {
     // The kernel never makes any where it finds less than 512 MiB, unless it is told to.
     let before = fs::read_to_string(ENABLED).unwrap_or_default();
-    if fs::write(ENABLED, "madvise").is_err() {
+    // Not for memory that asks for them: a small kernel has no madvise(2).
+    if fs::write(ENABLED, "always").is_err() {
         return;
     }
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
@@ -46,6 +47,12 @@ pub fn move_to_huge_pages() {
     }
     let chosen = before.split(['[', ']']).nth(1).unwrap_or("madvise");
     let _ = fs::write(ENABLED, chosen);
+}
+
+/// How many huge pages the kernel has given to faults (/proc/vmstat); none where it does not count them.
+fn given() -> Option<usize> {
+    let counts = fs::read_to_string("/proc/vmstat").ok()?;
+    counts.lines().find_map(|line| line.strip_prefix("thp_fault_alloc ")?.parse().ok())
 }
 
 /// A line of proc_pid_maps(5).
@@ -87,11 +94,13 @@ unsafe fn replace(mapping: &Mapping, start: usize, end: usize) {
         }
         let aligned = (memory as usize).next_multiple_of(HUGE);
         let copy = aligned as *mut c_void;
-        libc::madvise(copy, size, MADV_HUGEPAGE);
+        let given_before = given();
         let length = mapping.end - mapping.start;
         let content = (aligned + mapping.start - start) as *mut u8;
         std::ptr::copy_nonoverlapping(mapping.start as *const u8, content, length);
-        if libc::mprotect(copy, size, rights) == 0 {
+        // On small pages each fork would copy all their entries.
+        let are_huge = given_before.zip(given()).is_some_and(|(before, after)| after - before >= size / HUGE);
+        if are_huge && libc::mprotect(copy, size, rights) == 0 {
             libc::mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, start as *mut c_void);
         }
         // Whatever was not moved.

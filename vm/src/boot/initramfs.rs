@@ -202,8 +202,10 @@ mod tests {
         let most = if cfg!(debug_assertions) { whole.len() / 2 } else { whole.len() };
         assert!(stripped.len() < most, "{} of {}", stripped.len(), whole.len());
         let directory = tempfile::tempdir().unwrap();
-        let program = directory.path().join("program");
-        std::fs::write(&program, stripped).unwrap();
+        let (written, program) = (directory.path().join("written"), directory.path().join("program"));
+        std::fs::write(&written, stripped).unwrap();
+        // A child that another test forks may have what was open for writing here, and a program is busy meanwhile.
+        assert!(Command::new("cp").args([&written, &program]).status().unwrap().success());
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let output = Command::new(&program).arg("--list").output().unwrap();
         assert!(output.status.success(), "{output:?}");
