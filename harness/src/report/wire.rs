@@ -38,7 +38,7 @@ impl Reporter for Wire {
 /// number of checks, microseconds).
 #[derive(Serialize, Deserialize)]
 struct Numbers {
-    event: Vec<u64>,
+    e: Vec<u64>,
 }
 
 impl Numbers {
@@ -52,11 +52,11 @@ impl Numbers {
             }
             _ => return None,
         };
-        Some(Self { event })
+        Some(Self { e: event })
     }
 
     fn event(&self) -> Option<Event> {
-        match self.event[..] {
+        match self.e[..] {
             [index] => Some(Event::CaseStarted { index: index.try_into().ok()? }),
             [index, checks, microseconds] => Some(Event::CaseFinished {
                 index: index.try_into().ok()?,
@@ -93,8 +93,8 @@ mod tests {
         let noted = Verdict { notes: vec!["a note".to_owned()], ..passed(3, DURATION) };
         let bug = Outcome::UnexpectedPass { bug: "X".to_owned() };
         for (event, expected) in [
-            (Event::CaseStarted { index: 1553 }, Some("{\"event\":[1553]}\n")),
-            (finished(passed(3, DURATION), Outcome::AsJudged), Some("{\"event\":[7,3,1500]}\n")),
+            (Event::CaseStarted { index: 1553 }, Some("{\"e\":[1553]}\n")),
+            (finished(passed(3, DURATION), Outcome::AsJudged), Some("{\"e\":[7,3,1500]}\n")),
             (finished(noted, Outcome::AsJudged), None),
             (finished(passed(3, DURATION), bug), None),
             (finished(Verdict::not_run(Status::Skip, "no time namespaces"), Outcome::AsJudged), None),
@@ -106,7 +106,7 @@ mod tests {
             assert!(expected.is_none_or(|expected| line == expected), "{line}");
             assert_eq!(read(&line), Some(event));
         }
-        for line in ["{\"event\":[]}", "{\"event\":[1,2]}", "{\"event\":[-1]}", "{\"event\":1}"] {
+        for line in ["{\"e\":[]}", "{\"e\":[1,2]}", "{\"e\":[-1]}", "{\"e\":1}"] {
             assert_eq!(read(line), None, "{line}");
         }
     }

@@ -78,7 +78,7 @@ pub struct Heard {
 }
 
 /// How a record begins.
-const RECORD: &str = "{\"event\"";
+const RECORD: &str = "{\"e";
 /// How the lines of our own program on the console begin.
 const OURS: &str = "unshare-conformance: ";
 
