@@ -87,6 +87,8 @@ pub struct Supervisor {
     log: RecordLog,
     leaks: LeakWatch,
     output: File,
+    /// Its namespaces, open: each look at a link of a child that is still in them finds the kernel's file made.
+    _namespaces: Vec<File>,
 }
 
 impl Supervisor {
@@ -106,7 +108,9 @@ impl Supervisor {
         let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE)?;
         setrlimit(Resource::RLIMIT_FSIZE, FILE_SIZE_LIMIT.min(hard), FILE_SIZE_LIMIT.min(hard))?;
         nix::unistd::chdir(&setting.base)?;
-        Ok(Self { setting: Arc::new(setting), log, leaks, output })
+        let links = fs::read_dir("/proc/self/ns").into_iter().flatten().flatten();
+        let _namespaces = links.filter_map(|link| File::open(link.path()).ok()).collect();
+        Ok(Self { setting: Arc::new(setting), log, leaks, output, _namespaces })
     }
 
     /// Runs one case once, to its end or its deadline.

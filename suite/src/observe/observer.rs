@@ -8,7 +8,7 @@
 use crate::spec::prelude::*;
 
 use super::fds;
-use super::proc_file::{FdList, leader_has_ended, statx};
+use super::proc_file::{FdList, OwnDirectory, leader_has_ended};
 use super::state::{State, place_of};
 
 /// Reads the state of the task that uses it.
@@ -44,29 +44,35 @@ impl Observer {
 
     /// The state of the calling task.
     pub fn state(&self) -> State {
-        let mut state = self.state_without_descriptors();
-        state.descriptors = FdList::read(self.proc, &[self.proc]);
+        let (mut state, table) = self.look();
+        state.descriptors = FdList::read(self.proc, table);
         state
     }
 
     /// The state of the calling task but for the list of its descriptors: for tasks that share
     /// their table with others which open and close files meanwhile.
     pub fn state_without_descriptors(&self) -> State {
+        self.look().0
+    }
+
+    /// The state but for the descriptors, and how many their table has room for.
+    fn look(&self) -> (State, u32) {
         let mut state = State::default();
+        let own = OwnDirectory::open(self.proc);
         for ns in Ns::ALL {
-            state.namespaces[ns as usize] = self.namespace_inode(ns);
+            state.namespaces[ns as usize] = own.namespace_inode(ns);
         }
         state.cwd = place_of(c".");
         state.root = place_of(c"/");
-        state.read_status(self.proc);
+        let table = state.read_status(&own);
         state.read_by_syscalls();
-        state
+        (state, table)
     }
 
     /// The inode of one of the caller's namespace links; 0 when the link is missing or leads
     /// nowhere, as `pid_for_children` does before 7.1 until the first child (EFF-PID-03).
     pub fn namespace_inode(&self, ns: Ns) -> u64 {
-        statx(self.proc, ns.path(), libc::STATX_INO).map_or(0, |stat| stat.stx_ino)
+        OwnDirectory::open(self.proc).namespace_inode(ns)
     }
 
     /// Whether the leader of the caller's thread group has ended.

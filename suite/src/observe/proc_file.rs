@@ -23,6 +23,39 @@ pub(super) fn read_file<'b>(proc: i32, path: &CStr, buffer: &'b mut [u8]) -> Opt
     Some(&buffer[..length])
 }
 
+/// The calling task's directory below an open /proc.
+#[derive(Debug)]
+pub(super) struct OwnDirectory(Option<i32>);
+
+impl OwnDirectory {
+    /// Opens it. All is absent from a directory that cannot be opened.
+    pub(super) fn open(proc: i32) -> Self {
+        // A process's first thread has one with fewer objects for the kernel to make.
+        let is_first = call!(gettid) == call!(getpid);
+        let path = if is_first { c"self" } else { c"thread-self" };
+        Self(open_at(proc, path, libc::O_PATH | libc::O_DIRECTORY))
+    }
+
+    /// The inode of one of the task's namespace links; 0 when it is missing or leads nowhere.
+    pub(super) fn namespace_inode(&self, ns: Ns) -> u64 {
+        let stat = self.0.and_then(|fd| statx(fd, ns.path(), libc::STATX_INO).ok());
+        stat.map_or(0, |stat| stat.stx_ino)
+    }
+
+    /// As much of one of its files as fits into the buffer; none when it cannot be opened.
+    pub(super) fn read<'b>(&self, path: &CStr, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+        read_file(self.0?, path, buffer)
+    }
+}
+
+impl Drop for OwnDirectory {
+    fn drop(&mut self) {
+        if let Some(fd) = self.0 {
+            close(fd);
+        }
+    }
+}
+
 /// Whether the leader of the caller's thread group is a zombie.
 pub(super) fn leader_has_ended(proc: i32) -> bool {
     let mut buffer = [0; 512];
@@ -94,13 +127,25 @@ impl fmt::Display for FdList {
     }
 }
 
+/// The size of the largest table of which each descriptor is asked for: /proc makes a file for each that it lists.
+const MOST_ASKED: i32 = 256;
+
 impl FdList {
-    /// Lists the descriptors of the caller, but for `ignored` ones.
-    pub(super) fn read(proc: i32, ignored: &[i32]) -> FdList {
+    /// Lists the descriptors of the caller but for that of /proc, of a table that has room for so many.
+    pub(super) fn read(proc: i32, table: u32) -> FdList {
         let mut list = FdList { count: 0, highest: -1, hash: 0, low: 0, closing: 0 };
+        // The kernel makes tables of multiples of 64. What has another size is no such table.
+        match table as i32 {
+            size @ 64..=MOST_ASKED if size % 64 == 0 => (0..size).filter(|&fd| fd != proc).for_each(|fd| list.ask(fd)),
+            _ => list.read_directory(proc),
+        }
+        list
+    }
+
+    fn read_directory(&mut self, proc: i32) {
         let flags = libc::O_RDONLY | libc::O_DIRECTORY;
         let Some(directory) = open_at(proc, c"thread-self/fd", flags) else {
-            return list;
+            return;
         };
         let mut buffer = [0u8; 4096];
         loop {
@@ -119,17 +164,19 @@ impl FdList {
                     continue;
                 }
                 let fd = number(name, 10) as i32;
-                if fd != directory && !ignored.contains(&fd) {
-                    list.add(fd);
+                if fd != directory && fd != proc {
+                    self.ask(fd);
                 }
             }
         }
         close(directory);
-        list
     }
 
-    fn add(&mut self, fd: i32) {
-        let flags = fds::flags(fd).map_or(usize::MAX, |flags| flags as usize);
+    /// Adds a descriptor if it is open.
+    fn ask(&mut self, fd: i32) {
+        let Some(flags) = fds::flags(fd).map(|flags| flags as usize) else {
+            return;
+        };
         self.count += 1;
         self.highest = self.highest.max(fd);
         if let 0..64 = fd {

@@ -2,7 +2,7 @@
 
 use syscalls::syscall;
 
-use super::proc_file::{FdList, four, hash, number, read_file, statx};
+use super::proc_file::{FdList, OwnDirectory, four, hash, number, statx};
 use crate::spec::prelude::*;
 
 /// A directory as its identity: the file system, the inode, and the mount it is reached through
@@ -69,13 +69,14 @@ pub struct State {
 }
 
 impl State {
-    /// Fills in what `thread-self/status` below an open /proc says.
-    pub(super) fn read_status(&mut self, proc: i32) {
+    /// Fills in what the task's `status` says. Returns for how many descriptors its table has room.
+    pub(super) fn read_status(&mut self, own: &OwnDirectory) -> u32 {
         let mut buffer = [0; 4096];
-        self.parse_status(read_file(proc, c"thread-self/status", &mut buffer).unwrap_or_default());
+        self.parse_status(own.read(c"status", &mut buffer).unwrap_or_default())
     }
 
-    fn parse_status(&mut self, text: &[u8]) {
+    fn parse_status(&mut self, text: &[u8]) -> u32 {
+        let mut table = 0;
         for line in text.split(|&byte| byte == b'\n') {
             let Some(colon) = line.iter().position(|&byte| byte == b':') else {
                 continue;
@@ -85,6 +86,7 @@ impl State {
                 b"Umask" => self.umask = number(value, 8) as u32,
                 b"Uid" => self.uids = four(value),
                 b"Gid" => self.gids = four(value),
+                b"FDSize" => table = number(value, 10) as u32,
                 b"Groups" => self.groups = hash(value),
                 b"CapInh" => self.capabilities[0] = number(value, 16),
                 b"CapPrm" => self.capabilities[1] = number(value, 16),
@@ -98,6 +100,7 @@ impl State {
                 _ => {}
             }
         }
+        table
     }
 
     /// Fills in what system calls report. No errno is written.

@@ -27,10 +27,10 @@ macro_rules! links {
                 }
             }
 
-            /// The calling thread's link, below `/proc`.
+            /// The link, below a task's directory of `/proc`.
             pub(crate) fn path(self) -> &'static CStr {
                 let path = match self {
-                    $(Ns::$ns => concat!("thread-self/ns/", $link, "\0"),)*
+                    $(Ns::$ns => concat!("ns/", $link, "\0"),)*
                 };
                 CStr::from_bytes_with_nul(path.as_bytes()).unwrap_or_default()
             }
