@@ -31,17 +31,17 @@ pub fn check_shared(
     separated: Flags,
     requirement: &'static str,
 ) -> Done {
-    if !t.facts().has(feature::KCMP) {
+    let asked = askable(t, sibling.made_with);
+    if asked == Flags::NONE {
         return Ok(());
     }
-    let asked = askable(t, sibling.made_with);
-    let caller = gettid().as_raw();
-    let text = "what the caller and its sibling share after the call, by kcmp";
-    let question = (caller, sibling.tid, asked.0);
+    let question = (gettid().as_raw(), sibling.tid, asked.0);
     let call =
-        witness.call(t, text, question, |(a, b, asked)| shared_flags(a, b, Flags(asked)).map(|shared| shared.0))?;
+        witness.call(t, BY_KCMP, question, |(a, b, asked)| shared_flags(a, b, Flags(asked)).map(|shared| shared.0))?;
     t.check(call.map(Flags)).proves(requirement).is(sibling.made_with & asked & !separated)
 }
+
+const BY_KCMP: &str = "what the caller and its sibling share after the call, by kcmp";
 
 /// Checks by effect what a sibling sees of the calling task's umask and descriptors, when the caller
 /// has left `separated`. The witness looks, through /proc: the sibling itself need not do anything.
@@ -108,10 +108,11 @@ enum Trial {
 
 impl Trial {
     /// Each, with what tells that the sibling sees the caller's and the caller the sibling's.
+    /// The root first: chroot(2) to a descriptor's directory goes there, too.
     const ALL: [(Trial, [&str; 2]); 4] = [
         (Trial::Umask, ["the caller's umask", "the sibling's umask"]),
-        (Trial::Cwd, ["the caller's cwd", "the sibling's cwd"]),
         (Trial::Root, ["the caller's root", "the sibling's root"]),
+        (Trial::Cwd, ["the caller's cwd", "the sibling's cwd"]),
         (Trial::Descriptor, ["the caller's descriptor", "the sibling's descriptor"]),
     ];
 
@@ -125,22 +126,51 @@ fn trace(by_caller: bool) -> Trace {
     if by_caller { Trace::CALLER } else { Trace::SIBLING }
 }
 
-fn act((trial, by_caller, directory): (Trial, bool, i32)) -> Result<(), Errno> {
-    match trial {
+/// Leaves one side's traces of these trials. Its places are this directory.
+fn act(trials: &[Trial], by_caller: bool, directory: i32) -> Result<(), Errno> {
+    trials.iter().try_for_each(|trial| match trial {
         Trial::Umask => trace(by_caller).leave(Flags::FS),
         Trial::Cwd => go_to(directory),
         Trial::Root => make_root(directory),
         Trial::Descriptor => trace(by_caller).leave(Flags::FILES),
-    }
+    })
 }
 
-fn sees((trial, by_caller, directory): (Trial, bool, Identity)) -> Result<bool, Errno> {
-    Ok(match trial {
-        Trial::Umask => umask() == trace(by_caller).umask,
-        Trial::Cwd => identity(".")? == directory,
-        Trial::Root => identity("/")? == directory,
-        Trial::Descriptor => fds::is_open(trace(by_caller).descriptor),
-    })
+/// Which of these trials the calling side sees the traces of that the other left.
+fn sees(trials: &[Trial], by_caller: bool, directory: Identity) -> Result<Vec<bool>, Errno> {
+    let seen = |trial: &Trial| {
+        Ok(match trial {
+            Trial::Umask => umask() == trace(by_caller).umask,
+            Trial::Cwd => identity(".")? == directory,
+            Trial::Root => identity("/")? == directory,
+            Trial::Descriptor => fds::is_open(trace(by_caller).descriptor),
+        })
+    };
+    trials.iter().map(seen).collect()
+}
+
+/// What the sibling is to do when the caller has left its traces. One question for all of it: each takes as long as two
+/// changes of address space, which are what is slow under emulation.
+#[derive(Debug, Serialize, Deserialize)]
+struct Exchange {
+    /// Of which it looks for the caller's traces, then leaves its own.
+    trials: Vec<Trial>,
+    /// Where the caller is.
+    theirs: Identity,
+    /// Where it is to be itself.
+    own: i32,
+    /// Two tasks, and what of theirs to compare by kcmp(2).
+    kcmp: (i32, i32, u64),
+}
+
+/// Which traces the sibling saw, and what is shared, or the number of kcmp(2)'s error.
+type Exchanged = (Vec<bool>, Result<u64, i32>);
+
+fn exchange(Exchange { trials, theirs, own, kcmp: (a, b, asked) }: Exchange) -> Result<Exchanged, Errno> {
+    let shared = shared_flags(a, b, Flags(asked)).map(|shared| shared.0).map_err(|errno| errno as i32);
+    let seen = sees(&trials, true, theirs)?;
+    act(&trials, false, own)?;
+    Ok((seen, shared))
 }
 
 /// Puts everything back; the root only if there is one to put back.
@@ -206,10 +236,11 @@ impl Sibling {
     #[track_caller]
     pub fn check(&self, t: &Test, separated: Flags, requirement: &'static str) -> Done {
         let shared = self.made_with & !separated;
-        let sibling = SharingTask { tid: self.peer.pid().as_raw(), made_with: self.made_with };
-        let seen = self.seen(t)?;
+        let asked = askable(t, self.made_with);
+        let (seen, by_kcmp) = self.exchange(t, asked)?;
+        let by_kcmp = Call::new(BY_KCMP, by_kcmp.map(Flags).map_err(Errno::from_raw));
         all([
-            check_shared(t, &self.peer, sibling, separated, requirement),
+            if asked == Flags::NONE { Ok(()) } else { t.check(by_kcmp).proves(requirement).is(shared & asked) },
             t.check(Call::seen("what the siblings see of each other", seen))
                 .proves(requirement)
                 .is(self.all_of(shared)),
@@ -220,25 +251,35 @@ impl Sibling {
     /// umask back.
     #[track_caller]
     pub fn seen(&self, t: &Test) -> Done<Vec<&'static str>> {
+        self.exchange(t, Flags::NONE).map(|(seen, _)| seen)
+    }
+
+    /// The same, and which of `asked` the tasks share by kcmp(2).
+    #[track_caller]
+    fn exchange(&self, t: &Test, asked: Flags) -> Done<(Vec<&'static str>, Result<u64, i32>)> {
         let Places { a, b, cwd, root } = &self.places;
-        let (caller, sibling) = (Side::Caller, Side::Peer(&self.peer));
         let old = umask();
-        let mut seen = Vec::new();
-        for (trial, names) in self.trials() {
-            for (acting, watching, directory, name) in [(caller, sibling, a, names[0]), (sibling, caller, b, names[1])]
-            {
-                let stat = nix::sys::stat::fstat(directory).map(|stat| (stat.st_dev, stat.st_ino));
-                let place = t.setup(Call::new("fstat(directory)", stat))?;
-                let by_caller = matches!(acting, Side::Caller);
-                acting.must(t, &format!("change of {name}"), (trial, by_caller, directory.as_raw_fd()), act)?;
-                if watching.must(t, &format!("look at {name}"), (trial, by_caller, place), sees)? {
-                    seen.push(name);
-                }
-            }
-        }
+        let (trials, names): (Vec<Trial>, Vec<[&str; 2]>) = self.trials().unzip();
+        let place = |directory: &OwnedFd| {
+            let stat = nix::sys::stat::fstat(directory).map(|stat| (stat.st_dev, stat.st_ino));
+            t.setup(Call::new("fstat(directory)", stat))
+        };
+        let (of_caller, of_sibling) = (place(a)?, place(b)?);
+        let kcmp = (gettid().as_raw(), self.peer.pid().as_raw(), asked.0);
+        let question = Exchange { trials: trials.clone(), theirs: of_caller, own: b.as_raw_fd(), kcmp };
+        t.setup(Call::new("umask(), chroot(), chdir(), dup3() by the caller", act(&trials, true, a.as_raw_fd())))?;
+        let (by_sibling, shared) =
+            self.peer.setup(t, "umask(), chroot(), chdir(), dup3() by the sibling", question, exchange)?;
+        let by_caller = t.setup(Call::new("stat() by the caller", sees(&trials, false, of_sibling)))?;
         let back = (old, cwd.as_raw_fd(), self.chroot.then_some(root.as_raw_fd()));
-        [caller, sibling].into_iter().try_for_each(|side| side.must(t, "putting everything back", back, restore))?;
-        Ok(seen)
+        for side in [Side::Caller, Side::Peer(&self.peer)] {
+            side.must(t, "putting everything back", back, restore)?;
+        }
+        let seen = names.iter().zip(by_sibling.iter().zip(&by_caller));
+        let seen = seen.flat_map(|([callers, siblings], (by_sibling, by_caller))| {
+            [(by_sibling, callers), (by_caller, siblings)].into_iter().filter(|(seen, _)| **seen).map(|(_, name)| *name)
+        });
+        Ok((seen.collect(), shared))
     }
 
     fn trials(&self) -> impl Iterator<Item = (Trial, [&'static str; 2])> {
