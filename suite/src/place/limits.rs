@@ -192,6 +192,13 @@ pub fn check_room_for(t: &Test, flag: Flags, count: u32, requirement: &'static s
     held
 }
 
+/// Waits until a namespace of this kind that is made and ended now is no longer counted: those that ended before it are
+/// not either, unless something keeps them.
+#[track_caller]
+pub fn wait_for_late_ones(t: &Test, flag: Flags) -> Done {
+    Control::wait(t, flag).map_or(Ok(()), |control| control.end(t))
+}
+
 /// How long a namespace may still be counted when one that ended after it is not, on real hardware.
 const AFTER_CONTROL: Duration = Duration::from_secs(2);
 
