@@ -3,8 +3,10 @@
 //!
 //! A comparison costs little more than the call itself: the state is prepared once, each set of
 //! flags is tried in a process made by one bare clone(2), what it looks like before is known, and
-//! what it writes down goes through shared memory. Only a difference costs more: it is shrunk to
-//! the fewest flags that still show it, and reported with the requirement that it contradicts.
+//! what it writes down goes through shared memory. Calls that change nothing leave the state as it
+//! is for the next one: one process makes many, and looks at all of its state after each. Only a
+//! difference costs more: it is shrunk to the fewest flags that still show it, and reported with the
+//! requirement that it contradicts.
 //!
 //! | module | answers |
 //! |---|---|
@@ -24,8 +26,8 @@ pub mod states;
 
 use crate::prelude::*;
 use caller::Caller;
-use compare::{End, Judge, Kind, Mismatch, SEMAPHORE, Seen, Sharing, Undo};
-use shrink::{Findings, find};
+use compare::{End, Judge, Kind, Mismatch, SEMAPHORE, Seen, Sharing, Undo, register_of};
+use shrink::{Finding, Findings, find};
 use states::{Fixture, Making};
 
 /// How many causes are reported one by one.
@@ -44,15 +46,39 @@ pub fn sweep(t: &Test, fixture: &Fixture) -> Done {
     let mut sets = sets::sets(t.tier(), t.seed(), start, &kernel, fixture.needs_each_alone());
     leave_out_user_namespaces(t, &mut sets);
     let mut piled_up = PiledUp::default();
-    let mut calls = 0;
-    let found = find(&judge, &sets, &mut |flags| {
+    let (total, mut calls) = (sets.len(), 0);
+    let (still, mut alone): (Vec<Flags>, Vec<Flags>) =
+        sets.into_iter().partition(|&flags| judge.prediction(flags).changes_nothing());
+    let mut surprises = Vec::new();
+    for sets in still.chunks(TOGETHER) {
+        let (last, seen) = caller.calls_that_change_nothing(t, &judge, sets)?;
+        let mismatches = judge.mismatches(last, &seen);
+        if mismatches.is_empty() {
+            calls += sets.len();
+            t.progress(calls, total);
+        } else {
+            surprises.push(Finding::after_others(&judge, last, mismatches));
+            alone.extend(sets);
+        }
+        // Each call that hangs takes its whole patience.
+        if seen.end == End::Hung {
+            break;
+        }
+    }
+    let together = calls;
+    let mut found = find(&judge, &alone, &mut |flags| {
         // Those that shrink a difference count too, but are few.
         calls += 1;
-        t.progress(calls, sets.len());
+        t.progress(calls, total);
         piled_up.call(t, &judge, &caller, flags)
     })?;
+    found.compared += together;
+    found.add_what_none_explains(surprises);
     report(t, fixture, &found)
 }
+
+/// How many calls that change nothing one process makes at most.
+const TOGETHER: usize = 32;
 
 /// A machine that forbids user namespaces by a limit or a security module, of which the model knows
 /// nothing, says nothing of CLONE_NEWUSER.
@@ -116,7 +142,8 @@ fn report(t: &Test, fixture: &Fixture, found: &Findings) -> Done {
             more => format!(" (and in {} larger sets of flags)", more - 1),
         };
         finding.mismatches.iter().map(move |mismatch| {
-            let text = format!("unshare({}) by {}", finding.flags, fixture.by);
+            let after = if finding.after_others { " after others that change nothing" } else { "" };
+            let text = format!("unshare({}) by {}{after}", finding.flags, fixture.by);
             let actual = format!("{}{calls}", mismatch.actual);
             t.check(Call::seen(text, Said(actual)))
                 .proves(mismatch.requirement)

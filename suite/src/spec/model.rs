@@ -168,6 +168,11 @@ impl Prediction {
         }
     }
 
+    /// Whether the caller is afterwards as it was before, whatever the result.
+    pub fn changes_nothing(&self) -> bool {
+        self.must_change == Parts::NONE && self.may_change == Parts::NONE && self.separated == Flags::NONE
+    }
+
     fn refused(errno: Errno, because: &'static str) -> Self {
         Self { result: Err(errno), because, ..Self::nothing() }
     }

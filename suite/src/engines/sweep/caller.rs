@@ -4,8 +4,8 @@
 use nix::sys::signal::signal;
 
 use super::child::{
-    DONE, LOOK, LOOKED, Looks, NOTHING, Orders, Plain, Slot, beside_a_thread, beside_a_zombie, perform, serve,
-    without_leader,
+    DONE, Expected, LOOK, LOOKED, Looks, NOTHING, Orders, Plain, Slot, beside_a_thread, beside_a_zombie, perform,
+    serve, without_leader,
 };
 use super::*;
 
@@ -61,8 +61,8 @@ impl<'a> Caller<'a> {
 
     /// What a caller looks like before its call, but for its IDs.
     pub fn before(&self, t: &Test) -> Done<State> {
-        let one = self.run(t, None)?;
-        let two = self.run(t, None)?;
+        let one = self.run(t, &[], &State::default())?;
+        let two = self.run(t, &[], &State::default())?;
         let (a, b) = (State { ids: [0; 3], ..one.after }, State { ids: [0; 3], ..two.after });
         for seen in [&one, &two] {
             if seen.end != End::Exited || seen.after.ids != seen.ids {
@@ -77,32 +77,43 @@ impl<'a> Caller<'a> {
 
     /// Has a fresh process make the call.
     pub fn call(&self, t: &Test, flags: Flags) -> Done<Seen> {
-        self.run(t, Some(flags))
+        self.run(t, &[Expected { flags, register: 0 }], &State::default())
+    }
+
+    /// Has a fresh process make calls that are to change nothing and look at its state after each, up to the first that
+    /// is not as predicted. Gives the flags of the last one it made, and all that was seen then.
+    pub fn calls_that_change_nothing(&self, t: &Test, judge: &Judge, sets: &[Flags]) -> Done<(Flags, Seen)> {
+        let expected = |&flags: &Flags| Expected { flags, register: register_of(judge.prediction(flags).result) };
+        let calls: Vec<Expected> = sets.iter().map(expected).collect();
+        let seen = self.run(t, &calls, judge.before)?;
+        let last = sets.get(seen.made.saturating_sub(1)).copied();
+        Ok((last.unwrap_or(Flags::NONE), seen))
     }
 
     /// The alarm of a process goes by the clock: where that jumped, or the process had to wait for a CPU, nothing was
     /// seen of the call, and another process makes it.
-    fn run(&self, t: &Test, call: Option<Flags>) -> Done<Seen> {
+    fn run(&self, t: &Test, calls: &[Expected], before: &State) -> Done<Seen> {
         loop {
             let start = t.passed();
-            let seen = self.run_once(t, call)?;
+            let seen = self.run_once(t, calls, before)?;
             if seen.end != End::Hung || t.passed().saturating_sub(start) >= t.patience(PATIENCE) / 2 {
                 return Ok(seen);
             }
         }
     }
 
-    fn run_once(&self, t: &Test, call: Option<Flags>) -> Done<Seen> {
+    fn run_once(&self, t: &Test, calls: &[Expected], before: &State) -> Done<Seen> {
         let slot = self.slot;
         slot.turn.reset(NOTHING);
         let orders = Orders {
             observer: self.observer,
-            call,
+            calls,
+            before: *before,
             fixture: self.plain,
             slot,
             touched: 0.into(),
             leader: Word::new(1),
-            watched: self.may_have_to_look(call),
+            watched: self.may_have_to_look(calls),
             stack: &raw const self.second_stack,
         };
         let pid = self.start(t, &orders)?;
@@ -126,6 +137,7 @@ impl<'a> Caller<'a> {
         let seen = Seen {
             end,
             register: written.register,
+            made: written.made,
             ids: written.ids,
             after: written.after,
             shared,
@@ -139,8 +151,8 @@ impl<'a> Caller<'a> {
     }
 
     /// Only a caller in a new user or IPC namespace cannot look at all by itself.
-    fn may_have_to_look(&self, call: Option<Flags>) -> bool {
-        let flags = call.unwrap_or(Flags::NONE);
+    fn may_have_to_look(&self, calls: &[Expected]) -> bool {
+        let flags = if let [only] = calls { only.flags } else { Flags::NONE };
         // Who made a vfork child sleeps until its end.
         if self.fixture.making == Making::Vfork {
             return false;

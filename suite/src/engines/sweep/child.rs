@@ -30,6 +30,8 @@ pub(super) struct Written {
     /// The errno of a step before the call that did not work.
     pub(super) failed: i32,
     pub(super) register: i64,
+    /// How many calls that change nothing it made, if it was to make such.
+    pub(super) made: usize,
     pub(super) ids: [i32; 3],
     /// Who was asked about with kcmp(2).
     pub(super) sharer: i32,
@@ -45,10 +47,12 @@ pub(super) struct Written {
 unsafe impl Sync for Slot {}
 
 /// Who calls. Lives in the memory of the process that makes the callers.
-pub(super) struct Orders {
+pub(super) struct Orders<'a> {
     pub(super) observer: Observer,
-    /// The call; none to see what a caller looks like before it.
-    pub(super) call: Option<Flags>,
+    /// The calls; none to see what a caller looks like before them.
+    pub(super) calls: &'a [Expected],
+    /// The state before them, but for the IDs, which none of them is to change where there are several.
+    pub(super) before: State,
     pub(super) fixture: Plain,
     pub(super) slot: &'static Slot,
     /// Set by a caller at its end: seen by who made it if they share their memory.
@@ -59,6 +63,13 @@ pub(super) struct Orders {
     pub(super) watched: bool,
     /// For a second task of the caller's.
     pub(super) stack: *const Stack,
+}
+
+/// A call, and what it is to leave in the register.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    pub(super) flags: Flags,
+    pub(super) register: i64,
 }
 
 /// What a caller has to know of its state, as plain data.
@@ -177,8 +188,23 @@ pub(super) fn perform(orders: &Orders, sharer: i32) {
     written.sharer = sharer;
     written.ids = observe::ids();
     let [_, caller, _] = written.ids;
-    written.register = orders.call.map_or(0, unshare_raw);
-    written.after = observer.state();
+    let before = State { ids: written.ids, ..orders.before };
+    (written.register, written.made) = (0, 0);
+    for expected in orders.calls {
+        written.register = unshare_raw(expected.flags);
+        written.made += 1;
+        if written.made == orders.calls.len() {
+            break;
+        }
+        // The first surprise is the last call: what follows it says nothing.
+        written.after = observer.state();
+        if written.register != expected.register || written.after != before {
+            break;
+        }
+    }
+    if written.made == orders.calls.len() {
+        written.after = observer.state();
+    }
     if fixture.undo == Undo::Shared {
         // Fails in an IPC namespace of its own.
         let _ = take_with_undo(fixture.semaphore);

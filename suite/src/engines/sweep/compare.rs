@@ -49,6 +49,8 @@ pub struct Seen {
     pub end: End,
     /// What the kernel left in the register.
     pub register: i64,
+    /// How many calls the caller made.
+    pub made: usize,
     /// The caller's IDs before the call: the one thing that differs from caller to caller.
     pub ids: [i32; 3],
     /// Its state after the call.
@@ -144,6 +146,11 @@ impl Judge<'_> {
     }
 }
 
+/// What a result leaves in the register.
+pub fn register_of(result: Result<(), Errno>) -> i64 {
+    result.map_or_else(|errno| -i64::from(errno as i32), |()| 0)
+}
+
 /// A result as one writes it.
 fn result_text(result: Result<(), Errno>) -> String {
     match result {
@@ -172,7 +179,7 @@ struct Compared<'a> {
 impl Compared<'_> {
     fn result(&self) -> Option<Mismatch> {
         let register = self.seen.register;
-        let expected = self.prediction.result.map_or_else(|errno| -i64::from(errno as i32), |()| 0);
+        let expected = register_of(self.prediction.result);
         (register != expected).then(|| Mismatch {
             kind: Kind::Result(register),
             expected: result_text(self.prediction.result),

@@ -11,6 +11,8 @@ pub struct Finding {
     pub mismatches: Vec<Mismatch>,
     /// How many of the calls that were made it explains.
     pub calls: usize,
+    /// It was seen in a task that had made other calls, and may need them.
+    pub after_others: bool,
     cause: Cause,
 }
 
@@ -49,7 +51,7 @@ pub fn find(judge: &Judge, sets: &[Flags], call: &mut dyn FnMut(Flags) -> Done<S
             continue;
         };
         found.differing += 1;
-        let cause = Cause { kind: first.kind, expected: judge.prediction(flags).result };
+        let cause = Cause::of(judge, flags, first);
         let known = |finding: &&mut Finding| finding.cause == cause && flags.contains(finding.flags);
         if let Some(finding) = found.list.iter_mut().find(known) {
             finding.calls += 1;
@@ -70,7 +72,32 @@ pub fn find(judge: &Judge, sets: &[Flags], call: &mut dyn FnMut(Flags) -> Done<S
     Ok(found)
 }
 
+impl Cause {
+    fn of(judge: &Judge, flags: Flags, first: &Mismatch) -> Self {
+        Self { kind: first.kind, expected: judge.prediction(flags).result }
+    }
+}
+
+impl Findings {
+    /// Adds what was seen in tasks that made several calls, unless the same calls, each by a task of its own, differ,
+    /// too.
+    pub fn add_what_none_explains(&mut self, surprises: Vec<Finding>) {
+        for surprise in surprises {
+            if !self.list.iter().any(|finding| finding.cause.kind == surprise.cause.kind) {
+                self.differing += 1;
+                self.list.push(surprise);
+            }
+        }
+    }
+}
+
 impl Finding {
+    /// What a task saw of its last call of several.
+    pub fn after_others(judge: &Judge, flags: Flags, mismatches: Vec<Mismatch>) -> Self {
+        let cause = Cause::of(judge, flags, &mismatches[0]);
+        Self { flags, mismatches, calls: 1, after_others: true, cause }
+    }
+
     fn is_same(&self, other: &Finding) -> bool {
         self.flags == other.flags && self.cause == other.cause
     }
@@ -84,7 +111,7 @@ fn shrink(
     cause: Cause,
     call: &mut dyn FnMut(Flags) -> Done<Seen>,
 ) -> Done<Finding> {
-    let mut smallest = Finding { flags, mismatches, calls: 1, cause };
+    let mut smallest = Finding { flags, mismatches, calls: 1, after_others: false, cause };
     // Each try that hangs would take its whole patience.
     if cause.kind == Kind::Hang {
         return Ok(smallest);

@@ -47,7 +47,8 @@ impl Honest {
         let asked = self.sharing.asked;
         Seen {
             end: End::Exited,
-            register: prediction.result.map_or_else(|errno| -i64::from(errno as i32), |()| 0),
+            register: register_of(prediction.result),
+            made: 1,
             ids: IDS,
             after,
             shared: (asked != Flags::NONE).then_some(Ok(shared & asked)),
