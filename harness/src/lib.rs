@@ -98,12 +98,12 @@ mod common {
 /// What a file of cases needs: `use harness::prelude::*;`.
 pub mod prelude {
     pub use crate::case;
-    pub use crate::case::Variant;
     pub use crate::case::call::{Call, Failure, errno_of};
     pub use crate::case::check::{Check, Done, Stop, all};
     pub use crate::case::needs::Needs;
     pub use crate::case::task::Task;
     pub use crate::case::test::{Test, Tier};
+    pub use crate::case::{Variant, one_in};
     pub use crate::place::facts::{Facts, Version};
     pub use crate::run::patience::TimeLimit;
     pub use nix::errno::Errno;

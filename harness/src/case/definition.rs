@@ -30,6 +30,8 @@ pub struct Case {
     pub deadline: Duration,
     /// The first tier it is part of. Cases that cover a space which another case samples in the quick tier come later.
     pub from: Tier,
+    /// Which of its variants are part of that tier.
+    pub quick: Sample,
     /// How much work one run is in a tier, relative to an ordinary case: for estimates only.
     pub work: fn(Tier) -> u32,
     /// Its parameters; empty when the body runs once.
@@ -40,6 +42,32 @@ pub struct Case {
     pub file: &'static str,
     /// The line it is declared at.
     pub line: u32,
+}
+
+/// Which of a case's variants belong to the quick tier, where that has the case at all; the others come with the full one.
+///
+/// For variants that differ in nothing but a flag, a kind of namespace or a bit, and where other cases of the quick tier
+/// have the rest: together they have each, but not each with each. What a sample must not lose is tested: no
+/// requirement, no kind of fault.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    of: usize,
+    first: usize,
+}
+
+impl Sample {
+    /// All of them.
+    pub const ALL: Sample = one_in(1, 0);
+
+    fn has(self, at: usize) -> bool {
+        at % self.of == self.first
+    }
+}
+
+/// One in `of` variants, in the order of their list, from number `first` (0 is the first) on.
+pub const fn one_in(of: usize, first: usize) -> Sample {
+    assert!(first < of);
+    Sample { of, first }
 }
 
 /// The same body with a named parameter of any type.
@@ -98,6 +126,7 @@ impl Case {
             needs: Needs::NONE,
             deadline: Case::DEADLINE,
             from: Tier::Quick,
+            quick: Sample::ALL,
             work: |_| 1,
             variants: Vec::new,
             run: |test| Err(test.broken("case", "it has no body")),
@@ -126,6 +155,8 @@ pub struct Item {
     pub case: &'static Case,
     /// The variant.
     pub variant: Option<Variant>,
+    /// The first tier it is part of.
+    pub from: Tier,
 }
 
 impl Item {
@@ -155,13 +186,14 @@ pub fn items(cases: &'static [Case]) -> Vec<Item> {
     for case in cases {
         let variants = (case.variants)();
         if variants.is_empty() {
-            items.push(Item { name: case.name.to_owned(), case, variant: None });
+            items.push(Item { name: case.name.to_owned(), case, variant: None, from: case.from });
         }
-        items.extend(variants.into_iter().map(|variant| Item {
+        items.extend(variants.into_iter().enumerate().map(|(at, variant)| Item {
             // Not format!: in an emulated guest it would take longer than the first case.
             name: [case.name, ".", &variant.name].concat(),
             case,
             variant: Some(variant),
+            from: if case.quick.has(at) { case.from } else { case.from.max(Tier::Full) },
         }));
     }
     items

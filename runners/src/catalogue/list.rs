@@ -45,7 +45,7 @@ pub fn run(args: &ListArgs) -> Result<ExitStatus> {
                 about: item.case.about,
                 proves: item.proves(),
                 source: item.case.source,
-                tier: item.case.from,
+                tier: item.from,
                 file: item.case.file,
                 line: item.case.line,
                 unmet: (!unmet.is_empty()).then_some(unmet),

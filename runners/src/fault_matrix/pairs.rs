@@ -32,6 +32,9 @@ pub struct FaultMatrixArgs {
     /// Only this fault; may be repeated [default: all]
     #[arg(long, value_name = "NAME", value_parser = parse_fault)]
     fault: Vec<&'static Fault>,
+    /// Only cases of this tier; all of them run as in the quick one
+    #[arg(long, value_enum, default_value = "full")]
+    tier: TierArg,
     /// Exit with 1 unless every fault is noticed by some case (checked without FILTER and --skip) and
     /// every case notices some fault (checked without --fault)
     #[arg(long)]
@@ -74,7 +77,7 @@ impl FaultMatrixArgs {
 
 /// Runs the selected cases under the selected faults.
 pub fn run(args: &FaultMatrixArgs) -> Result<ExitStatus> {
-    let items = select(&args.selection, Tier::Full, suite::cases::all())?;
+    let items = select(&args.selection, args.tier.into(), suite::cases::all())?;
     let faults: Vec<&'static Fault> = match args.fault.as_slice() {
         [] => table::all().iter().collect(),
         chosen => chosen.to_vec(),

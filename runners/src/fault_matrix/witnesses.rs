@@ -48,3 +48,38 @@ impl Witnesses {
         Self { cover: caught.cover().into_iter().map(str::to_owned).collect(), witness: witness.collect() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use harness::case::Item;
+
+    use super::*;
+
+    fn items() -> (Vec<Item>, Vec<Item>) {
+        harness::case::items(suite::cases::all()).into_iter().partition(|item| item.from == Tier::Quick)
+    }
+
+    #[test]
+    fn the_quick_tier_notices_every_kind_of_fault() {
+        let (quick, _) = items();
+        let known = Witnesses::known();
+        for (fault, case) in &known.witness {
+            assert!(quick.iter().any(|item| item.name == *case), "{case}, which notices {fault}, is not quick");
+        }
+        assert!(known.witness.len() > 200);
+    }
+
+    #[test]
+    fn the_quick_tier_proves_every_requirement_that_the_full_one_does() {
+        let (quick, later) = items();
+        let proved: BTreeSet<&str> = quick.iter().flat_map(Item::proves).copied().collect();
+        let lost: BTreeSet<&str> = later
+            .iter()
+            .filter(|item| item.case.from == Tier::Quick)
+            .flat_map(Item::proves)
+            .copied()
+            .filter(|requirement| !proved.contains(requirement))
+            .collect();
+        assert!(lost.is_empty(), "{lost:?}");
+    }
+}

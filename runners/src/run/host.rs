@@ -50,10 +50,10 @@ pub fn select(args: &SelectionArgs, tier: Tier, cases: &'static [Case]) -> Resul
         );
     }
     selected.retain(|item| selection.includes(&item.name));
-    let Some(first) = selected.first().map(|item| item.case.from) else {
+    let Some(first) = selected.first().map(|item| item.from) else {
         return Err(anyhow!("--skip {:?} leaves none of the selected cases: skip fewer", args.skip).into());
     };
-    selected.retain(|item| selection.reaches(&item.name, item.case.from, tier));
+    selected.retain(|item| selection.reaches(&item.name, item.from, tier));
     if selected.is_empty() {
         let (asked, of, needed) = (&args.filter, tier.name(), first.name());
         return Err(anyhow!("{asked:?} is not part of --tier {of}: add --tier {needed}, or give a full name").into());

@@ -42,6 +42,7 @@ case!(Case {
     about: "Without CAP_SYS_ADMIN each namespace flag but CLONE_NEWUSER gives EPERM, alone and with what needs no \
             privilege: nothing changes, and a sibling goes on sharing all.",
     proves: &["PRIV-03", "ERR-20"],
+    quick: one_in(2, 0),
     variants: || variants::of_flags(Flags::PRIVILEGED.iter()),
     run: |t| {
         const ID: &str = "ERR-20";
@@ -63,6 +64,7 @@ case!(Case {
     proves: &["PRIV-02", "PRIV-04"],
     source: "unshare(2), CLONE_NEWUSER; user_namespaces(7)",
     needs: Needs::NONE.with(feature::CREATE_USER_NS),
+    quick: one_in(3, 1),
     variants: || [Flags::NONE]
         .into_iter()
         .chain(Flags::PRIVILEGED.iter())
@@ -81,6 +83,7 @@ case!(Case {
             each namespace flag gives EPERM, while CLONE_NEWUSER succeeds.",
     proves: &["PRIV-05"],
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
+    quick: one_in(3, 2),
     variants: || variants::of_flags(Flags::PRIVILEGED.iter().chain([Flags::NEWUSER])),
     run: |t| {
         let observer = Observer::open(t)?;
@@ -103,6 +106,7 @@ case!(Case {
     about: "CAP_SYS_ADMIN alone is enough for every namespace flag, as user 0 and as an ordinary user.",
     proves: &["PRIV-06", "PRIV-03"],
     needs: Needs::ROOT,
+    quick: one_in(5, 2),
     variants: || {
         let all = variants::product::<_, Flags>(&[("root", Caller::Root), ("nobody", Caller::Nobody)], &possible());
         all.into_iter()
@@ -139,6 +143,7 @@ case!(Case {
             success once it is raised.",
     proves: &["PRIV-07"],
     needs: Needs::ROOT,
+    quick: one_in(3, 0),
     variants: possible,
     run: |t| {
         let flag = t.param::<Flags>();
@@ -160,6 +165,7 @@ case!(Case {
     proves: &["PRIV-08"],
     source: "user_namespaces(7), Capabilities",
     needs: Needs::ROOT.with(feature::CREATE_USER_NS),
+    quick: one_in(4, 0),
     variants: || possible().into_iter().chain([for_flags(Flags::NEWUSER)]).collect(),
     run: |t| {
         let flag = t.param::<Flags>();
@@ -195,6 +201,7 @@ case!(Case {
     proves: &["PRIV-09"],
     source: "capabilities(7); kernel, kernel/nsproxy.c",
     needs: Needs::ROOT.with(feature::SECOND_USER),
+    quick: one_in(5, 1),
     variants: || {
         let all = [
             ("file_system_user", Beside::FileSystemUser),

@@ -220,6 +220,7 @@ sweep_case!(Case {
             ENOSPC, in their turn, and have changed nothing.",
     proves: &["ERR-32", "ATOM-03", "ATOM-09", "ATOM-16"],
     needs: limits::NEEDS,
+    quick: one_in(2, 0),
     variants: kinds,
     run: |t| sweep(t, &Fixture::limited(t, t.param::<Flags>(), 0)?),
 });
@@ -229,6 +230,7 @@ sweep_case!(Case {
     about: "The same by a task that has as many namespaces of one kind as it may, one.",
     proves: &["ERR-30", "ATOM-03", "ATOM-09", "ATOM-16"],
     needs: limits::NEEDS,
+    quick: one_in(2, 1),
     variants: kinds,
     run: |t| sweep(t, &Fixture::limited(t, t.param::<Flags>(), 1)?),
 });

@@ -14,12 +14,12 @@ pub const DEADLINE: Duration = Duration::from_secs(300);
 /// How many rounds a tier has. Rounds in which much happens cost as many of the others as `weight`
 /// says.
 pub fn rounds(tier: Tier, weight: u32) -> u32 {
-    let light = match tier {
-        Tier::Quick => 10,
-        Tier::Full => 80,
-        Tier::Exhaustive => 4000,
+    let (light, least) = match tier {
+        Tier::Quick => (6, 2),
+        Tier::Full => (80, 3),
+        Tier::Exhaustive => (4000, 3),
     };
-    (light / weight).max(3)
+    (light / weight).max(least)
 }
 
 /// Plays the rounds of a race. Each gets random numbers of the case's seed and a cleared barrier, and

@@ -15,7 +15,8 @@ pub use std::time::{Duration, Instant};
 
 pub use harness::case::task::fork_sharing;
 pub use harness::prelude::{
-    Call, Check, Done, Errno, Facts, Failure, Needs, Stop, Task, Test, Tier, TimeLimit, Variant, Version, all, errno_of,
+    Call, Check, Done, Errno, Facts, Failure, Needs, Stop, Task, Test, Tier, TimeLimit, Variant, Version, all,
+    errno_of, one_in,
 };
 pub use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, raise, sigaction};
 pub use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};

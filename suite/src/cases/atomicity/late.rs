@@ -12,6 +12,7 @@ case!(Case {
     proves: &["ATOM-18", "ATOM-S8"],
     source: "kernel, kernel/ucount.c",
     needs: limits::NEEDS.with(feature::TIME_NS),
+    quick: one_in(2, 0),
     variants: || variants::each_kind_but(&[Flags::NEWTIME]),
     run: |t| t.in_child(|t| {
         const ID: &str = "ATOM-18";
@@ -130,6 +131,7 @@ case!(Case {
     proves: &["ATOM-S10"],
     source: "kernel, kernel/nstree.c",
     needs: limits::NEEDS.with(feature::TIME_NS).with(feature::INITIAL_ROOT),
+    quick: one_in(2, 1),
     variants: || variants::each_kind_but(&[Flags::NEWTIME]),
     run: |t| t.in_child(|t| {
         if kernel::lacks_call(LISTNS) {

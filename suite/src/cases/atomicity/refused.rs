@@ -155,6 +155,7 @@ case!(Case {
             descriptors and undo list: EINVAL, nothing changes, all is still shared.",
     proves: &["ATOM-07", "ATOM-16"],
     needs: Needs::ROOT.with(feature::PID_NS),
+    quick: one_in(4, 3),
     variants: || Flags::KNOWN
         .into_iter()
         .filter(|flag| *flag != Flags::NEWPID)

@@ -61,6 +61,7 @@ case!(Case {
             restarts nothing, every call gives what it gives without, and none EINTR.",
     proves: &["RET-04", "RET-05"],
     source: "signal(7), Interruption of system calls; unshare(2), ERRORS (no EINTR)",
+    quick: one_in(3, 0),
     variants: || variants::succeeding([Flags::NONE].into_iter().chain(Flags::KNOWN)),
     run: |t| {
         const TIMES: usize = 30;

@@ -12,6 +12,7 @@ case!(Case {
             which requires none, it gets what root gets.",
     proves: &["ERR-07"],
     needs: Needs::ROOT,
+    quick: one_in(2, 1),
     variants: || [Flags::NEWUSER, Flags::NEWUTS, Flags::NEWIPC, Flags::NEWPID, Flags::NEWNET, Flags::NEWTIME,]
         .map(|flag| {
             let variant = Variant::new(flag.slug(), flag);

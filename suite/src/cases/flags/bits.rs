@@ -40,6 +40,7 @@ case!(Case {
             is refused with EINVAL and changes nothing.",
     proves: &["FLAG-51"],
     needs: Needs::ROOT,
+    quick: one_in(2, 1),
     variants: each_bit,
     run: |t| {
         let flag = t.param::<Flags>();
@@ -52,6 +53,7 @@ case!(Case {
     about: "One bit alone, without any capability: namespaces give EPERM (CLONE_NEWUSER excepted), other known flags \
             succeed, unknown bits give EINVAL as for root.",
     proves: &["FLAG-51", "PRIV-01", "PRIV-03"],
+    quick: one_in(2, 0),
     variants: || each_bit()
         .into_iter()
         .map(|mut variant| {

@@ -37,6 +37,7 @@ case!(Case {
             helper behind.",
     proves: &["MT-11"],
     needs: Needs::NONE.with(feature::IO_URING),
+    quick: one_in(5, 0),
     variants: || beside_a_helper("MT-11"),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
@@ -51,6 +52,7 @@ case!(Case {
             succeeds.",
     proves: &["MT-11"],
     needs: Needs::NONE.with(feature::IO_URING),
+    quick: one_in(2, 0),
     variants: || [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER].map(for_flags).into(),
     run: |t| {
         let flags = t.param::<Flags>();
@@ -70,6 +72,7 @@ case!(Case {
             four flags give EINVAL while it lives.",
     proves: &["MT-12"],
     needs: Needs::NONE.with(feature::IO_URING),
+    quick: one_in(5, 4),
     variants: || beside_a_helper("MT-12"),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
@@ -82,6 +85,7 @@ case!(Case {
     name: "flags.ptraced",
     about: "A tracer shares nothing with the task it traces: every flag succeeds.",
     proves: &["MT-14"],
+    quick: one_in(5, 2),
     variants: || each_flag("MT-14", &[]),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;

@@ -52,6 +52,7 @@ case!(Case {
     about: "While a CLONE_VM process is alive, CLONE_VM gives EINVAL and the memory stays shared, together with all \
             else; CLONE_THREAD, CLONE_SIGHAND, CLONE_NEWUSER and every other flag succeed.",
     proves: &["MT-06"],
+    quick: one_in(5, 1),
     variants: || each_flag(
         "MT-06",
         &[
@@ -68,6 +69,7 @@ case!(Case {
     name: "flags.vm_process.zombie",
     about: "A CLONE_VM process that has ended has let go of the memory, reaped or not: every flag succeeds.",
     proves: &["MT-07"],
+    quick: one_in(5, 2),
     variants: || each_flag("MT-07", &[(Flags::VM, &["EFF-VM-05"])]),
     run: |t| judge_beside(t, "MT-07", Flags::NONE, Life::Zombie)
 });
@@ -76,6 +78,7 @@ case!(Case {
     name: "flags.vm_process.reaped",
     about: "After a CLONE_VM process has been reaped every flag succeeds: nothing is left over.",
     proves: &["MT-07"],
+    quick: one_in(5, 3),
     variants: || each_flag("MT-07", &[]),
     run: |t| judge_beside(t, "MT-07", Flags::NONE, Life::Reaped)
 });
@@ -85,6 +88,7 @@ case!(Case {
     about: "While a CLONE_VM|CLONE_SIGHAND process is alive, CLONE_SIGHAND and CLONE_VM give EINVAL and all stays \
             shared; CLONE_THREAD, CLONE_NEWUSER and every other flag succeed.",
     proves: &["MT-08"],
+    quick: one_in(5, 3),
     variants: || each_flag(
         "MT-08",
         &[
@@ -102,6 +106,7 @@ case!(Case {
     about: "A CLONE_VM|CLONE_SIGHAND process that has ended still holds the signal handlers until it is reaped: \
             CLONE_SIGHAND and CLONE_VM give EINVAL, every other flag succeeds.",
     proves: &["MT-09"],
+    quick: one_in(5, 0),
     variants: || each_flag("MT-09", &[(Flags::SIGHAND | Flags::VM, &["ERR-12", "EFF-VM-05"])]),
     run: |t| judge_beside(t, "MT-09", Flags::SIGHAND, Life::Zombie)
 });
@@ -110,6 +115,7 @@ case!(Case {
     name: "flags.sighand_process.reaped",
     about: "Once a CLONE_VM|CLONE_SIGHAND process has been reaped every flag succeeds.",
     proves: &["ERR-12"],
+    quick: one_in(5, 3),
     variants: || each_flag("ERR-12", &[]),
     run: |t| judge_beside(t, "ERR-12", Flags::SIGHAND, Life::Reaped)
 });
@@ -170,6 +176,7 @@ case!(Case {
     about: "A vfork child shares its parent's memory: CLONE_VM gives EINVAL, and every other flag succeeds in it and \
             leaves the parent's state alone.",
     proves: &["MT-10"],
+    quick: one_in(5, 0),
     variants: || each_flag(
         "MT-10",
         &[

@@ -74,6 +74,7 @@ case!(Case {
     about: "A valid flag with any one invalid bit, low or high, gives EINVAL, and no part of the call is carried \
             out: nothing changes, and cwd, umask, root, descriptors and undo list stay shared with a sibling.",
     proves: &["FLAG-49", "ERR-01"],
+    quick: one_in(4, 2),
     variants: || variants::of_flags(Flags::KNOWN),
     run: |t| {
         let valid = t.param::<Flags>();

@@ -18,6 +18,7 @@ case!(Case {
     name: "flags.returns_once",
     about: "A successful call returns 0, once, in its caller: no further task comes out of it.",
     proves: &["RET-01", "DIFF-16"],
+    quick: one_in(4, 1),
     variants: || [Flags::NONE].into_iter().chain(Flags::KNOWN).map(for_flags).collect(),
     run: |t| {
         let flags = t.param::<Flags>();
@@ -77,6 +78,7 @@ case!(Case {
             before. CLONE_NEWPID is the exception: its second call gives EINVAL.",
     proves: &["RET-03"],
     needs: Needs::ROOT,
+    quick: one_in(2, 0),
     variants: || Flags::PRIVILEGED
         .iter()
         .map(|flag| match flag {

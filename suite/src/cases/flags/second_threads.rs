@@ -25,6 +25,7 @@ case!(Case {
             CLONE_VM and CLONE_NEWUSER, and all other flags succeed, CLONE_NEWPID included. A refused call leaves \
             all as it was and everything shared.",
     proves: &["MT-02"],
+    quick: one_in(5, 4),
     variants: || each_flag("MT-02", NOT_ALONE),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
@@ -41,6 +42,7 @@ case!(Case {
     about: "The same when the call comes from a thread that is not the leader. Whatever it does to the caller, the \
             leader's own state stays as it was.",
     proves: &["MT-03"],
+    quick: one_in(5, 1),
     variants: || each_flag("MT-03", NOT_ALONE),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
@@ -61,6 +63,7 @@ case!(Case {
     about: "The last thread of a process whose leader has ended is alone, yet gets EINVAL for CLONE_THREAD, \
             CLONE_SIGHAND, CLONE_VM and CLONE_NEWUSER: the dead leader still counts.",
     proves: &["MT-04"],
+    quick: one_in(5, 1),
     variants: || each_flag("MT-04", &[(Flags::THREAD | Flags::SIGHAND | Flags::VM | Flags::NEWUSER, &["ERR-04"])]),
     run: |t| t.in_child(|t| without_leader(t, || {
         let witness = Peer::start(t, "witness", Flags::NONE)?;
@@ -73,6 +76,7 @@ case!(Case {
     name: "flags.unjoined_thread",
     about: "A second thread that has ended is gone for the kernel even if nobody has joined it: every flag succeeds.",
     proves: &["MT-05"],
+    quick: one_in(5, 2),
     variants: || each_flag("MT-05", &[(Flags::THREAD | Flags::VM | Flags::NEWUSER, &["EFF-VM-06"])]),
     run: |t| {
         let witness = Peer::start(t, "witness", Flags::NONE)?;

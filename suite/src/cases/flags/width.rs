@@ -101,6 +101,7 @@ case!(Case {
             and every other of its 32 bits; bits above cannot be expressed.",
     proves: &["FLAG-44"],
     needs: Needs::NONE.with(feature::IA32),
+    quick: one_in(3, 0),
     variants: || [Flags::NONE, SHARED]
         .into_iter()
         .chain((0..32).map(|bit| Flags(1 << bit)))

@@ -61,6 +61,7 @@ case!(Case {
             umask, root and descriptors shared, and CLONE_FS, CLONE_FILES and CLONE_SYSVSEM separate only what they \
             name.",
     proves: &["IMP-10"],
+    quick: one_in(3, 0),
     variants: || [
         (Flags::NEWUTS, &["IMP-10", "EFF-FS-11"][..]),
         (Flags::NEWIPC, &["IMP-07", "EFF-FS-11"]),
@@ -102,6 +103,7 @@ case!(Case {
     about: "Naming a flag that is implied anyway changes nothing: CLONE_NEWNS|CLONE_FS does what CLONE_NEWNS does, \
             in result, in what changes and in what stays shared.",
     proves: &["IMP-11"],
+    quick: one_in(2, 0),
     variants: || REDUNDANT
         .into_iter()
         .map(|(flags, implied)| {

@@ -41,6 +41,7 @@ case!(Case {
             CLONE_SYSVSEM, at once and while it lives, as an observer in the old IPC namespace sees. Any other flag \
             leaves the adjustment pending until exit.",
     proves: &["IMP-07"],
+    quick: one_in(4, 3),
     variants: || Flags::KNOWN
         .into_iter()
         .chain([Flags::NEWIPC | Flags::SYSVSEM])

@@ -99,6 +99,7 @@ case!(Case {
     proves: &["INT-05"],
     source: "execve(2), Effect on process attributes; kernel, fs/exec.c",
     // In an empty mount namespace there is nothing to execute.
+    quick: one_in(4, 2),
     variants: || variants::succeeding(Flags::KNOWN.into_iter().filter(|flag| *flag != Flags::EMPTY)),
     run: |t| {
         let flags = t.param::<Flags>() | Flags::FS | Flags::FILES;
@@ -179,6 +180,7 @@ case!(Case {
     proves: &["INT-19"],
     source: "execve(2); kernel, fs/exec.c",
     needs: setuid_exec::NEEDS,
+    quick: one_in(2, 0),
     variants: || variants::named(&[
         ("shared", Leaver::Nobody),
         ("caller_left", Leaver::Caller),
@@ -219,6 +221,7 @@ case!(Case {
     proves: &["INT-06"],
     source: "namespaces(7), Namespace lifetime; kernel, kernel/exit.c",
     needs: limits::NEEDS,
+    quick: one_in(3, 0),
     variants: || variants::each_kind_but(&[Flags::NEWUSER]),
     run: |t| {
         const ID: &str = "INT-06";

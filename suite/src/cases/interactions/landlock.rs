@@ -30,6 +30,7 @@ case!(Case {
             of a new user namespace and in a new mount namespace.",
     proves: &["INT-20"],
     source: "landlock(7)",
+    quick: one_in(4, 0),
     variants: variants::each_flag,
     run: |t| {
         let flags = t.param::<Flags>();

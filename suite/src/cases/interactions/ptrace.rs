@@ -94,6 +94,7 @@ case!(Case {
             reads and writes its memory, and ends it.",
     proves: &["INT-15"],
     source: "ptrace(2); kernel, kernel/fork.c",
+    quick: one_in(2, 1),
     variants: || {
         let mut variants = variants::each_flag();
         variants.extend(variants::named(&[

@@ -9,6 +9,7 @@ case!(Case {
     proves: &["INT-30"],
     source: "kernel, kernel/fork.c",
     needs: Needs::ROOT,
+    quick: one_in(4, 0),
     variants: variants::each_flag,
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let directory = t.directory()?.join("file");

@@ -61,6 +61,7 @@ case!(Case {
     proves: &["INT-10"],
     source: "unshare(2), ERRORS; kernel, kernel/user_namespace.c",
     needs: Needs::ROOT,
+    quick: one_in(4, 2),
     variants: variants::each_flag,
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;

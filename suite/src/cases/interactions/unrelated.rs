@@ -168,6 +168,7 @@ case!(Case {
             caller; no task starts or ends.",
     proves: &["INT-28", "INT-29", "INT-20"],
     source: "kernel, kernel/fork.c",
+    quick: one_in(3, 0),
     variants: || variants::each_flag()
         .into_iter()
         .map(|variant| match variant.param::<Flags>() {

@@ -17,6 +17,7 @@ case!(Case {
     about: "When the only task in a namespace has ended, the namespace is no longer counted: under a limit with room \
             for one, one task after the other makes one.",
     proves: &["ERR-30"],
+    quick: one_in(2, 1),
     variants: variants::each_kind,
     run: |t| {
         let flag = t.param::<Flags>();
@@ -48,6 +49,7 @@ case!(Case {
     about: "A call that fails leaves nothing counted, whatever it had made or counted by then: after several \
             failures there is still room for one namespace under a limit that allows one more than are in use.",
     proves: &["ATOM-18", "ATOM-S8"],
+    quick: one_in(4, 1),
     variants: failures,
     run: |t| {
         let (failing, flag) = t.param::<(Failing, Flags)>();

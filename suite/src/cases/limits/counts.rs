@@ -11,6 +11,7 @@ case!(Case {
     about: "A limit of 0 refuses even the first namespace of its kind with ENOSPC, and changes nothing; raised, it \
             allows one.",
     proves: &["ERR-32"],
+    quick: one_in(2, 0),
     variants: variants::each_kind,
     run: |t| {
         let flag = t.param::<Flags>();
@@ -29,6 +30,7 @@ case!(Case {
             refused with ENOSPC and nothing changes, neither in the caller nor in that task; when it has ended, \
             there is room again.",
     proves: &["ERR-30"],
+    quick: one_in(2, 1),
     variants: variants::each_kind,
     run: |t| {
         let flag = t.param::<Flags>();
@@ -53,6 +55,7 @@ case!(Case {
     about: "A task that replaces its namespace needs room for two, since the new one is counted before the old is \
             let go: with room for one, the second call gives ENOSPC and changes nothing.",
     proves: &["ERR-30"],
+    quick: one_in(2, 1),
     variants: replaceable,
     run: |t| {
         let flag = t.param::<Flags>();
@@ -75,6 +78,7 @@ case!(Case {
     about: "The limit counts namespaces that exist, not calls: a task that goes on replacing its namespace never \
             meets a limit of two.",
     proves: &["INT-23"],
+    quick: one_in(3, 1),
     variants: replaceable,
     run: |t| {
         let flag = t.param::<Flags>();
@@ -94,6 +98,7 @@ case!(Case {
     about: "A limit can be set below what is in use: those who have a namespace keep it, and the next one is refused \
             with ENOSPC until the limit is above the use again.",
     proves: &["LIM-02"],
+    quick: one_in(3, 1),
     variants: variants::each_kind,
     run: |t| {
         let flag = t.param::<Flags>();
@@ -135,6 +140,7 @@ case!(Case {
             it: the next one is refused with ENOSPC, and allowed once that is gone.",
     proves: &["INT-24"],
     source: "namespaces(7), Namespace lifetime and The /proc/sys/user directory",
+    quick: one_in(3, 1),
     variants: kept_kinds,
     run: |t| {
         let (kept, flag): (Kept, Flags) = t.param();
@@ -159,8 +165,8 @@ case!(Case {
             kept = None;
         }
         maker.end();
-        // Long enough for what is let go late to be let go.
-        std::thread::sleep(t.patience(Duration::from_millis(30)));
+        // A kernel that lets go of it, though late, has done so once one that ended later is gone.
+        limits::wait_for_late_ones(t, flag)?;
         for _ in 0..3 {
             t.unshare(flag).from(limits::start(t, flag)).as_predicted()?;
         }

@@ -17,6 +17,7 @@ case!(Case {
             namespace is refused with ENOSPC while the outer one's limit is reached, and allowed when that is \
             raised.",
     proves: &["ERR-31", "ERR-30"],
+    quick: one_in(3, 1),
     variants: variants::each_kind,
     run: |t| {
         const ID: &str = "ERR-31";
@@ -38,6 +39,7 @@ case!(Case {
     about: "A namespace made in a nested user namespace counts in the outer one as well: there it takes the place of \
             one that is then refused with ENOSPC, until its task has ended.",
     proves: &["ERR-30", "ERR-31"],
+    quick: one_in(3, 2),
     variants: variants::each_kind,
     run: |t| {
         const ID: &str = "ERR-30";
@@ -85,6 +87,7 @@ case!(Case {
             effective user.",
     proves: &["INT-22"],
     needs: NEEDS.with(feature::INITIAL_ROOT),
+    quick: one_in(3, 1),
     variants: kinds_by_user,
     run: |t| {
         let (all_ids, flag): (bool, Flags) = t.param();
@@ -120,6 +123,7 @@ case!(Case {
             enters another by setns(2) is refused with ENOSPC by the limit there, which its parent and sibling \
             outside do not feel.",
     proves: &["INT-25"],
+    quick: one_in(3, 0),
     variants: variants::each_kind,
     run: |t| {
         let flag = t.param::<Flags>();

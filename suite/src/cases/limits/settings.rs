@@ -23,6 +23,7 @@ case!(Case {
             leaves it as it was, and one that is too large is refused with EINVAL.",
     proves: &["LIM-01"],
     needs: limits::NEEDS,
+    quick: one_in(2, 1),
     variants: variants::each_kind,
     run: |t| {
         let flag = t.param::<Flags>();

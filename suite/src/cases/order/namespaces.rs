@@ -19,6 +19,7 @@ case!(Case {
     proves: &["ORD-08", "ORD-09", "ERR-35"],
     source: "kernel, kernel/nsproxy.c and kernel/pid_namespace.c",
     needs: limits::NEEDS.with(feature::PID_NS),
+    quick: one_in(2, 1),
     variants: || variants::each_kind_but(&[Flags::NEWUSER])
         .into_iter()
         .map(|variant| {

@@ -12,6 +12,7 @@ case!(Case {
             give EINVAL, and from some moment on 0: nothing else, and never EINVAL again.",
     proves: &["MT-15"],
     source: "2006 design document, 5 (EINVAL); kernel, kernel/exit.c and kernel/fork.c",
+    quick: one_in(2, 0),
     variants: || [Flags::THREAD, Flags::SIGHAND, Flags::VM, Flags::NEWUSER].map(for_flags).into(),
     run: |t| {
         let flag = t.param::<Flags>();
@@ -68,6 +69,7 @@ case!(Case {
             in any other state.",
     proves: &["MT-16"],
     source: "core(5); kernel, fs/coredump.c and kernel/fork.c",
+    quick: one_in(2, 0),
     variants: || variants::succeeding([Flags::FS, Flags::FILES, Flags::FS | Flags::FILES, Flags::NEWNS]),
     run: |t| {
         allow_core_dump(t)?;
@@ -104,6 +106,7 @@ case!(Case {
     about: "Under a storm of timer signals that are caught without SA_RESTART, each flag succeeds and changes just \
             what it names: never EINTR, and nothing done by half.",
     proves: &["RACE-20"],
+    quick: one_in(4, 2),
     variants: variants::each_flag,
     run: |t| {
         let flag = t.param::<Flags>();
@@ -153,6 +156,7 @@ case!(Case {
     proves: &["RACE-21"],
     source: "kernel, net/core/net_namespace.c and fs/namespace.c; signal(7); cgroups(7)",
     needs: Needs::ROOT,
+    quick: one_in(3, 0),
     variants: ways_to_stop,
     run: |t| {
         let (flag, by_group): (Flags, bool) = t.param();

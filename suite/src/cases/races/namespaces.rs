@@ -14,6 +14,7 @@ case!(Case {
     proves: &["RACE-10"],
     source: "namespaces(7), The /proc/sys/user directory; kernel, kernel/ucount.c",
     needs: limits::NEEDS,
+    quick: one_in(3, 1),
     variants: variants::each_kind,
     run: |t| {
         let flag = t.param::<Flags>();
@@ -328,6 +329,7 @@ case!(Case {
     proves: &["RACE-24"],
     source: "kernel, kernel/nsproxy.c and kernel/ucount.c",
     needs: limits::NEEDS,
+    quick: one_in(2, 0),
     variants: || variants::succeeding([Flags::NEWUTS, Flags::NEWIPC, Flags::NEWNS]),
     run: |t| {
         const HOLDERS: u32 = 4;

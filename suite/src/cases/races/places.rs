@@ -143,6 +143,7 @@ case!(Case {
     proves: &["RACE-06"],
     source: "pivot_root(2); kernel, fs/namespace.c",
     needs: NEEDS.with(feature::ROOT_IN_SIGHT),
+    quick: one_in(2, 0),
     variants: || [Flags::FS, Flags::NEWNS]
         .into_iter()
         .flat_map(|flags| [

@@ -112,6 +112,7 @@ case!(Case {
     about: "Every combination of CLONE_NEWNS, CLONE_FS, CLONE_FILES, CLONE_VM and CLONE_SYSVSEM, by a caller that \
             shares all but its memory, separates what is named or implied, in both directions, and nothing else.",
     proves: &["DIFF-13"],
+    quick: one_in(5, 2),
     variants: combinations,
     run: |t| in_own_mounts(t, |t| judge_combination(t, false)),
 });

@@ -415,6 +415,7 @@ case!(Case {
     name: "separation.files.kept_by",
     about: "No flag but CLONE_FILES gives the caller a table of its own.",
     proves: &["EFF-FILES-13"],
+    quick: one_in(4, 1),
     variants: unrelated_flags,
     run: |t| {
         const ID: &str = "EFF-FILES-13";

@@ -157,6 +157,7 @@ case!(Case {
     name: "separation.fs.kept_by",
     about: "A flag that neither is CLONE_FS nor implies it leaves root, current directory and umask shared.",
     proves: &["EFF-FS-11", "EFF-FS-12"],
+    quick: one_in(4, 0),
     variants: unrelated_flags,
     run: |t| {
         let flags = t.param::<Flags>();

@@ -26,6 +26,7 @@ case!(Case {
     proves: &["EFF-FS-13"],
     source: "execve(2), Effect on process attributes; kernel, fs/exec.c (check_unsafe_exec)",
     needs: Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::SECOND_USER),
+    quick: one_in(2, 0),
     variants: || variants::named(&STATES),
     run: |t| {
         t.directory()?;

@@ -17,6 +17,7 @@ case!(Case {
     name: "separation.namespaces.links",
     about: "One flag changes the one link it names, or none; the caller's others and another task's links stay.",
     proves: &["EFF-GEN-01", "DIFF-11"],
+    quick: one_in(3, 0),
     variants: variants::each_flag,
     run: |t| {
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;
@@ -43,6 +44,7 @@ case!(Case {
     name: "separation.namespaces.unique",
     about: "A new namespace is none that any task has; two tasks that call get two.",
     proves: &["EFF-GEN-02", "EFF-GEN-06"],
+    quick: one_in(2, 1),
     variants: each_readable_at_once,
     run: |t| {
         let Kind { flag, link: ns, .. } = t.param();
@@ -73,6 +75,7 @@ case!(Case {
     name: "separation.namespaces.inherited",
     about: "A child forked after the call is in the new namespace, one forked before stays in the old.",
     proves: &["EFF-GEN-03", "INT-01"],
+    quick: one_in(2, 0),
     variants: each_namespace,
     run: |t| {
         const ID: &str = "EFF-GEN-03";
@@ -119,6 +122,7 @@ case!(Case {
     about: "A descriptor of the link opened before the call names the old namespace; setns(2) leads back.",
     proves: &["EFF-GEN-04", "INT-07"],
     source: "setns(2); namespaces(7)",
+    quick: one_in(2, 1),
     variants: each_with_a_way_back,
     run: |t| {
         const ID: &str = "EFF-GEN-04";
@@ -180,6 +184,7 @@ case!(Case {
     proves: &["EFF-GEN-07", "PRIV-04"],
     source: "user_namespaces(7)",
     needs: Needs::NONE.with(feature::CREATE_USER_NS),
+    quick: one_in(3, 2),
     variants: each_other_flag,
     run: |t| {
         become_unprivileged(t)?;

@@ -175,6 +175,7 @@ case!(Case {
     name: "separation.sysvsem.kept_by",
     about: "A flag other than CLONE_SYSVSEM and CLONE_NEWIPC applies nothing, and leaves the list shared.",
     proves: &["EFF-GEN-01"],
+    quick: one_in(4, 2),
     variants: unrelated_flags,
     run: |t| {
         const ID: &str = "EFF-GEN-01";

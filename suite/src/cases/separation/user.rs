@@ -271,6 +271,7 @@ case!(Case {
     about: "The new user namespace owns namespaces made in the same call, and those made later by a caller in it.",
     proves: &["EFF-USER-10", "EFF-GEN-07"],
     source: "user_namespaces(7); ioctl_ns(2), NS_GET_USERNS",
+    quick: one_in(3, 1),
     variants: owned_namespaces,
     run: |t| {
         const ID: &str = "EFF-USER-10";
