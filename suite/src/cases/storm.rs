@@ -38,7 +38,7 @@ case!(Case {
     // Some follow others into namespaces that the initial user namespace owns (INT-07).
     needs: NEEDS.with(feature::INITIAL_ROOT),
     work: |tier| if tier == Tier::Quick { 10 } else { 200 },
-    quick: one_in(3, 0),
+    quick: one_in(5, 1),
     variants: || THEMES.map(|theme| Variant::new(theme.name, theme)).into(),
     run: |t| deep_storm(t, t.param()),
 });

@@ -26,11 +26,11 @@ case!(Case {
     }
 });
 
-/// Waits until another signal has come.
+/// Waits until another signal has come. One that comes before the pause is no loss: the timer sends the next.
 fn wait_for_signal() {
     let before = signals::caught();
     while signals::caught() == before {
-        std::hint::spin_loop();
+        nix::unistd::pause();
     }
 }
 

@@ -7,7 +7,10 @@ use super::*;
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     rounds: u32,
+    /// Rounds in which two calls overlapped.
     overlapped: u32,
+    /// Calls that overlapped another.
+    side_by_side: usize,
     succeeded: u32,
     refused: u32,
     unfinished: u32,
@@ -39,10 +42,12 @@ impl Figures {
         if let (Some(first), Some(last)) = (starts.iter().min(), starts.iter().max()) {
             self.skews.push(last - first);
         }
-        calls.sort_unstable();
-        if calls.windows(2).any(|pair| pair[1].0 < pair[0].1) {
-            self.overlapped += 1;
-        }
+        let overlap = |(at, one): (usize, &(u64, u64))| {
+            calls.iter().enumerate().any(|(other, two)| other != at && one.0 < two.1 && two.0 < one.1)
+        };
+        let side_by_side = calls.iter().enumerate().filter(|call| overlap(*call)).count();
+        self.side_by_side += side_by_side;
+        self.overlapped += u32::from(side_by_side > 0);
     }
 
     /// The figures in one line.
@@ -56,11 +61,13 @@ impl Figures {
         };
         format!(
             "{} rounds from seed {seed}: start skew {} µs (median), {} µs (longest); \
-             calls overlapped in {} rounds; {} calls succeeded, {} were refused{cut_off}",
+             calls overlapped in {} rounds, {} of {} calls; {} succeeded, {} were refused{cut_off}",
             self.rounds,
             median / 1000,
             longest / 1000,
             self.overlapped,
+            self.side_by_side,
+            self.succeeded + self.refused,
             self.succeeded,
             self.refused
         )

@@ -105,6 +105,8 @@ pub struct Segment {
     pub progress: Word,
     /// How many tasks have been woken and are running.
     pub awake: AtomicU32,
+    /// 1 while a task waits for another to act at the same time.
+    pub waiting: AtomicU32,
     /// How many unshare calls have returned.
     pub returned: AtomicU32,
     /// One for each task; the last one is the starter's own.

@@ -49,6 +49,7 @@ impl Orders {
         self.segment.go.wait_while(0);
         give_way_until(&self.segment.awake, self.actions.len() as u32);
         slot.reach(Stage::Acting);
+        meet(&self.segment.waiting);
         slot.began.store(now(), Ordering::Release);
         match self.action {
             Action::Exec => self.execute(),
@@ -139,4 +140,24 @@ fn give_way_until(counter: &AtomicU32, all: u32) {
         }
         let _ = call!(sched_yield);
     }
+}
+
+/// Waits a moment for another task to come here, and both go on at once.
+///
+/// With fewer CPUs than tasks, those that are awake still act one after the other on each CPU: a call is over long
+/// before the next begins, and next to none would overlap. Two that run side by side meet here.
+fn meet(waiting: &AtomicU32) {
+    /// About as long as a task takes to get here. One that is alone goes on.
+    const LOOKS: u32 = 5000;
+    if waiting.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        waiting.store(0, Ordering::Release);
+        return;
+    }
+    for _ in 0..LOOKS {
+        if waiting.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        std::hint::spin_loop();
+    }
+    let _ = waiting.compare_exchange(1, 0, Ordering::AcqRel, Ordering::Acquire);
 }
