@@ -22,7 +22,8 @@ use crate::suite::Suite;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
-    /// Every flag, pair and state; takes seconds even under emulation.
+    /// Every requirement, every start state and every kind of fault, with a sample of what differs by a flag alone; takes
+    /// seconds even under emulation.
     Quick,
     /// What a developer waits for.
     Full,

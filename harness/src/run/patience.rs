@@ -4,13 +4,16 @@
 //! hangs sleeps, or has a CPU all the time. Nor does a jump of the clock say anything: a machine was suspended, a
 //! guest's CPUs were taken away, all processes were stopped. So time is counted in short steps, each by the one who
 //! waits, and a step counts as long as it was meant to take.
+//!
+//! Deadlines are longer where a machine is slow. But to do nothing takes a slow machine no longer: where all of it
+//! sleeps, a step counts as it would on a fast one.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-use crate::run::proc_stat::{Stat, numbers};
+use crate::run::proc_stat::{self, Stat, numbers};
 
 /// Whose time counts.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +49,26 @@ pub struct Patience {
     passed: Duration,
     /// The steps so far, counted or not.
     waited: Duration,
+    idle: Option<Idle>,
+}
+
+/// How long the processors of a machine have done nothing, which runs nothing but the tasks.
+#[derive(Clone, Copy, Debug)]
+struct Idle {
+    /// How many times slower than a fast one the machine is.
+    slowdown: u32,
+    /// When this was looked at last, and the idle time of all processors then.
+    last: (Instant, Duration),
+}
+
+impl Idle {
+    /// Whether all processors slept since the last look, which was a step ago.
+    fn all_along(&mut self, step: Duration) -> bool {
+        let before = std::mem::replace(&mut self.last, (Instant::now(), proc_stat::idle_time()));
+        let (wall, slept) = (self.last.0 - before.0, self.last.1.saturating_sub(before.1));
+        let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32);
+        wall <= step * 2 && slept >= wall * cpus * 9 / 10
+    }
 }
 
 impl Patience {
@@ -53,12 +76,18 @@ impl Patience {
     pub fn new(limit: Duration, tasks: Tasks) -> Self {
         let (begin, step) = (Instant::now(), LONGEST_STEP.min(limit / STEPS));
         let (end, none) = (begin + step, Duration::ZERO);
-        Self { limit, tasks, begin, step, end, had: none, passed: none, waited: none }
+        Self { limit, tasks, begin, step, end, had: none, passed: none, waited: none, idle: None }
+    }
+
+    /// The same on a machine that runs nothing else and is so many times slower than a fast one, for a limit that is so
+    /// many times longer.
+    pub fn on_slow_machine(self, slowdown: u32) -> Self {
+        Self { idle: Some(Idle { slowdown, last: (self.begin, proc_stat::idle_time()) }), ..self }
     }
 
     /// Gives the same tasks, which have already run, `limit` of time from now on.
     pub fn renew(&mut self, limit: Duration) {
-        *self = Self { had: Share::of(self.tasks).had, ..Self::new(limit, self.tasks) };
+        *self = Self { had: Share::of(self.tasks).had, idle: self.idle, ..Self::new(limit, self.tasks) };
     }
 
     /// The limit.
@@ -87,18 +116,24 @@ impl Patience {
         if now < self.end {
             return false;
         }
+        let step = self.step;
+        let nothing_happens = self.idle.as_mut().is_some_and(|idle| idle.all_along(step));
         let share = Share::of(self.tasks);
-        self.count(share);
+        self.count(share, nothing_happens);
         self.end = now + self.step;
         self.passed >= self.limit || self.waited >= self.limit * MOST
     }
 
-    /// Counts a step.
-    fn count(&mut self, share: Share) {
+    /// Counts a step, in which perhaps nothing happened on the whole machine.
+    fn count(&mut self, share: Share, nothing_happened: bool) {
         let had = share.had.saturating_sub(self.had);
         self.had = share.had;
         self.waited += self.step;
-        self.passed += if share.wants_to_run { had.min(self.step) } else { self.step };
+        self.passed += match self.idle {
+            _ if share.wants_to_run => had.min(self.step),
+            Some(idle) if nothing_happened => self.step * idle.slowdown,
+            _ => self.step,
+        };
     }
 }
 
@@ -197,7 +232,7 @@ mod tests {
     fn after(steps: &[(u64, bool)]) -> Duration {
         let mut patience = Patience::new(STEP * STEPS, Tasks::Descendants);
         for &(had, wants_to_run) in steps {
-            patience.count(Share { had: Duration::from_millis(had), wants_to_run });
+            patience.count(Share { had: Duration::from_millis(had), wants_to_run }, false);
         }
         patience.passed
     }
@@ -216,6 +251,32 @@ mod tests {
     }
 
     #[test]
+    fn where_nothing_happens_a_slow_machine_is_as_fast_as_any() {
+        let mut patience = Patience::new(STEP * STEPS, Tasks::Descendants).on_slow_machine(10);
+        let asleep = Share { had: Duration::ZERO, wants_to_run: false };
+        patience.count(asleep, false);
+        assert_eq!(patience.passed, STEP);
+        patience.count(asleep, true);
+        assert_eq!(patience.passed, STEP * 11);
+        patience.count(Share { wants_to_run: true, ..asleep }, true);
+        assert_eq!(patience.passed, STEP * 11);
+    }
+
+    #[test]
+    fn a_machine_that_works_does_not_sleep() {
+        let mut idle = Idle { slowdown: 10, last: (Instant::now(), proc_stat::idle_time()) };
+        let busy = Instant::now();
+        while busy.elapsed() < Duration::from_millis(300) {
+            std::hint::black_box(());
+        }
+        // One of many processors is not all of them.
+        assert!(!idle.all_along(STEP) || std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 9));
+        // Nor is it known of a jump.
+        idle.last.0 -= STEP * 3600;
+        assert!(!idle.all_along(STEP));
+    }
+
+    #[test]
     fn a_jump_of_the_clock_counts_as_one_step_of_a_deadline() {
         let mut patience = Patience::new(STEP * STEPS, Tasks::Descendants);
         // As after an hour in which the machine stood still.
@@ -229,7 +290,7 @@ mod tests {
     fn a_deadline_passes_even_if_nobody_gets_a_cpu() {
         let mut patience = Patience::new(STEP * STEPS, Tasks::Descendants);
         let starved = Share { had: Duration::ZERO, wants_to_run: true };
-        (1..STEPS * MOST).for_each(|_| patience.count(starved));
+        (1..STEPS * MOST).for_each(|_| patience.count(starved, false));
         patience.end = Instant::now();
         assert!(patience.is_over());
     }

@@ -1,4 +1,4 @@
-//! The file `stat` of a task in /proc (proc_pid_stat(5)).
+//! The file `stat` of a task in /proc (proc_pid_stat(5)), and that of the machine (proc_stat(5)).
 
 use nix::unistd::{SysconfVar, sysconf};
 
@@ -25,13 +25,21 @@ impl Stat {
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
         let ticks = number(14)? + number(15)? + number(16)? + number(17)?;
-        let a_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
-        Some(Self {
-            state: (*fields.first()?).to_owned(),
-            parent: fields.get(1)?.parse().ok()?,
-            ran: Duration::from_millis(ticks * 1000 / a_second.max(1) as u64),
-        })
+        Some(Self { state: (*fields.first()?).to_owned(), parent: fields.get(1)?.parse().ok()?, ran: of_ticks(ticks) })
     }
+}
+
+fn of_ticks(ticks: u64) -> Duration {
+    let a_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
+    Duration::from_millis(ticks * 1000 / a_second.max(1) as u64)
+}
+
+/// How long the processors have done nothing, all together; none of the time where it cannot be read.
+pub(crate) fn idle_time() -> Duration {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    // cpu, user, nice, system, idle, waiting for I/O.
+    let fields = text.lines().next().unwrap_or_default().split_whitespace().skip(4).take(2);
+    of_ticks(fields.filter_map(|field| field.parse::<u64>().ok()).sum())
 }
 
 /// The numeric names in a directory: processes in /proc, threads in `task`.

@@ -29,7 +29,7 @@ pub enum Ending {
     },
     /// It ran past its deadline.
     TimedOut {
-        /// The deadline.
+        /// The deadline, or how long it was waited for.
         after: Duration,
         /// Where it hung, according to /proc.
         hints: Vec<String>,
@@ -123,7 +123,7 @@ impl Supervisor {
         // SAFETY: the process is single-threaded.
         let ending = match unsafe { fork() } {
             Ok(ForkResult::Child) => run_and_exit(&test, supervisor),
-            Ok(ForkResult::Parent { child }) => watch(child, deadline, self.log),
+            Ok(ForkResult::Parent { child }) => watch(child, self.patience(deadline), self.log),
             Err(errno) => Ending::SupervisorLost { how: format!("fork: {errno:?}") },
         };
         let mut observation = Observation::new(ending);
@@ -134,6 +134,11 @@ impl Supervisor {
         observation.output = self.take_output();
         observation.duration = start.elapsed();
         observation
+    }
+
+    fn patience(&self, deadline: Duration) -> Patience {
+        let patience = Patience::new(deadline, Tasks::Descendants);
+        if self.setting.own_kernel { patience.on_slow_machine(self.setting.slowdown.max(1)) } else { patience }
     }
 
     /// Why the place made the case go wrong, if it did.
@@ -188,11 +193,10 @@ fn capture_output() -> io::Result<File> {
 }
 
 /// Waits for a case's process until its deadline, then kills its process group.
-fn watch(child: Pid, deadline: Duration, log: RecordLog) -> Ending {
+fn watch(child: Pid, mut patience: Patience, log: RecordLog) -> Ending {
     // The child does the same: whoever is first, the group exists before it is killed.
     let _ = nix::unistd::setpgid(child, child);
-    let pidfd = pidfd_open(child);
-    let mut patience = Patience::new(deadline, Tasks::Descendants);
+    let (pidfd, deadline) = (pidfd_open(child), patience.limit());
     while !patience.is_over() {
         if wait_until_dead(child, pidfd.as_ref(), patience.left()) {
             return reap(child);
@@ -200,6 +204,8 @@ fn watch(child: Pid, deadline: Duration, log: RecordLog) -> Ending {
         log.set_passed(patience.passed());
     }
     let hints = where_it_hangs(child);
+    // Less than the deadline where the whole machine slept.
+    let after = if patience.age() < deadline { Duration::from_secs(patience.age().as_secs()) } else { deadline };
     let _ = killpg(child, Signal::SIGKILL);
     patience.renew(KILL_PATIENCE);
     let mut survived = true;
@@ -209,7 +215,7 @@ fn watch(child: Pid, deadline: Duration, log: RecordLog) -> Ending {
     if !survived {
         reap(child);
     }
-    Ending::TimedOut { after: deadline, hints, survived }
+    Ending::TimedOut { after, hints, survived }
 }
 
 fn pidfd_open(pid: Pid) -> Option<OwnedFd> {
