@@ -108,11 +108,10 @@ enum Trial {
 
 impl Trial {
     /// Each, with what tells that the sibling sees the caller's and the caller the sibling's.
-    /// The root first: chroot(2) to a descriptor's directory goes there, too.
     const ALL: [(Trial, [&str; 2]); 4] = [
         (Trial::Umask, ["the caller's umask", "the sibling's umask"]),
-        (Trial::Root, ["the caller's root", "the sibling's root"]),
         (Trial::Cwd, ["the caller's cwd", "the sibling's cwd"]),
+        (Trial::Root, ["the caller's root", "the sibling's root"]),
         (Trial::Descriptor, ["the caller's descriptor", "the sibling's descriptor"]),
     ];
 
