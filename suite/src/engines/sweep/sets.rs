@@ -88,25 +88,21 @@ const WIDTH: u32 = 8;
 /// refused is not covered by a set that is refused for something else.
 fn covering(start: &Start, kernel: &Kernel) -> Vec<Flags> {
     let result = |flags| predict(start, flags, kernel).result;
-    let mut open: Vec<Flags> = pairs().chain(Flags::KNOWN).collect();
+    // Each with its result: to ask the model each time would take longer than the calls.
+    let mut open: Vec<_> = pairs().chain(Flags::KNOWN).map(|few| (few, result(few))).collect();
     let mut sets = Vec::new();
-    while let Some(few) = open.first().copied() {
-        let wanted = result(few);
-        let covered = |set: Flags, few: Flags| set.contains(few) && result(few) == wanted;
-        let count = |set: Flags| open.iter().filter(|few| covered(set, **few)).count();
+    while let Some(&(few, wanted)) = open.first() {
+        let covers = |set: Flags, (few, given): (Flags, Result<(), Errno>)| given == wanted && set.contains(few);
+        let count = |set: Flags| open.iter().filter(|few| covers(set, **few)).count();
         let mut set = few;
         while set.0.count_ones() < WIDTH {
-            let wider = Flags::KNOWN
-                .into_iter()
-                .map(|flag| set | flag)
-                .filter(|wider| result(*wider) == wanted)
-                .max_by_key(|wider| count(*wider));
-            match wider {
-                Some(wider) if count(wider) > count(set) => set = wider,
+            let wider = Flags::KNOWN.into_iter().map(|flag| set | flag).filter(|wider| result(*wider) == wanted);
+            match wider.map(|wider| (count(wider), wider)).max_by_key(|(count, _)| *count) {
+                Some((more, wider)) if more > count(set) => set = wider,
                 _ => break,
             }
         }
-        open.retain(|few| !covered(set, *few));
+        open.retain(|few| !covers(set, *few));
         sets.push(set);
     }
     sets
