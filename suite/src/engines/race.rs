@@ -11,11 +11,14 @@ pub use crate::tasks::barrier::{Barrier, WORDS};
 /// Races take well below a second; this is for the many rounds of the highest tier.
 pub const DEADLINE: Duration = Duration::from_secs(300);
 
+/// From which weight on the quick tier is content with one round: so much happens in each.
+const HEAVY: u32 = 16;
+
 /// How many rounds a tier has. Rounds in which much happens cost as many of the others as `weight`
 /// says.
 pub fn rounds(tier: Tier, weight: u32) -> u32 {
     let (light, least) = match tier {
-        Tier::Quick => (6, 2),
+        Tier::Quick => (6, if weight < HEAVY { 2 } else { 1 }),
         Tier::Full => (80, 3),
         Tier::Exhaustive => (4000, 3),
     };

@@ -127,17 +127,21 @@ pub struct ProbeDirs {
 }
 
 impl ProbeDirs {
-    /// Makes the directories below the case's own, and goes to one of them.
+    /// Makes the directories that these probes need below the case's own, and goes to one of them.
     #[track_caller]
-    pub fn make(t: &Test) -> Done<Self> {
+    pub fn make(t: &Test, probes: &[Probe]) -> Done<Self> {
         use std::os::unix::fs::DirBuilderExt;
         let base = t.directory()?;
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o777);
-        for kind in ["cwd", "root", "mnt"] {
-            for n in 0..PROBES {
-                let path = base.join(format!("{kind}/{n}"));
-                t.setup(Call::io("mkdir(for probes)", builder.create(path)))?;
+        let make = |kind: &str, n: u32| {
+            let path = base.join(directory(kind, n));
+            t.setup(Call::io("mkdir(for probes)", builder.create(path)))
+        };
+        make("cwd", 0)?;
+        for kind in [(Probe::Cwd, "cwd"), (Probe::Root, "root"), (Probe::Mount, "mnt")] {
+            if probes.contains(&kind.0) {
+                (0..PROBES).try_for_each(|n| make(kind.1, n))?;
             }
         }
         t.setup(Call::new("chdir(cwd/0)", chdir(&base.join("cwd/0"))))?;
@@ -239,8 +243,14 @@ fn name(n: u32) -> String {
     format!("probe-{n}")
 }
 
+/// A probe's directory, below the case's own.
 fn directory(kind: &str, n: u32) -> String {
-    format!("../../{kind}/{n}")
+    format!("{kind}/{n}")
+}
+
+/// The same from one of them.
+fn other(kind: &str, n: u32) -> String {
+    format!("../../{}", directory(kind, n))
 }
 
 /// Sets the NIS domain name.
@@ -256,12 +266,12 @@ pub fn domain_name() -> Result<String, Errno> {
 
 fn make((probe, n): (Probe, u32)) -> Result<(), Errno> {
     match probe {
-        Probe::Cwd => chdir(directory("cwd", n).as_str()),
+        Probe::Cwd => chdir(other("cwd", n).as_str()),
         Probe::Umask => Trace::numbered(n).leave(Flags::FS),
-        Probe::Root => chroot(directory("root", n).as_str()),
+        Probe::Root => chroot(other("root", n).as_str()),
         Probe::Descriptor => Trace::numbered(n).leave(Flags::FILES),
         Probe::Mount => {
-            mount(Some("probe"), directory("mnt", n).as_str(), Some("tmpfs"), MsFlags::empty(), Some("size=64k"))
+            mount(Some("probe"), other("mnt", n).as_str(), Some("tmpfs"), MsFlags::empty(), Some("size=64k"))
         }
         Probe::HostName => sethostname(name(n)),
         Probe::DomainName => set_domain_name(&name(n)),
@@ -274,12 +284,12 @@ fn is_there(probe: Probe, n: u32) -> Result<bool, Errno> {
         Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
     };
     match probe {
-        Probe::Cwd => same(".", &directory("cwd", n)),
-        Probe::Root => same("/", &directory("root", n)),
+        Probe::Cwd => same(".", &other("cwd", n)),
+        Probe::Root => same("/", &other("root", n)),
         Probe::Umask => Ok(umask() == Trace::numbered(n).umask),
         Probe::Descriptor => Ok(fds::is_open(Trace::numbered(n).descriptor)),
         Probe::Mount => {
-            let (here, above) = (stat(directory("mnt", n).as_str())?, stat("../../mnt")?);
+            let (here, above) = (stat(other("mnt", n).as_str())?, stat("../../mnt")?);
             Ok(here.st_dev != above.st_dev)
         }
         Probe::HostName => Ok(nix::unistd::gethostname()?.to_string_lossy() == name(n)),
@@ -290,7 +300,7 @@ fn is_there(probe: Probe, n: u32) -> Result<bool, Errno> {
 fn erase((probe, n): (Probe, u32)) -> Result<(), Errno> {
     match probe {
         Probe::Descriptor => nix::unistd::close(Trace::numbered(n).descriptor),
-        Probe::Mount => umount2(directory("mnt", n).as_str(), MntFlags::empty()),
+        Probe::Mount => umount2(other("mnt", n).as_str(), MntFlags::empty()),
         // The next probe takes the place of this one.
         _ => Ok(()),
     }

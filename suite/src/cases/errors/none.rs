@@ -64,14 +64,14 @@ case!(Case {
     quick: one_in(3, 0),
     variants: || variants::succeeding([Flags::NONE].into_iter().chain(Flags::KNOWN)),
     run: |t| {
-        const TIMES: usize = 30;
+        let times = if t.tier() == Tier::Quick { 10 } else { 30 };
         let flag = t.param::<Flags>();
         t.setup(signals::catch(Signal::SIGALRM))?;
         if ![Flags::NEWUSER, Flags::NEWPID].contains(&flag) {
-            return call_under_signals(t, flag, TIMES);
+            return call_under_signals(t, flag, times);
         }
         // Of these two the first call is the one that does something.
-        for _ in 0..TIMES {
+        for _ in 0..times {
             t.in_child(|t| call_under_signals(t, flag, 1))?;
         }
         Ok(())

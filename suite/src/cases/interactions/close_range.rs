@@ -39,7 +39,7 @@ case!(Case {
     variants: || variants::named(&[("middle", 150), ("all_above", u32::MAX)]),
     run: |t| {
         const ID: &str = "INT-17";
-        let dirs = ProbeDirs::make(t)?;
+        let dirs = ProbeDirs::make(t, &[])?;
         let peer = Peer::start(t, "sharer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         open_all(t)?;
@@ -62,7 +62,7 @@ case!(Case {
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     run: |t| {
         const ID: &str = "INT-17";
-        let dirs = ProbeDirs::make(t)?;
+        let dirs = ProbeDirs::make(t, &[])?;
         let peer = Peer::start(t, "sharer", Flags::FILES)?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         open_all(t)?;

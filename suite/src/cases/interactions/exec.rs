@@ -12,7 +12,7 @@ case!(Case {
     run: |t| {
         const ID: &str = "INT-02";
         let both = Flags::FS | Flags::FILES;
-        let dirs = ProbeDirs::make(t)?;
+        let dirs = ProbeDirs::make(t, &[Probe::Cwd])?;
         let former = Peer::start(t, "former sharer", both)?;
         t.unshare(both).beside(&[&former]).as_predicted()?;
         let new = Peer::start(t, "new sharer", both)?;

@@ -50,7 +50,7 @@ fn requirement(probe: Probe) -> &'static str {
 /// `memory_shared`, its memory with another process.
 fn judge_combination(t: &Test, memory_shared: bool) -> Done {
     let flags = t.param::<Flags>();
-    let dirs = ProbeDirs::make(t)?;
+    let dirs = ProbeDirs::make(t, &probes(t).collect::<Vec<_>>())?;
     let has_semaphores = t.facts().has(feature::SYSV_IPC) && t.facts().has(feature::SANDBOX);
     let semaphore = has_semaphores.then(|| Semaphore::new(t, 10)).transpose()?;
     let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES | Flags::SYSVSEM)?;

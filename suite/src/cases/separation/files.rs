@@ -81,7 +81,7 @@ case!(Case {
     proves: &["EFF-FILES-01"],
     run: |t| {
         const ID: &str = "EFF-FILES-01";
-        let dirs = ProbeDirs::make(t)?;
+        let dirs = ProbeDirs::make(t, &[])?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let sides = (Side::Caller, Side::Peer(&peer));
         check_shared(t, &dirs, Probe::Descriptor, sides, ID)?;
@@ -383,7 +383,7 @@ case!(Case {
     needs: Needs::NONE.with(feature::INITIAL_ROOT).disturbing(global::NR_OPEN),
     run: |t| {
         const ID: &str = "ERR-36";
-        let dirs = ProbeDirs::make(t)?;
+        let dirs = ProbeDirs::make(t, &[])?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         move_to(t, new_file(t, "file")?, HIGH)?;
         lower_nr_open(t)?;
@@ -419,7 +419,7 @@ case!(Case {
     variants: unrelated_flags,
     run: |t| {
         const ID: &str = "EFF-FILES-13";
-        let dirs = ProbeDirs::make(t)?;
+        let dirs = ProbeDirs::make(t, &[])?;
         let peer = Peer::start(t, "peer", Flags::FILES)?;
         let sides = (Side::Caller, Side::Peer(&peer));
         t.unshare(t.param::<Flags>()).beside(&[&peer]).as_predicted()?;

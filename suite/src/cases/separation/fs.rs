@@ -20,7 +20,7 @@ case!(Case {
     variants: each_mark,
     run: |t| {
         let (probe, id): (Probe, &str) = t.param();
-        let dirs = ProbeDirs::make(t)?;
+        let dirs = ProbeDirs::make(t, &[probe])?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         let sides = (Side::Caller, Side::Peer(&peer));
         check_shared(t, &dirs, probe, sides, "EFF-FS-04")?;
@@ -52,7 +52,7 @@ case!(Case {
     proves: &["EFF-FS-08"],
     run: |t| {
         const ID: &str = "EFF-FS-08";
-        let dirs = ProbeDirs::make(t)?;
+        let dirs = ProbeDirs::make(t, &[Probe::Cwd])?;
         let one = Peer::start(t, "first peer", Flags::FS)?;
         let two = Peer::start(t, "second peer", Flags::FS)?;
         let (caller, a, b) = (Side::Caller, Side::Peer(&one), Side::Peer(&two));
@@ -84,7 +84,7 @@ case!(Case {
     variants: || variants::named(&[("exited", true), ("unshared", false)]),
     run: |t| {
         const ID: &str = "EFF-FS-09";
-        let dirs = ProbeDirs::make(t)?;
+        let dirs = ProbeDirs::make(t, &[Probe::Cwd])?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         check_shared(t, &dirs, Probe::Cwd, (Side::Caller, Side::Peer(&peer)), "EFF-FS-04")?;
         let peer = if t.param::<bool>() {
@@ -111,7 +111,7 @@ case!(Case {
     proves: &["EFF-FS-10", "DOC-10"],
     run: |t| {
         const ID: &str = "EFF-FS-10";
-        let dirs = ProbeDirs::make(t)?;
+        let dirs = ProbeDirs::make(t, &[Probe::Cwd])?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         let base = t.directory()?.join("cwd");
         let inode = |name: &str| {
@@ -162,7 +162,7 @@ case!(Case {
     run: |t| {
         let flags = t.param::<Flags>();
         let id = kept_by(flags);
-        let dirs = ProbeDirs::make(t)?;
+        let dirs = ProbeDirs::make(t, &Probe::FS)?;
         let peer = Peer::start(t, "peer", Flags::FS)?;
         let sides = (Side::Caller, Side::Peer(&peer));
         let prediction = t.unshare(flags).beside(&[&peer]).proving(id).prediction()?;

@@ -152,7 +152,7 @@ case!(Case {
     proves: &["EFF-MNT-03"],
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const ID: &str = "EFF-MNT-03";
-        let dirs = ProbeDirs::make(t)?;
+        let dirs = ProbeDirs::make(t, &[Probe::Mount])?;
         let (one, two) = (new_mount(t, "one", MsFlags::MS_PRIVATE)?, new_mount(t, "two", MsFlags::MS_PRIVATE)?);
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let sides = (Side::Caller, Side::Peer(&peer));

@@ -16,7 +16,7 @@ case!(Case {
     variants: || [Probe::HostName, Probe::DomainName].map(|probe| Variant::new(probe.slug(), probe)).into(),
     run: |t| in_own_namespaces(t, Flags::NEWUTS, |t| {
         let probe: Probe = t.param();
-        let dirs = ProbeDirs::make(t)?;
+        let dirs = ProbeDirs::make(t, &[])?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         let sides = (Side::Caller, Side::Peer(&peer));
         check_shared(t, &dirs, probe, sides, "EFF-UTS-02")?;
