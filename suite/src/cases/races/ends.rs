@@ -111,7 +111,11 @@ case!(Case {
     run: |t| {
         let flag = t.param::<Flags>();
         // The second call of these finds another state than the first.
-        let calls = if flag.intersects(Flags::NEWPID | Flags::NEWUSER | Flags::EMPTY) { 1 } else { 20 };
+        let calls = match t.tier() {
+            _ if flag.intersects(Flags::NEWPID | Flags::NEWUSER | Flags::EMPTY) => 1,
+            Tier::Quick => 8,
+            _ => 20,
+        };
         play(t, 8, |_, _| {
             t.in_child(|t| {
                 t.setup(signals::catch(Signal::SIGALRM))?;
