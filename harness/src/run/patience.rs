@@ -57,15 +57,19 @@ pub struct Patience {
 struct Idle {
     /// How many times slower than a fast one the machine is.
     slowdown: u32,
-    /// When this was looked at last, and the idle time of all processors then.
-    last: (Instant, Duration),
+    /// When this was looked at last, and the idle time of all processors then. Not before the first step ends, which
+    /// hardly any case comes to.
+    last: Option<(Instant, Duration)>,
 }
 
 impl Idle {
     /// Whether all processors slept since the last look, which was a step ago.
     fn all_along(&mut self, step: Duration) -> bool {
-        let before = std::mem::replace(&mut self.last, (Instant::now(), proc_stat::idle_time()));
-        let (wall, slept) = (self.last.0 - before.0, self.last.1.saturating_sub(before.1));
+        let now = (Instant::now(), proc_stat::idle_time());
+        let Some(before) = self.last.replace(now) else {
+            return false;
+        };
+        let (wall, slept) = (now.0 - before.0, now.1.saturating_sub(before.1));
         let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32);
         wall <= step * 2 && slept >= wall * cpus * 9 / 10
     }
@@ -82,7 +86,7 @@ impl Patience {
     /// The same on a machine that runs nothing else and is so many times slower than a fast one, for a limit that is so
     /// many times longer.
     pub fn on_slow_machine(self, slowdown: u32) -> Self {
-        Self { idle: Some(Idle { slowdown, last: (self.begin, proc_stat::idle_time()) }), ..self }
+        Self { idle: Some(Idle { slowdown, last: None }), ..self }
     }
 
     /// Gives the same tasks, which have already run, `limit` of time from now on.
@@ -264,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_works_does_not_sleep() {
-        let mut idle = Idle { slowdown: 10, last: (Instant::now(), proc_stat::idle_time()) };
+        let mut idle = Idle { slowdown: 10, last: Some((Instant::now(), proc_stat::idle_time())) };
         let busy = Instant::now();
         while busy.elapsed() < Duration::from_millis(300) {
             std::hint::black_box(());
@@ -272,7 +276,7 @@ mod tests {
         // One of many processors is not all of them.
         assert!(!idle.all_along(STEP) || std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 9));
         // Nor is it known of a jump.
-        idle.last.0 -= STEP * 3600;
+        idle.last = idle.last.map(|(when, slept)| (when - STEP * 3600, slept));
         assert!(!idle.all_along(STEP));
     }
 

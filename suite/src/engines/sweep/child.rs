@@ -30,7 +30,7 @@ pub(super) struct Written {
     /// The errno of a step before the call that did not work.
     pub(super) failed: i32,
     pub(super) register: i64,
-    /// How many calls that change nothing it made, if it was to make such.
+    /// How many calls it made; one may not have returned.
     pub(super) made: usize,
     pub(super) ids: [i32; 3],
     /// Who was asked about with kcmp(2).
@@ -191,18 +191,16 @@ pub(super) fn perform(orders: &Orders, sharer: i32) {
     let before = State { ids: written.ids, ..orders.before };
     (written.register, written.made) = (0, 0);
     for expected in orders.calls {
-        written.register = unshare_raw(expected.flags);
+        // Counted first: it may not return.
         written.made += 1;
-        if written.made == orders.calls.len() {
-            break;
-        }
-        // The first surprise is the last call: what follows it says nothing.
+        written.register = unshare_raw(expected.flags);
         written.after = observer.state();
+        // The first surprise is the last call: what follows it says nothing.
         if written.register != expected.register || written.after != before {
             break;
         }
     }
-    if written.made == orders.calls.len() {
+    if orders.calls.is_empty() {
         written.after = observer.state();
     }
     if fixture.undo == Undo::Shared {

@@ -49,7 +49,7 @@ pub struct Seen {
     pub end: End,
     /// What the kernel left in the register.
     pub register: i64,
-    /// How many calls the caller made.
+    /// How many calls the caller made; the last may not have returned.
     pub made: usize,
     /// The caller's IDs before the call: the one thing that differs from caller to caller.
     pub ids: [i32; 3],
