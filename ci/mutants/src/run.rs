@@ -1,0 +1,255 @@
+//! Runs the suite in guests, each with one mutant switched on.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::Instant;
+use std::{fs, thread};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use harness::verdict::event::Event;
+use harness::verdict::judge::Status;
+
+use crate::instrument::Mutant;
+use crate::results::{self, Run, Tier, Verdict};
+
+/// How a mutant is run.
+#[derive(Debug)]
+pub struct Runner {
+    /// The suite.
+    pub program: PathBuf,
+    /// The kernel with the mutants.
+    pub kernel: PathBuf,
+    /// The tier.
+    pub tier: Tier,
+    /// Filters of cases; none means all.
+    pub cases: Vec<String>,
+    /// Which mutants each family of cases reaches; what reaches none of them is not run.
+    pub reach: Option<Reach>,
+}
+
+/// The mutants that cases reach, by the first two components of the cases' names.
+pub type Reach = BTreeMap<String, BTreeSet<usize>>;
+
+/// Groups that take a third of the time and look for what happens now and then: a mutant's verdict does not wait for
+/// them, so the figures are lower bounds.
+const LEFT_OUT: [&str; 2] = ["races.", "storm."];
+
+/// How many bytes of filters a kernel's command line has room for.
+const FILTERS_LIMIT: usize = 1400;
+
+/// The kernel's line at the end of a guest: numbers from here, as a bitmap of comma-separated words of 32 bits, the
+/// highest first.
+const REACHED: &str = "mutants: reached from ";
+
+impl Runner {
+    /// Runs one mutant; number 0 is none.
+    ///
+    /// # Errors
+    /// The suite could not be run, or did not say what it saw.
+    pub fn run(&self, key: &str, id: usize) -> Result<Run> {
+        let cases = self.reaching(id);
+        if id != 0 && self.reach.is_some() && cases.is_empty() {
+            return Ok(Run {
+                key: key.to_owned(),
+                tier: self.tier,
+                verdict: Verdict::Survived,
+                by: None,
+                reached: Some(false),
+                milliseconds: 0,
+            });
+        }
+        let directory = tempfile::tempdir().context("no directory for temporary files")?;
+        let console = directory.path().join("console");
+        let started = Instant::now();
+        let mut command = Command::new(&self.program);
+        command.args(["run", "--fail-fast", "--format", "json", "--seed", "1", "--tier", self.tier.name(), "--kernel"]);
+        command.arg(&self.kernel).arg("--kernel-arg").arg(format!("mutant={id}")).arg("--console").arg(&console);
+        command.args(LEFT_OUT.iter().flat_map(|group| ["--skip", group])).args(cases).stdin(Stdio::null());
+        let output = command.output().with_context(|| format!("cannot run {}", self.program.display()))?;
+        let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let verdict = match output.status.code() {
+            Some(0) => Verdict::Survived,
+            Some(1) => Verdict::Killed,
+            Some(125) => Verdict::Unsure,
+            _ => bail!("{key}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()),
+        };
+        let reached = (verdict == Verdict::Survived).then(|| {
+            let console = fs::read(&console).unwrap_or_default();
+            reached(&String::from_utf8_lossy(&console), id)
+        });
+        let by = noticed_by(&String::from_utf8_lossy(&output.stdout), verdict);
+        Ok(Run { key: key.to_owned(), tier: self.tier, verdict, by, reached: reached.flatten(), milliseconds })
+    }
+
+    /// Filters of the cases that reach a mutant, as far as that is known.
+    fn reaching(&self, id: usize) -> Vec<String> {
+        let Some(reach) = self.reach.as_ref().filter(|_| id != 0) else { return self.cases.clone() };
+        let families: Vec<_> =
+            reach.iter().filter(|(_, ids)| ids.contains(&id)).map(|(family, _)| family.clone()).collect();
+        if families.iter().map(|family| family.len() + 1).sum::<usize>() < FILTERS_LIMIT {
+            return families;
+        }
+        let groups: BTreeSet<_> =
+            families.iter().map(|family| format!("{}.", family.split('.').next().unwrap_or(family))).collect();
+        groups.into_iter().collect()
+    }
+
+    /// Finds out which mutants each family of cases reaches.
+    ///
+    /// # Errors
+    /// The suite could not be run, or the kernel does not conform without a mutant.
+    pub fn find_reach(&self, jobs: usize) -> Result<Reach> {
+        let queue: Mutex<VecDeque<_>> = Mutex::new(self.families()?.into_iter().collect());
+        let found = Mutex::new(Reach::new());
+        let work = || -> Result<()> {
+            loop {
+                let Some(family) = queue.lock().map_err(|_| anyhow!("another job failed"))?.pop_front() else {
+                    return Ok(());
+                };
+                let directory = tempfile::tempdir().context("no directory for temporary files")?;
+                let console = directory.path().join("console");
+                let mut command = Command::new(&self.program);
+                command.args(["run", "--format", "json", "--seed", "1", "--tier", self.tier.name(), "--kernel"]);
+                command.arg(&self.kernel).arg("--console").arg(&console).arg(&family).stdin(Stdio::null());
+                let output = command.output().with_context(|| format!("cannot run {}", self.program.display()))?;
+                // 125: all skipped here.
+                ensure!(
+                    matches!(output.status.code(), Some(0 | 125)),
+                    "the kernel does not conform with no mutant switched on: {family}: {}",
+                    output.status
+                );
+                // No console: the tier has none of these cases.
+                let console = fs::read(&console).unwrap_or_default();
+                let ids = all_reached(&String::from_utf8_lossy(&console));
+                eprintln!("{family}: {}", ids.len());
+                found.lock().map_err(|_| anyhow!("another job failed"))?.insert(family, ids);
+            }
+        };
+        thread::scope(|scope| {
+            let jobs: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+            jobs.into_iter().try_for_each(|job| job.join().map_err(|_| anyhow!("a job panicked"))?)
+        })?;
+        found.into_inner().map_err(|_| anyhow!("a job panicked"))
+    }
+
+    /// The families of all cases that are run.
+    fn families(&self) -> Result<BTreeSet<String>> {
+        let output =
+            Command::new(&self.program).args(["list", "--format", "json"]).output().context("cannot list the cases")?;
+        let cases: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).context("a list of cases")?;
+        let names = cases.iter().filter_map(|case| case["name"].as_str());
+        let ours = names.filter(|name| !LEFT_OUT.iter().any(|group| name.starts_with(group)));
+        Ok(ours.map(|name| name.split('.').take(2).collect::<Vec<_>>().join(".")).collect())
+    }
+
+    /// Runs many in parallel, and adds each result to a file as it comes.
+    ///
+    /// # Errors
+    /// One could not be run; those that were are in the file.
+    pub fn run_all(&self, mutants: &[&Mutant], jobs: usize, file: &Path) -> Result<Vec<Run>> {
+        let file = Mutex::new(results::appended(file)?);
+        let queue: Mutex<VecDeque<_>> = Mutex::new(mutants.iter().copied().collect());
+        let done = Mutex::new(Vec::new());
+        let work = || -> Result<()> {
+            loop {
+                let Some(mutant) = queue.lock().map_err(|_| anyhow!("another job failed"))?.pop_front() else {
+                    return Ok(());
+                };
+                let run = self.run(&mutant.key, mutant.id)?;
+                results::append(&mut *file.lock().map_err(|_| anyhow!("another job failed"))?, &run)?;
+                let mut done = done.lock().map_err(|_| anyhow!("another job failed"))?;
+                done.push(run);
+                let run = &done[done.len() - 1];
+                eprintln!(
+                    "{}/{} {:?} {} {}",
+                    done.len(),
+                    mutants.len(),
+                    run.verdict,
+                    run.key,
+                    run.by.as_deref().unwrap_or_default()
+                );
+            }
+        };
+        thread::scope(|scope| {
+            let jobs: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+            jobs.into_iter().try_for_each(|job| job.join().map_err(|_| anyhow!("a job panicked"))?)
+        })?;
+        done.into_inner().map_err(|_| anyhow!("a job panicked"))
+    }
+}
+
+/// Whether the kernel says at the end that a mutant was reached; nothing if it says nothing.
+fn reached(console: &str, id: usize) -> Option<bool> {
+    console.contains(REACHED).then(|| all_reached(console).contains(&id))
+}
+
+/// The mutants of which the kernel says at the end that they were reached.
+fn all_reached(console: &str) -> BTreeSet<usize> {
+    let rows = console.lines().filter_map(|line| line.split_once(REACHED)).filter_map(|(_, rest)| rest.split_once(' '));
+    let rows = rows.filter_map(|(from, bits)| Some((from.parse::<usize>().ok()?, bits)));
+    rows.flat_map(|(from, bits)| {
+        let words = bits.trim().rsplit(',').map(|word| u32::from_str_radix(word, 16).unwrap_or_default());
+        let words: Vec<u32> = words.collect();
+        (0..32 * words.len())
+            .filter(|bit| words[bit / 32] >> (bit % 32) & 1 == 1)
+            .map(|bit| from + bit)
+            .collect::<Vec<_>>()
+    })
+    .collect()
+}
+
+/// The first case that did not pass, or the remark about the guest's end.
+fn noticed_by(events: &str, verdict: Verdict) -> Option<String> {
+    if verdict == Verdict::Survived {
+        return None;
+    }
+    let mut plan = Vec::new();
+    let (mut failed, mut broken, mut remark) = (None, None, None);
+    for line in events.lines() {
+        match serde_json::from_str(line) {
+            Ok(Event::RunStarted { plan: cases, .. }) => plan = cases,
+            Ok(Event::CaseFinished { index, verdict, .. }) => {
+                let name = || plan.get(index).map(|case| case.name.clone());
+                match verdict.status {
+                    Status::Fail | Status::TimedOut if failed.is_none() => failed = name(),
+                    Status::Broken if broken.is_none() => broken = name(),
+                    _ => {}
+                }
+            }
+            Ok(Event::BailedOut { why }) => remark = Some(why),
+            _ => {}
+        }
+    }
+    failed.or(remark).or(broken)
+}
+
+/// Checks that the kernel is the one of the list, and conforms with no mutant switched on.
+///
+/// # Errors
+/// It does not.
+pub fn check_unmutated(runner: &Runner) -> Result<Run> {
+    let run = runner.run("none", 0)?;
+    ensure!(
+        run.verdict == Verdict::Survived,
+        "{} does not conform with no mutant switched on: {}",
+        runner.kernel.display(),
+        run.by.as_deref().unwrap_or("see its console")
+    );
+    Ok(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bitmaps_are_read_as_the_kernel_writes_them() {
+        let console = "[    1.0] mutants: reached from 0 00000000,00000000,00000000,00000000,00000000,00000000,00000001,00000006\r\n\
+                       [    1.1] mutants: reached from 256 4\r\n";
+        assert_eq!(all_reached(console), BTreeSet::from([1, 2, 32, 258]));
+        assert_eq!(reached(console, 3), Some(false));
+        assert_eq!(reached("Kernel panic", 3), None);
+    }
+}
