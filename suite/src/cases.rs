@@ -96,7 +96,9 @@ mod separation {
     mod sysvsem;
     mod sysvsem_adjust;
     mod time;
+    mod time_absolute;
     mod time_offsets;
+    mod time_readings;
     mod time_tasks;
     mod user;
     mod user_attributes;

@@ -6,6 +6,9 @@ use crate::spec::prelude::*;
 /// How far cases shift clocks, in seconds: more than any may last, by far.
 pub const SHIFT: i64 = 1_000_000;
 
+/// In nanoseconds.
+const SECOND: i64 = 1_000_000_000;
+
 /// The caller's offsets file, of the namespace that its children will be in.
 const OFFSETS: &str = "/proc/self/timens_offsets";
 
@@ -15,7 +18,7 @@ const OFFSETS: &str = "/proc/self/timens_offsets";
 /// As clock_gettime(2).
 pub fn nanoseconds(clock: i32) -> Result<i64, Errno> {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    call!(clock_gettime, clock, &raw mut now).map(|_| now.tv_sec * 1_000_000_000 + now.tv_nsec).map_err(fds::errno)
+    call!(clock_gettime, clock, &raw mut now).map(|_| now.tv_sec * SECOND + now.tv_nsec).map_err(fds::errno)
 }
 
 /// A clock in seconds, by the system call.
@@ -23,7 +26,7 @@ pub fn nanoseconds(clock: i32) -> Result<i64, Errno> {
 /// # Errors
 /// As clock_gettime(2).
 pub fn seconds(clock: i32) -> Result<i64, Errno> {
-    nanoseconds(clock).map(|now| now / 1_000_000_000)
+    nanoseconds(clock).map(|now| now / SECOND)
 }
 
 /// Writes offsets as one line: a clock, seconds and nanoseconds.
@@ -39,4 +42,25 @@ pub fn offsets() -> Call<Vec<String>> {
         text.lines().map(words).collect()
     });
     Call::io(format!("read({OFFSETS})"), text)
+}
+
+/// Puts the clocks of the namespace that the caller's children will be in behind the caller's: CLOCK_MONOTONIC by half
+/// of what it shows, CLOCK_BOOTTIME by a quarter. A machine need not have run for long for that.
+///
+/// # Errors
+/// The offsets cannot be read or written.
+#[track_caller]
+pub fn put_back(t: &Test) -> Done {
+    let own = t.setup(offsets())?;
+    for (clock, number, part) in [("monotonic", libc::CLOCK_MONOTONIC, 2), ("boottime", libc::CLOCK_BOOTTIME, 4)] {
+        let line = own.iter().find_map(|line| {
+            let mut words = line.split(' ').filter(|word| !word.is_empty()).skip_while(|word| *word != clock).skip(1);
+            Some((words.next()?.parse::<i64>().ok()?, words.next()?.parse::<i64>().ok()?))
+        });
+        let (seconds, rest) = t.setup(Call::new(format!("{OFFSETS}, {clock}"), line.ok_or(Errno::EBADMSG)))?;
+        let now = t.setup(Call::new(format!("clock_gettime({clock})"), nanoseconds(number)))?;
+        let offset = seconds * SECOND + rest - now / part;
+        t.setup(write_offset(clock, offset.div_euclid(SECOND), offset.rem_euclid(SECOND)))?;
+    }
+    Ok(())
 }

@@ -15,7 +15,7 @@ const CAP_SYS_TIME: u64 = 1 << 25;
 
 /// Makes the new namespace; skips without the capability that writing offsets takes.
 #[track_caller]
-fn unshare_time(t: &Test) -> Done {
+pub(super) fn unshare_time(t: &Test) -> Done {
     if t.facts().capabilities & CAP_SYS_TIME == 0 {
         return Err(t.skip("CAP_SYS_TIME is missing, which setting offsets takes: run as root outside containers"));
     }
@@ -94,7 +94,7 @@ fn uptime_by_proc((): ()) -> Result<i64, Errno> {
 const ROUND: Duration = Duration::from_millis(250);
 
 /// Repeats a system call that sleeps to an absolute time, and may be interrupted: within the limit, in milliseconds.
-fn within<V>(limit: u64, mut sleep: impl FnMut() -> Result<V, Errno>) -> Result<V, Errno> {
+pub(super) fn within<V>(limit: u64, mut sleep: impl FnMut() -> Result<V, Errno>) -> Result<V, Errno> {
     let mut limit = TimeLimit::new(Duration::from_millis(limit));
     signals::catch(Signal::SIGALRM).answer()?;
     signals::set_timer(ROUND.as_micros() as i64).answer()?;
