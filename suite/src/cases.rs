@@ -86,6 +86,7 @@ mod separation {
     mod ipc_mqueue;
     mod mnt;
     mod mnt_copies;
+    mod mnt_hidden;
     mod mnt_locked;
     mod namespaces;
     mod net;

@@ -1,6 +1,9 @@
 //! Copies that a less privileged user namespace owns, and who owns a mount namespace (section 3.5 of the behaviour
 //! catalogue).
 
+use rustix::fs::CWD;
+use rustix::mount::{OpenTreeFlags, open_tree};
+
 use super::mnt::mount_tmpfs;
 use super::user::{own_user_namespace, owner_of_own};
 use crate::prelude::*;
@@ -72,6 +75,80 @@ case!(Case {
         let drop = remount((point.clone(), dropped.bits()));
         t.check(Call::new("mount(MS_REMOUNT|MS_BIND) without the setting", drop)).fails_with(Errno::EPERM)?;
         t.check(peer.call(t, "the same to the original", (point, dropped.bits()), remount)?).succeeds()
+    })
+});
+
+/// The settings as mount_setattr(2) names them: what to clear, and what to set instead.
+const ATTRIBUTES: [(MsFlags, u64, u64); 5] = [
+    (MsFlags::MS_RDONLY, libc::MOUNT_ATTR_RDONLY, 0),
+    (MsFlags::MS_NODEV, libc::MOUNT_ATTR_NODEV, 0),
+    (MsFlags::MS_NOSUID, libc::MOUNT_ATTR_NOSUID, 0),
+    (MsFlags::MS_NOEXEC, libc::MOUNT_ATTR_NOEXEC, 0),
+    (MsFlags::MS_NOATIME, libc::MOUNT_ATTR__ATIME, libc::MOUNT_ATTR_STRICTATIME),
+];
+
+/// Takes a setting off a mount, or off a whole tree (AT_RECURSIVE); EOPNOTSUPP where the kernel lacks the call.
+fn clear(directory: impl AsFd, path: &CStr, setting: MsFlags, more: c_int) -> Result<(), Errno> {
+    let found = ATTRIBUTES.iter().find(|(flag, ..)| *flag == setting);
+    let &(_, attr_clr, attr_set) = found.ok_or(Errno::EBADMSG)?;
+    let attributes = libc::mount_attr { attr_set, attr_clr, propagation: 0, userns_fd: 0 };
+    let directory = directory.as_fd().as_raw_fd();
+    let flags = libc::AT_EMPTY_PATH | more;
+    let size = size_of_val(&attributes);
+    match call!(mount_setattr, directory, path.as_ptr(), flags, &raw const attributes, size) {
+        Err(syscalls::Errno::ENOSYS) => Err(Errno::EOPNOTSUPP),
+        result => result.map(drop).map_err(fds::errno),
+    }
+}
+
+/// Checks that no call takes a setting off the mount on this directory.
+#[track_caller]
+fn check_kept(t: &Test, what: &str, point: &str, setting: MsFlags, has_setattr: bool) -> Done {
+    let dropped = if setting == MsFlags::MS_NOATIME { MsFlags::MS_STRICTATIME } else { MsFlags::empty() };
+    let remounted = remount((point.to_owned(), dropped.bits()));
+    t.check(Call::new(format!("mount({what}, MS_REMOUNT|MS_BIND) without the setting"), remounted))
+        .fails_with(Errno::EPERM)?;
+    if has_setattr {
+        let open = t.setup(Call::io(format!("open({what})"), File::open(point)))?;
+        for more in [0, libc::AT_RECURSIVE] {
+            let text = format!("mount_setattr({what}) that clears the setting, with flags {more:#x}");
+            t.check(Call::new(text, clear(&open, c"", setting, more))).fails_with(Errno::EPERM)?;
+        }
+    }
+    Ok(())
+}
+
+case!(Case {
+    name: "separation.mnt.locked_flags_of_copies",
+    about: "A setting that is locked in a copied mount stays so whichever call is asked, mount_setattr(2) too, and in \
+            whatever is made of the mount: a bind mount, a detached tree, a further copy.",
+    proves: &["EFF-MNT-24"],
+    variants: || variants::named(&SETTINGS),
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        let setting: MsFlags = t.param();
+        let (point, free) = (new_mount(t, "inner", setting)?, new_directory(t, "free")?);
+        // A control, of a mount that is not locked.
+        let other = new_mount(t, "other", setting)?;
+        let open = t.setup(Call::io("open(other)", File::open(&other)))?;
+        let has_setattr = match clear(&open, c"", setting, 0) {
+            Err(Errno::EOPNOTSUPP | Errno::EPERM | Errno::EACCES) => false,
+            result => t.setup(Call::new("mount_setattr() of an original", result)).map(|()| true)?,
+        };
+        t.unshare(Flags::NEWUSER | Flags::NEWNS).as_predicted()?;
+        check_kept(t, "the mount", &point, setting, has_setattr)?;
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+        t.check(Call::new("mount(MS_BIND|MS_REC)", mount(Some(point.as_str()), free.as_str(), NONE, flags, NONE)))
+            .succeeds()?;
+        check_kept(t, "a bind mount of it", &free, setting, has_setattr)?;
+        if has_setattr {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            let tree = open_tree(CWD, point.as_str(), flags).map_err(io::Error::from);
+            let tree = t.check(Call::io("open_tree(OPEN_TREE_CLONE)", tree)).succeeds()?;
+            t.check(Call::new("mount_setattr(a detached tree of it)", clear(&tree, c"", setting, 0)))
+                .fails_with(Errno::EPERM)?;
+        }
+        t.unshare(Flags::NEWNS).as_predicted()?;
+        check_kept(t, "the mount in a further copy", &point, setting, has_setattr)
     })
 });
 
