@@ -352,7 +352,7 @@ case!(Case {
 });
 
 /// Keeps the calling task on the CPU it is on: IDs of namespaces grow in the order of their making only there
-/// (RULE-10).
+/// (RULE-10), as separation.mnt.younger_namespace_file shows.
 fn stay_on_this_cpu() -> Result<(), Errno> {
     let mut set = nix::sched::CpuSet::new();
     set.set(nix::sched::sched_getcpu()?)?;
@@ -389,6 +389,63 @@ case!(Case {
             }
             Ok(())
         })
+    }
+});
+
+/// The CPUs that the calling task may run on, as far as a case goes through them in pairs.
+fn some_cpus() -> Result<Vec<usize>, Errno> {
+    const MOST: usize = 3;
+    let set = nix::sched::sched_getaffinity(Pid::from_raw(0))?;
+    let allowed = (0..nix::sched::CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false));
+    Ok(allowed.take(MOST).collect())
+}
+
+fn stay_on(cpu: usize) -> Result<(), Errno> {
+    let mut set = nix::sched::CpuSet::new();
+    set.set(cpu)?;
+    nix::sched::sched_setaffinity(Pid::from_raw(0), &set)
+}
+
+case!(Case {
+    name: "separation.mnt.younger_namespace_file",
+    about: "The file of a mount namespace can be mounted in an older one, on whichever CPU each was made; that of an \
+            older one, or its own, cannot (EINVAL), since that would be a loop.",
+    proves: &["EFF-MNT-25"],
+    source: "mount_namespaces(7); kernel, fs/namespace.c (mnt_ns_loop)",
+    run: |t| {
+        let cpus = t.setup(Call::new("sched_getaffinity()", some_cpus()))?;
+        let point = t.directory()?.join("file");
+        t.setup(Call::io("open(O_CREAT)", fs::write(&point, "")))?;
+        let point = point.to_string_lossy().into_owned();
+        let pairs = cpus.iter().flat_map(|older| cpus.iter().map(move |younger| (*older, *younger)));
+        let made = pairs.map(|(older, younger)| {
+            t.in_child(|t| {
+                t.setup(Call::new(format!("sched_setaffinity({older})"), stay_on(older)))?;
+                t.unshare(Flags::NEWNS).as_predicted()?;
+                // Where the tree is shared, what is mounted here would reach others.
+                let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+                t.setup(Call::new("mount(/, MS_REC|MS_PRIVATE)", mount(NONE, "/", NONE, private, NONE)))?;
+                t.setup(Call::new(format!("sched_setaffinity({younger})"), stay_on(younger)))?;
+                let peer = Peer::start(t, "task in a younger namespace", Flags::NEWNS)?;
+                let (own, its) = (getpid(), peer.pid());
+                let file = |pid: Pid| format!("/proc/{pid}/ns/mnt");
+                let text =
+                    format!("mount(file of a namespace made on CPU {younger}, MS_BIND) in one made before on {older}");
+                all([
+                    t.check(Call::new(text, bind((file(its), point.clone())))).succeeds(),
+                    t.check(Call::new("mount(file of the own namespace, MS_BIND)", bind((file(own), point.clone()))))
+                        .fails_with(Errno::EINVAL),
+                    t.check(peer.call(
+                        t,
+                        "mount(file of an older namespace, MS_BIND)",
+                        (file(own), point.clone()),
+                        bind,
+                    )?)
+                    .fails_with(Errno::EINVAL),
+                ])
+            })
+        });
+        all(made)
     }
 });
 
