@@ -91,6 +91,7 @@ mod separation {
     mod namespaces;
     mod net;
     mod net_contents;
+    mod net_sysctls;
     mod pid;
     mod pid_init;
     mod pid_views;

@@ -151,6 +151,8 @@ pub mod global {
         SLAB_CACHES("the slab caches (/sys/kernel/slab/*/shrink)", Passing);
         /// The hierarchy of control groups, in which everybody sees a case's own.
         CONTROL_GROUPS("the cgroup2 hierarchy", Passing);
+        /// Settings of the network that every network namespace has of its own, on a kernel that is right.
+        NETWORK_SETTINGS("the initial network namespace's settings (/proc/sys/net)", Passing);
     }
 }
 
