@@ -87,6 +87,7 @@ mod separation {
     mod mnt;
     mod mnt_copies;
     mod mnt_hidden;
+    mod mnt_foreign;
     mod mnt_locked;
     mod namespaces;
     mod net;
@@ -99,6 +100,7 @@ mod separation {
     mod sysvsem_adjust;
     mod time;
     mod time_absolute;
+    mod time_far;
     mod time_offsets;
     mod time_readings;
     mod time_tasks;

@@ -153,34 +153,6 @@ pub fn map_of_root_requires_setfcap(t: &Test) -> Done<bool> {
     known(t, refused, "whether a mapping of user 0 requires CAP_SETFCAP", "clone(CLONE_NEWUSER)")
 }
 
-/// The securebits about executing files: two settings with their locks (Linux 6.14).
-pub const SECUREBITS_ABOUT_EXECUTING: u32 = 0xf00;
-
-/// What is left of the caller's securebits about executing files in a new user namespace: none up to Linux 6.18, all
-/// since 7.3 (EFF-USER-04).
-///
-/// Asked of clone(CLONE_NEWUSER), whose child reads its own. A kernel that keeps only some gives no answer.
-///
-/// # Errors
-/// No user namespace can be made: the case is skipped.
-#[track_caller]
-pub fn securebits_kept(t: &Test, before: u32) -> Done<u32> {
-    let all = before & SECUREBITS_ABOUT_EXECUTING;
-    if all == 0 {
-        return Ok(0);
-    }
-    let kept = in_child(Flags::NEWUSER, || {
-        let bits = call!(prctl, libc::PR_GET_SECUREBITS, 0, 0, 0, 0).ok()?;
-        match bits as u32 & SECUREBITS_ABOUT_EXECUTING {
-            0 => Some(false),
-            kept if kept == all => Some(true),
-            _ => None,
-        }
-    });
-    let kept = kept.map(|kept| if kept { all } else { 0 });
-    known(t, kept, "which securebits a user namespace keeps", "clone(CLONE_NEWUSER)")
-}
-
 /// Whether `kernel.pid_max` is a setting of each PID namespace (Linux 6.14; EFF-PID-16).
 ///
 /// Asked of clone(CLONE_NEWPID): whether its child finds another file there than the caller, who keeps it open.

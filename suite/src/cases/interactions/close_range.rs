@@ -2,9 +2,11 @@
 
 use crate::prelude::*;
 
+const UNSHARE: u32 = 1 << 1;
+const CLOSE_ON_EXEC: u32 = 1 << 2;
+
 /// close_range(2) with CLOSE_RANGE_UNSHARE.
 fn close_range(first: u32, last: u32) -> Call<()> {
-    const UNSHARE: u32 = 1 << 1;
     let result = call!(close_range, first, last, UNSHARE).map(drop).map_err(fds::errno);
     Call::new(format!("close_range({first}, {last}, CLOSE_RANGE_UNSHARE)"), result)
 }
@@ -76,5 +78,76 @@ case!(Case {
         check_open(t, caller, [true, false, false, false], ID)?;
         check_open(t, other, [true; 4], ID)?;
         check_kcmp(t, &peer, Shared::Files, false, ID)
+    }
+});
+
+/// The first number of the range, and the greatest that is open.
+fn full_tables() -> Vec<Variant> {
+    variants::named(&[("word", (64, 127)), ("words", (64, 255)), ("within_a_word", (70, 255))])
+}
+
+case!(Case {
+    name: "interactions.close_range.lowest_free",
+    about: "After CLOSE_RANGE_UNSHARE has closed the upper part of a table without gaps, the caller gets the numbers \
+            of that part again, the lowest first; the sharer still has all of them.",
+    proves: &["INT-31"],
+    source: "close_range(2), CLOSE_RANGE_UNSHARE; open(2); CVE-2024-45025",
+    variants: full_tables,
+    run: |t| {
+        let (first, last): (i32, i32) = t.param();
+        let peer = Peer::start(t, "sharer", Flags::FILES)?;
+        for fd in (3..=last).filter(|fd| !fds::is_open(*fd)) {
+            t.setup(Call::new(format!("dup2(0, {fd})"), dup_to(libc::STDIN_FILENO, fd, 0)))?;
+        }
+        t.check(close_range(first as u32, u32::MAX)).succeeds()?;
+        // More than there were: the table has to grow on the way.
+        for expected in first..=2 * last {
+            let fd = call!(dup, libc::STDIN_FILENO).map(|fd| fd as i32).map_err(fds::errno);
+            t.check(Call::new("dup(0)", fd)).is(expected)?;
+        }
+        let missing = peer.call(t, "which of those numbers the sharer lacks", (first, last), |(first, last)| {
+            Ok((first..=last).filter(|fd| !fds::is_open(*fd)).collect::<Vec<_>>())
+        })?;
+        t.check(missing).is(vec![])
+    }
+});
+
+/// Whether each of the descriptors has close-on-exec; EBADF where one is not open.
+fn close_on_exec((): ()) -> Result<[bool; 4], Errno> {
+    let mut set = [false; 4];
+    for (set, fd) in set.iter_mut().zip([BELOW, WITHIN[0], WITHIN[1], ABOVE]) {
+        *set = call!(fcntl, fd, libc::F_GETFD).map_err(fds::errno)? & libc::FD_CLOEXEC as usize != 0;
+    }
+    Ok(set)
+}
+
+case!(Case {
+    name: "interactions.close_range.close_on_exec",
+    about: "close_range(2) with CLOSE_RANGE_UNSHARE and CLOSE_RANGE_CLOEXEC (Linux 5.11) closes nothing: the caller has \
+            all descriptors, those of the range with close-on-exec, and the sharer has them as they were.",
+    proves: &["INT-32"],
+    source: "close_range(2), CLOSE_RANGE_CLOEXEC",
+    variants: || variants::named(&[("middle", 150), ("all_above", u32::MAX)]),
+    run: |t| {
+        const ID: &str = "INT-32";
+        let last: u32 = t.param();
+        // A range without descriptors.
+        let known = call!(close_range, u32::MAX, u32::MAX, CLOSE_ON_EXEC).map_err(fds::errno);
+        if known == Err(Errno::EINVAL) {
+            return Err(t.skip("this kernel has no CLOSE_RANGE_CLOEXEC (Linux 5.11)"));
+        }
+        let dirs = ProbeDirs::make(t, &[])?;
+        let peer = Peer::start(t, "sharer", Flags::FILES)?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        open_all(t)?;
+        let marked = call!(close_range, 90, last, UNSHARE | CLOSE_ON_EXEC).map(drop).map_err(fds::errno);
+        let text = format!("close_range(90, {last}, CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC)");
+        t.check(Call::new(text, marked)).succeeds()?;
+        for (side, expected) in [(caller, [false, true, true, last != 150]), (other, [false; 4])] {
+            t.check(side.ask(t, "which of 40, 100, 120 and 200 have close-on-exec", (), close_on_exec)?)
+                .is(expected)?;
+        }
+        check_kcmp(t, &peer, Shared::Files, false, ID)?;
+        check_apart(t, &dirs, Probe::Descriptor, (caller, other), ID)
     }
 });

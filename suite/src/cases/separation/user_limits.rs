@@ -139,8 +139,9 @@ fn block_signal() -> Result<(), Errno> {
 case!(Case {
     name: "separation.user.ceilings",
     about: "The caller's limits on processes, pending signals, message queues and locked memory at the call are \
-            ceilings of the new namespace (Linux 5.14): raising a soft limit afterwards gives nothing more.",
-    proves: &["EFF-USER-13"],
+            ceilings of the new namespace (Linux 5.14): raising a soft limit afterwards gives nothing more, and what a \
+            ceiling refuses is not counted against it.",
+    proves: &["EFF-USER-13", "EFF-USER-21"],
     source: "getrlimit(2); kernel, kernel/user_namespace.c and kernel/ucount.c",
     needs: Needs::ROOT
         .with(feature::CREATE_USER_NS)
@@ -168,6 +169,75 @@ case!(Case {
         t.setup(counted.set(false))?;
         t.unshare(Flags::NEWUSER).from(Start::unprivileged()).as_predicted()?;
         t.setup(counted.set(true))?;
-        t.check(counted.take_two()).holds(&format!("{with_low} to 1"), |taken| (with_low..=1).contains(taken)).map(drop)
+        // What is refused must not use up the room of what comes later.
+        ["EFF-USER-13", "EFF-USER-21", "EFF-USER-21"].into_iter().try_for_each(|id| {
+            let taken = t.check(counted.take_two()).proves(id);
+            taken.holds(&format!("{with_low} to 1"), |taken| (with_low..=1).contains(taken)).map(drop)
+        })
     })
 });
+
+/// The page that cannot be accessed, and where its access fault said it was: code and address.
+static PAGE: AtomicUsize = AtomicUsize::new(0);
+static FAULT: (AtomicI32, AtomicUsize) = (AtomicI32::new(0), AtomicUsize::new(0));
+
+/// Notes what the kernel says of a fault, and lets the access happen.
+extern "C" fn note_fault(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    // SAFETY: the kernel passes the details of the signal; the page is the case's own.
+    unsafe {
+        FAULT.0.store((*info).si_code, Ordering::SeqCst);
+        FAULT.1.store((*info).si_addr() as usize, Ordering::SeqCst);
+        let page = PAGE.load(Ordering::SeqCst);
+        let _ = syscall!(Sysno::mprotect, page, 1, libc::PROT_READ | libc::PROT_WRITE);
+    }
+}
+
+/// Writes into the page while it cannot be accessed; gives the code of the fault, and how far into the page it was.
+fn fault(at: usize) -> Result<(i32, isize), Errno> {
+    let page = PAGE.load(Ordering::SeqCst);
+    FAULT.0.store(0, Ordering::SeqCst);
+    FAULT.1.store(0, Ordering::SeqCst);
+    call!(mprotect, page, 1, libc::PROT_NONE).map_err(fds::errno)?;
+    // SAFETY: the handler lets the access to the page happen.
+    unsafe { std::ptr::write_volatile((page + at) as *mut u8, 1) };
+    Ok((FAULT.0.load(Ordering::SeqCst), FAULT.1.load(Ordering::SeqCst).wrapping_sub(page) as isize))
+}
+
+/// Maps the page, and has the handler called for faults.
+fn catch_faults() -> Result<(), Errno> {
+    let page = call!(mmap, 0, 1, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1isize as usize, 0);
+    PAGE.store(page.map_err(fds::errno)?, Ordering::SeqCst);
+    let action = SigAction::new(SigHandler::SigAction(note_fault), SaFlags::SA_SIGINFO, SigSet::empty());
+    // SAFETY: the handler stores numbers and makes one system call.
+    unsafe { sigaction(Signal::SIGSEGV, &action) }.map(drop)
+}
+
+case!(Case {
+    name: "separation.user.ceilings_and_faults",
+    about: "The signal of a memory fault has its code and address also where the ceiling on pending signals of the new \
+            namespace leaves no room for another signal.",
+    proves: &["EFF-USER-20"],
+    source: "getrlimit(2), RLIMIT_SIGPENDING; sigaction(2), si_addr; CVE-2024-50271",
+    needs: Needs::ROOT.with(feature::CREATE_USER_NS).with(feature::INITIAL_ROOT).with(feature::SECOND_USER),
+    run: |t| {
+        const AT: usize = 100;
+        let expected = (SEGV_ACCERR, AT as isize);
+        t.setup(Call::new("mmap(), sigaction(SIGSEGV)", catch_faults()))?;
+        t.setup(Call::new("sigprocmask()", block_signal()))?;
+        become_somebody_else(t, 0)?;
+        t.setup(Call::new("setrlimit(RLIMIT_SIGPENDING, 1)", setrlimit(Resource::RLIMIT_SIGPENDING, 1, 1)))?;
+        let text = "code and place of a memory fault";
+        let before = t.setup(Call::new(text, fault(AT)))?;
+        if before != expected {
+            return Err(t.broken(format!("{text} before the call"), format!("{before:?}")));
+        }
+        t.unshare(Flags::NEWUSER).from(Start::unprivileged()).as_predicted()?;
+        t.check(Call::new("sigqueue(a blocked signal)", Counted::Signals.take(0).map(drop))).succeeds()?;
+        t.check(Call::new("sigqueue(another one)", Counted::Signals.take(1).map(drop))).fails_with(Errno::EAGAIN)?;
+        // As often as a count that is lost might take to show.
+        (0..3).try_for_each(|_| t.check(Call::new(text, fault(AT))).is(expected))
+    }
+});
+
+/// The code of a fault on a page that may not be accessed (sigaction(2)).
+const SEGV_ACCERR: i32 = 2;

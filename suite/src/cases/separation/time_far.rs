@@ -1,0 +1,78 @@
+//! Deadlines at the end of time, by a child in a time namespace whose clocks are behind the caller's (section 3.11 of
+//! the behaviour catalogue): as the kernel's own clock a deadline is later by as much, and must not wrap around.
+
+use nix::sys::signal::Signal;
+
+use super::time_offsets::unshare_time;
+use crate::place::clock::{seconds, write_offset};
+use crate::prelude::*;
+
+const SOURCE: &str = "time_namespaces(7); kernel, kernel/time/namespace.c";
+const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
+
+/// The last second that the kernel tells from never.
+const LAST_SECOND: i64 = i64::MAX / 1_000_000_000;
+
+/// How long the tasks wait for that second before they look whether it has come.
+const WAIT: Duration = Duration::from_millis(50);
+
+/// Waits for the last second by a sleep, until a signal ends it, and by a timer descriptor meanwhile. Gives which of
+/// them had their time come.
+fn wait_for_the_end(clock: i32) -> Result<[bool; 2], Errno> {
+    let last = libc::timespec { tv_sec: LAST_SECOND, tv_nsec: 0 };
+    let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let value = libc::itimerspec { it_interval: never, it_value: last };
+    let timer = call!(timerfd_create, clock, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK).map_err(fds::errno)?;
+    // SAFETY: the descriptor is new.
+    let timer = unsafe { OwnedFd::from_raw_fd(timer as i32) };
+    call!(timerfd_settime, timer.as_raw_fd(), libc::TFD_TIMER_ABSTIME, &raw const value, 0).map_err(fds::errno)?;
+    signals::catch(Signal::SIGALRM).answer()?;
+    signals::set_timer(WAIT.as_micros() as i64).answer()?;
+    let slept = call!(clock_nanosleep, clock, libc::TIMER_ABSTIME, &raw const last, 0).map_err(fds::errno);
+    signals::set_timer(0).answer()?;
+    let woken = match slept {
+        Ok(_) => true,
+        Err(Errno::EINTR) => false,
+        Err(errno) => return Err(errno),
+    };
+    let expired = match nix::unistd::read(&timer, &mut [0; 8]) {
+        Ok(_) => true,
+        Err(Errno::EAGAIN) => false,
+        Err(errno) => return Err(errno),
+    };
+    Ok([woken, expired])
+}
+
+case!(Case {
+    name: "separation.time.far_deadlines",
+    about: "A child whose clocks are a second behind the caller's can wait for the last second of time: neither \
+            clock_nanosleep(2) nor timerfd_settime(2) takes it for one that has passed.",
+    proves: &["EFF-TIME-20"],
+    run: |t| {
+        const CLOCKS: [(&str, &str, i32); 2] = [
+            ("CLOCK_MONOTONIC", "monotonic", libc::CLOCK_MONOTONIC),
+            ("CLOCK_BOOTTIME", "boottime", libc::CLOCK_BOOTTIME),
+        ];
+        let text = |who: &str, name: &str| {
+            format!("whether {who} had the last second of {name} come, asleep and by a timer descriptor")
+        };
+        let outside = Peer::start(t, "task outside", Flags::NONE)?;
+        for (name, _, clock) in CLOCKS {
+            if outside.setup(t, &text("a task outside", name), clock, wait_for_the_end)? != [false; 2] {
+                return Err(t.skip(format!("this kernel cannot wait for the last second of {name} in any namespace")));
+            }
+        }
+        unshare_time(t)?;
+        for (name, offset, clock) in CLOCKS {
+            // No clock can be before 0.
+            if !t.wait_until(Duration::from_secs(10), || seconds(clock).is_ok_and(|now| now >= 2)) {
+                return Err(t.broken(name, "the machine runs for less than two seconds"));
+            }
+            t.setup(write_offset(offset, -1, 0))?;
+        }
+        let child = Peer::start(t, "child", Flags::NONE)?;
+        all(CLOCKS.map(|(name, _, clock)| {
+            t.check(child.call(t, &text("the child", name), clock, wait_for_the_end)?).is([false; 2])
+        }))
+    }
+});
