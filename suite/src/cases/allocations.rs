@@ -168,13 +168,36 @@ case!(Case {
     deadline: fail_nth::DEADLINE,
     variants: variants::each_kind,
     run: |t| {
-        const ID: &str = "FI-13";
         let flag = t.param::<Flags>();
-        fail_nth::allow(t)?;
-        limits::enter_own_user_namespace(t)?;
-        let start = limits::start(t, Flags::NONE);
-        Fixture::of(t, start)?.sweep(t, flag, ID)?;
-        limits::set(t, flag, used(flag) + 1)?;
-        check_room(t, flag, ID)
+        check_counts(t, flag, &[flag])
+    }
+});
+
+/// Has each allocation of the call fail in turn, and checks that of these kinds no namespace is counted afterwards.
+#[track_caller]
+fn check_counts(t: &Test, flags: Flags, kinds: &[Flags]) -> Done {
+    const ID: &str = "FI-13";
+    fail_nth::allow(t)?;
+    limits::enter_own_user_namespace(t)?;
+    let start = limits::start(t, Flags::NONE);
+    Fixture::of(t, start)?.sweep(t, flags, ID)?;
+    kinds.iter().try_for_each(|flag| {
+        limits::set(t, *flag, used(*flag) + 1)?;
+        check_room(t, *flag, ID)
+    })
+}
+
+case!(Case {
+    name: "allocations.counts_with_user",
+    about: "The same for calls that make a user namespace and another one, which is then counted in the new user \
+            namespace and in the old one: neither of them stays when a later allocation of the call fails.",
+    proves: &["FI-13"],
+    source: "kernel, kernel/ucount.c and kernel/fork.c",
+    needs: NEEDS.and(limits::NEEDS),
+    deadline: fail_nth::DEADLINE,
+    variants: || variants::each_kind_but(&[Flags::NEWUSER]),
+    run: |t| {
+        let flag = t.param::<Flags>();
+        check_counts(t, Flags::NEWUSER | flag, &[flag, Flags::NEWUSER])
     }
 });
