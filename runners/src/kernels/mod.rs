@@ -64,6 +64,8 @@ enum Command {
 /// The fragments of `vm/kconfig` that are not for every kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Addition {
+    /// gcov's counters in what unshare(2) reaches (`ci/coverage` reads them)
+    Coverage,
     /// Allocations that fail on request, for the group `allocations.`
     FaultInjection,
     /// Lock order, locks in interrupts, RCU (PROVE_LOCKING)

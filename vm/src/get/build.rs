@@ -70,7 +70,8 @@ pub fn build(
     let tree = tree.canonicalize().map_err(CacheError::at(tree))?;
     let output = cache.directory(&format!("builds/{}", name_of(&tree)))?;
     let config = output.join(".config");
-    let mut make = Make { tree: &tree, output: &output, progress };
+    let variables = additions.iter().flat_map(Fragment::make_variables).collect();
+    let mut make = Make { tree: &tree, output: &output, variables, progress };
 
     make.run("tinyconfig")?;
     let mut fragments = Vec::new();
@@ -110,6 +111,8 @@ fn name_of(tree: &Path) -> String {
 struct Make<'a> {
     tree: &'a Path,
     output: &'a Path,
+    /// Given on the command line, so that they hold in every directory and before what a Makefile says.
+    variables: Vec<&'static str>,
     progress: Progress<'a>,
 }
 
@@ -119,7 +122,7 @@ impl Make<'_> {
         let mut output = OsString::from("O=");
         output.push(self.output);
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-        command.arg(output).arg("ARCH=x86_64").arg(format!("-j{jobs}")).arg(target);
+        command.arg(output).arg("ARCH=x86_64").arg(format!("-j{jobs}")).args(&self.variables).arg(target);
         // Whoever chose a compiler keeps it.
         if in_path("ccache").is_some() && std::env::var_os("CC").is_none() && std::env::var_os("LLVM").is_none() {
             command.arg("CC=ccache gcc");
@@ -158,10 +161,26 @@ mod tests {
     }
 
     fn built(tree: &Path) -> (Result<Built, BuildError>, Vec<String>) {
+        built_with(tree, &[])
+    }
+
+    fn built_with(tree: &Path, additions: &[Fragment]) -> (Result<Built, BuildError>, Vec<String>) {
         let cache = tempfile::tempdir().unwrap();
         let mut lines = Vec::new();
-        let result = build(tree, &[], &[], &Cache::at(cache.path()), &mut |line: &str| lines.push(line.to_owned()));
+        let mut progress = |line: &str| lines.push(line.to_owned());
+        let result = build(tree, additions, &[], &Cache::at(cache.path()), &mut progress);
         (result, lines)
+    }
+
+    #[test]
+    fn make_is_told_which_objects_are_counted() {
+        let tree = pretend_tree("@echo 'fork.o: $(GCOV_PROFILE_fork.o)'");
+        let counted = |additions: &[Fragment]| {
+            let (_, lines) = built_with(tree.path(), additions);
+            lines.iter().any(|line| line.trim() == "fork.o: y")
+        };
+        assert!(counted(&[Fragment::addition("coverage").unwrap()]));
+        assert!(!counted(&[Fragment::addition("debug").unwrap()]));
     }
 
     #[test]

@@ -120,8 +120,9 @@ impl Fragment {
     }
 
     /// Fragments that a build can add, each for a purpose of its own.
-    pub fn additions() -> [Fragment; 5] {
+    pub fn additions() -> [Fragment; 6] {
         [
+            fragment!("coverage.config"),
             fragment!("fault-injection.config"),
             fragment!("lockdep.config"),
             fragment!("debug.config"),
@@ -143,6 +144,13 @@ impl Fragment {
     /// Its text, as the kernel's `merge_config.sh` takes it.
     pub fn text(&self) -> &'static str {
         self.text
+    }
+
+    /// The variables that make is given for it, `NAME=VALUE`: what a kernel's build leaves to its Makefiles, and a tree
+    /// that is not ours must not be edited for.
+    pub fn make_variables(&self) -> impl Iterator<Item = &'static str> {
+        let text = if self.name == "coverage.config" { include_str!("../../kconfig/coverage.make") } else { "" };
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
     }
 
     /// The options that have another value in `configuration`, by name. `m` is not enough where `y` is required: guests
@@ -255,6 +263,16 @@ mod tests {
         assert!(mute(&of("CONFIG_SERIAL_8250=m\n")).is_some());
         assert_eq!(mute(&of("CONFIG_SERIAL_8250=y\nCONFIG_SERIAL_8250_CONSOLE=y\n")), None);
         assert_eq!(mute(&of("CONFIG_64BIT=y\n")), None);
+    }
+
+    #[test]
+    fn only_coverage_has_variables_for_make() {
+        for fragment in Fragment::additions() {
+            let variables: Vec<&str> = fragment.make_variables().collect();
+            assert_eq!(!variables.is_empty(), fragment.name() == "coverage.config", "{}", fragment.name());
+            let is_variable = |line: &str| line.split_once('=').is_some_and(|(name, _)| name.contains("GCOV"));
+            assert!(variables.iter().all(|line| is_variable(line)), "{variables:?}");
+        }
     }
 
     #[test]
