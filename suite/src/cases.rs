@@ -88,6 +88,7 @@ mod separation {
     mod mnt_copies;
     mod mnt_hidden;
     mod mnt_foreign;
+    mod mnt_groups;
     mod mnt_locked;
     mod namespaces;
     mod net;
