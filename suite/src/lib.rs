@@ -10,6 +10,7 @@
 /// What must hold: flags, the model of the call, requirements. No I/O.
 pub mod spec {
     pub mod flags;
+    pub mod manual_pages;
     pub mod model;
     pub mod namespaces;
     pub mod prelude;

@@ -1,5 +1,6 @@
 //! Requirements × cases: which requirements are proved by which cases, and why the others are not.
 
+use super::manual_pages;
 use crate::prelude::*;
 
 const EXAMPLES: &str = "\
@@ -8,11 +9,14 @@ Examples:
   unshare-conformance coverage EFF-MNT            one kind of requirement
   unshare-conformance coverage ORD-03 -v          with its claim, its source and all its cases
   unshare-conformance coverage --missing          requirements that no case proves, and why
+  unshare-conformance coverage --manual-pages     manual pages: how many sentences are proved
+  unshare-conformance coverage --manual-pages --missing     sentences that no case proves, and why
   unshare-conformance coverage --format markdown > coverage.md
 
 Exit status:
-  0    every requirement has a case, or a reason why it cannot be tested
-  1    a requirement has neither
+  0    every requirement has a case, or a reason why it cannot be tested; every sentence of the
+       manual pages is proved, or has a reason why not
+  1    a requirement or a sentence has neither
   129  no such requirement";
 
 /// The arguments of `coverage`.
@@ -24,6 +28,9 @@ pub struct CoverageArgs {
     /// Show only requirements that no case proves
     #[arg(long)]
     missing: bool,
+    /// Show the sentences of the manual pages instead, and which requirements prove them
+    #[arg(long, conflicts_with = "id")]
+    manual_pages: bool,
     /// Also show each claim, its source and all cases
     #[arg(short, long)]
     verbose: bool,
@@ -116,18 +123,24 @@ impl Proof {
 pub fn run(args: &CoverageArgs, cases: &'static [Case]) -> Result<ExitStatus> {
     let items = harness::case::items(cases);
     let mut rows = rows(requirements::all(), &items);
+    let proofs = proofs(&rows);
+    let pages_are_complete = manual_pages::is_complete(&proofs);
     if let Some(id) = args.id.iter().find(|id| !rows.iter().any(|row| row.is_meant(id))) {
         let why = format!("there is no requirement {id:?}: `unshare-conformance coverage` lists all of them");
         return Err(WrongInput(why).into());
     }
     rows.retain(|row| args.id.is_empty() || args.id.iter().any(|id| row.is_meant(id)));
     let text = match args.format {
+        SurveyFormat::Text if args.manual_pages => manual_pages::text(&proofs, args.missing, args.verbose),
+        SurveyFormat::Markdown if args.manual_pages => manual_pages::markdown(&proofs),
+        SurveyFormat::Json if args.manual_pages => stdout::json(&manual_pages::json(&proofs)),
+        SurveyFormat::Text if args.id.is_empty() => text(&rows, args) + &manual_pages::summary(&proofs) + "\n",
         SurveyFormat::Text => text(&rows, args),
         SurveyFormat::Markdown => markdown(&rows, args),
         SurveyFormat::Json => stdout::json(&shown(&rows, args).collect::<Vec<_>>()),
     };
     stdout::print(text)?;
-    let lacks = rows.iter().any(|row| row.standing() == Standing::Missing);
+    let lacks = rows.iter().any(|row| row.standing() == Standing::Missing) || !pages_are_complete;
     Ok(if lacks { ExitStatus::DoesNotConform } else { ExitStatus::Conforms })
 }
 
@@ -147,6 +160,12 @@ fn rows<'c>(catalogue: &'c [Requirement], items: &[Item]) -> Vec<Row<'c>> {
         .iter()
         .map(|requirement| Row { requirement, cases: proofs.remove(requirement.id.as_str()).unwrap_or_default() })
         .collect()
+}
+
+/// The names of the cases that prove each requirement that one proves.
+fn proofs<'c>(rows: &[Row<'c>]) -> manual_pages::Proofs<'c> {
+    let proved = rows.iter().filter(|row| row.standing() == Standing::Proved);
+    proved.map(|row| (row.requirement.id.as_str(), row.cases.iter().map(Proof::words).collect())).collect()
 }
 
 fn shown<'r, 'c>(rows: &'r [Row<'c>], args: &CoverageArgs) -> impl Iterator<Item = &'r Row<'c>> {
@@ -256,7 +275,13 @@ mod tests {
     #[test]
     fn a_table_keeps_its_columns() {
         let catalogue = [requirement("NEW-01", None)];
-        let args = CoverageArgs { id: Vec::new(), missing: false, verbose: false, format: SurveyFormat::Markdown };
+        let args = CoverageArgs {
+            id: Vec::new(),
+            missing: false,
+            manual_pages: false,
+            verbose: false,
+            format: SurveyFormat::Markdown,
+        };
         let text = markdown(&rows(&catalogue, &[]), &args);
         let line = "| NEW-01 | a \\| b (since 5.6) | NO CASE |";
         assert!(text.contains(line), "{text}");

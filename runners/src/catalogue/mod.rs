@@ -4,3 +4,4 @@ pub mod coverage;
 pub mod documents;
 pub mod known_bugs;
 pub mod list;
+pub mod manual_pages;
