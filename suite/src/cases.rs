@@ -107,6 +107,7 @@ mod separation {
     mod time_tasks;
     mod user;
     mod user_attributes;
+    mod user_id_maps;
     mod user_limits;
     mod user_maps;
     mod uts;
