@@ -96,6 +96,7 @@ mod separation {
     mod net_sysctls;
     mod pid;
     mod pid_init;
+    mod pid_reach;
     mod pid_views;
     mod sysvsem;
     mod sysvsem_adjust;
@@ -107,9 +108,11 @@ mod separation {
     mod time_tasks;
     mod user;
     mod user_attributes;
+    mod user_files;
     mod user_id_maps;
     mod user_limits;
     mod user_maps;
+    mod user_powers;
     mod uts;
     mod uts_rights;
     mod vm;
