@@ -52,6 +52,7 @@ mod limits {
     mod accounting;
     mod counts;
     mod hierarchy;
+    mod kept;
     mod nesting;
     mod processes;
     mod settings;
@@ -90,7 +91,9 @@ mod separation {
     mod mnt_foreign;
     mod mnt_groups;
     mod mnt_locked;
+    mod mnt_reach;
     mod namespaces;
+    mod namespaces_links;
     mod net;
     mod net_contents;
     mod net_sysctls;
@@ -103,6 +106,7 @@ mod separation {
     mod time;
     mod time_absolute;
     mod time_far;
+    mod time_clocks;
     mod time_offsets;
     mod time_readings;
     mod time_tasks;

@@ -47,10 +47,13 @@ case!(Case {
         let sent = || Call::new("kill(process 1, SIGUSR1)", send((first.pid().as_raw(), SIGNAL)));
         t.check(sent()).succeeds()?;
         // A kernel that delivers it has by then, as this is the process's next return to itself.
-        let alive = first.call(t, "getpid() in process 1 after a signal without a handler", (), |()| Ok(getpid().as_raw()))?;
+        let alive =
+            first.call(t, "getpid() in process 1 after a signal without a handler", (), |()| Ok(getpid().as_raw()))?;
         t.check(alive).is(1)?;
         let caught = |expected: i32, from: &str| -> Done {
-            let sender = || first.call(t, &format!("si_pid of a signal from {from}"), (), |()| Ok(SENDER.load(Ordering::SeqCst)));
+            let sender = || {
+                first.call(t, &format!("si_pid of a signal from {from}"), (), |()| Ok(SENDER.load(Ordering::SeqCst)))
+            };
             t.wait_until(Duration::from_secs(5), || sender().is_ok_and(|call| call.result() != Ok(&-1)));
             t.check(sender()?).is(expected)
         };
@@ -103,9 +106,8 @@ case!(Case {
         t.check(Call::new("ioctl(NS_GET_PARENT) of the new namespace", link))
             .proves("EFF-PROC-03")
             .is(observer.namespace_inode(Ns::Pid))?;
-        let inside = first.call(t, "the same by process 1", second.pid().as_raw(), |pid| {
-            parent_of(&open_link(pid, Ns::Pid)?)
-        })?;
+        let inside = first
+            .call(t, "the same by process 1", second.pid().as_raw(), |pid| parent_of(&open_link(pid, Ns::Pid)?))?;
         t.check(inside.map(drop)).proves("EFF-PROC-03").fails_with(Errno::EPERM)
     }
 });
@@ -186,7 +188,9 @@ case!(Case {
         t.unshare(Flags::NEWPID).as_predicted()?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;
         let pid = first.pid().as_raw();
-        let shown = |field: &str| Call::new(format!("{field} of process 1, from the caller's namespace on"), inner_ids(pid, field, level));
+        let shown = |field: &str| {
+            Call::new(format!("{field} of process 1, from the caller's namespace on"), inner_ids(pid, field, level))
+        };
         t.check(shown("NStgid")).is(vec![pid, 1])?;
         t.check(shown("NSpgid")).is(vec![group, 0])?;
         t.check(shown("NSsid")).is(vec![session, 0])?;
@@ -249,7 +253,8 @@ fn receive(socket: i32) -> Result<(i32, u32, u32), Errno> {
 /// Sends a byte with the sender's own credentials.
 fn send_credentials(socket: i32) -> Result<(), Errno> {
     let own = UnixCredentials::new();
-    sendmsg::<()>(socket, &[IoSlice::new(b"x")], &[ControlMessage::ScmCredentials(&own)], MsgFlags::empty(), None).map(drop)
+    sendmsg::<()>(socket, &[IoSlice::new(b"x")], &[ControlMessage::ScmCredentials(&own)], MsgFlags::empty(), None)
+        .map(drop)
 }
 
 case!(Case {

@@ -1,0 +1,97 @@
+//! Who may look at a task's namespace links, and what tells whether two are one (section 3.19 of the behaviour
+//! catalogue).
+
+use crate::prelude::*;
+
+const SOURCE: &str = "namespaces(7), The /proc/pid/ns/ directory; ptrace(2), Ptrace access mode checking";
+
+/// Device and inode of a link of each kind, as a task sees another's.
+fn identities((pid, links): (i32, Vec<String>)) -> Result<Vec<(u64, u64)>, Errno> {
+    let identity = |link: &String| {
+        let status = fs::metadata(format!("/proc/{pid}/ns/{link}")).map_err(errno_of)?;
+        Ok((status.dev(), status.ino()))
+    };
+    links.iter().map(identity).collect()
+}
+
+case!(Case {
+    name: "separation.namespaces.same_or_not",
+    about: "Two tasks' links of a kind have the same device and inode while they are in one namespace, and not once one \
+            of them has called unshare.",
+    proves: &["EFF-LIFE-02"],
+    needs: Needs::ROOT,
+    quick: one_in(3, 0),
+    variants: variants::each_kind,
+    run: |t| {
+        let flag: Flags = t.param();
+        // Who looks keeps its powers.
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let in_question = Kind::of(flag).expect("a kind of namespace").link;
+        let name = in_question.link().to_owned();
+        if in_question == Ns::PidForChildren || flag == Flags::NEWPID {
+            // Its link leads nowhere before the first child (EFF-PID-03).
+            let look = |pid: Pid| {
+                peer.call(t, "device and inode of the link pid_for_children", pid.as_raw(), |pid| {
+                    identities((pid, vec!["pid_for_children".to_owned()]))
+                })
+            };
+            let before = t.setup(look(peer.pid())?)?;
+            t.check(look(getpid())?).is(before.clone())?;
+            t.unshare(flag).beside(&[&peer]).as_predicted()?;
+            let child = Peer::start(t, "first child", Flags::NONE)?;
+            t.check(look(getpid())?).is_not(before.clone())?;
+            t.check(look(peer.pid())?).is(before)?;
+            drop(child);
+            return Ok(());
+        }
+        let look = |pid: Pid| {
+            let text = format!("device and inode of the link {name}");
+            peer.call(t, &text, (pid.as_raw(), vec![name.clone()]), identities)
+        };
+        let before = t.setup(look(peer.pid())?)?;
+        t.check(look(getpid())?).is(before.clone())?;
+        t.unshare(flag).beside(&[&peer]).as_predicted()?;
+        t.check(look(getpid())?).is_not(before.clone())?;
+        t.check(look(peer.pid())?).is(before)
+    }
+});
+
+/// The errors that reading and opening each link gives.
+fn refusals((pid, links): (i32, Vec<String>)) -> Result<Vec<[i32; 2]>, Errno> {
+    let number = |result: Result<(), io::Error>| result.err().map_or(0, |error| error.raw_os_error().unwrap_or(-1));
+    let of_link = |link: &String| {
+        let path = format!("/proc/{pid}/ns/{link}");
+        [number(fs::read_link(&path).map(drop)), number(File::open(&path).map(drop))]
+    };
+    Ok(links.iter().map(of_link).collect())
+}
+
+case!(Case {
+    name: "separation.namespaces.not_for_everybody",
+    about: "Another user without privilege can neither read nor open the caller's namespace links, old or new (EACCES); \
+            root can.",
+    proves: &["EFF-LIFE-02"],
+    needs: Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::SECOND_USER).with(feature::UTS_NS),
+    run: |t| {
+        let root = Peer::start(t, "root", Flags::NONE)?;
+        let other = Peer::start(t, "another user", Flags::NONE)?;
+        other.setup(t, "setresuid(), without capabilities", NOBODY, |user| {
+            let id = Uid::from_raw(user);
+            setresuid(id, id, id)?;
+            set_capabilities(0, 0).answer()
+        })?;
+        let entries = fs::read_dir("/proc/self/ns").and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let entries = t.setup(Call::io("readdir(/proc/self/ns)", entries))?;
+        let links: Vec<_> = entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        let seen = |peer: &Peer, errno: i32| -> Done {
+            let text = format!("errors of readlink and open of {}, by the {}", links.join(", "), peer.name());
+            let refused = peer.call(t, &text, (getpid().as_raw(), links.clone()), refusals)?;
+            t.check(refused).is(vec![[errno; 2]; links.len()])
+        };
+        seen(&other, libc::EACCES)?;
+        seen(&root, 0)?;
+        t.unshare(Flags::NEWUTS).as_predicted()?;
+        seen(&other, libc::EACCES)?;
+        seen(&root, 0)
+    }
+});
