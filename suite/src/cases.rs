@@ -97,6 +97,7 @@ mod separation {
     mod net;
     mod net_contents;
     mod net_sysctls;
+    mod net_pairs;
     mod pid;
     mod pid_init;
     mod pid_reach;

@@ -88,6 +88,7 @@ pub mod place {
     pub mod segments;
     pub mod sysctl;
     pub mod user_ns_switch;
+    pub mod veth;
 }
 
 /// Cases that are programs.
