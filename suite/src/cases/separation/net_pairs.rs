@@ -54,7 +54,8 @@ case!(Case {
         };
         let caller = |t: &Test| -> Done {
             t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
-            let joined = Call::new("adding a veth pair", veth::join(("inner".into(), "outer".into(), peer.pid().as_raw())));
+            let joined =
+                Call::new("adding a veth pair", veth::join(("inner".into(), "outer".into(), peer.pid().as_raw())));
             if joined.result() == Err(Failure::Errno(Errno::EOPNOTSUPP)) {
                 return Err(t.skip("this kernel has no veth, or only as a module: run modprobe veth"));
             }
