@@ -81,3 +81,19 @@ fn the_document_of_faults_is_of_this_program() {
         assert!(text.contains(told.as_str()), "{told:?} is missing: {rewrite}");
     }
 }
+
+#[test]
+fn the_document_of_manual_pages_is_of_this_program() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/manual-pages.md");
+    let written = run(&["coverage", "--manual-pages", "--format", "markdown"]);
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(path, written).expect("the document can be written");
+        return;
+    }
+    let text = fs::read_to_string(path).expect("it is there");
+    for (number, (is, should)) in text.lines().zip(written.lines()).enumerate() {
+        let rewrite = "run `UPDATE=1 cargo test -p runners --test documents`";
+        assert_eq!(is, should, "docs/manual-pages.md:{}: {rewrite}", number + 1);
+    }
+    assert_eq!(text.len(), written.len(), "docs/manual-pages.md ends elsewhere");
+}

@@ -92,6 +92,7 @@ mod separation {
     mod mnt_groups;
     mod mnt_locked;
     mod mnt_reach;
+    mod mnt_types;
     mod namespaces;
     mod namespaces_links;
     mod net;

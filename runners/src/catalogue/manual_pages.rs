@@ -187,7 +187,7 @@ pub fn json(proofs: &Proofs) -> serde_json::Value {
         entry
     });
     serde_json::json!({
-        "version": manual_pages::VERSION,
+        "version": manual_pages::version(),
         "all": tally(manual_pages::all(), proofs),
         "pages": pages.collect::<Vec<_>>(),
     })
@@ -204,7 +204,7 @@ pub fn markdown(proofs: &Proofs) -> String {
          lists, code and output of commands are no sentences. `suite/manual-pages/` has the rows, `ci/manual-pages --check` \
          finds a sentence without a row, and `unshare-conformance coverage --manual-pages --format markdown` writes this \
          document.",
-        manual_pages::VERSION
+        manual_pages::version()
     ));
     document.paragraph(format!("**{}**", summary(proofs)));
     let link = |page: &Page| format!("[{}](#{})", page.name, page.name.replace(['(', ')'], ""));
