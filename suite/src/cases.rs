@@ -87,9 +87,9 @@ mod separation {
     mod ipc_mqueue;
     mod mnt;
     mod mnt_copies;
-    mod mnt_hidden;
     mod mnt_foreign;
     mod mnt_groups;
+    mod mnt_hidden;
     mod mnt_locked;
     mod mnt_reach;
     mod mnt_types;
@@ -97,8 +97,8 @@ mod separation {
     mod namespaces_links;
     mod net;
     mod net_contents;
-    mod net_sysctls;
     mod net_pairs;
+    mod net_sysctls;
     mod pid;
     mod pid_init;
     mod pid_reach;
@@ -107,8 +107,8 @@ mod separation {
     mod sysvsem_adjust;
     mod time;
     mod time_absolute;
-    mod time_far;
     mod time_clocks;
+    mod time_far;
     mod time_offsets;
     mod time_readings;
     mod time_tasks;

@@ -79,7 +79,7 @@ impl Runner {
             let console = fs::read(&console).unwrap_or_default();
             reached(&String::from_utf8_lossy(&console), id)
         });
-        let by = noticed_by(&String::from_utf8_lossy(&output.stdout), verdict);
+        let by = noticed_by(&String::from_utf8_lossy(&output.stdout), verdict).map(|(case, _)| case);
         Ok(Run { key: key.to_owned(), tier: self.tier, verdict, by, reached: reached.flatten(), milliseconds })
     }
 
@@ -115,11 +115,11 @@ impl Runner {
                 command.arg(&self.kernel).arg("--console").arg(&console).arg(&family).stdin(Stdio::null());
                 let output = command.output().with_context(|| format!("cannot run {}", self.program.display()))?;
                 // 125: all skipped here.
-                ensure!(
-                    matches!(output.status.code(), Some(0 | 125)),
-                    "the kernel does not conform with no mutant switched on: {family}: {}",
-                    output.status
-                );
+                if !matches!(output.status.code(), Some(0 | 125)) {
+                    let (case, why) =
+                        noticed_by(&String::from_utf8_lossy(&output.stdout), Verdict::Killed).unwrap_or_default();
+                    bail!("the kernel does not conform with no mutant switched on: {}: {case}: {why}", output.status);
+                }
                 // No console: the tier has none of these cases.
                 let console = fs::read(&console).unwrap_or_default();
                 let ids = all_reached(&String::from_utf8_lossy(&console));
@@ -200,8 +200,8 @@ fn all_reached(console: &str) -> BTreeSet<usize> {
     .collect()
 }
 
-/// The first case that did not pass, or the remark about the guest's end.
-fn noticed_by(events: &str, verdict: Verdict) -> Option<String> {
+/// The first case that did not pass and its reason, or how the guest ended.
+fn noticed_by(events: &str, verdict: Verdict) -> Option<(String, String)> {
     if verdict == Verdict::Survived {
         return None;
     }
@@ -211,14 +211,14 @@ fn noticed_by(events: &str, verdict: Verdict) -> Option<String> {
         match serde_json::from_str(line) {
             Ok(Event::RunStarted { plan: cases, .. }) => plan = cases,
             Ok(Event::CaseFinished { index, verdict, .. }) => {
-                let name = || plan.get(index).map(|case| case.name.clone());
+                let name = || plan.get(index).map(|case| (case.name.clone(), verdict.reason.clone()));
                 match verdict.status {
                     Status::Fail | Status::TimedOut if failed.is_none() => failed = name(),
                     Status::Broken if broken.is_none() => broken = name(),
                     _ => {}
                 }
             }
-            Ok(Event::BailedOut { why }) => remark = Some(why),
+            Ok(Event::BailedOut { why }) => remark = Some(("the guest's end".to_owned(), why)),
             _ => {}
         }
     }
