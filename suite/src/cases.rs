@@ -119,6 +119,7 @@ mod separation {
     mod user_limits;
     mod user_maps;
     mod user_powers;
+    mod user_unmapped;
     mod uts;
     mod uts_rights;
     mod vm;

@@ -83,7 +83,8 @@ fn tally<'p>(pages: impl IntoIterator<Item = &'p Page>, proofs: &Proofs) -> Tall
 pub fn summary(proofs: &Proofs) -> String {
     let tally = tally(manual_pages::all(), proofs);
     let mut text = format!(
-        "{} sentences of {} manual pages: {} claim nothing about the call, {} do; of these {} proved ({}), {} not testable",
+        "{} sentences of {} manual pages: {} claim nothing about the call, {} do; of these {} proved ({}), {} not \
+         testable",
         tally.sentences,
         manual_pages::all().len(),
         tally.out_of_scope,
@@ -199,11 +200,11 @@ pub fn markdown(proofs: &Proofs) -> String {
     let mut document = Document::default();
     document.heading(1, "The manual pages, sentence by sentence");
     document.paragraph(format!(
-        "What the manual pages promise of unshare(2) and of what holds after it, and which cases prove it. The pages are \
-         Debian's `manpages` and `manpages-dev` {}. A row names a sentence by its section and first words; headings, tags of \
-         lists, code and output of commands are no sentences. `suite/manual-pages/` has the rows, `ci/manual-pages --check` \
-         finds a sentence without a row, and `unshare-conformance coverage --manual-pages --format markdown` writes this \
-         document.",
+        "What the manual pages promise of unshare(2) and of what holds after it, and which cases prove it. The pages \
+         are Debian's `manpages` and `manpages-dev` {}. A row names a sentence by its section and first words; \
+         headings, tags of lists, code and output of commands are no sentences. `suite/manual-pages/` has the rows; \
+         `ci/manual-pages --check` finds a sentence without a row, and `unshare-conformance coverage --manual-pages \
+         --format markdown` writes this document.",
         manual_pages::version()
     ));
     document.paragraph(format!("**{}**", summary(proofs)));
@@ -215,8 +216,9 @@ pub fn markdown(proofs: &Proofs) -> String {
         rows.map(|(name, tally)| std::iter::once(name).chain(tally.cells()).collect::<Vec<_>>()),
     );
     document.paragraph(
-        "A claim is proved if cases prove each requirement of its row; [behaviour.md](behaviour.md) says what those are. \
-         Where a kernel does otherwise than the page says, the row has the requirement that says so, most of them DOC rows.",
+        "A claim is proved if cases prove each requirement of its row; [behaviour.md](behaviour.md) says what those \
+         are. Where the kernel does otherwise than the page says, the requirement says so (DOC rows, and those that \
+         are \"contrary to the manual page\").",
     );
     let untestable: Vec<_> = pages
         .iter()

@@ -58,13 +58,15 @@ fn errno_named(name: &str) -> Option<Errno> {
 /// Capabilities that steps of cases take, by words of the step, and whether only set-up steps do. A kernel that refuses
 /// what the capability allows fails wherever the capability is there.
 const TAKEN: &[(&str, u32, bool, &[&str])] = &[
-    ("CAP_CHOWN", 0, true, &["inheritable 0x1)", "PR_CAP_AMBIENT_RAISE"]),
+    ("CAP_CHOWN", 0, true, &["inheritable 0x1)", "PR_CAP_AMBIENT_RAISE", "chown("]),
+    ("CAP_FOWNER", 3, true, &["chmod("]),
     ("CAP_SETGID", 6, true, &["write(maps)", "gid_map", "setgroups"]),
     ("CAP_SETPCAP", 8, true, &["PR_SET_SECUREBITS", "PR_CAPBSET_DROP"]),
     ("CAP_SETFCAP", 31, true, &["write(maps)", "uid_map"]),
     ("CAP_NET_ADMIN", 12, false, &["SIOCSIF", "adding a table", "netlink", "RTM_"]),
     ("CAP_SYS_CHROOT", 18, false, &["chroot", "caller's root", "beside, Places", "setns(ns/mnt)"]),
     ("CAP_SYS_PTRACE", 19, false, &["NS_GET_PARENT", "NS_GET_USERNS", "ptrace", "process_vm"]),
+    ("CAP_SYS_PTRACE", 19, true, &["the caller's ns/user", "the caller's user namespace"]),
     ("CAP_SYS_RESOURCE", 24, false, &["prlimit", "setrlimit", "/proc/sys/user/"]),
     ("CAP_SYS_TIME", 25, false, &["timens_offsets", "clock_settime"]),
 ];
@@ -105,7 +107,9 @@ fn paths(call: &str) -> impl Iterator<Item = &Path> {
 fn hidden(call: &str, errno: Errno) -> Option<String> {
     let is_hidden = errno == Errno::ENOENT
         && !Path::new("/proc/sys/kernel").exists()
-        && paths(call).any(|path| ["/proc/sys", "/proc/uptime"].iter().any(|hidden| path.starts_with(hidden)));
+        && paths(call).any(|path| {
+            ["/proc/sys", "/proc/uptime", "/proc/filesystems"].iter().any(|hidden| path.starts_with(hidden))
+        });
     is_hidden.then(|| "/proc shows processes only (subset=pid): mount a whole one".to_owned())
 }
 

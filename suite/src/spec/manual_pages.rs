@@ -1,7 +1,7 @@
 //! What the manual pages say of unshare(2), sentence by sentence, and which requirements prove it.
 //!
-//! `suite/manual-pages/` has a file for each page. `ci/manual-pages` checks that each sentence of the pages has a row, and
-//! each row a sentence.
+//! `suite/manual-pages/` has a file for each page. `ci/manual-pages` checks that each sentence of the pages has a row,
+//! and each row a sentence.
 
 use std::sync::OnceLock;
 

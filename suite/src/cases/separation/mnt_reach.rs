@@ -92,8 +92,8 @@ fn act((deed, point): (Deed, String)) -> Result<(), Errno> {
 
 case!(Case {
     name: "separation.mnt.mount_point_elsewhere",
-    about: "What is a mount point in the new namespace alone can be removed or renamed in the old. Removing it takes the \
-            mount away; a renamed one keeps it under its new name.",
+    about: "What is a mount point in the new namespace alone can be removed or renamed in the old. Removing it takes \
+            the mount away; a renamed one keeps it under its new name.",
     proves: &["EFF-PROP-02"],
     source: "mount_namespaces(7), Restrictions on mount namespaces",
     variants: || variants::named(&DEEDS),

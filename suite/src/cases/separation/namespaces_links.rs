@@ -24,35 +24,24 @@ case!(Case {
     variants: variants::each_kind,
     run: |t| {
         let flag: Flags = t.param();
+        // The caller's own PID namespace stays (EFF-PID-01).
+        let own = Kind::of(flag).expect("a kind of namespace").link;
+        let link = if flag == Flags::NEWPID { Ns::PidForChildren } else { own }.link().to_owned();
         // Who looks keeps its powers.
         let peer = Peer::start(t, "peer", Flags::NONE)?;
-        let in_question = Kind::of(flag).expect("a kind of namespace").link;
-        let name = in_question.link().to_owned();
-        if in_question == Ns::PidForChildren || flag == Flags::NEWPID {
-            // Its link leads nowhere before the first child (EFF-PID-03).
-            let look = |pid: Pid| {
-                peer.call(t, "device and inode of the link pid_for_children", pid.as_raw(), |pid| {
-                    identities((pid, vec!["pid_for_children".to_owned()]))
-                })
-            };
-            let before = t.setup(look(peer.pid())?)?;
-            t.check(look(getpid())?).is(before.clone())?;
-            t.unshare(flag).beside(&[&peer]).as_predicted()?;
-            let child = Peer::start(t, "first child", Flags::NONE)?;
-            t.check(look(getpid())?).is_not(before.clone())?;
-            t.check(look(peer.pid())?).is(before)?;
-            drop(child);
-            return Ok(());
-        }
         let look = |pid: Pid| {
-            let text = format!("device and inode of the link {name}");
-            peer.call(t, &text, (pid.as_raw(), vec![name.clone()]), identities)
+            let text = format!("device and inode of the link {link}");
+            peer.call(t, &text, (pid.as_raw(), vec![link.clone()]), identities)
         };
         let before = t.setup(look(peer.pid())?)?;
         t.check(look(getpid())?).is(before.clone())?;
         t.unshare(flag).beside(&[&peer]).as_predicted()?;
+        // Before the first child, that link leads nowhere (EFF-PID-03).
+        let child = (flag == Flags::NEWPID).then(|| Peer::start(t, "first child", Flags::NONE)).transpose()?;
         t.check(look(getpid())?).is_not(before.clone())?;
-        t.check(look(peer.pid())?).is(before)
+        t.check(look(peer.pid())?).is(before)?;
+        drop(child);
+        Ok(())
     }
 });
 

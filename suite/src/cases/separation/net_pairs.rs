@@ -47,15 +47,16 @@ case!(Case {
         let listener = t.setup(Call::io("bind()", UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT))))?;
         t.setup(Call::io("fcntl(O_NONBLOCK)", listener.set_nonblocking(true)))?;
         let listed = |name: &str, side: Side| {
-            let list = side.ask(t, &format!("whether there is a device {name}"), name.to_owned(), |name| {
+            side.ask(t, &format!("whether there is a device {name}"), name.to_owned(), |name| {
                 Ok(devices(())?.contains(&name))
-            });
-            list
+            })
         };
         let caller = |t: &Test| -> Done {
             t.unshare(Flags::NEWNET).beside(&[&peer]).as_predicted()?;
-            let joined =
-                Call::new("adding a veth pair", veth::join(("inner".into(), "outer".into(), peer.pid().as_raw())));
+            let joined = Call::new(
+                "adding a veth pair by netlink",
+                veth::join(("inner".into(), "outer".into(), peer.pid().as_raw())),
+            );
             if joined.result() == Err(Failure::Errno(Errno::EOPNOTSUPP)) {
                 return Err(t.skip("this kernel has no veth, or only as a module: run modprobe veth"));
             }
@@ -64,8 +65,8 @@ case!(Case {
                 t.check(listed(name, Side::Caller)?).is(here)?;
                 t.check(listed(name, Side::Peer(&peer))?).is(there)?;
             }
-            Side::Caller.must(t, "giving the inner end an address", ("inner".to_owned(), HERE), raise)?;
-            Side::Peer(&peer).must(t, "giving the outer end an address", ("outer".to_owned(), THERE), raise)?;
+            Side::Caller.must(t, "ioctl(SIOCSIFADDR) of the inner end", ("inner".to_owned(), HERE), raise)?;
+            Side::Peer(&peer).must(t, "ioctl(SIOCSIFADDR) of the outer end", ("outer".to_owned(), THERE), raise)?;
             t.setup(Call::new("sendto(the outer end)", send_to(THERE)))?;
             let mut sender = None;
             t.wait_until(Duration::from_secs(5), || {

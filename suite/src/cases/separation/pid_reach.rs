@@ -291,3 +291,59 @@ case!(Case {
         t.check(pass(&second, there, &child, here)?).is((2, 7, 8))
     }
 });
+
+case!(Case {
+    name: "separation.pid.entered_when_dead",
+    about: "Where process 1 has died nobody can be born any more: a task that enters the namespace by setns(2) \
+            afterwards cannot fork (ENOMEM).",
+    proves: &["EFF-PROC-07"],
+    source: "pid_namespaces(7), The namespace init process",
+    // setns(2) takes power over the PID namespace that the case starts in.
+    needs: NEEDS.with(feature::INITIAL_ROOT),
+    run: |t| {
+        let own = t.setup(Call::new("open(ns/pid)", open_link("thread-self", Ns::Pid)))?;
+        t.unshare(Flags::NEWPID).as_predicted()?;
+        let first = Peer::start(t, "process 1", Flags::NONE)?;
+        let link = t.setup(Call::new("open(ns/pid of process 1)", open_link(first.pid(), Ns::Pid)))?;
+        first.end();
+        t.setup(Call::new("setns(own PID namespace)", enter(&own)))?;
+        t.setup(try_fork())?;
+        t.check(Call::new("setns(the dead namespace)", enter(&link))).succeeds()?;
+        t.check(try_fork()).fails_with(Errno::ENOMEM)
+    }
+});
+
+const CAP_CHECKPOINT_RESTORE: u64 = 1 << 40;
+const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
+
+case!(Case {
+    name: "separation.pid.who_sets_last_pid",
+    about: "The last process ID can be set by a task inside with CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE of the user \
+            namespace that owns the new one, and by no other (EPERM).",
+    proves: &["EFF-PROC-08"],
+    source: "pid_namespaces(7), /proc/sys/kernel/ns_last_pid",
+    needs: NEEDS.with(feature::CREATE_USER_NS),
+    run: |t| {
+        sysctl::must_be_writable(t, LAST_PID)?;
+        t.unshare(Flags::NEWUSER | Flags::NEWPID).as_predicted()?;
+        let full = all_capabilities(t)?;
+        let neither = full & !CAP_SYS_ADMIN & !CAP_CHECKPOINT_RESTORE;
+        let with = [("neither", neither, Err(Errno::EPERM)), ("CAP_SYS_ADMIN", neither | CAP_SYS_ADMIN, Ok(()))];
+        let new = ("CAP_CHECKPOINT_RESTORE", neither | CAP_CHECKPOINT_RESTORE, Ok(()));
+        // The capability came with 5.9.
+        let known = full & CAP_CHECKPOINT_RESTORE != 0;
+        let first = Peer::start(t, "process 1", Flags::NONE)?;
+        for (name, capabilities, expected) in with.into_iter().chain(known.then_some(new)) {
+            let written =
+                first.call(t, &format!("write(ns_last_pid) with {name}"), (capabilities, full), |(some, all)| {
+                    set_capabilities(some, all).answer()?;
+                    let written = sysctl::write(LAST_PID, "700");
+                    set_capabilities(all, all).answer()?;
+                    written
+                })?;
+            t.check(written).gives(expected)?;
+        }
+        let second = Peer::start(t, "next process", Flags::NONE)?;
+        t.check(second.call(t, "getpid() of the next process", (), |()| Ok(getpid().as_raw()))?).is(701)
+    }
+});

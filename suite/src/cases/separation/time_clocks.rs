@@ -104,7 +104,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.time.offsets_file",
-    about: "timens_offsets has a line for each clock, 0 in the initial namespace; clocks can be named by word or number, \
+    about: "The file timens_offsets has a line for each clock, 0 in the initial namespace; clocks can be named by word or number, \
             seconds be negative, and several records be written at once. A child reads the same.",
     proves: &["EFF-CLOCK-02"],
     source: "time_namespaces(7), /proc/PID/timens_offsets and NOTES",
