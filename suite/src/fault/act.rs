@@ -76,6 +76,13 @@ const ACTS: &[(&str, Change)] = &[
     ("mounts-private", |_| call!(mount, NONE, c"/".as_ptr(), NONE, libc::MS_REC | libc::MS_PRIVATE, NONE)),
     ("mounts-shared", |_| call!(mount, NONE, c"/".as_ptr(), NONE, libc::MS_REC | libc::MS_SHARED, NONE)),
     ("mount-more", |_| call!(mount, c"tmpfs".as_ptr(), c".".as_ptr(), c"tmpfs".as_ptr(), 0, NONE)),
+    ("mount-left-out", leave_mount_out),
+    ("time-entered", |_| {
+        let namespace = call!(open, c"/proc/thread-self/ns/time_for_children".as_ptr(), libc::O_RDONLY)?;
+        let entered = call!(setns, namespace, Flags::NEWTIME.0);
+        let _ = call!(close, namespace);
+        entered
+    }),
     ("user-map", |_| write(c"/proc/self/uid_map", b"0 0 1\n")),
     ("user-limits", |_| write(c"/proc/sys/user/max_uts_namespaces", b"77\n")),
     ("loopback", |_| raise_loopback()),
@@ -150,6 +157,65 @@ fn write(path: &CStr, text: &[u8]) -> Result {
     let written = call!(write, file, text.as_ptr(), text.len());
     let _ = call!(close, file);
     written
+}
+
+/// Makes a copy of the mounts that lacks the newest of those that the case made.
+fn leave_mount_out(call: &mut Trapped) -> Result {
+    // As the kernel lists them, the newest comes last, until they are copied.
+    const MARK: &[u8] = b" tmpfs case ";
+    let mut newest = Line::default();
+    let mut line = Line::default();
+    let file = call!(open, c"/proc/thread-self/mountinfo".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC)?;
+    let mut part = [0u8; 512];
+    while let Ok(length @ 1..) = call!(read, file, part.as_mut_ptr(), part.len()) {
+        for byte in &part[..length] {
+            match byte {
+                b'\n' => {
+                    if line.text().windows(MARK.len()).any(|window| window == MARK) {
+                        newest = line;
+                    }
+                    line.length = 0;
+                }
+                byte => line.push(*byte),
+            }
+        }
+    }
+    let _ = call!(close, file);
+    // The mount point is the fifth word.
+    let start = newest.text().iter().enumerate().filter(|(_, byte)| **byte == b' ').nth(3).map(|(at, _)| at + 1);
+    let start = start.ok_or(syscalls::Errno::ENOENT)?;
+    let length = newest.text()[start..].iter().position(|byte| *byte == b' ').ok_or(syscalls::Errno::ENOENT)?;
+    newest.bytes[start + length] = 0;
+    if call.issue(Flags::NEWNS.0) != 0 {
+        return Err(syscalls::Errno::EPERM);
+    }
+    call!(umount2, newest.bytes[start..].as_ptr(), libc::MNT_DETACH)
+}
+
+/// A line of a file, as far as there is room for it.
+#[derive(Clone, Copy)]
+struct Line {
+    bytes: [u8; 1024],
+    length: usize,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { bytes: [0; 1024], length: 0 }
+    }
+}
+
+impl Line {
+    fn text(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte;
+            self.length += 1;
+        }
+    }
 }
 
 fn raise_loopback() -> Result {

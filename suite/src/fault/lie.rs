@@ -109,6 +109,8 @@ enum What {
     Never,
     /// Kills the caller.
     Kill,
+    /// Something besides, then the call.
+    Before(Act),
     /// The call, and if that succeeds, something besides.
     AndThen(Act),
     /// The call, and if that is refused, something besides.
@@ -219,6 +221,10 @@ fn perform(what: What, call: &mut Trapped) -> i64 {
             if let (Ok(process), Ok(thread)) = (call!(getpid), call!(gettid)) {
                 let _ = call!(tgkill, process, thread, libc::SIGKILL);
             }
+            call.issue(asked)
+        }
+        What::Before(act) => {
+            act.perform(call);
             call.issue(asked)
         }
         What::AndThen(act) => {
