@@ -15,8 +15,12 @@ const NEEDS: Needs = Needs::ROOT.with(feature::TIME_NS);
 
 const MONOTONIC: &[i32] = &[libc::CLOCK_MONOTONIC];
 const BOTH: &[i32] = &[libc::CLOCK_MONOTONIC, libc::CLOCK_BOOTTIME];
+/// Real time is not shifted: a time of it is the same everywhere.
+const REAL: &[i32] = &[libc::CLOCK_REALTIME];
+const WITH_REAL: &[i32] = &[libc::CLOCK_MONOTONIC, libc::CLOCK_REALTIME];
+const THREE: &[i32] = &[libc::CLOCK_MONOTONIC, libc::CLOCK_BOOTTIME, libc::CLOCK_REALTIME];
 /// An alarm clock requires hardware that can wake the machine, and CAP_WAKE_ALARM.
-const ALL: &[i32] = &[libc::CLOCK_MONOTONIC, libc::CLOCK_BOOTTIME, libc::CLOCK_BOOTTIME_ALARM];
+const ALL: &[i32] = &[libc::CLOCK_MONOTONIC, libc::CLOCK_BOOTTIME, libc::CLOCK_BOOTTIME_ALARM, libc::CLOCK_REALTIME];
 
 /// How long the child waits, and how long the control, in nanoseconds.
 const NAP: i64 = 20_000_000;
@@ -28,26 +32,30 @@ type Way = (&'static str, &'static [i32], Wait);
 type Wait = fn(i32, &libc::timespec) -> Result<(), Errno>;
 
 /// The ways of each variant.
-const WAYS: [(&str, &[Way]); 6] = [
+const WAYS: [(&str, &[Way]); 7] = [
     ("sleep", &[("clock_nanosleep(TIMER_ABSTIME)", ALL, sleep)]),
     ("timerfd", &[("timerfd_settime(TFD_TIMER_ABSTIME)", ALL, timer_descriptor)]),
     ("timer", &[("timer_settime(TIMER_ABSTIME)", ALL, timer)]),
     (
         "futex",
         &[
-            ("futex(FUTEX_WAIT_BITSET)", MONOTONIC, |_, until| futex(libc::FUTEX_WAIT_BITSET, until)),
+            ("futex(FUTEX_WAIT_BITSET)", WITH_REAL, |clock, until| {
+                let real = if clock == libc::CLOCK_REALTIME { libc::FUTEX_CLOCK_REALTIME } else { 0 };
+                futex(libc::FUTEX_WAIT_BITSET | real, until)
+            }),
             ("futex(FUTEX_WAIT_REQUEUE_PI)", MONOTONIC, |_, until| futex(libc::FUTEX_WAIT_REQUEUE_PI, until)),
             ("futex(FUTEX_LOCK_PI2)", MONOTONIC, lock_futex),
-            ("futex_waitv()", MONOTONIC, futex_waitv),
-            ("futex_wait()", MONOTONIC, futex_wait),
+            ("futex_waitv()", WITH_REAL, futex_waitv),
+            ("futex_wait()", WITH_REAL, futex_wait),
         ],
     ),
+    ("mqueue", &[("mq_timedreceive()", REAL, message)]),
     (
         "io_uring_timeout",
         &[
-            ("IORING_OP_TIMEOUT by io_uring", BOTH, timeout_request),
-            ("IORING_OP_LINK_TIMEOUT by io_uring", BOTH, linked_timeout),
-            ("IORING_OP_TIMEOUT_REMOVE with IORING_TIMEOUT_UPDATE by io_uring", BOTH, updated_timeout),
+            ("IORING_OP_TIMEOUT by io_uring", THREE, timeout_request),
+            ("IORING_OP_LINK_TIMEOUT by io_uring", THREE, linked_timeout),
+            ("IORING_OP_TIMEOUT_REMOVE with IORING_TIMEOUT_UPDATE by io_uring", THREE, updated_timeout),
         ],
     ),
     ("io_uring_wait", &[("io_uring_enter(IORING_ENTER_ABS_TIMER)", BOTH, ring_wait)]),
@@ -159,9 +167,29 @@ fn futex_wait(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
     ended_with(Errno::ETIMEDOUT, call!(futex_wait, &raw const word, 0, all, FUTEX2_PRIVATE_U32, until, clock))
 }
 
+/// Waits for a message that nobody sends.
+fn message(_: i32, until: &libc::timespec) -> Result<(), Errno> {
+    const NAME: &CStr = c"/unshare-conformance-time";
+    // SAFETY: the name lives through the calls; the queue is the case's own, of the standard size.
+    let queue = unsafe {
+        let queue = libc::mq_open(NAME.as_ptr(), libc::O_RDWR | libc::O_CREAT | libc::O_CLOEXEC, 0o600, 0usize);
+        let queue = OwnedFd::from_raw_fd(Errno::result(queue)?);
+        Errno::result(libc::mq_unlink(NAME.as_ptr()))?;
+        queue
+    };
+    let mut buffer = [0u8; 8192];
+    let (length, until) = (buffer.len(), std::ptr::from_ref(until));
+    let queue = queue.as_raw_fd();
+    ended_with(Errno::ETIMEDOUT, call!(mq_timedreceive, queue, buffer.as_mut_ptr(), length, 0, until))
+}
+
 fn flags_of(clock: i32) -> IoringTimeoutFlags {
-    let boottime = clock == libc::CLOCK_BOOTTIME;
-    IoringTimeoutFlags::ABS | if boottime { IoringTimeoutFlags::BOOTTIME } else { IoringTimeoutFlags::empty() }
+    IoringTimeoutFlags::ABS
+        | match clock {
+            libc::CLOCK_BOOTTIME => IoringTimeoutFlags::BOOTTIME,
+            libc::CLOCK_REALTIME => IoringTimeoutFlags::REALTIME,
+            _ => IoringTimeoutFlags::empty(),
+        }
 }
 
 fn timeout_request(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
@@ -223,7 +251,7 @@ fn ring_wait(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
 case!(Case {
     name: "separation.time.absolute",
     about: "A child in the new namespace, whose clocks are behind the caller's, can wait until an absolute time of its \
-            own clocks: it wakes when they have it and no earlier.",
+            own clocks, or of real time: it wakes when they have it and no earlier.",
     proves: &["EFF-TIME-14"],
     variants: variants,
     run: |t| {
@@ -265,7 +293,8 @@ fn text_of(variant: usize, way: usize, clock: i32) -> String {
     format!("{} until a time of {name}", WAYS[variant].1[way].0)
 }
 
-const CLOCKS: [(i32, &str); 3] = [
+const CLOCKS: [(i32, &str); 4] = [
+    (libc::CLOCK_REALTIME, "CLOCK_REALTIME"),
     (libc::CLOCK_MONOTONIC, "CLOCK_MONOTONIC"),
     (libc::CLOCK_BOOTTIME, "CLOCK_BOOTTIME"),
     (libc::CLOCK_BOOTTIME_ALARM, "CLOCK_BOOTTIME_ALARM"),
