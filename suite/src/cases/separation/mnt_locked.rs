@@ -124,6 +124,7 @@ case!(Case {
             whatever is made of the mount: a bind mount, a detached tree, a further copy.",
     proves: &["EFF-MNT-24"],
     variants: || variants::named(&SETTINGS),
+    quick: one_in(3, 0),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let setting: MsFlags = t.param();
         let (point, free) = (new_mount(t, "inner", setting)?, new_directory(t, "free")?);
