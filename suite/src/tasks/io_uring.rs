@@ -132,7 +132,7 @@ impl Queue {
     /// errno, or what the request says.
     ///
     /// # Errors
-    /// As io_uring_enter(2).
+    /// As io_uring_enter(2); EINTR also where fewer have ended, which are then forgotten.
     pub fn wait(&mut self, count: u32) -> Result<Vec<i32>, Errno> {
         // SAFETY: no request is given.
         unsafe { io_uring_enter(&self.fd, 0, count, IoringEnterFlags::GETEVENTS) }.map_err(io_errno)?;
@@ -145,7 +145,8 @@ impl Queue {
             results.push(unsafe { (*self.rings.add(place).cast::<io_uring_cqe>()).res });
             head.fetch_add(1, Ordering::Release);
         }
-        Ok(results)
+        // A signal that comes when some have ended is no error of the call.
+        if results.len() < count as usize { Err(Errno::EINTR) } else { Ok(results) }
     }
 
     /// Has [`wait_until`](Self::wait_until) go by this clock (Linux 6.12).

@@ -1,12 +1,13 @@
 //! Waiting to an absolute time of a clock that a time namespace shifts (section 3.11 of the behaviour catalogue): each
-//! system call that takes one, by a child whose clocks are behind the caller's. A kernel that takes the child's time for
-//! the caller's sees a time long past, and ends the wait at once.
+//! system call that takes one, by a child whose clocks are behind the caller's: a kernel that takes the child's time for
+//! the caller's sees a time long past, and ends the wait at once. By one whose clocks are ahead, then: so does a kernel
+//! that confuses the clocks.
 
 use nix::sys::signal::Signal;
 use rustix::io_uring::*;
 
 use super::time_offsets::{unshare_time, within};
-use crate::place::clock::{nanoseconds, put_back};
+use crate::place::clock::{SHIFT, nanoseconds, put_back, write_offset};
 use crate::prelude::*;
 use crate::tasks::io_uring::{Queue, time_request};
 
@@ -250,8 +251,8 @@ fn ring_wait(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
 
 case!(Case {
     name: "separation.time.absolute",
-    about: "A child in the new namespace, whose clocks are behind the caller's, can wait until an absolute time of its \
-            own clocks, or of real time: it wakes when they have it and no earlier.",
+    about: "A child in the new namespace, whose clocks are behind the caller's, or ahead of them, can wait until an \
+            absolute time of its own clocks, or of real time: it wakes when they have it and no earlier.",
     proves: &["EFF-TIME-14"],
     variants: variants,
     run: |t| {
@@ -273,14 +274,22 @@ case!(Case {
             let text = WAYS[variant].1[0].0;
             return Err(t.skip(format!("neither this kernel nor this place has {text}, or the like")));
         }
+        let check_child = |where_: &str| {
+            let child = Peer::start(t, "child", Flags::NONE)?;
+            all(there.iter().map(|&(way, clock)| {
+                let text = format!("{} in the child, whose clocks are {where_}", text_of(variant, way, clock));
+                let waited = child.call(t, &text, (variant, way, clock, NAP, limit), wait)?;
+                t.check(waited).holds("an end after 20 ms or more", |passed| *passed >= NAP).map(drop)
+            }))
+        };
         unshare_time(t)?;
         put_back(t)?;
-        let child = Peer::start(t, "child", Flags::NONE)?;
-        all(there.into_iter().map(|(way, clock)| {
-            let text = format!("{} in the child", text_of(variant, way, clock));
-            let waited = child.call(t, &text, (variant, way, clock, NAP, limit), wait)?;
-            t.check(waited).holds("an end after 20 ms or more", |passed| *passed >= NAP).map(drop)
-        }))
+        check_child("behind")?;
+        // A time of boot time or of real time that is taken for one of the monotonic clock is long past here.
+        unshare_time(t)?;
+        t.setup(write_offset("monotonic", 3 * SHIFT, 0))?;
+        t.setup(write_offset("boottime", SHIFT, 0))?;
+        check_child("ahead")
     }
 });
 
