@@ -189,8 +189,9 @@ fn check_counts(t: &Test, flags: Flags, kinds: &[Flags]) -> Done {
 
 case!(Case {
     name: "allocations.counts_with_user",
-    about: "The same for calls that make a user namespace and another one, which is then counted in the new user \
-            namespace and in the old one: neither of them stays when a later allocation of the call fails.",
+    about: "The same for calls that make a user namespace and another one, by a caller whose real user is not its \
+            effective one: neither of them stays when a later allocation of the call fails, which may be that of the \
+            record that counts for the real user.",
     proves: &["FI-13"],
     source: "kernel, kernel/ucount.c and kernel/fork.c",
     needs: NEEDS.and(limits::NEEDS),
@@ -198,6 +199,9 @@ case!(Case {
     variants: || variants::each_kind_but(&[Flags::NEWUSER]),
     run: |t| {
         let flag = t.param::<Flags>();
+        // Namespaces are counted for the effective user: the real one's record is made last, by another allocation.
+        let real = call!(setresuid, NOBODY, 0, 0).map(drop).map_err(fds::errno);
+        t.setup(Call::new(format!("setresuid({NOBODY}, 0, 0)"), real))?;
         check_counts(t, Flags::NEWUSER | flag, &[flag, Flags::NEWUSER])
     }
 });
