@@ -85,6 +85,7 @@ mod separation {
     mod ipc;
     mod ipc_lives;
     mod ipc_mqueue;
+    mod ipc_next_id;
     mod mnt;
     mod mnt_copies;
     mod mnt_foreign;
@@ -99,6 +100,7 @@ mod separation {
     mod net_contents;
     mod net_pairs;
     mod net_sysctls;
+    mod net_proc;
     mod pid;
     mod pid_init;
     mod pid_reach;
@@ -120,6 +122,7 @@ mod separation {
     mod user_maps;
     mod user_powers;
     mod user_unmapped;
+    mod user_nested_ids;
     mod uts;
     mod uts_rights;
     mod vm;
