@@ -49,8 +49,9 @@ case!(Case {
 
 case!(Case {
     name: "separation.cgroup.mounts",
-    about: "A cgroup mount made before the call keeps its view; one made after it has the caller's group as its root.",
-    proves: &["EFF-CG-04"],
+    about: "A cgroup mount made before the call keeps its view; one made after it has the caller's group as its root. \
+            In mountinfo the caller reads the roots of both as seen from its group, and a task outside as before.",
+    proves: &["EFF-CG-04", "EFF-CG-07"],
     run: |t| {
         let (old, new) = (new_directory(t, "old")?, new_directory(t, "new")?);
         let identity =
@@ -60,6 +61,7 @@ case!(Case {
             // Mounts of its own, which vanish with it.
             t.spawn_sharing("caller", Flags::NEWNS.0, |t| {
                 t.setup(mount_new("cgroup2", &old))?;
+                let group_outside = t.setup(Call::new("line 0:: of /proc/self/cgroup", group_of("self".to_owned())))?;
                 let whole = t.setup(identity(old_root))?;
                 let inner = t.setup(identity(&group.inner()))?;
                 t.unshare(Flags::NEWCGROUP).beside(&[peer]).as_predicted()?;
@@ -70,7 +72,28 @@ case!(Case {
                     .is(inner)?;
                 let own = fs::read_to_string(new_root.join("cgroup.procs"))
                     .map(|text| text.lines().any(|line| line == getpid().to_string()));
-                t.check(Call::io("whether the caller is in that root's cgroup.procs", own)).is(true)
+                t.check(Call::io("whether the caller is in that root's cgroup.procs", own)).is(true)?;
+                if group_outside.contains("..") {
+                    // The old namespace's own root is further in than the caller's group.
+                    return Ok(());
+                }
+                // The way from the caller's group up to the root that its old namespace has.
+                let up = "/..".repeat(Path::new(&group_outside).components().count() - 1);
+                let listed = |(pid, point): (i32, String)| {
+                    let line = mounts_of(pid)?.into_iter().rfind(|line| line.point() == point);
+                    line.map(|line| line.place[1].clone()).ok_or(Errno::ENOENT)
+                };
+                let own = getpid().as_raw();
+                for (side, point, root) in [
+                    (Side::Caller, &old, up),
+                    (Side::Caller, &new, "/".to_owned()),
+                    (Side::Peer(peer), &old, "/".to_owned()),
+                    (Side::Peer(peer), &new, group_outside),
+                ] {
+                    let text = format!("root of the cgroup2 on {point} in the caller's mountinfo, as read");
+                    t.check(side.ask(t, &text, (own, point.clone()), listed)?).proves("EFF-CG-07").is(root)?;
+                }
+                Ok(())
             })?
             .join(t)
         })
