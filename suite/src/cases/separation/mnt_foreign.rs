@@ -23,7 +23,7 @@ case!(Case {
     name: "separation.mnt.old_descriptors_propagation",
     about: "Through a directory opened before CLONE_NEWUSER and CLONE_NEWNS the propagation type of the old \
             namespace's mount cannot be changed (EINVAL or EPERM, by release), and it stays what it was.",
-    proves: &["EFF-MNT-30"],
+    proves: &["EFF-MNT-26"],
     source: "mount_namespaces(7), Restrictions on mount namespaces; CVE-2025-38498",
     needs: NEEDS.with(feature::CREATE_USER_NS),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
@@ -73,7 +73,7 @@ case!(Case {
     name: "separation.mnt.foreign_mount_points",
     about: "What only the new namespace has mounted on a directory or a file keeps nobody in the old one from removing \
             or renaming it: the mounts on what is removed are gone. In its own namespace a mount point is busy (EBUSY).",
-    proves: &["EFF-MNT-31"],
+    proves: &["EFF-MNT-27"],
     source: "rmdir(2), unlink(2) and rename(2), EBUSY; kernel, fs/namespace.c",
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let ground = new_mount(t, "ground", MsFlags::MS_PRIVATE)?;

@@ -26,7 +26,7 @@ case!(Case {
     name: "separation.net.proc_below",
     about: "Counters of a device in a directory of /proc/PID/net that was read before the call are those of the new \
             namespace after it; a task in the old one reads its own.",
-    proves: &["EFF-NET-30"],
+    proves: &["EFF-NET-09"],
     run: |t| in_own_namespaces(t, Flags::NEWNET, |t| {
         let socket = t.setup(Call::new("socket(AF_UNIX)", datagrams(AddressFamily::Unix)))?;
         t.setup(Call::new("ioctl(SIOCSIFFLAGS, lo, IFF_UP)", raise_loopback(socket.as_raw_fd())))?;
