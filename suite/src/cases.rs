@@ -96,6 +96,7 @@ mod separation {
     mod mnt_types;
     mod namespaces;
     mod namespaces_links;
+    mod namespaces_listed;
     mod net;
     mod net_contents;
     mod net_pairs;

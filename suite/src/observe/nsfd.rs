@@ -59,3 +59,69 @@ pub fn maker_of(file: &File) -> Result<u32, Errno> {
 pub fn enter(file: &File) -> Result<(), Errno> {
     nix::sched::setns(file, nix::sched::CloneFlags::empty())
 }
+
+/// The ID of a namespace, as listns(2) takes it. It is never used again.
+///
+/// # Errors
+/// As ioctl(2) with NS_GET_ID.
+pub fn id_of(file: &File) -> Result<u64, Errno> {
+    const NS_GET_ID: libc::c_ulong = 0x8008_b70d;
+    let mut id = 0u64;
+    // SAFETY: the number lives through the call.
+    Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_ID, &raw mut id) })?;
+    Ok(id)
+}
+
+/// listns(2), which the C library does not have (Linux 6.19).
+pub const LISTNS: libc::c_long = 470;
+
+/// struct ns_id_req of linux/nsfs.h.
+#[repr(C)]
+#[derive(Default)]
+struct NamespaceQuery {
+    size: u32,
+    reserved: u32,
+    after: u64,
+    kind: u32,
+    reserved_too: u32,
+    owner: u64,
+}
+
+/// The first active namespaces, at most `count`, of one kind that a user namespace owns (0: any), with IDs beyond
+/// `after`.
+///
+/// # Errors
+/// As listns(2), but that there is none is no error.
+pub fn list_some((kind, owner, count, after): (u64, u64, usize, u64)) -> Result<Vec<u64>, Errno> {
+    let size = size_of::<NamespaceQuery>() as u32;
+    let query = NamespaceQuery { size, kind: kind as u32, owner, after, ..NamespaceQuery::default() };
+    let mut ids = vec![0u64; count];
+    // SAFETY: both structures live through the call and have the sizes given.
+    let found = unsafe { libc::syscall(LISTNS, &raw const query, ids.as_mut_ptr(), ids.len(), 0) };
+    match Errno::result(found) {
+        Ok(found) => {
+            ids.truncate(found as usize);
+            Ok(ids)
+        }
+        Err(Errno::ENOENT) => Ok(Vec::new()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// All active namespaces of one kind that a user namespace owns (0: any), by calls that give at most `count`.
+///
+/// # Errors
+/// As listns(2). E2BIG where the list does not end.
+pub fn list_namespaces((kind, owner, count): (u64, u64, usize)) -> Result<Vec<u64>, Errno> {
+    /// More than there are.
+    const MOST: usize = 100_000;
+    let mut all = Vec::new();
+    while all.len() < MOST {
+        let some = list_some((kind, owner, count, all.last().copied().unwrap_or(0)))?;
+        if some.is_empty() {
+            return Ok(all);
+        }
+        all.extend(some);
+    }
+    Err(Errno::E2BIG)
+}

@@ -1,6 +1,7 @@
 //! Calls that fail late, beside sharers, again and again, and on kernels that lack something (section 5.2 of the
 //! behaviour catalogue).
 
+use crate::observe::nsfd::{LISTNS, id_of, list_namespaces};
 use crate::prelude::*;
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
@@ -79,51 +80,6 @@ case!(Case {
     }
 });
 
-/// struct ns_id_req of linux/nsfs.h.
-#[repr(C)]
-#[derive(Default)]
-struct NamespaceQuery {
-    size: u32,
-    reserved: u32,
-    after: u64,
-    kind: u32,
-    reserved_too: u32,
-    owner: u64,
-}
-
-const LISTNS: libc::c_long = 470;
-
-/// The ID of the calling task's user namespace, as listns(2) takes it.
-fn user_namespace_id() -> Result<u64, Errno> {
-    const NS_GET_ID: libc::c_ulong = 0x8008_b70d;
-    let link = open_link("thread-self", Ns::User)?;
-    let mut id = 0u64;
-    // SAFETY: the number lives through the call.
-    Errno::result(unsafe { libc::ioctl(link.as_raw_fd(), NS_GET_ID, &raw mut id) })?;
-    Ok(id)
-}
-
-/// The active namespaces of one kind that a user namespace owns, by listns(2).
-fn list_namespaces((kind, owner): (u64, u64)) -> Result<Vec<u64>, Errno> {
-    let mut all = Vec::new();
-    let size = size_of::<NamespaceQuery>() as u32;
-    let mut query = NamespaceQuery { size, kind: kind as u32, owner, ..NamespaceQuery::default() };
-    loop {
-        let mut ids = [0u64; 64];
-        // SAFETY: both structures live through the call and have the sizes given.
-        let count = unsafe { libc::syscall(LISTNS, &raw const query, ids.as_mut_ptr(), ids.len(), 0) };
-        match Errno::result(count) {
-            // There is none after the last.
-            Ok(0) | Err(Errno::ENOENT) => return Ok(all),
-            Ok(count) => {
-                all.extend_from_slice(&ids[..count as usize]);
-                query.after = ids[count as usize - 1];
-            }
-            Err(errno) => return Err(errno),
-        }
-    }
-}
-
 case!(Case {
     name: "atomicity.state.active_namespaces",
     about: "Calls that make namespaces and then fail leave none active: listns(2) finds those owned by the caller's \
@@ -143,9 +99,11 @@ case!(Case {
         limits::enter_own_user_namespace(t)?;
         limits::set(t, Flags::NEWTIME, 0)?;
         let start = limits::start(t, Flags::NEWTIME);
-        let owner = t.setup(Call::new("ioctl(NS_GET_ID)", user_namespace_id()))?;
+        let owner =
+            t.setup(Call::new("ioctl(NS_GET_ID)", open_link("thread-self", Ns::User).and_then(|link| id_of(&link))))?;
         let list = |when: &str| {
-            witness.call(t, &format!("listns({flag}) {when}"), (t.param::<Flags>().0, owner), list_namespaces)
+            let query = (t.param::<Flags>().0, owner, 64);
+            witness.call(t, &format!("listns({flag}) {when}"), query, list_namespaces)
         };
         let before = t.setup(list("before")?)?;
         for _ in 0..5 {
