@@ -124,6 +124,7 @@ mod separation {
     mod user_powers;
     mod user_unmapped;
     mod user_nested_ids;
+    mod user_without_right;
     mod uts;
     mod uts_rights;
     mod vm;
