@@ -1,6 +1,7 @@
 //! Limits on the number of namespaces, in a user namespace of the caller's own (RULE-11): those of
 //! the machine are left alone.
 
+use crate::call::check::SWITCHED_OFF;
 use crate::call::raw::unshare;
 use crate::spec::prelude::*;
 use crate::tasks::barrier::Barrier;
@@ -71,7 +72,12 @@ pub fn start(t: &Test, exhausted: Flags) -> Start {
 #[track_caller]
 fn enter(t: &Test, flags: Flags) -> Done {
     let (uid, gid) = (geteuid(), getegid());
-    t.setup(unshare(flags))?;
+    let call = unshare(flags);
+    if feature::user_namespace_takes_root(t.facts()) && call.result() == Err(Failure::Errno(Errno::EPERM)) {
+        // Root of a user namespace is an ordinary user to the switch.
+        return Err(t.skip(SWITCHED_OFF));
+    }
+    t.setup(call)?;
     map_ids(t, uid.as_raw(), gid.as_raw())
 }
 
@@ -81,6 +87,14 @@ fn enter(t: &Test, flags: Flags) -> Done {
 #[track_caller]
 pub fn enter_own_user_namespace(t: &Test) -> Done {
     enter(t, Flags::NEWUSER | Flags::NEWNS)
+}
+
+/// Goes on where a user namespace can be made in another one.
+///
+/// # Errors
+/// Debian's switch, to which root of a user namespace is an ordinary user, forbids it: the case is skipped.
+pub fn check_nesting_is_allowed(t: &Test) -> Done {
+    if feature::user_namespace_takes_root(t.facts()) { Err(t.skip(SWITCHED_OFF)) } else { Ok(()) }
 }
 
 /// Moves the calling task one user namespace further in and leaves all else as it is.

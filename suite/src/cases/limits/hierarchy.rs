@@ -44,6 +44,7 @@ case!(Case {
     run: |t| {
         const ID: &str = "ERR-30";
         let flag = t.param::<Flags>();
+        limits::check_nesting_is_allowed(t)?;
         limits::enter_own_user_namespace(t)?;
         let inner = Peer::start(t, "task further in", Flags::NONE)?;
         t.setup(unshare_by(t, &inner, Flags::NEWUSER)?)?;

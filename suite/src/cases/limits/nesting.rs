@@ -24,6 +24,7 @@ case!(Case {
     proves: &["ERR-33", "DOC-07"],
     run: |t| {
         const ID: &str = "ERR-33";
+        limits::check_nesting_is_allowed(t)?;
         let peer = Peer::start(t, "peer", Flags::FS | Flags::FILES)?;
         for level in 1..=USER_LEVELS {
             let (uid, gid) = (geteuid(), getegid());
@@ -50,6 +51,7 @@ case!(Case {
             which stayed outside, is not.",
     proves: &["INT-25"],
     run: |t| {
+        limits::check_nesting_is_allowed(t)?;
         let deep = Peer::start(t, "deepest task", Flags::NONE)?;
         for _ in 0..USER_LEVELS {
             deep.setup(t, "unshare(CLONE_NEWUSER), write(maps)", (), |()| {

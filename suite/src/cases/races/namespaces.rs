@@ -286,6 +286,7 @@ case!(Case {
     needs: limits::NEEDS.with(feature::PID_NS),
     run: |t| {
         const ID: &str = "RACE-23";
+        limits::check_nesting_is_allowed(t)?;
         play(t, 20, |random, barrier| {
             let delays: Vec<u32> = (0..4).map(|_| delay(random)).collect();
             t.in_child(|t| {
