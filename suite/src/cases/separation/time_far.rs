@@ -1,10 +1,11 @@
-//! Deadlines at the end of time, by a child in a time namespace whose clocks are behind the caller's (section 3.11 of
-//! the behaviour catalogue): as the kernel's own clock a deadline is later by as much, and must not wrap around.
+//! Deadlines of a child in a time namespace that the kernel must not shift as others (section 3.11 of the behaviour
+//! catalogue). One at the end of time must not wrap around where the child's clocks are behind: as the kernel's own
+//! clock it is later by as much. One of real time must not be shifted at all.
 
 use nix::sys::signal::Signal;
 
 use super::time_offsets::unshare_time;
-use crate::place::clock::{seconds, write_offset};
+use crate::place::clock::{SHIFT, nanoseconds, seconds, write_offset};
 use crate::prelude::*;
 
 const SOURCE: &str = "time_namespaces(7); kernel, kernel/time/namespace.c";
@@ -74,5 +75,49 @@ case!(Case {
         all(CLOCKS.map(|(name, _, clock)| {
             t.check(child.call(t, &text("the child", name), clock, wait_for_the_end)?).is([false; 2])
         }))
+    }
+});
+
+/// How long the child waits for the lock, in nanoseconds.
+const NAP: i64 = 20_000_000;
+
+/// Waits by FUTEX_LOCK_PI for a lock that another task has, and gives how long that was, in nanoseconds of real time.
+fn wait_for_lock((): ()) -> Result<i64, Errno> {
+    // Shared, as the other task has memory of its own. A parent outlives the wait and knows nothing of the lock.
+    // SAFETY: zeroes are a valid number.
+    let word = unsafe { map_zeroed::<AtomicU32>() }.map_err(errno_of)?;
+    word.store(getppid().as_raw() as u32, Ordering::Release);
+    let start = nanoseconds(libc::CLOCK_REALTIME)?;
+    let until = start + NAP;
+    let until = libc::timespec { tv_sec: until / 1_000_000_000, tv_nsec: until % 1_000_000_000 };
+    let locked = call!(futex, word.as_ptr(), libc::FUTEX_LOCK_PI, 0, &raw const until, 0, 0).map_err(fds::errno);
+    match locked {
+        Err(Errno::ETIMEDOUT) => Ok(nanoseconds(libc::CLOCK_REALTIME)? - start),
+        Err(errno) => Err(errno),
+        Ok(_) => Err(Errno::EPROTO),
+    }
+}
+
+case!(Case {
+    name: "separation.time.lock_in_real_time",
+    about: "A child whose clocks are ahead of the caller's can wait for a lock by FUTEX_LOCK_PI, whose timeout is real \
+            time: it waits until then.",
+    proves: &["EFF-TIME-18"],
+    source: "futex(2), FUTEX_LOCK_PI",
+    run: |t| {
+        let outside = Peer::start(t, "task outside", Flags::NONE)?;
+        match outside.call(t, "futex(FUTEX_LOCK_PI) by a task outside", (), wait_for_lock)? {
+            call if call.result() == Err(Failure::Errno(Errno::ENOSYS)) => {
+                return Err(t.skip("this kernel has no FUTEX_LOCK_PI: CONFIG_FUTEX_PI"));
+            }
+            call => t.setup(call)?,
+        };
+        unshare_time(t)?;
+        t.setup(write_offset("monotonic", SHIFT, 0))?;
+        t.setup(write_offset("boottime", SHIFT, 0))?;
+        let child = Peer::start(t, "child", Flags::NONE)?;
+        t.check(child.call(t, "futex(FUTEX_LOCK_PI) by the child until 20 ms later", (), wait_for_lock)?)
+            .holds("20 ms and more", |passed| *passed >= NAP)
+            .map(drop)
     }
 });
