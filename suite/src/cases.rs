@@ -94,6 +94,7 @@ mod separation {
     mod mnt_locked;
     mod mnt_reach;
     mod mnt_types;
+    mod mnt_others;
     mod namespaces;
     mod namespaces_links;
     mod namespaces_listed;
@@ -103,9 +104,11 @@ mod separation {
     mod net_sysctls;
     mod net_proc;
     mod pid;
+    mod pid_ends;
     mod pid_init;
     mod pid_reach;
     mod pid_views;
+    mod settings_owner;
     mod sysvsem;
     mod sysvsem_adjust;
     mod time;

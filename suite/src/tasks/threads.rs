@@ -107,12 +107,11 @@ pub fn without_leader(t: &Test, body: impl FnOnce() -> Done + Send) -> Done {
 
 /// Waits until the leader of the caller's thread group is a zombie.
 fn wait_until_leader_is_gone() {
-    let pid = std::process::id();
-    let path = format!("/proc/self/task/{pid}/stat");
+    // The leader's, also for a process that has another ID in this /proc than in its own PID namespace.
+    let path = "/proc/self/stat";
     // The state follows the command, which is in parentheses and may hold anything.
     yield_until(|| {
-        fs::read_to_string(&path)
-            .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
+        fs::read_to_string(path).is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
     });
 }
 

@@ -88,3 +88,31 @@ case!(Case {
         t.check(last()).is(getpid().as_raw())
     }
 });
+
+case!(Case {
+    name: "separation.sysvsem.one_of_a_set",
+    about: "Of a set of several semaphores only that is adjusted on which the caller operated with SEM_UNDO.",
+    proves: &["EFF-SEM-01"],
+    run: |t| {
+        // SAFETY: numbers alone.
+        let made = || Errno::result(unsafe { libc::semget(libc::IPC_PRIVATE, 3, 0o600) });
+        let id = t.setup(Call::new("semget(IPC_PRIVATE, 3)", made()))?;
+        let change = |number: u16, by: i16, flags: i32| {
+            let mut operation = libc::sembuf { sem_num: number, sem_op: by, sem_flg: flags as i16 };
+            // SAFETY: the operation lives through the call.
+            Call::new(
+                format!("semop({number}, {by:+})"),
+                Errno::result(unsafe { libc::semop(id, &raw mut operation, 1) }),
+            )
+        };
+        t.setup(change(0, 5, 0))?;
+        t.setup(change(1, 4, libc::SEM_UNDO))?;
+        t.setup(change(2, 3, 0))?;
+        t.unshare(Flags::SYSVSEM).as_predicted()?;
+        // SAFETY: these commands take no argument.
+        let values = [0, 1, 2].map(|number| unsafe { libc::semctl(id, number, libc::GETVAL) });
+        let removed = undo::control(id, libc::IPC_RMID);
+        t.check(Call::seen("semctl(GETVAL) of each semaphore of the set", values)).is([5, 0, 3])?;
+        t.setup(Call::new("semctl(IPC_RMID)", removed)).map(drop)
+    }
+});

@@ -48,13 +48,16 @@ case!(Case {
 
 /// What is written, and how it is refused: beyond the greatest offset, or so far back that a clock would be negative,
 /// a value is out of range.
-const REFUSED: [(&str, i64, i64, Errno); 6] = [
+const REFUSED: [(&str, i64, i64, Errno); 8] = [
     ("monotonic", 1, 1_000_000_000, Errno::EINVAL),
     ("boottime", 1, 1_000_000_000, Errno::EINVAL),
     ("realtime", 1, 0, Errno::EINVAL),
     ("11", 1, 0, Errno::EINVAL),
     ("monotonic", 9_000_000_000, 0, Errno::ERANGE),
     ("boottime", -4_000_000_000, 0, Errno::ERANGE),
+    // More seconds than the kernel's times in nanoseconds hold.
+    ("monotonic", 9_223_372_037, 0, Errno::ERANGE),
+    ("boottime", i64::MIN, 0, Errno::ERANGE),
 ];
 
 case!(Case {
