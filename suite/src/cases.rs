@@ -128,6 +128,7 @@ mod separation {
     mod user_unmapped;
     mod user_nested_ids;
     mod user_without_right;
+    mod user_syntax;
     mod uts;
     mod uts_rights;
     mod vm;

@@ -175,3 +175,43 @@ case!(Case {
         Ok(())
     }
 });
+
+/// Sleeps to an absolute time of a clock, in seconds, and gives how long that was by the monotonic clock.
+fn sleep_to((clock, until, limit): (i32, i64, u64)) -> Result<i64, Errno> {
+    let start = nanoseconds(libc::CLOCK_MONOTONIC)?;
+    let until = in_timespec(until * 1_000_000_000);
+    within(limit, || clock_nanosleep(clock.into(), ClockNanosleepFlags::TIMER_ABSTIME, &until))?;
+    Ok(nanoseconds(libc::CLOCK_MONOTONIC)? - start)
+}
+
+/// Sets a timer descriptor of the monotonic clock to the latest time there is, and gives the seconds left.
+fn latest_timer((): ()) -> Result<i64, Errno> {
+    let timer = TimerFd::new(timerfd::ClockId::CLOCK_MONOTONIC, TimerFlags::empty())?;
+    let latest = TimeSpec::new(i64::MAX, 0);
+    timer.set(Expiration::OneShot(latest), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+    Ok(match timer.get()? {
+        Some(Expiration::OneShot(left)) => left.tv_sec(),
+        _ => 0,
+    })
+}
+
+case!(Case {
+    name: "separation.time.past_and_far",
+    about: "In a child an absolute time before its clock's offset has passed, in real time the same as outside, and the \
+            latest time there is does not come because of an offset below 0.",
+    proves: &["EFF-TIME-11"],
+    source: "kernel, kernel/time/namespace.c",
+    run: |t| {
+        unshare_time(t)?;
+        t.setup(write_offset("monotonic", -1, 0))?;
+        t.setup(write_offset("boottime", SHIFT, 0))?;
+        let child = Peer::start(t, "child", Flags::NONE)?;
+        let limit = t.patience(Duration::from_secs(3)).as_millis() as u64;
+        for (name, clock) in [("CLOCK_BOOTTIME", libc::CLOCK_BOOTTIME), ("CLOCK_REALTIME", libc::CLOCK_REALTIME)] {
+            let text = format!("clock_nanosleep({name}, TIMER_ABSTIME, 1 s) in the child");
+            t.check(child.call(t, &text, (clock, 1, limit), sleep_to)?).succeeds()?;
+        }
+        let left = child.call(t, "seconds left of a timer of the latest time, in the child", (), latest_timer)?;
+        t.check(left).holds("more than a year", |left| *left > 31_536_000).map(drop)
+    }
+});
