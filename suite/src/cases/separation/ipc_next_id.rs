@@ -62,7 +62,7 @@ case!(Case {
     about: "In a new IPC namespace the ID for the next object can be set, and the old namespace's setting stays. Of two \
             objects that ask for the greatest ID the second gets another valid one, or none (ENOSPC): it is listed and \
             can be removed by it. In a guest only.",
-    proves: &["EFF-IPC-13"],
+    proves: &["EFF-IPC-14"],
     variants: || KINDS_OF_OBJECTS.map(|kind| Variant::new(kind.0, kind)).into(),
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         let kind: Kind = t.param();

@@ -22,7 +22,7 @@ case!(Case {
     name: "separation.mnt.old_descriptors_propagation",
     about: "Through a directory opened before CLONE_NEWUSER and CLONE_NEWNS the propagation type of the old \
             namespace's mount cannot be changed (EINVAL or EPERM, by release), and it stays what it was.",
-    proves: &["EFF-MNT-26"],
+    proves: &["EFF-MNT-29"],
     source: "mount_namespaces(7), Restrictions on mount namespaces; CVE-2025-38498",
     needs: NEEDS.with(feature::CREATE_USER_NS),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {

@@ -27,7 +27,7 @@ case!(Case {
     about: "listns(2) finds the new namespace among those of its kind, and once, however many are asked for at a time, \
             and although one made before it is only kept by a descriptor; after the end of its last task no more. \
             Nothing comes after the greatest ID.",
-    proves: &["EFF-GEN-08"],
+    proves: &["EFF-GEN-09"],
     variants: variants::each_kind,
     run: |t| {
         const AT_A_TIME: [usize; 2] = [1, 64];

@@ -89,6 +89,7 @@ case!(Case {
         t.unshare(Flags::NEWUTS).as_predicted()?;
         // SAFETY: the child ends without destructors.
         let child = match t.setup(Call::new("fork()", unsafe { fork() }))? {
+            // SAFETY: the child of a process with one thread ends at once.
             ForkResult::Child => unsafe { libc::_exit(0) },
             ForkResult::Parent { child } => child,
         };
