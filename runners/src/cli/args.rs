@@ -43,6 +43,10 @@ pub struct RunArgs {
     /// old values are restored), shrink its slab caches, make control groups, or attach a BPF program for a moment
     #[arg(long)]
     pub disturb_host: bool,
+    /// The kernel is the suite's own, as in a guest: also run what may end the machine (for `ci/coverage`, whose guest
+    /// has an init of its own)
+    #[arg(long, hide = true)]
+    pub own_kernel: bool,
     /// Simulate a broken kernel (for developers of the suite); `faults list` names the faults
     #[arg(long, value_name = "NAME", value_parser = parse_fault)]
     pub fault: Option<&'static Fault>,

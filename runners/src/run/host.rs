@@ -70,7 +70,11 @@ pub fn run(args: &RunArgs, cases: &'static [Case]) -> Result<ExitStatus> {
     go_on_with_own_proc();
     let selected = select_part(&args.selection, args.how.shard, args.how.tier_on_host(), cases)?;
     let reports = Reports::open(&args.report)?;
-    let options = RunOptions { heartbeat: reports.are_watched(), ..options(&args.how, args.disturb_host) };
+    let options = RunOptions {
+        heartbeat: reports.are_watched(),
+        own_kernel: args.own_kernel,
+        ..options(&args.how, args.disturb_host)
+    };
     let options = simulation::under(args.fault, options)?;
     run_items(selected, options, &args.strict, reports, &mut |_| Ok(()))
 }

@@ -95,53 +95,6 @@ case!(Case {
     }
 });
 
-/// The numbers of namespaces, as fstat(2) shows them, begin here; the kernel keeps a thousand of them in one piece, whose
-/// first 63 take no memory of their own (kernel, lib/idr.c).
-const FIRST_NUMBER: u64 = 0xf000_0000;
-const PIECE: u64 = 1024;
-const WITHOUT_MEMORY: u64 = 63;
-
-/// Makes UTS namespaces and keeps them until the next number takes memory, or there is room for no more.
-fn keep_numbers((): ()) -> Result<u64, Errno> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard.min(4 * PIECE), hard)?;
-    for _ in 0..2 * PIECE {
-        if unshare_raw(Flags::NEWUTS) != 0 {
-            break;
-        }
-        let Ok(file) = open_link("thread-self", Ns::Uts) else { break };
-        let number = inode_of(&file)?.wrapping_sub(FIRST_NUMBER);
-        // Closed at the task's end.
-        std::mem::forget(file);
-        if number % PIECE == WITHOUT_MEMORY - 1 {
-            return Ok(number);
-        }
-    }
-    Ok(0)
-}
-
-case!(Case {
-    name: "allocations.number",
-    about: "Where the number of the new namespace takes memory, as one in a thousand does, and that allocation fails, \
-            the call gives ENOMEM and nothing changes.",
-    proves: &["FI-12", "ERR-39"],
-    source: "kernel, kernel/nscommon.c and lib/idr.c",
-    needs: NEEDS.with(feature::UTS_NS),
-    deadline: fail_nth::DEADLINE,
-    variants: variants::each_kind,
-    quick: one_in(4, 1),
-    run: |t| {
-        // In it, where a user namespace is made, there is no record of the user before.
-        const FIRST: u32 = 10;
-        let flag = t.param::<Flags>();
-        let ground = fixture(t)?;
-        let keeper = Peer::start(t, "keeper of numbers", Flags::NONE)?;
-        let last = keeper.setup(t, "unshare(CLONE_NEWUTS) and open(ns/uts), a thousand times", (), keep_numbers)?;
-        t.note(format!("the last number that took no memory: {last}"));
-        ground.first_sites(t, flag, FIRST, "FI-12")
-    }
-});
-
 case!(Case {
     name: "allocations.real_user",
     about: "A caller whose real and effective user differ needs two records to count in: where the second cannot be \

@@ -295,19 +295,6 @@ impl Fixture {
         Ok(figures)
     }
 
-    /// Has the first so many allocations fail one after the other, and no call succeed before: what a call makes once,
-    /// for those after it too, is still to be made.
-    #[track_caller]
-    pub fn first_sites(&self, t: &Test, flags: Flags, most: u32, id: &'static str) -> Done {
-        for n in 1..=most {
-            let outcome = self.call(t, flags, n, id)?;
-            if outcome.left > 0 {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     /// Checks that among the sites of these calls there is one whose failure gives this error.
     #[track_caller]
     pub fn sweep_for(&self, t: &Test, flags: Flags, errno: Errno, id: &'static str) -> Done {
