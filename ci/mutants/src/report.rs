@@ -31,10 +31,10 @@ const HEAD: &str = "\
 # Mutants of the kernel
 
 What a wrong kernel can look like, made by a machine: in one kernel, each condition forced true or false, statement
-left out, error changed, flag dropped or bound moved by one, in the functions that unshare(2) reaches and in those that its
-effects rest on (`ci/mutants/functions.toml`). One is switched on, and the suite either notices it or does not.
-How it is done, and how to repeat it, is in [ci/mutants/README.md](../ci/mutants/README.md); this page is written by
-`cargo run -p mutants report`.
+left out, error changed, flag dropped or bound moved by one, in the functions that unshare(2) reaches and in those
+that its effects rest on (`ci/mutants/functions.toml`). One is switched on, and the suite notices it or does not. How
+it is done, and how to repeat it, is in [ci/mutants/README.md](../ci/mutants/README.md); `cargo run -p mutants report`
+writes this page.
 
 *Killed*: a run of the suite says that the kernel does not conform. *Equivalent*: no program can tell; each with its
 reason. *Survived*: the rest. A mutant is named by its file, function and operator, and counted from the function's
