@@ -22,7 +22,7 @@ use crate::run::Runner;
 const EXAMPLES: &str = "\
 Examples:
   mutants instrument linux-7.3                          put the mutants into a tree
-  unshare-conformance kernels build linux-7.3 --with fault-injection,debug -o DIRECTORY
+  unshare-conformance kernels build linux-7.3 --with fault-injection -o DIRECTORY
   mutants run DIRECTORY --results new.jsonl             run what has no result yet, hours
   mutants run DIRECTORY --results new.jsonl --tier full those that the quick tier does not notice
   mutants check DIRECTORY --sample 30                   thirty against the recorded results, minutes

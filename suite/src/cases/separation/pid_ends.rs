@@ -68,6 +68,8 @@ case!(Case {
     about: "Process 1 of the new namespace cannot go back to the old one by setns(2), for its children either (EINVAL).",
     proves: &["EFF-PID-18"],
     source: "setns(2), PID namespaces",
+    // Without power over the old namespace, that is what is missing (EPERM).
+    needs: NEEDS.with(feature::INITIAL_ROOT),
     run: |t| {
         let outer = t.setup(Call::new("open(ns/pid)", open_link("thread-self", Ns::Pid)))?;
         t.unshare(Flags::NEWPID).as_predicted()?;
@@ -84,7 +86,8 @@ case!(Case {
             user: the other links give ENOENT.",
     proves: &["EFF-GEN-08"],
     source: "kernel, fs/nsfs.c and the file of each kind of namespace",
-    needs: Needs::ROOT.with(feature::UTS_NS),
+    // The zombie's files belong to the initial root.
+    needs: Needs::ROOT.with(feature::UTS_NS).with(feature::INITIAL_ROOT),
     run: |t| {
         t.unshare(Flags::NEWUTS).as_predicted()?;
         // SAFETY: the child ends without destructors.
