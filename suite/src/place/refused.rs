@@ -64,6 +64,7 @@ const TAKEN: &[(&str, u32, bool, &[&str])] = &[
     ("CAP_SETPCAP", 8, true, &["PR_SET_SECUREBITS", "PR_CAPBSET_DROP"]),
     ("CAP_SETFCAP", 31, true, &["write(maps)", "uid_map"]),
     ("CAP_NET_ADMIN", 12, false, &["SIOCSIF", "adding a table", "netlink", "RTM_"]),
+    ("CAP_IPC_OWNER", 15, false, &["with CAP_IPC_OWNER outside"]),
     ("CAP_SYS_CHROOT", 18, false, &["chroot", "caller's root", "beside, Places", "setns(ns/mnt)"]),
     ("CAP_SYS_PTRACE", 19, false, &["NS_GET_PARENT", "NS_GET_USERNS", "ptrace", "process_vm"]),
     ("CAP_SYS_PTRACE", 19, true, &["the caller's ns/user", "the caller's user namespace"]),
@@ -108,7 +109,9 @@ fn hidden(call: &str, errno: Errno) -> Option<String> {
     let is_hidden = errno == Errno::ENOENT
         && !Path::new("/proc/sys/kernel").exists()
         && paths(call).any(|path| {
-            ["/proc/sys", "/proc/uptime", "/proc/filesystems"].iter().any(|hidden| path.starts_with(hidden))
+            ["/proc/sys", "/proc/uptime", "/proc/stat", "/proc/filesystems", "/proc/thread-self/net"]
+                .iter()
+                .any(|hidden| path.starts_with(hidden))
         });
     is_hidden.then(|| "/proc shows processes only (subset=pid): mount a whole one".to_owned())
 }
