@@ -20,6 +20,7 @@ const MEANT: &[(&str, &[&str])] = &[
     ("by the second user", &["capset", "setresuid", "setgroups"]),
     ("NSpid of a child", &["pipe2"]),
     ("clock_nanosleep(", &["setitimer"]),
+    ("timer_gettime", &["timer_create", "timer_settime"]),
     ("IPC_STAT", &["semctl", "shmctl", "msgctl"]),
     ("spawn", &["clone3"]),
     // A storm's task names its new host; what its other tasks do.

@@ -68,7 +68,9 @@ case!(Case {
 
 /// Sets the nice value of a process to what it is.
 fn renice(pid: i32) -> Result<(), Errno> {
-    call!(setpriority, libc::PRIO_PROCESS, pid, 0).map(drop).map_err(fds::errno)
+    // The system call gives 20 less the nice value. A greater priority would take CAP_SYS_NICE.
+    let nice = 20 - call!(getpriority, libc::PRIO_PROCESS, pid).map_err(fds::errno)? as i32;
+    call!(setpriority, libc::PRIO_PROCESS, pid, nice).map(drop).map_err(fds::errno)
 }
 
 fn group_of_process(pid: i32) -> Result<i32, Errno> {
