@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::Instant;
 use std::{fs, thread};
@@ -63,11 +63,10 @@ impl Runner {
         let directory = tempfile::tempdir().context("no directory for temporary files")?;
         let console = directory.path().join("console");
         let started = Instant::now();
-        let mut command = Command::new(&self.program);
-        command.args(["run", "--fail-fast", "--format", "json", "--seed", "1", "--tier", self.tier.name(), "--kernel"]);
-        command.arg(&self.kernel).arg("--kernel-arg").arg(format!("mutant={id}")).arg("--console").arg(&console);
-        command.args(LEFT_OUT.iter().flat_map(|group| ["--skip", group])).args(cases).stdin(Stdio::null());
-        let output = command.output().with_context(|| format!("cannot run {}", self.program.display()))?;
+        let mut command = self.in_guest(&console);
+        command.args(["--fail-fast", "--kernel-arg"]).arg(format!("mutant={id}"));
+        command.args(LEFT_OUT.iter().flat_map(|group| ["--skip", group])).args(cases);
+        let output = self.output(command)?;
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let verdict = match output.status.code() {
             Some(0) => Verdict::Survived,
@@ -101,37 +100,37 @@ impl Runner {
     /// # Errors
     /// The suite could not be run, or the kernel does not conform without a mutant.
     pub fn find_reach(&self, jobs: usize) -> Result<Reach> {
-        let queue: Mutex<VecDeque<_>> = Mutex::new(self.families()?.into_iter().collect());
-        let found = Mutex::new(Reach::new());
-        let work = || -> Result<()> {
-            loop {
-                let Some(family) = queue.lock().map_err(|_| anyhow!("another job failed"))?.pop_front() else {
-                    return Ok(());
-                };
-                let directory = tempfile::tempdir().context("no directory for temporary files")?;
-                let console = directory.path().join("console");
-                let mut command = Command::new(&self.program);
-                command.args(["run", "--format", "json", "--seed", "1", "--tier", self.tier.name(), "--kernel"]);
-                command.arg(&self.kernel).arg("--console").arg(&console).arg(&family).stdin(Stdio::null());
-                let output = command.output().with_context(|| format!("cannot run {}", self.program.display()))?;
-                // 125: all skipped here.
-                if !matches!(output.status.code(), Some(0 | 125)) {
-                    let (case, why) =
-                        noticed_by(&String::from_utf8_lossy(&output.stdout), Verdict::Killed).unwrap_or_default();
-                    bail!("the kernel does not conform with no mutant switched on: {}: {case}: {why}", output.status);
-                }
-                // No console: the tier has none of these cases.
-                let console = fs::read(&console).unwrap_or_default();
-                let ids = all_reached(&String::from_utf8_lossy(&console));
-                eprintln!("{family}: {}", ids.len());
-                found.lock().map_err(|_| anyhow!("another job failed"))?.insert(family, ids);
+        let found = in_parallel(jobs, self.families()?, |family| {
+            let directory = tempfile::tempdir().context("no directory for temporary files")?;
+            let console = directory.path().join("console");
+            let mut command = self.in_guest(&console);
+            command.arg(&family);
+            let output = self.output(command)?;
+            // 125: all skipped here.
+            if !matches!(output.status.code(), Some(0 | 125)) {
+                let (case, why) =
+                    noticed_by(&String::from_utf8_lossy(&output.stdout), Verdict::Killed).unwrap_or_default();
+                bail!("the kernel does not conform with no mutant switched on: {}: {case}: {why}", output.status);
             }
-        };
-        thread::scope(|scope| {
-            let jobs: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-            jobs.into_iter().try_for_each(|job| job.join().map_err(|_| anyhow!("a job panicked"))?)
+            // No console: the tier has none of these cases.
+            let console = fs::read(&console).unwrap_or_default();
+            let ids = all_reached(&String::from_utf8_lossy(&console));
+            eprintln!("{family}: {}", ids.len());
+            Ok((family, ids))
         })?;
-        found.into_inner().map_err(|_| anyhow!("a job panicked"))
+        Ok(found.into_iter().collect())
+    }
+
+    /// The suite in a guest with this kernel, whose console is kept in a file.
+    fn in_guest(&self, console: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["run", "--format", "json", "--seed", "1", "--tier", self.tier.name(), "--kernel"]);
+        command.arg(&self.kernel).arg("--console").arg(console).stdin(Stdio::null());
+        command
+    }
+
+    fn output(&self, mut command: Command) -> Result<Output> {
+        command.output().with_context(|| format!("cannot run {}", self.program.display()))
     }
 
     /// The families of all cases that are run.
@@ -149,35 +148,40 @@ impl Runner {
     /// # Errors
     /// One could not be run; those that were are in the file.
     pub fn run_all(&self, mutants: &[&Mutant], jobs: usize, file: &Path) -> Result<Vec<Run>> {
-        let file = Mutex::new(results::appended(file)?);
-        let queue: Mutex<VecDeque<_>> = Mutex::new(mutants.iter().copied().collect());
-        let done = Mutex::new(Vec::new());
-        let work = || -> Result<()> {
-            loop {
-                let Some(mutant) = queue.lock().map_err(|_| anyhow!("another job failed"))?.pop_front() else {
-                    return Ok(());
-                };
-                let run = self.run(&mutant.key, mutant.id)?;
-                results::append(&mut *file.lock().map_err(|_| anyhow!("another job failed"))?, &run)?;
-                let mut done = done.lock().map_err(|_| anyhow!("another job failed"))?;
-                done.push(run);
-                let run = &done[done.len() - 1];
-                eprintln!(
-                    "{}/{} {:?} {} {}",
-                    done.len(),
-                    mutants.len(),
-                    run.verdict,
-                    run.key,
-                    run.by.as_deref().unwrap_or_default()
-                );
-            }
-        };
-        thread::scope(|scope| {
-            let jobs: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-            jobs.into_iter().try_for_each(|job| job.join().map_err(|_| anyhow!("a job panicked"))?)
-        })?;
-        done.into_inner().map_err(|_| anyhow!("a job panicked"))
+        let kept = Mutex::new((results::appended(file)?, 0));
+        in_parallel(jobs, mutants.iter().copied(), |mutant| {
+            let run = self.run(&mutant.key, mutant.id)?;
+            let (file, done) = &mut *kept.lock().map_err(|_| anyhow!("another job panicked"))?;
+            results::append(file, &run)?;
+            *done += 1;
+            let by = run.by.as_deref().unwrap_or_default();
+            eprintln!("{done}/{} {:?} {} {by}", mutants.len(), run.verdict, run.key);
+            Ok(run)
+        })
     }
+}
+
+/// Does the same with each of many things, so many at a time. The results are in no order. The first error of a
+/// job ends that job; the others do what is left.
+fn in_parallel<T: Send, R: Send>(
+    jobs: usize,
+    things: impl IntoIterator<Item = T>,
+    work: impl Fn(T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let queue: Mutex<VecDeque<T>> = Mutex::new(things.into_iter().collect());
+    let next = || queue.lock().map_err(|_| anyhow!("another job panicked")).map(|mut queue| queue.pop_front());
+    let job = || -> Result<Vec<R>> {
+        let mut done = Vec::new();
+        while let Some(thing) = next()? {
+            done.push(work(thing)?);
+        }
+        Ok(done)
+    };
+    thread::scope(|scope| {
+        let jobs: Vec<_> = (0..jobs).map(|_| scope.spawn(job)).collect();
+        let ended = jobs.into_iter().map(|job| job.join().map_err(|_| anyhow!("a job panicked"))?);
+        ended.collect::<Result<Vec<_>>>().map(|done| done.into_iter().flatten().collect())
+    })
 }
 
 /// Whether the kernel says at the end that a mutant was reached; nothing if it says nothing.

@@ -29,6 +29,11 @@ pub fn seconds(clock: i32) -> Result<i64, Errno> {
     nanoseconds(clock).map(|now| now / SECOND)
 }
 
+/// A time in nanoseconds as system calls take it.
+pub fn timespec(nanoseconds: i64) -> libc::timespec {
+    libc::timespec { tv_sec: nanoseconds / SECOND, tv_nsec: nanoseconds % SECOND }
+}
+
 /// Writes offsets as one line: a clock, seconds and nanoseconds.
 pub fn write_offset(clock: &str, seconds: i64, nanoseconds: i64) -> Call<()> {
     let text = format!("{clock} {seconds} {nanoseconds}\n");

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use rustix::io_uring::*;
 
 use super::time_offsets::{unshare_time, within};
-use crate::place::clock::{SHIFT, nanoseconds, put_back, write_offset};
+use crate::place::clock::{SHIFT, nanoseconds, put_back, timespec, write_offset};
 use crate::prelude::*;
 use crate::tasks::io_uring::{Queue, time_request};
 
@@ -75,10 +75,6 @@ fn wait((variant, way, clock, nap, limit): (usize, usize, i32, i64, u64)) -> Res
     let until = timespec(start + nap);
     within(limit, || wait(clock, &until))?;
     Ok(nanoseconds(clock)? - start)
-}
-
-fn timespec(nanoseconds: i64) -> libc::timespec {
-    libc::timespec { tv_sec: nanoseconds / 1_000_000_000, tv_nsec: nanoseconds % 1_000_000_000 }
 }
 
 /// The result of a wait that ends with an error when its time has come.

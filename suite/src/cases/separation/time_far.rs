@@ -5,7 +5,7 @@
 use nix::sys::signal::Signal;
 
 use super::time_offsets::unshare_time;
-use crate::place::clock::{SHIFT, nanoseconds, seconds, write_offset};
+use crate::place::clock::{SHIFT, nanoseconds, seconds, timespec, write_offset};
 use crate::prelude::*;
 
 const SOURCE: &str = "time_namespaces(7); kernel, kernel/time/namespace.c";
@@ -88,8 +88,7 @@ fn wait_for_lock((): ()) -> Result<i64, Errno> {
     let word = unsafe { map_zeroed::<AtomicU32>() }.map_err(errno_of)?;
     word.store(getppid().as_raw() as u32, Ordering::Release);
     let start = nanoseconds(libc::CLOCK_REALTIME)?;
-    let until = start + NAP;
-    let until = libc::timespec { tv_sec: until / 1_000_000_000, tv_nsec: until % 1_000_000_000 };
+    let until = timespec(start + NAP);
     let locked = call!(futex, word.as_ptr(), libc::FUTEX_LOCK_PI, 0, &raw const until, 0, 0).map_err(fds::errno);
     match locked {
         Err(Errno::ETIMEDOUT) => Ok(nanoseconds(libc::CLOCK_REALTIME)? - start),
