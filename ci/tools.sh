@@ -89,6 +89,58 @@ kernel_tree() {
     [ -e "$tree/tools/testing/kunit/kunit.py" ] && echo "$tree"
 }
 
+# kernel_tools: what building and booting a kernel requires is there, or is installed now.
+kernel_tools() {
+    local needed
+    for needed in make:make gcc:gcc flex:flex bison:bison bc:bc xz:xz-utils dpkg-deb:dpkg perl:perl \
+        qemu-system-x86_64:qemu-system-x86; do
+        command_or_package "${needed%:*}" "${needed#*:}" || {
+            echo "$0: install ${needed#*:}" >&2
+            exit 1
+        }
+    done
+    [ -e /usr/include/libelf.h ] || package libelf-dev || { echo "$0: install libelf-dev" >&2; exit 1; }
+}
+
+# candidate PACKAGE: the version that apt would install; nothing if it knows none.
+candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/ *Candidate: //p'; }
+
+# linux_source PACKAGE DIRECTORY: makes the directory, with a kernel's source tree from Debian's linux-source-VERSION.
+linux_source() {
+    local work
+    work=$(mktemp -d)
+    chmod 755 "$work"
+    (cd "$work" && apt-get download -qq "$1" && dpkg-deb -x "$1"_*.deb unpacked)
+    mkdir "$2"
+    tar -xf "$work/unpacked/usr/src/$1.tar.xz" -C "$2" --strip-components=1
+    rm -r "$work"
+}
+
+# build_with_fault_injection PROGRAM TREE DIRECTORY: builds a kernel; the log is shown if that fails. The objects have a
+# cache of their own: what is built in a tree that is gone tomorrow need not be kept.
+build_with_fault_injection() {
+    local work
+    work=$(mktemp -d)
+    if ! XDG_CACHE_HOME=$work/cache "$1" kernels build "$2" --with fault-injection -o "$3" 2>"$work/log"; then
+        tail -n 20 "$work/log" >&2
+        rm -r "$work"
+        exit 1
+    fi
+    rm -r "$work"
+}
+
+# allocations_fail PROGRAM KERNEL: runs the cases that require a kernel whose allocations fail on request.
+allocations_fail() {
+    local report
+    report=$(mktemp)
+    "$1" --kernel "$2" allocations. --format pretty --output "tap=$report"
+    # A kernel that was built for this and cannot do it would prove nothing, and say so in skips only.
+    if grep 'SKIP.*cannot be made to fail' "$report"; then
+        exit 1
+    fi
+    rm "$report"
+}
+
 # python_with PACKAGE…: a Python that has these packages of PyPI, in an environment of its own.
 python_with() {
     local python=$cache/venv/bin/python
