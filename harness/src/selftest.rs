@@ -181,5 +181,10 @@ pub static CASES: &[Case] = &[
         t.check(one()).is(1)?;
         sleep_for_ever()
     }),
+    endless("selftest.stops_its_supervisor", "A case whose supervisor hangs does not stop the run.", |t| {
+        let _ = kill(getppid(), Signal::SIGSTOP);
+        t.check(one()).is(1)?;
+        sleep_for_ever()
+    }),
     bad("selftest.survives_all_that", "The run goes on after every one of the above.", |t| t.check(one()).is(1)),
 ];

@@ -67,7 +67,8 @@ impl Runner {
         let console = directory.path().join("console");
         let started = Instant::now();
         let mut command = self.in_guest(&console);
-        command.args(["--fail-fast", "--kernel-arg"]).arg(format!("mutant={id}"));
+        // A kernel that oopses is noticed either way, and one that goes on after it often hangs.
+        command.args(["--fail-fast", "--kernel-arg", "oops=panic", "--kernel-arg"]).arg(format!("mutant={id}"));
         command.args(LEFT_OUT.iter().flat_map(|group| ["--skip", group])).args(cases);
         let output = self.output(command)?;
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

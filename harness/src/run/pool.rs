@@ -17,7 +17,8 @@ use crate::place::filter;
 use crate::place::inherited;
 use crate::place::sandbox;
 use crate::run::kernel_log::KernelLog;
-use crate::run::leftovers::kill_children_but;
+use crate::run::leftovers::{KILL_PATIENCE, kill_children_but, where_it_hangs};
+use crate::run::patience::{Patience, Tasks, TimeLimit};
 use crate::run::plan::{Planned, plan};
 use crate::run::settings::{Kept, restore_stale};
 use crate::verdict::judge::worst_of;
@@ -27,7 +28,7 @@ pub use options::{RunEnd, RunError, RunOptions, Sink, usual_jobs};
 pub use scout::{facts, facts_as_json};
 use signals::Signals;
 use wire::{Job, receive, send};
-use worker::{Worker, serve};
+use worker::{Worker, deadline, serve};
 
 /// Runs the items and sends events to `sink`.
 ///
@@ -72,6 +73,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         failed: false,
         failures: 0,
         cut_short: false,
+        stuck: None,
         counts: Counts::default(),
         workers: Vec::new(),
         kernel_log: KernelLog::watch(options.own_kernel, options.suite.task_names),
@@ -119,6 +121,8 @@ struct Run<'a, 's> {
     /// How many results are failures, other than by a known bug.
     failures: u32,
     cut_short: bool,
+    /// Why the kernel cannot be tested any further, if so.
+    stuck: Option<String>,
     counts: Counts,
     workers: Vec<Worker>,
     kernel_log: KernelLog,
@@ -184,6 +188,10 @@ impl Run<'_, '_> {
                     self.cut_short(Some(Verdict::never_reached(&format!("interrupted by signal {signal}"))))?;
                     return Ok(Some(signal));
                 }
+                if let Some(why) = self.stuck.take() {
+                    self.cut_short(Some(Verdict::never_reached(&why)))?;
+                    return Ok(None);
+                }
                 if self.options.fail_fast.is_some_and(|most| self.failures >= most) {
                     // A runner that gets the results in any order knows what it lacks.
                     self.cut_short(self.options.in_order.then(Verdict::stopped_before))?;
@@ -238,6 +246,7 @@ impl Run<'_, '_> {
                 let _ = send(&mut worker.stream, &job);
                 worker.jobs.push_back(job);
                 if worker.jobs.len() == 1 {
+                    worker.begin();
                     self.announce(job)?;
                 }
             }
@@ -263,9 +272,8 @@ impl Run<'_, '_> {
         let ready: Vec<usize> = {
             let fds = self.workers.iter().map(|worker| worker.stream.as_fd()).chain([signals.fd.as_fd()]);
             let mut polled: Vec<PollFd> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-            let heartbeat = PollTimeout::from(HEARTBEAT.as_millis() as u16);
-            let timeout = if self.options.heartbeat { heartbeat } else { PollTimeout::NONE };
-            match poll(&mut polled, timeout) {
+            // In time for a heartbeat, and to see that a supervisor hangs.
+            match poll(&mut polled, PollTimeout::from(HEARTBEAT.as_millis() as u16)) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(io::Error::from(errno).into()),
             }
@@ -286,11 +294,16 @@ impl Run<'_, '_> {
         for at in ready.into_iter().rev() {
             self.take_answer(at, queue)?;
         }
+        let hanging = self.workers.iter_mut().position(|worker| {
+            let job = worker.jobs.front().copied();
+            job.is_some_and(|job| worker.hangs(deadline(&self.entries[job.index as usize].item, self.options)))
+        });
+        hanging.map_or(Ok(()), |at| self.give_up_on(at, queue))?;
         Ok(None)
     }
 
     fn take_answer(&mut self, at: usize, queue: &mut VecDeque<Job>) -> Result<(), RunError> {
-        let (job, mut observation) = match receive(&mut self.workers[at].stream) {
+        let (job, observation) = match receive(&mut self.workers[at].stream) {
             Ok(observation) => {
                 let job = self.workers[at].jobs.pop_front();
                 (job.ok_or_else(|| RunError::Supervisor("unexpected answer".to_owned()))?, observation)
@@ -300,6 +313,11 @@ impl Run<'_, '_> {
                 (job, Observation::new(Ending::SupervisorLost { how }))
             }
         };
+        self.take(at, job, observation)
+    }
+
+    /// Judges what was observed of a job, which was the first of this supervisor, if that still exists.
+    fn take(&mut self, at: usize, job: Job, mut observation: Observation) -> Result<(), RunError> {
         self.attribute_news(at, &mut observation);
         let mut verdict = judge(&observation);
         if !matches!(verdict.status, Status::Pass | Status::Skip) {
@@ -318,8 +336,11 @@ impl Run<'_, '_> {
             // The notes of the first repetition suffice.
             verdict.notes.clear();
         }
-        if let Some(next) = self.workers.get(at).and_then(|worker| worker.jobs.front()).copied() {
-            self.announce(next)?;
+        if let Some(worker) = self.workers.get_mut(at) {
+            worker.begin();
+            if let Some(&next) = worker.jobs.front() {
+                self.announce(next)?;
+            }
         }
         let index = job.index as usize;
         self.entries[index].attempts.push(verdict);

@@ -1,5 +1,7 @@
 //! Starts, replaces and stops the supervisors of a run.
 
+use nix::sys::wait::{Id, waitid};
+
 use super::*;
 
 impl Run<'_, '_> {
@@ -16,7 +18,7 @@ impl Run<'_, '_> {
             let status = serve(theirs, &self.entries, &self.setting, self.options, log, ids);
             exit_now(status)
         }
-        self.workers.push(Worker { pid, stream: ours, jobs: VecDeque::new(), log, news: News::default() });
+        self.workers.push(Worker::new(pid, ours, log));
         Ok(())
     }
 
@@ -38,6 +40,38 @@ impl Run<'_, '_> {
         worker.jobs.into_iter().rev().for_each(|job| queue.push_front(job));
         self.add_worker()?;
         Ok((job, how))
+    }
+
+    /// Kills a supervisor that hangs, and reports the case that it was running. If it does not die, the kernel holds it
+    /// for ever: what others do would hang as well, so the run ends.
+    pub(super) fn give_up_on(&mut self, at: usize, queue: &mut VecDeque<Job>) -> Result<(), RunError> {
+        let worker = &mut self.workers[at];
+        let Some(&job) = worker.jobs.front() else {
+            return Ok(());
+        };
+        let limit = deadline(&self.entries[job.index as usize].item, self.options);
+        let hints = where_it_hangs(worker.pid);
+        let records = worker.log.read();
+        let _ = kill(worker.pid, Signal::SIGKILL);
+        let mut patience = TimeLimit::new(KILL_PATIENCE);
+        let is_dead = || {
+            waitid(Id::Pid(worker.pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT)
+                .is_ok_and(|status| status != WaitStatus::StillAlive)
+        };
+        let mut died = is_dead();
+        while !died && patience.pause(Duration::from_millis(10)) {
+            died = is_dead();
+        }
+        if died {
+            self.replace_worker(at, queue)?;
+        } else {
+            worker.jobs.pop_front();
+            self.stuck = Some("a supervisor survived SIGKILL, so the kernel cannot be tested any further".to_owned());
+        }
+        let ending = Ending::TimedOut { after: limit, hints, survived: !died };
+        let mut observation = Observation::new(ending);
+        observation.records = records;
+        self.take(at, job, observation)
     }
 
     pub(super) fn stop_workers(&mut self) {

@@ -12,6 +12,41 @@ pub(super) struct Worker {
     pub(super) log: RecordLog,
     /// What the kernel said while its first job ran, if it was read when another one ended.
     pub(super) news: News,
+    /// How long its first job may still take, as the machine lets it run; begun when it is late.
+    pub(super) patience: Option<Patience>,
+    /// When it began its first job.
+    pub(super) began: Instant,
+}
+
+/// What a supervisor may need after the deadline of a case: to kill it, and to kill what it left.
+const CLEANING_UP: Duration = KILL_PATIENCE.saturating_mul(2);
+
+/// The time that a supervisor gives a case.
+pub(super) fn deadline(item: &Item, options: &RunOptions) -> Duration {
+    options.timeout.unwrap_or(item.case.deadline) * options.slowdown.max(1)
+}
+
+impl Worker {
+    pub(super) fn new(pid: Pid, stream: UnixStream, log: RecordLog) -> Self {
+        let (jobs, news) = (VecDeque::new(), News::default());
+        Self { pid, stream, jobs, log, news, patience: None, began: Instant::now() }
+    }
+
+    /// Begins the time of its first job.
+    pub(super) fn begin(&mut self) {
+        (self.patience, self.began) = (None, Instant::now());
+    }
+
+    /// Whether it hangs itself, beside a case that it should have given up long ago: its own look at /proc or its
+    /// cleaning up waits for a lock that the kernel never releases.
+    pub(super) fn hangs(&mut self, deadline: Duration) -> bool {
+        if self.jobs.is_empty() || self.began.elapsed() < deadline.min(CLEANING_UP) {
+            return false;
+        }
+        let pid = self.pid;
+        let patience = self.patience.get_or_insert_with(|| Patience::new(deadline + CLEANING_UP, Tasks::From(pid)));
+        patience.is_over()
+    }
 }
 
 /// Main function of a supervisor: prepares, then answers jobs until the reporting process hangs up. Returns the exit
@@ -47,8 +82,7 @@ pub(super) fn serve(
     };
     while let Ok(job) = receive::<Job>(&mut stream) {
         let item = &entries[job.index as usize].item;
-        let deadline = options.timeout.unwrap_or(item.case.deadline) * options.slowdown.max(1);
-        let observation = supervisor.run(item, job.repetition, deadline);
+        let observation = supervisor.run(item, job.repetition, deadline(item, options));
         if send(&mut stream, &observation).is_err() {
             break;
         }
