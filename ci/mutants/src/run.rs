@@ -130,7 +130,9 @@ impl Runner {
         let mut command = Command::new(&self.program);
         command.args(["run", "--format", "json", "--seed", "1", "--tier", self.tier.name()]);
         // One CPU suffices for the cases that are left, and leaves the machine's others to other mutants.
-        command.args(["--cpus", "1", "--silence", SILENCE, "--kernel"]);
+        command.args(["--cpus", "1", "--silence", SILENCE]);
+        // It boots without a mutant: a mutant is to blame if not.
+        command.args(["--boot-failure", "fail", "--kernel"]);
         command.arg(&self.kernel).arg("--console").arg(console).stdin(Stdio::null());
         command
     }

@@ -50,7 +50,8 @@ impl Run<'_, '_> {
             return Ok(());
         };
         let limit = deadline(&self.entries[job.index as usize].item, self.options);
-        let hints = where_it_hangs(worker.pid);
+        let mut hints = vec!["its supervisor hung as well".to_owned()];
+        hints.extend(where_it_hangs(worker.pid));
         let records = worker.log.read();
         let _ = kill(worker.pid, Signal::SIGKILL);
         let mut patience = TimeLimit::new(KILL_PATIENCE);

@@ -145,11 +145,12 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.unshare(Flags::NEWIPC).beside(&[&peer]).as_predicted()?;
         // One by one, so that a report names those that differ.
-        let new = t.setup(Call::new("read(settings)", settings(())))?;
+        let read = Call::new("read(settings) in the new namespace", settings(()));
+        let new = t.check(read).holds("as many as before", |new| new.len() == defaults.len())?;
         all(new.into_iter().zip(&defaults).map(|((path, value), (_, default))| {
             t.check(Call::seen(format!("{path} in the new namespace"), value)).is(default.clone())
         }))?;
-        t.setup(Call::new("write(msgmax, 8888)", sysctl::write(SETTINGS[0].0, "8888")))?;
+        t.check(Call::new("write(msgmax, 8888)", sysctl::write(SETTINGS[0].0, "8888"))).succeeds()?;
         let old = peer.setup(t, "read(settings) in the old namespace", (), settings)?;
         t.check(Call::seen("settings of the old namespace", old)).is(changed)
     })

@@ -78,7 +78,7 @@ case!(Case {
         let mut made = Vec::new();
         for which in ["first", "second"] {
             let written = fs::write(path(name), i32::MAX.to_string());
-            t.setup(Call::io(format!("write({name}_next_id, {})", i32::MAX), written))?;
+            t.check(Call::io(format!("write({name}_next_id, {})", i32::MAX), written)).succeeds()?;
             let theirs = peer.call(t, &format!("{name}_next_id of the old namespace"), name.to_owned(), read)?;
             t.check(theirs).is("-1".to_owned())?;
             let text = format!("{name}get(), the {which}");
