@@ -39,6 +39,9 @@ const LEFT_OUT: [&str; 2] = ["races.", "storm."];
 /// A guest that says nothing for this long hangs: it has a heartbeat every second, and many mutants hang.
 const SILENCE: &str = "20s";
 
+/// The deadline of each case, ten times as long under emulation: none of those that are run comes near it.
+const DEADLINE: &str = "5s";
+
 /// How many bytes of filters a kernel's command line has room for.
 const FILTERS_LIMIT: usize = 1400;
 
@@ -130,7 +133,7 @@ impl Runner {
         let mut command = Command::new(&self.program);
         command.args(["run", "--format", "json", "--seed", "1", "--tier", self.tier.name()]);
         // One CPU suffices for the cases that are left, and leaves the machine's others to other mutants.
-        command.args(["--cpus", "1", "--silence", SILENCE]);
+        command.args(["--cpus", "1", "--silence", SILENCE, "--timeout", DEADLINE]);
         // It boots without a mutant: a mutant is to blame if not.
         command.args(["--boot-failure", "fail", "--kernel"]);
         command.arg(&self.kernel).arg("--console").arg(console).stdin(Stdio::null());
