@@ -4,6 +4,7 @@
 //! Each case first has tasks hold what the call makes, and so learns which kinds of objects this kernel makes of it,
 //! and that it would see them: held or leaked, they look the same.
 
+use crate::engines::fail_nth::{self, FailNth};
 use crate::engines::race::DEADLINE;
 use crate::observe::objects::gauges::{Gauges, LEAST_MEMORY, Reading, is_memory, is_of};
 use crate::observe::objects::growth::{Finding, GROWING, Pair, STEADY, judge, may_grow, stays};
@@ -229,14 +230,14 @@ fn staying<'a>(
 }
 
 /// Has batches of ever more calls made until it is clear of each kind of object whether calls leave one. `batch`
-/// makes so many calls, or does all the same without them.
+/// makes so many calls, or does all the same without them; the first pair of measurements is of `first` calls.
 #[track_caller]
 fn check_nothing_left(
     t: &Test,
     gauges: &Gauges,
     held: &Held,
     what: &str,
-    id: &'static str,
+    (id, first): (&'static str, u32),
     batch: impl Fn(u32, bool) -> Done,
 ) -> Done {
     let mut random = fastrand::Rng::with_seed(t.seed());
@@ -250,7 +251,7 @@ fn check_nothing_left(
     let names: Vec<String> = held.keys().cloned().collect();
     let start = gauges.read(t, Some(&names))?;
     for stage in 0..MOST_PAIRS {
-        let calls = first(t) << stage;
+        let calls = first << stage;
         made += calls;
         let measure = |with| left_by(t, gauges, held, (calls, with), &batch);
         // In either order: what one leaves to be freed later, the other would seem to gain.
@@ -365,7 +366,7 @@ fn success(t: &Test, flags: Flags) -> Done {
         learn(t, &gauges, flags, |t| act(t, true), |t| act(t, false))?
     };
     let what = format!("unshare({flags}), with the caller gone");
-    check_nothing_left(t, &gauges, &held, &what, "LEAK-01", |calls, with| {
+    check_nothing_left(t, &gauges, &held, &what, ("LEAK-01", first(t)), |calls, with| {
         for _ in 0..calls {
             t.spawn_sharing("caller", sharing(flags).0, |t| act(t, with))?.join(t)?;
         }
@@ -405,7 +406,7 @@ fn failure(t: &Test, failing: Failing, flag: Flags) -> Done {
     let root = t.directory()?;
     let held = learn(t, &gauges, flag, |t| succeed(t, flag, None, true), |t| succeed(t, flag, None, false))?;
     let what = format!("unshare({flags}) that fails");
-    check_nothing_left(t, &gauges, &held, &what, "LEAK-02", |calls, with| {
+    check_nothing_left(t, &gauges, &held, &what, ("LEAK-02", first(t)), |calls, with| {
         t.in_child(|t| {
             limits::enter_own_user_namespace(t)?;
             let prepared = failing.prepare(t, flag, Flags::FS | Flags::FILES, root)?;
@@ -445,4 +446,48 @@ case!(Case {
     from: Tier::Full,
     work: |_| 100,
     run: |t| failure(t, Failing::TimeLimit, all_making(t) & !Flags::NEWTIME)
+});
+
+/// Has each allocation of the call fail in turn, again and again.
+fn no_memory(t: &Test, flags: Flags) -> Done {
+    fail_nth::allow(t)?;
+    let gauges = Gauges::open(t)?;
+    let held = learn(t, &gauges, flags, |t| succeed(t, flags, None, true), |t| succeed(t, flags, None, false))?;
+    let what = format!("unshare({flags}) for each allocation that fails");
+    // One round makes hundreds of calls, of which perhaps one leaves something.
+    check_nothing_left(t, &gauges, &held, &what, ("LEAK-03", 1), |rounds, with| {
+        for _ in 0..rounds {
+            t.in_child(|t| {
+                let fail_nth = FailNth::open(t)?;
+                // The call that gets through is the last.
+                for n in (1..).take_while(|_| with) {
+                    if fail_nth.unshare(t, flags, n)?.left > 0 {
+                        break;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    })
+}
+
+case!(Case {
+    name: "leaks.no_memory",
+    about: "A call of which an allocation fails lets go of what it had made: the number of the kernel's objects of each \
+            kind that its flags make does not grow when each allocation fails in turn, again and again.",
+    proves: &["LEAK-03"],
+    source: "unshare(2), ERRORS (ENOMEM); 2006 design document, 6; slabinfo(5)",
+    deadline: fail_nth::DEADLINE,
+    needs: NEEDS.and(fail_nth::NEEDS).with(feature::CREATE_USER_NS),
+    from: Tier::Full,
+    work: |_| 200,
+    variants: || {
+        let net = Variant::new("newnet", true).needing(needs_of(Flags::NEWNET));
+        vec![Variant::new("others", false), net]
+    },
+    run: |t| {
+        let all = all_making(t);
+        no_memory(t, if t.param::<bool>() { Flags::NEWNET } else { all & !Flags::NEWNET })
+    }
 });
