@@ -91,8 +91,10 @@ mod separation {
     mod mnt_foreign;
     mod mnt_groups;
     mod mnt_hidden;
+    mod mnt_left;
     mod mnt_locked;
     mod mnt_others;
+    mod mnt_played;
     mod mnt_reach;
     mod mnt_types;
     mod namespaces;

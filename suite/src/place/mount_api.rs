@@ -73,15 +73,32 @@ pub fn root_mount() -> Call<((u32, u32), u64)> {
     Call::new("the namespace's root mount, by statmount()", find())
 }
 
-/// The IDs of all mounts at and below the caller's root (listmount(2), Linux 6.8).
-pub fn listed_mounts() -> Call<Vec<u64>> {
+/// How many mounts a list of [`listed_mounts`] has at most.
+pub const MOST_LISTED: usize = 1024;
+
+/// listmount(2) of all mounts at and below the caller's root (Linux 6.8).
+fn listmount(text: &str, flags: u32) -> Call<Vec<u64>> {
     const LSMT_ROOT: u64 = u64::MAX;
     let request = Request::new(LSMT_ROOT, 0);
-    let mut ids = [0u64; 64];
+    let mut ids = vec![0u64; MOST_LISTED];
     // SAFETY: request and buffer live through the call, which knows their sizes.
-    let listed = unsafe { libc::syscall(LISTMOUNT, &raw const request, ids.as_mut_ptr(), ids.len(), 0u32) };
-    let listed = Errno::result(listed).map(|count| ids[..count as usize].to_vec());
-    Call::new("mounts by listmount(LSMT_ROOT)", listed)
+    let listed = unsafe { libc::syscall(LISTMOUNT, &raw const request, ids.as_mut_ptr(), ids.len(), flags) };
+    let listed = Errno::result(listed).map(|count| {
+        ids.truncate(count as usize);
+        ids
+    });
+    Call::new(format!("mounts by {text}"), listed)
+}
+
+/// The IDs of all mounts at and below the caller's root, by growing ID.
+pub fn listed_mounts() -> Call<Vec<u64>> {
+    listmount("listmount(LSMT_ROOT)", 0)
+}
+
+/// The same from the other end (Linux 6.12).
+pub fn listed_backwards() -> Call<Vec<u64>> {
+    const LISTMOUNT_REVERSE: u32 = 1;
+    listmount("listmount(LSMT_ROOT, LISTMOUNT_REVERSE)", LISTMOUNT_REVERSE)
 }
 
 /// Mounts a new tmpfs on a directory.

@@ -148,3 +148,65 @@ fn judge_copy_beyond_mount_max(t: &Test, target: &Path) -> Done {
     }
     t.check(Call::seen("mount points in the copy", points()?)).is(before)
 }
+
+/// The errors, 0 for none, of a mount of one file system, of a tree of three and of one with a peer, by limits from one
+/// number on.
+fn fill((base, from): (String, usize)) -> Result<Vec<[i32; 3]>, Errno> {
+    let none = None::<&str>;
+    let errno = |result: Result<(), Errno>| result.err().map_or(0, |errno| errno as i32);
+    let free = format!("{base}/free");
+    let made_and_undone = |point: &str, result: Result<(), Errno>| {
+        if result.is_ok() {
+            let _ = umount2(point, MntFlags::MNT_DETACH);
+        }
+        errno(result)
+    };
+    let with_limit = |limit: usize| -> Result<[i32; 3], Errno> {
+        fs::write(global::MOUNT_MAX.path(), limit.to_string()).map_err(errno_of)?;
+        let shared = format!("{base}/shared/below");
+        let tree = MsFlags::MS_BIND | MsFlags::MS_REC;
+        Ok([
+            made_and_undone(&free, mount(Some("case"), free.as_str(), Some("tmpfs"), MsFlags::empty(), none)),
+            made_and_undone(&free, mount(Some(format!("{base}/tree").as_str()), free.as_str(), none, tree, none)),
+            made_and_undone(&shared, mount(Some("case"), shared.as_str(), Some("tmpfs"), MsFlags::empty(), none)),
+        ])
+    };
+    (from..from + 10).map(with_limit).collect()
+}
+
+case!(Case {
+    name: "limits.mount_max_counts",
+    about: "In the new namespace fs.mount-max refuses (ENOSPC) just those mounts that it refuses in a copy that clone(2) \
+            has made: copied mounts count, and so do all of a tree and those of the peers.",
+    proves: &["ERR-44"],
+    source: "proc_sys_fs(5), mount-max; kernel, fs/namespace.c (count_mounts)",
+    needs: Needs::ROOT.with(feature::INITIAL_ROOT).disturbing(global::MOUNT_MAX),
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        let none = None::<&str>;
+        let private = mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none);
+        t.setup(Call::new("mount(/, MS_REC|MS_PRIVATE)", private))?;
+        let base = new_directory(t, "base")?;
+        t.setup(mount_tmpfs(Path::new(&base)))?;
+        for name in ["free", "tree", "shared", "peer"] {
+            new_directory(t, &format!("base/{name}"))?;
+        }
+        t.setup(mount_tmpfs(Path::new(&format!("{base}/tree"))))?;
+        for name in ["a", "b"] {
+            let inner = new_directory(t, &format!("base/tree/{name}"))?;
+            t.setup(mount_tmpfs(Path::new(&inner)))?;
+        }
+        let (shared, peer) = (format!("{base}/shared"), format!("{base}/peer"));
+        t.setup(mount_tmpfs(Path::new(&shared)))?;
+        new_directory(t, "base/shared/below")?;
+        t.setup(Call::new("mount(MS_SHARED)", mount(none, shared.as_str(), none, MsFlags::MS_SHARED, none)))?;
+        let bound = mount(Some(shared.as_str()), peer.as_str(), none, MsFlags::MS_BIND, none);
+        t.setup(Call::new("mount(MS_BIND)", bound))?;
+        // Some are out of sight, so that the limits begin below the number, and end above it.
+        let from = t.setup(Call::new("read(mountinfo)", mounts()))?.len().saturating_sub(1);
+        let control = Peer::start(t, "task made by clone(2)", Flags::NEWNS)?;
+        let expected = control.setup(t, "mounts in a copy made by clone(2)", (base.clone(), from), fill)?;
+        t.unshare(Flags::NEWNS).as_predicted()?;
+        let text = "errors of mounts of one, three and one with a peer";
+        t.check(Call::new(text, fill((base, from)))).is(expected)
+    })
+});

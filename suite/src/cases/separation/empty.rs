@@ -103,6 +103,9 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.unshare(Flags::EMPTY).beside(&[&peer]).as_predicted()?;
         for flags in t.param::<&[Flags]>() {
+            // An unbindable root is copied like any other.
+            let set = mount(None::<&str>, "/", None::<&str>, MsFlags::MS_UNBINDABLE, None::<&str>);
+            t.setup(Call::new("mount(/, MS_UNBINDABLE)", set))?;
             t.unshare(*flags).beside(&[&peer]).as_predicted()?;
             t.check(listed_mounts()).holds("one mount", |ids| ids.len() == 1)?;
             let lines = mounts_seen_by(t, &peer)?;

@@ -213,6 +213,7 @@ case!(Case {
         for name in ["a", "b"] {
             new_directory(t, &format!("shared/{name}"))?;
         }
+        let private = new_mount(t, "private", MsFlags::MS_PRIVATE)?;
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         let before = t.setup(Call::new("mountinfo(shared)", mount_at(point.clone())))?;
         for flags in t.param::<Vec<Flags>>() {
@@ -223,6 +224,8 @@ case!(Case {
         t.check(Call::seen("what the copy is a slave of (master:)", after.group("master")))
             .proves(ID)
             .is(before.group("shared"))?;
+        let fields = mount_at(private).map(|line| line.propagation);
+        t.check(Call::new("propagation of the copy of a private mount", fields)).proves(ID).is(vec![])?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         let look = |side: Side, name: &str| {
             side.ask(t, &format!("whether shared/{name} is mounted on, as seen"), format!("{point}/{name}"), is_mounted)
@@ -380,9 +383,21 @@ case!(Case {
                 t.setup(Call::io("open(O_CREAT)", fs::write(&point, "")))?;
                 let point = point.to_string_lossy().into_owned();
                 t.setup(Call::new(format!("mount({link}, MS_BIND)"), bind((link, point.clone()))))?;
+                if ns == Ns::Mnt {
+                    // What is mounted upon it goes along.
+                    let upon = t.directory()?.join("upon");
+                    t.setup(Call::io("open(O_CREAT)", fs::write(&upon, "")))?;
+                    let upon = upon.to_string_lossy().into_owned();
+                    t.setup(Call::new("mount(upon that, MS_BIND)", bind((upon, point.clone()))))?;
+                }
                 points.push((ns, point, copied));
             }
+            // A mount that comes after those that are left out.
+            let last = new_mount(t, "last", MsFlags::MS_PRIVATE)?;
+            t.setup(Call::new("chdir(last)", chdir(last.as_str())))?;
             t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
+            let id = t.setup(Call::new("statx(., STATX_MNT_ID)", mount_id(".")))?;
+            t.check(Call::new("whether mountinfo lists the mount of the cwd", is_listed(id))).is(true)?;
             for (ns, point, copied) in points {
                 let what = format!("a bind mount of ns/{} is there", ns.link());
                 check_mounted(t, &what, &point, [(Side::Caller, copied), (Side::Peer(&peer), true)])?;

@@ -137,6 +137,43 @@ case!(Case {
     })
 });
 
+/// Whether poll(2) says that the mounts which an open mountinfo lists have changed, within so many milliseconds.
+fn has_changed(file: &File, patience: c_int) -> Result<bool, Errno> {
+    let mut polled = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLPRI, revents: 0 };
+    // SAFETY: one structure, which lives through the call.
+    Errno::result(unsafe { libc::poll(&raw mut polled, 1, patience) })?;
+    Ok(polled.revents & libc::POLLPRI != 0)
+}
+
+case!(Case {
+    name: "separation.mnt.polled",
+    about: "poll(2) of a mountinfo opened after the call tells of mounts in the new namespace alone, and of one opened \
+            before, of those in the old.",
+    proves: &["EFF-MNT-36"],
+    source: "proc_pid_mounts(5); kernel, fs/proc_namespace.c",
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        let (theirs, ours) = (new_directory(t, "theirs")?, new_directory(t, "ours")?);
+        let private = mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>);
+        t.setup(Call::new("mount(/, MS_REC|MS_PRIVATE)", private))?;
+        let path = "/proc/thread-self/mountinfo";
+        let old = t.setup(Call::io(format!("open({path})"), File::open(path)))?;
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
+        let new = t.setup(Call::io(format!("open({path})"), File::open(path)))?;
+        let check = |when: &str, patience: c_int, expected: (bool, bool)| {
+            let changed = has_changed(&old, patience).and_then(|old| Ok((old, has_changed(&new, patience)?)));
+            let text = format!("whether mounts changed (old namespace, new namespace) {when}, by poll()");
+            t.check(Call::new(text, changed)).is(expected)
+        };
+        // That it waits counts, too: only then it is entered in the namespace's queue.
+        check("after nothing", 1, (false, false))?;
+        peer.setup(t, "mount(tmpfs, theirs)", theirs, mount_tmpfs)?;
+        check("after a mount in the old one", 0, (true, false))?;
+        t.setup(new_tmpfs(&ours))?;
+        check("after a mount in the new one", 0, (false, true))
+    })
+});
+
 case!(Case {
     name: "separation.mnt.end_of_namespace",
     about: "A file system mounted only in the new namespace goes with its last task, or when its last open file is \

@@ -113,7 +113,10 @@ type Way = fn(&Test, &Mounts) -> Done;
 const WAYS: [(&str, Way); 13] = [
     ("bind", |t, m| {
         let bound = bind(&m.outer, &m.free[0], MsFlags::empty());
-        t.check(Call::new("mount(outer, MS_BIND)", bound)).fails_with(Errno::EINVAL)
+        t.check(Call::new("mount(outer, MS_BIND)", bound)).fails_with(Errno::EINVAL)?;
+        // Nothing is mounted below this directory of it.
+        let bound = bind(&format!("{}/new", m.outer), &m.free[0], MsFlags::empty());
+        t.check(Call::new("mount(outer/new, MS_BIND)", bound)).succeeds()
     }),
     ("bind_recursive", |t, m| {
         let [first, second] = &m.free;

@@ -60,7 +60,8 @@ fn remount((point, settings): (String, libc::c_ulong)) -> Result<(), Errno> {
 case!(Case {
     name: "separation.mnt.locked_flags",
     about: "In a copy that a new user namespace owns a remount cannot drop a copied mount's setting (EPERM): \
-            read-only, nodev, nosuid, noexec, access times. It can keep it, and on the original drop it.",
+            read-only, nodev, nosuid, noexec, access times. It can keep it, and on the original or a mount of its own \
+            drop it.",
     proves: &["EFF-MNT-13"],
     variants: || variants::named(&SETTINGS),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
@@ -74,7 +75,9 @@ case!(Case {
         t.check(Call::new("mount(MS_REMOUNT|MS_BIND) that keeps the setting", keep)).succeeds()?;
         let drop = remount((point.clone(), dropped.bits()));
         t.check(Call::new("mount(MS_REMOUNT|MS_BIND) without the setting", drop)).fails_with(Errno::EPERM)?;
-        t.check(peer.call(t, "the same to the original", (point, dropped.bits()), remount)?).succeeds()
+        t.check(peer.call(t, "the same to the original", (point, dropped.bits()), remount)?).succeeds()?;
+        let own = new_mount(t, "own", flag)?;
+        t.check(Call::new("the same to a mount of the caller's own", remount((own, dropped.bits())))).succeeds()
     })
 });
 

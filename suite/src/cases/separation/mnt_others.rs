@@ -37,7 +37,7 @@ case!(Case {
         let file = t.setup(Call::io("open(old)", File::open(&point)))?;
         t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         let old = format!("/proc/self/fd/{}", file.as_raw_fd());
-        for flags in [MntFlags::empty(), MntFlags::MNT_DETACH] {
+        for flags in [MntFlags::empty(), MntFlags::MNT_DETACH, MntFlags::MNT_EXPIRE] {
             let text = format!("umount(the mount in the old namespace, {flags:?})");
             t.check(Call::new(text, umount2(old.as_str(), flags))).fails_with(Errno::EINVAL)?;
         }
@@ -142,5 +142,104 @@ case!(Case {
                 t.check(try_with(MsFlags::MS_RDONLY)?).succeeds()
             }
         }
+    })
+});
+
+/// What is done before the call, for a proc that is visible only in part, or not writable.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proc {
+    /// A directory of it is covered; the same directory is bind mounted elsewhere.
+    Covered,
+    /// Covered, and another one shows processes alone (subset=pid).
+    Restricted,
+    /// Covered, and another one's file system is read-only, though its mount is not.
+    ReadOnly,
+    /// Whoever mounts proc has covered a directory himself.
+    CoveredByItself,
+}
+
+/// A flag of the mount and its options, for one try each.
+const TRIES: [(MsFlags, Option<&str>); 6] = [
+    (MsFlags::empty(), NONE),
+    (MsFlags::MS_RDONLY, NONE),
+    (MsFlags::MS_NOATIME, NONE),
+    (MsFlags::MS_RDONLY.union(MsFlags::MS_NOATIME), NONE),
+    (MsFlags::empty(), Some("subset=pid")),
+    (MsFlags::MS_RDONLY, Some("subset=pid")),
+];
+
+/// The errors, 0 for none, of each try to mount proc at a point, and of remounting it writable and with other access
+/// times.
+fn try_proc((point, covers): (String, bool)) -> Result<Vec<[i32; 3]>, Errno> {
+    if covers {
+        mount_tmpfs("/proc/sys".to_owned())?;
+    }
+    let errno = |result: Result<(), Errno>| result.err().map_or(0, |errno| errno as i32);
+    let tries = TRIES.iter().map(|(flags, options)| {
+        let mounted = mount(Some("proc"), point.as_str(), Some("proc"), *flags, *options);
+        if mounted.is_err() {
+            return [errno(mounted), 0, 0];
+        }
+        let remount = |flags: MsFlags| {
+            let flags = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+            errno(mount(NONE, point.as_str(), NONE, flags, NONE))
+        };
+        let kept = *flags & MsFlags::MS_RDONLY;
+        let errors = [0, remount(kept | MsFlags::MS_STRICTATIME), remount(*flags & MsFlags::MS_NOATIME)];
+        let _ = umount2(point.as_str(), MntFlags::MNT_DETACH);
+        errors
+    });
+    Ok(tries.collect())
+}
+
+case!(Case {
+    name: "separation.mnt.proc_as_by_clone",
+    about: "Which proc process 1 of the new namespaces can mount, and how it can be remounted, is what a task can whose \
+            namespaces clone(2) has made: with the visible one covered, restricted or read-only.",
+    proves: &["EFF-MNT-35"],
+    needs: Needs::ROOT.with(feature::PID_NS),
+    variants: || {
+        let all = Flags::NEWUSER | Flags::NEWNS | Flags::NEWPID;
+        let row = |name: &str, proc: Proc, flags: Flags| Variant::new(name, (proc, flags));
+        let needs = NEEDS.with(feature::CREATE_USER_NS);
+        vec![
+            row("covered", Proc::Covered, all).needing(needs),
+            row("restricted", Proc::Restricted, all).needing(needs),
+            row("read_only", Proc::ReadOnly, all).needing(needs),
+            row("covered_by_itself", Proc::CoveredByItself, all).needing(needs),
+            row("same_user_namespace", Proc::Covered, Flags::NEWNS | Flags::NEWPID),
+        ]
+    },
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        let (proc, flags): (Proc, Flags) = t.param();
+        let (point, other) = (new_mount(t, "proc")?, new_mount(t, "other")?);
+        let private = mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE);
+        t.setup(Call::new("mount(/, MS_REC|MS_PRIVATE)", private))?;
+        let mount_other = |flags: MsFlags, options: Option<&str>| {
+            let mounted = mount(Some("proc"), other.as_str(), Some("proc"), flags, options);
+            mounted.map_err(|errno| {
+                t.skip(format!("another proc cannot be mounted here ({errno}): run as root outside containers"))
+            })
+        };
+        match proc {
+            Proc::Covered => t.setup(bind("/proc/sys", &other, MsFlags::empty()))?,
+            Proc::Restricted => mount_other(MsFlags::empty(), Some("subset=pid"))?,
+            Proc::ReadOnly => {
+                mount_other(MsFlags::MS_RDONLY, NONE)?;
+                let writable = mount(NONE, other.as_str(), NONE, MsFlags::MS_REMOUNT | MsFlags::MS_BIND, NONE);
+                t.setup(Call::new("mount(other, MS_REMOUNT|MS_BIND)", writable))?;
+            }
+            Proc::CoveredByItself => {}
+        }
+        let covers = proc == Proc::CoveredByItself;
+        if !covers {
+            t.setup(Call::new("mount(tmpfs, /proc/sys)", mount_tmpfs("/proc/sys".to_owned())))?;
+        }
+        let control = Peer::start(t, "task made by clone(2)", flags)?;
+        let expected = control.setup(t, "mount(proc) by a task made by clone(2)", (point.clone(), covers), try_proc)?;
+        t.unshare(flags).as_predicted()?;
+        let first = Peer::start(t, "process 1", Flags::NONE)?;
+        let text = "errors of mount(proc), with other access times, and without MS_RDONLY";
+        t.check(first.call(t, text, (point, covers), try_proc)?).is(expected)
     })
 });

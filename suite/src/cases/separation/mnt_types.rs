@@ -127,7 +127,58 @@ case!(Case {
             check_type(t, point, *becomes)?;
             t.check(fields_of(&inner)).is(before)?;
         }
-        check_type(t, &base, Private)
+        check_type(t, &base, Private)?;
+        // One type at a time, and nothing besides.
+        for flags in [MsFlags::MS_SHARED | MsFlags::MS_SLAVE, MsFlags::MS_PRIVATE | MsFlags::MS_NOSUID] {
+            t.check(set(&base, flags)).fails_with(Errno::EINVAL)?;
+        }
+        t.check(set(&base, MsFlags::MS_PRIVATE | MsFlags::MS_SILENT)).succeeds()?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
+        // Some releases forget in a copy that it is unbindable (EFF-MNT-07).
+        let kept = points.iter().filter(|(.., becomes)| *becomes != Unbindable);
+        kept.map(|(point, .., becomes)| check_type(t, point, *becomes)).collect()
+    })
+});
+
+case!(Case {
+    name: "separation.mnt.slaves_of_the_changed",
+    about: "When a mount of the new namespace is no longer shared, its slaves receive from its peers in the old one; \
+            where it had none, they are private.",
+    proves: &["EFF-PROP-09"],
+    source: "mount_namespaces(7), Propagation type transitions; kernel, fs/pnode.c",
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        let base = new_base(t, "base")?;
+        let peered = mount_before(t, &base, "peered", Shared)?;
+        let alone = mount_before(t, &base, "alone", SharedAlone)?;
+        let outside = Peer::start(t, "task in the old namespace", Flags::NONE)?;
+        t.unshare(Flags::NEWNS).beside(&[&outside]).as_predicted()?;
+        become_of_type(t, &alone, SharedAlone)?;
+        let slave_of = |master: &str| -> Done<String> {
+            let point = format!("{master}_slave");
+            t.setup(Call::io("mkdir(slave)", fs::create_dir(&point)))?;
+            let bound = mount(Some(master), point.as_str(), NONE, MsFlags::MS_BIND, NONE);
+            t.setup(Call::new(format!("mount({master}, MS_BIND)"), bound))?;
+            t.setup(set(&point, MsFlags::MS_SLAVE))?;
+            check_type(t, &point, Slave)?;
+            Ok(point)
+        };
+        let (slave, former) = (slave_of(&peered)?, slave_of(&alone)?);
+        let master = || Call::new("master of the slave", mount_at(slave.clone()).map(|line| line.group("master")));
+        let group = t.setup(master())?;
+        t.check(set(&peered, MsFlags::MS_PRIVATE)).succeeds()?;
+        t.check(set(&alone, MsFlags::MS_PRIVATE)).succeeds()?;
+        t.check(master()).is(group)?;
+        check_type(t, &former, Private)?;
+        let mounted = |base: &str| {
+            Call::new(format!("whether {base}/inside is mounted on"), is_mounted(format!("{base}/inside")))
+        };
+        outside.setup(t, "mount(tmpfs, peered/inside)", format!("{peered}/inside"), mount_tmpfs)?;
+        t.check(mounted(&slave)).is(true)?;
+        t.check(mounted(&peered)).is(false)?;
+        // The last one leaves its group without peers.
+        t.setup(set(&slave, MsFlags::MS_PRIVATE))?;
+        t.setup(Call::new("mount(tmpfs, alone/inside)", mount_tmpfs(format!("{alone}/inside"))))?;
+        t.check(mounted(&former)).is(false)
     })
 });
 
