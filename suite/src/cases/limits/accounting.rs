@@ -1,5 +1,5 @@
-//! What is counted is let go of again: after success and after every kind of failure (ATOM-18, ATOM-S8, ERR-30 of the
-//! behaviour catalogue). A count that leaks is a machine that some day makes no more namespaces.
+//! What is counted is let go of again: after success and after every kind of failure (ATOM-18, ATOM-S8, ERR-30 and
+//! ERR-45 of the behaviour catalogue). A count that leaks is a machine that some day makes no more namespaces.
 
 use crate::prelude::*;
 
@@ -27,6 +27,27 @@ case!(Case {
             t.in_child(|t| check_room(t, flag, "ERR-30"))?;
         }
         Ok(())
+    }
+});
+
+case!(Case {
+    name: "limits.returned.owner",
+    about: "A namespace that has ended holds the user namespace that it belongs to no longer: under a limit with room for \
+            one user namespace, one task after the other makes one, and another namespace in it.",
+    proves: &["ERR-45"],
+    source: "kernel, kernel/user_namespace.c (put_user_ns) and what frees each kind of namespace",
+    variants: || variants::each_kind_but(&[Flags::NEWUSER]),
+    run: |t| {
+        let flag = t.param::<Flags>();
+        limits::enter_own_user_namespace(t)?;
+        limits::set(t, Flags::NEWUSER, used(Flags::NEWUSER) + 1)?;
+        for _ in 0..times(t) / 2 {
+            t.in_child(|t| {
+                check_room(t, Flags::NEWUSER, "ERR-45")?;
+                t.unshare(flag).proving("ERR-45").as_predicted()
+            })?;
+        }
+        t.in_child(|t| check_room(t, Flags::NEWUSER, "ERR-45"))
     }
 });
 

@@ -2,6 +2,9 @@
 //!
 //! Each case mounts in a namespace that clone(2) made for it, so that nothing stays behind.
 
+use rustix::fs::CWD;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+
 use super::pid_init::in_turns;
 use crate::prelude::*;
 
@@ -421,10 +424,19 @@ fn stay_on(cpu: usize) -> Result<(), Errno> {
     nix::sched::sched_setaffinity(Pid::from_raw(0), &set)
 }
 
+/// Mounts a file on another by way of a tree that is mounted nowhere.
+fn attach_tree(from: &str, to: &str) -> Result<(), Errno> {
+    let attach = || {
+        let tree = open_tree(CWD, from, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+        move_mount(tree, c"", CWD, to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+    };
+    attach().map_err(|errno| Errno::from_raw(errno.raw_os_error()))
+}
+
 case!(Case {
     name: "separation.mnt.younger_namespace_file",
     about: "The file of a mount namespace can be mounted in an older one, on whichever CPU each was made; that of an \
-            older one, or its own, cannot (EINVAL), since that would be a loop.",
+            older one, or its own, cannot (EINVAL, of a detached tree ELOOP), since that would be a loop.",
     proves: &["EFF-MNT-25"],
     source: "mount_namespaces(7); kernel, fs/namespace.c (mnt_ns_loop)",
     run: |t| {
@@ -450,6 +462,8 @@ case!(Case {
                     t.check(Call::new(text, bind((file(its), point.clone())))).succeeds(),
                     t.check(Call::new("mount(file of the own namespace, MS_BIND)", bind((file(own), point.clone()))))
                         .fails_with(Errno::EINVAL),
+                    t.check(Call::seen("move_mount() of a tree of that file", attach_tree(&file(own), &point)))
+                        .is(Err(Errno::ELOOP)),
                     t.check(peer.call(
                         t,
                         "mount(file of an older namespace, MS_BIND)",

@@ -211,6 +211,23 @@ case!(Case {
     })
 });
 
+/// Mounts the file of the user namespace on a file, takes it away, and mounts what an open descriptor has of it there
+/// again, without and with MS_REC: what these two give.
+fn bind_unmounted(file: &str) -> Result<[Result<(), Errno>; 2], Errno> {
+    let bind = |from: &str, more: MsFlags| mount(Some(from), file, NONE, MsFlags::MS_BIND | more, NONE);
+    bind("/proc/self/ns/user", MsFlags::empty())?;
+    let open = File::open(file).map_err(errno_of)?;
+    umount2(file, MntFlags::MNT_DETACH)?;
+    let path = format!("/proc/self/fd/{}", open.as_raw_fd());
+    Ok([MsFlags::empty(), MsFlags::MS_REC].map(|more| {
+        let bound = bind(&path, more);
+        if bound.is_ok() {
+            let _ = umount2(file, MntFlags::MNT_DETACH);
+        }
+        bound
+    }))
+}
+
 case!(Case {
     name: "separation.mnt.unmounted_lazily",
     about: "A tree of the copy that is unmounted at once (MNT_DETACH) comes apart, and a directory of it that is open \
@@ -232,6 +249,9 @@ case!(Case {
         let open = t.setup(Call::io("open(control)", File::open(&control)))?;
         t.setup(Call::new("umount(control, MNT_DETACH)", umount2(control.as_str(), MntFlags::MNT_DETACH)))?;
         let changed = change(&open);
+        let file = t.directory()?.join("file").to_string_lossy().into_owned();
+        t.setup(Call::io("open(O_CREAT)", fs::write(&file, "")))?;
+        let bound = bind_unmounted(&file);
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         let look = |directory: &dyn AsRawFd, what: &str| {
@@ -252,6 +272,7 @@ case!(Case {
         t.check(Call::new("umount(outer, MNT_DETACH)", umount2(outer.as_str(), MntFlags::MNT_DETACH))).succeeds()?;
         t.check(look(&open, "the copy after it is unmounted")).succeeds()?;
         t.check(Call::seen("mount(the unmounted copy, MS_PRIVATE)", change(&open))).is(changed)?;
+        t.check(Call::seen("bind mounts of a namespace's unmounted file", bind_unmounted(&file))).is(bound)?;
         t.check(peer.call(t, "whether the lid is mounted in the old namespace", lid, is_mounted)?).is(true)
     })
 });

@@ -1,6 +1,9 @@
 //! Mounts by turns in a new mount namespace, against the same turns in one that clone(2) has made (section 3.17 of the
 //! behaviour catalogue): what propagation makes of peers, slaves and mounts within themselves needs no model then.
 
+use rustix::fs::CWD;
+use rustix::mount::{OpenTreeFlags, open_tree};
+
 use crate::prelude::*;
 
 const SOURCE: &str = "mount_namespaces(7), SHARED SUBTREES; kernel, fs/pnode.c";
@@ -58,7 +61,7 @@ fn tree_below(base: &str) -> Result<Vec<String>, Errno> {
     Ok(tree.take(MOST_SHOWN).collect())
 }
 
-/// Mounts three file systems and bind mounts of two below the base, and then mounts, binds, moves, unmounts and changes
+/// Mounts three file systems and bind mounts of two below the base, and then mounts, binds, moves, unmounts, detaches and changes
 /// types of whatever the numbers name.
 fn play((base, seed): (String, u64)) -> Result<Played, Errno> {
     let new_tmpfs = |point: &str| mount(Some("case"), point, Some("tmpfs"), MsFlags::empty(), Some("size=64k"));
@@ -82,6 +85,7 @@ fn play((base, seed): (String, u64)) -> Result<Played, Errno> {
     set(&format!("{base}/3"), MsFlags::MS_SHARED)?;
     let mut numbers = Numbers(seed);
     let mut errors = Vec::new();
+    let mut trees = Vec::new();
     for turn in 0..TURNS {
         if turn % 8 == 7 && tree_below(&base)?.len() > MOST {
             break;
@@ -102,11 +106,24 @@ fn play((base, seed): (String, u64)) -> Result<Played, Errno> {
             8 => bind(&one, &other, MsFlags::MS_MOVE),
             9 => umount2(one.as_str(), MntFlags::empty()),
             10 => umount2(one.as_str(), MntFlags::MNT_DETACH),
+            11 if numbers.below(2) == 0 => {
+                let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+                let tree = open_tree(CWD, one.as_str(), flags);
+                tree.map(|tree| trees.push(tree)).map_err(|errno| Errno::from_raw(errno.raw_os_error()))
+            }
             _ => new_tmpfs(&one),
         };
         errors.push(result.err().map_or(0, |errno| errno as i32));
     }
-    let mounts = tree_below(&base)?;
+    let mut mounts = tree_below(&base)?;
+    // What is mounted below must not come into a tree that is mounted nowhere.
+    for tree in &trees {
+        let mount =
+            |path: &CStr| observe::statx(tree.as_raw_fd(), path, libc::STATX_MNT_ID).map(|stat| stat.stx_mnt_id);
+        let top = mount(c".")?;
+        let same = [c"a", c"b", c"a/c", c"c"].map(|path| mount(path).map(|id| id == top).ok());
+        mounts.push(format!("detached: {same:?}"));
+    }
     umount2(base.as_str(), MntFlags::MNT_DETACH)?;
     Ok(Played { errors, mounts })
 }

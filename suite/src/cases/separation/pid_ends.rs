@@ -82,8 +82,8 @@ case!(Case {
 
 case!(Case {
     name: "separation.links_of_a_zombie",
-    about: "A child in the new namespace that has ended and was not reaped has left its namespaces, but for those of its process IDs and its \
-            user: the other links give ENOENT.",
+    about: "A child in the new namespace that has ended and was not reaped has left its root and cwd, and its namespaces \
+            but for those of its process IDs and its user: the other links give ENOENT.",
     proves: &["EFF-GEN-08"],
     source: "kernel, fs/nsfs.c and the file of each kind of namespace",
     // The zombie's files belong to the initial root.
@@ -104,6 +104,11 @@ case!(Case {
             if own.is_ok() && !matches!(ns, Ns::Pid | Ns::User) {
                 t.check(link).fails_with(Errno::ENOENT)?;
             }
+        }
+        for link in ["cwd", "root"] {
+            let path = format!("/proc/{child}/{link}");
+            let link = Call::io(format!("readlink({path}) of a zombie"), fs::read_link(&path).map(drop));
+            t.check(link).fails_with(Errno::ENOENT)?;
         }
         let offsets = format!("/proc/{child}/timens_offsets");
         if Path::new(&offsets).exists() {
