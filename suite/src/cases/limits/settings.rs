@@ -149,9 +149,9 @@ fn judge_copy_beyond_mount_max(t: &Test, target: &Path) -> Done {
     t.check(Call::seen("mount points in the copy", points()?)).is(before)
 }
 
-/// The errors, 0 for none, of a mount of one file system, of a tree of three and of one with a peer, by limits from one
-/// number on.
-fn fill((base, from): (String, usize)) -> Result<Vec<[i32; 3]>, Errno> {
+/// The errors, 0 for none, of a mount of one file system and of a tree of three, without and with peers, by limits from
+/// one number on.
+fn fill((base, from): (String, usize)) -> Result<Vec<[i32; 4]>, Errno> {
     let none = None::<&str>;
     let errno = |result: Result<(), Errno>| result.err().map_or(0, |errno| errno as i32);
     let free = format!("{base}/free");
@@ -161,7 +161,7 @@ fn fill((base, from): (String, usize)) -> Result<Vec<[i32; 3]>, Errno> {
         }
         errno(result)
     };
-    let with_limit = |limit: usize| -> Result<[i32; 3], Errno> {
+    let with_limit = |limit: usize| -> Result<[i32; 4], Errno> {
         fs::write(global::MOUNT_MAX.path(), limit.to_string()).map_err(errno_of)?;
         let shared = format!("{base}/shared/below");
         let tree = MsFlags::MS_BIND | MsFlags::MS_REC;
@@ -169,6 +169,7 @@ fn fill((base, from): (String, usize)) -> Result<Vec<[i32; 3]>, Errno> {
             made_and_undone(&free, mount(Some("case"), free.as_str(), Some("tmpfs"), MsFlags::empty(), none)),
             made_and_undone(&free, mount(Some(format!("{base}/tree").as_str()), free.as_str(), none, tree, none)),
             made_and_undone(&shared, mount(Some("case"), shared.as_str(), Some("tmpfs"), MsFlags::empty(), none)),
+            made_and_undone(&shared, mount(Some(format!("{base}/tree").as_str()), shared.as_str(), none, tree, none)),
         ])
     };
     // More than in the namespaces that the peers are in, which have room when this one has none.
@@ -215,7 +216,7 @@ case!(Case {
         let control = Peer::start(t, "task made by clone(2)", Flags::NEWNS)?;
         let expected = control.setup(t, "mounts in a copy made by clone(2)", (base.clone(), from), fill)?;
         t.unshare(Flags::NEWNS).as_predicted()?;
-        let text = "errors of mounts of one, three and one with a peer";
+        let text = "errors of mounts of one and three, without and with peers";
         t.check(Call::new(text, fill((base, from)))).is(expected)
     })
 });
