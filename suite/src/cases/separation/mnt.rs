@@ -367,8 +367,8 @@ fn stay_on_this_cpu() -> Result<(), Errno> {
 
 case!(Case {
     name: "separation.mnt.namespace_files",
-    about: "A bind mount of a mount namespace's file is not copied, to avoid a loop; one of another kind of namespace \
-            is.",
+    about: "A bind mount of a mount namespace's file is not copied, to avoid a loop, nor would it propagate (EINVAL); \
+            one of another kind of namespace is.",
     proves: &["EFF-MNT-11"],
     source: "mount_namespaces(7); kernel, fs/namespace.c",
     run: |t| {
@@ -395,6 +395,8 @@ case!(Case {
                 }
                 points.push((ns, point, copied));
             }
+            let shared = new_mount(t, "shared", MsFlags::MS_SHARED)?;
+            t.setup(Call::io("open(O_CREAT)", fs::write(format!("{shared}/file"), "")))?;
             // A mount that comes after those that are left out.
             let last = new_mount(t, "last", MsFlags::MS_PRIVATE)?;
             t.setup(Call::new("chdir(last)", chdir(last.as_str())))?;
@@ -405,7 +407,9 @@ case!(Case {
                 let what = format!("a bind mount of ns/{} is there", ns.link());
                 check_mounted(t, &what, &point, [(Side::Caller, copied), (Side::Peer(&peer), true)])?;
             }
-            Ok(())
+            let other = Peer::start(t, "task in a namespace made afterwards", Flags::NEWNS)?;
+            let bound = bind((format!("/proc/{}/ns/mnt", other.pid()), format!("{shared}/file")));
+            t.check(Call::new("mount(ns/mnt, MS_BIND) below a shared mount", bound)).fails_with(Errno::EINVAL)
         })
     }
 });

@@ -156,6 +156,8 @@ enum Proc {
     ReadOnly,
     /// Whoever mounts proc has covered a directory himself.
     CoveredByItself,
+    /// Not proc but sysfs, and what is covered is a directory that is always empty.
+    EmptyOfSysfs,
 }
 
 /// A flag of the mount and its options, for one try each.
@@ -168,15 +170,15 @@ const TRIES: [(MsFlags, Option<&str>); 6] = [
     (MsFlags::MS_RDONLY, Some("subset=pid")),
 ];
 
-/// The errors, 0 for none, of each try to mount proc at a point, and of remounting it writable and with other access
+/// The errors, 0 for none, of each try to mount proc, or sysfs, at a point, and of remounting it writable and with other access
 /// times.
-fn try_proc((point, covers): (String, bool)) -> Result<Vec<[i32; 3]>, Errno> {
+fn try_proc((kind, point, covers): (String, String, bool)) -> Result<Vec<[i32; 3]>, Errno> {
     if covers {
         mount_tmpfs("/proc/sys".to_owned())?;
     }
     let errno = |result: Result<(), Errno>| result.err().map_or(0, |errno| errno as i32);
     let tries = TRIES.iter().map(|(flags, options)| {
-        let mounted = mount(Some("proc"), point.as_str(), Some("proc"), *flags, *options);
+        let mounted = mount(Some("case"), point.as_str(), Some(kind.as_str()), *flags, *options);
         if mounted.is_err() {
             return [errno(mounted), 0, 0];
         }
@@ -195,7 +197,7 @@ fn try_proc((point, covers): (String, bool)) -> Result<Vec<[i32; 3]>, Errno> {
 case!(Case {
     name: "separation.mnt.proc_as_by_clone",
     about: "Which proc process 1 of the new namespaces can mount, and how it can be remounted, is what a task can whose \
-            namespaces clone(2) has made: with the visible one covered, restricted or read-only.",
+            namespaces clone(2) has made: with the visible one covered, restricted or read-only. Likewise sysfs.",
     proves: &["EFF-MNT-35"],
     needs: Needs::ROOT.with(feature::PID_NS),
     variants: || {
@@ -207,6 +209,8 @@ case!(Case {
             row("restricted", Proc::Restricted, all).needing(needs),
             row("read_only", Proc::ReadOnly, all).needing(needs),
             row("covered_by_itself", Proc::CoveredByItself, all).needing(needs),
+            row("sysfs", Proc::EmptyOfSysfs, Flags::NEWUSER | Flags::NEWNS | Flags::NEWNET)
+                .needing(needs.with(feature::NET_NS)),
             row("same_user_namespace", Proc::Covered, Flags::NEWNS | Flags::NEWPID),
         ]
     },
@@ -229,17 +233,30 @@ case!(Case {
                 let writable = mount(NONE, other.as_str(), NONE, MsFlags::MS_REMOUNT | MsFlags::MS_BIND, NONE);
                 t.setup(Call::new("mount(other, MS_REMOUNT|MS_BIND)", writable))?;
             }
+            Proc::EmptyOfSysfs => {
+                let empty = ["debug", "tracing", "security"].map(|name| format!("/sys/kernel/{name}"));
+                let covered = empty.into_iter().find(|path| mount_tmpfs(path.clone()).is_ok());
+                if covered.is_none() {
+                    return Err(t.skip("none of sysfs's empty directories is here: a kernel with DEBUG_FS has one"));
+                }
+            }
             Proc::CoveredByItself => {}
         }
         let covers = proc == Proc::CoveredByItself;
-        if !covers {
+        let kind = if proc == Proc::EmptyOfSysfs { "sysfs" } else { "proc" };
+        if matches!(proc, Proc::Covered | Proc::Restricted | Proc::ReadOnly) {
             t.setup(Call::new("mount(tmpfs, /proc/sys)", mount_tmpfs("/proc/sys".to_owned())))?;
         }
         let control = Peer::start(t, "task made by clone(2)", flags)?;
-        let expected = control.setup(t, "mount(proc) by a task made by clone(2)", (point.clone(), covers), try_proc)?;
+        let expected = control.setup(
+            t,
+            "mounts by a task made by clone(2)",
+            (kind.to_owned(), point.clone(), covers),
+            try_proc,
+        )?;
         t.unshare(flags).as_predicted()?;
         let first = Peer::start(t, "process 1", Flags::NONE)?;
-        let text = "errors of mount(proc), with other access times, and without MS_RDONLY";
-        t.check(first.call(t, text, (point, covers), try_proc)?).is(expected)
+        let text = "errors of each mount, with other access times, and without MS_RDONLY";
+        t.check(first.call(t, text, (kind.to_owned(), point, covers), try_proc)?).is(expected)
     })
 });
