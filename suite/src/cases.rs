@@ -102,6 +102,7 @@ mod separation {
     mod namespaces_listed;
     mod net;
     mod net_contents;
+    mod net_ids;
     mod net_pairs;
     mod net_proc;
     mod net_sysctls;

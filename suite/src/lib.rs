@@ -81,6 +81,7 @@ pub mod place {
     pub mod lock;
     pub mod lsm;
     pub mod mount_api;
+    pub mod net_ids;
     pub mod nft;
     pub mod privilege;
     pub mod refused;
