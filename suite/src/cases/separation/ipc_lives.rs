@@ -123,7 +123,8 @@ fn settings((): ()) -> Result<Vec<(String, String)>, Errno> {
 
 case!(Case {
     name: "separation.ipc.limits",
-    about: "The new namespace starts with the kernel's default limits, not the old one's, and each keeps its own.",
+    about: "The new namespace starts with the kernel's default limits, not the old one's, and each keeps its own: the \
+            next new one starts with the defaults, too.",
     proves: &["EFF-IPC-05"],
     source: "ipc_namespaces(7); kernel, ipc/",
     needs: NEEDS_SETTINGS,
@@ -145,13 +146,27 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.unshare(Flags::NEWIPC).beside(&[&peer]).as_predicted()?;
         // One by one, so that a report names those that differ.
+        let each_is_default = |which: &str, values: Vec<(String, String)>| {
+            all(values.into_iter().zip(&defaults).map(|((path, value), (_, default))| {
+                t.check(Call::seen(format!("{path} in {which}"), value)).is(default.clone())
+            }))
+        };
         let read = Call::new("read(settings) in the new namespace", settings(()));
         let new = t.check(read).holds("as many as before", |new| new.len() == defaults.len())?;
-        all(new.into_iter().zip(&defaults).map(|((path, value), (_, default))| {
-            t.check(Call::seen(format!("{path} in the new namespace"), value)).is(default.clone())
-        }))?;
+        each_is_default("the new namespace", new)?;
+        // What is true of the old one: other values than these.
         t.check(Call::new("write(msgmax, 8888)", sysctl::write(SETTINGS[0].0, "8888"))).succeeds()?;
         let old = peer.setup(t, "read(settings) in the old namespace", (), settings)?;
-        t.check(Call::seen("settings of the old namespace", old)).is(changed)
+        t.check(Call::seen("settings of the old namespace", old)).is(changed.clone())?;
+        for (path, value) in SETTINGS {
+            if defaults.iter().any(|(found, _)| found == path) {
+                let text = format!("write({path}, {value}) in the new namespace");
+                t.check(Call::new(text, sysctl::write(path, value))).succeeds()?;
+            }
+        }
+        t.check(Call::new("read(settings) in the new namespace", settings(()))).is(changed)?;
+        t.check(unshare_by(t, &peer, Flags::NEWIPC)?).succeeds()?;
+        let next = peer.call(t, "read(settings) in the next new namespace", (), settings)?;
+        each_is_default("the next new namespace", t.check(next).succeeds()?)
     })
 });
