@@ -12,8 +12,10 @@ const NEEDS: Needs = Needs::ROOT.with(feature::PID_NS);
 /// How process 1 ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// With a child that has ended and that it has not reaped.
+    /// With children that have ended and that it has not reaped.
     Unreaped,
+    /// Beside a task whose session's leader is gone, so that an ID is left without a task.
+    Leaderless,
     /// By a second thread, after the first.
     SecondThread,
 }
@@ -36,12 +38,36 @@ fn leave_child(t: &Test, ends: bool) -> Done {
     }
 }
 
+/// Forks a leader of a session, which leaves a task in it and ends, and is reaped.
+fn leave_session(t: &Test) -> Done {
+    // SAFETY: the child makes system calls alone.
+    let leader = match t.setup(Call::new("fork()", unsafe { fork() }))? {
+        ForkResult::Child => {
+            // SAFETY: all take nothing, or numbers.
+            unsafe {
+                if libc::setsid() < 0 || libc::fork() != 0 {
+                    libc::_exit(0);
+                }
+            }
+            loop {
+                nix::unistd::pause();
+            }
+        }
+        ForkResult::Parent { child } => child,
+    };
+    t.setup(Call::new("waitpid()", waitpid(leader, None))).map(drop)
+}
+
 case!(Case {
     name: "separation.pid.ends",
-    about: "Process 1 of the new namespace can end with a child that it has not reaped, or by its last thread: it is \
-            reaped, and all others in the namespace have been killed.",
+    about: "Process 1 of the new namespace can end with children that it has not reaped, by its last thread, or beside a \
+            session without its leader: it is reaped, and all others in the namespace have been killed.",
     proves: &["EFF-PID-17"],
-    variants: || variants::named(&[("unreaped_child", End::Unreaped), ("second_thread", End::SecondThread)]),
+    variants: || variants::named(&[
+        ("unreaped_child", End::Unreaped),
+        ("second_thread", End::SecondThread),
+        ("session_without_leader", End::Leaderless),
+    ]),
     run: |t| {
         let end: End = t.param();
         let (mut reader, writer) = t.setup(Call::io("pipe()", io::pipe()))?;
@@ -49,7 +75,9 @@ case!(Case {
         let first = t.spawn("process 1", |t| {
             leave_child(t, false)?;
             match end {
-                End::Unreaped => leave_child(t, true),
+                // More than one: what reaps them does so one by one.
+                End::Unreaped => (0..3).try_for_each(|_| leave_child(t, true)),
+                End::Leaderless => leave_session(t),
                 End::SecondThread => without_leader(t, || Ok(())),
             }
         })?;
@@ -77,6 +105,57 @@ case!(Case {
             t.check(Call::new("setns(the old PID namespace) by process 1", enter(&outer))).fails_with(Errno::EINVAL)
         })?;
         first.join(t)
+    }
+});
+
+/// Forks a child that lives until it is killed. Gives its ID.
+fn leave_process((): ()) -> Result<i32, Errno> {
+    // SAFETY: the child makes system calls alone.
+    match unsafe { fork() }? {
+        ForkResult::Child => loop {
+            nix::unistd::pause();
+        },
+        ForkResult::Parent { child } => Ok(child.as_raw()),
+    }
+}
+
+/// Kills a child and reaps it.
+fn end_process(child: i32) -> Result<(), Errno> {
+    let child = Pid::from_raw(child);
+    kill(child, Signal::SIGKILL)?;
+    waitpid(child, None).map(drop)
+}
+
+/// The process that gets a descriptor's signals, as the calling task sees it.
+fn owner_of_signals(fd: i32) -> Result<i32, Errno> {
+    call!(fcntl, fd, libc::F_GETOWN).map(|owner| owner as i32).map_err(fds::errno)
+}
+
+case!(Case {
+    name: "separation.pid.beside",
+    about: "Of two new PID namespaces neither sees the other: process 1 of one is 0 to the other, where F_GETOWN gives its \
+            ID, and cannot be entered from there by setns(2) (EINVAL).",
+    proves: &["EFF-PID-19"],
+    source: "pid_namespaces(7); fcntl(2), F_GETOWN; setns(2), PID namespaces",
+    needs: NEEDS.with(feature::INITIAL_ROOT),
+    run: |t| {
+        let (reader, _writer) = t.setup(Call::io("pipe()", io::pipe()))?;
+        let fd = reader.as_raw_fd();
+        let maker = Peer::start(t, "maker of the other namespace", Flags::NONE)?;
+        t.check(unshare_by(t, &maker, Flags::NEWPID)?).succeeds()?;
+        let other = maker.setup(t, "fork()", (), leave_process)?;
+        t.setup(Call::new("fcntl(F_SETOWN)", call!(fcntl, fd, libc::F_SETOWN, other).map(drop).map_err(fds::errno)))?;
+        t.check(Call::new("fcntl(F_GETOWN) outside", owner_of_signals(fd))).is(other)?;
+        let link = t.setup(Call::new("open(ns/pid of the other process 1)", open_link(other, Ns::Pid)))?;
+        t.unshare(Flags::NEWPID).as_predicted()?;
+        let first = Peer::start(t, "process 1", Flags::NONE)?;
+        let owner = first.call(t, "fcntl(F_GETOWN) by process 1", fd, owner_of_signals)?;
+        let entered = first.call(t, "setns(the other PID namespace) by process 1", link.as_raw_fd(), |link| {
+            call!(setns, link, libc::CLONE_NEWPID).map(drop).map_err(fds::errno)
+        })?;
+        maker.setup(t, "kill(), waitpid()", other, end_process)?;
+        t.check(owner).is(0)?;
+        t.check(entered).fails_with(Errno::EINVAL)
     }
 });
 
