@@ -81,6 +81,42 @@ case!(Case {
     }
 });
 
+/// The latest second that an offset may take a clock to: half of what a time in nanoseconds holds.
+const LATEST: i64 = i64::MAX / 1_000_000_000 / 2;
+
+case!(Case {
+    name: "separation.time.outermost_offsets",
+    about: "An offset can take a clock back to its first second, and ahead to the last that it may have.",
+    proves: &["EFF-TIME-19"],
+    source: "time_namespaces(7), /proc/pid/timens_offsets",
+    run: |t| {
+        unshare_time(t)?;
+        // The kernel adds to the clock of the initial namespace.
+        if t.setup(offsets())?.iter().any(|line| !line.ends_with(" 0 0")) {
+            return Err(t.skip("this place has shifted clocks: run it in the initial time namespace"));
+        }
+        for (name, clock) in [("monotonic", libc::CLOCK_MONOTONIC), ("boottime", libc::CLOCK_BOOTTIME)] {
+            let now = || t.setup(Call::new("clock_gettime()", seconds(clock)));
+            let before = now()?;
+            t.check(write_offset(name, -before, 0)).succeeds()?;
+            // What is in range at the beginning of a second is so until its end.
+            let mut written = None;
+            t.wait_until(Duration::from_secs(5), || {
+                let Ok(before) = seconds(clock) else { return false };
+                let call = write_offset(name, LATEST - before, 0);
+                written = (seconds(clock) == Ok(before)).then_some(call);
+                written.is_some()
+            });
+            match written {
+                Some(call) => t.check(call).succeeds()?,
+                None => return Err(t.broken("write(timens_offsets) within a second of the clock", "none was")),
+            }
+            t.setup(write_offset(name, 0, 0))?;
+        }
+        Ok(())
+    }
+});
+
 /// sysinfo(2)'s uptime.
 fn uptime_by_sysinfo((): ()) -> Result<i64, Errno> {
     nix::sys::sysinfo::sysinfo().map(|info| info.uptime().as_secs() as i64)
@@ -197,7 +233,7 @@ fn latest_timer((): ()) -> Result<i64, Errno> {
 
 case!(Case {
     name: "separation.time.past_and_far",
-    about: "In a child an absolute time before its clock's offset has passed, in real time the same as outside, and the \
+    about: "In a child an absolute time before its clock's offset, or at it, has passed, in real time the same as outside, and the \
             latest time there is does not come because of an offset below 0.",
     proves: &["EFF-TIME-11"],
     source: "kernel, kernel/time/namespace.c",
@@ -207,9 +243,11 @@ case!(Case {
         t.setup(write_offset("boottime", SHIFT, 0))?;
         let child = Peer::start(t, "child", Flags::NONE)?;
         let limit = t.patience(Duration::from_secs(3)).as_millis() as u64;
-        for (name, clock) in [("CLOCK_BOOTTIME", libc::CLOCK_BOOTTIME), ("CLOCK_REALTIME", libc::CLOCK_REALTIME)] {
-            let text = format!("clock_nanosleep({name}, TIMER_ABSTIME, 1 s) in the child");
-            t.check(child.call(t, &text, (clock, 1, limit), sleep_to)?).succeeds()?;
+        // Before the offset, right before it, and at it.
+        let boot = [1, SHIFT - 1, SHIFT].map(|until| ("CLOCK_BOOTTIME", libc::CLOCK_BOOTTIME, until));
+        for (name, clock, until) in boot.into_iter().chain([("CLOCK_REALTIME", libc::CLOCK_REALTIME, 1)]) {
+            let text = format!("clock_nanosleep({name}, TIMER_ABSTIME, {until} s) in the child");
+            t.check(child.call(t, &text, (clock, until, limit), sleep_to)?).succeeds()?;
         }
         let left = child.call(t, "seconds left of a timer of the latest time, in the child", (), latest_timer)?;
         t.check(left).holds("more than a year", |left| *left > 31_536_000).map(drop)
