@@ -1,5 +1,7 @@
 //! What listns(2) says of namespaces that the call makes (section 3 of the behaviour catalogue).
 
+use std::net::{Ipv4Addr, UdpSocket};
+
 use crate::observe::nsfd::{LISTNS, id_of, list_namespaces, list_some};
 use crate::prelude::*;
 
@@ -21,6 +23,89 @@ fn id_by((pid, flag): (i32, u64)) -> Result<u64, Errno> {
     let link = Kind::of(Flags(flag)).ok_or(Errno::EINVAL)?.link;
     open_link(pid, link).and_then(|link| id_of(&link))
 }
+
+case!(Case {
+    name: "separation.namespaces.not_listed",
+    about: "Root of a new user namespace is shown its own UTS namespace by listns(2), and none of those outside that it is \
+            not in.",
+    proves: &["EFF-GEN-11"],
+    needs: NEEDS.with(feature::UTS_NS),
+    run: |t| {
+        if kernel::lacks_call(LISTNS) {
+            return Err(t.skip("this kernel has no listns(2) (Linux 6.19)"));
+        }
+        let other = Peer::start(t, "task in another UTS namespace", Flags::NONE)?;
+        t.check(unshare_by(t, &other, Flags::NEWUTS)?).succeeds()?;
+        let hidden = t.setup(Call::new("ioctl(NS_GET_ID)", id_by((other.pid().as_raw(), Flags::NEWUTS.0))))?;
+        t.in_child(|t| {
+            limits::enter_own_user_namespace(t)?;
+            t.unshare(Flags::NEWUTS).from(limits::start(t, Flags::NONE)).as_predicted()?;
+            let own = id_by((getpid().as_raw(), Flags::NEWUTS.0));
+            let own = t.setup(Call::new("ioctl(NS_GET_ID)", own))?;
+            let ids = Call::new("listns(CLONE_NEWUTS)", list_namespaces((Flags::NEWUTS.0, 0, 64)));
+            t.check(ids)
+                .holds(&format!("{own} and not {hidden}"), |ids| ids.contains(&own) && !ids.contains(&hidden))
+                .map(drop)
+        })
+    }
+});
+
+/// Opens a socket and leaves it open. Gives its descriptor.
+fn leave_socket((): ()) -> Result<i32, Errno> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(errno_of)?;
+    Ok(socket.into_raw_fd())
+}
+
+/// A descriptor of the network namespace of a socket.
+fn namespace_of_socket(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
+    const SIOCGSKNS: libc::Ioctl = 0x894c;
+    // SAFETY: the request takes no argument and gives a new descriptor.
+    let fd = Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) })?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+case!(Case {
+    name: "separation.namespaces.revived",
+    about: "A network namespace that only a socket keeps is not listed by listns(2), nor is its owner; with a descriptor of \
+            it, from the socket, both are, until that is closed.",
+    proves: &["EFF-GEN-10"],
+    needs: NEEDS.with(feature::NET_NS),
+    run: |t| {
+        if kernel::lacks_call(LISTNS) {
+            return Err(t.skip("this kernel has no listns(2) (Linux 6.19)"));
+        }
+        let maker = Peer::start(t, "maker", Flags::FILES)?;
+        let made = Flags::NEWUSER | Flags::NEWNET;
+        maker.setup(t, &format!("unshare({made})"), made.0, |flags| unshare(Flags(flags)).answer())?;
+        let socket = maker.setup(t, "socket()", (), leave_socket)?;
+        // SAFETY: the maker left it to this task.
+        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        let id = |ns: Ns| open_link(maker.pid(), ns).and_then(|link| id_of(&link));
+        let net = t.setup(Call::new("ioctl(NS_GET_ID) of the network namespace", id(Ns::Net)))?;
+        let owner = t.setup(Call::new("ioctl(NS_GET_ID) of its owner", id(Ns::User)))?;
+        let listed = || {
+            let is = |flag: Flags, id: u64| list_namespaces((flag.0, 0, 64)).map(|ids| ids.contains(&id));
+            Ok((is(Flags::NEWNET, net)?, is(Flags::NEWUSER, owner)?))
+        };
+        let check_listed = |when: &str, are: bool| {
+            // A task that has ended has left its namespaces a moment later, at most.
+            t.wait_until(Duration::from_secs(1), || listed() == Ok((are, are)));
+            let text = format!("whether listns() has the network namespace, and its owner, {when}");
+            t.check(Call::new(text, listed())).is((are, are))
+        };
+        check_listed("while the maker is in them", true)?;
+        maker.end();
+        check_listed("when only the socket is left", false)?;
+        for _ in 0..2 {
+            let link = t.setup(Call::new("ioctl(SIOCGSKNS)", namespace_of_socket(&socket)))?;
+            check_listed("while a descriptor is open", true)?;
+            drop(link);
+            check_listed("when the descriptor is closed", false)?;
+        }
+        Ok(())
+    }
+});
 
 case!(Case {
     name: "separation.namespaces.listed",
@@ -64,6 +149,7 @@ case!(Case {
             }
             drop(kept);
             barrier.put(0, id);
+            barrier.put(1, owner);
             Ok(())
         })?;
         let id = barrier.get(0);
@@ -73,6 +159,20 @@ case!(Case {
             !found.contains(&id)
         });
         t.check(Call::seen(format!("whether listns({flag}) has it after its end"), found.contains(&id))).is(false)?;
+        // Nor is the user namespace listed that owned it.
+        let owner = barrier.get(1);
+        let owners = || witness.call(t, "listns(CLONE_NEWUSER)", (Flags::NEWUSER.0, 0, 64), list_namespaces);
+        t.wait_until(RELEASE, || {
+            found = owners().and_then(|call| t.setup(call)).unwrap_or_default();
+            !found.contains(&owner)
+        });
+        t.check(Call::seen("whether listns(CLONE_NEWUSER) has the owner after its end", found.contains(&owner)))
+            .is(false)?;
+        // The witness's own is there as before.
+        let own =
+            t.setup(witness.call(t, "ioctl(NS_GET_ID) of the witness", (witness.pid().as_raw(), flag.0), id_by)?)?;
+        t.check(list(0, 64, "after all")?)
+            .holds(&format!("{own} of the witness among them"), |ids| ids.contains(&own))?;
         let text = format!("listns({flag}) of what comes after the greatest ID");
         t.check(witness.call(t, &text, (flag.0, 0, 64, u64::MAX), list_some)?).is(vec![])
     }
