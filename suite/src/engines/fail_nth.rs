@@ -233,6 +233,13 @@ impl Fixture {
         self.check_result(t, call, flags, outcome, id)?;
         let prediction = self.prediction(t, flags, result.is_ok());
         check_changes(t, flags, id, &prediction, &before, &after)?;
+        if result.is_ok() {
+            // Before its first process, the link of a PID namespace may lead nowhere (EFF-PID-03).
+            for kind in KINDS.into_iter().filter(|kind| flags.contains(kind.flag) && kind.flag != Flags::NEWPID) {
+                let text = format!("inode of ns/{} after {}", kind.link.link(), called(flags, n, outcome));
+                t.check(Call::seen(text, after.namespaces[kind.link as usize])).proves(id).is_not(0)?;
+            }
+        }
         if result.is_err() && t.facts().has(feature::KCMP) {
             let asked = if self.semaphore.is_some() { SHARED } else { SHARED & !Flags::SYSVSEM };
             let shared = shared_flags(getpid().as_raw(), getppid().as_raw(), asked);
