@@ -1,6 +1,8 @@
 //! What may be written to the ID maps of a new user namespace, by whom, and what they show (section 3.14 of the
 //! behaviour catalogue).
 
+use std::io::Write;
+
 use crate::place::limits::map_everybody_by;
 use crate::prelude::*;
 
@@ -16,8 +18,15 @@ fn write((path, text): (String, String)) -> Result<(), Errno> {
     fs::write(path, text).map_err(errno_of)
 }
 
+/// Writes a file from its start, and gives the error of a second write through the same descriptor.
+fn write_and_go_on((path, text): (String, String)) -> Result<i32, Errno> {
+    let mut file = File::options().write(true).open(path).map_err(errno_of)?;
+    file.write_all(text.as_bytes()).map_err(errno_of)?;
+    Ok(file.write(b"0 0 1").err().and_then(|error| error.raw_os_error()).unwrap_or(0))
+}
+
 /// The lines of a map, sorted, with one blank between numbers.
-fn map_of(path: String) -> Result<Vec<String>, Errno> {
+pub(super) fn map_of(path: String) -> Result<Vec<String>, Errno> {
     let text = fs::read_to_string(path).map_err(errno_of)?;
     let mut lines: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     lines.sort();
@@ -82,8 +91,9 @@ fn lines(count: u32) -> String {
 case!(Case {
     name: "separation.user.malformed_maps",
     about: "A map without a line, with other than three numbers, an empty range, ranges that overlap, too many lines, a \
-            page of text, or written beyond the file's start is refused (EINVAL) and maps nothing, even if root writes it.",
-    proves: &["EFF-MAP-02", "EFF-MAP-12"],
+            page of text, or written beyond the file's start is refused (EINVAL) and maps nothing, even if root writes \
+            it. Blanks around the numbers do not matter.",
+    proves: &["EFF-MAP-02", "EFF-MAP-12", "EFF-MAP-15"],
     run: |t| {
         let outside = Peer::start(t, "task outside", Flags::NONE)?;
         let own = getpid();
@@ -99,8 +109,17 @@ case!(Case {
             "0 0 0".to_owned(),
             "0 100 10\n5 200 10".to_owned(),
             "0 100 10\n50 105 10".to_owned(),
+            // By one ID, at either end and on either side.
+            "0 100 10\n9 200 10".to_owned(),
+            "9 200 10\n0 100 10".to_owned(),
+            "0 100 10\n50 109 10".to_owned(),
+            "0 109 10\n50 100 10".to_owned(),
             "0 4294967295 1".to_owned(),
             "4294967290 0 10".to_owned(),
+            "0 4294967290 10".to_owned(),
+            // Behind as many right ones as the kernel keeps in the map itself.
+            lines(5) + "x",
+            lines(6) + "x",
             lines(MOST_LINES + 1),
             format!("{:page$}", "0 0 1"),
         ];
@@ -123,8 +142,11 @@ case!(Case {
             t.check(read_by(t, Side::Caller, own, map)?).proves(id).is(vec![])?;
             // What is right about as much as it can be is taken.
             let last = page - 1;
-            let right = format!("{:last$}", "0 0 1");
-            t.check(write_by(t, Side::Peer(&outside), own, map, &right)?).proves(id).succeeds()?;
+            let right = format!("{:last$}", " \t0  0\t1");
+            let file = (format!("/proc/{own}/{map}"), right);
+            let text = format!("write({map} of the namespace), and the error of another write where it ended");
+            let further = outside.call(t, &text, file, write_and_go_on)?;
+            t.check(further).proves("EFF-MAP-15").is(libc::EINVAL)?;
             t.check(read_by(t, Side::Caller, own, map)?).proves(id).is(vec!["0 0 1".to_owned()])?;
         }
         Ok(())
@@ -278,7 +300,7 @@ case!(Case {
         })?;
         let own = getpid();
         t.unshare(Flags::NEWUSER).as_predicted()?;
-        for text in ["0 0 1", "0 0 10", "5 5 1\n0 0 1"] {
+        for text in ["0 0 1", "0 0 10", "5 5 1\n0 0 1", "5 5 1\n6 6 1\n7 7 1\n8 8 1\n9 9 1\n0 0 1"] {
             t.check(write_by(t, Side::Peer(&without), own, "uid_map", text)?).fails_with(Errno::EPERM)?;
         }
         t.check(write_by(t, Side::Peer(&with), own, "uid_map", "0 0 10")?).succeeds()?;
@@ -327,8 +349,9 @@ case!(Case {
 case!(Case {
     name: "separation.user.views_of_a_map",
     about: "A map shows IDs outside as the reader knows them, to those inside as the parent namespace does: a task of \
-            another namespace sees its own, and 4294967295 where it has none. The initial namespace maps all to itself.",
-    proves: &["EFF-MAP-10", "EFF-MAP-11"],
+            another namespace sees its own, and 4294967295 where it has none. The initial namespace maps all to itself, \
+            for good (EPERM).",
+    proves: &["EFF-MAP-10", "EFF-MAP-11", "EFF-MAP-16"],
     source: "user_namespaces(7), User and group ID mappings: uid_map and gid_map, Unmapped user and group IDs",
     run: |t| {
         let outside = Peer::start(t, "task outside", Flags::NONE)?;
@@ -350,6 +373,11 @@ case!(Case {
             // One level further in, a map shows what the parent namespace has.
             let initial = read_by(t, Side::Peer(&outside), outside.pid(), map)?;
             t.check(initial).proves("EFF-MAP-11").is(vec!["0 0 4294967295".to_owned()])?;
+            let page = page_size();
+            for text in ["0 0 1".to_owned(), format!("{:page$}", "0 0 1")] {
+                let refused = write_by(t, Side::Peer(&outside), outside.pid(), map, &text)?;
+                t.check(refused).proves("EFF-MAP-16").fails_with(Errno::EPERM)?;
+            }
         }
         Ok(())
     }

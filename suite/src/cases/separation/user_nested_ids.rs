@@ -4,6 +4,7 @@
 use std::os::unix::fs::{PermissionsExt, fchown};
 
 use super::mnt::mount_new;
+use super::user_id_maps::map_of;
 use crate::prelude::*;
 
 const SOURCE: &str = "user_namespaces(7)";
@@ -13,11 +14,12 @@ const NEEDS: Needs = Needs::ROOT.with(feature::CREATE_USER_NS);
 const FIRST: u32 = 100_000;
 const COUNT: u32 = 100_000;
 
-/// Writes both maps of a task.
+/// The maps of a user namespace.
+const MAPS: [&str; 3] = ["uid_map", "gid_map", "projid_map"];
+
+/// Writes the maps of a task.
 fn write_maps((pid, lines): (i32, String)) -> Result<(), Errno> {
-    ["uid_map", "gid_map"]
-        .into_iter()
-        .try_for_each(|map| fs::write(format!("/proc/{pid}/{map}"), &lines).map_err(errno_of))
+    MAPS.into_iter().try_for_each(|map| fs::write(format!("/proc/{pid}/{map}"), &lines).map_err(errno_of))
 }
 
 /// Becomes user and group 0 of the user namespace.
@@ -58,8 +60,15 @@ case!(Case {
             t.unshare(Flags::NEWUSER).from(limits::start(t, Flags::NONE)).beside(&[&parent]).as_predicted()?;
             // The last one is longer. Not in order, which the kernel has to put them in.
             let line = |at: u32| format!("{at} {at} {}\n", if at == ranges - 1 { 500 } else { 1 });
-            let maps = (getpid().as_raw(), (0..ranges).rev().map(line).collect::<String>());
+            let mut lines: Vec<_> = (0..ranges).rev().map(line).collect();
+            let maps = (getpid().as_raw(), lines.concat());
             t.check(parent.call(t, "write(maps of the inner namespace)", maps, write_maps)?).succeeds()?;
+            lines.iter_mut().for_each(|line| line.truncate(line.len() - 1));
+            lines.sort();
+            for map in MAPS {
+                let shown = map_of(format!("/proc/self/{map}"));
+                t.check(Call::new(format!("read({map} of the inner namespace)"), shown)).is(lines.clone())?;
+            }
             t.check(Call::new("setresuid(0) in the inner namespace", become_root())).succeeds()?;
             for (id, file) in &files {
                 let inside = id.checked_sub(FIRST);
