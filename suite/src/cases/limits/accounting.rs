@@ -105,3 +105,81 @@ fn fail_often(t: &Test, start: &Start, failing: Failing, flag: Flags) -> Done {
     (0..times(t))
         .try_for_each(|_| t.unshare(failing.flags(flag)).from(*start).proving(requirement(failing)).as_predicted())
 }
+
+/// What goes on in a user namespace before its last task ends.
+#[derive(Clone, Copy)]
+enum Use {
+    SignalsPending,
+    SignalRefused,
+    Namespace,
+    NamespaceRefused,
+}
+
+const USES: [(&str, Use); 4] = [
+    ("signals_pending", Use::SignalsPending),
+    ("signal_refused", Use::SignalRefused),
+    ("namespace", Use::Namespace),
+    ("namespace_refused", Use::NamespaceRefused),
+];
+
+/// Queues so many blocked real-time signals to the calling process, and takes one. How many the limit lets it queue is
+/// not judged here (EFF-USER-13).
+fn queue_signals(count: usize) -> Result<(), Errno> {
+    let number = libc::SIGRTMIN() + 4;
+    // SAFETY: zeroes are valid structures, which live through the calls.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, number);
+        Errno::result(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()))?;
+        for _ in 0..count {
+            libc::sigqueue(libc::getpid(), number, libc::sigval { sival_ptr: std::ptr::null_mut() });
+        }
+        let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        Errno::result(libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const at_once)).map(drop)
+    }
+}
+
+case!(Case {
+    name: "limits.returned.after_use",
+    about: "A user namespace in which signals were queued or a namespace made, or either was refused by a limit, goes \
+            with its last task like any other: there is room for one again.",
+    proves: &["LIM-04"],
+    source: "namespaces(7), Namespace lifetime; kernel, kernel/ucount.c",
+    needs: NEEDS.with(feature::UTS_NS),
+    variants: || variants::named(&USES),
+    run: |t| {
+        limits::check_nesting_is_allowed(t)?;
+        limits::enter_own_user_namespace(t)?;
+        limits::set(t, Flags::NEWUSER, used(Flags::NEWUSER) + 1)?;
+        for _ in 0..2 {
+            t.in_child(|t| {
+                let signals = || getrlimit(Resource::RLIMIT_SIGPENDING).map_err(|_| Errno::EPROTO);
+                let (_, hard) = t.setup(Call::new("getrlimit(RLIMIT_SIGPENDING)", signals()))?;
+                let limit = |soft| {
+                    let set = setrlimit(Resource::RLIMIT_SIGPENDING, soft, hard);
+                    t.setup(Call::new(format!("setrlimit(RLIMIT_SIGPENDING, {soft})"), set))
+                };
+                let refuses = matches!(t.param(), Use::SignalRefused);
+                if refuses {
+                    // The new namespace has it as its ceiling (Linux 5.14).
+                    limit(1)?;
+                }
+                check_room(t, Flags::NEWUSER, "LIM-04")?;
+                match t.param() {
+                    Use::SignalsPending => t.setup(Call::new("sigqueue() and sigtimedwait()", queue_signals(3))),
+                    Use::SignalRefused => {
+                        limit(hard)?;
+                        t.setup(Call::new("sigqueue() and sigtimedwait()", queue_signals(3)))
+                    }
+                    Use::Namespace => t.setup(unshare(Flags::NEWUTS)),
+                    Use::NamespaceRefused => {
+                        limits::set(t, Flags::NEWUTS, 0)?;
+                        t.check(unshare(Flags::NEWUTS)).proves("LIM-04").fails_with(Errno::ENOSPC)
+                    }
+                }
+            })?;
+        }
+        check_room(t, Flags::NEWUSER, "LIM-04")
+    }
+});
