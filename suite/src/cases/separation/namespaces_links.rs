@@ -1,6 +1,8 @@
 //! Who may look at a task's namespace links, and what tells whether two are one (section 3.19 of the behaviour
 //! catalogue).
 
+use super::user::{own_user_namespace, owner_of_own};
+use crate::observe::nsfd::owner_of;
 use crate::prelude::*;
 
 const SOURCE: &str = "namespaces(7), The /proc/pid/ns/ directory; ptrace(2), Ptrace access mode checking";
@@ -82,5 +84,94 @@ case!(Case {
         t.unshare(Flags::NEWUTS).as_predicted()?;
         seen(&other, libc::EACCES)?;
         seen(&root, 0)
+    }
+});
+
+case!(Case {
+    name: "separation.namespaces.owner_in_sight",
+    about: "Who is in the user namespace that owns a namespace, or anywhere above it, can ask for the owner \
+            (NS_GET_USERNS); in a new user namespace the caller cannot ask for one that is outside (EPERM).",
+    proves: &["EFF-LIFE-05"],
+    source: "ioctl_ns(2), NS_GET_USERNS",
+    needs: limits::NEEDS.with(feature::UTS_NS),
+    run: |t| {
+        let outside = Peer::start(t, "task outside", Flags::NONE)?;
+        limits::check_nesting_is_allowed(t)?;
+        limits::enter_own_user_namespace(t)?;
+        t.setup(unshare(Flags::NEWUTS))?;
+        let seen_outside = || {
+            let text = "owner of the caller's UTS namespace (ioctl NS_GET_USERNS)";
+            outside.call(t, text, getpid().as_raw(), |pid| owner_of(&open_link(pid, Ns::Uts)?))
+        };
+        let old = own_user_namespace(t)?;
+        t.check(owner_of_own(Ns::Uts)).is(old)?;
+        t.unshare(Flags::NEWUSER).from(limits::start(t, Flags::NONE)).as_predicted()?;
+        t.check(owner_of_own(Ns::Uts)).fails_with(Errno::EPERM)?;
+        t.check(seen_outside()?).is(old)?;
+        t.setup(unshare(Flags::NEWUTS))?;
+        let new = own_user_namespace(t)?;
+        t.check(owner_of_own(Ns::Uts)).is(new)?;
+        t.check(seen_outside()?).is(new)
+    }
+});
+
+/// The number of a namespace that a child makes and has to itself.
+#[track_caller]
+fn number_of_new(t: &Test, flag: Flags, barrier: &Barrier) -> Done<u64> {
+    t.in_child(|t| {
+        t.setup(unshare(flag))?;
+        // Before the first child, such a link leads nowhere (EFF-PID-03).
+        let child = (flag == Flags::NEWPID).then(|| Peer::start(t, "first child", Flags::NONE)).transpose()?;
+        let link = Kind::of(flag).expect("a kind of namespace").link;
+        let number = open_link("thread-self", link).and_then(|file| inode_of(&file));
+        barrier.put(0, t.setup(Call::new(format!("inode of ns/{}", link.link()), number))?);
+        drop(child);
+        Ok(())
+    })?;
+    Ok(barrier.get(0))
+}
+
+/// How long the number of a namespace may be taken after its last task has ended (RULE-05), on real hardware.
+const RELEASE: Duration = Duration::from_secs(10);
+
+case!(Case {
+    name: "separation.namespaces.numbers_return",
+    about: "The inode number of a namespace that has ended is given away again: where one namespace is made after the \
+            other, the numbers do not rise with each.",
+    proves: &["LEAK-03"],
+    source: "kernel, fs/proc/generic.c (proc_alloc_inum)",
+    needs: Needs::ROOT,
+    quick: one_in(2, 0),
+    variants: || variants::succeeding(KINDS.map(|kind| kind.flag)),
+    run: |t| {
+        /// How many namespaces are made in a row.
+        const CALLS: u64 = 8;
+        /// As many more are sure to show that none comes back.
+        const MANY: u64 = 50 * CALLS;
+        // Elsewhere others may take numbers at the same time.
+        let rounds = if t.has_own_kernel() { 1 } else { 5 };
+        let flag: Flags = t.param();
+        let barrier = Barrier::new(t)?;
+        let mut rises = Vec::new();
+        for _ in 0..rounds {
+            let first = number_of_new(t, flag, barrier)?;
+            let mut last = first;
+            for _ in 0..CALLS {
+                last = number_of_new(t, flag, barrier)?;
+            }
+            // The kernel lets go of some of them later.
+            t.wait_until(RELEASE, || {
+                last = number_of_new(t, flag, barrier).unwrap_or(last);
+                last < first + CALLS / 2 || last > first + MANY
+            });
+            rises.push(last.saturating_sub(first));
+            if last < first + CALLS / 2 {
+                break;
+            }
+        }
+        let text = format!("rises of the number of a namespace by unshare({flag}), in rounds of {CALLS} that ended");
+        t.check(Call::seen(text, rises))
+            .holds(&format!("one below {}", CALLS / 2), |rises| rises.iter().any(|rise| *rise < CALLS / 2))?;
+        Ok(())
     }
 });
