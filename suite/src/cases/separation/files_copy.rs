@@ -173,3 +173,58 @@ case!(Case {
         t.check(Call::seen("the parent's descriptor (whether open), cwd and umask", (open, cwd, mask()))).is(expected)
     }
 });
+
+case!(Case {
+    name: "separation.files.failed_copy",
+    about: "A call that fails when it has copied the table keeps nothing open: once the one writing end of a pipe is \
+            closed, the reading end is at its end.",
+    proves: &["EFF-FILES-16"],
+    source: "2006 design document, 6 (failure leaves nothing behind); kernel, kernel/fork.c",
+    needs: Needs::ROOT.with(feature::PID_NS),
+    run: |t| {
+        let peer = Peer::start(t, "peer", Flags::FILES)?;
+        let start = second_pid(t)?;
+        let pipe = nix::unistd::pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC);
+        let (output, input) = t.setup(Call::new("pipe2(O_NONBLOCK)", pipe))?;
+        for _ in 0..2 {
+            t.unshare(Flags::FILES | Flags::NEWPID).from(start).beside(&[&peer]).as_predicted()?;
+        }
+        drop(input);
+        t.check(Call::new("read(pipe)", nix::unistd::read(&output, &mut [0; 1]))).is(0)
+    }
+});
+
+case!(Case {
+    name: "separation.files.none_open",
+    about: "A shared table in which nothing is open can be copied: the first descriptor of the copy is number 0, and \
+            is not in the other.",
+    proves: &["EFF-FILES-17"],
+    run: |t| {
+        // Threads, which report by memory alone.
+        let seen = std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                let own = unshare_raw(Flags::FILES);
+                let closed = call!(close_range, 0, u32::MAX, 0).map(drop).map_err(fds::errno);
+                let (copied, first) = std::thread::scope(|scope| {
+                    let caller = scope.spawn(|| {
+                        let copied = unshare_raw(Flags::FILES);
+                        // SAFETY: takes numbers.
+                        (copied, unsafe { libc::eventfd(0, 0) })
+                    });
+                    caller.join().unwrap_or((-1, -1))
+                });
+                (own, closed, copied, first, fds::is_open(0))
+            });
+            other.join().ok()
+        });
+        let (own, closed, copied, first, open) = seen.ok_or_else(|| t.broken("thread", "panicked"))?;
+        t.setup(Call::zero_on_success("unshare(CLONE_FILES) by a second thread", own))?;
+        if closed == Err(Errno::ENOSYS) {
+            return Err(t.skip("close_range(2) does not exist (Linux 5.9)"));
+        }
+        t.setup(Call::new("close_range(all) by the second thread", closed))?;
+        t.check(Call::zero_on_success("unshare(CLONE_FILES) by a third thread", copied)).succeeds()?;
+        t.check(Call::seen("eventfd() by the third thread", first)).is(0)?;
+        t.check(Call::seen("whether the second thread has it", open)).is(false)
+    }
+});

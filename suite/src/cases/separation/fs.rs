@@ -195,3 +195,39 @@ case!(Case {
         t.check(call).fails_with(Errno::ENOENT)
     }
 });
+
+case!(Case {
+    name: "separation.fs.lets_go",
+    about: "The root and current directory that a call copied before it failed, and those that CLONE_NEWNS replaced, \
+            keep no mount busy: where nobody else is, the file system can be unmounted.",
+    proves: &["EFF-FS-15"],
+    source: "2006 design document, 6 (failure leaves nothing behind); umount(2), EBUSY",
+    needs: Needs::ROOT.with(feature::PID_NS),
+    variants: || variants::named(&[("copied", true), ("replaced", false)]),
+    run: |t| {
+        let fails: bool = t.param();
+        let point = new_directory(t, "point")?;
+        in_own_namespaces(t, Flags::NEWNS, |t| {
+            let peer = Peer::start(t, "peer", if fails { Flags::FS } else { Flags::NONE })?;
+            t.setup(mount_tmpfs(Path::new(&point)))?;
+            // What is done with it in one namespace must not concern the other.
+            let private = mount(None::<&str>, point.as_str(), None::<&str>, MsFlags::MS_PRIVATE, None::<&str>);
+            t.setup(Call::new("mount(MS_PRIVATE)", private))?;
+            t.setup(Call::new("chdir(the mount)", chdir(point.as_str())))?;
+            if fails {
+                let start = second_pid(t)?;
+                t.unshare(Flags::FS | Flags::NEWPID).from(start).beside(&[&peer]).as_predicted()?;
+                t.setup(Call::new("chdir(/)", chdir("/")))?;
+            } else {
+                t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
+            }
+            let unmount = || peer.call(t, "umount()", point.clone(), |point| nix::mount::umount(point.as_str()));
+            // Somebody may be looking at the tasks' directories right now.
+            t.wait_until(Duration::from_secs(2), || {
+                !unmount().is_ok_and(|call| call.result() == Err(Failure::Errno(Errno::EBUSY)))
+            });
+            let mounted = peer.call(t, "whether it is mounted", point.clone(), is_mounted)?;
+            t.check(mounted).is(false)
+        })
+    }
+});
