@@ -1,6 +1,6 @@
 //! The kernel's own allocations fail, one after the other (section 5.3 of the behaviour catalogue).
 
-use crate::engines::fail_nth::{self, Fixture};
+use crate::engines::fail_nth::{self, FailNth, Fixture};
 use crate::prelude::*;
 
 const SOURCE: &str = "unshare(2), ERRORS (ENOMEM); 2006 design document, 5 and 6";
@@ -220,5 +220,65 @@ case!(Case {
         let real = call!(setresuid, NOBODY, 0, 0).map(drop).map_err(fds::errno);
         t.setup(Call::new(format!("setresuid({NOBODY}, 0, 0)"), real))?;
         check_counts(t, Flags::NEWUSER | flag, &[flag, Flags::NEWUSER])
+    }
+});
+
+case!(Case {
+    name: "allocations.map",
+    about: "With one of the allocations failing that a write of seven ranges to a map of a new user namespace makes, \
+            each in turn, it gives ENOMEM and maps nothing, and the map can be written then.",
+    proves: &["FI-15"],
+    source: "kernel, kernel/user_namespace.c",
+    needs: NEEDS.with(feature::CREATE_USER_NS).with(feature::MAP_IDS),
+    run: |t| {
+        /// More than the kernel keeps in the map itself, and not in order.
+        const RANGES: &str = "12 12 1\n10 10 1\n8 8 1\n6 6 1\n4 4 1\n2 2 1\n0 0 1\n";
+        /// More allocations than a write makes.
+        const MOST: u32 = 20;
+        fail_nth::allow(t)?;
+        let fail_nth = FailNth::open(t)?;
+        for map in ["uid_map", "gid_map", "projid_map"] {
+            let mut failed = 0;
+            for n in 1..=MOST {
+                let inside = Peer::start(t, "task inside", Flags::NEWUSER)?;
+                let path = format!("/proc/{}/{map}", inside.pid());
+                let lines =
+                    || Call::io(format!("lines of {map}"), fs::read_to_string(&path).map(|s| s.lines().count()));
+                let file = t.setup(Call::io(format!("open({map})"), File::options().write(true).open(&path)))?;
+                let outcome = fail_nth.during(t, n, || {
+                    // SAFETY: the text lives through the call, and has the length given.
+                    let written = unsafe { libc::write(file.as_raw_fd(), RANGES.as_ptr().cast(), RANGES.len()) };
+                    Errno::result(written).map_or_else(|errno| -i64::from(errno as i32), |count| count as i64)
+                })?;
+                drop(file);
+                let result = if outcome.register < 0 { Err(Errno::from_raw(-outcome.register as i32)) } else { Ok(()) };
+                let which = if outcome.left > 0 { "no allocation".to_owned() } else { format!("allocation {n}") };
+                let call = Call::new(format!("write({map}, seven ranges) with {which} failing"), result);
+                if outcome.left > 0 || result.is_ok() {
+                    t.check(call).succeeds()?;
+                } else {
+                    failed += 1;
+                    t.check(call).fails_with(Errno::ENOMEM)?;
+                    t.check(lines()).is(0)?;
+                    t.check(Call::io(format!("write({map}) once more"), fs::write(&path, RANGES))).succeeds()?;
+                }
+                t.check(lines()).is(7)?;
+                // By the map, in the other direction.
+                let (user, group) =
+                    inside.setup(t, "geteuid(), getegid()", (), |()| Ok((geteuid().as_raw(), getegid().as_raw())))?;
+                match map {
+                    "uid_map" => t.check(Call::seen("geteuid() inside", user)).is(0)?,
+                    "gid_map" => t.check(Call::seen("getegid() inside", group)).is(0)?,
+                    _ => {}
+                }
+                if outcome.left > 0 {
+                    break;
+                }
+            }
+            if failed == 0 {
+                return Err(t.broken(format!("write({map}) with failing allocations"), "no write failed"));
+            }
+        }
+        Ok(())
     }
 });

@@ -92,8 +92,15 @@ impl FailNth {
     /// Calls unshare(2) with the nth allocation failing. Nothing else of the task comes in between.
     #[track_caller]
     pub fn unshare(self, t: &Test, flags: Flags, n: u32) -> Done<Outcome> {
+        self.during(t, n, || unshare_raw(flags))
+    }
+
+    /// Makes one system call with the nth allocation failing. Nothing else of the task comes in between. The call gives
+    /// what unshare(2) leaves in the register: a negative error, or something else.
+    #[track_caller]
+    pub fn during(self, t: &Test, n: u32, call: impl FnOnce() -> i64) -> Done<Outcome> {
         let armed = self.write(n);
-        let register = unshare_raw(flags);
+        let register = call();
         let left = self.left();
         // Once more for a kernel in which copies from user space fail as well.
         let disarmed = self.write(0) || self.write(0);
