@@ -138,7 +138,7 @@ case!(Case {
     name: "separation.namespaces.numbers_return",
     about: "The inode number of a namespace that has ended is given away again: where one namespace is made after the \
             other, the numbers do not rise with each.",
-    proves: &["LEAK-03"],
+    proves: &["LEAK-04"],
     source: "kernel, fs/proc/generic.c (proc_alloc_inum)",
     needs: Needs::ROOT,
     quick: one_in(2, 0),
