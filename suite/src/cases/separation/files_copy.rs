@@ -202,22 +202,24 @@ case!(Case {
     run: |t| {
         // Threads, which report by memory alone.
         let seen = std::thread::scope(|scope| {
-            let other = scope.spawn(|| {
+            let other = std::thread::Builder::new().spawn_scoped(scope, || {
                 let own = unshare_raw(Flags::FILES);
                 let closed = call!(close_range, 0, u32::MAX, 0).map(drop).map_err(fds::errno);
-                let (copied, first) = std::thread::scope(|scope| {
-                    let caller = scope.spawn(|| {
+                let copied = std::thread::scope(|scope| {
+                    let caller = std::thread::Builder::new().spawn_scoped(scope, || {
                         let copied = unshare_raw(Flags::FILES);
                         // SAFETY: takes numbers.
                         (copied, unsafe { libc::eventfd(0, 0) })
-                    });
-                    caller.join().unwrap_or((-1, -1))
+                    })?;
+                    Ok(caller.join().unwrap_or((-1, -1)))
                 });
-                (own, closed, copied, first, fds::is_open(0))
-            });
-            other.join().ok()
+                (own, closed, copied, fds::is_open(0))
+            })?;
+            Ok(other.join().ok())
         });
-        let (own, closed, copied, first, open) = seen.ok_or_else(|| t.broken("thread", "panicked"))?;
+        let seen = t.setup(Call::io("start a thread", seen))?;
+        let (own, closed, copied, open) = seen.ok_or_else(|| t.broken("thread", "panicked"))?;
+        let (copied, first) = t.setup(Call::io("start a third thread", copied))?;
         t.setup(Call::zero_on_success("unshare(CLONE_FILES) by a second thread", own))?;
         if closed == Err(Errno::ENOSYS) {
             return Err(t.skip("close_range(2) does not exist (Linux 5.9)"));
