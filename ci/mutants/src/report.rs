@@ -70,6 +70,14 @@ pub fn text() -> Result<String> {
     for tier in [Tier::Full, Tier::Quick] {
         writeln!(text, "| killed by the {} tier | {} | {} |", tier.name(), killed(tier), share(killed(tier)))?;
     }
+    let missing = others.iter().filter(|key| results.verdict(key, Tier::Full).is_none()).count();
+    if missing > 0 {
+        writeln!(
+            text,
+            "| not run with the full tier yet, and not killed by the quick one | {missing} | {} |",
+            share(missing)
+        )?;
+    }
     let survived: Vec<&str> =
         others.iter().copied().filter(|key| results.verdict(key, Tier::Full) != Some(Verdict::Killed)).collect();
     writeln!(text, "| survived | {} | {} |", survived.len(), share(survived.len()))?;
