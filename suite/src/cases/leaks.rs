@@ -455,18 +455,29 @@ fn no_memory(t: &Test, flags: Flags) -> Done {
     let held = learn(t, &gauges, flags, |t| succeed(t, flags, None, true), |t| succeed(t, flags, None, false))?;
     let what = format!("unshare({flags}) for each allocation that fails");
     // One round makes hundreds of calls, of which perhaps one leaves something.
+    let barrier = Barrier::new(t)?;
     check_nothing_left(t, &gauges, &held, &what, ("LEAK-03", 1), |rounds, with| {
         for _ in 0..rounds {
-            t.in_child(|t| {
-                let fail_nth = FailNth::open(t)?;
-                // The call that gets through is the last.
-                for n in (1..).take_while(|_| with) {
-                    if fail_nth.unshare(t, flags, n)?.left > 0 {
-                        break;
+            let mut next = 1;
+            while next > 0 {
+                t.in_child(|t| {
+                    let fail_nth = FailNth::open(t)?;
+                    barrier.put(0, 0);
+                    for n in (next..).take_while(|_| with) {
+                        let outcome = fail_nth.unshare(t, flags, n as u32)?;
+                        if outcome.left > 0 {
+                            break;
+                        }
+                        // One that does without the allocation has its namespaces now: another task goes on.
+                        if outcome.register == 0 {
+                            barrier.put(0, n + 1);
+                            break;
+                        }
                     }
-                }
-                Ok(())
-            })?;
+                    Ok(())
+                })?;
+                next = barrier.get(0);
+            }
         }
         Ok(())
     })
@@ -482,12 +493,6 @@ case!(Case {
     needs: NEEDS.and(fail_nth::NEEDS).with(feature::CREATE_USER_NS),
     from: Tier::Full,
     work: |_| 200,
-    variants: || {
-        let net = Variant::new("newnet", true).needing(needs_of(Flags::NEWNET));
-        vec![Variant::new("others", false), net]
-    },
-    run: |t| {
-        let all = all_making(t);
-        no_memory(t, if t.param::<bool>() { Flags::NEWNET } else { all & !Flags::NEWNET })
-    }
+    // Of a network namespace's hundreds of allocations the kernel lets go so late that it takes many minutes.
+    run: |t| no_memory(t, all_making(t) & !Flags::NEWNET)
 });
