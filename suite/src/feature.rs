@@ -23,6 +23,7 @@ use crate::observe::{mounts, place_of};
 const CAP_KILL: u32 = 5;
 pub(crate) const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
+const CAP_SYS_PTRACE: u32 = 19;
 pub(crate) const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SETFCAP: u32 = 31;
 const CAP_SYS_RESOURCE: u32 = 24;
@@ -458,6 +459,11 @@ fn cgroup2() -> Option<String> {
     (!writable).then(|| {
         "needs a cgroup2 hierarchy mounted where it may create groups: run as root, or delegate one".to_owned()
     })
+}
+
+/// Whether the caller may trace tasks of other users, and look at what only those who may trace them see.
+pub fn may_trace(facts: &Facts) -> bool {
+    has_capability(facts, CAP_SYS_PTRACE)
 }
 
 #[cfg(test)]

@@ -82,6 +82,7 @@ pub mod place {
     pub mod lsm;
     pub mod mount_api;
     pub mod net_ids;
+    mod netlink;
     pub mod nft;
     pub mod privilege;
     pub mod refused;

@@ -18,9 +18,10 @@ use crate::place::inherited;
 use crate::place::sandbox;
 use crate::run::kernel_log::KernelLog;
 use crate::run::leftovers::{KILL_PATIENCE, kill_children_but, where_it_hangs};
-use crate::run::patience::{Patience, Tasks, TimeLimit};
+use crate::run::patience::{Patience, Tasks};
 use crate::run::plan::{Planned, plan};
 use crate::run::settings::{Kept, restore_stale};
+use crate::run::supervise::{pidfd_open, wait_until_dead};
 use crate::verdict::judge::worst_of;
 use crate::verdict::outcome::expect;
 

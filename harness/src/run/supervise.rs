@@ -218,7 +218,8 @@ fn watch(child: Pid, mut patience: Patience, log: RecordLog) -> Ending {
     Ending::TimedOut { after, hints, survived }
 }
 
-fn pidfd_open(pid: Pid) -> Option<OwnedFd> {
+/// A descriptor of a process; none where the kernel, or a filter, refuses it.
+pub(crate) fn pidfd_open(pid: Pid) -> Option<OwnedFd> {
     // SAFETY: pidfd_open(2) takes numbers; the descriptor it gives is ours alone.
     unsafe {
         let fd = libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0);
@@ -227,7 +228,7 @@ fn pidfd_open(pid: Pid) -> Option<OwnedFd> {
 }
 
 /// Whether the child dies before `patience` has passed.
-fn wait_until_dead(child: Pid, pidfd: Option<&OwnedFd>, patience: Duration) -> bool {
+pub(crate) fn wait_until_dead(child: Pid, pidfd: Option<&OwnedFd>, patience: Duration) -> bool {
     let end = Instant::now() + patience;
     loop {
         let left = end.saturating_duration_since(Instant::now());

@@ -73,7 +73,16 @@ pub fn id_of(file: &File) -> Result<u64, Errno> {
 }
 
 /// listns(2), which the C library does not have (Linux 6.19).
-pub const LISTNS: libc::c_long = 470;
+const LISTNS: libc::c_long = 470;
+
+/// Skips a case where listns(2) does not exist.
+#[track_caller]
+pub fn listns_exists(t: &Test) -> Done {
+    if super::kernel::lacks_call(LISTNS) {
+        return Err(t.skip("this kernel has no listns(2) (Linux 6.19)"));
+    }
+    Ok(())
+}
 
 /// struct ns_id_req of linux/nsfs.h.
 #[repr(C)]

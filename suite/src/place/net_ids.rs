@@ -1,17 +1,13 @@
 //! The IDs that a network namespace has for others, by netlink.
 
-use super::veth::{ERROR, HEADER, attribute, request};
+use super::netlink::{HEADER, ask, attribute, number, open, receive, tell};
 use crate::spec::prelude::*;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
-};
+use nix::sys::socket::{MsgFlags, NetlinkAddr, bind};
 
 /// Numbers from linux/netlink.h, rtnetlink.h and net_namespace.h.
 const NEW_ID: u16 = 88;
 const DELETED_ID: u16 = 89;
 const GET_ID: u16 = 90;
-const REQUEST: u16 = 1;
-const ACK: u16 = 4;
 const ID: u16 = 1;
 const PID: u16 = 2;
 /// The group that hears of IDs, as a set.
@@ -19,27 +15,6 @@ const GROUPS: u32 = 1 << 27;
 
 /// The length of struct rtgenmsg, with padding.
 const GENERAL: [u8; 4] = [0; 4];
-
-/// A message that the kernel sent.
-type Message = (u16, Vec<u8>);
-
-fn open() -> Result<OwnedFd, Errno> {
-    socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)
-}
-
-fn receive(socket: &OwnedFd, flags: MsgFlags) -> Result<Message, Errno> {
-    let mut message = vec![0u8; 4096];
-    let length = recv(socket.as_raw_fd(), &mut message, flags)?;
-    if length < HEADER {
-        return Err(Errno::EBADMSG);
-    }
-    message.truncate(length);
-    Ok((u16::from_ne_bytes([message[4], message[5]]), message))
-}
-
-fn number(message: &[u8], at: usize) -> Option<i32> {
-    message.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes)
-}
 
 /// The ID that a message is about.
 fn id_in(message: &[u8]) -> Option<i32> {
@@ -54,27 +29,13 @@ fn id_in(message: &[u8]) -> Option<i32> {
     None
 }
 
-fn ask(kind: u16, attributes: &[Vec<u8>]) -> Result<Message, Errno> {
-    let socket = open()?;
-    let body = [&GENERAL[..], &attributes.concat()].concat();
-    let flags = if kind == NEW_ID { REQUEST | ACK } else { REQUEST };
-    send(socket.as_raw_fd(), &request(kind, flags, &body), MsgFlags::empty())?;
-    match receive(&socket, MsgFlags::empty())? {
-        (ERROR, message) => match number(&message, HEADER) {
-            Some(0) => Ok((ERROR, message)),
-            Some(error) => Err(Errno::from_raw(-error)),
-            None => Err(Errno::EBADMSG),
-        },
-        other => Ok(other),
-    }
-}
-
 /// Gives the network namespace of a task an ID in that of the caller.
 ///
 /// # Errors
 /// As netlink says. EEXIST: the ID or the namespace has been given already.
 pub fn give((pid, id): (i32, i32)) -> Result<(), Errno> {
-    ask(NEW_ID, &[attribute(PID, &pid.to_ne_bytes()), attribute(ID, &id.to_ne_bytes())]).map(drop)
+    let attributes = [attribute(PID, &pid.to_ne_bytes()), attribute(ID, &id.to_ne_bytes())].concat();
+    tell(NEW_ID, 0, &[&GENERAL[..], &attributes].concat())
 }
 
 /// The ID that the network namespace of a task has in that of the caller; -1 if none.
@@ -82,7 +43,7 @@ pub fn give((pid, id): (i32, i32)) -> Result<(), Errno> {
 /// # Errors
 /// As netlink says.
 pub fn id_of(pid: i32) -> Result<i32, Errno> {
-    let (_, message) = ask(GET_ID, &[attribute(PID, &pid.to_ne_bytes())])?;
+    let (_, message) = ask(GET_ID, 0, &[&GENERAL[..], &attribute(PID, &pid.to_ne_bytes())].concat())?;
     id_in(&message).ok_or(Errno::EBADMSG)
 }
 

@@ -1,7 +1,5 @@
 //! Starts, replaces and stops the supervisors of a run.
 
-use nix::sys::wait::{Id, waitid};
-
 use super::*;
 
 impl Run<'_, '_> {
@@ -54,15 +52,7 @@ impl Run<'_, '_> {
         hints.extend(where_it_hangs(worker.pid));
         let records = worker.log.read();
         let _ = kill(worker.pid, Signal::SIGKILL);
-        let mut patience = TimeLimit::new(KILL_PATIENCE);
-        let is_dead = || {
-            waitid(Id::Pid(worker.pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT)
-                .is_ok_and(|status| status != WaitStatus::StillAlive)
-        };
-        let mut died = is_dead();
-        while !died && patience.pause(Duration::from_millis(10)) {
-            died = is_dead();
-        }
+        let died = wait_until_dead(worker.pid, pidfd_open(worker.pid).as_ref(), KILL_PATIENCE);
         if died {
             self.replace_worker(at, queue)?;
         } else {

@@ -1,7 +1,7 @@
 //! Calls that fail late, beside sharers, again and again, and on kernels that lack something (section 5.2 of the
 //! behaviour catalogue).
 
-use crate::observe::nsfd::{LISTNS, id_of, list_namespaces};
+use crate::observe::nsfd::{id_of, list_namespaces, listns_exists};
 use crate::prelude::*;
 
 const SOURCE: &str = "2006 design document, 6 (duplicate everything before anything is switched)";
@@ -90,9 +90,7 @@ case!(Case {
     quick: one_in(2, 1),
     variants: || variants::each_kind_but(&[Flags::NEWTIME]),
     run: |t| t.in_child(|t| {
-        if kernel::lacks_call(LISTNS) {
-            return Err(t.skip("this kernel has no listns(2) (Linux 6.19)"));
-        }
+        listns_exists(t)?;
         let flag = t.param::<Flags>();
         // Who may see namespaces that it is not in itself.
         let witness = Peer::start(t, "witness", Flags::NONE)?;

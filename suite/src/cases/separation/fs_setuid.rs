@@ -4,8 +4,6 @@
 
 use crate::prelude::*;
 
-const CAP_SYS_PTRACE: u64 = 1 << 19;
-
 /// The effective user of a task.
 fn effective_user(pid: Pid) -> Call<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).map(|text| {
@@ -32,7 +30,7 @@ case!(Case {
         t.directory()?;
         in_own_namespaces(t, Flags::NEWNS, |t| {
             let (sharing, leaves): (Flags, bool) = t.param();
-            if t.facts().capabilities & CAP_SYS_PTRACE == 0 {
+            if !feature::may_trace(t.facts()) {
                 return Err(t.skip(
                     "CAP_SYS_PTRACE is missing, without which a traced task gains nothing: \
                      run as root outside containers",

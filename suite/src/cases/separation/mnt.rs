@@ -32,7 +32,7 @@ fn check_mounted(t: &Test, what: &str, point: &str, sides: [(Side, bool); 2]) ->
     Ok(())
 }
 
-fn unmount(point: String) -> Result<(), Errno> {
+pub(super) fn unmount(point: String) -> Result<(), Errno> {
     umount2(point.as_str(), MntFlags::empty())
 }
 
@@ -47,7 +47,7 @@ fn bind((from, to): (String, String)) -> Result<(), Errno> {
 
 /// A new directory with a tmpfs on it, of this propagation type.
 #[track_caller]
-fn new_mount(t: &Test, name: &str, propagation: MsFlags) -> Done<String> {
+pub(super) fn new_mount(t: &Test, name: &str, propagation: MsFlags) -> Done<String> {
     let point = new_directory(t, name)?;
     t.setup(Call::new(format!("mount(tmpfs, {name})"), mount_tmpfs(point.clone())))?;
     let set = set_propagation((point.clone(), propagation.bits()));

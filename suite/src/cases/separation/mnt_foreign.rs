@@ -1,22 +1,12 @@
 //! Mounts of the namespace that a task has left (section 3.5 of the behaviour catalogue).
 
-use super::mnt::mount_tmpfs;
+use super::mnt::new_mount;
 use crate::prelude::*;
 
 const SOURCE: &str = "mount_namespaces(7)";
 const NEEDS: Needs = Needs::ROOT;
 
 const NONE: Option<&str> = None;
-
-/// A new directory with a tmpfs on it, of this propagation type.
-#[track_caller]
-fn new_mount(t: &Test, name: &str, propagation: MsFlags) -> Done<String> {
-    let point = new_directory(t, name)?;
-    t.setup(Call::new(format!("mount(tmpfs, {name})"), mount_tmpfs(point.clone())))?;
-    let set = mount(NONE, point.as_str(), NONE, propagation, NONE);
-    t.setup(Call::new(format!("mount({name}, {propagation:?})"), set))?;
-    Ok(point)
-}
 
 case!(Case {
     name: "separation.mnt.old_descriptors_propagation",

@@ -1,7 +1,7 @@
 //! Events that propagate through peer groups, slaves and slaves of slaves, once a mount namespace is copied (section
 //! 3.5 of the behaviour catalogue).
 
-use super::mnt::mount_tmpfs;
+use super::mnt::{mount_tmpfs, unmount};
 use crate::prelude::*;
 
 const SOURCE: &str = "mount_namespaces(7), Shared subtrees; kernel, fs/pnode.c";
@@ -55,10 +55,6 @@ fn reaches(from: Node, to: Node, same_namespace: bool) -> bool {
 fn below(node: Node, name: &str, directory: &str) -> Option<String> {
     let inside = if node == Part { directory.strip_prefix("sub/")? } else { directory };
     Some(format!("{name}/{inside}"))
-}
-
-fn unmount(point: String) -> Result<(), Errno> {
-    umount2(point.as_str(), MntFlags::empty())
 }
 
 /// Makes the mounts, and the directories that are mounted on.

@@ -4,7 +4,8 @@
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
-use super::mnt::mount_tmpfs;
+use super::mnt::{mount_tmpfs, new_mount, unmount};
+use super::mnt_types::set;
 use crate::place::mount_api;
 use crate::prelude::*;
 
@@ -12,23 +13,6 @@ const SOURCE: &str = "mount_namespaces(7); kernel, fs/namespace.c";
 const NEEDS: Needs = Needs::ROOT;
 
 const NONE: Option<&str> = None;
-
-fn set(point: &str, flags: MsFlags) -> Call<()> {
-    Call::new(format!("mount({point}, {flags:?})"), mount(NONE, point, NONE, flags, NONE))
-}
-
-/// A new directory with a tmpfs on it, of this propagation type.
-#[track_caller]
-fn new_mount(t: &Test, name: &str, propagation: MsFlags) -> Done<String> {
-    let point = new_directory(t, name)?;
-    t.setup(Call::new(format!("mount(tmpfs, {name})"), mount_tmpfs(point.clone())))?;
-    t.setup(set(&point, propagation))?;
-    Ok(point)
-}
-
-fn unmount(point: String) -> Result<(), Errno> {
-    umount2(point.as_str(), MntFlags::empty())
-}
 
 fn go_to(directory: String) -> Result<(), Errno> {
     chdir(directory.as_str())

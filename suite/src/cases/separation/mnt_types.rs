@@ -37,7 +37,8 @@ impl Type {
     }
 }
 
-fn set(point: &str, flags: MsFlags) -> Call<()> {
+/// Gives a mount a propagation type.
+pub(super) fn set(point: &str, flags: MsFlags) -> Call<()> {
     Call::new(format!("mount({point}, {flags:?})"), mount(NONE, point, NONE, flags, NONE))
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 
-use crate::observe::nsfd::{LISTNS, id_of, list_namespaces, list_some};
+use crate::observe::nsfd::{id_of, list_namespaces, list_some, listns_exists};
 use crate::prelude::*;
 
 const SOURCE: &str = "kernel, kernel/nstree.c";
@@ -31,9 +31,7 @@ case!(Case {
     proves: &["EFF-GEN-11"],
     needs: NEEDS.with(feature::UTS_NS),
     run: |t| {
-        if kernel::lacks_call(LISTNS) {
-            return Err(t.skip("this kernel has no listns(2) (Linux 6.19)"));
-        }
+        listns_exists(t)?;
         let other = Peer::start(t, "task in another UTS namespace", Flags::NONE)?;
         t.check(unshare_by(t, &other, Flags::NEWUTS)?).succeeds()?;
         let hidden = t.setup(Call::new("ioctl(NS_GET_ID)", id_by((other.pid().as_raw(), Flags::NEWUTS.0))))?;
@@ -72,9 +70,7 @@ case!(Case {
     proves: &["EFF-GEN-10"],
     needs: NEEDS.with(feature::NET_NS),
     run: |t| {
-        if kernel::lacks_call(LISTNS) {
-            return Err(t.skip("this kernel has no listns(2) (Linux 6.19)"));
-        }
+        listns_exists(t)?;
         let maker = Peer::start(t, "maker", Flags::FILES)?;
         let made = Flags::NEWUSER | Flags::NEWNET;
         maker.setup(t, &format!("unshare({made})"), made.0, |flags| unshare(Flags(flags)).answer())?;
@@ -116,9 +112,7 @@ case!(Case {
     variants: variants::each_kind,
     run: |t| {
         const AT_A_TIME: [usize; 2] = [1, 64];
-        if kernel::lacks_call(LISTNS) {
-            return Err(t.skip("this kernel has no listns(2) (Linux 6.19)"));
-        }
+        listns_exists(t)?;
         let flag = t.param::<Flags>();
         // Who may see namespaces that it is not in itself.
         let witness = Peer::start(t, "witness", Flags::NONE)?;

@@ -116,13 +116,10 @@ fn judge(t: &Test, outside: &Peer, visitor: &Peer, who: Who) -> Done {
     }))
 }
 
-/// linux/capability.h
-const CAP_SYS_PTRACE: u32 = 19;
-
 /// Has root outside enter the new IPC namespace, where no capability is left to it.
 fn judge_visitor(t: &Test, visitor: &Peer, first: &Peer, who: Who, there: &[(&str, String)]) -> Done {
     // Links of other users' tasks are open to those who may trace them.
-    if t.facts().capabilities >> CAP_SYS_PTRACE & 1 == 0 {
+    if !feature::may_trace(t.facts()) {
         return Ok(());
     }
     visitor.setup(t, "unshare(CLONE_FS)", (), |()| unshare(Flags::FS).answer())?;

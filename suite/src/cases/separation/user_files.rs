@@ -121,12 +121,10 @@ case!(Case {
     }
 });
 
-const CAP_SYS_PTRACE: u64 = 1 << 19;
-
 /// A program that can be executed by whoever is traced, in a mount namespace of its own.
 #[track_caller]
 fn new_program(t: &Test) -> Done<(Program, PathBuf)> {
-    if t.facts().capabilities & CAP_SYS_PTRACE == 0 {
+    if !feature::may_trace(t.facts()) {
         return Err(t.skip(
             "CAP_SYS_PTRACE is missing, without which a traced task gains nothing: run as root outside containers",
         ));
