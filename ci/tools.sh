@@ -116,12 +116,12 @@ linux_source() {
     rm -r "$work"
 }
 
-# build_with_fault_injection PROGRAM TREE DIRECTORY: builds a kernel; the log is shown if that fails. The objects have a
-# cache of their own: what is built in a tree that is gone tomorrow need not be kept.
-build_with_fault_injection() {
+# build_kernel PROGRAM TREE ADDITIONS DIRECTORY: builds a kernel with these additions; the log is shown if that fails. The
+# objects have a cache of their own: what is built in a tree that is gone tomorrow need not be kept.
+build_kernel() {
     local work
     work=$(mktemp -d)
-    if ! XDG_CACHE_HOME=$work/cache "$1" kernels build "$2" --with fault-injection -o "$3" 2>"$work/log"; then
+    if ! XDG_CACHE_HOME=$work/cache "$1" kernels build "$2" --with "$3" -o "$4" 2>"$work/log"; then
         tail -n 20 "$work/log" >&2
         rm -r "$work"
         exit 1

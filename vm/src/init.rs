@@ -30,6 +30,7 @@ use nix::unistd::{ForkResult, Pid, fork, getpid, sethostname, setsid};
 use crate::boot::initramfs::MARKER;
 use crate::boot::parameters::Parameters;
 use crate::common::*;
+use crate::lost_memory;
 
 /// Nothing can be judged without such a mount.
 const REQUIRED: bool = true;
@@ -93,6 +94,10 @@ const LIMITS: [(Resource, u64, u64); 2] = [(Resource::RLIMIT_NOFILE, 1024, 1 << 
 
 /// How the last line on the results channel begins; the status of the suite follows, 0 to 255.
 const END_RECORD: &str = "unshare-conformance: end status ";
+
+/// How a line on the console begins that tells of memory which the guest's kernel has lost (`splat.rs` of the harness
+/// knows it).
+const LOST: &str = "unshare-conformance: the kernel lost memory: ";
 
 /// Why a guest cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -264,6 +269,9 @@ impl Guest {
         };
         // The suite finds and judges its leaks itself; this is only so that nothing writes behind the end record.
         let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+        for lost in lost_memory::search() {
+            println!("{LOST}{lost}");
+        }
         self.power_off(status)
     }
 

@@ -59,6 +59,7 @@ mod common {
 
 pub mod huge_text;
 pub mod init;
+mod lost_memory;
 mod programs;
 
 pub use boot::{initramfs, machine, parameters};

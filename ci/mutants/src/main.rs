@@ -1,5 +1,6 @@
 //! A kernel with switchable faults, and whether the suite notices each. See README.md beside this crate.
 
+mod explained;
 mod functions;
 mod instrument;
 mod operators;
@@ -7,7 +8,7 @@ mod report;
 mod results;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
+use crate::explained::Explained;
 use crate::instrument::{LIST, Mutant};
 use crate::results::{Results, Tier, Verdict};
 use crate::run::Runner;
@@ -22,9 +24,10 @@ use crate::run::Runner;
 const EXAMPLES: &str = "\
 Examples:
   mutants instrument linux-7.3                          put the mutants into a tree
-  unshare-conformance kernels build linux-7.3 --with fault-injection -o DIRECTORY
+  unshare-conformance kernels build linux-7.3 --with fault-injection,kmemleak -o DIRECTORY
   mutants run DIRECTORY --results new.jsonl             run what has no result yet, hours
   mutants run DIRECTORY --results new.jsonl --tier full those that the quick tier does not notice
+  mutants run DIRECTORY --results new.jsonl --again     those that nothing has noticed yet
   mutants check DIRECTORY --sample 30                   thirty against the recorded results, minutes
   mutants report > docs/mutants.md
 
@@ -60,6 +63,9 @@ enum Command {
         /// How many mutants are drawn [default: all]
         #[arg(long, value_name = "N")]
         sample: Option<usize>,
+        /// Also run again what survived
+        #[arg(long)]
+        again: bool,
         /// Run mutants whose key contains one of these, whether they have a result or not
         #[arg(long, value_name = "KEY")]
         only: Vec<String>,
@@ -173,16 +179,18 @@ impl Command {
                 fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
                 Ok(true)
             }
-            Command::Run { how, results, sample, only } => {
+            Command::Run { how, results, sample, again, only } => {
                 let (runner, mutants) = (how.runner()?, how.mutants()?);
-                let known = Results::read(&results)?;
+                let (known, explained) = (Results::read(&results)?, Explained::read()?);
+                let equivalent: BTreeSet<_> = explained.equivalent().collect();
                 let mut drawn = in_turn(&mutants, how.seed);
                 if only.is_empty() {
                     drawn.truncate(sample.unwrap_or(usize::MAX));
-                    drawn.retain(|mutant| known.get(&mutant.key, how.tier).is_none());
-                    if how.tier == Tier::Full {
-                        drawn.retain(|mutant| known.verdict(&mutant.key, Tier::Quick) != Some(Verdict::Killed));
-                    }
+                    drawn.retain(|mutant| match known.verdict(&mutant.key, how.tier) {
+                        None => how.tier == Tier::Quick || !equivalent.contains(mutant.key.as_str()),
+                        Some(Verdict::Survived) => again && !equivalent.contains(mutant.key.as_str()),
+                        Some(Verdict::Killed | Verdict::Unsure) => false,
+                    });
                 } else {
                     drawn.retain(|mutant| only.iter().any(|key| mutant.key.contains(key)));
                 }

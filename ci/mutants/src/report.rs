@@ -3,29 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
+use anyhow::{Result, ensure};
 
+use crate::explained::{Explained, Explanation};
 use crate::results::{Results, Tier, Verdict};
-
-/// Why mutants are not noticed, by those who looked: `explained.toml`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Explained {
-    /// No program can tell the mutant from the kernel.
-    #[serde(default)]
-    equivalent: Vec<Explanation>,
-    /// A program could, and the suite does not.
-    #[serde(default)]
-    survived: Vec<Explanation>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Explanation {
-    mutants: Vec<String>,
-    reason: String,
-}
 
 const HEAD: &str = "\
 # Mutants of the kernel
@@ -47,8 +28,7 @@ beginning.
 /// The recorded results or explanations are not valid, or contradict each other.
 pub fn text() -> Result<String> {
     let results = Results::read(&crate::recorded())?;
-    let explained: Explained =
-        toml::from_str(include_str!("../explained.toml")).context("explained.toml is not valid")?;
+    let explained = Explained::read()?;
     let keys: BTreeSet<&str> = results.keys().collect();
     for key in explained.equivalent.iter().chain(&explained.survived).flat_map(|row| &row.mutants) {
         ensure!(keys.contains(key.as_str()), "explained.toml names {key}, which was not run");
@@ -57,7 +37,7 @@ pub fn text() -> Result<String> {
             "explained.toml excuses {key}, which is noticed"
         );
     }
-    let equivalent: BTreeSet<&str> = mutants(&explained.equivalent).collect();
+    let equivalent: BTreeSet<&str> = explained.equivalent().collect();
     let others: Vec<&str> = keys.iter().copied().filter(|key| !equivalent.contains(key)).collect();
 
     let mut text = HEAD.to_owned();
@@ -92,7 +72,7 @@ pub fn text() -> Result<String> {
 
     text += "\n## Survived\n\n";
     list(&mut text, &explained.survived)?;
-    let named: BTreeSet<&str> = mutants(&explained.survived).collect();
+    let named: BTreeSet<&str> = explained.survived.iter().flat_map(|row| &row.mutants).map(String::as_str).collect();
     let nameless: Vec<&str> = survived.into_iter().filter(|key| !named.contains(key)).collect();
     if !nameless.is_empty() {
         writeln!(text, "- Not looked at yet: {}", code(&nameless))?;
@@ -100,10 +80,6 @@ pub fn text() -> Result<String> {
     text += "\n## Equivalent\n\n";
     list(&mut text, &explained.equivalent)?;
     Ok(text)
-}
-
-fn mutants(rows: &[Explanation]) -> impl Iterator<Item = &str> {
-    rows.iter().flat_map(|row| &row.mutants).map(String::as_str)
 }
 
 fn code(keys: &[&str]) -> String {

@@ -82,6 +82,8 @@ const PATTERNS: &[(SplatKind, &[&str])] = &[
     // "WARNING: CPU: 0 PID: 1 at kernel/x.c:1 f+0x1/0x2", from 7.0 "WARNING: kernel/x.c:1 at f+…".
     (SplatKind::Warning, &["WARNING: ", " at "]),
     (SplatKind::Leak, &["unregister_netdevice: waiting for "]),
+    // Of a guest's init, which reads what kmemleak found (vm/src/init.rs).
+    (SplatKind::Leak, &["unshare-conformance: the kernel lost memory: "]),
     (SplatKind::Leak, &["kmemleak: ", " new suspected memory leaks"]),
     (SplatKind::OutOfMemory, &["Out of memory: "]),
     (SplatKind::OutOfMemory, &["Memory cgroup out of memory: "]),
@@ -165,6 +167,7 @@ mod tests {
             ("BUG kmalloc-64 (Not tainted): Poison overwritten", Some(Corruption)),
             ("BUG nsproxy (Tainted: G    B   W         ): Object already free", Some(Corruption)),
             ("kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)", Some(Leak)),
+            ("unshare-conformance: the kernel lost memory: 1 object of 8 bytes, allocated by f", Some(Leak)),
             ("unregister_netdevice: waiting for lo to become free. Usage count = 2", Some(Leak)),
             ("divide error: 0000 [#1] PREEMPT SMP PTI", Some(Oops)),
             ("invalid opcode: 0000 [#1] PREEMPT SMP NOPTI", Some(Oops)),

@@ -76,6 +76,8 @@ enum Addition {
     Kasan,
     /// Data races; conflicts with kasan
     Kcsan,
+    /// Memory that nothing points to any more; a guest looks for it at the end
+    Kmemleak,
 }
 
 #[derive(Debug, Args)]

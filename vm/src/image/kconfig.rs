@@ -120,7 +120,7 @@ impl Fragment {
     }
 
     /// Fragments that a build can add, each for a purpose of its own.
-    pub fn additions() -> [Fragment; 6] {
+    pub fn additions() -> [Fragment; 7] {
         [
             fragment!("coverage.config"),
             fragment!("fault-injection.config"),
@@ -128,6 +128,7 @@ impl Fragment {
             fragment!("debug.config"),
             fragment!("kasan.config"),
             fragment!("kcsan.config"),
+            fragment!("kmemleak.config"),
         ]
     }
 

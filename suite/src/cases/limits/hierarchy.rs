@@ -119,6 +119,30 @@ case!(Case {
     }
 });
 
+/// How many user namespaces there are at once. The kernel finds its counts by a hash of 1024 values: of so many, some
+/// have the same with a probability of 99 %.
+const MANY: usize = 100;
+
+case!(Case {
+    name: "limits.many",
+    about: "Among many user namespaces of one user, each counts for itself: where each allows one UTS namespace, each \
+            gets one.",
+    proves: &["INT-25"],
+    needs: NEEDS.with(feature::UTS_NS),
+    run: |t| {
+        let mut all = Vec::new();
+        for _ in 0..MANY {
+            let peer = Peer::start(t, "task inside", Flags::NEWUSER)?;
+            limits::set_by(t, &peer, Flags::NEWUTS, 1)?;
+            all.push(peer);
+        }
+        for peer in &all {
+            t.check(unshare_by(t, peer, Flags::NEWUTS)?).succeeds()?;
+        }
+        Ok(())
+    }
+});
+
 case!(Case {
     name: "limits.of_the_entered",
     about: "What counts is the user namespace that the caller is in, not where its process comes from: one that \

@@ -145,6 +145,38 @@ case!(Case {
     })
 });
 
+/// How many mounts over each other are taken off a directory at most.
+const MOST_MOUNTS: usize = 64;
+
+/// Takes all mounts off /proc, and mounts it again.
+fn mount_proc_anew(_: ()) -> Result<(), Errno> {
+    let unmounted = (0..MOST_MOUNTS).find_map(|_| umount2("/proc", MntFlags::MNT_DETACH).err());
+    match unmounted {
+        // Nothing is mounted there any more.
+        Some(Errno::EINVAL) => mount_proc(("/proc".to_owned(), 0)),
+        other => Err(other.unwrap_or(Errno::ELOOP)),
+    }
+}
+
+case!(Case {
+    name: "separation.mnt.proc_anew",
+    about: "A task with a new mount namespace and the old user namespace can unmount /proc and mount it again, although \
+            none is visible in between.",
+    proves: &["EFF-MNT-28"],
+    needs: NEEDS.with(feature::INITIAL_ROOT),
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        let private = mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE);
+        t.setup(Call::new("mount(/, MS_REC|MS_PRIVATE)", private))?;
+        let control = Peer::start(t, "task made by clone(2)", Flags::NEWNS)?;
+        if control.call(t, "mount(/proc) anew by a task made by clone(2)", (), mount_proc_anew)?.result().is_err() {
+            return Err(t.skip("/proc cannot be unmounted and mounted here: run as root outside containers"));
+        }
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        t.setup(unshare_by(t, &peer, Flags::NEWNS)?)?;
+        t.check(peer.call(t, "mount(/proc) anew", (), mount_proc_anew)?).succeeds()
+    })
+});
+
 /// What is done before the call, for a proc that is visible only in part, or not writable.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Proc {
