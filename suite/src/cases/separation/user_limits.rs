@@ -177,6 +177,65 @@ case!(Case {
     })
 });
 
+/// Sets the limit on queues that counts, below a hard limit with room for three.
+fn limit_queues(soft: u64) -> Result<(), Errno> {
+    let (resource, [_, hard], _) = Counted::Queues.limit();
+    setrlimit(resource, soft, hard)
+}
+
+/// Makes a queue, and removes it: whether the limits allow it.
+fn queue_fits() -> Result<bool, Errno> {
+    match Counted::Queues.take(0) {
+        Ok(one) => {
+            Counted::Queues.give_back(one);
+            Ok(true)
+        }
+        Err(Errno::EMFILE) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The least limit that allows a queue: the message, and what else of it the kernel counts.
+fn least_for_a_queue() -> Result<u64, Errno> {
+    let [mut refused, mut allowed] = [0, 2 * QUEUE];
+    while allowed - refused > 1 {
+        let between = refused.midpoint(allowed);
+        limit_queues(between)?;
+        if queue_fits()? { allowed = between } else { refused = between }
+    }
+    Ok(allowed)
+}
+
+case!(Case {
+    name: "separation.user.ceiling_to_the_byte",
+    about: "A ceiling holds to the byte: where the limit on message queues was just enough for one, one can be made in the \
+            new namespace, and where it was a byte less, none, although the soft limit is raised afterwards.",
+    proves: &["EFF-USER-13"],
+    source: "getrlimit(2), RLIMIT_MSGQUEUE; kernel, kernel/ucount.c",
+    needs: Needs::ROOT
+        .with(feature::CREATE_USER_NS)
+        .with(feature::INITIAL_ROOT)
+        .with(feature::SECOND_USER)
+        .with(feature::POSIX_MQUEUE)
+        .with(feature::IPC_NS),
+    run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
+        if !kernel::user_namespaces_count(t)? {
+            return Err(t.skip("on this kernel limits are no ceilings of user namespaces (Linux 5.14)"));
+        }
+        become_somebody_else(t, 0)?;
+        let least = t.setup(Call::new("the least RLIMIT_MSGQUEUE for a queue", least_for_a_queue()))?;
+        for (ceiling, expected) in [(least, true), (least - 1, false)] {
+            t.in_child(|t| {
+                t.setup(Call::new(format!("setrlimit(RLIMIT_MSGQUEUE, {ceiling})"), limit_queues(ceiling)))?;
+                t.unshare(Flags::NEWUSER).from(Start::unprivileged()).as_predicted()?;
+                t.setup(Call::new("setrlimit(RLIMIT_MSGQUEUE)", limit_queues(2 * least)))?;
+                t.check(Call::new(format!("whether a queue fits below {ceiling} bytes"), queue_fits())).is(expected)
+            })?;
+        }
+        Ok(())
+    })
+});
+
 /// The page that cannot be accessed, and where its access fault said it was: code and address.
 static PAGE: AtomicUsize = AtomicUsize::new(0);
 static FAULT: (AtomicI32, AtomicUsize) = (AtomicI32::new(0), AtomicUsize::new(0));
