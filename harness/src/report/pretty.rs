@@ -19,8 +19,10 @@ pub struct Pretty {
     /// How many cases the run did not reach, by reason.
     never_reached: BTreeMap<String, u32>,
     caveat: Option<String>,
-    /// Whether every case was told of.
-    is_over: bool,
+    /// What the run came to, once every case was told of: the counts, the signal that interrupted it, and milliseconds.
+    end: Option<(Counts, Option<i32>, u64)>,
+    /// What was found after that.
+    afterwards: Option<String>,
 }
 
 /// How much is reported.
@@ -122,7 +124,7 @@ impl Pretty {
         let red = counts.failed + counts.timed_out;
         let verdict = if let Some(caveat) = &self.caveat {
             self.paint(YELLOW, caveat)
-        } else if red > 0 {
+        } else if red > 0 || self.afterwards.is_some() {
             self.paint(RED, "this kernel does not conform")
         } else if counts.broken > 0 || counts.passed + counts.known_bugs == 0 || interrupted.is_some() {
             self.paint(YELLOW, "inconclusive")
@@ -197,14 +199,21 @@ impl Reporter for Pretty {
             Event::CaseStarted { .. } | Event::Alive | Event::Progress { .. } => {}
             Event::CaseFinished { index, verdict, outcome } => self.finished(*index, verdict, outcome, out)?,
             Event::Remark { text } => writeln!(out, "{}", one_line(text))?,
-            Event::BailedOut { why } => {
-                let what = if self.is_over { "failed" } else { "given up" };
-                writeln!(out, "{}: {}", self.paint(RED, what), one_line(why))?;
-            }
+            Event::BailedOut { why } if self.end.is_some() => self.afterwards = Some(why.clone()),
+            Event::BailedOut { why } => writeln!(out, "{}: {}", self.paint(RED, "given up"), one_line(why))?,
             Event::RunFinished { counts, interrupted, milliseconds } => {
-                self.is_over = true;
-                self.summary(counts, *interrupted, *milliseconds, out)?
+                self.end = Some((*counts, *interrupted, *milliseconds));
             }
+        }
+        out.flush()
+    }
+
+    fn close(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        if let Some((counts, interrupted, milliseconds)) = self.end.take() {
+            self.summary(&counts, interrupted, milliseconds, out)?;
+        }
+        if let Some(why) = &self.afterwards {
+            writeln!(out, "{}: {}", self.paint(RED, "failed"), one_line(why))?;
         }
         out.flush()
     }

@@ -152,7 +152,8 @@ pub fn map_of_root_requires_setfcap(t: &Test) -> Done<bool> {
     });
     let refused = known(t, refused, "whether a mapping of user 0 requires CAP_SETFCAP", "clone(CLONE_NEWUSER)")?;
     // The structure is too short.
-    let same_release = call!(mount_setattr, libc::AT_FDCWD, c"".as_ptr(), 0, std::ptr::null::<u8>(), 0) == Err(syscalls::Errno::EINVAL);
+    let same_release = call!(mount_setattr, libc::AT_FDCWD, c"".as_ptr(), 0, std::ptr::null::<u8>(), 0)
+        == Err(syscalls::Errno::EINVAL);
     Ok(refused || same_release)
 }
 

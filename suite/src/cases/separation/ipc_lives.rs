@@ -122,6 +122,29 @@ fn settings((): ()) -> Result<Vec<(String, String)>, Errno> {
 }
 
 case!(Case {
+    name: "separation.ipc.left_behind",
+    about: "With kernel.shm_rmid_forced, a task that leaves a segment in a new IPC namespace whose last task it is, and \
+            enters the old one by setns(2), ends like any other.",
+    proves: &["EFF-IPC-12"],
+    source: "kernel, ipc/shm.c (corrected in 5.16)",
+    needs: NEEDS_SETTINGS,
+    run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
+        sysctl::must_be_writable(t, RMID_FORCED)?;
+        let old = t.setup(Call::new("open(ns/ipc)", open_link("thread-self", Ns::Ipc)))?;
+        // The new namespace is taken apart while the task ends: nobody else may hold it.
+        for _ in 0..4 {
+            t.in_child(|t| {
+                t.setup(unshare(Flags::NEWIPC))?;
+                t.setup(Call::new(format!("write({RMID_FORCED}, 1)"), sysctl::write(RMID_FORCED, "1")))?;
+                t.setup(Call::new("shmget()", new_segment(())))?;
+                t.check(Call::new("setns(the old one)", enter(&old))).succeeds()
+            })?;
+        }
+        Ok(())
+    })
+});
+
+case!(Case {
     name: "separation.ipc.limits",
     about: "The new namespace starts with the kernel's default limits, not the old one's, and each keeps its own: the \
             next new one starts with the defaults, too.",
