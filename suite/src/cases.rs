@@ -80,6 +80,7 @@ mod separation {
     mod empty;
     mod files;
     mod files_copy;
+    mod files_memory;
     mod fs;
     mod fs_setuid;
     mod ipc;
