@@ -97,6 +97,7 @@ mod separation {
     mod mnt_others;
     mod mnt_played;
     mod mnt_reach;
+    mod mnt_setuid;
     mod mnt_types;
     mod namespaces;
     mod namespaces_links;
