@@ -263,3 +263,23 @@ case!(Case {
         t.check(first.call(t, text, (kind.to_owned(), point, covers), try_proc)?).is(expected)
     })
 });
+
+case!(Case {
+    name: "separation.mnt.proc_without_any",
+    about: "In a copy with the same owner proc can be mounted although none is visible there any more.",
+    proves: &["EFF-MNT-38"],
+    source: "mount_namespaces(7); kernel, fs/namespace.c (mount_too_revealing)",
+    needs: Needs::ROOT.with(feature::INITIAL_ROOT),
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        let point = new_mount(t, "proc")?;
+        let private = mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE);
+        t.setup(Call::new("mount(/, MS_REC|MS_PRIVATE)", private))?;
+        t.unshare(Flags::NEWNS).as_predicted()?;
+        let all = t.setup(Call::new("read(mountinfo)", mounts()))?;
+        for line in all.iter().rev().filter(|line| line.source.starts_with("proc ")) {
+            // One that is covered, or was mounted below one that is gone by now, is out of reach.
+            let _ = umount2(line.point(), MntFlags::MNT_DETACH);
+        }
+        t.check(Call::new("mount(proc)", mount_proc((point, 0)))).succeeds()
+    })
+});
