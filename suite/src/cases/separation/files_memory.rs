@@ -4,19 +4,13 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::RwLock;
 use std::sync::mpsc::channel;
 
+use super::mnt::stay_on_this_cpu;
 use crate::prelude::*;
 
 const SOURCE: &str = "unshare(2), CLONE_FILES; kernel, fs/file.c (dup_fd)";
 
 /// Beyond what a table has room for that ends in one of the cases, so that the copy has to grow to take it.
 const BEYOND: i32 = 300;
-
-/// Keeps the calling task on the CPU it is on: what is freed there is what is taken there next.
-fn stay_on_this_cpu() -> Result<(), Errno> {
-    let mut set = nix::sched::CpuSet::new();
-    set.set(nix::sched::sched_getcpu()?)?;
-    nix::sched::sched_setaffinity(Pid::from_raw(0), &set)
-}
 
 /// Each number that is open, with its flag and what it names. The flags are asked for all numbers: what is open only by
 /// half answers that call first.
@@ -80,6 +74,7 @@ case!(Case {
     run: |t| {
         let (ended, own): (i32, Option<i32>) = t.param();
         must_reach_beyond(t)?;
+        // What is freed on a CPU is what is taken there next.
         t.setup(Call::new("sched_setaffinity(this CPU)", stay_on_this_cpu()))?;
         // Others take memory of the same kind meanwhile, now and then.
         for _ in 0..8 {
@@ -144,6 +139,7 @@ case!(Case {
         /// More than there is room for without new memory.
         const THREADS: usize = 100;
         must_reach_beyond(t)?;
+        // What is freed on a CPU is what is taken there next.
         t.setup(Call::new("sched_setaffinity(this CPU)", stay_on_this_cpu()))?;
         let open: Vec<_> = (0..BEYOND).filter(|fd| fds::is_open(*fd)).collect();
         let next = t.setup(Call::new("fcntl(F_DUPFD)", next_number()))?;

@@ -1,7 +1,7 @@
 //! Events that propagate through peer groups, slaves and slaves of slaves, once a mount namespace is copied (section
 //! 3.5 of the behaviour catalogue).
 
-use super::mnt::{mount_tmpfs, unmount};
+use super::mnt::{mount_tmpfs, set_propagation, unmount};
 use crate::prelude::*;
 
 const SOURCE: &str = "mount_namespaces(7), Shared subtrees; kernel, fs/pnode.c";
@@ -133,10 +133,6 @@ fn group(t: &Test, side: Side, point: &str, kind: &str) -> Done<Call<u64>> {
     side.ask(t, &format!("number of {kind}: of the mount at {point}"), (point.to_owned(), kind.to_owned()), group_at)
 }
 
-fn set_type((point, flags): (String, libc::c_ulong)) -> Result<(), Errno> {
-    mount(NONE, point.as_str(), NONE, MsFlags::from_bits_retain(flags), NONE)
-}
-
 case!(Case {
     name: "separation.mnt.formerly_shared",
     about: "A mount that was shared and made private has no peer group any more: once the mount and its copy are both \
@@ -150,14 +146,14 @@ case!(Case {
         let place = format!("{point}/place");
         t.setup(Call::io("mkdir(former/place)", fs::create_dir(&place)))?;
         for kind in [MsFlags::MS_SHARED, MsFlags::MS_PRIVATE] {
-            t.setup(Call::new(format!("mount(former, {kind:?})"), set_type((point.clone(), kind.bits()))))?;
+            t.setup(Call::new(format!("mount(former, {kind:?})"), set_propagation((point.clone(), kind.bits()))))?;
         }
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         let (caller, other) = (Side::Caller, Side::Peer(&peer));
         for side in [caller, other] {
             let shared = (point.clone(), MsFlags::MS_SHARED.bits());
-            t.check(side.ask(t, "mount(former, MS_SHARED)", shared, set_type)?).succeeds()?;
+            t.check(side.ask(t, "mount(former, MS_SHARED)", shared, set_propagation)?).succeeds()?;
         }
         let there = t.setup(group(t, other, &point, "shared")?)?;
         t.check(group(t, caller, &point, "shared")?).is_not(there)?;
@@ -184,7 +180,7 @@ case!(Case {
         let bound = mount(Some(master.as_str()), point.as_str(), NONE, MsFlags::MS_BIND, NONE);
         t.setup(Call::new("mount(beside, MS_BIND)", bound))?;
         for kind in [MsFlags::MS_SLAVE, MsFlags::MS_SHARED] {
-            t.setup(Call::new(format!("mount(beside, {kind:?})"), set_type((point.clone(), kind.bits()))))?;
+            t.setup(Call::new(format!("mount(beside, {kind:?})"), set_propagation((point.clone(), kind.bits()))))?;
         }
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
