@@ -80,6 +80,7 @@ mod separation {
     mod empty;
     mod files;
     mod files_copy;
+    mod files_memory;
     mod fs;
     mod fs_setuid;
     mod ipc;
@@ -96,6 +97,7 @@ mod separation {
     mod mnt_others;
     mod mnt_played;
     mod mnt_reach;
+    mod mnt_setuid;
     mod mnt_types;
     mod namespaces;
     mod namespaces_links;

@@ -126,6 +126,31 @@ case!(Case {
     }
 });
 
+case!(Case {
+    name: "limits.not_kept_by_segments",
+    about: "An IPC namespace goes with the task that has made a segment in it, with kernel.shm_rmid_forced, which takes \
+            the segment along, and without: there is room again.",
+    proves: &["EFF-LIFE-06"],
+    source: "namespaces(7), Namespace lifetime; proc_sys_kernel(5), shm_rmid_forced; kernel, ipc/shm.c (exit_shm)",
+    needs: NEEDS.with(feature::IPC_NS).with(feature::SYSV_IPC),
+    variants: || variants::named(&[("forced", true), ("not_forced", false)]),
+    run: |t| {
+        let forced: bool = t.param();
+        limits::enter_own_user_namespace(t)?;
+        limits::set(t, Flags::NEWIPC, 1)?;
+        let maker = |t: &Test| -> Done {
+            t.unshare(Flags::NEWIPC).from(limits::start(t, Flags::NONE)).as_predicted()?;
+            if forced {
+                sysctl::must_be_writable(t, segments::RMID_FORCED)?;
+                t.setup(segments::force_removal())?;
+            }
+            t.setup(Call::new("shmget()", new_segment(()))).map(drop)
+        };
+        t.spawn("maker", maker)?.join(t)?;
+        check_room(t, Flags::NEWIPC, "EFF-LIFE-06")
+    }
+});
+
 /// The number in the file of a limit.
 fn limit_of(flag: Flags) -> Call<i64> {
     let path = limits::path(flag);

@@ -220,3 +220,83 @@ case!(Case {
         t.check(Call::new(text, fill((base, from)))).is(expected)
     })
 });
+
+case!(Case {
+    name: "limits.mount_max_of_a_peer",
+    about: "A mount in the new namespace is refused (ENOSPC) when the namespace of a peer has no room by fs.mount-max, \
+            though the caller's has, and a slave there as well, which comes after the peer.",
+    proves: &["ERR-46"],
+    source: "proc_sys_fs(5), mount-max; kernel, fs/pnode.c (propagate_mnt)",
+    needs: Needs::ROOT.with(feature::INITIAL_ROOT).disturbing(global::MOUNT_MAX),
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        /// So many mounts more than the caller's has the namespace of the peer.
+        const MORE: usize = 20;
+        let none = None::<&str>;
+        let private = mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none);
+        t.setup(Call::new("mount(/, MS_REC|MS_PRIVATE)", private))?;
+        let base = new_directory(t, "base")?;
+        t.setup(mount_tmpfs(Path::new(&base)))?;
+        let [free, shared, slave] = ["free", "shared", "slave"].map(|name| format!("{base}/{name}"));
+        for point in [&free, &shared, &slave] {
+            t.setup(Call::io("mkdir()", fs::create_dir(point)))?;
+        }
+        t.setup(mount_tmpfs(Path::new(&shared)))?;
+        let below = format!("{shared}/below");
+        t.setup(Call::io("mkdir(below)", fs::create_dir(&below)))?;
+        t.setup(Call::new("mount(MS_SHARED)", mount(none, shared.as_str(), none, MsFlags::MS_SHARED, none)))?;
+        let outside = Peer::start(t, "task outside", Flags::NONE)?;
+        t.unshare(Flags::NEWNS).beside(&[&outside]).as_predicted()?;
+        let bound = mount(Some(shared.as_str()), slave.as_str(), none, MsFlags::MS_BIND, none);
+        t.setup(Call::new("mount(slave, MS_BIND)", bound))?;
+        t.setup(Call::new("mount(MS_SLAVE)", mount(none, slave.as_str(), none, MsFlags::MS_SLAVE, none)))?;
+        for _ in 0..=MORE {
+            outside.setup(t, "mount(tmpfs, free)", free.clone(), mount_by_path)?;
+        }
+        // Some mounts are out of sight: the caller's are so many that a limit of one more lets it have one more.
+        let visible = t.setup(Call::new("read(mountinfo)", mounts()))?.len();
+        let set = |limit: usize| {
+            let path = global::MOUNT_MAX.path();
+            t.setup(Call::io(format!("write({path}, {limit})"), fs::write(path, limit.to_string())))
+        };
+        let mut limit = visible;
+        loop {
+            set(limit)?;
+            match mount_by_path(free.clone()) {
+                Ok(()) => break,
+                Err(Errno::ENOSPC) => limit += 1,
+                Err(errno) => return t.setup(Call::new("mount(tmpfs, free)", Err(errno))),
+            }
+        }
+        // Room for some here, and for none there.
+        set(limit + MORE / 2)?;
+        let full = outside.call(t, "mount(tmpfs, free)", free, mount_by_path)?;
+        if full.result() != Err(Failure::Errno(Errno::ENOSPC)) {
+            return Err(t.broken("a mount of the peer's beyond the limit", format!("{full:?}")));
+        }
+        t.check(mount_tmpfs(Path::new(&below)).called("mount(tmpfs) below the shared mount"))
+            .fails_with(Errno::ENOSPC)?;
+        t.check(Call::new("whether anything is mounted below the slave", is_mounted(format!("{slave}/below"))))
+            .is(false)
+    })
+});
+
+fn mount_by_path(point: String) -> Result<(), Errno> {
+    mount(Some("case"), point.as_str(), Some("tmpfs"), MsFlags::empty(), None::<&str>)
+}
+
+case!(Case {
+    name: "limits.mount_max_of_the_empty",
+    about: "The one mount of an empty namespace (UNSHARE_EMPTY_MNTNS) counts: with fs.mount-max at 2 there is room for one \
+            more, and the next is refused (ENOSPC).",
+    proves: &["ERR-47"],
+    source: "proc_sys_fs(5), mount-max; kernel, fs/namespace.c (copy_mnt_ns)",
+    needs: Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::EMPTY_MNT_NS).disturbing(global::MOUNT_MAX),
+    run: |t| {
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        let path = global::MOUNT_MAX.path();
+        t.setup(Call::io(format!("write({path}, 2)"), fs::write(path, "2")))?;
+        t.unshare(Flags::EMPTY).beside(&[&peer]).as_predicted()?;
+        t.check(mount_tmpfs(Path::new("/"))).succeeds()?;
+        t.check(mount_tmpfs(Path::new("/")).called("mount(tmpfs, /) beyond the limit")).fails_with(Errno::ENOSPC)
+    }
+});

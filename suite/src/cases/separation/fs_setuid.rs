@@ -5,12 +5,24 @@
 use crate::prelude::*;
 
 /// The effective user of a task.
-fn effective_user(pid: Pid) -> Call<u32> {
+pub(super) fn effective_user(pid: Pid) -> Call<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).map(|text| {
         let uids = text.lines().find_map(|line| line.strip_prefix("Uid:"));
         uids.and_then(|uids| uids.split_whitespace().nth(1)?.parse().ok()).unwrap_or(u32::MAX)
     });
     Call::io("effective user after execve(a set-user-ID program of root's)", status)
+}
+
+/// Goes on where a task that is traced gains privilege all the same.
+///
+/// # Errors
+/// It would gain none: the case is skipped.
+#[track_caller]
+pub(super) fn must_trace(t: &Test) -> Done {
+    if feature::may_trace(t.facts()) {
+        return Ok(());
+    }
+    Err(t.skip("CAP_SYS_PTRACE is missing, without which a traced task gains nothing: run as root outside containers"))
 }
 
 /// What the caller shares, and whether it leaves that.
@@ -30,12 +42,7 @@ case!(Case {
         t.directory()?;
         in_own_namespaces(t, Flags::NEWNS, |t| {
             let (sharing, leaves): (Flags, bool) = t.param();
-            if !feature::may_trace(t.facts()) {
-                return Err(t.skip(
-                    "CAP_SYS_PTRACE is missing, without which a traced task gains nothing: \
-                     run as root outside containers",
-                ));
-            }
+            must_trace(t)?;
             let program = Program::new(t)?;
             let executed = Executed::of(t, "caller", sharing, program.path(), |t| {
                 become_unprivileged(t)?;

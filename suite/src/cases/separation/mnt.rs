@@ -36,7 +36,7 @@ pub(super) fn unmount(point: String) -> Result<(), Errno> {
     umount2(point.as_str(), MntFlags::empty())
 }
 
-fn set_propagation((point, flags): (String, libc::c_ulong)) -> Result<(), Errno> {
+pub(super) fn set_propagation((point, flags): (String, libc::c_ulong)) -> Result<(), Errno> {
     let flags = MsFlags::from_bits_truncate(flags);
     mount(NONE, point.as_str(), NONE, flags, NONE)
 }
@@ -359,7 +359,7 @@ case!(Case {
 
 /// Keeps the calling task on the CPU it is on: IDs of namespaces grow in the order of their making only there
 /// (RULE-10), as separation.mnt.younger_namespace_file shows.
-fn stay_on_this_cpu() -> Result<(), Errno> {
+pub(super) fn stay_on_this_cpu() -> Result<(), Errno> {
     let mut set = nix::sched::CpuSet::new();
     set.set(nix::sched::sched_getcpu()?)?;
     nix::sched::sched_setaffinity(Pid::from_raw(0), &set)

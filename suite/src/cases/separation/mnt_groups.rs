@@ -1,7 +1,7 @@
 //! Events that propagate through peer groups, slaves and slaves of slaves, once a mount namespace is copied (section
 //! 3.5 of the behaviour catalogue).
 
-use super::mnt::{mount_tmpfs, unmount};
+use super::mnt::{mount_tmpfs, set_propagation, unmount};
 use crate::prelude::*;
 
 const SOURCE: &str = "mount_namespaces(7), Shared subtrees; kernel, fs/pnode.c";
@@ -119,6 +119,81 @@ case!(Case {
                     look(false)?;
                 }
             }
+        }
+        Ok(())
+    })
+});
+
+/// The peer group of the mount at a point, or the one that it receives from: `shared` or `master`.
+fn group_at((point, kind): (String, String)) -> Result<u64, Errno> {
+    mount_at(point)?.group(&kind).ok_or(Errno::ENOENT)
+}
+
+fn group(t: &Test, side: Side, point: &str, kind: &str) -> Done<Call<u64>> {
+    side.ask(t, &format!("number of {kind}: of the mount at {point}"), (point.to_owned(), kind.to_owned()), group_at)
+}
+
+case!(Case {
+    name: "separation.mnt.formerly_shared",
+    about: "A mount that was shared and made private has no peer group any more: once the mount and its copy are both \
+            shared again each has a group of its own, and what is mounted below one does not reach the other.",
+    proves: &["EFF-PROP-11"],
+    source: "mount_namespaces(7), Propagation type transitions; kernel, fs/pnode.c (change_mnt_propagation)",
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        t.unshare(Flags::NEWNS).as_predicted()?;
+        let point = new_directory(t, "former")?;
+        t.setup(Call::new("mount(former)", mount_tmpfs(point.clone())))?;
+        let place = format!("{point}/place");
+        t.setup(Call::io("mkdir(former/place)", fs::create_dir(&place)))?;
+        for kind in [MsFlags::MS_SHARED, MsFlags::MS_PRIVATE] {
+            t.setup(Call::new(format!("mount(former, {kind:?})"), set_propagation((point.clone(), kind.bits()))))?;
+        }
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
+        let (caller, other) = (Side::Caller, Side::Peer(&peer));
+        for side in [caller, other] {
+            let shared = (point.clone(), MsFlags::MS_SHARED.bits());
+            t.check(side.ask(t, "mount(former, MS_SHARED)", shared, set_propagation)?).succeeds()?;
+        }
+        let there = t.setup(group(t, other, &point, "shared")?)?;
+        t.check(group(t, caller, &point, "shared")?).is_not(there)?;
+        for (acting, watching) in [(caller, other), (other, caller)] {
+            acting.must(t, "mount(tmpfs, former/place)", place.clone(), mount_tmpfs)?;
+            t.check(watching.ask(t, "whether former/place is mounted on, as seen", place.clone(), is_mounted)?)
+                .is(false)?;
+            acting.must(t, "umount(former/place)", place.clone(), unmount)?;
+        }
+        Ok(())
+    })
+});
+
+case!(Case {
+    name: "separation.mnt.slaves_beside",
+    about: "What is mounted below a shared mount of the new namespace its slaves receive as slaves of what was mounted, \
+            each of it and none of another slave's: two beside each other that are shared, and one that is not.",
+    proves: &["EFF-PROP-12"],
+    source: "mount_namespaces(7), SHARED SUBTREES; kernel, fs/pnode.c (find_master)",
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        make_graph(t, &["place", "sub/place"])?;
+        let point = new_directory(t, "beside")?;
+        let master = t.directory()?.join("master").to_string_lossy().into_owned();
+        let bound = mount(Some(master.as_str()), point.as_str(), NONE, MsFlags::MS_BIND, NONE);
+        t.setup(Call::new("mount(beside, MS_BIND)", bound))?;
+        for kind in [MsFlags::MS_SLAVE, MsFlags::MS_SHARED] {
+            t.setup(Call::new(format!("mount(beside, {kind:?})"), set_propagation((point.clone(), kind.bits()))))?;
+        }
+        let peer = Peer::start(t, "peer", Flags::NONE)?;
+        t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
+        let below = |name: &str| t.directory().map(|base| base.join(name).join("place").to_string_lossy().into_owned());
+        t.check(Call::new("mount(tmpfs, master/place)", mount_tmpfs(below("master")?))).succeeds()?;
+        let mounted = t.check(group(t, Side::Caller, &below("master")?, "shared")?).succeeds()?;
+        for side in [Side::Caller, Side::Peer(&peer)] {
+            for slave in ["slave", "both", "second", "beside"] {
+                t.check(group(t, side, &below(slave)?, "master")?).is(mounted)?;
+            }
+            // A slave of a slave's.
+            let both = t.check(group(t, side, &below("both")?, "shared")?).succeeds()?;
+            t.check(group(t, side, &below("leaf")?, "master")?).is(both)?;
         }
         Ok(())
     })

@@ -145,38 +145,6 @@ case!(Case {
     })
 });
 
-/// How many mounts over each other are taken off a directory at most.
-const MOST_MOUNTS: usize = 64;
-
-/// Takes all mounts off /proc, and mounts it again.
-fn mount_proc_anew(_: ()) -> Result<(), Errno> {
-    let unmounted = (0..MOST_MOUNTS).find_map(|_| umount2("/proc", MntFlags::MNT_DETACH).err());
-    match unmounted {
-        // Nothing is mounted there any more.
-        Some(Errno::EINVAL) => mount_proc(("/proc".to_owned(), 0)),
-        other => Err(other.unwrap_or(Errno::ELOOP)),
-    }
-}
-
-case!(Case {
-    name: "separation.mnt.proc_anew",
-    about: "A task with a new mount namespace and the old user namespace can unmount /proc and mount it again, although \
-            none is visible in between.",
-    proves: &["EFF-MNT-28"],
-    needs: NEEDS.with(feature::INITIAL_ROOT),
-    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
-        let private = mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE);
-        t.setup(Call::new("mount(/, MS_REC|MS_PRIVATE)", private))?;
-        let control = Peer::start(t, "task made by clone(2)", Flags::NEWNS)?;
-        if control.call(t, "mount(/proc) anew by a task made by clone(2)", (), mount_proc_anew)?.result().is_err() {
-            return Err(t.skip("/proc cannot be unmounted and mounted here: run as root outside containers"));
-        }
-        let peer = Peer::start(t, "peer", Flags::NONE)?;
-        t.setup(unshare_by(t, &peer, Flags::NEWNS)?)?;
-        t.check(peer.call(t, "mount(/proc) anew", (), mount_proc_anew)?).succeeds()
-    })
-});
-
 /// What is done before the call, for a proc that is visible only in part, or not writable.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Proc {
@@ -293,5 +261,30 @@ case!(Case {
         let first = Peer::start(t, "process 1", Flags::NONE)?;
         let text = "errors of each mount, with other access times, and without MS_RDONLY";
         t.check(first.call(t, text, (kind.to_owned(), point, covers), try_proc)?).is(expected)
+    })
+});
+
+case!(Case {
+    name: "separation.mnt.proc_without_any",
+    about: "In a copy with the same owner proc can be mounted although none is visible there any more.",
+    proves: &["EFF-MNT-38"],
+    source: "mount_namespaces(7); kernel, fs/namespace.c (mount_too_revealing)",
+    needs: Needs::ROOT.with(feature::INITIAL_ROOT),
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        let point = new_mount(t, "proc")?;
+        let private = mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE);
+        t.setup(Call::new("mount(/, MS_REC|MS_PRIVATE)", private))?;
+        let control = Peer::start(t, "task made by clone(2)", Flags::NEWNS)?;
+        let plain = control.call(t, "mount(proc) by a task made by clone(2)", (point.clone(), 0), mount_proc)?;
+        if plain.result().is_err() {
+            return Err(t.skip("proc cannot be mounted here: run as root outside containers"));
+        }
+        t.unshare(Flags::NEWNS).as_predicted()?;
+        let all = t.setup(Call::new("read(mountinfo)", mounts()))?;
+        for line in all.iter().rev().filter(|line| line.source.starts_with("proc ")) {
+            // One that is covered, or was mounted below one that is gone by now, is out of reach.
+            let _ = umount2(line.point(), MntFlags::MNT_DETACH);
+        }
+        t.check(Call::new("mount(proc)", mount_proc((point, 0)))).succeeds()
     })
 });

@@ -129,11 +129,40 @@ fn limits() -> Vec<Variant> {
     ]
 }
 
+/// What a case of them needs.
+const CEILINGS: Needs = Needs::ROOT
+    .with(feature::CREATE_USER_NS)
+    .with(feature::INITIAL_ROOT)
+    .with(feature::SECOND_USER)
+    .with(feature::IPC_NS);
+
 /// Blocks the signal that is queued.
 fn block_signal() -> Result<(), Errno> {
     let (_, set) = signal();
     // SAFETY: the set lives through the call.
     Errno::result(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) }).map(drop)
+}
+
+/// Becomes a user of whom nothing is counted yet, and shows how the limit works where it is no ceiling. Gives how many
+/// the low one lets the user have.
+#[track_caller]
+fn prepare(t: &Test, counted: Counted) -> Done<usize> {
+    if !kernel::user_namespaces_count(t)? {
+        return Err(t.skip("on this kernel limits are no ceilings of user namespaces (Linux 5.14)"));
+    }
+    t.setup(Call::new("sigprocmask()", block_signal()))?;
+    become_somebody_else(t, 0)?;
+    // How the limits work where they are no ceilings: the low one on locked memory is less than a page.
+    let with_low = usize::from(!matches!(counted, Counted::LockedSegments));
+    for (room_for_three, expected) in [(false, with_low), (true, 2)] {
+        t.setup(counted.set(room_for_three))?;
+        let taken = t.setup(counted.take_two())?;
+        if taken != expected {
+            let seen = format!("{taken} instead of {expected}");
+            return Err(t.broken(format!("taking two of {counted:?} before the call"), seen));
+        }
+    }
+    Ok(with_low)
 }
 
 case!(Case {
@@ -143,29 +172,11 @@ case!(Case {
             ceiling refuses is not counted against it.",
     proves: &["EFF-USER-13", "EFF-USER-21"],
     source: "getrlimit(2); kernel, kernel/user_namespace.c and kernel/ucount.c",
-    needs: Needs::ROOT
-        .with(feature::CREATE_USER_NS)
-        .with(feature::INITIAL_ROOT)
-        .with(feature::SECOND_USER)
-        .with(feature::IPC_NS),
+    needs: CEILINGS,
     variants: limits,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
-        if !kernel::user_namespaces_count(t)? {
-            return Err(t.skip("on this kernel limits are no ceilings of user namespaces (Linux 5.14)"));
-        }
         let counted: Counted = t.param();
-        t.setup(Call::new("sigprocmask()", block_signal()))?;
-        become_somebody_else(t, 0)?;
-        // How the limits work where they are no ceilings: the low one on locked memory is less than a page.
-        let with_low = usize::from(!matches!(counted, Counted::LockedSegments));
-        for (room_for_three, expected) in [(false, with_low), (true, 2)] {
-            t.setup(counted.set(room_for_three))?;
-            let taken = t.setup(counted.take_two())?;
-            if taken != expected {
-                let seen = format!("{taken} instead of {expected}");
-                return Err(t.broken(format!("taking two of {counted:?} before the call"), seen));
-            }
-        }
+        let with_low = prepare(t, counted)?;
         t.setup(counted.set(false))?;
         t.unshare(Flags::NEWUSER).from(Start::unprivileged()).as_predicted()?;
         t.setup(counted.set(true))?;
@@ -174,6 +185,22 @@ case!(Case {
             let taken = t.check(counted.take_two()).proves(id);
             taken.holds(&format!("{with_low} to 1"), |taken| (with_low..=1).contains(taken)).map(drop)
         })
+    })
+});
+
+case!(Case {
+    name: "separation.user.below_ceilings",
+    about: "What the caller's limits on processes, pending signals, message queues and locked memory have room for \
+            before the call they have room for in the new namespace.",
+    proves: &["EFF-USER-28"],
+    source: "getrlimit(2); kernel, kernel/user_namespace.c (create_user_ns)",
+    needs: CEILINGS,
+    variants: limits,
+    run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
+        let counted: Counted = t.param();
+        prepare(t, counted)?;
+        t.unshare(Flags::NEWUSER).from(Start::unprivileged()).as_predicted()?;
+        t.check(counted.take_two()).is(2)
     })
 });
 
@@ -212,12 +239,7 @@ case!(Case {
             new namespace, and where it was a byte less, none, although the soft limit is raised afterwards.",
     proves: &["EFF-USER-13"],
     source: "getrlimit(2), RLIMIT_MSGQUEUE; kernel, kernel/ucount.c",
-    needs: Needs::ROOT
-        .with(feature::CREATE_USER_NS)
-        .with(feature::INITIAL_ROOT)
-        .with(feature::SECOND_USER)
-        .with(feature::POSIX_MQUEUE)
-        .with(feature::IPC_NS),
+    needs: CEILINGS.with(feature::POSIX_MQUEUE),
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         if !kernel::user_namespaces_count(t)? {
             return Err(t.skip("on this kernel limits are no ceilings of user namespaces (Linux 5.14)"));
