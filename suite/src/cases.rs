@@ -53,6 +53,7 @@ mod limits {
     mod counts;
     mod hierarchy;
     mod kept;
+    mod lives;
     mod nesting;
     mod processes;
     mod settings;

@@ -33,7 +33,8 @@ case!(Case {
 case!(Case {
     name: "limits.returned.owner",
     about: "A namespace that has ended holds the user namespace that it belongs to no longer: under a limit with room for \
-            one user namespace, one task after the other makes one, and another namespace in it.",
+            one user namespace, one task after the other makes one, and another namespace in it, and then one more of \
+            that kind.",
     proves: &["ERR-45"],
     source: "kernel, kernel/user_namespace.c (put_user_ns) and what frees each kind of namespace",
     variants: || variants::each_kind_but(&[Flags::NEWUSER]),
@@ -44,6 +45,12 @@ case!(Case {
         for _ in 0..times(t) / 2 {
             t.in_child(|t| {
                 check_room(t, Flags::NEWUSER, "ERR-45")?;
+                t.unshare(flag).proving("ERR-45").as_predicted()?;
+                // A second PID namespace is refused.
+                if flag == Flags::NEWPID {
+                    return Ok(());
+                }
+                // Then also the one that is replaced belongs to the user namespace.
                 t.unshare(flag).proving("ERR-45").as_predicted()
             })?;
         }

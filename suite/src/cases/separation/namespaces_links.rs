@@ -2,6 +2,7 @@
 //! catalogue).
 
 use super::user::{own_user_namespace, owner_of_own};
+use crate::engines::fail_nth::{self, FailNth};
 use crate::observe::nsfd::owner_of;
 use crate::prelude::*;
 
@@ -18,8 +19,8 @@ fn identities((pid, links): (i32, Vec<String>)) -> Result<Vec<(u64, u64)>, Errno
 
 case!(Case {
     name: "separation.namespaces.same_or_not",
-    about: "Two tasks' links of a kind have the same device and inode while they are in one namespace, and not once one \
-            of them has called unshare.",
+    about: "Two tasks' links of a kind have the same device and inode while they are in one namespace, and not once \
+            one of them has called unshare.",
     proves: &["EFF-LIFE-02"],
     needs: Needs::ROOT,
     quick: one_in(3, 0),
@@ -59,8 +60,8 @@ fn refusals((pid, links): (i32, Vec<String>)) -> Result<Vec<[i32; 2]>, Errno> {
 
 case!(Case {
     name: "separation.namespaces.not_for_everybody",
-    about: "Another user without privilege can neither read nor open the caller's namespace links, old or new (EACCES); \
-            root can.",
+    about: "Another user without privilege can neither read nor open the caller's namespace links, old or new \
+            (EACCES); root can.",
     proves: &["EFF-LIFE-02"],
     needs: Needs::ROOT.with(feature::INITIAL_ROOT).with(feature::SECOND_USER).with(feature::UTS_NS),
     run: |t| {
@@ -141,7 +142,6 @@ case!(Case {
     proves: &["LEAK-04"],
     source: "kernel, fs/proc/generic.c (proc_alloc_inum)",
     needs: Needs::ROOT.alone(),
-    quick: one_in(2, 0),
     // A network namespace is freed so late that the next ones need numbers of their own.
     variants: || {
         let kinds = KINDS.map(|kind| kind.flag).into_iter().filter(|flag| *flag != Flags::NEWNET);
@@ -170,6 +170,65 @@ case!(Case {
         let text = format!("rise of the number of a namespace by unshare({flag}) after {CALLS} that ended");
         t.check(Call::seen(text, last.saturating_sub(first)))
             .holds(&format!("less than {}", CALLS / 2), |rise| *rise < CALLS / 2)
+            .map(drop)
+    }
+});
+
+/// Has one allocation of a call fail, in a task of its own. Gives by how many the call made too few for that.
+#[track_caller]
+fn fail_one(t: &Test, flags: Flags, n: u32, barrier: &Barrier) -> Done<u32> {
+    t.in_child(|t| {
+        let outcome = FailNth::open(t)?.unshare(t, flags, n)?;
+        barrier.put(0, u64::from(outcome.left));
+        Ok(())
+    })?;
+    Ok(barrier.get(0) as u32)
+}
+
+case!(Case {
+    name: "separation.namespaces.numbers_return_from_failures",
+    about: "A call of which an allocation fails gives the inode number back that the namespace had: after many such \
+            calls, of which each has another allocation fail, the next namespace gets no number far beyond the one \
+            before them.",
+    proves: &["LEAK-05"],
+    source: "kernel, fs/proc/generic.c (proc_alloc_inum)",
+    needs: fail_nth::NEEDS.alone(),
+    deadline: fail_nth::DEADLINE,
+    variants: || variants::succeeding(KINDS.map(|kind| kind.flag)),
+    run: |t| {
+        if !t.has_own_kernel() {
+            return Err(t.skip("other processes of this machine take and return numbers as well: use --kernel"));
+        }
+        /// How many calls fail. Of a dozen allocations of a user namespace, few come after its number.
+        const CALLS: u32 = 120;
+        /// By how many numbers the next one may rise: something else of the kernel may have taken one.
+        const RISE: u64 = 6;
+        /// An allocation that no call comes to.
+        const BEYOND: u32 = 1_000_000;
+        fail_nth::allow(t)?;
+        let flag: Flags = t.param();
+        let barrier = Barrier::new(t)?;
+        // Also does what the kernel does once.
+        let count = (BEYOND - fail_one(t, flag, BEYOND, barrier)?).max(1);
+        let first = number_of_new(t, Flags::NEWNS, barrier)?;
+        let mut failed = 0;
+        for call in 0..CALLS {
+            // Evenly over all, or all of them again and again.
+            let n = if count > CALLS { call * count / CALLS } else { call % count } + 1;
+            failed += u32::from(fail_one(t, flag, n, barrier)? == 0);
+        }
+        // What calls made that did without the allocation, the kernel lets go of later.
+        let mut limit = t.time_limit(Duration::from_secs(2));
+        let last = loop {
+            let last = number_of_new(t, Flags::NEWNS, barrier)?;
+            if last < first + RISE || !limit.pause(Duration::from_millis(50)) {
+                break last;
+            }
+        };
+        let text = format!("rise of the next number by {failed} calls of unshare({flag}) with an allocation failing");
+        t.note(format!("{text}: {}, of {count} allocations", last.saturating_sub(first)));
+        t.check(Call::seen(text, last.saturating_sub(first)))
+            .holds(&format!("less than {RISE}"), |rise| *rise < RISE)
             .map(drop)
     }
 });

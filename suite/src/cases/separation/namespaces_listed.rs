@@ -11,6 +11,20 @@ const NEEDS: Needs = limits::NEEDS.with(feature::INITIAL_ROOT);
 /// How long a namespace may still be active when its last task has ended (RULE-05), on real hardware.
 const RELEASE: Duration = Duration::from_secs(10);
 
+/// Goes on where listns(2) shows this task, root outside containers, the namespaces that it is not in.
+#[track_caller]
+fn all_are_listed(t: &Test) -> Done {
+    /// The number of the initial PID namespace (linux/nsfs.h).
+    const INITIAL: u64 = 0xefff_fffc;
+    listns_exists(t)?;
+    if t.setup(namespace_of(getpid(), Ns::Pid))? != INITIAL {
+        return Err(
+            t.skip("listns() shows all namespaces only in the initial PID namespace: run it outside containers")
+        );
+    }
+    Ok(())
+}
+
 /// Makes a namespace, with a child in it where only children are.
 #[track_caller]
 fn child_of(t: &Test, flag: Flags) -> Done<Option<Peer>> {
@@ -26,8 +40,8 @@ fn id_by((pid, flag): (i32, u64)) -> Result<u64, Errno> {
 
 case!(Case {
     name: "separation.namespaces.not_listed",
-    about: "Root of a new user namespace is shown its own UTS namespace by listns(2), and none of those outside that it is \
-            not in.",
+    about: "Root of a new user namespace is shown its own UTS namespace by listns(2), and none of those outside that \
+            it is not in.",
     proves: &["EFF-GEN-11"],
     needs: NEEDS.with(feature::UTS_NS),
     run: |t| {
@@ -65,12 +79,12 @@ fn namespace_of_socket(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
 
 case!(Case {
     name: "separation.namespaces.revived",
-    about: "A network namespace that only a socket keeps is not listed by listns(2), nor is its owner; with a descriptor of \
-            it, from the socket, both are, until that is closed.",
+    about: "A network namespace that only a socket keeps is not listed by listns(2), nor is its owner; with a \
+            descriptor of it, from the socket, both are, until that is closed.",
     proves: &["EFF-GEN-10"],
     needs: NEEDS.with(feature::NET_NS),
     run: |t| {
-        listns_exists(t)?;
+        all_are_listed(t)?;
         let maker = Peer::start(t, "maker", Flags::FILES)?;
         let made = Flags::NEWUSER | Flags::NEWNET;
         maker.setup(t, &format!("unshare({made})"), made.0, |flags| unshare(Flags(flags)).answer())?;
@@ -105,22 +119,23 @@ case!(Case {
 
 case!(Case {
     name: "separation.namespaces.listed",
-    about: "listns(2) finds the new namespace among those of its kind, and once, however many are asked for at a time, \
-            and although one made before it is only kept by a descriptor; after the end of its last task no more. \
-            Nothing comes after the greatest ID.",
+    about: "listns(2) finds the new namespace among those of its kind, and among those of all kinds, and once, however \
+            many are asked for at a time, and although one made before it is only kept by a descriptor; after the end \
+            of its last task no more. Nothing comes after the greatest ID.",
     proves: &["EFF-GEN-09"],
     variants: variants::each_kind,
     run: |t| {
         const AT_A_TIME: [usize; 2] = [1, 64];
-        listns_exists(t)?;
+        all_are_listed(t)?;
         let flag = t.param::<Flags>();
         // Who may see namespaces that it is not in itself.
         let witness = Peer::start(t, "witness", Flags::NONE)?;
         let barrier = Barrier::new(t)?;
-        let list = |owner: u64, count: usize, when: &str| {
-            let text = format!("listns({flag}), {count} at a time, {when}");
-            witness.call(t, &text, (t.param::<Flags>().0, owner, count), list_namespaces)
+        let list_of = |kinds: Flags, owner: u64, count: usize, when: &str| {
+            let text = format!("listns({kinds}), {count} at a time, {when}");
+            witness.call(t, &text, (kinds.0, owner, count), list_namespaces)
         };
+        let list = |owner: u64, count: usize, when: &str| list_of(flag, owner, count, when);
         t.in_child(|t| {
             limits::enter_own_user_namespace(t)?;
             let owner =
@@ -135,8 +150,10 @@ case!(Case {
             let task = child.as_ref().map_or(getpid(), Peer::pid);
             let id =
                 t.setup(witness.call(t, "ioctl(NS_GET_ID) of the new namespace", (task.as_raw(), flag.0), id_by)?)?;
-            for (owner, count) in [owner, 0].into_iter().flat_map(|owner| AT_A_TIME.map(|count| (owner, count))) {
-                t.check(list(owner, count, "after the call")?)
+            // 0 is all kinds.
+            let queries = [flag, Flags::NONE].into_iter().flat_map(|kinds| [owner, 0].map(|owner| (kinds, owner)));
+            for ((kinds, owner), count) in queries.flat_map(|query| AT_A_TIME.map(|count| (query, count))) {
+                t.check(list_of(kinds, owner, count, "after the call")?)
                     .holds(&format!("each ID greater than the one before, and {id} among them"), |ids| {
                         ids.contains(&id) && ids.is_sorted_by(|one, next| one < next)
                     })?;
@@ -169,5 +186,97 @@ case!(Case {
             .holds(&format!("{own} of the witness among them"), |ids| ids.contains(&own))?;
         let text = format!("listns({flag}) of what comes after the greatest ID");
         t.check(witness.call(t, &text, (flag.0, 0, 64, u64::MAX), list_some)?).is(vec![])
+    }
+});
+
+/// Makes the calling task user and group 0 of a new user namespace, and gives that one's ID.
+fn enter_new((): ()) -> Result<u64, Errno> {
+    let (uid, gid) = (geteuid(), getegid());
+    unshare(Flags::NEWUSER).answer()?;
+    for (file, text) in
+        [("setgroups", "deny".to_owned()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))]
+    {
+        write_own(file, &text).answer()?;
+    }
+    id_by((getpid().as_raw(), Flags::NEWUSER.0))
+}
+
+/// Opens a file, which keeps the memory of the opener's user namespace, and leaves it open. Gives its descriptor.
+fn leave_file((): ()) -> Result<i32, Errno> {
+    File::open("/dev/null").map(IntoRawFd::into_raw_fd).map_err(errno_of)
+}
+
+/// Who uses a user namespace, and for how long.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Users {
+    Children,
+    MovedOn,
+    NestedOne,
+}
+
+const USERS: [(&str, Users); 3] =
+    [("children", Users::Children), ("moved_on", Users::MovedOn), ("nested_one", Users::NestedOne)];
+
+case!(Case {
+    name: "separation.namespaces.owner_listed",
+    about: "listns(2) lists a user namespace while a task is in it, when children of that task have ended there, when \
+            the task has moved on to a nested one, and when namespaces of a nested one come and go; after the last of \
+            these no more, although a file that was opened in it is still open.",
+    proves: &["EFF-GEN-12"],
+    source: "kernel, kernel/nscommon.c and kernel/nsproxy.c",
+    needs: NEEDS.with(feature::UTS_NS),
+    variants: || variants::named(&USERS),
+    run: |t| {
+        const TIMES: usize = 3;
+        all_are_listed(t)?;
+        limits::check_nesting_is_allowed(t)?;
+        let check_listed = |when: &str, ids: &[u64], are: &[bool]| {
+            let listed = || {
+                let all = list_namespaces((Flags::NEWUSER.0, 0, 64))?;
+                Ok(ids.iter().map(|id| all.contains(id)).collect::<Vec<_>>())
+            };
+            // A task that has ended has left its namespaces a moment later, at most.
+            t.wait_until(Duration::from_secs(1), || listed().as_deref() == Ok(are));
+            t.check(Call::new(format!("whether listns() has the user namespaces {when}"), listed())).is(are.to_vec())
+        };
+        let task = Peer::start(t, "task inside", Flags::FILES)?;
+        let outer = task.setup(t, "unshare(CLONE_NEWUSER)", (), enter_new)?;
+        let mut files = vec![task.setup(t, "open()", (), leave_file)?];
+        check_listed("with a task in it", &[outer], &[true])?;
+        let mut ids = vec![outer];
+        match t.param() {
+            Users::Children => {
+                for _ in 0..TIMES {
+                    task.setup(t, "fork()", (), |()| try_fork().answer())?;
+                    check_listed("when a child of that task has ended", &ids, &[true])?;
+                }
+            }
+            Users::MovedOn => {
+                ids.push(task.setup(t, "unshare(CLONE_NEWUSER)", (), enter_new)?);
+                files.push(task.setup(t, "open()", (), leave_file)?);
+                check_listed("when the task is in the second", &ids, &[true, true])?;
+            }
+            Users::NestedOne => {
+                let nested = Peer::start(t, "task further in", Flags::FILES)?;
+                nested
+                    .setup(t, "setns(CLONE_NEWUSER)", task.pid().as_raw(), |pid| enter(&open_link(pid, Ns::User)?))?;
+                ids.push(nested.setup(t, "unshare(CLONE_NEWUSER)", (), enter_new)?);
+                files.push(nested.setup(t, "open()", (), leave_file)?);
+                for _ in 0..TIMES {
+                    t.check(unshare_by(t, &nested, Flags::NEWUTS)?).succeeds()?;
+                    check_listed("when the second has a new UTS namespace", &ids, &[true, true])?;
+                }
+                nested.end();
+                check_listed("when no task is in the second", &ids, &[true, false])?;
+            }
+        }
+        task.end();
+        let none = vec![false; ids.len()];
+        check_listed("when no task is in any, but a file open", &ids, &none)?;
+        for file in files {
+            // SAFETY: the tasks left them to this one.
+            drop(unsafe { OwnedFd::from_raw_fd(file) });
+        }
+        Ok(())
     }
 });

@@ -114,7 +114,8 @@ case!(Case {
         let lines =
             |monotonic: &str, boottime: &str| vec![format!("monotonic {monotonic}"), format!("boottime {boottime}")];
         let outside = t.setup(offsets())?;
-        if outside != lines("0 0", "0 0") {
+        // A file of another form, or none, is not for the place to answer for.
+        if outside.iter().any(|line| !line.ends_with(" 0 0")) {
             return Err(t.skip("this is not the initial time namespace"));
         }
         let peer = Peer::start(t, "peer", Flags::NONE)?;

@@ -46,6 +46,55 @@ case!(Case {
     }
 });
 
+/// A clock in nanoseconds by system call, by the C library, which reads it in the vDSO, and by system call again.
+fn readings(clock: i32) -> Result<[i64; 3], Errno> {
+    let first = nanoseconds(clock)?;
+    let now = nix::time::clock_gettime(clock.into())?;
+    Ok([first, now.tv_sec() * 1_000_000_000 + now.tv_nsec(), nanoseconds(clock)?])
+}
+
+case!(Case {
+    name: "separation.time.nanoseconds",
+    about: "An offset's nanoseconds count as well as its seconds: in a child, a reading of a clock in the vDSO lies \
+            between two by system call, and the clock is ahead of the caller's by the whole offset.",
+    proves: &["EFF-TIME-04"],
+    source: "time_namespaces(7); vdso(7)",
+    run: |t| {
+        /// Of the offsets, which are no whole seconds, and differ by more than a child takes to answer.
+        const PARTS: [(&str, i32, i64); 2] =
+            [("monotonic", libc::CLOCK_MONOTONIC, 600_000_000), ("boottime", libc::CLOCK_BOOTTIME, 300_000_000)];
+        /// What the two ways may be apart, as each rounds by itself.
+        const APART: i64 = 1_000_000;
+        unshare_time(t)?;
+        let shifted = t.setup(offsets())?.iter().any(|line| !line.ends_with(" 0 0"));
+        for (name, _, part) in PARTS {
+            t.setup(write_offset(name, SHIFT, part))?;
+        }
+        let child = Peer::start(t, "child", Flags::NONE)?;
+        for (name, clock, part) in PARTS {
+            let shift = SHIFT * 1_000_000_000 + part;
+            let clock_of = |side: Side| side.ask(t, &format!("{name} clock, thrice"), clock, readings);
+            let before = t.setup(Call::new("clock_gettime()", nanoseconds(clock)))?;
+            let seen = t
+                .check(clock_of(Side::Peer(&child))?)
+                .holds("the second, by vDSO, between the others", |[first, vdso, last]| {
+                    (first - APART..=last + APART).contains(vdso)
+                })?;
+            if shifted {
+                // Offsets are from the clocks of the initial namespace, which the caller does not see.
+                continue;
+            }
+            let after = t.setup(Call::new("clock_gettime()", nanoseconds(clock)))?;
+            let text = format!("{name} clock of the child, less the offset");
+            t.check(Call::seen(text, seen[0] - shift))
+                .holds(&format!("between {before} and {after}, when the caller looked"), |now| {
+                    (before - APART..=after + APART).contains(now)
+                })?;
+        }
+        Ok(())
+    }
+});
+
 /// What is written, and how it is refused: beyond the greatest offset, or so far back that a clock would be negative,
 /// a value is out of range.
 const REFUSED: [(&str, i64, i64, Errno); 8] = [
@@ -233,8 +282,8 @@ fn latest_timer((): ()) -> Result<i64, Errno> {
 
 case!(Case {
     name: "separation.time.past_and_far",
-    about: "In a child an absolute time before its clock's offset, or at it, has passed, in real time the same as outside, and the \
-            latest time there is does not come because of an offset below 0.",
+    about: "In a child an absolute time before its clock's offset, or at it, has passed, in real time the same as \
+            outside, and the latest time there is does not come because of an offset below 0.",
     proves: &["EFF-TIME-11"],
     source: "kernel, kernel/time/namespace.c",
     run: |t| {

@@ -1,5 +1,6 @@
 //! Mapping IDs in a new user namespace, and what hangs on that (section 3.13 of the behaviour catalogue).
 
+use super::user_id_maps::map_of;
 use crate::observe::shares;
 use crate::prelude::*;
 
@@ -34,6 +35,26 @@ case!(Case {
         // Once gid_map is written, setgroups stays as it is.
         refused("setgroups", "allow".to_owned())?;
         t.check(Call::seen("geteuid(), getegid()", (geteuid().as_raw(), getegid().as_raw()))).is((0, 0))
+    }
+});
+
+case!(Case {
+    name: "separation.user.maps_are_shown",
+    about: "uid_map and gid_map show the caller the line that it wrote there.",
+    proves: &["EFF-MAP-10"],
+    source: "user_namespaces(7), User and group ID mappings: uid_map and gid_map",
+    // Whether this is the initial user namespace, or has other users, is read in its own maps. A kernel that shows no
+    // maps seems to have neither, so this case asks for neither.
+    needs: NEEDS.with(feature::MAP_IDS),
+    run: |t| {
+        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        t.unshare(Flags::NEWUSER).as_predicted()?;
+        limits::map_ids(t, uid, gid)?;
+        for (map, id) in [("uid_map", uid), ("gid_map", gid)] {
+            let shown = map_of(format!("/proc/thread-self/{map}"));
+            t.check(Call::new(format!("read({map})"), shown)).is(vec![format!("0 {id} 1")])?;
+        }
+        Ok(())
     }
 });
 
