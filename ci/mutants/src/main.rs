@@ -27,7 +27,7 @@ Examples:
   unshare-conformance kernels build linux-7.3 --with fault-injection,kmemleak -o DIRECTORY
   mutants run DIRECTORY --results new.jsonl             run what has no result yet, hours
   mutants run DIRECTORY --results new.jsonl --tier full those that the quick tier does not notice
-  mutants run DIRECTORY --results new.jsonl --again     those that nothing has noticed yet
+  mutants run DIRECTORY --results new.jsonl --again     those that nothing has noticed yet, once more
   mutants check DIRECTORY --sample 30                   thirty against the recorded results, minutes
   mutants report > docs/mutants.md
 
@@ -63,7 +63,7 @@ enum Command {
         /// How many mutants are drawn [default: all]
         #[arg(long, value_name = "N")]
         sample: Option<usize>,
-        /// Also run again what survived
+        /// Run again what survived, and nothing else
         #[arg(long)]
         again: bool,
         /// Run mutants whose key contains one of these, whether they have a result or not
@@ -187,10 +187,12 @@ impl Command {
                 if only.is_empty() {
                     drawn.truncate(sample.unwrap_or(usize::MAX));
                     drawn.retain(|mutant| match known.verdict(&mutant.key, how.tier) {
-                        None => how.tier == Tier::Quick || !equivalent.contains(mutant.key.as_str()),
-                        Some(Verdict::Survived) => again && !equivalent.contains(mutant.key.as_str()),
-                        Some(Verdict::Killed | Verdict::Unsure) => false,
+                        None => !again && (how.tier == Tier::Quick || known.get(&mutant.key, Tier::Quick).is_some()),
+                        Some(verdict) => again && verdict == Verdict::Survived,
                     });
+                    if again || how.tier == Tier::Full {
+                        drawn.retain(|mutant| !equivalent.contains(mutant.key.as_str()));
+                    }
                 } else {
                     drawn.retain(|mutant| only.iter().any(|key| mutant.key.contains(key)));
                 }

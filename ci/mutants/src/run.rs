@@ -39,7 +39,7 @@ const LEFT_OUT: [&str; 2] = ["races.", "storm."];
 /// A guest that says nothing for this long hangs: it has a heartbeat every second, and many mutants hang.
 const SILENCE: &str = "20s";
 
-/// The deadline of each case, ten times as long under emulation: none of those that are run comes near it.
+/// The deadline of each case of the quick tier, ten times as long under emulation: none of those that are run comes near it.
 const DEADLINE: &str = "5s";
 
 /// How many bytes of filters a kernel's command line has room for.
@@ -137,7 +137,10 @@ impl Runner {
         let mut command = Command::new(&self.program);
         command.args(["run", "--format", "json", "--seed", "1", "--tier", self.tier.name()]);
         // One CPU suffices for the cases that are left, and leaves the machine's others to other mutants.
-        command.args(["--cpus", "1", "--silence", SILENCE, "--timeout", DEADLINE]);
+        command.args(["--cpus", "1", "--silence", SILENCE]);
+        if self.tier == Tier::Quick {
+            command.args(["--timeout", DEADLINE]);
+        }
         // It boots without a mutant: a mutant is to blame if not.
         command.args(["--boot-failure", "fail", "--kernel"]);
         command.arg(&self.kernel).arg("--console").arg(console).stdin(Stdio::null());
@@ -148,12 +151,16 @@ impl Runner {
         command.output().with_context(|| format!("cannot run {}", self.program.display()))
     }
 
-    /// The families of all cases that are run.
+    /// The families of all cases that are run. Those of a higher tier are left out: a case whose whole name is given is run
+    /// in any tier.
     fn families(&self) -> Result<BTreeSet<String>> {
         let output =
             Command::new(&self.program).args(["list", "--format", "json"]).output().context("cannot list the cases")?;
         let cases: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).context("a list of cases")?;
-        let names = cases.iter().filter_map(|case| case["name"].as_str());
+        let tiers = [Tier::Quick, Tier::Full].map(Tier::name);
+        let tiers = &tiers[..=usize::from(self.tier == Tier::Full)];
+        let cases = cases.iter().filter(|case| case["tier"].as_str().is_some_and(|tier| tiers.contains(&tier)));
+        let names = cases.filter_map(|case| case["name"].as_str());
         let ours = names.filter(|name| !LEFT_OUT.iter().any(|group| name.starts_with(group)));
         Ok(ours.map(|name| name.split('.').take(2).collect::<Vec<_>>().join(".")).collect())
     }
