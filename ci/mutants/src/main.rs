@@ -92,6 +92,9 @@ struct How {
     /// Run this many guests in parallel
     #[arg(short, long, default_value_t = 2)]
     jobs: usize,
+    /// CPUs of a guest: one suffices for most mutants, and leaves the machine's others to other guests
+    #[arg(long, default_value_t = 1)]
+    cpus: u32,
     /// Random seed of the draw
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -113,7 +116,14 @@ impl How {
             Ok(text) if self.cases.is_empty() => Some(serde_json::from_str(&text).context("reach-*.json is damaged")?),
             _ => None,
         };
-        Ok(Runner { program, kernel: self.image()?, tier: self.tier, cases: self.cases.clone(), reach })
+        Ok(Runner {
+            program,
+            kernel: self.image()?,
+            tier: self.tier,
+            cpus: self.cpus,
+            cases: self.cases.clone(),
+            reach,
+        })
     }
 
     /// Where it is kept which cases reach which mutants.

@@ -23,6 +23,8 @@ pub struct Runner {
     pub kernel: PathBuf,
     /// The tier.
     pub tier: Tier,
+    /// How many CPUs a guest has.
+    pub cpus: u32,
     /// Filters of cases; none means all.
     pub cases: Vec<String>,
     /// Which mutants each family of cases reaches; what reaches none of them is not run.
@@ -136,8 +138,7 @@ impl Runner {
     fn in_guest(&self, console: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["run", "--format", "json", "--seed", "1", "--tier", self.tier.name()]);
-        // One CPU suffices for the cases that are left, and leaves the machine's others to other mutants.
-        command.args(["--cpus", "1", "--silence", SILENCE]);
+        command.args(["--cpus", &self.cpus.to_string(), "--silence", SILENCE]);
         if self.tier == Tier::Quick {
             command.args(["--timeout", DEADLINE]);
         }

@@ -122,6 +122,32 @@ fn settings((): ()) -> Result<Vec<(String, String)>, Errno> {
 }
 
 case!(Case {
+    name: "separation.ipc.maker_ends",
+    about: "Without kernel.shm_rmid_forced in the new namespace, a segment stays when the task ends that called unshare and \
+            made it; with it, it is gone, while the namespace goes on.",
+    proves: &["EFF-IPC-08", "EFF-IPC-09"],
+    source: "proc_sys_kernel(5), shm_rmid_forced; kernel, ipc/shm.c (exit_shm)",
+    variants: forced_or_not,
+    run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
+        let forced: bool = t.param();
+        if forced {
+            sysctl::must_be_writable(t, RMID_FORCED)?;
+        }
+        let [maker, other] = [Peer::start(t, "maker", Flags::NONE)?, Peer::start(t, "other", Flags::NONE)?];
+        t.setup(unshare_by(t, &maker, Flags::NEWIPC)?)?;
+        other.setup(t, "setns(the new one)", maker.pid().as_raw(), |pid| enter(&open_link(pid, Ns::Ipc)?))?;
+        if forced {
+            maker.setup(t, "write(shm_rmid_forced, 1)", (), |()| sysctl::write(RMID_FORCED, "1"))?;
+        }
+        let segment = maker.setup(t, "shmget()", (), new_segment)?;
+        let look = || other.call(t, "IPC_STAT of the segment", segment, attachments);
+        t.check(look()?).is(0)?;
+        maker.end();
+        if forced { t.check(look()?).fails_with(Errno::EINVAL) } else { t.check(look()?).is(0) }
+    })
+});
+
+case!(Case {
     name: "separation.ipc.left_behind",
     about: "With kernel.shm_rmid_forced, a task that leaves a segment in a new IPC namespace whose last task it is, and \
             enters the old one by setns(2), ends like any other.",

@@ -40,7 +40,7 @@ case!(Case {
 
 case!(Case {
     name: "separation.user.maps_are_shown",
-    about: "uid_map and gid_map show the caller the line that it wrote there.",
+    about: "The files uid_map and gid_map show the caller the line that it wrote there.",
     proves: &["EFF-MAP-10"],
     source: "user_namespaces(7), User and group ID mappings: uid_map and gid_map",
     // Whether this is the initial user namespace, or has other users, is read in its own maps. A kernel that shows no
