@@ -207,8 +207,11 @@ fn withheld(facts: &Facts, errno: Errno) -> Option<String> {
 
 /// Limits low enough to be why a step had none left, since cases need less than these: what they make a step give, and
 /// words of the steps that are meant, if not all are.
-const ENOUGH: [(Errno, &[&str], Resource, u64, &str); 11] = [
-    (Errno::EMFILE, &["mq_open"], Resource::RLIMIT_MSGQUEUE, 819_200, "RLIMIT_MSGQUEUE (ulimit -Hq)"),
+const ENOUGH: [(Errno, &[&str], Resource, u64, &str); 13] = [
+    (Errno::EMFILE, &["mq_"], Resource::RLIMIT_MSGQUEUE, 819_200, "RLIMIT_MSGQUEUE (ulimit -Hq)"),
+    (Errno::EPERM, &["RLIMIT_MSGQUEUE"], Resource::RLIMIT_MSGQUEUE, 819_200, "RLIMIT_MSGQUEUE (ulimit -Hq)"),
+    // A soft limit above the hard one.
+    (Errno::EINVAL, &["RLIMIT_SIGPENDING"], Resource::RLIMIT_SIGPENDING, 1024, "RLIMIT_SIGPENDING (ulimit -Hi)"),
     (Errno::EFBIG, &[], Resource::RLIMIT_FSIZE, FILE_SIZE_LIMIT, "RLIMIT_FSIZE (ulimit -Hf)"),
     (Errno::EMFILE, &[], Resource::RLIMIT_NOFILE, 4096, "RLIMIT_NOFILE (ulimit -Hn)"),
     // A number beyond the limit, as the target of a copy, gives what a closed descriptor gives.

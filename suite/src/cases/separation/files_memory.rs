@@ -146,11 +146,12 @@ case!(Case {
         // Nobody calls before all have started, which takes a descriptor of a C library, and nobody ends before all have
         // called, so that no memory is used twice.
         let (all_started, all_called, ready) = (RwLock::new(()), RwLock::new(()), AtomicUsize::new(0));
+        let mut refused = None;
         let seen: Vec<Copied> = std::thread::scope(|scope| {
             let (starting, calling) = (all_started.write(), all_called.write());
             let (send, receive) = channel();
             // A place may allow less of them.
-            let started = (0..THREADS).take_while(|_| {
+            let started = (0..THREADS).map_while(|_| {
                 let (send, before, after, ready) = (send.clone(), &all_started, &all_called, &ready);
                 let body = move || {
                     ready.fetch_add(1, Ordering::AcqRel);
@@ -159,7 +160,7 @@ case!(Case {
                     drop(after.read());
                 };
                 let small = std::thread::Builder::new().stack_size(64 * 1024);
-                small.spawn_scoped(scope, body).is_ok()
+                small.spawn_scoped(scope, body).map_err(|error| refused = Some(error)).ok()
             });
             let started = started.count();
             yield_until(|| ready.load(Ordering::Acquire) == started);
@@ -169,8 +170,8 @@ case!(Case {
             drop(calling);
             seen
         });
-        if seen.is_empty() {
-            return Err(t.broken("pthread_create()", "no thread can be made"));
+        if let Some(error) = refused.filter(|_| seen.is_empty()) {
+            t.setup(Call::io("pthread_create()", Err(error)))?;
         }
         for (result, numbers, lowest, grown) in seen {
             t.check(Call::zero_on_success("unshare(CLONE_FILES) by a thread", result)).succeeds()?;
