@@ -57,10 +57,12 @@ fn statmount(mount: u64) -> Result<Mount, Errno> {
     }
 }
 
+/// Has statx(2) give the ID that these calls take.
+const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
+
 /// Device and magic number of the file system at the root of the caller's mount namespace, which may
 /// be covered by what the caller has as its root (statmount(2), Linux 6.8).
 pub fn root_mount() -> Call<((u32, u32), u64)> {
-    const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
     let find = || {
         let root = statx(libc::AT_FDCWD, c"/", STATX_MNT_ID_UNIQUE)?.stx_mnt_id;
         let mut mount = statmount(root)?;
@@ -71,6 +73,32 @@ pub fn root_mount() -> Call<((u32, u32), u64)> {
         Ok((mount.device, mount.magic))
     };
     Call::new("the namespace's root mount, by statmount()", find())
+}
+
+/// The ID mapping of user IDs of the mount that a path leads to, as it is shown to the caller: lines of three numbers,
+/// the first in the file system, the first and how many for the caller (statmount(2), Linux 6.15). None where the
+/// kernel does not tell.
+///
+/// # Errors
+/// As statmount(2) and statx(2).
+pub fn uid_mapping(path: &CStr) -> Result<Option<Vec<String>>, Errno> {
+    const MNT_UIDMAP: u64 = 0x2000;
+    // Where the structure has how many lines there are, behind it where they are, and its end, from which that counts.
+    const COUNT: usize = 152;
+    const STRINGS: usize = 512;
+    let request = Request::new(statx(libc::AT_FDCWD, path, STATX_MNT_ID_UNIQUE)?.stx_mnt_id, MNT_UIDMAP);
+    let mut found = [0u64; 256];
+    // SAFETY: request and buffer live through the call, which knows their sizes.
+    let result = unsafe { libc::syscall(STATMOUNT, &raw const request, found.as_mut_ptr(), size_of_val(&found), 0u32) };
+    Errno::result(result)?;
+    if found[1] & MNT_UIDMAP == 0 {
+        return Ok(None);
+    }
+    let bytes: Vec<u8> = found.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let number = |at: usize| u32::from_ne_bytes([0, 1, 2, 3].map(|byte| bytes[at + byte])) as usize;
+    let lines = bytes.get(STRINGS + number(COUNT + 4)..).unwrap_or_default();
+    let lines = lines.split(|byte| *byte == 0).take(number(COUNT));
+    Ok(Some(lines.map(|line| String::from_utf8_lossy(line).into_owned()).collect()))
 }
 
 /// How many mounts a list of [`listed_mounts`] has at most.

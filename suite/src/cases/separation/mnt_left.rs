@@ -141,14 +141,13 @@ case!(Case {
     })
 });
 
-/// A tmpfs on a directory, whose files of user 0 belong to user `shown` by an ID mapping of the mount. None where the
-/// kernel, or the place, cannot have one.
+/// A tmpfs on a directory with an ID mapping of the mount, which is written as the map of a user namespace is. None where
+/// the kernel, or the place, cannot have one.
 #[track_caller]
-fn mount_with_mapping(t: &Test, point: &str, shown: u32) -> Done<Option<()>> {
+fn mount_with_mapping(t: &Test, point: &str, map: &str) -> Done<Option<()>> {
     let owner = Peer::start(t, "owner of the mapping", Flags::NEWUSER)?;
-    let map = format!("0 {shown} 1");
     for file in ["uid_map", "gid_map"] {
-        if fs::write(format!("/proc/{}/{file}", owner.pid()), &map).is_err() {
+        if fs::write(format!("/proc/{}/{file}", owner.pid()), map).is_err() {
             return Ok(None);
         }
     }
@@ -181,7 +180,7 @@ case!(Case {
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         const SHOWN: u32 = 1234;
         let point = new_directory(t, "mapped")?;
-        if mount_with_mapping(t, &point, SHOWN)?.is_none() {
+        if mount_with_mapping(t, &point, &format!("0 {SHOWN} 1"))?.is_none() {
             return Err(t.skip("no ID-mapped tmpfs can be mounted here: Linux 6.3, as root outside containers"));
         }
         let owner = |_: ()| fs::metadata(format!("{point}/file")).map(|file| file.uid()).map_err(errno_of);
@@ -192,6 +191,41 @@ case!(Case {
         let peer = Peer::start(t, "peer", Flags::NONE)?;
         t.unshare(Flags::NEWNS).beside(&[&peer]).as_predicted()?;
         t.check(Call::new("owner of the file as the copied mount shows it", owner(()))).is(SHOWN)
+    })
+});
+
+case!(Case {
+    name: "separation.mnt.id_mapping_seen_inside",
+    about: "Of a mount's ID mapping, statmount(2) shows a task in a new user namespace those ranges that lie wholly in its own \
+            map, by the IDs there: neither what begins below the map nor what ends above it.",
+    proves: &["EFF-MNT-39"],
+    source: "statmount(2), STATMOUNT_MNT_UIDMAP; kernel, fs/mnt_idmapping.c (statmount_mnt_idmap)",
+    needs: NEEDS.with(feature::CREATE_USER_NS).with(feature::INITIAL_ROOT),
+    run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
+        let point = new_directory(t, "mapped")?;
+        let mapping = "0 1998 4\n10 2003 2\n20 2008 4";
+        if mount_with_mapping(t, &point, mapping)?.is_none() {
+            return Err(t.skip("no ID-mapped tmpfs can be mounted here: Linux 6.3, as root outside containers"));
+        }
+        let path = CString::new(point).unwrap_or_default();
+        let seen = || mount_api::uid_mapping(&path);
+        let all = match seen() {
+            Ok(Some(all)) => all,
+            Ok(None) | Err(Errno::ENOSYS | Errno::EINVAL) => {
+                return Err(t.skip("this kernel's statmount(2) does not show ID mappings (Linux 6.15)"));
+            }
+            Err(errno) => return t.setup(Call::new("statmount()", Err(errno))),
+        };
+        if all != ["0 1998 4", "10 2003 2", "20 2008 4"] {
+            return Err(t.broken("ID mapping of the mount before the call", format!("{all:?}")));
+        }
+        let outside = Peer::start(t, "task outside", Flags::NONE)?;
+        t.unshare(Flags::NEWUSER).beside(&[&outside]).as_predicted()?;
+        outside.setup(t, "write(uid_map)", getpid().as_raw(), |pid| {
+            fs::write(format!("/proc/{pid}/uid_map"), "0 2000 10").map_err(errno_of)
+        })?;
+        let shown = seen().map(|mapping| mapping.unwrap_or_default());
+        t.check(Call::new("ID mapping of the mount, as statmount(2) shows it", shown)).is(vec!["10 3 2".to_owned()])
     })
 });
 
