@@ -12,8 +12,8 @@ const FILE: &str = "/sys/kernel/debug/kmemleak";
 /// The kernel tells of nothing that was allocated less than 5 s before (MSECS_MIN_AGE in mm/kmemleak.c).
 const LEAST_AGE: Duration = Duration::from_millis(5200);
 
-/// The first search only notes the content of each object: one that changes is in use. From Linux 7.3 an object has to be
-/// unreferenced in several searches.
+/// The first search only notes the content of each object: one that changes is in use. A kernel with
+/// CONFIG_DEBUG_KMEMLEAK_VERBOSE tells only of what two searches in a row find (min_unref_scans).
 const SEARCHES: usize = 4;
 
 /// How many functions of a backtrace are told, from the innermost on.

@@ -134,7 +134,9 @@ case!(Case {
             sysctl::must_be_writable(t, RMID_FORCED)?;
         }
         let [maker, other] = [Peer::start(t, "maker", Flags::NONE)?, Peer::start(t, "other", Flags::NONE)?];
-        t.setup(unshare_by(t, &maker, Flags::NEWIPC)?)?;
+        let old = t.setup(namespace_of(getpid(), Ns::Ipc))?;
+        t.check(unshare_by(t, &maker, Flags::NEWIPC)?).succeeds()?;
+        t.check(namespace_of(maker.pid(), Ns::Ipc)).is_not(old)?;
         other.setup(t, "setns(the new one)", maker.pid().as_raw(), |pid| enter(&open_link(pid, Ns::Ipc)?))?;
         if forced {
             maker.setup(t, "write(shm_rmid_forced, 1)", (), |()| sysctl::write(RMID_FORCED, "1"))?;
