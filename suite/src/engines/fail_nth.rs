@@ -38,7 +38,7 @@ pub fn allow(t: &Test) -> Done {
 }
 
 /// More allocations than any call makes.
-const BEYOND: u32 = 1_000_000;
+pub const BEYOND: u32 = 1_000_000;
 
 /// What a system call of the task at hand came to when the nth allocation was to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

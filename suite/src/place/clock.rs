@@ -49,6 +49,12 @@ pub fn offsets() -> Call<Vec<String>> {
     Call::io(format!("read({OFFSETS})"), text)
 }
 
+/// Whether these offsets are not 0: the caller is not in the initial time namespace. A file of another form, or an empty
+/// one, is not for the place to answer for.
+pub fn are_shifted(offsets: &[String]) -> bool {
+    offsets.iter().any(|line| !line.ends_with(" 0 0"))
+}
+
 /// Puts the clocks of the namespace that the caller's children will be in behind the caller's: CLOCK_MONOTONIC by half
 /// of what it shows, CLOCK_BOOTTIME by a quarter. A machine need not have run for long for that.
 ///

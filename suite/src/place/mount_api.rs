@@ -44,17 +44,20 @@ struct Mount {
     rest: [u8; 512 - 56],
 }
 
+/// Fills `found`, which begins as struct statmount does, with what is asked for of a mount.
+fn ask<T>(mount: u64, parameter: u64, found: &mut T) -> Result<(), Errno> {
+    let request = Request::new(mount, parameter);
+    // SAFETY: request and buffer live through the call, which knows their sizes, and take any bytes.
+    Errno::result(unsafe { libc::syscall(STATMOUNT, &raw const request, &raw mut *found, size_of::<T>(), 0u32) })
+        .map(drop)
+}
+
 fn statmount(mount: u64) -> Result<Mount, Errno> {
     const SB_BASIC: u64 = 1;
     const MNT_BASIC: u64 = 2;
-    let request = Request::new(mount, SB_BASIC | MNT_BASIC);
-    // SAFETY: zeroes are valid; request and buffer live through the call, which knows their sizes.
-    unsafe {
-        let mut found: Mount = std::mem::zeroed();
-        let size = size_of::<Mount>();
-        Errno::result(libc::syscall(STATMOUNT, &raw const request, &raw mut found, size, 0u32))?;
-        Ok(found)
-    }
+    // SAFETY: zeroes are valid numbers.
+    let mut found: Mount = unsafe { std::mem::zeroed() };
+    ask(mount, SB_BASIC | MNT_BASIC, &mut found).map(|()| found)
 }
 
 /// Has statx(2) give the ID that these calls take.
@@ -86,11 +89,8 @@ pub fn uid_mapping(path: &CStr) -> Result<Option<Vec<String>>, Errno> {
     // Where the structure has how many lines there are, behind it where they are, and its end, from which that counts.
     const COUNT: usize = 152;
     const STRINGS: usize = 512;
-    let request = Request::new(statx(libc::AT_FDCWD, path, STATX_MNT_ID_UNIQUE)?.stx_mnt_id, MNT_UIDMAP);
     let mut found = [0u64; 256];
-    // SAFETY: request and buffer live through the call, which knows their sizes.
-    let result = unsafe { libc::syscall(STATMOUNT, &raw const request, found.as_mut_ptr(), size_of_val(&found), 0u32) };
-    Errno::result(result)?;
+    ask(statx(libc::AT_FDCWD, path, STATX_MNT_ID_UNIQUE)?.stx_mnt_id, MNT_UIDMAP, &mut found)?;
     if found[1] & MNT_UIDMAP == 0 {
         return Ok(None);
     }

@@ -2,7 +2,7 @@
 //! namespace is one that clone(2) made for the case.
 
 use super::ipc::{attach, detach};
-use crate::place::segments::{RMID_FORCED, attachments};
+use crate::place::segments::{RMID_FORCED, attachments, force_removal};
 use crate::prelude::*;
 
 const NEEDS: Needs = Needs::ROOT.with(feature::SYSV_IPC).with(feature::IPC_NS);
@@ -130,16 +130,14 @@ case!(Case {
     variants: forced_or_not,
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
         let forced: bool = t.param();
-        if forced {
-            sysctl::must_be_writable(t, RMID_FORCED)?;
-        }
         let [maker, other] = [Peer::start(t, "maker", Flags::NONE)?, Peer::start(t, "other", Flags::NONE)?];
         let old = t.setup(namespace_of(getpid(), Ns::Ipc))?;
         t.check(unshare_by(t, &maker, Flags::NEWIPC)?).succeeds()?;
         t.check(namespace_of(maker.pid(), Ns::Ipc)).is_not(old)?;
         other.setup(t, "setns(the new one)", maker.pid().as_raw(), |pid| enter(&open_link(pid, Ns::Ipc)?))?;
         if forced {
-            maker.setup(t, "write(shm_rmid_forced, 1)", (), |()| sysctl::write(RMID_FORCED, "1"))?;
+            sysctl::must_be_writable(t, RMID_FORCED)?;
+            maker.setup(t, "write(1) to shm_rmid_forced", (), |()| force_removal().answer())?;
         }
         let segment = maker.setup(t, "shmget()", (), new_segment)?;
         let look = || other.call(t, "IPC_STAT of the segment", segment, attachments);
@@ -163,7 +161,7 @@ case!(Case {
         for _ in 0..4 {
             t.in_child(|t| {
                 t.setup(unshare(Flags::NEWIPC))?;
-                t.setup(Call::new(format!("write({RMID_FORCED}, 1)"), sysctl::write(RMID_FORCED, "1")))?;
+                t.setup(force_removal())?;
                 t.setup(Call::new("shmget()", new_segment(())))?;
                 t.check(Call::new("setns(the old one)", enter(&old))).succeeds()
             })?;

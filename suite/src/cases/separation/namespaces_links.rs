@@ -2,7 +2,7 @@
 //! catalogue).
 
 use super::user::{own_user_namespace, owner_of_own};
-use crate::engines::fail_nth::{self, FailNth};
+use crate::engines::fail_nth::{self, BEYOND, FailNth};
 use crate::observe::nsfd::owner_of;
 use crate::prelude::*;
 
@@ -135,6 +135,15 @@ fn number_of_new(t: &Test, flag: Flags, barrier: &Barrier) -> Done<u64> {
 /// How long the number of a namespace may be taken after its last task has ended (RULE-05), on real hardware.
 const RELEASE: Duration = Duration::from_secs(10);
 
+/// Goes on where all namespaces are the suite's.
+#[track_caller]
+fn nobody_else_takes_numbers(t: &Test) -> Done {
+    if t.has_own_kernel() {
+        return Ok(());
+    }
+    Err(t.skip("other processes of this machine take and return numbers as well: use --kernel"))
+}
+
 case!(Case {
     name: "separation.namespaces.numbers_return",
     about: "The inode number of a namespace that has ended is given away again: where one namespace is made after the \
@@ -148,9 +157,7 @@ case!(Case {
         variants::succeeding(kinds)
     },
     run: |t| {
-        if !t.has_own_kernel() {
-            return Err(t.skip("other processes of this machine take and return numbers as well: use --kernel"));
-        }
+        nobody_else_takes_numbers(t)?;
         /// How many namespaces are made in a row.
         const CALLS: u64 = 8;
         /// As many more are sure to show that none comes back.
@@ -196,15 +203,11 @@ case!(Case {
     deadline: fail_nth::DEADLINE,
     variants: || variants::succeeding(KINDS.map(|kind| kind.flag)),
     run: |t| {
-        if !t.has_own_kernel() {
-            return Err(t.skip("other processes of this machine take and return numbers as well: use --kernel"));
-        }
+        nobody_else_takes_numbers(t)?;
         /// How many calls fail. Of a dozen allocations of a user namespace, few come after its number.
         const CALLS: u32 = 120;
         /// By how many numbers the next one may rise: something else of the kernel may have taken one.
         const RISE: u64 = 6;
-        /// An allocation that no call comes to.
-        const BEYOND: u32 = 1_000_000;
         fail_nth::allow(t)?;
         let flag: Flags = t.param();
         let barrier = Barrier::new(t)?;

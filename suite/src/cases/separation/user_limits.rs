@@ -143,15 +143,21 @@ fn block_signal() -> Result<(), Errno> {
     Errno::result(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) }).map(drop)
 }
 
+/// Becomes a user of whom nothing is counted yet, where limits are ceilings.
+#[track_caller]
+fn become_uncounted(t: &Test) -> Done {
+    if !kernel::user_namespaces_count(t)? {
+        return Err(t.skip("on this kernel limits are no ceilings of user namespaces (Linux 5.14)"));
+    }
+    become_somebody_else(t, 0).map(drop)
+}
+
 /// Becomes a user of whom nothing is counted yet, and shows how the limit works where it is no ceiling. Gives how many
 /// the low one lets the user have.
 #[track_caller]
 fn prepare(t: &Test, counted: Counted) -> Done<usize> {
-    if !kernel::user_namespaces_count(t)? {
-        return Err(t.skip("on this kernel limits are no ceilings of user namespaces (Linux 5.14)"));
-    }
+    become_uncounted(t)?;
     t.setup(Call::new("sigprocmask()", block_signal()))?;
-    become_somebody_else(t, 0)?;
     // How the limits work where they are no ceilings: the low one on locked memory is less than a page.
     let with_low = usize::from(!matches!(counted, Counted::LockedSegments));
     for (room_for_three, expected) in [(false, with_low), (true, 2)] {
@@ -241,10 +247,7 @@ case!(Case {
     source: "getrlimit(2), RLIMIT_MSGQUEUE; kernel, kernel/ucount.c",
     needs: CEILINGS.with(feature::POSIX_MQUEUE),
     run: |t| in_own_namespaces(t, Flags::NEWIPC, |t| {
-        if !kernel::user_namespaces_count(t)? {
-            return Err(t.skip("on this kernel limits are no ceilings of user namespaces (Linux 5.14)"));
-        }
-        become_somebody_else(t, 0)?;
+        become_uncounted(t)?;
         let least = t.setup(Call::new("the least RLIMIT_MSGQUEUE for a queue", least_for_a_queue()))?;
         for (ceiling, expected) in [(least, true), (least - 1, false)] {
             t.in_child(|t| {
