@@ -5,6 +5,8 @@
 //! `case`, `place` and `suite` import each other, and nothing else does: the probe of a feature reads the facts, the
 //! facts say which features are absent, and `Test`, whose verbs stand in `check` and `task`, gives a case both.
 
+pub mod abi;
+
 /// What a case consists of and what its body can do.
 pub mod case {
     pub mod call;

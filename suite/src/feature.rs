@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use harness::abi;
 use harness::case::needs::{Feature, Global, Needs, no_file};
 use harness::case::task::fork_sharing;
 use harness::place::facts::{Facts, Version, has_capability, in_initial_user_namespace, number_in, status_field};
@@ -398,31 +399,18 @@ fn io_uring() -> Option<String> {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 fn ia32() -> Option<String> {
+    let Some(compat) = abi::COMPAT else { return Some("the 32-bit entry under test is x86's".to_owned()) };
     // A kernel without the entry delivers SIGSEGV, so a child tries it.
-    let tried = in_child(0, || {
-        const GETPID: i32 = 20;
-        let result: i32;
-        // SAFETY: getpid through the 32-bit entry touches no memory; r8–r11 may be clobbered.
-        unsafe {
-            std::arch::asm!("int 0x80", inlateout("eax") GETPID => result,
-                out("r8") _, out("r9") _, out("r10") _, out("r11") _);
-        }
-        i32::from(result <= 0)
-    });
-    match tried {
+    // SAFETY: getpid(2) takes nothing and touches no memory.
+    match in_child(0, || i32::from(unsafe { (compat.call)(compat.getpid, 0, 0) } <= 0)) {
         Ok(WaitStatus::Exited(_, 0)) => None,
-        Ok(_) => {
-            Some("this kernel has no 32-bit entry (int 0x80): CONFIG_IA32_EMULATION, or ia32_emulation=on".to_owned())
-        }
+        Ok(_) => Some(format!(
+            "this kernel has no 32-bit entry ({}): CONFIG_IA32_EMULATION, or ia32_emulation=on",
+            compat.name
+        )),
         Err(errno) => Some(format!("fork: {errno:?}")),
     }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn ia32() -> Option<String> {
-    Some("the 32-bit entry under test is x86's".to_owned())
 }
 
 /// A task that enters a mount namespace, its own included, gets the topmost root, and its mountinfo lists what can be

@@ -96,16 +96,17 @@ pub unsafe fn fork_sharing(flags: u64) -> Result<Pid, Errno> {
     debug_assert_eq!(flags & libc::CLONE_VM as u64, 0);
     const SIGNAL: u64 = 0xff;
     let ending = libc::SIGCHLD as u64;
-    let pid = if flags & SIGNAL == 0 {
-        // SAFETY: without CLONE_VM a null stack means a copy of the caller's; no pointers are passed.
-        unsafe { libc::syscall(libc::SYS_clone, flags | ending, 0u64, 0u64, 0u64, 0u64) }
+    if flags & SIGNAL == 0 {
+        // SAFETY: the caller's.
+        let pid = unsafe { crate::abi::fork(flags | ending) };
+        pid.map(|pid| Pid::from_raw(pid as i32)).map_err(|errno| Errno::from_raw(errno.into_raw()))
     } else {
         // CLONE_NEWTIME (0x80) lies within CSIGNAL: only clone3(2) takes it.
         let arguments = [flags, 0, 0, 0, ending, 0, 0, 0];
         // SAFETY: as above; the arguments live through the call.
-        unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), size_of_val(&arguments)) }
-    };
-    Errno::result(pid).map(|pid| Pid::from_raw(pid as i32))
+        let pid = unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), size_of_val(&arguments)) };
+        Errno::result(pid).map(|pid| Pid::from_raw(pid as i32))
+    }
 }
 
 impl Test {

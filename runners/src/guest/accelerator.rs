@@ -83,8 +83,9 @@ fn causes() -> String {
 /// Boots the trial kernel and waits for its line: whether guests run. None if that is not worth keeping: a machine that
 /// ended will say so again at once, or not, if what it lacked was memory or a free /dev/kvm; or a signal came.
 fn try_it(accelerator: Accelerator) -> Result<Option<bool>> {
+    let Some(image) = trial::image() else { return Ok(None) };
     let file = tempfile::NamedTempFile::new().context("cannot create a file for the trial kernel")?;
-    std::fs::write(file.path(), trial::image()).context("cannot write the trial kernel")?;
+    std::fs::write(file.path(), image).context("cannot write the trial kernel")?;
     let kernel = Kernel::open(file.path())?;
     let nothing = in_memory(&Initramfs::new(&[][..]))?;
     let mut machine = Machine::start(&kernel, &nothing, &Options { accelerator, ..Options::default() })?;

@@ -166,12 +166,12 @@ pub fn anywhere(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
     })
 }
 
-/// A test that requires root on x86-64, as simulating a fault does. Elsewhere it shows as ignored, with the
+/// A test that requires root, as simulating a fault does. Elsewhere it shows as ignored, with the
 /// reason: libtest decides that when it compiles a test, which is why these targets use libtest-mimic, as the
 /// cases themselves do. Nothing is lost where it counts: CI runs as root.
 pub fn as_root(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
-    let can = cfg!(target_arch = "x86_64") && nix::unistd::geteuid().is_root();
-    let kind = if can { "" } else { "requires root on x86-64" };
+    let can = nix::unistd::geteuid().is_root();
+    let kind = if can { "" } else { "requires root" };
     anywhere(name, test).with_ignored_flag(!can).with_kind(kind)
 }
 

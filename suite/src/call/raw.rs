@@ -30,20 +30,13 @@ fn noted(flags: Flags, result: i64) -> i64 {
     result
 }
 
-/// unshare(2)'s number by the kernel's own entry, written out here instead of taken from a header
-/// (FLAG-50).
-pub const NUMBER: i64 = if cfg!(target_arch = "x86_64") {
-    272
-} else if cfg!(target_arch = "s390x") {
-    303
-} else if cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) {
-    282
-} else if cfg!(target_arch = "arm") {
-    337
-} else {
-    // The table that arm64, riscv, loongarch and all newer architectures share.
-    97
-};
+/// unshare(2)'s number by the kernel's own entry, written out here instead of taken from a header (FLAG-50). Rust's names
+/// of the architectures; those that are not named share the table of arm64, riscv, loongarch and all newer ones.
+pub fn number() -> i64 {
+    const NUMBERS: [(&str, i64); 4] = [("x86_64", 272), ("s390x", 303), ("powerpc64", 282), ("arm", 337)];
+    let own = NUMBERS.iter().find(|(architecture, _)| *architecture == std::env::consts::ARCH);
+    own.map_or(97, |(_, number)| *number)
+}
 
 /// The call with this number, with `flags` as its only argument.
 pub fn by_number(number: i64, flags: Flags) -> Call<()> {
@@ -57,31 +50,14 @@ pub fn unshare(flags: Flags) -> Call<()> {
     Call::zero_on_success(format!("unshare({flags})"), unshare_raw(flags))
 }
 
-/// unshare(2) by the 32-bit entry of x86 (int 0x80, number 310), which takes 32 bits (FLAG-44).
-#[cfg(target_arch = "x86_64")]
-pub fn unshare_ia32(flags: u32) -> Call<()> {
-    const UNSHARE_IA32: u64 = 310;
-    let result: i64;
-    // SAFETY: unshare(2) takes a number. LLVM reserves rbx, hence the exchange; the 32-bit entry
-    // may clobber r8 to r11.
-    unsafe {
-        std::arch::asm!(
-            "xchg rbx, {argument}",
-            "int 0x80",
-            "xchg rbx, {argument}",
-            argument = inout(reg) u64::from(flags) => _,
-            inlateout("rax") UNSHARE_IA32 => result,
-            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
-        );
-    }
-    let text = format!("unshare({}) by int 0x80", Flags(flags.into()));
-    // The 32-bit entry leaves a 32-bit result.
-    Call::zero_on_success(text, noted(Flags(flags.into()), i64::from(result as i32)))
-}
+/// The number of unshare(2) by the 32-bit entry of x86.
+pub(crate) const UNSHARE_IA32: u32 = 310;
 
-/// Where there is no such entry; cases that need it are skipped.
-#[cfg(not(target_arch = "x86_64"))]
+/// unshare(2) by the 32-bit entry of x86 (int 0x80, number 310), which takes 32 bits (FLAG-44). ENOSYS where programs
+/// have no such entry; cases that need it are skipped there.
 pub fn unshare_ia32(flags: u32) -> Call<()> {
     let text = format!("unshare({}) by int 0x80", Flags(flags.into()));
-    Call::zero_on_success(text, -i64::from(libc::ENOSYS))
+    // SAFETY: unshare(2) takes a number.
+    let result = abi::COMPAT.map_or(-libc::ENOSYS, |compat| unsafe { (compat.call)(UNSHARE_IA32, flags, 0) });
+    Call::zero_on_success(text, noted(Flags(flags.into()), result.into()))
 }

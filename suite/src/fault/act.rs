@@ -62,7 +62,7 @@ const ACTS: &[(&str, Change)] = &[
     ("keeper", |_| child(Flags::NONE, 60)),
     ("sharing-keeper", |_| child(Flags::FS | Flags::FILES | Flags::SYSVSEM, 20)),
     ("descriptor-lost", |_| call!(close, last_descriptor())),
-    ("descriptor-replaced", |_| call!(dup2, 0, last_descriptor())),
+    ("descriptor-replaced", |_| call!(dup3, 0, last_descriptor(), 0)),
     ("descriptor-more", |_| call!(dup, 0)),
     ("close-on-exec-lost", |_| for_descriptors(|fd| call!(fcntl, fd, libc::F_SETFD, 0))),
     ("close-on-exec-set", |_| for_descriptors(|fd| call!(fcntl, fd, libc::F_SETFD, libc::FD_CLOEXEC))),
@@ -78,7 +78,7 @@ const ACTS: &[(&str, Change)] = &[
     ("mount-more", |_| call!(mount, c"tmpfs".as_ptr(), c".".as_ptr(), c"tmpfs".as_ptr(), 0, NONE)),
     ("mount-left-out", leave_mount_out),
     ("time-entered", |_| {
-        let namespace = call!(open, c"/proc/thread-self/ns/time_for_children".as_ptr(), libc::O_RDONLY)?;
+        let namespace = open(c"/proc/thread-self/ns/time_for_children", libc::O_RDONLY)?;
         let entered = call!(setns, namespace, Flags::NEWTIME.0);
         let _ = call!(close, namespace);
         entered
@@ -107,7 +107,8 @@ const ACTS: &[(&str, Change)] = &[
 
 /// Makes a child that shares this with the caller and exits after this many seconds.
 fn child(sharing: Flags, seconds: i64) -> Result {
-    let child = call!(clone, sharing.0 | libc::SIGCHLD as u64, 0, 0, 0, 0);
+    // SAFETY: what is shared is neither memory nor thread-local storage; the child makes two raw calls, and ends.
+    let child = unsafe { abi::fork(sharing.0 | libc::SIGCHLD as u64) };
     if child == Ok(0) {
         // Not for 0 seconds: timer slack would keep the child for a while.
         if seconds > 0 {
@@ -146,14 +147,18 @@ fn raise_semaphores() -> Result {
         let mut info: libc::semid_ds = unsafe { std::mem::zeroed() };
         if let Ok(id) = call!(semctl, place, 0, libc::SEM_STAT, &raw mut info) {
             let up = libc::sembuf { sem_num: 0, sem_op: 1, sem_flg: libc::IPC_NOWAIT as i16 };
-            let _ = call!(semop, id, &raw const up, 1);
+            let _ = abi::semop(id, &mut [up]);
         }
     }
     Ok(0)
 }
 
+fn open(path: &CStr, flags: i32) -> Result {
+    call!(openat, libc::AT_FDCWD, path.as_ptr(), flags)
+}
+
 fn write(path: &CStr, text: &[u8]) -> Result {
-    let file = call!(open, path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC)?;
+    let file = open(path, libc::O_WRONLY | libc::O_CLOEXEC)?;
     let written = call!(write, file, text.as_ptr(), text.len());
     let _ = call!(close, file);
     written
@@ -165,7 +170,7 @@ fn leave_mount_out(call: &mut Trapped) -> Result {
     const MARK: &[u8] = b" tmpfs case ";
     let mut newest = Line::default();
     let mut line = Line::default();
-    let file = call!(open, c"/proc/thread-self/mountinfo".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC)?;
+    let file = open(c"/proc/thread-self/mountinfo", libc::O_RDONLY | libc::O_CLOEXEC)?;
     let mut part = [0u8; 512];
     while let Ok(length @ 1..) = call!(read, file, part.as_mut_ptr(), part.len()) {
         for byte in &part[..length] {

@@ -261,7 +261,7 @@ impl When {
             When::Known => known().next().is_some(),
             When::Several => known().nth(1).is_some(),
             When::Unknown => known().fold(flags.0, |rest, flag| rest & !flag.0) != 0,
-            When::Ia32 => call.entry == Entry::Ia32,
+            When::Ia32 => call.entry == Entry::Compat,
             // These flags change nothing: they only look.
             When::InCompany => call.issue(Flags::VM.0) != 0,
             When::NotLeader => call!(getpid) != call!(gettid),

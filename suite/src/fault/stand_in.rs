@@ -22,7 +22,10 @@ use std::sync::atomic::Ordering;
 use crate::spec::prelude::*;
 
 use super::lie::Fault;
-use super::trapped::{Ledger, root_inode};
+use super::trapped::{Entry, Ledger, MAGIC, Trapped, issue, root_inode};
+use crate::call::raw::UNSHARE_IA32;
+use crate::place::seccomp::{give, if_equal, load, set_filter, statement};
+use crate::spec::prelude::abi::layout::HALVES;
 use crate::tasks::shm::map_zeroed;
 
 /// What the filter's traps carry, so that they are not mistaken for those of a case's own filter.
@@ -53,99 +56,77 @@ pub fn install() -> Result<(), Errno> {
     trap()
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn trap() -> Result<(), Errno> {
-    Err(Errno::ENOSYS)
+const SYS_SECCOMP: i32 = 1;
+
+/// struct siginfo of SIGSYS.
+#[repr(C)]
+struct Info {
+    signal: i32,
+    data: i32,
+    code: i32,
+    padding: i32,
+    address: *const c_void,
+    number: i32,
+    architecture: u32,
 }
 
-#[cfg(target_arch = "x86_64")]
-use x86::trap;
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::super::trapped::{Entry, MAGIC, Trapped, UNSHARE_IA32, issue};
-    use super::*;
-    use crate::place::seccomp::{give, if_equal, load, set_filter, statement};
-
-    const AUDIT_ARCH_I386: u32 = 0x4000_0003;
-    const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
-    const UNSHARE: u32 = 272;
-    const X32: u32 = 0x4000_0000;
-    const SYS_SECCOMP: i32 = 1;
-
-    /// struct siginfo of SIGSYS.
-    #[repr(C)]
-    struct Info {
-        signal: i32,
-        data: i32,
-        code: i32,
-        padding: i32,
-        address: *const c_void,
-        number: i32,
-        architecture: u32,
+/// Installs handler and filter.
+fn trap() -> Result<(), Errno> {
+    // SAFETY: the handler keeps to the rules of this module; the structures live through the calls.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handle as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        Errno::result(libc::sigaction(libc::SIGSYS, &raw const action, std::ptr::null_mut()))?;
     }
+    set_filter(&mut filter(), 0).map(drop)
+}
 
-    /// Installs handler and filter.
-    pub(super) fn trap() -> Result<(), Errno> {
-        // SAFETY: the handler keeps to the rules of this module; the structures live through the calls.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = handle as *const () as usize;
-            action.sa_flags = libc::SA_SIGINFO;
-            Errno::result(libc::sigaction(libc::SIGSYS, &raw const action, std::ptr::null_mut()))?;
-        }
-        set_filter(&mut filter(), 0).map(drop)
-    }
+fn filter() -> [libc::sock_filter; 14] {
+    // Where struct seccomp_data has them.
+    const NUMBER: u32 = 0;
+    const ARCHITECTURE: u32 = 4;
+    const SIXTH: u32 = 56;
+    let [low, high] = HALVES.map(|half| SIXTH + half);
+    // No architecture has 0.
+    let compat = abi::COMPAT.map_or(0, |compat| compat.audit);
+    [
+        load(ARCHITECTURE),
+        if_equal(compat, 0, 2),
+        load(NUMBER),
+        if_equal(UNSHARE_IA32, 4, 9),
+        if_equal(abi::AUDIT, 0, 8),
+        load(NUMBER),
+        statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, abi::NUMBER_MASK),
+        if_equal(Sysno::unshare as u32, 0, 5),
+        load(low),
+        if_equal(MAGIC, 0, 2),
+        load(high),
+        if_equal(0, 1, 0),
+        give(libc::SECCOMP_RET_TRAP | MARK as u32),
+        give(libc::SECCOMP_RET_ALLOW),
+    ]
+}
 
-    fn filter() -> [libc::sock_filter; 14] {
-        // Where struct seccomp_data has them.
-        const NUMBER: u32 = 0;
-        const ARCHITECTURE: u32 = 4;
-        const SIXTH: u32 = 56;
-        [
-            load(ARCHITECTURE),
-            if_equal(AUDIT_ARCH_I386, 0, 2),
-            load(NUMBER),
-            if_equal(UNSHARE_IA32, 4, 9),
-            if_equal(AUDIT_ARCH_X86_64, 0, 8),
-            load(NUMBER),
-            statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, !X32),
-            if_equal(UNSHARE, 0, 5),
-            load(SIXTH),
-            if_equal(MAGIC, 0, 2),
-            load(SIXTH + 4),
-            if_equal(0, 1, 0),
-            give(libc::SECCOMP_RET_TRAP | MARK as u32),
-            give(libc::SECCOMP_RET_ALLOW),
-        ]
-    }
-
-    extern "C" fn handle(_: i32, info: *const Info, context: *mut libc::ucontext_t) {
-        // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
-        let (info, context) = unsafe { (&*info, &mut *context) };
-        let registers = &mut context.uc_mcontext.gregs;
-        let (entry, flags) = if info.architecture == AUDIT_ARCH_I386 {
-            (Entry::Ia32, registers[libc::REG_RBX as usize] as u32 as u64)
-        } else {
-            (Entry::Syscall(info.number as u32), registers[libc::REG_RDI as usize] as u64)
-        };
-        let (fault, ledger) = (FAULT.load(Ordering::Acquire), LEDGER.load(Ordering::Acquire));
-        let ours = info.code == SYS_SECCOMP && info.data == i32::from(MARK);
-        let result = if ours && !fault.is_null() && !ledger.is_null() {
-            let mask = (&raw mut context.uc_sigmask).cast::<u64>();
-            // SAFETY: both were set from references that live for ever; the kernel's signal mask is one word.
-            let (fault, ledger, mask) = unsafe { (&*fault, &*ledger, &mut *mask) };
-            let call = ledger.calls.fetch_add(1, Ordering::Relaxed);
-            fault.answer(&mut Trapped { flags, entry, ledger, mask }, call)
-        } else {
-            // A case's own filter has trapped the call: it does so again, and SIGSYS, which is blocked here, ends the
-            // task as it would have.
-            issue(entry, flags)
-        };
-        registers[libc::REG_RAX as usize] = match entry {
-            // The 32-bit entry leaves a 32-bit result.
-            Entry::Ia32 => i64::from(result as u32),
-            Entry::Syscall(_) => result,
-        };
-    }
+extern "C" fn handle(_: i32, info: *const Info, context: *mut libc::ucontext_t) {
+    // SAFETY: the kernel passes both to a handler with SA_SIGINFO.
+    let (info, context) = unsafe { (&*info, &mut *context) };
+    let (entry, flags) = match abi::COMPAT {
+        Some(compat) if info.architecture == compat.audit => (Entry::Compat, (compat.argument)(context)),
+        _ => (Entry::Native(info.number as u32), abi::argument(context)),
+    };
+    let (fault, ledger) = (FAULT.load(Ordering::Acquire), LEDGER.load(Ordering::Acquire));
+    let ours = info.code == SYS_SECCOMP && info.data == i32::from(MARK);
+    let result = if ours && !fault.is_null() && !ledger.is_null() {
+        let mask = (&raw mut context.uc_sigmask).cast::<u64>();
+        // SAFETY: both were set from references that live for ever; the kernel's signal mask is one word.
+        let (fault, ledger, mask) = unsafe { (&*fault, &*ledger, &mut *mask) };
+        let call = ledger.calls.fetch_add(1, Ordering::Relaxed);
+        fault.answer(&mut Trapped { flags, entry, ledger, mask }, call)
+    } else {
+        // A case's own filter has trapped the call: it does so again, and SIGSYS, which is blocked here, ends the
+        // task as it would have.
+        issue(entry, flags)
+    };
+    abi::set_result(context, result, entry == Entry::Compat);
 }

@@ -4,12 +4,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use syscalls::{Errno, Sysno, syscall};
 
-use crate::spec::prelude::call;
+use crate::call::raw::UNSHARE_IA32;
+use crate::spec::prelude::{abi, call};
 
 /// The sixth argument of a call that the filter lets through. The call itself has none.
 pub(super) const MAGIC: u32 = 0x5ee_f001;
-/// The number of the 32-bit entry.
-pub(super) const UNSHARE_IA32: u32 = 310;
 
 /// What all tasks of a case know of its fault.
 #[repr(C)]
@@ -26,10 +25,10 @@ pub(super) struct Ledger {
 /// The entry by which the kernel was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// `syscall`, by this number: 272, or that with the bit of x32.
-    Syscall(u32),
-    /// `int 0x80`.
-    Ia32,
+    /// The program's own, by this number: with the bit of x32 if that was given.
+    Native(u32),
+    /// That of another ABI, such as `int 0x80`.
+    Compat,
 }
 
 /// A call that the filter has trapped.
@@ -63,42 +62,21 @@ pub(super) fn capabilities() -> Result<([u32; 2], [u32; 6]), Errno> {
 pub(super) fn root_inode() -> u64 {
     // SAFETY: zeroes are valid; the structure lives through the call.
     unsafe {
-        let mut stat: libc::stat = std::mem::zeroed();
-        syscall!(Sysno::stat, c"/".as_ptr(), &raw mut stat).map_or(0, |_| stat.st_ino)
+        let mut stat: libc::statx = std::mem::zeroed();
+        let found = syscall!(Sysno::statx, libc::AT_FDCWD, c"/".as_ptr(), 0, libc::STATX_INO, &raw mut stat);
+        found.map_or(0, |_| stat.stx_ino)
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) fn issue(_: Entry, _: u64) -> i64 {
-    -i64::from(libc::ENOSYS)
-}
-
-#[cfg(target_arch = "x86_64")]
+/// Makes the call by this entry, past the filter. Gives what the kernel leaves in the register.
 pub(super) fn issue(entry: Entry, flags: u64) -> i64 {
-    match entry {
+    match (entry, abi::COMPAT) {
         // SAFETY: unshare(2) takes a number. What it does to the caller is what that asked for.
-        Entry::Syscall(number) => unsafe {
+        (Entry::Native(number), _) => unsafe {
             syscalls::raw::syscall6(number as usize, flags as usize, 0, 0, 0, 0, MAGIC as usize) as i64
         },
-        Entry::Ia32 => {
-            let result: u64;
-            // SAFETY: as above. LLVM reserves rbx and rbp; the 32-bit entry may clobber r8 to r11, and takes its sixth
-            // argument from ebp.
-            unsafe {
-                std::arch::asm!(
-                    "push rbp",
-                    "xchg rbx, {argument}",
-                    "mov ebp, {magic:e}",
-                    "int 0x80",
-                    "xchg rbx, {argument}",
-                    "pop rbp",
-                    argument = inout(reg) flags & 0xffff_ffff => _,
-                    magic = in(reg) MAGIC,
-                    inlateout("rax") u64::from(UNSHARE_IA32) => result,
-                    out("r8") _, out("r9") _, out("r10") _, out("r11") _,
-                );
-            }
-            i64::from(result as u32 as i32)
-        }
+        // SAFETY: as above; the call came in by this entry, so that the kernel has it.
+        (Entry::Compat, Some(compat)) => unsafe { (compat.call)(UNSHARE_IA32, flags as u32, MAGIC).into() },
+        (Entry::Compat, None) => -i64::from(libc::ENOSYS),
     }
 }

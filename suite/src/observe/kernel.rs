@@ -53,46 +53,10 @@ pub fn exec_enters_time_namespace(t: &Test) -> Done<bool> {
     known(t, answer, "whether execve(2) enters a time namespace", "clone3(CLONE_NEWTIME|CLONE_VM)")
 }
 
-/// A process made by clone3(2) that shares the caller's memory and sleeps until it is killed. It touches no memory, so
-/// that it needs no stack.
+/// A process made by clone3(2) that shares the caller's memory and sleeps until it is killed.
 fn sleeper_that_shares_memory(flags: Flags) -> Result<Pid, Errno> {
     // struct clone_args of linux/sched.h: flags, three unused words, the exit signal, three more.
-    let arguments = [(flags | Flags::VM).0, 0, 0, 0, libc::SIGCHLD as u64, 0, 0, 0];
-    let result: i64;
-    // SAFETY: the arguments live through the call. The child never leaves this block, in which it dies with the
-    // caller's thread, sleeps, and uses no stack; r8 and above are the kernel's to keep.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        std::arch::asm!(
-            "syscall",
-            "test rax, rax",
-            "jnz 3f",
-            "mov eax, {prctl}",
-            "mov edi, {pdeathsig}",
-            "mov esi, {sigkill}",
-            "syscall",
-            "2:",
-            "mov eax, {pause}",
-            "syscall",
-            "jmp 2b",
-            "3:",
-            prctl = const libc::SYS_prctl,
-            pdeathsig = const libc::PR_SET_PDEATHSIG,
-            sigkill = const libc::SIGKILL,
-            pause = const libc::SYS_pause,
-            inlateout("rax") libc::SYS_clone3 => result,
-            inlateout("rdi") &raw const arguments => _,
-            inlateout("rsi") size_of_val(&arguments) => _,
-            out("rcx") _,
-            out("r11") _,
-        );
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = &arguments;
-        result = -i64::from(libc::ENOSYS);
-    }
-    match result {
+    match abi::sleeping_child(&[(flags | Flags::VM).0, 0, 0, 0, libc::SIGCHLD as u64, 0, 0, 0]) {
         pid @ 1.. => Ok(Pid::from_raw(pid as i32)),
         errno => Err(Errno::from_raw(-errno as i32)),
     }

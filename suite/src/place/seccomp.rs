@@ -22,8 +22,7 @@ pub enum Half {
     High,
 }
 
-/// Where struct seccomp_data has the number of the call, and the argument's halves on a
-/// little-endian machine.
+/// Where struct seccomp_data has the number of the call and its first argument.
 const NUMBER: u32 = 0;
 const ARGUMENT: u32 = 16;
 
@@ -61,7 +60,7 @@ pub(crate) fn set_filter(program: &mut [libc::sock_filter], flags: libc::c_ulong
 /// # Errors
 /// As seccomp(2).
 pub fn install(half: Half, value: u32, verdict: Verdict) -> Result<Option<OwnedFd>, Errno> {
-    let high = (half == Half::High) ^ cfg!(target_endian = "big");
+    let [low, high] = abi::layout::HALVES;
     let verdict_value = match verdict {
         Verdict::Errno(errno) => libc::SECCOMP_RET_ERRNO | errno as u32,
         Verdict::Trap => libc::SECCOMP_RET_TRAP,
@@ -70,7 +69,7 @@ pub fn install(half: Half, value: u32, verdict: Verdict) -> Result<Option<OwnedF
     let mut program = [
         load(NUMBER),
         if_equal(libc::SYS_unshare as u32, 0, 3),
-        load(ARGUMENT + 4 * u32::from(high)),
+        load(ARGUMENT + if half == Half::High { high } else { low }),
         if_equal(value, 0, 1),
         give(verdict_value),
         give(libc::SECCOMP_RET_ALLOW),

@@ -4,6 +4,7 @@
 //! leaves it: then all its adjustments are applied.
 
 use crate::observe::fds;
+use crate::spec::prelude::abi::layout::Semun;
 use crate::spec::prelude::*;
 use crate::tasks::side::Side;
 
@@ -32,8 +33,8 @@ pub fn value(id: i32) -> Result<i32, Errno> {
 /// # Errors
 /// As semctl(2).
 pub fn set(id: i32, value: i32) -> Result<(), Errno> {
-    // SAFETY: SETVAL takes an int.
-    Errno::result(unsafe { libc::semctl(id, 0, libc::SETVAL, value) }).map(drop)
+    // SAFETY: SETVAL takes a number.
+    Errno::result(unsafe { libc::semctl(id, 0, libc::SETVAL, Semun::of_value(value)) }).map(drop)
 }
 
 /// Takes one, to be undone. Writes no errno.
@@ -46,9 +47,8 @@ pub fn take_with_undo(id: i32) -> Result<(), Errno> {
 
 /// Adds a number (negative: takes) with SEM_UNDO, without waiting.
 fn add_with_undo((id, number): (i32, i16)) -> Result<(), Errno> {
-    let mut operation =
-        libc::sembuf { sem_num: 0, sem_op: number, sem_flg: (libc::SEM_UNDO | libc::IPC_NOWAIT) as i16 };
-    call!(semop, id, &raw mut operation, 1).map(drop).map_err(fds::errno)
+    let operation = libc::sembuf { sem_num: 0, sem_op: number, sem_flg: (libc::SEM_UNDO | libc::IPC_NOWAIT) as i16 };
+    abi::semop(id as usize, &mut [operation]).map(drop).map_err(fds::errno)
 }
 
 /// Adds a number without SEM_UNDO; a negative one waits for its turn, or fails.

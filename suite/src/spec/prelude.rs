@@ -28,6 +28,8 @@ pub use serde::de::DeserializeOwned;
 pub use serde::{Deserialize, Serialize};
 pub use syscalls::{Sysno, syscall};
 
+pub use harness::abi;
+
 pub use crate::feature::{self, global};
 pub use crate::spec::flags::Flags;
 pub use crate::spec::model::{self, Kernel, Part, Parts, Prediction, Start, Threads, predict, with_implied};

@@ -117,6 +117,7 @@ pub(crate) fn loaded_extent(image: &[u8]) -> Option<usize> {
 
 /// An executable for `machine`: one loaded segment, `data` at `address`, and perhaps a note. It is entered at the
 /// segment's beginning, by the physical address.
+#[cfg(any(test, target_arch = "x86_64"))]
 pub(crate) fn executable(machine: u16, address: u64, data: &[u8], note: Option<&[u8]>) -> Vec<u8> {
     let count = 1 + u16::from(note.is_some());
     let start = 64 + usize::from(ENTRY * count);

@@ -4,7 +4,7 @@
 //! The 2006 document declared `unshare(int flags)`, and C libraries still do. The kernel reads an unsigned long,
 //! checks all of it, and drops nothing (DIFF-02).
 
-use crate::call::raw::{NUMBER, by_number};
+use crate::call::raw::{by_number, number};
 use crate::prelude::*;
 
 const SOURCE: &str = "2006 design document, 5 (unshare(int flags), superseded; EINVAL) and 8 (1)";
@@ -85,7 +85,7 @@ case!(Case {
     run: |t| {
         // Were the number another call's, 0 would not be both accepted and without effect, an invalid flag would not
         // be EINVAL, and CLONE_FILES would not separate the descriptors.
-        let enter = |flags: Flags| by_number(NUMBER, flags);
+        let enter = |flags: Flags| by_number(number(), flags);
         let sibling = Sibling::start(t, SHARED)?;
         for flags in [Flags::NONE, Flags(1 << 63), Flags::FILES] {
             let prediction = t.unshare(flags).by(enter).prediction()?;

@@ -1,5 +1,7 @@
 //! unshare(2) as a profiler sees it (section 8 of the behaviour catalogue).
 
+use harness::abi::layout::BitFields;
+
 use crate::prelude::*;
 
 /// struct perf_event_attr of linux/perf_event.h in its first form, which is enough.
@@ -12,7 +14,7 @@ struct Attributes {
     period: u64,
     sample_type: u64,
     read_format: u64,
-    flags: u64,
+    flags: BitFields,
     wakeup: u32,
     breakpoint: u32,
     address: u64,
@@ -21,7 +23,7 @@ struct Attributes {
 const SOFTWARE: u32 = 1;
 const DUMMY: u64 = 9;
 /// The bit `namespaces` of the attributes' flags.
-const NAMESPACES: u64 = 1 << 28;
+const NAMESPACES: BitFields = BitFields::only(28);
 const RECORD_NAMESPACES: u32 = 16;
 /// Where the first page of the ring has the position that the kernel has written to.
 const DATA_HEAD: usize = 1024;
@@ -77,10 +79,11 @@ impl Recorder {
         Ok(Self { _event: event, ring: ring.cast(), page, read: 0 })
     }
 
-    fn word(&self, at: usize) -> u32 {
+    /// A field of a record, aligned to its size as all of them are.
+    fn field<F: Copy>(&self, at: usize) -> F {
         let at = self.page + at % (8 * self.page);
-        // SAFETY: within the mapping; records and their fields are aligned to 8 and 4 bytes.
-        unsafe { self.ring.add(at).cast::<u32>().read_volatile() }
+        // SAFETY: within the mapping, and aligned; the fields asked for are numbers.
+        unsafe { self.ring.add(at).cast::<F>().read_volatile() }
     }
 
     /// The inodes of the links in each record of namespaces since the last look.
@@ -90,16 +93,14 @@ impl Recorder {
         let end = head.load(Ordering::Acquire) as usize;
         let mut records = Vec::new();
         while self.read < end {
-            let (kind, size) = (self.word(self.read), (self.word(self.read + 4) >> 16) as usize);
-            if kind == RECORD_NAMESPACES {
+            // struct perf_event_header: kind, two bytes of remarks, size.
+            let size: u16 = self.field(self.read + 6);
+            if self.field::<u32>(self.read) == RECORD_NAMESPACES {
                 // Header, process and thread ID, number of links; then device and inode of each.
                 let links = self.read + 24;
-                records.push(std::array::from_fn(|link| {
-                    let at = links + 16 * link + 8;
-                    u64::from(self.word(at)) | u64::from(self.word(at + 4)) << 32
-                }));
+                records.push(std::array::from_fn(|link| self.field(links + 16 * link + 8)));
             }
-            self.read += size.max(8);
+            self.read += usize::from(size).max(8);
         }
         records
     }

@@ -53,7 +53,7 @@ fn follow(t: &Test, pid: Pid) -> Done<Vec<Stop>> {
         match status {
             WaitStatus::PtraceSyscall(_) => {
                 let info = t.setup(Call::new("ptrace(PTRACE_GET_SYSCALL_INFO)", syscall_info(pid)))?;
-                if info.operation == ENTRY && info.words[0] == crate::call::raw::NUMBER as u64 {
+                if info.operation == ENTRY && info.words[0] == crate::call::raw::number() as u64 {
                     inside = true;
                     stops.push(Stop::Entry(Flags(info.words[1])));
                 } else if info.operation == EXIT && inside {

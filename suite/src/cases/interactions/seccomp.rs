@@ -130,7 +130,7 @@ case!(Case {
         if barrier.get(0) != 0 {
             let heard = seccomp::answer(barrier.get(0) as i32, Errno::EXDEV);
             t.check(Call::new("what the supervisor heard", heard))
-                .is(Heard { number: crate::call::raw::NUMBER, argument: flags })?;
+                .is(Heard { number: crate::call::raw::number(), argument: flags })?;
         }
         caller.join(t)
     }

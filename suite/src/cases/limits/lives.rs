@@ -127,7 +127,7 @@ const OBJECTS: [(&str, Use); 3] = [("semaphore", use_semaphore), ("queue", use_q
 fn use_semaphore() -> Result<(), Errno> {
     let up = libc::sembuf { sem_num: 0, sem_op: 1, sem_flg: 0 };
     let semaphore = call!(semget, libc::IPC_PRIVATE, 1, 0o600).map_err(fds::errno)?;
-    call!(semop, semaphore, &raw const up, 1).map(drop).map_err(fds::errno)
+    abi::semop(semaphore, &mut [up]).map(drop).map_err(fds::errno)
 }
 
 fn use_queue() -> Result<(), Errno> {

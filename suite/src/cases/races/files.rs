@@ -26,7 +26,7 @@ const WHERE: [&str; 4] = ["without it", "with it at the first place", "with it a
 const END: RawFd = 128;
 
 fn dup2(from: RawFd, to: RawFd) -> Result<(), Errno> {
-    call!(dup2, from, to).map(drop).map_err(fds::errno)
+    call!(dup3, from, to, 0).map(drop).map_err(fds::errno)
 }
 
 fn inode(fd: RawFd) -> Result<u64, Errno> {

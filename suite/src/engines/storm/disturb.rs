@@ -94,9 +94,9 @@ impl Orders {
 
     fn change_descriptors(&self) -> Result<(), Errno> {
         let own = own_descriptor(self.number);
-        call!(dup2, 0, own)?;
-        call!(dup2, own, own + 1)?;
-        call!(dup2, own + 1, own + 2)?;
+        call!(dup3, 0, own, 0)?;
+        call!(dup3, own, own + 1, 0)?;
+        call!(dup3, own + 1, own + 2, 0)?;
         call!(close, own)?;
         call!(close_range, own, own + 3, 0)?;
         Ok(())
@@ -165,7 +165,7 @@ impl Orders {
         let mut read = [0u8; 1024];
         for link in LINKS {
             let path = of_task(tid, link);
-            unless(&GONE, call!(readlink, path.as_ptr(), read.as_mut_ptr(), read.len()))?;
+            unless(&GONE, call!(readlinkat, libc::AT_FDCWD, path.as_ptr(), read.as_mut_ptr(), read.len()))?;
         }
         for file in FILES {
             // It has no mount namespace or no root any more.
@@ -187,14 +187,15 @@ impl Orders {
 /// A descriptor of a file below `/proc/TID`, unless that cannot be opened for one of these errors.
 fn open_of_task(allowed: &[Errno], tid: u32, rest: &str) -> Result<Option<usize>, Errno> {
     let path = of_task(tid, rest);
-    unless(allowed, call!(open, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC))
+    unless(allowed, call!(openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC))
 }
 
 /// Makes a task that shares root and cwd, which exits at once.
 fn share_and_exit() -> Result<(), Errno> {
     let mut status = 0i32;
-    // Without CLONE_VM the child has a copy of the memory.
-    match unless(&[Errno::EAGAIN], call!(clone, libc::CLONE_FS | libc::SIGCHLD, 0, 0, 0, 0))? {
+    // SAFETY: the child has a copy of the memory, and ends.
+    let forked = unsafe { abi::fork((libc::CLONE_FS | libc::SIGCHLD) as u64) };
+    match unless(&[Errno::EAGAIN], forked)? {
         Some(0) => call!(exit_group, 0).map(drop),
         Some(child) => patiently(|| call!(wait4, child, &raw mut status, libc::__WALL, 0)).map(drop),
         None => Ok(()),
@@ -210,7 +211,7 @@ fn use_semaphores() -> Result<(), Errno> {
     let operation =
         |number| libc::sembuf { sem_num: 0, sem_op: number, sem_flg: (libc::SEM_UNDO | libc::IPC_NOWAIT) as i16 };
     let mut operations = [operation(2), operation(-1)];
-    let done = call!(semop, set, operations.as_mut_ptr(), 2);
+    let done = abi::semop(set, &mut operations);
     call!(semctl, set, 0, libc::IPC_RMID, 0)?;
     done.map(drop)
 }
