@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Writes docs/architectures.md, on standard output, from the results of `ci/architectures --whole DIRECTORY`.
+
+    architectures.py DIRECTORY
+"""
+
+import collections
+import json
+import os
+import sys
+
+ORDER = ["arm64", "riscv64", "s390x", "ppc64le", "i386"]
+
+
+def results(path):
+    """Facts of a run, and of each case its name, how it came out and why."""
+    facts, plan, cases = {}, [], []
+    for line in open(path, encoding="utf-8"):
+        event = json.loads(line)
+        if event.get("event") == "run_started":
+            facts, plan = event["facts"], [case["name"] for case in event["plan"]]
+        elif event.get("event") == "case_finished":
+            outcome, verdict = event["outcome"]["outcome"], event["verdict"]
+            status = verdict["status"] if outcome == "as_judged" else outcome
+            cases.append((plan[event["index"]], status, verdict.get("reason", "")))
+    return facts, cases
+
+
+def seconds(path):
+    """How long the run took, start of the guest included."""
+    began, ended = map(float, open(path, encoding="utf-8").read().split())
+    return ended - began
+
+
+def main():
+    directory = sys.argv[1]
+    rows, sections = [], []
+    for architecture in ORDER:
+        base = os.path.join(directory, architecture)
+        if not os.path.exists(base + "-quick.json"):
+            continue
+        facts, cases = results(base + "-quick.json")
+        counts = collections.Counter(status for _, status, _ in cases)
+        passed, skipped = counts.pop("pass", 0), counts.pop("skip", 0)
+        known = counts.pop("known_bug", 0)
+        whole, start = seconds(base + "-quick.seconds"), seconds(base + "-start.seconds")
+        rows.append(f"| {architecture} | {facts['release']} | yes | yes | {passed} | {known} | {sum(counts.values())} "
+                    f"| {skipped} | {whole:.0f} s | {start:.1f} s | {whole / start:.0f} |")
+        reasons = collections.Counter(reason for _, status, reason in cases if status == "skip")
+        lines = [f"### {architecture}, {facts['release']}", "", "| cases | skipped, since |", "|---:|---|"]
+        lines += [f"| {count} | {reason.replace('|', chr(92) + '|')} |" for reason, count in reasons.most_common()]
+        other = [(name, status, reason) for name, status, reason in cases if status not in ("pass", "skip")]
+        if other:
+            lines += ["", "| neither passed nor skipped | how | why |", "|---|---|---|"]
+            lines += [f"| `{name}` | {status.replace('_', ' ')} | {reason.replace('|', chr(92) + '|')} |" for name, status, reason in other]
+        sections.append("\n".join(lines))
+    print(open(os.path.join(os.path.dirname(__file__), "architectures.head.md"), encoding="utf-8").read().rstrip())
+    print()
+    print("| architecture | Debian's kernel | builds | boots | passed | known bug | failed, broken, timed out | skipped "
+          "| quick tier | start and one case | ratio |")
+    print("|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|")
+    print("\n".join(rows))
+    print("\n## Skips\n")
+    print("\n\n".join(sections))
+
+
+main()
