@@ -10,6 +10,7 @@
 //! | `results` | results that were kept: compared, merged |
 //! | `catalogue` | what the suite has: cases, requirements, known bugs, manual pages |
 //! | `kernels` | kernels that a guest can boot, and the guest's image |
+//! | `program` | this program, built for other architectures |
 
 mod catalogue;
 pub mod cli;
@@ -23,6 +24,7 @@ mod kernels;
 mod matrix;
 #[cfg(test)]
 mod mutation;
+mod program;
 mod results;
 mod run;
 
