@@ -1,15 +1,29 @@
 //! This program, built for other architectures: where it is, and whether a file is one that a kernel can run.
 
-use vm::architecture::{Abi, Architecture};
+use vm::architecture::Abi;
 use vm::initramfs::ProgramError;
 
 use crate::prelude::*;
+
+/// This program's own file.
+pub const ITSELF: &str = "/proc/self/exe";
 
 /// The program's name.
 const NAME: &str = "unshare-conformance";
 
 /// Where packages put it, below a prefix.
 const PACKAGED: &str = "lib/unshare-conformance";
+
+/// The program that is to be the init of guests whose kernel is of this architecture: the one that was asked for, or this
+/// program as built for it.
+///
+/// # Errors
+/// It cannot be found, or such a kernel does not run it.
+pub fn init(asked: Option<&Path>, architecture: Architecture) -> Result<PathBuf> {
+    let path = asked.map_or_else(|| find(architecture.abi()), |path| Ok(path.to_owned()))?;
+    check(&path, architecture)?;
+    Ok(path)
+}
 
 /// This program as built for an ABI: itself, or the first that is found beside it, where packages put it, and in the
 /// directory that cargo builds in.
@@ -18,7 +32,7 @@ const PACKAGED: &str = "lib/unshare-conformance";
 /// There is none. The message says how to get one.
 pub fn find(abi: Abi) -> Result<PathBuf> {
     if Abi::host() == Some(abi) {
-        return Ok(PathBuf::from("/proc/self/exe"));
+        return Ok(PathBuf::from(ITSELF));
     }
     let itself = std::env::current_exe().context("cannot find this program's own file")?;
     candidates(&itself, abi).into_iter().find(|path| path.is_file()).ok_or_else(|| {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use crate::image::elf::Layout;
+use crate::image::kconfig::Configuration;
 
 /// What a kernel is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -170,6 +171,20 @@ impl Architecture {
         let ends_in = |word: &str| release.strip_suffix(word).is_some_and(|rest| rest.ends_with('-'));
         let is_for = |facts: &Facts| facts.flavours.iter().any(|flavour| ends_in(flavour)) || ends_in(facts.debian);
         FACTS.iter().find(|facts| is_for(facts)).map(|facts| facts.architecture)
+    }
+
+    /// That of a kernel with this configuration, if it tells.
+    pub fn of_configuration(configuration: &Configuration) -> Option<Architecture> {
+        let is = |option| configuration.is_built_in(option);
+        let options = [
+            (Architecture::X86_64, is("X86_64")),
+            (Architecture::I386, is("X86_32")),
+            (Architecture::Arm64, is("ARM64")),
+            (Architecture::Riscv64, is("RISCV") && is("64BIT")),
+            (Architecture::S390x, is("S390")),
+            (Architecture::Ppc64le, is("PPC64") && is("CPU_LITTLE_ENDIAN")),
+        ];
+        options.into_iter().find(|(_, is_built_in)| *is_built_in).map(|(architecture, _)| architecture)
     }
 
     /// The programs that its kernels run, its own first.

@@ -110,7 +110,8 @@ pub enum InitError {
     CommandLine(#[source] io::Error),
     /// No channel at all: neither the device named on the command line nor the console, whose error follows.
     #[error(
-        "the guest has no channel for its results, neither /dev/{0} nor /dev/console (its kernel needs CONFIG_SERIAL_8250_CONSOLE=y)"
+        "the guest has no channel for its results, neither /dev/{0} nor /dev/console (its kernel has no driver for the \
+         console, see `unshare-conformance kernels config`)"
     )]
     Results(String, #[source] io::Error),
 }
@@ -324,7 +325,7 @@ fn end() -> ! {
     }
     nix::unistd::sync();
     // A PC without ACPI cannot switch itself off: the kernel would halt and leave the machine running. A restart ends
-    // it too (`-no-reboot`). User-mode Linux restarts into itself, and needs nothing to power off.
+    // it too (`-no-reboot`), on every machine. User-mode Linux restarts into itself, and needs nothing to power off.
     let user_mode = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("User Mode Linux"));
     let first = if user_mode || Path::new("/sys/firmware/acpi").exists() {
         RebootMode::RB_POWER_OFF

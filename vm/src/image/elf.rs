@@ -81,11 +81,6 @@ impl Layout {
         self.u16(head, 18)
     }
 
-    /// Where it is entered.
-    pub(crate) fn entry(self, head: &[u8]) -> Option<u64> {
-        self.word(head, 24)
-    }
-
     /// The size of a program header.
     fn entry_size(self) -> u16 {
         if self.wide { ENTRY } else { 32 }
@@ -208,6 +203,7 @@ fn segments_of(image: &[u8]) -> Option<Vec<Segment>> {
 
 /// An executable for `machine`: one loaded segment, `data` at `address`, and perhaps a note. It is entered at the
 /// segment's beginning, by the physical address.
+#[cfg(any(test, target_arch = "x86_64"))]
 pub(crate) fn executable(machine: u16, address: u64, data: &[u8], note: Option<&[u8]>) -> Vec<u8> {
     let count = 1 + u16::from(note.is_some());
     let start = 64 + usize::from(ENTRY * count);

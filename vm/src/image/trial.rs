@@ -2,8 +2,8 @@
 //!
 //! QEMU's firmware (real mode) enters it through its PVH note in 32-bit mode. It makes page tables, goes to long mode,
 //! returns from an exception, waits with interrupts on for the timer's, and writes [`LINE`] to the first serial port.
-
-use super::elf::executable;
+//!
+//! There is one of x86-64 alone.
 
 macro_rules! line {
     () => {
@@ -15,9 +15,11 @@ macro_rules! line {
 pub const LINE: &str = line!();
 
 /// Where it is loaded, and entered.
+#[cfg(target_arch = "x86_64")]
 const ADDRESS: u32 = 0x10_0000;
 
 // Its own addresses are distances from its start: it does not run where it lies in this program.
+#[cfg(target_arch = "x86_64")]
 std::arch::global_asm!(
     r#"
     .pushsection .rodata.trial_kernel, "a"
@@ -115,23 +117,30 @@ unshare_conformance_trial_end:
     options(att_syntax)
 );
 
+#[cfg(target_arch = "x86_64")]
 unsafe extern "C" {
     static unshare_conformance_trial: u8;
     static unshare_conformance_trial_end: u8;
 }
 
-/// The image: an ELF file that [`crate::kernel::Kernel::open`] takes for a vmlinux.
-pub fn image() -> Vec<u8> {
-    // SAFETY: the assembler puts the second symbol at the end of what begins at the first.
-    let code = unsafe {
-        let (start, end) = (&raw const unshare_conformance_trial, &raw const unshare_conformance_trial_end);
-        std::slice::from_raw_parts(start, end.addr() - start.addr())
-    };
-    let note = [4, 4, 18, u32::from_le_bytes(*b"Xen\0"), ADDRESS].map(u32::to_le_bytes).concat();
-    executable(62, 0xffff_ffff_8000_0000 + u64::from(ADDRESS), code, Some(&note))
+/// The image: an ELF file that [`crate::kernel::Kernel::open`] takes for a vmlinux. None on a machine of another
+/// architecture, where no kernel of this one runs under KVM.
+pub fn image() -> Option<Vec<u8>> {
+    #[cfg(not(target_arch = "x86_64"))]
+    return None;
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY: the assembler puts the second symbol at the end of what begins at the first.
+        let code = unsafe {
+            let (start, end) = (&raw const unshare_conformance_trial, &raw const unshare_conformance_trial_end);
+            std::slice::from_raw_parts(start, end.addr() - start.addr())
+        };
+        let note = [4, 4, 18, u32::from_le_bytes(*b"Xen\0"), ADDRESS].map(u32::to_le_bytes).concat();
+        Some(super::elf::executable(62, 0xffff_ffff_8000_0000 + u64::from(ADDRESS), code, Some(&note)))
+    }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
     use crate::kernel::{Kernel, Kind};
@@ -139,7 +148,7 @@ mod tests {
     #[test]
     fn it_is_a_kernel_that_qemu_enters() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), image()).expect("written");
+        std::fs::write(file.path(), image().expect("one of x86-64")).expect("written");
         let kernel = Kernel::open(file.path()).expect("a kernel");
         assert_eq!((kernel.kind(), kernel.image.pvh_entry), (Kind::Vmlinux, Some(ADDRESS)));
     }
