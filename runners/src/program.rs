@@ -50,9 +50,9 @@ fn candidates(itself: &Path, abi: Abi) -> Vec<PathBuf> {
     let mut candidates = vec![directory.join(format!("{NAME}-{abi}"))];
     let prefixes = directory.parent().into_iter().chain([Path::new("/usr")]);
     candidates.extend(prefixes.map(|prefix| prefix.join(PACKAGED).join(abi.name()).join(NAME)));
-    // cargo marks the directory that it builds in, for which this is far down for tests and examples.
-    let built_in = itself.ancestors().skip(1).take(5).find(|ancestor| ancestor.join("CACHEDIR.TAG").is_file());
-    candidates.extend(built_in.map(|target| target.join(abi.rust_target()).join("release").join(NAME)));
+    // cargo marks the directory that it builds in, and there those of targets. Tests and examples lie deeper.
+    let marked = itself.ancestors().skip(1).take(5).filter(|ancestor| ancestor.join("CACHEDIR.TAG").is_file());
+    candidates.extend(marked.map(|target| target.join(abi.rust_target()).join("release").join(NAME)));
     candidates
 }
 
@@ -95,8 +95,10 @@ mod tests {
         let names = [own.join("unshare-conformance-s390x"), target.join("x86_64-unknown-linux-gnu")];
         assert_eq!(of(Abi::S390x)[..2], [names[0].clone(), names[1].join("lib/unshare-conformance/s390x").join(NAME)]);
         assert_eq!(of(Abi::S390x)[2..], [Path::new("/usr/lib/unshare-conformance/s390x").join(NAME)]);
-        std::fs::write(target.join("CACHEDIR.TAG"), "").unwrap();
-        assert_eq!(of(Abi::Aarch64)[3..], [target.join("aarch64-unknown-linux-gnu/release").join(NAME)]);
+        for marked in [&target, &target.join("x86_64-unknown-linux-gnu")] {
+            std::fs::write(marked.join("CACHEDIR.TAG"), "").unwrap();
+        }
+        assert_eq!(of(Abi::Aarch64).last(), Some(&target.join("aarch64-unknown-linux-gnu/release").join(NAME)));
     }
 
     #[test]
