@@ -37,8 +37,8 @@ pub fn find(abi: Abi) -> Result<PathBuf> {
     let itself = std::env::current_exe().context("cannot find this program's own file")?;
     candidates(&itself, abi).into_iter().find(|path| path.is_file()).ok_or_else(|| {
         let why = format!(
-            "{NAME} for {abi} is nowhere near this program: `ci/cross {abi}` builds it; put it beside this program as \
-             {NAME}-{abi}, or give --init PATH"
+            "there is no {NAME}-{abi} beside this program, which the guest needs as its init: `ci/cross {abi}` builds \
+             one, or give --init PATH"
         );
         WrongInput(why).into()
     })

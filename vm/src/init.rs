@@ -135,14 +135,14 @@ pub fn is_guest_init() -> bool {
 /// for which [`is_guest_init`] holds, before it starts threads.
 ///
 /// Runs two functions on the way, in parallel where there are two processors: `scout` in a child process, once
-/// everything is mounted, and `meanwhile` in this process with the arguments of our binary, while only /proc is. Returns
+/// everything is mounted, and `meanwhile` in this process with the runner's parameters, while only /proc is. Returns
 /// their results; if the child process fails, that of `scout` is empty.
 ///
 /// # Errors
 /// The guest lacks something it cannot do without; the caller should [`give_up`].
 pub fn set_up<T>(
     scout: impl FnOnce() -> Vec<u8>,
-    meanwhile: impl FnOnce(&[String]) -> T,
+    meanwhile: impl FnOnce(&Parameters) -> T,
 ) -> Result<(Guest, Vec<u8>, T), InitError> {
     // The first processes of the suite's own PID namespaces are not a guest's init.
     let _ = std::fs::remove_file(Path::new("/").join(MARKER));
@@ -153,7 +153,7 @@ pub fn set_up<T>(
     let parameters = Parameters::parse(&String::from_utf8_lossy(&command_line));
 
     let answer = in_child(|| [&mount_all(others)[..], &scout()].concat());
-    let prepared = meanwhile(&parameters.arguments);
+    let prepared = meanwhile(&parameters);
     let mut errors = Vec::new();
     let read = answer.and_then(|mut answer| answer.read_to_end(&mut errors));
     let scouted = errors.split_off(errors.len().min(others.len()));

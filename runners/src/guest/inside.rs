@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use vm::initramfs::read_stripped;
+use vm::parameters::Parameters;
 
 use super::process::in_memory;
 use crate::cli::args::parse_fault;
@@ -27,32 +28,30 @@ struct InGuestArgs {
     disturb_host: bool,
     #[arg(long, value_parser = parse_fault)]
     fault: Option<&'static Fault>,
-    /// What the runner outside has for [`fingerprint`], if it is another build than this program.
-    #[arg(long)]
-    plan: Option<String>,
     #[cfg(feature = "guest-faults")]
     #[arg(long, value_enum)]
     guest_fault: Option<crate::guest_faults::GuestFault>,
 }
 
 /// Reads the arguments, `run` and its options, and chooses the cases.
-fn prepare(arguments: &[String]) -> Result<(InGuestArgs, Selected)> {
+fn prepare(parameters: &Parameters) -> Result<(InGuestArgs, Selected)> {
     // Only this one command: describing all of them takes an emulated guest as long as many cases.
-    let mut args = InGuestArgs::try_parse_from(arguments)?;
+    let mut args = InGuestArgs::try_parse_from(&parameters.arguments)?;
     args.how = args.how.settled();
     let tier = args.how.tier_in_guest();
     let selected = select_part(&args.selection, args.how.shard, tier, suite::cases::all())?;
-    if args.plan.as_ref().is_some_and(|plan| *plan != fingerprint(&selected.items)) {
-        return Err(anyhow!(
-            "the init is of another version than the program that booted it: build both from one source"
-        )
-        .into());
+    if parameters.plan.as_ref().is_some_and(|plan| *plan != fingerprint(&selected.items)) {
+        return Err(anyhow!("{OTHER_BUILD}").into());
     }
     Ok((args, selected))
 }
 
+/// The sentence on an init whose cases are others than those of the program that booted it.
+pub const OTHER_BUILD: &str =
+    "the guest's init and the program that booted it are of different versions: build both from the same sources";
+
 /// What two builds of this program share that tell of these cases by their place in the plan: the version, and the
-/// names (FNV-1a of 32 bits).
+/// names (FNV-1a of 32 bits). A guest's init compares it with what the runner has.
 pub fn fingerprint(items: &[Item]) -> String {
     let names = items.iter().map(|item| item.name.as_str());
     let words = [env!("CARGO_PKG_VERSION")].into_iter().chain(names);

@@ -24,6 +24,7 @@ pub mod signals;
 
 use crate::prelude::*;
 use crate::program;
+use crate::run::host::PROGRAM;
 use console::ConsoleLog;
 use process::Machine;
 use session::{Ending, Input, MachineEnd, Session};
@@ -230,9 +231,6 @@ impl Boot {
         if let Some(fault) = args.fault {
             arguments.splice(1..1, ["--fault".to_owned(), fault.name.to_string()]);
         }
-        if self.other_init {
-            arguments.splice(1..1, ["--plan".to_owned(), inside::fingerprint(items)]);
-        }
         #[cfg(feature = "guest-faults")]
         if let Some(fault) = &args.guest.guest_fault {
             arguments.splice(1..1, ["--guest-fault".to_owned(), name_of(fault)]);
@@ -243,6 +241,7 @@ impl Boot {
             cpus,
             single_serial: args.guest.single_serial,
             kernel_parameters: args.guest.kernel_arg.clone(),
+            plan: self.other_init.then(|| inside::fingerprint(items)),
             arguments,
             ..Options::default()
         }
@@ -272,6 +271,7 @@ impl Boot {
             affinity::keep_on_one_cpu(machine.pid());
         }
         let mut session = Session::new(items, &args.guest, is_process);
+        session.program = PROGRAM;
         session.console_options = vm::machine::Machine::for_kernel(&self.kernel).console_options();
         session.fail_fast = args.how.fail_fast;
         let mut needs = StrictNeeds::new(&args.strict.strict_needs);
@@ -373,6 +373,9 @@ fn follow(
                 }
                 for event in heard.events {
                     sink(&event)?;
+                }
+                if session.is_of_other_version {
+                    return Ok(Ending::GaveUp(inside::OTHER_BUILD.to_owned()));
                 }
                 if session.restarted {
                     return Ok(session.ending_of(MachineEnd::Exited(0, String::new())));

@@ -140,6 +140,10 @@ pub struct Session {
     pub fail_fast: Option<u32>,
     /// The kernel is a process of this machine, as user-mode Linux is.
     is_process: bool,
+    /// Name and version of the program that the guest's init is to be; any, if empty.
+    pub program: &'static str,
+    /// Whether it is another one.
+    pub is_of_other_version: bool,
     /// The options without which a kernel prints nothing, in words.
     pub console_options: String,
     /// Whether the suite in the guest has begun.
@@ -295,6 +299,10 @@ impl Session {
         match &mut event {
             Event::RunStarted { .. } if self.began => {
                 self.restarted = true;
+                return Vec::new();
+            }
+            Event::RunStarted { program, .. } if !self.program.is_empty() && *program != self.program => {
+                self.is_of_other_version = true;
                 return Vec::new();
             }
             Event::RunStarted { plan, seed, .. } => {

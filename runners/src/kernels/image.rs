@@ -59,6 +59,7 @@ fn command_line(args: &ImageArgs) -> String {
     let device = |name: &str| name.trim_start_matches("/dev/").to_owned();
     let parameters = Parameters {
         results: args.results.as_deref().map(device),
+        plan: None,
         arguments: arguments(&args.selection, &how, args.format, how.slowdown, how.jobs),
     };
     // A panic restarts the board at once. Of what the kernel prints, warnings and worse reach the

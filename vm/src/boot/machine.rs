@@ -59,6 +59,8 @@ pub struct Options {
     /// Further words for the kernel command line; of a repeated parameter the last counts for the kernel, and these
     /// are last.
     pub kernel_parameters: Vec<String>,
+    /// What the cases that these arguments select are known by, if the guest's init is to compare it.
+    pub plan: Option<String>,
     /// The arguments of our binary in the guest.
     pub arguments: Vec<String>,
 }
@@ -72,6 +74,7 @@ impl Default for Options {
             single_serial: false,
             console_level: 5,
             kernel_parameters: Vec::new(),
+            plan: None,
             arguments: Vec::new(),
         }
     }
@@ -316,7 +319,8 @@ impl Machine {
     /// The words of the kernel command line: the machine's, ours, the caller's.
     fn command_line(&self, options: &Options, limit: usize) -> Result<Vec<String>, MachineError> {
         let results = if options.single_serial { &self.console.device } else { &self.results.device };
-        let parameters = Parameters { results: Some(results.clone()), arguments: options.arguments.clone() };
+        let (plan, arguments) = (options.plan.clone(), options.arguments.clone());
+        let parameters = Parameters { results: Some(results.clone()), plan, arguments };
         let level = options.console_level.min(8);
         let mut words = vec![format!("console={}", self.console.device), format!("loglevel={level}")];
         words.extend(self.command_line.iter().cloned());
