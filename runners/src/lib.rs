@@ -10,6 +10,7 @@
 //! | `results` | results that were kept: compared, merged |
 //! | `catalogue` | what the suite has: cases, requirements, known bugs, manual pages |
 //! | `kernels` | kernels that a guest can boot, and the guest's image |
+//! | `program` | this program, built for other architectures |
 
 mod catalogue;
 pub mod cli;
@@ -23,6 +24,7 @@ mod kernels;
 mod matrix;
 #[cfg(test)]
 mod mutation;
+mod program;
 mod results;
 mod run;
 
@@ -58,6 +60,7 @@ mod prelude {
     pub use suite::fault::{Fault, declared, table};
     pub use suite::spec::flags::Flags;
     pub use suite::spec::requirements::{self, Requirement};
+    pub use vm::architecture::Architecture;
     pub use vm::cache::Cache;
     pub use vm::initramfs::Initramfs;
     pub use vm::kernel::{Kernel, Kind};

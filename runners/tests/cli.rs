@@ -125,6 +125,28 @@ fn each_command_line_is_answered_in_its_own_words() {
 }
 
 #[test]
+fn other_architectures_need_the_program_for_them() {
+    let place = Place::new();
+    // As an Image of arm64 begins.
+    let mut image = vec![0; 4096];
+    image[56..60].copy_from_slice(b"ARM\x64");
+    let image = place.write("Image", image);
+    for (init, expected) in [
+        ("/nonexistent", "/nonexistent cannot be read"),
+        ("/proc/version", "/proc/version is no ELF program: give --init a static program for aarch64"),
+        (PROGRAM, "which a kernel for arm64 does not run: `ci/cross aarch64` builds one"),
+    ] {
+        expect(&["--kernel", &image, "--init", init, "flags."], 129, expected);
+        expect(&["image", "--arch", "arm64", "--init", init, "-o", &place.file("guest.cpio"), "flags."], 129, expected);
+    }
+    expect(&["--kernel", "6.1:vax"], 129, "\"vax\" is no architecture of guests: give x86_64, i386, arm64");
+    expect(&["--kernel", "2.6:arm64"], 129, "run `unshare-conformance kernels fetch 2.6:arm64`");
+    expect(&["kernels", "fetch", "--arch", "vax", "6.1"], 129, "\"vax\" is no architecture of guests");
+    expect(&["kernels", "fetch", "--arch", "s390x", "6.1:arm64"], 129, "6.1:arm64 is not for s390x");
+    expect(&["kernels", "config", "--arch", "s390x"], 0, "CONFIG_SCLP_VT220_CONSOLE=y");
+}
+
+#[test]
 fn two_reports_in_one_file_are_refused() {
     let place = Place::new();
     for other in ["a.out", "./a.out"] {

@@ -110,7 +110,8 @@ pub enum InitError {
     CommandLine(#[source] io::Error),
     /// No channel at all: neither the device named on the command line nor the console, whose error follows.
     #[error(
-        "the guest has no channel for its results, neither /dev/{0} nor /dev/console (its kernel needs CONFIG_SERIAL_8250_CONSOLE=y)"
+        "the guest has no channel for its results, neither /dev/{0} nor /dev/console (its kernel has no driver for the \
+         console, see `unshare-conformance kernels config`)"
     )]
     Results(String, #[source] io::Error),
 }
@@ -134,14 +135,14 @@ pub fn is_guest_init() -> bool {
 /// for which [`is_guest_init`] holds, before it starts threads.
 ///
 /// Runs two functions on the way, in parallel where there are two processors: `scout` in a child process, once
-/// everything is mounted, and `meanwhile` in this process with the arguments of our binary, while only /proc is. Returns
+/// everything is mounted, and `meanwhile` in this process with the runner's parameters, while only /proc is. Returns
 /// their results; if the child process fails, that of `scout` is empty.
 ///
 /// # Errors
 /// The guest lacks something it cannot do without; the caller should [`give_up`].
 pub fn set_up<T>(
     scout: impl FnOnce() -> Vec<u8>,
-    meanwhile: impl FnOnce(&[String]) -> T,
+    meanwhile: impl FnOnce(&Parameters) -> T,
 ) -> Result<(Guest, Vec<u8>, T), InitError> {
     // The first processes of the suite's own PID namespaces are not a guest's init.
     let _ = std::fs::remove_file(Path::new("/").join(MARKER));
@@ -152,7 +153,7 @@ pub fn set_up<T>(
     let parameters = Parameters::parse(&String::from_utf8_lossy(&command_line));
 
     let answer = in_child(|| [&mount_all(others)[..], &scout()].concat());
-    let prepared = meanwhile(&parameters.arguments);
+    let prepared = meanwhile(&parameters);
     let mut errors = Vec::new();
     let read = answer.and_then(|mut answer| answer.read_to_end(&mut errors));
     let scouted = errors.split_off(errors.len().min(others.len()));
@@ -324,7 +325,7 @@ fn end() -> ! {
     }
     nix::unistd::sync();
     // A PC without ACPI cannot switch itself off: the kernel would halt and leave the machine running. A restart ends
-    // it too (`-no-reboot`). User-mode Linux restarts into itself, and needs nothing to power off.
+    // it too (`-no-reboot`), on every machine. User-mode Linux restarts into itself, and needs nothing to power off.
     let user_mode = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("User Mode Linux"));
     let first = if user_mode || Path::new("/sys/firmware/acpi").exists() {
         RebootMode::RB_POWER_OFF

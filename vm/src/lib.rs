@@ -48,6 +48,7 @@ mod common {
 
     pub(crate) use serde::Deserialize;
 
+    pub(crate) use crate::architecture::Architecture;
     pub(crate) use crate::get::cache::{Cache, CacheError};
     pub(crate) use crate::get::source::{Offer, Place, Source, SourceError};
     pub(crate) use crate::image::elf::{LARGEST, PT_LOAD, PT_NOTE, elf_extent, loaded_extent};
@@ -57,6 +58,7 @@ mod common {
     pub(crate) use crate::programs::{self, Failure, Progress, in_path};
 }
 
+pub mod architecture;
 pub mod huge_text;
 pub mod init;
 mod lost_memory;

@@ -44,6 +44,8 @@ const PATTERNS: &[(SplatKind, &[&str])] = &[
     (SplatKind::Sanitizer, &["UBSAN: "]),
     (SplatKind::Lockup, &["BUG: soft lockup"]),
     (SplatKind::Lockup, &["hard LOCKUP"]),
+    // Of powerpc.
+    (SplatKind::Lockup, &["Hard LOCKUP"]),
     (SplatKind::RcuStall, &["rcu", "stall"]),
     (SplatKind::HungTask, &["INFO: task ", "blocked for more than"]),
     // From 7.1.
@@ -77,7 +79,17 @@ const PATTERNS: &[(SplatKind, &[&str])] = &[
     (SplatKind::Oops, &["divide error: ", " [#"]),
     (SplatKind::Oops, &["invalid opcode: ", " [#"]),
     (SplatKind::Oops, &["stack segment: ", " [#"]),
+    // Of arm64: "Internal error: Oops - BUG: 00000000f2000800 [#1] SMP".
     (SplatKind::Oops, &["Internal error: "]),
+    // Of riscv: "Oops [#1]", "Oops - load access fault [#1]", "Kernel BUG [#1]".
+    (SplatKind::Oops, &["Oops", " [#"]),
+    (SplatKind::Bug, &["Kernel BUG [#"]),
+    // Of s390: "illegal operation: 0001 ilc:1 [#1] SMP".
+    (SplatKind::Oops, &[" ilc:", " [#"]),
+    // Of powerpc.
+    (SplatKind::Oops, &["BUG: Kernel NULL pointer dereference"]),
+    (SplatKind::Oops, &["Kernel attempted to ", " user page"]),
+    (SplatKind::Oops, &["kernel tried to execute ", " page"]),
     (SplatKind::Bug, &["BUG: "]),
     // "WARNING: CPU: 0 PID: 1 at kernel/x.c:1 f+0x1/0x2", from 7.0 "WARNING: kernel/x.c:1 at f+…".
     (SplatKind::Warning, &["WARNING: ", " at "]),
@@ -174,6 +186,24 @@ mod tests {
             ("general protection fault: 0000 [#1] SMP", Some(Oops)),
             ("general protection fault, probably for non-canonical address 0xdead: 0000 [#1] SMP", Some(Oops)),
             ("stack segment: 0000 [#1] PREEMPT SMP", Some(Oops)),
+            // arm64
+            ("Unable to handle kernel NULL pointer dereference at virtual address 0000000000000000", Some(Oops)),
+            ("Internal error: Oops: 0000000096000044 [#1] SMP", Some(Oops)),
+            // riscv
+            ("Oops [#1]", Some(Oops)),
+            ("Oops - illegal instruction [#1]", Some(Oops)),
+            ("Kernel BUG [#1]", Some(Bug)),
+            // s390
+            ("Unable to handle kernel pointer dereference in virtual kernel address space", Some(Oops)),
+            ("illegal operation: 0001 ilc:1 [#1] SMP", Some(Oops)),
+            // powerpc
+            ("BUG: Kernel NULL pointer dereference on write at 0x00000000", Some(Oops)),
+            ("BUG: Unable to handle kernel data access on read at 0xc00a000000000000", Some(Oops)),
+            ("Kernel attempted to read user page (0) - exploit attempt? (uid: 0)", Some(Oops)),
+            ("Oops: Kernel access of bad area, sig: 11 [#1]", Some(Oops)),
+            ("watchdog: CPU 1 Hard LOCKUP", Some(Lockup)),
+            ("a[77]: User access of kernel address (c000000000000000) - exploit attempt? (uid: 0)", None),
+            ("User process fault: interruption code 003b ilc:3 in a[1000000+3000]", None),
             ("traps: a[77] trap divide error ip:1 sp:2 error:0 in a[3]", None),
             ("traps: a[77] trap invalid opcode ip:1 sp:2 error:0 in a[3]", None),
             ("kmemleak: Kernel memory leak detector initialized (mem pool available: 15679)", None),

@@ -185,10 +185,14 @@ pub struct GuestArgs {
     /// Where to run [default: host, or a guest if --kernel is given]
     #[arg(long, value_enum)]
     pub on: Option<Place>,
-    /// Kernel to boot in a guest: a bzImage, vmlinux, linux.uml, kernel build tree, or a release that
-    /// `kernels list` shows
+    /// Kernel to boot in a guest: a bzImage, Image, vmlinux, linux.uml, kernel build tree, or a release that
+    /// `kernels list` shows, of another architecture with its name behind: 6.12:arm64
     #[arg(long, value_name = "PATH|RELEASE")]
     pub kernel: Vec<String>,
+    /// Program to run as the guest's init: this one as built for the kernel's architecture, or for one that such a
+    /// kernel also runs [default: the one beside this program, see `ci/cross`]
+    #[arg(long, value_name = "PATH")]
+    pub init: Option<PathBuf>,
     /// Accelerator for the guest
     #[arg(long, value_enum, default_value = "auto")]
     pub accel: AccelArg,

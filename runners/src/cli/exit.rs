@@ -110,6 +110,6 @@ blame! {
         use BuildError::{ConfiguredInPlace, NoFragment, NotATree};
         matches!(error, NotATree(_) | ConfiguredInPlace(_) | NoFragment { .. })
     };
-    LibraryError => |error| matches!(error, LibraryError::Unknown(_));
+    LibraryError => |error| matches!(error, LibraryError::Unknown(..));
     InitramfsError => |error| matches!(error, InitramfsError { source, .. } if is_wrong_path(source));
 }

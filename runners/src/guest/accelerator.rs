@@ -12,13 +12,19 @@ use crate::prelude::*;
 const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// Chooses the accelerator of a guest, and explains a choice that the user would not expect.
-pub fn decide(asked: AccelArg, cache: &Cache) -> Result<(Accelerator, Option<String>)> {
+pub fn decide(asked: AccelArg, kernel: &Kernel, cache: &Cache) -> Result<(Accelerator, Option<String>)> {
     let slow = |why: &str| Some(format!("{why}: the guest is emulated (TCG), which is about ten times slower"));
     match asked {
         AccelArg::Kvm => Ok((Accelerator::Kvm, None)),
         AccelArg::Tcg => Ok((Accelerator::Tcg, None)),
+        // Nobody expects anything else.
+        AccelArg::Auto if !kernel.architecture().is_accelerated() => Ok((Accelerator::Tcg, None)),
         AccelArg::Auto if File::options().read(true).write(true).open("/dev/kvm").is_err() => {
             Ok((Accelerator::Tcg, slow("/dev/kvm cannot be opened")))
+        }
+        // What cannot be tried out is not relied on.
+        AccelArg::Auto if trial::image().is_none() => {
+            Ok((Accelerator::Tcg, slow("KVM is used on this architecture only if --accel kvm asks for it")))
         }
         AccelArg::Auto if runs_under_kvm(cache)? => Ok((Accelerator::Kvm, None)),
         AccelArg::Auto => Ok((Accelerator::Tcg, slow("/dev/kvm opens, but a trial guest does not run under it"))),
@@ -83,7 +89,9 @@ fn causes() -> String {
 /// Boots the trial kernel and waits for its line: whether guests run. None if that is not worth keeping: a machine that
 /// ended will say so again at once, or not, if what it lacked was memory or a free /dev/kvm; or a signal came.
 fn try_it(accelerator: Accelerator) -> Result<Option<bool>> {
-    let Some(image) = trial::image() else { return Ok(None) };
+    let Some(image) = trial::image() else {
+        return Ok(None);
+    };
     let file = tempfile::NamedTempFile::new().context("cannot create a file for the trial kernel")?;
     std::fs::write(file.path(), image).context("cannot write the trial kernel")?;
     let kernel = Kernel::open(file.path())?;
@@ -122,6 +130,7 @@ mod tests {
     #[test]
     fn the_trial_kernel_runs_where_guests_do() {
         match try_it(Accelerator::Tcg) {
+            _ if trial::image().is_none() => eprintln!("there is no trial kernel of this architecture"),
             Err(_) => eprintln!("there is no QEMU here"),
             Ok(answer) => assert_eq!(answer, Some(true)),
         }

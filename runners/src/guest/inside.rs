@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use vm::initramfs::read_stripped;
+use vm::parameters::Parameters;
 
 use super::process::in_memory;
 use crate::cli::args::parse_fault;
@@ -33,13 +34,30 @@ struct InGuestArgs {
 }
 
 /// Reads the arguments, `run` and its options, and chooses the cases.
-fn prepare(arguments: &[String]) -> Result<(InGuestArgs, Selected)> {
+fn prepare(parameters: &Parameters) -> Result<(InGuestArgs, Selected)> {
     // Only this one command: describing all of them takes an emulated guest as long as many cases.
-    let mut args = InGuestArgs::try_parse_from(arguments)?;
+    let mut args = InGuestArgs::try_parse_from(&parameters.arguments)?;
     args.how = args.how.settled();
     let tier = args.how.tier_in_guest();
     let selected = select_part(&args.selection, args.how.shard, tier, suite::cases::all())?;
+    if parameters.plan.as_ref().is_some_and(|plan| *plan != fingerprint(&selected.items)) {
+        return Err(anyhow!("{OTHER_BUILD}").into());
+    }
     Ok((args, selected))
+}
+
+/// The sentence on an init whose cases are others than those of the program that booted it.
+pub const OTHER_BUILD: &str =
+    "the guest's init and the program that booted it are of different versions: build both from the same sources";
+
+/// What two builds of this program share that tell of these cases by their place in the plan: the version, and the
+/// names (FNV-1a of 32 bits). A guest's init compares it with what the runner has.
+pub fn fingerprint(items: &[Item]) -> String {
+    let names = items.iter().map(|item| item.name.as_str());
+    let words = [env!("CARGO_PKG_VERSION")].into_iter().chain(names);
+    let bytes = words.flat_map(|word| word.bytes().chain([0]));
+    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    format!("{hash:08x}")
 }
 
 /// Runs them: for the runner outside when it asks for events, else for whoever reads the guest's
@@ -66,14 +84,14 @@ fn run(args: &InGuestArgs, selected: Selected, facts: Option<Facts>, results: Fi
     run_items(selected, options, &args.strict, reports, &mut after)
 }
 
-/// The guest's image: this program as `/init`, without symbols.
-pub fn initramfs() -> Result<OwnedFd> {
-    in_memory(&Initramfs::new(program()?))
+/// The guest's image: the program at `path` as `/init`, without symbols.
+pub fn initramfs(path: &Path) -> Result<OwnedFd> {
+    in_memory(&Initramfs::new(stripped(path)?))
 }
 
-/// This program, without symbols.
-pub fn program() -> Result<Vec<u8>> {
-    Ok(read_stripped(Path::new("/proc/self/exe")).context("cannot read this program")?)
+/// The program at `path`, without symbols.
+pub fn stripped(path: &Path) -> Result<Vec<u8>> {
+    Ok(read_stripped(path).with_context(|| format!("cannot read {}", path.display()))?)
 }
 
 /// If this process is the init of a guest, does all that one does and never comes back.
@@ -100,5 +118,24 @@ pub fn run_if_init() -> Option<ExitCode> {
             })
         }
         Err(error) => vm::init::give_up(&vm::chain(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_cases_or_another_order_have_another_fingerprint() {
+        let case = |name| {
+            let mut case = Case::declared_at("x.rs", 1);
+            case.name = name;
+            case
+        };
+        let of = |names: [&'static str; 2]| fingerprint(&harness::case::items(Box::leak(Box::new(names.map(case)))));
+        assert_eq!(of(["a.b", "c"]), of(["a.b", "c"]));
+        for other in [["a.c", "c"], ["c", "a.b"], ["a.bc", ""], ["a", "b.c"]] {
+            assert_ne!(of(other), of(["a.b", "c"]), "{other:?}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Runs cases in a guest: a kernel of the user's choice, with this very program as its init.
+//! Runs cases in a guest: a kernel of the user's choice, with this program, as built for its architecture, as its init.
 //!
 //! | module | answers |
 //! |---|---|
@@ -23,9 +23,12 @@ pub mod session;
 pub mod signals;
 
 use crate::prelude::*;
+use crate::program;
+use crate::run::host::PROGRAM;
 use console::ConsoleLog;
 use process::Machine;
 use session::{Ending, Input, MachineEnd, Session};
+use vm::kconfig::Fragment;
 
 /// How much slower than real hardware cases may be in an emulated guest, as a factor of deadlines.
 const EMULATION_SLOWDOWN: u32 = 10;
@@ -56,6 +59,12 @@ pub fn open_kernel(name: &str, cache: &Cache) -> Result<Kernel> {
     }
     let looks_like_release = name.starts_with(|c: char| c.is_ascii_digit()) && !name.contains('/');
     if looks_like_release && !path.exists() {
+        if let (_, None) = vm::library::parts_of(name)
+            && let Some((_, architecture)) = name.rsplit_once(':')
+            && let Err(unknown) = architecture.parse::<Architecture>()
+        {
+            return Err(WrongInput(unknown.to_string()).into());
+        }
         return Err(WrongInput(format!(
             "kernel {name} is not fetched: run `unshare-conformance kernels fetch {name}`, or give the path of an image"
         ))
@@ -119,20 +128,14 @@ pub struct Boot {
     pub remarks: Vec<String>,
     /// The file that keeps the guest's console.
     pub console: PathBuf,
+    /// Whether the guest's init is another file than this program.
+    other_init: bool,
     image: OwnedFd,
 }
 
 impl Boot {
     /// Opens the kernel, unpacks it if that lets it boot sooner, and chooses the accelerator.
     pub fn prepare(args: &GuestArgs, name: &str) -> Result<Boot> {
-        // In parallel: both read and write megabytes.
-        std::thread::scope(|scope| {
-            let image = scope.spawn(inside::initramfs);
-            Self::of_kernel(args, name, || image.join().expect("it does not panic"))
-        })
-    }
-
-    fn of_kernel(args: &GuestArgs, name: &str, image: impl FnOnce() -> Result<OwnedFd>) -> Result<Boot> {
         let cache = Cache::of_user()?;
         let opened = open_kernel(name, &cache)?;
         let machine = match args.on {
@@ -143,12 +146,30 @@ impl Boot {
         if let Some(machine) = machine {
             return Err(MachineError::WrongKernel(opened.path().to_owned(), machine.to_owned()).into());
         }
+        let init = program::init(args.init.as_deref(), opened.architecture())?;
+        // In parallel: both read and write megabytes.
+        std::thread::scope(|scope| {
+            let image = scope.spawn(|| inside::initramfs(&init));
+            let other_init = init != Path::new(program::ITSELF);
+            Self::of_kernel(args, name, opened, &cache, || Ok((image.join().expect("it does not panic")?, other_init)))
+        })
+    }
+
+    fn of_kernel(
+        args: &GuestArgs,
+        name: &str,
+        opened: Kernel,
+        cache: &Cache,
+        image: impl FnOnce() -> Result<(OwnedFd, bool)>,
+    ) -> Result<Boot> {
+        let machine = vm::machine::Machine::for_kernel(&opened);
         let mut remarks = Vec::new();
-        let kernel = match vm::payload::unpack(&opened, &cache) {
+        let kernel = match vm::payload::unpack(&opened, cache) {
             Ok(kernel) => kernel,
             Err(error @ (PayloadError::Damaged { .. } | PayloadError::NotAKernel { .. })) => {
                 return Err(error.into());
             }
+            Err(error) if opened.kind() != Kind::BzImage => return Err(error.into()),
             // It can still unpack itself in the guest, more slowly.
             Err(error) => {
                 remarks.push(vm::chain(&error));
@@ -157,7 +178,7 @@ impl Boot {
         };
         // A user-mode kernel is heard without either.
         if kernel.kind() != Kind::UserMode
-            && let Some(why) = kernel.configuration().and_then(vm::kconfig::mute)
+            && let Some(why) = kernel.configuration().and_then(|configuration| machine.mute(configuration))
         {
             return Err(WrongInput(format!("{name}: {why}")).into());
         }
@@ -165,7 +186,7 @@ impl Boot {
         // It is booted all the same: reaching the suite decides. Options that are not even mentioned may not
         // exist in its release.
         remarks.extend(kernel.configuration().and_then(|configuration| {
-            let mut unmet = kernel.kind().boot_fragment().unmet(configuration);
+            let mut unmet = Fragment::boot(kernel.architecture(), kernel.kind()).unmet(configuration);
             unmet.retain(|option| option.found.is_some());
             vm::kconfig::sentence(&unmet)
         }));
@@ -173,7 +194,7 @@ impl Boot {
         // User-mode Linux is not emulated; it has one processor, and refuses more.
         if kernel.kind() != Kind::UserMode {
             let why;
-            (accelerator, why) = accelerator::decide(args.accel, &cache)?;
+            (accelerator, why) = accelerator::decide(args.accel, &kernel, cache)?;
             remarks.extend(why.into_iter().chain(too_many_cpus(args.cpus, cpus())));
         }
         let console = match &args.console {
@@ -184,7 +205,8 @@ impl Boot {
                 directory.join(console::file_name(kernel.release().unwrap_or("unknown")))
             }
         };
-        Ok(Boot { kernel, accelerator, remarks, console, image: image()? })
+        let (image, other_init) = image()?;
+        Ok(Boot { kernel, accelerator, remarks, console, other_init, image })
     }
 
     /// The accelerator, in a word.
@@ -219,6 +241,7 @@ impl Boot {
             cpus,
             single_serial: args.guest.single_serial,
             kernel_parameters: args.guest.kernel_arg.clone(),
+            plan: self.other_init.then(|| inside::fingerprint(items)),
             arguments,
             ..Options::default()
         }
@@ -248,6 +271,8 @@ impl Boot {
             affinity::keep_on_one_cpu(machine.pid());
         }
         let mut session = Session::new(items, &args.guest, is_process);
+        session.program = PROGRAM;
+        session.console_options = vm::machine::Machine::for_kernel(&self.kernel).console_options();
         session.fail_fast = args.how.fail_fast;
         let mut needs = StrictNeeds::new(&args.strict.strict_needs);
         let mut tell = |event: &Event| {
@@ -348,6 +373,9 @@ fn follow(
                 }
                 for event in heard.events {
                     sink(&event)?;
+                }
+                if session.is_of_other_version {
+                    return Ok(Ending::GaveUp(inside::OTHER_BUILD.to_owned()));
                 }
                 if session.restarted {
                     return Ok(session.ending_of(MachineEnd::Exited(0, String::new())));

@@ -1,10 +1,12 @@
 //! Asks a hung guest for the stacks of its tasks.
 //!
-//! SysRq first, sent to the console as a break and a letter: it prints the stacks of all tasks, as long as
-//! interrupts are served. Then a non-maskable interrupt: a kernel with `unknown_nmi_panic` panics and prints
-//! the stack of the stuck CPU. Both through QMP, QEMU's control protocol, which also reports the registers.
+//! SysRq first, sent to the console as a break, or Control-O, and a letter: it prints the stacks of all tasks, as long
+//! as interrupts are served. Then, on the machines that have one, a non-maskable interrupt: a kernel of x86 with
+//! `unknown_nmi_panic` panics and prints the stack of the stuck CPU. Both through QMP, QEMU's control protocol, which
+//! also reports the registers.
 
 use serde_json::{Value, json};
+use vm::machine::SysRq;
 
 use super::console::ConsoleLog;
 use super::process::Machine;
@@ -48,10 +50,15 @@ fn ask(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog) -
     if answered {
         return Some("its tasks' stacks are on the console (SysRq)".to_owned());
     }
-    let text = if monitor.execute("inject-nmi", &Value::Null).is_ok() && answer(machine, console, &mut news, |_| true) {
-        "it does not respond to SysRq, as if interrupts were off; the stack of the stuck CPU is on the console (NMI)"
-    } else {
-        "it responds to neither SysRq nor NMI; its registers are in the console file"
+    let text = match monitor.execute("inject-nmi", &Value::Null) {
+        Ok(_) if answer(machine, console, &mut news, |_| true) => {
+            "it does not respond to SysRq, as if interrupts were off; the stack of the stuck CPU is on the console (NMI)"
+        }
+        Ok(_) => "it responds to neither SysRq nor NMI; its registers are in the console file",
+        Err(_) => {
+            "it does not respond to SysRq, as if interrupts were off, and its machine has no NMI; its registers are in \
+             the console file"
+        }
     };
     Some(text.to_owned())
 }
@@ -73,8 +80,14 @@ fn sysrq(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog,
 
 fn request(machine: &mut Machine, monitor: &mut Monitor, port: Role, letter: char) -> io::Result<()> {
     let id = if port == Role::Results { "results" } else { "console" };
-    monitor.execute("chardev-send-break", &json!({"id": id}))?;
-    write!(machine.keyboard(port).ok_or(ErrorKind::NotFound)?, "{letter}")
+    let key = match machine.sysrq {
+        Some(SysRq::ControlO) => "\u{f}",
+        _ => {
+            monitor.execute("chardev-send-break", &json!({"id": id}))?;
+            ""
+        }
+    };
+    write!(machine.keyboard(port).ok_or(ErrorKind::NotFound)?, "{key}{letter}")
 }
 
 /// Keeps the guest's output until it pauses; returns whether any line of it is an answer. `news` gets heartbeats,

@@ -10,7 +10,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::killpg;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use vm::machine::Channel;
+use vm::machine::{Channel, SysRq};
 
 use super::session::{Input, MachineEnd};
 use super::{keeper, signals};
@@ -53,6 +53,8 @@ pub struct Machine {
     keyboards: Vec<(Role, UnixStream)>,
     /// The control channel, where the machine has one.
     pub monitor: Option<UnixStream>,
+    /// How its console takes a magic SysRq.
+    pub sysrq: Option<SysRq>,
     words: Arc<Mutex<Vec<u8>>>,
     clock: Clock,
     /// How long this process stood still since this was last taken, and with it the guest, whose ports nobody read.
@@ -66,14 +68,14 @@ pub struct Machine {
 impl Machine {
     /// Starts a guest with this kernel and image.
     pub fn start(kernel: &Kernel, image: &OwnedFd, options: &Options) -> Result<Machine> {
-        let machine = vm::machine::Machine::for_kernel(kernel);
-        machine.check_installed()?;
+        let description = vm::machine::Machine::for_kernel(kernel);
+        description.check_installed()?;
         let is_process = kernel.kind() == Kind::UserMode;
         let directory = is_process.then(working_directory);
         let directory = directory.transpose().context("cannot create a directory for the guest")?;
         let place = directory.as_ref().map_or(Path::new("/nonexistent"), |directory| directory.path());
         let initramfs = PathBuf::from(format!("/proc/self/fd/{IMAGE_FD}"));
-        let invocation = machine.invocation(kernel, &initramfs, place, options)?;
+        let invocation = description.invocation(kernel, &initramfs, place, options)?;
 
         let (sender, inputs) = bounded(BATCHES_AHEAD);
         let mut places = vec![(duplicate(image)?, IMAGE_FD)];
@@ -101,6 +103,7 @@ impl Machine {
             readers: Vec::new(),
             keyboards: Vec::new(),
             monitor: None,
+            sysrq: description.sysrq(),
             words: Arc::clone(&words),
             clock: Clock(now()),
             stood_still: None,

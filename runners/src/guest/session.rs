@@ -86,7 +86,11 @@ const OURS: &str = "unshare-conformance: ";
 const HINTS: [(&str, &str); 6] = [
     ("Unable to mount root fs", "it has not accepted the initramfs, which requires CONFIG_BLK_DEV_INITRD=y"),
     ("Initramfs unpacking failed", "the initramfs did not fit: increase --memory"),
-    ("(error -8)", "it cannot run its init, which requires CONFIG_BINFMT_ELF=y and CONFIG_64BIT=y"),
+    (
+        "(error -8)",
+        "it cannot run its init, which requires CONFIG_BINFMT_ELF=y, and CONFIG_64BIT=y or CONFIG_COMPAT=y for an init of \
+         the other word size",
+    ),
     ("(error -12)", "its init did not fit: increase --memory"),
     ("deadlocked on memory", "it ran out of memory: increase --memory"),
     ("No working init found", "it has not accepted the initramfs, which requires CONFIG_BLK_DEV_INITRD=y"),
@@ -136,6 +140,12 @@ pub struct Session {
     pub fail_fast: Option<u32>,
     /// The kernel is a process of this machine, as user-mode Linux is.
     is_process: bool,
+    /// Name and version of the program that the guest's init is to be; any, if empty.
+    pub program: &'static str,
+    /// Whether it is another one.
+    pub is_of_other_version: bool,
+    /// The options without which a kernel prints nothing, in words.
+    pub console_options: String,
     /// Whether the suite in the guest has begun.
     pub began: bool,
     /// Whether any case has started.
@@ -289,6 +299,10 @@ impl Session {
         match &mut event {
             Event::RunStarted { .. } if self.began => {
                 self.restarted = true;
+                return Vec::new();
+            }
+            Event::RunStarted { program, .. } if !self.program.is_empty() && *program != self.program => {
+                self.is_of_other_version = true;
                 return Vec::new();
             }
             Event::RunStarted { plan, seed, .. } => {
@@ -505,10 +519,11 @@ impl Session {
             if let Some(hint) = self.hint {
                 words.push_str(&format!("; {hint}"));
             } else if !self.console_heard {
-                words.push_str(
-                    "; no console output: it died before the console was up, or has none, \
-                     which requires CONFIG_SERIAL_8250_CONSOLE=y",
-                );
+                let options = &self.console_options;
+                words.push_str("; no console output: it died before the console was up, or has none");
+                if !options.is_empty() {
+                    words.push_str(&format!(", which requires {options}"));
+                }
             }
         }
         words

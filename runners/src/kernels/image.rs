@@ -5,12 +5,13 @@ use vm::parameters::Parameters;
 
 use crate::guest::{arguments, inside};
 use crate::prelude::*;
+use crate::program;
 
 const EXAMPLES: &str = "\
 Examples:
   qemu-system-x86_64 -nographic -no-reboot -kernel bzImage -initrd guest.cpio \\
       -append \"$(unshare-conformance image -o guest.cpio)\"
-  unshare-conformance image -o guest.cpio --console ttyAMA0 --tier full storm.
+  unshare-conformance image -o guest.cpio --arch arm64 --console ttyAMA0 --tier full storm.
 
 The kernel command line is printed on standard output. The last line that the suite writes is
 \"unshare-conformance: end status N\", where N is the exit status as of `run`.";
@@ -33,6 +34,13 @@ pub struct ImageArgs {
     /// Device that the suite reports to, e.g. ttyS1 [default: the console]
     #[arg(long, value_name = "DEVICE", value_parser = one_word)]
     results: Option<String>,
+    /// Architecture of the kernel that is to boot it [default: this machine's]
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<Architecture>,
+    /// Program to use as init: this one as built for that architecture, or for one that its kernels also run
+    /// [default: the one beside this program, see `ci/cross`]
+    #[arg(long, value_name = "PATH")]
+    init: Option<PathBuf>,
     #[command(flatten)]
     how: HowArgs,
 }
@@ -40,7 +48,9 @@ pub struct ImageArgs {
 /// Writes the image, and prints the kernel command line that goes with it.
 pub fn run(args: &ImageArgs) -> Result<ExitStatus> {
     select(&args.selection, args.how.tier_in_guest(), suite::cases::all())?;
-    Initramfs::new(inside::program()?).write_file(&args.output)?;
+    let architecture = args.arch.unwrap_or_else(Architecture::host);
+    let init = program::init(args.init.as_deref(), architecture)?;
+    Initramfs::new(inside::stripped(&init)?).write_file(&args.output)?;
     stdout::print(command_line(args) + "\n")
 }
 
@@ -49,6 +59,7 @@ fn command_line(args: &ImageArgs) -> String {
     let device = |name: &str| name.trim_start_matches("/dev/").to_owned();
     let parameters = Parameters {
         results: args.results.as_deref().map(device),
+        plan: None,
         arguments: arguments(&args.selection, &how, args.format, how.slowdown, how.jobs),
     };
     // A panic restarts the board at once. Of what the kernel prints, warnings and worse reach the

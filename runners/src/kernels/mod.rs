@@ -15,6 +15,7 @@ Examples:
   unshare-conformance kernels list
   unshare-conformance --kernel $(unshare-conformance kernels fetch 6.1)
   unshare-conformance kernels fetch 5.10.223 6.12 uml-6.1
+  unshare-conformance kernels fetch --arch arm64 6.12
   unshare-conformance kernels build ~/linux -o /tmp/boot
   unshare-conformance kernels config > guest.config
   unshare-conformance kernels config arch/x86/boot/bzImage";
@@ -34,6 +35,8 @@ enum Command {
         /// Only fetched kernels; does not use the network
         #[arg(long)]
         fetched: bool,
+        #[command(flatten)]
+        arch: ArchArg,
         /// Output format
         #[arg(long, value_enum, default_value = "text")]
         format: ListFormat,
@@ -42,9 +45,11 @@ enum Command {
     ///
     /// Nothing is installed, and this machine's apt is not touched. A fetched kernel is not fetched again.
     Fetch {
-        /// A release as `list` shows it, or a prefix, which means the newest match
+        /// A release as `list` shows it, or a prefix, which means the newest match; 6.12:arm64 is as --arch arm64 6.12
         #[arg(required = true)]
         release: Vec<String>,
+        #[command(flatten)]
+        arch: ArchArg,
     },
     /// Build a kernel for guests from a source tree and print the path of its image
     ///
@@ -55,10 +60,27 @@ enum Command {
     /// The missing options are printed as a fragment to merge. Exits with 125 if such a kernel cannot reach
     /// the suite at all.
     Config {
+        #[command(flatten)]
+        arch: ArchArg,
         /// A kernel image, a build tree, a fetched release, or a .config
         #[arg(value_name = "PATH|RELEASE")]
         kernel: Option<String>,
     },
+}
+
+/// Whose kernels.
+#[derive(Debug, Args)]
+struct ArchArg {
+    /// Architecture of the kernels: x86_64, i386, arm64, riscv64, s390x or ppc64le, or Debian's name for it
+    /// [default: this machine's]
+    #[arg(long, value_name = "ARCH")]
+    arch: Option<Architecture>,
+}
+
+impl ArchArg {
+    fn asked(&self) -> Architecture {
+        self.arch.unwrap_or_else(Architecture::host)
+    }
 }
 
 /// The fragments of `vm/kconfig` that are not for every kernel.
@@ -84,6 +106,8 @@ enum Addition {
 struct BuildArgs {
     /// A kernel source tree
     tree: PathBuf,
+    #[command(flatten)]
+    arch: ArchArg,
     /// Enable further checks or features of the kernel
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_enum)]
     with: Vec<Addition>,
@@ -98,10 +122,10 @@ struct BuildArgs {
 /// Runs a command of `kernels`.
 pub fn run(args: &KernelsArgs) -> Result<ExitStatus> {
     match &args.command {
-        Command::List { fetched, format } => list(*fetched, *format),
-        Command::Fetch { release } => fetch(release),
+        Command::List { fetched, format, arch } => list(*fetched, arch.asked(), *format),
+        Command::Fetch { release, arch } => fetch(release, arch),
         Command::Build(args) => build(args),
-        Command::Config { kernel } => config(kernel.as_deref()),
+        Command::Config { kernel, arch } => config(kernel.as_deref(), arch),
     }
 }
 
@@ -109,12 +133,13 @@ pub fn run(args: &KernelsArgs) -> Result<ExitStatus> {
 #[derive(Serialize)]
 struct Listed {
     release: String,
+    architecture: &'static str,
     version: String,
     image: Option<PathBuf>,
 }
 
-fn list(fetched: bool, format: ListFormat) -> Result<ExitStatus> {
-    let library = Library::new(Cache::of_user()?);
+fn list(fetched: bool, architecture: Architecture, format: ListFormat) -> Result<ExitStatus> {
+    let library = Library::of(architecture, Cache::of_user()?);
     // Without the archive the fetched kernels are still listed.
     let found = if fetched { Ok(library.fetched()) } else { shown(|step| library.list(step)) };
     let (entries, unreached) = match found {
@@ -124,7 +149,10 @@ fn list(fetched: bool, format: ListFormat) -> Result<ExitStatus> {
     let status = stdout::print(match format {
         ListFormat::Text => aligned(&entries),
         ListFormat::Json => {
-            let listed = |Entry { release, version, image }| Listed { release, version, image };
+            let listed = |Entry { release, architecture, version, image }| {
+                let architecture = architecture.name();
+                Listed { release, architecture, version, image }
+            };
             stdout::json(&entries.into_iter().map(listed).collect::<Vec<_>>())
         }
     })?;
@@ -144,9 +172,17 @@ fn aligned(entries: &[Entry]) -> String {
     entries.iter().map(line).collect()
 }
 
-fn fetch(releases: &[String]) -> Result<ExitStatus> {
-    let library = Library::new(Cache::of_user()?);
-    for release in releases {
+fn fetch(releases: &[String], arch: &ArchArg) -> Result<ExitStatus> {
+    let cache = Cache::of_user()?;
+    for name in releases {
+        let (release, named) = vm::library::parts_of(name);
+        if let (Some(named), Some(asked)) = (named, arch.arch)
+            && named != asked
+        {
+            let why = format!("{name} is not for {asked}: leave --arch out, or the architecture behind the release");
+            return Err(Contradiction(why).into());
+        }
+        let library = Library::of(named.unwrap_or_else(|| arch.asked()), cache.clone());
         let entry = shown(|step| library.fetch(release, step))?;
         let image = entry.image.context("the fetched kernel has no image")?;
         if entry.release != *release {
@@ -161,7 +197,8 @@ fn build(args: &BuildArgs) -> Result<ExitStatus> {
     let cache = Cache::of_user()?;
     let additions: Vec<Fragment> =
         args.with.iter().filter_map(|addition| Fragment::addition(&name_of(addition))).collect();
-    let built = shown(|step| vm::build::build(&args.tree, &additions, &args.fragment, &cache, step))?;
+    let built =
+        shown(|step| vm::build::build(&args.tree, args.arch.asked(), &additions, &args.fragment, &cache, step))?;
     if let Some(sentence) = sentence(&built.unmet) {
         eprintln!("unshare-conformance: {sentence}; cases that require it are skipped");
     }
@@ -185,14 +222,15 @@ fn put(kernel: &Kernel, built_in: &Path, directory: &Path) -> Result<PathBuf> {
     copy(kernel.path(), format!("vmlinuz-{release}"))
 }
 
-fn config(kernel: Option<&str>) -> Result<ExitStatus> {
+fn config(kernel: Option<&str>, arch: &ArchArg) -> Result<ExitStatus> {
     let Some(name) = kernel else {
         let text = |fragment: Fragment| format!("# {}\n{}\n", fragment.name(), fragment.text().trim_end());
-        return stdout::print(text(Kind::BzImage.boot_fragment()) + &text(Fragment::guest()));
+        let boot = Fragment::boot(arch.asked(), Kind::Image);
+        return stdout::print(text(boot) + &text(Fragment::guest(arch.asked())));
     };
-    let (kind, configuration) = configuration_of(name)?;
-    let to_boot = kind.boot_fragment().unmet(&configuration);
-    let for_cases = Fragment::guest().unmet(&configuration);
+    let (architecture, kind, configuration) = configuration_of(name, arch)?;
+    let to_boot = Fragment::boot(architecture, kind).unmet(&configuration);
+    let for_cases = Fragment::guest(architecture).unmet(&configuration);
     stdout::print(
         fragment(&to_boot, "without these it cannot reach the suite")
             + &fragment(&for_cases, "without these some cases are skipped, or it boots more slowly"),
@@ -207,10 +245,11 @@ fn fragment(unmet: &[Unmet], why: &str) -> String {
 }
 
 /// The configuration of a kernel, and its kind of guest.
-fn configuration_of(name: &str) -> Result<(Kind, Configuration)> {
+fn configuration_of(name: &str, arch: &ArchArg) -> Result<(Architecture, Kind, Configuration)> {
     if let Some(configuration) = configuration_file(Path::new(name)) {
-        let kind = if configuration.is_built_in("UML") { Kind::UserMode } else { Kind::BzImage };
-        return Ok((kind, configuration));
+        let kind = if configuration.is_built_in("UML") { Kind::UserMode } else { Kind::Image };
+        let architecture = arch.arch.or_else(|| Architecture::of_configuration(&configuration));
+        return Ok((architecture.unwrap_or_else(Architecture::host), kind, configuration));
     }
     let cache = Cache::of_user()?;
     let mut kernel = open_kernel(name, &cache)?;
@@ -218,7 +257,7 @@ fn configuration_of(name: &str) -> Result<(Kind, Configuration)> {
         kernel = vm::payload::unpack(&kernel, &cache)?;
     }
     match kernel.configuration() {
-        Some(configuration) => Ok((kernel.kind(), configuration.clone())),
+        Some(configuration) => Ok((kernel.architecture(), kernel.kind(), configuration.clone())),
         None => Err(anyhow!(
             "the configuration of {} is unknown: it was built without CONFIG_IKCONFIG=y, so put its .config beside \
              vmlinuz-RELEASE as config-RELEASE, or give the .config itself",
@@ -260,6 +299,7 @@ mod tests {
     fn a_list_is_aligned_and_has_three_words_a_line() {
         let entry = |release: &str, version: &str, image: Option<&str>| Entry {
             release: release.to_owned(),
+            architecture: Architecture::X86_64,
             version: version.to_owned(),
             image: image.map(PathBuf::from),
         };

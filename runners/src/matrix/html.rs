@@ -102,7 +102,7 @@ fn summary(rows: &[Row]) -> Markup {
             tbody { @for (number, row) in rows.iter().enumerate() {
                 @let total = row.total();
                 tr {
-                    th scope="row" { a href={ "#kernel-" (number) } { (named(row)) } @if let Some(guest) = row.accelerator { " (" (guest) ")" } }
+                    th scope="row" { a href={ "#kernel-" (number) } { (named(row)) } @if let Some(guest) = row.accelerator { " (" @if let Some(architecture) = row.foreign() { (architecture) ", " } (guest) ")" } }
                     td class=(class_of(row.conclusion())) { (row.conclusion().words()) }
                     @for count in [total.passed + total.unexpected_passes, total.failed, total.timed_out, total.broken, total.known_bugs, total.skipped] {
                         td.cell { (count) }

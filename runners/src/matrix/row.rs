@@ -43,6 +43,9 @@ pub struct Row {
     pub kernel: String,
     /// Its release, once known.
     pub release: Option<String>,
+    /// What it is built for, once known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<&'static str>,
     /// What executed its guest.
     pub accelerator: Option<&'static str>,
     /// Each group of cases, by name.
@@ -110,6 +113,7 @@ impl Row {
     /// Takes what is known of a kernel before its guest is started.
     pub fn booted(&mut self, boot: &Boot) {
         self.release = boot.kernel.release().map(str::to_owned);
+        self.architecture = Some(boot.kernel.architecture().name());
         self.accelerator = Some(boot.accelerator());
         self.console = Some(boot.console.clone());
     }
@@ -146,6 +150,11 @@ impl Row {
             (Outcome::AsJudged, Status::Pass | Status::Skip) => {}
             (Outcome::AsJudged, _) => self.failures.push(failure(case, verdict)),
         }
+    }
+
+    /// What it is built for, if that is not what this machine's kernels are.
+    pub fn foreign(&self) -> Option<&'static str> {
+        self.architecture.filter(|name| *name != Architecture::host().name())
     }
 
     /// Its cases that have a result, each with its place in the plan.

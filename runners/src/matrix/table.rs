@@ -133,12 +133,11 @@ impl Table {
     }
 }
 
-/// What the user calls a kernel, and its release where that says more.
+/// What the user calls a kernel, its release where that says more, and its architecture where that is not this
+/// machine's.
 fn named(row: &Row, separator: &str) -> String {
-    match &row.release {
-        Some(release) if *release != row.kernel => format!("{}{separator}{release}", row.kernel),
-        _ => row.kernel.clone(),
-    }
+    let release = row.release.as_deref().filter(|release| *release != row.kernel);
+    [Some(row.kernel.as_str()), release, row.foreign()].into_iter().flatten().collect::<Vec<_>>().join(separator)
 }
 
 fn summed(group: &Group) -> Vec<String> {
@@ -260,6 +259,7 @@ mod tests {
     fn every_kernel_has_its_row_and_failures_stand_below() {
         let mut bad = row("a|b", Some(ExitStatus::DoesNotConform));
         bad.release = Some("6.17.0".to_owned());
+        bad.architecture = Some("vax");
         bad.failures.push(failure("separation.x", "f(*p): expected 0"));
         bad.failures.extend((0..9).map(|index| failure(&format!("flags.{index}"), "not run")));
         let mut lost = row("gone", None);
@@ -270,7 +270,7 @@ mod tests {
         for expected in [
             "3 passed",
             "conforms\n",
-            "a|b, 6.17.0",
+            "a|b, 6.17.0, vax",
             "separation.x\n            f(*p): expected 0 [EFF-MNT-07]",
             "and 6 more: not run",
             "given up gone does not exist",

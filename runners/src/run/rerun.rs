@@ -10,6 +10,7 @@ pub fn command(subcommand: Option<&str>, args: &RunArgs) -> String {
     words.0.extend(subcommand.map(str::to_owned));
     words.options("--kernel", &guest.kernel);
     if !guest.kernel.is_empty() {
+        words.options("--init", guest.init.iter().map(|path| path.display()));
         words.options("--accel", (guest.accel != AccelArg::Auto).then(|| name_of(&guest.accel)));
         words.options("--cpus", guest.cpus);
         words.options("--memory", [guest.memory]);

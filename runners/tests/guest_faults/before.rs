@@ -66,13 +66,12 @@ fn kernels_that_cannot_be_used_stop_a_bisection() {
     let mut damaged = whole.clone();
     let middle = damaged.len() / 2;
     damaged[middle..middle + 4096].fill(0);
-    let mut arm64 = vec![0; 4096];
-    arm64[..2].copy_from_slice(b"MZ");
-    arm64[56..60].copy_from_slice(b"ARM\x64");
+    let mut arm = vec![0; 4096];
+    arm[0x24..0x28].copy_from_slice(b"\x18\x28\x6f\x01");
     for (kernel, reason) in [
         (image("truncated", &whole[..whole.len() / 2]), "is cut short"),
         (image("damaged", &damaged), "is damaged"),
-        (image("arm64", &arm64), "is for arm64, and guests are x86-64"),
+        (image("arm", &arm), "is for 32-bit arm, which no guest has"),
         (image("empty", b""), "is empty"),
         (image("text", b"obj-y += fork.o\n"), "is a text file, not a kernel"),
         ("/nonexistent/bzImage".to_owned(), "does not exist"),

@@ -10,7 +10,9 @@ use std::borrow::Cow;
 
 use cpio::newc;
 
+use crate::architecture::Abi;
 use crate::common::*;
+use crate::image::elf::{forget_sections, has_interpreter};
 
 /// The file whose presence tells our binary, when it is process 1, that it is the init of a guest and not merely the
 /// first process of a container. [`crate::init::set_up`] removes it.
@@ -20,9 +22,23 @@ pub(crate) const MARKER: &str = "etc/unshare-conformance-guest";
 const DIRECTORIES: [&str; 8] = ["dev", "etc", "proc", "root", "run", "sys", "tmp", "var"];
 
 /// Device nodes, for the moment before devtmpfs is mounted and for kernels without it: name, major, minor
-/// (Documentation/admin-guide/devices.txt). The kernel gives init its standard streams from `console`.
-const NODES: [(&str, u32, u32); 5] =
-    [("dev/console", 5, 1), ("dev/null", 1, 3), ("dev/ttyS0", 4, 64), ("dev/ttyS1", 4, 65), ("dev/zero", 1, 5)];
+/// (Documentation/admin-guide/devices.txt). The kernel gives init its standard streams from `console`. The terminals are
+/// those of every machine: an image serves kernels of all architectures that run its init.
+const NODES: [(&str, u32, u32); 9] = [
+    ("dev/console", 5, 1),
+    ("dev/hvc0", 229, 0),
+    ("dev/hvc1", 229, 1),
+    ("dev/null", 1, 3),
+    ("dev/ttyAMA0", 204, 64),
+    ("dev/ttyS0", 4, 64),
+    ("dev/ttyS1", 4, 65),
+    // Of s390 alone, which has no ttyS1.
+    ("dev/ttysclp0", 4, 65),
+    ("dev/zero", 1, 5),
+];
+
+/// Compilers put the program headers right behind the ELF header.
+const HEAD: u64 = 4096;
 
 const DIRECTORY: u32 = libc::S_IFDIR | 0o755;
 const REGULAR: u32 = libc::S_IFREG;
@@ -104,18 +120,11 @@ impl<W: Write> Archive<W> {
 }
 
 /// The part of an ELF executable that is loaded: without symbols, debug information and section headers, which are
-/// more than half of a release build. `None` when `elf` is not a 64-bit little-endian executable.
+/// more than half of a release build. `None` when `elf` is no executable.
 fn strip(mut elf: Vec<u8>) -> Option<Vec<u8>> {
-    const SECTION_HEADERS_AT: usize = 40;
-    const SECTION_COUNT_AT: usize = 60;
-    if !elf.starts_with(b"\x7fELF\x02\x01") {
-        return None;
-    }
     let end = loaded_extent(&elf).filter(|&end| end <= elf.len())?;
     elf.truncate(end);
-    elf.get_mut(SECTION_HEADERS_AT..SECTION_HEADERS_AT + 8)?.fill(0);
-    // The number of section headers and the index of their names.
-    elf.get_mut(SECTION_COUNT_AT..SECTION_COUNT_AT + 4)?.fill(0);
+    forget_sections(&mut elf)?;
     Some(elf)
 }
 
@@ -125,8 +134,6 @@ fn strip(mut elf: Vec<u8>) -> Option<Vec<u8>> {
 /// # Errors
 /// What the system says of reading it.
 pub fn read_stripped(path: &Path) -> io::Result<Vec<u8>> {
-    // Compilers put the program headers right behind the ELF header.
-    const HEAD: u64 = 4096;
     let mut file = File::open(path)?;
     let mut program = Vec::new();
     (&file).take(HEAD).read_to_end(&mut program)?;
@@ -142,6 +149,35 @@ pub fn read_stripped(path: &Path) -> io::Result<Vec<u8>> {
     }
     file.read_to_end(&mut program)?;
     Ok(program)
+}
+
+/// Why a file cannot be the init of any guest: the rest of a sentence that begins with its path.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// What the system says of reading it.
+    #[error("cannot be read")]
+    Unreadable(#[from] io::Error),
+    /// It is something else, or for another kind of machine.
+    #[error("is no ELF program")]
+    NotAProgram,
+    /// It needs a loader, which guests do not have.
+    #[error("is not linked statically")]
+    Dynamic,
+}
+
+/// What the static executable at `path` is built for.
+///
+/// # Errors
+/// It is none.
+pub fn abi_of(path: &Path) -> Result<Abi, ProgramError> {
+    let mut head = Vec::new();
+    File::open(path)?.take(HEAD).read_to_end(&mut head)?;
+    let abi = Abi::of_elf(&head).ok_or(ProgramError::NotAProgram)?;
+    match has_interpreter(&head) {
+        Some(false) => Ok(abi),
+        Some(true) => Err(ProgramError::Dynamic),
+        None => Err(ProgramError::NotAProgram),
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::os::fd::RawFd;
 
 use super::parameters::Parameters;
 use crate::common::*;
+use crate::image::kconfig::mute;
 
 /// What executes the guest's instructions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,8 +29,8 @@ pub enum Role {
     Console,
     /// What the suite reports.
     Results,
-    /// QMP, QEMU's control protocol; QEMU greets first. The serial ports' character devices are called `console` and
-    /// `results`: a `chardev-send-break` to the first and a letter written to it is a magic SysRq.
+    /// QMP, QEMU's control protocol; QEMU greets first. The ports' character devices are called `console` and `results`:
+    /// what [`SysRq`] says and a letter, sent to the first, is a magic SysRq.
     Monitor,
 }
 
@@ -58,6 +59,8 @@ pub struct Options {
     /// Further words for the kernel command line; of a repeated parameter the last counts for the kernel, and these
     /// are last.
     pub kernel_parameters: Vec<String>,
+    /// What the cases that these arguments select are known by, if the guest's init is to compare it.
+    pub plan: Option<String>,
     /// The arguments of our binary in the guest.
     pub arguments: Vec<String>,
 }
@@ -71,6 +74,7 @@ impl Default for Options {
             single_serial: false,
             console_level: 5,
             kernel_parameters: Vec::new(),
+            plan: None,
             arguments: Vec::new(),
         }
     }
@@ -101,6 +105,12 @@ pub enum MachineError {
     /// The machine cannot run this kind of kernel. With the image and the machine.
     #[error("{0} cannot be booted on {1}: user-mode Linux is a program of its own, every other kernel needs QEMU")]
     WrongKernel(PathBuf, String),
+    /// User-mode Linux of another architecture than this machine's. With the image and its architecture.
+    #[error("{0} is a program for {1}, and this machine is none: give it a kernel that QEMU boots")]
+    ForeignProgram(PathBuf, Architecture),
+    /// KVM was asked for, and this machine's processor cannot run the kernel. With the image and its architecture.
+    #[error("{0} is for {1}, which KVM does not run on this machine: leave --accel kvm out, and it is emulated")]
+    ForeignKernel(PathBuf, Architecture),
     /// More processors than the machine can have, or none. With the machine, its maximum and what was asked.
     #[error("{0} can have 1 to {1} processors, not {2}")]
     Processors(String, u32, u32),
@@ -120,6 +130,7 @@ pub enum MachineError {
 pub struct Machine {
     #[serde(skip)]
     name: String,
+    architectures: Vec<Architecture>,
     program: Option<String>,
     #[serde(default)]
     package: String,
@@ -148,22 +159,77 @@ struct Port {
     /// The guest's name for it; the monitor has none.
     #[serde(default)]
     device: String,
+    /// Of a console of QEMU's: what it is, with its article.
+    #[serde(default)]
+    name: String,
+    /// The options without which no kernel prints to it.
+    #[serde(default)]
+    options: Vec<String>,
+    /// How the kernel takes a magic SysRq from it.
+    #[serde(default)]
+    sysrq: Option<SysRq>,
     arguments: Vec<String>,
 }
+
+/// What a console takes for the SysRq key; a letter follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SysRq {
+    /// A break of the serial line: QMP's `chardev-send-break`.
+    Break,
+    /// The character Control-O.
+    ControlO,
+}
+
+/// The descriptions, each with its name.
+const MACHINES: [(&str, &str); 6] = [
+    ("qemu-x86_64", include_str!("../../machines/qemu-x86_64.toml")),
+    ("qemu-aarch64", include_str!("../../machines/qemu-aarch64.toml")),
+    ("qemu-riscv64", include_str!("../../machines/qemu-riscv64.toml")),
+    ("qemu-s390x", include_str!("../../machines/qemu-s390x.toml")),
+    ("qemu-ppc64", include_str!("../../machines/qemu-ppc64.toml")),
+    ("user-mode", include_str!("../../machines/user-mode.toml")),
+];
 
 const CONSOLE_FD: RawFd = 3;
 const RESULTS_FD: RawFd = 4;
 const MONITOR_FD: RawFd = 5;
 
 impl Machine {
-    /// The machine for this kind of kernel: QEMU's PC, or user-mode Linux itself.
+    /// The machine for a kernel of this architecture and kind: one of QEMU's, or user-mode Linux itself.
     pub fn for_kernel(kernel: &Kernel) -> Machine {
-        let (name, text) = match kernel.kind() {
-            Kind::BzImage | Kind::Vmlinux => ("qemu-x86_64", include_str!("../../machines/qemu-x86_64.toml")),
-            Kind::UserMode => ("user-mode", include_str!("../../machines/user-mode.toml")),
+        Machine::of(kernel.architecture(), kernel.kind())
+    }
+
+    /// The machine for kernels of this architecture and kind.
+    fn of(architecture: Architecture, kind: Kind) -> Machine {
+        let machine = |(name, text): &(&str, &str)| {
+            let machine: Machine = toml::from_str(text).expect("the built-in descriptions are valid, as tests check");
+            Machine { name: (*name).to_owned(), ..machine }
         };
-        let machine = toml::from_str(text).expect("the descriptions that are built in are valid, as tests check");
-        Machine { name: name.to_owned(), ..machine }
+        let fits = |it: &Machine| it.architectures.contains(&architecture) && it.kernels.contains(&kind);
+        MACHINES.iter().map(machine).find(fits).expect("every kernel that is recognised has a machine, as tests check")
+    }
+
+    /// Its name, as in `vm/machines`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How a kernel takes a magic SysRq from its console, where it has one of QEMU's.
+    pub fn sysrq(&self) -> Option<SysRq> {
+        self.console.sysrq
+    }
+
+    /// The sentence on a kernel that nobody can hear on this machine, as far as its configuration tells.
+    pub fn mute(&self, configuration: &Configuration) -> Option<String> {
+        mute(configuration, &self.console.name, &self.console.options)
+    }
+
+    /// The options without which no kernel prints to the console, as a list in words.
+    pub fn console_options(&self) -> String {
+        let options: Vec<String> = self.console.options.iter().map(|option| format!("CONFIG_{option}=y")).collect();
+        options.join(" and ")
     }
 
     /// Checks that the program that makes this machine is in PATH. For user-mode Linux, the kernel is the program.
@@ -194,13 +260,24 @@ impl Machine {
         if !self.kernels.contains(&kernel.kind()) {
             return Err(MachineError::WrongKernel(kernel.path().to_owned(), self.name.clone()));
         }
-        if kernel.kind() == Kind::Vmlinux && kernel.image.pvh_entry.is_none() {
+        if kernel.kind() == Kind::UserMode && Architecture::host() != kernel.architecture() {
+            return Err(MachineError::ForeignProgram(kernel.path().to_owned(), kernel.architecture()));
+        }
+        if options.accelerator == Accelerator::Kvm
+            && kernel.kind() != Kind::UserMode
+            && !kernel.architecture().is_accelerated()
+        {
+            return Err(MachineError::ForeignKernel(kernel.path().to_owned(), kernel.architecture()));
+        }
+        let needs_note = (kernel.architecture(), kernel.kind()) == (Architecture::X86_64, Kind::Vmlinux);
+        if needs_note && kernel.image.pvh_entry.is_none() {
             return Err(MachineError::NoPvh(kernel.path().to_owned()));
         }
         if !(1..=self.maximum_cpus).contains(&options.cpus) {
             return Err(MachineError::Processors(self.name.clone(), self.maximum_cpus, options.cpus));
         }
-        let words = self.command_line(options)?;
+        let limit = kernel.image.command_line_limit.unwrap_or(self.command_line_limit).min(self.command_line_limit);
+        let words = self.command_line(options, limit)?;
         let (accelerator, cpu) = match options.accelerator {
             Accelerator::Kvm => ("kvm", &self.cpu.kvm),
             Accelerator::Tcg => ("tcg", &self.cpu.tcg),
@@ -240,9 +317,10 @@ impl Machine {
     }
 
     /// The words of the kernel command line: the machine's, ours, the caller's.
-    fn command_line(&self, options: &Options) -> Result<Vec<String>, MachineError> {
+    fn command_line(&self, options: &Options, limit: usize) -> Result<Vec<String>, MachineError> {
         let results = if options.single_serial { &self.console.device } else { &self.results.device };
-        let parameters = Parameters { results: Some(results.clone()), arguments: options.arguments.clone() };
+        let (plan, arguments) = (options.plan.clone(), options.arguments.clone());
+        let parameters = Parameters { results: Some(results.clone()), plan, arguments };
         let level = options.console_level.min(8);
         let mut words = vec![format!("console={}", self.console.device), format!("loglevel={level}")];
         words.extend(self.command_line.iter().cloned());
@@ -251,8 +329,8 @@ impl Machine {
             words.push(one_word(parameter)?);
         }
         let length = words.iter().map(|word| word.len() + 1).sum::<usize>() - 1;
-        if length > self.command_line_limit {
-            return Err(MachineError::CommandLineTooLong(length, self.name.clone(), self.command_line_limit));
+        if length > limit {
+            return Err(MachineError::CommandLineTooLong(length, self.name.clone(), limit));
         }
         Ok(words)
     }
@@ -330,6 +408,57 @@ mod tests {
         assert!(start.arguments.contains(&"uml_dir=/d".into()) && start.arguments.contains(&"panic=-1".into()));
         assert!(start.arguments.contains(&"ssl0=null,fd:4".into()), "{:?}", start.arguments);
         assert!(!start.arguments.iter().any(|word| word.to_string_lossy().contains('{')));
+    }
+
+    #[test]
+    fn every_architecture_has_its_machine() {
+        for (architecture, kind, program, console, results) in [
+            (Architecture::X86_64, Kind::BzImage, "qemu-system-x86_64", "ttyS0", "ttyS1"),
+            (Architecture::I386, Kind::BzImage, "qemu-system-x86_64", "ttyS0", "ttyS1"),
+            (Architecture::Arm64, Kind::Image, "qemu-system-aarch64", "ttyAMA0", "hvc0"),
+            (Architecture::Riscv64, Kind::Image, "qemu-system-riscv64", "ttyS0", "hvc0"),
+            (Architecture::S390x, Kind::Image, "qemu-system-s390x", "ttysclp0", "hvc0"),
+            (Architecture::Ppc64le, Kind::Vmlinux, "qemu-system-ppc64", "hvc0", "hvc1"),
+        ] {
+            let kernel = Kernel::of_architecture("/k/a b", kind, architecture, None);
+            let machine = Machine::for_kernel(&kernel);
+            let start =
+                machine.invocation(&kernel, Path::new("/i,n"), Path::new("/d"), &Options::default()).expect("booted");
+            assert_eq!(start.program, program);
+            let words: Vec<String> = start.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            assert!(!words.iter().any(|word| word.contains('{')), "{words:?}");
+            let command_line = &words[words.iter().position(|word| word == "-append").expect("it has one") + 1];
+            assert!(command_line.starts_with(&format!("console={console} ")), "{command_line}");
+            assert_eq!(Parameters::parse(command_line).results.as_deref(), Some(results));
+            assert_eq!(start.channels.len(), 3);
+            assert!(machine.sysrq().is_some() && !machine.console.name.is_empty());
+            // What it takes to be heard is among what it takes to boot.
+            let boot = Configuration::parse(Fragment::boot(architecture, kind).text());
+            assert!(machine.console.options.iter().all(|option| boot.is_built_in(option)));
+            assert_eq!(machine.mute(&boot), None);
+        }
+    }
+
+    #[test]
+    fn kvm_does_not_run_other_architectures() {
+        let other = if Architecture::host() == Architecture::S390x { Architecture::Arm64 } else { Architecture::S390x };
+        let kernel = Kernel::of_architecture("/k/Image", Kind::Image, other, None);
+        let options = Options { accelerator: Accelerator::Kvm, ..Options::default() };
+        let started = Machine::for_kernel(&kernel).invocation(&kernel, Path::new("/i"), Path::new("/d"), &options);
+        let error = started.unwrap_err().to_string();
+        assert!(error.contains("which KVM does not run on this machine: leave --accel kvm out"), "{error}");
+    }
+
+    #[test]
+    fn a_kernel_that_states_its_limit_is_not_given_more() {
+        let mut kernel = Kernel::of_architecture("/k/bzImage", Kind::Image, Architecture::S390x, None);
+        let options = Options { arguments: vec!["x".repeat(800)], ..Options::default() };
+        let start = |kernel: &Kernel| {
+            Machine::for_kernel(kernel).invocation(kernel, Path::new("/i"), Path::new("/d"), &options)
+        };
+        assert!(start(&kernel).is_ok());
+        kernel.image.command_line_limit = Some(895);
+        assert!(start(&kernel).unwrap_err().to_string().contains("takes 895"));
     }
 
     #[test]

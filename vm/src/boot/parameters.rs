@@ -10,11 +10,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 pub struct Parameters {
     /// The device below `/dev` that results are written to; without one it is the console.
     pub results: Option<String>,
+    /// What the runner knows the cases by that these arguments select, for an init that may be another build.
+    pub plan: Option<String>,
     /// The arguments of our binary, without its name.
     pub arguments: Vec<String>,
 }
 
 const RESULTS: &str = "unshare_conformance.results=";
+const PLAN: &str = "unshare_conformance.plan=";
 const ARGUMENTS: &str = "unshare_conformance.args=";
 
 /// What a command line or a list separated by commas could misread.
@@ -36,9 +39,10 @@ impl Parameters {
     /// URL.
     pub fn to_command_line(&self) -> String {
         let results = self.results.as_ref().map(|results| format!("{RESULTS}{}", quoted(results)));
+        let plan = self.plan.as_ref().map(|plan| format!("{PLAN}{}", quoted(plan)));
         let arguments: Vec<String> = self.arguments.iter().map(|argument| quoted(argument)).collect();
         let arguments = (!arguments.is_empty()).then(|| format!("{ARGUMENTS}{}", arguments.join(",")));
-        results.into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
+        results.into_iter().chain(plan).chain(arguments).collect::<Vec<_>>().join(" ")
     }
 
     /// Reads them from a whole kernel command line, as `/proc/cmdline` has it. Of a repeated parameter the last
@@ -48,6 +52,8 @@ impl Parameters {
         for word in command_line.split_ascii_whitespace() {
             if let Some(results) = word.strip_prefix(RESULTS) {
                 parameters.results = Some(unquoted(results)).filter(|name| !name.is_empty());
+            } else if let Some(plan) = word.strip_prefix(PLAN) {
+                parameters.plan = Some(unquoted(plan));
             } else if let Some(arguments) = word.strip_prefix(ARGUMENTS) {
                 parameters.arguments = arguments.split(',').map(unquoted).collect();
             }
@@ -72,8 +78,11 @@ mod tests {
     #[test]
     fn every_argument_survives_the_command_line() {
         let hard = ["", "a b", "100%", "%41", "\"quoted\"", "a,b", "--", "x=y", "é\n\t", "pid.*", "'", "\\", "%"];
-        let parameters =
-            Parameters { results: Some("ttyS1".into()), arguments: hard.iter().map(|text| text.to_string()).collect() };
+        let parameters = Parameters {
+            results: Some("ttyS1".into()),
+            plan: Some("1234abcd".into()),
+            arguments: hard.iter().map(|text| text.to_string()).collect(),
+        };
         let line = parameters.to_command_line();
         assert!(line.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') && !line.contains('"'), "{line}");
         assert_eq!(Parameters::parse(&format!("console=ttyS0 {line} quiet\n")), parameters);

@@ -18,8 +18,14 @@ struct Package {
     version: String,
 }
 
-/// The packages with kernels (a POSIX extended regular expression).
-const PATTERN: &str = "^(linux-(image|binary|base)-[0-9].*-cloud-amd64|user-mode-linux)$";
+/// The packages with kernels for an architecture (a POSIX extended regular expression). Debian makes user-mode Linux for
+/// x86 alone.
+fn pattern(architecture: Architecture) -> String {
+    let flavours = architecture.debian_flavours().join("|");
+    let user_mode = if architecture == Architecture::X86_64 { "|user-mode-linux" } else { "" };
+    format!("^(linux-(image|binary|base)-[0-9].*-({flavours}){user_mode})$")
+}
+
 /// The suites with kernels, oldest first. A mirror that lacks some still serves the others.
 const SUITES: [&str; 8] =
     ["bullseye", "bookworm", "bookworm-backports", "trixie", "trixie-backports", "forky", "sid", "experimental"];
@@ -35,6 +41,8 @@ const LISTS_LAST: Duration = Duration::from_secs(24 * 3600);
 pub struct Debian {
     /// Has the private root.
     pub(crate) cache: Cache,
+    /// Whose packages are listed.
+    pub(crate) architecture: Architecture,
 }
 
 impl Source for Debian {
@@ -53,8 +61,17 @@ impl Source for Debian {
 }
 
 impl Debian {
+    /// The name of the private root in the cache: one for each architecture, whose lists are large.
+    fn directory(&self) -> String {
+        match self.architecture {
+            // As it was called when there was no other.
+            Architecture::X86_64 => "apt".to_owned(),
+            other => format!("apt-{other}"),
+        }
+    }
+
     fn root(&self) -> PathBuf {
-        self.cache.root().join("apt")
+        self.cache.root().join(self.directory())
     }
 
     /// Prepares the private root for the machine's mirror. Nothing is fetched yet.
@@ -63,18 +80,20 @@ impl Debian {
             in_path(program).ok_or(SourceError::NotInstalled(program))?;
         }
         for directory in ["lists/partial", "archives/partial", "log"] {
-            self.cache.directory(&format!("apt/{directory}"))?;
+            self.cache.directory(&format!("{}/{directory}", self.directory()))?;
         }
         let mut targets = Command::new("apt-get");
         targets.args(["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"]);
-        let sources = sources(&output("apt-get indextargets", targets)?).ok_or(SourceError::NoMirror)?;
+        let targets = output("apt-get indextargets", targets)?;
+        let sources = sources(&targets, self.architecture).ok_or(SourceError::NoMirror)?;
         // Lists of another mirror do not count.
         if std::fs::read_to_string(self.root().join("sources.list")).ok().as_deref() != Some(&sources) {
             let _ = std::fs::remove_file(self.root().join("updated"));
         }
         self.write("sources.list", &sources)?;
         self.write("status", "")?;
-        let settings = include_str!("../../apt.conf").replace("{root}", &self.root().to_string_lossy());
+        let settings = include_str!("../../apt.conf").replace("{architecture}", self.architecture.debian_name());
+        let settings = settings.replace("{root}", &self.root().to_string_lossy());
         self.write("apt.conf", &settings)
     }
 
@@ -101,7 +120,7 @@ impl Debian {
         if modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age < LISTS_LAST)) {
             return Ok(());
         }
-        progress("fetching Debian's package lists (some 50 MB, once a day)");
+        progress(&format!("fetching Debian's package lists of {} (some 50 MB, once a day)", self.architecture));
         // Only one at a time; apt itself would refuse rather than wait.
         let lock = self.root().join("lock");
         let held = File::create(&lock).map_err(CacheError::at(&lock))?;
@@ -122,7 +141,8 @@ impl Debian {
 
     /// The packages with kernels, in all their versions, metapackages left out.
     fn packages(&self) -> Result<Vec<Package>, SourceError> {
-        let found = output("apt-cache search", self.command("apt-cache", &["search", "--names-only", PATTERN]))?;
+        let pattern = pattern(self.architecture);
+        let found = output("apt-cache search", self.command("apt-cache", &["search", "--names-only", &pattern]))?;
         let lines = found.lines().filter(|line| !line.contains("(meta-package)"));
         let names: Vec<&str> = lines.filter_map(|line| Some(line.split_once(" - ")?.0)).collect();
         if names.is_empty() {
@@ -138,7 +158,11 @@ impl Debian {
         let scratch = tempfile::tempdir_in(&root).map_err(CacheError::at(&root))?;
         let mut download = self.command("apt-get", &["-q", "download", package]);
         download.current_dir(scratch.path());
-        output("apt-get download", download)?;
+        // What the lists promise need not be on the mirror: they are fetched at another time.
+        output("apt-get download", download).map_err(|error| match error {
+            SourceError::Failed(_, why) if why.contains(" 404 ") => SourceError::Gone(package.to_owned()),
+            error => error,
+        })?;
         let mut files = std::fs::read_dir(scratch.path()).into_iter().flatten().flatten().map(|entry| entry.path());
         let archive = files
             .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
@@ -166,7 +190,8 @@ fn offers(packages: &[Package]) -> Vec<Offer> {
             return Some(Offer { release: format!("uml-{version}"), version, parts });
         }
         let release = ["linux-image-", "linux-binary-"].iter().find_map(|prefix| package.name.strip_prefix(prefix))?;
-        if release.starts_with("unsigned-") {
+        // Packages of a flavour may be of real-time kernels, which are none of a stable series' own.
+        if release.starts_with("unsigned-") || release.contains("-rt-") {
             return None;
         }
         let part = |kind| part(format!("linux-{kind}-{release}"));
@@ -206,7 +231,8 @@ fn output(program: &str, command: Command) -> Result<String, SourceError> {
 }
 
 /// Our sources.list, from the machine's index targets: lines of mirror, suite, component.
-fn sources(targets: &str) -> Option<String> {
+fn sources(targets: &str, architecture: Architecture) -> Option<String> {
+    let architecture = architecture.debian_name();
     let (mut main, mut security) = (None, None);
     for line in targets.lines() {
         let mut words = line.split(' ');
@@ -228,7 +254,7 @@ fn sources(targets: &str) -> Option<String> {
     let mut list = String::new();
     for (mirror, suites) in [(Some(main?), &SUITES[..]), (security, &SECURITY_SUITES[..])] {
         for (mirror, suite) in mirror.iter().flat_map(|mirror| suites.iter().map(move |suite| (mirror, suite))) {
-            let _ = writeln!(list, "deb [arch=amd64{signed}] {mirror} {suite} main");
+            let _ = writeln!(list, "deb [arch={architecture}{signed}] {mirror} {suite} main");
         }
     }
     Some(list)
@@ -249,17 +275,19 @@ mod tests {
     fn sources_follow_the_machines_mirror() {
         let targets = "http://mirror.example/debian/ bookworm main\nhttp://mirror.example/debian/ bookworm-updates main\n\
                        http://mirror.example/security/ bookworm-security main\nhttp://other.example/ nodistro main\n";
-        let list = sources(targets).unwrap();
+        let list = sources(targets, Architecture::Ppc64le).unwrap();
         assert!(list.contains("http://mirror.example/debian/ trixie-backports main\n"));
+        assert!(list.lines().all(|line| line.starts_with("deb [arch=ppc64el")), "{list}");
         assert!(list.contains("http://mirror.example/security/ bullseye-security main\n"));
         assert!(!list.contains("other.example"));
     }
 
     #[test]
     fn a_machine_of_another_distribution_has_no_mirror() {
-        assert_eq!(sources("http://mirror.example/ubuntu noble main\n"), None);
-        assert_eq!(sources(""), None);
-        assert!(!sources("http://mirror.example/debian sid main\n").unwrap().contains("security"));
+        assert_eq!(sources("http://mirror.example/ubuntu noble main\n", Architecture::X86_64), None);
+        assert_eq!(sources("", Architecture::X86_64), None);
+        let list = sources("http://mirror.example/debian sid main\n", Architecture::X86_64);
+        assert!(!list.unwrap().contains("security"));
     }
 
     #[test]
@@ -268,6 +296,15 @@ mod tests {
         let package = Package { name: "user-mode-linux".into(), version: "6.1um4+b13".into() };
         assert_eq!(parse_madison(line), Some(package));
         assert_eq!(parse_madison("linux | 6.1.1-1 | http://mirror.example/debian bookworm/main Sources"), None);
+    }
+
+    #[test]
+    fn only_the_packages_that_guests_boot_are_asked_for() {
+        let of = |architecture| pattern(architecture);
+        assert_eq!(of(Architecture::X86_64), "^(linux-(image|binary|base)-[0-9].*-(cloud-amd64)|user-mode-linux)$");
+        assert_eq!(of(Architecture::I386), "^(linux-(image|binary|base)-[0-9].*-(686-pae|686))$");
+        let real_time = Package { name: "linux-image-6.1.0-50-rt-686-pae".to_owned(), version: "6.1.176-1".to_owned() };
+        assert_eq!(offers(&[real_time]), []);
     }
 
     #[test]

@@ -46,14 +46,16 @@ pub enum BuildError {
     Kernel(#[from] KernelError),
 }
 
-/// Builds the bzImage of the tree at `tree` in the cache; the next build of the same tree is incremental. `additions`
-/// are fragments of ours beside those that every guest needs, `extra` are fragments of the user's, which may override
+/// Builds the kernel of the tree at `tree` for an architecture, in the cache; the next build of the same is incremental.
+/// Where this machine's own compiler does not do, Debian's for that architecture is used, unless the environment has
+/// CROSS_COMPILE or LLVM. `additions` are fragments of ours beside those that every guest needs, `extra` are fragments of the user's, which may override
 /// ours. `progress` receives every line that make prints.
 ///
 /// # Errors
 /// The tree cannot be built, or guests cannot boot its kernel.
 pub fn build(
     tree: &Path,
+    architecture: Architecture,
     additions: &[Fragment],
     extra: &[PathBuf],
     cache: &Cache,
@@ -68,14 +70,21 @@ pub fn build(
         return Err(BuildError::ConfiguredInPlace(tree.to_owned()));
     }
     let tree = tree.canonicalize().map_err(CacheError::at(tree))?;
-    let output = cache.directory(&format!("builds/{}", name_of(&tree)))?;
+    let of_architecture = match architecture {
+        // As they were called when there was no other.
+        Architecture::X86_64 => name_of(&tree),
+        other => format!("{}-{other}", name_of(&tree)),
+    };
+    let output = cache.directory(&format!("builds/{of_architecture}"))?;
     let config = output.join(".config");
     let variables = additions.iter().flat_map(Fragment::make_variables).collect();
-    let mut make = Make { tree: &tree, output: &output, variables, progress };
+    let mut make = Make { tree: &tree, output: &output, architecture, variables, progress };
+    let target = target(architecture);
+    let (boot, guest) = (Fragment::boot(architecture, target.kind), Fragment::guest(architecture));
 
     make.run("tinyconfig")?;
     let mut fragments = Vec::new();
-    for fragment in [Kind::BzImage.boot_fragment(), Fragment::guest()].iter().chain(additions) {
+    for fragment in [&boot, &guest].into_iter().chain(additions) {
         let path = output.join(fragment.name());
         std::fs::write(&path, fragment.text()).map_err(CacheError::at(&path))?;
         fragments.push(path);
@@ -90,14 +99,30 @@ pub fn build(
     make.run("olddefconfig")?;
 
     let configuration = Configuration::read(&config).map_err(CacheError::at(&config))?;
-    if let Some(sentence) = sentence(&Kind::BzImage.boot_fragment().unmet(&configuration)) {
+    if let Some(sentence) = sentence(&boot.unmet(&configuration)) {
         return Err(BuildError::Unbootable(sentence));
     }
-    let mut unmet = Fragment::guest().unmet(&configuration);
+    let mut unmet = guest.unmet(&configuration);
     unmet.extend(additions.iter().flat_map(|addition| addition.unmet(&configuration)));
 
-    make.run("bzImage")?;
+    make.run(target.name)?;
     Ok(Built { kernel: Kernel::open(&output)?, output, unmet })
+}
+
+/// What make is asked for.
+struct Target {
+    name: &'static str,
+    kind: Kind,
+}
+
+fn target(architecture: Architecture) -> Target {
+    let (name, kind) = match architecture {
+        Architecture::X86_64 | Architecture::I386 => ("bzImage", Kind::BzImage),
+        Architecture::Arm64 | Architecture::Riscv64 => ("Image", Kind::Image),
+        Architecture::S390x => ("bzImage", Kind::Image),
+        Architecture::Ppc64le => ("vmlinux", Kind::Vmlinux),
+    };
+    Target { name, kind }
 }
 
 /// A name for a tree's output: its own, and a hash of its path, because trees tend to be called `linux`.
@@ -111,6 +136,7 @@ fn name_of(tree: &Path) -> String {
 struct Make<'a> {
     tree: &'a Path,
     output: &'a Path,
+    architecture: Architecture,
     /// Given on the command line, so that they hold in every directory and before what a Makefile says.
     variables: Vec<&'static str>,
     progress: Progress<'a>,
@@ -122,10 +148,19 @@ impl Make<'_> {
         let mut output = OsString::from("O=");
         output.push(self.output);
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-        command.arg(output).arg("ARCH=x86_64").arg(format!("-j{jobs}")).args(&self.variables).arg(target);
+        command.arg(output).arg(format!("ARCH={}", self.architecture.kbuild_name()));
+        command.arg(format!("-j{jobs}")).args(&self.variables).arg(target);
         // Whoever chose a compiler keeps it.
-        if in_path("ccache").is_some() && std::env::var_os("CC").is_none() && std::env::var_os("LLVM").is_none() {
-            command.arg("CC=ccache gcc");
+        let is_chosen = |variables: &[&str]| variables.iter().any(|name| std::env::var_os(name).is_some());
+        let mut compiler = "";
+        if let Some(prefix) = self.architecture.cross_compiler()
+            && !is_chosen(&["CROSS_COMPILE", "LLVM"])
+        {
+            command.arg(format!("CROSS_COMPILE={prefix}"));
+            compiler = prefix;
+        }
+        if in_path("ccache").is_some() && !is_chosen(&["CC", "LLVM", "CROSS_COMPILE"]) {
+            command.arg(format!("CC=ccache {compiler}gcc"));
         }
         self.wait_for(command, &format!("make {target}"))
     }
@@ -168,7 +203,7 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let mut lines = Vec::new();
         let mut progress = |line: &str| lines.push(line.to_owned());
-        let result = build(tree, additions, &[], &Cache::at(cache.path()), &mut progress);
+        let result = build(tree, Architecture::X86_64, additions, &[], &Cache::at(cache.path()), &mut progress);
         (result, lines)
     }
 
@@ -198,7 +233,8 @@ mod tests {
     fn a_fragment_that_is_not_there_is_named() {
         let (tree, cache) = (pretend_tree("true"), tempfile::tempdir().unwrap());
         let missing = ["/nonexistent/x.config".into()];
-        let error = build(tree.path(), &[], &missing, &Cache::at(cache.path()), &mut |_: &str| {}).unwrap_err();
+        let cache = Cache::at(cache.path());
+        let error = build(tree.path(), Architecture::X86_64, &[], &missing, &cache, &mut |_: &str| {}).unwrap_err();
         assert!(matches!(error, BuildError::NoFragment { .. }), "{error}");
         assert!(error.to_string().contains("/nonexistent/x.config"), "{error}");
     }

@@ -3,6 +3,9 @@
 //! Debian's cloud kernels have what guests need built in, from 5.10 to the newest; its `user-mode-linux` packages are
 //! the same kernels as ordinary programs, named `uml-VERSION` here. A release may be shortened at any point that ends a
 //! number: `6.12` is the newest 6.12, `5.10.223` the kernel packaged from that version.
+//!
+//! A name means a kernel for this machine's architecture, unless an architecture follows after a colon, as in
+//! `6.12:arm64`. A whole release tells its architecture itself: Debian's end in it.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -15,6 +18,8 @@ use crate::common::*;
 pub struct Entry {
     /// Its release as `uname -r` says it, or `uml-` and the package's version.
     pub release: String,
+    /// What it is built for.
+    pub architecture: Architecture,
     /// The package's version, which has the upstream version where the release has not. Empty when only the fetched
     /// file is known.
     pub version: String,
@@ -26,8 +31,8 @@ pub struct Entry {
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
     /// Nothing has that name.
-    #[error("no kernel release begins with {0:?}: see `unshare-conformance kernels list`")]
-    Unknown(String),
+    #[error("no kernel release for {1} begins with {0:?}: see `unshare-conformance kernels list --arch {1}`")]
+    Unknown(String, Architecture),
     /// The packages of this release hold no image.
     #[error("the packages of {0} hold no kernel: choose another release with `unshare-conformance kernels list`")]
     NoKernel(String),
@@ -42,36 +47,61 @@ pub enum LibraryError {
     Cache(#[from] CacheError),
 }
 
-/// The user's kernels, and those that a source has.
+/// The user's kernels, and those that a source has, of one architecture.
 #[derive(Clone, Debug)]
 pub struct Library<S = Debian> {
     cache: Cache,
     source: S,
+    architecture: Architecture,
 }
 
 impl Library {
-    /// The library in `cache`, with Debian's archive as its source.
+    /// The library of this machine's architecture in `cache`, with Debian's archive as its source.
     pub fn new(cache: Cache) -> Library {
-        Library { source: Debian { cache: cache.clone() }, cache }
+        Library::of(Architecture::host(), cache)
     }
+
+    /// The library of an architecture.
+    pub fn of(architecture: Architecture, cache: Cache) -> Library {
+        Library { source: Debian { cache: cache.clone(), architecture }, cache, architecture }
+    }
+}
+
+/// A name without its architecture, and the architecture, if it has one: `6.12:arm64`.
+pub fn parts_of(name: &str) -> (&str, Option<Architecture>) {
+    let parts = name.rsplit_once(':').and_then(|(release, architecture)| Some((release, architecture.parse().ok()?)));
+    parts.map_or((name, None), |(release, architecture)| (release, Some(architecture)))
 }
 
 impl<S: Source> Library<S> {
     /// The kernels that were fetched, oldest first. Nothing is asked of the network.
     pub fn fetched(&self) -> Vec<Entry> {
+        let mut entries = self.fetched_of_any();
+        entries.retain(|entry| entry.architecture == self.architecture);
+        entries
+    }
+
+    fn fetched_of_any(&self) -> Vec<Entry> {
         let directories = std::fs::read_dir(self.cache.root().join("kernels")).into_iter().flatten().flatten();
         let entry = |directory: std::fs::DirEntry| {
             let release = directory.file_name().into_string().ok()?;
             let image = image_in(&directory.path(), &release);
             let version = std::fs::read_to_string(directory.path().join("version")).unwrap_or_default();
-            image.is_file().then_some(Entry { release, version, image: Some(image) })
+            // Only user-mode Linux does not say it.
+            let architecture = Architecture::of_debian_release(&release).unwrap_or(Architecture::X86_64);
+            image.is_file().then_some(Entry { release, architecture, version, image: Some(image) })
         };
         sorted(directories.filter_map(entry).collect())
     }
 
-    /// The fetched kernel that `release` names, the newest if several do.
-    pub fn find(&self, release: &str) -> Option<Entry> {
-        newest(self.fetched(), release)
+    /// The fetched kernel that `name` means: the newest if several do, or the one of any architecture whose whole release
+    /// it is.
+    pub fn find(&self, name: &str) -> Option<Entry> {
+        let (release, architecture) = parts_of(name);
+        let mut entries = self.fetched_of_any();
+        let exact = entries.iter().find(|entry| entry.release == name).cloned();
+        entries.retain(|entry| entry.architecture == architecture.unwrap_or(self.architecture));
+        exact.or_else(|| matching(entries, release).into_iter().next())
     }
 
     /// Every kernel of the source and every fetched one, oldest first.
@@ -82,7 +112,8 @@ impl<S: Source> Library<S> {
         Ok(self.entries(&self.source.kernels(progress)?))
     }
 
-    /// Fetches the newest kernel that `release` names, unless it was fetched before. The entry has the path of its image.
+    /// Fetches the newest kernel that `release` names, unless it was fetched before; the next one if the archive lists it
+    /// and does not have it. The entry has the path of its image.
     ///
     /// # Errors
     /// No kernel has that name, or it cannot be fetched or kept.
@@ -90,26 +121,45 @@ impl<S: Source> Library<S> {
         if let Some(exact) = self.fetched().into_iter().find(|entry| entry.release == release) {
             return Ok(exact);
         }
-        let unknown = || LibraryError::Unknown(release.to_owned());
+        let unknown = || LibraryError::Unknown(release.to_owned(), self.architecture);
         // Refused at once, even where the archive cannot be reached.
         if !(release.starts_with(|c: char| c.is_ascii_digit()) || release.starts_with("uml")) {
             return Err(unknown());
         }
         let offers = self.source.kernels(progress)?;
-        let entry = newest(self.entries(&offers), release).ok_or_else(unknown)?;
-        if entry.image.is_some() {
-            return Ok(entry);
+        let mut gone = None;
+        for entry in matching(self.entries(&offers), release) {
+            if entry.image.is_some() {
+                return Ok(entry);
+            }
+            let offer = offers.iter().find(|offer| offer.release == entry.release).ok_or_else(unknown)?;
+            match self.fetch_offer(entry, offer, progress) {
+                Err(LibraryError::Source(error @ SourceError::Gone(_))) => {
+                    progress(&error.to_string());
+                    gone.get_or_insert(error);
+                }
+                result => return result,
+            }
         }
-        let offer = offers.iter().find(|offer| offer.release == entry.release).ok_or_else(unknown)?;
+        Err(gone.map_or_else(unknown, LibraryError::Source))
+    }
+
+    fn fetch_offer(&self, entry: Entry, offer: &Offer, progress: Progress<'_>) -> Result<Entry, LibraryError> {
         let directory = self.cache.directory(&format!("kernels/{}", entry.release))?;
         let image = image_in(&directory, &entry.release);
         let config_name = format!("config-{}", entry.release);
         let place = |path: &Path| match path.file_name()?.to_str()? {
-            name if name == "linux.uml" || name.starts_with("vmlinuz") => Some(image.clone()),
+            "linux.uml" => Some(image.clone()),
+            // Debian calls it so where it is not compressed.
+            name if name.starts_with("vmlinuz") || name.starts_with("vmlinux-") => Some(image.clone()),
             name if name == "config" || name == config_name => Some(directory.join(&config_name)),
             _ => None,
         };
-        self.source.fetch(offer, &place, progress)?;
+        let fetched = self.source.fetch(offer, &place, progress);
+        if !image.is_file() {
+            let _ = std::fs::remove_dir_all(&directory);
+        }
+        fetched?;
         if !image.is_file() {
             return Err(LibraryError::NoKernel(entry.release));
         }
@@ -129,7 +179,8 @@ impl<S: Source> Library<S> {
         let mut entries = self.fetched();
         for Offer { release, version, .. } in offers {
             if !entries.iter().any(|entry| entry.release == *release) {
-                entries.push(Entry { release: release.clone(), version: version.clone(), image: None });
+                let (release, version) = (release.clone(), version.clone());
+                entries.push(Entry { release, architecture: self.architecture, version, image: None });
             }
         }
         sorted(entries)
@@ -156,12 +207,15 @@ fn tells_its_version(image: &Path) -> Result<(), String> {
     })
 }
 
-fn newest(entries: Vec<Entry>, release: &str) -> Option<Entry> {
+/// The kernels that `release` names, the newest first; one alone if it is the whole release.
+fn matching(entries: Vec<Entry>, release: &str) -> Vec<Entry> {
     // A bare version never means a user-mode kernel.
     let by_version = |entry: &Entry| !is_user_mode(&entry.release) && begins(&entry.version, release);
     let named = |entry: &&Entry| begins(&entry.release, release) || by_version(entry);
-    let exact = entries.iter().find(|entry| entry.release == release);
-    exact.or_else(|| entries.iter().rev().find(named)).cloned()
+    match entries.iter().find(|entry| entry.release == release) {
+        Some(exact) => vec![exact.clone()],
+        None => entries.iter().rev().filter(named).cloned().collect(),
+    }
 }
 
 /// Whether `text` begins with `prefix` and the prefix does not end within a number: 6.12 does not begin with 6.1.
@@ -189,8 +243,10 @@ mod tests {
     use super::*;
     use crate::get::source::Place;
 
-    /// A source of these releases and versions, whose images hold their releases.
+    /// A source of these releases and versions, whose images hold their releases. It does not have what is `GONE`.
     struct Shelf(&'static [(&'static str, &'static str)]);
+
+    const GONE: &str = "6.12.118+deb13-cloud-amd64";
 
     impl Source for Shelf {
         fn kernels(&self, _: Progress<'_>) -> Result<Vec<Offer>, SourceError> {
@@ -203,6 +259,9 @@ mod tests {
         }
 
         fn fetch(&self, offer: &Offer, place: Place<'_>, _: Progress<'_>) -> Result<(), SourceError> {
+            if offer.release == GONE {
+                return Err(SourceError::Gone(offer.release.clone()));
+            }
             for (name, content) in [("linux.uml", "#!/bin/sh\necho lib: no version >&2; exit 1"), ("config", "y")] {
                 let path = place(Path::new(name)).unwrap();
                 std::fs::write(&path, content).map_err(CacheError::at(&path))?;
@@ -216,6 +275,7 @@ mod tests {
     const ARCHIVE: Shelf = Shelf(&[
         ("6.12.90+deb13-cloud-amd64", "6.12.90-1"),
         ("6.12.117+deb13-cloud-amd64", "6.12.117-1"),
+        (GONE, "6.12.118-1"),
         ("6.1.0-53-cloud-amd64", "6.1.187-1"),
         ("5.10.0-32-cloud-amd64", "5.10.223-1"),
         ("7.3.4+deb13-cloud-amd64", "7.3.4-1"),
@@ -225,7 +285,8 @@ mod tests {
 
     fn library() -> (tempfile::TempDir, Library<Shelf>) {
         let directory = tempfile::tempdir().unwrap();
-        let library = Library { cache: Cache::at(directory.path()), source: ARCHIVE };
+        let architecture = Architecture::X86_64;
+        let library = Library { cache: Cache::at(directory.path()), source: ARCHIVE, architecture };
         (directory, library)
     }
 
@@ -233,8 +294,8 @@ mod tests {
     fn a_prefix_names_the_newest_release() {
         let (_directory, library) = library();
         let entries = library.list(&mut |_| ()).unwrap();
-        let release = |prefix: &str| newest(entries.clone(), prefix).map(|entry| entry.release);
-        assert_eq!(release("6.12").as_deref(), Some("6.12.117+deb13-cloud-amd64"));
+        let release = |prefix: &str| matching(entries.clone(), prefix).first().map(|entry| entry.release.clone());
+        assert_eq!(release("6.12").as_deref(), Some(GONE));
         assert_eq!(release("6.1").as_deref(), Some("6.1.0-53-cloud-amd64"));
         assert_eq!(release("5.10.223").as_deref(), Some("5.10.0-32-cloud-amd64"));
         assert_eq!(release("uml-6.1").as_deref(), Some("uml-6.1um4+b13"));
@@ -250,8 +311,8 @@ mod tests {
         let (_directory, library) = library();
         let entries = library.list(&mut |_| ()).unwrap();
         let releases: Vec<String> = entries.into_iter().map(|entry| entry.release).collect();
-        assert_eq!(releases.len(), 6);
-        assert!(releases[0].starts_with("5.10") && releases[5].starts_with("uml-"), "{releases:?}");
+        assert_eq!(releases.len(), 7);
+        assert!(releases[0].starts_with("5.10") && releases[6].starts_with("uml-"), "{releases:?}");
     }
 
     #[test]
@@ -262,8 +323,46 @@ mod tests {
         assert_eq!(library.fetch("6.12", &mut |_| ()).unwrap(), fetched);
         let config = "kernels/6.12.117+deb13-cloud-amd64/config-6.12.117+deb13-cloud-amd64";
         assert!(directory.path().join(config).is_file());
-        assert!(matches!(library.fetch("6.11", &mut |_| ()), Err(LibraryError::Unknown(_))));
-        assert!(matches!(library.fetch("linux", &mut |_| ()), Err(LibraryError::Unknown(_))));
+        assert!(matches!(library.fetch("6.11", &mut |_| ()), Err(LibraryError::Unknown(..))));
+        assert!(matches!(library.fetch("linux", &mut |_| ()), Err(LibraryError::Unknown(..))));
+    }
+
+    #[test]
+    fn the_next_kernel_is_fetched_for_one_that_the_archive_lost() {
+        let (directory, library) = library();
+        let mut told = Vec::new();
+        let entry = library.fetch("6.12", &mut |line| told.push(line.to_owned())).unwrap();
+        assert_eq!(entry.release, "6.12.117+deb13-cloud-amd64");
+        assert!(told.iter().any(|line| line.contains(GONE) && line.contains("does not have it")), "{told:?}");
+        assert!(!directory.path().join("kernels").join(GONE).exists());
+        // Asked for by its name, nothing else will do.
+        let error = library.fetch(GONE, &mut |_| ()).unwrap_err();
+        assert!(matches!(error, LibraryError::Source(SourceError::Gone(_))), "{error}");
+    }
+
+    #[test]
+    fn kernels_of_other_architectures_are_found_by_name() {
+        let (_directory, library) = library();
+        for (release, version) in [
+            ("6.12.117+deb13-cloud-arm64", "6.12.117-1"),
+            ("6.12.90+deb13-cloud-amd64", "6.12.90-1"),
+            ("6.1.0-50-686", "6.1.176-1"),
+            ("6.1.0-50-686-pae", "6.1.176-1"),
+        ] {
+            let kernel = library.cache.directory(&format!("kernels/{release}")).unwrap();
+            std::fs::write(kernel.join(format!("vmlinuz-{release}")), "").unwrap();
+            std::fs::write(kernel.join("version"), version).unwrap();
+        }
+        let found = |name: &str| library.find(name).map(|entry| (entry.release, entry.architecture));
+        let arm64 = Some(("6.12.117+deb13-cloud-arm64".to_owned(), Architecture::Arm64));
+        assert_eq!(found("6.12"), Some(("6.12.90+deb13-cloud-amd64".to_owned(), Architecture::X86_64)));
+        for name in ["6.12:arm64", "6.12.117:aarch64", "6.12.117+deb13-cloud-arm64"] {
+            assert_eq!(found(name), arm64, "{name}");
+        }
+        assert_eq!(found("6.1:i386").unwrap().0, "6.1.0-50-686-pae");
+        assert_eq!(found("6.12:s390x"), None);
+        assert_eq!(library.fetched().len(), 1);
+        assert_eq!(parts_of("6.12:vax"), ("6.12:vax", None));
     }
 
     #[test]

@@ -47,6 +47,9 @@ pub enum SourceError {
     /// A tool failed. With its name and the reason it gave.
     #[error("{0} failed ({1}): check the network and this machine's apt sources")]
     Failed(String, String),
+    /// A package is listed, and the archive has it no longer, or not yet.
+    #[error("the archive lists {0} and does not have it: try again later, or choose another release")]
+    Gone(String),
     /// Lists and packages cannot be kept.
     #[error(transparent)]
     Cache(#[from] CacheError),

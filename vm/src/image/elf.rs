@@ -1,4 +1,5 @@
-//! The parts of ELF that kernels and our own binary are read by: 64-bit, little-endian, after the System V ABI.
+//! The parts of ELF that kernels and our own binaries are read by, of either word size and byte order, after the System
+//! V ABI.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -7,8 +8,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 pub(crate) const LARGEST: usize = 1 << 30;
 
 pub(crate) const PT_LOAD: u32 = 1;
+pub(crate) const PT_INTERP: u32 = 3;
 pub(crate) const PT_NOTE: u32 = 4;
-/// The size of a program header.
+/// The size of a program header of 64 bits.
 const ENTRY: u16 = 56;
 
 pub(crate) fn bytes<const N: usize>(data: &[u8], offset: usize) -> Option<[u8; N]> {
@@ -23,8 +25,82 @@ pub(crate) fn u32_at(data: &[u8], offset: usize) -> Option<u32> {
     bytes(data, offset).map(u32::from_le_bytes)
 }
 
-fn u64_at(data: &[u8], offset: usize) -> Option<u64> {
-    bytes(data, offset).map(u64::from_le_bytes)
+/// How the numbers of an ELF file are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    wide: bool,
+    little: bool,
+}
+
+impl Layout {
+    /// That of a file with this beginning, if it is an ELF file.
+    pub(crate) fn of(head: &[u8]) -> Option<Layout> {
+        let [class @ (1 | 2), data @ (1 | 2)] = bytes(head, 4).filter(|_| head.starts_with(b"\x7fELF"))? else {
+            return None;
+        };
+        Some(Layout { wide: class == 2, little: data == 1 })
+    }
+
+    pub(crate) fn is_wide(self) -> bool {
+        self.wide
+    }
+
+    pub(crate) fn is_little_endian(self) -> bool {
+        self.little
+    }
+
+    fn u16(self, data: &[u8], offset: usize) -> Option<u16> {
+        bytes(data, offset).map(if self.little { u16::from_le_bytes } else { u16::from_be_bytes })
+    }
+
+    fn u32(self, data: &[u8], offset: usize) -> Option<u32> {
+        bytes(data, offset).map(if self.little { u32::from_le_bytes } else { u32::from_be_bytes })
+    }
+
+    /// An address, an offset or a size.
+    fn word(self, data: &[u8], offset: usize) -> Option<u64> {
+        if self.wide {
+            bytes(data, offset).map(if self.little { u64::from_le_bytes } else { u64::from_be_bytes })
+        } else {
+            self.u32(data, offset).map(u64::from)
+        }
+    }
+
+    /// A value that stands at one offset in files of 32 bits, and at another in those of 64.
+    fn at(self, narrow: usize, wide: usize) -> usize {
+        if self.wide { wide } else { narrow }
+    }
+
+    /// What kind of file it is: ET_EXEC and the like.
+    pub(crate) fn kind(self, head: &[u8]) -> Option<u16> {
+        self.u16(head, 16)
+    }
+
+    /// What it is for: EM_X86_64 and the like.
+    pub(crate) fn machine(self, head: &[u8]) -> Option<u16> {
+        self.u16(head, 18)
+    }
+
+    /// The size of a program header.
+    fn entry_size(self) -> u16 {
+        if self.wide { ENTRY } else { 32 }
+    }
+
+    /// Where the program headers lie in the file, and how many bytes they are.
+    fn table(self, head: &[u8]) -> Option<(u64, u64)> {
+        let offset = self.word(head, self.at(28, 32))?;
+        let (entry, count) = (self.u16(head, self.at(42, 54))?, self.u16(head, self.at(44, 56))?);
+        (entry == self.entry_size() && count > 0).then_some((offset, u64::from(entry) * u64::from(count)))
+    }
+
+    fn parse(self, table: &[u8]) -> Option<Vec<Segment>> {
+        let segment = |raw: &[u8]| {
+            let word = |narrow, wide| self.word(raw, self.at(narrow, wide));
+            let (kind, offset, address, length) = (self.u32(raw, 0)?, word(4, 8)?, word(8, 16)?, word(16, 32)?);
+            Some(Segment { kind, offset, address, length })
+        };
+        table.chunks_exact(self.entry_size().into()).map(segment).collect()
+    }
 }
 
 /// Up to `length` bytes from `offset` on, fewer where the file ends.
@@ -54,25 +130,13 @@ impl Segment {
     }
 }
 
-/// Where the program headers lie in the file, and how many bytes they are.
-fn table(head: &[u8]) -> Option<(u64, u64)> {
-    let (offset, entry, count) = (u64_at(head, 32)?, u16_at(head, 54)?, u16_at(head, 56)?);
-    (entry == ENTRY && count > 0).then_some((offset, u64::from(ENTRY) * u64::from(count)))
-}
-
-fn parse(table: &[u8]) -> Option<Vec<Segment>> {
-    let segment = |raw: &[u8]| {
-        let (kind, offset, address, length) = (u32_at(raw, 0)?, u64_at(raw, 8)?, u64_at(raw, 16)?, u64_at(raw, 32)?);
-        Some(Segment { kind, offset, address, length })
-    };
-    table.chunks_exact(usize::from(ENTRY)).map(segment).collect()
-}
-
 /// The program headers of a file that begins with `head`; `None` when it has none, or ends before they do.
 pub(crate) fn segments(file: &File, head: &[u8]) -> io::Result<Option<Vec<Segment>>> {
-    let Some((offset, size)) = table(head) else { return Ok(None) };
+    let Some((layout, (offset, size))) = Layout::of(head).and_then(|layout| Some((layout, layout.table(head)?))) else {
+        return Ok(None);
+    };
     let table = read_at(file, offset, size)?;
-    Ok(if table.len() as u64 == size { parse(&table) } else { None })
+    Ok(if table.len() as u64 == size { layout.parse(&table) } else { None })
 }
 
 /// The physical entry point in the note `Xen`, type 18 (XEN_ELFNOTE_PHYS32_ENTRY), which QEMU starts a vmlinux by.
@@ -102,7 +166,9 @@ fn pvh_entry_in(mut notes: &[u8]) -> Option<u32> {
 /// How many bytes of an ELF image in memory belong to the ELF file: the end of its last segment or of its section
 /// headers. A relocatable kernel's relocations follow, which only its own decompressor uses.
 pub(crate) fn elf_extent(image: &[u8]) -> Option<usize> {
-    let sections = u64_at(image, 40)?.checked_add(u64::from(u16_at(image, 58)?) * u64::from(u16_at(image, 60)?))?;
+    let layout = Layout::of(image)?;
+    let size = |narrow, wide| layout.u16(image, layout.at(narrow, wide)).map(u64::from);
+    let sections = layout.word(image, layout.at(32, 40))?.checked_add(size(46, 58)? * size(48, 60)?)?;
     let end = usize::try_from(sections).ok()?.max(loaded_extent(image)?);
     (end <= image.len()).then_some(end)
 }
@@ -110,9 +176,29 @@ pub(crate) fn elf_extent(image: &[u8]) -> Option<usize> {
 /// How many bytes of an ELF image the program headers cover. Of the image, only the beginning with the program headers
 /// must be there.
 pub(crate) fn loaded_extent(image: &[u8]) -> Option<usize> {
-    let (offset, size) = image.starts_with(b"\x7fELF").then(|| table(image))??;
-    let headers = image.get(usize::try_from(offset).ok()?..)?.get(..usize::try_from(size).ok()?)?;
-    usize::try_from(parse(headers)?.iter().map(Segment::end).max()?).ok()
+    usize::try_from(segments_of(image)?.iter().map(Segment::end).max()?).ok()
+}
+
+/// Takes the section headers out of an ELF image of which only the loaded part is left.
+pub(crate) fn forget_sections(image: &mut [u8]) -> Option<()> {
+    let layout = Layout::of(image)?;
+    let (at, length) = (layout.at(32, 40), layout.at(4, 8));
+    image.get_mut(at..at + length)?.fill(0);
+    // Their number, and the index of their names.
+    let at = layout.at(48, 60);
+    image.get_mut(at..at + 4).map(|counts| counts.fill(0))
+}
+
+/// Whether the ELF image needs a program to load it: it is not static.
+pub(crate) fn has_interpreter(image: &[u8]) -> Option<bool> {
+    Some(segments_of(image)?.iter().any(|segment| segment.kind == PT_INTERP))
+}
+
+/// The program headers of an ELF image in memory.
+fn segments_of(image: &[u8]) -> Option<Vec<Segment>> {
+    let layout = Layout::of(image)?;
+    let (offset, size) = layout.table(image)?;
+    layout.parse(image.get(usize::try_from(offset).ok()?..)?.get(..usize::try_from(size).ok()?)?)
 }
 
 /// An executable for `machine`: one loaded segment, `data` at `address`, and perhaps a note. It is entered at the

@@ -1,9 +1,10 @@
 //! Recognises kernel images by their first bytes, and reads what they say of the kernel.
 //!
-//! Formats: Documentation/arch/x86/boot.rst (the boot protocol header), the ELF specification, and
-//! Documentation/arch/arm64/booting.rst and arch/riscv/boot-image-header.rst for telling other architectures apart.
+//! Formats: the ELF specification, and of the kernel's documentation arch/x86/boot.rst (the boot protocol header),
+//! arch/arm64/booting.rst, arch/riscv/boot-image-header.rst, arch/arm/booting.rst. Of s390, arch/s390/boot/head.S says
+//! where what lies, and of EFI images that unpack themselves, drivers/firmware/efi/libstub/zboot-header.S.
 
-use super::elf::{Segment, bytes, pvh_entry, read_at, segments, u16_at, u32_at};
+use super::elf::{Layout, Segment, bytes, pvh_entry, read_at, segments, u16_at, u32_at};
 use crate::common::*;
 
 /// Bytes of the start of a file that tell its format; the boot protocol header ends well before.
@@ -17,7 +18,10 @@ pub enum Kind {
     /// A compressed x86 image with a boot protocol header: `arch/x86/boot/bzImage`, `/boot/vmlinuz-…`.
     #[serde(rename = "bzImage")]
     BzImage,
-    /// An uncompressed x86-64 ELF kernel, which a machine can only start through its PVH note.
+    /// The image that boot loaders of other architectures load: `arch/arm64/boot/Image`, `arch/riscv/boot/Image`,
+    /// `arch/s390/boot/bzImage`.
+    Image,
+    /// An uncompressed ELF kernel: of x86-64, which a machine can only start through its PVH note, and of ppc64le.
     #[serde(rename = "vmlinux")]
     Vmlinux,
     /// A user-mode Linux kernel: an ordinary program of this machine, started as one.
@@ -25,33 +29,41 @@ pub enum Kind {
     UserMode,
 }
 
-impl Kind {
-    /// The options without which a kernel of this kind cannot start our init, or cannot be heard.
-    pub fn boot_fragment(self) -> Fragment {
-        match self {
-            Kind::BzImage | Kind::Vmlinux => Fragment::BOOT,
-            Kind::UserMode => Fragment::BOOT_USER_MODE,
-        }
-    }
-}
-
 /// What a file says of the kernel in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     pub(crate) kind: Kind,
+    pub(crate) architecture: Architecture,
     pub(crate) release: Option<String>,
-    /// Where the compressed kernel lies in the file, up to the four bytes at its end that state the unpacked size. Only
-    /// for a [`Kind::BzImage`].
+    /// Where the compressed kernel lies in the file, up to the four bytes at its end that state the unpacked size. Of a
+    /// [`Kind::BzImage`], and of a [`Kind::Image`] that must be unpacked before it is started.
     pub(crate) payload: Option<Range<u64>>,
-    /// Only for a [`Kind::Vmlinux`].
+    /// Only for a [`Kind::Vmlinux`] of x86-64.
     pub(crate) pvh_entry: Option<u32>,
+    /// How long its command line can be, where the image says so.
+    pub(crate) command_line_limit: Option<usize>,
     pub(crate) configuration: Option<Configuration>,
+}
+
+impl Image {
+    /// An image of which nothing else is known.
+    pub(crate) fn new(kind: Kind, architecture: Architecture) -> Image {
+        Image {
+            kind,
+            architecture,
+            release: None,
+            payload: None,
+            pvh_entry: None,
+            command_line_limit: None,
+            configuration: None,
+        }
+    }
 }
 
 /// Why a file or directory cannot be booted: the rest of a sentence that begins with its path.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Flaw {
-    #[error("does not exist: give a bzImage, a vmlinux, a user-mode Linux executable or a kernel build tree")]
+    #[error("does not exist: give a bzImage, an Image, a vmlinux, a user-mode Linux executable or a kernel build tree")]
     Missing,
     #[error("cannot be read (check its permissions and the disk)")]
     Unreadable(#[from] io::Error),
@@ -60,16 +72,19 @@ pub(crate) enum Flaw {
     #[error("is neither a file nor a directory: give a kernel image or a kernel build tree")]
     NotAFile,
     /// The architecture as its own developers call it.
-    #[error("is for {0}, and guests are x86-64: build the kernel with ARCH=x86_64")]
+    #[error("is for {0}, which no guest has: build the kernel for x86_64, i386, arm64, riscv64, s390x or ppc64le")]
     OtherArchitecture(String),
-    #[error("is for 32-bit x86, and the guest's init is a 64-bit program: build the kernel with CONFIG_64BIT=y")]
-    ThirtyTwoBit,
+    /// The architecture, and what its boot loaders and QEMU start instead.
+    #[error("is a {0} kernel in a form that QEMU does not start: give {1} of the same build")]
+    OtherForm(Architecture, &'static str),
+    #[error("is a big-endian {0} kernel, and the guest's init is little-endian: set CONFIG_CPU_BIG_ENDIAN=n")]
+    BigEndian(Architecture),
     #[error("is cut short: its header asks for {expected} bytes and it has {found}; copy or build it again")]
     Truncated { expected: u64, found: u64 },
-    #[error("has an x86 boot header that cannot be used ({0}): build the kernel again")]
+    #[error("has a boot header that cannot be used ({0}): build the kernel again")]
     BadHeader(&'static str),
     /// What it is instead, with its article.
-    #[error("is {0}, not a kernel: give a bzImage, a vmlinux, a user-mode Linux executable or a kernel build tree")]
+    #[error("is {0}, not a kernel: give a bzImage, an Image, a vmlinux, a user-mode Linux executable or a build tree")]
     NotAKernel(&'static str),
     #[error(
         "is a unified kernel image: take the kernel out of it with \
@@ -82,7 +97,7 @@ pub(crate) enum Flaw {
     /// The release that its name tells.
     #[error("holds the modules of a kernel, not the kernel: give /boot/vmlinuz-{0}")]
     Modules(String),
-    #[error("is a directory without a kernel: no arch/x86/boot/bzImage, vmlinux or linux in it")]
+    #[error("is a directory without a kernel: no arch/*/boot/bzImage, arch/*/boot/Image, vmlinux or linux in it")]
     NotATree,
     #[error(
         "is a kernel source tree without a kernel: run `make bzImage` in it, or `unshare-conformance kernels build`"
@@ -100,11 +115,22 @@ pub(crate) fn read(mut file: &File) -> Result<Image, Flaw> {
         return read_elf(file, length, &head);
     }
     // Other architectures first: their EFI-capable images begin with the same two letters as a bzImage.
-    if let Some(architecture) = other_architecture(&head) {
-        return Err(Flaw::OtherArchitecture(architecture.to_owned()));
+    if let Some(architecture) = raw_architecture(&head) {
+        return read_raw(file, length, &head, architecture?);
+    }
+    if bytes(&head, 4) == Some(*b"zimg") {
+        return read_zboot(length, &head);
     }
     if bytes(&head, 0x202) == Some(*b"HdrS") {
         return read_bzimage(file, length, &head);
+    }
+    if let Some(image) = read_s390(file, length)? {
+        return Ok(image);
+    }
+    if head.starts_with(b"\x1f\x8b")
+        && let Some(architecture) = raw_architecture(&unpacked_head(file)?)
+    {
+        return Ok(Image { payload: Some(0..length), ..Image::new(Kind::Image, architecture?) });
     }
     if is_unified(&head) {
         return Err(Flaw::Unified);
@@ -127,17 +153,27 @@ pub(crate) fn pvh_entry_of(file: &File) -> Result<Option<u32>, Flaw> {
     Ok(pvh_entry(file, &segments_within(file, file.metadata()?.len(), &head)?)?)
 }
 
+/// The machine and the sections of a PE program, each a row that begins with its name.
+fn pe_sections(head: &[u8]) -> Option<(u16, impl Iterator<Item = &[u8]>)> {
+    let header = usize::try_from(u32_at(head, 0x3c)?).ok().filter(|at| *at < head.len())?;
+    if !head.starts_with(b"MZ") || !head[header..].starts_with(b"PE\0\0") {
+        return None;
+    }
+    let count = usize::from(u16_at(head, header + 6)?);
+    // The table follows the optional header.
+    let table = head.get(header + 24 + usize::from(u16_at(head, header + 20)?)..)?;
+    Some((u16_at(head, header + 4)?, table.chunks_exact(40).take(count)))
+}
+
+/// How long a PE program is that has these sections.
+fn pe_extent(head: &[u8]) -> Option<u64> {
+    let end = |row: &[u8]| Some(u64::from(u32_at(row, 16)?) + u64::from(u32_at(row, 20)?));
+    pe_sections(head)?.1.filter_map(end).max()
+}
+
 /// Whether a file is a PE program with a section `.linux`, as systemd-stub(7) has it.
 fn is_unified(head: &[u8]) -> bool {
-    let is_linux = || {
-        let header = usize::try_from(u32_at(head, 0x3c)?).ok().filter(|at| *at < head.len())?;
-        let sections = usize::from(u16_at(head, header + 6)?);
-        // The table follows the optional header; a row has 40 bytes and begins with the name.
-        let table = head.get(header + 24 + usize::from(u16_at(head, header + 20)?)..)?;
-        let is_pe = head[header..].starts_with(b"PE\0\0");
-        Some(is_pe && table.chunks_exact(40).take(sections).any(|section| section.starts_with(b".linux\0\0")))
-    };
-    head.starts_with(b"MZ") && is_linux() == Some(true)
+    pe_sections(head).is_some_and(|(_, mut sections)| sections.any(|section| section.starts_with(b".linux\0\0")))
 }
 
 /// How packages begin that distributions put kernels in, and what to do with them.
@@ -154,33 +190,114 @@ fn packages() -> [(&'static [u8], Flaw); 2] {
     ]
 }
 
-/// The architecture of a raw kernel image that is not x86's.
-fn other_architecture(head: &[u8]) -> Option<&'static str> {
-    let magics: [(usize, &[u8; 4], &str); 4] = [
-        (56, b"ARM\x64", "arm64"),
-        (56, b"RSC\x05", "riscv"),
-        (0x24, b"\x18\x28\x6f\x01", "32-bit arm"),
-        // An EFI image that decompresses itself; no x86 kernel is built as one.
-        (4, b"zimg", "another architecture than x86 (an EFI zboot image)"),
+/// The architecture of a raw kernel image that is not x86's, if it is one of guests.
+fn raw_architecture(head: &[u8]) -> Option<Result<Architecture, Flaw>> {
+    let magics: [(usize, &[u8; 4], Option<Architecture>); 3] = [
+        (56, b"ARM\x64", Some(Architecture::Arm64)),
+        (56, b"RSC\x05", Some(Architecture::Riscv64)),
+        (0x24, b"\x18\x28\x6f\x01", None),
     ];
-    magics.iter().find(|(at, magic, _)| bytes(head, *at) == Some(**magic)).map(|(.., name)| *name)
+    let (.., found) = magics.into_iter().find(|(at, magic, _)| bytes(head, *at) == Some(**magic))?;
+    let Some(architecture) = found else {
+        return Some(Err(Flaw::OtherArchitecture("32-bit arm".to_owned())));
+    };
+    // The EFI header is all that tells the word size of a RISC-V kernel.
+    if pe_sections(head).is_some_and(|(machine, _)| machine == 0x5032) {
+        return Some(Err(Flaw::OtherArchitecture("32-bit riscv".to_owned())));
+    }
+    // The lowest of the flags, which only arm64 has at this place.
+    let is_big_endian = architecture == Architecture::Arm64 && head.get(24).is_some_and(|flags| flags & 1 == 1);
+    Some(if is_big_endian { Err(Flaw::BigEndian(architecture)) } else { Ok(architecture) })
 }
 
-/// The name that `ARCH=` uses for an ELF machine that Linux runs on.
-fn elf_architecture(machine: u16) -> String {
+/// The beginning of what a gzip file holds; empty if it is damaged.
+fn unpacked_head(file: &File) -> Result<Vec<u8>, Flaw> {
+    let mut head = Vec::new();
+    let stream = read_at(file, 0, 16 * HEAD)?;
+    // A stream that ends early has given what was asked for, or is none.
+    let _ = flate2::read::GzDecoder::new(&stream[..]).take(HEAD).read_to_end(&mut head);
+    Ok(head)
+}
+
+/// An `Image` of arm64 or riscv64.
+fn read_raw(file: &File, length: u64, head: &[u8], architecture: Architecture) -> Result<Image, Flaw> {
+    // Only the EFI header says what is in the file; the image's own counts memory that is cleared.
+    if let Some(expected) = pe_extent(head).filter(|expected| *expected > length) {
+        return Err(Flaw::Truncated { expected, found: length });
+    }
+    if length > LARGEST as u64 {
+        return Err(Flaw::NotAKernel("a file of more than 1 GiB"));
+    }
+    let data = read_at(file, 0, length)?;
+    let (release, configuration) = (find_release(&data), Configuration::embedded(&data));
+    Ok(Image { release, configuration, ..Image::new(Kind::Image, architecture) })
+}
+
+/// An EFI program that unpacks the kernel in it.
+fn read_zboot(length: u64, head: &[u8]) -> Result<Image, Flaw> {
+    let architecture = match pe_sections(head).map(|(machine, _)| machine) {
+        Some(0xaa64) => Architecture::Arm64,
+        Some(0x5064) => Architecture::Riscv64,
+        Some(0x6264) => return Err(Flaw::OtherArchitecture("loongarch".to_owned())),
+        _ => return Err(Flaw::OtherArchitecture("another architecture (an EFI zboot image)".to_owned())),
+    };
+    let word = |offset| u64::from(u32_at(head, offset).unwrap_or(0));
+    let (offset, size) = (word(8), word(12));
+    // The size is that of the stream, behind which the unpacked size stands. gzip has it at its own end.
+    let size = if head.get(24..28) == Some(b"gzip") { size } else { size + 4 };
+    if size > LARGEST as u64 {
+        return Err(Flaw::BadHeader("it states a payload of more than 1 GiB"));
+    }
+    if offset + size > length {
+        return Err(Flaw::Truncated { expected: offset + size, found: length });
+    }
+    Ok(Image { payload: Some(offset..offset + size), ..Image::new(Kind::Image, architecture) })
+}
+
+/// A `bzImage` of s390, if the file is one. It is unpacked as it starts, and its parts lie at the addresses that they
+/// have in memory.
+fn read_s390(file: &File, length: u64) -> Result<Option<Image>, Flaw> {
+    /// Where the kernel is entered, followed by a jump and the magic.
+    const START: u64 = 0x10000;
+    /// What boot loaders read and write: `struct parmarea`.
+    const PARAMETERS: usize = 0x400;
+    let head = read_at(file, START, 2 * PARAMETERS as u64)?;
+    if head.get(8..14) != Some(b"S390EP") {
+        return Ok(None);
+    }
+    let number = |offset| bytes(&head, PARAMETERS + offset).map(u64::from_be_bytes);
+    let (Some(version), Some(limit)) = (number(0x28), number(0x30)) else {
+        return Err(Flaw::Truncated { expected: START + 2 * PARAMETERS as u64, found: length });
+    };
+    let release = match version {
+        0 => None,
+        version if version >= length => return Err(Flaw::Truncated { expected: version, found: length }),
+        version => first_word(&read_at(file, version, 256)?),
+    };
+    // Kernels before 5.17 state none, and have room for 896 bytes.
+    let limit = if limit == 0 { 896 } else { usize::try_from(limit).unwrap_or(usize::MAX) };
+    let image = Image::new(Kind::Image, Architecture::S390x);
+    Ok(Some(Image { release, command_line_limit: Some(limit.saturating_sub(1)), ..image }))
+}
+
+/// The name that `ARCH=` uses for an ELF machine that Linux runs on, of those that no guest has.
+fn elf_architecture(machine: u16, layout: Layout) -> String {
+    let size = if layout.is_wide() { "" } else { "32-bit " };
+    let order = if layout.is_little_endian() { "" } else { "big-endian " };
     let name = match machine {
         2 | 43 => "sparc",
         4 => "m68k",
         8 => "mips",
         15 => "parisc",
-        20 | 21 => "powerpc",
-        22 => "s390",
+        20 | 21 => return format!("{size}{order}powerpc"),
+        22 => return format!("{size}s390"),
         40 => "32-bit arm",
         42 => "sh",
         50 => "ia64",
+        62 => "x32",
         94 => "xtensa",
-        183 => "arm64",
-        243 => "riscv",
+        183 => return format!("{order}arm64"),
+        243 => return format!("{size}riscv"),
         258 => "loongarch",
         other => return format!("another architecture (ELF machine {other})"),
     };
@@ -245,15 +362,13 @@ fn read_bzimage(file: &File, length: u64, head: &[u8]) -> Result<Image, Flaw> {
         return Err(truncated(offset + size));
     }
     // xloadflags came with 2.12 (Linux 3.8).
-    if version >= 0x020c && half(0x236) & 1 == 0 {
-        return Err(Flaw::ThirtyTwoBit);
-    }
+    let is_wide = version < 0x020c || half(0x236) & 1 == 1;
+    let architecture = if is_wide { Architecture::X86_64 } else { Architecture::I386 };
     let release = match half(0x20e) {
         0 => None,
         offset => first_word(&read_at(file, u64::from(offset) + 0x200, 256)?),
     };
-    let payload = Some(offset..offset + size);
-    Ok(Image { kind: Kind::BzImage, release, payload, pvh_entry: None, configuration: None })
+    Ok(Image { release, payload: Some(offset..offset + size), ..Image::new(Kind::BzImage, architecture) })
 }
 
 /// The printable text up to the first blank or NUL.
@@ -266,20 +381,26 @@ fn read_elf(file: &File, length: u64, head: &[u8]) -> Result<Image, Flaw> {
     if length < 64 {
         return Err(Flaw::Truncated { expected: 64, found: length });
     }
-    let little_endian = head[5] == 1;
-    let machine =
-        bytes(head, 18).map_or(0, |raw| if little_endian { u16::from_le_bytes(raw) } else { u16::from_be_bytes(raw) });
-    // The layout is known for x86-64 only; the machine alone rules out all others.
-    match (machine, u16_at(head, 16)) {
-        (3, _) => return Err(Flaw::ThirtyTwoBit),
-        (62, Some(1)) => return Err(Flaw::NotAKernel("an ELF object (a module or an unlinked part)")),
-        (62, Some(4)) => return Err(Flaw::NotAKernel("a core dump")),
-        (62, _) => {}
-        (other, _) => return Err(Flaw::OtherArchitecture(elf_architecture(other))),
+    let Some(layout) = Layout::of(head) else {
+        return Err(Flaw::NotAKernel("a damaged ELF file"));
+    };
+    let machine = layout.machine(head).unwrap_or(0);
+    let Some(architecture) = elf_of_guests(machine, layout) else {
+        return Err(Flaw::OtherArchitecture(elf_architecture(machine, layout)));
+    };
+    match layout.kind(head) {
+        Some(1) => return Err(Flaw::NotAKernel("an ELF object (a module or an unlinked part)")),
+        Some(4) => return Err(Flaw::NotAKernel("a core dump")),
+        _ => {}
     }
     let segments = segments_within(file, length, head)?;
-    // x86-64 kernels are linked into the topmost 2 GiB; no program can be.
-    let in_kernel_space = segments.iter().any(|s| s.kind == PT_LOAD && s.address >= 0xffff_ffff_8000_0000);
+    // x86-64 kernels are linked into the topmost 2 GiB, others of 64 bits above the middle; no program can be.
+    let lowest = match architecture {
+        Architecture::X86_64 => 0xffff_ffff_8000_0000,
+        Architecture::I386 => 0xc000_0000,
+        _ => 1 << 63,
+    };
+    let in_kernel_space = segments.iter().any(|s| s.kind == PT_LOAD && s.address >= lowest);
     let (mut release, mut user_mode, mut configuration) = (None, false, None);
     // Kernels carry up to 60 MB in their segments; debug information, which can be ten times that, is not read.
     for segment in segments.iter().filter(|s| s.kind == PT_LOAD && s.length > 0) {
@@ -288,14 +409,38 @@ fn read_elf(file: &File, length: u64, head: &[u8]) -> Result<Image, Flaw> {
         user_mode |= memchr::memmem::find(&data, UML_MARKER).is_some();
         configuration = configuration.or_else(|| Configuration::embedded(&data));
     }
-    let (kind, pvh_entry) = if in_kernel_space {
-        (Kind::Vmlinux, pvh_entry(file, &segments)?)
-    } else if user_mode && release.is_some() {
-        (Kind::UserMode, None)
-    } else {
-        return Err(Flaw::NotAKernel("an ordinary ELF program"));
+    // Those of s390 lay at the beginning of memory until 6.10.
+    let is_kernel = in_kernel_space || (architecture == Architecture::S390x && release.is_some());
+    let kind = match architecture {
+        Architecture::X86_64 if !is_kernel && user_mode && release.is_some() => Kind::UserMode,
+        _ if !is_kernel => return Err(Flaw::NotAKernel("an ordinary ELF program")),
+        Architecture::X86_64 | Architecture::Ppc64le => Kind::Vmlinux,
+        // QEMU starts these, but enters them as it enters a program: without initramfs and command line, or elsewhere
+        // than they expect.
+        Architecture::I386 => return Err(Flaw::OtherForm(architecture, "arch/x86/boot/bzImage")),
+        Architecture::Arm64 => return Err(Flaw::OtherForm(architecture, "arch/arm64/boot/Image")),
+        Architecture::Riscv64 => return Err(Flaw::OtherForm(architecture, "arch/riscv/boot/Image")),
+        Architecture::S390x => return Err(Flaw::OtherForm(architecture, "arch/s390/boot/bzImage")),
     };
-    Ok(Image { kind, release, payload: None, pvh_entry, configuration })
+    let pvh_entry = match (architecture, kind) {
+        (Architecture::X86_64, Kind::Vmlinux) => pvh_entry(file, &segments)?,
+        _ => None,
+    };
+    Ok(Image { release, pvh_entry, configuration, ..Image::new(kind, architecture) })
+}
+
+/// The architecture of guests that an ELF file is for, if it is for one.
+fn elf_of_guests(machine: u16, layout: Layout) -> Option<Architecture> {
+    let architecture = match machine {
+        3 => return Some(Architecture::I386),
+        21 if layout.is_little_endian() => Architecture::Ppc64le,
+        22 if !layout.is_little_endian() => Architecture::S390x,
+        62 => Architecture::X86_64,
+        183 if layout.is_little_endian() => Architecture::Arm64,
+        243 => Architecture::Riscv64,
+        _ => return None,
+    };
+    layout.is_wide().then_some(architecture)
 }
 
 /// The program headers of an ELF file of `length` bytes, all of whose segments lie within it.

@@ -10,7 +10,7 @@ use proptest::sample::select;
 
 use super::format::{self, Image};
 use super::payload::{WORKING_MEMORY, decompress};
-use super::samples::{PAYLOADS, PVH_NOTE, bytes_of, bzimage, elf};
+use super::samples::{EFI_ARM64, EFI_RISCV64, PAYLOADS, PVH_NOTE, bytes_of, bzimage, elf, raw, s390, zboot};
 use crate::common::*;
 
 /// The system's allocator, counting the bytes that each thread holds.
@@ -112,11 +112,18 @@ fn configurations() -> impl Strategy<Value = Vec<u8>> {
 
 fn kernels() -> impl Strategy<Value = Vec<u8>> {
     let vmlinux = elf(62, 0xffff_ffff_8100_0000, b"Linux version 6.12.0 (b@h)", Some(PVH_NOTE));
+    let ppc64le = elf(21, 0xc000_0000_0000_0000, b"Linux version 6.12.0 (b@h)", None);
+    let arm64 = raw(b"ARM\x64", EFI_ARM64, b"Linux version 6.12.0 (b@h)");
+    let packed = zboot(EFI_RISCV64, "gzip", &bytes_of(PAYLOADS[0].1));
     let user_mode = elf(62, 0x6000_0000, b"Linux version 6.1\0CONFIG_UML=y\n\0CONFIG_PID_NS=y\n", None);
     prop_oneof![
         anything(),
         damaged(bzimage(&[7; 64]), 0x250),
         (damaged(vmlinux.clone(), vmlinux.len())),
+        (damaged(ppc64le.clone(), ppc64le.len())),
+        (damaged(arm64.clone(), arm64.len())),
+        (damaged(packed.clone(), 512)),
+        damaged(s390("6.12.107", 4096), 0x11000),
         (damaged(user_mode.clone(), user_mode.len())),
         configurations().prop_map(|data| elf(62, 0x6000_0000, &data, None)),
     ]

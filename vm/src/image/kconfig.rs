@@ -100,23 +100,47 @@ impl fmt::Display for Unmet {
     }
 }
 
-/// One of the files in `vm/kconfig`, by its name.
+/// One of the files in `vm/kconfig`, by its name; or one and what an architecture adds to it, in another.
 macro_rules! fragment {
     ($name:literal) => {
         Fragment { name: $name, text: include_str!(concat!("../../kconfig/", $name)) }
     };
+    ($common:literal, $architecture:literal) => {
+        Fragment {
+            name: concat!($common, "-", $architecture, ".config"),
+            text: concat!(
+                include_str!(concat!("../../kconfig/", $common, ".config")),
+                "\n",
+                include_str!(concat!("../../kconfig/", $common, "-", $architecture, ".config"))
+            ),
+        }
+    };
 }
 
 impl Fragment {
-    /// What a kernel needs to start our init and to print on a PC's serial port.
-    pub(crate) const BOOT: Fragment = fragment!("boot.config");
+    /// What a kernel of this architecture and kind needs to start our init, and to be heard.
+    pub fn boot(architecture: Architecture, kind: Kind) -> Fragment {
+        match architecture {
+            _ if kind == Kind::UserMode => fragment!("boot-user-mode.config"),
+            Architecture::X86_64 => fragment!("boot", "x86_64"),
+            Architecture::I386 => fragment!("boot", "i386"),
+            Architecture::Arm64 => fragment!("boot", "arm64"),
+            Architecture::Riscv64 => fragment!("boot", "riscv64"),
+            Architecture::S390x => fragment!("boot", "s390x"),
+            Architecture::Ppc64le => fragment!("boot", "ppc64le"),
+        }
+    }
 
-    /// The same for user-mode Linux.
-    pub(crate) const BOOT_USER_MODE: Fragment = fragment!("boot-user-mode.config");
-
-    /// What a kernel needs so that no case is skipped.
-    pub fn guest() -> Fragment {
-        fragment!("guest.config")
+    /// What a kernel of this architecture needs so that no case is skipped.
+    pub fn guest(architecture: Architecture) -> Fragment {
+        match architecture {
+            Architecture::X86_64 => fragment!("guest", "x86_64"),
+            Architecture::I386 => fragment!("guest", "i386"),
+            Architecture::Arm64 => fragment!("guest", "arm64"),
+            Architecture::Riscv64 => fragment!("guest", "riscv64"),
+            Architecture::S390x => fragment!("guest", "s390x"),
+            Architecture::Ppc64le => fragment!("guest", "ppc64le"),
+        }
     }
 
     /// Fragments that a build can add, each for a purpose of its own.
@@ -187,17 +211,18 @@ pub fn deaf(configuration: &Configuration) -> Option<String> {
     ))
 }
 
-/// The sentence on a kernel that nobody can hear, because it prints to no serial port of a PC; `None` for all others,
-/// also where the options are not mentioned.
-pub fn mute(configuration: &Configuration) -> Option<String> {
-    let lacks = |name: &str| matches!(configuration.value(name), Some("n" | "m"));
-    if !(lacks("SERIAL_8250") || lacks("SERIAL_8250_CONSOLE")) {
+/// The sentence on a kernel that nobody can hear, because it lacks one of the options by which it prints to `console`;
+/// `None` for all others, also where the options are not mentioned.
+pub(crate) fn mute(configuration: &Configuration, console: &str, options: &[String]) -> Option<String> {
+    let lacks = |name: &String| matches!(configuration.value(name), Some("n" | "m"));
+    if !options.iter().any(lacks) {
         return None;
     }
     let other = if configuration.is_built_in("VIRTIO_CONSOLE") { ", not that of CONFIG_VIRTIO_CONSOLE" } else { "" };
+    let needed: Vec<String> = options.iter().map(|option| format!("CONFIG_{option}=y")).collect();
     Some(format!(
-        "the kernel cannot be heard: guests print to a PC's serial port{other}; set CONFIG_SERIAL_8250=y and \
-         CONFIG_SERIAL_8250_CONSOLE=y and build the kernel again"
+        "the kernel cannot be heard: guests print to {console}{other}; set {} and build the kernel again",
+        needed.join(" and ")
     ))
 }
 
@@ -243,11 +268,13 @@ mod tests {
 
     #[test]
     fn missing_options_are_named() {
-        let all = Configuration::parse(&Fragment::guest().text().replace("CONFIG_KCMP=y", "CONFIG_KCMP=m"));
-        let unmet = Fragment::guest().unmet(&all);
+        let guest = Fragment::guest(Architecture::X86_64);
+        let all = Configuration::parse(&guest.text().replace("CONFIG_KCMP=y", "CONFIG_KCMP=m"));
+        let unmet = guest.unmet(&all);
         assert_eq!(unmet, [Unmet { option: "KCMP".into(), wanted: "y".into(), found: Some("m".into()) }]);
         assert!(sentence(&unmet).unwrap().contains("without CONFIG_KCMP=y: set it"));
-        let unmet = Fragment::BOOT.unmet(&Configuration::default());
+        let boot = Fragment::boot(Architecture::X86_64, Kind::BzImage);
+        let unmet = boot.unmet(&Configuration::default());
         assert!(sentence(&unmet).unwrap().contains(" and CONFIG_TTY=y: set them"));
         assert_eq!(sentence(&[]), None);
     }
@@ -258,6 +285,8 @@ mod tests {
         let sentence = deaf(&of("CONFIG_CMDLINE=\"quiet\"\nCONFIG_CMDLINE_OVERRIDE=y\n")).unwrap();
         assert!(sentence.contains("CONFIG_CMDLINE_OVERRIDE=y"));
         assert_eq!(deaf(&of("CONFIG_CMDLINE_BOOL=y\n# CONFIG_CMDLINE_OVERRIDE is not set\n")), None);
+        let options = ["SERIAL_8250", "SERIAL_8250_CONSOLE"].map(str::to_owned);
+        let mute = |configuration: &Configuration| mute(configuration, "a PC's serial port", &options);
         let kata = of("# CONFIG_SERIAL_8250 is not set\nCONFIG_VIRTIO_CONSOLE=y\n");
         let sentence = mute(&kata).unwrap();
         assert!(sentence.contains("CONFIG_SERIAL_8250_CONSOLE=y") && sentence.contains("CONFIG_VIRTIO_CONSOLE"));
@@ -278,7 +307,9 @@ mod tests {
 
     #[test]
     fn fragments_name_each_option_once() {
-        for fragment in [Fragment::guest(), Fragment::BOOT, Fragment::BOOT_USER_MODE] {
+        let of = |architecture| [Fragment::boot(architecture, Kind::Image), Fragment::guest(architecture)];
+        let user_mode = Fragment::boot(Architecture::X86_64, Kind::UserMode);
+        for fragment in Architecture::ALL.into_iter().flat_map(of).chain([user_mode]) {
             let lines = fragment.text().lines().filter(|line| parse_line(line).is_some()).count();
             assert_eq!(Configuration::parse(fragment.text()).iter().count(), lines, "{}", fragment.name());
         }

@@ -1,5 +1,5 @@
-//! Recognises what a user points at as "the kernel": a bzImage, a vmlinux, a user-mode Linux executable, or the
-//! build tree that holds one.
+//! Recognises what a user points at as "the kernel": a bzImage, an Image, a vmlinux, a user-mode Linux executable, or
+//! the build tree that holds one.
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -76,6 +76,11 @@ impl Kernel {
         self.image.kind
     }
 
+    /// What it is built for.
+    pub fn architecture(&self) -> Architecture {
+        self.image.architecture
+    }
+
     /// The release as `uname -r` prints it in the guest, where the image states it.
     pub fn release(&self) -> Option<&str> {
         self.image.release.as_deref()
@@ -94,10 +99,26 @@ impl Kernel {
         Kernel { path: elf, image }
     }
 
+    /// The same kernel, unpacked to the file at `path`, which may say more of it.
+    pub(crate) fn unpacked_as(self, path: PathBuf, unpacked: Image) -> Kernel {
+        let release = self.image.release.or(unpacked.release);
+        let configuration = self.image.configuration.or(unpacked.configuration);
+        Kernel { path, image: Image { release, configuration, ..unpacked } }
+    }
+
     #[cfg(test)]
     pub(crate) fn for_test(path: &str, kind: Kind, pvh_entry: Option<u32>) -> Kernel {
-        let image = Image { kind, release: None, payload: None, pvh_entry, configuration: None };
-        Kernel { path: path.into(), image }
+        Kernel::of_architecture(path, kind, Architecture::X86_64, pvh_entry)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_architecture(
+        path: &str,
+        kind: Kind,
+        architecture: Architecture,
+        pvh_entry: Option<u32>,
+    ) -> Kernel {
+        Kernel { path: path.into(), image: Image { pvh_entry, ..Image::new(kind, architecture) } }
     }
 }
 
@@ -106,11 +127,35 @@ fn open_image(path: &Path) -> Result<Kernel, KernelError> {
     Ok(Kernel { path: path.to_owned(), image: image.map_err(KernelError::at(path))? })
 }
 
+/// Where build trees have their images, with the option of the architecture.
+const IMAGES: [(&str, &str); 12] = [
+    ("arch/x86/boot/bzImage", "X86"),
+    ("arch/x86_64/boot/bzImage", "X86"),
+    ("arch/arm64/boot/Image", "ARM64"),
+    ("arch/arm64/boot/Image.gz", "ARM64"),
+    ("arch/arm64/boot/vmlinuz.efi", "ARM64"),
+    ("arch/riscv/boot/Image", "RISCV"),
+    ("arch/riscv/boot/Image.gz", "RISCV"),
+    ("arch/riscv/boot/vmlinuz.efi", "RISCV"),
+    ("arch/s390/boot/bzImage", "S390"),
+    // A user-mode tree has a `vmlinux` too, which is the same program as `linux`.
+    ("linux", "UML"),
+    ("vmlinux", "PPC64"),
+    ("vmlinuz", "VMLINUZ"),
+];
+
+/// Where they have images that no guest boots.
+const OTHER_IMAGES: [(&str, &str); 2] =
+    [("arch/arm/boot/zImage", "32-bit arm"), ("arch/loongarch/boot/vmlinux.efi", "loongarch")];
+
 /// The image in a build tree, an `O=` directory as well as one built in its sources.
 fn open_tree(tree: &Path) -> Result<Kernel, KernelError> {
     let configuration = configuration_file(&tree.join(".config"))?;
-    // A user-mode tree has a `vmlinux` too, which is the same program as `linux`.
-    for candidate in ["arch/x86/boot/bzImage", "arch/x86_64/boot/bzImage", "linux", "vmlinux", "vmlinuz"] {
+    // A tree that was built for several architectures is configured for the last.
+    let is_configured = |option: &str| configuration.as_ref().is_some_and(|it| it.is_built_in(option));
+    let mut candidates = IMAGES;
+    candidates.sort_by_key(|(_, option)| !is_configured(option));
+    for (candidate, _) in candidates {
         let image = tree.join(candidate);
         if image.is_file() {
             // Distributions put it beside a `vmlinuz` in /usr/lib/modules/RELEASE.
@@ -123,14 +168,7 @@ fn open_tree(tree: &Path) -> Result<Kernel, KernelError> {
             return Ok(Kernel { path, image });
         }
     }
-    for (image, architecture) in [
-        ("arch/arm64/boot/Image", "arm64"),
-        ("arch/riscv/boot/Image", "riscv"),
-        ("arch/arm/boot/zImage", "arm"),
-        ("arch/s390/boot/bzImage", "s390"),
-        ("arch/powerpc/boot/zImage", "powerpc"),
-        ("arch/loongarch/boot/vmlinux.efi", "loongarch"),
-    ] {
+    for (image, architecture) in OTHER_IMAGES {
         if tree.join(image).is_file() {
             return Err(KernelError::at(&tree.join(image))(Flaw::OtherArchitecture(architecture.to_owned())));
         }

@@ -1,26 +1,28 @@
-//! Unpacks the kernel inside a bzImage on the host.
+//! Unpacks the kernel inside an image on the host.
 //!
 //! A bzImage carries its own decompressor, which a guest under emulation runs many times slower than the host would:
 //! about 0.9 s of a boot. The unpacked kernel is an ELF file; where it has a PVH note, QEMU starts it directly.
 //! Unpacked here and kept, keyed by the compressed bytes: of the in-guest decompressor's time under TCG the first boot
 //! pays about a quarter (three fifths of it for writing 60 MB), every later one less than a hundredth.
 //!
+//! What other architectures compress, an Image or the kernel in an EFI program, QEMU knows in part and only lately.
+//!
 //! Formats: Documentation/arch/x86/boot.rst (`payload_offset`, `payload_length`); scripts/Makefile.lib of the kernel
 //! for what each compressor is asked for. All but gzip are followed by the unpacked size in four bytes.
 
 use super::elf::read_at;
-use super::format::pvh_entry_of;
+use super::format::{self, pvh_entry_of};
 use crate::common::*;
 use crate::get::cache::{older_files, write_whole};
 
-/// Why a bzImage's kernel cannot be unpacked. None of them keeps the bzImage itself from being booted.
+/// Why the kernel in an image cannot be unpacked. None of them keeps a bzImage itself from being booted.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
     /// The image is not readable any more.
     #[error(transparent)]
     Unreadable(#[from] KernelError),
     /// No known compression. With the bzImage's path and the first bytes of the payload.
-    #[error("the kernel in {0} has an unknown compression (it begins with {1:02x?}): it can only be booted as it is")]
+    #[error("the kernel in {0} has an unknown compression (it begins with {1:02x?}), so it is not unpacked here")]
     UnknownCompression(PathBuf, Vec<u8>),
     /// The compressed stream is damaged. With the bzImage's path, the compression, and what the decompressor said.
     #[error("the {1}-compressed kernel in {0} is damaged ({2}): copy or build it again")]
@@ -39,14 +41,17 @@ const KEPT: usize = 12;
 /// 128 MiB.
 pub(crate) const WORKING_MEMORY: u32 = 256 << 10;
 
-/// The fastest form of `kernel` to boot: the unpacked ELF when `kernel` is a bzImage whose kernel has a PVH note,
-/// else `kernel` itself. Either way with the configuration embedded in the image (CONFIG_IKCONFIG), where no other
-/// was found.
+/// The fastest form of `kernel` to boot: the unpacked ELF when `kernel` is a bzImage whose kernel has a PVH note, the
+/// unpacked Image when it is a compressed one, else `kernel` itself. Either way with the configuration embedded in the
+/// image (CONFIG_IKCONFIG), where no other was found.
 ///
 /// # Errors
-/// The payload cannot be read, unpacked or kept. A caller may then still boot `kernel` as it is.
+/// The payload cannot be read, unpacked or kept. A caller may then still boot a bzImage as it is.
 pub fn unpack(kernel: &Kernel, cache: &Cache) -> Result<Kernel, PayloadError> {
-    let Some(Range { start, end }) = kernel.image.payload else {
+    // Kernels of i386 are entered by their bzImages alone.
+    let Some(Range { start, end }) =
+        kernel.image.payload.clone().filter(|_| kernel.architecture() != Architecture::I386)
+    else {
         return Ok(kernel.clone());
     };
     let payload = File::open(kernel.path()).and_then(|file| read_at(&file, start, end - start));
@@ -54,36 +59,58 @@ pub fn unpack(kernel: &Kernel, cache: &Cache) -> Result<Kernel, PayloadError> {
 
     let directory = cache.directory("unpacked")?;
     let key = format!("{:032x}", twox_hash::XxHash3_128::oneshot(&payload));
-    let elf = directory.join(format!("{key}.vmlinux"));
-    let config = directory.join(format!("{key}.config"));
+    match kernel.kind() {
+        Kind::Image => unpack_image(kernel, &payload, &directory.join(format!("{key}.image"))),
+        _ => unpack_elf(kernel, &payload, &directory.join(format!("{key}.vmlinux"))),
+    }
+}
 
-    let entry_of = |elf: &Path| File::open(elf).map_err(Flaw::from).and_then(|file| pvh_entry_of(&file));
-    let pvh_entry = match entry_of(&elf) {
-        Ok(entry) => {
-            // Most recently used is what stays; if the clock cannot be written, an older order does no harm.
-            let _ = File::options().append(true).open(&elf).and_then(|file| file.set_modified(SystemTime::now()));
-            entry
-        }
-        Err(_) => {
-            let unpacked = decompress(&payload, kernel.path())?;
-            let length = elf_extent(&unpacked).unwrap_or(unpacked.len());
-            // The configuration goes first, so that a kernel in the cache always has its own.
-            if let Some(text) = Configuration::embedded_text(&unpacked) {
-                write_whole(&config, |file| file.write_all(&text))?;
-            }
-            write_whole(&elf, |file| file.write_all(&unpacked[..length]))?;
-            drop_old(&directory);
-            entry_of(&elf)
-                .map_err(|flaw| PayloadError::NotAKernel(kernel.path().to_owned(), KernelError::at(&elf)(flaw)))?
-        }
+/// Unpacks to the file at `unpacked`, unless `read` can use what is there.
+fn unpack_to<T>(
+    unpacked: &Path,
+    read: impl Fn(&File) -> Result<T, Flaw>,
+    kernel: &Kernel,
+    write: impl FnOnce() -> Result<(), PayloadError>,
+) -> Result<T, PayloadError> {
+    let read = || File::open(unpacked).map_err(Flaw::from).and_then(|file| read(&file));
+    if let Ok(found) = read() {
+        // Most recently used is what stays; if the clock cannot be written, an older order does no harm.
+        let _ = File::options().append(true).open(unpacked).and_then(|file| file.set_modified(SystemTime::now()));
+        return Ok(found);
+    }
+    write()?;
+    drop_old(unpacked.parent().unwrap_or(Path::new(".")));
+    read().map_err(|flaw| PayloadError::NotAKernel(kernel.path().to_owned(), KernelError::at(unpacked)(flaw)))
+}
+
+fn unpack_image(kernel: &Kernel, payload: &[u8], unpacked: &Path) -> Result<Kernel, PayloadError> {
+    let write = || {
+        let image = decompress(payload, kernel.path())?;
+        Ok(write_whole(unpacked, |file| file.write_all(&image))?)
     };
+    let image = unpack_to(unpacked, format::read, kernel, write)?;
+    Ok(kernel.clone().unpacked_as(unpacked.to_owned(), image))
+}
+
+fn unpack_elf(kernel: &Kernel, payload: &[u8], elf: &Path) -> Result<Kernel, PayloadError> {
+    let config = elf.with_extension("config");
+    let write = || {
+        let unpacked = decompress(payload, kernel.path())?;
+        let length = elf_extent(&unpacked).unwrap_or(unpacked.len());
+        // The configuration goes first, so that a kernel in the cache always has its own.
+        if let Some(text) = Configuration::embedded_text(&unpacked) {
+            write_whole(&config, |file| file.write_all(&text))?;
+        }
+        Ok(write_whole(elf, |file| file.write_all(&unpacked[..length]))?)
+    };
+    let pvh_entry = unpack_to(elf, pvh_entry_of, kernel, write)?;
     let mut kernel = kernel.clone();
     if kernel.image.configuration.is_none() {
         kernel.image.configuration = Configuration::read(&config).ok();
     }
     let is_lost = is_lost_at_pvh_entry(kernel.configuration());
     Ok(match pvh_entry {
-        Some(entry) if !is_lost => kernel.unpacked_to(elf, entry),
+        Some(entry) if !is_lost => kernel.unpacked_to(elf.to_owned(), entry),
         _ => kernel,
     })
 }
@@ -97,7 +124,7 @@ fn is_lost_at_pvh_entry(configuration: Option<&Configuration>) -> bool {
 /// Removes the least recently used kernels beyond [`KEPT`]. One that another run is booting stays readable for it:
 /// QEMU has opened it, or finds it missing only if twelve others were unpacked within that moment.
 fn drop_old(directory: &Path) {
-    for path in older_files(directory, "vmlinux", KEPT) {
+    for path in ["vmlinux", "image"].iter().flat_map(|extension| older_files(directory, extension, KEPT)) {
         // Another run may have removed it first.
         let _ = std::fs::remove_file(&path);
         let _ = std::fs::remove_file(path.with_extension("config"));
@@ -124,7 +151,7 @@ const FORMATS: [(&[u8], &str, Decompressor); 7] = [
     }),
 ];
 
-/// Unpacks the payload of the bzImage at `path`: a compressed stream with its unpacked size behind it.
+/// Unpacks the payload of the image at `path`: a compressed stream with its unpacked size behind it.
 pub(crate) fn decompress(payload: &[u8], path: &Path) -> Result<Vec<u8>, PayloadError> {
     let (stream, size) = payload.split_last_chunk::<4>().unwrap_or((&[], &[0; 4]));
     let Some((_, name, decompressor)) = FORMATS.iter().find(|(magic, ..)| stream.starts_with(magic)) else {

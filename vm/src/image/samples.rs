@@ -21,6 +21,51 @@ pub(crate) fn bzimage(payload: &[u8]) -> Vec<u8> {
     image
 }
 
+/// An Image of arm64 or riscv64 with this magic number: its EFI header says that it ends after `data`.
+pub(crate) fn raw(magic: &[u8; 4], machine: u16, data: &[u8]) -> Vec<u8> {
+    let mut image = efi(machine, data.len());
+    image[56..60].copy_from_slice(magic);
+    [&image, data].concat()
+}
+
+/// An EFI program that unpacks `payload`, a compressed stream with the unpacked size behind it.
+pub(crate) fn zboot(machine: u16, compression: &str, payload: &[u8]) -> Vec<u8> {
+    let mut image = efi(machine, payload.len());
+    let stated = if compression == "gzip" { payload.len() } else { payload.len() - 4 };
+    image[4..8].copy_from_slice(b"zimg");
+    image[8..12].copy_from_slice(&512_u32.to_le_bytes());
+    image[12..16].copy_from_slice(&u32::try_from(stated).unwrap().to_le_bytes());
+    image[24..24 + compression.len()].copy_from_slice(compression.as_bytes());
+    [&image, payload].concat()
+}
+
+/// The header of an EFI program with one section, of `size` bytes, behind it.
+fn efi(machine: u16, size: usize) -> Vec<u8> {
+    let mut image = vec![0; 512];
+    image[..2].copy_from_slice(b"MZ");
+    image[0x3c] = 64;
+    image[64..68].copy_from_slice(b"PE\0\0");
+    image[68..70].copy_from_slice(&machine.to_le_bytes());
+    image[70] = 1;
+    image[88 + 16..88 + 20].copy_from_slice(&u32::try_from(size).unwrap().to_le_bytes());
+    image[88 + 20..88 + 24].copy_from_slice(&512_u32.to_le_bytes());
+    image
+}
+
+/// A bzImage of s390 whose kernel has this release, and takes command lines of up to `limit` bytes.
+pub(crate) fn s390(release: &str, limit: u64) -> Vec<u8> {
+    let mut image = vec![0; 0x11000];
+    image[0x10008..0x1000e].copy_from_slice(b"S390EP");
+    image[0x10428..0x10430].copy_from_slice(&0x10f00_u64.to_be_bytes());
+    image[0x10430..0x10438].copy_from_slice(&limit.to_be_bytes());
+    image[0x10f00..0x10f00 + release.len()].copy_from_slice(release.as_bytes());
+    image
+}
+
+/// The machine of an EFI program.
+pub(crate) const EFI_ARM64: u16 = 0xaa64;
+pub(crate) const EFI_RISCV64: u16 = 0x5064;
+
 /// The note of a vmlinux that is entered at 0x1000350.
 pub(crate) const PVH_NOTE: &[u8] = b"\x04\0\0\0\x08\0\0\0\x12\0\0\0Xen\0\x50\x03\0\x01\0\0\0\0";
 

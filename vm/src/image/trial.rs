@@ -2,6 +2,8 @@
 //!
 //! QEMU's firmware (real mode) enters it through its PVH note in 32-bit mode. It makes page tables, goes to long mode,
 //! returns from an exception, waits with interrupts on for the timer's, and writes [`LINE`] to the first serial port.
+//!
+//! There is one of x86-64 alone.
 
 macro_rules! line {
     () => {
@@ -12,12 +14,9 @@ macro_rules! line {
 /// What it writes.
 pub const LINE: &str = line!();
 
-/// The image: an ELF file that [`crate::kernel::Kernel::open`] takes for a vmlinux. None where this program is for
-/// another processor than the kernel's: such a host has no KVM for it either.
-#[cfg(not(target_arch = "x86_64"))]
-pub fn image() -> Option<Vec<u8>> {
-    None
-}
+/// Where it is loaded, and entered.
+#[cfg(target_arch = "x86_64")]
+const ADDRESS: u32 = 0x10_0000;
 
 // Its own addresses are distances from its start: it does not run where it lies in this program.
 #[cfg(target_arch = "x86_64")]
@@ -124,19 +123,21 @@ unsafe extern "C" {
     static unshare_conformance_trial_end: u8;
 }
 
-/// As above.
-#[cfg(target_arch = "x86_64")]
+/// The image: an ELF file that [`crate::kernel::Kernel::open`] takes for a vmlinux. None on a machine of another
+/// architecture, where no kernel of this one runs under KVM.
 pub fn image() -> Option<Vec<u8>> {
-    use super::elf::executable;
-    /// Where it is loaded, and entered.
-    const ADDRESS: u32 = 0x10_0000;
-    // SAFETY: the assembler puts the second symbol at the end of what begins at the first.
-    let code = unsafe {
-        let (start, end) = (&raw const unshare_conformance_trial, &raw const unshare_conformance_trial_end);
-        std::slice::from_raw_parts(start, end.addr() - start.addr())
-    };
-    let note = [4, 4, 18, u32::from_le_bytes(*b"Xen\0"), ADDRESS].map(u32::to_le_bytes).concat();
-    Some(executable(62, 0xffff_ffff_8000_0000 + u64::from(ADDRESS), code, Some(&note)))
+    #[cfg(not(target_arch = "x86_64"))]
+    return None;
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY: the assembler puts the second symbol at the end of what begins at the first.
+        let code = unsafe {
+            let (start, end) = (&raw const unshare_conformance_trial, &raw const unshare_conformance_trial_end);
+            std::slice::from_raw_parts(start, end.addr() - start.addr())
+        };
+        let note = [4, 4, 18, u32::from_le_bytes(*b"Xen\0"), ADDRESS].map(u32::to_le_bytes).concat();
+        Some(super::elf::executable(62, 0xffff_ffff_8000_0000 + u64::from(ADDRESS), code, Some(&note)))
+    }
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -147,8 +148,8 @@ mod tests {
     #[test]
     fn it_is_a_kernel_that_qemu_enters() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), image().expect("of this processor")).expect("written");
+        std::fs::write(file.path(), image().expect("one of x86-64")).expect("written");
         let kernel = Kernel::open(file.path()).expect("a kernel");
-        assert_eq!((kernel.kind(), kernel.image.pvh_entry), (Kind::Vmlinux, Some(0x10_0000)));
+        assert_eq!((kernel.kind(), kernel.image.pvh_entry), (Kind::Vmlinux, Some(ADDRESS)));
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
-use crate::image::samples::{PVH_NOTE, bzimage, directory, elf};
+use crate::image::payload::unpack;
+use crate::image::samples::{EFI_ARM64, EFI_RISCV64, PVH_NOTE, bzimage, directory, elf, raw, s390, zboot};
 
 fn opened(name: &str, content: &[u8]) -> Result<Kernel, KernelError> {
     Kernel::open(&directory(&[(name, content)]).path().join(name))
@@ -55,14 +56,85 @@ fn user_mode_linux_is_told_from_programs() {
     assert!(sentence(&elf(62, 0x40_0000, b"hello", None)).contains("an ordinary ELF program"));
 }
 
+const BANNER: &[u8] = b"Linux version 6.12.7-test (b@h)\0";
+
 #[test]
-fn other_architectures_are_named() {
-    let mut arm64 = vec![0; 4096];
-    arm64[..2].copy_from_slice(b"MZ");
-    arm64[56..60].copy_from_slice(b"ARM\x64");
-    assert!(sentence(&arm64).contains("is for arm64"));
-    assert!(sentence(&elf(243, 0, b"", None)).contains("is for riscv"));
-    assert!(sentence(&elf(3, 0, b"", None)).contains("32-bit x86"));
+fn images_of_other_architectures_are_kernels() {
+    for (magic, machine, architecture) in
+        [(b"ARM\x64", EFI_ARM64, Architecture::Arm64), (b"RSC\x05", EFI_RISCV64, Architecture::Riscv64)]
+    {
+        let image = raw(magic, machine, BANNER);
+        let kernel = opened("Image", &image).unwrap();
+        assert_eq!((kernel.kind(), kernel.architecture()), (Kind::Image, architecture));
+        assert_eq!(kernel.release(), Some("6.12.7-test"));
+        let cut = opened("Image", &image[..image.len() - 8]).unwrap_err();
+        assert!(matches!(cut.flaw, Flaw::Truncated { .. }), "{cut}");
+    }
+    let mut image = bzimage(b"payload with its size");
+    image[0x236] = 0;
+    assert_eq!(opened("bzImage", &image).unwrap().architecture(), Architecture::I386);
+
+    let mut vmlinux = elf(21, 0xc000_0000_0000_0000, BANNER, None);
+    let kernel = opened("vmlinux", &vmlinux).unwrap();
+    assert_eq!((kernel.kind(), kernel.architecture()), (Kind::Vmlinux, Architecture::Ppc64le));
+    assert_eq!(kernel.release(), Some("6.12.7-test"));
+    vmlinux[5] = 2;
+    vmlinux[18..20].copy_from_slice(&21_u16.to_be_bytes());
+    assert!(sentence(&vmlinux).contains("is for big-endian powerpc, which no guest has"));
+}
+
+#[test]
+fn an_s390_kernel_says_how_much_it_can_be_told() {
+    let kernel = opened("bzImage", &s390("6.12.107+deb13-s390x (x@y) #1", 4096)).unwrap();
+    assert_eq!((kernel.kind(), kernel.architecture()), (Kind::Image, Architecture::S390x));
+    assert_eq!((kernel.release(), kernel.image.command_line_limit), (Some("6.12.107+deb13-s390x"), Some(4095)));
+    assert_eq!(opened("bzImage", &s390("5.10.0", 0)).unwrap().image.command_line_limit, Some(895));
+    let whole = s390("6.12.107", 4096);
+    for length in [0x10010, 0x10430, 0x10800] {
+        let error = opened("bzImage", &whole[..length]).unwrap_err();
+        assert!(matches!(error.flaw, Flaw::Truncated { .. }), "{length:x}: {error}");
+    }
+}
+
+fn packed(data: &[u8]) -> Vec<u8> {
+    let mut stream = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    stream.write_all(data).unwrap();
+    stream.finish().unwrap()
+}
+
+#[test]
+fn compressed_images_are_unpacked() {
+    let cache = tempfile::tempdir().unwrap();
+    let image = raw(b"ARM\x64", EFI_ARM64, BANNER);
+    let lz4 = zboot(EFI_RISCV64, "lz4", b"\x02\x21\x4c\x18\x01\0\0\0\0\0\0\0\0");
+    for packed in [packed(&image), zboot(EFI_ARM64, "gzip", &packed(&image))] {
+        let boot = directory(&[("Image", &packed)]);
+        let kernel = Kernel::open(&boot.path().join("Image")).unwrap();
+        assert_eq!((kernel.architecture(), kernel.release()), (Architecture::Arm64, None));
+        // The second time, from the cache.
+        for _ in 0..2 {
+            let unpacked = unpack(&kernel, &Cache::at(cache.path())).unwrap();
+            assert_eq!((unpacked.kind(), unpacked.release()), (Kind::Image, Some("6.12.7-test")));
+            assert_eq!(std::fs::read(unpacked.path()).unwrap(), image);
+        }
+    }
+    // The size of the other compressions stands behind what the header counts.
+    assert_eq!(opened("vmlinuz.efi", &lz4).unwrap().image.payload, Some(512..525));
+    assert!(matches!(opened("vmlinuz.efi", &lz4[..520]).unwrap_err().flaw, Flaw::Truncated { .. }));
+}
+
+#[test]
+fn what_no_guest_boots_is_named() {
+    assert!(sentence(&elf(258, 0, b"", None)).contains("is for loongarch, which no guest has"));
+    let mut big_endian = raw(b"ARM\x64", EFI_ARM64, BANNER);
+    big_endian[24] = 1;
+    assert!(sentence(&big_endian).contains("is a big-endian arm64 kernel"));
+    assert!(sentence(&raw(b"RSC\x05", 0x5032, BANNER)).contains("is for 32-bit riscv"));
+    for (machine, instead) in [(183, "arch/arm64/boot/Image"), (243, "arch/riscv/boot/Image")] {
+        let why = sentence(&elf(machine, 0xffff_8000_8000_0000, BANNER, None));
+        assert!(why.contains("in a form that QEMU does not start") && why.contains(instead), "{why}");
+        assert!(sentence(&elf(machine, 0x40_0000, b"hello", None)).contains("an ordinary ELF program"));
+    }
 }
 
 #[test]
@@ -105,7 +177,12 @@ fn what_distributions_ship_is_told_how_to_use() {
 
 #[test]
 fn no_prefix_of_an_image_panics() {
-    let images = [bzimage(&[1; 64]), elf(62, 0xffff_ffff_8100_0000, b"Linux version 6", Some(&[4; 20]))];
+    let images = [
+        bzimage(&[1; 64]),
+        elf(62, 0xffff_ffff_8100_0000, b"Linux version 6", Some(&[4; 20])),
+        raw(b"ARM\x64", EFI_ARM64, BANNER),
+        zboot(EFI_RISCV64, "zstd", &[1; 64]),
+    ];
     for image in &images {
         for length in (0..image.len()).step_by(7) {
             let _ = opened("image", &image[..length]);
@@ -124,6 +201,22 @@ fn a_build_tree_gives_its_image_and_configuration() {
     std::fs::write(boot.join("bzImage"), bzimage(b"payload")).unwrap();
     assert_eq!(Kernel::open(tree.path()).unwrap().path(), boot.join("bzImage"));
     assert!(is_built_in(tree.path(), "USER_NS"));
+}
+
+#[test]
+fn a_tree_gives_the_image_that_it_is_configured_for() {
+    let arm64 = raw(b"ARM\x64", EFI_ARM64, BANNER);
+    let tree = directory(&[
+        (".config", b"CONFIG_ARM64=y\n"),
+        ("arch/arm64/boot/Image", &arm64),
+        ("arch/x86/boot/bzImage", &bzimage(b"payload")),
+    ]);
+    assert_eq!(Kernel::open(tree.path()).unwrap().architecture(), Architecture::Arm64);
+    std::fs::write(tree.path().join(".config"), "CONFIG_X86=y\n").unwrap();
+    assert_eq!(Kernel::open(tree.path()).unwrap().architecture(), Architecture::X86_64);
+    // arm64 has a vmlinux beside it, which QEMU does not start.
+    let tree = directory(&[("arch/arm64/boot/Image", &arm64), ("vmlinux", b"\x7fELF")]);
+    assert_eq!(Kernel::open(tree.path()).unwrap().architecture(), Architecture::Arm64);
 }
 
 #[test]
