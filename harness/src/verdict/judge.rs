@@ -58,7 +58,7 @@ pub struct Verdict {
     pub duration: Duration,
 }
 
-fn is_zero(number: &u32) -> bool {
+pub(super) fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
