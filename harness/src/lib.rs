@@ -44,8 +44,8 @@ pub mod run {
 /// From what was recorded to a verdict, and the events that carry it.
 pub mod verdict {
     pub mod event;
-    pub mod judge;
     pub mod expectation;
+    pub mod judge;
     pub mod outcome;
 }
 

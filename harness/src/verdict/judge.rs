@@ -68,6 +68,14 @@ impl Verdict {
         Self { status, reason: reason.into(), ..Self::default() }
     }
 
+    /// The first thing that went wrong, in one line.
+    pub fn cause(&self) -> String {
+        match self.failed.first() {
+            Some(check) => format!("{}: expected {}, got {}", check.call, check.expected, check.actual),
+            None => self.reason.clone(),
+        }
+    }
+
     /// The verdict on a case that the run ended before, or in the middle of.
     pub fn never_reached(why: &str) -> Self {
         Self::not_run(Status::Broken, format!("{NOT_RUN}{why}"))

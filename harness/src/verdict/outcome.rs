@@ -48,7 +48,8 @@ impl Outcome {
 
     /// The user's entry that expects it, or does not, as FILE:LINE.
     pub fn entry(&self) -> Option<&str> {
-        let (Outcome::AsJudged { entry } | Outcome::KnownBug { entry, .. } | Outcome::UnexpectedPass { entry, .. }) = self;
+        let (Outcome::AsJudged { entry } | Outcome::KnownBug { entry, .. } | Outcome::UnexpectedPass { entry, .. }) =
+            self;
         entry.as_deref()
     }
 
