@@ -42,6 +42,7 @@ pub static SUITE: Suite = Suite {
     signs,
     refused: crate::place::refused::refused,
     remove_stale: crate::place::cgroup::remove_stale,
+    affair: crate::spec::requirements::affair,
     facts: &[(TAKES_ROOT, || number_in(global::USER_NS_SWITCH.path()) == Some(0))],
 };
 

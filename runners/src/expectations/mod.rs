@@ -43,6 +43,8 @@ pub struct ExpectationFiles {
 pub struct Expected {
     /// The entries that excuse something, and the documented bugs.
     pub expectations: Expectations,
+    /// Whether the user gave a file: what did not pass then should be in one.
+    given: bool,
     /// A sentence on each entry that has expired.
     expired: Vec<String>,
     /// The file to be written.
@@ -91,6 +93,7 @@ impl Expected {
             entries.into_iter().partition(|entry| entry.until.as_ref().is_none_or(|until| today <= *until));
         Ok(Self {
             expectations: Expectations::new(own, known_bugs::all),
+            given: !files.args.expectations.is_empty(),
             expired: expired.iter().map(expired_sentence).collect(),
             write,
         })
