@@ -86,7 +86,7 @@ impl Expected {
                 ))
                 .into());
             }
-            Some(path) => Some(Written::new(path, Draft::begin(path)?, old)),
+            Some(path) => Some(Written::new(path, Draft::begin(path)?, old, known)),
         };
         let today = today();
         let (own, expired): (Vec<_>, Vec<_>) =
