@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::case::test::seed_of_repetition;
+use crate::verdict::affair::Affairs;
 
 /// Writes for people.
 #[derive(Debug, Default)]
@@ -19,6 +20,7 @@ pub struct Pretty {
     /// How many cases the run did not reach, by reason.
     never_reached: BTreeMap<String, u32>,
     caveat: Option<String>,
+    affairs: Affairs,
     /// What the run came to, once every case was told of: the counts, the signal that interrupted it, and milliseconds.
     end: Option<(Counts, Option<i32>, u64)>,
     /// What was found after that.
@@ -57,26 +59,31 @@ impl Pretty {
         let case = &self.plan[index];
         let (counts, duration) = self.groups.entry(case.group().to_owned()).or_default();
         counts.add(verdict.status, outcome);
+        if let (Some(affair), Outcome::AsJudged { .. }) = (verdict.affair, outcome) {
+            self.affairs.add(affair);
+        }
         *duration += verdict.duration;
 
         let (colour, word) = match (outcome, verdict.status) {
             (Outcome::KnownBug { .. }, _) => (YELLOW, "known bug"),
-            (Outcome::UnexpectedPass { .. }, _) => (YELLOW, "unexpected pass"),
+            (outcome @ Outcome::UnexpectedPass { .. }, _) => {
+                (if outcome.refutes() { RED } else { YELLOW }, "unexpected pass")
+            }
             (_, Status::Pass) => (GREEN, "pass"),
             (_, Status::Skip) => (YELLOW, "skip"),
             (_, status) => (RED, status.word()),
         };
         let (shown_from, lines) = match (outcome, verdict.status) {
-            (Outcome::KnownBug { bug }, _) => (Verbosity::Normal, vec![one_line(bug)]),
-            (Outcome::AsJudged, Status::Pass) => {
+            (Outcome::KnownBug { bug, .. }, _) => (Verbosity::Normal, vec![one_line(bug)]),
+            (Outcome::AsJudged { .. }, Status::Pass) => {
                 let notes = verdict.notes.iter().map(|note| self.paint(DIM, &one_line(note)));
                 (Verbosity::Verbose, notes.collect())
             }
-            (Outcome::AsJudged, Status::Skip) => {
+            (Outcome::AsJudged { .. }, Status::Skip) => {
                 self.skips.add(verdict);
                 (Verbosity::Verbose, vec![one_line(&verdict.reason)])
             }
-            (Outcome::AsJudged, _) if verdict.was_never_reached() => {
+            (Outcome::AsJudged { .. }, _) if verdict.was_never_reached() => {
                 *self.never_reached.entry(verdict.reason.clone()).or_default() += 1;
                 return Ok(());
             }
@@ -126,14 +133,21 @@ impl Pretty {
             self.paint(YELLOW, caveat)
         } else if red > 0 || self.afterwards.is_some() {
             self.paint(RED, "this kernel does not conform")
+        } else if counts.refuted > 0 {
+            self.paint(RED, "this kernel is not as expected")
         } else if counts.broken > 0 || counts.passed + counts.known_bugs == 0 || interrupted.is_some() {
             self.paint(YELLOW, "inconclusive")
+        } else if counts.known_bugs > 0 && counts.expected > 0 {
+            self.paint(YELLOW, "this kernel conforms but for what is expected of it")
         } else if counts.known_bugs > 0 {
             self.paint(YELLOW, "this kernel conforms but for its documented bugs")
         } else {
             self.paint(GREEN, "this kernel conforms")
         };
         writeln!(out, "{verdict}: {} in {:.1} s", self.by_result(counts), milliseconds as f64 / 1000.0)?;
+        if let Some(sentence) = self.affairs.sentence() {
+            writeln!(out, "{sentence}")?;
+        }
         if let Some((name, seed)) = &self.first_failure {
             writeln!(out, "next: {} --seed {seed} --exact {name} -v", self.again)?;
         }

@@ -250,7 +250,7 @@ fn failure(number: usize, index: usize, case: &CaseInfo, (verdict, outcome): &Ju
         details id={ "case-" (number) "-" (index) } {
             summary { span class=(class) { (word) } " " code { (case.name) } @if let Some(check) = verdict.failed.first() { ": " (check.call) ": expected " (check.expected) ", got " (check.actual) } @else { ": " (verdict.reason) } }
             p { (case.about) }
-            @if let Outcome::KnownBug { bug } | Outcome::UnexpectedPass { bug } = outcome { p { (bug) } }
+            @if let Outcome::KnownBug { bug, .. } | Outcome::UnexpectedPass { bug, .. } = outcome { p { (bug) } }
             @for check in &verdict.failed {
                 dl {
                     dt { "call" } dd { code { (check.call) } }
@@ -265,6 +265,7 @@ fn failure(number: usize, index: usize, case: &CaseInfo, (verdict, outcome): &Ju
             dl {
                 @for requirement in &rows { dt { (requirement.id) } dd { (requirement.claim) br; span.legend { (requirement.source) } } }
                 dt { "source" } dd { (case.source) }
+                @if let Some(affair) = verdict.affair { dt { "whose affair" } dd { (affair.words()) } }
             }
         }
     }

@@ -33,13 +33,20 @@ pub struct Kernel {
     pub effective: Flags,
     /// A user namespace takes CAP_SYS_ADMIN in the initial one (Debian's switch, ERR-25).
     pub user_takes_root: bool,
+    /// An empty mount namespace takes no capability: proposed in 2026, and in no release up to 7.3 (section 10.3 of the
+    /// behaviour catalogue).
+    pub empty_for_all: bool,
 }
 
 impl Kernel {
     /// One that offers all there is (7.1 and later).
     #[cfg(test)]
-    pub(crate) const FULL: Kernel =
-        Kernel { accepted: Flags(0x7e17_0f80), effective: Flags(0x7e17_0f80), user_takes_root: false };
+    pub(crate) const FULL: Kernel = Kernel {
+        accepted: Flags(0x7e17_0f80),
+        effective: Flags(0x7e17_0f80),
+        user_takes_root: false,
+        empty_for_all: false,
+    };
 
     /// What the facts say of the running kernel.
     pub fn of(facts: &Facts) -> Kernel {
@@ -51,7 +58,12 @@ impl Kernel {
             .chain([(feature::SYSV_IPC, Flags::SYSVSEM)])
             .filter_map(|(feature, flag)| (!facts.has(feature)).then_some(flag))
             .collect();
-        Kernel { accepted, effective: accepted & !missing, user_takes_root: feature::user_namespace_takes_root(facts) }
+        Kernel {
+            accepted,
+            effective: accepted & !missing,
+            user_takes_root: feature::user_namespace_takes_root(facts),
+            empty_for_all: feature::empty_mount_namespace_is_for_all(facts),
+        }
     }
 }
 
@@ -244,7 +256,9 @@ pub fn predict(start: &Start, flags: Flags, kernel: &Kernel) -> Prediction {
     }
     // Privilege, in the new user namespace if one is asked for (PRIV-03, PRIV-04).
     let privileged = start.sys_admin || all.contains(Flags::NEWUSER);
-    if all.intersects(Flags::PRIVILEGED) && !privileged {
+    let free =
+        if kernel.empty_for_all && all.contains(Flags::EMPTY) { Flags::EMPTY | Flags::NEWNS } else { Flags::NONE };
+    if (all & !free).intersects(Flags::PRIVILEGED) && !privileged {
         return Prediction::refused(Errno::EPERM, "ERR-20");
     }
     // The namespaces, in the order they are made (section 2.5 of the behaviour catalogue).
@@ -373,6 +387,18 @@ mod tests {
         // PRIV-04.
         assert_eq!(result(&nobody, Flags::NEWUSER | Flags::NEWNS), Ok(()));
         assert_eq!(result(&nobody, Flags::NEWNS), Err(Errno::EPERM));
+    }
+
+    #[test]
+    fn an_empty_mount_namespace_is_for_all_where_the_kernel_says_so() {
+        let nobody = Start::unprivileged();
+        for (empty_for_all, expected) in [(false, Err(Errno::EPERM)), (true, Ok(()))] {
+            let kernel = Kernel { empty_for_all, ..Kernel::FULL };
+            let result = |flags: Flags| predict(&nobody, flags, &kernel).result;
+            assert_eq!([result(Flags::EMPTY), result(Flags::EMPTY | Flags::NEWNS)], [expected; 2]);
+            assert_eq!(result(Flags::NEWNS), Err(Errno::EPERM));
+            assert_eq!(result(Flags::EMPTY | Flags::NEWUTS), Err(Errno::EPERM));
+        }
     }
 
     #[test]
