@@ -2,7 +2,7 @@
 //!
 //! SysRq first, sent to the console as a break, or Control-O, and a letter: it prints the stacks of all tasks, as long
 //! as interrupts are served. Then, on the machines that have one, a non-maskable interrupt: a kernel of x86 with
-//! `unknown_nmi_panic` panics and prints the stack of the stuck CPU. Both through QMP, QEMU's control protocol, which
+//! `unknown_nmi_panic`, or of powerpc, panics and prints the stack of the stuck CPU. Both through QMP, QEMU's control protocol, which
 //! also reports the registers.
 
 use serde_json::{Value, json};
@@ -50,15 +50,13 @@ fn ask(machine: &mut Machine, monitor: &mut Monitor, console: &mut ConsoleLog) -
     if answered {
         return Some("its tasks' stacks are on the console (SysRq)".to_owned());
     }
-    let text = match monitor.execute("inject-nmi", &Value::Null) {
-        Ok(_) if answer(machine, console, &mut news, |_| true) => {
-            "it does not respond to SysRq, as if interrupts were off; the stack of the stuck CPU is on the console (NMI)"
-        }
-        Ok(_) => "it responds to neither SysRq nor NMI; its registers are in the console file",
-        Err(_) => {
-            "it does not respond to SysRq, as if interrupts were off, and its machine has no NMI; its registers are in \
-             the console file"
-        }
+    let text = if !machine.has_nmi {
+        "it does not respond to SysRq, as if interrupts were off, and its machine has no NMI; its registers are in the \
+         console file"
+    } else if monitor.execute("inject-nmi", &Value::Null).is_ok() && answer(machine, console, &mut news, |_| true) {
+        "it does not respond to SysRq, as if interrupts were off; the stack of the stuck CPU is on the console (NMI)"
+    } else {
+        "it responds to neither SysRq nor NMI; its registers are in the console file"
     };
     Some(text.to_owned())
 }

@@ -55,6 +55,8 @@ pub struct Machine {
     pub monitor: Option<UnixStream>,
     /// How its console takes a magic SysRq.
     pub sysrq: Option<SysRq>,
+    /// Whether it has an interrupt for kernels that serve no others.
+    pub has_nmi: bool,
     words: Arc<Mutex<Vec<u8>>>,
     clock: Clock,
     /// How long this process stood still since this was last taken, and with it the guest, whose ports nobody read.
@@ -104,6 +106,7 @@ impl Machine {
             keyboards: Vec::new(),
             monitor: None,
             sysrq: description.sysrq(),
+            has_nmi: description.has_nmi(),
             words: Arc::clone(&words),
             clock: Clock(now()),
             stood_still: None,

@@ -139,6 +139,9 @@ pub struct Machine {
     command_line: Vec<String>,
     command_line_limit: usize,
     maximum_cpus: u32,
+    /// Whether QMP's `inject-nmi` makes a kernel say where it is.
+    #[serde(default)]
+    nmi: bool,
     #[serde(default)]
     cpu: Models,
     console: Port,
@@ -219,6 +222,11 @@ impl Machine {
     /// How a kernel takes a magic SysRq from its console, where it has one of QEMU's.
     pub fn sysrq(&self) -> Option<SysRq> {
         self.console.sysrq
+    }
+
+    /// Whether QMP's `inject-nmi` makes a kernel say where it is, even if it serves no interrupts.
+    pub fn has_nmi(&self) -> bool {
+        self.nmi
     }
 
     /// The sentence on a kernel that nobody can hear on this machine, as far as its configuration tells.
