@@ -16,10 +16,10 @@ pub enum Affair {
 }
 
 impl Affair {
-    /// What users read after a number of failures.
+    /// What users read that a failure concerns.
     pub fn words(self) -> &'static str {
         match self {
-            Affair::Errno => "errno only",
+            Affair::Errno => "the error number alone",
             Affair::Programs => "what programs rely on",
             Affair::Security => "security",
         }
@@ -50,9 +50,9 @@ impl Affairs {
 
     /// The numbers in words, the gravest first; none if nothing failed.
     pub fn sentence(&self) -> Option<String> {
-        let parts = self.0.iter().rev().map(|(affair, count)| format!("{count} {}", affair.words()));
+        let parts = self.0.iter().rev().map(|(affair, count)| format!("{} ({count})", affair.words()));
         let parts: Vec<_> = parts.collect();
-        (!parts.is_empty()).then(|| format!("failures by whose affair they are: {}", parts.join(", ")))
+        (!parts.is_empty()).then(|| format!("the failures concern {}", parts.join(", ")))
     }
 }
 
@@ -93,6 +93,9 @@ mod tests {
         let mut affairs = Affairs::default();
         assert_eq!(affairs.sentence(), None);
         [Affair::Errno, Affair::Security, Affair::Errno].into_iter().for_each(|affair| affairs.add(affair));
-        assert_eq!(affairs.sentence().as_deref(), Some("failures by whose affair they are: 1 security, 2 errno only"));
+        assert_eq!(
+            affairs.sentence().as_deref(),
+            Some("the failures concern security (1), the error number alone (2)")
+        );
     }
 }
