@@ -25,6 +25,7 @@ pub mod place {
     pub mod facts;
     pub mod filter;
     pub mod inherited;
+    pub mod rlimit;
     pub mod sandbox;
 }
 
@@ -76,7 +77,7 @@ mod common {
     pub(crate) use nix::mount::{MsFlags, mount};
     pub(crate) use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     pub(crate) use nix::sys::prctl::{set_child_subreaper, set_pdeathsig};
-    pub(crate) use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    pub(crate) use nix::sys::resource::Resource;
     pub(crate) use nix::sys::signal::{Signal, kill, killpg};
     pub(crate) use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     pub(crate) use nix::unistd::{ForkResult, Pid, fork};
@@ -86,6 +87,7 @@ mod common {
     pub(crate) use crate::case::task::{exit_now, fork_sharing, wait_for};
     pub(crate) use crate::case::test::{Setting, die_with_parent};
     pub(crate) use crate::case::{Body, Case, Item};
+    pub(crate) use crate::place::rlimit::{getrlimit, setrlimit};
     pub(crate) use crate::place::sandbox::Sandbox;
     pub(crate) use crate::prelude::*;
     pub(crate) use crate::run::kernel_log::News;

@@ -62,6 +62,7 @@ mod prelude {
     pub use suite::fault::{Fault, declared, table};
     pub use suite::spec::flags::Flags;
     pub use suite::spec::requirements::{self, Requirement};
+    pub use vm::architecture::Abi;
     pub use vm::architecture::Architecture;
     pub use vm::cache::Cache;
     pub use vm::initramfs::Initramfs;

@@ -1,6 +1,7 @@
 //! This program, built for other architectures: where it is, and whether a file is one that a kernel can run.
 
-use vm::architecture::Abi;
+use std::os::unix::process::CommandExt;
+
 use vm::initramfs::ProgramError;
 
 use crate::prelude::*;
@@ -15,14 +16,55 @@ const NAME: &str = "unshare-conformance";
 const PACKAGED: &str = "lib/unshare-conformance";
 
 /// The program that is to be the init of guests whose kernel is of this architecture: the one that was asked for, or this
-/// program as built for it.
+/// program as built for an ABI, that architecture's own if none is given.
 ///
 /// # Errors
 /// It cannot be found, or such a kernel does not run it.
-pub fn init(asked: Option<&Path>, architecture: Architecture) -> Result<PathBuf> {
-    let path = asked.map_or_else(|| find(architecture.abi()), |path| Ok(path.to_owned()))?;
+pub fn init(asked: Option<&Path>, abi: Option<Abi>, architecture: Architecture) -> Result<PathBuf> {
+    let abi = abi.unwrap_or(architecture.abi());
+    let path = asked.map_or_else(|| find(abi), |path| Ok(path.to_owned()))?;
     check(&path, architecture)?;
     Ok(path)
+}
+
+/// Goes on as this program built for another ABI, on this machine's kernel and with the same arguments; does nothing if
+/// it is built for that itself.
+///
+/// # Errors
+/// It cannot be found, or this kernel does not run it.
+pub fn go_on_as(abi: Abi) -> Result<()> {
+    if Abi::host() == Some(abi) {
+        return Ok(());
+    }
+    let path = find(abi)?;
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_else(|| NAME.into());
+    let error = std::process::Command::new(&path).arg0(name).args(arguments).exec();
+    Err(match error.raw_os_error() {
+        Some(libc::ENOEXEC) => not_run(abi, "this kernel", "it").into(),
+        _ => anyhow!(error).context(format!("cannot execute {}", path.display())).into(),
+    })
+}
+
+/// That a kernel does not run programs of this ABI.
+fn not_run(abi: Abi, kernel: &str, it: &str) -> anyhow::Error {
+    let what = abi.option().map(|option| format!(": {it} requires CONFIG_{option}"));
+    anyhow!("{kernel} does not run programs for {abi}{}", what.unwrap_or_default())
+}
+
+/// Fails if a guest's kernel is known not to run programs of this ABI.
+///
+/// # Errors
+/// It does not.
+pub fn is_run_by(abi: Abi, kernel: &Kernel) -> Result<()> {
+    match (abi.option(), kernel.configuration()) {
+        (Some(option), Some(configuration))
+            if abi != kernel.architecture().abi() && !configuration.is_built_in(option) =>
+        {
+            Err(not_run(abi, &kernel.path().display().to_string(), "that").into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// This program as built for an ABI: itself, or the first that is found beside it, where packages put it, and in the

@@ -41,6 +41,9 @@ fn a_wrong_command_line_stops_a_bisection() {
         &["--kernel", "6.1", "--kernel", "6.2"],
         &["--kernel", "6.1", "--on", "host"],
         &["--on", "qemu"],
+        &["--abi", "nosuch"],
+        &["--abi", "x32"],
+        &["--abi", "i386", "--init", "/init"],
     ] {
         let output = exits(129, arguments);
         assert!(!errors(&output).is_empty() && text(&output).is_empty());

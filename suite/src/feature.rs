@@ -10,11 +10,12 @@ use harness::case::needs::{Feature, Global, Needs, no_file};
 use harness::case::task::fork_sharing;
 use harness::place::facts::{Facts, Version, has_capability, in_initial_user_namespace, number_in, status_field};
 use harness::place::filter::{REFUSALS, answer_in_child, has_filter};
+use harness::place::rlimit::getrlimit;
 use harness::place::sandbox::Sandbox;
 use harness::suite::Suite;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
-use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::resource::Resource;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::fchdir;
 use syscalls::Sysno;
@@ -142,6 +143,10 @@ table! { Feature in FEATURES:
     IO_URING("io_uring", |_| io_uring());
     /// The 32-bit system call entry of x86 (int 0x80) usable from a 64-bit process.
     IA32("ia32", |_| ia32());
+    /// The x32 entry of x86-64: a 64-bit program may try it, and the kernel itself says whether it is there.
+    X32("x32", |_| no_word_of_x32());
+    /// An argument of 64 bits, which a program has on a 64-bit architecture.
+    WIDE_ARGUMENT("wide_argument", |_| narrow_argument());
     /// The root directory of the mount namespace sees the mount that the caller's own is on.
     ROOT_IN_SIGHT("root_in_sight", |_| root_out_of_sight());
     /// A cgroup2 hierarchy in which the caller may create groups.
@@ -442,6 +447,32 @@ fn ia32() -> Option<String> {
         )),
         Err(errno) => Some(format!("fork: {errno:?}")),
     }
+}
+
+/// What getpid(2) by the x32 entry gives: the caller's process ID, or −ENOSYS where the kernel has no such entry.
+pub fn getpid_by_x32() -> i64 {
+    // SAFETY: takes nothing.
+    unsafe { syscalls::raw::syscall0(!abi::NUMBER_MASK as usize | Sysno::getpid as usize) as isize as i64 }
+}
+
+fn no_word_of_x32() -> Option<String> {
+    if abi::NUMBER_MASK == !0 {
+        return Some("the x32 entry is x86-64's, for its 64-bit programs to try".to_owned());
+    }
+    // A filter may end who tries it.
+    let tried = in_child(0, || match getpid_by_x32() {
+        answer if answer == i64::from(std::process::id()) || answer == -i64::from(libc::ENOSYS) => 0,
+        _ => 1,
+    });
+    match tried {
+        Ok(WaitStatus::Exited(_, 0)) => None,
+        Ok(end) => Some(format!("a seccomp filter of this place answers calls by the x32 entry ({end:?})")),
+        Err(errno) => Some(format!("fork: {errno:?}")),
+    }
+}
+
+fn narrow_argument() -> Option<String> {
+    (usize::BITS == 32).then(|| "the argument of a 32-bit program has 32 bits: run the 64-bit program".to_owned())
 }
 
 /// A task that enters a mount namespace, its own included, gets the topmost root, and its mountinfo lists what can be

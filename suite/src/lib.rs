@@ -15,6 +15,7 @@ pub mod spec {
     pub mod namespaces;
     pub mod prelude;
     pub mod requirements;
+    pub mod time;
 }
 
 /// How a task's state is read. No checks.

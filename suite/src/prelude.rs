@@ -1,10 +1,11 @@
 //! What a file of cases needs: `use crate::prelude::*;`.
 
+pub use harness::place::rlimit::{getrlimit, setrlimit};
 pub use nix::fcntl::{OFlag, openat};
 pub use nix::mount::{MntFlags, MsFlags, mount, umount2};
 pub use nix::sys::prctl;
 pub use nix::sys::ptrace;
-pub use nix::sys::resource::{Resource, getrlimit, setrlimit};
+pub use nix::sys::resource::Resource;
 pub use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 pub use nix::sys::stat::{Mode, umask};
 pub use nix::unistd::{getgid, gethostname, getuid, sethostname};

@@ -279,6 +279,16 @@ impl Abi {
         ABIS[self as usize].1
     }
 
+    /// The option by which a kernel of another ABI runs its programs, where there is such a kernel.
+    pub fn option(self) -> Option<&'static str> {
+        match self {
+            Abi::I386 => Some("IA32_EMULATION"),
+            Abi::X32 => Some("X86_X32_ABI"),
+            Abi::Armhf => Some("COMPAT"),
+            _ => None,
+        }
+    }
+
     /// The target by which rustc knows it.
     pub fn rust_target(self) -> &'static str {
         ABIS[self as usize].5

@@ -21,7 +21,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{self, ControlFlags, SetArg};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -90,7 +90,8 @@ const LINKS: [(&str, &str); 4] = [
 
 /// Limits of process 1 that every process inherits: what, soft, hard. The kernel's own allow a thousand files, which
 /// the storms outgrow, and core files, which would fill the guest's memory.
-const LIMITS: [(Resource, u64, u64); 2] = [(Resource::RLIMIT_NOFILE, 1024, 1 << 19), (Resource::RLIMIT_CORE, 0, 0)];
+const LIMITS: [(Resource, rlim_t, rlim_t); 2] =
+    [(Resource::RLIMIT_NOFILE, 1024, 1 << 19), (Resource::RLIMIT_CORE, 0, 0)];
 
 /// How the last line on the results channel begins; the status of the suite follows, 0 to 255.
 const END_RECORD: &str = "unshare-conformance: end status ";

@@ -10,10 +10,13 @@
 use syscalls::{Errno, Sysno, syscall};
 
 pub mod layout;
+pub mod number;
 
 #[cfg(not(any(
     target_arch = "x86_64",
+    target_arch = "x86",
     target_arch = "aarch64",
+    target_arch = "arm",
     target_arch = "riscv64",
     target_arch = "s390x",
     target_arch = "powerpc64"
@@ -21,6 +24,8 @@ pub mod layout;
 compile_error!("this architecture has no file in harness/src/abi: write one, as its mod.rs says");
 
 #[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
+#[cfg_attr(target_arch = "x86", path = "i386.rs")]
+#[cfg_attr(target_arch = "arm", path = "arm.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "aarch64.rs")]
 #[cfg_attr(target_arch = "riscv64", path = "riscv64.rs")]
 #[cfg_attr(target_arch = "s390x", path = "s390x.rs")]
@@ -38,14 +43,24 @@ pub struct Compat {
     pub audit: u32,
     /// The number of getpid(2) there, which tells whether a kernel has the entry at all.
     pub getpid: u32,
-    /// Makes the call of this number with this first argument, four zeroes, and this sixth argument. Gives 0 or more,
-    /// or −errno.
+    /// Makes the call of this number with this in the register of the first argument, of which the entry takes the lower
+    /// half, four zeroes, and this sixth argument. Gives 0 or more, or −errno.
     ///
     /// # Safety
     /// As for the call. A kernel without the entry sends SIGSEGV.
-    pub call: unsafe fn(number: u32, first: u32, sixth: u32) -> i32,
+    pub call: unsafe fn(number: u32, first: u64, sixth: u32) -> i32,
     /// The first argument of a call that was trapped there.
     pub argument: fn(&libc::ucontext_t) -> u64,
+}
+
+/// How a program of this architecture is called that runs on a kernel of another one, which `uname -m` says: by the
+/// kernel's entry for 32-bit programs. None on a kernel of its own.
+pub fn narrow_program(machine: &str) -> Option<&'static str> {
+    match (std::env::consts::ARCH, machine) {
+        ("x86", "x86_64") => Some("i386"),
+        ("arm", "aarch64") => Some("armhf"),
+        _ => None,
+    }
 }
 
 /// clone(2) as fork(2): the child shares with the caller what `flags` name, and has a copy of its memory. Gives the
@@ -70,5 +85,5 @@ pub unsafe fn fork(flags: u64) -> Result<usize, Errno> {
 /// As semop(2).
 pub fn semop(set: usize, operations: &mut [libc::sembuf]) -> Result<usize, Errno> {
     // SAFETY: the operations live through the call.
-    unsafe { syscall!(Sysno::semtimedop, set, operations.as_mut_ptr(), operations.len(), 0) }
+    unsafe { syscall!(number::semtimedop, set, operations.as_mut_ptr(), operations.len(), 0) }
 }

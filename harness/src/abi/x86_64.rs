@@ -20,7 +20,7 @@ pub const COMPAT: Option<Compat> = Some(Compat {
     argument: |context| context.uc_mcontext.gregs[REG_RBX as usize] as u32 as u64,
 });
 
-unsafe fn int_0x80(number: u32, first: u32, sixth: u32) -> i32 {
+unsafe fn int_0x80(number: u32, first: u64, sixth: u32) -> i32 {
     let result: u64;
     // SAFETY: the caller's. LLVM reserves rbx and rbp; the entry may clobber r8 to r11, and takes its sixth argument
     // from ebp.
@@ -32,7 +32,7 @@ unsafe fn int_0x80(number: u32, first: u32, sixth: u32) -> i32 {
             "int 0x80",
             "xchg rbx, {first}",
             "pop rbp",
-            first = inout(reg) u64::from(first) => _,
+            first = inout(reg) first => _,
             sixth = in(reg) sixth,
             inlateout("rax") u64::from(number) => result,
             in("rcx") 0, in("rdx") 0, in("rsi") 0, in("rdi") 0,

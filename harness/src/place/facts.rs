@@ -41,6 +41,9 @@ pub struct Facts {
     pub build: String,
     /// `uname -m`.
     pub machine: String,
+    /// What this program is built for, if that is not what the kernel is: "i386" on x86-64, "armhf" on arm64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abi: Option<String>,
     /// Version of the kernel. Debian's and Ubuntu's releases omit the stable number; it is then taken from `uname -v`
     /// or `/proc/version_signature`.
     pub version: Version,
@@ -92,6 +95,7 @@ impl Facts {
             facts.build = uname.version().to_string_lossy().into_owned();
             facts.machine = uname.machine().to_string_lossy().into_owned();
         }
+        facts.abi = crate::abi::narrow_program(&facts.machine).map(str::to_owned);
         facts.version = stable_version(&facts.release, &facts.build);
         facts.restrictions = (suite.signs)(&facts);
         let is_set = |option| facts.config.as_ref().is_some_and(|config| config.is_set(option));
@@ -128,6 +132,9 @@ impl Facts {
             format!("caller: uid {}, capabilities {:#x}", self.uid_outside, self.capabilities),
             format!("sandbox: {}", self.sandbox),
         ];
+        if let Some(abi) = &self.abi {
+            lines.push(format!("program: {abi}, by the kernel's 32-bit entry"));
+        }
         if self.taint != 0 {
             lines.push(format!("kernel taint: {}", self.taint));
         }
@@ -140,12 +147,12 @@ impl Facts {
 /// `setarch --uname-2.6` it gives a 2.6 release.
 fn real_release_in_uname() {
     const UNAME26: i32 = 0x002_0000;
-    const ASK: u64 = 0xffff_ffff;
+    const ASK: libc::c_ulong = 0xffff_ffff;
     // SAFETY: personality(2) takes a number.
     let persona = unsafe { libc::personality(ASK) };
     if persona != -1 && persona & UNAME26 != 0 {
         // SAFETY: as above.
-        unsafe { libc::personality((persona & !UNAME26) as u64) };
+        unsafe { libc::personality((persona & !UNAME26) as libc::c_ulong) };
     }
 }
 

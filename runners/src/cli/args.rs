@@ -196,6 +196,10 @@ pub struct GuestArgs {
     /// kernel also runs [default: the one beside this program, see `ci/cross`]
     #[arg(long, value_name = "PATH")]
     pub init: Option<PathBuf>,
+    /// Run the cases by this program as built for another ABI that the kernel also runs: i386 on x86-64, armhf on arm64
+    /// [default: the kernel's own]
+    #[arg(long, value_name = "ABI", conflicts_with = "init", help_heading = "Options")]
+    pub abi: Option<Abi>,
     /// Accelerator for the guest
     #[arg(long, value_enum, default_value = "auto")]
     pub accel: AccelArg,

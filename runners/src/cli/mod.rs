@@ -12,6 +12,7 @@ use clap::{CommandFactory, Parser};
 use crate::catalogue::{coverage, documents, list};
 use crate::kernels::{self, image};
 use crate::prelude::*;
+use crate::program;
 use crate::results::{self, merge};
 use crate::run::{host, rerun};
 use crate::{fault_matrix, guest, matrix};
@@ -103,7 +104,10 @@ fn settled(mut args: RunArgs, subcommand: Option<&str>) -> RunArgs {
 fn run(args: RunArgs) -> Result<ExitStatus> {
     let args = settled(args, None);
     let why = match (args.guest.on, args.guest.kernel.as_slice()) {
-        (None | Some(Place::Host), []) => return host::run(&args, suite::cases::all()),
+        (None | Some(Place::Host), []) => {
+            args.guest.abi.map_or(Ok(()), program::go_on_as)?;
+            return host::run(&args, suite::cases::all());
+        }
         (Some(Place::Qemu | Place::Uml), []) => "a guest requires a kernel: give --kernel PATH or --kernel RELEASE",
         (Some(Place::Host), _) => "--kernel boots a guest and --on host does not: give one of them",
         (_, [kernel]) => return guest::run(&args, kernel),

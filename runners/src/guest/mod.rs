@@ -147,7 +147,10 @@ impl Boot {
         if let Some(machine) = machine {
             return Err(MachineError::WrongKernel(opened.path().to_owned(), machine.to_owned()).into());
         }
-        let init = program::init(args.init.as_deref(), opened.architecture())?;
+        let init = program::init(args.init.as_deref(), args.abi, opened.architecture())?;
+        if let Some(abi) = args.abi {
+            program::is_run_by(abi, &opened)?;
+        }
         // In parallel: both read and write megabytes.
         std::thread::scope(|scope| {
             let image = scope.spawn(|| inside::initramfs(&init, expected));

@@ -49,7 +49,7 @@ pub struct ImageArgs {
 pub fn run(args: &ImageArgs) -> Result<ExitStatus> {
     select(&args.selection, args.how.tier_in_guest(), suite::cases::all())?;
     let architecture = args.arch.unwrap_or_else(Architecture::host);
-    let init = program::init(args.init.as_deref(), architecture)?;
+    let init = program::init(args.init.as_deref(), None, architecture)?;
     Initramfs::new(inside::stripped(&init)?).write_file(&args.output)?;
     stdout::print(command_line(args) + "\n")
 }

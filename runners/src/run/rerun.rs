@@ -8,6 +8,7 @@ pub fn command(subcommand: Option<&str>, args: &RunArgs) -> String {
     let guest = &args.guest;
     let mut words = Words(vec!["unshare-conformance".to_owned()]);
     words.0.extend(subcommand.map(str::to_owned));
+    words.options("--abi", guest.abi);
     words.options("--kernel", &guest.kernel);
     if !guest.kernel.is_empty() {
         words.options("--init", guest.init.iter().map(|path| path.display()));
@@ -37,6 +38,7 @@ mod tests {
             of(&["run", "--kernel", "a b/bzImage", "--cpus", "4", "--tier", "full", "--repeat", "9", "storm."]),
             "unshare-conformance --kernel 'a b/bzImage' --cpus 4 --memory 512 --tier full"
         );
+        assert_eq!(of(&["run", "--abi", "i386"]), "unshare-conformance --abi i386");
         assert_eq!(of(&["run", "--disturb-host", "--seed", "3"]), "unshare-conformance --disturb-host");
     }
 }

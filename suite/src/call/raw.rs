@@ -7,7 +7,7 @@ use crate::spec::prelude::*;
 pub fn unshare_raw(flags: Flags) -> i64 {
     // SAFETY: unshare(2) takes a number. What it may do to the caller is the caller's wish.
     let result = unsafe { syscalls::raw::syscall1(Sysno::unshare as usize, flags.0 as usize) };
-    noted(flags, result as i64)
+    noted(flags, result as isize as i64)
 }
 
 /// Words that calls set aside for [`refused`](crate::place::refused): flags that got ENOSPC, any other errno, and
@@ -33,7 +33,7 @@ fn noted(flags: Flags, result: i64) -> i64 {
 /// unshare(2)'s number by the kernel's own entry, written out here instead of taken from a header (FLAG-50). Rust's names
 /// of the architectures; those that are not named share the table of arm64, riscv, loongarch and all newer ones.
 pub fn number() -> i64 {
-    const NUMBERS: [(&str, i64); 4] = [("x86_64", 272), ("s390x", 303), ("powerpc64", 282), ("arm", 337)];
+    const NUMBERS: [(&str, i64); 5] = [("x86_64", 272), ("x86", 310), ("arm", 337), ("s390x", 303), ("powerpc64", 282)];
     let own = NUMBERS.iter().find(|(architecture, _)| *architecture == std::env::consts::ARCH);
     own.map_or(97, |(_, number)| *number)
 }
@@ -42,7 +42,7 @@ pub fn number() -> i64 {
 pub fn by_number(number: i64, flags: Flags) -> Call<()> {
     // SAFETY: the caller means unshare(2), which takes a number.
     let result = unsafe { syscalls::raw::syscall1(number as usize, flags.0 as usize) };
-    Call::zero_on_success(format!("syscall({number}, {flags})"), noted(flags, result as i64))
+    Call::zero_on_success(format!("syscall({number}, {flags})"), noted(flags, result as isize as i64))
 }
 
 /// unshare(2) by its 64-bit entry, as a call that can be judged.
@@ -53,11 +53,11 @@ pub fn unshare(flags: Flags) -> Call<()> {
 /// The number of unshare(2) by the 32-bit entry of x86.
 pub(crate) const UNSHARE_IA32: u32 = 310;
 
-/// unshare(2) by the 32-bit entry of x86 (int 0x80, number 310), which takes 32 bits (FLAG-44). ENOSYS where programs
-/// have no such entry; cases that need it are skipped there.
-pub fn unshare_ia32(flags: u32) -> Call<()> {
-    let text = format!("unshare({}) by int 0x80", Flags(flags.into()));
+/// unshare(2) by the 32-bit entry of x86 (int 0x80, number 310) with this in its register, of which that takes the lower
+/// half (FLAG-44, FLAG-53). ENOSYS where programs have no such entry; cases that need it are skipped there.
+pub fn unshare_ia32(register: Flags) -> Call<()> {
+    let text = format!("unshare({register}) by int 0x80");
     // SAFETY: unshare(2) takes a number.
-    let result = abi::COMPAT.map_or(-libc::ENOSYS, |compat| unsafe { (compat.call)(UNSHARE_IA32, flags, 0) });
-    Call::zero_on_success(text, noted(Flags(flags.into()), result.into()))
+    let result = abi::COMPAT.map_or(-libc::ENOSYS, |compat| unsafe { (compat.call)(UNSHARE_IA32, register.0, 0) });
+    Call::zero_on_success(text, noted(Flags(u64::from(register.0 as u32)), result.into()))
 }

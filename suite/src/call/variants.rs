@@ -7,10 +7,10 @@ pub fn named<P: Clone + Send + Sync + 'static>(params: &[(&str, P)]) -> Vec<Vari
     params.iter().map(|(name, param)| Variant::new(*name, param.clone())).collect()
 }
 
-/// A variant for each of these sets of flags, named after it. It requires nothing of its own: for calls that need not
-/// succeed.
+/// A variant for each of these sets of flags, named after it. It requires no more than that they can be passed: for
+/// calls that need not succeed.
 pub fn of_flags(flags: impl IntoIterator<Item = Flags>) -> Vec<Variant> {
-    flags.into_iter().map(|flags| Variant::new(flags.slug(), flags)).collect()
+    flags.into_iter().map(|flags| Variant::new(flags.slug(), flags).needing(passing(flags))).collect()
 }
 
 /// A variant for each of these sets of flags, which requires what a call with them requires in order to succeed.

@@ -112,7 +112,7 @@ fn child(sharing: Flags, seconds: i64) -> Result {
     if child == Ok(0) {
         // Not for 0 seconds: timer slack would keep the child for a while.
         if seconds > 0 {
-            let _ = call!(nanosleep, [seconds, 0].as_ptr(), NONE);
+            let _ = sleep(seconds * SECOND);
         }
         let _ = call!(exit_group, 0);
     }

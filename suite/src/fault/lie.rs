@@ -211,11 +211,11 @@ fn perform(what: What, call: &mut Trapped) -> i64 {
             call.issue(asked)
         }
         What::Later => {
-            sleep(500_000);
+            let _ = sleep(500_000);
             call.issue(asked)
         }
         What::Never => loop {
-            sleep(999_999_999);
+            let _ = sleep(999_999_999);
         },
         What::Kill => {
             if let (Ok(process), Ok(thread)) = (call!(getpid), call!(gettid)) {
@@ -273,14 +273,9 @@ impl When {
             When::After(calls) => before >= calls,
             // Each look costs the caller a turn on the CPU: on a busy machine, where others begin late, it looks longer.
             When::BesideAnother => (0..30).any(|_| {
-                sleep(300_000);
+                let _ = sleep(300_000);
                 call.ledger.under_way.load(Ordering::Acquire) > 1
             }),
         }
     }
-}
-
-fn sleep(nanoseconds: i64) {
-    let time = libc::timespec { tv_sec: 0, tv_nsec: nanoseconds };
-    let _ = call!(nanosleep, &raw const time, 0);
 }

@@ -64,7 +64,6 @@ struct Info {
     signal: i32,
     data: i32,
     code: i32,
-    padding: i32,
     address: *const c_void,
     number: i32,
     architecture: u32,

@@ -73,10 +73,10 @@ pub(super) fn issue(entry: Entry, flags: u64) -> i64 {
     match (entry, abi::COMPAT) {
         // SAFETY: unshare(2) takes a number. What it does to the caller is what that asked for.
         (Entry::Native(number), _) => unsafe {
-            syscalls::raw::syscall6(number as usize, flags as usize, 0, 0, 0, 0, MAGIC as usize) as i64
+            syscalls::raw::syscall6(number as usize, flags as usize, 0, 0, 0, 0, MAGIC as usize) as isize as i64
         },
         // SAFETY: as above; the call came in by this entry, so that the kernel has it.
-        (Entry::Compat, Some(compat)) => unsafe { (compat.call)(UNSHARE_IA32, flags as u32, MAGIC).into() },
+        (Entry::Compat, Some(compat)) => unsafe { (compat.call)(UNSHARE_IA32, flags, MAGIC).into() },
         (Entry::Compat, None) => -i64::from(libc::ENOSYS),
     }
 }

@@ -47,6 +47,28 @@ pub(super) fn flags(fd: i32) -> Option<u32> {
     call!(fcntl, fd, libc::F_GETFD).ok().map(|flags| flags as u32)
 }
 
+/// Device and inode of what a number names.
+///
+/// # Errors
+/// As fstat(2).
+pub fn file_of(fd: i32) -> Result<(u64, u64), Errno> {
+    // SAFETY: used for one call; a number that is not open gives EBADF.
+    identity(rustix::fs::fstat(unsafe { BorrowedFd::borrow_raw(fd) }))
+}
+
+/// Device and inode of what a path leads to.
+///
+/// # Errors
+/// As stat(2).
+pub fn file_at(path: &str) -> Result<(u64, u64), Errno> {
+    identity(rustix::fs::stat(path))
+}
+
+/// Those of the C library have 32 bits on some architectures.
+fn identity(stat: rustix::io::Result<rustix::fs::Stat>) -> Result<(u64, u64), Errno> {
+    stat.map(|stat| (stat.st_dev as u64, stat.st_ino as u64)).map_err(|error| Errno::from_raw(error.raw_os_error()))
+}
+
 /// Makes a number another name of an open descriptor: dup3(2) with these flags (0 or O_CLOEXEC).
 ///
 /// # Errors

@@ -174,14 +174,14 @@ impl FdList {
 
     /// Adds a descriptor if it is open.
     fn ask(&mut self, fd: i32) {
-        let Some(flags) = fds::flags(fd).map(|flags| flags as usize) else {
+        let Some(flags) = fds::flags(fd).map(u64::from) else {
             return;
         };
         self.count += 1;
         self.highest = self.highest.max(fd);
         if let 0..64 = fd {
             self.low |= 1 << fd;
-            self.closing |= ((flags & libc::FD_CLOEXEC as usize) as u64) << fd;
+            self.closing |= (flags & libc::FD_CLOEXEC as u64) << fd;
         }
         // Order does not matter: the kernel lists in ascending order, but says nowhere that it does.
         let mut bytes = [0; 12];

@@ -6,9 +6,6 @@ use crate::spec::prelude::*;
 /// How far cases shift clocks, in seconds: more than any may last, by far.
 pub const SHIFT: i64 = 1_000_000;
 
-/// In nanoseconds.
-const SECOND: i64 = 1_000_000_000;
-
 /// The caller's offsets file, of the namespace that its children will be in.
 const OFFSETS: &str = "/proc/self/timens_offsets";
 
@@ -17,8 +14,17 @@ const OFFSETS: &str = "/proc/self/timens_offsets";
 /// # Errors
 /// As clock_gettime(2).
 pub fn nanoseconds(clock: i32) -> Result<i64, Errno> {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    call!(clock_gettime, clock, &raw mut now).map(|_| now.tv_sec * SECOND + now.tv_nsec).map_err(fds::errno)
+    let mut now = Time::default();
+    call!(clock_gettime, clock, &raw mut now).map(|_| now.in_nanoseconds()).map_err(fds::errno)
+}
+
+/// A clock in nanoseconds, by the C library, which reads some of them in the vDSO, without entering the kernel.
+///
+/// # Errors
+/// As clock_gettime(2).
+pub fn nanoseconds_by_vdso(clock: i32) -> Result<i64, Errno> {
+    let now = nix::time::clock_gettime(clock.into())?;
+    Ok(Time { seconds: now.tv_sec() as i64, nanoseconds: now.tv_nsec() as i64 }.in_nanoseconds())
 }
 
 /// A clock in seconds, by the system call.
@@ -29,9 +35,18 @@ pub fn seconds(clock: i32) -> Result<i64, Errno> {
     nanoseconds(clock).map(|now| now / SECOND)
 }
 
-/// A time in nanoseconds as system calls take it.
-pub fn timespec(nanoseconds: i64) -> libc::timespec {
-    libc::timespec { tv_sec: nanoseconds / SECOND, tv_nsec: nanoseconds % SECOND }
+/// A timer descriptor (TFD_CLOEXEC and these flags) that goes off once: after this time, or at it, as `how` says (0, or
+/// TFD_TIMER_ABSTIME).
+///
+/// # Errors
+/// As timerfd_create(2) and timerfd_settime(2).
+pub fn timer(clock: i32, flags: i32, how: i32, time: Time) -> Result<OwnedFd, Errno> {
+    let value = time.once();
+    let timer = call!(timerfd_create, clock, flags | libc::TFD_CLOEXEC).map_err(fds::errno)?;
+    // SAFETY: the descriptor is new.
+    let timer = unsafe { OwnedFd::from_raw_fd(timer as i32) };
+    call!(timerfd_settime, timer.as_raw_fd(), how, &raw const value, 0).map_err(fds::errno)?;
+    Ok(timer)
 }
 
 /// Writes offsets as one line: a clock, seconds and nanoseconds.

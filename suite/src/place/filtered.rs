@@ -85,7 +85,7 @@ pub(super) fn is_refused(facts: &Facts, number: Sysno, errno: Errno) -> bool {
 /// Whether a filter refuses one of these flags with this error, or with any if none is known. It sees a flag whatever
 /// else is asked for; the kernel refuses the unknown bit beside it, for which its answer is EINVAL to everybody (ERR-01).
 pub(super) fn flags(flags: Flags, errno: Option<Errno>) -> Option<String> {
-    const UNKNOWN: Flags = Flags(1 << 63);
+    const UNKNOWN: Flags = Flags::TOP;
     has_filter().then_some(())?;
     let filtered = flags.iter().find(|flag| match (unshare(*flag | UNKNOWN).answer(), errno) {
         (answer, Some(errno)) => answer == Err(errno) && errno != Errno::EINVAL,

@@ -98,7 +98,7 @@ struct Attach {
 fn raw_bpf<T>(command: c_int, attributes: &mut T) -> Result<i64, Errno> {
     let size = size_of::<T>();
     // SAFETY: the attributes, and what they point to, live through the call.
-    Errno::result(unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size) })
+    Errno::result(unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size) as i64 })
 }
 
 fn bpf<T>(command: c_int, attributes: &mut T) -> Result<OwnedFd, Errno> {

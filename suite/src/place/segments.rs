@@ -27,7 +27,7 @@ pub fn attachments(id: i32) -> Result<u64, Errno> {
     // SAFETY: zeroes are valid; the structure lives through the call.
     unsafe {
         let mut data: libc::shmid_ds = std::mem::zeroed();
-        Errno::result(libc::shmctl(id, libc::IPC_STAT, &raw mut data)).map(|_| data.shm_nattch)
+        Errno::result(libc::shmctl(id, libc::IPC_STAT, &raw mut data)).map(|_| data.shm_nattch as u64)
     }
 }
 

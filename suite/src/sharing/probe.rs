@@ -7,7 +7,6 @@
 use std::cell::Cell;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::stat;
 use nix::unistd::sethostname;
 
 use crate::observe::{Shared, fds};
@@ -279,18 +278,15 @@ fn make((probe, n): (Probe, u32)) -> Result<(), Errno> {
 }
 
 fn is_there(probe: Probe, n: u32) -> Result<bool, Errno> {
-    let same = |a: &str, b: &str| {
-        let (a, b) = (stat(a)?, stat(b)?);
-        Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
-    };
+    let same = |a: &str, b: &str| Ok(fds::file_at(a)? == fds::file_at(b)?);
     match probe {
         Probe::Cwd => same(".", &other("cwd", n)),
         Probe::Root => same("/", &other("root", n)),
         Probe::Umask => Ok(umask() == Trace::numbered(n).umask),
         Probe::Descriptor => Ok(fds::is_open(Trace::numbered(n).descriptor)),
         Probe::Mount => {
-            let (here, above) = (stat(other("mnt", n).as_str())?, stat("../../mnt")?);
-            Ok(here.st_dev != above.st_dev)
+            let ((here, _), (above, _)) = (fds::file_at(&other("mnt", n))?, fds::file_at("../../mnt")?);
+            Ok(here != above)
         }
         Probe::HostName => Ok(nix::unistd::gethostname()?.to_string_lossy() == name(n)),
         Probe::DomainName => Ok(domain_name()? == name(n)),

@@ -140,8 +140,8 @@ fn sees(trials: &[Trial], by_caller: bool, directory: Identity) -> Result<Vec<bo
     let seen = |trial: &Trial| {
         Ok(match trial {
             Trial::Umask => umask() == trace(by_caller).umask,
-            Trial::Cwd => identity(".")? == directory,
-            Trial::Root => identity("/")? == directory,
+            Trial::Cwd => fds::file_at(".")? == directory,
+            Trial::Root => fds::file_at("/")? == directory,
             Trial::Descriptor => fds::is_open(trace(by_caller).descriptor),
         })
     };
@@ -179,10 +179,6 @@ fn restore((umask, cwd, root): (u32, i32, Option<i32>)) -> Result<(), Errno> {
     fds::close(Trace::SIBLING.descriptor);
     set_umask(umask);
     go_to(cwd)
-}
-
-fn identity(path: &str) -> Result<Identity, Errno> {
-    nix::sys::stat::stat(path).map(|stat| (stat.st_dev, stat.st_ino))
 }
 
 fn go_to(directory: i32) -> Result<(), Errno> {
@@ -259,10 +255,7 @@ impl Sibling {
         let Places { a, b, cwd, root } = &self.places;
         let old = umask();
         let (trials, names): (Vec<Trial>, Vec<[&str; 2]>) = self.trials().unzip();
-        let place = |directory: &OwnedFd| {
-            let stat = nix::sys::stat::fstat(directory).map(|stat| (stat.st_dev, stat.st_ino));
-            t.setup(Call::new("fstat(directory)", stat))
-        };
+        let place = |directory: &OwnedFd| t.setup(Call::new("fstat(directory)", fds::file_of(directory.as_raw_fd())));
         let (of_caller, of_sibling) = (place(a)?, place(b)?);
         let kcmp = (gettid().as_raw(), self.peer.pid().as_raw(), asked.0);
         let question = Exchange { trials: trials.clone(), theirs: of_caller, own: b.as_raw_fd(), kcmp };

@@ -87,6 +87,20 @@ impl Flags {
     /// No flag.
     pub const NONE: Flags = Flags(0);
 
+    /// All bits that a program of this architecture can pass: the argument is an unsigned long (FLAG-53).
+    pub const ARGUMENT: Flags = Flags(usize::MAX as u64);
+
+    /// The highest bit of the argument, its sign. No kernel accepts it.
+    pub const TOP: Flags = Flags(1 << (usize::BITS - 1));
+
+    /// A bit that no kernel accepts: in the upper half of the argument if it has one.
+    pub const INVALID: Flags = if usize::BITS == 64 { Flags(1 << 40) } else { Flags::TOP };
+
+    /// Each bit of the argument.
+    pub fn each_bit() -> impl Iterator<Item = Flags> {
+        (0..usize::BITS).map(|bit| Flags(1 << bit))
+    }
+
     /// The fifteen flags that some kernel accepts, in the order of their bits.
     pub const KNOWN: [Flags; 15] = {
         let mut known = [Flags::NONE; 15];

@@ -104,6 +104,12 @@ impl Kind {
     }
 }
 
+/// What it takes to pass these flags: those of the upper half have no place in the argument of a 32-bit program.
+pub fn passing(flags: Flags) -> Needs {
+    const LOWER_HALF: Flags = Flags(u32::MAX as u64);
+    if LOWER_HALF.contains(flags) { Needs::NONE } else { Needs::NONE.with(feature::WIDE_ARGUMENT) }
+}
+
 /// What a call with these flags requires of the machine in order to succeed, beyond what every case requires.
 pub fn needs_of(flags: Flags) -> Needs {
     let kinds = KINDS.into_iter().filter(|kind| flags.contains(kind.flag)).map(|kind| match kind.privileged {

@@ -28,19 +28,20 @@ pub use serde::de::DeserializeOwned;
 pub use serde::{Deserialize, Serialize};
 pub use syscalls::{Sysno, syscall};
 
-pub use harness::abi;
+pub use harness::abi::{self, number};
 
 pub use crate::feature::{self, global};
 pub use crate::spec::flags::Flags;
 pub use crate::spec::model::{self, Kernel, Part, Parts, Prediction, Start, Threads, predict, with_implied};
-pub use crate::spec::namespaces::{KINDS, Kind, Ns, needs_of};
+pub use crate::spec::namespaces::{KINDS, Kind, Ns, needs_of, passing};
+pub use crate::spec::time::{SECOND, Time, sleep};
 
 /// A raw system call, by its name. Only for arguments that are numbers, strings that live on, or structures on the
 /// caller's stack that are valid for this call and live through it.
 macro_rules! call {
     ($name:ident $(, $argument:expr)*) => {
         // SAFETY: the arguments are what the macro's users keep to.
-        unsafe { syscalls::syscall!(syscalls::Sysno::$name $(, $argument)*) }
+        unsafe { syscalls::syscall!(harness::abi::number::$name $(, $argument)*) }
     };
 }
 pub(crate) use call;

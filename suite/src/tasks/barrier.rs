@@ -42,9 +42,7 @@ fn wait_calmly_for(counter: &AtomicU32, value: u32) {
     }
     while counter.load(Ordering::Acquire) < value {
         // Without the C library: tasks of a race may share memory, and with it errno.
-        let pause = [0i64, 100_000];
-        // SAFETY: nanosleep(2) reads seconds and nanoseconds, which live across the call.
-        let _ = unsafe { syscalls::raw::syscall2(Sysno::nanosleep as usize, pause.as_ptr() as usize, 0) };
+        let _ = sleep(100_000);
     }
 }
 

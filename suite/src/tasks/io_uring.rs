@@ -167,7 +167,7 @@ impl Queue {
     ///
     /// # Errors
     /// As io_uring_enter(2), but for ETIME.
-    pub fn wait_until(&self, until: &libc::timespec) -> Result<(), Errno> {
+    pub fn wait_until(&self, until: &Time) -> Result<(), Errno> {
         let ts = io_uring_ptr::new(std::ptr::from_ref(until).cast_mut().cast());
         let argument = io_uring_getevents_arg { ts, ..io_uring_getevents_arg::default() };
         let flags = IoringEnterFlags::GETEVENTS | IoringEnterFlags::EXT_ARG | IoringEnterFlags::ABS_TIMER;
@@ -181,7 +181,7 @@ impl Queue {
 }
 
 /// A request that ends at this time, or after it, as the flags say. The time is read when the request is given.
-pub fn time_request(operation: IoringOp, time: &libc::timespec, flags: IoringTimeoutFlags) -> io_uring_sqe {
+pub fn time_request(operation: IoringOp, time: &Time, flags: IoringTimeoutFlags) -> io_uring_sqe {
     let time = io_uring_ptr::new(std::ptr::from_ref(time).cast_mut().cast());
     io_uring_sqe {
         opcode: operation,

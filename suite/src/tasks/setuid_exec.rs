@@ -62,6 +62,11 @@ impl Program {
     }
 }
 
+#[cfg(target_pointer_width = "64")]
+type ProgramHeader = libc::Elf64_Phdr;
+#[cfg(target_pointer_width = "32")]
+type ProgramHeader = libc::Elf32_Phdr;
+
 /// Copies the part of this program that the kernel loads, without what only a debugger reads.
 fn copy_loaded_part(to: &Path) -> io::Result<()> {
     use std::io::Read;
@@ -69,9 +74,9 @@ fn copy_loaded_part(to: &Path) -> io::Result<()> {
     // gives their address and number.
     let headers = unsafe {
         let (start, count) = (libc::getauxval(libc::AT_PHDR), libc::getauxval(libc::AT_PHNUM));
-        std::slice::from_raw_parts(start as *const libc::Elf64_Phdr, count as usize)
+        std::slice::from_raw_parts(start as *const ProgramHeader, count as usize)
     };
-    let end = headers.iter().map(|header| header.p_offset + header.p_filesz).max();
+    let end = headers.iter().map(|header| header.p_offset as u64 + header.p_filesz as u64).max();
     let mut program = File::open("/proc/self/exe")?.take(end.unwrap_or(u64::MAX));
     io::copy(&mut program, &mut File::create(to)?).map(drop)
 }

@@ -109,13 +109,11 @@ impl Word {
     }
 
     fn wait(&self, seen: u32, patience: Option<Duration>) {
-        let time = patience.map(|patience| libc::timespec {
-            tv_sec: patience.as_secs() as libc::time_t,
-            tv_nsec: patience.subsec_nanos().into(),
-        });
+        let time = patience
+            .map(|patience| Time { seconds: patience.as_secs() as i64, nanoseconds: patience.subsec_nanos().into() });
         let timeout = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         // SAFETY: the word and the timeout, if there is one, outlive the call.
-        let _ = unsafe { syscall!(Sysno::futex, &raw const self.0.value, libc::FUTEX_WAIT, seen, timeout) };
+        let _ = unsafe { syscall!(number::futex, &raw const self.0.value, libc::FUTEX_WAIT, seen, timeout) };
     }
 }
 

@@ -22,7 +22,7 @@ pub fn caught() -> usize {
 
 /// Has a SIGALRM come at this interval, or none any more if it is 0.
 pub fn set_timer(microseconds: i64) -> Call<()> {
-    let interval = libc::timeval { tv_sec: 0, tv_usec: microseconds };
+    let interval = libc::timeval { tv_sec: 0, tv_usec: microseconds as libc::suseconds_t };
     let value = libc::itimerval { it_interval: interval, it_value: interval };
     // SAFETY: the new value lives through the call, and the old one is not asked for.
     let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const value, std::ptr::null_mut()) };

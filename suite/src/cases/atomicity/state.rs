@@ -98,8 +98,7 @@ case!(Case {
                 std::thread::yield_now();
             }
             let start = second_pid(t)?;
-            for flags in [flag | Flags::NEWPID, flag | Flags(1 << 63), flag | Flags::FILES | Flags::FS | Flags::NEWPID]
-            {
+            for flags in [flag | Flags::NEWPID, flag | Flags::TOP, flag | Flags::FILES | Flags::FS | Flags::NEWPID] {
                 t.unshare(flags).from(start).as_predicted()?;
                 semaphore.check_value(t, &format!("after unshare({flags})"), 0, ID)?;
                 t.check(waiters().called(format!("tasks that wait for the semaphore after unshare({flags})"))).is(1)?;
@@ -134,7 +133,7 @@ case!(Case {
         for flags in [
             Flags::NEWIPC | Flags::NEWPID,
             Flags::NEWIPC | Flags::SYSVSEM | Flags::NEWPID,
-            Flags::NEWIPC | Flags(1 << 40),
+            Flags::NEWIPC | Flags::INVALID,
         ] {
             t.unshare(flags).from(start).proving(ID).as_predicted()?;
             t.check(seen(&format!("after unshare({flags})"))?).proves("ATOM-S6").is(2)?;
@@ -164,7 +163,7 @@ case!(Case {
         let start = second_pid(t)?;
         for flags in [
             Flags::FILES | Flags::NEWPID,
-            Flags::FILES | Flags(1 << 40),
+            Flags::FILES | Flags::INVALID,
             Flags::FILES | Flags::FS | Flags::NEWUTS | Flags::NEWPID,
         ] {
             t.unshare(flags).from(start).as_predicted()?;

@@ -43,7 +43,7 @@ case!(Case {
 });
 
 /// fchroot(2), and the descriptor that stands for the root on which everything fails.
-const FCHROOT: i64 = 472;
+const FCHROOT: libc::c_long = 472;
 const FD_FAILFS_ROOT: i32 = -10004;
 
 case!(Case {
@@ -62,7 +62,7 @@ case!(Case {
             return Err(t.skip("this kernel has no fchroot(2) (Linux 7.3)"));
         }
         t.setup(Call::new("fchroot(FD_FAILFS_ROOT)", entered))?;
-        let failed = match nix::sys::stat::stat("/") {
+        let failed = match fds::file_at("/") {
             Err(Errno::EOPNOTSUPP) => Ok(()),
             other => Err(other.err().unwrap_or(Errno::EEXIST)),
         };

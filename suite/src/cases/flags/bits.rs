@@ -29,6 +29,7 @@ fn each_bit() -> Vec<Variant> {
             let flag = Flags(1 << bit);
             let variant =
                 Variant::new(format!("{bit:02}_{}", flag.slug()), flag).proving([requirement(bit), "FLAG-51"]);
+            let variant = variant.needing(passing(flag));
             if flag == Flags::NEWUSER { variant.needing(Needs::NONE.with(feature::CREATE_USER_NS)) } else { variant }
         })
         .collect()

@@ -9,6 +9,8 @@ use crate::prelude::*;
 
 const SOURCE: &str = "2006 design document, 5 (unshare(int flags), superseded; EINVAL) and 8 (1)";
 
+const X32: &str = "FLAG-54";
+
 /// Tries each set of flags beside a sharer: all must be refused, and everything stay shared.
 fn check_refused(t: &Test, sets: impl IntoIterator<Item = Flags>, requirement: &'static str) -> Done {
     let sibling = Sibling::start(t, SHARED)?;
@@ -31,6 +33,7 @@ case!(Case {
     about: "A valid flag with one bit of the upper half gives EINVAL, and what the flag names stays shared: the \
             upper half of the argument is not cut off.",
     proves: &["FLAG-42", "ATOM-19", "DIFF-02"],
+    needs: Needs::NONE.with(feature::WIDE_ARGUMENT),
     variants: || variants::of_flags([Flags::FILES, Flags::FS, Flags::NEWUTS]),
     run: |t| {
         let flag = t.param::<Flags>();
@@ -43,6 +46,7 @@ case!(Case {
     about: "Bit 63 gives EINVAL, alone and with a valid flag, and so does -1 as an int would have it, extended by \
             its sign or not.",
     proves: &["FLAG-43", "DIFF-02"],
+    needs: Needs::NONE.with(feature::WIDE_ARGUMENT),
     run: |t| {
         let sign = Flags(1 << 63);
         let sets = [sign, sign | Flags::FILES, sign | SHARED, Flags(u64::MAX << 31), Flags(u32::MAX.into())];
@@ -87,9 +91,36 @@ case!(Case {
         // be EINVAL, and CLONE_FILES would not separate the descriptors.
         let enter = |flags: Flags| by_number(number(), flags);
         let sibling = Sibling::start(t, SHARED)?;
-        for flags in [Flags::NONE, Flags(1 << 63), Flags::FILES] {
+        for flags in [Flags::NONE, Flags::TOP, Flags::FILES] {
             let prediction = t.unshare(flags).by(enter).prediction()?;
             sibling.check(t, prediction.separated, "FLAG-50")?;
+        }
+        Ok(())
+    }
+});
+
+case!(Case {
+    name: "flags.x32",
+    about: "The x32 entry of x86-64 (number 272 with bit 30) does the same as the 64-bit one, upper half of the argument \
+            included, on a kernel that has it, by which getpid(2) works; on others it gives ENOSYS and does nothing.",
+    proves: &[X32],
+    source: "kernel, arch/x86/entry/syscalls/syscall_64.tbl and arch/x86/Kconfig (X86_X32_ABI)",
+    needs: Needs::NONE.with(feature::X32),
+    run: |t| {
+        let enter = |flags: Flags| by_number(i64::from(!abi::NUMBER_MASK) | number(), flags);
+        let observer = Observer::open(t)?;
+        let sibling = Sibling::start(t, SHARED)?;
+        let is_there = feature::getpid_by_x32() >= 0;
+        for flags in [Flags::NONE, Flags::TOP, Flags::FILES | Flags::INVALID, Flags::FILES, SHARED] {
+            let separated = if is_there {
+                t.unshare(flags).by(enter).proving(X32).prediction()?.separated
+            } else {
+                let before = observer.state();
+                t.check(enter(flags)).proves(X32).fails_with(Errno::ENOSYS)?;
+                check_changes(t, flags, X32, &Prediction::nothing(), &before, &observer.state())?;
+                Flags::NONE
+            };
+            sibling.check(t, separated, X32)?;
         }
         Ok(())
     }
@@ -113,7 +144,27 @@ case!(Case {
     run: |t| {
         let flags = t.param::<Flags>();
         let sibling = Sibling::start(t, SHARED)?;
-        let prediction = t.unshare(flags).by(|flags| unshare_ia32(flags.0 as u32)).proving("FLAG-44").prediction()?;
+        let prediction = t.unshare(flags).by(unshare_ia32).proving("FLAG-44").prediction()?;
         sibling.check(t, prediction.separated, "FLAG-44")
+    }
+});
+
+case!(Case {
+    name: "flags.ia32_upper_half",
+    about: "The 32-bit entry of x86 cuts off what the register has above its 32 bits: with any of them set a flag does \
+            what it does without, and bit 31 gives EINVAL.",
+    proves: &["FLAG-53"],
+    needs: Needs::NONE.with(feature::IA32),
+    run: |t| {
+        const ALL: Flags = Flags(u64::MAX << 32);
+        let sibling = Sibling::start(t, SHARED)?;
+        let mut separated = Flags::NONE;
+        for (flags, above) in [(Flags::NONE, ALL), (Flags(1 << 31), ALL), (Flags::FILES, Flags(1 << 32)), (SHARED, ALL)]
+        {
+            let enter = |flags: Flags| unshare_ia32(flags | above);
+            separated |= t.unshare(flags).by(enter).proving("FLAG-53").prediction()?.separated;
+            sibling.check(t, separated, "FLAG-53")?;
+        }
+        Ok(())
     }
 });

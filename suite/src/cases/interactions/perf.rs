@@ -118,8 +118,8 @@ case!(Case {
         Flags::FS,
         Flags::NEWUTS,
         Flags::NEWUTS | Flags::NEWNS | Flags::FILES,
-        Flags(1 << 63),
-        Flags::NEWUTS | Flags(1 << 40),
+        Flags::TOP,
+        Flags::NEWUTS | Flags::INVALID,
     ]),
     run: |t| {
         let flags = t.param::<Flags>();

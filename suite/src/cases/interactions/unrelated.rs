@@ -78,31 +78,31 @@ fn set_unrelated(t: &Test) -> Done<libc::timer_t> {
     // An empty list, whose head leads to itself: a forked task has none.
     let head = Box::leak(Box::new([0usize; 3]));
     head[0] = head.as_ptr() as usize;
-    let listed = call!(set_robust_list, head.as_ptr(), 24);
+    let listed = call!(set_robust_list, head.as_ptr(), size_of_val(head));
     t.setup(Call::new("set_robust_list()", listed.map(drop).map_err(|errno| Errno::from_raw(errno.into_raw()))))?;
     // Best effort, priority 6. A kernel without block devices knows none.
     let _ = call!(ioprio_set, 1, 0, 2 << 13 | 6);
     // SAFETY: keyctl(KEYCTL_JOIN_SESSION_KEYRING) without a name takes a null pointer. A kernel without keys knows
     // none.
-    let _ = unsafe { syscall!(Sysno::keyctl, 1, 0) };
+    let _ = unsafe { syscall!(number::keyctl, 1, 0) };
     Ok(posix_timer)
 }
 
 /// The values at hand. `posix_timer` is one that runs for long.
 fn look_at_unrelated(posix_timer: libc::timer_t) -> Unrelated {
     let or_errno = |result: Result<usize, syscalls::Errno>| {
-        result.map_or_else(|errno| -i64::from(errno.into_raw()), |value| value as i64)
+        result.map_or_else(|errno| -i64::from(errno.into_raw()), |value| value as isize as i64)
     };
     let file = |path: &str| fs::read_to_string(path).map_err(|error| error.raw_os_error().unwrap_or(0));
     // SAFETY: all structures live through the calls that fill them in; the rest takes numbers. The identifiers of
     // keyrings are asked for without making any.
     unsafe {
         let mut processors = vec![0u8; 128];
-        let _ = syscall!(Sysno::sched_getaffinity, 0, processors.len(), processors.as_mut_ptr());
+        let _ = syscall!(number::sched_getaffinity, 0, processors.len(), processors.as_mut_ptr());
         let limits = (0..16)
             .map(|which| {
                 let mut limit = [0u64; 2];
-                let _ = syscall!(Sysno::prlimit64, 0, which, 0, limit.as_mut_ptr());
+                let _ = syscall!(number::prlimit64, 0, which, 0, limit.as_mut_ptr());
                 (limit[0], limit[1])
             })
             .collect();
@@ -111,26 +111,26 @@ fn look_at_unrelated(posix_timer: libc::timer_t) -> Unrelated {
         let mut long: libc::itimerspec = std::mem::zeroed();
         let known = libc::timer_gettime(posix_timer, &raw mut long);
         let mut pending = 0u64;
-        let _ = syscall!(Sysno::rt_sigpending, &raw mut pending, 8);
+        let _ = syscall!(number::rt_sigpending, &raw mut pending, 8);
         let mut stack: libc::stack_t = std::mem::zeroed();
         libc::sigaltstack(std::ptr::null(), &raw mut stack);
         let mut robust = [0u64; 2];
-        let _ = syscall!(Sysno::get_robust_list, 0, &raw mut robust[0], &raw mut robust[1]);
+        let _ = syscall!(number::get_robust_list, 0, &raw mut robust[0], &raw mut robust[1]);
         let mut name = [0u8; 16];
         libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr());
         let mut parameter = 0i32;
-        let policy = or_errno(syscall!(Sysno::sched_getscheduler, 0));
-        let _ = syscall!(Sysno::sched_getparam, 0, &raw mut parameter);
+        let policy = or_errno(syscall!(number::sched_getscheduler, 0));
+        let _ = syscall!(number::sched_getparam, 0, &raw mut parameter);
         Unrelated {
-            personality: or_errno(syscall!(Sysno::personality, u32::MAX)),
-            nice: or_errno(syscall!(Sysno::getpriority, libc::PRIO_PROCESS, 0)),
+            personality: or_errno(syscall!(number::personality, u32::MAX)),
+            nice: or_errno(syscall!(number::getpriority, libc::PRIO_PROCESS, 0)),
             scheduling: (policy, parameter.into()),
             processors,
-            priority_of_io: or_errno(syscall!(Sysno::ioprio_get, 1, 0)),
+            priority_of_io: or_errno(syscall!(number::ioprio_get, 1, 0)),
             limits,
             // Hours: they run, but not for so long.
-            timer: ((timer.it_value.tv_sec + 1800) / 3600, timer.it_interval.tv_sec),
-            posix_timer: (known.into(), (long.it_value.tv_sec + 50_000) / 100_000),
+            timer: ((timer.it_value.tv_sec as i64 + 1800) / 3600, timer.it_interval.tv_sec as i64),
+            posix_timer: (known.into(), (long.it_value.tv_sec as i64 + 50_000) / 100_000),
             pending,
             stack: (stack.ss_sp as usize, stack.ss_size, stack.ss_flags),
             robust_list: (robust[0], robust[1]),
@@ -138,7 +138,7 @@ fn look_at_unrelated(posix_timer: libc::timer_t) -> Unrelated {
             slack: libc::prctl(libc::PR_GET_TIMERSLACK).into(),
             score: file("/proc/self/oom_score_adj").unwrap_or_default(),
             // Thread, process and session keyring.
-            keyrings: [-1i32, -2, -3].map(|id| or_errno(syscall!(Sysno::keyctl, 0, id, 0))),
+            keyrings: [-1i32, -2, -3].map(|id| or_errno(syscall!(number::keyctl, 0, id, 0))),
             tasks: fs::read_dir("/proc/self/task").map_or_else(
                 |_| Vec::new(),
                 |tasks| tasks.flatten().filter_map(|task| task.file_name().into_string().ok()).collect(),

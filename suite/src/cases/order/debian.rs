@@ -11,7 +11,7 @@ case!(Case {
     proves: &["ORD-10"],
     variants: callers,
     run: |t| as_caller(t, |t, start, kernel| {
-        for invalid in [Flags(1), Flags(1 << 31), Flags(1 << 63)] {
+        for invalid in [Flags(1), Flags(1 << 31), Flags::TOP] {
             t.unshare(Flags::NEWUSER | invalid).from(*start).on(kernel).as_predicted()?;
             // The switch applies to CLONE_NEWUSER alone.
             t.unshare(invalid).from(*start).on(kernel).as_predicted()?;

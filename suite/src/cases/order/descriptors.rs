@@ -6,7 +6,7 @@ use crate::sharing::sibling::{check_seen, check_shared};
 const SOURCE: &str = "2006 design document, 5 and 6; kernel, kernel/fork.c (ksys_unshare)";
 
 /// No kernel accepts it.
-const INVALID: Flags = Flags(1 << 40);
+const INVALID: Flags = Flags::INVALID;
 
 /// A descriptor beyond the lowest value of fs.nr_open (LIM-03).
 const HIGH: i32 = fds::HIGH;

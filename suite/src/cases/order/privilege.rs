@@ -7,7 +7,7 @@
 use crate::prelude::*;
 
 /// No kernel accepts it.
-const INVALID: Flags = Flags(1 << 40);
+const INVALID: Flags = Flags::INVALID;
 
 const SOURCE: &str = "2006 design document, 5 and 6; kernel, kernel/fork.c (ksys_unshare)";
 

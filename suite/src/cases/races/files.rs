@@ -30,8 +30,7 @@ fn dup2(from: RawFd, to: RawFd) -> Result<(), Errno> {
 }
 
 fn inode(fd: RawFd) -> Result<u64, Errno> {
-    // SAFETY: used for one call; a number that is not open gives EBADF, which is what is judged.
-    nix::sys::stat::fstat(unsafe { BorrowedFd::borrow_raw(fd) }).map(|stat| stat.st_ino)
+    fds::file_of(fd).map(|(_, inode)| inode)
 }
 
 /// Opens a file as [`FILE`] and gives its inode.

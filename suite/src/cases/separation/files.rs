@@ -43,17 +43,12 @@ fn set_descriptor_flags((fd, flags): (i32, i32)) -> Result<(), Errno> {
     with_fd(fd, |fd| nix::fcntl::fcntl(fd, FcntlArg::F_SETFD(flags)).map(drop))
 }
 
-/// Device and inode of what a number names.
-fn identity(fd: i32) -> Result<(u64, u64), Errno> {
-    with_fd(fd, |fd| nix::sys::stat::fstat(fd)).map(|stat| (stat.st_dev, stat.st_ino))
-}
-
 fn offset(fd: i32) -> Result<i64, Errno> {
-    with_fd(fd, |fd| nix::unistd::lseek(fd, 0, nix::unistd::Whence::SeekCur))
+    with_fd(fd, |fd| nix::unistd::lseek64(fd, 0, nix::unistd::Whence::SeekCur))
 }
 
 fn seek((fd, to): (i32, i64)) -> Result<(), Errno> {
-    with_fd(fd, |fd| nix::unistd::lseek(fd, to, nix::unistd::Whence::SeekSet).map(drop))
+    with_fd(fd, |fd| nix::unistd::lseek64(fd, to, nix::unistd::Whence::SeekSet).map(drop))
 }
 
 fn is_append(fd: i32) -> Result<bool, Errno> {
@@ -158,15 +153,15 @@ case!(Case {
         let mut files = Vec::new();
         for number in NUMBERS {
             let fd = move_to(t, new_file(t, &number.to_string())?, number)?;
-            files.push((fd, t.setup(Call::new("fstat()", identity(fd)))?));
+            files.push((fd, t.setup(Call::new("fstat()", fds::file_of(fd)))?));
         }
         t.unshare(Flags::FILES).beside(&[&peer]).as_predicted()?;
         for (fd, file) in files {
             for side in [Side::Caller, Side::Peer(&peer)] {
-                t.check(side.ask(t, &format!("fstat({fd})"), fd, identity)?).is(file)?;
+                t.check(side.ask(t, &format!("fstat({fd})"), fd, fds::file_of)?).is(file)?;
                 let gap = fd + 2;
                 if !NUMBERS.contains(&gap) {
-                    t.check(side.ask(t, &format!("fstat({gap})"), gap, identity)?).fails_with(Errno::EBADF)?;
+                    t.check(side.ask(t, &format!("fstat({gap})"), gap, fds::file_of)?).fails_with(Errno::EBADF)?;
                 }
             }
             // The same open file, not the same file opened anew: the offset is one.

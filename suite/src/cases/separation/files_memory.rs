@@ -16,11 +16,7 @@ const BEYOND: i32 = 300;
 /// half answers that call first.
 fn open_ones() -> Vec<(i32, i32, (u64, u64))> {
     let flags = |fd: i32| call!(fcntl, fd, libc::F_GETFD).ok().map(|flags| flags as i32);
-    let file = |fd: i32| {
-        // SAFETY: used for one call.
-        let stat = nix::sys::stat::fstat(unsafe { BorrowedFd::borrow_raw(fd) });
-        stat.map_or((0, 0), |stat| (stat.st_dev, stat.st_ino))
-    };
+    let file = |fd: i32| fds::file_of(fd).unwrap_or_default();
     let open: Vec<_> = (0..2 * BEYOND).filter_map(|fd| Some((fd, flags(fd)?))).collect();
     open.into_iter().map(|(fd, flags)| (fd, flags, file(fd))).collect()
 }

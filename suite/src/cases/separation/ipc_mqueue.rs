@@ -15,7 +15,7 @@ pub(super) fn make_queue((name, bytes): (String, i64)) -> Result<i32, Errno> {
 pub(super) fn mq_open(name: &CStr, flags: i32, messages: i64, bytes: i64) -> Result<i32, Errno> {
     // SAFETY: zeroes are a valid mq_attr.
     let mut attributes: libc::mq_attr = unsafe { std::mem::zeroed() };
-    (attributes.mq_maxmsg, attributes.mq_msgsize) = (messages, bytes);
+    (attributes.mq_maxmsg, attributes.mq_msgsize) = (messages as _, bytes as _);
     call!(mq_open, name.as_ptr(), flags, 0o600, &raw const attributes).map(|queue| queue as i32).map_err(fds::errno)
 }
 

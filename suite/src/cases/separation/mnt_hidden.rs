@@ -1,7 +1,6 @@
 //! What a locked mount hides stays hidden (section 3.5 of the behaviour catalogue): each way by which the caller, who
 //! owns the copy of the mounts by a new user namespace, could take the lid off.
 
-use nix::sys::stat::stat;
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
@@ -53,7 +52,7 @@ impl Mounts {
     #[track_caller]
     fn check_hidden(&self, t: &Test) -> Done {
         all([&self.outer, &self.free[0], &self.free[1]].map(|place| {
-            let found = stat(format!("{place}/{SECRET}").as_str());
+            let found = fds::file_at(&format!("{place}/{SECRET}"));
             t.check(Call::new("stat(the hidden file)", found.map(drop))).fails_with(Errno::ENOENT)
         }))
     }
@@ -64,7 +63,7 @@ impl Mounts {
         let lift = |lid: String| umount2(lid.as_str(), MntFlags::empty());
         self.outside.setup(t, "umount(outer/lid)", self.lid.clone(), lift)?;
         let path = format!("{}/{SECRET}", self.outer);
-        self.outside.setup(t, "stat(outer/lid/secret)", path, |path| stat(path.as_str()).map(drop))
+        self.outside.setup(t, "stat(outer/lid/secret)", path, |path| fds::file_at(&path).map(drop))
     }
 
     /// A directory, of the outer mount or a copy of it, that stays open.

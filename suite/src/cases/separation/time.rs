@@ -1,7 +1,7 @@
 //! Time namespaces (section 3.11 of the behaviour catalogue): the caller's clocks stay, those of its future children
 //! are shifted.
 
-use crate::place::clock::SHIFT;
+use crate::place::clock::{SHIFT, nanoseconds, nanoseconds_by_vdso};
 use crate::prelude::*;
 
 const SOURCE: &str = "unshare(2), CLONE_NEWTIME; time_namespaces(7)";
@@ -18,16 +18,7 @@ const CLOCKS: [(&str, i32, bool); 4] = [
 
 /// A clock in seconds.
 fn seconds((clock, vdso): (i32, bool)) -> Result<i64, Errno> {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure lives through the calls.
-    let result = unsafe {
-        if vdso {
-            libc::clock_gettime(clock, &raw mut now)
-        } else {
-            libc::syscall(libc::SYS_clock_gettime, clock, &raw mut now) as i32
-        }
-    };
-    Errno::result(result).map(|_| now.tv_sec)
+    if vdso { nanoseconds_by_vdso(clock) } else { nanoseconds(clock) }.map(|now| now / SECOND)
 }
 
 /// All four readings of a task.
@@ -129,9 +120,7 @@ case!(Case {
 
 /// CLOCK_MONOTONIC, for a task that shares the caller's memory: nothing but the system call.
 fn monotonic_in_vfork_child() -> i64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let result = call!(clock_gettime, libc::CLOCK_MONOTONIC, &raw mut now);
-    result.map_or(-1, |_| now.tv_sec)
+    nanoseconds(libc::CLOCK_MONOTONIC).map_or(-1, |now| now / SECOND)
 }
 
 case!(Case {

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use rustix::io_uring::*;
 
 use super::time_offsets::{unshare_time, within};
-use crate::place::clock::{SHIFT, nanoseconds, put_back, timespec, write_offset};
+use crate::place::clock::{self, SHIFT, nanoseconds, put_back, write_offset};
 use crate::prelude::*;
 use crate::tasks::io_uring::{Queue, time_request};
 
@@ -30,7 +30,7 @@ const SHORT_NAP: i64 = 1_000_000;
 /// What a task waits by, as text, and by which clocks.
 type Way = (&'static str, &'static [i32], Wait);
 /// Waits until a clock has this time.
-type Wait = fn(i32, &libc::timespec) -> Result<(), Errno>;
+type Wait = fn(i32, &Time) -> Result<(), Errno>;
 
 /// The ways of each variant.
 const WAYS: [(&str, &[Way]); 7] = [
@@ -72,7 +72,7 @@ fn variants() -> Vec<Variant> {
 fn wait((variant, way, clock, nap, limit): (usize, usize, i32, i64, u64)) -> Result<i64, Errno> {
     let (_, _, wait) = WAYS[variant].1[way];
     let start = nanoseconds(clock)?;
-    let until = timespec(start + nap);
+    let until = Time::of(start + nap);
     within(limit, || wait(clock, &until))?;
     Ok(nanoseconds(clock)? - start)
 }
@@ -86,22 +86,17 @@ fn ended_with(expected: Errno, result: Result<usize, syscalls::Errno>) -> Result
     }
 }
 
-fn sleep(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
+fn sleep(clock: i32, until: &Time) -> Result<(), Errno> {
     call!(clock_nanosleep, clock, libc::TIMER_ABSTIME, std::ptr::from_ref(until), 0).map(drop).map_err(fds::errno)
 }
 
-fn timer_descriptor(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
-    let never = timespec(0);
-    let value = libc::itimerspec { it_interval: never, it_value: *until };
-    let timer = call!(timerfd_create, clock, libc::TFD_CLOEXEC).map_err(fds::errno)?;
-    // SAFETY: the descriptor is new.
-    let timer = unsafe { OwnedFd::from_raw_fd(timer as i32) };
-    call!(timerfd_settime, timer.as_raw_fd(), libc::TFD_TIMER_ABSTIME, &raw const value, 0).map_err(fds::errno)?;
+fn timer_descriptor(clock: i32, until: &Time) -> Result<(), Errno> {
+    let timer = clock::timer(clock, 0, libc::TFD_TIMER_ABSTIME, *until)?;
     nix::unistd::read(&timer, &mut [0; 8]).map(drop)
 }
 
-fn timer(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
-    let value = libc::itimerspec { it_interval: timespec(0), it_value: *until };
+fn timer(clock: i32, until: &Time) -> Result<(), Errno> {
+    let value = until.once();
     signals::block(Signal::SIGUSR1).answer()?;
     let mut waited = SigSet::empty();
     waited.add(Signal::SIGUSR1);
@@ -110,17 +105,17 @@ fn timer(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
         let mut event: libc::sigevent = std::mem::zeroed();
         (event.sigev_notify, event.sigev_signo) = (libc::SIGEV_SIGNAL, libc::SIGUSR1);
         let mut timer = 0i32;
-        let made = syscall!(Sysno::timer_create, clock, &raw const event, &raw mut timer);
+        let made = syscall!(number::timer_create, clock, &raw const event, &raw mut timer);
         made.map_err(fds::errno)?;
-        let set = syscall!(Sysno::timer_settime, timer, libc::TIMER_ABSTIME, &raw const value, 0);
+        let set = syscall!(number::timer_settime, timer, libc::TIMER_ABSTIME, &raw const value, 0);
         let result = set.map_err(fds::errno).and_then(|_| waited.wait().map(drop));
-        let _ = syscall!(Sysno::timer_delete, timer);
+        let _ = syscall!(number::timer_delete, timer);
         result
     }
 }
 
 /// Waits for a futex that nobody wakes.
-fn futex(operation: i32, until: &libc::timespec) -> Result<(), Errno> {
+fn futex(operation: i32, until: &Time) -> Result<(), Errno> {
     let (word, other) = (0u32, 0u32);
     let operation = operation | libc::FUTEX_PRIVATE_FLAG;
     let all = libc::FUTEX_BITSET_MATCH_ANY;
@@ -129,7 +124,7 @@ fn futex(operation: i32, until: &libc::timespec) -> Result<(), Errno> {
 }
 
 /// Waits for a lock that another task has, which is asleep.
-fn lock_futex(_: i32, until: &libc::timespec) -> Result<(), Errno> {
+fn lock_futex(_: i32, until: &Time) -> Result<(), Errno> {
     const FUTEX_LOCK_PI2: i32 = 13;
     // A parent outlives the wait and knows nothing of the lock.
     let mut word = getppid().as_raw() as u32;
@@ -143,7 +138,7 @@ fn lock_futex(_: i32, until: &libc::timespec) -> Result<(), Errno> {
 /// Private futexes of 32 bits, as futex_waitv(2) and its kin have it.
 const FUTEX2_PRIVATE_U32: u32 = 0x80 | 2;
 
-fn futex_waitv(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
+fn futex_waitv(clock: i32, until: &Time) -> Result<(), Errno> {
     /// struct futex_waitv of linux/futex.h.
     #[repr(C)]
     struct Waiter {
@@ -158,14 +153,14 @@ fn futex_waitv(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
     ended_with(Errno::ETIMEDOUT, call!(futex_waitv, &raw const waiter, 1, 0, until, clock))
 }
 
-fn futex_wait(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
+fn futex_wait(clock: i32, until: &Time) -> Result<(), Errno> {
     let (word, until) = (0u32, std::ptr::from_ref(until));
     let all = u64::from(u32::MAX);
     ended_with(Errno::ETIMEDOUT, call!(futex_wait, &raw const word, 0, all, FUTEX2_PRIVATE_U32, until, clock))
 }
 
 /// Waits for a message that nobody sends.
-fn message(_: i32, until: &libc::timespec) -> Result<(), Errno> {
+fn message(_: i32, until: &Time) -> Result<(), Errno> {
     const NAME: &CStr = c"/unshare-conformance-time";
     // SAFETY: the name lives through the calls; the queue is the case's own, of the standard size.
     let queue = unsafe {
@@ -189,7 +184,7 @@ fn flags_of(clock: i32) -> IoringTimeoutFlags {
         }
 }
 
-fn timeout_request(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
+fn timeout_request(clock: i32, until: &Time) -> Result<(), Errno> {
     let mut queue = Queue::new(1)?;
     let request = time_request(IoringOp::Timeout, until, flags_of(clock));
     queue.submit(&[request])?;
@@ -197,7 +192,7 @@ fn timeout_request(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
     if ended == [-libc::ETIME] { Ok(()) } else { Err(unexpected(&ended)) }
 }
 
-fn linked_timeout(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
+fn linked_timeout(clock: i32, until: &Time) -> Result<(), Errno> {
     let mut queue = Queue::new(2)?;
     // Nobody writes into the pipe.
     let (read, _write) = nix::unistd::pipe()?;
@@ -213,10 +208,10 @@ fn linked_timeout(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
     if ended.contains(&-libc::ECANCELED) { Ok(()) } else { Err(unexpected(&ended)) }
 }
 
-fn updated_timeout(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
+fn updated_timeout(clock: i32, until: &Time) -> Result<(), Errno> {
     const NAME: u64 = 7;
     let mut queue = Queue::new(2)?;
-    let late = libc::timespec { tv_sec: 3600, tv_nsec: 0 };
+    let late = Time::of(3600 * SECOND);
     let clock_flag = flags_of(clock) - IoringTimeoutFlags::ABS;
     let mut timeout = time_request(IoringOp::Timeout, &late, clock_flag);
     timeout.user_data = io_uring_user_data::from_u64(NAME);
@@ -239,7 +234,7 @@ fn unexpected(results: &[i32]) -> Errno {
     results.iter().find(|result| **result < 0).map_or(Errno::EPROTO, |result| Errno::from_raw(-result))
 }
 
-fn ring_wait(clock: i32, until: &libc::timespec) -> Result<(), Errno> {
+fn ring_wait(clock: i32, until: &Time) -> Result<(), Errno> {
     let queue = Queue::new(1)?;
     queue.set_clock(clock)?;
     queue.wait_until(until)

@@ -60,22 +60,21 @@ case!(Case {
 fn left_of_timer((clock, ahead): (i32, i64)) -> Result<i64, Errno> {
     let now = seconds(clock)?;
     let mut timer: c_int = 0;
-    // SAFETY: zeroes are valid for both.
-    let (mut event, mut time): (libc::sigevent, libc::itimerspec) = unsafe { std::mem::zeroed() };
+    // SAFETY: zeroes are valid.
+    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
     event.sigev_notify = libc::SIGEV_NONE;
-    time.it_value.tv_sec = now + ahead;
+    let mut time = Time { seconds: now + ahead, nanoseconds: 0 }.once();
     call!(timer_create, clock, &raw const event, &raw mut timer).map_err(fds::errno)?;
     call!(timer_settime, timer, libc::TIMER_ABSTIME, &raw const time, 0).map_err(fds::errno)?;
     call!(timer_gettime, timer, &raw mut time).map_err(fds::errno)?;
     call!(timer_delete, timer).map_err(fds::errno)?;
-    Ok(time.it_value.tv_sec)
+    Ok(time[1].seconds)
 }
 
 /// How long nanosleep(2) of 20 ms takes, in milliseconds of real time.
 fn sleep((): ()) -> Result<i64, Errno> {
     let start = nanoseconds(libc::CLOCK_REALTIME)?;
-    let time = libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-    call!(nanosleep, &raw const time, 0).map_err(fds::errno)?;
+    crate::spec::time::sleep(20_000_000).map_err(fds::errno)?;
     Ok((nanoseconds(libc::CLOCK_REALTIME)? - start) / 1_000_000)
 }
 

@@ -5,7 +5,7 @@
 use nix::sys::signal::Signal;
 
 use super::time_offsets::unshare_time;
-use crate::place::clock::{SHIFT, nanoseconds, seconds, timespec, write_offset};
+use crate::place::clock::{self, SHIFT, nanoseconds, seconds, write_offset};
 use crate::prelude::*;
 
 const SOURCE: &str = "time_namespaces(7); kernel, kernel/time/namespace.c";
@@ -20,13 +20,8 @@ const WAIT: Duration = Duration::from_millis(50);
 /// Waits for the last second by a sleep, until a signal ends it, and by a timer descriptor meanwhile. Gives which of
 /// them had their time come.
 fn wait_for_the_end(clock: i32) -> Result<[bool; 2], Errno> {
-    let last = libc::timespec { tv_sec: LAST_SECOND, tv_nsec: 0 };
-    let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let value = libc::itimerspec { it_interval: never, it_value: last };
-    let timer = call!(timerfd_create, clock, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK).map_err(fds::errno)?;
-    // SAFETY: the descriptor is new.
-    let timer = unsafe { OwnedFd::from_raw_fd(timer as i32) };
-    call!(timerfd_settime, timer.as_raw_fd(), libc::TFD_TIMER_ABSTIME, &raw const value, 0).map_err(fds::errno)?;
+    let last = Time { seconds: LAST_SECOND, nanoseconds: 0 };
+    let timer = clock::timer(clock, libc::TFD_NONBLOCK, libc::TFD_TIMER_ABSTIME, last)?;
     signals::catch(Signal::SIGALRM).answer()?;
     signals::set_timer(WAIT.as_micros() as i64).answer()?;
     let slept = call!(clock_nanosleep, clock, libc::TIMER_ABSTIME, &raw const last, 0).map_err(fds::errno);
@@ -90,7 +85,7 @@ fn wait_for_lock((): ()) -> Result<i64, Errno> {
     let word = unsafe { map_zeroed::<AtomicU32>() }.map_err(errno_of)?;
     word.store(getppid().as_raw() as u32, Ordering::Release);
     let start = nanoseconds(libc::CLOCK_REALTIME)?;
-    let until = timespec(start + NAP);
+    let until = Time::of(start + NAP);
     let locked = call!(futex, word.as_ptr(), libc::FUTEX_LOCK_PI, 0, &raw const until, 0, 0).map_err(fds::errno);
     match locked {
         Err(Errno::ETIMEDOUT) => Ok(nanoseconds(libc::CLOCK_REALTIME)? - start),

@@ -1,11 +1,7 @@
 //! The offsets of a new time namespace (section 3.11 of the behaviour catalogue): which are refused, what a further
 //! call starts with, and which clocks follow them.
 
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{self, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-use nix::time::{ClockNanosleepFlags, clock_nanosleep};
-
-use crate::place::clock::{SHIFT, are_shifted, nanoseconds, offsets, seconds, write_offset};
+use crate::place::clock::{self, SHIFT, are_shifted, nanoseconds, nanoseconds_by_vdso, offsets, seconds, write_offset};
 use crate::prelude::*;
 
 const SOURCE: &str = "time_namespaces(7)";
@@ -49,8 +45,7 @@ case!(Case {
 /// A clock in nanoseconds by system call, by the C library, which reads it in the vDSO, and by system call again.
 fn readings(clock: i32) -> Result<[i64; 3], Errno> {
     let first = nanoseconds(clock)?;
-    let now = nix::time::clock_gettime(clock.into())?;
-    Ok([first, now.tv_sec() * 1_000_000_000 + now.tv_nsec(), nanoseconds(clock)?])
+    Ok([first, nanoseconds_by_vdso(clock)?, nanoseconds(clock)?])
 }
 
 case!(Case {
@@ -199,28 +194,18 @@ pub(super) fn within<V>(limit: u64, mut sleep: impl FnMut() -> Result<V, Errno>)
 /// How long the tasks sleep.
 const NAP: i64 = 20_000_000;
 
-fn in_timespec(nanoseconds: i64) -> TimeSpec {
-    TimeSpec::from_duration(Duration::from_nanos(nanoseconds as u64))
-}
-
 /// Sleeps to an absolute time of the task's own clock (clock_nanosleep) and gives how long that was.
 fn sleep_until((clock, limit): (i32, u64)) -> Result<i64, Errno> {
     let start = nanoseconds(clock)?;
-    let until = in_timespec(start + NAP);
-    within(limit, || clock_nanosleep(clock.into(), ClockNanosleepFlags::TIMER_ABSTIME, &until))?;
+    let until = Time::of(start + NAP);
+    within(limit, || call!(clock_nanosleep, clock, libc::TIMER_ABSTIME, &raw const until, 0).map_err(fds::errno))?;
     Ok(nanoseconds(clock)? - start)
 }
 
 /// The same by a timer descriptor.
 fn wait_for_timer((clock, limit): (i32, u64)) -> Result<i64, Errno> {
     let start = nanoseconds(clock)?;
-    let kind = if clock == libc::CLOCK_BOOTTIME {
-        timerfd::ClockId::CLOCK_BOOTTIME
-    } else {
-        timerfd::ClockId::CLOCK_MONOTONIC
-    };
-    let timer = TimerFd::new(kind, TimerFlags::empty())?;
-    timer.set(Expiration::OneShot(in_timespec(start + NAP)), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+    let timer = clock::timer(clock, 0, libc::TFD_TIMER_ABSTIME, Time::of(start + NAP))?;
     within(limit, || nix::unistd::read(&timer, &mut [0; 8]))?;
     Ok(nanoseconds(clock)? - start)
 }
@@ -264,20 +249,18 @@ case!(Case {
 /// Sleeps to an absolute time of a clock, in seconds, and gives how long that was by the monotonic clock.
 fn sleep_to((clock, until, limit): (i32, i64, u64)) -> Result<i64, Errno> {
     let start = nanoseconds(libc::CLOCK_MONOTONIC)?;
-    let until = in_timespec(until * 1_000_000_000);
-    within(limit, || clock_nanosleep(clock.into(), ClockNanosleepFlags::TIMER_ABSTIME, &until))?;
+    let until = Time { seconds: until, nanoseconds: 0 };
+    within(limit, || call!(clock_nanosleep, clock, libc::TIMER_ABSTIME, &raw const until, 0).map_err(fds::errno))?;
     Ok(nanoseconds(libc::CLOCK_MONOTONIC)? - start)
 }
 
 /// Sets a timer descriptor of the monotonic clock to the latest time there is, and gives the seconds left.
 fn latest_timer((): ()) -> Result<i64, Errno> {
-    let timer = TimerFd::new(timerfd::ClockId::CLOCK_MONOTONIC, TimerFlags::empty())?;
-    let latest = TimeSpec::new(i64::MAX, 0);
-    timer.set(Expiration::OneShot(latest), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
-    Ok(match timer.get()? {
-        Some(Expiration::OneShot(left)) => left.tv_sec(),
-        _ => 0,
-    })
+    let latest = Time { seconds: i64::MAX, nanoseconds: 0 };
+    let timer = clock::timer(libc::CLOCK_MONOTONIC, 0, libc::TFD_TIMER_ABSTIME, latest)?;
+    let mut left = Time::default().once();
+    call!(timerfd_gettime, timer.as_raw_fd(), &raw mut left).map_err(fds::errno)?;
+    Ok(left[1].seconds)
 }
 
 case!(Case {

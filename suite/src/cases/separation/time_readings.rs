@@ -1,10 +1,8 @@
 //! What else tells the time, or a time, in a new time namespace (section 3.11 of the behaviour catalogue), and what it
 //! does not shift.
 
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-
 use super::time_offsets::{unshare_time, within};
-use crate::place::clock::{SHIFT, nanoseconds, put_back, seconds, write_offset};
+use crate::place::clock::{self, SHIFT, nanoseconds, nanoseconds_by_vdso, put_back, seconds, write_offset};
 use crate::prelude::*;
 
 const SOURCE: &str = "time_namespaces(7)";
@@ -27,7 +25,7 @@ const KEPT: [(&str, i32, i64); 3] = [
 
 /// A clock in seconds, by the C library, which reads some of them without entering the kernel.
 fn seconds_by_vdso(clock: i32) -> Result<i64, Errno> {
-    nix::time::clock_gettime(clock.into()).map(|now| now.tv_sec())
+    nanoseconds_by_vdso(clock).map(|now| now / SECOND)
 }
 
 case!(Case {
@@ -76,7 +74,7 @@ fn start_of(task: String) -> Result<i64, Errno> {
     // The start is field 22, and field 3 the first behind the name.
     let ticks: i64 = fields.split_whitespace().nth(19).and_then(|field| field.parse().ok()).ok_or(Errno::EBADMSG)?;
     // SAFETY: takes and gives numbers.
-    Ok(ticks / unsafe { libc::sysconf(libc::_SC_CLK_TCK) })
+    Ok(ticks / unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as i64)
 }
 
 case!(Case {
@@ -114,7 +112,7 @@ case!(Case {
 const NAP: i64 = 20_000_000;
 
 /// Waits for a time, not until one.
-type Wait = fn(&libc::timespec) -> Result<(), Errno>;
+type Wait = fn(&Time) -> Result<(), Errno>;
 
 /// The result of a wait that ends with EAGAIN when its time is over.
 fn ended_in_time(result: Result<usize, syscalls::Errno>) -> Result<(), Errno> {
@@ -128,7 +126,7 @@ fn ended_in_time(result: Result<usize, syscalls::Errno>) -> Result<(), Errno> {
 /// Ways to do so, which the caller's clocks have no part in, and whether the kernel itself goes on with the wait after
 /// the task was stopped.
 const RELATIVE: [(&str, bool, Wait); 8] = [
-    ("nanosleep()", true, |time| call!(nanosleep, std::ptr::from_ref(time), 0).map(drop).map_err(fds::errno)),
+    ("nanosleep()", true, |time| sleep(time.in_nanoseconds()).map(drop).map_err(fds::errno)),
     ("clock_nanosleep(CLOCK_BOOTTIME)", true, |time| {
         call!(clock_nanosleep, libc::CLOCK_BOOTTIME, 0, std::ptr::from_ref(time), 0).map(drop).map_err(fds::errno)
     }),
@@ -161,8 +159,7 @@ const RELATIVE: [(&str, bool, Wait); 8] = [
         ended_in_time(waited)
     }),
     ("timerfd_settime()", false, |time| {
-        let timer = TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC)?;
-        timer.set(Expiration::OneShot((*time).into()), TimerSetTimeFlags::empty())?;
+        let timer = clock::timer(libc::CLOCK_BOOTTIME, 0, 0, *time)?;
         nix::unistd::read(&timer, &mut [0; 8]).map(drop)
     }),
 ];
@@ -170,7 +167,7 @@ const RELATIVE: [(&str, bool, Wait); 8] = [
 /// Waits one way, and gives how long that was in nanoseconds.
 fn wait_for((way, limit): (usize, u64)) -> Result<i64, Errno> {
     let start = nanoseconds(libc::CLOCK_MONOTONIC)?;
-    within(limit, || (RELATIVE[way].2)(&libc::timespec { tv_sec: 0, tv_nsec: NAP }))?;
+    within(limit, || (RELATIVE[way].2)(&Time::of(NAP)))?;
     Ok(nanoseconds(libc::CLOCK_MONOTONIC)? - start)
 }
 
@@ -181,9 +178,8 @@ fn wait_and_be_stopped((way, limit): (usize, u64)) -> Result<i64, Errno> {
     let child = match unsafe { fork() }? {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
-            let pause = libc::timespec { tv_sec: 0, tv_nsec: NAP / 4 };
             for signal in [libc::SIGSTOP, libc::SIGCONT] {
-                let _ = call!(nanosleep, &raw const pause, 0);
+                let _ = sleep(NAP / 4);
                 let _ = call!(kill, waiting.as_raw(), signal);
             }
             let _ = call!(exit_group, 0);

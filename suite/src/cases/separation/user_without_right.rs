@@ -159,8 +159,8 @@ case!(Case {
     run: |t| {
         let outside = Peer::start(t, "task outside", Flags::NONE)?;
         // None at all in the end, if root may have that here.
-        let unlimited = setrlimit(Resource::RLIMIT_NPROC, 1, libc::RLIM_INFINITY).is_ok();
-        let most = if unlimited { libc::RLIM_INFINITY } else { 1000 };
+        let unlimited = setrlimit(Resource::RLIMIT_NPROC, 1, libc::RLIM64_INFINITY).is_ok();
+        let most = if unlimited { libc::RLIM64_INFINITY } else { 1000 };
         let set = |soft: u64| {
             Call::new(format!("setrlimit(RLIMIT_NPROC, {soft})"), setrlimit(Resource::RLIMIT_NPROC, soft, most))
         };

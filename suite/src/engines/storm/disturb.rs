@@ -148,11 +148,11 @@ impl Orders {
     }
 
     fn signal(&self, turn: usize) -> Result<(), Errno> {
-        let pause = [0i64, 1_000_000 / self.actions.len().max(1) as i64];
+        let pause = 1_000_000 / self.actions.len().max(1) as i64;
         if let Some(tid) = self.target(turn, |_| true) {
             unless(&GONE, call!(tkill, tid, SIGNAL))?;
         }
-        unless(&[Errno::EINTR], call!(nanosleep, pause.as_ptr(), 0))?;
+        unless(&[Errno::EINTR], sleep(pause))?;
         Ok(())
     }
 

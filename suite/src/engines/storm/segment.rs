@@ -123,7 +123,7 @@ impl Segment {
         let made = nix::sys::memfd::memfd_create(c"storm", nix::sys::memfd::MFdFlags::MFD_CLOEXEC);
         let file = t.setup(Call::new("memfd_create()", made))?;
         t.setup(Call::new("dup3(segment)", dup_to(file.as_raw_fd(), fds::SEGMENT, 0)))?;
-        t.setup(Call::new("ftruncate(segment)", nix::unistd::ftruncate(&file, size_of::<Segment>() as i64)))?;
+        t.setup(Call::new("ftruncate(segment)", nix::unistd::ftruncate(&file, size_of::<Segment>() as libc::off_t)))?;
         // SAFETY: the file has just been made as large, of zeroes.
         t.setup(Call::io("mmap(segment)", unsafe { map_file(file.as_fd()) }))
     }

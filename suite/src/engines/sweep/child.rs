@@ -166,7 +166,8 @@ pub(super) fn beside_a_zombie(t: &Test, orders: &Orders, with: Flags) -> Done {
 /// Has the kernel end this process when it takes too long.
 fn set_alarm(seconds: i64) {
     const ONCE: libc::timeval = libc::timeval { tv_sec: 0, tv_usec: 0 };
-    let timer = libc::itimerval { it_interval: ONCE, it_value: libc::timeval { tv_sec: seconds, tv_usec: 0 } };
+    let timer =
+        libc::itimerval { it_interval: ONCE, it_value: libc::timeval { tv_sec: seconds as libc::time_t, tv_usec: 0 } };
     let _ = call!(setitimer, libc::ITIMER_REAL, &raw const timer, 0);
 }
 

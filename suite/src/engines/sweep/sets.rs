@@ -62,7 +62,7 @@ fn every_flag() -> Flags {
 /// The bits of the argument that are no known flag.
 fn unknown_bits() -> impl Iterator<Item = Flags> {
     let known = every_flag();
-    (0..64).map(|bit| Flags(1 << bit)).filter(move |bit| !known.contains(*bit))
+    Flags::each_bit().filter(move |bit| !known.contains(*bit))
 }
 
 fn draw_unknown(random: &mut fastrand::Rng) -> Flags {
@@ -153,7 +153,7 @@ mod tests {
         let exhaustive: HashSet<_> = exhaustive.into_iter().collect();
         assert!(full.iter().filter(|set| set.0 & !0x7e17_0f80 == 0).all(|set| exhaustive.contains(set)));
         assert!(Flags::every_set().all(|set| exhaustive.contains(&set)));
-        for bit in (0..64).map(|bit| Flags(1 << bit)) {
+        for bit in Flags::each_bit() {
             assert!(exhaustive.contains(&bit));
             assert!(Flags::KNOWN.into_iter().all(|flag| exhaustive.contains(&(bit | flag))));
         }

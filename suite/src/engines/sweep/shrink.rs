@@ -118,7 +118,7 @@ fn shrink(
     }
     loop {
         let before = smallest.flags;
-        for bit in (0..64).map(|bit| Flags(1 << bit)) {
+        for bit in Flags::each_bit() {
             if !smallest.flags.contains(bit) {
                 continue;
             }
