@@ -77,6 +77,7 @@ pub mod place {
     pub mod cgroup;
     pub mod clock;
     mod filtered;
+    mod lacks;
     pub mod limits;
     pub mod lock;
     pub mod lsm;
@@ -106,5 +107,6 @@ pub mod cases;
 pub mod fault;
 pub mod feature;
 pub mod prelude;
+pub mod profile;
 
 pub use feature::SUITE;

@@ -33,13 +33,19 @@ pub struct Kernel {
     pub effective: Flags,
     /// A user namespace takes CAP_SYS_ADMIN in the initial one (Debian's switch, ERR-25).
     pub user_takes_root: bool,
+    /// Parts of a task's state that it does not show: that they change is not looked for.
+    pub unseen: Parts,
 }
 
 impl Kernel {
     /// One that offers all there is (7.1 and later).
     #[cfg(test)]
-    pub(crate) const FULL: Kernel =
-        Kernel { accepted: Flags(0x7e17_0f80), effective: Flags(0x7e17_0f80), user_takes_root: false };
+    pub(crate) const FULL: Kernel = Kernel {
+        accepted: Flags(0x7e17_0f80),
+        effective: Flags(0x7e17_0f80),
+        user_takes_root: false,
+        unseen: Parts::NONE,
+    };
 
     /// What the facts say of the running kernel.
     pub fn of(facts: &Facts) -> Kernel {
@@ -51,8 +57,40 @@ impl Kernel {
             .chain([(feature::SYSV_IPC, Flags::SYSVSEM)])
             .filter_map(|(feature, flag)| (!facts.has(feature)).then_some(flag))
             .collect();
-        Kernel { accepted, effective: accepted & !missing, user_takes_root: feature::user_namespace_takes_root(facts) }
+        let accepted = accepted & !crate::profile::unclaimed(facts);
+        Kernel {
+            accepted,
+            effective: accepted & !missing,
+            user_takes_root: feature::user_namespace_takes_root(facts),
+            unseen: unseen(facts),
+        }
     }
+}
+
+/// The parts of a task's state that the running kernel does not show.
+fn unseen(facts: &Facts) -> Parts {
+    const LINKS: Parts = Parts::of(&[
+        Part::MntNs,
+        Part::UtsNs,
+        Part::IpcNs,
+        Part::PidNs,
+        Part::PidForChildrenNs,
+        Part::NetNs,
+        Part::UserNs,
+        Part::CgroupNs,
+        Part::TimeNs,
+        Part::TimeForChildrenNs,
+    ]);
+    let links = if facts.has(feature::NS_LINKS) { Parts::NONE } else { LINKS };
+    let mounts = match facts.has(feature::MOUNT_IDS) {
+        true => Parts::NONE,
+        false => Parts::of(&[Part::CwdMount, Part::RootMount]),
+    };
+    let unlinked = match facts.has(feature::ALL_LINKS) {
+        true => Parts::NONE,
+        false => feature::unlinked().fold(Parts::NONE, |parts, ns| parts.with(Part::ALL[ns as usize])),
+    };
+    links | unlinked | mounts
 }
 
 /// Whether the caller has a thread group around it.
