@@ -44,6 +44,7 @@ pub mod run {
 /// From what was recorded to a verdict, and the events that carry it.
 pub mod verdict {
     pub mod event;
+    pub mod expectation;
     pub mod judge;
     pub mod outcome;
 }
@@ -92,7 +93,7 @@ mod common {
     pub(crate) use crate::suite::Suite;
     pub(crate) use crate::verdict::event::{CaseInfo, Event};
     pub(crate) use crate::verdict::judge::{Status, Verdict, judge};
-    pub(crate) use crate::verdict::outcome::{Counts, KnownBug, Outcome};
+    pub(crate) use crate::verdict::outcome::{Counts, Outcome};
 }
 
 /// What a file of cases needs: `use harness::prelude::*;`.

@@ -112,9 +112,9 @@ fn result() -> impl Strategy<Value = Case> {
         |(name, kind, (about, source, reason, bug), failed, notes)| {
             let kind @ &Kind(status, documented, _) = &KINDS[kind];
             let outcome = match (documented, status) {
-                (false, _) => Outcome::AsJudged,
-                (true, Status::Pass) => Outcome::UnexpectedPass { bug },
-                (true, _) => Outcome::KnownBug { bug },
+                (false, _) => Outcome::AS_JUDGED,
+                (true, Status::Pass) => Outcome::UnexpectedPass { bug, entry: None },
+                (true, _) => Outcome::KnownBug { bug, entry: None },
             };
             let mut verdict = Verdict::not_run(status, reason);
             if status == Status::Fail {
@@ -248,7 +248,7 @@ fn verbose() -> Run {
     verdict.notes = vec![long.clone()];
     verdict.failed = vec![failed("f()".to_owned(), "0".to_owned(), long, None)];
     let case = info("a.b".to_owned(), "x".to_owned(), "y".to_owned());
-    Run { cases: vec![(case, &KINDS[2], verdict, Outcome::AsJudged)], remarks: Vec::new(), release: "6.1".to_owned() }
+    Run { cases: vec![(case, &KINDS[2], verdict, Outcome::AS_JUDGED)], remarks: Vec::new(), release: "6.1".to_owned() }
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub fn run_started(release: &str, tier: Tier, plan: Vec<CaseInfo>) -> Event {
 
 /// The end of a case whose verdict is no documented bug.
 pub fn finished(index: usize, verdict: Verdict) -> Event {
-    Event::CaseFinished { index, verdict: Box::new(verdict), outcome: Outcome::AsJudged }
+    Event::CaseFinished { index, verdict: Box::new(verdict), outcome: Outcome::AS_JUDGED }
 }
 
 /// A case, as a plan has it.

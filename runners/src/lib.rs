@@ -8,11 +8,13 @@
 //! | `matrix` | running cases on many kernels |
 //! | `fault_matrix` | running cases under simulated faults |
 //! | `results` | results that were kept: compared, merged |
+//! | `expectations` | what a user expects of a kernel that does not pass everything |
 //! | `catalogue` | what the suite has: cases, requirements, known bugs, manual pages |
 //! | `kernels` | kernels that a guest can boot, and the guest's image |
 
 mod catalogue;
 pub mod cli;
+mod expectations;
 mod fault_matrix;
 #[cfg(test)]
 mod fixtures;
@@ -49,7 +51,7 @@ mod prelude {
     pub use harness::run::shard::{Part, Shard};
     pub use harness::verdict::event::{CaseInfo, Event};
     pub use harness::verdict::judge::{Status, Verdict};
-    pub use harness::verdict::outcome::{Counts, ExitStatus, KnownBug, Outcome};
+    pub use harness::verdict::outcome::{Counts, ExitStatus, Outcome};
     pub use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
     pub use nix::errno::Errno;
     pub use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
@@ -69,6 +71,8 @@ mod prelude {
     pub use crate::cli::args::*;
     pub use crate::cli::exit::{Contradiction, Result, WrongInput};
     pub use crate::cli::stdout;
+    pub use crate::expectations::follow::Follow;
+    pub use crate::expectations::{ExpectationArgs, ExpectationFiles, Expected};
     pub use crate::results::markdown::{Document, code, escaped};
     pub use crate::results::read::Judged;
     pub use crate::run::files::Unwritable;
@@ -79,6 +83,13 @@ mod prelude {
     /// So many cases, in words.
     pub fn counted(cases: u32) -> String {
         if cases == 1 { "1 case".to_owned() } else { format!("{cases} cases") }
+    }
+
+    /// The day in UTC, as ISO 8601 has it.
+    pub fn today() -> String {
+        let mut day = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        day.truncate("YYYY-MM-DD".len());
+        day
     }
 
     /// What a mutex keeps, whoever has panicked while it had it.

@@ -9,7 +9,10 @@ pub(super) fn yaml(&Entry { case, verdict, outcome, .. }: &Entry) -> Vec<String>
         return lines;
     }
     match outcome {
-        Outcome::UnexpectedPass { bug } => {
+        Outcome::UnexpectedPass { bug, entry: Some(_) } => {
+            lines.push(field("reason", &format!("passed, although {bug}; take the case out of the entry")));
+        }
+        Outcome::UnexpectedPass { bug, entry: None } => {
             let text = format!("passed, although this is listed as a known bug of this kernel: {bug}; update the list");
             lines.push(field("reason", &text));
         }

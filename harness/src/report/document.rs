@@ -42,7 +42,7 @@ impl Document {
     /// Gives every case of the plan a result, since silence could be read as success.
     pub fn complete(&mut self) {
         for result in &mut self.results {
-            result.get_or_insert_with(|| (Verdict::never_reached("the run ended before"), Outcome::AsJudged));
+            result.get_or_insert_with(|| (Verdict::never_reached("the run ended before"), Outcome::AS_JUDGED));
         }
     }
 

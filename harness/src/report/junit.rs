@@ -99,7 +99,10 @@ fn system_out(entry: &Entry) -> String {
 fn status(entry: &Entry) -> TestCaseStatus {
     let &Entry { verdict, outcome, .. } = entry;
     let mut status = match (outcome, verdict.status) {
-        (Outcome::KnownBug { bug }, _) => told(TestCaseStatus::skipped(), "known kernel bug", bug),
+        (Outcome::KnownBug { bug, .. }, _) => told(TestCaseStatus::skipped(), "known kernel bug", bug),
+        (Outcome::UnexpectedPass { bug, entry: Some(_) }, _) => {
+            failure(NonSuccessKind::Failure, "unexpected pass", bug)
+        }
         (Outcome::UnexpectedPass { .. }, _) => TestCaseStatus::success(),
         (_, Status::Pass) => return TestCaseStatus::success(),
         (_, Status::Skip) => {

@@ -121,9 +121,9 @@ fn misc(entry: &Entry) -> Value {
         misc["reason"] = json!(one_line(&entry.verdict.reason));
     }
     match entry.outcome {
-        Outcome::KnownBug { bug } => misc["known_bug"] = json!(one_line(bug)),
-        Outcome::UnexpectedPass { bug } => misc["unexpected_pass"] = json!(one_line(bug)),
-        Outcome::AsJudged => {}
+        Outcome::KnownBug { bug, .. } => misc["known_bug"] = json!(one_line(bug)),
+        Outcome::UnexpectedPass { bug, .. } => misc["unexpected_pass"] = json!(one_line(bug)),
+        Outcome::AsJudged { .. } => {}
     }
     misc
 }

@@ -28,7 +28,7 @@ impl Dialect for Ktap1 {
     }
 
     fn totals(counts: &Counts) -> String {
-        let failed = counts.failed + counts.timed_out + counts.broken;
+        let failed = counts.failed + counts.timed_out + counts.broken + counts.refuted;
         format!(
             "Totals: pass:{} fail:{failed} xfail:{} xpass:0 skip:{} error:0",
             counts.passed, counts.known_bugs, counts.skipped
@@ -56,7 +56,8 @@ fn harmless(text: &str) -> String {
 /// ok … # XFAIL` as a failure.
 fn directive(&Entry { verdict, outcome, .. }: &Entry) -> (bool, String) {
     match (outcome, verdict.status) {
-        (Outcome::KnownBug { bug }, _) => (true, format!(" # XFAIL {}", harmless(bug))),
+        (Outcome::KnownBug { bug, .. }, _) => (true, format!(" # XFAIL {}", harmless(bug))),
+        (outcome, _) if outcome.refutes() => (false, String::new()),
         (Outcome::UnexpectedPass { .. }, _) | (_, Status::Pass) => (true, String::new()),
         (_, Status::Skip) => (true, format!(" # SKIP {}", harmless(&verdict.reason))),
         (_, Status::Fail) => (false, String::new()),

@@ -13,6 +13,7 @@ pub struct Signals;
 /// LAVA's result. A documented bug is expected; an inconclusive case is neither pass nor fail.
 fn result(entry: &Entry) -> &'static str {
     match (entry.outcome, entry.verdict.status) {
+        (outcome, _) if outcome.refutes() => "fail",
         (Outcome::KnownBug { .. } | Outcome::UnexpectedPass { .. }, _) | (_, Status::Pass) => "pass",
         (_, Status::Skip) => "skip",
         (_, Status::Fail | Status::TimedOut) => "fail",
@@ -30,7 +31,7 @@ impl Dialect for Signals {
     fn result(&mut self, _: usize, entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
         let name = &entry.case.name;
         let lines = match (entry.outcome, entry.verdict.status) {
-            (Outcome::KnownBug { bug }, _) => vec![bug.clone()],
+            (Outcome::KnownBug { bug, .. }, _) => vec![bug.clone()],
             (_, Status::Skip) => vec![format!("skipped: {}", entry.verdict.reason)],
             _ => diagnostics::yaml(entry),
         };

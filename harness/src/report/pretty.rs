@@ -61,22 +61,24 @@ impl Pretty {
 
         let (colour, word) = match (outcome, verdict.status) {
             (Outcome::KnownBug { .. }, _) => (YELLOW, "known bug"),
-            (Outcome::UnexpectedPass { .. }, _) => (YELLOW, "unexpected pass"),
+            (outcome @ Outcome::UnexpectedPass { .. }, _) => {
+                (if outcome.refutes() { RED } else { YELLOW }, "unexpected pass")
+            }
             (_, Status::Pass) => (GREEN, "pass"),
             (_, Status::Skip) => (YELLOW, "skip"),
             (_, status) => (RED, status.word()),
         };
         let (shown_from, lines) = match (outcome, verdict.status) {
-            (Outcome::KnownBug { bug }, _) => (Verbosity::Normal, vec![one_line(bug)]),
-            (Outcome::AsJudged, Status::Pass) => {
+            (Outcome::KnownBug { bug, .. }, _) => (Verbosity::Normal, vec![one_line(bug)]),
+            (Outcome::AsJudged { .. }, Status::Pass) => {
                 let notes = verdict.notes.iter().map(|note| self.paint(DIM, &one_line(note)));
                 (Verbosity::Verbose, notes.collect())
             }
-            (Outcome::AsJudged, Status::Skip) => {
+            (Outcome::AsJudged { .. }, Status::Skip) => {
                 self.skips.add(verdict);
                 (Verbosity::Verbose, vec![one_line(&verdict.reason)])
             }
-            (Outcome::AsJudged, _) if verdict.was_never_reached() => {
+            (Outcome::AsJudged { .. }, _) if verdict.was_never_reached() => {
                 *self.never_reached.entry(verdict.reason.clone()).or_default() += 1;
                 return Ok(());
             }
@@ -126,6 +128,8 @@ impl Pretty {
             self.paint(YELLOW, caveat)
         } else if red > 0 || self.afterwards.is_some() {
             self.paint(RED, "this kernel does not conform")
+        } else if counts.refuted > 0 {
+            self.paint(RED, "this kernel is not as expected")
         } else if counts.broken > 0 || counts.passed + counts.known_bugs == 0 || interrupted.is_some() {
             self.paint(YELLOW, "inconclusive")
         } else if counts.known_bugs > 0 {

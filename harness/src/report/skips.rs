@@ -27,7 +27,7 @@ impl Skips {
     /// What the last line of a report says of a run that skipped at least a third of its cases: how many, and the most
     /// frequent reasons, which say what to change.
     pub fn sentence(&self, counts: &Counts) -> Option<String> {
-        let Counts { passed, failed, timed_out, known_bugs, unexpected_passes, broken, skipped } = *counts;
+        let Counts { passed, failed, timed_out, known_bugs, unexpected_passes, broken, skipped, .. } = *counts;
         let all = [passed, failed, timed_out, known_bugs, unexpected_passes, broken, skipped];
         let all: u64 = all.into_iter().map(u64::from).sum();
         if skipped == 0 || u64::from(skipped) * 3 < all {

@@ -45,7 +45,7 @@ impl Numbers {
     fn of(event: &Event) -> Option<Self> {
         let event = match event {
             Event::CaseStarted { index } => vec![*index as u64],
-            Event::CaseFinished { index, verdict, outcome: Outcome::AsJudged }
+            Event::CaseFinished { index, verdict, outcome: Outcome::AsJudged { entry: None } }
                 if **verdict == passed(verdict.checks, verdict.duration) =>
             {
                 vec![*index as u64, verdict.checks.into(), verdict.duration.as_micros() as u64]
@@ -61,7 +61,7 @@ impl Numbers {
             [index, checks, microseconds] => Some(Event::CaseFinished {
                 index: index.try_into().ok()?,
                 verdict: Box::new(passed(checks.try_into().ok()?, Duration::from_micros(microseconds))),
-                outcome: Outcome::AsJudged,
+                outcome: Outcome::AS_JUDGED,
             }),
             _ => None,
         }
@@ -91,13 +91,13 @@ mod tests {
         let finished =
             |verdict: Verdict, outcome| Event::CaseFinished { index: 7, verdict: Box::new(verdict), outcome };
         let noted = Verdict { notes: vec!["a note".to_owned()], ..passed(3, DURATION) };
-        let bug = Outcome::UnexpectedPass { bug: "X".to_owned() };
+        let bug = Outcome::UnexpectedPass { bug: "X".to_owned(), entry: None };
         for (event, expected) in [
             (Event::CaseStarted { index: 1553 }, Some("{\"e\":[1553]}\n")),
-            (finished(passed(3, DURATION), Outcome::AsJudged), Some("{\"e\":[7,3,1500]}\n")),
-            (finished(noted, Outcome::AsJudged), None),
+            (finished(passed(3, DURATION), Outcome::AS_JUDGED), Some("{\"e\":[7,3,1500]}\n")),
+            (finished(noted, Outcome::AS_JUDGED), None),
             (finished(passed(3, DURATION), bug), None),
-            (finished(Verdict::not_run(Status::Skip, "no time namespaces"), Outcome::AsJudged), None),
+            (finished(Verdict::not_run(Status::Skip, "no time namespaces"), Outcome::AS_JUDGED), None),
             (Event::Alive, None),
         ] {
             let mut line = Vec::new();

@@ -23,7 +23,6 @@ use crate::run::plan::{Planned, plan};
 use crate::run::settings::{Kept, restore_stale};
 use crate::run::supervise::{pidfd_open, wait_until_dead};
 use crate::verdict::judge::worst_of;
-use crate::verdict::outcome::expect;
 
 pub use options::{Amend, RunEnd, RunError, RunOptions, Sink, usual_jobs};
 pub use scout::{facts, facts_as_json};
@@ -82,7 +81,6 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         workers: Vec::new(),
         kernel_log: KernelLog::watch(options.own_kernel, options.suite.task_names),
         last_alive: Instant::now(),
-        known_bugs: LazyLock::new(options.known_bugs),
         options,
         sink,
     };
@@ -120,9 +118,9 @@ struct Run<'a, 's> {
     sink: &'a mut Sink<'s>,
     /// The plan. Jobs and events refer to a case by its index here.
     entries: Vec<Entry>,
-    /// Whether a case failed, other than by a known bug.
+    /// Whether a case failed, other than expected.
     failed: bool,
-    /// How many results are failures, other than by a known bug.
+    /// How many results are failures, other than expected.
     failures: u32,
     cut_short: bool,
     /// Why the kernel cannot be tested any further, if so.
@@ -131,7 +129,6 @@ struct Run<'a, 's> {
     workers: Vec<Worker>,
     kernel_log: KernelLog,
     last_alive: Instant,
-    known_bugs: LazyLock<Vec<KnownBug>>,
 }
 
 impl Run<'_, '_> {
@@ -325,7 +322,7 @@ impl Run<'_, '_> {
         self.attribute_news(at, &mut observation);
         let mut verdict = judge(&observation);
         if !matches!(verdict.status, Status::Pass | Status::Skip) {
-            let is_new = self.known_bug(job.index as usize).is_none();
+            let is_new = self.outcome(job.index as usize, &verdict) == Outcome::AS_JUDGED;
             self.failed |= is_new;
             // A case fails once, however often it is repeated.
             let fails = |verdict: &Verdict| matches!(verdict.status, Status::Fail | Status::TimedOut);

@@ -71,7 +71,7 @@ pub enum Event {
         index: usize,
         /// The verdict.
         verdict: Box<Verdict>,
-        /// The verdict compared with documented bugs.
+        /// The verdict compared with what was expected.
         outcome: Outcome,
     },
     /// Heartbeat, sent once a second to a runner that must tell a long case from a machine that hangs.

@@ -58,7 +58,7 @@ pub struct Verdict {
     pub duration: Duration,
 }
 
-fn is_zero(number: &u32) -> bool {
+pub(super) fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
@@ -66,6 +66,14 @@ impl Verdict {
     /// A verdict on a case that was not run.
     pub fn not_run(status: Status, reason: impl Into<String>) -> Self {
         Self { status, reason: reason.into(), ..Self::default() }
+    }
+
+    /// The first thing that went wrong, in one line.
+    pub fn cause(&self) -> String {
+        match self.failed.first() {
+            Some(check) => format!("{}: expected {}, got {}", check.call, check.expected, check.actual),
+            None => self.reason.clone(),
+        }
     }
 
     /// The verdict on a case that the run ended before, or in the middle of.

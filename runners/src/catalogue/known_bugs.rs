@@ -1,7 +1,9 @@
 //! Documented bugs of released kernels. A case never weakens for a buggy kernel; the list explains its failure.
 
 use harness::place::facts::Version;
+use harness::verdict::expectation::Expectation;
 
+use crate::expectations::file::parse;
 use crate::prelude::*;
 
 const EXAMPLES: &str = "\
@@ -25,20 +27,13 @@ pub struct KnownBugsArgs {
     format: ListFormat,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct List {
-    #[serde(default)]
-    bug: Vec<KnownBug>,
-}
-
 /// The list that this program carries.
 ///
 /// # Panics
 /// The list is not valid, which a test excludes.
-pub fn all() -> Vec<KnownBug> {
-    let list: List = toml::from_str(include_str!("../../known-bugs.toml")).expect("the list is valid TOML");
-    list.bug
+pub fn all() -> Vec<Expectation> {
+    let list = parse("known-bugs.toml", include_str!("../../known-bugs.toml")).expect("the list is valid");
+    list.into_iter().map(|bug| Expectation { at: None, ..bug }).collect()
 }
 
 /// A kernel as the user knows it, and the versions it may be.
@@ -65,9 +60,26 @@ struct Listed<'b> {
 
 #[derive(Serialize)]
 struct ListedBug<'b> {
-    affected: Affected,
-    #[serde(flatten)]
-    bug: &'b KnownBug,
+    /// Whether this kernel has it.
+    applies: Affected,
+    requirement: String,
+    cases: &'b [String],
+    affected: &'b [(Version, Version)],
+    seen: &'b str,
+    reference: &'b str,
+}
+
+impl<'b> ListedBug<'b> {
+    fn of(bug: &'b Expectation, versions: (Version, Version)) -> Option<Self> {
+        Some(Self {
+            applies: affected(bug, versions)?,
+            requirement: bug.requirements.join(", "),
+            cases: &bug.cases,
+            affected: &bug.affected,
+            seen: &bug.reason,
+            reference: bug.link.as_deref().unwrap_or_default(),
+        })
+    }
 }
 
 /// Shows which kernels have which bugs.
@@ -79,7 +91,7 @@ pub fn run(args: &KnownBugsArgs) -> Result<ExitStatus> {
     };
     let bugs = all();
     let list = |Suspect { name: kernel, versions }| {
-        let bugs = bugs.iter().filter_map(|bug| Some(ListedBug { affected: affected(bug, versions)?, bug }));
+        let bugs = bugs.iter().filter_map(|bug| ListedBug::of(bug, versions));
         Listed { kernel, bugs: bugs.collect() }
     };
     let listed: Vec<Listed> = suspects.into_iter().map(list).collect();
@@ -94,14 +106,14 @@ fn text(kernel: &Listed) -> String {
         return format!("{}: no documented bug\n", kernel.kernel);
     }
     let mut text = format!("{}:\n", kernel.kernel);
-    for ListedBug { affected, bug } in &kernel.bugs {
-        let some = match affected {
+    for bug in &kernel.bugs {
+        let some = match bug.applies {
             Affected::Yes => "",
             Affected::Partly => " (some of its stable releases)",
         };
         let ranges: Vec<_> =
             bug.affected.iter().map(|(first, beyond)| format!("from {first} to before {beyond}")).collect();
-        let cases = match bug.cases.as_slice() {
+        let cases = match bug.cases {
             // A failure that is excused for no case fails the run.
             [] => "such a kernel does not conform".to_owned(),
             cases => format!("found by {}", cases.join(", ")),
@@ -159,11 +171,8 @@ fn found() -> Result<Vec<Suspect>> {
     Ok(suspects)
 }
 
-fn affected(bug: &KnownBug, (first, last): (Version, Version)) -> Option<Affected> {
-    let has = |version: Version| {
-        let mut ranges = bug.affected.iter();
-        ranges.any(|(from, beyond)| *from <= version && version < *beyond)
-    };
+fn affected(bug: &Expectation, (first, last): (Version, Version)) -> Option<Affected> {
+    let has = |version: Version| bug.affects(version);
     let starts_within = |(from, _): &(Version, Version)| first <= *from && *from <= last;
     match (has(first), has(last)) {
         (true, true) => Some(Affected::Yes),
@@ -175,28 +184,26 @@ fn affected(bug: &KnownBug, (first, last): (Version, Version)) -> Option<Affecte
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::expectations::file::Known;
 
     #[test]
-    fn every_bug_names_real_cases_and_requirements() {
-        let items = harness::case::items(suite::cases::all());
+    fn every_bug_names_what_exists_and_when_it_did() {
+        Known::of(suite::cases::all()).check(&all()).unwrap();
         for bug in all() {
-            let requirement = requirements::find(&bug.requirement);
-            assert!(requirement.is_some(), "{} is no requirement", bug.requirement);
-            for name in &bug.cases {
-                assert!(items.iter().any(|item| item.name == *name), "{name} is no case");
-            }
+            let told = bug.text();
+            // Only the failure that is documented is excused, in releases that have it.
+            assert_eq!((bug.requirements.len(), bug.affected.is_empty()), (1, false), "{told}");
+            assert!(
+                bug.link.is_some() && bug.until.is_none() && bug.status.iter().all(|s| *s == Status::Fail),
+                "{told}"
+            );
+            assert_eq!(bug.cases.is_empty(), bug.status.is_empty(), "{told}");
         }
     }
 
     #[test]
     fn a_release_of_two_numbers_is_all_of_its_stable_ones() {
-        let bug = |from, beyond| KnownBug {
-            requirement: String::new(),
-            cases: Vec::new(),
-            affected: vec![(from, beyond)],
-            seen: String::new(),
-            reference: String::new(),
-        };
+        let bug = |from, beyond| Expectation { affected: vec![(from, beyond)], ..all().remove(0) };
         let from_5_to_7_2 = bug(Version(6, 17, 5), Version(7, 2, 0));
         for (release, expected) in [
             ("6.16.12", None),

@@ -40,6 +40,9 @@ pub struct RunArgs {
     /// What counts as a failure.
     #[command(flatten)]
     pub strict: StrictArgs,
+    /// What is expected of the kernel.
+    #[command(flatten)]
+    pub expected: ExpectationFiles,
     /// Also run cases that others on this machine may notice: they change its settings (fs.nr_open, fs.mount-max; the
     /// old values are restored), shrink its slab caches, make control groups, or attach a BPF program for a moment
     #[arg(long)]

@@ -167,13 +167,6 @@ fn examples(row: &Row) -> String {
     shown.join(", ")
 }
 
-/// The day in UTC, as ISO 8601 has it.
-pub fn today() -> String {
-    let mut day = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    day.truncate("YYYY-MM-DD".len());
-    day
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

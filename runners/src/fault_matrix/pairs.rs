@@ -1,6 +1,6 @@
 //! Runs cases under faults, one fault after the other, each with all processors.
 
-use harness::verdict::outcome::expect;
+use harness::verdict::expectation::Expectations;
 
 use super::caught::{Caught, Row};
 use super::document;
@@ -123,9 +123,9 @@ pub fn run(args: &FaultMatrixArgs) -> Result<ExitStatus> {
 }
 
 /// Why a case shows nothing: it does not pass on this kernel even without a fault.
-fn why_not_tried(verdict: &Verdict, bug: Option<&KnownBug>) -> String {
-    match expect(verdict, bug) {
-        Outcome::KnownBug { bug } => bug,
+fn why_not_tried(verdict: &Verdict, outcome: Outcome) -> String {
+    match outcome {
+        Outcome::KnownBug { bug, .. } => bug,
         _ if verdict.reason.is_empty() => verdict.status.word().to_owned(),
         _ => format!("{}: {}", verdict.status.word(), one_line(&verdict.reason)),
     }
@@ -153,7 +153,7 @@ impl<'a> Matrix<'a> {
             items: items.into_iter().map(|item| (item.name.clone(), item)).collect(),
             caught: Caught {
                 kernel: format!("{} {} {}", facts.system, facts.release, facts.machine),
-                date: document::today(),
+                date: today(),
                 complete: !args.sufficient,
                 all_faults: args.has_all_faults(),
                 all_cases: args.has_all_cases(),
@@ -164,7 +164,7 @@ impl<'a> Matrix<'a> {
             bar,
             interrupted: None,
         };
-        let (bugs, version) = (known_bugs::all(), matrix.facts.version);
+        let (documented, version) = (Expectations::new(Vec::new(), known_bugs::all), matrix.facts.version);
         let all: Vec<String> = matrix.items.keys().cloned().collect();
         for (name, verdict) in matrix.verdicts(None, &all)? {
             let why = match declared::left_out(&name) {
@@ -173,7 +173,10 @@ impl<'a> Matrix<'a> {
                     matrix.caught.passing.insert(name);
                     continue;
                 }
-                None => why_not_tried(&verdict, KnownBug::expected(&bugs, &name, version)),
+                None => {
+                    let proves = matrix.items[&name].proves();
+                    why_not_tried(&verdict, documented.outcome(&name, proves, version, &verdict))
+                }
             };
             matrix.caught.not_passing.insert(name, why);
         }
@@ -257,7 +260,7 @@ impl<'a> Matrix<'a> {
             timeout: fault
                 .filter(|fault| !fault.harmless && (fault.hangs || fault.tried_on.is_empty()))
                 .map(|_| self.args.timeout),
-            known_bugs: Vec::new,
+            expectations: Expectations::default(),
             facts: Some(self.facts.clone()),
             heartbeat: io::stderr().is_terminal(),
             in_order: false,

@@ -23,6 +23,9 @@ struct InGuestArgs {
     format: Format,
     #[command(flatten)]
     strict: StrictArgs,
+    /// What is expected, as the runner outside has put it into the image.
+    #[arg(long)]
+    expectations: Option<PathBuf>,
     #[arg(long)]
     disturb_host: bool,
     #[arg(long, value_parser = parse_fault)]
@@ -63,13 +66,21 @@ fn run(args: &InGuestArgs, selected: Selected, facts: Option<Facts>, results: Fi
         ..options(&args.how, args.disturb_host)
     };
     let options = simulation::under(args.fault, options)?;
-    run_items(selected, options, &args.strict, reports, &mut after)
+    let expected = Expected::in_guest(args.expectations.as_deref())?;
+    run_items(selected, options, &args.strict, &expected, reports, &mut after)
 }
 
-/// The guest's image: this program as `/init`, without symbols.
-pub fn initramfs() -> Result<OwnedFd> {
-    in_memory(&Initramfs::new(program()?))
+/// The guest's image: this program as `/init`, without symbols, and what is expected of the kernel.
+pub fn initramfs(expected: &Expected) -> Result<OwnedFd> {
+    let image = Initramfs::new(program()?);
+    in_memory(&match expected.for_guest()? {
+        Some(entries) => image.with_file(EXPECTATIONS, entries),
+        None => image,
+    })
 }
+
+/// The file of the image that has the entries of the user's, below its root.
+pub const EXPECTATIONS: &str = "etc/expectations.json";
 
 /// This program, without symbols.
 pub fn program() -> Result<Vec<u8>> {

@@ -68,12 +68,13 @@ pub fn open_kernel(name: &str, cache: &Cache) -> Result<Kernel> {
 pub fn run(args: &RunArgs, name: &str) -> Result<ExitStatus> {
     signals::begin()?;
     let items = select_part(&args.selection, args.how.shard, args.how.tier_in_guest(), suite::cases::all())?.items;
+    let expected = Expected::of(&args.expected, suite::cases::all())?;
     let mut reports = Reports::open(&args.report)?;
-    let boot = Boot::prepare(&args.guest, name)?;
+    let boot = Boot::prepare(&args.guest, name, &expected)?;
     for remark in &boot.remarks {
         eprintln!("unshare-conformance: {remark}");
     }
-    let status = boot.run(&items, args, &mut |event| reports.event(event))?;
+    let status = boot.run(&items, args, &expected, &mut |event| reports.event(event))?;
     reports.close()?;
     if status != ExitStatus::Conforms {
         eprintln!("unshare-conformance: the guest's console is in {}", boot.console.display());
@@ -125,10 +126,10 @@ pub struct Boot {
 
 impl Boot {
     /// Opens the kernel, unpacks it if that lets it boot sooner, and chooses the accelerator.
-    pub fn prepare(args: &GuestArgs, name: &str) -> Result<Boot> {
+    pub fn prepare(args: &GuestArgs, name: &str, expected: &Expected) -> Result<Boot> {
         // In parallel: both read and write megabytes.
         std::thread::scope(|scope| {
-            let image = scope.spawn(inside::initramfs);
+            let image = scope.spawn(|| inside::initramfs(expected));
             Self::of_kernel(args, name, || image.join().expect("it does not panic"))
         })
     }
@@ -198,7 +199,7 @@ impl Boot {
     }
 
     /// The options of a guest that runs these cases.
-    pub fn options(&self, items: &[Item], args: &RunArgs) -> Options {
+    pub fn options(&self, items: &[Item], args: &RunArgs, expected: &Expected) -> Options {
         let cpus = args.guest.cpus.unwrap_or_else(|| self.fitting_cpus(items));
         let mut arguments = arguments(
             &args.selection,
@@ -207,6 +208,9 @@ impl Boot {
             self.slowdown().saturating_mul(args.how.slowdown),
             Some(args.how.jobs.unwrap_or_else(|| usual_jobs(cpus))),
         );
+        if !expected.expectations.own.is_empty() {
+            arguments.splice(1..1, ["--expectations".to_owned(), format!("/{}", inside::EXPECTATIONS)]);
+        }
         if let Some(fault) = args.fault {
             arguments.splice(1..1, ["--fault".to_owned(), fault.name.to_string()]);
         }
@@ -241,18 +245,19 @@ impl Boot {
     }
 
     /// Boots the guest and follows it to its end.
-    pub fn run(&self, items: &[Item], args: &RunArgs, sink: &mut Sink) -> Result<ExitStatus> {
+    pub fn run(&self, items: &[Item], args: &RunArgs, expected: &Expected, sink: &mut Sink) -> Result<ExitStatus> {
         let mut console = ConsoleLog::create(&self.console)?;
-        let mut machine = Machine::start(&self.kernel, &self.image, &self.options(items, args))?;
+        let mut machine = Machine::start(&self.kernel, &self.image, &self.options(items, args, expected))?;
         let is_process = self.kernel.kind() == Kind::UserMode;
         if is_process {
             affinity::keep_on_one_cpu(machine.pid());
         }
         let mut session = Session::new(items, &args.guest, is_process);
         session.fail_fast = args.how.fail_fast;
-        let mut needs = StrictNeeds::new(&args.strict.strict_needs);
+        session.expectations = expected.expectations.clone();
+        let mut follow_up = Follow::new(&args.strict, expected);
         let mut tell = |event: &Event| {
-            needs.event(event);
+            follow_up.event(event);
             sink(event)
         };
         let start = Instant::now();
@@ -272,9 +277,13 @@ impl Boot {
         }
         let is_over =
             matches!(ending, Ending::Interrupted(_)) || matches!(events.last(), Some(Event::BailedOut { .. }));
-        if let (Some(why), false) = (needs.missing(), is_over) {
-            sink(&Event::BailedOut { why })?;
-            status = ExitStatus::DoesNotConform;
+        if !is_over {
+            for event in follow_up.end()? {
+                sink(&event)?;
+                if matches!(event, Event::BailedOut { .. }) {
+                    status = ExitStatus::DoesNotConform;
+                }
+            }
         }
         Ok(match (&ending, args.guest.boot_failure) {
             (Ending::Interrupted(signal), _) => ExitStatus::Interrupted { signal: *signal },

@@ -4,8 +4,10 @@
 //! the ones that were running when it was lost, and the rest as not run.
 
 use harness::case::test::seed_of_repetition;
+use harness::place::facts::Version;
 use harness::report::read_wire;
 use harness::run::splat::{SplatKind, recognise};
+use harness::verdict::expectation::Expectations;
 
 use crate::prelude::*;
 use crate::results::read::bounded;
@@ -134,6 +136,10 @@ pub struct Session {
     memory: u32,
     /// After how many failures the guest was to stop.
     pub fail_fast: Option<u32>,
+    /// What is expected of the kernel.
+    pub expectations: Expectations,
+    /// Its release.
+    version: Version,
     /// The kernel is a process of this machine, as user-mode Linux is.
     is_process: bool,
     /// Whether the suite in the guest has begun.
@@ -291,8 +297,9 @@ impl Session {
                 self.restarted = true;
                 return Vec::new();
             }
-            Event::RunStarted { plan, seed, .. } => {
+            Event::RunStarted { plan, seed, facts, .. } => {
                 self.seed = *seed;
+                self.version = facts.version;
                 // The guest runs this very program: it has the same cases, and need not list them.
                 plan.clone_from(&self.plan);
                 self.began = true;
@@ -470,9 +477,11 @@ impl Session {
                 let seed = seed_of_repetition(self.seed, repetition);
                 verdict.notes.push(format!("last progress: {done} of {total}; --seed {seed} repeats it"));
             }
-            self.counts.add(verdict.status, &Outcome::AsJudged);
+            let case = &self.plan[index];
+            let outcome = self.expectations.outcome(&case.name, &case.proves, self.version, &verdict);
+            self.counts.add(verdict.status, &outcome);
             self.reported[index] = true;
-            events.push(Event::CaseFinished { index, verdict: Box::new(verdict), outcome: Outcome::AsJudged });
+            events.push(Event::CaseFinished { index, verdict: Box::new(verdict), outcome });
         }
     }
 

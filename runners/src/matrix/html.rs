@@ -250,7 +250,7 @@ fn failure(number: usize, index: usize, case: &CaseInfo, (verdict, outcome): &Ju
         details id={ "case-" (number) "-" (index) } {
             summary { span class=(class) { (word) } " " code { (case.name) } @if let Some(check) = verdict.failed.first() { ": " (check.call) ": expected " (check.expected) ", got " (check.actual) } @else { ": " (verdict.reason) } }
             p { (case.about) }
-            @if let Outcome::KnownBug { bug } | Outcome::UnexpectedPass { bug } = outcome { p { (bug) } }
+            @if let Outcome::KnownBug { bug, .. } | Outcome::UnexpectedPass { bug, .. } = outcome { p { (bug) } }
             @for check in &verdict.failed {
                 dl {
                     dt { "call" } dd { code { (check.call) } }

@@ -49,6 +49,8 @@ pub struct MatrixArgs {
     format: TableFormat,
     #[command(flatten)]
     strict: StrictArgs,
+    #[command(flatten)]
+    expected: ExpectationArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -71,7 +73,8 @@ pub fn run(args: MatrixArgs) -> Result<ExitStatus> {
         std::fs::create_dir_all(directory).map_err(Unwritable::new("the directory", directory))?;
     }
     let format = args.format;
-    let guests = Guests::new(args);
+    let expected = Expected::read(&args.expected, suite::cases::all())?;
+    let guests = Guests::new(args, expected);
     // Before any thread: a signal that ends this process must end every guest first.
     signals::begin()?;
     let rows = guests.run(&items);
@@ -121,6 +124,7 @@ struct Guests {
     entrants: Vec<Entrant>,
     at_once: usize,
     reports: Option<PathBuf>,
+    expected: Expected,
     /// Opening a kernel may unpack it and try out KVM, once for all.
     preparing: Mutex<()>,
     remarks: Mutex<BTreeSet<String>>,
@@ -128,11 +132,12 @@ struct Guests {
 }
 
 impl Guests {
-    fn new(args: MatrixArgs) -> Self {
+    fn new(args: MatrixArgs, expected: Expected) -> Self {
         let entrants = entrants(&args.guest.kernel);
         Self {
             at_once: args.guests.unwrap_or_else(cpus) as usize,
             reports: args.reports,
+            expected,
             entrants,
             args: RunArgs {
                 selection: args.selection,
@@ -196,7 +201,7 @@ impl Guests {
         };
         let boot = {
             let _one = locked(&self.preparing);
-            Boot::prepare(&guest, &entrant.name)?
+            Boot::prepare(&guest, &entrant.name, &self.expected)?
         };
         boot.remarks.iter().for_each(|remark| self.say_once(remark));
         row.booted(&boot);
@@ -205,7 +210,7 @@ impl Guests {
         let files: Vec<_> = self.reports.iter().flat_map(files_in).collect();
         let mut reports = Reports::to_files(&files)?;
         row.reports = files.into_iter().map(|(_, path)| path).collect();
-        let status = boot.run(items, &self.args, &mut |event| {
+        let status = boot.run(items, &self.args, &self.expected, &mut |event| {
             row.event(event);
             line.event(event);
             reports.event(event)

@@ -138,13 +138,14 @@ impl Row {
         group.counts.add(verdict.status, outcome);
         group.milliseconds += u64::try_from(verdict.duration.as_millis()).unwrap_or(u64::MAX);
         match (outcome, verdict.status) {
-            (Outcome::KnownBug { bug }, _) => *self.known_bugs.entry(one_line(bug)).or_default() += 1,
-            (Outcome::UnexpectedPass { bug }, _) => {
-                let what = format!("passed, although this kernel is listed with the bug: {}", one_line(bug));
+            (Outcome::KnownBug { bug, .. }, _) => *self.known_bugs.entry(one_line(bug)).or_default() += 1,
+            (Outcome::UnexpectedPass { bug, entry }, _) => {
+                let listed = if entry.is_some() { "" } else { "this kernel is listed with the bug: " };
+                let what = format!("passed, although {listed}{}", one_line(bug));
                 self.failures.push(Failure { status: "unexpected pass", what, ..failure(case, verdict) });
             }
-            (Outcome::AsJudged, Status::Pass | Status::Skip) => {}
-            (Outcome::AsJudged, _) => self.failures.push(failure(case, verdict)),
+            (Outcome::AsJudged { .. }, Status::Pass | Status::Skip) => {}
+            (Outcome::AsJudged { .. }, _) => self.failures.push(failure(case, verdict)),
         }
     }
 
@@ -179,13 +180,10 @@ impl Row {
 }
 
 fn failure(case: &CaseInfo, verdict: &Verdict) -> Failure {
-    let (what, requirement, at) = match verdict.failed.first() {
-        Some(check) => (
-            format!("{}: expected {}, got {}", check.call, check.expected, check.actual),
-            check.requirement.clone(),
-            check.at.to_string(),
-        ),
-        None => (verdict.reason.clone(), case.proves.join(", "), String::new()),
+    let (requirement, at) = match verdict.failed.first() {
+        Some(check) => (check.requirement.clone(), check.at.to_string()),
+        None => (case.proves.join(", "), String::new()),
     };
-    Failure { case: case.name.clone(), status: verdict.status.word(), what: one_line(&what), requirement, at }
+    let what = one_line(&verdict.cause());
+    Failure { case: case.name.clone(), status: verdict.status.word(), what, requirement, at }
 }

@@ -142,7 +142,7 @@ fn named(row: &Row, separator: &str) -> String {
 }
 
 fn summed(group: &Group) -> Vec<String> {
-    let Counts { passed, failed, timed_out, known_bugs, unexpected_passes, broken, skipped } = group.counts;
+    let Counts { passed, failed, timed_out, known_bugs, unexpected_passes, broken, skipped, .. } = group.counts;
     let counts = [
         (passed, "passed"),
         (failed, "failed"),

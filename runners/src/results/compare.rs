@@ -109,9 +109,9 @@ fn change(old: Option<State>, new: Option<State>) -> Option<Change> {
 fn side(judged: &Judged) -> Side {
     let (verdict, outcome) = judged;
     let why = match (outcome, verdict.failed.first()) {
-        (Outcome::KnownBug { bug } | Outcome::UnexpectedPass { bug }, _) => bug.clone(),
+        (Outcome::KnownBug { bug, .. } | Outcome::UnexpectedPass { bug, .. }, _) => bug.clone(),
         (_, Some(check)) => {
-            format!("{}: expected {}, got {} [{}]", check.call, check.expected, check.actual, check.requirement)
+            format!("{} [{}]", verdict.cause(), check.requirement)
         }
         (_, None) => verdict.reason.clone(),
     };
@@ -151,7 +151,8 @@ fn without_release(text: &str, facts: &Facts) -> String {
     })
 }
 
-fn without_numbers(text: &str) -> String {
+/// The text with a stand-in for each number of two digits and more.
+pub fn without_numbers(text: &str) -> String {
     let runs = text.as_bytes().chunk_by(|one, next| one.is_ascii_digit() == next.is_ascii_digit());
     let kept = runs.map(|run| match run {
         [first, _, ..] if first.is_ascii_digit() => "…".into(),

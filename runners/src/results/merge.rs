@@ -23,29 +23,31 @@ pub struct MergeArgs {
     report: ReportArgs,
     #[command(flatten)]
     strict: StrictArgs,
+    #[command(flatten)]
+    expected: ExpectationFiles,
 }
 
 /// Combines them and reports.
 pub fn run(args: &MergeArgs) -> Result<ExitStatus> {
     let parts = args.results.iter().map(|path| Results::read(path)).collect::<Result<Vec<_>, _>>()?;
-    let merged = Merged::new(parts)?;
+    let mut merged = Merged::new(parts)?;
+    let expected = Expected::of(&args.expected, suite::cases::all())?;
+    merged.expect(&expected);
     let mut reports = Reports::of_old_run(&args.report)?;
-    let mut needs = StrictNeeds::new(&args.strict.strict_needs);
+    let mut follow = Follow::new(&args.strict, &expected);
     for event in merged.events() {
-        needs.event(&event);
+        follow.event(&event);
         reports.event(&event)?;
     }
-    let why_not = needs.missing();
-    if let Some(why) = why_not.clone() {
-        reports.event(&Event::BailedOut { why })?;
-    }
+    let last = follow.end()?;
+    last.iter().try_for_each(|event| reports.event(event))?;
     reports.close()?;
     for missing in &merged.missing {
         eprintln!("unshare-conformance: {missing}");
     }
-    Ok(match why_not {
-        Some(_) => ExitStatus::DoesNotConform,
-        None => merged.exit_status(args.strict.strict),
+    Ok(match last.last() {
+        Some(Event::BailedOut { .. }) => ExitStatus::DoesNotConform,
+        _ => merged.exit_status(args.strict.strict),
     })
 }
 
@@ -79,6 +81,19 @@ impl Merged {
         let mut cases: Vec<CaseResult> = parts.iter().flat_map(|part| part.cases.iter().cloned()).collect();
         cases.sort_by_key(|case| places.get(&case.case.name).copied().unwrap_or(usize::MAX));
         Ok(Self { parts, cases, missing })
+    }
+
+    /// Judges what nothing has explained in the runs by what is expected.
+    fn expect(&mut self, expected: &Expected) {
+        let version = self.parts[0].facts.version;
+        for CaseResult { case, result } in &mut self.cases {
+            if let Some((verdict, outcome)) = result {
+                let now = expected.expectations.outcome(&case.name, &case.proves, version, verdict);
+                if now.entry().is_some() {
+                    *outcome = now;
+                }
+            }
+        }
     }
 
     /// The events of one run of all cases.

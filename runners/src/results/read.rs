@@ -19,7 +19,7 @@ pub type Judged = (Verdict, Outcome);
 impl CaseResult {
     /// The verdict, also on a case that the run never came to.
     pub fn judged(&self) -> Judged {
-        let never_run = || (Verdict::never_reached("the run was cut short"), Outcome::AsJudged);
+        let never_run = || (Verdict::never_reached("the run was cut short"), Outcome::AS_JUDGED);
         self.result.clone().unwrap_or_else(never_run)
     }
 }

@@ -4,6 +4,7 @@ use harness::case::items;
 use harness::place::filter::refused_randomness;
 use harness::place::inherited::{go_on_with_own_proc, raise_limits};
 use harness::run::plan::Selection;
+use harness::verdict::expectation::Expectations;
 
 use super::simulation;
 use crate::prelude::*;
@@ -69,6 +70,7 @@ pub fn run(args: &RunArgs, cases: &'static [Case]) -> Result<ExitStatus> {
     raise_limits();
     go_on_with_own_proc();
     let selected = select_part(&args.selection, args.how.shard, args.how.tier_on_host(), cases)?;
+    let expected = Expected::of(&args.expected, cases)?;
     let reports = Reports::open(&args.report)?;
     let options = RunOptions {
         heartbeat: reports.are_watched(),
@@ -76,7 +78,7 @@ pub fn run(args: &RunArgs, cases: &'static [Case]) -> Result<ExitStatus> {
         ..options(&args.how, args.disturb_host)
     };
     let options = simulation::under(args.fault, options)?;
-    run_items(selected, options, &args.strict, reports, &mut |_| Ok(()))
+    run_items(selected, options, &args.strict, &expected, reports, &mut |_| Ok(()))
 }
 
 /// How many processors the program may use. Reads files.
@@ -101,7 +103,7 @@ pub fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
         may_disturb_host,
         own_kernel: false,
         suite: &suite::SUITE,
-        known_bugs: known_bugs::all,
+        expectations: Expectations::default(),
         facts: None,
         amend: how.profile.map(|profile| Amend(Arc::new(move |facts| profile.amend(facts)))),
         part: None,
@@ -113,30 +115,34 @@ pub fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
     }
 }
 
-/// Runs cases, reports them, and calls `after` with each event once it is reported.
+/// Runs cases, reports them and what was expected of them, and calls `after` with each event once it is reported.
 pub fn run_items(
     selected: Selected,
     options: RunOptions,
     strict: &StrictArgs,
+    expected: &Expected,
     mut reports: Reports,
     after: &mut dyn FnMut(&Event) -> io::Result<()>,
 ) -> Result<ExitStatus> {
-    let options = RunOptions { part: selected.part, ..options };
-    let mut needs = StrictNeeds::new(&strict.strict_needs);
+    let options = RunOptions { part: selected.part, expectations: expected.expectations.clone(), ..options };
+    let mut follow = Follow::new(strict, expected);
     let mut sink = |event: &Event| {
         reports.event(event)?;
-        needs.event(event);
+        follow.event(event);
         after(event)
     };
     match harness::run::pool::run(selected.items, &options, &mut sink) {
         Ok(end) => {
-            let status = match (end.interrupted, needs.missing()) {
-                (Some(signal), _) => ExitStatus::Interrupted { signal },
-                (None, Some(why)) => {
-                    reports.event(&Event::BailedOut { why })?;
-                    ExitStatus::DoesNotConform
+            let status = match end.interrupted {
+                Some(signal) => ExitStatus::Interrupted { signal },
+                None => {
+                    let last = follow.end()?;
+                    last.iter().try_for_each(|event| reports.event(event))?;
+                    match last.last() {
+                        Some(Event::BailedOut { .. }) => ExitStatus::DoesNotConform,
+                        _ => end.counts.exit_status(strict.strict),
+                    }
                 }
-                (None, None) => end.counts.exit_status(strict.strict),
             };
             reports.close()?;
             Ok(status)

@@ -42,12 +42,19 @@ pub struct InitramfsError {
 #[derive(Clone, Debug)]
 pub struct Initramfs<'a> {
     init: Cow<'a, [u8]>,
+    files: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl<'a> Initramfs<'a> {
     /// An image whose `/init` is the static executable `init`, taken as it is. See [`read_stripped`].
     pub fn new(init: impl Into<Cow<'a, [u8]>>) -> Initramfs<'a> {
-        Initramfs { init: init.into() }
+        Initramfs { init: init.into(), files: Vec::new() }
+    }
+
+    /// The same with a further file, in one of the directories that there are: `etc/name`.
+    pub fn with_file(mut self, name: &'static str, content: Vec<u8>) -> Self {
+        self.files.push((name, content));
+        self
     }
 
     /// Streams the image.
@@ -63,6 +70,9 @@ impl<'a> Initramfs<'a> {
             archive.entry(name, CHARACTER, (major, minor), &[])?;
         }
         archive.entry(MARKER, REGULAR | 0o644, (0, 0), &[])?;
+        for (name, content) in &self.files {
+            archive.entry(name, REGULAR | 0o644, (0, 0), content)?;
+        }
         archive.entry("init", REGULAR | 0o755, (0, 0), &self.init)?;
         newc::trailer(archive.writer)?.flush()
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::case::test::BeforeBody;
+use crate::verdict::expectation::Expectations;
 
 /// Default number of supervisors: two for each CPU, since making and leaving namespaces waits for RCU grace periods
 /// half of the time.
@@ -41,8 +42,8 @@ pub struct RunOptions {
     /// The kernel runs nothing but this run, as in a guest of its own: whatever it reports counts. On a shared host only
     /// what it reports of the run's own tasks does.
     pub own_kernel: bool,
-    /// Documented kernel bugs; called after the first case.
-    pub known_bugs: fn() -> Vec<KnownBug>,
+    /// What is expected of the kernel beside passes.
+    pub expectations: Expectations,
     /// Result of an earlier [`facts`](super::facts).
     pub facts: Option<Facts>,
     /// What is to be changed in the facts before they decide anything.

@@ -1,4 +1,4 @@
-//! Verdicts of a case: combined over its repetitions, compared with documented bugs, reported in order.
+//! Verdicts of a case: combined over its repetitions, compared with what is expected, reported in order.
 
 use super::*;
 
@@ -39,9 +39,10 @@ impl Run<'_, '_> {
         if self.options.in_order { self.report_finished() } else { self.report(index) }
     }
 
-    /// The documented bug of this kernel that a case finds, if any.
-    pub(super) fn known_bug(&self, index: usize) -> Option<&KnownBug> {
-        KnownBug::expected(&self.known_bugs, &self.entries[index].item.name, self.setting.facts.version)
+    /// A verdict on a case, compared with what is expected.
+    pub(super) fn outcome(&self, index: usize, verdict: &Verdict) -> Outcome {
+        let (item, version) = (&self.entries[index].item, self.setting.facts.version);
+        self.options.expectations.outcome(&item.name, item.proves(), version, verdict)
     }
 
     /// Attributes what the kernel said since the last answer to every case that was running.
@@ -75,11 +76,7 @@ impl Run<'_, '_> {
             return Ok(());
         };
         self.entries[index].reported = true;
-        let bug = match verdict.status {
-            Status::Skip => None,
-            _ => self.known_bug(index),
-        };
-        let outcome = expect(&verdict, bug);
+        let outcome = self.outcome(index, &verdict);
         self.counts.add(verdict.status, &outcome);
         (self.sink)(&Event::CaseFinished { index, verdict: Box::new(verdict), outcome })?;
         Ok(())

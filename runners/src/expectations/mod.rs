@@ -1,0 +1,125 @@
+//! `--expectations`: what a user expects of a kernel that does not pass everything.
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`file`](mod@file) | what a file of entries says, and whether what it names exists |
+//! | [`follow`] | what a run makes of the entries |
+//! | [`write`] | the entries that a run calls for, as a file |
+
+pub mod file;
+pub mod follow;
+pub mod write;
+
+use harness::verdict::expectation::{Expectation, Expectations};
+
+use crate::prelude::*;
+use crate::run::files::Draft;
+use file::{Known, read};
+use write::Written;
+
+/// Which files say what is expected.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ExpectationArgs {
+    /// File of cases that are expected to fail, break, time out or be skipped, and why (TOML; see the README); may be
+    /// repeated
+    #[arg(long, value_name = "FILE")]
+    pub expectations: Vec<PathBuf>,
+}
+
+/// The same, and whether to write such a file.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ExpectationFiles {
+    /// Which files say what is expected.
+    #[command(flatten)]
+    pub args: ExpectationArgs,
+    /// Write such a file from this run, to be looked at. A file that exists is replaced only if it is given to
+    /// --expectations, too: entries that still hold keep their reason and link
+    #[arg(long, value_name = "FILE")]
+    pub write_expectations: Option<PathBuf>,
+}
+
+/// What is expected of a run, from all files.
+#[derive(Debug, Default)]
+pub struct Expected {
+    /// The entries that excuse something, and the documented bugs.
+    pub expectations: Expectations,
+    /// A sentence on each entry that has expired.
+    expired: Vec<String>,
+    /// The file to be written.
+    write: Option<Written>,
+}
+
+impl Expected {
+    /// Reads the files. `cases` are all there are.
+    pub fn read(args: &ExpectationArgs, cases: &'static [Case]) -> Result<Self> {
+        Self::of(&ExpectationFiles { args: args.clone(), write_expectations: None }, cases)
+    }
+
+    /// Reads the files, and makes sure that the one to be written can be. `cases` are all there are.
+    pub fn of(files: &ExpectationFiles, cases: &'static [Case]) -> Result<Self> {
+        let known = Known::of(cases);
+        let same = |one: &Path, other: &Path| match (one.canonicalize(), other.canonicalize()) {
+            (Ok(one), Ok(other)) => one == other,
+            _ => false,
+        };
+        let target = files.write_expectations.as_deref();
+        let is_target = |path: &Path| target.is_some_and(|target| same(path, target));
+        let (mut entries, mut old) = (Vec::new(), Vec::new());
+        for path in &files.args.expectations {
+            let read = read(path)?;
+            if is_target(path) {
+                // Names that are no more go.
+                old.extend(read.iter().cloned());
+            } else {
+                known.check(&read)?;
+            }
+            entries.extend(read);
+        }
+        let write = match target {
+            None => None,
+            Some(path) if path.is_file() && !files.args.expectations.iter().any(|read| same(read, path)) => {
+                return Err(WrongInput(format!(
+                    "{0} exists: give --expectations {0}, too, to keep what still holds of it, or another name",
+                    path.display()
+                ))
+                .into());
+            }
+            Some(path) => Some(Written::new(path, Draft::begin(path)?, old)),
+        };
+        let today = today();
+        let (own, expired): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| entry.until.as_ref().is_none_or(|until| today <= *until));
+        Ok(Self {
+            expectations: Expectations::new(own, known_bugs::all),
+            expired: expired.iter().map(expired_sentence).collect(),
+            write,
+        })
+    }
+}
+
+/// Entries on their way into a guest, each with its place in the user's file.
+type Carried = Vec<(Option<String>, Expectation)>;
+
+impl Expected {
+    /// The user's entries for a guest, which has to know what is no news; none if there are none. The day is the
+    /// runner's: what has expired is not among them.
+    pub fn for_guest(&self) -> Result<Option<Vec<u8>>> {
+        let entries: Carried = self.expectations.own.iter().map(|entry| (entry.at.clone(), entry.clone())).collect();
+        Ok(if entries.is_empty() { None } else { Some(serde_json::to_vec(&entries)?) })
+    }
+
+    /// What a guest is told, in a file of its image.
+    pub fn in_guest(path: Option<&Path>) -> Result<Self> {
+        let carried: Carried = match path {
+            Some(path) => serde_json::from_slice(&std::fs::read(path)?)?,
+            None => Vec::new(),
+        };
+        let own = carried.into_iter().map(|(at, entry)| Expectation { at, ..entry }).collect();
+        Ok(Self { expectations: Expectations::new(own, known_bugs::all), ..Self::default() })
+    }
+}
+
+fn expired_sentence(entry: &Expectation) -> String {
+    let (at, until) = (entry.at.as_deref().unwrap_or_default(), entry.until.as_deref().unwrap_or_default());
+    format!("{at} has expired on {until} and excuses nothing: {}", entry.reason)
+}
