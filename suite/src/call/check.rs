@@ -51,6 +51,17 @@ pub struct Judged<'a> {
     enter: Box<dyn FnOnce(Flags) -> Call<()> + 'a>,
 }
 
+/// Skips a case whose calls are not judged one by one, unless the profile claims these flags.
+///
+/// # Errors
+/// It does not claim all of them.
+pub fn expect_claimed(t: &Test, flags: Flags) -> Done {
+    match flags & profile::unclaimed(t.facts()) {
+        Flags::NONE => Ok(()),
+        unclaimed => Err(t.skip(profile::not_claimed(unclaimed))),
+    }
+}
+
 /// Why a case is skipped that goes on in a user namespace which Debian's switch keeps it from making.
 pub const SWITCHED_OFF: &str =
     "ordinary users may make no user namespace here: set kernel.unprivileged_userns_clone to 1";

@@ -60,7 +60,7 @@ const REQUESTS: [Request; 9] = [
     Request { words: &["lock of the open file"], name: "locks of open files (F_OFD_SETLK)", control: open_file_lock },
     Request {
         words: &["close_range(all)"],
-        name: "close_range(2) up to the highest number",
+        name: "a close_range(2) that takes the highest number",
         control: || {
             const NONE_OPEN: u64 = 1 << 30;
             // SAFETY: closes nothing: no descriptor has such a number, or one above.
@@ -68,7 +68,7 @@ const REQUESTS: [Request; 9] = [
             Errno::result(result).map(drop)
         },
     },
-    Request { words: &["waitid()"], name: "waitid(2) on a tracee that stopped", control: wait_for_a_tracee },
+    Request { words: &["waitid()"], name: "a waitid(2) that tells of stopped tracees", control: wait_for_a_tracee },
 ];
 
 /// Why the kernel answers a step of set-up like this to everybody; none if a control gets another answer.
@@ -80,10 +80,10 @@ pub fn request(call: &str, errno: Errno) -> Option<String> {
     let has = |request: &&Request| request.words.iter().any(|word| call.contains(word));
     let (name, answer) = match REQUESTS.iter().filter(|_| lacks).find(has) {
         Some(request) => (request.name, in_child(request.control)),
-        None if lacks && call.starts_with("io_uring_setup(") => ("io_uring of this kind", in_child(|| io_uring(call))),
+        None if lacks && call.starts_with("io_uring_setup(") => ("such rings of io_uring", in_child(|| io_uring(call))),
         None => return None,
     };
-    (answer == Some(errno)).then(|| format!("this kernel gives {errno:?} for {name}, whoever asks"))
+    (answer == Some(errno)).then(|| format!("this kernel lacks {name} ({errno:?})"))
 }
 
 /// Files of /proc that a step names, fully or by the last part, and that the supervisor does not find either.

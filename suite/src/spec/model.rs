@@ -57,9 +57,9 @@ impl Kernel {
             .chain([(feature::SYSV_IPC, Flags::SYSVSEM)])
             .filter_map(|(feature, flag)| (!facts.has(feature)).then_some(flag))
             .collect();
-        let accepted = accepted & !crate::profile::unclaimed(facts);
         Kernel {
-            accepted,
+            accepted: accepted & !crate::profile::unclaimed(facts),
+            // A claimed flag implies others, claimed or not.
             effective: accepted & !missing,
             user_takes_root: feature::user_namespace_takes_root(facts),
             unseen: unseen(facts),

@@ -49,7 +49,7 @@ case!(Case {
 });
 
 /// How long a thread that returns from its function may take to leave its process.
-const ENOUGH_TO_END: Duration = Duration::from_secs(10);
+const ENOUGH_TO_END: Duration = Duration::from_secs(2);
 
 /// How large a core dump may get.
 const CORE: u64 = 1 << 20;
