@@ -49,7 +49,7 @@ mod prelude {
     pub use harness::place::facts::Facts;
     pub use harness::report::one_line;
     pub use harness::run::patience::{Patience, Tasks};
-    pub use harness::run::pool::{RunError, RunOptions, usual_jobs};
+    pub use harness::run::pool::{Amend, RunError, RunOptions, usual_jobs};
     pub use harness::run::shard::{Part, Shard};
     pub use harness::verdict::event::{CaseInfo, Event};
     pub use harness::verdict::judge::{Status, Verdict};

@@ -3,6 +3,7 @@
 //!
 //! In cases: `Needs::ROOT.with(feature::TIME_NS)`, `t.facts().has(feature::KCMP)`.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use harness::abi;
@@ -20,7 +21,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::fchdir;
 use syscalls::Sysno;
 
-use crate::observe::{mounts, place_of};
+use crate::observe::{Ns, mounts, place_of, statx};
 
 const CAP_KILL: u32 = 5;
 pub(crate) const CAP_SETGID: u32 = 6;
@@ -124,9 +125,9 @@ table! { Feature in FEATURES:
     POSIX_MQUEUE("posix_mqueue", |_| no_file("/proc/sys/fs/mqueue", "POSIX message queues", "POSIX_MQUEUE"))
         built in by "POSIX_MQUEUE";
     /// UTS namespaces.
-    UTS_NS("uts_ns", |_| no_namespace("uts", "UTS_NS")) built in by "UTS_NS";
+    UTS_NS("uts_ns", |_| no_namespace("uts", "UTS_NS").filter(|_| !clone_separates_host_names())) built in by "UTS_NS";
     /// IPC namespaces.
-    IPC_NS("ipc_ns", |_| no_namespace("ipc", "IPC_NS")) built in by "IPC_NS";
+    IPC_NS("ipc_ns", |_| no_namespace("ipc", "IPC_NS").filter(|_| !clone_separates_segments())) built in by "IPC_NS";
     /// Network namespaces.
     NET_NS("net_ns", |_| no_namespace("net", "NET_NS")) built in by "NET_NS";
     /// PID namespaces.
@@ -160,6 +161,15 @@ table! { Feature in FEATURES:
     /// The kernel's exact count of its own objects: `/proc/slabinfo`, and `/sys/kernel/slab/…/shrink`, which makes it
     /// free cached objects first.
     OBJECT_COUNTS("object_counts", |_| no_object_counts());
+    /// The links of /proc/self/ns name namespaces: their inodes are the same from look to look. Where they are not,
+    /// the state of a task is compared without them.
+    NS_LINKS("ns_links", |_| links_without_identity());
+    /// /proc/self/ns has a link for each kind of namespace that the kernel has.
+    ALL_LINKS("all_links", |_| kinds_without_links());
+    /// statx(2) gives IDs of mounts (STATX_MNT_ID). Where it does not, the state is compared without them.
+    MOUNT_IDS("mount_ids", |_| no_mount_ids());
+    /// `/proc/PID/status` shows the umask of another task.
+    SHOWN_UMASK("shown_umask", |_| no_shown_umask());
 }
 
 /// Kernel state outside any namespace that cases change.
@@ -347,6 +357,65 @@ fn no_namespace(link: &str, option: &str) -> Option<String> {
     // A link that exists always resolves: it is magic, not a path.
     (std::fs::symlink_metadata(&path).is_err())
         .then(|| format!("this kernel has no {link} namespaces ({path} is missing): CONFIG_{option}"))
+}
+
+/// Whether a UTS namespace that clone(2) makes has a host name of its own: how a kernel shows that it has them whose
+/// /proc has no link for them.
+fn clone_separates_host_names() -> bool {
+    let before = nix::unistd::gethostname();
+    let renamed = in_child(libc::CLONE_NEWUTS as u64, || {
+        const NAME: &str = "another-name";
+        let read = nix::unistd::sethostname(NAME).and_then(|()| nix::unistd::gethostname());
+        i32::from(read.map_or(true, |name| name != NAME))
+    });
+    matches!(renamed, Ok(WaitStatus::Exited(_, 0))) && before.is_ok() && nix::unistd::gethostname() == before
+}
+
+/// The same for IPC namespaces: whether the child of clone(2) does not find a segment of its maker.
+fn clone_separates_segments() -> bool {
+    let key = std::process::id() as i32;
+    // SAFETY: the calls take numbers; nothing is attached.
+    unsafe {
+        let segment = libc::shmget(key, 4096, libc::IPC_CREAT | libc::IPC_EXCL | 0o600);
+        let looked =
+            (segment != -1).then(|| in_child(libc::CLONE_NEWIPC as u64, || i32::from(libc::shmget(key, 0, 0) != -1)));
+        libc::shmctl(segment, libc::IPC_RMID, std::ptr::null_mut());
+        matches!(looked, Some(Ok(WaitStatus::Exited(_, 0))))
+    }
+}
+
+fn links_without_identity() -> Option<String> {
+    let inode = |ns: Ns| std::fs::metadata(format!("/proc/self/ns/{}", ns.link())).ok().map(|file| file.ino());
+    let unsteady = Ns::ALL.into_iter().find(|ns| inode(*ns) != inode(*ns))?;
+    Some(format!(
+        "the links of /proc/self/ns name no namespaces: two looks at {} give two inodes (namespaces(7) has one)",
+        unsteady.link()
+    ))
+}
+
+fn kinds_without_links() -> Option<String> {
+    let unlinked = unlinked().find(|ns| match ns {
+        Ns::Mnt => true,
+        Ns::Uts => clone_separates_host_names(),
+        Ns::Ipc => clone_separates_segments(),
+        // Whatever has no other sign than its link is not there.
+        _ => false,
+    })?;
+    Some(format!("/proc/self/ns has no link {}", unlinked.link()))
+}
+
+/// The namespaces that /proc/self/ns has no link for.
+pub(crate) fn unlinked() -> impl Iterator<Item = Ns> {
+    Ns::ALL.into_iter().filter(|ns| std::fs::symlink_metadata(format!("/proc/self/ns/{}", ns.link())).is_err())
+}
+
+fn no_mount_ids() -> Option<String> {
+    let mask = statx(libc::AT_FDCWD, c"/", libc::STATX_MNT_ID).map_or(0, |stat| stat.stx_mask);
+    (mask & libc::STATX_MNT_ID == 0).then(|| "this kernel's statx(2) gives no IDs of mounts (Linux 5.8)".to_owned())
+}
+
+fn no_shown_umask() -> Option<String> {
+    status_field("Umask").is_none().then(|| "this kernel's /proc/PID/status shows no umask (Linux 4.7)".to_owned())
 }
 
 fn second_user(facts: &Facts) -> Option<String> {

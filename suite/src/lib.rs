@@ -78,6 +78,7 @@ pub mod place {
     pub mod cgroup;
     pub mod clock;
     mod filtered;
+    mod lacks;
     pub mod limits;
     pub mod lock;
     pub mod lsm;
@@ -107,5 +108,6 @@ pub mod cases;
 pub mod fault;
 pub mod feature;
 pub mod prelude;
+pub mod profile;
 
 pub use feature::SUITE;

@@ -10,7 +10,7 @@ pub use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 pub use nix::sys::stat::{Mode, umask};
 pub use nix::unistd::{getgid, gethostname, getuid, sethostname};
 
-pub use crate::call::check::{Judged, Said, Unshare, check_changes};
+pub use crate::call::check::{Judged, Said, Unshare, check_changes, expect_claimed};
 pub use crate::call::failing::{Failing, everything, second_pid};
 pub use crate::call::raw::{unshare, unshare_ia32, unshare_raw};
 pub use crate::call::variants;

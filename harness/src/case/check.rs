@@ -141,6 +141,12 @@ impl Test {
         Stop(())
     }
 
+    /// Ends the case early with what its checks so far say, and tells the reader why.
+    pub fn enough(&self, why: impl Into<String>) -> Stop {
+        self.note(why);
+        Stop(())
+    }
+
     /// Ends the case as broken: its environment allows no verdict.
     #[track_caller]
     pub fn broken(&self, what: impl Into<String>, actual: impl Into<String>) -> Stop {

@@ -51,7 +51,8 @@ impl fmt::Display for Leak {
 #[derive(Debug)]
 pub struct LeakWatch {
     base: PathBuf,
-    mountinfo: File,
+    /// None where the kernel has no such file: mounts are not watched there.
+    mountinfo: Option<File>,
     mounts: BTreeMap<u64, String>,
     ipc: Option<IpcCounts>,
 }
@@ -63,10 +64,13 @@ impl LeakWatch {
     /// be attributed to a case.
     ///
     /// # Errors
-    /// /proc/self/mountinfo cannot be read.
+    /// /proc/self/mountinfo cannot be read, though it is there.
     pub fn start(base: &Path, own_ipc: bool) -> io::Result<Self> {
-        let mountinfo =
-            File::open("/proc/self/mountinfo").map_err(|e| io::Error::other(format!("/proc/self/mountinfo: {e}")))?;
+        let mountinfo = match File::open("/proc/self/mountinfo") {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(io::Error::other(format!("/proc/self/mountinfo: {error}"))),
+        };
         let mut watch = Self { base: base.to_owned(), mountinfo, mounts: BTreeMap::new(), ipc: None };
         watch.mounts_changed();
         watch.mounts = watch.read_mounts()?;
@@ -90,14 +94,20 @@ impl LeakWatch {
     /// Whether the mount table changed since it was last read: then an open mountinfo polls as POLLPRI
     /// (proc_pid_mountinfo(5)).
     fn mounts_changed(&self) -> bool {
-        let mut fds = [PollFd::new(self.mountinfo.as_fd(), PollFlags::POLLPRI)];
+        let Some(mountinfo) = &self.mountinfo else {
+            return false;
+        };
+        let mut fds = [PollFd::new(mountinfo.as_fd(), PollFlags::POLLPRI)];
         matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1))
     }
 
     fn read_mounts(&mut self) -> io::Result<BTreeMap<u64, String>> {
+        let Some(mountinfo) = &mut self.mountinfo else {
+            return Ok(BTreeMap::new());
+        };
         let mut text = String::new();
-        self.mountinfo.rewind()?;
-        self.mountinfo.read_to_string(&mut text)?;
+        mountinfo.rewind()?;
+        mountinfo.read_to_string(&mut text)?;
         let mount = |line: &str| {
             let mut fields = line.split(' ');
             Some((fields.next()?.parse().ok()?, fields.nth(3)?.to_owned()))

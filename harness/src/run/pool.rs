@@ -24,7 +24,7 @@ use crate::run::settings::{Kept, restore_stale};
 use crate::run::supervise::{pidfd_open, wait_until_dead};
 use crate::verdict::judge::worst_of;
 
-pub use options::{RunEnd, RunError, RunOptions, Sink, usual_jobs};
+pub use options::{Amend, RunEnd, RunError, RunOptions, Sink, usual_jobs};
 pub use scout::{facts, facts_as_json};
 use signals::Signals;
 use wire::{Job, receive, send};
@@ -45,6 +45,9 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
         Some(facts) => facts.clone(),
         None => facts(options.suite)?,
     };
+    if let Some(Amend(amend)) = &options.amend {
+        amend(&mut facts);
+    }
     facts.caveat.clone_from(&options.caveat);
     let planned = plan(options.suite, items, &facts, options.may_disturb_host).into_iter();
     let left_out = |item: &Item| Some(Verdict::not_run(Status::Skip, (options.left_out)(&item.name)?));
@@ -268,7 +271,7 @@ impl Run<'_, '_> {
     /// Waits for an answer or a signal.
     fn wait(&mut self, signals: &Signals, queue: &mut VecDeque<Job>) -> Result<Option<i32>, RunError> {
         let ready: Vec<usize> = {
-            let fds = self.workers.iter().map(|worker| worker.stream.as_fd()).chain([signals.fd.as_fd()]);
+            let fds = self.workers.iter().map(|worker| worker.stream.as_fd()).chain(signals.fd.iter().map(AsFd::as_fd));
             let mut polled: Vec<PollFd> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
             // In time for a heartbeat, and to see that a supervisor hangs.
             match poll(&mut polled, PollTimeout::from(HEARTBEAT.as_millis() as u16)) {

@@ -105,8 +105,11 @@ impl Supervisor {
         }
         let leaks = LeakWatch::start(&setting.base, own_ipc)?;
         let output = capture_output()?;
-        let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE)?;
-        setrlimit(Resource::RLIMIT_FSIZE, FILE_SIZE_LIMIT.min(hard), FILE_SIZE_LIMIT.min(hard))?;
+        // A kernel without this limit runs the cases as well.
+        let _ = getrlimit(Resource::RLIMIT_FSIZE).and_then(|(_, hard)| {
+            let limit = FILE_SIZE_LIMIT.min(hard);
+            setrlimit(Resource::RLIMIT_FSIZE, limit, limit)
+        });
         nix::unistd::chdir(&setting.base)?;
         let links = fs::read_dir("/proc/self/ns").into_iter().flatten().flatten();
         let _namespaces = links.filter_map(|link| File::open(link.path()).ok()).collect();
@@ -181,8 +184,8 @@ impl Supervisor {
 fn capture_output() -> io::Result<File> {
     let output = match memfd_create(c"output", MFdFlags::MFD_CLOEXEC) {
         Ok(output) => output,
-        // A filter refuses it.
-        Err(_) => tempfile::tempfile()?.into(),
+        // A filter refuses it, or the kernel lacks it. Without any file the output is lost.
+        Err(_) => tempfile::tempfile().or_else(|_| File::options().read(true).write(true).open("/dev/null"))?.into(),
     };
     // Several processes write to it: none may overwrite the other.
     nix::fcntl::fcntl(&output, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_APPEND))?;
@@ -230,6 +233,7 @@ pub(crate) fn pidfd_open(pid: Pid) -> Option<OwnedFd> {
 /// Whether the child dies before `patience` has passed.
 pub(crate) fn wait_until_dead(child: Pid, pidfd: Option<&OwnedFd>, patience: Duration) -> bool {
     let end = Instant::now() + patience;
+    let mut pause = FIRST_PAUSE;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if let Some(pidfd) = pidfd {
@@ -246,11 +250,19 @@ pub(crate) fn wait_until_dead(child: Pid, pidfd: Option<&OwnedFd>, patience: Dur
         let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         match nix::sys::wait::waitid(nix::sys::wait::Id::Pid(child), peek) {
             Ok(WaitStatus::StillAlive) if left.is_zero() => return false,
-            Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_micros(300)),
+            Ok(WaitStatus::StillAlive) => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
             _ => return true,
         }
     }
 }
+
+/// How long a wait without pidfd_open(2) pauses between two looks: at first, and at most. Kernels that lack the call
+/// may take long for each look.
+const FIRST_PAUSE: Duration = Duration::from_micros(300);
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
 fn reap(child: Pid) -> Ending {
     match wait_for(child) {

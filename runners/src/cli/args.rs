@@ -2,6 +2,7 @@
 
 use harness::report::Submission;
 use suite::fault::{find, table};
+use suite::profile::Profile;
 
 use crate::fault_matrix::witnesses::Witnesses;
 use crate::prelude::*;
@@ -91,6 +92,10 @@ pub struct HowArgs {
     /// Deadline of each case, e.g. 500ms or 2m [default: the case's own]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
+    /// What the kernel claims to implement: flags, e.g. fs,files,newuts, or a TOML file with `claims = ["fs", …]`. All
+    /// else must be refused with EINVAL, and what is claimed counts as there [default: what probes find]
+    #[arg(long, value_name = "FLAGS|FILE")]
+    pub profile: Option<Profile>,
     /// Multiply all deadlines by N, for slow machines (emulation is accounted for automatically)
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub slowdown: u32,

@@ -109,6 +109,7 @@ pub fn arguments(
     words.options("--jobs", jobs);
     words.options("--slowdown", [slowdown]);
     words.options("--timeout", how.timeout.map(humantime::format_duration));
+    words.options("--profile", how.profile);
     words.options("--skip", &selection.skip);
     words.flag("--repeat-until-failure", how.repeat_until_failure);
     words.0.extend(how.fail_fast.map(|most| format!("--fail-fast={most}")));

@@ -105,6 +105,7 @@ pub fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
         suite: &suite::SUITE,
         expectations: Expectations::default(),
         facts: None,
+        amend: how.profile.map(|profile| Amend(Arc::new(move |facts| profile.amend(facts)))),
         part: None,
         heartbeat: false,
         in_order: true,

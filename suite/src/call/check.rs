@@ -2,6 +2,7 @@
 
 use crate::call::raw::unshare;
 use crate::observe::{Observer, State, differences};
+use crate::profile;
 use crate::spec::prelude::*;
 use crate::tasks::peer::Peer;
 
@@ -48,6 +49,17 @@ pub struct Judged<'a> {
     requirement: Option<&'static str>,
     observer: Option<Observer>,
     enter: Box<dyn FnOnce(Flags) -> Call<()> + 'a>,
+}
+
+/// Skips a case whose calls are not judged one by one, unless the profile claims these flags.
+///
+/// # Errors
+/// It does not claim all of them.
+pub fn expect_claimed(t: &Test, flags: Flags) -> Done {
+    match flags & profile::unclaimed(t.facts()) {
+        Flags::NONE => Ok(()),
+        unclaimed => Err(t.skip(profile::not_claimed(unclaimed))),
+    }
 }
 
 /// Why a case is skipped that goes on in a user namespace which Debian's switch keeps it from making.
@@ -100,7 +112,12 @@ impl<'a> Judged<'a> {
     #[track_caller]
     pub fn as_predicted(self) -> Done {
         let (t, switch_is_its_own) = (self.t, self.kernel.is_some());
-        let refused = self.prediction()?.because == "ERR-25";
+        let unclaimed = self.flags & profile::unclaimed(t.facts());
+        let prediction = self.prediction()?;
+        if unclaimed != Flags::NONE && prediction.result.is_err() {
+            return Err(t.enough(format!("{}: only its refusal was checked", profile::not_claimed(unclaimed))));
+        }
+        let refused = prediction.because == "ERR-25";
         if refused && !switch_is_its_own {
             return Err(t.skip(SWITCHED_OFF));
         }
@@ -125,6 +142,10 @@ impl<'a> Judged<'a> {
         let before = observer.state();
         let call = enter(flags);
         let after = observer.state();
+        let unclaimed = flags & profile::unclaimed(t.facts());
+        if unclaimed != Flags::NONE && call.result().is_ok() {
+            t.note(format!("{}, yet the call succeeds: claim it or refuse it", profile::not_claimed(unclaimed)));
+        }
         // A call that fails changes nothing, also one that should not have failed.
         let changes = match call.result() {
             Err(Failure::Errno(_)) => Prediction::nothing(),
@@ -149,7 +170,7 @@ fn state_of(t: &Test, observer: &Observer, peer: &Peer) -> Done<State> {
     peer.setup(t, "state of a peer", *observer, |observer| {
         let state = observer.state();
         // A peer that was started before the observer was opened has no view of /proc.
-        if state.namespace(Ns::Mnt) == 0 { Err(Errno::EBADF) } else { Ok(state) }
+        if observer.sees_proc() { Ok(state) } else { Err(Errno::EBADF) }
     })
 }
 
@@ -177,7 +198,8 @@ pub fn check_changes(
     after: &State,
 ) -> Done {
     let changed = before.changed_parts(after);
-    let missing = prediction.must_change - changed;
+    let must_change = prediction.must_change - Kernel::of(t.facts()).unseen;
+    let missing = must_change - changed;
     let uncalled = changed - (prediction.must_change | prediction.may_change);
     let mut actual: Vec<String> = listed(before, after).into_iter().collect();
     if missing != Parts::NONE {
@@ -186,7 +208,7 @@ pub fn check_changes(
     if actual.is_empty() {
         actual.push("nothing".to_owned());
     }
-    let expected = match (prediction.must_change, prediction.may_change) {
+    let expected = match (must_change, prediction.may_change) {
         (Parts::NONE, Parts::NONE) => "nothing".to_owned(),
         (must, Parts::NONE) => format!("{must}, and nothing else"),
         (must, may) => format!("{must}, perhaps {may}, and nothing else"),

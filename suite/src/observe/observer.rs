@@ -15,6 +15,8 @@ use super::state::{State, place_of};
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Observer {
     proc: i32,
+    /// Whether links name namespaces here. Where they do not, states have none.
+    links: bool,
 }
 
 /// Whether the process at hand, or one that it was forked from, has opened an observer.
@@ -30,16 +32,25 @@ impl Observer {
         let low = t.setup(Call::new("open(/proc, O_PATH)", opened))?;
         t.setup(Call::new("dup3(/proc)", fds::dup_to(low.as_raw_fd(), fds::OBSERVER, libc::O_CLOEXEC)))?;
         OPENED.store(true, Ordering::Release);
-        Ok(Self { proc: fds::OBSERVER })
+        Ok(Self::opened(t))
     }
 
     /// The observer of the process at hand, opened at the first use: a task that is started later has it, too.
     #[track_caller]
     pub fn of(t: &Test) -> Done<Self> {
         match OPENED.load(Ordering::Acquire) {
-            true => Ok(Self { proc: fds::OBSERVER }),
+            true => Ok(Self::opened(t)),
             false => Self::open(t),
         }
+    }
+
+    fn opened(t: &Test) -> Self {
+        Self { proc: fds::OBSERVER, links: t.facts().has(feature::NS_LINKS) }
+    }
+
+    /// Whether the calling task has the descriptor of /proc: one that was started before it was opened has not.
+    pub fn sees_proc(&self) -> bool {
+        OwnDirectory::open(self.proc).is_open()
     }
 
     /// The state of the calling task.
@@ -59,7 +70,7 @@ impl Observer {
     fn look(&self) -> (State, u32) {
         let mut state = State::default();
         let own = OwnDirectory::open(self.proc);
-        for ns in Ns::ALL {
+        for ns in Ns::ALL.into_iter().filter(|_| self.links) {
             state.namespaces[ns as usize] = own.namespace_inode(ns);
         }
         state.cwd = place_of(c".");

@@ -36,6 +36,11 @@ impl OwnDirectory {
         Self(open_at(proc, path, libc::O_PATH | libc::O_DIRECTORY))
     }
 
+    /// Whether there is one.
+    pub(super) fn is_open(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The inode of one of the task's namespace links; 0 when it is missing or leads nowhere.
     pub(super) fn namespace_inode(&self, ns: Ns) -> u64 {
         let stat = self.0.and_then(|fd| statx(fd, ns.path(), libc::STATX_INO).ok());

@@ -24,7 +24,8 @@ use syscalls::Sysno;
 use crate::call::raw::{FULL, MADE_USER, REFUSED};
 use crate::feature;
 use crate::place::privilege::NOBODY;
-use crate::place::{filtered, lsm};
+use crate::place::{filtered, lacks, lsm};
+use crate::profile;
 use crate::spec::flags::Flags;
 use crate::spec::namespaces::{KINDS, Kind};
 
@@ -40,7 +41,8 @@ pub fn refused(facts: &Facts, wrong: &Wrong) -> Option<String> {
         return no_room(Flags(wrong.aside[FULL])).or_else(|| filtered::flags(Flags(wrong.aside[REFUSED]), None));
     };
     let has_user_namespace = wrong.aside[MADE_USER] != 0;
-    missing_capability(facts, call, errno, wrong.is_setup)
+    unclaimed(facts, errno, named(call))
+        .or_else(|| missing_capability(facts, call, errno, wrong.is_setup))
         .or_else(|| locked_securebits(call, errno))
         .or_else(|| read_only(call, errno))
         .or_else(|| hidden(call, errno))
@@ -50,6 +52,13 @@ pub fn refused(facts: &Facts, wrong: &Wrong) -> Option<String> {
         .or_else(|| (errno == Errno::ENOSPC).then(|| no_room(named(call) | Flags(wrong.aside[FULL])))?)
         .or_else(|| filtered::flags(named(call) | Flags(wrong.aside[REFUSED]), Some(errno)))
         .or_else(|| limit(call, errno))
+        .or_else(|| wrong.is_setup.then(|| lacks::request(call, errno))?)
+}
+
+/// Whether the step was refused, as it must be, for a flag that the profile does not claim.
+fn unclaimed(facts: &Facts, errno: Errno, flags: Flags) -> Option<String> {
+    let unclaimed = flags & profile::unclaimed(facts);
+    (errno == Errno::EINVAL && unclaimed != Flags::NONE).then(|| profile::not_claimed(unclaimed))
 }
 
 fn errno_named(name: &str) -> Option<Errno> {

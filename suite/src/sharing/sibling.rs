@@ -62,6 +62,10 @@ pub fn check_seen(t: &Test, witness: &Peer, sibling: SharingTask, separated: Fla
         Ok((umask, link.is_ok()))
     })?;
     Trace::CALLER.find(old);
+    let asked = match t.facts().has(feature::SHOWN_UMASK) {
+        true => Flags::FS | Flags::FILES,
+        false => Flags::FILES,
+    };
     let mut seen = Flags::NONE;
     if umask == Some(Trace::CALLER.umask) {
         seen |= Flags::FS;
@@ -70,7 +74,7 @@ pub fn check_seen(t: &Test, witness: &Peer, sibling: SharingTask, separated: Fla
         seen |= Flags::FILES;
     }
     let text = format!("what {tid} sees change (its umask: CLONE_FS, its descriptors: CLONE_FILES)");
-    t.check(Call::seen(text, seen)).proves(requirement).is(shared & (Flags::FS | Flags::FILES))
+    t.check(Call::seen(text, seen)).proves(requirement).is(shared & asked)
 }
 
 /// A task that shares root, cwd, umask, descriptors and undo list with the caller, and with which

@@ -36,6 +36,8 @@ pub struct Kernel {
     /// An empty mount namespace takes no capability: proposed in 2026, and in no release up to 7.3 (section 10.3 of the
     /// behaviour catalogue).
     pub empty_for_all: bool,
+    /// Parts of a task's state that it does not show: that they change is not looked for.
+    pub unseen: Parts,
 }
 
 impl Kernel {
@@ -46,6 +48,7 @@ impl Kernel {
         effective: Flags(0x7e17_0f80),
         user_takes_root: false,
         empty_for_all: false,
+        unseen: Parts::NONE,
     };
 
     /// What the facts say of the running kernel.
@@ -59,12 +62,40 @@ impl Kernel {
             .filter_map(|(feature, flag)| (!facts.has(feature)).then_some(flag))
             .collect();
         Kernel {
-            accepted,
+            accepted: accepted & !crate::profile::unclaimed(facts),
+            // A claimed flag implies others, claimed or not.
             effective: accepted & !missing,
             user_takes_root: feature::user_namespace_takes_root(facts),
             empty_for_all: feature::empty_mount_namespace_is_for_all(facts),
+            unseen: unseen(facts),
         }
     }
+}
+
+/// The parts of a task's state that the running kernel does not show.
+fn unseen(facts: &Facts) -> Parts {
+    const LINKS: Parts = Parts::of(&[
+        Part::MntNs,
+        Part::UtsNs,
+        Part::IpcNs,
+        Part::PidNs,
+        Part::PidForChildrenNs,
+        Part::NetNs,
+        Part::UserNs,
+        Part::CgroupNs,
+        Part::TimeNs,
+        Part::TimeForChildrenNs,
+    ]);
+    let links = if facts.has(feature::NS_LINKS) { Parts::NONE } else { LINKS };
+    let mounts = match facts.has(feature::MOUNT_IDS) {
+        true => Parts::NONE,
+        false => Parts::of(&[Part::CwdMount, Part::RootMount]),
+    };
+    let unlinked = match facts.has(feature::ALL_LINKS) {
+        true => Parts::NONE,
+        false => feature::unlinked().fold(Parts::NONE, |parts, ns| parts.with(Part::ALL[ns as usize])),
+    };
+    links | unlinked | mounts
 }
 
 /// Whether the caller has a thread group around it.

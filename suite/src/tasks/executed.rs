@@ -61,6 +61,8 @@ impl Executed {
         })?;
         match wait_for_stop(task.pid()) {
             Ok(WaitStatus::Stopped(..) | WaitStatus::PtraceEvent(..)) => Ok(Self { task }),
+            // What the kernel told is no state of a task.
+            Err(errno @ Errno::EINVAL) => Err(t.broken("waitid()", format!("{errno:?}"))),
             _ => Err(match task.join(t) {
                 Err(stop) => stop,
                 Ok(()) => t.broken("execve()", "the task came to its end"),

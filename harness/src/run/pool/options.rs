@@ -46,6 +46,8 @@ pub struct RunOptions {
     pub expectations: Expectations,
     /// Result of an earlier [`facts`](super::facts).
     pub facts: Option<Facts>,
+    /// What is to be changed in the facts before they decide anything.
+    pub amend: Option<Amend>,
     /// Send a heartbeat and the progress of long cases once a second.
     pub heartbeat: bool,
     /// Report in the order of the plan; results are held back until their turn.
@@ -58,6 +60,16 @@ pub struct RunOptions {
     pub left_out: fn(&str) -> Option<String>,
     /// Which part of a larger run this is, if it is one.
     pub part: Option<Part>,
+}
+
+/// Changes facts.
+#[derive(Clone)]
+pub struct Amend(pub Arc<dyn Fn(&mut Facts)>);
+
+impl fmt::Debug for Amend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Amend")
+    }
 }
 
 /// How a run ended.

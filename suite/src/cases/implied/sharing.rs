@@ -113,6 +113,7 @@ case!(Case {
         .collect(),
     run: |t| {
         let both = t.param::<Flags>();
+        expect_claimed(t, both)?;
         let (plain, _) =
             REDUNDANT.into_iter().find(|(flags, implied)| *flags | *implied == both).expect("a variant of this table");
         let alone = outcome(t, plain)?;

@@ -86,6 +86,7 @@ case!(Case {
     .into(),
     run: |t| {
         let flags = t.param::<Flags>();
+        expect_claimed(t, flags | Flags::SYSVSEM)?;
         let prediction = predict(&Start::of(t.facts()), flags, &Kernel::of(t.facts()));
         let semaphore = Semaphore::new(t, FULL)?;
         let caller = Peer::start(t, "caller", Flags::SYSVSEM)?;

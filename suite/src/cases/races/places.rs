@@ -154,6 +154,7 @@ case!(Case {
     run: |t| {
         let proc = t.setup(Call::io("open(/proc)", File::open("/proc")))?;
         let (flags, alone): (Flags, bool) = t.param();
+        expect_claimed(t, flags)?;
         let top = PathBuf::from(new_directory(t, "root")?);
         play(t, 2, |random, barrier| {
             let (mine, its) = (delay(random), delay(random));

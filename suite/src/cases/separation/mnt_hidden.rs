@@ -260,6 +260,7 @@ case!(Case {
     variants: || variants::named(&LEAVES),
     run: |t| in_own_namespaces(t, Flags::NEWNS, |t| {
         let leaves: Leaves = t.param();
+        expect_claimed(t, Flags::NEWUSER | Flags::NEWNS)?;
         let mounts = Mounts::new(t)?;
         // SAFETY: zeroes are valid.
         let opened: &Word = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed() }))?;

@@ -94,6 +94,7 @@ case!(Case {
     about: "Of a set of several semaphores only that is adjusted on which the caller operated with SEM_UNDO.",
     proves: &["EFF-SEM-01"],
     run: |t| {
+        expect_claimed(t, Flags::SYSVSEM)?;
         // SAFETY: numbers alone.
         let made = || Errno::result(unsafe { libc::semget(libc::IPC_PRIVATE, 3, 0o600) });
         let id = t.setup(Call::new("semget(IPC_PRIVATE, 3)", made()))?;

@@ -125,7 +125,7 @@ impl Judge<'_> {
     /// What of a call differs from the model; the result first.
     pub fn mismatches(&self, flags: Flags, seen: &Seen) -> Vec<Mismatch> {
         let prediction = self.prediction(flags);
-        let call = Compared { sharing: self.sharing, flags, prediction: &prediction, seen };
+        let call = Compared { sharing: self.sharing, flags, prediction: &prediction, seen, unseen: self.kernel.unseen };
         let instead = |kind, actual: &str| {
             let (expected, actual) = (result_text(prediction.result), actual.to_owned());
             vec![Mismatch { kind, expected, actual, requirement: prediction.because }]
@@ -174,6 +174,8 @@ struct Compared<'a> {
     flags: Flags,
     prediction: &'a Prediction,
     seen: &'a Seen,
+    /// What the kernel does not show.
+    unseen: Parts,
 }
 
 impl Compared<'_> {
@@ -191,7 +193,7 @@ impl Compared<'_> {
     fn changes(&self, before: &State) -> Option<Mismatch> {
         let prediction = self.prediction;
         let changed = before.changed_parts(&self.seen.after);
-        let missing = prediction.must_change - changed;
+        let missing = prediction.must_change - self.unseen - changed;
         let uncalled = changed - (prediction.must_change | prediction.may_change);
         let first = |parts: Parts| parts.iter().next().unwrap_or(Part::MntNs);
         let differs = |kind, parts, expected: String, actual: String| Mismatch {
