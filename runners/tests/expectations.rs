@@ -133,3 +133,18 @@ fn a_run_writes_what_it_calls_for() {
     exits(1, &["merge", &results, "--write-expectations", &again]);
     assert_eq!(place.read("g.toml"), written);
 }
+
+#[test]
+fn a_requirement_that_nothing_violates_is_out_of_date() {
+    let place = Place::new();
+    // One case proves the first, and several the second.
+    let told = "expects fail, but every case that proves FLAG-43 passed: take the entry out";
+    let file = place.write("f.toml", entry("requirement = \"FLAG-43\"") + &entry("requirement = \"RET-02\""));
+    for format in ["tap", "pretty", "json"] {
+        let output = exits(1, &["--exact", "flags.sign_bit", "--expectations", &file, "--format", format]);
+        assert!(text(&output).contains(told) && !text(&output).contains("RET-02 passed"), "{}", text(&output));
+    }
+    // Another case than those that were run may violate it.
+    let file = place.write("f.toml", entry("requirement = \"RET-02\""));
+    exits(0, &["--exact", "flags.repeat.nothing_shared.fs", "--expectations", &file]);
+}
