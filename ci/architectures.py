@@ -9,6 +9,33 @@ import json
 import os
 import sys
 
+HEAD = """\
+# Other architectures
+
+Whoever registers unshare(2) for an architecture has to get right: its number, the width of its argument, the way its
+result comes back, and the layout of every structure that the kernel and a program exchange about it (2006 document,
+7.4). The same cases show that on each of them: the program, built for the architecture, is the init of a guest with
+Debian's kernel, which QEMU emulates.
+
+What differs between architectures is in one room of the source, `harness/src/abi`; `suite/tests/portable.rs` proves that
+no other file asks for the architecture or makes a call that some lack.
+
+`ci/cross ARCHITECTURE` builds the program, `ci/architectures --whole DIRECTORY` runs this and `ci/architectures
+--document DIRECTORY` writes this page. Each run of `ci/test` compiles riscv64, runs a shard of the quick tier on arm64,
+and on s390x the cases that its order of bytes could break.
+
+## The quick tier
+
+Times are of one run on a machine with two processors, emulated; "start and one case" is the same guest with a single case.
+"""
+
+FAULTS = """
+## Faults
+
+Stand-ins for broken kernels (see [faults.md](faults.md)) work on every architecture: the filter traps the call, and the
+handler reads and writes the registers that hold its argument and its result.
+"""
+
 ORDER = ["arm64", "riscv64", "s390x", "ppc64le", "i386"]
 
 
@@ -54,12 +81,21 @@ def main():
             lines += ["", "| neither passed nor skipped | how | why |", "|---|---|---|"]
             lines += [f"| `{name}` | {status.replace('_', ' ')} | {reason.replace('|', chr(92) + '|')} |" for name, status, reason in other]
         sections.append("\n".join(lines))
-    print(open(os.path.join(os.path.dirname(__file__), "architectures.head.md"), encoding="utf-8").read().rstrip())
-    print()
+    print(HEAD)
     print("| architecture | Debian's kernel | builds | boots | passed | known bug | failed, broken, timed out | skipped "
           "| quick tier | start and one case | ratio |")
     print("|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|")
     print("\n".join(rows))
+    print(FAULTS)
+    print("| architecture | fault | cases that ran | cases that noticed it |\n|---|---|---:|---:|")
+    for architecture in ORDER:
+        for fault in sorted(os.listdir(directory)):
+            if fault.startswith(f"{architecture}-fault-"):
+                _, cases = results(os.path.join(directory, fault))
+                ran = [status for _, status, _ in cases if status != "skip"]
+                noticed = sum(status in ("fail", "timed_out") for status in ran)
+                name = fault.split("-fault-")[1].removesuffix(".json")
+                print(f"| {architecture} | `{name}` | {len(ran)} | {noticed} |")
     print("\n## Skips\n")
     print("\n\n".join(sections))
 
