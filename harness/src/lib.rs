@@ -43,6 +43,7 @@ pub mod run {
 
 /// From what was recorded to a verdict, and the events that carry it.
 pub mod verdict {
+    pub mod affair;
     pub mod event;
     pub mod expectation;
     pub mod judge;
@@ -91,6 +92,7 @@ mod common {
     pub(crate) use crate::run::splat::{SplatKind, recognise};
     pub(crate) use crate::run::supervise::{Ending, Observation, Supervisor};
     pub(crate) use crate::suite::Suite;
+    pub(crate) use crate::verdict::affair::Affair;
     pub(crate) use crate::verdict::event::{CaseInfo, Event};
     pub(crate) use crate::verdict::judge::{Status, Verdict, judge};
     pub(crate) use crate::verdict::outcome::{Counts, Outcome};

@@ -25,6 +25,8 @@ pub struct Suite {
     /// Removes what an earlier run left on the machine because all of it was killed. Runs before the first case and
     /// after the last.
     pub remove_stale: fn(),
+    /// Whose affair the violation of a requirement is, by its ID.
+    pub affair: fn(&str) -> Affair,
     /// Further facts that results carry.
     pub facts: &'static [FurtherFact],
 }
@@ -55,6 +57,7 @@ impl Suite {
         signs: |_| Vec::new(),
         refused: |_, _| None,
         remove_stale: || (),
+        affair: |_| Affair::default(),
         facts: &[],
     };
 

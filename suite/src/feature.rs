@@ -43,7 +43,11 @@ pub static SUITE: Suite = Suite {
     signs,
     refused: crate::place::refused::refused,
     remove_stale: crate::place::cgroup::remove_stale,
-    facts: &[(TAKES_ROOT, || number_in(global::USER_NS_SWITCH.path()) == Some(0))],
+    affair: crate::spec::requirements::affair,
+    facts: &[
+        (TAKES_ROOT, || number_in(global::USER_NS_SWITCH.path()) == Some(0)),
+        (EMPTY_FOR_ALL, is_empty_mount_namespace_for_all),
+    ],
 };
 
 const TAKES_ROOT: &str = "user_namespace_takes_root";
@@ -52,6 +56,29 @@ const TAKES_ROOT: &str = "user_namespace_takes_root";
 /// namespace (ERR-25).
 pub fn user_namespace_takes_root(facts: &Facts) -> bool {
     facts.holds(TAKES_ROOT)
+}
+
+const EMPTY_FOR_ALL: &str = "empty_mnt_ns_for_all";
+
+/// Whether an empty mount namespace takes no capability: proposed in 2026, and in no release up to 7.3 (section 10.3 of the
+/// behaviour catalogue).
+pub fn empty_mount_namespace_is_for_all(facts: &Facts) -> bool {
+    facts.holds(EMPTY_FOR_ALL)
+}
+
+/// Whether a task without any capability gets an empty mount namespace by clone3(2), not by the call under test.
+fn is_empty_mount_namespace_for_all() -> bool {
+    // Unknown to most kernels, which need no child to be asked.
+    if clone3(CLONE_EMPTY_MNTNS) == Err(Errno::EINVAL) {
+        return false;
+    }
+    let asked = in_child(0, || {
+        let none = rustix::thread::CapabilitySet::empty();
+        let sets = rustix::thread::CapabilitySets { effective: none, permitted: none, inheritable: none };
+        let given_up = rustix::thread::set_capabilities(None, sets).is_ok();
+        i32::from(!(given_up && clone3(CLONE_EMPTY_MNTNS).is_ok()))
+    });
+    matches!(asked, Ok(WaitStatus::Exited(_, 0)))
 }
 
 /// Declares a constant for each row, whose index is the row's position, and the table of all rows.
@@ -176,27 +203,31 @@ fn no_initial_root(facts: &Facts) -> Option<String> {
 /// Whether clone3(2), not the call under test, knows the flag that UNSHARE_EMPTY_MNTNS came with (FLAG-20): where it does
 /// not, it is an unknown bit (EINVAL), whoever asks.
 fn no_empty_mount_namespace(facts: &Facts) -> Option<String> {
-    const CLONE_EMPTY_MNTNS: u64 = 1 << 37;
     const NO_FLAG: u64 = 1 << 63;
     /// Only for a place whose filter answers clone3(2), where nothing else tells.
     const SINCE: Version = Version(7, 1, 0);
-    let clone3 = |flags: u64| {
-        // struct clone_args of linux/sched.h: flags, three unused words, the exit signal, three more.
-        let arguments = [flags, 0, 0, 0, libc::SIGCHLD as u64, 0, 0, 0];
-        // SAFETY: the arguments live through the call and have the size given; without CLONE_VM a null stack means a
-        // copy of the caller's; the child ends at once.
-        match Errno::result(unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), size_of_val(&arguments)) }) {
-            // SAFETY: ends the probe.
-            Ok(0) => unsafe { libc::_exit(0) },
-            Ok(pid) => waitpid(nix::unistd::Pid::from_raw(pid as i32), None).map(drop),
-            Err(errno) => Err(errno),
-        }
-    };
     let missing = match clone3(NO_FLAG) {
         Err(Errno::EINVAL) => clone3(CLONE_EMPTY_MNTNS) == Err(Errno::EINVAL),
         _ => facts.version < SINCE,
     };
     missing.then(|| "this kernel has no UNSHARE_EMPTY_MNTNS (Linux 7.1)".to_owned())
+}
+
+/// The flag of clone3(2) that UNSHARE_EMPTY_MNTNS came with.
+const CLONE_EMPTY_MNTNS: u64 = 1 << 37;
+
+/// What clone3(2) says to these flags. The child ends at once.
+fn clone3(flags: u64) -> Result<(), Errno> {
+    // struct clone_args of linux/sched.h: flags, three unused words, the exit signal, three more.
+    let arguments = [flags, 0, 0, 0, libc::SIGCHLD as u64, 0, 0, 0];
+    // SAFETY: the arguments live through the call and have the size given; without CLONE_VM a null stack means a
+    // copy of the caller's; the child ends at once.
+    match Errno::result(unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), size_of_val(&arguments)) }) {
+        // SAFETY: ends the probe.
+        Ok(0) => unsafe { libc::_exit(0) },
+        Ok(pid) => waitpid(nix::unistd::Pid::from_raw(pid as i32), None).map(drop),
+        Err(errno) => Err(errno),
+    }
 }
 
 fn no_namespace_limits(facts: &Facts) -> Option<String> {

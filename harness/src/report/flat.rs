@@ -39,9 +39,13 @@ pub trait Dialect {
 
     /// What the last line says.
     fn totals(counts: &Counts) -> String {
+        let refuted = match counts.refuted {
+            0 => String::new(),
+            refuted => format!(", {refuted} passed unexpectedly"),
+        };
         format!(
-            "{} passed, {} failed, {} timed out, {} broken, {} skipped, {} {}",
-            counts.passed + counts.unexpected_passes,
+            "{} passed, {} failed, {} timed out, {} broken, {} skipped, {} {}{refuted}",
+            counts.passed + counts.unexpected_passes - counts.refuted,
             counts.failed,
             counts.timed_out,
             counts.broken,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::case::test::seed_of_repetition;
+use crate::verdict::affair::Affairs;
 
 /// Writes for people.
 #[derive(Debug, Default)]
@@ -19,6 +20,7 @@ pub struct Pretty {
     /// How many cases the run did not reach, by reason.
     never_reached: BTreeMap<String, u32>,
     caveat: Option<String>,
+    affairs: Affairs,
     /// What the run came to, once every case was told of: the counts, the signal that interrupted it, and milliseconds.
     end: Option<(Counts, Option<i32>, u64)>,
     /// What was found after that.
@@ -57,6 +59,9 @@ impl Pretty {
         let case = &self.plan[index];
         let (counts, duration) = self.groups.entry(case.group().to_owned()).or_default();
         counts.add(verdict.status, outcome);
+        if let (Some(affair), Outcome::AsJudged { .. }) = (verdict.affair, outcome) {
+            self.affairs.add(affair);
+        }
         *duration += verdict.duration;
 
         let (colour, word) = match (outcome, verdict.status) {
@@ -132,12 +137,17 @@ impl Pretty {
             self.paint(RED, "this kernel is not as expected")
         } else if counts.broken > 0 || counts.passed + counts.known_bugs == 0 || interrupted.is_some() {
             self.paint(YELLOW, "inconclusive")
+        } else if counts.known_bugs > 0 && counts.expected > 0 {
+            self.paint(YELLOW, "this kernel conforms but for what is expected of it")
         } else if counts.known_bugs > 0 {
             self.paint(YELLOW, "this kernel conforms but for its documented bugs")
         } else {
             self.paint(GREEN, "this kernel conforms")
         };
         writeln!(out, "{verdict}: {} in {:.1} s", self.by_result(counts), milliseconds as f64 / 1000.0)?;
+        if let Some(sentence) = self.affairs.sentence() {
+            writeln!(out, "{sentence}")?;
+        }
         if let Some((name, seed)) = &self.first_failure {
             writeln!(out, "next: {} --seed {seed} --exact {name} -v", self.again)?;
         }

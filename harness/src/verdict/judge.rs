@@ -43,6 +43,9 @@ pub struct Verdict {
     /// Names of the needs for want of which the case was not run, or [`PLACE`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<String>,
+    /// Whose affair the failure is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affair: Option<Affair>,
     /// The checks that failed, in the order they were made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedCheck>,
@@ -76,6 +79,11 @@ impl Verdict {
         }
     }
 
+    /// Whether the kernel's own report decided.
+    pub fn is_of_kernel_log(&self) -> bool {
+        self.reason.starts_with(KERNEL_LOG)
+    }
+
     /// The verdict on a case that the run ended before, or in the middle of.
     pub fn never_reached(why: &str) -> Self {
         Self::not_run(Status::Broken, format!("{NOT_RUN}{why}"))
@@ -91,6 +99,9 @@ impl Verdict {
         matches!(self.status, Status::Broken | Status::Skip) && self.reason.starts_with(NOT_RUN)
     }
 }
+
+/// How the reason begins of a case in which the kernel reported a problem.
+const KERNEL_LOG: &str = "kernel log: ";
 
 /// How the reason of such a verdict begins. Readers of results know it.
 const NOT_RUN: &str = "not run: ";
@@ -155,7 +166,7 @@ pub fn judge(observation: &Observation) -> Verdict {
     let nothing_failed = failed.is_empty() && broken.is_empty() && timed_out.is_none();
     let mut needs = Vec::new();
     let (status, reason) = if let Some(splat) = of_kernel.first() {
-        (Status::Fail, format!("kernel log: {splat}"))
+        (Status::Fail, format!("{KERNEL_LOG}{splat}"))
     } else if let Some(why) = &observation.refused {
         // What came after a step that the place refused is its consequence.
         failed.clear();
@@ -182,7 +193,7 @@ pub fn judge(observation: &Observation) -> Verdict {
         (Status::Pass, String::new())
     };
     let (checks, duration) = (records.checks, observation.duration);
-    Verdict { status, reason, needs, failed, notes, repetition: 0, checks, duration }
+    Verdict { status, reason, needs, affair: None, failed, notes, repetition: 0, checks, duration }
 }
 
 /// How many leaks, notes, remarks on others and lines of output a verdict lists.

@@ -189,6 +189,7 @@ fn text(rows: &[Row], args: &CoverageArgs) -> String {
         }
         if args.verbose {
             lines.push(row.requirement.source.clone() + &row.releases());
+            lines.push(format!("whose affair: {}", row.requirement.affair.words()));
         }
         let id = std::iter::once(row.requirement.id.as_str()).chain(std::iter::repeat(""));
         for (id, line) in id.zip(lines) {
@@ -237,6 +238,7 @@ mod tests {
     fn requirement(id: &str, untestable: Option<&str>) -> Requirement {
         Requirement {
             id: id.to_owned(),
+            affair: Default::default(),
             claim: "a | b".to_owned(),
             source: "unshare(2)".to_owned(),
             since: Some("5.6".to_owned()),

@@ -28,10 +28,13 @@ Examples:
   prove --exec 'unshare-conformance --format tap' flags. storm.
   unshare-conformance storm. --repeat 20 --seed 7
   unshare-conformance storm. --duration 1h --repeat-until-failure
+  unshare-conformance --write-expectations engine.toml
+  unshare-conformance --expectations engine.toml
 
 Exit status:
-  0    every case that ran passed (documented kernel bugs allowed, unless --strict)
-  1    the kernel does not conform
+  0    every case that ran passed (documented kernel bugs allowed, unless --strict), or came out as
+       --expectations say
+  1    the kernel does not conform, or a case passed that --expectations expect not to
   125  inconclusive (git bisect run skips such a commit)
   129  wrong command line or unreadable input
   130, 143  interrupted";

@@ -61,6 +61,7 @@ fn wrong(entry: &Expectation) -> Option<String> {
 }
 
 /// What entries may name.
+#[derive(Debug)]
 pub struct Known {
     cases: BTreeSet<String>,
     requirements: BTreeSet<&'static str>,

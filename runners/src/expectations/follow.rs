@@ -9,6 +9,13 @@ use crate::prelude::*;
 /// How many cases a sentence names.
 const NAMED: usize = 5;
 
+/// The first cases by name, and how many more there are.
+fn listed(cases: &[&str]) -> String {
+    let (named, more) = cases.split_at(NAMED.min(cases.len()));
+    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    named.join(", ") + &more
+}
+
 /// Follows a run: needs that it must not lack, and what was expected of it.
 pub struct Follow<'e> {
     needs: StrictNeeds,
@@ -65,6 +72,7 @@ impl<'e> Follow<'e> {
     pub fn end(&self) -> Result<Vec<Event>> {
         let mut remarks = self.expected.expired.clone();
         remarks.extend(self.refuted());
+        remarks.extend(self.unclassified());
         if let Some(write) = &self.expected.write {
             remarks.push(write.write(self, self.strict)?);
         }
@@ -84,11 +92,24 @@ impl<'e> Follow<'e> {
         let sentence = |(at, cases): (&str, Vec<&str>)| {
             let entry = self.expected.expectations.own.iter().find(|entry| entry.at.as_deref() == Some(at));
             let expected = entry.map_or(String::new(), Expectation::expected);
-            let (named, more) = cases.split_at(NAMED.min(cases.len()));
-            let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
-            format!("{at} expects {expected}, but {}{more} passed: take what passes out of the entry", named.join(", "))
+            format!("{at} expects {expected}, but {} passed: take what passes out of the entry", listed(&cases))
         };
         passed.into_iter().map(sentence).collect()
+    }
+
+    /// What makes the run red although there is a file, in a sentence: the cases that no entry expects to come out as they
+    /// did.
+    fn unclassified(&self) -> Option<String> {
+        let is_red = |(_, (verdict, outcome)): &(&CaseInfo, &Judged)| match (outcome, verdict.status) {
+            _ if outcome.entry().is_some() => false,
+            (Outcome::AsJudged { .. }, Status::Pass) => false,
+            (Outcome::AsJudged { .. }, Status::Fail | Status::TimedOut | Status::Broken) => true,
+            _ => self.strict,
+        };
+        let cases: Vec<&str> = self.judged().filter(is_red).map(|(case, _)| case.name.as_str()).collect();
+        let how = if self.strict { "did not pass as it should" } else { "went wrong" };
+        let sentence = || format!("{} {how}, and no entry expects it: {}", counted(cases.len() as u32), listed(&cases));
+        (self.expected.given && !cases.is_empty()).then(sentence)
     }
 
     /// Whether an entry without cases is stale: every case that proves one of its requirements was run and passed.

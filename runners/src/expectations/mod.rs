@@ -43,6 +43,8 @@ pub struct ExpectationFiles {
 pub struct Expected {
     /// The entries that excuse something, and the documented bugs.
     pub expectations: Expectations,
+    /// Whether the user gave a file: what did not pass then should be in one.
+    given: bool,
     /// A sentence on each entry that has expired.
     expired: Vec<String>,
     /// The file to be written.
@@ -84,13 +86,14 @@ impl Expected {
                 ))
                 .into());
             }
-            Some(path) => Some(Written::new(path, Draft::begin(path)?, old)),
+            Some(path) => Some(Written::new(path, Draft::begin(path)?, old, known)),
         };
         let today = today();
         let (own, expired): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| entry.until.as_ref().is_none_or(|until| today <= *until));
         Ok(Self {
             expectations: Expectations::new(own, known_bugs::all),
+            given: !files.args.expectations.is_empty(),
             expired: expired.iter().map(expired_sentence).collect(),
             write,
         })
@@ -122,4 +125,24 @@ impl Expected {
 fn expired_sentence(entry: &Expectation) -> String {
     let (at, until) = (entry.at.as_deref().unwrap_or_default(), entry.until.as_deref().unwrap_or_default());
     format!("{at} has expired on {until} and excuses nothing: {}", entry.reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_is_told_what_is_expected() {
+        let text =
+            "[[expect]]\ncases = \"flags.\"\nreason = \"x\"\nlink = \"y\"\naffected = [[[6, 1, 0], [6, 7, 0]]]\n";
+        let own = file::parse("f.toml", text).expect("it is valid");
+        let outside = Expected { expectations: Expectations::new(own, Vec::new), ..Expected::default() };
+        let carried = outside.for_guest().expect("it can be written").expect("there are entries");
+        let image = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(image.path(), carried).expect("written");
+        let inside = Expected::in_guest(Some(image.path())).expect("it is read");
+        assert_eq!(inside.expectations.own, outside.expectations.own);
+        assert_eq!(inside.expectations.own[0].at.as_deref(), Some("f.toml:1"));
+        assert_eq!(Expected::in_guest(None).expect("nothing to read").for_guest().expect("nothing to write"), None);
+    }
 }

@@ -21,17 +21,18 @@ pub struct Written {
     draft: Mutex<Option<Draft>>,
     /// Its entries so far.
     old: Vec<Expectation>,
+    known: Known,
 }
 
 impl Written {
     /// The file that this draft replaces, which has these entries.
-    pub fn new(path: &Path, draft: Draft, old: Vec<Expectation>) -> Self {
-        Self { path: path.to_owned(), draft: Mutex::new(Some(draft)), old }
+    pub fn new(path: &Path, draft: Draft, old: Vec<Expectation>, known: Known) -> Self {
+        Self { path: path.to_owned(), draft: Mutex::new(Some(draft)), old, known }
     }
 
     /// Writes it, and says so in a sentence. Under `strict` skipped cases and documented bugs are expected, too.
     pub fn write(&self, run: &Follow, strict: bool) -> Result<String> {
-        let mut entries = kept(&self.old, run);
+        let mut entries = kept(&self.old, &self.known, run);
         let kept = entries.len();
         entries.extend(new(run, strict));
         entries.sort_by(|one, other| order(one).cmp(&order(other)));
@@ -50,8 +51,7 @@ fn order(entry: &Expectation) -> (Option<&String>, &[String], &[Status], &str) {
 }
 
 /// The old entries as far as they still hold.
-fn kept(old: &[Expectation], run: &Follow) -> Vec<Expectation> {
-    let known = Known::of(suite::cases::all());
+fn kept(old: &[Expectation], known: &Known, run: &Follow) -> Vec<Expectation> {
     let results: BTreeMap<&str, &Judged> = run.judged().map(|(case, judged)| (case.name.as_str(), judged)).collect();
     let today = today();
     let kept = old.iter().filter_map(|entry| {

@@ -7,6 +7,7 @@ use harness::case::test::seed_of_repetition;
 use harness::place::facts::Version;
 use harness::report::read_wire;
 use harness::run::splat::{SplatKind, recognise};
+use harness::verdict::affair::Affair;
 use harness::verdict::expectation::Expectations;
 
 use crate::prelude::*;
@@ -477,6 +478,7 @@ impl Session {
                 let seed = seed_of_repetition(self.seed, repetition);
                 verdict.notes.push(format!("last progress: {done} of {total}; --seed {seed} repeats it"));
             }
+            verdict.affair = Affair::of(&verdict, suite::SUITE.affair);
             let case = &self.plan[index];
             let outcome = self.expectations.outcome(&case.name, &case.proves, self.version, &verdict);
             self.counts.add(verdict.status, &outcome);

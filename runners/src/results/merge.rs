@@ -9,6 +9,7 @@ Examples:
   unshare-conformance --shard 2/2 --output json=2.json        on another
   unshare-conformance merge 1.json 2.json
   unshare-conformance merge *.json --format junit > all.xml
+  unshare-conformance merge all.json --write-expectations engine.toml
 
 Exit status: as of one run of all cases; 125 if nothing failed and a shard is missing.";
 

@@ -35,6 +35,9 @@ pub struct Kernel {
     pub user_takes_root: bool,
     /// Parts of a task's state that it does not show: that they change is not looked for.
     pub unseen: Parts,
+    /// An empty mount namespace takes no capability: proposed in 2026, and in no release up to 7.3 (section 10.3 of the
+    /// behaviour catalogue).
+    pub empty_for_all: bool,
 }
 
 impl Kernel {
@@ -45,6 +48,7 @@ impl Kernel {
         effective: Flags(0x7e17_0f80),
         user_takes_root: false,
         unseen: Parts::NONE,
+        empty_for_all: false,
     };
 
     /// What the facts say of the running kernel.
@@ -62,6 +66,7 @@ impl Kernel {
             // A claimed flag implies others, claimed or not.
             effective: accepted & !missing,
             user_takes_root: feature::user_namespace_takes_root(facts),
+            empty_for_all: feature::empty_mount_namespace_is_for_all(facts),
             unseen: unseen(facts),
         }
     }
@@ -282,7 +287,9 @@ pub fn predict(start: &Start, flags: Flags, kernel: &Kernel) -> Prediction {
     }
     // Privilege, in the new user namespace if one is asked for (PRIV-03, PRIV-04).
     let privileged = start.sys_admin || all.contains(Flags::NEWUSER);
-    if all.intersects(Flags::PRIVILEGED) && !privileged {
+    let free =
+        if kernel.empty_for_all && all.contains(Flags::EMPTY) { Flags::EMPTY | Flags::NEWNS } else { Flags::NONE };
+    if (all & !free).intersects(Flags::PRIVILEGED) && !privileged {
         return Prediction::refused(Errno::EPERM, "ERR-20");
     }
     // The namespaces, in the order they are made (section 2.5 of the behaviour catalogue).
@@ -411,6 +418,18 @@ mod tests {
         // PRIV-04.
         assert_eq!(result(&nobody, Flags::NEWUSER | Flags::NEWNS), Ok(()));
         assert_eq!(result(&nobody, Flags::NEWNS), Err(Errno::EPERM));
+    }
+
+    #[test]
+    fn an_empty_mount_namespace_is_for_all_where_the_kernel_says_so() {
+        let nobody = Start::unprivileged();
+        for (empty_for_all, expected) in [(false, Err(Errno::EPERM)), (true, Ok(()))] {
+            let kernel = Kernel { empty_for_all, ..Kernel::FULL };
+            let result = |flags: Flags| predict(&nobody, flags, &kernel).result;
+            assert_eq!([result(Flags::EMPTY), result(Flags::EMPTY | Flags::NEWNS)], [expected; 2]);
+            assert_eq!(result(Flags::NEWNS), Err(Errno::EPERM));
+            assert_eq!(result(Flags::EMPTY | Flags::NEWUTS), Err(Errno::EPERM));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use harness::verdict::affair::Affair;
 use serde::{Deserialize, Serialize};
 
 /// One checkable claim about unshare(2).
@@ -10,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct Requirement {
     /// Its ID.
     pub id: String,
+    /// Whose affair a violation is: the gravest that may come of it, unless another requirement states that by itself.
+    #[serde(default)]
+    pub affair: Affair,
     /// The claim, in one sentence.
     pub claim: String,
     /// Where it comes from: manual page, section of the 2006 document, kernel file or measurement.
@@ -48,6 +52,11 @@ pub fn find(id: &str) -> Option<&'static Requirement> {
     all().iter().find(|requirement| requirement.id == id)
 }
 
+/// Whose affair a violation of the requirement with this ID is.
+pub fn affair(id: &str) -> Affair {
+    find(id).map_or_else(Affair::default, |requirement| requirement.affair)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -59,6 +68,16 @@ mod tests {
         let mut seen = BTreeSet::new();
         for requirement in all() {
             assert!(seen.insert(&requirement.id), "{} twice", requirement.id);
+        }
+    }
+
+    #[test]
+    fn which_error_wins_is_an_affair_of_the_errno_alone() {
+        for requirement in all() {
+            assert!(!requirement.id.starts_with("ORD-") || requirement.affair == Affair::Errno, "{}", requirement.id);
+        }
+        for (id, affair) in [("ERR-20", Affair::Security), ("EFF-FS-01", Affair::Programs), ("ORD-01", Affair::Errno)] {
+            assert_eq!(super::affair(id), affair, "{id}");
         }
     }
 

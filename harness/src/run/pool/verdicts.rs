@@ -72,9 +72,10 @@ impl Run<'_, '_> {
     }
 
     pub(super) fn report(&mut self, index: usize) -> Result<(), RunError> {
-        let Some(verdict) = self.entries[index].verdict.take() else {
+        let Some(mut verdict) = self.entries[index].verdict.take() else {
             return Ok(());
         };
+        verdict.affair = Affair::of(&verdict, self.options.suite.affair);
         self.entries[index].reported = true;
         let outcome = self.outcome(index, &verdict);
         self.counts.add(verdict.status, &outcome);

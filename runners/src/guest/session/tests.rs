@@ -372,3 +372,27 @@ fn a_flood_of_brackets_in_a_record_is_one_line_of_text() {
     let flood = format!("{RECORD}{}", "[".repeat(1 << 20));
     assert!(session.line(Role::Results, &flood).text.is_some());
 }
+
+#[test]
+fn a_case_that_took_the_guest_along_may_be_expected_to() {
+    let own = crate::expectations::file::parse("f.toml", "[[expect]]\ncases = \"a.*\"\nreason = \"x\"\n").unwrap();
+    let mut session = Session::new(&plan(), &args(), false);
+    session.expectations = Expectations::new(own, Vec::new);
+    for (role, line) in [(Role::Results, started()), (Role::Results, begin(1)), (Role::Console, PANIC.to_owned())] {
+        session.line(role, &line);
+    }
+    let ending = session.ending_of(MachineEnd::Exited(0, String::new()));
+    let (events, exit) = session.end(&ending, false, Vec::new());
+    let outcomes: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::CaseFinished { index, verdict, outcome } => {
+                Some((*index, verdict.affair, outcome.entry().is_some()))
+            }
+            _ => None,
+        })
+        .collect();
+    // What the guest did not come to is not excused.
+    assert_eq!(outcomes, [(0, None, false), (1, Some(Affair::Security), true), (2, None, false)]);
+    assert_eq!(exit, ExitStatus::NothingToSay);
+}

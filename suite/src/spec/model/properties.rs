@@ -20,7 +20,13 @@ const KERNELS: [Kernel; 5] = [
 ];
 
 const fn kernel(accepted: u64, effective: u64, user_takes_root: bool) -> Kernel {
-    Kernel { accepted: Flags(accepted), effective: Flags(effective), user_takes_root, unseen: Parts::NONE }
+    Kernel {
+        accepted: Flags(accepted),
+        effective: Flags(effective),
+        user_takes_root,
+        empty_for_all: false,
+        unseen: Parts::NONE,
+    }
 }
 
 /// What makes a state other than a lone root's.
