@@ -21,7 +21,7 @@ use crate::run::leftovers::{KILL_PATIENCE, kill_children_but, where_it_hangs};
 use crate::run::patience::{Patience, Tasks};
 use crate::run::plan::{Planned, plan};
 use crate::run::settings::{Kept, restore_stale};
-use crate::run::supervise::{pidfd_open, wait_until_dead};
+use crate::run::supervise::{adopt_orphans, pidfd_open, wait_until_dead};
 use crate::verdict::judge::worst_of;
 
 pub use options::{Amend, RunEnd, RunError, RunOptions, Sink, usual_jobs};
@@ -38,7 +38,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
     let start = Instant::now();
     filter::refused_to_all().map_or(Ok(()), |call| Err(RunError::Filtered(call)))?;
     let signals = Signals::block()?;
-    set_child_subreaper(true).map_err(io::Error::from)?;
+    adopt_orphans()?;
     restore_stale(options.suite);
     (options.suite.remove_stale)();
     let mut facts = match &options.facts {

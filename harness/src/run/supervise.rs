@@ -77,6 +77,18 @@ impl Observation {
     }
 }
 
+/// Makes this process a child subreaper, where the kernel knows such: elsewhere process 1 adopts what leaks, and it is
+/// not found.
+///
+/// # Errors
+/// As prctl(2).
+pub(crate) fn adopt_orphans() -> io::Result<()> {
+    match set_child_subreaper(true) {
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOSYS) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// How many bytes of output are kept.
 const OUTPUT_KEPT: u64 = 16 * 1024;
 
@@ -98,11 +110,7 @@ impl Supervisor {
     /// # Errors
     /// A step failed; the text names it.
     pub fn start(setting: Setting, log: RecordLog, own_ipc: bool) -> io::Result<Self> {
-        match set_child_subreaper(true) {
-            // gVisor has no subreapers: process 1 adopts leaked processes there, and they are not found.
-            Ok(()) | Err(Errno::EINVAL) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+        adopt_orphans()?;
         let leaks = LeakWatch::start(&setting.base, own_ipc)?;
         let output = capture_output()?;
         // A kernel without this limit runs the cases as well.

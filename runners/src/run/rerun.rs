@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-/// The options of a run that decide what a case meets: the kernel, its guest, the tier. Whoever prints the
+/// The options of a run that decide what a case meets: the kernel, its guest, what it claims, the tier. Whoever prints the
 /// command adds the case and the seed.
 pub fn command(subcommand: Option<&str>, args: &RunArgs) -> String {
     let guest = &args.guest;
@@ -19,6 +19,7 @@ pub fn command(subcommand: Option<&str>, args: &RunArgs) -> String {
     }
     words.options("--fault", args.fault.map(|fault| &fault.name));
     words.options("--tier", args.how.tier.map(|tier| name_of(&tier)));
+    words.options("--profile", args.how.profile);
     words.flag("--disturb-host", args.disturb_host);
     // No argument that a process was started with has a NUL, which is all that cannot be quoted.
     shlex::try_join(words.0.iter().map(String::as_str)).unwrap_or_default()
@@ -39,6 +40,7 @@ mod tests {
             "unshare-conformance --kernel 'a b/bzImage' --cpus 4 --memory 512 --tier full"
         );
         assert_eq!(of(&["run", "--abi", "i386"]), "unshare-conformance --abi i386");
+        assert_eq!(of(&["run", "--profile", "newuts,fs"]), "unshare-conformance --profile fs,newuts");
         assert_eq!(of(&["run", "--disturb-host", "--seed", "3"]), "unshare-conformance --disturb-host");
     }
 }
