@@ -4,6 +4,7 @@ use std::os::unix::process::CommandExt;
 
 use vm::initramfs::ProgramError;
 
+use crate::cli::exit::Failure;
 use crate::prelude::*;
 
 /// This program's own file.
@@ -23,7 +24,10 @@ const PACKAGED: &str = "lib/unshare-conformance";
 pub fn init(asked: Option<&Path>, abi: Option<Abi>, architecture: Architecture) -> Result<PathBuf> {
     let abi = abi.unwrap_or(architecture.abi());
     let path = asked.map_or_else(|| find(abi), |path| Ok(path.to_owned()))?;
-    check(&path, architecture)?;
+    let found = check(&path, architecture)?;
+    if asked.is_none() && found != abi {
+        return Err(is_not_for(&path, abi));
+    }
     Ok(path)
 }
 
@@ -37,6 +41,10 @@ pub fn go_on_as(abi: Abi) -> Result<()> {
         return Ok(());
     }
     let path = find(abi)?;
+    // Else it would look for itself.
+    if !vm::initramfs::abi_of(&path).is_ok_and(|found| found == abi) {
+        return Err(is_not_for(&path, abi));
+    }
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_else(|| NAME.into());
     let error = std::process::Command::new(&path).arg0(name).args(arguments).exec();
@@ -44,6 +52,10 @@ pub fn go_on_as(abi: Abi) -> Result<()> {
         Some(libc::ENOEXEC) => not_run(abi, "this kernel", "it").into(),
         _ => anyhow!(error).context(format!("cannot execute {}", path.display())).into(),
     })
+}
+
+fn is_not_for(path: &Path, abi: Abi) -> Failure {
+    WrongInput(format!("{} is no static program for {abi}: `ci/cross {abi}` builds one", path.display())).into()
 }
 
 /// That a kernel does not run programs of this ABI.
@@ -79,8 +91,7 @@ pub fn find(abi: Abi) -> Result<PathBuf> {
     let itself = std::env::current_exe().context("cannot find this program's own file")?;
     candidates(&itself, abi).into_iter().find(|path| path.is_file()).ok_or_else(|| {
         let why = format!(
-            "there is no {NAME}-{abi} beside this program, which the guest needs as its init: `ci/cross {abi}` builds \
-             one, or give --init PATH"
+            "there is no {NAME}-{abi} beside this program: `ci/cross {abi}` builds one, or give --init PATH for a guest"
         );
         WrongInput(why).into()
     })

@@ -303,7 +303,7 @@ fn forbidden_namespaces() -> impl Iterator<Item = String> {
 fn filtered() -> Option<String> {
     has_filter().then_some(())?;
     // SAFETY: unshare(2) takes a number, and 0 changes nothing.
-    let result = unsafe { libc::syscall(libc::SYS_unshare, 0u64) };
+    let result = unsafe { libc::syscall(libc::SYS_unshare, 0usize) };
     if let Err(errno) = Errno::result(result) {
         return Some(format!(
             "a seccomp filter answers unshare(2) in the kernel's place (unshare(0): {errno:?}): \
@@ -476,10 +476,11 @@ fn create_user_namespace() -> Option<String> {
 }
 
 fn kcmp() -> Option<String> {
-    const KCMP_FS: u64 = 3;
-    let pid = std::process::id();
+    // Variadic: 64-bit arguments would take two places each on 32-bit architectures.
+    const KCMP_FS: usize = 3;
+    let pid = std::process::id() as usize;
     // SAFETY: kcmp(2) on two process IDs takes no pointers.
-    let result = unsafe { libc::syscall(libc::SYS_kcmp, pid, pid, KCMP_FS, 0u64, 0u64) };
+    let result = unsafe { libc::syscall(libc::SYS_kcmp, pid, pid, KCMP_FS, 0usize, 0usize) };
     match Errno::result(result) {
         Ok(_) => None,
         Err(Errno::ENOSYS) => Some("this kernel has no kcmp(2): CONFIG_KCMP (or CONFIG_CHECKPOINT_RESTORE)".to_owned()),
@@ -494,7 +495,7 @@ fn io_uring() -> Option<String> {
         return Some(format!("RLIMIT_NPROC is below {ENOUGH}, so workers of io_uring may not start: raise it"));
     }
     // SAFETY: no entries and no parameters: the kernel refuses before it touches memory.
-    let result = unsafe { libc::syscall(libc::SYS_io_uring_setup, 0u64, 0u64) };
+    let result = unsafe { libc::syscall(libc::SYS_io_uring_setup, 0usize, 0usize) };
     match Errno::result(result) {
         Err(Errno::ENOSYS) => Some("this kernel has no io_uring: CONFIG_IO_URING".to_owned()),
         Err(Errno::EPERM) => {

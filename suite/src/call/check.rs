@@ -92,7 +92,7 @@ impl<'a> Judged<'a> {
         self
     }
 
-    /// Another way into the kernel than the 64-bit entry.
+    /// Another way into the kernel than the program's own entry.
     pub fn by(mut self, enter: impl FnOnce(Flags) -> Call<()> + 'a) -> Self {
         self.enter = Box::new(enter);
         self

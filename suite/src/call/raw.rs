@@ -3,7 +3,7 @@
 
 use crate::spec::prelude::*;
 
-/// unshare(2) by its 64-bit entry. Gives what the kernel left in the register: 0, or −errno.
+/// unshare(2) by the program's own entry. Gives what the kernel left in the register: 0, or −errno.
 pub fn unshare_raw(flags: Flags) -> i64 {
     // SAFETY: unshare(2) takes a number. What it may do to the caller is the caller's wish.
     let result = unsafe { syscalls::raw::syscall1(Sysno::unshare as usize, flags.0 as usize) };
@@ -45,7 +45,7 @@ pub fn by_number(number: i64, flags: Flags) -> Call<()> {
     Call::zero_on_success(format!("syscall({number}, {flags})"), noted(flags, result as isize as i64))
 }
 
-/// unshare(2) by its 64-bit entry, as a call that can be judged.
+/// unshare(2) by the program's own entry, as a call that can be judged.
 pub fn unshare(flags: Flags) -> Call<()> {
     Call::zero_on_success(format!("unshare({flags})"), unshare_raw(flags))
 }

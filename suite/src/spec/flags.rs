@@ -90,7 +90,8 @@ impl Flags {
     /// All bits that a program of this architecture can pass: the argument is an unsigned long (FLAG-53).
     pub const ARGUMENT: Flags = Flags(usize::MAX as u64);
 
-    /// The highest bit of the argument, its sign. No kernel accepts it.
+    /// The highest bit of the argument, its sign. No kernel accepts it. Names of cases, which are the same on every
+    /// architecture, do not come from it, nor from [`INVALID`](Self::INVALID).
     pub const TOP: Flags = Flags(1 << (usize::BITS - 1));
 
     /// A bit that no kernel accepts: in the upper half of the argument if it has one.

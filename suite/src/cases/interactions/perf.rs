@@ -118,8 +118,8 @@ case!(Case {
         Flags::FS,
         Flags::NEWUTS,
         Flags::NEWUTS | Flags::NEWNS | Flags::FILES,
-        Flags::TOP,
-        Flags::NEWUTS | Flags::INVALID,
+        Flags(1 << 63),
+        Flags::NEWUTS | Flags(1 << 40),
     ]),
     run: |t| {
         let flags = t.param::<Flags>();

@@ -38,7 +38,9 @@ fn remove(segment: i32) -> Call<()> {
 fn owner_of_segment(segment: i32) -> Result<u32, Errno> {
     // SAFETY: zeroes are valid, and the structure lives through the call.
     let mut about: libc::shmid_ds = unsafe { std::mem::zeroed() };
-    call!(shmctl, segment, libc::IPC_STAT, &raw mut about).map_err(fds::errno)?;
+    // By the C library: on arm the call itself fills in a structure of old unless it is told otherwise (IPC_64).
+    // SAFETY: as above.
+    Errno::result(unsafe { libc::shmctl(segment, libc::IPC_STAT, &raw mut about) })?;
     Ok(about.shm_perm.uid)
 }
 
