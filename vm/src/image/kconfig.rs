@@ -189,10 +189,13 @@ impl Fragment {
     }
 }
 
-/// Options that newer kernels have under another name.
-const RENAMED: [(&str, &str); 1] = [
+/// Options that other kernels have under another name.
+const RENAMED: [(&str, &str); 3] = [
     // 7.3 folded one into the other.
     ("PROC_SYSCTL", "SYSCTL"),
+    // Of riscv: a fragment that older and newer kernels take has both.
+    ("SOC_VIRT", "ARCH_VIRT"),
+    ("ARCH_VIRT", "SOC_VIRT"),
 ];
 
 fn value_of<'a>(configuration: &'a Configuration, option: &str) -> &'a str {

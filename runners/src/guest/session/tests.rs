@@ -396,3 +396,16 @@ fn a_case_that_took_the_guest_along_may_be_expected_to() {
     assert_eq!(outcomes, [(0, None, false), (1, Some(Affair::Security), true), (2, None, false)]);
     assert_eq!(exit, ExitStatus::NothingToSay);
 }
+
+#[test]
+fn an_init_of_another_version_is_not_listened_to() {
+    for (program, is_other) in [("unshare-conformance 9.9.9", true), ("", false)] {
+        let mut session = Session::new(&plan(), &args(), false);
+        session.program = program;
+        let heard = session.line(Role::Results, &started());
+        assert_eq!(
+            (heard.events.is_empty(), session.is_of_other_version, session.began),
+            (is_other, is_other, !is_other)
+        );
+    }
+}
