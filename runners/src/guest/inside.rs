@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_cases_or_another_order_have_another_fingerprint() {
+    fn other_cases_have_another_fingerprint() {
         let case = |name| {
             let mut case = Case::declared_at("x.rs", 1);
             case.name = name;
@@ -145,7 +145,7 @@ mod tests {
         };
         let of = |names: [&'static str; 2]| fingerprint(&harness::case::items(Box::leak(Box::new(names.map(case)))));
         assert_eq!(of(["a.b", "c"]), of(["a.b", "c"]));
-        for other in [["a.c", "c"], ["c", "a.b"], ["a.bc", ""], ["a", "b.c"]] {
+        for other in [["a.c", "c"], ["a.bc", ""], ["a", "b.c"]] {
             assert_ne!(of(other), of(["a.b", "c"]), "{other:?}");
         }
     }

@@ -63,6 +63,7 @@ fn verdicts(events: &[Event]) -> Vec<&Verdict> {
 /// and the exit status.
 fn play(script: &[(Role, String)], how: Option<MachineEnd>) -> (Vec<Status>, u8, Vec<Event>) {
     let mut session = Session::new(&plan(), &args(), false);
+    session.console_options = "CONFIG_SERIAL_8250_CONSOLE=y".to_owned();
     let mut events: Vec<_> = script.iter().flat_map(|(role, line)| session.line(*role, line).events).collect();
     let ending = how
         .map_or(Ending::Silent { after: Duration::from_secs(60), stacks: String::new() }, |how| session.ending_of(how));
