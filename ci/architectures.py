@@ -12,13 +12,13 @@ import sys
 HEAD = """\
 # Other architectures
 
-Whoever registers unshare(2) for an architecture has to get right: its number, the width of its argument, the way its
-result comes back, and the layout of every structure that the kernel and a program exchange about it (2006 document,
-7.4). The same cases show that on each of them: the program, built for the architecture, is the init of a guest with
-Debian's kernel, which QEMU emulates.
+Whoever registers unshare(2) for an architecture has to get several things right: its number, the width of its argument,
+the way its result comes back, and the layout of every structure that the kernel and a program exchange about it (2006
+document, 7.4). The same cases show that on each of them: the program, built for the architecture, is the init of a
+guest with Debian's kernel, which QEMU emulates.
 
-What differs between architectures is in one room of the source, `harness/src/abi`; `suite/tests/portable.rs` proves that
-no other file asks for the architecture or makes a call that some lack.
+What differs between architectures is in one room of the source, `harness/src/abi`; `suite/tests/portable.rs` proves
+that no other file of harness and suite asks for the architecture or makes a call that some lack.
 
 `ci/cross ARCHITECTURE` builds the program, `ci/architectures --whole DIRECTORY` runs this and `ci/architectures
 --document DIRECTORY` writes this page. Each run of `ci/test` compiles riscv64, runs a shard of the quick tier on arm64,
@@ -26,7 +26,8 @@ and on s390x the cases that its order of bytes could break.
 
 ## The quick tier
 
-Times are of one run on a machine with two processors, emulated; "start and one case" is the same guest with a single case.
+Times are of one run on a machine with two processors, emulated; "start and one case" is the same guest with a single
+case.
 """
 
 FAULTS = """

@@ -16,8 +16,8 @@ const NAME: &str = "unshare-conformance";
 /// Where packages put it, below a prefix.
 const PACKAGED: &str = "lib/unshare-conformance";
 
-/// The program that is to be the init of guests whose kernel is of this architecture: the one that was asked for, or this
-/// program as built for an ABI, that architecture's own if none is given.
+/// The program that is to be the init of guests whose kernel is of this architecture: the one that was asked for, or
+/// this program as built for an ABI, that architecture's own if none is given.
 ///
 /// # Errors
 /// It cannot be found, or such a kernel does not run it.

@@ -95,7 +95,7 @@ fn what_an_entry_names_must_exist() {
         ("cases = \"flags\"", "end it in a dot (flags.)"),
         ("requirement = \"EFF-99\"", "f.toml:1: \"EFF-99\" is no requirement of this version"),
         ("cases = \"flags.\"\nstatus = \"failed\"", "unknown variant `failed`"),
-        ("", "f.toml:1: an entry names cases"),
+        ("", "f.toml:1: an entry must name cases"),
     ] {
         let file = place.write("f.toml", entry(rest));
         for command in [&["--exact", PASSES][..], &["matrix", "--kernel", "/dev/null", PASSES]] {

@@ -62,8 +62,8 @@ pub fn user_namespace_takes_root(facts: &Facts) -> bool {
 
 const EMPTY_FOR_ALL: &str = "empty_mnt_ns_for_all";
 
-/// Whether an empty mount namespace takes no capability: proposed in 2026, and in no release up to 7.3 (section 10.3 of the
-/// behaviour catalogue).
+/// Whether an empty mount namespace takes no capability: proposed in 2026, and in no release up to 7.3 (section 10.3
+/// of the behaviour catalogue).
 pub fn empty_mount_namespace_is_for_all(facts: &Facts) -> bool {
     facts.holds(EMPTY_FOR_ALL)
 }

@@ -2,7 +2,7 @@
 //!
 //! What is not claimed must be refused: EINVAL, as for any bit that the kernel does not know, before anything else is
 //! looked at, and nothing changed (ERR-01; 2006 design document, 5: flags for which unsharing is not implemented give
-//! EINVAL). What is claimed counts as there, whatever the probes say.
+//! EINVAL). What is claimed is taken to be there, whatever the probes say.
 
 use std::fmt;
 use std::path::Path;

@@ -27,8 +27,8 @@ pub fn set_result(context: &mut ucontext_t, result: i64, _compat: bool) {
 /// touches that memory, not even a stack, sleeps, and dies with the caller's thread. Gives its process ID, or −errno.
 pub fn sleeping_child(arguments: &[u64; 8]) -> i64 {
     let result: i32;
-    // SAFETY: the arguments live through the call. The child never leaves this block; the kernel keeps all registers but
-    // eax.
+    // SAFETY: the arguments live through the call. The child never leaves this block; the kernel keeps all registers
+    // but eax.
     unsafe {
         std::arch::asm!(
             "int 0x80",

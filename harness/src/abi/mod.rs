@@ -43,8 +43,8 @@ pub struct Compat {
     pub audit: u32,
     /// The number of getpid(2) there, which tells whether a kernel has the entry at all.
     pub getpid: u32,
-    /// Makes the call of this number with this in the register of the first argument, of which the entry takes the lower
-    /// half, four zeroes, and this sixth argument. Gives 0 or more, or −errno.
+    /// Makes the call of this number. The second parameter is what the register of the first argument holds, of which
+    /// the entry takes the lower half; four zeroes follow, and the sixth argument. Gives 0 or more, or −errno.
     ///
     /// # Safety
     /// As for the call. A kernel without the entry sends SIGSEGV.

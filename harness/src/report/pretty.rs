@@ -138,7 +138,7 @@ impl Pretty {
         } else if counts.broken > 0 || counts.passed + counts.known_bugs == 0 || interrupted.is_some() {
             self.paint(YELLOW, "inconclusive")
         } else if counts.known_bugs > 0 && counts.expected > 0 {
-            self.paint(YELLOW, "this kernel conforms but for what is expected of it")
+            self.paint(YELLOW, "this kernel conforms but for what the expectations list")
         } else if counts.known_bugs > 0 {
             self.paint(YELLOW, "this kernel conforms but for its documented bugs")
         } else {

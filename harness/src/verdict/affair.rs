@@ -38,7 +38,7 @@ impl Affair {
     }
 }
 
-/// How many failures are whose affair.
+/// How many failures there are of each affair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Affairs(BTreeMap<Affair, u32>);
 

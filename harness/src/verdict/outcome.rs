@@ -53,8 +53,8 @@ impl Outcome {
         entry.as_deref()
     }
 
-    /// Whether a pass shows that an entry of the user's is wrong. A stale entry of this program's is no failure: the fix
-    /// may have come by a stable release or a backport, and `git bisect` must not blame the commit that has it.
+    /// Whether a pass shows that an entry of the user's is wrong. A stale entry of this program's is no failure: the
+    /// fix may have come by a stable release or a backport, and `git bisect` must not blame the commit that has it.
     pub fn refutes(&self) -> bool {
         matches!(self, Outcome::UnexpectedPass { entry: Some(_), .. })
     }
@@ -103,7 +103,7 @@ impl Counts {
     }
 
     /// The exit status of a run that was not interrupted; `strict` counts skips, known bugs and stale entries as
-    /// failures, but what an entry of the user's expects.
+    /// failures, except what an entry of the user's expects.
     pub fn exit_status(&self, strict: bool) -> ExitStatus {
         let excused = (self.known_bugs + self.skipped + self.unexpected_passes).saturating_sub(self.expected);
         if self.failed + self.timed_out + self.refuted > 0 || (strict && excused > 0) {

@@ -189,7 +189,7 @@ fn text(rows: &[Row], args: &CoverageArgs) -> String {
         }
         if args.verbose {
             lines.push(row.requirement.source.clone() + &row.releases());
-            lines.push(format!("whose affair: {}", row.requirement.affair.words()));
+            lines.push(format!("a violation concerns: {}", row.requirement.affair.words()));
         }
         let id = std::iter::once(row.requirement.id.as_str()).chain(std::iter::repeat(""));
         for (id, line) in id.zip(lines) {

@@ -34,8 +34,8 @@ Examples:
 
 Exit status:
   0    every case that ran passed (documented kernel bugs allowed, unless --strict), or came out as
-       --expectations say
-  1    the kernel does not conform, or a case passed that --expectations expect not to
+       --expectations says
+  1    the kernel does not conform, or a case passed that --expectations says does not
   125  inconclusive (git bisect run skips such a commit)
   129  wrong command line or unreadable input
   130, 143  interrupted";

@@ -52,9 +52,9 @@ fn wrong(entry: &Expectation) -> Option<String> {
     let date = |text: &String| text.parse::<toml::value::Datetime>().ok().filter(|date| date.time.is_none());
     match &entry.until {
         _ if entry.cases.is_empty() && entry.requirements.is_empty() => {
-            Some("an entry names cases, or a requirement, or both".to_owned())
+            Some("an entry must name cases, a requirement, or both".to_owned())
         }
-        _ if entry.reason.trim().is_empty() => Some("an entry gives a reason".to_owned()),
+        _ if entry.reason.trim().is_empty() => Some("an entry must give a reason".to_owned()),
         Some(until) if date(until).is_none() => Some(format!("until {until:?} is no date such as \"2027-06-01\"")),
         _ => None,
     }
@@ -156,8 +156,8 @@ mod tests {
             ("x", "f.toml:1: "),
             ("[[bug]]\n", "f.toml:1: unknown field `bug`"),
             (&entry("cases = \"flags.\""), "f.toml:2: missing field `reason`"),
-            (&entry("cases = \"flags.\"\nreason = \" \""), "f.toml:2: an entry gives a reason"),
-            (&entry("reason = \"x\""), "f.toml:2: an entry names cases"),
+            (&entry("cases = \"flags.\"\nreason = \" \""), "f.toml:2: an entry must give a reason"),
+            (&entry("reason = \"x\""), "f.toml:2: an entry must name cases"),
             (&entry("case = \"flags.\"\nreason = \"x\""), "f.toml:3: unknown field `case`"),
             (&entry("cases = \"flags.\"\nreason = \"x\"\nstatus = \"failed\""), "f.toml:5: unknown variant `failed`"),
             (&entry("cases = 3\nreason = \"x\""), "a string or a list of strings"),

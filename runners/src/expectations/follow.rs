@@ -97,8 +97,8 @@ impl<'e> Follow<'e> {
         passed.into_iter().map(sentence).collect()
     }
 
-    /// What makes the run red although there is a file, in a sentence: the cases that no entry expects to come out as they
-    /// did.
+    /// What makes the run red although there is a file, in a sentence: the cases that no entry expects to come out as
+    /// they did.
     fn unclassified(&self) -> Option<String> {
         let is_red = |(_, (verdict, outcome)): &(&CaseInfo, &Judged)| match (outcome, verdict.status) {
             _ if outcome.entry().is_some() => false,

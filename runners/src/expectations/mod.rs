@@ -70,7 +70,7 @@ impl Expected {
         for path in &files.args.expectations {
             let read = read(path)?;
             if is_target(path) {
-                // Names that are no more go.
+                // Names that no longer exist are dropped.
                 old.extend(read.iter().cloned());
             } else {
                 known.check(&read)?;

@@ -2,8 +2,8 @@
 //!
 //! SysRq first, sent to the console as a break, or Control-O, and a letter: it prints the stacks of all tasks, as long
 //! as interrupts are served. Then, on the machines that have one, a non-maskable interrupt: a kernel of x86 with
-//! `unknown_nmi_panic`, or of powerpc, panics and prints the stack of the stuck CPU. Both through QMP, QEMU's control protocol, which
-//! also reports the registers.
+//! `unknown_nmi_panic`, or of powerpc, panics and prints the stack of the stuck CPU. Both through QMP, QEMU's control
+//! protocol, which also reports the registers.
 
 use serde_json::{Value, json};
 use vm::machine::SysRq;

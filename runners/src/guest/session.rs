@@ -315,7 +315,7 @@ impl Session {
             Event::RunStarted { plan, seed, facts, .. } => {
                 self.seed = *seed;
                 self.version = facts.version;
-                // The guest runs this very program: it has the same cases, and need not list them.
+                // The guest's init has the same cases, as it has made sure, and need not list them.
                 plan.clone_from(&self.plan);
                 self.began = true;
             }

@@ -265,7 +265,7 @@ fn failure(number: usize, index: usize, case: &CaseInfo, (verdict, outcome): &Ju
             dl {
                 @for requirement in &rows { dt { (requirement.id) } dd { (requirement.claim) br; span.legend { (requirement.source) } } }
                 dt { "source" } dd { (case.source) }
-                @if let Some(affair) = verdict.affair { dt { "whose affair" } dd { (affair.words()) } }
+                @if let Some(affair) = verdict.affair { dt { "concerns" } dd { (affair.words()) } }
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use crate::prelude::*;
 
-/// The options of a run that decide what a case meets: the kernel, its guest, what it claims, the tier. Whoever prints the
-/// command adds the case and the seed.
+/// The options of a run that decide what a case meets: the kernel, its guest, what it claims, the tier. Whoever prints
+/// the command adds the case and the seed.
 pub fn command(subcommand: Option<&str>, args: &RunArgs) -> String {
     let guest = &args.guest;
     let mut words = Words(vec!["unshare-conformance".to_owned()]);

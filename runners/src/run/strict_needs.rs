@@ -21,7 +21,7 @@ pub fn parse(name: &str) -> Result<String, String> {
 /// What counts as a failure, beside a kernel that fails.
 #[derive(Args, Debug, Clone, Default)]
 pub struct StrictArgs {
-    /// Count known kernel bugs and skipped cases as failures, but what an entry of --expectations expects
+    /// Count known kernel bugs and skipped cases as failures, except what an entry of --expectations expects
     #[arg(long)]
     pub strict: bool,
     /// Fail if a case cannot run for want of one of these needs: names as in `absent` of JSON results, `place` for

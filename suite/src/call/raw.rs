@@ -30,8 +30,9 @@ fn noted(flags: Flags, result: i64) -> i64 {
     result
 }
 
-/// unshare(2)'s number by the kernel's own entry, written out here instead of taken from a header (FLAG-50). Rust's names
-/// of the architectures; those that are not named share the table of arm64, riscv, loongarch and all newer ones.
+/// unshare(2)'s number by the kernel's own entry, written out here instead of taken from a header (FLAG-50, FLAG-52).
+/// The architectures have Rust's names; those that are not listed share the table of arm64, riscv, loongarch and all
+/// newer ones.
 pub fn number() -> i64 {
     const NUMBERS: [(&str, i64); 5] = [("x86_64", 272), ("x86", 310), ("arm", 337), ("s390x", 303), ("powerpc64", 282)];
     let own = NUMBERS.iter().find(|(architecture, _)| *architecture == std::env::consts::ARCH);
@@ -53,8 +54,8 @@ pub fn unshare(flags: Flags) -> Call<()> {
 /// The number of unshare(2) by the 32-bit entry of x86.
 pub(crate) const UNSHARE_IA32: u32 = 310;
 
-/// unshare(2) by the 32-bit entry of x86 (int 0x80, number 310) with this in its register, of which that takes the lower
-/// half (FLAG-44, FLAG-53). ENOSYS where programs have no such entry; cases that need it are skipped there.
+/// unshare(2) by the 32-bit entry of x86 (int 0x80, number 310) with this in its register, of which that takes the
+/// lower half (FLAG-44, FLAG-53). ENOSYS where programs have no such entry; cases that need it are skipped there.
 pub fn unshare_ia32(register: Flags) -> Call<()> {
     let text = format!("unshare({register}) by int 0x80");
     // SAFETY: unshare(2) takes a number.

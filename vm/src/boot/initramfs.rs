@@ -22,8 +22,8 @@ pub(crate) const MARKER: &str = "etc/unshare-conformance-guest";
 const DIRECTORIES: [&str; 8] = ["dev", "etc", "proc", "root", "run", "sys", "tmp", "var"];
 
 /// Device nodes, for the moment before devtmpfs is mounted and for kernels without it: name, major, minor
-/// (Documentation/admin-guide/devices.txt). The kernel gives init its standard streams from `console`. The terminals are
-/// those of every machine: an image serves kernels of all architectures that run its init.
+/// (Documentation/admin-guide/devices.txt). The kernel gives init its standard streams from `console`. The terminals
+/// are those of every machine: an image serves kernels of all architectures that run its init.
 const NODES: [(&str, u32, u32); 9] = [
     ("dev/console", 5, 1),
     ("dev/hvc0", 229, 0),

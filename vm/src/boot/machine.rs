@@ -29,8 +29,8 @@ pub enum Role {
     Console,
     /// What the suite reports.
     Results,
-    /// QMP, QEMU's control protocol; QEMU greets first. The ports' character devices are called `console` and `results`:
-    /// what [`SysRq`] says and a letter, sent to the first, is a magic SysRq.
+    /// QMP, QEMU's control protocol; QEMU greets first. The ports' character devices are called `console` and
+    /// `results`: what [`SysRq`] says and a letter, sent to the first, is a magic SysRq.
     Monitor,
 }
 

@@ -18,8 +18,8 @@ struct Package {
     version: String,
 }
 
-/// The packages with kernels for an architecture (a POSIX extended regular expression). Debian makes user-mode Linux for
-/// x86 alone.
+/// The packages with kernels for an architecture (a POSIX extended regular expression). Debian makes user-mode Linux
+/// for x86 alone.
 fn pattern(architecture: Architecture) -> String {
     let flavours = architecture.debian_flavours().join("|");
     let user_mode = if architecture == Architecture::X86_64 { "|user-mode-linux" } else { "" };

@@ -46,10 +46,10 @@ pub enum BuildError {
     Kernel(#[from] KernelError),
 }
 
-/// Builds the kernel of the tree at `tree` for an architecture, in the cache; the next build of the same is incremental.
-/// Where this machine's own compiler does not do, Debian's for that architecture is used, unless the environment has
-/// CROSS_COMPILE or LLVM. `additions` are fragments of ours beside those that every guest needs, `extra` are fragments of the user's, which may override
-/// ours. `progress` receives every line that make prints.
+/// Builds the kernel of the tree at `tree` for an architecture, in the cache; the next build of the same is
+/// incremental. Where this machine's own compiler does not do, Debian's for that architecture is used, unless the
+/// environment has CROSS_COMPILE or LLVM. `additions` are fragments of ours beside those that every guest needs,
+/// `extra` are fragments of the user's, which may override ours. `progress` receives every line that make prints.
 ///
 /// # Errors
 /// The tree cannot be built, or guests cannot boot its kernel.

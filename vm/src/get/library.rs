@@ -94,8 +94,8 @@ impl<S: Source> Library<S> {
         sorted(directories.filter_map(entry).collect())
     }
 
-    /// The fetched kernel that `name` means: the newest if several do, or the one of any architecture whose whole release
-    /// it is.
+    /// The fetched kernel that `name` means: the newest of several, or the one whose whole release it is, of whatever
+    /// architecture.
     pub fn find(&self, name: &str) -> Option<Entry> {
         let (release, architecture) = parts_of(name);
         let mut entries = self.fetched_of_any();
@@ -112,8 +112,8 @@ impl<S: Source> Library<S> {
         Ok(self.entries(&self.source.kernels(progress)?))
     }
 
-    /// Fetches the newest kernel that `release` names, unless it was fetched before; the next one if the archive lists it
-    /// and does not have it. The entry has the path of its image.
+    /// Fetches the newest kernel that `release` names, unless it was fetched before, or the next one if the archive
+    /// lists the newest and does not have it. The entry has the path of its image.
     ///
     /// # Errors
     /// No kernel has that name, or it cannot be fetched or kept.

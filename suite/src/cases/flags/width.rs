@@ -102,8 +102,9 @@ case!(Case {
 
 case!(Case {
     name: "flags.x32",
-    about: "The x32 entry of x86-64 (number 272 with bit 30) does the same as the 64-bit one, upper half of the argument \
-            included, on a kernel that has it, by which getpid(2) works; on others it gives ENOSYS and does nothing.",
+    about: "The x32 entry of x86-64 (number 272 with bit 30) does the same as the 64-bit one, upper half of the \
+            argument included, on a kernel that has it, by which getpid(2) works; on others it gives ENOSYS and does \
+            nothing.",
     proves: &[X32],
     source: "kernel, arch/x86/entry/syscalls/syscall_64.tbl and arch/x86/Kconfig (X86_X32_ABI)",
     needs: Needs::NONE.with(feature::X32),
