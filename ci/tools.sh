@@ -151,12 +151,13 @@ python_with() {
     echo "$python"
 }
 
-# built PROFILE…: the newest program that was built with one of these profiles (release, debug).
+# built PROFILE…: the newest program for this machine that was built with one of these profiles (release, debug).
 built() {
-    local target profile
+    local target profile own
+    own=$(rustc --version --verbose | sed -n 's/^host: //p')
     target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
     # shellcheck disable=SC2012 # the names are ours
-    for profile; do ls "$target"/*/"$profile"/unshare-conformance; done 2>/dev/null | xargs -r ls -t | head -n 1
+    for profile; do ls "$target/$own/$profile/unshare-conformance"; done 2>/dev/null | xargs -r ls -t | head -n 1
 }
 
 # The program under test: the one given, else the newest that was built.

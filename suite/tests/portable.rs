@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 /// Calls that not every architecture has: newer ones have the call that stands after it alone (asm-generic/unistd.h),
-/// s390 and 64-bit powerpc lack semop(2), riscv renameat(2), and clone(2) has another order of arguments on s390.
+/// s390 and 64-bit powerpc lack semop(2), riscv renameat(2), and on s390
+/// clone(2) has another order of arguments and mmap(2) takes a structure.
 const NOT_EVERYWHERE: &str = "access alarm arch_prctl chmod chown clone creat dup2 epoll_create epoll_wait eventfd fork \
-    futimesat getdents getpgrp getrlimit inotify_init lchown link lstat mkdir mknod open pause pipe poll readlink rename \
+    futimesat getdents getpgrp getrlimit inotify_init lchown link lstat mkdir mknod mmap open pause pipe poll readlink rename \
     renameat rmdir select semop setrlimit signalfd stat symlink time unlink utime utimes vfork";
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {

@@ -41,10 +41,10 @@ const REQUESTS: [Request; 9] = [
         words: &["NEW_LISTENER"],
         name: "SECCOMP_FILTER_FLAG_NEW_LISTENER",
         control: || {
-            const MODE_FILTER: u64 = 1;
-            const NEW_LISTENER: u64 = 8;
+            const MODE_FILTER: usize = 1;
+            const NEW_LISTENER: usize = 8;
             // SAFETY: there is no filter at the null pointer: a kernel that knows the flag says EFAULT.
-            let result = unsafe { libc::syscall(libc::SYS_seccomp, MODE_FILTER, NEW_LISTENER, 0u64) };
+            let result = unsafe { libc::syscall(libc::SYS_seccomp, MODE_FILTER, NEW_LISTENER, 0usize) };
             match Errno::result(result) {
                 Ok(_) | Err(Errno::EFAULT) => Ok(()),
                 Err(errno) => Err(errno),
@@ -55,16 +55,16 @@ const REQUESTS: [Request; 9] = [
         words: &["personality("],
         name: "personality(ADDR_NO_RANDOMIZE)",
         // SAFETY: takes a number; the child that asks ends.
-        control: || Errno::result(unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as u64) }).map(drop),
+        control: || Errno::result(unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) }).map(drop),
     },
     Request { words: &["lock of the open file"], name: "locks of open files (F_OFD_SETLK)", control: open_file_lock },
     Request {
         words: &["close_range(all)"],
         name: "a close_range(2) that takes the highest number",
         control: || {
-            const NONE_OPEN: u64 = 1 << 30;
+            const NONE_OPEN: usize = 1 << 30;
             // SAFETY: closes nothing: no descriptor has such a number, or one above.
-            let result = unsafe { libc::syscall(libc::SYS_close_range, NONE_OPEN, u64::from(u32::MAX), 0u64) };
+            let result = unsafe { libc::syscall(libc::SYS_close_range, NONE_OPEN, u32::MAX as usize, 0usize) };
             Errno::result(result).map(drop)
         },
     },
@@ -73,7 +73,7 @@ const REQUESTS: [Request; 9] = [
 
 /// Why the kernel answers a step of set-up like this to everybody; none if a control gets another answer.
 pub fn request(call: &str, errno: Errno) -> Option<String> {
-    if matches!(errno, Errno::ENOENT | Errno::EACCES) {
+    if errno == Errno::ENOENT {
         return missing_file(call);
     }
     let lacks = matches!(errno, Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::ENOPROTOOPT);
@@ -86,12 +86,15 @@ pub fn request(call: &str, errno: Errno) -> Option<String> {
     (answer == Some(errno)).then(|| format!("this kernel lacks {name} ({errno:?})"))
 }
 
-/// Files of /proc that a step names, fully or by the last part, and that the supervisor does not find either.
+/// Files of /proc that a step names, fully or by the last part, and that the supervisor does not find either. A path in
+/// which the step writes PID or TID for a number, or leaves something out, names no file.
 fn missing_file(call: &str) -> Option<String> {
-    let named = call.split([' ', '(', ')', ',', '"', ':']).filter(|word| word.starts_with("/proc/")).map(str::to_owned);
+    let is_whole = |path: &&str| !path.contains('…') && !path.split('/').any(|part| matches!(part, "PID" | "TID"));
+    let words = call.split([' ', '(', ')', ',', '"', ':']);
+    let named = words.filter(|word| word.starts_with("/proc/")).filter(is_whole).map(str::to_owned);
     let of_task = ["projid_map", "setgroups"].into_iter().filter(|file| call.contains(file));
     let mut files = named.chain(of_task.map(|file| format!("/proc/self/{file}")));
-    let missing = files.find(|path| !Path::new(path).exists())?;
+    let missing = files.find(|path| Path::new(path).try_exists().is_ok_and(|there| !there))?;
     Some(format!("this kernel has no {missing}"))
 }
 
@@ -149,5 +152,5 @@ fn io_uring(call: &str) -> Result<(), Errno> {
     let mut parameters = [0u32; 30];
     parameters[2] = flags.unwrap_or(0);
     // SAFETY: the parameters live through the call and have the structure's size; the child that asks ends.
-    Errno::result(unsafe { libc::syscall(libc::SYS_io_uring_setup, 1u64, parameters.as_mut_ptr()) }).map(drop)
+    Errno::result(unsafe { libc::syscall(libc::SYS_io_uring_setup, 1usize, parameters.as_mut_ptr()) }).map(drop)
 }

@@ -289,8 +289,13 @@ fn fault(at: usize) -> Result<(i32, isize), Errno> {
 
 /// Maps the page, and has the handler called for faults.
 fn catch_faults() -> Result<(), Errno> {
-    let page = call!(mmap, 0, 1, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1isize as usize, 0);
-    PAGE.store(page.map_err(fds::errno)?, Ordering::SeqCst);
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a mapping of its own.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), 1, libc::PROT_NONE, flags, -1, 0) };
+    if page == libc::MAP_FAILED {
+        return Err(Errno::last());
+    }
+    PAGE.store(page as usize, Ordering::SeqCst);
     let action = SigAction::new(SigHandler::SigAction(note_fault), SaFlags::SA_SIGINFO, SigSet::empty());
     // SAFETY: the handler stores numbers and makes one system call.
     unsafe { sigaction(Signal::SIGSEGV, &action) }.map(drop)
@@ -305,21 +310,21 @@ case!(Case {
     needs: Needs::ROOT.with(feature::CREATE_USER_NS).with(feature::INITIAL_ROOT).with(feature::SECOND_USER),
     run: |t| {
         const AT: usize = 100;
-        let expected = (SEGV_ACCERR, AT as isize);
         t.setup(Call::new("mmap(), sigaction(SIGSEGV)", catch_faults()))?;
         t.setup(Call::new("sigprocmask()", block_signal()))?;
         become_somebody_else(t, 0)?;
         t.setup(Call::new("setrlimit(RLIMIT_SIGPENDING, 1)", setrlimit(Resource::RLIMIT_SIGPENDING, 1, 1)))?;
         let text = "code and place of a memory fault";
         let before = t.setup(Call::new(text, fault(AT)))?;
-        if before != expected {
+        // s390 tells the page alone.
+        if before.0 != SEGV_ACCERR || ![0, AT as isize].contains(&before.1) {
             return Err(t.broken(format!("{text} before the call"), format!("{before:?}")));
         }
         t.unshare(Flags::NEWUSER).from(Start::unprivileged()).as_predicted()?;
         t.check(Call::new("sigqueue(a blocked signal)", Counted::Signals.take(0).map(drop))).succeeds()?;
         t.check(Call::new("sigqueue(another one)", Counted::Signals.take(1).map(drop))).fails_with(Errno::EAGAIN)?;
         // As often as a count that is lost might take to show.
-        (0..3).try_for_each(|_| t.check(Call::new(text, fault(AT))).is(expected))
+        (0..3).try_for_each(|_| t.check(Call::new(text, fault(AT))).is(before))
     }
 });
 
