@@ -522,7 +522,7 @@ fn ia32() -> Option<String> {
 /// What getpid(2) by the x32 entry gives: the caller's process ID, or −ENOSYS where the kernel has no such entry.
 pub fn getpid_by_x32() -> i64 {
     // SAFETY: takes nothing.
-    unsafe { syscalls::raw::syscall0(!abi::NUMBER_MASK as usize | Sysno::getpid as usize) as isize as i64 }
+    unsafe { abi::raw::syscall0(!abi::NUMBER_MASK as usize | Sysno::getpid as usize) as isize as i64 }
 }
 
 fn no_word_of_x32() -> Option<String> {

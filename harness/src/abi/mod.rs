@@ -1,13 +1,13 @@
 //! What the kernel's interface has of each architecture's own: one file for each, with the same names in it.
 //!
 //! Everywhere else only calls are made that every architecture has (the generic table, `asm-generic/unistd.h`), no
-//! code asks for the architecture, and unions and bit-fields of the kernel's pass through the wrappers of [`layout`]. A
+//! code asks for the architecture, raw calls are made by [`syscall!`] and [`raw`], and unions and bit-fields of the kernel's pass through the wrappers of [`layout`]. A
 //! test proves the first two (`suite/tests/portable.rs`).
 //!
 //! A new architecture is a new file here: its name for audit, where a trapped call has its argument and leaves its
 //! result, and a child that needs no stack.
 
-use syscalls::{Errno, Sysno, syscall};
+use syscalls::{Errno, Sysno};
 
 pub mod layout;
 pub mod number;
@@ -31,6 +31,11 @@ compile_error!("this architecture has no file in harness/src/abi: write one, as 
 #[cfg_attr(target_arch = "s390x", path = "s390x.rs")]
 #[cfg_attr(target_arch = "powerpc64", path = "powerpc64.rs")]
 mod native;
+
+#[cfg(target_arch = "powerpc64")]
+pub use native::{raw, syscall};
+#[cfg(not(target_arch = "powerpc64"))]
+pub use syscalls::{raw, syscall};
 
 pub use native::{AUDIT, COMPAT, NUMBER_MASK, argument, set_result, sleeping_child};
 

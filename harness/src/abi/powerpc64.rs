@@ -39,6 +39,91 @@ pub fn set_result(context: &mut ucontext_t, result: i64, _compat: bool) {
     }
 }
 
+/// System calls. Those of the crate `syscalls` promise the compiler that the call keeps the count register, XER and all
+/// condition fields but the first, which it does not: a loop that counts in that register then ends elsewhere.
+pub mod raw {
+    /// The call of this number with these arguments. Gives its result, or −errno.
+    ///
+    /// # Safety
+    /// As for the call.
+    pub unsafe fn syscall6(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> usize {
+        let result: usize;
+        // SAFETY: the caller's. What the call may clobber is named.
+        unsafe {
+            std::arch::asm!(
+                "sc",
+                "bns+ 2f",
+                "neg 3, 3",
+                "2:",
+                inlateout("r0") number => _,
+                inlateout("r3") a => result,
+                inlateout("r4") b => _,
+                inlateout("r5") c => _,
+                inlateout("r6") d => _,
+                inlateout("r7") e => _,
+                inlateout("r8") f => _,
+                out("r9") _, out("r10") _, out("r11") _, out("r12") _,
+                out("cr0") _, out("cr1") _, out("cr5") _, out("cr6") _, out("cr7") _, out("ctr") _, out("xer") _,
+                options(nostack),
+            );
+        }
+        result
+    }
+
+    /// The same without arguments.
+    ///
+    /// # Safety
+    /// As for the call.
+    pub unsafe fn syscall0(number: usize) -> usize {
+        // SAFETY: the caller's.
+        unsafe { syscall6(number, 0, 0, 0, 0, 0, 0) }
+    }
+
+    /// The same with one argument.
+    ///
+    /// # Safety
+    /// As for the call.
+    pub unsafe fn syscall1(number: usize, a: usize) -> usize {
+        // SAFETY: the caller's.
+        unsafe { syscall6(number, a, 0, 0, 0, 0, 0) }
+    }
+
+    /// The same with two arguments.
+    ///
+    /// # Safety
+    /// As for the call.
+    pub unsafe fn syscall2(number: usize, a: usize, b: usize) -> usize {
+        // SAFETY: the caller's.
+        unsafe { syscall6(number, a, b, 0, 0, 0, 0) }
+    }
+}
+
+/// The call of this number with up to six arguments, each a number or a pointer: as `syscalls::syscall!`.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! raw_syscall {
+    ($number:expr) => { $crate::raw_syscall!($number, 0) };
+    ($number:expr, $a:expr) => { $crate::raw_syscall!($number, $a, 0) };
+    ($number:expr, $a:expr, $b:expr) => { $crate::raw_syscall!($number, $a, $b, 0) };
+    ($number:expr, $a:expr, $b:expr, $c:expr) => { $crate::raw_syscall!($number, $a, $b, $c, 0) };
+    ($number:expr, $a:expr, $b:expr, $c:expr, $d:expr) => { $crate::raw_syscall!($number, $a, $b, $c, $d, 0) };
+    ($number:expr, $a:expr, $b:expr, $c:expr, $d:expr, $e:expr) => {
+        $crate::raw_syscall!($number, $a, $b, $c, $d, $e, 0)
+    };
+    ($number:expr, $a:expr, $b:expr, $c:expr, $d:expr, $e:expr, $f:expr) => {
+        ::syscalls::Errno::from_ret($crate::abi::raw::syscall6(
+            $number as usize,
+            $a as usize,
+            $b as usize,
+            $c as usize,
+            $d as usize,
+            $e as usize,
+            $f as usize,
+        ))
+    };
+}
+pub use raw_syscall as syscall;
+
 /// clone3(2) with the first eight words of `struct clone_args`, for a child that shares the caller's memory: it never
 /// touches that memory, not even a stack, sleeps, and dies with the caller's thread. Gives its process ID, or −errno.
 pub fn sleeping_child(arguments: &[u64; 8]) -> i64 {
@@ -75,7 +160,7 @@ pub fn sleeping_child(arguments: &[u64; 8]) -> i64 {
             inlateout("r3") arguments.as_ptr() as i64 => result,
             inlateout("r4") size_of_val(arguments) => _,
             out("r5") _, out("r6") _, out("r7") _, out("r8") _, out("r9") _, out("r10") _, out("r11") _, out("r12") _,
-            out("cr0") _, out("ctr") _, out("xer") _,
+            out("cr0") _, out("cr1") _, out("cr5") _, out("cr6") _, out("cr7") _, out("ctr") _, out("xer") _,
         );
     }
     result

@@ -30,7 +30,7 @@ fn answer_to_nonsense(number: Sysno) -> Result<(), Errno> {
     // With all bits set this one makes a queue: without, it looks for one that is not there.
     let second = if number == Sysno::msgget { 0 } else { NONSENSE };
     // SAFETY: no address is valid, and no number or descriptor either.
-    let result = unsafe { syscalls::syscall!(number, NONSENSE, second, NONSENSE, NONSENSE, NONSENSE, NONSENSE) };
+    let result = unsafe { crate::abi::syscall!(number, NONSENSE, second, NONSENSE, NONSENSE, NONSENSE, NONSENSE) };
     result.map(drop).map_err(|errno| Errno::from_raw(errno.into_raw()))
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use syscalls::{Errno, Sysno, syscall};
+use harness::abi::syscall;
+use syscalls::{Errno, Sysno};
 
 use crate::call::raw::UNSHARE_IA32;
 use crate::spec::prelude::{abi, call};
@@ -73,7 +74,7 @@ pub(super) fn issue(entry: Entry, flags: u64) -> i64 {
     match (entry, abi::COMPAT) {
         // SAFETY: unshare(2) takes a number. What it does to the caller is what that asked for.
         (Entry::Native(number), _) => unsafe {
-            syscalls::raw::syscall6(number as usize, flags as usize, 0, 0, 0, 0, MAGIC as usize) as isize as i64
+            abi::raw::syscall6(number as usize, flags as usize, 0, 0, 0, 0, MAGIC as usize) as isize as i64
         },
         // SAFETY: as above; the call came in by this entry, so that the kernel has it.
         (Entry::Compat, Some(compat)) => unsafe { (compat.call)(UNSHARE_IA32, flags, MAGIC).into() },

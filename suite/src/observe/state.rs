@@ -1,6 +1,6 @@
 //! One look at a task, and what differs between two looks.
 
-use syscalls::syscall;
+use harness::abi::syscall;
 
 use super::proc_file::{FdList, OwnDirectory, four, hash, number, statx};
 use crate::spec::prelude::*;

@@ -13,6 +13,7 @@ pub use std::path::{Path, PathBuf};
 pub use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 pub use std::time::{Duration, Instant};
 
+pub use harness::abi::syscall;
 pub use harness::case::task::fork_sharing;
 pub use harness::prelude::{
     Call, Check, Done, Errno, Facts, Failure, Needs, Stop, Task, Test, Tier, TimeLimit, Variant, Version, all,
@@ -26,7 +27,7 @@ pub use nix::unistd::{
 };
 pub use serde::de::DeserializeOwned;
 pub use serde::{Deserialize, Serialize};
-pub use syscalls::{Sysno, syscall};
+pub use syscalls::Sysno;
 
 pub use harness::abi::{self, number};
 
@@ -41,7 +42,7 @@ pub use crate::spec::time::{SECOND, Time, sleep};
 macro_rules! call {
     ($name:ident $(, $argument:expr)*) => {
         // SAFETY: the arguments are what the macro's users keep to.
-        unsafe { syscalls::syscall!(harness::abi::number::$name $(, $argument)*) }
+        unsafe { harness::abi::syscall!(harness::abi::number::$name $(, $argument)*) }
     };
 }
 pub(crate) use call;
