@@ -529,16 +529,19 @@ fn no_word_of_x32() -> Option<String> {
     if abi::NUMBER_MASK == !0 {
         return Some("the x32 entry is x86-64's, for its 64-bit programs to try".to_owned());
     }
-    // A filter may end who tries it.
-    let tried = in_child(0, || match getpid_by_x32() {
-        answer if answer == i64::from(std::process::id()) || answer == -i64::from(libc::ENOSYS) => 0,
-        _ => 1,
-    });
-    match tried {
-        Ok(WaitStatus::Exited(_, 0)) => None,
-        Ok(end) => Some(format!("a seccomp filter of this place answers calls by the x32 entry ({end:?})")),
-        Err(errno) => Some(format!("fork: {errno:?}")),
-    }
+    const ENOSYS: i32 = Errno::ENOSYS as i32;
+    // A filter may end who tries it, or give an error. Whatever else comes is the kernel's answer, to be judged.
+    let tried = in_child(0, || i32::try_from(-getpid_by_x32()).map_or(0, |errno| errno.max(0)));
+    let answer = match tried {
+        Ok(WaitStatus::Exited(_, 0 | ENOSYS)) => return None,
+        Ok(WaitStatus::Exited(_, errno)) => format!("getpid: {:?}", Errno::from_raw(errno)),
+        Ok(WaitStatus::Signaled(_, signal, _)) => format!("getpid ends the caller by {signal}"),
+        Ok(end) => format!("{end:?}"),
+        Err(errno) => return Some(format!("fork: {errno:?}")),
+    };
+    Some(format!(
+        "calls by the x32 entry are refused, by a seccomp filter or by the kernel ({answer}): run outside containers"
+    ))
 }
 
 fn narrow_argument() -> Option<String> {
