@@ -619,6 +619,23 @@ mod tests {
         assert_eq!(names.len(), SUITE.features().count());
     }
 
+    #[test]
+    fn a_run_begins_with_what_it_does_not_compare() {
+        let mut facts = Facts::default();
+        assert_eq!(remarks(&facts), [""; 0]);
+        for feature in [MOUNT_IDS, SHOWN_UMASK, TIME_NS] {
+            facts.absent.insert(feature.name.to_owned(), format!("no {}", feature.name));
+        }
+        facts.further.insert(EMPTY_FOR_ALL.to_owned(), true.into());
+        let told = remarks(&facts);
+        assert_eq!(
+            told[0],
+            "not compared in this run: on which mounts a task's root and current directory are (no mount_ids); whether \
+             another task has the caller's umask (no shown_umask)"
+        );
+        assert!(told.len() == 2 && told[1].starts_with("this kernel gives an empty mount namespace to everybody"));
+    }
+
     /// Files of results written before features were data have these names.
     #[test]
     fn facts_read_back_as_they_were_written() {
