@@ -68,6 +68,26 @@ pub fn empty_mount_namespace_is_for_all(facts: &Facts) -> bool {
     facts.holds(EMPTY_FOR_ALL)
 }
 
+/// What is judged otherwise on this kernel than on a released Linux, each in a sentence that the run begins with: what the
+/// kernel does not show is not compared, and no case is skipped for it.
+pub fn remarks(facts: &Facts) -> Vec<String> {
+    let uncompared = [
+        (NS_LINKS, "in which namespaces a task is"),
+        (ALL_LINKS, "the kinds of namespaces that have no link"),
+        (MOUNT_IDS, "on which mounts a task's root and current directory are"),
+        (SHOWN_UMASK, "whether another task has the caller's umask"),
+    ];
+    let missing = uncompared.into_iter().filter_map(|(feature, what)| Some((what, facts.reason_without(feature)?)));
+    let missing: Vec<_> = missing.map(|(what, why)| format!("{what} ({why})")).collect();
+    let weaker = (!missing.is_empty()).then(|| format!("not compared in this run: {}", missing.join("; ")));
+    let for_all = empty_mount_namespace_is_for_all(facts).then(|| {
+        "this kernel gives an empty mount namespace to everybody, as clone3(2) by a task without capabilities shows: no \
+         Linux up to 7.3 does, and UNSHARE_EMPTY_MNTNS is judged by it"
+            .to_owned()
+    });
+    weaker.into_iter().chain(for_all).collect()
+}
+
 /// Whether a task without any capability gets an empty mount namespace by clone3(2), not by the call under test.
 fn is_empty_mount_namespace_for_all() -> bool {
     // Unknown to most kernels, which need no child to be asked.
@@ -529,16 +549,19 @@ fn no_word_of_x32() -> Option<String> {
     if abi::NUMBER_MASK == !0 {
         return Some("the x32 entry is x86-64's, for its 64-bit programs to try".to_owned());
     }
-    // A filter may end who tries it.
-    let tried = in_child(0, || match getpid_by_x32() {
-        answer if answer == i64::from(std::process::id()) || answer == -i64::from(libc::ENOSYS) => 0,
-        _ => 1,
-    });
-    match tried {
-        Ok(WaitStatus::Exited(_, 0)) => None,
-        Ok(end) => Some(format!("a seccomp filter of this place answers calls by the x32 entry ({end:?})")),
-        Err(errno) => Some(format!("fork: {errno:?}")),
-    }
+    const ENOSYS: i32 = Errno::ENOSYS as i32;
+    // A filter may end who tries it, or give an error. Whatever else comes is the kernel's answer, to be judged.
+    let tried = in_child(0, || i32::try_from(-getpid_by_x32()).map_or(0, |errno| errno.max(0)));
+    let answer = match tried {
+        Ok(WaitStatus::Exited(_, 0 | ENOSYS)) => return None,
+        Ok(WaitStatus::Exited(_, errno)) => format!("getpid: {:?}", Errno::from_raw(errno)),
+        Ok(WaitStatus::Signaled(_, signal, _)) => format!("getpid ends the caller by {signal}"),
+        Ok(end) => format!("{end:?}"),
+        Err(errno) => return Some(format!("fork: {errno:?}")),
+    };
+    Some(format!(
+        "calls by the x32 entry are refused, by a seccomp filter or by the kernel ({answer}): run outside containers"
+    ))
 }
 
 fn narrow_argument() -> Option<String> {
@@ -594,6 +617,23 @@ mod tests {
     fn names_of_features_are_unique() {
         let names: std::collections::BTreeSet<&str> = SUITE.features().map(|feature| feature.name).collect();
         assert_eq!(names.len(), SUITE.features().count());
+    }
+
+    #[test]
+    fn a_run_begins_with_what_it_does_not_compare() {
+        let mut facts = Facts::default();
+        assert_eq!(remarks(&facts), [""; 0]);
+        for feature in [MOUNT_IDS, SHOWN_UMASK, TIME_NS] {
+            facts.absent.insert(feature.name.to_owned(), format!("no {}", feature.name));
+        }
+        facts.further.insert(EMPTY_FOR_ALL.to_owned(), true.into());
+        let told = remarks(&facts);
+        assert_eq!(
+            told[0],
+            "not compared in this run: on which mounts a task's root and current directory are (no mount_ids); whether \
+             another task has the caller's umask (no shown_umask)"
+        );
+        assert!(told.len() == 2 && told[1].starts_with("this kernel gives an empty mount namespace to everybody"));
     }
 
     /// Files of results written before features were data have these names.

@@ -17,6 +17,9 @@ use crate::spec::namespaces::KINDS;
 /// The fact, in results, that names the flags that are not claimed.
 const UNCLAIMED: &str = "unclaimed";
 
+/// The list of a kernel that claims no flag.
+const NO_FLAG: &str = "none";
+
 /// The flags that a kernel claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -33,9 +36,12 @@ struct Content {
 impl FromStr for Profile {
     type Err = String;
 
-    /// Reads a list of flags, such as `fs,files,newuts`, or a file with one, whose name has a slash or ends in `.toml`:
-    /// `claims = ["fs", "files"]`.
+    /// Reads a list of flags, such as `fs,files,newuts`, or `none`, or a file with a list, whose name has a slash or ends
+    /// in `.toml`: `claims = ["fs", "files"]`, or `claims = []`.
     fn from_str(text: &str) -> Result<Self, String> {
+        if text == NO_FLAG {
+            return Self::of(std::iter::empty());
+        }
         if !text.contains('/') && !text.ends_with(".toml") {
             return Self::of(text.split(','));
         }
@@ -86,7 +92,10 @@ impl Profile {
 
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.claimed.iter().map(Flags::slug).collect::<Vec<_>>().join(","))
+        match self.claimed {
+            Flags::NONE => f.write_str(NO_FLAG),
+            claimed => f.write_str(&claimed.iter().map(Flags::slug).collect::<Vec<_>>().join(",")),
+        }
     }
 }
 
@@ -114,6 +123,7 @@ mod tests {
     #[test]
     fn a_list_reads_back_as_it_is_written() {
         assert_eq!(profile("newuts,fs").to_string(), "fs,newuts");
+        assert_eq!((profile("none").to_string().as_str(), profile("none").claimed), ("none", Flags::NONE));
         let all = Flags::KNOWN.map(Flags::slug).join(",");
         assert_eq!(profile(&all).to_string(), all);
         assert_eq!(profile(&all).unclaimed(), Flags::NONE);
@@ -131,6 +141,8 @@ mod tests {
         let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
         std::fs::write(&file, "claims = [\"fs\", \"newuts\"]\n").expect("written");
         assert_eq!(profile(file.path().to_str().expect("text")), profile("fs,newuts"));
+        std::fs::write(&file, "claims = []\n").expect("written");
+        assert_eq!(profile(file.path().to_str().expect("text")), profile("none"));
         std::fs::write(&file, "claim = []\n").expect("written");
         let why = file.path().to_str().expect("text").parse::<Profile>().expect_err("no such key");
         assert!(why.contains("unknown field `claim`"), "{why}");

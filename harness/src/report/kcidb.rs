@@ -1,6 +1,7 @@
 //! KCIDB's submission format, schema 5.3: one object with a test for each case.
 //!
-//! KCIDB has no expected failures: a documented bug is PASS, with its reference in `misc`. A case that was not run is
+//! KCIDB has no expected failures: a documented bug is PASS, with its reference in `misc`. A pass that
+//! an entry of the user's does not expect is FAIL, as it fails the run. A case that was not run is
 //! MISS; one that is broken or timed out is ERROR.
 
 use serde_json::{Value, json};
@@ -103,6 +104,7 @@ impl Reporter for Kcidb {
 
 fn status(entry: &Entry) -> &'static str {
     match (entry.outcome, entry.verdict.status) {
+        (outcome, _) if outcome.refutes() => "FAIL",
         (Outcome::KnownBug { .. } | Outcome::UnexpectedPass { .. }, _) | (_, Status::Pass) => "PASS",
         _ if entry.verdict.was_never_reached() => "MISS",
         (_, Status::Skip) => "SKIP",

@@ -32,7 +32,7 @@ impl Affair {
             Status::Pass | Status::Skip | Status::Broken => None,
             Status::TimedOut => Some(Affair::Programs),
             // The kernel itself is unwell.
-            Status::Fail if verdict.failed.is_empty() || verdict.is_of_kernel_log() => Some(Affair::Security),
+            Status::Fail if verdict.is_of_unwell_kernel() => Some(Affair::Security),
             Status::Fail => violated.map(of_requirement).max(),
         }
     }

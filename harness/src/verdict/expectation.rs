@@ -25,6 +25,10 @@ pub struct Expectation {
     /// How the cases may come out. An entry without any excuses nothing.
     #[serde(default = "fails", deserialize_with = "one_or_many")]
     pub status: Vec<Status>,
+    /// Whether also what the kernel's own log reports of a case is expected (an oops, a warning), or that its guest is
+    /// lost. Without it no such case is excused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kernel_log: bool,
     /// Why, in one line.
     pub reason: String,
     /// The report or the fixing commit.
@@ -127,7 +131,8 @@ fn classified<S: AsRef<str>>(
     let named = || entries.iter().filter(|entry| most.is_some() && entry.names(case) == most);
     let of_all_cases = || entries.iter().filter(|entry| entry.cases.is_empty());
     let status = verdict.status;
-    let fits = |entry: &&&Expectation| entry.status.contains(&status);
+    let is_unwell = verdict.is_of_unwell_kernel();
+    let fits = |entry: &&&Expectation| entry.status.contains(&status) && (entry.kernel_log || !is_unwell);
     match status {
         Status::Pass => match named().find(fits) {
             Some(_) => Some(Outcome::AS_JUDGED),
@@ -135,7 +140,8 @@ fn classified<S: AsRef<str>>(
         },
         Status::Fail => {
             let excusing: Vec<_> = named().chain(of_all_cases()).filter(fits).collect();
-            // Only what is listed is excused. A splat fails a case without any failed check.
+            // Only what is listed is excused. A splat fails a case without any failed check, and then no requirement
+            // names it.
             let lists = |entry: &&Expectation, ids: &str| {
                 ids.split(", ").any(|id| entry.requirements.iter().any(|own| own == id))
             };
@@ -196,6 +202,7 @@ mod tests {
             cases: cases.iter().map(|name| (*name).to_owned()).collect(),
             requirements: requirements.iter().map(|id| (*id).to_owned()).collect(),
             status: status.to_vec(),
+            kernel_log: false,
             reason: "lost".to_owned(),
             link: None,
             until: None,
@@ -217,7 +224,10 @@ mod tests {
     }
 
     fn with(status: Status) -> Verdict {
-        Verdict::not_run(status, "x")
+        match status {
+            Status::Fail => failing(&["R-8"]),
+            _ => Verdict::not_run(status, "x"),
+        }
     }
 
     /// The outcome of a case that proves R-1, in a word.
@@ -316,6 +326,31 @@ mod tests {
         assert_eq!(word(&entries, "c.d", &with(Skip)), "expected skip");
         let unproven = [entry(&[], &["R-2"], &[Skip])];
         assert_eq!(word(&unproven, "c.d", &with(Skip)), "as judged");
+    }
+
+    #[test]
+    fn what_the_kernel_reports_is_excused_by_name_alone() {
+        use Status::{Fail, TimedOut};
+        let splat = |verdict: Verdict| Verdict { reason: "kernel log: BUG: KASAN: x".to_owned(), ..verdict };
+        let noted = Verdict { notes: vec!["kernel log: Oops: 0000 [#1]".to_owned()], ..with(TimedOut) };
+        let lost = Verdict::not_run(Fail, "the guest panicked: x");
+        let any = entry(&["a."], &[], &[Fail, TimedOut]);
+        let listed = entry(&["a."], &["R-1"], &[Fail, TimedOut]);
+        for (verdict, expected) in [
+            (splat(failing(&[])), "as judged"),
+            (splat(failing(&["R-1"])), "known"),
+            (lost, "as judged"),
+            (noted, "known"),
+        ] {
+            for entry in [&any, &listed] {
+                assert_eq!(word(std::slice::from_ref(entry), "a.b", &verdict), "as judged", "{verdict:?}");
+            }
+            let told = |entry: &Expectation| Expectation { kernel_log: true, ..entry.clone() };
+            assert_eq!(word(&[told(&any)], "a.b", &verdict), "known", "{verdict:?}");
+            assert_eq!(word(&[told(&listed)], "a.b", &verdict), expected, "{verdict:?}");
+        }
+        let remark = Verdict { notes: vec!["kernel log: Out of memory: Killed process 1".to_owned()], ..with(Fail) };
+        assert_eq!(word(&[any], "a.b", &remark), "known");
     }
 
     #[test]

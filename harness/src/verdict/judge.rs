@@ -84,6 +84,18 @@ impl Verdict {
         self.reason.starts_with(KERNEL_LOG)
     }
 
+    /// Whether the kernel itself is unwell, whatever the case's checks say: it reported a problem, or its guest was
+    /// lost while the case ran.
+    pub fn is_of_unwell_kernel(&self) -> bool {
+        let reports = |note: &String| {
+            let kind = note.strip_prefix(KERNEL_LOG).and_then(recognise);
+            kind.is_some_and(|kind| kind != SplatKind::OutOfMemory)
+        };
+        // Only a kernel that died, or a report of its own, fails a case without any failed check.
+        let is_lost = self.status == Status::Fail && self.failed.is_empty();
+        is_lost || self.is_of_kernel_log() || self.notes.iter().any(reports)
+    }
+
     /// The verdict on a case that the run ended before, or in the middle of.
     pub fn never_reached(why: &str) -> Self {
         Self::not_run(Status::Broken, format!("{NOT_RUN}{why}"))
@@ -219,7 +231,8 @@ fn printed(output: &str) -> Vec<String> {
     shown
 }
 
-/// One verdict for a case that was run several times: the worst, and how often it occurred.
+/// One verdict for a case that was run several times: the worst, and how often it occurred. Of several failures it is one
+/// by the kernel's own report, if there is any: what is expected of a check does not excuse it.
 ///
 /// # Panics
 /// There is no verdict at all.
@@ -227,16 +240,19 @@ pub fn worst_of(verdicts: Vec<Verdict>) -> Verdict {
     let runs = verdicts.len();
     let checks = verdicts.iter().map(|verdict| verdict.checks).sum();
     let duration = verdicts.iter().map(|verdict| verdict.duration).sum();
-    let status = verdicts.iter().map(|verdict| verdict.status).max().expect("a case was run at least once");
-    let times = verdicts.iter().filter(|verdict| verdict.status == status).count();
+    let weight = |verdict: &Verdict| (verdict.status, verdict.is_of_unwell_kernel());
+    let most = verdicts.iter().map(weight).max().expect("a case was run at least once");
+    let alike = verdicts.iter().filter(|verdict| verdict.status == most.0).count();
+    let times = verdicts.iter().filter(|verdict| weight(verdict) == most).count();
+    let by = if times < alike { " by the kernel's own report" } else { "" };
+    let status = most.0;
     let mut verdicts = verdicts.into_iter().enumerate();
-    let (index, mut worst) =
-        verdicts.find(|(_, verdict)| verdict.status == status).expect("the maximum is one of them");
+    let (index, mut worst) = verdicts.find(|(_, verdict)| weight(verdict) == most).expect("the maximum is one of them");
     worst.checks = checks;
     worst.duration = duration;
     if runs > 1 && status != Status::Pass && status != Status::Skip {
         worst.notes.push(format!(
-            "{} in {times} of {runs} repetitions, first in repetition {}",
+            "{}{by} in {times} of {runs} repetitions, first in repetition {}",
             status.word(),
             index + 1
         ));
@@ -334,6 +350,13 @@ mod tests {
         let verdict = worst_of(vec![pass.clone(), fail, pass.clone()]);
         assert_eq!((verdict.status, verdict.checks), (Status::Fail, 3));
         assert_eq!(verdict.notes, ["fail in 1 of 3 repetitions, first in repetition 2"]);
+        let mut splat = observed(1, true, vec![]);
+        splat.kernel.splats.push("BUG: KASAN: slab-use-after-free in x".to_owned());
+        let fail = judge(&observed(1, true, vec![failed()]));
+        let verdict = worst_of(vec![fail.clone(), judge(&splat), fail]);
+        assert!(verdict.is_of_kernel_log(), "{verdict:?}");
+        let told = "fail by the kernel's own report in 1 of 3 repetitions, first in repetition 2";
+        assert_eq!(verdict.notes.last().map(String::as_str), Some(told));
         assert_eq!(worst_of(vec![pass.clone(), pass]).notes, [""; 0]);
     }
 }

@@ -49,6 +49,8 @@ pub struct Expected {
     expired: Vec<String>,
     /// The file to be written.
     write: Option<Written>,
+    /// Whether another process follows the run and says what it makes of the entries.
+    told_outside: bool,
 }
 
 impl Expected {
@@ -96,6 +98,7 @@ impl Expected {
             given: !files.args.expectations.is_empty(),
             expired: expired.iter().map(expired_sentence).collect(),
             write,
+            told_outside: false,
         })
     }
 }
@@ -111,14 +114,15 @@ impl Expected {
         Ok(if entries.is_empty() { None } else { Some(serde_json::to_vec(&entries)?) })
     }
 
-    /// What a guest is told, in a file of its image.
-    pub fn in_guest(path: Option<&Path>) -> Result<Self> {
+    /// What a guest is told, in a file of its image. A runner outside says what becomes of the entries.
+    pub fn in_guest(path: Option<&Path>, for_runner: bool) -> Result<Self> {
         let carried: Carried = match path {
             Some(path) => serde_json::from_slice(&std::fs::read(path)?)?,
             None => Vec::new(),
         };
         let own = carried.into_iter().map(|(at, entry)| Expectation { at, ..entry }).collect();
-        Ok(Self { expectations: Expectations::new(own, known_bugs::all), ..Self::default() })
+        let expectations = Expectations::new(own, known_bugs::all);
+        Ok(Self { expectations, told_outside: for_runner, ..Self::default() })
     }
 }
 
@@ -140,9 +144,12 @@ mod tests {
         let carried = outside.for_guest().expect("it can be written").expect("there are entries");
         let image = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(image.path(), carried).expect("written");
-        let inside = Expected::in_guest(Some(image.path())).expect("it is read");
+        let inside = Expected::in_guest(Some(image.path()), true).expect("it is read");
         assert_eq!(inside.expectations.own, outside.expectations.own);
         assert_eq!(inside.expectations.own[0].at.as_deref(), Some("f.toml:1"));
-        assert_eq!(Expected::in_guest(None).expect("nothing to read").for_guest().expect("nothing to write"), None);
+        assert_eq!(
+            Expected::in_guest(None, true).expect("nothing to read").for_guest().expect("nothing to write"),
+            None
+        );
     }
 }

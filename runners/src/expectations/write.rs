@@ -93,7 +93,7 @@ fn kept(old: &[Expectation], known: &Known, run: &Follow) -> Vec<Expectation> {
 
 /// An entry for each thing that went wrong and that nothing expects.
 fn new(run: &Follow, strict: bool) -> Vec<Expectation> {
-    let mut entries: BTreeMap<(Status, BTreeSet<String>, String), BTreeSet<String>> = BTreeMap::new();
+    let mut entries: BTreeMap<(Status, BTreeSet<String>, bool, String), BTreeSet<String>> = BTreeMap::new();
     for (case, (verdict, outcome)) in run.judged() {
         let is_news = match (verdict.status, outcome) {
             _ if verdict.was_never_reached() => false,
@@ -104,15 +104,17 @@ fn new(run: &Follow, strict: bool) -> Vec<Expectation> {
         if is_news {
             let violated = verdict.failed.iter().flat_map(|check| check.requirement.split(", ")).map(str::to_owned);
             let reason = without_numbers(&one_line(&verdict.cause()));
-            entries.entry((verdict.status, violated.collect(), reason)).or_default().insert(case.name.clone());
+            let key = (verdict.status, violated.collect(), verdict.is_of_unwell_kernel(), reason);
+            entries.entry(key).or_default().insert(case.name.clone());
         }
     }
-    let entry = |((status, requirements, reason), cases): (_, BTreeSet<String>)| {
+    let entry = |((status, requirements, kernel_log, reason), cases): (_, BTreeSet<String>)| {
         let requirements: BTreeSet<String> = requirements;
         Expectation {
             cases: cases.into_iter().collect(),
             requirements: requirements.into_iter().collect(),
             status: vec![status],
+            kernel_log,
             reason: format!("{UNSEEN}{reason}"),
             link: None,
             until: None,
@@ -149,6 +151,9 @@ fn entry(entry: &Expectation) -> String {
     }
     let status = entry.status.iter().filter_map(|status| Some(serde_json::to_value(status).ok()?.as_str()?.to_owned()));
     field("status", list(&status.collect::<Vec<_>>()));
+    if entry.kernel_log {
+        field("kernel_log", "true".to_owned());
+    }
     field("reason", quoted(&entry.reason));
     for (key, value) in [("link", &entry.link), ("until", &entry.until)] {
         if let Some(value) = value {

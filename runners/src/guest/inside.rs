@@ -84,7 +84,7 @@ fn run(args: &InGuestArgs, selected: Selected, facts: Option<Facts>, results: Fi
         ..options(&args.how, args.disturb_host)
     };
     let options = simulation::under(args.fault, options)?;
-    let expected = Expected::in_guest(args.expectations.as_deref())?;
+    let expected = Expected::in_guest(args.expectations.as_deref(), for_runner)?;
     run_items(selected, options, &args.strict, &expected, reports, &mut after)
 }
 

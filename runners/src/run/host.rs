@@ -129,7 +129,12 @@ pub fn run_items(
     let mut sink = |event: &Event| {
         reports.event(event)?;
         follow.event(event);
-        after(event)
+        after(event)?;
+        let Event::RunStarted { facts, .. } = event else {
+            return Ok(());
+        };
+        let mut remarks = suite::feature::remarks(facts).into_iter().map(|text| Event::Remark { text });
+        remarks.try_for_each(|remark| reports.event(&remark))
     };
     match harness::run::pool::run(selected.items, &options, &mut sink) {
         Ok(end) => {

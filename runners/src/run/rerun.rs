@@ -40,7 +40,7 @@ mod tests {
             "unshare-conformance --kernel 'a b/bzImage' --cpus 4 --memory 512 --tier full"
         );
         assert_eq!(of(&["run", "--abi", "i386"]), "unshare-conformance --abi i386");
-        assert_eq!(of(&["run", "--profile", "newuts,fs"]), "unshare-conformance --profile fs,newuts");
+        assert_eq!(of(&["run", "--profile", "newuts,fs"]), "unshare-conformance --profile 'fs,newuts'");
         assert_eq!(of(&["run", "--disturb-host", "--seed", "3"]), "unshare-conformance --disturb-host");
     }
 }

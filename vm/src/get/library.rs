@@ -67,10 +67,14 @@ impl Library {
     }
 }
 
-/// A name without its architecture, and the architecture, if it has one: `6.12:arm64`.
+/// A name without the architecture behind its colon, as in `6.12:arm64`, and the architecture, if it has one there or is
+/// a whole release that tells it.
 pub fn parts_of(name: &str) -> (&str, Option<Architecture>) {
     let parts = name.rsplit_once(':').and_then(|(release, architecture)| Some((release, architecture.parse().ok()?)));
-    parts.map_or((name, None), |(release, architecture)| (release, Some(architecture)))
+    match parts {
+        Some((release, architecture)) => (release, Some(architecture)),
+        None => (name, Architecture::of_debian_release(name)),
+    }
 }
 
 impl<S: Source> Library<S> {
@@ -363,6 +367,8 @@ mod tests {
         assert_eq!(found("6.12:s390x"), None);
         assert_eq!(library.fetched().len(), 1);
         assert_eq!(parts_of("6.12:vax"), ("6.12:vax", None));
+        let whole = "6.12.117+deb13-cloud-arm64";
+        assert_eq!(parts_of(whole), (whole, Some(Architecture::Arm64)));
     }
 
     #[test]
