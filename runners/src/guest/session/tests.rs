@@ -374,9 +374,9 @@ fn a_flood_of_brackets_in_a_record_is_one_line_of_text() {
     assert!(session.line(Role::Results, &flood).text.is_some());
 }
 
-#[test]
-fn a_case_that_took_the_guest_along_may_be_expected_to() {
-    let own = crate::expectations::file::parse("f.toml", "[[expect]]\ncases = \"a.*\"\nreason = \"x\"\n").unwrap();
+/// Whose entry expects the outcomes, and the exit status, of a guest that panics in its second case under this entry.
+fn panicking_under(entry: &str) -> (Vec<(usize, Option<Affair>, bool)>, ExitStatus) {
+    let own = crate::expectations::file::parse("f.toml", entry).unwrap();
     let mut session = Session::new(&plan(), &args(), false);
     session.expectations = Expectations::new(own, Vec::new);
     for (role, line) in [(Role::Results, started()), (Role::Results, begin(1)), (Role::Console, PANIC.to_owned())] {
@@ -384,18 +384,21 @@ fn a_case_that_took_the_guest_along_may_be_expected_to() {
     }
     let ending = session.ending_of(MachineEnd::Exited(0, String::new()));
     let (events, exit) = session.end(&ending, false, Vec::new());
-    let outcomes: Vec<_> = events
-        .iter()
-        .filter_map(|event| match event {
-            Event::CaseFinished { index, verdict, outcome } => {
-                Some((*index, verdict.affair, outcome.entry().is_some()))
-            }
-            _ => None,
-        })
-        .collect();
+    let expected = |event: &Event| match event {
+        Event::CaseFinished { index, verdict, outcome } => Some((*index, verdict.affair, outcome.entry().is_some())),
+        _ => None,
+    };
+    (events.iter().filter_map(expected).collect(), exit)
+}
+
+#[test]
+fn a_case_that_took_the_guest_along_may_be_expected_to() {
+    let entry = "[[expect]]\ncases = \"a.*\"\nreason = \"x\"\n";
+    let outcomes = |is_expected| vec![(0, None, false), (1, Some(Affair::Security), is_expected), (2, None, false)];
     // What the guest did not come to is not excused.
-    assert_eq!(outcomes, [(0, None, false), (1, Some(Affair::Security), true), (2, None, false)]);
-    assert_eq!(exit, ExitStatus::NothingToSay);
+    let told = format!("{entry}kernel_log = true\n");
+    assert_eq!(panicking_under(&told), (outcomes(true), ExitStatus::NothingToSay));
+    assert_eq!(panicking_under(entry), (outcomes(false), ExitStatus::DoesNotConform));
 }
 
 #[test]
