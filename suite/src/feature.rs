@@ -68,8 +68,8 @@ pub fn empty_mount_namespace_is_for_all(facts: &Facts) -> bool {
     facts.holds(EMPTY_FOR_ALL)
 }
 
-/// What is judged otherwise on this kernel than on a released Linux, each in a sentence that the run begins with: what the
-/// kernel does not show is not compared, and no case is skipped for it.
+/// What is judged otherwise on this kernel than on a released Linux, each in a sentence that the run begins with: what
+/// the kernel does not show is not compared, and no case is skipped for it.
 pub fn remarks(facts: &Facts) -> Vec<String> {
     let uncompared = [
         (NS_LINKS, "in which namespaces a task is"),
@@ -81,8 +81,8 @@ pub fn remarks(facts: &Facts) -> Vec<String> {
     let missing: Vec<_> = missing.map(|(what, why)| format!("{what} ({why})")).collect();
     let weaker = (!missing.is_empty()).then(|| format!("not compared in this run: {}", missing.join("; ")));
     let for_all = empty_mount_namespace_is_for_all(facts).then(|| {
-        "this kernel gives an empty mount namespace to everybody, as clone3(2) by a task without capabilities shows: no \
-         Linux up to 7.3 does, and UNSHARE_EMPTY_MNTNS is judged by it"
+        "this kernel gives an empty mount namespace to everybody, as clone3(2) by a task without capabilities shows: \
+         no Linux up to 7.3 does, and UNSHARE_EMPTY_MNTNS is judged by it"
             .to_owned()
     });
     weaker.into_iter().chain(for_all).collect()

@@ -36,8 +36,8 @@ struct Content {
 impl FromStr for Profile {
     type Err = String;
 
-    /// Reads a list of flags, such as `fs,files,newuts`, or `none`, or a file with a list, whose name has a slash or ends
-    /// in `.toml`: `claims = ["fs", "files"]`, or `claims = []`.
+    /// Reads a list of flags, such as `fs,files,newuts`, or `none`, or a file with a list, whose name has a slash or
+    /// ends in `.toml`: `claims = ["fs", "files"]`, or `claims = []`.
     fn from_str(text: &str) -> Result<Self, String> {
         if text == NO_FLAG {
             return Self::of(std::iter::empty());

@@ -231,8 +231,8 @@ fn printed(output: &str) -> Vec<String> {
     shown
 }
 
-/// One verdict for a case that was run several times: the worst, and how often it occurred. Of several failures it is one
-/// by the kernel's own report, if there is any: what is expected of a check does not excuse it.
+/// One verdict for a case that was run several times: the worst, and how often it occurred. Of several failures it is
+/// one by the kernel's own report, if there is any: what is expected of a check does not excuse it.
 ///
 /// # Panics
 /// There is no verdict at all.

@@ -93,8 +93,8 @@ pub struct HowArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
     /// What the kernel claims to implement: flags, e.g. fs,files,newuts, or none, or a TOML file with `claims =
-    /// ["fs", …]`. Every other flag must be refused with EINVAL; a claimed one is taken to be there [default: what probes
-    /// find]
+    /// ["fs", …]`. Every other flag must be refused with EINVAL; a claimed one is taken to be there [default: what
+    /// probes find]
     #[arg(long, value_name = "FLAGS|FILE")]
     pub profile: Option<Profile>,
     /// Multiply all deadlines by N, for slow machines (emulation is accounted for automatically)

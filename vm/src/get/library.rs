@@ -67,8 +67,8 @@ impl Library {
     }
 }
 
-/// A name without the architecture behind its colon, as in `6.12:arm64`, and the architecture, if it has one there or is
-/// a whole release that tells it.
+/// A name without the architecture behind its colon, as in `6.12:arm64`, and the architecture, if it has one there or
+/// is a whole release that tells it.
 pub fn parts_of(name: &str) -> (&str, Option<Architecture>) {
     let parts = name.rsplit_once(':').and_then(|(release, architecture)| Some((release, architecture.parse().ok()?)));
     match parts {
