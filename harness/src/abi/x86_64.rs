@@ -27,13 +27,13 @@ unsafe fn int_0x80(number: u32, first: u64, sixth: u32) -> i32 {
     unsafe {
         std::arch::asm!(
             "push rbp",
-            "xchg rbx, {first}",
-            "mov ebp, {sixth:e}",
+            "mov ebp, r13d",
+            "xchg rbx, r12",
             "int 0x80",
-            "xchg rbx, {first}",
+            "xchg rbx, r12",
             "pop rbp",
-            first = inout(reg) first => _,
-            sixth = in(reg) sixth,
+            inout("r12") first => _,
+            in("r13") sixth,
             inlateout("rax") u64::from(number) => result,
             in("rcx") 0, in("rdx") 0, in("rsi") 0, in("rdi") 0,
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
