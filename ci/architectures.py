@@ -71,6 +71,8 @@ def main():
         counts = collections.Counter(status for _, status, _ in cases)
         passed, skipped = counts.pop("pass", 0), counts.pop("skip", 0)
         known = counts.pop("known_bug", 0)
+        # A documented bug that does not show here; it is named below.
+        passed += counts.pop("unexpected_pass", 0)
         whole, start = seconds(base + "-quick.seconds"), seconds(base + "-start.seconds")
         yes = "yes" if cases else "no"
         rows.append(f"| {architecture} | {facts['release']} | {yes} | {yes} | {passed} | {known} | {sum(counts.values())} "

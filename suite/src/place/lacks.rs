@@ -73,7 +73,8 @@ const REQUESTS: [Request; 9] = [
 
 /// Why the kernel answers a step of set-up like this to everybody; none if a control gets another answer.
 pub fn request(call: &str, errno: Errno) -> Option<String> {
-    if errno == Errno::ENOENT {
+    // gVisor says EACCES where it would have to make the file.
+    if matches!(errno, Errno::ENOENT | Errno::EACCES) {
         return missing_file(call);
     }
     let lacks = matches!(errno, Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::ENOPROTOOPT);
