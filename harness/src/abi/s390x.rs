@@ -13,9 +13,11 @@ pub const NUMBER_MASK: u32 = !0;
 /// No program of this architecture makes calls of another.
 pub const COMPAT: Option<Compat> = None;
 
-/// The first argument of a call that a seccomp filter has trapped, in the handler of SIGSYS.
+/// The first argument of a call that a seccomp filter has trapped, in the handler of SIGSYS: the copy of it that the
+/// caller has put in the place of the second. The first itself is −ENOSYS by then (do_syscall() in
+/// arch/s390/kernel/syscall.c, after syscall_rollback()).
 pub fn argument(context: &ucontext_t) -> u64 {
-    context.uc_mcontext.gregs[2]
+    context.uc_mcontext.gregs[3]
 }
 
 /// Has a trapped call return this: 0 or more, or −errno.

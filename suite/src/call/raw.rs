@@ -4,9 +4,12 @@
 use crate::spec::prelude::*;
 
 /// unshare(2) by the program's own entry. Gives what the kernel left in the register: 0, or −errno.
+///
+/// The second argument, which the call does not have, is a copy of the first, for machines on which a trapped call has
+/// lost that ([`abi::argument`]).
 pub fn unshare_raw(flags: Flags) -> i64 {
     // SAFETY: unshare(2) takes a number. What it may do to the caller is the caller's wish.
-    let result = unsafe { abi::raw::syscall1(Sysno::unshare as usize, flags.0 as usize) };
+    let result = unsafe { abi::raw::syscall2(Sysno::unshare as usize, flags.0 as usize, flags.0 as usize) };
     noted(flags, result as isize as i64)
 }
 
@@ -42,7 +45,7 @@ pub fn number() -> i64 {
 /// The call with this number, with `flags` as its only argument.
 pub fn by_number(number: i64, flags: Flags) -> Call<()> {
     // SAFETY: the caller means unshare(2), which takes a number.
-    let result = unsafe { abi::raw::syscall1(number as usize, flags.0 as usize) };
+    let result = unsafe { abi::raw::syscall2(number as usize, flags.0 as usize, flags.0 as usize) };
     Call::zero_on_success(format!("syscall({number}, {flags})"), noted(flags, result as isize as i64))
 }
 
