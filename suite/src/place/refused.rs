@@ -5,6 +5,7 @@
 //! the error, the failure stands. One probe makes the call under test, beside an unknown bit and only where a filter is
 //! attached: [`filtered::flags`].
 
+use std::fs::File;
 use std::path::Path;
 
 use harness::case::task::fork_sharing;
@@ -23,6 +24,7 @@ use syscalls::Sysno;
 
 use crate::call::raw::{FULL, MADE_USER, REFUSED};
 use crate::feature;
+use crate::observe::nsfd::owner_of;
 use crate::place::privilege::NOBODY;
 use crate::place::{filtered, lacks, lsm};
 use crate::profile;
@@ -52,6 +54,7 @@ pub fn refused(facts: &Facts, wrong: &Wrong) -> Option<String> {
         .or_else(|| (errno == Errno::ENOSPC).then(|| no_room(named(call) | Flags(wrong.aside[FULL])))?)
         .or_else(|| filtered::flags(named(call) | Flags(wrong.aside[REFUSED]), Some(errno)))
         .or_else(|| limit(call, errno))
+        .or_else(|| narrow_ioctl(call, errno))
         .or_else(|| wrong.is_setup.then(|| lacks::request(call, errno))?)
 }
 
@@ -107,6 +110,17 @@ fn read_only(call: &str, errno: Errno) -> Option<String> {
         .filter_map(|path| path.ancestors().find(|path| path.exists()))
         .find(|path| statvfs(*path).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY)))?;
     Some(format!("{} is mounted read-only", path.display()))
+}
+
+/// Whether files of namespaces take no ioctl(2) from 32-bit programs, as before nsfs had a `compat_ioctl` (6.1 has none,
+/// 6.12 does; fs/nsfs.c). Those of 64-bit programs they always took.
+fn narrow_ioctl(call: &str, errno: Errno) -> Option<String> {
+    if usize::BITS != 32 || errno != Errno::ENOTTY || !call.contains("NS_GET_") {
+        return None;
+    }
+    let refused = owner_of(&File::open("/proc/self/ns/uts").ok()?).err() == Some(Errno::ENOTTY);
+    refused
+        .then(|| "this kernel's files of namespaces take no ioctl(2) of 32-bit programs: run the 64-bit one".to_owned())
 }
 
 /// The absolute paths that a step names.
