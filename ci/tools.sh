@@ -151,11 +151,14 @@ python_with() {
     echo "$python"
 }
 
+# target_directory: where cargo builds.
+target_directory() { cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'; }
+
 # built PROFILE…: the newest program for this machine that was built with one of these profiles (release, debug).
 built() {
     local target profile own
     own=$(rustc --version --verbose | sed -n 's/^host: //p')
-    target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+    target=$(target_directory)
     # shellcheck disable=SC2012 # the names are ours
     for profile; do ls "$target/$own/$profile/unshare-conformance"; done 2>/dev/null | xargs -r ls -t | head -n 1
 }
