@@ -86,7 +86,13 @@ const RECORD: &str = "{\"e";
 const OURS: &str = "unshare-conformance: ";
 
 /// What the console may say of a kernel that does not reach its init, and the remedy.
-const HINTS: [(&str, &str); 6] = [
+const HINTS: [(&str, &str); 7] = [
+    // Older ones have a buffer of a fixed size, and the host's ptrace(2) takes the whole state or fails with EFAULT.
+    (
+        "ptrace set fp regs failed",
+        "this release of user-mode Linux runs no program on this processor, whose floating-point state is too large for \
+         it, as with AMX: boot a newer one, or another kernel under QEMU",
+    ),
     ("Unable to mount root fs", "it has not accepted the initramfs, which requires CONFIG_BLK_DEV_INITRD=y"),
     ("Initramfs unpacking failed", "the initramfs did not fit: increase --memory"),
     (

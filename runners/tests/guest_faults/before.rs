@@ -108,11 +108,12 @@ fn a_kernel_that_may_not_be_read() {
 
 #[test]
 fn options_that_do_not_go_together_are_a_wrong_command_line() {
+    fetched(USER_MODE);
     for (kernel, arguments, reason) in [
         (kernel(), &["--on", "uml"][..], "cannot be booted on user-mode"),
-        (user_mode(), &["--on", "qemu"], "cannot be booted on qemu-x86_64"),
+        (USER_MODE.to_owned(), &["--on", "qemu"], "cannot be booted on qemu-x86_64"),
         (kernel(), &["--kernel-arg", "a b"], "is not one word"),
-        (user_mode(), &["--cpus", "2"], "can have 1 to 1 processors, not 2"),
+        (USER_MODE.to_owned(), &["--cpus", "2"], "can have 1 to 1 processors, not 2"),
     ] {
         Run::of(&kernel).with(arguments).outcome().refused(129, reason);
     }

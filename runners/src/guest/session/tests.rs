@@ -144,6 +144,10 @@ fn every_way_a_guest_can_end() {
     let events = comes_to(&[console(PANIC)], ended(), &[], 125);
     assert!(matches!(&events[0], Event::BailedOut { why } if why.contains("panicked")));
     assert_eq!(play(&[], None).1, 125);
+    // Where the console tells the cause, so does the reason.
+    let refused = "userspace - ptrace set fp regs failed, errno = 14";
+    let events = comes_to(&[console(refused), console(PANIC)], ended(), &[], 125);
+    assert!(matches!(&events[0], Event::BailedOut { why } if why.contains("runs no program on this processor")));
 }
 
 #[test]
