@@ -141,3 +141,4 @@ mod separation {
 }
 mod storm;
 mod sweep;
+mod walks;

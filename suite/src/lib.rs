@@ -16,6 +16,7 @@ pub mod spec {
     pub mod prelude;
     pub mod requirements;
     pub mod time;
+    pub mod world;
 }
 
 /// How a task's state is read. No checks.
@@ -102,6 +103,7 @@ pub mod engines {
     pub mod storm;
     pub mod sweep;
     pub mod thread_states;
+    pub mod walk;
 }
 
 pub mod cases;

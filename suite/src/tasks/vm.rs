@@ -149,7 +149,7 @@ pub struct Stack {
 
 impl Stack {
     /// The address it grows down from, aligned to 16 bytes.
-    fn top(&self) -> *mut c_void {
+    pub(crate) fn top(&self) -> *mut c_void {
         let start = self.memory.get();
         // SAFETY: nobody holds a reference to the vector, whose buffer never moves.
         let start = unsafe { (*start).as_mut_ptr() };

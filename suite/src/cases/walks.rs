@@ -1,0 +1,36 @@
+//! Random histories of several tasks against the model of a world: what nobody thought of.
+
+use crate::engines::walk::walk;
+use crate::prelude::*;
+use crate::spec::world::Mix;
+
+const SOURCE: &str = "unshare(2), clone(2), setns(2), namespaces(7); kernel/fork.c, kernel/nsproxy.c";
+
+/// Tasks that hang are found one by one; this is only the last resort.
+const DEADLINE: Duration = Duration::from_secs(3600);
+
+/// About as long as this many ordinary cases.
+fn work(tier: Tier) -> u32 {
+    match tier {
+        Tier::Quick => 10,
+        Tier::Full => 300,
+        Tier::Exhaustive => 20_000,
+    }
+}
+
+case!(Case {
+    name: "walks",
+    about: "Random histories of up to six tasks, which share what clone(2) can share and unshare, join, leave, map, \
+            limit and mount in any order: after each step result, errno and the whole state of all tasks, and what \
+            each pair of them shares, are as the model says.",
+    proves: &["EFF-GEN-01", "EFF-GEN-07", "IMP-11", "ATOM-S1", "ATOM-S2", "ATOM-S4"],
+    needs: Needs::ROOT,
+    work: work,
+    variants: || Mix::ALL.map(|(mix, name)| Variant::new(name, mix)).into(),
+    run: |t| {
+        let stage = |t: &Test| walk(t, t.param());
+        // Mounts and the host name are changed.
+        let own = (Flags::NEWNS | Flags::NEWUTS) & Kernel::of(t.facts()).effective;
+        in_own_namespaces(t, own, stage)
+    },
+});

@@ -1,0 +1,156 @@
+//! Random histories of several tasks, compared step by step with the [model of a world](crate::spec::world).
+//!
+//! A walk is many histories. Each begins with one task, and every step is drawn from those that some task can take,
+//! towards what the model has been through least. After each step result, errno and the whole state of all tasks are
+//! compared. The first mismatch ends the walk: its history is shrunk to the fewest steps and flags that still differ.
+
+mod actor;
+mod compare;
+mod shrink;
+mod stage;
+
+use crate::observe::{self, Observer, Place, State, place_of};
+use crate::place::privilege::all_capabilities;
+use crate::sharing::undo::{self, Semaphore, take_with_undo};
+use crate::spec::prelude::{all as all_of, *};
+use crate::spec::world::{Caps, Draw, Mix, Op, Visited, World};
+use crate::tasks::shm::{Word, map_zeroed};
+use crate::tasks::vm::Stack;
+
+pub use crate::call::raw::unshare_raw;
+use crate::observe::fds::dup_to;
+use compare::{Comparer, Mismatch};
+use stage::{Lost, Stage, Theatre};
+
+/// A step, and who takes it.
+pub type Step = (usize, Op);
+
+/// How many steps a history has.
+const STEPS: usize = 40;
+
+/// How many steps a walk has in a tier.
+fn steps(tier: Tier) -> usize {
+    match tier {
+        Tier::Quick => 400,
+        Tier::Full => 12_000,
+        Tier::Exhaustive => 1_000_000,
+    }
+}
+
+/// A live history, and the world it is compared with.
+struct Walker<'t> {
+    stage: Stage<'t>,
+    world: World,
+    comparer: Comparer,
+}
+
+impl<'t> Walker<'t> {
+    /// Begins a history.
+    #[track_caller]
+    fn new(t: &'t Test, theatre: &'t Theatre, every: u64) -> Done<Self> {
+        let stage = Stage::new(t, theatre)?;
+        let world = World::new(Kernel::of(t.facts()), Caps { effective: t.facts().capabilities });
+        let states =
+            stage.look(&world).map_err(|(at, lost)| t.broken(format!("look of task {at}"), format!("{lost:?}")))?;
+        let mut comparer = Comparer::new(states[0].unwrap_or_default(), theatre.places, every);
+        match comparer.compare(&stage, &world, &world, None) {
+            Ok(()) => Ok(Self { stage, world, comparer }),
+            // Nothing was called yet.
+            Err(mismatch) => {
+                Err(t.broken(mismatch.what, format!("{} instead of {}", mismatch.actual, mismatch.expected)))
+            }
+        }
+    }
+
+    /// Takes a step, and compares.
+    #[track_caller]
+    fn step(&mut self, at: usize, op: &Op) -> Done<Result<(), Mismatch>> {
+        let before = self.world.clone();
+        let outcome = self.world.step(at, op);
+        let result = match self.stage.take(&before, at, op)? {
+            Ok(result) => result,
+            Err(lost) => {
+                let actual = match lost {
+                    Lost::Hangs => "it does not return",
+                    Lost::Ended => "its task has ended",
+                };
+                return Ok(Err(Mismatch::new(
+                    format!("{op} by task {at}"),
+                    told(outcome.result),
+                    actual,
+                    outcome.because,
+                )));
+            }
+        };
+        let expected = outcome.result.map_or_else(|errno| -(errno as i64), |()| 0);
+        if result != expected {
+            let actual = match Call::zero_on_success("", result).result() {
+                Ok(()) => "0".to_owned(),
+                Err(failure) => format!("{failure:?}"),
+            };
+            return Ok(Err(Mismatch::new(format!("{op} by task {at}"), told(outcome.result), actual, outcome.because)));
+        }
+        Ok(self.comparer.compare(&self.stage, &before, &self.world, Some((at, op, &outcome))))
+    }
+
+    /// Plays steps, leaving out those that cannot be taken. Gives those that were, and the mismatch of the last one.
+    #[track_caller]
+    fn play(&mut self, steps: &[Step]) -> Done<(Vec<Step>, Option<Mismatch>)> {
+        let mut taken = Vec::new();
+        for (at, op) in steps {
+            if !self.world.enabled(*at, op) {
+                continue;
+            }
+            taken.push((*at, *op));
+            if let Err(mismatch) = self.step(*at, op)? {
+                return Ok((taken, Some(mismatch)));
+            }
+        }
+        Ok((taken, None))
+    }
+}
+
+/// A result in words.
+fn told(result: Result<(), Errno>) -> String {
+    result.map_or_else(|errno| format!("{errno:?}"), |()| "0".to_owned())
+}
+
+/// How many kinds of mismatch a walk reports. What it finds of one kind once, it finds again and again.
+const MOST_KINDS: usize = 5;
+
+/// Walks, with histories of this mix.
+pub fn walk(t: &Test, mix: Mix) -> Done {
+    let every = all_capabilities(t)?;
+    let theatre = Theatre::new(t)?;
+    let mut visited = Visited::default();
+    let all = steps(t.tier());
+    let (mut done, mut histories) = (0, 0);
+    let mut found: BTreeMap<&'static str, (Vec<Step>, Mismatch)> = BTreeMap::new();
+    while done < all && found.len() < MOST_KINDS {
+        let mut draw = Draw::new(mix, t.seed().wrapping_add(histories), t.facts());
+        let mut walker = Walker::new(t, &theatre, every)?;
+        let mut history: Vec<Step> = Vec::new();
+        for _ in 0..STEPS.min(all - done) {
+            let (at, op) = draw.next(&walker.world, &visited);
+            if let Some(task) = walker.world.task(at) {
+                visited.note(&walker.world, task, &op);
+            }
+            history.push((at, op));
+            if let Err(mismatch) = walker.step(at, &op)? {
+                // The rest of this history cannot be compared; other histories can.
+                found.entry(mismatch.requirement).or_insert_with(|| (history.clone(), mismatch));
+                break;
+            }
+        }
+        done += history.len();
+        histories += 1;
+        t.progress(done.min(all), all);
+    }
+    t.note(format!(
+        "{done} steps in {histories} histories; of the model: {} states, {} transitions",
+        visited.states(),
+        visited.transitions()
+    ));
+    t.check(Call::seen("some steps were compared", done > 0)).is(true)?;
+    all_of(found.into_values().map(|(history, mismatch)| shrink::report(t, &theatre, every, history, mismatch)))
+}

@@ -1,0 +1,311 @@
+//! What the tasks of a walk do: each waits for its orders, takes a step or looks at itself, and reports.
+//!
+//! Tasks share their memory with each other, or what the C library keeps in it: raw system calls and plain memory only.
+
+use super::*;
+use crate::observe::fds;
+use crate::spec::world::{Dir, Op, TASKS};
+
+/// What the stage and its tasks have in common. Lives in memory that stays shared whatever they call.
+#[repr(C)]
+pub(super) struct Scene {
+    /// The user that [`Op::MapSelf`] maps.
+    pub(super) outer: AtomicU32,
+    pub(super) slots: [Slot; TASKS],
+}
+
+/// One task's orders and reports.
+#[repr(C)]
+pub(super) struct Slot {
+    /// Number of the last order.
+    pub(super) order: Word,
+    /// Number of the last order that was carried out; a task that has just been made reports the first.
+    pub(super) report: Word,
+    /// 0, a number, or −errno.
+    pub(super) result: AtomicI64,
+    /// Process and thread ID in the stage's PID namespace.
+    pub(super) ids: [AtomicI32; 2],
+    /// Which of the stacks it runs on; 0 is the first task's own.
+    pub(super) stack: AtomicUsize,
+    /// The process ID, in the PID namespace of who made it.
+    pub(super) seen_as: AtomicI32,
+    pub(super) orders: UnsafeCell<Orders>,
+    pub(super) state: UnsafeCell<State>,
+}
+
+// SAFETY: one side at a time touches what is in the cells; the words order them.
+unsafe impl Sync for Scene {}
+
+/// Plain data; zeroes are never read.
+#[derive(Clone, Copy)]
+pub(super) struct Orders {
+    pub(super) order: Order,
+}
+
+/// What to do.
+#[derive(Clone, Copy)]
+pub(super) enum Order {
+    /// To take a step.
+    Take(Op),
+    /// To look at itself.
+    Look,
+}
+
+/// What tasks know from the beginning. Lies in memory that each has, or shares.
+pub(super) struct Script {
+    pub(super) scene: &'static Scene,
+    pub(super) observer: Observer,
+    /// The world's directories, by [`Dir`], and its mount.
+    pub(super) dirs: [CString; 3],
+    pub(super) base: CString,
+    pub(super) semaphore: i32,
+    /// One more than a world has tasks: a task that is made by fork(2) goes on with its copy of its maker's.
+    pub(super) stacks: [Stack; TASKS + 1],
+}
+
+/// The socket by which the stage hands descriptors to tasks: a number that they all have.
+pub(super) const SOCKET: i32 = fds::SEGMENT;
+
+/// Who a task is, for a new one that begins in a function.
+#[repr(C)]
+pub(super) struct Part {
+    pub(super) script: *const Script,
+    pub(super) at: usize,
+}
+
+/// A task that shares its maker's memory begins here.
+extern "C" fn begin(part: *mut c_void) -> c_int {
+    // SAFETY: the maker keeps it until this task has reported.
+    let Part { script, at } = unsafe { part.cast::<Part>().read() };
+    // SAFETY: the script is leaked.
+    serve(unsafe { &*script }, at)
+}
+
+/// Serves as the task at a place, until its end.
+pub(super) fn serve(script: &Script, mut at: usize) -> ! {
+    enter(script, at);
+    loop {
+        let slot = &script.scene.slots[at];
+        let done = slot.report.get();
+        slot.order.wait_while(done);
+        // SAFETY: it is this task's turn.
+        let order = unsafe { (*slot.orders.get()).order };
+        match order {
+            Order::Look => {
+                // SAFETY: it is this task's turn.
+                unsafe { *slot.state.get() = script.observer.state() };
+                slot.report.set(done + 1);
+            }
+            Order::Take(Op::Exit) => {
+                slot.report.set(done + 1);
+                let _ = call!(exit, 0);
+            }
+            Order::Take(op) => {
+                let result = take(script, &mut at, op);
+                // In a child, `at` is its own place, where it reports what it is.
+                if let Some(result) = result {
+                    slot.result.store(result, Ordering::Release);
+                    slot.report.set(done + 1);
+                } else {
+                    enter(script, at);
+                }
+            }
+        }
+    }
+}
+
+/// Says that the task is there, and as which process and thread.
+fn enter(script: &Script, at: usize) {
+    let slot = &script.scene.slots[at];
+    let mut text = [0u8; 64];
+    let read = call!(readlinkat, fds::OBSERVER, c"thread-self".as_ptr(), text.as_mut_ptr(), text.len());
+    // It reads PID/task/TID.
+    let mut parts = text[..read.unwrap_or(0)].split(|byte| *byte == b'/');
+    for (id, part) in slot.ids.iter().zip([parts.next(), parts.nth(1)]) {
+        let number = part.unwrap_or_default().iter().fold(0, |number, byte| number * 10 + i32::from(byte - b'0'));
+        id.store(number, Ordering::Release);
+    }
+    slot.report.set(1);
+}
+
+fn raw(result: Result<usize, syscalls::Errno>) -> i64 {
+    result.map_or_else(|errno| -i64::from(errno.into_raw()), |value| value as i64)
+}
+
+/// Takes a step. Gives what the kernel left in the register; nothing in a task that the step has made, whose place is
+/// then in `at`.
+fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
+    let directory = |dir: Dir| script.dirs[dir as usize].as_ptr();
+    let none = std::ptr::null::<u8>();
+    let result = match op {
+        Op::Unshare(flags) => return Some(unshare_raw(flags)),
+        Op::Clone(flags, to) => return make(script, at, flags, to),
+        Op::Exit => Ok(0),
+        Op::Reap(of) => {
+            let pid = script.scene.slots[of].seen_as.load(Ordering::Acquire);
+            let gone = call!(wait4, pid, 0, libc::__WALL, 0);
+            return Some(raw(gone).min(0));
+        }
+        Op::Setns(..) => receive().and_then(|fd| {
+            let result = call!(setns, fd, 0);
+            fds::close(fd);
+            result
+        }),
+        Op::Chdir(dir) => call!(chdir, directory(dir)),
+        Op::Chroot(dir) => call!(chdir, directory(dir)).and_then(|_| call!(chroot, c".".as_ptr())),
+        Op::Umask(mask) => {
+            let _ = call!(umask, mask);
+            Ok(0)
+        }
+        Op::HostName(name) => {
+            let text = [b'w', b'a', b'l', b'k', b'0' + name];
+            call!(sethostname, text.as_ptr(), text.len())
+        }
+        Op::DropSysAdmin => give_up(1 << feature::CAP_SYS_ADMIN),
+        Op::DropAll => give_up(u64::MAX),
+        Op::BecomeNobody => {
+            let id = feature::NOBODY;
+            call!(setgroups, 0, 0)
+                .and_then(|_| call!(setresgid, id, id, id))
+                .and_then(|_| call!(setresuid, id, id, id))
+                .and_then(|_| give_up(u64::MAX))
+                // The change made /proc/self root's, and kcmp(2) on this task refuse.
+                .and_then(|_| call!(prctl, libc::PR_SET_DUMPABLE, 1, 0, 0, 0))
+        }
+        Op::NoNewPrivs => call!(prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+        Op::MapSelf => {
+            let mut text = [0; 24];
+            let line = map_line(&mut text, script.scene.outer.load(Ordering::Acquire));
+            write(c"self/setgroups", b"deny")
+                .and_then(|_| write(c"self/uid_map", line))
+                .and_then(|_| write(c"self/gid_map", line))
+        }
+        Op::Limit(kind) => write(limit_file(kind), b"0"),
+        Op::Take => return Some(take_with_undo(script.semaphore).map_or_else(|errno| -(errno as i64), |()| 0)),
+        Op::Open(fd) => call!(dup3, 0, fd, 0).map(|_| 0),
+        Op::Close(fd) => call!(close, fd),
+        Op::Propagate(to) => call!(mount, none, script.base.as_ptr(), none, to.flag(), none),
+        Op::Offset(seconds) => {
+            let mut text = [0; 40];
+            write(c"self/timens_offsets", offset_line(&mut text, seconds))
+        }
+    };
+    Some(raw(result))
+}
+
+/// clone(2). A child that has a copy of the memory goes on here; one that shares it begins on a stack of its own.
+fn make(script: &Script, at: &mut usize, flags: Flags, to: usize) -> Option<i64> {
+    let slot = &script.scene.slots[to];
+    let ending = if flags.contains(Flags::THREAD) { 0 } else { libc::SIGCHLD as u64 };
+    let result = if flags.contains(Flags::VM) {
+        let part = Part { script, at: to };
+        let argument = (&raw const part).cast_mut().cast();
+        let stack = &script.stacks[slot.stack.load(Ordering::Acquire)];
+        // SAFETY: the stage has chosen a stack that nobody in this memory runs on; the part is read before the report.
+        let made = unsafe { libc::clone(begin, stack.top(), (flags.0 | ending) as c_int, argument) };
+        if made > 0 {
+            slot.report.wait_while(0);
+        }
+        if made < 0 { -(Errno::last_raw() as i64) } else { made.into() }
+    } else {
+        // SAFETY: without CLONE_VM; the child keeps to raw calls.
+        match unsafe { abi::fork(flags.0 | ending) } {
+            Ok(0) => {
+                *at = to;
+                return None;
+            }
+            made => raw(made),
+        }
+    };
+    slot.seen_as.store(result as i32, Ordering::Release);
+    Some(result.min(0))
+}
+
+/// Gives capabilities up: those of this set.
+fn give_up(these: u64) -> Result<usize, syscalls::Errno> {
+    const VERSION_3: u32 = 0x2008_0522;
+    let (header, mut sets) = ([VERSION_3, 0], [0u32; 6]);
+    call!(capget, header.as_ptr(), sets.as_mut_ptr())?;
+    for (half, sets) in sets.chunks_mut(3).enumerate() {
+        let keep = !((these >> (32 * half)) as u32);
+        // Effective, permitted; nothing stays inheritable.
+        (sets[0], sets[1], sets[2]) = (sets[0] & keep, sets[1] & keep, 0);
+    }
+    call!(capset, header.as_ptr(), sets.as_ptr())
+}
+
+/// Writes to a file below /proc.
+fn write(path: &CStr, text: &[u8]) -> Result<usize, syscalls::Errno> {
+    let fd = call!(openat, fds::OBSERVER, path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC, 0)? as i32;
+    let result = call!(write, fd, text.as_ptr(), text.len());
+    fds::close(fd);
+    result.map(|_| 0)
+}
+
+/// `0 ID 1`.
+fn map_line(text: &mut [u8; 24], id: u32) -> &[u8] {
+    let end = digits(text, 2, id.into());
+    text[..2].copy_from_slice(b"0 ");
+    text[end..end + 2].copy_from_slice(b" 1");
+    &text[..end + 2]
+}
+
+/// `monotonic SECONDS 0`.
+fn offset_line(text: &mut [u8; 40], seconds: i64) -> &[u8] {
+    const NAME: &[u8] = b"monotonic ";
+    text[..NAME.len()].copy_from_slice(NAME);
+    let end = digits(text, NAME.len(), seconds.unsigned_abs());
+    text[end..end + 2].copy_from_slice(b" 0");
+    &text[..end + 2]
+}
+
+/// Writes a number from a place on, and gives the place after it.
+fn digits(text: &mut [u8], from: usize, number: u64) -> usize {
+    let count = number.checked_ilog10().unwrap_or(0) as usize + 1;
+    let mut rest = number;
+    for digit in text[from..from + count].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    from + count
+}
+
+fn limit_file(kind: Flags) -> &'static CStr {
+    match kind {
+        Flags::NEWUSER => c"sys/user/max_user_namespaces",
+        Flags::NEWNS => c"sys/user/max_mnt_namespaces",
+        Flags::NEWUTS => c"sys/user/max_uts_namespaces",
+        Flags::NEWIPC => c"sys/user/max_ipc_namespaces",
+        Flags::NEWPID => c"sys/user/max_pid_namespaces",
+        Flags::NEWCGROUP => c"sys/user/max_cgroup_namespaces",
+        Flags::NEWNET => c"sys/user/max_net_namespaces",
+        _ => c"sys/user/max_time_namespaces",
+    }
+}
+
+/// Room for one descriptor beside a message (SCM_RIGHTS), aligned as the kernel wants it.
+#[repr(C, align(8))]
+struct Rights {
+    bytes: [u8; 64],
+}
+
+/// Takes a descriptor from the stage.
+fn receive() -> Result<i32, syscalls::Errno> {
+    let (mut byte, mut rights) = ([0u8; 1], Rights { bytes: [0; 64] });
+    let mut piece = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
+    // SAFETY: zeroes are a valid header.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut piece;
+    message.msg_iovlen = 1;
+    message.msg_control = rights.bytes.as_mut_ptr().cast();
+    message.msg_controllen = size_of::<Rights>() as _;
+    call!(recvmsg, SOCKET, &raw mut message, libc::MSG_CMSG_CLOEXEC)?;
+    // SAFETY: the header and what it points to are live; the kernel has filled in one descriptor, or none.
+    unsafe {
+        let first = libc::CMSG_FIRSTHDR(&raw const message);
+        if first.is_null() {
+            return Err(syscalls::Errno::EBADF);
+        }
+        Ok(libc::CMSG_DATA(first).cast::<i32>().read_unaligned())
+    }
+}

@@ -1,0 +1,390 @@
+//! Whether a stage is as its world: every task in all its parts, and what each pair of tasks shares.
+
+use std::collections::HashMap;
+
+use super::stage::Stage;
+use super::*;
+use crate::observe::kcmp::Shared;
+use crate::spec::world::{Content, Dir, FDS, Id, Op, Outcome, TASKS, Task, World};
+
+/// Something that is not as the model has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mismatch {
+    /// Of what.
+    pub(super) what: String,
+    pub(super) expected: String,
+    pub(super) actual: String,
+    pub(super) requirement: &'static str,
+}
+
+impl Mismatch {
+    pub(super) fn new(
+        what: impl Into<String>,
+        expected: impl fmt::Display,
+        actual: impl fmt::Display,
+        requirement: &'static str,
+    ) -> Self {
+        Self { what: what.into(), expected: expected.to_string(), actual: actual.to_string(), requirement }
+    }
+}
+
+/// What the kernel calls the objects of a world: found out as they appear, and held to.
+#[derive(Default)]
+struct Names<K> {
+    names: HashMap<K, u64>,
+    keys: HashMap<u64, K>,
+}
+
+impl<K: Copy + Eq + std::hash::Hash> Names<K> {
+    /// Whether an object has this name: it has no other, and nothing else has it.
+    fn fit(&mut self, key: K, name: u64) -> bool {
+        *self.names.entry(key).or_insert(name) == name && *self.keys.entry(name).or_insert(key) == key
+    }
+
+    /// What an object is called that [does not fit](Self::fit) this name.
+    fn told(&self, key: &K, name: u64) -> String {
+        match self.names.get(key) {
+            Some(known) if *known != name => format!("[{known}]"),
+            _ => "a new one".to_owned(),
+        }
+    }
+
+    /// Forgets what is no more, whose names may be given again.
+    fn keep(&mut self, lives: impl Fn(&K) -> bool) {
+        self.names.retain(|key, _| lives(key));
+        self.keys.retain(|_, key| lives(key));
+    }
+}
+
+/// Compares a history's stage with its world, step by step.
+pub(super) struct Comparer {
+    initial: State,
+    /// The world's directories.
+    places: [Place; 3],
+    /// All capabilities that there are.
+    every: u64,
+    last: [Option<State>; TASKS],
+    spaces: Names<Id>,
+    /// The mounts of roots and current directories: of a mount namespace, its top or the world's.
+    mounts: Names<(Id, bool)>,
+    groups: Names<Id>,
+    /// The root directories of empty mount namespaces.
+    roots: HashMap<Id, (u64, (u32, u32))>,
+}
+
+/// Parts whose values the model has.
+const BY_VALUE: Parts = Parts::of(&[
+    Part::Cwd,
+    Part::Root,
+    Part::CwdMount,
+    Part::RootMount,
+    Part::Umask,
+    Part::Uids,
+    Part::Gids,
+    Part::HostName,
+    Part::NoNewPrivs,
+    Part::Descriptors,
+]);
+
+impl Comparer {
+    /// Begins with the first task of a world as it is.
+    pub(super) fn new(initial: State, places: [Place; 3], every: u64) -> Self {
+        Self {
+            initial,
+            places,
+            every,
+            last: [None; TASKS],
+            spaces: Names::default(),
+            mounts: Names::default(),
+            groups: Names::default(),
+            roots: HashMap::new(),
+        }
+    }
+
+    /// Compares after a step, or at the beginning. `before` is the world before the step.
+    pub(super) fn compare(
+        &mut self,
+        stage: &Stage,
+        before: &World,
+        world: &World,
+        step: Option<(usize, &Op, &Outcome)>,
+    ) -> Result<(), Mismatch> {
+        // What died in an earlier step may have left its names to what this one has made; what dies in this one has not:
+        // the new is made before the old goes.
+        self.spaces.keep(|id| before.lives(*id));
+        self.mounts.keep(|(space, _)| before.lives(*space));
+        let bases = before.bases();
+        self.groups.keep(|group| bases.iter().any(|(_, base)| [base.group, base.master].contains(&Some(*group))));
+        let states = match stage.look(world) {
+            Ok(states) => states,
+            Err((at, lost)) => {
+                let what = format!("task {at}");
+                return Err(Mismatch::new(what, "it goes on", format!("{lost:?}").to_lowercase(), "ATOM-S1"));
+            }
+        };
+        for (at, task) in world.alive() {
+            let Some(state) = &states[at] else { continue };
+            self.compare_task(world, at, task, state)?;
+            self.compare_rest(before, world, at, state, step)?;
+        }
+        self.last = states;
+        self.compare_pairs(stage, world)?;
+        self.compare_mounts(stage, world)?;
+        self.compare_semaphore(stage, world)?;
+        if let Some((at, op, outcome)) = step
+            && outcome.result.is_ok()
+        {
+            let changed = match *op {
+                Op::Clone(_, to) => to,
+                _ => at,
+            };
+            self.compare_relations(stage, before, world, changed)?;
+            self.compare_offset(stage, world, changed)?;
+        }
+        Ok(())
+    }
+
+    /// The parts of a task that the model has as values.
+    fn compare_task(&mut self, world: &World, at: usize, task: &Task, state: &State) -> Result<(), Mismatch> {
+        let seen = |part: Part| !world.kernel.unseen.contains(part);
+        for ns in Ns::ALL.into_iter().filter(|ns| seen(Part::ALL[*ns as usize])) {
+            let (id, inode) = (task.space(ns), state.namespace(ns));
+            // Before 7.1 such a link leads nowhere until there is a process 1 (EFF-PID-03).
+            let empty = matches!(
+                world.spaces[&id].content,
+                Content::Pid { begun: false, .. } | Content::Pid { over: true, .. }
+            );
+            let missing = matches!(world.spaces[&id].kind, kind if !world.kernel.effective.contains(kind));
+            if inode == 0 && ((ns == Ns::PidForChildren && empty) || missing) {
+                continue;
+            }
+            if !self.spaces.fit(id, inode) {
+                let what = format!("ns/{} of task {at}", ns.link());
+                return Err(Mismatch::new(what, self.spaces.told(&id, inode), format!("[{inode}]"), "EFF-GEN-01"));
+            }
+        }
+        let fs = world.fs_of(task);
+        let space = task.space(Ns::Mnt);
+        for (name, dir, place, part) in
+            [("cwd", fs.cwd, state.cwd, Part::CwdMount), ("root", fs.root, state.root, Part::RootMount)]
+        {
+            let is_empty = world.base(space).is_none();
+            let known = match (dir, is_empty) {
+                (Dir::Top, true) => *self.roots.entry(space).or_insert((place.inode, place.device)),
+                _ => (self.places[dir as usize].inode, self.places[dir as usize].device),
+            };
+            if (place.inode, place.device) != known {
+                let what = format!("{name} of task {at}");
+                return Err(Mismatch::new(what, shown(known), shown((place.inode, place.device)), "EFF-MNT-08"));
+            }
+            if seen(part) && !self.mounts.fit((space, dir != Dir::Top), place.mount) {
+                let what = format!("mount of the {name} of task {at}");
+                let expected = self.mounts.told(&(space, dir != Dir::Top), place.mount);
+                return Err(Mismatch::new(what, expected, format!("[{}]", place.mount), "EFF-MNT-08"));
+            }
+        }
+        let own = task.space(Ns::User);
+        let first = world.is_first_user(own);
+        let ids = |initial: [u32; 4]| match world.seen(task.user, own) {
+            0 if first => initial,
+            id => [id; 4],
+        };
+        let host = world.host_name(task).map_or(self.initial.host_name, |name| {
+            let mut text = [0; 32];
+            text[..5].copy_from_slice(&[b'w', b'a', b'l', b'k', b'0' + name]);
+            text
+        });
+        let mask = FDS.fold(0u64, |mask, fd| mask | 1 << fd);
+        let caps = task.caps.effective & self.every;
+        let open = world.files[&task.files];
+        let nnp = u32::from(task.no_new_privs) | self.initial.no_new_privs;
+        let hex = |bits: u64| format!("{bits:#x}");
+        let list = |ids: [u32; 4]| format!("{ids:?}");
+        for (name, expected, actual, requirement) in [
+            ("user IDs", list(ids(self.initial.uids)), list(state.uids), "EFF-USER-02"),
+            ("group IDs", list(ids(self.initial.gids)), list(state.gids), "EFF-USER-02"),
+            ("effective capabilities", hex(caps), hex(state.capabilities[2]), "EFF-USER-03"),
+            ("permitted capabilities", hex(caps), hex(state.capabilities[1]), "EFF-USER-03"),
+            ("umask", format!("{:04o}", fs.umask), format!("{:04o}", state.umask), "EFF-FS-01"),
+            ("no_new_privs", nnp.to_string(), state.no_new_privs.to_string(), "ATOM-S4"),
+            ("host name", text(host), text(state.host_name), "EFF-UTS-01"),
+            ("descriptors", hex(open), hex(state.descriptors.low & mask), "EFF-FILES-01"),
+        ] {
+            if expected != actual {
+                return Err(Mismatch::new(format!("{name} of task {at}"), expected, actual, requirement));
+            }
+        }
+        Ok(())
+    }
+
+    /// All other parts are as they were.
+    fn compare_rest(
+        &self,
+        before: &World,
+        world: &World,
+        at: usize,
+        state: &State,
+        step: Option<(usize, &Op, &Outcome)>,
+    ) -> Result<(), Mismatch> {
+        let (Some((caller, op, outcome)), Some(last)) = (step, &self.last[at]) else { return Ok(()) };
+        let (Some(task), Some(earlier)) = (world.task(at), before.task(at)) else { return Ok(()) };
+        let mut may = BY_VALUE;
+        for ns in Ns::ALL {
+            may = may.with(Part::ALL[ns as usize]);
+        }
+        if at == caller {
+            may = may | outcome.may_change;
+        }
+        let of_memory = world.task(caller).is_some_and(|actor| actor.vm == task.vm);
+        if of_memory && outcome.may_change.contains(Part::ProcessAttributes) {
+            may = may.with(Part::ProcessAttributes);
+        }
+        if (earlier.caps, earlier.space(Ns::User)) != (task.caps, task.space(Ns::User))
+            || matches!(op, Op::DropSysAdmin | Op::DropAll if at == caller)
+        {
+            may = may.with(Part::Capabilities);
+        }
+        let same_user = world.task(caller).is_some_and(|actor| actor.space(Ns::User) == task.space(Ns::User));
+        if *op == Op::MapSelf && same_user {
+            may = may.with(Part::Groups);
+        }
+        let changed = last.changed_parts(state) - may;
+        match observe::differences(last, state).into_iter().find(|difference| changed.contains(difference.part)) {
+            Some(difference) => {
+                let what = format!("{} of task {at}", difference.part);
+                Err(Mismatch::new(what, difference.before, difference.after, "ATOM-S4"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What each pair of tasks shares.
+    fn compare_pairs(&self, stage: &Stage, world: &World) -> Result<(), Mismatch> {
+        let alive: Vec<(usize, &Task)> = world.alive().collect();
+        for (first, (a, one)) in alive.iter().enumerate() {
+            for (b, other) in &alive[first + 1..] {
+                for (what, expected, requirement) in [
+                    (Shared::Vm, one.vm == other.vm, "EFF-VM-02"),
+                    (Shared::Fs, one.fs == other.fs, "EFF-FS-06"),
+                    (Shared::Files, one.files == other.files, "EFF-FILES-06"),
+                    (Shared::Sighand, one.handlers == other.handlers, "EFF-VM-02"),
+                    (Shared::Sysvsem, one.undo == other.undo, "EFF-SEM-05"),
+                ] {
+                    let asked = what != Shared::Sysvsem || stage.theatre.semaphore.is_some();
+                    let Some(actual) = stage.shares(what, *a, *b).filter(|_| asked) else { continue };
+                    if actual != expected {
+                        let word = |shared: bool| if shared { "shared" } else { "apart" };
+                        let what = format!("what {} names, of tasks {a} and {b}", what.clone_flag());
+                        return Err(Mismatch::new(what, word(expected), word(actual), requirement));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The propagation of the world's mount in each mount namespace.
+    fn compare_mounts(&mut self, stage: &Stage, world: &World) -> Result<(), Mismatch> {
+        for (space, base) in world.bases() {
+            let Some((at, _)) = world.alive().find(|(_, task)| task.space(Ns::Mnt) == space && world.sees_base(task))
+            else {
+                continue;
+            };
+            let Some(line) = stage.base(at) else {
+                let what = format!("the world's mount, of task {at}");
+                return Err(Mismatch::new(what, "in its mount namespace", "not there", "EFF-MNT-02"));
+            };
+            let unbindable = line.propagation.iter().any(|field| field == "unbindable");
+            let kinds =
+                [(base.group, line.group("shared"), "EFF-MNT-04"), (base.master, line.group("master"), "EFF-MNT-05")];
+            let told = |group: Option<Id>, master: Option<Id>, unbindable| {
+                let word = |group: Option<Id>, name| group.map_or(String::new(), |group| format!("{name} {group} "));
+                let text = word(group, "shared in group") + &word(master, "slave of group");
+                let text = if unbindable { text + "unbindable" } else { text };
+                if text.is_empty() { "private".to_owned() } else { text.trim_end().to_owned() }
+            };
+            let wrong = kinds.into_iter().find_map(|(id, group, requirement)| {
+                let fits = match (id, group) {
+                    (None, None) => true,
+                    (Some(id), Some(group)) => self.groups.fit(id, group),
+                    _ => false,
+                };
+                (!fits).then_some(requirement)
+            });
+            let wrong = wrong.or((unbindable != base.unbindable).then_some("EFF-MNT-07"));
+            if let Some(requirement) = wrong {
+                let what = format!("propagation of the world's mount, of task {at}");
+                let expected = told(base.group, base.master, base.unbindable);
+                let fields = line.propagation.join(" ");
+                let actual = if fields.is_empty() { "private".to_owned() } else { fields };
+                return Err(Mismatch::new(what, expected, actual, requirement));
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_semaphore(&self, stage: &Stage, world: &World) -> Result<(), Mismatch> {
+        match stage.semaphore() {
+            Some(value) if value != world.semaphore => {
+                Err(Mismatch::new("the semaphore", world.semaphore, value, "EFF-SEM-01"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Owner and parent of namespaces that a task has just been given.
+    fn compare_relations(&mut self, stage: &Stage, before: &World, world: &World, at: usize) -> Result<(), Mismatch> {
+        let Some(task) = world.task(at) else { return Ok(()) };
+        for ns in Ns::ALL {
+            let id = task.space(ns);
+            let space = &world.spaces[&id];
+            if before.spaces.contains_key(&id) || self.spaces.names.get(&id).is_none() {
+                continue;
+            }
+            let Some((owner, parent)) = stage.relations(at, ns) else { continue };
+            let known = |id: Id| self.spaces.names.get(&id).copied();
+            let expected_parent =
+                if ns == Ns::User { Some(space.owner) } else { (space.parent != id).then_some(space.parent) };
+            let pairs = [
+                ("owner", (ns != Ns::User).then_some(space.owner), Some(owner), "EFF-GEN-07"),
+                ("parent", expected_parent, parent, "EFF-GEN-07"),
+            ];
+            for (name, expected, actual, requirement) in pairs {
+                let (Some(expected), Some(actual)) = (expected.and_then(known), actual) else { continue };
+                if expected != actual {
+                    let what = format!("{name} of ns/{} of task {at}", ns.link());
+                    return Err(Mismatch::new(what, format!("[{expected}]"), format!("[{actual}]"), requirement));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_offset(&self, stage: &Stage, world: &World, at: usize) -> Result<(), Mismatch> {
+        let Some(task) = world.task(at).filter(|task| task.leader) else { return Ok(()) };
+        let later = task.space(Ns::TimeForChildren);
+        let Content::Time { offset, .. } = world.spaces[&later].content else { return Ok(()) };
+        // What the first one has is the machine's.
+        if world.is_first_time(later) {
+            return Ok(());
+        }
+        match stage.offset(at) {
+            Some(actual) if actual != offset => {
+                Err(Mismatch::new(format!("timens_offsets of task {at}"), offset, actual, "EFF-TIME-01"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn shown((inode, (major, minor)): (u64, (u32, u32))) -> String {
+    match inode {
+        0 => "unreachable".to_owned(),
+        inode => format!("{major}:{minor} inode {inode}"),
+    }
+}
+
+fn text(bytes: [u8; 32]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}

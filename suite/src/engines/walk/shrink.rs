@@ -1,0 +1,87 @@
+//! The fewest steps and flags of a history that still differ from the model.
+
+use super::*;
+
+/// How many times a history is played to shrink it.
+const PLAYS: usize = 400;
+
+struct Shrink<'t> {
+    t: &'t Test,
+    theatre: &'t Theatre,
+    every: u64,
+    plays: usize,
+}
+
+impl Shrink<'_> {
+    /// Plays a history. Gives the steps that were taken and how they differ in the end, if they do.
+    #[track_caller]
+    fn play(&mut self, steps: &[Step]) -> Done<Option<(Vec<Step>, Mismatch)>> {
+        self.plays += 1;
+        let mut walker = Walker::new(self.t, self.theatre, self.every)?;
+        let (taken, mismatch) = walker.play(steps)?;
+        Ok(mismatch.map(|mismatch| (taken, mismatch)))
+    }
+
+    /// Takes away what is not needed: runs of steps, long ones first, then single flags.
+    #[track_caller]
+    fn shrink(&mut self, mut best: (Vec<Step>, Mismatch)) -> Done<(Vec<Step>, Mismatch)> {
+        let mut length = best.0.len() / 2;
+        while length > 0 {
+            let mut from = 0;
+            let mut smaller = false;
+            while from + length <= best.0.len() && self.plays < PLAYS {
+                let mut fewer = best.0.clone();
+                fewer.drain(from..from + length);
+                match self.play(&fewer)? {
+                    Some(found) if found.0.len() < best.0.len() => (best, smaller) = (found, true),
+                    _ => from += length,
+                }
+            }
+            if !smaller || length > 1 {
+                length /= 2;
+            }
+        }
+        for at in 0..best.0.len() {
+            for bit in (0..64).map(|bit| Flags(1 << bit)) {
+                let Some((task, op)) = best.0.get(at).copied() else { break };
+                let simpler = match op {
+                    Op::Unshare(flags) if flags.contains(bit) => Op::Unshare(flags & !bit),
+                    Op::Clone(flags, to) if flags.contains(bit) => Op::Clone(flags & !bit, to),
+                    _ => continue,
+                };
+                if self.plays >= PLAYS {
+                    break;
+                }
+                let mut fewer = best.0.clone();
+                fewer[at] = (task, simpler);
+                if let Some(found) = self.play(&fewer)?.filter(|found| found.0.len() <= best.0.len()) {
+                    best = found;
+                }
+            }
+        }
+        Ok(best)
+    }
+}
+
+/// Shrinks a history that ended with a mismatch, and fails the case with what is left.
+#[track_caller]
+pub(super) fn report(t: &Test, theatre: &Theatre, every: u64, history: Vec<Step>, mismatch: Mismatch) -> Done {
+    let mut shrink = Shrink { t, theatre, every, plays: 0 };
+    let (steps, mismatch, again) = match shrink.play(&history)? {
+        Some(found) => {
+            let (steps, mismatch) = shrink.shrink(found)?;
+            (steps, mismatch, true)
+        }
+        None => (history, mismatch, false),
+    };
+    if !again {
+        t.note("the history does not differ when it is played again: it depends on time, or on what went before");
+    }
+    for (number, (at, op)) in steps.iter().enumerate() {
+        t.note(format!("step {}: task {at}: {op}", number + 1));
+    }
+    let Mismatch { what, expected, actual, requirement } = mismatch;
+    // It is a mismatch whatever the texts are.
+    let call = Call::seen(format!("{what} after these steps"), actual);
+    t.check(call).proves(requirement).holds(&expected, |_| false).map(drop)
+}

@@ -1,0 +1,270 @@
+//! A world that lives: real tasks, to which the steps of a history are given one by one, and which are looked at after
+//! each.
+
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+
+use super::actor::{Order, Orders, SOCKET, Scene, Script, Slot, serve};
+use super::*;
+use crate::observe::kcmp::{Shared, shares};
+use crate::observe::mounts::{self, MountLine, mounts_of};
+use crate::observe::nsfd::{open_link, owner_of, parent_of};
+use crate::spec::world::{Op, TASKS, World};
+use nix::mount::MsFlags;
+
+/// How long a task may take for a step on real hardware.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is the same for all histories of a case.
+pub(super) struct Theatre {
+    pub(super) script: &'static Script,
+    pub(super) semaphore: Option<Semaphore>,
+    /// Where the world's directories are: [`place_of`] each, and the mount they are on.
+    pub(super) places: [Place; 3],
+    pub(super) base: String,
+    sender: OwnedFd,
+}
+
+impl Theatre {
+    /// Makes it, in a mount namespace of the calling task's own.
+    #[track_caller]
+    pub(super) fn new(t: &Test) -> Done<Theatre> {
+        let base = mounts::new_directory(t, "world")?;
+        let none: Option<&str> = None;
+        let mounted = nix::mount::mount(Some("world"), base.as_str(), Some("tmpfs"), MsFlags::empty(), none);
+        t.setup(Call::new("mount(tmpfs)", mounted))?;
+        let private = nix::mount::mount(none, base.as_str(), none, MsFlags::MS_PRIVATE, none);
+        t.setup(Call::new("mount(MS_PRIVATE)", private))?;
+        let paths = ["/".to_owned(), format!("{base}/a"), format!("{base}/b")];
+        for path in &paths[1..] {
+            t.setup(Call::io("mkdir(directory of the world)", fs::create_dir(path)))?;
+        }
+        let dirs = paths.map(|path| CString::new(path).unwrap_or_default());
+        t.setup(Call::new("chdir(/)", chdir("/")))?;
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o22));
+        let pair = socketpair(AddressFamily::Unix, SockType::Datagram, None, SockFlag::SOCK_CLOEXEC);
+        let (sender, receiver) = t.setup(Call::new("socketpair()", pair))?;
+        t.setup(Call::new("dup3(socket)", dup_to(receiver.as_raw_fd(), SOCKET, libc::O_CLOEXEC)))?;
+        drop(receiver);
+        let semaphore = Semaphore::where_there(t, crate::spec::world::SEMAPHORE)?;
+        // SAFETY: zeroes are a valid scene.
+        let scene: &'static Scene = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed() }))?;
+        let places = [0, 1, 2].map(|at: usize| place_of(&dirs[at]));
+        let script = Script {
+            scene,
+            observer: Observer::of(t)?,
+            dirs,
+            base: CString::new(base.as_str()).unwrap_or_default(),
+            semaphore: semaphore.as_ref().map_or(-1, Semaphore::id),
+            stacks: [const { () }; TASKS + 1].map(|()| Stack::default()),
+        };
+        t.setup(Call::new("prctl(PR_SET_CHILD_SUBREAPER)", nix::sys::prctl::set_child_subreaper(true)))?;
+        Ok(Theatre { script: Box::leak(Box::new(script)), semaphore, places, base, sender })
+    }
+}
+
+/// One history on the stage. Its tasks are killed and reaped when it is dropped.
+pub(super) struct Stage<'t> {
+    t: &'t Test,
+    pub(super) theatre: &'t Theatre,
+}
+
+/// Why a history cannot go on: a call did not return, or its task is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// It did not report in time.
+    Hangs,
+    /// It ended.
+    Ended,
+}
+
+impl<'t> Stage<'t> {
+    /// Makes the first task, in a mount namespace of its own: the next history finds the mounts as they were.
+    #[track_caller]
+    pub(super) fn new(t: &'t Test, theatre: &'t Theatre) -> Done<Stage<'t>> {
+        if let Some(semaphore) = &theatre.semaphore {
+            t.setup(Call::new("semctl(SETVAL)", undo::set(semaphore.id(), crate::spec::world::SEMAPHORE)))?;
+        }
+        let stage = Stage { t, theatre };
+        stage.clear(0);
+        stage.slot(0).stack.store(0, Ordering::Release);
+        // SAFETY: the case has one thread; the child keeps to raw calls.
+        let made = unsafe { fork_sharing(Flags::NEWNS.0) };
+        match t.setup(Call::new("fork()", made))?.as_raw() {
+            0 => serve(theatre.script, 0),
+            _ => stage.wait(0, 0).map(|()| stage).map_err(|lost| t.broken("first task of a walk", format!("{lost:?}"))),
+        }
+    }
+
+    fn slot(&self, at: usize) -> &'static Slot {
+        &self.theatre.script.scene.slots[at]
+    }
+
+    /// Makes a place as new.
+    fn clear(&self, at: usize) {
+        let slot = self.slot(at);
+        slot.report.reset(0);
+        slot.order.reset(1);
+    }
+
+    /// Process and thread ID of a task.
+    pub(super) fn ids(&self, at: usize) -> [i32; 2] {
+        [0, 1].map(|which: usize| self.slot(at).ids[which].load(Ordering::Acquire))
+    }
+
+    /// A task's directory below /proc.
+    pub(super) fn directory(&self, at: usize) -> String {
+        let [pid, tid] = self.ids(at);
+        format!("{pid}/task/{tid}")
+    }
+
+    /// Waits until a task has reported more than `seen`.
+    fn wait(&self, at: usize, seen: u32) -> Result<(), Lost> {
+        let slot = self.slot(at);
+        let mut limit = self.t.time_limit(PATIENCE);
+        while slot.report.wait_for(seen, Duration::from_millis(50)) == seen {
+            let [_, tid] = self.ids(at);
+            if seen > 0 && self.has_ended(tid) {
+                return Err(Lost::Ended);
+            }
+            if !limit.pause(Duration::from_millis(1)) {
+                return Err(Lost::Hangs);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a thread is a zombie, or gone.
+    fn has_ended(&self, tid: i32) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{tid}/stat")).unwrap_or_default();
+        // The state follows the name, which is in parentheses.
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        !matches!(state, Some(state) if state != 'Z' && state != 'X')
+    }
+
+    /// The stack for a new task: its maker's, of which it has a copy, or one that nobody runs on in the memory they
+    /// share.
+    fn stack_for(&self, world: &World, at: usize, flags: Flags) -> usize {
+        let stack = |at: usize| self.slot(at).stack.load(Ordering::Acquire);
+        if !flags.contains(Flags::VM) {
+            return stack(at);
+        }
+        let memory = world.task(at).map(|task| task.vm);
+        let beside = world.alive().filter(|(_, task)| Some(task.vm) == memory);
+        let used: BTreeSet<usize> = beside.map(|(at, _)| stack(at)).collect();
+        (1..=TASKS).find(|stack| !used.contains(stack)).unwrap_or(TASKS)
+    }
+
+    fn order(&self, at: usize, order: Order) -> u32 {
+        let slot = self.slot(at);
+        let seen = slot.report.get();
+        // SAFETY: the task waits for this very order.
+        unsafe { *slot.orders.get() = Orders { order } };
+        slot.order.set(seen + 1);
+        seen
+    }
+
+    /// Has a task take a step; gives 0 or −errno.
+    ///
+    /// # Errors
+    /// The case is broken where the stage itself cannot do its part; else what came instead of a result.
+    #[track_caller]
+    pub(super) fn take(&self, world: &World, at: usize, op: &Op) -> Done<Result<i64, Lost>> {
+        match *op {
+            Op::Clone(flags, to) => {
+                self.clear(to);
+                self.slot(to).stack.store(self.stack_for(world, at, flags), Ordering::Release);
+            }
+            Op::Setns(ns, of) => {
+                let link = self.t.setup(Call::new("open(/proc/…/ns/…)", open_link(self.directory(of), ns)))?;
+                let rights = [link.as_raw_fd()];
+                let (byte, message) = ([io::IoSlice::new(b"n")], [ControlMessage::ScmRights(&rights)]);
+                let sent = sendmsg::<()>(self.theatre.sender.as_raw_fd(), &byte, &message, MsgFlags::empty(), None);
+                self.t.setup(Call::new("sendmsg(SCM_RIGHTS)", sent))?;
+            }
+            Op::MapSelf => {
+                let outer = world.task(at).map_or(0, |task| world.outer(task));
+                self.theatre.script.scene.outer.store(outer, Ordering::Release);
+            }
+            _ => {}
+        }
+        let seen = self.order(at, Order::Take(*op));
+        let waited = self.wait(at, seen);
+        if waited.is_ok()
+            && let Op::Clone(_, to) = *op
+            && self.slot(at).result.load(Ordering::Acquire) == 0
+            && let Err(lost) = self.wait(to, 0)
+        {
+            return Ok(Err(lost));
+        }
+        if *op == Op::Exit {
+            let [_, tid] = self.ids(at);
+            let ended = self.t.wait_until(PATIENCE, || self.has_ended(tid));
+            return Ok(if ended { Ok(0) } else { Err(Lost::Hangs) });
+        }
+        Ok(waited.map(|()| self.slot(at).result.load(Ordering::Acquire)))
+    }
+
+    /// What each live task of a world sees of itself.
+    ///
+    /// # Errors
+    /// Which one did not answer, and why.
+    pub(super) fn look(&self, world: &World) -> Result<[Option<State>; TASKS], (usize, Lost)> {
+        let mut states = [None; TASKS];
+        let asked: Vec<(usize, u32)> = world.alive().map(|(at, _)| (at, self.order(at, Order::Look))).collect();
+        for (at, seen) in asked {
+            self.wait(at, seen).map_err(|lost| (at, lost))?;
+            // SAFETY: the task has reported, and waits.
+            states[at] = Some(unsafe { *self.slot(at).state.get() });
+        }
+        Ok(states)
+    }
+
+    /// Whether two tasks share something; nothing where that cannot be asked.
+    pub(super) fn shares(&self, what: Shared, a: usize, b: usize) -> Option<bool> {
+        let [_, a] = self.ids(a);
+        let [_, b] = self.ids(b);
+        shares(what, a, b).ok()
+    }
+
+    /// The semaphore's value.
+    pub(super) fn semaphore(&self) -> Option<i32> {
+        self.theatre.semaphore.as_ref().and_then(|semaphore| undo::value(semaphore.id()).ok())
+    }
+
+    /// The world's mount as a task sees it.
+    pub(super) fn base(&self, at: usize) -> Option<MountLine> {
+        let lines = mounts_of(self.directory(at)).ok()?;
+        lines.into_iter().rfind(|line| line.point() == self.theatre.base)
+    }
+
+    /// The inodes of a namespace's owner and, of a PID or user namespace, its parent.
+    pub(super) fn relations(&self, at: usize, ns: Ns) -> Option<(u64, Option<u64>)> {
+        let file = open_link(self.directory(at), ns).ok()?;
+        let parent = matches!(ns, Ns::Pid | Ns::PidForChildren | Ns::User).then(|| parent_of(&file).ok());
+        Some((owner_of(&file).ok()?, parent.flatten()))
+    }
+
+    /// The offset of CLOCK_MONOTONIC that the children of a process will have.
+    pub(super) fn offset(&self, at: usize) -> Option<i64> {
+        let [pid, _] = self.ids(at);
+        let text = fs::read_to_string(format!("/proc/{pid}/timens_offsets")).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("monotonic")?.split_whitespace().next()?.parse().ok())
+    }
+}
+
+impl Drop for Stage<'_> {
+    fn drop(&mut self) {
+        for at in 0..TASKS {
+            let [pid, _] = self.ids(at);
+            if pid > 0 && self.slot(at).report.get() > 0 {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            self.clear(at);
+        }
+        // Who has lost its parent comes here.
+        while !matches!(waitpid(None, Some(WaitPidFlag::__WALL)), Err(errno) if errno != Errno::EINTR) {}
+        // A descriptor that nobody took, of a call that did not come to it.
+        let mut byte = [0u8; 8];
+        while call!(recvfrom, SOCKET, byte.as_mut_ptr(), byte.len(), libc::MSG_DONTWAIT, 0, 0).is_ok() {}
+    }
+}

@@ -1,0 +1,384 @@
+//! A model of several tasks and of all that they share: what each system call of a history must do to every one of
+//! them. Pure data and functions, no I/O.
+//!
+//! What unshare(2) itself must do stands in [`model`](crate::spec::model) alone: [`World::start`] reduces the world to
+//! the start state of one caller, [`predict`] says what must come of the call, and [`World::step`] writes that down.
+//! The other calls are modelled as far as they move what unshare(2) depends on.
+//!
+//! Objects have numbers that are never used again. That two tasks have the same number means that they share the
+//! object; which inode or pointer the kernel has for it is for who compares to find out.
+
+mod calls;
+mod caps;
+mod draw;
+mod mounts;
+mod step;
+#[cfg(test)]
+mod tests;
+mod visited;
+
+use crate::spec::prelude::*;
+
+pub use calls::{Dir, Op};
+pub use caps::{Caps, FULL};
+pub use draw::{Draw, Mix};
+pub use mounts::{Base, Propagation};
+pub use step::Outcome;
+pub use visited::Visited;
+
+/// How many tasks a world has room for.
+pub const TASKS: usize = 6;
+/// The numbers of the descriptors that tasks of a world open and close.
+pub const FDS: std::ops::Range<u8> = 20..26;
+/// What the semaphore starts with: more than a history can take.
+pub const SEMAPHORE: i32 = 1000;
+
+/// The number of an object.
+pub type Id = u32;
+
+/// Root, current directory and umask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fs {
+    /// The root directory.
+    pub root: Dir,
+    /// The current directory.
+    pub cwd: Dir,
+    /// The umask.
+    pub umask: u32,
+}
+
+/// A task that has not been reaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Its process.
+    pub process: Id,
+    /// Whether it is the first thread of its process.
+    pub leader: bool,
+    /// It has ended: a zombie.
+    pub ended: bool,
+    /// Its root, current directory and umask.
+    pub fs: Id,
+    /// Its table of descriptors.
+    pub files: Id,
+    /// Its semaphore undo list; `None` before the first adjustment.
+    pub undo: Option<Id>,
+    /// Its memory.
+    pub vm: Id,
+    /// Its signal handlers.
+    pub handlers: Id,
+    /// Its namespaces, by link.
+    pub links: [Id; 10],
+    /// Its user and group, in the world's first user namespace.
+    pub user: u32,
+    /// Its capabilities.
+    pub caps: Caps,
+    /// The no_new_privs attribute.
+    pub no_new_privs: bool,
+}
+
+impl Task {
+    /// The namespace behind one of its links.
+    pub fn space(&self, ns: Ns) -> Id {
+        self.links[ns as usize]
+    }
+}
+
+/// A process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// The process that made it, which reaps it. The first one's is not of the world.
+    pub parent: Option<Id>,
+    /// Whether it is process 1 of its PID namespace.
+    pub init: bool,
+}
+
+/// A namespace of any kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// The flag of its kind.
+    pub kind: Flags,
+    /// The user namespace that owns it. Of a user namespace: its parent, itself for the first.
+    pub owner: Id,
+    /// The PID namespace it was made in; itself for the first, and for other kinds.
+    pub parent: Id,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// What a namespace holds, as far as the model knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A network or cgroup namespace, or an IPC namespace, of which all but the first have no semaphore.
+    Plain,
+    /// The host name; `None` for what the machine has.
+    Uts(Option<u8>),
+    /// The mount that the world's directories are on; `None` in an empty mount namespace.
+    Mnt(Option<Base>),
+    /// Whether it has had a process 1, and whether that has ended.
+    Pid {
+        /// There has been one.
+        begun: bool,
+        /// It has ended: nothing can be made here any more.
+        over: bool,
+    },
+    /// The offset of CLOCK_MONOTONIC in seconds, and whether it can be changed no more.
+    Time {
+        /// The offset.
+        offset: i64,
+        /// A task has entered.
+        frozen: bool,
+    },
+    /// A user namespace.
+    User {
+        /// The user that made it, who owns it.
+        maker: u32,
+        /// Whether users and groups are mapped: its user 0 to its maker. The first has all.
+        mapped: bool,
+        /// Its maker had CAP_SETFCAP.
+        setfcap: bool,
+        /// Kinds of namespace of which it allows none.
+        none_of: Flags,
+    },
+}
+
+/// All tasks and what they share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct World {
+    /// What the kernel offers.
+    pub kernel: Kernel,
+    /// The tasks, by their place.
+    pub tasks: [Option<Task>; TASKS],
+    /// Processes that are not reaped.
+    pub processes: BTreeMap<Id, Process>,
+    /// Root, cwd and umask objects.
+    pub fs: BTreeMap<Id, Fs>,
+    /// Tables of descriptors: which of [`FDS`] are open, a bit each.
+    pub files: BTreeMap<Id, u64>,
+    /// Undo lists: what each gives back.
+    pub undo: BTreeMap<Id, i32>,
+    /// Namespaces; also those that nobody is in.
+    pub spaces: BTreeMap<Id, Space>,
+    /// The semaphore's value.
+    pub semaphore: i32,
+    next: Id,
+}
+
+/// The first user namespace, which comes first of all.
+const FIRST_USER: Id = 0;
+
+impl World {
+    /// One task, alone, as root of the first namespaces, with these capabilities.
+    pub fn new(kernel: Kernel, caps: Caps) -> World {
+        let mut world = World {
+            kernel,
+            tasks: [const { None }; TASKS],
+            processes: BTreeMap::new(),
+            fs: BTreeMap::new(),
+            files: BTreeMap::new(),
+            undo: BTreeMap::new(),
+            spaces: BTreeMap::new(),
+            semaphore: SEMAPHORE,
+            next: 0,
+        };
+        let mut links = [0; 10];
+        for kind in KINDS {
+            let content = match kind.flag {
+                Flags::NEWUSER => Content::User { maker: 0, mapped: true, setfcap: true, none_of: Flags::NONE },
+                Flags::NEWUTS => Content::Uts(None),
+                Flags::NEWNS => Content::Mnt(Some(Base::default())),
+                Flags::NEWPID => Content::Pid { begun: true, over: false },
+                Flags::NEWTIME => Content::Time { offset: 0, frozen: true },
+                _ => Content::Plain,
+            };
+            let id = world.id();
+            world.spaces.insert(id, Space { kind: kind.flag, owner: FIRST_USER, parent: id, content });
+            links[kind.link as usize] = id;
+        }
+        links[Ns::Pid as usize] = links[Ns::PidForChildren as usize];
+        links[Ns::Time as usize] = links[Ns::TimeForChildren as usize];
+        let (process, fs, files, vm, handlers) = (world.id(), world.id(), world.id(), world.id(), world.id());
+        world.processes.insert(process, Process { parent: None, init: false });
+        world.fs.insert(fs, Fs { root: Dir::Top, cwd: Dir::Top, umask: 0o22 });
+        world.files.insert(files, 0);
+        world.tasks[0] = Some(Task {
+            process,
+            leader: true,
+            ended: false,
+            fs,
+            files,
+            undo: None,
+            vm,
+            handlers,
+            links,
+            user: 0,
+            caps,
+            no_new_privs: false,
+        });
+        world
+    }
+
+    fn id(&mut self) -> Id {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// The task at a place, if it is alive.
+    pub fn task(&self, at: usize) -> Option<&Task> {
+        self.tasks.get(at)?.as_ref().filter(|task| !task.ended)
+    }
+
+    /// All that are alive, with their places.
+    pub fn alive(&self) -> impl Iterator<Item = (usize, &Task)> {
+        (0..TASKS).filter_map(|at| Some((at, self.task(at)?)))
+    }
+
+    /// How many live tasks this holds for.
+    fn count(&self, holds: impl Fn(&Task) -> bool) -> usize {
+        self.alive().filter(|(_, task)| holds(task)).count()
+    }
+
+    /// A task's root, cwd and umask.
+    pub fn fs_of(&self, task: &Task) -> Fs {
+        self.fs[&task.fs]
+    }
+
+    /// The first IPC namespace, where the semaphore is.
+    pub fn has_semaphore(&self, task: &Task) -> bool {
+        // The namespaces of the first task got their numbers in the order of KINDS.
+        task.space(Ns::Ipc) == KINDS.iter().position(|kind| kind.flag == Flags::NEWIPC).unwrap_or_default() as Id
+    }
+
+    /// A user namespace and all above it.
+    fn above(&self, user: Id) -> impl Iterator<Item = (Id, &Space)> {
+        let next = |(id, space): &(Id, &Space)| (*id != FIRST_USER).then(|| (space.owner, &self.spaces[&space.owner]));
+        let next = move |last: &(Id, _)| next(&(last.0, last.1));
+        std::iter::successors(Some((user, &self.spaces[&user])), next)
+    }
+
+    /// The kinds of namespace that cannot be made in a user namespace, by its own limits or those above it.
+    fn exhausted(&self, user: Id) -> Flags {
+        let none_of = self.above(user).map(|(_, space)| match space.content {
+            Content::User { none_of, .. } => none_of,
+            _ => Flags::NONE,
+        });
+        none_of.fold(Flags::NONE, |all, more| all | more)
+    }
+
+    /// How a user of the first user namespace is seen in another: 65534 without a mapping.
+    pub fn seen(&self, user: u32, from: Id) -> u32 {
+        const UNMAPPED: u32 = 65534;
+        match self.spaces[&from].content {
+            _ if from == FIRST_USER => user,
+            Content::User { maker, mapped: true, .. } if maker == user => 0,
+            _ => UNMAPPED,
+        }
+    }
+
+    /// Whether a task's user is mapped in its own user namespace.
+    fn is_mapped(&self, task: &Task) -> bool {
+        let own = task.space(Ns::User);
+        match self.spaces[&own].content {
+            _ if own == FIRST_USER => true,
+            Content::User { maker, mapped, .. } => mapped && maker == task.user,
+            _ => false,
+        }
+    }
+
+    /// Whether a task has a capability in a user namespace (`ns_capable`, security/commoncap.c).
+    pub fn capable(&self, task: &Task, capability: u32, over: Id) -> bool {
+        let own = task.space(Ns::User);
+        for (id, space) in self.above(over) {
+            if id == own {
+                return task.caps.effective & (1 << capability) != 0;
+            }
+            // Who made a user namespace, and is in its parent, may do everything in it.
+            if let Content::User { maker, .. } = space.content
+                && space.owner == own
+                && id != FIRST_USER
+                && maker == task.user
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The start state of a call by this task.
+    pub fn start(&self, task: &Task) -> Start {
+        let threads = self.count(|other| other.process == task.process);
+        let own = task.space(Ns::User);
+        Start {
+            threads: match (threads, task.leader) {
+                (1, true) => Threads::Alone,
+                (1, false) => Threads::LeaderGone,
+                _ => Threads::Others,
+            },
+            handlers_shared: self.shares_handlers(task),
+            memory_shared: self.count(|other| other.vm == task.vm && other.process != task.process) > 0,
+            sys_admin: self.capable(task, feature::CAP_SYS_ADMIN, own),
+            initial_admin: self.capable(task, feature::CAP_SYS_ADMIN, FIRST_USER),
+            chrooted: self.fs_of(task).root != Dir::Top,
+            cwd_detached: false,
+            ids_mapped: self.is_mapped(task),
+            children_elsewhere: task.space(Ns::Pid) != task.space(Ns::PidForChildren),
+            beyond_nr_open: false,
+            exhausted: self.exhausted(own),
+            too_deep: Flags::NONE,
+            pid_ns_foreign: self.pid_space_is_foreign(task),
+            module_refuses: None,
+        }
+    }
+
+    /// Whether signal handlers are shared with another process, alive or not reaped.
+    fn shares_handlers(&self, task: &Task) -> bool {
+        let all = self.tasks.iter().flatten();
+        all.filter(|other| other.handlers == task.handlers && other.process != task.process).count() > 0
+    }
+
+    /// Whether the PID namespace of a task's children is owned by a user namespace that is neither its own nor above it.
+    fn pid_space_is_foreign(&self, task: &Task) -> bool {
+        let owner = self.spaces[&task.space(Ns::PidForChildren)].owner;
+        self.above(task.space(Ns::User)).all(|(id, _)| id != owner)
+    }
+
+    /// A PID namespace and all above it.
+    fn pid_above(&self, space: Id) -> impl Iterator<Item = Id> {
+        let next = |id: &Id| Some(self.spaces[id].parent).filter(|parent| parent != id);
+        std::iter::successors(Some(space), next)
+    }
+
+    /// Whether a namespace is in use: a task is in it, or it is above one in which a task is, or owns one.
+    pub fn lives(&self, space: Id) -> bool {
+        self.alive().any(|(_, task)| {
+            task.links.iter().any(|link| {
+                let owner = self.spaces[link].owner;
+                *link == space
+                    || self.above(owner).any(|(id, _)| id == space)
+                    || self.pid_above(*link).any(|id| id == space)
+            })
+        })
+    }
+
+    /// Whether it is the user namespace that the world begins with.
+    pub fn is_first_user(&self, space: Id) -> bool {
+        space == FIRST_USER
+    }
+
+    /// Whether it is the time namespace that the world begins with.
+    pub fn is_first_time(&self, space: Id) -> bool {
+        KINDS.get(space as usize).is_some_and(|kind| kind.flag == Flags::NEWTIME)
+    }
+
+    /// The host name that a task sees; `None` for what the machine has.
+    pub fn host_name(&self, task: &Task) -> Option<u8> {
+        match self.spaces[&task.space(Ns::Uts)].content {
+            Content::Uts(name) => name,
+            _ => None,
+        }
+    }
+
+    /// A task's user as the parent of its user namespace sees it.
+    pub fn outer(&self, task: &Task) -> u32 {
+        self.seen(task.user, self.spaces[&task.space(Ns::User)].owner)
+    }
+}

@@ -1,0 +1,99 @@
+//! The steps of a history.
+
+use crate::spec::prelude::*;
+use crate::spec::world::Propagation;
+
+/// A directory of the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dir {
+    /// The root directory of the mount namespace.
+    Top,
+    /// A directory on the world's own mount.
+    A,
+    /// Another one.
+    B,
+}
+
+/// One step: what a task does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// unshare(2).
+    Unshare(Flags),
+    /// clone(2), for a task at this place, which shares what the flags name.
+    Clone(Flags, usize),
+    /// exit(2): the calling thread ends.
+    Exit,
+    /// waitid(2) for the process whose first thread has this place.
+    Reap(usize),
+    /// setns(2) with the file of a link of the task at this place.
+    Setns(Ns, usize),
+    /// chdir(2).
+    Chdir(Dir),
+    /// chdir(2) and chroot(2).
+    Chroot(Dir),
+    /// umask(2).
+    Umask(u32),
+    /// sethostname(2).
+    HostName(u8),
+    /// capset(2) without CAP_SYS_ADMIN.
+    DropSysAdmin,
+    /// capset(2) without any capability.
+    DropAll,
+    /// setgroups(2), setresgid(2) and setresuid(2) to another user, which take all capabilities.
+    BecomeNobody,
+    /// prctl(PR_SET_NO_NEW_PRIVS).
+    NoNewPrivs,
+    /// Maps user and group 0 of the own user namespace to who made it.
+    MapSelf,
+    /// Allows the own user namespace no more namespaces of this kind.
+    Limit(Flags),
+    /// semop(2) that takes one with SEM_UNDO.
+    Take,
+    /// dup3(2) to this descriptor.
+    Open(u8),
+    /// close(2) of it.
+    Close(u8),
+    /// mount(2) that changes the propagation of the world's mount.
+    Propagate(Propagation),
+    /// A write to timens_offsets: CLOCK_MONOTONIC by so many seconds.
+    Offset(i64),
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Op::Unshare(flags) => write!(f, "unshare({flags})"),
+            Op::Clone(flags, at) => write!(f, "clone({flags}), which makes task {at}"),
+            Op::Exit => f.write_str("exit(0)"),
+            Op::Reap(at) => write!(f, "waitid(P_PID, task {at})"),
+            Op::Setns(ns, of) => write!(f, "setns({} of task {of})", ns.link()),
+            Op::Chdir(dir) => write!(f, "chdir({dir})"),
+            Op::Chroot(dir) => write!(f, "chdir({dir}) and chroot(\".\")"),
+            Op::Umask(mask) => write!(f, "umask({mask:#o})"),
+            Op::HostName(name) => write!(f, "sethostname(\"walk{name}\")"),
+            Op::DropSysAdmin => f.write_str("capset() without CAP_SYS_ADMIN"),
+            Op::DropAll => f.write_str("capset() without any capability"),
+            Op::BecomeNobody => f.write_str("setgroups([]), setresgid(65534), setresuid(65534)"),
+            Op::NoNewPrivs => f.write_str("prctl(PR_SET_NO_NEW_PRIVS)"),
+            Op::MapSelf => f.write_str("write to setgroups, uid_map and gid_map"),
+            Op::Limit(kind) => {
+                write!(f, "write(0) to /proc/sys/user/{}", Kind::of(*kind).map_or("", |kind| kind.limit))
+            }
+            Op::Take => f.write_str("semop(-1, SEM_UNDO)"),
+            Op::Open(fd) => write!(f, "dup3(0, {fd})"),
+            Op::Close(fd) => write!(f, "close({fd})"),
+            Op::Propagate(to) => write!(f, "mount({})", to.name()),
+            Op::Offset(seconds) => write!(f, "write(monotonic {seconds}) to timens_offsets"),
+        }
+    }
+}
+
+impl fmt::Display for Dir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Dir::Top => "\"/\"",
+            Dir::A => "\"…/a\"",
+            Dir::B => "\"…/b\"",
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! Which step comes next: drawn, and drawn towards what the model has seen least of.
+
+use crate::spec::prelude::*;
+use crate::spec::world::{Dir, FDS, Op, Propagation, TASKS, Visited, World};
+
+/// What histories are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mix {
+    /// All there is.
+    Everything,
+    /// What tasks share, and threads.
+    Sharing,
+    /// Mounts and their propagation, root and current directory.
+    Mounts,
+    /// User namespaces, credentials and limits.
+    Users,
+}
+
+impl Mix {
+    /// All of them, by the name of their case.
+    pub const ALL: [(Mix, &'static str); 4] =
+        [(Mix::Everything, "everything"), (Mix::Sharing, "sharing"), (Mix::Mounts, "mounts"), (Mix::Users, "users")];
+
+    /// How often each kind of step is drawn, in the order of [`Kind`].
+    fn weights(self) -> [u32; 20] {
+        match self {
+            Mix::Everything => [16, 8, 4, 6, 6, 3, 1, 2, 2, 1, 1, 1, 1, 4, 1, 4, 3, 3, 4, 2],
+            Mix::Sharing => [20, 14, 8, 10, 2, 4, 1, 4, 1, 0, 0, 0, 0, 0, 0, 8, 5, 5, 0, 0],
+            Mix::Mounts => [20, 8, 4, 6, 8, 6, 2, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 12, 0],
+            Mix::Users => [20, 8, 4, 6, 8, 1, 1, 0, 4, 2, 1, 1, 1, 8, 3, 0, 0, 0, 1, 4],
+        }
+    }
+
+    /// The flags that it draws beside those of all mixes.
+    fn flags(self) -> &'static [Flags] {
+        match self {
+            Mix::Everything | Mix::Users => &Flags::KNOWN,
+            Mix::Sharing => &[
+                Flags::FS,
+                Flags::FILES,
+                Flags::SYSVSEM,
+                Flags::VM,
+                Flags::SIGHAND,
+                Flags::THREAD,
+                Flags::NEWIPC,
+                Flags::NEWNS,
+                Flags::NEWPID,
+                Flags::NEWUTS,
+            ],
+            Mix::Mounts => &[Flags::FS, Flags::NEWNS, Flags::NEWUSER, Flags::NEWPID, Flags::EMPTY, Flags::NEWUTS],
+        }
+    }
+}
+
+/// Draws steps.
+#[derive(Clone, Debug)]
+pub struct Draw {
+    mix: Mix,
+    random: fastrand::Rng,
+    /// Flags that the place does not let anybody use.
+    without: Flags,
+    /// Whether there is another user to become.
+    has_nobody: bool,
+    /// Whether there are semaphores.
+    has_semaphores: bool,
+    /// Whether limits can be written.
+    has_limits: bool,
+}
+
+impl Draw {
+    /// Begins with a seed, in a place of which the facts tell what it allows.
+    pub fn new(mix: Mix, seed: u64, facts: &Facts) -> Draw {
+        let without = if facts.has(feature::CREATE_USER_NS) { Flags::NONE } else { Flags::NEWUSER };
+        Draw {
+            mix,
+            random: fastrand::Rng::with_seed(seed),
+            without,
+            has_nobody: facts.has(feature::SECOND_USER),
+            has_semaphores: facts.has(feature::SYSV_IPC),
+            has_limits: facts.has(feature::NAMESPACE_LIMITS),
+        }
+    }
+
+    /// The next step: of a few that can be taken, the one the model has seen least of.
+    pub fn next(&mut self, world: &World, visited: &Visited) -> (usize, Op) {
+        const CHOICE: usize = 4;
+        let mut best: Option<(u32, usize, Op)> = None;
+        let mut found = 0;
+        // Something can always be taken: the first task may unshare whatever its state.
+        while found < CHOICE {
+            let (at, op) = self.any(world);
+            if !world.enabled(at, &op) {
+                continue;
+            }
+            found += 1;
+            let Some(task) = world.task(at) else { continue };
+            let count = visited.count(world, task, &op);
+            if best.is_none_or(|(least, ..)| count < least) {
+                best = Some((count, at, op));
+            }
+        }
+        best.map_or((0, Op::Unshare(Flags::NONE)), |(_, at, op)| (at, op))
+    }
+
+    fn any(&mut self, world: &World) -> (usize, Op) {
+        let alive: Vec<usize> = world.alive().map(|(at, _)| at).collect();
+        let at = alive[self.random.usize(..alive.len())];
+        let weights = self.mix.weights();
+        let mut left = self.random.u32(..weights.iter().sum::<u32>());
+        let kind = weights.iter().position(|weight| {
+            let here = left < *weight;
+            left = left.saturating_sub(*weight);
+            here
+        });
+        let dirs = [Dir::Top, Dir::A, Dir::B];
+        let unshare = |this: &mut Self| Op::Unshare(this.flags());
+        let op = match kind.unwrap_or(0) {
+            1 => Op::Clone(self.shared(), self.random.usize(1..TASKS)),
+            2 => Op::Exit,
+            3 => Op::Reap(self.random.usize(1..TASKS)),
+            4 => Op::Setns(Ns::ALL[self.random.usize(..Ns::ALL.len())], self.random.usize(..TASKS)),
+            5 => Op::Chdir(dirs[self.random.usize(..3)]),
+            6 => Op::Chroot(dirs[self.random.usize(1..3)]),
+            7 => Op::Umask([0, 0o22, 0o77, 0o27][self.random.usize(..4)]),
+            8 => Op::HostName(self.random.u8(..10)),
+            9 => Op::DropSysAdmin,
+            10 => Op::DropAll,
+            11 if self.has_nobody => Op::BecomeNobody,
+            12 => Op::NoNewPrivs,
+            13 => Op::MapSelf,
+            14 if self.has_limits => Op::Limit(KINDS[self.random.usize(..KINDS.len())].flag),
+            15 if self.has_semaphores => Op::Take,
+            16 => Op::Open(self.random.u8(FDS)),
+            17 => Op::Close(self.random.u8(FDS)),
+            18 => Op::Propagate(Propagation::ALL[self.random.usize(..4)]),
+            19 => Op::Offset(self.random.i64(1..1000)),
+            _ => unshare(self),
+        };
+        (at, op)
+    }
+
+    /// A set of flags for unshare(2): one, some, many; now and then with a bit that it does not take.
+    fn flags(&mut self) -> Flags {
+        let known = self.mix.flags();
+        let one = |random: &mut fastrand::Rng| known[random.usize(..known.len())];
+        let set = match self.random.u32(..20) {
+            0..8 => one(&mut self.random),
+            8..13 => one(&mut self.random) | one(&mut self.random),
+            13..16 => one(&mut self.random) | one(&mut self.random) | one(&mut self.random),
+            16..19 => known.iter().filter(|_| self.random.bool()).copied().collect(),
+            _ => one(&mut self.random) | Flags(1 << self.random.u32(..64)),
+        };
+        // A network namespace takes long to make: now and then is enough.
+        let rare = if self.random.u32(..8) == 0 { Flags::NONE } else { Flags::NEWNET };
+        set & !(self.without | rare)
+    }
+
+    /// A set of flags for clone(2).
+    fn shared(&mut self) -> Flags {
+        let sharing = [Flags::FS, Flags::FILES, Flags::SYSVSEM, Flags::VM];
+        let mut set: Flags = sharing.into_iter().filter(|_| self.random.bool()).collect();
+        if set.contains(Flags::VM) && self.random.bool() {
+            set |= Flags::SIGHAND;
+            if self.random.bool() {
+                set |= Flags::THREAD;
+            }
+        }
+        if self.mix != Mix::Sharing && self.random.u32(..3) == 0 {
+            set |= self.flags() & (Flags::PRIVILEGED | Flags::NEWUSER);
+            set = set & !(Flags::NEWTIME | Flags::EMPTY | Flags::THREAD);
+        }
+        set & !self.without
+    }
+}

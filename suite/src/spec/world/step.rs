@@ -1,0 +1,462 @@
+//! What each call of a history must do.
+
+use crate::spec::prelude::*;
+use crate::spec::world::{Caps, Content, Dir, FULL, Fs, Id, Op, Process, Space, TASKS, Task, World};
+
+const CAP_SETGID: u32 = 6;
+const CAP_SETUID: u32 = 7;
+const CAP_SYS_CHROOT: u32 = 18;
+const CAP_SYS_RESOURCE: u32 = 24;
+const CAP_SETFCAP: u32 = 31;
+
+/// What must come of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Success, or the errno.
+    pub result: Result<(), Errno>,
+    /// The requirement that the result follows from.
+    pub because: &'static str,
+    /// Parts of the caller's state that may change beside those that the model has as values.
+    pub may_change: Parts,
+}
+
+impl Outcome {
+    fn new(result: Result<(), Errno>, because: &'static str) -> Self {
+        Self { result, because, may_change: Parts::NONE }
+    }
+
+    /// Success of a call that is not under test.
+    fn done() -> Self {
+        Self::new(Ok(()), "EFF-GEN-01")
+    }
+
+    /// EPERM of one, unless it may.
+    fn if_may(may: bool) -> Self {
+        Self::new(if may { Ok(()) } else { Err(Errno::EPERM) }, "EFF-GEN-01")
+    }
+}
+
+/// What clone(2) shares or makes; every other flag is none of a world's.
+const SHARING: Flags =
+    Flags(Flags::VM.0 | Flags::FS.0 | Flags::FILES.0 | Flags::SIGHAND.0 | Flags::THREAD.0 | Flags::SYSVSEM.0);
+
+impl World {
+    /// Whether a task can take this step. What is left out would end in a way that the model does not know, or that no
+    /// history can go on from.
+    pub fn enabled(&self, at: usize, op: &Op) -> bool {
+        let Some(task) = self.task(at) else { return false };
+        let own = task.space(Ns::User);
+        let in_first = own == super::FIRST_USER;
+        let has_all = |all: &[u32]| all.iter().all(|bit| task.caps.effective & (1 << bit) != 0);
+        let in_view = self.fs_of(task).root == Dir::Top && self.base(task.space(Ns::Mnt)).is_some();
+        match *op {
+            Op::Unshare(_) | Op::Umask(_) | Op::NoNewPrivs => true,
+            Op::Clone(flags, to) => self.may_clone(task, flags, to),
+            Op::Exit => self.may_exit(at, task),
+            Op::Reap(of) => self.tasks.get(of).and_then(Option::as_ref).is_some_and(|child| {
+                let parent = self.processes[&child.process].parent;
+                let ended = self.count(|other| other.process == child.process) == 0;
+                child.leader && child.ended && ended && parent == Some(task.process)
+            }),
+            // Not into a namespace whose process 1 has ended; nobody is in one.
+            Op::Setns(ns, of) => !matches!(ns, Ns::PidForChildren | Ns::TimeForChildren) && self.task(of).is_some(),
+            Op::Chdir(_) => in_view,
+            Op::Chroot(dir) => in_view && dir != Dir::Top,
+            Op::HostName(_) => true,
+            Op::DropSysAdmin | Op::DropAll => true,
+            // Elsewhere the other user has no mapping.
+            Op::BecomeNobody => in_first && has_all(&[CAP_SETUID, CAP_SETGID]) && task.user == 0,
+            Op::MapSelf => {
+                // What it writes is its user's ID in the parent. Root there can be mapped by who could have given a
+                // program capabilities for it (user_namespaces(7), CAP_SETFCAP).
+                let may = matches!(self.spaces[&own].content, Content::User { maker, mapped: false, setfcap, .. }
+                    if maker == task.user && (setfcap || self.outer(task) != 0));
+                !in_first
+                    && may
+                    && has_all(&[CAP_SETUID, CAP_SETGID, feature::CAP_SYS_ADMIN])
+                    && self.is_mapped_in_parent(task)
+            }
+            Op::Limit(kind) => {
+                !in_first
+                    && has_all(&[CAP_SYS_RESOURCE])
+                    && self.is_mapped(task)
+                    && self.kernel.effective.contains(kind)
+            }
+            Op::Take => self.has_semaphore(task) && self.semaphore > 1,
+            Op::Open(_) => true,
+            Op::Close(fd) => self.files[&task.files] & (1 << fd) != 0,
+            Op::Propagate(_) => in_view,
+            // The file shows the first thread's.
+            Op::Offset(_) => {
+                let later = task.space(Ns::TimeForChildren);
+                later != task.space(Ns::Time) && task.leader && self.count(|other| other.process == task.process) == 1
+            }
+        }
+    }
+
+    fn is_mapped_in_parent(&self, task: &Task) -> bool {
+        let parent = self.spaces[&task.space(Ns::User)].owner;
+        parent == super::FIRST_USER
+            || matches!(self.spaces[&parent].content,
+                Content::User { maker, mapped: true, .. } if maker == task.user)
+    }
+
+    fn may_clone(&self, task: &Task, flags: Flags, to: usize) -> bool {
+        let has = |flag| flags.contains(flag);
+        let makes = flags & !SHARING;
+        let elsewhere = task.space(Ns::Pid) != task.space(Ns::PidForChildren);
+        let later = task.space(Ns::Time) != task.space(Ns::TimeForChildren);
+        let over = matches!(self.spaces[&task.space(Ns::PidForChildren)].content, Content::Pid { over: true, .. });
+        let free = (1..TASKS).contains(&to) && self.tasks[to].is_none();
+        let first = matches!(self.spaces[&task.space(Ns::PidForChildren)].content, Content::Pid { begun: false, .. });
+        let sound = (!has(Flags::SIGHAND) || has(Flags::VM))
+            && (!has(Flags::THREAD) || has(Flags::SIGHAND))
+            && !(has(Flags::FS) && (has(Flags::NEWNS) || has(Flags::NEWUSER)))
+            && !(has(Flags::THREAD) && (makes != Flags::NONE || elsewhere))
+            && !has(Flags::NEWTIME)
+            && !has(Flags::EMPTY);
+        // Releases differ in what they do with the undo list and the time namespace then; and process 1 of a PID
+        // namespace has SIGCHLD ignored at its end, also by who shares its handlers (kernel/pid_namespace.c).
+        let agreed = !(has(Flags::VM) && later)
+            && !(has(Flags::SYSVSEM) && (makes != Flags::NONE || over))
+            && !(has(Flags::SIGHAND) && (first || has(Flags::NEWPID)));
+        free && sound && agreed && (makes - self.kernel.effective) == Flags::NONE
+    }
+
+    /// Whoever leaves children would have them inherited; whoever is process 1 takes all others along.
+    fn may_exit(&self, at: usize, task: &Task) -> bool {
+        let last = self.count(|other| other.process == task.process) == 1;
+        let process = &self.processes[&task.process];
+        let children = self.processes.values().any(|other| other.parent == Some(task.process));
+        let space = task.space(Ns::Pid);
+        let in_space = |other: &Task| self.pid_above(other.space(Ns::Pid)).any(|above| above == space);
+        let alone = self.tasks.iter().flatten().filter(|other| in_space(other) && other.process != task.process);
+        // The first task of all stays.
+        at != 0 && (!last || (!children && (!process.init || alone.count() == 0)))
+    }
+
+    /// Takes a step, which must be [enabled](Self::enabled).
+    pub fn step(&mut self, at: usize, op: &Op) -> Outcome {
+        let Some(task) = self.task(at).cloned() else { return Outcome::done() };
+        let own = task.space(Ns::User);
+        let outcome = match *op {
+            Op::Unshare(flags) => self.unshare(at, &task, flags),
+            Op::Clone(flags, to) => self.clone_task(at, &task, flags, to),
+            Op::Exit => self.exit(at, &task),
+            Op::Reap(of) => {
+                if let Some(child) = self.tasks[of].take() {
+                    self.processes.remove(&child.process);
+                }
+                Outcome::done()
+            }
+            Op::Setns(ns, of) => self.setns(at, &task, ns, of),
+            Op::Chdir(dir) => {
+                self.fs.entry(task.fs).and_modify(|fs| fs.cwd = dir);
+                Outcome::done()
+            }
+            Op::Chroot(dir) => {
+                // The directory was changed before the capability is asked for.
+                let outcome = Outcome::if_may(self.capable(&task, CAP_SYS_CHROOT, own));
+                let root = outcome.result.is_ok().then_some(dir);
+                self.fs.entry(task.fs).and_modify(|fs| (fs.cwd, fs.root) = (dir, root.unwrap_or(fs.root)));
+                outcome
+            }
+            Op::Umask(mask) => {
+                self.fs.entry(task.fs).and_modify(|fs| fs.umask = mask);
+                Outcome::done()
+            }
+            Op::HostName(name) => {
+                let space = task.space(Ns::Uts);
+                let owner = self.spaces[&space].owner;
+                let outcome = Outcome::if_may(self.capable(&task, feature::CAP_SYS_ADMIN, owner));
+                if outcome.result.is_ok() {
+                    self.set(space, Content::Uts(Some(name)));
+                }
+                outcome
+            }
+            Op::DropSysAdmin => self.change(at, |task| task.caps = task.caps.without_sys_admin()),
+            Op::DropAll => self.change(at, |task| task.caps = Caps::NONE),
+            Op::BecomeNobody => {
+                let outcome = self.change(at, |task| (task.caps, task.user) = (Caps::NONE, feature::NOBODY));
+                let may_change = Parts::of(&[Part::Groups, Part::ProcessAttributes, Part::Gids, Part::Uids]);
+                Outcome { may_change, ..outcome }
+            }
+            Op::NoNewPrivs => self.change(at, |task| task.no_new_privs = true),
+            Op::MapSelf => {
+                if let Some(Space { content: Content::User { mapped, .. }, .. }) = self.spaces.get_mut(&own) {
+                    *mapped = true;
+                }
+                Outcome::done()
+            }
+            Op::Limit(kind) => {
+                if let Some(Space { content: Content::User { none_of, .. }, .. }) = self.spaces.get_mut(&own) {
+                    *none_of |= kind;
+                }
+                Outcome::done()
+            }
+            Op::Take => {
+                self.semaphore -= 1;
+                let undo = self.undo_list(at, &task);
+                *self.undo.entry(undo).or_default() += 1;
+                Outcome::done()
+            }
+            Op::Open(fd) => {
+                *self.files.entry(task.files).or_default() |= 1 << fd;
+                Outcome::done()
+            }
+            Op::Close(fd) => {
+                *self.files.entry(task.files).or_default() &= !(1 << fd);
+                Outcome::done()
+            }
+            Op::Propagate(to) => {
+                let owner = self.spaces[&task.space(Ns::Mnt)].owner;
+                let outcome = Outcome::if_may(self.capable(&task, feature::CAP_SYS_ADMIN, owner));
+                if outcome.result.is_ok() {
+                    self.propagate(task.space(Ns::Mnt), to);
+                }
+                outcome
+            }
+            Op::Offset(seconds) => self.offset(&task, seconds),
+        };
+        self.forget_mounts();
+        outcome
+    }
+
+    fn set(&mut self, space: Id, content: Content) {
+        self.spaces.entry(space).and_modify(|there| there.content = content);
+    }
+
+    fn change(&mut self, at: usize, change: impl FnOnce(&mut Task)) -> Outcome {
+        if let Some(task) = &mut self.tasks[at] {
+            change(task);
+        }
+        Outcome::done()
+    }
+
+    /// The undo list of a task, made when it has none.
+    fn undo_list(&mut self, at: usize, task: &Task) -> Id {
+        let undo = task.undo.unwrap_or_else(|| self.id());
+        self.change(at, |task| task.undo = Some(undo));
+        undo
+    }
+
+    /// Leaves the undo list; the last one out applies it.
+    fn leave_undo(&mut self, at: usize) {
+        let Some(undo) = self.tasks[at].as_mut().and_then(|task| task.undo.take()) else { return };
+        if self.count(|other| other.undo == Some(undo)) == 0 {
+            self.semaphore += self.undo.remove(&undo).unwrap_or(0);
+        }
+    }
+
+    fn unshare(&mut self, at: usize, task: &Task, flags: Flags) -> Outcome {
+        let prediction = predict(&self.start(task), flags, &self.kernel);
+        let outcome = Outcome::new(prediction.result, prediction.because);
+        if prediction.result.is_err() {
+            return outcome;
+        }
+        let done = with_implied(flags) & self.kernel.effective;
+        // Who has it alone keeps it.
+        if prediction.separated.contains(Flags::FS) && self.count(|other| other.fs == task.fs) > 1 {
+            let copy = self.copy_fs(task.fs);
+            self.change(at, |task| task.fs = copy);
+        }
+        if prediction.separated.contains(Flags::FILES) && self.count(|other| other.files == task.files) > 1 {
+            let copy = self.copy_files(task.files);
+            self.change(at, |task| task.files = copy);
+        }
+        if prediction.separated.contains(Flags::SYSVSEM) {
+            self.leave_undo(at);
+        }
+        self.make_spaces(at, done);
+        // A new user namespace has its own securebits and groups; what the others see of the caller is not theirs.
+        let may_change = if done.contains(Flags::NEWUSER) {
+            Parts::of(&[Part::Groups, Part::Securebits, Part::ProcessAttributes])
+        } else {
+            Parts::NONE
+        };
+        Outcome { may_change, ..outcome }
+    }
+
+    fn copy_fs(&mut self, from: Id) -> Id {
+        let (id, copy) = (self.id(), self.fs[&from]);
+        self.fs.insert(id, copy);
+        id
+    }
+
+    fn copy_files(&mut self, from: Id) -> Id {
+        let (id, copy) = (self.id(), self.files[&from]);
+        self.files.insert(id, copy);
+        id
+    }
+
+    /// Makes namespaces for a task. What is made with a user namespace is owned by that one.
+    fn make_spaces(&mut self, at: usize, done: Flags) {
+        for kind in KINDS.into_iter().filter(|kind| done.contains(kind.flag)) {
+            let Some(task) = self.tasks[at].clone() else { return };
+            let owner = task.space(Ns::User);
+            let before = &self.spaces[&task.space(kind.link)];
+            let content = match &before.content {
+                Content::User { .. } => {
+                    let setfcap = task.caps.effective & (1 << CAP_SETFCAP) != 0;
+                    Content::User { maker: task.user, mapped: false, setfcap, none_of: Flags::NONE }
+                }
+                Content::Mnt(_) if done.contains(Flags::EMPTY) => Content::Mnt(None),
+                Content::Mnt(base) => Content::Mnt(base.map(|base| base.copy(before.owner != owner))),
+                Content::Pid { .. } => Content::Pid { begun: false, over: false },
+                // It begins with what the caller's children would have had.
+                Content::Time { offset, .. } => Content::Time { offset: *offset, frozen: false },
+                other => other.clone(),
+            };
+            let id = self.id();
+            let parent = if kind.flag == Flags::NEWPID { task.space(Ns::Pid) } else { id };
+            self.spaces.insert(id, Space { kind: kind.flag, owner, parent, content });
+            self.change(at, |task| {
+                task.links[kind.link as usize] = id;
+                if kind.flag == Flags::NEWUSER {
+                    task.caps = FULL;
+                }
+            });
+            if kind.flag == Flags::NEWNS && done.contains(Flags::EMPTY) {
+                self.fs.entry(task.fs).and_modify(|fs| (fs.root, fs.cwd) = (Dir::Top, Dir::Top));
+            }
+        }
+    }
+
+    fn clone_task(&mut self, at: usize, task: &Task, flags: Flags, to: usize) -> Outcome {
+        let makes = flags & !SHARING;
+        // The same rules as for unshare(2) but for those of its company, which a new process has not.
+        let start = Start { threads: Threads::Alone, handlers_shared: false, memory_shared: false, ..self.start(task) };
+        let prediction = predict(&start, makes, &self.kernel);
+        let place = self.spaces[&task.space(Ns::PidForChildren)].content.clone();
+        let result = match (prediction.result, place) {
+            (Ok(()), Content::Pid { over: true, .. }) if !makes.contains(Flags::NEWPID) => Err(Errno::ENOMEM),
+            (result, _) => result,
+        };
+        if result.is_err() {
+            return Outcome::new(result, prediction.because);
+        }
+        let thread = flags.contains(Flags::THREAD);
+        let process = if thread { task.process } else { self.id() };
+        let shared = |flag| flags.contains(flag);
+        let undo = shared(Flags::SYSVSEM).then(|| self.undo_list(at, task));
+        let child = Task {
+            process,
+            leader: !thread,
+            ended: false,
+            fs: if shared(Flags::FS) { task.fs } else { self.copy_fs(task.fs) },
+            files: if shared(Flags::FILES) { task.files } else { self.copy_files(task.files) },
+            undo,
+            vm: if shared(Flags::VM) { task.vm } else { self.id() },
+            handlers: if shared(Flags::SIGHAND) { task.handlers } else { self.id() },
+            ..task.clone()
+        };
+        self.tasks[to] = Some(child);
+        self.make_spaces(to, makes);
+        let [pid, time] = [Ns::PidForChildren, Ns::TimeForChildren]
+            .map(|ns| self.tasks[to].as_ref().map_or(0, |task| task.space(ns)));
+        self.change(to, |task| {
+            task.links[Ns::Pid as usize] = pid;
+            task.links[Ns::Time as usize] = time;
+        });
+        let mut init = false;
+        if let Some(Space { content: Content::Pid { begun, .. }, .. }) = self.spaces.get_mut(&pid) {
+            init = !std::mem::replace(begun, true);
+        }
+        if let Some(Space { content: Content::Time { frozen, .. }, .. }) = self.spaces.get_mut(&time) {
+            *frozen |= task.space(Ns::Time) != time;
+        }
+        if !thread {
+            self.processes.insert(process, Process { parent: Some(task.process), init });
+        }
+        Outcome::done()
+    }
+
+    fn exit(&mut self, at: usize, task: &Task) -> Outcome {
+        self.leave_undo(at);
+        self.change(at, |task| task.ended = true);
+        if !task.leader {
+            self.tasks[at] = None;
+        }
+        if self.processes[&task.process].init && self.count(|other| other.process == task.process) == 0 {
+            self.set(task.space(Ns::Pid), Content::Pid { begun: true, over: true });
+        }
+        Outcome::done()
+    }
+
+    /// setns(2) (kernel/nsproxy.c, and `install` of each kind).
+    fn setns(&mut self, at: usize, task: &Task, ns: Ns, of: usize) -> Outcome {
+        let Some(other) = self.task(of) else { return Outcome::done() };
+        let target = other.space(ns);
+        let (own, owner) = (task.space(Ns::User), self.spaces[&target].owner);
+        let admin = |over| self.capable(task, feature::CAP_SYS_ADMIN, over);
+        let alone = self.count(|other| other.fs == task.fs) == 1;
+        let threads = self.tasks.iter().flatten().filter(|other| other.process == task.process).count();
+        let refused = match ns {
+            Ns::User if target == own || threads > 1 || !alone => Some(Errno::EINVAL),
+            Ns::User => (!admin(target)).then_some(Errno::EPERM),
+            Ns::Time if self.is_in_company(task) => Some(Errno::EUSERS),
+            _ if !admin(owner) || !admin(own) => Some(Errno::EPERM),
+            Ns::Mnt if !self.capable(task, CAP_SYS_CHROOT, own) => Some(Errno::EPERM),
+            Ns::Mnt if !alone => Some(Errno::EINVAL),
+            Ns::Pid if self.pid_above(target).all(|above| above != task.space(Ns::Pid)) => Some(Errno::EINVAL),
+            _ => None,
+        };
+        if let Some(errno) = refused {
+            return Outcome::new(Err(errno), "EFF-GEN-01");
+        }
+        let mut outcome = Outcome::done();
+        match ns {
+            Ns::User => {
+                self.change(at, |task| (task.links[ns as usize], task.caps) = (target, FULL));
+                outcome.may_change = Parts::of(&[Part::Groups, Part::Securebits, Part::ProcessAttributes]);
+            }
+            Ns::Mnt => {
+                self.change(at, |task| task.links[ns as usize] = target);
+                self.fs.entry(task.fs).and_modify(|fs| *fs = Fs { root: Dir::Top, cwd: Dir::Top, ..*fs });
+            }
+            Ns::Ipc => {
+                self.leave_undo(at);
+                self.change(at, |task| task.links[ns as usize] = target);
+            }
+            Ns::Pid => {
+                self.change(at, |task| task.links[Ns::PidForChildren as usize] = target);
+            }
+            Ns::Time => {
+                self.change(at, |task| {
+                    task.links[Ns::Time as usize] = target;
+                    task.links[Ns::TimeForChildren as usize] = target;
+                });
+            }
+            _ => {
+                self.change(at, |task| task.links[ns as usize] = target);
+            }
+        }
+        outcome
+    }
+
+    /// Whether it has other threads, or shares its memory (`current_is_single_threaded`, lib/is_single_threaded.c).
+    fn is_in_company(&self, task: &Task) -> bool {
+        self.count(|other| other.process == task.process || other.vm == task.vm) > 1
+    }
+
+    fn offset(&mut self, task: &Task, seconds: i64) -> Outcome {
+        const CAP_SYS_TIME: u32 = 25;
+        let later = task.space(Ns::TimeForChildren);
+        let Content::Time { frozen, .. } = self.spaces[&later].content else { return Outcome::done() };
+        let may = self.capable(task, CAP_SYS_TIME, self.spaces[&later].owner);
+        let result = match (may, frozen) {
+            (false, _) => Err(Errno::EPERM),
+            (true, true) => Err(Errno::EACCES),
+            (true, false) => Ok(()),
+        };
+        if result.is_ok() {
+            self.set(later, Content::Time { offset: seconds, frozen });
+        }
+        Outcome::new(result, "EFF-GEN-01")
+    }
+
+    /// The worlds' mount as a caller sees it.
+    pub fn sees_base(&self, task: &Task) -> bool {
+        self.fs_of(task).root == Dir::Top && self.base(task.space(Ns::Mnt)).is_some()
+    }
+}

@@ -1,0 +1,95 @@
+//! The model keeps its own rules, whatever the history.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn facts() -> Facts {
+    Facts::default()
+}
+
+/// A history of so many steps.
+fn history(mix: Mix, seed: u64, steps: usize) -> Vec<(World, usize, Op, Outcome, World)> {
+    let (mut world, mut draw, mut visited) =
+        (World::new(Kernel::FULL, FULL), Draw::new(mix, seed, &facts()), Visited::default());
+    let mut history = Vec::new();
+    for _ in 0..steps {
+        let (at, op) = draw.next(&world, &visited);
+        if let Some(task) = world.task(at) {
+            visited.note(&world, task, &op);
+        }
+        let before = world.clone();
+        let outcome = world.step(at, &op);
+        history.push((before, at, op, outcome, world.clone()));
+    }
+    history
+}
+
+/// What every world holds to.
+fn check(world: &World) {
+    for (_, task) in world.alive() {
+        assert!(world.fs.contains_key(&task.fs) && world.files.contains_key(&task.files), "{task:?}");
+        assert!(task.undo.is_none_or(|undo| world.undo.contains_key(&undo) || world.semaphore <= SEMAPHORE));
+        assert!(world.processes.contains_key(&task.process));
+        for link in Ns::ALL {
+            assert!(world.spaces.contains_key(&task.space(link)), "{link:?}");
+        }
+    }
+    // Nothing is lost: what the semaphore lacks is what lists remember.
+    let pending: i32 = world.undo.values().sum();
+    assert_eq!(world.semaphore + pending, SEMAPHORE);
+    // Nobody receives from a group that is no more.
+    let bases = world.bases();
+    for (_, base) in &bases {
+        let lives = |group| bases.iter().any(|(_, other)| other.group == Some(group));
+        assert!(base.master.is_none_or(lives), "{bases:?}");
+        assert!(!(base.unbindable && base.group.is_some()), "{base:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn worlds_keep_their_rules(seed: u64, mix in 0..Mix::ALL.len()) {
+        for (before, at, op, outcome, after) in history(Mix::ALL[mix].0, seed, 80) {
+            check(&after);
+            // A call that is refused changes nothing, but for the current directory of a chroot that may not be.
+            if outcome.result.is_err() && !matches!(op, Op::Chroot(_)) {
+                prop_assert_eq!(&World { next: before.next, ..after.clone() }, &before, "{:?} by {}", op, at);
+            }
+            // unshare(2) touches nobody but its caller, and the semaphore.
+            if let Op::Unshare(_) = op {
+                for other in (0..TASKS).filter(|other| *other != at) {
+                    prop_assert_eq!(&after.tasks[other], &before.tasks[other]);
+                }
+                let Some(task) = after.task(at) else { panic!("the caller is gone") };
+                prop_assert_eq!(task.process, before.tasks[at].as_ref().map_or(0, |task| task.process));
+            }
+        }
+    }
+}
+
+#[test]
+fn one_call_is_todays_model() {
+    let world = World::new(Kernel::FULL, FULL);
+    let task = world.task(0).expect("the first task");
+    assert_eq!(world.start(task), Start { ..Start::default() });
+}
+
+#[test]
+fn walks_see_much_of_the_model() {
+    for (mix, name) in Mix::ALL {
+        let mut visited = Visited::default();
+        for seed in 0..20 {
+            let mut draw = Draw::new(mix, seed, &facts());
+            let mut world = World::new(Kernel::FULL, FULL);
+            for _ in 0..50 {
+                let (at, op) = draw.next(&world, &visited);
+                visited.note(&world, world.task(at).expect("it is alive"), &op);
+                world.step(at, &op);
+            }
+        }
+        assert!(visited.states() > 100 && visited.transitions() > 300, "{name}: {visited:?}");
+    }
+}
