@@ -90,7 +90,12 @@ impl<'t> Walker<'t> {
             };
             return Ok(Err(Mismatch::new(format!("{op} by task {at}"), told(outcome.result), actual, outcome.because)));
         }
-        Ok(self.comparer.compare(&self.stage, &before, &self.world, Some((at, op, &outcome))))
+        let compared = self.comparer.compare(&self.stage, &before, &self.world, Some((at, op, &outcome)));
+        let refused = matches!(op, Op::Unshare(_)) && outcome.result.is_err();
+        Ok(compared.map_err(|mismatch| Mismatch {
+            requirement: if refused { of_refusal(mismatch.requirement) } else { mismatch.requirement },
+            ..mismatch
+        }))
     }
 
     /// Plays steps, leaving out those that cannot be taken. Gives those that were, and the mismatch of the last one.
@@ -107,6 +112,20 @@ impl<'t> Walker<'t> {
             }
         }
         Ok((taken, None))
+    }
+}
+
+/// Of a call that is refused, the requirement for what it changed all the same, where a call that is not would have
+/// violated this one.
+fn of_refusal(requirement: &'static str) -> &'static str {
+    match requirement {
+        "EFF-GEN-01" => "ATOM-S1",
+        "EFF-VM-02" | "EFF-FS-06" | "EFF-FILES-06" | "EFF-SEM-05" => "ATOM-S2",
+        "EFF-MNT-08" => "ATOM-S3",
+        "EFF-SEM-01" => "ATOM-S5",
+        "EFF-FILES-01" => "ATOM-S7",
+        "EFF-MNT-02" | "EFF-MNT-04" | "EFF-MNT-05" | "EFF-MNT-07" => "ATOM-S9",
+        _ => "ATOM-S4",
     }
 }
 

@@ -115,11 +115,13 @@ impl World {
             && !(has(Flags::THREAD) && (makes != Flags::NONE || elsewhere))
             && !has(Flags::NEWTIME)
             && !has(Flags::EMPTY);
-        // Releases differ in what they do with the undo list and the time namespace then; and process 1 of a PID
+        // Releases differ in what they do with the undo list and the time namespace then, also where the PID namespace
+        // takes nobody any more. Process 1 of a PID
         // namespace has SIGCHLD ignored at its end, also by who shares its handlers (kernel/pid_namespace.c).
         let agreed = !(has(Flags::VM) && later)
             && !(has(Flags::SYSVSEM) && (makes != Flags::NONE || over))
-            && !(has(Flags::SIGHAND) && (first || has(Flags::NEWPID)));
+            && !(has(Flags::SIGHAND) && (first || has(Flags::NEWPID)))
+            && !(later && over);
         free && sound && agreed && (makes - self.kernel.effective) == Flags::NONE
     }
 
