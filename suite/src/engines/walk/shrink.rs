@@ -4,15 +4,22 @@ use super::*;
 
 /// How many times a history is played to shrink it.
 const PLAYS: usize = 400;
+/// How long that may take on real hardware.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 struct Shrink<'t> {
     t: &'t Test,
     theatre: &'t Theatre,
     every: u64,
     plays: usize,
+    limit: TimeLimit,
 }
 
 impl Shrink<'_> {
+    fn goes_on(&mut self) -> bool {
+        self.plays < PLAYS && self.limit.pause(Duration::ZERO)
+    }
+
     /// Plays a history. Gives the steps that were taken and how they differ in the end, if they do.
     #[track_caller]
     fn play(&mut self, steps: &[Step]) -> Done<Option<(Vec<Step>, Mismatch)>> {
@@ -29,7 +36,7 @@ impl Shrink<'_> {
         while length > 0 {
             let mut from = 0;
             let mut smaller = false;
-            while from + length <= best.0.len() && self.plays < PLAYS {
+            while from + length <= best.0.len() && self.goes_on() {
                 let mut fewer = best.0.clone();
                 fewer.drain(from..from + length);
                 match self.play(&fewer)? {
@@ -49,7 +56,7 @@ impl Shrink<'_> {
                     Op::Clone(flags, to) if flags.contains(bit) => Op::Clone(flags & !bit, to),
                     _ => continue,
                 };
-                if self.plays >= PLAYS {
+                if !self.goes_on() {
                     break;
                 }
                 let mut fewer = best.0.clone();
@@ -66,7 +73,7 @@ impl Shrink<'_> {
 /// Shrinks a history that ended with a mismatch, and fails the case with what is left.
 #[track_caller]
 pub(super) fn report(t: &Test, theatre: &Theatre, every: u64, history: Vec<Step>, mismatch: Mismatch) -> Done {
-    let mut shrink = Shrink { t, theatre, every, plays: 0 };
+    let mut shrink = Shrink { t, theatre, every, plays: 0, limit: t.time_limit(PATIENCE) };
     let (steps, mismatch, again) = match shrink.play(&history)? {
         Some(found) => {
             let (steps, mismatch) = shrink.shrink(found)?;
