@@ -12,12 +12,12 @@ struct Shrink<'t> {
     theatre: &'t Theatre,
     every: u64,
     plays: usize,
-    limit: TimeLimit,
+    until: Duration,
 }
 
 impl Shrink<'_> {
-    fn goes_on(&mut self) -> bool {
-        self.plays < PLAYS && self.limit.pause(Duration::ZERO)
+    fn goes_on(&self) -> bool {
+        self.plays < PLAYS && self.t.passed() < self.until
     }
 
     /// Plays a history. Gives the steps that were taken and how they differ in the end, if they do.
@@ -73,7 +73,7 @@ impl Shrink<'_> {
 /// Shrinks a history that ended with a mismatch, and fails the case with what is left.
 #[track_caller]
 pub(super) fn report(t: &Test, theatre: &Theatre, every: u64, history: Vec<Step>, mismatch: Mismatch) -> Done {
-    let mut shrink = Shrink { t, theatre, every, plays: 0, limit: t.time_limit(PATIENCE) };
+    let mut shrink = Shrink { t, theatre, every, plays: 0, until: t.passed() + t.patience(PATIENCE) };
     let (steps, mismatch, again) = match shrink.play(&history)? {
         Some(found) => {
             let (steps, mismatch) = shrink.shrink(found)?;
