@@ -194,7 +194,10 @@ mod tests {
             // Only the failure that is documented is excused, in releases that have it.
             assert_eq!((bug.requirements.len(), bug.affected.is_empty()), (1, false), "{told}");
             assert!(
-                bug.link.is_some() && bug.until.is_none() && bug.status.iter().all(|s| *s == Status::Fail),
+                // What a random case comes across now and then is no surprise where it does not.
+                bug.link.is_some()
+                    && bug.until.is_none()
+                    && bug.status.iter().all(|status| matches!(status, Status::Fail | Status::Pass)),
                 "{told}"
             );
             assert_eq!(bug.cases.is_empty(), bug.status.is_empty(), "{told}");

@@ -38,6 +38,7 @@ case!(Case {
         "EFF-MNT-05",
         "EFF-MNT-07",
         "EFF-MNT-08",
+        "EFF-MNT-12",
         "EFF-USER-02",
         "EFF-USER-03",
         "EFF-UTS-01",

@@ -22,7 +22,7 @@ use crate::spec::prelude::*;
 pub use calls::{Dir, Op};
 pub use caps::{Caps, FULL};
 pub use draw::{Draw, Mix};
-pub use mounts::{Base, Propagation};
+pub use mounts::{Mount, Propagation, Tree};
 pub use step::Outcome;
 pub use visited::Visited;
 
@@ -112,8 +112,8 @@ pub enum Content {
     Plain,
     /// The host name; `None` for what the machine has.
     Uts(Option<u8>),
-    /// The mount that the world's directories are on; `None` in an empty mount namespace.
-    Mnt(Option<Base>),
+    /// The world's mounts; `None` in an empty mount namespace.
+    Mnt(Option<Tree>),
     /// Whether it has had a process 1, and whether that has ended.
     Pid {
         /// There has been one.
@@ -185,7 +185,7 @@ impl World {
             let content = match kind.flag {
                 Flags::NEWUSER => Content::User { maker: 0, mapped: true, setfcap: true, none_of: Flags::NONE },
                 Flags::NEWUTS => Content::Uts(None),
-                Flags::NEWNS => Content::Mnt(Some(Base::default())),
+                Flags::NEWNS => Content::Mnt(Some(Tree::default())),
                 Flags::NEWPID => Content::Pid { begun: true, over: false },
                 Flags::NEWTIME => Content::Time { offset: 0, frozen: true },
                 _ => Content::Plain,

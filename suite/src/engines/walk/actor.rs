@@ -58,6 +58,8 @@ pub(super) struct Script {
     /// The world's directories, by [`Dir`], and its mount.
     pub(super) dirs: [CString; 3],
     pub(super) base: CString,
+    /// Where something is mounted on it.
+    pub(super) point: CString,
     pub(super) semaphore: i32,
     /// One more than a world has tasks: a task that is made by fork(2) goes on with its copy of its maker's.
     pub(super) stacks: [Stack; TASKS + 1],
@@ -185,6 +187,10 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
         Op::Open(fd) => call!(dup3, 0, fd, 0).map(|_| 0),
         Op::Close(fd) => call!(close, fd),
         Op::Propagate(to) => call!(mount, none, script.base.as_ptr(), none, to.flag(), none),
+        Op::Mount => {
+            call!(mount, c"child".as_ptr(), script.point.as_ptr(), c"tmpfs".as_ptr(), 0, none)
+        }
+        Op::Unmount => call!(umount2, script.point.as_ptr(), 0),
         Op::Offset(seconds) => {
             let mut text = [0; 40];
             write(c"self/timens_offsets", offset_line(&mut text, seconds))

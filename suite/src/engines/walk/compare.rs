@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use super::stage::Stage;
 use super::*;
 use crate::observe::kcmp::Shared;
-use crate::spec::world::{Content, Dir, FDS, Id, Op, Outcome, TASKS, Task, World};
+use crate::observe::mounts::MountLine;
+use crate::spec::world::{Content, Dir, FDS, Id, Mount, Op, Outcome, TASKS, Task, World};
 
 /// Something that is not as the model has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,8 +114,7 @@ impl Comparer {
         // the new is made before the old goes.
         self.spaces.keep(|id| before.lives(*id));
         self.mounts.keep(|(space, _)| before.lives(*space));
-        let bases = before.bases();
-        self.groups.keep(|group| bases.iter().any(|(_, base)| [base.group, base.master].contains(&Some(*group))));
+        self.groups.keep(|group| before.has_group(*group));
         let states = match stage.look(world) {
             Ok(states) => states,
             Err((at, lost)) => {
@@ -168,7 +168,7 @@ impl Comparer {
         for (name, dir, place, part) in
             [("cwd", fs.cwd, state.cwd, Part::CwdMount), ("root", fs.root, state.root, Part::RootMount)]
         {
-            let is_empty = world.base(space).is_none();
+            let is_empty = world.tree(space).is_none();
             let known = match (dir, is_empty) {
                 (Dir::Top, true) => *self.roots.entry(space).or_insert((place.inode, place.device)),
                 _ => (self.places[dir as usize].inode, self.places[dir as usize].device),
@@ -283,44 +283,63 @@ impl Comparer {
         Ok(())
     }
 
-    /// The propagation of the world's mount in each mount namespace.
+    /// The world's mounts and their propagation in each mount namespace.
     fn compare_mounts(&mut self, stage: &Stage, world: &World) -> Result<(), Mismatch> {
-        for (space, base) in world.bases() {
+        for (space, tree) in world.trees() {
             let Some((at, _)) = world.alive().find(|(_, task)| task.space(Ns::Mnt) == space && world.sees_base(task))
             else {
                 continue;
             };
-            let Some(line) = stage.base(at) else {
-                let what = format!("the world's mount, of task {at}");
-                return Err(Mismatch::new(what, "in its mount namespace", "not there", "EFF-MNT-02"));
-            };
-            let unbindable = line.propagation.iter().any(|field| field == "unbindable");
-            let kinds =
-                [(base.group, line.group("shared"), "EFF-MNT-04"), (base.master, line.group("master"), "EFF-MNT-05")];
-            let told = |group: Option<Id>, master: Option<Id>, unbindable| {
-                let word = |group: Option<Id>, name| group.map_or(String::new(), |group| format!("{name} {group} "));
-                let text = word(group, "shared in group") + &word(master, "slave of group");
-                let text = if unbindable { text + "unbindable" } else { text };
-                if text.is_empty() { "private".to_owned() } else { text.trim_end().to_owned() }
-            };
-            let wrong = kinds.into_iter().find_map(|(id, group, requirement)| {
-                let fits = match (id, group) {
-                    (None, None) => true,
-                    (Some(id), Some(group)) => self.groups.fit(id, group),
-                    _ => false,
-                };
-                (!fits).then_some(requirement)
-            });
-            let wrong = wrong.or((unbindable != base.unbindable).then_some("EFF-MNT-07"));
-            if let Some(requirement) = wrong {
-                let what = format!("propagation of the world's mount, of task {at}");
-                let expected = told(base.group, base.master, base.unbindable);
-                let fields = line.propagation.join(" ");
-                let actual = if fields.is_empty() { "private".to_owned() } else { fields };
-                return Err(Mismatch::new(what, expected, actual, requirement));
+            let names = ["the world's mount", "what is mounted on the world's mount"];
+            let seen = stage.mounts(at);
+            for ((name, expected), actual) in names.into_iter().zip([Some(tree.base), tree.child]).zip(seen) {
+                self.compare_mount(&format!("{name}, of task {at}"), expected, actual)?;
             }
         }
         Ok(())
+    }
+
+    fn compare_mount(
+        &mut self,
+        what: &str,
+        expected: Option<Mount>,
+        actual: Option<MountLine>,
+    ) -> Result<(), Mismatch> {
+        let (mount, line) = match (expected, actual) {
+            (Some(mount), Some(line)) => (mount, line),
+            (None, None) => return Ok(()),
+            (expected, _) => {
+                let word = |there: bool| if there { "there" } else { "not there" };
+                let (expected, actual) = (word(expected.is_some()), word(expected.is_none()));
+                return Err(Mismatch::new(what, expected, actual, "EFF-MNT-02"));
+            }
+        };
+        let told = |Mount { group, master, unbindable, .. }: Mount| {
+            let word = |group: Option<Id>, name| group.map_or(String::new(), |group| format!("{name} {group} "));
+            let text = word(group, "shared in group") + &word(master, "slave of group");
+            let text = if unbindable { text + "unbindable" } else { text };
+            if text.is_empty() { "private".to_owned() } else { text.trim_end().to_owned() }
+        };
+        let kinds =
+            [(mount.group, line.group("shared"), "EFF-MNT-04"), (mount.master, line.group("master"), "EFF-MNT-05")];
+        let wrong = kinds.into_iter().find_map(|(id, group, requirement)| {
+            let fits = match (id, group) {
+                (None, None) => true,
+                (Some(id), Some(group)) => self.groups.fit(id, group),
+                _ => false,
+            };
+            (!fits).then_some(requirement)
+        });
+        let unbindable = line.propagation.iter().any(|field| field == "unbindable");
+        let wrong = wrong.or((unbindable != mount.unbindable).then_some("EFF-MNT-07"));
+        match wrong {
+            Some(requirement) => {
+                let fields = line.propagation.join(" ");
+                let actual = if fields.is_empty() { "private".to_owned() } else { fields };
+                Err(Mismatch::new(format!("propagation of {what}"), told(mount), actual, requirement))
+            }
+            None => Ok(()),
+        }
     }
 
     fn compare_semaphore(&self, stage: &Stage, world: &World) -> Result<(), Mismatch> {

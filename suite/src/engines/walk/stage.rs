@@ -39,6 +39,8 @@ impl Theatre {
             t.setup(Call::io("mkdir(directory of the world)", fs::create_dir(path)))?;
         }
         let dirs = paths.map(|path| CString::new(path).unwrap_or_default());
+        let point = format!("{base}/m");
+        t.setup(Call::io("mkdir(directory of the world)", fs::create_dir(&point)))?;
         t.setup(Call::new("chdir(/)", chdir("/")))?;
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o22));
         let pair = socketpair(AddressFamily::Unix, SockType::Datagram, None, SockFlag::SOCK_CLOEXEC);
@@ -54,6 +56,7 @@ impl Theatre {
             observer: Observer::of(t)?,
             dirs,
             base: CString::new(base.as_str()).unwrap_or_default(),
+            point: CString::new(point.as_str()).unwrap_or_default(),
             semaphore: semaphore.as_ref().map_or(-1, Semaphore::id),
             stacks: [const { () }; TASKS + 1].map(|()| Stack::default()),
         };
@@ -231,10 +234,11 @@ impl<'t> Stage<'t> {
         self.theatre.semaphore.as_ref().and_then(|semaphore| undo::value(semaphore.id()).ok())
     }
 
-    /// The world's mount as a task sees it.
-    pub(super) fn base(&self, at: usize) -> Option<MountLine> {
-        let lines = mounts_of(self.directory(at)).ok()?;
-        lines.into_iter().rfind(|line| line.point() == self.theatre.base)
+    /// The world's mount and what is mounted on it, as a task sees them.
+    pub(super) fn mounts(&self, at: usize) -> [Option<MountLine>; 2] {
+        let lines = mounts_of(self.directory(at)).unwrap_or_default();
+        let points = [self.theatre.base.clone(), format!("{}/m", self.theatre.base)];
+        points.map(|point| lines.iter().rfind(|line| line.point() == point).cloned())
     }
 
     /// The inodes of a namespace's owner and, of a PID or user namespace, its parent.

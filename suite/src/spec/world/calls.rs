@@ -55,6 +55,10 @@ pub enum Op {
     Close(u8),
     /// mount(2) that changes the propagation of the world's mount.
     Propagate(Propagation),
+    /// mount(2) of a tmpfs on one of the world's directories.
+    Mount,
+    /// umount2(2) of it.
+    Unmount,
     /// A write to timens_offsets: CLOCK_MONOTONIC by so many seconds.
     Offset(i64),
 }
@@ -83,6 +87,8 @@ impl fmt::Display for Op {
             Op::Open(fd) => write!(f, "dup3(0, {fd})"),
             Op::Close(fd) => write!(f, "close({fd})"),
             Op::Propagate(to) => write!(f, "mount({})", to.name()),
+            Op::Mount => f.write_str("mount(tmpfs on …/m)"),
+            Op::Unmount => f.write_str("umount2(…/m)"),
             Op::Offset(seconds) => write!(f, "write(monotonic {seconds}) to timens_offsets"),
         }
     }

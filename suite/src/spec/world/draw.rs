@@ -22,12 +22,12 @@ impl Mix {
         [(Mix::Everything, "everything"), (Mix::Sharing, "sharing"), (Mix::Mounts, "mounts"), (Mix::Users, "users")];
 
     /// How often each kind of step is drawn, in the order of [`Kind`].
-    fn weights(self) -> [u32; 20] {
+    fn weights(self) -> [u32; 22] {
         match self {
-            Mix::Everything => [16, 8, 4, 6, 6, 3, 1, 2, 2, 1, 1, 1, 1, 4, 1, 4, 3, 3, 4, 2],
-            Mix::Sharing => [20, 14, 8, 10, 2, 4, 1, 4, 1, 0, 0, 0, 0, 0, 0, 8, 5, 5, 0, 0],
-            Mix::Mounts => [20, 8, 4, 6, 8, 6, 2, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 12, 0],
-            Mix::Users => [20, 8, 4, 6, 8, 1, 1, 0, 4, 2, 1, 1, 1, 8, 3, 0, 0, 0, 0, 4],
+            Mix::Everything => [16, 8, 4, 6, 6, 3, 1, 2, 2, 1, 1, 1, 1, 4, 1, 4, 3, 3, 4, 2, 2, 2],
+            Mix::Sharing => [20, 14, 8, 10, 2, 4, 1, 4, 1, 0, 0, 0, 0, 0, 0, 8, 5, 5, 0, 0, 0, 0],
+            Mix::Mounts => [20, 8, 4, 6, 8, 6, 2, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 12, 0, 10, 8],
+            Mix::Users => [20, 8, 4, 6, 8, 1, 1, 0, 4, 2, 1, 1, 1, 8, 3, 0, 0, 0, 0, 4, 0, 0],
         }
     }
 
@@ -134,6 +134,8 @@ impl Draw {
             17 => Op::Close(self.random.u8(FDS)),
             18 => Op::Propagate(Propagation::ALL[self.random.usize(..4)]),
             19 => Op::Offset(self.random.i64(1..1000)),
+            20 => Op::Mount,
+            21 => Op::Unmount,
             _ => unshare(self),
         };
         (at, op)

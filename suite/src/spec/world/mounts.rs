@@ -1,18 +1,29 @@
-//! The propagation of the world's mount: peer groups and who receives from them (mount_namespaces(7) SHARED SUBTREES;
-//! kernel, fs/pnode.c).
+//! The world's mount and the one on it: peer groups, who receives from them, and what is locked (mount_namespaces(7)
+//! SHARED SUBTREES; kernel, fs/pnode.c and fs/namespace.c).
 
 use crate::spec::prelude::*;
 use crate::spec::world::{Content, Id, Space, World};
 
-/// The mount that the world's directories are on, in one mount namespace.
+/// A mount, as far as it belongs with others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Base {
+pub struct Mount {
     /// Its peer group.
     pub group: Option<Id>,
     /// The peer group it receives from.
     pub master: Option<Id>,
     /// It cannot be bind mounted.
     pub unbindable: bool,
+    /// It cannot be unmounted by itself.
+    pub locked: bool,
+}
+
+/// What a mount namespace has of the world's mounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tree {
+    /// The mount that the world's directories are on.
+    pub base: Mount,
+    /// What is mounted on one of them.
+    pub child: Option<Mount>,
 }
 
 /// What mount(2) makes of a mount's propagation.
@@ -54,75 +65,169 @@ impl Propagation {
     }
 }
 
-impl Base {
-    /// Its copy in a new mount namespace: one of another user namespace only receives (EFF-MNT-04 to EFF-MNT-07).
-    pub fn copy(self, other_user: bool) -> Base {
+impl Mount {
+    /// Its copy in a new mount namespace: one of another user namespace only receives, and keeps it locked (EFF-MNT-04
+    /// to EFF-MNT-07, EFF-MNT-12).
+    fn copy(self, other_user: bool) -> Mount {
+        let locked = self.locked || other_user;
         match self.group {
-            Some(group) if other_user => Base { group: None, master: Some(group), ..self },
-            _ => self,
+            Some(group) if other_user => Mount { group: None, master: Some(group), locked, ..self },
+            _ => Mount { locked, ..self },
         }
     }
 }
 
+impl Tree {
+    /// Its copy in a new mount namespace.
+    pub fn copy(self, other_user: bool) -> Tree {
+        Tree { base: self.base.copy(other_user), child: self.child.map(|child| child.copy(other_user)) }
+    }
+
+    fn mounts(&self) -> impl Iterator<Item = Mount> {
+        std::iter::once(self.base).chain(self.child)
+    }
+}
+
 impl World {
-    /// The world's mount in a mount namespace.
-    pub fn base(&self, space: Id) -> Option<Base> {
+    /// The world's mounts in a mount namespace.
+    pub fn tree(&self, space: Id) -> Option<Tree> {
         match self.spaces.get(&space)?.content {
-            Content::Mnt(base) => base,
+            Content::Mnt(tree) => tree,
             _ => None,
         }
     }
 
-    pub(super) fn set_base(&mut self, space: Id, base: Base) {
-        if let Some(Space { content: Content::Mnt(there), .. }) = self.spaces.get_mut(&space) {
-            *there = Some(base);
+    fn tree_mut(&mut self, space: Id) -> Option<&mut Tree> {
+        match &mut self.spaces.get_mut(&space)?.content {
+            Content::Mnt(tree) => tree.as_mut(),
+            _ => None,
         }
     }
 
     /// The world's mounts in all mount namespaces that are alive.
-    pub fn bases(&self) -> Vec<(Id, Base)> {
-        let bases = self.spaces.keys().filter_map(|id| Some((*id, self.base(*id)?)));
-        bases.collect()
+    pub fn trees(&self) -> Vec<(Id, Tree)> {
+        let trees = self.spaces.keys().filter_map(|id| Some((*id, self.tree(*id)?)));
+        trees.collect()
     }
 
+    /// Whether some mount is in this peer group, or receives from it.
+    pub fn has_group(&self, group: Id) -> bool {
+        let trees = self.trees();
+        let mut mounts = trees.iter().flat_map(|(_, tree)| tree.mounts());
+        mounts.any(|mount| [mount.group, mount.master].contains(&Some(group)))
+    }
+
+    /// Changes the propagation of the world's mount.
     pub(super) fn propagate(&mut self, space: Id, to: Propagation) {
-        let Some(base) = self.base(space) else { return };
-        if to == Propagation::Shared {
+        let Some(Tree { base, .. }) = self.tree(space) else { return };
+        let changed = if to == Propagation::Shared {
             let group = base.group.unwrap_or_else(|| self.id());
-            return self.set_base(space, Base { group: Some(group), unbindable: false, ..base });
-        }
-        let master = self.leave_group(space);
-        let base = match to {
-            // Without a peer left, nobody to receive from but who it received from before.
-            Propagation::Slave => Base { group: None, master, unbindable: base.unbindable },
-            _ => Base { group: None, master: None, unbindable: to == Propagation::Unbindable },
+            Mount { group: Some(group), unbindable: false, ..base }
+        } else {
+            let master = self.leave_group(base);
+            match to {
+                // Without a peer left, nobody to receive from but who it received from before.
+                Propagation::Slave => Mount { group: None, master, ..base },
+                _ => Mount { group: None, master: None, unbindable: to == Propagation::Unbindable, ..base },
+            }
         };
-        self.set_base(space, base);
+        if let Some(tree) = self.tree_mut(space) {
+            tree.base = changed;
+        }
     }
 
-    /// Takes a mount out of its peer group. Gives whom it receives from as a slave of what it left. Where it was the
-    /// last of its group, who received from it receives from its own master.
-    fn leave_group(&mut self, space: Id) -> Option<Id> {
-        let base = self.base(space)?;
-        let Some(group) = base.group else { return base.master };
-        let others = self.bases();
-        if others.iter().any(|(id, other)| *id != space && other.group == Some(group)) {
+    /// Takes a mount out of its peer group. Gives whom it receives from as a slave of what it left. Where it is the last
+    /// of its group, who received from it receives from its own master.
+    fn leave_group(&mut self, mount: Mount) -> Option<Id> {
+        let Some(group) = mount.group else { return mount.master };
+        let trees = self.trees();
+        let members = trees.iter().flat_map(|(_, tree)| tree.mounts()).filter(|other| other.group == Some(group));
+        if members.count() > 1 {
             return Some(group);
         }
-        for (id, other) in others.into_iter().filter(|(_, other)| other.master == Some(group)) {
-            self.set_base(id, Base { master: base.master, ..other });
+        for (space, _) in trees {
+            if let Some(tree) = self.tree_mut(space) {
+                let all = std::iter::once(&mut tree.base).chain(tree.child.as_mut());
+                all.filter(|other| other.master == Some(group)).for_each(|other| other.master = mount.master);
+            }
         }
-        base.master
+        mount.master
+    }
+
+    /// The groups that an event of this one reaches: itself, and those that receive from one of them.
+    fn reached(&self, group: Id) -> BTreeSet<Id> {
+        let trees = self.trees();
+        let mut reached = BTreeSet::from([group]);
+        loop {
+            let before = reached.len();
+            for (_, Tree { base, .. }) in &trees {
+                if base.master.is_some_and(|master| reached.contains(&master)) {
+                    reached.extend(base.group);
+                }
+            }
+            if reached.len() == before {
+                return reached;
+            }
+        }
+    }
+
+    /// The mount namespaces that see what is mounted in this one: itself, its peers, and all who receive from them.
+    pub(super) fn recipients(&self, space: Id) -> Vec<Id> {
+        let Some(group) = self.tree(space).and_then(|tree| tree.base.group) else { return vec![space] };
+        let reached = self.reached(group);
+        let sees = |base: Mount| [base.group, base.master].into_iter().flatten().any(|group| reached.contains(&group));
+        self.trees().into_iter().filter(|(_, tree)| sees(tree.base)).map(|(id, _)| id).collect()
+    }
+
+    /// Mounts something on one of the world's directories, where nothing is.
+    pub(super) fn mount(&mut self, space: Id) {
+        let recipients = self.recipients(space);
+        let source = self.tree(space).and_then(|tree| tree.base.group);
+        // Each group has one of what is mounted on its mounts.
+        let mut groups: BTreeMap<Id, Id> = BTreeMap::new();
+        for id in source.map(|group| self.reached(group)).unwrap_or_default() {
+            let group = self.id();
+            groups.insert(id, group);
+        }
+        for id in recipients {
+            let Some(Tree { base, .. }) = self.tree(id) else { continue };
+            let group = base.group.and_then(|group| groups.get(&group)).copied();
+            // Who is a peer of where it was mounted has it from nobody.
+            let is_peer = base.group == source;
+            let master = base.master.filter(|_| !is_peer).and_then(|master| groups.get(&master)).copied();
+            if let Some(tree) = self.tree_mut(id) {
+                tree.child = Some(Mount { group, master, ..Mount::default() });
+            }
+        }
+    }
+
+    /// Unmounts it again, wherever that is seen.
+    pub(super) fn unmount(&mut self, space: Id) {
+        for id in self.recipients(space) {
+            if let Some(child) = self.tree(id).and_then(|tree| tree.child) {
+                self.leave_group(child);
+                if let Some(tree) = self.tree_mut(id) {
+                    tree.child = None;
+                }
+            }
+        }
     }
 
     /// Forgets mount namespaces that no task is in.
     pub(super) fn forget_mounts(&mut self) {
         let used: BTreeSet<Id> = self.alive().map(|(_, task)| task.space(Ns::Mnt)).collect();
-        let dead: Vec<Id> = self.bases().into_iter().map(|(id, _)| id).filter(|id| !used.contains(id)).collect();
-        for id in dead {
-            self.leave_group(id);
-            if let Some(Space { content: Content::Mnt(base), .. }) = self.spaces.get_mut(&id) {
-                *base = None;
+        for (id, tree) in self.trees().into_iter().filter(|(id, _)| !used.contains(id)) {
+            for (mount, is_child) in [(tree.child, true), (Some(tree.base), false)] {
+                let Some(mount) = mount else { continue };
+                self.leave_group(mount);
+                match self.tree_mut(id) {
+                    Some(tree) if is_child => tree.child = None,
+                    Some(tree) => tree.base.group = None,
+                    None => {}
+                }
+            }
+            if let Some(Space { content: Content::Mnt(tree), .. }) = self.spaces.get_mut(&id) {
+                *tree = None;
             }
         }
     }

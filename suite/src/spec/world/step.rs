@@ -1,7 +1,7 @@
 //! What each call of a history must do.
 
 use crate::spec::prelude::*;
-use crate::spec::world::{Caps, Content, Dir, FULL, Fs, Id, Op, Process, Space, TASKS, Task, World};
+use crate::spec::world::{Caps, Content, Dir, FULL, Fs, Id, Mount, Op, Process, Space, TASKS, Task, World};
 
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
@@ -48,7 +48,7 @@ impl World {
         let own = task.space(Ns::User);
         let in_first = own == super::FIRST_USER;
         let has_all = |all: &[u32]| all.iter().all(|bit| task.caps.effective & (1 << bit) != 0);
-        let in_view = self.fs_of(task).root == Dir::Top && self.base(task.space(Ns::Mnt)).is_some();
+        let in_view = self.fs_of(task).root == Dir::Top && self.tree(task.space(Ns::Mnt)).is_some();
         match *op {
             Op::Unshare(_) | Op::Umask(_) | Op::NoNewPrivs => true,
             Op::Clone(flags, to) => self.may_clone(task, flags, to),
@@ -86,12 +86,27 @@ impl World {
             Op::Open(_) => true,
             Op::Close(fd) => self.files[&task.files] & (1 << fd) != 0,
             Op::Propagate(_) => in_view,
+            // What would be covered, or stay because it is locked there, is not of this world.
+            Op::Mount => in_view && self.children(task).all(|child| child.is_none()),
+            Op::Unmount => {
+                let space = task.space(Ns::Mnt);
+                let own = self.tree(space).and_then(|tree| tree.child);
+                let others = self.recipients(space).into_iter().filter(|id| *id != space);
+                let locked = |id| self.tree(id).and_then(|tree| tree.child).is_some_and(|child| child.locked);
+                in_view && own.is_some() && !others.into_iter().any(locked)
+            }
             // The file shows the first thread's.
             Op::Offset(_) => {
                 let later = task.space(Ns::TimeForChildren);
                 later != task.space(Ns::Time) && task.leader && self.count(|other| other.process == task.process) == 1
             }
         }
+    }
+
+    /// What is mounted on the world's mount wherever a task's mount would be seen.
+    fn children(&self, task: &Task) -> impl Iterator<Item = Option<Mount>> {
+        let recipients = self.recipients(task.space(Ns::Mnt));
+        recipients.into_iter().map(|id| self.tree(id).and_then(|tree| tree.child))
     }
 
     fn is_mapped_in_parent(&self, task: &Task) -> bool {
@@ -218,6 +233,29 @@ impl World {
                 }
                 outcome
             }
+            Op::Mount => {
+                let owner = self.spaces[&task.space(Ns::Mnt)].owner;
+                let admin = |over| self.capable(&task, feature::CAP_SYS_ADMIN, over);
+                let outcome = Outcome::if_may(admin(owner) && admin(own));
+                if outcome.result.is_ok() {
+                    self.mount(task.space(Ns::Mnt));
+                }
+                outcome
+            }
+            Op::Unmount => {
+                let space = task.space(Ns::Mnt);
+                let may = self.capable(&task, feature::CAP_SYS_ADMIN, self.spaces[&space].owner);
+                let locked = self.tree(space).and_then(|tree| tree.child).is_some_and(|child| child.locked);
+                let result = match (may, locked) {
+                    (false, _) => Err(Errno::EPERM),
+                    (true, true) => Err(Errno::EINVAL),
+                    (true, false) => Ok(()),
+                };
+                if result.is_ok() {
+                    self.unmount(space);
+                }
+                Outcome::new(result, "EFF-MNT-12")
+            }
             Op::Offset(seconds) => self.offset(&task, seconds),
         };
         self.forget_mounts();
@@ -303,7 +341,7 @@ impl World {
                     Content::User { maker: task.user, mapped: false, setfcap, none_of: Flags::NONE }
                 }
                 Content::Mnt(_) if done.contains(Flags::EMPTY) => Content::Mnt(None),
-                Content::Mnt(base) => Content::Mnt(base.map(|base| base.copy(before.owner != owner))),
+                Content::Mnt(tree) => Content::Mnt(tree.map(|tree| tree.copy(before.owner != owner))),
                 Content::Pid { .. } => Content::Pid { begun: false, over: false },
                 // It begins with what the caller's children would have had.
                 Content::Time { offset, .. } => Content::Time { offset: *offset, frozen: false },
@@ -459,6 +497,6 @@ impl World {
 
     /// The worlds' mount as a caller sees it.
     pub fn sees_base(&self, task: &Task) -> bool {
-        self.fs_of(task).root == Dir::Top && self.base(task.space(Ns::Mnt)).is_some()
+        self.fs_of(task).root == Dir::Top && self.tree(task.space(Ns::Mnt)).is_some()
     }
 }

@@ -38,12 +38,13 @@ fn check(world: &World) {
     // Nothing is lost: what the semaphore lacks is what lists remember.
     let pending: i32 = world.undo.values().sum();
     assert_eq!(world.semaphore + pending, SEMAPHORE);
-    // Nobody receives from a group that is no more.
-    let bases = world.bases();
-    for (_, base) in &bases {
-        let lives = |group| bases.iter().any(|(_, other)| other.group == Some(group));
-        assert!(base.master.is_none_or(lives), "{bases:?}");
-        assert!(!(base.unbindable && base.group.is_some()), "{base:?}");
+    // Nobody receives from a group that is no more, and who receives from one has no part in it.
+    let trees = world.trees();
+    let mounts: Vec<Mount> = trees.iter().flat_map(|(_, tree)| [Some(tree.base), tree.child]).flatten().collect();
+    for mount in &mounts {
+        let lives = |group| mounts.iter().any(|other| other.group == Some(group));
+        assert!(mount.master.is_none_or(lives), "{trees:?}");
+        assert!(mount.group.is_none() || (mount.group != mount.master && !mount.unbindable), "{mount:?}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::spec::prelude::*;
-use crate::spec::world::{Content, Op, Task, World};
+use crate::spec::world::{Content, Mount, Op, Task, World};
 
 /// Counts of states and of transitions, each by a number that stands for all that look alike.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +69,8 @@ fn class(op: &Op) -> u64 {
         Op::Close(_) => (17, 0),
         Op::Propagate(to) => (18, to as u64),
         Op::Offset(_) => (19, 0),
+        Op::Mount => (20, 0),
+        Op::Unmount => (21, 0),
     };
     kind << 56 | (more & (u64::MAX >> 8))
 }
@@ -79,15 +81,11 @@ impl World {
         let start = self.start(task);
         let shares = |same: &dyn Fn(&Task) -> bool| u64::from(self.count(same) > 1);
         let depth = self.above(task.space(Ns::User)).count().min(4) as u64 - 1;
-        let base = self.base(task.space(Ns::Mnt));
-        let mounts = match base {
-            None => 7,
-            Some(base) => {
-                u64::from(base.group.is_some())
-                    | u64::from(base.master.is_some()) << 1
-                    | u64::from(base.unbindable && base.group.is_none() && base.master.is_none()) * 4
-            }
-        };
+        let mounts = self.tree(task.space(Ns::Mnt)).map_or(31, |tree| {
+            let of = |mount: Mount| u64::from(mount.group.is_some()) | u64::from(mount.master.is_some()) << 1;
+            let child = tree.child.map_or(0, |child| 1 + u64::from(child.locked));
+            of(tree.base) | u64::from(tree.base.unbindable) << 2 | child << 3
+        });
         let undo = match task.undo {
             None => 0,
             Some(undo) => 1 + u64::from(self.undo.get(&undo).is_some_and(|pending| *pending > 0)),
@@ -112,7 +110,7 @@ impl World {
             (shares(&|other| other.undo.is_some() && other.undo == task.undo), 1),
             (undo, 2),
             (depth, 2),
-            (mounts, 3),
+            (mounts, 5),
             ((self.spaces[&task.space(Ns::Mnt)].owner == task.space(Ns::User)).into(), 1),
             ((task.space(Ns::Time) == task.space(Ns::TimeForChildren)).into(), 1),
             (frozen, 1),
