@@ -31,7 +31,7 @@ const STEPS: usize = 40;
 /// How many steps a walk has in a tier.
 fn steps(tier: Tier) -> usize {
     match tier {
-        Tier::Quick => 400,
+        Tier::Quick => 120,
         Tier::Full => 12_000,
         Tier::Exhaustive => 1_000_000,
     }
