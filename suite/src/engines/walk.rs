@@ -49,7 +49,8 @@ impl<'t> Walker<'t> {
     #[track_caller]
     fn new(t: &'t Test, theatre: &'t Theatre, every: u64) -> Done<Self> {
         let stage = Stage::new(t, theatre)?;
-        let world = World::new(Kernel::of(t.facts()), Caps { effective: t.facts().capabilities });
+        let caps = Caps { effective: t.facts().capabilities };
+        let world = World::new(Kernel::of(t.facts()), caps, stage.foreign());
         let states =
             stage.look(&world).map_err(|(at, lost)| t.broken(format!("look of task {at}"), format!("{lost:?}")))?;
         let mut comparer = Comparer::new(states[0].unwrap_or_default(), theatre.places, every);

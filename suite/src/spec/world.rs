@@ -97,7 +97,7 @@ pub struct Process {
 pub struct Space {
     /// The flag of its kind.
     pub kind: Flags,
-    /// The user namespace that owns it. Of a user namespace: its parent, itself for the first.
+    /// The user namespace that owns it, or [`OUTSIDE`]. Of a user namespace: its parent, itself for the first.
     pub owner: Id,
     /// The PID namespace it was made in; itself for the first, and for other kinds.
     pub parent: Id,
@@ -165,10 +165,13 @@ pub struct World {
 
 /// The first user namespace, which comes first of all.
 const FIRST_USER: Id = 0;
+/// A user namespace above the first, over which no task has any capability.
+pub const OUTSIDE: Id = Id::MAX;
 
 impl World {
-    /// One task, alone, as root of the first namespaces, with these capabilities.
-    pub fn new(kernel: Kernel, caps: Caps) -> World {
+    /// One task, alone, as root of the first user namespace, with these capabilities. Its namespaces of the kinds in
+    /// `foreign` are owned by a user namespace above that.
+    pub fn new(kernel: Kernel, caps: Caps, foreign: Flags) -> World {
         let mut world = World {
             kernel,
             tasks: [const { None }; TASKS],
@@ -191,7 +194,8 @@ impl World {
                 _ => Content::Plain,
             };
             let id = world.id();
-            world.spaces.insert(id, Space { kind: kind.flag, owner: FIRST_USER, parent: id, content });
+            let owner = if foreign.contains(kind.flag) { OUTSIDE } else { FIRST_USER };
+            world.spaces.insert(id, Space { kind: kind.flag, owner, parent: id, content });
             links[kind.link as usize] = id;
         }
         links[Ns::Pid as usize] = links[Ns::PidForChildren as usize];
@@ -248,11 +252,11 @@ impl World {
         task.space(Ns::Ipc) == KINDS.iter().position(|kind| kind.flag == Flags::NEWIPC).unwrap_or_default() as Id
     }
 
-    /// A user namespace and all above it.
+    /// A user namespace and all above it in the world.
     fn above(&self, user: Id) -> impl Iterator<Item = (Id, &Space)> {
-        let next = |(id, space): &(Id, &Space)| (*id != FIRST_USER).then(|| (space.owner, &self.spaces[&space.owner]));
-        let next = move |last: &(Id, _)| next(&(last.0, last.1));
-        std::iter::successors(Some((user, &self.spaces[&user])), next)
+        let space = |id: Id| self.spaces.get(&id).map(|space| (id, space));
+        let next = move |(id, here): &(Id, &Space)| if *id == FIRST_USER { None } else { space(here.owner) };
+        std::iter::successors(space(user), next)
     }
 
     /// The kinds of namespace that cannot be made in a user namespace, by its own limits or those above it.
@@ -338,7 +342,7 @@ impl World {
     /// Whether the PID namespace of a task's children is owned by a user namespace that is neither its own nor above it.
     fn pid_space_is_foreign(&self, task: &Task) -> bool {
         let owner = self.spaces[&task.space(Ns::PidForChildren)].owner;
-        self.above(task.space(Ns::User)).all(|(id, _)| id != owner)
+        owner != OUTSIDE && self.above(task.space(Ns::User)).all(|(id, _)| id != owner)
     }
 
     /// A PID namespace and all above it.

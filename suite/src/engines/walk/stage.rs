@@ -7,7 +7,7 @@ use super::actor::{Order, Orders, SOCKET, Scene, Script, Slot, serve};
 use super::*;
 use crate::observe::kcmp::{Shared, shares};
 use crate::observe::mounts::{self, MountLine, mounts_of};
-use crate::observe::nsfd::{open_link, owner_of, parent_of};
+use crate::observe::nsfd::{inode_of, open_link, owner_of, parent_of};
 use crate::spec::world::{Op, TASKS, World};
 use nix::mount::MsFlags;
 
@@ -246,6 +246,18 @@ impl<'t> Stage<'t> {
         let file = open_link(self.directory(at), ns).ok()?;
         let parent = matches!(ns, Ns::Pid | Ns::PidForChildren | Ns::User).then(|| parent_of(&file).ok());
         Some((owner_of(&file).ok()?, parent.flatten()))
+    }
+
+    /// The kinds of namespace of the first task that its own user namespace does not own.
+    pub(super) fn foreign(&self) -> Flags {
+        let own = open_link(self.directory(0), Ns::User).and_then(|file| inode_of(&file)).ok();
+        let is_foreign = |kind: &Kind| match open_link(self.directory(0), kind.link).map(|file| owner_of(&file)) {
+            // What lies above is none of the caller's business.
+            Ok(Err(Errno::EPERM)) => true,
+            Ok(Ok(owner)) => Some(owner) != own,
+            _ => false,
+        };
+        KINDS.into_iter().filter(|kind| kind.flag != Flags::NEWUSER && is_foreign(kind)).map(|kind| kind.flag).collect()
     }
 
     /// The offset of CLOCK_MONOTONIC that the children of a process will have.

@@ -75,7 +75,8 @@ impl Draw {
             mix,
             random: fastrand::Rng::with_seed(seed),
             without,
-            has_nobody: facts.has(feature::SECOND_USER),
+            // Of another user's task, namespaces are opened by who may trace it.
+            has_nobody: facts.has(feature::SECOND_USER) && facts.capabilities & (1 << feature::CAP_SYS_PTRACE) != 0,
             has_semaphores: facts.has(feature::SYSV_IPC),
             has_limits: facts.has(feature::NAMESPACE_LIMITS),
         }

@@ -11,7 +11,7 @@ fn facts() -> Facts {
 /// A history of so many steps.
 fn history(mix: Mix, seed: u64, steps: usize) -> Vec<(World, usize, Op, Outcome, World)> {
     let (mut world, mut draw, mut visited) =
-        (World::new(Kernel::FULL, FULL), Draw::new(mix, seed, &facts()), Visited::default());
+        (World::new(Kernel::FULL, FULL, Flags::NONE), Draw::new(mix, seed, &facts()), Visited::default());
     let mut history = Vec::new();
     for _ in 0..steps {
         let (at, op) = draw.next(&world, &visited);
@@ -73,7 +73,7 @@ proptest! {
 
 #[test]
 fn one_call_is_todays_model() {
-    let world = World::new(Kernel::FULL, FULL);
+    let world = World::new(Kernel::FULL, FULL, Flags::NONE);
     let task = world.task(0).expect("the first task");
     assert_eq!(world.start(task), Start { ..Start::default() });
 }
@@ -84,7 +84,7 @@ fn walks_see_much_of_the_model() {
         let mut visited = Visited::default();
         for seed in 0..20 {
             let mut draw = Draw::new(mix, seed, &facts());
-            let mut world = World::new(Kernel::FULL, FULL);
+            let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
             for _ in 0..50 {
                 let (at, op) = draw.next(&world, &visited);
                 visited.note(&world, world.task(at).expect("it is alive"), &op);
