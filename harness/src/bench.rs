@@ -29,6 +29,7 @@ impl Bench {
             facts: Facts::gather(Sandbox::default(), suite),
             seed,
             tier: Tier::Full,
+            steps: None,
             base: directory.path().to_owned(),
             slowdown: 1,
             own_kernel: false,

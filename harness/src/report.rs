@@ -19,7 +19,7 @@ use document::Document;
 use flat::{Dialect, Flat, plan, word};
 use skips::{Skips, by_first_need};
 use tap::write_result;
-use text::{comment, directive_text, yaml_scalar};
+use text::{comment, directive_text, note_lines, yaml_scalar};
 
 use crate::common::*;
 

@@ -13,6 +13,7 @@ fn a_wrong_command_line_stops_a_bisection() {
         &["--format", "xml"],
         &["--jobs", "0"],
         &["--repeat", "0"],
+        &["--steps", "0"],
         &["--timeout", "soon"],
         &["--output", "results.json"],
         &["--output", "json="],

@@ -53,6 +53,8 @@ pub struct Setting {
     pub seed: u64,
     /// How much of large spaces to cover.
     pub tier: Tier,
+    /// How many steps each walk has, instead of the tier's number.
+    pub steps: Option<usize>,
     /// Where private directories are created.
     pub base: PathBuf,
     /// Factor for deadlines: how much slower than real hardware this machine is.
@@ -130,6 +132,11 @@ impl Test {
     /// How much of a large space to cover.
     pub fn tier(&self) -> Tier {
         self.setting.tier
+    }
+
+    /// How many steps a walk has to have, if the tier does not decide.
+    pub fn steps(&self) -> Option<usize> {
+        self.setting.steps
     }
 
     /// Random seed of this run of this case, derived from `--seed`, the name and the repetition: the same command draws

@@ -42,18 +42,21 @@ pub(super) fn yaml(&Entry { case, verdict, outcome, .. }: &Entry) -> Vec<String>
     if !verdict.notes.is_empty() {
         // A literal block: Test::Harness takes a quoted list item that begins with a word and a colon for a mapping.
         lines.push("notes: |".to_owned());
-        lines.extend(verdict.notes.iter().map(|note| block_line(note)));
+        lines.extend(verdict.notes.iter().flat_map(|note| block_lines(note)));
     }
     lines
 }
 
-/// A line of a literal block. An empty one, or one that begins with a blank, would end or shift it.
-fn block_line(text: &str) -> String {
-    let text = one_line(text);
-    match text.trim_start() {
-        "" => "  .".to_owned(),
-        text => format!("  {text}"),
+/// A note in a literal block. A first line that is empty or begins with a blank would end or shift it.
+fn block_lines(text: &str) -> Vec<String> {
+    let mut lines = note_lines(text);
+    if let Some(first) = lines.first_mut() {
+        *first = match first.trim_start() {
+            "" => ".".to_owned(),
+            text => text.to_owned(),
+        };
     }
+    lines.iter().map(|line| format!("  {line}")).collect()
 }
 
 fn field(key: &str, value: &str) -> String {

@@ -91,7 +91,7 @@ fn test_case(group: &str, entry: &Entry) -> TestCase {
 fn system_out(entry: &Entry) -> String {
     let mut lines = vec![format!("requirements: {}", entry.case.proves.join(", "))];
     if entry.verdict.status == Status::Pass {
-        lines.extend(entry.verdict.notes.iter().map(|note| one_line(note)));
+        lines.extend(entry.verdict.notes.iter().flat_map(|note| note_lines(note)));
     }
     lines.join("\n")
 }

@@ -76,7 +76,8 @@ impl Pretty {
         let (shown_from, lines) = match (outcome, verdict.status) {
             (Outcome::KnownBug { bug, .. }, _) => (Verbosity::Normal, vec![one_line(bug)]),
             (Outcome::AsJudged { .. }, Status::Pass) => {
-                let notes = verdict.notes.iter().map(|note| self.paint(DIM, &one_line(note)));
+                let notes = verdict.notes.iter().flat_map(|note| note_lines(note));
+                let notes = notes.map(|line| self.paint(DIM, &line));
                 (Verbosity::Verbose, notes.collect())
             }
             (Outcome::AsJudged { .. }, Status::Skip) => {

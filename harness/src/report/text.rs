@@ -18,6 +18,32 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
+/// The lines of a note. Those after the first are text to keep, such as a program: indented, with blanks up to where its
+/// tabs lead. None is empty, which would end a YAML block for some readers.
+pub fn note_lines(text: &str) -> Vec<String> {
+    let mut lines = text.split('\n');
+    let first = lines.next().map(one_line);
+    let rest = lines.map(|line| format!("  {}", one_line(&without_tabs(line))));
+    let mut all: Vec<String> = first.into_iter().chain(rest).collect();
+    // A text ends with its last line.
+    if text.ends_with('\n') {
+        all.pop();
+    }
+    all
+}
+
+fn without_tabs(line: &str) -> String {
+    const WIDTH: usize = 8;
+    let mut pieces = line.split('\t');
+    let mut text = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let column = text.chars().count();
+        text.extend(std::iter::repeat_n(' ', WIDTH - column % WIDTH));
+        text.push_str(piece);
+    }
+    text
+}
+
 /// Whether a character ends a line for some reader, controls a terminal, changes the text direction, or is illegal in
 /// XML.
 fn is_hostile(c: char) -> bool {
@@ -73,6 +99,15 @@ mod tests {
     fn nothing_breaks_out_of_its_line() {
         let harmless = "a\\nnot ok 1\\u{d}\\u{1b}[31m b\\u{2028}c\\u{202e}";
         assert_eq!(one_line("a\nnot ok 1\r\u{1b}[31m\tb\u{2028}c\u{202e}"), harmless);
+    }
+
+    #[test]
+    fn a_text_keeps_its_lines() {
+        assert_eq!(note_lines("a"), ["a"]);
+        assert_eq!(
+            note_lines("C:\nint f\u{1b}\n\n{\n\tx;\ty\n"),
+            ["C:", "  int f\\u{1b}", "  ", "  {", "          x;      y"]
+        );
     }
 
     #[test]

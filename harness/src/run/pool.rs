@@ -67,6 +67,7 @@ pub fn run(items: Vec<Item>, options: &RunOptions, sink: &mut Sink) -> Result<Ru
             facts,
             seed: options.seed,
             tier: options.tier,
+            steps: options.steps,
             base: base.to_owned(),
             slowdown: options.slowdown,
             own_kernel: options.own_kernel,

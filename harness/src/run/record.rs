@@ -70,7 +70,7 @@ pub enum Record {
     Skip(String),
     /// The case's own code panicked, with this message and place.
     Panicked(String),
-    /// Information for the reader of the verdict, one line.
+    /// Information for the reader of the verdict. What follows its first line is text to keep, such as a program.
     Note(String),
 }
 

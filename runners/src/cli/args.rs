@@ -63,6 +63,10 @@ pub struct HowArgs {
     /// quick in a guest]
     #[arg(long, value_enum)]
     pub tier: Option<TierArg>,
+    /// Steps of each walk, whatever the tier; a long one may need a --timeout [default: 120 in the quick tier, 12,000 in
+    /// the full one, 1,000,000 in the exhaustive one]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: Option<u32>,
     /// Run this many cases in parallel [default: two per CPU]
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub jobs: Option<u32>,

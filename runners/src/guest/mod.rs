@@ -102,6 +102,7 @@ pub fn arguments(
     let mut words = Words(vec!["run".to_owned()]);
     words.options("--format", [name_of(&format)]);
     words.options("--tier", [how.tier_in_guest().name()]);
+    words.options("--steps", how.steps);
     words.options("--seed", [how.seed()]);
     words.options("--repeat", [how.repeat]);
     words.options("--duration", how.duration.map(humantime::format_duration));
@@ -426,6 +427,16 @@ fn follow(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guest_is_told_how_to_run_the_cases() {
+        let args = RunArgs::parse_from(["run", "--steps", "50", "--seed", "7", "walks."]);
+        let words = arguments(&args.selection, &args.how, Format::Wire, 3, None);
+        let words = words.join(" ");
+        assert!(words.contains("--steps 50") && words.contains("--slowdown 3"), "{words}");
+        let as_usual = arguments(&args.selection, &HowArgs::of_seed(7), Format::Wire, 1, None);
+        assert!(!as_usual.contains(&"--steps".to_owned()), "{as_usual:?}");
+    }
 
     #[test]
     fn processors_that_the_machine_lacks_are_told_of() {

@@ -263,7 +263,7 @@ fn failure(number: usize, index: usize, case: &CaseInfo, (verdict, outcome): &Ju
                     dt { "at" } dd { code { (check.at) } }
                 }
             }
-            @for note in &verdict.notes { p { (note) } }
+            @for note in &verdict.notes { @if note.contains('\n') { pre { (note) } } @else { p { (note) } } }
             dl {
                 @for requirement in &rows { dt { (requirement.id) } dd { (requirement.claim) br; span.legend { (requirement.source) } } }
                 dt { "source" } dd { (case.source) }

@@ -92,6 +92,7 @@ pub fn options(how: &HowArgs, may_disturb_host: bool) -> RunOptions {
         program: PROGRAM.to_owned(),
         seed: how.seed(),
         tier: how.tier_on_host(),
+        steps: how.steps.map(|steps| steps as usize),
         repeat: how.repeat,
         duration: how.duration,
         until_failure: how.repeat_until_failure,

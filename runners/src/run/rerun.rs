@@ -2,8 +2,8 @@
 
 use crate::prelude::*;
 
-/// The options of a run that decide what a case meets: the kernel, its guest, what it claims, the tier. Whoever prints
-/// the command adds the case and the seed.
+/// The options of a run that decide what a case meets: the kernel, its guest, what it claims, the tier, the steps of
+/// walks. Whoever prints the command adds the case and the seed.
 pub fn command(subcommand: Option<&str>, args: &RunArgs) -> String {
     let guest = &args.guest;
     let mut words = Words(vec!["unshare-conformance".to_owned()]);
@@ -19,6 +19,7 @@ pub fn command(subcommand: Option<&str>, args: &RunArgs) -> String {
     }
     words.options("--fault", args.fault.map(|fault| &fault.name));
     words.options("--tier", args.how.tier.map(|tier| name_of(&tier)));
+    words.options("--steps", args.how.steps);
     words.options("--profile", args.how.profile);
     words.flag("--disturb-host", args.disturb_host);
     // No argument that a process was started with has a NUL, which is all that cannot be quoted.
@@ -41,6 +42,7 @@ mod tests {
         );
         assert_eq!(of(&["run", "--abi", "i386"]), "unshare-conformance --abi i386");
         assert_eq!(of(&["run", "--profile", "newuts,fs"]), "unshare-conformance --profile 'fs,newuts'");
+        assert_eq!(of(&["run", "--steps", "50", "walks."]), "unshare-conformance --steps 50");
         assert_eq!(of(&["run", "--disturb-host", "--seed", "3"]), "unshare-conformance --disturb-host");
     }
 }

@@ -13,7 +13,7 @@ use crate::observe::{self, Observer, Place, State, place_of};
 use crate::place::privilege::all_capabilities;
 use crate::sharing::undo::{self, Semaphore, take_with_undo};
 use crate::spec::prelude::{all as all_of, *};
-use crate::spec::world::{Caps, Draw, Mix, Op, Visited, World};
+use crate::spec::world::{Caps, Draw, Mix, Op, Visited, What, World};
 use crate::tasks::shm::{Word, map_zeroed};
 use crate::tasks::vm::Stack;
 
@@ -58,7 +58,8 @@ impl<'t> Walker<'t> {
             Ok(()) => Ok(Self { stage, world, comparer }),
             // Nothing was called yet.
             Err(mismatch) => {
-                Err(t.broken(mismatch.what, format!("{} instead of {}", mismatch.actual, mismatch.expected)))
+                Err(t
+                    .broken(mismatch.what.to_string(), format!("{} instead of {}", mismatch.actual, mismatch.expected)))
             }
         }
     }
@@ -75,12 +76,7 @@ impl<'t> Walker<'t> {
                     Lost::Hangs => "it does not return",
                     Lost::Ended => "its task has ended",
                 };
-                return Ok(Err(Mismatch::new(
-                    format!("{op} by task {at}"),
-                    told(outcome.result),
-                    actual,
-                    outcome.because,
-                )));
+                return Ok(Err(Mismatch::new(What::Result(at, *op), told(outcome.result), actual, outcome.because)));
             }
         };
         let expected = outcome.result.map_or_else(|errno| -(errno as i64), |()| 0);
@@ -89,7 +85,7 @@ impl<'t> Walker<'t> {
                 Ok(()) => "0".to_owned(),
                 Err(failure) => format!("{failure:?}"),
             };
-            return Ok(Err(Mismatch::new(format!("{op} by task {at}"), told(outcome.result), actual, outcome.because)));
+            return Ok(Err(Mismatch::new(What::Result(at, *op), told(outcome.result), actual, outcome.because)));
         }
         let compared = self.comparer.compare(&self.stage, &before, &self.world, Some((at, op, &outcome)));
         let refused = matches!(op, Op::Unshare(_)) && outcome.result.is_err();
@@ -143,7 +139,7 @@ pub fn walk(t: &Test, mix: Mix) -> Done {
     let every = all_capabilities(t)?;
     let theatre = Theatre::new(t)?;
     let mut visited = Visited::default();
-    let all = steps(t.tier());
+    let all = t.steps().unwrap_or_else(|| steps(t.tier()));
     let (mut done, mut histories) = (0, 0);
     let mut found: BTreeMap<&'static str, (Vec<Step>, Mismatch)> = BTreeMap::new();
     while done < all && found.len() < MOST_KINDS {

@@ -8,6 +8,7 @@
 //! Objects have numbers that are never used again. That two tasks have the same number means that they share the
 //! object; which inode or pointer the kernel has for it is for who compares to find out.
 
+mod c;
 mod calls;
 mod caps;
 mod draw;
@@ -16,15 +17,18 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod visited;
+mod what;
 
 use crate::spec::prelude::*;
 
+pub use c::Reproducer;
 pub use calls::{Dir, Op};
 pub use caps::{Caps, FULL};
 pub use draw::{Draw, Mix};
 pub use mounts::{Mount, Propagation, Tree};
 pub use step::Outcome;
 pub use visited::Visited;
+pub use what::{Mounted, Value, What, Where};
 
 /// How many tasks a world has room for.
 pub const TASKS: usize = 6;

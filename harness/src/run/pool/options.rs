@@ -21,6 +21,8 @@ pub struct RunOptions {
     pub seed: u64,
     /// How much of large spaces to cover.
     pub tier: Tier,
+    /// How many steps each walk has, instead of the tier's number.
+    pub steps: Option<usize>,
     /// How often to run each case; at least once.
     pub repeat: u32,
     /// Repeat the cases for this long, beyond `repeat` times.

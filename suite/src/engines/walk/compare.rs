@@ -6,13 +6,13 @@ use super::stage::Stage;
 use super::*;
 use crate::observe::kcmp::Shared;
 use crate::observe::mounts::MountLine;
-use crate::spec::world::{Content, Dir, FDS, Id, Mount, Op, Outcome, TASKS, Task, World};
+use crate::spec::world::{Content, Dir, FDS, Id, Mount, Mounted, Op, Outcome, TASKS, Task, Value, What, Where, World};
 
 /// Something that is not as the model has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mismatch {
     /// Of what.
-    pub(super) what: String,
+    pub(super) what: What,
     pub(super) expected: String,
     pub(super) actual: String,
     pub(super) requirement: &'static str,
@@ -20,12 +20,12 @@ pub(super) struct Mismatch {
 
 impl Mismatch {
     pub(super) fn new(
-        what: impl Into<String>,
+        what: What,
         expected: impl fmt::Display,
         actual: impl fmt::Display,
         requirement: &'static str,
     ) -> Self {
-        Self { what: what.into(), expected: expected.to_string(), actual: actual.to_string(), requirement }
+        Self { what, expected: expected.to_string(), actual: actual.to_string(), requirement }
     }
 }
 
@@ -118,7 +118,7 @@ impl Comparer {
         let states = match stage.look(world) {
             Ok(states) => states,
             Err((at, lost)) => {
-                let what = format!("task {at}");
+                let what = What::End(at);
                 return Err(Mismatch::new(what, "it goes on", format!("{lost:?}").to_lowercase(), "ATOM-S1"));
             }
         };
@@ -159,14 +159,14 @@ impl Comparer {
                 continue;
             }
             if !self.spaces.fit(id, inode) {
-                let what = format!("ns/{} of task {at}", ns.link());
+                let what = What::Link(ns, at);
                 return Err(Mismatch::new(what, self.spaces.told(&id, inode), format!("[{inode}]"), "EFF-GEN-01"));
             }
         }
         let fs = world.fs_of(task);
         let space = task.space(Ns::Mnt);
-        for (name, dir, place, part) in
-            [("cwd", fs.cwd, state.cwd, Part::CwdMount), ("root", fs.root, state.root, Part::RootMount)]
+        for (link, dir, place, part) in
+            [(Where::Cwd, fs.cwd, state.cwd, Part::CwdMount), (Where::Root, fs.root, state.root, Part::RootMount)]
         {
             let is_empty = world.tree(space).is_none();
             let known = match (dir, is_empty) {
@@ -174,11 +174,11 @@ impl Comparer {
                 _ => (self.places[dir as usize].inode, self.places[dir as usize].device),
             };
             if (place.inode, place.device) != known {
-                let what = format!("{name} of task {at}");
+                let what = What::Place(link, at);
                 return Err(Mismatch::new(what, shown(known), shown((place.inode, place.device)), "EFF-MNT-08"));
             }
             if seen(part) && !self.mounts.fit((space, dir != Dir::Top), place.mount) {
-                let what = format!("mount of the {name} of task {at}");
+                let what = What::Mount(link, at);
                 let expected = self.mounts.told(&(space, dir != Dir::Top), place.mount);
                 return Err(Mismatch::new(what, expected, format!("[{}]", place.mount), "EFF-MNT-08"));
             }
@@ -200,18 +200,18 @@ impl Comparer {
         let nnp = u32::from(task.no_new_privs) | self.initial.no_new_privs;
         let hex = |bits: u64| format!("{bits:#x}");
         let list = |ids: [u32; 4]| format!("{ids:?}");
-        for (name, expected, actual, requirement) in [
-            ("user IDs", list(ids(self.initial.uids)), list(state.uids), "EFF-USER-02"),
-            ("group IDs", list(ids(self.initial.gids)), list(state.gids), "EFF-USER-02"),
-            ("effective capabilities", hex(caps), hex(state.capabilities[2]), "EFF-USER-03"),
-            ("permitted capabilities", hex(caps), hex(state.capabilities[1]), "EFF-USER-03"),
-            ("umask", format!("{:04o}", fs.umask), format!("{:04o}", state.umask), "EFF-FS-01"),
-            ("no_new_privs", nnp.to_string(), state.no_new_privs.to_string(), "ATOM-S4"),
-            ("host name", text(host), text(state.host_name), "EFF-UTS-01"),
-            ("descriptors", hex(open), hex(state.descriptors.low & mask), "EFF-FILES-01"),
+        for (value, expected, actual, requirement) in [
+            (Value::Uids, list(ids(self.initial.uids)), list(state.uids), "EFF-USER-02"),
+            (Value::Gids, list(ids(self.initial.gids)), list(state.gids), "EFF-USER-02"),
+            (Value::Effective, hex(caps), hex(state.capabilities[2]), "EFF-USER-03"),
+            (Value::Permitted, hex(caps), hex(state.capabilities[1]), "EFF-USER-03"),
+            (Value::Umask, format!("{:04o}", fs.umask), format!("{:04o}", state.umask), "EFF-FS-01"),
+            (Value::NoNewPrivs, nnp.to_string(), state.no_new_privs.to_string(), "ATOM-S4"),
+            (Value::HostName, text(host), text(state.host_name), "EFF-UTS-01"),
+            (Value::Descriptors, hex(open), hex(state.descriptors.low & mask), "EFF-FILES-01"),
         ] {
             if expected != actual {
-                return Err(Mismatch::new(format!("{name} of task {at}"), expected, actual, requirement));
+                return Err(Mismatch::new(What::Value(value, at), expected, actual, requirement));
             }
         }
         Ok(())
@@ -251,7 +251,7 @@ impl Comparer {
         let changed = last.changed_parts(state) - may;
         match observe::differences(last, state).into_iter().find(|difference| changed.contains(difference.part)) {
             Some(difference) => {
-                let what = format!("{} of task {at}", difference.part);
+                let what = What::Other(difference.part, at);
                 Err(Mismatch::new(what, difference.before, difference.after, "ATOM-S4"))
             }
             None => Ok(()),
@@ -274,7 +274,7 @@ impl Comparer {
                     let Some(actual) = stage.shares(what, *a, *b).filter(|_| asked) else { continue };
                     if actual != expected {
                         let word = |shared: bool| if shared { "shared" } else { "apart" };
-                        let what = format!("what {} names, of tasks {a} and {b}", what.clone_flag());
+                        let what = What::Shared(what.clone_flag(), *a, *b);
                         return Err(Mismatch::new(what, word(expected), word(actual), requirement));
                     }
                 }
@@ -290,10 +290,9 @@ impl Comparer {
             else {
                 continue;
             };
-            let names = ["the world's mount", "what is mounted on the world's mount"];
             let seen = stage.mounts(at);
-            for ((name, expected), actual) in names.into_iter().zip([Some(tree.base), tree.child]).zip(seen) {
-                self.compare_mount(&format!("{name}, of task {at}"), expected, actual)?;
+            for ((mounted, expected), actual) in Mounted::ALL.into_iter().zip([Some(tree.base), tree.child]).zip(seen) {
+                self.compare_mount((mounted, at), expected, actual)?;
             }
         }
         Ok(())
@@ -301,7 +300,7 @@ impl Comparer {
 
     fn compare_mount(
         &mut self,
-        what: &str,
+        (mounted, at): (Mounted, usize),
         expected: Option<Mount>,
         actual: Option<MountLine>,
     ) -> Result<(), Mismatch> {
@@ -311,7 +310,7 @@ impl Comparer {
             (expected, _) => {
                 let word = |there: bool| if there { "there" } else { "not there" };
                 let (expected, actual) = (word(expected.is_some()), word(expected.is_none()));
-                return Err(Mismatch::new(what, expected, actual, "EFF-MNT-02"));
+                return Err(Mismatch::new(What::There(mounted, at), expected, actual, "EFF-MNT-02"));
             }
         };
         let told = |Mount { group, master, unbindable, .. }: Mount| {
@@ -336,7 +335,7 @@ impl Comparer {
             Some(requirement) => {
                 let fields = line.propagation.join(" ");
                 let actual = if fields.is_empty() { "private".to_owned() } else { fields };
-                Err(Mismatch::new(format!("propagation of {what}"), told(mount), actual, requirement))
+                Err(Mismatch::new(What::Propagation(mounted, at), told(mount), actual, requirement))
             }
             None => Ok(()),
         }
@@ -345,7 +344,7 @@ impl Comparer {
     fn compare_semaphore(&self, stage: &Stage, world: &World) -> Result<(), Mismatch> {
         match stage.semaphore() {
             Some(value) if value != world.semaphore => {
-                Err(Mismatch::new("the semaphore", world.semaphore, value, "EFF-SEM-01"))
+                Err(Mismatch::new(What::Semaphore, world.semaphore, value, "EFF-SEM-01"))
             }
             _ => Ok(()),
         }
@@ -357,7 +356,7 @@ impl Comparer {
         for ns in Ns::ALL {
             let id = task.space(ns);
             let space = &world.spaces[&id];
-            if before.spaces.contains_key(&id) || self.spaces.names.get(&id).is_none() {
+            if before.spaces.contains_key(&id) || !self.spaces.names.contains_key(&id) {
                 continue;
             }
             let Some((owner, parent)) = stage.relations(at, ns) else { continue };
@@ -365,13 +364,12 @@ impl Comparer {
             let expected_parent =
                 if ns == Ns::User { Some(space.owner) } else { (space.parent != id).then_some(space.parent) };
             let pairs = [
-                ("owner", (ns != Ns::User).then_some(space.owner), Some(owner), "EFF-GEN-07"),
-                ("parent", expected_parent, parent, "EFF-GEN-07"),
+                (What::Owner(ns, at), (ns != Ns::User).then_some(space.owner), Some(owner), "EFF-GEN-07"),
+                (What::Parent(ns, at), expected_parent, parent, "EFF-GEN-07"),
             ];
-            for (name, expected, actual, requirement) in pairs {
+            for (what, expected, actual, requirement) in pairs {
                 let (Some(expected), Some(actual)) = (expected.and_then(known), actual) else { continue };
                 if expected != actual {
-                    let what = format!("{name} of ns/{} of task {at}", ns.link());
                     return Err(Mismatch::new(what, format!("[{expected}]"), format!("[{actual}]"), requirement));
                 }
             }
@@ -388,9 +386,7 @@ impl Comparer {
             return Ok(());
         }
         match stage.offset(at) {
-            Some(actual) if actual != offset => {
-                Err(Mismatch::new(format!("timens_offsets of task {at}"), offset, actual, "EFF-TIME-01"))
-            }
+            Some(actual) if actual != offset => Err(Mismatch::new(What::Offset(at), offset, actual, "EFF-TIME-01")),
             _ => Ok(()),
         }
     }

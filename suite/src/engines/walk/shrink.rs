@@ -1,6 +1,7 @@
 //! The fewest steps and flags of a history that still differ from the model.
 
 use super::*;
+use crate::spec::world::Reproducer;
 
 /// How many times a history is played to shrink it.
 const PLAYS: usize = 400;
@@ -88,6 +89,11 @@ pub(super) fn report(t: &Test, theatre: &Theatre, every: u64, history: Vec<Step>
         t.note(format!("step {}: task {at}: {op}", number + 1));
     }
     let Mismatch { what, expected, actual, requirement } = mismatch;
+    let release = &t.facts().release;
+    let about = format!("{requirement}: {what}: expected {expected}, got {actual} on Linux {release}.");
+    let start = Walker::new(t, theatre, every)?.world;
+    let program = Reproducer::new(&start, &steps, what).program(&about);
+    t.note(format!("C reproducer:\n{program}"));
     // It is a mismatch whatever the texts are.
     let call = Call::seen(format!("{what} after these steps"), actual);
     t.check(call).proves(requirement).holds(&expected, |_| false).map(drop)

@@ -58,7 +58,7 @@ impl Theatre {
             base: CString::new(base.as_str()).unwrap_or_default(),
             point: CString::new(point.as_str()).unwrap_or_default(),
             semaphore: semaphore.as_ref().map_or(-1, Semaphore::id),
-            stacks: [const { () }; TASKS + 1].map(|()| Stack::default()),
+            stacks: std::array::from_fn(|_| Stack::default()),
         };
         t.setup(Call::new("prctl(PR_SET_CHILD_SUBREAPER)", nix::sys::prctl::set_child_subreaper(true)))?;
         Ok(Theatre { script: Box::leak(Box::new(script)), semaphore, places, base, sender })

@@ -170,7 +170,7 @@ impl Draw {
         }
         if self.mix != Mix::Sharing && self.random.u32(..3) == 0 {
             set |= self.flags() & (Flags::PRIVILEGED | Flags::NEWUSER);
-            set = set & !(Flags::NEWTIME | Flags::EMPTY | Flags::THREAD);
+            set &= !(Flags::NEWTIME | Flags::EMPTY | Flags::THREAD);
         }
         set & !self.without
     }
