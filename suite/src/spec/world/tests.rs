@@ -94,3 +94,31 @@ fn walks_see_much_of_the_model() {
         assert!(visited.states() > 100 && visited.transitions() > 300, "{name}: {visited:?}");
     }
 }
+
+/// Prints how much of the model walks of some lengths see, against a walk of the model alone that is much longer.
+#[test]
+#[ignore = "measures: cargo test --release -p suite --lib transitions -- --ignored --nocapture"]
+fn transitions_that_there_are() {
+    let walk = |mix, first: u64, steps: usize| {
+        let mut visited = Visited::default();
+        for seed in 0..steps as u64 / 40 {
+            let mut draw = Draw::new(mix, first + seed, &facts());
+            let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
+            for _ in 0..40 {
+                let (at, op) = draw.next(&world, &visited);
+                visited.note(&world, world.task(at).expect("it is alive"), &op);
+                world.step(at, &op);
+            }
+        }
+        visited
+    };
+    for (mix, name) in Mix::ALL {
+        let all = walk(mix, 1 << 32, 200_000);
+        println!("{name}: {} states and {} transitions in 200,000 steps", all.states(), all.transitions());
+        for steps in [120, 12_000] {
+            let some = walk(mix, 0, steps);
+            let share = 100.0 * some.shared_with(&all) as f64 / all.transitions() as f64;
+            println!("  {steps} steps: {} states, {} transitions, {share:.1} %", some.states(), some.transitions());
+        }
+    }
+}
