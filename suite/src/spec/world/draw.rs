@@ -59,6 +59,8 @@ pub struct Draw {
     random: fastrand::Rng,
     /// Flags that the place does not let anybody use.
     without: Flags,
+    /// How many bits an argument has.
+    bits: u32,
     /// Whether there is another user to become.
     has_nobody: bool,
     /// Whether there are semaphores.
@@ -75,6 +77,7 @@ impl Draw {
             mix,
             random: fastrand::Rng::with_seed(seed),
             without,
+            bits: if facts.has(feature::WIDE_ARGUMENT) { u64::BITS } else { u32::BITS },
             // Of another user's task, namespaces are opened by who may trace it.
             has_nobody: facts.has(feature::SECOND_USER) && facts.capabilities & (1 << feature::CAP_SYS_PTRACE) != 0,
             has_semaphores: facts.has(feature::SYSV_IPC),
@@ -151,7 +154,7 @@ impl Draw {
             8..13 => one(&mut self.random) | one(&mut self.random),
             13..16 => one(&mut self.random) | one(&mut self.random) | one(&mut self.random),
             16..19 => known.iter().filter(|_| self.random.bool()).copied().collect(),
-            _ => one(&mut self.random) | Flags(1 << self.random.u32(..64)),
+            _ => one(&mut self.random) | Flags(1 << self.random.u32(..self.bits)),
         };
         // A network namespace takes long to make: now and then is enough.
         let rare = if self.random.u32(..8) == 0 { Flags::NONE } else { Flags::NEWNET };

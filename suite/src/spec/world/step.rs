@@ -58,8 +58,11 @@ impl World {
                 let ended = self.count(|other| other.process == child.process) == 0;
                 child.leader && child.ended && ended && parent == Some(task.process)
             }),
-            // Not into a namespace whose process 1 has ended; nobody is in one.
-            Op::Setns(ns, of) => !matches!(ns, Ns::PidForChildren | Ns::TimeForChildren) && self.task(of).is_some(),
+            Op::Setns(ns, of) => {
+                let kind = self.task(of).map(|other| self.spaces[&other.space(ns)].kind);
+                let is_there = kind.is_some_and(|kind| self.kernel.effective.contains(kind));
+                !matches!(ns, Ns::PidForChildren | Ns::TimeForChildren) && is_there
+            }
             Op::Chdir(_) => in_view,
             Op::Chroot(dir) => in_view && dir != Dir::Top,
             Op::HostName(_) => true,
