@@ -8,6 +8,7 @@ fn main() -> ExitCode {
         return code;
     }
     // A task of the storm that runs execve runs this very program.
+    suite::engines::walk::run_if_executed();
     if let Some(code) = suite::engines::storm::run_if_executed() {
         return code;
     }

@@ -9,6 +9,8 @@ use crate::spec::world::{Dir, Op, TASKS};
 /// What the stage and its tasks have in common. Lives in memory that stays shared whatever they call.
 #[repr(C)]
 pub(super) struct Scene {
+    /// What programs that are executed have to know, too.
+    pub(super) shared: UnsafeCell<Known>,
     /// The user that [`Op::MapSelf`] maps.
     pub(super) outer: AtomicU32,
     pub(super) slots: [Slot; TASKS],
@@ -36,6 +38,18 @@ pub(super) struct Slot {
 // SAFETY: one side at a time touches what is in the cells; the words order them.
 unsafe impl Sync for Scene {}
 
+/// What tasks know from the beginning. Plain data, written before there are any.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    /// The world's directories, by [`Dir`], its mount, and where something is mounted on it.
+    pub(super) paths: [Path; 5],
+    pub(super) semaphore: i32,
+    pub(super) observer: Observer,
+}
+
+/// A path, ended as C ends it.
+pub(super) type Path = [u8; 256];
+
 /// Plain data; zeroes are never read.
 #[derive(Clone, Copy)]
 pub(super) struct Orders {
@@ -51,22 +65,65 @@ pub(super) enum Order {
     Look,
 }
 
-/// What tasks know from the beginning. Lies in memory that each has, or shares.
+/// What a task's memory has of all this.
 pub(super) struct Script {
     pub(super) scene: &'static Scene,
-    pub(super) observer: Observer,
-    /// The world's directories, by [`Dir`], and its mount.
-    pub(super) dirs: [CString; 3],
-    pub(super) base: CString,
-    /// Where something is mounted on it.
-    pub(super) point: CString,
-    pub(super) semaphore: i32,
+    pub(super) known: Known,
     /// One more than a world has tasks: a task that is made by fork(2) goes on with its copy of its maker's.
     pub(super) stacks: [Stack; TASKS + 1],
 }
 
 /// The socket by which the stage hands descriptors to tasks: a number that they all have.
 pub(super) const SOCKET: i32 = fds::SEGMENT;
+
+/// The memory file of the scene, which executed programs map again.
+pub(super) const SCENE: i32 = 60;
+/// The program.
+const PROGRAM: i32 = 59;
+
+/// The argument that tells an executed task from a user's call.
+const ARGUMENT: &CStr = c"--walk-task";
+
+/// The places of tasks as arguments.
+const PLACES: [&CStr; TASKS] = [c"0", c"1", c"2", c"3", c"4", c"5"];
+
+/// Opens the program for tasks to execute.
+pub(super) fn open_program(t: &Test) -> Done {
+    let file = t.setup(Call::io("open(/proc/self/exe)", File::open("/proc/self/exe")))?;
+    t.setup(Call::new("dup3(program)", dup_to(file.as_raw_fd(), PROGRAM, 0)))
+}
+
+/// If this process was executed by a task of a walk, goes on as that task. Called first in `main`.
+pub fn run_if_executed() {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_none_or(|argument| argument.as_bytes() != ARGUMENT.to_bytes()) {
+        return;
+    }
+    let at = arguments.next().and_then(|at| at.to_str()?.parse::<usize>().ok()).filter(|at| *at < TASKS);
+    // SAFETY: the descriptor was inherited from the task that executed this, whose scene it is. Where it is not open,
+    // nothing is mapped.
+    let scene = unsafe { map_file::<Scene>(BorrowedFd::borrow_raw(SCENE)) };
+    if let (Some(at), Ok(scene)) = (at, scene) {
+        let script: &Script = Box::leak(Box::new(Script::of(scene)));
+        let slot = &scene.slots[at];
+        slot.result.store(0, Ordering::Release);
+        serve(script, at, slot.order.get());
+    }
+    std::process::exit(1);
+}
+
+impl Script {
+    /// That of a task in new memory.
+    pub(super) fn of(scene: &'static Scene) -> Script {
+        // SAFETY: it was written before there were tasks, and is only read since.
+        let known = unsafe { *scene.shared.get() };
+        Script { scene, known, stacks: [const { () }; TASKS + 1].map(|()| Stack::default()) }
+    }
+
+    fn path(&self, which: usize) -> *const u8 {
+        self.known.paths[which].as_ptr()
+    }
+}
 
 /// Who a task is, for a new one that begins in a function.
 #[repr(C)]
@@ -80,12 +137,15 @@ extern "C" fn begin(part: *mut c_void) -> c_int {
     // SAFETY: the maker keeps it until this task has reported.
     let Part { script, at } = unsafe { part.cast::<Part>().read() };
     // SAFETY: the script is leaked.
-    serve(unsafe { &*script }, at)
+    serve(unsafe { &*script }, at, FIRST)
 }
 
-/// Serves as the task at a place, until its end.
-pub(super) fn serve(script: &Script, mut at: usize) -> ! {
-    enter(script, at);
+/// The first report of a task that was made.
+pub(super) const FIRST: u32 = 1;
+
+/// Serves as the task at a place, until its end, from this report on.
+pub(super) fn serve(script: &Script, mut at: usize, first: u32) -> ! {
+    enter(script, at, first);
     loop {
         let slot = &script.scene.slots[at];
         let done = slot.report.get();
@@ -95,7 +155,7 @@ pub(super) fn serve(script: &Script, mut at: usize) -> ! {
         match order {
             Order::Look => {
                 // SAFETY: it is this task's turn.
-                unsafe { *slot.state.get() = script.observer.state() };
+                unsafe { *slot.state.get() = script.known.observer.state() };
                 slot.report.set(done + 1);
             }
             Order::Take(Op::Exit) => {
@@ -109,7 +169,7 @@ pub(super) fn serve(script: &Script, mut at: usize) -> ! {
                     slot.result.store(result, Ordering::Release);
                     slot.report.set(done + 1);
                 } else {
-                    enter(script, at);
+                    enter(script, at, FIRST);
                 }
             }
         }
@@ -117,7 +177,7 @@ pub(super) fn serve(script: &Script, mut at: usize) -> ! {
 }
 
 /// Says that the task is there, and as which process and thread.
-fn enter(script: &Script, at: usize) {
+fn enter(script: &Script, at: usize, report: u32) {
     let slot = &script.scene.slots[at];
     let mut text = [0u8; 64];
     let read = call!(readlinkat, fds::OBSERVER, c"thread-self".as_ptr(), text.as_mut_ptr(), text.len());
@@ -127,7 +187,7 @@ fn enter(script: &Script, at: usize) {
         let number = part.unwrap_or_default().iter().fold(0, |number, byte| number * 10 + i32::from(byte - b'0'));
         id.store(number, Ordering::Release);
     }
-    slot.report.set(1);
+    slot.report.set(report);
 }
 
 fn raw(result: Result<usize, syscalls::Errno>) -> i64 {
@@ -137,11 +197,19 @@ fn raw(result: Result<usize, syscalls::Errno>) -> i64 {
 /// Takes a step. Gives what the kernel left in the register; nothing in a task that the step has made, whose place is
 /// then in `at`.
 fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
-    let directory = |dir: Dir| script.dirs[dir as usize].as_ptr();
+    let directory = |dir: Dir| script.path(dir as usize);
+    let (base, point) = (script.path(3), script.path(4));
     let none = std::ptr::null::<u8>();
     let result = match op {
         Op::Unshare(flags) => return Some(unshare_raw(flags)),
         Op::Clone(flags, to) => return make(script, at, flags, to),
+        Op::Exec => {
+            let arguments =
+                [c"unshare-conformance".as_ptr(), ARGUMENT.as_ptr(), PLACES[*at].as_ptr(), std::ptr::null()];
+            let environment = [std::ptr::null::<libc::c_char>()];
+            let (path, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+            call!(execveat, PROGRAM, path, arguments.as_ptr(), environment.as_ptr(), flags)
+        }
         Op::Exit => Ok(0),
         Op::Reap(of) => {
             let pid = script.scene.slots[of].seen_as.load(Ordering::Acquire);
@@ -183,14 +251,14 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
                 .and_then(|_| write(c"self/gid_map", line))
         }
         Op::Limit(kind) => write(limit_file(kind), b"0"),
-        Op::Take => return Some(take_with_undo(script.semaphore).map_or_else(|errno| -(errno as i64), |()| 0)),
+        Op::Take => return Some(take_with_undo(script.known.semaphore).map_or_else(|errno| -(errno as i64), |()| 0)),
         Op::Open(fd) => call!(dup3, 0, fd, 0).map(|_| 0),
         Op::Close(fd) => call!(close, fd),
-        Op::Propagate(to) => call!(mount, none, script.base.as_ptr(), none, to.flag(), none),
+        Op::Propagate(to) => call!(mount, none, base, none, to.flag(), none),
         Op::Mount => {
-            call!(mount, c"child".as_ptr(), script.point.as_ptr(), c"tmpfs".as_ptr(), 0, none)
+            call!(mount, c"child".as_ptr(), point, c"tmpfs".as_ptr(), 0, none)
         }
-        Op::Unmount => call!(umount2, script.point.as_ptr(), 0),
+        Op::Unmount => call!(umount2, point, 0),
         Op::Offset(seconds) => {
             let mut text = [0; 40];
             write(c"self/timens_offsets", offset_line(&mut text, seconds))

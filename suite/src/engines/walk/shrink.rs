@@ -92,8 +92,10 @@ pub(super) fn report(t: &Test, theatre: &Theatre, every: u64, history: Vec<Step>
     let release = &t.facts().release;
     let about = format!("{requirement}: {what}: expected {expected}, got {actual} on Linux {release}.");
     let start = Walker::new(t, theatre, every)?.world;
-    let program = Reproducer::new(&start, &steps, what).program(&about);
-    t.note(format!("C reproducer:\n{program}"));
+    match Reproducer::new(&start, &steps, what).program(&about) {
+        Some(program) => t.note(format!("C reproducer:\n{program}")),
+        None => t.note("there is no C program of it, since it executes programs"),
+    }
     // It is a mismatch whatever the texts are.
     let call = Call::seen(format!("{what} after these steps"), actual);
     t.check(call).proves(requirement).holds(&expected, |_| false).map(drop)

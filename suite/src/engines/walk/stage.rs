@@ -3,7 +3,7 @@
 
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 
-use super::actor::{Order, Orders, SOCKET, Scene, Script, Slot, serve};
+use super::actor::{FIRST, Known, Order, Orders, SCENE, SOCKET, Scene, Script, Slot, open_program, serve};
 use super::*;
 use crate::observe::kcmp::{Shared, shares};
 use crate::observe::mounts::{self, MountLine, mounts_of};
@@ -38,9 +38,17 @@ impl Theatre {
         for path in &paths[1..] {
             t.setup(Call::io("mkdir(directory of the world)", fs::create_dir(path)))?;
         }
-        let dirs = paths.map(|path| CString::new(path).unwrap_or_default());
         let point = format!("{base}/m");
         t.setup(Call::io("mkdir(directory of the world)", fs::create_dir(&point)))?;
+        let places = paths.each_ref().map(|path| place_of(&CString::new(path.as_str()).unwrap_or_default()));
+        let [top, a, b] = paths;
+        let mut known = [[0; 256]; 5];
+        for (known, path) in known.iter_mut().zip([top, a, b, base.clone(), point]) {
+            match known.get_mut(..path.len()).filter(|_| path.len() < 256) {
+                Some(known) => known.copy_from_slice(path.as_bytes()),
+                None => return Err(t.broken("path of the world's directory", format!("{path} is too long"))),
+            }
+        }
         t.setup(Call::new("chdir(/)", chdir("/")))?;
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o22));
         let pair = socketpair(AddressFamily::Unix, SockType::Datagram, None, SockFlag::SOCK_CLOEXEC);
@@ -48,20 +56,23 @@ impl Theatre {
         t.setup(Call::new("dup3(socket)", dup_to(receiver.as_raw_fd(), SOCKET, libc::O_CLOEXEC)))?;
         drop(receiver);
         let semaphore = Semaphore::where_there(t, crate::spec::world::SEMAPHORE)?;
-        // SAFETY: zeroes are a valid scene.
-        let scene: &'static Scene = t.setup(Call::io("mmap(MAP_SHARED)", unsafe { map_zeroed() }))?;
-        let places = [0, 1, 2].map(|at: usize| place_of(&dirs[at]));
-        let script = Script {
-            scene,
-            observer: Observer::of(t)?,
-            dirs,
-            base: CString::new(base.as_str()).unwrap_or_default(),
-            point: CString::new(point.as_str()).unwrap_or_default(),
-            semaphore: semaphore.as_ref().map_or(-1, Semaphore::id),
-            stacks: std::array::from_fn(|_| Stack::default()),
-        };
+        let made = nix::sys::memfd::memfd_create(c"walk", nix::sys::memfd::MFdFlags::MFD_CLOEXEC);
+        let file = t.setup(Call::new("memfd_create()", made))?;
+        t.setup(Call::new("dup3(scene)", dup_to(file.as_raw_fd(), SCENE, 0)))?;
+        t.setup(Call::new("ftruncate(scene)", nix::unistd::ftruncate(&file, size_of::<Scene>() as libc::off_t)))?;
+        // SAFETY: the file has just been made as large, of zeroes, which are a valid scene.
+        let scene: &'static Scene = t.setup(Call::io("mmap(scene)", unsafe { map_file(file.as_fd()) }))?;
+        let semaphore_id = semaphore.as_ref().map_or(-1, Semaphore::id);
+        // SAFETY: there are no tasks yet.
+        unsafe { *scene.shared.get() = Known { paths: known, semaphore: semaphore_id, observer: Observer::of(t)? } };
+        open_program(t)?;
+        // They are for programs that tasks execute, too.
+        for fd in [observe::fds::OBSERVER, SOCKET] {
+            let kept = call!(fcntl, fd, libc::F_SETFD, 0).map_err(observe::fds::errno);
+            t.setup(Call::new("fcntl(F_SETFD, 0)", kept))?;
+        }
         t.setup(Call::new("prctl(PR_SET_CHILD_SUBREAPER)", nix::sys::prctl::set_child_subreaper(true)))?;
-        Ok(Theatre { script: Box::leak(Box::new(script)), semaphore, places, base, sender })
+        Ok(Theatre { script: Box::leak(Box::new(Script::of(scene))), semaphore, places, base, sender })
     }
 }
 
@@ -93,7 +104,7 @@ impl<'t> Stage<'t> {
         // SAFETY: the case has one thread; the child keeps to raw calls.
         let made = unsafe { fork_sharing(Flags::NEWNS.0) };
         match t.setup(Call::new("fork()", made))?.as_raw() {
-            0 => serve(theatre.script, 0),
+            0 => serve(theatre.script, 0, FIRST),
             _ => stage.wait(0, 0).map(|()| stage).map_err(|lost| t.broken("first task of a walk", format!("{lost:?}"))),
         }
     }
@@ -189,6 +200,10 @@ impl<'t> Stage<'t> {
                 self.theatre.script.scene.outer.store(outer, Ordering::Release);
             }
             _ => {}
+        }
+        if *op == Op::Exec {
+            // It begins on a stack that the kernel makes.
+            self.slot(at).stack.store(0, Ordering::Release);
         }
         let seen = self.order(at, Order::Take(*op));
         let waited = self.wait(at, seen);

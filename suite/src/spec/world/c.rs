@@ -38,10 +38,13 @@ impl Reproducer {
         Self { steps: steps.to_vec(), worlds, results, what }
     }
 
-    /// The program. `about` stands at its top.
-    pub fn program(&self, about: &str) -> String {
+    /// The program; none of a history that executes programs itself. `about` stands at its top.
+    pub fn program(&self, about: &str) -> Option<String> {
+        if self.steps.iter().any(|(_, op)| *op == Op::Exec) {
+            return None;
+        }
         let mut program = Program { of: self, pieces: BTreeSet::new(), notes: BTreeMap::new(), looks: Vec::new() };
-        program.write(about)
+        Some(program.write(about))
     }
 
     /// Whether it is another history if the first task has all capabilities.
@@ -147,6 +150,8 @@ impl Program<'_> {
         let shown = number + 1;
         let mut comment = String::new();
         let call = match op {
+            // There is no program of such a history.
+            Op::Exec => String::new(),
             Op::Exit => {
                 self.uses("exit");
                 return format!("\tEXIT({shown}, {at});\n");

@@ -21,6 +21,8 @@ pub enum Op {
     Unshare(Flags),
     /// clone(2), for a task at this place, which shares what the flags name.
     Clone(Flags, usize),
+    /// execve(2) of a program that goes on with the history.
+    Exec,
     /// exit(2): the calling thread ends.
     Exit,
     /// waitid(2) for the process whose first thread has this place.
@@ -68,6 +70,7 @@ impl fmt::Display for Op {
         match self {
             Op::Unshare(flags) => write!(f, "unshare({flags})"),
             Op::Clone(flags, at) => write!(f, "clone({flags}), which makes task {at}"),
+            Op::Exec => f.write_str("execve()"),
             Op::Exit => f.write_str("exit(0)"),
             Op::Reap(at) => write!(f, "waitid(P_PID, task {at})"),
             Op::Setns(ns, of) => write!(f, "setns({} of task {of})", ns.link()),

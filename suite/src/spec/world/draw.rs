@@ -22,12 +22,12 @@ impl Mix {
         [(Mix::Everything, "everything"), (Mix::Sharing, "sharing"), (Mix::Mounts, "mounts"), (Mix::Users, "users")];
 
     /// How often each kind of step is drawn, in the order of [`Kind`].
-    fn weights(self) -> [u32; 22] {
+    fn weights(self) -> [u32; 23] {
         match self {
-            Mix::Everything => [16, 8, 4, 6, 6, 3, 1, 2, 2, 1, 1, 1, 1, 4, 1, 4, 3, 3, 4, 2, 2, 2],
-            Mix::Sharing => [20, 14, 8, 10, 2, 4, 1, 4, 1, 0, 0, 0, 0, 0, 0, 8, 5, 5, 0, 0, 0, 0],
-            Mix::Mounts => [20, 8, 4, 6, 8, 6, 2, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 12, 0, 10, 8],
-            Mix::Users => [20, 8, 4, 6, 8, 1, 1, 0, 4, 2, 1, 1, 1, 8, 3, 0, 0, 0, 0, 4, 0, 0],
+            Mix::Everything => [16, 8, 4, 6, 6, 3, 1, 2, 2, 1, 1, 1, 1, 4, 1, 4, 3, 3, 4, 2, 2, 2, 2],
+            Mix::Sharing => [20, 14, 8, 10, 2, 4, 1, 4, 1, 0, 0, 0, 0, 0, 0, 8, 5, 5, 0, 0, 0, 0, 4],
+            Mix::Mounts => [20, 8, 4, 6, 8, 6, 2, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 12, 0, 10, 8, 0],
+            Mix::Users => [20, 8, 4, 6, 8, 1, 1, 0, 4, 2, 1, 1, 1, 8, 3, 0, 0, 0, 0, 4, 0, 0, 3],
         }
     }
 
@@ -67,6 +67,8 @@ pub struct Draw {
     has_semaphores: bool,
     /// Whether limits can be written.
     has_limits: bool,
+    /// Whether a program can be executed.
+    has_programs: bool,
 }
 
 impl Draw {
@@ -82,7 +84,13 @@ impl Draw {
             has_nobody: facts.has(feature::SECOND_USER) && facts.capabilities & (1 << feature::CAP_SYS_PTRACE) != 0,
             has_semaphores: facts.has(feature::SYSV_IPC),
             has_limits: facts.has(feature::NAMESPACE_LIMITS),
+            has_programs: false,
         }
+    }
+
+    /// Draws execve(2), too, if it can be called.
+    pub fn with_programs(self, has_programs: bool) -> Draw {
+        Draw { has_programs, ..self }
     }
 
     /// The next step: of a few that can be taken, the one the model has seen least of.
@@ -140,6 +148,7 @@ impl Draw {
             19 => Op::Offset(self.random.i64(1..1000)),
             20 => Op::Mount,
             21 => Op::Unmount,
+            22 if self.has_programs => Op::Exec,
             _ => unshare(self),
         };
         (at, op)

@@ -1,7 +1,7 @@
 //! What each call of a history must do.
 
 use crate::spec::prelude::*;
-use crate::spec::world::{Caps, Content, Dir, FULL, Fs, Id, Mount, Op, Process, Space, TASKS, Task, World};
+use crate::spec::world::{Content, Dir, FULL, Fs, Id, Mount, Op, Process, Space, TASKS, Task, World};
 
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
@@ -52,6 +52,11 @@ impl World {
         match *op {
             Op::Unshare(_) | Op::Umask(_) | Op::NoNewPrivs => true,
             Op::Clone(flags, to) => self.may_clone(task, flags, to),
+            // It would end other threads. What it does with a time namespace for later depends on the release.
+            Op::Exec => {
+                let alone = task.leader && self.count(|other| other.process == task.process) == 1;
+                alone && task.space(Ns::Time) == task.space(Ns::TimeForChildren)
+            }
             Op::Exit => self.may_exit(at, task),
             Op::Reap(of) => self.tasks.get(of).and_then(Option::as_ref).is_some_and(|child| {
                 let parent = self.processes[&child.process].parent;
@@ -162,6 +167,7 @@ impl World {
         let outcome = match *op {
             Op::Unshare(flags) => self.unshare(at, &task, flags),
             Op::Clone(flags, to) => self.clone_task(at, &task, flags, to),
+            Op::Exec => self.execute(at, &task),
             Op::Exit => self.exit(at, &task),
             Op::Reap(of) => {
                 if let Some(child) = self.tasks[of].take() {
@@ -195,9 +201,9 @@ impl World {
                 outcome
             }
             Op::DropSysAdmin => self.change(at, |task| task.caps = task.caps.without_sys_admin()),
-            Op::DropAll => self.change(at, |task| task.caps = Caps::NONE),
+            Op::DropAll => self.change(at, |task| task.caps = task.caps.given_up()),
             Op::BecomeNobody => {
-                let outcome = self.change(at, |task| (task.caps, task.user) = (Caps::NONE, feature::NOBODY));
+                let outcome = self.change(at, |task| (task.caps, task.user) = (task.caps.given_up(), feature::NOBODY));
                 let may_change = Parts::of(&[Part::Groups, Part::ProcessAttributes, Part::Gids, Part::Uids]);
                 Outcome { may_change, ..outcome }
             }
@@ -412,6 +418,22 @@ impl World {
             self.processes.insert(process, Process { parent: Some(task.process), init });
         }
         Outcome::done()
+    }
+
+    /// execve(2): memory and handlers are new, a shared table of descriptors is copied, all else stays shared.
+    fn execute(&mut self, at: usize, task: &Task) -> Outcome {
+        let (vm, handlers) = (self.id(), self.id());
+        let files =
+            if self.count(|other| other.files == task.files) > 1 { self.copy_files(task.files) } else { task.files };
+        // Who shares root and cwd with it could change them under a program that has gained privilege.
+        let may_gain = !task.no_new_privs && self.count(|other| other.fs == task.fs) == 1;
+        let is_root = self.seen(task.user, task.space(Ns::User)) == 0;
+        let outcome = self.change(at, |task| {
+            (task.vm, task.handlers, task.files) = (vm, handlers, files);
+            task.caps = task.caps.executed(is_root, may_gain);
+        });
+        let may_change = Parts::of(&[Part::Signals, Part::ProcessAttributes, Part::Capabilities]);
+        Outcome { may_change, ..outcome }
     }
 
     fn exit(&mut self, at: usize, task: &Task) -> Outcome {

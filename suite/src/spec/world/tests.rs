@@ -10,8 +10,11 @@ fn facts() -> Facts {
 
 /// A history of so many steps.
 fn history(mix: Mix, seed: u64, steps: usize) -> Vec<(World, usize, Op, Outcome, World)> {
-    let (mut world, mut draw, mut visited) =
-        (World::new(Kernel::FULL, FULL, Flags::NONE), Draw::new(mix, seed, &facts()), Visited::default());
+    let (mut world, mut draw, mut visited) = (
+        World::new(Kernel::FULL, FULL, Flags::NONE),
+        Draw::new(mix, seed, &facts()).with_programs(true),
+        Visited::default(),
+    );
     let mut history = Vec::new();
     for _ in 0..steps {
         let (at, op) = draw.next(&world, &visited);

@@ -71,6 +71,7 @@ fn class(op: &Op) -> u64 {
         Op::Offset(_) => (19, 0),
         Op::Mount => (20, 0),
         Op::Unmount => (21, 0),
+        Op::Exec => (22, 0),
     };
     kind << 56 | (more & (u64::MAX >> 8))
 }
