@@ -20,15 +20,12 @@ import subprocess
 import sys
 import threading
 import time
-import tomllib
 from pathlib import Path
 
-TOP = Path(__file__).resolve().parent.parent
-DATA = TOP / "docs/atlas.json"
+import atlas_kept
+from atlas_kept import BUGS, DATA, PAGES, Atlas, natural
 
 AGREES, DIFFERS, NOT_RUN, USAGE = 0, 1, 3, 129
-
-BUGS = TOP / "runners/known-bugs.toml"
 
 # What one CPU cannot show: with it alone, all namespaces get their IDs from one batch.
 TWO_CPUS = ["separation.mnt.younger_namespace_file"]
@@ -69,11 +66,6 @@ class Kernel:
     def order(self):
         """Debian's order of versions, as far as kernels need it: a tilde is before everything, numbers are numbers."""
         return natural(self.version)
-
-
-def natural(text):
-    parts = re.findall(r"\d+|~|[^\d~]+", text)
-    return [(0, 0, "") if part == "~" else (2, int(part), "") if part.isdigit() else (3, 0, part) for part in parts] + [(1, 0, "")]
 
 
 def spread(kernels):
@@ -252,8 +244,7 @@ class Runner:
 
 def bugs_cases():
     """The cases that find documented bugs, by their full names."""
-    bugs = tomllib.loads(BUGS.read_text(encoding="utf-8"))["expect"]
-    return [name for bug in bugs for name in bug.get("cases", []) if not name.endswith((".", "*"))]
+    return [name for bug in atlas_kept.bugs() for name in bug.cases if not name.endswith((".", "*"))]
 
 
 class Impossible(Exception):
@@ -340,10 +331,6 @@ def write(path, text):
     part = path.with_name(path.name + ".part")
     part.write_bytes(text if isinstance(text, bytes) else text.encode())
     part.replace(path)
-
-
-def results_in(directory):
-    return [json.loads(path.read_text()) for path in sorted(Path(directory).glob("*.atlas.json"))]
 
 
 # --- The run ------------------------------------------------------------------------------------
@@ -434,6 +421,51 @@ def run_all(runner, options):
     return NOT_RUN if missing else AGREES
 
 
+# --- What is kept -------------------------------------------------------------------------------
+
+
+def keep(directory):
+    """Takes the results of a directory into the repository."""
+    atlas, new = Atlas.kept(), Atlas.of_results(directory)
+    if not new.kernels:
+        usage(f"{directory} has no results of ci/atlas")
+    # What could not be run this time may have been before.
+    new = {name: kernel for name, kernel in new.kernels.items() if not kernel.not_run or name not in atlas.kernels}
+    atlas.kernels |= new
+    write(DATA, atlas.text())
+    write(BUGS, atlas_kept.lists_brought_up_to_date(BUGS.read_text(encoding="utf-8"), atlas))
+    say(f"{len(new)} kernels of {directory} are in {DATA.name}, which has {len(atlas.kernels)}; --document writes the pages")
+    return AGREES
+
+
+def document():
+    atlas = Atlas.kept()
+    for kind, text in pages(atlas).items():
+        write(PAGES[kind], text)
+    return AGREES
+
+
+def pages(atlas):
+    return {"md": atlas_kept.markdown(atlas), "html": atlas_kept.page(atlas)}
+
+
+def check(directory):
+    atlas = Atlas.of_results(directory) if directory else Atlas.kept()
+    if not atlas.kernels:
+        usage(f"{directory or DATA} has no results of ci/atlas")
+    said = atlas_kept.disagreements(atlas, with_lists=not directory)
+    if not directory:
+        said += [f"{PAGES[kind].name} is not up to date: ci/atlas --document" for kind, text in pages(atlas).items()
+                 if not PAGES[kind].exists() or PAGES[kind].read_text(encoding="utf-8") != text]
+    for kernel, case, failure in atlas_kept.not_repeated(atlas):
+        say(f"did not repeat: {kernel.release}: {case}: {failure['status']}: {failure['what']}")
+    for sentence in said:
+        print(sentence)
+    say(f"{len(atlas.run())} kernels and {len(atlas_kept.bugs())} documented bugs: "
+        + (f"{len(said)} disagreements" if said else "they agree"))
+    return DIFFERS if said else AGREES
+
+
 # --- The command line ----------------------------------------------------------------------------
 
 
@@ -467,6 +499,19 @@ def main():
     parser.add_argument("kernels", nargs="*")
     options = parser.parse_args()
     options.results = options.results or "target/atlas"
+    modes = [bool(options.keep), options.document, options.check, options.list]
+    if sum(modes) > 1:
+        usage("--keep, --document, --check and --list exclude each other")
+    try:
+        if options.keep:
+            return keep(options.keep)
+        if options.document:
+            return document()
+        if options.check:
+            return check(*options.kernels[:1] or [None])
+    except OSError as error:
+        say(error)
+        return DIFFERS
     cache = Path(options.cache)
     cache.mkdir(parents=True, exist_ok=True)
     runner = Runner(options)
