@@ -103,30 +103,31 @@ class Runner:
         self.program, self.cache, self.options = options.program, Path(options.cache), options
         self.environment = os.environ | {"XDG_CACHE_HOME": str(self.cache)}
         self.root = self.cache / "unshare-conformance"
-        self.children = set()
+        self.children = {}
         self.lock = threading.Lock()
         self.stopped = None
 
-    def call(self, *command, **more):
-        """Runs a command to its end, unless a signal ends it. Its status, output and messages."""
+    def call(self, *command, cleans_up=False, **more):
+        """Runs a command to its end, unless a signal ends it. Its status, output and messages. One that does not clean up
+        is ended with all that it has started."""
         with self.lock:
             if self.stopped:
                 return None, "", "interrupted"
             child = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                      stderr=subprocess.PIPE, text=True, errors="replace", env=self.environment,
                                      start_new_session=True, **more)
-            self.children.add(child)
+            self.children[child.pid] = cleans_up
         out, errors = child.communicate()
         with self.lock:
-            self.children.discard(child)
+            del self.children[child.pid]
         return child.returncode, out, errors
 
     def stop(self, number, _):
-        """Ends what is running: each child cleans up after itself."""
+        """Ends what is running."""
         self.stopped = number
-        for child in list(self.children):
+        for pid, cleans_up in list(self.children.items()):
             with contextlib.suppress(ProcessLookupError):
-                child.send_signal(signal.SIGTERM)
+                (os.kill if cleans_up else os.killpg)(pid, signal.SIGTERM)
 
     def kernels(self):
         """The kernels in reach."""
@@ -206,12 +207,14 @@ class Runner:
         """Nothing stays but the package lists and what is known of this machine."""
         for name in ("kernels", "unpacked", "consoles"):
             shutil.rmtree(self.root / name, ignore_errors=True)
+        for download in self.root.glob("apt*/.tmp*"):
+            shutil.rmtree(download, ignore_errors=True)
 
     def guest(self, kernel, cpus, *more):
         name = f"{kernel.release}:{self.options.arch}" if self.options.arch and not kernel.parts else kernel.release
         init = ["--init", self.options.init] if self.options.init else []
         return self.call(self.program, "--kernel", name, "--cpus", cpus, "--seed", "1", "--format",
-                         "json", "--console", self.root / f"consoles/{kernel.release}", *init, *more)
+                         "json", "--console", self.root / f"consoles/{kernel.release}", *init, *more, cleans_up=True)
 
     def run(self, kernel):
         """What came of a kernel, and the report of its run."""
@@ -304,12 +307,9 @@ def digest(run):
                 "what": what if len(what) <= 200 else what[:199] + "…",
             })
     facts = run["facts"]
-    candidate = re.search(r"-(rc\d+)", facts.get("release", ""))
-    version = facts.get("version", [0, 0, 0])
-    linux = f"{version[0]}.{version[1]}-{candidate[1]}" if candidate else "%d.%d.%d" % tuple(version)
     return {
-        "linux": linux, "architecture": facts.get("machine", ""), "build": facts.get("build", ""),
-        "program": run["program"], "counts": run["counts"], "bad": bad, "skipped": skipped, "given_up": run["given_up"],
+        "version": facts.get("version", [0, 0, 0]), "build": facts.get("build", ""),
+        "architecture": facts.get("machine", ""), "program": run["program"], "counts": run["counts"], "bad": bad, "skipped": skipped, "given_up": run["given_up"],
     }
 
 

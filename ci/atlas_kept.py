@@ -136,7 +136,12 @@ def of_result(path):
         for bad in result["bad"] if bad["status"] != "pass"}
     skips = {case: reason for reason, cases in result["skipped"].items() for case in cases if case not in failures}
     status = collections.Counter(failure["status"] for failure in failures.values())
-    facts = {key: result[key] for key in ("release", "package", "linux", "flavour", "architecture", "date", "program")}
+    # Debian's release candidates say in the build alone which they are.
+    facts = {key: result[key] for key in ("release", "package")}
+    candidate = re.search(r"[-~](rc\d+)", result["release"] + " " + result["build"])
+    major, minor, stable = result.get("version") or map(int, result["linux"].split("."))
+    facts["linux"] = f"{major}.{minor}-{candidate[1]}" if candidate else f"{major}.{minor}.{stable}"
+    facts |= {key: result[key] for key in ("flavour", "architecture", "date", "program")}
     facts["passed"] = len(plan) - len(failures) - len(skips)
     facts |= {key: status[key] for key in ("fail", "timed_out", "broken") if status[key]} | {"skip": len(skips)}
     if result["given_up"]:

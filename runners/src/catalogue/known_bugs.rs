@@ -12,11 +12,11 @@ Examples:
   unshare-conformance known-bugs 6.17.13 7.2
   unshare-conformance known-bugs \"$(uname -r)\" arch/x86/boot/bzImage
 
-A release of two numbers means all of its stable releases. \"measured\" is what was run: the release itself,
-or the releases next to an end of a range. \"inferred\" is what follows from others that were, or from the
-reference. A release that is not between two of its series that were run gets no promise. Distributions
-backport fixes without changing the number: only running the cases shows for certain whether a kernel has
-a bug.";
+A release of two numbers means all of its stable releases. Measured is what was run: the release
+itself, or the releases next to an end of a range. Inferred is what follows from others that
+were, or from the reference. A release that is not between two of its series that were run gets
+no promise. Distributions backport fixes without changing the number: only running the cases
+shows for certain whether a kernel has a bug.";
 
 /// The arguments of `known-bugs`.
 #[derive(Debug, Args)]
@@ -141,9 +141,9 @@ pub fn run(args: &KnownBugsArgs) -> Result<ExitStatus> {
 
 fn text(kernel: &Listed) -> String {
     if kernel.bugs.is_empty() {
-        return format!("{}: {}\n", kernel.kernel, kernel.looked_at.text());
+        return format!("{}: {}\n", kernel.kernel, kernel.looked_at.without_bugs());
     }
-    let mut text = format!("{}:\n", kernel.kernel);
+    let mut text = format!("{} ({}):\n", kernel.kernel, kernel.looked_at.text());
     for bug in &kernel.bugs {
         let some = match bug.applies {
             Affected::Yes => "",
