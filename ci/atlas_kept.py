@@ -13,6 +13,9 @@ DATA, BUGS = TOP / "docs/atlas.json", TOP / "runners/known-bugs.toml"
 PAGES = {"md": TOP / "docs/atlas.md", "html": TOP / "docs/atlas.html"}
 WIDTH = 120
 
+# What one CPU cannot show: with it alone, all namespaces get their IDs from one batch.
+TWO_CPUS = ["separation.mnt.younger_namespace_file"]
+
 
 def natural(text):
     """Debian's order of versions, as far as kernels need it: a tilde is before the end, numbers are numbers."""
@@ -37,7 +40,9 @@ class Kernel:
     """A kernel that was run, or could not be."""
 
     def __init__(self, facts, plan=(), failures=(), skips=()):
-        self.facts, self.plan = facts, frozenset(plan)
+        # What was run: the plan of the quick tier, and what stands in `beyond`.
+        self.quick, self.plan = frozenset(plan), frozenset(plan) | set(facts.get("beyond", ()))
+        self.facts = facts
         # By case: what is kept of a failure, and why it was skipped.
         self.failures, self.skips = dict(failures), dict(skips)
 
@@ -91,9 +96,9 @@ class Atlas:
         kernels = []
         for kernel in self.ordered():
             facts = dict(kernel.facts)
-            if kernel.plan:
-                facts["plan"] = next((name for name, plan in plans.items() if plan == kernel.plan), f"plan-{len(plans) + 1}")
-                plans[facts["plan"]] = kernel.plan
+            if kernel.quick:
+                facts["plan"] = next((name for name, plan in plans.items() if plan == kernel.quick), f"plan-{len(plans) + 1}")
+                plans[facts["plan"]] = kernel.quick
             kernels.append(line(facts))
             for case, failure in kernel.failures.items():
                 key = (case, failure["status"], tuple(failure["requirements"]))
@@ -130,23 +135,28 @@ def of_result(path):
         return Kernel({key: result[key] for key in ("release", "package", "flavour", "date", "not_run")})
     report = lzma.decompress(path.with_name(path.name.replace(".atlas.json", ".results.json.xz")).read_bytes()).decode()
     started = next(event for event in map(json.loads, report.splitlines()) if event.get("event") == "run_started")
-    plan = {case["name"] for case in started["plan"]} | set(result["beyond"])
+    quick = {case["name"] for case in started["plan"]} - set(TWO_CPUS)
+    plan = quick | set(result["beyond"])
     failures = {
         bad["case"]: {"status": bad["status"], "requirements": bad["requirements"], "what": steady(bad["what"]), "alone": bad.get("alone")}
         for bad in result["bad"] if bad["status"] != "pass"}
     skips = {case: reason for reason, cases in result["skipped"].items() for case in cases if case not in failures}
     status = collections.Counter(failure["status"] for failure in failures.values())
-    # Debian's release candidates say in the build alone which they are.
-    facts = {key: result[key] for key in ("release", "package")}
-    candidate = re.search(r"[-~](rc\d+)", result["release"] + " " + result["build"])
-    major, minor, stable = result.get("version") or map(int, result["linux"].split("."))
-    facts["linux"] = f"{major}.{minor}-{candidate[1]}" if candidate else f"{major}.{minor}.{stable}"
+    facts = {"release": result["release"], "package": result["package"], "linux": linux(result)}
     facts |= {key: result[key] for key in ("flavour", "architecture", "date", "program")}
     facts["passed"] = len(plan) - len(failures) - len(skips)
     facts |= {key: status[key] for key in ("fail", "timed_out", "broken") if status[key]} | {"skip": len(skips)}
+    facts["beyond"] = sorted(result["beyond"])
     if result["given_up"]:
         facts["given_up"] = result["given_up"]
-    return Kernel(facts, plan, failures, skips)
+    return Kernel(facts, quick, failures, skips)
+
+
+def linux(result):
+    """The version of a kernel. Debian's release candidates say in the build alone which they are."""
+    candidate = re.search(r"[-~](rc\d+)", result["release"] + " " + result["build"])
+    major, minor, stable = result.get("version") or map(int, result["linux"].split("."))
+    return f"{major}.{minor}-{candidate[1]}" if candidate else f"{major}.{minor}.{stable}"
 
 
 def steady(what):
@@ -395,12 +405,13 @@ def short(bug):
 def fix(bug):
     entry = bug.entry
     if "fix" not in entry:
-        return "The commit was not found in a changelog of Debian's."
-    return f"Fixed by \"{entry['fix']}\", which is in the changelogs of {', '.join(entry['fixed_in'])}."
+        return f"No changelog of Debian's was found to have the commit. {entry.get('link', '')}"
+    return f"Fixed by \"{entry['fix']}\", which is in the changelogs of {', '.join(entry['fixed_in'])}. {entry.get('link', '')}"
 
 
 def escaped(text):
-    return re.sub(r"([<>\[\]*_|\\])", r"\\\1", " ".join(text.split()))
+    # Addresses are recognised as they are.
+    return re.sub(r"(?<!\S)https?://\S+|([<>\[\]*_|\\])", lambda found: "\\" + found[1] if found[1] else found[0], " ".join(text.split()))
 
 
 def page(atlas):
@@ -441,7 +452,7 @@ def page(atlas):
         what = {case: failure["what"] for kernel in ran for case, failure in kernel.failures.items() if bug.explains(case, failure)}
         cases = [f"<dt><code>{e(case)}</code></dt><dd>{e(said)}</dd>" for case, said in sorted(what.items())]
         out.append(f'<details id="bug-{number}" open><summary><strong>{e(bug.name)}</strong> {e(bug.entry["reason"])}</summary>'
-                   f'<p>{e(fix(bug))} {e(bug.entry.get("link", ""))}</p><h3>First and last release with it</h3><dl>{"".join(spans)}</dl>'
+                   f'<p>{e(fix(bug))}</p><h3>First and last release with it</h3><dl>{"".join(spans)}</dl>'
                    f'<details><summary>{len(cases)} cases that failed</summary><dl>{"".join(cases)}</dl></details></details>')
     missing = [kernel for kernel in atlas.ordered() if kernel.not_run]
     if missing:

@@ -19,7 +19,10 @@ struct Kernel {
     release: String,
     /// None of a kernel that could not be run.
     linux: Option<String>,
+    /// What was run: a plan, and more.
     plan: Option<String>,
+    #[serde(default)]
+    beyond: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -82,10 +85,10 @@ impl Atlas {
     }
 
     /// The kernels that were run, each with its version and its cases.
-    fn run(&self) -> impl Iterator<Item = (&str, &str, &BTreeSet<String>)> {
+    fn run(&self) -> impl Iterator<Item = (&str, &str, BTreeSet<&String>)> {
         self.kernels.iter().filter_map(|kernel| {
             let plan = self.plans.get(kernel.plan.as_ref()?).expect("the plan is kept");
-            Some((kernel.release.as_str(), kernel.linux.as_deref()?, plan))
+            Some((kernel.release.as_str(), kernel.linux.as_deref()?, plan.union(&kernel.beyond).collect()))
         })
     }
 
