@@ -224,6 +224,11 @@ class Runner:
         status, out, errors = self.guest(kernel, 1, "--tier", "quick")
         result = head(kernel)
         run = read(out)
+        if lost := guest_lost(run):
+            # Once more: an emulator may have lost it.
+            result["lost"] = lost
+            status, out, errors = self.guest(kernel, 1, "--tier", "quick")
+            run = read(out)
         if not run["cases"]:
             said = run["given_up"] or last_line(errors)
             return result | {"not_run": said}, out
@@ -243,6 +248,8 @@ class Runner:
         linux, known = atlas_kept.linux(result), atlas_kept.bugs()
         suspects = [bad for bad in result["bad"] if bad["status"] != "pass" and not any(
             bug.affects(linux) and bug.explains(bad["case"], bad) for bug in known)]
+        if guest_lost(run):
+            suspects = []
         for some in [[bad] for bad in suspects] if len(suspects) <= MANY else [suspects]:
             _, again, _ = self.guest(kernel, 1, "--tier", "quick", "--exact", *[bad["case"] for bad in some])
             alone = {name: verdict["status"] for name, verdict, _ in read(again)["cases"]}
@@ -296,6 +303,13 @@ def read(text):
             case "run_finished":
                 run["counts"] = event["counts"]
     return run
+
+
+def guest_lost(run):
+    """Why the guest did not come to the end; nothing if it did."""
+    lost = "not run: the guest "
+    reasons = (verdict.get("reason", "") for _, verdict, _ in run["cases"])
+    return next((reason.removeprefix("not run: ") for reason in reasons if reason.startswith(lost)), None)
 
 
 def digest(run):

@@ -133,6 +133,11 @@ def of_result(path):
     result = json.loads(path.read_text(encoding="utf-8"))
     if "not_run" in result:
         return Kernel({key: result[key] for key in ("release", "package", "flavour", "date", "not_run")})
+    lost = [bad["what"] for bad in result["bad"] if bad["what"].startswith("not run: the guest ")]
+    if lost:
+        # Of most cases nothing is known.
+        why = f"{lost[0].removeprefix('not run: ')}, with {len(lost)} cases still to run"
+        return Kernel({key: result[key] for key in ("release", "package", "flavour", "date")} | {"not_run": why})
     report = lzma.decompress(path.with_name(path.name.replace(".atlas.json", ".results.json.xz")).read_bytes()).decode()
     started = next(event for event in map(json.loads, report.splitlines()) if event.get("event") == "run_started")
     quick = {case["name"] for case in started["plan"]} - set(TWO_CPUS)
@@ -147,6 +152,7 @@ def of_result(path):
     facts["passed"] = len(plan) - len(failures) - len(skips)
     facts |= {key: status[key] for key in ("fail", "timed_out", "broken") if status[key]} | {"skip": len(skips)}
     facts["beyond"] = sorted(result["beyond"])
+    facts |= {"lost": result["lost"]} if "lost" in result else {}
     if result["given_up"]:
         facts["given_up"] = result["given_up"]
     return Kernel(facts, quick, failures, skips)
@@ -380,6 +386,7 @@ def markdown(atlas):
     out += [f"- `{case}` ({ids}): {span(releases)}" for (case, ids), releases in sorted(unexplained.items())] or ["Nothing."]
     flaky = not_repeated(atlas)
     out += ["", "## What did not repeat\n", "Cases that failed once, beside all others, and passed when they were run again by themselves.\n"]
+    out += [f"- {kernel.release}: {escaped(kernel.lost)}; a later run came to its end" for kernel in ran if kernel.lost]
     out += [f"- {kernel.release}: `{case}`, {failure['status']}: {escaped(failure['what'])}" for kernel, case, failure in flaky] or ["None."]
     out += ["", "## Not run\n"]
     out += [f"- {kernel.release} ({kernel.package}): {escaped(kernel.not_run)}" for kernel in missing] or ["None."]
