@@ -19,6 +19,22 @@ impl Version {
         let stable = numbers.next().and_then(Result::ok).unwrap_or(0);
         Some(Version(major, minor, stable))
     }
+
+    /// The same, but that a release candidate (`7.3-rc7`, Debian's `7.3~rc7-1`) stands before its release, behind all
+    /// stable releases of the series before it. Documented bugs are looked up by this.
+    pub fn in_order(release: &str) -> Option<Version> {
+        let version = Version::parse(release)?;
+        Some(if names_candidate(release) { version.candidate() } else { version })
+    }
+
+    /// Where the release candidates of this release stand.
+    fn candidate(self) -> Version {
+        match self {
+            Version(0, 0, _) => self,
+            Version(major, 0, _) => Version(major - 1, u32::MAX, u32::MAX),
+            Version(major, minor, _) => Version(major, minor - 1, u32::MAX),
+        }
+    }
 }
 
 impl fmt::Display for Version {
@@ -106,6 +122,13 @@ impl Facts {
         facts
     }
 
+    /// Where the kernel stands among all releases, as [`Version::in_order`] has it. Debian's release candidates say in
+    /// the build alone that they are some.
+    pub fn in_order(&self) -> Version {
+        let is_candidate = names_candidate(&self.release) || names_candidate(&self.build);
+        if is_candidate { self.version.candidate() } else { self.version }
+    }
+
     /// Whether the kernel and the place offer this.
     pub fn has(&self, feature: Feature) -> bool {
         self.reason_without(feature).is_none()
@@ -154,6 +177,12 @@ fn real_release_in_uname() {
         // SAFETY: as above.
         unsafe { libc::personality((persona & !UNAME26) as libc::c_ulong) };
     }
+}
+
+/// Whether a release or a version is that of a release candidate.
+fn names_candidate(release: &str) -> bool {
+    let number = |sign| release.split_once(sign).map(|(_, number): (&str, &str)| number);
+    ["-rc", "~rc"].into_iter().filter_map(number).any(|number| number.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// The version with its stable number, which distributions leave out of the release.
@@ -234,5 +263,29 @@ mod tests {
             assert_eq!(stable_version(release, build), expected, "{release}");
         }
         assert_eq!(Version::parse("linux"), None);
+    }
+
+    #[test]
+    fn a_release_candidate_comes_before_its_release() {
+        const LAST: u32 = u32::MAX;
+        for (release, expected) in [
+            ("7.3.0-rc7", Version(7, 2, LAST)),
+            ("7.3~rc7-1~exp1", Version(7, 2, LAST)),
+            ("7.0-rc1", Version(6, LAST, LAST)),
+            ("7.3.0", Version(7, 3, 0)),
+            ("6.1.0-rcu-amd64", Version(6, 1, 0)),
+        ] {
+            assert_eq!(Version::in_order(release), Some(expected), "{release}");
+        }
+        let facts = |release: &str, build: &str| Facts {
+            version: stable_version(release, build),
+            release: release.to_owned(),
+            build: build.to_owned(),
+            ..Facts::default()
+        };
+        let order = ["7.2.13", "7.3.0-rc7", "7.3.0"].map(|release| facts(release, "#1").in_order());
+        assert!(order.is_sorted() && order[0] < order[1] && order[1] < order[2], "{order:?}");
+        let debian = facts("7.3-cloud-amd64", "#1 SMP Debian 7.3~rc7-1~exp1 (2026-10-19)");
+        assert_eq!((debian.version, debian.in_order()), (Version(7, 3, 0), order[1]));
     }
 }

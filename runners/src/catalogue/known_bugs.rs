@@ -3,7 +3,7 @@
 use harness::place::facts::Version;
 use harness::verdict::expectation::Expectation;
 
-use crate::expectations::file::parse;
+use super::measured::{Bug, End, How, LookedAt, Release, looked_at, parse};
 use crate::prelude::*;
 
 const EXAMPLES: &str = "\
@@ -12,8 +12,11 @@ Examples:
   unshare-conformance known-bugs 6.17.13 7.2
   unshare-conformance known-bugs \"$(uname -r)\" arch/x86/boot/bzImage
 
-A release of two numbers means all of its stable releases. Distributions backport fixes without
-changing the number: only running the cases shows for certain whether a kernel has a bug.";
+A release of two numbers means all of its stable releases. Measured is what was run: the release
+itself, or the releases next to an end of a range. Inferred is what follows from others that
+were, or from the reference. A release that is not between two of its series that were run gets
+no promise. Distributions backport fixes without changing the number: only running the cases
+shows for certain whether a kernel has a bug.";
 
 /// The arguments of `known-bugs`.
 #[derive(Debug, Args)]
@@ -32,8 +35,15 @@ pub struct KnownBugsArgs {
 /// # Panics
 /// The list is not valid, which a test excludes.
 pub fn all() -> Vec<Expectation> {
-    let list = parse("known-bugs.toml", include_str!("../../known-bugs.toml")).expect("the list is valid");
-    list.into_iter().map(|bug| Expectation { at: None, ..bug }).collect()
+    bugs().into_iter().map(|bug| bug.entry).collect()
+}
+
+/// The same, with the releases on which each bug was looked for.
+///
+/// # Panics
+/// As [`all`].
+pub fn bugs() -> Vec<Bug> {
+    parse(include_str!("../../known-bugs.toml")).expect("the list is valid")
 }
 
 /// A kernel as the user knows it, and the versions it may be.
@@ -55,6 +65,9 @@ enum Affected {
 #[derive(Serialize)]
 struct Listed<'b> {
     kernel: String,
+    /// Whether anybody looked.
+    #[serde(flatten)]
+    looked_at: LookedAt,
     bugs: Vec<ListedBug<'b>>,
 }
 
@@ -62,22 +75,50 @@ struct Listed<'b> {
 struct ListedBug<'b> {
     /// Whether this kernel has it.
     applies: Affected,
+    /// How that is known, and by which releases that were run.
+    how: How,
+    known_by: String,
     requirement: String,
     cases: &'b [String],
+    /// Whether a failure of the cases is excused; a kernel with another bug does not conform.
+    excused: bool,
     affected: &'b [(Version, Version)],
+    /// How the ends of these ranges are known.
+    ends: Vec<[End; 2]>,
+    measured_with: &'b [Release],
+    measured_without: &'b [Release],
+    /// The subject of the commit that fixes it, and the releases in whose changelog that stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<&'b str>,
+    fixed_in: &'b [Release],
     seen: &'b str,
     reference: &'b str,
 }
 
 impl<'b> ListedBug<'b> {
-    fn of(bug: &'b Expectation, versions: (Version, Version)) -> Option<Self> {
+    fn of(bug: &'b Bug, versions: (Version, Version)) -> Option<Self> {
+        let Bug { entry, with, without, fix, fixed_in } = bug;
+        // A bug that stands here already, with the cases that come across it by chance.
+        if entry.status.contains(&Status::Pass) {
+            return None;
+        }
+        let applies = affected(entry, versions)?;
+        let (how, known_by) = bug.known_of(versions);
         Some(Self {
-            applies: affected(bug, versions)?,
-            requirement: bug.requirements.join(", "),
-            cases: &bug.cases,
-            affected: &bug.affected,
-            seen: &bug.reason,
-            reference: bug.link.as_deref().unwrap_or_default(),
+            applies,
+            how,
+            known_by,
+            requirement: entry.requirements.join(", "),
+            cases: &entry.cases,
+            excused: !entry.status.is_empty(),
+            affected: &entry.affected,
+            ends: bug.ends(),
+            measured_with: with,
+            measured_without: without,
+            fix: fix.as_deref(),
+            fixed_in,
+            seen: &entry.reason,
+            reference: entry.link.as_deref().unwrap_or_default(),
         })
     }
 }
@@ -89,10 +130,11 @@ pub fn run(args: &KnownBugsArgs) -> Result<ExitStatus> {
     } else {
         args.kernel.iter().map(|name| given(name)).collect::<Result<_, _>>()?
     };
-    let bugs = all();
+    let bugs = bugs();
+    let looked_at = looked_at(&bugs);
     let list = |Suspect { name: kernel, versions }| {
         let bugs = bugs.iter().filter_map(|bug| ListedBug::of(bug, versions));
-        Listed { kernel, bugs: bugs.collect() }
+        Listed { kernel, looked_at: LookedAt::of(&looked_at, versions), bugs: bugs.collect() }
     };
     let listed: Vec<Listed> = suspects.into_iter().map(list).collect();
     stdout::print(match args.format {
@@ -103,23 +145,30 @@ pub fn run(args: &KnownBugsArgs) -> Result<ExitStatus> {
 
 fn text(kernel: &Listed) -> String {
     if kernel.bugs.is_empty() {
-        return format!("{}: no documented bug\n", kernel.kernel);
+        return format!("{}: {}\n", kernel.kernel, kernel.looked_at.without_bugs());
     }
-    let mut text = format!("{}:\n", kernel.kernel);
+    let mut text = format!("{} ({}):\n", kernel.kernel, kernel.looked_at.text());
     for bug in &kernel.bugs {
         let some = match bug.applies {
             Affected::Yes => "",
             Affected::Partly => " (some of its stable releases)",
         };
-        let ranges: Vec<_> =
-            bug.affected.iter().map(|(first, beyond)| format!("from {first} to before {beyond}")).collect();
-        let cases = match bug.cases {
-            // A failure that is excused for no case fails the run.
-            [] => "such a kernel does not conform".to_owned(),
-            cases => format!("found by {}", cases.join(", ")),
+        let ranges = bug.affected.iter().zip(&bug.ends).map(|((first, beyond), [begin, end])| {
+            format!("from {first} ({}) to before {beyond} ({})", begin.text(), end.text())
+        });
+        let ranges = ranges.collect::<Vec<_>>().join("\n      and ");
+        let how = match bug.known_by.as_str() {
+            "" => bug.how.word().to_owned(),
+            by => format!("{}: {by}", bug.how.word()),
         };
+        // A failure that is not excused fails the run.
+        let excused = if bug.excused { "" } else { "; such a kernel does not conform" };
         let _ = writeln!(text, "  {}: {}{some}", bug.requirement, bug.seen);
-        let _ = writeln!(text, "    releases {}\n    {}\n    {cases}", ranges.join(" and "), bug.reference);
+        let _ = writeln!(text, "    {how}\n    releases {ranges}\n    {}", bug.reference);
+        if let Some(fix) = bug.fix {
+            let _ = writeln!(text, "    fixed by: {fix}");
+        }
+        let _ = writeln!(text, "    found by {}{excused}", bug.cases.join(", "));
     }
     text
 }
@@ -140,7 +189,10 @@ fn given(name: &str) -> Result<Suspect, WrongInput> {
 /// What a release may be: `6.17` is any of its stable releases, and so may be `6.17.0-5-generic`, since
 /// distributions write 0 for whichever it is.
 fn versions_of(release: &str) -> Option<(Version, Version)> {
-    let version = Version::parse(release)?;
+    let version = Version::in_order(release)?;
+    if Version::parse(release) != Some(version) {
+        return Some((version, version));
+    }
     let is_told = version.2 != 0 || release == version.to_string();
     let last = if is_told { version.2 } else { u32::MAX };
     Some((version, Version(version.0, version.1, last)))
@@ -151,7 +203,7 @@ fn versions_of(release: &str) -> Option<(Version, Version)> {
 fn found() -> Result<Vec<Suspect>> {
     let facts = harness::run::pool::facts(&suite::SUITE)?;
     let mut suspects =
-        vec![Suspect { name: format!("{} (running)", facts.release), versions: (facts.version, facts.version) }];
+        vec![Suspect { name: format!("{} (running)", facts.release), versions: (facts.in_order(), facts.in_order()) }];
     let library = Library::new(Cache::of_user()?);
     let entries = library.list(&mut |_| ()).unwrap_or_else(|error| {
         eprintln!("unshare-conformance: listing fetched kernels only: {}", vm::chain(&error));
@@ -200,8 +252,14 @@ mod tests {
                     && bug.status.iter().all(|status| matches!(status, Status::Fail | Status::Pass)),
                 "{told}"
             );
-            assert_eq!(bug.cases.is_empty(), bug.status.is_empty(), "{told}");
+            assert!(!bug.cases.is_empty(), "{told}");
         }
+    }
+
+    #[test]
+    fn the_ranges_are_what_was_measured() {
+        let wrong: Vec<_> = bugs().iter().flat_map(Bug::contradictions).collect();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
     #[test]

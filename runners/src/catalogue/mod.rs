@@ -5,3 +5,4 @@ pub mod documents;
 pub mod known_bugs;
 pub mod list;
 pub mod manual_pages;
+pub mod measured;

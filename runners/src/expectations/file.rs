@@ -48,7 +48,7 @@ pub fn parse(name: &str, text: &str) -> Result<Vec<Expectation>, WrongInput> {
 }
 
 /// What is wrong with an entry by itself.
-fn wrong(entry: &Expectation) -> Option<String> {
+pub fn wrong(entry: &Expectation) -> Option<String> {
     let date = |text: &String| text.parse::<toml::value::Datetime>().ok().filter(|date| date.time.is_none());
     match &entry.until {
         _ if entry.cases.is_empty() && entry.requirements.is_empty() => {

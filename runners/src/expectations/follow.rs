@@ -57,9 +57,9 @@ impl<'e> Follow<'e> {
         }
     }
 
-    /// The release that was tested.
+    /// The release that was tested, in the order of releases.
     pub fn version(&self) -> Version {
-        self.facts.version
+        self.facts.in_order()
     }
 
     /// The cases that have a result.

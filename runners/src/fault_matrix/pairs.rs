@@ -164,7 +164,7 @@ impl<'a> Matrix<'a> {
             bar,
             interrupted: None,
         };
-        let (documented, version) = (Expectations::new(Vec::new(), known_bugs::all), matrix.facts.version);
+        let (documented, version) = (Expectations::new(Vec::new(), known_bugs::all), matrix.facts.in_order());
         let all: Vec<String> = matrix.items.keys().cloned().collect();
         for (name, verdict) in matrix.verdicts(None, &all)? {
             let why = match declared::left_out(&name) {

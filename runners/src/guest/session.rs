@@ -320,7 +320,7 @@ impl Session {
             }
             Event::RunStarted { plan, seed, facts, .. } => {
                 self.seed = *seed;
-                self.version = facts.version;
+                self.version = facts.in_order();
                 // The guest's init has the same cases, as it has made sure, and need not list them.
                 plan.clone_from(&self.plan);
                 self.began = true;

@@ -86,7 +86,7 @@ impl Merged {
 
     /// Judges what nothing has explained in the runs by what is expected.
     fn expect(&mut self, expected: &Expected) {
-        let version = self.parts[0].facts.version;
+        let version = self.parts[0].facts.in_order();
         for CaseResult { case, result } in &mut self.cases {
             if let Some((verdict, outcome)) = result {
                 let now = expected.expectations.outcome(&case.name, &case.proves, version, verdict);

@@ -41,7 +41,7 @@ impl Run<'_, '_> {
 
     /// A verdict on a case, compared with what is expected.
     pub(super) fn outcome(&self, index: usize, verdict: &Verdict) -> Outcome {
-        let (item, version) = (&self.entries[index].item, self.setting.facts.version);
+        let (item, version) = (&self.entries[index].item, self.setting.facts.in_order());
         self.options.expectations.outcome(&item.name, item.proves(), version, verdict)
     }
 
