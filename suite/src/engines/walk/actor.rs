@@ -117,7 +117,7 @@ impl Script {
     pub(super) fn of(scene: &'static Scene) -> Script {
         // SAFETY: it was written before there were tasks, and is only read since.
         let known = unsafe { *scene.shared.get() };
-        Script { scene, known, stacks: [const { () }; TASKS + 1].map(|()| Stack::default()) }
+        Script { scene, known, stacks: std::array::from_fn(|_| Stack::default()) }
     }
 
     fn path(&self, which: usize) -> *const u8 {
