@@ -79,8 +79,10 @@ impl World {
                 // program capabilities for it (user_namespaces(7), CAP_SETFCAP).
                 let may = matches!(self.spaces[&own].content, Content::User { maker, mapped: false, setfcap, .. }
                     if maker == task.user && (setfcap || self.outer(task) != 0));
+                // It writes to files of the process, which become root's when its first thread ends.
                 !in_first
                     && may
+                    && task.leader
                     && has_all(&[CAP_SETUID, CAP_SETGID, feature::CAP_SYS_ADMIN])
                     && self.is_mapped_in_parent(task)
             }
