@@ -25,11 +25,11 @@ use crate::observe::{Ns, mounts, place_of, statx};
 
 const CAP_KILL: u32 = 5;
 pub(crate) const CAP_SETGID: u32 = 6;
-const CAP_SETUID: u32 = 7;
+pub(crate) const CAP_SETUID: u32 = 7;
 pub(crate) const CAP_SYS_PTRACE: u32 = 19;
 pub(crate) const CAP_SYS_ADMIN: u32 = 21;
-const CAP_SETFCAP: u32 = 31;
-const CAP_SYS_RESOURCE: u32 = 24;
+pub(crate) const CAP_SETFCAP: u32 = 31;
+pub(crate) const CAP_SYS_RESOURCE: u32 = 24;
 
 /// The user and group that stand for an ordinary user when the suite runs as root.
 pub const NOBODY: u32 = 65534;

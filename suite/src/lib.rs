@@ -40,8 +40,8 @@ pub mod observe {
     pub use super::spec::namespaces::Ns;
     pub use kcmp::{Shared, shares, sharing};
     pub use observer::*;
-    pub use proc_file::statx;
-    pub use state::{Difference, Place, State, differences, ids, place_of};
+    pub use proc_file::{number, statx};
+    pub use state::{Difference, Place, State, differences, ids, place, place_of, text};
 }
 
 /// The call under test, and its one verb.

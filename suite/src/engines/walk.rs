@@ -2,7 +2,8 @@
 //!
 //! A walk is many histories. Each begins with one task, and every step is drawn from those that some task can take,
 //! towards what the model has been through least. After each step result, errno and the whole state of all tasks are
-//! compared. The first mismatch ends the walk: its history is shrunk to the fewest steps and flags that still differ.
+//! compared. A mismatch ends its history, and the first of each requirement is shrunk to the fewest steps and flags that
+//! still differ.
 
 mod actor;
 mod compare;
@@ -10,10 +11,9 @@ mod shrink;
 mod stage;
 
 use crate::observe::{self, Observer, Place, State, place_of};
-use crate::place::privilege::all_capabilities;
 use crate::sharing::undo::{self, Semaphore, take_with_undo};
 use crate::spec::prelude::{all as all_of, *};
-use crate::spec::world::{Caps, Draw, Mix, Op, Visited, What, World};
+use crate::spec::world::{Draw, Mix, Op, Visited, What, World};
 use crate::tasks::shm::{Word, map_file};
 use crate::tasks::vm::Stack;
 
@@ -21,8 +21,6 @@ use crate::call::raw::unshare_raw;
 use crate::observe::fds::dup_to;
 pub use actor::run_if_executed;
 use compare::{Comparer, Mismatch};
-use harness::place::facts::status_field;
-use harness::place::filter::has_filter;
 use stage::{Lost, Stage, Theatre};
 
 /// A step, and who takes it.
@@ -50,13 +48,12 @@ struct Walker<'t> {
 impl<'t> Walker<'t> {
     /// Begins a history.
     #[track_caller]
-    fn new(t: &'t Test, theatre: &'t Theatre, every: u64) -> Done<Self> {
+    fn new(t: &'t Test, theatre: &'t Theatre) -> Done<Self> {
         let stage = Stage::new(t, theatre)?;
-        let caps = Caps { effective: t.facts().capabilities, bounding: bounding_set() };
-        let world = World::new(Kernel::of(t.facts()), caps, stage.foreign());
+        let world = theatre.start.clone();
         let states =
             stage.look(&world).map_err(|(at, lost)| t.broken(format!("look of task {at}"), format!("{lost:?}")))?;
-        let mut comparer = Comparer::new(states[0].unwrap_or_default(), theatre.places, every);
+        let mut comparer = Comparer::new(states[0].unwrap_or_default(), theatre.places, theatre.every);
         match comparer.compare(&stage, &world, &world, None) {
             Ok(()) => Ok(Self { stage, world, comparer }),
             // Nothing was called yet.
@@ -129,11 +126,6 @@ fn of_refusal(requirement: &'static str) -> &'static str {
     }
 }
 
-/// The capabilities that execve(2) can give to root.
-fn bounding_set() -> u64 {
-    status_field("CapBnd").and_then(|text| u64::from_str_radix(&text, 16).ok()).unwrap_or(0)
-}
-
 /// A result in words.
 fn told(result: Result<(), Errno>) -> String {
     result.map_or_else(|errno| format!("{errno:?}"), |()| "0".to_owned())
@@ -144,23 +136,14 @@ const MOST_KINDS: usize = 5;
 
 /// Walks, with histories of this mix.
 pub fn walk(t: &Test, mix: Mix) -> Done {
-    let every = all_capabilities(t)?;
     let theatre = Theatre::new(t)?;
     let mut visited = Visited::default();
-    // A filter that traps calls has its handler in this program's memory, which execve(2) takes away. What that gives to
-    // root is the model's only where nothing else restricts it.
-    let initial = Observer::of(t)?.state();
-    let is_root = initial.uids == [0; 4] && initial.no_new_privs == 0 && initial.securebits == 0;
-    // The stage opens the namespaces of who has more than it has only by CAP_SYS_PTRACE.
-    let facts = t.facts().capabilities;
-    let sees_all = facts & (1 << feature::CAP_SYS_PTRACE) != 0 || bounding_set() & !facts == 0;
-    let has_programs = is_root && sees_all && !has_filter();
     let all = t.steps().unwrap_or_else(|| steps(t.tier()));
     let (mut done, mut histories) = (0, 0);
     let mut found: BTreeMap<&'static str, (Vec<Step>, Mismatch)> = BTreeMap::new();
     while done < all && found.len() < MOST_KINDS {
-        let mut draw = Draw::new(mix, t.seed().wrapping_add(histories), t.facts()).with_programs(has_programs);
-        let mut walker = Walker::new(t, &theatre, every)?;
+        let mut draw = Draw::new(mix, t.seed().wrapping_add(histories), t.facts()).with_programs(theatre.has_programs);
+        let mut walker = Walker::new(t, &theatre)?;
         let mut history: Vec<Step> = Vec::new();
         for _ in 0..STEPS.min(all - done) {
             let (at, op) = draw.next(&walker.world, &visited);
@@ -184,5 +167,5 @@ pub fn walk(t: &Test, mix: Mix) -> Done {
         visited.transitions()
     ));
     t.check(Call::seen("some steps were compared", done > 0)).is(true)?;
-    all_of(found.into_values().map(|(history, mismatch)| shrink::report(t, &theatre, every, history, mismatch)))
+    all_of(found.into_values().map(|(history, mismatch)| shrink::report(t, &theatre, history, mismatch)))
 }

@@ -81,7 +81,7 @@ pub fn statx(directory: i32, path: &CStr, mask: u32) -> Result<libc::statx, Errn
 }
 
 /// The digits of a text as a number of this base; all else in it is passed over.
-pub(super) fn number(text: &[u8], base: u64) -> u64 {
+pub fn number(text: &[u8], base: u64) -> u64 {
     text.iter()
         .filter_map(|&byte| (byte as char).to_digit(base as u32))
         .fold(0, |number: u64, digit| number.wrapping_mul(base).wrapping_add(digit.into()))

@@ -211,14 +211,16 @@ parts_of_state! {
     Descriptors: |s: &State| s.descriptors, |list: FdList| list.to_string();
 }
 
-fn place(((major, minor), inode): ((u32, u32), u64)) -> String {
+/// A directory, by device and inode.
+pub fn place(((major, minor), inode): ((u32, u32), u64)) -> String {
     match inode {
         0 => "unreachable".to_owned(),
         inode => format!("{major}:{minor} inode {inode}"),
     }
 }
 
-fn text(bytes: [u8; 32]) -> String {
+/// The beginning of a name.
+pub fn text(bytes: [u8; 32]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

@@ -275,21 +275,17 @@ impl World {
     /// How a user of the first user namespace is seen in another: 65534 without a mapping.
     pub fn seen(&self, user: u32, from: Id) -> u32 {
         const UNMAPPED: u32 = 65534;
-        match self.spaces[&from].content {
-            _ if from == FIRST_USER => user,
-            Content::User { maker, mapped: true, .. } if maker == user => 0,
-            _ => UNMAPPED,
+        match self.is_mapped(user, from) {
+            true if from == FIRST_USER => user,
+            true => 0,
+            false => UNMAPPED,
         }
     }
 
-    /// Whether a task's user is mapped in its own user namespace.
-    fn is_mapped(&self, task: &Task) -> bool {
-        let own = task.space(Ns::User);
-        match self.spaces[&own].content {
-            _ if own == FIRST_USER => true,
-            Content::User { maker, mapped, .. } => mapped && maker == task.user,
-            _ => false,
-        }
+    /// Whether a user namespace maps a user.
+    fn is_mapped(&self, user: u32, space: Id) -> bool {
+        let maps = matches!(self.spaces[&space].content, Content::User { maker, mapped: true, .. } if maker == user);
+        space == FIRST_USER || maps
     }
 
     /// Whether a task has a capability in a user namespace (`ns_capable`, security/commoncap.c).
@@ -327,7 +323,7 @@ impl World {
             initial_admin: self.capable(task, feature::CAP_SYS_ADMIN, FIRST_USER),
             chrooted: self.fs_of(task).root != Dir::Top,
             cwd_detached: false,
-            ids_mapped: self.is_mapped(task),
+            ids_mapped: self.is_mapped(task.user, own),
             children_elsewhere: task.space(Ns::Pid) != task.space(Ns::PidForChildren),
             beyond_nr_open: false,
             exhausted: self.exhausted(own),

@@ -31,6 +31,22 @@ pub unsafe fn map_file<T: Sync>(file: BorrowedFd) -> io::Result<&'static T> {
     unsafe { map(Some(file)) }
 }
 
+/// Makes a `T` of zeroes in a memory file, which keeps this descriptor and survives execve(2): an executed program maps it
+/// again.
+///
+/// # Safety
+/// Zeroes must be a valid `T`.
+#[track_caller]
+pub unsafe fn map_kept<T: Sync>(t: &Test, name: &CStr, descriptor: i32) -> Done<&'static T> {
+    let made = nix::sys::memfd::memfd_create(name, nix::sys::memfd::MFdFlags::MFD_CLOEXEC);
+    let file = t.setup(Call::new("memfd_create()", made))?;
+    t.setup(Call::new("dup3(memory file)", crate::observe::fds::dup_to(file.as_raw_fd(), descriptor, 0)))?;
+    let size = size_of::<T>() as libc::off_t;
+    t.setup(Call::new("ftruncate(memory file)", nix::unistd::ftruncate(&file, size)))?;
+    // SAFETY: the file has just been made as large, of zeroes, which are valid by this function's own condition.
+    t.setup(Call::io("mmap(memory file)", unsafe { map_file(file.as_fd()) }))
+}
+
 unsafe fn map<T>(file: Option<BorrowedFd>) -> io::Result<&'static T> {
     let anonymous = if file.is_none() { libc::MAP_ANONYMOUS } else { 0 };
     let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | anonymous);

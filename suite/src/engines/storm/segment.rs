@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::place::clock::nanoseconds;
+use crate::tasks::shm::map_kept;
 
 /// Room for the largest storm.
 pub const MOST_TASKS: usize = fds::STORM_TASKS as usize;
@@ -120,12 +121,8 @@ impl Segment {
     /// Makes one. Its descriptor, [`fds::SEGMENT`], survives execve.
     #[track_caller]
     pub fn make(t: &Test) -> Done<&'static Segment> {
-        let made = nix::sys::memfd::memfd_create(c"storm", nix::sys::memfd::MFdFlags::MFD_CLOEXEC);
-        let file = t.setup(Call::new("memfd_create()", made))?;
-        t.setup(Call::new("dup3(segment)", dup_to(file.as_raw_fd(), fds::SEGMENT, 0)))?;
-        t.setup(Call::new("ftruncate(segment)", nix::unistd::ftruncate(&file, size_of::<Segment>() as libc::off_t)))?;
-        // SAFETY: the file has just been made as large, of zeroes.
-        t.setup(Call::io("mmap(segment)", unsafe { map_file(file.as_fd()) }))
+        // SAFETY: zeroes are a valid segment.
+        unsafe { map_kept(t, c"storm", fds::SEGMENT) }
     }
 
     /// Forgets the last round.

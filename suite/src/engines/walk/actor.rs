@@ -31,7 +31,8 @@ pub(super) struct Slot {
     pub(super) stack: AtomicUsize,
     /// The process ID, in the PID namespace of who made it.
     pub(super) seen_as: AtomicI32,
-    pub(super) orders: UnsafeCell<Orders>,
+    /// Never read before one was given.
+    pub(super) order_given: UnsafeCell<Order>,
     pub(super) state: UnsafeCell<State>,
 }
 
@@ -50,13 +51,7 @@ pub(super) struct Known {
 /// A path, ended as C ends it.
 pub(super) type Path = [u8; 256];
 
-/// Plain data; zeroes are never read.
-#[derive(Clone, Copy)]
-pub(super) struct Orders {
-    pub(super) order: Order,
-}
-
-/// What to do.
+/// What to do. Plain data.
 #[derive(Clone, Copy)]
 pub(super) enum Order {
     /// To take a step.
@@ -151,7 +146,7 @@ pub(super) fn serve(script: &Script, mut at: usize, first: u32) -> ! {
         let done = slot.report.get();
         slot.order.wait_while(done);
         // SAFETY: it is this task's turn.
-        let order = unsafe { (*slot.orders.get()).order };
+        let order = unsafe { *slot.order_given.get() };
         match order {
             Order::Look => {
                 // SAFETY: it is this task's turn.
@@ -184,8 +179,7 @@ fn enter(script: &Script, at: usize, report: u32) {
     // It reads PID/task/TID.
     let mut parts = text[..read.unwrap_or(0)].split(|byte| *byte == b'/');
     for (id, part) in slot.ids.iter().zip([parts.next(), parts.nth(1)]) {
-        let number = part.unwrap_or_default().iter().fold(0, |number, byte| number * 10 + i32::from(byte - b'0'));
-        id.store(number, Ordering::Release);
+        id.store(observe::number(part.unwrap_or_default(), 10) as i32, Ordering::Release);
     }
     slot.report.set(report);
 }
@@ -250,7 +244,10 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
                 .and_then(|_| write(c"self/uid_map", line))
                 .and_then(|_| write(c"self/gid_map", line))
         }
-        Op::Limit(kind) => write(limit_file(kind), b"0"),
+        Op::Limit(kind) => {
+            let mut path = [0; 48];
+            write(limit_file(&mut path, kind), b"0")
+        }
         Op::Take => return Some(take_with_undo(script.known.semaphore).map_or_else(|errno| -(errno as i64), |()| 0)),
         Op::Open(fd) => call!(dup3, 0, fd, 0).map(|_| 0),
         Op::Close(fd) => call!(close, fd),
@@ -344,17 +341,13 @@ fn digits(text: &mut [u8], from: usize, number: u64) -> usize {
     from + count
 }
 
-fn limit_file(kind: Flags) -> &'static CStr {
-    match kind {
-        Flags::NEWUSER => c"sys/user/max_user_namespaces",
-        Flags::NEWNS => c"sys/user/max_mnt_namespaces",
-        Flags::NEWUTS => c"sys/user/max_uts_namespaces",
-        Flags::NEWIPC => c"sys/user/max_ipc_namespaces",
-        Flags::NEWPID => c"sys/user/max_pid_namespaces",
-        Flags::NEWCGROUP => c"sys/user/max_cgroup_namespaces",
-        Flags::NEWNET => c"sys/user/max_net_namespaces",
-        _ => c"sys/user/max_time_namespaces",
-    }
+/// The file of a kind's limit, below /proc.
+fn limit_file(path: &mut [u8; 48], kind: Flags) -> &CStr {
+    const DIRECTORY: &[u8] = b"sys/user/";
+    let name = Kind::of(kind).map_or("", |kind| kind.limit).as_bytes();
+    path[..DIRECTORY.len()].copy_from_slice(DIRECTORY);
+    path[DIRECTORY.len()..DIRECTORY.len() + name.len()].copy_from_slice(name);
+    CStr::from_bytes_until_nul(path).unwrap_or_default()
 }
 
 /// Room for one descriptor beside a message (SCM_RIGHTS), aligned as the kernel wants it.

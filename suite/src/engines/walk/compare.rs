@@ -70,7 +70,7 @@ pub(super) struct Comparer {
     mounts: Names<(Id, bool)>,
     groups: Names<Id>,
     /// The root directories of empty mount namespaces.
-    roots: HashMap<Id, (u64, (u32, u32))>,
+    roots: HashMap<Id, ((u32, u32), u64)>,
 }
 
 /// Parts whose values the model has.
@@ -170,12 +170,17 @@ impl Comparer {
         {
             let is_empty = world.tree(space).is_none();
             let known = match (dir, is_empty) {
-                (Dir::Top, true) => *self.roots.entry(space).or_insert((place.inode, place.device)),
-                _ => (self.places[dir as usize].inode, self.places[dir as usize].device),
+                (Dir::Top, true) => *self.roots.entry(space).or_insert((place.device, place.inode)),
+                _ => (self.places[dir as usize].device, self.places[dir as usize].inode),
             };
-            if (place.inode, place.device) != known {
+            if (place.device, place.inode) != known {
                 let what = What::Place(link, at);
-                return Err(Mismatch::new(what, shown(known), shown((place.inode, place.device)), "EFF-MNT-08"));
+                return Err(Mismatch::new(
+                    what,
+                    observe::place(known),
+                    observe::place((place.device, place.inode)),
+                    "EFF-MNT-08",
+                ));
             }
             if seen(part) && !self.mounts.fit((space, dir != Dir::Top), place.mount) {
                 let what = What::Mount(link, at);
@@ -207,7 +212,7 @@ impl Comparer {
             (Value::Permitted, hex(caps), hex(state.capabilities[1]), "EFF-USER-03"),
             (Value::Umask, format!("{:04o}", fs.umask), format!("{:04o}", state.umask), "EFF-FS-01"),
             (Value::NoNewPrivs, nnp.to_string(), state.no_new_privs.to_string(), "ATOM-S4"),
-            (Value::HostName, text(host), text(state.host_name), "EFF-UTS-01"),
+            (Value::HostName, observe::text(host), observe::text(state.host_name), "EFF-UTS-01"),
             (Value::Descriptors, hex(open), hex(state.descriptors.low & mask), "EFF-FILES-01"),
         ] {
             if expected != actual {
@@ -390,16 +395,4 @@ impl Comparer {
             _ => Ok(()),
         }
     }
-}
-
-fn shown((inode, (major, minor)): (u64, (u32, u32))) -> String {
-    match inode {
-        0 => "unreachable".to_owned(),
-        inode => format!("{major}:{minor} inode {inode}"),
-    }
-}
-
-fn text(bytes: [u8; 32]) -> String {
-    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

@@ -11,7 +11,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 struct Shrink<'t> {
     t: &'t Test,
     theatre: &'t Theatre,
-    every: u64,
     plays: usize,
     until: Duration,
 }
@@ -25,7 +24,7 @@ impl Shrink<'_> {
     #[track_caller]
     fn play(&mut self, steps: &[Step]) -> Done<Option<(Vec<Step>, Mismatch)>> {
         self.plays += 1;
-        let mut walker = Walker::new(self.t, self.theatre, self.every)?;
+        let mut walker = Walker::new(self.t, self.theatre)?;
         let (taken, mismatch) = walker.play(steps)?;
         Ok(mismatch.map(|mismatch| (taken, mismatch)))
     }
@@ -73,8 +72,8 @@ impl Shrink<'_> {
 
 /// Shrinks a history that ended with a mismatch, and fails the case with what is left.
 #[track_caller]
-pub(super) fn report(t: &Test, theatre: &Theatre, every: u64, history: Vec<Step>, mismatch: Mismatch) -> Done {
-    let mut shrink = Shrink { t, theatre, every, plays: 0, until: t.passed() + t.patience(PATIENCE) };
+pub(super) fn report(t: &Test, theatre: &Theatre, history: Vec<Step>, mismatch: Mismatch) -> Done {
+    let mut shrink = Shrink { t, theatre, plays: 0, until: t.passed() + t.patience(PATIENCE) };
     let (steps, mismatch, again) = match shrink.play(&history)? {
         Some(found) => {
             let (steps, mismatch) = shrink.shrink(found)?;
@@ -91,8 +90,7 @@ pub(super) fn report(t: &Test, theatre: &Theatre, every: u64, history: Vec<Step>
     let Mismatch { what, expected, actual, requirement } = mismatch;
     let release = &t.facts().release;
     let about = format!("{requirement}: {what}: expected {expected}, got {actual} on Linux {release}.");
-    let start = Walker::new(t, theatre, every)?.world;
-    match Reproducer::new(&start, &steps, what).program(&about) {
+    match Reproducer::new(&theatre.start, &steps, what).program(&about) {
         Some(program) => t.note(format!("C reproducer:\n{program}")),
         None => t.note("there is no C program of it, since it executes programs"),
     }

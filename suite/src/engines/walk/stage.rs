@@ -3,12 +3,15 @@
 
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 
-use super::actor::{FIRST, Known, Order, Orders, SCENE, SOCKET, Scene, Script, Slot, open_program, serve};
+use super::actor::{FIRST, Known, Order, SCENE, SOCKET, Scene, Script, Slot, open_program, serve};
 use super::*;
 use crate::observe::kcmp::{Shared, shares};
 use crate::observe::mounts::{self, MountLine, mounts_of};
 use crate::observe::nsfd::{inode_of, open_link, owner_of, parent_of};
-use crate::spec::world::{Op, TASKS, World};
+use crate::place::privilege::all_capabilities;
+use crate::spec::world::{Caps, Op, TASKS, World};
+use crate::tasks::shm::map_kept;
+use harness::place::filter::has_filter;
 use nix::mount::MsFlags;
 
 /// How long a task may take for a step on real hardware.
@@ -21,6 +24,12 @@ pub(super) struct Theatre {
     /// Where the world's directories are: [`place_of`] each, and the mount they are on.
     pub(super) places: [Place; 3],
     pub(super) base: String,
+    /// What each history begins with.
+    pub(super) start: World,
+    /// All capabilities that there are.
+    pub(super) every: u64,
+    /// Whether tasks can execute programs as the model knows it.
+    pub(super) has_programs: bool,
     sender: OwnedFd,
 }
 
@@ -56,15 +65,12 @@ impl Theatre {
         t.setup(Call::new("dup3(socket)", dup_to(receiver.as_raw_fd(), SOCKET, libc::O_CLOEXEC)))?;
         drop(receiver);
         let semaphore = Semaphore::where_there(t, crate::spec::world::SEMAPHORE)?;
-        let made = nix::sys::memfd::memfd_create(c"walk", nix::sys::memfd::MFdFlags::MFD_CLOEXEC);
-        let file = t.setup(Call::new("memfd_create()", made))?;
-        t.setup(Call::new("dup3(scene)", dup_to(file.as_raw_fd(), SCENE, 0)))?;
-        t.setup(Call::new("ftruncate(scene)", nix::unistd::ftruncate(&file, size_of::<Scene>() as libc::off_t)))?;
-        // SAFETY: the file has just been made as large, of zeroes, which are a valid scene.
-        let scene: &'static Scene = t.setup(Call::io("mmap(scene)", unsafe { map_file(file.as_fd()) }))?;
+        // SAFETY: zeroes are a valid scene, whose orders are read only once they are written.
+        let scene: &'static Scene = unsafe { map_kept(t, c"walk", SCENE)? };
+        let observer = Observer::of(t)?;
         let semaphore_id = semaphore.as_ref().map_or(-1, Semaphore::id);
         // SAFETY: there are no tasks yet.
-        unsafe { *scene.shared.get() = Known { paths: known, semaphore: semaphore_id, observer: Observer::of(t)? } };
+        unsafe { *scene.shared.get() = Known { paths: known, semaphore: semaphore_id, observer } };
         open_program(t)?;
         // They are for programs that tasks execute, too.
         for fd in [observe::fds::OBSERVER, SOCKET] {
@@ -72,8 +78,38 @@ impl Theatre {
             t.setup(Call::new("fcntl(F_SETFD, 0)", kept))?;
         }
         t.setup(Call::new("prctl(PR_SET_CHILD_SUBREAPER)", nix::sys::prctl::set_child_subreaper(true)))?;
-        Ok(Theatre { script: Box::leak(Box::new(Script::of(scene))), semaphore, places, base, sender })
+        let state = observer.state();
+        let [_, _, _, bounding, _] = state.capabilities;
+        let effective = t.facts().capabilities;
+        // A filter that traps calls has its handler in this program's memory, which execve(2) takes away. What that gives
+        // to root is the model's only where nothing else restricts it.
+        let is_root = state.uids == [0; 4] && state.no_new_privs == 0 && state.securebits == 0;
+        // The stage opens the namespaces of who has more than it has only by CAP_SYS_PTRACE.
+        let sees_all = effective & (1 << feature::CAP_SYS_PTRACE) != 0 || bounding & !effective == 0;
+        Ok(Theatre {
+            script: Box::leak(Box::new(Script::of(scene))),
+            semaphore,
+            places,
+            base,
+            start: World::new(Kernel::of(t.facts()), Caps { effective, bounding }, foreign()),
+            every: all_capabilities(t)?,
+            has_programs: is_root && sees_all && !has_filter(),
+            sender,
+        })
     }
+}
+
+/// The kinds of namespace of the calling task that its own user namespace does not own.
+fn foreign() -> Flags {
+    let link = |ns| open_link("thread-self", ns);
+    let own = link(Ns::User).and_then(|file| inode_of(&file)).ok();
+    let is_foreign = |kind: &Kind| match link(kind.link).map(|file| owner_of(&file)) {
+        // What lies above is none of the caller's business.
+        Ok(Err(Errno::EPERM)) => true,
+        Ok(Ok(owner)) => Some(owner) != own,
+        _ => false,
+    };
+    KINDS.into_iter().filter(|kind| kind.flag != Flags::NEWUSER && is_foreign(kind)).map(|kind| kind.flag).collect()
 }
 
 /// One history on the stage. Its tasks are killed and reaped when it is dropped.
@@ -172,7 +208,7 @@ impl<'t> Stage<'t> {
         let slot = self.slot(at);
         let seen = slot.report.get();
         // SAFETY: the task waits for this very order.
-        unsafe { *slot.orders.get() = Orders { order } };
+        unsafe { *slot.order_given.get() = order };
         slot.order.set(seen + 1);
         seen
     }
@@ -261,18 +297,6 @@ impl<'t> Stage<'t> {
         let file = open_link(self.directory(at), ns).ok()?;
         let parent = matches!(ns, Ns::Pid | Ns::PidForChildren | Ns::User).then(|| parent_of(&file).ok());
         Some((owner_of(&file).ok()?, parent.flatten()))
-    }
-
-    /// The kinds of namespace of the first task that its own user namespace does not own.
-    pub(super) fn foreign(&self) -> Flags {
-        let own = open_link(self.directory(0), Ns::User).and_then(|file| inode_of(&file)).ok();
-        let is_foreign = |kind: &Kind| match open_link(self.directory(0), kind.link).map(|file| owner_of(&file)) {
-            // What lies above is none of the caller's business.
-            Ok(Err(Errno::EPERM)) => true,
-            Ok(Ok(owner)) => Some(owner) != own,
-            _ => false,
-        };
-        KINDS.into_iter().filter(|kind| kind.flag != Flags::NEWUSER && is_foreign(kind)).map(|kind| kind.flag).collect()
     }
 
     /// The offset of CLOCK_MONOTONIC that the children of a process will have.

@@ -1,13 +1,10 @@
 //! What each call of a history must do.
 
+use crate::feature::{CAP_SETFCAP, CAP_SETGID, CAP_SETUID, CAP_SYS_RESOURCE};
 use crate::spec::prelude::*;
 use crate::spec::world::{Content, Dir, FULL, Fs, Id, Mount, Op, Process, Space, TASKS, Task, World};
 
-const CAP_SETGID: u32 = 6;
-const CAP_SETUID: u32 = 7;
 const CAP_SYS_CHROOT: u32 = 18;
-const CAP_SYS_RESOURCE: u32 = 24;
-const CAP_SETFCAP: u32 = 31;
 
 /// What must come of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,12 +81,12 @@ impl World {
                     && may
                     && task.leader
                     && has_all(&[CAP_SETUID, CAP_SETGID, feature::CAP_SYS_ADMIN])
-                    && self.is_mapped_in_parent(task)
+                    && self.is_mapped(task.user, self.spaces[&own].owner)
             }
             Op::Limit(kind) => {
                 !in_first
                     && has_all(&[CAP_SYS_RESOURCE])
-                    && self.is_mapped(task)
+                    && self.is_mapped(task.user, own)
                     && self.kernel.effective.contains(kind)
             }
             Op::Take => self.has_semaphore(task) && self.semaphore > 1,
@@ -117,13 +114,6 @@ impl World {
     fn children(&self, task: &Task) -> impl Iterator<Item = Option<Mount>> {
         let recipients = self.recipients(task.space(Ns::Mnt));
         recipients.into_iter().map(|id| self.tree(id).and_then(|tree| tree.child))
-    }
-
-    fn is_mapped_in_parent(&self, task: &Task) -> bool {
-        let parent = self.spaces[&task.space(Ns::User)].owner;
-        parent == super::FIRST_USER
-            || matches!(self.spaces[&parent].content,
-                Content::User { maker, mapped: true, .. } if maker == task.user)
     }
 
     fn may_clone(&self, task: &Task, flags: Flags, to: usize) -> bool {
