@@ -205,6 +205,8 @@ class Bug:
         requirement = entry["requirement"]
         self.requirements = [requirement] if isinstance(requirement, str) else requirement
         self.cases, self.status = entry["cases"], entry.get("status", ["fail"])
+        # A pass of these says nothing.
+        self.by_chance = entry.get("by_chance", [])
         self.ranges = [tuple(map(tuple, ends)) for ends in entry["affected"]]
 
     @property
@@ -226,7 +228,7 @@ class Bug:
         kind: the sweep cites others than the cases do."""
         kinds = {id.rsplit("-", 1)[0] for id in self.requirements}
         own = lambda id: id in self.requirements if self.excuses else id.rsplit("-", 1)[0] in kinds
-        return self.names(case) and (not self.status or failure["status"] in self.status) and any(
+        return (self.names(case) or case in self.by_chance) and (not self.status or failure["status"] in self.status) and any(
             map(own, failure["requirements"]))
 
     def on(self, kernel):
@@ -237,13 +239,8 @@ class Bug:
         return False if any(case not in kernel.failures and case not in kernel.skips for case in cases) else None
 
 
-def entries():
-    return [Bug(entry) for entry in tomllib.loads(BUGS.read_text(encoding="utf-8"))["expect"]]
-
-
 def bugs():
-    """Each documented bug. An entry whose cases may pass as well is one of them, for cases that come across it by chance."""
-    return [bug for bug in entries() if "pass" not in bug.entry.get("status", [])]
+    return [Bug(entry) for entry in tomllib.loads(BUGS.read_text(encoding="utf-8"))["expect"]]
 
 
 def measured(bug, kernels):
@@ -258,9 +255,7 @@ def lists_brought_up_to_date(text, atlas):
     """The text of known-bugs.toml with the releases that were run. What else it lists stays."""
     head, *blocks = re.split(r"^(?=\[\[expect\]\])", text, flags=re.M)
     ran = atlas.run()
-    for index, (bug, old) in enumerate(zip(entries(), blocks)):
-        if "pass" in bug.entry.get("status", []):
-            continue
+    for index, (bug, old) in enumerate(zip(bugs(), blocks)):
         seen = measured(bug, ran)
         decided = seen[0] | seen[1]
         new = ""

@@ -58,6 +58,8 @@ pub struct Bug {
     pub fix: Option<String>,
     /// Releases in whose changelog that stands.
     pub fixed_in: Vec<Release>,
+    /// Cases that come across it by chance: they may pass as well.
+    pub by_chance: Vec<String>,
 }
 
 /// What an entry of the list has beside those of users' files.
@@ -70,9 +72,11 @@ struct Own {
     fix: Option<String>,
     #[serde(default)]
     fixed_in: Vec<Release>,
+    #[serde(default)]
+    by_chance: Vec<String>,
 }
 
-const OWN: [&str; 4] = ["measured_with", "measured_without", "fix", "fixed_in"];
+const OWN: [&str; 5] = ["measured_with", "measured_without", "fix", "fixed_in", "by_chance"];
 
 /// How something is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -146,11 +150,12 @@ pub fn parse(text: &str) -> Result<Vec<Bug>, WrongInput> {
     let entries = list.remove("expect").and_then(|entries| entries.try_into::<Vec<toml::Table>>().ok());
     let bugs = entries.unwrap_or_default().into_iter().map(|mut table| {
         let own: toml::Table = OWN.iter().filter_map(|key| table.remove_entry(*key)).collect();
-        let Own { measured_with: with, measured_without: without, fix, fixed_in } = own.try_into().map_err(wrong)?;
+        let Own { measured_with: with, measured_without: without, fix, fixed_in, by_chance } =
+            own.try_into().map_err(wrong)?;
         let entry: Expectation = table.try_into().map_err(wrong)?;
         match file::wrong(&entry) {
             Some(why) => Err(WrongInput(why)),
-            None => Ok(Bug { entry, with, without, fix, fixed_in }),
+            None => Ok(Bug { entry, with, without, fix, fixed_in, by_chance }),
         }
     });
     bugs.collect()
@@ -227,6 +232,13 @@ impl LookedAt {
 }
 
 impl Bug {
+    /// What is expected of cases: of those that find it, and of those that come across it by chance.
+    pub fn expectations(self) -> impl Iterator<Item = Expectation> {
+        let status = vec![Status::Fail, Status::Pass];
+        let by_chance = Expectation { cases: self.by_chance, status, ..self.entry.clone() };
+        std::iter::once(self.entry).chain(Some(by_chance).filter(|entry| !entry.cases.is_empty()))
+    }
+
     /// The ends of each range.
     pub fn ends(&self) -> Vec<[End; 2]> {
         let ends = self.entry.affected.iter().map(|&(first, beyond)| {
