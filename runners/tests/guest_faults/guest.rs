@@ -256,7 +256,7 @@ macro_rules! guests {
     ($($name:ident: $kernel:ident $(, $fault:literal)? $(, $option:ident($value:expr))* => $($check:ident($($argument:expr),*)),+;)*) => {
         $(#[test]
         fn $name() {
-            for kernel in Option::<String>::from($kernel()) {
+            if let Some(kernel) = Option::<String>::from($kernel()) {
                 Run::of(&kernel)$(.fault($fault))?$(.$option($value))*.outcome()$(.$check($($argument),*))+;
             }
         })*
