@@ -1,4 +1,4 @@
-//! Completions and manual pages have every command.
+//! Completions and manual pages have every command, documents and lists every case that they are about.
 
 mod driver;
 
@@ -79,6 +79,22 @@ fn the_document_of_faults_is_of_this_program() {
     let told = declared.impossible.iter().map(|entry| &entry.instead);
     for told in told.chain(declared.left_out.iter().map(|entry| &entry.instead)) {
         assert!(text.contains(told.as_str()), "{told:?} is missing: {rewrite}");
+    }
+}
+
+/// Who adds a group learns of the lists of groups here, not from a tool that only some machines can install.
+#[test]
+fn every_group_of_cases_is_in_the_lists_of_groups() {
+    let mut groups: Vec<&str> = suite::cases::all().iter().map(harness::case::Case::group).collect();
+    groups.dedup();
+    assert!(groups.len() > 10, "{groups:?}");
+    for (file, before, after) in [("README.md", "`", ".`"), ("ci/engines/kirk/unshare-conformance", " ", ".")] {
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(file);
+        let text = fs::read_to_string(path).expect("it is there");
+        for group in &groups {
+            let listed = format!("{before}{group}{after}");
+            assert!(text.contains(&listed), "{file} does not have {listed}");
+        }
     }
 }
 
