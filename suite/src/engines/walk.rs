@@ -2,7 +2,8 @@
 //!
 //! A walk is many histories. Each begins with one task, and every step is drawn from those that some task can take,
 //! towards what the model has been through least. After each step result, errno and the whole state of all tasks are
-//! compared. A mismatch ends its history, and the first of each requirement is shrunk to the fewest steps and flags that
+//! compared. Now and then two tasks take their steps at the same time, and one of both orders must explain what comes of
+//! it. A mismatch ends its history, and the first of each requirement is shrunk to the fewest steps and flags that
 //! still differ.
 
 mod actor;
@@ -13,18 +14,28 @@ mod stage;
 use crate::observe::{self, Observer, Place, State, place_of};
 use crate::sharing::undo::{self, Semaphore, take_with_undo};
 use crate::spec::prelude::{all as all_of, *};
-use crate::spec::world::{Draw, Mix, Op, Visited, What, World};
+use crate::spec::world::{Draw, Mix, Op, Visited, World};
 use crate::tasks::shm::{Word, map_file};
 use crate::tasks::vm::Stack;
 
 use crate::call::raw::unshare_raw;
 use crate::observe::fds::dup_to;
 pub use actor::run_if_executed;
-use compare::{Comparer, Mismatch};
-use stage::{Lost, Stage, Theatre};
+use compare::{Comparer, Mismatch, Taken};
+#[cfg(test)]
+pub(crate) use stage::takes_pidfds;
+use stage::{Stage, Theatre};
 
-/// A step, and who takes it.
-pub type Step = (usize, Op);
+/// A step of a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The place of the task that takes it.
+    pub at: usize,
+    /// What it does.
+    pub op: Op,
+    /// It is taken at the same time as the next one.
+    pub with_next: bool,
+}
 
 /// How many steps a history has.
 const STEPS: usize = 40;
@@ -54,7 +65,7 @@ impl<'t> Walker<'t> {
         let states =
             stage.look(&world).map_err(|(at, lost)| t.broken(format!("look of task {at}"), format!("{lost:?}")))?;
         let mut comparer = Comparer::new(states[0].unwrap_or_default(), theatre.places, theatre.every);
-        match comparer.compare(&stage, &world, &world, None) {
+        match comparer.compare(&stage, &world, &world, &[]) {
             Ok(()) => Ok(Self { stage, world, comparer }),
             // Nothing was called yet.
             Err(mismatch) => {
@@ -68,43 +79,77 @@ impl<'t> Walker<'t> {
     #[track_caller]
     fn step(&mut self, at: usize, op: &Op) -> Done<Result<(), Mismatch>> {
         let before = self.world.clone();
-        let outcome = self.world.step(at, op);
-        let result = match self.stage.take(&before, at, op)? {
-            Ok(result) => result,
-            Err(lost) => {
-                let actual = match lost {
-                    Lost::Hangs => "it does not return",
-                    Lost::Ended => "its task has ended",
-                };
-                return Ok(Err(Mismatch::new(What::Result(at, *op), told(outcome.result), actual, outcome.because)));
-            }
-        };
-        let expected = outcome.result.map_or_else(|errno| -(errno as i64), |()| 0);
-        if result != expected {
-            let actual = match Call::zero_on_success("", result).result() {
-                Ok(()) => "0".to_owned(),
-                Err(failure) => format!("{failure:?}"),
-            };
-            return Ok(Err(Mismatch::new(What::Result(at, *op), told(outcome.result), actual, outcome.because)));
+        let taken = Taken::new(&mut self.world, at, *op);
+        if let Some(mismatch) = taken.differs(self.stage.take(&before, at, op)?) {
+            return Ok(Err(mismatch));
         }
-        let compared = self.comparer.compare(&self.stage, &before, &self.world, Some((at, op, &outcome)));
-        let refused = matches!(op, Op::Unshare(_)) && outcome.result.is_err();
+        let refused = matches!(op, Op::Unshare(_)) && taken.outcome.result.is_err();
+        let compared = self.comparer.compare(&self.stage, &before, &self.world, &[taken]);
         Ok(compared.map_err(|mismatch| Mismatch {
             requirement: if refused { of_refusal(mismatch.requirement) } else { mismatch.requirement },
             ..mismatch
         }))
     }
 
+    /// Takes two steps at the same time, and compares: one of both orders must explain everything. The mismatch is that
+    /// of the order which explains the results, or else of the first.
+    #[track_caller]
+    fn steps_together(&mut self, both: [(usize, Op); 2]) -> Done<Result<(), Mismatch>> {
+        let [a, b] = both;
+        let results = self.stage.take_both(&self.world, [(a.0, &a.1), (b.0, &b.1)])?;
+        let mut first = None;
+        for (order, results) in [([a, b], results), ([b, a], [results[1], results[0]])] {
+            let mut world = self.world.clone();
+            let taken = order.map(|(at, op)| Taken::new(&mut world, at, op));
+            let differs = taken.iter().zip(results).find_map(|(taken, result)| taken.differs(result));
+            let (differs, explains_results) = match differs {
+                Some(mismatch) => (mismatch, false),
+                None => {
+                    let mut comparer = self.comparer.clone();
+                    match comparer.compare(&self.stage, &self.world, &world, &taken) {
+                        Ok(()) => {
+                            (self.world, self.comparer) = (world, comparer);
+                            return Ok(Ok(()));
+                        }
+                        Err(mismatch) => (mismatch, true),
+                    }
+                }
+            };
+            if first.is_none() || explains_results {
+                first = Some(differs);
+            }
+        }
+        Ok(first.map_or(Ok(()), Err))
+    }
+
+    /// Takes a step and, if it is there, one beside it.
+    #[track_caller]
+    fn turn(&mut self, step: (usize, Op), beside: Option<(usize, Op)>) -> Done<Result<(), Mismatch>> {
+        match beside {
+            Some(beside) => self.steps_together([step, beside]),
+            None => self.step(step.0, &step.1),
+        }
+    }
+
     /// Plays steps, leaving out those that cannot be taken. Gives those that were, and the mismatch of the last one.
     #[track_caller]
     fn play(&mut self, steps: &[Step]) -> Done<(Vec<Step>, Option<Mismatch>)> {
         let mut taken = Vec::new();
-        for (at, op) in steps {
-            if !self.world.enabled(*at, op) {
+        let mut left = steps.iter().copied();
+        while let Some(step) = left.next() {
+            if !self.world.enabled(step.at, &step.op) {
                 continue;
             }
-            taken.push((*at, *op));
-            if let Err(mismatch) = self.step(*at, op)? {
+            let beside = left
+                .clone()
+                .next()
+                .filter(|next| step.with_next && self.world.may_race((step.at, &step.op), (next.at, &next.op)));
+            if beside.is_some() {
+                left.next();
+            }
+            taken.push(Step { with_next: beside.is_some(), ..step });
+            taken.extend(beside.map(|beside| Step { with_next: false, ..beside }));
+            if let Err(mismatch) = self.turn((step.at, step.op), beside.map(|beside| (beside.at, beside.op)))? {
                 return Ok((taken, Some(mismatch)));
             }
         }
@@ -126,11 +171,6 @@ fn of_refusal(requirement: &'static str) -> &'static str {
     }
 }
 
-/// A result in words.
-fn told(result: Result<(), Errno>) -> String {
-    result.map_or_else(|errno| format!("{errno:?}"), |()| "0".to_owned())
-}
-
 /// How many kinds of mismatch a walk reports. What it finds of one kind once, it finds again and again.
 const MOST_KINDS: usize = 5;
 
@@ -139,19 +179,29 @@ pub fn walk(t: &Test, mix: Mix) -> Done {
     let theatre = Theatre::new(t)?;
     let mut visited = Visited::default();
     let all = t.steps().unwrap_or_else(|| steps(t.tier()));
-    let (mut done, mut histories) = (0, 0);
+    let (mut done, mut histories, mut together) = (0, 0, 0);
     let mut found: BTreeMap<&'static str, (Vec<Step>, Mismatch)> = BTreeMap::new();
     while done < all && found.len() < MOST_KINDS {
-        let mut draw = Draw::new(mix, t.seed().wrapping_add(histories), t.facts()).with_programs(theatre.has_programs);
+        let mut draw = Draw::new(mix, t.seed().wrapping_add(histories), t.facts())
+            .with_programs(theatre.has_programs)
+            .with_pidfds(theatre.has_pidfds);
         let mut walker = Walker::new(t, &theatre)?;
         let mut history: Vec<Step> = Vec::new();
-        for _ in 0..STEPS.min(all - done) {
+        while history.len() < STEPS.min(all - done) {
             let (at, op) = draw.next(&walker.world, &visited);
-            if let Some(task) = walker.world.task(at) {
-                visited.note(&walker.world, task, &op);
+            let beside = draw.beside(&walker.world, (at, &op));
+            for (at, op) in std::iter::once((at, op)).chain(beside) {
+                if let Some(task) = walker.world.task(at) {
+                    visited.note(&walker.world, task, &op);
+                }
+                history.push(Step { at, op, with_next: false });
             }
-            history.push((at, op));
-            if let Err(mismatch) = walker.step(at, &op)? {
+            if beside.is_some() {
+                let first = history.len() - 2;
+                history[first].with_next = true;
+                together += 1;
+            }
+            if let Err(mismatch) = walker.turn((at, op), beside)? {
                 // The rest of this history cannot be compared; other histories can.
                 found.entry(mismatch.requirement).or_insert_with(|| (history.clone(), mismatch));
                 break;
@@ -162,10 +212,19 @@ pub fn walk(t: &Test, mix: Mix) -> Done {
         t.progress(done.min(all), all);
     }
     t.note(format!(
-        "{done} steps in {histories} histories; of the model: {} states, {} transitions",
+        "{done} steps in {histories} histories, {together} of them beside another; of the model: {} states, {} transitions",
         visited.states(),
         visited.transitions()
     ));
     t.check(Call::seen("some steps were compared", done > 0)).is(true)?;
-    all_of(found.into_values().map(|(history, mismatch)| shrink::report(t, &theatre, history, mismatch)))
+    // Histories that began differently may have the same fault at their ends.
+    let mut reported = Vec::new();
+    all_of(found.into_values().map(|(history, mismatch)| {
+        let shrunk = shrink::shrink(t, &theatre, history, mismatch)?;
+        if reported.contains(&shrunk.steps) {
+            return Ok(());
+        }
+        reported.push(shrunk.steps.clone());
+        shrink::report(t, &theatre, shrunk)
+    }))
 }

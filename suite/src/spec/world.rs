@@ -103,6 +103,8 @@ pub struct Space {
     pub kind: Flags,
     /// The user namespace that owns it, or [`OUTSIDE`]. Of a user namespace: its parent, itself for the first.
     pub owner: Id,
+    /// The user that made it, to whose account it is put in its owner.
+    pub maker: u32,
     /// The PID namespace it was made in; itself for the first, and for other kinds.
     pub parent: Id,
     /// What it holds.
@@ -134,14 +136,12 @@ pub enum Content {
     },
     /// A user namespace.
     User {
-        /// The user that made it, who owns it.
-        maker: u32,
         /// Whether users and groups are mapped: its user 0 to its maker. The first has all.
         mapped: bool,
         /// Its maker had CAP_SETFCAP.
         setfcap: bool,
-        /// Kinds of namespace of which it allows none.
-        none_of: Flags,
+        /// How many namespaces of each of [`KINDS`] it allows each user.
+        limits: [u32; KINDS.len()],
     },
 }
 
@@ -164,11 +164,17 @@ pub struct World {
     pub spaces: BTreeMap<Id, Space>,
     /// The semaphore's value.
     pub semaphore: i32,
+    /// The table of descriptors through which the record lock was taken.
+    pub lock: Option<Id>,
+    /// Calls that failed, and may have made namespaces before: in which user namespace, by whom, of which kinds.
+    failed: Vec<(Id, u32, Flags)>,
     next: Id,
 }
 
 /// The first user namespace, which comes first of all.
 const FIRST_USER: Id = 0;
+/// The limits of a new user namespace.
+const NO_LIMITS: [u32; KINDS.len()] = [u32::MAX; KINDS.len()];
 /// A user namespace above the first, over which no task has any capability.
 pub const OUTSIDE: Id = Id::MAX;
 
@@ -185,12 +191,14 @@ impl World {
             undo: BTreeMap::new(),
             spaces: BTreeMap::new(),
             semaphore: SEMAPHORE,
+            lock: None,
+            failed: Vec::new(),
             next: 0,
         };
         let mut links = [0; 10];
         for kind in KINDS {
             let content = match kind.flag {
-                Flags::NEWUSER => Content::User { maker: 0, mapped: true, setfcap: true, none_of: Flags::NONE },
+                Flags::NEWUSER => Content::User { mapped: true, setfcap: true, limits: NO_LIMITS },
                 Flags::NEWUTS => Content::Uts(None),
                 Flags::NEWNS => Content::Mnt(Some(Tree::default())),
                 Flags::NEWPID => Content::Pid { begun: true, over: false },
@@ -199,7 +207,7 @@ impl World {
             };
             let id = world.id();
             let owner = if foreign.contains(kind.flag) { OUTSIDE } else { FIRST_USER };
-            world.spaces.insert(id, Space { kind: kind.flag, owner, parent: id, content });
+            world.spaces.insert(id, Space { kind: kind.flag, owner, maker: 0, parent: id, content });
             links[kind.link as usize] = id;
         }
         links[Ns::Pid as usize] = links[Ns::PidForChildren as usize];
@@ -263,13 +271,47 @@ impl World {
         std::iter::successors(space(user), next)
     }
 
-    /// The kinds of namespace that cannot be made in a user namespace, by its own limits or those above it.
-    fn exhausted(&self, user: Id) -> Flags {
-        let none_of = self.above(user).map(|(_, space)| match space.content {
-            Content::User { none_of, .. } => none_of,
-            _ => Flags::NONE,
-        });
-        none_of.fold(Flags::NONE, |all, more| all | more)
+    /// The accounts to which a namespace is put that a user makes in a user namespace: the user's own there, and that of
+    /// the maker of each user namespace in the one above it (namespaces(7), kernel/ucount.c).
+    fn accounts(&self, user: Id, maker: u32) -> impl Iterator<Item = (Id, u32)> {
+        let makers = self.above(user).map(|(_, space)| space.maker);
+        self.above(user).map(|(id, _)| id).zip(std::iter::once(maker).chain(makers))
+    }
+
+    /// The kinds of namespace that a user can make none of in a user namespace, and those of which it depends on whether
+    /// the kernel has let go of some that nobody is in, which it does when it gets to it.
+    fn exhausted(&self, user: Id, maker: u32) -> (Flags, Flags) {
+        let (mut none, mut open) = (Flags::NONE, Flags::NONE);
+        for (place, who) in self.accounts(user, maker) {
+            let Content::User { limits, .. } = self.spaces[&place].content else { continue };
+            for (kind, limit) in KINDS.into_iter().zip(limits).filter(|(_, limit)| *limit != u32::MAX) {
+                let is_here = |(owner, maker)| self.accounts(owner, maker).any(|account| account == (place, who));
+                let made = self.spaces.iter().filter(|(id, space)| {
+                    space.kind == kind.flag && !self.is_from_start(**id) && is_here((space.owner, space.maker))
+                });
+                let (alive, gone): (Vec<_>, Vec<_>) = made.partition(|(id, _)| self.lives(**id));
+                let failed = self
+                    .failed
+                    .iter()
+                    .filter(|(owner, maker, kinds)| kinds.contains(kind.flag) && is_here((*owner, *maker)));
+                if alive.len() >= limit as usize {
+                    none |= kind.flag;
+                } else if alive.len() + gone.len() + failed.count() >= limit as usize {
+                    open |= kind.flag;
+                }
+            }
+        }
+        (none, open - none)
+    }
+
+    /// Whether the world begins with a namespace.
+    fn is_from_start(&self, space: Id) -> bool {
+        (space as usize) < KINDS.len()
+    }
+
+    /// Whether a user namespace, or one above it, limits anything.
+    fn is_limited(&self, user: Id) -> bool {
+        self.above(user).any(|(_, space)| matches!(space.content, Content::User { limits, .. } if limits != NO_LIMITS))
     }
 
     /// How a user of the first user namespace is seen in another: 65534 without a mapping.
@@ -284,8 +326,8 @@ impl World {
 
     /// Whether a user namespace maps a user.
     fn is_mapped(&self, user: u32, space: Id) -> bool {
-        let maps = matches!(self.spaces[&space].content, Content::User { maker, mapped: true, .. } if maker == user);
-        space == FIRST_USER || maps
+        let there = &self.spaces[&space];
+        space == FIRST_USER || (there.maker == user && matches!(there.content, Content::User { mapped: true, .. }))
     }
 
     /// Whether a task has a capability in a user namespace (`ns_capable`, security/commoncap.c).
@@ -296,11 +338,7 @@ impl World {
                 return task.caps.effective & (1 << capability) != 0;
             }
             // Who made a user namespace, and is in its parent, may do everything in it.
-            if let Content::User { maker, .. } = space.content
-                && space.owner == own
-                && id != FIRST_USER
-                && maker == task.user
-            {
+            if space.owner == own && id != FIRST_USER && space.maker == task.user {
                 return true;
             }
         }
@@ -326,7 +364,7 @@ impl World {
             ids_mapped: self.is_mapped(task.user, own),
             children_elsewhere: task.space(Ns::Pid) != task.space(Ns::PidForChildren),
             beyond_nr_open: false,
-            exhausted: self.exhausted(own),
+            exhausted: self.exhausted(own, task.user).0,
             too_deep: Flags::NONE,
             pid_ns_foreign: self.pid_space_is_foreign(task),
             module_refuses: None,

@@ -13,6 +13,8 @@ pub(super) struct Scene {
     pub(super) shared: UnsafeCell<Known>,
     /// The user that [`Op::MapSelf`] maps.
     pub(super) outer: AtomicU32,
+    /// How many have come to a [step at the same time](Order::Beside).
+    pub(super) gate: AtomicU32,
     pub(super) slots: [Slot; TASKS],
 }
 
@@ -56,6 +58,8 @@ pub(super) type Path = [u8; 256];
 pub(super) enum Order {
     /// To take a step.
     Take(Op),
+    /// To take a step at the same time as another task.
+    Beside(Op),
     /// To look at itself.
     Look,
 }
@@ -75,6 +79,8 @@ pub(super) const SOCKET: i32 = fds::SEGMENT;
 pub(super) const SCENE: i32 = 60;
 /// The program.
 const PROGRAM: i32 = 59;
+/// The file that tasks lock.
+pub(super) const LOCKED: i32 = 58;
 
 /// The argument that tells an executed task from a user's call.
 const ARGUMENT: &CStr = c"--walk-task";
@@ -153,11 +159,14 @@ pub(super) fn serve(script: &Script, mut at: usize, first: u32) -> ! {
                 unsafe { *slot.state.get() = script.known.observer.state() };
                 slot.report.set(done + 1);
             }
-            Order::Take(Op::Exit) => {
-                slot.report.set(done + 1);
-                let _ = call!(exit, 0);
-            }
-            Order::Take(op) => {
+            Order::Take(op) | Order::Beside(op) => {
+                if matches!(order, Order::Beside(_)) {
+                    meet(&script.scene.gate);
+                }
+                if op == Op::Exit {
+                    slot.report.set(done + 1);
+                    let _ = call!(exit, 0);
+                }
                 let result = take(script, &mut at, op);
                 // In a child, `at` is its own place, where it reports what it is.
                 if let Some(result) = result {
@@ -167,6 +176,23 @@ pub(super) fn serve(script: &Script, mut at: usize, first: u32) -> ! {
                     enter(script, at, FIRST);
                 }
             }
+        }
+    }
+}
+
+/// Waits until two are here, so that their calls overlap; not for ever, since the other one may have no processor.
+fn meet(gate: &AtomicU32) {
+    const TURNS: u32 = 1 << 14;
+    const TURNS_OF_ONE: u32 = 1 << 7;
+    gate.fetch_add(1, Ordering::AcqRel);
+    for turn in 1..TURNS {
+        if gate.load(Ordering::Acquire) >= 2 {
+            return;
+        }
+        if turn % TURNS_OF_ONE == 0 {
+            let _ = call!(sched_yield);
+        } else {
+            std::hint::spin_loop();
         }
     }
 }
@@ -215,6 +241,11 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
             fds::close(fd);
             result
         }),
+        Op::Enter(flags, _) => receive().and_then(|fd| {
+            let result = call!(setns, fd, flags.0);
+            fds::close(fd);
+            result
+        }),
         Op::Chdir(dir) => call!(chdir, directory(dir)),
         Op::Chroot(dir) => call!(chdir, directory(dir)).and_then(|_| call!(chroot, c".".as_ptr())),
         Op::Umask(mask) => {
@@ -244,13 +275,16 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
                 .and_then(|_| write(c"self/uid_map", line))
                 .and_then(|_| write(c"self/gid_map", line))
         }
-        Op::Limit(kind) => {
-            let mut path = [0; 48];
-            write(limit_file(&mut path, kind), b"0")
+        Op::Limit(kind, limit) => {
+            let (mut path, mut text) = ([0; 48], [0; 10]);
+            let end = digits(&mut text, 0, limit.into());
+            write(limit_file(&mut path, kind), &text[..end])
         }
         Op::Take => return Some(take_with_undo(script.known.semaphore).map_or_else(|errno| -(errno as i64), |()| 0)),
         Op::Open(fd) => call!(dup3, 0, fd, 0).map(|_| 0),
         Op::Close(fd) => call!(close, fd),
+        Op::Lock => lock(libc::F_SETLK, libc::F_WRLCK).map(|_| 0),
+        Op::Unlock => lock(libc::F_SETLK, libc::F_UNLCK).map(|_| 0),
         Op::Propagate(to) => call!(mount, none, base, none, to.flag(), none),
         Op::Mount => {
             call!(mount, c"child".as_ptr(), point, c"tmpfs".as_ptr(), 0, none)
@@ -262,6 +296,15 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
         }
     };
     Some(raw(result))
+}
+
+/// Asks for a lock of the file that tasks lock, or about it. Gives what is there.
+pub(super) fn lock(command: c_int, kind: c_int) -> Result<c_int, syscalls::Errno> {
+    // SAFETY: zeroes are a valid lock, of the whole file.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = kind as _;
+    call!(fcntl, LOCKED, command, &raw mut lock)?;
+    Ok(lock.l_type.into())
 }
 
 /// clone(2). A child that has a copy of the memory goes on here; one that shares it begins on a stack of its own.

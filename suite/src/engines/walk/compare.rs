@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::stage::Stage;
+use super::stage::{Lost, Stage};
 use super::*;
 use crate::observe::kcmp::Shared;
 use crate::observe::mounts::MountLine;
@@ -29,8 +29,42 @@ impl Mismatch {
     }
 }
 
+/// A step that was taken, and what the model says of it.
+pub(super) struct Taken {
+    /// The world before it.
+    pub(super) before: World,
+    /// By whom.
+    pub(super) at: usize,
+    pub(super) op: Op,
+    pub(super) outcome: Outcome,
+}
+
+impl Taken {
+    /// Takes a step in the model.
+    pub(super) fn new(world: &mut World, at: usize, op: Op) -> Taken {
+        let before = world.clone();
+        Taken { before, at, op, outcome: world.step(at, &op) }
+    }
+
+    /// How it differs that the step gave this, if it does.
+    pub(super) fn differs(&self, result: Result<i64, Lost>) -> Option<Mismatch> {
+        let Outcome { result: expected, because, .. } = self.outcome;
+        let actual = match result {
+            Err(Lost::Hangs) => "it does not return".to_owned(),
+            Err(Lost::Ended) => "its task has ended".to_owned(),
+            Ok(result) if result == expected.map_or_else(|errno| -(errno as i64), |()| 0) => return None,
+            Ok(result) => match Call::zero_on_success("", result).result() {
+                Ok(()) => "0".to_owned(),
+                Err(failure) => format!("{failure:?}"),
+            },
+        };
+        let expected = expected.map_or_else(|errno| format!("{errno:?}"), |()| "0".to_owned());
+        Some(Mismatch::new(What::Result(self.at, self.op), expected, actual, because))
+    }
+}
+
 /// What the kernel calls the objects of a world: found out as they appear, and held to.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Names<K> {
     names: HashMap<K, u64>,
     keys: HashMap<u64, K>,
@@ -58,6 +92,7 @@ impl<K: Copy + Eq + std::hash::Hash> Names<K> {
 }
 
 /// Compares a history's stage with its world, step by step.
+#[derive(Clone)]
 pub(super) struct Comparer {
     initial: State,
     /// The world's directories.
@@ -102,19 +137,21 @@ impl Comparer {
         }
     }
 
-    /// Compares after a step, or at the beginning. `before` is the world before the step.
+    /// Compares after these steps, or at the beginning. `before` is the world before them.
     pub(super) fn compare(
         &mut self,
         stage: &Stage,
         before: &World,
         world: &World,
-        step: Option<(usize, &Op, &Outcome)>,
+        steps: &[Taken],
     ) -> Result<(), Mismatch> {
         // What died in an earlier step may have left its names to what this one has made; what dies in this one has not:
         // the new is made before the old goes.
-        self.spaces.keep(|id| before.lives(*id));
-        self.mounts.keep(|(space, _)| before.lives(*space));
-        self.groups.keep(|group| before.has_group(*group));
+        for before in std::iter::once(before).chain(steps.iter().map(|taken| &taken.before)) {
+            self.spaces.keep(|id| before.lives(*id));
+            self.mounts.keep(|(space, _)| before.lives(*space));
+            self.groups.keep(|group| before.has_group(*group));
+        }
         let states = match stage.look(world) {
             Ok(states) => states,
             Err((at, lost)) => {
@@ -125,18 +162,21 @@ impl Comparer {
         for (at, task) in world.alive() {
             let Some(state) = &states[at] else { continue };
             self.compare_task(world, at, task, state)?;
-            self.compare_rest(before, world, at, state, step)?;
+            self.compare_rest(before, world, at, state, steps)?;
         }
         self.last = states;
         self.compare_pairs(stage, world)?;
         self.compare_mounts(stage, world)?;
         self.compare_semaphore(stage, world)?;
-        if let Some((at, op, outcome)) = step
-            && outcome.result.is_ok()
-        {
-            let changed = match *op {
+        let locked = world.lock.is_some();
+        if stage.is_locked() != locked {
+            let word = |locked: bool| if locked { "held" } else { "free" };
+            return Err(Mismatch::new(What::Lock, word(locked), word(!locked), "EFF-FILES-07"));
+        }
+        for taken in steps.iter().filter(|taken| taken.outcome.result.is_ok()) {
+            let changed = match taken.op {
                 Op::Clone(_, to) => to,
-                _ => at,
+                _ => taken.at,
             };
             self.compare_relations(stage, before, world, changed)?;
             self.compare_offset(stage, world, changed)?;
@@ -229,29 +269,32 @@ impl Comparer {
         world: &World,
         at: usize,
         state: &State,
-        step: Option<(usize, &Op, &Outcome)>,
+        steps: &[Taken],
     ) -> Result<(), Mismatch> {
-        let (Some((caller, op, outcome)), Some(last)) = (step, &self.last[at]) else { return Ok(()) };
+        let Some(last) = &self.last[at] else { return Ok(()) };
         let (Some(task), Some(earlier)) = (world.task(at), before.task(at)) else { return Ok(()) };
         let mut may = BY_VALUE;
         for ns in Ns::ALL {
             may = may.with(Part::ALL[ns as usize]);
         }
-        if at == caller {
-            may = may | outcome.may_change;
-        }
-        let of_memory = world.task(caller).is_some_and(|actor| actor.vm == task.vm);
-        if of_memory && outcome.may_change.contains(Part::ProcessAttributes) {
-            may = may.with(Part::ProcessAttributes);
-        }
-        if (earlier.caps, earlier.space(Ns::User)) != (task.caps, task.space(Ns::User))
-            || matches!(op, Op::DropSysAdmin | Op::DropAll if at == caller)
-        {
+        if (earlier.caps, earlier.space(Ns::User)) != (task.caps, task.space(Ns::User)) {
             may = may.with(Part::Capabilities);
         }
-        let same_user = world.task(caller).is_some_and(|actor| actor.space(Ns::User) == task.space(Ns::User));
-        if *op == Op::MapSelf && same_user {
-            may = may.with(Part::Groups);
+        for Taken { at: caller, op, outcome, .. } in steps {
+            if at == *caller {
+                may = may | outcome.may_change;
+            }
+            if at == *caller && matches!(op, Op::DropSysAdmin | Op::DropAll) {
+                may = may.with(Part::Capabilities);
+            }
+            let of_memory = world.task(*caller).is_some_and(|actor| actor.vm == task.vm);
+            if of_memory && outcome.may_change.contains(Part::ProcessAttributes) {
+                may = may.with(Part::ProcessAttributes);
+            }
+            let same_user = world.task(*caller).is_some_and(|actor| actor.space(Ns::User) == task.space(Ns::User));
+            if *op == Op::MapSelf && same_user {
+                may = may.with(Part::Groups);
+            }
         }
         let changed = last.changed_parts(state) - may;
         match observe::differences(last, state).into_iter().find(|difference| changed.contains(difference.part)) {

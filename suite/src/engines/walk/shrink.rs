@@ -1,10 +1,12 @@
 //! The fewest steps and flags of a history that still differ from the model.
 
 use super::*;
-use crate::spec::world::Reproducer;
+use crate::spec::world::{Reproducer, TASKS};
 
 /// How many times a history is played to shrink it.
 const PLAYS: usize = 400;
+/// How many times a history is played whose steps may depend on time.
+const TRIES: usize = 20;
 /// How long that may take on real hardware.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -23,15 +25,30 @@ impl Shrink<'_> {
     /// Plays a history. Gives the steps that were taken and how they differ in the end, if they do.
     #[track_caller]
     fn play(&mut self, steps: &[Step]) -> Done<Option<(Vec<Step>, Mismatch)>> {
-        self.plays += 1;
-        let mut walker = Walker::new(self.t, self.theatre)?;
-        let (taken, mismatch) = walker.play(steps)?;
-        Ok(mismatch.map(|mismatch| (taken, mismatch)))
+        let tries = if steps.iter().any(|step| step.with_next) { TRIES } else { 1 };
+        for _ in 0..tries {
+            self.plays += 1;
+            let mut walker = Walker::new(self.t, self.theatre)?;
+            if let (taken, Some(mismatch)) = walker.play(steps)? {
+                return Ok(Some((taken, mismatch)));
+            }
+            if !self.goes_on() {
+                break;
+            }
+        }
+        Ok(None)
     }
 
-    /// Takes away what is not needed: runs of steps, long ones first, then single flags.
+    /// Takes away what is not needed: that steps are taken at the same time, runs of steps, long ones first, then tasks,
+    /// then single flags.
     #[track_caller]
     fn shrink(&mut self, mut best: (Vec<Step>, Mismatch)) -> Done<(Vec<Step>, Mismatch)> {
+        let in_turn: Vec<Step> = best.0.iter().map(|step| Step { with_next: false, ..*step }).collect();
+        if in_turn != best.0
+            && let Some(found) = self.play(&in_turn)?
+        {
+            best = found;
+        }
         let mut length = best.0.len() / 2;
         while length > 0 {
             let mut from = 0;
@@ -48,19 +65,32 @@ impl Shrink<'_> {
                 length /= 2;
             }
         }
+        // Whoever made a task may be able to do what it did.
+        for task in 1..TASKS {
+            let maker =
+                best.0.iter().find(|step| matches!(step.op, Op::Clone(_, to) if to == task)).map(|step| step.at);
+            let Some(maker) = maker.filter(|_| self.goes_on()) else { continue };
+            let others = best.0.iter().filter(|step| !matches!(step.op, Op::Clone(_, to) if to == task));
+            let fewer: Vec<Step> =
+                others.map(|step| Step { at: if step.at == task { maker } else { step.at }, ..*step }).collect();
+            if let Some(found) = self.play(&fewer)?.filter(|found| found.0.len() < best.0.len()) {
+                best = found;
+            }
+        }
         for at in 0..best.0.len() {
             for bit in (0..64).map(|bit| Flags(1 << bit)) {
-                let Some((task, op)) = best.0.get(at).copied() else { break };
-                let simpler = match op {
+                let Some(step) = best.0.get(at).copied() else { break };
+                let simpler = match step.op {
                     Op::Unshare(flags) if flags.contains(bit) => Op::Unshare(flags & !bit),
                     Op::Clone(flags, to) if flags.contains(bit) => Op::Clone(flags & !bit, to),
+                    Op::Enter(flags, of) if flags.contains(bit) => Op::Enter(flags & !bit, of),
                     _ => continue,
                 };
                 if !self.goes_on() {
                     break;
                 }
                 let mut fewer = best.0.clone();
-                fewer[at] = (task, simpler);
+                fewer[at] = Step { op: simpler, ..step };
                 if let Some(found) = self.play(&fewer)?.filter(|found| found.0.len() <= best.0.len()) {
                     best = found;
                 }
@@ -70,29 +100,49 @@ impl Shrink<'_> {
     }
 }
 
-/// Shrinks a history that ended with a mismatch, and fails the case with what is left.
+/// What is left of a history that differs.
+pub(super) struct Shrunk {
+    pub(super) steps: Vec<Step>,
+    mismatch: Mismatch,
+    /// It differed when it was played again.
+    again: bool,
+}
+
+/// Shrinks a history that ended with a mismatch.
 #[track_caller]
-pub(super) fn report(t: &Test, theatre: &Theatre, history: Vec<Step>, mismatch: Mismatch) -> Done {
+pub(super) fn shrink(t: &Test, theatre: &Theatre, history: Vec<Step>, mismatch: Mismatch) -> Done<Shrunk> {
     let mut shrink = Shrink { t, theatre, plays: 0, until: t.passed() + t.patience(PATIENCE) };
-    let (steps, mismatch, again) = match shrink.play(&history)? {
+    Ok(match shrink.play(&history)? {
         Some(found) => {
             let (steps, mismatch) = shrink.shrink(found)?;
-            (steps, mismatch, true)
+            Shrunk { steps, mismatch, again: true }
         }
-        None => (history, mismatch, false),
-    };
+        None => Shrunk { steps: history, mismatch, again: false },
+    })
+}
+
+/// Fails the case with what is left of a history.
+#[track_caller]
+pub(super) fn report(t: &Test, theatre: &Theatre, shrunk: Shrunk) -> Done {
+    let Shrunk { steps, mismatch, again } = shrunk;
     if !again {
         t.note("the history does not differ when it is played again: it depends on time, or on what went before");
     }
-    for (number, (at, op)) in steps.iter().enumerate() {
-        t.note(format!("step {}: task {at}: {op}", number + 1));
+    for (number, Step { at, op, with_next }) in steps.iter().enumerate() {
+        let beside = if *with_next { ", at the same time as the next" } else { "" };
+        t.note(format!("step {}{beside}: task {at}: {op}", number + 1));
     }
     let Mismatch { what, expected, actual, requirement } = mismatch;
     let release = &t.facts().release;
     let about = format!("{requirement}: {what}: expected {expected}, got {actual} on Linux {release}.");
-    match Reproducer::new(&theatre.start, &steps, what).program(&about) {
-        Some(program) => t.note(format!("C reproducer:\n{program}")),
-        None => t.note("there is no C program of it, since it executes programs"),
+    let in_turn: Vec<(usize, Op)> = steps.iter().map(|step| (step.at, step.op)).collect();
+    if steps.iter().any(|step| step.with_next) {
+        t.note("there is no C program of it, since tasks take steps at the same time");
+    } else {
+        match Reproducer::new(&theatre.start, &in_turn, what).program(&about) {
+            Some(program) => t.note(format!("C reproducer:\n{program}")),
+            None => t.note("there is no C program of it, since it executes programs"),
+        }
     }
     // It is a mismatch whatever the texts are.
     let call = Call::seen(format!("{what} after these steps"), actual);

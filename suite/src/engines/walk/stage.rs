@@ -3,7 +3,7 @@
 
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 
-use super::actor::{FIRST, Known, Order, SCENE, SOCKET, Scene, Script, Slot, open_program, serve};
+use super::actor::{self, FIRST, Known, LOCKED, Order, SCENE, SOCKET, Scene, Script, Slot, open_program, serve};
 use super::*;
 use crate::observe::kcmp::{Shared, shares};
 use crate::observe::mounts::{self, MountLine, mounts_of};
@@ -13,6 +13,7 @@ use crate::spec::world::{Caps, Op, TASKS, World};
 use crate::tasks::shm::map_kept;
 use harness::place::filter::has_filter;
 use nix::mount::MsFlags;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 /// How long a task may take for a step on real hardware.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,6 +31,8 @@ pub(super) struct Theatre {
     pub(super) every: u64,
     /// Whether tasks can execute programs as the model knows it.
     pub(super) has_programs: bool,
+    /// Whether setns(2) takes the descriptors of processes, as the model knows it.
+    pub(super) has_pidfds: bool,
     sender: OwnedFd,
 }
 
@@ -72,6 +75,8 @@ impl Theatre {
         // SAFETY: there are no tasks yet.
         unsafe { *scene.shared.get() = Known { paths: known, semaphore: semaphore_id, observer } };
         open_program(t)?;
+        let file = t.setup(Call::new("memfd_create()", memfd_create(c"walk", MFdFlags::empty())))?;
+        t.setup(Call::new("dup3(file to lock)", dup_to(file.as_raw_fd(), LOCKED, 0)))?;
         // They are for programs that tasks execute, too.
         for fd in [observe::fds::OBSERVER, SOCKET] {
             let kept = call!(fcntl, fd, libc::F_SETFD, 0).map_err(observe::fds::errno);
@@ -94,9 +99,22 @@ impl Theatre {
             start: World::new(Kernel::of(t.facts()), Caps { effective, bounding }, foreign()),
             every: all_capabilities(t)?,
             has_programs: is_root && sees_all && !has_filter(),
+            has_pidfds: t.facts().has(feature::INITIAL_ROOT) && takes_pidfds(),
             sender,
         })
     }
+}
+
+/// A descriptor of a process.
+fn process(pid: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: no memory is passed; what it gives is a descriptor that nobody else has.
+    call!(pidfd_open, pid, 0).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) }).map_err(observe::fds::errno)
+}
+
+/// Whether setns(2) takes the descriptor of a process (Linux 5.8): it joins the host name that it sees already.
+pub(crate) fn takes_pidfds() -> bool {
+    let own = process(std::process::id() as i32);
+    own.is_ok_and(|own| call!(setns, own.as_raw_fd(), Flags::NEWUTS.0).is_ok())
 }
 
 /// The kinds of namespace of the calling task that its own user namespace does not own.
@@ -219,6 +237,29 @@ impl<'t> Stage<'t> {
     /// The case is broken where the stage itself cannot do its part; else what came instead of a result.
     #[track_caller]
     pub(super) fn take(&self, world: &World, at: usize, op: &Op) -> Done<Result<i64, Lost>> {
+        self.prepare(world, at, op)?;
+        let seen = self.order(at, Order::Take(*op));
+        Ok(self.outcome(at, op, seen))
+    }
+
+    /// Has two tasks take a step each at the same time; gives 0 or −errno of each.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    #[track_caller]
+    pub(super) fn take_both(&self, world: &World, both: [(usize, &Op); 2]) -> Done<[Result<i64, Lost>; 2]> {
+        for (at, op) in both {
+            self.prepare(world, at, op)?;
+        }
+        self.theatre.script.scene.gate.store(0, Ordering::Release);
+        let seen = both.map(|(at, op)| self.order(at, Order::Beside(*op)));
+        let [(a, first), (b, second)] = both;
+        Ok([self.outcome(a, first, seen[0]), self.outcome(b, second, seen[1])])
+    }
+
+    /// Does the stage's own part of a step.
+    #[track_caller]
+    fn prepare(&self, world: &World, at: usize, op: &Op) -> Done {
         match *op {
             Op::Clone(flags, to) => {
                 self.clear(to);
@@ -226,36 +267,49 @@ impl<'t> Stage<'t> {
             }
             Op::Setns(ns, of) => {
                 let link = self.t.setup(Call::new("open(/proc/…/ns/…)", open_link(self.directory(of), ns)))?;
-                let rights = [link.as_raw_fd()];
-                let (byte, message) = ([io::IoSlice::new(b"n")], [ControlMessage::ScmRights(&rights)]);
-                let sent = sendmsg::<()>(self.theatre.sender.as_raw_fd(), &byte, &message, MsgFlags::empty(), None);
-                self.t.setup(Call::new("sendmsg(SCM_RIGHTS)", sent))?;
+                self.hand_over(link.as_raw_fd())?;
+            }
+            Op::Enter(_, of) => {
+                let [pid, _] = self.ids(of);
+                let process = self.t.setup(Call::new("pidfd_open()", process(pid)))?;
+                self.hand_over(process.as_raw_fd())?;
             }
             Op::MapSelf => {
                 let outer = world.task(at).map_or(0, |task| world.outer(task));
                 self.theatre.script.scene.outer.store(outer, Ordering::Release);
             }
+            // It begins on a stack that the kernel makes.
+            Op::Exec => self.slot(at).stack.store(0, Ordering::Release),
             _ => {}
         }
-        if *op == Op::Exec {
-            // It begins on a stack that the kernel makes.
-            self.slot(at).stack.store(0, Ordering::Release);
-        }
-        let seen = self.order(at, Order::Take(*op));
+        Ok(())
+    }
+
+    /// Hands a descriptor to the task that takes the next step.
+    #[track_caller]
+    fn hand_over(&self, fd: RawFd) -> Done {
+        let rights = [fd];
+        let (byte, message) = ([io::IoSlice::new(b"n")], [ControlMessage::ScmRights(&rights)]);
+        let sent = sendmsg::<()>(self.theatre.sender.as_raw_fd(), &byte, &message, MsgFlags::empty(), None);
+        self.t.setup(Call::new("sendmsg(SCM_RIGHTS)", sent)).map(drop)
+    }
+
+    /// What comes of a step that a task was ordered to take when it had reported `seen`.
+    fn outcome(&self, at: usize, op: &Op, seen: u32) -> Result<i64, Lost> {
         let waited = self.wait(at, seen);
         if waited.is_ok()
             && let Op::Clone(_, to) = *op
             && self.slot(at).result.load(Ordering::Acquire) == 0
             && let Err(lost) = self.wait(to, 0)
         {
-            return Ok(Err(lost));
+            return Err(lost);
         }
         if *op == Op::Exit {
             let [_, tid] = self.ids(at);
             let ended = self.t.wait_until(PATIENCE, || self.has_ended(tid));
-            return Ok(if ended { Ok(0) } else { Err(Lost::Hangs) });
+            return if ended { Ok(0) } else { Err(Lost::Hangs) };
         }
-        Ok(waited.map(|()| self.slot(at).result.load(Ordering::Acquire)))
+        waited.map(|()| self.slot(at).result.load(Ordering::Acquire))
     }
 
     /// What each live task of a world sees of itself.
@@ -283,6 +337,11 @@ impl<'t> Stage<'t> {
     /// The semaphore's value.
     pub(super) fn semaphore(&self) -> Option<i32> {
         self.theatre.semaphore.as_ref().and_then(|semaphore| undo::value(semaphore.id()).ok())
+    }
+
+    /// Whether somebody has locked the file that tasks lock.
+    pub(super) fn is_locked(&self) -> bool {
+        actor::lock(libc::F_GETLK, libc::F_WRLCK).is_ok_and(|kind| kind != libc::F_UNLCK)
     }
 
     /// The world's mount and what is mounted on it, as a task sees them.

@@ -173,7 +173,12 @@ impl Program<'_> {
             Op::Setns(ns, of) => {
                 self.uses("hand_over");
                 comment = format!("\t/* ns/{} of task {of} */\n", ns.link());
-                "setns_and_close(receive())".to_owned()
+                "setns_and_close(receive(), 0)".to_owned()
+            }
+            Op::Enter(flags, of) => {
+                self.uses("hand_over_process");
+                comment = format!("\t/* a descriptor of task {of} */\n");
+                format!("setns_and_close(receive(), {})", flags_in_c(flags))
             }
             Op::Chdir(dir) => format!("chdir({})", directory(dir)),
             Op::Chroot(dir) => format!("chdir({}) ?: chroot(\".\")", directory(dir)),
@@ -197,10 +202,10 @@ impl Program<'_> {
                 let world = &self.of.worlds[number];
                 format!("map_self({})", world.task(at).map_or(0, |task| world.outer(task)))
             }
-            Op::Limit(kind) => {
+            Op::Limit(kind, limit) => {
                 self.uses("write_file");
                 let name = Kind::of(kind).map_or("", |kind| kind.limit);
-                format!("write_file(\"sys/user/{name}\", \"0\")")
+                format!("write_file(\"sys/user/{name}\", \"{limit}\")")
             }
             Op::Take => {
                 self.uses("semaphore");
@@ -213,6 +218,11 @@ impl Program<'_> {
             Op::Close(fd) => {
                 self.uses("no_descriptors");
                 format!("close({fd})")
+            }
+            Op::Lock | Op::Unlock => {
+                self.uses("lock");
+                let kind = if op == Op::Lock { "F_WRLCK" } else { "F_UNLCK" };
+                format!("fcntl(lock_fd, F_SETLK, &(struct flock){{ .l_type = {kind} }})")
             }
             Op::Propagate(to) => format!("mount(NULL, base, NULL, {}, NULL)", to.name()),
             Op::Mount => "mount(\"child\", dir_m, \"tmpfs\", 0, NULL)".to_owned(),
@@ -254,7 +264,10 @@ impl Program<'_> {
                  \tif (semctl(semaphore, 0, SETVAL, (union semun){{ .val = {SEMAPHORE} }}))\n\t\tfail(\"semctl\");\n"
             );
         }
-        if self.pieces.contains("hand_over") {
+        if self.pieces.contains("lock") {
+            text.push_str("\tlock_fd = memfd_create(\"lock\", 0);\n\tif (lock_fd < 0)\n\t\tfail(\"memfd_create\");\n");
+        }
+        if self.pieces.contains("hand_over") || self.pieces.contains("hand_over_process") {
             text.push_str(
                 "\tif (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, sockets))\n\t\tfail(\"socketpair\");\n",
             );
@@ -278,6 +291,10 @@ impl Program<'_> {
                 Some((_, Op::Setns(ns, of))) => {
                     play_to(&mut text, step);
                     let _ = writeln!(text, "\thand_over({of}, \"{}\");", ns.link());
+                }
+                Some((_, Op::Enter(_, of))) => {
+                    play_to(&mut text, step);
+                    let _ = writeln!(text, "\thand_over_process({of});");
                 }
                 Some((at, Op::Exit)) => {
                     play_to(&mut text, step + 1);
@@ -366,6 +383,12 @@ impl Program<'_> {
                 self.uses("semaphore");
                 self.uses("same");
                 format!("\texpect_same(\"{what}\", {}, semctl(semaphore, 0, GETVAL));\n", after.semaphore)
+            }
+            What::Lock => {
+                self.uses("lock");
+                self.uses("is_locked");
+                self.uses("same");
+                format!("\texpect_same(\"{what}\", {}, is_locked());\n", i32::from(after.lock.is_some()))
             }
             What::Owner(ns, at) | What::Parent(ns, at) => {
                 let Some(task) = after.task(at) else { return String::new() };

@@ -29,6 +29,8 @@ pub enum Op {
     Reap(usize),
     /// setns(2) with the file of a link of the task at this place.
     Setns(Ns, usize),
+    /// setns(2) with a descriptor of the process whose first thread has this place, to its namespaces of these kinds.
+    Enter(Flags, usize),
     /// chdir(2).
     Chdir(Dir),
     /// chdir(2) and chroot(2).
@@ -47,14 +49,18 @@ pub enum Op {
     NoNewPrivs,
     /// Maps user and group 0 of the own user namespace to who made it.
     MapSelf,
-    /// Allows the own user namespace no more namespaces of this kind.
-    Limit(Flags),
+    /// Allows each user of the own user namespace this many namespaces of a kind.
+    Limit(Flags, u32),
     /// semop(2) that takes one with SEM_UNDO.
     Take,
     /// dup3(2) to this descriptor.
     Open(u8),
     /// close(2) of it.
     Close(u8),
+    /// fcntl(F_SETLK, F_WRLCK) on the world's file.
+    Lock,
+    /// fcntl(F_SETLK, F_UNLCK) on it.
+    Unlock,
     /// mount(2) that changes the propagation of the world's mount.
     Propagate(Propagation),
     /// mount(2) of a tmpfs on one of the world's directories.
@@ -74,6 +80,7 @@ impl fmt::Display for Op {
             Op::Exit => f.write_str("exit(0)"),
             Op::Reap(at) => write!(f, "waitid(P_PID, task {at})"),
             Op::Setns(ns, of) => write!(f, "setns({} of task {of})", ns.link()),
+            Op::Enter(flags, of) => write!(f, "setns(pidfd of task {of}, {flags})"),
             Op::Chdir(dir) => write!(f, "chdir({dir})"),
             Op::Chroot(dir) => write!(f, "chdir({dir}) and chroot(\".\")"),
             Op::Umask(mask) => write!(f, "umask({mask:#o})"),
@@ -83,12 +90,14 @@ impl fmt::Display for Op {
             Op::BecomeNobody => f.write_str("setgroups([]), setresgid(65534), setresuid(65534)"),
             Op::NoNewPrivs => f.write_str("prctl(PR_SET_NO_NEW_PRIVS)"),
             Op::MapSelf => f.write_str("write to setgroups, uid_map and gid_map"),
-            Op::Limit(kind) => {
-                write!(f, "write(0) to /proc/sys/user/{}", Kind::of(*kind).map_or("", |kind| kind.limit))
+            Op::Limit(kind, limit) => {
+                write!(f, "write({limit}) to /proc/sys/user/{}", Kind::of(*kind).map_or("", |kind| kind.limit))
             }
             Op::Take => f.write_str("semop(-1, SEM_UNDO)"),
             Op::Open(fd) => write!(f, "dup3(0, {fd})"),
             Op::Close(fd) => write!(f, "close({fd})"),
+            Op::Lock => f.write_str("fcntl(F_SETLK, F_WRLCK)"),
+            Op::Unlock => f.write_str("fcntl(F_SETLK, F_UNLCK)"),
             Op::Propagate(to) => write!(f, "mount({})", to.name()),
             Op::Mount => f.write_str("mount(tmpfs on …/m)"),
             Op::Unmount => f.write_str("umount2(…/m)"),

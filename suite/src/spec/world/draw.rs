@@ -22,12 +22,12 @@ impl Mix {
         [(Mix::Everything, "everything"), (Mix::Sharing, "sharing"), (Mix::Mounts, "mounts"), (Mix::Users, "users")];
 
     /// How often each kind of step is drawn, in the order of [`Kind`].
-    fn weights(self) -> [u32; 23] {
+    fn weights(self) -> [u32; 26] {
         match self {
-            Mix::Everything => [16, 8, 4, 6, 6, 3, 1, 2, 2, 1, 1, 1, 1, 4, 1, 4, 3, 3, 4, 2, 2, 2, 2],
-            Mix::Sharing => [20, 14, 8, 10, 2, 4, 1, 4, 1, 0, 0, 0, 0, 0, 0, 8, 5, 5, 0, 0, 0, 0, 4],
-            Mix::Mounts => [20, 8, 4, 6, 8, 6, 2, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 12, 0, 10, 8, 0],
-            Mix::Users => [20, 8, 4, 6, 8, 1, 1, 0, 4, 2, 1, 1, 1, 8, 3, 0, 0, 0, 0, 4, 0, 0, 3],
+            Mix::Everything => [16, 8, 4, 6, 6, 3, 1, 2, 2, 1, 1, 1, 1, 4, 2, 4, 3, 3, 4, 2, 2, 2, 2, 4, 2, 1],
+            Mix::Sharing => [20, 14, 8, 10, 2, 4, 1, 4, 1, 0, 0, 0, 0, 0, 0, 8, 5, 5, 0, 0, 0, 0, 4, 2, 6, 2],
+            Mix::Mounts => [20, 8, 4, 6, 8, 6, 2, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 12, 0, 10, 8, 0, 4, 0, 0],
+            Mix::Users => [20, 8, 4, 6, 8, 1, 1, 0, 4, 2, 1, 1, 1, 8, 6, 0, 0, 0, 0, 4, 0, 0, 3, 8, 0, 0],
         }
     }
 
@@ -69,6 +69,8 @@ pub struct Draw {
     has_limits: bool,
     /// Whether a program can be executed.
     has_programs: bool,
+    /// Whether setns(2) takes the descriptor of a process, and no other process is out of reach.
+    has_pidfds: bool,
 }
 
 impl Draw {
@@ -85,12 +87,28 @@ impl Draw {
             has_semaphores: facts.has(feature::SYSV_IPC),
             has_limits: facts.has(feature::NAMESPACE_LIMITS),
             has_programs: false,
+            has_pidfds: false,
         }
     }
 
     /// Draws execve(2), too, if it can be called.
     pub fn with_programs(self, has_programs: bool) -> Draw {
         Draw { has_programs, ..self }
+    }
+
+    /// Draws setns(2) with the descriptor of a process, too, if it can be called.
+    pub fn with_pidfds(self, has_pidfds: bool) -> Draw {
+        Draw { has_pidfds, ..self }
+    }
+
+    /// A step of another task for the same time as this one; now and then, and where there is one.
+    pub fn beside(&mut self, world: &World, step: (usize, &Op)) -> Option<(usize, Op)> {
+        const TRIES: u32 = 6;
+        if self.random.u32(..3) > 0 || world.alive().count() < 2 {
+            return None;
+        }
+        let mut drawn = (0..TRIES).map(|_| self.any(world));
+        drawn.find(|(at, op)| world.enabled(*at, op) && world.may_race(step, (*at, op)))
     }
 
     /// The next step: of a few that can be taken, the one the model has seen least of.
@@ -140,7 +158,9 @@ impl Draw {
             11 if self.has_nobody => Op::BecomeNobody,
             12 => Op::NoNewPrivs,
             13 => Op::MapSelf,
-            14 if self.has_limits => Op::Limit(KINDS[self.random.usize(..KINDS.len())].flag),
+            14 if self.has_limits => {
+                Op::Limit(KINDS[self.random.usize(..KINDS.len())].flag, [0, 0, 1, 2, 3][self.random.usize(..5)])
+            }
             15 if self.has_semaphores => Op::Take,
             16 => Op::Open(self.random.u8(FDS)),
             17 => Op::Close(self.random.u8(FDS)),
@@ -149,6 +169,9 @@ impl Draw {
             20 => Op::Mount,
             21 => Op::Unmount,
             22 if self.has_programs => Op::Exec,
+            23 if self.has_pidfds => Op::Enter(self.joined(), self.random.usize(..TASKS)),
+            24 => Op::Lock,
+            25 => Op::Unlock,
             _ => unshare(self),
         };
         (at, op)
@@ -168,6 +191,11 @@ impl Draw {
         // A network namespace takes long to make: now and then is enough.
         let rare = if self.random.u32(..8) == 0 { Flags::NONE } else { Flags::NEWNET };
         set & !(self.without | rare)
+    }
+
+    /// A set of kinds of namespace for setns(2).
+    fn joined(&mut self) -> Flags {
+        self.flags() & ((Flags::PRIVILEGED | Flags::NEWUSER) - Flags::EMPTY)
     }
 
     /// A set of flags for clone(2).

@@ -28,6 +28,7 @@ static const char *result_name(int result)
 	case EPERM: return "EPERM";
 	case ENOENT: return "ENOENT";
 	case EBADF: return "EBADF";
+	case EAGAIN: return "EAGAIN";
 	case ENOMEM: return "ENOMEM";
 	case EACCES: return "EACCES";
 	case EINVAL: return "EINVAL";
@@ -279,8 +280,23 @@ static int reap(int task)
 	return 0;
 }
 
-//: hand_over shared finish
+//: lock
 #include <fcntl.h>
+#include <sys/mman.h>
+
+static int lock_fd = -1;
+
+//: is_locked lock finish
+static int is_locked(void)
+{
+	struct flock lock = { .l_type = F_WRLCK };
+
+	if (fcntl(lock_fd, F_GETLK, &lock))
+		fail("fcntl(F_GETLK)");
+	return lock.l_type != F_UNLCK;
+}
+
+//: descriptors_by_socket shared finish
 #include <sched.h>
 #include <sys/socket.h>
 
@@ -291,19 +307,12 @@ union rights {
 	char bytes[CMSG_SPACE(sizeof(int))];
 };
 
-/* Hands a task the file of another one's namespace, which the main process may open. */
-static void hand_over(int task, const char *name)
+static void send_and_close(int fd)
 {
 	union rights rights = { .header = { .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS } };
 	struct iovec byte = { "n", 1 };
 	struct msghdr message = { .msg_iov = &byte, .msg_iovlen = 1, .msg_control = &rights, .msg_controllen = sizeof(rights) };
-	char path[64];
-	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/ns/%s", shared->pid[task], shared->tid[task], name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		fail(path);
 	memcpy(CMSG_DATA(&rights.header), &fd, sizeof(fd));
 	if (sendmsg(sockets[1], &message, 0) < 0)
 		fail("sendmsg(SCM_RIGHTS)");
@@ -323,13 +332,42 @@ static int receive(void)
 	return fd;
 }
 
-static int setns_and_close(int fd)
+static int setns_and_close(int fd, int flags)
 {
-	int result = setns(fd, 0), error = errno;
+	int result = setns(fd, flags), error = errno;
 
 	close(fd);
 	errno = error;
 	return result;
+}
+
+//: hand_over descriptors_by_socket
+#include <fcntl.h>
+
+/* Hands a task the file of another one's namespace, which the main process may open. */
+static void hand_over(int task, const char *name)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/ns/%s", shared->pid[task], shared->tid[task], name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		fail(path);
+	send_and_close(fd);
+}
+
+//: hand_over_process descriptors_by_socket
+#include <sys/syscall.h>
+
+/* Hands a task a descriptor of another one's process. */
+static void hand_over_process(int task)
+{
+	int fd = syscall(SYS_pidfd_open, (int)shared->pid[task], 0);
+
+	if (fd < 0)
+		fail("pidfd_open");
+	send_and_close(fd);
 }
 
 //: tasks shared finish

@@ -1,8 +1,8 @@
 //! What each call of a history must do.
 
-use crate::feature::{CAP_SETFCAP, CAP_SETGID, CAP_SETUID, CAP_SYS_RESOURCE};
+use crate::feature::{CAP_SETFCAP, CAP_SETGID, CAP_SETUID, CAP_SYS_PTRACE, CAP_SYS_RESOURCE};
 use crate::spec::prelude::*;
-use crate::spec::world::{Content, Dir, FULL, Fs, Id, Mount, Op, Process, Space, TASKS, Task, World};
+use crate::spec::world::{Content, Dir, FULL, Fs, Id, Mount, NO_LIMITS, Op, Process, Space, TASKS, Task, World};
 
 const CAP_SYS_CHROOT: u32 = 18;
 
@@ -47,7 +47,8 @@ impl World {
         let has_all = |all: &[u32]| all.iter().all(|bit| task.caps.effective & (1 << bit) != 0);
         let in_view = self.fs_of(task).root == Dir::Top && self.tree(task.space(Ns::Mnt)).is_some();
         match *op {
-            Op::Unshare(_) | Op::Umask(_) | Op::NoNewPrivs => true,
+            Op::Unshare(flags) => self.is_certain(task, flags),
+            Op::Umask(_) | Op::NoNewPrivs | Op::Lock | Op::Unlock => true,
             Op::Clone(flags, to) => self.may_clone(task, flags, to),
             // It would end other threads. What it does with a time namespace for later depends on the release.
             Op::Exec => {
@@ -65,6 +66,7 @@ impl World {
                 let is_there = kind.is_some_and(|kind| self.kernel.effective.contains(kind));
                 !matches!(ns, Ns::PidForChildren | Ns::TimeForChildren) && is_there
             }
+            Op::Enter(flags, of) => self.may_enter_by_process(task, flags, of),
             Op::Chdir(_) => in_view,
             Op::Chroot(dir) => in_view && dir != Dir::Top,
             Op::HostName(_) => true,
@@ -74,8 +76,8 @@ impl World {
             Op::MapSelf => {
                 // What it writes is its user's ID in the parent. Root there can be mapped by who could have given a
                 // program capabilities for it (user_namespaces(7), CAP_SETFCAP).
-                let may = matches!(self.spaces[&own].content, Content::User { maker, mapped: false, setfcap, .. }
-                    if maker == task.user && (setfcap || self.outer(task) != 0));
+                let may = matches!(self.spaces[&own].content, Content::User { mapped: false, setfcap, .. }
+                    if self.spaces[&own].maker == task.user && (setfcap || self.outer(task) != 0));
                 // It writes to files of the process, which become root's when its first thread ends.
                 !in_first
                     && may
@@ -83,7 +85,7 @@ impl World {
                     && has_all(&[CAP_SETUID, CAP_SETGID, feature::CAP_SYS_ADMIN])
                     && self.is_mapped(task.user, self.spaces[&own].owner)
             }
-            Op::Limit(kind) => {
+            Op::Limit(kind, _) => {
                 !in_first
                     && has_all(&[CAP_SYS_RESOURCE])
                     && self.is_mapped(task.user, own)
@@ -116,6 +118,23 @@ impl World {
         recipients.into_iter().map(|id| self.tree(id).and_then(|tree| tree.child))
     }
 
+    /// Whether limits of namespaces, if there are any, let what a call makes be made or refuse it for certain.
+    fn is_certain(&self, task: &Task, flags: Flags) -> bool {
+        let own = task.space(Ns::User);
+        !self.is_limited(own) || (with_implied(flags) & self.exhausted(own, task.user).1) == Flags::NONE
+    }
+
+    /// Whether a task may look into a process, and setns(2) does with a descriptor of it what the manual page says.
+    fn may_enter_by_process(&self, task: &Task, flags: Flags, of: usize) -> bool {
+        let Some(other) = self.task(of).filter(|other| other.leader) else { return false };
+        let may_look = other.process == task.process || self.capable(task, CAP_SYS_PTRACE, super::FIRST_USER);
+        // With CLONE_NEWNS alone it is refused to who shares root and cwd. With another flag beside it it is not, and
+        // moves those of all who share them (docs/found/setns-of-shared-root.c).
+        let sound =
+            !flags.contains(Flags::NEWNS) || flags == Flags::NEWNS || self.count(|other| other.fs == task.fs) == 1;
+        flags != Flags::NONE && (flags - self.kernel.effective) == Flags::NONE && may_look && sound
+    }
+
     fn may_clone(&self, task: &Task, flags: Flags, to: usize) -> bool {
         let has = |flag| flags.contains(flag);
         let makes = flags & !SHARING;
@@ -137,7 +156,32 @@ impl World {
             && !(has(Flags::SYSVSEM) && (makes != Flags::NONE || over))
             && !(has(Flags::SIGHAND) && (first || has(Flags::NEWPID)))
             && !(later && over);
-        free && sound && agreed && (makes - self.kernel.effective) == Flags::NONE
+        free && sound && agreed && (makes - self.kernel.effective) == Flags::NONE && self.is_certain(task, makes)
+    }
+
+    /// Whether two tasks can take these steps at the same time, so that one of both orders must explain what comes of
+    /// it. Steps of several system calls, and those that need the other's end or its beginning, have their own turns.
+    pub fn may_race(&self, a: (usize, &Op), b: (usize, &Op)) -> bool {
+        let is_one_call =
+            |op: &Op| !matches!(op, Op::Exec | Op::Reap(_) | Op::Chroot(_) | Op::BecomeNobody | Op::MapSelf);
+        let handed = |op: &Op| matches!(op, Op::Clone(..) | Op::Setns(..) | Op::Enter(..));
+        let about = |op: &Op, other: usize| matches!(op, Op::Setns(_, of) | Op::Enter(_, of) if *of == other);
+        let limited = |at: usize| self.task(at).is_some_and(|task| self.is_limited(task.space(Ns::User)));
+        let in_order = |first: (usize, &Op), then: (usize, &Op)| {
+            let mut world = self.clone();
+            world.step(first.0, first.1);
+            self.enabled(first.0, first.1) && world.enabled(then.0, then.1)
+        };
+        a.0 != b.0
+            && is_one_call(a.1)
+            && is_one_call(b.1)
+            && !(handed(a.1) && handed(b.1))
+            && !about(a.1, b.0)
+            && !about(b.1, a.0)
+            && !limited(a.0)
+            && !limited(b.0)
+            && in_order(a, b)
+            && in_order(b, a)
     }
 
     /// Whoever leaves children would have them inherited; whoever is process 1 takes all others along.
@@ -168,6 +212,7 @@ impl World {
                 Outcome::done()
             }
             Op::Setns(ns, of) => self.setns(at, &task, ns, of),
+            Op::Enter(flags, of) => self.enter_process(at, &task, flags, of),
             Op::Chdir(dir) => {
                 self.fs.entry(task.fs).and_modify(|fs| fs.cwd = dir);
                 Outcome::done()
@@ -206,9 +251,10 @@ impl World {
                 }
                 Outcome::done()
             }
-            Op::Limit(kind) => {
-                if let Some(Space { content: Content::User { none_of, .. }, .. }) = self.spaces.get_mut(&own) {
-                    *none_of |= kind;
+            Op::Limit(kind, limit) => {
+                if let Some(Space { content: Content::User { limits, .. }, .. }) = self.spaces.get_mut(&own) {
+                    let all = KINDS.into_iter().zip(limits);
+                    all.filter(|(here, _)| here.flag == kind).for_each(|(_, here)| *here = limit);
                 }
                 Outcome::done()
             }
@@ -224,6 +270,18 @@ impl World {
             }
             Op::Close(fd) => {
                 *self.files.entry(task.files).or_default() &= !(1 << fd);
+                Outcome::done()
+            }
+            // It belongs to the table of descriptors, not to the process that shows as its owner.
+            Op::Lock => match self.lock {
+                Some(holder) if holder != task.files => Outcome::new(Err(Errno::EAGAIN), "EFF-FILES-07"),
+                _ => {
+                    self.lock = Some(task.files);
+                    Outcome::new(Ok(()), "EFF-FILES-07")
+                }
+            },
+            Op::Unlock => {
+                self.lock = self.lock.filter(|holder| *holder != task.files);
                 Outcome::done()
             }
             Op::Propagate(to) => {
@@ -260,6 +318,13 @@ impl World {
             Op::Offset(seconds) => self.offset(&task, seconds),
         };
         self.forget_mounts();
+        // Whoever leaves a table last takes its lock along.
+        self.lock = self.lock.filter(|holder| self.count(|other| other.files == *holder) > 0);
+        if outcome.result.is_err()
+            && let Op::Unshare(flags) | Op::Clone(flags, _) = *op
+        {
+            self.failed.push((own, task.user, with_implied(flags)));
+        }
         outcome
     }
 
@@ -339,7 +404,7 @@ impl World {
             let content = match &before.content {
                 Content::User { .. } => {
                     let setfcap = task.caps.effective & (1 << CAP_SETFCAP) != 0;
-                    Content::User { maker: task.user, mapped: false, setfcap, none_of: Flags::NONE }
+                    Content::User { mapped: false, setfcap, limits: NO_LIMITS }
                 }
                 Content::Mnt(_) if done.contains(Flags::EMPTY) => Content::Mnt(None),
                 Content::Mnt(tree) => Content::Mnt(tree.map(|tree| tree.copy(before.owner != owner))),
@@ -350,7 +415,7 @@ impl World {
             };
             let id = self.id();
             let parent = if kind.flag == Flags::NEWPID { task.space(Ns::Pid) } else { id };
-            self.spaces.insert(id, Space { kind: kind.flag, owner, parent, content });
+            self.spaces.insert(id, Space { kind: kind.flag, owner, maker: task.user, parent, content });
             self.change(at, |task| {
                 task.links[kind.link as usize] = id;
                 if kind.flag == Flags::NEWUSER {
@@ -444,23 +509,57 @@ impl World {
     fn setns(&mut self, at: usize, task: &Task, ns: Ns, of: usize) -> Outcome {
         let Some(other) = self.task(of) else { return Outcome::done() };
         let target = other.space(ns);
+        match self.may_enter(task, ns, target, task.space(Ns::User)) {
+            Some(errno) => Outcome::new(Err(errno), "EFF-GEN-01"),
+            None => self.enter(at, ns, target),
+        }
+    }
+
+    /// setns(2) with a descriptor of a process: to all of its namespaces of these kinds, or to none.
+    fn enter_process(&mut self, at: usize, task: &Task, flags: Flags, of: usize) -> Outcome {
+        // The order in which they are looked at (`validate_nsset`, kernel/nsproxy.c).
+        const ORDER: [Ns; 8] = [Ns::User, Ns::Mnt, Ns::Uts, Ns::Ipc, Ns::Pid, Ns::Cgroup, Ns::Net, Ns::Time];
+        let Some(other) = self.task(of).cloned() else { return Outcome::done() };
+        let targets = ORDER.map(|ns| (ns, other.space(ns)));
+        let targets = targets.into_iter().filter(|(_, target)| flags.contains(self.spaces[target].kind));
+        let targets: Vec<(Ns, Id)> = targets.collect();
+        // It is asked for capabilities in the user namespace that it will be in.
+        let mut user = task.space(Ns::User);
+        for (ns, target) in &targets {
+            if let Some(errno) = self.may_enter(task, *ns, *target, user) {
+                return Outcome::new(Err(errno), "EFF-GEN-01");
+            }
+            if *ns == Ns::User {
+                user = *target;
+            }
+        }
+        let mut outcome = Outcome::done();
+        for (ns, target) in targets {
+            outcome.may_change = outcome.may_change | self.enter(at, ns, target).may_change;
+        }
+        outcome
+    }
+
+    /// Why a task that is or will be in this user namespace cannot join another one; nothing if it can.
+    fn may_enter(&self, task: &Task, ns: Ns, target: Id, user: Id) -> Option<Errno> {
         let (own, owner) = (task.space(Ns::User), self.spaces[&target].owner);
         let admin = |over| self.capable(task, feature::CAP_SYS_ADMIN, over);
         let alone = self.count(|other| other.fs == task.fs) == 1;
         let threads = self.tasks.iter().flatten().filter(|other| other.process == task.process).count();
-        let refused = match ns {
+        match ns {
             Ns::User if target == own || threads > 1 || !alone => Some(Errno::EINVAL),
             Ns::User => (!admin(target)).then_some(Errno::EPERM),
             Ns::Time if self.is_in_company(task) => Some(Errno::EUSERS),
-            _ if !admin(owner) || !admin(own) => Some(Errno::EPERM),
-            Ns::Mnt if !self.capable(task, CAP_SYS_CHROOT, own) => Some(Errno::EPERM),
+            _ if !admin(owner) || !admin(user) => Some(Errno::EPERM),
+            Ns::Mnt if !self.capable(task, CAP_SYS_CHROOT, user) => Some(Errno::EPERM),
             Ns::Mnt if !alone => Some(Errno::EINVAL),
             Ns::Pid if self.pid_above(target).all(|above| above != task.space(Ns::Pid)) => Some(Errno::EINVAL),
             _ => None,
-        };
-        if let Some(errno) = refused {
-            return Outcome::new(Err(errno), "EFF-GEN-01");
         }
+    }
+
+    /// Joins a namespace.
+    fn enter(&mut self, at: usize, ns: Ns, target: Id) -> Outcome {
         let mut outcome = Outcome::done();
         match ns {
             Ns::User => {
@@ -469,7 +568,9 @@ impl World {
             }
             Ns::Mnt => {
                 self.change(at, |task| task.links[ns as usize] = target);
-                self.fs.entry(task.fs).and_modify(|fs| *fs = Fs { root: Dir::Top, cwd: Dir::Top, ..*fs });
+                if let Some(fs) = self.tasks[at].as_ref().map(|task| task.fs) {
+                    self.fs.entry(fs).and_modify(|fs| *fs = Fs { root: Dir::Top, cwd: Dir::Top, ..*fs });
+                }
             }
             Ns::Ipc => {
                 self.leave_undo(at);

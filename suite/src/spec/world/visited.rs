@@ -63,7 +63,7 @@ fn class(op: &Op) -> u64 {
         Op::BecomeNobody => (11, 0),
         Op::NoNewPrivs => (12, 0),
         Op::MapSelf => (13, 0),
-        Op::Limit(kind) => (14, kind.0),
+        Op::Limit(kind, limit) => (14, kind.0 << 2 | u64::from(limit.min(3))),
         Op::Take => (15, 0),
         Op::Open(_) => (16, 0),
         Op::Close(_) => (17, 0),
@@ -72,6 +72,9 @@ fn class(op: &Op) -> u64 {
         Op::Mount => (20, 0),
         Op::Unmount => (21, 0),
         Op::Exec => (22, 0),
+        Op::Enter(set, _) => (23, flags(set)),
+        Op::Lock => (24, 0),
+        Op::Unlock => (25, 0),
     };
     kind << 56 | (more & (u64::MAX >> 8))
 }
@@ -108,6 +111,7 @@ impl World {
             (start.pid_ns_foreign.into(), 1),
             (shares(&|other| other.fs == task.fs), 1),
             (shares(&|other| other.files == task.files), 1),
+            ((self.lock == Some(task.files)).into(), 1),
             (shares(&|other| other.undo.is_some() && other.undo == task.undo), 1),
             (undo, 2),
             (depth, 2),

@@ -28,6 +28,8 @@ pub enum What {
     Propagation(Mounted, usize),
     /// The semaphore's value.
     Semaphore,
+    /// Whether the world's file is locked.
+    Lock,
     /// Which user namespace owns the namespace of a task.
     Owner(Ns, usize),
     /// Which namespace is the parent of a task's.
@@ -131,6 +133,7 @@ impl fmt::Display for What {
             What::There(mounted, at) => write!(f, "{mounted}, of task {at}"),
             What::Propagation(mounted, at) => write!(f, "propagation of {mounted}, of task {at}"),
             What::Semaphore => f.write_str("the semaphore"),
+            What::Lock => f.write_str("the record lock"),
             What::Owner(ns, at) => write!(f, "owner of ns/{} of task {at}", ns.link()),
             What::Parent(ns, at) => write!(f, "parent of ns/{} of task {at}", ns.link()),
             What::Offset(at) => write!(f, "timens_offsets of task {at}"),

@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 
 use super::*;
 use crate::SUITE;
+use crate::engines::walk::takes_pidfds;
 use crate::spec::world::{Caps, Draw, Mix, Propagation, Task, Tree, Visited};
 use harness::place::sandbox::Sandbox;
 
@@ -77,7 +78,7 @@ fn whats(of: &Reproducer) -> Vec<What> {
     let parts = [Part::Signals, Part::DomainName];
     let shared = [Flags::VM, Flags::FS, Flags::FILES, Flags::SIGHAND, Flags::SYSVSEM];
     let mut whats: Vec<What> = of.steps.last().map(|(at, op)| What::Result(*at, *op)).into_iter().collect();
-    whats.push(What::Semaphore);
+    whats.extend([What::Semaphore, What::Lock]);
     for at in alive.iter().copied() {
         let Some(task) = after.task(at) else { continue };
         whats.push(What::End(at));
@@ -128,7 +129,9 @@ fn kind<T: fmt::Debug>(of: &T) -> String {
 
 /// A random history of a place, short enough to be read.
 fn history(start: &World, facts: &Facts, seed: u64, visited: &mut Visited) -> Vec<(usize, Op)> {
-    let mut draw = Draw::new(Mix::ALL[seed as usize % Mix::ALL.len()].0, seed, facts);
+    let takes_pidfds = facts.has(feature::INITIAL_ROOT) && takes_pidfds();
+    let mix = Mix::ALL[seed as usize % Mix::ALL.len()].0;
+    let mut draw = Draw::new(mix, seed, facts).with_pidfds(takes_pidfds);
     let (mut world, mut steps) = (start.clone(), Vec::new());
     for _ in 0..14 {
         let (at, op) = draw.next(&world, visited);
@@ -172,7 +175,7 @@ fn every_step_and_check_compiles_and_holds_here() {
     let caps = if plays { Caps { effective: facts.capabilities, bounding: u64::MAX } } else { FULL };
     let start = World::new(Kernel::of(&facts), caps, Flags::NONE);
     let (mut ops, mut checks, mut visited) = (BTreeSet::new(), BTreeSet::new(), Visited::default());
-    let all_seen = |ops: &BTreeSet<_>, checks: &BTreeSet<_>| ops.len() >= 22 && checks.len() >= 21;
+    let all_seen = |ops: &BTreeSet<_>, checks: &BTreeSet<_>| ops.len() >= 25 && checks.len() >= 22;
     for seed in 0..100 {
         if seed >= 24 && all_seen(&ops, &checks) {
             break;
@@ -193,8 +196,15 @@ fn every_step_and_check_compiles_and_holds_here() {
         let (code, said) = compiler.run(&program);
         assert_eq!(code, Some(0), "{what}: {said}\n{program}");
     }
-    let everything = [feature::SECOND_USER, feature::SYSV_IPC, feature::NAMESPACE_LIMITS, feature::CREATE_USER_NS];
-    assert!(!everything.into_iter().all(|there| facts.has(there)) || all_seen(&ops, &checks), "{ops:?} {checks:?}");
+    let everything = [
+        feature::SECOND_USER,
+        feature::SYSV_IPC,
+        feature::NAMESPACE_LIMITS,
+        feature::CREATE_USER_NS,
+        feature::INITIAL_ROOT,
+    ];
+    let has_everything = everything.into_iter().all(|there| facts.has(there)) && takes_pidfds();
+    assert!(!has_everything || all_seen(&ops, &checks), "{ops:?} {checks:?}");
 }
 
 /// Expectations that no kernel meets: each is noticed, and told.
@@ -259,6 +269,7 @@ fn a_difference_is_told() {
         (What::Propagation(Mounted::Base, 2), tree(unbindable)),
         (What::There(Mounted::Child, 2), tree(with_child)),
         (What::Semaphore, of(|world, _| world.semaphore += 1)),
+        (What::Lock, of(|world, task| world.lock = Some(task.files))),
         (What::Owner(Ns::Net, 2), own(net, first.space(Ns::User))),
         (What::Parent(Ns::User, 2), own(user, first.space(Ns::User))),
     ];
