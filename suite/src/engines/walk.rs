@@ -187,9 +187,10 @@ pub fn walk(t: &Test, mix: Mix) -> Done {
             .with_pidfds(theatre.has_pidfds);
         let mut walker = Walker::new(t, &theatre)?;
         let mut history: Vec<Step> = Vec::new();
-        while history.len() < STEPS.min(all - done) {
+        let length = STEPS.min(all - done);
+        while history.len() < length {
             let (at, op) = draw.next(&walker.world, &visited);
-            let beside = draw.beside(&walker.world, (at, &op));
+            let beside = draw.beside(&walker.world, (at, &op)).filter(|_| history.len() + 1 < length);
             for (at, op) in std::iter::once((at, op)).chain(beside) {
                 if let Some(task) = walker.world.task(at) {
                     visited.note(&walker.world, task, &op);

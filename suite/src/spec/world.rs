@@ -140,6 +140,8 @@ pub enum Content {
         mapped: bool,
         /// Its maker had CAP_SETFCAP.
         setfcap: bool,
+        /// Whether setgroups(2) is denied for ever; `None` for what the machine has.
+        denied: Option<bool>,
         /// How many namespaces of each of [`KINDS`] it allows each user.
         limits: [u32; KINDS.len()],
     },
@@ -198,7 +200,7 @@ impl World {
         let mut links = [0; 10];
         for kind in KINDS {
             let content = match kind.flag {
-                Flags::NEWUSER => Content::User { mapped: true, setfcap: true, limits: NO_LIMITS },
+                Flags::NEWUSER => Content::User { mapped: true, setfcap: true, denied: None, limits: NO_LIMITS },
                 Flags::NEWUTS => Content::Uts(None),
                 Flags::NEWNS => Content::Mnt(Some(Tree::default())),
                 Flags::NEWPID => Content::Pid { begun: true, over: false },

@@ -180,6 +180,7 @@ impl Comparer {
             };
             self.compare_relations(stage, before, world, changed)?;
             self.compare_offset(stage, world, changed)?;
+            self.compare_maps(stage, world, changed)?;
         }
         Ok(())
     }
@@ -420,6 +421,37 @@ impl Comparer {
                 if expected != actual {
                     return Err(Mismatch::new(what, format!("[{expected}]"), format!("[{actual}]"), requirement));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a user namespace that is not the first one shows of itself.
+    fn compare_maps(&self, stage: &Stage, world: &World, at: usize) -> Result<(), Mismatch> {
+        let Some(task) = world.task(at).filter(|task| task.leader) else { return Ok(()) };
+        let own = task.space(Ns::User);
+        let (false, Content::User { mapped, denied, .. }) = (world.is_first_user(own), &world.spaces[&own].content)
+        else {
+            return Ok(());
+        };
+        let [maker, group] = match world.spaces[&own].maker {
+            0 => [self.initial.uids[1], self.initial.gids[1]],
+            other => [other; 2],
+        };
+        let map = |id: u32| if *mapped { format!("0 {id} 1") } else { String::new() };
+        let of_machine = || fs::read_to_string("/proc/self/setgroups").unwrap_or_default().trim().to_owned();
+        let word = |denied| if denied { "deny" } else { "allow" }.to_owned();
+        for (expected, actual, requirement) in [
+            (map(maker), stage.of_user_space(at, "uid_map"), "EFF-USER-02"),
+            (map(group), stage.of_user_space(at, "gid_map"), "EFF-USER-02"),
+            (denied.map_or_else(of_machine, word), stage.of_user_space(at, "setgroups"), "EFF-USER-07"),
+            (maker.to_string(), stage.owner_uid(at).map(|uid| uid.to_string()), "EFF-USER-01"),
+        ] {
+            match actual {
+                Some(actual) if actual != expected => {
+                    return Err(Mismatch::new(What::Maps(at), expected, actual, requirement));
+                }
+                _ => {}
             }
         }
         Ok(())

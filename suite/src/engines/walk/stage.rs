@@ -7,7 +7,7 @@ use super::actor::{self, FIRST, Known, LOCKED, Order, SCENE, SOCKET, Scene, Scri
 use super::*;
 use crate::observe::kcmp::{Shared, shares};
 use crate::observe::mounts::{self, MountLine, mounts_of};
-use crate::observe::nsfd::{inode_of, open_link, owner_of, parent_of};
+use crate::observe::nsfd::{inode_of, maker_of, open_link, owner_of, parent_of};
 use crate::place::privilege::all_capabilities;
 use crate::spec::world::{Caps, Op, TASKS, World};
 use crate::tasks::shm::map_kept;
@@ -89,8 +89,8 @@ impl Theatre {
         // A filter that traps calls has its handler in this program's memory, which execve(2) takes away. What that gives
         // to root is the model's only where nothing else restricts it.
         let is_root = state.uids == [0; 4] && state.no_new_privs == 0 && state.securebits == 0;
-        // The stage opens the namespaces of who has more than it has only by CAP_SYS_PTRACE.
-        let sees_all = effective & (1 << feature::CAP_SYS_PTRACE) != 0 || bounding & !effective == 0;
+        // The stage opens the namespaces of who has gained capabilities by execve(2) only by CAP_SYS_PTRACE.
+        let sees_all = effective & (1 << feature::CAP_SYS_PTRACE) != 0;
         Ok(Theatre {
             script: Box::leak(Box::new(Script::of(scene))),
             semaphore,
@@ -356,6 +356,18 @@ impl<'t> Stage<'t> {
         let file = open_link(self.directory(at), ns).ok()?;
         let parent = matches!(ns, Ns::Pid | Ns::PidForChildren | Ns::User).then(|| parent_of(&file).ok());
         Some((owner_of(&file).ok()?, parent.flatten()))
+    }
+
+    /// A file of a task's user namespace below /proc, its fields with one blank between.
+    pub(super) fn of_user_space(&self, at: usize, name: &str) -> Option<String> {
+        let [pid, _] = self.ids(at);
+        let text = fs::read_to_string(format!("/proc/{pid}/{name}")).ok()?;
+        Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
+    /// The user who owns a task's user namespace.
+    pub(super) fn owner_uid(&self, at: usize) -> Option<u32> {
+        maker_of(&open_link(self.directory(at), Ns::User).ok()?).ok()
     }
 
     /// The offset of CLOCK_MONOTONIC that the children of a process will have.

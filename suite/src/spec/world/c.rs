@@ -404,6 +404,24 @@ impl Program<'_> {
                 let got = format!("related({at}, \"{}\", {request})", ns.link());
                 self.identity(&what, id, &got, |world| links(world, kind))
             }
+            What::Maps(at) => {
+                self.uses("maps");
+                self.uses("text");
+                let Some(task) = after.task(at) else { return String::new() };
+                let space = &after.spaces[&task.space(Ns::User)];
+                let Content::User { mapped, denied, .. } = space.content else { return String::new() };
+                let map = if mapped { format!("0 {} 1", space.maker) } else { String::new() };
+                let denies = match denied {
+                    Some(true) => "\"deny\"",
+                    Some(false) => "\"allow\"",
+                    None => "NULL",
+                };
+                format!(
+                    "\tchar expected[256], got[256];\n\n\texpected_maps(expected, \"{map}\", {denies}, {});\n\
+                     \tmaps(got, {at});\n\texpect_text(\"{what}\", expected, got);\n",
+                    space.maker
+                )
+            }
             What::Offset(at) => {
                 self.uses("offset");
                 self.uses("text");

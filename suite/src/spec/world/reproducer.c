@@ -650,6 +650,61 @@ static void offset(char text[64], int task)
 		fclose(file);
 }
 
+//: maps shared
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+/* Reads a file below /proc, its fields with one blank between. */
+static void fields(char text[64], const char *path)
+{
+	char word[32], *end = text;
+	FILE *file = fopen(path, "r");
+
+	*end = 0;
+	while (file && fscanf(file, "%31s", word) == 1 && end - text + strlen(word) + 2 < 64)
+		end += sprintf(end, "%s%s", end == text ? "" : " ", word);
+	if (file)
+		fclose(file);
+}
+
+static void maps_told(char text[256], const char *uids, const char *gids, const char *setgroups, unsigned int owner)
+{
+	snprintf(text, 256, "uid_map %s, gid_map %s, setgroups %s, owner %u", uids, gids, setgroups, owner);
+}
+
+/* What a task's user namespace shows of itself. */
+static void maps(char text[256], int task)
+{
+	char path[64], uids[64], gids[64], setgroups[64];
+	unsigned int owner = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", shared->pid[task]);
+	fields(uids, path);
+	snprintf(path, sizeof(path), "/proc/%d/gid_map", shared->pid[task]);
+	fields(gids, path);
+	snprintf(path, sizeof(path), "/proc/%d/setgroups", shared->pid[task]);
+	fields(setgroups, path);
+	snprintf(path, sizeof(path), "/proc/%d/ns/user", shared->pid[task]);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ioctl(fd, NS_GET_OWNER_UID, &owner);
+	close(fd);
+	maps_told(text, uids, gids, setgroups, owner);
+}
+
+/* NULL: as in the main process. */
+static void expected_maps(char text[256], const char *map, const char *setgroups, unsigned int owner)
+{
+	char own[64];
+
+	fields(own, "/proc/self/setgroups");
+	maps_told(text, map, map, setgroups ? setgroups : own, owner);
+}
+
 //: every_capability
 #include <stdio.h>
 

@@ -169,8 +169,10 @@ impl World {
         let limited = |at: usize| self.task(at).is_some_and(|task| self.is_limited(task.space(Ns::User)));
         let in_order = |first: (usize, &Op), then: (usize, &Op)| {
             let mut world = self.clone();
-            world.step(first.0, first.1);
-            self.enabled(first.0, first.1) && world.enabled(then.0, then.1)
+            self.enabled(first.0, first.1) && {
+                world.step(first.0, first.1);
+                world.enabled(then.0, then.1)
+            }
         };
         a.0 != b.0
             && is_one_call(a.1)
@@ -246,8 +248,8 @@ impl World {
             }
             Op::NoNewPrivs => self.change(at, |task| task.no_new_privs = true),
             Op::MapSelf => {
-                if let Some(Space { content: Content::User { mapped, .. }, .. }) = self.spaces.get_mut(&own) {
-                    *mapped = true;
+                if let Some(Space { content: Content::User { mapped, denied, .. }, .. }) = self.spaces.get_mut(&own) {
+                    (*mapped, *denied) = (true, Some(true));
                 }
                 Outcome::done()
             }
@@ -402,9 +404,9 @@ impl World {
             let owner = task.space(Ns::User);
             let before = &self.spaces[&task.space(kind.link)];
             let content = match &before.content {
-                Content::User { .. } => {
+                Content::User { denied, .. } => {
                     let setfcap = task.caps.effective & (1 << CAP_SETFCAP) != 0;
-                    Content::User { mapped: false, setfcap, limits: NO_LIMITS }
+                    Content::User { mapped: false, setfcap, denied: *denied, limits: NO_LIMITS }
                 }
                 Content::Mnt(_) if done.contains(Flags::EMPTY) => Content::Mnt(None),
                 Content::Mnt(tree) => Content::Mnt(tree.map(|tree| tree.copy(before.owner != owner))),

@@ -34,6 +34,8 @@ pub enum What {
     Owner(Ns, usize),
     /// Which namespace is the parent of a task's.
     Parent(Ns, usize),
+    /// The ID maps of a task's user namespace, whether it denies setgroups(2), and who owns it.
+    Maps(usize),
     /// The offset that children of a task will have.
     Offset(usize),
 }
@@ -136,6 +138,7 @@ impl fmt::Display for What {
             What::Lock => f.write_str("the record lock"),
             What::Owner(ns, at) => write!(f, "owner of ns/{} of task {at}", ns.link()),
             What::Parent(ns, at) => write!(f, "parent of ns/{} of task {at}", ns.link()),
+            What::Maps(at) => write!(f, "user namespace of task {at}"),
             What::Offset(at) => write!(f, "timens_offsets of task {at}"),
         }
     }

@@ -108,6 +108,9 @@ fn whats(of: &Reproducer) -> Vec<What> {
                 whats.extend(there.map(|mounted| What::Propagation(mounted, at)));
             }
         }
+        if task.leader && !after.is_first_user(task.space(Ns::User)) {
+            whats.push(What::Maps(at));
+        }
         let later = task.space(Ns::TimeForChildren);
         if task.leader && !after.is_first_time(later) {
             whats.push(What::Offset(at));
@@ -175,7 +178,7 @@ fn every_step_and_check_compiles_and_holds_here() {
     let caps = if plays { Caps { effective: facts.capabilities, bounding: u64::MAX } } else { FULL };
     let start = World::new(Kernel::of(&facts), caps, Flags::NONE);
     let (mut ops, mut checks, mut visited) = (BTreeSet::new(), BTreeSet::new(), Visited::default());
-    let all_seen = |ops: &BTreeSet<_>, checks: &BTreeSet<_>| ops.len() >= 25 && checks.len() >= 22;
+    let all_seen = |ops: &BTreeSet<_>, checks: &BTreeSet<_>| ops.len() >= 25 && checks.len() >= 23;
     for seed in 0..100 {
         if seed >= 24 && all_seen(&ops, &checks) {
             break;
@@ -269,6 +272,7 @@ fn a_difference_is_told() {
         (What::Propagation(Mounted::Base, 2), tree(unbindable)),
         (What::There(Mounted::Child, 2), tree(with_child)),
         (What::Semaphore, of(|world, _| world.semaphore += 1)),
+        (What::Maps(2), of(move |world, _| world.spaces.get_mut(&user).expect("it is there").maker = 1)),
         (What::Lock, of(|world, task| world.lock = Some(task.files))),
         (What::Owner(Ns::Net, 2), own(net, first.space(Ns::User))),
         (What::Parent(Ns::User, 2), own(user, first.space(Ns::User))),
