@@ -50,10 +50,11 @@ impl World {
             Op::Unshare(flags) => self.is_certain(task, flags),
             Op::Umask(_) | Op::NoNewPrivs | Op::Lock | Op::Unlock => true,
             Op::Clone(flags, to) => self.may_clone(task, flags, to),
-            // It would end other threads. What it does with a time namespace for later depends on the release.
+            // It would end other threads. What it does with a time namespace for later depends on the release. TOMOYO of
+            // some releases looks for the program in /dev/fd, below the task's root directory.
             Op::Exec => {
                 let alone = task.leader && self.count(|other| other.process == task.process) == 1;
-                alone && task.space(Ns::Time) == task.space(Ns::TimeForChildren)
+                in_view && alone && task.space(Ns::Time) == task.space(Ns::TimeForChildren)
             }
             Op::Exit => self.may_exit(at, task),
             Op::Reap(of) => self.tasks.get(of).and_then(Option::as_ref).is_some_and(|child| {
@@ -160,30 +161,63 @@ impl World {
     }
 
     /// Whether two tasks can take these steps at the same time, so that one of both orders must explain what comes of
-    /// it. Steps of several system calls, and those that need the other's end or its beginning, have their own turns.
+    /// it. Steps of several system calls, and those that need the other's end or its beginning, have their own turns; so
+    /// have those of which nobody could see at once which came first.
     pub fn may_race(&self, a: (usize, &Op), b: (usize, &Op)) -> bool {
-        let is_one_call =
-            |op: &Op| !matches!(op, Op::Exec | Op::Reap(_) | Op::Chroot(_) | Op::BecomeNobody | Op::MapSelf);
+        let is_one_call = |op: &Op| {
+            let several = matches!(op, Op::Chroot(_) | Op::BecomeNobody | Op::MapSelf | Op::Offset(_));
+            !several && !matches!(op, Op::Exec | Op::Reap(_))
+        };
         let handed = |op: &Op| matches!(op, Op::Clone(..) | Op::Setns(..) | Op::Enter(..));
         let about = |op: &Op, other: usize| matches!(op, Op::Setns(_, of) | Op::Enter(_, of) if *of == other);
         let limited = |at: usize| self.task(at).is_some_and(|task| self.is_limited(task.space(Ns::User)));
+        // Both of two sharers may find that they are two, and copy what then neither keeps: its lock is gone.
+        let copied = |(at, op): (usize, &Op)| {
+            let files = self.task(at).map(|task| task.files);
+            files.filter(|_| matches!(op, Op::Unshare(flags) if flags.contains(Flags::FILES)))
+        };
         let in_order = |first: (usize, &Op), then: (usize, &Op)| {
             let mut world = self.clone();
-            self.enabled(first.0, first.1) && {
-                world.step(first.0, first.1);
-                world.enabled(then.0, then.1)
+            if !self.enabled(first.0, first.1) {
+                return None;
             }
+            world.step(first.0, first.1);
+            if !world.enabled(then.0, then.1) {
+                return None;
+            }
+            world.step(then.0, then.1);
+            Some(world)
         };
-        a.0 != b.0
-            && is_one_call(a.1)
-            && is_one_call(b.1)
-            && !(handed(a.1) && handed(b.1))
-            && !about(a.1, b.0)
-            && !about(b.1, a.0)
-            && !limited(a.0)
-            && !limited(b.0)
-            && in_order(a, b)
-            && in_order(b, a)
+        let one_by_one = a.0 == b.0
+            || !is_one_call(a.1)
+            || !is_one_call(b.1)
+            || (handed(a.1) && handed(b.1))
+            || about(a.1, b.0)
+            || about(b.1, a.0)
+            || limited(a.0)
+            || limited(b.0)
+            || (self.lock.is_some() && copied(a).is_some() && copied(a) == copied(b));
+        if one_by_one {
+            return false;
+        }
+        let (Some(one), Some(other)) = (in_order(a, b), in_order(b, a)) else { return false };
+        let moves_mounts = |op: &Op| matches!(op, Op::Mount | Op::Unmount | Op::Propagate(_));
+        !(moves_mounts(a.1) || moves_mounts(b.1)) || World::mounts_tell(&one, &other)
+    }
+
+    /// Whether all that differs of the mounts of two worlds is seen by tasks: none is out of sight, and what is there in
+    /// both is locked in both or in neither.
+    fn mounts_tell(one: &World, other: &World) -> bool {
+        let sees_all = |world: &World| {
+            let seen = |space| world.alive().any(|(_, task)| task.space(Ns::Mnt) == space && world.sees_base(task));
+            world.trees().into_iter().all(|(space, _)| seen(space))
+        };
+        let child = |world: &World, at| world.tree(world.task(at)?.space(Ns::Mnt))?.child;
+        let same_locks = (0..TASKS).all(|at| match (child(one, at), child(other, at)) {
+            (Some(one), Some(other)) => one.locked == other.locked,
+            _ => true,
+        });
+        sees_all(one) && sees_all(other) && same_locks
     }
 
     /// Whoever leaves children would have them inherited; whoever is process 1 takes all others along.
