@@ -213,7 +213,8 @@ pub fn walk(t: &Test, mix: Mix) -> Done {
         t.progress(done.min(all), all);
     }
     t.note(format!(
-        "{done} steps in {histories} histories, {together} of them beside another; of the model: {} states, {} transitions",
+        "{done} steps in {histories} histories, {together} of them beside another; of the model: {} states, {} \
+         transitions",
         visited.states(),
         visited.transitions()
     ));
