@@ -176,6 +176,9 @@ impl World {
             let files = self.task(at).map(|task| task.files);
             files.filter(|_| matches!(op, Op::Unshare(flags) if flags.contains(Flags::FILES)))
         };
+        // It opens a file, under a number that another task could take or copy meanwhile.
+        let opens = |op: &Op| matches!(op, Op::Setns(..) | Op::Enter(..) | Op::Limit(..));
+        let same_files = self.task(a.0).map(|task| task.files) == self.task(b.0).map(|task| task.files);
         let in_order = |first: (usize, &Op), then: (usize, &Op)| {
             let mut world = self.clone();
             if !self.enabled(first.0, first.1) {
@@ -196,6 +199,7 @@ impl World {
             || about(b.1, a.0)
             || limited(a.0)
             || limited(b.0)
+            || (same_files && (opens(a.1) || opens(b.1)))
             || (self.lock.is_some() && copied(a).is_some() && copied(a) == copied(b));
         if one_by_one {
             return false;

@@ -104,6 +104,24 @@ proptest! {
     }
 }
 
+/// What came first must show at once, in results or in what tasks see: a model that took the wrong order would accuse the
+/// kernel later.
+#[test]
+fn steps_whose_order_does_not_show_are_not_taken_at_the_same_time() {
+    let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
+    let [own, files] = [Flags::NEWNS, Flags::FILES].map(Op::Unshare);
+    assert_eq!(world.step(0, &Op::Clone(Flags::FILES, 1)).result, Ok(()));
+    assert!(world.may_race((1, &own), (0, &Op::Mount)) && world.may_race((0, &files), (1, &files)));
+    // Whether its copy has the new mount, a task that is chrooted does not see.
+    assert_eq!(world.step(1, &Op::Chroot(Dir::B)).result, Ok(()));
+    assert!(!world.may_race((1, &own), (0, &Op::Mount)) && world.may_race((1, &own), (0, &Op::HostName(1))));
+    // Both may leave the table that has the lock.
+    assert_eq!(world.step(0, &Op::Lock).result, Ok(()));
+    assert!(!world.may_race((0, &files), (1, &files)) && world.may_race((0, &files), (1, &Op::Unlock)));
+    // A file is opened meanwhile, under a number of the other one's table.
+    assert!(!world.may_race((0, &Op::Setns(Ns::Uts, 0)), (1, &Op::Open(20))));
+}
+
 /// What nobody is in may still count, until the kernel has let go of it: such a call is not drawn.
 #[test]
 fn limits_count_what_is_certain() {
