@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 
+use super::checks::{is_empty, mount_in};
 use super::*;
 use crate::SUITE;
 use crate::engines::walk::takes_pidfds;
