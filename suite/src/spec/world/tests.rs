@@ -169,19 +169,25 @@ fn one_call_is_todays_model() {
     assert_eq!(world.start(task), Start { ..Start::default() });
 }
 
+/// What histories of so many steps see of the model, one for each seed.
+fn seen(mix: Mix, seeds: std::ops::Range<u64>, steps: usize) -> Visited {
+    let mut visited = Visited::default();
+    for seed in seeds {
+        let mut draw = Draw::new(mix, seed, &facts());
+        let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
+        for _ in 0..steps {
+            let (at, op) = draw.next(&world, &visited);
+            visited.note(&world, world.task(at).expect("it is alive"), &op);
+            world.step(at, &op);
+        }
+    }
+    visited
+}
+
 #[test]
 fn walks_see_much_of_the_model() {
     for (mix, name) in Mix::ALL {
-        let mut visited = Visited::default();
-        for seed in 0..20 {
-            let mut draw = Draw::new(mix, seed, &facts());
-            let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
-            for _ in 0..50 {
-                let (at, op) = draw.next(&world, &visited);
-                visited.note(&world, world.task(at).expect("it is alive"), &op);
-                world.step(at, &op);
-            }
-        }
+        let visited = seen(mix, 0..20, 50);
         assert!(visited.states() > 100 && visited.transitions() > 300, "{name}: {visited:?}");
     }
 }
@@ -190,19 +196,7 @@ fn walks_see_much_of_the_model() {
 #[test]
 #[ignore = "measures: cargo test --release -p suite --lib transitions -- --ignored --nocapture"]
 fn transitions_that_there_are() {
-    let walk = |mix, first: u64, steps: usize| {
-        let mut visited = Visited::default();
-        for seed in 0..steps as u64 / 40 {
-            let mut draw = Draw::new(mix, first + seed, &facts());
-            let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
-            for _ in 0..40 {
-                let (at, op) = draw.next(&world, &visited);
-                visited.note(&world, world.task(at).expect("it is alive"), &op);
-                world.step(at, &op);
-            }
-        }
-        visited
-    };
+    let walk = |mix, first: u64, steps: u64| seen(mix, first..first + steps / 40, 40);
     for (mix, name) in Mix::ALL {
         let all = walk(mix, 1 << 32, 200_000);
         println!("{name}: {} states and {} transitions in 200,000 steps", all.states(), all.transitions());
