@@ -19,7 +19,7 @@ pub use crate::engines::thread_states::{THREADS_SHARE, each_flag, for_flags, jud
 pub use crate::observe::fds::{self, dup_to};
 pub use crate::observe::kcmp::{askable, shared_flags};
 pub use crate::observe::mounts::{self, MountLine, is_mounted, mount_at, mounts, mounts_of, new_directory};
-pub use crate::observe::nsfd::{enter, inode_of, open_link};
+pub use crate::observe::nsfd::{enter, inode_of, open_link, open_process};
 pub use crate::observe::{self, Observer, Place, Shared, State, differences, kernel, namespace_of, place_of};
 pub use crate::place::cgroup::{ControlGroup, group_of, move_into, own_groups};
 pub use crate::place::limits::{self, check_room, check_room_for, set_nr_open, unshare_by, used, write_own};

@@ -65,7 +65,7 @@ impl<'t> Walker<'t> {
         let states =
             stage.look(&world).map_err(|(at, lost)| t.broken(format!("look of task {at}"), format!("{lost:?}")))?;
         let mut comparer = Comparer::new(states[0].unwrap_or_default(), theatre.places, theatre.every);
-        match comparer.compare(&stage, &world, &world, &[]) {
+        match comparer.compare(&stage, &world, &[]) {
             Ok(()) => Ok(Self { stage, world, comparer }),
             // Nothing was called yet.
             Err(mismatch) => {
@@ -78,13 +78,12 @@ impl<'t> Walker<'t> {
     /// Takes a step, and compares.
     #[track_caller]
     fn step(&mut self, at: usize, op: &Op) -> Done<Result<(), Mismatch>> {
-        let before = self.world.clone();
         let taken = Taken::new(&mut self.world, at, *op);
-        if let Some(mismatch) = taken.differs(self.stage.take(&before, at, op)?) {
+        if let Some(mismatch) = taken.differs(self.stage.take(&taken.before, at, op)?) {
             return Ok(Err(mismatch));
         }
         let refused = matches!(op, Op::Unshare(_)) && taken.outcome.result.is_err();
-        let compared = self.comparer.compare(&self.stage, &before, &self.world, &[taken]);
+        let compared = self.comparer.compare(&self.stage, &self.world, &[taken]);
         Ok(compared.map_err(|mismatch| Mismatch {
             requirement: if refused { of_refusal(mismatch.requirement) } else { mismatch.requirement },
             ..mismatch
@@ -97,29 +96,24 @@ impl<'t> Walker<'t> {
     fn steps_together(&mut self, both: [(usize, Op); 2]) -> Done<Result<(), Mismatch>> {
         let [a, b] = both;
         let results = self.stage.take_both(&self.world, [(a.0, &a.1), (b.0, &b.1)])?;
-        let mut first = None;
+        let mut told: Option<Mismatch> = None;
         for (order, results) in [([a, b], results), ([b, a], [results[1], results[0]])] {
             let mut world = self.world.clone();
             let taken = order.map(|(at, op)| Taken::new(&mut world, at, op));
-            let differs = taken.iter().zip(results).find_map(|(taken, result)| taken.differs(result));
-            let (differs, explains_results) = match differs {
-                Some(mismatch) => (mismatch, false),
-                None => {
-                    let mut comparer = self.comparer.clone();
-                    match comparer.compare(&self.stage, &self.world, &world, &taken) {
-                        Ok(()) => {
-                            (self.world, self.comparer) = (world, comparer);
-                            return Ok(Ok(()));
-                        }
-                        Err(mismatch) => (mismatch, true),
-                    }
+            if let Some(mismatch) = taken.iter().zip(results).find_map(|(taken, result)| taken.differs(result)) {
+                told.get_or_insert(mismatch);
+                continue;
+            }
+            let mut comparer = self.comparer.clone();
+            match comparer.compare(&self.stage, &world, &taken) {
+                Ok(()) => {
+                    (self.world, self.comparer) = (world, comparer);
+                    return Ok(Ok(()));
                 }
-            };
-            if first.is_none() || explains_results {
-                first = Some(differs);
+                Err(mismatch) => told = Some(mismatch),
             }
         }
-        Ok(first.map_or(Ok(()), Err))
+        Ok(told.map_or(Ok(()), Err))
     }
 
     /// Takes a step and, if it is there, one beside it.
@@ -191,16 +185,12 @@ pub fn walk(t: &Test, mix: Mix) -> Done {
         while history.len() < length {
             let (at, op) = draw.next(&walker.world, &visited);
             let beside = draw.beside(&walker.world, (at, &op)).filter(|_| history.len() + 1 < length);
+            history.push(Step { at, op, with_next: beside.is_some() });
+            history.extend(beside.map(|(at, op)| Step { at, op, with_next: false }));
             for (at, op) in std::iter::once((at, op)).chain(beside) {
                 if let Some(task) = walker.world.task(at) {
                     visited.note(&walker.world, task, &op);
                 }
-                history.push(Step { at, op, with_next: false });
-            }
-            if beside.is_some() {
-                let first = history.len() - 2;
-                history[first].with_next = true;
-                together += 1;
             }
             if let Err(mismatch) = walker.turn((at, op), beside)? {
                 // The rest of this history cannot be compared; other histories can.
@@ -209,6 +199,7 @@ pub fn walk(t: &Test, mix: Mix) -> Done {
             }
         }
         done += history.len();
+        together += history.iter().filter(|step| step.with_next).count();
         histories += 1;
         t.progress(done.min(all), all);
     }

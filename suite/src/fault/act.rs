@@ -3,6 +3,7 @@
 //! All of this runs in a handler of SIGSYS: raw system calls only, with what [`call!`] allows as arguments.
 
 use super::trapped::Trapped;
+use crate::place::lock::raw_lock;
 use crate::spec::prelude::*;
 
 /// A change. One that the kernel does not let the caller make is left out.
@@ -66,12 +67,7 @@ const ACTS: &[(&str, Change)] = &[
     ("descriptor-more", |_| call!(dup, 0)),
     ("close-on-exec-lost", |_| for_descriptors(|fd| call!(fcntl, fd, libc::F_SETFD, 0))),
     ("close-on-exec-set", |_| for_descriptors(|fd| call!(fcntl, fd, libc::F_SETFD, libc::FD_CLOEXEC))),
-    ("locks-lost", |_| {
-        // SAFETY: zeroes are a valid lock, of the whole file.
-        let mut whole: libc::flock = unsafe { std::mem::zeroed() };
-        whole.l_type = libc::F_UNLCK as i16;
-        for_descriptors(|fd| call!(fcntl, fd, libc::F_SETLK, &raw const whole))
-    }),
+    ("locks-lost", |_| for_descriptors(|fd| raw_lock(fd as i32, libc::F_SETLK, libc::F_UNLCK).map(|_| 0))),
     ("semaphores", |_| raise_semaphores()),
     ("mounts-private", |_| call!(mount, NONE, c"/".as_ptr(), NONE, libc::MS_REC | libc::MS_PRIVATE, NONE)),
     ("mounts-shared", |_| call!(mount, NONE, c"/".as_ptr(), NONE, libc::MS_REC | libc::MS_SHARED, NONE)),

@@ -52,6 +52,15 @@ pub fn maker_of(file: &File) -> Result<u32, Errno> {
     Ok(uid)
 }
 
+/// Opens a process, of which setns(2) takes the descriptor for those of its namespaces.
+///
+/// # Errors
+/// As pidfd_open(2).
+pub fn open_process(pid: Pid) -> Result<OwnedFd, Errno> {
+    // SAFETY: no memory is passed; what it gives is a descriptor that nobody else has.
+    call!(pidfd_open, pid.as_raw(), 0).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) }).map_err(super::fds::errno)
+}
+
 /// setns(2): moves the caller into an open namespace of any type.
 ///
 /// # Errors

@@ -182,15 +182,6 @@ case!(Case {
     }
 });
 
-/// Opens a process as a descriptor.
-fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
-    // SAFETY: takes numbers; the descriptor it gives is nobody else's.
-    unsafe {
-        let fd = Errno::result(libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0))?;
-        Ok(OwnedFd::from_raw_fd(fd as i32))
-    }
-}
-
 case!(Case {
     name: "races.setns.follower",
     about: "While a task moves from namespace to namespace, another follows it by setns(2), with a descriptor of the \
@@ -211,7 +202,7 @@ case!(Case {
                 let observer = Observer::open(t)?;
                 barrier.wait_until_finished(1);
                 let mut places = BTreeSet::new();
-                let process = t.setup(Call::new("pidfd_open()", pidfd_open(pid)))?;
+                let process = t.setup(Call::new("pidfd_open()", open_process(pid)))?;
                 for _ in 0..times {
                     if by_link {
                         for ns in [Ns::Uts, Ns::Ipc] {

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::observe::fds;
+use crate::place::lock::raw_lock;
 use crate::spec::world::{Dir, Op, TASKS};
 
 /// What the stage and its tasks have in common. Lives in memory that stays shared whatever they call.
@@ -236,16 +237,8 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
             let gone = call!(wait4, pid, 0, libc::__WALL, 0);
             return Some(raw(gone).min(0));
         }
-        Op::Setns(..) => receive().and_then(|fd| {
-            let result = call!(setns, fd, 0);
-            fds::close(fd);
-            result
-        }),
-        Op::Enter(flags, _) => receive().and_then(|fd| {
-            let result = call!(setns, fd, flags.0);
-            fds::close(fd);
-            result
-        }),
+        Op::Setns(..) => join(Flags::NONE),
+        Op::Enter(kinds, _) => join(kinds),
         Op::Chdir(dir) => call!(chdir, directory(dir)),
         Op::Chroot(dir) => call!(chdir, directory(dir)).and_then(|_| call!(chroot, c".".as_ptr())),
         Op::Umask(mask) => {
@@ -283,8 +276,8 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
         Op::Take => return Some(take_with_undo(script.known.semaphore).map_or_else(|errno| -(errno as i64), |()| 0)),
         Op::Open(fd) => call!(dup3, 0, fd, 0).map(|_| 0),
         Op::Close(fd) => call!(close, fd),
-        Op::Lock => lock(libc::F_SETLK, libc::F_WRLCK).map(|_| 0),
-        Op::Unlock => lock(libc::F_SETLK, libc::F_UNLCK).map(|_| 0),
+        Op::Lock => raw_lock(LOCKED, libc::F_SETLK, libc::F_WRLCK).map(|_| 0),
+        Op::Unlock => raw_lock(LOCKED, libc::F_SETLK, libc::F_UNLCK).map(|_| 0),
         Op::Propagate(to) => call!(mount, none, base, none, to.flag(), none),
         Op::Mount => {
             call!(mount, c"child".as_ptr(), point, c"tmpfs".as_ptr(), 0, none)
@@ -298,13 +291,12 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
     Some(raw(result))
 }
 
-/// Asks for a lock of the file that tasks lock, or about it. Gives what is there.
-pub(super) fn lock(command: c_int, kind: c_int) -> Result<c_int, syscalls::Errno> {
-    // SAFETY: zeroes are a valid lock, of the whole file.
-    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = kind as _;
-    call!(fcntl, LOCKED, command, &raw mut lock)?;
-    Ok(lock.l_type.into())
+/// setns(2) with what the stage hands over: to a namespace, or to those of a process of these kinds.
+fn join(kinds: Flags) -> Result<usize, syscalls::Errno> {
+    let fd = receive()?;
+    let result = call!(setns, fd, kinds.0);
+    fds::close(fd);
+    result
 }
 
 /// clone(2). A child that has a copy of the memory goes on here; one that shares it begins on a stack of its own.

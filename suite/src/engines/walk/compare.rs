@@ -137,17 +137,12 @@ impl Comparer {
         }
     }
 
-    /// Compares after these steps, or at the beginning. `before` is the world before them.
-    pub(super) fn compare(
-        &mut self,
-        stage: &Stage,
-        before: &World,
-        world: &World,
-        steps: &[Taken],
-    ) -> Result<(), Mismatch> {
+    /// Compares after these steps, or at the beginning.
+    pub(super) fn compare(&mut self, stage: &Stage, world: &World, steps: &[Taken]) -> Result<(), Mismatch> {
+        let before = steps.first().map_or(world, |first| &first.before);
         // What died in an earlier step may have left its names to what this one has made; what dies in this one has not:
         // the new is made before the old goes.
-        for before in std::iter::once(before).chain(steps.iter().map(|taken| &taken.before)) {
+        for Taken { before, .. } in steps {
             self.spaces.keep(|id| before.lives(*id));
             self.mounts.keep(|(space, _)| before.lives(*space));
             self.groups.keep(|group| before.has_group(*group));
@@ -439,19 +434,19 @@ impl Comparer {
             other => [other; 2],
         };
         let map = |id: u32| if *mapped { format!("0 {id} 1") } else { String::new() };
-        let of_machine = || fs::read_to_string("/proc/self/setgroups").unwrap_or_default().trim().to_owned();
-        let word = |denied| if denied { "deny" } else { "allow" }.to_owned();
+        let setgroups = match denied {
+            Some(true) => "deny".to_owned(),
+            Some(false) => "allow".to_owned(),
+            None => stage.theatre.setgroups.clone(),
+        };
         for (expected, actual, requirement) in [
             (map(maker), stage.of_user_space(at, "uid_map"), "EFF-USER-02"),
             (map(group), stage.of_user_space(at, "gid_map"), "EFF-USER-02"),
-            (denied.map_or_else(of_machine, word), stage.of_user_space(at, "setgroups"), "EFF-USER-07"),
+            (setgroups, stage.of_user_space(at, "setgroups"), "EFF-USER-07"),
             (maker.to_string(), stage.owner_uid(at).map(|uid| uid.to_string()), "EFF-USER-01"),
         ] {
-            match actual {
-                Some(actual) if actual != expected => {
-                    return Err(Mismatch::new(What::Maps(at), expected, actual, requirement));
-                }
-                _ => {}
+            if let Some(actual) = actual.filter(|actual| *actual != expected) {
+                return Err(Mismatch::new(What::Maps(at), expected, actual, requirement));
             }
         }
         Ok(())

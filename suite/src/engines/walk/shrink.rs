@@ -67,10 +67,10 @@ impl Shrink<'_> {
         }
         // Whoever made a task may be able to do what it did.
         for task in 1..TASKS {
-            let maker =
-                best.0.iter().find(|step| matches!(step.op, Op::Clone(_, to) if to == task)).map(|step| step.at);
+            let makes_it = |step: &Step| matches!(step.op, Op::Clone(_, to) if to == task);
+            let maker = best.0.iter().find(|step| makes_it(step)).map(|step| step.at);
             let Some(maker) = maker.filter(|_| self.goes_on()) else { continue };
-            let others = best.0.iter().filter(|step| !matches!(step.op, Op::Clone(_, to) if to == task));
+            let others = best.0.iter().filter(|step| !makes_it(step));
             let fewer: Vec<Step> =
                 others.map(|step| Step { at: if step.at == task { maker } else { step.at }, ..*step }).collect();
             if let Some(found) = self.play(&fewer)?.filter(|found| found.0.len() < best.0.len()) {

@@ -3,11 +3,12 @@
 
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 
-use super::actor::{self, FIRST, Known, LOCKED, Order, SCENE, SOCKET, Scene, Script, Slot, open_program, serve};
+use super::actor::{FIRST, Known, LOCKED, Order, SCENE, SOCKET, Scene, Script, Slot, open_program, serve};
 use super::*;
 use crate::observe::kcmp::{Shared, shares};
 use crate::observe::mounts::{self, MountLine, mounts_of};
-use crate::observe::nsfd::{inode_of, maker_of, open_link, owner_of, parent_of};
+use crate::observe::nsfd::{inode_of, maker_of, open_link, open_process, owner_of, parent_of};
+use crate::place::lock::raw_lock;
 use crate::place::privilege::all_capabilities;
 use crate::spec::world::{Caps, Op, TASKS, World};
 use crate::tasks::shm::map_kept;
@@ -33,6 +34,8 @@ pub(super) struct Theatre {
     pub(super) has_programs: bool,
     /// Whether setns(2) takes the descriptors of processes, as the model knows it.
     pub(super) has_pidfds: bool,
+    /// Whether setgroups(2) is allowed, as /proc/self/setgroups says.
+    pub(super) setgroups: String,
     sender: OwnedFd,
 }
 
@@ -100,21 +103,15 @@ impl Theatre {
             every: all_capabilities(t)?,
             has_programs: is_root && sees_all && !has_filter(),
             has_pidfds: t.facts().has(feature::INITIAL_ROOT) && takes_pidfds(),
+            setgroups: fs::read_to_string("/proc/self/setgroups").unwrap_or_default().trim().to_owned(),
             sender,
         })
     }
 }
 
-/// A descriptor of a process.
-fn process(pid: i32) -> Result<OwnedFd, Errno> {
-    // SAFETY: no memory is passed; what it gives is a descriptor that nobody else has.
-    call!(pidfd_open, pid, 0).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) }).map_err(observe::fds::errno)
-}
-
 /// Whether setns(2) takes the descriptor of a process (Linux 5.8): it joins the host name that it sees already.
 pub(crate) fn takes_pidfds() -> bool {
-    let own = process(std::process::id() as i32);
-    own.is_ok_and(|own| call!(setns, own.as_raw_fd(), Flags::NEWUTS.0).is_ok())
+    open_process(Pid::this()).is_ok_and(|own| call!(setns, own.as_raw_fd(), Flags::NEWUTS.0).is_ok())
 }
 
 /// The kinds of namespace of the calling task that its own user namespace does not own.
@@ -271,7 +268,7 @@ impl<'t> Stage<'t> {
             }
             Op::Enter(_, of) => {
                 let [pid, _] = self.ids(of);
-                let process = self.t.setup(Call::new("pidfd_open()", process(pid)))?;
+                let process = self.t.setup(Call::new("pidfd_open()", open_process(Pid::from_raw(pid))))?;
                 self.hand_over(process.as_raw_fd())?;
             }
             Op::MapSelf => {
@@ -341,7 +338,7 @@ impl<'t> Stage<'t> {
 
     /// Whether somebody has locked the file that tasks lock.
     pub(super) fn is_locked(&self) -> bool {
-        actor::lock(libc::F_GETLK, libc::F_WRLCK).is_ok_and(|kind| kind != libc::F_UNLCK)
+        raw_lock(LOCKED, libc::F_GETLK, libc::F_WRLCK).is_ok_and(|kind| kind != libc::F_UNLCK)
     }
 
     /// The world's mount and what is mounted on it, as a task sees them.

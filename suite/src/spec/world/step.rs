@@ -121,8 +121,8 @@ impl World {
 
     /// Whether limits of namespaces, if there are any, let what a call makes be made or refuse it for certain.
     fn is_certain(&self, task: &Task, flags: Flags) -> bool {
-        let own = task.space(Ns::User);
-        !self.is_limited(own) || (with_implied(flags) & self.exhausted(own, task.user).1) == Flags::NONE
+        let (_, open) = self.exhausted(task.space(Ns::User), task.user);
+        (with_implied(flags) & open) == Flags::NONE
     }
 
     /// Whether a task may look into a process, and setns(2) does with a descriptor of it what the manual page says.
