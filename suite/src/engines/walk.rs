@@ -64,7 +64,8 @@ impl<'t> Walker<'t> {
         let world = theatre.start.clone();
         let states =
             stage.look(&world).map_err(|(at, lost)| t.broken(format!("look of task {at}"), format!("{lost:?}")))?;
-        let mut comparer = Comparer::new(states[0].unwrap_or_default(), theatre.places, theatre.every);
+        let initial = states[0].map_or(State::default(), |seen| seen.state);
+        let mut comparer = Comparer::new(initial, theatre.places, theatre.every);
         match comparer.compare(&stage, &world, &[]) {
             Ok(()) => Ok(Self { stage, world, comparer }),
             // Nothing was called yet.
@@ -176,9 +177,7 @@ pub fn walk(t: &Test, mix: Mix) -> Done {
     let (mut done, mut histories, mut together) = (0, 0, 0);
     let mut found: BTreeMap<&'static str, (Vec<Step>, Mismatch)> = BTreeMap::new();
     while done < all && found.len() < MOST_KINDS {
-        let mut draw = Draw::new(mix, t.seed().wrapping_add(histories), t.facts())
-            .with_programs(theatre.has_programs)
-            .with_pidfds(theatre.has_pidfds);
+        let mut draw = Draw::new(mix, t.seed().wrapping_add(histories), t.facts(), theatre.offers);
         let mut walker = Walker::new(t, &theatre)?;
         let mut history: Vec<Step> = Vec::new();
         let length = STEPS.min(all - done);

@@ -12,7 +12,9 @@ mod c;
 mod calls;
 mod caps;
 mod draw;
+mod maps;
 mod mounts;
+mod objects;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -24,9 +26,11 @@ use crate::spec::prelude::*;
 pub use c::Reproducer;
 pub use calls::{Dir, Op};
 pub use caps::{Caps, FULL};
-pub use draw::{Draw, Mix};
+pub use draw::{Draw, Mix, Offers};
+pub use maps::{Extent, MAPS};
 pub use mounts::{Mount, Propagation, Tree};
-pub use step::Outcome;
+pub use objects::Object;
+pub use step::{Outcome, VFORK};
 pub use visited::Visited;
 pub use what::{Mounted, Value, What, Where};
 
@@ -78,6 +82,10 @@ pub struct Task {
     pub caps: Caps,
     /// The no_new_privs attribute.
     pub no_new_privs: bool,
+    /// SECBIT_NOROOT: execve(2) gives nothing to root.
+    pub no_root: bool,
+    /// The task that it waits for in clone(CLONE_VFORK), until that has ended or executes a program.
+    pub waits_for: Option<usize>,
 }
 
 impl Task {
@@ -114,8 +122,10 @@ pub struct Space {
 /// What a namespace holds, as far as the model knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// A network or cgroup namespace, or an IPC namespace, of which all but the first have no semaphore.
+    /// A network or cgroup namespace.
     Plain,
+    /// An IPC namespace: who made each object that is there, by [`Object`]. The semaphore is in the first one.
+    Ipc([Option<u32>; Object::ALL.len()]),
     /// The host name; `None` for what the machine has.
     Uts(Option<u8>),
     /// The world's mounts; `None` in an empty mount namespace.
@@ -136,8 +146,8 @@ pub enum Content {
     },
     /// A user namespace.
     User {
-        /// Whether users and groups are mapped: its user 0 to its maker. The first has all.
-        mapped: bool,
+        /// The map of users, which is that of groups, too; of the first, none: it has all.
+        map: Vec<Extent>,
         /// Its maker had CAP_SETFCAP.
         setfcap: bool,
         /// Whether setgroups(2) is denied for ever; `None` for what the machine has.
@@ -168,6 +178,8 @@ pub struct World {
     pub semaphore: i32,
     /// The table of descriptors through which the record lock was taken.
     pub lock: Option<Id>,
+    /// Whether the first user namespace denies setgroups(2).
+    pub denies_setgroups: bool,
     /// Calls that failed, and may have made namespaces before: in which user namespace, by whom, of which kinds.
     failed: Vec<(Id, u32, Flags)>,
     next: Id,
@@ -194,14 +206,16 @@ impl World {
             spaces: BTreeMap::new(),
             semaphore: SEMAPHORE,
             lock: None,
+            denies_setgroups: false,
             failed: Vec::new(),
             next: 0,
         };
         let mut links = [0; 10];
         for kind in KINDS {
             let content = match kind.flag {
-                Flags::NEWUSER => Content::User { mapped: true, setfcap: true, denied: None, limits: NO_LIMITS },
+                Flags::NEWUSER => Content::User { map: Vec::new(), setfcap: true, denied: None, limits: NO_LIMITS },
                 Flags::NEWUTS => Content::Uts(None),
+                Flags::NEWIPC => Content::Ipc(Default::default()),
                 Flags::NEWNS => Content::Mnt(Some(Tree::default())),
                 Flags::NEWPID => Content::Pid { begun: true, over: false },
                 Flags::NEWTIME => Content::Time { offset: 0, frozen: true },
@@ -231,13 +245,37 @@ impl World {
             user: 0,
             caps,
             no_new_privs: false,
+            no_root: false,
+            waits_for: None,
         });
         world
+    }
+
+    /// Has the first time namespace this offset of CLOCK_MONOTONIC.
+    pub fn set_first_offset(&mut self, seconds: i64) {
+        for space in self.spaces.values_mut().filter(|space| space.kind == Flags::NEWTIME) {
+            space.content = Content::Time { offset: seconds, frozen: true };
+        }
+    }
+
+    /// By how many seconds a task's CLOCK_MONOTONIC differs from that of the first time namespace.
+    pub fn clock(&self, task: &Task) -> i64 {
+        let offset = |id: Id| match self.spaces.get(&id).map(|space| &space.content) {
+            Some(Content::Time { offset, .. }) => *offset,
+            _ => 0,
+        };
+        let first = KINDS.iter().position(|kind| kind.flag == Flags::NEWTIME).unwrap_or_default() as Id;
+        offset(task.space(Ns::Time)) - offset(first)
     }
 
     fn id(&mut self) -> Id {
         self.next += 1;
         self.next - 1
+    }
+
+    /// The task that waits for the one at a place in clone(CLONE_VFORK).
+    pub fn waits_for(&self, at: usize) -> Option<usize> {
+        self.alive().find(|(_, task)| task.waits_for == Some(at)).map(|(waiting, _)| waiting)
     }
 
     /// The task at a place, if it is alive.
@@ -307,29 +345,13 @@ impl World {
     }
 
     /// Whether the world begins with a namespace.
-    fn is_from_start(&self, space: Id) -> bool {
+    pub fn is_from_start(&self, space: Id) -> bool {
         (space as usize) < KINDS.len()
     }
 
     /// Whether a user namespace, or one above it, limits anything.
     fn is_limited(&self, user: Id) -> bool {
         self.above(user).any(|(_, space)| matches!(space.content, Content::User { limits, .. } if limits != NO_LIMITS))
-    }
-
-    /// How a user of the first user namespace is seen in another: 65534 without a mapping.
-    pub fn seen(&self, user: u32, from: Id) -> u32 {
-        const UNMAPPED: u32 = 65534;
-        match self.is_mapped(user, from) {
-            true if from == FIRST_USER => user,
-            true => 0,
-            false => UNMAPPED,
-        }
-    }
-
-    /// Whether a user namespace maps a user.
-    fn is_mapped(&self, user: u32, space: Id) -> bool {
-        let there = &self.spaces[&space];
-        space == FIRST_USER || (there.maker == user && matches!(there.content, Content::User { mapped: true, .. }))
     }
 
     /// Whether a task has a capability in a user namespace (`ns_capable`, security/commoncap.c).
@@ -419,10 +441,5 @@ impl World {
             Content::Uts(name) => name,
             _ => None,
         }
-    }
-
-    /// A task's user as the parent of its user namespace sees it.
-    pub fn outer(&self, task: &Task) -> u32 {
-        self.seen(task.user, self.spaces[&task.space(Ns::User)].owner)
     }
 }

@@ -5,7 +5,7 @@
 use super::*;
 use crate::observe::fds;
 use crate::place::lock::raw_lock;
-use crate::spec::world::{Dir, Op, TASKS};
+use crate::spec::world::{Dir, MAPS, Object, Op, TASKS};
 
 /// What the stage and its tasks have in common. Lives in memory that stays shared whatever they call.
 #[repr(C)]
@@ -34,6 +34,10 @@ pub(super) struct Slot {
     pub(super) stack: AtomicUsize,
     /// The process ID, in the PID namespace of who made it.
     pub(super) seen_as: AtomicI32,
+    /// CLOCK_MONOTONIC in nanoseconds, by system call and by the vDSO, when the task looked.
+    pub(super) clocks: [AtomicI64; 2],
+    /// Which [objects](Object) it saw then, a bit each.
+    pub(super) objects: AtomicU32,
     /// Never read before one was given.
     pub(super) order_given: UnsafeCell<Order>,
     pub(super) state: UnsafeCell<State>,
@@ -49,6 +53,8 @@ pub(super) struct Known {
     pub(super) paths: [Path; 5],
     pub(super) semaphore: i32,
     pub(super) observer: Observer,
+    /// Which kinds of objects there can be.
+    pub(super) objects: [bool; Object::ALL.len()],
 }
 
 /// A path, ended as C ends it.
@@ -158,6 +164,10 @@ pub(super) fn serve(script: &Script, mut at: usize, first: u32) -> ! {
             Order::Look => {
                 // SAFETY: it is this task's turn.
                 unsafe { *slot.state.get() = script.known.observer.state() };
+                slot.objects.store(objects(script.known.objects), Ordering::Release);
+                for (clock, now) in slot.clocks.iter().zip(now()) {
+                    clock.store(now, Ordering::Release);
+                }
                 slot.report.set(done + 1);
             }
             Order::Take(op) | Order::Beside(op) => {
@@ -178,6 +188,69 @@ pub(super) fn serve(script: &Script, mut at: usize, first: u32) -> ! {
                 }
             }
         }
+    }
+}
+
+/// CLOCK_MONOTONIC in nanoseconds, by system call and as the C library reads it, through the vDSO.
+pub(super) fn now() -> [i64; 2] {
+    let mut now = [libc::timespec { tv_sec: 0, tv_nsec: 0 }; 2];
+    let [by_call, by_vdso] = &mut now;
+    let _ = call!(clock_gettime, libc::CLOCK_MONOTONIC, &raw mut *by_call);
+    // SAFETY: the structure is live. It touches no memory of the thread's own: it does not fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, by_vdso) };
+    now.map(|time| i64::from(time.tv_sec) * 1_000_000_000 + i64::from(time.tv_nsec))
+}
+
+/// Which of these kinds of objects the own IPC namespace has, a bit each.
+fn objects(which: [bool; Object::ALL.len()]) -> u32 {
+    let there = Object::ALL.into_iter().filter(|object| which[*object as usize] && has(*object));
+    there.fold(0, |all, object| all | 1 << object as u32)
+}
+
+/// Whether the own IPC namespace has an object.
+fn has(object: Object) -> bool {
+    let found = match object {
+        Object::Messages => call!(msgget, Object::KEY, 0),
+        Object::Memory => call!(shmget, Object::KEY, 0, 0),
+        Object::Queue => call!(mq_open, Object::NAME.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC, 0, 0).inspect(|fd| {
+            fds::close(*fd as i32);
+        }),
+    };
+    // Another user's is there, too.
+    found.is_ok() || found == Err(syscalls::Errno::EACCES)
+}
+
+/// Makes an object.
+pub(super) fn make_object(object: Object) -> Result<usize, syscalls::Errno> {
+    let flags = libc::IPC_CREAT | libc::IPC_EXCL | 0o600;
+    match object {
+        Object::Messages => call!(msgget, Object::KEY, flags),
+        Object::Memory => call!(shmget, Object::KEY, 4096, flags),
+        Object::Queue => {
+            // SAFETY: zeroes are valid attributes.
+            let mut attributes: libc::mq_attr = unsafe { std::mem::zeroed() };
+            (attributes.mq_maxmsg, attributes.mq_msgsize) = (1, 1);
+            let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_CLOEXEC;
+            let queue = call!(mq_open, Object::NAME.as_ptr(), flags, 0o600, &raw const attributes)?;
+            fds::close(queue as i32);
+            Ok(0)
+        }
+    }
+    .map(|_| 0)
+}
+
+/// Removes an object.
+pub(super) fn remove_object(object: Object) -> Result<usize, syscalls::Errno> {
+    match object {
+        Object::Messages => {
+            let queue = call!(msgget, Object::KEY, 0)?;
+            call!(msgctl, queue, libc::IPC_RMID, 0)
+        }
+        Object::Memory => {
+            let memory = call!(shmget, Object::KEY, 0, 0)?;
+            call!(shmctl, memory, libc::IPC_RMID, 0)
+        }
+        Object::Queue => call!(mq_unlink, Object::NAME.as_ptr()),
     }
 }
 
@@ -268,6 +341,20 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
                 .and_then(|_| write(c"self/uid_map", line))
                 .and_then(|_| write(c"self/gid_map", line))
         }
+        Op::Map(which, of) => {
+            let pid = script.scene.slots[of].ids[0].load(Ordering::Acquire);
+            let [mut users, mut groups] = [[0; 24]; 2];
+            let text = MAPS[which].0.as_bytes();
+            write(file_of(&mut users, pid, b"/uid_map"), text)
+                .and_then(|_| write(file_of(&mut groups, pid, b"/gid_map"), text))
+        }
+        Op::Setgroups(allow) => write(c"self/setgroups", if allow { b"allow" } else { b"deny" }),
+        Op::NoRoot => {
+            const SECBIT_NOROOT: u32 = 1;
+            call!(prctl, libc::PR_SET_SECUREBITS, SECBIT_NOROOT, 0, 0, 0)
+        }
+        Op::Make(object) => make_object(object),
+        Op::Remove(object) => remove_object(object),
         Op::Limit(kind, limit) => {
             let (mut path, mut text) = ([0; 48], [0; 10]);
             let end = digits(&mut text, 0, limit.into());
@@ -374,6 +461,13 @@ fn digits(text: &mut [u8], from: usize, number: u64) -> usize {
         rest /= 10;
     }
     from + count
+}
+
+/// A file of a process, below /proc.
+fn file_of<'b>(path: &'b mut [u8; 24], pid: i32, name: &[u8]) -> &'b CStr {
+    let end = digits(path, 0, pid.unsigned_abs().into());
+    path[end..end + name.len()].copy_from_slice(name);
+    CStr::from_bytes_until_nul(path).unwrap_or_default()
 }
 
 /// The file of a kind's limit, below /proc.

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::stage::{Lost, Stage};
+use super::stage::{Lost, Seen, Stage};
 use super::*;
 use crate::observe::kcmp::Shared;
 use crate::observe::mounts::MountLine;
-use crate::spec::world::{Content, Dir, FDS, Id, Mount, Mounted, Op, Outcome, TASKS, Task, Value, What, Where, World};
+use crate::spec::world::{
+    Content, Dir, FDS, Id, Mount, Mounted, Object, Op, Outcome, TASKS, Task, Value, What, Where, World,
+};
 
 /// Something that is not as the model has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +101,7 @@ pub(super) struct Comparer {
     places: [Place; 3],
     /// All capabilities that there are.
     every: u64,
-    last: [Option<State>; TASKS],
+    last: [Option<Seen>; TASKS],
     spaces: Names<Id>,
     /// The mounts of roots and current directories: of a mount namespace, its top or the world's.
     mounts: Names<(Id, bool)>,
@@ -129,7 +131,7 @@ impl Comparer {
             initial,
             places,
             every,
-            last: [None; TASKS],
+            last: [const { None }; TASKS],
             spaces: Names::default(),
             mounts: Names::default(),
             groups: Names::default(),
@@ -155,9 +157,9 @@ impl Comparer {
             }
         };
         for (at, task) in world.alive() {
-            let Some(state) = &states[at] else { continue };
-            self.compare_task(world, at, task, state)?;
-            self.compare_rest(before, world, at, state, steps)?;
+            let Some(seen) = &states[at] else { continue };
+            self.compare_task(world, at, task, seen)?;
+            self.compare_rest(before, world, at, &seen.state, steps)?;
         }
         self.last = states;
         self.compare_pairs(stage, world)?;
@@ -170,7 +172,7 @@ impl Comparer {
         }
         for taken in steps.iter().filter(|taken| taken.outcome.result.is_ok()) {
             let changed = match taken.op {
-                Op::Clone(_, to) => to,
+                Op::Clone(_, to) | Op::Map(_, to) => to,
                 _ => taken.at,
             };
             self.compare_relations(stage, before, world, changed)?;
@@ -181,7 +183,13 @@ impl Comparer {
     }
 
     /// The parts of a task that the model has as values.
-    fn compare_task(&mut self, world: &World, at: usize, task: &Task, state: &State) -> Result<(), Mismatch> {
+    fn compare_task(
+        &mut self,
+        world: &World,
+        at: usize,
+        task: &Task,
+        Seen { state, objects, clocks }: &Seen,
+    ) -> Result<(), Mismatch> {
         let seen = |part: Part| !world.kernel.unseen.contains(part);
         for ns in Ns::ALL.into_iter().filter(|ns| seen(Part::ALL[*ns as usize])) {
             let (id, inode) = (task.space(ns), state.namespace(ns));
@@ -241,6 +249,15 @@ impl Comparer {
         let nnp = u32::from(task.no_new_privs) | self.initial.no_new_privs;
         let hex = |bits: u64| format!("{bits:#x}");
         let list = |ids: [u32; 4]| format!("{ids:?}");
+        let made = world.objects(task).into_iter().enumerate().filter(|(_, maker)| maker.is_some());
+        let made = Object::told(made.fold(0, |all, (object, _)| all | 1 << object));
+        let is_init = world.processes[&task.process].init;
+        let clock = world.clock(task).to_string();
+        // Where there were none at first, there is only what tasks have set.
+        let securebits = if self.initial.securebits == 0 { u32::from(task.no_root) } else { state.securebits };
+        // Whoever is in the first PID namespace may be process 1 of a container.
+        let init = if world.is_from_start(task.space(Ns::Pid)) { is_init } else { state.ids[0] == 1 };
+        let [by_call, by_vdso] = clocks.map(|seconds| seconds.map_or(clock.clone(), |seconds| seconds.to_string()));
         for (value, expected, actual, requirement) in [
             (Value::Uids, list(ids(self.initial.uids)), list(state.uids), "EFF-USER-02"),
             (Value::Gids, list(ids(self.initial.gids)), list(state.gids), "EFF-USER-02"),
@@ -249,6 +266,11 @@ impl Comparer {
             (Value::Umask, format!("{:04o}", fs.umask), format!("{:04o}", state.umask), "EFF-FS-01"),
             (Value::NoNewPrivs, nnp.to_string(), state.no_new_privs.to_string(), "ATOM-S4"),
             (Value::HostName, observe::text(host), observe::text(state.host_name), "EFF-UTS-01"),
+            (Value::Securebits, hex(securebits.into()), hex(state.securebits.into()), "EFF-USER-04"),
+            (Value::ProcessOne, is_init.to_string(), init.to_string(), "EFF-PID-02"),
+            (Value::Objects, made, Object::told(*objects), "EFF-IPC-04"),
+            (Value::Clock, clock.clone(), by_call, "EFF-TIME-02"),
+            (Value::Clock, clock, by_vdso, "EFF-TIME-02"),
             (Value::Descriptors, hex(open), hex(state.descriptors.low & mask), "EFF-FILES-01"),
         ] {
             if expected != actual {
@@ -287,11 +309,19 @@ impl Comparer {
             if of_memory && outcome.may_change.contains(Part::ProcessAttributes) {
                 may = may.with(Part::ProcessAttributes);
             }
-            let same_user = world.task(*caller).is_some_and(|actor| actor.space(Ns::User) == task.space(Ns::User));
-            if *op == Op::MapSelf && same_user {
+            let mapped = match op {
+                Op::MapSelf => world.task(*caller),
+                Op::Map(_, of) => world.task(*of),
+                _ => None,
+            };
+            if mapped.is_some_and(|mapped| mapped.space(Ns::User) == task.space(Ns::User)) {
                 may = may.with(Part::Groups);
             }
         }
+        if self.initial.securebits == 0 {
+            may = may.with(Part::Securebits);
+        }
+        let last = &last.state;
         let changed = last.changed_parts(state) - may;
         match observe::differences(last, state).into_iter().find(|difference| changed.contains(difference.part)) {
             Some(difference) => {
@@ -425,23 +455,18 @@ impl Comparer {
     fn compare_maps(&self, stage: &Stage, world: &World, at: usize) -> Result<(), Mismatch> {
         let Some(task) = world.task(at).filter(|task| task.leader) else { return Ok(()) };
         let own = task.space(Ns::User);
-        let (false, Content::User { mapped, denied, .. }) = (world.is_first_user(own), &world.spaces[&own].content)
-        else {
+        if world.is_first_user(own) {
             return Ok(());
+        }
+        let maker = match world.spaces[&own].maker {
+            0 => self.initial.uids[1],
+            other => other,
         };
-        let [maker, group] = match world.spaces[&own].maker {
-            0 => [self.initial.uids[1], self.initial.gids[1]],
-            other => [other; 2],
-        };
-        let map = |id: u32| if *mapped { format!("0 {id} 1") } else { String::new() };
-        let setgroups = match denied {
-            Some(true) => "deny".to_owned(),
-            Some(false) => "allow".to_owned(),
-            None => stage.theatre.setgroups.clone(),
-        };
+        let setgroups = if world.denies_setgroups(own) { "deny" } else { "allow" }.to_owned();
+        let map = World::shown_map(world.map_of(own));
         for (expected, actual, requirement) in [
-            (map(maker), stage.of_user_space(at, "uid_map"), "EFF-USER-02"),
-            (map(group), stage.of_user_space(at, "gid_map"), "EFF-USER-02"),
+            (map.clone(), stage.of_user_space(at, "uid_map"), "EFF-USER-02"),
+            (map, stage.of_user_space(at, "gid_map"), "EFF-USER-02"),
             (setgroups, stage.of_user_space(at, "setgroups"), "EFF-USER-07"),
             (maker.to_string(), stage.owner_uid(at).map(|uid| uid.to_string()), "EFF-USER-01"),
         ] {

@@ -141,7 +141,7 @@ pub(super) fn report(t: &Test, theatre: &Theatre, shrunk: Shrunk) -> Done {
     } else {
         match Reproducer::new(&theatre.start, &in_turn, what).program(&about) {
             Some(program) => t.note(format!("C reproducer:\n{program}")),
-            None => t.note("there is no C program of it, since it executes programs"),
+            None => t.note("there is no C program of it, since it executes programs or has a task wait for its child"),
         }
     }
     // It is a mismatch whatever the texts are.

@@ -3,14 +3,17 @@
 
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 
-use super::actor::{FIRST, Known, LOCKED, Order, SCENE, SOCKET, Scene, Script, Slot, open_program, serve};
+use super::actor::{
+    FIRST, Known, LOCKED, Order, SCENE, SOCKET, Scene, Script, Slot, make_object, now, open_program, remove_object,
+    serve,
+};
 use super::*;
 use crate::observe::kcmp::{Shared, shares};
 use crate::observe::mounts::{self, MountLine, mounts_of};
 use crate::observe::nsfd::{inode_of, maker_of, open_link, open_process, owner_of, parent_of};
 use crate::place::lock::raw_lock;
 use crate::place::privilege::all_capabilities;
-use crate::spec::world::{Caps, Op, TASKS, World};
+use crate::spec::world::{Caps, Object, Offers, Op, TASKS, VFORK, World};
 use crate::tasks::shm::map_kept;
 use harness::place::filter::has_filter;
 use nix::mount::MsFlags;
@@ -30,12 +33,8 @@ pub(super) struct Theatre {
     pub(super) start: World,
     /// All capabilities that there are.
     pub(super) every: u64,
-    /// Whether tasks can execute programs as the model knows it.
-    pub(super) has_programs: bool,
-    /// Whether setns(2) takes the descriptors of processes, as the model knows it.
-    pub(super) has_pidfds: bool,
-    /// Whether setgroups(2) is allowed, as /proc/self/setgroups says.
-    pub(super) setgroups: String,
+    /// What the place lets tasks do.
+    pub(super) offers: Offers,
     sender: OwnedFd,
 }
 
@@ -76,7 +75,10 @@ impl Theatre {
         let observer = Observer::of(t)?;
         let semaphore_id = semaphore.as_ref().map_or(-1, Semaphore::id);
         // SAFETY: there are no tasks yet.
-        unsafe { *scene.shared.get() = Known { paths: known, semaphore: semaphore_id, observer } };
+        unsafe {
+            *scene.shared.get() =
+                Known { paths: known, semaphore: semaphore_id, observer, objects: object_kinds(t.facts()) }
+        };
         open_program(t)?;
         let file = t.setup(Call::new("memfd_create()", memfd_create(c"walk", MFdFlags::empty())))?;
         t.setup(Call::new("dup3(file to lock)", dup_to(file.as_raw_fd(), LOCKED, 0)))?;
@@ -94,19 +96,38 @@ impl Theatre {
         let is_root = state.uids == [0; 4] && state.no_new_privs == 0 && state.securebits == 0;
         // The stage opens the namespaces of who has gained capabilities by execve(2) only by CAP_SYS_PTRACE.
         let sees_all = effective & (1 << feature::CAP_SYS_PTRACE) != 0;
+        let initial_root = t.facts().has(feature::INITIAL_ROOT);
+        let mut start = World::new(Kernel::of(t.facts()), Caps { effective, bounding }, foreign());
+        start.denies_setgroups = fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
+        if let Some(offset) = offset_of("self") {
+            start.set_first_offset(offset);
+        }
         Ok(Theatre {
             script: Box::leak(Box::new(Script::of(scene))),
             semaphore,
             places,
             base,
-            start: World::new(Kernel::of(t.facts()), Caps { effective, bounding }, foreign()),
+            start,
             every: all_capabilities(t)?,
-            has_programs: is_root && sees_all && !has_filter(),
-            has_pidfds: t.facts().has(feature::INITIAL_ROOT) && takes_pidfds(),
-            setgroups: fs::read_to_string("/proc/self/setgroups").unwrap_or_default().trim().to_owned(),
+            offers: Offers {
+                programs: is_root && sees_all && !has_filter(),
+                pidfds: initial_root && takes_pidfds(),
+                all_ids: initial_root,
+                securebits: state.securebits == 0,
+                objects: object_kinds(t.facts()),
+            },
             sender,
         })
     }
+}
+
+/// Which kinds of objects IPC namespaces can have. In the calling task's own, one of each is made and removed.
+fn object_kinds(facts: &Facts) -> [bool; Object::ALL.len()] {
+    let has_namespaces = Kernel::of(facts).effective.contains(Flags::NEWIPC);
+    Object::ALL.map(|object| {
+        let is_there = object == Object::Queue || facts.has(feature::SYSV_IPC);
+        has_namespaces && is_there && make_object(object).is_ok_and(|_| remove_object(object).is_ok())
+    })
 }
 
 /// Whether setns(2) takes the descriptor of a process (Linux 5.8): it joins the host name that it sees already.
@@ -125,6 +146,26 @@ fn foreign() -> Flags {
         _ => false,
     };
     KINDS.into_iter().filter(|kind| kind.flag != Flags::NEWUSER && is_foreign(kind)).map(|kind| kind.flag).collect()
+}
+
+/// What a task sees of itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) state: State,
+    /// Which [objects](Object) its IPC namespace has, a bit each.
+    pub(super) objects: u32,
+    /// By how many seconds its CLOCK_MONOTONIC differs from the stage's, by system call and by the vDSO; nothing where the
+    /// task took too long.
+    pub(super) clocks: [Option<i64>; 2],
+}
+
+/// By how many whole seconds a clock differs from that of the stage, which showed the others before and after; nothing
+/// if that is not certain.
+fn seconds_beside(clock: i64, [before, after]: [i64; 2]) -> Option<i64> {
+    const SECOND: i64 = 1_000_000_000;
+    let nearest = |difference: i64| (difference + SECOND / 2).div_euclid(SECOND);
+    let (least, most) = (nearest(clock - after), nearest(clock - before));
+    (least == most).then_some(least)
 }
 
 /// One history on the stage. Its tasks are killed and reaped when it is dropped.
@@ -236,7 +277,15 @@ impl<'t> Stage<'t> {
     pub(super) fn take(&self, world: &World, at: usize, op: &Op) -> Done<Result<i64, Lost>> {
         self.prepare(world, at, op)?;
         let seen = self.order(at, Order::Take(*op));
-        Ok(self.outcome(at, op, seen))
+        let outcome = self.outcome(at, op, seen);
+        // Whoever waited for its end goes on.
+        Ok(match world.waits_for(at).filter(|_| matches!(op, Op::Exit | Op::Exec) && outcome == Ok(0)) {
+            Some(waiting) => {
+                let slot = self.slot(waiting);
+                self.wait(waiting, slot.order.get() - 1).map(|()| slot.result.load(Ordering::Acquire))
+            }
+            None => outcome,
+        })
     }
 
     /// Has two tasks take a step each at the same time; gives 0 or −errno of each.
@@ -293,6 +342,11 @@ impl<'t> Stage<'t> {
 
     /// What comes of a step that a task was ordered to take when it had reported `seen`.
     fn outcome(&self, at: usize, op: &Op, seen: u32) -> Result<i64, Lost> {
+        if let Op::Clone(flags, to) = *op
+            && flags.contains(VFORK)
+        {
+            return self.outcome_of_vfork(at, to, seen);
+        }
         let waited = self.wait(at, seen);
         if waited.is_ok()
             && let Op::Clone(_, to) = *op
@@ -309,17 +363,44 @@ impl<'t> Stage<'t> {
         waited.map(|()| self.slot(at).result.load(Ordering::Acquire))
     }
 
-    /// What each live task of a world sees of itself.
+    /// What comes of a clone(CLONE_VFORK): a child that is there, for which its maker waits, or an error.
+    fn outcome_of_vfork(&self, at: usize, to: usize, seen: u32) -> Result<i64, Lost> {
+        let slot = self.slot(at);
+        let mut limit = self.t.time_limit(PATIENCE);
+        loop {
+            if self.slot(to).report.wait_for(0, Duration::from_millis(1)) > 0 {
+                return Ok(0);
+            }
+            if slot.report.get() > seen {
+                return Ok(slot.result.load(Ordering::Acquire));
+            }
+            if !limit.pause(Duration::from_micros(50)) {
+                return Err(Lost::Hangs);
+            }
+        }
+    }
+
+    /// What each live task of a world sees of itself; nothing of those that wait for a child.
     ///
     /// # Errors
     /// Which one did not answer, and why.
-    pub(super) fn look(&self, world: &World) -> Result<[Option<State>; TASKS], (usize, Lost)> {
-        let mut states = [None; TASKS];
-        let asked: Vec<(usize, u32)> = world.alive().map(|(at, _)| (at, self.order(at, Order::Look))).collect();
+    pub(super) fn look(&self, world: &World) -> Result<[Option<Seen>; TASKS], (usize, Lost)> {
+        let mut states = [const { None }; TASKS];
+        let [began, _] = now();
+        let able = world.alive().filter(|(_, task)| task.waits_for.is_none());
+        let asked: Vec<(usize, u32)> = able.map(|(at, _)| (at, self.order(at, Order::Look))).collect();
         for (at, seen) in asked {
             self.wait(at, seen).map_err(|lost| (at, lost))?;
-            // SAFETY: the task has reported, and waits.
-            states[at] = Some(unsafe { *self.slot(at).state.get() });
+            let slot = self.slot(at);
+            let [ended, _] = now();
+            let clocks =
+                slot.clocks.each_ref().map(|clock| seconds_beside(clock.load(Ordering::Acquire), [began, ended]));
+            states[at] = Some(Seen {
+                // SAFETY: the task has reported, and waits.
+                state: unsafe { *slot.state.get() },
+                objects: slot.objects.load(Ordering::Acquire),
+                clocks,
+            });
         }
         Ok(states)
     }
@@ -369,10 +450,14 @@ impl<'t> Stage<'t> {
 
     /// The offset of CLOCK_MONOTONIC that the children of a process will have.
     pub(super) fn offset(&self, at: usize) -> Option<i64> {
-        let [pid, _] = self.ids(at);
-        let text = fs::read_to_string(format!("/proc/{pid}/timens_offsets")).ok()?;
-        text.lines().find_map(|line| line.strip_prefix("monotonic")?.split_whitespace().next()?.parse().ok())
+        offset_of(&self.ids(at)[0].to_string())
     }
+}
+
+/// The offset of CLOCK_MONOTONIC that the children of a process will have; nothing where there are no time namespaces.
+fn offset_of(process: &str) -> Option<i64> {
+    let text = fs::read_to_string(format!("/proc/{process}/timens_offsets")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("monotonic")?.split_whitespace().next()?.parse().ok())
 }
 
 impl Drop for Stage<'_> {

@@ -9,7 +9,9 @@ mod checks;
 use std::fmt::Write as _;
 
 use crate::spec::prelude::*;
-use crate::spec::world::{Content, Dir, FULL, Id, Mount, Mounted, Op, SEMAPHORE, TASKS, Value, What, Where, World};
+use crate::spec::world::{
+    Content, Dir, FULL, Id, MAPS, Mount, Mounted, Object, Op, SEMAPHORE, TASKS, VFORK, Value, What, Where, World,
+};
 
 /// What programs are put together from.
 const PIECES: &str = include_str!("reproducer.c");
@@ -40,9 +42,15 @@ impl Reproducer {
         Self { steps: steps.to_vec(), worlds, results, what }
     }
 
-    /// The program; none of a history that executes programs itself. `about` stands at its top.
+    /// The program; none of a history that executes programs itself, or in which a step goes on while others are taken.
+    /// `about` stands at its top.
     pub fn program(&self, about: &str) -> Option<String> {
-        if self.steps.iter().any(|(_, op)| *op == Op::Exec) {
+        let is_told = |op: &Op| match op {
+            Op::Exec => false,
+            Op::Clone(flags, _) => !flags.contains(VFORK),
+            _ => true,
+        };
+        if !self.steps.iter().all(|(_, op)| is_told(op)) {
             return None;
         }
         let mut program =
@@ -202,6 +210,26 @@ impl Program<'_> {
                 let world = &self.of.worlds[number];
                 format!("map_self({})", world.task(at).map_or(0, |task| world.outer(task)))
             }
+            Op::Map(which, of) => {
+                self.uses("map_of");
+                format!("map_of({of}, {:?})", MAPS[which].0)
+            }
+            Op::Setgroups(allow) => {
+                self.uses("write_file");
+                format!("write_file(\"self/setgroups\", \"{}\")", if allow { "allow" } else { "deny" })
+            }
+            Op::NoRoot => {
+                self.uses("securebits");
+                "prctl(PR_SET_SECUREBITS, SECBIT_NOROOT, 0, 0, 0)".to_owned()
+            }
+            Op::Make(object) => {
+                self.uses("make_object");
+                format!("make_object({})", in_c(object))
+            }
+            Op::Remove(object) => {
+                self.uses("remove_object");
+                format!("remove_object({})", in_c(object))
+            }
             Op::Limit(kind, limit) => {
                 self.uses("write_file");
                 let name = Kind::of(kind).map_or("", |kind| kind.limit);
@@ -324,6 +352,15 @@ impl Program<'_> {
         self.uses(piece);
         self.looks.push((steps, at, what.into()));
         format!("answers({})", LOOKS + self.looks.len() - 1)
+    }
+}
+
+/// The name that the pieces give to a kind of object.
+fn in_c(object: Object) -> &'static str {
+    match object {
+        Object::Messages => "MESSAGES",
+        Object::Memory => "MEMORY",
+        Object::Queue => "QUEUE",
     }
 }
 

@@ -1,7 +1,7 @@
 //! The steps of a history.
 
 use crate::spec::prelude::*;
-use crate::spec::world::Propagation;
+use crate::spec::world::{MAPS, Object, Propagation};
 
 /// A directory of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +49,16 @@ pub enum Op {
     NoNewPrivs,
     /// Maps user and group 0 of the own user namespace to who made it.
     MapSelf,
+    /// Writes [one of these](MAPS) to uid_map and gid_map of the task at this place.
+    Map(usize, usize),
+    /// Allows (or else denies) setgroups(2) in the own user namespace.
+    Setgroups(bool),
+    /// prctl(PR_SET_SECUREBITS, SECBIT_NOROOT).
+    NoRoot,
+    /// Makes an object in the own IPC namespace.
+    Make(Object),
+    /// Removes it.
+    Remove(Object),
     /// Allows each user of the own user namespace this many namespaces of a kind.
     Limit(Flags, u32),
     /// semop(2) that takes one with SEM_UNDO.
@@ -90,6 +100,11 @@ impl fmt::Display for Op {
             Op::BecomeNobody => f.write_str("setgroups([]), setresgid(65534), setresuid(65534)"),
             Op::NoNewPrivs => f.write_str("prctl(PR_SET_NO_NEW_PRIVS)"),
             Op::MapSelf => f.write_str("write to setgroups, uid_map and gid_map"),
+            Op::Map(which, of) => write!(f, "write({:?}) to uid_map and gid_map of task {of}", MAPS[*which].0),
+            Op::Setgroups(allow) => write!(f, "write({}) to setgroups", if *allow { "allow" } else { "deny" }),
+            Op::NoRoot => f.write_str("prctl(PR_SET_SECUREBITS, SECBIT_NOROOT)"),
+            Op::Make(object) => f.write_str(object.calls()[0]),
+            Op::Remove(object) => f.write_str(object.calls()[1]),
             Op::Limit(kind, limit) => {
                 write!(f, "write({limit}) to /proc/sys/user/{}", Kind::of(*kind).map_or("", |kind| kind.limit))
             }

@@ -1,7 +1,7 @@
 //! Which step comes next: drawn, and drawn towards what the model has seen least of.
 
 use crate::spec::prelude::*;
-use crate::spec::world::{Dir, FDS, Op, Propagation, TASKS, Visited, World};
+use crate::spec::world::{Dir, FDS, MAPS, Object, Op, Propagation, TASKS, VFORK, Visited, World};
 
 /// What histories are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,12 +22,20 @@ impl Mix {
         [(Mix::Everything, "everything"), (Mix::Sharing, "sharing"), (Mix::Mounts, "mounts"), (Mix::Users, "users")];
 
     /// How often each kind of step is drawn, in the order of [`Kind`].
-    fn weights(self) -> [u32; 26] {
+    fn weights(self) -> [u32; 31] {
         match self {
-            Mix::Everything => [16, 8, 4, 6, 6, 3, 1, 2, 2, 1, 1, 1, 1, 4, 2, 4, 3, 3, 4, 2, 2, 2, 2, 4, 2, 1],
-            Mix::Sharing => [20, 14, 8, 10, 2, 4, 1, 4, 1, 0, 0, 0, 0, 0, 0, 8, 5, 5, 0, 0, 0, 0, 4, 2, 6, 2],
-            Mix::Mounts => [20, 8, 4, 6, 8, 6, 2, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 12, 0, 10, 8, 0, 4, 0, 0],
-            Mix::Users => [20, 8, 4, 6, 8, 1, 1, 0, 4, 2, 1, 1, 1, 8, 6, 0, 0, 0, 0, 4, 0, 0, 3, 8, 0, 0],
+            Mix::Everything => {
+                [16, 8, 4, 6, 6, 3, 1, 2, 2, 1, 1, 1, 1, 4, 2, 4, 3, 3, 4, 2, 2, 2, 2, 4, 2, 1, 3, 1, 3, 1, 1]
+            }
+            Mix::Sharing => {
+                [20, 14, 8, 10, 2, 4, 1, 4, 1, 0, 0, 0, 0, 0, 0, 8, 5, 5, 0, 0, 0, 0, 4, 2, 6, 2, 0, 0, 3, 1, 0]
+            }
+            Mix::Mounts => {
+                [20, 8, 4, 6, 8, 6, 2, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 12, 0, 10, 8, 0, 4, 0, 0, 0, 0, 0, 0, 0]
+            }
+            Mix::Users => {
+                [20, 8, 4, 6, 8, 1, 1, 0, 4, 2, 1, 1, 1, 8, 6, 0, 0, 0, 0, 4, 0, 0, 3, 8, 0, 0, 12, 4, 2, 1, 2]
+            }
         }
     }
 
@@ -52,6 +60,27 @@ impl Mix {
     }
 }
 
+/// What a place lets tasks do that facts do not tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Offers {
+    /// A program can be executed.
+    pub programs: bool,
+    /// setns(2) takes the descriptor of a process, and no other process is out of reach.
+    pub pidfds: bool,
+    /// The first user namespace has all IDs.
+    pub all_ids: bool,
+    /// Nothing is among the securebits.
+    pub securebits: bool,
+    /// Which kinds of objects IPC namespaces can have.
+    pub objects: [bool; Object::ALL.len()],
+}
+
+impl Offers {
+    /// All there is.
+    pub const ALL: Offers =
+        Offers { programs: true, pidfds: true, all_ids: true, securebits: true, objects: [true; 3] };
+}
+
 /// Draws steps.
 #[derive(Clone, Debug)]
 pub struct Draw {
@@ -67,15 +96,12 @@ pub struct Draw {
     has_semaphores: bool,
     /// Whether limits can be written.
     has_limits: bool,
-    /// Whether a program can be executed.
-    has_programs: bool,
-    /// Whether setns(2) takes the descriptor of a process, and no other process is out of reach.
-    has_pidfds: bool,
+    offers: Offers,
 }
 
 impl Draw {
-    /// Begins with a seed, in a place of which the facts tell what it allows.
-    pub fn new(mix: Mix, seed: u64, facts: &Facts) -> Draw {
+    /// Begins with a seed, in a place of which facts and offers tell what it allows.
+    pub fn new(mix: Mix, seed: u64, facts: &Facts, offers: Offers) -> Draw {
         let without = if facts.has(feature::CREATE_USER_NS) { Flags::NONE } else { Flags::NEWUSER };
         Draw {
             mix,
@@ -86,19 +112,8 @@ impl Draw {
             has_nobody: facts.has(feature::SECOND_USER) && facts.capabilities & (1 << feature::CAP_SYS_PTRACE) != 0,
             has_semaphores: facts.has(feature::SYSV_IPC),
             has_limits: facts.has(feature::NAMESPACE_LIMITS),
-            has_programs: false,
-            has_pidfds: false,
+            offers,
         }
-    }
-
-    /// Draws execve(2), too, if it can be called.
-    pub fn with_programs(self, has_programs: bool) -> Draw {
-        Draw { has_programs, ..self }
-    }
-
-    /// Draws setns(2) with the descriptor of a process, too, if it can be called.
-    pub fn with_pidfds(self, has_pidfds: bool) -> Draw {
-        Draw { has_pidfds, ..self }
     }
 
     /// A step of another task for the same time as this one; now and then, and where there is one.
@@ -168,10 +183,15 @@ impl Draw {
             19 => Op::Offset(self.random.i64(1..1000)),
             20 => Op::Mount,
             21 => Op::Unmount,
-            22 if self.has_programs => Op::Exec,
-            23 if self.has_pidfds => Op::Enter(self.joined(), self.random.usize(..TASKS)),
+            22 if self.offers.programs => Op::Exec,
+            23 if self.offers.pidfds => Op::Enter(self.joined(), self.random.usize(..TASKS)),
             24 => Op::Lock,
             25 => Op::Unlock,
+            26 if self.offers.all_ids => Op::Map(self.random.usize(..MAPS.len()), self.random.usize(..TASKS)),
+            27 => Op::Setgroups(self.random.bool()),
+            28 => self.object().map_or_else(|| unshare(self), Op::Make),
+            29 => self.object().map_or_else(|| unshare(self), Op::Remove),
+            30 if self.offers.securebits => Op::NoRoot,
             _ => unshare(self),
         };
         (at, op)
@@ -193,6 +213,12 @@ impl Draw {
         set & !(self.without | rare)
     }
 
+    /// A kind of object that there can be.
+    fn object(&mut self) -> Option<Object> {
+        let object = Object::ALL[self.random.usize(..Object::ALL.len())];
+        self.offers.objects[object as usize].then_some(object)
+    }
+
     /// A set of kinds of namespace for setns(2).
     fn joined(&mut self) -> Flags {
         self.flags() & ((Flags::PRIVILEGED | Flags::NEWUSER) - Flags::EMPTY)
@@ -211,6 +237,9 @@ impl Draw {
         if self.mix != Mix::Sharing && self.random.u32(..3) == 0 {
             set |= self.flags() & (Flags::PRIVILEGED | Flags::NEWUSER);
             set &= !(Flags::NEWTIME | Flags::EMPTY | Flags::THREAD);
+        }
+        if !set.contains(Flags::THREAD) && self.random.u32(..8) == 0 {
+            set |= VFORK;
         }
         set & !self.without
     }

@@ -31,6 +31,7 @@ static const char *result_name(int result)
 	case EAGAIN: return "EAGAIN";
 	case ENOMEM: return "ENOMEM";
 	case EACCES: return "EACCES";
+	case EEXIST: return "EEXIST";
 	case EINVAL: return "EINVAL";
 	case ENOSPC: return "ENOSPC";
 	case EUSERS: return "EUSERS";
@@ -233,6 +234,100 @@ static int map_self(unsigned int outer)
 	return write_file("self/setgroups", "deny") ?:
 	       write_file("self/uid_map", line) ?:
 	       write_file("self/gid_map", line);
+}
+
+//: map_of write_file
+#include <stdio.h>
+
+/* Maps users and groups of another task's user namespace. */
+static int map_of(int task, const char *text)
+{
+	char users[32], groups[32];
+
+	snprintf(users, sizeof(users), "%d/uid_map", shared->pid[task]);
+	snprintf(groups, sizeof(groups), "%d/gid_map", shared->pid[task]);
+	return write_file(users, text) ?: write_file(groups, text);
+}
+
+//: securebits
+#include <linux/securebits.h>
+
+//: object
+#include <sys/ipc.h>
+#include <sys/msg.h>
+#include <sys/shm.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum object { MESSAGES, MEMORY, QUEUE };
+
+#define OBJECT_KEY 0x756e7368
+#define OBJECT_NAME "unshare-conformance-walk"
+
+//: make_object object
+#include <mqueue.h>
+
+static int make_object(enum object object)
+{
+	struct mq_attr attributes = { .mq_maxmsg = 1, .mq_msgsize = 1 };
+	int fd;
+
+	if (object == MESSAGES)
+		return msgget(OBJECT_KEY, IPC_CREAT | IPC_EXCL | 0600);
+	if (object == MEMORY)
+		return shmget(OBJECT_KEY, 4096, IPC_CREAT | IPC_EXCL | 0600);
+	fd = syscall(SYS_mq_open, OBJECT_NAME, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600, &attributes);
+	return fd < 0 ? -1 : close(fd);
+}
+
+//: remove_object object
+static int remove_object(enum object object)
+{
+	int id;
+
+	if (object == MESSAGES)
+		return (id = msgget(OBJECT_KEY, 0)) < 0 ? -1 : msgctl(id, IPC_RMID, NULL);
+	if (object == MEMORY)
+		return (id = shmget(OBJECT_KEY, 0, 0)) < 0 ? -1 : shmctl(id, IPC_RMID, NULL);
+	return syscall(SYS_mq_unlink, OBJECT_NAME);
+}
+
+//: objects object look
+#include <errno.h>
+#include <stdio.h>
+
+/* Which of them the task's IPC namespace has; another user's, too. */
+static void objects(void)
+{
+	int messages = msgget(OBJECT_KEY, 0) >= 0 || errno == EACCES;
+	int memory = shmget(OBJECT_KEY, 0, 0) >= 0 || errno == EACCES;
+	int fd = syscall(SYS_mq_open, OBJECT_NAME, O_RDONLY | O_CLOEXEC, 0, NULL);
+	int queue = fd >= 0 || errno == EACCES;
+
+	if (fd >= 0)
+		close(fd);
+	sprintf(shared->seen, "%d %d %d", messages, memory, queue);
+}
+
+//: clock_beside look
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+static long long monotonic(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+/* By how many seconds the clock of the task that has just looked differs from the main process's. */
+static void clock_beside(char text[32])
+{
+	long long seconds = (atoll(shared->seen) - monotonic()) / 500000000;
+
+	snprintf(text, 32, "%lld", (seconds + (seconds > 0) - (seconds < 0)) / 2);
 }
 
 //: give_up
@@ -659,27 +754,29 @@ static void offset(char text[64], int task)
 #include <unistd.h>
 
 /* Reads a file below /proc, its fields with one blank between. */
-static void fields(char text[64], const char *path)
+static void fields(char text[128], const char *path)
 {
 	char word[32], *end = text;
 	FILE *file = fopen(path, "r");
 
 	*end = 0;
-	while (file && fscanf(file, "%31s", word) == 1 && end - text + strlen(word) + 2 < 64)
+	while (file && fscanf(file, "%31s", word) == 1 && end - text + strlen(word) + 2 < 128)
 		end += sprintf(end, "%s%s", end == text ? "" : " ", word);
 	if (file)
 		fclose(file);
 }
 
-static void maps_told(char text[256], const char *uids, const char *gids, const char *setgroups, unsigned int owner)
+#define MAPS 512
+
+static void maps_told(char text[MAPS], const char *uids, const char *gids, const char *setgroups, unsigned int owner)
 {
-	snprintf(text, 256, "uid_map %s, gid_map %s, setgroups %s, owner %u", uids, gids, setgroups, owner);
+	snprintf(text, MAPS, "uid_map %s, gid_map %s, setgroups %s, owner %u", uids, gids, setgroups, owner);
 }
 
 /* What a task's user namespace shows of itself. */
-static void maps(char text[256], int task)
+static void maps(char text[MAPS], int task)
 {
-	char path[64], uids[64], gids[64], setgroups[64];
+	char path[64], uids[128], gids[128], setgroups[128];
 	unsigned int owner = -1;
 	int fd;
 
@@ -697,9 +794,9 @@ static void maps(char text[256], int task)
 }
 
 /* NULL: as in the main process. */
-static void expected_maps(char text[256], const char *map, const char *setgroups, unsigned int owner)
+static void expected_maps(char text[MAPS], const char *map, const char *setgroups, unsigned int owner)
 {
-	char own[64];
+	char own[128];
 
 	fields(own, "/proc/self/setgroups");
 	maps_told(text, map, map, setgroups ? setgroups : own, owner);

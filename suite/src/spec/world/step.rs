@@ -2,9 +2,15 @@
 
 use crate::feature::{CAP_SETFCAP, CAP_SETGID, CAP_SETUID, CAP_SYS_PTRACE, CAP_SYS_RESOURCE};
 use crate::spec::prelude::*;
-use crate::spec::world::{Content, Dir, FULL, Fs, Id, Mount, NO_LIMITS, Op, Process, Space, TASKS, Task, World};
+use crate::spec::world::{
+    Content, Dir, Extent, FULL, Fs, Id, Mount, NO_LIMITS, Op, Process, Space, TASKS, Task, World,
+};
 
+const CAP_SETPCAP: u32 = 8;
 const CAP_SYS_CHROOT: u32 = 18;
+
+/// CLONE_VFORK: clone(2) returns when the child has ended, or executes a program.
+pub const VFORK: Flags = Flags(libc::CLONE_VFORK as u64);
 
 /// What must come of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +41,13 @@ impl Outcome {
 
 /// What clone(2) shares or makes; every other flag is none of a world's.
 const SHARING: Flags =
-    Flags(Flags::VM.0 | Flags::FS.0 | Flags::FILES.0 | Flags::SIGHAND.0 | Flags::THREAD.0 | Flags::SYSVSEM.0);
+    Flags(Flags::VM.0 | Flags::FS.0 | Flags::FILES.0 | Flags::SIGHAND.0 | Flags::THREAD.0 | Flags::SYSVSEM.0 | VFORK.0);
 
 impl World {
     /// Whether a task can take this step. What is left out would end in a way that the model does not know, or that no
     /// history can go on from.
     pub fn enabled(&self, at: usize, op: &Op) -> bool {
-        let Some(task) = self.task(at) else { return false };
+        let Some(task) = self.task(at).filter(|task| task.waits_for.is_none()) else { return false };
         let own = task.space(Ns::User);
         let in_first = own == super::FIRST_USER;
         let has_all = |all: &[u32]| all.iter().all(|bit| task.caps.effective & (1 << bit) != 0);
@@ -77,8 +83,8 @@ impl World {
             Op::MapSelf => {
                 // What it writes is its user's ID in the parent. Root there can be mapped by who could have given a
                 // program capabilities for it (user_namespaces(7), CAP_SETFCAP).
-                let may = matches!(self.spaces[&own].content, Content::User { mapped: false, setfcap, .. }
-                    if self.spaces[&own].maker == task.user && (setfcap || self.outer(task) != 0));
+                let may = matches!(self.spaces[&own].content, Content::User { ref map, setfcap, .. }
+                    if map.is_empty() && self.spaces[&own].maker == task.user && (setfcap || self.outer(task) != 0));
                 // It writes to files of the process, which become root's when its first thread ends.
                 !in_first
                     && may
@@ -86,6 +92,11 @@ impl World {
                     && has_all(&[CAP_SETUID, CAP_SETGID, feature::CAP_SYS_ADMIN])
                     && self.is_mapped(task.user, self.spaces[&own].owner)
             }
+            Op::Map(which, of) => self.may_map(task, which, of),
+            // The file is the process's, and root's.
+            Op::Setgroups(_) => !in_first && task.leader && task.user == 0,
+            Op::NoRoot => true,
+            Op::Make(object) | Op::Remove(object) => self.may_handle(task, object),
             Op::Limit(kind, _) => {
                 !in_first
                     && has_all(&[CAP_SYS_RESOURCE])
@@ -165,8 +176,9 @@ impl World {
     /// have those of which nobody could see at once which came first.
     pub fn may_race(&self, a: (usize, &Op), b: (usize, &Op)) -> bool {
         let is_one_call = |op: &Op| {
-            let several = matches!(op, Op::Chroot(_) | Op::BecomeNobody | Op::MapSelf | Op::Offset(_));
-            !several && !matches!(op, Op::Exec | Op::Reap(_))
+            let several = matches!(op, Op::Chroot(_) | Op::BecomeNobody | Op::MapSelf | Op::Map(..) | Op::Offset(_));
+            let waits = matches!(op, Op::Clone(flags, _) if flags.contains(VFORK));
+            !several && !waits && !matches!(op, Op::Exec | Op::Reap(_) | Op::Setgroups(_) | Op::Make(_) | Op::Remove(_))
         };
         let handed = |op: &Op| matches!(op, Op::Clone(..) | Op::Setns(..) | Op::Enter(..));
         let about = |op: &Op, other: usize| matches!(op, Op::Setns(_, of) | Op::Enter(_, of) if *of == other);
@@ -199,6 +211,8 @@ impl World {
             || about(b.1, a.0)
             || limited(a.0)
             || limited(b.0)
+            || self.waits_for(a.0).is_some()
+            || self.waits_for(b.0).is_some()
             || (same_files && (opens(a.1) || opens(b.1)))
             || (self.lock.is_some() && copied(a).is_some() && copied(a) == copied(b));
         if one_by_one {
@@ -286,11 +300,46 @@ impl World {
             }
             Op::NoNewPrivs => self.change(at, |task| task.no_new_privs = true),
             Op::MapSelf => {
-                if let Some(Space { content: Content::User { mapped, denied, .. }, .. }) = self.spaces.get_mut(&own) {
-                    (*mapped, *denied) = (true, Some(true));
+                if let Some(Space { content: Content::User { map, denied, .. }, .. }) = self.spaces.get_mut(&own) {
+                    *map = vec![Extent { inside: 0, outside: task.user, count: 1 }];
+                    *denied = Some(true);
                 }
                 Outcome::done()
             }
+            Op::Map(which, of) => {
+                let result = self.map(&task, which, of);
+                let space = self.task(of).map_or(own, |other| other.space(Ns::User));
+                if let (Ok(new), Some(Space { content: Content::User { map, .. }, .. })) =
+                    (&result, self.spaces.get_mut(&space))
+                {
+                    map.clone_from(new);
+                }
+                Outcome::new(result.map(drop), "EFF-USER-02")
+            }
+            Op::Setgroups(allow) => {
+                let has_map = !self.map_of(own).is_empty();
+                let result = match (self.capable(&task, feature::CAP_SYS_ADMIN, own), allow) {
+                    (false, _) => Err(Errno::EACCES),
+                    (true, true) if self.denies_setgroups(own) => Err(Errno::EPERM),
+                    (true, false) if has_map => Err(Errno::EPERM),
+                    (true, _) => Ok(()),
+                };
+                if let (Ok(()), false, Some(Space { content: Content::User { denied, .. }, .. })) =
+                    (result, allow, self.spaces.get_mut(&own))
+                {
+                    *denied = Some(true);
+                }
+                Outcome::new(result, "EFF-USER-07")
+            }
+            Op::NoRoot => {
+                let outcome = Outcome::if_may(self.capable(&task, CAP_SETPCAP, own));
+                if outcome.result.is_ok() {
+                    self.change(at, |task| task.no_root = true);
+                }
+                outcome
+            }
+            Op::Make(object) => Outcome::new(self.make_object(&task, object), "EFF-IPC-04"),
+            Op::Remove(object) => Outcome::new(self.remove_object(&task, object), "EFF-IPC-04"),
             Op::Limit(kind, limit) => {
                 if let Some(Space { content: Content::User { limits, .. }, .. }) = self.spaces.get_mut(&own) {
                     let all = KINDS.into_iter().zip(limits);
@@ -444,10 +493,11 @@ impl World {
             let content = match &before.content {
                 Content::User { denied, .. } => {
                     let setfcap = task.caps.effective & (1 << CAP_SETFCAP) != 0;
-                    Content::User { mapped: false, setfcap, denied: *denied, limits: NO_LIMITS }
+                    Content::User { map: Vec::new(), setfcap, denied: *denied, limits: NO_LIMITS }
                 }
                 Content::Mnt(_) if done.contains(Flags::EMPTY) => Content::Mnt(None),
                 Content::Mnt(tree) => Content::Mnt(tree.map(|tree| tree.copy(before.owner != owner))),
+                Content::Ipc(_) => Content::Ipc(Default::default()),
                 Content::Pid { .. } => Content::Pid { begun: false, over: false },
                 // It begins with what the caller's children would have had.
                 Content::Time { offset, .. } => Content::Time { offset: *offset, frozen: false },
@@ -459,7 +509,7 @@ impl World {
             self.change(at, |task| {
                 task.links[kind.link as usize] = id;
                 if kind.flag == Flags::NEWUSER {
-                    task.caps = FULL;
+                    (task.caps, task.no_root) = (FULL, false);
                 }
             });
             if kind.flag == Flags::NEWNS && done.contains(Flags::EMPTY) {
@@ -514,6 +564,9 @@ impl World {
         if !thread {
             self.processes.insert(process, Process { parent: Some(task.process), init });
         }
+        if shared(VFORK) {
+            self.change(at, |task| task.waits_for = Some(to));
+        }
         Outcome::done()
     }
 
@@ -524,7 +577,8 @@ impl World {
             if self.count(|other| other.files == task.files) > 1 { self.copy_files(task.files) } else { task.files };
         // Who shares root and cwd with it could change them under a program that has gained privilege.
         let may_gain = !task.no_new_privs && self.count(|other| other.fs == task.fs) == 1;
-        let is_root = self.seen(task.user, task.space(Ns::User)) == 0;
+        let is_root = self.seen(task.user, task.space(Ns::User)) == 0 && !task.no_root;
+        self.release(at);
         let outcome = self.change(at, |task| {
             (task.vm, task.handlers, task.files) = (vm, handlers, files);
             task.caps = task.caps.executed(is_root, may_gain);
@@ -533,7 +587,15 @@ impl World {
         Outcome { may_change, ..outcome }
     }
 
+    /// Has the task go on that waits for this one in clone(CLONE_VFORK).
+    fn release(&mut self, at: usize) {
+        if let Some(waiting) = self.waits_for(at) {
+            self.change(waiting, |task| task.waits_for = None);
+        }
+    }
+
     fn exit(&mut self, at: usize, task: &Task) -> Outcome {
+        self.release(at);
         self.leave_undo(at);
         self.change(at, |task| task.ended = true);
         if !task.leader {
@@ -603,7 +665,9 @@ impl World {
         let mut outcome = Outcome::done();
         match ns {
             Ns::User => {
-                self.change(at, |task| (task.links[ns as usize], task.caps) = (target, FULL));
+                self.change(at, |task| {
+                    (task.links[ns as usize], task.caps, task.no_root) = (target, FULL, false);
+                });
                 outcome.may_change = Parts::of(&[Part::Groups, Part::Securebits, Part::ProcessAttributes]);
             }
             Ns::Mnt => {

@@ -10,11 +10,8 @@ fn facts() -> Facts {
 
 /// A history of so many steps.
 fn history(mix: Mix, seed: u64, steps: usize) -> Vec<(World, usize, Op, Outcome, World)> {
-    let (mut world, mut draw, mut visited) = (
-        World::new(Kernel::FULL, FULL, Flags::NONE),
-        Draw::new(mix, seed, &facts()).with_programs(true).with_pidfds(true),
-        Visited::default(),
-    );
+    let (mut world, mut draw, mut visited) =
+        (World::new(Kernel::FULL, FULL, Flags::NONE), Draw::new(mix, seed, &facts(), Offers::ALL), Visited::default());
     let mut history = Vec::new();
     for _ in 0..steps {
         let (at, op) = draw.next(&world, &visited);
@@ -80,7 +77,7 @@ proptest! {
 
     #[test]
     fn steps_at_the_same_time_can_be_taken_in_both_orders(seed: u64, mix in 0..Mix::ALL.len()) {
-        let mut draw = Draw::new(Mix::ALL[mix].0, seed, &facts()).with_pidfds(true);
+        let mut draw = Draw::new(Mix::ALL[mix].0, seed, &facts(), Offers::ALL);
         let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
         let visited = Visited::default();
         for _ in 0..120 {
@@ -173,7 +170,7 @@ fn one_call_is_todays_model() {
 fn seen(mix: Mix, seeds: std::ops::Range<u64>, steps: usize) -> Visited {
     let mut visited = Visited::default();
     for seed in seeds {
-        let mut draw = Draw::new(mix, seed, &facts());
+        let mut draw = Draw::new(mix, seed, &facts(), Offers::ALL);
         let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
         for _ in 0..steps {
             let (at, op) = draw.next(&world, &visited);

@@ -75,6 +75,11 @@ fn class(op: &Op) -> u64 {
         Op::Enter(set, _) => (23, flags(set)),
         Op::Lock => (24, 0),
         Op::Unlock => (25, 0),
+        Op::Map(which, _) => (26, which as u64),
+        Op::Setgroups(allow) => (27, allow.into()),
+        Op::NoRoot => (28, 0),
+        Op::Make(object) => (29, object as u64),
+        Op::Remove(object) => (30, object as u64),
     };
     kind << 56 | (more & (u64::MAX >> 8))
 }
@@ -121,6 +126,9 @@ impl World {
             (frozen, 1),
             (self.has_semaphore(task).into(), 1),
             ((task.user != 0).into(), 1),
+            (task.no_root.into(), 1),
+            (self.map_of(task.space(Ns::User)).len().min(2) as u64, 2),
+            (self.objects(task).iter().flatten().count() as u64, 2),
         ];
         fields.into_iter().fold(0, |all, (value, bits)| all << bits | value)
     }

@@ -100,6 +100,14 @@ pub enum Value {
     Umask,
     /// The no_new_privs attribute.
     NoNewPrivs,
+    /// The securebits.
+    Securebits,
+    /// Whether it is process 1 of its PID namespace.
+    ProcessOne,
+    /// The objects of its IPC namespace.
+    Objects,
+    /// By how many seconds its CLOCK_MONOTONIC differs from the stage's.
+    Clock,
     /// The host name.
     HostName,
     /// Which of the world's descriptors are open.
@@ -115,6 +123,10 @@ impl fmt::Display for Value {
             Value::Permitted => "permitted capabilities",
             Value::Umask => "umask",
             Value::NoNewPrivs => "no_new_privs",
+            Value::Securebits => "securebits",
+            Value::ProcessOne => "process 1 of its PID namespace",
+            Value::Objects => "IPC objects",
+            Value::Clock => "offset of CLOCK_MONOTONIC",
             Value::HostName => "host name",
             Value::Descriptors => "descriptors",
         })

@@ -90,15 +90,15 @@ impl Program<'_> {
                 self.uses("text");
                 let Some(task) = after.task(at) else { return String::new() };
                 let space = &after.spaces[&task.space(Ns::User)];
-                let Content::User { mapped, denied, .. } = space.content else { return String::new() };
-                let map = if mapped { format!("0 {} 1", space.maker) } else { String::new() };
+                let Content::User { ref map, denied, .. } = space.content else { return String::new() };
+                let map = World::shown_map(map);
                 let denies = match denied {
                     Some(true) => "\"deny\"",
                     Some(false) => "\"allow\"",
                     None => "NULL",
                 };
                 format!(
-                    "\tchar expected[256], got[256];\n\n\texpected_maps(expected, \"{map}\", {denies}, {});\n\
+                    "\tchar expected[MAPS], got[MAPS];\n\n\texpected_maps(expected, \"{map}\", {denies}, {});\n\
                      \tmaps(got, {at});\n\texpect_text(\"{what}\", expected, got);\n",
                     space.maker
                 )
@@ -209,6 +209,28 @@ impl Program<'_> {
             Value::NoNewPrivs => {
                 let read = "sprintf(expected, \"%d\", prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));";
                 (field("NoNewPrivs"), ("expected".to_owned(), Some(read.to_owned())))
+            }
+            Value::Securebits => {
+                let look = "sprintf(shared->seen, \"%#x\", prctl(PR_GET_SECUREBITS))".to_owned();
+                (("look", look), same(if task.no_root { "0x1" } else { "0" }.to_owned()))
+            }
+            Value::ProcessOne => {
+                let is_init = after.processes[&task.process].init;
+                let look = "strcpy(shared->seen, syscall(SYS_getpid) == 1 ? \"yes\" : \"no\")".to_owned();
+                (("look", look), same(if is_init { "yes" } else { "no" }.to_owned()))
+            }
+            Value::Objects => {
+                let there = after.objects(task).map(|maker| if maker.is_some() { "1" } else { "0" });
+                (("objects", "objects()".to_owned()), same(there.join(" ")))
+            }
+            Value::Clock => {
+                self.uses("clock_beside");
+                let answers = self.look(steps, at, "clock_beside", "sprintf(shared->seen, \"%lld\", monotonic())");
+                return format!(
+                    "\tchar got[32];\n\n\tif (!{answers})\n\t\tfail(\"no answer\");\n\tclock_beside(got);\n\
+                     \texpect_text(\"{what}\", \"{}\", got);\n",
+                    after.clock(task)
+                );
             }
             Value::HostName => {
                 let look = "gethostname(shared->seen, sizeof(shared->seen))".to_owned();

@@ -6,7 +6,7 @@ use super::checks::{is_empty, mount_in};
 use super::*;
 use crate::SUITE;
 use crate::engines::walk::takes_pidfds;
-use crate::spec::world::{Caps, Draw, Mix, Propagation, Task, Tree, Visited};
+use crate::spec::world::{Caps, Draw, Mix, Offers, Propagation, Task, Tree, Visited};
 use harness::place::sandbox::Sandbox;
 
 /// The model of a history, which begins with all capabilities.
@@ -72,6 +72,10 @@ fn whats(of: &Reproducer) -> Vec<What> {
         Value::Permitted,
         Value::Umask,
         Value::NoNewPrivs,
+        Value::Securebits,
+        Value::ProcessOne,
+        Value::Objects,
+        Value::Clock,
         Value::HostName,
         Value::Descriptors,
     ];
@@ -133,12 +137,23 @@ fn kind<T: fmt::Debug>(of: &T) -> String {
 
 /// A random history of a place, short enough to be read.
 fn history(start: &World, facts: &Facts, seed: u64, visited: &mut Visited) -> Vec<(usize, Op)> {
-    let takes_pidfds = facts.has(feature::INITIAL_ROOT) && takes_pidfds();
+    let initial_root = facts.has(feature::INITIAL_ROOT);
+    // A task that executes programs or waits for its child has no C program.
+    let offers = Offers {
+        programs: false,
+        pidfds: initial_root && takes_pidfds(),
+        all_ids: initial_root,
+        objects: [facts.has(feature::SYSV_IPC); 3],
+        ..Offers::ALL
+    };
     let mix = Mix::ALL[seed as usize % Mix::ALL.len()].0;
-    let mut draw = Draw::new(mix, seed, facts).with_pidfds(takes_pidfds);
+    let mut draw = Draw::new(mix, seed, facts, offers);
     let (mut world, mut steps) = (start.clone(), Vec::new());
     for _ in 0..14 {
-        let (at, op) = draw.next(&world, visited);
+        let (at, mut op) = draw.next(&world, visited);
+        if let Op::Clone(flags, to) = op {
+            op = Op::Clone(flags & !VFORK, to);
+        }
         if let Some(task) = world.task(at) {
             visited.note(&world, task, &op);
         }
@@ -179,8 +194,8 @@ fn every_step_and_check_compiles_and_holds_here() {
     let caps = if plays { Caps { effective: facts.capabilities, bounding: u64::MAX } } else { FULL };
     let start = World::new(Kernel::of(&facts), caps, Flags::NONE);
     let (mut ops, mut checks, mut visited) = (BTreeSet::new(), BTreeSet::new(), Visited::default());
-    let all_seen = |ops: &BTreeSet<_>, checks: &BTreeSet<_>| ops.len() >= 25 && checks.len() >= 23;
-    for seed in 0..100 {
+    let all_seen = |ops: &BTreeSet<_>, checks: &BTreeSet<_>| ops.len() >= 30 && checks.len() >= 27;
+    for seed in 0..300 {
         if seed >= 24 && all_seen(&ops, &checks) {
             break;
         }
