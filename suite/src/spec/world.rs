@@ -15,6 +15,7 @@ mod draw;
 mod maps;
 mod mounts;
 mod objects;
+mod settings;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -28,8 +29,9 @@ pub use calls::{Dir, Op};
 pub use caps::{Caps, FULL};
 pub use draw::{Draw, Mix, Offers};
 pub use maps::{Extent, MAPS};
-pub use mounts::{Mount, Propagation, Tree};
+pub use mounts::{Mount, Options, Propagation, Tree};
 pub use objects::Object;
+pub use settings::{CLOCKS, OFFSETS, SETTINGS, Setting};
 pub use step::{Outcome, VFORK};
 pub use visited::Visited;
 pub use what::{Mounted, Value, What, Where};
@@ -37,12 +39,40 @@ pub use what::{Mounted, Value, What, Where};
 /// How many tasks a world has room for.
 pub const TASKS: usize = 6;
 /// The numbers of the descriptors that tasks of a world open and close.
-pub const FDS: std::ops::Range<u8> = 20..26;
+pub const FDS: [u16; 8] = [20, 21, 22, 23, 24, 25, 70, 300];
+/// The first of them, for which a small table is enough.
+pub const NEAR_FDS: usize = 6;
 /// What the semaphore starts with: more than a history can take.
 pub const SEMAPHORE: i32 = 1000;
 
 /// The number of an object.
 pub type Id = u32;
+
+/// The descriptors of a table: a bit each, by their places among [`FDS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Descriptors {
+    /// Those that are open.
+    pub open: u32,
+    /// Those of them that execve(2) closes.
+    pub closing: u32,
+}
+
+impl Descriptors {
+    /// Their numbers.
+    pub fn told(self) -> String {
+        let shown = |fd: &u16| match self.closing & bit(*fd) {
+            0 => fd.to_string(),
+            _ => format!("{fd} (closing on exec)"),
+        };
+        let open: Vec<String> = FDS.iter().filter(|fd| self.open & bit(**fd) != 0).map(shown).collect();
+        if open.is_empty() { "none".to_owned() } else { open.join(", ") }
+    }
+}
+
+/// The bit of a descriptor.
+pub(crate) fn bit(fd: u16) -> u32 {
+    FDS.iter().position(|known| *known == fd).map_or(0, |place| 1 << place)
+}
 
 /// Root, current directory and umask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,8 +154,13 @@ pub struct Space {
 pub enum Content {
     /// A network or cgroup namespace.
     Plain,
-    /// An IPC namespace: who made each object that is there, by [`Object`]. The semaphore is in the first one.
-    Ipc([Option<u32>; Object::ALL.len()]),
+    /// An IPC namespace. The semaphore is in the first one.
+    Ipc {
+        /// Who made each object that is there, by [`Object`].
+        objects: [Option<u32>; Object::ALL.len()],
+        /// Its [settings](SETTINGS).
+        settings: [u32; SETTINGS.len()],
+    },
     /// The host name; `None` for what the machine has.
     Uts(Option<u8>),
     /// The world's mounts; `None` in an empty mount namespace.
@@ -137,10 +172,10 @@ pub enum Content {
         /// It has ended: nothing can be made here any more.
         over: bool,
     },
-    /// The offset of CLOCK_MONOTONIC in seconds, and whether it can be changed no more.
+    /// The offsets of its clocks, and whether they can be changed no more.
     Time {
-        /// The offset.
-        offset: i64,
+        /// The offsets of [both clocks](CLOCKS) in seconds.
+        offsets: [i64; CLOCKS],
         /// A task has entered.
         frozen: bool,
     },
@@ -168,8 +203,8 @@ pub struct World {
     pub processes: BTreeMap<Id, Process>,
     /// Root, cwd and umask objects.
     pub fs: BTreeMap<Id, Fs>,
-    /// Tables of descriptors: which of [`FDS`] are open, a bit each.
-    pub files: BTreeMap<Id, u64>,
+    /// Tables of descriptors.
+    pub files: BTreeMap<Id, Descriptors>,
     /// Undo lists: what each gives back.
     pub undo: BTreeMap<Id, i32>,
     /// Namespaces; also those that nobody is in.
@@ -189,6 +224,11 @@ pub struct World {
 const FIRST_USER: Id = 0;
 /// The limits of a new user namespace.
 const NO_LIMITS: [u32; KINDS.len()] = [u32::MAX; KINDS.len()];
+/// A new IPC namespace.
+const NEW_IPC: Content = {
+    let [messages, queues] = SETTINGS;
+    Content::Ipc { objects: [None; Object::ALL.len()], settings: [messages.default, queues.default] }
+};
 /// A user namespace above the first, over which no task has any capability.
 pub const OUTSIDE: Id = Id::MAX;
 
@@ -215,10 +255,10 @@ impl World {
             let content = match kind.flag {
                 Flags::NEWUSER => Content::User { map: Vec::new(), setfcap: true, denied: None, limits: NO_LIMITS },
                 Flags::NEWUTS => Content::Uts(None),
-                Flags::NEWIPC => Content::Ipc(Default::default()),
+                Flags::NEWIPC => NEW_IPC,
                 Flags::NEWNS => Content::Mnt(Some(Tree::default())),
                 Flags::NEWPID => Content::Pid { begun: true, over: false },
-                Flags::NEWTIME => Content::Time { offset: 0, frozen: true },
+                Flags::NEWTIME => Content::Time { offsets: [0; CLOCKS], frozen: true },
                 _ => Content::Plain,
             };
             let id = world.id();
@@ -231,7 +271,7 @@ impl World {
         let (process, fs, files, vm, handlers) = (world.id(), world.id(), world.id(), world.id(), world.id());
         world.processes.insert(process, Process { parent: None, init: false });
         world.fs.insert(fs, Fs { root: Dir::Top, cwd: Dir::Top, umask: 0o22 });
-        world.files.insert(files, 0);
+        world.files.insert(files, Descriptors::default());
         world.tasks[0] = Some(Task {
             process,
             leader: true,
@@ -251,21 +291,23 @@ impl World {
         world
     }
 
-    /// Has the first time namespace this offset of CLOCK_MONOTONIC.
-    pub fn set_first_offset(&mut self, seconds: i64) {
-        for space in self.spaces.values_mut().filter(|space| space.kind == Flags::NEWTIME) {
-            space.content = Content::Time { offset: seconds, frozen: true };
+    /// Gives the first time namespace these offsets of its clocks.
+    pub fn set_first_offsets(&mut self, offsets: [i64; CLOCKS]) {
+        self.set(self.first(Flags::NEWTIME), Content::Time { offsets, frozen: true });
+    }
+
+    /// The offsets of a time namespace.
+    fn offsets(&self, space: Id) -> [i64; CLOCKS] {
+        match self.spaces.get(&space).map(|space| &space.content) {
+            Some(Content::Time { offsets, .. }) => *offsets,
+            _ => [0; CLOCKS],
         }
     }
 
-    /// By how many seconds a task's CLOCK_MONOTONIC differs from that of the first time namespace.
-    pub fn clock(&self, task: &Task) -> i64 {
-        let offset = |id: Id| match self.spaces.get(&id).map(|space| &space.content) {
-            Some(Content::Time { offset, .. }) => *offset,
-            _ => 0,
-        };
-        let first = KINDS.iter().position(|kind| kind.flag == Flags::NEWTIME).unwrap_or_default() as Id;
-        offset(task.space(Ns::Time)) - offset(first)
+    /// The namespace of a kind that the world begins with.
+    fn first(&self, kind: Flags) -> Id {
+        // They got their numbers in the order of KINDS.
+        KINDS.iter().position(|known| known.flag == kind).unwrap_or_default() as Id
     }
 
     fn id(&mut self) -> Id {
@@ -300,8 +342,7 @@ impl World {
 
     /// The first IPC namespace, where the semaphore is.
     pub fn has_semaphore(&self, task: &Task) -> bool {
-        // The namespaces of the first task got their numbers in the order of KINDS.
-        task.space(Ns::Ipc) == KINDS.iter().position(|kind| kind.flag == Flags::NEWIPC).unwrap_or_default() as Id
+        task.space(Ns::Ipc) == self.first(Flags::NEWIPC)
     }
 
     /// A user namespace and all above it in the world.
@@ -432,7 +473,7 @@ impl World {
 
     /// Whether it is the time namespace that the world begins with.
     pub fn is_first_time(&self, space: Id) -> bool {
-        KINDS.get(space as usize).is_some_and(|kind| kind.flag == Flags::NEWTIME)
+        space == self.first(Flags::NEWTIME)
     }
 
     /// The host name that a task sees; `None` for what the machine has.

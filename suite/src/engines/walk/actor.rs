@@ -5,7 +5,7 @@
 use super::*;
 use crate::observe::fds;
 use crate::place::lock::raw_lock;
-use crate::spec::world::{Dir, MAPS, Object, Op, TASKS};
+use crate::spec::world::{CLOCKS, Descriptors, Dir, FDS, MAPS, OFFSETS, Object, Op, SETTINGS, Setting, TASKS, bit};
 
 /// What the stage and its tasks have in common. Lives in memory that stays shared whatever they call.
 #[repr(C)]
@@ -34,10 +34,8 @@ pub(super) struct Slot {
     pub(super) stack: AtomicUsize,
     /// The process ID, in the PID namespace of who made it.
     pub(super) seen_as: AtomicI32,
-    /// CLOCK_MONOTONIC in nanoseconds, by system call and by the vDSO, when the task looked.
-    pub(super) clocks: [AtomicI64; 2],
-    /// Which [objects](Object) it saw then, a bit each.
-    pub(super) objects: AtomicU32,
+    /// What it [saw](Sight) when it looked.
+    pub(super) sight: UnsafeCell<Sight>,
     /// Never read before one was given.
     pub(super) order_given: UnsafeCell<Order>,
     pub(super) state: UnsafeCell<State>,
@@ -55,10 +53,25 @@ pub(super) struct Known {
     pub(super) observer: Observer,
     /// Which kinds of objects there can be.
     pub(super) objects: [bool; Object::ALL.len()],
+    /// Whether settings of IPC namespaces can be written.
+    pub(super) settings: bool,
 }
 
 /// A path, ended as C ends it.
 pub(super) type Path = [u8; 256];
+
+/// What a task sees of itself that is no part of its [`State`]. Plain data.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sight {
+    /// CLOCK_MONOTONIC and CLOCK_BOOTTIME in nanoseconds, each by system call and by the vDSO.
+    pub(super) clocks: [[i64; 2]; CLOCKS],
+    /// Which [objects](Object) its IPC namespace has, a bit each.
+    pub(super) objects: u32,
+    /// The [settings](SETTINGS) of its IPC namespace.
+    pub(super) settings: [u32; SETTINGS.len()],
+    /// Which of [`FDS`] are open, and close on exec.
+    pub(super) descriptors: Descriptors,
+}
 
 /// What to do. Plain data.
 #[derive(Clone, Copy)]
@@ -163,10 +176,9 @@ pub(super) fn serve(script: &Script, mut at: usize, first: u32) -> ! {
         match order {
             Order::Look => {
                 // SAFETY: it is this task's turn.
-                unsafe { *slot.state.get() = script.known.observer.state() };
-                slot.objects.store(objects(script.known.objects), Ordering::Release);
-                for (clock, now) in slot.clocks.iter().zip(now()) {
-                    clock.store(now, Ordering::Release);
+                unsafe {
+                    *slot.state.get() = script.known.observer.state();
+                    *slot.sight.get() = look(&script.known);
                 }
                 slot.report.set(done + 1);
             }
@@ -191,14 +203,42 @@ pub(super) fn serve(script: &Script, mut at: usize, first: u32) -> ! {
     }
 }
 
-/// CLOCK_MONOTONIC in nanoseconds, by system call and as the C library reads it, through the vDSO.
-pub(super) fn now() -> [i64; 2] {
-    let mut now = [libc::timespec { tv_sec: 0, tv_nsec: 0 }; 2];
-    let [by_call, by_vdso] = &mut now;
-    let _ = call!(clock_gettime, libc::CLOCK_MONOTONIC, &raw mut *by_call);
-    // SAFETY: the structure is live. It touches no memory of the thread's own: it does not fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, by_vdso) };
-    now.map(|time| i64::from(time.tv_sec) * 1_000_000_000 + i64::from(time.tv_nsec))
+/// Looks.
+fn look(known: &Known) -> Sight {
+    let setting = |setting: Setting| {
+        let mut text = [0; 16];
+        let fd = call!(openat, fds::OBSERVER, setting.file.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC, 0)? as i32;
+        let read = call!(read, fd, text.as_mut_ptr(), text.len());
+        fds::close(fd);
+        let digits = text[..read?].split(|byte: &u8| !byte.is_ascii_digit()).next();
+        Ok::<u32, syscalls::Errno>(observe::number(digits.unwrap_or_default(), 10) as u32)
+    };
+    let mut descriptors = Descriptors::default();
+    for fd in FDS {
+        if let Ok(flags) = call!(fcntl, fd, libc::F_GETFD) {
+            descriptors.open |= bit(fd);
+            descriptors.closing |= if flags & libc::FD_CLOEXEC as usize != 0 { bit(fd) } else { 0 };
+        }
+    }
+    Sight {
+        clocks: now(),
+        objects: objects(known.objects),
+        settings: if known.settings { SETTINGS.map(|one| setting(one).unwrap_or(0)) } else { [0; SETTINGS.len()] },
+        descriptors,
+    }
+}
+
+/// CLOCK_MONOTONIC and CLOCK_BOOTTIME in nanoseconds, each by system call and as the C library reads it, through the vDSO.
+pub(super) fn now() -> [[i64; 2]; CLOCKS] {
+    let read = |clock: libc::clockid_t| {
+        let mut now = [libc::timespec { tv_sec: 0, tv_nsec: 0 }; 2];
+        let [by_call, by_vdso] = &mut now;
+        let _ = call!(clock_gettime, clock, &raw mut *by_call);
+        // SAFETY: the structure is live. It touches no memory of the thread's own: it does not fail.
+        unsafe { libc::clock_gettime(clock, by_vdso) };
+        now.map(|time| i64::from(time.tv_sec) * 1_000_000_000 + i64::from(time.tv_nsec))
+    };
+    [libc::CLOCK_MONOTONIC, libc::CLOCK_BOOTTIME].map(read)
 }
 
 /// Which of these kinds of objects the own IPC namespace has, a bit each.
@@ -361,7 +401,7 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
             write(limit_file(&mut path, kind), &text[..end])
         }
         Op::Take => return Some(take_with_undo(script.known.semaphore).map_or_else(|errno| -(errno as i64), |()| 0)),
-        Op::Open(fd) => call!(dup3, 0, fd, 0).map(|_| 0),
+        Op::Open(fd, closes) => call!(dup3, 0, fd, if closes { libc::O_CLOEXEC } else { 0 }).map(|_| 0),
         Op::Close(fd) => call!(close, fd),
         Op::Lock => raw_lock(LOCKED, libc::F_SETLK, libc::F_WRLCK).map(|_| 0),
         Op::Unlock => raw_lock(LOCKED, libc::F_SETLK, libc::F_UNLCK).map(|_| 0),
@@ -370,9 +410,15 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
             call!(mount, c"child".as_ptr(), point, c"tmpfs".as_ptr(), 0, none)
         }
         Op::Unmount => call!(umount2, point, 0),
-        Op::Offset(seconds) => {
-            let mut text = [0; 40];
-            write(c"self/timens_offsets", offset_line(&mut text, seconds))
+        Op::Remount(options) => {
+            let flags = libc::MS_REMOUNT as u32 | libc::MS_BIND as u32 | options.flags();
+            call!(mount, none, base, none, flags, none)
+        }
+        Op::Offset(which) => write(c"self/timens_offsets", OFFSETS[which].0.as_bytes()),
+        Op::Set(which, value) => {
+            let mut text = [0; 10];
+            let end = digits(&mut text, 0, value.into());
+            write(SETTINGS[which].file, &text[..end])
         }
     };
     Some(raw(result))
@@ -440,15 +486,6 @@ fn map_line(text: &mut [u8; 24], id: u32) -> &[u8] {
     let end = digits(text, 2, id.into());
     text[..2].copy_from_slice(b"0 ");
     text[end..end + 2].copy_from_slice(b" 1");
-    &text[..end + 2]
-}
-
-/// `monotonic SECONDS 0`.
-fn offset_line(text: &mut [u8; 40], seconds: i64) -> &[u8] {
-    const NAME: &[u8] = b"monotonic ";
-    text[..NAME.len()].copy_from_slice(NAME);
-    let end = digits(text, NAME.len(), seconds.unsigned_abs());
-    text[end..end + 2].copy_from_slice(b" 0");
     &text[..end + 2]
 }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::observe::kcmp::Shared;
 use crate::observe::mounts::MountLine;
 use crate::spec::world::{
-    Content, Dir, FDS, Id, Mount, Mounted, Object, Op, Outcome, TASKS, Task, Value, What, Where, World,
+    CLOCKS, Content, Dir, Id, Mount, Mounted, Object, Op, Outcome, TASKS, Task, Value, What, Where, World,
 };
 
 /// Something that is not as the model has it.
@@ -158,7 +158,7 @@ impl Comparer {
         };
         for (at, task) in world.alive() {
             let Some(seen) = &states[at] else { continue };
-            self.compare_task(world, at, task, seen)?;
+            self.compare_task(stage, world, at, task, seen)?;
             self.compare_rest(before, world, at, &seen.state, steps)?;
         }
         self.last = states;
@@ -185,10 +185,11 @@ impl Comparer {
     /// The parts of a task that the model has as values.
     fn compare_task(
         &mut self,
+        stage: &Stage,
         world: &World,
         at: usize,
         task: &Task,
-        Seen { state, objects, clocks }: &Seen,
+        Seen { state, sight, clocks }: &Seen,
     ) -> Result<(), Mismatch> {
         let seen = |part: Part| !world.kernel.unseen.contains(part);
         for ns in Ns::ALL.into_iter().filter(|ns| seen(Part::ALL[*ns as usize])) {
@@ -243,21 +244,24 @@ impl Comparer {
             text[..5].copy_from_slice(&[b'w', b'a', b'l', b'k', b'0' + name]);
             text
         });
-        let mask = FDS.fold(0u64, |mask, fd| mask | 1 << fd);
         let caps = task.caps.effective & self.every;
-        let open = world.files[&task.files];
         let nnp = u32::from(task.no_new_privs) | self.initial.no_new_privs;
         let hex = |bits: u64| format!("{bits:#x}");
         let list = |ids: [u32; 4]| format!("{ids:?}");
         let made = world.objects(task).into_iter().enumerate().filter(|(_, maker)| maker.is_some());
         let made = Object::told(made.fold(0, |all, (object, _)| all | 1 << object));
         let is_init = world.processes[&task.process].init;
-        let clock = world.clock(task).to_string();
         // Where there were none at first, there is only what tasks have set.
         let securebits = if self.initial.securebits == 0 { u32::from(task.no_root) } else { state.securebits };
         // Whoever is in the first PID namespace may be process 1 of a container.
         let init = if world.is_from_start(task.space(Ns::Pid)) { is_init } else { state.ids[0] == 1 };
-        let [by_call, by_vdso] = clocks.map(|seconds| seconds.map_or(clock.clone(), |seconds| seconds.to_string()));
+        let clock = |clock: usize, way: usize| {
+            let expected = world.clocks(task)[clock];
+            (expected.to_string(), clocks[clock][way].unwrap_or(expected).to_string())
+        };
+        let [(mono, mono_seen), (mono_too, mono_vdso), (boot, boot_seen), (boot_too, boot_vdso)] =
+            [clock(0, 0), clock(0, 1), clock(1, 0), clock(1, 1)];
+        let settings = world.settings(task).filter(|_| stage.theatre.offers.settings).unwrap_or(sight.settings);
         for (value, expected, actual, requirement) in [
             (Value::Uids, list(ids(self.initial.uids)), list(state.uids), "EFF-USER-02"),
             (Value::Gids, list(ids(self.initial.gids)), list(state.gids), "EFF-USER-02"),
@@ -268,10 +272,13 @@ impl Comparer {
             (Value::HostName, observe::text(host), observe::text(state.host_name), "EFF-UTS-01"),
             (Value::Securebits, hex(securebits.into()), hex(state.securebits.into()), "EFF-USER-04"),
             (Value::ProcessOne, is_init.to_string(), init.to_string(), "EFF-PID-02"),
-            (Value::Objects, made, Object::told(*objects), "EFF-IPC-04"),
-            (Value::Clock, clock.clone(), by_call, "EFF-TIME-02"),
-            (Value::Clock, clock, by_vdso, "EFF-TIME-02"),
-            (Value::Descriptors, hex(open), hex(state.descriptors.low & mask), "EFF-FILES-01"),
+            (Value::Objects, made, Object::told(sight.objects), "EFF-IPC-04"),
+            (Value::Settings, format!("{settings:?}"), format!("{:?}", sight.settings), "EFF-IPC-05"),
+            (Value::Clock, mono, mono_seen, "EFF-TIME-04"),
+            (Value::Clock, mono_too, mono_vdso, "EFF-TIME-04"),
+            (Value::BootClock, boot, boot_seen, "EFF-TIME-04"),
+            (Value::BootClock, boot_too, boot_vdso, "EFF-TIME-04"),
+            (Value::Descriptors, world.files[&task.files].told(), sight.descriptors.told(), "EFF-FILES-01"),
         ] {
             if expected != actual {
                 return Err(Mismatch::new(What::Value(value, at), expected, actual, requirement));
@@ -365,6 +372,14 @@ impl Comparer {
                 continue;
             };
             let seen = stage.mounts(at);
+            if let Some(line) = &seen[0] {
+                let shown = tree.base.options.told();
+                let [.., options] = &line.place;
+                let kept: Vec<&str> = options.split(',').filter(|option| *option != "relatime").collect();
+                if kept.join(",") != shown {
+                    return Err(Mismatch::new(What::Options(at), shown, kept.join(","), "EFF-MNT-02"));
+                }
+            }
             for ((mounted, expected), actual) in Mounted::ALL.into_iter().zip([Some(tree.base), tree.child]).zip(seen) {
                 self.compare_mount((mounted, at), expected, actual)?;
             }
@@ -480,13 +495,16 @@ impl Comparer {
     fn compare_offset(&self, stage: &Stage, world: &World, at: usize) -> Result<(), Mismatch> {
         let Some(task) = world.task(at).filter(|task| task.leader) else { return Ok(()) };
         let later = task.space(Ns::TimeForChildren);
-        let Content::Time { offset, .. } = world.spaces[&later].content else { return Ok(()) };
+        let Content::Time { offsets, .. } = world.spaces[&later].content else { return Ok(()) };
         // What the first one has is the machine's.
         if world.is_first_time(later) {
             return Ok(());
         }
-        match stage.offset(at) {
-            Some(actual) if actual != offset => Err(Mismatch::new(What::Offset(at), offset, actual, "EFF-TIME-01")),
+        match stage.offsets(at) {
+            Some(actual) if actual != offsets => {
+                let told = |[monotonic, boottime]: [i64; CLOCKS]| format!("monotonic {monotonic}, boottime {boottime}");
+                Err(Mismatch::new(What::Offset(at), told(offsets), told(actual), "EFF-TIME-09"))
+            }
             _ => Ok(()),
         }
     }

@@ -4,8 +4,8 @@
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 
 use super::actor::{
-    FIRST, Known, LOCKED, Order, SCENE, SOCKET, Scene, Script, Slot, make_object, now, open_program, remove_object,
-    serve,
+    FIRST, Known, LOCKED, Order, SCENE, SOCKET, Scene, Script, Sight, Slot, make_object, now, open_program,
+    remove_object, serve,
 };
 use super::*;
 use crate::observe::kcmp::{Shared, shares};
@@ -13,7 +13,7 @@ use crate::observe::mounts::{self, MountLine, mounts_of};
 use crate::observe::nsfd::{inode_of, maker_of, open_link, open_process, owner_of, parent_of};
 use crate::place::lock::raw_lock;
 use crate::place::privilege::all_capabilities;
-use crate::spec::world::{Caps, Object, Offers, Op, TASKS, VFORK, World};
+use crate::spec::world::{CLOCKS, Caps, FDS, NEAR_FDS, Object, Offers, Op, SETTINGS, Setting, TASKS, VFORK, World};
 use crate::tasks::shm::map_kept;
 use harness::place::filter::has_filter;
 use nix::mount::MsFlags;
@@ -73,11 +73,12 @@ impl Theatre {
         // SAFETY: zeroes are a valid scene, whose orders are read only once they are written.
         let scene: &'static Scene = unsafe { map_kept(t, c"walk", SCENE)? };
         let observer = Observer::of(t)?;
+        let settings = takes_settings(t.facts());
         let semaphore_id = semaphore.as_ref().map_or(-1, Semaphore::id);
         // SAFETY: there are no tasks yet.
         unsafe {
             *scene.shared.get() =
-                Known { paths: known, semaphore: semaphore_id, observer, objects: object_kinds(t.facts()) }
+                Known { paths: known, semaphore: semaphore_id, observer, objects: object_kinds(t.facts()), settings }
         };
         open_program(t)?;
         let file = t.setup(Call::new("memfd_create()", memfd_create(c"walk", MFdFlags::empty())))?;
@@ -99,8 +100,8 @@ impl Theatre {
         let initial_root = t.facts().has(feature::INITIAL_ROOT);
         let mut start = World::new(Kernel::of(t.facts()), Caps { effective, bounding }, foreign());
         start.denies_setgroups = fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
-        if let Some(offset) = offset_of("self") {
-            start.set_first_offset(offset);
+        if let Some(offsets) = offsets_of("self") {
+            start.set_first_offsets(offsets);
         }
         Ok(Theatre {
             script: Box::leak(Box::new(Script::of(scene))),
@@ -114,11 +115,25 @@ impl Theatre {
                 pidfds: initial_root && takes_pidfds(),
                 all_ids: initial_root,
                 securebits: state.securebits == 0,
+                far_descriptors: takes_far_descriptors(),
+                settings,
                 objects: object_kinds(t.facts()),
             },
             sender,
         })
     }
+}
+
+/// Whether a table takes all of [`FDS`].
+fn takes_far_descriptors() -> bool {
+    let far = FDS[NEAR_FDS..].iter().map(|fd| i32::from(*fd));
+    far.map(|fd| dup_to(0, fd, 0).inspect(|_| observe::fds::close(fd)).is_ok()).fold(true, |all, taken| all && taken)
+}
+
+/// Whether the settings of IPC namespaces are there and can be written, as those of user namespaces can.
+fn takes_settings(facts: &Facts) -> bool {
+    let is_there = |setting: Setting| Path::new("/proc").join(setting.file.to_string_lossy().as_ref()).exists();
+    facts.has(feature::NAMESPACE_LIMITS) && SETTINGS.into_iter().all(is_there)
 }
 
 /// Which kinds of objects IPC namespaces can have. In the calling task's own, one of each is made and removed.
@@ -152,11 +167,10 @@ fn foreign() -> Flags {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
     pub(super) state: State,
-    /// Which [objects](Object) its IPC namespace has, a bit each.
-    pub(super) objects: u32,
-    /// By how many seconds its CLOCK_MONOTONIC differs from the stage's, by system call and by the vDSO; nothing where the
-    /// task took too long.
-    pub(super) clocks: [Option<i64>; 2],
+    pub(super) sight: Sight,
+    /// By how many seconds its clocks differ from the stage's, each by system call and by the vDSO; nothing where the task
+    /// took too long.
+    pub(super) clocks: [[Option<i64>; 2]; CLOCKS],
 }
 
 /// By how many whole seconds a clock differs from that of the stage, which showed the others before and after; nothing
@@ -386,20 +400,23 @@ impl<'t> Stage<'t> {
     /// Which one did not answer, and why.
     pub(super) fn look(&self, world: &World) -> Result<[Option<Seen>; TASKS], (usize, Lost)> {
         let mut states = [const { None }; TASKS];
-        let [began, _] = now();
+        let began = now();
         let able = world.alive().filter(|(_, task)| task.waits_for.is_none());
         let asked: Vec<(usize, u32)> = able.map(|(at, _)| (at, self.order(at, Order::Look))).collect();
         for (at, seen) in asked {
             self.wait(at, seen).map_err(|lost| (at, lost))?;
             let slot = self.slot(at);
-            let [ended, _] = now();
-            let clocks =
-                slot.clocks.each_ref().map(|clock| seconds_beside(clock.load(Ordering::Acquire), [began, ended]));
+            let ended = now();
+            // SAFETY: the task has reported, and waits.
+            let sight = unsafe { *slot.sight.get() };
             states[at] = Some(Seen {
                 // SAFETY: the task has reported, and waits.
                 state: unsafe { *slot.state.get() },
-                objects: slot.objects.load(Ordering::Acquire),
-                clocks,
+                sight,
+                clocks: [0, 1].map(|clock: usize| {
+                    let [began, ended] = [began[clock][0], ended[clock][0]];
+                    sight.clocks[clock].map(|seen| seconds_beside(seen, [began, ended]))
+                }),
             });
         }
         Ok(states)
@@ -448,16 +465,18 @@ impl<'t> Stage<'t> {
         maker_of(&open_link(self.directory(at), Ns::User).ok()?).ok()
     }
 
-    /// The offset of CLOCK_MONOTONIC that the children of a process will have.
-    pub(super) fn offset(&self, at: usize) -> Option<i64> {
-        offset_of(&self.ids(at)[0].to_string())
+    /// The offsets that the clocks of a process's children will have.
+    pub(super) fn offsets(&self, at: usize) -> Option<[i64; CLOCKS]> {
+        offsets_of(&self.ids(at)[0].to_string())
     }
 }
 
-/// The offset of CLOCK_MONOTONIC that the children of a process will have; nothing where there are no time namespaces.
-fn offset_of(process: &str) -> Option<i64> {
+/// The offsets that the clocks of a process's children will have; nothing where there are no time namespaces.
+fn offsets_of(process: &str) -> Option<[i64; CLOCKS]> {
     let text = fs::read_to_string(format!("/proc/{process}/timens_offsets")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("monotonic")?.split_whitespace().next()?.parse().ok())
+    let of =
+        |clock: &str| text.lines().find_map(|line| line.strip_prefix(clock)?.split_whitespace().next()?.parse().ok());
+    Some([of("monotonic")?, of("boottime")?])
 }
 
 impl Drop for Stage<'_> {

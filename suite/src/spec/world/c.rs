@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 
 use crate::spec::prelude::*;
 use crate::spec::world::{
-    Content, Dir, FULL, Id, MAPS, Mount, Mounted, Object, Op, SEMAPHORE, TASKS, VFORK, Value, What, Where, World,
+    Content, Dir, FULL, Id, MAPS, Mount, Mounted, OFFSETS, Object, Op, Options, SEMAPHORE, SETTINGS, TASKS, VFORK,
+    Value, What, Where, World,
 };
 
 /// What programs are put together from.
@@ -239,9 +240,9 @@ impl Program<'_> {
                 self.uses("semaphore");
                 "semop(semaphore, &(struct sembuf){ 0, -1, SEM_UNDO | IPC_NOWAIT }, 1)".to_owned()
             }
-            Op::Open(fd) => {
+            Op::Open(fd, closes) => {
                 self.uses("no_descriptors");
-                format!("dup3(0, {fd}, 0)")
+                format!("dup3(0, {fd}, {})", if closes { "O_CLOEXEC" } else { "0" })
             }
             Op::Close(fd) => {
                 self.uses("no_descriptors");
@@ -255,9 +256,20 @@ impl Program<'_> {
             Op::Propagate(to) => format!("mount(NULL, base, NULL, {}, NULL)", to.name()),
             Op::Mount => "mount(\"child\", dir_m, \"tmpfs\", 0, NULL)".to_owned(),
             Op::Unmount => "umount2(dir_m, 0)".to_owned(),
-            Op::Offset(seconds) => {
+            Op::Remount(options) => {
+                let more = if options == Options::default() { String::new() } else { format!(" | {options}") };
+                format!(
+                    "mount(NULL, base, NULL, MS_REMOUNT | MS_BIND{}, NULL)",
+                    more.replace('|', " | ").replace("  ", " ")
+                )
+            }
+            Op::Offset(which) => {
                 self.uses("write_file");
-                format!("write_file(\"self/timens_offsets\", \"monotonic {seconds} 0\")")
+                format!("write_file(\"self/timens_offsets\", {:?})", OFFSETS[which].0)
+            }
+            Op::Set(which, value) => {
+                self.uses("write_file");
+                format!("write_file({:?}, \"{value}\")", SETTINGS[which].file.to_string_lossy())
             }
         };
         let expected = self.of.results[number].map_or_else(|errno| format!("-{errno:?}"), |()| "0".to_owned());

@@ -1,7 +1,7 @@
 //! The steps of a history.
 
 use crate::spec::prelude::*;
-use crate::spec::world::{MAPS, Object, Propagation};
+use crate::spec::world::{MAPS, OFFSETS, Object, Options, Propagation, SETTINGS};
 
 /// A directory of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,22 +63,26 @@ pub enum Op {
     Limit(Flags, u32),
     /// semop(2) that takes one with SEM_UNDO.
     Take,
-    /// dup3(2) to this descriptor.
-    Open(u8),
+    /// dup3(2) to this descriptor, with O_CLOEXEC or without.
+    Open(u16, bool),
     /// close(2) of it.
-    Close(u8),
+    Close(u16),
     /// fcntl(F_SETLK, F_WRLCK) on the world's file.
     Lock,
     /// fcntl(F_SETLK, F_UNLCK) on it.
     Unlock,
     /// mount(2) that changes the propagation of the world's mount.
     Propagate(Propagation),
+    /// mount(MS_REMOUNT | MS_BIND) of the world's mount with these options.
+    Remount(Options),
     /// mount(2) of a tmpfs on one of the world's directories.
     Mount,
     /// umount2(2) of it.
     Unmount,
-    /// A write to timens_offsets: CLOCK_MONOTONIC by so many seconds.
-    Offset(i64),
+    /// Writes [one of these](OFFSETS) to timens_offsets.
+    Offset(usize),
+    /// Writes this to [one of these](SETTINGS).
+    Set(usize, u32),
 }
 
 impl fmt::Display for Op {
@@ -109,14 +113,16 @@ impl fmt::Display for Op {
                 write!(f, "write({limit}) to /proc/sys/user/{}", Kind::of(*kind).map_or("", |kind| kind.limit))
             }
             Op::Take => f.write_str("semop(-1, SEM_UNDO)"),
-            Op::Open(fd) => write!(f, "dup3(0, {fd})"),
+            Op::Open(fd, closes) => write!(f, "dup3(0, {fd}, {})", if *closes { "O_CLOEXEC" } else { "0" }),
             Op::Close(fd) => write!(f, "close({fd})"),
             Op::Lock => f.write_str("fcntl(F_SETLK, F_WRLCK)"),
             Op::Unlock => f.write_str("fcntl(F_SETLK, F_UNLCK)"),
             Op::Propagate(to) => write!(f, "mount({})", to.name()),
             Op::Mount => f.write_str("mount(tmpfs on …/m)"),
             Op::Unmount => f.write_str("umount2(…/m)"),
-            Op::Offset(seconds) => write!(f, "write(monotonic {seconds}) to timens_offsets"),
+            Op::Remount(options) => write!(f, "mount(MS_REMOUNT|MS_BIND, {options})"),
+            Op::Offset(which) => write!(f, "write({:?}) to timens_offsets", OFFSETS[*which].0),
+            Op::Set(which, value) => write!(f, "write({value}) to /proc/{}", SETTINGS[*which].file.to_string_lossy()),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Which step comes next: drawn, and drawn towards what the model has seen least of.
 
 use crate::spec::prelude::*;
-use crate::spec::world::{Dir, FDS, MAPS, Object, Op, Propagation, TASKS, VFORK, Visited, World};
+use crate::spec::world::{
+    Dir, FDS, MAPS, NEAR_FDS, OFFSETS, Object, Op, Options, Propagation, SETTINGS, TASKS, VFORK, Visited, World,
+};
 
 /// What histories are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,19 +24,19 @@ impl Mix {
         [(Mix::Everything, "everything"), (Mix::Sharing, "sharing"), (Mix::Mounts, "mounts"), (Mix::Users, "users")];
 
     /// How often each kind of step is drawn, in the order of [`Kind`].
-    fn weights(self) -> [u32; 31] {
+    fn weights(self) -> [u32; 33] {
         match self {
             Mix::Everything => {
-                [16, 8, 4, 6, 6, 3, 1, 2, 2, 1, 1, 1, 1, 4, 2, 4, 3, 3, 4, 2, 2, 2, 2, 4, 2, 1, 3, 1, 3, 1, 1]
+                [16, 8, 4, 6, 6, 3, 1, 2, 2, 1, 1, 1, 1, 4, 2, 4, 3, 3, 4, 2, 2, 2, 2, 4, 2, 1, 3, 1, 3, 1, 1, 2, 1]
             }
             Mix::Sharing => {
-                [20, 14, 8, 10, 2, 4, 1, 4, 1, 0, 0, 0, 0, 0, 0, 8, 5, 5, 0, 0, 0, 0, 4, 2, 6, 2, 0, 0, 3, 1, 0]
+                [20, 14, 8, 10, 2, 4, 1, 4, 1, 0, 0, 0, 0, 0, 0, 8, 5, 5, 0, 0, 0, 0, 4, 2, 6, 2, 0, 0, 3, 1, 0, 0, 2]
             }
             Mix::Mounts => {
-                [20, 8, 4, 6, 8, 6, 2, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 12, 0, 10, 8, 0, 4, 0, 0, 0, 0, 0, 0, 0]
+                [20, 8, 4, 6, 8, 6, 2, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 12, 0, 10, 8, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 0]
             }
             Mix::Users => {
-                [20, 8, 4, 6, 8, 1, 1, 0, 4, 2, 1, 1, 1, 8, 6, 0, 0, 0, 0, 4, 0, 0, 3, 8, 0, 0, 12, 4, 2, 1, 2]
+                [20, 8, 4, 6, 8, 1, 1, 0, 4, 2, 1, 1, 1, 8, 6, 0, 0, 0, 0, 4, 0, 0, 3, 8, 0, 0, 12, 4, 2, 1, 2, 0, 2]
             }
         }
     }
@@ -71,14 +73,25 @@ pub struct Offers {
     pub all_ids: bool,
     /// Nothing is among the securebits.
     pub securebits: bool,
+    /// A table can have descriptors beyond [`NEAR_FDS`].
+    pub far_descriptors: bool,
+    /// The settings of IPC namespaces can be written.
+    pub settings: bool,
     /// Which kinds of objects IPC namespaces can have.
     pub objects: [bool; Object::ALL.len()],
 }
 
 impl Offers {
     /// All there is.
-    pub const ALL: Offers =
-        Offers { programs: true, pidfds: true, all_ids: true, securebits: true, objects: [true; 3] };
+    pub const ALL: Offers = Offers {
+        programs: true,
+        pidfds: true,
+        all_ids: true,
+        securebits: true,
+        far_descriptors: true,
+        settings: true,
+        objects: [true; Object::ALL.len()],
+    };
 }
 
 /// Draws steps.
@@ -177,10 +190,10 @@ impl Draw {
                 Op::Limit(KINDS[self.random.usize(..KINDS.len())].flag, [0, 0, 1, 2, 3][self.random.usize(..5)])
             }
             15 if self.has_semaphores => Op::Take,
-            16 => Op::Open(self.random.u8(FDS)),
-            17 => Op::Close(self.random.u8(FDS)),
+            16 => Op::Open(self.descriptor(), self.random.u32(..3) == 0),
+            17 => Op::Close(self.descriptor()),
             18 => Op::Propagate(Propagation::ALL[self.random.usize(..4)]),
-            19 => Op::Offset(self.random.i64(1..1000)),
+            19 => Op::Offset(self.random.usize(..OFFSETS.len())),
             20 => Op::Mount,
             21 => Op::Unmount,
             22 if self.offers.programs => Op::Exec,
@@ -192,6 +205,8 @@ impl Draw {
             28 => self.object().map_or_else(|| unshare(self), Op::Make),
             29 => self.object().map_or_else(|| unshare(self), Op::Remove),
             30 if self.offers.securebits => Op::NoRoot,
+            31 => Op::Remount(self.options()),
+            32 if self.offers.settings => Op::Set(self.random.usize(..SETTINGS.len()), self.random.u32(300..310)),
             _ => unshare(self),
         };
         (at, op)
@@ -211,6 +226,16 @@ impl Draw {
         // A network namespace takes long to make: now and then is enough.
         let rare = if self.random.u32(..8) == 0 { Flags::NONE } else { Flags::NEWNET };
         set & !(self.without | rare)
+    }
+
+    fn descriptor(&mut self) -> u16 {
+        FDS[self.random.usize(..if self.offers.far_descriptors { FDS.len() } else { NEAR_FDS })]
+    }
+
+    /// One option, several, or none.
+    fn options(&mut self) -> Options {
+        let drawn = Options::ALL.into_iter().filter(|_| self.random.u32(..3) == 0);
+        Options(drawn.fold(0, |all, (option, ..)| all | option.0))
     }
 
     /// A kind of object that there can be.

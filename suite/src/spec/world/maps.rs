@@ -86,7 +86,7 @@ impl World {
     }
 
     /// What the first of so many IDs of a user namespace is in the first one, if one line of its map has them all.
-    fn outside(&self, space: Id, first: u32, count: u32) -> Option<u32> {
+    pub(super) fn outside(&self, space: Id, first: u32, count: u32) -> Option<u32> {
         if space == FIRST_USER {
             return Some(first);
         }

@@ -15,6 +15,54 @@ pub struct Mount {
     pub unbindable: bool,
     /// It cannot be unmounted by itself.
     pub locked: bool,
+    /// Its options.
+    pub options: Options,
+    /// Those that can be taken from it no more; [`Options::NOATIME`] stands for how it treats access times.
+    pub fixed: Options,
+}
+
+/// Options of a mount, a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options(pub u8);
+
+impl Options {
+    /// MS_NOATIME.
+    pub const NOATIME: Options = Options(1 << 4);
+    /// Each with the flag of mount(2) and its name, in mountinfo as well.
+    pub const ALL: [(Options, u32, &str, &str); 5] = [
+        (Options(1), libc::MS_RDONLY as u32, "MS_RDONLY", "ro"),
+        (Options(1 << 1), libc::MS_NOSUID as u32, "MS_NOSUID", "nosuid"),
+        (Options(1 << 2), libc::MS_NODEV as u32, "MS_NODEV", "nodev"),
+        (Options(1 << 3), libc::MS_NOEXEC as u32, "MS_NOEXEC", "noexec"),
+        (Options::NOATIME, libc::MS_NOATIME as u32, "MS_NOATIME", "noatime"),
+    ];
+
+    /// Whether all of the others are among these.
+    pub fn has(self, others: Options) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    /// The flags of mount(2).
+    pub fn flags(self) -> u32 {
+        Options::ALL.into_iter().filter(|(option, ..)| self.has(*option)).fold(0, |all, (_, flag, ..)| all | flag)
+    }
+
+    /// As mountinfo shows them, of what it shows those that are no others'.
+    pub fn told(self) -> String {
+        let names = Options::ALL.into_iter().filter(|(option, ..)| self.has(*option)).map(|(.., name)| name);
+        std::iter::once(if self.has(Options(1)) { "ro" } else { "rw" })
+            .chain(names.filter(|name| *name != "ro"))
+            .collect::<Vec<_>>()
+            .join(",")
+    }
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Options::ALL.into_iter().filter(|(option, ..)| self.has(*option)).map(|(_, _, name, _)| name);
+        let names: Vec<&str> = names.collect();
+        f.write_str(&if names.is_empty() { "0".to_owned() } else { names.join("|") })
+    }
 }
 
 /// What a mount namespace has of the world's mounts.
@@ -69,11 +117,12 @@ impl Mount {
     /// Its copy in a new mount namespace: one of another user namespace only receives, and keeps it locked (EFF-MNT-04
     /// to EFF-MNT-07, EFF-MNT-12).
     fn copy(self, other_user: bool) -> Mount {
-        let locked = self.locked || other_user;
-        match self.group {
-            Some(group) if other_user => Mount { group: None, master: Some(group), locked, ..self },
-            _ => Mount { locked, ..self },
+        if !other_user {
+            return self;
         }
+        let master = self.group.or(self.master);
+        let fixed = Options(self.fixed.0 | self.options.0 | Options::NOATIME.0);
+        Mount { group: None, master, locked: true, fixed, ..self }
     }
 }
 
@@ -134,6 +183,24 @@ impl World {
         if let Some(tree) = self.tree_mut(space) {
             tree.base = changed;
         }
+    }
+
+    /// Changes the options of the world's mount. Without MS_NOATIME, access times are treated as before.
+    ///
+    /// # Errors
+    /// EPERM: they would not have one that is fixed (EFF-MNT-13).
+    pub(super) fn remount(&mut self, space: Id, new: Options) -> Result<(), Errno> {
+        let Some(Tree { base, .. }) = self.tree(space) else { return Ok(()) };
+        let kept = Options(new.0 | (base.options.0 & Options::NOATIME.0));
+        let times_change = kept.has(Options::NOATIME) && !base.options.has(Options::NOATIME);
+        let fixed = Options(base.fixed.0 & !Options::NOATIME.0);
+        if !kept.has(fixed) || (base.fixed.has(Options::NOATIME) && times_change) {
+            return Err(Errno::EPERM);
+        }
+        if let Some(tree) = self.tree_mut(space) {
+            tree.base.options = kept;
+        }
+        Ok(())
     }
 
     /// Takes a mount out of its peer group. Gives whom it receives from as a slave of what it left. Where it is the last

@@ -2,7 +2,7 @@
 //! ipc/mqueue.c).
 
 use crate::spec::prelude::*;
-use crate::spec::world::{Content, Id, Task, World};
+use crate::spec::world::{Content, Id, Space, Task, World};
 
 /// What tasks make in an IPC namespace, one of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +44,7 @@ impl World {
     /// Who made each object that a task sees.
     pub fn objects(&self, task: &Task) -> [Option<u32>; Object::ALL.len()] {
         match self.spaces[&task.space(Ns::Ipc)].content {
-            Content::Ipc(objects) => objects,
+            Content::Ipc { objects, .. } => objects,
             _ => Default::default(),
         }
     }
@@ -82,7 +82,9 @@ impl World {
         }
     }
 
-    fn set_objects(&mut self, space: Id, objects: [Option<u32>; Object::ALL.len()]) {
-        self.spaces.entry(space).and_modify(|space| space.content = Content::Ipc(objects));
+    fn set_objects(&mut self, space: Id, new: [Option<u32>; Object::ALL.len()]) {
+        if let Some(Space { content: Content::Ipc { objects, .. }, .. }) = self.spaces.get_mut(&space) {
+            *objects = new;
+        }
     }
 }

@@ -34,6 +34,7 @@ static const char *result_name(int result)
 	case EEXIST: return "EEXIST";
 	case EINVAL: return "EINVAL";
 	case ENOSPC: return "ENOSPC";
+	case ERANGE: return "ERANGE";
 	case EUSERS: return "EUSERS";
 	}
 	snprintf(text, sizeof(text), "errno %d", -result);
@@ -184,15 +185,21 @@ static void attributes(void)
 //: descriptors look
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 
 static void descriptors(void)
 {
+	static const int fds[] = { 20, 21, 22, 23, 24, 25, 70, 300 };
 	char *end = shared->seen;
 
-	*end = 0;
-	for (int fd = 20; fd < 26; fd++)
-		if (fcntl(fd, F_GETFD) >= 0)
-			end += sprintf(end, "%d ", fd);
+	strcpy(end, "none");
+	for (unsigned int i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
+		int flags = fcntl(fds[i], F_GETFD);
+
+		if (flags >= 0)
+			end += sprintf(end, "%s%d%s", end == shared->seen ? "" : ", ", fds[i],
+				       flags & FD_CLOEXEC ? " (closing on exec)" : "");
+	}
 }
 
 //: no_descriptors
@@ -202,6 +209,8 @@ static void no_descriptors(void)
 {
 	for (int fd = 20; fd < 26; fd++)
 		close(fd);
+	close(70);
+	close(300);
 }
 
 //: write_file shared
@@ -309,23 +318,70 @@ static void objects(void)
 	sprintf(shared->seen, "%d %d %d", messages, memory, queue);
 }
 
+//: settings look
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Two settings of the task's IPC namespace. */
+static void settings(const char *one, const char *other)
+{
+	const char *names[] = { one, other };
+	int values[2];
+
+	for (int i = 0; i < 2; i++) {
+		char text[16] = "";
+		int fd = openat(proc, names[i], O_RDONLY | O_CLOEXEC);
+
+		if (read(fd, text, sizeof(text) - 1) < 0)
+			*text = 0;
+		close(fd);
+		values[i] = atoi(text);
+	}
+	sprintf(shared->seen, "%d %d", values[0], values[1]);
+}
+
+//: options shared
+#include <stdio.h>
+#include <string.h>
+
+/* The options of the world's mount, as a task sees it. */
+static void options(char text[128], int task)
+{
+	char path[64], line[1024], point[256], found[128], *option, *rest, *end = text;
+	FILE *file;
+
+	*end = 0;
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/mountinfo", shared->pid[task], shared->tid[task]);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%*s %*s %*s %*s %255s %127s", point, found) != 2 || strcmp(point, base))
+			continue;
+		for (option = strtok_r(found, ",", &rest); option; option = strtok_r(NULL, ",", &rest))
+			if (strcmp(option, "relatime"))
+				end += sprintf(end, "%s%s", end == text ? "" : ",", option);
+	}
+	if (file)
+		fclose(file);
+}
+
 //: clock_beside look
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
-static long long monotonic(void)
+static long long now(clockid_t clock)
 {
-	struct timespec now;
+	struct timespec time;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000LL + now.tv_nsec;
+	clock_gettime(clock, &time);
+	return time.tv_sec * 1000000000LL + time.tv_nsec;
 }
 
 /* By how many seconds the clock of the task that has just looked differs from the main process's. */
-static void clock_beside(char text[32])
+static void clock_beside(char text[32], clockid_t clock)
 {
-	long long seconds = (atoll(shared->seen) - monotonic()) / 500000000;
+	long long seconds = (atoll(shared->seen) - now(clock)) / 500000000;
 
 	snprintf(text, 32, "%lld", (seconds + (seconds > 0) - (seconds < 0)) / 2);
 }
@@ -728,21 +784,23 @@ static const char *is_shared(int type, int a, int b)
 #include <stdio.h>
 #include <string.h>
 
-/* The offset of CLOCK_MONOTONIC that the children of a task will have. */
+/* The offsets that the clocks of a task's children will have. */
 static void offset(char text[64], int task)
 {
+	long long seconds, monotonic = 0, boottime = 0;
 	char path[64], line[128];
-	long long seconds;
 	FILE *file;
 
-	strcpy(text, "none");
 	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", shared->pid[task]);
 	file = fopen(path, "r");
 	while (file && fgets(line, sizeof(line), file))
 		if (sscanf(line, "monotonic %lld", &seconds) == 1)
-			sprintf(text, "%lld", seconds);
+			monotonic = seconds;
+		else if (sscanf(line, "boottime %lld", &seconds) == 1)
+			boottime = seconds;
 	if (file)
 		fclose(file);
+	snprintf(text, 64, "monotonic %lld, boottime %lld", monotonic, boottime);
 }
 
 //: maps shared

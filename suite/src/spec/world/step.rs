@@ -3,7 +3,8 @@
 use crate::feature::{CAP_SETFCAP, CAP_SETGID, CAP_SETUID, CAP_SYS_PTRACE, CAP_SYS_RESOURCE};
 use crate::spec::prelude::*;
 use crate::spec::world::{
-    Content, Dir, Extent, FULL, Fs, Id, Mount, NO_LIMITS, Op, Process, Space, TASKS, Task, World,
+    Content, Descriptors, Dir, Extent, FULL, Fs, Id, Mount, NEW_IPC, NO_LIMITS, Op, Process, Space, TASKS, Task, World,
+    bit,
 };
 
 const CAP_SETPCAP: u32 = 8;
@@ -104,9 +105,10 @@ impl World {
                     && self.kernel.effective.contains(kind)
             }
             Op::Take => self.has_semaphore(task) && self.semaphore > 1,
-            Op::Open(_) => true,
-            Op::Close(fd) => self.files[&task.files] & (1 << fd) != 0,
-            Op::Propagate(_) => in_view,
+            Op::Open(..) => true,
+            Op::Close(fd) => self.files[&task.files].open & bit(fd) != 0,
+            Op::Propagate(_) | Op::Remount(_) => in_view,
+            Op::Set(..) => self.may_set(task),
             // What would be covered, or stay because it is locked there, is not of this world.
             Op::Mount => in_view && self.children(task).all(|child| child.is_none()),
             Op::Unmount => {
@@ -178,7 +180,9 @@ impl World {
         let is_one_call = |op: &Op| {
             let several = matches!(op, Op::Chroot(_) | Op::BecomeNobody | Op::MapSelf | Op::Map(..) | Op::Offset(_));
             let waits = matches!(op, Op::Clone(flags, _) if flags.contains(VFORK));
-            !several && !waits && !matches!(op, Op::Exec | Op::Reap(_) | Op::Setgroups(_) | Op::Make(_) | Op::Remove(_))
+            !several
+                && !waits
+                && !matches!(op, Op::Exec | Op::Reap(_) | Op::Set(..) | Op::Setgroups(_) | Op::Make(_) | Op::Remove(_))
         };
         let handed = |op: &Op| matches!(op, Op::Clone(..) | Op::Setns(..) | Op::Enter(..));
         let about = |op: &Op, other: usize| matches!(op, Op::Setns(_, of) | Op::Enter(_, of) if *of == other);
@@ -219,7 +223,7 @@ impl World {
             return false;
         }
         let (Some(one), Some(other)) = (in_order(a, b), in_order(b, a)) else { return false };
-        let moves_mounts = |op: &Op| matches!(op, Op::Mount | Op::Unmount | Op::Propagate(_));
+        let moves_mounts = |op: &Op| matches!(op, Op::Mount | Op::Unmount | Op::Propagate(_) | Op::Remount(_));
         !(moves_mounts(a.1) || moves_mounts(b.1)) || World::mounts_tell(&one, &other)
     }
 
@@ -353,12 +357,15 @@ impl World {
                 *self.undo.entry(undo).or_default() += 1;
                 Outcome::done()
             }
-            Op::Open(fd) => {
-                *self.files.entry(task.files).or_default() |= 1 << fd;
+            Op::Open(fd, closes) => {
+                let table = self.files.entry(task.files).or_default();
+                table.open |= bit(fd);
+                table.closing = (table.closing & !bit(fd)) | if closes { bit(fd) } else { 0 };
                 Outcome::done()
             }
             Op::Close(fd) => {
-                *self.files.entry(task.files).or_default() &= !(1 << fd);
+                let table = self.files.entry(task.files).or_default();
+                (table.open, table.closing) = (table.open & !bit(fd), table.closing & !bit(fd));
                 Outcome::done()
             }
             // It belongs to the table of descriptors, not to the process that shows as its owner.
@@ -404,7 +411,28 @@ impl World {
                 }
                 Outcome::new(result, "EFF-MNT-12")
             }
-            Op::Offset(seconds) => self.offset(&task, seconds),
+            Op::Remount(options) => {
+                let space = task.space(Ns::Mnt);
+                let may = self.capable(&task, feature::CAP_SYS_ADMIN, self.spaces[&space].owner);
+                let result = if may { self.remount(space, options) } else { Err(Errno::EPERM) };
+                Outcome::new(result, "EFF-MNT-13")
+            }
+            Op::Offset(which) => {
+                let new = self.offset(&task, which);
+                if let Ok(offsets) = new {
+                    // Nobody is in it: else it would be frozen.
+                    self.set(task.space(Ns::TimeForChildren), Content::Time { offsets, frozen: false });
+                }
+                Outcome::new(new.map(drop), "EFF-TIME-03")
+            }
+            Op::Set(which, value) => {
+                if let Some(Space { content: Content::Ipc { settings, .. }, .. }) =
+                    self.spaces.get_mut(&task.space(Ns::Ipc))
+                {
+                    settings[which] = value;
+                }
+                Outcome::done()
+            }
         };
         self.forget_mounts();
         // Whoever leaves a table last takes its lock along.
@@ -417,7 +445,7 @@ impl World {
         outcome
     }
 
-    fn set(&mut self, space: Id, content: Content) {
+    pub(super) fn set(&mut self, space: Id, content: Content) {
         self.spaces.entry(space).and_modify(|there| there.content = content);
     }
 
@@ -497,10 +525,10 @@ impl World {
                 }
                 Content::Mnt(_) if done.contains(Flags::EMPTY) => Content::Mnt(None),
                 Content::Mnt(tree) => Content::Mnt(tree.map(|tree| tree.copy(before.owner != owner))),
-                Content::Ipc(_) => Content::Ipc(Default::default()),
+                Content::Ipc { .. } => NEW_IPC,
                 Content::Pid { .. } => Content::Pid { begun: false, over: false },
                 // It begins with what the caller's children would have had.
-                Content::Time { offset, .. } => Content::Time { offset: *offset, frozen: false },
+                Content::Time { offsets, .. } => Content::Time { offsets: *offsets, frozen: false },
                 other => other.clone(),
             };
             let id = self.id();
@@ -583,6 +611,8 @@ impl World {
             (task.vm, task.handlers, task.files) = (vm, handlers, files);
             task.caps = task.caps.executed(is_root, may_gain);
         });
+        let table = self.files.entry(files).or_default();
+        *table = Descriptors { open: table.open & !table.closing, closing: 0 };
         let may_change = Parts::of(&[Part::Signals, Part::ProcessAttributes, Part::Capabilities]);
         Outcome { may_change, ..outcome }
     }
@@ -699,22 +729,6 @@ impl World {
     /// Whether it has other threads, or shares its memory (`current_is_single_threaded`, lib/is_single_threaded.c).
     fn is_in_company(&self, task: &Task) -> bool {
         self.count(|other| other.process == task.process || other.vm == task.vm) > 1
-    }
-
-    fn offset(&mut self, task: &Task, seconds: i64) -> Outcome {
-        const CAP_SYS_TIME: u32 = 25;
-        let later = task.space(Ns::TimeForChildren);
-        let Content::Time { frozen, .. } = self.spaces[&later].content else { return Outcome::done() };
-        let may = self.capable(task, CAP_SYS_TIME, self.spaces[&later].owner);
-        let result = match (may, frozen) {
-            (false, _) => Err(Errno::EPERM),
-            (true, true) => Err(Errno::EACCES),
-            (true, false) => Ok(()),
-        };
-        if result.is_ok() {
-            self.set(later, Content::Time { offset: seconds, frozen });
-        }
-        Outcome::new(result, "EFF-GEN-01")
     }
 
     /// The worlds' mount as a caller sees it.

@@ -116,7 +116,7 @@ fn steps_whose_order_does_not_show_are_not_taken_at_the_same_time() {
     assert_eq!(world.step(0, &Op::Lock).result, Ok(()));
     assert!(!world.may_race((0, &files), (1, &files)) && world.may_race((0, &files), (1, &Op::Unlock)));
     // A file is opened meanwhile, under a number of the other one's table.
-    assert!(!world.may_race((0, &Op::Setns(Ns::Uts, 0)), (1, &Op::Open(20))));
+    assert!(!world.may_race((0, &Op::Setns(Ns::Uts, 0)), (1, &Op::Open(20, false))));
 }
 
 /// What nobody is in may still count, until the kernel has let go of it: such a call is not drawn.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::spec::prelude::*;
-use crate::spec::world::{Content, Mount, Op, Task, World};
+use crate::spec::world::{Content, Mount, Op, Options, Task, World};
 
 /// Counts of states and of transitions, each by a number that stands for all that look alike.
 #[derive(Clone, Debug, Default)]
@@ -65,10 +65,10 @@ fn class(op: &Op) -> u64 {
         Op::MapSelf => (13, 0),
         Op::Limit(kind, limit) => (14, kind.0 << 2 | u64::from(limit.min(3))),
         Op::Take => (15, 0),
-        Op::Open(_) => (16, 0),
+        Op::Open(_, closes) => (16, closes.into()),
         Op::Close(_) => (17, 0),
         Op::Propagate(to) => (18, to as u64),
-        Op::Offset(_) => (19, 0),
+        Op::Offset(which) => (19, which as u64),
         Op::Mount => (20, 0),
         Op::Unmount => (21, 0),
         Op::Exec => (22, 0),
@@ -80,6 +80,8 @@ fn class(op: &Op) -> u64 {
         Op::NoRoot => (28, 0),
         Op::Make(object) => (29, object as u64),
         Op::Remove(object) => (30, object as u64),
+        Op::Remount(options) => (31, options.0.into()),
+        Op::Set(which, _) => (32, which as u64),
     };
     kind << 56 | (more & (u64::MAX >> 8))
 }
@@ -128,6 +130,7 @@ impl World {
             ((task.user != 0).into(), 1),
             (task.no_root.into(), 1),
             (self.map_of(task.space(Ns::User)).len().min(2) as u64, 2),
+            (self.tree(task.space(Ns::Mnt)).map_or(0, |tree| u64::from(tree.base.fixed != Options::default())), 1),
             (self.objects(task).iter().flatten().count() as u64, 2),
         ];
         fields.into_iter().fold(0, |all, (value, bits)| all << bits | value)

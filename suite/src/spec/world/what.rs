@@ -26,6 +26,8 @@ pub enum What {
     There(Mounted, usize),
     /// The propagation of one of the world's mounts, as a task sees it.
     Propagation(Mounted, usize),
+    /// The options of the world's mount, as a task sees it.
+    Options(usize),
     /// The semaphore's value.
     Semaphore,
     /// Whether the world's file is locked.
@@ -106,8 +108,12 @@ pub enum Value {
     ProcessOne,
     /// The objects of its IPC namespace.
     Objects,
+    /// The settings of its IPC namespace.
+    Settings,
     /// By how many seconds its CLOCK_MONOTONIC differs from the stage's.
     Clock,
+    /// The same of CLOCK_BOOTTIME.
+    BootClock,
     /// The host name.
     HostName,
     /// Which of the world's descriptors are open.
@@ -126,7 +132,9 @@ impl fmt::Display for Value {
             Value::Securebits => "securebits",
             Value::ProcessOne => "process 1 of its PID namespace",
             Value::Objects => "IPC objects",
+            Value::Settings => "IPC settings",
             Value::Clock => "offset of CLOCK_MONOTONIC",
+            Value::BootClock => "offset of CLOCK_BOOTTIME",
             Value::HostName => "host name",
             Value::Descriptors => "descriptors",
         })
@@ -146,6 +154,7 @@ impl fmt::Display for What {
             What::Shared(flag, a, b) => write!(f, "what {flag} names, of tasks {a} and {b}"),
             What::There(mounted, at) => write!(f, "{mounted}, of task {at}"),
             What::Propagation(mounted, at) => write!(f, "propagation of {mounted}, of task {at}"),
+            What::Options(at) => write!(f, "options of the world's mount, of task {at}"),
             What::Semaphore => f.write_str("the semaphore"),
             What::Lock => f.write_str("the record lock"),
             What::Owner(ns, at) => write!(f, "owner of ns/{} of task {at}", ns.link()),

@@ -60,6 +60,13 @@ impl Program<'_> {
                 let there = i32::from(mount_in(after, at, mounted).is_some());
                 format!("\texpect_same(\"{what}\", {there}, {}.is_there);\n", read_mount(at, mounted))
             }
+            What::Options(at) => {
+                self.uses("options");
+                self.uses("text");
+                let Some(mount) = mount_in(after, at, Mounted::Base) else { return String::new() };
+                let shown = mount.options.told();
+                format!("\tchar got[128];\n\n\toptions(got, {at});\n\texpect_text(\"{what}\", \"{shown}\", got);\n")
+            }
             What::Propagation(mounted, at) => self.propagation(&what, mounted, at),
             What::Semaphore => {
                 self.uses("semaphore");
@@ -107,8 +114,9 @@ impl Program<'_> {
                 self.uses("offset");
                 self.uses("text");
                 let later = after.task(at).map(|task| &after.spaces[&task.space(Ns::TimeForChildren)].content);
-                let Some(Content::Time { offset, .. }) = later else { return String::new() };
-                format!("\tchar got[64];\n\n\toffset(got, {at});\n\texpect_text(\"{what}\", \"{offset}\", got);\n")
+                let Some(Content::Time { offsets: [monotonic, boottime], .. }) = later else { return String::new() };
+                let expected = format!("monotonic {monotonic}, boottime {boottime}");
+                format!("\tchar got[64];\n\n\toffset(got, {at});\n\texpect_text(\"{what}\", \"{expected}\", got);\n")
             }
         }
     }
@@ -219,17 +227,25 @@ impl Program<'_> {
                 let look = "strcpy(shared->seen, syscall(SYS_getpid) == 1 ? \"yes\" : \"no\")".to_owned();
                 (("look", look), same(if is_init { "yes" } else { "no" }.to_owned()))
             }
+            Value::Settings => {
+                let files = SETTINGS.map(|setting| format!("{:?}", setting.file.to_string_lossy()));
+                let look = format!("settings({})", files.join(", "));
+                let expected = after.settings(task).unwrap_or_default().map(|value| value.to_string());
+                (("settings", look), same(expected.join(" ")))
+            }
             Value::Objects => {
                 let there = after.objects(task).map(|maker| if maker.is_some() { "1" } else { "0" });
                 (("objects", "objects()".to_owned()), same(there.join(" ")))
             }
-            Value::Clock => {
+            Value::Clock | Value::BootClock => {
+                let (clock, name) = if value == Value::Clock { (0, "CLOCK_MONOTONIC") } else { (1, "CLOCK_BOOTTIME") };
                 self.uses("clock_beside");
-                let answers = self.look(steps, at, "clock_beside", "sprintf(shared->seen, \"%lld\", monotonic())");
+                let answers =
+                    self.look(steps, at, "clock_beside", format!("sprintf(shared->seen, \"%lld\", now({name}))"));
                 return format!(
-                    "\tchar got[32];\n\n\tif (!{answers})\n\t\tfail(\"no answer\");\n\tclock_beside(got);\n\
+                    "\tchar got[32];\n\n\tif (!{answers})\n\t\tfail(\"no answer\");\n\tclock_beside(got, {name});\n\
                      \texpect_text(\"{what}\", \"{}\", got);\n",
-                    after.clock(task)
+                    after.clocks(task)[clock]
                 );
             }
             Value::HostName => {
@@ -244,8 +260,7 @@ impl Program<'_> {
             Value::Descriptors => {
                 self.uses("no_descriptors");
                 let open = after.files[&task.files];
-                let fds = (0..64).filter(|fd| open >> fd & 1 == 1).map(|fd| format!("{fd} "));
-                (("descriptors", "descriptors()".to_owned()), same(fds.collect()))
+                (("descriptors", "descriptors()".to_owned()), same(open.told()))
             }
         };
         if let Some(note) = note {

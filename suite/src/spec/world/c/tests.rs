@@ -6,7 +6,7 @@ use super::checks::{is_empty, mount_in};
 use super::*;
 use crate::SUITE;
 use crate::engines::walk::takes_pidfds;
-use crate::spec::world::{Caps, Draw, Mix, Offers, Propagation, Task, Tree, Visited};
+use crate::spec::world::{Caps, Descriptors, Draw, Mix, Offers, Propagation, Task, Tree, Visited};
 use harness::place::sandbox::Sandbox;
 
 /// The model of a history, which begins with all capabilities.
@@ -75,7 +75,9 @@ fn whats(of: &Reproducer) -> Vec<What> {
         Value::Securebits,
         Value::ProcessOne,
         Value::Objects,
+        Value::Settings,
         Value::Clock,
+        Value::BootClock,
         Value::HostName,
         Value::Descriptors,
     ];
@@ -99,12 +101,15 @@ fn whats(of: &Reproducer) -> Vec<What> {
         }
         whats.extend(Where::ALL.map(|place| What::Place(place, at)));
         whats.extend(Where::ALL.map(|place| What::Mount(place, at)));
-        whats.extend(values.map(|value| What::Value(value, at)));
+        // Those of the first IPC namespace are the machine's.
+        let is_known = |value: &Value| *value != Value::Settings || after.settings(task).is_some();
+        whats.extend(values.into_iter().filter(is_known).map(|value| What::Value(value, at)));
         let last = of.worlds.len().saturating_sub(2);
         if of.worlds[last].task(at).is_some() {
             whats.extend(parts.map(|part| What::Other(part, at)));
         }
         if after.sees_base(task) {
+            whats.push(What::Options(at));
             whats.extend(Mounted::ALL.map(|mounted| What::There(mounted, at)));
             // Some releases do not copy the flag (EFF-MNT-07).
             let trees = after.trees();
@@ -144,6 +149,7 @@ fn history(start: &World, facts: &Facts, seed: u64, visited: &mut Visited) -> Ve
         pidfds: initial_root && takes_pidfds(),
         all_ids: initial_root,
         objects: [facts.has(feature::SYSV_IPC); 3],
+        settings: facts.has(feature::NAMESPACE_LIMITS),
         ..Offers::ALL
     };
     let mix = Mix::ALL[seed as usize % Mix::ALL.len()].0;
@@ -194,7 +200,7 @@ fn every_step_and_check_compiles_and_holds_here() {
     let caps = if plays { Caps { effective: facts.capabilities, bounding: u64::MAX } } else { FULL };
     let start = World::new(Kernel::of(&facts), caps, Flags::NONE);
     let (mut ops, mut checks, mut visited) = (BTreeSet::new(), BTreeSet::new(), Visited::default());
-    let all_seen = |ops: &BTreeSet<_>, checks: &BTreeSet<_>| ops.len() >= 30 && checks.len() >= 27;
+    let all_seen = |ops: &BTreeSet<_>, checks: &BTreeSet<_>| ops.len() >= 32 && checks.len() >= 30;
     for seed in 0..300 {
         if seed >= 24 && all_seen(&ops, &checks) {
             break;
@@ -242,7 +248,7 @@ fn a_difference_is_told() {
     let steps = [
         (0, Op::Umask(0o27)),
         (0, Op::Clone(Flags::FS | Flags::FILES, 1)),
-        (0, Op::Open(21)),
+        (0, Op::Open(21, false)),
         (0, Op::Clone(Flags::NEWUTS | Flags::NEWUSER, 2)),
         (2, Op::MapSelf),
         (2, Op::HostName(3)),
@@ -282,13 +288,21 @@ fn a_difference_is_told() {
         (What::Value(Value::Umask, 2), of(move |world, _| _ = world.fs.entry(fs).and_modify(|fs| fs.umask = 0))),
         (What::Value(Value::NoNewPrivs, 0), of(|_, task| task.no_new_privs = true)),
         (What::Value(Value::HostName, 2), of(move |world, _| *content(world, uts) = Content::Uts(Some(4)))),
-        (What::Value(Value::Descriptors, 1), of(|world, task| _ = world.files.insert(task.files, 0))),
+        (
+            What::Value(Value::Descriptors, 1),
+            of(|world, task| _ = world.files.insert(task.files, Descriptors::default())),
+        ),
         (What::Shared(Flags::FS, 0, 1), of(|_, task| task.fs = Id::MAX)),
         (What::Shared(Flags::VM, 1, 2), of(move |_, task| task.vm = other.vm)),
         (What::Propagation(Mounted::Base, 2), tree(unbindable)),
         (What::There(Mounted::Child, 2), tree(with_child)),
         (What::Semaphore, of(|world, _| world.semaphore += 1)),
         (What::Maps(2), of(move |world, _| world.spaces.get_mut(&user).expect("it is there").maker = 1)),
+        (What::Value(Value::Securebits, 2), of(|_, task| task.no_root = true)),
+        (
+            What::Value(Value::ProcessOne, 2),
+            of(|world, task| world.processes.get_mut(&task.process).expect("it lives").init = true),
+        ),
         (What::Lock, of(|world, task| world.lock = Some(task.files))),
         (What::Owner(Ns::Net, 2), own(net, first.space(Ns::User))),
         (What::Parent(Ns::User, 2), own(user, first.space(Ns::User))),
