@@ -62,8 +62,9 @@ impl<'t> Walker<'t> {
     fn new(t: &'t Test, theatre: &'t Theatre) -> Done<Self> {
         let stage = Stage::new(t, theatre)?;
         let world = theatre.start.clone();
-        let states =
-            stage.look(&world).map_err(|(at, lost)| t.broken(format!("look of task {at}"), format!("{lost:?}")))?;
+        let states = stage
+            .look(&world, false)
+            .map_err(|(at, lost)| t.broken(format!("look of task {at}"), format!("{lost:?}")))?;
         let initial = states[0].map_or(State::default(), |seen| seen.state);
         let mut comparer = Comparer::new(initial, theatre.places, theatre.every);
         match comparer.compare(&stage, &world, &[]) {

@@ -31,7 +31,7 @@ pub use draw::{Draw, Mix, Offers};
 pub use maps::{Extent, MAPS};
 pub use mounts::{Mount, Options, Propagation, Tree};
 pub use objects::Object;
-pub use settings::{CLOCKS, OFFSETS, SETTINGS, Setting};
+pub use settings::{CLOCKS, OFFSETS, SETTINGS, Setting, VALUES};
 pub use step::{Outcome, VFORK};
 pub use visited::Visited;
 pub use what::{Mounted, Value, What, Where};
@@ -226,8 +226,13 @@ const FIRST_USER: Id = 0;
 const NO_LIMITS: [u32; KINDS.len()] = [u32::MAX; KINDS.len()];
 /// A new IPC namespace.
 const NEW_IPC: Content = {
-    let [messages, queues] = SETTINGS;
-    Content::Ipc { objects: [None; Object::ALL.len()], settings: [messages.default, queues.default] }
+    let mut settings = [0; SETTINGS.len()];
+    let mut which = 0;
+    while which < settings.len() {
+        settings[which] = SETTINGS[which].default;
+        which += 1;
+    }
+    Content::Ipc { objects: [None; Object::ALL.len()], settings }
 };
 /// A user namespace above the first, over which no task has any capability.
 pub const OUTSIDE: Id = Id::MAX;

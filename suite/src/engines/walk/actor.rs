@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::observe::fds;
+use crate::place::clock::{nanoseconds, nanoseconds_by_vdso};
 use crate::place::lock::raw_lock;
 use crate::spec::world::{CLOCKS, Descriptors, Dir, FDS, MAPS, OFFSETS, Object, Op, SETTINGS, Setting, TASKS, bit};
 
@@ -53,8 +54,6 @@ pub(super) struct Known {
     pub(super) observer: Observer,
     /// Which kinds of objects there can be.
     pub(super) objects: [bool; Object::ALL.len()],
-    /// Whether settings of IPC namespaces can be written.
-    pub(super) settings: bool,
 }
 
 /// A path, ended as C ends it.
@@ -67,8 +66,8 @@ pub(super) struct Sight {
     pub(super) clocks: [[i64; 2]; CLOCKS],
     /// Which [objects](Object) its IPC namespace has, a bit each.
     pub(super) objects: u32,
-    /// The [settings](SETTINGS) of its IPC namespace.
-    pub(super) settings: [u32; SETTINGS.len()],
+    /// The [settings](SETTINGS) of its IPC namespace, if it was to look at them.
+    pub(super) settings: Option<[u32; SETTINGS.len()]>,
     /// Which of [`FDS`] are open, and close on exec.
     pub(super) descriptors: Descriptors,
 }
@@ -80,8 +79,11 @@ pub(super) enum Order {
     Take(Op),
     /// To take a step at the same time as another task.
     Beside(Op),
-    /// To look at itself.
-    Look,
+    /// To look at itself, and at its settings if they may have changed.
+    Look {
+        /// They may.
+        settings: bool,
+    },
 }
 
 /// What a task's memory has of all this.
@@ -174,11 +176,11 @@ pub(super) fn serve(script: &Script, mut at: usize, first: u32) -> ! {
         // SAFETY: it is this task's turn.
         let order = unsafe { *slot.order_given.get() };
         match order {
-            Order::Look => {
+            Order::Look { settings } => {
                 // SAFETY: it is this task's turn.
                 unsafe {
                     *slot.state.get() = script.known.observer.state();
-                    *slot.sight.get() = look(&script.known);
+                    *slot.sight.get() = look(&script.known, settings);
                 }
                 slot.report.set(done + 1);
             }
@@ -204,7 +206,7 @@ pub(super) fn serve(script: &Script, mut at: usize, first: u32) -> ! {
 }
 
 /// Looks.
-fn look(known: &Known) -> Sight {
+fn look(known: &Known, settings: bool) -> Sight {
     let setting = |setting: Setting| {
         let mut text = [0; 16];
         let fd = call!(openat, fds::OBSERVER, setting.file.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC, 0)? as i32;
@@ -223,22 +225,15 @@ fn look(known: &Known) -> Sight {
     Sight {
         clocks: now(),
         objects: objects(known.objects),
-        settings: if known.settings { SETTINGS.map(|one| setting(one).unwrap_or(0)) } else { [0; SETTINGS.len()] },
+        settings: settings.then(|| SETTINGS.map(|one| setting(one).unwrap_or(0))),
         descriptors,
     }
 }
 
 /// CLOCK_MONOTONIC and CLOCK_BOOTTIME in nanoseconds, each by system call and as the C library reads it, through the vDSO.
 pub(super) fn now() -> [[i64; 2]; CLOCKS] {
-    let read = |clock: libc::clockid_t| {
-        let mut now = [libc::timespec { tv_sec: 0, tv_nsec: 0 }; 2];
-        let [by_call, by_vdso] = &mut now;
-        let _ = call!(clock_gettime, clock, &raw mut *by_call);
-        // SAFETY: the structure is live. It touches no memory of the thread's own: it does not fail.
-        unsafe { libc::clock_gettime(clock, by_vdso) };
-        now.map(|time| i64::from(time.tv_sec) * 1_000_000_000 + i64::from(time.tv_nsec))
-    };
-    [libc::CLOCK_MONOTONIC, libc::CLOCK_BOOTTIME].map(read)
+    let both = |clock| [nanoseconds(clock), nanoseconds_by_vdso(clock)].map(|now| now.unwrap_or(0));
+    [libc::CLOCK_MONOTONIC, libc::CLOCK_BOOTTIME].map(both)
 }
 
 /// Which of these kinds of objects the own IPC namespace has, a bit each.

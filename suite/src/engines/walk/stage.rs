@@ -73,12 +73,11 @@ impl Theatre {
         // SAFETY: zeroes are a valid scene, whose orders are read only once they are written.
         let scene: &'static Scene = unsafe { map_kept(t, c"walk", SCENE)? };
         let observer = Observer::of(t)?;
-        let settings = takes_settings(t.facts());
         let semaphore_id = semaphore.as_ref().map_or(-1, Semaphore::id);
         // SAFETY: there are no tasks yet.
         unsafe {
             *scene.shared.get() =
-                Known { paths: known, semaphore: semaphore_id, observer, objects: object_kinds(t.facts()), settings }
+                Known { paths: known, semaphore: semaphore_id, observer, objects: object_kinds(t.facts()) }
         };
         open_program(t)?;
         let file = t.setup(Call::new("memfd_create()", memfd_create(c"walk", MFdFlags::empty())))?;
@@ -116,7 +115,7 @@ impl Theatre {
                 all_ids: initial_root,
                 securebits: state.securebits == 0,
                 far_descriptors: takes_far_descriptors(),
-                settings,
+                settings: takes_settings(t.facts()),
                 objects: object_kinds(t.facts()),
             },
             sender,
@@ -127,7 +126,8 @@ impl Theatre {
 /// Whether a table takes all of [`FDS`].
 fn takes_far_descriptors() -> bool {
     let far = FDS[NEAR_FDS..].iter().map(|fd| i32::from(*fd));
-    far.map(|fd| dup_to(0, fd, 0).inspect(|_| observe::fds::close(fd)).is_ok()).fold(true, |all, taken| all && taken)
+    let mut taken = far.map(|fd| dup_to(0, fd, 0).inspect(|_| observe::fds::close(fd)));
+    taken.all(|taken| taken.is_ok())
 }
 
 /// Whether the settings of IPC namespaces are there and can be written, as those of user namespaces can.
@@ -394,15 +394,15 @@ impl<'t> Stage<'t> {
         }
     }
 
-    /// What each live task of a world sees of itself; nothing of those that wait for a child.
+    /// What each live task of a world sees of itself, with its settings or without; nothing of those that wait for a child.
     ///
     /// # Errors
     /// Which one did not answer, and why.
-    pub(super) fn look(&self, world: &World) -> Result<[Option<Seen>; TASKS], (usize, Lost)> {
+    pub(super) fn look(&self, world: &World, settings: bool) -> Result<[Option<Seen>; TASKS], (usize, Lost)> {
         let mut states = [const { None }; TASKS];
         let began = now();
         let able = world.alive().filter(|(_, task)| task.waits_for.is_none());
-        let asked: Vec<(usize, u32)> = able.map(|(at, _)| (at, self.order(at, Order::Look))).collect();
+        let asked: Vec<(usize, u32)> = able.map(|(at, _)| (at, self.order(at, Order::Look { settings }))).collect();
         for (at, seen) in asked {
             self.wait(at, seen).map_err(|lost| (at, lost))?;
             let slot = self.slot(at);

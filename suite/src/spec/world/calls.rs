@@ -85,6 +85,17 @@ pub enum Op {
     Set(usize, u32),
 }
 
+impl Op {
+    /// Whether it may give somebody other settings of an IPC namespace.
+    pub fn is_about_settings(&self) -> bool {
+        match *self {
+            Op::Set(..) | Op::Setns(Ns::Ipc, _) => true,
+            Op::Unshare(flags) | Op::Clone(flags, _) | Op::Enter(flags, _) => flags.contains(Flags::NEWIPC),
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -2,7 +2,7 @@
 
 use crate::spec::prelude::*;
 use crate::spec::world::{
-    Dir, FDS, MAPS, NEAR_FDS, OFFSETS, Object, Op, Options, Propagation, SETTINGS, TASKS, VFORK, Visited, World,
+    Dir, FDS, MAPS, NEAR_FDS, OFFSETS, Object, Op, Options, Propagation, SETTINGS, TASKS, VALUES, VFORK, Visited, World,
 };
 
 /// What histories are about.
@@ -206,7 +206,7 @@ impl Draw {
             29 => self.object().map_or_else(|| unshare(self), Op::Remove),
             30 if self.offers.securebits => Op::NoRoot,
             31 => Op::Remount(self.options()),
-            32 if self.offers.settings => Op::Set(self.random.usize(..SETTINGS.len()), self.random.u32(300..310)),
+            32 if self.offers.settings => Op::Set(self.random.usize(..SETTINGS.len()), self.random.u32(VALUES)),
             _ => unshare(self),
         };
         (at, op)

@@ -323,22 +323,20 @@ static void objects(void)
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Two settings of the task's IPC namespace. */
-static void settings(const char *one, const char *other)
+/* Settings of the task's IPC namespace, by their files. */
+static void settings(const char *names[])
 {
-	const char *names[] = { one, other };
-	int values[2];
+	char *end = shared->seen;
 
-	for (int i = 0; i < 2; i++) {
+	for (; *names; names++) {
 		char text[16] = "";
-		int fd = openat(proc, names[i], O_RDONLY | O_CLOEXEC);
+		int fd = openat(proc, *names, O_RDONLY | O_CLOEXEC);
 
 		if (read(fd, text, sizeof(text) - 1) < 0)
 			*text = 0;
 		close(fd);
-		values[i] = atoi(text);
+		end += sprintf(end, "%s%d", end == shared->seen ? "" : " ", atoi(text));
 	}
-	sprintf(shared->seen, "%d %d", values[0], values[1]);
 }
 
 //: options shared

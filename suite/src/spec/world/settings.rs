@@ -13,17 +13,30 @@ pub struct Setting {
     pub default: u32,
 }
 
-/// The settings of IPC namespaces that tasks change.
-pub const SETTINGS: [Setting; 2] = [
+/// The settings of IPC namespaces that tasks change. All of them take [these](VALUES).
+pub const SETTINGS: [Setting; 9] = [
     Setting { file: c"sys/kernel/msgmni", default: 32_000 },
+    Setting { file: c"sys/kernel/msgmax", default: 8192 },
+    Setting { file: c"sys/kernel/msgmnb", default: 16_384 },
+    Setting { file: c"sys/kernel/shmmni", default: 4096 },
     Setting { file: c"sys/fs/mqueue/queues_max", default: 256 },
+    Setting { file: c"sys/fs/mqueue/msg_max", default: 10 },
+    Setting { file: c"sys/fs/mqueue/msgsize_max", default: 8192 },
+    Setting { file: c"sys/fs/mqueue/msg_default", default: 10 },
+    Setting { file: c"sys/fs/mqueue/msgsize_default", default: 8192 },
 ];
+
+/// What tasks write to settings.
+pub const VALUES: std::ops::Range<u32> = 300..310;
 
 /// The clocks of a time namespace: CLOCK_MONOTONIC, CLOCK_BOOTTIME.
 pub const CLOCKS: usize = 2;
 
+/// What a write makes of the offsets of both clocks: what is named, or why nothing.
+type Written = Result<[Option<i64>; CLOCKS], Errno>;
+
 /// What tasks write to timens_offsets, and what it makes of the offsets of [both clocks](CLOCKS), or why not.
-pub const OFFSETS: [(&str, Result<[Option<i64>; CLOCKS], Errno>); 10] = [
+pub const OFFSETS: [(&str, Written); 10] = [
     ("monotonic 7 0\n", Ok([Some(7), None])),
     ("boottime 1000 0", Ok([None, Some(1000)])),
     ("boottime 90 0\nmonotonic 15 0\n", Ok([Some(15), Some(90)])),

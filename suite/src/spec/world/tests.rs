@@ -159,6 +159,162 @@ fn a_record_lock_belongs_to_the_table_of_descriptors() {
     assert_eq!([step(0, Op::Lock), step(1, Op::Exit), step(0, Op::Lock)], [Err(Errno::EAGAIN), Ok(()), Ok(())]);
 }
 
+/// Takes steps of which each must give what is beside it.
+fn play(world: &mut World, steps: &[(usize, Op, Result<(), Errno>)]) {
+    for (at, op, result) in steps {
+        assert!(world.enabled(*at, op), "{op} by {at}");
+        assert_eq!(world.step(*at, op).result, *result, "{op} by {at}");
+        check(world);
+    }
+}
+
+/// The place of a text among [`MAPS`].
+fn text(text: &str) -> usize {
+    MAPS.iter().position(|(known, _)| known.starts_with(text)).expect("there is such a text")
+}
+
+#[test]
+fn maps_are_written_by_the_parent_once() {
+    let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
+    let (whole, sorted, swapped) = (text("0 0 65536"), text("20 3 1"), text("0 65534 1"));
+    play(
+        &mut world,
+        &[
+            (0, Op::Clone(Flags::NEWUSER, 1), Ok(())),
+            (1, Op::Map(swapped, 1), Err(Errno::EPERM)),
+            (0, Op::Map(text("0 0 2"), 1), Err(Errno::EINVAL)),
+            (0, Op::Map(swapped, 1), Ok(())),
+            (0, Op::Map(whole, 1), Err(Errno::EPERM)),
+            (1, Op::Clone(Flags::NEWUSER, 2), Ok(())),
+            // Of these IDs the parent has two, which are no range; and who is above that is not asked.
+            (1, Op::Map(whole, 2), Err(Errno::EPERM)),
+            (0, Op::Map(swapped, 2), Err(Errno::EPERM)),
+            (1, Op::Map(text("0 65534 1"), 2), Ok(())),
+        ],
+    );
+    let seen = [1, 2].map(|at: usize| world.task(at).map(|task| world.seen(task.user, task.space(Ns::User))));
+    // Root is 65534 to the one, and 0 again to the other.
+    assert_eq!(seen, [Some(65534), Some(0)]);
+    play(&mut world, &[(0, Op::Clone(Flags::NEWUSER, 3), Ok(())), (0, Op::Map(sorted, 3), Ok(()))]);
+    let space = world.task(3).map(|task| task.space(Ns::User)).expect("it lives");
+    assert_eq!(World::shown_map(world.map_of(space)), "0 0 2 10 10 1 11 65534 1 12 11 1 14 13 1 20 3 1");
+}
+
+#[test]
+fn setgroups_is_denied_for_ever() {
+    let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
+    play(
+        &mut world,
+        &[
+            (0, Op::Clone(Flags::NEWUSER, 1), Ok(())),
+            (1, Op::Setgroups(true), Ok(())),
+            (1, Op::Setgroups(false), Ok(())),
+            (1, Op::Setgroups(true), Err(Errno::EPERM)),
+            (0, Op::Clone(Flags::NEWUSER, 2), Ok(())),
+            (0, Op::Map(text("0 0 1"), 2), Ok(())),
+            (2, Op::Setgroups(true), Ok(())),
+            (2, Op::Setgroups(false), Err(Errno::EPERM)),
+            (2, Op::DropSysAdmin, Ok(())),
+            (2, Op::Setgroups(true), Err(Errno::EACCES)),
+        ],
+    );
+}
+
+#[test]
+fn objects_belong_to_their_namespace() {
+    let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
+    // They would outlive the history.
+    assert!(!world.enabled(0, &Op::Make(Object::Memory)));
+    play(
+        &mut world,
+        &[
+            (0, Op::Unshare(Flags::NEWIPC), Ok(())),
+            (0, Op::Make(Object::Memory), Ok(())),
+            (0, Op::Clone(Flags::NONE, 1), Ok(())),
+            (1, Op::Make(Object::Memory), Err(Errno::EEXIST)),
+            (1, Op::BecomeNobody, Ok(())),
+            (1, Op::Remove(Object::Memory), Err(Errno::EPERM)),
+            (0, Op::Unshare(Flags::NEWIPC), Ok(())),
+            (0, Op::Remove(Object::Memory), Err(Errno::ENOENT)),
+            (0, Op::Set(0, 300), Ok(())),
+        ],
+    );
+    assert_eq!(
+        [0, 1].map(|at: usize| world.task(at).and_then(|task| world.settings(task)).map(|all| all[0])),
+        [Some(300), Some(SETTINGS[0].default)]
+    );
+}
+
+#[test]
+fn who_has_made_a_child_by_vfork_waits() {
+    let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
+    let child = Op::Clone(VFORK | Flags::VM, 1);
+    play(&mut world, &[(0, child, Ok(())), (1, Op::Unshare(Flags::FS), Ok(()))]);
+    assert!(!world.enabled(0, &Op::NoNewPrivs) && world.waits_for(1) == Some(0));
+    play(&mut world, &[(1, Op::Exit, Ok(())), (0, Op::Reap(1), Ok(())), (0, child, Ok(())), (1, Op::Exec, Ok(()))]);
+    assert_eq!(world.waits_for(1), None);
+}
+
+#[test]
+fn options_of_a_copy_for_another_user_namespace_are_fixed() {
+    let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
+    let [ro, times] = [Options(1), Options::NOATIME];
+    let both = Options(ro.0 | times.0);
+    play(
+        &mut world,
+        &[
+            (0, Op::Remount(ro), Ok(())),
+            (0, Op::Clone(Flags::NEWUSER | Flags::NEWNS, 1), Ok(())),
+            (1, Op::Remount(Options::default()), Err(Errno::EPERM)),
+            (1, Op::Remount(both), Err(Errno::EPERM)),
+            (1, Op::Remount(Options(ro.0 | 2)), Ok(())),
+            (1, Op::Remount(ro), Ok(())),
+            (0, Op::Remount(times), Ok(())),
+            // Access times stay as they are unless they are named.
+            (0, Op::Remount(Options::default()), Ok(())),
+        ],
+    );
+    let options = [0, 1].map(|at: usize| world.task(at).and_then(|task| world.tree(task.space(Ns::Mnt))));
+    assert_eq!(
+        options.map(|tree| tree.map(|tree| tree.base.options.told())),
+        [Some("rw,noatime".to_owned()), Some("ro".to_owned())]
+    );
+}
+
+#[test]
+fn offsets_can_be_written_until_a_task_enters() {
+    let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
+    let errors =
+        OFFSETS.iter().enumerate().filter_map(|(which, (_, made))| Some((0, Op::Offset(which), Err(made.err()?))));
+    let errors: Vec<(usize, Op, Result<(), Errno>)> = errors.collect();
+    play(
+        &mut world,
+        &[(0, Op::Unshare(Flags::NEWTIME), Ok(())), (0, Op::Offset(0), Ok(())), (0, Op::Offset(1), Ok(()))],
+    );
+    play(&mut world, &errors);
+    play(&mut world, &[(0, Op::Clone(Flags::NONE, 1), Ok(())), (0, Op::Offset(0), Err(Errno::EACCES))]);
+    assert_eq!([0, 1].map(|at: usize| world.task(at).map(|task| world.clocks(task))), [Some([0, 0]), Some([7, 1000])]);
+}
+
+#[test]
+fn execve_closes_what_is_to_be_closed() {
+    let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
+    play(
+        &mut world,
+        &[
+            (0, Op::Open(20, true), Ok(())),
+            (0, Op::Open(300, false), Ok(())),
+            (0, Op::NoRoot, Ok(())),
+            (0, Op::Clone(Flags::FILES, 1), Ok(())),
+            (1, Op::Exec, Ok(())),
+        ],
+    );
+    let tables = [0, 1].map(|at: usize| world.task(at).map(|task| world.files[&task.files].told()));
+    assert_eq!(tables, [Some("20 (closing on exec), 300".to_owned()), Some("300".to_owned())]);
+    // Root is nobody to it.
+    assert_eq!(world.task(1).map(|task| task.caps.effective), Some(0));
+}
+
 #[test]
 fn one_call_is_todays_model() {
     let world = World::new(Kernel::FULL, FULL, Flags::NONE);

@@ -229,7 +229,7 @@ impl Program<'_> {
             }
             Value::Settings => {
                 let files = SETTINGS.map(|setting| format!("{:?}", setting.file.to_string_lossy()));
-                let look = format!("settings({})", files.join(", "));
+                let look = format!("settings((const char *[]){{ {}, NULL }})", files.join(", "));
                 let expected = after.settings(task).unwrap_or_default().map(|value| value.to_string());
                 (("settings", look), same(expected.join(" ")))
             }
