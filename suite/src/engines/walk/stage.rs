@@ -115,7 +115,8 @@ impl Theatre {
                 all_ids: initial_root,
                 securebits: state.securebits == 0,
                 far_descriptors: takes_far_descriptors(),
-                settings: takes_settings(t.facts()),
+                // Those of a namespace whose owner has no root belong to the machine's.
+                settings: initial_root && takes_settings(t.facts()),
                 objects: object_kinds(t.facts()),
             },
             sender,

@@ -75,7 +75,7 @@ pub struct Offers {
     pub securebits: bool,
     /// A table can have descriptors beyond [`NEAR_FDS`].
     pub far_descriptors: bool,
-    /// The settings of IPC namespaces can be written.
+    /// The settings of IPC namespaces can be written, by the machine's root.
     pub settings: bool,
     /// Which kinds of objects IPC namespaces can have.
     pub objects: [bool; Object::ALL.len()],

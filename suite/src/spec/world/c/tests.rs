@@ -149,7 +149,7 @@ fn history(start: &World, facts: &Facts, seed: u64, visited: &mut Visited) -> Ve
         pidfds: initial_root && takes_pidfds(),
         all_ids: initial_root,
         objects: [facts.has(feature::SYSV_IPC); 3],
-        settings: facts.has(feature::NAMESPACE_LIMITS),
+        settings: initial_root && facts.has(feature::NAMESPACE_LIMITS),
         ..Offers::ALL
     };
     let mix = Mix::ALL[seed as usize % Mix::ALL.len()].0;
