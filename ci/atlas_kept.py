@@ -353,9 +353,10 @@ HEAD = """\
 # Every kernel that can be had
 
 `ci/atlas` runs the quick tier, and beyond it the cases of documented bugs, on every kernel that `unshare-conformance
-kernels list` shows: Debian's kernels for virtual machines, in a guest. What it saw is in [atlas.json](atlas.json); this
-page and [atlas.html](atlas.html) are made of that by `ci/atlas --document`. `runners/known-bugs.toml` says the same of
-each bug, which `ci/atlas --check` and the tests of `runners` compare.
+kernels list` shows: Debian's kernels for virtual machines and user-mode Linux, in a guest. `ci/atlas --flavours` adds
+the full and the PREEMPT_RT flavour of the newest of each series. What it saw is in [atlas.json](atlas.json); this page
+and [atlas.html](atlas.html) are made of that by `ci/atlas --document`. `runners/known-bugs.toml` says the same of each
+bug, which `ci/atlas --check` and the tests of `runners` compare.
 """
 
 

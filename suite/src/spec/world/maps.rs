@@ -17,7 +17,7 @@ pub struct Extent {
 }
 
 /// What tasks write to maps, and its lines; no lines of what is refused with EINVAL.
-pub const MAPS: [(&str, &[[u32; 3]]); 20] = [
+pub const MAPS: [(&str, &[[u32; 3]]); 24] = [
     ("0 0 1\n", &[[0, 0, 1]]),
     ("0 0 1\n1 65534 1\n", &[[0, 0, 1], [1, 65534, 1]]),
     ("0 65534 1\n65534 0 1", &[[0, 65534, 1], [65534, 0, 1]]),
@@ -33,9 +33,13 @@ pub const MAPS: [(&str, &[[u32; 3]]); 20] = [
         "6 0 1\n5 1 1\n4 2 1\n3 3 1\n2 4 1\n1 5 1\n0 65534 1",
         &[[6, 0, 1], [5, 1, 1], [4, 2, 1], [3, 3, 1], [2, 4, 1], [1, 5, 1], [0, 65534, 1]],
     ),
-    // The second line overlaps the first: inside, and outside.
+    // The second line overlaps the first: inside, and outside; in its middle, at its ends.
     ("0 0 2\n1 65534 1", &[]),
+    ("0 0 4\n2 65534 1", &[]),
+    ("4 65534 1\n0 0 5", &[]),
     ("0 0 2\n5 1 1", &[]),
+    ("0 0 4\n9 2 1", &[]),
+    ("9 9 1\n0 5 5", &[]),
     ("6 0 1\n5 1 1\n4 2 1\n3 3 1\n2 4 1\n1 5 1\n0 65534 2", &[]),
     ("0 0 0", &[]),
     ("0 0", &[]),
