@@ -244,19 +244,28 @@ fn objects(which: [bool; Object::ALL.len()]) -> u32 {
 
 /// Whether the own IPC namespace has an object.
 fn has(object: Object) -> bool {
-    let found = match object {
+    // Another user's is there, too.
+    matches!(find(object), Ok(_) | Err(syscalls::Errno::EACCES))
+}
+
+/// Whether IPC namespaces can have such an object, and the own one has none.
+pub(super) fn can_be_made(object: Object) -> bool {
+    find(object) == Err(syscalls::Errno::ENOENT)
+}
+
+/// Finds an object in the own IPC namespace.
+fn find(object: Object) -> Result<usize, syscalls::Errno> {
+    match object {
         Object::Messages => call!(msgget, Object::KEY, 0),
         Object::Memory => call!(shmget, Object::KEY, 0, 0),
         Object::Queue => call!(mq_open, Object::NAME.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC, 0, 0).inspect(|fd| {
             fds::close(*fd as i32);
         }),
-    };
-    // Another user's is there, too.
-    found.is_ok() || found == Err(syscalls::Errno::EACCES)
+    }
 }
 
 /// Makes an object.
-pub(super) fn make_object(object: Object) -> Result<usize, syscalls::Errno> {
+fn make_object(object: Object) -> Result<usize, syscalls::Errno> {
     let flags = libc::IPC_CREAT | libc::IPC_EXCL | 0o600;
     match object {
         Object::Messages => call!(msgget, Object::KEY, flags),

@@ -4,7 +4,7 @@
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 
 use super::actor::{
-    FIRST, Known, LOCKED, Order, SCENE, SOCKET, Scene, Script, Sight, Slot, make_object, now, open_program,
+    FIRST, Known, LOCKED, Order, SCENE, SOCKET, Scene, Script, Sight, Slot, can_be_made, now, open_program,
     remove_object, serve,
 };
 use super::*;
@@ -18,6 +18,7 @@ use crate::tasks::shm::map_kept;
 use harness::place::filter::has_filter;
 use nix::mount::MsFlags;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::resource::{Resource, getrlimit};
 
 /// How long a task may take for a step on real hardware.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -73,12 +74,10 @@ impl Theatre {
         // SAFETY: zeroes are a valid scene, whose orders are read only once they are written.
         let scene: &'static Scene = unsafe { map_kept(t, c"walk", SCENE)? };
         let observer = Observer::of(t)?;
+        let objects = object_kinds(t.facts());
         let semaphore_id = semaphore.as_ref().map_or(-1, Semaphore::id);
         // SAFETY: there are no tasks yet.
-        unsafe {
-            *scene.shared.get() =
-                Known { paths: known, semaphore: semaphore_id, observer, objects: object_kinds(t.facts()) }
-        };
+        unsafe { *scene.shared.get() = Known { paths: known, semaphore: semaphore_id, observer, objects } };
         open_program(t)?;
         let file = t.setup(Call::new("memfd_create()", memfd_create(c"walk", MFdFlags::empty())))?;
         t.setup(Call::new("dup3(file to lock)", dup_to(file.as_raw_fd(), LOCKED, 0)))?;
@@ -117,7 +116,7 @@ impl Theatre {
                 far_descriptors: takes_far_descriptors(),
                 // Those of a namespace whose owner has no root belong to the machine's.
                 settings: initial_root && takes_settings(t.facts()),
-                objects: object_kinds(t.facts()),
+                objects,
             },
             sender,
         })
@@ -137,12 +136,15 @@ fn takes_settings(facts: &Facts) -> bool {
     facts.has(feature::NAMESPACE_LIMITS) && SETTINGS.into_iter().all(is_there)
 }
 
-/// Which kinds of objects IPC namespaces can have. In the calling task's own, one of each is made and removed.
+/// Which kinds of objects IPC namespaces can have. None is made to find out: other walks may look at the same namespace.
 fn object_kinds(facts: &Facts) -> [bool; Object::ALL.len()] {
+    // What the small queues of all namespaces together may take of RLIMIT_MSGQUEUE.
+    const ROOM: u64 = 1 << 16;
     let has_namespaces = Kernel::of(facts).effective.contains(Flags::NEWIPC);
+    let has_room = getrlimit(Resource::RLIMIT_MSGQUEUE).is_ok_and(|(soft, _)| soft >= ROOM);
     Object::ALL.map(|object| {
-        let is_there = object == Object::Queue || facts.has(feature::SYSV_IPC);
-        has_namespaces && is_there && make_object(object).is_ok_and(|_| remove_object(object).is_ok())
+        let is_there = if object == Object::Queue { has_room } else { facts.has(feature::SYSV_IPC) };
+        has_namespaces && is_there && can_be_made(object)
     })
 }
 
@@ -491,6 +493,10 @@ impl Drop for Stage<'_> {
         }
         // Who has lost its parent comes here.
         while !matches!(waitpid(None, Some(WaitPidFlag::__WALL)), Err(errno) if errno != Errno::EINTR) {}
+        // What a kernel without the new namespaces that were asked for has got in this one.
+        for object in Object::ALL.into_iter().filter(|object| self.theatre.offers.objects[*object as usize]) {
+            let _ = remove_object(object);
+        }
         // A descriptor that nobody took, of a call that did not come to it.
         let mut byte = [0u8; 8];
         while call!(recvfrom, SOCKET, byte.as_mut_ptr(), byte.len(), libc::MSG_DONTWAIT, 0, 0).is_ok() {}
