@@ -80,6 +80,8 @@ struct ListedBug<'b> {
     known_by: String,
     requirement: String,
     cases: &'b [String],
+    /// Further cases, which come across it or do not.
+    by_chance: &'b [String],
     /// Whether a failure of the cases is excused; a kernel with another bug does not conform.
     excused: bool,
     affected: &'b [(Version, Version)],
@@ -97,7 +99,7 @@ struct ListedBug<'b> {
 
 impl<'b> ListedBug<'b> {
     fn of(bug: &'b Bug, versions: (Version, Version)) -> Option<Self> {
-        let Bug { entry, with, without, fix, fixed_in, by_chance: _ } = bug;
+        let Bug { entry, with, without, fix, fixed_in, by_chance } = bug;
         let applies = affected(entry, versions)?;
         let (how, known_by) = bug.known_of(versions);
         Some(Self {
@@ -106,6 +108,7 @@ impl<'b> ListedBug<'b> {
             known_by,
             requirement: entry.requirements.join(", "),
             cases: &entry.cases,
+            by_chance,
             excused: !entry.status.is_empty(),
             affected: &entry.affected,
             ends: bug.ends(),

@@ -6,7 +6,7 @@
 //! Cases that leave no [`Trace`](crate::sharing::probe::Trace) take further numbers, each for itself alone:
 //! `races.files` 30 to 33 and from 40 on, `interactions.close_range` 40, 100 and 120, or all up to 510, `atomicity.state.descriptors` 100
 //! and 101, `separation.files` 31 to 256 and 150 to 152, `separation.files_copy` 50 and 1000,
-//! `separation.files_memory` up to 300, `allocations` 1000, `walks` 20 to 25, 59 and 60.
+//! `separation.files_memory` up to 300, `allocations` 1000, `walks` 20 to 25, 58 to 60, 70 and 300.
 
 use crate::spec::prelude::*;
 
