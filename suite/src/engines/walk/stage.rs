@@ -16,9 +16,10 @@ use crate::place::privilege::all_capabilities;
 use crate::spec::world::{CLOCKS, Caps, FDS, NEAR_FDS, Object, Offers, Op, SETTINGS, Setting, TASKS, VFORK, World};
 use crate::tasks::shm::map_kept;
 use harness::place::filter::has_filter;
+use harness::place::rlimit::getrlimit;
 use nix::mount::MsFlags;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::resource::Resource;
 
 /// How long a task may take for a step on real hardware.
 const PATIENCE: Duration = Duration::from_secs(10);
