@@ -187,7 +187,9 @@ class Runner:
             for part in kernel.parts:
                 self.apt("apt-get", "-q", "download", part, cwd=directory)
         except Impossible as why:
-            return str(why)
+            # Which server was asked is nobody's business. The same words as the program's own, for the same.
+            gone = f"the archive lists {part} and does not have it: try again later, or choose another release"
+            return gone if " 404 " in str(why) else re.sub(r"https?://\S+", "a package", str(why))
         for package in directory.glob("*.deb"):
             listing = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE)
             subprocess.run(["tar", "-x", "--wildcards", "--no-anchored", "--transform", "s,.*/,,", "vmlinuz*", "config*"],
