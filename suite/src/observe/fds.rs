@@ -43,7 +43,7 @@ pub fn is_open(fd: i32) -> bool {
 }
 
 /// The flags of an open descriptor (F_GETFD).
-pub(super) fn flags(fd: i32) -> Option<u32> {
+pub fn flags(fd: i32) -> Option<u32> {
     call!(fcntl, fd, libc::F_GETFD).ok().map(|flags| flags as u32)
 }
 

@@ -217,9 +217,9 @@ fn look(known: &Known, settings: bool) -> Sight {
     };
     let mut descriptors = Descriptors::default();
     for fd in FDS {
-        if let Ok(flags) = call!(fcntl, fd, libc::F_GETFD) {
+        if let Some(flags) = fds::flags(fd.into()) {
             descriptors.open |= bit(fd);
-            descriptors.closing |= if flags & libc::FD_CLOEXEC as usize != 0 { bit(fd) } else { 0 };
+            descriptors.closing |= if flags & libc::FD_CLOEXEC as u32 != 0 { bit(fd) } else { 0 };
         }
     }
     Sight {

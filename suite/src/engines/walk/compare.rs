@@ -101,7 +101,7 @@ pub(super) struct Comparer {
     places: [Place; 3],
     /// All capabilities that there are.
     every: u64,
-    last: [Option<Seen>; TASKS],
+    last: [Option<State>; TASKS],
     spaces: Names<Id>,
     /// The mounts of roots and current directories: of a mount namespace, its top or the world's.
     mounts: Names<(Id, bool)>,
@@ -138,7 +138,7 @@ impl Comparer {
             initial,
             places,
             every,
-            last: [const { None }; TASKS],
+            last: [None; TASKS],
             spaces: Names::default(),
             mounts: Names::default(),
             groups: Names::default(),
@@ -169,7 +169,7 @@ impl Comparer {
             self.compare_task(world, at, task, seen)?;
             self.compare_rest(before, world, at, &seen.state, steps)?;
         }
-        self.last = states;
+        self.last = states.map(|seen| seen.map(|seen| seen.state));
         self.compare_pairs(stage, world)?;
         self.compare_mounts(stage, world)?;
         self.compare_semaphore(stage, world)?;
@@ -338,7 +338,6 @@ impl Comparer {
         if self.initial.securebits == 0 {
             may = may.with(Part::Securebits);
         }
-        let last = &last.state;
         let changed = last.changed_parts(state) - may;
         match observe::differences(last, state).into_iter().find(|difference| changed.contains(difference.part)) {
             Some(difference) => {

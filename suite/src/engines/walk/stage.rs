@@ -403,7 +403,7 @@ impl<'t> Stage<'t> {
     /// # Errors
     /// Which one did not answer, and why.
     pub(super) fn look(&self, world: &World, settings: bool) -> Result<[Option<Seen>; TASKS], (usize, Lost)> {
-        let mut states = [const { None }; TASKS];
+        let mut states = [None; TASKS];
         let began = now();
         let able = world.alive().filter(|(_, task)| task.waits_for.is_none());
         let asked: Vec<(usize, u32)> = able.map(|(at, _)| (at, self.order(at, Order::Look { settings }))).collect();

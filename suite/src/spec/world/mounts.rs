@@ -42,25 +42,26 @@ impl Options {
         self.0 & others.0 == others.0
     }
 
+    /// Each of them, as [`ALL`](Self::ALL) has it.
+    fn each(self) -> impl Iterator<Item = (Options, u32, &'static str, &'static str)> {
+        Options::ALL.into_iter().filter(move |(option, ..)| self.has(*option))
+    }
+
     /// The flags of mount(2).
     pub fn flags(self) -> u32 {
-        Options::ALL.into_iter().filter(|(option, ..)| self.has(*option)).fold(0, |all, (_, flag, ..)| all | flag)
+        self.each().fold(0, |all, (_, flag, ..)| all | flag)
     }
 
     /// As mountinfo shows them, of what it shows those that are no others'.
     pub fn told(self) -> String {
-        let names = Options::ALL.into_iter().filter(|(option, ..)| self.has(*option)).map(|(.., name)| name);
-        std::iter::once(if self.has(Options(1)) { "ro" } else { "rw" })
-            .chain(names.filter(|name| *name != "ro"))
-            .collect::<Vec<_>>()
-            .join(",")
+        let writable = (!self.has(Options(1))).then_some("rw");
+        writable.into_iter().chain(self.each().map(|(.., name)| name)).collect::<Vec<_>>().join(",")
     }
 }
 
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = Options::ALL.into_iter().filter(|(option, ..)| self.has(*option)).map(|(_, _, name, _)| name);
-        let names: Vec<&str> = names.collect();
+        let names: Vec<&str> = self.each().map(|(_, _, name, _)| name).collect();
         f.write_str(&if names.is_empty() { "0".to_owned() } else { names.join("|") })
     }
 }
