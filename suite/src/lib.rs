@@ -99,6 +99,7 @@ pub mod place {
 /// Cases that are programs.
 pub mod engines {
     pub mod fail_nth;
+    pub mod leak;
     pub mod race;
     pub mod storm;
     pub mod sweep;

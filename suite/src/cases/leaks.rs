@@ -5,10 +5,9 @@
 //! and that it would see them: held or leaked, they look the same.
 
 use crate::engines::fail_nth::{self, FailNth};
+use crate::engines::leak::{Findings, Held, gain};
 use crate::engines::race::DEADLINE;
 use crate::observe::objects::gauges::{Gauges, LEAST_MEMORY, Reading, is_memory, is_of};
-use crate::observe::objects::growth::{Finding, GROWING, Pair, STEADY, judge, may_grow, stays};
-use crate::observe::objects::late_free;
 use crate::prelude::*;
 
 const SOURCE: &str =
@@ -21,17 +20,6 @@ const NEEDS: Needs =
 fn sharing(flags: Flags) -> Flags {
     (Flags::FS | Flags::FILES | Flags::SYSVSEM) & !(flags & Flags::SYSVSEM)
 }
-
-/// How long the kernel mostly takes at most to let go of what nobody uses any more (RULE-05), on real hardware.
-const RELEASE: Duration = Duration::from_secs(1);
-
-/// How long it may take in the worst case, on real hardware, where [`late_free`] cannot hurry it. Only what seems to
-/// leak is waited for that long.
-const LATEST: Duration = Duration::from_secs(12);
-
-/// How many calls more are made for the kernel to let go of what it put aside: since 6.12 it frees a network
-/// namespace when the next one goes.
-const NUDGES: u32 = 2;
 
 /// How many tasks hold what a call makes while that is learnt, at first.
 const HOLDERS: u32 = 6;
@@ -46,23 +34,6 @@ fn first(t: &Test) -> u32 {
         Tier::Full => 8,
         Tier::Exhaustive => 64,
     }
-}
-
-/// How many pairs a kind of object gets that shows neither nothing nor growth.
-const ENOUGH_PAIRS: usize = STEADY + 2;
-/// How many the others get.
-const MOST_PAIRS: usize = ENOUGH_PAIRS + GROWING;
-
-/// The kinds of objects that a call holds, with how much of each.
-type Held = BTreeMap<String, f64>;
-
-fn gain(before: &Reading, after: &Reading, name: &str) -> i64 {
-    after.get(name).unwrap_or(&0) - before.get(name).unwrap_or(&0)
-}
-
-/// How much a unit of growth is: an object, or what a call holds of memory.
-fn unit(name: &str, held: f64) -> f64 {
-    if is_memory(name) { held } else { 1.0 }
 }
 
 /// How often so many holders more are compared with how it was before them.
@@ -175,62 +146,7 @@ fn learn(
     ))
 }
 
-/// Measures what is left by a batch of calls, once the kernel had the time to let go of it.
-#[track_caller]
-fn left_by(
-    t: &Test,
-    gauges: &Gauges,
-    held: &Held,
-    (calls, with): (u32, bool),
-    batch: &impl Fn(u32, bool) -> Done,
-) -> Done<Reading> {
-    let names: Vec<String> = held.keys().cloned().collect();
-    let before = gauges.read(t, Some(&names))?;
-    batch(calls, with)?;
-    let mut nudges = 0;
-    let mut limit = t.time_limit(RELEASE);
-    let mut pause = Duration::from_micros(500);
-    loop {
-        let after = gauges.read(t, Some(&names))?;
-        let remains = names
-            .iter()
-            .filter(|name| !is_memory(name))
-            .any(|name| 4 * gain(&before, &after, name) >= i64::from(calls));
-        if !remains || !limit.pause(pause) {
-            return Ok(names.iter().map(|name| (name.clone(), gain(&before, &after, name))).collect());
-        }
-        if nudges < NUDGES && pause > Duration::from_millis(10) {
-            nudges += 1;
-            batch(1, true)?;
-            t.setup(Call::new("have collected objects freed", late_free::hurry()))?;
-        }
-        pause = (2 * pause).min(Duration::from_millis(50));
-    }
-}
-
-/// Waits until of what seemed to grow by so many calls nothing is left, or the kernel had all the time that it may
-/// take, and says of which kinds something stays.
-#[track_caller]
-fn staying<'a>(
-    t: &Test,
-    gauges: &Gauges,
-    held: &Held,
-    (start, calls): (&Reading, u32),
-    mut growing: Vec<&'a String>,
-) -> Done<Vec<&'a String>> {
-    let mut limit = t.time_limit(LATEST);
-    loop {
-        let names: Vec<String> = growing.iter().copied().cloned().collect();
-        let now = gauges.read(t, Some(&names))?;
-        growing.retain(|name| stays(gain(start, &now, name) as f64 / unit(name, held[*name]), calls));
-        if growing.is_empty() || !limit.pause(Duration::from_millis(100)) {
-            return Ok(growing);
-        }
-    }
-}
-
-/// Has batches of ever more calls made until it is clear of each kind of object whether calls leave one. `batch`
-/// makes so many calls, or does all the same without them; the first pair of measurements is of `first` calls.
+/// Checks that no kind of what a call holds grows with the number of calls, by [`Findings`].
 #[track_caller]
 fn check_nothing_left(
     t: &Test,
@@ -240,92 +156,10 @@ fn check_nothing_left(
     (id, first): (&'static str, u32),
     batch: impl Fn(u32, bool) -> Done,
 ) -> Done {
-    let mut random = fastrand::Rng::with_seed(t.seed());
-    let mut pairs: BTreeMap<&String, Vec<Pair>> = BTreeMap::new();
-    let mut open: Vec<&String> = held.keys().collect();
-    // What seemed to grow, and was only freed late.
-    let mut late: BTreeSet<&String> = BTreeSet::new();
-    let mut made = 0;
-    // What is allocated once and stays is allocated here.
-    batch(1, true)?;
-    let names: Vec<String> = held.keys().cloned().collect();
-    let start = gauges.read(t, Some(&names))?;
-    for stage in 0..MOST_PAIRS {
-        let calls = first << stage;
-        made += calls;
-        let measure = |with| left_by(t, gauges, held, (calls, with), &batch);
-        // In either order: what one leaves to be freed later, the other would seem to gain.
-        let (with, without) = if random.bool() {
-            let with = measure(true)?;
-            (with, measure(false)?)
-        } else {
-            let without = measure(false)?;
-            (measure(true)?, without)
-        };
-        for (name, held) in held {
-            let unit = unit(name, *held);
-            pairs.entry(name).or_default().push(Pair {
-                calls,
-                with: with[name] as f64 / unit,
-                without: without[name] as f64 / unit,
-            });
-        }
-        open.retain(|name| judge(&pairs[*name]) == Finding::Unclear);
-        let grows = |name: &&String| !late.contains(name) && matches!(judge(&pairs[*name]), Finding::Grows(_));
-        let growing: Vec<&String> = held.keys().filter(grows).collect();
-        if !growing.is_empty() {
-            let staying = staying(t, gauges, held, (&start, made), growing.clone())?;
-            late.extend(growing.into_iter().filter(|name| !staying.contains(name)));
-            if !staying.is_empty() {
-                break;
-            }
-        }
-        let enough = |name: &&String| match (is_memory(name), stage + 1 >= ENOUGH_PAIRS) {
-            // Memory comes in pages and is everybody's: it takes many calls to say something of it.
-            (true, _) if t.tier() < Tier::Exhaustive => true,
-            (_, enough) => enough && !may_grow(&pairs[*name]),
-        };
-        if open.iter().all(enough) {
-            break;
-        }
-    }
-    let told = |name: &String| {
-        let shown: Vec<String> = pairs[name].iter().map(Pair::to_string).collect();
-        format!("{name} {}", shown.join(", "))
-    };
-    let mut seen = 0;
-    for (name, held) in held {
-        let finding = if late.contains(name) { Finding::Steady } else { judge(&pairs[name]) };
-        let text = if is_memory(name) {
-            format!("memory ({name}, in {held:.0} KiB that one call holds) left per call of {what}")
-        } else {
-            format!("objects of the cache {name} left per call of {what}")
-        };
-        match finding {
-            Finding::Unclear => {}
-            Finding::Steady => {
-                seen += usize::from(!is_memory(name));
-                t.check(Call::seen(text, 0.0)).proves(id).is(0.0)?;
-            }
-            Finding::Grows(per_call) => {
-                t.note(format!("left: {}", told(name)));
-                t.check(Call::seen(text, (per_call * 10.0).round() / 10.0)).proves(id).is(0.0)?;
-            }
-        }
-    }
-    let unclear: Vec<&str> = open.iter().map(|name| name.as_str()).collect();
-    if !unclear.is_empty() {
-        t.note(format!("not judged, others allocate and free too much: {}", unclear.join(", ")));
-    }
+    let findings = Findings::measure(t, gauges, held, first, batch)?;
     let kinds: Vec<String> = held.iter().map(|(name, held)| format!("{held:.1} {name}")).collect();
     t.note(format!("one call holds {}", kinds.join(", ")));
-    if seen == 0 {
-        return Err(t.skip(
-            "other processes allocate and free so much that no count of the kernel's objects says anything: \
-             run it on a quieter machine, or in a guest (--kernel …)",
-        ));
-    }
-    Ok(())
+    findings.check(t, &format!("call of {what}"), id)
 }
 
 /// The flags that make something, each alone.

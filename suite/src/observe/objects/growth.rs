@@ -44,6 +44,10 @@ pub const STEADY: usize = 3;
 /// double five times in step with them.
 pub const GROWING: usize = 6;
 
+/// How many pairs in a row that agree to the object are enough: each with the same whole number of objects per call, and
+/// none without the calls. Nobody else allocates here, and noise would have had to double, too.
+pub const EXACT: usize = 4;
+
 /// The smallest growth per call that counts. Objects come whole, but for what noise takes away. It is
 /// above a half: what is freed a measurement late is gained by half, since the next has twice the calls.
 const LEAST: f64 = 0.6;
@@ -62,6 +66,13 @@ pub fn judge(pairs: &[Pair]) -> Finding {
     let last = |count: usize| pairs.len().checked_sub(count).map(|from| &pairs[from..]);
     if last(STEADY).is_some_and(|pairs| pairs.iter().all(|pair| pair.per_call().abs() < NOTHING)) {
         return Finding::Steady;
+    }
+    if let Some(pairs) = last(EXACT) {
+        let per_call = pairs[0].per_call();
+        let agrees = |pair: &Pair| pair.without == 0.0 && pair.with == per_call * f64::from(pair.calls);
+        if per_call >= 1.0 && per_call.fract() == 0.0 && pairs.iter().all(agrees) {
+            return Finding::Grows(per_call);
+        }
     }
     let Some(pairs) = last(GROWING) else {
         return Finding::Unclear;
@@ -155,6 +166,17 @@ mod tests {
         let pair = |calls| Pair { calls, with: 1.0, without: 0.0 };
         assert_eq!(judge(&[pair(4), pair(8)]), Finding::Unclear);
         assert_eq!(judge(&[pair(4), pair(8), pair(16)]), Finding::Steady);
+    }
+
+    #[test]
+    fn four_pairs_that_agree_to_the_object_are_enough() {
+        let pair = |calls, with: u32| Pair { calls, with: with.into(), without: 0.0 };
+        let exact = [pair(1, 3), pair(2, 6), pair(4, 12), pair(8, 24)];
+        assert_eq!(judge(&exact), Finding::Grows(3.0));
+        assert_eq!(judge(&exact[..3]), Finding::Unclear);
+        assert_eq!(judge(&[exact[0], exact[1], exact[2], pair(8, 25)]), Finding::Unclear);
+        let beside_others = Pair { without: 1.0, ..pair(8, 24) };
+        assert_eq!(judge(&[exact[0], exact[1], exact[2], beside_others]), Finding::Unclear);
     }
 
     #[test]
