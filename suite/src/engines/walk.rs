@@ -8,6 +8,7 @@
 
 mod actor;
 mod compare;
+mod leaks;
 mod shrink;
 mod stage;
 
@@ -22,6 +23,7 @@ use crate::call::raw::unshare_raw;
 use crate::observe::fds::dup_to;
 pub use actor::run_if_executed;
 use compare::{Comparer, Mismatch, Taken};
+pub use leaks::leaks;
 #[cfg(test)]
 pub(crate) use stage::takes_pidfds;
 use stage::{Stage, Theatre};
@@ -54,6 +56,8 @@ struct Walker<'t> {
     stage: Stage<'t>,
     world: World,
     comparer: Comparer,
+    /// How many steps failed for want of memory.
+    starved: usize,
 }
 
 impl<'t> Walker<'t> {
@@ -68,7 +72,7 @@ impl<'t> Walker<'t> {
         let initial = states[0].map_or(State::default(), |seen| seen.state);
         let mut comparer = Comparer::new(initial, theatre.places, theatre.every);
         match comparer.compare(&stage, &world, &[]) {
-            Ok(()) => Ok(Self { stage, world, comparer }),
+            Ok(()) => Ok(Self { stage, world, comparer, starved: 0 }),
             // Nothing was called yet.
             Err(mismatch) => {
                 Err(t
@@ -80,11 +84,14 @@ impl<'t> Walker<'t> {
     /// Takes a step, and compares.
     #[track_caller]
     fn step(&mut self, at: usize, op: &Op) -> Done<Result<(), Mismatch>> {
-        let taken = Taken::new(&mut self.world, at, *op);
-        if let Some(mismatch) = taken.differs(self.stage.take(&taken.before, at, op)?) {
+        let result = self.stage.take(&self.world, at, op)?;
+        let starved = self.stage.starved(at, op, result);
+        self.starved += usize::from(starved.is_some());
+        let taken = Taken::new(&mut self.world, at, *op, starved);
+        if let Some(mismatch) = taken.differs(result) {
             return Ok(Err(mismatch));
         }
-        let refused = matches!(op, Op::Unshare(_)) && taken.outcome.result.is_err();
+        let refused = matches!(op, Op::Unshare(_) | Op::Starved(..)) && taken.outcome.result.is_err();
         let compared = self.comparer.compare(&self.stage, &self.world, &[taken]);
         Ok(compared.map_err(|mismatch| Mismatch {
             requirement: if refused { of_refusal(mismatch.requirement) } else { mismatch.requirement },
@@ -101,7 +108,7 @@ impl<'t> Walker<'t> {
         let mut told: Option<Mismatch> = None;
         for (order, results) in [([a, b], results), ([b, a], [results[1], results[0]])] {
             let mut world = self.world.clone();
-            let taken = order.map(|(at, op)| Taken::new(&mut world, at, op));
+            let taken = order.map(|(at, op)| Taken::new(&mut world, at, op, None));
             if let Some(mismatch) = taken.iter().zip(results).find_map(|(taken, result)| taken.differs(result)) {
                 told.get_or_insert(mismatch);
                 continue;
@@ -172,14 +179,24 @@ const MOST_KINDS: usize = 5;
 
 /// Walks, with histories of this mix.
 pub fn walk(t: &Test, mix: Mix) -> Done {
-    let theatre = Theatre::new(t)?;
+    walk_in(t, mix, &Theatre::new(t, false)?)
+}
+
+/// Walks with calls whose allocations fail, with histories of all mixes, and checks that the same leave nothing.
+pub fn walk_starving(t: &Test) -> Done {
+    let theatre = Theatre::new(t, true)?;
+    walk_in(t, Mix::Everything, &theatre)?;
+    leaks::leaks_in(t, &theatre)
+}
+
+fn walk_in(t: &Test, mix: Mix, theatre: &Theatre) -> Done {
     let mut visited = Visited::default();
     let all = t.steps().unwrap_or_else(|| steps(t.tier()));
-    let (mut done, mut histories, mut together) = (0, 0, 0);
+    let (mut done, mut histories, mut together, mut starved) = (0, 0, 0, 0);
     let mut found: BTreeMap<&'static str, (Vec<Step>, Mismatch)> = BTreeMap::new();
     while done < all && found.len() < MOST_KINDS {
         let mut draw = Draw::new(mix, t.seed().wrapping_add(histories), t.facts(), theatre.offers);
-        let mut walker = Walker::new(t, &theatre)?;
+        let mut walker = Walker::new(t, theatre)?;
         let mut history: Vec<Step> = Vec::new();
         let length = STEPS.min(all - done);
         while history.len() < length {
@@ -199,6 +216,7 @@ pub fn walk(t: &Test, mix: Mix) -> Done {
             }
         }
         done += history.len();
+        starved += walker.starved;
         together += history.iter().filter(|step| step.with_next).count();
         histories += 1;
         t.progress(done.min(all), all);
@@ -210,14 +228,18 @@ pub fn walk(t: &Test, mix: Mix) -> Done {
         visited.transitions()
     ));
     t.check(Call::seen("some steps were compared", done > 0)).is(true)?;
+    if theatre.offers.starving {
+        t.note(format!("{starved} calls failed for want of memory"));
+        t.check(Call::seen("some calls failed for want of memory", starved > 0)).is(true)?;
+    }
     // Histories that began differently may have the same fault at their ends.
     let mut reported = Vec::new();
     all_of(found.into_values().map(|(history, mismatch)| {
-        let shrunk = shrink::shrink(t, &theatre, history, mismatch)?;
+        let shrunk = shrink::shrink(t, theatre, history, mismatch)?;
         if reported.contains(&shrunk.steps) {
             return Ok(());
         }
         reported.push(shrunk.steps.clone());
-        shrink::report(t, &theatre, shrunk)
+        shrink::report(t, theatre, shrunk)
     }))
 }

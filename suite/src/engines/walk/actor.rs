@@ -33,6 +33,8 @@ pub(super) struct Slot {
     pub(super) ids: [AtomicI32; 2],
     /// Which of the stacks it runs on; 0 is the first task's own.
     pub(super) stack: AtomicUsize,
+    /// An allocation failed in the last step, as it was to.
+    pub(super) starved: AtomicBool,
     /// The process ID, in the PID namespace of who made it.
     pub(super) seen_as: AtomicI32,
     /// What it [saw](Sight) when it looked.
@@ -340,6 +342,11 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
     let none = std::ptr::null::<u8>();
     let result = match op {
         Op::Unshare(flags) => return Some(unshare_raw(flags)),
+        Op::Starved(flags, nth) => {
+            let (register, starved) = unshare_starved(flags, nth);
+            script.scene.slots[*at].starved.store(starved, Ordering::Release);
+            return Some(register);
+        }
         Op::Clone(flags, to) => return make(script, at, flags, to),
         Op::Exec => {
             let arguments =
@@ -426,6 +433,30 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
         }
     };
     Some(raw(result))
+}
+
+/// unshare(2) with an allocation failing; and whether it came so far. Where the task may not ask for that, it does not.
+fn unshare_starved(flags: Flags, nth: u32) -> (i64, bool) {
+    let path = c"thread-self/fail-nth".as_ptr();
+    let Ok(fd) = call!(openat, fds::OBSERVER, path, libc::O_RDWR | libc::O_CLOEXEC, 0) else {
+        return (unshare_raw(flags), false);
+    };
+    let fd = fd as i32;
+    let disarm = || call!(pwrite64, fd, c"0".as_ptr(), 1, 0);
+    // What these calls touch for the first time is touched here.
+    let mut left = [0u8; 16];
+    let _ = disarm().and_then(|_| call!(pread64, fd, left.as_mut_ptr(), left.len(), 0));
+    let mut text = [0; 10];
+    let end = digits(&mut text, 0, nth.into());
+    let armed = call!(pwrite64, fd, text.as_ptr(), end, 0).is_ok();
+    let register = unshare_raw(flags);
+    // Where copies to user space can fail as well, this one was the next to.
+    let read = call!(pread64, fd, left.as_mut_ptr(), left.len(), 0);
+    let reached = read.is_ok_and(|_| left[0] == b'0');
+    // Once more for a kernel in which copies from user space fail as well.
+    let _ = disarm().or_else(|_| disarm());
+    fds::close(fd);
+    (register, armed && reached)
 }
 
 /// setns(2) with what the stage hands over: to a namespace, or to those of a process of these kinds.

@@ -42,10 +42,14 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Takes a step in the model.
-    pub(super) fn new(world: &mut World, at: usize, op: Op) -> Taken {
+    /// Takes a step in the model; one that failed for want of memory, as that.
+    pub(super) fn new(world: &mut World, at: usize, op: Op, starved: Option<Errno>) -> Taken {
         let before = world.clone();
-        Taken { before, at, op, outcome: world.step(at, &op) }
+        let outcome = match (op, starved) {
+            (Op::Starved(flags, _), Some(errno)) => world.starve(at, flags, errno),
+            _ => world.step(at, &op),
+        };
+        Taken { before, at, op, outcome }
     }
 
     /// How it differs that the step gave this, if it does.

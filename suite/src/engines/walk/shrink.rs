@@ -10,27 +10,32 @@ const TRIES: usize = 20;
 /// How long that may take on real hardware.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-struct Shrink<'t> {
+/// Shrinks histories. Its player gives the steps that were taken and how they differ in the end, if they do.
+pub(super) struct Shrink<'t, P> {
     t: &'t Test,
-    theatre: &'t Theatre,
+    player: P,
     plays: usize,
     until: Duration,
 }
 
-impl Shrink<'_> {
+impl<'t, M, P: FnMut(&[Step]) -> Done<Option<(Vec<Step>, M)>>> Shrink<'t, P> {
+    /// One that has so much time on real hardware.
+    pub(super) fn new(t: &'t Test, patience: Duration, player: P) -> Self {
+        Self { t, player, plays: 0, until: t.passed() + t.patience(patience) }
+    }
+
     fn goes_on(&self) -> bool {
         self.plays < PLAYS && self.t.passed() < self.until
     }
 
-    /// Plays a history. Gives the steps that were taken and how they differ in the end, if they do.
+    /// Plays a history; several times if steps are taken at the same time.
     #[track_caller]
-    fn play(&mut self, steps: &[Step]) -> Done<Option<(Vec<Step>, Mismatch)>> {
+    pub(super) fn play(&mut self, steps: &[Step]) -> Done<Option<(Vec<Step>, M)>> {
         let tries = if steps.iter().any(|step| step.with_next) { TRIES } else { 1 };
         for _ in 0..tries {
             self.plays += 1;
-            let mut walker = Walker::new(self.t, self.theatre)?;
-            if let (taken, Some(mismatch)) = walker.play(steps)? {
-                return Ok(Some((taken, mismatch)));
+            if let Some(found) = (self.player)(steps)? {
+                return Ok(Some(found));
             }
             if !self.goes_on() {
                 break;
@@ -42,7 +47,7 @@ impl Shrink<'_> {
     /// Takes away what is not needed: that steps are taken at the same time, runs of steps, long ones first, then tasks,
     /// then single flags.
     #[track_caller]
-    fn shrink(&mut self, mut best: (Vec<Step>, Mismatch)) -> Done<(Vec<Step>, Mismatch)> {
+    pub(super) fn shrink(&mut self, mut best: (Vec<Step>, M)) -> Done<(Vec<Step>, M)> {
         let in_turn: Vec<Step> = best.0.iter().map(|step| Step { with_next: false, ..*step }).collect();
         if in_turn != best.0
             && let Some(found) = self.play(&in_turn)?
@@ -82,6 +87,7 @@ impl Shrink<'_> {
                 let Some(step) = best.0.get(at).copied() else { break };
                 let simpler = match step.op {
                     Op::Unshare(flags) if flags.contains(bit) => Op::Unshare(flags & !bit),
+                    Op::Starved(flags, nth) if flags.contains(bit) => Op::Starved(flags & !bit, nth),
                     Op::Clone(flags, to) if flags.contains(bit) => Op::Clone(flags & !bit, to),
                     Op::Enter(flags, of) if flags.contains(bit) => Op::Enter(flags & !bit, of),
                     _ => continue,
@@ -111,7 +117,10 @@ pub(super) struct Shrunk {
 /// Shrinks a history that ended with a mismatch.
 #[track_caller]
 pub(super) fn shrink(t: &Test, theatre: &Theatre, history: Vec<Step>, mismatch: Mismatch) -> Done<Shrunk> {
-    let mut shrink = Shrink { t, theatre, plays: 0, until: t.passed() + t.patience(PATIENCE) };
+    let mut shrink = Shrink::new(t, PATIENCE, |steps: &[Step]| {
+        let (taken, mismatch) = Walker::new(t, theatre)?.play(steps)?;
+        Ok(mismatch.map(|mismatch| (taken, mismatch)))
+    });
     Ok(match shrink.play(&history)? {
         Some(found) => {
             let (steps, mismatch) = shrink.shrink(found)?;
@@ -121,6 +130,14 @@ pub(super) fn shrink(t: &Test, theatre: &Theatre, history: Vec<Step>, mismatch: 
     })
 }
 
+/// Notes the steps of a history.
+pub(super) fn tell(t: &Test, steps: &[Step]) {
+    for (number, Step { at, op, with_next }) in steps.iter().enumerate() {
+        let beside = if *with_next { ", at the same time as the next" } else { "" };
+        t.note(format!("step {}{beside}: task {at}: {op}", number + 1));
+    }
+}
+
 /// Fails the case with what is left of a history.
 #[track_caller]
 pub(super) fn report(t: &Test, theatre: &Theatre, shrunk: Shrunk) -> Done {
@@ -128,10 +145,7 @@ pub(super) fn report(t: &Test, theatre: &Theatre, shrunk: Shrunk) -> Done {
     if !again {
         t.note("the history does not differ when it is played again: it depends on time, or on what went before");
     }
-    for (number, Step { at, op, with_next }) in steps.iter().enumerate() {
-        let beside = if *with_next { ", at the same time as the next" } else { "" };
-        t.note(format!("step {}{beside}: task {at}: {op}", number + 1));
-    }
+    tell(t, &steps);
     let Mismatch { what, expected, actual, requirement } = mismatch;
     let release = &t.facts().release;
     let about = format!("{requirement}: {what}: expected {expected}, got {actual} on Linux {release}.");
@@ -141,7 +155,7 @@ pub(super) fn report(t: &Test, theatre: &Theatre, shrunk: Shrunk) -> Done {
     } else {
         match Reproducer::new(&theatre.start, &in_turn, what).program(&about) {
             Some(program) => t.note(format!("C reproducer:\n{program}")),
-            None => t.note("there is no C program of it, since it executes programs or has a task wait for its child"),
+            None => t.note("there is no C program of it, since it executes programs, has a task wait for its child, or has an allocation fail"),
         }
     }
     // It is a mismatch whatever the texts are.

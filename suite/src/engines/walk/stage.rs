@@ -13,6 +13,7 @@ use crate::observe::mounts::{self, MountLine, mounts_of};
 use crate::observe::nsfd::{inode_of, maker_of, open_link, open_process, owner_of, parent_of};
 use crate::place::lock::raw_lock;
 use crate::place::privilege::all_capabilities;
+use crate::spec::model::memory::without_memory;
 use crate::spec::world::{CLOCKS, Caps, FDS, NEAR_FDS, Object, Offers, Op, SETTINGS, Setting, TASKS, VFORK, World};
 use crate::tasks::shm::map_kept;
 use harness::place::filter::has_filter;
@@ -37,13 +38,15 @@ pub(super) struct Theatre {
     pub(super) every: u64,
     /// What the place lets tasks do.
     pub(super) offers: Offers,
+    /// A new user namespace needs a record of what its user has in it (ERR-40).
+    users_record: bool,
     sender: OwnedFd,
 }
 
 impl Theatre {
-    /// Makes it, in a mount namespace of the calling task's own.
+    /// Makes it, in a mount namespace of the calling task's own. In a starving one allocations of calls fail.
     #[track_caller]
-    pub(super) fn new(t: &Test) -> Done<Theatre> {
+    pub(super) fn new(t: &Test, starving: bool) -> Done<Theatre> {
         let base = mounts::new_directory(t, "world")?;
         let none: Option<&str> = None;
         let mounted = nix::mount::mount(Some("world"), base.as_str(), Some("tmpfs"), MsFlags::empty(), none);
@@ -118,7 +121,9 @@ impl Theatre {
                 // Those of a namespace whose owner has no root belong to the machine's.
                 settings: initial_root && takes_settings(t.facts()),
                 objects,
+                starving,
             },
+            users_record: starving && observe::kernel::user_namespaces_count(t)?,
             sender,
         })
     }
@@ -319,6 +324,15 @@ impl<'t> Stage<'t> {
         let seen = both.map(|(at, op)| self.order(at, Order::Beside(*op)));
         let [(a, first), (b, second)] = both;
         Ok([self.outcome(a, first, seen[0]), self.outcome(b, second, seen[1])])
+    }
+
+    /// The error that a step gave because one of its allocations failed, which that may give.
+    pub(super) fn starved(&self, at: usize, op: &Op, result: Result<i64, Lost>) -> Option<Errno> {
+        let (Op::Starved(flags, _), Ok(register @ ..0)) = (*op, result) else { return None };
+        let errno = Errno::from_raw(i32::try_from(-register).unwrap_or_default());
+        let allowed = without_memory(flags, self.theatre.users_record);
+        let may = allowed.is_none_or(|allowed| allowed.contains(&errno));
+        (self.slot(at).starved.load(Ordering::Acquire) && may).then_some(errno)
     }
 
     /// Does the stage's own part of a step.

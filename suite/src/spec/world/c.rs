@@ -43,11 +43,11 @@ impl Reproducer {
         Self { steps: steps.to_vec(), worlds, results, what }
     }
 
-    /// The program; none of a history that executes programs itself, or in which a step goes on while others are taken.
-    /// `about` stands at its top.
+    /// The program; none of a history that executes programs itself, in which a step goes on while others are taken, or
+    /// in which an allocation fails. `about` stands at its top.
     pub fn program(&self, about: &str) -> Option<String> {
         let is_told = |op: &Op| match op {
-            Op::Exec => false,
+            Op::Exec | Op::Starved(..) => false,
             Op::Clone(flags, _) => !flags.contains(VFORK),
             _ => true,
         };
@@ -160,7 +160,7 @@ impl Program<'_> {
         let mut comment = String::new();
         let call = match op {
             // There is no program of such a history.
-            Op::Exec => String::new(),
+            Op::Exec | Op::Starved(..) => String::new(),
             Op::Exit => {
                 self.uses("exit");
                 return format!("\tEXIT({shown}, {at});\n");

@@ -19,6 +19,8 @@ pub enum Dir {
 pub enum Op {
     /// unshare(2).
     Unshare(Flags),
+    /// unshare(2) of which the allocation with this number fails, if it makes so many.
+    Starved(Flags, u32),
     /// clone(2), for a task at this place, which shares what the flags name.
     Clone(Flags, usize),
     /// execve(2) of a program that goes on with the history.
@@ -90,7 +92,9 @@ impl Op {
     pub fn is_about_settings(&self) -> bool {
         match *self {
             Op::Set(..) | Op::Setns(Ns::Ipc, _) => true,
-            Op::Unshare(flags) | Op::Clone(flags, _) | Op::Enter(flags, _) => flags.contains(Flags::NEWIPC),
+            Op::Unshare(flags) | Op::Starved(flags, _) | Op::Clone(flags, _) | Op::Enter(flags, _) => {
+                flags.contains(Flags::NEWIPC)
+            }
             _ => false,
         }
     }
@@ -100,6 +104,7 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Op::Unshare(flags) => write!(f, "unshare({flags})"),
+            Op::Starved(flags, nth) => write!(f, "unshare({flags}) with allocation {nth} failing"),
             Op::Clone(flags, at) => write!(f, "clone({flags}), which makes task {at}"),
             Op::Exec => f.write_str("execve()"),
             Op::Exit => f.write_str("exit(0)"),

@@ -79,10 +79,12 @@ pub struct Offers {
     pub settings: bool,
     /// Which kinds of objects IPC namespaces can have.
     pub objects: [bool; Object::ALL.len()],
+    /// Allocations fail where a task asks for it, and histories are to be about that.
+    pub starving: bool,
 }
 
 impl Offers {
-    /// All there is.
+    /// All there is, with enough memory for it.
     pub const ALL: Offers = Offers {
         programs: true,
         pidfds: true,
@@ -91,8 +93,12 @@ impl Offers {
         far_descriptors: true,
         settings: true,
         objects: [true; Object::ALL.len()],
+        starving: false,
     };
 }
+
+/// About as many allocations as a call makes that makes no network namespace (docs/allocations.md).
+const ALLOCATIONS: u32 = 50;
 
 /// Draws steps.
 #[derive(Clone, Debug)]
@@ -200,7 +206,7 @@ impl Draw {
             23 if self.offers.pidfds => Op::Enter(self.joined(), self.random.usize(..TASKS)),
             24 => Op::Lock,
             25 => Op::Unlock,
-            26 if self.offers.all_ids => Op::Map(self.random.usize(..MAPS.len()), self.random.usize(..TASKS)),
+            26 if self.offers.all_ids => Op::Map(self.map(), self.task_to_map(world)),
             27 => Op::Setgroups(self.random.bool()),
             28 => self.object().map_or_else(|| unshare(self), Op::Make),
             29 => self.object().map_or_else(|| unshare(self), Op::Remove),
@@ -209,6 +215,11 @@ impl Draw {
             32 if self.offers.settings => Op::Set(self.random.usize(..SETTINGS.len()), self.random.u32(VALUES)),
             _ => unshare(self),
         };
+        if self.offers.starving && self.random.bool() {
+            // Most calls make few.
+            let most = self.random.u32(1..=ALLOCATIONS);
+            return (at, Op::Starved(self.flags(), self.random.u32(1..=most)));
+        }
         (at, op)
     }
 
@@ -226,6 +237,26 @@ impl Draw {
         // A network namespace takes long to make: now and then is enough.
         let rare = if self.random.u32(..8) == 0 { Flags::NONE } else { Flags::NEWNET };
         set & !(self.without | rare)
+    }
+
+    /// One of [`MAPS`]; every second one is taken.
+    fn map(&mut self) -> usize {
+        let taken = MAPS.iter().filter(|(_, lines)| !lines.is_empty()).count();
+        // They come first.
+        let among = if self.random.bool() { taken } else { MAPS.len() };
+        self.random.usize(..among)
+    }
+
+    /// Mostly a task whose user namespace has no map yet, if there is one.
+    fn task_to_map(&mut self, world: &World) -> usize {
+        let is_unmapped = |space| !world.is_first_user(space) && world.map_of(space).is_empty();
+        let unmapped: Vec<usize> =
+            world.alive().filter(|(_, task)| is_unmapped(task.space(Ns::User))).map(|(at, _)| at).collect();
+        if unmapped.is_empty() || self.random.u32(..4) == 0 {
+            self.random.usize(..TASKS)
+        } else {
+            unmapped[self.random.usize(..unmapped.len())]
+        }
     }
 
     fn descriptor(&mut self) -> u16 {

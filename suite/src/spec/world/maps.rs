@@ -16,7 +16,7 @@ pub struct Extent {
     pub count: u32,
 }
 
-/// What tasks write to maps, and its lines; no lines of what is refused with EINVAL.
+/// What tasks write to maps, and its lines; then what is refused with EINVAL, without lines.
 pub const MAPS: [(&str, &[[u32; 3]]); 24] = [
     ("0 0 1\n", &[[0, 0, 1]]),
     ("0 0 1\n1 65534 1\n", &[[0, 0, 1], [1, 65534, 1]]),

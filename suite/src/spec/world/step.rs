@@ -25,7 +25,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn new(result: Result<(), Errno>, because: &'static str) -> Self {
+    pub(super) fn new(result: Result<(), Errno>, because: &'static str) -> Self {
         Self { result, because, may_change: Parts::NONE }
     }
 
@@ -54,7 +54,7 @@ impl World {
         let has_all = |all: &[u32]| all.iter().all(|bit| task.caps.effective & (1 << bit) != 0);
         let in_view = self.fs_of(task).root == Dir::Top && self.tree(task.space(Ns::Mnt)).is_some();
         match *op {
-            Op::Unshare(flags) => self.is_certain(task, flags),
+            Op::Unshare(flags) | Op::Starved(flags, _) => self.is_certain(task, flags),
             Op::Umask(_) | Op::NoNewPrivs | Op::Lock | Op::Unlock => true,
             Op::Clone(flags, to) => self.may_clone(task, flags, to),
             // It would end other threads. What it does with a time namespace for later depends on the release. TOMOYO of
@@ -182,7 +182,16 @@ impl World {
             let waits = matches!(op, Op::Clone(flags, _) if flags.contains(VFORK));
             !several
                 && !waits
-                && !matches!(op, Op::Exec | Op::Reap(_) | Op::Set(..) | Op::Setgroups(_) | Op::Make(_) | Op::Remove(_))
+                && !matches!(
+                    op,
+                    Op::Starved(..)
+                        | Op::Exec
+                        | Op::Reap(_)
+                        | Op::Set(..)
+                        | Op::Setgroups(_)
+                        | Op::Make(_)
+                        | Op::Remove(_)
+                )
         };
         let handed = |op: &Op| matches!(op, Op::Clone(..) | Op::Setns(..) | Op::Enter(..));
         let about = |op: &Op, other: usize| matches!(op, Op::Setns(_, of) | Op::Enter(_, of) if *of == other);
@@ -259,7 +268,7 @@ impl World {
         let Some(task) = self.task(at).cloned() else { return Outcome::done() };
         let own = task.space(Ns::User);
         let outcome = match *op {
-            Op::Unshare(flags) => self.unshare(at, &task, flags),
+            Op::Unshare(flags) | Op::Starved(flags, _) => self.unshare(at, &task, flags),
             Op::Clone(flags, to) => self.clone_task(at, &task, flags, to),
             Op::Exec => self.execute(at, &task),
             Op::Exit => self.exit(at, &task),
@@ -438,11 +447,20 @@ impl World {
         // Whoever leaves a table last takes its lock along.
         self.lock = self.lock.filter(|holder| self.count(|other| other.files == *holder) > 0);
         if outcome.result.is_err()
-            && let Op::Unshare(flags) | Op::Clone(flags, _) = *op
+            && let Op::Unshare(flags) | Op::Starved(flags, _) | Op::Clone(flags, _) = *op
         {
             self.failed.push((own, task.user, with_implied(flags)));
         }
         outcome
+    }
+
+    /// Takes a call that failed because one of its allocations did: nothing has changed.
+    pub fn starve(&mut self, at: usize, flags: Flags, errno: Errno) -> Outcome {
+        if let Some(task) = self.task(at) {
+            let what = (task.space(Ns::User), task.user, with_implied(flags));
+            self.failed.push(what);
+        }
+        Outcome::new(Err(errno), "FI-12")
     }
 
     pub(super) fn set(&mut self, space: Id, content: Content) {

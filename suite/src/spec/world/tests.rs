@@ -146,6 +146,21 @@ fn limits_count_what_is_certain() {
 }
 
 #[test]
+fn a_call_without_memory_changes_nothing_of_any_task() {
+    let starved = Op::Starved(Flags::NEWUSER | Flags::NEWUTS | Flags::FILES, 3);
+    let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
+    assert_eq!(world.step(0, &Op::Clone(Flags::FILES, 1)).result, Ok(()));
+    let (tasks, spaces) = (world.tasks.clone(), world.spaces.clone());
+    let Op::Starved(flags, _) = starved else { return };
+    assert_eq!(world.starve(0, flags, Errno::ENOMEM), Outcome::new(Err(Errno::ENOMEM), "FI-12"));
+    assert_eq!((&world.tasks, &world.spaces), (&tasks, &spaces));
+    // Where there is enough memory after all it is the call itself.
+    let mut other = world.clone();
+    assert_eq!(world.step(0, &starved), other.step(0, &Op::Unshare(flags)));
+    assert_eq!((world.tasks, world.spaces), (other.tasks, other.spaces));
+}
+
+#[test]
 fn a_record_lock_belongs_to_the_table_of_descriptors() {
     let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
     let mut step = |at, op| world.step(at, &op).result;
