@@ -155,7 +155,10 @@ pub(super) fn report(t: &Test, theatre: &Theatre, shrunk: Shrunk) -> Done {
     } else {
         match Reproducer::new(&theatre.start, &in_turn, what).program(&about) {
             Some(program) => t.note(format!("C reproducer:\n{program}")),
-            None => t.note("there is no C program of it, since it executes programs, has a task wait for its child, or has an allocation fail"),
+            None => t.note(
+                "there is no C program of it, since it executes programs, has a task wait for its child, or has an \
+                 allocation fail",
+            ),
         }
     }
     // It is a mismatch whatever the texts are.

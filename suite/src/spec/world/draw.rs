@@ -206,7 +206,11 @@ impl Draw {
             23 if self.offers.pidfds => Op::Enter(self.joined(), self.random.usize(..TASKS)),
             24 => Op::Lock,
             25 => Op::Unlock,
-            26 if self.offers.all_ids => Op::Map(self.map(), self.task_to_map(world)),
+            26 if self.offers.all_ids => {
+                let of = self.task_to_map(world);
+                let writer = if self.random.bool() { self.task_above(world, of) } else { None };
+                return (writer.unwrap_or(at), Op::Map(self.map(), of));
+            }
             27 => Op::Setgroups(self.random.bool()),
             28 => self.object().map_or_else(|| unshare(self), Op::Make),
             29 => self.object().map_or_else(|| unshare(self), Op::Remove),
@@ -257,6 +261,14 @@ impl Draw {
         } else {
             unmapped[self.random.usize(..unmapped.len())]
         }
+    }
+
+    /// A task in the user namespace above that of another one, which may be able to give it any map.
+    fn task_above(&mut self, world: &World, of: usize) -> Option<usize> {
+        let above = world.spaces.get(&world.task(of)?.space(Ns::User))?.owner;
+        let there: Vec<usize> =
+            world.alive().filter(|(_, task)| task.space(Ns::User) == above).map(|(at, _)| at).collect();
+        (!there.is_empty()).then(|| there[self.random.usize(..there.len())])
     }
 
     fn descriptor(&mut self) -> u16 {
