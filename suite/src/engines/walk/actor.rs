@@ -437,24 +437,29 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
 
 /// unshare(2) with an allocation failing; and whether it came so far. Where the task may not ask for that, it does not.
 fn unshare_starved(flags: Flags, nth: u32) -> (i64, bool) {
-    let path = c"thread-self/fail-nth".as_ptr();
-    let Ok(fd) = call!(openat, fds::OBSERVER, path, libc::O_RDWR | libc::O_CLOEXEC, 0) else {
+    let open = || {
+        let path = c"thread-self/fail-nth".as_ptr();
+        call!(openat, fds::OBSERVER, path, libc::O_RDWR | libc::O_CLOEXEC, 0).map(|fd| fd as i32)
+    };
+    let disarm = |fd: i32| call!(write, fd, c"0".as_ptr(), 1);
+    let mut left = [0u8; 16];
+    // What is touched for the first time is touched here. The file is read from its start only once.
+    if let Ok(fd) = open() {
+        let _ = disarm(fd).and_then(|_| call!(read, fd, left.as_mut_ptr(), left.len()));
+        fds::close(fd);
+    }
+    let Ok(fd) = open() else {
         return (unshare_raw(flags), false);
     };
-    let fd = fd as i32;
-    let disarm = || call!(pwrite64, fd, c"0".as_ptr(), 1, 0);
-    // What these calls touch for the first time is touched here.
-    let mut left = [0u8; 16];
-    let _ = disarm().and_then(|_| call!(pread64, fd, left.as_mut_ptr(), left.len(), 0));
     let mut text = [0; 10];
     let end = digits(&mut text, 0, nth.into());
-    let armed = call!(pwrite64, fd, text.as_ptr(), end, 0).is_ok();
+    let armed = call!(write, fd, text.as_ptr(), end).is_ok();
     let register = unshare_raw(flags);
     // Where copies to user space can fail as well, this one was the next to.
-    let read = call!(pread64, fd, left.as_mut_ptr(), left.len(), 0);
-    let reached = read.is_ok_and(|_| left[0] == b'0');
+    let read = call!(read, fd, left.as_mut_ptr(), left.len());
+    let reached = read.is_ok_and(|length| length > 0 && left[0] == b'0');
     // Once more for a kernel in which copies from user space fail as well.
-    let _ = disarm().or_else(|_| disarm());
+    let _ = disarm(fd).or_else(|_| disarm(fd));
     fds::close(fd);
     (register, armed && reached)
 }
