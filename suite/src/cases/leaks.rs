@@ -5,16 +5,13 @@
 //! and that it would see them: held or leaked, they look the same.
 
 use crate::engines::fail_nth::{self, FailNth};
-use crate::engines::leak::{Findings, Held, gain};
+use crate::engines::leak::{Findings, Held, NEEDS, gain};
 use crate::engines::race::DEADLINE;
 use crate::observe::objects::gauges::{Gauges, LEAST_MEMORY, Reading, is_memory, is_of};
 use crate::prelude::*;
 
 const SOURCE: &str =
     "2006 design document, 6 (failure leaves nothing behind); kernel, kernel/nsproxy.c and kernel/fork.c";
-
-const NEEDS: Needs =
-    Needs::ROOT.with(feature::OBJECT_COUNTS).with(feature::INITIAL_ROOT).disturbing(global::SLAB_CACHES).alone();
 
 /// What callers share with the task that makes them. An undo list that is to go with the call is their own.
 fn sharing(flags: Flags) -> Flags {

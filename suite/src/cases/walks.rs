@@ -1,7 +1,7 @@
 //! Random histories of several tasks against the model of a world: what nobody thought of.
 
-use crate::engines::fail_nth;
 use crate::engines::walk::{leaks, walk, walk_starving};
+use crate::engines::{fail_nth, leak};
 use crate::prelude::*;
 use crate::spec::world::Mix;
 
@@ -96,12 +96,7 @@ case!(Case {
             they made: the number of its objects of each kind does not grow with the number of times.",
     proves: &["LEAK-01"],
     source: "unshare(2), clone(2), setns(2); kernel/nsproxy.c, kernel/fork.c; slabinfo(5)",
-    needs: Needs::ROOT
-        .with(feature::ROOT_IN_SIGHT)
-        .with(feature::OBJECT_COUNTS)
-        .with(feature::INITIAL_ROOT)
-        .disturbing(global::SLAB_CACHES)
-        .alone(),
+    needs: leak::NEEDS.with(feature::ROOT_IN_SIGHT),
     from: Tier::Full,
     work: |tier| work(tier) / 2,
     run: |t| on_own_stage(t, leaks),
@@ -114,11 +109,7 @@ case!(Case {
             nothing is left.",
     proves: &MODEL_WITHOUT_MEMORY,
     source: "unshare(2), ERRORS (ENOMEM); 2006 design document, 6; slabinfo(5)",
-    needs: fail_nth::NEEDS
-        .with(feature::ROOT_IN_SIGHT)
-        .with(feature::OBJECT_COUNTS)
-        .disturbing(global::SLAB_CACHES)
-        .alone(),
+    needs: leak::NEEDS.and(fail_nth::NEEDS).with(feature::ROOT_IN_SIGHT),
     work: work,
     run: |t| {
         fail_nth::allow(t)?;

@@ -5,6 +5,10 @@ use crate::observe::objects::growth::{Finding, GROWING, Pair, STEADY, judge, may
 use crate::observe::objects::late_free;
 use crate::spec::prelude::*;
 
+/// What a case needs that counts the kernel's objects.
+pub const NEEDS: Needs =
+    Needs::ROOT.with(feature::OBJECT_COUNTS).with(feature::INITIAL_ROOT).disturbing(global::SLAB_CACHES).alone();
+
 /// How long the kernel mostly takes at most to let go of what nobody uses any more (RULE-05), on real hardware.
 pub const RELEASE: Duration = Duration::from_secs(1);
 

@@ -46,7 +46,7 @@ pub const GROWING: usize = 6;
 
 /// How many pairs in a row that agree to the object are enough: each with the same whole number of objects per call, and
 /// none without the calls. Nobody else allocates here, and noise would have had to double, too.
-pub const EXACT: usize = 4;
+const EXACT: usize = 4;
 
 /// The smallest growth per call that counts. Objects come whole, but for what noise takes away. It is
 /// above a half: what is freed a measurement late is gained by half, since the next has twice the calls.

@@ -2,7 +2,8 @@
 
 use crate::spec::prelude::*;
 use crate::spec::world::{
-    Dir, FDS, MAPS, NEAR_FDS, OFFSETS, Object, Op, Options, Propagation, SETTINGS, TASKS, VALUES, VFORK, Visited, World,
+    Dir, FDS, MAPS, NEAR_FDS, OFFSETS, Object, Op, Options, Propagation, SETTINGS, TASKS, Task, VALUES, VFORK, Visited,
+    World,
 };
 
 /// What histories are about.
@@ -251,24 +252,23 @@ impl Draw {
         self.random.usize(..among)
     }
 
+    /// One of the live tasks for which this holds, if there is one.
+    fn task_where(&mut self, world: &World, holds: impl Fn(&Task) -> bool) -> Option<usize> {
+        let there: Vec<usize> = world.alive().filter(|(_, task)| holds(task)).map(|(at, _)| at).collect();
+        self.random.choice(there)
+    }
+
     /// Mostly a task whose user namespace has no map yet, if there is one.
     fn task_to_map(&mut self, world: &World) -> usize {
         let is_unmapped = |space| !world.is_first_user(space) && world.map_of(space).is_empty();
-        let unmapped: Vec<usize> =
-            world.alive().filter(|(_, task)| is_unmapped(task.space(Ns::User))).map(|(at, _)| at).collect();
-        if unmapped.is_empty() || self.random.u32(..4) == 0 {
-            self.random.usize(..TASKS)
-        } else {
-            unmapped[self.random.usize(..unmapped.len())]
-        }
+        let unmapped = self.task_where(world, |task| is_unmapped(task.space(Ns::User)));
+        unmapped.filter(|_| self.random.u32(..4) > 0).unwrap_or_else(|| self.random.usize(..TASKS))
     }
 
     /// A task in the user namespace above that of another one, which may be able to give it any map.
     fn task_above(&mut self, world: &World, of: usize) -> Option<usize> {
         let above = world.spaces.get(&world.task(of)?.space(Ns::User))?.owner;
-        let there: Vec<usize> =
-            world.alive().filter(|(_, task)| task.space(Ns::User) == above).map(|(at, _)| at).collect();
-        (!there.is_empty()).then(|| there[self.random.usize(..there.len())])
+        self.task_where(world, |task| task.space(Ns::User) == above)
     }
 
     fn descriptor(&mut self) -> u16 {

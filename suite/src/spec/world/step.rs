@@ -449,16 +449,20 @@ impl World {
         if outcome.result.is_err()
             && let Op::Unshare(flags) | Op::Starved(flags, _) | Op::Clone(flags, _) = *op
         {
-            self.failed.push((own, task.user, with_implied(flags)));
+            self.note_failure(&task, flags);
         }
         outcome
     }
 
+    /// Notes a call that failed, and may have made namespaces before.
+    fn note_failure(&mut self, task: &Task, flags: Flags) {
+        self.failed.push((task.space(Ns::User), task.user, with_implied(flags)));
+    }
+
     /// Takes a call that failed because one of its allocations did: nothing has changed.
     pub fn starve(&mut self, at: usize, flags: Flags, errno: Errno) -> Outcome {
-        if let Some(task) = self.task(at) {
-            let what = (task.space(Ns::User), task.user, with_implied(flags));
-            self.failed.push(what);
+        if let Some(task) = self.task(at).cloned() {
+            self.note_failure(&task, flags);
         }
         Outcome::new(Err(errno), "FI-12")
     }
