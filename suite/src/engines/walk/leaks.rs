@@ -164,13 +164,9 @@ fn find_culprit(
 }
 
 /// Plays histories of all mixes again and again, and checks that they leave nothing. What seems to grow is narrowed down
-/// to a few steps, and then measured.
-pub fn leaks(t: &Test) -> Done {
-    leaks_in(t, &Theatre::new(t, false)?)
-}
-
-/// The same on this stage.
-pub(super) fn leaks_in(t: &Test, theatre: &Theatre) -> Done {
+/// to a few steps, and then measured. `starving`: with calls whose allocations fail.
+pub fn leaks(t: &Test, starving: bool) -> Done {
+    let theatre = &Theatre::new(t, starving)?;
     let gauges = Gauges::open(t)?;
     let histories = t.steps().map_or(count(t.tier()), |steps| steps.div_ceil(STEPS));
     let mut visited = Visited::default();
@@ -188,7 +184,7 @@ pub(super) fn leaks_in(t: &Test, theatre: &Theatre) -> Done {
             ));
             let [steps] = history;
             shrink::tell(t, &steps);
-            let id = if theatre.offers.starving { "LEAK-03" } else { "LEAK-01" };
+            let id = if starving { "LEAK-03" } else { "LEAK-01" };
             return findings.check(t, "history of these steps", id);
         }
     }
