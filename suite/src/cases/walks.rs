@@ -20,7 +20,7 @@ fn work(tier: Tier) -> u32 {
 }
 
 /// What a mismatch can violate.
-const MODEL: [&str; 36] = [
+const MODEL: [&str; 38] = [
     "EFF-GEN-01",
     "EFF-GEN-07",
     "EFF-FS-01",
@@ -43,9 +43,11 @@ const MODEL: [&str; 36] = [
     "EFF-USER-03",
     "EFF-USER-04",
     "EFF-USER-07",
+    "EFF-USER-28",
     "EFF-UTS-01",
     "EFF-IPC-04",
     "EFF-IPC-05",
+    "EFF-IPC-13",
     "EFF-PID-02",
     "EFF-TIME-03",
     "EFF-TIME-04",

@@ -31,7 +31,7 @@ pub use draw::{Draw, Mix, Offers};
 pub use maps::{Extent, MAPS};
 pub use mounts::{Mount, Options, Propagation, Tree};
 pub use objects::Object;
-pub use settings::{CLOCKS, OFFSETS, SETTINGS, Setting, VALUES};
+pub use settings::{CLOCKS, Guard, NEXT_ID, OFFSETS, SETTINGS, Setting, VALUES};
 pub use step::{Outcome, VFORK};
 pub use visited::Visited;
 pub use what::{Mounted, Value, What, Where};
@@ -159,7 +159,7 @@ pub enum Content {
         /// Who made each object that is there, by [`Object`].
         objects: [Option<u32>; Object::ALL.len()],
         /// Its [settings](SETTINGS).
-        settings: [u32; SETTINGS.len()],
+        settings: [i32; SETTINGS.len()],
     },
     /// The host name; `None` for what the machine has.
     Uts(Option<u8>),
@@ -215,6 +215,11 @@ pub struct World {
     pub lock: Option<Id>,
     /// Whether the first user namespace denies setgroups(2).
     pub denies_setgroups: bool,
+    /// Whether the settings of an IPC namespace belong to root of the user namespace that owns it, or to the machine's;
+    /// `None` where that was not found out.
+    pub rooted_settings: Option<bool>,
+    /// Who may write [`NEXT_ID`]; `None` in kernels without it.
+    pub next_id: Option<Guard>,
     /// Calls that failed, and may have made namespaces before: in which user namespace, by whom, of which kinds.
     failed: Vec<(Id, u32, Flags)>,
     next: Id,
@@ -252,6 +257,8 @@ impl World {
             semaphore: SEMAPHORE,
             lock: None,
             denies_setgroups: false,
+            rooted_settings: Some(true),
+            next_id: Some(Guard::Capability(Errno::EACCES)),
             failed: Vec::new(),
             next: 0,
         };

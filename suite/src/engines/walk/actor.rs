@@ -69,7 +69,7 @@ pub(super) struct Sight {
     /// Which [objects](Object) its IPC namespace has, a bit each.
     pub(super) objects: u32,
     /// The [settings](SETTINGS) of its IPC namespace, if it was to look at them.
-    pub(super) settings: Option<[u32; SETTINGS.len()]>,
+    pub(super) settings: Option<[i32; SETTINGS.len()]>,
     /// Which of [`FDS`] are open, and close on exec.
     pub(super) descriptors: Descriptors,
 }
@@ -214,8 +214,10 @@ fn look(known: &Known, settings: bool) -> Sight {
         let fd = call!(openat, fds::OBSERVER, setting.file.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC, 0)? as i32;
         let read = call!(read, fd, text.as_mut_ptr(), text.len());
         fds::close(fd);
-        let digits = text[..read?].split(|byte: &u8| !byte.is_ascii_digit()).next();
-        Ok::<u32, syscalls::Errno>(observe::number(digits.unwrap_or_default(), 10) as u32)
+        let text = &text[..read?];
+        let (sign, text) = text.strip_prefix(b"-").map_or((1, text), |text| (-1, text));
+        let digits = text.split(|byte: &u8| !byte.is_ascii_digit()).next();
+        Ok::<i32, syscalls::Errno>(sign * observe::number(digits.unwrap_or_default(), 10) as i32)
     };
     let mut descriptors = Descriptors::default();
     for fd in FDS {
@@ -426,13 +428,37 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
             call!(mount, none, base, none, flags, none)
         }
         Op::Offset(which) => write(c"self/timens_offsets", OFFSETS[which].0.as_bytes()),
+        Op::Signal => queue_signal(),
         Op::Set(which, value) => {
             let mut text = [0; 10];
-            let end = digits(&mut text, 0, value.into());
+            let end = digits(&mut text, 0, value.unsigned_abs().into());
             write(SETTINGS[which].file, &text[..end])
         }
     };
     Some(raw(result))
+}
+
+/// Queues a signal to the calling thread, and takes it. Blocks it meanwhile.
+pub(super) fn queue_signal() -> Result<usize, syscalls::Errno> {
+    const SIGNAL: i32 = 40;
+    // What the kernel has for a set: a bit for each of 64 signals.
+    const SIZE: usize = 8;
+    let (set, mut before) = (1u64 << (SIGNAL - 1), 0u64);
+    // Its number, no error, and that it was queued; 128 bytes.
+    let mut info = [0i32; 32];
+    (info[0], info[2]) = (SIGNAL, libc::SI_QUEUE);
+    let none = std::ptr::null::<u8>();
+    call!(rt_sigprocmask, libc::SIG_BLOCK, &raw const set, &raw mut before, SIZE)?;
+    let queued = call!(getpid).and_then(|process| {
+        let thread = call!(gettid)?;
+        call!(rt_tgsigqueueinfo, process, thread, SIGNAL, info.as_ptr())
+    });
+    if queued.is_ok() {
+        let at_once = [0i64; 2];
+        let _ = call!(rt_sigtimedwait, &raw const set, none, at_once.as_ptr(), SIZE);
+    }
+    let _ = call!(rt_sigprocmask, libc::SIG_SETMASK, &raw const before, none, SIZE);
+    queued
 }
 
 /// unshare(2) with an allocation failing; and whether it came so far. Where the task may not ask for that, it does not.

@@ -5,16 +5,18 @@ use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockTy
 
 use super::actor::{
     FIRST, Known, LOCKED, Order, SCENE, SOCKET, Scene, Script, Sight, Slot, can_be_made, now, open_program,
-    remove_object, serve,
+    queue_signal, remove_object, serve,
 };
 use super::*;
 use crate::observe::kcmp::{Shared, shares};
 use crate::observe::mounts::{self, MountLine, mounts_of};
 use crate::observe::nsfd::{inode_of, maker_of, open_link, open_process, owner_of, parent_of};
 use crate::place::lock::raw_lock;
-use crate::place::privilege::all_capabilities;
+use crate::place::privilege::{all_capabilities, set_capabilities};
 use crate::spec::model::memory::without_memory;
-use crate::spec::world::{CLOCKS, Caps, FDS, NEAR_FDS, Object, Offers, Op, SETTINGS, Setting, TASKS, VFORK, World};
+use crate::spec::world::{
+    CLOCKS, Caps, FDS, Guard, NEAR_FDS, NEXT_ID, Object, Offers, Op, SETTINGS, Setting, TASKS, VFORK, World,
+};
 use crate::tasks::shm::map_kept;
 use harness::place::filter::has_filter;
 use harness::place::rlimit::getrlimit;
@@ -102,6 +104,11 @@ impl Theatre {
         let initial_root = t.facts().has(feature::INITIAL_ROOT);
         let mut start = World::new(Kernel::of(t.facts()), Caps { effective, bounding }, foreign());
         start.denies_setgroups = fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
+        let settings = initial_root && takes_settings(t.facts());
+        if settings {
+            start.rooted_settings = are_rooted();
+            start.next_id = guard_of_next_id();
+        }
         if let Some(offsets) = offsets_of("self") {
             start.set_first_offsets(offsets);
         }
@@ -118,8 +125,8 @@ impl Theatre {
                 all_ids: initial_root,
                 securebits: state.securebits == 0,
                 far_descriptors: takes_far_descriptors(),
-                // Those of a namespace whose owner has no root belong to the machine's.
-                settings: initial_root && takes_settings(t.facts()),
+                settings,
+                signals: has_room_for_signals() && queue_signal().is_ok(),
                 objects,
                 starving,
             },
@@ -136,10 +143,85 @@ fn takes_far_descriptors() -> bool {
     taken.all(|taken| taken.is_ok())
 }
 
+/// The file of a setting.
+fn path_of(setting: &Setting) -> PathBuf {
+    Path::new("/proc").join(setting.file.to_string_lossy().as_ref())
+}
+
 /// Whether the settings of IPC namespaces are there and can be written, as those of user namespaces can.
 fn takes_settings(facts: &Facts) -> bool {
-    let is_there = |setting: Setting| Path::new("/proc").join(setting.file.to_string_lossy().as_ref()).exists();
-    facts.has(feature::NAMESPACE_LIMITS) && SETTINGS.into_iter().all(is_there)
+    facts.has(feature::NAMESPACE_LIMITS) && SETTINGS[..NEXT_ID].iter().all(|setting| path_of(setting).exists())
+}
+
+/// What a child gives whose steps are these: how it ended, unless it was killed.
+fn tried(flags: Flags, steps: impl FnOnce() -> Result<(), Errno>) -> Option<Result<(), Errno>> {
+    match feature::in_child(flags.0, || steps().err().map_or(0, |errno| errno as i32)).ok()? {
+        WaitStatus::Exited(_, 0) => Some(Ok(())),
+        WaitStatus::Exited(_, errno) => Some(Err(Errno::from_raw(errno))),
+        _ => None,
+    }
+}
+
+/// Opens a setting for writing, and writes nothing.
+fn open_for_writing(setting: &Setting) -> Result<(), Errno> {
+    File::options().write(true).open(path_of(setting)).map(drop).map_err(errno_of)
+}
+
+/// Becomes an ordinary user, whose files below /proc are its own.
+fn become_nobody() -> Result<(), Errno> {
+    let (user, group) = (Uid::from_raw(feature::NOBODY), Gid::from_raw(feature::NOBODY));
+    setgroups(&[])?;
+    setresgid(group, group, group)?;
+    setresuid(user, user, user)?;
+    nix::sys::prctl::set_dumpable(true)
+}
+
+/// Whether the settings of an IPC namespace belong to root of the user namespace that owns it (Linux 6.9), or to the
+/// machine's: an ordinary user makes both by clone(2), and is root there. `None` where it may not.
+fn are_rooted() -> Option<bool> {
+    let opened = tried(Flags::NONE, || {
+        become_nobody()?;
+        tried(Flags::NEWUSER | Flags::NEWIPC, || {
+            fs::write("/proc/self/uid_map", format!("0 {} 1", feature::NOBODY)).map_err(errno_of)?;
+            match open_for_writing(&SETTINGS[0]) {
+                // Not to be taken for that of another step.
+                Err(Errno::EACCES) => Err(Errno::ENOTSUP),
+                opened => opened,
+            }
+        })
+        .unwrap_or(Err(Errno::ECHILD))
+    });
+    match opened? {
+        Ok(()) => Some(true),
+        Err(Errno::ENOTSUP) => Some(false),
+        Err(_) => None,
+    }
+}
+
+/// Who may write [`NEXT_ID`]: nobody without the capability can open it (so in Linux 6.1), or all can, and what they write
+/// is refused, or it is root's (5.10).
+fn guard_of_next_id() -> Option<Guard> {
+    let setting = &SETTINGS[NEXT_ID];
+    let opens = |before: fn() -> Result<(), Errno>| {
+        tried(Flags::NONE, || {
+            before()?;
+            open_for_writing(setting)
+        })
+    };
+    let (root, nobody) = (opens(|| set_capabilities(0, 0).answer()), opens(become_nobody));
+    match (root?, nobody?) {
+        (Err(Errno::EACCES), Err(Errno::EACCES)) => Some(Guard::Capability(Errno::EACCES)),
+        (Ok(()), Ok(())) => Some(Guard::Capability(Errno::EPERM)),
+        (Ok(()), Err(Errno::EACCES)) => Some(Guard::Root),
+        // It is not there, or it takes more.
+        _ => None,
+    }
+}
+
+/// Whether far more signals can be queued than all of a user's tasks queue at a time.
+fn has_room_for_signals() -> bool {
+    const ROOM: u64 = 1000;
+    getrlimit(Resource::RLIMIT_SIGPENDING).is_ok_and(|(soft, _)| soft >= ROOM)
 }
 
 /// Which kinds of objects IPC namespaces can have. None is made to find out: other walks may look at the same namespace.

@@ -84,14 +84,17 @@ pub enum Op {
     /// Writes [one of these](OFFSETS) to timens_offsets.
     Offset(usize),
     /// Writes this to [one of these](SETTINGS).
-    Set(usize, u32),
+    Set(usize, i32),
+    /// rt_tgsigqueueinfo(2) to itself, and rt_sigtimedwait(2) for it.
+    Signal,
 }
 
 impl Op {
     /// Whether it may give somebody other settings of an IPC namespace.
     pub fn is_about_settings(&self) -> bool {
         match *self {
-            Op::Set(..) | Op::Setns(Ns::Ipc, _) => true,
+            // A queue takes the ID that was asked for.
+            Op::Set(..) | Op::Setns(Ns::Ipc, _) | Op::Make(Object::Messages) => true,
             Op::Unshare(flags) | Op::Starved(flags, _) | Op::Clone(flags, _) | Op::Enter(flags, _) => {
                 flags.contains(Flags::NEWIPC)
             }
@@ -138,6 +141,7 @@ impl fmt::Display for Op {
             Op::Unmount => f.write_str("umount2(…/m)"),
             Op::Remount(options) => write!(f, "mount(MS_REMOUNT|MS_BIND, {options})"),
             Op::Offset(which) => write!(f, "write({:?}) to timens_offsets", OFFSETS[*which].0),
+            Op::Signal => f.write_str("rt_tgsigqueueinfo() to itself"),
             Op::Set(which, value) => write!(f, "write({value}) to /proc/{}", SETTINGS[*which].file.to_string_lossy()),
         }
     }

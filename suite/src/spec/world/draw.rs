@@ -1,5 +1,7 @@
 //! Which step comes next: drawn, and drawn towards what the model has seen least of.
 
+use super::maps::SHORT;
+use crate::feature::CAP_SETUID;
 use crate::spec::prelude::*;
 use crate::spec::world::{
     Dir, FDS, MAPS, NEAR_FDS, OFFSETS, Object, Op, Options, Propagation, SETTINGS, TASKS, Task, VALUES, VFORK, Visited,
@@ -25,19 +27,19 @@ impl Mix {
         [(Mix::Everything, "everything"), (Mix::Sharing, "sharing"), (Mix::Mounts, "mounts"), (Mix::Users, "users")];
 
     /// How often each kind of step is drawn, in the order of [`Kind`].
-    fn weights(self) -> [u32; 33] {
+    fn weights(self) -> [u32; 34] {
         match self {
             Mix::Everything => {
-                [16, 8, 4, 6, 6, 3, 1, 2, 2, 1, 1, 1, 1, 4, 2, 4, 3, 3, 4, 2, 2, 2, 2, 4, 2, 1, 3, 1, 3, 1, 1, 2, 1]
+                [16, 8, 4, 6, 6, 3, 1, 2, 2, 1, 1, 1, 1, 4, 2, 4, 3, 3, 4, 2, 2, 2, 2, 4, 2, 1, 3, 1, 3, 1, 1, 2, 1, 1]
             }
-            Mix::Sharing => {
-                [20, 14, 8, 10, 2, 4, 1, 4, 1, 0, 0, 0, 0, 0, 0, 8, 5, 5, 0, 0, 0, 0, 4, 2, 6, 2, 0, 0, 3, 1, 0, 0, 2]
-            }
-            Mix::Mounts => {
-                [20, 8, 4, 6, 8, 6, 2, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 12, 0, 10, 8, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 0]
-            }
+            Mix::Sharing => [
+                20, 14, 8, 10, 2, 4, 1, 4, 1, 0, 0, 0, 0, 0, 0, 8, 5, 5, 0, 0, 0, 0, 4, 2, 6, 2, 0, 0, 3, 1, 0, 0, 2, 1,
+            ],
+            Mix::Mounts => [
+                20, 8, 4, 6, 8, 6, 2, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 12, 0, 10, 8, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0,
+            ],
             Mix::Users => {
-                [20, 8, 4, 6, 8, 1, 1, 0, 4, 2, 1, 1, 1, 8, 6, 0, 0, 0, 0, 4, 0, 0, 3, 8, 0, 0, 12, 4, 2, 1, 2, 0, 2]
+                [20, 8, 4, 6, 8, 1, 1, 0, 4, 2, 1, 1, 1, 8, 6, 0, 0, 0, 0, 4, 0, 0, 3, 8, 0, 0, 12, 4, 2, 1, 2, 0, 3, 2]
             }
         }
     }
@@ -78,6 +80,8 @@ pub struct Offers {
     pub far_descriptors: bool,
     /// The settings of IPC namespaces can be written, by the machine's root.
     pub settings: bool,
+    /// A signal can be queued, and there is room for many.
+    pub signals: bool,
     /// Which kinds of objects IPC namespaces can have.
     pub objects: [bool; Object::ALL.len()],
     /// Allocations fail where a task asks for it, and histories are to be about that.
@@ -93,6 +97,7 @@ impl Offers {
         securebits: true,
         far_descriptors: true,
         settings: true,
+        signals: true,
         objects: [true; Object::ALL.len()],
         starving: false,
     };
@@ -192,7 +197,10 @@ impl Draw {
             10 => Op::DropAll,
             11 if self.has_nobody => Op::BecomeNobody,
             12 => Op::NoNewPrivs,
-            13 => Op::MapSelf,
+            13 => {
+                let unmapped = self.task_where(world, |task| world.is_unmapped(task.space(Ns::User)));
+                return (unmapped.unwrap_or(at), Op::MapSelf);
+            }
             14 if self.has_limits => {
                 Op::Limit(KINDS[self.random.usize(..KINDS.len())].flag, [0, 0, 1, 2, 3][self.random.usize(..5)])
             }
@@ -209,15 +217,33 @@ impl Draw {
             25 => Op::Unlock,
             26 if self.offers.all_ids => {
                 let of = self.task_to_map(world);
-                let writer = if self.random.bool() { self.task_above(world, of) } else { None };
-                return (writer.unwrap_or(at), Op::Map(self.map(), of));
+                if self.random.u32(..4) == 0 {
+                    return (at, Op::Map(self.map(), of));
+                }
+                match self.task_above(world, of) {
+                    Some(writer) => return (writer, Op::Map(self.map(), of)),
+                    // There will be one.
+                    None => {
+                        let more = self.shared() & (Flags::FILES | Flags::VM | Flags::PRIVILEGED);
+                        let ipc = if self.random.bool() { Flags::NEWIPC } else { Flags::NONE };
+                        Op::Clone(Flags::NEWUSER | more | ipc, self.random.usize(1..TASKS))
+                    }
+                }
             }
             27 => Op::Setgroups(self.random.bool()),
             28 => self.object().map_or_else(|| unshare(self), Op::Make),
             29 => self.object().map_or_else(|| unshare(self), Op::Remove),
             30 if self.offers.securebits => Op::NoRoot,
             31 => Op::Remount(self.options()),
-            32 if self.offers.settings => Op::Set(self.random.usize(..SETTINGS.len()), self.random.u32(VALUES)),
+            32 if self.offers.settings => {
+                let has_own = |task: &Task| world.settings(task).is_some();
+                let stranger =
+                    self.task_where(world, |task| has_own(task) && world.root_of_settings(task) != task.user);
+                let any = self.task_where(world, has_own);
+                let op = Op::Set(self.random.usize(..SETTINGS.len()), self.random.i32(VALUES));
+                return (stranger.filter(|_| self.random.bool()).or(any).unwrap_or(at), op);
+            }
+            33 if self.offers.signals => Op::Signal,
             _ => unshare(self),
         };
         if self.offers.starving && self.random.bool() {
@@ -244,12 +270,13 @@ impl Draw {
         set & !(self.without | rare)
     }
 
-    /// One of [`MAPS`]; every second one is taken.
+    /// One of [`MAPS`]: two of three are taken, every third one is long.
     fn map(&mut self) -> usize {
+        // Those that are taken come first, the long ones of them last.
         let taken = MAPS.iter().filter(|(_, lines)| !lines.is_empty()).count();
-        // They come first.
-        let among = if self.random.bool() { taken } else { MAPS.len() };
-        self.random.usize(..among)
+        let short = MAPS.iter().filter(|(_, lines)| (1..=SHORT).contains(&lines.len())).count();
+        let among = [0..MAPS.len(), 0..short, short..taken][self.random.usize(..3)].clone();
+        self.random.usize(among)
     }
 
     /// One of the live tasks for which this holds, if there is one.
@@ -260,15 +287,15 @@ impl Draw {
 
     /// Mostly a task whose user namespace has no map yet, if there is one.
     fn task_to_map(&mut self, world: &World) -> usize {
-        let is_unmapped = |space| !world.is_first_user(space) && world.map_of(space).is_empty();
-        let unmapped = self.task_where(world, |task| is_unmapped(task.space(Ns::User)));
+        let unmapped = self.task_where(world, |task| world.is_unmapped(task.space(Ns::User)));
         unmapped.filter(|_| self.random.u32(..4) > 0).unwrap_or_else(|| self.random.usize(..TASKS))
     }
 
-    /// A task in the user namespace above that of another one, which may be able to give it any map.
+    /// A task above the user namespace of another one that has no map yet, which may give it any.
     fn task_above(&mut self, world: &World, of: usize) -> Option<usize> {
-        let above = world.spaces.get(&world.task(of)?.space(Ns::User))?.owner;
-        self.task_where(world, |task| task.space(Ns::User) == above)
+        let space = world.task(of)?.space(Ns::User);
+        let above = world.spaces.get(&space).filter(|_| world.is_unmapped(space))?.owner;
+        self.task_where(world, |task| task.space(Ns::User) == above && world.capable(task, CAP_SETUID, above))
     }
 
     fn descriptor(&mut self) -> u16 {

@@ -54,7 +54,7 @@ pub const MAPS: [(&str, &[[u32; 3]]); 24] = [
 ];
 
 /// The most lines that are shown as they were written.
-const SHORT: usize = 5;
+pub(super) const SHORT: usize = 5;
 
 impl World {
     /// The map of a user namespace that is not the first.
@@ -63,6 +63,11 @@ impl World {
             Some(Content::User { map, .. }) => map,
             _ => &[],
         }
+    }
+
+    /// Whether a user namespace has no map yet.
+    pub(super) fn is_unmapped(&self, space: Id) -> bool {
+        space != FIRST_USER && self.map_of(space).is_empty()
     }
 
     /// How a user of the first user namespace is seen in another: 65534 without a mapping.

@@ -63,6 +63,9 @@ impl World {
             Some(_) => Err(Errno::EEXIST),
             None => {
                 self.set_objects(task.space(Ns::Ipc), objects);
+                if object == Object::Messages {
+                    self.forget_next_id(task);
+                }
                 Ok(())
             }
         }

@@ -1,8 +1,9 @@
 //! What a task writes to files below /proc that its namespaces have for themselves: settings of an IPC namespace, offsets
 //! of a time namespace (time_namespaces(7); ipc/ipc_sysctl.c, kernel/time/namespace.c).
 
+use crate::feature::CAP_SYS_ADMIN;
 use crate::spec::prelude::*;
-use crate::spec::world::{Content, Task, World};
+use crate::spec::world::{Content, Space, Task, World};
 
 /// A setting of IPC namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,11 +11,11 @@ pub struct Setting {
     /// Its file below /proc.
     pub file: &'static CStr,
     /// What it is in a new namespace.
-    pub default: u32,
+    pub default: i32,
 }
 
 /// The settings of IPC namespaces that tasks change. All of them take [these](VALUES).
-pub const SETTINGS: [Setting; 9] = [
+pub const SETTINGS: [Setting; 10] = [
     Setting { file: c"sys/kernel/msgmni", default: 32_000 },
     Setting { file: c"sys/kernel/msgmax", default: 8192 },
     Setting { file: c"sys/kernel/msgmnb", default: 16_384 },
@@ -24,10 +25,23 @@ pub const SETTINGS: [Setting; 9] = [
     Setting { file: c"sys/fs/mqueue/msgsize_max", default: 8192 },
     Setting { file: c"sys/fs/mqueue/msg_default", default: 10 },
     Setting { file: c"sys/fs/mqueue/msgsize_default", default: 8192 },
+    Setting { file: c"sys/kernel/msg_next_id", default: -1 },
 ];
 
+/// The last of them: the ID that the next queue is to get, which is then forgotten. Kernels without checkpoints have none.
+pub const NEXT_ID: usize = SETTINGS.len() - 1;
+
+/// Who may write [`NEXT_ID`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Root of the machine, as other settings of old kernels.
+    Root,
+    /// Who has CAP_CHECKPOINT_RESTORE over the namespace; everybody else gets this.
+    Capability(Errno),
+}
+
 /// What tasks write to settings.
-pub const VALUES: std::ops::Range<u32> = 300..310;
+pub const VALUES: std::ops::Range<i32> = 300..310;
 
 /// The clocks of a time namespace: CLOCK_MONOTONIC, CLOCK_BOOTTIME.
 pub const CLOCKS: usize = 2;
@@ -52,20 +66,62 @@ pub const OFFSETS: [(&str, Written); 10] = [
 ];
 
 impl World {
-    /// The settings of a task's IPC namespace; nothing of the first, where they are the machine's.
-    pub fn settings(&self, task: &Task) -> Option<[u32; SETTINGS.len()]> {
-        match self.spaces[&task.space(Ns::Ipc)].content {
-            Content::Ipc { settings, .. } if !self.has_semaphore(task) => Some(settings),
+    /// The settings that the kernel has.
+    pub fn known_settings(&self) -> &'static [Setting] {
+        if self.next_id.is_some() { &SETTINGS } else { &SETTINGS[..NEXT_ID] }
+    }
+
+    /// The values of [these](Self::known_settings) in a task's IPC namespace; nothing of the first, where they are the
+    /// machine's.
+    pub fn settings(&self, task: &Task) -> Option<&[i32]> {
+        match &self.spaces[&task.space(Ns::Ipc)].content {
+            Content::Ipc { settings, .. } if !self.has_semaphore(task) => {
+                Some(&settings[..self.known_settings().len()])
+            }
             _ => None,
         }
     }
 
-    /// Whether all releases let a task write the settings of its IPC namespace: it is root, and root of the namespace.
-    pub(super) fn may_set(&self, task: &Task) -> bool {
-        let owner = self.spaces[&task.space(Ns::Ipc)].owner;
-        // Without a root of its own, a namespace's settings belong to that outside.
-        let root = self.outside(owner, 0, 1).unwrap_or(0);
-        self.settings(task).is_some() && (task.user, root) == (0, 0)
+    /// Who is root of the user namespace that owns a task's IPC namespace: the machine's, if it has none of its own.
+    pub(super) fn root_of_settings(&self, task: &Task) -> u32 {
+        self.outside(self.spaces[&task.space(Ns::Ipc)].owner, 0, 1).unwrap_or(0)
+    }
+
+    /// Whether it is certain what comes of a write of [one of these](SETTINGS) by a task.
+    pub(super) fn may_set(&self, task: &Task, which: usize) -> bool {
+        let is_there = self.settings(task).is_some_and(|settings| which < settings.len());
+        is_there && (which == NEXT_ID || self.rooted_settings.is_some() || self.root_of_settings(task) == 0)
+    }
+
+    /// What comes of such a write.
+    pub(super) fn set_setting(&mut self, task: &Task, which: usize, value: i32) -> Result<(), Errno> {
+        const CAP_CHECKPOINT_RESTORE: u32 = 40;
+        let space = task.space(Ns::Ipc);
+        let (may, errno) = match self.next_id.filter(|_| which == NEXT_ID) {
+            Some(Guard::Capability(errno)) => {
+                let owner = self.spaces[&space].owner;
+                (self.capable(task, CAP_CHECKPOINT_RESTORE, owner) || self.capable(task, CAP_SYS_ADMIN, owner), errno)
+            }
+            Some(Guard::Root) => (task.user == 0, Errno::EACCES),
+            None => {
+                let root = if self.rooted_settings == Some(true) { self.root_of_settings(task) } else { 0 };
+                (task.user == root, Errno::EACCES)
+            }
+        };
+        if !may {
+            return Err(errno);
+        }
+        if let Some(Space { content: Content::Ipc { settings, .. }, .. }) = self.spaces.get_mut(&space) {
+            settings[which] = value;
+        }
+        Ok(())
+    }
+
+    /// A queue was made, and has the ID that was asked for.
+    pub(super) fn forget_next_id(&mut self, task: &Task) {
+        if let Some(Space { content: Content::Ipc { settings, .. }, .. }) = self.spaces.get_mut(&task.space(Ns::Ipc)) {
+            settings[NEXT_ID] = SETTINGS[NEXT_ID].default;
+        }
     }
 
     /// What comes of a write of [one of these](OFFSETS) to a task's timens_offsets: the new offsets.

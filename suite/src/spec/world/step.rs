@@ -55,7 +55,7 @@ impl World {
         let in_view = self.fs_of(task).root == Dir::Top && self.tree(task.space(Ns::Mnt)).is_some();
         match *op {
             Op::Unshare(flags) | Op::Starved(flags, _) => self.is_certain(task, flags),
-            Op::Umask(_) | Op::NoNewPrivs | Op::Lock | Op::Unlock => true,
+            Op::Umask(_) | Op::NoNewPrivs | Op::Lock | Op::Unlock | Op::Signal => true,
             Op::Clone(flags, to) => self.may_clone(task, flags, to),
             // It would end other threads. What it does with a time namespace for later depends on the release. TOMOYO of
             // some releases looks for the program in /dev/fd, below the task's root directory.
@@ -108,7 +108,7 @@ impl World {
             Op::Open(..) => true,
             Op::Close(fd) => self.files[&task.files].open & bit(fd) != 0,
             Op::Propagate(_) | Op::Remount(_) => in_view,
-            Op::Set(..) => self.may_set(task),
+            Op::Set(which, _) => self.may_set(task, which),
             // What would be covered, or stay because it is locked there, is not of this world.
             Op::Mount => in_view && self.children(task).all(|child| child.is_none()),
             Op::Unmount => {
@@ -434,14 +434,9 @@ impl World {
                 }
                 Outcome::new(new.map(drop), "EFF-TIME-03")
             }
-            Op::Set(which, value) => {
-                if let Some(Space { content: Content::Ipc { settings, .. }, .. }) =
-                    self.spaces.get_mut(&task.space(Ns::Ipc))
-                {
-                    settings[which] = value;
-                }
-                Outcome::done()
-            }
+            // A new user namespace has room for as much as who made it (RLIMIT_SIGPENDING).
+            Op::Signal => Outcome::new(Ok(()), "EFF-USER-28"),
+            Op::Set(which, value) => Outcome::new(self.set_setting(&task, which, value), "EFF-IPC-13"),
         };
         self.forget_mounts();
         // Whoever leaves a table last takes its lock along.

@@ -261,6 +261,36 @@ fn objects_belong_to_their_namespace() {
 }
 
 #[test]
+fn settings_are_those_of_root_of_the_owner() {
+    const MAP: usize = 2;
+    assert_eq!(MAPS[MAP].0, "0 65534 1\n65534 0 1");
+    let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
+    play(
+        &mut world,
+        &[
+            (0, Op::Clone(Flags::NEWUSER | Flags::NEWIPC, 1), Ok(())),
+            // The namespace has no root yet.
+            (1, Op::Set(0, 300), Ok(())),
+            (1, Op::Set(NEXT_ID, 301), Ok(())),
+            (1, Op::Make(Object::Messages), Ok(())),
+            (0, Op::Map(MAP, 1), Ok(())),
+            (1, Op::Set(0, 302), Err(Errno::EACCES)),
+            // It is root of the namespace by its capabilities, too, for what asks for those.
+            (1, Op::Set(NEXT_ID, 303), Ok(())),
+            (1, Op::DropAll, Ok(())),
+            (1, Op::Set(NEXT_ID, 304), Err(Errno::EACCES)),
+            (0, Op::BecomeNobody, Ok(())),
+            (0, Op::Unshare(Flags::NEWIPC), Err(Errno::EPERM)),
+        ],
+    );
+    let settings = world.task(1).and_then(|task| world.settings(task)).map(|all| [all[0], all[NEXT_ID]]);
+    assert_eq!(settings, Some([300, 303]));
+    // Where it was not found out whose they are, nobody asks.
+    world.rooted_settings = None;
+    assert!(!world.enabled(1, &Op::Set(0, 305)));
+}
+
+#[test]
 fn who_has_made_a_child_by_vfork_waits() {
     let mut world = World::new(Kernel::FULL, FULL, Flags::NONE);
     let child = Op::Clone(VFORK | Flags::VM, 1);
@@ -374,4 +404,19 @@ fn transitions_that_there_are() {
             println!("  {steps} steps: {} states, {} transitions, {share:.1} %", some.states(), some.transitions());
         }
     }
+}
+
+#[test]
+fn what_takes_several_steps_is_drawn() {
+    let (mut long_maps, mut refused_settings) = (0, 0);
+    for seed in 0..100 {
+        for (_, _, op, outcome, _) in history(Mix::Users, seed, 40) {
+            match op {
+                Op::Map(which, _) if MAPS[which].1.len() > 5 => long_maps += usize::from(outcome.result.is_ok()),
+                Op::Set(..) => refused_settings += usize::from(outcome.result.is_err()),
+                _ => {}
+            }
+        }
+    }
+    assert!(long_maps > 5 && refused_settings > 5, "{long_maps} long maps, {refused_settings} refused settings");
 }

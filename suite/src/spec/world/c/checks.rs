@@ -228,9 +228,11 @@ impl Program<'_> {
                 (("look", look), same(if is_init { "yes" } else { "no" }.to_owned()))
             }
             Value::Settings => {
-                let files = SETTINGS.map(|setting| format!("{:?}", setting.file.to_string_lossy()));
+                let known = after.known_settings().iter();
+                let files: Vec<String> = known.map(|setting| format!("{:?}", setting.file.to_string_lossy())).collect();
                 let look = format!("settings((const char *[]){{ {}, NULL }})", files.join(", "));
-                let expected = after.settings(task).unwrap_or_default().map(|value| value.to_string());
+                let expected = after.settings(task).unwrap_or_default().iter();
+                let expected: Vec<String> = expected.map(i32::to_string).collect();
                 (("settings", look), same(expected.join(" ")))
             }
             Value::Objects => {
