@@ -15,6 +15,8 @@ mod draw;
 mod maps;
 mod mounts;
 mod objects;
+mod race;
+mod setns;
 mod settings;
 mod step;
 #[cfg(test)]

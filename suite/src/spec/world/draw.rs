@@ -4,7 +4,7 @@ use super::maps::SHORT;
 use crate::feature::CAP_SETUID;
 use crate::spec::prelude::*;
 use crate::spec::world::{
-    Dir, FDS, MAPS, NEAR_FDS, OFFSETS, Object, Op, Options, Propagation, SETTINGS, TASKS, Task, VALUES, VFORK, Visited,
+    Dir, FDS, MAPS, NEAR_FDS, NEXT_ID, OFFSETS, Object, Op, Options, Propagation, TASKS, Task, VALUES, VFORK, Visited,
     World,
 };
 
@@ -30,7 +30,7 @@ impl Mix {
     fn weights(self) -> [u32; 34] {
         match self {
             Mix::Everything => {
-                [16, 8, 4, 6, 6, 3, 1, 2, 2, 1, 1, 1, 1, 4, 2, 4, 3, 3, 4, 2, 2, 2, 2, 4, 2, 1, 3, 1, 3, 1, 1, 2, 1, 1]
+                [16, 8, 4, 6, 6, 3, 1, 2, 2, 1, 1, 1, 1, 4, 2, 4, 3, 3, 4, 2, 2, 2, 2, 4, 2, 1, 3, 1, 3, 1, 1, 2, 2, 1]
             }
             Mix::Sharing => [
                 20, 14, 8, 10, 2, 4, 1, 4, 1, 0, 0, 0, 0, 0, 0, 8, 5, 5, 0, 0, 0, 0, 4, 2, 6, 2, 0, 0, 3, 1, 0, 0, 2, 1,
@@ -39,7 +39,7 @@ impl Mix {
                 20, 8, 4, 6, 8, 6, 2, 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 12, 0, 10, 8, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0,
             ],
             Mix::Users => {
-                [20, 8, 4, 6, 8, 1, 1, 0, 4, 2, 1, 1, 1, 8, 6, 0, 0, 0, 0, 4, 0, 0, 3, 8, 0, 0, 12, 4, 2, 1, 2, 0, 3, 2]
+                [20, 8, 4, 6, 8, 1, 1, 0, 4, 2, 1, 1, 1, 8, 6, 0, 0, 0, 0, 4, 0, 0, 3, 8, 0, 0, 12, 4, 2, 1, 2, 0, 5, 2]
             }
         }
     }
@@ -236,12 +236,12 @@ impl Draw {
             30 if self.offers.securebits => Op::NoRoot,
             31 => Op::Remount(self.options()),
             32 if self.offers.settings => {
-                let has_own = |task: &Task| world.settings(task).is_some();
-                let stranger =
-                    self.task_where(world, |task| has_own(task) && world.root_of_settings(task) != task.user);
-                let any = self.task_where(world, has_own);
-                let op = Op::Set(self.random.usize(..SETTINGS.len()), self.random.i32(VALUES));
-                return (stranger.filter(|_| self.random.bool()).or(any).unwrap_or(at), op);
+                let which = if self.random.u32(..4) == 0 { NEXT_ID } else { self.random.usize(..NEXT_ID) };
+                let may = |task: &Task| world.may_set(task, which);
+                let is_refused = |task: &Task| may(task) && world.is_setting_writable(task, which).is_err();
+                let refused = if self.random.bool() { self.task_where(world, is_refused) } else { None };
+                let at = refused.or_else(|| self.task_where(world, may)).unwrap_or(at);
+                return (at, Op::Set(which, self.random.i32(VALUES)));
             }
             33 if self.offers.signals => Op::Signal,
             _ => unshare(self),

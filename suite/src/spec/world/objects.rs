@@ -2,7 +2,7 @@
 //! ipc/mqueue.c).
 
 use crate::spec::prelude::*;
-use crate::spec::world::{Content, Id, Space, Task, World};
+use crate::spec::world::{Content, Id, NEXT_ID, SETTINGS, Space, Task, World};
 
 /// What tasks make in an IPC namespace, one of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +64,8 @@ impl World {
             None => {
                 self.set_objects(task.space(Ns::Ipc), objects);
                 if object == Object::Messages {
-                    self.forget_next_id(task);
+                    // It has the ID that was asked for.
+                    self.set_setting(task, NEXT_ID, SETTINGS[NEXT_ID].default);
                 }
                 Ok(())
             }

@@ -83,7 +83,7 @@ impl World {
     }
 
     /// Who is root of the user namespace that owns a task's IPC namespace: the machine's, if it has none of its own.
-    pub(super) fn root_of_settings(&self, task: &Task) -> u32 {
+    fn root_of_settings(&self, task: &Task) -> u32 {
         self.outside(self.spaces[&task.space(Ns::Ipc)].owner, 0, 1).unwrap_or(0)
     }
 
@@ -93,13 +93,12 @@ impl World {
         is_there && (which == NEXT_ID || self.rooted_settings.is_some() || self.root_of_settings(task) == 0)
     }
 
-    /// What comes of such a write.
-    pub(super) fn set_setting(&mut self, task: &Task, which: usize, value: i32) -> Result<(), Errno> {
+    /// Whether a task can write to [one of these](SETTINGS), or why not.
+    pub(super) fn is_setting_writable(&self, task: &Task, which: usize) -> Result<(), Errno> {
         const CAP_CHECKPOINT_RESTORE: u32 = 40;
-        let space = task.space(Ns::Ipc);
         let (may, errno) = match self.next_id.filter(|_| which == NEXT_ID) {
             Some(Guard::Capability(errno)) => {
-                let owner = self.spaces[&space].owner;
+                let owner = self.spaces[&task.space(Ns::Ipc)].owner;
                 (self.capable(task, CAP_CHECKPOINT_RESTORE, owner) || self.capable(task, CAP_SYS_ADMIN, owner), errno)
             }
             Some(Guard::Root) => (task.user == 0, Errno::EACCES),
@@ -108,19 +107,13 @@ impl World {
                 (task.user == root, Errno::EACCES)
             }
         };
-        if !may {
-            return Err(errno);
-        }
-        if let Some(Space { content: Content::Ipc { settings, .. }, .. }) = self.spaces.get_mut(&space) {
-            settings[which] = value;
-        }
-        Ok(())
+        if may { Ok(()) } else { Err(errno) }
     }
 
-    /// A queue was made, and has the ID that was asked for.
-    pub(super) fn forget_next_id(&mut self, task: &Task) {
+    /// Gives a task's IPC namespace this setting.
+    pub(super) fn set_setting(&mut self, task: &Task, which: usize, value: i32) {
         if let Some(Space { content: Content::Ipc { settings, .. }, .. }) = self.spaces.get_mut(&task.space(Ns::Ipc)) {
-            settings[NEXT_ID] = SETTINGS[NEXT_ID].default;
+            settings[which] = value;
         }
     }
 

@@ -1,10 +1,9 @@
 //! What each call of a history must do.
 
-use crate::feature::{CAP_SETFCAP, CAP_SETGID, CAP_SETUID, CAP_SYS_PTRACE, CAP_SYS_RESOURCE};
+use crate::feature::{CAP_SETFCAP, CAP_SETGID, CAP_SETUID, CAP_SYS_RESOURCE};
 use crate::spec::prelude::*;
 use crate::spec::world::{
-    Content, Descriptors, Dir, Extent, FULL, Fs, Id, Mount, NEW_IPC, NO_LIMITS, Op, Process, Space, TASKS, Task, World,
-    bit,
+    Content, Descriptors, Dir, Extent, FULL, Id, Mount, NEW_IPC, NO_LIMITS, Op, Process, Space, TASKS, Task, World, bit,
 };
 
 const CAP_SETPCAP: u32 = 8;
@@ -30,7 +29,7 @@ impl Outcome {
     }
 
     /// Success of a call that is not under test.
-    fn done() -> Self {
+    pub(super) fn done() -> Self {
         Self::new(Ok(()), "EFF-GEN-01")
     }
 
@@ -138,17 +137,6 @@ impl World {
         (with_implied(flags) & open) == Flags::NONE
     }
 
-    /// Whether a task may look into a process, and setns(2) does with a descriptor of it what the manual page says.
-    fn may_enter_by_process(&self, task: &Task, flags: Flags, of: usize) -> bool {
-        let Some(other) = self.task(of).filter(|other| other.leader) else { return false };
-        let may_look = other.process == task.process || self.capable(task, CAP_SYS_PTRACE, super::FIRST_USER);
-        // With CLONE_NEWNS alone it is refused to who shares root and cwd. With another flag beside it it is not, and
-        // moves those of all who share them (docs/found/setns-of-shared-root.c).
-        let sound =
-            !flags.contains(Flags::NEWNS) || flags == Flags::NEWNS || self.count(|other| other.fs == task.fs) == 1;
-        flags != Flags::NONE && (flags - self.kernel.effective) == Flags::NONE && may_look && sound
-    }
-
     fn may_clone(&self, task: &Task, flags: Flags, to: usize) -> bool {
         let has = |flag| flags.contains(flag);
         let makes = flags & !SHARING;
@@ -171,84 +159,6 @@ impl World {
             && !(has(Flags::SIGHAND) && (first || has(Flags::NEWPID)))
             && !(later && over);
         free && sound && agreed && (makes - self.kernel.effective) == Flags::NONE && self.is_certain(task, makes)
-    }
-
-    /// Whether two tasks can take these steps at the same time, so that one of both orders must explain what comes of
-    /// it. Steps of several system calls, and those that need the other's end or its beginning, have their own turns; so
-    /// have those of which nobody could see at once which came first.
-    pub fn may_race(&self, a: (usize, &Op), b: (usize, &Op)) -> bool {
-        let is_one_call = |op: &Op| {
-            let several = matches!(op, Op::Chroot(_) | Op::BecomeNobody | Op::MapSelf | Op::Map(..) | Op::Offset(_));
-            let waits = matches!(op, Op::Clone(flags, _) if flags.contains(VFORK));
-            !several
-                && !waits
-                && !matches!(
-                    op,
-                    Op::Starved(..)
-                        | Op::Exec
-                        | Op::Reap(_)
-                        | Op::Set(..)
-                        | Op::Setgroups(_)
-                        | Op::Make(_)
-                        | Op::Remove(_)
-                )
-        };
-        let handed = |op: &Op| matches!(op, Op::Clone(..) | Op::Setns(..) | Op::Enter(..));
-        let about = |op: &Op, other: usize| matches!(op, Op::Setns(_, of) | Op::Enter(_, of) if *of == other);
-        let limited = |at: usize| self.task(at).is_some_and(|task| self.is_limited(task.space(Ns::User)));
-        // Both of two sharers may find that they are two, and copy what then neither keeps: its lock is gone.
-        let copied = |(at, op): (usize, &Op)| {
-            let files = self.task(at).map(|task| task.files);
-            files.filter(|_| matches!(op, Op::Unshare(flags) if flags.contains(Flags::FILES)))
-        };
-        // It opens a file, under a number that another task could take or copy meanwhile.
-        let opens = |op: &Op| matches!(op, Op::Setns(..) | Op::Enter(..) | Op::Limit(..));
-        let same_files = self.task(a.0).map(|task| task.files) == self.task(b.0).map(|task| task.files);
-        let in_order = |first: (usize, &Op), then: (usize, &Op)| {
-            let mut world = self.clone();
-            if !self.enabled(first.0, first.1) {
-                return None;
-            }
-            world.step(first.0, first.1);
-            if !world.enabled(then.0, then.1) {
-                return None;
-            }
-            world.step(then.0, then.1);
-            Some(world)
-        };
-        let one_by_one = a.0 == b.0
-            || !is_one_call(a.1)
-            || !is_one_call(b.1)
-            || (handed(a.1) && handed(b.1))
-            || about(a.1, b.0)
-            || about(b.1, a.0)
-            || limited(a.0)
-            || limited(b.0)
-            || self.waits_for(a.0).is_some()
-            || self.waits_for(b.0).is_some()
-            || (same_files && (opens(a.1) || opens(b.1)))
-            || (self.lock.is_some() && copied(a).is_some() && copied(a) == copied(b));
-        if one_by_one {
-            return false;
-        }
-        let (Some(one), Some(other)) = (in_order(a, b), in_order(b, a)) else { return false };
-        let moves_mounts = |op: &Op| matches!(op, Op::Mount | Op::Unmount | Op::Propagate(_) | Op::Remount(_));
-        !(moves_mounts(a.1) || moves_mounts(b.1)) || World::mounts_tell(&one, &other)
-    }
-
-    /// Whether all that differs of the mounts of two worlds is seen by tasks: none is out of sight, and what is there in
-    /// both is locked in both or in neither.
-    fn mounts_tell(one: &World, other: &World) -> bool {
-        let sees_all = |world: &World| {
-            let seen = |space| world.alive().any(|(_, task)| task.space(Ns::Mnt) == space && world.sees_base(task));
-            world.trees().into_iter().all(|(space, _)| seen(space))
-        };
-        let child = |world: &World, at| world.tree(world.task(at)?.space(Ns::Mnt))?.child;
-        let same_locks = (0..TASKS).all(|at| match (child(one, at), child(other, at)) {
-            (Some(one), Some(other)) => one.locked == other.locked,
-            _ => true,
-        });
-        sees_all(one) && sees_all(other) && same_locks
     }
 
     /// Whoever leaves children would have them inherited; whoever is process 1 takes all others along.
@@ -436,7 +346,13 @@ impl World {
             }
             // A new user namespace has room for as much as who made it (RLIMIT_SIGPENDING).
             Op::Signal => Outcome::new(Ok(()), "EFF-USER-28"),
-            Op::Set(which, value) => Outcome::new(self.set_setting(&task, which, value), "EFF-IPC-13"),
+            Op::Set(which, value) => {
+                let result = self.is_setting_writable(&task, which);
+                if result.is_ok() {
+                    self.set_setting(&task, which, value);
+                }
+                Outcome::new(result, "EFF-IPC-13")
+            }
         };
         self.forget_mounts();
         // Whoever leaves a table last takes its lock along.
@@ -466,7 +382,7 @@ impl World {
         self.spaces.entry(space).and_modify(|there| there.content = content);
     }
 
-    fn change(&mut self, at: usize, change: impl FnOnce(&mut Task)) -> Outcome {
+    pub(super) fn change(&mut self, at: usize, change: impl FnOnce(&mut Task)) -> Outcome {
         if let Some(task) = &mut self.tasks[at] {
             change(task);
         }
@@ -481,7 +397,7 @@ impl World {
     }
 
     /// Leaves the undo list; the last one out applies it.
-    fn leave_undo(&mut self, at: usize) {
+    pub(super) fn leave_undo(&mut self, at: usize) {
         let Some(undo) = self.tasks[at].as_mut().and_then(|task| task.undo.take()) else { return };
         if self.count(|other| other.undo == Some(undo)) == 0 {
             self.semaphore += self.undo.remove(&undo).unwrap_or(0);
@@ -652,100 +568,6 @@ impl World {
             self.set(task.space(Ns::Pid), Content::Pid { begun: true, over: true });
         }
         Outcome::done()
-    }
-
-    /// setns(2) (kernel/nsproxy.c, and `install` of each kind).
-    fn setns(&mut self, at: usize, task: &Task, ns: Ns, of: usize) -> Outcome {
-        let Some(other) = self.task(of) else { return Outcome::done() };
-        let target = other.space(ns);
-        match self.may_enter(task, ns, target, task.space(Ns::User)) {
-            Some(errno) => Outcome::new(Err(errno), "EFF-GEN-01"),
-            None => self.enter(at, ns, target),
-        }
-    }
-
-    /// setns(2) with a descriptor of a process: to all of its namespaces of these kinds, or to none.
-    fn enter_process(&mut self, at: usize, task: &Task, flags: Flags, of: usize) -> Outcome {
-        // The order in which they are looked at (`validate_nsset`, kernel/nsproxy.c).
-        const ORDER: [Ns; 8] = [Ns::User, Ns::Mnt, Ns::Uts, Ns::Ipc, Ns::Pid, Ns::Cgroup, Ns::Net, Ns::Time];
-        let Some(other) = self.task(of).cloned() else { return Outcome::done() };
-        let targets = ORDER.map(|ns| (ns, other.space(ns)));
-        let targets = targets.into_iter().filter(|(_, target)| flags.contains(self.spaces[target].kind));
-        let targets: Vec<(Ns, Id)> = targets.collect();
-        // It is asked for capabilities in the user namespace that it will be in.
-        let mut user = task.space(Ns::User);
-        for (ns, target) in &targets {
-            if let Some(errno) = self.may_enter(task, *ns, *target, user) {
-                return Outcome::new(Err(errno), "EFF-GEN-01");
-            }
-            if *ns == Ns::User {
-                user = *target;
-            }
-        }
-        let mut outcome = Outcome::done();
-        for (ns, target) in targets {
-            outcome.may_change = outcome.may_change | self.enter(at, ns, target).may_change;
-        }
-        outcome
-    }
-
-    /// Why a task that is or will be in this user namespace cannot join another one; nothing if it can.
-    fn may_enter(&self, task: &Task, ns: Ns, target: Id, user: Id) -> Option<Errno> {
-        let (own, owner) = (task.space(Ns::User), self.spaces[&target].owner);
-        let admin = |over| self.capable(task, feature::CAP_SYS_ADMIN, over);
-        let alone = self.count(|other| other.fs == task.fs) == 1;
-        let threads = self.tasks.iter().flatten().filter(|other| other.process == task.process).count();
-        match ns {
-            Ns::User if target == own || threads > 1 || !alone => Some(Errno::EINVAL),
-            Ns::User => (!admin(target)).then_some(Errno::EPERM),
-            Ns::Time if self.is_in_company(task) => Some(Errno::EUSERS),
-            _ if !admin(owner) || !admin(user) => Some(Errno::EPERM),
-            Ns::Mnt if !self.capable(task, CAP_SYS_CHROOT, user) => Some(Errno::EPERM),
-            Ns::Mnt if !alone => Some(Errno::EINVAL),
-            Ns::Pid if self.pid_above(target).all(|above| above != task.space(Ns::Pid)) => Some(Errno::EINVAL),
-            _ => None,
-        }
-    }
-
-    /// Joins a namespace.
-    fn enter(&mut self, at: usize, ns: Ns, target: Id) -> Outcome {
-        let mut outcome = Outcome::done();
-        match ns {
-            Ns::User => {
-                self.change(at, |task| {
-                    (task.links[ns as usize], task.caps, task.no_root) = (target, FULL, false);
-                });
-                outcome.may_change = Parts::of(&[Part::Groups, Part::Securebits, Part::ProcessAttributes]);
-            }
-            Ns::Mnt => {
-                self.change(at, |task| task.links[ns as usize] = target);
-                if let Some(fs) = self.tasks[at].as_ref().map(|task| task.fs) {
-                    self.fs.entry(fs).and_modify(|fs| *fs = Fs { root: Dir::Top, cwd: Dir::Top, ..*fs });
-                }
-            }
-            Ns::Ipc => {
-                self.leave_undo(at);
-                self.change(at, |task| task.links[ns as usize] = target);
-            }
-            Ns::Pid => {
-                self.change(at, |task| task.links[Ns::PidForChildren as usize] = target);
-            }
-            Ns::Time => {
-                self.change(at, |task| {
-                    task.links[Ns::Time as usize] = target;
-                    task.links[Ns::TimeForChildren as usize] = target;
-                });
-            }
-            _ => {
-                self.change(at, |task| task.links[ns as usize] = target);
-            }
-        }
-        outcome
-    }
-
-    /// Whether it has other threads, or shares its memory (`current_is_single_threaded`, lib/is_single_threaded.c).
-    fn is_in_company(&self, task: &Task) -> bool {
-        self.count(|other| other.process == task.process || other.vm == task.vm) > 1
     }
 
     /// The worlds' mount as a caller sees it.

@@ -408,15 +408,17 @@ fn transitions_that_there_are() {
 
 #[test]
 fn what_takes_several_steps_is_drawn() {
-    let (mut long_maps, mut refused_settings) = (0, 0);
+    let (mut long_maps, mut refused_settings, mut refused_ids) = (0, 0, 0);
     for seed in 0..100 {
         for (_, _, op, outcome, _) in history(Mix::Users, seed, 40) {
             match op {
                 Op::Map(which, _) if MAPS[which].1.len() > 5 => long_maps += usize::from(outcome.result.is_ok()),
+                Op::Set(NEXT_ID, _) => refused_ids += usize::from(outcome.result.is_err()),
                 Op::Set(..) => refused_settings += usize::from(outcome.result.is_err()),
                 _ => {}
             }
         }
     }
-    assert!(long_maps > 5 && refused_settings > 5, "{long_maps} long maps, {refused_settings} refused settings");
+    let all = [long_maps, refused_settings, refused_ids];
+    assert!(all.iter().all(|times| *times > 5), "long maps, refused settings and IDs: {all:?}");
 }
