@@ -428,7 +428,7 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
             call!(mount, none, base, none, flags, none)
         }
         Op::Offset(which) => write(c"self/timens_offsets", OFFSETS[which].0.as_bytes()),
-        Op::Signal => queue_signal(),
+        Op::Signals => queue_signals(),
         Op::Set(which, value) => {
             let mut text = [0; 10];
             let end = digits(&mut text, 0, value.unsigned_abs().into());
@@ -438,9 +438,10 @@ fn take(script: &Script, at: &mut usize, op: Op) -> Option<i64> {
     Some(raw(result))
 }
 
-/// Queues a signal to the calling thread, and takes it. Blocks it meanwhile.
-pub(super) fn queue_signal() -> Result<usize, syscalls::Errno> {
+/// Queues two signals to the calling thread, and takes them. Blocks them meanwhile.
+pub(super) fn queue_signals() -> Result<usize, syscalls::Errno> {
     const SIGNAL: i32 = 40;
+    const COUNT: usize = 2;
     // What the kernel has for a set: a bit for each of 64 signals.
     const SIZE: usize = 8;
     let (set, mut before) = (1u64 << (SIGNAL - 1), 0u64);
@@ -451,10 +452,10 @@ pub(super) fn queue_signal() -> Result<usize, syscalls::Errno> {
     call!(rt_sigprocmask, libc::SIG_BLOCK, &raw const set, &raw mut before, SIZE)?;
     let queued = call!(getpid).and_then(|process| {
         let thread = call!(gettid)?;
-        call!(rt_tgsigqueueinfo, process, thread, SIGNAL, info.as_ptr())
+        (0..COUNT).try_fold(0, |_, _| call!(rt_tgsigqueueinfo, process, thread, SIGNAL, info.as_ptr()))
     });
-    if queued.is_ok() {
-        let at_once = [0i64; 2];
+    let at_once = [0i64; 2];
+    for _ in 0..COUNT {
         let _ = call!(rt_sigtimedwait, &raw const set, none, at_once.as_ptr(), SIZE);
     }
     let _ = call!(rt_sigprocmask, libc::SIG_SETMASK, &raw const before, none, SIZE);

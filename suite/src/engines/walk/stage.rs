@@ -5,7 +5,7 @@ use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockTy
 
 use super::actor::{
     FIRST, Known, LOCKED, Order, SCENE, SOCKET, Scene, Script, Sight, Slot, can_be_made, now, open_program,
-    queue_signal, remove_object, serve,
+    queue_signals, remove_object, serve,
 };
 use super::*;
 use crate::observe::kcmp::{Shared, shares};
@@ -126,7 +126,7 @@ impl Theatre {
                 securebits: state.securebits == 0,
                 far_descriptors: takes_far_descriptors(),
                 settings,
-                signals: has_room_for_signals() && queue_signal().is_ok(),
+                signals: has_room_for_signals() && queue_signals().is_ok(),
                 objects,
                 starving,
             },

@@ -267,9 +267,9 @@ impl Program<'_> {
                 self.uses("write_file");
                 format!("write_file(\"self/timens_offsets\", {:?})", OFFSETS[which].0)
             }
-            Op::Signal => {
-                self.uses("queue_signal");
-                "queue_signal()".to_owned()
+            Op::Signals => {
+                self.uses("queue_signals");
+                "queue_signals()".to_owned()
             }
             Op::Set(which, value) => {
                 self.uses("write_file");

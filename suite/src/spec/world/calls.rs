@@ -85,8 +85,8 @@ pub enum Op {
     Offset(usize),
     /// Writes this to [one of these](SETTINGS).
     Set(usize, i32),
-    /// rt_tgsigqueueinfo(2) to itself, and rt_sigtimedwait(2) for it.
-    Signal,
+    /// rt_tgsigqueueinfo(2) of two signals to itself, and rt_sigtimedwait(2) for both.
+    Signals,
 }
 
 impl Op {
@@ -141,7 +141,7 @@ impl fmt::Display for Op {
             Op::Unmount => f.write_str("umount2(…/m)"),
             Op::Remount(options) => write!(f, "mount(MS_REMOUNT|MS_BIND, {options})"),
             Op::Offset(which) => write!(f, "write({:?}) to timens_offsets", OFFSETS[*which].0),
-            Op::Signal => f.write_str("rt_tgsigqueueinfo() to itself"),
+            Op::Signals => f.write_str("rt_tgsigqueueinfo() to itself, twice"),
             Op::Set(which, value) => write!(f, "write({value}) to /proc/{}", SETTINGS[*which].file.to_string_lossy()),
         }
     }

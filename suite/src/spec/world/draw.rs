@@ -243,7 +243,7 @@ impl Draw {
                 let at = refused.or_else(|| self.task_where(world, may)).unwrap_or(at);
                 return (at, Op::Set(which, self.random.i32(VALUES)));
             }
-            33 if self.offers.signals => Op::Signal,
+            33 if self.offers.signals => Op::Signals,
             _ => unshare(self),
         };
         if self.offers.starving && self.random.bool() {

@@ -54,7 +54,7 @@ impl World {
         let in_view = self.fs_of(task).root == Dir::Top && self.tree(task.space(Ns::Mnt)).is_some();
         match *op {
             Op::Unshare(flags) | Op::Starved(flags, _) => self.is_certain(task, flags),
-            Op::Umask(_) | Op::NoNewPrivs | Op::Lock | Op::Unlock | Op::Signal => true,
+            Op::Umask(_) | Op::NoNewPrivs | Op::Lock | Op::Unlock | Op::Signals => true,
             Op::Clone(flags, to) => self.may_clone(task, flags, to),
             // It would end other threads. What it does with a time namespace for later depends on the release. TOMOYO of
             // some releases looks for the program in /dev/fd, below the task's root directory.
@@ -345,7 +345,7 @@ impl World {
                 Outcome::new(new.map(drop), "EFF-TIME-03")
             }
             // A new user namespace has room for as much as who made it (RLIMIT_SIGPENDING).
-            Op::Signal => Outcome::new(Ok(()), "EFF-USER-28"),
+            Op::Signals => Outcome::new(Ok(()), "EFF-USER-28"),
             Op::Set(which, value) => {
                 let result = self.is_setting_writable(&task, which);
                 if result.is_ok() {

@@ -83,7 +83,7 @@ fn class(op: &Op) -> u64 {
         Op::Remount(options) => (31, options.0.into()),
         Op::Set(which, _) => (32, which as u64),
         Op::Starved(set, _) => (33, flags(set)),
-        Op::Signal => (34, 0),
+        Op::Signals => (34, 0),
     };
     kind << 56 | (more & (u64::MAX >> 8))
 }
