@@ -119,7 +119,8 @@ case!(Case {
 
 case!(Case {
     name: "walks.leaks_no_memory",
-    about: "The same of histories in which allocations of unshare(2) fail, one each in most calls.",
+    about: "When histories in which allocations of unshare(2) fail are played again and again, with all their tasks gone \
+            in between, the kernel lets go of what they made.",
     proves: &["LEAK-03"],
     source: "unshare(2), ERRORS (ENOMEM); 2006 design document, 6; slabinfo(5)",
     needs: leak::NEEDS.and(fail_nth::NEEDS).with(feature::ROOT_IN_SIGHT),

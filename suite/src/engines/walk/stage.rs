@@ -176,8 +176,8 @@ fn become_nobody() -> Result<(), Errno> {
     nix::sys::prctl::set_dumpable(true)
 }
 
-/// Whether the settings of an IPC namespace belong to root of the user namespace that owns it (Linux 6.9), or to the
-/// machine's: an ordinary user makes both by clone(2), and is root there. `None` where it may not.
+/// Whether the settings of an IPC namespace belong to root of the user namespace that owns it (so in Linux 6.12), or to
+/// the machine's (6.1): an ordinary user makes both by clone(2), and is root there. `None` where it may not.
 fn are_rooted() -> Option<bool> {
     let opened = tried(Flags::NONE, || {
         become_nobody()?;

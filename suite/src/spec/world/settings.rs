@@ -28,7 +28,8 @@ pub const SETTINGS: [Setting; 10] = [
     Setting { file: c"sys/kernel/msg_next_id", default: -1 },
 ];
 
-/// The last of them: the ID that the next queue is to get, which is then forgotten. Kernels without checkpoints have none.
+/// The last of them: the ID that the next message queue is to get, which is then forgotten. Only kernels with
+/// CONFIG_CHECKPOINT_RESTORE have it.
 pub const NEXT_ID: usize = SETTINGS.len() - 1;
 
 /// Who may write [`NEXT_ID`].
