@@ -64,11 +64,7 @@ const MODEL: [&str; 38] = [
 /// The same, where allocations fail.
 const MODEL_WITHOUT_MEMORY: [&str; MODEL.len() + 1] = {
     let mut all = ["FI-12"; MODEL.len() + 1];
-    let mut which = 0;
-    while which < MODEL.len() {
-        all[which] = MODEL[which];
-        which += 1;
-    }
+    all.split_at_mut(MODEL.len()).0.copy_from_slice(&MODEL);
     all
 };
 
@@ -97,7 +93,7 @@ case!(Case {
             full, or gives an error of those for want of memory and changes nothing of any task.",
     proves: &MODEL_WITHOUT_MEMORY,
     source: "unshare(2), ERRORS (ENOMEM); 2006 design document, 6",
-    needs: Needs::ROOT.and(fail_nth::NEEDS).with(feature::ROOT_IN_SIGHT),
+    needs: fail_nth::NEEDS.with(feature::ROOT_IN_SIGHT),
     work: work,
     run: |t| {
         fail_nth::allow(t)?;

@@ -6,10 +6,11 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, raise};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::{ForkResult, fork};
 
-use crate::feature;
+use crate::place::refused::in_child;
+use crate::spec::prelude::Flags;
 
 /// A request that steps make: words of theirs, what it is called, and the same request as a control.
 struct Request {
@@ -80,11 +81,13 @@ pub fn request(call: &str, errno: Errno) -> Option<String> {
     let lacks = matches!(errno, Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::ENOPROTOOPT);
     let has = |request: &&Request| request.words.iter().any(|word| call.contains(word));
     let (name, answer) = match REQUESTS.iter().filter(|_| lacks).find(has) {
-        Some(request) => (request.name, in_child(request.control)),
-        None if lacks && call.starts_with("io_uring_setup(") => ("such rings of io_uring", in_child(|| io_uring(call))),
+        Some(request) => (request.name, in_child(Flags::NONE, request.control)),
+        None if lacks && call.starts_with("io_uring_setup(") => {
+            ("such rings of io_uring", in_child(Flags::NONE, || io_uring(call)))
+        }
         None => return None,
     };
-    (answer == Some(errno)).then(|| format!("this kernel lacks {name} ({errno:?})"))
+    (answer == Some(Err(errno))).then(|| format!("this kernel lacks {name} ({errno:?})"))
 }
 
 /// Files of /proc that a step names, fully or by the last part, and that the supervisor does not find either. A path in
@@ -97,14 +100,6 @@ fn missing_file(call: &str) -> Option<String> {
     let mut files = named.chain(of_task.map(|file| format!("/proc/self/{file}")));
     let missing = files.find(|path| Path::new(path).try_exists().is_ok_and(|there| !there))?;
     Some(format!("this kernel has no {missing}"))
-}
-
-/// The errno that a control gets in a child of its own; none if it gets none.
-fn in_child(control: impl FnOnce() -> Result<(), Errno>) -> Option<Errno> {
-    match feature::in_child(0, || control().err().map_or(0, |errno| errno as i32)).ok()? {
-        WaitStatus::Exited(_, errno @ 1..) => Some(Errno::from_raw(errno)),
-        _ => None,
-    }
 }
 
 fn prctl([option, one, two]: [i32; 3]) -> Result<(), Errno> {

@@ -182,8 +182,8 @@ fn is_room_for(flag: Flags) -> bool {
     made != Err(Errno::ENOSPC)
 }
 
-/// What a step gives in a child that clone(2) makes with these flags; nothing if it makes none.
-fn in_child(flags: Flags, step: impl FnOnce() -> Result<(), Errno>) -> Option<Result<(), Errno>> {
+/// What a step gives in a child that clone(2) makes with these flags; nothing if it makes none, or the child is killed.
+pub fn in_child(flags: Flags, step: impl FnOnce() -> Result<(), Errno>) -> Option<Result<(), Errno>> {
     match feature::in_child(flags.0, || step().err().map_or(0, |errno| errno as i32)).ok()? {
         WaitStatus::Exited(_, 0) => Some(Ok(())),
         WaitStatus::Exited(_, errno) => Some(Err(Errno::from_raw(errno))),

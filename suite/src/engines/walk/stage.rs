@@ -13,6 +13,7 @@ use crate::observe::mounts::{self, MountLine, mounts_of};
 use crate::observe::nsfd::{inode_of, maker_of, open_link, open_process, owner_of, parent_of};
 use crate::place::lock::raw_lock;
 use crate::place::privilege::{all_capabilities, set_capabilities};
+use crate::place::refused::in_child;
 use crate::spec::model::memory::without_memory;
 use crate::spec::world::{
     CLOCKS, Caps, FDS, Guard, NEAR_FDS, NEXT_ID, Object, Offers, Op, SETTINGS, Setting, TASKS, VFORK, World,
@@ -153,15 +154,6 @@ fn takes_settings(facts: &Facts) -> bool {
     facts.has(feature::NAMESPACE_LIMITS) && SETTINGS[..NEXT_ID].iter().all(|setting| path_of(setting).exists())
 }
 
-/// What a child gives whose steps are these: how it ended, unless it was killed.
-fn tried(flags: Flags, steps: impl FnOnce() -> Result<(), Errno>) -> Option<Result<(), Errno>> {
-    match feature::in_child(flags.0, || steps().err().map_or(0, |errno| errno as i32)).ok()? {
-        WaitStatus::Exited(_, 0) => Some(Ok(())),
-        WaitStatus::Exited(_, errno) => Some(Err(Errno::from_raw(errno))),
-        _ => None,
-    }
-}
-
 /// Opens a setting for writing, and writes nothing.
 fn open_for_writing(setting: &Setting) -> Result<(), Errno> {
     File::options().write(true).open(path_of(setting)).map(drop).map_err(errno_of)
@@ -179,9 +171,9 @@ fn become_nobody() -> Result<(), Errno> {
 /// Whether the settings of an IPC namespace belong to root of the user namespace that owns it (so in Linux 6.12), or to
 /// the machine's (6.1): an ordinary user makes both by clone(2), and is root there. `None` where it may not.
 fn are_rooted() -> Option<bool> {
-    let opened = tried(Flags::NONE, || {
+    let opened = in_child(Flags::NONE, || {
         become_nobody()?;
-        tried(Flags::NEWUSER | Flags::NEWIPC, || {
+        in_child(Flags::NEWUSER | Flags::NEWIPC, || {
             fs::write("/proc/self/uid_map", format!("0 {} 1", feature::NOBODY)).map_err(errno_of)?;
             match open_for_writing(&SETTINGS[0]) {
                 // Not to be taken for that of another step.
@@ -203,7 +195,7 @@ fn are_rooted() -> Option<bool> {
 fn guard_of_next_id() -> Option<Guard> {
     let setting = &SETTINGS[NEXT_ID];
     let opens = |before: fn() -> Result<(), Errno>| {
-        tried(Flags::NONE, || {
+        in_child(Flags::NONE, || {
             before()?;
             open_for_writing(setting)
         })

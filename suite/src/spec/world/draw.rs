@@ -26,7 +26,7 @@ impl Mix {
     pub const ALL: [(Mix, &'static str); 4] =
         [(Mix::Everything, "everything"), (Mix::Sharing, "sharing"), (Mix::Mounts, "mounts"), (Mix::Users, "users")];
 
-    /// How often each kind of step is drawn, in the order of [`Kind`].
+    /// How often each kind of step is drawn, by its number in [`Draw::any`].
     fn weights(self) -> [u32; 34] {
         match self {
             Mix::Everything => {
